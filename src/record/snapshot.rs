@@ -1,0 +1,204 @@
+//! What was recorded, as plain data: exporters read this and never an atomic.
+
+use std::time::Duration;
+
+use crate::Cause;
+
+/// A distribution of durations, as counts of log-linear buckets.
+///
+/// The relative width of a bucket is at most 1/32, so a quantile read from it
+/// is at most 3.2 % above the true one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HistogramSnapshot {
+    /// The buckets that are not empty: highest value in nanoseconds, count.
+    pub buckets: Vec<(u64, u64)>,
+    /// How many values.
+    pub count: u64,
+    /// Their sum.
+    pub sum: Duration,
+    /// The largest value, exact.
+    pub max: Duration,
+}
+
+impl HistogramSnapshot {
+    /// How many values are at most `bound`, to the precision of a bucket.
+    #[must_use]
+    pub fn count_at_most(&self, bound: Duration) -> u64 {
+        let bound = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
+        self.buckets.iter().take_while(|(highest, _)| *highest <= bound).map(|(_, n)| n).sum()
+    }
+
+    /// The value below which the share `quantile` (0 to 1) of the values lies;
+    /// zero if there are none.
+    #[must_use]
+    pub fn quantile(&self, quantile: f64) -> Duration {
+        // Rounded up, so that the quantile of few values is one of them.
+        let rank = (quantile.clamp(0.0, 1.0) * self.count as f64).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        for (highest, n) in &self.buckets {
+            seen += n;
+            if seen >= rank {
+                return Duration::from_nanos(*highest).min(self.max);
+            }
+        }
+        self.max
+    }
+
+    /// The same distribution as an [`hdrhistogram::Histogram`] of nanoseconds
+    /// with two significant figures.
+    #[must_use]
+    pub fn to_hdrhistogram(&self) -> hdrhistogram::Histogram<u64> {
+        let mut histogram = hdrhistogram::Histogram::new(2).expect("2 is a valid precision");
+        for (highest, n) in &self.buckets {
+            histogram.saturating_record_n(*highest, *n);
+        }
+        histogram
+    }
+
+    /// Adds the values of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        let mut merged = Vec::with_capacity(self.buckets.len().max(other.buckets.len()));
+        let (mut ours, mut theirs) = (self.buckets.iter().peekable(), other.buckets.iter().peekable());
+        loop {
+            match (ours.peek(), theirs.peek()) {
+                (Some(a), Some(b)) if a.0 == b.0 => {
+                    merged.push((a.0, a.1 + b.1));
+                    ours.next();
+                    theirs.next();
+                }
+                (Some(a), Some(b)) if a.0 < b.0 => {
+                    merged.push(**a);
+                    ours.next();
+                }
+                (_, Some(b)) => {
+                    merged.push(**b);
+                    theirs.next();
+                }
+                (Some(a), None) => {
+                    merged.push(**a);
+                    ours.next();
+                }
+                (None, None) => break,
+            }
+        }
+        self.buckets = merged;
+        self.count += other.count;
+        self.sum += other.sum;
+        self.max = self.max.max(other.max);
+    }
+}
+
+/// All tasks of one kind: one name, or one spawn location.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct KindSnapshot {
+    /// The kind's name.
+    pub name: String,
+    /// Durations of polls.
+    pub poll_time: HistogramSnapshot,
+    /// From the first wake to the poll that it led to.
+    pub schedule_delay: HistogramSnapshot,
+    /// Tasks spawned.
+    pub spawned: u64,
+    /// Tasks that ended, by completion, panic or abort.
+    pub completed: u64,
+}
+
+impl KindSnapshot {
+    /// Tasks that live now.
+    #[must_use]
+    pub fn alive(&self) -> u64 {
+        self.spawned.saturating_sub(self.completed)
+    }
+}
+
+/// One thread that polls.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct WorkerSnapshot {
+    /// Its label: the worker's index, or `main` for a root future's thread.
+    pub label: String,
+    /// Time spent in polls.
+    pub busy: Duration,
+    /// Polls begun and ended.
+    pub polls: u64,
+    /// Times it parked.
+    pub parks: u64,
+    /// Tasks in its local queue (`tokio_unstable` only).
+    pub local_queue_depth: Option<usize>,
+    /// Age of the poll in progress.
+    pub active_poll: Option<Duration>,
+}
+
+/// One watched runtime.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct RuntimeSnapshot {
+    /// Its worker threads.
+    pub workers: usize,
+    /// Tasks in the queue that all workers share.
+    pub global_queue_depth: usize,
+    /// Threads of the blocking pool (`tokio_unstable` only).
+    pub blocking_threads: Option<usize>,
+    /// Those of them that have nothing to do (`tokio_unstable` only).
+    pub idle_blocking_threads: Option<usize>,
+    /// Calls that wait for a thread of the blocking pool (`tokio_unstable` only).
+    pub blocking_queue_depth: Option<usize>,
+}
+
+/// All stalls of one cause.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct CauseSnapshot {
+    /// The cause.
+    pub cause: Cause,
+    /// Durations of the stalls that have ended.
+    pub durations: HistogramSnapshot,
+}
+
+/// What the observer itself did.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ObserverSnapshot {
+    /// CPU time of the watchdog thread.
+    pub watchdog_cpu: Duration,
+    /// Stack captures, by how they ended.
+    pub captures: Vec<(&'static str, u64)>,
+    /// Observations lost, by reason.
+    pub dropped: Vec<(&'static str, u64)>,
+}
+
+/// Everything recorded, at one moment. Totals never go back.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Polls longer than this are stalls.
+    pub threshold: Duration,
+    /// Kinds of tasks, by name.
+    pub kinds: Vec<KindSnapshot>,
+    /// Threads that poll.
+    pub workers: Vec<WorkerSnapshot>,
+    /// Watched runtimes that have run.
+    pub runtimes: Vec<RuntimeSnapshot>,
+    /// Stalls, by cause; causes without a stall are present and zero.
+    pub causes: Vec<CauseSnapshot>,
+    /// Time that threads in long polls waited for a CPU.
+    pub starved: Duration,
+    /// The observer itself.
+    pub observer: ObserverSnapshot,
+}
+
+impl Snapshot {
+    /// Age of the poll that has been in progress for the longest.
+    #[must_use]
+    pub fn longest_active_poll(&self) -> Duration {
+        self.workers.iter().filter_map(|w| w.active_poll).max().unwrap_or_default()
+    }
+
+    /// How many workers have been in one poll for longer than the threshold.
+    #[must_use]
+    pub fn workers_blocked(&self) -> usize {
+        self.workers.iter().filter(|w| w.active_poll.is_some_and(|age| age >= self.threshold)).count()
+    }
+}
