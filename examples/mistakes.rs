@@ -31,7 +31,12 @@ fn main() -> anyhow::Result<()> {
     }
     for finding in scope.findings().findings {
         let site = finding.site.map(|site| site.to_string()).unwrap_or_default();
-        println!("{:5} {:.0} ms at {site} ({})", finding.cause, finding.total_seconds * 1e3, finding.evidence);
+        println!(
+            "{:5} {:.0} ms at {site} ({})",
+            finding.cause,
+            finding.total_seconds * 1e3,
+            finding.evidence
+        );
     }
     assert!(scope.findings().findings.iter().any(|finding| finding.cause == Cause::Sleep));
     Ok(())

@@ -100,7 +100,9 @@ mod tasks {
     /// Also fires for calls of `spawn_blocking` and for the runtime's own jobs,
     /// which were never spawned as tasks: their locations are not known here.
     fn terminated(recorder: &Arc<Recorder>, meta: &TaskMeta<'_>) {
-        let Some(kind) = recorder.kinds.seen(meta.spawned_at()).filter(|_| recorder.is_live()) else { return };
+        let Some(kind) = recorder.kinds.seen(meta.spawned_at()).filter(|_| recorder.is_live()) else {
+            return;
+        };
         let counted = current::with_existing_worker(recorder, |worker| worker.cell(kind).completed.add(1));
         if counted.is_none() {
             recorder.kinds.completed[kind.index()].fetch_add(1, Relaxed);

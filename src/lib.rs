@@ -66,12 +66,13 @@ pub use error::StartError;
 #[cfg(feature = "prometheus")]
 pub use export::Collector;
 pub use finding::{
-    Cause, Detail, Evidence, FINDINGS_SCHEMA, Finding, FindingsDocument, Frame, FrameKind, ProcessInfo, STALLS_SCHEMA,
-    Site, Split, Stall, StallsDocument, Starved, TaskInfo, Victims,
+    Cause, Detail, Evidence, FINDINGS_SCHEMA, Finding, FindingsDocument, Frame, FrameKind, ProcessInfo,
+    STALLS_SCHEMA, Site, Split, Stall, StallsDocument, Starved, TaskInfo, Victims,
 };
 pub use instrumented::{Instrumented, Named};
 pub use record::{
-    CauseSnapshot, HistogramSnapshot, KindSnapshot, ObserverSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
+    CauseSnapshot, HistogramSnapshot, KindSnapshot, ObserverSnapshot, RuntimeSnapshot, Snapshot,
+    WorkerSnapshot,
 };
 pub use scope::{Scope, run};
 pub use settings::Terminal;

@@ -14,7 +14,9 @@ pub(crate) struct ThreadInfo {
 }
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{current_thread, getpid, has_receive_timeout, read_memory, run_queue_nanos, thread_cpu_nanos};
+pub(crate) use linux::{
+    current_thread, getpid, has_receive_timeout, read_memory, run_queue_nanos, thread_cpu_nanos,
+};
 
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
@@ -79,7 +81,8 @@ mod linux {
         let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(address), iov_len: length };
         // SAFETY: `local` describes `bytes`, which outlives the call; `remote`
         // is only an address to the kernel, which checks it.
-        let read = unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+        let read =
+            unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
         (usize::try_from(read) == Ok(length)).then_some(bytes)
     }
 

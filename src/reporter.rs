@@ -40,7 +40,8 @@ impl Reporter {
     ) -> io::Result<Self> {
         let budget = Budget::new(REPORTS_PER_MINUTE, f64::from(REPORTS_PER_MINUTE) / 60.0, Instant::now());
         let thread = thread::Builder::new().name("loopscope-report".to_owned()).spawn(move || {
-            let mut desk = Desk { state, symbols: Symbols::new(), budget, terminal, on_finding, suppressed: 0 };
+            let mut desk =
+                Desk { state, symbols: Symbols::new(), budget, terminal, on_finding, suppressed: 0 };
             desk.work(&messages);
         })?;
         Ok(Self(Some(thread)))
@@ -71,8 +72,8 @@ impl Desk {
         while let Ok(message) = messages.recv() {
             match message {
                 Message::Stall(stall) => self.stall(&stall),
-                Message::Wait { start_unix_ns, end_unix_ns } => {
-                    self.state.findings.add_wait(start_unix_ns, end_unix_ns);
+                Message::Wait { start_nanos, end_nanos } => {
+                    self.state.findings.add_wait(start_nanos, end_nanos);
                 }
                 Message::End => return,
             }
@@ -126,7 +127,8 @@ impl Desk {
 
 #[cfg(feature = "diagnostic")]
 fn draw(finding: &Finding, suppressed: u64) {
-    let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let color =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut text = report::diagnostic(finding, color);
     if suppressed > 0 {
         text.push_str(&format!("loopscope: {suppressed} reports were kept back since the last one\n"));
@@ -138,6 +140,9 @@ fn draw(finding: &Finding, suppressed: u64) {
 #[cfg(not(feature = "diagnostic"))]
 fn draw(finding: &Finding, suppressed: u64) {
     let site = finding.site.as_ref().map(ToString::to_string).unwrap_or_default();
-    let text = format!("loopscope: {} blocked the event loop at {site}; {suppressed} reports kept back\n", finding.cause);
+    let text = format!(
+        "loopscope: {} blocked the event loop at {site}; {suppressed} reports kept back\n",
+        finding.cause
+    );
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

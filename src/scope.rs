@@ -72,7 +72,9 @@ impl Scope {
         }
         #[cfg(feature = "telemetry")]
         let telemetry = match settings.telemetry {
-            Some(address) => Some(telemetry::start(address, Arc::clone(&state) as Arc<dyn Source>, builder.registry)?),
+            Some(address) => {
+                Some(telemetry::start(address, Arc::clone(&state) as Arc<dyn Source>, builder.registry)?)
+            }
             None => None,
         };
         #[cfg(not(feature = "telemetry"))]

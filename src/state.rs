@@ -10,7 +10,8 @@ use std::{
 };
 
 use crate::{
-    FINDINGS_SCHEMA, FindingsDocument, ObserverSnapshot, ProcessInfo, STALLS_SCHEMA, Snapshot, StallsDocument, Starved,
+    FINDINGS_SCHEMA, FindingsDocument, ObserverSnapshot, ProcessInfo, STALLS_SCHEMA, Snapshot,
+    StallsDocument, Starved,
     findings::Findings,
     os,
     reader::{Health, Source},

@@ -50,7 +50,13 @@ struct Mapping<'l> {
 pub(crate) fn mapped() -> Vec<Module> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let mappings: Vec<_> = maps.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
-    mappings.chunk_by(|a, b| a.path == b.path).filter_map(module).collect()
+    mappings.chunk_by(continues).filter_map(module).collect()
+}
+
+/// Whether two neighbours belong to one image. A file may be mapped twice, once
+/// to run and once to be read, as symbols are: each time from its beginning.
+fn continues(one: &Mapping<'_>, next: &Mapping<'_>) -> bool {
+    one.path == next.path && next.offset > 0
 }
 
 fn is_image(path: &str) -> bool {
@@ -156,8 +162,12 @@ mod tests {
     #[test]
     fn lines_of_maps_are_read() {
         let line = "7f10-7f20 r-xp 00001000 fe:00 4242                       /usr/lib/with space.so";
-        let expected =
-            Mapping { range: 0x7F10..0x7F20, executable: true, offset: 0x1000, path: "/usr/lib/with space.so" };
+        let expected = Mapping {
+            range: 0x7F10..0x7F20,
+            executable: true,
+            offset: 0x1000,
+            path: "/usr/lib/with space.so",
+        };
         assert_eq!(parse(line), Some(expected));
         assert_eq!(parse("7f10-7f20 rw-p 00000000 00:00 0 ").map(|m| m.path), Some(""));
         assert_eq!(parse("nonsense"), None);
@@ -170,6 +180,15 @@ mod tests {
         let program = modules.iter().find(|module| module.holds_code(here)).unwrap();
         assert!(program.range.contains(&here));
         assert!(program.eh_frame.as_ref().is_some_and(|section| section.bytes.len() > 1000));
+    }
+
+    #[test]
+    fn a_file_that_is_mapped_to_be_read_is_no_image() {
+        let maps = "1000-2000 r--p 00000000 fe:00 1 /lib/a.so\n3000-4000 r--p 00000000 fe:00 1 /lib/a.so\n\
+                    4000-5000 r-xp 00001000 fe:00 1 /lib/a.so";
+        let mappings: Vec<_> = maps.lines().filter_map(parse).collect();
+        let groups: Vec<_> = mappings.chunk_by(continues).map(|group| group[0].range.start).collect();
+        assert_eq!(groups, [0x1000, 0x3000]);
     }
 
     fn lines_of_code() {}

@@ -134,7 +134,8 @@ impl Asker {
                 // SAFETY: the buffer has STACK_BYTES initialised bytes and is
                 // never freed; in state DONE the handler does not write to it,
                 // and its writes happened before the state was stored.
-                let bytes = unsafe { std::slice::from_raw_parts(target.buffer.load(Relaxed), length) }.to_vec();
+                let bytes =
+                    unsafe { std::slice::from_raw_parts(target.buffer.load(Relaxed), length) }.to_vec();
                 let (ip, sp, bp) =
                     (target.ip.load(Relaxed), target.sp.load(Relaxed), target.bp.load(Relaxed));
                 target.state.store(FREE, Release);
@@ -179,7 +180,8 @@ fn signal_number() -> Option<i32> {
         PID.store(os::getpid(), Relaxed);
         // The first ones are often taken by hand, so an unclaimed one it must
         // be; several observers in one process then do not meet either.
-        (libc::SIGRTMIN()..=libc::SIGRTMAX()).find(|signal| handler_of(*signal) == Some(libc::SIG_DFL) && install(*signal))
+        (libc::SIGRTMIN()..=libc::SIGRTMAX())
+            .find(|signal| handler_of(*signal) == Some(libc::SIG_DFL) && install(*signal))
     })
 }
 
@@ -224,8 +226,16 @@ fn send(signal: i32, tid: i32, index: usize) -> bool {
     let pid = PID.load(Relaxed);
     // SAFETY: no arguments.
     let uid = unsafe { libc::getuid() };
-    let info =
-        QueuedInfo { signo: signal, errno: 0, code: libc::SI_QUEUE, pad: 0, pid, uid, value: index, rest: [0; 12] };
+    let info = QueuedInfo {
+        signo: signal,
+        errno: 0,
+        code: libc::SI_QUEUE,
+        pad: 0,
+        pid,
+        uid,
+        value: index,
+        rest: [0; 12],
+    };
     // SAFETY: `info` is a full siginfo_t of 128 bytes that outlives the call,
     // and a thread id of another process is refused by the kernel.
     unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, tid, signal, &raw const info) == 0 }
@@ -285,7 +295,9 @@ extern "C" fn on_signal(_signal: i32, info: *mut libc::siginfo_t, context: *mut 
     // SAFETY: sp..sp+length lies in this thread's own stack, which is mapped
     // from the stack pointer up; the buffer has STACK_BYTES bytes, belongs to
     // this handler in state WRITING, and is no part of a stack.
-    unsafe { ptr::copy_nonoverlapping(ptr::with_exposed_provenance::<u8>(sp), target.buffer.load(Relaxed), length) };
+    unsafe {
+        ptr::copy_nonoverlapping(ptr::with_exposed_provenance::<u8>(sp), target.buffer.load(Relaxed), length)
+    };
     target.copied.store(length, Relaxed);
     target.ip.store(registers[libc::REG_RIP as usize] as u64, Relaxed);
     target.sp.store(sp as u64, Relaxed);

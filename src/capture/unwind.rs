@@ -7,8 +7,7 @@ use std::{
 };
 
 use framehop::{
-    CacheNative, ExplicitModuleSectionInfo, Unwinder as _, UnwinderNative,
-    x86_64::UnwindRegsX86_64,
+    CacheNative, ExplicitModuleSectionInfo, Unwinder as _, UnwinderNative, x86_64::UnwindRegsX86_64,
 };
 
 use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection};
@@ -89,7 +88,8 @@ impl Unwinder {
     /// no proof, as an old frame may lie there, so the result is marked.
     pub(crate) fn reconstruct(&mut self, stack: &CopiedStack) -> Unwound {
         let (leaf, _) = self.walk(stack, NO_FRAME_POINTER);
-        let candidates = (0..stack.bytes.len().min(SEARCHED_BYTES) as u64).step_by(8).map(|offset| stack.sp + offset);
+        let candidates =
+            (0..stack.bytes.len().min(SEARCHED_BYTES) as u64).step_by(8).map(|offset| stack.sp + offset);
         for candidate in candidates {
             let returns_to_code = stack
                 .word(candidate + 8)

@@ -30,7 +30,12 @@ static TABLE: &[Entry] = &[
             `tokio::task::spawn_blocking(move || ..).await`",
     },
     Entry {
-        prefixes: &["<std::net::socket_addr::", "<str as std::net::", "std::net::socket_addr::", "std::sys::net::connection::socket::unix::lookup_host"],
+        prefixes: &[
+            "<std::net::socket_addr::",
+            "<str as std::net::",
+            "std::net::socket_addr::",
+            "std::sys::net::connection::socket::unix::lookup_host",
+        ],
         cause: Some(Cause::Dns),
         advice: "use `tokio::net::lookup_host(..).await`",
     },

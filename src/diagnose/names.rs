@@ -12,7 +12,19 @@ pub(crate) fn readable(name: &str) -> String {
             parts.push(part);
         }
     }
+    let inherent = parts.first().and_then(|first| inherent_type(first));
+    if let (Some(inherent), Some(first)) = (inherent, parts.first_mut()) {
+        *first = inherent;
+    }
     if parts.is_empty() { name.to_owned() } else { parts.join("::") }
+}
+
+/// The type of `<Type>::method`, as one name mangling writes what the other
+/// writes `Type::method`.
+fn inherent_type(part: &str) -> Option<&str> {
+    let inner = part.strip_prefix('<')?.strip_suffix('>')?;
+    (!inner.contains(" as ") && inner.starts_with(|first: char| first.is_alphanumeric() || first == '_'))
+        .then_some(inner)
 }
 
 /// A standard function by the path that people import it from, where its own
@@ -85,6 +97,9 @@ mod tests {
             ("app::main::h0123456789abcdef", "app::main"),
             ("<app::Task as core::future::Future>::poll", "<app::Task as core::future::Future>::poll"),
             ("<fn() -> app::X as app::Y>::z::{{closure}}", "<fn() -> app::X as app::Y>::z"),
+            ("<std::fs::File>::sync_all", "std::fs::File::sync_all"),
+            ("<app::Cell<app::X as app::Y>>::get", "<app::Cell<app::X as app::Y>>::get"),
+            ("<[u8]>::sort", "<[u8]>::sort"),
             ("{closure#0}", "{closure#0}"),
             ("clock_nanosleep", "clock_nanosleep"),
         ] {
@@ -96,7 +111,10 @@ mod tests {
     fn private_modules_are_left_out() {
         assert_eq!(public_path("std::thread::functions::sleep"), "std::thread::sleep");
         assert_eq!(public_path("std::sync::poison::mutex::Mutex<T>::lock"), "std::sync::Mutex<T>::lock");
-        assert_eq!(public_path("<std::net::tcp::TcpStream as std::io::Read>::read"), "<std::net::TcpStream as std::io::Read>::read");
+        assert_eq!(
+            public_path("<std::net::tcp::TcpStream as std::io::Read>::read"),
+            "<std::net::TcpStream as std::io::Read>::read"
+        );
     }
 
     #[test]

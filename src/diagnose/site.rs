@@ -24,9 +24,16 @@ pub(crate) fn place(stack: &[Frame]) -> Place {
 }
 
 /// Whether a stall on this stack is nobody's fault: `block_in_place` hands the
-/// worker's other tasks over before it blocks.
+/// worker's other tasks over before it blocks. The thread that takes them over
+/// has a function of that name below it as well, but not the public one.
 pub(crate) fn is_allowed(stack: &[Frame]) -> bool {
-    stack.iter().any(|frame| frame.kind == FrameKind::Runtime && frame.function.contains("block_in_place"))
+    stack.iter().filter(|frame| frame.kind == FrameKind::Runtime).any(|frame| {
+        let is_public = match &frame.file {
+            Some(file) => file.ends_with("task/blocking.rs"),
+            None => frame.function.contains("task::blocking::"),
+        };
+        is_public && frame.function.contains("block_in_place")
+    })
 }
 
 /// Frames that only pass a call on.
@@ -67,7 +74,8 @@ mod tests {
 
     #[test]
     fn without_an_application_frame_there_is_no_site() {
-        let stack = [frame("clock_nanosleep", FrameKind::Native), frame("std::thread::sleep", FrameKind::Std)];
+        let stack =
+            [frame("clock_nanosleep", FrameKind::Native), frame("std::thread::sleep", FrameKind::Std)];
         let place = place(&stack);
         assert_eq!(place.site, None);
         assert_eq!(place.called.unwrap().function, "std::thread::sleep");
@@ -75,10 +83,15 @@ mod tests {
 
     #[test]
     fn block_in_place_is_allowed() {
-        let stack = [
+        let mut stack = [
             frame("app::work", FrameKind::Application),
             frame("tokio::task::blocking::block_in_place", FrameKind::Runtime),
         ];
+        stack[1].file = None;
         assert!(is_allowed(&stack));
+        stack[1].file = Some("tokio-1.54.1/src/task/blocking.rs".to_owned());
+        assert!(is_allowed(&stack));
+        stack[1].file = Some("tokio-1.54.1/src/runtime/scheduler/multi_thread/worker.rs".to_owned());
+        assert!(!is_allowed(&stack));
     }
 }

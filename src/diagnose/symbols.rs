@@ -41,7 +41,8 @@ impl Symbols {
             return Arc::clone(frames);
         }
         let loader = self.loaders.entry(Arc::clone(&address.module)).or_insert_with(|| load(&address.module));
-        let mut frames = loader.as_ref().map(|loader| symbolise(loader, address, &self.roots)).unwrap_or_default();
+        let mut frames =
+            loader.as_ref().map(|loader| symbolise(loader, address, &self.roots)).unwrap_or_default();
         if frames.is_empty() {
             frames.push(unknown(address));
         }
@@ -74,7 +75,9 @@ fn symbolise(loader: &Loader, address: &CodeAddress, roots: &Roots) -> Vec<Frame
             frames.push((function, file.map(str::to_owned), line));
         }
     }
-    let symbol = loader.find_symbol(address.address).map(|name| addr2line::demangle_auto(name.into(), None).into_owned());
+    let symbol = loader
+        .find_symbol(address.address)
+        .map(|name| addr2line::demangle_auto(name.into(), None).into_owned());
     if frames.is_empty() {
         frames.extend(symbol.clone().map(|symbol| (Some(symbol), None, None)));
     }
@@ -88,7 +91,12 @@ fn symbolise(loader: &Loader, address: &CodeAddress, roots: &Roots) -> Vec<Frame
         .map(|(function, file, line)| {
             let function = function.unwrap_or_else(|| unknown(address).function);
             let kind = roots.kind_of(&function, file.as_deref());
-            Frame { function: names::readable(&function), file: file.map(|file| roots.shorten(&file)), line, kind }
+            Frame {
+                function: names::readable(&function),
+                file: file.map(|file| roots.shorten(&file)),
+                line,
+                kind,
+            }
         })
         .collect()
 }
@@ -145,7 +153,11 @@ impl Roots {
         } else if from_elsewhere("/registry/src/") || from_elsewhere("/git/checkouts/") {
             let is_runtime = file.contains("/tokio-1.") || file.contains("/console-subscriber-");
             if is_runtime { FrameKind::Runtime } else { FrameKind::Dependency }
-        } else if file.starts_with("/usr/") || file.contains("/glibc") || file.ends_with(".S") || file.ends_with(".c") && !is_workspaces {
+        } else if file.starts_with("/usr/")
+            || file.contains("/glibc")
+            || file.ends_with(".S")
+            || file.ends_with(".c") && !is_workspaces
+        {
             FrameKind::Native
         } else {
             FrameKind::Application

@@ -3,9 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use crate::{
-    Cause, Evidence, Finding, Split, TaskInfo, Victims,
-    diagnose::Diagnosis,
-    record::clock::unix_nanos_now,
+    Cause, Evidence, Finding, Split, TaskInfo, Victims, diagnose::Diagnosis, record::clock::unix_nanos_now,
     watchdog::evidence::StallEvidence,
 };
 

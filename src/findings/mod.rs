@@ -55,7 +55,12 @@ impl Default for Inner {
 
 impl Findings {
     /// Counts a stall, and gives its finding as it stands now.
-    pub(crate) fn add(&self, stall: &StallEvidence, task: TaskInfo, diagnosis: Diagnosis) -> Result<Finding, Full> {
+    pub(crate) fn add(
+        &self,
+        stall: &StallEvidence,
+        task: TaskInfo,
+        diagnosis: Diagnosis,
+    ) -> Result<Finding, Full> {
         let inner = &mut *self.inner();
         let id = diagnosis.id.clone();
         inner.forget_ongoing(stall.key, &id);
@@ -75,7 +80,8 @@ impl Findings {
         if stall.phase == Phase::Ended {
             entry.count(stall);
             let end_unix_ns = Some(stall.start_unix_ns + stall.duration_nanos);
-            let victims = inner.recent.stall_ended(Stall { end_unix_ns, ..record });
+            let during = stall.start_nanos..stall.start_nanos + stall.duration_nanos;
+            let victims = inner.recent.stall_ended(Stall { end_unix_ns, ..record }, during);
             entry.delayed(victims);
             inner.durations[index_of(cause)].record(stall.duration_nanos);
         } else {
@@ -85,9 +91,9 @@ impl Findings {
     }
 
     /// Counts a ready task's wait towards the stalls during which it waited.
-    pub(crate) fn add_wait(&self, start_unix_ns: u64, end_unix_ns: u64) {
+    pub(crate) fn add_wait(&self, start_nanos: u64, end_nanos: u64) {
         let inner = &mut *self.inner();
-        for (finding, victims) in inner.recent.waited(start_unix_ns, end_unix_ns) {
+        for (finding, victims) in inner.recent.waited(start_nanos..end_nanos) {
             if let Some(entry) = inner.entries.get_mut(&finding) {
                 entry.delayed(victims);
             }
@@ -166,6 +172,7 @@ mod tests {
             worker: "0".to_owned(),
             kind: crate::record::KindId::OTHER,
             start_unix_ns: start_ms * 1_000_000,
+            start_nanos: start_ms * 1_000_000,
             duration_nanos: ms * 1_000_000,
             times: Default::default(),
             captures: vec![evidence::Capture::without_stack(0, false, None)],

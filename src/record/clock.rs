@@ -9,25 +9,35 @@ pub(crate) type Ticks = u64;
 /// Reads the time stamp counter (about 10 ns), or the monotonic clock where
 /// the counter is not invariant.
 #[derive(Debug, Clone)]
-pub(crate) struct Clock(quanta::Clock);
+pub(crate) struct Clock {
+    counter: quanta::Clock,
+    start: Ticks,
+}
 
 impl Clock {
     /// Calibrates the counter the first time in a process, which takes up to
     /// 200 ms; later ones are free.
     pub(crate) fn new() -> Self {
-        Self(quanta::Clock::new())
+        let counter = quanta::Clock::new();
+        Self { start: counter.raw(), counter }
     }
 
     #[inline]
     pub(crate) fn ticks(&self) -> Ticks {
-        self.0.raw()
+        self.counter.raw()
     }
 
     /// Nanoseconds from `start` to `end`; zero if `end` is earlier, as counters
     /// of two CPUs may differ by a little.
     #[inline]
     pub(crate) fn nanos(&self, start: Ticks, end: Ticks) -> u64 {
-        self.0.delta_as_nanos(start, end)
+        self.counter.delta_as_nanos(start, end)
+    }
+
+    /// Nanoseconds from the making of this clock to a reading: instants that can
+    /// be compared exactly.
+    pub(crate) fn since_start(&self, at: Ticks) -> u64 {
+        self.nanos(self.start, at)
     }
 
     /// The instant of a reading, in nanoseconds of the Unix epoch. The wall

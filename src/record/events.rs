@@ -48,7 +48,9 @@ impl EventRing {
             return self.lost.add(1);
         }
         let values = match event {
-            LongEvent::Poll { seq, start, end, task, kind } => [seq, start, end, task, u64::from(kind.as_u32())],
+            LongEvent::Poll { seq, start, end, task, kind } => {
+                [seq, start, end, task, u64::from(kind.as_u32())]
+            }
             LongEvent::Wait { nanos, end, task } => [0, nanos, end, task, WAIT],
         };
         for (cell, value) in self.cells[written as usize % CAPACITY].iter().zip(values) {

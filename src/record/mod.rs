@@ -17,5 +17,6 @@ pub(crate) use histogram::Histogram;
 pub(crate) use kinds::KindId;
 pub(crate) use recorder::Recorder;
 pub use snapshot::{
-    CauseSnapshot, HistogramSnapshot, KindSnapshot, ObserverSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
+    CauseSnapshot, HistogramSnapshot, KindSnapshot, ObserverSnapshot, RuntimeSnapshot, Snapshot,
+    WorkerSnapshot,
 };

@@ -106,7 +106,9 @@ impl Worker {
 
     /// Time in polls and how many polls, over all kinds.
     pub(crate) fn busy_nanos_and_polls(&self, kinds: usize) -> (u64, u64) {
-        let used = || self.cells[..kinds.min(MAX_KINDS)].iter().map(|cell| &cell.poll_time).filter(|h| !h.is_empty());
+        let used = || {
+            self.cells[..kinds.min(MAX_KINDS)].iter().map(|cell| &cell.poll_time).filter(|h| !h.is_empty())
+        };
         (used().map(Histogram::sum_nanos).sum(), used().map(Histogram::count).sum())
     }
 }

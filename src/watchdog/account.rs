@@ -121,7 +121,11 @@ mod tests {
         }
         let times = account.times();
         let round = |nanos: u64| (nanos + MS / 2) / MS;
-        Times { on_cpu: round(times.on_cpu), run_queue: round(times.run_queue), off_cpu: round(times.off_cpu) }
+        Times {
+            on_cpu: round(times.on_cpu),
+            run_queue: round(times.run_queue),
+            off_cpu: round(times.off_cpu),
+        }
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub(crate) struct StallEvidence {
     pub(crate) worker: String,
     pub(crate) kind: KindId,
     pub(crate) start_unix_ns: u64,
+    /// The same by the recorder's own clock, to be compared exactly.
+    pub(crate) start_nanos: u64,
     pub(crate) duration_nanos: u64,
     pub(crate) times: Times,
     pub(crate) captures: Vec<Capture>,
@@ -74,8 +76,11 @@ pub(crate) struct StallEvidence {
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
     Stall(StallEvidence),
-    /// A ready task waited from then to then.
-    Wait { start_unix_ns: u64, end_unix_ns: u64 },
+    /// A ready task waited from then to then, by the recorder's own clock.
+    Wait {
+        start_nanos: u64,
+        end_nanos: u64,
+    },
     /// Nothing more comes.
     End,
 }

@@ -68,7 +68,13 @@ impl Inspector {
 
     /// Looks at the poll `seq`, which is `at_nanos` old. `None` if it ended
     /// meanwhile, or while the answer is still to come: see [`Self::late_answer`].
-    pub(crate) fn capture(&mut self, seq: u64, at_nanos: u64, now: &Sample, tools: &mut Tools<'_>) -> Option<Capture> {
+    pub(crate) fn capture(
+        &mut self,
+        seq: u64,
+        at_nanos: u64,
+        now: &Sample,
+        tools: &mut Tools<'_>,
+    ) -> Option<Capture> {
         match now.activity {
             Activity::InSyscall(call) => self.capture_waiting(seq, at_nanos, call, now.state, tools),
             Activity::Running | Activity::Unknown => {
@@ -106,7 +112,8 @@ impl Inspector {
             }
         }
         tools.meter.captured(Captured::Passive);
-        let unwound = if unwound.evidence == Evidence::Leaf { tools.unwinder.reconstruct(&stack) } else { unwound };
+        let unwound =
+            if unwound.evidence == Evidence::Leaf { tools.unwinder.reconstruct(&stack) } else { unwound };
         Some(capture(at_nanos, unwound, false, Some(info), tools.unwinder))
     }
 
@@ -134,7 +141,9 @@ impl Inspector {
             Some(Restart::Never) | None => {
                 let sleeps = known.is_some_and(|syscall| syscall.name == "clock_nanosleep");
                 let caller = leaf.addresses.get(1).filter(|_| sleeps);
-                caller.is_some_and(|address| tools.unwinder.is_within(*address, thread::sleep as *const () as u64))
+                caller.is_some_and(|address| {
+                    tools.unwinder.is_within(*address, thread::sleep as *const () as u64)
+                })
             }
         }
     }
@@ -195,9 +204,17 @@ impl Inspector {
     }
 }
 
-fn capture(at_nanos: u64, unwound: Unwound, on_cpu: bool, call: Option<CallInfo>, unwinder: &Unwinder) -> Capture {
+fn capture(
+    at_nanos: u64,
+    unwound: Unwound,
+    on_cpu: bool,
+    call: Option<CallInfo>,
+    unwinder: &Unwinder,
+) -> Capture {
     let locate = |address: &u64| match unwinder.module_of(*address) {
-        Some(module) => CodeAddress { module: Arc::from(&*module.path), address: address.wrapping_sub(module.bias) },
+        Some(module) => {
+            CodeAddress { module: Arc::from(&*module.path), address: address.wrapping_sub(module.bias) }
+        }
         None => CodeAddress { module: Arc::from(""), address: *address },
     };
     let stack = unwound.addresses.iter().map(locate).collect();

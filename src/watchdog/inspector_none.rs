@@ -52,7 +52,13 @@ impl Inspector {
         })
     }
 
-    pub(crate) fn capture(&mut self, _: u64, at_nanos: u64, _: &Sample, tools: &mut Tools<'_>) -> Option<Capture> {
+    pub(crate) fn capture(
+        &mut self,
+        _: u64,
+        at_nanos: u64,
+        _: &Sample,
+        tools: &mut Tools<'_>,
+    ) -> Option<Capture> {
         let Tools { meter, unwinder: Unwinder } = tools;
         meter.captured(Captured::Nothing);
         Some(Capture::without_stack(at_nanos, false, None))

@@ -113,7 +113,9 @@ impl<'r> Round<'r> {
                 quiet_since = Instant::now();
             } else if quiet_since.elapsed() > QUIET {
                 self.recorder.doze.sleep_while(|| {
-                    !stop.load(Relaxed) && self.generation == Some(self.recorder.generation()) && self.all_idle()
+                    !stop.load(Relaxed)
+                        && self.generation == Some(self.recorder.generation())
+                        && self.all_idle()
                 });
                 quiet_since = Instant::now();
                 lateness = Lateness::new(tid, self.tick);

@@ -94,21 +94,32 @@ mod tests {
         assert_eq!(parse_activity("230 0x0 zz"), None);
         let line = "230 0x0 0x0 0x7ffd 0x7ffe 0x0 0x1 0x7fffffffe000 0x7f12\n";
         let Some(Activity::InSyscall(call)) = parse_activity(line) else { panic!("not parsed") };
-        assert_eq!((call.number, call.arguments[2], call.sp, call.pc), (230, 0x7ffd, 0x7fff_ffff_e000, 0x7f12));
+        assert_eq!(
+            (call.number, call.arguments[2], call.sp, call.pc),
+            (230, 0x7ffd, 0x7fff_ffff_e000, 0x7f12)
+        );
     }
 
     #[test]
-    fn this_thread_runs_and_then_is_gone() {
+    fn a_running_thread_runs_and_an_ended_one_is_gone() {
+        use std::sync::{
+            atomic::{AtomicBool, Ordering::Relaxed},
+            mpsc,
+        };
+        static OVER: AtomicBool = AtomicBool::new(false);
         let clock = Clock::new();
-        let tid = std::thread::spawn(move || {
-            let tid = os::current_thread().unwrap().tid;
-            let sample = Probe::new(tid).sample(&Clock::new()).unwrap();
-            assert_eq!((sample.state, sample.activity), (b'R', Activity::Running));
-            tid
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            tell.send(os::current_thread().unwrap().tid).unwrap();
+            while !OVER.load(Relaxed) {}
         });
-        let tid = tid.join().unwrap();
+        let probe = Probe::new(told.recv().unwrap());
+        while probe.sample(&clock).unwrap().activity != Activity::Running {
+            std::thread::yield_now();
+        }
+        OVER.store(true, Relaxed);
+        thread.join().unwrap();
         // The kernel may take a moment to forget it.
-        let probe = Probe::new(tid);
         while probe.sample(&clock).is_some() {
             std::thread::yield_now();
         }

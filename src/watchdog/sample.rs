@@ -34,4 +34,3 @@ pub(crate) struct Sample {
     pub(crate) state: u8,
     pub(crate) activity: Activity,
 }
-

@@ -111,7 +111,12 @@ impl Watch {
                 suspect.next_capture_nanos *= 2;
             }
             if context.captures.take(Instant::now()) {
-                suspect.captures.extend(inspector.capture(suspect.poll.seq, age, &sample, &mut context.tools()));
+                suspect.captures.extend(inspector.capture(
+                    suspect.poll.seq,
+                    age,
+                    &sample,
+                    &mut context.tools(),
+                ));
             } else {
                 suspect.over_budget = true;
             }
@@ -133,9 +138,9 @@ impl Watch {
         let clock = &context.recorder.clock;
         match event {
             LongEvent::Wait { nanos, end, .. } => {
-                let end_unix_ns = clock.unix_nanos(end);
-                let start_unix_ns = end_unix_ns.saturating_sub(nanos);
-                context.outbox.send(Message::Wait { start_unix_ns, end_unix_ns }, context.meter);
+                let end_nanos = clock.since_start(end);
+                let start_nanos = end_nanos.saturating_sub(nanos);
+                context.outbox.send(Message::Wait { start_nanos, end_nanos }, context.meter);
             }
             LongEvent::Poll { seq, start, end, .. } => self.poll_ended(seq, start, end, context),
         }
@@ -167,6 +172,7 @@ impl Watch {
             worker: self.worker.label.clone(),
             kind: suspect.poll.kind,
             start_unix_ns: context.recorder.clock.unix_nanos(suspect.poll.start),
+            start_nanos: context.recorder.clock.since_start(suspect.poll.start),
             duration_nanos,
             times: suspect.times(duration_nanos),
             captures: suspect.captures.clone(),
