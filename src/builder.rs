@@ -30,6 +30,14 @@ impl Builder {
         self
     }
 
+    /// Whether to record how long each task waits from its wake to its poll.
+    /// Default: yes. It needs `--cfg tokio_unstable`, and costs two more clock
+    /// readings a poll, Tokio's own; without it findings cannot say who waited.
+    pub fn schedule_delay(mut self, record: bool) -> Self {
+        self.settings.schedule_delay = record;
+        self
+    }
+
     /// Where reports are drawn for people. Default: on stderr, if that is a
     /// terminal (feature `diagnostic`).
     pub fn terminal(mut self, terminal: Terminal) -> Self {

@@ -8,7 +8,7 @@ use crate::record::{Recorder, current};
 
 /// Sets the hooks on a runtime's builder. Tokio keeps one callback a hook, so
 /// they replace those set before and are replaced by those set after.
-pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>) {
+pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, schedule_delay: bool) {
     let park = Arc::clone(recorder);
     let unpark = Arc::clone(recorder);
     builder
@@ -22,7 +22,14 @@ pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>) {
             }
         });
     #[cfg(tokio_unstable)]
-    tasks::install(builder, recorder);
+    {
+        tasks::install(builder, recorder);
+        if schedule_delay {
+            builder.track_task_schedule_latency();
+        }
+    }
+    #[cfg(not(tokio_unstable))]
+    let _ = schedule_delay;
 }
 
 #[cfg(tokio_unstable)]
@@ -42,8 +49,7 @@ mod tasks {
             .on_task_spawn(move |meta| spawned(&spawn, meta))
             .on_before_task_poll(move |meta| poll_begins(&before, meta))
             .on_after_task_poll(move |_| poll_ends(&after))
-            .on_task_terminate(move |meta| terminated(&terminate, meta))
-            .track_task_schedule_latency();
+            .on_task_terminate(move |meta| terminated(&terminate, meta));
     }
 
     /// May run on any thread, so what is not counted on a worker is counted in

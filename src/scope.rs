@@ -44,6 +44,7 @@ use crate::{
 /// ```
 pub struct Scope {
     state: Arc<State>,
+    schedule_delay: bool,
     // The order in which they stop: first who reads, then who writes.
     #[cfg(feature = "telemetry")]
     telemetry: Option<Telemetry>,
@@ -64,6 +65,7 @@ impl Scope {
             state.recorder.end();
             return Ok(Self {
                 state,
+                schedule_delay: settings.schedule_delay,
                 #[cfg(feature = "telemetry")]
                 telemetry: None,
                 watchdog: None,
@@ -88,6 +90,7 @@ impl Scope {
         current::set_default(&state.recorder);
         Ok(Self {
             state,
+            schedule_delay: settings.schedule_delay,
             #[cfg(feature = "telemetry")]
             telemetry,
             watchdog: Some(watchdog),
@@ -107,7 +110,7 @@ impl Scope {
     /// `on_task_terminate`.
     pub fn watch<'b>(&self, builder: &'b mut tokio::runtime::Builder) -> &'b mut tokio::runtime::Builder {
         if self.state.recorder.is_live() {
-            hooks::install(builder, &self.state.recorder);
+            hooks::install(builder, &self.state.recorder, self.schedule_delay);
         }
         builder
     }

@@ -24,6 +24,7 @@ pub(crate) struct Settings {
     pub(crate) threshold: Duration,
     pub(crate) telemetry: Option<SocketAddr>,
     pub(crate) terminal: Terminal,
+    pub(crate) schedule_delay: bool,
 }
 
 /// Below this, the watchdog's own looks would be the load.
@@ -32,7 +33,13 @@ const LONGEST_THRESHOLD: Duration = Duration::from_secs(60);
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { off: false, threshold: Duration::from_millis(10), telemetry: None, terminal: Terminal::Auto }
+        Self {
+            off: false,
+            threshold: Duration::from_millis(10),
+            telemetry: None,
+            terminal: Terminal::Auto,
+            schedule_delay: true,
+        }
     }
 }
 
