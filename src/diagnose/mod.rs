@@ -4,9 +4,9 @@
 mod advice;
 mod names;
 mod site;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod symbols;
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture))))]
 #[path = "symbols_none.rs"]
 mod symbols;
 
