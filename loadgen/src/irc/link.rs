@@ -153,11 +153,11 @@ mod tests {
         }
         let reader = tokio::spawn(async move {
             let mut bytes = vec![0; taken * line.len()];
-            tokio::io::AsyncReadExt::read_exact(&mut peer, &mut bytes).await.map(|_| bytes)
+            tokio::io::AsyncReadExt::read_exact(&mut peer, &mut bytes).await.map(|_| (peer, bytes))
         });
-        let bytes = tokio::select! {
+        let (_peer, bytes) = tokio::select! {
             _ = link.readable() => panic!("the peer never writes"),
-            bytes = reader => bytes.expect("joined").expect("all of it"),
+            read = reader => read.expect("joined").expect("all of it"),
         };
         assert!(bytes.iter().all(|&byte| byte == b'x'));
     }
