@@ -84,7 +84,7 @@ impl Replies {
     }
 
     /// `:server command...`
-    pub(crate) fn from_server(&mut self, parts: &[&[u8]]) {
+    pub(crate) fn server_line(&mut self, parts: &[&[u8]]) {
         let server = self.server.clone();
         self.line(&[&[b":", server.as_bytes(), b" "], parts].concat());
     }
@@ -136,7 +136,7 @@ mod tests {
         replies.retarget(b"ada");
         replies.numeric(401, &[b"bob"], "No such nick");
         replies.numeric_params(221, &[b"+i"]);
-        replies.from_server(&[b"PONG s :x"]);
+        replies.server_line(&[b"PONG s :x"]);
         assert_eq!(
             text(&mut replies),
             ":s 001 * :Welcome\r\n:s 401 ada bob :No such nick\r\n:s 221 ada +i\r\n:s PONG s :x\r\n"

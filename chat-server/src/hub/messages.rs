@@ -50,8 +50,8 @@ impl World {
         for (index, target) in list(targets).enumerate() {
             let failed = match index {
                 TARGETS.. => Err((407, "Too many targets")),
-                _ if is_channel_like(target) => self.to_channel(&speech, target, &mut said).await,
-                _ => self.to_nick(&speech, target),
+                _ if is_channel_like(target) => self.say_in_channel(&speech, target, &mut said).await,
+                _ => self.say_to_nick(&speech, target),
             };
             if let (Err((code, text)), false) = (failed, silent) {
                 replies.numeric(code, &[target], text);
@@ -63,7 +63,7 @@ impl World {
         if said.is_empty() { Next::Done } else { Next::Said(said) }
     }
 
-    async fn to_channel(
+    async fn say_in_channel(
         &mut self,
         speech: &Speech<'_>,
         target: &[u8],
@@ -86,7 +86,7 @@ impl World {
         Ok(())
     }
 
-    fn to_nick(&mut self, speech: &Speech<'_>, target: &[u8]) -> Result<(), Failure> {
+    fn say_to_nick(&mut self, speech: &Speech<'_>, target: &[u8]) -> Result<(), Failure> {
         let id = self.nicks.get(&Key::new(target)).copied();
         let client = id.and_then(|id| self.clients.get(&id)).filter(|client| client.registered);
         let (Some(id), Some(client)) = (id, client) else { return Err((401, "No such nick/channel")) };

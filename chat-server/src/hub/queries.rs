@@ -26,7 +26,7 @@ impl World {
         let name = self.identity.name.clone();
         match command {
             Command::Ping => match message.param(0) {
-                Some(token) => replies.from_server(&[b"PONG ", name.as_bytes(), b" :", token]),
+                Some(token) => replies.server_line(&[b"PONG ", name.as_bytes(), b" :", token]),
                 None => replies.numeric(409, &[], "No origin specified"),
             },
             Command::Pong => {}

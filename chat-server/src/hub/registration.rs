@@ -30,10 +30,10 @@ impl World {
         }
         match &word[..] {
             // No capability is offered yet, so the list is empty and every wish is denied.
-            b"LS" | b"LIST" => replies.from_server(&[b"CAP ", &nick, b" ", &word, b" :"]),
+            b"LS" | b"LIST" => replies.server_line(&[b"CAP ", &nick, b" ", &word, b" :"]),
             b"REQ" => {
                 let wish = message.params().get(1).copied().unwrap_or_default();
-                replies.from_server(&[b"CAP ", &nick, b" NAK :", wish]);
+                replies.server_line(&[b"CAP ", &nick, b" NAK :", wish]);
             }
             b"END" => {
                 client.negotiating = false;
