@@ -219,3 +219,11 @@ fn word(text: &str) -> Result<String, String> {
     }
     Ok(text.to_owned())
 }
+
+/// What is wrong with the command line, in one sentence.
+pub(crate) fn sentence(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<_> = paragraph.split_whitespace().collect();
+    words.join(" ").trim_start_matches("error: ").to_owned()
+}

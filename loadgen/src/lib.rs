@@ -64,10 +64,7 @@ fn usage(error: &clap::Error) -> anyhow::Result<u8> {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         anyhow::bail!("say what to do: run or hunt; --help says more");
     }
-    let text = error.to_string();
-    let paragraph = text.split("\n\n").next().unwrap_or_default();
-    let words: Vec<_> = paragraph.split_whitespace().collect();
-    anyhow::bail!("{}", words.join(" ").trim_start_matches("error: "))
+    anyhow::bail!("{}", cli::sentence(error))
 }
 
 fn block_on<T>(threads: usize, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
