@@ -99,6 +99,10 @@ pub(crate) struct LoadArgs {
     /// How long a connection may take until it has joined its room.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
     pub(crate) timeout: Duration,
+    /// The run is invalid if the p99 of the generator's own lateness is above
+    /// this [default: a tenth of the tightest latency objective, from 1ms to 10ms].
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    pub(crate) max_send_lag: Option<Duration>,
     /// Extra connections a second that come, join a scratch room and go.
     #[arg(long, value_name = "RATE", default_value = "0", value_parser = churn)]
     pub(crate) churn: f64,

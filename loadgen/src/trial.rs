@@ -96,6 +96,7 @@ fn settings(plan: &Plan, inject: Vec<String>) -> Settings {
         settle_seconds: plan.settle.as_secs_f64(),
         drain_seconds: plan.drain.as_secs_f64(),
         timeout_seconds: plan.timeout.as_secs_f64(),
+        max_send_lag_seconds: plan.max_send_lag.as_secs_f64(),
         churn: plan.churn,
         payload_bytes: plan.payload as u64,
         seed: plan.seed,

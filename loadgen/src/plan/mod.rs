@@ -42,6 +42,9 @@ pub(crate) struct Plan {
     pub(crate) drain: Duration,
     /// How long a connection may take to be ready.
     pub(crate) timeout: Duration,
+    /// The p99 of the send lag above which the generator, not the server, was
+    /// late.
+    pub(crate) max_send_lag: Duration,
     /// Extra connections a second that come, join and go.
     pub(crate) churn: f64,
     /// The length of a message's text.
@@ -88,6 +91,7 @@ impl Plan {
             settle: SETTLE,
             drain: args.drain,
             timeout: args.timeout,
+            max_send_lag: args.max_send_lag.unwrap_or_else(|| send_lag_budget(&args.slo)),
             churn: args.churn,
             payload: args.payload,
             seed: args.seed,
@@ -106,19 +110,18 @@ impl Plan {
         Schedule::new(self.seed, self.rate, duration_ns, members, self.mix.clone())
     }
 
-    /// The p99 of the send lag above which the generator, not the server, was
-    /// late: 10 ms, or a tenth of the tightest latency objective, but never
-    /// less than the 1 ms that timers and a shared CPU cost anyhow.
-    pub(crate) fn send_lag_budget(&self) -> Duration {
-        let tightest = self.objectives.iter().filter_map(Objective::latency_limit).min();
-        let budget = tightest.map_or(Duration::from_millis(10), |limit| limit / 10);
-        budget.clamp(Duration::from_millis(1), Duration::from_millis(10))
-    }
-
     /// How many connections must be ready for a run to be worth measuring.
     pub(crate) const fn required_connections(&self) -> usize {
         self.connections - self.connections / 100
     }
+}
+
+/// 10 ms, or a tenth of the tightest latency objective, but never less than the
+/// 1 ms that timers and a shared CPU cost anyhow.
+fn send_lag_budget(objectives: &[Objective]) -> Duration {
+    let tightest = objectives.iter().filter_map(Objective::latency_limit).min();
+    let budget = tightest.map_or(Duration::from_millis(10), |limit| limit / 10);
+    budget.clamp(Duration::from_millis(1), Duration::from_millis(10))
 }
 
 /// The mix that was asked for; the default one leaves out what cannot be done.

@@ -49,6 +49,7 @@ pub(crate) struct Settings {
     pub(crate) settle_seconds: f64,
     pub(crate) drain_seconds: f64,
     pub(crate) timeout_seconds: f64,
+    pub(crate) max_send_lag_seconds: f64,
     pub(crate) churn: f64,
     pub(crate) payload_bytes: u64,
     pub(crate) seed: u64,

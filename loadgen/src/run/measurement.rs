@@ -141,7 +141,7 @@ fn not_begun(shared: &Shared, joined: usize, interrupted: bool) -> String {
 /// Why the generator's own lateness spoils the run, if it does.
 fn too_late(plan: &Plan, pace: &Pace) -> Option<String> {
     let lag = Duration::from_nanos(pace.lag.value_at_quantile(0.99));
-    let budget = plan.send_lag_budget();
+    let budget = plan.max_send_lag;
     (lag > budget).then(|| {
         let (lag, budget) = (lag.as_secs_f64() * 1e3, budget.as_secs_f64() * 1e3);
         format!(

@@ -48,7 +48,10 @@ pub(crate) fn reckon(
         }
         tally.expected += expected;
         tally.lost += missing;
-        received.latency.saturating_record_n(waited(due.at_ns), missing);
+        // Recording nothing would still raise the histogram's maximum.
+        if missing > 0 {
+            received.latency.saturating_record_n(waited(due.at_ns), missing);
+        }
     }
     for given_up in received.given_up.iter_recorded() {
         let count = given_up.count_at_value();
