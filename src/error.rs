@@ -39,7 +39,10 @@ impl fmt::Display for StartError {
                 write!(f, "loopscope: {name} is `{value}`, but must be {expected}")
             }
             Self::Bind { address, source } => {
-                write!(f, "loopscope: cannot serve telemetry on {address}: {source}; choose a free port, or port 0 for any")
+                write!(
+                    f,
+                    "loopscope: cannot serve telemetry on {address}: {source}; choose a free port, or port 0 for any"
+                )
             }
             Self::Thread { name, source } => {
                 write!(f, "loopscope: cannot start the thread {name}: {source}")

@@ -1,62 +1,79 @@
-//! Stub while the library is being built; the signatures are final.
-#![allow(missing_docs, missing_debug_implementations, unused_variables)]
-use std::{future::Future, net::SocketAddr, pin::Pin, task::{Context, Poll}, time::Duration};
-mod error;
-mod finding;
-#[path = "record/snapshot.rs"]
-mod snapshot;
-pub use error::StartError;
-pub use finding::*;
-pub use snapshot::*;
+//! Finds what blocks a Tokio event loop, while it blocks, and says which line of
+//! code to move.
+//!
+//! An async task that calls `std::thread::sleep`, `fsync` or a password hash
+//! holds up every other task on its worker. loopscope records how long each
+//! poll takes and how long each task waits, and a watchdog thread names the line
+//! that blocks while it still does.
+//!
+//! # Quick start
+//! ```
+//! fn main() {
+//!     loopscope::run(async {
+//!         // the application
+//!     });
+//! }
+//! ```
+//! or, by parts, see [`Scope`]. Build with `RUSTFLAGS="--cfg tokio_unstable"` to
+//! cover every task without a change to any spawn, and with
+//! `debug = "line-tables-only"` in the profile for files and lines.
+//!
+//! # How it works
+//! Hooks of Tokio's write the beginning and the end of each poll into a slot of
+//! the worker's own: two readings of the time stamp counter and a few plain
+//! stores, no system call, lock, allocation or read-modify-write. The watchdog
+//! reads the slots. Once a poll has lasted too long, it asks the kernel what the
+//! thread is doing, gets a copy of its stack, and leaves unwinding and symbols
+//! to another thread.
+//!
+//! # Caveats
+//! * Stacks are had on x86_64 Linux only; elsewhere a stall is seen and counted,
+//!   but not its line.
+//! * Polls that pass the threshold by less than a quarter may end before the
+//!   watchdog looks; they are in the histograms and counted as dropped.
+//! * A thread of a watched runtime may be interrupted by a real-time signal
+//!   while it computes, or while it waits in a system call that the kernel
+//!   restarts by itself; never in one that would return `EINTR`, as far as the
+//!   kernel's word holds from one microsecond to the next.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![deny(unsafe_code)]
 
-/// When findings are drawn on stderr.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Terminal { /** if stderr is a terminal */ #[default] Auto, Always, Never }
-
-#[derive(Default)]
-pub struct Builder { telemetry: Option<SocketAddr> }
-impl Builder {
-    #[must_use] pub fn blocking_threshold(self, threshold: Duration) -> Self { self }
-    #[must_use] pub fn terminal(self, terminal: Terminal) -> Self { self }
-    #[must_use] pub fn on_finding(self, callback: impl Fn(&Finding) + Send + Sync + 'static) -> Self { self }
-    /// feature `telemetry`
-    #[must_use] pub fn telemetry(mut self, address: SocketAddr) -> Self { self.telemetry = Some(address); self }
-    /// feature `prometheus`: the application's own registry, whose metrics the telemetry thread's /metrics shows too
-    #[cfg(feature = "prometheus")]
-    #[must_use] pub fn registry(self, registry: prometheus::Registry) -> Self { self }
-    pub fn start(self) -> Result<Scope, StartError> { Ok(Scope { telemetry: self.telemetry }) }
-}
-/// Dropping it stops and joins the threads at once; hooks go inert.
-pub struct Scope { telemetry: Option<SocketAddr> }
-impl Scope {
-    #[must_use] pub fn builder() -> Builder { Builder::default() }
-    /// sets the hooks on a tokio builder
-    pub fn watch<'b>(&self, builder: &'b mut tokio::runtime::Builder) -> &'b mut tokio::runtime::Builder { builder }
-    pub fn block_on<F: Future>(&self, runtime: &tokio::runtime::Runtime, future: F) -> F::Output { runtime.block_on(future) }
-    /// where the telemetry thread listens (the real port where 0 was asked for)
-    #[must_use] pub fn telemetry_address(&self) -> Option<SocketAddr> { self.telemetry }
-    #[must_use] pub fn findings(&self) -> FindingsDocument { unimplemented!() }
-    #[must_use] pub fn snapshot(&self) -> Snapshot { unimplemented!() }
-    #[must_use] pub fn stalls(&self, since: Option<std::time::SystemTime>) -> StallsDocument { unimplemented!() }
-}
-pub fn run<F: Future>(future: F) -> F::Output { tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(future) }
-/// A future with a name.
-pub struct Instrumented<F>(Pin<Box<F>>);
-impl<F: Future> Future for Instrumented<F> { type Output = F::Output; fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> { self.0.as_mut().poll(cx) } }
-pub trait Named: Future + Sized { fn named(self, name: &'static str) -> Instrumented<Self> { Instrumented(Box::pin(self)) } }
-impl<F: Future> Named for F {}
-#[track_caller]
-pub fn spawn<F>(name: &'static str, future: F) -> tokio::task::JoinHandle<F::Output> where F: Future + Send + 'static, F::Output: Send + 'static { tokio::spawn(future) }
-#[track_caller]
-pub fn spawn_blocking<F, R>(name: &'static str, f: F) -> tokio::task::JoinHandle<R> where F: FnOnce() -> R + Send + 'static, R: Send + 'static { tokio::task::spawn_blocking(f) }
-pub mod report {
-    /// Draws one finding as a compiler would (feature `diagnostic`). Ends with a newline. ANSI colours if `color`.
-    #[must_use] pub fn diagnostic(finding: &crate::Finding, color: bool) -> String { String::new() }
-}
-/// feature `console`: tokio-console's layer, served at `address`; add it to the application's subscriber.
+mod builder;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod capture;
 #[cfg(feature = "console")]
-pub mod console {
-    pub fn layer<S>(address: std::net::SocketAddr) -> impl tracing_subscriber::Layer<S>
-    where S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
-    { console_subscriber::ConsoleLayer::builder().server_addr(address).spawn() }
-}
+pub mod console;
+mod diagnose;
+mod error;
+mod export;
+mod finding;
+mod findings;
+mod hooks;
+mod instrumented;
+mod os;
+mod reader;
+mod record;
+pub mod report;
+mod reporter;
+mod scope;
+mod settings;
+mod spawn;
+mod state;
+mod watchdog;
+
+pub use builder::Builder;
+pub use error::StartError;
+#[cfg(feature = "prometheus")]
+pub use export::Collector;
+pub use finding::{
+    Cause, Detail, Evidence, FINDINGS_SCHEMA, Finding, FindingsDocument, Frame, FrameKind, ProcessInfo,
+    STALLS_SCHEMA, Site, Split, Stall, StallsDocument, Starved, TaskInfo, Victims,
+};
+pub use instrumented::{Instrumented, Named};
+pub use record::{
+    CauseSnapshot, HistogramSnapshot, KindSnapshot, ObserverSnapshot, RuntimeSnapshot, Snapshot,
+    WorkerSnapshot,
+};
+pub use scope::{Scope, run};
+pub use settings::Terminal;
+pub use spawn::{spawn, spawn_blocking};

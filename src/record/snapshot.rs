@@ -51,7 +51,10 @@ impl HistogramSnapshot {
     pub fn to_hdrhistogram(&self) -> hdrhistogram::Histogram<u64> {
         let mut histogram = hdrhistogram::Histogram::new(2).expect("2 is a valid precision");
         for (highest, n) in &self.buckets {
-            histogram.saturating_record_n(*highest, *n);
+            // The open-ended last bucket stands for the largest value.
+            let value = (*highest).min(self.max.as_nanos() as u64).max(1);
+            // It resizes itself, so only memory could make this fail.
+            let _ = histogram.record_n(value, *n);
         }
         histogram
     }
@@ -200,5 +203,24 @@ impl Snapshot {
     #[must_use]
     pub fn workers_blocked(&self) -> usize {
         self.workers.iter().filter(|w| w.active_poll.is_some_and(|age| age >= self.threshold)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_values_as_an_hdrhistogram() {
+        let snapshot = HistogramSnapshot {
+            buckets: vec![(50, 1), (1_000_000, 8), (u64::MAX, 1)],
+            count: 10,
+            sum: Duration::from_secs(4000),
+            max: Duration::from_secs(3999),
+        };
+        let histogram = snapshot.to_hdrhistogram();
+        assert_eq!(histogram.len(), 10);
+        assert!((990_000..1_010_000).contains(&histogram.value_at_quantile(0.5)));
+        assert!(histogram.max() > 3_900_000_000_000);
     }
 }

@@ -1,0 +1,160 @@
+//! What a poll costs more: bare tokio, empty hooks, loopscope, tokio-metrics,
+//! side by side in one run.
+//!
+//! `cargo bench --bench overhead [-- --rounds N]` prints a table; README.md in
+//! this folder keeps one, with the machine it is from. The rounds of all
+//! configurations are interleaved, so that a change of the machine's pace falls
+//! on all of them, and medians are compared.
+
+use std::{
+    env,
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use loopscope::{Named, Scope, Terminal};
+use tokio::runtime::{Builder, Runtime};
+use tokio_metrics::TaskMonitor;
+
+const TASKS: u64 = 64;
+const YIELDS: u64 = 20_000;
+
+/// One way to run the same polls.
+struct Configuration {
+    name: &'static str,
+    runtime: Runtime,
+    spawn: fn(&Runtime),
+    rounds: Vec<f64>,
+    /// Watches the runtime, if anything does.
+    _scope: Option<Scope>,
+}
+
+fn main() {
+    let rounds = rounds();
+    for (flavour, build) in
+        [("current-thread", current_thread as fn() -> Builder), ("2 workers", two_workers)]
+    {
+        let mut configurations = configurations(build);
+        for configuration in &mut configurations {
+            configuration.round();
+            configuration.rounds.clear();
+        }
+        for _ in 0..rounds {
+            for configuration in &mut configurations {
+                configuration.round();
+            }
+        }
+        print(flavour, rounds, &mut configurations);
+    }
+}
+
+fn rounds() -> usize {
+    let mut arguments = env::args().skip_while(|argument| argument != "--rounds").skip(1);
+    arguments.next().map_or(15, |n| n.parse().expect("--rounds takes a number"))
+}
+
+fn current_thread() -> Builder {
+    Builder::new_current_thread()
+}
+
+fn two_workers() -> Builder {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2);
+    builder
+}
+
+fn configurations(build: fn() -> Builder) -> Vec<Configuration> {
+    let bare = |name, spawn| Configuration {
+        name,
+        runtime: build().build().expect("a runtime"),
+        spawn,
+        rounds: Vec::new(),
+        _scope: None,
+    };
+    let watched = |name, spawn, schedule_delay| {
+        let scope = Scope::builder()
+            .terminal(Terminal::Never)
+            .schedule_delay(schedule_delay)
+            .start()
+            .expect("a scope");
+        let runtime = scope.watch(&mut build()).build().expect("a runtime");
+        Configuration { name, runtime, spawn, rounds: Vec::new(), _scope: Some(scope) }
+    };
+    vec![
+        bare("bare tokio", spawn_plain),
+        empty_hooks(build),
+        watched("loopscope: poll time, watchdog", spawn_plain, false),
+        watched("loopscope: poll time, schedule delay, watchdog", spawn_plain, true),
+        watched("loopscope: the same, named tasks", spawn_named, true),
+        bare("tokio-metrics: TaskMonitor", spawn_monitored),
+    ]
+}
+
+#[cfg(tokio_unstable)]
+fn empty_hooks(build: fn() -> Builder) -> Configuration {
+    let mut builder = build();
+    builder.on_before_task_poll(|_| ()).on_after_task_poll(|_| ());
+    let runtime = builder.build().expect("a runtime");
+    Configuration { name: "empty hooks", runtime, spawn: spawn_plain, rounds: Vec::new(), _scope: None }
+}
+
+#[cfg(not(tokio_unstable))]
+fn empty_hooks(_build: fn() -> Builder) -> Configuration {
+    panic!("the overhead of hooks is measured with --cfg tokio_unstable");
+}
+
+async fn work() {
+    for _ in 0..YIELDS {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn run<F: Future<Output = ()> + Send + 'static>(runtime: &Runtime, mut work: impl FnMut() -> F) {
+    runtime.block_on(async {
+        let tasks: Vec<_> = (0..TASKS).map(|_| tokio::spawn(work())).collect();
+        for task in tasks {
+            task.await.expect("no task panics");
+        }
+    });
+}
+
+fn spawn_plain(runtime: &Runtime) {
+    run(runtime, work);
+}
+
+fn spawn_named(runtime: &Runtime) {
+    run(runtime, || work().named("work"));
+}
+
+fn spawn_monitored(runtime: &Runtime) {
+    let monitor = TaskMonitor::new();
+    run(runtime, || monitor.instrument(work()));
+}
+
+impl Configuration {
+    /// Nanoseconds a poll.
+    fn round(&mut self) {
+        let begin = Instant::now();
+        (self.spawn)(&self.runtime);
+        let elapsed: Duration = begin.elapsed();
+        self.rounds.push(elapsed.as_nanos() as f64 / (TASKS * (YIELDS + 1)) as f64);
+    }
+
+    fn quantile(&mut self, quantile: f64) -> f64 {
+        self.rounds.sort_by(f64::total_cmp);
+        self.rounds[((self.rounds.len() - 1) as f64 * quantile).round() as usize]
+    }
+}
+
+fn print(flavour: &str, rounds: usize, configurations: &mut [Configuration]) {
+    println!(
+        "\n{flavour}, {TASKS} tasks that yield {YIELDS} times each, {rounds} interleaved rounds, ns a poll\n"
+    );
+    println!("| configuration | median | 10 % | 90 % | added |");
+    println!("|---|---:|---:|---:|---:|");
+    let bare = configurations[0].quantile(0.5);
+    for configuration in configurations {
+        let [median, low, high] = [0.5, 0.1, 0.9].map(|quantile| configuration.quantile(quantile));
+        println!("| {} | {median:.0} | {low:.0} | {high:.0} | {:+.0} |", configuration.name, median - bare);
+    }
+}

@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""Lints the Grafana dashboards and the rules against docs/metrics.md.
+
+Prints every fault and exits with 1 if there is one. Writes each panel's
+expression, with the variables filled in, as a recording rule to the file named
+by the first argument, so that promtool can check its syntax.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+VARIABLES = {"$__rate_interval": "5m", "$__range": "30m", "$__interval": "15s", "$job": ".+", "$instance": ".+"}
+SUFFIXES = ("_bucket", "_sum", "_count")
+METRIC = re.compile(r"(?<![\w:])loopscope_[a-z0-9_]+")
+
+
+def catalogue():
+    """Metric names and types, from the table in docs/metrics.md."""
+    page = (HERE.parent / "docs" / "metrics.md").read_text()
+    return dict(re.findall(r"^\| `(loopscope_\w+)` \| (\w+) \|", page, re.MULTILINE))
+
+
+def family(name, metrics):
+    """The catalogue's name for a series name, or None if there is none."""
+    if name in metrics:
+        return name if metrics[name] != "histogram" else None
+    base = next((name.removesuffix(s) for s in SUFFIXES if name.endswith(s)), None)
+    return base if metrics.get(base) == "histogram" else None
+
+
+def expression_faults(expr, metrics, table):
+    """What is wrong with one panel's expression."""
+    for match in METRIC.finditer(expr):
+        name, rest = match.group(), expr[match.end():]
+        base = family(name, metrics)
+        if base is None:
+            yield f"{name} is not in docs/metrics.md"
+            continue
+        selector = re.match(r"\{([^}]*)\}", rest)
+        for label in ("job", "instance"):
+            if not selector or f'{label}=~"${label}"' not in selector.group(1):
+                yield f"{name} is not selected by {label}"
+        ranged = re.match(r"\{[^}]*\}\[\$__(rate_interval|range)\]", rest)
+        if metrics[base] != "gauge" and not ranged and not table:
+            yield f"{name} only goes up: take its rate over $__rate_interval"
+        if metrics[base] == "gauge" and ranged:
+            yield f"{name} is a gauge: it has no rate"
+
+
+def panel_faults(panel, metrics):
+    """What is wrong with one panel."""
+    for key in ("title", "description"):
+        if not panel.get(key):
+            yield f"no {key}"
+    if not panel.get("fieldConfig", {}).get("defaults", {}).get("unit"):
+        yield "no unit"
+    if not panel.get("targets"):
+        yield "no target"
+    if panel.get("datasource", {}).get("uid") != "${datasource}":
+        yield "its data source is not the variable"
+    for target in panel.get("targets", []):
+        if not target.get("expr"):
+            yield "a target without an expression"
+            continue
+        yield from expression_faults(target["expr"], metrics, panel["type"] == "table")
+
+
+def overlap(a, b):
+    """Whether two panels lie over each other."""
+    a, b = a["gridPos"], b["gridPos"]
+    return (a["x"] < b["x"] + b["w"] and b["x"] < a["x"] + a["w"]
+            and a["y"] < b["y"] + b["h"] and b["y"] < a["y"] + a["h"])
+
+
+def layout_faults(panels):
+    """What is wrong with the panels together."""
+    ids = [panel["id"] for panel in panels]
+    for twice in sorted({i for i in ids if ids.count(i) > 1}):
+        yield f"the panel id {twice} is there twice"
+    for n, panel in enumerate(panels):
+        if panel["gridPos"]["x"] + panel["gridPos"]["w"] > 24:
+            yield f"{panel['title']!r} is wider than the page"
+        for other in panels[n + 1:]:
+            if overlap(panel, other):
+                yield f"{panel['title']!r} lies over {other['title']!r}"
+
+
+def dashboard_faults(dashboard, metrics):
+    """What is wrong with one dashboard."""
+    if not dashboard.get("uid") or dashboard.get("editable") is not False:
+        yield "needs a fixed uid and editable: false"
+    names = [variable["name"] for variable in dashboard["templating"]["list"]]
+    if names[:3] != ["datasource", "job", "instance"]:
+        yield f"its variables must begin with datasource, job, instance, not {names}"
+    yield from layout_faults(dashboard["panels"])
+    for panel in dashboard["panels"]:
+        if panel["type"] != "row":
+            yield from (f"{panel.get('title')!r}: {fault}" for fault in panel_faults(panel, metrics))
+
+
+def rules_faults(metrics):
+    """Metrics that the rules name and the catalogue does not have."""
+    rules = (HERE / "prometheus" / "rules.yml").read_text()
+    for name in sorted(set(METRIC.findall(rules))):
+        # The names of the rule groups look like metrics and are none.
+        if family(name, metrics) is None and f"name: {name}" not in rules:
+            yield f"{name} is not in docs/metrics.md"
+
+
+def filled_in(expr):
+    """The expression with every variable replaced by a value."""
+    for variable, value in VARIABLES.items():
+        expr = expr.replace(variable, value)
+    return expr
+
+
+def main():
+    metrics = catalogue()
+    faults = [] if metrics else ["docs/metrics.md has no table of metrics"]
+    faults += [f"prometheus/rules.yml: {fault}" for fault in rules_faults(metrics)]
+    rules, dashboards = [], sorted((HERE / "grafana").glob("*.json"))
+    for path in dashboards:
+        dashboard = json.loads(path.read_text())
+        faults += [f"{path.name}: {fault}" for fault in dashboard_faults(dashboard, metrics)]
+        for panel in dashboard["panels"]:
+            for target in panel.get("targets", []):
+                name = f"panel:{path.stem}_{panel['id']}_{target['refId']}"
+                rules.append({"record": name, "expr": filled_in(target["expr"])})
+    if len(sys.argv) > 1:
+        # Every JSON document is a YAML document.
+        Path(sys.argv[1]).write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    print(f"{len(dashboards)} dashboards, {len(rules)} expressions, {len(metrics)} metrics, {len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+//! Settings of a scope, up to its start.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use crate::{
+    Finding, Scope, StartError,
+    settings::{Settings, Terminal},
+};
+
+/// A callback for findings.
+pub(crate) type OnFinding = Box<dyn Fn(&Finding) + Send + Sync>;
+
+/// Sets up a [`Scope`]: see [`Scope::builder`].
+#[must_use = "a builder does nothing until `start` is called"]
+#[derive(Default)]
+pub struct Builder {
+    pub(crate) settings: Settings,
+    pub(crate) on_finding: Option<OnFinding>,
+    #[cfg(feature = "telemetry")]
+    pub(crate) registry: Option<prometheus::Registry>,
+}
+
+impl Builder {
+    /// A poll longer than this is a stall. Default: 10 ms. From 1 ms to 60 s.
+    ///
+    /// The watchdog looks four times as often, and only at atomics, until a
+    /// poll has lasted for a quarter of it.
+    pub fn blocking_threshold(mut self, threshold: Duration) -> Self {
+        self.settings.threshold = threshold;
+        self
+    }
+
+    /// Whether to record how long each task waits from its wake to its poll.
+    /// Default: yes. It needs `--cfg tokio_unstable`, and costs two more clock
+    /// readings a poll, Tokio's own; without it findings cannot say who waited.
+    pub fn schedule_delay(mut self, record: bool) -> Self {
+        self.settings.schedule_delay = record;
+        self
+    }
+
+    /// Where reports are drawn for people. Default: on stderr, if that is a
+    /// terminal (feature `diagnostic`).
+    pub fn terminal(mut self, terminal: Terminal) -> Self {
+        self.settings.terminal = terminal;
+        self
+    }
+
+    /// Calls `callback` whenever a finding is reported: as it is new, each time
+    /// its count has doubled, and when a stall has lasted for a second. It is
+    /// called on loopscope's reporting thread, which waits for it; should it
+    /// panic, the panic is caught.
+    pub fn on_finding(mut self, callback: impl Fn(&Finding) + Send + Sync + 'static) -> Self {
+        self.on_finding = Some(Box::new(callback));
+        self
+    }
+
+    /// Serves `/metrics`, `/findings`, `/stalls` and `/healthz` over HTTP on
+    /// this address, on a thread of loopscope's own: it answers while every
+    /// worker is blocked. Default: not served. Read-only, but without any
+    /// authentication: use a loopback address.
+    #[cfg(feature = "telemetry")]
+    pub fn telemetry(mut self, address: SocketAddr) -> Self {
+        self.settings.telemetry = Some(address);
+        self
+    }
+
+    /// The application's own metrics, which `/metrics` then shows too. To show
+    /// loopscope's metrics in the application's own endpoint instead, register
+    /// a [`Collector`](crate::Collector) there.
+    #[cfg(feature = "telemetry")]
+    pub fn registry(mut self, registry: prometheus::Registry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Starts the watchdog, the reporting thread and, if asked for, the
+    /// telemetry thread. The variables `LOOPSCOPE` (`off`),
+    /// `LOOPSCOPE_THRESHOLD` (`10ms`) and `LOOPSCOPE_TELEMETRY`
+    /// (`127.0.0.1:9464`) override the settings.
+    ///
+    /// # Errors
+    /// If a setting or variable is wrong, the telemetry address cannot be
+    /// bound, or a thread cannot be started. Nothing runs then.
+    pub fn start(self) -> Result<Scope, StartError> {
+        Scope::start(self)
+    }
+
+    /// The telemetry address, for builds that cannot serve it.
+    #[cfg(not(feature = "telemetry"))]
+    pub(crate) fn refuse_telemetry(address: Option<SocketAddr>) -> Result<(), StartError> {
+        match address {
+            None => Ok(()),
+            Some(address) => Err(StartError::Setting {
+                name: "LOOPSCOPE_TELEMETRY",
+                value: address.to_string(),
+                expected: "unset, as this program was built without loopscope's feature `telemetry`",
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

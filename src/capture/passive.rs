@@ -1,0 +1,16 @@
+//! A stack read from outside, while its thread waits in a system call.
+
+use super::{CopiedStack, STACK_BYTES};
+use crate::os::{self, ThreadInfo};
+
+/// Copies the stack of a thread that waits with these registers. The caller
+/// makes sure, by looking before and after, that it waited all the time.
+pub(crate) fn copy(thread: ThreadInfo, sp: u64, pc: u64) -> Option<CopiedStack> {
+    let start = usize::try_from(sp).ok()?;
+    if !(thread.stack_bottom..thread.stack_top).contains(&start) {
+        return None;
+    }
+    let length = (thread.stack_top - start).min(STACK_BYTES);
+    let bytes = os::read_memory(start, length)?;
+    Some(CopiedStack { ip: pc, sp, bp: None, bytes })
+}

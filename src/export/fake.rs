@@ -1,0 +1,114 @@
+//! A source of fixed data for tests: every number in it is there only once.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use crate::{
+    Cause, CauseSnapshot, FindingsDocument, HistogramSnapshot, KindSnapshot, ObserverSnapshot,
+    RuntimeSnapshot, STALLS_SCHEMA, Snapshot, Stall, StallsDocument, WorkerSnapshot,
+    reader::{Health, Source},
+    report::sample,
+};
+
+/// What it answers may be changed while it is being read.
+#[derive(Debug)]
+pub(super) struct FakeSource {
+    pub(super) snapshot: Mutex<Snapshot>,
+    pub(super) findings: Mutex<FindingsDocument>,
+    pub(super) health: Mutex<Health>,
+}
+
+impl FakeSource {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            snapshot: Mutex::new(snapshot()),
+            findings: Mutex::new(sample::document(vec![sample::sleep()])),
+            health: Mutex::new(Health::Ok),
+        })
+    }
+}
+
+impl Source for FakeSource {
+    fn snapshot(&self) -> Snapshot {
+        self.snapshot.lock().unwrap().clone()
+    }
+
+    fn findings(&self) -> FindingsDocument {
+        self.findings.lock().unwrap().clone()
+    }
+
+    fn stalls(&self, since_unix_ns: Option<u64>) -> StallsDocument {
+        let mut stalls: Vec<_> = [1_000_000_000, 2_000_000_000].map(stall).into();
+        stalls.retain(|stall| stall.end_unix_ns > since_unix_ns);
+        StallsDocument { schema: STALLS_SCHEMA.to_owned(), now_unix_ns: 3_000_000_000, stalls }
+    }
+
+    fn health(&self) -> Health {
+        *self.health.lock().unwrap()
+    }
+}
+
+fn stall(start: u64) -> Stall {
+    Stall {
+        start_unix_ns: start,
+        end_unix_ns: Some(start + 500_000_000),
+        worker: "0".to_owned(),
+        task: "session".to_owned(),
+        finding: Some("sleep-5f3a".to_owned()),
+    }
+}
+
+/// As many values of `low` milliseconds as that number, and one of `high`.
+pub(super) fn distribution(low: u64, high: u64) -> HistogramSnapshot {
+    HistogramSnapshot {
+        buckets: vec![(low * 1_000_000, low), (high * 1_000_000, 1)],
+        count: low + 1,
+        sum: Duration::from_millis(low * low + high),
+        max: Duration::from_millis(high),
+    }
+}
+
+pub(super) fn snapshot() -> Snapshot {
+    Snapshot {
+        threshold: Duration::from_millis(17),
+        kinds: vec![KindSnapshot {
+            name: "session".to_owned(),
+            poll_time: distribution(3, 211),
+            schedule_delay: distribution(7, 401),
+            spawned: 1_009,
+            completed: 109,
+        }],
+        workers: vec![worker("0", 11, None), worker("main", 23, Some(Duration::from_millis(1_213)))],
+        runtimes: vec![RuntimeSnapshot {
+            workers: 5,
+            global_queue_depth: 613,
+            blocking_threads: Some(617),
+            idle_blocking_threads: Some(619),
+            blocking_queue_depth: Some(631),
+        }],
+        causes: Cause::ALL.into_iter().zip(1..).map(cause).collect(),
+        starved: Duration::from_millis(6_007),
+        observer: ObserverSnapshot {
+            watchdog_cpu: Duration::from_millis(7_001),
+            captures: vec![("stack", 701), ("moved on", 709)],
+            dropped: vec![("report budget", 719)],
+        },
+    }
+}
+
+fn worker(label: &str, seed: u64, active_poll: Option<Duration>) -> WorkerSnapshot {
+    WorkerSnapshot {
+        label: label.to_owned(),
+        busy: Duration::from_secs(seed * 1_000 + 1),
+        polls: seed * 1_000 + 2,
+        parks: seed * 1_000 + 3,
+        local_queue_depth: Some(usize::try_from(seed).unwrap() * 1_000 + 4),
+        active_poll,
+    }
+}
+
+fn cause((cause, n): (Cause, u64)) -> CauseSnapshot {
+    CauseSnapshot { cause, durations: distribution(20 + n, 3_000 + n) }
+}

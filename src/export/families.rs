@@ -1,0 +1,232 @@
+//! From a snapshot and its findings to metric families: a function of plain data.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use prometheus::proto;
+
+use super::catalogue::{self as c, BUCKETS, Kind, MAX_SITES, Metric};
+use crate::{Cause, Finding, FindingsDocument, HistogramSnapshot, KindSnapshot, Snapshot, WorkerSnapshot};
+
+/// All families that have a value, in the catalogue's order.
+pub(crate) fn families(snapshot: &Snapshot, findings: &FindingsDocument) -> Vec<proto::MetricFamily> {
+    let mut out = Families::default();
+    tasks(&mut out, &snapshot.kinds);
+    workers(&mut out, &snapshot.workers);
+    moment(&mut out, snapshot);
+    blocking(&mut out, snapshot);
+    sites(&mut out, &findings.findings);
+    out.add(&c::STARVED, &[], seconds(snapshot.starved));
+    runtimes(&mut out, snapshot);
+    observer(&mut out, snapshot);
+    out.in_order()
+}
+
+/// Kinds by name. Several runtimes may each have a kind, or a worker, of one
+/// name: their sum is one series, since a series may be there only once.
+fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
+    let mut by_name = BTreeMap::<&str, KindSnapshot>::new();
+    for kind in kinds {
+        let sum = by_name.entry(&kind.name).or_default();
+        sum.poll_time.merge(&kind.poll_time);
+        sum.schedule_delay.merge(&kind.schedule_delay);
+        sum.spawned += kind.spawned;
+        sum.completed += kind.completed;
+    }
+    for (name, kind) in by_name {
+        out.add(&c::TASK_POLL_DURATION, &[name], &kind.poll_time);
+        out.add(&c::TASK_SCHEDULE_DELAY, &[name], &kind.schedule_delay);
+        out.add(&c::TASKS_SPAWNED, &[name], kind.spawned as f64);
+        out.add(&c::TASKS_COMPLETED, &[name], kind.completed as f64);
+        out.add(&c::TASKS_ALIVE, &[name], kind.alive() as f64);
+    }
+}
+
+fn workers(out: &mut Families, workers: &[WorkerSnapshot]) {
+    let mut by_label = BTreeMap::<&str, WorkerSnapshot>::new();
+    for worker in workers {
+        let sum = by_label.entry(&worker.label).or_default();
+        sum.busy += worker.busy;
+        sum.polls += worker.polls;
+        sum.parks += worker.parks;
+        sum.local_queue_depth = match (sum.local_queue_depth, worker.local_queue_depth) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+    }
+    for (label, worker) in by_label {
+        out.add(&c::WORKER_BUSY, &[label], seconds(worker.busy));
+        out.add(&c::WORKER_POLLS, &[label], worker.polls as f64);
+        out.add(&c::WORKER_PARKS, &[label], worker.parks as f64);
+        if let Some(depth) = worker.local_queue_depth {
+            out.add(&c::LOCAL_QUEUE_DEPTH, &[label], depth as f64);
+        }
+    }
+}
+
+fn moment(out: &mut Families, snapshot: &Snapshot) {
+    out.add(&c::WORKERS_BLOCKED, &[], snapshot.workers_blocked() as f64);
+    out.add(&c::LONGEST_ACTIVE_POLL, &[], seconds(snapshot.longest_active_poll()));
+    out.add(&c::THRESHOLD, &[], seconds(snapshot.threshold));
+    out.add(&c::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+}
+
+/// Starvation is the machine's doing: a sum over these families must not blame
+/// the code for it, so it has its own metric.
+fn blocking(out: &mut Families, snapshot: &Snapshot) {
+    for cause in snapshot.causes.iter().filter(|cause| cause.cause != Cause::Starved) {
+        let label = [cause.cause.as_str()];
+        out.add(&c::BLOCKING_EVENTS, &label, cause.durations.count as f64);
+        out.add(&c::BLOCKING_SECONDS, &label, seconds(cause.durations.sum));
+        out.add(&c::BLOCKING_DURATION, &label, &cause.durations);
+    }
+}
+
+fn sites(out: &mut Families, findings: &[Finding]) {
+    let mut by_site = BTreeMap::<(String, Cause), (u64, f64)>::new();
+    for finding in findings {
+        let site = finding.site.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+        let sum = by_site.entry((site, finding.cause)).or_default();
+        sum.0 += finding.count;
+        sum.1 += finding.total_seconds;
+    }
+    let mut worst: Vec<_> = by_site.into_iter().collect();
+    worst.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
+
+    let rest = worst.split_off(worst.len().min(MAX_SITES));
+    let mut others = BTreeMap::<Cause, (u64, f64)>::new();
+    for ((_, cause), (count, total)) in rest {
+        let sum = others.entry(cause).or_default();
+        sum.0 += count;
+        sum.1 += total;
+    }
+    worst.extend(others.into_iter().map(|(cause, sum)| (("other".to_owned(), cause), sum)));
+
+    for ((site, cause), (count, total)) in worst {
+        let labels = [site.as_str(), cause.as_str()];
+        out.add(&c::BLOCKING_SITE_EVENTS, &labels, count as f64);
+        out.add(&c::BLOCKING_SITE_SECONDS, &labels, total);
+    }
+}
+
+/// Sums over the runtimes. What Tokio does not tell is left out, not zero.
+fn runtimes(out: &mut Families, snapshot: &Snapshot) {
+    let runtimes = &snapshot.runtimes;
+    let known = |depths: Vec<usize>| (!depths.is_empty()).then(|| depths.iter().sum::<usize>() as f64);
+    let gauges = [
+        (&c::POOL_THREADS, known(runtimes.iter().filter_map(|r| r.blocking_threads).collect())),
+        (&c::POOL_IDLE_THREADS, known(runtimes.iter().filter_map(|r| r.idle_blocking_threads).collect())),
+        (&c::POOL_QUEUE_DEPTH, known(runtimes.iter().filter_map(|r| r.blocking_queue_depth).collect())),
+        (&c::WORKERS, Some(runtimes.iter().map(|r| r.workers).sum::<usize>() as f64)),
+        (&c::GLOBAL_QUEUE_DEPTH, Some(runtimes.iter().map(|r| r.global_queue_depth).sum::<usize>() as f64)),
+    ];
+    for (metric, value) in gauges {
+        if let Some(value) = value {
+            out.add(metric, &[], value);
+        }
+    }
+}
+
+fn observer(out: &mut Families, snapshot: &Snapshot) {
+    let observer = &snapshot.observer;
+    out.add(&c::WATCHDOG_CPU, &[], seconds(observer.watchdog_cpu));
+    for (metric, counts) in [(&c::CAPTURES, &observer.captures), (&c::DROPPED, &observer.dropped)] {
+        let mut by_label = BTreeMap::<&str, u64>::new();
+        for (label, count) in counts {
+            *by_label.entry(label).or_default() += count;
+        }
+        for (label, count) in by_label {
+            out.add(metric, &[label], count as f64);
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+/// Series collected so far, by the name of their metric.
+#[derive(Default)]
+struct Families(BTreeMap<&'static str, Vec<proto::Metric>>);
+
+impl Families {
+    fn add<'a>(&mut self, metric: &Metric, labels: &[&str], value: impl Into<Value<'a>>) {
+        debug_assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
+        let pairs = metric.labels.iter().zip(labels).map(|(name, value)| {
+            let mut pair = proto::LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        let mut series = proto::Metric::from_label(pairs.collect());
+        match (metric.kind, value.into()) {
+            (Kind::Counter, Value::Number(number)) => {
+                let mut counter = proto::Counter::default();
+                counter.set_value(number);
+                series.set_counter(counter);
+            }
+            (Kind::Gauge, Value::Number(number)) => {
+                let mut gauge = proto::Gauge::default();
+                gauge.set_value(number);
+                series.set_gauge(gauge);
+            }
+            (Kind::Histogram, Value::Distribution(snapshot)) => series.set_histogram(histogram(snapshot)),
+            (kind, _) => {
+                debug_assert!(false, "{} is a {kind:?}", metric.name);
+                return;
+            }
+        }
+        self.0.entry(metric.name).or_default().push(series);
+    }
+
+    fn in_order(mut self) -> Vec<proto::MetricFamily> {
+        let present = c::ALL.iter().filter_map(|metric| {
+            let series = self.0.remove(metric.name)?;
+            let mut family = proto::MetricFamily::default();
+            family.set_name(metric.name.to_owned());
+            family.set_help(metric.help.to_owned());
+            family.set_field_type(match metric.kind {
+                Kind::Counter => proto::MetricType::COUNTER,
+                Kind::Gauge => proto::MetricType::GAUGE,
+                Kind::Histogram => proto::MetricType::HISTOGRAM,
+            });
+            family.set_metric(series);
+            Some(family)
+        });
+        present.collect()
+    }
+}
+
+/// What a series may hold.
+enum Value<'a> {
+    Number(f64),
+    Distribution(&'a HistogramSnapshot),
+}
+
+impl From<f64> for Value<'_> {
+    fn from(number: f64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl<'a> From<&'a HistogramSnapshot> for Value<'a> {
+    fn from(snapshot: &'a HistogramSnapshot) -> Self {
+        Self::Distribution(snapshot)
+    }
+}
+
+fn histogram(snapshot: &HistogramSnapshot) -> proto::Histogram {
+    let buckets = BUCKETS.iter().map(|bound| {
+        let mut bucket = proto::Bucket::default();
+        bucket.set_upper_bound(bound.as_secs_f64());
+        bucket.set_cumulative_count(snapshot.count_at_most(*bound));
+        bucket
+    });
+    let mut histogram = proto::Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(snapshot.count);
+    histogram.set_sample_sum(seconds(snapshot.sum));
+    histogram
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+//! Snapshots and findings for machines: Prometheus and HTTP.
+//!
+//! Rendering is a function of plain data (`families`, `page`); who asks for it
+//! and over what wire is elsewhere (`prometheus`, `routes`, `serve`).
+
+#[cfg(feature = "prometheus")]
+mod catalogue;
+#[cfg(all(test, feature = "prometheus"))]
+mod fake;
+#[cfg(feature = "prometheus")]
+mod families;
+#[cfg(feature = "telemetry")]
+mod gather;
+#[cfg(feature = "telemetry")]
+mod guard;
+#[cfg(feature = "telemetry")]
+mod page;
+#[cfg(feature = "prometheus")]
+mod prometheus;
+#[cfg(feature = "telemetry")]
+mod routes;
+#[cfg(feature = "telemetry")]
+mod serve;
+#[cfg(feature = "telemetry")]
+pub(crate) mod telemetry;
+
+#[cfg(feature = "prometheus")]
+pub use self::prometheus::Collector;

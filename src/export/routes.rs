@@ -1,0 +1,137 @@
+//! What each route answers.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Query, State, rejection::QueryRejection},
+    http::{StatusCode, header},
+    middleware,
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use prometheus::Registry;
+use serde::Serialize;
+
+use super::{
+    gather::Metrics,
+    guard::{Hosts, guard, refuse},
+    page,
+};
+use crate::{
+    reader::{Health, Source},
+    report,
+};
+
+const TEXT_0_0_4: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the handlers read from.
+#[derive(Clone)]
+struct Sources {
+    source: Arc<dyn Source>,
+    metrics: Arc<Metrics>,
+}
+
+/// All routes. Every one only reads.
+pub(super) fn router(source: Arc<dyn Source>, application: Option<Registry>, hosts: Hosts) -> Router {
+    let metrics = Arc::new(Metrics::new(Arc::clone(&source), application));
+    Router::new()
+        .route("/", get(async || Html(page::INDEX)))
+        .route("/metrics", get(metrics_text))
+        .route("/findings", get(findings_json))
+        .route("/findings.txt", get(findings_text))
+        .route("/stalls", get(stalls))
+        .route("/healthz", get(healthz))
+        .method_not_allowed_fallback(async || {
+            refuse(StatusCode::METHOD_NOT_ALLOWED, "This server only answers GET and HEAD.")
+        })
+        .fallback(async || {
+            refuse(StatusCode::NOT_FOUND, "There is no such page: see / for those that there are.")
+        })
+        .layer(middleware::from_fn_with_state(hosts, guard))
+        .with_state(Sources { source, metrics })
+}
+
+async fn metrics_text(State(sources): State<Sources>) -> Response {
+    ([(header::CONTENT_TYPE, TEXT_0_0_4)], sources.metrics.text().await).into_response()
+}
+
+async fn findings_json(State(sources): State<Sources>) -> Response {
+    json(&sources.source.findings())
+}
+
+/// Reads source files, so it runs where waiting for a disk holds up nobody.
+async fn findings_text(State(sources): State<Sources>) -> Response {
+    let findings = sources.source.findings();
+    match tokio::task::spawn_blocking(move || report::diagnostics(&findings, false)).await {
+        Ok(text) => text.into_response(),
+        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "The findings could not be drawn."),
+    }
+}
+
+async fn stalls(
+    State(sources): State<Sources>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Response {
+    match query.ok().and_then(|Query(parameters)| since(&parameters)) {
+        Some(since) => json(&sources.source.stalls(since)),
+        None => refuse(
+            StatusCode::BAD_REQUEST,
+            "The only parameter is since=SECONDS, a time of the Unix epoch such as 1700000000.5.",
+        ),
+    }
+}
+
+/// The time asked for, in nanoseconds; `None` if the parameters make no sense.
+fn since(parameters: &[(String, String)]) -> Option<Option<u64>> {
+    match parameters {
+        [] => Some(None),
+        [(name, value)] if name == "since" => {
+            let since = Duration::try_from_secs_f64(value.parse().ok()?).ok()?;
+            Some(Some(u64::try_from(since.as_nanos()).ok()?))
+        }
+        _ => None,
+    }
+}
+
+async fn healthz(State(sources): State<Sources>) -> Response {
+    match sources.source.health() {
+        Health::Ok => "ok\n".into_response(),
+        Health::AllWorkersBlocked { workers, longest } => {
+            let longest = longest.as_secs_f64();
+            let reason = format!(
+                "Every worker is blocked ({workers} of {workers}); the longest poll has lasted {longest:.3} s.\n"
+            );
+            (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+        }
+    }
+}
+
+fn json(document: &impl Serialize) -> Response {
+    match serde_json::to_vec(document) {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "The document could not be written as JSON."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(parameters: &[(&str, &str)]) -> Option<Option<u64>> {
+        let owned: Vec<_> = parameters.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        since(&owned)
+    }
+
+    #[test]
+    fn since_is_seconds_of_the_unix_epoch() {
+        assert_eq!(parsed(&[]), Some(None));
+        assert_eq!(parsed(&[("since", "1.5")]), Some(Some(1_500_000_000)));
+        assert_eq!(parsed(&[("since", "0")]), Some(Some(0)));
+        for wrong in ["", "-1", "nan", "inf", "1e300", "yesterday", "1.5s", "18446744074"] {
+            assert_eq!(parsed(&[("since", wrong)]), None, "{wrong}");
+        }
+        assert_eq!(parsed(&[("since", "1"), ("since", "2")]), None);
+        assert_eq!(parsed(&[("sinec", "1")]), None);
+    }
+}

@@ -1,0 +1,242 @@
+//! Everything found so far: stalls grouped by site, with who waited for them.
+
+mod entry;
+mod recent;
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use self::{entry::Entry, recent::Recent};
+use crate::{
+    Cause, CauseSnapshot, Finding, Stall, TaskInfo,
+    diagnose::Diagnosis,
+    record::{Histogram, clock::unix_nanos_now},
+    watchdog::evidence::{Phase, StallEvidence},
+};
+
+/// Findings that are kept at most.
+const MAX_FINDINGS: usize = 500;
+
+/// Shared by the reporting thread, which writes, and whoever reads.
+#[derive(Debug, Default)]
+pub(crate) struct Findings(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    entries: HashMap<String, Entry>,
+    ongoing: HashMap<(usize, u64), Ongoing>,
+    recent: Recent,
+    durations: Vec<Histogram>,
+}
+
+/// A stall that has begun and not ended.
+#[derive(Debug)]
+struct Ongoing {
+    finding: String,
+    stall: Stall,
+}
+
+/// There is no room for another finding.
+#[derive(Debug)]
+pub(crate) struct Full;
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::new(),
+            ongoing: HashMap::new(),
+            recent: Recent::default(),
+            durations: Cause::ALL.iter().map(|_| Histogram::new()).collect(),
+        }
+    }
+}
+
+impl Findings {
+    /// Counts a stall, and gives its finding as it stands now.
+    pub(crate) fn add(
+        &self,
+        stall: &StallEvidence,
+        task: TaskInfo,
+        diagnosis: Diagnosis,
+    ) -> Result<Finding, Full> {
+        let inner = &mut *self.inner();
+        let id = diagnosis.id.clone();
+        inner.forget_ongoing(stall.key, &id);
+        if !inner.entries.contains_key(&id) && inner.entries.len() >= MAX_FINDINGS {
+            return Err(Full);
+        }
+        let record = Stall {
+            start_unix_ns: stall.start_unix_ns,
+            end_unix_ns: None,
+            worker: stall.worker.clone(),
+            task: task.kind.clone(),
+            finding: Some(id.clone()),
+        };
+        let cause = diagnosis.cause;
+        let entry = inner.entries.entry(id.clone()).or_insert_with(|| Entry::new(&diagnosis, task.clone()));
+        entry.see(diagnosis, task);
+        if stall.phase == Phase::Ended {
+            entry.count(stall);
+            let end_unix_ns = Some(stall.start_unix_ns + stall.duration_nanos);
+            let during = stall.start_nanos..stall.start_nanos + stall.duration_nanos;
+            let victims = inner.recent.stall_ended(Stall { end_unix_ns, ..record }, during);
+            entry.delayed(victims);
+            inner.durations[index_of(cause)].record(stall.duration_nanos);
+        } else {
+            inner.ongoing.insert(stall.key, Ongoing { finding: id.clone(), stall: record });
+        }
+        Ok(inner.finding(&id, unix_nanos_now()).expect("has just been added"))
+    }
+
+    /// Counts a ready task's wait towards the stalls during which it waited.
+    pub(crate) fn add_wait(&self, start_nanos: u64, end_nanos: u64) {
+        let inner = &mut *self.inner();
+        for (finding, victims) in inner.recent.waited(start_nanos..end_nanos) {
+            if let Some(entry) = inner.entries.get_mut(&finding) {
+                entry.delayed(victims);
+            }
+        }
+    }
+
+    /// A stall turned out to be none.
+    pub(crate) fn forget(&self, key: (usize, u64)) {
+        self.inner().forget_ongoing(key, "");
+    }
+
+    /// All findings, the most total time first.
+    pub(crate) fn all(&self) -> Vec<Finding> {
+        let inner = self.inner();
+        let now = unix_nanos_now();
+        let mut findings: Vec<_> = inner.entries.keys().filter_map(|id| inner.finding(id, now)).collect();
+        findings.sort_by(|a, b| b.total_seconds.total_cmp(&a.total_seconds).then_with(|| a.id.cmp(&b.id)));
+        findings
+    }
+
+    /// The most recent stalls and those that go on, by their beginning.
+    pub(crate) fn stalls(&self, since_unix_ns: u64) -> Vec<Stall> {
+        let inner = self.inner();
+        let ongoing = inner.ongoing.values().map(|ongoing| ongoing.stall.clone());
+        let mut stalls: Vec<_> = inner.recent.stalls_since(since_unix_ns).chain(ongoing).collect();
+        stalls.sort_by_key(|stall| stall.start_unix_ns);
+        stalls
+    }
+
+    pub(crate) fn causes(&self) -> Vec<CauseSnapshot> {
+        let inner = self.inner();
+        let snapshot = |(cause, durations): (&Cause, &Histogram)| CauseSnapshot {
+            cause: *cause,
+            durations: durations.snapshot(),
+        };
+        Cause::ALL.iter().zip(&inner.durations).map(snapshot).collect()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// A stall goes on or ends. What was found as it began may have turned out
+    /// to be something else, and then was nothing of its own.
+    fn forget_ongoing(&mut self, key: (usize, u64), now_found: &str) {
+        let Some(before) = self.ongoing.remove(&key) else { return };
+        let elsewhere = self.ongoing.values().any(|other| other.finding == before.finding);
+        let is_empty = self.entries.get(&before.finding).is_some_and(Entry::is_empty);
+        if before.finding != now_found && is_empty && !elsewhere {
+            self.entries.remove(&before.finding);
+        }
+    }
+
+    fn finding(&self, id: &str, now_unix_ns: u64) -> Option<Finding> {
+        let ages = self.ongoing.values().filter(|ongoing| ongoing.finding == id);
+        let ages = ages.map(|ongoing| now_unix_ns.saturating_sub(ongoing.stall.start_unix_ns));
+        Some(self.entries.get(id)?.finding(ages))
+    }
+}
+
+fn index_of(cause: Cause) -> usize {
+    Cause::ALL.iter().position(|other| *other == cause).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Detail, Evidence, watchdog::evidence};
+
+    fn stall(phase: Phase, seq: u64, start_ms: u64, ms: u64) -> StallEvidence {
+        StallEvidence {
+            phase,
+            key: (0, seq),
+            worker: "0".to_owned(),
+            kind: crate::record::KindId::OTHER,
+            start_unix_ns: start_ms * 1_000_000,
+            start_nanos: start_ms * 1_000_000,
+            duration_nanos: ms * 1_000_000,
+            times: Default::default(),
+            captures: vec![evidence::Capture::without_stack(0, false, None)],
+        }
+    }
+
+    fn diagnosis(id: &str) -> Diagnosis {
+        Diagnosis {
+            id: id.to_owned(),
+            cause: Cause::Sleep,
+            primitive: None,
+            site: None,
+            advice: String::new(),
+            evidence: Evidence::None,
+            stack: Vec::new(),
+            detail: Detail::default(),
+        }
+    }
+
+    fn task() -> TaskInfo {
+        TaskInfo { kind: "t".to_owned(), spawned_at: None }
+    }
+
+    #[test]
+    fn a_stall_is_counted_once_however_often_it_is_told() {
+        let findings = Findings::default();
+        let began = findings.add(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("a")).unwrap();
+        assert_eq!(began.count, 1, "the one that goes on");
+        assert!(began.ongoing_seconds.is_some());
+        findings.add(&stall(Phase::Lasts, 1, 1000, 20), task(), diagnosis("a")).unwrap();
+        let ended = findings.add(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+        assert_eq!((ended.count, ended.ongoing_seconds), (1, None));
+        assert!((ended.total_seconds - 0.030).abs() < 1e-9);
+        assert_eq!(findings.stalls(0).len(), 1);
+    }
+
+    #[test]
+    fn a_first_guess_that_was_wrong_leaves_nothing() {
+        let findings = Findings::default();
+        findings.add(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("guess")).unwrap();
+        findings.add(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("truth")).unwrap();
+        let ids: Vec<_> = findings.all().into_iter().map(|finding| finding.id).collect();
+        assert_eq!(ids, ["truth"]);
+    }
+
+    #[test]
+    fn who_waits_is_counted_whichever_is_told_first() {
+        let findings = Findings::default();
+        findings.add_wait(1_005_000_000, 1_020_000_000);
+        findings.add(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+        findings.add_wait(1_020_000_000, 1_040_000_000);
+        findings.add_wait(2_000_000_000, 2_040_000_000);
+        let victims = findings.all()[0].victims;
+        assert_eq!(victims.tasks, 2);
+        assert!((victims.delay_seconds - 0.025).abs() < 1e-9, "{victims:?}");
+    }
+
+    #[test]
+    fn findings_are_bounded() {
+        let findings = Findings::default();
+        for n in 0..MAX_FINDINGS as u64 {
+            findings.add(&stall(Phase::Ended, n, n, 10), task(), diagnosis(&n.to_string())).unwrap();
+        }
+        assert!(findings.add(&stall(Phase::Ended, 9999, 1, 10), task(), diagnosis("more")).is_err());
+        assert!(findings.add(&stall(Phase::Ended, 9998, 1, 10), task(), diagnosis("7")).is_ok());
+    }
+}

@@ -1,0 +1,217 @@
+//! Kinds of tasks: one for each name, one for each spawn location without a
+//! name, at most [`MAX_KINDS`]; what comes later is counted as `other`.
+
+use std::{
+    collections::HashMap,
+    panic::Location,
+    ptr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicPtr, AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+};
+
+/// Kinds with histograms of their own, `other` among them.
+pub(crate) const MAX_KINDS: usize = 257;
+/// Places for spawn locations: a power of two, filled to three quarters at
+/// most. The same line may have several addresses, hence more than kinds.
+const LOCATIONS: usize = 4096;
+
+/// Which kind: an index below [`MAX_KINDS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct KindId(u16);
+
+impl KindId {
+    /// What has no kind of its own.
+    pub(crate) const OTHER: Self = Self(0);
+
+    #[inline]
+    pub(crate) fn as_u32(self) -> u32 {
+        u32::from(self.0)
+    }
+
+    #[inline]
+    pub(crate) fn from_u32(id: u32) -> Self {
+        if (id as usize) < MAX_KINDS { Self(id as u16) } else { Self::OTHER }
+    }
+
+    #[inline]
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// What is known of a kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// The name it was given, or its spawn location.
+    pub(crate) name: String,
+    /// Where its tasks are spawned, if known.
+    pub(crate) spawned_at: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    location: AtomicPtr<Location<'static>>,
+    kind: AtomicU32,
+}
+
+/// The table. A look-up by location is lock-free, all else is for the moments
+/// when something is seen for the first time.
+#[derive(Debug)]
+pub(crate) struct Kinds {
+    places: Box<[Place]>,
+    known: Mutex<Known>,
+    /// Spawned and completed tasks of a kind, from threads that are no workers.
+    pub(crate) spawned: Box<[AtomicU64]>,
+    pub(crate) completed: Box<[AtomicU64]>,
+}
+
+#[derive(Debug)]
+struct Known {
+    kinds: Vec<Kind>,
+    by_name: HashMap<String, KindId>,
+    places_used: usize,
+}
+
+impl Kinds {
+    pub(crate) fn new() -> Self {
+        let other = Kind { name: "other".to_owned(), spawned_at: None };
+        let zeros = || (0..MAX_KINDS).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            places: (0..LOCATIONS).map(|_| Place::default()).collect(),
+            known: Mutex::new(Known {
+                by_name: HashMap::from([(other.name.clone(), KindId::OTHER)]),
+                kinds: vec![other],
+                places_used: 0,
+            }),
+            spawned: zeros(),
+            completed: zeros(),
+        }
+    }
+
+    /// The kind of a location that has been seen before.
+    #[inline]
+    pub(crate) fn seen(&self, location: &'static Location<'static>) -> Option<KindId> {
+        self.places_from(location)
+            .map_while(|place| {
+                let key = place.location.load(Acquire);
+                (!key.is_null()).then_some((key, place))
+            })
+            .find(|(key, _)| ptr::eq(*key, location))
+            .map(|(_, place)| KindId::from_u32(place.kind.load(Relaxed)))
+    }
+
+    /// The kind of a location, which gets one if it has none yet.
+    pub(crate) fn of_location(&self, location: &'static Location<'static>) -> KindId {
+        self.seen(location).unwrap_or_else(|| self.insert(location))
+    }
+
+    #[cold]
+    fn insert(&self, location: &'static Location<'static>) -> KindId {
+        let mut known = self.known();
+        if let Some(kind) = self.seen(location) {
+            return kind;
+        }
+        let text = location.to_string();
+        let kind = known.kind_of(&text, Some(&text));
+        if known.places_used < LOCATIONS / 4 * 3
+            && let Some(place) = self.places_from(location).find(|p| p.location.load(Relaxed).is_null())
+        {
+            known.places_used += 1;
+            place.kind.store(kind.as_u32(), Relaxed);
+            place.location.store(ptr::from_ref(location).cast_mut(), Release);
+        }
+        kind
+    }
+
+    /// The kind with a name, which is made if there is none yet.
+    pub(crate) fn of_name(&self, name: &str) -> KindId {
+        self.known().kind_of(name, None)
+    }
+
+    /// Says that the tasks of the kind `spawned` turned out to be called
+    /// `named`: from now on both count as one. The first name wins.
+    pub(crate) fn name(&self, spawned: KindId, named: KindId) {
+        let mut known = self.known();
+        let name = known.kinds[named.index()].name.clone();
+        let kind = &mut known.kinds[spawned.index()];
+        let location = kind.spawned_at.clone();
+        if spawned != KindId::OTHER && Some(&kind.name) == location.as_ref() {
+            kind.name = name;
+            known.kinds[named.index()].spawned_at.get_or_insert_with(|| location.unwrap_or_default());
+        }
+    }
+
+    pub(crate) fn get(&self, kind: KindId) -> Kind {
+        self.known().kinds[kind.index()].clone()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Kind> {
+        self.known().kinds.clone()
+    }
+
+    #[inline]
+    fn places_from(&self, location: &'static Location<'static>) -> impl Iterator<Item = &Place> {
+        let address = ptr::from_ref(location).addr();
+        // Locations lie 24 bytes apart in read-only data; the multiplier
+        // (2^64 / phi) spreads that over all bits, of which the top ones count.
+        let hash = (address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        (0..LOCATIONS).map(move |step| &self.places[(hash as usize + step) % LOCATIONS])
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn kind_of(&mut self, name: &str, spawned_at: Option<&str>) -> KindId {
+        if let Some(kind) = self.by_name.get(name) {
+            return *kind;
+        }
+        if self.kinds.len() >= MAX_KINDS {
+            return KindId::OTHER;
+        }
+        let kind = KindId(self.kinds.len() as u16);
+        self.kinds.push(Kind { name: name.to_owned(), spawned_at: spawned_at.map(str::to_owned) });
+        self.by_name.insert(name.to_owned(), kind);
+        kind
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_keeps_its_kind_and_takes_a_name() {
+        let kinds = Kinds::new();
+        let here = Location::caller();
+        assert_eq!(kinds.seen(here), None);
+        let kind = kinds.of_location(here);
+        assert_eq!(kinds.seen(here), Some(kind));
+        assert_eq!(kinds.get(kind).name, here.to_string());
+
+        let session = kinds.of_name("session");
+        kinds.name(kind, session);
+        assert_eq!(kinds.get(kind).name, "session");
+        assert_eq!(kinds.get(session).spawned_at, Some(here.to_string()));
+
+        kinds.name(kind, kinds.of_name("another"));
+        assert_eq!(kinds.get(kind).name, "session", "the first name wins");
+    }
+
+    #[test]
+    fn what_is_too_many_is_other() {
+        let kinds = Kinds::new();
+        for n in 1..MAX_KINDS {
+            assert_eq!(kinds.of_name(&n.to_string()).index(), n);
+        }
+        assert_eq!(kinds.of_name("one more"), KindId::OTHER);
+        assert_eq!(kinds.of_name("7").index(), 7);
+    }
+}

@@ -1,0 +1,195 @@
+//! What a thread is polling right now: one writer, any number of readers.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{
+        AtomicBool, AtomicU32, AtomicU64,
+        Ordering::{Acquire, Relaxed, Release, SeqCst},
+        fence,
+    },
+};
+
+use super::{clock::Ticks, kinds::KindId};
+
+/// One thread's current poll, alone on its cache lines.
+///
+/// `seq` is odd during a poll. It is a sequence lock over the other fields with
+/// plain stores only: a reader that sees the same odd number before and after
+/// has read one poll. It never goes back, not even as the slot passes on to
+/// another thread, so a number names one poll for ever.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Slot {
+    seq: AtomicU64,
+    start: AtomicU64,
+    task: AtomicU64,
+    kind: AtomicU32,
+    idle: AtomicBool,
+}
+
+/// In `kind`: a name has been given, a second one inside the same poll does not
+/// count.
+const NAMED: u32 = 1 << 31;
+
+/// A poll in progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ActivePoll {
+    pub(crate) seq: u64,
+    pub(crate) start: Ticks,
+    pub(crate) task: u64,
+    pub(crate) kind: KindId,
+}
+
+impl Slot {
+    /// Whether a poll is in progress, as its own thread sees it.
+    #[inline]
+    pub(crate) fn in_poll(&self) -> bool {
+        self.seq.load(Relaxed) & 1 == 1
+    }
+
+    #[inline]
+    pub(crate) fn begin(&self, start: Ticks, task: u64, kind: KindId) {
+        self.start.store(start, Relaxed);
+        self.task.store(task, Relaxed);
+        self.kind.store(kind.as_u32(), Relaxed);
+        self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
+    }
+
+    /// Ends the poll and says what it was.
+    #[inline]
+    pub(crate) fn end(&self) -> ActivePoll {
+        let ended = self.load(self.seq.load(Relaxed));
+        self.seq.store(ended.seq.wrapping_add(1), Release);
+        // The fields of the next poll must not be seen under this number.
+        fence(Release);
+        ended
+    }
+
+    /// Gives the poll in progress the kind of a name, unless it has one, and
+    /// says which kind it had.
+    #[inline]
+    pub(crate) fn name(&self, kind: KindId) -> Option<KindId> {
+        let before = self.kind.load(Relaxed);
+        if before & NAMED != 0 {
+            return None;
+        }
+        self.kind.store(kind.as_u32() | NAMED, Relaxed);
+        Some(KindId::from_u32(before))
+    }
+
+    /// The poll in progress, read from any thread.
+    pub(crate) fn active(&self) -> Option<ActivePoll> {
+        // A thread that begins and ends polls all the time may spoil a reading;
+        // it is then not in a long poll, which is all that readers look for.
+        for _ in 0..3 {
+            let before = self.seq.load(Acquire);
+            if before & 1 == 0 {
+                return None;
+            }
+            let poll = self.load(before);
+            fence(Acquire);
+            if self.seq.load(Relaxed) == before {
+                return Some(poll);
+            }
+        }
+        None
+    }
+
+    fn load(&self, seq: u64) -> ActivePoll {
+        ActivePoll {
+            seq,
+            start: self.start.load(Relaxed),
+            task: self.task.load(Relaxed),
+            kind: KindId::from_u32(self.kind.load(Relaxed) & !NAMED),
+        }
+    }
+
+    /// The number of the current poll, or an even one between polls.
+    #[inline]
+    pub(crate) fn seq(&self) -> &AtomicU64 {
+        &self.seq
+    }
+
+    /// Marks the thread as one that polls nothing until it says otherwise.
+    #[inline]
+    pub(crate) fn set_idle(&self) {
+        self.idle.store(true, Release);
+    }
+
+    /// Marks it as awake. Sequentially consistent towards [`Self::is_idle`]
+    /// behind a fence, as the watchdog may be going to sleep just now.
+    #[inline]
+    pub(crate) fn set_awake(&self) {
+        self.idle.store(false, Relaxed);
+        fence(SeqCst);
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle.load(Relaxed)
+    }
+}
+
+/// Slots that no thread uses. They are never freed, because a signal that is
+/// still on its way may look at the number of a slot whose thread has ended;
+/// there are at most as many as there were watched threads at one time.
+static FREE: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
+
+/// Takes a slot out of the pool.
+pub(crate) fn take() -> &'static Slot {
+    let slot = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    slot.unwrap_or_else(|| Box::leak(Box::default()))
+}
+
+/// Puts a slot back. A poll that its thread never ended is ended here.
+pub(crate) fn give_back(slot: &'static Slot) {
+    if slot.in_poll() {
+        slot.end();
+    }
+    FREE.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_never_sees_a_mixture_of_two_polls() {
+        let slot = take();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 1..200_000_u64 {
+                    slot.begin(n, n, KindId::from_u32((n % 200) as u32));
+                    slot.end();
+                }
+                done.store(true, Relaxed);
+            });
+            while !done.load(Relaxed) {
+                if let Some(poll) = slot.active() {
+                    assert_eq!(poll.start, poll.task);
+                    assert_eq!(u64::from(poll.kind.as_u32()), poll.task % 200);
+                }
+            }
+        });
+        give_back(slot);
+    }
+
+    #[test]
+    fn the_outermost_name_counts() {
+        let slot = take();
+        slot.begin(1, 1, KindId::from_u32(1));
+        assert_eq!(slot.name(KindId::from_u32(2)), Some(KindId::from_u32(1)));
+        assert_eq!(slot.name(KindId::from_u32(3)), None);
+        assert_eq!(slot.end().kind, KindId::from_u32(2));
+        give_back(slot);
+    }
+
+    #[test]
+    fn a_reused_slot_goes_on_counting() {
+        let slot = Box::leak(Box::<Slot>::default());
+        slot.begin(1, 1, KindId::OTHER);
+        give_back(slot);
+        assert_eq!(slot.active(), None);
+        assert_eq!(slot.seq().load(Relaxed), 2);
+    }
+}

@@ -1,0 +1,151 @@
+//! The warning as an event of `tracing`.
+
+use super::text;
+use crate::Finding;
+
+/// Emits one warning for `finding`, after `suppressed` reports that the budget
+/// kept back.
+pub(crate) fn emit(finding: &Finding, suppressed: u64) {
+    let site = finding.site.as_ref();
+    tracing::warn!(
+        target: "loopscope::blocking",
+        cause = finding.cause.as_str(),
+        primitive = finding.primitive.as_deref(),
+        file = site.and_then(|site| site.file.as_deref()),
+        line = site.and_then(|site| site.line),
+        function = site.map(|site| site.function.as_str()),
+        task = finding.task.kind.as_str(),
+        count = finding.count,
+        seconds = finding.total_seconds,
+        max_seconds = finding.max_seconds,
+        ongoing_seconds = finding.ongoing_seconds,
+        victims = finding.victims.tasks,
+        evidence = finding.evidence.as_str(),
+        advice = finding.advice.as_str(),
+        id = finding.id.as_str(),
+        suppressed,
+        "{}",
+        message(finding),
+    );
+}
+
+fn message(finding: &Finding) -> String {
+    let mut message = text::title(finding);
+    if let Some(site) = &finding.site {
+        message.push_str(" at ");
+        message.push_str(&text::clean(&site.to_string()));
+    }
+    message.push_str(" in task ");
+    message.push_str(&text::clean(&finding.task.kind));
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        fmt,
+        sync::{Arc, Mutex},
+    };
+
+    use tracing::{
+        Event, Level, Metadata, Subscriber,
+        field::{Field, Visit},
+        span,
+    };
+
+    use super::*;
+    use crate::report::sample;
+
+    /// Keeps the fields of every event, each as text.
+    #[derive(Clone, Default)]
+    struct Recorder(Arc<Mutex<Vec<BTreeMap<&'static str, String>>>>);
+
+    struct Fields(BTreeMap<&'static str, String>);
+
+    impl Visit for Fields {
+        fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+            self.0.insert(field.name(), format!("{value:?}"));
+        }
+
+        fn record_str(&mut self, field: &Field, value: &str) {
+            self.0.insert(field.name(), value.to_owned());
+        }
+    }
+
+    impl Subscriber for Recorder {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            assert_eq!(event.metadata().target(), "loopscope::blocking");
+            assert_eq!(*event.metadata().level(), Level::WARN);
+            let mut fields = Fields(BTreeMap::new());
+            event.record(&mut fields);
+            self.0.lock().unwrap().push(fields.0);
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    fn emitted(finding: &Finding, suppressed: u64) -> BTreeMap<&'static str, String> {
+        let recorder = Recorder::default();
+        tracing::subscriber::with_default(recorder.clone(), || emit(finding, suppressed));
+        let mut events = recorder.0.lock().unwrap();
+        assert_eq!(events.len(), 1);
+        events.remove(0)
+    }
+
+    #[test]
+    fn the_event_has_every_field() {
+        let expected = BTreeMap::from([
+            (
+                "message",
+                "`std::thread::sleep` blocked the event loop 12 times, 2.41 s in all, 212 ms at most \
+                 at src/flood.rs:31 in task session",
+            ),
+            ("cause", "sleep"),
+            ("primitive", "std::thread::sleep"),
+            ("file", "src/flood.rs"),
+            ("line", "31"),
+            ("function", "chat::flood::throttle"),
+            ("task", "session"),
+            ("count", "12"),
+            ("seconds", "2.41"),
+            ("max_seconds", "0.212"),
+            ("victims", "37"),
+            ("evidence", "stack"),
+            ("advice", "use `tokio::time::sleep(..).await`"),
+            ("id", "sleep-5f3a"),
+            ("suppressed", "3"),
+        ]);
+        let expected = expected.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+        assert_eq!(emitted(&sample::sleep(), 3), expected);
+    }
+
+    #[test]
+    fn what_is_not_known_is_absent() {
+        let mut finding = sample::sleep();
+        finding.site = None;
+        finding.primitive = None;
+        finding.ongoing_seconds = Some(1.5);
+        finding.task.kind = "a\nb".to_owned();
+        let fields = emitted(&finding, 0);
+        for absent in ["file", "line", "function", "primitive"] {
+            assert!(!fields.contains_key(absent), "{absent}");
+        }
+        assert_eq!(fields["ongoing_seconds"], "1.5");
+        assert!(fields["message"].ends_with(r" in task a\u{a}b"), "{}", fields["message"]);
+    }
+}

@@ -1,0 +1,16 @@
+//! Findings for people: as an event of `tracing`, and drawn as the compiler
+//! draws its own warnings.
+
+#[cfg(feature = "diagnostic")]
+mod diagnostic;
+pub(crate) mod event;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(feature = "diagnostic")]
+mod source_line;
+#[cfg(feature = "diagnostic")]
+mod summary;
+mod text;
+
+#[cfg(feature = "diagnostic")]
+pub use self::{diagnostic::diagnostic, summary::diagnostics};

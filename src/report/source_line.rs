@@ -1,0 +1,88 @@
+//! The source line of a finding, where the source is at hand.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader, Read},
+    path::Path,
+};
+
+use super::text::is_printable;
+
+/// A source file larger than this is not read.
+const MAX_FILE: u64 = 4 << 20;
+
+/// More of a line than this many characters is not shown.
+const MAX_CHARS: usize = 160;
+
+/// Line `line`, counted from 1, of the file at `path`, relative to the current
+/// directory; `None` if there is no such regular file or line.
+pub(super) fn read(path: &str, line: u32) -> Option<String> {
+    let path = Path::new(path);
+    // Asked before opening: to open a pipe would wait for its writer.
+    let metadata = fs::metadata(path).ok()?;
+    if !metadata.is_file() || metadata.len() > MAX_FILE {
+        return None;
+    }
+    nth_line(File::open(path).ok()?.take(MAX_FILE), line)
+}
+
+/// Line `line` of `source`, made fit to be shown.
+fn nth_line(source: impl Read, line: u32) -> Option<String> {
+    let mut source = BufReader::new(source);
+    let mut bytes = Vec::new();
+    for _ in 0..line {
+        bytes.clear();
+        if source.read_until(b'\n', &mut bytes).ok()? == 0 {
+            return None;
+        }
+    }
+    let shown = showable(&String::from_utf8_lossy(&bytes));
+    (!shown.trim().is_empty()).then_some(shown)
+}
+
+/// Keeps the columns: one character for one character, but for tabs.
+fn showable(line: &str) -> String {
+    let line = line.trim_end();
+    let mut shown = String::with_capacity(line.len());
+    for c in line.chars().take(MAX_CHARS) {
+        match c {
+            '\t' => shown.push_str("    "),
+            c if is_printable(c) => shown.push(c),
+            _ => shown.push(char::REPLACEMENT_CHARACTER),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_from_one() {
+        let source = b"first\n\tsecond  \r\nthird".as_slice();
+        assert_eq!(nth_line(source, 1).as_deref(), Some("first"));
+        assert_eq!(nth_line(source, 2).as_deref(), Some("    second"));
+        assert_eq!(nth_line(source, 3).as_deref(), Some("third"));
+        for absent in [0, 4, u32::MAX] {
+            assert_eq!(nth_line(source, absent), None, "{absent}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_is_made_showable() {
+        let source = b"let a = \"\xff\x1b[31m\";\n".as_slice();
+        assert_eq!(nth_line(source, 1).as_deref(), Some("let a = \"\u{fffd}\u{fffd}[31m\";"));
+        let long = "x".repeat(10_000);
+        assert_eq!(nth_line(long.as_bytes(), 1).map(|line| line.len()), Some(MAX_CHARS));
+        assert_eq!(nth_line(b"   \t\n".as_slice(), 1), None);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_read() {
+        for path in ["", "/", "/dev/zero", "no/such/file.rs", "a\0b", "/proc/self/mem"] {
+            assert_eq!(read(path, 1), None, "{path:?}");
+        }
+        assert!(read("src/finding.rs", 1).is_some_and(|line| line.starts_with("//!")));
+    }
+}

@@ -1,0 +1,165 @@
+//! The words of a report: durations, counts, and the sentence that says what
+//! blocked.
+
+use crate::{Cause, Finding};
+
+/// The longest text that is taken over from names and paths, in characters.
+const MAX_CHARS: usize = 300;
+
+/// `text` such that it cannot move the cursor, change colours, reorder or hide
+/// what stands beside it, or fill the screen.
+pub(super) fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for (n, c) in text.chars().enumerate() {
+        if n == MAX_CHARS {
+            clean.push('…');
+            break;
+        }
+        if is_printable(c) {
+            clean.push(c);
+        } else {
+            clean.extend(c.escape_unicode());
+        }
+    }
+    clean
+}
+
+/// Whether `c` shows as itself: not a control character, and not one that is
+/// invisible or changes the direction of the text around it.
+pub(super) fn is_printable(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// `seconds` with three significant digits and a unit that fits: `12 ms`,
+/// `2.41 s`.
+pub(super) fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "an unknown time".to_owned();
+    }
+    // The limits lie where rounding to three digits would show 1000.
+    let (value, unit) = match seconds {
+        s if s >= 0.999_5 => (s, "s"),
+        s if s >= 0.000_999_5 => (s * 1e3, "ms"),
+        s if s > 0.0 => (s * 1e6, "µs"),
+        _ => return "0 s".to_owned(),
+    };
+    let digits = match value {
+        v if v >= 99.95 => 0,
+        v if v >= 9.995 => 1,
+        _ => 2,
+    };
+    let number = format!("{value:.digits$}");
+    let number = if digits > 0 { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
+    format!("{number} {unit}")
+}
+
+/// `n` with the noun in the right number.
+pub(super) fn count(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// What blocked, how often and for how long, as one sentence.
+pub(super) fn title(finding: &Finding) -> String {
+    let who = subject(finding);
+    match finding.ongoing_seconds {
+        Some(age) => {
+            format!("{who} has been blocking the event loop for {}{}", duration(age), so_far(finding))
+        }
+        None if finding.count == 1 => {
+            format!("{who} blocked the event loop once, for {}", duration(finding.total_seconds))
+        }
+        None => format!("{who} blocked the event loop {}", totals(finding)),
+    }
+}
+
+/// The totals of a finding with a stall in progress, unless that is all of it.
+fn so_far(finding: &Finding) -> String {
+    if finding.count < 2 { String::new() } else { format!(" (so far {})", totals(finding)) }
+}
+
+fn totals(finding: &Finding) -> String {
+    let times = count(finding.count, "time", "times");
+    let (total, max) = (duration(finding.total_seconds), duration(finding.max_seconds));
+    format!("{times}, {total} in all, {max} at most")
+}
+
+fn subject(finding: &Finding) -> String {
+    if let Some(primitive) = &finding.primitive {
+        return format!("`{}`", clean(primitive));
+    }
+    let subject = match finding.cause {
+        Cause::Cpu => "a computation",
+        Cause::Sleep => "a synchronous sleep",
+        Cause::File => "a call on a file",
+        Cause::Network => "a call on a socket",
+        Cause::Dns => "a host name look-up",
+        Cause::Lock => "waiting for a lock",
+        Cause::Channel => "waiting for a message on a synchronous channel",
+        Cause::Child => "waiting for a child process",
+        Cause::Uninterruptible => "an uninterruptible system call",
+        Cause::Starved => "a lack of CPU time",
+        Cause::Other => "a call that could not be named",
+    };
+    subject.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn durations_have_three_digits_and_a_unit() {
+        let cases = [
+            (0.0, "0 s"),
+            (0.000_012, "12 µs"),
+            (0.000_999_4, "999 µs"),
+            (0.000_999_9, "1 ms"),
+            (0.012, "12 ms"),
+            (0.012_34, "12.3 ms"),
+            (0.212, "212 ms"),
+            (0.999_4, "999 ms"),
+            (0.999_9, "1 s"),
+            (2.41, "2.41 s"),
+            (9.999, "10 s"),
+            (100.0, "100 s"),
+            (12_345.6, "12346 s"),
+            (f64::NAN, "an unknown time"),
+            (f64::INFINITY, "an unknown time"),
+            (-1.0, "an unknown time"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(duration(seconds), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn titles_say_what_blocked_how_often_and_for_how_long() {
+        let mut finding = sample::sleep();
+        assert_eq!(
+            title(&finding),
+            "`std::thread::sleep` blocked the event loop 12 times, 2.41 s in all, 212 ms at most"
+        );
+        finding.ongoing_seconds = Some(1.2);
+        assert_eq!(
+            title(&finding),
+            "`std::thread::sleep` has been blocking the event loop for 1.2 s \
+             (so far 12 times, 2.41 s in all, 212 ms at most)"
+        );
+        finding.count = 1;
+        assert_eq!(title(&finding), "`std::thread::sleep` has been blocking the event loop for 1.2 s");
+        finding.ongoing_seconds = None;
+        finding.primitive = None;
+        assert_eq!(title(&finding), "a synchronous sleep blocked the event loop once, for 2.41 s");
+    }
+
+    #[test]
+    fn cleaned_text_is_one_line_of_visible_characters() {
+        assert_eq!(clean("a\x1b[31mb\r\n\u{202e}c"), r"a\u{1b}[31mb\u{d}\u{a}\u{202e}c");
+        assert_eq!(clean("größe 好"), "größe 好");
+        assert_eq!(clean(&"x".repeat(1_000)).chars().count(), MAX_CHARS + 1);
+    }
+}

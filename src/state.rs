@@ -1,0 +1,118 @@
+//! What the threads of one scope share, and what readers may ask of it.
+
+use std::{
+    env,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use crate::{
+    FINDINGS_SCHEMA, FindingsDocument, ObserverSnapshot, ProcessInfo, STALLS_SCHEMA, Snapshot,
+    StallsDocument, Starved,
+    findings::Findings,
+    os,
+    reader::{Health, Source},
+    record::{Recorder, clock::unix_nanos_now},
+    watchdog::meter::Meter,
+};
+
+/// The record, the findings, the observer's own counters.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) findings: Findings,
+    pub(crate) suppressed_reports: AtomicU64,
+    threshold: Duration,
+}
+
+impl State {
+    pub(crate) fn new(threshold: Duration) -> Self {
+        Self {
+            recorder: Arc::new(Recorder::new(threshold)),
+            meter: Arc::default(),
+            findings: Findings::default(),
+            suppressed_reports: AtomicU64::new(0),
+            threshold,
+        }
+    }
+
+    fn observer(&self) -> ObserverSnapshot {
+        let cpu_nanos = match self.meter.tid.load(Relaxed) {
+            0 => None,
+            tid => os::thread_cpu_nanos(tid),
+        };
+        ObserverSnapshot {
+            watchdog_cpu: Duration::from_nanos(cpu_nanos.unwrap_or(0)),
+            captures: self.meter.captures(),
+            dropped: self.meter.drops(),
+        }
+    }
+}
+
+impl Source for State {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            threshold: self.threshold,
+            kinds: self.recorder.kind_snapshots(),
+            workers: self.recorder.worker_snapshots(),
+            runtimes: self.recorder.runtime_snapshots(),
+            causes: self.findings.causes(),
+            starved: Duration::from_nanos(self.meter.starved_nanos()),
+            observer: self.observer(),
+        }
+    }
+
+    fn findings(&self) -> FindingsDocument {
+        let program = env::current_exe().unwrap_or_default();
+        FindingsDocument {
+            schema: FINDINGS_SCHEMA.to_owned(),
+            process: ProcessInfo {
+                pid: std::process::id(),
+                program: program.to_string_lossy().into_owned(),
+                loopscope: env!("CARGO_PKG_VERSION").to_owned(),
+                all_tasks: cfg!(tokio_unstable),
+            },
+            threshold_seconds: self.threshold.as_secs_f64(),
+            findings: self.findings.all(),
+            starved: Starved {
+                count: self.meter.starved_polls(),
+                total_seconds: Duration::from_nanos(self.meter.starved_nanos()).as_secs_f64(),
+            },
+            suppressed_reports: self.suppressed_reports.load(Relaxed),
+            dropped: self.meter.drops().iter().map(|(_, n)| n).sum(),
+        }
+    }
+
+    fn stalls(&self, since_unix_ns: Option<u64>) -> StallsDocument {
+        StallsDocument {
+            schema: STALLS_SCHEMA.to_owned(),
+            now_unix_ns: unix_nanos_now(),
+            stalls: self.findings.stalls(since_unix_ns.unwrap_or(0)),
+        }
+    }
+
+    /// Workers of the runtimes count, the root future's thread does not: it
+    /// polls no task.
+    fn health(&self) -> Health {
+        let is_worker = |label: &str| label.starts_with(|first: char| first.is_ascii_digit());
+        let workers: Vec<_> =
+            self.recorder.worker_snapshots().into_iter().filter(|worker| is_worker(&worker.label)).collect();
+        let blocked = |age: &Duration| *age >= self.threshold.max(UNHEALTHY_AFTER);
+        let ages: Vec<_> = workers.iter().filter_map(|worker| worker.active_poll).filter(blocked).collect();
+        let expected = self.recorder.runtime_snapshots().iter().map(|runtime| runtime.workers).sum::<usize>();
+        match ages.iter().max() {
+            Some(longest) if ages.len() >= expected.max(1) => {
+                Health::AllWorkersBlocked { workers: ages.len(), longest: *longest }
+            }
+            _ => Health::Ok,
+        }
+    }
+}
+
+/// How long all workers must have been blocked before the process is called
+/// unhealthy: a probe that restarts it is a hard answer to a short stall.
+const UNHEALTHY_AFTER: Duration = Duration::from_millis(100);

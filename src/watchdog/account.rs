@@ -1,0 +1,165 @@
+//! Where the time of a poll went, from samples of its thread.
+
+use super::sample::{Activity, Sample};
+use crate::record::clock::Clock;
+
+/// Time since the first sample, split in three.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) on_cpu: u64,
+    pub(crate) run_queue: u64,
+    pub(crate) off_cpu: u64,
+}
+
+impl Times {
+    pub(crate) fn total(self) -> u64 {
+        self.on_cpu + self.run_queue + self.off_cpu
+    }
+
+    /// The time that is not the machine's fault.
+    pub(crate) fn own(self) -> u64 {
+        self.on_cpu + self.off_cpu
+    }
+
+    /// The same proportions, for another total.
+    pub(crate) fn scaled_to(self, total: u64) -> Self {
+        let whole = self.total();
+        if whole == 0 {
+            return Self { off_cpu: total, ..Self::default() };
+        }
+        let part = |of: u64| (u128::from(of) * u128::from(total) / u128::from(whole)) as u64;
+        let (on_cpu, run_queue) = (part(self.on_cpu), part(self.run_queue));
+        Self { on_cpu, run_queue, off_cpu: total.saturating_sub(on_cpu + run_queue) }
+    }
+}
+
+/// CPU time that shows that a thread has been running, and not only that its
+/// accounts were read one after the other.
+const RAN: u64 = 20_000;
+
+/// Adds up the samples of one poll.
+#[derive(Debug)]
+pub(crate) struct Account {
+    last: Sample,
+    credited: Times,
+    /// Run-queue wait that goes on: the kernel credits it only as it ends.
+    pending: u64,
+}
+
+impl Account {
+    pub(crate) fn new(first: Sample) -> Self {
+        Self { last: first, credited: Times::default(), pending: 0 }
+    }
+
+    /// Adds the time from the last sample to `now`.
+    pub(crate) fn add(&mut self, now: Sample, clock: &Clock) {
+        let wall = clock.nanos(self.last.at, now.at);
+        let on_cpu = now.cpu_nanos.saturating_sub(self.last.cpu_nanos).min(wall);
+        let mut credit = now.run_queue_nanos.saturating_sub(self.last.run_queue_nanos);
+        self.settle(&mut credit, on_cpu > RAN);
+        let run_queue = credit.min(wall - on_cpu);
+        // More than this interval holds: an earlier one looked like a wait for
+        // something else.
+        let earlier = (credit - run_queue).min(self.credited.off_cpu);
+        self.credited.off_cpu -= earlier;
+        self.credited.run_queue += earlier + run_queue;
+        self.credited.on_cpu += on_cpu;
+        let rest = wall - on_cpu - run_queue;
+        if is_runnable(&self.last) && is_runnable(&now) {
+            self.pending += rest;
+        } else {
+            self.credited.off_cpu += rest;
+        }
+        self.last = now;
+    }
+
+    /// Takes what was pending out of the kernel's credit. Where the thread has
+    /// run since, the kernel has credited all, and what is left was no wait for
+    /// a CPU after all.
+    fn settle(&mut self, credit: &mut u64, has_run: bool) {
+        let settled = (*credit).min(self.pending);
+        *credit -= settled;
+        self.credited.run_queue += settled;
+        self.pending -= settled;
+        if has_run {
+            self.credited.off_cpu += std::mem::take(&mut self.pending);
+        }
+    }
+
+    /// The split so far.
+    pub(crate) fn times(&self) -> Times {
+        Times { run_queue: self.credited.run_queue + self.pending, ..self.credited }
+    }
+}
+
+fn is_runnable(sample: &Sample) -> bool {
+    sample.state == b'R' && matches!(sample.activity, Activity::Running | Activity::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watchdog::sample::InSyscall;
+
+    const MS: u64 = 1_000_000;
+
+    /// Samples in a made-up time of one tick a nanosecond.
+    fn account(samples: &[(u64, u64, u64, u8)]) -> Times {
+        let clock = Clock::new();
+        let ticks_per_ms = (1..).map(|n| n * 1_000).find(|n| clock.nanos(0, *n) >= MS).unwrap();
+        let waiting = Activity::InSyscall(InSyscall { number: 230, arguments: [0; 6], sp: 0, pc: 0 });
+        let sample = |&(at, cpu, queue, state): &(u64, u64, u64, u8)| Sample {
+            at: at * ticks_per_ms,
+            cpu_nanos: cpu * MS,
+            run_queue_nanos: queue * MS,
+            state,
+            activity: if state == b'R' { Activity::Running } else { waiting },
+        };
+        let mut account = Account::new(sample(&samples[0]));
+        for at in &samples[1..] {
+            account.add(sample(at), &clock);
+        }
+        let times = account.times();
+        let round = |nanos: u64| (nanos + MS / 2) / MS;
+        Times {
+            on_cpu: round(times.on_cpu),
+            run_queue: round(times.run_queue),
+            off_cpu: round(times.off_cpu),
+        }
+    }
+
+    #[test]
+    fn a_sleeper_is_off_cpu() {
+        let times = account(&[(0, 0, 0, b'S'), (100, 1, 0, b'S')]);
+        assert_eq!(times, Times { on_cpu: 1, run_queue: 0, off_cpu: 99 });
+    }
+
+    #[test]
+    fn a_spinner_is_on_cpu() {
+        let times = account(&[(0, 0, 0, b'R'), (50, 50, 0, b'R'), (100, 99, 1, b'R')]);
+        assert_eq!(times, Times { on_cpu: 99, run_queue: 1, off_cpu: 0 });
+    }
+
+    #[test]
+    fn a_wait_for_a_cpu_counts_before_the_kernel_credits_it_and_once() {
+        let waiting = [(0, 0, 0, b'R'), (30, 0, 0, b'R'), (60, 0, 0, b'R')];
+        assert_eq!(account(&waiting), Times { on_cpu: 0, run_queue: 60, off_cpu: 0 });
+        let credited = [waiting[0], waiting[1], waiting[2], (70, 5, 65, b'R')];
+        assert_eq!(account(&credited), Times { on_cpu: 5, run_queue: 65, off_cpu: 0 });
+    }
+
+    #[test]
+    fn short_waits_between_runs_are_no_starvation() {
+        // Runnable at each look, but asleep in between: a disk that is quick.
+        let looks = [(0, 0, 0, b'R'), (10, 2, 0, b'R'), (20, 4, 0, b'R'), (30, 6, 0, b'R')];
+        let times = account(&looks);
+        assert_eq!((times.on_cpu, times.off_cpu), (6, 16), "the last look's wait is still open");
+    }
+
+    #[test]
+    fn proportions_hold_for_another_total() {
+        let times = Times { on_cpu: 10, run_queue: 20, off_cpu: 70 };
+        assert_eq!(times.scaled_to(200), Times { on_cpu: 20, run_queue: 40, off_cpu: 140 });
+        assert_eq!(Times::default().scaled_to(5).off_cpu, 5);
+    }
+}

@@ -1,0 +1,86 @@
+//! What the watchdog hands over to be diagnosed: plain data.
+
+use std::sync::Arc;
+
+use super::account::Times;
+use crate::{Cause, Evidence, record::KindId};
+
+/// An address in a program or library, as its own file counts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct CodeAddress {
+    pub(crate) module: Arc<str>,
+    pub(crate) address: u64,
+}
+
+/// The system call that a thread was in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CallInfo {
+    /// Its name, or its number where the table has none.
+    pub(crate) name: String,
+    pub(crate) cause: Cause,
+    /// What its descriptor refers to, as `/proc/self/fd` has it.
+    pub(crate) fd: Option<String>,
+    /// The address of the lock it waits for.
+    pub(crate) lock: Option<u64>,
+}
+
+/// A look at the stalled thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Capture {
+    /// How old the stall was by then.
+    pub(crate) at_nanos: u64,
+    pub(crate) evidence: Evidence,
+    /// Innermost first.
+    pub(crate) stack: Vec<CodeAddress>,
+    /// Whether the thread was computing, not inside a system call.
+    pub(crate) on_cpu: bool,
+    /// The call, if the kernel said which.
+    pub(crate) call: Option<CallInfo>,
+}
+
+impl Capture {
+    /// A look that showed nothing but the thread's activity.
+    pub(crate) fn without_stack(at_nanos: u64, on_cpu: bool, call: Option<CallInfo>) -> Self {
+        Self { at_nanos, evidence: Evidence::None, stack: Vec::new(), on_cpu, call }
+    }
+}
+
+/// How far a stall is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It has just passed the threshold.
+    Began,
+    /// It has lasted long enough to be reported before its end.
+    Lasts,
+    /// It is over.
+    Ended,
+}
+
+/// A stall, as far as it is known.
+#[derive(Debug, Clone)]
+pub(crate) struct StallEvidence {
+    pub(crate) phase: Phase,
+    /// The same in all messages about one stall.
+    pub(crate) key: (usize, u64),
+    pub(crate) worker: String,
+    pub(crate) kind: KindId,
+    pub(crate) start_unix_ns: u64,
+    /// The same by the recorder's own clock, to be compared exactly.
+    pub(crate) start_nanos: u64,
+    pub(crate) duration_nanos: u64,
+    pub(crate) times: Times,
+    pub(crate) captures: Vec<Capture>,
+}
+
+/// A message to the reporting thread.
+#[derive(Debug, Clone)]
+pub(crate) enum Message {
+    Stall(StallEvidence),
+    /// A ready task waited from then to then, by the recorder's own clock.
+    Wait {
+        start_nanos: u64,
+        end_nanos: u64,
+    },
+    /// Nothing more comes.
+    End,
+}

@@ -1,0 +1,257 @@
+//! Looks at one worker's thread: its accounts, and its stack by whichever way
+//! disturbs it least.
+
+use std::{
+    fs,
+    sync::{Arc, atomic::Ordering::Acquire},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    evidence::{CallInfo, Capture, CodeAddress},
+    meter::{Captured, Meter},
+    probe::Probe,
+    sample::{Activity, InSyscall, Sample},
+    syscalls::{self, Restart, Syscall},
+};
+use crate::{
+    Evidence,
+    capture::{
+        CopiedStack, passive,
+        signal::{Answer, Asker},
+        unwind::Unwound,
+    },
+    os::{self, ThreadInfo},
+    record::{clock::Clock, slot::Slot},
+};
+
+pub(crate) use crate::capture::unwind::Unwinder;
+
+/// How long a running thread may take to answer before the watchdog turns to
+/// other workers. A thread on a CPU answers within some 30 µs.
+const PATIENCE: Duration = Duration::from_micros(500);
+
+/// Looks at one thread.
+pub(crate) struct Inspector {
+    thread: ThreadInfo,
+    slot: &'static Slot,
+    probe: Probe,
+    asker: Option<Asker>,
+    open: Option<Question>,
+}
+
+/// A signal that has not been answered yet.
+struct Question {
+    at_nanos: u64,
+    call: Option<CallInfo>,
+}
+
+/// What a look needs besides the thread.
+pub(crate) struct Tools<'t> {
+    pub(crate) unwinder: &'t mut Unwinder,
+    pub(crate) meter: &'t Meter,
+}
+
+impl Inspector {
+    pub(crate) fn new(thread: ThreadInfo, slot: &'static Slot) -> Self {
+        Self { thread, slot, probe: Probe::new(thread.tid), asker: None, open: None }
+    }
+
+    pub(crate) fn thread(&self) -> ThreadInfo {
+        self.thread
+    }
+
+    pub(crate) fn sample(&self, clock: &Clock) -> Option<Sample> {
+        self.probe.sample(clock)
+    }
+
+    /// Looks at the poll `seq`, which is `at_nanos` old. `None` if it ended
+    /// meanwhile, or while the answer is still to come: see [`Self::late_answer`].
+    pub(crate) fn capture(
+        &mut self,
+        seq: u64,
+        at_nanos: u64,
+        now: &Sample,
+        tools: &mut Tools<'_>,
+    ) -> Option<Capture> {
+        match now.activity {
+            Activity::InSyscall(call) => self.capture_waiting(seq, at_nanos, call, now.state, tools),
+            Activity::Running | Activity::Unknown => {
+                if self.ask(seq, at_nanos, None) {
+                    return self.await_answer(tools);
+                }
+                tools.meter.captured(Captured::Nothing);
+                Some(Capture::without_stack(at_nanos, now.activity == Activity::Running, None))
+            }
+        }
+    }
+
+    fn capture_waiting(
+        &mut self,
+        seq: u64,
+        at_nanos: u64,
+        call: InSyscall,
+        state: u8,
+        tools: &mut Tools<'_>,
+    ) -> Option<Capture> {
+        let known = syscalls::find(call.number);
+        let info = call_info(call, known);
+        let Some(stack) = self.copy_passively(seq, call) else {
+            // It went on while we looked; if the poll goes on, so do we.
+            tools.meter.captured(Captured::Late);
+            return None;
+        };
+        let unwound = tools.unwinder.unwind(&stack);
+        if unwound.evidence == Evidence::Leaf {
+            let uninterruptible = state == b'D';
+            let asked = (uninterruptible || self.restarts(call, known, &unwound, tools))
+                && self.ask(seq, at_nanos, Some(info.clone()));
+            if asked && !uninterruptible {
+                return self.await_answer(tools);
+            }
+        }
+        tools.meter.captured(Captured::Passive);
+        let unwound =
+            if unwound.evidence == Evidence::Leaf { tools.unwinder.reconstruct(&stack) } else { unwound };
+        Some(capture(at_nanos, unwound, false, Some(info), tools.unwinder))
+    }
+
+    /// A copy that holds only if the thread was in the same call, in the same
+    /// poll, before and after.
+    fn copy_passively(&self, seq: u64, call: InSyscall) -> Option<CopiedStack> {
+        let stack = passive::copy(self.thread, call.sp, call.pc)?;
+        let unchanged = self.probe.activity() == Activity::InSyscall(call) && self.is_in(seq);
+        unchanged.then_some(stack)
+    }
+
+    /// Whether a signal now would go unnoticed by the program.
+    fn restarts(
+        &self,
+        call: InSyscall,
+        known: Option<&Syscall>,
+        leaf: &Unwound,
+        tools: &mut Tools<'_>,
+    ) -> bool {
+        match known.map(|syscall| syscall.restart) {
+            Some(Restart::Always) => true,
+            Some(Restart::IfNull(argument)) => call.arguments[argument] == 0,
+            Some(Restart::IfNoReceiveTimeout) => !os::has_receive_timeout(call.arguments[0] as i32),
+            // std takes up the rest of its sleep by itself.
+            Some(Restart::Never) | None => {
+                let sleeps = known.is_some_and(|syscall| syscall.name == "clock_nanosleep");
+                let caller = leaf.addresses.get(1).filter(|_| sleeps);
+                caller.is_some_and(|address| {
+                    tools.unwinder.is_within(*address, thread::sleep as *const () as u64)
+                })
+            }
+        }
+    }
+
+    fn ask(&mut self, seq: u64, at_nanos: u64, call: Option<CallInfo>) -> bool {
+        if self.asker.is_none() {
+            self.asker = Asker::new();
+        }
+        let asked = self.asker.as_ref().is_some_and(|asker| asker.ask(self.thread, self.slot.seq(), seq));
+        if asked {
+            self.open = Some(Question { at_nanos, call });
+        }
+        asked
+    }
+
+    fn await_answer(&mut self, tools: &mut Tools<'_>) -> Option<Capture> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let capture = self.late_answer(tools);
+            if capture.is_some() || self.open.is_none() || Instant::now() >= until {
+                return capture;
+            }
+            thread::sleep(Duration::from_micros(20));
+        }
+    }
+
+    /// The answer to a signal that was still on its way.
+    pub(crate) fn late_answer(&mut self, tools: &mut Tools<'_>) -> Option<Capture> {
+        self.open.as_ref()?;
+        match self.asker.as_ref()?.answer() {
+            Answer::Pending => None,
+            Answer::Late => {
+                tools.meter.captured(Captured::Late);
+                self.open = None;
+                None
+            }
+            Answer::Copied(stack) => {
+                tools.meter.captured(Captured::Signal);
+                let Question { at_nanos, call } = self.open.take()?;
+                let on_cpu = call.is_none() && !is_after_syscall(stack.ip);
+                let unwound = tools.unwinder.unwind(&stack);
+                Some(capture(at_nanos, unwound, on_cpu, call, tools.unwinder))
+            }
+        }
+    }
+
+    /// Gives up on a signal that is still on its way.
+    pub(crate) fn forget(&mut self) {
+        if self.open.take().is_some()
+            && let Some(asker) = &self.asker
+        {
+            asker.cancel();
+        }
+    }
+
+    fn is_in(&self, seq: u64) -> bool {
+        self.slot.seq().load(Acquire) == seq
+    }
+}
+
+fn capture(
+    at_nanos: u64,
+    unwound: Unwound,
+    on_cpu: bool,
+    call: Option<CallInfo>,
+    unwinder: &Unwinder,
+) -> Capture {
+    let locate = |address: &u64| match unwinder.module_of(*address) {
+        Some(module) => {
+            CodeAddress { module: Arc::from(&*module.path), address: address.wrapping_sub(module.bias) }
+        }
+        None => CodeAddress { module: Arc::from(""), address: *address },
+    };
+    let stack = unwound.addresses.iter().map(locate).collect();
+    Capture { at_nanos, evidence: unwound.evidence, stack, on_cpu, call }
+}
+
+fn call_info(call: InSyscall, known: Option<&Syscall>) -> CallInfo {
+    let Some(syscall) = known else {
+        return CallInfo {
+            name: format!("system call {}", call.number),
+            cause: crate::Cause::Other,
+            fd: None,
+            lock: None,
+        };
+    };
+    let link = || fs::read_link(format!("/proc/self/fd/{}", call.arguments[0] as i32)).ok();
+    let fd = syscall.on_fd.then(link).flatten().map(|path| path.to_string_lossy().into_owned());
+    CallInfo {
+        name: syscall.name.to_owned(),
+        cause: cause_of(syscall, fd.as_deref()),
+        fd,
+        lock: (syscall.name == "futex").then_some(call.arguments[0]),
+    }
+}
+
+/// `read` and `write` mean what their descriptor is.
+fn cause_of(syscall: &Syscall, fd: Option<&str>) -> crate::Cause {
+    match (syscall.cause, fd) {
+        (crate::Cause::Other, Some(fd)) if fd.starts_with("socket:") => crate::Cause::Network,
+        (crate::Cause::Other, Some(fd)) if fd.starts_with('/') => crate::Cause::File,
+        (cause, _) => cause,
+    }
+}
+
+/// Whether an instruction pointer is behind a `syscall` instruction: then the
+/// thread was inside that call, even if the kernel kept it on a CPU.
+fn is_after_syscall(ip: u64) -> bool {
+    const SYSCALL: [u8; 2] = [0x0F, 0x05];
+    ip.checked_sub(2).and_then(|at| os::read_memory(at as usize, 2)).is_some_and(|bytes| bytes == SYSCALL)
+}

@@ -1,0 +1,72 @@
+//! Where stacks cannot be had yet: the stall is seen, its line is not.
+
+use super::{
+    evidence::Capture,
+    meter::{Captured, Meter},
+    sample::{Activity, Sample},
+};
+use crate::{
+    os::ThreadInfo,
+    record::{clock::Clock, slot::Slot},
+};
+
+/// Looks at one thread.
+#[derive(Debug)]
+pub(crate) struct Inspector {
+    thread: ThreadInfo,
+}
+
+/// What a look needs besides the thread.
+pub(crate) struct Tools<'t> {
+    pub(crate) unwinder: &'t mut Unwinder,
+    pub(crate) meter: &'t Meter,
+}
+
+/// Unwinds nothing here.
+#[derive(Debug)]
+pub(crate) struct Unwinder;
+
+impl Unwinder {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+}
+
+impl Inspector {
+    pub(crate) fn new(thread: ThreadInfo, _slot: &'static Slot) -> Self {
+        Self { thread }
+    }
+
+    pub(crate) fn thread(&self) -> ThreadInfo {
+        self.thread
+    }
+
+    /// A made-up sample: time passes, and nothing is known of it.
+    pub(crate) fn sample(&self, clock: &Clock) -> Option<Sample> {
+        Some(Sample {
+            at: clock.ticks(),
+            cpu_nanos: 0,
+            run_queue_nanos: 0,
+            state: b'?',
+            activity: Activity::Unknown,
+        })
+    }
+
+    pub(crate) fn capture(
+        &mut self,
+        _: u64,
+        at_nanos: u64,
+        _: &Sample,
+        tools: &mut Tools<'_>,
+    ) -> Option<Capture> {
+        let Tools { meter, unwinder: Unwinder } = tools;
+        meter.captured(Captured::Nothing);
+        Some(Capture::without_stack(at_nanos, false, None))
+    }
+
+    pub(crate) fn late_answer(&mut self, _: &mut Tools<'_>) -> Option<Capture> {
+        None
+    }
+
+    pub(crate) fn forget(&mut self) {}
+}

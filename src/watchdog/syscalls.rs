@@ -1,0 +1,126 @@
+//! The system calls that a worker blocks in: names, what they mean, and
+//! whether a signal to a thread inside would show in the program.
+//!
+//! After a signal with `SA_RESTART` the kernel restarts some calls by itself;
+//! others return `EINTR`, which a program may take for a failure. Measured on
+//! Linux 6.18: `clock_nanosleep`, `epoll_wait`, `poll`, `select`, a futex with
+//! a timeout and a `recv` with `SO_RCVTIMEO` surface it; `read` of a pipe,
+//! `recv` and `accept` without a timeout, `flock`, `wait4` and a futex without
+//! a timeout do not (signal(7) says the same).
+
+use crate::Cause;
+
+/// What a signal to a thread inside the call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Restart {
+    /// The kernel restarts the call, whatever its arguments.
+    Always,
+    /// It restarts the call if this argument, a pointer to a timeout, is null.
+    IfNull(usize),
+    /// It restarts the call if the descriptor in argument 0 has no receive
+    /// timeout.
+    IfNoReceiveTimeout,
+    /// Only where the caller is known to take up the call again by itself.
+    Never,
+}
+
+#[derive(Debug)]
+pub(crate) struct Syscall {
+    pub(crate) number: i64,
+    pub(crate) name: &'static str,
+    /// What the call means where its frames say nothing more exact.
+    pub(crate) cause: Cause,
+    pub(crate) restart: Restart,
+    /// Whether argument 0 is a file descriptor, which then says more.
+    pub(crate) on_fd: bool,
+}
+
+const fn call(number: i64, name: &'static str, cause: Cause, restart: Restart, on_fd: bool) -> Syscall {
+    Syscall { number, name, cause, restart, on_fd }
+}
+
+/// Calls on a file go uninterrupted once they run (a disk is not a slow device
+/// in the sense of signal(7)), hence `Always`.
+static TABLE: &[Syscall] = &[
+    call(libc::SYS_clock_nanosleep, "clock_nanosleep", Cause::Sleep, Restart::Never, false),
+    call(libc::SYS_nanosleep, "nanosleep", Cause::Sleep, Restart::Never, false),
+    call(libc::SYS_futex, "futex", Cause::Lock, Restart::IfNull(3), false),
+    call(libc::SYS_fsync, "fsync", Cause::File, Restart::Always, true),
+    call(libc::SYS_fdatasync, "fdatasync", Cause::File, Restart::Always, true),
+    call(libc::SYS_sync_file_range, "sync_file_range", Cause::File, Restart::Always, true),
+    call(libc::SYS_syncfs, "syncfs", Cause::File, Restart::Always, true),
+    call(libc::SYS_sync, "sync", Cause::File, Restart::Always, false),
+    call(libc::SYS_msync, "msync", Cause::File, Restart::Always, false),
+    call(libc::SYS_open, "open", Cause::File, Restart::Always, false),
+    call(libc::SYS_openat, "openat", Cause::File, Restart::Always, false),
+    call(libc::SYS_close, "close", Cause::File, Restart::Always, true),
+    call(libc::SYS_pread64, "pread64", Cause::File, Restart::Always, true),
+    call(libc::SYS_pwrite64, "pwrite64", Cause::File, Restart::Always, true),
+    call(libc::SYS_read, "read", Cause::Other, Restart::IfNoReceiveTimeout, true),
+    call(libc::SYS_readv, "readv", Cause::Other, Restart::IfNoReceiveTimeout, true),
+    call(libc::SYS_write, "write", Cause::Other, Restart::IfNoReceiveTimeout, true),
+    call(libc::SYS_writev, "writev", Cause::Other, Restart::IfNoReceiveTimeout, true),
+    call(libc::SYS_sendfile, "sendfile", Cause::File, Restart::Always, true),
+    call(libc::SYS_copy_file_range, "copy_file_range", Cause::File, Restart::Always, true),
+    call(libc::SYS_fallocate, "fallocate", Cause::File, Restart::Always, true),
+    call(libc::SYS_ftruncate, "ftruncate", Cause::File, Restart::Always, true),
+    call(libc::SYS_truncate, "truncate", Cause::File, Restart::Always, false),
+    call(libc::SYS_getdents64, "getdents64", Cause::File, Restart::Always, true),
+    call(libc::SYS_stat, "stat", Cause::File, Restart::Always, false),
+    call(libc::SYS_lstat, "lstat", Cause::File, Restart::Always, false),
+    call(libc::SYS_fstat, "fstat", Cause::File, Restart::Always, true),
+    call(libc::SYS_statx, "statx", Cause::File, Restart::Always, false),
+    call(libc::SYS_newfstatat, "newfstatat", Cause::File, Restart::Always, false),
+    call(libc::SYS_access, "access", Cause::File, Restart::Always, false),
+    call(libc::SYS_unlink, "unlink", Cause::File, Restart::Always, false),
+    call(libc::SYS_unlinkat, "unlinkat", Cause::File, Restart::Always, false),
+    call(libc::SYS_rename, "rename", Cause::File, Restart::Always, false),
+    call(libc::SYS_renameat, "renameat", Cause::File, Restart::Always, false),
+    call(libc::SYS_renameat2, "renameat2", Cause::File, Restart::Always, false),
+    call(libc::SYS_mkdir, "mkdir", Cause::File, Restart::Always, false),
+    call(libc::SYS_mkdirat, "mkdirat", Cause::File, Restart::Always, false),
+    call(libc::SYS_rmdir, "rmdir", Cause::File, Restart::Always, false),
+    call(libc::SYS_flock, "flock", Cause::File, Restart::Always, true),
+    call(libc::SYS_fcntl, "fcntl", Cause::File, Restart::Always, true),
+    call(libc::SYS_connect, "connect", Cause::Network, Restart::Never, true),
+    call(libc::SYS_accept, "accept", Cause::Network, Restart::IfNoReceiveTimeout, true),
+    call(libc::SYS_accept4, "accept4", Cause::Network, Restart::IfNoReceiveTimeout, true),
+    call(libc::SYS_recvfrom, "recvfrom", Cause::Network, Restart::IfNoReceiveTimeout, true),
+    call(libc::SYS_recvmsg, "recvmsg", Cause::Network, Restart::IfNoReceiveTimeout, true),
+    call(libc::SYS_recvmmsg, "recvmmsg", Cause::Network, Restart::Never, true),
+    call(libc::SYS_sendto, "sendto", Cause::Network, Restart::Never, true),
+    call(libc::SYS_sendmsg, "sendmsg", Cause::Network, Restart::Never, true),
+    call(libc::SYS_poll, "poll", Cause::Other, Restart::Never, false),
+    call(libc::SYS_ppoll, "ppoll", Cause::Other, Restart::Never, false),
+    call(libc::SYS_select, "select", Cause::Other, Restart::Never, false),
+    call(libc::SYS_pselect6, "pselect6", Cause::Other, Restart::Never, false),
+    call(libc::SYS_epoll_wait, "epoll_wait", Cause::Other, Restart::Never, false),
+    call(libc::SYS_epoll_pwait, "epoll_pwait", Cause::Other, Restart::Never, false),
+    call(libc::SYS_wait4, "wait4", Cause::Child, Restart::Always, false),
+    call(libc::SYS_waitid, "waitid", Cause::Child, Restart::Always, false),
+    call(libc::SYS_vfork, "vfork", Cause::Child, Restart::Always, false),
+    call(libc::SYS_clone, "clone", Cause::Child, Restart::Always, false),
+    call(libc::SYS_clone3, "clone3", Cause::Child, Restart::Always, false),
+    call(libc::SYS_mmap, "mmap", Cause::Other, Restart::Always, false),
+    call(libc::SYS_munmap, "munmap", Cause::Other, Restart::Always, false),
+    call(libc::SYS_madvise, "madvise", Cause::Other, Restart::Always, false),
+    call(libc::SYS_brk, "brk", Cause::Other, Restart::Always, false),
+    call(libc::SYS_sched_yield, "sched_yield", Cause::Other, Restart::Always, false),
+];
+
+/// The call with a number, if it is one that the table knows.
+pub(crate) fn find(number: i64) -> Option<&'static Syscall> {
+    TABLE.iter().find(|syscall| syscall.number == number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_unique() {
+        for syscall in TABLE {
+            assert_eq!(find(syscall.number).unwrap().name, syscall.name);
+        }
+    }
+}

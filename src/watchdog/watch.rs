@@ -1,0 +1,218 @@
+//! One worker under watch: from its first long look to the end of its stall.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    account::{Account, Times},
+    budget::Budget,
+    evidence::{Capture, Message, Phase, StallEvidence},
+    inspector::{Inspector, Tools, Unwinder},
+    meter::{Dropped, Meter},
+    outbox::Outbox,
+};
+use crate::record::{Recorder, clock::Ticks, events::LongEvent, slot::ActivePoll, worker::Worker};
+
+/// A stall this old is reported before it ends.
+const LASTS_NANOS: u64 = 1_000_000_000;
+
+/// What all workers' watches share.
+pub(crate) struct Context<'c> {
+    pub(crate) recorder: &'c Recorder,
+    pub(crate) meter: &'c Meter,
+    pub(crate) unwinder: &'c mut Unwinder,
+    pub(crate) captures: &'c mut Budget,
+    pub(crate) outbox: &'c Outbox,
+    /// Time of the last tick that nobody had: the whole process, or machine,
+    /// stood still.
+    pub(crate) lost_nanos: u64,
+}
+
+impl Context<'_> {
+    fn tools(&mut self) -> Tools<'_> {
+        Tools { unwinder: self.unwinder, meter: self.meter }
+    }
+}
+
+/// The watch over one worker.
+pub(crate) struct Watch {
+    index: usize,
+    worker: Arc<Worker>,
+    inspector: Option<Inspector>,
+    suspect: Option<Suspect>,
+    /// The poll before, whose end may not have been told yet.
+    closing: Option<Suspect>,
+}
+
+/// A poll that was in progress at two looks.
+struct Suspect {
+    poll: ActivePoll,
+    account: Option<Account>,
+    lost_nanos: u64,
+    captures: Vec<Capture>,
+    /// The own time at which the next capture is due; doubles each time.
+    next_capture_nanos: u64,
+    over_budget: bool,
+    told: Option<Phase>,
+}
+
+impl Watch {
+    pub(crate) fn new(index: usize, worker: Arc<Worker>) -> Self {
+        Self { index, worker, inspector: None, suspect: None, closing: None }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.worker.slot.is_idle()
+    }
+
+    /// Takes in what has ended, then looks at what goes on.
+    pub(crate) fn look(&mut self, context: &mut Context<'_>) {
+        let worker = Arc::clone(&self.worker);
+        for event in worker.events.drain() {
+            self.ended(event, context);
+        }
+        let active = worker.slot.active();
+        if let (Some(suspect), Some(poll)) = (&self.suspect, active)
+            && suspect.poll.seq == poll.seq
+        {
+            return self.look_again(context);
+        }
+        self.dismiss(context);
+        self.suspect = active.map(|poll| Suspect::new(poll, context.recorder.threshold_nanos));
+    }
+
+    /// The poll on suspicion is over. If it was long, an event will say so.
+    fn dismiss(&mut self, context: &mut Context<'_>) {
+        let Some(mut suspect) = self.suspect.take() else { return };
+        if let Some(inspector) = &mut self.inspector {
+            suspect.captures.extend(inspector.late_answer(&mut context.tools()));
+            inspector.forget();
+        }
+        if suspect.account.is_some() {
+            self.closing = Some(suspect);
+        }
+    }
+
+    fn look_again(&mut self, context: &mut Context<'_>) {
+        let recorder = context.recorder;
+        let clock = &recorder.clock;
+        let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
+        let (Some(suspect), Some(sample)) = (&mut self.suspect, inspector.sample(clock)) else { return };
+        suspect.lost_nanos += context.lost_nanos;
+        let Some(account) = &mut suspect.account else {
+            suspect.account = Some(Account::new(sample));
+            return;
+        };
+        account.add(sample, clock);
+        suspect.captures.extend(inspector.late_answer(&mut context.tools()));
+        let age = clock.nanos(suspect.poll.start, sample.at);
+        let own = suspect.own_nanos(age);
+        if own >= suspect.next_capture_nanos {
+            while suspect.next_capture_nanos <= own {
+                suspect.next_capture_nanos *= 2;
+            }
+            if context.captures.take(Instant::now()) {
+                suspect.captures.extend(inspector.capture(
+                    suspect.poll.seq,
+                    age,
+                    &sample,
+                    &mut context.tools(),
+                ));
+            } else {
+                suspect.over_budget = true;
+            }
+        }
+        self.tell_of_progress(own, age, context);
+    }
+
+    fn tell_of_progress(&mut self, own: u64, age: u64, context: &Context<'_>) {
+        let phase = if own >= LASTS_NANOS { Phase::Lasts } else { Phase::Began };
+        let untold = |suspect: &mut Suspect| !suspect.captures.is_empty() && suspect.told != Some(phase);
+        if let Some(mut suspect) = self.suspect.take_if(untold) {
+            suspect.told = Some(phase);
+            self.tell(&suspect, phase, age, context);
+            self.suspect = Some(suspect);
+        }
+    }
+
+    fn ended(&mut self, event: LongEvent, context: &mut Context<'_>) {
+        let clock = &context.recorder.clock;
+        match event {
+            LongEvent::Wait { nanos, end, .. } => {
+                let end_nanos = clock.since_start(end);
+                let start_nanos = end_nanos.saturating_sub(nanos);
+                context.outbox.send(Message::Wait { start_nanos, end_nanos }, context.meter);
+            }
+            LongEvent::Poll { seq, start, end, .. } => self.poll_ended(seq, start, end, context),
+        }
+    }
+
+    fn poll_ended(&mut self, seq: u64, start: Ticks, end: Ticks, context: &mut Context<'_>) {
+        if self.suspect.as_ref().is_some_and(|suspect| suspect.poll.seq == seq) {
+            self.dismiss(context);
+        }
+        let Some(suspect) = self.closing.take_if(|suspect| suspect.poll.seq == seq) else {
+            return context.meter.dropped(Dropped::EndedBeforeCapture, 1);
+        };
+        let duration = context.recorder.clock.nanos(start, end);
+        let is_own = suspect.own_nanos(duration) >= context.recorder.threshold_nanos;
+        let machines = suspect.times(duration).run_queue + suspect.lost_nanos;
+        context.meter.starved(machines, !is_own && suspect.captures.is_empty());
+        if !suspect.captures.is_empty() {
+            self.tell(&suspect, Phase::Ended, duration, context);
+        } else if is_own {
+            let why = if suspect.over_budget { Dropped::CaptureBudget } else { Dropped::EndedBeforeCapture };
+            context.meter.dropped(why, 1);
+        }
+    }
+
+    fn tell(&self, suspect: &Suspect, phase: Phase, duration_nanos: u64, context: &Context<'_>) {
+        let evidence = StallEvidence {
+            phase,
+            key: (self.index, suspect.poll.seq),
+            worker: self.worker.label.clone(),
+            kind: suspect.poll.kind,
+            start_unix_ns: context.recorder.clock.unix_nanos(suspect.poll.start),
+            start_nanos: context.recorder.clock.since_start(suspect.poll.start),
+            duration_nanos,
+            times: suspect.times(duration_nanos),
+            captures: suspect.captures.clone(),
+        };
+        context.outbox.send(Message::Stall(evidence), context.meter);
+    }
+}
+
+/// The inspector of the worker's present thread.
+fn inspector<'i>(held: &'i mut Option<Inspector>, worker: &Worker) -> Option<&'i mut Inspector> {
+    let thread = worker.thread()?;
+    if held.as_ref().is_none_or(|inspector| inspector.thread() != thread) {
+        *held = Some(Inspector::new(thread, worker.slot));
+    }
+    held.as_mut()
+}
+
+impl Suspect {
+    fn new(poll: ActivePoll, threshold_nanos: u64) -> Self {
+        Self {
+            poll,
+            account: None,
+            lost_nanos: 0,
+            captures: Vec::new(),
+            next_capture_nanos: threshold_nanos,
+            over_budget: false,
+            told: None,
+        }
+    }
+
+    /// Where the time of the poll went. Its first few milliseconds, before the
+    /// first look, are split like the rest.
+    fn times(&self, duration_nanos: u64) -> Times {
+        let times = self.account.as_ref().map(Account::times).unwrap_or_default();
+        times.scaled_to(duration_nanos.saturating_sub(self.lost_nanos))
+    }
+
+    /// The part of the poll's time for which the code, not the machine, is to
+    /// blame.
+    fn own_nanos(&self, duration_nanos: u64) -> u64 {
+        self.times(duration_nanos).own()
+    }
+}

@@ -1,0 +1,57 @@
+//! What the tests of detection share: a watched runtime, and waiting for what
+//! must come instead of for a time.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use loopscope::{Finding, Scope, Terminal};
+use tokio::runtime::{Builder, Runtime};
+
+/// Far above the threshold of 10 ms, also on a machine that is busy.
+pub const STALL: Duration = Duration::from_millis(300);
+
+pub fn scope() -> Scope {
+    Scope::builder().terminal(Terminal::Never).start().expect("the scope starts")
+}
+
+pub fn runtime(scope: &Scope, workers: usize) -> Runtime {
+    let mut builder = Builder::new_multi_thread();
+    scope.watch(builder.worker_threads(workers).enable_all()).build().expect("the runtime starts")
+}
+
+/// Waits until `look` finds something.
+///
+/// # Panics
+/// After a minute: what has not come by then does not come.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "{what} did not come");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The finding of the tasks of one kind, once one of its stalls has ended.
+pub fn finding(scope: &Scope, kind: &str) -> Finding {
+    eventually("the finding", || {
+        let findings = scope.findings().findings;
+        let ended = |finding: &Finding| finding.task.kind == kind && finding.ongoing_seconds.is_none();
+        let mut found = findings.into_iter().filter(ended);
+        let first = found.next()?;
+        assert_eq!(found.next(), None, "one mistake is one finding");
+        Some(first)
+    })
+}
+
+pub fn spin(time: Duration) {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        std::hint::black_box(());
+    }
+}

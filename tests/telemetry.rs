@@ -1,0 +1,90 @@
+//! The telemetry thread answers while every worker is blocked.
+
+mod common;
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, Barrier},
+    thread,
+    time::Duration,
+};
+
+use common::{eventually, runtime};
+use loopscope::{FindingsDocument, Scope, StallsDocument, Terminal};
+
+fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("the telemetry thread accepts");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let status = response.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = response.split_once("\r\n\r\n").unwrap().1;
+    (status, body.to_owned())
+}
+
+/// The value of a metric without labels.
+fn metric(text: &str, name: &str) -> f64 {
+    let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).expect("the metric is there");
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_blocked_process_still_answers() {
+    let scope =
+        Scope::builder().terminal(Terminal::Never).telemetry("127.0.0.1:0".parse().unwrap()).start().unwrap();
+    let address = scope.telemetry_address().unwrap();
+    let runtime = runtime(&scope, 2);
+    assert_eq!(get(address, "/healthz").0, 200);
+
+    let all_blocked = Arc::new(Barrier::new(3));
+    let tasks: Vec<_> = (0..2)
+        .map(|_| {
+            let all_blocked = Arc::clone(&all_blocked);
+            runtime.spawn(async move {
+                all_blocked.wait();
+                thread::sleep(Duration::from_secs(2));
+            })
+        })
+        .collect();
+    all_blocked.wait();
+
+    let age = eventually("the age of the stall", || {
+        let (status, text) = get(address, "/metrics");
+        assert_eq!(status, 200);
+        let age = metric(&text, "loopscope_longest_active_poll_seconds");
+        (age >= 1.0 && metric(&text, "loopscope_workers_blocked") == 2.0).then_some(age)
+    });
+    assert!(age < 60.0, "{age}");
+    let (status, reason) = get(address, "/healthz");
+    assert_eq!(status, 503, "{reason}");
+
+    for task in tasks {
+        runtime.block_on(task).unwrap();
+    }
+    assert_eq!(get(address, "/healthz").0, 200);
+    let findings = eventually("the finding", || {
+        let (_, text) = get(address, "/findings");
+        let document: FindingsDocument = serde_json::from_str(&text).unwrap();
+        (document.findings.iter().map(|finding| finding.count).sum::<u64>() == 2
+            && document.findings[0].ongoing_seconds.is_none())
+        .then_some(document)
+    });
+    assert_eq!(findings.schema, loopscope::FINDINGS_SCHEMA);
+    let (_, text) = get(address, "/stalls");
+    let stalls: StallsDocument = serde_json::from_str(&text).unwrap();
+    assert_eq!(stalls.stalls.len(), 2);
+    for stall in &stalls.stalls {
+        let end = stall.end_unix_ns.unwrap();
+        assert!(end - stall.start_unix_ns >= 2_000_000_000 && end <= stalls.now_unix_ns, "{stall:?}");
+        assert_eq!(stall.finding.as_deref(), Some(&*findings.findings[0].id));
+    }
+}
+
+#[test]
+fn a_port_in_use_is_an_error_and_starts_nothing() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let error = Scope::builder().telemetry(address).start().unwrap_err().to_string();
+    assert!(error.contains(&address.to_string()) && error.contains("choose a free port"), "{error}");
+}
