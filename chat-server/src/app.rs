@@ -31,8 +31,8 @@ const LEFTOVERS: Duration = Duration::from_millis(200);
 pub fn main_with(args: Args) -> anyhow::Result<()> {
     let config = Config::try_from(args)?;
     let directory = DataDir::open(config.data_dir.as_deref())?;
+    limits::prepare_descriptors(config.server.max_connections);
     logging::start(config.console);
-    limits::raise_descriptors();
     let (metrics, registry) = (Metrics::default(), prometheus::Registry::new());
     metrics.register(&registry)?;
     let mut scope = Scope::builder().blocking_threshold(config.threshold).registry(registry);

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use super::Mistake;
 use crate::names::Key;
 
-/// How often the counts are reported.
-const PERIOD: Duration = Duration::from_secs(1);
+/// The pause between two reports.
+const PERIOD: Duration = Duration::from_millis(500);
 /// Visits that may wait to be counted. Beyond it they go uncounted: these are statistics.
 const BACKLOG: usize = 1024;
 /// Channels that are counted in one period at most.

@@ -45,7 +45,7 @@ impl Injections {
 
     /// The mistake to make at `site`, if any.
     pub(crate) fn at(&self, site: Site) -> Option<Mistake> {
-        self.0[site as usize].map(Mistake::new)
+        self.0[site as usize].map(|dose| Mistake::new(site, dose))
     }
 }
 
@@ -59,9 +59,11 @@ pub(crate) struct Mistake {
 }
 
 impl Mistake {
-    fn new(dose: Dose) -> Self {
+    fn new(site: Site, dose: Dose) -> Self {
         let threshold = (dose.percent / 100.0 * u64::MAX as f64) as u64;
-        Mistake { duration: dose.duration, threshold, cases: AtomicU64::new(0) }
+        // Else all sites would strike on the same messages.
+        let first = (site as u64) << 32;
+        Mistake { duration: dose.duration, threshold, cases: AtomicU64::new(first) }
     }
 
     /// How long to block this time, if this time is one.
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     fn strikes(percent: f64) -> usize {
-        let mistake = Mistake::new(Dose { duration: Duration::from_millis(1), percent });
+        let mistake = Mistake::new(Site::Sleep, Dose { duration: Duration::from_millis(1), percent });
         (0..10_000).filter(|_| mistake.strikes().is_some()).count()
     }
 

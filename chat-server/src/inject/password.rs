@@ -6,15 +6,15 @@ use std::{
 };
 
 use argon2::{
-    Argon2,
-    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+    Argon2, Block, Params,
+    password_hash::{
+        PasswordHasher, PasswordVerifier,
+        phc::{Output, PasswordHash},
+    },
 };
-use tokio::sync::Semaphore;
+use tokio::sync::Mutex;
 
 use super::Mistake;
-
-/// Verifications at one time: each takes 19 MiB and a core.
-const AT_ONCE: usize = 1;
 
 /// The passwords, hashed, and who may ask.
 #[derive(Debug)]
@@ -23,7 +23,9 @@ pub(crate) struct Passwords {
     operator: Option<(Box<[u8]>, Hash)>,
     /// Verified where there is no such operator, so that the time taken tells nothing.
     decoy: Option<Hash>,
-    turns: Semaphore,
+    /// What a verification works in. Whoever holds it has the turn: one at a time, as each takes a core. It is
+    /// kept, as 19 MiB allocated on a different thread each time would stay with every thread's allocator.
+    memory: Arc<Mutex<Vec<Block>>>,
     mistake: Option<Mistake>,
 }
 
@@ -46,7 +48,7 @@ impl Passwords {
                 None => None,
             },
             decoy: decoy.then(|| Hash::of("no password")).transpose()?,
-            turns: Semaphore::new(AT_ONCE),
+            memory: Arc::default(),
             mistake,
         })
     }
@@ -80,9 +82,10 @@ impl Passwords {
 
     /// Right: on a thread for such work, and no more of it at once than the machine can bear.
     async fn right(&self, hash: &Hash, password: &[u8]) -> bool {
-        let Ok(_turn) = self.turns.acquire().await else { return false };
+        let mut memory = self.memory.clone().lock_owned().await;
         let (hash, password) = (hash.clone(), password.to_vec());
-        loopscope::spawn_blocking("verify-password", move || hash.matches(&password)).await.unwrap_or(false)
+        let verify = move || hash.matches(&password, &mut memory).unwrap_or(false);
+        loopscope::spawn_blocking("verify-password", verify).await.unwrap_or(false)
     }
 }
 
@@ -109,9 +112,16 @@ impl Hash {
         ))
     }
 
-    fn matches(&self, password: &[u8]) -> bool {
-        let parsed = PasswordHash::new(&self.0);
-        parsed.is_ok_and(|parsed| Argon2::default().verify_password(password, &parsed).is_ok())
+    /// Verifies in `memory`; `None` if that cannot be done.
+    fn matches(&self, password: &[u8], memory: &mut Vec<Block>) -> Option<bool> {
+        let parsed = PasswordHash::new(&self.0).ok()?;
+        let (salt, expected) = (parsed.salt?, parsed.hash?);
+        let argon2 = Argon2::from(Params::try_from(&parsed).ok()?);
+        memory.resize(argon2.params().block_count(), Block::new());
+        let mut output = vec![0; expected.len()];
+        argon2.hash_password_into_with_memory(password, salt.as_ref(), &mut output, memory).ok()?;
+        // Compared in constant time, whatever the bytes.
+        Some(Output::new(&output).ok()? == expected)
     }
 }
 

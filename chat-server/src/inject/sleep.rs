@@ -61,12 +61,19 @@ impl Allowance {
 /// Right: this client waits, its worker serves the others.
 async fn right(owed: Duration) {
     tokio::time::sleep(owed).await;
+    slowed_down(owed);
 }
 
 /// Wrong: the worker waits, and with it every client it would have served.
 #[inline(never)]
 fn wrong(owed: Duration) {
     std::thread::sleep(owed); // THE MISTAKE
+    slowed_down(owed);
+}
+
+/// Also keeps the sleep above from being a tail call, which would leave no frame of `wrong` to name.
+fn slowed_down(owed: Duration) {
+    tracing::trace!(?owed, "a client was slowed down");
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Site {
 
     /// What a site does without figures: with 1,000 clients that say 200 messages a second, a few dozen
     /// strikes in 20 s, and still a server. OPER is rare, so `password` strikes every time; `lock` is held
-    /// for its duration once a second, which is rarity enough.
+    /// for its duration every half second, which is rarity enough.
     fn dose(self) -> Dose {
         let (milliseconds, percent) = match self {
             Site::Sleep | Site::History | Site::Filter => (50, 1.0),
