@@ -1,1 +1,32 @@
-//! placeholder
+//! An IRC chat server on Tokio, watched by loopscope: right by default, wrong on demand.
+//!
+//! Thousands of clients on a few threads. Everything in it that could block the event loop is done right;
+//! `--inject` turns one place into the mistake that people really make (`inject/` has each as a pair).
+//!
+//! How a line flows: [`session`] reads it, `work` checks it, `hub` decides and hands buffers to the
+//! `outbox` of everybody who gets to read it, and the writing half of their sessions sends them.
+#![forbid(unsafe_code)]
+
+mod app;
+mod args;
+mod command;
+mod config;
+mod data_dir;
+mod hub;
+mod inject;
+mod limits;
+mod lines;
+mod logging;
+mod message;
+mod metrics;
+mod names;
+mod outbox;
+mod reply;
+mod server;
+mod session;
+mod signals;
+mod work;
+
+pub use app::{main_with, serve};
+pub use args::Args;
+pub use config::{Config, ConfigError};

@@ -1,0 +1,95 @@
+//! The process: everything that a checked configuration brings to life, in order.
+
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use loopscope::Scope;
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    runtime::Builder,
+};
+
+use crate::{
+    args::Args, config::Config, data_dir::DataDir, limits, logging, metrics::Metrics, server, signals,
+};
+
+/// Connections that the system may hold ready while the acceptor is busy.
+const BACKLOG: u32 = 4096;
+/// Work on blocking threads has this long to end.
+const LEFTOVERS: Duration = Duration::from_millis(200);
+
+/// Runs a server until SIGTERM or Ctrl-C: checks the flags, starts loopscope and a runtime that it watches,
+/// and prints one line on stdout when everything is bound.
+///
+/// # Errors
+///
+/// With one sentence that says what is wrong with a flag, an address or a directory.
+pub fn main_with(args: Args) -> anyhow::Result<()> {
+    let config = Config::try_from(args)?;
+    let directory = DataDir::open(config.data_dir.as_deref())?;
+    limits::prepare_descriptors(config.server.max_connections);
+    logging::start(config.console);
+    let (metrics, registry) = (Metrics::default(), prometheus::Registry::new());
+    metrics.register(&registry)?;
+    let mut scope = Scope::builder().blocking_threshold(config.threshold).registry(registry);
+    if let Some(address) = config.telemetry {
+        scope = scope.telemetry(address);
+    }
+    let scope = scope.start()?;
+    let mut builder = Builder::new_multi_thread();
+    if let Some(workers) = config.workers {
+        builder.worker_threads(workers.get());
+    }
+    let runtime = scope.watch(builder.enable_all()).build().context("the runtime could not be started")?;
+    let served = scope.block_on(&runtime, async {
+        let listener = listen(config.listen)?;
+        let shutdown = signals::shutdown().context("signals could not be listened for")?;
+        announce(listener.local_addr()?, scope.telemetry_address());
+        server::run(listener, directory.path(), config.server, metrics, shutdown).await
+    });
+    runtime.shutdown_timeout(LEFTOVERS);
+    served
+}
+
+/// Serves clients of `listener` on the caller's own runtime until `shutdown` is ready, then lets them go:
+/// what was accepted is delivered, and everybody is told why it ends.
+///
+/// What `config` says of addresses, threads and loopscope is the caller's to do. The runtime must have
+/// I/O and time.
+///
+/// # Errors
+///
+/// If the data directory cannot be used, or a password not be hashed.
+pub async fn serve(
+    listener: TcpListener,
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let Config { data_dir, server, .. } = config;
+    let open = move || DataDir::open(data_dir.as_deref());
+    let directory = loopscope::spawn_blocking("data-dir", open).await??;
+    server::run(listener, directory.path(), server, Metrics::default(), shutdown).await
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bind = || -> io::Result<TcpListener> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // Else a restart would have to wait for the connections of its predecessor to time out.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bind().with_context(|| format!("--listen: {address} cannot be bound, choose a free port or port 0"))
+}
+
+/// The line that programs wait for, and read the ports from.
+fn announce(irc: SocketAddr, telemetry: Option<SocketAddr>) {
+    let telemetry = telemetry.map_or_else(|| "none".to_owned(), |address| address.to_string());
+    let mut out = io::stdout().lock();
+    // Nobody may be listening any more; the server is for its clients all the same.
+    let _ = writeln!(out, "chat-server ready irc={irc} telemetry={telemetry}").and_then(|()| out.flush());
+}

@@ -1,0 +1,54 @@
+//! The commands that the server knows.
+
+macro_rules! commands {
+    ($($variant:ident = $name:literal),+ $(,)?) => {
+        /// A command, for dispatch and as a label of the metrics.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Command { $($variant,)+ /// Any other word.
+            Unknown }
+
+        impl Command {
+            /// All of them.
+            pub(crate) const ALL: &[Command] = &[$(Command::$variant,)+ Command::Unknown];
+
+            /// Looks the word up; the case does not matter.
+            pub(crate) fn of(word: &[u8]) -> Self {
+                $(if word.eq_ignore_ascii_case($name.as_bytes()) { return Command::$variant; })+
+                Command::Unknown
+            }
+
+            /// Its name in the protocol.
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Command::$variant => $name,)+ Command::Unknown => "unknown" }
+            }
+        }
+    };
+}
+
+// The most frequent first: the look-up goes through them in turn.
+commands! {
+    Privmsg = "PRIVMSG", Ping = "PING", Pong = "PONG", Join = "JOIN", Part = "PART", Notice = "NOTICE",
+    Nick = "NICK", User = "USER", Cap = "CAP", Pass = "PASS", Quit = "QUIT", Mode = "MODE", Who = "WHO",
+    Whois = "WHOIS", Names = "NAMES", Topic = "TOPIC", List = "LIST", Oper = "OPER", Motd = "MOTD",
+    Lusers = "LUSERS", Version = "VERSION", Time = "TIME",
+}
+
+impl Command {
+    /// What a client may send before it is registered.
+    pub(crate) fn before_registration(self) -> bool {
+        use Command::{Cap, Nick, Pass, Ping, Pong, Quit, User};
+        matches!(self, Cap | Nick | Pass | Ping | Pong | Quit | User)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_to_their_command() {
+        for &command in Command::ALL {
+            assert_eq!(Command::of(command.name().to_lowercase().as_bytes()), command);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The flags, understood.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    args::Args,
+    inject::{Injections, SpecError},
+    session::Limits,
+};
+
+/// Silence after which a client is asked for a sign of life, and further silence after which it is let go.
+const LIMITS: Limits =
+    Limits { idle: Duration::from_secs(90), answer: Duration::from_secs(60), queue: 1024 * 1024 };
+/// A message of the day that is longer is no message any more.
+const MOTD_BYTES: usize = 64 * 1024;
+
+/// A flag that makes no sense: what was given, and what would be right.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    flag: &'static str,
+    reason: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.flag, self.reason)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Everything that the process needs to know, checked.
+#[derive(Debug)]
+pub struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) telemetry: Option<SocketAddr>,
+    pub(crate) console: Option<SocketAddr>,
+    pub(crate) workers: Option<NonZeroUsize>,
+    pub(crate) threshold: Duration,
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) server: ServerConfig,
+}
+
+/// What the server itself needs to know.
+#[derive(Debug)]
+pub(crate) struct ServerConfig {
+    pub(crate) name: Arc<str>,
+    pub(crate) password: Option<String>,
+    pub(crate) operator: Option<(String, String)>,
+    pub(crate) motd: Option<Vec<Box<[u8]>>>,
+    pub(crate) max_connections: u32,
+    pub(crate) rate: Option<f64>,
+    pub(crate) limits: Limits,
+    pub(crate) injections: Injections,
+    pub(crate) created: SystemTime,
+}
+
+impl TryFrom<Args> for Config {
+    type Error = ConfigError;
+
+    /// Checks every flag; the first wrong one is reported.
+    fn try_from(args: Args) -> Result<Self, ConfigError> {
+        Ok(Config {
+            listen: address("--listen", &args.listen)?,
+            telemetry: match &*args.telemetry {
+                "off" => None,
+                text => Some(address("--telemetry", text)?),
+            },
+            console: args.console.as_deref().map(console).transpose()?,
+            workers: args.workers.as_deref().map(workers).transpose()?,
+            threshold: threshold(&args.threshold)?,
+            data_dir: args.data_dir.map(PathBuf::from),
+            server: ServerConfig {
+                name: server_name(&args.server_name)?,
+                password: args.password.map(|it| word("--password", it)).transpose()?,
+                operator: args.oper.map(operator).transpose()?,
+                motd: args.motd.as_deref().map(motd).transpose()?,
+                max_connections: max_connections(&args.max_connections)?,
+                rate: flood_limit(&args.flood_limit)?,
+                limits: LIMITS,
+                injections: Injections::parse(args.inject.iter().map(String::as_str)).map_err(injection)?,
+                created: SystemTime::now(),
+            },
+        })
+    }
+}
+
+fn wrong<T>(flag: &'static str, reason: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError { flag, reason: reason.into() })
+}
+
+fn address(flag: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
+    let Ok(address) = text.parse() else {
+        return wrong(flag, format!("`{text}` must be an IP address and a port, such as 127.0.0.1:6667"));
+    };
+    Ok(address)
+}
+
+fn console(text: &str) -> Result<SocketAddr, ConfigError> {
+    if !cfg!(all(feature = "console", tokio_unstable)) {
+        return wrong(
+            "--console",
+            "this program must be built with its feature `console` and `--cfg tokio_unstable`",
+        );
+    }
+    address("--console", text)
+}
+
+fn workers(text: &str) -> Result<NonZeroUsize, ConfigError> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(workers) if workers.get() <= 1024 => Ok(workers),
+        _ => wrong("--workers", format!("`{text}` must be a number from 1 to 1024")),
+    }
+}
+
+fn threshold(text: &str) -> Result<Duration, ConfigError> {
+    let allowed = Duration::from_millis(1)..=Duration::from_secs(60);
+    match humantime::parse_duration(text) {
+        Ok(threshold) if allowed.contains(&threshold) => Ok(threshold),
+        _ => wrong("--threshold", format!("`{text}` must be a duration from 1ms to 60s, such as 10ms")),
+    }
+}
+
+fn server_name(text: &str) -> Result<Arc<str>, ConfigError> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    if text.is_empty() || text.len() > 63 || !plain || text.starts_with(['-', '.']) {
+        let right = "must be 1 to 63 letters, digits, dots and dashes, such as chat.example.org";
+        return wrong("--server-name", format!("`{text}` {right}"));
+    }
+    Ok(text.into())
+}
+
+fn word(flag: &'static str, text: String) -> Result<String, ConfigError> {
+    // Neither its value nor a part of it is repeated: it is a secret.
+    if text.is_empty() || text.len() > 200 || text.contains(|it: char| it.is_control()) {
+        return wrong(flag, "a password must be 1 to 200 bytes without control characters");
+    }
+    Ok(text)
+}
+
+fn operator(text: String) -> Result<(String, String), ConfigError> {
+    let Some((name, password)) =
+        text.split_once(':').filter(|(name, _)| !name.is_empty() && !name.contains(' '))
+    else {
+        return wrong(
+            "--oper",
+            "it must be a name without spaces, a colon and a password, such as admin:secret",
+        );
+    };
+    Ok((name.to_owned(), word("--oper", password.to_owned())?))
+}
+
+fn motd(path: &str) -> Result<Vec<Box<[u8]>>, ConfigError> {
+    match std::fs::read(path) {
+        Ok(bytes) if bytes.len() <= MOTD_BYTES => {
+            let lines = bytes.strip_suffix(b"\n").unwrap_or(&bytes).split(|&byte| byte == b'\n');
+            let clean =
+                |line: &[u8]| line.iter().copied().filter(|byte| !matches!(byte, b'\r' | 0)).collect();
+            Ok(lines.map(clean).collect())
+        }
+        Ok(bytes) => {
+            wrong("--motd", format!("`{path}` has {} bytes, but must have at most {MOTD_BYTES}", bytes.len()))
+        }
+        Err(error) => wrong("--motd", format!("`{path}` must be a file that can be read: {error}")),
+    }
+}
+
+fn max_connections(text: &str) -> Result<u32, ConfigError> {
+    match text.parse() {
+        Ok(most @ 1..=1_000_000) => Ok(most),
+        _ => wrong("--max-connections", format!("`{text}` must be a number from 1 to 1000000")),
+    }
+}
+
+fn flood_limit(text: &str) -> Result<Option<f64>, ConfigError> {
+    if text == "off" {
+        return Ok(None);
+    }
+    match text.strip_suffix("/s").and_then(|number| number.parse::<f64>().ok()) {
+        Some(rate) if (0.1..=1_000_000.0).contains(&rate) => Ok(Some(rate)),
+        _ => {
+            wrong("--flood-limit", format!("`{text}` must be lines a second from 0.1/s to 1000000/s, or off"))
+        }
+    }
+}
+
+fn injection(error: SpecError) -> ConfigError {
+    ConfigError { flag: "--inject", reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn parse(flags: &[&str]) -> Result<Config, ConfigError> {
+        let args = Args::try_parse_from([&["chat-server"], flags].concat()).expect("flags that exist");
+        args.try_into()
+    }
+
+    #[test]
+    fn the_defaults_hold() {
+        let config = parse(&[]).expect("valid");
+        assert_eq!(config.listen.to_string(), "127.0.0.1:6667");
+        assert_eq!(config.telemetry.map(|it| it.to_string()).as_deref(), Some("127.0.0.1:9464"));
+        assert_eq!(config.threshold, Duration::from_millis(10));
+        assert_eq!((config.server.max_connections, config.server.rate), (10_000, Some(50.0)));
+        assert_eq!(config.server.injections, Injections::default());
+    }
+
+    #[test]
+    fn what_is_off_is_off() {
+        let config = parse(&["--telemetry", "off", "--flood-limit", "off"]).expect("valid");
+        assert_eq!((config.telemetry, config.server.rate), (None, None));
+    }
+
+    #[test]
+    fn each_wrong_flag_gets_a_sentence() {
+        for (flag, value, right) in [
+            ("--listen", "localhost", "such as 127.0.0.1:6667"),
+            ("--telemetry", "on", "IP address and a port"),
+            ("--workers", "0", "from 1 to 1024"),
+            ("--threshold", "10", "such as 10ms"),
+            ("--server-name", "a b", "letters, digits"),
+            ("--password", "", "1 to 200 bytes"),
+            ("--oper", "admin", "such as admin:secret"),
+            ("--motd", "no/such/file", "a file that can be read"),
+            ("--max-connections", "-1", "from 1 to 1000000"),
+            ("--flood-limit", "fast", "or off"),
+            ("--inject", "upstream", "sleep, history, password, filter, lock or all"),
+        ] {
+            let error = parse(&[&format!("{flag}={value}")]).expect_err(flag).to_string();
+            assert!(error.starts_with(flag) && error.contains(right) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_repeated() {
+        let error = parse(&["--oper", "geheim"]).expect_err("no colon").to_string();
+        assert!(!error.contains("geheim"), "{error}");
+    }
+}

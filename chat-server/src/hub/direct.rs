@@ -1,0 +1,53 @@
+//! The way to the hub, for sessions and the server.
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use super::{ClientId, Event, Identity, Outcome, Request, run};
+use crate::{metrics::Metrics, outbox::Outbox};
+
+/// Events that may wait; beyond it sessions wait, and with them their clients.
+const BACKLOG: usize = 1024;
+
+/// A handle of the hub; cloning is cheap.
+#[derive(Debug, Clone)]
+pub(crate) struct Hub {
+    events: mpsc::Sender<Event>,
+}
+
+impl Hub {
+    /// Starts the hub. It ends after the last handle is dropped.
+    pub(crate) fn start(identity: Identity, metrics: Metrics) -> (Self, JoinHandle<()>) {
+        let (events, receiver) = mpsc::channel(BACKLOG);
+        (Hub { events }, loopscope::spawn("hub", run(receiver, identity, metrics)))
+    }
+
+    /// A client is here.
+    pub(crate) async fn connect(&self, id: ClientId, host: Box<[u8]>, outbox: Outbox) {
+        self.send(Event::Connect { id, host, outbox }).await;
+    }
+
+    /// Does what a client wants, as soon as it is its turn.
+    pub(crate) async fn ask(&self, id: ClientId, request: Request) -> Outcome {
+        let (outcome, result) = oneshot::channel();
+        self.send(Event::Request { id, request, outcome }).await;
+        result.await.unwrap_or(Outcome::Gone)
+    }
+
+    /// A client is gone, or to be let go.
+    pub(crate) async fn leave(&self, id: ClientId, reason: String) {
+        self.send(Event::Leave { id, reason }).await;
+    }
+
+    /// Lets everybody go, after what was asked before.
+    pub(crate) async fn drain(&self, reason: &'static str) {
+        self.send(Event::Drain { reason }).await;
+    }
+
+    async fn send(&self, event: Event) {
+        // The hub outlives its handles; if it is gone all the same, the session's queue is closed too.
+        let _ = self.events.send(event).await;
+    }
+}

@@ -1,0 +1,115 @@
+//! Talking: PRIVMSG and NOTICE.
+
+use super::{Checks, ClientId, Next, World, registration::TARGETS};
+use crate::{
+    command::Command,
+    inject::history::Entry,
+    message::{Message, list},
+    names::{Key, is_channel_like},
+    reply::{self, Replies},
+};
+
+/// Something to say and who says it.
+struct Speech<'a> {
+    id: ClientId,
+    prefix: Vec<u8>,
+    command: Command,
+    text: &'a [u8],
+    refused: bool,
+}
+
+/// Why it was not delivered.
+type Failure = (u16, &'static str);
+
+impl World {
+    pub(super) async fn talk(
+        &mut self,
+        id: ClientId,
+        command: Command,
+        message: &Message<'_>,
+        checks: Checks,
+        replies: &mut Replies,
+    ) -> Next {
+        // A NOTICE is never answered, so that two robots cannot keep each other talking.
+        let silent = command == Command::Notice;
+        let (targets, text) = match (message.param(0), message.param(1)) {
+            (Some(targets), Some(text)) => (targets, text),
+            _ if silent => return Next::Done,
+            (None, _) => {
+                replies.numeric(411, &[], format!("No recipient given ({})", command.name()));
+                return Next::Done;
+            }
+            (Some(_), None) => {
+                replies.numeric(412, &[], "No text to send");
+                return Next::Done;
+            }
+        };
+        let Some(client) = self.clients.get(&id) else { return Next::Done };
+        let speech = Speech { id, prefix: client.prefix(), command, text, refused: checks.refused };
+        let mut said = Vec::new();
+        for (index, target) in list(targets).enumerate() {
+            let failed = match index {
+                TARGETS.. => Err((407, "Too many targets")),
+                _ if is_channel_like(target) => self.say_in_channel(&speech, target, &mut said).await,
+                _ => self.say_to_nick(&speech, target),
+            };
+            if let (Err((code, text)), false) = (failed, silent) {
+                replies.numeric(code, &[target], text);
+            }
+            if index >= TARGETS {
+                break;
+            }
+        }
+        if said.is_empty() { Next::Done } else { Next::Said(said) }
+    }
+
+    async fn say_in_channel(
+        &mut self,
+        speech: &Speech<'_>,
+        target: &[u8],
+        said: &mut Vec<Entry>,
+    ) -> Result<(), Failure> {
+        let key = Key::new(target);
+        let channel = self.channels.get(&key).ok_or((403, "No such channel"))?;
+        if !channel.has(speech.id) {
+            return Err((404, "Cannot send to channel"));
+        }
+        if speech.refused {
+            return Err((404, "Cannot send to channel (the word filter refuses it)"));
+        }
+        let line = speech.line(&channel.name);
+        self.post.deliver(&channel.members, &line, Some(speech.id)).await;
+        if speech.command == Command::Privmsg {
+            let nick = speech.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
+            said.push(Entry { channel: key, nick, text: speech.text.into() });
+        }
+        Ok(())
+    }
+
+    fn say_to_nick(&mut self, speech: &Speech<'_>, target: &[u8]) -> Result<(), Failure> {
+        let id = self.nicks.get(&Key::new(target)).copied();
+        let client = id.and_then(|id| self.clients.get(&id)).filter(|client| client.registered);
+        let (Some(id), Some(client)) = (id, client) else { return Err((401, "No such nick/channel")) };
+        if speech.refused {
+            return Err((404, "Cannot send (the word filter refuses it)"));
+        }
+        let line = speech.line(client.nick_or_star());
+        self.post.one(id, &client.outbox, &line, 1);
+        Ok(())
+    }
+}
+
+impl Speech<'_> {
+    fn line(&self, target: &[u8]) -> crate::outbox::Buffer {
+        reply::encode(&[
+            b":",
+            &self.prefix,
+            b" ",
+            self.command.name().as_bytes(),
+            b" ",
+            target,
+            b" :",
+            self.text,
+        ])
+    }
+}

@@ -1,0 +1,258 @@
+//! Who is here, in which channels, and what they get to read: one task owns it all.
+//!
+//! The lock discipline is that there is no lock. Sessions send requests and wait for the outcome, so each
+//! has one request here at a time and its replies come in order; what everybody sees is in the order in
+//! which this task took the requests. It never waits for a client: a queue that is full costs that client
+//! its connection. Whatever takes long (argon2, files, a flood's pause) is done by the sessions.
+//!
+//! As nobody else can change the state, long loops may yield in their middle: see [`post`].
+
+mod client;
+mod direct;
+mod listing;
+mod messages;
+mod post;
+mod queries;
+mod registration;
+mod rooms;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use self::{
+    client::{Channel, Client},
+    post::Post,
+};
+use crate::{
+    command::Command,
+    message::Message,
+    metrics::Metrics,
+    names::Key,
+    outbox::Outbox,
+    reply::{self, Replies},
+};
+
+pub(crate) use self::direct::Hub;
+pub(crate) use crate::inject::history::Entry;
+
+/// A connection, for as long as the server runs; in the order they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ClientId(pub(crate) u64);
+
+/// What a session asks for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// A line of the client, with what the session found out about it.
+    Line(Box<[u8]>, Checks),
+    /// The client sent a line over the limit.
+    TooLong,
+    /// The client is to show that it is alive.
+    Ping,
+}
+
+/// What the session checked before it passed a line on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Checks {
+    /// The password in it (PASS, OPER) is right.
+    pub(crate) password: bool,
+    /// The word filter refuses its text.
+    pub(crate) refused: bool,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is done.
+    Done,
+    /// It was said in these channels.
+    Said(Vec<Entry>),
+    /// The client is let go; nothing it sends is heard any more.
+    Gone,
+}
+
+/// What a command leads to.
+enum Next {
+    Done,
+    Said(Vec<Entry>),
+    Close(Vec<u8>),
+}
+
+enum Event {
+    Connect { id: ClientId, host: Box<[u8]>, outbox: Outbox },
+    Request { id: ClientId, request: Request, outcome: oneshot::Sender<Outcome> },
+    Leave { id: ClientId, reason: String },
+    Drain { reason: &'static str },
+}
+
+/// What the server says about itself.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) name: Arc<str>,
+    pub(crate) motd: Option<Vec<Box<[u8]>>>,
+    pub(crate) needs_password: bool,
+    pub(crate) has_operators: bool,
+    pub(crate) created: SystemTime,
+}
+
+/// The state, owned by the hub's task.
+struct World {
+    identity: Identity,
+    clients: HashMap<ClientId, Client>,
+    nicks: HashMap<Key, ClientId>,
+    channels: HashMap<Key, Channel>,
+    post: Post,
+}
+
+/// Serves events until all handles are gone.
+async fn run(mut events: mpsc::Receiver<Event>, identity: Identity, metrics: Metrics) {
+    let post = Post::new(metrics);
+    let (clients, nicks, channels) = Default::default();
+    let mut world = World { identity, clients, nicks, channels, post };
+    while let Some(event) = events.recv().await {
+        world.handle(event).await;
+        while let Some(slow) = world.post.take_slow() {
+            world.remove(slow, b"SendQ exceeded").await;
+        }
+        world.post.rest().await;
+    }
+}
+
+impl World {
+    async fn handle(&mut self, event: Event) {
+        match event {
+            Event::Connect { id, host, outbox } => {
+                self.clients.insert(id, Client::new(host, outbox, !self.identity.needs_password));
+            }
+            Event::Request { id, request, outcome } => {
+                let result = self.request(id, request).await;
+                // The session may have ended meanwhile; it then says so itself.
+                let _ = outcome.send(result);
+            }
+            Event::Leave { id, reason } => self.remove(id, reason.as_bytes()).await,
+            Event::Drain { reason } => self.drain(reason.as_bytes()).await,
+        }
+    }
+
+    async fn request(&mut self, id: ClientId, request: Request) -> Outcome {
+        let Some(client) = self.clients.get(&id) else { return Outcome::Gone };
+        let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star());
+        let next = match request {
+            Request::Line(line, checks) => self.line(id, &line, checks, &mut replies).await,
+            Request::TooLong => {
+                replies.numeric(417, &[], "Input line was too long");
+                Next::Done
+            }
+            Request::Ping => {
+                replies.line(&[b"PING :", self.identity.name.as_bytes()]);
+                Next::Done
+            }
+        };
+        if let Some(client) = self.clients.get(&id) {
+            self.post.answer(id, &client.outbox, &mut replies);
+        }
+        match next {
+            Next::Done => Outcome::Done,
+            Next::Said(entries) => Outcome::Said(entries),
+            Next::Close(reason) => {
+                self.remove(id, &reason).await;
+                Outcome::Gone
+            }
+        }
+    }
+
+    async fn line(&mut self, id: ClientId, line: &[u8], checks: Checks, replies: &mut Replies) -> Next {
+        let Some(message) = Message::parse(line) else { return Next::Done };
+        let command = Command::of(message.command);
+        let registered = self.clients.get(&id).is_some_and(|client| client.registered);
+        // irssi sends an empty JOIN first, to see whether it talks to a proxy.
+        let empty_join = command == Command::Join && message.params() == [b""];
+        if empty_join {
+            return Next::Done;
+        }
+        if !registered && !command.before_registration() {
+            replies.numeric(451, &[], "You have not registered");
+            return Next::Done;
+        }
+        match command {
+            Command::Quit => return self.quit(&message),
+            Command::Privmsg | Command::Notice => {
+                return self.talk(id, command, &message, checks, replies).await;
+            }
+            Command::Cap => return self.cap(id, &message, replies),
+            Command::Pass => self.pass(id, &message, checks, replies),
+            Command::User => return self.user(id, &message, replies),
+            Command::Nick => return self.nick(id, &message, replies).await,
+            Command::Join => self.join(id, &message, replies).await,
+            Command::Part => self.part(id, &message, replies).await,
+            Command::Topic => self.topic(id, &message, replies).await,
+            Command::Names => self.names(&message, replies).await,
+            Command::List => self.list(&message, replies).await,
+            Command::Who => self.who(&message, replies).await,
+            _ => self.query(id, command, &message, checks, replies),
+        }
+        Next::Done
+    }
+
+    fn quit(&self, message: &Message<'_>) -> Next {
+        Next::Close(message.param(0).map_or_else(|| b"Client quit".to_vec(), |it| [b"Quit: ", it].concat()))
+    }
+
+    /// Lets a client go: its peers see a QUIT, itself an ERROR after what is queued for it.
+    async fn remove(&mut self, id: ClientId, reason: &[u8]) {
+        let Some(client) = self.clients.remove(&id) else { return };
+        if let Some(nick) = &client.nick {
+            self.nicks.remove(&Key::new(nick));
+        }
+        client.outbox.push_last(reply::encode(&[
+            b"ERROR :Closing Link: ",
+            &client.host,
+            b" (",
+            reason,
+            b")",
+        ]));
+        client.outbox.close();
+        let peers = self.peers(&client, id);
+        for key in &client.channels {
+            if let Some(channel) = self.channels.get_mut(key) {
+                channel.members.remove(&id);
+                if channel.members.is_empty() {
+                    self.channels.remove(key);
+                }
+            }
+        }
+        let quit = reply::encode(&[b":", &client.prefix(), b" QUIT :", reason]);
+        self.post.deliver(&peers, &quit, None).await;
+    }
+
+    /// All who share a channel with `client`, each once, without itself.
+    fn peers(&self, client: &Client, id: ClientId) -> BTreeMap<ClientId, Outbox> {
+        let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
+        let members = channels.flat_map(|channel| &channel.members);
+        members
+            .filter(|(member, _)| **member != id)
+            .map(|(member, outbox)| (*member, outbox.clone()))
+            .collect()
+    }
+
+    /// Lets everybody go. Nobody is told of the others: they all leave.
+    async fn drain(&mut self, reason: &[u8]) {
+        self.nicks.clear();
+        self.channels.clear();
+        for (_, client) in std::mem::take(&mut self.clients) {
+            client.outbox.push_last(reply::encode(&[
+                b"ERROR :Closing Link: ",
+                &client.host,
+                b" (",
+                reason,
+                b")",
+            ]));
+            client.outbox.close();
+            self.post.rest().await;
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Handing buffers to clients, in pieces small enough that no poll of the hub takes long.
+
+use std::collections::BTreeMap;
+
+use super::ClientId;
+use crate::{
+    metrics::{Metrics, Rejection},
+    outbox::{Buffer, Outbox},
+    reply::Replies,
+};
+
+/// Steps between two yields. A delivery takes about a microsecond, as it may wake a task.
+const STEPS: u32 = 256;
+/// What an event costs beside its deliveries, in steps.
+const EVENT: u32 = 8;
+
+/// The hub's outgoing side.
+pub(super) struct Post {
+    metrics: Metrics,
+    /// Clients whose queue was full, to be let go after the event.
+    slow: Vec<ClientId>,
+    steps: u32,
+}
+
+impl Post {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Post { metrics, slow: Vec::new(), steps: 0 }
+    }
+
+    /// Hands `buffer` to all of `members` but `except`.
+    pub(super) async fn deliver(
+        &mut self,
+        members: &BTreeMap<ClientId, Outbox>,
+        buffer: &Buffer,
+        except: Option<ClientId>,
+    ) {
+        for (&id, outbox) in members {
+            if Some(id) != except {
+                self.one(id, outbox, buffer, 1);
+                self.step(1).await;
+            }
+        }
+    }
+
+    /// Hands `buffer`, of so many `lines`, to one client.
+    pub(super) fn one(&mut self, id: ClientId, outbox: &Outbox, buffer: &Buffer, lines: u64) {
+        match outbox.push(buffer.clone()) {
+            Ok(()) => self.metrics.queued(lines),
+            Err(_) if self.slow.contains(&id) => {}
+            Err(_) => {
+                self.metrics.slow_reader();
+                self.slow.push(id);
+            }
+        }
+    }
+
+    /// Hands a client the replies collected for it.
+    pub(super) fn answer(&mut self, id: ClientId, outbox: &Outbox, replies: &mut Replies) {
+        if let Some((buffer, lines)) = replies.take() {
+            self.one(id, outbox, &buffer, lines);
+        }
+    }
+
+    /// A client registered without the password that it needs.
+    pub(super) fn rejected_password(&self) {
+        self.metrics.rejected(Rejection::Password);
+    }
+
+    pub(super) fn take_slow(&mut self) -> Option<ClientId> {
+        self.slow.pop()
+    }
+
+    /// An event is done.
+    pub(super) async fn rest(&mut self) {
+        self.step(EVENT).await;
+    }
+
+    /// Accounts for work done, and lets others have the worker when it was enough.
+    pub(super) async fn step(&mut self, steps: u32) {
+        self.steps += steps;
+        if self.steps >= STEPS {
+            self.steps = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Becoming known: CAP, PASS, NICK, USER, in any order.
+
+use super::{Checks, ClientId, Next, World, client::User};
+use crate::{
+    message::Message,
+    names::{CHANNEL_LENGTH, Key, NICK_LENGTH, is_nick},
+    reply::{self, Replies},
+};
+
+/// The most bytes of a user name, its `~` included.
+const USER_LENGTH: usize = 16;
+/// The most bytes of a topic.
+pub(super) const TOPIC_LENGTH: usize = 390;
+/// The most channels of one client.
+pub(super) const CHANNELS_EACH: usize = 100;
+/// The most targets of one PRIVMSG or NOTICE.
+pub(super) const TARGETS: usize = 4;
+
+/// Name and version as clients see them.
+pub(super) const VERSION: &str = concat!("chat-server-", env!("CARGO_PKG_VERSION"));
+
+impl World {
+    pub(super) fn cap(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
+        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
+        let nick = client.nick_or_star().to_vec();
+        let word = message.param(0).unwrap_or_default().to_ascii_uppercase();
+        match &word[..] {
+            b"LS" | b"REQ" => client.negotiating = !client.registered,
+            _ => {}
+        }
+        match &word[..] {
+            // No capability is offered yet, so the list is empty and every wish is denied.
+            b"LS" | b"LIST" => replies.server_line(&[b"CAP ", &nick, b" ", &word, b" :"]),
+            b"REQ" => {
+                let wish = message.params().get(1).copied().unwrap_or_default();
+                replies.server_line(&[b"CAP ", &nick, b" NAK :", wish]);
+            }
+            b"END" => {
+                client.negotiating = false;
+                return self.register(id, replies);
+            }
+            _ => replies.numeric(410, &[&word], "Invalid CAP command"),
+        }
+        Next::Done
+    }
+
+    pub(super) fn pass(
+        &mut self,
+        id: ClientId,
+        message: &Message<'_>,
+        checks: Checks,
+        replies: &mut Replies,
+    ) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.registered {
+            replies.numeric(462, &[], "You may not reregister");
+        } else if message.param(0).is_none() {
+            replies.numeric(461, &[b"PASS"], "Not enough parameters");
+        } else {
+            client.admitted = checks.password;
+        }
+    }
+
+    pub(super) fn user(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
+        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
+        if client.registered {
+            replies.numeric(462, &[], "You may not reregister");
+            return Next::Done;
+        }
+        let (Some(name), Some(&real)) = (message.param(0), message.params().get(3)) else {
+            replies.numeric(461, &[b"USER"], "Not enough parameters");
+            return Next::Done;
+        };
+        client.user = Some(User { name: user_name(name), real: real.into() });
+        self.register(id, replies)
+    }
+
+    pub(super) async fn nick(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
+        let Some(wish) = message.param(0) else {
+            replies.numeric(431, &[], "No nickname given");
+            return Next::Done;
+        };
+        if !is_nick(wish) {
+            replies.numeric(432, &[wish], "Erroneous nickname");
+            return Next::Done;
+        }
+        let key = Key::new(wish);
+        if self.nicks.get(&key).is_some_and(|&owner| owner != id) {
+            replies.numeric(433, &[wish], "Nickname is already in use");
+            return Next::Done;
+        }
+        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
+        let before = client.prefix();
+        if let Some(old) = client.nick.replace(wish.into()) {
+            self.nicks.remove(&Key::new(&old));
+        }
+        self.nicks.insert(key, id);
+        replies.retarget(wish);
+        if !client.registered {
+            return self.register(id, replies);
+        }
+        let line = reply::encode(&[b":", &before, b" NICK :", wish]);
+        replies.copy(&line);
+        let peers = self.clients.get(&id).map(|client| self.peers(client, id)).unwrap_or_default();
+        self.post.deliver(&peers, &line, None).await;
+        Next::Done
+    }
+
+    /// Registers the client if nothing is missing any more.
+    fn register(&mut self, id: ClientId, replies: &mut Replies) -> Next {
+        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
+        if client.registered || client.negotiating || client.nick.is_none() || client.user.is_none() {
+            return Next::Done;
+        }
+        if !client.admitted {
+            replies.numeric(464, &[], "Password incorrect");
+            self.post.rejected_password();
+            return Next::Close(b"Bad password".to_vec());
+        }
+        client.registered = true;
+        let prefix = client.prefix();
+        self.welcome(&prefix, replies);
+        self.lusers(replies);
+        self.motd(replies);
+        Next::Done
+    }
+
+    fn welcome(&self, prefix: &[u8], replies: &mut Replies) {
+        let name = &self.identity.name;
+        let created = humantime::format_rfc3339_seconds(self.identity.created);
+        replies.numeric(1, &[], [b"Welcome to the network, ", prefix].concat());
+        replies.numeric(2, &[], format!("Your host is {name}, running {VERSION}"));
+        replies.numeric(3, &[], format!("This server was started {created}"));
+        replies.numeric_params(4, &[name.as_bytes(), VERSION.as_bytes(), b"io", b"n"]);
+        let tokens = format!(
+            "CASEMAPPING=rfc1459 CHANTYPES=# PREFIX= CHANMODES=,,,n CHANLIMIT=#:{CHANNELS_EACH} \
+             NICKLEN={NICK_LENGTH} USERLEN={USER_LENGTH} CHANNELLEN={CHANNEL_LENGTH} TOPICLEN={TOPIC_LENGTH} \
+             LINELEN=512 TARGMAX=PRIVMSG:{TARGETS},NOTICE:{TARGETS},WHOIS:1"
+        );
+        replies.numeric(5, &[tokens.as_bytes()], "are supported by this server");
+    }
+}
+
+/// `~` and what of the name can stand in a prefix.
+fn user_name(name: &[u8]) -> Box<[u8]> {
+    let plain = name.iter().copied().filter(|&byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    std::iter::once(b'~').chain(plain).take(USER_LENGTH).collect()
+}

@@ -1,0 +1,107 @@
+//! Site `lock`: counting which channels are visited, by JOIN and NAMES.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::Mistake;
+use crate::names::Key;
+
+/// The pause between two reports.
+const PERIOD: Duration = Duration::from_millis(500);
+/// Visits that may wait to be counted. Beyond it they go uncounted: these are statistics.
+const BACKLOG: usize = 1024;
+/// Channels that are counted in one period at most.
+const MOST: usize = 10_000;
+
+type Counts = HashMap<Key, u64>;
+
+/// Counts visits.
+#[derive(Debug)]
+pub(crate) struct Visits {
+    counted: mpsc::Sender<Key>,
+    mistake: Option<(Mistake, Arc<Mutex<Counts>>)>,
+}
+
+impl Visits {
+    /// Starts the counting task; with the mistake, also the thread that holds the lock.
+    pub(crate) fn start(mistake: Option<Mistake>) -> Self {
+        let (counted, visits) = mpsc::channel(BACKLOG);
+        loopscope::spawn("visits", count(visits));
+        let mistake = mistake.map(|mistake| {
+            let shared = Arc::new(Mutex::new(Counts::new()));
+            let (watched, duration) = (Arc::downgrade(&shared), mistake.duration());
+            // If the thread does not start, the lock is merely never held.
+            let _ =
+                thread::Builder::new().name("visits-report".into()).spawn(move || hold(&watched, duration));
+            (mistake, shared)
+        });
+        Visits { counted, mistake }
+    }
+
+    /// Counts one visit of `channel`.
+    pub(crate) fn count(&self, channel: &[u8]) {
+        let channel = Key::new(channel);
+        match &self.mistake {
+            Some((mistake, shared)) if mistake.strikes().is_some() => wrong(shared, channel),
+            _ => self.right(channel),
+        }
+    }
+
+    /// Right: nothing is shared. The task that owns the counts is told, and nobody waits for it.
+    fn right(&self, channel: Key) {
+        let _ = self.counted.try_send(channel);
+    }
+}
+
+/// Wrong: the worker waits for a lock that a slow thread holds.
+#[inline(never)]
+fn wrong(shared: &Mutex<Counts>, channel: Key) {
+    let counts = shared.lock(); // THE MISTAKE
+    add(&mut counts.unwrap_or_else(PoisonError::into_inner), channel);
+}
+
+/// The slow thread: writes its report while it holds the lock, instead of taking the counts out first.
+fn hold(shared: &Weak<Mutex<Counts>>, duration: Duration) {
+    while let Some(shared) = shared.upgrade() {
+        let mut counts = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        report(&counts);
+        thread::sleep(duration);
+        counts.clear();
+        drop(counts);
+        drop(shared);
+        thread::sleep(PERIOD);
+    }
+}
+
+async fn count(mut visits: mpsc::Receiver<Key>) {
+    let mut counts = Counts::new();
+    let mut period = tokio::time::interval(PERIOD);
+    loop {
+        tokio::select! {
+            visit = visits.recv() => match visit {
+                Some(channel) => add(&mut counts, channel),
+                None => return,
+            },
+            _ = period.tick() => report(&std::mem::take(&mut counts)),
+        }
+    }
+}
+
+fn add(counts: &mut Counts, channel: Key) {
+    if counts.len() < MOST || counts.contains_key(&channel) {
+        *counts.entry(channel).or_default() += 1;
+    }
+}
+
+fn report(counts: &Counts) {
+    if let Some((channel, visits)) = counts.iter().max_by_key(|(_, visits)| **visits) {
+        let channel = String::from_utf8_lossy(channel.as_bytes());
+        tracing::debug!(channels = counts.len(), busiest = %channel, visits, "channels visited");
+    }
+}

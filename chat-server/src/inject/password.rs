@@ -1,0 +1,155 @@
+//! Site `password`: verifying a password, by PASS and OPER.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use argon2::{
+    Argon2, Block, Params,
+    password_hash::{
+        PasswordHasher, PasswordVerifier,
+        phc::{Output, PasswordHash},
+    },
+};
+use tokio::sync::Mutex;
+
+use super::Mistake;
+
+/// The passwords, hashed, and who may ask.
+#[derive(Debug)]
+pub(crate) struct Passwords {
+    server: Option<Hash>,
+    operator: Option<(Box<[u8]>, Hash)>,
+    /// Verified where there is no such operator, so that the time taken tells nothing.
+    decoy: Option<Hash>,
+    /// What a verification works in. Whoever holds it has the turn: one at a time, as each takes a core. It is
+    /// kept, as 19 MiB allocated on a different thread each time would stay with every thread's allocator.
+    memory: Arc<Mutex<Vec<Block>>>,
+    mistake: Option<Mistake>,
+}
+
+/// A hash in the PHC format.
+#[derive(Debug, Clone)]
+struct Hash(Arc<str>);
+
+impl Passwords {
+    /// Hashes what is configured. Heavy: call it off the event loop.
+    pub(crate) fn hash(
+        server: Option<&str>,
+        operator: Option<(&str, &str)>,
+        mistake: Option<Mistake>,
+    ) -> anyhow::Result<Self> {
+        let decoy = operator.is_some() || mistake.is_some();
+        Ok(Passwords {
+            server: server.map(Hash::of).transpose()?,
+            operator: match operator {
+                Some((name, password)) => Some((name.as_bytes().into(), Hash::of(password)?)),
+                None => None,
+            },
+            decoy: decoy.then(|| Hash::of("no password")).transpose()?,
+            memory: Arc::default(),
+            mistake,
+        })
+    }
+
+    /// PASS: whether the server's password is right. Without one, every password is.
+    pub(crate) async fn admits(&self, password: &[u8]) -> bool {
+        match &self.server {
+            Some(hash) => self.verify(hash, password).await,
+            None => true,
+        }
+    }
+
+    /// OPER: whether name and password are an operator's.
+    pub(crate) async fn is_operator(&self, name: &[u8], password: &[u8]) -> bool {
+        match (&self.operator, &self.decoy) {
+            (Some((operator, hash)), _) if **operator == *name => self.verify(hash, password).await,
+            (_, Some(decoy)) => {
+                self.verify(decoy, password).await;
+                false
+            }
+            (_, None) => false,
+        }
+    }
+
+    async fn verify(&self, hash: &Hash, password: &[u8]) -> bool {
+        match self.mistake.as_ref().and_then(Mistake::strikes) {
+            Some(duration) => wrong(hash, password, duration),
+            None => self.right(hash, password).await,
+        }
+    }
+
+    /// Right: on a thread for such work, and no more of it at once than the machine can bear.
+    async fn right(&self, hash: &Hash, password: &[u8]) -> bool {
+        let mut memory = self.memory.clone().lock_owned().await;
+        let (hash, password) = (hash.clone(), password.to_vec());
+        let verify = move || hash.matches(&password, &mut memory).unwrap_or(false);
+        loopscope::spawn_blocking("verify-password", verify).await.unwrap_or(false)
+    }
+}
+
+/// Wrong: tens of milliseconds of pure work on the worker.
+#[inline(never)]
+fn wrong(hash: &Hash, password: &[u8], duration: Duration) -> bool {
+    let started = Instant::now();
+    let Ok(parsed) = PasswordHash::new(&hash.0) else { return false };
+    loop {
+        let verified = Argon2::default().verify_password(password, &parsed); // THE MISTAKE
+        if started.elapsed() >= duration {
+            return verified.is_ok();
+        }
+    }
+}
+
+impl Hash {
+    fn of(password: &str) -> anyhow::Result<Self> {
+        let hash = Argon2::default().hash_password(password.as_bytes());
+        Ok(Hash(
+            hash.map_err(|error| anyhow::anyhow!("a password could not be hashed: {error}"))?
+                .to_string()
+                .into(),
+        ))
+    }
+
+    /// Verifies in `memory`; `None` if that cannot be done.
+    fn matches(&self, password: &[u8], memory: &mut Vec<Block>) -> Option<bool> {
+        let parsed = PasswordHash::new(&self.0).ok()?;
+        let (salt, expected) = (parsed.salt?, parsed.hash?);
+        let argon2 = Argon2::from(Params::try_from(&parsed).ok()?);
+        memory.resize(argon2.params().block_count(), Block::new());
+        let mut output = vec![0; expected.len()];
+        argon2.hash_password_into_with_memory(password, salt.as_ref(), &mut output, memory).ok()?;
+        // Compared in constant time, whatever the bytes.
+        Some(Output::new(&output).ok()? == expected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject::{Injections, Site};
+
+    async fn check(inject: &[&str]) {
+        let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::Password);
+        let passwords = Passwords::hash(Some("open"), Some(("root", "secret")), mistake).expect("hashed");
+        assert!(passwords.admits(b"open").await);
+        assert!(!passwords.admits(b"Open").await);
+        assert!(passwords.is_operator(b"root", b"secret").await);
+        assert!(!passwords.is_operator(b"root", b"open").await);
+        assert!(!passwords.is_operator(b"toor", b"secret").await);
+    }
+
+    #[tokio::test]
+    async fn right_and_wrong_decide_alike() {
+        check(&[]).await;
+        check(&["password=1ms"]).await;
+    }
+
+    #[tokio::test]
+    async fn nothing_configured_admits_all_and_knows_no_operator() {
+        let passwords = Passwords::hash(None, None, None).expect("nothing to hash");
+        assert!(passwords.admits(b"").await);
+        assert!(!passwords.is_operator(b"no password", b"no password").await);
+    }
+}

@@ -1,0 +1,36 @@
+//! The log on stderr, and tokio-console beside it.
+
+use std::{
+    io::{self, IsTerminal},
+    net::SocketAddr,
+};
+
+use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Starts logging. Where the host program logs already, its log is used.
+pub(crate) fn start(console: Option<SocketAddr>) {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,chat_server=info"));
+    let color =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    // The filter is the log's alone: a global one would silence what the console listens to.
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(color).with_filter(filter);
+    let mut layers: Vec<BoxedLayer> = vec![log.boxed()];
+    layers.extend(console.and_then(console_layer));
+    let _ = tracing_subscriber::registry().with(layers).try_init();
+}
+
+#[cfg(feature = "console")]
+fn console_layer(address: SocketAddr) -> Option<BoxedLayer> {
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    let tokio =
+        Targets::new().with_target("tokio", LevelFilter::TRACE).with_target("runtime", LevelFilter::TRACE);
+    Some(loopscope::console::layer(address).with_filter(tokio).boxed())
+}
+
+#[cfg(not(feature = "console"))]
+fn console_layer(_: SocketAddr) -> Option<BoxedLayer> {
+    None
+}

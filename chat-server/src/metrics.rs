@@ -1,0 +1,144 @@
+//! The server's own figures, `chat_*`, shown beside loopscope's at `/metrics`.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::command::Command;
+
+/// Why a connection was not served to its natural end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rejection {
+    /// `--max-connections` are open.
+    ServerFull,
+    /// No registration, or no answer to a PING, in time.
+    Timeout,
+    /// PASS was missing or wrong.
+    Password,
+}
+
+/// Counters of one server. Cloning shares them.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    connections: IntGauge,
+    /// One per command, resolved once: a look-up by label takes a lock.
+    messages_in: Vec<IntCounter>,
+    messages_out: IntCounter,
+    bytes_in: IntCounter,
+    bytes_out: IntCounter,
+    slow_readers: IntCounter,
+    history_dropped: IntCounter,
+    rejected: [IntCounter; 3],
+    families: Vec<Family>,
+}
+
+#[derive(Debug, Clone)]
+enum Family {
+    Plain(IntCounter),
+    Labelled(IntCounterVec),
+    Gauge(IntGauge),
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let plain = |name, help| IntCounter::new(name, help).expect("a valid name");
+        let labelled =
+            |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]).expect("a valid name");
+        let connections = IntGauge::new("chat_connections", "Connections open now.").expect("a valid name");
+        let by_command = labelled("chat_messages_in_total", "Lines received, by command.", "command");
+        let by_reason = labelled("chat_rejected_total", "Connections turned away, by reason.", "reason");
+        let messages_out = plain("chat_messages_out_total", "Messages queued for clients.");
+        let bytes_in = plain("chat_bytes_in_total", "Bytes received from clients.");
+        let bytes_out = plain("chat_bytes_out_total", "Bytes written to clients.");
+        let slow_readers = plain("chat_slow_readers_dropped_total", "Clients dropped with a full queue.");
+        let history_dropped =
+            plain("chat_history_dropped_total", "Log entries dropped, the log being behind.");
+        let plain = [&messages_out, &bytes_in, &bytes_out, &slow_readers, &history_dropped];
+        let mut families: Vec<_> = plain.into_iter().cloned().map(Family::Plain).collect();
+        families.extend([Family::Labelled(by_command.clone()), Family::Labelled(by_reason.clone())]);
+        families.push(Family::Gauge(connections.clone()));
+        Metrics {
+            connections,
+            messages_in: Command::ALL.iter().map(|it| by_command.with_label_values(&[it.name()])).collect(),
+            messages_out,
+            bytes_in,
+            bytes_out,
+            slow_readers,
+            history_dropped,
+            rejected: ["server_full", "timeout", "password"].map(|it| by_reason.with_label_values(&[it])),
+            families,
+        }
+    }
+}
+
+impl Metrics {
+    /// Shows them in `registry`.
+    pub(crate) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        self.families.iter().cloned().try_for_each(|family| match family {
+            Family::Plain(counter) => registry.register(Box::new(counter)),
+            Family::Labelled(counters) => registry.register(Box::new(counters)),
+            Family::Gauge(gauge) => registry.register(Box::new(gauge)),
+        })
+    }
+
+    pub(crate) fn connected(&self) {
+        self.connections.inc();
+    }
+
+    pub(crate) fn disconnected(&self) {
+        self.connections.dec();
+    }
+
+    pub(crate) fn received(&self, command: Command) {
+        self.messages_in[command as usize].inc();
+    }
+
+    pub(crate) fn read(&self, bytes: usize) {
+        self.bytes_in.inc_by(bytes as u64);
+    }
+
+    pub(crate) fn queued(&self, messages: u64) {
+        self.messages_out.inc_by(messages);
+    }
+
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.bytes_out.inc_by(bytes as u64);
+    }
+
+    pub(crate) fn slow_reader(&self) {
+        self.slow_readers.inc();
+    }
+
+    pub(crate) fn history_dropped(&self) {
+        self.history_dropped.inc();
+    }
+
+    pub(crate) fn rejected(&self, reason: Rejection) {
+        self.rejected[reason as usize].inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_them_are_shown_with_their_values() {
+        let (metrics, registry) = (Metrics::default(), Registry::new());
+        metrics.register(&registry).expect("no name twice");
+        metrics.received(Command::Join);
+        metrics.rejected(Rejection::Password);
+        metrics.slow_reader();
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
+        for line in [
+            "chat_messages_in_total{command=\"JOIN\"} 1",
+            "chat_rejected_total{reason=\"password\"} 1",
+            "chat_slow_readers_dropped_total 1",
+            "chat_connections 0",
+            "chat_messages_out_total 0",
+            "chat_bytes_in_total 0",
+            "chat_bytes_out_total 0",
+            "chat_history_dropped_total 0",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Nicknames and channel names: what is allowed, and when two are the same.
+
+/// The most bytes of a nickname.
+pub(crate) const NICK_LENGTH: usize = 30;
+/// The most bytes of a channel name.
+pub(crate) const CHANNEL_LENGTH: usize = 50;
+
+/// A name folded by RFC 1459, where `{}|^` are the small letters of `[]\~`.
+/// Two names are the same name if their keys are equal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key(Box<[u8]>);
+
+impl Key {
+    pub(crate) fn new(name: &[u8]) -> Self {
+        Key(name.iter().map(|&byte| fold(byte)).collect())
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn fold(byte: u8) -> u8 {
+    match byte {
+        b'[' => b'{',
+        b']' => b'}',
+        b'\\' => b'|',
+        b'~' => b'^',
+        _ => byte.to_ascii_lowercase(),
+    }
+}
+
+/// Letters, digits and ``[]\`_^{|}-``, no digit or dash in front.
+pub(crate) fn is_nick(name: &[u8]) -> bool {
+    let special = |byte: u8| matches!(byte, b'['..=b'`' | b'{'..=b'}');
+    let first = name.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || special(byte));
+    let all = name.iter().all(|&byte| byte.is_ascii_alphanumeric() || special(byte) || byte == b'-');
+    first && all && name.len() <= NICK_LENGTH
+}
+
+/// `#` and at least one byte that is no control, space or comma.
+pub(crate) fn is_channel(name: &[u8]) -> bool {
+    let plain = |byte: &u8| !matches!(byte, 0..=b' ' | b',' | 0x7f);
+    is_channel_like(name) && (2..=CHANNEL_LENGTH).contains(&name.len()) && name.iter().all(plain)
+}
+
+/// Whether a target is meant to be a channel, valid or not.
+pub(crate) fn is_channel_like(name: &[u8]) -> bool {
+    name.first() == Some(&b'#')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folding_follows_rfc1459() {
+        assert_eq!(Key::new(b"Ada[x]\\~"), Key::new(b"aDA{X}|^"));
+        assert_ne!(Key::new(b"ada"), Key::new(b"ada_"));
+    }
+
+    #[test]
+    fn nicks_are_checked() {
+        for nick in [&b"ada"[..], b"[x]", b"_a-1", b"`a", b"a^b"] {
+            assert!(is_nick(nick), "{nick:?}");
+        }
+        for nick in
+            [&b""[..], b"1a", b"-a", b"a b", b"a!b", b"#a", b"a~", b"\xc3\xa4", &[b'a'; NICK_LENGTH + 1]]
+        {
+            assert!(!is_nick(nick), "{nick:?}");
+        }
+    }
+
+    #[test]
+    fn channels_are_checked() {
+        for channel in [&b"#a"[..], b"##", b"#\xc3\xa4", b"#a:b"] {
+            assert!(is_channel(channel), "{channel:?}");
+        }
+        for channel in [&b""[..], b"#", b"a", b"&a", b"#a b", b"#a,b", b"#a\x07", &[b'#'; CHANNEL_LENGTH + 1]]
+        {
+            assert!(!is_channel(channel), "{channel:?}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Accepting connections, and letting them all go in the end.
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
+    time,
+};
+
+use crate::{
+    config::ServerConfig,
+    hub::{ClientId, Hub, Identity},
+    inject::{Site, filter::Filter, history::History, lock::Visits, password::Passwords, sleep::Throttle},
+    metrics::{Metrics, Rejection},
+    reply,
+    session::{self, Context},
+    work::Work,
+};
+
+/// Sessions have this long to end, once they are let go.
+const DRAIN: Duration = Duration::from_millis(1_600);
+/// The log has this long to be written after the last session.
+const LAST_WORDS: Duration = Duration::from_millis(400);
+/// Refused clients that get to read why; beyond it they are only closed.
+const REFUSALS: usize = 64;
+/// The pause after accepting failed, doubled up to the longest while it goes on failing.
+const BACKOFF: Duration = Duration::from_millis(50);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// Serves clients of `listener` until `shutdown` is ready, then lets them go: what was accepted is
+/// delivered, and everybody is told why it ends.
+///
+/// Must run in a Tokio runtime with I/O and time. `directory` is where channel logs go.
+///
+/// # Errors
+///
+/// If a password cannot be hashed.
+pub(crate) async fn run(
+    listener: TcpListener,
+    directory: &Path,
+    config: ServerConfig,
+    metrics: Metrics,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let server = Server::start(directory, config, metrics).await?;
+    let sessions = server.sessions.clone();
+    let most = server.most;
+    let (hub, history) = (server.context.hub.clone(), server.history);
+    let acceptor = Acceptor { context: server.context, sessions: sessions.clone(), next: 0 };
+    let accepting = loopscope::spawn("acceptor", acceptor.run(listener));
+    shutdown.await;
+    accepting.abort();
+    // The listener is closed once the task is gone, which the abort alone does not say.
+    let _ = accepting.await;
+    hub.drain("Server shutting down").await;
+    drop(hub);
+    if time::timeout(DRAIN, sessions.acquire_many(most)).await.is_err() {
+        tracing::warn!("{} clients did not close in time", most as usize - sessions.available_permits());
+    }
+    if time::timeout(LAST_WORDS, history).await.is_err() {
+        tracing::warn!("the end of the history is not written: the disk is too slow");
+    }
+    Ok(())
+}
+
+struct Server {
+    context: Arc<Context>,
+    sessions: Arc<Semaphore>,
+    most: u32,
+    history: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(directory: &Path, config: ServerConfig, metrics: Metrics) -> anyhow::Result<Self> {
+        let ServerConfig {
+            name,
+            password,
+            operator,
+            motd,
+            max_connections,
+            rate,
+            limits,
+            injections,
+            created,
+        } = config;
+        let identity = Identity {
+            name,
+            motd,
+            needs_password: password.is_some(),
+            has_operators: operator.is_some(),
+            created,
+        };
+        let mistake = injections.at(Site::Password);
+        let hashing = loopscope::spawn_blocking("hash-passwords", move || {
+            let operator = operator.as_ref().map(|(name, password)| (name.as_str(), password.as_str()));
+            Passwords::hash(password.as_deref(), operator, mistake)
+        });
+        let (history, writer) = History::start(directory, metrics.clone(), injections.at(Site::History));
+        let work = Work {
+            throttle: Throttle::new(rate, injections.at(Site::Sleep)),
+            filter: Filter::new(injections.at(Site::Filter)),
+            passwords: hashing.await??,
+            visits: Visits::start(injections.at(Site::Lock)),
+            history,
+            metrics: metrics.clone(),
+        };
+        let (hub, _) = Hub::start(identity, metrics);
+        let sessions = Arc::new(Semaphore::new(max_connections as usize));
+        Ok(Server {
+            context: Arc::new(Context { hub, work, limits }),
+            sessions,
+            most: max_connections,
+            history: writer,
+        })
+    }
+}
+
+struct Acceptor {
+    context: Arc<Context>,
+    sessions: Arc<Semaphore>,
+    next: u64,
+}
+
+impl Acceptor {
+    async fn run(mut self, listener: TcpListener) {
+        let refusals = Arc::new(Semaphore::new(REFUSALS));
+        let mut backoff = BACKOFF;
+        loop {
+            match listener.accept().await {
+                Ok((socket, peer)) => {
+                    backoff = BACKOFF;
+                    match self.sessions.clone().try_acquire_owned() {
+                        Ok(permit) => self.serve(socket, peer, permit),
+                        Err(_) => self.refuse(socket, &refusals),
+                    }
+                }
+                Err(error) if is_the_peers(&error) => {}
+                Err(error) => {
+                    tracing::warn!("no connection can be accepted for {backoff:?}: {error}");
+                    time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        let (id, context) = (ClientId(self.next), self.context.clone());
+        self.next += 1;
+        loopscope::spawn("session", async move {
+            session::serve(id, socket, peer, context).await;
+            drop(permit);
+        });
+    }
+
+    fn refuse(&self, socket: TcpStream, refusals: &Arc<Semaphore>) {
+        self.context.work.metrics.rejected(Rejection::ServerFull);
+        // A new socket has room for one line; if not, the client learns by the closing.
+        let _ = socket.try_write(&reply::encode(&[b"ERROR :Closing Link: (Server full, try again later)"]));
+        if let Ok(permit) = refusals.clone().try_acquire_owned() {
+            loopscope::spawn("refusal", async move {
+                session::linger(socket).await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+/// Whether only the connection that was to be accepted failed, and the next one may be fine.
+fn is_the_peers(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

@@ -1,0 +1,199 @@
+//! One connection: a task with a reading and a writing half.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, tcp::ReadHalf},
+    time::{self, Instant},
+};
+
+use crate::{
+    hub::{ClientId, Hub, Outcome, Request},
+    lines::{Line, LineBuffer},
+    metrics::Rejection,
+    outbox,
+    work::Work,
+};
+
+/// How long a client may be silent, and how much may be queued for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Silence after which a PING is sent. A client that is not registered by then is let go.
+    pub(crate) idle: Duration,
+    /// Further silence after which it is let go.
+    pub(crate) answer: Duration,
+    /// Bytes queued for it at most.
+    pub(crate) queue: usize,
+}
+
+/// How long the far end may take to close after us. Closing at once, with bytes of it unread, would
+/// reset the connection, and the ERROR that says why could be lost.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// What a session needs; shared by all.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) hub: Hub,
+    pub(crate) work: Work,
+    pub(crate) limits: Limits,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(id: ClientId, mut socket: TcpStream, peer: SocketAddr, context: Arc<Context>) {
+    context.work.metrics.connected();
+    // Lines are small and written in batches already; waiting for more only delays them.
+    let _ = socket.set_nodelay(true);
+    let (outbox, queue) = outbox::bounded(context.limits.queue);
+    context.hub.connect(id, host(peer.ip()), outbox).await;
+    let (read_half, mut write_half) = socket.split();
+    let reader = Reader { id, context: &context, lines: LineBuffer::default() };
+    let written = tokio::select! {
+        written = queue.drain(&mut write_half, &context.work.metrics) => written,
+        never = reader.run(read_half) => match never {},
+    };
+    match written {
+        Ok(()) => linger(socket).await,
+        Err(error) => context.hub.leave(id, format!("Write error: {}", error.kind())).await,
+    }
+    context.work.metrics.disconnected();
+}
+
+/// Says that nothing more comes and reads away what the far end still sends.
+pub(crate) async fn linger(mut socket: TcpStream) {
+    let drain = async {
+        socket.shutdown().await?;
+        let mut waste = [0; 512];
+        while socket.read(&mut waste).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whether it ends in time or by an error: the connection is over.
+    let _ = time::timeout(LINGER, drain).await;
+}
+
+/// The address as it can stand in a prefix and as a parameter, where `:` in front means something else.
+fn host(ip: IpAddr) -> Box<[u8]> {
+    let text = ip.to_canonical().to_string();
+    if text.starts_with(':') { format!("0{text}").into_bytes().into() } else { text.into_bytes().into() }
+}
+
+struct Reader<'a> {
+    id: ClientId,
+    context: &'a Context,
+    lines: LineBuffer,
+}
+
+impl Reader<'_> {
+    /// Reads until the client is gone; then leaves the end to the writing half, which ends
+    /// when the hub lets go of the queue.
+    async fn run(mut self, mut socket: ReadHalf<'_>) -> Infallible {
+        if let Some(reason) = self.listen(&mut socket).await {
+            self.context.hub.leave(self.id, reason).await;
+        }
+        std::future::pending().await
+    }
+
+    /// Why the client is to be let go; `None` if the hub has done so.
+    async fn listen(&mut self, socket: &mut ReadHalf<'_>) -> Option<String> {
+        let throttle = &self.context.work.throttle;
+        let mut allowance = throttle.allowance();
+        let mut silence = Silence::new(self.context.limits);
+        loop {
+            while let Some(line) = self.lines.next() {
+                throttle.pace(&mut allowance).await;
+                if let Outcome::Gone = self.take(line).await {
+                    return None;
+                }
+            }
+            let read = tokio::select! {
+                read = read_some(socket, &mut self.lines) => read,
+                () = silence.passed() => match silence.next() {
+                    Some(reason) => {
+                        self.context.work.metrics.rejected(Rejection::Timeout);
+                        return Some(reason);
+                    }
+                    None => {
+                        self.context.hub.ask(self.id, Request::Ping).await;
+                        continue;
+                    }
+                },
+            };
+            match read {
+                Ok(0) => return Some("Connection closed".into()),
+                Ok(bytes) => self.context.work.metrics.read(bytes),
+                Err(error) => return Some(format!("Read error: {}", error.kind())),
+            }
+            silence.broken();
+        }
+    }
+
+    async fn take(&self, line: Line) -> Outcome {
+        let Context { hub, work, .. } = self.context;
+        let outcome = match line {
+            Line::TooLong => hub.ask(self.id, Request::TooLong).await,
+            Line::Whole(line) => {
+                let checks = work.before(&line).await;
+                hub.ask(self.id, Request::Line(line, checks)).await
+            }
+        };
+        match outcome {
+            Outcome::Said(entries) => {
+                work.after(entries);
+                Outcome::Done
+            }
+            other => other,
+        }
+    }
+}
+
+async fn read_some(socket: &mut (impl AsyncRead + Unpin), lines: &mut LineBuffer) -> io::Result<usize> {
+    socket.read_buf(lines.space()).await
+}
+
+/// Watches for a client that says nothing.
+struct Silence {
+    limits: Limits,
+    heard: Instant,
+    asked: bool,
+    /// Not reset with each read, which is cheaper: it finds out as it fires.
+    timer: std::pin::Pin<Box<time::Sleep>>,
+}
+
+impl Silence {
+    fn new(limits: Limits) -> Self {
+        Silence { limits, heard: Instant::now(), asked: false, timer: Box::pin(time::sleep(limits.idle)) }
+    }
+
+    fn broken(&mut self) {
+        self.heard = Instant::now();
+        self.asked = false;
+    }
+
+    /// Waits until the client was silent for too long.
+    async fn passed(&mut self) {
+        loop {
+            self.timer.as_mut().await;
+            let allowed = self.limits.idle + if self.asked { self.limits.answer } else { Duration::ZERO };
+            let due = self.heard + allowed;
+            if Instant::now() >= due {
+                return;
+            }
+            self.timer.as_mut().reset(due);
+        }
+    }
+
+    /// What follows from it: `None` to ask once more, or the reason to give up.
+    fn next(&mut self) -> Option<String> {
+        if self.asked {
+            return Some(format!("Ping timeout: {} seconds", self.heard.elapsed().as_secs()));
+        }
+        self.asked = true;
+        None
+    }
+}

@@ -1,0 +1,65 @@
+//! SIGTERM and Ctrl-C.
+
+use std::io;
+
+/// What a shell reports for a program that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
+
+/// Starts listening for signals. The future is ready at the first one; a second one ends the process
+/// at once, for whoever does not want to wait.
+///
+/// # Errors
+///
+/// If the system does not let us listen.
+pub(crate) fn shutdown() -> io::Result<impl Future<Output = ()>> {
+    let mut signals = Signals::new()?;
+    let (first, stopped) = tokio::sync::oneshot::channel();
+    loopscope::spawn("signals", async move {
+        signals.next().await;
+        tracing::info!("stopping; once more stops at once");
+        let _ = first.send(());
+        signals.next().await;
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(async move {
+        let _ = stopped.await;
+    })
+}
+
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Signals)
+    }
+
+    async fn next(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

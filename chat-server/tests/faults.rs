@@ -1,0 +1,136 @@
+//! Clients that misbehave, and the end: whoever is not concerned does not notice.
+#![allow(missing_docs)]
+
+mod support;
+
+use support::Server;
+use tokio::io::AsyncWriteExt;
+
+#[tokio::test]
+async fn an_overlong_line_costs_only_itself() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let mut bob = server.member("bob", "#a").await;
+    ada.until("JOIN").await;
+    bob.send(&format!("PRIVMSG #a :{}", "x".repeat(5_000))).await;
+    assert_eq!(bob.until(" 417 ").await, ":s 417 bob :Input line was too long");
+    bob.send("PRIVMSG #a :short").await;
+    assert_eq!(ada.line().await.as_deref(), Some(":bob!~bob@127.0.0.1 PRIVMSG #a :short"));
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_utf8_pass_unchanged() {
+    use tokio::io::AsyncBufReadExt;
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let mut bob = server.member("bob", "#a").await;
+    ada.until("JOIN").await;
+    bob.send_bytes(b"PRIVMSG #a :\xff\xfe\x80 \xc3\n").await;
+    let mut line = Vec::new();
+    ada.read.read_until(b'\n', &mut line).await.expect("a line");
+    assert!(line.ends_with(b" PRIVMSG #a :\xff\xfe\x80 \xc3\r\n"), "{line:?}");
+}
+
+#[tokio::test]
+async fn garbage_is_answered_and_hurts_nobody() {
+    let server = Server::start(&["--flood-limit", "off"]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let mut garbage = server.connect().await;
+    let mut state = 1u32;
+    let bytes = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    garbage.send_bytes(&bytes.take(20_000).collect::<Vec<_>>()).await;
+    garbage.send("\r\nPING :still").await;
+    garbage.until("PONG s :still").await;
+    assert_eq!(ada.ask("NAMES #a").await[0], ":s 353 ada = #a :ada");
+}
+
+#[tokio::test]
+async fn a_peer_that_vanishes_is_noticed() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let bob = server.member("bob", "#a").await;
+    drop(bob);
+    let quit = ada.until(" QUIT ").await;
+    assert!(quit.starts_with(":bob!~bob@127.0.0.1 QUIT :"), "{quit}");
+    server.member("bob", "#a").await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_dropped_and_the_others_get_everything() {
+    let server = Server::start(&["--flood-limit", "off"]).await;
+    let mut ada = server.member("ada", "#a").await;
+    // It joins and then never reads again.
+    let _slow = server.member("slow", "#a").await;
+    let mut bob = server.member("bob", "#a").await;
+    let flood = async {
+        let text = "x".repeat(400);
+        for number in 0.. {
+            bob.send(&format!("PRIVMSG #a :{number} {text}")).await;
+            // Speaking in step with the listener, else it would be slow itself.
+            let line = ada.until(" #a :").await;
+            assert!(line.contains(&format!(" PRIVMSG #a :{number} ")), "{line}");
+            if number % 100 == 0 && ada.ask("NAMES #a").await[0] == ":s 353 ada = #a :ada bob" {
+                break;
+            }
+        }
+    };
+    flood.await;
+}
+
+#[tokio::test]
+async fn a_full_server_says_so_and_takes_the_next_when_one_left() {
+    let server = Server::start(&["--max-connections", "2"]).await;
+    let mut ada = server.client("ada").await;
+    let mut bob = server.client("bob").await;
+    let refused = server.connect().await.rest().await;
+    assert_eq!(refused, ["ERROR :Closing Link: (Server full, try again later)"]);
+    bob.send("QUIT").await;
+    bob.rest().await;
+    drop(bob);
+    loop {
+        let mut next = server.connect().await;
+        next.send("PING x").await;
+        if next.line().await.is_some_and(|line| line.contains("PONG")) {
+            break;
+        }
+    }
+    assert_eq!(ada.ask("PONG").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_flood_is_slowed_down_and_loses_nothing() {
+    let server = Server::start(&["--flood-limit", "100/s"]).await;
+    let mut ada = server.client("ada").await;
+    for number in 0..250 {
+        ada.send(&format!("PING {number}")).await;
+    }
+    for number in 0..250 {
+        assert_eq!(ada.line().await, Some(format!(":s PONG s :{number}")));
+    }
+}
+
+#[tokio::test]
+async fn shutting_down_delivers_what_was_accepted_and_says_goodbye() {
+    let directory = std::env::temp_dir().join(format!("chat-server-drain-{}", std::process::id()));
+    let server = Server::start(&["--data-dir", directory.to_str().expect("plain")]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let mut bob = server.member("bob", "#a").await;
+    // Half a registration does not hold it up.
+    let mut half = server.connect().await;
+    half.write.write_all(b"NICK h").await.expect("taken");
+    bob.send("PRIVMSG #a :last words\r\nPING sent").await;
+    bob.until("PONG s :sent").await;
+    let address = server.address;
+    server.stop().await;
+    let lines = ada.rest().await;
+    assert_eq!(lines[1], ":bob!~bob@127.0.0.1 PRIVMSG #a :last words");
+    assert_eq!(lines[2..], ["ERROR :Closing Link: 127.0.0.1 (Server shutting down)"]);
+    assert!(half.rest().await[0].starts_with("ERROR :"));
+    tokio::net::TcpStream::connect(address).await.expect_err("nobody listens");
+    let log = std::fs::read_to_string(directory.join("#a.log")).expect("the log is written");
+    assert!(log.ends_with(" <bob> last words\n"), "{log}");
+    std::fs::remove_dir_all(directory).expect("kept until here");
+}

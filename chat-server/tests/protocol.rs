@@ -1,0 +1,207 @@
+//! What clients and server say to each other.
+#![allow(missing_docs)]
+
+mod support;
+
+use support::Server;
+
+#[tokio::test]
+async fn registration_works_in_any_order() {
+    let server = Server::start(&[]).await;
+    for (nick, lines) in [
+        ("a", "NICK a\r\nUSER u 0 * :r"),
+        ("b", "USER u 0 * :r\r\nNICK b"),
+        ("c", "CAP LS 302\r\nJOIN :\r\nNICK c\r\nUSER u 0 * :r\r\nCAP END"),
+        ("d", "CAP REQ :sasl\r\nUSER u 0 * :r\r\nCAP END\r\nNICK d"),
+        ("e", "PASS x\r\nNICK 1\r\nUSER u 0 *\r\nNICK e\r\nUSER u 0 * :"),
+    ] {
+        let mut client = server.connect().await;
+        client.send(lines).await;
+        let welcome = client.lines_until(" 422 ").await;
+        for code in ["001", "002", "003", "004", "005", "251", "255"] {
+            assert!(
+                welcome.iter().any(|it| it.starts_with(&format!(":s {code} {nick} "))),
+                "{code}: {welcome:#?}"
+            );
+        }
+        assert!(!welcome.iter().any(|it| it.contains(" 451 ")), "{welcome:#?}");
+    }
+}
+
+#[tokio::test]
+async fn capabilities_are_negotiated_and_registration_waits_for_it() {
+    let server = Server::start(&[]).await;
+    let mut client = server.connect().await;
+    assert_eq!(client.ask("CAP LS 302\r\nNICK a\r\nUSER u 0 * :r").await, [":s CAP * LS :"]);
+    assert_eq!(client.ask("CAP REQ :echo-message").await, [":s CAP a NAK :echo-message"]);
+    assert_eq!(client.ask("CAP WHAT").await, [":s 410 a WHAT :Invalid CAP command"]);
+    assert!(client.ask("CAP END").await[0].starts_with(":s 001 a "));
+    assert_eq!(client.ask("CAP LIST").await, [":s CAP a LIST :"]);
+}
+
+#[tokio::test]
+async fn members_hear_each_other_in_order() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada", "#Rust").await;
+    let mut bob = server.member("bob", "#rust").await;
+    assert_eq!(ada.until("JOIN").await, ":bob!~bob@127.0.0.1 JOIN #Rust");
+    for number in 0..100 {
+        bob.send(&format!("PRIVMSG #RUST :line {number}")).await;
+    }
+    for number in 0..100 {
+        assert_eq!(ada.until("PRIVMSG").await, format!(":bob!~bob@127.0.0.1 PRIVMSG #Rust :line {number}"));
+    }
+    bob.send("NOTICE ada :psst\r\nPART #rust :enough").await;
+    assert_eq!(ada.until("NOTICE").await, ":bob!~bob@127.0.0.1 NOTICE ada :psst");
+    assert_eq!(ada.until("PART").await, ":bob!~bob@127.0.0.1 PART #Rust :enough");
+    assert_eq!(bob.ask("PRIVMSG #rust :x").await[1..], [":s 404 bob #rust :Cannot send to channel"]);
+    bob.send("JOIN #rust\r\nQUIT :bye").await;
+    assert_eq!(ada.until("QUIT").await, ":bob!~bob@127.0.0.1 QUIT :Quit: bye");
+    assert_eq!(bob.until("ERROR").await, "ERROR :Closing Link: 127.0.0.1 (Quit: bye)");
+    assert_eq!(bob.line().await, None);
+}
+
+#[tokio::test]
+async fn nicks_collide_by_rfc1459_and_change_in_view_of_all() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada[1]", "#a").await;
+    let mut bob = server.member("bob", "#a").await;
+    assert_eq!(bob.ask("NICK ADA{1}").await, [":s 433 bob ADA{1} :Nickname is already in use"]);
+    assert_eq!(bob.ask("NICK 1a").await, [":s 432 bob 1a :Erroneous nickname"]);
+    assert_eq!(bob.ask("NICK").await, [":s 431 bob :No nickname given"]);
+    assert_eq!(bob.ask("NICK Bob").await, [":bob!~bob@127.0.0.1 NICK :Bob"]);
+    assert_eq!(ada.until("NICK").await, ":bob!~bob@127.0.0.1 NICK :Bob");
+    bob.send("QUIT").await;
+    ada.until("QUIT").await;
+    assert_eq!(ada.ask("NICK bob").await, [":ada[1]!~ada1@127.0.0.1 NICK :bob"]);
+}
+
+#[tokio::test]
+async fn topics_are_set_shown_and_cleared() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let mut bob = server.member("bob", "#a").await;
+    assert_eq!(bob.ask("TOPIC #a").await, [":s 331 bob #a :No topic is set"]);
+    assert_eq!(bob.ask("TOPIC #a :Tea at 4").await, [":bob!~bob@127.0.0.1 TOPIC #a :Tea at 4"]);
+    assert_eq!(ada.until("TOPIC").await, ":bob!~bob@127.0.0.1 TOPIC #a :Tea at 4");
+    let mut eve = server.client("eve").await;
+    let shown = eve.ask("TOPIC #a").await;
+    assert_eq!(shown[0], ":s 332 eve #a :Tea at 4");
+    assert!(shown[1].starts_with(":s 333 eve #a bob!~bob@127.0.0.1 "), "{shown:?}");
+    assert_eq!(eve.ask("TOPIC #a :x").await, [":s 442 eve #a :You're not on that channel"]);
+    bob.ask("TOPIC #a :").await;
+    assert_eq!(eve.ask("TOPIC #a").await, [":s 331 eve #a :No topic is set"]);
+    assert_eq!(eve.ask("TOPIC #none").await, [":s 403 eve #none :No such channel"]);
+}
+
+#[tokio::test]
+async fn questions_about_channels_and_people_are_answered() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let _bob = server.member("bob", "#a").await;
+    ada.until("JOIN").await;
+    assert_eq!(ada.ask("NAMES #a").await, [":s 353 ada = #a :ada bob", ":s 366 ada #a :End of /NAMES list"]);
+    let who = ada.ask("WHO #a").await;
+    assert_eq!(who[1], ":s 352 ada #a ~bob 127.0.0.1 s bob H :0 Real bob");
+    assert_eq!(who[2], ":s 315 ada #a :End of /WHO list");
+    assert_eq!(ada.ask("WHO nobody").await, [":s 315 ada nobody :End of /WHO list"]);
+    let whois = ada.ask("WHOIS bob").await;
+    assert_eq!(whois[..2], [":s 311 ada bob ~bob 127.0.0.1 * :Real bob", ":s 319 ada bob :#a"]);
+    assert_eq!(ada.ask("WHOIS eve").await[0], ":s 401 ada eve :No such nick/channel");
+    assert_eq!(ada.ask("LIST").await[1..], [":s 322 ada #a 2 :", ":s 323 ada :End of /LIST"]);
+    assert!(ada.ask("VERSION").await[0].starts_with(":s 351 ada chat-server-"));
+    assert!(ada.ask("TIME").await[0].starts_with(":s 391 ada s :20"));
+    assert_eq!(ada.ask("LUSERS").await[0], ":s 251 ada :There are 2 users on 1 server");
+    assert_eq!(ada.ask("MOTD").await, [":s 422 ada :MOTD File is missing"]);
+}
+
+#[tokio::test]
+async fn modes_are_told() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let channel = ada.ask("MODE #a").await;
+    assert_eq!(channel[0], ":s 324 ada #a +n");
+    assert!(channel[1].starts_with(":s 329 ada #a "));
+    assert_eq!(ada.ask("MODE #a b").await, [":s 368 ada #a :End of channel ban list"]);
+    assert_eq!(ada.ask("MODE #a +k x").await, [":s 472 ada k :is unknown mode char to me"]);
+    assert_eq!(ada.ask("MODE ada").await, [":s 221 ada +"]);
+    assert_eq!(ada.ask("MODE ada +i").await, [":ada MODE ada :+i"]);
+    assert_eq!(ada.ask("MODE ada").await, [":s 221 ada +i"]);
+    assert_eq!(ada.ask("MODE ada +w").await, [":s 501 ada :Unknown MODE flag"]);
+    assert_eq!(ada.ask("MODE bob").await, [":s 502 ada :Cannot change mode for other users"]);
+    assert_eq!(ada.ask("MODE #b").await, [":s 403 ada #b :No such channel"]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_gets_its_numeric() {
+    let server = Server::start(&[]).await;
+    let mut early = server.connect().await;
+    assert_eq!(early.ask("PRIVMSG a :b").await, [":s 451 * :You have not registered"]);
+    let mut ada = server.client("ada").await;
+    for (line, answer) in [
+        ("HELLO", ":s 421 ada HELLO :Unknown command"),
+        ("JOIN", ":s 461 ada JOIN :Not enough parameters"),
+        ("JOIN a", ":s 403 ada a :No such channel"),
+        ("PART", ":s 461 ada PART :Not enough parameters"),
+        ("PART #a", ":s 403 ada #a :No such channel"),
+        ("PRIVMSG", ":s 411 ada :No recipient given (PRIVMSG)"),
+        ("PRIVMSG ada", ":s 412 ada :No text to send"),
+        ("PRIVMSG ada :", ":s 412 ada :No text to send"),
+        ("PRIVMSG bob :x", ":s 401 ada bob :No such nick/channel"),
+        ("PRIVMSG #a :x", ":s 403 ada #a :No such channel"),
+        ("USER a 0 * :b", ":s 462 ada :You may not reregister"),
+        ("PASS x", ":s 462 ada :You may not reregister"),
+        ("PING", ":s 409 ada :No origin specified"),
+        ("OPER a", ":s 461 ada OPER :Not enough parameters"),
+        ("OPER a b", ":s 491 ada :No O-lines for your host"),
+        ("PRIVMSG ada :get freebitcoin3 now", ":s 404 ada ada :Cannot send (the word filter refuses it)"),
+    ] {
+        assert_eq!(ada.ask(line).await, [answer], "{line}");
+    }
+    for line in ["JOIN :", "JOIN ,", "PONG", "NOTICE bob :x", "NOTICE", "", ":source", "@tag"] {
+        assert_eq!(ada.ask(line).await, [""; 0], "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn passwords_open_the_server_and_make_operators() {
+    let server = Server::start(&["--password", "open", "--oper", "root:secret"]).await;
+    let mut bad = server.connect().await;
+    bad.send("PASS wrong\r\nNICK bad\r\nUSER u 0 * :r").await;
+    assert_eq!(bad.until(" 464 ").await, ":s 464 bad :Password incorrect");
+    assert_eq!(bad.rest().await, ["ERROR :Closing Link: 127.0.0.1 (Bad password)"]);
+    let mut ada = server.connect().await;
+    ada.send("PASS open\r\nNICK ada\r\nUSER u 0 * :r").await;
+    ada.until(" 422 ").await;
+    assert_eq!(ada.ask("OPER root wrong").await, [":s 464 ada :Password incorrect"]);
+    assert_eq!(ada.ask("OPER toor secret").await, [":s 464 ada :Password incorrect"]);
+    assert_eq!(
+        ada.ask("OPER root secret").await,
+        [":s 381 ada :You are now an IRC operator", ":ada MODE ada :+o"]
+    );
+    assert_eq!(ada.ask("MODE ada").await, [":s 221 ada +o"]);
+}
+
+#[tokio::test]
+async fn the_message_of_the_day_is_shown() {
+    let file = std::env::temp_dir().join(format!("chat-server-motd-{}", std::process::id()));
+    std::fs::write(&file, "Welcome\r\nto tea\n").expect("written");
+    let server = Server::start(&["--motd", file.to_str().expect("plain")]).await;
+    let mut client = server.connect().await;
+    client.send("NICK a\r\nUSER u 0 * :r").await;
+    let lines = client.lines_until(" 376 ").await;
+    std::fs::remove_file(&file).expect("removed");
+    assert_eq!(lines[lines.len() - 3..lines.len() - 1], [":s 372 a :- Welcome", ":s 372 a :- to tea"]);
+}
+
+#[tokio::test]
+async fn the_server_works_with_every_mistake() {
+    let server = Server::start(&["--inject", "all=1ms@100%", "--oper", "root:secret"]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let mut bob = server.member("bob", "#a").await;
+    bob.send("PRIVMSG #a :hello").await;
+    assert_eq!(ada.until("PRIVMSG").await, ":bob!~bob@127.0.0.1 PRIVMSG #a :hello");
+    assert_eq!(bob.ask("OPER root secret").await[0], ":s 381 bob :You are now an IRC operator");
+    assert_eq!(bob.ask("NAMES #a").await.len(), 2);
+    server.stop().await;
+}

@@ -1,0 +1,127 @@
+//! A server on a port of its own, and clients that wait for lines instead of for time.
+#![allow(dead_code, unreachable_pub)]
+
+use std::time::Duration;
+
+use chat_server::{Args, Config, serve};
+use clap::Parser;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// Beyond this a test has failed; nothing depends on how long it really takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server.
+pub struct Server {
+    pub address: std::net::SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Server {
+    /// Starts a server with these flags.
+    pub async fn start(flags: &[&str]) -> Server {
+        let args =
+            Args::try_parse_from([&["chat-server", "--server-name", "s"], flags].concat()).expect("flags");
+        let config = Config::try_from(args).expect("valid flags");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async move { drop(stopped.await) };
+        Server { address, stop: Some(stop), running: tokio::spawn(serve(listener, config, shutdown)) }
+    }
+
+    /// Lets it drain and waits for its end.
+    pub async fn stop(mut self) {
+        self.begin_stop();
+        timeout(PATIENCE, self.running).await.expect("ends in time").expect("no panic").expect("no error");
+    }
+
+    pub fn begin_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    pub async fn connect(&self) -> Client {
+        let (read, write) = TcpStream::connect(self.address).await.expect("accepted").into_split();
+        Client { read: BufReader::new(read), write }
+    }
+
+    /// A registered client.
+    pub async fn client(&self, nick: &str) -> Client {
+        let mut client = self.connect().await;
+        client.send(&format!("NICK {nick}\r\nUSER {nick} 0 * :Real {nick}")).await;
+        client.until(" 422 ").await;
+        client
+    }
+
+    /// A registered client in a channel.
+    pub async fn member(&self, nick: &str, channel: &str) -> Client {
+        let mut client = self.client(nick).await;
+        client.send(&format!("JOIN {channel}")).await;
+        client.until(" 366 ").await;
+        client
+    }
+}
+
+/// The client's end of a connection.
+pub struct Client {
+    pub read: BufReader<tokio::net::tcp::OwnedReadHalf>,
+    pub write: tokio::net::tcp::OwnedWriteHalf,
+}
+
+impl Client {
+    pub async fn send(&mut self, lines: &str) {
+        self.send_bytes(format!("{lines}\r\n").as_bytes()).await;
+    }
+
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        timeout(PATIENCE, self.write.write_all(bytes)).await.expect("taken in time").expect("connected");
+    }
+
+    /// The next line without its ending; `None` at the end of the connection.
+    pub async fn line(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        let read = timeout(PATIENCE, self.read.read_until(b'\n', &mut line)).await.expect("a line in time");
+        assert!(line.len() <= 512, "{} bytes", line.len());
+        (read.is_ok() && !line.is_empty()).then(|| String::from_utf8_lossy(&line).trim_end().to_owned())
+    }
+
+    /// All lines up to and with the first that contains `part`.
+    pub async fn lines_until(&mut self, part: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(line) = self.line().await {
+            lines.push(line);
+            if lines.last().is_some_and(|line| line.contains(part)) {
+                return lines;
+            }
+        }
+        panic!("the connection ended before {part:?}, after {lines:#?}");
+    }
+
+    /// The first line that contains `part`.
+    pub async fn until(&mut self, part: &str) -> String {
+        self.lines_until(part).await.pop().expect("at least one")
+    }
+
+    /// Sends `line` and gives what is answered, known to be all by a PING after it.
+    pub async fn ask(&mut self, line: &str) -> Vec<String> {
+        self.send(&format!("{line}\r\nPING done")).await;
+        let mut lines = self.lines_until("PONG s :done").await;
+        lines.pop();
+        lines
+    }
+
+    /// All lines to the end of the connection.
+    pub async fn rest(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(line) = self.line().await {
+            lines.push(line);
+        }
+        lines
+    }
+}

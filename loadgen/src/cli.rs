@@ -1,0 +1,233 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::plan::{Mix, Objective};
+
+/// An open-model load generator that finds the blocking calls of the server it drives.
+#[derive(Debug, Parser)]
+#[command(name = "loadgen", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Drives a chat server at a planned rate and measures every delivery.
+    Run(RunArgs),
+    /// Drives a server until its blocking calls show, and names their lines.
+    Hunt(HuntArgs),
+    /// Runs the embedded chat server until standard input ends.
+    #[command(hide = true, disable_help_flag = true)]
+    Serve(ServeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The chat server to drive.
+    #[arg(long, value_name = "HOST:PORT", value_parser = target)]
+    pub(crate) target: String,
+    /// The server's telemetry; its findings go into the report.
+    #[arg(long, value_name = "URL")]
+    pub(crate) telemetry: Option<String>,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HuntArgs {
+    /// The chat server to drive; without it, an embedded one is started.
+    #[arg(long, value_name = "HOST:PORT", value_parser = target, requires = "telemetry")]
+    pub(crate) target: Option<String>,
+    /// The telemetry of --target.
+    #[arg(long, value_name = "URL", requires = "target")]
+    pub(crate) telemetry: Option<String>,
+    /// A mistake that the embedded server shall make, or `all`; repeatable.
+    #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]", conflicts_with = "target")]
+    pub(crate) inject: Vec<String>,
+    /// Polls longer than this are stalls, in the embedded server.
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "target")]
+    pub(crate) threshold: Option<Duration>,
+    /// Worker threads of the embedded server.
+    #[arg(long, value_name = "N", conflicts_with = "target")]
+    pub(crate) workers: Option<u16>,
+    /// Fail, with exit code 1, if anything is found.
+    #[arg(long)]
+    pub(crate) deny: bool,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Flags of the chat server.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Load")]
+pub(crate) struct LoadArgs {
+    /// Connections, all open for the whole run.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub(crate) connections: u32,
+    /// Rooms that the connections are spread over.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub(crate) rooms: u32,
+    /// Commands a second, of all connections together.
+    #[arg(long, value_name = "MSGS/s", default_value = "200", value_parser = rate)]
+    pub(crate) rate: f64,
+    /// How long is measured.
+    #[arg(long, default_value = "20s", value_parser = positive_duration)]
+    pub(crate) duration: Duration,
+    /// Over how long the connecting is spread.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(crate) ramp: Duration,
+    /// How long is waited for deliveries after the last message.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
+    pub(crate) drain: Duration,
+    /// How long a connection may take until it has joined its room.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
+    pub(crate) timeout: Duration,
+    /// The run is invalid if the p99 of the generator's own lateness is above
+    /// this [default: a tenth of the tightest latency objective, from 1ms to 10ms].
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    pub(crate) max_send_lag: Option<Duration>,
+    /// Extra connections a second that come, join a scratch room and go.
+    #[arg(long, value_name = "RATE", default_value = "0", value_parser = churn)]
+    pub(crate) churn: f64,
+    /// Length of a message's text; never less than what the measuring needs.
+    #[arg(long, value_name = "BYTES", default_value_t = 80)]
+    pub(crate) payload: usize,
+    /// Seed of senders and commands: the same seed plans the same run.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Commands by weight; of privmsg, join, names, who, whois, topic, list, oper, motd, ping.
+    #[arg(long)]
+    pub(crate) mix: Option<Mix>,
+    /// An objective on p50, p90, p99, p99.9, max or lost; repeatable.
+    #[arg(long, value_name = "p99<50ms")]
+    pub(crate) slo: Vec<Objective>,
+    /// Threads that receive; one more sends.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = threads)]
+    pub(crate) threads: usize,
+    /// What every nick begins with.
+    #[arg(long, value_name = "TEXT", default_value = "lg", value_parser = nick_prefix)]
+    pub(crate) nick_prefix: String,
+    /// The server's password.
+    #[arg(long, value_name = "PASSWORD", value_parser = word)]
+    pub(crate) pass: Option<String>,
+    /// Operator's login for `oper` of the mix.
+    #[arg(long, value_name = "NAME:PASSWORD")]
+    pub(crate) oper: Option<Login>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Writes the report as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Shows no progress.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Shows what the embedded server logs.
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+}
+
+/// A name and a password.
+#[derive(Debug, Clone)]
+pub(crate) struct Login {
+    pub(crate) name: String,
+    pub(crate) password: String,
+}
+
+impl FromStr for Login {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, password) = text.split_once(':').ok_or("write it as NAME:PASSWORD")?;
+        Ok(Self { name: word(name)?, password: word(password)? })
+    }
+}
+
+fn target(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').ok_or("write it as HOST:PORT")?;
+    if host.is_empty() {
+        return Err("the host is missing; write it as HOST:PORT".into());
+    }
+    match port.parse::<u16>() {
+        Ok(1..) => Ok(text.to_owned()),
+        _ => Err(format!("`{port}` is no port between 1 and 65535")),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it such as 500ms, 20s or 2m"))
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.is_zero() {
+        return Err("it must be longer than nothing".into());
+    }
+    Ok(duration)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = churn(text)?;
+    if rate == 0.0 {
+        return Err("it must be above 0".into());
+    }
+    Ok(rate)
+}
+
+fn churn(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    if !(0.0..=1_000_000.0).contains(&rate) {
+        return Err("it must be between 0 and 1,000,000 a second".into());
+    }
+    Ok(rate)
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads @ 1..=64) => Ok(threads),
+        _ => Err("it must be a number from 1 to 64".into()),
+    }
+}
+
+fn nick_prefix(text: &str) -> Result<String, String> {
+    let letter_first = text.starts_with(|first: char| first.is_ascii_alphabetic());
+    if letter_first && text.len() <= 16 && text.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Ok(text.to_owned());
+    }
+    Err("it must be up to 16 letters and digits, a letter first".into())
+}
+
+/// One parameter of a protocol line: nothing that could end it or the line.
+fn word(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with(':') || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("names and passwords must not be empty, have blanks, or begin with a colon".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// What is wrong with the command line, in one sentence.
+pub(crate) fn sentence(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<_> = paragraph.split_whitespace().collect();
+    words.join(" ").trim_start_matches("error: ").to_owned()
+}

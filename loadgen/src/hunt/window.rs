@@ -1,0 +1,91 @@
+//! What was found between two looks at the same server.
+
+use loopscope::{Finding, FindingsDocument};
+
+/// What `after` has on top of `before`: findings that did not grow are left
+/// out. A longest stall is known only over the server's whole life, so it is
+/// given as the most that it can have been.
+pub(crate) fn between(before: &FindingsDocument, mut after: FindingsDocument) -> FindingsDocument {
+    if before.process.pid != after.process.pid {
+        return after;
+    }
+    after.findings = after.findings.into_iter().filter_map(|finding| grown(before, finding)).collect();
+    after.findings.sort_by(|a, b| b.total_seconds.total_cmp(&a.total_seconds));
+    after.starved.count = after.starved.count.saturating_sub(before.starved.count);
+    after.starved.total_seconds = less(after.starved.total_seconds, before.starved.total_seconds);
+    after.suppressed_reports = after.suppressed_reports.saturating_sub(before.suppressed_reports);
+    after.dropped = after.dropped.saturating_sub(before.dropped);
+    after
+}
+
+fn grown(before: &FindingsDocument, mut finding: Finding) -> Option<Finding> {
+    let Some(old) = before.findings.iter().find(|old| old.id == finding.id) else { return Some(finding) };
+    if finding.count <= old.count && finding.ongoing_seconds.is_none() {
+        return None;
+    }
+    finding.count = finding.count.saturating_sub(old.count);
+    finding.total_seconds = less(finding.total_seconds, old.total_seconds);
+    if finding.max_seconds <= old.max_seconds {
+        finding.max_seconds = finding.max_seconds.min(finding.total_seconds);
+    }
+    finding.split.on_cpu_seconds = less(finding.split.on_cpu_seconds, old.split.on_cpu_seconds);
+    finding.split.run_queue_seconds = less(finding.split.run_queue_seconds, old.split.run_queue_seconds);
+    finding.split.off_cpu_seconds = less(finding.split.off_cpu_seconds, old.split.off_cpu_seconds);
+    finding.victims.tasks = finding.victims.tasks.saturating_sub(old.victims.tasks);
+    finding.victims.delay_seconds = less(finding.victims.delay_seconds, old.victims.delay_seconds);
+    Some(finding)
+}
+
+fn less(after: f64, before: f64) -> f64 {
+    (after - before).max(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn document(pid: u32, findings: &[(&str, u64, f64, f64)]) -> FindingsDocument {
+        let finding = |&(id, count, total, max): &(&str, u64, f64, f64)| {
+            json!({
+                "id": id, "cause": "sleep", "primitive": null, "site": null,
+                "task": {"kind": "session", "spawned_at": null},
+                "count": count, "total_seconds": total, "max_seconds": max, "ongoing_seconds": null,
+                "split": {"on_cpu_seconds": 0.0, "run_queue_seconds": 0.0, "off_cpu_seconds": total},
+                "detail": {"syscall": null, "fd": null, "lock": null},
+                "victims": {"tasks": count, "delay_seconds": total},
+                "advice": "", "evidence": "none", "stack": [],
+                "first_seen_unix_seconds": 0.0, "last_seen_unix_seconds": 0.0,
+            })
+        };
+        serde_json::from_value(json!({
+            "schema": loopscope::FINDINGS_SCHEMA,
+            "process": {"pid": pid, "program": "p", "loopscope": "0", "all_tasks": true},
+            "threshold_seconds": 0.01,
+            "findings": findings.iter().map(finding).collect::<Vec<_>>(),
+            "starved": {"count": 3, "total_seconds": 1.0},
+            "suppressed_reports": 2, "dropped": 1,
+        }))
+        .expect("a document")
+    }
+
+    #[test]
+    fn only_what_grew_is_left_the_most_first() {
+        let before = document(1, &[("a", 5, 1.0, 0.5), ("b", 2, 0.2, 0.1)]);
+        let after = document(1, &[("a", 5, 1.0, 0.5), ("b", 4, 0.3, 0.1), ("c", 1, 9.0, 9.0)]);
+        let window = between(&before, after);
+        let ids: Vec<_> = window.findings.iter().map(|finding| finding.id.as_str()).collect();
+        assert_eq!(ids, ["c", "b"]);
+        let b = &window.findings[1];
+        assert_eq!((b.count, b.victims.tasks), (2, 2));
+        assert!((b.total_seconds - 0.1).abs() < 1e-9 && b.max_seconds <= 0.1);
+        assert_eq!((window.starved.count, window.suppressed_reports, window.dropped), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_restarted_server_starts_from_nothing() {
+        let before = document(1, &[("a", 5, 1.0, 0.5)]);
+        let after = document(2, &[("a", 5, 1.0, 0.5)]);
+        assert_eq!(between(&before, after.clone()), after);
+    }
+}

@@ -1,0 +1,69 @@
+//! The lines that the load consists of.
+
+use std::io::Write as _;
+
+use super::payload::Payload;
+use super::session::Member;
+use crate::plan::{Action, Due, Plan};
+
+/// Writes planned commands as lines, into one buffer for all of them.
+#[derive(Debug)]
+pub(crate) struct Commands {
+    line: Vec<u8>,
+    run: u32,
+    payload: usize,
+    oper: String,
+    /// Which members are in their scratch room, by index.
+    in_scratch: Vec<bool>,
+}
+
+impl Commands {
+    /// For a run of `members` members.
+    pub(crate) fn new(plan: &Plan, run: u32, members: usize) -> Self {
+        let oper = plan.oper.as_ref().map(|login| format!("OPER {} {}", login.name, login.password));
+        Self {
+            line: Vec::with_capacity(512),
+            run,
+            payload: plan.payload,
+            oper: oper.unwrap_or_default(),
+            in_scratch: vec![false; members],
+        }
+    }
+
+    /// The line for what is due, from `member`.
+    pub(crate) fn line(&mut self, due: &Due, member: &Member) -> &[u8] {
+        self.line.clear();
+        let room = &member.room;
+        // Writing into a vector cannot fail.
+        let _ = match due.action {
+            Action::Privmsg => self.privmsg(due, member),
+            Action::Join => self.join_or_part(due.sender, room),
+            Action::Names => write!(self.line, "NAMES {room}"),
+            Action::Who => write!(self.line, "WHO {room}"),
+            Action::Whois => write!(self.line, "WHOIS {}", member.nick),
+            Action::Topic => write!(self.line, "TOPIC {room}"),
+            Action::List => write!(self.line, "LIST"),
+            Action::Oper => write!(self.line, "{}", self.oper),
+            Action::Motd => write!(self.line, "MOTD"),
+            Action::Ping => write!(self.line, "PING {}", due.at_ns),
+        };
+        self.line.extend_from_slice(b"\r\n");
+        &self.line
+    }
+
+    fn privmsg(&mut self, due: &Due, member: &Member) -> std::io::Result<()> {
+        write!(self.line, "PRIVMSG {} :", member.room)?;
+        let payload = Payload { run: self.run, sender: member.id, sequence: due.sequence, due_ns: due.at_ns };
+        payload.write(&mut self.line, self.payload);
+        Ok(())
+    }
+
+    /// Joins the scratch room beside the member's own, or leaves it again: who
+    /// is in the measured rooms never changes, so that everybody who should
+    /// receive is known.
+    fn join_or_part(&mut self, member: usize, room: &str) -> std::io::Result<()> {
+        let verb = if self.in_scratch[member] { "PART" } else { "JOIN" };
+        self.in_scratch[member] = !self.in_scratch[member];
+        write!(self.line, "{verb} {room}-scratch")
+    }
+}

@@ -1,0 +1,164 @@
+//! One connection's socket, with what could not be written at once.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
+
+/// How many bytes wait for a server that does not read; what comes on top is
+/// skipped.
+const OUTBOX_LIMIT: usize = 64 * 1024;
+
+/// How many connections one loopback address gets: well below the ephemeral
+/// ports that a pair of addresses has.
+const CONNECTIONS_PER_ADDRESS: usize = 10_000;
+
+/// What became of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is with the kernel.
+    Now,
+    /// The server is slow to read; it waits in the outbox.
+    Queued,
+    /// The outbox is full; the line is skipped.
+    Skipped,
+    /// The connection is gone.
+    Closed,
+}
+
+/// A connection. Sending never waits, from whichever thread.
+#[derive(Debug)]
+pub(crate) struct Link {
+    stream: TcpStream,
+    outbox: Mutex<Vec<u8>>,
+    waiting: Notify,
+    open: AtomicBool,
+}
+
+impl Link {
+    /// Connects; `number` tells which loopback address to come from.
+    pub(crate) async fn connect(address: SocketAddr, number: usize) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(source) = source(address.ip(), number) {
+            socket.bind(SocketAddr::new(source, 0))?;
+        }
+        let stream = socket.connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, outbox: Mutex::default(), waiting: Notify::new(), open: AtomicBool::new(true) })
+    }
+
+    /// Hands a line to the kernel if it takes it at once, keeps it otherwise.
+    pub(crate) fn send(&self, line: &[u8]) -> Sent {
+        if !self.open.load(Ordering::Relaxed) {
+            return Sent::Closed;
+        }
+        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        if !outbox.is_empty() {
+            if outbox.len() + line.len() > OUTBOX_LIMIT {
+                return Sent::Skipped;
+            }
+            outbox.extend_from_slice(line);
+            return Sent::Queued;
+        }
+        match self.stream.try_write(line) {
+            Ok(written) if written == line.len() => Sent::Now,
+            Ok(written) => self.keep(&mut outbox, &line[written..]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep(&mut outbox, line),
+            Err(_) => {
+                self.close();
+                Sent::Closed
+            }
+        }
+    }
+
+    fn keep(&self, outbox: &mut Vec<u8>, rest: &[u8]) -> Sent {
+        outbox.extend_from_slice(rest);
+        self.waiting.notify_one();
+        Sent::Queued
+    }
+
+    /// Waits until there is something to read; writes meanwhile what waits.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        loop {
+            let pending = !self.outbox.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+            tokio::select! {
+                ready = self.stream.readable() => return ready,
+                ready = self.stream.writable(), if pending => {
+                    ready?;
+                    self.flush()?;
+                }
+                () = self.waiting.notified() => {}
+            }
+        }
+    }
+
+    /// Reads what there is; an error of kind `WouldBlock` if there is nothing.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(buffer)
+    }
+
+    /// Nothing is sent any more.
+    pub(crate) fn close(&self) {
+        self.open.store(false, Ordering::Relaxed);
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        while !outbox.is_empty() {
+            match self.stream.try_write(&outbox) {
+                Ok(written) => drop(outbox.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Another loopback address for each ten thousand connections: the ports of
+/// one would not do for more than about 28,000.
+fn source(target: IpAddr, number: usize) -> Option<IpAddr> {
+    let block = u8::try_from(number / CONNECTIONS_PER_ADDRESS).ok()?;
+    let loopback = matches!(target, IpAddr::V4(address) if address.is_loopback());
+    (loopback && block > 0).then(|| Ipv4Addr::new(127, 0, 0, block.saturating_add(1)).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_loopback_connections_come_from_several_addresses() {
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(source(loopback, 9_999), None);
+        assert_eq!(source(loopback, 10_000), Some(IpAddr::from([127, 0, 0, 2])));
+        assert_eq!(source(loopback, 25_000), Some(IpAddr::from([127, 0, 0, 3])));
+        assert_eq!(source(IpAddr::from([192, 0, 2, 1]), 25_000), None);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_read_fills_the_outbox_and_then_lines_are_skipped() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let link = Link::connect(address, 0).await.expect("connected");
+        let (mut peer, _) = listener.accept().await.expect("accepted");
+
+        let line = [b'x'; 1000];
+        let mut taken = 0;
+        while link.send(&line) != Sent::Skipped {
+            taken += 1;
+        }
+        let reader = tokio::spawn(async move {
+            let mut bytes = vec![0; taken * line.len()];
+            tokio::io::AsyncReadExt::read_exact(&mut peer, &mut bytes).await.map(|_| (peer, bytes))
+        });
+        let (_peer, bytes) = tokio::select! {
+            _ = link.readable() => panic!("the peer never writes"),
+            read = reader => read.expect("joined").expect("all of it"),
+        };
+        assert!(bytes.iter().all(|&byte| byte == b'x'));
+    }
+}

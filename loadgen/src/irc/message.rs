@@ -1,0 +1,79 @@
+//! One line of the protocol, borrowed.
+
+/// What the generator needs of a line: its command and its parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Message<'a> {
+    /// The command: letters, or three digits.
+    pub(crate) command: &'a [u8],
+    /// What follows it, as it came.
+    parameters: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// Reads a line; `None` if it is not of this protocol.
+    pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut rest = line;
+        for mark in [b'@', b':'] {
+            if rest.first() == Some(&mark) {
+                rest = cut(rest).1;
+            }
+        }
+        let (command, parameters) = cut(rest);
+        let numeric = command.len() == 3 && command.iter().all(u8::is_ascii_digit);
+        let word = !command.is_empty() && command.iter().all(u8::is_ascii_alphabetic);
+        (numeric || word).then_some(Self { command, parameters })
+    }
+
+    /// The reply's number, if it is a numeric one.
+    pub(crate) fn numeric(&self) -> Option<u16> {
+        std::str::from_utf8(self.command).ok()?.parse().ok()
+    }
+
+    /// The last parameter: what follows a colon, or the last word.
+    pub(crate) fn trailing(&self) -> &'a [u8] {
+        let mut rest = self.parameters;
+        loop {
+            if let Some(trailing) = rest.strip_prefix(b":") {
+                return trailing;
+            }
+            let (word, next) = cut(rest);
+            if next.is_empty() {
+                return word;
+            }
+            rest = next;
+        }
+    }
+}
+
+/// The first word, and what follows the blanks after it.
+fn cut(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let end = bytes.iter().position(|&byte| byte == b' ').unwrap_or(bytes.len());
+    let (word, rest) = bytes.split_at(end);
+    let blanks = rest.iter().take_while(|&&byte| byte == b' ').count();
+    (word, &rest[blanks..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_and_trailing_are_found() {
+        let message = Message::parse(b"@time=1 :a!b@c PRIVMSG  #room :hello : you").expect("a message");
+        assert_eq!((message.command, message.trailing()), (&b"PRIVMSG"[..], &b"hello : you"[..]));
+        let message = Message::parse(b":server 433 * lg1 :in use").expect("a message");
+        assert_eq!((message.numeric(), message.trailing()), (Some(433), &b"in use"[..]));
+        let message = Message::parse(b"PING token").expect("a message");
+        assert_eq!((message.numeric(), message.trailing()), (None, &b"token"[..]));
+        assert_eq!(Message::parse(b"PING").expect("a message").trailing(), b"");
+    }
+
+    #[test]
+    fn other_protocols_are_told_apart() {
+        for line in
+            [&b"HTTP/1.1 400 Bad Request"[..], b"SSH-2.0-x", b"-ERR unknown", b"\x16\x03\x01", b":a", b"@"]
+        {
+            assert_eq!(Message::parse(line), None, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What the load is made of: commands and their weights.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::rng::Rng;
+
+/// One command of the chat protocol that the load may contain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Action {
+    /// A message to the sender's room: the only one whose delivery is measured.
+    Privmsg,
+    /// Joins, and the next time parts, a scratch room without measured traffic.
+    Join,
+    /// Asks who is in the room, by name.
+    Names,
+    /// Asks who is in the room, in full.
+    Who,
+    /// Asks about the sender's own nick.
+    Whois,
+    /// Asks for the room's topic.
+    Topic,
+    /// Asks for the list of rooms.
+    List,
+    /// Logs in as an operator (needs `--oper`).
+    Oper,
+    /// Asks for the message of the day.
+    Motd,
+    /// Pings the server.
+    Ping,
+}
+
+impl Action {
+    /// Every action, in the order in which reports list them.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Privmsg,
+        Self::Join,
+        Self::Names,
+        Self::Who,
+        Self::Whois,
+        Self::Topic,
+        Self::List,
+        Self::Oper,
+        Self::Motd,
+        Self::Ping,
+    ];
+
+    /// Its name in flags and reports.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Privmsg => "privmsg",
+            Self::Join => "join",
+            Self::Names => "names",
+            Self::Who => "who",
+            Self::Whois => "whois",
+            Self::Topic => "topic",
+            Self::List => "list",
+            Self::Oper => "oper",
+            Self::Motd => "motd",
+            Self::Ping => "ping",
+        }
+    }
+
+    /// Its place in [`Action::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Actions with their weights, such as `privmsg:90,join:5,who:5`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mix {
+    entries: Vec<(Action, u32)>,
+    total: u64,
+}
+
+impl Mix {
+    /// The actions and their weights.
+    pub(crate) fn entries(&self) -> &[(Action, u32)] {
+        &self.entries
+    }
+
+    /// Whether `action` is ever chosen.
+    pub(crate) fn contains(&self, action: Action) -> bool {
+        self.entries.iter().any(|&(entry, _)| entry == action)
+    }
+
+    /// The same mix without `action`; `None` if nothing is left.
+    pub(crate) fn without(&self, action: Action) -> Option<Self> {
+        let entries: Vec<_> = self.entries.iter().copied().filter(|&(entry, _)| entry != action).collect();
+        Self::new(entries).ok()
+    }
+
+    /// Chooses one action by weight.
+    pub(crate) fn pick(&self, rng: &mut Rng) -> Action {
+        let mut ticket = rng.below(self.total);
+        for &(action, weight) in &self.entries {
+            match ticket.checked_sub(u64::from(weight)) {
+                Some(rest) => ticket = rest,
+                None => return action,
+            }
+        }
+        Action::Privmsg
+    }
+
+    fn new(entries: Vec<(Action, u32)>) -> Result<Self, String> {
+        let total = entries.iter().map(|&(_, weight)| u64::from(weight)).sum();
+        if total == 0 {
+            return Err("at least one weight must be above zero".into());
+        }
+        Ok(Self { entries, total })
+    }
+}
+
+impl FromStr for Mix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut entries: Vec<(Action, u32)> = Vec::new();
+        for part in text.split(',') {
+            let (name, weight) = part.trim().split_once(':').unwrap_or((part.trim(), "1"));
+            let action = Action::ALL.into_iter().find(|action| action.as_str() == name).ok_or_else(|| {
+                let names: Vec<_> = Action::ALL.iter().map(|action| action.as_str()).collect();
+                format!("`{name}` is no command of the mix; there are {}", names.join(", "))
+            })?;
+            let weight = weight
+                .parse()
+                .map_err(|_| format!("the weight `{weight}` of `{name}` is not a whole number"))?;
+            if entries.iter().any(|&(entry, _)| entry == action) {
+                return Err(format!("`{name}` is named twice"));
+            }
+            entries.push((action, weight));
+        }
+        entries.retain(|&(_, weight)| weight > 0);
+        Self::new(entries)
+    }
+}
+
+impl fmt::Display for Mix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (action, weight)) in self.entries.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{}:{weight}", action.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_stands_at_its_index() {
+        for (index, action) in Action::ALL.into_iter().enumerate() {
+            assert_eq!(action.index(), index);
+        }
+    }
+
+    #[test]
+    fn weights_are_kept_and_followed() {
+        let mix: Mix = "privmsg:90, join:0,who:10".parse().expect("a good mix");
+        assert_eq!(mix.to_string(), "privmsg:90,who:10");
+        let mut rng = Rng::new(1);
+        let who = (0..10_000).filter(|_| mix.pick(&mut rng) == Action::Who).count();
+        assert!((800..1200).contains(&who), "{who} of 10,000 were `who`, at a weight of a tenth");
+    }
+
+    #[test]
+    fn a_bad_mix_is_refused_with_a_reason() {
+        for (text, reason) in [
+            ("dance:1", "no command"),
+            ("who:x", "not a whole number"),
+            ("who:1,who:2", "twice"),
+            ("who:0", "above zero"),
+            ("", "no command"),
+        ] {
+            let error = text.parse::<Mix>().expect_err(text);
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}

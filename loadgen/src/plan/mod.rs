@@ -1,0 +1,138 @@
+//! What is asked for: flags made into a plan that can be carried out.
+
+mod mix;
+mod objective;
+mod rng;
+mod schedule;
+
+use std::time::Duration;
+
+pub(crate) use mix::{Action, Mix};
+pub(crate) use objective::{Metric, Objective, Unit};
+pub(crate) use schedule::{Due, Schedule};
+
+use crate::cli::{LoadArgs, Login};
+
+/// The longest payload: with prefix, room and line end it still fits into the
+/// 512 bytes that the protocol allows a line.
+const MAX_PAYLOAD: usize = 400;
+
+/// How long after the joining nothing is measured, so that the joins' own
+/// traffic has settled.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// A load test whose parts fit together.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// `HOST:PORT` of the server.
+    pub(crate) target: String,
+    /// How many connections take part.
+    pub(crate) connections: usize,
+    /// Over how many rooms they are spread.
+    pub(crate) rooms: usize,
+    /// Commands a second, of all connections together.
+    pub(crate) rate: f64,
+    /// How long is measured.
+    pub(crate) duration: Duration,
+    /// Over how long the connecting is spread.
+    pub(crate) ramp: Duration,
+    /// How long is waited between joining and measuring.
+    pub(crate) settle: Duration,
+    /// How long is waited for deliveries after the last message.
+    pub(crate) drain: Duration,
+    /// How long a connection may take to be ready.
+    pub(crate) timeout: Duration,
+    /// The p99 of the send lag above which the generator, not the server, was
+    /// late.
+    pub(crate) max_send_lag: Duration,
+    /// Extra connections a second that come, join and go.
+    pub(crate) churn: f64,
+    /// The length of a message's text.
+    pub(crate) payload: usize,
+    /// The seed of senders and commands.
+    pub(crate) seed: u64,
+    /// The commands.
+    pub(crate) mix: Mix,
+    /// What must hold.
+    pub(crate) objectives: Vec<Objective>,
+    /// Threads that receive.
+    pub(crate) threads: usize,
+    /// What every nick begins with.
+    pub(crate) nick_prefix: String,
+    /// The server's password.
+    pub(crate) pass: Option<String>,
+    /// Name and password for `OPER`.
+    pub(crate) oper: Option<Login>,
+}
+
+impl Plan {
+    /// Checks what no single flag can check, and fills in the defaults.
+    pub(crate) fn new(target: String, args: LoadArgs, default_mix: &str) -> anyhow::Result<Self> {
+        let connections = usize::try_from(args.connections)?;
+        let rooms = usize::try_from(args.rooms)?;
+        if rooms * 2 > connections {
+            anyhow::bail!(
+                "--rooms {rooms} leaves a room with fewer than two of the {connections} connections, \
+                 so nobody would receive; use at most {}",
+                connections / 2
+            );
+        }
+        if args.payload > MAX_PAYLOAD {
+            anyhow::bail!("--payload {} does not fit into a line; use at most {MAX_PAYLOAD}", args.payload);
+        }
+        let mix = mix(args.mix, args.oper.is_some(), default_mix)?;
+        Ok(Self {
+            target,
+            connections,
+            rooms,
+            rate: args.rate,
+            duration: args.duration,
+            ramp: args.ramp,
+            settle: SETTLE,
+            drain: args.drain,
+            timeout: args.timeout,
+            max_send_lag: args.max_send_lag.unwrap_or_else(|| send_lag_budget(&args.slo)),
+            churn: args.churn,
+            payload: args.payload,
+            seed: args.seed,
+            mix,
+            objectives: args.slo,
+            threads: args.threads,
+            nick_prefix: args.nick_prefix,
+            pass: args.pass,
+            oper: args.oper,
+        })
+    }
+
+    /// The schedule, once it is known how many members take part.
+    pub(crate) fn schedule(&self, members: usize) -> Schedule {
+        let duration_ns = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
+        Schedule::new(self.seed, self.rate, duration_ns, members, self.mix.clone())
+    }
+
+    /// How many connections must be ready for a run to be worth measuring.
+    pub(crate) const fn required_connections(&self) -> usize {
+        self.connections - self.connections / 100
+    }
+}
+
+/// 10 ms, or a tenth of the tightest latency objective, but never less than the
+/// 1 ms that timers and a shared CPU cost anyhow.
+fn send_lag_budget(objectives: &[Objective]) -> Duration {
+    let tightest = objectives.iter().filter_map(Objective::latency_limit).min();
+    let budget = tightest.map_or(Duration::from_millis(10), |limit| limit / 10);
+    budget.clamp(Duration::from_millis(1), Duration::from_millis(10))
+}
+
+/// The mix that was asked for; the default one leaves out what cannot be done.
+fn mix(asked: Option<Mix>, oper: bool, default: &str) -> anyhow::Result<Mix> {
+    let Some(mix) = asked else {
+        let mix: Mix = default.parse().map_err(anyhow::Error::msg)?;
+        let without = if oper { None } else { mix.without(Action::Oper) };
+        return Ok(without.unwrap_or(mix));
+    };
+    if mix.contains(Action::Oper) && !oper {
+        anyhow::bail!("--mix has `oper`, which needs --oper NAME:PASSWORD");
+    }
+    Ok(mix)
+}

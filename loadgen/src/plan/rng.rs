@@ -1,0 +1,51 @@
+//! A small seeded generator, so that one seed plans one run on every machine.
+
+/// SplitMix64. Its sequence is part of what `--seed` promises, which is why it
+/// is not left to a crate whose algorithm may change with its version.
+#[derive(Debug, Clone)]
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    /// A generator that always gives the same sequence for the same `seed`.
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    pub(crate) const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `limit`, which must not be zero.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        let product = u128::from(self.next()) * u128::from(limit);
+        u64::try_from(product >> 64).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sequence_is_the_published_one() {
+        let mut rng = Rng::new(1_234_567);
+        assert_eq!(rng.next(), 6_457_827_717_110_365_317);
+        assert_eq!(rng.next(), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
+    fn numbers_stay_below_the_limit_and_reach_all_of_it() {
+        let mut rng = Rng::new(7);
+        let mut seen = [false; 5];
+        for _ in 0..200 {
+            let index = usize::try_from(rng.below(5)).expect("small");
+            seen[index] = true;
+        }
+        assert_eq!(seen, [true; 5]);
+    }
+}

@@ -1,0 +1,163 @@
+//! What went wrong with connections, by kind.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// How many bytes of a server's own words are shown.
+const MAX_QUOTE: usize = 160;
+
+/// The kinds of failure that are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// Nobody listens there.
+    Refused,
+    /// The connection was reset.
+    Reset,
+    /// The target ended the connection.
+    Closed,
+    /// The target did not answer in time.
+    Timeout,
+    /// The target said what the protocol does not allow, or let nobody in.
+    Protocol,
+    /// Another reason for which no connection could be made.
+    Connect,
+}
+
+impl FailureKind {
+    /// Every kind, in the order in which reports list them.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Refused, Self::Reset, Self::Closed, Self::Timeout, Self::Protocol, Self::Connect];
+
+    /// Its name in reports.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Reset => "reset",
+            Self::Closed => "closed",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+            Self::Connect => "connect",
+        }
+    }
+}
+
+/// One failure, in words that fit a sentence.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    kind: FailureKind,
+    text: String,
+}
+
+impl Failure {
+    /// No connection could be made.
+    pub(crate) fn connecting(error: &io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::ConnectionRefused => FailureKind::Refused,
+            io::ErrorKind::ConnectionReset => FailureKind::Reset,
+            io::ErrorKind::TimedOut => FailureKind::Timeout,
+            _ => FailureKind::Connect,
+        };
+        let text = match kind {
+            FailureKind::Refused => "the target refuses connections".to_owned(),
+            _ => format!("connecting failed: {error}"),
+        };
+        Self { kind, text }
+    }
+
+    /// A connection broke.
+    pub(crate) fn reading(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                Self { kind: FailureKind::Reset, text: "the target reset the connection".to_owned() }
+            }
+            _ => Self { kind: FailureKind::Closed, text: format!("the connection failed: {error}") },
+        }
+    }
+
+    /// The target ended the connection.
+    pub(crate) fn closed(text: &str) -> Self {
+        Self { kind: FailureKind::Closed, text: text.to_owned() }
+    }
+
+    /// The target ended the connection and said why.
+    pub(crate) fn closed_with(text: &str, line: &[u8]) -> Self {
+        Self { kind: FailureKind::Closed, text: format!("{text}: {}", quote(line)) }
+    }
+
+    /// The target was silent for too long.
+    pub(crate) fn timeout(text: String) -> Self {
+        Self { kind: FailureKind::Timeout, text }
+    }
+
+    /// The target said something unfit; `None` if it was too long to keep.
+    pub(crate) fn protocol(text: &str, line: Option<&[u8]>) -> Self {
+        let quoted = line.map_or_else(|| "an overlong line".to_owned(), quote);
+        Self { kind: FailureKind::Protocol, text: format!("{text} {quoted}") }
+    }
+}
+
+/// The server's words, safe for a terminal: nothing but printable text.
+fn quote(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&line[..line.len().min(MAX_QUOTE)]);
+    let clean: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    format!("`{clean}`")
+}
+
+/// Counts of failures, and the words of the first of each kind.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    counts: [AtomicU64; FailureKind::ALL.len()],
+    first: Mutex<[Option<String>; FailureKind::ALL.len()]>,
+}
+
+impl Failures {
+    /// Counts one.
+    pub(crate) fn count(&self, failure: &Failure) {
+        let index = failure.kind as usize;
+        if self.counts[index].fetch_add(1, Ordering::Relaxed) == 0 {
+            let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+            first[index].get_or_insert_with(|| failure.text.clone());
+        }
+    }
+
+    /// How many there were of `kind`.
+    pub(crate) fn of(&self, kind: FailureKind) -> u64 {
+        self.counts[kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// How many there were.
+    pub(crate) fn total(&self) -> u64 {
+        FailureKind::ALL.into_iter().map(|kind| self.of(kind)).sum()
+    }
+
+    /// The words of the kind that there were most of.
+    pub(crate) fn main_reason(&self) -> Option<String> {
+        let kind = FailureKind::ALL.into_iter().max_by_key(|&kind| self.of(kind))?;
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)[kind as usize].clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commonest_failure_gives_the_reason() {
+        let failures = Failures::default();
+        assert_eq!(failures.main_reason(), None);
+        failures.count(&Failure::closed("the target closed the connection"));
+        let refused = Failure::connecting(&io::ErrorKind::ConnectionRefused.into());
+        failures.count(&refused);
+        failures.count(&refused);
+        assert_eq!((failures.of(FailureKind::Refused), failures.total()), (2, 3));
+        assert_eq!(failures.main_reason().as_deref(), Some("the target refuses connections"));
+    }
+
+    #[test]
+    fn a_servers_words_cannot_drive_the_terminal() {
+        let failure = Failure::protocol("it said", Some(b"\x1b[2J\xffhi"));
+        assert_eq!(failure.text, "it said `\u{fffd}[2J\u{fffd}hi`");
+        assert!(Failure::protocol("it said", Some(&[b'x'; 9000])).text.len() < 200);
+    }
+}

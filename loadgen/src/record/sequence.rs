@@ -1,0 +1,113 @@
+//! Which messages of one sender have reached one receiver.
+
+/// How far behind the newest a message may still come.
+const WINDOW: u64 = 128;
+
+/// What an arrival means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// For the first time; `late` if a newer one came before it. `given_up`
+    /// messages before it are now too far behind to be waited for.
+    First { late: bool, given_up: u64 },
+    /// Again. A message that comes after it was given up counts as this too.
+    Again,
+}
+
+/// A window over one sender's messages: everything below `base` is settled.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sequence {
+    base: u64,
+    seen: u128,
+    next: u64,
+}
+
+impl Sequence {
+    /// Message `number` has arrived.
+    pub(crate) fn arrive(&mut self, number: u64) -> Arrival {
+        let Some(offset) = number.checked_sub(self.base) else { return Arrival::Again };
+        let given_up = self.slide(offset.saturating_sub(WINDOW - 1));
+        let bit = 1_u128 << (number - self.base);
+        if self.seen & bit != 0 {
+            return Arrival::Again;
+        }
+        self.seen |= bit;
+        let late = number < self.next;
+        self.next = self.next.max(number + 1);
+        let settled = self.seen.trailing_ones();
+        self.seen = self.seen.checked_shr(settled).unwrap_or(0);
+        self.base += u64::from(settled);
+        Arrival::First { late, given_up }
+    }
+
+    /// Whether `number` is still missing, and was not given up before.
+    pub(crate) const fn is_missing(&self, number: u64) -> bool {
+        match number.checked_sub(self.base) {
+            None => false,
+            Some(offset) => offset >= WINDOW || self.seen & (1 << offset) == 0,
+        }
+    }
+
+    /// Moves the window on; how many missing messages fell out of it.
+    fn slide(&mut self, by: u64) -> u64 {
+        let Some(shift) = u32::try_from(by).ok().filter(|&shift| u64::from(shift) < WINDOW) else {
+            let missing = by - u64::from(self.seen.count_ones());
+            self.seen = 0;
+            self.base += by;
+            return missing;
+        };
+        let falling = self.seen & ((1 << shift) - 1);
+        self.seen >>= shift;
+        self.base += by;
+        by - u64::from(falling.count_ones())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ON_TIME: Arrival = Arrival::First { late: false, given_up: 0 };
+
+    #[test]
+    fn in_order_nothing_is_missing() {
+        let mut sequence = Sequence::default();
+        for number in 0..1000 {
+            assert!(sequence.is_missing(number));
+            assert_eq!(sequence.arrive(number), ON_TIME);
+            assert!(!sequence.is_missing(number));
+        }
+    }
+
+    #[test]
+    fn a_swap_is_late_and_a_repeat_is_again() {
+        let mut sequence = Sequence::default();
+        assert_eq!(sequence.arrive(1), ON_TIME);
+        assert_eq!(sequence.arrive(1), Arrival::Again);
+        assert_eq!(sequence.arrive(0), Arrival::First { late: true, given_up: 0 });
+        assert_eq!(sequence.arrive(0), Arrival::Again);
+        assert_eq!(sequence.arrive(2), ON_TIME);
+    }
+
+    #[test]
+    fn a_gap_stays_missing_until_it_is_given_up() {
+        let mut sequence = Sequence::default();
+        for number in 1..WINDOW {
+            assert_eq!(sequence.arrive(number), ON_TIME);
+        }
+        assert!(sequence.is_missing(0));
+        assert_eq!(sequence.arrive(WINDOW), Arrival::First { late: false, given_up: 1 });
+        assert!(!sequence.is_missing(0), "given up is settled");
+        assert_eq!(sequence.arrive(0), Arrival::Again);
+    }
+
+    #[test]
+    fn a_leap_gives_up_exactly_what_was_missing() {
+        let mut sequence = Sequence::default();
+        assert_eq!(sequence.arrive(0), ON_TIME);
+        assert_eq!(sequence.arrive(5), ON_TIME);
+        // 1 to 4 and 6 to 872 fall out of the window that ends at 1000.
+        assert_eq!(sequence.arrive(1000), Arrival::First { late: false, given_up: 871 });
+        let missing = (0..=1000).filter(|&number| sequence.is_missing(number)).count();
+        assert_eq!(missing, 127);
+    }
+}

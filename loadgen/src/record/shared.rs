@@ -1,0 +1,120 @@
+//! What all connections of a run share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::live::count;
+use super::{Failure, Failures, Inbox, Live, Recorder};
+use crate::plan::Plan;
+
+/// One run: its plan, its clock, and the places where things are counted.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// What was asked for.
+    pub(crate) plan: Plan,
+    /// Tells this run's messages from those of others.
+    pub(crate) run: u32,
+    /// What went wrong.
+    pub(crate) failures: Failures,
+    /// Counters to look at meanwhile.
+    pub(crate) live: Live,
+    start: OnceLock<Instant>,
+    recorders: Vec<Mutex<Recorder>>,
+    /// How many messages each connection has been told to send.
+    issued: Vec<AtomicU64>,
+}
+
+impl Shared {
+    /// A run that has not begun.
+    pub(crate) fn new(plan: Plan) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let recorders = (0..plan.threads).map(|_| Mutex::new(Recorder::new())).collect();
+        let issued = (0..plan.connections).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            plan,
+            run: now.subsec_nanos() ^ std::process::id().rotate_left(16),
+            failures: Failures::default(),
+            live: Live::default(),
+            start: OnceLock::new(),
+            recorders,
+            issued,
+        }
+    }
+
+    /// The room of connection `id`.
+    pub(crate) fn room(&self, id: usize) -> String {
+        format!("#lg-{}", id % self.plan.rooms)
+    }
+
+    /// The most members that a room has.
+    pub(crate) const fn room_size(&self) -> usize {
+        self.plan.connections.div_ceil(self.plan.rooms)
+    }
+
+    /// The place of connection `id` in its room.
+    pub(crate) const fn place(&self, id: usize) -> usize {
+        id / self.plan.rooms
+    }
+
+    /// The measuring begins: due times count from here.
+    pub(crate) fn begin(&self) -> Instant {
+        *self.start.get_or_init(Instant::now)
+    }
+
+    /// When `instant` was, since the measuring began.
+    pub(crate) fn since_start(&self, instant: Instant) -> u64 {
+        let since = self.start.get().map_or_else(Default::default, |&start| instant.duration_since(start));
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Connection `sender` is about to send its message `sequence`.
+    pub(crate) fn issue(&self, sender: usize, sequence: u64) {
+        self.issued[sender].store(sequence + 1, Ordering::Relaxed);
+    }
+
+    /// A measured message has arrived at `receiver`.
+    pub(crate) fn on_delivery(
+        &self,
+        receiver: usize,
+        inbox: &mut Inbox,
+        sender: usize,
+        sequence: u64,
+        due_ns: u64,
+        now: Instant,
+    ) {
+        let issued = self.issued.get(sender).map_or(0, |issued| issued.load(Ordering::Relaxed));
+        let same_room = sender % self.plan.rooms == receiver % self.plan.rooms;
+        let known = same_room && sender != receiver && sequence < issued;
+        let arrival = if known { inbox.arrive(self.place(sender), sequence) } else { None };
+        let Some(arrival) = arrival else {
+            let text = "the target delivered a message that was never sent there";
+            self.failures.count(&Failure::protocol(text, Some(b"")));
+            return;
+        };
+        let now_ns = self.since_start(now);
+        self.with_recorder(receiver, |recorder| recorder.record(arrival, due_ns, now_ns));
+        if matches!(arrival, super::sequence::Arrival::First { .. }) {
+            count(&self.live.delivered, 1);
+        }
+    }
+
+    /// The server answered a command with an error.
+    pub(crate) fn on_error_reply(&self, receiver: usize, numeric: u16) {
+        self.with_recorder(receiver, |recorder| *recorder.error_replies.entry(numeric).or_default() += 1);
+    }
+
+    /// Everything that was received so far.
+    pub(crate) fn received(&self) -> Recorder {
+        let mut sum = Recorder::new();
+        for recorder in &self.recorders {
+            sum.add(&recorder.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        sum
+    }
+
+    fn with_recorder(&self, connection: usize, record: impl FnOnce(&mut Recorder)) {
+        let recorder = &self.recorders[connection % self.recorders.len()];
+        record(&mut recorder.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

@@ -1,0 +1,187 @@
+//! The report as plain data: what `--json` writes, field by field.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use loopscope::{FindingsDocument, StallsDocument};
+use serde::Serialize;
+
+/// The name of the report's schema.
+pub(crate) const SCHEMA: &str = "loadgen.report/1";
+
+/// One run of the generator, whole.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Report {
+    /// Always [`SCHEMA`].
+    pub(crate) schema: &'static str,
+    /// The generator's version.
+    pub(crate) version: &'static str,
+    /// `run` or `hunt`.
+    pub(crate) command: &'static str,
+    /// The server that was driven.
+    pub(crate) target: String,
+    /// When the measuring began, in seconds of the Unix epoch.
+    pub(crate) started_unix_seconds: f64,
+    /// Whether a signal ended it early; the figures are those up to there.
+    pub(crate) interrupted: bool,
+    /// What was asked for.
+    pub(crate) settings: Settings,
+    /// What came of it.
+    pub(crate) load: Load,
+    /// The objectives, each with what it came to.
+    pub(crate) objectives: Vec<Judged>,
+    /// What the server's loopscope found in the meantime.
+    pub(crate) findings: Option<FindingsDocument>,
+    /// The server's stalls in the meantime, as many as it remembers.
+    pub(crate) stalls: Option<StallsDocument>,
+    /// What all this means.
+    pub(crate) verdict: Verdict,
+}
+
+/// The plan, as it was carried out.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Settings {
+    pub(crate) connections: u64,
+    pub(crate) rooms: u64,
+    pub(crate) rate: f64,
+    pub(crate) duration_seconds: f64,
+    pub(crate) ramp_seconds: f64,
+    pub(crate) settle_seconds: f64,
+    pub(crate) drain_seconds: f64,
+    pub(crate) timeout_seconds: f64,
+    pub(crate) max_send_lag_seconds: f64,
+    pub(crate) churn: f64,
+    pub(crate) payload_bytes: u64,
+    pub(crate) seed: u64,
+    pub(crate) threads: u64,
+    pub(crate) mix: BTreeMap<String, u32>,
+    pub(crate) inject: Vec<String>,
+}
+
+/// The load figures; all but the connections are of the measured time alone.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Load {
+    pub(crate) connections: Connections,
+    pub(crate) measured_seconds: f64,
+    pub(crate) commands: Commands,
+    pub(crate) deliveries: Deliveries,
+    /// From due to received; lost deliveries are in it as censored samples.
+    pub(crate) latency: Option<Timing>,
+    /// From due to sent: the generator's own lateness.
+    pub(crate) send_lag: Option<Timing>,
+    /// Failed connections and words out of place, by kind.
+    pub(crate) failures: BTreeMap<String, u64>,
+    /// The first failure of the commonest kind, in words.
+    pub(crate) first_failure: Option<String>,
+}
+
+/// What became of the connections.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Connections {
+    /// That were to be opened.
+    pub(crate) asked: u64,
+    /// That joined their room.
+    pub(crate) joined: u64,
+    /// That ended before the run did.
+    pub(crate) lost: u64,
+}
+
+/// What became of the commands.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Commands {
+    pub(crate) planned: u64,
+    pub(crate) sent: u64,
+    pub(crate) skipped: u64,
+    pub(crate) planned_per_second: f64,
+    pub(crate) sent_per_second: f64,
+    /// By command: what the load exercised.
+    pub(crate) by_kind: BTreeMap<String, CommandCount>,
+    /// Replies that refuse a command, by their number.
+    pub(crate) error_replies: BTreeMap<u16, u64>,
+}
+
+/// What became of one kind of command.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct CommandCount {
+    pub(crate) planned: u64,
+    pub(crate) sent: u64,
+    pub(crate) skipped: u64,
+}
+
+/// What became of the messages, receiver by receiver.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Deliveries {
+    pub(crate) expected: u64,
+    pub(crate) delivered: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) out_of_order: u64,
+}
+
+/// A distribution of times.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Timing {
+    pub(crate) samples: u64,
+    pub(crate) min_seconds: f64,
+    pub(crate) mean_seconds: f64,
+    pub(crate) p50_seconds: f64,
+    pub(crate) p90_seconds: f64,
+    pub(crate) p99_seconds: f64,
+    pub(crate) p999_seconds: f64,
+    pub(crate) max_seconds: f64,
+}
+
+impl Timing {
+    /// Of nanoseconds; `None` if there are no samples.
+    #[expect(clippy::cast_precision_loss, reason = "three digits are kept")]
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Option<Self> {
+        let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
+        let quantile = |quantile| seconds(histogram.value_at_quantile(quantile));
+        (!histogram.is_empty()).then(|| Self {
+            samples: histogram.len(),
+            min_seconds: seconds(histogram.min()),
+            mean_seconds: histogram.mean() / 1e9,
+            p50_seconds: quantile(0.5),
+            p90_seconds: quantile(0.9),
+            p99_seconds: quantile(0.99),
+            p999_seconds: quantile(0.999),
+            max_seconds: seconds(histogram.max()),
+        })
+    }
+}
+
+/// One objective and what it came to.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Judged {
+    /// As it was written.
+    pub(crate) objective: String,
+    pub(crate) metric: &'static str,
+    /// What limit and actual value are measured in.
+    pub(crate) unit: &'static str,
+    pub(crate) limit: f64,
+    /// `None` if there was nothing to measure.
+    pub(crate) actual: Option<f64>,
+    pub(crate) held: bool,
+}
+
+/// What a run means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Outcome {
+    /// Everything held.
+    Held,
+    /// An objective was missed.
+    Missed,
+    /// Blocking calls were found, which `--deny` makes a failure.
+    Denied,
+    /// No verdict is possible.
+    Invalid,
+}
+
+/// The outcome, with the program's exit code and the reasons for it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) outcome: Outcome,
+    pub(crate) exit_code: u8,
+    pub(crate) reasons: Vec<String>,
+}

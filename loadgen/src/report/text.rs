@@ -1,0 +1,174 @@
+//! The report on a terminal. A pure function of the report.
+
+use std::fmt::Write as _;
+
+use loopscope::FindingsDocument;
+
+use super::document::{Judged, Load, Outcome, Report, Timing};
+use super::units::{count, counted, duration};
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[1;31m";
+const GREEN: &str = "\x1b[1;32m";
+const RESET: &str = "\x1b[0m";
+
+/// The whole report; ANSI colours if `color`.
+pub(crate) fn text(report: &Report, color: bool) -> String {
+    let mut text = String::new();
+    load(&mut text, report, color);
+    for judged in &report.objectives {
+        objective(&mut text, judged, color);
+    }
+    if let Some(findings) = &report.findings {
+        text.push('\n');
+        for finding in &findings.findings {
+            text.push_str(&loopscope::report::diagnostic(finding, color));
+            text.push('\n');
+        }
+        line(&mut text, &found(findings, &report.load));
+    }
+    verdict(&mut text, report, color);
+    text
+}
+
+/// Writing into a string cannot fail.
+fn line(text: &mut String, line: &str) {
+    let _ = writeln!(text, "{line}");
+}
+
+fn paint(text: &str, paint: &str, color: bool) -> String {
+    if color { format!("{paint}{text}{RESET}") } else { text.to_owned() }
+}
+
+fn load(text: &mut String, report: &Report, color: bool) {
+    let load = &report.load;
+    let row = |text: &mut String, name: &str, value: String| {
+        line(text, &format!("{} {value}", paint(&format!("{name:<12}"), BOLD, color)));
+    };
+    let seconds = duration(load.measured_seconds);
+    let ended = if report.interrupted { ", ended early by a signal" } else { "" };
+    row(text, "target", format!("{}, measured for {seconds}{ended}", report.target));
+    row(text, "connections", connections(report));
+    row(text, "commands", commands(load));
+    row(text, "exercised", exercised(load));
+    row(text, "deliveries", deliveries(load));
+    row(text, "latency", load.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing));
+    row(text, "send lag", load.send_lag.as_ref().map_or_else(|| "nothing sent".into(), timing));
+    if load.failures.values().any(|&count| count > 0) {
+        row(text, "failures", failures(load));
+    }
+}
+
+fn connections(report: &Report) -> String {
+    let connections = &report.load.connections;
+    let lost = match connections.lost {
+        0 => String::new(),
+        lost => format!(", {} lost", count(lost)),
+    };
+    let (joined, asked) = (count(connections.joined), count(connections.asked));
+    format!("{joined} of {asked} in {}{lost}", counted(report.settings.rooms, "room"))
+}
+
+fn commands(load: &Load) -> String {
+    let commands = &load.commands;
+    let (sent, planned) = (commands.sent_per_second, commands.planned_per_second);
+    let mut text = format!("{} sent, {sent:.1}/s of {planned:.1}/s planned", count(commands.sent));
+    if commands.skipped > 0 {
+        let _ = write!(text, ", {} skipped", count(commands.skipped));
+    }
+    text
+}
+
+/// What the load reached, so that "nothing found" has a denominator.
+fn exercised(load: &Load) -> String {
+    let mut kinds: Vec<_> = load.commands.by_kind.iter().collect();
+    kinds.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.sent));
+    let kinds: Vec<_> = kinds.iter().map(|(name, kind)| format!("{name} {}", count(kind.sent))).collect();
+    let mut text = kinds.join(", ");
+    let refused: u64 = load.commands.error_replies.values().sum();
+    if refused > 0 {
+        let numerics: Vec<_> = load.commands.error_replies.keys().map(u16::to_string).collect();
+        let _ = write!(text, "; {} refused by the server ({})", count(refused), numerics.join(", "));
+    }
+    text
+}
+
+fn deliveries(load: &Load) -> String {
+    let deliveries = &load.deliveries;
+    format!(
+        "{} of {}, {} lost, {} duplicated, {} out of order",
+        count(deliveries.delivered),
+        count(deliveries.expected),
+        count(deliveries.lost),
+        count(deliveries.duplicated),
+        count(deliveries.out_of_order),
+    )
+}
+
+fn timing(timing: &Timing) -> String {
+    let Timing { p50_seconds, p90_seconds, p99_seconds, p999_seconds, max_seconds, .. } = *timing;
+    format!(
+        "p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
+        duration(p50_seconds),
+        duration(p90_seconds),
+        duration(p99_seconds),
+        duration(p999_seconds),
+        duration(max_seconds),
+    )
+}
+
+fn failures(load: &Load) -> String {
+    let kinds = load.failures.iter().filter(|&(_, &count)| count > 0);
+    let kinds: Vec<_> = kinds.map(|(kind, &number)| format!("{} {kind}", count(number))).collect();
+    let first = load.first_failure.as_ref().map_or_else(String::new, |first| format!(": {first}"));
+    format!("{}{first}", kinds.join(", "))
+}
+
+fn objective(text: &mut String, judged: &Judged, color: bool) {
+    let word = if judged.held { paint("held  ", GREEN, color) } else { paint("missed", RED, color) };
+    let actual = match (judged.actual, judged.unit) {
+        (None, _) => "nothing measured".to_owned(),
+        (Some(actual), "seconds") => duration(actual),
+        (Some(actual), "share") => format!("{:.3} %", actual * 100.0),
+        (Some(actual), _) => format!("{actual:.0}"),
+    };
+    line(text, &format!("{word}       {} ({actual})", judged.objective));
+}
+
+/// One sentence on what was found, and what limits it.
+fn found(document: &FindingsDocument, load: &Load) -> String {
+    let findings = &document.findings;
+    let measured = duration(load.measured_seconds);
+    let mut text = if findings.is_empty() {
+        format!("no blocking call found in {} and {measured}", counted(load.commands.sent, "command"))
+    } else {
+        let stalls = findings.iter().map(|finding| finding.count).sum();
+        let seconds = findings.iter().map(|finding| finding.total_seconds).sum();
+        format!(
+            "{} found in {measured}: {}, {} of worker time",
+            counted(findings.len() as u64, "blocking call"),
+            counted(stalls, "stall"),
+            duration(seconds),
+        )
+    };
+    if document.starved.count > 0 {
+        let _ = write!(text, "; {} starved of CPU by the machine", counted(document.starved.count, "poll"));
+    }
+    if document.suppressed_reports > 0 {
+        let _ =
+            write!(text, "; {} not printed by the server", counted(document.suppressed_reports, "report"));
+    }
+    if document.dropped > 0 {
+        let _ = write!(text, "; {} dropped, so the counts are lower bounds", count(document.dropped));
+    }
+    text
+}
+
+fn verdict(text: &mut String, report: &Report, color: bool) {
+    let verdict = &report.verdict;
+    if verdict.outcome == Outcome::Held {
+        return;
+    }
+    let word = if verdict.outcome == Outcome::Invalid { "invalid" } else { "failed" };
+    line(text, &format!("{}: {}", paint(word, RED, color), verdict.reasons.join("; ")));
+}

@@ -1,0 +1,45 @@
+//! Extra clients that come and go: connect, register, join, leave.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::irc::Session;
+use crate::record::{Failure, Shared};
+
+/// How many of them there are at most at a time; what is due on top is left
+/// out, so that a stalled target cannot make the generator grow.
+const MAX_AT_ONCE: usize = 256;
+
+/// Sends visitors at the plan's rate until dropped. They join a room without
+/// measured traffic, so that who should receive what does not change.
+pub(crate) async fn churn(shared: Arc<Shared>, address: SocketAddr) {
+    if shared.plan.churn <= 0.0 {
+        return std::future::pending().await;
+    }
+    let pause = Duration::from_secs_f64(1.0 / shared.plan.churn);
+    let mut due = Instant::now();
+    let mut visits = JoinSet::new();
+    for number in shared.plan.connections.. {
+        sleep_until(due).await;
+        due += pause;
+        while visits.try_join_next().is_some() {}
+        if visits.len() < MAX_AT_ONCE {
+            visits.spawn(visit(Arc::clone(&shared), address, number));
+        }
+    }
+}
+
+async fn visit(shared: Arc<Shared>, address: SocketAddr, number: usize) {
+    let open = Session::open(&shared, address, number, "#lg-churn".to_owned());
+    match timeout(shared.plan.timeout, open).await {
+        Ok(Ok(session)) => drop(session.leave()),
+        Ok(Err(failure)) => shared.failures.count(&failure),
+        Err(_elapsed) => {
+            shared.failures.count(&Failure::timeout("the target let a visitor wait for too long".into()));
+        }
+    }
+}

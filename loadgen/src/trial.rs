@@ -1,0 +1,118 @@
+//! One trial from plan to report: load, findings, verdict.
+
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use anyhow::Context as _;
+use loopscope::{FindingsDocument, StallsDocument};
+
+use crate::cli::{HuntArgs, RunArgs};
+use crate::hunt::{self, Quarry, Watch};
+use crate::plan::Plan;
+use crate::report::{self, Report, Settings};
+use crate::run::{self, Measurement, Progress, Stop};
+
+/// What `run` sends unless told otherwise.
+const RUN_MIX: &str = "privmsg:90,join:5,who:5";
+
+/// What the server found in a run, if it was asked.
+type Found = Option<(FindingsDocument, StallsDocument)>;
+
+/// `loadgen run`.
+pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
+    let plan = Plan::new(args.target, args.load, RUN_MIX)?;
+    let stop = Stop::on_signals()?;
+    let watch = match &args.telemetry {
+        Some(url) => Some(Watch::begin(url).await?),
+        None => None,
+    };
+    let mut progress = Progress::new(args.output.quiet);
+    let mut measurement = run::measure(plan, stop, &mut progress).await;
+    let found = look(watch, &mut measurement).await;
+    Ok(report("run", measurement, found, vec![], false))
+}
+
+/// `loadgen hunt`.
+pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
+    let stop = Stop::on_signals()?;
+    let quarry = Quarry::find(&mut args).await?;
+    let plan = Plan::new(quarry.target.clone(), args.load, hunt::MIX)?;
+    let watch = Watch::begin(&quarry.telemetry).await?;
+    let mut progress = Progress::new(args.output.quiet);
+    let mut measurement = run::measure(plan, stop, &mut progress).await;
+    let found = look(Some(watch), &mut measurement).await;
+    if let Err(died) = quarry.release().await {
+        measurement.invalid.insert(0, died);
+    }
+    Ok(report("hunt", measurement, found, args.inject, args.deny))
+}
+
+/// Asks what was found; where there is no answer, there is no verdict.
+async fn look(watch: Option<Watch>, measurement: &mut Measurement) -> Found {
+    match watch?.end().await {
+        Ok(found) => Some(found),
+        Err(error) => {
+            measurement.invalid.push(format!("{error:#}"));
+            None
+        }
+    }
+}
+
+fn report(
+    command: &'static str,
+    measurement: Measurement,
+    found: Found,
+    inject: Vec<String>,
+    deny: bool,
+) -> Report {
+    let Measurement { load, started, interrupted, invalid, plan } = measurement;
+    let (findings, stalls) = found.unzip();
+    let denied = findings.as_ref().filter(|_| deny).map_or(0, |document| document.findings.len());
+    let objectives = report::judge(&plan.objectives, &load);
+    Report {
+        schema: report::SCHEMA,
+        version: env!("CARGO_PKG_VERSION"),
+        command,
+        target: plan.target.clone(),
+        started_unix_seconds: started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+        interrupted,
+        settings: settings(&plan, inject),
+        verdict: report::verdict(invalid, &objectives, denied),
+        load,
+        objectives,
+        findings,
+        stalls,
+    }
+}
+
+fn settings(plan: &Plan, inject: Vec<String>) -> Settings {
+    let mix = plan.mix.entries().iter().map(|&(action, weight)| (action.as_str().to_owned(), weight));
+    Settings {
+        connections: plan.connections as u64,
+        rooms: plan.rooms as u64,
+        rate: plan.rate,
+        duration_seconds: plan.duration.as_secs_f64(),
+        ramp_seconds: plan.ramp.as_secs_f64(),
+        settle_seconds: plan.settle.as_secs_f64(),
+        drain_seconds: plan.drain.as_secs_f64(),
+        timeout_seconds: plan.timeout.as_secs_f64(),
+        max_send_lag_seconds: plan.max_send_lag.as_secs_f64(),
+        churn: plan.churn,
+        payload_bytes: plan.payload as u64,
+        seed: plan.seed,
+        threads: plan.threads as u64,
+        mix: mix.collect(),
+        inject,
+    }
+}
+
+/// Writes the report as JSON.
+pub(crate) fn write_json(report: &Report, path: &Path) -> anyhow::Result<()> {
+    let mut json = serde_json::to_string_pretty(report).context("the report cannot be made into JSON")?;
+    json.push('\n');
+    if path == Path::new("-") {
+        print!("{json}");
+        return Ok(());
+    }
+    std::fs::write(path, json).with_context(|| format!("--json {} cannot be written", path.display()))
+}

@@ -1,0 +1,79 @@
+//! What the generator measures, against servers whose faults are known.
+
+mod support;
+
+use std::time::Duration;
+
+use support::chat::{Conduct, Fate, Server};
+use support::program::run;
+
+#[test]
+fn a_good_server_delivers_everything_and_holds_the_objectives() {
+    let server = Server::start(Conduct::default());
+    let outcome = run(server.address, &["--mix", "privmsg:9,who:1", "--slo", "p99<5s", "--slo", "lost==0"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let (messages, pongs) = server.tally(|tally| (tally.messages, tally.pongs));
+    assert_eq!(outcome.count("/load/commands/by_kind/privmsg/sent"), messages);
+    assert_eq!(outcome.count("/load/deliveries/delivered"), messages * 4);
+    assert_eq!(outcome.count("/load/deliveries/expected"), messages * 4);
+    assert_eq!(outcome.count("/load/commands/planned"), 100);
+    assert_eq!(pongs, 10, "every client answers a ping");
+    let who = outcome.count("/load/commands/by_kind/who/sent");
+    assert_eq!(outcome.count("/load/commands/error_replies/461"), who, "refused commands are told");
+    assert_eq!(outcome.count("/load/failures/protocol"), who, "overlong lines are counted");
+}
+
+#[test]
+fn loss_is_counted_exactly_and_cannot_better_a_percentile() {
+    let server = Server::start(Conduct {
+        delivery: |number| if number.is_multiple_of(10) { Fate::Dropped } else { Fate::Passed },
+        ..Conduct::default()
+    });
+    let outcome = run(server.address, &["--slo", "lost<20%", "--slo", "p99<900ms"]);
+    let dropped = server.tally(|tally| tally.dropped);
+    assert_eq!(outcome.count("/load/deliveries/lost"), dropped);
+    assert_eq!(outcome.count("/load/deliveries/delivered") + dropped, 400);
+    assert_eq!(outcome.count("/load/latency/samples"), 400);
+    assert!(outcome.number("/load/latency/p99_seconds") >= 0.99, "a lost one waited for the whole drain");
+    assert_eq!(outcome.code, 1, "{}", outcome.reasons());
+    assert!(outcome.reasons().contains("p99<900ms was missed"), "{}", outcome.reasons());
+}
+
+#[test]
+fn duplicates_and_swaps_are_counted_exactly() {
+    let server = Server::start(Conduct {
+        delivery: |number| match number % 10 {
+            3 => Fate::Doubled,
+            7 => Fate::Swapped,
+            _ => Fate::Passed,
+        },
+        ..Conduct::default()
+    });
+    let outcome = run(server.address, &["--connections", "4", "--rate", "300"]);
+    let (doubled, swapped) = server.tally(|tally| (tally.doubled, tally.swapped));
+    assert!(doubled > 0 && swapped > 0);
+    assert_eq!(outcome.count("/load/deliveries/duplicated"), doubled);
+    assert_eq!(outcome.count("/load/deliveries/out_of_order"), swapped);
+}
+
+/// Messages come evenly over 2 s and the server freezes for 1 s: a quarter of
+/// them waits for more than half a second, and the longest for a second. A
+/// generator that waits with the server would see one slow message.
+#[test]
+fn a_frozen_server_cannot_hide() {
+    let freeze = Some((Duration::from_millis(300), Duration::from_secs(1)));
+    let server = Server::start(Conduct { freeze, ..Conduct::default() });
+    let outcome = run(server.address, &["--duration", "2s", "--drain", "3s"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    assert_eq!(outcome.count("/load/deliveries/lost"), 0);
+    let near = |pointer: &str, expected: f64| {
+        let actual = outcome.number(pointer);
+        assert!((actual - expected).abs() < 0.2, "{pointer} is {actual}, not about {expected}");
+    };
+    near("/load/latency/max_seconds", 1.0);
+    near("/load/latency/p99_seconds", 0.98);
+    // Half of the messages are due in the freeze and wait for 0 to 1 s, so a
+    // share q of all waits for less than 2 q - 1.
+    near("/load/latency/p90_seconds", 0.8);
+    near("/load/latency/mean_seconds", 0.25);
+}

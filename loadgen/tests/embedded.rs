@@ -1,0 +1,32 @@
+//! The embedded server: started, hunted in, and gone when it should be.
+
+mod support;
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
+
+use support::program::{command, loadgen};
+
+const SMALL: [&str; 10] =
+    ["--connections", "10", "--rooms", "2", "--ramp", "0s", "--duration", "500ms", "--max-send-lag", "10s"];
+
+#[test]
+fn a_flag_that_the_server_refuses_is_told_in_its_words() {
+    let outcome = loadgen(&[&["hunt", "--inject", "dance", "--quiet"][..], &SMALL].concat());
+    assert_eq!((outcome.code, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("the embedded chat server did not start: "), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("dance"), "{}", outcome.stderr);
+}
+
+#[test]
+fn the_server_ends_with_its_standard_input() {
+    let mut serve = command(&["serve", "--", "--listen", "127.0.0.1:0", "--telemetry", "127.0.0.1:0"]);
+    let mut child = serve.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("text");
+    assert!(line.starts_with("chat-server ready irc=127.0.0.1:"), "{line}");
+    drop(child.stdin.take());
+    stdout.read_to_string(&mut line).expect("its output ends, for it has ended");
+    assert!(child.wait().expect("it has ended").success());
+}

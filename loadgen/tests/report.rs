@@ -1,0 +1,109 @@
+//! The JSON report: its schema holds it, and refuses what is none.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::chat::{Conduct, Server};
+use support::program::{Outcome, loadgen, run};
+use support::telemetry;
+
+fn validator() -> jsonschema::Validator {
+    let schema: Value =
+        serde_json::from_str(include_str!("../schema/report-1.schema.json")).expect("the schema is JSON");
+    jsonschema::draft202012::meta::validate(&schema).expect("the schema is a schema");
+    jsonschema::validator_for(&schema).expect("the schema can be used")
+}
+
+#[track_caller]
+fn assert_valid(outcome: &Outcome) {
+    let errors: Vec<_> = validator()
+        .iter_errors(&outcome.report)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}\n{}", outcome.stderr);
+}
+
+/// A hunt against servers that run already, which has these findings.
+fn hunt(findings: Vec<Value>, more: &[&str]) -> Outcome {
+    let server = Server::start(Conduct::default());
+    let (target, url) = (server.address.to_string(), telemetry::start(findings));
+    let hunt = ["hunt", "--target", &target, "--telemetry", &url, "--json", "-", "--quiet"];
+    let small = [
+        "--connections",
+        "4",
+        "--rooms",
+        "1",
+        "--ramp",
+        "0s",
+        "--duration",
+        "500ms",
+        "--max-send-lag",
+        "10s",
+    ];
+    loadgen(&[&hunt[..], &small, more].concat())
+}
+
+#[test]
+fn the_report_of_a_run_is_valid() {
+    let server = Server::start(Conduct::default());
+    let slo = ["--slo", "p99.9<5s", "--slo", "lost<1%", "--slo", "max<1us", "--mix", "privmsg,who,join"];
+    let outcome = run(server.address, &[&slo[..], &["--churn", "20"]].concat());
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    assert_valid(&outcome);
+}
+
+#[test]
+fn the_report_of_a_run_that_could_not_begin_is_valid() {
+    let outcome = loadgen(&["run", "--target", "nowhere.invalid:1", "--json", "-", "--quiet"]);
+    assert_eq!(outcome.code, 2);
+    assert_valid(&outcome);
+}
+
+#[test]
+fn the_report_of_a_hunt_is_valid_and_its_findings_come_with_it() {
+    let outcome = hunt(vec![telemetry::finding("a", 0.1), telemetry::finding("b", 0.5)], &[]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    assert_valid(&outcome);
+    assert_eq!(outcome.report["findings"]["findings"][0]["id"], "b", "the most total time first");
+    assert_eq!(outcome.report["stalls"]["stalls"][0]["start_unix_ns"], 1);
+    let sentence = "2 blocking calls found in 500 ms: 8 stalls, 600 ms of worker time";
+    assert!(outcome.stderr.contains(sentence), "{}", outcome.stderr);
+}
+
+#[test]
+fn findings_can_be_denied() {
+    let denied = hunt(vec![telemetry::finding("a", 0.1)], &["--deny"]);
+    assert_eq!((denied.code, &denied.report["verdict"]["outcome"]), (1, &json!("denied")));
+    assert_valid(&denied);
+    let clean = hunt(vec![], &["--deny"]);
+    assert_eq!(clean.code, 0, "{}", clean.stderr);
+    assert!(clean.stderr.contains("no blocking call found in "), "{}", clean.stderr);
+}
+
+#[test]
+fn what_is_no_report_is_refused() {
+    let good = hunt(vec![telemetry::finding("a", 0.1)], &[]).report;
+    let validator = validator();
+    assert!(validator.is_valid(&good));
+    let broken: [(&str, Value); 8] = [
+        ("/schema", json!("loadgen.report/2")),
+        ("/load/deliveries/lost", json!(-1)),
+        ("/load/latency/p99_seconds", json!("fast")),
+        ("/settings/mix", json!({"dance": 1})),
+        ("/verdict/exit_code", json!(1)),
+        ("/findings/schema", json!("loopscope.findings/2")),
+        ("/findings/findings/0/cause", json!("magic")),
+        ("/findings/findings/0/stack/0", json!({"function": "f"})),
+    ];
+    for (pointer, value) in broken {
+        let mut report = good.clone();
+        *report.pointer_mut(pointer).expect(pointer) = value;
+        assert!(!validator.is_valid(&report), "{pointer}");
+    }
+    let mut more = good.clone();
+    more["surprise"] = json!(1);
+    assert!(!validator.is_valid(&more));
+    let mut less = good;
+    less.as_object_mut().and_then(|report| report.remove("load")).expect("it had one");
+    assert!(!validator.is_valid(&less));
+}

@@ -1,0 +1,65 @@
+//! A telemetry that grows findings when it is asked a second time.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::thread;
+
+use serde_json::{Value, json};
+
+/// Serves `/findings`, empty at first and `findings` later, and `/stalls`.
+/// Its URL.
+pub(crate) fn start(findings: Vec<Value>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        let mut asked = 0;
+        for mut stream in listener.incoming().flatten() {
+            let mut request = String::new();
+            let _ = BufReader::new(&stream).read_line(&mut request);
+            let body = if request.starts_with("GET /findings ") {
+                asked += 1;
+                document(if asked == 1 { &[] } else { &findings })
+            } else {
+                json!({
+                    "schema": "loopscope.stalls/1", "now_unix_ns": 1_700_000_000_000_000_000_u64,
+                    "stalls": [{"start_unix_ns": 1, "end_unix_ns": null, "worker": "0", "task": "t", "finding": null}],
+                })
+            };
+            let body = body.to_string();
+            // In two chunks, as a server may send it.
+            let (one, two) = body.split_at(body.len() / 2);
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+            let (first, second) = (one.len(), two.len());
+            let _ = write!(stream, "{head}{first:x}\r\n{one}\r\n{second:x}\r\n{two}\r\n0\r\n\r\n");
+        }
+    });
+    url
+}
+
+fn document(findings: &[Value]) -> Value {
+    json!({
+        "schema": "loopscope.findings/1",
+        "process": {"pid": 1, "program": "fake", "loopscope": "0.1.0", "all_tasks": true},
+        "threshold_seconds": 0.01,
+        "findings": findings,
+        "starved": {"count": 3, "total_seconds": 0.1},
+        "suppressed_reports": 2,
+        "dropped": 1,
+    })
+}
+
+/// A finding of the cause `sleep`.
+pub(crate) fn finding(id: &str, total: f64) -> Value {
+    json!({
+        "id": id, "cause": "sleep", "primitive": "std::thread::sleep",
+        "site": {"function": "app::throttle", "file": "app/src/main.rs", "line": 7},
+        "task": {"kind": "session", "spawned_at": "app/src/main.rs:3:9"},
+        "count": 4, "total_seconds": total, "max_seconds": total / 2.0, "ongoing_seconds": null,
+        "split": {"on_cpu_seconds": 0.0, "run_queue_seconds": 0.0, "off_cpu_seconds": total},
+        "detail": {"syscall": "clock_nanosleep", "fd": null, "lock": null},
+        "victims": {"tasks": 3, "delay_seconds": 0.4},
+        "advice": "use `tokio::time::sleep(..).await`", "evidence": "stack",
+        "stack": [{"function": "app::throttle", "file": "app/src/main.rs", "line": 7, "kind": "application"}],
+        "first_seen_unix_seconds": 1.7e9, "last_seen_unix_seconds": 1.7e9,
+    })
+}

@@ -1,0 +1,174 @@
+//! Targets and flags with which no verdict is possible: one sentence, exit
+//! code 2, and a report wherever there was a run.
+
+mod support;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::thread;
+
+use support::chat::{Conduct, Server};
+use support::program::{Outcome, command, loadgen, outcome, run};
+
+/// A server that does `what` with every connection.
+fn target(what: fn(TcpStream)) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || what(stream));
+        }
+    });
+    address
+}
+
+#[track_caller]
+fn assert_invalid(outcome: &Outcome, failure: &str, sentence: &str) {
+    assert_eq!(outcome.code, 2, "{}", outcome.stderr);
+    assert_eq!(outcome.report["verdict"]["outcome"], "invalid");
+    assert!(outcome.count(&format!("/load/failures/{failure}")) > 0, "{}", outcome.report["load"]);
+    assert!(outcome.reasons().contains(sentence), "{}", outcome.reasons());
+    assert!(outcome.stderr.contains(sentence), "{}", outcome.stderr);
+}
+
+#[test]
+fn refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    assert_invalid(&run(address, &[]), "refused", "the target refuses connections");
+}
+
+#[test]
+fn closed_at_once() {
+    let address = target(|mut stream| {
+        let _ = stream.read(&mut [0; 512]);
+    });
+    assert_invalid(&run(address, &[]), "closed", "the target closed the connection");
+}
+
+#[test]
+fn closed_with_a_reason() {
+    let address = target(|mut stream| {
+        let _ = stream.read(&mut [0; 512]);
+        let _ = stream.write_all(b"ERROR :no room \x1b[2J\xff\r\n");
+        let _ = stream.read(&mut [0; 512]);
+    });
+    assert_invalid(&run(address, &[]), "closed", "ERROR :no room");
+}
+
+#[test]
+fn silent() {
+    let address = target(|mut stream| {
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    assert_invalid(&run(address, &["--timeout", "200ms"]), "timeout", "wait for more than 200ms");
+}
+
+#[test]
+fn nonsense() {
+    let address = target(|mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    assert_invalid(&run(address, &[]), "protocol", "does not speak IRC: it said `HTTP/1.1 400 Bad Request`");
+}
+
+#[test]
+fn gone_in_the_middle() {
+    let server = Server::start(Conduct { closes_after: Some(20), ..Conduct::default() });
+    let outcome = run(server.address, &["--duration", "20s"]);
+    assert_invalid(&outcome, "closed", "every connection was gone");
+    assert!(outcome.count("/load/deliveries/delivered") > 0);
+    assert!(outcome.number("/load/measured_seconds") < 10.0, "it does not go on alone");
+}
+
+#[test]
+fn a_late_generator_spoils_its_own_run() {
+    let server = Server::start(Conduct::default());
+    let outcome = run(server.address, &["--max-send-lag", "1ns"]);
+    assert_eq!((outcome.code, outcome.count("/load/deliveries/lost")), (2, 0), "{}", outcome.stderr);
+    assert!(outcome.reasons().contains("the generator was late, not the server"), "{}", outcome.reasons());
+}
+
+#[test]
+fn a_name_without_an_address() {
+    let outcome = loadgen(&["run", "--target", "nowhere.invalid:6667", "--json", "-", "--quiet"]);
+    assert_eq!(outcome.code, 2, "{}", outcome.stderr);
+    assert!(outcome.reasons().contains("the address of nowhere.invalid:6667"), "{}", outcome.reasons());
+}
+
+#[test]
+fn wrong_flags_get_one_sentence() {
+    let target = ["run", "--target", "127.0.0.1:1"];
+    for (flags, sentence) in [
+        (&["--rooms", "600"][..], "use at most 500"),
+        (&["--payload", "500"], "use at most 400"),
+        (&["--rate", "0"], "above 0"),
+        (&["--duration", "soon"], "500ms, 20s or 2m"),
+        (&["--slo", "p98<5ms"], "cannot be an objective"),
+        (&["--mix", "dance"], "no command of the mix"),
+        (&["--mix", "oper:1"], "needs --oper NAME:PASSWORD"),
+        (&["--oper", "a:b c"], "must not be empty, have blanks"),
+        (&["--nick-prefix", "9x"], "a letter first"),
+        (&["--telemetry", "127.0.0.1:1"], "is no URL"),
+        (&["--telemetry", "http://127.0.0.1:1"], "cannot be read"),
+        (&["--bogus"], "unexpected argument '--bogus'"),
+    ] {
+        let outcome = loadgen(&[&target[..], flags].concat());
+        assert_eq!(outcome.code, 2, "{flags:?}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(sentence), "{flags:?}: {}", outcome.stderr);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{flags:?}: {}", outcome.stderr);
+    }
+    for arguments in
+        [&["run"][..], &[], &["hunt", "--target", "127.0.0.1:1"], &["run", "--target", "nowhere"]]
+    {
+        let outcome = loadgen(arguments);
+        assert_eq!(
+            (outcome.code, outcome.stderr.lines().count()),
+            (2, 1),
+            "{arguments:?}: {}",
+            outcome.stderr
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_the_run_early_with_a_true_report() {
+    let server = Server::start(Conduct::default());
+    let target = server.address.to_string();
+    let flags = [
+        "--connections",
+        "10",
+        "--rooms",
+        "2",
+        "--ramp",
+        "0s",
+        "--duration",
+        "10m",
+        "--max-send-lag",
+        "10s",
+        "--json",
+        "-",
+    ];
+    let mut command = command(&[&["run", "--target", &target][..], &flags].concat());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.starts_with("measuring") {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "it ended too early");
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+
+    let outcome = outcome(child.wait_with_output().expect("it ends"));
+    assert_eq!((outcome.code, &outcome.report["interrupted"]), (0, &serde_json::Value::Bool(true)));
+    let messages = server.tally(|tally| tally.messages);
+    assert_eq!(outcome.count("/load/commands/by_kind/privmsg/planned"), messages);
+    assert_eq!(outcome.count("/load/deliveries/expected"), messages * 4);
+    assert_eq!(outcome.count("/load/deliveries/delivered"), messages * 4);
+}
