@@ -91,6 +91,7 @@ fn symbolise(loader: &Loader, address: &CodeAddress, roots: &Roots) -> Vec<Frame
         .map(|(function, file, line)| {
             let function = function.unwrap_or_else(|| unknown(address).function);
             let kind = roots.kind_of(&function, file.as_deref());
+            let function = names::qualified(&function, file.as_deref());
             Frame {
                 function: names::readable(&function),
                 file: file.map(|file| roots.shorten(&file)),
