@@ -80,3 +80,8 @@ pub use record::{
 pub use scope::{Scope, run};
 pub use settings::Terminal;
 pub use spawn::{spawn, spawn_blocking};
+
+/// The README's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -85,18 +85,18 @@ impl Kinds {
     #[cfg(tokio_unstable)]
     #[inline]
     pub(crate) fn seen(&self, location: &'static Location<'static>) -> Option<KindId> {
-        self.locations.find(location)
+        self.locations.find(location).map(KindId::from_u32)
     }
 
     /// The kind of a location, which gets one if it has none yet.
     #[cfg(tokio_unstable)]
     pub(crate) fn of_location(&self, location: &'static Location<'static>) -> KindId {
-        self.locations.find(location).unwrap_or_else(|| {
+        self.seen(location).unwrap_or_else(|| {
             let mut known = self.known();
             let text = location.to_string();
             let kind = known.kind_of(&text, Some(&text));
             // Under the lock, so that no two threads put it in.
-            self.locations.insert(location, kind);
+            self.locations.insert(location, kind.as_u32());
             kind
         })
     }

@@ -1,5 +1,5 @@
-//! Spawn locations and their kinds: a table that every poll looks into, without
-//! a lock.
+//! A number for each spawn location: a table that every poll looks into,
+//! without a lock.
 
 use std::{
     panic::Location,
@@ -10,8 +10,6 @@ use std::{
     },
 };
 
-use super::kinds::KindId;
-
 /// Places: a power of two, filled to three quarters at most. The same line may
 /// have several addresses, hence more than there are kinds.
 const PLACES: usize = 4096;
@@ -19,7 +17,7 @@ const PLACES: usize = 4096;
 #[derive(Debug, Default)]
 struct Place {
     location: AtomicPtr<Location<'static>>,
-    kind: AtomicU32,
+    number: AtomicU32,
 }
 
 /// A hash table with open addressing, keyed by the location's address, which
@@ -36,11 +34,11 @@ impl Locations {
     }
 
     #[inline]
-    pub(crate) fn find(&self, location: &'static Location<'static>) -> Option<KindId> {
+    pub(crate) fn find(&self, location: &'static Location<'static>) -> Option<u32> {
         for place in self.places_from(location) {
             let key = place.location.load(Acquire);
             if ptr::eq(key, location) {
-                return Some(KindId::from_u32(place.kind.load(Relaxed)));
+                return Some(place.number.load(Relaxed));
             }
             if key.is_null() {
                 return None;
@@ -51,13 +49,13 @@ impl Locations {
 
     /// Puts a location in, unless it is there or the table is full. The caller
     /// sees to it that no other thread does so at the same time.
-    pub(crate) fn insert(&self, location: &'static Location<'static>, kind: KindId) {
+    pub(crate) fn insert(&self, location: &'static Location<'static>, number: u32) {
         if self.find(location).is_some() || self.used.load(Relaxed) >= PLACES / 4 * 3 {
             return;
         }
         if let Some(place) = self.places_from(location).find(|place| place.location.load(Relaxed).is_null()) {
             self.used.fetch_add(1, Relaxed);
-            place.kind.store(kind.as_u32(), Relaxed);
+            place.number.store(number, Relaxed);
             place.location.store(ptr::from_ref(location).cast_mut(), Release);
         }
     }
@@ -82,10 +80,10 @@ mod tests {
         let leaked: Vec<&'static Location<'static>> =
             (0..PLACES).map(|_| &*Box::leak(Box::new(*Location::caller()))).collect();
         for (n, location) in leaked.iter().enumerate() {
-            locations.insert(location, KindId::from_u32(n as u32 % 250));
+            locations.insert(location, n as u32);
         }
         for (n, location) in leaked.iter().enumerate() {
-            let expected = (n < PLACES / 4 * 3).then(|| KindId::from_u32(n as u32 % 250));
+            let expected = (n < PLACES / 4 * 3).then_some(n as u32);
             assert_eq!(locations.find(location), expected);
         }
     }
