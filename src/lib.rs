@@ -27,6 +27,8 @@
 //! # Caveats
 //! * Stacks are had on x86_64 Linux only; elsewhere a stall is seen and counted,
 //!   but not its line.
+//! * A call in tail position may be compiled to a jump: its caller is then not
+//!   on the stack, and the line shown is that of the caller's caller.
 //! * Polls that pass the threshold by less than a quarter may end before the
 //!   watchdog looks; they are in the histograms and counted as dropped.
 //! * A thread of a watched runtime may be interrupted by a real-time signal

@@ -28,6 +28,14 @@ static SLEEP_LINE: AtomicU32 = AtomicU32::new(0);
 fn sleeps() {
     SLEEP_LINE.store(line!() + 1, Ordering::Relaxed);
     thread::sleep(STALL);
+    no_tail_call();
+}
+
+/// Keeps the compiler from turning the call before into a jump, which would
+/// take the caller's frame off the stack, and so its line out of everybody's
+/// sight.
+fn no_tail_call() {
+    std::hint::black_box(());
 }
 
 /// Runs `work` as a task of that name.
@@ -261,6 +269,7 @@ fn a_call_that_a_signal_would_break_is_left_alone() {
 #[inline(never)]
 fn waits_at_most(receiver: &std::sync::mpsc::Receiver<()>) {
     let _ = receiver.recv_timeout(STALL);
+    no_tail_call();
 }
 
 #[test]

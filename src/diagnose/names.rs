@@ -36,7 +36,10 @@ pub(crate) fn qualified(name: &str, file: Option<&str>) -> String {
 
 /// `…/chat-server/src/inject/sleep.rs` is `chat_server::inject::sleep`.
 fn module_of(file: &str) -> Option<String> {
-    let (root, path) = file.rsplit_once("/src/")?;
+    let Some((root, path)) = file.rsplit_once("/src/") else {
+        // An example, a test or a bench is a crate of one file.
+        return file.rsplit('/').next()?.strip_suffix(".rs").map(str::to_owned);
+    };
     let package = root.rsplit('/').next()?;
     // A registry's folders carry the version: `argon2-0.6.0`.
     let is_version = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
@@ -153,6 +156,7 @@ mod tests {
         for (name, file, expected) in [
             ("lock<std::collections::HashMap<u8, u8>>", std, "std::sync::poison::mutex::lock"),
             ("{async_fn#0}", Some("/home/me/chat-server/src/session.rs"), "chat_server::session"),
+            ("{async_block#0}<(), fn()>", Some("/home/me/app/tests/all.rs"), "all"),
             ("verify", Some("/r/src/index/argon2-0.6.0/src/lib.rs"), "argon2::verify"),
             ("app::whole::path", Some("/home/me/app/src/lib.rs"), "app::whole::path"),
             ("<app::X as app::Y>::z", Some("/home/me/app/src/lib.rs"), "<app::X as app::Y>::z"),
