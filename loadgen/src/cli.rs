@@ -75,7 +75,7 @@ pub(crate) struct ServeArgs {
     pub(crate) arguments: Vec<OsString>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Load")]
 pub(crate) struct LoadArgs {
     /// Connections, all open for the whole run.
