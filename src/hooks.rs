@@ -9,9 +9,11 @@ use crate::record::{Recorder, current};
 /// Sets the hooks on a runtime's builder. Tokio keeps one callback a hook, so
 /// they replace those set before and are replaced by those set after.
 pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, schedule_delay: bool) {
+    let start = Arc::clone(recorder);
     let park = Arc::clone(recorder);
     let unpark = Arc::clone(recorder);
     builder
+        .on_thread_start(move || current::set_home(&start))
         .on_thread_park(move || {
             current::with_existing_worker(&park, |worker| worker.park());
         })

@@ -105,7 +105,7 @@ impl Scope {
     ///
     /// Tokio keeps one callback a hook: those set on `builder` before are
     /// replaced, and those set after replace loopscope's. Used are
-    /// `on_thread_park`, `on_thread_unpark` and, with `tokio_unstable`,
+    /// `on_thread_start`, `on_thread_park`, `on_thread_unpark` and, with `tokio_unstable`,
     /// `on_task_spawn`, `on_before_task_poll`, `on_after_task_poll`,
     /// `on_task_terminate`.
     pub fn watch<'b>(&self, builder: &'b mut tokio::runtime::Builder) -> &'b mut tokio::runtime::Builder {

@@ -235,3 +235,42 @@ fn who_waited_is_counted() {
     });
     assert!(victims.tasks <= 5 && victims.delay_seconds > 0.01, "{victims:?}");
 }
+
+#[inline(never)]
+fn reads(mut peer: std::net::TcpStream) -> std::io::Result<usize> {
+    use std::io::Read;
+    peer.read(&mut [0; 16])
+}
+
+#[test]
+fn a_call_that_a_signal_would_break_is_left_alone() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    peer.set_read_timeout(Some(STALL)).unwrap();
+    let error = run(&runtime, "reader", move || reads(peer)).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "the timeout, and no interruption");
+    let finding = finding(&scope, "reader");
+    assert_eq!(finding.cause, Cause::Network, "{finding:#?}");
+    assert!(finding.evidence > Evidence::None);
+    let captures = scope.snapshot().observer.captures;
+    assert!(captures.contains(&("signal", 0)), "{captures:?}");
+}
+
+#[inline(never)]
+fn waits_at_most(receiver: &std::sync::mpsc::Receiver<()>) {
+    let _ = receiver.recv_timeout(STALL);
+}
+
+#[test]
+fn a_stack_is_reconstructed_where_a_signal_would_show() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let (_sender, receiver) = std::sync::mpsc::channel();
+    run(&runtime, "receiver", move || waits_at_most(&receiver));
+    let finding = finding(&scope, "receiver");
+    assert_eq!(finding.cause, Cause::Channel, "{finding:#?}");
+    assert_eq!(finding.evidence, Evidence::Reconstructed, "{finding:#?}");
+    assert_site(&finding, "waits_at_most");
+}

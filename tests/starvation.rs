@@ -13,6 +13,7 @@ use std::{
 };
 
 use common::{eventually, runtime, scope, spin};
+use loopscope::Named;
 
 #[test]
 fn starvation_is_counted_and_blamed_on_nobody() {
@@ -28,13 +29,14 @@ fn starvation_is_counted_and_blamed_on_nobody() {
         })
         .collect();
     let polls = Arc::clone(&over);
-    let task = runtime.spawn(async move {
+    let work = async move {
         while !polls.load(Relaxed) {
             // Of its own, a poll is well below the threshold.
             spin_on_cpu(Duration::from_millis(2));
             tokio::task::yield_now().await;
         }
-    });
+    };
+    let task = runtime.spawn(work.named("short polls"));
     let starved = eventually("a starved poll", || {
         let starved = scope.findings().starved;
         (starved.count >= 10).then_some(starved)

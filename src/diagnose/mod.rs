@@ -4,9 +4,9 @@
 mod advice;
 mod names;
 mod site;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod symbols;
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture))))]
 #[path = "symbols_none.rs"]
 mod symbols;
 
@@ -87,7 +87,9 @@ fn conclude(look: &Look<'_>, is_steady: bool) -> Diagnosis {
     let cause = cause_of(look.capture, known.and_then(|entry| entry.cause));
     let computes = cause == Cause::Cpu;
     // A call that only happened to run is not what makes a loop busy.
-    let is_to_blame = |frame: &&Frame| !computes || is_steady || frame.kind == FrameKind::Dependency;
+    let is_to_blame = |frame: &&Frame| {
+        !computes || frame.kind == FrameKind::Dependency || is_steady && !site::is_elementary(&frame.function)
+    };
     let called = look.place.called.as_ref().filter(is_to_blame);
     let advice = match known.filter(|_| !computes) {
         Some(entry) => entry.advice.to_owned(),

@@ -12,11 +12,46 @@ pub(crate) fn readable(name: &str) -> String {
             parts.push(part);
         }
     }
-    let inherent = parts.first().and_then(|first| inherent_type(first));
-    if let (Some(inherent), Some(first)) = (inherent, parts.first_mut()) {
-        *first = inherent;
+    if let Some(first) = parts.first_mut()
+        && let Some(plain) = inherent_type(first).or_else(|| generic_trait(first))
+    {
+        *first = plain;
     }
     if parts.is_empty() { name.to_owned() } else { parts.join("::") }
+}
+
+/// The name of an inlined function, of which line tables have only the last
+/// part, with the module that its file stands for: `lock<u8>` in
+/// `library/std/src/sync/poison/mutex.rs` is `std::sync::poison::mutex::lock`.
+pub(crate) fn qualified(name: &str, file: Option<&str>) -> String {
+    let base = name.find('<').filter(|at| *at > 0).map_or(name, |at| &name[..at]);
+    let module =
+        file.and_then(module_of).filter(|_| split_path(name).nth(1).is_none() && !name.starts_with('<'));
+    match module {
+        Some(module) if base.starts_with('{') => module,
+        Some(module) => format!("{module}::{base}"),
+        None => name.to_owned(),
+    }
+}
+
+/// `…/chat-server/src/inject/sleep.rs` is `chat_server::inject::sleep`.
+fn module_of(file: &str) -> Option<String> {
+    let (root, path) = file.rsplit_once("/src/")?;
+    let package = root.rsplit('/').next()?;
+    // A registry's folders carry the version: `argon2-0.6.0`.
+    let is_version = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
+    let package =
+        package.rsplit_once('-').filter(|(_, rest)| is_version(rest)).map_or(package, |(name, _)| name);
+    let path = path.strip_suffix(".rs")?;
+    let parts = path.split('/').filter(|part| !matches!(*part, "mod" | "lib" | "main"));
+    Some([package.replace('-', "_").as_str()].into_iter().chain(parts).collect::<Vec<_>>().join("::"))
+}
+
+/// The trait of `<T as a::Trait<X>>::method`, where the type is any.
+fn generic_trait(part: &str) -> Option<&str> {
+    let (parameter, of_trait) = part.strip_prefix('<')?.strip_suffix('>')?.split_once(" as ")?;
+    let is_any = parameter.len() == 1 && parameter.starts_with(|only: char| only.is_ascii_uppercase());
+    is_any.then(|| of_trait.split('<').next()).flatten()
 }
 
 /// The type of `<Type>::method`, as one name mangling writes what the other
@@ -30,13 +65,17 @@ fn inherent_type(part: &str) -> Option<&str> {
 /// A standard function by the path that people import it from, where its own
 /// leads through private modules.
 pub(crate) fn public_path(name: &str) -> String {
-    const MOVED: [(&str, &str); 9] = [
+    const MOVED: [(&str, &str); 13] = [
         ("std::thread::functions::", "std::thread::"),
         ("std::thread::join_handle::", "std::thread::"),
-        ("std::sync::poison::mutex::", "std::sync::"),
-        ("std::sync::poison::rwlock::", "std::sync::"),
-        ("std::sync::poison::condvar::", "std::sync::"),
-        ("std::sync::poison::once::", "std::sync::"),
+        ("std::sync::poison::mutex::Mutex", "std::sync::Mutex"),
+        ("std::sync::poison::mutex::", "std::sync::Mutex::"),
+        ("std::sync::poison::rwlock::RwLock", "std::sync::RwLock"),
+        ("std::sync::poison::rwlock::", "std::sync::RwLock::"),
+        ("std::sync::poison::condvar::Condvar", "std::sync::Condvar"),
+        ("std::sync::poison::condvar::", "std::sync::Condvar::"),
+        ("std::sync::poison::once::Once", "std::sync::Once"),
+        ("std::sync::poison::once::", "std::sync::Once::"),
         ("std::sync::barrier::", "std::sync::"),
         ("std::net::tcp::", "std::net::"),
         ("std::net::udp::", "std::net::"),
@@ -100,10 +139,26 @@ mod tests {
             ("<std::fs::File>::sync_all", "std::fs::File::sync_all"),
             ("<app::Cell<app::X as app::Y>>::get", "<app::Cell<app::X as app::Y>>::get"),
             ("<[u8]>::sort", "<[u8]>::sort"),
+            ("<T as hash::Verify<phc::Hash>>::verify", "hash::Verify::verify"),
             ("{closure#0}", "{closure#0}"),
             ("clock_nanosleep", "clock_nanosleep"),
         ] {
             assert_eq!(readable(name), expected);
+        }
+    }
+
+    #[test]
+    fn an_inlined_function_gets_its_module_from_its_file() {
+        let std = Some("/rustc/59807616/library/std/src/sync/poison/mutex.rs");
+        for (name, file, expected) in [
+            ("lock<std::collections::HashMap<u8, u8>>", std, "std::sync::poison::mutex::lock"),
+            ("{async_fn#0}", Some("/home/me/chat-server/src/session.rs"), "chat_server::session"),
+            ("verify", Some("/r/src/index/argon2-0.6.0/src/lib.rs"), "argon2::verify"),
+            ("app::whole::path", Some("/home/me/app/src/lib.rs"), "app::whole::path"),
+            ("<app::X as app::Y>::z", Some("/home/me/app/src/lib.rs"), "<app::X as app::Y>::z"),
+            ("alone", None, "alone"),
+        ] {
+            assert_eq!(qualified(name, file), expected);
         }
     }
 

@@ -49,6 +49,26 @@ fn is_glue(function: &str) -> bool {
     GLUE.iter().any(|prefix| function.starts_with(prefix))
 }
 
+/// Functions that are everywhere in any computation, and never the reason why
+/// it takes long.
+pub(crate) fn is_elementary(function: &str) -> bool {
+    const ELEMENTARY: [&str; 12] = [
+        "core::array",
+        "core::cmp",
+        "core::hint",
+        "core::intrinsics",
+        "core::mem",
+        "core::num",
+        "core::ops",
+        "core::ptr",
+        "core::slice::index",
+        "core::slice::iter",
+        "core::time",
+        "std::time",
+    ];
+    is_glue(function) || ELEMENTARY.iter().any(|prefix| function.starts_with(prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

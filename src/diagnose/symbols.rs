@@ -86,11 +86,20 @@ fn symbolise(loader: &Loader, address: &CodeAddress, roots: &Roots) -> Vec<Frame
     if let (Some((function, ..)), Some(symbol)) = (frames.last_mut(), symbol) {
         *function = Some(symbol);
     }
+    // The compiler's own instructions have no line, and a file that may be that
+    // of anything inlined nearby. Where the function begins tells its true one.
+    for (_, file, _) in frames.iter_mut().filter(|(.., line)| line.is_none()) {
+        *file = None;
+    }
+    if let Some((_, file @ None, _)) = frames.last_mut() {
+        *file = file_of_function(loader, address);
+    }
     frames
         .into_iter()
         .map(|(function, file, line)| {
             let function = function.unwrap_or_else(|| unknown(address).function);
             let kind = roots.kind_of(&function, file.as_deref());
+            let function = names::qualified(&function, file.as_deref());
             Frame {
                 function: names::readable(&function),
                 file: file.map(|file| roots.shorten(&file)),
@@ -99,6 +108,12 @@ fn symbolise(loader: &Loader, address: &CodeAddress, roots: &Roots) -> Vec<Frame
             }
         })
         .collect()
+}
+
+fn file_of_function(loader: &Loader, address: &CodeAddress) -> Option<String> {
+    let begin = loader.find_symbol_info(address.address)?.address();
+    let location = loader.find_location(begin).ok()??;
+    location.file.map(str::to_owned)
 }
 
 fn unknown(address: &CodeAddress) -> Frame {

@@ -3,18 +3,26 @@
 use std::{collections::HashMap, time::Duration};
 
 use crate::{
-    Cause, Evidence, Finding, Split, TaskInfo, Victims, diagnose::Diagnosis, record::clock::unix_nanos_now,
+    Evidence, Finding, Site, Split, TaskInfo, Victims, diagnose::Diagnosis, record::clock::unix_nanos_now,
     watchdog::evidence::StallEvidence,
 };
 
-/// Lines of a computation that are told apart.
-const MAX_LINES: usize = 64;
+/// Views of one finding that are told apart.
+const MAX_VIEWS: usize = 64;
+
+/// How a finding may present itself: a computation is met at one line or
+/// another, and a line may make two calls.
+type View = (Option<u32>, Option<String>);
+
+fn view(site: &Option<Site>, primitive: &Option<String>) -> View {
+    (site.as_ref().and_then(|site| site.line), primitive.clone())
+}
 
 #[derive(Debug)]
 pub(crate) struct Entry {
     finding: Finding,
-    /// How often which line of a computation was met: the busiest is shown.
-    lines: HashMap<u32, u64>,
+    /// How often it was met in which way.
+    views: HashMap<View, u64>,
 }
 
 impl Entry {
@@ -39,34 +47,43 @@ impl Entry {
             first_seen_unix_seconds: now,
             last_seen_unix_seconds: now,
         };
-        Self { finding, lines: HashMap::new() }
+        Self { finding, views: HashMap::new() }
     }
 
-    /// Takes in another look at the same site: the best evidence stays.
+    /// Takes in another look at the same site. The best evidence is shown, and
+    /// of equals what was met most often.
     pub(crate) fn see(&mut self, diagnosis: Diagnosis, task: TaskInfo) {
-        let line = diagnosis.site.as_ref().and_then(|site| site.line);
-        let finding = &mut self.finding;
-        finding.last_seen_unix_seconds = seconds(unix_nanos_now());
-        finding.task = task;
-        if diagnosis.evidence >= finding.evidence {
-            finding.evidence = diagnosis.evidence;
-            finding.primitive = diagnosis.primitive;
-            finding.site = diagnosis.site;
-            finding.advice = diagnosis.advice;
-            finding.stack = diagnosis.stack;
-            if diagnosis.detail.syscall.is_some() {
-                finding.detail = diagnosis.detail;
-            }
+        self.finding.last_seen_unix_seconds = seconds(unix_nanos_now());
+        self.finding.task = task;
+        let shown = self.views.get(&view(&self.finding.site, &self.finding.primitive)).copied();
+        let met = self.meet(view(&diagnosis.site, &diagnosis.primitive));
+        let is_better = diagnosis.evidence > self.finding.evidence;
+        if is_better || diagnosis.evidence == self.finding.evidence && met >= shown.unwrap_or(0) {
+            self.show(diagnosis);
         }
-        if let Some(line) = line.filter(|_| finding.cause == Cause::Cpu) {
-            if self.lines.len() < MAX_LINES || self.lines.contains_key(&line) {
-                *self.lines.entry(line).or_default() += 1;
-            }
-            // Of lines that were met as often, the first: no flicker.
-            let busiest = self.lines.iter().max_by_key(|(line, n)| (**n, u32::MAX - **line));
-            if let (Some(site), Some((line, _))) = (&mut finding.site, busiest) {
-                site.line = Some(*line);
-            }
+    }
+
+    /// Counts a view, and says how often it has been met.
+    fn meet(&mut self, view: View) -> u64 {
+        if self.views.len() >= MAX_VIEWS && !self.views.contains_key(&view) {
+            return 0;
+        }
+        let met = self.views.entry(view).or_default();
+        *met += 1;
+        *met
+    }
+
+    fn show(&mut self, diagnosis: Diagnosis) {
+        let Diagnosis { primitive, site, advice, evidence, stack, detail, .. } = diagnosis;
+        let finding = &mut self.finding;
+        let has_line = |site: &Option<Site>| site.as_ref().is_some_and(|site| site.line.is_some());
+        if has_line(&finding.site) && !has_line(&site) {
+            return;
+        }
+        (finding.primitive, finding.site, finding.advice) = (primitive, site, advice);
+        (finding.evidence, finding.stack) = (evidence, stack);
+        if detail.syscall.is_some() {
+            finding.detail = detail;
         }
     }
 

@@ -231,6 +231,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_met_most_is_shown() {
+        let findings = Findings::default();
+        let at = |line: Option<u32>, evidence| Diagnosis {
+            site: Some(crate::Site { function: "f".to_owned(), file: None, line }),
+            evidence,
+            ..diagnosis("a")
+        };
+        let see = |seq, diagnosis| {
+            let finding = findings.add(&stall(Phase::Ended, seq, seq, 10), task(), diagnosis).unwrap();
+            finding.site.unwrap().line
+        };
+        assert_eq!(see(1, at(Some(7), Evidence::Leaf)), Some(7));
+        assert_eq!(see(2, at(Some(8), Evidence::Stack)), Some(8), "better evidence");
+        assert_eq!(see(3, at(Some(7), Evidence::Leaf)), Some(8));
+        assert_eq!(see(4, at(Some(9), Evidence::Stack)), Some(9));
+        assert_eq!(see(5, at(Some(9), Evidence::Stack)), Some(9));
+        assert_eq!(see(6, at(Some(8), Evidence::Stack)), Some(8), "as often, and later");
+        assert_eq!(see(7, at(None, Evidence::Stack)), Some(8), "no line is no news");
+    }
+
+    #[test]
     fn findings_are_bounded() {
         let findings = Findings::default();
         for n in 0..MAX_FINDINGS as u64 {

@@ -15,6 +15,8 @@ use std::{
 use super::{Recorder, worker::Worker};
 
 thread_local! {
+    /// The scope that watches the thread's runtime.
+    static HOME: RefCell<Weak<Recorder>> = const { RefCell::new(Weak::new()) };
     static CURRENT: RefCell<Option<Registration>> = const { RefCell::new(None) };
 }
 
@@ -64,9 +66,18 @@ pub(crate) fn with_existing_worker<R>(recorder: &Recorder, f: impl FnOnce(&Worke
         .flatten()
 }
 
-/// The recorder that the thread records to: the one whose worker it is, else
-/// that of the scope which was started last.
+/// Says which scope watches the runtime whose thread this is.
+pub(crate) fn set_home(recorder: &Arc<Recorder>) {
+    let _ = HOME.try_with(|home| home.replace(Arc::downgrade(recorder)));
+}
+
+/// The recorder that the thread records to: that of its runtime's scope, else
+/// the one whose worker it is, else that of the scope which was started last.
 pub(crate) fn recorder() -> Option<Arc<Recorder>> {
+    let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten();
+    if let Some(home) = home.filter(|recorder| recorder.is_live()) {
+        return Some(home);
+    }
     let of_thread = CURRENT
         .try_with(|current| {
             current.borrow().as_ref().map(|r| Arc::clone(&r.recorder)).filter(|recorder| recorder.is_live())

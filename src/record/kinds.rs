@@ -1,24 +1,18 @@
 //! Kinds of tasks: one for each name, one for each spawn location without a
 //! name, at most [`MAX_KINDS`]; what comes later is counted as `other`.
 
+#[cfg(tokio_unstable)]
+use std::panic::Location;
 use std::{
     collections::HashMap,
-    panic::Location,
-    ptr,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{
-            AtomicPtr, AtomicU32, AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
-        },
-    },
+    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
+
+#[cfg(tokio_unstable)]
+use super::locations::Locations;
 
 /// Kinds with histograms of their own, `other` among them.
 pub(crate) const MAX_KINDS: usize = 257;
-/// Places for spawn locations: a power of two, filled to three quarters at
-/// most. The same line may have several addresses, hence more than kinds.
-const LOCATIONS: usize = 4096;
 
 /// Which kind: an index below [`MAX_KINDS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,17 +47,12 @@ pub(crate) struct Kind {
     pub(crate) spawned_at: Option<String>,
 }
 
-#[derive(Debug, Default)]
-struct Place {
-    location: AtomicPtr<Location<'static>>,
-    kind: AtomicU32,
-}
-
 /// The table. A look-up by location is lock-free, all else is for the moments
 /// when something is seen for the first time.
 #[derive(Debug)]
 pub(crate) struct Kinds {
-    places: Box<[Place]>,
+    #[cfg(tokio_unstable)]
+    locations: Locations,
     known: Mutex<Known>,
     /// Spawned and completed tasks of a kind, from threads that are no workers.
     pub(crate) spawned: Box<[AtomicU64]>,
@@ -74,7 +63,6 @@ pub(crate) struct Kinds {
 struct Known {
     kinds: Vec<Kind>,
     by_name: HashMap<String, KindId>,
-    places_used: usize,
 }
 
 impl Kinds {
@@ -82,11 +70,11 @@ impl Kinds {
         let other = Kind { name: "other".to_owned(), spawned_at: None };
         let zeros = || (0..MAX_KINDS).map(|_| AtomicU64::new(0)).collect();
         Self {
-            places: (0..LOCATIONS).map(|_| Place::default()).collect(),
+            #[cfg(tokio_unstable)]
+            locations: Locations::new(),
             known: Mutex::new(Known {
                 by_name: HashMap::from([(other.name.clone(), KindId::OTHER)]),
                 kinds: vec![other],
-                places_used: 0,
             }),
             spawned: zeros(),
             completed: zeros(),
@@ -94,38 +82,23 @@ impl Kinds {
     }
 
     /// The kind of a location that has been seen before.
+    #[cfg(tokio_unstable)]
     #[inline]
     pub(crate) fn seen(&self, location: &'static Location<'static>) -> Option<KindId> {
-        self.places_from(location)
-            .map_while(|place| {
-                let key = place.location.load(Acquire);
-                (!key.is_null()).then_some((key, place))
-            })
-            .find(|(key, _)| ptr::eq(*key, location))
-            .map(|(_, place)| KindId::from_u32(place.kind.load(Relaxed)))
+        self.locations.find(location).map(KindId::from_u32)
     }
 
     /// The kind of a location, which gets one if it has none yet.
+    #[cfg(tokio_unstable)]
     pub(crate) fn of_location(&self, location: &'static Location<'static>) -> KindId {
-        self.seen(location).unwrap_or_else(|| self.insert(location))
-    }
-
-    #[cold]
-    fn insert(&self, location: &'static Location<'static>) -> KindId {
-        let mut known = self.known();
-        if let Some(kind) = self.seen(location) {
-            return kind;
-        }
-        let text = location.to_string();
-        let kind = known.kind_of(&text, Some(&text));
-        if known.places_used < LOCATIONS / 4 * 3
-            && let Some(place) = self.places_from(location).find(|p| p.location.load(Relaxed).is_null())
-        {
-            known.places_used += 1;
-            place.kind.store(kind.as_u32(), Relaxed);
-            place.location.store(ptr::from_ref(location).cast_mut(), Release);
-        }
-        kind
+        self.seen(location).unwrap_or_else(|| {
+            let mut known = self.known();
+            let text = location.to_string();
+            let kind = known.kind_of(&text, Some(&text));
+            // Under the lock, so that no two threads put it in.
+            self.locations.insert(location, kind.as_u32());
+            kind
+        })
     }
 
     /// The kind with a name, which is made if there is none yet.
@@ -154,15 +127,6 @@ impl Kinds {
         self.known().kinds.clone()
     }
 
-    #[inline]
-    fn places_from(&self, location: &'static Location<'static>) -> impl Iterator<Item = &Place> {
-        let address = ptr::from_ref(location).addr();
-        // Locations lie 24 bytes apart in read-only data; the multiplier
-        // (2^64 / phi) spreads that over all bits, of which the top ones count.
-        let hash = (address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
-        (0..LOCATIONS).map(move |step| &self.places[(hash as usize + step) % LOCATIONS])
-    }
-
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -188,6 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(tokio_unstable)]
     fn a_location_keeps_its_kind_and_takes_a_name() {
         let kinds = Kinds::new();
         let here = Location::caller();

@@ -7,6 +7,8 @@ mod doze;
 pub(crate) mod events;
 mod histogram;
 mod kinds;
+#[cfg(tokio_unstable)]
+mod locations;
 mod recorder;
 mod runtimes;
 pub(crate) mod slot;

@@ -18,14 +18,25 @@ impl Budget {
 
     /// Takes one, if there is one.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
-        let passed: Duration = now.saturating_duration_since(self.at);
-        self.at = now;
-        self.left = (self.left + passed.as_secs_f64() * self.per_second).min(self.capacity);
+        self.refill(now);
         let granted = self.left >= 1.0;
         if granted {
             self.left -= 1.0;
         }
         granted
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let passed: Duration = now.saturating_duration_since(self.at);
+        self.at = now;
+        self.left = (self.left + passed.as_secs_f64() * self.per_second).min(self.capacity);
+    }
+
+    /// Takes one only if more than half of the capacity would be left: for what
+    /// may well be left out.
+    pub(crate) fn take_spare(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.left > self.capacity / 2.0 && self.take(now)
     }
 }
 

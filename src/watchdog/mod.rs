@@ -4,17 +4,17 @@
 mod account;
 mod budget;
 pub(crate) mod evidence;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod inspector;
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture))))]
 #[path = "inspector_none.rs"]
 mod inspector;
 pub(crate) mod meter;
 pub(crate) mod outbox;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod probe;
 mod sample;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod syscalls;
 mod watch;
 

@@ -44,7 +44,7 @@ impl Probe {
         let mut buffer = [0; 96];
         let text = read(self.stat.as_ref()?, &mut buffer).ok()?;
         // The name before it is in brackets and may hold anything, brackets too.
-        text[text.rfind(')')?..].bytes().nth(2)
+        text.as_bytes().get(text.rfind(')')? + 2).copied()
     }
 
     /// What the thread does now.
@@ -111,7 +111,9 @@ mod tests {
         let (tell, told) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             tell.send(os::current_thread().unwrap().tid).unwrap();
-            while !OVER.load(Relaxed) {}
+            while !OVER.load(Relaxed) {
+                std::hint::spin_loop();
+            }
         });
         let probe = Probe::new(told.recv().unwrap());
         while probe.sample(&clock).unwrap().activity != Activity::Running {

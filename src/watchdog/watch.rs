@@ -110,7 +110,13 @@ impl Watch {
             while suspect.next_capture_nanos <= own {
                 suspect.next_capture_nanos *= 2;
             }
-            if context.captures.take(Instant::now()) {
+            // A second look at one stall must not cost another its first.
+            let granted = if suspect.captures.is_empty() {
+                context.captures.take(Instant::now())
+            } else {
+                context.captures.take_spare(Instant::now())
+            };
+            if granted {
                 suspect.captures.extend(inspector.capture(
                     suspect.poll.seq,
                     age,
@@ -118,7 +124,7 @@ impl Watch {
                     &mut context.tools(),
                 ));
             } else {
-                suspect.over_budget = true;
+                suspect.over_budget = suspect.captures.is_empty();
             }
         }
         self.tell_of_progress(own, age, context);
