@@ -75,7 +75,7 @@ pub(crate) struct ServeArgs {
     pub(crate) arguments: Vec<OsString>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Load")]
 pub(crate) struct LoadArgs {
     /// Connections, all open for the whole run.
@@ -113,6 +113,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Commands by weight; of privmsg, join, names, who, whois, topic, list, oper, motd, ping.
+    /// Only privmsg is measured; join enters and leaves a scratch room beside it.
     #[arg(long)]
     pub(crate) mix: Option<Mix>,
     /// An objective on p50, p90, p99, p99.9, max or lost; repeatable.

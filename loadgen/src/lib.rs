@@ -85,7 +85,7 @@ fn hand_out(report: &report::Report, output: &OutputArgs) -> anyhow::Result<u8> 
         eprint!("{}", report::text(report, color));
     } else {
         let color = std::io::stdout().is_terminal() && !no_color;
-        print!("{}", report::text(report, color));
+        trial::print(&report::text(report, color))?;
     }
     if let Some(path) = &output.json {
         trial::write_json(report, path)?;

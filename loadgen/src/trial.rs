@@ -1,22 +1,18 @@
 //! One trial from plan to report: load, findings, verdict.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use anyhow::Context as _;
-use loopscope::{FindingsDocument, StallsDocument};
-
 use crate::cli::{HuntArgs, RunArgs};
-use crate::hunt::{self, Quarry, Watch};
+use crate::hunt::{self, Found, Quarry, Watch};
 use crate::plan::Plan;
 use crate::report::{self, Report, Settings};
 use crate::run::{self, Measurement, Progress, Stop};
+use anyhow::Context as _;
 
 /// What `run` sends unless told otherwise.
 const RUN_MIX: &str = "privmsg:90,join:5,who:5";
-
-/// What the server found in a run, if it was asked.
-type Found = Option<(FindingsDocument, StallsDocument)>;
 
 /// `loadgen run`.
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
@@ -34,9 +30,11 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
 
 /// `loadgen hunt`.
 pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
+    hunt::agree(&mut args);
+    let mut plan = Plan::new(args.target.clone().unwrap_or_default(), args.load.clone(), hunt::MIX)?;
     let stop = Stop::on_signals()?;
-    let quarry = Quarry::find(&mut args).await?;
-    let plan = Plan::new(quarry.target.clone(), args.load, hunt::MIX)?;
+    let quarry = Quarry::find(&args).await?;
+    plan.target.clone_from(&quarry.target);
     let watch = Watch::begin(&quarry.telemetry).await?;
     let mut progress = Progress::new(args.output.quiet);
     let mut measurement = run::measure(plan, stop, &mut progress).await;
@@ -48,7 +46,7 @@ pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
 }
 
 /// Asks what was found; where there is no answer, there is no verdict.
-async fn look(watch: Option<Watch>, measurement: &mut Measurement) -> Found {
+async fn look(watch: Option<Watch>, measurement: &mut Measurement) -> Option<Found> {
     match watch?.end().await {
         Ok(found) => Some(found),
         Err(error) => {
@@ -61,13 +59,12 @@ async fn look(watch: Option<Watch>, measurement: &mut Measurement) -> Found {
 fn report(
     command: &'static str,
     measurement: Measurement,
-    found: Found,
+    found: Option<Found>,
     inject: Vec<String>,
     deny: bool,
 ) -> Report {
     let Measurement { load, started, interrupted, invalid, plan } = measurement;
-    let (findings, stalls) = found.unzip();
-    let denied = findings.as_ref().filter(|_| deny).map_or(0, |document| document.findings.len());
+    let denied = found.as_ref().filter(|_| deny).map_or(0, |found| found.findings.findings.len());
     let objectives = report::judge(&plan.objectives, &load);
     Report {
         schema: report::SCHEMA,
@@ -80,8 +77,9 @@ fn report(
         verdict: report::verdict(invalid, &objectives, denied),
         load,
         objectives,
-        findings,
-        stalls,
+        watched_seconds: found.as_ref().map(|found| found.seconds),
+        findings: found.as_ref().map(|found| found.findings.clone()),
+        stalls: found.map(|found| found.stalls),
     }
 }
 
@@ -106,13 +104,23 @@ fn settings(plan: &Plan, inject: Vec<String>) -> Settings {
     }
 }
 
+/// Prints; a reader that has gone, such as `head`, is no failure.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("standard output cannot be written")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes the report as JSON.
 pub(crate) fn write_json(report: &Report, path: &Path) -> anyhow::Result<()> {
     let mut json = serde_json::to_string_pretty(report).context("the report cannot be made into JSON")?;
     json.push('\n');
     if path == Path::new("-") {
-        print!("{json}");
-        return Ok(());
+        return print(&json);
     }
     std::fs::write(path, json).with_context(|| format!("--json {} cannot be written", path.display()))
 }

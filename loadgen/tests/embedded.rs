@@ -19,6 +19,17 @@ fn a_flag_that_the_server_refuses_is_told_in_its_words() {
 }
 
 #[test]
+fn an_injected_mistake_is_found_and_denied() {
+    let hunt = ["hunt", "--inject", "sleep=60ms@50%", "--deny", "--json", "-", "--quiet"];
+    let outcome = loadgen(&[&hunt[..], &SMALL, &["--rate", "50"]].concat());
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    let findings = outcome.report["findings"]["findings"].as_array().expect("findings");
+    let sleep = findings.iter().find(|finding| finding["cause"] == "sleep").expect("the sleep is found");
+    assert_eq!(sleep["site"]["file"], "chat-server/src/inject/sleep.rs");
+    assert!(outcome.stderr.contains("chat-server/src/inject/sleep.rs:"), "{}", outcome.stderr);
+}
+
+#[test]
 fn the_server_ends_with_its_standard_input() {
     let mut serve = command(&["serve", "--", "--listen", "127.0.0.1:0", "--telemetry", "127.0.0.1:0"]);
     let mut child = serve.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");

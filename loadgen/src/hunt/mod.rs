@@ -21,7 +21,18 @@ pub(crate) const MIX: &str = "privmsg:180,join:6,names:4,who:4,topic:2,oper:2,wh
 /// How long the server gets to put its last stall among the findings.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// What the server's own loopscope says of a stretch of time.
+/// What the server's own loopscope found in a stretch of time.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The blocking calls.
+    pub(crate) findings: FindingsDocument,
+    /// The stalls, as many as the server remembers.
+    pub(crate) stalls: StallsDocument,
+    /// How long the stretch was.
+    pub(crate) seconds: f64,
+}
+
+/// A stretch of time for which a server is asked what it found.
 #[derive(Debug)]
 pub(crate) struct Watch {
     telemetry: Telemetry,
@@ -38,11 +49,12 @@ impl Watch {
     }
 
     /// Ends: what was found since.
-    pub(crate) async fn end(self) -> anyhow::Result<(FindingsDocument, StallsDocument)> {
+    pub(crate) async fn end(self) -> anyhow::Result<Found> {
         tokio::time::sleep(SETTLE).await;
         let findings = window::between(&self.before, self.telemetry.findings().await?);
         let stalls = self.telemetry.stalls(self.since).await?;
-        Ok((findings, stalls))
+        let seconds = self.since.elapsed().unwrap_or_default().as_secs_f64();
+        Ok(Found { findings, stalls, seconds })
     }
 }
 
@@ -58,16 +70,11 @@ pub(crate) struct Quarry {
 
 impl Quarry {
     /// Starts the embedded server, unless there is a target.
-    pub(crate) async fn find(args: &mut HuntArgs) -> anyhow::Result<Self> {
+    pub(crate) async fn find(args: &HuntArgs) -> anyhow::Result<Self> {
         if let (Some(target), Some(telemetry)) = (&args.target, &args.telemetry) {
             return Ok(Self { server: None, target: target.clone(), telemetry: telemetry.clone() });
         }
-        let login = args
-            .load
-            .oper
-            .get_or_insert_with(|| Login { name: "loadgen".to_owned(), password: "loadgen".to_owned() });
-        let login = format!("{}:{}", login.name, login.password);
-        let server = Server::start(&flags(args, login), args.output.verbose).await?;
+        let server = Server::start(&flags(args), args.output.verbose).await?;
         let telemetry = format!("http://{}", server.telemetry);
         Ok(Self { target: server.irc.clone(), telemetry, server: Some(server) })
     }
@@ -81,14 +88,24 @@ impl Quarry {
     }
 }
 
+/// What the clients and the embedded server have to agree on: where nobody said
+/// otherwise, the operator's login.
+pub(crate) fn agree(args: &mut HuntArgs) {
+    if args.target.is_none() && args.load.oper.is_none() {
+        args.load.oper = Some(Login { name: "loadgen".to_owned(), password: "loadgen".to_owned() });
+    }
+}
+
 /// The embedded server's flags.
-fn flags(args: &HuntArgs, login: String) -> Vec<OsString> {
+fn flags(args: &HuntArgs) -> Vec<OsString> {
     let mut flags: Vec<String> = Vec::new();
     let mut flag = |name: &str, value: String| flags.extend([name.to_owned(), value]);
     flag("--listen", "127.0.0.1:0".into());
     flag("--telemetry", "127.0.0.1:0".into());
     flag("--flood-limit", "off".into());
-    flag("--oper", login);
+    if let Some(login) = &args.load.oper {
+        flag("--oper", format!("{}:{}", login.name, login.password));
+    }
     if let Some(password) = &args.load.pass {
         flag("--password", password.clone());
     }

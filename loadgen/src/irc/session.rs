@@ -174,8 +174,9 @@ impl Session {
                 self.link.send(format!("NICK {}\r\n", self.nick).as_bytes());
             }
             (Stage::Joining, 366) => self.stage = Stage::Joined,
-            // 422 says that there is no message of the day.
-            (Stage::Registering { .. } | Stage::Joining, 400..=599) if numeric != 422 => {
+            // There is no message of the day: that refuses nobody anything.
+            (_, 422) => {}
+            (Stage::Registering { .. } | Stage::Joining, 400..=599) => {
                 return Err(Failure::protocol("the target did not let a client in:", Some(line)));
             }
             (Stage::Joined, 400..=599) => self.shared.on_error_reply(self.id, numeric),

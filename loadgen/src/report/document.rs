@@ -30,7 +30,9 @@ pub(crate) struct Report {
     pub(crate) load: Load,
     /// The objectives, each with what it came to.
     pub(crate) objectives: Vec<Judged>,
-    /// What the server's loopscope found in the meantime.
+    /// For how long the server's loopscope was asked: connecting included.
+    pub(crate) watched_seconds: Option<f64>,
+    /// What it found in the meantime.
     pub(crate) findings: Option<FindingsDocument>,
     /// The server's stalls in the meantime, as many as it remembers.
     pub(crate) stalls: Option<StallsDocument>,

@@ -25,7 +25,7 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
             text.push_str(&loopscope::report::diagnostic(finding, color));
             text.push('\n');
         }
-        line(&mut text, &found(findings, &report.load));
+        line(&mut text, &found(findings, report));
     }
     verdict(&mut text, report, color);
     text
@@ -136,16 +136,16 @@ fn objective(text: &mut String, judged: &Judged, color: bool) {
 }
 
 /// One sentence on what was found, and what limits it.
-fn found(document: &FindingsDocument, load: &Load) -> String {
+fn found(document: &FindingsDocument, report: &Report) -> String {
     let findings = &document.findings;
-    let measured = duration(load.measured_seconds);
+    let watched = duration(report.watched_seconds.unwrap_or_default());
     let mut text = if findings.is_empty() {
-        format!("no blocking call found in {} and {measured}", counted(load.commands.sent, "command"))
+        format!("no blocking call found in {} and {watched}", counted(report.load.commands.sent, "command"))
     } else {
         let stalls = findings.iter().map(|finding| finding.count).sum();
         let seconds = findings.iter().map(|finding| finding.total_seconds).sum();
         format!(
-            "{} found in {measured}: {}, {} of worker time",
+            "{} found in {watched}: {}, {} of worker time",
             counted(findings.len() as u64, "blocking call"),
             counted(stalls, "stall"),
             duration(seconds),

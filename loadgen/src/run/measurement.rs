@@ -21,7 +21,7 @@ pub(crate) struct Measurement {
     pub(crate) interrupted: bool,
     /// Why the run is invalid; empty if it is valid.
     pub(crate) invalid: Vec<String>,
-    /// The target as the plan named it.
+    /// What was asked for.
     pub(crate) plan: Plan,
 }
 

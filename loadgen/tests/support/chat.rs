@@ -88,6 +88,7 @@ impl Server {
 }
 
 fn serve(hub: &Mutex<Hub>, id: u64, stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
     let mut lines = BufReader::new(stream.try_clone().expect("a second handle"));
     let mut line = String::new();
     let mut nick = String::from("*");

@@ -18,7 +18,7 @@ pub(crate) fn start(findings: Vec<Value>) -> String {
             let _ = BufReader::new(&stream).read_line(&mut request);
             let body = if request.starts_with("GET /findings ") {
                 asked += 1;
-                document(if asked == 1 { &[] } else { &findings })
+                if asked == 1 { document(&[], 0) } else { document(&findings, 1) }
             } else {
                 json!({
                     "schema": "loopscope.stalls/1", "now_unix_ns": 1_700_000_000_000_000_000_u64,
@@ -36,15 +36,15 @@ pub(crate) fn start(findings: Vec<Value>) -> String {
     url
 }
 
-fn document(findings: &[Value]) -> Value {
+fn document(findings: &[Value], lost: u64) -> Value {
     json!({
         "schema": "loopscope.findings/1",
         "process": {"pid": 1, "program": "fake", "loopscope": "0.1.0", "all_tasks": true},
         "threshold_seconds": 0.01,
         "findings": findings,
-        "starved": {"count": 3, "total_seconds": 0.1},
-        "suppressed_reports": 2,
-        "dropped": 1,
+        "starved": {"count": 3 * lost, "total_seconds": 0.1},
+        "suppressed_reports": 2 * lost,
+        "dropped": lost,
     })
 }
 
