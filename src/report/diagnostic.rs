@@ -119,7 +119,10 @@ fn callers(finding: &Finding) -> impl Iterator<Item = String> {
     };
     let outside = finding.stack.iter().position(is_site).map_or(0, |site| site + 1);
     let application = finding.stack[outside..].iter().filter(|frame| frame.kind == FrameKind::Application);
-    application.take(MAX_CALLERS).map(|frame| {
+    // An async block inside a function is a frame of its own at the same line.
+    let mut callers: Vec<&Frame> = application.collect();
+    callers.dedup_by_key(|frame| (&frame.file, frame.line));
+    callers.into_iter().take(MAX_CALLERS).map(|frame| {
         let function = clean(&frame.function);
         match (&frame.file, frame.line) {
             (Some(file), Some(line)) => format!("`{function}` at {}:{line}", clean(file)),

@@ -78,7 +78,8 @@ impl Progress {
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for the eye")]
 fn line(phase: &str, shared: &Shared, view: &LiveView, before: &LiveView, elapsed: Duration) -> String {
-    let open = format!("{phase}: {} of {} connections", count(view.open), shared.plan.connections);
+    let open =
+        format!("{phase}: {} of {} connections", count(view.open), count(shared.plan.connections as u64));
     let failures = match shared.failures.total() {
         0 => String::new(),
         failures => format!(", {} failures", count(failures)),

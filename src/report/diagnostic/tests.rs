@@ -143,8 +143,18 @@ fn a_line_that_is_not_in_the_file_is_only_named() {
 fn no_more_than_three_callers_are_named() {
     let mut finding = sample::sleep();
     let caller = finding.stack[3].clone();
-    finding.stack.extend(vec![caller; 10]);
+    finding.stack.extend((100..110).map(|line| Frame { line: Some(line), ..caller.clone() }));
     assert_eq!(with_source(&finding).matches("= called from: ").count(), MAX_CALLERS);
+}
+
+#[test]
+fn a_caller_that_is_two_frames_is_named_once() {
+    let mut finding = sample::sleep();
+    let before = with_source(&finding).matches("= called from: ").count();
+    let last = finding.stack.iter().rposition(|frame| frame.kind == FrameKind::Application).unwrap();
+    let twin = finding.stack[last].clone();
+    finding.stack.insert(last, twin);
+    assert_eq!(with_source(&finding).matches("= called from: ").count(), before);
 }
 
 /// Names come from debug information, tasks and descriptors: anybody's text.
