@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{eventually, runtime};
-use loopscope::{FindingsDocument, Scope, StallsDocument, Terminal};
+use loopscope::{FindingsDocument, Named, Scope, StallsDocument, Terminal};
 
 fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the telemetry thread accepts");
@@ -41,10 +41,11 @@ fn a_blocked_process_still_answers() {
     let tasks: Vec<_> = (0..2)
         .map(|_| {
             let all_blocked = Arc::clone(&all_blocked);
-            runtime.spawn(async move {
+            let work = async move {
                 all_blocked.wait();
                 thread::sleep(Duration::from_secs(2));
-            })
+            };
+            runtime.spawn(work.named("blocked"))
         })
         .collect();
     all_blocked.wait();
