@@ -75,7 +75,7 @@ static TABLE: &[Entry] = &[
     },
     Entry {
         prefixes: &["std::thread::"],
-        cause: None,
+        cause: Some(Cause::Other),
         advice: "use `tokio::task::spawn_blocking(..).await` instead of a thread that is waited for",
     },
 ];

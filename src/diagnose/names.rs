@@ -119,9 +119,11 @@ fn is_hash(part: &str) -> bool {
 pub(crate) fn kind_of(name: &str) -> Option<FrameKind> {
     let root = name.trim_start_matches(['<', '&', '*', '(', '[', '{']);
     let root = root.strip_prefix("dyn ").or_else(|| root.strip_prefix("impl ")).unwrap_or(root);
-    let crate_name = root.split("::").next().filter(|_| root.contains("::"))?;
+    let mut parts = split_path(root);
+    // What is not a path may be of any language; its brackets do not count.
+    let (crate_name, _) = (parts.next()?, parts.next()?);
     Some(match crate_name {
-        "std" | "core" | "alloc" | "std_detect" | "test" => FrameKind::Std,
+        "std" | "core" | "alloc" | "std_detect" | "test" | "__rustc" => FrameKind::Std,
         "tokio" | "loopscope" | "console_subscriber" => FrameKind::Runtime,
         _ => FrameKind::Application,
     })
@@ -183,5 +185,7 @@ mod tests {
         assert_eq!(kind_of("tokio::runtime::park"), Some(FrameKind::Runtime));
         assert_eq!(kind_of("chat::run"), Some(FrameKind::Application));
         assert_eq!(kind_of("clock_nanosleep"), None);
+        assert_eq!(kind_of("try_allocate_in<alloc::alloc::Global>"), None);
+        assert_eq!(kind_of("__rustc::__rust_alloc"), Some(FrameKind::Std));
     }
 }
