@@ -46,6 +46,8 @@ const CAPTURES_PER_SECOND: f64 = 10.0;
 const CAPTURES_IN_A_BURST: u32 = 100;
 /// How long nothing must run before the watchdog sleeps without a time limit.
 const QUIET: Duration = Duration::from_secs(1);
+/// How often canaries are woken.
+const RING_EVERY: Duration = Duration::from_millis(100);
 
 /// The running watchdog. Stops and joins its thread as it is dropped.
 #[derive(Debug)]
@@ -88,6 +90,7 @@ struct Round<'r> {
     tick: Duration,
     lost_events: u64,
     audit: Audit,
+    rang_at: Instant,
 }
 
 impl<'r> Round<'r> {
@@ -103,6 +106,7 @@ impl<'r> Round<'r> {
             tick: Duration::from_nanos(recorder.threshold_nanos / 4),
             lost_events: 0,
             audit: Audit::new(),
+            rang_at: Instant::now(),
         }
     }
 
@@ -118,12 +122,15 @@ impl<'r> Round<'r> {
                 quiet_since = Instant::now();
             } else if quiet_since.elapsed() > QUIET {
                 let unhooked = self.watches.iter().any(Watch::is_unhooked);
-                self.recorder.doze.sleep_while(unhooked, || {
+                let limit = self.recorder.bells.are_heard().then_some(RING_EVERY);
+                self.recorder.doze.sleep_while(unhooked, limit, || {
                     !stop.load(Relaxed)
                         && self.generation == Some(self.recorder.generation())
                         && self.all_idle()
                 });
-                quiet_since = Instant::now();
+                if limit.is_none() {
+                    quiet_since = Instant::now();
+                }
                 lateness = Lateness::new(tid, self.tick);
             }
         }
@@ -159,6 +166,10 @@ impl<'r> Round<'r> {
         let lost_events = self.recorder.lost_events();
         self.meter.dropped(Dropped::RingFull, lost_events - self.lost_events);
         self.lost_events = lost_events;
+        if self.rang_at.elapsed() >= RING_EVERY {
+            self.rang_at = Instant::now();
+            self.recorder.bells.ring(self.recorder.clock.ticks());
+        }
         for hook in self.audit.look(self.recorder) {
             self.outbox.send(Message::Replaced(hook), self.meter);
         }
