@@ -31,6 +31,9 @@
 //!   on the stack, and the line shown is that of the caller's caller.
 //! * Polls that pass the threshold by less than a quarter may end before the
 //!   watchdog looks; they are in the histograms and counted as dropped.
+//! * Without `tokio_unstable` a worker is watched from its first park on, tasks
+//!   without a name have no kind of their own, and what looks like one long poll
+//!   is reported once two looks have met it in the same function.
 //! * A thread of a watched runtime may be interrupted by a real-time signal
 //!   while it computes, or while it waits in a system call that the kernel
 //!   restarts by itself; never in one that would return `EINTR`, as far as the

@@ -87,6 +87,11 @@ impl Desk {
             // Allowed: what was told of its beginning is taken back.
             return self.state.findings.forget(stall.key);
         };
+        #[cfg(not(tokio_unstable))]
+        if stall.kind == self.state.recorder.unnamed && !diagnose::is_one_poll(stall, &mut self.symbols) {
+            // Suspected only: the worker may have got on from one poll to the next.
+            return self.state.findings.forget(stall.key);
+        }
         let kind = self.state.recorder.kinds.get(stall.kind);
         let task = TaskInfo { kind: kind.name, spawned_at: kind.spawned_at };
         let Ok(finding) = self.state.findings.add(stall, task, diagnosis) else {

@@ -228,8 +228,8 @@ fn a_thread_can_be_a_worker_of_two_scopes_in_turn() {
     let runtimes =
         [&first, &second].map(|scope| scope.watch(&mut Builder::new_current_thread()).build().unwrap());
     for _ in 0..5 {
-        for runtime in &runtimes {
-            runtime.block_on(async { tokio::spawn(three().named("task")).await.unwrap() });
+        for (scope, runtime) in [&first, &second].into_iter().zip(&runtimes) {
+            scope.block_on(runtime, async { tokio::spawn(three().named("task")).await.unwrap() });
         }
     }
     for scope in [&first, &second] {

@@ -61,6 +61,15 @@ pub(crate) fn diagnose(stall: &StallEvidence, symbols: &mut Symbols) -> Option<D
     Some(conclude(best, is_steady))
 }
 
+/// Whether two looks at what may be several polls in turn have met the same
+/// function of the application.
+#[cfg(not(tokio_unstable))]
+pub(crate) fn is_one_poll(stall: &StallEvidence, symbols: &mut Symbols) -> bool {
+    let looks = looks(stall, symbols);
+    let function = |look: &Look<'_>| look.place.site.as_ref().map(|site| site.function.clone());
+    looks.windows(2).any(|pair| function(&pair[0]).is_some() && function(&pair[0]) == function(&pair[1]))
+}
+
 /// Each capture stands for the time since the one before, the last also for
 /// what came after.
 fn looks<'s>(stall: &'s StallEvidence, symbols: &mut Symbols) -> Vec<Look<'s>> {

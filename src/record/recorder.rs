@@ -21,6 +21,7 @@ use super::{
     kinds::{Kind, Kinds},
     replaced::Replaced,
     runtimes::{Runtimes, local_queue_depth},
+    slot::ActivePoll,
     watched::Watched,
     worker::{Label, Worker},
 };
@@ -89,6 +90,16 @@ impl Recorder {
         self.live.store(false, Relaxed);
         self.bells.end();
         self.runtimes.clear();
+    }
+
+    /// Whether no event will tell of the poll's end: it is all that runs unnamed
+    /// on a thread.
+    pub(crate) fn tells_no_end(&self, poll: &ActivePoll) -> bool {
+        #[cfg(tokio_unstable)]
+        let is_unnamed = |_: &ActivePoll| false;
+        #[cfg(not(tokio_unstable))]
+        let is_unnamed = |poll: &ActivePoll| poll.kind == self.unnamed;
+        is_unnamed(poll)
     }
 
     /// A runtime is going to be built that calls our hooks.

@@ -81,6 +81,12 @@ impl Runtimes {
         Some((handle.runtime_flavor() == RuntimeFlavor::MultiThread, handle.metrics()))
     }
 
+    /// Those of the runtime with that label.
+    #[cfg(not(tokio_unstable))]
+    pub(crate) fn metrics_by_label(&self, label: &str) -> Option<RuntimeMetrics> {
+        self.known().iter().find(|known| known.label == label).map(|known| known.handle.metrics())
+    }
+
     pub(crate) fn snapshots(&self) -> Vec<RuntimeSnapshot> {
         let mut snapshots: Vec<_> = self.metrics().into_iter().map(snapshot).collect();
         snapshots.sort_by(|a, b| a.name.cmp(&b.name));

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
+#[cfg(not(tokio_unstable))]
+use super::frozen::Frozen;
 use super::{
     account::{Account, Times},
     budget::Budget,
@@ -41,6 +43,8 @@ pub(crate) struct Watch {
     suspect: Option<Suspect>,
     /// The poll before, whose end may not have been told yet.
     closing: Option<Suspect>,
+    #[cfg(not(tokio_unstable))]
+    frozen: Frozen,
 }
 
 /// A poll that was in progress at two looks.
@@ -57,7 +61,15 @@ struct Suspect {
 
 impl Watch {
     pub(crate) fn new(index: usize, worker: Arc<Worker>) -> Self {
-        Self { index, worker, inspector: None, suspect: None, closing: None }
+        Self {
+            index,
+            worker,
+            inspector: None,
+            suspect: None,
+            closing: None,
+            #[cfg(not(tokio_unstable))]
+            frozen: Frozen::default(),
+        }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -76,8 +88,10 @@ impl Watch {
             self.ended(event, context);
         }
         let active = worker.active();
+        #[cfg(not(tokio_unstable))]
+        let active = active.map(|poll| self.frozen.poll(poll, &worker, context.recorder));
         if let (Some(suspect), Some(poll)) = (&self.suspect, active)
-            && suspect.poll.seq == poll.seq
+            && (suspect.poll.seq, suspect.poll.start) == (poll.seq, poll.start)
         {
             return self.look_again(context);
         }
@@ -92,8 +106,13 @@ impl Watch {
             suspect.captures.extend(inspector.late_answer(&mut context.tools()));
             inspector.forget();
         }
+        let ActivePoll { seq, start, .. } = suspect.poll;
+        let tells_no_end = context.recorder.tells_no_end(&suspect.poll);
         if suspect.account.is_some() {
             self.closing = Some(suspect);
+            if tells_no_end {
+                self.poll_ended(seq, start, context.recorder.clock.ticks(), context);
+            }
         }
     }
 

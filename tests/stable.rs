@@ -1,0 +1,93 @@
+//! Without `tokio_unstable` no hook sees a poll, but a stuck worker is found.
+#![cfg(not(tokio_unstable))]
+
+mod common;
+
+use std::{thread, time::Duration};
+
+use common::{STALL, eventually, scope, spin};
+use loopscope::{Cause, Finding, Named, Scope};
+use tokio::runtime::Runtime;
+
+/// A worker is known from its first park on.
+fn runtime(scope: &Scope, workers: usize) -> Runtime {
+    let runtime = common::runtime(scope, workers);
+    eventually("all workers to park", || {
+        let seen = scope.snapshot().workers;
+        (seen.len() == workers && seen.iter().all(|worker| worker.parks > 0)).then_some(())
+    });
+    runtime
+}
+
+fn unnamed(scope: &Scope) -> Option<Finding> {
+    let findings = scope.findings().findings;
+    findings.into_iter().find(|f| f.task.kind == "unnamed tasks" && f.ongoing_seconds.is_none())
+}
+
+#[test]
+fn a_stuck_worker_is_found_with_its_line() {
+    let scope = scope();
+    let runtime = runtime(&scope, 2);
+    let line = line!() + 1;
+    let task = runtime.spawn(async { thread::sleep(STALL) });
+    runtime.block_on(task).unwrap();
+    let finding = eventually("the finding", || unnamed(&scope));
+    let site = finding.site.unwrap();
+    assert_eq!((finding.cause, site.line), (Cause::Sleep, Some(line)), "{}", site.function);
+    assert_eq!(finding.primitive.as_deref(), Some("std::thread::sleep"));
+    assert_eq!(finding.count, 1);
+    assert!(finding.max_seconds > STALL.as_secs_f64() * 0.8, "{}", finding.max_seconds);
+}
+
+#[test]
+fn a_worker_that_never_comes_back_is_seen_now() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let task = runtime.spawn(async move { wait.recv().is_err() });
+    eventually("the stall", || (scope.snapshot().workers_blocked() == 1).then_some(()));
+    eventually("the ongoing finding", || {
+        scope.findings().findings.into_iter().find(|finding| finding.ongoing_seconds.is_some())
+    });
+    drop(release);
+    assert!(runtime.block_on(task).unwrap());
+}
+
+#[test]
+fn named_and_unnamed_tasks_beside_each_other() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let named = runtime.spawn(async { thread::sleep(STALL) }.named("named"));
+    let unnamed_task = runtime.spawn(async { spin(STALL) });
+    runtime.block_on(named).unwrap();
+    runtime.block_on(unnamed_task).unwrap();
+    let of = |kind: &str| {
+        let findings = scope.findings().findings;
+        findings.into_iter().find(|f| f.task.kind == kind && f.ongoing_seconds.is_none())
+    };
+    let found = eventually("both", || Some((of("named")?, unnamed(&scope)?)));
+    assert_eq!((found.0.cause, found.1.cause), (Cause::Sleep, Cause::Cpu));
+    let named = scope.snapshot().kinds.into_iter().find(|kind| kind.name == "named").unwrap();
+    assert_eq!((named.poll_time.count, named.completed), (1, 1));
+}
+
+/// A worker that is busy all the time, with short polls, blocks nobody.
+#[test]
+fn a_busy_worker_is_not_a_stuck_one() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let tasks: Vec<_> = (0..20)
+        .map(|_| {
+            runtime.spawn(async {
+                for _ in 0..200 {
+                    spin(Duration::from_micros(50));
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        runtime.block_on(task).unwrap();
+    }
+    assert_eq!(scope.findings().findings, []);
+}
