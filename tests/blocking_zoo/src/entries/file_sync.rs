@@ -1,0 +1,20 @@
+//! A log that is synced line by line.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    time::{Duration, Instant},
+};
+
+pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
+    let path = crate::stage::scratch("sync");
+    let mut file = File::create(&path).unwrap();
+    async move {
+        let end = Instant::now() + stall;
+        while Instant::now() < end {
+            file.write_all(&[1; 1 << 20]).unwrap(); // BLOCKS: file <std::fs::File as std::io::Write>::write_all
+            file.sync_all().unwrap(); // BLOCKS: file std::fs::File::sync_all
+        }
+        fs::remove_file(&path).unwrap();
+    }
+}
