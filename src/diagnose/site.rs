@@ -38,7 +38,9 @@ pub(crate) fn is_allowed(stack: &[Frame]) -> bool {
 
 /// Frames that only pass a call on.
 fn is_glue(function: &str) -> bool {
-    const GLUE: [&str; 6] = [
+    const GLUE: [&str; 8] = [
+        "core::ptr::drop_in_place",
+        "core::mem::drop",
         "core::ops::function::",
         "<core::",
         "core::iter::",

@@ -4,5 +4,10 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=src/native.c");
-    cc::Build::new().file("src/native.c").opt_level(2).flag("-g1").flag("-fomit-frame-pointer").compile("native");
+    cc::Build::new()
+        .file("src/native.c")
+        .opt_level(2)
+        .flag("-g1")
+        .flag("-fomit-frame-pointer")
+        .compile("native");
 }

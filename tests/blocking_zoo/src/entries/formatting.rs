@@ -11,7 +11,7 @@ pub(crate) async fn prepare(stall: Duration) {
     while Instant::now() < end {
         text.clear();
         for n in 0..100_000 {
-            write!(text, "{n:>10} {:.3};", f64::from(n) / 7.0).unwrap(); // BLOCKS: cpu core::fmt::Write::write_fmt
+            write!(text, "{n:>10} {:.3};", f64::from(n) / 7.0).unwrap(); // BLOCKS: cpu core::fmt::write_fmt
         }
     }
 }

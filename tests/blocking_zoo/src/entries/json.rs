@@ -7,7 +7,7 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     async move {
         let end = Instant::now() + stall;
         while Instant::now() < end {
-            let parsed: serde_json::Value = serde_json::from_str(&text).unwrap(); // BLOCKS: cpu serde_json::from_str
+            let parsed: serde_json::Value = serde_json::from_str(&text).unwrap(); // BLOCKS: cpu serde_json::de::from_str
             std::hint::black_box(&parsed);
             drop(parsed); // BLOCKS
         }

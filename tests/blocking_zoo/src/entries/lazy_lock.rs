@@ -12,7 +12,7 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     async move {
         thread::spawn(|| LazyLock::force(&SETTINGS));
         crate::stage::await_slow();
-        let value = *SETTINGS; // BLOCKS: lock <std::sync::LazyLock as core::ops::deref::Deref>::deref
+        let value = *SETTINGS; // BLOCKS: lock std::sync::LazyLock::deref
         assert_eq!(value, 7);
     }
 }

@@ -6,7 +6,7 @@ use std::{thread, time::Duration};
 pub(crate) async fn prepare(stall: Duration) {
     let handle = tokio::runtime::Handle::current();
     thread::scope(|scope| { // BLOCKS: other std::thread::scope
-        scope.spawn(|| handle.block_on(tokio::time::sleep(stall)));
+        scope.spawn(|| handle.block_on(async { tokio::time::sleep(stall).await }));
     });
     crate::stage::keep();
 }

@@ -9,6 +9,6 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let held = Arc::clone(&lock);
     crate::stage::hold(stall, move |holder| holder.hold(held.lock()));
     async move {
-        *lock.lock() += 1; // BLOCKS: lock parking_lot::Mutex::lock
+        *lock.lock() += 1; // BLOCKS: lock lock_api::Mutex::lock
     }
 }

@@ -9,7 +9,7 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let held = Arc::clone(&lock);
     crate::stage::hold(stall, move |holder| holder.hold(held.write()));
     async move {
-        let read = *lock.read(); // BLOCKS: lock parking_lot::RwLock::read
+        let read = *lock.read(); // BLOCKS: lock lock_api::RwLock::read
         assert_eq!(read, 0);
     }
 }

@@ -10,7 +10,7 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     async move {
         let end = Instant::now() + stall;
         while Instant::now() < end {
-            let found = expression.is_match(&text); // BLOCKS: cpu regex::Regex::is_match
+            let found = expression.is_match(&text); // BLOCKS: cpu regex::regex::string::is_match
             assert!(!found);
         }
     }

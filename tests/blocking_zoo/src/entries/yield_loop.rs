@@ -8,6 +8,6 @@ use std::{
 pub(crate) async fn prepare(stall: Duration) {
     let end = Instant::now() + stall;
     while Instant::now() < end { // BLOCKS
-        thread::yield_now(); // BLOCKS: cpu std::thread::yield_now
+        thread::yield_now(); // BLOCKS: cpu sched_yield
     }
 }

@@ -26,7 +26,8 @@ impl Expected {
             let source = fs::read_to_string(native).expect("the C library");
             // The function of the entry's name only.
             let function = name.replace("c_library", "native_nap").replace("c_vfork", "native_vfork");
-            let skipped = source.split(&format!("void {function}")).next().unwrap_or_default().lines().count();
+            let skipped =
+                source.split(&format!("void {function}")).next().unwrap_or_default().lines().count();
             let blank = "\n".repeat(skipped.saturating_sub(1));
             let body: Vec<_> =
                 source.lines().skip(skipped.saturating_sub(1)).take_while(|line| *line != "}").collect();
@@ -60,7 +61,11 @@ impl Expected {
         let fits = match &mark.of {
             Some(of) => is_this(of),
             // Some line of the loop: its cause is the loop's, its call its own.
-            None => self.marks.iter().filter_map(|mark| mark.of.as_ref()).any(|of| finding["cause"] == of.0.as_str()),
+            None => self
+                .marks
+                .iter()
+                .filter_map(|mark| mark.of.as_ref())
+                .any(|of| finding["cause"] == of.0.as_str()),
         };
         (!fits).then(|| format!("found {}", summary(finding)))
     }
@@ -69,7 +74,8 @@ impl Expected {
     /// be found in both.
     fn missing(&self, findings: &[Value]) -> Option<String> {
         let tasks: BTreeSet<_> = findings.iter().map(|finding| finding["task"]["kind"].to_string()).collect();
-        let waits = self.marks.iter().filter(|mark| mark.of.as_ref().is_some_and(|(cause, _)| cause == "lock"));
+        let waits =
+            self.marks.iter().filter(|mark| mark.of.as_ref().is_some_and(|(cause, _)| cause == "lock"));
         let places = waits.count().max(1);
         (tasks.len() < places).then(|| format!("{} of {places} places found", tasks.len()))
     }
@@ -107,7 +113,10 @@ pub(crate) fn stacks(findings: &[Value]) -> String {
     for finding in findings {
         text += &format!("  {} ({}, {})\n", summary(finding), finding["evidence"], finding["task"]["kind"]);
         for frame in finding["stack"].as_array().into_iter().flatten().take(24) {
-            text += &format!("    {:12} {} {}:{}\n", frame["kind"], frame["function"], frame["file"], frame["line"]);
+            text += &format!(
+                "    {:12} {} {}:{}\n",
+                frame["kind"], frame["function"], frame["file"], frame["line"]
+            );
         }
     }
     text
