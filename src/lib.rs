@@ -80,7 +80,7 @@ pub use record::{
     WorkerSnapshot,
 };
 pub use scope::{Scope, run};
-pub use settings::Terminal;
+pub use settings::{Signals, Terminal};
 pub use spawn::{spawn, spawn_blocking};
 
 /// The README's programs compile.

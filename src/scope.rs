@@ -85,8 +85,9 @@ impl Scope {
         let failed = |name| move |source| StartError::Thread { name, source };
         let reporter = Reporter::start(Arc::clone(&state), messages, settings.terminal, builder.on_finding)
             .map_err(failed("loopscope-report"))?;
-        let watchdog = Watchdog::start(Arc::clone(&state.recorder), Arc::clone(&state.meter), outbox)
-            .map_err(failed("loopscope-watch"))?;
+        let (recorder, meter) = (Arc::clone(&state.recorder), Arc::clone(&state.meter));
+        let watchdog =
+            Watchdog::start(recorder, meter, outbox, settings.signals).map_err(failed("loopscope-watch"))?;
         current::set_default(&state.recorder);
         Ok(Self {
             state,

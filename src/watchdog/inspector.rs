@@ -15,7 +15,7 @@ use super::{
     syscalls::{self, Fd, Restart, Syscall},
 };
 use crate::{
-    Evidence,
+    Evidence, Signals,
     capture::{
         CopiedStack,
         descriptor::{Descriptor, Transport},
@@ -53,6 +53,7 @@ struct Question {
 pub(crate) struct Tools<'t> {
     pub(crate) unwinder: &'t mut Unwinder,
     pub(crate) meter: &'t Meter,
+    pub(crate) signals: Signals,
 }
 
 impl Inspector {
@@ -81,7 +82,7 @@ impl Inspector {
             Activity::InSyscall(call) => self.capture_waiting(seq, at_nanos, call, now.state, tools),
             Activity::Running | Activity::Unknown => {
                 // Outside of a call and in state D: a page that comes from disk.
-                if self.ask(seq, at_nanos, now.state == b'D', None) {
+                if tools.signals != Signals::Never && self.ask(seq, at_nanos, now.state == b'D', None) {
                     return self.await_answer(tools);
                 }
                 tools.meter.captured(Captured::Nothing);
@@ -108,8 +109,17 @@ impl Inspector {
         let unwound = unwind(&stack, Some(&call), tools.unwinder);
         if unwound.evidence == Evidence::Leaf {
             let uninterruptible = state == b'D';
-            let asked = (uninterruptible || self.restarts(call, known, &unwound, tools))
-                && self.ask(seq, at_nanos, uninterruptible, Some((call, info.clone())));
+            let may_ask = match tools.signals {
+                Signals::Never => false,
+                // Delivered as the call returns, if it does not first come to wait
+                // for something else, interruptibly.
+                Signals::Safe if uninterruptible => {
+                    known.is_some_and(|syscall| syscall.restart != Restart::Never)
+                }
+                Signals::Safe => self.restarts(call, known, &unwound, tools),
+                Signals::Always => true,
+            };
+            let asked = may_ask && self.ask(seq, at_nanos, uninterruptible, Some((call, info.clone())));
             if asked && !uninterruptible {
                 return self.await_answer(tools);
             }

@@ -6,6 +6,7 @@ use super::{
     sample::{Activity, Sample},
 };
 use crate::{
+    Signals,
     os::ThreadInfo,
     record::{clock::Clock, slot::Slot},
 };
@@ -20,6 +21,7 @@ pub(crate) struct Inspector {
 pub(crate) struct Tools<'t> {
     pub(crate) unwinder: &'t mut Unwinder,
     pub(crate) meter: &'t Meter,
+    pub(crate) signals: Signals,
 }
 
 /// Unwinds nothing here.
@@ -59,7 +61,7 @@ impl Inspector {
         _: &Sample,
         tools: &mut Tools<'_>,
     ) -> Option<Capture> {
-        let Tools { meter, unwinder: Unwinder } = tools;
+        let Tools { meter, unwinder: Unwinder, signals: _ } = tools;
         meter.captured(Captured::Nothing);
         Some(Capture::without_stack(at_nanos, false, None))
     }

@@ -36,7 +36,7 @@ use self::{
     outbox::Outbox,
     watch::{Context, Watch},
 };
-use crate::{os, record::Recorder};
+use crate::{Signals, os, record::Recorder};
 
 /// At most so many captures a second on average, and so many in one burst.
 const CAPTURES_PER_SECOND: f64 = 10.0;
@@ -52,12 +52,17 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    pub(crate) fn start(recorder: Arc<Recorder>, meter: Arc<Meter>, outbox: Outbox) -> io::Result<Self> {
+    pub(crate) fn start(
+        recorder: Arc<Recorder>,
+        meter: Arc<Meter>,
+        outbox: Outbox,
+        signals: Signals,
+    ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("loopscope-watch".to_owned())
-            .spawn(move || Round::new(&recorder, &meter, &outbox).run(&stopped))?;
+            .spawn(move || Round::new(&recorder, &meter, &outbox, signals).run(&stopped))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -78,6 +83,7 @@ struct Round<'r> {
     recorder: &'r Recorder,
     meter: &'r Meter,
     outbox: &'r Outbox,
+    signals: Signals,
     unwinder: Unwinder,
     captures: Budget,
     watches: Vec<Watch>,
@@ -87,11 +93,12 @@ struct Round<'r> {
 }
 
 impl<'r> Round<'r> {
-    fn new(recorder: &'r Recorder, meter: &'r Meter, outbox: &'r Outbox) -> Self {
+    fn new(recorder: &'r Recorder, meter: &'r Meter, outbox: &'r Outbox, signals: Signals) -> Self {
         Self {
             recorder,
             meter,
             outbox,
+            signals,
             unwinder: Unwinder::new(),
             captures: Budget::new(CAPTURES_IN_A_BURST, CAPTURES_PER_SECOND, Instant::now()),
             watches: Vec::new(),
@@ -145,6 +152,7 @@ impl<'r> Round<'r> {
             unwinder: &mut self.unwinder,
             captures: &mut self.captures,
             outbox: self.outbox,
+            signals: self.signals,
             lost_nanos,
         };
         for watch in &mut self.watches {

@@ -10,6 +10,7 @@ use super::{
     meter::{Dropped, Meter},
     outbox::Outbox,
 };
+use crate::Signals;
 use crate::record::{Recorder, clock::Ticks, events::LongEvent, slot::ActivePoll, worker::Worker};
 
 /// A stall this old is reported before it ends.
@@ -22,6 +23,7 @@ pub(crate) struct Context<'c> {
     pub(crate) unwinder: &'c mut Unwinder,
     pub(crate) captures: &'c mut Budget,
     pub(crate) outbox: &'c Outbox,
+    pub(crate) signals: Signals,
     /// Time of the last tick that nobody had: the whole process, or machine,
     /// stood still.
     pub(crate) lost_nanos: u64,
@@ -29,7 +31,7 @@ pub(crate) struct Context<'c> {
 
 impl Context<'_> {
     fn tools(&mut self) -> Tools<'_> {
-        Tools { unwinder: self.unwinder, meter: self.meter }
+        Tools { unwinder: self.unwinder, meter: self.meter, signals: self.signals }
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     async move {
         let end = Instant::now() + stall;
         while Instant::now() < end {
-            file.write_all(&[1; 1 << 20]).unwrap(); // BLOCKS: file <std::fs::File as std::io::Write>::write_all
+            file.write_all(&[1; 1 << 20]).unwrap(); // BLOCKS: file std::io::Write::write_all
             file.sync_all().unwrap(); // BLOCKS: file std::fs::File::sync_all
         }
         fs::remove_file(&path).unwrap();
