@@ -1,141 +1,122 @@
-//! Tokio's hooks: where every task of a watched runtime is recorded.
+//! The application's own callbacks for Tokio's hooks.
 
-use std::sync::Arc;
-
-use tokio::runtime::Builder;
-
-use crate::record::{Recorder, current};
-
-/// Sets the hooks on a runtime's builder. Tokio keeps one callback a hook, so
-/// they replace those set before and are replaced by those set after.
-pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, schedule_delay: bool) {
-    let start = Arc::clone(recorder);
-    let park = Arc::clone(recorder);
-    let unpark = Arc::clone(recorder);
-    builder
-        .on_thread_start(move || current::set_home(&start))
-        .on_thread_park(move || {
-            current::with_existing_worker(&park, |worker| worker.park());
-        })
-        .on_thread_unpark(move || {
-            let woke = current::with_existing_worker(&unpark, |worker| worker.slot.set_awake());
-            if woke.is_some() {
-                unpark.doze.wake();
-            }
-        });
-    #[cfg(tokio_unstable)]
-    {
-        tasks::install(builder, recorder);
-        if schedule_delay {
-            builder.track_task_schedule_latency();
-        }
-    }
-    #[cfg(not(tokio_unstable))]
-    let _ = schedule_delay;
-}
+use std::fmt;
 
 #[cfg(tokio_unstable)]
-mod tasks {
-    use std::{
-        hash::{Hash, Hasher},
-        sync::{Arc, atomic::Ordering::Relaxed},
-    };
+use tokio::runtime::TaskMeta;
 
-    use tokio::runtime::{Builder, TaskMeta};
+pub(crate) type OnThread = Box<dyn Fn() + Send + Sync>;
+#[cfg(tokio_unstable)]
+pub(crate) type OnTask = Box<dyn Fn(&TaskMeta<'_>) + Send + Sync>;
 
-    use crate::record::{KindId, Recorder, current, worker::Worker};
+/// The application's own callbacks, for [`Scope::watch_with`]: Tokio keeps one
+/// callback a hook, so they have to be given to the scope instead of to the
+/// runtime's builder.
+///
+/// They are called as Tokio would call them, also once the scope is gone. What
+/// they do before and after a poll is not counted as a part of it. A panic in
+/// one of them is the application's, as without loopscope.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let scope = loopscope::Scope::builder().start()?;
+/// let mut builder = tokio::runtime::Builder::new_multi_thread();
+/// let hooks = loopscope::Hooks::new().on_thread_start(|| println!("one thread more"));
+/// let runtime = scope.watch_with(&mut builder, hooks).build()?;
+/// # drop(runtime);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`Scope::watch_with`]: crate::Scope::watch_with
+#[derive(Default)]
+#[must_use = "they are called once given to `Scope::watch_with`"]
+pub struct Hooks {
+    pub(crate) thread_start: Option<OnThread>,
+    pub(crate) thread_stop: Option<OnThread>,
+    pub(crate) thread_park: Option<OnThread>,
+    pub(crate) thread_unpark: Option<OnThread>,
+    #[cfg(tokio_unstable)]
+    pub(crate) task_spawn: Option<OnTask>,
+    #[cfg(tokio_unstable)]
+    pub(crate) before_task_poll: Option<OnTask>,
+    #[cfg(tokio_unstable)]
+    pub(crate) after_task_poll: Option<OnTask>,
+    #[cfg(tokio_unstable)]
+    pub(crate) task_terminate: Option<OnTask>,
+}
 
-    pub(super) fn install(builder: &mut Builder, recorder: &Arc<Recorder>) {
-        let [spawn, before, after, terminate] = std::array::from_fn(|_| Arc::clone(recorder));
-        builder
-            .on_task_spawn(move |meta| spawned(&spawn, meta))
-            .on_before_task_poll(move |meta| poll_begins(&before, meta))
-            .on_after_task_poll(move |_| poll_ends(&after))
-            .on_task_terminate(move |meta| terminated(&terminate, meta));
+impl Hooks {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// May run on any thread, so what is not counted on a worker is counted in
-    /// common: once a task, never once a poll.
-    fn spawned(recorder: &Arc<Recorder>, meta: &TaskMeta<'_>) {
-        if !recorder.is_live() {
-            return;
-        }
-        let kind = recorder.kinds.of_location(meta.spawned_at());
-        let counted = current::with_existing_worker(recorder, |worker| worker.cell(kind).spawned.add(1));
-        if counted.is_none() {
-            recorder.kinds.spawned[kind.index()].fetch_add(1, Relaxed);
-        }
+    /// See [`tokio::runtime::Builder::on_thread_start`].
+    pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.thread_start = Some(Box::new(f));
+        self
     }
 
-    #[inline]
-    fn poll_begins(recorder: &Arc<Recorder>, meta: &TaskMeta<'_>) {
-        if !recorder.is_live() {
-            return;
-        }
-        let kind = recorder.kinds.seen(meta.spawned_at()).unwrap_or(KindId::OTHER);
-        let task = number_of(meta.id());
-        current::with_worker(recorder, |worker| {
-            let now = recorder.clock.ticks();
-            if let Some(delay) = meta.schedule_latency() {
-                worker.waited(delay.as_nanos() as u64, now, task, kind, recorder.threshold_nanos);
-            }
-            if worker.slot.is_idle() {
-                wakes_up(recorder, worker);
-            }
-            // A runtime inside a poll of another one: the outer poll goes on.
-            if !worker.slot.in_poll() {
-                worker.begin(now, task, kind);
-            }
-        });
+    /// See [`tokio::runtime::Builder::on_thread_stop`].
+    pub fn on_thread_stop(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.thread_stop = Some(Box::new(f));
+        self
     }
 
-    /// No unpark came before: a root future's thread turns to its tasks.
-    #[cold]
-    fn wakes_up(recorder: &Recorder, worker: &Worker) {
-        worker.slot.set_awake();
-        recorder.doze.wake();
+    /// See [`tokio::runtime::Builder::on_thread_park`].
+    pub fn on_thread_park(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.thread_park = Some(Box::new(f));
+        self
     }
 
-    #[inline]
-    fn poll_ends(recorder: &Arc<Recorder>) {
-        current::with_existing_worker(recorder, |worker| {
-            if worker.slot.in_poll() {
-                worker.end(&recorder.clock, recorder.threshold_nanos);
-            }
-        });
+    /// See [`tokio::runtime::Builder::on_thread_unpark`].
+    pub fn on_thread_unpark(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.thread_unpark = Some(Box::new(f));
+        self
     }
 
-    /// Also fires for calls of `spawn_blocking` and for the runtime's own jobs,
-    /// which were never spawned as tasks: their locations are not known here.
-    fn terminated(recorder: &Arc<Recorder>, meta: &TaskMeta<'_>) {
-        let Some(kind) = recorder.kinds.seen(meta.spawned_at()).filter(|_| recorder.is_live()) else {
-            return;
-        };
-        let counted = current::with_existing_worker(recorder, |worker| worker.cell(kind).completed.add(1));
-        if counted.is_none() {
-            recorder.kinds.completed[kind.index()].fetch_add(1, Relaxed);
-        }
+    /// See `tokio::runtime::Builder::on_task_spawn` (`tokio_unstable` only).
+    #[cfg(tokio_unstable)]
+    pub fn on_task_spawn(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
+        self.task_spawn = Some(Box::new(f));
+        self
     }
 
-    /// A task's number. `Id` does not give it out, but hashes as it.
-    #[inline]
-    fn number_of(id: tokio::task::Id) -> u64 {
-        struct Number(u64);
-        impl Hasher for Number {
-            fn write(&mut self, bytes: &[u8]) {
-                for byte in bytes {
-                    self.0 = self.0 << 8 | u64::from(*byte);
-                }
-            }
-            fn write_u64(&mut self, number: u64) {
-                self.0 = number;
-            }
-            fn finish(&self) -> u64 {
-                self.0
-            }
-        }
-        let mut number = Number(0);
-        id.hash(&mut number);
-        number.finish()
+    /// See `tokio::runtime::Builder::on_before_task_poll` (`tokio_unstable` only).
+    #[cfg(tokio_unstable)]
+    pub fn on_before_task_poll(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
+        self.before_task_poll = Some(Box::new(f));
+        self
+    }
+
+    /// See `tokio::runtime::Builder::on_after_task_poll` (`tokio_unstable` only).
+    #[cfg(tokio_unstable)]
+    pub fn on_after_task_poll(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
+        self.after_task_poll = Some(Box::new(f));
+        self
+    }
+
+    /// See `tokio::runtime::Builder::on_task_terminate` (`tokio_unstable` only).
+    #[cfg(tokio_unstable)]
+    pub fn on_task_terminate(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
+        self.task_terminate = Some(Box::new(f));
+        self
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut set = f.debug_struct("Hooks");
+        set.field("thread_start", &self.thread_start.is_some())
+            .field("thread_stop", &self.thread_stop.is_some())
+            .field("thread_park", &self.thread_park.is_some())
+            .field("thread_unpark", &self.thread_unpark.is_some());
+        #[cfg(tokio_unstable)]
+        set.field("task_spawn", &self.task_spawn.is_some())
+            .field("before_task_poll", &self.before_task_poll.is_some())
+            .field("after_task_poll", &self.after_task_poll.is_some())
+            .field("task_terminate", &self.task_terminate.is_some());
+        set.finish()
     }
 }

@@ -10,16 +10,34 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::record::{KindId, Recorder, current, worker::Worker};
+use crate::{
+    record::{
+        KindId, Recorder, current,
+        seat::{By, Seat, WakerId},
+    },
+    wake::Wakes,
+};
+
+/// A future of so many bytes and more is large: each spawn and each move copies
+/// it, and the stack has to hold it meanwhile. Tokio puts a task's future into a
+/// box of its own from this size on.
+pub const LARGE_FUTURE: usize = 16 * 1024;
 
 /// Gives futures a name.
 pub trait Named: Future + Sized {
     /// The same future, recorded as a task of the kind `name`.
     ///
     /// As the future of a task on a watched runtime it only gives that task its
-    /// name; anywhere else, on any executor, its polls are recorded too, for
-    /// the [`Scope`](crate::Scope) that was started last. Without a scope it
-    /// does nothing.
+    /// name. Anywhere else, on any executor, it is a task of its own for the
+    /// [`Scope`](crate::Scope) that was started last: its polls are recorded,
+    /// how long it waited from its first wake to its poll, polls in which it
+    /// woke itself, and whether its last waker was dropped while it still waits
+    /// for one. Inside another named future it counts as a task where it has a
+    /// waker of its own, as in a `LocalSet` or a `FuturesUnordered`; else it is
+    /// part of the outer one. Without a scope it does nothing.
+    ///
+    /// The future gets a waker of loopscope's, allocated with its first poll,
+    /// which wakes the task's own.
     ///
     /// ```
     /// use loopscope::Named;
@@ -51,25 +69,30 @@ pin_project! {
 
 /// What the future is, as its first poll shows.
 enum Role {
-    /// Part of a task whose polls a hook records: gives it the name.
-    Name,
-    /// A task of its own: counted here.
-    Task { recorder: Arc<Recorder>, kind: KindId },
+    /// The future of a task whose polls a hook records: gives it the name.
+    Name(Wakes),
+    /// A task of its own: counted for as long as the future lives.
+    Task(Wakes, #[allow(dead_code)] Count),
+    /// A part of another named future, which counts for it.
+    Part,
 }
 
-impl Role {
-    #[cold]
-    fn task(recorder: &Arc<Recorder>, kind: KindId) -> Self {
-        recorder.kinds.spawned[kind.index()].fetch_add(1, Relaxed);
-        Self::Task { recorder: Arc::clone(recorder), kind }
+/// One task, from its first poll to its drop.
+struct Count {
+    recorder: Arc<Recorder>,
+    kind: KindId,
+}
+
+impl Count {
+    fn new(recorder: &Arc<Recorder>, kind: KindId) -> Self {
+        recorder.kinds.tasks(kind).spawned.fetch_add(1, Relaxed);
+        Self { recorder: Arc::clone(recorder), kind }
     }
 }
 
-impl Drop for Role {
+impl Drop for Count {
     fn drop(&mut self) {
-        if let Self::Task { recorder, kind } = self {
-            recorder.kinds.completed[kind.index()].fetch_add(1, Relaxed);
-        }
+        self.recorder.kinds.tasks(self.kind).completed.fetch_add(1, Relaxed);
     }
 }
 
@@ -98,8 +121,18 @@ impl<F: Future> Future for Instrumented<F> {
         let Some((recorder, kind)) = this.kind.as_ref().filter(|(recorder, _)| recorder.is_live()) else {
             return this.future.poll(context);
         };
-        let _poll = RecordedPoll::begin(recorder, *kind, this.role);
-        this.future.poll(context)
+        let is_first = this.role.is_none();
+        let role = this.role.get_or_insert_with(|| find_role::<F>(recorder, *kind, context));
+        let (wakes, is_task) = match role {
+            Role::Part => return this.future.poll(context),
+            Role::Name(wakes) => (wakes, false),
+            Role::Task(wakes, _) => (wakes, true),
+        };
+        wakes.follow(context.waker());
+        let mut poll = RecordedPoll::begin(recorder, *kind, wakes, is_task);
+        let output = this.future.poll(&mut Context::from_waker(poll.wakes.waker()));
+        poll.returned(output.is_ready(), is_first);
+        output
     }
 }
 
@@ -114,37 +147,98 @@ fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, no_scope_at: &mut u64,
     });
 }
 
-/// A poll of a named future that no hook records; ends as it is dropped, also
-/// by a panic.
-struct RecordedPoll<'r>(Option<&'r Arc<Recorder>>);
+#[cold]
+fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -> Role {
+    let is_part = |seat: &Seat| seat.polled_with.get() == WakerId::of(context.waker());
+    let role = current::with_seat(recorder, |seat| match seat.by() {
+        By::Hook(_) => match seat.worker.slot.name(kind) {
+            Some(unnamed) => {
+                recorder.kinds.name(unnamed, kind);
+                Some(Role::Name(Wakes::new(context.waker(), recorder, false)))
+            }
+            None => is_part(seat).then_some(Role::Part),
+        },
+        By::Future if is_part(seat) => Some(Role::Part),
+        By::Future | By::Thread | By::Nobody => None,
+    });
+    let role = role.flatten().unwrap_or_else(|| {
+        Role::Task(Wakes::new(context.waker(), recorder, true), Count::new(recorder, kind))
+    });
+    if !matches!(role, Role::Part) {
+        let counts = recorder.kinds.tasks(kind);
+        counts.future_size.fetch_max(size_of::<F>() as u64, Relaxed);
+        if size_of::<F>() >= LARGE_FUTURE {
+            counts.large_futures.fetch_add(1, Relaxed);
+        }
+    }
+    role
+}
+
+/// A poll of a named future; ends as it is dropped, also by a panic.
+struct RecordedPoll<'r> {
+    recorder: &'r Arc<Recorder>,
+    kind: KindId,
+    wakes: &'r mut Wakes,
+    is_task: bool,
+    /// The waker of the named future around this one.
+    outer: WakerId,
+    is_lost: bool,
+    /// It was the first poll and the last.
+    is_only: bool,
+}
 
 impl<'r> RecordedPoll<'r> {
-    fn begin(recorder: &'r Arc<Recorder>, kind: KindId, role: &mut Option<Role>) -> Self {
-        let begin = |worker: &Worker| {
-            if worker.slot.in_poll() {
-                if let (Some(unnamed), None) = (worker.slot.name(kind), &role) {
-                    recorder.kinds.name(unnamed, kind);
-                    *role = Some(Role::Name);
+    #[inline]
+    fn begin(recorder: &'r Arc<Recorder>, kind: KindId, wakes: &'r mut Wakes, is_task: bool) -> Self {
+        let woken_at = wakes.poll_begins();
+        let id = WakerId::of(wakes.waker());
+        let begin = |seat: &Seat| {
+            if is_task {
+                let now = recorder.clock.ticks();
+                if let Some(woken_at) = woken_at {
+                    seat.waited(recorder.clock.nanos(woken_at, now), now, 0, kind);
                 }
-                return None;
+                seat.begin(now, 0, kind, By::Future);
+                seat.worker.slot.name(kind);
+                seat.wakes_watchdog();
+            } else if matches!(seat.by(), By::Hook(_)) {
+                seat.worker.slot.name(kind);
             }
-            role.get_or_insert_with(|| Role::task(recorder, kind));
-            worker.slot.set_awake();
-            worker.begin(recorder.clock.ticks(), 0, kind);
-            worker.slot.name(kind);
-            recorder.doze.wake();
-            Some(recorder)
+            seat.polled_with.replace(id)
         };
-        Self(current::with_worker(recorder, begin).flatten())
+        let outer = current::with_seat(recorder, begin).unwrap_or_default();
+        Self { recorder, kind, wakes, is_task, outer, is_lost: false, is_only: false }
+    }
+
+    /// The future has returned: it did not panic.
+    #[inline]
+    fn returned(&mut self, is_ready: bool, is_first: bool) {
+        self.is_only = is_ready && is_first;
+        self.is_lost = !is_ready && self.wakes.became_lost();
     }
 }
 
 impl Drop for RecordedPoll<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(recorder) = self.0 else { return };
-        current::with_existing_worker(recorder, |worker| {
-            worker.end(&recorder.clock, recorder.threshold_nanos);
-            worker.slot.set_idle();
+        let woke_itself = self.wakes.poll_ends();
+        current::with_existing_seat(self.recorder, |seat| {
+            seat.polled_with.set(self.outer);
+            let took = if self.is_task {
+                seat.end(By::Future).map(|ended| ended.nanos)
+            } else {
+                self.is_only.then(|| seat.poll_nanos())
+            };
+            let cell = seat.worker.cell(self.kind);
+            if woke_itself {
+                cell.self_wakes.add(1);
+            }
+            if self.is_lost {
+                cell.lost_wakers.add(1);
+            }
+            if self.is_only && took >= Some(self.recorder.threshold_nanos) {
+                cell.never_yielded.add(1);
+            }
         });
     }
 }

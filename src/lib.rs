@@ -64,6 +64,8 @@ mod scope;
 mod settings;
 mod spawn;
 mod state;
+mod wake;
+mod watch;
 mod watchdog;
 
 pub use builder::Builder;
@@ -74,7 +76,8 @@ pub use finding::{
     Cause, Detail, Evidence, FINDINGS_SCHEMA, Finding, FindingsDocument, Frame, FrameKind, ProcessInfo,
     STALLS_SCHEMA, Site, Split, Stall, StallsDocument, Starved, TaskInfo, Victims,
 };
-pub use instrumented::{Instrumented, Named};
+pub use hooks::Hooks;
+pub use instrumented::{Instrumented, LARGE_FUTURE, Named};
 pub use record::{
     CauseSnapshot, HistogramSnapshot, KindSnapshot, ObserverSnapshot, RuntimeSnapshot, Snapshot,
     WorkerSnapshot,

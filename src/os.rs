@@ -15,8 +15,8 @@ pub(crate) struct ThreadInfo {
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    current_thread, getpid, has_receive_timeout, has_send_timeout, read_memory, run_queue_nanos,
-    thread_cpu_nanos,
+    current_thread, fence_all_threads, getpid, has_receive_timeout, has_send_timeout, read_memory,
+    run_queue_nanos, thread_cpu_nanos,
 };
 
 #[cfg(target_os = "linux")]
@@ -113,6 +113,18 @@ mod linux {
         (timeout.tv_sec, timeout.tv_usec) != (0, 0)
     }
 
+    /// Makes every running thread of this process pass a full memory fence, so
+    /// that they need none of their own; `false` where the kernel cannot.
+    pub(crate) fn fence_all_threads() -> bool {
+        let membarrier = |command: libc::c_int| {
+            // SAFETY: a command and two zeros, no memory involved.
+            unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+        };
+        // A process registers once, and again is no error.
+        membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)
+            && membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+    }
+
     /// This process.
     pub(crate) fn getpid() -> i32 {
         // SAFETY: no arguments, cannot fail.
@@ -124,6 +136,12 @@ mod linux {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn current_thread() -> Option<ThreadInfo> {
     None
+}
+
+/// Makes every running thread of this process pass a full memory fence.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn fence_all_threads() -> bool {
+    false
 }
 
 /// Time that a thread of this process has been runnable without running.

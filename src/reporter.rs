@@ -13,6 +13,7 @@ use crate::{
     Finding, TaskInfo,
     builder::OnFinding,
     diagnose::{self, Symbols},
+    record::Hook,
     report,
     settings::Terminal,
     state::State,
@@ -75,6 +76,7 @@ impl Desk {
                 Message::Wait { start_nanos, end_nanos } => {
                     self.state.findings.add_wait(start_nanos, end_nanos);
                 }
+                Message::Replaced(hook) => self.replaced(hook),
                 Message::End => return,
             }
         }
@@ -113,6 +115,18 @@ impl Desk {
         report::event::emit(finding, suppressed);
         if self.draws() {
             draw(finding, suppressed);
+        }
+    }
+
+    fn replaced(&self, hook: Hook) {
+        let (hook, loss) = (hook.name(), hook.loss());
+        let text = format!(
+            "`{hook}` was set on a watched runtime's builder after `Scope::watch`, which replaces loopscope's: \
+             {loss}; give yours to `Scope::watch_with`"
+        );
+        tracing::warn!(target: "loopscope", hook, "{text}");
+        if self.draws() {
+            let _ = writeln!(io::stderr().lock(), "loopscope: {text}");
         }
     }
 

@@ -13,11 +13,12 @@ use tokio::runtime::Runtime;
 #[cfg(feature = "telemetry")]
 use crate::export::telemetry::{self, Telemetry};
 use crate::{
-    Builder, FindingsDocument, Instrumented, Snapshot, StallsDocument, StartError, hooks,
+    Builder, FindingsDocument, Hooks, Instrumented, Snapshot, StallsDocument, StartError,
     reader::Source,
     record::current,
     reporter::Reporter,
     state::State,
+    watch,
     watchdog::{Watchdog, outbox::Outbox},
 };
 
@@ -105,14 +106,26 @@ impl Scope {
     /// Without, only named futures are (see [`Named`](crate::Named)).
     ///
     /// Tokio keeps one callback a hook: those set on `builder` before are
-    /// replaced, and those set after replace loopscope's. Used are
+    /// replaced, and those set after replace loopscope's, which it notices and
+    /// says once. The application's own go to [`Self::watch_with`]. Used are
     /// `on_thread_start`, `on_thread_park`, `on_thread_unpark` and, with `tokio_unstable`,
     /// `on_task_spawn`, `on_before_task_poll`, `on_after_task_poll`,
     /// `on_task_terminate`.
     pub fn watch<'b>(&self, builder: &'b mut tokio::runtime::Builder) -> &'b mut tokio::runtime::Builder {
         if self.state.recorder.is_live() {
-            hooks::install(builder, &self.state.recorder, self.schedule_delay);
+            watch::install(builder, &self.state.recorder, Hooks::new(), self.schedule_delay);
         }
+        builder
+    }
+
+    /// [`Self::watch`], with the application's own hooks beside loopscope's.
+    /// They are set also where loopscope is switched off.
+    pub fn watch_with<'b>(
+        &self,
+        builder: &'b mut tokio::runtime::Builder,
+        hooks: Hooks,
+    ) -> &'b mut tokio::runtime::Builder {
+        watch::install(builder, &self.state.recorder, hooks, self.schedule_delay);
         builder
     }
 

@@ -15,7 +15,7 @@ use crate::{
     findings::Findings,
     os,
     reader::{Health, Source},
-    record::{Recorder, clock::unix_nanos_now},
+    record::{Hook, Recorder, clock::unix_nanos_now},
     watchdog::meter::Meter,
 };
 
@@ -49,6 +49,7 @@ impl State {
             watchdog_cpu: Duration::from_nanos(cpu_nanos.unwrap_or(0)),
             captures: self.meter.captures(),
             dropped: self.meter.drops(),
+            replaced_hooks: self.recorder.replaced.all().into_iter().map(Hook::name).collect(),
         }
     }
 }

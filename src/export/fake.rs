@@ -79,6 +79,7 @@ pub(super) fn snapshot() -> Snapshot {
             schedule_delay: distribution(7, 401),
             spawned: 1_009,
             completed: 109,
+            ..KindSnapshot::default()
         }],
         workers: vec![worker("0", 11, None), worker("main", 23, Some(Duration::from_millis(1_213)))],
         runtimes: vec![RuntimeSnapshot {
@@ -87,6 +88,7 @@ pub(super) fn snapshot() -> Snapshot {
             blocking_threads: Some(617),
             idle_blocking_threads: Some(619),
             blocking_queue_depth: Some(631),
+            ..RuntimeSnapshot::default()
         }],
         causes: Cause::ALL.into_iter().zip(1..).map(cause).collect(),
         starved: Duration::from_millis(6_007),
@@ -94,6 +96,7 @@ pub(super) fn snapshot() -> Snapshot {
             watchdog_cpu: Duration::from_millis(7_001),
             captures: vec![("stack", 701), ("moved on", 709)],
             dropped: vec![("report budget", 719)],
+            ..ObserverSnapshot::default()
         },
     }
 }
@@ -106,6 +109,7 @@ fn worker(label: &str, seed: u64, active_poll: Option<Duration>) -> WorkerSnapsh
         parks: seed * 1_000 + 3,
         local_queue_depth: Some(usize::try_from(seed).unwrap() * 1_000 + 4),
         active_poll,
+        ..WorkerSnapshot::default()
     }
 }
 

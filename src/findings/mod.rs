@@ -12,7 +12,7 @@ use self::{entry::Entry, recent::Recent};
 use crate::{
     Cause, CauseSnapshot, Finding, Stall, TaskInfo,
     diagnose::Diagnosis,
-    record::{Histogram, clock::unix_nanos_now},
+    record::{Carried, Histogram, clock::unix_nanos_now},
     watchdog::evidence::{Phase, StallEvidence},
 };
 
@@ -29,6 +29,7 @@ struct Inner {
     ongoing: HashMap<(usize, u64), Ongoing>,
     recent: Recent,
     durations: Vec<Histogram>,
+    carried: Carried,
 }
 
 /// A stall that has begun and not ended.
@@ -49,6 +50,7 @@ impl Default for Inner {
             ongoing: HashMap::new(),
             recent: Recent::default(),
             durations: Cause::ALL.iter().map(|_| Histogram::new()).collect(),
+            carried: Carried::new(),
         }
     }
 }
@@ -83,7 +85,7 @@ impl Findings {
             let during = stall.start_nanos..stall.start_nanos + stall.duration_nanos;
             let victims = inner.recent.stall_ended(Stall { end_unix_ns, ..record }, during);
             entry.delayed(victims);
-            inner.durations[index_of(cause)].record(stall.duration_nanos);
+            inner.durations[index_of(cause)].record(stall.duration_nanos, &inner.carried);
         } else {
             inner.ongoing.insert(stall.key, Ongoing { finding: id.clone(), stall: record });
         }
@@ -127,7 +129,7 @@ impl Findings {
         let inner = self.inner();
         let snapshot = |(cause, durations): (&Cause, &Histogram)| CauseSnapshot {
             cause: *cause,
-            durations: durations.snapshot(),
+            durations: durations.snapshot(&inner.carried),
         };
         Cause::ALL.iter().zip(&inner.durations).map(snapshot).collect()
     }

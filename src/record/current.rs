@@ -1,4 +1,4 @@
-//! The calling thread's worker.
+//! The calling thread's seat.
 
 use std::{
     cell::RefCell,
@@ -12,93 +12,125 @@ use std::{
     thread,
 };
 
-use super::{Recorder, worker::Worker};
+use tokio::runtime::Id;
+
+use super::{
+    Recorder,
+    seat::{By, Seat},
+    worker::Label,
+};
 
 thread_local! {
-    /// The scope that watches the thread's runtime.
-    static HOME: RefCell<Weak<Recorder>> = const { RefCell::new(Weak::new()) };
-    static CURRENT: RefCell<Option<Registration>> = const { RefCell::new(None) };
+    static HOME: RefCell<Option<Home>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Seat>> = const { RefCell::new(None) };
 }
 
-/// Ties a thread to its worker; dropped as the thread ends.
-struct Registration {
-    recorder: Arc<Recorder>,
-    worker: Arc<Worker>,
-    runtime: Option<tokio::runtime::Id>,
+/// The scope that watches the thread's runtime, for as long as the thread lives.
+struct Home {
+    recorder: Weak<Recorder>,
+    runtime: Option<Id>,
 }
 
-impl Drop for Registration {
+impl Drop for Home {
     fn drop(&mut self) {
-        self.recorder.retire(Arc::clone(&self.worker));
-        if let Some(runtime) = self.runtime {
-            self.recorder.runtimes.leave(runtime);
+        if let (Some(recorder), Some(runtime)) = (self.recorder.upgrade(), self.runtime) {
+            recorder.runtimes.leave(runtime);
         }
     }
 }
 
-/// Runs `f` with the thread's worker in `recorder`, which it becomes with its
-/// first call. `None` while the thread is ending.
+/// Runs `f` with the thread's seat in `recorder`, which it takes with its first
+/// call. `None` while the thread is ending.
 #[inline]
-pub(crate) fn with_worker<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&Worker) -> R) -> Option<R> {
+pub(crate) fn with_seat<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&Seat) -> R) -> Option<R> {
     CURRENT
         .try_with(|current| {
-            if let Some(registration) = &*current.borrow()
-                && registration.recorder.id == recorder.id
+            if let Some(seat) = &*current.borrow()
+                && seat.recorder.id == recorder.id
+                && !has_left(seat)
             {
-                return f(&registration.worker);
+                return f(seat);
             }
-            register(current, recorder);
+            take_seat(current, recorder);
             let current = current.borrow();
-            f(&current.as_ref().expect("was just registered").worker)
+            f(current.as_ref().expect("was just taken"))
         })
         .ok()
 }
 
-/// Runs `f` with the thread's worker in `recorder` if it is one already.
+/// Runs `f` with the thread's seat in `recorder` if it has one already.
 #[inline]
-pub(crate) fn with_existing_worker<R>(recorder: &Recorder, f: impl FnOnce(&Worker) -> R) -> Option<R> {
+pub(crate) fn with_existing_seat<R>(recorder: &Recorder, f: impl FnOnce(&Seat) -> R) -> Option<R> {
     CURRENT
         .try_with(|current| {
             let current = current.borrow();
-            current.as_ref().filter(|r| r.recorder.id == recorder.id).map(|r| f(&r.worker))
+            current.as_ref().filter(|seat| seat.recorder.id == recorder.id).map(f)
         })
         .ok()
         .flatten()
 }
 
+/// Gives up the thread's seat in `recorder` if another thread has taken its
+/// place at the worker: this one may be another worker next.
+#[cfg(tokio_unstable)]
+pub(crate) fn leave(recorder: &Recorder) {
+    let left = CURRENT.try_with(|current| {
+        let is_over = current.borrow().as_ref().is_some_and(|s| s.recorder.id == recorder.id && has_left(s));
+        // Dropped only once the cell is free.
+        if is_over { current.take() } else { None }
+    });
+    drop(left);
+}
+
+/// Whether another thread sits there now, and nothing is left to end.
+#[inline]
+fn has_left(seat: &Seat) -> bool {
+    seat.worker.handed_over_at().is_some() && seat.by() == By::Nobody
+}
+
 /// Says which scope watches the runtime whose thread this is.
 pub(crate) fn set_home(recorder: &Arc<Recorder>) {
-    let _ = HOME.try_with(|home| home.replace(Arc::downgrade(recorder)));
+    if !recorder.is_live() {
+        return;
+    }
+    let runtime = recorder.runtimes.enter().map(|runtime| runtime.id);
+    let home = Home { recorder: Arc::downgrade(recorder), runtime };
+    // The one before is left only once the cell is free.
+    let before = HOME.try_with(|cell| cell.replace(Some(home)));
+    drop(before);
 }
 
 /// The recorder that the thread records to: that of its runtime's scope, else
 /// the one whose worker it is, else that of the scope which was started last.
 pub(crate) fn recorder() -> Option<Arc<Recorder>> {
-    let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten();
+    let home = HOME.try_with(|home| home.borrow().as_ref().and_then(|home| home.recorder.upgrade()));
+    let home = home.ok().flatten();
     if let Some(home) = home.filter(|recorder| recorder.is_live()) {
         return Some(home);
     }
     let of_thread = CURRENT
         .try_with(|current| {
-            current.borrow().as_ref().map(|r| Arc::clone(&r.recorder)).filter(|recorder| recorder.is_live())
+            current.borrow().as_ref().map(|s| Arc::clone(&s.recorder)).filter(|recorder| recorder.is_live())
         })
         .ok()?;
     of_thread.or_else(default_recorder)
 }
 
 #[cold]
-fn register(current: &RefCell<Option<Registration>>, recorder: &Arc<Recorder>) {
-    let label = match tokio::runtime::worker_index() {
-        Some(index) => index.to_string(),
-        None => thread::current().name().unwrap_or("unnamed").to_owned(),
+fn take_seat(current: &RefCell<Option<Seat>>, recorder: &Arc<Recorder>) {
+    let runtime = recorder.runtimes.enter();
+    let index = tokio::runtime::worker_index();
+    let label = Label {
+        runtime: runtime.as_ref().map(|runtime| runtime.label.clone()).unwrap_or_default(),
+        worker: match index {
+            Some(index) => index.to_string(),
+            None => thread::current().name().unwrap_or("unnamed").to_owned(),
+        },
     };
-    let registration = Registration {
-        worker: recorder.register(&label),
-        runtime: recorder.runtimes.enter(),
-        recorder: Arc::clone(recorder),
-    };
-    // The one before, of another scope, retires only once the cell is free.
-    let before = current.replace(Some(registration));
+    let worker = recorder.register(label, index.is_some());
+    let seat = Seat::new(Arc::clone(recorder), worker, runtime.map(|runtime| runtime.id));
+    // The one before, of another scope, is left only once the cell is free.
+    let before = current.replace(Some(seat));
     drop(before);
 }
 

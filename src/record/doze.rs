@@ -5,6 +5,12 @@
 //! so here and sleeps until a worker unparks. A worker that unparks looks at
 //! one flag, and only finds it set after such a pause: at most one system call
 //! a pause, however often it parks.
+//!
+//! Either the worker sees the flag or the watchdog sees that the worker runs.
+//! A worker with park hooks has a fence for that, once an unpark. A thread that
+//! polls named futures without such hooks would need one every poll, so there
+//! the watchdog makes the kernel fence all threads before it looks
+//! ([`os::fence_all_threads`]); where the kernel cannot, it does not sleep.
 
 use std::{
     sync::{
@@ -18,6 +24,8 @@ use std::{
     thread::{self, Thread},
 };
 
+use crate::os;
+
 #[derive(Debug, Default)]
 pub(crate) struct Doze {
     asleep: AtomicBool,
@@ -26,7 +34,8 @@ pub(crate) struct Doze {
 
 impl Doze {
     /// Wakes the watchdog if it sleeps. The caller has marked its slot awake
-    /// ([`Slot::set_awake`](super::slot::Slot::set_awake)), behind a fence.
+    /// ([`Slot::set_awake`](super::slot::Slot::set_awake)), behind a fence, or
+    /// has begun a poll in it on a thread without hooks.
     #[inline]
     pub(crate) fn wake(&self) {
         if self.asleep.load(Relaxed) {
@@ -44,13 +53,15 @@ impl Doze {
     }
 
     /// Sleeps on the watchdog's thread until woken, unless `all_idle` says,
-    /// asked after the flag is up, that somebody runs by now. May also return
-    /// for no reason.
-    pub(crate) fn sleep_while(&self, all_idle: impl Fn() -> bool) {
+    /// asked after the flag is up, that somebody runs by now. `unhooked` says
+    /// whether there are threads without park hooks. May also return for no
+    /// reason.
+    pub(crate) fn sleep_while(&self, unhooked: bool, all_idle: impl Fn() -> bool) {
         self.watchdog.get_or_init(thread::current);
         self.asleep.store(true, SeqCst);
         fence(SeqCst);
-        if all_idle() {
+        let is_seen = !unhooked || os::fence_all_threads();
+        if is_seen && all_idle() {
             thread::park();
         }
         self.asleep.store(false, SeqCst);

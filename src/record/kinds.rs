@@ -5,9 +5,16 @@
 use std::panic::Location;
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed},
+        },
+    },
 };
 
+use super::KindSnapshot;
 #[cfg(tokio_unstable)]
 use super::locations::Locations;
 
@@ -54,9 +61,17 @@ pub(crate) struct Kinds {
     #[cfg(tokio_unstable)]
     locations: Locations,
     known: Mutex<Known>,
-    /// Spawned and completed tasks of a kind, from threads that are no workers.
-    pub(crate) spawned: Box<[AtomicU64]>,
-    pub(crate) completed: Box<[AtomicU64]>,
+    /// What is counted once a task, from any thread.
+    tasks: Box<[TaskCounts]>,
+}
+
+/// Counts of a kind's tasks that no worker has to itself.
+#[derive(Debug, Default)]
+pub(crate) struct TaskCounts {
+    pub(crate) spawned: AtomicU64,
+    pub(crate) completed: AtomicU64,
+    pub(crate) large_futures: AtomicU64,
+    pub(crate) future_size: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -68,7 +83,6 @@ struct Known {
 impl Kinds {
     pub(crate) fn new() -> Self {
         let other = Kind { name: "other".to_owned(), spawned_at: None };
-        let zeros = || (0..MAX_KINDS).map(|_| AtomicU64::new(0)).collect();
         Self {
             #[cfg(tokio_unstable)]
             locations: Locations::new(),
@@ -76,8 +90,7 @@ impl Kinds {
                 by_name: HashMap::from([(other.name.clone(), KindId::OTHER)]),
                 kinds: vec![other],
             }),
-            spawned: zeros(),
-            completed: zeros(),
+            tasks: (0..MAX_KINDS).map(|_| TaskCounts::default()).collect(),
         }
     }
 
@@ -90,15 +103,39 @@ impl Kinds {
 
     /// The kind of a location, which gets one if it has none yet.
     #[cfg(tokio_unstable)]
+    #[inline]
     pub(crate) fn of_location(&self, location: &'static Location<'static>) -> KindId {
-        self.seen(location).unwrap_or_else(|| {
-            let mut known = self.known();
-            let text = location.to_string();
-            let kind = known.kind_of(&text, Some(&text));
-            // Under the lock, so that no two threads put it in.
-            self.locations.insert(location, kind.as_u32());
-            kind
-        })
+        self.seen(location).unwrap_or_else(|| self.of_new_location(location))
+    }
+
+    #[cfg(tokio_unstable)]
+    #[cold]
+    fn of_new_location(&self, location: &'static Location<'static>) -> KindId {
+        if self.locations.is_full() {
+            return KindId::OTHER;
+        }
+        let mut known = self.known();
+        let text = location.to_string();
+        let kind = known.kind_of(&text, Some(&text));
+        // Under the lock, so that no two threads put it in.
+        self.locations.insert(location, kind.as_u32());
+        kind
+    }
+
+    /// Counts of a kind's tasks.
+    #[inline]
+    pub(crate) fn tasks(&self, kind: KindId) -> &TaskCounts {
+        &self.tasks[kind.index()]
+    }
+
+    /// Adds what is counted here to a snapshot.
+    pub(crate) fn add_to(&self, index: usize, snapshot: &mut KindSnapshot) {
+        let counts = &self.tasks[index];
+        // Ends before beginnings, so that no reading shows more ended.
+        snapshot.completed += counts.completed.load(Acquire);
+        snapshot.spawned += counts.spawned.load(Acquire);
+        snapshot.large_futures += counts.large_futures.load(Relaxed);
+        snapshot.future_size = snapshot.future_size.max(counts.future_size.load(Relaxed));
     }
 
     /// The kind with a name, which is made if there is none yet.

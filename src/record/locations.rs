@@ -47,10 +47,14 @@ impl Locations {
         None
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.used.load(Relaxed) >= PLACES / 4 * 3
+    }
+
     /// Puts a location in, unless it is there or the table is full. The caller
     /// sees to it that no other thread does so at the same time.
     pub(crate) fn insert(&self, location: &'static Location<'static>, number: u32) {
-        if self.find(location).is_some() || self.used.load(Relaxed) >= PLACES / 4 * 3 {
+        if self.find(location).is_some() || self.is_full() {
             return;
         }
         if let Some(place) = self.places_from(location).find(|place| place.location.load(Relaxed).is_null()) {

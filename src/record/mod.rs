@@ -10,15 +10,20 @@ mod kinds;
 #[cfg(tokio_unstable)]
 mod locations;
 mod recorder;
+mod replaced;
 mod runtimes;
+pub(crate) mod seat;
 pub(crate) mod slot;
 mod snapshot;
+mod watched;
 pub(crate) mod worker;
 
-pub(crate) use histogram::Histogram;
+pub(crate) use histogram::{Carried, Histogram};
 pub(crate) use kinds::KindId;
 pub(crate) use recorder::Recorder;
+pub(crate) use replaced::Hook;
 pub use snapshot::{
     CauseSnapshot, HistogramSnapshot, KindSnapshot, ObserverSnapshot, RuntimeSnapshot, Snapshot,
     WorkerSnapshot,
 };
+pub(crate) use watched::Watched;

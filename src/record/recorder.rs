@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{
             AtomicBool, AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
@@ -13,12 +13,14 @@ use std::{
 };
 
 use super::{
-    HistogramSnapshot, KindSnapshot, RuntimeSnapshot, WorkerSnapshot,
+    KindId, KindSnapshot, RuntimeSnapshot, WorkerSnapshot,
     clock::Clock,
     doze::Doze,
     kinds::{Kind, Kinds},
-    runtimes::Runtimes,
-    worker::Worker,
+    replaced::Replaced,
+    runtimes::{Runtimes, local_queue_depth},
+    watched::Watched,
+    worker::{Label, Worker},
 };
 use crate::os;
 
@@ -31,9 +33,14 @@ pub(crate) struct Recorder {
     pub(crate) kinds: Kinds,
     pub(crate) doze: Doze,
     pub(crate) runtimes: Runtimes,
+    pub(crate) replaced: Replaced,
+    /// The kind of what runs between an unpark and a park.
+    #[cfg(not(tokio_unstable))]
+    pub(crate) unnamed: KindId,
     live: AtomicBool,
     workers: Mutex<Workers>,
     generation: AtomicU64,
+    watched: Mutex<Vec<Weak<Watched>>>,
 }
 
 #[derive(Debug, Default)]
@@ -47,16 +54,21 @@ struct Workers {
 impl Recorder {
     pub(crate) fn new(threshold: Duration) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let kinds = Kinds::new();
         Self {
+            #[cfg(not(tokio_unstable))]
+            unnamed: kinds.of_name("unnamed tasks"),
             id: NEXT_ID.fetch_add(1, Relaxed),
             clock: Clock::new(),
             threshold_nanos: u64::try_from(threshold.as_nanos()).unwrap_or(u64::MAX),
-            kinds: Kinds::new(),
+            kinds,
             doze: Doze::default(),
             runtimes: Runtimes::default(),
+            replaced: Replaced::default(),
             live: AtomicBool::new(true),
             workers: Mutex::default(),
             generation: AtomicU64::new(0),
+            watched: Mutex::default(),
         }
     }
 
@@ -72,15 +84,36 @@ impl Recorder {
         self.runtimes.clear();
     }
 
-    /// A worker for the calling thread, with the totals of an ended thread of
-    /// the same label if there is one.
-    pub(crate) fn register(&self, label: &str) -> Arc<Worker> {
+    /// A runtime is going to be built that calls our hooks.
+    pub(crate) fn watch(&self) -> Arc<Watched> {
+        let watched = Arc::new(Watched::new());
+        let mut all = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|known| known.strong_count() > 0);
+        all.push(Arc::downgrade(&watched));
+        watched
+    }
+
+    /// Whose runtimes still live.
+    pub(crate) fn watched(&self) -> Vec<Arc<Watched>> {
+        let all = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// A record for the calling thread, with the totals of an ended thread of
+    /// the same label if there is one. A runtime has one thread a worker: with
+    /// `is_worker`, another one of the label has handed its worker over.
+    pub(crate) fn register(&self, label: Label, is_worker: bool) -> Arc<Worker> {
         let mut workers = self.workers();
-        let reusable = workers.retired.iter().position(|worker| is_numbered(&worker.label, label));
+        if is_worker {
+            let now = self.clock.ticks();
+            let same = |worker: &&Arc<Worker>| worker.label == label && worker.thread().is_some();
+            workers.all.iter().filter(same).for_each(|worker| worker.hand_over(now));
+        }
+        let reusable = workers.retired.iter().position(|worker| worker.label == label);
         let worker = if let Some(index) = reusable {
             workers.retired.swap_remove(index)
         } else {
-            let worker = Arc::new(Worker::new(unused_label(&workers.all, label)));
+            let worker = Arc::new(Worker::new(label));
             workers.all.push(Arc::clone(&worker));
             worker
         };
@@ -91,7 +124,7 @@ impl Recorder {
         worker
     }
 
-    /// The worker's thread ends.
+    /// The worker's thread ends, or is a worker no more.
     pub(crate) fn retire(&self, worker: Arc<Worker>) {
         worker.set_thread(None);
         worker.slot.set_idle();
@@ -119,57 +152,50 @@ impl Recorder {
 
     pub(crate) fn kind_snapshots(&self) -> Vec<KindSnapshot> {
         let workers = self.all_workers();
+        // Held until all is read, so that nothing moves from one to the other.
+        let carried: Vec<_> = workers.iter().map(|worker| worker.carried.table()).collect();
         let mut merged = Vec::<KindSnapshot>::new();
         let mut by_name = HashMap::new();
         for (index, Kind { name, .. }) in self.kinds.all().into_iter().enumerate() {
-            let snapshot = self.kind_snapshot(index, &workers);
             let place = *by_name.entry(name.clone()).or_insert_with(|| {
                 merged.push(KindSnapshot { name, ..KindSnapshot::default() });
                 merged.len() - 1
             });
             let kind = &mut merged[place];
-            kind.poll_time.merge(&snapshot.poll_time);
-            kind.schedule_delay.merge(&snapshot.schedule_delay);
-            kind.spawned += snapshot.spawned;
-            kind.completed += snapshot.completed;
+            self.kinds.add_to(index, kind);
+            for (worker, carried) in workers.iter().zip(&carried) {
+                worker.cell(KindId::from_u32(index as u32)).add_to(kind, carried);
+            }
         }
         merged.retain(|kind| kind.spawned > 0 || kind.poll_time.count > 0);
         merged
     }
 
-    fn kind_snapshot(&self, index: usize, workers: &[Arc<Worker>]) -> KindSnapshot {
-        let mut snapshot = KindSnapshot {
-            // Ends before beginnings, so that no reading shows more ended.
-            completed: self.kinds.completed[index].load(Acquire),
-            spawned: self.kinds.spawned[index].load(Acquire),
-            ..KindSnapshot::default()
-        };
-        for worker in workers {
-            let cell = worker.cell(super::KindId::from_u32(index as u32));
-            snapshot.completed += cell.completed.get();
-            snapshot.spawned += cell.spawned.get();
-            merge_unless_empty(&mut snapshot.poll_time, &cell.poll_time);
-            merge_unless_empty(&mut snapshot.schedule_delay, &cell.schedule_delay);
-        }
-        snapshot
-    }
-
     pub(crate) fn worker_snapshots(&self) -> Vec<WorkerSnapshot> {
-        let kinds = self.kinds.all().len();
         let now = self.clock.ticks();
-        let of = |worker: &Arc<Worker>| {
-            let (busy, polls) = worker.busy_nanos_and_polls(kinds);
-            let active = worker.slot.active();
-            WorkerSnapshot {
-                label: worker.label.clone(),
-                busy: Duration::from_nanos(busy),
-                polls,
-                parks: worker.parks(),
-                local_queue_depth: self.runtimes.local_queue_depth(&worker.label),
-                active_poll: active.map(|poll| Duration::from_nanos(self.clock.nanos(poll.start, now))),
-            }
-        };
-        self.all_workers().iter().map(of).collect()
+        let metrics = self.runtimes.metrics();
+        let mut merged = Vec::<WorkerSnapshot>::new();
+        let mut by_label = HashMap::new();
+        for worker in self.all_workers() {
+            let Label { runtime, worker: label } = worker.label.clone();
+            let place = *by_label.entry(worker.label.clone()).or_insert_with(|| {
+                let local_queue_depth = local_queue_depth(&metrics, &worker.label);
+                merged.push(WorkerSnapshot {
+                    label,
+                    runtime,
+                    local_queue_depth,
+                    ..WorkerSnapshot::default()
+                });
+                merged.len() - 1
+            });
+            let snapshot = &mut merged[place];
+            snapshot.busy += Duration::from_nanos(worker.busy_nanos.get());
+            snapshot.polls += worker.polls.get();
+            snapshot.parks += worker.parks.get();
+            let age = worker.active().map(|poll| Duration::from_nanos(self.clock.nanos(poll.start, now)));
+            snapshot.active_poll = snapshot.active_poll.max(age);
+        }
+        merged
     }
 
     pub(crate) fn runtime_snapshots(&self) -> Vec<RuntimeSnapshot> {
@@ -177,50 +203,70 @@ impl Recorder {
     }
 }
 
-/// Touches no page of a histogram that was never written.
-fn merge_unless_empty(into: &mut HistogramSnapshot, histogram: &super::histogram::Histogram) {
-    if !histogram.is_empty() {
-        into.merge(&histogram.snapshot());
-    }
-}
-
-/// Whether `label` is `base`, or `base` with a number.
-fn is_numbered(label: &str, base: &str) -> bool {
-    label.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
-}
-
-/// The label itself, or, where a living thread of another runtime has it, the
-/// label with a number.
-fn unused_label(taken: &[Arc<Worker>], label: &str) -> String {
-    let is_free = |candidate: &String| taken.iter().all(|worker| worker.label != *candidate);
-    let numbered = (2..).map(|n| format!("{label}#{n}"));
-    std::iter::once(label.to_owned()).chain(numbered).find(is_free).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{
+        kinds::MAX_KINDS,
+        seat::{By, Seat},
+    };
 
     #[test]
-    fn totals_survive_the_thread_and_labels_stay_apart() {
-        let recorder = Recorder::new(Duration::from_millis(10));
+    fn totals_survive_the_thread_and_runtimes_stay_apart() {
+        let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
         let kind = recorder.kinds.of_name("task");
-        let poll = |worker: &Worker| {
-            worker.begin(recorder.clock.ticks(), 1, kind);
-            worker.end(&recorder.clock, u64::MAX);
+        let label = |runtime: &str| Label { runtime: runtime.to_owned(), worker: "0".to_owned() };
+        let seat = |runtime| Seat::new(Arc::clone(&recorder), recorder.register(label(runtime), true), None);
+        let poll = |seat: &Seat| {
+            seat.begin(recorder.clock.ticks(), 1, kind, By::Future);
+            seat.end(By::Future);
         };
-        let first = recorder.register("0");
-        let second = recorder.register("0");
-        assert_eq!(second.label, "0#2");
+        let first = seat("a");
+        let second = seat("b");
         poll(&first);
         poll(&second);
-        recorder.retire(first);
-        let third = recorder.register("0");
-        assert_eq!(third.label, "0");
-        poll(&third);
+        drop(first);
+        poll(&seat("a"));
         let kinds = recorder.kind_snapshots();
         assert_eq!(kinds.len(), 1);
         assert_eq!((kinds[0].name.as_str(), kinds[0].poll_time.count), ("task", 3));
-        assert_eq!(recorder.worker_snapshots().iter().map(|w| w.polls).sum::<u64>(), 3);
+        let polls: Vec<_> =
+            recorder.worker_snapshots().into_iter().map(|w| (w.runtime, w.label, w.polls)).collect();
+        assert_eq!(polls, [("a".to_owned(), "0".to_owned(), 2), ("b".to_owned(), "0".to_owned(), 1)]);
+        assert_eq!(recorder.all_workers().len(), 2, "the ended thread's record is used again");
+    }
+
+    #[test]
+    fn a_worker_on_another_thread_keeps_its_label_and_totals() {
+        let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
+        let label = || Label { runtime: "a".to_owned(), worker: "3".to_owned() };
+        let before = Seat::new(Arc::clone(&recorder), recorder.register(label(), true), None);
+        before.begin(recorder.clock.ticks(), 1, KindId::OTHER, By::Hook(1));
+        let after = Seat::new(Arc::clone(&recorder), recorder.register(label(), true), None);
+        assert!(before.worker.handed_over_at().is_some() && after.worker.handed_over_at().is_none());
+        after.begin(recorder.clock.ticks(), 2, KindId::OTHER, By::Hook(1));
+        after.end(By::Hook(1));
+        before.end(By::Hook(1));
+        let [worker] = &recorder.worker_snapshots()[..] else { panic!("one worker") };
+        assert_eq!((worker.label.as_str(), worker.polls, worker.active_poll), ("3", 2, None));
+    }
+
+    #[test]
+    fn kinds_are_bounded_and_none_is_lost() {
+        let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
+        let label = |worker: &str| Label { runtime: String::new(), worker: worker.to_owned() };
+        for worker in ["0", "1"] {
+            let seat = Seat::new(Arc::clone(&recorder), recorder.register(label(worker), true), None);
+            for kind in 0..MAX_KINDS + 10 {
+                let kind = recorder.kinds.of_name(&kind.to_string());
+                seat.begin(recorder.clock.ticks(), 1, kind, By::Future);
+                seat.end(By::Future);
+            }
+        }
+        let kinds = recorder.kind_snapshots();
+        assert_eq!(kinds.len(), MAX_KINDS);
+        let other = kinds.iter().find(|kind| kind.name == "other").unwrap();
+        assert_eq!(other.poll_time.count, 2 * 11, "those without a place are counted as `other`");
+        assert_eq!(kinds.iter().map(|kind| kind.poll_time.count).sum::<u64>(), 2 * (MAX_KINDS as u64 + 10));
     }
 }

@@ -1,37 +1,56 @@
 //! The runtimes that a scope watches, as far as Tokio itself tells about them.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::runtime::{Handle, RuntimeMetrics};
+use tokio::runtime::{Handle, Id, RuntimeFlavor, RuntimeMetrics};
 
-use super::RuntimeSnapshot;
+use super::{RuntimeSnapshot, worker::Label};
 
-/// Known by a handle that a worker takes as it polls for the first time. A
+/// What a runtime is called that its builder gave no name.
+pub(crate) const UNNAMED_RUNTIME: &str = "tokio";
+
+/// Known by a handle that a thread takes as it is seen for the first time. A
 /// handle holds its runtime's memory, and the runtime holds the hooks that hold
 /// the recorder, so [`Self::clear`] has to cut that ring.
 #[derive(Debug, Default)]
-pub(crate) struct Runtimes(Mutex<Vec<(Handle, usize)>>);
+pub(crate) struct Runtimes(Mutex<Vec<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    handle: Handle,
+    label: String,
+    threads: usize,
+}
+
+/// A worker's own runtime.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub(crate) id: Id,
+    pub(crate) label: String,
+}
 
 impl Runtimes {
-    /// A worker of the current runtime has begun.
-    pub(crate) fn enter(&self) -> Option<tokio::runtime::Id> {
+    /// A thread of the current runtime has begun.
+    pub(crate) fn enter(&self) -> Option<Entered> {
         let handle = Handle::try_current().ok()?;
         let id = handle.id();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.iter_mut().find(|(other, _)| other.id() == id) {
-            Some((_, workers)) => *workers += 1,
-            None => known.push((handle, 1)),
+        let mut known = self.known();
+        if let Some(known) = known.iter_mut().find(|known| known.handle.id() == id) {
+            known.threads += 1;
+            return Some(Entered { id, label: known.label.clone() });
         }
-        Some(id)
+        let label = free_label(&known, handle.name().unwrap_or(UNNAMED_RUNTIME));
+        known.push(Known { handle, label: label.clone(), threads: 1 });
+        Some(Entered { id, label })
     }
 
-    /// A worker of that runtime has ended; with the last one goes the runtime.
-    pub(crate) fn leave(&self, id: tokio::runtime::Id) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// A thread of that runtime has ended; with the last one goes the runtime.
+    pub(crate) fn leave(&self, id: Id) {
+        let mut known = self.known();
         let mut gone = None;
-        if let Some(index) = known.iter().position(|(handle, _)| handle.id() == id) {
-            known[index].1 -= 1;
-            if known[index].1 == 0 {
+        if let Some(index) = known.iter().position(|known| known.handle.id() == id) {
+            known[index].threads -= 1;
+            if known[index].threads == 0 {
                 gone = Some(known.swap_remove(index));
             }
         }
@@ -42,36 +61,59 @@ impl Runtimes {
     }
 
     pub(crate) fn clear(&self) {
-        let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = std::mem::take(&mut *self.known());
         drop(all);
     }
 
-    fn metrics(&self) -> Vec<RuntimeMetrics> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(h, _)| h.metrics()).collect()
+    fn known(&self) -> MutexGuard<'_, Vec<Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tokio's own figures of each runtime, by its label.
+    pub(crate) fn metrics(&self) -> Vec<(String, RuntimeMetrics)> {
+        self.known().iter().map(|known| (known.label.clone(), known.handle.metrics())).collect()
+    }
+
+    /// Those of one runtime, and whether it has threads of its own.
+    pub(crate) fn metrics_of(&self, id: Id) -> Option<(bool, RuntimeMetrics)> {
+        let known = self.known();
+        let handle = &known.iter().find(|known| known.handle.id() == id)?.handle;
+        Some((handle.runtime_flavor() == RuntimeFlavor::MultiThread, handle.metrics()))
     }
 
     pub(crate) fn snapshots(&self) -> Vec<RuntimeSnapshot> {
-        self.metrics().iter().map(snapshot).collect()
-    }
-
-    /// The depth of a worker's local queue, where there is one runtime and so
-    /// no doubt whose worker it is.
-    #[cfg(tokio_unstable)]
-    pub(crate) fn local_queue_depth(&self, label: &str) -> Option<usize> {
-        let [metrics] = &self.metrics()[..] else { return None };
-        let worker = label.parse().ok().filter(|worker| *worker < metrics.num_workers())?;
-        Some(metrics.worker_local_queue_depth(worker))
-    }
-
-    #[cfg(not(tokio_unstable))]
-    pub(crate) fn local_queue_depth(&self, _label: &str) -> Option<usize> {
-        None
+        let mut snapshots: Vec<_> = self.metrics().into_iter().map(snapshot).collect();
+        snapshots.sort_by(|a, b| a.name.cmp(&b.name));
+        snapshots
     }
 }
 
-fn snapshot(metrics: &RuntimeMetrics) -> RuntimeSnapshot {
+/// The name itself, or, where a living runtime has it, the name with a number.
+fn free_label(known: &[Known], name: &str) -> String {
+    let is_free = |label: &String| known.iter().all(|known| known.label != *label);
+    let numbered = (2..).map(|n| format!("{name}#{n}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(is_free).unwrap_or_default()
+}
+
+/// The depth of a worker's local queue.
+#[cfg(tokio_unstable)]
+pub(crate) fn local_queue_depth(metrics: &[(String, RuntimeMetrics)], label: &Label) -> Option<usize> {
+    let (_, metrics) = metrics.iter().find(|(runtime, _)| *runtime == label.runtime)?;
+    let worker = label.worker.parse().ok().filter(|worker| *worker < metrics.num_workers())?;
+    Some(metrics.worker_local_queue_depth(worker))
+}
+
+/// The depth of a worker's local queue.
+#[cfg(not(tokio_unstable))]
+pub(crate) fn local_queue_depth(_metrics: &[(String, RuntimeMetrics)], _label: &Label) -> Option<usize> {
+    None
+}
+
+fn snapshot((name, metrics): (String, RuntimeMetrics)) -> RuntimeSnapshot {
     RuntimeSnapshot {
+        name,
         workers: metrics.num_workers(),
+        alive_tasks: metrics.num_alive_tasks(),
         global_queue_depth: metrics.global_queue_depth(),
         #[cfg(tokio_unstable)]
         blocking_threads: Some(metrics.num_blocking_threads()),

@@ -38,12 +38,14 @@ pub(crate) struct ActivePoll {
     pub(crate) start: Ticks,
     pub(crate) task: u64,
     pub(crate) kind: KindId,
+    /// Whether the kind is one that the task's future has named.
+    pub(crate) is_named: bool,
 }
 
 impl Slot {
     /// Whether a poll is in progress, as its own thread sees it.
     #[inline]
-    pub(crate) fn in_poll(&self) -> bool {
+    fn in_poll(&self) -> bool {
         self.seq.load(Relaxed) & 1 == 1
     }
 
@@ -53,6 +55,15 @@ impl Slot {
         self.task.store(task, Relaxed);
         self.kind.store(kind.as_u32(), Relaxed);
         self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
+    }
+
+    /// Goes on with a poll that was ended for one inside it. It gets a number of
+    /// its own, and what it took before does not count.
+    pub(crate) fn resume(&self, now: Ticks, poll: ActivePoll) {
+        self.begin(now, poll.task, poll.kind);
+        if poll.is_named {
+            self.kind.store(poll.kind.as_u32() | NAMED, Relaxed);
+        }
     }
 
     /// Ends the poll and says what it was.
@@ -96,11 +107,13 @@ impl Slot {
     }
 
     fn load(&self, seq: u64) -> ActivePoll {
+        let kind = self.kind.load(Relaxed);
         ActivePoll {
             seq,
             start: self.start.load(Relaxed),
             task: self.task.load(Relaxed),
-            kind: KindId::from_u32(self.kind.load(Relaxed) & !NAMED),
+            kind: KindId::from_u32(kind & !NAMED),
+            is_named: kind & NAMED != 0,
         }
     }
 

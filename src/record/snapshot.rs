@@ -6,8 +6,9 @@ use crate::Cause;
 
 /// A distribution of durations, as counts of log-linear buckets.
 ///
-/// The relative width of a bucket is at most 1/32, so a quantile read from it
-/// is at most 3.2 % above the true one.
+/// A bucket is at most 1/16 of its values wide (4 ns below 64 ns), so a quantile
+/// read from it is at most 6.25 % above the true one. All values from 17 s on
+/// share one bucket; their sum and maximum are exact.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HistogramSnapshot {
@@ -61,34 +62,24 @@ impl HistogramSnapshot {
 
     /// Adds the values of `other`.
     pub fn merge(&mut self, other: &Self) {
-        let mut merged = Vec::with_capacity(self.buckets.len().max(other.buckets.len()));
-        let (mut ours, mut theirs) = (self.buckets.iter().peekable(), other.buckets.iter().peekable());
-        loop {
-            match (ours.peek(), theirs.peek()) {
-                (Some(a), Some(b)) if a.0 == b.0 => {
-                    merged.push((a.0, a.1 + b.1));
-                    ours.next();
-                    theirs.next();
-                }
-                (Some(a), Some(b)) if a.0 < b.0 => {
-                    merged.push(**a);
-                    ours.next();
-                }
-                (_, Some(b)) => {
-                    merged.push(**b);
-                    theirs.next();
-                }
-                (Some(a), None) => {
-                    merged.push(**a);
-                    ours.next();
-                }
-                (None, None) => break,
-            }
-        }
-        self.buckets = merged;
-        self.count += other.count;
+        self.add_buckets(other.buckets.iter().copied());
         self.sum += other.sum;
         self.max = self.max.max(other.max);
+    }
+
+    /// Adds counts, in ascending order of their buckets.
+    pub(crate) fn add_buckets(&mut self, counts: impl Iterator<Item = (u64, u64)>) {
+        let mut at = 0;
+        for (highest, count) in counts {
+            self.count += count;
+            while self.buckets.get(at).is_some_and(|(bound, _)| *bound < highest) {
+                at += 1;
+            }
+            match self.buckets.get_mut(at) {
+                Some((bound, n)) if *bound == highest => *n += count,
+                _ => self.buckets.insert(at, (highest, count)),
+            }
+        }
     }
 }
 
@@ -106,6 +97,19 @@ pub struct KindSnapshot {
     pub spawned: u64,
     /// Tasks that ended, by completion, panic or abort.
     pub completed: u64,
+    /// Polls in which the task woke itself (named futures only).
+    pub self_wakes: u64,
+    /// Tasks that nobody can wake any more: pending, and no waker is left
+    /// (named futures only).
+    pub lost_wakers: u64,
+    /// Tasks that ran from beginning to end in one poll over the threshold
+    /// (named futures only).
+    pub never_yielded: u64,
+    /// Tasks with a future of [`LARGE_FUTURE`](crate::LARGE_FUTURE) bytes and
+    /// more (named futures only).
+    pub large_futures: u64,
+    /// Bytes of the largest future (named futures only; zero if none is).
+    pub future_size: u64,
 }
 
 impl KindSnapshot {
@@ -120,8 +124,11 @@ impl KindSnapshot {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct WorkerSnapshot {
-    /// Its label: the worker's index, or `main` for a root future's thread.
+    /// Its label: the worker's index in its runtime, or the thread's name, such
+    /// as `main` for that of a root future.
     pub label: String,
+    /// Its runtime's name: see [`RuntimeSnapshot::name`]. Empty without one.
+    pub runtime: String,
     /// Time spent in polls.
     pub busy: Duration,
     /// Polls begun and ended.
@@ -138,6 +145,11 @@ pub struct WorkerSnapshot {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct RuntimeSnapshot {
+    /// Its name ([`tokio::runtime::Builder::name`]), `tokio` without one, and a
+    /// number where another that lives has the same.
+    pub name: String,
+    /// Tasks that live in it, watched or not.
+    pub alive_tasks: usize,
     /// Its worker threads.
     pub workers: usize,
     /// Tasks in the queue that all workers share.
@@ -170,6 +182,9 @@ pub struct ObserverSnapshot {
     pub captures: Vec<(&'static str, u64)>,
     /// Observations lost, by reason.
     pub dropped: Vec<(&'static str, u64)>,
+    /// Hooks of loopscope's that were set anew after
+    /// [`Scope::watch`](crate::Scope::watch), so that they are not called.
+    pub replaced_hooks: Vec<&'static str>,
 }
 
 /// Everything recorded, at one moment. Totals never go back.

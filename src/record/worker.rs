@@ -1,17 +1,28 @@
-//! A thread that polls: its slot, its histograms, its long events.
+//! What one thread records: its slot, its histograms, its long events.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    fmt,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+};
 
 use super::{
-    clock::{Clock, Ticks},
-    events::{EventRing, LongEvent},
-    histogram::{Histogram, Tally},
+    KindSnapshot,
+    clock::Ticks,
+    events::EventRing,
+    histogram::{Carried, CarriedTable, Histogram, Tally},
     kinds::{KindId, MAX_KINDS},
+    runtimes::UNNAMED_RUNTIME,
     slot::{self, ActivePoll, Slot},
 };
 use crate::os::ThreadInfo;
 
-/// What one worker recorded of one kind.
+/// What one thread recorded of one kind.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Cell {
@@ -19,29 +30,75 @@ pub(crate) struct Cell {
     pub(crate) schedule_delay: Histogram,
     pub(crate) spawned: Tally,
     pub(crate) completed: Tally,
+    pub(crate) self_wakes: Tally,
+    pub(crate) lost_wakers: Tally,
+    pub(crate) never_yielded: Tally,
+}
+
+impl Cell {
+    /// Adds what was recorded to a snapshot.
+    pub(crate) fn add_to(&self, snapshot: &mut KindSnapshot, carried: &CarriedTable<'_>) {
+        snapshot.completed += self.completed.get();
+        snapshot.spawned += self.spawned.get();
+        self.poll_time.add_to(&mut snapshot.poll_time, carried);
+        self.schedule_delay.add_to(&mut snapshot.schedule_delay, carried);
+        snapshot.self_wakes += self.self_wakes.get();
+        snapshot.lost_wakers += self.lost_wakers.get();
+        snapshot.never_yielded += self.never_yielded.get();
+    }
+}
+
+/// Whose record it is: the runtime's label, empty without one, and the
+/// worker's index, or its thread's name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Label {
+    pub(crate) runtime: String,
+    pub(crate) worker: String,
+}
+
+impl fmt::Display for Label {
+    /// The worker; with its runtime before it where that has a name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.runtime {
+            "" | UNNAMED_RUNTIME => f.write_str(&self.worker),
+            runtime => write!(f, "{runtime}/{}", self.worker),
+        }
+    }
 }
 
 /// A watched thread. Outlives it: the next thread of the same label goes on
 /// with the same totals, so they never go back and memory stays bounded by the
-/// number of threads that live at one time.
+/// number of threads that live at one time. Where a worker's identity moves to
+/// another thread (`block_in_place`), both have the same label for a while.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    pub(crate) label: String,
+    pub(crate) label: Label,
     pub(crate) slot: &'static Slot,
     pub(crate) events: EventRing,
+    pub(crate) carried: Carried,
     cells: Box<[Cell]>,
-    parks: Tally,
+    pub(crate) busy_nanos: Tally,
+    pub(crate) polls: Tally,
+    pub(crate) parks: Tally,
+    pub(crate) unparks: Tally,
+    /// When another thread took this worker's place; zero if none has.
+    handed_over_at: AtomicU64,
     thread: Mutex<Option<ThreadInfo>>,
 }
 
 impl Worker {
-    pub(crate) fn new(label: String) -> Self {
+    pub(crate) fn new(label: Label) -> Self {
         Self {
             label,
             slot: slot::take(),
             events: EventRing::new(),
+            carried: Carried::new(),
             cells: zeroed_cells(),
+            busy_nanos: Tally::default(),
+            polls: Tally::default(),
             parks: Tally::default(),
+            unparks: Tally::default(),
+            handed_over_at: AtomicU64::new(0),
             thread: Mutex::new(None),
         }
     }
@@ -51,7 +108,9 @@ impl Worker {
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Begins to be the record of a thread, or ends to be.
     pub(crate) fn set_thread(&self, thread: Option<ThreadInfo>) {
+        self.handed_over_at.store(0, Relaxed);
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = thread;
     }
 
@@ -60,37 +119,23 @@ impl Worker {
         &self.cells[kind.index()]
     }
 
-    /// Begins a poll on the worker's own thread.
-    #[inline]
-    pub(crate) fn begin(&self, now: Ticks, task: u64, kind: KindId) {
-        self.slot.begin(now, task, kind);
+    /// The poll in progress that holds the worker up, read from any thread: not
+    /// one that has left the worker to another thread.
+    pub(crate) fn active(&self) -> Option<ActivePoll> {
+        self.slot.active().filter(|_| self.handed_over_at().is_none())
     }
 
-    /// Ends the poll on the worker's own thread and records it.
-    #[inline]
-    pub(crate) fn end(&self, clock: &Clock, threshold_nanos: u64) {
-        let end = clock.ticks();
-        let poll = self.slot.end();
-        let nanos = clock.nanos(poll.start, end);
-        self.cell(poll.kind).poll_time.record(nanos);
-        if nanos >= threshold_nanos {
-            self.long_poll(poll, end);
-        }
+    /// Says, on the thread that took its place, that the worker is no longer
+    /// this thread's.
+    pub(crate) fn hand_over(&self, now: Ticks) {
+        let _ = self.handed_over_at.compare_exchange(0, now.max(1), Release, Relaxed);
     }
 
-    #[cold]
-    fn long_poll(&self, poll: ActivePoll, end: Ticks) {
-        let ActivePoll { seq, start, task, kind } = poll;
-        self.events.push(LongEvent::Poll { seq, start, end, task, kind });
-    }
-
-    /// Records that a ready task waited for the poll that begins at `now`.
-    #[cfg(tokio_unstable)]
     #[inline]
-    pub(crate) fn waited(&self, nanos: u64, now: Ticks, task: u64, kind: KindId, threshold_nanos: u64) {
-        self.cell(kind).schedule_delay.record(nanos);
-        if nanos >= threshold_nanos {
-            self.events.push(LongEvent::Wait { nanos, end: now, task });
+    pub(crate) fn handed_over_at(&self) -> Option<Ticks> {
+        match self.handed_over_at.load(Acquire) {
+            0 => None,
+            at => Some(at),
         }
     }
 
@@ -100,16 +145,10 @@ impl Worker {
         self.slot.set_idle();
     }
 
-    pub(crate) fn parks(&self) -> u64 {
-        self.parks.get()
-    }
-
-    /// Time in polls and how many polls, over all kinds.
-    pub(crate) fn busy_nanos_and_polls(&self, kinds: usize) -> (u64, u64) {
-        let used = || {
-            self.cells[..kinds.min(MAX_KINDS)].iter().map(|cell| &cell.poll_time).filter(|h| !h.is_empty())
-        };
-        (used().map(Histogram::sum_nanos).sum(), used().map(Histogram::count).sum())
+    /// Marks it as awake, on itself.
+    pub(crate) fn unpark(&self) {
+        self.unparks.add(1);
+        self.slot.set_awake();
     }
 }
 
@@ -120,34 +159,14 @@ impl Drop for Worker {
 }
 
 /// Cells that are all zero and not yet in memory: a page comes in as the first
-/// value falls into it, so a kind costs what it uses, and the poll path never
-/// calls the allocator.
+/// value falls into it, so a kind that is never seen here costs nothing, and
+/// the poll path never calls the allocator.
 fn zeroed_cells() -> Box<[Cell]> {
     let cells = Box::<[Cell]>::new_zeroed_slice(MAX_KINDS);
-    // SAFETY: a `Cell` is made of `AtomicU64` alone, for which all zero bytes
-    // are the value zero.
+    // SAFETY: a `Cell` is made of `AtomicU64` and `AtomicU32` alone, for which
+    // all zero bytes are the value zero.
     #[allow(unsafe_code)]
     unsafe {
         cells.assume_init()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_poll_is_recorded_under_its_kind_and_a_long_one_is_an_event() {
-        let clock = Clock::new();
-        let worker = Worker::new("0".to_owned());
-        let kind = KindId::from_u32(3);
-        worker.begin(clock.ticks(), 7, kind);
-        worker.end(&clock, u64::MAX);
-        worker.begin(clock.ticks(), 8, kind);
-        worker.end(&clock, 0);
-        assert_eq!(worker.cell(kind).poll_time.count(), 2);
-        assert_eq!(worker.busy_nanos_and_polls(4).1, 2);
-        let events: Vec<_> = worker.events.drain().collect();
-        assert!(matches!(events[..], [LongEvent::Poll { task: 8, .. }]), "{events:?}");
     }
 }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::account::Times;
-use crate::{Cause, Evidence, record::KindId};
+use crate::{
+    Cause, Evidence,
+    record::{Hook, KindId},
+};
 
 /// An address in a program or library, as its own file counts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -86,6 +89,8 @@ pub(crate) enum Message {
         start_nanos: u64,
         end_nanos: u64,
     },
+    /// Somebody has set a hook of ours anew.
+    Replaced(Hook),
     /// Nothing more comes.
     End,
 }

@@ -2,6 +2,7 @@
 //! once its poll has gone on for some time. Writes evidence, judges nothing.
 
 mod account;
+mod audit;
 mod budget;
 pub(crate) mod evidence;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
@@ -31,6 +32,8 @@ use std::{
 pub(crate) use budget::Budget;
 
 use self::{
+    audit::Audit,
+    evidence::Message,
     inspector::Unwinder,
     meter::{Dropped, Meter},
     outbox::Outbox,
@@ -90,6 +93,7 @@ struct Round<'r> {
     generation: Option<u64>,
     tick: Duration,
     lost_events: u64,
+    audit: Audit,
 }
 
 impl<'r> Round<'r> {
@@ -105,6 +109,7 @@ impl<'r> Round<'r> {
             generation: None,
             tick: Duration::from_nanos(recorder.threshold_nanos / 4),
             lost_events: 0,
+            audit: Audit::new(),
         }
     }
 
@@ -119,7 +124,8 @@ impl<'r> Round<'r> {
             if !self.all_idle() {
                 quiet_since = Instant::now();
             } else if quiet_since.elapsed() > QUIET {
-                self.recorder.doze.sleep_while(|| {
+                let unhooked = self.watches.iter().any(Watch::is_unhooked);
+                self.recorder.doze.sleep_while(unhooked, || {
                     !stop.load(Relaxed)
                         && self.generation == Some(self.recorder.generation())
                         && self.all_idle()
@@ -161,6 +167,9 @@ impl<'r> Round<'r> {
         let lost_events = self.recorder.lost_events();
         self.meter.dropped(Dropped::RingFull, lost_events - self.lost_events);
         self.lost_events = lost_events;
+        for hook in self.audit.look(self.recorder) {
+            self.outbox.send(Message::Replaced(hook), self.meter);
+        }
     }
 }
 

@@ -63,7 +63,12 @@ impl Watch {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.worker.slot.is_idle()
+        self.worker.slot.is_idle() || (self.is_unhooked() && self.worker.slot.active().is_none())
+    }
+
+    /// Whether no hook tells that the thread parks.
+    pub(crate) fn is_unhooked(&self) -> bool {
+        self.worker.parks.get() == 0
     }
 
     /// Takes in what has ended, then looks at what goes on.
@@ -72,7 +77,7 @@ impl Watch {
         for event in worker.events.drain() {
             self.ended(event, context);
         }
-        let active = worker.slot.active();
+        let active = worker.active();
         if let (Some(suspect), Some(poll)) = (&self.suspect, active)
             && suspect.poll.seq == poll.seq
         {
@@ -177,7 +182,7 @@ impl Watch {
         let evidence = StallEvidence {
             phase,
             key: (self.index, suspect.poll.seq),
-            worker: self.worker.label.clone(),
+            worker: self.worker.label.to_string(),
             kind: suspect.poll.kind,
             start_unix_ns: context.recorder.clock.unix_nanos(suspect.poll.start),
             start_nanos: context.recorder.clock.since_start(suspect.poll.start),

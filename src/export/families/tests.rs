@@ -54,7 +54,7 @@ fn every_field_of_the_snapshot_is_exported() {
             histogram_is_exported(&text, "loopscope_blocking_duration_seconds", &label, durations);
         }
     }
-    let ObserverSnapshot { watchdog_cpu, captures, dropped } = observer;
+    let ObserverSnapshot { watchdog_cpu, captures, dropped, .. } = observer;
     has(&text, &format!("loopscope_watchdog_cpu_seconds_total {}", seconds(watchdog_cpu)));
     for (result, count) in captures {
         has(&text, &format!("loopscope_captures_total{{result=\"{result}\"}} {count}"));
@@ -65,7 +65,7 @@ fn every_field_of_the_snapshot_is_exported() {
 }
 
 fn kind_is_exported(text: &str, kind: &KindSnapshot) {
-    let KindSnapshot { name, poll_time, schedule_delay, spawned, completed } = kind;
+    let KindSnapshot { name, poll_time, schedule_delay, spawned, completed, .. } = kind;
     let label = format!("task=\"{name}\"");
     histogram_is_exported(text, "loopscope_task_poll_duration_seconds", &label, poll_time);
     histogram_is_exported(text, "loopscope_task_schedule_delay_seconds", &label, schedule_delay);
@@ -87,7 +87,7 @@ fn histogram_is_exported(text: &str, name: &str, label: &str, histogram: &Histog
 }
 
 fn worker_is_exported(text: &str, worker: &WorkerSnapshot) {
-    let WorkerSnapshot { label, busy, polls, parks, local_queue_depth, active_poll } = worker;
+    let WorkerSnapshot { label, busy, polls, parks, local_queue_depth, active_poll, .. } = worker;
     let label = format!("worker=\"{label}\"");
     has(text, &format!("loopscope_worker_busy_seconds_total{{{label}}} {}", seconds(*busy)));
     has(text, &format!("loopscope_worker_polls_total{{{label}}} {polls}"));
@@ -106,6 +106,7 @@ fn runtime_is_exported(text: &str, runtime: &RuntimeSnapshot) {
         blocking_threads,
         idle_blocking_threads,
         blocking_queue_depth,
+        ..
     } = runtime;
     has(text, &format!("loopscope_workers {workers}"));
     has(text, &format!("loopscope_global_queue_depth {global_queue_depth}"));
