@@ -151,6 +151,14 @@ pub(crate) fn for_cause(cause: Cause, called: Option<(&str, FrameKind)>) -> Stri
         }
         Cause::Channel => "use `tokio::sync::mpsc` or `tokio::sync::oneshot` and await the message",
         Cause::Child => "use `tokio::process::Command` and await the child",
+        Cause::Hog => {
+            "no poll of this task is long, but it is ready again at once: let it do less at a time and wait for \
+             something in between, or move the work off the event loop: `tokio::task::spawn_blocking(move || ..).await`"
+        }
+        Cause::Unyielding => {
+            "what this loop awaits is ready at once, so it never yields: \
+             `tokio::task::coop::consume_budget().await` in the loop"
+        }
         _ => MOVE_OFF,
     };
     match called {

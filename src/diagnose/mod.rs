@@ -62,7 +62,33 @@ pub(crate) fn diagnose(stall: &StallEvidence, symbols: &mut Symbols) -> Option<D
     let best = best(&looks)?;
     let of_site = || looks.iter().filter(|look| look.place.site == best.place.site);
     let is_steady = of_site().count() > 1 && of_site().all(|look| look.place == best.place);
-    Some(conclude(best, is_steady))
+    let conclusion = conclude(best, is_steady);
+    Some(match way_of_polling(stall, &looks, best) {
+        Some(cause) => conclusion.as_way_of_polling(cause),
+        None => conclusion,
+    })
+}
+
+/// Whether what holds the worker is less a call than how the task is polled.
+fn way_of_polling(stall: &StallEvidence, looks: &[Look<'_>], best: &Look<'_>) -> Option<Cause> {
+    if stall.polls > 1 {
+        return Some(Cause::Hog);
+    }
+    // Within one poll, it was met polling something below the application's own
+    // code, again and again: what it awaits is ready at once.
+    let polls = looks.iter().filter(|look| look.culprit() == best.culprit() && look.place.polls());
+    (best.cause == Cause::Cpu && polls.count() >= 2).then_some(Cause::Unyielding)
+}
+
+impl Diagnosis {
+    fn as_way_of_polling(self, cause: Cause) -> Self {
+        Self {
+            id: id_of(cause, self.site.as_ref(), self.primitive.as_deref()),
+            cause,
+            advice: advice::for_cause(cause, None),
+            ..self
+        }
+    }
 }
 
 /// A look that shows a line of the application counts before any that does
@@ -189,11 +215,16 @@ fn detail_of(call: &CallInfo) -> Detail {
 /// same loop.
 fn id_of(cause: Cause, site: Option<&Site>, primitive: Option<&str>) -> String {
     let (place, line) = match site {
-        Some(site) => (site.function.as_str(), site.line.filter(|_| cause != Cause::Cpu)),
+        Some(site) => (site.function.as_str(), site.line.filter(|_| !is_computing(cause))),
         None => (primitive.unwrap_or("?"), None),
     };
     let text = format!("{cause}|{place}|{}", line.unwrap_or(0));
     format!("{:016x}", fnv1a(text.as_bytes()))
+}
+
+/// Whether each look may meet another line of the same thing.
+fn is_computing(cause: Cause) -> bool {
+    matches!(cause, Cause::Cpu | Cause::Hog | Cause::Unyielding)
 }
 
 /// FNV-1a: short, and the same in every version of everything, which the

@@ -64,7 +64,8 @@ impl Findings {
         diagnosis: Diagnosis,
     ) -> Result<Finding, Full> {
         let inner = &mut *self.inner();
-        let id = diagnosis.id.clone();
+        let adopted = diagnosis.stack.is_empty().then(|| inner.only_finding_of(&task.kind, diagnosis.cause));
+        let id = adopted.flatten().unwrap_or_else(|| diagnosis.id.clone());
         inner.forget_ongoing(stall.key, &id);
         if !inner.entries.contains_key(&id) && inner.entries.len() >= MAX_FINDINGS {
             return Err(Full);
@@ -76,7 +77,6 @@ impl Findings {
             task: task.kind.clone(),
             finding: Some(id.clone()),
         };
-        let cause = diagnosis.cause;
         let entry = inner.entries.entry(id.clone()).or_insert_with(|| Entry::new(&diagnosis, task.clone()));
         entry.see(diagnosis, task);
         if stall.phase == Phase::Ended {
@@ -85,6 +85,7 @@ impl Findings {
             let during = stall.start_nanos..stall.start_nanos + stall.duration_nanos;
             let victims = inner.recent.stall_ended(Stall { end_unix_ns, ..record }, during);
             entry.delayed(victims);
+            let cause = entry.cause();
             inner.durations[index_of(cause)].record(stall.duration_nanos, &inner.carried);
         } else {
             inner.ongoing.insert(stall.key, Ongoing { finding: id.clone(), stall: record });
@@ -151,6 +152,18 @@ impl Inner {
         }
     }
 
+    /// Where a stall belongs whose stack the budget did not allow: to what was
+    /// found in tasks of its kind, if that is one thing.
+    fn only_finding_of(&self, kind: &str, cause: Cause) -> Option<String> {
+        let only = |fits: &dyn Fn(&Entry) -> bool| {
+            let mut fitting = self.entries.iter().filter(|(_, entry)| entry.is_of(kind) && fits(entry));
+            fitting.next().filter(|_| fitting.next().is_none()).map(|(id, _)| id.clone())
+        };
+        // A thread that runs may do so inside of a call, which only its stack
+        // would tell.
+        only(&|entry| entry.cause() == cause).or_else(|| only(&|_| cause == Cause::Cpu))
+    }
+
     fn finding(&self, id: &str, now_unix_ns: u64) -> Option<Finding> {
         let ages = self.ongoing.values().filter(|ongoing| ongoing.finding == id);
         let ages = ages.map(|ongoing| now_unix_ns.saturating_sub(ongoing.stall.start_unix_ns));
@@ -170,6 +183,7 @@ mod tests {
     fn stall(phase: Phase, seq: u64, start_ms: u64, ms: u64) -> StallEvidence {
         StallEvidence {
             phase,
+            polls: 1,
             key: (0, seq),
             worker: "0".to_owned(),
             kind: crate::record::KindId::OTHER,

@@ -171,6 +171,17 @@ impl Recorder {
         merged
     }
 
+    /// Whether tasks of the worker's runtime are ready that it, or anyone, could
+    /// poll.
+    pub(crate) fn is_anyone_ready_at(&self, worker: &Worker) -> bool {
+        let metrics = self.runtimes.metrics();
+        let is_global = |(runtime, metrics): &(String, tokio::runtime::RuntimeMetrics)| {
+            *runtime == worker.label.runtime && metrics.global_queue_depth() > 0
+        };
+        local_queue_depth(&metrics, &worker.label).is_some_and(|depth| depth > 0)
+            || metrics.iter().any(is_global)
+    }
+
     pub(crate) fn worker_snapshots(&self) -> Vec<WorkerSnapshot> {
         let now = self.clock.ticks();
         let metrics = self.runtimes.metrics();

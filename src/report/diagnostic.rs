@@ -60,6 +60,8 @@ fn label(finding: &Finding) -> String {
     let detail = &finding.detail;
     let what = match finding.cause {
         Cause::Cpu => "computes here",
+        Cause::Hog => "was met here, in one of many short polls",
+        Cause::Unyielding => "was met here, and never yields",
         Cause::Lock => "waits here for a lock",
         _ => "blocks here",
     };

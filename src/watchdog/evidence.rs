@@ -68,6 +68,8 @@ pub(crate) enum Phase {
 #[derive(Debug, Clone)]
 pub(crate) struct StallEvidence {
     pub(crate) phase: Phase,
+    /// One, or how many polls of one task together held the worker.
+    pub(crate) polls: u64,
     /// The same in all messages about one stall.
     pub(crate) key: (usize, u64),
     pub(crate) worker: String,

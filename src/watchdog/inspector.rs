@@ -91,6 +91,15 @@ impl Inspector {
         }
     }
 
+    /// What a sample alone says of a stall: no stack.
+    pub(crate) fn classify(&self, at_nanos: u64, now: &Sample) -> Capture {
+        let call = match now.activity {
+            Activity::InSyscall(call) => Some(call_info(&call, syscalls::find(call.number))),
+            Activity::Running | Activity::Unknown => None,
+        };
+        Capture::without_stack(at_nanos, now.activity == Activity::Running, call)
+    }
+
     fn capture_waiting(
         &mut self,
         seq: u64,

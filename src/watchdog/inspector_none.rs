@@ -66,6 +66,10 @@ impl Inspector {
         Some(Capture::without_stack(at_nanos, false, None))
     }
 
+    pub(crate) fn classify(&self, at_nanos: u64, _: &Sample) -> Capture {
+        Capture::without_stack(at_nanos, false, None)
+    }
+
     pub(crate) fn late_answer(&mut self, _: &mut Tools<'_>) -> Option<Capture> {
         None
     }

@@ -5,6 +5,7 @@ mod account;
 mod audit;
 mod budget;
 pub(crate) mod evidence;
+mod hog;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod inspector;
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture))))]

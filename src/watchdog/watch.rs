@@ -6,15 +6,19 @@ use super::{
     account::{Account, Times},
     budget::Budget,
     evidence::{Capture, Message, Phase, StallEvidence},
+    hog::Run,
     inspector::{Inspector, Tools, Unwinder},
     meter::{Dropped, Meter},
     outbox::Outbox,
 };
-use crate::Signals;
-use crate::record::{Recorder, clock::Ticks, events::LongEvent, slot::ActivePoll, worker::Worker};
+use crate::{
+    Signals,
+    record::{Recorder, clock::Ticks, events::LongEvent, slot::ActivePoll, worker::Worker},
+};
 
-/// A stall this old is reported before it ends.
-const LASTS_NANOS: u64 = 1_000_000_000;
+const SECOND: u64 = 1_000_000_000;
+/// Stalls of these ages are reported before they end, should they ever.
+const LASTS_NANOS: [u64; 4] = [SECOND, 60 * SECOND, 600 * SECOND, 3600 * SECOND];
 
 /// What all workers' watches share.
 pub(crate) struct Context<'c> {
@@ -43,6 +47,8 @@ pub(crate) struct Watch {
     suspect: Option<Suspect>,
     /// The poll before, whose end may not have been told yet.
     closing: Option<Suspect>,
+    /// The task that is met at look after look.
+    run: Option<Run>,
 }
 
 /// A poll that was in progress at two looks.
@@ -53,13 +59,13 @@ struct Suspect {
     captures: Vec<Capture>,
     /// The own time at which the next capture is due; doubles each time.
     next_capture_nanos: u64,
-    over_budget: bool,
-    told: Option<Phase>,
+    /// How many of [`LASTS_NANOS`] had passed as it was last told.
+    told: Option<usize>,
 }
 
 impl Watch {
     pub(crate) fn new(index: usize, worker: Arc<Worker>) -> Self {
-        Self { index, worker, inspector: None, suspect: None, closing: None }
+        Self { index, worker, inspector: None, suspect: None, closing: None, run: None }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -78,6 +84,7 @@ impl Watch {
             self.ended(event, context);
         }
         let active = worker.active();
+        self.follow(active, context);
         if let (Some(suspect), Some(poll)) = (&self.suspect, active)
             && suspect.poll.seq == poll.seq
         {
@@ -123,34 +130,90 @@ impl Watch {
             } else {
                 context.captures.take_spare(Instant::now())
             };
+            let seq = suspect.poll.seq;
             if granted {
-                suspect.captures.extend(inspector.capture(
-                    suspect.poll.seq,
-                    age,
-                    &sample,
-                    &mut context.tools(),
-                ));
-            } else {
-                suspect.over_budget = suspect.captures.is_empty();
+                suspect.captures.extend(inspector.capture(seq, age, &sample, &mut context.tools()));
+            } else if suspect.captures.is_empty() {
+                context.meter.dropped(Dropped::CaptureBudget, 1);
+                // Without its stack it still counts, as what it is known to be.
+                suspect.captures.push(inspector.classify(age, &sample));
             }
         }
         self.tell_of_progress(own, age, context);
     }
 
     fn tell_of_progress(&mut self, own: u64, age: u64, context: &Context<'_>) {
-        let phase = if own >= LASTS_NANOS { Phase::Lasts } else { Phase::Began };
-        let untold = |suspect: &mut Suspect| !suspect.captures.is_empty() && suspect.told != Some(phase);
+        let milestone = LASTS_NANOS.iter().filter(|nanos| own >= **nanos).count();
+        let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
+        let untold = |suspect: &mut Suspect| !suspect.captures.is_empty() && suspect.told != Some(milestone);
         if let Some(mut suspect) = self.suspect.take_if(untold) {
-            suspect.told = Some(phase);
+            suspect.told = Some(milestone);
             self.tell(&suspect, phase, age, context);
             self.suspect = Some(suspect);
         }
+    }
+
+    /// Follows a task from poll to poll.
+    fn follow(&mut self, active: Option<ActivePoll>, context: &mut Context<'_>) {
+        let threshold = context.recorder.threshold_nanos;
+        let clock = &context.recorder.clock;
+        let now = clock.ticks();
+        // A poll that is a stall of its own is no part of a run.
+        let is_stall = active.is_some_and(|poll| clock.nanos(poll.start, now) >= threshold);
+        let Some(run) = self.run.as_mut().filter(|_| !is_stall) else {
+            self.run = active.filter(|_| !is_stall).map(|poll| Run::new(poll, threshold));
+            return;
+        };
+        if !run.goes_on(active) {
+            self.run_ended(context);
+            self.run = active.map(|poll| Run::new(poll, threshold));
+            return;
+        }
+        if !run.is_watched() {
+            return;
+        }
+        run.others_waited = run.others_waited || context.recorder.is_anyone_ready_at(&self.worker);
+        let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
+        let Some(sample) = inspector.sample(clock) else { return };
+        let age = clock.nanos(run.start(), sample.at);
+        let account = run.account.get_or_insert_with(|| Account::new(sample));
+        account.add(sample, clock);
+        let own = account.times().scaled_to(age).own();
+        if run.capture_due(age, own, threshold)
+            && context.captures.take_spare(Instant::now())
+            && let Some(poll) = active
+        {
+            run.captures.extend(inspector.capture(poll.seq, age, &sample, &mut context.tools()));
+        }
+    }
+
+    fn run_ended(&mut self, context: &Context<'_>) {
+        let Some(run) = self.run.take().filter(|run| !run.captures.is_empty()) else { return };
+        let clock = &context.recorder.clock;
+        let (first, duration_nanos) = (run.first(), clock.nanos(run.start(), clock.ticks()));
+        let evidence = StallEvidence {
+            phase: Phase::Ended,
+            polls: run.polls(),
+            // Polls have odd numbers.
+            key: (self.index, first.seq + 1),
+            worker: self.worker.label.to_string(),
+            kind: first.kind,
+            start_unix_ns: clock.unix_nanos(first.start),
+            start_nanos: clock.since_start(first.start),
+            duration_nanos,
+            times: run.account.map(|account| account.times().scaled_to(duration_nanos)).unwrap_or_default(),
+            captures: run.captures,
+        };
+        context.outbox.send(Message::Stall(evidence), context.meter);
     }
 
     fn ended(&mut self, event: LongEvent, context: &mut Context<'_>) {
         let clock = &context.recorder.clock;
         match event {
             LongEvent::Wait { nanos, end, .. } => {
+                if let Some(run) = &mut self.run {
+                    run.others_waited = true;
+                }
                 let end_nanos = clock.since_start(end);
                 let start_nanos = end_nanos.saturating_sub(nanos);
                 context.outbox.send(Message::Wait { start_nanos, end_nanos }, context.meter);
@@ -173,14 +236,14 @@ impl Watch {
         if !suspect.captures.is_empty() {
             self.tell(&suspect, Phase::Ended, duration, context);
         } else if is_own {
-            let why = if suspect.over_budget { Dropped::CaptureBudget } else { Dropped::EndedBeforeCapture };
-            context.meter.dropped(why, 1);
+            context.meter.dropped(Dropped::EndedBeforeCapture, 1);
         }
     }
 
     fn tell(&self, suspect: &Suspect, phase: Phase, duration_nanos: u64, context: &Context<'_>) {
         let evidence = StallEvidence {
             phase,
+            polls: 1,
             key: (self.index, suspect.poll.seq),
             worker: self.worker.label.to_string(),
             kind: suspect.poll.kind,
@@ -211,7 +274,6 @@ impl Suspect {
             lost_nanos: 0,
             captures: Vec::new(),
             next_capture_nanos: threshold_nanos,
-            over_budget: false,
             told: None,
         }
     }

@@ -80,12 +80,14 @@ entries! {
     inlined
     json
     lazy_lock
+    many_polls
     mpsc_receive
     mpsc_receive_timeout
     mpsc_send
     mutex
     nested_async
     nested_block_on
+    never_yields
     once
     once_lock
     page_faults
@@ -130,13 +132,16 @@ fn main() -> ExitCode {
         eprintln!("usage: blocking-zoo ENTRY STALL_MS");
         return ExitCode::from(2);
     };
-    let found = run(work);
+    // Of two workers the other would take over who waits.
+    let workers = if name == "many_polls" { 1 } else { 2 };
+    let found = run(work, workers);
+    stage::clean_up();
     println!("{}", serde_json::to_string_pretty(&found).expect("findings are JSON"));
     ExitCode::SUCCESS
 }
 
 /// Runs the work as a task and collects what is reported, up to the very end.
-fn run(work: Work) -> Vec<Finding> {
+fn run(work: Work, workers: usize) -> Vec<Finding> {
     let reported = Arc::new(Mutex::new(BTreeMap::new()));
     let reports = Arc::clone(&reported);
     let scope = Scope::builder()
@@ -147,7 +152,8 @@ fn run(work: Work) -> Vec<Finding> {
         .start()
         .expect("the scope starts");
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = scope.watch(builder.worker_threads(2).enable_all()).build().expect("the runtime starts");
+    let runtime =
+        scope.watch(builder.worker_threads(workers).enable_all()).build().expect("the runtime starts");
     runtime.block_on(runtime.spawn(work.named("zoo"))).expect("the entry does what it says");
     drop(runtime);
     // Joins its threads: what has been seen is reported by then.

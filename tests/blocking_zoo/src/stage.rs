@@ -7,6 +7,7 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::PathBuf,
     sync::{
+        Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
         mpsc,
     },
@@ -71,9 +72,20 @@ pub(crate) fn await_slow() {
     }
 }
 
+static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
 /// A path for a file of this process's own.
 pub(crate) fn scratch(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("blocking-zoo-{}-{name}", std::process::id()))
+    let path = std::env::temp_dir().join(format!("blocking-zoo-{}-{name}", std::process::id()));
+    SCRATCH.lock().unwrap().push(path.clone());
+    path
+}
+
+/// Removes the files; outside of the tasks, as that may take long too.
+pub(crate) fn clean_up() {
+    for path in SCRATCH.lock().unwrap().drain(..) {
+        let _ = fs::remove_file(path);
+    }
 }
 
 /// A new named pipe.

@@ -1,7 +1,7 @@
 //! A named pipe that nobody opens at its other end.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     time::Duration,
 };
 
@@ -12,6 +12,5 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
         crate::stage::later(stall, move || File::options().write(true).open(other_end));
         let opened = File::open(&path); // BLOCKS: file std::fs::File::open
         drop(opened.unwrap());
-        fs::remove_file(&path).unwrap();
     }
 }

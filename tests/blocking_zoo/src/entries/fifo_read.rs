@@ -1,7 +1,7 @@
 //! A named pipe that nobody feeds.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::Read,
     time::Duration,
 };
@@ -15,6 +15,5 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
         crate::stage::later(stall, move || std::io::Write::write_all(&mut &writer, b"x"));
         let read = reader.read(&mut [0; 16]); // BLOCKS: file <std::fs::File as std::io::Read>::read
         assert_eq!(read.unwrap(), 1);
-        fs::remove_file(&path).unwrap();
     }
 }

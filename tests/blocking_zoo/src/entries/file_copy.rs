@@ -13,7 +13,5 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
         while Instant::now() < end {
             fs::copy(&from, &to).unwrap(); // BLOCKS: file std::fs::copy
         }
-        fs::remove_file(&from).unwrap();
-        fs::remove_file(&to).unwrap();
     }
 }

@@ -16,6 +16,5 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
             let mut file = File::open(&path).unwrap(); // BLOCKS
             file.read_exact(&mut buffer).unwrap(); // BLOCKS: file std::io::Read::read_exact
         }
-        fs::remove_file(&path).unwrap();
     }
 }

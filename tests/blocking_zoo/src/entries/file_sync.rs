@@ -1,7 +1,7 @@
 //! A log that is synced line by line.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::Write,
     time::{Duration, Instant},
 };
@@ -15,6 +15,5 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
             file.write_all(&[1; 1 << 20]).unwrap(); // BLOCKS: file std::io::Write::write_all
             file.sync_all().unwrap(); // BLOCKS: file std::fs::File::sync_all
         }
-        fs::remove_file(&path).unwrap();
     }
 }

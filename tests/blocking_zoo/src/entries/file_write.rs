@@ -13,6 +13,5 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
         while Instant::now() < end {
             fs::write(&path, &contents).unwrap(); // BLOCKS: file std::fs::write
         }
-        fs::remove_file(&path).unwrap();
     }
 }

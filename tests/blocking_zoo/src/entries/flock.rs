@@ -1,7 +1,7 @@
 //! A lock on a file.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     time::Duration,
 };
 
@@ -13,6 +13,5 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     async move {
         crate::stage::later(stall, move || holder.unlock());
         waiter.lock().unwrap(); // BLOCKS: file std::fs::File::lock
-        fs::remove_file(&path).unwrap();
     }
 }

@@ -1,7 +1,6 @@
 //! A local server whose queue is full.
 
 use std::{
-    fs,
     os::{
         fd::AsRawFd,
         unix::net::{UnixListener, UnixStream},
@@ -19,6 +18,5 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
         crate::stage::later(stall, move || [listener.accept(), listener.accept()]);
         let connected = UnixStream::connect(&path); // BLOCKS: network std::os::unix::net::UnixStream::connect
         drop((connected.unwrap(), queued));
-        fs::remove_file(&path).unwrap();
     }
 }
