@@ -45,6 +45,15 @@ impl Builder {
         self
     }
 
+    /// How many stacks are captured a second at most, on average; a burst may
+    /// take ten times as many. Default: 10. A stall beyond that still counts: to
+    /// the finding that its kind of task has, if that is one, or else without a
+    /// line.
+    pub fn captures_per_second(mut self, captures: u32) -> Self {
+        self.settings.captures_per_second = captures;
+        self
+    }
+
     /// Where reports are drawn for people. Default: on stderr, if that is a
     /// terminal (feature `diagnostic`).
     pub fn terminal(mut self, terminal: Terminal) -> Self {

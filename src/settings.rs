@@ -43,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) terminal: Terminal,
     pub(crate) schedule_delay: bool,
     pub(crate) signals: Signals,
+    pub(crate) captures_per_second: u32,
 }
 
 /// Below this, the watchdog's own looks would be the load.
@@ -58,6 +59,7 @@ impl Default for Settings {
             terminal: Terminal::Auto,
             schedule_delay: true,
             signals: Signals::Safe,
+            captures_per_second: 10,
         }
     }
 }

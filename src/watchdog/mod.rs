@@ -16,6 +16,7 @@ pub(crate) mod outbox;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod probe;
 mod sample;
+mod standstill;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod syscalls;
 mod watch;
@@ -38,15 +39,28 @@ use self::{
     inspector::Unwinder,
     meter::{Dropped, Meter},
     outbox::Outbox,
+    standstill::Standstill,
     watch::{Context, Watch},
 };
-use crate::{Signals, os, record::Recorder};
+use crate::{Signals, os, record::Recorder, settings::Settings};
 
-/// At most so many captures a second on average, and so many in one burst.
-const CAPTURES_PER_SECOND: f64 = 10.0;
-const CAPTURES_IN_A_BURST: u32 = 100;
+/// A burst may take the captures of so many seconds.
+const SECONDS_IN_A_BURST: u32 = 10;
 /// How long nothing must run before the watchdog sleeps without a time limit.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// How the watchdog goes about it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    signals: Signals,
+    captures_per_second: u32,
+}
+
+impl Manner {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self { signals: settings.signals, captures_per_second: settings.captures_per_second }
+    }
+}
 
 /// The running watchdog. Stops and joins its thread as it is dropped.
 #[derive(Debug)]
@@ -60,13 +74,13 @@ impl Watchdog {
         recorder: Arc<Recorder>,
         meter: Arc<Meter>,
         outbox: Outbox,
-        signals: Signals,
+        manner: Manner,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("loopscope-watch".to_owned())
-            .spawn(move || Round::new(&recorder, &meter, &outbox, signals).run(&stopped))?;
+            .spawn(move || Round::new(&recorder, &meter, &outbox, manner).run(&stopped))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -93,22 +107,25 @@ struct Round<'r> {
     watches: Vec<Watch>,
     generation: Option<u64>,
     tick: Duration,
+    standstill: Standstill,
     lost_events: u64,
     audit: Audit,
 }
 
 impl<'r> Round<'r> {
-    fn new(recorder: &'r Recorder, meter: &'r Meter, outbox: &'r Outbox, signals: Signals) -> Self {
+    fn new(recorder: &'r Recorder, meter: &'r Meter, outbox: &'r Outbox, manner: Manner) -> Self {
+        let burst = manner.captures_per_second.saturating_mul(SECONDS_IN_A_BURST);
         Self {
             recorder,
             meter,
             outbox,
-            signals,
+            signals: manner.signals,
             unwinder: Unwinder::new(),
-            captures: Budget::new(CAPTURES_IN_A_BURST, CAPTURES_PER_SECOND, Instant::now()),
+            captures: Budget::new(burst, f64::from(manner.captures_per_second), Instant::now()),
             watches: Vec::new(),
             generation: None,
             tick: Duration::from_nanos(recorder.threshold_nanos / 4),
+            standstill: Standstill::new(0, 0, &recorder.clock),
             lost_events: 0,
             audit: Audit::new(),
         }
@@ -117,11 +134,13 @@ impl<'r> Round<'r> {
     fn run(&mut self, stop: &AtomicBool) {
         let tid = os::current_thread().map_or(0, |thread| thread.tid);
         self.meter.tid.store(tid, Relaxed);
-        let mut lateness = Lateness::new(tid, self.tick);
+        let clock = &self.recorder.clock;
+        self.standstill = Standstill::new(tid, self.tick.as_nanos() as u64, clock);
         let mut quiet_since = Instant::now();
         while !stop.load(Relaxed) {
             thread::park_timeout(self.tick);
-            self.look(lateness.measure());
+            self.standstill.measure(clock);
+            self.look();
             if !self.all_idle() {
                 quiet_since = Instant::now();
             } else if quiet_since.elapsed() > QUIET {
@@ -132,11 +151,11 @@ impl<'r> Round<'r> {
                         && self.all_idle()
                 });
                 quiet_since = Instant::now();
-                lateness = Lateness::new(tid, self.tick);
+                self.standstill.skip(clock);
             }
         }
         // What has just ended is told before the end.
-        self.look(0);
+        self.look();
         self.outbox.close();
     }
 
@@ -144,7 +163,7 @@ impl<'r> Round<'r> {
         self.watches.iter().all(Watch::is_idle)
     }
 
-    fn look(&mut self, lost_nanos: u64) {
+    fn look(&mut self) {
         let generation = self.recorder.generation();
         if self.generation != Some(generation) {
             self.generation = Some(generation);
@@ -160,7 +179,7 @@ impl<'r> Round<'r> {
             captures: &mut self.captures,
             outbox: self.outbox,
             signals: self.signals,
-            lost_nanos,
+            standstill: &self.standstill,
         };
         for watch in &mut self.watches {
             watch.look(&mut context);
@@ -171,44 +190,5 @@ impl<'r> Round<'r> {
         for hook in self.audit.look(self.recorder) {
             self.outbox.send(Message::Replaced(hook), self.meter);
         }
-    }
-}
-
-/// How often the watchdog's own accounts are read while it is on time: the
-/// small waits of many ticks must not add up to one long one.
-const READ_EVERY_TICKS: u32 = 64;
-
-/// Finds out when the watchdog itself, and so perhaps everybody, stood still:
-/// a stopped process or a suspended machine must not be blamed on a poll.
-struct Lateness {
-    at: Instant,
-    tick: Duration,
-    tid: i32,
-    ticks: u32,
-    run_queue_nanos: u64,
-}
-
-impl Lateness {
-    fn new(tid: i32, tick: Duration) -> Self {
-        Self { at: Instant::now(), tick, tid, ticks: 0, run_queue_nanos: os::run_queue_nanos(tid) }
-    }
-
-    /// How long nothing ran since the last call, in nanoseconds: what the
-    /// watchdog overslept without having waited for a CPU. Where it did wait
-    /// for one, the workers' own accounts tell who else did.
-    fn measure(&mut self) -> u64 {
-        let passed = self.at.elapsed();
-        self.at = Instant::now();
-        self.ticks += 1;
-        let Some(overslept) = passed.checked_sub(self.tick * 2) else {
-            if self.ticks.is_multiple_of(READ_EVERY_TICKS) {
-                self.run_queue_nanos = os::run_queue_nanos(self.tid);
-            }
-            return 0;
-        };
-        let queued = os::run_queue_nanos(self.tid);
-        let waited = queued.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, queued));
-        let lost = (overslept.as_nanos() as u64).saturating_sub(waited);
-        if lost > self.tick.as_nanos() as u64 { lost } else { 0 }
     }
 }

@@ -10,6 +10,7 @@ use super::{
     inspector::{Inspector, Tools, Unwinder},
     meter::{Dropped, Meter},
     outbox::Outbox,
+    standstill::Standstill,
 };
 use crate::{
     Signals,
@@ -28,9 +29,7 @@ pub(crate) struct Context<'c> {
     pub(crate) captures: &'c mut Budget,
     pub(crate) outbox: &'c Outbox,
     pub(crate) signals: Signals,
-    /// Time of the last tick that nobody had: the whole process, or machine,
-    /// stood still.
-    pub(crate) lost_nanos: u64,
+    pub(crate) standstill: &'c Standstill,
 }
 
 impl Context<'_> {
@@ -55,6 +54,7 @@ pub(crate) struct Watch {
 struct Suspect {
     poll: ActivePoll,
     account: Option<Account>,
+    /// While it went on, the whole process, or machine, stood still for so long.
     lost_nanos: u64,
     captures: Vec<Capture>,
     /// The own time at which the next capture is due; doubles each time.
@@ -111,7 +111,7 @@ impl Watch {
         let clock = &recorder.clock;
         let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
         let (Some(suspect), Some(sample)) = (&mut self.suspect, inspector.sample(clock)) else { return };
-        suspect.lost_nanos += context.lost_nanos;
+        suspect.lost_nanos = context.standstill.within(suspect.poll.start, sample.at, clock);
         let Some(account) = &mut suspect.account else {
             suspect.account = Some(Account::new(sample));
             return;
@@ -226,10 +226,16 @@ impl Watch {
         if self.suspect.as_ref().is_some_and(|suspect| suspect.poll.seq == seq) {
             self.dismiss(context);
         }
-        let Some(suspect) = self.closing.take_if(|suspect| suspect.poll.seq == seq) else {
+        let clock = &context.recorder.clock;
+        let duration = clock.nanos(start, end);
+        let lost = context.standstill.within(start, end, clock);
+        let Some(mut suspect) = self.closing.take_if(|suspect| suspect.poll.seq == seq) else {
+            if duration.saturating_sub(lost) < context.recorder.threshold_nanos {
+                return context.meter.starved(lost, true);
+            }
             return context.meter.dropped(Dropped::EndedBeforeCapture, 1);
         };
-        let duration = context.recorder.clock.nanos(start, end);
+        suspect.lost_nanos = lost;
         let is_own = suspect.own_nanos(duration) >= context.recorder.threshold_nanos;
         let machines = suspect.times(duration).run_queue + suspect.lost_nanos;
         context.meter.starved(machines, !is_own && suspect.captures.is_empty());
