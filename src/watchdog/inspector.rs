@@ -213,14 +213,18 @@ impl Inspector {
             Answer::Copied(stack) => {
                 tools.meter.captured(Captured::Signal);
                 let Question { at_nanos, uninterruptible, call } = self.open.take()?;
-                let in_kernel = call.is_some() || is_after_syscall(stack.ip);
+                let runs = call.is_none();
+                let in_kernel = !runs || is_after_syscall(stack.ip);
                 let call = call.or_else(|| {
                     let call = syscall_before(&stack).filter(|_| in_kernel)?;
                     Some((call, call_info(&call, syscalls::find(call.number))))
                 });
                 let unwound = unwind(&stack, call.as_ref().map(|(call, _)| call), tools.unwinder);
-                let on_cpu = !in_kernel && !uninterruptible;
                 let info = call.map(|(_, info)| info);
+                // Giving back memory is work, if the kernel's; a call on a file is
+                // a call on a file.
+                let works = runs && info.as_ref().is_none_or(|call| call.cause == crate::Cause::Other);
+                let on_cpu = !uninterruptible && (!in_kernel || works);
                 Some(Capture { uninterruptible, ..capture(at_nanos, unwound, on_cpu, info, tools.unwinder) })
             }
         }

@@ -157,11 +157,12 @@ impl Watch {
     fn follow(&mut self, active: Option<ActivePoll>, context: &mut Context<'_>) {
         let threshold = context.recorder.threshold_nanos;
         let clock = &context.recorder.clock;
-        let now = clock.ticks();
         // A poll that is a stall of its own is no part of a run.
-        let is_stall = active.is_some_and(|poll| clock.nanos(poll.start, now) >= threshold);
-        let Some(run) = self.run.as_mut().filter(|_| !is_stall) else {
-            self.run = active.filter(|_| !is_stall).map(|poll| Run::new(poll, threshold));
+        if self.suspect.as_ref().is_some_and(|suspect| !suspect.captures.is_empty()) {
+            return self.run_ended(context);
+        }
+        let Some(run) = &mut self.run else {
+            self.run = active.map(|poll| Run::new(poll, threshold));
             return;
         };
         if !run.goes_on(active) {
