@@ -222,6 +222,11 @@ impl Drop for RecordedPoll<'_> {
     #[inline]
     fn drop(&mut self) {
         let woke_itself = self.wakes.poll_ends();
+        // Where nothing is to be recorded, what the poll left in the seat does
+        // no harm: no other future has its waker.
+        if !self.is_task && !woke_itself && !self.is_lost && !self.is_only {
+            return;
+        }
         current::with_existing_seat(self.recorder, |seat| {
             seat.polled_with.set(self.outer);
             let took = if self.is_task {

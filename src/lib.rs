@@ -44,6 +44,7 @@
 )]
 
 mod builder;
+mod canary;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod capture;
 #[cfg(feature = "console")]
@@ -69,6 +70,7 @@ mod watch;
 mod watchdog;
 
 pub use builder::Builder;
+pub use canary::Canary;
 pub use error::StartError;
 #[cfg(feature = "prometheus")]
 pub use export::Collector;
@@ -79,12 +81,12 @@ pub use finding::{
 pub use hooks::Hooks;
 pub use instrumented::{Instrumented, LARGE_FUTURE, Named};
 pub use record::{
-    CauseSnapshot, HistogramSnapshot, KindSnapshot, ObserverSnapshot, RuntimeSnapshot, Snapshot,
-    WorkerSnapshot,
+    BlockingCallSnapshot, CauseSnapshot, HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot,
+    RuntimeSnapshot, Snapshot, WorkerSnapshot,
 };
 pub use scope::{Scope, run};
 pub use settings::{Signals, Terminal};
-pub use spawn::{spawn, spawn_blocking};
+pub use spawn::{spawn, spawn_blocking, spawn_local};
 
 /// The README's programs compile.
 #[cfg(doctest)]

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 #[cfg(feature = "telemetry")]
 use crate::export::telemetry::{self, Telemetry};
 use crate::{
-    Builder, FindingsDocument, Hooks, Instrumented, Snapshot, StallsDocument, StartError,
+    Builder, Canary, FindingsDocument, Hooks, Instrumented, Snapshot, StallsDocument, StartError,
     reader::Source,
     record::current,
     reporter::Reporter,
@@ -136,6 +136,28 @@ impl Scope {
     /// If the future panics, or within a runtime, as `Runtime::block_on` does.
     pub fn block_on<F: Future>(&self, runtime: &Runtime, future: F) -> F::Output {
         runtime.block_on(Instrumented::in_recorder(future, "main", Arc::clone(&self.state.recorder)))
+    }
+
+    /// A task that measures how late an event loop is, from a wake to its poll,
+    /// for loops whose tasks no hook sees: a `LocalSet`, another executor, a
+    /// runtime without `tokio_unstable`. Spawn it there. The watchdog wakes it
+    /// every 100 ms, so a loop with a canary never sleeps for longer; it ends
+    /// with the scope. Its figures are [`Snapshot::loop_lag`] and
+    /// `loopscope_loop_lag_seconds`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scope = loopscope::Scope::builder().start()?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let set = tokio::task::LocalSet::new();
+    /// set.spawn_local(scope.canary("local set"));
+    /// # });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn canary(&self, name: &'static str) -> Canary {
+        Canary::new(&self.state.recorder, name)
     }
 
     /// Where the telemetry thread listens: the real port where 0 was asked for.

@@ -61,6 +61,8 @@ impl Source for State {
             kinds: self.recorder.kind_snapshots(),
             workers: self.recorder.worker_snapshots(),
             runtimes: self.recorder.runtime_snapshots(),
+            blocking_calls: self.recorder.calls.snapshots(),
+            loop_lag: self.recorder.bells.snapshots(&self.recorder.clock),
             causes: self.findings.causes(),
             starved: Duration::from_nanos(self.meter.starved_nanos()),
             observer: self.observer(),

@@ -90,6 +90,8 @@ pub(super) fn snapshot() -> Snapshot {
             blocking_queue_depth: Some(631),
             ..RuntimeSnapshot::default()
         }],
+        blocking_calls: vec![],
+        loop_lag: vec![],
         causes: Cause::ALL.into_iter().zip(1..).map(cause).collect(),
         starved: Duration::from_millis(6_007),
         observer: ObserverSnapshot {

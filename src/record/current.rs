@@ -103,6 +103,10 @@ pub(crate) fn set_home(recorder: &Arc<Recorder>) {
 /// The recorder that the thread records to: that of its runtime's scope, else
 /// the one whose worker it is, else that of the scope which was started last.
 pub(crate) fn recorder() -> Option<Arc<Recorder>> {
+    // No scope was ever started.
+    if default_generation() == 0 {
+        return None;
+    }
     let home = HOME.try_with(|home| home.borrow().as_ref().and_then(|home| home.recorder.upgrade()));
     let home = home.ok().flatten();
     if let Some(home) = home.filter(|recorder| recorder.is_live()) {

@@ -22,6 +22,7 @@ use std::{
         },
     },
     thread::{self, Thread},
+    time::Duration,
 };
 
 use crate::os;
@@ -54,15 +55,18 @@ impl Doze {
 
     /// Sleeps on the watchdog's thread until woken, unless `all_idle` says,
     /// asked after the flag is up, that somebody runs by now. `unhooked` says
-    /// whether there are threads without park hooks. May also return for no
-    /// reason.
-    pub(crate) fn sleep_while(&self, unhooked: bool, all_idle: impl Fn() -> bool) {
+    /// whether there are threads without park hooks. Sleeps for `limit` at most.
+    /// May also return for no reason.
+    pub(crate) fn sleep_while(&self, unhooked: bool, limit: Option<Duration>, all_idle: impl Fn() -> bool) {
         self.watchdog.get_or_init(thread::current);
         self.asleep.store(true, SeqCst);
         fence(SeqCst);
         let is_seen = !unhooked || os::fence_all_threads();
         if is_seen && all_idle() {
-            thread::park();
+            match limit {
+                None => thread::park(),
+                Some(limit) => thread::park_timeout(limit),
+            }
         }
         self.asleep.store(false, SeqCst);
     }

@@ -1,6 +1,8 @@
 //! Recording: slots and histograms that each worker writes for itself, summed
 //! as they are read. Knows neither the watchdog nor any exporter.
 
+mod bells;
+mod calls;
 pub(crate) mod clock;
 pub(crate) mod current;
 mod doze;
@@ -18,12 +20,13 @@ mod snapshot;
 mod watched;
 pub(crate) mod worker;
 
+pub(crate) use bells::Bell;
 pub(crate) use histogram::{Carried, Histogram};
 pub(crate) use kinds::KindId;
 pub(crate) use recorder::Recorder;
 pub(crate) use replaced::Hook;
 pub use snapshot::{
-    CauseSnapshot, HistogramSnapshot, KindSnapshot, ObserverSnapshot, RuntimeSnapshot, Snapshot,
-    WorkerSnapshot,
+    BlockingCallSnapshot, CauseSnapshot, HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot,
+    RuntimeSnapshot, Snapshot, WorkerSnapshot,
 };
 pub(crate) use watched::Watched;

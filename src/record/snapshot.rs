@@ -162,6 +162,31 @@ pub struct RuntimeSnapshot {
     pub blocking_queue_depth: Option<usize>,
 }
 
+/// Calls of one name on the blocking pool
+/// ([`spawn_blocking`](crate::spawn_blocking)) that have ended.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct BlockingCallSnapshot {
+    /// The name; `other` for those that came after 64 others.
+    pub name: &'static str,
+    /// From the call of `spawn_blocking` until a thread of the pool took it up.
+    pub queue_wait: HistogramSnapshot,
+    /// How long it held that thread.
+    pub run_time: HistogramSnapshot,
+}
+
+/// How late one event loop is, by its [`Canary`](crate::Canary).
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct LoopLagSnapshot {
+    /// The canary's name.
+    pub name: &'static str,
+    /// From a wake to the poll that it led to.
+    pub lag: HistogramSnapshot,
+    /// Age of a wake that has led to no poll yet.
+    pub unanswered: Option<Duration>,
+}
+
 /// All stalls of one cause.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -199,6 +224,10 @@ pub struct Snapshot {
     pub workers: Vec<WorkerSnapshot>,
     /// Watched runtimes that have run.
     pub runtimes: Vec<RuntimeSnapshot>,
+    /// Calls on the blocking pool, by name.
+    pub blocking_calls: Vec<BlockingCallSnapshot>,
+    /// Event loops with a canary.
+    pub loop_lag: Vec<LoopLagSnapshot>,
     /// Stalls, by cause; causes without a stall are present and zero.
     pub causes: Vec<CauseSnapshot>,
     /// Time that threads in long polls waited for a CPU.

@@ -48,6 +48,8 @@ use crate::{Signals, os, record::Recorder, settings::Settings};
 const SECONDS_IN_A_BURST: u32 = 10;
 /// How long nothing must run before the watchdog sleeps without a time limit.
 const QUIET: Duration = Duration::from_secs(1);
+/// How often canaries are woken.
+const RING_EVERY: Duration = Duration::from_millis(100);
 
 /// How the watchdog goes about it.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +112,7 @@ struct Round<'r> {
     standstill: Standstill,
     lost_events: u64,
     audit: Audit,
+    rang_at: Instant,
 }
 
 impl<'r> Round<'r> {
@@ -128,6 +131,7 @@ impl<'r> Round<'r> {
             standstill: Standstill::new(0, 0, &recorder.clock),
             lost_events: 0,
             audit: Audit::new(),
+            rang_at: Instant::now(),
         }
     }
 
@@ -145,12 +149,15 @@ impl<'r> Round<'r> {
                 quiet_since = Instant::now();
             } else if quiet_since.elapsed() > QUIET {
                 let unhooked = self.watches.iter().any(Watch::is_unhooked);
-                self.recorder.doze.sleep_while(unhooked, || {
+                let limit = self.recorder.bells.are_heard().then_some(RING_EVERY);
+                self.recorder.doze.sleep_while(unhooked, limit, || {
                     !stop.load(Relaxed)
                         && self.generation == Some(self.recorder.generation())
                         && self.all_idle()
                 });
-                quiet_since = Instant::now();
+                if limit.is_none() {
+                    quiet_since = Instant::now();
+                }
                 self.standstill.skip(clock);
             }
         }
@@ -187,6 +194,10 @@ impl<'r> Round<'r> {
         let lost_events = self.recorder.lost_events();
         self.meter.dropped(Dropped::RingFull, lost_events - self.lost_events);
         self.lost_events = lost_events;
+        if self.rang_at.elapsed() >= RING_EVERY {
+            self.rang_at = Instant::now();
+            self.recorder.bells.ring(self.recorder.clock.ticks());
+        }
         for hook in self.audit.look(self.recorder) {
             self.outbox.send(Message::Replaced(hook), self.meter);
         }

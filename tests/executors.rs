@@ -1,0 +1,213 @@
+//! Named futures are recorded under any executor.
+
+mod common;
+
+use std::{
+    future::{Future, pending, poll_fn},
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread,
+    time::Duration,
+};
+
+use common::{STALL, eventually, scope};
+use futures::{StreamExt, executor::LocalPool, stream::FuturesUnordered, task::SpawnExt};
+use loopscope::{KindSnapshot, Named, Scope};
+
+/// Futures outside a watched runtime count for the scope that was started
+/// last, so these tests go one after the other.
+fn alone() -> (MutexGuard<'static, ()>, Scope) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    (guard, scope())
+}
+
+fn kind(scope: &Scope, name: &str) -> KindSnapshot {
+    scope.snapshot().kinds.iter().find(|kind| kind.name == name).cloned().unwrap_or_default()
+}
+
+/// Wakes itself, and is ready at the next poll.
+fn again() -> impl Future<Output = ()> {
+    let mut polled = false;
+    poll_fn(move |context| {
+        if std::mem::replace(&mut polled, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+}
+
+#[test]
+fn smol() {
+    let (_alone, scope) = alone();
+    let executor = Arc::new(smol::Executor::new());
+    let stop = Arc::new(AtomicBool::new(false));
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let (executor, stop) = (Arc::clone(&executor), Arc::clone(&stop));
+            thread::spawn(move || {
+                smol::block_on(async {
+                    while !stop.load(Relaxed) {
+                        smol::future::or(executor.tick(), async {
+                            smol::Timer::after(Duration::from_millis(5)).await;
+                        })
+                        .await;
+                    }
+                });
+            })
+        })
+        .collect();
+    let tasks: Vec<_> = (0..50)
+        .map(|_| {
+            executor.spawn(
+                async {
+                    again().await;
+                    smol::Timer::after(Duration::from_millis(1)).await;
+                }
+                .named("smol task"),
+            )
+        })
+        .collect();
+    smol::block_on(async {
+        for task in tasks {
+            task.await;
+        }
+    });
+    let task =
+        eventually("all of them", || Some(kind(&scope, "smol task")).filter(|kind| kind.completed == 50));
+    assert_eq!((task.spawned, task.self_wakes), (50, 50));
+    assert!(task.poll_time.count >= 150, "{}", task.poll_time.count);
+    assert!(task.schedule_delay.count >= 100, "{}", task.schedule_delay.count);
+    executor.spawn(async { thread::sleep(STALL) }.named("smol stall")).detach();
+    let finding = common::finding(&scope, "smol stall");
+    assert_eq!(finding.cause, loopscope::Cause::Sleep);
+    stop.store(true, Relaxed);
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn the_futures_crate() {
+    let (_alone, scope) = alone();
+    let mut pool = LocalPool::new();
+    for _ in 0..10 {
+        pool.spawner().spawn(async { again().await }.named("pool task")).unwrap();
+    }
+    pool.run();
+    futures::executor::block_on(async { again().await }.named("blocked on"));
+    let task = kind(&scope, "pool task");
+    assert_eq!((task.spawned, task.completed, task.poll_time.count), (10, 10, 20));
+    assert_eq!((task.self_wakes, task.schedule_delay.count, task.lost_wakers), (10, 10, 0));
+    assert_eq!(kind(&scope, "blocked on").poll_time.count, 2);
+}
+
+#[test]
+fn tokio_that_nobody_watches() {
+    let (_alone, scope) = alone();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    for _ in 0..20 {
+        let task = runtime.spawn(async { tokio::task::yield_now().await }.named("unwatched"));
+        runtime.block_on(task).unwrap();
+    }
+    let task =
+        eventually("all of them", || Some(kind(&scope, "unwatched")).filter(|kind| kind.completed == 20));
+    assert_eq!((task.spawned, task.poll_time.count, task.schedule_delay.count), (20, 40, 20));
+    assert_eq!(scope.snapshot().observer.replaced_hooks, <[&str; 0]>::default());
+}
+
+#[test]
+fn a_child_with_a_waker_of_its_own_is_a_task_and_one_without_is_a_part() {
+    let (_alone, scope) = alone();
+    futures::executor::block_on(
+        async {
+            let children: FuturesUnordered<_> = (0..5).map(|_| again().named("child")).collect();
+            children.collect::<()>().await;
+            again().named("part").await;
+        }
+        .named("parent"),
+    );
+    let child = kind(&scope, "child");
+    assert_eq!((child.spawned, child.completed, child.poll_time.count), (5, 5, 10));
+    assert_eq!(kind(&scope, "part").spawned, 0);
+    assert_eq!(kind(&scope, "parent").spawned, 1);
+}
+
+#[test]
+fn a_future_that_forgets_its_waker_is_seen() {
+    let (_alone, scope) = alone();
+    let mut pool = LocalPool::new();
+    pool.spawner().spawn(pending::<()>().named("forgetful")).unwrap();
+    pool.try_run_one();
+    pool.run_until_stalled();
+    assert_eq!(kind(&scope, "forgetful").lost_wakers, 1);
+    drop(pool);
+    assert_eq!(kind(&scope, "forgetful").completed, 1, "dropped, not leaked by its own waker");
+}
+
+#[test]
+fn one_that_never_yields_and_one_that_is_large_are_seen() {
+    let (_alone, scope) = alone();
+    futures::executor::block_on(async { thread::sleep(STALL) }.named("greedy"));
+    let large = async {
+        let bytes = [1_u8; loopscope::LARGE_FUTURE];
+        again().await;
+        std::hint::black_box(bytes);
+    };
+    futures::executor::block_on(Box::pin(large.named("large")));
+    assert_eq!(kind(&scope, "greedy").never_yielded, 1);
+    let large = kind(&scope, "large");
+    assert_eq!((large.large_futures, large.never_yielded), (1, 0));
+    assert!((16_384..20_000).contains(&large.future_size), "{}", large.future_size);
+}
+
+/// The wake decides, not the poll that came for another reason.
+#[test]
+fn scheduling_delay_counts_from_the_first_wake() {
+    let (_alone, scope) = alone();
+    struct Nothing;
+    impl Wake for Nothing {
+        fn wake(self: Arc<Self>) {}
+    }
+    let task = Waker::from(Arc::new(Nothing));
+    let held: Arc<Mutex<Option<Waker>>> = Arc::default();
+    let hold = Arc::clone(&held);
+    let mut future = pin!(
+        poll_fn(move |context| {
+            *hold.lock().unwrap() = Some(context.waker().clone());
+            Poll::<()>::Pending
+        })
+        .named("delayed")
+    );
+    let poll = |future: Pin<&mut _>| {
+        assert!(Future::poll(future, &mut Context::from_waker(&task)).is_pending());
+    };
+    poll(future.as_mut());
+    poll(future.as_mut());
+    assert_eq!(kind(&scope, "delayed").schedule_delay.count, 0, "nobody woke it");
+    let waker = held.lock().unwrap().clone().unwrap();
+    waker.wake_by_ref();
+    thread::sleep(Duration::from_millis(50));
+    waker.wake_by_ref();
+    poll(future.as_mut());
+    poll(future.as_mut());
+    let delay = kind(&scope, "delayed").schedule_delay;
+    assert_eq!(delay.count, 1);
+    assert!(delay.max >= Duration::from_millis(50), "{:?}", delay.max);
+}
+
+/// The panic passes, the poll has ended.
+#[test]
+fn a_panic_ends_the_poll() {
+    let (_alone, scope) = alone();
+    let panics = thread::spawn(|| futures::executor::block_on(async { panic!("planned") }.named("panics")));
+    assert!(panics.join().is_err());
+    let kind = kind(&scope, "panics");
+    assert_eq!((kind.poll_time.count, kind.completed), (1, 1));
+    assert_eq!(scope.snapshot().workers_blocked(), 0);
+}
