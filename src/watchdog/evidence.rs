@@ -93,6 +93,8 @@ pub(crate) enum Message {
     },
     /// Somebody has set a hook of ours anew.
     Replaced(Hook),
+    /// A stall that was told of turned out to be the machine's fault.
+    NoStall((usize, u64)),
     /// Nothing more comes.
     End,
 }

@@ -76,15 +76,17 @@ impl Run {
 
     /// Whether a capture is due for a run that is `age` old, of which `own` was
     /// not the machine's fault.
-    pub(super) fn capture_due(&mut self, age: u64, own: u64, threshold_nanos: u64) -> bool {
+    pub(super) fn is_due(&self, age: u64, own: u64, threshold_nanos: u64) -> bool {
         let long_polls = age / self.polls() >= threshold_nanos / POLL_SHARE;
-        let is_due = own >= self.next_capture_nanos && self.others_waited && long_polls;
-        if is_due {
-            while self.next_capture_nanos <= own {
-                self.next_capture_nanos *= 2;
-            }
+        own >= self.next_capture_nanos && self.others_waited && long_polls
+    }
+
+    /// Keeps what was captured then.
+    pub(super) fn keep(&mut self, capture: Capture, own: u64) {
+        self.captures.push(capture);
+        while self.next_capture_nanos <= own {
+            self.next_capture_nanos *= 2;
         }
-        is_due
     }
 }
 
@@ -105,12 +107,13 @@ mod tests {
         assert!((1..40).all(|n| run.goes_on(Some(poll(1 + 2 * n, 7)))));
         assert_eq!(run.polls(), 40);
         assert!(run.is_watched());
-        assert!(!run.capture_due(120 * MS, 120 * MS, 10 * MS), "nobody waited");
+        assert!(!run.is_due(120 * MS, 120 * MS, 10 * MS), "nobody waited");
         run.others_waited = true;
-        assert!(!run.capture_due(120 * MS, 50 * MS, 10 * MS), "the machine's fault");
-        assert!(run.capture_due(120 * MS, 120 * MS, 10 * MS));
-        assert!(!run.capture_due(130 * MS, 130 * MS, 10 * MS), "not again so soon");
-        assert!(run.capture_due(220 * MS, 220 * MS, 10 * MS));
+        assert!(!run.is_due(120 * MS, 50 * MS, 10 * MS), "the machine's fault");
+        assert!(run.is_due(120 * MS, 120 * MS, 10 * MS));
+        run.keep(Capture::without_stack(120 * MS, true, None), 120 * MS);
+        assert!(!run.is_due(130 * MS, 130 * MS, 10 * MS), "not again so soon");
+        assert!(run.is_due(220 * MS, 220 * MS, 10 * MS));
     }
 
     #[test]
@@ -118,7 +121,7 @@ mod tests {
         let mut run = Run::new(poll(1, 7), 10 * MS);
         run.others_waited = true;
         assert!(run.goes_on(Some(poll(2_001, 7))));
-        assert!(!run.capture_due(200 * MS, 200 * MS, 10 * MS), "polls of 0.2 ms");
+        assert!(!run.is_due(200 * MS, 200 * MS, 10 * MS), "polls of 0.2 ms");
         assert!(!run.goes_on(Some(poll(2_003, 8))));
         assert!(!run.goes_on(None));
         assert!(!Run::new(poll(1, 0), MS).goes_on(Some(poll(3, 0))), "no task");

@@ -91,6 +91,11 @@ impl Inspector {
         }
     }
 
+    /// Whether a question is still open.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// What a sample alone says of a stall: no stack.
     pub(crate) fn classify(&self, at_nanos: u64, now: &Sample) -> Capture {
         let call = match now.activity {

@@ -49,6 +49,7 @@ impl Inspector {
             at: clock.ticks(),
             cpu_nanos: 0,
             run_queue_nanos: 0,
+            slices: 0,
             state: b'?',
             activity: Activity::Unknown,
         })
@@ -64,6 +65,10 @@ impl Inspector {
         let Tools { meter, unwinder: Unwinder, signals: _ } = tools;
         meter.captured(Captured::Nothing);
         Some(Capture::without_stack(at_nanos, false, None))
+    }
+
+    pub(crate) fn is_asking(&self) -> bool {
+        false
     }
 
     pub(crate) fn classify(&self, at_nanos: u64, _: &Sample) -> Capture {

@@ -180,11 +180,16 @@ impl Watch {
         let account = run.account.get_or_insert_with(|| Account::new(sample));
         account.add(sample, clock);
         let own = account.times().scaled_to(age).own();
-        if run.capture_due(age, own, threshold)
+        if !inspector.is_asking()
+            && run.is_due(age, own, threshold)
             && context.captures.take_spare(Instant::now())
             && let Some(poll) = active
         {
-            run.captures.extend(inspector.capture(poll.seq, age, &sample, &mut context.tools()));
+            if let Some(capture) = inspector.capture(poll.seq, age, &sample, &mut context.tools()) {
+                run.keep(capture, own);
+            }
+            // A later answer would count as one about this poll alone.
+            inspector.forget();
         }
     }
 
@@ -239,11 +244,13 @@ impl Watch {
         suspect.lost_nanos = lost;
         let is_own = suspect.own_nanos(duration) >= context.recorder.threshold_nanos;
         let machines = suspect.times(duration).run_queue + suspect.lost_nanos;
-        context.meter.starved(machines, !is_own && suspect.captures.is_empty());
-        if !suspect.captures.is_empty() {
-            self.tell(&suspect, Phase::Ended, duration, context);
-        } else if is_own {
+        context.meter.starved(machines, !is_own);
+        if is_own && suspect.captures.is_empty() {
             context.meter.dropped(Dropped::EndedBeforeCapture, 1);
+        } else if is_own {
+            self.tell(&suspect, Phase::Ended, duration, context);
+        } else if suspect.told.is_some() {
+            context.outbox.send(Message::NoStall((self.index, seq)), context.meter);
         }
     }
 

@@ -16,7 +16,8 @@ fn a_little() -> u64 { // BLOCKS
 }
 
 pub(crate) async fn prepare(stall: Duration) {
-    let end = Instant::now() + stall * 2;
+    // Long enough for a machine that is busy with other entries.
+    let end = Instant::now() + stall * 8;
     let neighbour = tokio::spawn(async move {
         while Instant::now() < end {
             tokio::task::yield_now().await;

@@ -7,7 +7,7 @@ use futures::{SinkExt, StreamExt, channel::mpsc};
 pub(crate) async fn prepare(stall: Duration) {
     let (mut sender, mut receiver) = mpsc::channel::<u64>(8);
     let end = Instant::now() + stall;
-    while Instant::now() < end {
+    while Instant::now() < end { // BLOCKS
         sender.send(1).await.unwrap(); // BLOCKS: unyielding futures_util::sink::send::poll
         receiver.next().await.unwrap(); // BLOCKS
     }
