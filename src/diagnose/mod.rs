@@ -74,10 +74,13 @@ fn way_of_polling(stall: &StallEvidence, looks: &[Look<'_>], best: &Look<'_>) ->
     if stall.polls > 1 {
         return Some(Cause::Hog);
     }
-    // Within one poll, it was met polling something below the application's own
-    // code, again and again: what it awaits is ready at once.
-    let polls = looks.iter().filter(|look| look.culprit() == best.culprit() && look.place.polls());
-    (best.cause == Cause::Cpu && polls.count() >= 2).then_some(Cause::Unyielding)
+    // Within one poll, it was met here and there, and polling something below the
+    // application's own code: what it awaits is ready at once. Met in one place
+    // only, that something may as well compute.
+    let of_culprit = || looks.iter().filter(|look| look.culprit() == best.culprit());
+    let moves = of_culprit().any(|look| look.place != best.place);
+    let polls = of_culprit().any(|look| look.place.polls());
+    (best.cause == Cause::Cpu && moves && polls).then_some(Cause::Unyielding)
 }
 
 impl Diagnosis {

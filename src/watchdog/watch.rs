@@ -185,7 +185,8 @@ impl Watch {
             && context.captures.take_spare(Instant::now())
             && let Some(poll) = active
         {
-            if let Some(capture) = inspector.capture(poll.seq, age, &sample, &mut context.tools()) {
+            let capture = inspector.capture(poll.seq, age, &sample, &mut context.tools());
+            if let Some(capture) = capture.filter(|capture| !capture.stack.is_empty()) {
                 run.keep(capture, own);
             }
             // A later answer would count as one about this poll alone.

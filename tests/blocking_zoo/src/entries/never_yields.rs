@@ -6,7 +6,7 @@ use futures::{SinkExt, StreamExt, channel::mpsc};
 
 pub(crate) async fn prepare(stall: Duration) {
     let (mut sender, mut receiver) = mpsc::channel::<u64>(8);
-    let end = Instant::now() + stall;
+    let end = Instant::now() + stall * 4;
     while Instant::now() < end { // BLOCKS
         sender.send(1).await.unwrap(); // BLOCKS: unyielding futures_util::sink::send::poll
         receiver.next().await.unwrap(); // BLOCKS
