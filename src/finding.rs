@@ -215,6 +215,14 @@ pub struct Detail {
     pub fd: Option<String>,
     /// The address of the lock that was waited for.
     pub lock: Option<String>,
+    /// How many workers waited for it at one time, at most; zero if it was no
+    /// lock.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub waiters: u64,
+    /// Who probably held it, where that is a worker too, and what that one did:
+    /// the lock's address lay on its stack.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub holder: Option<String>,
 }
 
 /// Who had to wait because of the stalls.

@@ -71,3 +71,41 @@ fn a_hang_is_reported_while_it_lasts() {
     assert!(ongoing(&scope, "hangs").unwrap().ongoing_seconds.unwrap() + 0.5 >= age.as_secs_f64());
     go_on.wait();
 }
+
+#[inline(never)]
+fn holds(lock: &Mutex<()>, held: &Barrier) {
+    let _guard = lock.lock().unwrap();
+    held.wait();
+    std::thread::sleep(common::STALL * 2);
+    std::hint::black_box(());
+}
+
+#[inline(never)]
+fn wants(lock: &Mutex<()>) {
+    drop(lock.lock().unwrap());
+}
+
+#[test]
+fn who_holds_a_lock_and_how_many_wait_is_told() {
+    let scope = scope();
+    let runtime = runtime(&scope, 3);
+    let lock = Arc::new(Mutex::new(()));
+    let held = Arc::new(Barrier::new(2));
+    let (its_lock, its_held) = (Arc::clone(&lock), Arc::clone(&held));
+    let holder =
+        runtime.spawn(async move { spawn("holder", async move { holds(&its_lock, &its_held) }).await });
+    held.wait();
+    let waiters = [(); 2].map(|()| {
+        let lock = Arc::clone(&lock);
+        runtime.spawn(loopscope::Named::named(async move { wants(&lock) }, "waiter"))
+    });
+    for task in waiters {
+        runtime.block_on(task).unwrap();
+    }
+    runtime.block_on(holder).unwrap().unwrap();
+    let found = common::finding(&scope, "waiter");
+    assert_eq!((found.cause, found.count), (Cause::Lock, 2), "one lock at one place is one finding");
+    assert_eq!(found.detail.waiters, 2, "{found:#?}");
+    let holder = found.detail.holder.expect("the holder is known");
+    assert!(holder.contains("task `holder`, in `std::thread::sleep` at tests/hang.rs:"), "{holder}");
+}

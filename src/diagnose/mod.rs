@@ -32,6 +32,8 @@ pub(crate) struct Diagnosis {
     pub(crate) evidence: Evidence,
     pub(crate) stack: Vec<Frame>,
     pub(crate) detail: Detail,
+    /// The worker that probably holds the lock, by its number.
+    pub(crate) holder: Option<usize>,
 }
 
 /// A capture with its frames.
@@ -171,6 +173,7 @@ fn conclude(look: &Look<'_>, is_steady: bool) -> Diagnosis {
         evidence: look.capture.evidence,
         stack: look.stack.clone(),
         detail: look.capture.call.as_ref().map(detail_of).unwrap_or_default(),
+        holder: look.capture.call.as_ref().and_then(|call| call.holder),
     }
 }
 
@@ -211,6 +214,8 @@ fn detail_of(call: &CallInfo) -> Detail {
         syscall: Some(call.name.clone()),
         fd: call.fd.clone(),
         lock: call.lock.map(|address| format!("{address:#x}")),
+        waiters: u64::from(call.lock.is_some()),
+        holder: None,
     }
 }
 
@@ -259,6 +264,7 @@ mod tests {
             fd: None,
             fd_type: None,
             lock: Some(16),
+            holder: None,
         });
         Capture {
             at_nanos: 1,

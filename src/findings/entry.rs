@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use crate::{
-    Cause, Evidence, Finding, Site, Split, TaskInfo, Victims, diagnose::Diagnosis,
+    Cause, Detail, Evidence, Finding, Site, Split, TaskInfo, Victims, diagnose::Diagnosis,
     record::clock::unix_nanos_now, watchdog::evidence::StallEvidence,
 };
 
@@ -87,7 +87,19 @@ impl Entry {
         (finding.primitive, finding.site, finding.advice) = (primitive, site, advice);
         (finding.evidence, finding.stack) = (evidence, stack);
         if detail.syscall.is_some() {
-            finding.detail = detail;
+            // What was once known of the lock stays known.
+            let Detail { waiters, holder, .. } = std::mem::replace(&mut finding.detail, detail);
+            finding.detail.waiters = finding.detail.waiters.max(waiters);
+            finding.detail.holder = finding.detail.holder.take().or(holder);
+        }
+    }
+
+    /// What blocks and where, in a few words.
+    pub(crate) fn what_and_where(&self) -> String {
+        let what = self.finding.primitive.as_deref().unwrap_or(self.finding.cause.as_str());
+        match &self.finding.site {
+            Some(site) => format!("in `{what}` at {site}"),
+            None => format!("in `{what}`"),
         }
     }
 

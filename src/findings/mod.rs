@@ -36,6 +36,7 @@ struct Inner {
 #[derive(Debug)]
 struct Ongoing {
     finding: String,
+    lock: Option<String>,
     stall: Stall,
 }
 
@@ -61,9 +62,11 @@ impl Findings {
         &self,
         stall: &StallEvidence,
         task: TaskInfo,
-        diagnosis: Diagnosis,
+        mut diagnosis: Diagnosis,
     ) -> Result<Finding, Full> {
         let inner = &mut *self.inner();
+        inner.tell_of_lock(stall.key, &mut diagnosis);
+        let lock = diagnosis.detail.lock.clone();
         let adopted = diagnosis.stack.is_empty().then(|| inner.only_finding_of(&task.kind, diagnosis.cause));
         let id = adopted.flatten().unwrap_or_else(|| diagnosis.id.clone());
         inner.forget_ongoing(stall.key, &id);
@@ -88,7 +91,7 @@ impl Findings {
             let cause = entry.cause();
             inner.durations[index_of(cause)].record(stall.duration_nanos, &inner.carried);
         } else {
-            inner.ongoing.insert(stall.key, Ongoing { finding: id.clone(), stall: record });
+            inner.ongoing.insert(stall.key, Ongoing { finding: id.clone(), lock, stall: record });
         }
         Ok(inner.finding(&id, unix_nanos_now()).expect("has just been added"))
     }
@@ -152,6 +155,23 @@ impl Inner {
         }
     }
 
+    /// Who else waits for the same lock now, and what the one does that seems to
+    /// hold it.
+    fn tell_of_lock(&self, key: (usize, u64), diagnosis: &mut Diagnosis) {
+        let detail = &mut diagnosis.detail;
+        let is_other = |(other, ongoing): &(&(usize, u64), &Ongoing)| {
+            **other != key && ongoing.lock.is_some() && ongoing.lock == detail.lock
+        };
+        detail.waiters += self.ongoing.iter().filter(is_other).count() as u64;
+        let Some(holder) = diagnosis.holder else { return };
+        let stall =
+            self.ongoing.iter().find(|((worker, _), _)| *worker == holder).map(|(_, ongoing)| ongoing);
+        detail.holder = stall.and_then(|ongoing| {
+            let doing = self.entries.get(&ongoing.finding)?.what_and_where();
+            Some(format!("worker {}, task `{}`, {doing}", ongoing.stall.worker, ongoing.stall.task))
+        });
+    }
+
     /// Where a stall belongs whose stack the budget did not allow: to what was
     /// found in tasks of its kind, if that is one thing.
     fn only_finding_of(&self, kind: &str, cause: Cause) -> Option<String> {
@@ -205,6 +225,7 @@ mod tests {
             evidence: Evidence::None,
             stack: Vec::new(),
             detail: Detail::default(),
+            holder: None,
         }
     }
 

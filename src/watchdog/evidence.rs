@@ -28,6 +28,8 @@ pub(crate) struct CallInfo {
     pub(crate) fd_type: Option<&'static str>,
     /// The address of the lock it waits for.
     pub(crate) lock: Option<u64>,
+    /// The number of the worker that probably holds it.
+    pub(crate) holder: Option<usize>,
 }
 
 /// A look at the stalled thread.

@@ -91,6 +91,16 @@ impl Inspector {
         }
     }
 
+    /// Whether the thread waits for something else than this lock, and has its
+    /// address on the stack: as who holds a guard of std's has.
+    pub(crate) fn seems_to_hold(&self, lock: u64) -> bool {
+        let Activity::InSyscall(call) = self.probe.activity() else { return false };
+        let is_waiter = call.number == libc::SYS_futex && call.arguments[0] == lock;
+        let stack = || passive::copy(self.thread, call.sp, call.pc);
+        !is_waiter
+            && stack().is_some_and(|stack| stack.bytes.chunks_exact(8).any(|word| word == lock.to_ne_bytes()))
+    }
+
     /// Whether a question is still open.
     pub(crate) fn is_asking(&self) -> bool {
         self.open.is_some()
@@ -288,6 +298,7 @@ fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
             fd: None,
             fd_type: None,
             lock: None,
+            holder: None,
         };
     };
     let fd = match syscall.descriptor {
@@ -304,6 +315,7 @@ fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
         fd: descriptor.as_ref().map(ToString::to_string),
         fd_type: descriptor.as_ref().and_then(type_of),
         lock: (syscall.name == "futex").then_some(call.arguments[0]),
+        holder: None,
     }
 }
 

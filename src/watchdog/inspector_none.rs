@@ -67,6 +67,10 @@ impl Inspector {
         Some(Capture::without_stack(at_nanos, false, None))
     }
 
+    pub(crate) fn seems_to_hold(&self, _: u64) -> bool {
+        false
+    }
+
     pub(crate) fn is_asking(&self) -> bool {
         false
     }

@@ -191,6 +191,7 @@ impl<'r> Round<'r> {
         for watch in &mut self.watches {
             watch.look(&mut context);
         }
+        self.seek_holders();
         let lost_events = self.recorder.lost_events();
         self.meter.dropped(Dropped::RingFull, lost_events - self.lost_events);
         self.lost_events = lost_events;
@@ -200,6 +201,19 @@ impl<'r> Round<'r> {
         }
         for hook in self.audit.look(self.recorder) {
             self.outbox.send(Message::Replaced(hook), self.meter);
+        }
+    }
+
+    /// Looks who holds what others wait for. Two that could are none: it must
+    /// not be the wrong one.
+    fn seek_holders(&mut self) {
+        for waiter in 0..self.watches.len() {
+            let Some(lock) = self.watches[waiter].wanted_lock() else { continue };
+            let others = self.watches.iter_mut().enumerate().filter(|(index, _)| *index != waiter);
+            let mut holders = others.filter_map(|(index, watch)| watch.seems_to_hold(lock).then_some(index));
+            if let (Some(holder), None) = (holders.next(), holders.next()) {
+                self.watches[waiter].set_holder(lock, holder);
+            }
         }
     }
 }

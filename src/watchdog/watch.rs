@@ -58,6 +58,8 @@ struct Suspect {
     lost_nanos: u64,
     captures: Vec<Capture>,
     /// The own time at which the next capture is due; doubles each time.
+    /// Whether it has been asked who holds the lock that it waits for.
+    holder_sought: bool,
     next_capture_nanos: u64,
     /// How many of [`LASTS_NANOS`] had passed as it was last told.
     told: Option<usize>,
@@ -92,6 +94,33 @@ impl Watch {
         }
         self.dismiss(context);
         self.suspect = active.map(|poll| Suspect::new(poll, context.recorder.threshold_nanos));
+    }
+
+    /// The lock that a stall waits for, once a stall.
+    pub(crate) fn wanted_lock(&mut self) -> Option<u64> {
+        let suspect = self.suspect.as_mut().filter(|suspect| !suspect.holder_sought)?;
+        let lock = suspect.captures.iter().find_map(|capture| capture.call.as_ref()?.lock)?;
+        suspect.holder_sought = true;
+        Some(lock)
+    }
+
+    /// Whether a poll here, in progress, seems to hold a lock.
+    pub(crate) fn seems_to_hold(&mut self, lock: u64) -> bool {
+        let is_polling = self.worker.active().is_some();
+        is_polling && inspector(&mut self.inspector, &self.worker).is_some_and(|it| it.seems_to_hold(lock))
+    }
+
+    /// Another worker seems to hold the lock that is waited for here.
+    pub(crate) fn set_holder(&mut self, lock: u64, holder: usize) {
+        let Some(suspect) = &mut self.suspect else { return };
+        // It is told again, as long as the holder is still at it.
+        suspect.told = None;
+        let captures = suspect.captures.iter_mut();
+        for call in
+            captures.filter_map(|capture| capture.call.as_mut()).filter(|call| call.lock == Some(lock))
+        {
+            call.holder = Some(holder);
+        }
     }
 
     /// The poll on suspicion is over. If it was long, an event will say so.
@@ -288,6 +317,7 @@ impl Suspect {
             account: None,
             lost_nanos: 0,
             captures: Vec::new(),
+            holder_sought: false,
             next_capture_nanos: threshold_nanos,
             told: None,
         }
@@ -306,3 +336,6 @@ impl Suspect {
         self.times(duration_nanos).own()
     }
 }
+
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
+mod tests;
