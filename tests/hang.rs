@@ -33,9 +33,9 @@ fn a_deadlock_names_both() {
     for (name, order) in [("left", [0, 1]), ("right", [1, 0])] {
         let (locks, both) = (Arc::clone(&locks), Arc::clone(&both));
         let [first, second] = order;
-        runtime.spawn(
-            async move { spawn(name, async move { takes_both(&locks[first], &locks[second], &both) }) },
-        );
+        runtime.spawn(async move {
+            spawn(name, async move { takes_both(&locks[first], &locks[second], &both) }).await
+        });
     }
     let finding = eventually("both of them", || {
         let findings = scope.findings().findings;

@@ -66,7 +66,7 @@ pub(crate) fn diagnose(stall: &StallEvidence, symbols: &mut Symbols) -> Option<D
     let is_steady = of_site().count() > 1 && of_site().all(|look| look.place == best.place);
     let conclusion = conclude(best, is_steady);
     Some(match way_of_polling(stall, &looks, best) {
-        Some(cause) => conclusion.as_way_of_polling(cause),
+        Some(cause) => conclusion.turned_into(cause),
         None => conclusion,
     })
 }
@@ -86,7 +86,7 @@ fn way_of_polling(stall: &StallEvidence, looks: &[Look<'_>], best: &Look<'_>) ->
 }
 
 impl Diagnosis {
-    fn as_way_of_polling(self, cause: Cause) -> Self {
+    fn turned_into(self, cause: Cause) -> Self {
         Self {
             id: id_of(cause, self.site.as_ref(), self.primitive.as_deref()),
             cause,
