@@ -7,8 +7,8 @@ use futures::{SinkExt, StreamExt, channel::mpsc};
 pub(crate) async fn prepare(stall: Duration) {
     let (mut sender, mut receiver) = mpsc::channel::<u64>(8);
     let end = Instant::now() + stall * 4;
-    while Instant::now() < end { // BLOCKS
-        sender.send(1).await.unwrap(); // BLOCKS: unyielding futures_util::sink::send::poll
+    while Instant::now() < end { // BLOCKS: unyielding -
+        sender.send(1).await.unwrap(); // BLOCKS
         receiver.next().await.unwrap(); // BLOCKS
     }
 }
