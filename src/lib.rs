@@ -82,7 +82,7 @@ pub use hooks::Hooks;
 pub use instrumented::{Instrumented, LARGE_FUTURE, Named};
 pub use record::{
     BlockingCallSnapshot, CauseSnapshot, HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot,
-    RuntimeSnapshot, Snapshot, WorkerSnapshot,
+    PressureSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
 };
 pub use scope::{Scope, run};
 pub use settings::{Signals, Terminal};

@@ -47,5 +47,8 @@ fn five_hundred_tasks_in_turn_are_counted_within_the_budgets() {
     assert!(found[0].total_seconds >= 0.020 * TASKS as f64);
     let captures: u64 = scope.snapshot().observer.captures.iter().map(|(_, n)| n).sum();
     assert!(captures <= 100 + 10 * (seconds + 1), "{captures} captures in {seconds} s");
+    let pressure = scope.snapshot().pressure;
+    assert!(pressure.full >= Duration::from_secs(2), "others were ready nearly all the time: {pressure:?}");
+    assert!(pressure.full <= pressure.some && pressure.some <= begin.elapsed(), "{pressure:?}");
     assert!(grown < 8 << 20, "{grown} bytes more after as many stalls again");
 }

@@ -189,6 +189,18 @@ impl Recorder {
             || metrics.iter().any(is_global)
     }
 
+    /// How many workers a runtime has, if one of its tasks is ready and waits.
+    pub(crate) fn workers_if_tasks_are_ready(&self, runtime: &str) -> Option<usize> {
+        let metrics = self.runtimes.metrics();
+        let (_, of_runtime) = metrics.iter().find(|(label, _)| label == runtime)?;
+        let workers = of_runtime.num_workers();
+        let waits_at = |worker: usize| {
+            let label = Label { runtime: runtime.to_owned(), worker: worker.to_string() };
+            local_queue_depth(&metrics, &label).is_some_and(|depth| depth > 0)
+        };
+        (of_runtime.global_queue_depth() > 0 || (0..workers).any(waits_at)).then_some(workers)
+    }
+
     pub(crate) fn worker_snapshots(&self) -> Vec<WorkerSnapshot> {
         let now = self.clock.ticks();
         let metrics = self.runtimes.metrics();

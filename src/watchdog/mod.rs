@@ -13,6 +13,7 @@ mod inspector;
 mod inspector;
 pub(crate) mod meter;
 pub(crate) mod outbox;
+mod pressure;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod probe;
 mod sample;
@@ -39,6 +40,7 @@ use self::{
     inspector::Unwinder,
     meter::{Dropped, Meter},
     outbox::Outbox,
+    pressure::Pressure,
     standstill::Standstill,
     watch::{Context, Watch},
 };
@@ -110,6 +112,7 @@ struct Round<'r> {
     generation: Option<u64>,
     tick: Duration,
     standstill: Standstill,
+    pressure: Pressure,
     lost_events: u64,
     audit: Audit,
     rang_at: Instant,
@@ -129,6 +132,7 @@ impl<'r> Round<'r> {
             generation: None,
             tick: Duration::from_nanos(recorder.threshold_nanos / 4),
             standstill: Standstill::new(0, 0, &recorder.clock),
+            pressure: Pressure::new(&recorder.clock),
             lost_events: 0,
             audit: Audit::new(),
             rang_at: Instant::now(),
@@ -192,6 +196,10 @@ impl<'r> Round<'r> {
             watch.look(&mut context);
         }
         self.seek_holders();
+        let threshold = self.recorder.threshold_nanos;
+        let blocked = self.watches.iter().filter(|watch| watch.is_blocked(self.recorder));
+        let runtimes = blocked.map(|watch| watch.runtime());
+        self.pressure.look(runtimes, threshold, self.recorder, self.meter);
         let lost_events = self.recorder.lost_events();
         self.meter.dropped(Dropped::RingFull, lost_events - self.lost_events);
         self.lost_events = lost_events;

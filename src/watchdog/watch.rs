@@ -96,6 +96,20 @@ impl Watch {
         self.suspect = active.map(|poll| Suspect::new(poll, context.recorder.threshold_nanos));
     }
 
+    /// Whether a poll of one of a runtime's own workers has passed the threshold.
+    pub(crate) fn is_blocked(&self, recorder: &Recorder) -> bool {
+        if self.worker.label.worker.parse::<usize>().is_err() {
+            return false;
+        }
+        let age = |poll: ActivePoll| recorder.clock.nanos(poll.start, recorder.clock.ticks());
+        self.suspect.is_some()
+            && self.worker.active().is_some_and(|poll| age(poll) >= recorder.threshold_nanos)
+    }
+
+    pub(crate) fn runtime(&self) -> &str {
+        &self.worker.label.runtime
+    }
+
     /// The lock that a stall waits for, once a stall.
     pub(crate) fn wanted_lock(&mut self) -> Option<u64> {
         let suspect = self.suspect.as_mut().filter(|suspect| !suspect.holder_sought)?;
