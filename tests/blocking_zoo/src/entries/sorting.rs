@@ -7,7 +7,7 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     async move {
         let end = Instant::now() + stall;
         while Instant::now() < end {
-            let mut sorted = numbers.clone();
+            let mut sorted = numbers.clone(); // BLOCKS
             sorted.sort(); // BLOCKS: cpu alloc::slice::sort
             std::hint::black_box(sorted);
         }
