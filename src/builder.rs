@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use crate::{
     Finding, Scope, StartError,
-    settings::{Settings, Terminal},
+    settings::{Settings, Signals, Terminal},
 };
 
 /// A callback for findings.
@@ -35,6 +35,22 @@ impl Builder {
     /// readings a poll, Tokio's own; without it findings cannot say who waited.
     pub fn schedule_delay(mut self, record: bool) -> Self {
         self.settings.schedule_delay = record;
+        self
+    }
+
+    /// Whether watched threads may be sent signals to get at their stacks.
+    /// Default: [`Signals::Safe`], where the program cannot notice.
+    pub fn signals(mut self, signals: Signals) -> Self {
+        self.settings.signals = signals;
+        self
+    }
+
+    /// How many stacks are captured a second at most, on average; a burst may
+    /// take ten times as many. Default: 10. A stall beyond that still counts: to
+    /// the finding that its kind of task has, if that is one, or else without a
+    /// line.
+    pub fn captures_per_second(mut self, captures: u32) -> Self {
+        self.settings.captures_per_second = captures;
         self
     }
 

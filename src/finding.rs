@@ -37,11 +37,17 @@ pub enum Cause {
     Starved,
     /// None of the above could be shown.
     Other,
+    /// One task in many polls, each of them under the threshold, that together
+    /// held the worker for long while others were ready.
+    Hog,
+    /// A single poll of many awaits, each of which was ready at once: the task
+    /// never gave the worker back.
+    Unyielding,
 }
 
 impl Cause {
     /// Every cause, in the order in which exporters list them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Cpu,
         Self::Sleep,
         Self::File,
@@ -53,6 +59,8 @@ impl Cause {
         Self::Uninterruptible,
         Self::Starved,
         Self::Other,
+        Self::Hog,
+        Self::Unyielding,
     ];
 
     /// The name as labels and JSON have it, such as `sleep`.
@@ -70,6 +78,8 @@ impl Cause {
             Self::Uninterruptible => "uninterruptible",
             Self::Starved => "starved",
             Self::Other => "other",
+            Self::Hog => "hog",
+            Self::Unyielding => "unyielding",
         }
     }
 }
@@ -205,6 +215,14 @@ pub struct Detail {
     pub fd: Option<String>,
     /// The address of the lock that was waited for.
     pub lock: Option<String>,
+    /// How many workers waited for it at one time, at most; zero if it was no
+    /// lock.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub waiters: u64,
+    /// Who probably held it, where that is a worker too, and what that one did:
+    /// the lock's address lay on its stack.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub holder: Option<String>,
 }
 
 /// Who had to wait because of the stalls.

@@ -85,10 +85,10 @@ pub use hooks::Hooks;
 pub use instrumented::{Instrumented, LARGE_FUTURE, Named};
 pub use record::{
     BlockingCallSnapshot, CauseSnapshot, HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot,
-    RuntimeSnapshot, Snapshot, WorkerSnapshot,
+    PressureSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
 };
 pub use scope::{Scope, run};
-pub use settings::Terminal;
+pub use settings::{Signals, Terminal};
 pub use spawn::{spawn, spawn_blocking, spawn_local};
 
 /// The README's programs compile.

@@ -15,8 +15,8 @@ pub(crate) struct ThreadInfo {
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    current_thread, fence_all_threads, getpid, has_receive_timeout, read_memory, run_queue_nanos,
-    thread_cpu_nanos,
+    current_thread, fence_all_threads, getpid, has_receive_timeout, has_send_timeout, read_memory,
+    run_queue_nanos, thread_cpu_nanos,
 };
 
 #[cfg(target_os = "linux")]
@@ -89,13 +89,22 @@ mod linux {
 
     /// Whether a descriptor is a socket whose reads time out, or may be one.
     pub(crate) fn has_receive_timeout(fd: i32) -> bool {
+        has_timeout(fd, libc::SO_RCVTIMEO)
+    }
+
+    /// Whether a descriptor is a socket whose writes time out, or may be one.
+    pub(crate) fn has_send_timeout(fd: i32) -> bool {
+        has_timeout(fd, libc::SO_SNDTIMEO)
+    }
+
+    fn has_timeout(fd: i32, option: i32) -> bool {
         let mut timeout = MaybeUninit::<libc::timeval>::zeroed();
         let mut length = size_of::<libc::timeval>() as libc::socklen_t;
         // SAFETY: at most `length` bytes are written to `timeout`, which is
         // initialised before and after: all-zero is valid for it.
         let (failed, timeout) = unsafe {
             let out = timeout.as_mut_ptr().cast();
-            let failed = libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, out, &raw mut length);
+            let failed = libc::getsockopt(fd, libc::SOL_SOCKET, option, out, &raw mut length);
             (failed != 0, timeout.assume_init())
         };
         if failed {

@@ -77,6 +77,7 @@ impl Desk {
                     self.state.findings.add_wait(start_nanos, end_nanos);
                 }
                 Message::Replaced(hook) => self.replaced(hook),
+                Message::NoStall(key) => self.state.findings.forget(key),
                 Message::End => return,
             }
         }

@@ -19,7 +19,7 @@ use crate::{
     reporter::Reporter,
     state::State,
     watch,
-    watchdog::{Watchdog, outbox::Outbox},
+    watchdog::{Manner, Watchdog, outbox::Outbox},
 };
 
 /// Watches runtimes and futures for as long as it lives.
@@ -86,7 +86,8 @@ impl Scope {
         let failed = |name| move |source| StartError::Thread { name, source };
         let reporter = Reporter::start(Arc::clone(&state), messages, settings.terminal, builder.on_finding)
             .map_err(failed("loopscope-report"))?;
-        let watchdog = Watchdog::start(Arc::clone(&state.recorder), Arc::clone(&state.meter), outbox)
+        let (recorder, meter) = (Arc::clone(&state.recorder), Arc::clone(&state.meter));
+        let watchdog = Watchdog::start(recorder, meter, outbox, Manner::of(&settings))
             .map_err(failed("loopscope-watch"))?;
         current::set_default(&state.recorder);
         Ok(Self {

@@ -17,6 +17,23 @@ pub enum Terminal {
     Never,
 }
 
+/// Whether the threads of watched runtimes may be sent signals to get at their
+/// stacks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Signals {
+    /// Never. A thread that computes then shows no stack, and so no line; one
+    /// that waits shows what can be read from outside.
+    Never,
+    /// Where the program cannot notice: while a thread computes, or waits in a
+    /// system call that the kernel restarts by itself.
+    #[default]
+    Safe,
+    /// Also in calls that then return `EINTR`, such as `poll`: more stacks are
+    /// exact, and what does not expect an interruption may fail.
+    Always,
+}
+
 /// Checked settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
@@ -25,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) telemetry: Option<SocketAddr>,
     pub(crate) terminal: Terminal,
     pub(crate) schedule_delay: bool,
+    pub(crate) signals: Signals,
+    pub(crate) captures_per_second: u32,
 }
 
 /// Below this, the watchdog's own looks would be the load.
@@ -39,6 +58,8 @@ impl Default for Settings {
             telemetry: None,
             terminal: Terminal::Auto,
             schedule_delay: true,
+            signals: Signals::Safe,
+            captures_per_second: 10,
         }
     }
 }

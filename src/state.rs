@@ -65,6 +65,7 @@ impl Source for State {
             loop_lag: self.recorder.bells.snapshots(&self.recorder.clock),
             causes: self.findings.causes(),
             starved: Duration::from_nanos(self.meter.starved_nanos()),
+            pressure: self.meter.pressure(),
             observer: self.observer(),
         }
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::runtime::Builder;
 
+#[cfg(tokio_unstable)]
+use crate::record::seat::Seat;
 use crate::{
     Hooks,
     hooks::OnThread,
@@ -112,8 +114,26 @@ fn parks(watch: &Watch) {
     if !watch.sees(Hook::ThreadPark) {
         return;
     }
-    current::with_existing_seat(&watch.recorder, |seat| seat.abandon(By::Thread));
+    current::with_existing_seat(&watch.recorder, |seat| {
+        seat.abandon(By::Thread);
+        #[cfg(tokio_unstable)]
+        if seat.by() == watch.by() {
+            no_poll_ends(watch, seat);
+        }
+    });
     current::with_seat(&watch.recorder, |seat| seat.worker.park());
+}
+
+/// A runtime polls one task after the other and parks after the last, so the
+/// hook that ends polls is somebody else's: nothing of this runtime can be
+/// recorded any more, and what seems to be polled there is not.
+#[cfg(tokio_unstable)]
+#[cold]
+fn no_poll_ends(watch: &Watch, seat: &Seat) {
+    watch.watched.set_blind();
+    seat.abandon(watch.by());
+    watch.recorder.replaced.note(Hook::AfterTaskPoll);
+    watch.recorder.disown(&seat.worker.label.runtime);
 }
 
 fn unparks(watch: &Watch) {
@@ -199,7 +219,7 @@ mod tasks {
         let task = number_of(meta.id());
         current::with_seat(recorder, |seat| {
             if seat.by() == watch.by() {
-                return no_poll_ends(watch, seat);
+                return super::no_poll_ends(watch, seat);
             }
             let now = recorder.clock.ticks();
             if let Some(delay) = meta.schedule_latency() {
@@ -211,15 +231,6 @@ mod tasks {
             seat.begin(now, task, kind, watch.by());
             seat.wakes_watchdog();
         });
-    }
-
-    /// A runtime polls one task after the other, so the hook that ends polls is
-    /// somebody else's: nothing of this runtime can be recorded any more.
-    #[cold]
-    fn no_poll_ends(watch: &Watch, seat: &Seat) {
-        watch.watched.set_blind();
-        seat.abandon(watch.by());
-        watch.recorder.replaced.note(Hook::AfterTaskPoll);
     }
 
     /// No unpark came before: a root future's thread turns to its tasks.

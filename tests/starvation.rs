@@ -5,18 +5,96 @@ mod common;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use common::{eventually, runtime, scope, spin};
 use loopscope::Named;
 
+/// Stops this process for a time and lets it go on, as a debugger or a suspended
+/// machine does.
+fn stand_still(seconds: &str) {
+    let pid = std::process::id();
+    let script = format!("kill -STOP {pid}; sleep {seconds}; kill -CONT {pid}");
+    let stopped = std::process::Command::new("sh").args(["-c", &script]).status().unwrap();
+    assert!(stopped.success());
+}
+
+#[test]
+fn a_process_that_is_stopped_blames_nobody() {
+    let _alone = ALONE.lock();
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let over = Arc::new(AtomicBool::new(false));
+    let polls = Arc::clone(&over);
+    let work = async move {
+        while !polls.load(Relaxed) {
+            spin_on_cpu(Duration::from_millis(2));
+            tokio::task::yield_now().await;
+        }
+    };
+    let task = runtime.spawn(work.named("short polls"));
+    for _ in 0..5 {
+        stand_still("0.3");
+    }
+    // What was in a poll at the time is over by now, or soon.
+    let starved = eventually("the lost time", || {
+        let starved = scope.findings().starved;
+        (starved.total_seconds >= 0.25).then_some(starved)
+    });
+    over.store(true, Relaxed);
+    runtime.block_on(task).unwrap();
+    assert!(starved.count >= 1);
+    assert_eq!(scope.findings().findings, [], "nobody's line");
+}
+
+#[test]
+fn a_stall_that_the_machine_made_longer_is_split() {
+    let _alone = ALONE.lock();
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let over = Arc::new(AtomicBool::new(false));
+    let cpus = thread::available_parallelism().map_or(4, usize::from);
+    let hogs: Vec<_> = (0..cpus * 4)
+        .map(|_| {
+            let over = Arc::clone(&over);
+            thread::spawn(move || while !over.load(Relaxed) {})
+        })
+        .collect();
+    let work = async {
+        thread::sleep(Duration::from_millis(100));
+        let begin = Instant::now();
+        // About as long again of the thread's own, and longer by the clock.
+        while begin.elapsed() < Duration::from_millis(400) {
+            std::hint::black_box(());
+        }
+    };
+    runtime.block_on(runtime.spawn(work.named("mixed"))).unwrap();
+    over.store(true, Relaxed);
+    for hog in hogs {
+        hog.join().unwrap();
+    }
+    let found = eventually("the finding", || {
+        let findings = scope.findings().findings;
+        findings.into_iter().find(|finding| finding.ongoing_seconds.is_none())
+    });
+    let split = found.split;
+    assert!(split.off_cpu_seconds >= 0.05, "the sleep: {split:?}");
+    assert!(split.on_cpu_seconds >= 0.02, "the work: {split:?}");
+    assert!(split.run_queue_seconds >= 0.05, "the machine: {split:?}");
+    assert!(scope.findings().starved.total_seconds >= 0.05);
+}
+
+/// The tests of this file change the pace of the whole machine or process.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn starvation_is_counted_and_blamed_on_nobody() {
+    let _alone = ALONE.lock();
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let over = Arc::new(AtomicBool::new(false));

@@ -6,6 +6,7 @@
 //! from outside while the thread waits in a system call. [`unwind`] makes
 //! addresses of either, on the asking thread.
 
+pub(crate) mod descriptor;
 pub(crate) mod modules;
 pub(crate) mod passive;
 pub(crate) mod signal;
@@ -21,6 +22,8 @@ pub(crate) struct CopiedStack {
     pub(crate) sp: u64,
     /// The frame pointer register, where it is known.
     pub(crate) bp: Option<u64>,
+    /// The register of a call's first argument, where it is known.
+    pub(crate) first_argument: Option<u64>,
     /// The stack from `sp` on.
     pub(crate) bytes: Vec<u8>,
 }

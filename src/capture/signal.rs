@@ -43,6 +43,7 @@ struct Target {
     ip: AtomicU64,
     sp: AtomicU64,
     bp: AtomicU64,
+    di: AtomicU64,
     copied: AtomicUsize,
 }
 
@@ -57,6 +58,7 @@ static TABLE: [Target; TARGETS] = [const {
         ip: AtomicU64::new(0),
         sp: AtomicU64::new(0),
         bp: AtomicU64::new(0),
+        di: AtomicU64::new(0),
         copied: AtomicUsize::new(0),
     }
 }; TARGETS];
@@ -136,10 +138,10 @@ impl Asker {
                 // and its writes happened before the state was stored.
                 let bytes =
                     unsafe { std::slice::from_raw_parts(target.buffer.load(Relaxed), length) }.to_vec();
-                let (ip, sp, bp) =
-                    (target.ip.load(Relaxed), target.sp.load(Relaxed), target.bp.load(Relaxed));
+                let [ip, sp, bp, di] =
+                    [&target.ip, &target.sp, &target.bp, &target.di].map(|register| register.load(Relaxed));
                 target.state.store(FREE, Release);
-                Answer::Copied(CopiedStack { ip, sp, bp: Some(bp), bytes })
+                Answer::Copied(CopiedStack { ip, sp, bp: Some(bp), first_argument: Some(di), bytes })
             }
             LATE => {
                 target.state.store(FREE, Release);
@@ -302,5 +304,6 @@ extern "C" fn on_signal(_signal: i32, info: *mut libc::siginfo_t, context: *mut 
     target.ip.store(registers[libc::REG_RIP as usize] as u64, Relaxed);
     target.sp.store(sp as u64, Relaxed);
     target.bp.store(registers[libc::REG_RBP as usize] as u64, Relaxed);
+    target.di.store(registers[libc::REG_RDI as usize] as u64, Relaxed);
     target.state.store(DONE, Release);
 }

@@ -16,7 +16,7 @@ use super::{
     CopiedStack,
     modules::{self, Module},
 };
-use crate::Evidence;
+use crate::{Evidence, os};
 
 /// Frames that are unwound at most.
 const MAX_FRAMES: usize = 256;
@@ -88,6 +88,7 @@ impl Unwinder {
     /// no proof, as an old frame may lie there, so the result is marked.
     pub(crate) fn reconstruct(&mut self, stack: &CopiedStack) -> Unwound {
         let (leaf, _) = self.walk(stack, NO_FRAME_POINTER);
+        let mut best = None::<(usize, Vec<u64>)>;
         let candidates =
             (0..stack.bytes.len().min(SEARCHED_BYTES) as u64).step_by(8).map(|offset| stack.sp + offset);
         for candidate in candidates {
@@ -99,10 +100,35 @@ impl Unwinder {
             }
             let (addresses, rooted) = self.walk(stack, candidate);
             if rooted && addresses.len() > leaf.len() {
-                return Unwound { addresses, evidence: Evidence::Reconstructed };
+                let doubts = self.doubts(&addresses);
+                if best.as_ref().is_none_or(|(fewest, _)| doubts < *fewest) {
+                    best = Some((doubts, addresses));
+                }
+                if doubts == 0 {
+                    break;
+                }
             }
         }
-        Unwound { addresses: leaf, evidence: Evidence::Leaf }
+        match best {
+            Some((_, addresses)) => Unwound { addresses, evidence: Evidence::Reconstructed },
+            None => Unwound { addresses: leaf, evidence: Evidence::Leaf },
+        }
+    }
+
+    /// How many direct calls on the way lead elsewhere than to the function that
+    /// is said to have been called: those of a stale frame do, or, now and then,
+    /// those of a call in tail position.
+    fn doubts(&self, addresses: &[u64]) -> usize {
+        const CALL: u8 = 0xE8;
+        let is_doubtful = |pair: &[u64]| {
+            let (callee, after_call) = (pair[0], pair[1].wrapping_add(1));
+            let at = usize::try_from(after_call.wrapping_sub(5)).ok();
+            let code: Option<[u8; 5]> = at.and_then(|at| os::read_memory(at, 5)?.try_into().ok());
+            let Some([CALL, a, b, c, d]) = code else { return false };
+            let target = after_call.wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d])));
+            !self.is_within(callee, target)
+        };
+        addresses.windows(2).filter(|pair| is_doubtful(pair)).count()
     }
 
     fn walk(&mut self, stack: &CopiedStack, bp: u64) -> (Vec<u64>, bool) {

@@ -24,23 +24,46 @@ static TABLE: &[Entry] = &[
         advice: "use `tokio::time::sleep(..).await`",
     },
     Entry {
-        prefixes: &["std::fs::", "<std::fs::File as ", "<&std::fs::File as ", "std::io::copy"],
+        prefixes: &[
+            "std::fs::",
+            "<std::fs::",
+            "<&std::fs::",
+            "std::io::copy",
+            "std::io::stdin",
+            "std::io::Stdin",
+            "<std::io::PipeReader as ",
+            "<std::io::PipeWriter as ",
+            "<&std::io::Pipe",
+        ],
         cause: Some(Cause::File),
         advice: "use `tokio::fs`, or put the whole sequence of file operations into one \
             `tokio::task::spawn_blocking(move || ..).await`",
     },
     Entry {
         prefixes: &[
-            "<std::net::socket_addr::",
-            "<str as std::net::",
-            "std::net::socket_addr::",
+            "<str as std::net::ToSocketAddrs>",
+            "<std::string::String as std::net::ToSocketAddrs>",
+            "<alloc::string::String as std::net::ToSocketAddrs>",
+            "<(&str, u16) as std::net::ToSocketAddrs>",
+            "std::net::lookup_host",
+            "std::sys::net::connection::socket::lookup_host",
             "std::sys::net::connection::socket::unix::lookup_host",
+            "getaddrinfo",
+            "gethostbyname",
+            "getnameinfo",
         ],
         cause: Some(Cause::Dns),
-        advice: "use `tokio::net::lookup_host(..).await`",
+        advice: "use `tokio::net::lookup_host(..).await`; Tokio's own `TcpStream::connect` takes a name too",
     },
     Entry {
-        prefixes: &["std::net::", "<std::net::", "<&std::net::", "std::sys::net::"],
+        prefixes: &[
+            "std::net::",
+            "<std::net::",
+            "<&std::net::",
+            "std::sys::net::",
+            "std::os::unix::net::",
+            "<std::os::unix::net::",
+        ],
         cause: Some(Cause::Network),
         advice: "use the type of the same name in `tokio::net`",
     },
@@ -69,9 +92,30 @@ static TABLE: &[Entry] = &[
             `tokio::sync::Mutex` if it has to be held over an await",
     },
     Entry {
-        prefixes: &["std::sync::", "std::sys::sync::", "std::thread::park", "futures_executor::"],
+        prefixes: &["futures_executor::", "pollster::", "tokio::runtime::handle::Handle::block_on"],
+        cause: Some(Cause::Other),
+        advice: "await the future instead of blocking on it",
+    },
+    Entry {
+        prefixes: &["std::sync::", "std::sys::sync::", "std::thread::park"],
         cause: Some(Cause::Lock),
         advice: "use the counterpart in `tokio::sync` and await it",
+    },
+    Entry {
+        prefixes: &["sched_yield", "std::thread::yield_now", "core::hint::spin_loop"],
+        cause: Some(Cause::Cpu),
+        advice: "do not wait by spinning: await a `tokio::sync::Notify` or `tokio::sync::watch`, or at least \
+            `tokio::task::yield_now().await` in the loop",
+    },
+    Entry {
+        prefixes: &["reqwest::blocking::", "ureq::"],
+        cause: None,
+        advice: "use an asynchronous HTTP client, such as `reqwest::Client`",
+    },
+    Entry {
+        prefixes: &["postgres::"],
+        cause: None,
+        advice: "use `tokio-postgres`, whose synchronous face this crate is",
     },
     Entry {
         prefixes: &["std::thread::"],
@@ -79,6 +123,15 @@ static TABLE: &[Entry] = &[
         advice: "use `tokio::task::spawn_blocking(..).await` instead of a thread that is waited for",
     },
 ];
+
+/// What to do about a synchronous call of a dependency, which itself makes the
+/// call that blocks.
+pub(crate) fn for_dependency(function: &str, blocks_in: &str) -> String {
+    format!(
+        "`{function}` is synchronous, as it calls `{blocks_in}`: use an asynchronous counterpart, or \
+         `tokio::task::spawn_blocking(move || ..).await`"
+    )
+}
 
 /// The entry for a function, by its public path.
 pub(crate) fn find(function: &str) -> Option<&'static Entry> {
@@ -98,6 +151,14 @@ pub(crate) fn for_cause(cause: Cause, called: Option<(&str, FrameKind)>) -> Stri
         }
         Cause::Channel => "use `tokio::sync::mpsc` or `tokio::sync::oneshot` and await the message",
         Cause::Child => "use `tokio::process::Command` and await the child",
+        Cause::Hog => {
+            "no poll of this task is long, but it is ready again at once: let it do less at a time and wait for \
+             something in between, or move the work off the event loop: `tokio::task::spawn_blocking(move || ..).await`"
+        }
+        Cause::Unyielding => {
+            "what this loop awaits is ready at once, so it never yields: \
+             `tokio::task::coop::consume_budget().await` in the loop"
+        }
         _ => MOVE_OFF,
     };
     match called {

@@ -2,7 +2,10 @@
 //! reading of debug information.
 
 mod advice;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
+mod image;
 mod names;
+pub(crate) mod roots;
 mod site;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod symbols;
@@ -29,6 +32,8 @@ pub(crate) struct Diagnosis {
     pub(crate) evidence: Evidence,
     pub(crate) stack: Vec<Frame>,
     pub(crate) detail: Detail,
+    /// The worker that probably holds the lock, by its number.
+    pub(crate) holder: Option<usize>,
 }
 
 /// A capture with its frames.
@@ -36,8 +41,18 @@ struct Look<'c> {
     capture: &'c Capture,
     stack: Vec<Frame>,
     place: site::Place,
+    known: Option<Known>,
+    cause: Cause,
     /// The time for which it stands.
     weight: u64,
+}
+
+/// A call in the table of calls that block.
+#[derive(Debug, Clone)]
+struct Known {
+    entry: &'static advice::Entry,
+    function: String,
+    kind: FrameKind,
 }
 
 /// Diagnoses a stall, or says with `None` that it is allowed.
@@ -46,19 +61,68 @@ pub(crate) fn diagnose(stall: &StallEvidence, symbols: &mut Symbols) -> Option<D
     if looks.iter().any(|look| site::is_allowed(&look.stack)) {
         return None;
     }
-    let weight_of = |look: &Look<'_>| {
-        let same = |other: &&Look<'_>| other.place.site == look.place.site;
-        looks.iter().filter(same).map(|look| look.weight).sum::<u64>()
+    let best = best(&looks)?;
+    let of_site = || looks.iter().filter(|look| look.place.site == best.place.site);
+    let is_steady = of_site().count() > 1 && of_site().all(|look| look.place == best.place);
+    let conclusion = conclude(best, is_steady);
+    Some(match way_of_polling(stall, &looks, best) {
+        Some(cause) => conclusion.turned_into(cause),
+        None => conclusion,
+    })
+}
+
+/// Whether what holds the worker is less a call than how the task is polled.
+fn way_of_polling(stall: &StallEvidence, looks: &[Look<'_>], best: &Look<'_>) -> Option<Cause> {
+    if stall.polls > 1 {
+        return Some(Cause::Hog);
+    }
+    // Within one poll, it was met here and there, and polling something below the
+    // application's own code: what it awaits is ready at once. Met in one place
+    // only, that something may as well compute.
+    let of_culprit = || looks.iter().filter(|look| look.culprit() == best.culprit());
+    let moves = of_culprit().any(|look| look.place != best.place);
+    let polls = of_culprit().any(|look| look.place.polls());
+    (best.cause == Cause::Cpu && moves && polls).then_some(Cause::Unyielding)
+}
+
+impl Diagnosis {
+    fn turned_into(self, cause: Cause) -> Self {
+        Self {
+            id: id_of(cause, self.site.as_ref(), self.primitive.as_deref()),
+            cause,
+            advice: advice::for_cause(cause, None),
+            ..self
+        }
+    }
+}
+
+/// A look that shows a line of the application counts before any that does
+/// not, then what took the most time, then the best evidence.
+fn best<'l, 'c>(looks: &'l [Look<'c>]) -> Option<&'l Look<'c>> {
+    let weight_of = |is_same: &dyn Fn(&Look<'_>) -> bool| {
+        looks.iter().filter(|other| is_same(other)).map(|other| other.weight).sum::<u64>()
     };
-    // A look that shows a line of the application counts before any that does
-    // not, then the line that took the most time, then the best evidence.
-    let best = looks.iter().max_by_key(|look| {
-        (look.place.site.is_some(), weight_of(look), look.capture.evidence, look.weight)
-    })?;
-    let same_call = |look: &Look<'_>| look.place == best.place;
-    let is_steady =
-        looks.len() > 1 && looks.iter().filter(|look| look.place.site == best.place.site).all(same_call);
-    Some(conclude(best, is_steady))
+    looks.iter().max_by_key(|look| {
+        let of_culprit = weight_of(&|other| other.culprit() == look.culprit());
+        let of_line =
+            weight_of(&|other| other.culprit() == look.culprit() && other.place.site == look.place.site);
+        (look.place.site.is_some(), of_culprit, of_line, look.capture.evidence, look.weight)
+    })
+}
+
+impl<'c> Look<'c> {
+    fn new(capture: &'c Capture, stack: Vec<Frame>, weight: u64) -> Self {
+        let known = known_call(&stack);
+        let cause = cause_of(capture, &stack, known.as_ref());
+        Self { capture, place: site::place(&stack), stack, known, cause, weight }
+    }
+
+    /// What several looks may have met. Of a computation it is the function, as
+    /// each look meets another line of the same loop.
+    fn culprit(&self) -> (Cause, Option<(&str, Option<u32>)>) {
+        let line = |site: &Site| site.line.filter(|_| self.cause != Cause::Cpu);
+        (self.cause, self.place.site.as_ref().map(|site| (site.function.as_str(), line(site))))
+    }
 }
 
 /// Whether two looks at what may be several polls in turn have met the same
@@ -78,10 +142,9 @@ fn looks<'s>(stall: &'s StallEvidence, symbols: &mut Symbols) -> Vec<Look<'s>> {
         .captures
         .iter()
         .map(|capture| {
-            let stack = symbols.stack(&capture.stack);
             let weight = capture.at_nanos.saturating_sub(before);
             before = before.max(capture.at_nanos);
-            Look { capture, place: site::place(&stack), stack, weight }
+            Look::new(capture, symbols.stack(capture), weight)
         })
         .collect();
     if let Some(last) = looks.last_mut() {
@@ -92,20 +155,24 @@ fn looks<'s>(stall: &'s StallEvidence, symbols: &mut Symbols) -> Vec<Look<'s>> {
 
 /// `is_steady` says that every look at the stall met the same call.
 fn conclude(look: &Look<'_>, is_steady: bool) -> Diagnosis {
-    let known = known_call(look);
-    let cause = cause_of(look.capture, known.and_then(|entry| entry.cause));
+    let cause = look.cause;
     let computes = cause == Cause::Cpu;
+    let known = look.known.as_ref().filter(|known| !computes || known.entry.cause == Some(Cause::Cpu));
     // A call that only happened to run is not what makes a loop busy.
     let is_to_blame = |frame: &&Frame| {
         !computes || frame.kind == FrameKind::Dependency || is_steady && !site::is_elementary(&frame.function)
     };
     let called = look.place.called.as_ref().filter(is_to_blame);
-    let advice = match known.filter(|_| !computes) {
-        Some(entry) => entry.advice.to_owned(),
-        None => advice::for_cause(cause, called.map(|frame| (&*frame.function, frame.kind))),
+    let primitive = called.map(|frame| names::public_path(&frame.function));
+    let dependency = called.filter(|frame| frame.kind == FrameKind::Dependency);
+    let advice = match (known, dependency) {
+        (Some(known), Some(frame)) if known.kind != FrameKind::Dependency => {
+            advice::for_dependency(&names::public_path(&frame.function), &known.function)
+        }
+        (Some(known), _) => known.entry.advice.to_owned(),
+        (None, _) => advice::for_cause(cause, primitive.as_deref().zip(called.map(|frame| frame.kind))),
     };
     let site = look.place.site.clone();
-    let primitive = called.map(|frame| names::public_path(&frame.function));
     Diagnosis {
         id: id_of(cause, site.as_ref(), primitive.as_deref()),
         cause,
@@ -115,22 +182,40 @@ fn conclude(look: &Look<'_>, is_steady: bool) -> Diagnosis {
         evidence: look.capture.evidence,
         stack: look.stack.clone(),
         detail: look.capture.call.as_ref().map(detail_of).unwrap_or_default(),
+        holder: look.capture.call.as_ref().and_then(|call| call.holder),
     }
 }
 
 /// The outermost call below the site that the table knows: `write_all` says
-/// less than the `<File as Write>::write` inside it.
-fn known_call(look: &Look<'_>) -> Option<&'static advice::Entry> {
-    let below =
-        look.stack.iter().position(|frame| frame.kind == FrameKind::Application).unwrap_or(look.stack.len());
-    look.stack[..below].iter().rev().find_map(|frame| advice::find(&names::public_path(&frame.function)))
+/// less than the `<File as Write>::write` inside it. But a name that is looked
+/// up inside a `connect` is what takes the time, not the connection.
+fn known_call(stack: &[Frame]) -> Option<Known> {
+    let below = stack.iter().position(|frame| frame.kind == FrameKind::Application).unwrap_or(stack.len());
+    let known = || {
+        stack[..below].iter().rev().filter_map(|frame| {
+            let function = names::public_path(&frame.function);
+            Some(Known { entry: advice::find(&function)?, function, kind: frame.kind })
+        })
+    };
+    known().find(|known| known.entry.cause == Some(Cause::Dns)).or_else(|| known().next())
 }
 
-fn cause_of(capture: &Capture, of_function: Option<Cause>) -> Cause {
+fn cause_of(capture: &Capture, stack: &[Frame], known: Option<&Known>) -> Cause {
+    let of_function = known.and_then(|known| known.entry.cause);
     if capture.on_cpu {
-        return Cause::Cpu;
+        return of_function.filter(|cause| is_at_work(*cause, stack)).unwrap_or(Cause::Cpu);
     }
-    of_function.or(capture.call.as_ref().map(|call| call.cause)).unwrap_or(Cause::Other)
+    let of_call = capture.call.as_ref().map(|call| call.cause);
+    let cause = of_function.or(of_call).unwrap_or(Cause::Other);
+    if cause == Cause::Other && capture.uninterruptible { Cause::Uninterruptible } else { cause }
+}
+
+/// Whether a running thread is inside of a call that asks the kernel for
+/// something, on its way there or back: walking a directory is no computation.
+fn is_at_work(cause: Cause, stack: &[Frame]) -> bool {
+    let asks_kernel = matches!(cause, Cause::File | Cause::Network | Cause::Dns | Cause::Child);
+    let below = stack.iter().take_while(|frame| frame.kind != FrameKind::Application);
+    asks_kernel && below.into_iter().any(|frame| frame.function.contains("std::sys::"))
 }
 
 fn detail_of(call: &CallInfo) -> Detail {
@@ -138,6 +223,8 @@ fn detail_of(call: &CallInfo) -> Detail {
         syscall: Some(call.name.clone()),
         fd: call.fd.clone(),
         lock: call.lock.map(|address| format!("{address:#x}")),
+        waiters: u64::from(call.lock.is_some()),
+        holder: None,
     }
 }
 
@@ -145,11 +232,16 @@ fn detail_of(call: &CallInfo) -> Detail {
 /// same loop.
 fn id_of(cause: Cause, site: Option<&Site>, primitive: Option<&str>) -> String {
     let (place, line) = match site {
-        Some(site) => (site.function.as_str(), site.line.filter(|_| cause != Cause::Cpu)),
+        Some(site) => (site.function.as_str(), site.line.filter(|_| !is_computing(cause))),
         None => (primitive.unwrap_or("?"), None),
     };
     let text = format!("{cause}|{place}|{}", line.unwrap_or(0));
     format!("{:016x}", fnv1a(text.as_bytes()))
+}
+
+/// Whether each look may meet another line of the same thing.
+fn is_computing(cause: Cause) -> bool {
+    matches!(cause, Cause::Cpu | Cause::Hog | Cause::Unyielding)
 }
 
 /// FNV-1a: short, and the same in every version of everything, which the
@@ -171,14 +263,26 @@ mod tests {
             line: Some(3),
             kind: *kind,
         };
-        let stack: Vec<_> = functions.iter().map(frame).collect();
-        Look { capture, place: site::place(&stack), stack, weight: 1 }
+        Look::new(capture, functions.iter().map(frame).collect(), 1)
     }
 
     fn capture(on_cpu: bool, call: Option<(&str, Cause)>) -> Capture {
-        let call =
-            call.map(|(name, cause)| CallInfo { name: name.to_owned(), cause, fd: None, lock: Some(16) });
-        Capture { at_nanos: 1, evidence: Evidence::Stack, stack: Vec::new(), on_cpu, call }
+        let call = call.map(|(name, cause)| CallInfo {
+            name: name.to_owned(),
+            cause,
+            fd: None,
+            fd_type: None,
+            lock: Some(16),
+            holder: None,
+        });
+        Capture {
+            at_nanos: 1,
+            evidence: Evidence::Stack,
+            stack: Vec::new(),
+            on_cpu,
+            uninterruptible: false,
+            call,
+        }
     }
 
     #[test]

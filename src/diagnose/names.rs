@@ -65,12 +65,16 @@ fn inherent_type(part: &str) -> Option<&str> {
         .then_some(inner)
 }
 
-/// A standard function by the path that people import it from, where its own
-/// leads through private modules.
+/// A function by the path that people import it from, where its own leads
+/// through private modules, and without type parameters. An inlined function
+/// has only its module before its name: that of std's modules which hold one
+/// type tells the type.
 pub(crate) fn public_path(name: &str) -> String {
-    const MOVED: [(&str, &str); 13] = [
+    const MOVED: [(&str, &str); 37] = [
         ("std::thread::functions::", "std::thread::"),
+        ("std::thread::scoped::", "std::thread::"),
         ("std::thread::join_handle::", "std::thread::"),
+        ("std::thread::join", "std::thread::JoinHandle::join"),
         ("std::sync::poison::mutex::Mutex", "std::sync::Mutex"),
         ("std::sync::poison::mutex::", "std::sync::Mutex::"),
         ("std::sync::poison::rwlock::RwLock", "std::sync::RwLock"),
@@ -79,11 +83,69 @@ pub(crate) fn public_path(name: &str) -> String {
         ("std::sync::poison::condvar::", "std::sync::Condvar::"),
         ("std::sync::poison::once::Once", "std::sync::Once"),
         ("std::sync::poison::once::", "std::sync::Once::"),
-        ("std::sync::barrier::", "std::sync::"),
+        ("std::sync::once::Once", "std::sync::Once"),
+        ("std::sync::once::", "std::sync::Once::"),
+        ("std::sync::once_lock::OnceLock", "std::sync::OnceLock"),
+        ("std::sync::once_lock::", "std::sync::OnceLock::"),
+        ("std::sync::lazy_lock::LazyLock", "std::sync::LazyLock"),
+        ("std::sync::lazy_lock::", "std::sync::LazyLock::"),
+        ("std::sync::barrier::Barrier", "std::sync::Barrier"),
+        ("std::sync::barrier::", "std::sync::Barrier::"),
+        ("std::sync::mpsc::send", "std::sync::mpsc::SyncSender::send"),
+        ("std::sync::mpsc::recv", "std::sync::mpsc::Receiver::recv"),
         ("std::net::tcp::", "std::net::"),
         ("std::net::udp::", "std::net::"),
+        ("std::net::connect", "std::net::TcpStream::connect"),
+        ("std::net::socket_addr::", "std::net::"),
+        ("std::os::unix::net::stream::", "std::os::unix::net::"),
+        ("std::os::unix::net::datagram::", "std::os::unix::net::"),
+        ("std::os::unix::net::listener::", "std::os::unix::net::"),
+        ("std::io::pipe::", "std::io::"),
+        ("std::io::read_", "std::io::Read::read_"),
+        ("std::io::write_", "std::io::Write::write_"),
+        ("std::fs::open", "std::fs::File::open"),
+        ("lock_api::mutex::Mutex", "lock_api::Mutex"),
+        ("lock_api::mutex::", "lock_api::Mutex::"),
+        ("lock_api::rwlock::RwLock", "lock_api::RwLock"),
+        ("lock_api::rwlock::", "lock_api::RwLock::"),
     ];
-    MOVED.iter().fold(name.to_owned(), |name, (private, public)| name.replace(private, public))
+    if !name.contains("::") {
+        // A function of the C library, of which `__poll` is the inner name.
+        let inner = ["__GI_", "__libc_", "__"].into_iter().find_map(|prefix| name.strip_prefix(prefix));
+        return inner.unwrap_or(name).to_owned();
+    }
+    let plain = without_parameters(name);
+    MOVED.iter().fold(plain, |name, (private, public)| match name.find(private) {
+        // At the beginning of a path only.
+        Some(at) if name[..at].ends_with(|before: char| before.is_alphanumeric() || before == ':') => name,
+        Some(at) => [&name[..at], public, &name[at + private.len()..]].concat(),
+        None => name,
+    })
+}
+
+/// `Receiver<T>::recv` and `Receiver::<T>::recv` as `Receiver::recv`; what is
+/// in brackets at the beginning stays: `<A as B>::c`.
+fn without_parameters(name: &str) -> String {
+    let mut plain = String::with_capacity(name.len());
+    let mut depth = 0_u32;
+    let mut before = ' ';
+    for c in name.chars() {
+        let is_parameter = c == '<' && (before.is_alphanumeric() || matches!(before, ':' | '_'));
+        if depth > 0 || is_parameter {
+            match c {
+                '<' => depth += 1,
+                '>' if before != '-' => depth -= 1,
+                _ => {}
+            }
+            if is_parameter && depth == 1 && before == ':' {
+                plain.truncate(plain.trim_end_matches("::").len());
+            }
+        } else {
+            plain.push(c);
+        }
+        before = c;
+    }
+    plain
 }
 
 /// Splits at `::` outside of brackets.
@@ -171,11 +233,27 @@ mod tests {
     #[test]
     fn private_modules_are_left_out() {
         assert_eq!(public_path("std::thread::functions::sleep"), "std::thread::sleep");
-        assert_eq!(public_path("std::sync::poison::mutex::Mutex<T>::lock"), "std::sync::Mutex<T>::lock");
+        assert_eq!(public_path("std::sync::poison::mutex::Mutex<T>::lock"), "std::sync::Mutex::lock");
         assert_eq!(
             public_path("<std::net::tcp::TcpStream as std::io::Read>::read"),
             "<std::net::TcpStream as std::io::Read>::read"
         );
+        assert_eq!(public_path("std::sync::mpsc::recv_timeout"), "std::sync::mpsc::Receiver::recv_timeout");
+        assert_eq!(public_path("std::sync::poison::mutex::lock"), "std::sync::Mutex::lock");
+        assert_eq!(public_path("std::thread::join"), "std::thread::JoinHandle::join");
+        assert_eq!(public_path("std::io::read_exact"), "std::io::Read::read_exact");
+    }
+
+    #[test]
+    fn type_parameters_are_left_out_of_a_call() {
+        for (name, expected) in [
+            ("channel::Receiver<T>::recv", "channel::Receiver::recv"),
+            ("std::sync::mpsc::Receiver::<u8>::recv", "std::sync::mpsc::Receiver::recv"),
+            ("<app::X<u8> as app::Y<Z>>::z::<fn() -> u8>", "<app::X as app::Y>::z"),
+            ("<&std::fs::File as std::io::Read>::read", "<&std::fs::File as std::io::Read>::read"),
+        ] {
+            assert_eq!(public_path(name), expected);
+        }
     }
 
     #[test]

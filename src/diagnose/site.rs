@@ -11,6 +11,14 @@ pub(crate) struct Place {
     pub(crate) called: Option<Frame>,
 }
 
+impl Place {
+    /// Whether the site polls a future or stream.
+    pub(crate) fn polls(&self) -> bool {
+        let name = |frame: &Frame| frame.function.rsplit("::").next().map(str::to_owned);
+        self.called.as_ref().and_then(name).is_some_and(|name| name.starts_with("poll"))
+    }
+}
+
 /// Looks for the application's innermost frame.
 pub(crate) fn place(stack: &[Frame]) -> Place {
     let Some(index) = stack.iter().position(|frame| frame.kind == FrameKind::Application) else {
@@ -38,7 +46,9 @@ pub(crate) fn is_allowed(stack: &[Frame]) -> bool {
 
 /// Frames that only pass a call on.
 fn is_glue(function: &str) -> bool {
-    const GLUE: [&str; 6] = [
+    const GLUE: [&str; 8] = [
+        "core::ptr::drop_in_place",
+        "core::mem::drop",
         "core::ops::function::",
         "<core::",
         "core::iter::",

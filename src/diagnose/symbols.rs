@@ -3,64 +3,116 @@
 //! Lines need `debug = "line-tables-only"`; without it the functions are still
 //! named from the symbol table, and a stripped program gives addresses.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use addr2line::Loader;
 
-use super::names;
-use crate::{Frame, FrameKind, watchdog::evidence::CodeAddress};
+use super::{image::Image, names, roots::Roots};
+use crate::{
+    Frame, FrameKind,
+    watchdog::evidence::{Capture, CodeAddress},
+};
 
 /// Addresses whose frames are kept at most.
 const CACHED_ADDRESSES: usize = 16_384;
+/// The program itself, even if its file has been replaced since.
+const PROGRAM: &str = "/proc/self/exe";
 
 /// Reads the debug information of each module as it is needed, on the
 /// reporting thread. That may take a good part of a second for a large program,
 /// which is why it is not the watchdog that does it.
 pub(crate) struct Symbols {
     loaders: HashMap<Arc<str>, Option<Loader>>,
-    frames: HashMap<CodeAddress, Arc<[Frame]>>,
+    frames: HashMap<CodeAddress, Known>,
+    /// Of the program itself, once it is needed.
+    program: Option<Program>,
+}
+
+/// What is known of an address.
+#[derive(Clone)]
+struct Known {
+    /// Innermost first, for inlined calls.
+    frames: Arc<[Frame]>,
+    /// Where the outermost of them begins, as a file counts.
+    function_at: Option<u64>,
+}
+
+/// What is known of the program itself.
+struct Program {
     roots: Roots,
+    merged: HashMap<u64, Vec<String>>,
+}
+
+impl Program {
+    fn read() -> Self {
+        let Image { compiled_in, merged } = Image::read(Path::new(PROGRAM));
+        Self { roots: Roots::new(compiled_in), merged }
+    }
 }
 
 impl Symbols {
     pub(crate) fn new() -> Self {
-        Self { loaders: HashMap::new(), frames: HashMap::new(), roots: Roots::of_this_process() }
+        Self { loaders: HashMap::new(), frames: HashMap::new(), program: None }
     }
 
     /// The frames of a stack, innermost first.
-    pub(crate) fn stack(&mut self, addresses: &[CodeAddress]) -> Vec<Frame> {
-        addresses.iter().flat_map(|address| self.frames_at(address).to_vec()).collect()
+    pub(crate) fn stack(&mut self, capture: &Capture) -> Vec<Frame> {
+        let fd_type = capture.call.as_ref().and_then(|call| call.fd_type);
+        let mut stack = Vec::new();
+        for address in &capture.stack {
+            let known = self.known(address);
+            stack.extend_from_slice(&known.frames);
+            if let Some(name) = self.unmerged(&known, fd_type)
+                && let Some(function) = stack.last_mut()
+            {
+                function.function = name;
+            }
+        }
+        stack
     }
 
-    fn frames_at(&mut self, address: &CodeAddress) -> Arc<[Frame]> {
-        if let Some(frames) = self.frames.get(address) {
-            return Arc::clone(frames);
+    /// The name of a function that several types share, for the type that the
+    /// call's descriptor tells.
+    fn unmerged(&self, known: &Known, fd_type: Option<&str>) -> Option<String> {
+        let names = self.program.as_ref()?.merged.get(&known.function_at?)?;
+        let of_type = names.iter().find(|name| fd_type.is_some_and(|fd_type| name.contains(fd_type)))?;
+        Some(names::readable(of_type))
+    }
+
+    fn known(&mut self, address: &CodeAddress) -> Known {
+        if let Some(known) = self.frames.get(address) {
+            return known.clone();
         }
+        let program = self.program.get_or_insert_with(Program::read);
         let loader = self.loaders.entry(Arc::clone(&address.module)).or_insert_with(|| load(&address.module));
-        let mut frames =
-            loader.as_ref().map(|loader| symbolise(loader, address, &self.roots)).unwrap_or_default();
+        let loader = loader.as_ref();
+        let mut frames = loader.map(|loader| symbolise(loader, address, &program.roots)).unwrap_or_default();
         if frames.is_empty() {
             frames.push(unknown(address));
         }
         if self.frames.len() >= CACHED_ADDRESSES {
             self.frames.clear();
         }
-        let frames: Arc<[Frame]> = frames.into();
-        self.frames.insert(address.clone(), Arc::clone(&frames));
-        frames
+        // Only the program's own are looked up by it.
+        let in_program = is_program(&address.module).then_some(loader).flatten();
+        let function_at =
+            in_program.and_then(|loader| Some(loader.find_symbol_info(address.address)?.address()));
+        let known = Known { frames: frames.into(), function_at };
+        self.frames.insert(address.clone(), known.clone());
+        known
     }
 }
 
-fn load(module: &str) -> Option<Loader> {
+/// The file may have been replaced by a newer one; a link of the kernel's still
+/// leads to the one that runs.
+fn is_program(module: &str) -> bool {
     let program = std::env::current_exe().ok();
-    // The file may have been replaced by a newer one; this link still leads to
-    // the one that runs.
-    let is_program = program.is_some_and(|path| path == Path::new(module.trim_end_matches(" (deleted)")));
-    let path = if is_program { Path::new("/proc/self/exe") } else { Path::new(module) };
+    let module = Path::new(module.trim_end_matches(" (deleted)"));
+    program.is_some_and(|path| Path::new(path.to_string_lossy().trim_end_matches(" (deleted)")) == module)
+}
+
+fn load(module: &str) -> Option<Loader> {
+    let path = Path::new(if is_program(module) { PROGRAM } else { module });
     path.is_absolute().then(|| Loader::new(path).ok()).flatten()
 }
 
@@ -128,54 +180,4 @@ fn unknown(address: &CodeAddress) -> Frame {
 
 fn is_library(module: &str) -> bool {
     module.is_empty() || module.contains(".so") || module.starts_with('[')
-}
-
-/// Where the application's own sources lie, as paths of debug information have
-/// it.
-struct Roots {
-    /// The directory above `target/`, or the working directory.
-    workspace: Option<PathBuf>,
-    working_directory: Option<PathBuf>,
-}
-
-impl Roots {
-    fn of_this_process() -> Self {
-        let program = std::env::current_exe().ok();
-        let above_target = program.as_deref().and_then(|program| {
-            let target = program.ancestors().find(|path| path.ends_with("target"))?;
-            target.parent().map(Path::to_owned)
-        });
-        Self { workspace: above_target, working_directory: std::env::current_dir().ok() }
-    }
-
-    /// The path from the workspace, as the compiler prints it.
-    fn shorten(&self, file: &str) -> String {
-        let path = Path::new(file);
-        let roots = [&self.workspace, &self.working_directory];
-        let relative = roots.into_iter().flatten().find_map(|root| path.strip_prefix(root).ok());
-        relative.unwrap_or(path).to_string_lossy().into_owned()
-    }
-
-    fn kind_of(&self, function: &str, file: Option<&str>) -> FrameKind {
-        const OURS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
-        let Some(file) = file else { return names::kind_of(function).unwrap_or(FrameKind::Native) };
-        let is_workspaces = self.workspace.as_ref().is_some_and(|root| Path::new(file).starts_with(root));
-        let from_elsewhere = |part| file.contains(part) && !is_workspaces;
-        if file.starts_with("/rustc/") || file.contains("/rustlib/src/rust/library/") {
-            FrameKind::Std
-        } else if file.starts_with(OURS) {
-            FrameKind::Runtime
-        } else if from_elsewhere("/registry/src/") || from_elsewhere("/git/checkouts/") {
-            let is_runtime = file.contains("/tokio-1.") || file.contains("/console-subscriber-");
-            if is_runtime { FrameKind::Runtime } else { FrameKind::Dependency }
-        } else if file.starts_with("/usr/")
-            || file.contains("/glibc")
-            || file.ends_with(".S")
-            || file.ends_with(".c") && !is_workspaces
-        {
-            FrameKind::Native
-        } else {
-            FrameKind::Application
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! Where stacks cannot be had, there is nothing to name.
 
-use crate::{Frame, watchdog::evidence::CodeAddress};
+use crate::{Frame, watchdog::evidence::Capture};
 
 /// Knows no symbols.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ impl Symbols {
         Self
     }
 
-    pub(crate) fn stack(&mut self, _: &[CodeAddress]) -> Vec<Frame> {
+    pub(crate) fn stack(&mut self, _: &Capture) -> Vec<Frame> {
         Vec::new()
     }
 }

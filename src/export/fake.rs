@@ -94,6 +94,7 @@ pub(super) fn snapshot() -> Snapshot {
         loop_lag: vec![],
         causes: Cause::ALL.into_iter().zip(1..).map(cause).collect(),
         starved: Duration::from_millis(6_007),
+        pressure: crate::PressureSnapshot::default(),
         observer: ObserverSnapshot {
             watchdog_cpu: Duration::from_millis(7_001),
             captures: vec![("stack", 701), ("moved on", 709)],

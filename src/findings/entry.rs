@@ -3,8 +3,8 @@
 use std::{collections::HashMap, time::Duration};
 
 use crate::{
-    Evidence, Finding, Site, Split, TaskInfo, Victims, diagnose::Diagnosis, record::clock::unix_nanos_now,
-    watchdog::evidence::StallEvidence,
+    Cause, Detail, Evidence, Finding, Site, Split, TaskInfo, Victims, diagnose::Diagnosis,
+    record::clock::unix_nanos_now, watchdog::evidence::StallEvidence,
 };
 
 /// Views of one finding that are told apart.
@@ -74,6 +74,10 @@ impl Entry {
     }
 
     fn show(&mut self, diagnosis: Diagnosis) {
+        // Adopted from a stall that has no stack.
+        if diagnosis.stack.is_empty() && !self.finding.stack.is_empty() {
+            return;
+        }
         let Diagnosis { primitive, site, advice, evidence, stack, detail, .. } = diagnosis;
         let finding = &mut self.finding;
         let has_line = |site: &Option<Site>| site.as_ref().is_some_and(|site| site.line.is_some());
@@ -83,7 +87,19 @@ impl Entry {
         (finding.primitive, finding.site, finding.advice) = (primitive, site, advice);
         (finding.evidence, finding.stack) = (evidence, stack);
         if detail.syscall.is_some() {
-            finding.detail = detail;
+            // What was once known of the lock stays known.
+            let Detail { waiters, holder, .. } = std::mem::replace(&mut finding.detail, detail);
+            finding.detail.waiters = finding.detail.waiters.max(waiters);
+            finding.detail.holder = finding.detail.holder.take().or(holder);
+        }
+    }
+
+    /// What blocks and where, in a few words.
+    pub(crate) fn what_and_where(&self) -> String {
+        let what = self.finding.primitive.as_deref().unwrap_or(self.finding.cause.as_str());
+        match &self.finding.site {
+            Some(site) => format!("in `{what}` at {site}"),
+            None => format!("in `{what}`"),
         }
     }
 
@@ -102,6 +118,15 @@ impl Entry {
     pub(crate) fn delayed(&mut self, victims: Victims) {
         self.finding.victims.tasks += victims.tasks;
         self.finding.victims.delay_seconds += victims.delay_seconds;
+    }
+
+    pub(crate) fn cause(&self) -> Cause {
+        self.finding.cause
+    }
+
+    /// Whether it was last seen in tasks of that kind, and with a stack.
+    pub(crate) fn is_of(&self, kind: &str) -> bool {
+        self.finding.task.kind == kind && !self.finding.stack.is_empty()
     }
 
     /// Whether no stall of it has ended.

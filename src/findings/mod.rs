@@ -36,6 +36,7 @@ struct Inner {
 #[derive(Debug)]
 struct Ongoing {
     finding: String,
+    lock: Option<String>,
     stall: Stall,
 }
 
@@ -61,10 +62,13 @@ impl Findings {
         &self,
         stall: &StallEvidence,
         task: TaskInfo,
-        diagnosis: Diagnosis,
+        mut diagnosis: Diagnosis,
     ) -> Result<Finding, Full> {
         let inner = &mut *self.inner();
-        let id = diagnosis.id.clone();
+        inner.tell_of_lock(stall.key, &mut diagnosis);
+        let lock = diagnosis.detail.lock.clone();
+        let adopted = diagnosis.stack.is_empty().then(|| inner.only_finding_of(&task.kind, diagnosis.cause));
+        let id = adopted.flatten().unwrap_or_else(|| diagnosis.id.clone());
         inner.forget_ongoing(stall.key, &id);
         if !inner.entries.contains_key(&id) && inner.entries.len() >= MAX_FINDINGS {
             return Err(Full);
@@ -76,7 +80,6 @@ impl Findings {
             task: task.kind.clone(),
             finding: Some(id.clone()),
         };
-        let cause = diagnosis.cause;
         let entry = inner.entries.entry(id.clone()).or_insert_with(|| Entry::new(&diagnosis, task.clone()));
         entry.see(diagnosis, task);
         if stall.phase == Phase::Ended {
@@ -85,9 +88,10 @@ impl Findings {
             let during = stall.start_nanos..stall.start_nanos + stall.duration_nanos;
             let victims = inner.recent.stall_ended(Stall { end_unix_ns, ..record }, during);
             entry.delayed(victims);
+            let cause = entry.cause();
             inner.durations[index_of(cause)].record(stall.duration_nanos, &inner.carried);
         } else {
-            inner.ongoing.insert(stall.key, Ongoing { finding: id.clone(), stall: record });
+            inner.ongoing.insert(stall.key, Ongoing { finding: id.clone(), lock, stall: record });
         }
         Ok(inner.finding(&id, unix_nanos_now()).expect("has just been added"))
     }
@@ -151,6 +155,35 @@ impl Inner {
         }
     }
 
+    /// Who else waits for the same lock now, and what the one does that seems to
+    /// hold it.
+    fn tell_of_lock(&self, key: (usize, u64), diagnosis: &mut Diagnosis) {
+        let detail = &mut diagnosis.detail;
+        let is_other = |(other, ongoing): &(&(usize, u64), &Ongoing)| {
+            **other != key && ongoing.lock.is_some() && ongoing.lock == detail.lock
+        };
+        detail.waiters += self.ongoing.iter().filter(is_other).count() as u64;
+        let Some(holder) = diagnosis.holder else { return };
+        let stall =
+            self.ongoing.iter().find(|((worker, _), _)| *worker == holder).map(|(_, ongoing)| ongoing);
+        detail.holder = stall.and_then(|ongoing| {
+            let doing = self.entries.get(&ongoing.finding)?.what_and_where();
+            Some(format!("worker {}, task `{}`, {doing}", ongoing.stall.worker, ongoing.stall.task))
+        });
+    }
+
+    /// Where a stall belongs whose stack the budget did not allow: to what was
+    /// found in tasks of its kind, if that is one thing.
+    fn only_finding_of(&self, kind: &str, cause: Cause) -> Option<String> {
+        let only = |fits: &dyn Fn(&Entry) -> bool| {
+            let mut fitting = self.entries.iter().filter(|(_, entry)| entry.is_of(kind) && fits(entry));
+            fitting.next().filter(|_| fitting.next().is_none()).map(|(id, _)| id.clone())
+        };
+        // A thread that runs may do so inside of a call, which only its stack
+        // would tell.
+        only(&|entry| entry.cause() == cause).or_else(|| only(&|_| cause == Cause::Cpu))
+    }
+
     fn finding(&self, id: &str, now_unix_ns: u64) -> Option<Finding> {
         let ages = self.ongoing.values().filter(|ongoing| ongoing.finding == id);
         let ages = ages.map(|ongoing| now_unix_ns.saturating_sub(ongoing.stall.start_unix_ns));
@@ -170,6 +203,7 @@ mod tests {
     fn stall(phase: Phase, seq: u64, start_ms: u64, ms: u64) -> StallEvidence {
         StallEvidence {
             phase,
+            polls: 1,
             key: (0, seq),
             worker: "0".to_owned(),
             kind: crate::record::KindId::OTHER,
@@ -191,6 +225,7 @@ mod tests {
             evidence: Evidence::None,
             stack: Vec::new(),
             detail: Detail::default(),
+            holder: None,
         }
     }
 

@@ -22,6 +22,13 @@ impl Clock {
         Self { start: counter.raw(), counter }
     }
 
+    /// A clock that stands still until it is told to go on.
+    #[cfg(test)]
+    pub(crate) fn mock() -> (Self, std::sync::Arc<quanta::Mock>) {
+        let (counter, mock) = quanta::Clock::mock();
+        (Self { start: counter.raw(), counter }, mock)
+    }
+
     #[inline]
     pub(crate) fn ticks(&self) -> Ticks {
         self.counter.raw()

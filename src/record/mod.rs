@@ -27,6 +27,6 @@ pub(crate) use recorder::Recorder;
 pub(crate) use replaced::Hook;
 pub use snapshot::{
     BlockingCallSnapshot, CauseSnapshot, HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot,
-    RuntimeSnapshot, Snapshot, WorkerSnapshot,
+    PressureSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
 };
 pub(crate) use watched::Watched;

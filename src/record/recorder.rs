@@ -142,6 +142,14 @@ impl Recorder {
         worker
     }
 
+    /// Nothing is known any more of what a runtime's workers poll.
+    #[cfg(tokio_unstable)]
+    pub(crate) fn disown(&self, runtime: &str) {
+        let now = self.clock.ticks();
+        let of_runtime = |worker: &&Arc<Worker>| worker.label.runtime == runtime;
+        self.workers().all.iter().filter(of_runtime).for_each(|worker| worker.hand_over(now));
+    }
+
     /// The worker's thread ends, or is a worker no more.
     pub(crate) fn retire(&self, worker: Arc<Worker>) {
         worker.set_thread(None);
@@ -187,6 +195,29 @@ impl Recorder {
         }
         merged.retain(|kind| kind.spawned > 0 || kind.poll_time.count > 0);
         merged
+    }
+
+    /// Whether tasks of the worker's runtime are ready that it, or anyone, could
+    /// poll.
+    pub(crate) fn is_anyone_ready_at(&self, worker: &Worker) -> bool {
+        let metrics = self.runtimes.metrics();
+        let is_global = |(runtime, metrics): &(String, tokio::runtime::RuntimeMetrics)| {
+            *runtime == worker.label.runtime && metrics.global_queue_depth() > 0
+        };
+        local_queue_depth(&metrics, &worker.label).is_some_and(|depth| depth > 0)
+            || metrics.iter().any(is_global)
+    }
+
+    /// How many workers a runtime has, if one of its tasks is ready and waits.
+    pub(crate) fn workers_if_tasks_are_ready(&self, runtime: &str) -> Option<usize> {
+        let metrics = self.runtimes.metrics();
+        let (_, of_runtime) = metrics.iter().find(|(label, _)| label == runtime)?;
+        let workers = of_runtime.num_workers();
+        let waits_at = |worker: usize| {
+            let label = Label { runtime: runtime.to_owned(), worker: worker.to_string() };
+            local_queue_depth(&metrics, &label).is_some_and(|depth| depth > 0)
+        };
+        (of_runtime.global_queue_depth() > 0 || (0..workers).any(waits_at)).then_some(workers)
     }
 
     pub(crate) fn worker_snapshots(&self) -> Vec<WorkerSnapshot> {

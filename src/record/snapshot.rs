@@ -212,6 +212,17 @@ pub struct ObserverSnapshot {
     pub replaced_hooks: Vec<&'static str>,
 }
 
+/// Time in which a task was ready to be polled while workers of its runtime were
+/// blocked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PressureSnapshot {
+    /// At least one worker was.
+    pub some: Duration,
+    /// All of them were.
+    pub full: Duration,
+}
+
 /// Everything recorded, at one moment. Totals never go back.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -232,6 +243,8 @@ pub struct Snapshot {
     pub causes: Vec<CauseSnapshot>,
     /// Time that threads in long polls waited for a CPU.
     pub starved: Duration,
+    /// How long tasks were ready while workers were blocked.
+    pub pressure: PressureSnapshot,
     /// The observer itself.
     pub observer: ObserverSnapshot,
 }

@@ -60,6 +60,8 @@ fn label(finding: &Finding) -> String {
     let detail = &finding.detail;
     let what = match finding.cause {
         Cause::Cpu => "computes here",
+        Cause::Hog => "was met here, in one of many short polls",
+        Cause::Unyielding => "was met here, and never yields",
         Cause::Lock => "waits here for a lock",
         _ => "blocks here",
     };
@@ -73,6 +75,7 @@ fn notes(finding: &Finding) -> Vec<Message<'static>> {
     let note = |name: &'static str, message: String| Level::NOTE.with_name(name).message(message);
     let mut notes = vec![note("task", task(finding))];
     notes.extend(waited(finding).map(|waited| note("waited", waited)));
+    notes.extend(lock(finding).map(|lock| note("lock", lock)));
     notes.extend(place(finding).map(|place| note("in", place)));
     notes.extend(callers(finding).map(|caller| note("called from", caller)));
     notes.extend(evidence(finding.evidence).map(|evidence| note("evidence", evidence.to_owned())));
@@ -96,6 +99,16 @@ fn waited(finding: &Finding) -> Option<String> {
         let tasks = count(victims.tasks, "task", "tasks");
         format!("{tasks} waited {} in all", duration(victims.delay_seconds))
     })
+}
+
+/// Who waited for the lock, and who held it.
+fn lock(finding: &Finding) -> Option<String> {
+    let detail = &finding.detail;
+    let waiters =
+        (detail.waiters > 1).then(|| format!("{} workers waited for it at one time", detail.waiters));
+    let holder = detail.holder.as_deref().map(|holder| format!("probably held by {}", clean(holder)));
+    let parts: Vec<_> = waiters.into_iter().chain(holder).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// The innermost function that is known, where no file can be named.

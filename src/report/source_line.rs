@@ -3,10 +3,11 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::text::is_printable;
+use crate::diagnose::roots;
 
 /// A source file larger than this is not read.
 const MAX_FILE: u64 = 4 << 20;
@@ -14,10 +15,15 @@ const MAX_FILE: u64 = 4 << 20;
 /// More of a line than this many characters is not shown.
 const MAX_CHARS: usize = 160;
 
-/// Line `line`, counted from 1, of the file at `path`, relative to the current
-/// directory; `None` if there is no such regular file or line.
+/// Line `line`, counted from 1, of the file at `path`, relative to where this
+/// process's sources were compiled or to the current directory; `None` if there
+/// is no such regular file or line.
 pub(super) fn read(path: &str, line: u32) -> Option<String> {
-    let path = Path::new(path);
+    let compiled = roots::source_roots().into_iter().map(|root| root.join(path));
+    compiled.chain([PathBuf::from(path)]).find_map(|path| read_at(&path, line))
+}
+
+fn read_at(path: &Path, line: u32) -> Option<String> {
     // Asked before opening: to open a pipe would wait for its writer.
     let metadata = fs::metadata(path).ok()?;
     if !metadata.is_file() || metadata.len() > MAX_FILE {

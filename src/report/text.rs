@@ -87,7 +87,8 @@ fn totals(finding: &Finding) -> String {
 }
 
 fn subject(finding: &Finding) -> String {
-    if let Some(primitive) = &finding.primitive {
+    let is_way_of_polling = matches!(finding.cause, Cause::Hog | Cause::Unyielding);
+    if let Some(primitive) = finding.primitive.as_ref().filter(|_| !is_way_of_polling) {
         return format!("`{}`", clean(primitive));
     }
     let subject = match finding.cause {
@@ -102,6 +103,8 @@ fn subject(finding: &Finding) -> String {
         Cause::Uninterruptible => "an uninterruptible system call",
         Cause::Starved => "a lack of CPU time",
         Cause::Other => "a call that could not be named",
+        Cause::Hog => "a task that is ready again at once, poll after poll,",
+        Cause::Unyielding => "a task whose awaits are all ready at once",
     };
     subject.to_owned()
 }

@@ -44,11 +44,13 @@ pub(crate) struct Account {
     credited: Times,
     /// Run-queue wait that goes on: the kernel credits it only as it ends.
     pending: u64,
+    /// How often the thread had been put on a CPU as that wait was first seen.
+    slices: u64,
 }
 
 impl Account {
     pub(crate) fn new(first: Sample) -> Self {
-        Self { last: first, credited: Times::default(), pending: 0 }
+        Self { last: first, credited: Times::default(), pending: 0, slices: first.slices }
     }
 
     /// Adds the time from the last sample to `now`.
@@ -56,7 +58,8 @@ impl Account {
         let wall = clock.nanos(self.last.at, now.at);
         let on_cpu = now.cpu_nanos.saturating_sub(self.last.cpu_nanos).min(wall);
         let mut credit = now.run_queue_nanos.saturating_sub(self.last.run_queue_nanos);
-        self.settle(&mut credit, on_cpu > RAN);
+        let has_run = on_cpu > RAN;
+        self.settle(&mut credit, has_run, now.slices);
         let run_queue = credit.min(wall - on_cpu);
         // More than this interval holds: an earlier one looked like a wait for
         // something else.
@@ -66,7 +69,12 @@ impl Account {
         self.credited.on_cpu += on_cpu;
         let rest = wall - on_cpu - run_queue;
         if is_runnable(&self.last) && is_runnable(&now) {
-            self.pending += rest;
+            if has_run && now.slices == self.last.slices {
+                self.credited.run_queue += rest;
+            } else {
+                self.slices = if self.pending == 0 { self.last.slices } else { self.slices };
+                self.pending += rest;
+            }
         } else {
             self.credited.off_cpu += rest;
         }
@@ -75,14 +83,20 @@ impl Account {
 
     /// Takes what was pending out of the kernel's credit. Where the thread has
     /// run since, the kernel has credited all, and what is left was no wait for
-    /// a CPU after all.
-    fn settle(&mut self, credit: &mut u64, has_run: bool) {
+    /// a CPU after all. But if it was never taken off its CPU, it is the CPU that
+    /// was taken away: a virtual one, by its host.
+    fn settle(&mut self, credit: &mut u64, has_run: bool, slices: u64) {
         let settled = (*credit).min(self.pending);
         *credit -= settled;
         self.credited.run_queue += settled;
         self.pending -= settled;
         if has_run {
-            self.credited.off_cpu += std::mem::take(&mut self.pending);
+            let unexplained = std::mem::take(&mut self.pending);
+            if slices == self.slices {
+                self.credited.run_queue += unexplained;
+            } else {
+                self.credited.off_cpu += unexplained;
+            }
         }
     }
 
@@ -105,19 +119,26 @@ mod tests {
 
     /// Samples in a made-up time of one tick a nanosecond.
     fn account(samples: &[(u64, u64, u64, u8)]) -> Times {
+        account_of(samples, false)
+    }
+
+    /// `stays` says that the thread is never taken off its CPU.
+    fn account_of(samples: &[(u64, u64, u64, u8)], stays: bool) -> Times {
         let clock = Clock::new();
         let ticks_per_ms = (1..).map(|n| n * 1_000).find(|n| clock.nanos(0, *n) >= MS).unwrap();
         let waiting = Activity::InSyscall(InSyscall { number: 230, arguments: [0; 6], sp: 0, pc: 0 });
-        let sample = |&(at, cpu, queue, state): &(u64, u64, u64, u8)| Sample {
+        let sample = |(slices, &(at, cpu, queue, state)): (usize, &(u64, u64, u64, u8))| Sample {
+            slices: if stays { 0 } else { slices as u64 },
             at: at * ticks_per_ms,
             cpu_nanos: cpu * MS,
             run_queue_nanos: queue * MS,
             state,
             activity: if state == b'R' { Activity::Running } else { waiting },
         };
-        let mut account = Account::new(sample(&samples[0]));
-        for at in &samples[1..] {
-            account.add(sample(at), &clock);
+        let mut samples = samples.iter().enumerate().map(sample);
+        let mut account = Account::new(samples.next().unwrap());
+        for sample in samples {
+            account.add(sample, &clock);
         }
         let times = account.times();
         let round = |nanos: u64| (nanos + MS / 2) / MS;
@@ -154,6 +175,12 @@ mod tests {
         let looks = [(0, 0, 0, b'R'), (10, 2, 0, b'R'), (20, 4, 0, b'R'), (30, 6, 0, b'R')];
         let times = account(&looks);
         assert_eq!((times.on_cpu, times.off_cpu), (6, 16), "the last look's wait is still open");
+    }
+
+    #[test]
+    fn a_virtual_cpu_that_its_host_took_away_is_the_machines_fault() {
+        let looks = [(0, 0, 0, b'R'), (10, 1, 0, b'R'), (20, 1, 0, b'R'), (30, 2, 0, b'R')];
+        assert_eq!(account_of(&looks, true), Times { on_cpu: 2, run_queue: 28, off_cpu: 0 });
     }
 
     #[test]

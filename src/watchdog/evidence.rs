@@ -21,10 +21,15 @@ pub(crate) struct CallInfo {
     /// Its name, or its number where the table has none.
     pub(crate) name: String,
     pub(crate) cause: Cause,
-    /// What its descriptor refers to, as `/proc/self/fd` has it.
+    /// What its descriptor refers to.
     pub(crate) fd: Option<String>,
+    /// The type in std that reads and writes such a descriptor: identical
+    /// functions of several types may have been merged into one.
+    pub(crate) fd_type: Option<&'static str>,
     /// The address of the lock it waits for.
     pub(crate) lock: Option<u64>,
+    /// The number of the worker that probably holds it.
+    pub(crate) holder: Option<usize>,
 }
 
 /// A look at the stalled thread.
@@ -37,6 +42,8 @@ pub(crate) struct Capture {
     pub(crate) stack: Vec<CodeAddress>,
     /// Whether the thread was computing, not inside a system call.
     pub(crate) on_cpu: bool,
+    /// Whether the thread was in a state that nothing can interrupt.
+    pub(crate) uninterruptible: bool,
     /// The call, if the kernel said which.
     pub(crate) call: Option<CallInfo>,
 }
@@ -44,7 +51,7 @@ pub(crate) struct Capture {
 impl Capture {
     /// A look that showed nothing but the thread's activity.
     pub(crate) fn without_stack(at_nanos: u64, on_cpu: bool, call: Option<CallInfo>) -> Self {
-        Self { at_nanos, evidence: Evidence::None, stack: Vec::new(), on_cpu, call }
+        Self { at_nanos, evidence: Evidence::None, stack: Vec::new(), on_cpu, uninterruptible: false, call }
     }
 }
 
@@ -63,6 +70,8 @@ pub(crate) enum Phase {
 #[derive(Debug, Clone)]
 pub(crate) struct StallEvidence {
     pub(crate) phase: Phase,
+    /// One, or how many polls of one task together held the worker.
+    pub(crate) polls: u64,
     /// The same in all messages about one stall.
     pub(crate) key: (usize, u64),
     pub(crate) worker: String,
@@ -86,6 +95,8 @@ pub(crate) enum Message {
     },
     /// Somebody has set a hook of ours anew.
     Replaced(Hook),
+    /// A stall that was told of turned out to be the machine's fault.
+    NoStall((usize, u64)),
     /// Nothing more comes.
     End,
 }

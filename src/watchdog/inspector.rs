@@ -2,7 +2,6 @@
 //! disturbs it least.
 
 use std::{
-    fs,
     sync::{Arc, atomic::Ordering::Acquire},
     thread,
     time::{Duration, Instant},
@@ -13,12 +12,14 @@ use super::{
     meter::{Captured, Meter},
     probe::Probe,
     sample::{Activity, InSyscall, Sample},
-    syscalls::{self, Restart, Syscall},
+    syscalls::{self, Fd, Restart, Syscall},
 };
 use crate::{
-    Evidence,
+    Evidence, Signals,
     capture::{
-        CopiedStack, passive,
+        CopiedStack,
+        descriptor::{Descriptor, Transport},
+        passive,
         signal::{Answer, Asker},
         unwind::Unwound,
     },
@@ -44,13 +45,15 @@ pub(crate) struct Inspector {
 /// A signal that has not been answered yet.
 struct Question {
     at_nanos: u64,
-    call: Option<CallInfo>,
+    uninterruptible: bool,
+    call: Option<(InSyscall, CallInfo)>,
 }
 
 /// What a look needs besides the thread.
 pub(crate) struct Tools<'t> {
     pub(crate) unwinder: &'t mut Unwinder,
     pub(crate) meter: &'t Meter,
+    pub(crate) signals: Signals,
 }
 
 impl Inspector {
@@ -78,13 +81,38 @@ impl Inspector {
         match now.activity {
             Activity::InSyscall(call) => self.capture_waiting(seq, at_nanos, call, now.state, tools),
             Activity::Running | Activity::Unknown => {
-                if self.ask(seq, at_nanos, None) {
+                // Outside of a call and in state D: a page that comes from disk.
+                if tools.signals != Signals::Never && self.ask(seq, at_nanos, now.state == b'D', None) {
                     return self.await_answer(tools);
                 }
                 tools.meter.captured(Captured::Nothing);
                 Some(Capture::without_stack(at_nanos, now.activity == Activity::Running, None))
             }
         }
+    }
+
+    /// Whether the thread waits for something else than this lock, and has its
+    /// address on the stack: as who holds a guard of std's has.
+    pub(crate) fn seems_to_hold(&self, lock: u64) -> bool {
+        let Activity::InSyscall(call) = self.probe.activity() else { return false };
+        let is_waiter = call.number == libc::SYS_futex && call.arguments[0] == lock;
+        let stack = || passive::copy(self.thread, call.sp, call.pc);
+        !is_waiter
+            && stack().is_some_and(|stack| stack.bytes.chunks_exact(8).any(|word| word == lock.to_ne_bytes()))
+    }
+
+    /// Whether a question is still open.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// What a sample alone says of a stall: no stack.
+    pub(crate) fn classify(&self, at_nanos: u64, now: &Sample) -> Capture {
+        let call = match now.activity {
+            Activity::InSyscall(call) => Some(call_info(&call, syscalls::find(call.number))),
+            Activity::Running | Activity::Unknown => None,
+        };
+        Capture::without_stack(at_nanos, now.activity == Activity::Running, call)
     }
 
     fn capture_waiting(
@@ -96,17 +124,26 @@ impl Inspector {
         tools: &mut Tools<'_>,
     ) -> Option<Capture> {
         let known = syscalls::find(call.number);
-        let info = call_info(call, known);
         let Some(stack) = self.copy_passively(seq, call) else {
             // It went on while we looked; if the poll goes on, so do we.
             tools.meter.captured(Captured::Late);
             return None;
         };
-        let unwound = tools.unwinder.unwind(&stack);
+        let info = call_info(&call, known);
+        let unwound = unwind(&stack, Some(&call), tools.unwinder);
         if unwound.evidence == Evidence::Leaf {
             let uninterruptible = state == b'D';
-            let asked = (uninterruptible || self.restarts(call, known, &unwound, tools))
-                && self.ask(seq, at_nanos, Some(info.clone()));
+            let may_ask = match tools.signals {
+                Signals::Never => false,
+                // Delivered as the call returns, if it does not first come to wait
+                // for something else, interruptibly.
+                Signals::Safe if uninterruptible => {
+                    known.is_some_and(|syscall| syscall.restart != Restart::Never)
+                }
+                Signals::Safe => self.restarts(call, known, &unwound, tools),
+                Signals::Always => true,
+            };
+            let asked = may_ask && self.ask(seq, at_nanos, uninterruptible, Some((call, info.clone())));
             if asked && !uninterruptible {
                 return self.await_answer(tools);
             }
@@ -114,7 +151,8 @@ impl Inspector {
         tools.meter.captured(Captured::Passive);
         let unwound =
             if unwound.evidence == Evidence::Leaf { tools.unwinder.reconstruct(&stack) } else { unwound };
-        Some(capture(at_nanos, unwound, false, Some(info), tools.unwinder))
+        let capture = capture(at_nanos, unwound, false, Some(info), tools.unwinder);
+        Some(Capture { uninterruptible: state == b'D', ..capture })
     }
 
     /// A copy that holds only if the thread was in the same call, in the same
@@ -137,6 +175,7 @@ impl Inspector {
             Some(Restart::Always) => true,
             Some(Restart::IfNull(argument)) => call.arguments[argument] == 0,
             Some(Restart::IfNoReceiveTimeout) => !os::has_receive_timeout(call.arguments[0] as i32),
+            Some(Restart::IfNoSendTimeout) => !os::has_send_timeout(call.arguments[0] as i32),
             // std takes up the rest of its sleep by itself.
             Some(Restart::Never) | None => {
                 let sleeps = known.is_some_and(|syscall| syscall.name == "clock_nanosleep");
@@ -148,13 +187,19 @@ impl Inspector {
         }
     }
 
-    fn ask(&mut self, seq: u64, at_nanos: u64, call: Option<CallInfo>) -> bool {
+    fn ask(
+        &mut self,
+        seq: u64,
+        at_nanos: u64,
+        uninterruptible: bool,
+        call: Option<(InSyscall, CallInfo)>,
+    ) -> bool {
         if self.asker.is_none() {
             self.asker = Asker::new();
         }
         let asked = self.asker.as_ref().is_some_and(|asker| asker.ask(self.thread, self.slot.seq(), seq));
         if asked {
-            self.open = Some(Question { at_nanos, call });
+            self.open = Some(Question { at_nanos, uninterruptible, call });
         }
         asked
     }
@@ -182,10 +227,20 @@ impl Inspector {
             }
             Answer::Copied(stack) => {
                 tools.meter.captured(Captured::Signal);
-                let Question { at_nanos, call } = self.open.take()?;
-                let on_cpu = call.is_none() && !is_after_syscall(stack.ip);
-                let unwound = tools.unwinder.unwind(&stack);
-                Some(capture(at_nanos, unwound, on_cpu, call, tools.unwinder))
+                let Question { at_nanos, uninterruptible, call } = self.open.take()?;
+                let runs = call.is_none();
+                let in_kernel = !runs || is_after_syscall(stack.ip);
+                let call = call.or_else(|| {
+                    let call = syscall_before(&stack).filter(|_| in_kernel)?;
+                    Some((call, call_info(&call, syscalls::find(call.number))))
+                });
+                let unwound = unwind(&stack, call.as_ref().map(|(call, _)| call), tools.unwinder);
+                let info = call.map(|(_, info)| info);
+                // Giving back memory is work, if the kernel's; a call on a file is
+                // a call on a file.
+                let works = runs && info.as_ref().is_none_or(|call| call.cause == crate::Cause::Other);
+                let on_cpu = !uninterruptible && (!in_kernel || works);
+                Some(Capture { uninterruptible, ..capture(at_nanos, unwound, on_cpu, info, tools.unwinder) })
             }
         }
     }
@@ -218,40 +273,97 @@ fn capture(
         None => CodeAddress { module: Arc::from(""), address: *address },
     };
     let stack = unwound.addresses.iter().map(locate).collect();
-    Capture { at_nanos, evidence: unwound.evidence, stack, on_cpu, call }
+    Capture { at_nanos, evidence: unwound.evidence, stack, on_cpu, uninterruptible: false, call }
 }
 
-fn call_info(call: InSyscall, known: Option<&Syscall>) -> CallInfo {
+/// The parent of a `vfork` has no return address on its stack: the C library
+/// keeps it in the register of the first argument meanwhile.
+fn unwind(stack: &CopiedStack, call: Option<&InSyscall>, unwinder: &mut Unwinder) -> Unwound {
+    let Some(call) = call.filter(|call| call.number == libc::SYS_vfork) else {
+        return unwinder.unwind(stack);
+    };
+    let caller = CopiedStack { ip: call.arguments[0].saturating_sub(1), ..stack.clone() };
+    let mut unwound = unwinder.unwind(&caller);
+    unwound.addresses.insert(0, stack.ip);
+    unwound
+}
+
+/// What the arguments of a call say. Of a call that a signal has interrupted
+/// only the first is known.
+fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
     let Some(syscall) = known else {
         return CallInfo {
             name: format!("system call {}", call.number),
             cause: crate::Cause::Other,
             fd: None,
+            fd_type: None,
             lock: None,
+            holder: None,
         };
     };
-    let link = || fs::read_link(format!("/proc/self/fd/{}", call.arguments[0] as i32)).ok();
-    let fd = syscall.on_fd.then(link).flatten().map(|path| path.to_string_lossy().into_owned());
+    let fd = match syscall.descriptor {
+        Fd::None => None,
+        Fd::Argument => Some(call.arguments[0] as i32),
+        // The first of several is as good as any.
+        Fd::Polled => os::read_memory(call.arguments[0] as usize, 4)
+            .and_then(|bytes| Some(i32::from_ne_bytes(bytes.try_into().ok()?))),
+    };
+    let descriptor = fd.and_then(Descriptor::of);
     CallInfo {
         name: syscall.name.to_owned(),
-        cause: cause_of(syscall, fd.as_deref()),
-        fd,
+        cause: cause_of(syscall, descriptor.as_ref()),
+        fd: descriptor.as_ref().map(ToString::to_string),
+        fd_type: descriptor.as_ref().and_then(type_of),
         lock: (syscall.name == "futex").then_some(call.arguments[0]),
+        holder: None,
     }
 }
 
-/// `read` and `write` mean what their descriptor is.
-fn cause_of(syscall: &Syscall, fd: Option<&str>) -> crate::Cause {
-    match (syscall.cause, fd) {
-        (crate::Cause::Other, Some(fd)) if fd.starts_with("socket:") => crate::Cause::Network,
-        (crate::Cause::Other, Some(fd)) if fd.starts_with('/') => crate::Cause::File,
+/// `read`, `write` and `poll` mean what their descriptor is.
+fn cause_of(syscall: &Syscall, descriptor: Option<&Descriptor>) -> crate::Cause {
+    match (syscall.cause, descriptor) {
+        (crate::Cause::Other, Some(Descriptor::Socket { .. })) => crate::Cause::Network,
+        (crate::Cause::Other, Some(Descriptor::Path(_) | Descriptor::Pipe)) => crate::Cause::File,
         (cause, _) => cause,
     }
+}
+
+fn type_of(descriptor: &Descriptor) -> Option<&'static str> {
+    Some(match descriptor {
+        Descriptor::Path(_) => "std::fs::File",
+        Descriptor::Pipe => "std::io::pipe::Pipe",
+        Descriptor::Socket { transport: Transport::Tcp, .. } => "std::net::tcp::Tcp",
+        Descriptor::Socket { transport: Transport::Udp, .. } => "std::net::udp::Udp",
+        Descriptor::Socket { transport: Transport::UnixStream, .. } => "std::os::unix::net::stream::",
+        Descriptor::Socket { transport: Transport::UnixDatagram, .. } => "std::os::unix::net::datagram::",
+        Descriptor::Socket { .. } | Descriptor::Other(_) => return None,
+    })
 }
 
 /// Whether an instruction pointer is behind a `syscall` instruction: then the
 /// thread was inside that call, even if the kernel kept it on a CPU.
 fn is_after_syscall(ip: u64) -> bool {
-    const SYSCALL: [u8; 2] = [0x0F, 0x05];
-    ip.checked_sub(2).and_then(|at| os::read_memory(at as usize, 2)).is_some_and(|bytes| bytes == SYSCALL)
+    code_before::<2>(ip).is_some_and(|bytes| bytes == SYSCALL)
+}
+
+const SYSCALL: [u8; 2] = [0x0F, 0x05];
+
+/// The call that a signal has interrupted, by the code before it: its number
+/// is loaded as a constant, but by `syscall(2)`, just before it is made, and
+/// the register of its first argument outlives it.
+fn syscall_before(stack: &CopiedStack) -> Option<InSyscall> {
+    const MOV_EAX: u8 = 0xB8;
+    const XOR_EAX: [u8; 2] = [0x31, 0xC0];
+    let first = stack.first_argument?;
+    let number = match code_before::<7>(stack.ip)? {
+        [MOV_EAX, a, b, c, d, ..] => i64::from(i32::from_le_bytes([a, b, c, d])),
+        [_, _, _, a, b, ..] if [a, b] == XOR_EAX => 0,
+        _ => return None,
+    };
+    Some(InSyscall { number, arguments: [first, 0, 0, 0, 0, 0], sp: stack.sp, pc: stack.ip })
+}
+
+fn code_before<const N: usize>(ip: u64) -> Option<[u8; N]> {
+    let at = usize::try_from(ip).ok()?.checked_sub(N)?;
+    os::read_memory(at, N)?.try_into().ok()
 }

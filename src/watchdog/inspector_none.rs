@@ -6,6 +6,7 @@ use super::{
     sample::{Activity, Sample},
 };
 use crate::{
+    Signals,
     os::ThreadInfo,
     record::{clock::Clock, slot::Slot},
 };
@@ -20,6 +21,7 @@ pub(crate) struct Inspector {
 pub(crate) struct Tools<'t> {
     pub(crate) unwinder: &'t mut Unwinder,
     pub(crate) meter: &'t Meter,
+    pub(crate) signals: Signals,
 }
 
 /// Unwinds nothing here.
@@ -47,6 +49,7 @@ impl Inspector {
             at: clock.ticks(),
             cpu_nanos: 0,
             run_queue_nanos: 0,
+            slices: 0,
             state: b'?',
             activity: Activity::Unknown,
         })
@@ -59,9 +62,21 @@ impl Inspector {
         _: &Sample,
         tools: &mut Tools<'_>,
     ) -> Option<Capture> {
-        let Tools { meter, unwinder: Unwinder } = tools;
+        let Tools { meter, unwinder: Unwinder, signals: _ } = tools;
         meter.captured(Captured::Nothing);
         Some(Capture::without_stack(at_nanos, false, None))
+    }
+
+    pub(crate) fn seems_to_hold(&self, _: u64) -> bool {
+        false
+    }
+
+    pub(crate) fn is_asking(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn classify(&self, at_nanos: u64, _: &Sample) -> Capture {
+        Capture::without_stack(at_nanos, false, None)
     }
 
     pub(crate) fn late_answer(&mut self, _: &mut Tools<'_>) -> Option<Capture> {

@@ -1,6 +1,11 @@
 //! What the watchdog counts of its own doings.
 
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use crate::PressureSnapshot;
 
 macro_rules! counters {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)* }) => {
@@ -51,6 +56,8 @@ pub(crate) struct Meter {
     dropped: [AtomicU64; Dropped::LABELS.len()],
     starved_polls: AtomicU64,
     starved_nanos: AtomicU64,
+    some_pressure_nanos: AtomicU64,
+    full_pressure_nanos: AtomicU64,
     /// The watchdog's thread id, zero before it runs.
     pub(crate) tid: AtomicI32,
 }
@@ -69,6 +76,17 @@ impl Meter {
     pub(crate) fn starved(&self, nanos: u64, only: bool) {
         self.starved_nanos.fetch_add(nanos, Relaxed);
         self.starved_polls.fetch_add(u64::from(only), Relaxed);
+    }
+
+    /// Tasks were ready for that long while some, or all, workers were blocked.
+    pub(crate) fn pressed(&self, some_nanos: u64, full_nanos: u64) {
+        self.some_pressure_nanos.fetch_add(some_nanos, Relaxed);
+        self.full_pressure_nanos.fetch_add(full_nanos, Relaxed);
+    }
+
+    pub(crate) fn pressure(&self) -> PressureSnapshot {
+        let time = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Relaxed));
+        PressureSnapshot { some: time(&self.some_pressure_nanos), full: time(&self.full_pressure_nanos) }
     }
 
     pub(crate) fn starved_polls(&self) -> u64 {

@@ -7,6 +7,7 @@ mod budget;
 pub(crate) mod evidence;
 #[cfg(not(tokio_unstable))]
 mod frozen;
+mod hog;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod inspector;
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture))))]
@@ -14,9 +15,11 @@ mod inspector;
 mod inspector;
 pub(crate) mod meter;
 pub(crate) mod outbox;
+mod pressure;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod probe;
 mod sample;
+mod standstill;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
 mod syscalls;
 mod watch;
@@ -39,17 +42,31 @@ use self::{
     inspector::Unwinder,
     meter::{Dropped, Meter},
     outbox::Outbox,
+    pressure::Pressure,
+    standstill::Standstill,
     watch::{Context, Watch},
 };
-use crate::{os, record::Recorder};
+use crate::{Signals, os, record::Recorder, settings::Settings};
 
-/// At most so many captures a second on average, and so many in one burst.
-const CAPTURES_PER_SECOND: f64 = 10.0;
-const CAPTURES_IN_A_BURST: u32 = 100;
+/// A burst may take the captures of so many seconds.
+const SECONDS_IN_A_BURST: u32 = 10;
 /// How long nothing must run before the watchdog sleeps without a time limit.
 const QUIET: Duration = Duration::from_secs(1);
 /// How often canaries are woken.
 const RING_EVERY: Duration = Duration::from_millis(100);
+
+/// How the watchdog goes about it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    signals: Signals,
+    captures_per_second: u32,
+}
+
+impl Manner {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self { signals: settings.signals, captures_per_second: settings.captures_per_second }
+    }
+}
 
 /// The running watchdog. Stops and joins its thread as it is dropped.
 #[derive(Debug)]
@@ -59,12 +76,17 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    pub(crate) fn start(recorder: Arc<Recorder>, meter: Arc<Meter>, outbox: Outbox) -> io::Result<Self> {
+    pub(crate) fn start(
+        recorder: Arc<Recorder>,
+        meter: Arc<Meter>,
+        outbox: Outbox,
+        manner: Manner,
+    ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("loopscope-watch".to_owned())
-            .spawn(move || Round::new(&recorder, &meter, &outbox).run(&stopped))?;
+            .spawn(move || Round::new(&recorder, &meter, &outbox, manner).run(&stopped))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -85,27 +107,34 @@ struct Round<'r> {
     recorder: &'r Recorder,
     meter: &'r Meter,
     outbox: &'r Outbox,
+    signals: Signals,
     unwinder: Unwinder,
     captures: Budget,
     watches: Vec<Watch>,
     generation: Option<u64>,
     tick: Duration,
+    standstill: Standstill,
+    pressure: Pressure,
     lost_events: u64,
     audit: Audit,
     rang_at: Instant,
 }
 
 impl<'r> Round<'r> {
-    fn new(recorder: &'r Recorder, meter: &'r Meter, outbox: &'r Outbox) -> Self {
+    fn new(recorder: &'r Recorder, meter: &'r Meter, outbox: &'r Outbox, manner: Manner) -> Self {
+        let burst = manner.captures_per_second.saturating_mul(SECONDS_IN_A_BURST);
         Self {
             recorder,
             meter,
             outbox,
+            signals: manner.signals,
             unwinder: Unwinder::new(),
-            captures: Budget::new(CAPTURES_IN_A_BURST, CAPTURES_PER_SECOND, Instant::now()),
+            captures: Budget::new(burst, f64::from(manner.captures_per_second), Instant::now()),
             watches: Vec::new(),
             generation: None,
             tick: Duration::from_nanos(recorder.threshold_nanos / 4),
+            standstill: Standstill::new(0, 0, &recorder.clock),
+            pressure: Pressure::new(&recorder.clock),
             lost_events: 0,
             audit: Audit::new(),
             rang_at: Instant::now(),
@@ -115,11 +144,13 @@ impl<'r> Round<'r> {
     fn run(&mut self, stop: &AtomicBool) {
         let tid = os::current_thread().map_or(0, |thread| thread.tid);
         self.meter.tid.store(tid, Relaxed);
-        let mut lateness = Lateness::new(tid, self.tick);
+        let clock = &self.recorder.clock;
+        self.standstill = Standstill::new(tid, self.tick.as_nanos() as u64, clock);
         let mut quiet_since = Instant::now();
         while !stop.load(Relaxed) {
             thread::park_timeout(self.tick);
-            self.look(lateness.measure());
+            self.standstill.measure(clock);
+            self.look();
             if !self.all_idle() {
                 quiet_since = Instant::now();
             } else if quiet_since.elapsed() > QUIET {
@@ -133,11 +164,11 @@ impl<'r> Round<'r> {
                 if limit.is_none() {
                     quiet_since = Instant::now();
                 }
-                lateness = Lateness::new(tid, self.tick);
+                self.standstill.skip(clock);
             }
         }
         // What has just ended is told before the end.
-        self.look(0);
+        self.look();
         self.outbox.close();
     }
 
@@ -145,7 +176,7 @@ impl<'r> Round<'r> {
         self.watches.iter().all(Watch::is_idle)
     }
 
-    fn look(&mut self, lost_nanos: u64) {
+    fn look(&mut self) {
         let generation = self.recorder.generation();
         if self.generation != Some(generation) {
             self.generation = Some(generation);
@@ -160,11 +191,17 @@ impl<'r> Round<'r> {
             unwinder: &mut self.unwinder,
             captures: &mut self.captures,
             outbox: self.outbox,
-            lost_nanos,
+            signals: self.signals,
+            standstill: &self.standstill,
         };
         for watch in &mut self.watches {
             watch.look(&mut context);
         }
+        self.seek_holders();
+        let threshold = self.recorder.threshold_nanos;
+        let blocked = self.watches.iter().filter(|watch| watch.is_blocked(self.recorder));
+        let runtimes = blocked.map(|watch| watch.runtime());
+        self.pressure.look(runtimes, threshold, self.recorder, self.meter);
         let lost_events = self.recorder.lost_events();
         self.meter.dropped(Dropped::RingFull, lost_events - self.lost_events);
         self.lost_events = lost_events;
@@ -176,43 +213,17 @@ impl<'r> Round<'r> {
             self.outbox.send(Message::Replaced(hook), self.meter);
         }
     }
-}
 
-/// How often the watchdog's own accounts are read while it is on time: the
-/// small waits of many ticks must not add up to one long one.
-const READ_EVERY_TICKS: u32 = 64;
-
-/// Finds out when the watchdog itself, and so perhaps everybody, stood still:
-/// a stopped process or a suspended machine must not be blamed on a poll.
-struct Lateness {
-    at: Instant,
-    tick: Duration,
-    tid: i32,
-    ticks: u32,
-    run_queue_nanos: u64,
-}
-
-impl Lateness {
-    fn new(tid: i32, tick: Duration) -> Self {
-        Self { at: Instant::now(), tick, tid, ticks: 0, run_queue_nanos: os::run_queue_nanos(tid) }
-    }
-
-    /// How long nothing ran since the last call, in nanoseconds: what the
-    /// watchdog overslept without having waited for a CPU. Where it did wait
-    /// for one, the workers' own accounts tell who else did.
-    fn measure(&mut self) -> u64 {
-        let passed = self.at.elapsed();
-        self.at = Instant::now();
-        self.ticks += 1;
-        let Some(overslept) = passed.checked_sub(self.tick * 2) else {
-            if self.ticks.is_multiple_of(READ_EVERY_TICKS) {
-                self.run_queue_nanos = os::run_queue_nanos(self.tid);
+    /// Looks who holds what others wait for. Two that could are none: it must
+    /// not be the wrong one.
+    fn seek_holders(&mut self) {
+        for waiter in 0..self.watches.len() {
+            let Some(lock) = self.watches[waiter].wanted_lock() else { continue };
+            let others = self.watches.iter_mut().enumerate().filter(|(index, _)| *index != waiter);
+            let mut holders = others.filter_map(|(index, watch)| watch.seems_to_hold(lock).then_some(index));
+            if let (Some(holder), None) = (holders.next(), holders.next()) {
+                self.watches[waiter].set_holder(lock, holder);
             }
-            return 0;
-        };
-        let queued = os::run_queue_nanos(self.tid);
-        let waited = queued.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, queued));
-        let lost = (overslept.as_nanos() as u64).saturating_sub(waited);
-        if lost > self.tick.as_nanos() as u64 { lost } else { 0 }
+        }
     }
 }

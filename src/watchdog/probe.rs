@@ -25,19 +25,24 @@ impl Probe {
     /// The thread now, or `None` once it has ended.
     pub(crate) fn sample(&self, clock: &Clock) -> Option<Sample> {
         let cpu_nanos = os::thread_cpu_nanos(self.tid)?;
+        let at = clock.ticks();
+        let (run_queue_nanos, slices) = self.schedule().unwrap_or_default();
         Some(Sample {
-            at: clock.ticks(),
+            at,
             cpu_nanos,
-            run_queue_nanos: self.run_queue_nanos().unwrap_or(0),
+            run_queue_nanos,
+            slices,
             state: self.state().unwrap_or(b'?'),
             activity: self.activity(),
         })
     }
 
-    fn run_queue_nanos(&self) -> Option<u64> {
+    /// Time in the run queue, and how often it ended.
+    fn schedule(&self) -> Option<(u64, u64)> {
         let mut buffer = [0; 96];
         let text = read(self.schedstat.as_ref()?, &mut buffer).ok()?;
-        text.split_whitespace().nth(1)?.parse().ok()
+        let mut fields = text.split_whitespace().skip(1).map(str::parse);
+        Some((fields.next()?.ok()?, fields.next()?.ok()?))
     }
 
     fn state(&self) -> Option<u8> {

@@ -30,6 +30,8 @@ pub(crate) struct Sample {
     pub(crate) cpu_nanos: u64,
     /// Total time runnable without a CPU, credited as the wait ends.
     pub(crate) run_queue_nanos: u64,
+    /// How often it has been put on a CPU.
+    pub(crate) slices: u64,
     /// The state's letter in proc(5): R, S, D, ...
     pub(crate) state: u8,
     pub(crate) activity: Activity,

@@ -8,14 +8,20 @@ use super::{
     account::{Account, Times},
     budget::Budget,
     evidence::{Capture, Message, Phase, StallEvidence},
+    hog::Run,
     inspector::{Inspector, Tools, Unwinder},
     meter::{Dropped, Meter},
     outbox::Outbox,
+    standstill::Standstill,
 };
-use crate::record::{Recorder, clock::Ticks, events::LongEvent, slot::ActivePoll, worker::Worker};
+use crate::{
+    Signals,
+    record::{Recorder, clock::Ticks, events::LongEvent, slot::ActivePoll, worker::Worker},
+};
 
-/// A stall this old is reported before it ends.
-const LASTS_NANOS: u64 = 1_000_000_000;
+const SECOND: u64 = 1_000_000_000;
+/// Stalls of these ages are reported before they end, should they ever.
+const LASTS_NANOS: [u64; 4] = [SECOND, 60 * SECOND, 600 * SECOND, 3600 * SECOND];
 
 /// What all workers' watches share.
 pub(crate) struct Context<'c> {
@@ -24,14 +30,13 @@ pub(crate) struct Context<'c> {
     pub(crate) unwinder: &'c mut Unwinder,
     pub(crate) captures: &'c mut Budget,
     pub(crate) outbox: &'c Outbox,
-    /// Time of the last tick that nobody had: the whole process, or machine,
-    /// stood still.
-    pub(crate) lost_nanos: u64,
+    pub(crate) signals: Signals,
+    pub(crate) standstill: &'c Standstill,
 }
 
 impl Context<'_> {
     fn tools(&mut self) -> Tools<'_> {
-        Tools { unwinder: self.unwinder, meter: self.meter }
+        Tools { unwinder: self.unwinder, meter: self.meter, signals: self.signals }
     }
 }
 
@@ -45,18 +50,23 @@ pub(crate) struct Watch {
     closing: Option<Suspect>,
     #[cfg(not(tokio_unstable))]
     frozen: Frozen,
+    /// The task that is met at look after look.
+    run: Option<Run>,
 }
 
 /// A poll that was in progress at two looks.
 struct Suspect {
     poll: ActivePoll,
     account: Option<Account>,
+    /// While it went on, the whole process, or machine, stood still for so long.
     lost_nanos: u64,
     captures: Vec<Capture>,
     /// The own time at which the next capture is due; doubles each time.
+    /// Whether it has been asked who holds the lock that it waits for.
+    holder_sought: bool,
     next_capture_nanos: u64,
-    over_budget: bool,
-    told: Option<Phase>,
+    /// How many of [`LASTS_NANOS`] had passed as it was last told.
+    told: Option<usize>,
 }
 
 impl Watch {
@@ -67,6 +77,7 @@ impl Watch {
             inspector: None,
             suspect: None,
             closing: None,
+            run: None,
             #[cfg(not(tokio_unstable))]
             frozen: Frozen::default(),
         }
@@ -90,6 +101,7 @@ impl Watch {
         let active = worker.active();
         #[cfg(not(tokio_unstable))]
         let active = active.map(|poll| self.frozen.poll(poll, &worker, context.recorder));
+        self.follow(active.filter(|poll| !context.recorder.tells_no_end(poll)), context);
         if let (Some(suspect), Some(poll)) = (&self.suspect, active)
             && (suspect.poll.seq, suspect.poll.start) == (poll.seq, poll.start)
         {
@@ -97,6 +109,47 @@ impl Watch {
         }
         self.dismiss(context);
         self.suspect = active.map(|poll| Suspect::new(poll, context.recorder.threshold_nanos));
+    }
+
+    /// Whether a poll of one of a runtime's own workers has passed the threshold.
+    pub(crate) fn is_blocked(&self, recorder: &Recorder) -> bool {
+        if self.worker.label.worker.parse::<usize>().is_err() {
+            return false;
+        }
+        let age = |poll: ActivePoll| recorder.clock.nanos(poll.start, recorder.clock.ticks());
+        self.suspect.is_some()
+            && self.worker.active().is_some_and(|poll| age(poll) >= recorder.threshold_nanos)
+    }
+
+    pub(crate) fn runtime(&self) -> &str {
+        &self.worker.label.runtime
+    }
+
+    /// The lock that a stall waits for, once a stall.
+    pub(crate) fn wanted_lock(&mut self) -> Option<u64> {
+        let suspect = self.suspect.as_mut().filter(|suspect| !suspect.holder_sought)?;
+        let lock = suspect.captures.iter().find_map(|capture| capture.call.as_ref()?.lock)?;
+        suspect.holder_sought = true;
+        Some(lock)
+    }
+
+    /// Whether a poll here, in progress, seems to hold a lock.
+    pub(crate) fn seems_to_hold(&mut self, lock: u64) -> bool {
+        let is_polling = self.worker.active().is_some();
+        is_polling && inspector(&mut self.inspector, &self.worker).is_some_and(|it| it.seems_to_hold(lock))
+    }
+
+    /// Another worker seems to hold the lock that is waited for here.
+    pub(crate) fn set_holder(&mut self, lock: u64, holder: usize) {
+        let Some(suspect) = &mut self.suspect else { return };
+        // It is told again, as long as the holder is still at it.
+        suspect.told = None;
+        let captures = suspect.captures.iter_mut();
+        for call in
+            captures.filter_map(|capture| capture.call.as_mut()).filter(|call| call.lock == Some(lock))
+        {
+            call.holder = Some(holder);
+        }
     }
 
     /// The poll on suspicion is over. If it was long, an event will say so.
@@ -121,7 +174,7 @@ impl Watch {
         let clock = &recorder.clock;
         let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
         let (Some(suspect), Some(sample)) = (&mut self.suspect, inspector.sample(clock)) else { return };
-        suspect.lost_nanos += context.lost_nanos;
+        suspect.lost_nanos = context.standstill.within(suspect.poll.start, sample.at, clock);
         let Some(account) = &mut suspect.account else {
             suspect.account = Some(Account::new(sample));
             return;
@@ -140,34 +193,97 @@ impl Watch {
             } else {
                 context.captures.take_spare(Instant::now())
             };
+            let seq = suspect.poll.seq;
             if granted {
-                suspect.captures.extend(inspector.capture(
-                    suspect.poll.seq,
-                    age,
-                    &sample,
-                    &mut context.tools(),
-                ));
-            } else {
-                suspect.over_budget = suspect.captures.is_empty();
+                suspect.captures.extend(inspector.capture(seq, age, &sample, &mut context.tools()));
+            } else if suspect.captures.is_empty() {
+                context.meter.dropped(Dropped::CaptureBudget, 1);
+                // Without its stack it still counts, as what it is known to be.
+                suspect.captures.push(inspector.classify(age, &sample));
             }
         }
         self.tell_of_progress(own, age, context);
     }
 
     fn tell_of_progress(&mut self, own: u64, age: u64, context: &Context<'_>) {
-        let phase = if own >= LASTS_NANOS { Phase::Lasts } else { Phase::Began };
-        let untold = |suspect: &mut Suspect| !suspect.captures.is_empty() && suspect.told != Some(phase);
+        let milestone = LASTS_NANOS.iter().filter(|nanos| own >= **nanos).count();
+        let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
+        let untold = |suspect: &mut Suspect| !suspect.captures.is_empty() && suspect.told != Some(milestone);
         if let Some(mut suspect) = self.suspect.take_if(untold) {
-            suspect.told = Some(phase);
+            suspect.told = Some(milestone);
             self.tell(&suspect, phase, age, context);
             self.suspect = Some(suspect);
         }
+    }
+
+    /// Follows a task from poll to poll.
+    fn follow(&mut self, active: Option<ActivePoll>, context: &mut Context<'_>) {
+        let threshold = context.recorder.threshold_nanos;
+        let clock = &context.recorder.clock;
+        // A poll that is a stall of its own is no part of a run.
+        if self.suspect.as_ref().is_some_and(|suspect| !suspect.captures.is_empty()) {
+            return self.run_ended(context);
+        }
+        let Some(run) = &mut self.run else {
+            self.run = active.map(|poll| Run::new(poll, threshold));
+            return;
+        };
+        if !run.goes_on(active) {
+            self.run_ended(context);
+            self.run = active.map(|poll| Run::new(poll, threshold));
+            return;
+        }
+        if !run.is_watched() {
+            return;
+        }
+        run.others_waited = run.others_waited || context.recorder.is_anyone_ready_at(&self.worker);
+        let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
+        let Some(sample) = inspector.sample(clock) else { return };
+        let age = clock.nanos(run.start(), sample.at);
+        let account = run.account.get_or_insert_with(|| Account::new(sample));
+        account.add(sample, clock);
+        let own = account.times().scaled_to(age).own();
+        if !inspector.is_asking()
+            && run.is_due(age, own, threshold)
+            && context.captures.take_spare(Instant::now())
+            && let Some(poll) = active
+        {
+            let capture = inspector.capture(poll.seq, age, &sample, &mut context.tools());
+            if let Some(capture) = capture.filter(|capture| !capture.stack.is_empty()) {
+                run.keep(capture, own);
+            }
+            // A later answer would count as one about this poll alone.
+            inspector.forget();
+        }
+    }
+
+    fn run_ended(&mut self, context: &Context<'_>) {
+        let Some(run) = self.run.take().filter(|run| !run.captures.is_empty()) else { return };
+        let clock = &context.recorder.clock;
+        let (first, duration_nanos) = (run.first(), clock.nanos(run.start(), clock.ticks()));
+        let evidence = StallEvidence {
+            phase: Phase::Ended,
+            polls: run.polls(),
+            // Polls have odd numbers.
+            key: (self.index, first.seq + 1),
+            worker: self.worker.label.to_string(),
+            kind: first.kind,
+            start_unix_ns: clock.unix_nanos(first.start),
+            start_nanos: clock.since_start(first.start),
+            duration_nanos,
+            times: run.account.map(|account| account.times().scaled_to(duration_nanos)).unwrap_or_default(),
+            captures: run.captures,
+        };
+        context.outbox.send(Message::Stall(evidence), context.meter);
     }
 
     fn ended(&mut self, event: LongEvent, context: &mut Context<'_>) {
         let clock = &context.recorder.clock;
         match event {
             LongEvent::Wait { nanos, end, .. } => {
+                if let Some(run) = &mut self.run {
+                    run.others_waited = true;
+                }
                 let end_nanos = clock.since_start(end);
                 let start_nanos = end_nanos.saturating_sub(nanos);
                 context.outbox.send(Message::Wait { start_nanos, end_nanos }, context.meter);
@@ -180,24 +296,32 @@ impl Watch {
         if self.suspect.as_ref().is_some_and(|suspect| suspect.poll.seq == seq) {
             self.dismiss(context);
         }
-        let Some(suspect) = self.closing.take_if(|suspect| suspect.poll.seq == seq) else {
+        let clock = &context.recorder.clock;
+        let duration = clock.nanos(start, end);
+        let lost = context.standstill.within(start, end, clock);
+        let Some(mut suspect) = self.closing.take_if(|suspect| suspect.poll.seq == seq) else {
+            if duration.saturating_sub(lost) < context.recorder.threshold_nanos {
+                return context.meter.starved(lost, true);
+            }
             return context.meter.dropped(Dropped::EndedBeforeCapture, 1);
         };
-        let duration = context.recorder.clock.nanos(start, end);
+        suspect.lost_nanos = lost;
         let is_own = suspect.own_nanos(duration) >= context.recorder.threshold_nanos;
         let machines = suspect.times(duration).run_queue + suspect.lost_nanos;
-        context.meter.starved(machines, !is_own && suspect.captures.is_empty());
-        if !suspect.captures.is_empty() {
-            self.tell(&suspect, Phase::Ended, duration, context);
+        context.meter.starved(machines, !is_own);
+        if is_own && suspect.captures.is_empty() {
+            context.meter.dropped(Dropped::EndedBeforeCapture, 1);
         } else if is_own {
-            let why = if suspect.over_budget { Dropped::CaptureBudget } else { Dropped::EndedBeforeCapture };
-            context.meter.dropped(why, 1);
+            self.tell(&suspect, Phase::Ended, duration, context);
+        } else if suspect.told.is_some() {
+            context.outbox.send(Message::NoStall((self.index, seq)), context.meter);
         }
     }
 
     fn tell(&self, suspect: &Suspect, phase: Phase, duration_nanos: u64, context: &Context<'_>) {
         let evidence = StallEvidence {
             phase,
+            polls: 1,
             key: (self.index, suspect.poll.seq),
             worker: self.worker.label.to_string(),
             kind: suspect.poll.kind,
@@ -227,8 +351,8 @@ impl Suspect {
             account: None,
             lost_nanos: 0,
             captures: Vec::new(),
+            holder_sought: false,
             next_capture_nanos: threshold_nanos,
-            over_budget: false,
             told: None,
         }
     }
@@ -246,3 +370,6 @@ impl Suspect {
         self.times(duration_nanos).own()
     }
 }
+
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
+mod tests;

@@ -1,0 +1,18 @@
+//! A barrier that the others are late at.
+
+use std::{
+    sync::{Arc, Barrier},
+    time::Duration,
+};
+
+pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
+    let barrier = Arc::new(Barrier::new(2));
+    let other = Arc::clone(&barrier);
+    async move {
+        crate::stage::later(stall, move || {
+            other.wait();
+        });
+        barrier.wait(); // BLOCKS: lock std::sync::Barrier::wait
+        crate::stage::keep();
+    }
+}

@@ -1,0 +1,15 @@
+//! Below a frame larger than the slice of the stack that is copied.
+
+use std::{thread, time::Duration};
+
+#[inline(never)]
+fn with_buffer(stall: Duration) -> u8 {
+    let mut buffer = [0_u8; 100 * 1024];
+    std::hint::black_box(&mut buffer);
+    thread::sleep(stall); // BLOCKS: sleep std::thread::sleep
+    buffer[std::hint::black_box(5)]
+}
+
+pub(crate) async fn prepare(stall: Duration) {
+    std::hint::black_box(with_buffer(stall));
+}

@@ -1,0 +1,21 @@
+//! A condition that is late.
+
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
+};
+
+pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
+    let shared = Arc::new((Mutex::new(false), Condvar::new()));
+    let told = Arc::clone(&shared);
+    async move {
+        crate::stage::later(stall, move || {
+            *told.0.lock().unwrap() = true;
+            told.1.notify_all();
+        });
+        let mut ready = shared.0.lock().unwrap();
+        while !*ready {
+            ready = shared.1.wait(ready).unwrap(); // BLOCKS: lock std::sync::Condvar::wait
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! A connection by name: it is the name that takes long.
+
+use std::{net::TcpStream, time::Duration};
+
+pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
+    let server = crate::stage::NameServer::start(stall);
+    async move {
+        server.ask_on_this_thread();
+        let connected = TcpStream::connect("host.test:80"); // BLOCKS: dns std::net::TcpStream::connect
+        assert!(connected.is_err());
+    }
+}

@@ -1,0 +1,32 @@
+//! Two tasks that each hold what the other wants: both are named. Here they try
+//! for a time only, so that the program ends.
+
+use std::{
+    sync::{Arc, Barrier},
+    time::Duration,
+};
+
+use loopscope::spawn;
+use parking_lot::Mutex;
+
+pub(crate) async fn prepare(stall: Duration) {
+    let locks = Arc::new((Mutex::new(()), Mutex::new(())));
+    let both = Arc::new(Barrier::new(2));
+    let (their_locks, their_both) = (Arc::clone(&locks), Arc::clone(&both));
+    let one = spawn("one", async move {
+        let _second = their_locks.1.lock();
+        their_both.wait();
+        let first = their_locks.0.try_lock_for(stall); // BLOCKS: lock lock_api::Mutex::try_lock_for
+        assert!(first.is_none());
+        their_both.wait();
+    });
+    let other = spawn("other", async move {
+        let _first = locks.0.lock();
+        both.wait();
+        let second = locks.1.try_lock_for(stall); // BLOCKS: lock lock_api::Mutex::try_lock_for
+        assert!(second.is_none());
+        both.wait();
+    });
+    one.await.unwrap();
+    other.await.unwrap();
+}

@@ -1,0 +1,16 @@
+//! At the bottom of a deep recursion: 400 frames.
+
+use std::{thread, time::Duration};
+
+#[inline(never)]
+fn descend(depth: u32, stall: Duration) -> u32 {
+    if depth == 0 {
+        thread::sleep(stall); // BLOCKS: sleep std::thread::sleep
+        return 0;
+    }
+    std::hint::black_box(descend(depth - 1, stall)) + 1
+}
+
+pub(crate) async fn prepare(stall: Duration) {
+    std::hint::black_box(descend(400, stall));
+}

@@ -1,0 +1,21 @@
+//! Through a trait object.
+
+use std::{thread, time::Duration};
+
+trait Store: Send + Sync {
+    fn save(&self);
+}
+
+struct Slow(Duration);
+
+impl Store for Slow {
+    fn save(&self) {
+        thread::sleep(self.0); // BLOCKS: sleep std::thread::sleep
+        crate::stage::keep();
+    }
+}
+
+pub(crate) async fn prepare(stall: Duration) {
+    let store: Box<dyn Store> = std::hint::black_box(Box::new(Slow(stall)));
+    store.save();
+}

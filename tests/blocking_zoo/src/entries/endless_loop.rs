@@ -1,0 +1,20 @@
+//! A loop whose end never comes, until somebody ends it from outside.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+static OVER: AtomicBool = AtomicBool::new(false);
+static STEP: AtomicU64 = AtomicU64::new(2);
+
+pub(crate) async fn prepare(stall: Duration) {
+    crate::stage::later(stall, || OVER.store(true, Relaxed));
+    let mut n = 1_u64;
+    while n != 0 { // BLOCKS: cpu -
+        n = n.wrapping_add(STEP.load(Relaxed)) | 1; // BLOCKS
+        if OVER.load(Relaxed) { // BLOCKS
+            n = 0; // BLOCKS
+        }
+    }
+}

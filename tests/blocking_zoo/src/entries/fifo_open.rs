@@ -1,0 +1,16 @@
+//! A named pipe that nobody opens at its other end.
+
+use std::{
+    fs::File,
+    time::Duration,
+};
+
+pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
+    let path = crate::stage::fifo("open");
+    let other_end = path.clone();
+    async move {
+        crate::stage::later(stall, move || File::options().write(true).open(other_end));
+        let opened = File::open(&path); // BLOCKS: file std::fs::File::open
+        drop(opened.unwrap());
+    }
+}

@@ -1,0 +1,19 @@
+//! A named pipe that nobody feeds.
+
+use std::{
+    fs::File,
+    io::Read,
+    time::Duration,
+};
+
+pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
+    let path = crate::stage::fifo("read");
+    // For both, so that neither end waits for the other.
+    let mut reader = File::options().read(true).write(true).open(&path).unwrap();
+    let writer = reader.try_clone().unwrap();
+    async move {
+        crate::stage::later(stall, move || std::io::Write::write_all(&mut &writer, b"x"));
+        let read = reader.read(&mut [0; 16]); // BLOCKS: file <std::fs::File as std::io::Read>::read
+        assert_eq!(read.unwrap(), 1);
+    }
+}

@@ -1,0 +1,19 @@
+//! A log that is synced line by line.
+
+use std::{
+    fs::File,
+    io::Write,
+    time::{Duration, Instant},
+};
+
+pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
+    let path = crate::stage::scratch("sync");
+    let mut file = File::create(&path).unwrap();
+    async move {
+        let end = Instant::now() + stall;
+        while Instant::now() < end {
+            file.write_all(&[1; 1 << 20]).unwrap(); // BLOCKS: file std::io::Write::write_all
+            file.sync_all().unwrap(); // BLOCKS: file std::fs::File::sync_all
+        }
+    }
+}

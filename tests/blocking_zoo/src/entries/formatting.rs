@@ -1,0 +1,17 @@
+//! A large text, formatted.
+
+use std::{
+    fmt::Write,
+    time::{Duration, Instant},
+};
+
+pub(crate) async fn prepare(stall: Duration) {
+    let end = Instant::now() + stall;
+    let mut text = String::new();
+    while Instant::now() < end {
+        text.clear();
+        for n in 0..100_000 {
+            write!(text, "{n:>10} {:.3};", f64::from(n) / 7.0).unwrap(); // BLOCKS: cpu core::fmt::write_fmt
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! In one future of several that are joined.
+
+use std::{thread, time::Duration};
+
+async fn quick() {
+    tokio::task::yield_now().await;
+}
+
+async fn slow(stall: Duration) {
+    tokio::task::yield_now().await;
+    thread::sleep(stall); // BLOCKS: sleep std::thread::sleep
+    crate::stage::keep();
+}
+
+pub(crate) async fn prepare(stall: Duration) {
+    tokio::join!(quick(), slow(stall), quick());
+}

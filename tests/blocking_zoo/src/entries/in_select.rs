@@ -1,0 +1,12 @@
+//! In a branch of `select!`.
+
+use std::{thread, time::Duration};
+
+pub(crate) async fn prepare(stall: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_secs(60)) => {}
+        () = tokio::task::yield_now() => {
+            thread::sleep(stall); // BLOCKS: sleep std::thread::sleep
+        }
+    }
+}

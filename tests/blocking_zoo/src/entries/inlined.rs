@@ -1,0 +1,23 @@
+//! Everything inlined into one function.
+
+use std::{thread, time::Duration};
+
+#[inline(always)]
+fn innermost(stall: Duration) {
+    thread::sleep(stall); // BLOCKS: sleep std::thread::sleep
+    crate::stage::keep();
+}
+
+#[inline(always)]
+fn between(stall: Duration) {
+    innermost(stall);
+}
+
+#[inline(always)]
+async fn outer(stall: Duration) {
+    between(stall);
+}
+
+pub(crate) async fn prepare(stall: Duration) {
+    outer(stall).await;
+}

@@ -1,0 +1,12 @@
+//! A message that is late.
+
+use std::{sync::mpsc, time::Duration};
+
+pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
+    let (sender, receiver) = mpsc::channel();
+    async move {
+        crate::stage::later(stall, move || sender.send(1));
+        let received = receiver.recv(); // BLOCKS: channel std::sync::mpsc::Receiver::recv
+        assert_eq!(received, Ok(1));
+    }
+}

@@ -1,0 +1,12 @@
+//! A message that never comes, waited for with a timeout.
+
+use std::{sync::mpsc, time::Duration};
+
+pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
+    let (sender, receiver) = mpsc::channel::<u8>();
+    async move {
+        let received = receiver.recv_timeout(stall); // BLOCKS: channel std::sync::mpsc::Receiver::recv_timeout
+        assert!(received.is_err());
+        drop(sender);
+    }
+}

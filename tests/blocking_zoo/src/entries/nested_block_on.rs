@@ -1,0 +1,12 @@
+//! `block_on` nested by mistake: Tokio refuses it, so people put a thread
+//! between.
+
+use std::{thread, time::Duration};
+
+pub(crate) async fn prepare(stall: Duration) {
+    let handle = tokio::runtime::Handle::current();
+    thread::scope(|scope| { // BLOCKS: other std::thread::scope
+        scope.spawn(|| handle.block_on(async { tokio::time::sleep(stall).await }));
+    });
+    crate::stage::keep();
+}

@@ -1,0 +1,16 @@
+//! A set-up that another thread is still at.
+
+use std::{
+    sync::{Arc, Once},
+    time::Duration,
+};
+
+pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
+    let once = Arc::new(Once::new());
+    let begun = Arc::clone(&once);
+    crate::stage::hold(stall, move |holder| begun.call_once(|| holder.hold(())));
+    async move {
+        once.call_once(|| ()); // BLOCKS: lock std::sync::Once::call_once
+        crate::stage::keep();
+    }
+}

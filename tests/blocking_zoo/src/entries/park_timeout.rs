@@ -1,0 +1,13 @@
+//! A thread that parks itself for a time.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+pub(crate) async fn prepare(stall: Duration) {
+    let end = Instant::now() + stall;
+    while Instant::now() < end {
+        thread::park_timeout(stall); // BLOCKS: sleep std::thread::park_timeout
+    }
+}

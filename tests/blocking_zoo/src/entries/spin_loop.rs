@@ -1,0 +1,20 @@
+//! A flag that is waited for by spinning.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Acquire, Ordering::Release},
+    },
+    time::Duration,
+};
+
+pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&flag);
+    async move {
+        crate::stage::later(stall, move || set.store(true, Release));
+        while !flag.load(Acquire) { // BLOCKS: cpu -
+            std::hint::spin_loop(); // BLOCKS
+        } // BLOCKS
+    }
+}

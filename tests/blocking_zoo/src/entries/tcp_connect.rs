@@ -1,0 +1,28 @@
+//! A connection to a host that does not answer: its queue is full.
+
+use std::{
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::AsRawFd,
+    time::Duration,
+};
+
+/// A listener whose queue is full.
+pub(crate) fn full() -> (TcpListener, SocketAddr, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // SAFETY: takes numbers.
+    unsafe { libc::listen(listener.as_raw_fd(), 0) };
+    let address = listener.local_addr().unwrap();
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(50)).ok();
+    let queued = std::iter::from_fn(connect).collect();
+    (listener, address, queued)
+}
+
+pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
+    let (listener, address, queued) = full();
+    async move {
+        // The kernel tries again after a second, and then finds a place.
+        crate::stage::later(stall, move || while listener.accept().is_ok() {});
+        let connected = TcpStream::connect(address); // BLOCKS: network std::net::TcpStream::connect
+        drop((connected.unwrap(), queued));
+    }
+}

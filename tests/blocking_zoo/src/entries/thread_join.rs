@@ -1,0 +1,9 @@
+//! A thread that is waited for.
+
+use std::{thread, time::Duration};
+
+pub(crate) async fn prepare(stall: Duration) {
+    let worker = thread::spawn(move || thread::sleep(stall));
+    worker.join().unwrap(); // BLOCKS: other std::thread::JoinHandle::join
+    crate::stage::keep();
+}

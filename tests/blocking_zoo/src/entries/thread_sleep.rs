@@ -1,0 +1,8 @@
+//! The classic.
+
+use std::{thread, time::Duration};
+
+pub(crate) async fn prepare(stall: Duration) {
+    thread::sleep(stall); // BLOCKS: sleep std::thread::sleep
+    crate::stage::keep();
+}

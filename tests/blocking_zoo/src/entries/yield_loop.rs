@@ -1,0 +1,13 @@
+//! The same, polite to other threads only.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+pub(crate) async fn prepare(stall: Duration) {
+    let end = Instant::now() + stall;
+    while Instant::now() < end { // BLOCKS
+        thread::yield_now(); // BLOCKS: cpu sched_yield
+    }
+}

@@ -1,0 +1,163 @@
+//! Blocks an event loop in the way that its argument names, and prints what
+//! loopscope found: `blocking-zoo ENTRY STALL_MS`. Without an argument it lists
+//! the entries.
+//!
+//! What must be found is written beside the blocking line of each entry, as
+//! `// BLOCKS: cause primitive`; further lines at which a loop may be met have
+//! `// BLOCKS`.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod stage;
+
+use std::{
+    collections::BTreeMap,
+    env,
+    pin::Pin,
+    process::ExitCode,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use loopscope::{Finding, Named, Scope, Terminal};
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+macro_rules! entries {
+    ($($name:ident)*) => {
+        mod entries {
+            $(pub(crate) mod $name;)*
+        }
+
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+        /// What an entry does, with all prepared that it does not do itself.
+        fn prepare(name: &str, stall: Duration) -> Option<Work> {
+            match name {
+                $(stringify!($name) => Some(Box::pin(entries::$name::prepare(stall))),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+entries! {
+    barrier
+    big_frames
+    c_library
+    c_sleep
+    c_vfork
+    child_wait
+    command_output
+    command_status
+    compression
+    condvar
+    condvar_timeout
+    connect_by_name
+    copying
+    crossbeam_receive
+    deadlock
+    deep_recursion
+    directory_walk
+    dyn_trait
+    endless_loop
+    fifo_open
+    fifo_read
+    file_copy
+    file_read
+    file_sync
+    file_write
+    flock
+    formatting
+    futures_block_on
+    generic
+    hashing
+    in_closure
+    in_drop
+    in_futures_unordered
+    in_join
+    in_poll
+    in_select
+    inlined
+    json
+    lazy_lock
+    many_polls
+    mpsc_receive
+    mpsc_receive_timeout
+    mpsc_send
+    mutex
+    nested_async
+    nested_block_on
+    never_yields
+    once
+    once_lock
+    page_faults
+    park_timeout
+    parking_lot_mutex
+    parking_lot_rwlock
+    password
+    pipe_read
+    pipe_write
+    poll_call
+    recursive_computation
+    regular_expression
+    resolve
+    rwlock_read
+    rwlock_write
+    sorting
+    spin_loop
+    sqlite
+    tcp_accept
+    tcp_connect
+    tcp_connect_timeout
+    tcp_read
+    tcp_read_timeout
+    tcp_write
+    thread_join
+    thread_sleep
+    through_dependency
+    two_waiters
+    udp_receive
+    unix_connect
+    yield_loop
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let [name, stall] = &arguments[..] else {
+        println!("{}", NAMES.join("\n"));
+        return ExitCode::SUCCESS;
+    };
+    let stall = stall.parse().ok().map(Duration::from_millis);
+    let Some(work) = stall.and_then(|stall| prepare(name, stall)) else {
+        eprintln!("usage: blocking-zoo ENTRY STALL_MS");
+        return ExitCode::from(2);
+    };
+    // Of two workers the other would take over who waits.
+    let workers = if name == "many_polls" { 1 } else { 2 };
+    let found = run(work, workers);
+    stage::clean_up();
+    println!("{}", serde_json::to_string_pretty(&found).expect("findings are JSON"));
+    ExitCode::SUCCESS
+}
+
+/// Runs the work as a task and collects what is reported, up to the very end.
+fn run(work: Work, workers: usize) -> Vec<Finding> {
+    let reported = Arc::new(Mutex::new(BTreeMap::new()));
+    let reports = Arc::clone(&reported);
+    let scope = Scope::builder()
+        .terminal(Terminal::Never)
+        .on_finding(move |finding| {
+            reports.lock().unwrap().insert(finding.id.clone(), finding.clone());
+        })
+        .start()
+        .expect("the scope starts");
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime =
+        scope.watch(builder.worker_threads(workers).enable_all()).build().expect("the runtime starts");
+    runtime.block_on(runtime.spawn(work.named("zoo"))).expect("the entry does what it says");
+    drop(runtime);
+    // Joins its threads: what has been seen is reported by then.
+    drop(scope);
+    let found = std::mem::take(&mut *reported.lock().unwrap());
+    found.into_values().collect()
+}

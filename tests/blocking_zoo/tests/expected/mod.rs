@@ -1,0 +1,123 @@
+//! What an entry's source says must be found, and how that compares.
+
+use std::{collections::BTreeSet, fmt, fs, path::Path};
+
+use serde_json::Value;
+
+/// The marks of one entry.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    file: String,
+    /// Lines with their cause and call; those of a loop have none of their own.
+    marks: Vec<Mark>,
+}
+
+#[derive(Debug)]
+struct Mark {
+    line: u64,
+    of: Option<(String, String)>,
+}
+
+impl Expected {
+    pub(crate) fn of(name: &str, path: &Path) -> Self {
+        let source = fs::read_to_string(path).expect("each entry has a file of its name");
+        let (file, source) = if source.contains("native.c has the line") {
+            let native = path.with_file_name("../native.c");
+            let source = fs::read_to_string(native).expect("the C library");
+            // The function of the entry's name only.
+            let function = name.replace("c_library", "native_nap").replace("c_vfork", "native_vfork");
+            let skipped =
+                source.split(&format!("void {function}")).next().unwrap_or_default().lines().count();
+            let blank = "\n".repeat(skipped.saturating_sub(1));
+            let body: Vec<_> =
+                source.lines().skip(skipped.saturating_sub(1)).take_while(|line| *line != "}").collect();
+            ("tests/blocking_zoo/src/native.c".to_owned(), blank + &body.join("\n"))
+        } else {
+            (format!("tests/blocking_zoo/src/entries/{name}.rs"), source)
+        };
+        Self { file, marks: marks(&source) }
+    }
+
+    /// What is wrong with the findings, if anything.
+    pub(crate) fn compare(&self, findings: &[Value]) -> Option<String> {
+        if findings.is_empty() {
+            return Some("nothing was found".to_owned());
+        }
+        let wrong = findings.iter().find_map(|finding| self.fault(finding));
+        wrong.or_else(|| self.missing(findings))
+    }
+
+    fn fault(&self, finding: &Value) -> Option<String> {
+        let site = &finding["site"];
+        if site["file"] != self.file.as_str() {
+            return Some(format!("the file is {}", site["file"]));
+        }
+        let Some(mark) = self.marks.iter().find(|mark| Some(mark.line) == site["line"].as_u64()) else {
+            return Some(format!("line {} is not marked", site["line"]));
+        };
+        let is_this = |(cause, call): &(String, String)| {
+            finding["cause"] == cause.as_str() && finding["primitive"].as_str().unwrap_or("-") == call
+        };
+        let fits = match &mark.of {
+            Some(of) => is_this(of),
+            // Some line of the loop: its cause is the loop's, its call its own.
+            None => self
+                .marks
+                .iter()
+                .filter_map(|mark| mark.of.as_ref())
+                .any(|of| finding["cause"] == of.0.as_str()),
+        };
+        (!fits).then(|| format!("found {}", summary(finding)))
+    }
+
+    /// Entries that block in two places, each of them a task of its own, must
+    /// be found in both.
+    fn missing(&self, findings: &[Value]) -> Option<String> {
+        let tasks: BTreeSet<_> = findings.iter().map(|finding| finding["task"]["kind"].to_string()).collect();
+        let waits =
+            self.marks.iter().filter(|mark| mark.of.as_ref().is_some_and(|(cause, _)| cause == "lock"));
+        let places = waits.count().max(1);
+        (tasks.len() < places).then(|| format!("{} of {places} places found", tasks.len()))
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((line, (cause, call))) =
+            self.marks.iter().find_map(|mark| mark.of.as_ref().map(|of| (mark.line, of)))
+        else {
+            return f.pad("nothing is marked");
+        };
+        f.pad(&format!("{cause} {call} :{line}"))
+    }
+}
+
+/// A mark stands behind its line, or, where there is no room, on the line above.
+fn marks(source: &str) -> Vec<Mark> {
+    let lines = source.lines().enumerate().filter_map(|(index, line)| {
+        let (code, mark) = line.split_once("// BLOCKS")?;
+        let line = index as u64 + if code.trim().is_empty() { 2 } else { 1 };
+        let of = mark.strip_prefix(": ").and_then(|text| text.split_once(' '));
+        Some(Mark { line, of: of.map(|(cause, call)| (cause.to_owned(), call.trim().to_owned())) })
+    });
+    lines.collect()
+}
+
+pub(crate) fn summary(finding: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    format!("{} {} :{}", text(&finding["cause"]), text(&finding["primitive"]), finding["site"]["line"])
+}
+
+pub(crate) fn stacks(findings: &[Value]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        text += &format!("  {} ({}, {})\n", summary(finding), finding["evidence"], finding["task"]["kind"]);
+        for frame in finding["stack"].as_array().into_iter().flatten().take(24) {
+            text += &format!(
+                "    {:12} {} {}:{}\n",
+                frame["kind"], frame["function"], frame["file"], frame["line"]
+            );
+        }
+    }
+    text
+}

@@ -1,0 +1,127 @@
+//! Every entry of the zoo is found, with its line, its cause and its call, and
+//! nothing else is; and none is while it stays under the threshold.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod expected;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use expected::Expected;
+use serde_json::Value;
+
+/// Programs that run at one time. Most of them wait most of the time.
+const AT_ONE_TIME: usize = 6;
+/// No entry takes longer on the slowest of machines.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn every_way_to_block_is_found_and_named() {
+    let outcomes = run_all("10ms", 200);
+    println!("{:<22} {:<6} {:<62} {:<62} evidence", "entry", "", "expected", "found");
+    let mut wrong = Vec::new();
+    for (name, findings) in &outcomes {
+        let expected = Expected::of(name, &entries().join(format!("{name}.rs")));
+        let fault = expected.compare(findings);
+        let verdict = if fault.is_none() { "found" } else { "WRONG" };
+        let first = findings.first().map_or(&Value::Null, |finding| finding);
+        println!(
+            "{name:<22} {verdict:<6} {:<62} {:<62} {}",
+            expected.to_string(),
+            expected::summary(first),
+            first["evidence"].as_str().unwrap_or("-")
+        );
+        wrong.extend(fault.map(|fault| format!("{name}: {fault}\n{}", expected::stacks(findings))));
+    }
+    println!("{} of {} found", outcomes.len() - wrong.len(), outcomes.len());
+    assert!(outcomes.len() >= 50, "the zoo has {} entries", outcomes.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_stays_under_the_threshold_is_no_finding() {
+    for (name, findings) in run_all("20s", 50) {
+        assert!(findings.is_empty(), "{name}: {findings:#?}");
+    }
+}
+
+/// Runs every entry as a program of its own, and gives what each one found.
+fn run_all(threshold: &str, stall_ms: u32) -> Vec<(String, Vec<Value>)> {
+    let program = build();
+    let list = Command::new(&program).output().expect("the zoo lists its entries");
+    let list = String::from_utf8(list.stdout).expect("names are text");
+    let names: Vec<_> = list.lines().collect();
+    let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..AT_ONE_TIME {
+            scope.spawn(|| {
+                while let Some(name) = names.get(next.fetch_add(1, Relaxed)) {
+                    let findings = run(&program, name, threshold, stall_ms);
+                    outcomes.lock().unwrap().push(((*name).to_owned(), findings));
+                }
+            });
+        }
+    });
+    let mut outcomes = outcomes.into_inner().unwrap();
+    outcomes.sort_by(|(one, _), (other, _)| one.cmp(other));
+    outcomes
+}
+
+/// The release build, as it is the one whose stacks are hard to read.
+fn build() -> PathBuf {
+    static BUILT: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = BUILT.lock();
+    let this = env::current_exe().expect("the test knows its own path");
+    let target = this.ancestors().nth(3).expect("target/debug/deps/zoo").to_owned();
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--package", "blocking-zoo", "--target-dir"])
+        .arg(&target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "the zoo builds");
+    target.join("release/blocking-zoo")
+}
+
+fn run(program: &Path, name: &str, threshold: &str, stall_ms: u32) -> Vec<Value> {
+    let output = env::temp_dir().join(format!("blocking-zoo-{}-{name}-{threshold}", std::process::id()));
+    let file = fs::File::create(&output).expect("a file for the output");
+    let mut child = Command::new(program)
+        .args([name, &stall_ms.to_string()])
+        .env("LOOPSCOPE_THRESHOLD", threshold)
+        .env_remove("RUST_BACKTRACE")
+        // A directory where no source is: paths must not depend on it.
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(file)
+        .spawn()
+        .expect("the entry starts");
+    let begin = Instant::now();
+    let status = loop {
+        match child.try_wait().expect("the child is ours") {
+            Some(status) => break status,
+            None if begin.elapsed() > PATIENCE => {
+                let _ = child.kill();
+                panic!("{name} did not end");
+            }
+            None => thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let found = fs::read_to_string(&output).expect("the output is there");
+    let _ = fs::remove_file(output);
+    assert!(status.success(), "{name} failed: {status}");
+    serde_json::from_str(&found).expect("findings are JSON")
+}
+
+fn entries() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/entries")
+}

@@ -1,0 +1,111 @@
+//! What never comes back is found while it hangs.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod common;
+
+use std::{
+    sync::{Arc, Barrier, Mutex},
+    time::Duration,
+};
+
+use common::{eventually, runtime, scope};
+use loopscope::{Cause, Finding, spawn};
+
+fn ongoing(scope: &loopscope::Scope, kind: &str) -> Option<Finding> {
+    let is_it = |finding: &Finding| finding.task.kind == kind && finding.ongoing_seconds.is_some();
+    scope.findings().findings.into_iter().find(is_it)
+}
+
+#[inline(never)]
+fn takes_both(first: &Mutex<()>, second: &Mutex<()>, both: &Barrier) {
+    let _first = first.lock().unwrap();
+    both.wait();
+    let _second = second.lock().unwrap();
+    std::hint::black_box(());
+}
+
+#[test]
+fn a_deadlock_names_both() {
+    let scope = scope();
+    let runtime = runtime(&scope, 2);
+    let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
+    let both = Arc::new(Barrier::new(2));
+    for (name, order) in [("left", [0, 1]), ("right", [1, 0])] {
+        let (locks, both) = (Arc::clone(&locks), Arc::clone(&both));
+        let [first, second] = order;
+        runtime.spawn(async move {
+            spawn(name, async move { takes_both(&locks[first], &locks[second], &both) }).await
+        });
+    }
+    let finding = eventually("both of them", || {
+        let findings = scope.findings().findings;
+        let found = findings.into_iter().find(|finding| finding.cause == Cause::Lock)?;
+        (found.count == 2 && found.ongoing_seconds? > 1.0).then_some(found)
+    });
+    assert!(finding.site.unwrap().function.ends_with("takes_both"));
+    let stalls = scope.stalls(None).stalls;
+    let mut tasks: Vec<_> =
+        stalls.iter().filter(|s| s.end_unix_ns.is_none()).map(|s| s.task.as_str()).collect();
+    tasks.sort_unstable();
+    assert_eq!(tasks, ["left", "right"]);
+    // They never end.
+    runtime.shutdown_background();
+}
+
+#[test]
+fn a_hang_is_reported_while_it_lasts() {
+    let (reported, reports) = std::sync::mpsc::channel();
+    let scope = loopscope::Scope::builder()
+        .terminal(loopscope::Terminal::Never)
+        .on_finding(move |finding| drop(reported.send(finding.clone())))
+        .start()
+        .unwrap();
+    let runtime = runtime(&scope, 1);
+    let go_on = Arc::new(Barrier::new(2));
+    let hangs = Arc::clone(&go_on);
+    runtime.spawn(async move { spawn("hangs", async move { hangs.wait().is_leader() }).await });
+    let report = reports.recv_timeout(Duration::from_secs(60)).expect("a report before the end");
+    assert!(report.ongoing_seconds.unwrap() >= 1.0, "{report:#?}");
+    let age = scope.snapshot().longest_active_poll();
+    assert!(age >= Duration::from_secs(1), "{age:?}");
+    assert!(ongoing(&scope, "hangs").unwrap().ongoing_seconds.unwrap() + 0.5 >= age.as_secs_f64());
+    go_on.wait();
+}
+
+#[inline(never)]
+fn holds(lock: &Mutex<()>, held: &Barrier) {
+    let _guard = lock.lock().unwrap();
+    held.wait();
+    std::thread::sleep(common::STALL * 2);
+    std::hint::black_box(());
+}
+
+#[inline(never)]
+fn wants(lock: &Mutex<()>) {
+    drop(lock.lock().unwrap());
+}
+
+#[test]
+fn who_holds_a_lock_and_how_many_wait_is_told() {
+    let scope = scope();
+    let runtime = runtime(&scope, 3);
+    let lock = Arc::new(Mutex::new(()));
+    let held = Arc::new(Barrier::new(2));
+    let (its_lock, its_held) = (Arc::clone(&lock), Arc::clone(&held));
+    let holder =
+        runtime.spawn(async move { spawn("holder", async move { holds(&its_lock, &its_held) }).await });
+    held.wait();
+    let waiters = [(); 2].map(|()| {
+        let lock = Arc::clone(&lock);
+        runtime.spawn(loopscope::Named::named(async move { wants(&lock) }, "waiter"))
+    });
+    for task in waiters {
+        runtime.block_on(task).unwrap();
+    }
+    runtime.block_on(holder).unwrap().unwrap();
+    let found = common::finding(&scope, "waiter");
+    assert_eq!((found.cause, found.count), (Cause::Lock, 2), "one lock at one place is one finding");
+    assert_eq!(found.detail.waiters, 2, "{found:#?}");
+    let holder = found.detail.holder.expect("the holder is known");
+    assert!(holder.contains("task `holder`, in `std::thread::sleep` at tests/hang.rs:"), "{holder}");
+}

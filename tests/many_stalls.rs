@@ -1,0 +1,54 @@
+//! A burst of stalls: every one is counted, and the budgets hold.
+#![cfg(all(target_os = "linux", target_arch = "x86_64", tokio_unstable))]
+
+mod common;
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use common::{eventually, runtime, scope};
+use loopscope::Cause;
+
+const TASKS: u64 = 500;
+
+fn resident_bytes() -> u64 {
+    let pages = fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[test]
+fn five_hundred_tasks_in_turn_are_counted_within_the_budgets() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let begin = Instant::now();
+    let run = |tasks: u64| {
+        runtime.block_on(async {
+            let stall = || async { thread::sleep(Duration::from_millis(20)) };
+            let tasks: Vec<_> = (0..tasks).map(|_| loopscope::spawn("stall", stall())).collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+        });
+    };
+    run(TASKS / 2);
+    let before = resident_bytes();
+    run(TASKS / 2);
+    let found = eventually("every one of them", || {
+        let findings = scope.findings().findings;
+        let counted: u64 = findings.iter().map(|finding| finding.count).sum();
+        (counted >= TASKS).then_some(findings)
+    });
+    let grown = resident_bytes().saturating_sub(before);
+    let seconds = begin.elapsed().as_secs();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!((found[0].cause, found[0].count), (Cause::Sleep, TASKS));
+    assert!(found[0].total_seconds >= 0.020 * TASKS as f64);
+    let captures: u64 = scope.snapshot().observer.captures.iter().map(|(_, n)| n).sum();
+    assert!(captures <= 100 + 10 * (seconds + 1), "{captures} captures in {seconds} s");
+    let pressure = scope.snapshot().pressure;
+    assert!(pressure.full >= Duration::from_secs(2), "others were ready nearly all the time: {pressure:?}");
+    assert!(pressure.full <= pressure.some && pressure.some <= begin.elapsed(), "{pressure:?}");
+    assert!(grown < 8 << 20, "{grown} bytes more after as many stalls again");
+}
