@@ -94,14 +94,24 @@ catalogue! {
         "Tasks that ended by completion, panic or abort, by kind of task.";
     TASKS_ALIVE: Gauge "loopscope_tasks_alive" ["task"]
         "Tasks that live now, by kind of task.";
-    WORKER_BUSY: Counter "loopscope_worker_busy_seconds_total" ["worker"]
+    TASK_LINTS: Counter "loopscope_task_lints_total" ["task", "lint"]
+        "What named futures do that seldom is meant: polls with a self-wake, tasks with a lost-waker, never-yielded, or a large-future.";
+    TASK_FUTURE_SIZE: Gauge "loopscope_task_future_size_bytes" ["task"]
+        "Size of the largest named future, by kind of task.";
+    RUNTIME_TASKS: Gauge "loopscope_runtime_tasks_alive" ["runtime"]
+        "Tasks that live now in a runtime, by its own count.";
+    LOOP_LAG: Histogram "loopscope_loop_lag_seconds" ["loop"]
+        "How long canaries that were woken waited to be polled, by event loop.";
+    LOOP_LAG_UNANSWERED: Gauge "loopscope_loop_lag_unanswered_seconds" ["loop"]
+        "Age of a canary's wake that has led to no poll yet; zero without one.";
+    WORKER_BUSY: Counter "loopscope_worker_busy_seconds_total" ["runtime", "worker"]
         "Time spent in polls, by worker.";
-    WORKER_POLLS: Counter "loopscope_worker_polls_total" ["worker"]
+    WORKER_POLLS: Counter "loopscope_worker_polls_total" ["runtime", "worker"]
         "Polls, by worker.";
-    WORKER_PARKS: Counter "loopscope_worker_parks_total" ["worker"]
+    WORKER_PARKS: Counter "loopscope_worker_parks_total" ["runtime", "worker"]
         "Times a worker parked because it had nothing to do.";
-    WORKERS: Gauge "loopscope_workers" []
-        "Worker threads of all watched runtimes.";
+    WORKERS: Gauge "loopscope_workers" ["runtime"]
+        "Worker threads of a watched runtime.";
     WORKERS_BLOCKED: Gauge "loopscope_workers_blocked" []
         "Workers that have been in one poll for longer than the threshold, now.";
     LONGEST_ACTIVE_POLL: Gauge "loopscope_longest_active_poll_seconds" []
@@ -118,15 +128,21 @@ catalogue! {
         "Time spent in polls over the threshold, by the line that blocked: the worst 50, then other.";
     STARVED: Counter "loopscope_starved_seconds_total" []
         "Time that threads in long polls were ready to run but had no CPU: the machine's fault, not the code's.";
-    POOL_THREADS: Gauge "loopscope_blocking_pool_threads" []
+    PRESSURE: Counter "loopscope_pressure_seconds_total" ["level"]
+        "Time in which tasks were ready while workers were blocked: some of them, or in full all.";
+    POOL_THREADS: Gauge "loopscope_blocking_pool_threads" ["runtime"]
         "Threads of the blocking pool (with tokio_unstable).";
-    POOL_IDLE_THREADS: Gauge "loopscope_blocking_pool_idle_threads" []
+    POOL_IDLE_THREADS: Gauge "loopscope_blocking_pool_idle_threads" ["runtime"]
         "Threads of the blocking pool that have nothing to do (with tokio_unstable).";
-    POOL_QUEUE_DEPTH: Gauge "loopscope_blocking_pool_queue_depth" []
+    POOL_QUEUE_DEPTH: Gauge "loopscope_blocking_pool_queue_depth" ["runtime"]
         "Calls that wait for a thread of the blocking pool (with tokio_unstable).";
-    GLOBAL_QUEUE_DEPTH: Gauge "loopscope_global_queue_depth" []
+    POOL_QUEUE_WAIT: Histogram "loopscope_blocking_pool_queue_wait_seconds" ["task"]
+        "How long calls of loopscope::spawn_blocking waited for a thread of the blocking pool, by name.";
+    POOL_RUN_TIME: Histogram "loopscope_blocking_pool_run_seconds" ["task"]
+        "How long calls of loopscope::spawn_blocking held a thread of the blocking pool, by name.";
+    GLOBAL_QUEUE_DEPTH: Gauge "loopscope_global_queue_depth" ["runtime"]
         "Tasks in the queue that all workers share.";
-    LOCAL_QUEUE_DEPTH: Gauge "loopscope_local_queue_depth" ["worker"]
+    LOCAL_QUEUE_DEPTH: Gauge "loopscope_local_queue_depth" ["runtime", "worker"]
         "Tasks in a worker's own queue (with tokio_unstable).";
     WATCHDOG_CPU: Counter "loopscope_watchdog_cpu_seconds_total" []
         "CPU time of the watchdog thread.";
@@ -134,6 +150,8 @@ catalogue! {
         "Stack captures, by how they ended.";
     DROPPED: Counter "loopscope_dropped_total" ["reason"]
         "Observations lost, by reason; while this rises, other figures are lower bounds.";
+    HOOKS_REPLACED: Gauge "loopscope_hooks_replaced" ["hook"]
+        "1 for each hook of loopscope's that was set anew on a watched runtime's builder; absent without one.";
     THRESHOLD: Gauge "loopscope_blocking_threshold_seconds" []
         "Polls longer than this are stalls.";
     BUILD_INFO: Gauge "loopscope_build_info" ["version"]

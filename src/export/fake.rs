@@ -6,8 +6,9 @@ use std::{
 };
 
 use crate::{
-    Cause, CauseSnapshot, FindingsDocument, HistogramSnapshot, KindSnapshot, ObserverSnapshot,
-    RuntimeSnapshot, STALLS_SCHEMA, Snapshot, Stall, StallsDocument, WorkerSnapshot,
+    BlockingCallSnapshot, Cause, CauseSnapshot, FindingsDocument, HistogramSnapshot, KindSnapshot,
+    LoopLagSnapshot, ObserverSnapshot, PressureSnapshot, RuntimeSnapshot, STALLS_SCHEMA, Snapshot, Stall,
+    StallsDocument, WorkerSnapshot,
     reader::{Health, Source},
     report::sample,
 };
@@ -79,7 +80,11 @@ pub(super) fn snapshot() -> Snapshot {
             schedule_delay: distribution(7, 401),
             spawned: 1_009,
             completed: 109,
-            ..KindSnapshot::default()
+            self_wakes: 113,
+            lost_wakers: 127,
+            never_yielded: 131,
+            large_futures: 137,
+            future_size: 139,
         }],
         workers: vec![worker("0", 11, None), worker("main", 23, Some(Duration::from_millis(1_213)))],
         runtimes: vec![RuntimeSnapshot {
@@ -88,18 +93,27 @@ pub(super) fn snapshot() -> Snapshot {
             blocking_threads: Some(617),
             idle_blocking_threads: Some(619),
             blocking_queue_depth: Some(631),
-            ..RuntimeSnapshot::default()
+            name: "api".to_owned(),
+            alive_tasks: 641,
         }],
-        blocking_calls: vec![],
-        loop_lag: vec![],
+        blocking_calls: vec![BlockingCallSnapshot {
+            name: "hash",
+            queue_wait: distribution(9, 503),
+            run_time: distribution(13, 509),
+        }],
+        loop_lag: vec![LoopLagSnapshot {
+            name: "local",
+            lag: distribution(5, 521),
+            unanswered: Some(Duration::from_millis(523)),
+        }],
         causes: Cause::ALL.into_iter().zip(1..).map(cause).collect(),
         starved: Duration::from_millis(6_007),
-        pressure: crate::PressureSnapshot::default(),
+        pressure: PressureSnapshot { some: Duration::from_millis(9_001), full: Duration::from_millis(9_007) },
         observer: ObserverSnapshot {
             watchdog_cpu: Duration::from_millis(7_001),
             captures: vec![("stack", 701), ("moved on", 709)],
             dropped: vec![("report budget", 719)],
-            ..ObserverSnapshot::default()
+            replaced_hooks: vec!["on_task_spawn"],
         },
     }
 }
@@ -112,7 +126,7 @@ fn worker(label: &str, seed: u64, active_poll: Option<Duration>) -> WorkerSnapsh
         parks: seed * 1_000 + 3,
         local_queue_depth: Some(usize::try_from(seed).unwrap() * 1_000 + 4),
         active_poll,
-        ..WorkerSnapshot::default()
+        runtime: "api".to_owned(),
     }
 }
 

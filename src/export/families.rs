@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use prometheus::proto;
 
 use super::catalogue::{self as c, BUCKETS, Kind, MAX_SITES, Metric};
-use crate::{Cause, Finding, FindingsDocument, HistogramSnapshot, KindSnapshot, Snapshot, WorkerSnapshot};
+use crate::{
+    Cause, Finding, FindingsDocument, HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot,
+    WorkerSnapshot,
+};
 
 /// All families that have a value, in the catalogue's order.
 pub(crate) fn families(snapshot: &Snapshot, findings: &FindingsDocument) -> Vec<proto::MetricFamily> {
@@ -16,13 +19,17 @@ pub(crate) fn families(snapshot: &Snapshot, findings: &FindingsDocument) -> Vec<
     blocking(&mut out, snapshot);
     sites(&mut out, &findings.findings);
     out.add(&c::STARVED, &[], seconds(snapshot.starved));
+    out.add(&c::PRESSURE, &["some"], seconds(snapshot.pressure.some));
+    out.add(&c::PRESSURE, &["full"], seconds(snapshot.pressure.full));
     runtimes(&mut out, snapshot);
+    calls(&mut out, snapshot);
+    lag(&mut out, snapshot);
     observer(&mut out, snapshot);
     out.in_order()
 }
 
-/// Kinds by name. Several runtimes may each have a kind, or a worker, of one
-/// name: their sum is one series, since a series may be there only once.
+/// Kinds by name. A snapshot may have several of one name: their sum is one
+/// series, since a series may be there only once.
 fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
     let mut by_name = BTreeMap::<&str, KindSnapshot>::new();
     for kind in kinds {
@@ -31,6 +38,11 @@ fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
         sum.schedule_delay.merge(&kind.schedule_delay);
         sum.spawned += kind.spawned;
         sum.completed += kind.completed;
+        sum.self_wakes += kind.self_wakes;
+        sum.lost_wakers += kind.lost_wakers;
+        sum.never_yielded += kind.never_yielded;
+        sum.large_futures += kind.large_futures;
+        sum.future_size = sum.future_size.max(kind.future_size);
     }
     for (name, kind) in by_name {
         out.add(&c::TASK_POLL_DURATION, &[name], &kind.poll_time);
@@ -38,27 +50,36 @@ fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
         out.add(&c::TASKS_SPAWNED, &[name], kind.spawned as f64);
         out.add(&c::TASKS_COMPLETED, &[name], kind.completed as f64);
         out.add(&c::TASKS_ALIVE, &[name], kind.alive() as f64);
+        // Only named futures are looked at so closely.
+        if kind.future_size > 0 {
+            for (lint, count) in [
+                ("self-wake", kind.self_wakes),
+                ("lost-waker", kind.lost_wakers),
+                ("never-yielded", kind.never_yielded),
+                ("large-future", kind.large_futures),
+            ] {
+                out.add(&c::TASK_LINTS, &[name, lint], count as f64);
+            }
+            out.add(&c::TASK_FUTURE_SIZE, &[name], kind.future_size as f64);
+        }
     }
 }
 
 fn workers(out: &mut Families, workers: &[WorkerSnapshot]) {
-    let mut by_label = BTreeMap::<&str, WorkerSnapshot>::new();
+    let mut by_label = BTreeMap::<[&str; 2], WorkerSnapshot>::new();
     for worker in workers {
-        let sum = by_label.entry(&worker.label).or_default();
+        let sum = by_label.entry([&worker.runtime, &worker.label]).or_default();
         sum.busy += worker.busy;
         sum.polls += worker.polls;
         sum.parks += worker.parks;
-        sum.local_queue_depth = match (sum.local_queue_depth, worker.local_queue_depth) {
-            (Some(a), Some(b)) => Some(a + b),
-            (a, b) => a.or(b),
-        };
+        sum.local_queue_depth = both(sum.local_queue_depth, worker.local_queue_depth);
     }
     for (label, worker) in by_label {
-        out.add(&c::WORKER_BUSY, &[label], seconds(worker.busy));
-        out.add(&c::WORKER_POLLS, &[label], worker.polls as f64);
-        out.add(&c::WORKER_PARKS, &[label], worker.parks as f64);
+        out.add(&c::WORKER_BUSY, &label, seconds(worker.busy));
+        out.add(&c::WORKER_POLLS, &label, worker.polls as f64);
+        out.add(&c::WORKER_PARKS, &label, worker.parks as f64);
         if let Some(depth) = worker.local_queue_depth {
-            out.add(&c::LOCAL_QUEUE_DEPTH, &[label], depth as f64);
+            out.add(&c::LOCAL_QUEUE_DEPTH, &label, depth as f64);
         }
     }
 }
@@ -108,27 +129,62 @@ fn sites(out: &mut Families, findings: &[Finding]) {
     }
 }
 
-/// Sums over the runtimes. What Tokio does not tell is left out, not zero.
+fn both(a: Option<usize>, b: Option<usize>) -> Option<usize> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
+    }
+}
+
+/// What Tokio does not tell is left out, not zero.
 fn runtimes(out: &mut Families, snapshot: &Snapshot) {
-    let runtimes = &snapshot.runtimes;
-    let known = |depths: Vec<usize>| (!depths.is_empty()).then(|| depths.iter().sum::<usize>() as f64);
-    let gauges = [
-        (&c::POOL_THREADS, known(runtimes.iter().filter_map(|r| r.blocking_threads).collect())),
-        (&c::POOL_IDLE_THREADS, known(runtimes.iter().filter_map(|r| r.idle_blocking_threads).collect())),
-        (&c::POOL_QUEUE_DEPTH, known(runtimes.iter().filter_map(|r| r.blocking_queue_depth).collect())),
-        (&c::WORKERS, Some(runtimes.iter().map(|r| r.workers).sum::<usize>() as f64)),
-        (&c::GLOBAL_QUEUE_DEPTH, Some(runtimes.iter().map(|r| r.global_queue_depth).sum::<usize>() as f64)),
-    ];
-    for (metric, value) in gauges {
-        if let Some(value) = value {
-            out.add(metric, &[], value);
+    let mut by_name = BTreeMap::<&str, RuntimeSnapshot>::new();
+    for runtime in &snapshot.runtimes {
+        let sum = by_name.entry(&runtime.name).or_default();
+        sum.workers += runtime.workers;
+        sum.alive_tasks += runtime.alive_tasks;
+        sum.global_queue_depth += runtime.global_queue_depth;
+        sum.blocking_threads = both(sum.blocking_threads, runtime.blocking_threads);
+        sum.idle_blocking_threads = both(sum.idle_blocking_threads, runtime.idle_blocking_threads);
+        sum.blocking_queue_depth = both(sum.blocking_queue_depth, runtime.blocking_queue_depth);
+    }
+    for (name, runtime) in by_name {
+        let gauges = [
+            (&c::WORKERS, Some(runtime.workers)),
+            (&c::RUNTIME_TASKS, Some(runtime.alive_tasks)),
+            (&c::GLOBAL_QUEUE_DEPTH, Some(runtime.global_queue_depth)),
+            (&c::POOL_THREADS, runtime.blocking_threads),
+            (&c::POOL_IDLE_THREADS, runtime.idle_blocking_threads),
+            (&c::POOL_QUEUE_DEPTH, runtime.blocking_queue_depth),
+        ];
+        for (metric, value) in gauges {
+            if let Some(value) = value {
+                out.add(metric, &[name], value as f64);
+            }
         }
+    }
+}
+
+fn calls(out: &mut Families, snapshot: &Snapshot) {
+    for call in &snapshot.blocking_calls {
+        out.add(&c::POOL_QUEUE_WAIT, &[call.name], &call.queue_wait);
+        out.add(&c::POOL_RUN_TIME, &[call.name], &call.run_time);
+    }
+}
+
+fn lag(out: &mut Families, snapshot: &Snapshot) {
+    for of in &snapshot.loop_lag {
+        out.add(&c::LOOP_LAG, &[of.name], &of.lag);
+        out.add(&c::LOOP_LAG_UNANSWERED, &[of.name], seconds(of.unanswered.unwrap_or_default()));
     }
 }
 
 fn observer(out: &mut Families, snapshot: &Snapshot) {
     let observer = &snapshot.observer;
     out.add(&c::WATCHDOG_CPU, &[], seconds(observer.watchdog_cpu));
+    for hook in &observer.replaced_hooks {
+        out.add(&c::HOOKS_REPLACED, &[hook], 1.0);
+    }
     for (metric, counts) in [(&c::CAPTURES, &observer.captures), (&c::DROPPED, &observer.dropped)] {
         let mut by_label = BTreeMap::<&str, u64>::new();
         for (label, count) in counts {

@@ -7,7 +7,8 @@ use prometheus::{Registry, TextEncoder, core::Collector as _};
 
 use super::*;
 use crate::{
-    CauseSnapshot, ObserverSnapshot, RuntimeSnapshot, Site,
+    BlockingCallSnapshot, CauseSnapshot, LoopLagSnapshot, ObserverSnapshot, PressureSnapshot,
+    RuntimeSnapshot, Site,
     export::{
         Collector,
         fake::{FakeSource, distribution, snapshot},
@@ -38,13 +39,38 @@ fn every_metric_of_the_catalogue_is_emitted_in_its_order() {
 /// to be exported in another form.
 #[test]
 fn every_field_of_the_snapshot_is_exported() {
-    let Snapshot { threshold, kinds, workers, runtimes, causes, starved, observer, .. } = snapshot();
+    let Snapshot {
+        threshold,
+        kinds,
+        workers,
+        runtimes,
+        blocking_calls,
+        loop_lag,
+        causes,
+        starved,
+        pressure,
+        observer,
+    } = snapshot();
     let text = text(&snapshot(), vec![]);
     has(&text, &format!("loopscope_blocking_threshold_seconds {}", seconds(threshold)));
     has(&text, &format!("loopscope_starved_seconds_total {}", seconds(starved)));
     kinds.iter().for_each(|kind| kind_is_exported(&text, kind));
     workers.iter().for_each(|worker| worker_is_exported(&text, worker));
     runtimes.iter().for_each(|runtime| runtime_is_exported(&text, runtime));
+    for BlockingCallSnapshot { name, queue_wait, run_time } in &blocking_calls {
+        let label = format!("task=\"{name}\"");
+        histogram_is_exported(&text, "loopscope_blocking_pool_queue_wait_seconds", &label, queue_wait);
+        histogram_is_exported(&text, "loopscope_blocking_pool_run_seconds", &label, run_time);
+    }
+    for LoopLagSnapshot { name, lag, unanswered } in &loop_lag {
+        let label = format!("loop=\"{name}\"");
+        histogram_is_exported(&text, "loopscope_loop_lag_seconds", &label, lag);
+        let age = seconds(unanswered.unwrap());
+        has(&text, &format!("loopscope_loop_lag_unanswered_seconds{{{label}}} {age}"));
+    }
+    let PressureSnapshot { some, full } = pressure;
+    has(&text, &format!("loopscope_pressure_seconds_total{{level=\"some\"}} {}", seconds(some)));
+    has(&text, &format!("loopscope_pressure_seconds_total{{level=\"full\"}} {}", seconds(full)));
     for CauseSnapshot { cause, durations } in &causes {
         // Starvation is exported as the time without a CPU, above.
         if *cause != Cause::Starved {
@@ -54,7 +80,10 @@ fn every_field_of_the_snapshot_is_exported() {
             histogram_is_exported(&text, "loopscope_blocking_duration_seconds", &label, durations);
         }
     }
-    let ObserverSnapshot { watchdog_cpu, captures, dropped, .. } = observer;
+    let ObserverSnapshot { watchdog_cpu, captures, dropped, replaced_hooks } = observer;
+    for hook in replaced_hooks {
+        has(&text, &format!("loopscope_hooks_replaced{{hook=\"{hook}\"}} 1"));
+    }
     has(&text, &format!("loopscope_watchdog_cpu_seconds_total {}", seconds(watchdog_cpu)));
     for (result, count) in captures {
         has(&text, &format!("loopscope_captures_total{{result=\"{result}\"}} {count}"));
@@ -65,13 +94,33 @@ fn every_field_of_the_snapshot_is_exported() {
 }
 
 fn kind_is_exported(text: &str, kind: &KindSnapshot) {
-    let KindSnapshot { name, poll_time, schedule_delay, spawned, completed, .. } = kind;
+    let KindSnapshot {
+        name,
+        poll_time,
+        schedule_delay,
+        spawned,
+        completed,
+        self_wakes,
+        lost_wakers,
+        never_yielded,
+        large_futures,
+        future_size,
+    } = kind;
     let label = format!("task=\"{name}\"");
     histogram_is_exported(text, "loopscope_task_poll_duration_seconds", &label, poll_time);
     histogram_is_exported(text, "loopscope_task_schedule_delay_seconds", &label, schedule_delay);
     has(text, &format!("loopscope_tasks_spawned_total{{{label}}} {spawned}"));
     has(text, &format!("loopscope_tasks_completed_total{{{label}}} {completed}"));
     has(text, &format!("loopscope_tasks_alive{{{label}}} {}", spawned - completed));
+    for (lint, count) in [
+        ("self-wake", self_wakes),
+        ("lost-waker", lost_wakers),
+        ("never-yielded", never_yielded),
+        ("large-future", large_futures),
+    ] {
+        has(text, &format!("loopscope_task_lints_total{{{label},lint=\"{lint}\"}} {count}"));
+    }
+    has(text, &format!("loopscope_task_future_size_bytes{{{label}}} {future_size}"));
 }
 
 fn histogram_is_exported(text: &str, name: &str, label: &str, histogram: &HistogramSnapshot) {
@@ -87,8 +136,8 @@ fn histogram_is_exported(text: &str, name: &str, label: &str, histogram: &Histog
 }
 
 fn worker_is_exported(text: &str, worker: &WorkerSnapshot) {
-    let WorkerSnapshot { label, busy, polls, parks, local_queue_depth, active_poll, .. } = worker;
-    let label = format!("worker=\"{label}\"");
+    let WorkerSnapshot { label, busy, polls, parks, local_queue_depth, active_poll, runtime } = worker;
+    let label = format!("runtime=\"{runtime}\",worker=\"{label}\"");
     has(text, &format!("loopscope_worker_busy_seconds_total{{{label}}} {}", seconds(*busy)));
     has(text, &format!("loopscope_worker_polls_total{{{label}}} {polls}"));
     has(text, &format!("loopscope_worker_parks_total{{{label}}} {parks}"));
@@ -106,13 +155,19 @@ fn runtime_is_exported(text: &str, runtime: &RuntimeSnapshot) {
         blocking_threads,
         idle_blocking_threads,
         blocking_queue_depth,
-        ..
+        name,
+        alive_tasks,
     } = runtime;
-    has(text, &format!("loopscope_workers {workers}"));
-    has(text, &format!("loopscope_global_queue_depth {global_queue_depth}"));
-    has(text, &format!("loopscope_blocking_pool_threads {}", blocking_threads.unwrap()));
-    has(text, &format!("loopscope_blocking_pool_idle_threads {}", idle_blocking_threads.unwrap()));
-    has(text, &format!("loopscope_blocking_pool_queue_depth {}", blocking_queue_depth.unwrap()));
+    for (metric, value) in [
+        ("workers", *workers),
+        ("runtime_tasks_alive", *alive_tasks),
+        ("global_queue_depth", *global_queue_depth),
+        ("blocking_pool_threads", blocking_threads.unwrap()),
+        ("blocking_pool_idle_threads", idle_blocking_threads.unwrap()),
+        ("blocking_pool_queue_depth", blocking_queue_depth.unwrap()),
+    ] {
+        has(text, &format!("loopscope_{metric}{{runtime=\"{name}\"}} {value}"));
+    }
 }
 
 #[test]
@@ -126,9 +181,11 @@ fn what_tokio_does_not_tell_is_absent() {
     snapshot.runtimes = vec![RuntimeSnapshot { workers: 2, ..RuntimeSnapshot::default() }];
     snapshot.workers.iter_mut().for_each(|worker| worker.local_queue_depth = None);
     let text = text(&snapshot, vec![]);
-    assert!(!text.contains("loopscope_blocking_pool"), "{text}");
+    for metric in ["threads", "idle_threads", "queue_depth"] {
+        assert!(!text.contains(&format!("loopscope_blocking_pool_{metric}")), "{text}");
+    }
     assert!(!text.contains("loopscope_local_queue_depth"), "{text}");
-    has(&text, "loopscope_workers 2");
+    has(&text, "loopscope_workers{runtime=\"\"} 2");
 }
 
 /// Two series of one name and the same labels make the whole scrape invalid.
@@ -141,10 +198,10 @@ fn equal_names_of_several_runtimes_are_summed() {
     let text = text(&twice, vec![sample::sleep(), sample::sleep()]);
     has(&text, "loopscope_tasks_spawned_total{task=\"session\"} 2018");
     has(&text, "loopscope_task_poll_duration_seconds_count{task=\"session\"} 8");
-    has(&text, "loopscope_worker_polls_total{worker=\"0\"} 22004");
-    has(&text, "loopscope_local_queue_depth{worker=\"0\"} 22008");
-    has(&text, "loopscope_workers 10");
-    has(&text, "loopscope_blocking_pool_queue_depth 1262");
+    has(&text, "loopscope_worker_polls_total{runtime=\"api\",worker=\"0\"} 22004");
+    has(&text, "loopscope_local_queue_depth{runtime=\"api\",worker=\"0\"} 22008");
+    has(&text, "loopscope_workers{runtime=\"api\"} 10");
+    has(&text, "loopscope_blocking_pool_queue_depth{runtime=\"api\"} 1262");
     has(&text, "loopscope_blocking_site_events_total{site=\"src/flood.rs:31\",cause=\"sleep\"} 24");
     each_series_is_there_once(&text);
 }

@@ -1,13 +1,26 @@
 //! A loop whose awaits are ready at once: one endless poll.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
 
 use futures::{SinkExt, StreamExt, channel::mpsc};
 
 pub(crate) async fn prepare(stall: Duration) {
     let (mut sender, mut receiver) = mpsc::channel::<u64>(8);
-    let end = Instant::now() + stall * 4;
-    while Instant::now() < end { // BLOCKS: unyielding -
+    let over = Arc::new(AtomicBool::new(false));
+    let ends = Arc::clone(&over);
+    // No clock in the loop, which would be met there as often as the channel.
+    thread::spawn(move || {
+        thread::sleep(stall * 4);
+        ends.store(true, Relaxed);
+    });
+    while !over.load(Relaxed) { // BLOCKS: unyielding -
         sender.send(1).await.unwrap(); // BLOCKS
         receiver.next().await.unwrap(); // BLOCKS
     }
