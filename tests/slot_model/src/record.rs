@@ -24,6 +24,10 @@ pub(crate) mod sync {
             pub(crate) struct $atomic(atomic::$atomic);
 
             impl $atomic {
+                pub(crate) fn new(value: $value) -> Self {
+                    Self(atomic::$atomic::new(value))
+                }
+
                 pub(crate) fn load(&self, order: Ordering) -> $value {
                     STEPS.fetch_add(1, Relaxed);
                     self.0.load(order)
@@ -49,6 +53,8 @@ pub(crate) mod kinds {
     pub(crate) struct KindId(u32);
 
     impl KindId {
+        pub(crate) const OTHER: Self = Self(0);
+
         pub(crate) fn as_u32(self) -> u32 {
             self.0
         }
