@@ -69,16 +69,20 @@ impl Run {
         (self.last_seq.saturating_sub(self.first.seq)) / 2 + 1
     }
 
-    /// Whether it is time to read the thread's accounts.
-    pub(super) fn is_watched(&self) -> bool {
-        self.looks.is_multiple_of(LOOKS) && self.polls() >= POLLS
+    /// Whether it is time to read the thread's accounts, which costs more than
+    /// all the rest of a look: not for a run of short polls.
+    pub(super) fn is_watched(&self, age: u64, threshold_nanos: u64) -> bool {
+        self.looks.is_multiple_of(LOOKS) && self.polls() >= POLLS && self.has_long_polls(age, threshold_nanos)
+    }
+
+    fn has_long_polls(&self, age: u64, threshold_nanos: u64) -> bool {
+        age / self.polls() >= threshold_nanos / POLL_SHARE
     }
 
     /// Whether a capture is due for a run that is `age` old, of which `own` was
     /// not the machine's fault.
     pub(super) fn is_due(&self, age: u64, own: u64, threshold_nanos: u64) -> bool {
-        let long_polls = age / self.polls() >= threshold_nanos / POLL_SHARE;
-        own >= self.next_capture_nanos && self.others_waited && long_polls
+        own >= self.next_capture_nanos && self.others_waited && self.has_long_polls(age, threshold_nanos)
     }
 
     /// Keeps what was captured then.
@@ -106,7 +110,7 @@ mod tests {
         let mut run = Run::new(poll(1, 7), 10 * MS);
         assert!((1..40).all(|n| run.goes_on(Some(poll(1 + 2 * n, 7)))));
         assert_eq!(run.polls(), 40);
-        assert!(run.is_watched());
+        assert!(run.is_watched(120 * MS, 10 * MS));
         assert!(!run.is_due(120 * MS, 120 * MS, 10 * MS), "nobody waited");
         run.others_waited = true;
         assert!(!run.is_due(120 * MS, 50 * MS, 10 * MS), "the machine's fault");
@@ -122,6 +126,7 @@ mod tests {
         run.others_waited = true;
         assert!(run.goes_on(Some(poll(2_001, 7))));
         assert!(!run.is_due(200 * MS, 200 * MS, 10 * MS), "polls of 0.2 ms");
+        assert!(!run.is_watched(200 * MS, 10 * MS));
         assert!(!run.goes_on(Some(poll(2_003, 8))));
         assert!(!run.goes_on(None));
         assert!(!Run::new(poll(1, 0), MS).goes_on(Some(poll(3, 0))), "no task");

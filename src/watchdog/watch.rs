@@ -233,7 +233,7 @@ impl Watch {
             self.run = active.map(|poll| Run::new(poll, threshold));
             return;
         }
-        if !run.is_watched() {
+        if !run.is_watched(clock.nanos(run.start(), clock.ticks()), threshold) {
             return;
         }
         run.others_waited = run.others_waited || context.recorder.is_anyone_ready_at(&self.worker);

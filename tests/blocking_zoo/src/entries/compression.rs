@@ -12,10 +12,10 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     async move {
         let end = Instant::now() + stall;
         while Instant::now() < end {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::best()); // BLOCKS
             encoder.write_all(&data).unwrap(); // BLOCKS: cpu std::io::Write::write_all
             let compressed = encoder.finish().unwrap(); // BLOCKS
-            std::hint::black_box(compressed);
+            std::hint::black_box(compressed); // BLOCKS
         }
-    }
+    } // BLOCKS
 }

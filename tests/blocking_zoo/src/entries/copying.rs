@@ -11,5 +11,5 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
             to.copy_from_slice(std::hint::black_box(&from)); // BLOCKS: cpu core::slice::copy_from_slice
             std::hint::black_box(&mut to);
         }
-    }
+    } // BLOCKS
 }

@@ -11,5 +11,5 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
             std::hint::black_box(&parsed);
             drop(parsed); // BLOCKS
         }
-    }
+    } // BLOCKS
 }

@@ -13,5 +13,5 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
             let found = expression.is_match(&text); // BLOCKS: cpu regex::regex::string::is_match
             assert!(!found);
         }
-    }
+    } // BLOCKS
 }

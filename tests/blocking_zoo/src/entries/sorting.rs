@@ -9,7 +9,7 @@ pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
         while Instant::now() < end {
             let mut sorted = numbers.clone(); // BLOCKS
             sorted.sort(); // BLOCKS: cpu alloc::slice::sort
-            std::hint::black_box(sorted);
+            std::hint::black_box(sorted); // BLOCKS
         }
-    }
+    } // BLOCKS
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 pub(crate) async fn prepare(stall: Duration) {
-    let database = rusqlite::Connection::open_in_memory().unwrap();
+    let database = rusqlite::Connection::open_in_memory().unwrap(); // BLOCKS
     let query = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000) SELECT sum(i) FROM n";
     let end = Instant::now() + stall;
     while Instant::now() < end {
