@@ -1,37 +1,40 @@
 //! What is measured: polls that do nothing, messages between two tasks, echoes
 //! over loopback.
 
-use std::{process::exit, time::Instant};
-
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
 
-use crate::setup::{Setup, Task};
+use crate::{
+    sample::{Begun, Sample},
+    setup::{Setup, Task},
+};
 
 const CONNECTIONS: usize = 100;
 
-/// Nanoseconds a step: a poll, a message there and back, an echo.
-pub fn run(workload: &str, setup: &mut Setup, size: f64) -> f64 {
-    let steps = |n: f64| (n * size * setup.scale) as u64;
-    let begin = Instant::now();
-    let done = match workload {
-        "yield" => yields(setup, steps(20_000.0)),
-        "pingpong" => pingpong(setup, steps(20_000.0)),
-        "echo" => echo(setup, steps(600.0)),
-        _ => {
-            eprintln!("peers: the workload is `yield`, `pingpong` or `echo`, not `{workload}`");
-            exit(2);
-        }
-    };
-    begin.elapsed().as_nanos() as f64 / done as f64
+/// Runs a workload, of a size where 1.0 is some 100 ms or more of bare tokio.
+type Run = fn(&Setup, f64) -> Sample;
+
+pub fn named(workload: &str) -> Option<Run> {
+    Some(match workload {
+        "yield" => yields,
+        "pingpong" => pingpong,
+        "echo" => echo,
+        _ => return None,
+    })
+}
+
+fn steps(setup: &Setup, size: f64, each: f64) -> u64 {
+    (each * size * setup.scale) as u64
 }
 
 /// 64 tasks that do nothing but yield.
-fn yields(setup: &Setup, each: u64) -> u64 {
+fn yields(setup: &Setup, size: f64) -> Sample {
     const TASKS: u64 = 64;
+    let each = steps(setup, size, 20_000.0);
+    let begun = Begun::now();
     setup.run((0..TASKS).map(|_| {
         Box::pin(async move {
             for _ in 0..each {
@@ -39,12 +42,13 @@ fn yields(setup: &Setup, each: u64) -> u64 {
             }
         }) as Task
     }));
-    TASKS * (each + 1)
+    begun.done(TASKS * (each + 1))
 }
 
 /// 16 pairs of tasks that pass a message to and fro.
-fn pingpong(setup: &Setup, each: u64) -> u64 {
+fn pingpong(setup: &Setup, size: f64) -> Sample {
     const PAIRS: u64 = 16;
+    let each = steps(setup, size, 20_000.0);
     let tasks = (0..PAIRS).flat_map(|_| {
         let (there, mut here) = mpsc::channel::<u64>(1);
         let (back, mut answer) = mpsc::channel::<u64>(1);
@@ -63,12 +67,16 @@ fn pingpong(setup: &Setup, each: u64) -> u64 {
         };
         [Box::pin(ping) as Task, Box::pin(pong) as Task]
     });
+    let begun = Begun::now();
     setup.run(tasks);
-    PAIRS * each
+    begun.done(PAIRS * each)
 }
 
-/// 100 connections, each a client and a server task that echo 64 bytes.
-fn echo(setup: &Setup, each: u64) -> u64 {
+/// 100 connections, each a client and a server task that echo 64 bytes. They are
+/// made before the clock starts: a peer that gets fewer steps would pay a larger
+/// share of it.
+fn echo(setup: &Setup, size: f64) -> Sample {
+    let each = steps(setup, size, 600.0);
     let connections = setup.runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -95,6 +103,7 @@ fn echo(setup: &Setup, each: u64) -> u64 {
         };
         [Box::pin(asks) as Task, Box::pin(answers) as Task]
     });
+    let begun = Begun::now();
     setup.run(tasks);
-    CONNECTIONS as u64 * each
+    begun.done(CONNECTIONS as u64 * each)
 }
