@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use prometheus::proto;
 
-use super::catalogue::{self as c, BUCKETS, Kind, MAX_SITES, Metric};
+use super::{
+    buckets::counts_at_most,
+    catalogue::{self as c, BUCKETS, Kind, MAX_SITES, Metric},
+};
 use crate::{
     Cause, Finding, FindingsDocument, HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot,
     WorkerSnapshot,
@@ -271,10 +274,10 @@ impl<'a> From<&'a HistogramSnapshot> for Value<'a> {
 }
 
 fn histogram(snapshot: &HistogramSnapshot) -> proto::Histogram {
-    let buckets = BUCKETS.iter().map(|bound| {
+    let buckets = BUCKETS.iter().zip(counts_at_most(snapshot)).map(|(bound, at_most)| {
         let mut bucket = proto::Bucket::default();
         bucket.set_upper_bound(bound.as_secs_f64());
-        bucket.set_cumulative_count(snapshot.count_at_most(*bound));
+        bucket.set_cumulative_count(at_most);
         bucket
     });
     let mut histogram = proto::Histogram::default();

@@ -4,15 +4,21 @@
 //! and over what wire is elsewhere (`prometheus`, `routes`, `serve`).
 
 #[cfg(feature = "prometheus")]
+mod buckets;
+#[cfg(feature = "prometheus")]
 mod catalogue;
 #[cfg(all(test, feature = "prometheus"))]
 mod fake;
 #[cfg(feature = "prometheus")]
 mod families;
 #[cfg(feature = "telemetry")]
+mod findings;
+#[cfg(feature = "telemetry")]
 mod gather;
 #[cfg(feature = "telemetry")]
 mod guard;
+#[cfg(feature = "telemetry")]
+mod live;
 #[cfg(feature = "telemetry")]
 mod page;
 #[cfg(feature = "prometheus")]
