@@ -108,7 +108,7 @@ impl Browser {
 
     /// The text of what a selector finds first, empty without it.
     pub fn text(&mut self, selector: &str) -> String {
-        let text = self.value(&format!("document.querySelector({})?.innerText ?? ''", json!(selector)));
+        let text = self.value(&format!("document.querySelector({})?.textContent ?? ''", json!(selector)));
         text.as_str().expect("a text").to_owned()
     }
 
