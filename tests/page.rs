@@ -175,7 +175,8 @@ fn pictures() {
     thread::sleep(Duration::from_secs(seconds));
     for scheme in ["light", "dark"] {
         browser.appear(1200, 900, scheme);
-        thread::sleep(Duration::from_millis(1_200));
+        // With a stall in progress, which is what one comes for.
+        eventually("a stall", || (browser.text(".lane.blocked .lane-state").contains(".rs:")).then_some(()));
         let png = BASE64_STANDARD.decode(browser.picture()).unwrap();
         std::fs::write(format!("{}/docs/page-{scheme}.png", env!("CARGO_MANIFEST_DIR")), png).unwrap();
     }

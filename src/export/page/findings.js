@@ -76,7 +76,8 @@ function fill(card, finding, now) {
   if (finding.victims > 0) {
     facts.push(`${many(finding.victims, "wait", "waits")} of others, ${duration(finding.victims_delay_seconds)}`);
   }
-  if (!isOngoing) facts.push(`last ${duration(Math.max(0, Math.round(now - finding.last_seen_unix_seconds)))} ago`);
+  const since = Math.round(now - finding.last_seen_unix_seconds);
+  if (!isOngoing) facts.push(since > 0 ? `last ${ago(since)} ago` : "last just now");
   facts.push(`evidence: ${finding.evidence}`);
   write(part(".facts"), facts.join(" · "));
   write(part(".advice"), finding.advice);

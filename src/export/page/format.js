@@ -16,6 +16,10 @@ function duration(seconds) {
 /** An age, which changes before your eyes: always the same number of digits. */
 const age = (seconds) => (seconds < 1 ? `${Math.round(seconds * 1e3)} ms` : `${seconds.toFixed(1)} s`);
 
+/** Whole seconds, minutes or hours. */
+const ago = (seconds) =>
+  seconds < 120 ? `${seconds} s` : seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+
 const percent = (share) => `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
 
 const many = (n, one, more) => `${n.toLocaleString("en")} ${n === 1 ? one : more}`;

@@ -67,3 +67,6 @@ function withinMinute(stall, now) {
 }
 
 const allStalls = () => [...past.ended.values(), ...past.ongoing];
+
+/** Workers of the runtimes; a root future's thread is a lane and no worker. */
+const workersOf = (live) => live.runtimes.reduce((sum, runtime) => sum + runtime.workers, 0) || live.workers.length || 1;

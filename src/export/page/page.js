@@ -79,12 +79,12 @@ function tile(name, value, note, level) {
 function renderTiles(live) {
   const stalls = allStalls();
   const lost = stalls.reduce((sum, stall) => sum + withinMinute(stall, live.now), 0);
-  const share = lost / (MINUTE * Math.max(1, live.workers.length));
+  const share = lost / (MINUTE * workersOf(live));
   tile("lost", percent(share), `${duration(lost)} of workers' time in the last minute`, share > 0.01 ? "bad" : share > 0 ? "warn" : "");
 
   const oldest = past.ongoing.reduce((oldest, stall) => Math.min(oldest, stall.start_unix_ns / 1e9), live.now);
   const now = past.ongoing.length;
-  tile("now", `${now} of ${live.workers.length}`, now > 0 ? `the longest for ${age(live.now - oldest)}` : "workers", now > 0 ? "bad" : "");
+  tile("now", `${now} of ${workersOf(live)}`, now > 0 ? `the longest for ${age(live.now - oldest)}` : "workers", now > 0 ? "bad" : "");
 
   const delays = live.tasks.kinds.map((kind) => between(past.samples[0].kinds.get(kind.name)?.delay, kind.delay));
   const width = live.tasks.bounds_seconds.length + 1;
@@ -95,7 +95,7 @@ function renderTiles(live) {
   const first = past.samples[0];
   const seconds = live.now - first.now;
   const busy = (answer) => answer.workers.reduce((sum, worker) => sum + worker.busy_seconds, 0);
-  const used = seconds > 0 ? (busy(live) - busy(first)) / (seconds * Math.max(1, live.workers.length)) : null;
+  const used = seconds > 0 ? (busy(live) - busy(first)) / (seconds * workersOf(live)) : null;
   const alive = live.runtimes.reduce((sum, runtime) => sum + runtime.alive_tasks, 0);
   tile("busy", used === null ? "–" : percent(Math.max(0, used)), many(alive, "task lives", "tasks live"), used > 0.9 ? "bad" : used > 0.7 ? "warn" : "");
 
