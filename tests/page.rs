@@ -1,8 +1,8 @@
 //! The live page in a real browser.
 
-mod common;
 #[path = "common/browser.rs"]
 mod browser;
+mod common;
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,8 @@ use common::{eventually, runtime};
 use loopscope::{Named, Scope, Terminal};
 
 fn served(address: &str) -> (Scope, SocketAddr) {
-    let scope = Scope::builder().terminal(Terminal::Never).telemetry(address.parse().unwrap()).start().unwrap();
+    let scope =
+        Scope::builder().terminal(Terminal::Never).telemetry(address.parse().unwrap()).start().unwrap();
     let address = scope.telemetry_address().unwrap();
     (scope, address)
 }
@@ -34,8 +35,13 @@ fn alone() -> MutexGuard<'static, ()> {
 fn browser() -> Option<Browser> {
     let browser = Browser::start();
     if browser.is_none() {
-        assert!(std::env::var_os("LOOPSCOPE_BROWSER").is_none(), "no Chromium, but LOOPSCOPE_BROWSER asks for it");
-        eprintln!("SKIPPED: the live page was not tested, since no Chromium is installed (apt-get install chromium)");
+        assert!(
+            std::env::var_os("LOOPSCOPE_BROWSER").is_none(),
+            "no Chromium, but LOOPSCOPE_BROWSER asks for it"
+        );
+        eprintln!(
+            "SKIPPED: the live page was not tested, since no Chromium is installed (apt-get install chromium)"
+        );
     }
     browser
 }
@@ -74,8 +80,14 @@ fn a_stall_shows_as_it_happens_and_nothing_else_is_asked_for() {
 
     // The card: line, advice, and the stack when opened.
     eventually("the card", || (browser.text(".card .site") == place).then_some(()));
-    assert!(browser.text(".card .advice").contains("tokio::time::sleep"), "{}", browser.text(".card .advice"));
-    eventually("the source", || browser.text(".card .source").contains("thread::sleep(Duration").then_some(()));
+    assert!(
+        browser.text(".card .advice").contains("tokio::time::sleep"),
+        "{}",
+        browser.text(".card .advice")
+    );
+    eventually("the source", || {
+        browser.text(".card .source").contains("thread::sleep(Duration").then_some(())
+    });
     browser.value("document.querySelector('.card summary').click()");
     eventually("the stack", || browser.text(".card .stack").contains(&place).then_some(()));
 
@@ -100,8 +112,11 @@ fn a_stall_shows_as_it_happens_and_nothing_else_is_asked_for() {
     assert!(browser.value("window.hacked ?? null").is_null());
 
     let origin = format!("http://{address}/");
-    let foreign: Vec<_> =
-        browser.requested().into_iter().filter(|url| !url.starts_with(&origin) && url != "about:blank" && url != "data:,").collect();
+    let foreign: Vec<_> = browser
+        .requested()
+        .into_iter()
+        .filter(|url| !url.starts_with(&origin) && url != "about:blank" && url != "data:,")
+        .collect();
     assert!(foreign.is_empty(), "{foreign:?}");
     assert!(browser.complaints().is_empty(), "{:#?}", browser.complaints());
 }

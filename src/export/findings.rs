@@ -60,8 +60,12 @@ pub(super) async fn one(
         Some(id) => (id, true),
         None => (&*name, false),
     };
-    let Some(finding) = sources.source.findings().findings.into_iter().find(|finding| finding.id == id) else {
-        return refuse(StatusCode::NOT_FOUND, "There is no such finding: see /findings for those that there are.");
+    let Some(finding) = sources.source.findings().findings.into_iter().find(|finding| finding.id == id)
+    else {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            "There is no such finding: see /findings for those that there are.",
+        );
     };
     off_the_loop(move || {
         if is_text {

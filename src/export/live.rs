@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{buckets::counts_at_most, catalogue::BUCKETS};
 use crate::{
-    Cause, Finding, FindingsDocument, HistogramSnapshot, KindSnapshot, ProcessInfo, RuntimeSnapshot, Snapshot,
-    Stall, StallsDocument, Starved, WorkerSnapshot, record::worker::Label,
+    Cause, Finding, FindingsDocument, HistogramSnapshot, KindSnapshot, ProcessInfo, RuntimeSnapshot,
+    Snapshot, Stall, StallsDocument, Starved, WorkerSnapshot, record::worker::Label,
 };
 
 /// The schema name of [`LiveDocument`].

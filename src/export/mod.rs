@@ -7,6 +7,8 @@
 mod buckets;
 #[cfg(feature = "prometheus")]
 mod catalogue;
+#[cfg(feature = "telemetry")]
+mod exemplars;
 #[cfg(all(test, feature = "prometheus"))]
 mod fake;
 #[cfg(feature = "prometheus")]
@@ -29,6 +31,8 @@ mod routes;
 mod serve;
 #[cfg(feature = "telemetry")]
 pub(crate) mod telemetry;
+#[cfg(feature = "telemetry")]
+mod text;
 
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::Collector;

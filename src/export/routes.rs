@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{Query, State, rejection::QueryRejection},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware,
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -19,10 +19,9 @@ use super::{
     guard::{Hosts, guard, refuse},
     live::{LiveDocument, TasksDocument},
     page,
+    text::Format,
 };
 use crate::reader::{Health, Source};
-
-const TEXT_0_0_4: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the handlers read from.
 #[derive(Clone)]
@@ -58,8 +57,10 @@ async fn index() -> impl IntoResponse {
     ([(header::CONTENT_SECURITY_POLICY, page::SECURITY_POLICY)], Html(page::INDEX))
 }
 
-async fn metrics_text(State(sources): State<Sources>) -> Response {
-    ([(header::CONTENT_TYPE, TEXT_0_0_4)], sources.metrics.text().await).into_response()
+async fn metrics_text(State(sources): State<Sources>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    ([(header::CONTENT_TYPE, format.content_type())], sources.metrics.text(format).await).into_response()
 }
 
 async fn stalls(

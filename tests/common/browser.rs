@@ -35,7 +35,8 @@ impl Browser {
     pub fn start() -> Option<Self> {
         let names = ["chromium", "chromium-browser", "google-chrome"];
         let mut folders = env::split_paths(&env::var_os("PATH")?).collect::<Vec<_>>().into_iter();
-        let program = folders.find_map(|folder| names.map(|name| folder.join(name)).into_iter().find(|p| p.is_file()))?;
+        let program = folders
+            .find_map(|folder| names.map(|name| folder.join(name)).into_iter().find(|p| p.is_file()))?;
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let started = STARTED.fetch_add(1, Relaxed);
         let profile = env::temp_dir().join(format!("loopscope-browser-{}-{started}", std::process::id()));
@@ -65,7 +66,8 @@ impl Browser {
             }
         });
         let session = String::new();
-        let mut browser = Self { process, requests, messages, session, next_id: 0, events: Vec::new(), profile };
+        let mut browser =
+            Self { process, requests, messages, session, next_id: 0, events: Vec::new(), profile };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
         let attached =
             browser.call("Target.attachToTarget", json!({ "targetId": target["targetId"], "flatten": true }));

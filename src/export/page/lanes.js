@@ -29,7 +29,7 @@ const barAt = (lane, event) => lane.bars.findLast((bar) => event.offsetX >= bar.
 function describe(stall) {
   const finding = findingOf(stall.finding);
   if (!finding) return `task ${stall.task}`;
-  return `${finding.primitive ?? finding.cause} at ${finding.site ?? finding.function ?? "an unknown place"}`;
+  return `${finding.site ?? finding.function ?? "an unknown place"}: ${finding.primitive ?? finding.cause}`;
 }
 
 /** Lanes for the workers there are, in the order of their names. */

@@ -194,8 +194,7 @@ fn the_index_links_to_every_route() {
     assert_eq!(index.status, 200);
     assert!(index.head.contains("\r\ncontent-type: text/html; charset=utf-8"));
     let footer = index.body.split_once("<footer>").unwrap().1;
-    let links: Vec<_> =
-        footer.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let links: Vec<_> = footer.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert_eq!(links[..6], ["findings.txt", "findings", "stalls", "tasks", "metrics", "healthz"]);
     for link in links.iter().take(6) {
         assert_eq!(get(&telemetry, &format!("/{link}")).status, 200, "{link}");
@@ -205,7 +204,17 @@ fn the_index_links_to_every_route() {
 #[test]
 fn head_is_answered_without_a_body() {
     let (telemetry, _) = served();
-    for path in ["/", "/metrics", "/findings", "/findings.txt", "/findings/sleep-5f3a", "/stalls", "/tasks", "/live", "/healthz"] {
+    for path in [
+        "/",
+        "/metrics",
+        "/findings",
+        "/findings.txt",
+        "/findings/sleep-5f3a",
+        "/stalls",
+        "/tasks",
+        "/live",
+        "/healthz",
+    ] {
         let response = request(&telemetry, "HEAD", path, "localhost");
         assert_eq!((response.status, response.body.as_str()), (200, ""), "{path}");
     }
