@@ -17,6 +17,7 @@ mod runtimes;
 pub(crate) mod seat;
 pub(crate) mod slot;
 mod snapshot;
+mod sync;
 mod watched;
 pub(crate) mod worker;
 

@@ -1,15 +1,12 @@
 //! What a thread is polling right now: one writer, any number of readers.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{
-        AtomicBool, AtomicU32, AtomicU64,
-        Ordering::{Acquire, Relaxed, Release, SeqCst},
-        fence,
-    },
-};
+use std::sync::{Mutex, PoisonError};
 
-use super::{clock::Ticks, kinds::KindId};
+use super::{
+    clock::Ticks,
+    kinds::KindId,
+    sync::{Acquire, AtomicBool, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, fence},
+};
 
 /// One thread's current poll, alone on its cache lines.
 ///

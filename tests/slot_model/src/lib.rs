@@ -1,0 +1,40 @@
+//! The library's `src/record/slot.rs`, compiled with loom's atomics, so that a
+//! test can run it under every interleaving that the memory model allows.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+mod record;
+
+use record::{kinds::KindId, slot};
+
+/// A slot, as the test sees it.
+#[derive(Debug, Default)]
+pub struct Slot(slot::Slot);
+
+/// What a reader saw: number, start, task, kind.
+pub type Seen = (u64, u64, u64, u32);
+
+impl Slot {
+    pub fn begin(&self, n: u64) {
+        self.0.begin(n, n, KindId::from_u32(n as u32));
+    }
+
+    pub fn end(&self) {
+        self.0.end();
+    }
+
+    pub fn active(&self) -> Option<Seen> {
+        self.0.active().map(|poll| (poll.seq, poll.start, poll.task, poll.kind.as_u32()))
+    }
+
+    pub fn set_idle(&self) {
+        self.0.set_idle();
+    }
+
+    pub fn set_awake(&self) {
+        self.0.set_awake();
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.0.is_idle()
+    }
+}
