@@ -5,7 +5,7 @@
 //! `LOOPSCOPE_TELEMETRY=127.0.0.1:9465 cargo run --features telemetry --example event_loops -- 60`
 //! serves the live page for a minute.
 
-use std::{thread, time::Duration};
+use std::{task::Poll, thread, time::Duration};
 
 use loopscope::{Named, Scope};
 use tokio::{runtime::Builder, task::LocalSet, time::sleep};
@@ -40,7 +40,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let snapshot = scope.snapshot();
     for call in &snapshot.blocking_calls {
-        println!("{}: {} calls, p99 of the wait {:?}", call.name, call.queue_wait.count, call.queue_wait.quantile(0.99));
+        println!(
+            "{}: {} calls, p99 of the wait {:?}",
+            call.name,
+            call.queue_wait.count,
+            call.queue_wait.quantile(0.99)
+        );
     }
     for of in &snapshot.loop_lag {
         println!("{}: {} wakes, p99 of the lag {:?}", of.name, of.lag.count, of.lag.quantile(0.99));
@@ -59,9 +64,13 @@ async fn requests() {
 /// Asks again and again instead of waiting, which is a lint.
 async fn impatient() {
     loop {
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
+        let mut asked = 0;
+        std::future::poll_fn(|context| {
+            asked += 1;
+            context.waker().wake_by_ref();
+            if asked < 10 { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
         sleep(Duration::from_millis(10)).await;
     }
 }
