@@ -68,7 +68,7 @@ mod tests {
             stall(3_000_000_000, 90_000_000_000, &finding.id),
             stall(4_000_000_000, 9_500_000, "of a finding that is gone"),
         ];
-        let exemplars = Exemplars::new(&stalls, &[finding.clone()]);
+        let exemplars = Exemplars::new(&stalls, std::slice::from_ref(&finding));
         let in_ten_ms = exemplars.get("sleep", 9).unwrap();
         assert_eq!((in_ten_ms.value, in_ten_ms.unix_seconds), (0.009, 2.009));
         assert_eq!(in_ten_ms.finding, finding.id);
