@@ -274,5 +274,5 @@ impl Families {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "prometheus"))]
 mod tests;

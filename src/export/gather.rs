@@ -21,8 +21,11 @@ use crate::reader::Source;
 /// How long the application's own collectors may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// All names of loopscope's begin with this.
-const OWN: &str = "loopscope_";
+/// What the names of loopscope's begin with.
+#[cfg(not(feature = "tokio-metrics"))]
+const OWN: [&str; 1] = ["loopscope_"];
+#[cfg(feature = "tokio-metrics")]
+const OWN: [&str; 2] = ["loopscope_", "tokio_"];
 
 /// What is asked on a scrape.
 pub(super) struct Metrics {
@@ -33,11 +36,20 @@ pub(super) struct Metrics {
     turn: Arc<Semaphore>,
     /// How long the last text was: the next will hardly be shorter.
     size: AtomicUsize,
+    #[cfg(feature = "tokio-metrics")]
+    tokio: super::tokio_series::TokioSeries,
 }
 
 impl Metrics {
     pub(super) fn new(source: Arc<dyn Source>, application: Option<Registry>) -> Self {
-        Self { source, application, turn: Arc::new(Semaphore::new(1)), size: AtomicUsize::new(0) }
+        Self {
+            source,
+            application,
+            turn: Arc::new(Semaphore::new(1)),
+            size: AtomicUsize::new(0),
+            #[cfg(feature = "tokio-metrics")]
+            tokio: Default::default(),
+        }
     }
 
     /// The exposition.
@@ -53,6 +65,8 @@ impl Metrics {
         };
         let mut text = String::with_capacity(self.size.load(Relaxed) + 4096);
         text::write(&mut text, &families(&snapshot, &findings), format, &exemplars);
+        #[cfg(feature = "tokio-metrics")]
+        text::write(&mut text, &self.tokio.families(&self.source.runtimes()), format, &exemplars);
         text.push_str(&application);
         if format == Format::OpenMetrics {
             text.push_str("# EOF\n");
@@ -73,7 +87,7 @@ impl Metrics {
             let mut families = registry.gather();
             // Registered there as well, or passed in by mistake: a name that
             // is there twice would make Prometheus refuse the whole scrape.
-            families.retain(|family| !family.name().starts_with(OWN));
+            families.retain(|family| !OWN.iter().any(|own| family.name().starts_with(own)));
             let mut text = String::new();
             families.iter().for_each(|family| text::write_foreign(&mut text, family, format));
             drop(turn);

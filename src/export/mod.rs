@@ -3,15 +3,17 @@
 //! Rendering is a function of plain data (`families`, `page`); who asks for it
 //! and over what wire is elsewhere (`prometheus`, `routes`, `serve`).
 
-#[cfg(feature = "prometheus")]
+#[cfg(any(feature = "metrics", feature = "prometheus"))]
 mod buckets;
-#[cfg(feature = "prometheus")]
+#[cfg(any(feature = "metrics", feature = "prometheus"))]
 mod catalogue;
 #[cfg(feature = "telemetry")]
 mod exemplars;
-#[cfg(all(test, feature = "prometheus"))]
+#[cfg(feature = "metrics")]
+pub(crate) mod facade;
+#[cfg(all(test, any(feature = "metrics", feature = "prometheus")))]
 mod fake;
-#[cfg(feature = "prometheus")]
+#[cfg(any(feature = "metrics", feature = "prometheus"))]
 mod families;
 #[cfg(feature = "telemetry")]
 mod findings;
@@ -33,6 +35,8 @@ mod serve;
 pub(crate) mod telemetry;
 #[cfg(feature = "telemetry")]
 mod text;
+#[cfg(feature = "tokio-metrics")]
+mod tokio_series;
 
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::Collector;

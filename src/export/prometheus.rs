@@ -21,16 +21,26 @@ use crate::reader::Source;
 pub struct Collector {
     source: Arc<dyn Source>,
     descriptions: Vec<Desc>,
+    #[cfg(feature = "tokio-metrics")]
+    tokio: super::tokio_series::TokioSeries,
 }
 
 impl Collector {
     pub(crate) fn new(source: Arc<dyn Source>) -> Self {
-        let descriptions = catalogue::ALL.iter().filter_map(|metric| {
+        let metrics = catalogue::ALL.iter().copied();
+        #[cfg(feature = "tokio-metrics")]
+        let metrics = metrics.chain(super::tokio_series::metrics());
+        let descriptions = metrics.filter_map(|metric| {
             let labels = metric.labels.iter().map(ToString::to_string).collect();
             // Fails for an invalid name only; a test builds them all.
             Desc::new(metric.name.to_owned(), metric.help.to_owned(), labels, HashMap::new()).ok()
         });
-        Self { descriptions: descriptions.collect(), source }
+        Self {
+            descriptions: descriptions.collect(),
+            source,
+            #[cfg(feature = "tokio-metrics")]
+            tokio: Default::default(),
+        }
     }
 }
 
@@ -40,7 +50,10 @@ impl PrometheusCollector for Collector {
     }
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
-        to_proto(families(&self.source.snapshot(), &self.source.findings()))
+        let families = families(&self.source.snapshot(), &self.source.findings());
+        #[cfg(feature = "tokio-metrics")]
+        let families = families.into_iter().chain(self.tokio.families(&self.source.runtimes())).collect();
+        to_proto(families)
     }
 }
 
