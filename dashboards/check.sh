@@ -33,5 +33,13 @@ PYTHON
     echo "$1: no complaint"
 fi
 
+python3 generate --check
 python3 lint.py "$work/panels.yml"
 promtool check rules "$work/panels.yml"
+
+# Grafana's own schema, where its SDK is installed: pip install grafana-foundation-sdk
+if python3 -c 'import grafana_foundation_sdk' 2>/dev/null; then
+    python3 schema.py
+else
+    echo "SKIPPED: the dashboards were not held against Grafana's schema (pip install grafana-foundation-sdk)" >&2
+fi

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Lints the Grafana dashboards and the rules against docs/metrics.md.
+"""Lints the Grafana dashboards and the rules against docs/metrics.md and docs/runbook.md.
+
+The rules for dashboards are those of Grafana's dashboard-linter, and our own.
 
 Prints every fault and exits with 1 if there is one. Writes each panel's
 expression, with the variables filled in, as a recording rule to the file named
@@ -12,7 +14,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-VARIABLES = {"$__rate_interval": "5m", "$__range": "30m", "$__interval": "15s", "$job": ".+", "$instance": ".+"}
+VARIABLES = {"$__rate_interval": "5m", "$__range": "30m", "$__interval": "15s", "$job": ".+",
+             "$instance": ".+", "$runtime": ".+"}
 SUFFIXES = ("_bucket", "_sum", "_count")
 METRIC = re.compile(r"(?<![\w:])loopscope_[a-z0-9_]+")
 
@@ -59,6 +62,11 @@ def panel_faults(panel, metrics):
         yield "no unit"
     if not panel.get("targets"):
         yield "no target"
+    if not panel["fieldConfig"]["defaults"].get("thresholds"):
+        yield "no thresholds"
+    letters = [target.get("refId") for target in panel["targets"]]
+    if len(set(letters)) != len(letters):
+        yield f"its targets share a letter: {letters}"
     if panel.get("datasource", {}).get("uid") != "${datasource}":
         yield "its data source is not the variable"
     for target in panel.get("targets", []):
@@ -88,6 +96,19 @@ def layout_faults(panels):
                 yield f"{panel['title']!r} lies over {other['title']!r}"
 
 
+def variable_faults(variable):
+    """What is wrong with one variable: the reload and the names that dashboard-linter asks for."""
+    if not variable.get("label"):
+        yield "no label"
+    if variable["type"] == "query":
+        if variable["datasource"].get("uid") != "${datasource}":
+            yield "its data source is not the variable"
+        if variable["refresh"] != 2:
+            yield "is not asked for again as the time range changes"
+        if not (variable["multi"] and variable["includeAll"] and variable["allValue"] == ".+"):
+            yield "must offer several values, and all"
+
+
 def dashboard_faults(dashboard, metrics):
     """What is wrong with one dashboard."""
     if not dashboard.get("uid") or dashboard.get("editable") is not False:
@@ -95,6 +116,12 @@ def dashboard_faults(dashboard, metrics):
     names = [variable["name"] for variable in dashboard["templating"]["list"]]
     if names[:3] != ["datasource", "job", "instance"]:
         yield f"its variables must begin with datasource, job, instance, not {names}"
+    for variable in dashboard["templating"]["list"]:
+        yield from (f"variable {variable['name']}: {fault}" for fault in variable_faults(variable))
+    used = json.dumps(dashboard["panels"])
+    for name in names[1:]:
+        if f"${name}" not in used:
+            yield f"no panel uses its variable {name}"
     yield from layout_faults(dashboard["panels"])
     for panel in dashboard["panels"]:
         if panel["type"] != "row":
@@ -110,6 +137,29 @@ def rules_faults(metrics):
             yield f"{name} is not in docs/metrics.md"
 
 
+def runbook_faults():
+    """Alerts without a page in the runbook, pages without an alert, and alerts that say too little."""
+    rules = (HERE / "prometheus" / "rules.yml").read_text()
+    page = (HERE.parent / "docs" / "runbook.md").read_text()
+    alerts = re.findall(r"- alert: (\w+)", rules)
+    pages = re.findall(r"^## (Loopscope\w+)$", page, re.MULTILINE)
+    for name in sorted(set(alerts) ^ set(pages)):
+        yield f"{name} is in one of rules.yml and docs/runbook.md only"
+    for body in rules.split("- alert: ")[1:]:
+        name = body.split("\n")[0]
+        for key in ("severity", "summary", "description", "runbook", "runbook_page"):
+            if not re.search(rf"^ +{key}:", body, re.MULTILINE):
+                yield f"{name} has no {key}"
+        if f"docs/runbook.md#{name.lower()}\n" not in body:
+            yield f"{name} does not lead to its own page"
+
+
+def unused_metrics(metrics, texts):
+    """Metrics that no dashboard and no rule shows."""
+    named = {family(name, metrics) for name in METRIC.findall("\n".join(texts))}
+    return sorted(set(metrics) - named)
+
+
 def filled_in(expr):
     """The expression with every variable replaced by a value."""
     for variable, value in VARIABLES.items():
@@ -121,6 +171,9 @@ def main():
     metrics = catalogue()
     faults = [] if metrics else ["docs/metrics.md has no table of metrics"]
     faults += [f"prometheus/rules.yml: {fault}" for fault in rules_faults(metrics)]
+    faults += [f"docs/runbook.md: {fault}" for fault in runbook_faults()]
+    texts = [path.read_text() for path in [HERE / "prometheus" / "rules.yml", *(HERE / "grafana").glob("*.json")]]
+    faults += [f"{name} is shown by no dashboard and no rule" for name in unused_metrics(metrics, texts)]
     rules, dashboards = [], sorted((HERE / "grafana").glob("*.json"))
     for path in dashboards:
         dashboard = json.loads(path.read_text())

@@ -18,6 +18,9 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// The stalls that had not ended by `since_unix_ns`; all that are kept
     /// without it.
     fn stalls(&self, since_unix_ns: Option<u64>) -> StallsDocument;
+    /// The watched runtimes that have run, by the names that a snapshot has.
+    #[cfg(feature = "tokio-metrics")]
+    fn runtimes(&self) -> Vec<(String, tokio::runtime::Handle)>;
     /// Whether any worker is able to poll.
     fn health(&self) -> Health;
 }

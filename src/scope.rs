@@ -188,6 +188,38 @@ impl Scope {
         self.state.stalls(since.map(|since| u64::try_from(nanos(since)).unwrap_or(u64::MAX)))
     }
 
+    /// Sets everything recorded in the recorder of the [`metrics`] crate, under the
+    /// names of docs/metrics.md. Call it as often as your exporter is scraped,
+    /// from a thread that no event loop can block.
+    ///
+    /// Totals of seconds are gauges, as that crate's counters are whole numbers,
+    /// and histograms go out as counters `…_bucket` with a label `le`, a counter
+    /// `…_count` and a gauge `…_sum`, which is what Prometheus makes of one.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let scope = std::sync::Arc::new(loopscope::Scope::builder().start()?);
+    /// let of_thread = std::sync::Arc::downgrade(&scope);
+    /// std::thread::spawn(move || {
+    ///     while let Some(scope) = of_thread.upgrade() {
+    ///         scope.publish_metrics();
+    ///         drop(scope);
+    ///         std::thread::sleep(std::time::Duration::from_secs(5));
+    ///     }
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn publish_metrics(&self) {
+        use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+        static DESCRIBED: AtomicBool = AtomicBool::new(false);
+        if !DESCRIBED.swap(true, Relaxed) {
+            crate::export::facade::describe();
+        }
+        crate::export::facade::publish(&self.state.snapshot(), &self.state.findings());
+    }
+
     /// Loopscope's metrics for the application's own registry.
     #[cfg(feature = "prometheus")]
     #[must_use]

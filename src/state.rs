@@ -99,6 +99,11 @@ impl Source for State {
         }
     }
 
+    #[cfg(feature = "tokio-metrics")]
+    fn runtimes(&self) -> Vec<(String, tokio::runtime::Handle)> {
+        self.recorder.runtimes.handles()
+    }
+
     /// Workers of the runtimes count, the root future's thread does not: it
     /// polls no task.
     fn health(&self) -> Health {

@@ -17,7 +17,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// The name as the exposition format has it.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "telemetry"))]
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",

@@ -46,6 +46,11 @@ impl Source for FakeSource {
         StallsDocument { schema: STALLS_SCHEMA.to_owned(), now_unix_ns: 3_000_000_000, stalls }
     }
 
+    #[cfg(feature = "tokio-metrics")]
+    fn runtimes(&self) -> Vec<(String, tokio::runtime::Handle)> {
+        Vec::new()
+    }
+
     fn health(&self) -> Health {
         *self.health.lock().unwrap()
     }

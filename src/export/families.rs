@@ -1,17 +1,19 @@
-//! From a snapshot and its findings to metric families: a function of plain data.
+//! From a snapshot and its findings to metric families: a function of plain
+//! data. `prometheus` and `text` say them in the words of others.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use prometheus::proto;
-
-use super::catalogue::{self as c, BUCKETS, Kind, MAX_SITES, Metric};
+use super::{
+    buckets::counts_at_most,
+    catalogue::{self as c, BUCKETS, Kind, MAX_SITES, Metric},
+};
 use crate::{
     Cause, Finding, FindingsDocument, HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot,
     WorkerSnapshot,
 };
 
 /// All families that have a value, in the catalogue's order.
-pub(crate) fn families(snapshot: &Snapshot, findings: &FindingsDocument) -> Vec<proto::MetricFamily> {
+pub(super) fn families(snapshot: &Snapshot, findings: &FindingsDocument) -> Vec<Family> {
     let mut out = Families::default();
     tasks(&mut out, &snapshot.kinds);
     workers(&mut out, &snapshot.workers);
@@ -200,89 +202,77 @@ fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }
 
-/// Series collected so far, by the name of their metric.
-#[derive(Default)]
-struct Families(BTreeMap<&'static str, Vec<proto::Metric>>);
+/// All series of one metric.
+#[derive(Debug, PartialEq)]
+pub(super) struct Family {
+    pub(super) metric: &'static Metric,
+    pub(super) series: Vec<Series>,
+}
 
-impl Families {
-    fn add<'a>(&mut self, metric: &Metric, labels: &[&str], value: impl Into<Value<'a>>) {
-        debug_assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
-        let pairs = metric.labels.iter().zip(labels).map(|(name, value)| {
-            let mut pair = proto::LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        });
-        let mut series = proto::Metric::from_label(pairs.collect());
-        match (metric.kind, value.into()) {
-            (Kind::Counter, Value::Number(number)) => {
-                let mut counter = proto::Counter::default();
-                counter.set_value(number);
-                series.set_counter(counter);
-            }
-            (Kind::Gauge, Value::Number(number)) => {
-                let mut gauge = proto::Gauge::default();
-                gauge.set_value(number);
-                series.set_gauge(gauge);
-            }
-            (Kind::Histogram, Value::Distribution(snapshot)) => series.set_histogram(histogram(snapshot)),
-            (kind, _) => {
-                debug_assert!(false, "{} is a {kind:?}", metric.name);
-                return;
-            }
-        }
-        self.0.entry(metric.name).or_default().push(series);
-    }
-
-    fn in_order(mut self) -> Vec<proto::MetricFamily> {
-        let present = c::ALL.iter().filter_map(|metric| {
-            let series = self.0.remove(metric.name)?;
-            let mut family = proto::MetricFamily::default();
-            family.set_name(metric.name.to_owned());
-            family.set_help(metric.help.to_owned());
-            family.set_field_type(match metric.kind {
-                Kind::Counter => proto::MetricType::COUNTER,
-                Kind::Gauge => proto::MetricType::GAUGE,
-                Kind::Histogram => proto::MetricType::HISTOGRAM,
-            });
-            family.set_metric(series);
-            Some(family)
-        });
-        present.collect()
-    }
+/// One series.
+#[derive(Debug, PartialEq)]
+pub(super) struct Series {
+    /// As many as the metric has names for.
+    pub(super) labels: Vec<String>,
+    pub(super) value: Value,
 }
 
 /// What a series may hold.
-enum Value<'a> {
+#[derive(Debug, PartialEq)]
+pub(super) enum Value {
     Number(f64),
-    Distribution(&'a HistogramSnapshot),
+    Distribution(Box<Distribution>),
 }
 
-impl From<f64> for Value<'_> {
+/// A histogram in the buckets that are exported.
+#[derive(Debug, PartialEq)]
+pub(super) struct Distribution {
+    /// How many values are at most each bound.
+    pub(super) at_most: [u64; BUCKETS.len()],
+    pub(super) count: u64,
+    pub(super) sum_seconds: f64,
+}
+
+impl From<f64> for Value {
     fn from(number: f64) -> Self {
         Self::Number(number)
     }
 }
 
-impl<'a> From<&'a HistogramSnapshot> for Value<'a> {
-    fn from(snapshot: &'a HistogramSnapshot) -> Self {
-        Self::Distribution(snapshot)
+impl From<&HistogramSnapshot> for Value {
+    fn from(snapshot: &HistogramSnapshot) -> Self {
+        Self::Distribution(Box::new(Distribution {
+            at_most: counts_at_most(snapshot),
+            count: snapshot.count,
+            sum_seconds: seconds(snapshot.sum),
+        }))
     }
 }
 
-fn histogram(snapshot: &HistogramSnapshot) -> proto::Histogram {
-    let buckets = BUCKETS.iter().map(|bound| {
-        let mut bucket = proto::Bucket::default();
-        bucket.set_upper_bound(bound.as_secs_f64());
-        bucket.set_cumulative_count(snapshot.count_at_most(*bound));
-        bucket
-    });
-    let mut histogram = proto::Histogram::default();
-    histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(snapshot.count);
-    histogram.set_sample_sum(seconds(snapshot.sum));
-    histogram
+/// Series collected so far, by the name of their metric.
+#[derive(Default)]
+struct Families(BTreeMap<&'static str, Vec<Series>>);
+
+impl Families {
+    fn add(&mut self, metric: &Metric, labels: &[&str], value: impl Into<Value>) {
+        let value = value.into();
+        debug_assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
+        debug_assert_eq!(
+            metric.kind == Kind::Histogram,
+            matches!(value, Value::Distribution(_)),
+            "{}",
+            metric.name
+        );
+        let labels = labels.iter().map(ToString::to_string).collect();
+        self.0.entry(metric.name).or_default().push(Series { labels, value });
+    }
+
+    fn in_order(mut self) -> Vec<Family> {
+        let present =
+            c::ALL.iter().filter_map(|metric| Some(Family { metric, series: self.0.remove(metric.name)? }));
+        present.collect()
+    }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "prometheus"))]
 mod tests;

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-/// Nothing may be stored, guessed or embedded; the page needs no resource.
+/// Nothing may be stored, guessed or embedded; no document needs a resource.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -43,7 +43,10 @@ pub(super) async fn guard(State(hosts): State<Hosts>, request: Request, next: Ne
     } else {
         next.run(request).await
     };
-    response.headers_mut().extend(HEADERS);
+    for (name, value) in HEADERS {
+        // The page has a policy of its own.
+        response.headers_mut().entry(name).or_insert(value);
+    }
     response
 }
 

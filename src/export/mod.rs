@@ -3,16 +3,26 @@
 //! Rendering is a function of plain data (`families`, `page`); who asks for it
 //! and over what wire is elsewhere (`prometheus`, `routes`, `serve`).
 
-#[cfg(feature = "prometheus")]
+#[cfg(any(feature = "metrics", feature = "prometheus"))]
+mod buckets;
+#[cfg(any(feature = "metrics", feature = "prometheus"))]
 mod catalogue;
-#[cfg(all(test, feature = "prometheus"))]
+#[cfg(feature = "telemetry")]
+mod exemplars;
+#[cfg(feature = "metrics")]
+pub(crate) mod facade;
+#[cfg(all(test, any(feature = "metrics", feature = "prometheus")))]
 mod fake;
-#[cfg(feature = "prometheus")]
+#[cfg(any(feature = "metrics", feature = "prometheus"))]
 mod families;
+#[cfg(feature = "telemetry")]
+mod findings;
 #[cfg(feature = "telemetry")]
 mod gather;
 #[cfg(feature = "telemetry")]
 mod guard;
+#[cfg(feature = "telemetry")]
+mod live;
 #[cfg(feature = "telemetry")]
 mod page;
 #[cfg(feature = "prometheus")]
@@ -23,6 +33,10 @@ mod routes;
 mod serve;
 #[cfg(feature = "telemetry")]
 pub(crate) mod telemetry;
+#[cfg(feature = "telemetry")]
+mod text;
+#[cfg(feature = "tokio-metrics")]
+mod tokio_series;
 
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::Collector;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{Query, State, rejection::QueryRejection},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware,
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -14,21 +14,19 @@ use prometheus::Registry;
 use serde::Serialize;
 
 use super::{
+    findings,
     gather::Metrics,
     guard::{Hosts, guard, refuse},
+    live::{LiveDocument, TasksDocument},
     page,
+    text::Format,
 };
-use crate::{
-    reader::{Health, Source},
-    report,
-};
-
-const TEXT_0_0_4: &str = "text/plain; version=0.0.4; charset=utf-8";
+use crate::reader::{Health, Source};
 
 /// What the handlers read from.
 #[derive(Clone)]
-struct Sources {
-    source: Arc<dyn Source>,
+pub(super) struct Sources {
+    pub(super) source: Arc<dyn Source>,
     metrics: Arc<Metrics>,
 }
 
@@ -36,11 +34,14 @@ struct Sources {
 pub(super) fn router(source: Arc<dyn Source>, application: Option<Registry>, hosts: Hosts) -> Router {
     let metrics = Arc::new(Metrics::new(Arc::clone(&source), application));
     Router::new()
-        .route("/", get(async || Html(page::INDEX)))
+        .route("/", get(index))
         .route("/metrics", get(metrics_text))
-        .route("/findings", get(findings_json))
-        .route("/findings.txt", get(findings_text))
+        .route("/findings", get(findings::json))
+        .route("/findings.txt", get(findings::text))
+        .route("/findings/{id}", get(findings::one))
         .route("/stalls", get(stalls))
+        .route("/tasks", get(tasks))
+        .route("/live", get(live))
         .route("/healthz", get(healthz))
         .method_not_allowed_fallback(async || {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "This server only answers GET and HEAD.")
@@ -52,39 +53,56 @@ pub(super) fn router(source: Arc<dyn Source>, application: Option<Registry>, hos
         .with_state(Sources { source, metrics })
 }
 
-async fn metrics_text(State(sources): State<Sources>) -> Response {
-    ([(header::CONTENT_TYPE, TEXT_0_0_4)], sources.metrics.text().await).into_response()
+async fn index() -> impl IntoResponse {
+    ([(header::CONTENT_SECURITY_POLICY, page::SECURITY_POLICY)], Html(page::INDEX))
 }
 
-async fn findings_json(State(sources): State<Sources>) -> Response {
-    json(&sources.source.findings())
-}
-
-/// Reads source files, so it runs where waiting for a disk holds up nobody.
-async fn findings_text(State(sources): State<Sources>) -> Response {
-    let findings = sources.source.findings();
-    match tokio::task::spawn_blocking(move || report::diagnostics(&findings, false)).await {
-        Ok(text) => text.into_response(),
-        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "The findings could not be drawn."),
-    }
+async fn metrics_text(State(sources): State<Sources>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    ([(header::CONTENT_TYPE, format.content_type())], sources.metrics.text(format).await).into_response()
 }
 
 async fn stalls(
     State(sources): State<Sources>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
-    match query.ok().and_then(|Query(parameters)| since(&parameters)) {
+    match since(query) {
         Some(since) => json(&sources.source.stalls(since)),
-        None => refuse(
-            StatusCode::BAD_REQUEST,
-            "The only parameter is since=SECONDS, a time of the Unix epoch such as 1700000000.5.",
-        ),
+        None => refuse_since(),
     }
 }
 
+async fn tasks(State(sources): State<Sources>) -> Response {
+    let source = &sources.source;
+    json(&TasksDocument::new(source.snapshot().kinds, &source.stalls(Some(u64::MAX))))
+}
+
+async fn live(
+    State(sources): State<Sources>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Response {
+    let source = &sources.source;
+    match since(query) {
+        Some(since) => {
+            // The stalls last, so that their time is that of the whole.
+            let (snapshot, findings) = (source.snapshot(), source.findings());
+            json(&LiveDocument::new(snapshot, source.stalls(since), findings))
+        }
+        None => refuse_since(),
+    }
+}
+
+fn refuse_since() -> Response {
+    refuse(
+        StatusCode::BAD_REQUEST,
+        "The only parameter is since=SECONDS, a time of the Unix epoch such as 1700000000.5.",
+    )
+}
+
 /// The time asked for, in nanoseconds; `None` if the parameters make no sense.
-fn since(parameters: &[(String, String)]) -> Option<Option<u64>> {
-    match parameters {
+fn since(query: Result<Query<Vec<(String, String)>>, QueryRejection>) -> Option<Option<u64>> {
+    match query.ok()?.0.as_slice() {
         [] => Some(None),
         [(name, value)] if name == "since" => {
             let since = Duration::try_from_secs_f64(value.parse().ok()?).ok()?;
@@ -107,7 +125,7 @@ async fn healthz(State(sources): State<Sources>) -> Response {
     }
 }
 
-fn json(document: &impl Serialize) -> Response {
+pub(super) fn json(document: &impl Serialize) -> Response {
     match serde_json::to_vec(document) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "The document could not be written as JSON."),
@@ -119,8 +137,8 @@ mod tests {
     use super::*;
 
     fn parsed(parameters: &[(&str, &str)]) -> Option<Option<u64>> {
-        let owned: Vec<_> = parameters.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        since(&owned)
+        let owned = parameters.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        since(Ok(Query(owned)))
     }
 
     #[test]

@@ -69,6 +69,13 @@ impl Runtimes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Each runtime's handle, by its label. Whoever keeps one keeps the runtime's
+    /// memory.
+    #[cfg(feature = "tokio-metrics")]
+    pub(crate) fn handles(&self) -> Vec<(String, Handle)> {
+        self.known().iter().map(|known| (known.label.clone(), known.handle.clone())).collect()
+    }
+
     /// Tokio's own figures of each runtime, by its label.
     pub(crate) fn metrics(&self) -> Vec<(String, RuntimeMetrics)> {
         self.known().iter().map(|known| (known.label.clone(), known.handle.metrics())).collect()

@@ -7,7 +7,7 @@ pub(crate) mod event;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(feature = "diagnostic")]
-mod source_line;
+pub(crate) mod source_line;
 #[cfg(feature = "diagnostic")]
 mod summary;
 mod text;

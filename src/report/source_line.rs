@@ -18,7 +18,7 @@ const MAX_CHARS: usize = 160;
 /// Line `line`, counted from 1, of the file at `path`, relative to where this
 /// process's sources were compiled or to the current directory; `None` if there
 /// is no such regular file or line.
-pub(super) fn read(path: &str, line: u32) -> Option<String> {
+pub(crate) fn read(path: &str, line: u32) -> Option<String> {
     let compiled = roots::source_roots().into_iter().map(|root| root.join(path));
     compiled.chain([PathBuf::from(path)]).find_map(|path| read_at(&path, line))
 }

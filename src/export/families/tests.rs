@@ -12,12 +12,13 @@ use crate::{
     export::{
         Collector,
         fake::{FakeSource, distribution, snapshot},
+        prometheus::to_proto,
     },
     report::sample,
 };
 
 fn text(snapshot: &Snapshot, findings: Vec<Finding>) -> String {
-    let families = families(snapshot, &sample::document(findings));
+    let families = to_proto(families(snapshot, &sample::document(findings)));
     TextEncoder::new().encode_to_string(&families).unwrap()
 }
 
@@ -30,7 +31,7 @@ fn has(text: &str, line: &str) {
 #[test]
 fn every_metric_of_the_catalogue_is_emitted_in_its_order() {
     let families = families(&snapshot(), &sample::document(vec![sample::sleep()]));
-    let emitted: Vec<_> = families.iter().map(|family| family.name().to_owned()).collect();
+    let emitted: Vec<_> = families.iter().map(|family| family.metric.name.to_owned()).collect();
     let expected: Vec<_> = c::ALL.iter().map(|metric| metric.name.to_owned()).collect();
     assert_eq!(emitted, expected);
 }
@@ -252,7 +253,8 @@ fn any_kind_name_is_a_valid_label() {
 #[test]
 fn a_collection_resets_nothing() {
     let collector = Collector::new(FakeSource::new());
-    assert_eq!(collector.desc().len(), c::ALL.len());
+    let described: Vec<_> = collector.desc().into_iter().map(|desc| desc.fq_name.clone()).collect();
+    assert!(c::ALL.iter().all(|metric| described.iter().any(|name| name == metric.name)), "{described:?}");
     assert_eq!(collector.collect(), collector.collect());
 }
 

@@ -161,6 +161,74 @@ fn findings() {
 }
 
 #[test]
+fn findings_are_coloured_when_asked() {
+    let (telemetry, source) = served();
+    let text = get(&telemetry, "/findings.txt?color=true").body;
+    assert_eq!(text, crate::report::diagnostics(&source.findings(), true));
+    assert!(text.contains("\u{1b}["));
+    assert!(!get(&telemetry, "/findings.txt?color=false").body.contains('\u{1b}'));
+    for query in ["color=red", "colour=true", "color"] {
+        is_one_sentence(&get(&telemetry, &format!("/findings.txt?{query}")), 400);
+    }
+}
+
+#[test]
+fn one_finding() {
+    let (telemetry, source) = served();
+    let finding = &source.findings().findings[0];
+    let json = get(&telemetry, &format!("/findings/{}", finding.id));
+    let document: serde_json::Value = serde_json::from_str(&json.body).unwrap();
+    assert_eq!(document["schema"], "loopscope.finding/1");
+    assert_eq!(document["finding"], serde_json::to_value(finding).unwrap());
+    assert!(document["source"].is_null(), "there is no such file");
+    let text = get(&telemetry, &format!("/findings/{}.txt", finding.id));
+    assert_eq!(text.body, crate::report::diagnostic(finding, false));
+    for absent in ["no-such-id", "..%2f..%2fetc%2fpasswd", "%ff"] {
+        let response = get(&telemetry, &format!("/findings/{absent}"));
+        assert!([400, 404].contains(&response.status), "{absent}: {}", response.status);
+    }
+}
+
+/// Plain data in, plain data out: what the page needs, with the labels that
+/// stalls have.
+#[test]
+fn live_and_tasks() {
+    let (telemetry, source) = served();
+    let live: serde_json::Value = serde_json::from_str(&get(&telemetry, "/live?since=1.6").body).unwrap();
+    assert_eq!(live["schema"], "loopscope.live/1");
+    assert_eq!(live["stalls"].as_array().unwrap().len(), 1);
+    assert_eq!(live["workers"][0]["label"], "api/0", "named runtimes are part of the label");
+    assert_eq!(live["findings"][0]["site"], "src/flood.rs:31");
+    assert!(live["findings"][0]["stack"].is_null(), "stacks are asked for one by one");
+    let tasks: serde_json::Value = serde_json::from_str(&get(&telemetry, "/tasks").body).unwrap();
+    assert_eq!(tasks["schema"], "loopscope.tasks/1");
+    assert_eq!(tasks["kinds"], live["tasks"]["kinds"]);
+    let kind = &source.snapshot().kinds[0];
+    assert_eq!(tasks["kinds"][0]["alive"], kind.alive());
+    assert_eq!(tasks["kinds"][0]["poll"]["count"], kind.poll_time.count);
+    is_one_sentence(&get(&telemetry, "/live?since=yesterday"), 400);
+}
+
+#[test]
+fn openmetrics_by_accept() {
+    let (telemetry, _) = served();
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+                   Accept: application/openmetrics-text;version=1.0.0\r\n\r\n";
+    let response = exchange(&telemetry, request);
+    assert!(
+        response
+            .head
+            .contains("\r\ncontent-type: application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    assert!(response.body.ends_with("\n# EOF\n"));
+    assert!(
+        response
+            .body
+            .contains("\n# TYPE loopscope_starved_seconds counter\nloopscope_starved_seconds_total ")
+    );
+}
+
+#[test]
 fn stalls() {
     let (telemetry, _) = served();
     for (query, expected) in [("", 2), ("?since=0", 2), ("?since=1.6", 1), ("?since=3e0", 0)] {
@@ -193,18 +261,28 @@ fn the_index_links_to_every_route() {
     let index = get(&telemetry, "/");
     assert_eq!(index.status, 200);
     assert!(index.head.contains("\r\ncontent-type: text/html; charset=utf-8"));
-    let links: Vec<_> =
-        index.body.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-    assert_eq!(links, ["/findings.txt", "/findings", "/stalls", "/metrics", "/healthz"]);
-    for link in links {
-        assert_eq!(get(&telemetry, link).status, 200, "{link}");
+    let footer = index.body.split_once("<footer>").unwrap().1;
+    let links: Vec<_> = footer.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(links[..6], ["findings.txt", "findings", "stalls", "tasks", "metrics", "healthz"]);
+    for link in links.iter().take(6) {
+        assert_eq!(get(&telemetry, &format!("/{link}")).status, 200, "{link}");
     }
 }
 
 #[test]
 fn head_is_answered_without_a_body() {
     let (telemetry, _) = served();
-    for path in ["/", "/metrics", "/findings", "/findings.txt", "/stalls", "/healthz"] {
+    for path in [
+        "/",
+        "/metrics",
+        "/findings",
+        "/findings.txt",
+        "/findings/sleep-5f3a",
+        "/stalls",
+        "/tasks",
+        "/live",
+        "/healthz",
+    ] {
         let response = request(&telemetry, "HEAD", path, "localhost");
         assert_eq!((response.status, response.body.as_str()), (200, ""), "{path}");
     }
@@ -304,6 +382,27 @@ fn idle_connections_do_not_stop_a_scrape() {
     assert_eq!(get(&telemetry, "/metrics").status, 200);
     // Of 101 connections 37 had to go, first those that came first.
     assert!(idle[..30].iter_mut().all(is_closed));
+    assert_eq!(get(&telemetry, "/metrics").status, 200);
+}
+
+/// As many as this process may open, both ends counted: 1,000 where it may.
+#[test]
+fn a_thousand_slow_clients_hold_up_nobody() {
+    let (telemetry, _) = served();
+    let mut slow = Vec::new();
+    while slow.len() < 1_000 {
+        let Ok(mut stream) = TcpStream::connect(telemetry.address()) else { break };
+        // One that was pushed out already says so here.
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: local");
+        slow.push(stream);
+        if slow.len() % 100 == 0 {
+            let begun = Instant::now();
+            assert_eq!(get(&telemetry, "/healthz").status, 200);
+            assert!(begun.elapsed() < Duration::from_secs(2), "{:?} beside {}", begun.elapsed(), slow.len());
+        }
+    }
+    assert!(slow.len() >= 400, "{} connections are no crowd", slow.len());
+    slow.truncate(400);
     assert_eq!(get(&telemetry, "/metrics").status, 200);
 }
 

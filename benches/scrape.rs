@@ -1,0 +1,101 @@
+//! What a scrape costs: the time of `/metrics` with as many kinds as there may
+//! be on two workers, over a connection that stays open, in both formats.
+//!
+//! `cargo bench --bench scrape --features telemetry`
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use loopscope::{Named, Scope, Terminal};
+use tokio::runtime::Builder;
+
+const KINDS: usize = 256;
+const SCRAPES: usize = 500;
+
+fn main() {
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let scope = Scope::builder().terminal(Terminal::Never).telemetry(address).start().expect("a scope");
+    let mut builder = Builder::new_multi_thread();
+    let runtime = scope.watch(builder.worker_threads(2).enable_all()).build().expect("a runtime");
+    runtime.block_on(async {
+        for kind in 0..KINDS {
+            let name: &'static str = format!("src/module_{}/file.rs:{kind}:9", kind % 10).leak();
+            let tasks: Vec<_> = (0..4_u32).map(|task| tokio::spawn(polls(task).named(name))).collect();
+            for task in tasks {
+                task.await.expect("a task");
+            }
+        }
+    });
+    let mut snapshots = times(|| drop(scope.snapshot()));
+    println!("a snapshot: {}", shown(&mut snapshots));
+    let mut client = Client::new(scope.telemetry_address().expect("telemetry"));
+    for (name, accept) in
+        [("text 0.0.4", "text/plain"), ("OpenMetrics", "application/openmetrics-text;version=1.0.0")]
+    {
+        let bytes = client.get("/metrics", accept);
+        let mut scrapes = times(|| drop(client.get("/metrics", accept)));
+        println!("/metrics, {name}, {} KB: {}", bytes.len() / 1024, shown(&mut scrapes));
+    }
+    let bytes = client.get("/live", "*/*");
+    let mut answers = times(|| drop(client.get("/live", "*/*")));
+    println!("/live, {} KB: {}", bytes.len() / 1024, shown(&mut answers));
+}
+
+/// From 100 ns to 30 µs, so that many of a histogram's buckets are in use.
+async fn polls(task: u32) {
+    for poll in 0..50_u32 {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_nanos(u64::from(poll * poll * (task + 1) * 3)) {}
+        tokio::task::yield_now().await;
+    }
+}
+
+fn times(mut work: impl FnMut()) -> Vec<Duration> {
+    (0..SCRAPES)
+        .map(|_| {
+            let begin = Instant::now();
+            work();
+            begin.elapsed()
+        })
+        .collect()
+}
+
+fn shown(times: &mut [Duration]) -> String {
+    times.sort();
+    format!("median {:.2?}, 99 % {:.2?}", times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+struct Client {
+    reader: BufReader<TcpStream>,
+    address: SocketAddr,
+}
+
+impl Client {
+    fn new(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("a connection");
+        stream.set_nodelay(true).expect("a socket");
+        Self { reader: BufReader::with_capacity(1 << 20, stream), address }
+    }
+
+    fn get(&mut self, path: &str, accept: &str) -> Vec<u8> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: {accept}\r\n\r\n", self.address);
+        self.reader.get_mut().write_all(request.as_bytes()).expect("a request");
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            self.reader.read_line(&mut line).expect("a head");
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.reader.read_exact(&mut body).expect("a body");
+        body
+    }
+}

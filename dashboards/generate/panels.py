@@ -1,0 +1,197 @@
+"""The parts that all dashboards are made of."""
+
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+# What every expression selects by; `R` where the metric has a runtime.
+M = 'job=~"$job", instance=~"$instance"'
+R = M + ', runtime=~"$runtime"'
+
+RATE = "[$__rate_interval]"
+
+
+def rate(metric, select=M):
+    """How fast a counter goes up."""
+    return f"rate({metric}{{{select}}}{RATE})"
+
+
+def p(quantile, histogram, by=(), select=M):
+    """A quantile of a histogram, by labels."""
+    labels = ", ".join([*by, "le"])
+    return f"histogram_quantile({quantile}, sum by ({labels}) ({rate(histogram + '_bucket', select)}))"
+
+
+def steps(*limits):
+    """Thresholds: a colour, then pairs of a limit and the colour from there on."""
+    first, *rest = limits
+    pairs = zip(rest[::2], rest[1::2])
+    values = [{"color": first, "value": None}] + [{"color": color, "value": limit} for limit, color in pairs]
+    return {"mode": "absolute", "steps": values}
+
+
+FINE = steps("green")
+# From which limits on a dashed line or a colour warns: docs/runbook.md has the reasons.
+LOST = steps("green", 0.01, "orange", 0.05, "red")
+DELAY = steps("green", 0.005, "orange", 0.05, "red")
+POLL = steps("green", 0.01, "orange", 0.05, "red")
+BUSY = steps("green", 0.7, "orange", 0.9, "red")
+
+
+def query(expr, legend="", **more):
+    """One expression with its legend."""
+    return {"datasource": DATASOURCE, "editorMode": "code", "expr": expr, "legendFormat": legend or "__auto",
+            "range": True, "instant": False, **more}
+
+
+def rows(expr):
+    """One expression for a table."""
+    return query(expr, format="table", instant=True, range=False)
+
+
+FINDINGS_LINK = {"title": "Findings of this instance", "url": "http://${__value.text}/findings.txt", "targetBlank": True}
+PAGE_LINK = {"title": "Live page of this instance", "url": "http://${__value.text}/", "targetBlank": True}
+
+
+def column(name, **properties):
+    """How a table's column is shown."""
+    return {"matcher": {"id": "byName", "options": name},
+            "properties": [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]}
+
+
+class Board:
+    """A dashboard that lays out its panels from left to right."""
+
+    def __init__(self, name, title, description, runtime=True):
+        self.uid = f"loopscope-{name}"
+        self.title = f"loopscope: {title}"
+        self.description = description
+        self.runtime = runtime
+        self.panels = []
+        self.x = self.y = self.height = 0
+
+    def row(self, title):
+        self.y += self.height
+        self._add({"type": "row", "title": title, "collapsed": False, "panels": []}, 24, 1)
+
+    def stat(self, title, description, unit, expr, thresholds, width=4, decimals=None):
+        self._panel("stat", title, description, [query(expr, title)], {
+            "unit": unit, "decimals": decimals, "min": 0, "noValue": "no data", "thresholds": thresholds,
+            "color": {"mode": "thresholds"},
+        }, {
+            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "colorMode": "background",
+            "graphMode": "area", "textMode": "value", "justifyMode": "auto", "orientation": "auto",
+        }, width, 4)
+
+    def lines(self, title, description, unit, queries, width=8, height=8, stack=False, thresholds=None, log=False,
+              right=None):
+        custom = {
+            "drawStyle": "line", "lineInterpolation": "linear", "lineWidth": 1, "fillOpacity": 60 if stack else 8,
+            "showPoints": "never", "spanNulls": False, "axisSoftMin": 0,
+            "stacking": {"mode": "normal" if stack else "none", "group": "A"},
+            "thresholdsStyle": {"mode": "dashed" if thresholds else "off"},
+            "scaleDistribution": {"type": "log", "log": 10} if log else {"type": "linear"},
+        }
+        # On an axis of its own: what has another unit.
+        overrides = [] if right is None else [{
+            "matcher": {"id": "byFrameRefID", "options": right[0]},
+            "properties": [{"id": "unit", "value": right[1]}, {"id": "custom.axisPlacement", "value": "right"},
+                           {"id": "custom.drawStyle", "value": "bars"}, {"id": "custom.fillOpacity", "value": 40}],
+        }]
+        self._panel("timeseries", title, description, queries, {
+            "unit": unit, "min": None if log else 0, "custom": custom, "thresholds": thresholds or FINE,
+            "color": {"mode": "palette-classic"},
+        }, {
+            "legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["mean", "max"]},
+            "tooltip": {"mode": "multi", "sort": "desc"},
+        }, width, height, overrides)
+
+    def heatmap(self, title, description, expr, width=8, height=8):
+        self._panel("heatmap", title, description, [query(expr, "{{le}}", format="heatmap")], {
+            "unit": "s", "custom": {"scaleDistribution": {"type": "linear"}}, "thresholds": FINE,
+        }, {
+            "calculate": False, "cellGap": 1, "cellValues": {"unit": "none"}, "filterValues": {"le": 1e-9},
+            "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5, "fill": "dark-orange",
+                      "reverse": False, "scale": "exponential"},
+            "exemplars": {"color": "rgba(255,0,255,0.7)"}, "legend": {"show": True}, "rowsFrame": {"layout": "auto"},
+            "tooltip": {"show": True, "yHistogram": False}, "yAxis": {"unit": "s", "axisPlacement": "left"},
+        }, width, height)
+
+    def table(self, title, description, unit, expressions, names, columns=(), sort=None, width=24, height=9):
+        """`names` gives each column its name, in their order; what is not named is not shown."""
+        transformations = [{"id": "merge", "options": {}}] if len(expressions) > 1 else []
+        transformations.append({"id": "filterFieldsByName", "options": {"include": {"names": list(names)}}})
+        transformations.append({"id": "organize", "options": {
+            "excludeByName": {}, "indexByName": {key: n for n, key in enumerate(names)}, "renameByName": names}})
+        if sort:
+            transformations.append({"id": "sortBy", "options": {"sort": [{"field": sort, "desc": True}]}})
+        self._panel("table", title, description, [rows(expr) for expr in expressions], {
+            "unit": unit, "custom": {"align": "auto", "filterable": True}, "thresholds": FINE,
+        }, {"showHeader": True, "cellHeight": "sm", "footer": {"show": False}}, width, height, list(columns),
+            transformations)
+
+    def _panel(self, kind, title, description, queries, defaults, options, width, height, overrides=(),
+               transformations=None):
+        for letter, target in zip("ABCDEFGHIJ", queries):
+            target["refId"] = letter
+        panel = {"type": kind, "title": title, "description": description, "datasource": DATASOURCE,
+                 "targets": queries, "fieldConfig": {"defaults": {k: v for k, v in defaults.items() if v is not None},
+                                                     "overrides": list(overrides)}, "options": options}
+        if transformations:
+            panel["transformations"] = transformations
+        self._add(panel, width, height)
+
+    def _add(self, panel, width, height):
+        if self.x + width > 24 or panel["type"] == "row":
+            if panel["type"] != "row":
+                self.y += self.height
+            self.x, self.height = 0, 0
+        place = {"h": height, "w": width, "x": self.x, "y": self.y}
+        self.panels.append({"id": len(self.panels) + 1, "gridPos": place, **panel})
+        self.x, self.height = self.x + width, max(self.height, height)
+        if panel["type"] == "row":
+            self.x, self.y, self.height = 0, self.y + 1, 0
+
+    def json(self):
+        """The dashboard as Grafana imports it."""
+        return {
+            "annotations": {"list": [builtin(), alerts()]}, "description": self.description, "editable": False,
+            "fiscalYearStartMonth": 0, "graphTooltip": 1, "id": None, "links": [siblings()], "panels": self.panels,
+            "refresh": "10s", "schemaVersion": 39, "tags": ["loopscope", "tokio"],
+            "templating": {"list": variables(self.runtime)}, "time": {"from": "now-30m", "to": "now"},
+            "timepicker": {}, "timezone": "browser", "title": self.title, "uid": self.uid, "version": 1,
+            "weekStart": "",
+        }
+
+
+def builtin():
+    return {"builtIn": 1, "datasource": {"type": "grafana", "uid": "-- Grafana --"}, "enable": True, "hide": True,
+            "iconColor": "rgba(0, 211, 255, 1)", "name": "Annotations & Alerts", "type": "dashboard"}
+
+
+def alerts():
+    """Where an alert of ours fires."""
+    return {"datasource": DATASOURCE, "enable": True, "expr": f'ALERTS{{alertname=~"Loopscope.+", alertstate="firing", {M}}}',
+            "iconColor": "red", "name": "Alerts", "tagKeys": "instance,severity",
+            "textFormat": "{{instance}}", "titleFormat": "{{alertname}}"}
+
+
+def siblings():
+    return {"asDropdown": True, "icon": "external link", "includeVars": True, "keepTime": True, "tags": ["loopscope"],
+            "targetBlank": False, "title": "loopscope", "tooltip": "", "type": "dashboards", "url": ""}
+
+
+def variables(runtime):
+    source = {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {},
+              "hide": 0, "includeAll": False, "multi": False, "options": [], "refresh": 1, "regex": "",
+              "skipUrlSync": False}
+    found = [source, variable("job", "Job", "label_values(loopscope_build_info, job)"),
+             variable("instance", "Instance", 'label_values(loopscope_build_info{job=~"$job"}, instance)')]
+    if runtime:
+        found.append(variable("runtime", "Runtime", f"label_values(loopscope_workers{{{M}}}, runtime)"))
+    return found
+
+
+def variable(name, label, definition):
+    return {"name": name, "label": label, "type": "query", "datasource": DATASOURCE,
+            "query": {"query": definition, "refId": name}, "refresh": 2, "sort": 1,
+            "multi": True, "includeAll": True, "allValue": ".+", "current": {"text": ["All"], "value": ["$__all"]},
+            "hide": 0, "options": [], "regex": "", "skipUrlSync": False}

@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+"""Runs every expression of every panel and rule against a real Prometheus.
+
+It starts a chat server with mistakes in it, a load on it, a second server that
+is idle, and an example with several event loops; and Debian's prometheus, which
+scrapes them. Fails if an expression errs or has no value, if its labels are not
+those of its legend, if a stall does not make the alert fire and clear, or if an
+exemplar leads to no finding.
+
+    python3 dashboards/prove.py [--plots FOLDER]
+
+Needs cargo, and prometheus and promtool (apt-get install prometheus).
+"""
+
+import argparse
+import json
+import math
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import plots
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+VARIABLES = {"$__rate_interval": "10s", "$__range": "60s", "$__interval": "5s", "$job": ".+", "$instance": ".+",
+             "$runtime": ".+"}
+MISTAKES = ["sleep=60ms@2%", "filter@2%", "history@5%", "lock@10%", "password@100%"]
+LOADED_FOR = 40
+
+
+class World:
+    """The processes, and where they listen."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.processes = []
+        self.ports = {name: free_port() for name in ["irc", "loaded", "idle_irc", "idle", "loops", "prometheus"]}
+
+    def start(self, name, *command, **environment):
+        log = open(self.folder / f"{name}.log", "w")
+        process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, cwd=self.folder,
+                                   env={**os.environ, **environment})
+        self.processes.append(process)
+        return process
+
+    def address(self, name):
+        return f"127.0.0.1:{self.ports[name]}"
+
+    def end(self):
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def ask(self, path, **parameters):
+        """The data of Prometheus' answer; the error as an exception."""
+        url = f"http://{self.address('prometheus')}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(url, timeout=30) as response:
+                return json.load(response)["data"]
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(json.load(error)["error"]) from None
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def eventually(what, look, patience=60):
+    """Waits until `look` gives something."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        try:
+            found = look()
+        except (OSError, RuntimeError):
+            found = None
+        if found:
+            return found
+        time.sleep(0.2)
+    sys.exit(f"{what} did not come within {patience} s")
+
+
+def start(world):
+    built = ROOT / "target" / "release"
+    inject = [word for mistake in MISTAKES for word in ("--inject", mistake)]
+    server = [built / "chat-server", "--workers", "2"]
+    world.start("loaded", *server, "--listen", world.address("irc"), "--telemetry", world.address("loaded"),
+                "--data-dir", world.folder / "data", "--password", "p", *inject)
+    world.start("idle", *server, "--listen", world.address("idle_irc"), "--telemetry", world.address("idle"),
+                "--data-dir", world.folder / "data2", "--inject", "sleep=6s@100%")
+    world.start("loops", built / "examples" / "event_loops", "600", LOOPSCOPE_TELEMETRY=world.address("loops"))
+    targets = [{"targets": [world.address("loaded"), world.address("idle")], "labels": {"job": "chat"}},
+               {"targets": [world.address("loops")], "labels": {"job": "loops"}}]
+    config = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+              "rule_files": [str(HERE / "prometheus" / "rules.yml")],
+              "scrape_configs": [{"job_name": "all", "static_configs": targets}]}
+    (world.folder / "prometheus.yml").write_text(json.dumps(config))
+    world.start("prometheus", "prometheus", f"--config.file={world.folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={world.folder / 'tsdb'}", f"--web.listen-address={world.address('prometheus')}",
+                "--enable-feature=exemplar-storage")
+    for name in ["loaded", "idle", "loops"]:
+        eventually(name, lambda: urllib.request.urlopen(f"http://{world.address(name)}/healthz", timeout=5).status == 200)
+    return world.start("loadgen", built / "loadgen", "run", "--target", world.address("irc"), "--connections", "100",
+                       "--rooms", "10", "--rate", "80", "--duration", f"{LOADED_FOR}s", "--ramp", "3s", "--pass", "p",
+                       "--churn", "2", "--mix", "privmsg:80,join:10,names:10", "-q")
+
+
+def filled_in(expr):
+    for variable, value in VARIABLES.items():
+        expr = expr.replace(variable, value)
+    return expr
+
+
+def expressions():
+    """Where each stands, the expression, the labels its legend needs, and its panel."""
+    for path in sorted((HERE / "grafana").glob("*.json")):
+        dashboard = json.loads(path.read_text())
+        for panel in dashboard["panels"]:
+            for target in panel.get("targets", []):
+                labels = re.findall(r"{{(\w+)}}", target["legendFormat"])
+                yield f"{path.name}: {panel['title']} ({target['refId']})", filled_in(target["expr"]), labels, (dashboard, panel, target)
+
+
+def is_finite(series):
+    samples = series.get("values") or [series["value"]]
+    return any(math.isfinite(float(value)) for _, value in samples)
+
+
+def check_panels(world, end):
+    """Every expression over the time of the load; gives the faults and what was drawn."""
+    faults, drawn, count = [], {}, 0
+    for place, expr, labels, (dashboard, panel, target) in expressions():
+        count += 1
+        try:
+            result = world.ask("query_range", query=expr, start=end - 30, end=end, step=1)["result"]
+        except RuntimeError as error:
+            faults.append(f"{place}: {error}: {expr}")
+            continue
+        if not any(is_finite(series) for series in result):
+            faults.append(f"{place}: {'only NaN' if result else 'empty'}: {expr}")
+        for label in labels:
+            if any(label not in series["metric"] for series in result):
+                faults.append(f"{place}: a series has no label {label}: {expr}")
+        drawn.setdefault(dashboard["title"], []).append((panel, target, result))
+    return count, faults, drawn
+
+
+def check_rules(world):
+    """The rules as Prometheus runs them. What an alert compares has values, whether it fires or not."""
+    faults, count = [], 0
+    groups = world.ask("rules")["groups"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        count += 1
+        if rule["health"] != "ok":
+            faults.append(f"rule {rule['name']}: {rule.get('lastError', rule['health'])}")
+        if rule["name"] in ("LoopscopeTargetLost", "LoopscopeTargetsAbsent"):
+            continue  # Empty while all targets are there; see check_lost.
+        compared = re.sub(r" > [\d.]+", "", rule["query"])
+        if not world.ask("query", query=compared)["result"]:
+            faults.append(f"rule {rule['name']}: what it compares is empty: {compared}")
+    return count, faults
+
+
+def alert(world, name, instance):
+    """Whether an alert fires for an instance."""
+    alerts = world.ask("alerts")["alerts"]
+    return any(a["state"] == "firing" and a["labels"]["alertname"] == name and a["labels"].get("instance") == instance
+               for a in alerts)
+
+
+def check_alert(world):
+    """One message makes the idle server sleep for 6 s on its event loop."""
+    instance = world.address("idle")
+    assert not alert(world, "LoopscopeStallInProgress", instance), "it fires before anything blocks"
+    with socket.create_connection(("127.0.0.1", world.ports["idle_irc"]), 10) as client:
+        client.sendall(b"NICK one\r\nUSER one 0 * :one\r\nJOIN #room\r\n")
+        received = b""
+        while b" 366 " not in received:
+            received += client.recv(4096)
+        begun = time.monotonic()
+        client.sendall(b"PRIVMSG #room :sleep\r\n")
+        eventually("the alert", lambda: alert(world, "LoopscopeStallInProgress", instance), 20)
+        fired = time.monotonic() - begun
+        eventually("its end", lambda: not alert(world, "LoopscopeStallInProgress", instance), 30)
+        cleared = time.monotonic() - begun
+    print(f"a stall of 6 s: the alert fired after {fired:.1f} s and cleared after {cleared:.1f} s")
+
+
+def check_exemplars(world):
+    """Each exemplar's label is a finding that is there."""
+    found = world.ask("query_exemplars", query="loopscope_blocking_duration_seconds_bucket", start=time.time() - 300, end=time.time())
+    ids = {(series["seriesLabels"]["instance"], e["labels"]["finding"]) for series in found for e in series["exemplars"]}
+    assert ids, "there are no exemplars"
+    for instance, finding in ids:
+        with urllib.request.urlopen(f"http://{instance}/findings/{finding}", timeout=10) as response:
+            assert json.load(response)["finding"]["id"] == finding
+    print(f"{len(ids)} exemplars lead to their findings")
+
+
+def check_scrapes(world):
+    """promtool's opinion of the text, and that a scrape resets nothing."""
+    def text():
+        with urllib.request.urlopen(f"http://{world.address('idle')}/metrics", timeout=10) as response:
+            return response.read()
+
+    subprocess.run(["promtool", "check", "metrics"], input=text(), check=True)
+    def counts(body):
+        return dict(re.findall(r"^(\w+_total(?:{[^}]*})?) (\S+)$", body.decode(), re.MULTILINE))
+
+    first, second = counts(text()), counts(text())
+    back = [name for name, value in first.items() if float(second[name]) < float(value)]
+    assert not back, f"a scrape reset {back}"
+    print(f"promtool check metrics: no complaint; {len(first)} counters, none went back")
+
+
+def check_lost(world):
+    """A target that ends is missed."""
+    world.processes[2].terminate()
+    query = next(rule["query"] for group in world.ask("rules")["groups"] for rule in group["rules"]
+                 if rule["name"] == "LoopscopeTargetLost")
+    lost = eventually("the loss of a target", lambda: world.ask("query", query=query)["result"], 60)
+    assert [series["metric"]["instance"] for series in lost] == [world.address("loops")], lost
+    print("a target that ends is missed")
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--plots", metavar="FOLDER", help="draws what each panel got")
+    arguments = arguments.parse_args()
+    build = ["cargo", "build", "--quiet", "--release"]
+    subprocess.run([*build, "--bin", "loadgen", "--bin", "chat-server"], cwd=ROOT, check=True)
+    subprocess.run([*build, "-p", "loopscope", "--features", "telemetry", "--example", "event_loops"], cwd=ROOT, check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(folder)
+        try:
+            load = start(world)
+            load.wait(LOADED_FOR + 60)
+            # The drain is not the load.
+            end = time.time() - 8
+            count, faults, drawn = check_panels(world, end)
+            rules, more = check_rules(world)
+            faults += more
+            print(f"{count} expressions of panels and {rules} rules, {len(faults)} faults")
+            print("\n".join(faults), file=sys.stderr)
+            check_exemplars(world)
+            check_scrapes(world)
+            check_alert(world)
+            check_lost(world)
+            if arguments.plots:
+                plots.draw(drawn, Path(arguments.plots))
+        finally:
+            world.end()
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+//! Several event loops under one watch: a runtime with a name, one thread with a
+//! `LocalSet` whose tasks no hook sees, so that a canary sits there, and a
+//! blocking pool that is too small for what it gets.
+//!
+//! `LOOPSCOPE_TELEMETRY=127.0.0.1:9465 cargo run --features telemetry --example event_loops -- 60`
+//! serves the live page for a minute.
+
+use std::{task::Poll, thread, time::Duration};
+
+use loopscope::{Named, Scope};
+use tokio::{runtime::Builder, task::LocalSet, time::sleep};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let seconds = std::env::args().nth(1).map_or(Ok(1), |n| n.parse())?;
+    let scope = Scope::builder().start()?;
+
+    let canary = scope.canary("local set");
+    let local = Builder::new_current_thread().enable_all().build()?;
+    let local_loop = thread::spawn(move || {
+        LocalSet::new().block_on(&local, async {
+            tokio::task::spawn_local(canary);
+            sleep(Duration::from_secs(seconds)).await;
+        });
+    });
+
+    let mut builder = Builder::new_multi_thread();
+    builder.enable_all().worker_threads(2).max_blocking_threads(1);
+    #[cfg(tokio_unstable)]
+    builder.name("api");
+    let runtime = scope.watch(&mut builder).build()?;
+    scope.block_on(&runtime, async {
+        for _ in 0..3 {
+            tokio::spawn(requests().named("requests"));
+        }
+        tokio::spawn(impatient().named("impatient"));
+        sleep(Duration::from_secs(seconds)).await;
+    });
+    runtime.shutdown_background();
+    local_loop.join().map_err(|_| "the local loop panicked")?;
+
+    let snapshot = scope.snapshot();
+    for call in &snapshot.blocking_calls {
+        println!(
+            "{}: {} calls, p99 of the wait {:?}",
+            call.name,
+            call.queue_wait.count,
+            call.queue_wait.quantile(0.99)
+        );
+    }
+    for of in &snapshot.loop_lag {
+        println!("{}: {} wakes, p99 of the lag {:?}", of.name, of.lag.count, of.lag.quantile(0.99));
+    }
+    Ok(())
+}
+
+/// Each has something for the blocking pool.
+async fn requests() {
+    loop {
+        let _ = loopscope::spawn_blocking("hash", || thread::sleep(Duration::from_millis(5))).await;
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Asks again and again instead of waiting, which is a lint.
+async fn impatient() {
+    loop {
+        let mut asked = 0;
+        std::future::poll_fn(|context| {
+            asked += 1;
+            context.waker().wake_by_ref();
+            if asked < 10 { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,91 @@
+//! The routes of findings: all or one, as JSON or drawn.
+
+use axum::{
+    extract::{Path, Query, State, rejection::QueryRejection},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    guard::refuse,
+    routes::{self, Sources},
+};
+use crate::{Finding, report};
+
+/// The schema name of [`FindingDocument`].
+const FINDING_SCHEMA: &str = "loopscope.finding/1";
+
+/// One finding, with the line of source that it points at.
+#[derive(Debug, Serialize)]
+struct FindingDocument {
+    schema: &'static str,
+    finding: Finding,
+    /// Absent where the source is not at hand.
+    source: Option<String>,
+}
+
+/// How findings are drawn.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Drawing {
+    /// Whether with ANSI colours, for a terminal.
+    color: bool,
+}
+
+type AskedFor = Result<Query<Drawing>, QueryRejection>;
+
+pub(super) async fn json(State(sources): State<Sources>) -> Response {
+    routes::json(&sources.source.findings())
+}
+
+pub(super) async fn text(State(sources): State<Sources>, drawing: AskedFor) -> Response {
+    let Ok(Query(Drawing { color })) = drawing else {
+        return refuse_parameters();
+    };
+    let findings = sources.source.findings();
+    off_the_loop(move || report::diagnostics(&findings, color).into_response()).await
+}
+
+/// By its id as JSON, or with `.txt` after it as text.
+pub(super) async fn one(
+    State(sources): State<Sources>,
+    Path(name): Path<String>,
+    drawing: AskedFor,
+) -> Response {
+    let Ok(Query(Drawing { color })) = drawing else {
+        return refuse_parameters();
+    };
+    let (id, is_text) = match name.strip_suffix(".txt") {
+        Some(id) => (id, true),
+        None => (&*name, false),
+    };
+    let Some(finding) = sources.source.findings().findings.into_iter().find(|finding| finding.id == id)
+    else {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            "There is no such finding: see /findings for those that there are.",
+        );
+    };
+    off_the_loop(move || {
+        if is_text {
+            return report::diagnostic(&finding, color).into_response();
+        }
+        let place = finding.site.as_ref().and_then(|site| site.file.as_deref().zip(site.line));
+        let source = place.and_then(|(file, line)| report::source_line::read(file, line));
+        routes::json(&FindingDocument { schema: FINDING_SCHEMA, finding, source })
+    })
+    .await
+}
+
+fn refuse_parameters() -> Response {
+    refuse(StatusCode::BAD_REQUEST, "The only parameter is color=true, for a terminal that shows colours.")
+}
+
+/// Source files are read where waiting for a disk holds up nobody.
+async fn off_the_loop(draw: impl FnOnce() -> Response + Send + 'static) -> Response {
+    match tokio::task::spawn_blocking(draw).await {
+        Ok(response) => response,
+        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "The findings could not be drawn."),
+    }
+}

@@ -1,0 +1,164 @@
+//! A headless Chromium, over its own protocol on two pipes: no driver, no port.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Write},
+    path::PathBuf,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        atomic::{AtomicU32, Ordering::Relaxed},
+        mpsc::{Receiver, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// One browser with one page.
+pub struct Browser {
+    process: Child,
+    requests: ChildStdin,
+    messages: Receiver<Value>,
+    session: String,
+    next_id: u64,
+    /// Every event so far, oldest first.
+    pub events: Vec<Value>,
+    profile: PathBuf,
+}
+
+impl Browser {
+    /// `None` where no Chromium is installed.
+    pub fn start() -> Option<Self> {
+        let names = ["chromium", "chromium-browser", "google-chrome"];
+        let mut folders = env::split_paths(&env::var_os("PATH")?).collect::<Vec<_>>().into_iter();
+        let program = folders
+            .find_map(|folder| names.map(|name| folder.join(name)).into_iter().find(|p| p.is_file()))?;
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let started = STARTED.fetch_add(1, Relaxed);
+        let profile = env::temp_dir().join(format!("loopscope-browser-{}-{started}", std::process::id()));
+        // The protocol's pipes are descriptors 3 and 4.
+        let mut process = Command::new("sh")
+            .args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1"#])
+            .arg(program)
+            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+            .args(["--disable-background-networking", "--no-first-run", "--remote-debugging-pipe"])
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .arg("about:blank")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("Chromium starts");
+        let requests = process.stdin.take().expect("a pipe");
+        let mut replies = BufReader::new(process.stdout.take().expect("a pipe"));
+        let (sender, messages) = channel();
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            while replies.read_until(0, &mut bytes).is_ok_and(|read| read > 1) {
+                let message = serde_json::from_slice(&bytes[..bytes.len() - 1]).expect("JSON");
+                if sender.send(message).is_err() {
+                    return;
+                }
+                bytes.clear();
+            }
+        });
+        let session = String::new();
+        let mut browser =
+            Self { process, requests, messages, session, next_id: 0, events: Vec::new(), profile };
+        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let attached =
+            browser.call("Target.attachToTarget", json!({ "targetId": target["targetId"], "flatten": true }));
+        browser.session = attached["sessionId"].as_str().expect("a session").to_owned();
+        for domain in ["Page", "Runtime", "Network", "Log"] {
+            browser.call(&format!("{domain}.enable"), json!({}));
+        }
+        Some(browser)
+    }
+
+    /// Calls a method and gives its result.
+    pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.next_id += 1;
+        let mut request = json!({ "id": self.next_id, "method": method, "params": parameters });
+        if !self.session.is_empty() {
+            request["sessionId"] = json!(self.session);
+        }
+        write!(self.requests, "{request}\0").expect("Chromium reads");
+        loop {
+            let mut message = self.messages.recv_timeout(LONG).expect("Chromium answers");
+            if message["id"] == self.next_id {
+                assert!(message["error"].is_null(), "{method}: {message}");
+                return message["result"].take();
+            }
+            self.events.push(message);
+        }
+    }
+
+    pub fn open(&mut self, url: &str) {
+        self.call("Page.navigate", json!({ "url": url }));
+    }
+
+    /// The value of an expression of JavaScript.
+    pub fn value(&mut self, expression: &str) -> Value {
+        let parameters = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let mut result = self.call("Runtime.evaluate", parameters);
+        assert!(result["exceptionDetails"].is_null(), "{expression}: {result}");
+        result["result"]["value"].take()
+    }
+
+    /// The text of what a selector finds first, empty without it.
+    pub fn text(&mut self, selector: &str) -> String {
+        let text = self.value(&format!("document.querySelector({})?.textContent ?? ''", json!(selector)));
+        text.as_str().expect("a text").to_owned()
+    }
+
+    pub fn press(&mut self, key: &str) {
+        for kind in ["keyDown", "keyUp"] {
+            self.call("Input.dispatchKeyEvent", json!({ "type": kind, "key": key, "text": key }));
+        }
+    }
+
+    /// Sets the size of the window and whether the system is dark.
+    pub fn appear(&mut self, width: u32, height: u32, scheme: &str) {
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false }),
+        );
+        self.call(
+            "Emulation.setEmulatedMedia",
+            json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] }),
+        );
+    }
+
+    /// A picture of the window, as PNG in base64.
+    pub fn picture(&mut self) -> String {
+        let picture = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+        picture["data"].as_str().expect("a picture").to_owned()
+    }
+
+    /// Every address that anything was asked for.
+    pub fn requested(&self) -> Vec<String> {
+        let of = |event: &&Value| event["method"] == "Network.requestWillBeSent";
+        let url = |event: &Value| event["params"]["request"]["url"].as_str().unwrap_or_default().to_owned();
+        self.events.iter().filter(of).map(url).collect()
+    }
+
+    /// What the console shows: calls, exceptions, and the browser's own complaints.
+    pub fn complaints(&self) -> Vec<&Value> {
+        let of = |event: &&Value| {
+            ["Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"]
+                .contains(&event["method"].as_str().unwrap_or_default())
+        };
+        self.events.iter().filter(of).collect()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.profile);
+    }
+}
