@@ -4,7 +4,10 @@
 //! Each scene changes a whole process, so it is played by a process of its own:
 //! this program, run once more for one of the tests that are otherwise ignored.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#![allow(unsafe_code)]
+// SAFETY of all of them: each call gets numbers, null where that is allowed, and
+// pointers to initialised locals of the type it wants, which outlive it; after a
+// fork only calls are made that are allowed there.
+#![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 
 mod common;
 
