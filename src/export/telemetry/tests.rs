@@ -442,4 +442,6 @@ fn a_port_in_use_is_an_error() {
     assert!(matches!(&error, StartError::Bind { address, source }
         if *address == telemetry.address() && source.kind() == ErrorKind::AddrInUse));
     assert!(error.to_string().contains(&telemetry.address().to_string()), "{error}");
+    let chain = format!("{:?}", anyhow::Error::from(error));
+    assert_eq!(chain.matches("Address already in use").count(), 1, "{chain}");
 }
