@@ -2,7 +2,7 @@
 //!
 //! Stalls last thirty times the threshold and the tests wait for findings, not
 //! for times, so that a busy machine makes them slow but not wrong.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 mod common;
 
