@@ -121,6 +121,98 @@ fn a_stall_shows_as_it_happens_and_nothing_else_is_asked_for() {
     assert!(browser.complaints().is_empty(), "{:#?}", browser.complaints());
 }
 
+/// Without a mouse, and without seeing it.
+#[test]
+fn keys_and_screen_readers_reach_everything() {
+    let _alone = alone();
+    let Some(mut browser) = browser() else { return };
+    let (scope, address) = served("127.0.0.1:0");
+    let runtime = runtime(&scope, 2);
+    let line = line!() + 1;
+    let stall = async { thread::sleep(Duration::from_millis(100)) };
+    runtime.block_on(runtime.spawn(stall.named("blocks"))).unwrap();
+    let place = format!("tests/page.rs:{line}");
+    browser.open(&format!("http://{address}/"));
+    eventually("the card", || (browser.text(".card .site") == place).then_some(()));
+    eventually("its stack", || browser.text(".card summary").contains("frames").then_some(()));
+
+    let nodes = browser.accessible();
+    let named = |role: &str, name: &str| nodes.iter().any(|(r, n)| r == role && n.starts_with(name));
+    let wanted = [
+        ("link", "Skip to the findings"),
+        ("banner", ""),
+        ("main", ""),
+        ("contentinfo", ""),
+        ("status", ""),
+        ("heading", "loopscope"),
+        ("heading", "Workers"),
+        ("heading", "Findings (1)"),
+        ("heading", &format!("sleep {place}")),
+        ("heading", "Kinds of tasks"),
+        ("region", "The last minute"),
+        ("group", "worker 0"),
+        ("group", "worker 1"),
+        ("article", ""),
+        ("searchbox", "Filter"),
+        ("columnheader", "Kind"),
+        ("columnheader", "Delay, p99"),
+        ("rowheader", "blocks"),
+        ("link", &format!("as text: {place}")),
+        ("button", &format!("Copy as text: {place}")),
+        ("button", "Pause"),
+    ];
+    for (role, name) in wanted {
+        assert!(named(role, name), "no {role} {name:?} in {nodes:#?}");
+    }
+    let operated = ["link", "button", "searchbox", "textbox", "DisclosureTriangle"];
+    let nameless: Vec<_> =
+        nodes.iter().filter(|(role, name)| operated.contains(&role.as_str()) && name.is_empty()).collect();
+    assert!(nameless.is_empty(), "{nameless:?}");
+
+    // The first key leads past everything to the findings; the next ones through them.
+    let focus =
+        "document.activeElement.className || document.activeElement.id || document.activeElement.tagName";
+    browser.press("Tab");
+    assert_eq!(browser.value(focus), "skip");
+    assert!(browser.value("document.activeElement.getBoundingClientRect().width").as_f64().unwrap() > 50.0);
+    browser.press("Enter");
+    eventually("the findings", || (browser.value(focus) == "findings").then_some(()));
+    let path: Vec<_> = (0..4)
+        .map(|_| {
+            browser.press("Tab");
+            browser.value(focus)
+        })
+        .collect();
+    assert_eq!(path[0], "findings-filter", "{path:?}");
+    assert!(path.contains(&"SUMMARY".into()) && path.contains(&"link".into()), "{path:?}");
+    while browser.value(focus) != "copy" {
+        browser.press("Tab");
+    }
+    browser.press("Enter");
+    eventually("the copy, or why not", || (browser.text(".card .copy") != "Copy as text").then_some(()));
+    assert_eq!(browser.text("#announcement"), browser.text(".card .copy"), "is told, too");
+    // What has the keyboard's focus stays where it is, though the page goes on.
+    let asked = browser.requested().len();
+    eventually("three answers", || {
+        browser.value("0");
+        (browser.requested().len() > asked + 3).then_some(())
+    });
+    assert_eq!(browser.value(focus), "copy");
+
+    // In a text field, a letter is a letter.
+    browser.value("document.querySelector('#tasks-filter').focus()");
+    browser.press("p");
+    assert_eq!(browser.value("document.querySelector('#tasks-filter').value"), "p");
+    assert!(!browser.text("#status").starts_with("paused"));
+    browser.value("document.querySelector('#pause').focus()");
+    browser.press(" ");
+    eventually("the pause", || browser.text("#announcement").starts_with("paused at").then_some(()));
+    browser.value("document.querySelector('th[data-key=name] button').focus()");
+    browser.press("Enter");
+    assert_eq!(browser.value("document.querySelector('th[data-key=name]').ariaSort"), "ascending");
+    assert!(browser.complaints().is_empty(), "{:#?}", browser.complaints());
+}
+
 #[test]
 fn it_survives_the_server() {
     let _alone = alone();
