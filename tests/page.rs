@@ -5,8 +5,12 @@ mod browser;
 mod common;
 
 use std::{
+    fs,
     net::SocketAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -46,6 +50,14 @@ fn browser() -> Option<Browser> {
     browser
 }
 
+/// For how long somebody on this machine had no CPU, so far: where other work
+/// goes on, a page takes its time through no fault of its own.
+fn cpu_pressure() -> Duration {
+    let text = fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
+    let total = text.lines().next().and_then(|line| line.rsplit_once("total=")?.1.parse().ok());
+    Duration::from_micros(total.unwrap_or_default())
+}
+
 /// The name of a task that would be a script, were it written as markup.
 const SCRIPT: &str = "<script>window.hacked = true</script><img onerror='window.hacked = true' src=x>";
 
@@ -58,11 +70,15 @@ fn a_stall_shows_as_it_happens_and_nothing_else_is_asked_for() {
     browser.open(&format!("http://{address}/"));
     eventually("the first answer", || (browser.text("#status") == "no stall now").then_some(()));
 
-    // A stall that goes on, with its line, before it has ended.
-    let begun = Instant::now();
-    let line = line!() + 2;
+    // A stall that goes on until all has been seen, with its line.
+    let over = Arc::new(AtomicBool::new(false));
+    let until = Arc::clone(&over);
+    let (begun, others) = (Instant::now(), cpu_pressure());
+    let line = line!() + 3;
     let stall = async move {
-        thread::sleep(Duration::from_secs(8));
+        while !until.load(Relaxed) {
+            thread::sleep(Duration::from_millis(100));
+        }
     };
     let task = runtime.spawn(stall.named("blocks"));
     let place = format!("tests/page.rs:{line}");
@@ -70,13 +86,14 @@ fn a_stall_shows_as_it_happens_and_nothing_else_is_asked_for() {
         let state = browser.text(".lane.blocked .lane-state");
         state.contains(&place).then_some(state)
     });
-    assert!(begun.elapsed() < Duration::from_secs(2), "shown only after {:?}: {state}", begun.elapsed());
+    let (took, lost) = (begun.elapsed(), cpu_pressure() - others);
+    eprintln!("shown after {took:.2?}, in which somebody waited for a CPU for {lost:.2?}");
+    assert!(took < Duration::from_secs(2) + lost, "shown only after {took:?}: {state}");
     assert!(state.contains("std::thread::sleep"), "{state}");
-    let grown = eventually("the stall has grown", || {
+    eventually("the stall has grown", || {
         let later = browser.text(".lane.blocked .lane-state");
-        (later != state && later.ends_with(state.rsplit(" · ").next().unwrap())).then_some(later)
+        (later != state && later.ends_with(state.rsplit(" · ").next().unwrap())).then_some(())
     });
-    assert!(begun.elapsed() < Duration::from_secs(6), "{grown}");
 
     // The card: line, advice, and the stack when opened.
     eventually("the card", || (browser.text(".card .site") == place).then_some(()));
@@ -97,6 +114,7 @@ fn a_stall_shows_as_it_happens_and_nothing_else_is_asked_for() {
     assert_eq!(browser.value("document.querySelector('#pause').ariaPressed"), "true");
     let asked = browser.requested().len();
     let stands = browser.text(".lane.blocked .lane-state");
+    over.store(true, Relaxed);
     runtime.block_on(task).unwrap();
     thread::sleep(Duration::from_millis(1_500));
     assert_eq!(browser.text(".lane.blocked .lane-state"), stands);
@@ -285,6 +303,6 @@ fn pictures() {
         // With a stall in progress, which is what one comes for.
         eventually("a stall", || (browser.text(".lane.blocked .lane-state").contains(".rs:")).then_some(()));
         let png = BASE64_STANDARD.decode(browser.picture()).unwrap();
-        std::fs::write(format!("{}/docs/page-{scheme}.png", env!("CARGO_MANIFEST_DIR")), png).unwrap();
+        fs::write(format!("{}/docs/page-{scheme}.png", env!("CARGO_MANIFEST_DIR")), png).unwrap();
     }
 }
