@@ -263,6 +263,7 @@ fn it_holds_as_many_kinds_and_findings_as_there_may_be() {
     eventually("all kinds", || {
         (browser.value("document.querySelectorAll('#kinds tr').length").as_u64()? >= 256).then_some(())
     });
+    let others = cpu_pressure();
     // As many findings as are kept, made from the one answer that it has.
     let took = browser.value(
         r#"(() => {
@@ -284,7 +285,9 @@ fn it_holds_as_many_kinds_and_findings_as_there_may_be() {
     );
     eprintln!("256 kinds, 500 findings: cards, ms for the first and the second drawing: {took}");
     assert_eq!(took[0], 500);
-    assert!(took[2].as_f64().unwrap() < 500.0, "to draw again what changed took {took} ms");
+    let again = Duration::from_secs_f64(took[2].as_f64().unwrap() / 1e3);
+    let lost = cpu_pressure() - others;
+    assert!(again < Duration::from_millis(500) + lost, "to draw again what changed took {again:?}");
 }
 
 /// `LOOPSCOPE_PAGE=http://127.0.0.1:9464/ cargo test --test page -- --ignored pictures`
