@@ -63,6 +63,11 @@ impl Cause {
         Self::Unyielding,
     ];
 
+    /// Whether each look may meet another line of the same thing.
+    pub(crate) const fn is_computation(self) -> bool {
+        matches!(self, Self::Cpu | Self::Hog | Self::Unyielding)
+    }
+
     /// The name as labels and JSON have it, such as `sleep`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -352,6 +352,35 @@ fn a_server_for_other_machines_takes_any_name() {
     assert_eq!(request(&telemetry, "GET", "/healthz", "chat.internal:9464").status, 200);
 }
 
+/// Bound to loopback, it says nothing.
+#[test]
+fn to_serve_other_machines_is_warned_of() {
+    let said = |ip: Ipv4Addr| {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || -> Box<dyn Write> { Box::new(Shared(writer.clone())) })
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            drop(start(SocketAddr::new(ip.into(), 0), FakeSource::new(), None).unwrap());
+        });
+        String::from_utf8(log.lock().unwrap().clone()).unwrap()
+    };
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let warning = said(Ipv4Addr::UNSPECIFIED);
+    assert!(warning.contains("WARN") && warning.contains("to anybody who asks"), "{warning:?}");
+    assert_eq!(said(Ipv4Addr::LOCALHOST), "");
+}
+
 #[test]
 fn requests_that_are_too_large_are_refused() {
     let (telemetry, _) = served();
@@ -460,4 +489,6 @@ fn a_port_in_use_is_an_error() {
     assert!(matches!(&error, StartError::Bind { address, source }
         if *address == telemetry.address() && source.kind() == ErrorKind::AddrInUse));
     assert!(error.to_string().contains(&telemetry.address().to_string()), "{error}");
+    let chain = format!("{:?}", anyhow::Error::from(error));
+    assert_eq!(chain.matches("Address already in use").count(), 1, "{chain}");
 }
