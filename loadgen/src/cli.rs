@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::plan::{Mix, Objective};
+use crate::plan::{Arrivals, MAX_RATE, Mix, Objective, Stages};
 
 /// An open-model load generator that finds the blocking calls of the server it drives.
 #[derive(Debug, Parser)]
@@ -90,6 +90,13 @@ pub(crate) struct LoadArgs {
     /// How long is measured.
     #[arg(long, default_value = "20s", value_parser = positive_duration)]
     pub(crate) duration: Duration,
+    /// Rates one after the other, instead of --rate and --duration, such as
+    /// 0-500:30s,500:1m; each has its own figures in the report.
+    #[arg(long, value_name = "RATE:DURATION,…", conflicts_with_all = ["rate", "duration"])]
+    pub(crate) stages: Option<Stages>,
+    /// How the due times are spread over a rate.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) arrivals: Arrivals,
     /// Over how long the connecting is spread.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) ramp: Duration,
@@ -196,7 +203,7 @@ fn rate(text: &str) -> Result<f64, String> {
 
 fn churn(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
-    if !(0.0..=1_000_000.0).contains(&rate) {
+    if !(0.0..=MAX_RATE).contains(&rate) {
         return Err("it must be between 0 and 1,000,000 a second".into());
     }
     Ok(rate)

@@ -88,8 +88,9 @@ fn settings(plan: &Plan, inject: Vec<String>) -> Settings {
     Settings {
         connections: plan.connections as u64,
         rooms: plan.rooms as u64,
-        rate: plan.rate,
-        duration_seconds: plan.duration.as_secs_f64(),
+        rate: plan.stages.mean_rate(),
+        arrivals: plan.arrivals.as_str(),
+        duration_seconds: plan.duration().as_secs_f64(),
         ramp_seconds: plan.ramp.as_secs_f64(),
         settle_seconds: plan.settle.as_secs_f64(),
         drain_seconds: plan.drain.as_secs_f64(),

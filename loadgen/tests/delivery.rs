@@ -26,7 +26,7 @@ fn a_good_server_delivers_everything_and_holds_the_objectives() {
 #[test]
 fn loss_is_counted_exactly_and_cannot_better_a_percentile() {
     let server = Server::start(Conduct {
-        delivery: |number| if number.is_multiple_of(10) { Fate::Dropped } else { Fate::Passed },
+        delivery: |number, _| if number.is_multiple_of(10) { Fate::Dropped } else { Fate::Passed },
         ..Conduct::default()
     });
     let outcome = run(server.address, &["--slo", "lost<20%", "--slo", "p99<900ms"]);
@@ -42,7 +42,7 @@ fn loss_is_counted_exactly_and_cannot_better_a_percentile() {
 #[test]
 fn duplicates_and_swaps_are_counted_exactly() {
     let server = Server::start(Conduct {
-        delivery: |number| match number % 10 {
+        delivery: |number, _| match number % 10 {
             3 => Fate::Doubled,
             7 => Fate::Swapped,
             _ => Fate::Passed,

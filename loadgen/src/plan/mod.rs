@@ -4,12 +4,14 @@ mod mix;
 mod objective;
 mod rng;
 mod schedule;
+mod stages;
 
 use std::time::Duration;
 
 pub(crate) use mix::{Action, Mix};
 pub(crate) use objective::{Metric, Objective, Unit};
-pub(crate) use schedule::{Due, Schedule};
+pub(crate) use schedule::{Arrivals, Due, Schedule};
+pub(crate) use stages::{MAX_RATE, Stages, nanoseconds};
 
 use crate::cli::{LoadArgs, Login};
 
@@ -30,10 +32,10 @@ pub(crate) struct Plan {
     pub(crate) connections: usize,
     /// Over how many rooms they are spread.
     pub(crate) rooms: usize,
-    /// Commands a second, of all connections together.
-    pub(crate) rate: f64,
-    /// How long is measured.
-    pub(crate) duration: Duration,
+    /// Commands a second, of all connections together, over the run.
+    pub(crate) stages: Stages,
+    /// How the due times are spread.
+    pub(crate) arrivals: Arrivals,
     /// Over how long the connecting is spread.
     pub(crate) ramp: Duration,
     /// How long is waited between joining and measuring.
@@ -85,8 +87,8 @@ impl Plan {
             target,
             connections,
             rooms,
-            rate: args.rate,
-            duration: args.duration,
+            stages: args.stages.unwrap_or_else(|| Stages::constant(args.rate, args.duration)),
+            arrivals: args.arrivals,
             ramp: args.ramp,
             settle: SETTLE,
             drain: args.drain,
@@ -106,14 +108,28 @@ impl Plan {
 
     /// The schedule, once it is known how many members take part.
     pub(crate) fn schedule(&self, members: usize) -> Schedule {
-        let duration_ns = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
-        Schedule::new(self.seed, self.rate, duration_ns, members, self.mix.clone())
+        Schedule::new(self.seed, self.stages.clone(), self.arrivals, members, self.mix.clone())
+    }
+
+    /// How long is measured.
+    pub(crate) fn duration(&self) -> Duration {
+        self.stages.duration()
+    }
+
+    /// The tightest objective on latency: a delivery above it is late.
+    pub(crate) fn late_over(&self) -> Option<Duration> {
+        self.objectives.iter().filter_map(Objective::latency_limit).min()
     }
 
     /// How many connections must be ready for a run to be worth measuring.
     pub(crate) const fn required_connections(&self) -> usize {
         self.connections - self.connections / 100
     }
+}
+
+/// What room number `room` is called.
+pub(crate) fn room_name(room: usize) -> String {
+    format!("#lg-{room}")
 }
 
 /// 10 ms, or a tenth of the tightest latency objective, but never less than the

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::plan::room_name;
+use crate::record::Counts;
 use hdrhistogram::Histogram;
 use loopscope::{FindingsDocument, StallsDocument};
 use serde::Serialize;
@@ -45,7 +47,10 @@ pub(crate) struct Report {
 pub(crate) struct Settings {
     pub(crate) connections: u64,
     pub(crate) rooms: u64,
+    /// The average over all stages.
     pub(crate) rate: f64,
+    /// `constant` or `poisson`.
+    pub(crate) arrivals: &'static str,
     pub(crate) duration_seconds: f64,
     pub(crate) ramp_seconds: f64,
     pub(crate) settle_seconds: f64,
@@ -69,8 +74,15 @@ pub(crate) struct Load {
     pub(crate) deliveries: Deliveries,
     /// From due to received; lost deliveries are in it as censored samples.
     pub(crate) latency: Option<Timing>,
+    /// From sent to received, of what was received: what a closed model would
+    /// call latency.
+    pub(crate) service: Option<Timing>,
     /// From due to sent: the generator's own lateness.
     pub(crate) send_lag: Option<Timing>,
+    /// The same by stage of the plan, by the time at which they were due.
+    pub(crate) stages: Vec<StageLoad>,
+    /// Deliveries by room, where any went wrong.
+    pub(crate) rooms: Rooms,
     /// Failed connections and words out of place, by kind.
     pub(crate) failures: BTreeMap<String, u64>,
     /// The first failure of the commonest kind, in words.
@@ -94,6 +106,8 @@ pub(crate) struct Commands {
     pub(crate) planned: u64,
     pub(crate) sent: u64,
     pub(crate) skipped: u64,
+    /// Sent later than `max_send_lag_seconds` after they were due.
+    pub(crate) late: u64,
     pub(crate) planned_per_second: f64,
     pub(crate) sent_per_second: f64,
     /// By command: what the load exercised.
@@ -118,6 +132,62 @@ pub(crate) struct Deliveries {
     pub(crate) lost: u64,
     pub(crate) duplicated: u64,
     pub(crate) out_of_order: u64,
+    /// That took longer than the tightest objective on latency.
+    pub(crate) late: u64,
+}
+
+impl From<Counts> for Deliveries {
+    fn from(counts: Counts) -> Self {
+        let Counts { expected, delivered, lost, duplicated, out_of_order, late } = counts;
+        Self { expected, delivered, lost, duplicated, out_of_order, late }
+    }
+}
+
+/// What came of one stage of the plan.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct StageLoad {
+    /// Commands a second at its beginning.
+    pub(crate) from_rate: f64,
+    /// Commands a second at its end.
+    pub(crate) to_rate: f64,
+    /// How long it was to last.
+    pub(crate) seconds: f64,
+    pub(crate) commands: CommandCount,
+    pub(crate) deliveries: Deliveries,
+    /// From due to received, to two digits.
+    pub(crate) latency: Option<Timing>,
+}
+
+/// How many rooms the report names.
+const MAX_ROOMS: usize = 20;
+
+/// Deliveries by room.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Rooms {
+    /// Rooms with a lost, duplicated or overtaken delivery.
+    pub(crate) faulty: u64,
+    /// The worst of them, the worst first.
+    pub(crate) worst: Vec<RoomLoad>,
+}
+
+/// What came of one room.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RoomLoad {
+    pub(crate) room: String,
+    pub(crate) deliveries: Deliveries,
+}
+
+impl Rooms {
+    /// Of the counts of all rooms, by number.
+    pub(crate) fn of(counts: &[Counts]) -> Self {
+        let mut faulty: Vec<_> =
+            counts.iter().enumerate().filter(|(_, counts)| counts.faults() > 0).collect();
+        faulty.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.faults()));
+        let worst = faulty.iter().take(MAX_ROOMS);
+        let worst =
+            worst.map(|&(room, &counts)| RoomLoad { room: room_name(room), deliveries: counts.into() });
+        Self { faulty: faulty.len() as u64, worst: worst.collect() }
+    }
 }
 
 /// A distribution of times.

@@ -6,7 +6,7 @@ pub(crate) mod units;
 mod verdict;
 
 pub(crate) use document::{
-    CommandCount, Commands, Connections, Deliveries, Load, Report, SCHEMA, Settings, Timing,
+    CommandCount, Commands, Connections, Load, Report, Rooms, SCHEMA, Settings, StageLoad, Timing,
 };
 pub(crate) use text::text;
 pub(crate) use verdict::{judge, verdict};

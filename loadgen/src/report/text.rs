@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use loopscope::FindingsDocument;
 
-use super::document::{Judged, Load, Outcome, Report, Timing};
+use super::document::{Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing};
 use super::units::{count, counted, duration};
 
 const BOLD: &str = "\x1b[1m";
@@ -53,7 +53,18 @@ fn load(text: &mut String, report: &Report, color: bool) {
     row(text, "exercised", exercised(load));
     row(text, "deliveries", deliveries(load));
     row(text, "latency", load.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing));
+    if let Some(service) = &load.service {
+        row(text, "service time", timing(service));
+    }
     row(text, "send lag", load.send_lag.as_ref().map_or_else(|| "nothing sent".into(), timing));
+    if load.stages.len() > 1 {
+        for each in &load.stages {
+            row(text, &stage_name(each), stage(each));
+        }
+    }
+    if load.rooms.faulty > 0 {
+        row(text, "rooms", rooms(load));
+    }
     if load.failures.values().any(|&count| count > 0) {
         row(text, "failures", failures(load));
     }
@@ -75,6 +86,9 @@ fn commands(load: &Load) -> String {
     let mut text = format!("{} sent, {sent:.1}/s of {planned:.1}/s planned", count(commands.sent));
     if commands.skipped > 0 {
         let _ = write!(text, ", {} skipped", count(commands.skipped));
+    }
+    if commands.late > 0 {
+        let _ = write!(text, ", {} late", count(commands.late));
     }
     text
 }
@@ -115,6 +129,41 @@ fn timing(timing: &Timing) -> String {
         duration(p999_seconds),
         duration(max_seconds),
     )
+}
+
+fn stage_name(stage: &StageLoad) -> String {
+    let StageLoad { from_rate, to_rate, .. } = *stage;
+    if (from_rate - to_rate).abs() < f64::EPSILON {
+        format!("  {from_rate}/s")
+    } else {
+        format!("  {from_rate}-{to_rate}/s")
+    }
+}
+
+/// What came of one stage, in one line.
+fn stage(stage: &StageLoad) -> String {
+    let lost = match stage.deliveries.lost {
+        0 => String::new(),
+        lost => format!("{} lost, ", count(lost)),
+    };
+    let latency = stage.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing);
+    format!("{}: {lost}{latency}", duration(stage.seconds))
+}
+
+/// Where deliveries went wrong: the worst rooms by name.
+fn rooms(load: &Load) -> String {
+    let named = load.rooms.worst.iter().take(3).map(|room| {
+        let Deliveries { lost, duplicated, out_of_order, .. } = room.deliveries;
+        format!(
+            "{} ({} lost, {} duplicated, {} out of order)",
+            room.room,
+            count(lost),
+            count(duplicated),
+            count(out_of_order)
+        )
+    });
+    let named: Vec<_> = named.collect();
+    format!("{} faulty, the worst: {}", count(load.rooms.faulty), named.join(", "))
 }
 
 fn failures(load: &Load) -> String {

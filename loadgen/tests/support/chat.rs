@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What the server does with one delivery; it is told how many there were.
-pub(crate) type Delivery = fn(u64) -> Fate;
+/// What the server does with one delivery to a room; it is told how many there
+/// were.
+pub(crate) type Delivery = fn(u64, &str) -> Fate;
 
 /// What becomes of a delivery.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub(crate) struct Conduct {
 
 impl Default for Conduct {
     fn default() -> Self {
-        Self { delivery: |_| Fate::Passed, freeze: None, closes_after: None }
+        Self { delivery: |_, _| Fate::Passed, freeze: None, closes_after: None }
     }
 }
 
@@ -151,7 +152,7 @@ impl Hub {
         let receivers = self.peers.iter_mut().filter(|(id, peer)| **id != sender && peer.room == room);
         for (_, peer) in receivers {
             self.tally.deliveries += 1;
-            let fate = (self.conduct.delivery)(self.tally.deliveries);
+            let fate = (self.conduct.delivery)(self.tally.deliveries, &peer.room);
             deliver(peer, line, fate, &mut self.tally);
         }
     }
