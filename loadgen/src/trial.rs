@@ -47,7 +47,7 @@ pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
 
 /// Asks what was found; where there is no answer, there is no verdict.
 async fn look(watch: Option<Watch>, measurement: &mut Measurement) -> Option<Found> {
-    match watch?.end().await {
+    match watch?.end(measurement.slow.as_ref()).await {
         Ok(found) => Some(found),
         Err(error) => {
             measurement.invalid.push(format!("{error:#}"));
@@ -63,7 +63,7 @@ fn report(
     inject: Vec<String>,
     deny: bool,
 ) -> Report {
-    let Measurement { load, started, interrupted, invalid, plan } = measurement;
+    let Measurement { load, started, interrupted, invalid, plan, slow: _ } = measurement;
     let denied = found.as_ref().filter(|_| deny).map_or(0, |found| found.findings.findings.len());
     let objectives = report::judge(&plan.objectives, &load);
     Report {
@@ -79,6 +79,8 @@ fn report(
         objectives,
         watched_seconds: found.as_ref().map(|found| found.seconds),
         findings: found.as_ref().map(|found| found.findings.clone()),
+        tail: found.as_ref().and_then(|found| found.tail.clone()),
+        clock: found.as_ref().map(|found| found.clock.clone()),
         stalls: found.map(|found| found.stalls),
     }
 }

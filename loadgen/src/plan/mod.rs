@@ -10,6 +10,7 @@ use std::time::Duration;
 
 pub(crate) use mix::{Action, Mix};
 pub(crate) use objective::{Metric, Objective, Unit};
+pub(crate) use rng::Rng;
 pub(crate) use schedule::{Arrivals, Due, Schedule};
 pub(crate) use stages::{MAX_RATE, Stages, nanoseconds};
 
@@ -119,6 +120,15 @@ impl Plan {
     /// The tightest objective on latency: a delivery above it is late.
     pub(crate) fn late_over(&self) -> Option<Duration> {
         self.objectives.iter().filter_map(Objective::latency_limit).min()
+    }
+
+    /// The tightest objective on latency: as it was written, and its limit.
+    pub(crate) fn tightest(&self) -> Option<(String, Duration)> {
+        let limited = self
+            .objectives
+            .iter()
+            .filter_map(|objective| Some((objective.text().to_owned(), objective.latency_limit()?)));
+        limited.min_by_key(|&(_, limit)| limit)
     }
 
     /// How many connections must be ready for a run to be worth measuring.

@@ -7,6 +7,7 @@ mod live;
 mod recorder;
 mod sequence;
 mod shared;
+mod slow;
 
 pub(crate) use counts::Counts;
 pub(crate) use failure::{Failure, FailureKind, Failures};
@@ -14,3 +15,4 @@ pub(crate) use inbox::Inbox;
 pub(crate) use live::{Live, LiveView, count};
 pub(crate) use recorder::{Receipt, Recorder, histogram};
 pub(crate) use shared::Shared;
+pub(crate) use slow::Span;

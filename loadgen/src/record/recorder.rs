@@ -6,10 +6,14 @@ use hdrhistogram::Histogram;
 
 use super::counts::Counts;
 use super::sequence::Arrival;
+use super::slow::{Slow, Span};
 use crate::plan::Plan;
 
 /// The longest time that is told apart from longer ones: an hour.
 const MAX_NS: u64 = 3_600_000_000_000;
+
+/// The quantile below which no delivery will be among the slowest hundredth.
+const BELOW_TAIL: f64 = 0.95;
 
 /// A histogram of nanoseconds: three digits, up to an hour, fixed size.
 pub(crate) fn histogram() -> Histogram<u64> {
@@ -65,6 +69,8 @@ pub(crate) struct Recorder {
     pub(crate) rooms: Vec<Counts>,
     /// Error replies by number.
     pub(crate) error_replies: BTreeMap<u16, u64>,
+    /// The slowest of what was received, one by one.
+    pub(crate) slow: Slow,
     late_over_ns: u64,
 }
 
@@ -79,6 +85,7 @@ impl Recorder {
             stages: vec![stage; plan.stages.all().len()],
             rooms: vec![Counts::default(); plan.rooms],
             error_replies: BTreeMap::new(),
+            slow: Slow::above(plan.late_over().map_or(0, crate::plan::nanoseconds)),
             late_over_ns: plan.late_over().map_or(u64::MAX, crate::plan::nanoseconds),
         }
     }
@@ -101,6 +108,9 @@ impl Recorder {
         let latency = now_ns.saturating_sub(due_ns).max(1);
         self.latency.saturating_record(latency);
         self.service.saturating_record(now_ns.saturating_sub(sent_ns).max(1));
+        let known = self.late_over_ns < u64::MAX;
+        let below_tail = || if known { 0 } else { self.latency.value_at_quantile(BELOW_TAIL) };
+        self.slow.offer(Span { due_ns, arrived_ns: now_ns }, below_tail);
         self.stages[stage].latency.saturating_record(latency);
         if given_up > 0 {
             self.given_up.saturating_record_n(due_ns.max(1), given_up);
@@ -150,6 +160,7 @@ impl Recorder {
         for (room, other) in self.rooms.iter_mut().zip(&other.rooms) {
             room.add(other);
         }
+        self.slow.add(&other.slow);
         for (&numeric, count) in &other.error_replies {
             *self.error_replies.entry(numeric).or_default() += count;
         }

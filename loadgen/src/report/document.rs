@@ -8,6 +8,9 @@ use hdrhistogram::Histogram;
 use loopscope::{FindingsDocument, StallsDocument};
 use serde::Serialize;
 
+use super::clock::Clock;
+use super::tail::Tail;
+
 /// The name of the report's schema.
 pub(crate) const SCHEMA: &str = "loadgen.report/1";
 
@@ -34,10 +37,15 @@ pub(crate) struct Report {
     pub(crate) objectives: Vec<Judged>,
     /// For how long the server's loopscope was asked: connecting included.
     pub(crate) watched_seconds: Option<f64>,
-    /// What it found in the meantime.
+    /// What it found in the meantime, the most harm to slow deliveries first.
     pub(crate) findings: Option<FindingsDocument>,
     /// The server's stalls in the meantime, as many as it remembers.
     pub(crate) stalls: Option<StallsDocument>,
+    /// What the slow deliveries waited for; null if it was not asked or nothing
+    /// was delivered.
+    pub(crate) tail: Option<Tail>,
+    /// The server's clock against this machine's.
+    pub(crate) clock: Option<Clock>,
     /// What all this means.
     pub(crate) verdict: Verdict,
 }

@@ -1,12 +1,17 @@
 //! What is handed out in the end: plain data, a verdict on it, and its text.
 
+mod clock;
 mod document;
+mod tail;
+mod tail_text;
 mod text;
 pub(crate) mod units;
 mod verdict;
 
+pub(crate) use clock::Clock;
 pub(crate) use document::{
     CommandCount, Commands, Connections, Load, Report, Rooms, SCHEMA, Settings, StageLoad, Timing,
 };
+pub(crate) use tail::{Share, Tail};
 pub(crate) use text::text;
 pub(crate) use verdict::{judge, verdict};

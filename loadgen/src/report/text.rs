@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use loopscope::FindingsDocument;
 
 use super::document::{Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing};
+use super::tail_text;
 use super::units::{count, counted, duration};
 
 const BOLD: &str = "\x1b[1m";
@@ -26,6 +27,11 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
             text.push('\n');
         }
         line(&mut text, &found(findings, report));
+        if let Some(tail) = &report.tail {
+            let heading = |heading: &str| paint(heading, BOLD, color);
+            text.push('\n');
+            text.push_str(&tail_text::tail(tail, findings, report.clock.as_ref(), heading));
+        }
     }
     verdict(&mut text, report, color);
     text
