@@ -6,7 +6,8 @@ pub(crate) mod units;
 mod verdict;
 
 pub(crate) use document::{
-    CommandCount, Commands, Connections, Load, Report, Rooms, SCHEMA, Settings, StageLoad, Timing,
+    Blocking, CommandCount, Commands, Connections, Generator, Load, Report, Rooms, SCHEMA, Settings,
+    StageLoad, Timing,
 };
 pub(crate) use text::text;
 pub(crate) use verdict::{judge, verdict};
