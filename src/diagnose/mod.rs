@@ -2,14 +2,26 @@
 //! reading of debug information.
 
 mod advice;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(loopscope_no_capture)
+))]
 mod image;
 mod names;
 pub(crate) mod roots;
 mod site;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(loopscope_no_capture)
+))]
 mod symbols;
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture))))]
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(loopscope_no_capture)
+)))]
 #[path = "symbols_none.rs"]
 mod symbols;
 
