@@ -66,8 +66,10 @@ const COUNTED: [(&str, Metric); 7] = [
     ("blocking.share", Metric::BlockingShare),
 ];
 
+type Timed = (&'static str, fn(Quantile) -> Metric);
+
 /// What is timed, with the prefix by which it is told apart.
-const TIMED: [(&str, fn(Quantile) -> Metric); 4] = [
+const TIMED: [Timed; 4] = [
     ("", Metric::Latency),
     ("service.", Metric::Service),
     ("send_lag.", Metric::SendLag),
