@@ -17,6 +17,9 @@ const RUN_MIX: &str = "privmsg:90,join:5,who:5";
 /// `loadgen run`.
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
     let plan = Plan::new(args.target, args.load, RUN_MIX)?;
+    if let (Some(objective), None) = (plan.needs_telemetry(), &args.telemetry) {
+        anyhow::bail!("--slo {} is the server's to tell, which needs --telemetry URL", objective.text());
+    }
     let stop = Stop::on_signals()?;
     let watch = match &args.telemetry {
         Some(url) => Some(Watch::begin(url).await?),
@@ -63,9 +66,10 @@ fn report(
     inject: Vec<String>,
     deny: bool,
 ) -> Report {
-    let Measurement { load, started, interrupted, invalid, plan, slow: _ } = measurement;
+    let Measurement { load, generator, started, interrupted, invalid, plan, slow: _ } = measurement;
     let denied = found.as_ref().filter(|_| deny).map_or(0, |found| found.findings.findings.len());
-    let objectives = report::judge(&plan.objectives, &load);
+    let server = found.as_ref().map(|found| (&found.findings, found.seconds));
+    let objectives = report::judge(&plan.objectives, &load, &generator, server);
     Report {
         schema: report::SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
@@ -76,6 +80,7 @@ fn report(
         settings: settings(&plan, inject),
         verdict: report::verdict(invalid, &objectives, denied),
         load,
+        generator,
         objectives,
         watched_seconds: found.as_ref().map(|found| found.seconds),
         findings: found.as_ref().map(|found| found.findings.clone()),

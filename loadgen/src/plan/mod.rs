@@ -9,7 +9,7 @@ mod stages;
 use std::time::Duration;
 
 pub(crate) use mix::{Action, Mix};
-pub(crate) use objective::{Metric, Objective, Unit};
+pub(crate) use objective::{Metric, Objective, Quantile, Unit};
 pub(crate) use rng::Rng;
 pub(crate) use schedule::{Arrivals, Due, Schedule};
 pub(crate) use stages::{MAX_RATE, Stages, nanoseconds};
@@ -48,6 +48,9 @@ pub(crate) struct Plan {
     /// The p99 of the send lag above which the generator, not the server, was
     /// late.
     pub(crate) max_send_lag: Duration,
+    /// The p99 of the receive lag above which a run is invalid: the same, where
+    /// latency is judged; a hunt for findings alone does not need it.
+    pub(crate) max_receive_lag: Duration,
     /// Extra connections a second that come, join and go.
     pub(crate) churn: f64,
     /// The length of a message's text.
@@ -83,6 +86,13 @@ impl Plan {
         if args.payload > MAX_PAYLOAD {
             anyhow::bail!("--payload {} does not fit into a line; use at most {MAX_PAYLOAD}", args.payload);
         }
+        let mut objectives = args.slo;
+        if let Some(path) = &args.slo_file {
+            objectives.extend(Objective::read_file(path)?);
+        }
+        let max_send_lag = args.max_send_lag.unwrap_or_else(|| send_lag_budget(&objectives));
+        let is_judged =
+            args.max_send_lag.is_some() || objectives.iter().any(|it| it.latency_limit().is_some());
         let mix = mix(args.mix, args.oper.is_some(), default_mix)?;
         Ok(Self {
             target,
@@ -94,12 +104,13 @@ impl Plan {
             settle: SETTLE,
             drain: args.drain,
             timeout: args.timeout,
-            max_send_lag: args.max_send_lag.unwrap_or_else(|| send_lag_budget(&args.slo)),
+            max_send_lag,
+            max_receive_lag: if is_judged { max_send_lag } else { Duration::MAX },
             churn: args.churn,
             payload: args.payload,
             seed: args.seed,
             mix,
-            objectives: args.slo,
+            objectives,
             threads: args.threads,
             nick_prefix: args.nick_prefix,
             pass: args.pass,
@@ -110,6 +121,11 @@ impl Plan {
     /// The schedule, once it is known how many members take part.
     pub(crate) fn schedule(&self, members: usize) -> Schedule {
         Schedule::new(self.seed, self.stages.clone(), self.arrivals, members, self.mix.clone())
+    }
+
+    /// An objective that only the server's telemetry can tell of.
+    pub(crate) fn needs_telemetry(&self) -> Option<&Objective> {
+        self.objectives.iter().find(|objective| objective.metric().needs_telemetry())
     }
 
     /// How long is measured.

@@ -33,6 +33,8 @@ pub(crate) struct Report {
     pub(crate) settings: Settings,
     /// What came of it.
     pub(crate) load: Load,
+    /// What the generator did late by itself.
+    pub(crate) generator: Generator,
     /// The objectives, each with what it came to.
     pub(crate) objectives: Vec<Judged>,
     /// For how long the server's loopscope was asked: connecting included.
@@ -230,18 +232,44 @@ impl Timing {
     }
 }
 
+/// The generator's own event loop, as its own loopscope saw it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Generator {
+    /// How late the loop was that receives; every arrival may have been taken
+    /// note of this much later.
+    pub(crate) receive_lag: Option<Timing>,
+    pub(crate) blocking: Blocking,
+    /// Time that its threads waited for a CPU in the middle of their work.
+    pub(crate) starved_seconds: f64,
+    /// CPU time of its process while it measured; `None` where it is not known.
+    pub(crate) cpu_seconds: Option<f64>,
+}
+
+/// Stalls of the generator's own loop.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Blocking {
+    pub(crate) events: u64,
+    pub(crate) seconds: f64,
+    pub(crate) longest_seconds: f64,
+    /// The function that blocked it for longest.
+    pub(crate) worst_site: Option<String>,
+}
+
 /// One objective and what it came to.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Judged {
     /// As it was written.
     pub(crate) objective: String,
-    pub(crate) metric: &'static str,
+    pub(crate) metric: String,
     /// What limit and actual value are measured in.
     pub(crate) unit: &'static str,
     pub(crate) limit: f64,
     /// `None` if there was nothing to measure.
     pub(crate) actual: Option<f64>,
     pub(crate) held: bool,
+    /// Whether it is the generator that is held to it.
+    #[serde(skip)]
+    pub(crate) of_generator: bool,
 }
 
 /// What a run means.

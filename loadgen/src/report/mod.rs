@@ -10,7 +10,8 @@ mod verdict;
 
 pub(crate) use clock::Clock;
 pub(crate) use document::{
-    CommandCount, Commands, Connections, Load, Report, Rooms, SCHEMA, Settings, StageLoad, Timing,
+    Blocking, CommandCount, Commands, Connections, Generator, Load, Report, Rooms, SCHEMA, Settings,
+    StageLoad, Timing,
 };
 pub(crate) use tail::{Share, Tail};
 pub(crate) use text::text;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use loopscope::FindingsDocument;
 
-use super::document::{Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing};
+use super::document::{Blocking, Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing};
 use super::tail_text;
 use super::units::{count, counted, duration};
 
@@ -63,6 +63,12 @@ fn load(text: &mut String, report: &Report, color: bool) {
         row(text, "service time", timing(service));
     }
     row(text, "send lag", load.send_lag.as_ref().map_or_else(|| "nothing sent".into(), timing));
+    if let Some(lag) = &report.generator.receive_lag {
+        row(text, "receive lag", timing(lag));
+    }
+    if report.generator.blocking.events > 0 {
+        row(text, "own stalls", own_stalls(&report.generator.blocking));
+    }
     if load.stages.len() > 1 {
         for each in &load.stages {
             row(text, &stage_name(each), stage(each));
@@ -135,6 +141,12 @@ fn timing(timing: &Timing) -> String {
         duration(p999_seconds),
         duration(max_seconds),
     )
+}
+
+fn own_stalls(blocking: &Blocking) -> String {
+    let site = blocking.worst_site.as_deref().unwrap_or("an unknown place");
+    let (events, seconds) = (counted(blocking.events, "stall"), duration(blocking.seconds));
+    format!("{events} of the generator itself, {seconds}, mostly in {site}")
 }
 
 fn stage_name(stage: &StageLoad) -> String {

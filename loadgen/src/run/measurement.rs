@@ -7,15 +7,21 @@ use hdrhistogram::Histogram;
 
 use super::pacer::{Pace, Tried};
 use crate::hunt::SlowDeliveries;
+use crate::own::Mark;
 use crate::plan::{Action, Plan, nanoseconds};
 use crate::record::{FailureKind, Recorder, Shared};
-use crate::report::{CommandCount, Commands, Connections, Load, Rooms, StageLoad, Timing};
+use crate::report::units::duration;
+use crate::report::{
+    Blocking, CommandCount, Commands, Connections, Generator, Load, Rooms, StageLoad, Timing,
+};
 
 /// The load figures, and what keeps them from being a verdict.
 #[derive(Debug)]
 pub(crate) struct Measurement {
     /// The figures.
     pub(crate) load: Load,
+    /// What the generator did late by itself.
+    pub(crate) generator: Generator,
     /// When the measuring began.
     pub(crate) started: SystemTime,
     /// Whether it was ended early by a signal.
@@ -39,6 +45,8 @@ pub(super) struct Course {
     pub(super) received: Recorder,
     /// When nothing more was waited for.
     pub(super) end: Instant,
+    /// What the generator itself did meanwhile.
+    pub(super) generator: Generator,
     /// Whether no connection was left by then.
     pub(super) alone: bool,
     /// Whether a signal had ended it.
@@ -49,9 +57,9 @@ impl Measurement {
     /// Of a run that could not begin.
     pub(super) fn impossible(shared: &Shared, reason: String) -> Self {
         let (pace, received) = (Pace::none(shared), shared.received());
-        let end = Instant::now();
-        let mut measurement =
-            Self::new(shared, Course { joined: 0, pace, received, end, alone: false, interrupted: false });
+        let (generator, end) = (Mark::now().elapsed(), Instant::now());
+        let course = Course { joined: 0, pace, received, end, generator, alone: false, interrupted: false };
+        let mut measurement = Self::new(shared, course);
         measurement.invalid = vec![reason];
         measurement
     }
@@ -68,9 +76,10 @@ impl Measurement {
         } else if load.commands.planned == 0 {
             invalid.push(not_begun(shared, course.joined, course.interrupted));
         }
-        invalid.extend(too_late(&shared.plan, &course.pace));
+        invalid.extend(too_late(&shared.plan, &load, &course.generator));
         let slow = slow(shared, &course, start);
-        Self { load, started, interrupted: course.interrupted, invalid, plan: shared.plan.clone(), slow }
+        let (generator, interrupted) = (course.generator, course.interrupted);
+        Self { load, generator, started, interrupted, invalid, plan: shared.plan.clone(), slow }
     }
 }
 
@@ -203,15 +212,34 @@ fn not_begun(shared: &Shared, joined: usize, interrupted: bool) -> String {
     format!("{target}: only {joined} of {all} connections could be opened: {}", reason(shared))
 }
 
+/// The share of the measured time that the generator's own stalls may take.
+const MAX_OWN_BLOCKING: f64 = 0.01;
+
 /// Why the generator's own lateness spoils the run, if it does.
-fn too_late(plan: &Plan, pace: &Pace) -> Option<String> {
-    let lag = Duration::from_nanos(pace.lag.value_at_quantile(0.99));
-    let budget = plan.max_send_lag;
-    (lag > budget).then(|| {
-        let (lag, budget) = (lag.as_secs_f64() * 1e3, budget.as_secs_f64() * 1e3);
-        format!(
-            "the generator was late, not the server: p99 of the send lag is {lag:.1} ms, \
-             above the {budget:.1} ms allowed; use a lower --rate or a machine with more free CPU"
-        )
+fn too_late(plan: &Plan, load: &Load, generator: &Generator) -> Option<String> {
+    let late = |what: &str, timing: &Option<Timing>, budget: Duration| {
+        let (lag, budget) = (timing.as_ref()?.p99_seconds, budget.as_secs_f64());
+        (lag > budget).then(|| {
+            format!(
+                "the generator was late, not the server: p99 of the {what} lag is {}, above the {} allowed; \
+                 use a lower --rate or a machine with more free CPU",
+                duration(lag),
+                duration(budget),
+            )
+        })
+    };
+    late("send", &load.send_lag, plan.max_send_lag)
+        .or_else(|| late("receive", &generator.receive_lag, plan.max_receive_lag))
+        .or_else(|| blocked(plan, load, &generator.blocking))
+}
+
+/// Whether the generator's own stalls took too much of the time.
+fn blocked(plan: &Plan, load: &Load, blocking: &Blocking) -> Option<String> {
+    let share = blocking.seconds / load.measured_seconds.max(f64::MIN_POSITIVE);
+    let is_long = blocking.longest_seconds > plan.max_receive_lag.as_secs_f64();
+    (share > MAX_OWN_BLOCKING && is_long).then(|| {
+        let site = blocking.worst_site.as_deref().unwrap_or("an unknown place");
+        let seconds = duration(blocking.seconds);
+        format!("the generator's own loop was blocked for {seconds} in all, mostly in {site}")
     })
 }

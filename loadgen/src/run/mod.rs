@@ -20,6 +20,7 @@ pub(crate) use measurement::Measurement;
 pub(crate) use pacer::{Outlet, Sent};
 pub(crate) use progress::Progress;
 
+use crate::own::Mark;
 use crate::plan::Plan;
 use crate::record::Shared;
 use chat::Chat;
@@ -49,12 +50,14 @@ async fn carry_out<D: Driver>(
     let joined = driver.assemble(&mut stop, progress).await;
     let ready = joined >= shared.plan.required_connections() && !stop.requested();
     let mut pace = Pace::none(shared);
+    let mut own = Mark::now();
     if ready {
         progress.say("all have joined, settling");
         tokio::select! {
             () = tokio::time::sleep(shared.plan.settle) => {}
             () = stop.wait() => {}
         }
+        own = Mark::now();
         pace = tokio::select! {
             pace = send(shared, driver.outlet(), &stop, progress) => pace,
             () = driver.meanwhile() => pace,
@@ -62,11 +65,13 @@ async fn carry_out<D: Driver>(
         drain(shared, progress).await;
     }
     let end = Instant::now();
+    let generator = own.elapsed();
     let alone = ready && shared.live.view().open == 0;
     let planned = pace.total().planned;
     let received = driver.disband(planned, shared.since_start(end)).await;
     progress.clear();
-    Measurement::new(shared, Course { joined, pace, received, end, alone, interrupted: stop.requested() })
+    let interrupted = stop.requested();
+    Measurement::new(shared, Course { joined, pace, received, end, generator, alone, interrupted })
 }
 
 /// The first address of `target`.
