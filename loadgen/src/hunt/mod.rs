@@ -2,8 +2,10 @@
 
 mod clock;
 mod collector;
+mod coverage;
 pub(crate) mod embedded;
 mod explain;
+pub(crate) mod program;
 mod server;
 mod telemetry;
 mod timeline;
@@ -25,7 +27,7 @@ pub(crate) const MIX: &str = "privmsg:180,join:6,names:4,who:4,topic:2,oper:2,wh
 #[derive(Debug)]
 pub(crate) struct Quarry {
     server: Option<Server>,
-    /// Where it takes chat connections.
+    /// Where it takes chat connections; empty if a command knows better.
     pub(crate) target: String,
     /// The URL of its telemetry.
     pub(crate) telemetry: String,
@@ -34,8 +36,9 @@ pub(crate) struct Quarry {
 impl Quarry {
     /// Starts the embedded server, unless there is a target.
     pub(crate) async fn find(args: &HuntArgs) -> anyhow::Result<Self> {
-        if let (Some(target), Some(telemetry)) = (&args.target, &args.telemetry) {
-            return Ok(Self { server: None, target: target.clone(), telemetry: telemetry.clone() });
+        if let Some(telemetry) = &args.telemetry {
+            let target = args.target.clone().unwrap_or_default();
+            return Ok(Self { server: None, target, telemetry: telemetry.clone() });
         }
         let server = Server::start(&flags(args), args.output.verbose).await?;
         let telemetry = format!("http://{}", server.telemetry);

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::clock::{Exchange, QUESTIONS};
+use super::coverage::{TASKS_SCHEMA, TasksDocument};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -57,6 +58,13 @@ impl Telemetry {
         let document: StallsDocument = self.get(&route).await?;
         self.check(&route, &document.schema, STALLS_SCHEMA)?;
         Ok(document)
+    }
+
+    /// The kinds of tasks and how often they were polled; `None` where the
+    /// telemetry does not tell.
+    pub(crate) async fn tasks(&self) -> Option<TasksDocument> {
+        let document: TasksDocument = self.get("/tasks").await.ok()?;
+        (document.schema == TASKS_SCHEMA).then_some(document)
     }
 
     /// Asks what time it is there, a few times; the best of the answers.

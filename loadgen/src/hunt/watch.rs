@@ -7,10 +7,11 @@ use loopscope::{FindingsDocument, STALLS_SCHEMA, StallsDocument};
 
 use super::clock::{Alignment, Exchange};
 use super::collector::{Collector, at};
+use super::coverage::{self, TasksDocument};
 use super::explain::{SlowDeliveries, explain};
 use super::telemetry::Telemetry;
 use super::window;
-use crate::report::{Clock, Tail};
+use crate::report::{Clock, Tail, TaskPolls};
 
 /// How long the server gets to put its last stall among the findings.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -24,6 +25,8 @@ pub(crate) struct Found {
     pub(crate) stalls: StallsDocument,
     /// How long the stretch was.
     pub(crate) seconds: f64,
+    /// Which tasks were polled; `None` if the server does not tell.
+    pub(crate) polled: Option<Vec<TaskPolls>>,
     /// The server's clock against this machine's.
     pub(crate) clock: Clock,
     /// What the slow deliveries waited for; `None` where none were measured.
@@ -35,6 +38,7 @@ pub(crate) struct Found {
 pub(crate) struct Watch {
     telemetry: Telemetry,
     before: FindingsDocument,
+    tasks: Option<TasksDocument>,
     begin: Exchange,
     since: Instant,
     collector: Collector,
@@ -46,9 +50,10 @@ impl Watch {
         let telemetry = Telemetry::at(url)?;
         let begin = telemetry.time().await?;
         let before = telemetry.findings().await?;
+        let tasks = telemetry.tasks().await;
         let collector = Collector::start(telemetry.clone(), begin.server_unix_ns)
             .context("the thread that collects stalls cannot be started")?;
-        Ok(Self { telemetry, before, begin, since: Instant::now(), collector })
+        Ok(Self { telemetry, before, tasks, begin, since: Instant::now(), collector })
     }
 
     /// Ends: what was found since, and what it has to do with `slow`.
@@ -56,6 +61,8 @@ impl Watch {
         tokio::time::sleep(SETTLE).await;
         let seconds = self.since.elapsed().as_secs_f64();
         let mut findings = window::between(&self.before, self.telemetry.findings().await?);
+        let after = self.telemetry.tasks().await;
+        let polled = self.tasks.zip(after).map(|(before, after)| coverage::polled(&before, &after));
         let mut stalls = self.collector.stop().await;
         let latest = self.telemetry.stalls(at(self.begin.server_unix_ns)).await?;
         stalls.take(latest.stalls);
@@ -67,7 +74,7 @@ impl Watch {
         }
         let stalls =
             StallsDocument { schema: STALLS_SCHEMA.to_owned(), now_unix_ns: latest.now_unix_ns, stalls };
-        Ok(Found { findings, stalls, seconds, clock: Clock::of(&clock), tail })
+        Ok(Found { findings, stalls, seconds, polled, clock: Clock::of(&clock), tail })
     }
 }
 

@@ -9,6 +9,8 @@ use loopscope::{FindingsDocument, StallsDocument};
 use serde::Serialize;
 
 use super::clock::Clock;
+use super::coverage::Coverage;
+use super::program::Program;
 use super::tail::Tail;
 
 /// The name of the report's schema.
@@ -31,6 +33,8 @@ pub(crate) struct Report {
     pub(crate) interrupted: bool,
     /// What was asked for.
     pub(crate) settings: Settings,
+    /// The command that was the load instead; then `load` is empty.
+    pub(crate) program: Option<Program>,
     /// What came of it.
     pub(crate) load: Load,
     /// What the generator did late by itself.
@@ -43,6 +47,8 @@ pub(crate) struct Report {
     pub(crate) findings: Option<FindingsDocument>,
     /// The server's stalls in the meantime, as many as it remembers.
     pub(crate) stalls: Option<StallsDocument>,
+    /// What of the server was exercised and watched.
+    pub(crate) coverage: Option<Coverage>,
     /// What the slow deliveries waited for; null if it was not asked or nothing
     /// was delivered.
     pub(crate) tail: Option<Tail>,

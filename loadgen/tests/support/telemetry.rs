@@ -20,6 +20,8 @@ pub(crate) fn start(findings: Vec<Value>) -> String {
             let body = if request.starts_with("GET /findings ") {
                 asked += 1;
                 if asked == 1 { document(&[], 0) } else { document(&findings, 1) }
+            } else if request.starts_with("GET /tasks ") {
+                json!({"schema": "loopscope.tasks/1", "kinds": [{"name": "session", "poll": {"count": 100 * asked}}]})
             } else {
                 json!({
                     "schema": "loopscope.stalls/1", "now_unix_ns": unix_ns(),
