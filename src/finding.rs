@@ -153,7 +153,7 @@ pub enum FrameKind {
 }
 
 /// One frame of a stack, innermost first. Inlined calls are frames too.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
 pub struct Frame {
     /// The function's readable name, or its address where no symbol is known.

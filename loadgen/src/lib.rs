@@ -15,6 +15,7 @@
 mod cli;
 mod hunt;
 mod irc;
+mod own;
 mod plan;
 mod record;
 mod report;
@@ -23,7 +24,6 @@ mod trial;
 
 use std::io::IsTerminal as _;
 
-use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
@@ -68,12 +68,7 @@ fn usage(error: &clap::Error) -> anyhow::Result<u8> {
 }
 
 fn block_on<T>(threads: usize, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .context("the runtime cannot be started")?;
-    runtime.block_on(work)
+    own::runtime(threads)?.block_on(work)
 }
 
 /// Prints the report, writes it, and gives the exit code.

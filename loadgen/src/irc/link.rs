@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
+use crate::run::Sent;
+
 /// How many bytes wait for a server that does not read; what comes on top is
 /// skipped.
 const OUTBOX_LIMIT: usize = 64 * 1024;
@@ -15,19 +17,6 @@ const OUTBOX_LIMIT: usize = 64 * 1024;
 /// How many connections one loopback address gets: well below the ephemeral
 /// ports that a pair of addresses has.
 const CONNECTIONS_PER_ADDRESS: usize = 10_000;
-
-/// What became of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sent {
-    /// It is with the kernel.
-    Now,
-    /// The server is slow to read; it waits in the outbox.
-    Queued,
-    /// The outbox is full; the line is skipped.
-    Skipped,
-    /// The connection is gone.
-    Closed,
-}
 
 /// A connection. Sending never waits, from whichever thread.
 #[derive(Debug)]

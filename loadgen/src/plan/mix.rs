@@ -61,6 +61,11 @@ impl Action {
         }
     }
 
+    /// Whether its effect is awaited and timed.
+    pub(crate) const fn is_measured(self) -> bool {
+        matches!(self, Self::Privmsg)
+    }
+
     /// Its place in [`Action::ALL`].
     pub(crate) const fn index(self) -> usize {
         self as usize

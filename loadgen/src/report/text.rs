@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use loopscope::FindingsDocument;
 
-use super::document::{Judged, Load, Outcome, Report, Timing};
+use super::document::{Blocking, Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing};
 use super::units::{count, counted, duration};
+use super::{coverage_text, tail_text};
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[1;31m";
@@ -15,7 +16,16 @@ const RESET: &str = "\x1b[0m";
 /// The whole report; ANSI colours if `color`.
 pub(crate) fn text(report: &Report, color: bool) -> String {
     let mut text = String::new();
-    load(&mut text, report, color);
+    match &report.program {
+        Some(program) => row(&mut text, "command", &coverage_text::ran(program), color),
+        None => load(&mut text, report, color),
+    }
+    if let Some(coverage) = &report.coverage {
+        if !coverage.never_sent.is_empty() {
+            row(&mut text, "never sent", &coverage.never_sent.join(", "), color);
+        }
+        row(&mut text, "watched", &coverage_text::watched(coverage), color);
+    }
     for judged in &report.objectives {
         objective(&mut text, judged, color);
     }
@@ -26,6 +36,11 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
             text.push('\n');
         }
         line(&mut text, &found(findings, report));
+        if let Some(tail) = &report.tail {
+            let heading = |heading: &str| paint(heading, BOLD, color);
+            text.push('\n');
+            text.push_str(&tail_text::tail(tail, findings, report.clock.as_ref(), heading));
+        }
     }
     verdict(&mut text, report, color);
     text
@@ -40,11 +55,13 @@ fn paint(text: &str, paint: &str, color: bool) -> String {
     if color { format!("{paint}{text}{RESET}") } else { text.to_owned() }
 }
 
+fn row(text: &mut String, name: &str, value: &str, color: bool) {
+    line(text, &format!("{} {value}", paint(&format!("{name:<12}"), BOLD, color)));
+}
+
 fn load(text: &mut String, report: &Report, color: bool) {
     let load = &report.load;
-    let row = |text: &mut String, name: &str, value: String| {
-        line(text, &format!("{} {value}", paint(&format!("{name:<12}"), BOLD, color)));
-    };
+    let row = |text: &mut String, name: &str, value: String| row(text, name, &value, color);
     let seconds = duration(load.measured_seconds);
     let ended = if report.interrupted { ", ended early by a signal" } else { "" };
     row(text, "target", format!("{}, measured for {seconds}{ended}", report.target));
@@ -53,7 +70,24 @@ fn load(text: &mut String, report: &Report, color: bool) {
     row(text, "exercised", exercised(load));
     row(text, "deliveries", deliveries(load));
     row(text, "latency", load.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing));
+    if let Some(service) = &load.service {
+        row(text, "service time", timing(service));
+    }
     row(text, "send lag", load.send_lag.as_ref().map_or_else(|| "nothing sent".into(), timing));
+    if let Some(lag) = &report.generator.receive_lag {
+        row(text, "receive lag", timing(lag));
+    }
+    if report.generator.blocking.events > 0 {
+        row(text, "own stalls", own_stalls(&report.generator.blocking));
+    }
+    if load.stages.len() > 1 {
+        for each in &load.stages {
+            row(text, &stage_name(each), stage(each));
+        }
+    }
+    if load.rooms.faulty > 0 {
+        row(text, "rooms", rooms(load));
+    }
     if load.failures.values().any(|&count| count > 0) {
         row(text, "failures", failures(load));
     }
@@ -75,6 +109,9 @@ fn commands(load: &Load) -> String {
     let mut text = format!("{} sent, {sent:.1}/s of {planned:.1}/s planned", count(commands.sent));
     if commands.skipped > 0 {
         let _ = write!(text, ", {} skipped", count(commands.skipped));
+    }
+    if commands.late > 0 {
+        let _ = write!(text, ", {} late", count(commands.late));
     }
     text
 }
@@ -117,6 +154,47 @@ fn timing(timing: &Timing) -> String {
     )
 }
 
+fn own_stalls(blocking: &Blocking) -> String {
+    let site = blocking.worst_site.as_deref().unwrap_or("an unknown place");
+    let (events, seconds) = (counted(blocking.events, "stall"), duration(blocking.seconds));
+    format!("{events} of the generator itself, {seconds}, mostly in {site}")
+}
+
+fn stage_name(stage: &StageLoad) -> String {
+    let StageLoad { from_rate, to_rate, .. } = *stage;
+    if (from_rate - to_rate).abs() < f64::EPSILON {
+        format!("  {from_rate}/s")
+    } else {
+        format!("  {from_rate}-{to_rate}/s")
+    }
+}
+
+/// What came of one stage, in one line.
+fn stage(stage: &StageLoad) -> String {
+    let lost = match stage.deliveries.lost {
+        0 => String::new(),
+        lost => format!("{} lost, ", count(lost)),
+    };
+    let latency = stage.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing);
+    format!("{}: {lost}{latency}", duration(stage.seconds))
+}
+
+/// Where deliveries went wrong: the worst rooms by name.
+fn rooms(load: &Load) -> String {
+    let named = load.rooms.worst.iter().take(3).map(|room| {
+        let Deliveries { lost, duplicated, out_of_order, .. } = room.deliveries;
+        format!(
+            "{} ({} lost, {} duplicated, {} out of order)",
+            room.room,
+            count(lost),
+            count(duplicated),
+            count(out_of_order)
+        )
+    });
+    let named: Vec<_> = named.collect();
+    format!("{} faulty, the worst: {}", count(load.rooms.faulty), named.join(", "))
+}
+
 fn failures(load: &Load) -> String {
     let kinds = load.failures.iter().filter(|&(_, &count)| count > 0);
     let kinds: Vec<_> = kinds.map(|(kind, &number)| format!("{} {kind}", count(number))).collect();
@@ -140,7 +218,7 @@ fn found(document: &FindingsDocument, report: &Report) -> String {
     let findings = &document.findings;
     let watched = duration(report.watched_seconds.unwrap_or_default());
     let mut text = if findings.is_empty() {
-        format!("no blocking call found in {} and {watched}", counted(report.load.commands.sent, "command"))
+        format!("no blocking call found in {} and {watched}", coverage_text::denominator(report))
     } else {
         let stalls = findings.iter().map(|finding| finding.count).sum();
         let seconds = findings.iter().map(|finding| finding.total_seconds).sum();

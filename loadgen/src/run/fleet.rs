@@ -122,7 +122,7 @@ impl Client {
     async fn open(&self, at: Instant) -> Result<Session, Failure> {
         sleep_until(at).await;
         let limit = self.shared.plan.timeout;
-        let room = self.shared.room(self.id);
+        let room = self.shared.room_name(self.id);
         match timeout(limit, Session::open(&self.shared, self.address, self.id, room)).await {
             Ok(opened) => opened,
             Err(_elapsed) => {

@@ -1,6 +1,8 @@
 //! A load test carried out: connect, join, settle, measure, drain.
 
+mod chat;
 mod churn;
+mod driver;
 mod fleet;
 mod interrupt;
 mod measurement;
@@ -15,12 +17,15 @@ use std::time::{Duration, Instant};
 
 pub(crate) use interrupt::Stop;
 pub(crate) use measurement::Measurement;
+pub(crate) use pacer::{Outlet, Sent};
 pub(crate) use progress::Progress;
 
-use crate::irc::Member;
+use crate::own::Mark;
 use crate::plan::Plan;
 use crate::record::Shared;
-use fleet::Fleet;
+use chat::Chat;
+use driver::Driver;
+use measurement::Course;
 use pacer::Pace;
 
 /// How often it is looked at how things stand.
@@ -28,31 +33,53 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Carries the plan out. Whatever the target does, there is a measurement in
 /// the end; where it allows no verdict, it says why.
-pub(crate) async fn measure(plan: Plan, mut stop: Stop, progress: &mut Progress) -> Measurement {
+pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> Measurement {
     let shared = Arc::new(Shared::new(plan));
-    let address = match address(&shared.plan.target).await {
-        Ok(address) => address,
-        Err(reason) => return Measurement::impossible(&shared, reason),
-    };
-    let mut fleet = Fleet::launch(&shared, address);
-    let members = fleet.assemble(&mut stop, progress).await;
-    let ready = members.len() >= shared.plan.required_connections() && !stop.requested();
+    match address(&shared.plan.target).await {
+        Ok(address) => carry_out(&shared, Chat::launch(&shared, address), stop, progress).await,
+        Err(reason) => Measurement::impossible(&shared, reason),
+    }
+}
 
-    let mut pace = Pace::none();
+/// What there is to say of a run in which another program was the load.
+pub(crate) fn unmeasured(plan: Plan, interrupted: bool) -> Measurement {
+    let mut measurement = Measurement::impossible(&Shared::new(plan), String::new());
+    measurement.invalid.clear();
+    measurement.interrupted = interrupted;
+    measurement
+}
+
+async fn carry_out<D: Driver>(
+    shared: &Arc<Shared>,
+    mut driver: D,
+    mut stop: Stop,
+    progress: &mut Progress,
+) -> Measurement {
+    let joined = driver.assemble(&mut stop, progress).await;
+    let ready = joined >= shared.plan.required_connections() && !stop.requested();
+    let mut pace = Pace::none(shared);
+    let mut own = Mark::now();
     if ready {
         progress.say("all have joined, settling");
         tokio::select! {
             () = tokio::time::sleep(shared.plan.settle) => {}
             () = stop.wait() => {}
         }
-        pace = send(&shared, &members, address, &stop, progress).await;
-        drain(&shared, progress).await;
+        own = Mark::now();
+        pace = tokio::select! {
+            pace = send(shared, driver.outlet(), &stop, progress) => pace,
+            () = driver.meanwhile() => pace,
+        };
+        drain(shared, progress).await;
     }
     let end = Instant::now();
+    let generator = own.elapsed();
     let alone = ready && shared.live.view().open == 0;
-    let inboxes = fleet.disband().await;
+    let planned = pace.total().planned;
+    let received = driver.disband(planned, shared.since_start(end)).await;
     progress.clear();
-    Measurement::new(&shared, &members, &inboxes, &pace, end, alone, stop.requested())
+    let interrupted = stop.requested();
+    Measurement::new(shared, Course { joined, pace, received, end, generator, alone, interrupted })
 }
 
 /// The first address of `target`.
@@ -65,22 +92,15 @@ async fn address(target: &str) -> Result<SocketAddr, String> {
 
 /// Lets the pacer send what is due, until the schedule's end, a signal, or the
 /// last connection's end.
-async fn send(
-    shared: &Arc<Shared>,
-    members: &[Member],
-    address: SocketAddr,
-    stop: &Stop,
-    progress: &mut Progress,
-) -> Pace {
+async fn send(shared: &Arc<Shared>, outlet: impl Outlet, stop: &Stop, progress: &mut Progress) -> Pace {
     let halt = Arc::new(AtomicBool::new(false));
-    let Ok(mut pace) = pacer::start(shared, members.to_vec(), Arc::clone(&halt)) else {
-        return Pace::none();
+    let Ok(mut pace) = pacer::start(shared, outlet, Arc::clone(&halt)) else {
+        return Pace::none(shared);
     };
-    let churn = tokio::spawn(churn::churn(Arc::clone(shared), address));
     let mut look = tokio::time::interval(LOOK);
-    let pace = loop {
+    loop {
         tokio::select! {
-            pace = &mut pace => break pace.unwrap_or_else(|_| Pace::none()),
+            pace = &mut pace => break pace.unwrap_or_else(|_| Pace::none(shared)),
             _ = look.tick() => {
                 progress.show("measuring", shared);
                 if stop.requested() || shared.live.view().open == 0 {
@@ -88,9 +108,7 @@ async fn send(
                 }
             }
         }
-    };
-    churn.abort();
-    pace
+    }
 }
 
 /// Waits for what is still under way.

@@ -5,4 +5,5 @@
 
 pub(crate) mod chat;
 pub(crate) mod program;
+pub(crate) mod schema;
 pub(crate) mod telemetry;

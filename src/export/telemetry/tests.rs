@@ -263,8 +263,11 @@ fn the_index_links_to_every_route() {
     assert!(index.head.contains("\r\ncontent-type: text/html; charset=utf-8"));
     let footer = index.body.split_once("<footer>").unwrap().1;
     let links: Vec<_> = footer.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-    assert_eq!(links[..6], ["findings.txt", "findings", "stalls", "tasks", "metrics", "healthz"]);
-    for link in links.iter().take(6) {
+    assert_eq!(
+        links[..7],
+        ["findings.txt", "findings", "profile.svg", "stalls", "tasks", "metrics", "healthz"]
+    );
+    for link in links.iter().take(7) {
         assert_eq!(get(&telemetry, &format!("/{link}")).status, 200, "{link}");
     }
 }
@@ -278,6 +281,10 @@ fn head_is_answered_without_a_body() {
         "/findings",
         "/findings.txt",
         "/findings/sleep-5f3a",
+        "/findings.sarif",
+        "/profile.folded",
+        "/profile.svg",
+        "/profile.pb.gz",
         "/stalls",
         "/tasks",
         "/live",
@@ -286,6 +293,17 @@ fn head_is_answered_without_a_body() {
         let response = request(&telemetry, "HEAD", path, "localhost");
         assert_eq!((response.status, response.body.as_str()), (200, ""), "{path}");
     }
+}
+
+#[test]
+fn findings_are_told_in_the_formats_of_others() {
+    let (telemetry, _) = served();
+    assert!(get(&telemetry, "/findings.sarif").body.contains("\"version\":\"2.1.0\""));
+    assert!(get(&telemetry, "/profile.folded").body.contains(";chat::flood::throttle (src/flood.rs:31);"));
+    let picture = get(&telemetry, "/profile.svg");
+    assert!(picture.body.contains("chat::flood::throttle"));
+    assert_eq!(picture.head.matches("content-security-policy").count(), 1, "{}", picture.head);
+    assert!(picture.head.contains("sandbox allow-scripts"), "{}", picture.head);
 }
 
 #[test]
