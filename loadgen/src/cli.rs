@@ -152,6 +152,9 @@ pub(crate) struct OutputArgs {
     /// Writes the report as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Writes the latencies of each second as an HdrHistogram log (V2).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hlog: Option<PathBuf>,
     /// Shows no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,

@@ -6,6 +6,7 @@ mod rng;
 mod schedule;
 mod stages;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use mix::{Action, Mix};
@@ -60,6 +61,8 @@ pub(crate) struct Plan {
     pub(crate) mix: Mix,
     /// What must hold.
     pub(crate) objectives: Vec<Objective>,
+    /// Where the latencies of each second are written.
+    pub(crate) hlog: Option<PathBuf>,
     /// Threads that receive.
     pub(crate) threads: usize,
     /// What every nick begins with.
@@ -110,6 +113,7 @@ impl Plan {
             seed: args.seed,
             mix,
             objectives,
+            hlog: None,
             threads: args.threads,
             nick_prefix: args.nick_prefix,
             pass: args.pass,

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::counts::Counts;
+use super::interval_log::Intervals;
 use super::sequence::Arrival;
+use super::timeline::{Bins, Timeline};
 use crate::plan::Plan;
 
 /// The longest time that is told apart from longer ones: an hour.
-const MAX_NS: u64 = 3_600_000_000_000;
+pub(super) const MAX_NS: u64 = 3_600_000_000_000;
 
 /// A histogram of nanoseconds: three digits, up to an hour, fixed size.
 pub(crate) fn histogram() -> Histogram<u64> {
@@ -65,6 +67,10 @@ pub(crate) struct Recorder {
     pub(crate) rooms: Vec<Counts>,
     /// Error replies by number.
     pub(crate) error_replies: BTreeMap<u16, u64>,
+    /// How it went over time.
+    pub(crate) timeline: Timeline,
+    /// What an interval log has not taken yet, if there is one.
+    pub(crate) intervals: Option<Intervals>,
     late_over_ns: u64,
 }
 
@@ -79,6 +85,8 @@ impl Recorder {
             stages: vec![stage; plan.stages.all().len()],
             rooms: vec![Counts::default(); plan.rooms],
             error_replies: BTreeMap::new(),
+            timeline: Timeline::new(Bins::of(plan.duration())),
+            intervals: plan.hlog.is_some().then(Intervals::new),
             late_over_ns: plan.late_over().map_or(u64::MAX, crate::plan::nanoseconds),
         }
     }
@@ -99,9 +107,16 @@ impl Recorder {
             return self.count(room, stage, &again);
         };
         let latency = now_ns.saturating_sub(due_ns).max(1);
+        let service = now_ns.saturating_sub(sent_ns).max(1);
         self.latency.saturating_record(latency);
-        self.service.saturating_record(now_ns.saturating_sub(sent_ns).max(1));
+        self.service.saturating_record(service);
         self.stages[stage].latency.saturating_record(latency);
+        self.timeline.deliver(now_ns);
+        self.timeline.took(due_ns, latency, 1);
+        if let Some(intervals) = &mut self.intervals {
+            intervals.latency.saturating_record(latency);
+            intervals.service.saturating_record(service);
+        }
         if given_up > 0 {
             self.given_up.saturating_record_n(due_ns.max(1), given_up);
         }
@@ -117,18 +132,22 @@ impl Recorder {
 
     /// Deliveries of one message that never came, although `waited_ns` were
     /// waited for them: censored samples.
-    pub(crate) fn lose(&mut self, room: usize, stage: usize, waited_ns: u64, missing: u64) {
+    pub(crate) fn lose(&mut self, room: usize, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
         self.count(room, stage, &Counts { lost: missing, ..Counts::default() });
-        self.censor(stage, waited_ns, missing);
+        self.censor(stage, due_ns, waited_ns, missing);
     }
 
     /// Puts samples of at least `waited_ns` in, for deliveries that are
     /// counted as lost.
-    pub(crate) fn censor(&mut self, stage: usize, waited_ns: u64, missing: u64) {
+    pub(crate) fn censor(&mut self, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
         // Recording nothing would still raise the histogram's maximum.
         if missing > 0 {
             self.latency.saturating_record_n(waited_ns, missing);
             self.stages[stage].latency.saturating_record_n(waited_ns, missing);
+            self.timeline.took(due_ns, waited_ns, missing);
+            if let Some(intervals) = &mut self.intervals {
+                intervals.latency.saturating_record_n(waited_ns, missing);
+            }
         }
     }
 
@@ -137,12 +156,13 @@ impl Recorder {
         self.count(room, stage, &Counts { expected, ..Counts::default() });
     }
 
-    /// Adds what `other` received.
+    /// Adds what `other` received; its intervals stay with it.
     pub(crate) fn add(&mut self, other: &Self) {
         // Equal bounds cannot fail to add up.
         let _ = self.latency.add(&other.latency);
         let _ = self.service.add(&other.service);
         let _ = self.given_up.add(&other.given_up);
+        self.timeline.add(&other.timeline);
         for (stage, other) in self.stages.iter_mut().zip(&other.stages) {
             stage.counts.add(&other.counts);
             let _ = stage.latency.add(&other.latency);

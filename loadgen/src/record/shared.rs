@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::live::count;
 use super::sequence::Arrival;
-use super::{Failure, Failures, Inbox, Live, Receipt, Recorder};
+use super::{Failure, Failures, Inbox, Intervals, Live, Receipt, Recorder};
 use crate::irc::Payload;
 use crate::plan::{Plan, room_name};
 
@@ -116,6 +116,26 @@ impl Shared {
         let mut sum = Recorder::new(&self.plan);
         for recorder in &self.recorders {
             sum.add(&recorder.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        sum
+    }
+
+    /// Everything that was received, now that nothing more will be; with what
+    /// the interval log has not taken.
+    pub(crate) fn settle(&self) -> Recorder {
+        let mut received = self.received();
+        received.intervals = self.plan.hlog.is_some().then(|| self.take_intervals());
+        received
+    }
+
+    /// What was recorded since this was last asked.
+    pub(crate) fn take_intervals(&self) -> Intervals {
+        let mut sum = Intervals::new();
+        for recorder in &self.recorders {
+            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(intervals) = &mut recorder.intervals {
+                sum.take(intervals);
+            }
         }
         sum
     }

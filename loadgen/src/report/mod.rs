@@ -6,8 +6,8 @@ pub(crate) mod units;
 mod verdict;
 
 pub(crate) use document::{
-    Blocking, CommandCount, Commands, Connections, Generator, Load, Report, Rooms, SCHEMA, Settings,
-    StageLoad, Timing,
+    Bin, Blocking, CommandCount, Commands, Connections, Generator, Load, Point, Report, Rooms, SCHEMA,
+    Settings, StageLoad, Timeline, Timing,
 };
 pub(crate) use text::text;
 pub(crate) use verdict::{judge, verdict};

@@ -8,10 +8,11 @@ use hdrhistogram::Histogram;
 use super::pacer::{Pace, Tried};
 use crate::own::Mark;
 use crate::plan::{Action, Plan, nanoseconds};
-use crate::record::{FailureKind, Recorder, Shared};
+use crate::record::{Bins, FailureKind, Recorder, Shared};
 use crate::report::units::duration;
 use crate::report::{
-    Blocking, CommandCount, Commands, Connections, Generator, Load, Rooms, StageLoad, Timing,
+    Bin, Blocking, CommandCount, Commands, Connections, Generator, Load, Point, Rooms, StageLoad, Timeline,
+    Timing,
 };
 
 /// The load figures, and what keeps them from being a verdict.
@@ -96,12 +97,47 @@ fn load(shared: &Shared, course: &Course) -> Load {
         send_lag: Timing::of(&pace.lag),
         stages: stages(shared, pace, received),
         rooms: Rooms::of(&received.rooms),
+        spectrum: spectrum(&received.latency),
+        timeline: timeline(shared, pace, received),
         failures: FailureKind::ALL
             .into_iter()
             .map(|kind| (kind.as_str().to_owned(), shared.failures.of(kind)))
             .collect(),
         first_failure: shared.failures.main_reason(),
     }
+}
+
+/// Points of the distribution, ever closer towards its end: each stands for
+/// half as many samples as the one before, in steps of a fifth.
+fn spectrum(latency: &Histogram<u64>) -> Vec<Point> {
+    let points = latency.iter_quantiles(5);
+    points
+        .map(|point| Point {
+            quantile: point.quantile_iterated_to(),
+            seconds: Duration::from_nanos(point.value_iterated_to()).as_secs_f64(),
+        })
+        .collect()
+}
+
+fn timeline(shared: &Shared, pace: &Pace, received: &Recorder) -> Timeline {
+    let width = Bins::of(shared.plan.duration()).width();
+    let lines = &received.timeline;
+    let seconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64();
+    let bin = |(bin, tried): (usize, &Tried)| {
+        let latency = &lines.latency[bin];
+        let longest = lines.longest_ns[bin];
+        let quantile = |q| (!latency.is_empty()).then(|| seconds(latency.value_at_quantile(q).min(longest)));
+        Bin {
+            planned: tried.planned,
+            sent: tried.sent,
+            delivered: lines.delivered[bin],
+            p50_seconds: quantile(0.5),
+            p99_seconds: quantile(0.99),
+            max_seconds: quantile(1.0).map(|_| seconds(longest)),
+        }
+    };
+    let bins = pace.timeline.iter().enumerate().map(bin).collect();
+    Timeline { bin_seconds: width.as_secs_f64(), bins }
 }
 
 /// What came of each stage.

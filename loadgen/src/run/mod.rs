@@ -22,7 +22,7 @@ pub(crate) use progress::Progress;
 
 use crate::own::Mark;
 use crate::plan::Plan;
-use crate::record::Shared;
+use crate::record::{IntervalLog, Shared};
 use chat::Chat;
 use driver::Driver;
 use measurement::Course;
@@ -51,6 +51,10 @@ async fn carry_out<D: Driver>(
     let ready = joined >= shared.plan.required_connections() && !stop.requested();
     let mut pace = Pace::none(shared);
     let mut own = Mark::now();
+    let log = match begin_log(shared) {
+        Ok(log) => log,
+        Err(reason) => return Measurement::impossible(shared, reason),
+    };
     if ready {
         progress.say("all have joined, settling");
         tokio::select! {
@@ -68,10 +72,16 @@ async fn carry_out<D: Driver>(
     let generator = own.elapsed();
     let alone = ready && shared.live.view().open == 0;
     let planned = pace.total().planned;
-    let received = driver.disband(planned, shared.since_start(end)).await;
+    let mut received = driver.disband(planned, shared.since_start(end)).await;
+    let unwritten = log.zip(received.intervals.take()).and_then(|(log, last)| log.end(last).err());
     progress.clear();
     let interrupted = stop.requested();
-    Measurement::new(shared, Course { joined, pace, received, end, generator, alone, interrupted })
+    let mut measurement =
+        Measurement::new(shared, Course { joined, pace, received, end, generator, alone, interrupted });
+    if let (Some(error), Some(path)) = (unwritten, &shared.plan.hlog) {
+        measurement.invalid.push(format!("--hlog {} cannot be written: {error}", path.display()));
+    }
+    measurement
 }
 
 /// The first address of `target`.
@@ -80,6 +90,13 @@ async fn address(target: &str) -> Result<SocketAddr, String> {
         .await
         .map_err(|error| format!("the address of {target} cannot be found: {error}"))?;
     addresses.next().ok_or_else(|| format!("{target} has no address"))
+}
+
+/// Begins the interval log, if there shall be one.
+fn begin_log(shared: &Arc<Shared>) -> Result<Option<IntervalLog>, String> {
+    let Some(path) = &shared.plan.hlog else { return Ok(None) };
+    let log = IntervalLog::begin(path, Arc::clone(shared));
+    log.map(Some).map_err(|error| format!("--hlog {} cannot be written: {error}", path.display()))
 }
 
 /// Lets the pacer send what is due, until the schedule's end, a signal, or the
