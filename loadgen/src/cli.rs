@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::plan::{Arrivals, MAX_RATE, Mix, Objective, Stages};
+use crate::plan::{Arrivals, MAX_RATE, Mix, Objective, Stages, Target};
 
 /// An open-model load generator that finds the blocking calls of the server it drives.
 #[derive(Debug, Parser)]
@@ -30,8 +30,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The chat server to drive.
-    #[arg(long, value_name = "HOST:PORT", value_parser = target)]
+    /// The server to drive: an IRC server, or a page such as http://HOST:PORT/PATH.
+    #[arg(long, value_name = "HOST:PORT|URL", value_parser = target)]
     pub(crate) target: String,
     /// The server's telemetry; its findings go into the report.
     #[arg(long, value_name = "URL")]
@@ -44,8 +44,8 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct HuntArgs {
-    /// The chat server to drive; without it, an embedded one is started.
-    #[arg(long, value_name = "HOST:PORT", value_parser = target, requires = "telemetry")]
+    /// The server to drive; without it, an embedded chat server is started.
+    #[arg(long, value_name = "HOST:PORT|URL", value_parser = target, requires = "telemetry")]
     pub(crate) target: Option<String>,
     /// The telemetry of --target.
     #[arg(long, value_name = "URL", requires = "target")]
@@ -180,14 +180,7 @@ impl FromStr for Login {
 }
 
 fn target(text: &str) -> Result<String, String> {
-    let (host, port) = text.rsplit_once(':').ok_or("write it as HOST:PORT")?;
-    if host.is_empty() {
-        return Err("the host is missing; write it as HOST:PORT".into());
-    }
-    match port.parse::<u16>() {
-        Ok(1..) => Ok(text.to_owned()),
-        _ => Err(format!("`{port}` is no port between 1 and 65535")),
-    }
+    text.parse::<Target>().map(|_| text.to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -6,7 +6,7 @@
 //! latency figures as a censored sample.
 //!
 //! The data flows one way: [`Cli`] is made into a `plan`, `run` carries it out
-//! with clients of `irc`, which `record` what they receive, and `report` holds
+//! with clients of `irc` or `web`, which `record` what they receive, and `report` holds
 //! the outcome as plain data, from which text and JSON are drawn. `hunt` asks
 //! the server's own loopscope what it found meanwhile.
 
@@ -15,12 +15,14 @@
 mod cli;
 mod hunt;
 mod irc;
+mod net;
 mod own;
 mod plan;
 mod record;
 mod report;
 mod run;
 mod trial;
+mod web;
 
 use std::io::IsTerminal as _;
 

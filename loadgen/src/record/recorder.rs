@@ -61,6 +61,8 @@ pub(crate) struct Recorder {
     /// The due times, or a little later, of deliveries given up: their waiting
     /// time is known once the run has ended.
     pub(crate) given_up: Histogram<u64>,
+    /// From due to sent, where not the pacer itself sends.
+    pub(crate) send_lag: Histogram<u64>,
     /// By stage of the plan.
     pub(crate) stages: Vec<StageRecord>,
     /// By room.
@@ -82,6 +84,7 @@ impl Recorder {
             latency: histogram(),
             service: histogram(),
             given_up: histogram(),
+            send_lag: histogram(),
             stages: vec![stage; plan.stages.all().len()],
             rooms: vec![Counts::default(); plan.rooms],
             error_replies: BTreeMap::new(),
@@ -162,6 +165,7 @@ impl Recorder {
         let _ = self.latency.add(&other.latency);
         let _ = self.service.add(&other.service);
         let _ = self.given_up.add(&other.given_up);
+        let _ = self.send_lag.add(&other.send_lag);
         self.timeline.add(&other.timeline);
         for (stage, other) in self.stages.iter_mut().zip(&other.stages) {
             stage.counts.add(&other.counts);

@@ -8,7 +8,7 @@ use super::live::count;
 use super::sequence::Arrival;
 use super::{Failure, Failures, Inbox, Intervals, Live, Receipt, Recorder};
 use crate::irc::Payload;
-use crate::plan::{Plan, room_name};
+use crate::plan::{Plan, nanoseconds, room_name};
 
 /// One run: its plan, its clock, and the places where things are counted.
 #[derive(Debug)]
@@ -104,6 +104,42 @@ impl Shared {
         if matches!(arrival, Arrival::First { .. }) {
             count(&self.live.delivered, 1);
         }
+    }
+
+    /// Connection `id` sends what it is free for since `lag_ns`.
+    pub(crate) fn on_send(&self, id: usize, lag_ns: u64) {
+        self.with_recorder(id, |recorder| recorder.send_lag.saturating_record(lag_ns.max(1)));
+    }
+
+    /// The answer to a request has come, whole.
+    pub(crate) fn on_answer(&self, id: usize, status: u16, due_ns: u64, sent_ns: u64, now_ns: u64) {
+        let arrival = Arrival::First { late: false, given_up: 0 };
+        let stage = self.plan.stages.index_at(due_ns);
+        let receipt = Receipt { arrival, room: 0, stage, due_ns, sent_ns, now_ns };
+        self.with_recorder(id, |recorder| {
+            recorder.expect(0, stage, 1);
+            recorder.record(&receipt);
+        });
+        if status >= 400 {
+            self.on_error_reply(id, status);
+        }
+        count(&self.live.delivered, 1);
+    }
+
+    /// A request will have no answer; nobody waits for it after `now_ns`.
+    pub(crate) fn on_request_lost(&self, id: usize, due_ns: u64, now_ns: u64) {
+        let stage = self.plan.stages.index_at(due_ns);
+        let waited = now_ns.saturating_sub(due_ns).max(nanoseconds(self.plan.drain));
+        self.with_recorder(id, |recorder| {
+            recorder.expect(0, stage, 1);
+            recorder.lose(0, stage, due_ns, waited, 1);
+        });
+        self.live.awaited.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds since the measuring began.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.since_start(Instant::now())
     }
 
     /// The server answered a command with an error.

@@ -82,6 +82,9 @@ impl Measurement {
 
 fn load(shared: &Shared, course: &Course) -> Load {
     let Course { joined, pace, received, end, .. } = course;
+    let mut send_lag = pace.lag.clone();
+    // Equal bounds cannot fail to add up.
+    let _ = send_lag.add(&received.send_lag);
     let live = shared.live.view();
     Load {
         connections: Connections {
@@ -90,11 +93,11 @@ fn load(shared: &Shared, course: &Course) -> Load {
             lost: (*joined as u64).saturating_sub(live.open),
         },
         measured_seconds: measured(shared, pace, *end).as_secs_f64(),
-        commands: commands(shared, pace, *end, received.error_replies.clone()),
+        commands: commands(shared, pace, &send_lag, *end, received.error_replies.clone()),
         deliveries: received.counts().into(),
         latency: Timing::of(&received.latency),
         service: Timing::of(&received.service),
-        send_lag: Timing::of(&pace.lag),
+        send_lag: Timing::of(&send_lag),
         stages: stages(shared, pace, received),
         rooms: Rooms::of(&received.rooms),
         spectrum: spectrum(&received.latency),
@@ -164,7 +167,13 @@ impl From<Tried> for CommandCount {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
-fn commands(shared: &Shared, pace: &Pace, end: Instant, errors: BTreeMap<u16, u64>) -> Commands {
+fn commands(
+    shared: &Shared,
+    pace: &Pace,
+    send_lag: &Histogram<u64>,
+    end: Instant,
+    errors: BTreeMap<u16, u64>,
+) -> Commands {
     let total = pace.total();
     let seconds = measured(shared, pace, end).as_secs_f64();
     let by_kind = Action::ALL
@@ -176,7 +185,7 @@ fn commands(shared: &Shared, pace: &Pace, end: Instant, errors: BTreeMap<u16, u6
         planned: total.planned,
         sent: total.sent,
         skipped: total.skipped,
-        late: later_than(&pace.lag, shared.plan.max_send_lag),
+        late: later_than(send_lag, shared.plan.max_send_lag),
         planned_per_second: shared.plan.stages.mean_rate(),
         sent_per_second: if seconds > 0.0 { total.sent as f64 / seconds } else { 0.0 },
         by_kind,

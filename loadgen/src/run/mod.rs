@@ -9,8 +9,8 @@ mod measurement;
 mod pacer;
 mod progress;
 mod tally;
+mod web;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,13 +20,15 @@ pub(crate) use measurement::Measurement;
 pub(crate) use pacer::{Outlet, Sent};
 pub(crate) use progress::Progress;
 
+use crate::net;
 use crate::own::Mark;
-use crate::plan::Plan;
+use crate::plan::{Plan, Target};
 use crate::record::{IntervalLog, Shared};
 use chat::Chat;
 use driver::Driver;
 use measurement::Course;
 use pacer::Pace;
+use web::Web;
 
 /// How often it is looked at how things stand.
 const LOOK: Duration = Duration::from_millis(20);
@@ -35,7 +37,14 @@ const LOOK: Duration = Duration::from_millis(20);
 /// the end; where it allows no verdict, it says why.
 pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> Measurement {
     let shared = Arc::new(Shared::new(plan));
-    match address(&shared.plan.target).await {
+    let target = match shared.plan.target.parse::<Target>() {
+        Ok(target) => target,
+        Err(reason) => return Measurement::impossible(&shared, reason),
+    };
+    match net::resolve(target.address()).await {
+        Ok(address) if target.is_web() => {
+            carry_out(&shared, Web::launch(&shared, &target, address), stop, progress).await
+        }
         Ok(address) => carry_out(&shared, Chat::launch(&shared, address), stop, progress).await,
         Err(reason) => Measurement::impossible(&shared, reason),
     }
@@ -56,7 +65,7 @@ async fn carry_out<D: Driver>(
         Err(reason) => return Measurement::impossible(shared, reason),
     };
     if ready {
-        progress.say("all have joined, settling");
+        progress.say("all are ready, settling");
         tokio::select! {
             () = tokio::time::sleep(shared.plan.settle) => {}
             () = stop.wait() => {}
@@ -82,14 +91,6 @@ async fn carry_out<D: Driver>(
         measurement.invalid.push(format!("--hlog {} cannot be written: {error}", path.display()));
     }
     measurement
-}
-
-/// The first address of `target`.
-async fn address(target: &str) -> Result<SocketAddr, String> {
-    let mut addresses = tokio::net::lookup_host(target)
-        .await
-        .map_err(|error| format!("the address of {target} cannot be found: {error}"))?;
-    addresses.next().ok_or_else(|| format!("{target} has no address"))
 }
 
 /// Begins the interval log, if there shall be one.

@@ -6,3 +6,4 @@
 pub(crate) mod chat;
 pub(crate) mod program;
 pub(crate) mod telemetry;
+pub(crate) mod web;
