@@ -15,6 +15,7 @@
 mod cli;
 mod hunt;
 mod irc;
+mod metrics;
 mod net;
 mod own;
 mod plan;
@@ -26,6 +27,7 @@ mod web;
 
 use std::io::IsTerminal as _;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
@@ -48,11 +50,11 @@ pub fn main_with(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> any
         Command::Serve(args) => hunt::embedded::serve(args.arguments).map(|()| 0),
         Command::Run(args) => {
             let (threads, output) = (args.load.threads, args.output.clone());
-            block_on(threads, trial::run(args)).and_then(|report| hand_out(&report, &output))
+            block_on(threads, &output, trial::run(args)).and_then(|report| hand_out(&report, &output))
         }
         Command::Hunt(args) => {
             let (threads, output) = (args.load.threads, args.output.clone());
-            block_on(threads, trial::hunt(args)).and_then(|report| hand_out(&report, &output))
+            block_on(threads, &output, trial::hunt(args)).and_then(|report| hand_out(&report, &output))
         }
     }
 }
@@ -69,8 +71,12 @@ fn usage(error: &clap::Error) -> anyhow::Result<u8> {
     anyhow::bail!("{}", cli::sentence(error))
 }
 
-fn block_on<T>(threads: usize, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    own::runtime(threads)?.block_on(work)
+fn block_on<T>(
+    threads: usize,
+    output: &OutputArgs,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    own::runtime(threads, output.metrics)?.block_on(work)
 }
 
 /// Prints the report, writes it, and gives the exit code.
@@ -86,6 +92,10 @@ fn hand_out(report: &report::Report, output: &OutputArgs) -> anyhow::Result<u8> 
     }
     if let Some(path) = &output.json {
         trial::write_json(report, path)?;
+    }
+    if let Some(path) = &output.html {
+        let page = report::html(report);
+        std::fs::write(path, page).with_context(|| format!("--html {} cannot be written", path.display()))?;
     }
     Ok(report.verdict.exit_code)
 }
