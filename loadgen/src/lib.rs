@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod descriptors;
 mod hunt;
 mod irc;
 mod metrics;
@@ -49,10 +50,12 @@ pub fn main_with(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> any
     match cli.command {
         Command::Serve(args) => hunt::embedded::serve(args.arguments).map(|()| 0),
         Command::Run(args) => {
+            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
             let (threads, output) = (args.load.threads, args.output.clone());
             block_on(threads, &output, trial::run(args)).and_then(|report| hand_out(&report, &output))
         }
         Command::Hunt(args) => {
+            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
             let (threads, output) = (args.load.threads, args.output.clone());
             block_on(threads, &output, trial::hunt(args)).and_then(|report| hand_out(&report, &output))
         }
