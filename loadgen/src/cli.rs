@@ -44,21 +44,22 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[group(id = "driven", args = ["target", "command"], multiple = true)]
 pub(crate) struct HuntArgs {
     /// The server to drive; without it, an embedded chat server is started.
     #[arg(long, value_name = "HOST:PORT|URL", value_parser = target, requires = "telemetry")]
     pub(crate) target: Option<String>,
-    /// The telemetry of --target.
-    #[arg(long, value_name = "URL", requires = "target")]
+    /// The telemetry of the server that is driven, by --target or by a command.
+    #[arg(long, value_name = "URL", requires = "driven")]
     pub(crate) telemetry: Option<String>,
     /// A mistake that the embedded server shall make, or `all`; repeatable.
-    #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]", conflicts_with = "target")]
+    #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]", conflicts_with = "telemetry")]
     pub(crate) inject: Vec<String>,
     /// Polls longer than this are stalls, in the embedded server.
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "target")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "telemetry")]
     pub(crate) threshold: Option<Duration>,
     /// Worker threads of the embedded server.
-    #[arg(long, value_name = "N", conflicts_with = "target")]
+    #[arg(long, value_name = "N", conflicts_with = "telemetry")]
     pub(crate) workers: Option<u16>,
     /// Fail, with exit code 1, if anything is found.
     #[arg(long)]
@@ -67,6 +68,10 @@ pub(crate) struct HuntArgs {
     pub(crate) load: LoadArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    /// A command that is the load, instead of the generator's own clients; the
+    /// environment tells it LOADGEN_TARGET and LOADGEN_TELEMETRY.
+    #[arg(last = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -169,6 +174,13 @@ pub(crate) struct OutputArgs {
     /// Shows what the embedded server logs.
     #[arg(long, short)]
     pub(crate) verbose: bool,
+}
+
+impl OutputArgs {
+    /// Whether standard output is taken by the report as JSON.
+    pub(crate) fn json_on_stdout(&self) -> bool {
+        self.json.as_deref().is_some_and(|path| path == "-")
+    }
 }
 
 /// A name and a password.

@@ -5,22 +5,12 @@ mod support;
 use serde_json::{Value, json};
 use support::chat::{Conduct, Server};
 use support::program::{Outcome, loadgen, run};
+use support::schema::{self, validator};
 use support::telemetry;
-
-fn validator() -> jsonschema::Validator {
-    let schema: Value =
-        serde_json::from_str(include_str!("../schema/report-1.schema.json")).expect("the schema is JSON");
-    jsonschema::draft202012::meta::validate(&schema).expect("the schema is a schema");
-    jsonschema::validator_for(&schema).expect("the schema can be used")
-}
 
 #[track_caller]
 fn assert_valid(outcome: &Outcome) {
-    let errors: Vec<_> = validator()
-        .iter_errors(&outcome.report)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
-    assert!(errors.is_empty(), "{errors:#?}\n{}", outcome.stderr);
+    schema::assert_valid(&outcome.report);
 }
 
 /// A hunt against servers that run already, which has these findings.

@@ -244,16 +244,11 @@ fn detail_of(call: &CallInfo) -> Detail {
 /// same loop.
 fn id_of(cause: Cause, site: Option<&Site>, primitive: Option<&str>) -> String {
     let (place, line) = match site {
-        Some(site) => (site.function.as_str(), site.line.filter(|_| !is_computing(cause))),
+        Some(site) => (site.function.as_str(), site.line.filter(|_| !cause.is_computation())),
         None => (primitive.unwrap_or("?"), None),
     };
     let text = format!("{cause}|{place}|{}", line.unwrap_or(0));
     format!("{:016x}", fnv1a(text.as_bytes()))
-}
-
-/// Whether each look may meet another line of the same thing.
-fn is_computing(cause: Cause) -> bool {
-    matches!(cause, Cause::Cpu | Cause::Hog | Cause::Unyielding)
 }
 
 /// FNV-1a: short, and the same in every version of everything, which the

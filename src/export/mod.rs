@@ -25,10 +25,16 @@ mod guard;
 mod live;
 #[cfg(feature = "telemetry")]
 mod page;
+#[cfg(feature = "telemetry")]
+mod pprof;
+#[cfg(feature = "telemetry")]
+mod profile;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 #[cfg(feature = "telemetry")]
 mod routes;
+#[cfg(feature = "telemetry")]
+mod sarif;
 #[cfg(feature = "telemetry")]
 mod serve;
 #[cfg(feature = "telemetry")]

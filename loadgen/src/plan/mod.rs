@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub(crate) use mix::{Action, Mix};
 pub(crate) use objective::{Metric, Objective, Quantile, Unit};
+pub(crate) use rng::Rng;
 pub(crate) use schedule::{Arrivals, Due, Schedule};
 pub(crate) use stages::{MAX_RATE, Stages, nanoseconds};
 pub(crate) use target::Target;
@@ -149,6 +150,15 @@ impl Plan {
         let share = u32::try_from(id).unwrap_or(0);
         let of = u32::try_from(self.connections).unwrap_or(1);
         self.ramp * share / of
+    }
+
+    /// The tightest objective on latency: as it was written, and its limit.
+    pub(crate) fn tightest(&self) -> Option<(String, Duration)> {
+        let limited = self
+            .objectives
+            .iter()
+            .filter_map(|objective| Some((objective.text().to_owned(), objective.latency_limit()?)));
+        limited.min_by_key(|&(_, limit)| limit)
     }
 
     /// How many connections must be ready for a run to be worth measuring.

@@ -8,6 +8,7 @@ mod live;
 mod recorder;
 mod sequence;
 mod shared;
+mod slow;
 mod timeline;
 
 pub(crate) use counts::Counts;
@@ -17,4 +18,5 @@ pub(crate) use interval_log::{IntervalLog, Intervals};
 pub(crate) use live::{Live, LiveView, count};
 pub(crate) use recorder::{Receipt, Recorder, histogram};
 pub(crate) use shared::Shared;
+pub(crate) use slow::Span;
 pub(crate) use timeline::Bins;

@@ -7,11 +7,15 @@ use hdrhistogram::Histogram;
 use super::counts::Counts;
 use super::interval_log::Intervals;
 use super::sequence::Arrival;
+use super::slow::{Slow, Span};
 use super::timeline::{Bins, Timeline};
 use crate::plan::Plan;
 
 /// The longest time that is told apart from longer ones: an hour.
 pub(super) const MAX_NS: u64 = 3_600_000_000_000;
+
+/// The quantile below which no delivery will be among the slowest hundredth.
+const BELOW_TAIL: f64 = 0.95;
 
 /// A histogram of nanoseconds: three digits, up to an hour, fixed size.
 pub(crate) fn histogram() -> Histogram<u64> {
@@ -73,6 +77,8 @@ pub(crate) struct Recorder {
     pub(crate) timeline: Timeline,
     /// What an interval log has not taken yet, if there is one.
     pub(crate) intervals: Option<Intervals>,
+    /// The slowest of what was received, one by one.
+    pub(crate) slow: Slow,
     late_over_ns: u64,
 }
 
@@ -90,6 +96,7 @@ impl Recorder {
             error_replies: BTreeMap::new(),
             timeline: Timeline::new(Bins::of(plan.duration())),
             intervals: plan.hlog.is_some().then(Intervals::new),
+            slow: Slow::above(plan.late_over().map_or(0, crate::plan::nanoseconds)),
             late_over_ns: plan.late_over().map_or(u64::MAX, crate::plan::nanoseconds),
         }
     }
@@ -113,6 +120,9 @@ impl Recorder {
         let service = now_ns.saturating_sub(sent_ns).max(1);
         self.latency.saturating_record(latency);
         self.service.saturating_record(service);
+        let known = self.late_over_ns < u64::MAX;
+        let below_tail = || if known { 0 } else { self.latency.value_at_quantile(BELOW_TAIL) };
+        self.slow.offer(Span { due_ns, arrived_ns: now_ns }, below_tail);
         self.stages[stage].latency.saturating_record(latency);
         self.timeline.deliver(now_ns);
         self.timeline.took(due_ns, latency, 1);
@@ -174,6 +184,7 @@ impl Recorder {
         for (room, other) in self.rooms.iter_mut().zip(&other.rooms) {
             room.add(other);
         }
+        self.slow.add(&other.slow);
         for (&numeric, count) in &other.error_replies {
             *self.error_replies.entry(numeric).or_default() += count;
         }

@@ -8,6 +8,10 @@ use hdrhistogram::Histogram;
 use loopscope::{FindingsDocument, StallsDocument};
 use serde::Serialize;
 
+use super::clock::Clock;
+use super::coverage::Coverage;
+use super::program::Program;
+use super::tail::Tail;
 use super::units::duration;
 
 /// The name of the report's schema.
@@ -30,6 +34,8 @@ pub(crate) struct Report {
     pub(crate) interrupted: bool,
     /// What was asked for.
     pub(crate) settings: Settings,
+    /// The command that was the load instead; then `load` is empty.
+    pub(crate) program: Option<Program>,
     /// What came of it.
     pub(crate) load: Load,
     /// What the generator did late by itself.
@@ -38,10 +44,17 @@ pub(crate) struct Report {
     pub(crate) objectives: Vec<Judged>,
     /// For how long the server's loopscope was asked: connecting included.
     pub(crate) watched_seconds: Option<f64>,
-    /// What it found in the meantime.
+    /// What it found in the meantime, the most harm to slow deliveries first.
     pub(crate) findings: Option<FindingsDocument>,
     /// The server's stalls in the meantime, as many as it remembers.
     pub(crate) stalls: Option<StallsDocument>,
+    /// What of the server was exercised and watched.
+    pub(crate) coverage: Option<Coverage>,
+    /// What the slow deliveries waited for; null if it was not asked or nothing
+    /// was delivered.
+    pub(crate) tail: Option<Tail>,
+    /// The server's clock against this machine's.
+    pub(crate) clock: Option<Clock>,
     /// What all this means.
     pub(crate) verdict: Verdict,
 }

@@ -6,6 +6,7 @@ use loopscope::FindingsDocument;
 
 use super::document::{Blocking, Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing};
 use super::units::{count, counted, duration};
+use super::{coverage_text, tail_text};
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[1;31m";
@@ -15,7 +16,16 @@ const RESET: &str = "\x1b[0m";
 /// The whole report; ANSI colours if `color`.
 pub(crate) fn text(report: &Report, color: bool) -> String {
     let mut text = String::new();
-    load(&mut text, report, color);
+    match &report.program {
+        Some(program) => row(&mut text, "command", &coverage_text::ran(program), color),
+        None => load(&mut text, report, color),
+    }
+    if let Some(coverage) = &report.coverage {
+        if !coverage.never_sent.is_empty() {
+            row(&mut text, "never sent", &coverage.never_sent.join(", "), color);
+        }
+        row(&mut text, "watched", &coverage_text::watched(coverage), color);
+    }
     for judged in &report.objectives {
         objective(&mut text, judged, color);
     }
@@ -26,6 +36,11 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
             text.push('\n');
         }
         line(&mut text, &found(findings, report));
+        if let Some(tail) = &report.tail {
+            let heading = |heading: &str| paint(heading, BOLD, color);
+            text.push('\n');
+            text.push_str(&tail_text::tail(tail, findings, report.clock.as_ref(), heading));
+        }
     }
     verdict(&mut text, report, color);
     text
@@ -40,11 +55,13 @@ fn paint(text: &str, paint: &str, color: bool) -> String {
     if color { format!("{paint}{text}{RESET}") } else { text.to_owned() }
 }
 
+fn row(text: &mut String, name: &str, value: &str, color: bool) {
+    line(text, &format!("{} {value}", paint(&format!("{name:<12}"), BOLD, color)));
+}
+
 fn load(text: &mut String, report: &Report, color: bool) {
     let load = &report.load;
-    let row = |text: &mut String, name: &str, value: String| {
-        line(text, &format!("{} {value}", paint(&format!("{name:<12}"), BOLD, color)));
-    };
+    let row = |text: &mut String, name: &str, value: String| row(text, name, &value, color);
     let seconds = duration(load.measured_seconds);
     let ended = if report.interrupted { ", ended early by a signal" } else { "" };
     row(text, "target", format!("{}, measured for {seconds}{ended}", report.target));
@@ -200,7 +217,7 @@ fn found(document: &FindingsDocument, report: &Report) -> String {
     let findings = &document.findings;
     let watched = duration(report.watched_seconds.unwrap_or_default());
     let mut text = if findings.is_empty() {
-        format!("no blocking call found in {} and {watched}", counted(report.load.commands.sent, "command"))
+        format!("no blocking call found in {} and {watched}", coverage_text::denominator(report))
     } else {
         let stalls = findings.iter().map(|finding| finding.count).sum();
         let seconds = findings.iter().map(|finding| finding.total_seconds).sum();

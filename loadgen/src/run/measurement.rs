@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use hdrhistogram::Histogram;
 
 use super::pacer::{Pace, Tried};
+use crate::hunt::SlowDeliveries;
 use crate::own::Mark;
 use crate::plan::{Action, Plan, nanoseconds};
 use crate::record::{Bins, FailureKind, Recorder, Shared};
@@ -30,6 +31,8 @@ pub(crate) struct Measurement {
     pub(crate) invalid: Vec<String>,
     /// What was asked for.
     pub(crate) plan: Plan,
+    /// The deliveries that took long; `None` if nothing arrived.
+    pub(crate) slow: Option<SlowDeliveries>,
 }
 
 /// How a run went.
@@ -75,9 +78,39 @@ impl Measurement {
             invalid.push(not_begun(shared, course.joined, course.interrupted));
         }
         invalid.extend(too_late(&shared.plan, &load, &course.generator));
+        let slow = slow(shared, &course, start);
         let (generator, interrupted) = (course.generator, course.interrupted);
-        Self { load, generator, started, interrupted, invalid, plan: shared.plan.clone() }
+        Self { load, generator, started, interrupted, invalid, plan: shared.plan.clone(), slow }
     }
+}
+
+/// The deliveries above the tightest objective on latency, or above the p99 of
+/// what arrived.
+fn slow(shared: &Shared, course: &Course, start: Instant) -> Option<SlowDeliveries> {
+    let received = &course.received;
+    let lost = received.counts().lost;
+    let arrived = received.latency.len().checked_sub(lost).filter(|&arrived| arrived > 0)?;
+    let (threshold, threshold_ns) = match shared.plan.tightest() {
+        Some((objective, limit)) => (objective, nanoseconds(limit)),
+        None => ("p99".to_owned(), p99_of_arrived(&received.latency, arrived)),
+    };
+    let longer = received.latency.len() - received.latency.count_between(0, threshold_ns);
+    Some(SlowDeliveries {
+        start,
+        measured_ns: nanoseconds(course.end.saturating_duration_since(start)),
+        threshold_ns,
+        threshold,
+        count: longer.saturating_sub(lost),
+        kept: received.slow.longer_than(threshold_ns),
+        weight: received.slow.weight(),
+    })
+}
+
+/// What never came is in the histogram with at least the drain time, which is
+/// above whatever came, but for a run that was cut short.
+#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
+fn p99_of_arrived(latency: &Histogram<u64>, arrived: u64) -> u64 {
+    latency.value_at_quantile(0.99 * arrived as f64 / latency.len() as f64)
 }
 
 fn load(shared: &Shared, course: &Course) -> Load {

@@ -53,6 +53,14 @@ pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> 
     }
 }
 
+/// What there is to say of a run in which another program was the load.
+pub(crate) fn unmeasured(plan: Plan, interrupted: bool) -> Measurement {
+    let mut measurement = Measurement::impossible(&Shared::new(plan), String::new());
+    measurement.invalid.clear();
+    measurement.interrupted = interrupted;
+    measurement
+}
+
 async fn carry_out<D: Driver>(
     shared: &Arc<Shared>,
     mut driver: D,
