@@ -19,6 +19,7 @@ pub(crate) enum Rejection {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     connections: IntGauge,
+    queued_bytes: IntGauge,
     /// One per command, resolved once: a look-up by label takes a lock.
     messages_in: Vec<IntCounter>,
     messages_out: IntCounter,
@@ -43,6 +44,11 @@ impl Default for Metrics {
         let labelled =
             |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]).expect("a valid name");
         let connections = IntGauge::new("chat_connections", "Connections open now.").expect("a valid name");
+        let queued_bytes = IntGauge::new(
+            "chat_queue_bytes",
+            "Bytes queued for all clients now, shared ones counted each time.",
+        )
+        .expect("a valid name");
         let by_command = labelled("chat_messages_in_total", "Lines received, by command.", "command");
         let by_reason = labelled("chat_rejected_total", "Connections turned away, by reason.", "reason");
         let messages_out = plain("chat_messages_out_total", "Messages queued for clients.");
@@ -54,9 +60,10 @@ impl Default for Metrics {
         let plain = [&messages_out, &bytes_in, &bytes_out, &slow_readers, &history_dropped];
         let mut families: Vec<_> = plain.into_iter().cloned().map(Family::Plain).collect();
         families.extend([Family::Labelled(by_command.clone()), Family::Labelled(by_reason.clone())]);
-        families.push(Family::Gauge(connections.clone()));
+        families.extend([&connections, &queued_bytes].map(|gauge| Family::Gauge(gauge.clone())));
         Metrics {
             connections,
+            queued_bytes,
             messages_in: Command::ALL.iter().map(|it| by_command.with_label_values(&[it.name()])).collect(),
             messages_out,
             bytes_in,
@@ -99,6 +106,19 @@ impl Metrics {
         self.messages_out.inc_by(messages);
     }
 
+    pub(crate) fn queue_grew(&self, bytes: usize) {
+        self.queued_bytes.add(bytes as i64);
+    }
+
+    pub(crate) fn queue_shrank(&self, bytes: usize) {
+        self.queued_bytes.sub(bytes as i64);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn queue_bytes(&self) -> i64 {
+        self.queued_bytes.get()
+    }
+
     pub(crate) fn sent(&self, bytes: usize) {
         self.bytes_out.inc_by(bytes as u64);
     }
@@ -133,6 +153,7 @@ mod tests {
             "chat_rejected_total{reason=\"password\"} 1",
             "chat_slow_readers_dropped_total 1",
             "chat_connections 0",
+            "chat_queue_bytes 0",
             "chat_messages_out_total 0",
             "chat_bytes_in_total 0",
             "chat_bytes_out_total 0",

@@ -18,7 +18,7 @@ use crate::{
     hub::{ClientId, Hub, Outcome, Request},
     lines::{Line, LineBuffer},
     metrics::Rejection,
-    outbox,
+    outbox::{self, Bounds, Slowness},
     work::Work,
 };
 
@@ -29,8 +29,8 @@ pub(crate) struct Limits {
     pub(crate) idle: Duration,
     /// Further silence after which it is let go.
     pub(crate) answer: Duration,
-    /// Bytes queued for it at most.
-    pub(crate) queue: usize,
+    /// How much may be queued for it.
+    pub(crate) queue: Bounds,
 }
 
 /// How long the far end may take to close after us. Closing at once, with bytes of it unread, would
@@ -50,13 +50,14 @@ pub(crate) async fn serve(id: ClientId, mut socket: TcpStream, peer: SocketAddr,
     context.work.metrics.connected();
     // Lines are small and written in batches already; waiting for more only delays them.
     let _ = socket.set_nodelay(true);
-    let (outbox, queue) = outbox::bounded(context.limits.queue);
+    let (outbox, queue) = outbox::bounded(context.limits.queue, context.work.metrics.clone());
+    let slowness = queue.slowness();
     context.hub.connect(id, host(peer.ip()), outbox).await;
     let (read_half, mut write_half) = socket.split();
     let reader = Reader { id, context: &context, lines: LineBuffer::default() };
     let written = tokio::select! {
-        written = queue.drain(&mut write_half, &context.work.metrics) => written,
-        never = reader.run(read_half) => match never {},
+        written = queue.drain(&mut write_half) => written,
+        never = reader.run(read_half, slowness) => match never {},
     };
     match written {
         Ok(()) => linger(socket).await,
@@ -92,8 +93,12 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Reads until the client is gone; then leaves the end to the writing half, which ends
     /// when the hub lets go of the queue.
-    async fn run(mut self, mut socket: ReadHalf<'_>) -> Infallible {
-        if let Some(reason) = self.listen(&mut socket).await {
+    async fn run(mut self, mut socket: ReadHalf<'_>, slowness: Slowness) -> Infallible {
+        let ended = tokio::select! {
+            reason = self.listen(&mut socket) => reason,
+            () = slowness.told() => Some(self.too_slow()),
+        };
+        if let Some(reason) = ended {
             self.context.hub.leave(self.id, reason).await;
         }
         std::future::pending().await
@@ -131,6 +136,12 @@ impl Reader<'_> {
             }
             silence.broken();
         }
+    }
+
+    fn too_slow(&self) -> String {
+        self.context.work.metrics.slow_reader();
+        let patience = self.context.limits.queue.patience.as_secs();
+        format!("Too slow: more was queued than allowed for {patience} seconds")
     }
 
     async fn take(&self, line: Line) -> Outcome {

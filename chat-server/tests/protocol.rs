@@ -32,11 +32,35 @@ async fn registration_works_in_any_order() {
 async fn capabilities_are_negotiated_and_registration_waits_for_it() {
     let server = Server::start(&[]).await;
     let mut client = server.connect().await;
-    assert_eq!(client.ask("CAP LS 302\r\nNICK a\r\nUSER u 0 * :r").await, [":s CAP * LS :"]);
-    assert_eq!(client.ask("CAP REQ :echo-message").await, [":s CAP a NAK :echo-message"]);
+    let offer = ":s CAP * LS :echo-message server-time";
+    assert_eq!(client.ask("CAP LS 302\r\nNICK a\r\nUSER u 0 * :r").await, [offer]);
+    assert_eq!(client.ask("CAP REQ :echo-message sasl").await, [":s CAP a NAK :echo-message sasl"]);
     assert_eq!(client.ask("CAP WHAT").await, [":s 410 a WHAT :Invalid CAP command"]);
     assert!(client.ask("CAP END").await[0].starts_with(":s 001 a "));
     assert_eq!(client.ask("CAP LIST").await, [":s CAP a LIST :"]);
+    assert_eq!(client.ask("CAP REQ echo-message").await, [":s CAP a ACK :echo-message"]);
+    assert_eq!(client.ask("CAP LIST").await, [":s CAP a LIST :echo-message"]);
+    assert_eq!(client.ask("CAP REQ :-echo-message").await, [":s CAP a ACK :-echo-message"]);
+    assert_eq!(client.ask("CAP LIST").await, [":s CAP a LIST :"]);
+}
+
+#[tokio::test]
+async fn who_asks_for_it_gets_echoes_and_times_and_nobody_else_does() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let mut bob = server.member("bob", "#a").await;
+    ada.until("JOIN").await;
+    ada.ask("CAP REQ :echo-message server-time").await;
+    ada.send("PRIVMSG #a :hi").await;
+    let echo = ada.line().await.expect("the echo");
+    let (time, line) = echo.split_once(' ').expect("a tag");
+    assert!(time.starts_with("@time=20") && time.ends_with('Z') && time.len() == 30, "{time}");
+    assert_eq!(line, ":ada!~ada@127.0.0.1 PRIVMSG #a :hi");
+    assert_eq!(bob.line().await.as_deref(), Some(":ada!~ada@127.0.0.1 PRIVMSG #a :hi"));
+    bob.send("PRIVMSG #a :ho").await;
+    let heard = ada.line().await.expect("bob's line");
+    assert!(heard.starts_with("@time=") && heard.ends_with(" :bob!~bob@127.0.0.1 PRIVMSG #a :ho"), "{heard}");
+    assert_eq!(bob.ask("PING x").await, [":s PONG s :x"]);
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ pub(super) struct Client {
     pub(super) user: Option<User>,
     /// Between CAP LS and CAP END; registration waits.
     pub(super) negotiating: bool,
+    /// It gets what it says itself, too.
+    pub(super) echo: bool,
     /// The server's password was given, or there is none.
     pub(super) admitted: bool,
     pub(super) registered: bool,
@@ -38,6 +40,7 @@ impl Client {
             nick: None,
             user: None,
             negotiating: false,
+            echo: false,
             admitted,
             registered: false,
             invisible: false,

@@ -6,7 +6,7 @@ use crate::{
     inject::history::Entry,
     message::{Message, list},
     names::{Key, is_channel_like},
-    reply::{self, Replies},
+    reply::{Line, Replies},
 };
 
 /// Something to say and who says it.
@@ -16,6 +16,8 @@ struct Speech<'a> {
     command: Command,
     text: &'a [u8],
     refused: bool,
+    /// The speaker gets it too.
+    echo: bool,
 }
 
 /// Why it was not delivered.
@@ -45,13 +47,16 @@ impl World {
             }
         };
         let Some(client) = self.clients.get(&id) else { return Next::Done };
-        let speech = Speech { id, prefix: client.prefix(), command, text, refused: checks.refused };
+        let speech =
+            Speech { id, prefix: client.prefix(), command, text, refused: checks.refused, echo: client.echo };
         let mut said = Vec::new();
         for (index, target) in list(targets).enumerate() {
             let failed = match index {
                 TARGETS.. => Err((407, "Too many targets")),
-                _ if is_channel_like(target) => self.say_in_channel(&speech, target, &mut said).await,
-                _ => self.say_to_nick(&speech, target),
+                _ if is_channel_like(target) => {
+                    self.say_in_channel(&speech, target, &mut said, replies).await
+                }
+                _ => self.say_to_nick(&speech, target, replies),
             };
             if let (Err((code, text)), false) = (failed, silent) {
                 replies.numeric(code, &[target], text);
@@ -68,6 +73,7 @@ impl World {
         speech: &Speech<'_>,
         target: &[u8],
         said: &mut Vec<Entry>,
+        replies: &mut Replies,
     ) -> Result<(), Failure> {
         let key = Key::new(target);
         let channel = self.channels.get(&key).ok_or((403, "No such channel"))?;
@@ -78,6 +84,9 @@ impl World {
             return Err((404, "Cannot send to channel (the word filter refuses it)"));
         }
         let line = speech.line(&channel.name);
+        if speech.echo {
+            replies.copy(&line);
+        }
         self.post.deliver(&channel.members, &line, Some(speech.id)).await;
         if speech.command == Command::Privmsg {
             let nick = speech.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
@@ -86,7 +95,12 @@ impl World {
         Ok(())
     }
 
-    fn say_to_nick(&mut self, speech: &Speech<'_>, target: &[u8]) -> Result<(), Failure> {
+    fn say_to_nick(
+        &mut self,
+        speech: &Speech<'_>,
+        target: &[u8],
+        replies: &mut Replies,
+    ) -> Result<(), Failure> {
         let id = self.nicks.get(&Key::new(target)).copied();
         let client = id.and_then(|id| self.clients.get(&id)).filter(|client| client.registered);
         let (Some(id), Some(client)) = (id, client) else { return Err((401, "No such nick/channel")) };
@@ -94,16 +108,19 @@ impl World {
             return Err((404, "Cannot send (the word filter refuses it)"));
         }
         let line = speech.line(client.nick_or_star());
+        if speech.echo {
+            replies.copy(&line);
+        }
         self.post.one(id, &client.outbox, &line, 1);
         Ok(())
     }
 }
 
 impl Speech<'_> {
-    fn line(&self, target: &[u8]) -> crate::outbox::Buffer {
-        reply::encode(&[
+    fn line(&self, target: &[u8]) -> Line {
+        Line::new(&[
             b":",
-            &self.prefix,
+            &self.prefix[..],
             b" ",
             self.command.name().as_bytes(),
             b" ",

@@ -7,6 +7,7 @@
 //!
 //! As nobody else can change the state, long loops may yield in their middle: see [`post`].
 
+mod caps;
 mod client;
 mod direct;
 mod listing;
@@ -34,7 +35,7 @@ use crate::{
     metrics::Metrics,
     names::Key,
     outbox::Outbox,
-    reply::{self, Replies},
+    reply::{Line, Replies},
 };
 
 pub(crate) use self::direct::Hub;
@@ -140,7 +141,8 @@ impl World {
 
     async fn request(&mut self, id: ClientId, request: Request) -> Outcome {
         let Some(client) = self.clients.get(&id) else { return Outcome::Gone };
-        let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star());
+        let mut replies =
+            Replies::new(self.identity.name.clone(), client.nick_or_star(), client.outbox.stamped());
         let next = match request {
             Request::Line(line, checks) => self.line(id, &line, checks, &mut replies).await,
             Request::TooLong => {
@@ -208,13 +210,7 @@ impl World {
         if let Some(nick) = &client.nick {
             self.nicks.remove(&Key::new(nick));
         }
-        client.outbox.push_last(reply::encode(&[
-            b"ERROR :Closing Link: ",
-            &client.host,
-            b" (",
-            reason,
-            b")",
-        ]));
+        client.outbox.push_last(&Line::new(&[b"ERROR :Closing Link: ", &client.host, b" (", reason, b")"]));
         client.outbox.close();
         let peers = self.peers(&client, id);
         for key in &client.channels {
@@ -225,7 +221,7 @@ impl World {
                 }
             }
         }
-        let quit = reply::encode(&[b":", &client.prefix(), b" QUIT :", reason]);
+        let quit = Line::new(&[b":", &client.prefix(), b" QUIT :", reason]);
         self.post.deliver(&peers, &quit, None).await;
     }
 
@@ -244,7 +240,7 @@ impl World {
         self.nicks.clear();
         self.channels.clear();
         for (_, client) in std::mem::take(&mut self.clients) {
-            client.outbox.push_last(reply::encode(&[
+            client.outbox.push_last(&Line::new(&[
                 b"ERROR :Closing Link: ",
                 &client.host,
                 b" (",

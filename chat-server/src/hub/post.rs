@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::ClientId;
 use crate::{
     metrics::{Metrics, Rejection},
-    outbox::{Buffer, Outbox},
-    reply::Replies,
+    outbox::Outbox,
+    reply::{Line, Replies},
 };
 
 /// Steps between two yields. A delivery takes about a microsecond, as it may wake a task.
@@ -27,24 +27,24 @@ impl Post {
         Post { metrics, slow: Vec::new(), steps: 0 }
     }
 
-    /// Hands `buffer` to all of `members` but `except`.
+    /// Hands `line` to all of `members` but `except`.
     pub(super) async fn deliver(
         &mut self,
         members: &BTreeMap<ClientId, Outbox>,
-        buffer: &Buffer,
+        line: &Line,
         except: Option<ClientId>,
     ) {
         for (&id, outbox) in members {
             if Some(id) != except {
-                self.one(id, outbox, buffer, 1);
+                self.one(id, outbox, line, 1);
                 self.step(1).await;
             }
         }
     }
 
-    /// Hands `buffer`, of so many `lines`, to one client.
-    pub(super) fn one(&mut self, id: ClientId, outbox: &Outbox, buffer: &Buffer, lines: u64) {
-        match outbox.push(buffer.clone()) {
+    /// Hands `line`, or so many `lines` in one, to one client.
+    pub(super) fn one(&mut self, id: ClientId, outbox: &Outbox, line: &Line, lines: u64) {
+        match outbox.push(line) {
             Ok(()) => self.metrics.queued(lines),
             Err(_) if self.slow.contains(&id) => {}
             Err(_) => {
@@ -56,8 +56,8 @@ impl Post {
 
     /// Hands a client the replies collected for it.
     pub(super) fn answer(&mut self, id: ClientId, outbox: &Outbox, replies: &mut Replies) {
-        if let Some((buffer, lines)) = replies.take() {
-            self.one(id, outbox, &buffer, lines);
+        if let Some((line, lines)) = replies.take() {
+            self.one(id, outbox, &line, lines);
         }
     }
 

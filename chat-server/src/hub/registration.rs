@@ -1,10 +1,10 @@
-//! Becoming known: CAP, PASS, NICK, USER, in any order.
+//! Becoming known: PASS, NICK, USER, in any order.
 
 use super::{Checks, ClientId, Next, World, client::User};
 use crate::{
     message::Message,
     names::{CHANNEL_LENGTH, Key, NICK_LENGTH, is_nick},
-    reply::{self, Replies},
+    reply::{Line, Replies},
 };
 
 /// The most bytes of a user name, its `~` included.
@@ -20,30 +20,6 @@ pub(super) const TARGETS: usize = 4;
 pub(super) const VERSION: &str = concat!("chat-server-", env!("CARGO_PKG_VERSION"));
 
 impl World {
-    pub(super) fn cap(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
-        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
-        let nick = client.nick_or_star().to_vec();
-        let word = message.param(0).unwrap_or_default().to_ascii_uppercase();
-        match &word[..] {
-            b"LS" | b"REQ" => client.negotiating = !client.registered,
-            _ => {}
-        }
-        match &word[..] {
-            // No capability is offered yet, so the list is empty and every wish is denied.
-            b"LS" | b"LIST" => replies.server_line(&[b"CAP ", &nick, b" ", &word, b" :"]),
-            b"REQ" => {
-                let wish = message.params().get(1).copied().unwrap_or_default();
-                replies.server_line(&[b"CAP ", &nick, b" NAK :", wish]);
-            }
-            b"END" => {
-                client.negotiating = false;
-                return self.register(id, replies);
-            }
-            _ => replies.numeric(410, &[&word], "Invalid CAP command"),
-        }
-        Next::Done
-    }
-
     pub(super) fn pass(
         &mut self,
         id: ClientId,
@@ -99,7 +75,7 @@ impl World {
         if !client.registered {
             return self.register(id, replies);
         }
-        let line = reply::encode(&[b":", &before, b" NICK :", wish]);
+        let line = Line::new(&[b":", &before, b" NICK :", wish]);
         replies.copy(&line);
         let peers = self.clients.get(&id).map(|client| self.peers(client, id)).unwrap_or_default();
         self.post.deliver(&peers, &line, None).await;
@@ -107,7 +83,7 @@ impl World {
     }
 
     /// Registers the client if nothing is missing any more.
-    fn register(&mut self, id: ClientId, replies: &mut Replies) -> Next {
+    pub(super) fn register(&mut self, id: ClientId, replies: &mut Replies) -> Next {
         let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
         if client.registered || client.negotiating || client.nick.is_none() || client.user.is_none() {
             return Next::Done;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     message::{Message, list},
     names::{Key, is_channel},
-    reply::{self, Replies},
+    reply::{Line, Replies},
 };
 
 impl World {
@@ -43,7 +43,7 @@ impl World {
         }
         client.channels.insert(key.clone());
         let channel = self.channels.entry(key.clone()).or_insert_with(|| Channel::new(name));
-        let line = reply::encode(&[b":", &client.prefix(), b" JOIN ", &channel.name]);
+        let line = Line::new(&[b":", &client.prefix(), b" JOIN ", &channel.name]);
         replies.copy(&line);
         self.post.deliver(&channel.members, &line, None).await;
         channel.members.insert(id, client.outbox.clone());
@@ -75,7 +75,7 @@ impl World {
             return;
         };
         let (colon, reason) = reason.map_or((&b""[..], &b""[..]), |reason| (b" :", reason));
-        let line = reply::encode(&[b":", &client.prefix(), b" PART ", &channel.name, colon, reason]);
+        let line = Line::new(&[b":", &client.prefix(), b" PART ", &channel.name, colon, reason]);
         client.channels.remove(key);
         channel.members.remove(&id);
         replies.copy(&line);
@@ -113,7 +113,7 @@ impl World {
         let text = &text[..text.len().min(TOPIC_LENGTH)];
         let topic = || Topic { text: text.into(), by: client.prefix(), at: SystemTime::now() };
         channel.topic = (!text.is_empty()).then(topic);
-        let line = reply::encode(&[b":", &client.prefix(), b" TOPIC ", &channel.name, b" :", text]);
+        let line = Line::new(&[b":", &client.prefix(), b" TOPIC ", &channel.name, b" :", text]);
         replies.copy(&line);
         self.post.deliver(&channel.members, &line, Some(id)).await;
     }
