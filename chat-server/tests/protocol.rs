@@ -124,7 +124,7 @@ async fn questions_about_channels_and_people_are_answered() {
     let mut ada = server.member("ada", "#a").await;
     let _bob = server.member("bob", "#a").await;
     ada.until("JOIN").await;
-    assert_eq!(ada.ask("NAMES #a").await, [":s 353 ada = #a :ada bob", ":s 366 ada #a :End of /NAMES list"]);
+    assert_eq!(ada.ask("NAMES #a").await, [":s 353 ada = #a :@ada bob", ":s 366 ada #a :End of /NAMES list"]);
     let who = ada.ask("WHO #a").await;
     assert_eq!(who[1], ":s 352 ada #a ~bob 127.0.0.1 s bob H :0 Real bob");
     assert_eq!(who[2], ":s 315 ada #a :End of /WHO list");
@@ -147,12 +147,14 @@ async fn modes_are_told() {
     assert_eq!(channel[0], ":s 324 ada #a +n");
     assert!(channel[1].starts_with(":s 329 ada #a "));
     assert_eq!(ada.ask("MODE #a b").await, [":s 368 ada #a :End of channel ban list"]);
-    assert_eq!(ada.ask("MODE #a +k x").await, [":s 472 ada k :is unknown mode char to me"]);
+    assert_eq!(ada.ask("MODE #a +x").await, [":s 472 ada x :is unknown mode char to me"]);
     assert_eq!(ada.ask("MODE ada").await, [":s 221 ada +"]);
     assert_eq!(ada.ask("MODE ada +i").await, [":ada MODE ada :+i"]);
     assert_eq!(ada.ask("MODE ada").await, [":s 221 ada +i"]);
     assert_eq!(ada.ask("MODE ada +w").await, [":s 501 ada :Unknown MODE flag"]);
-    assert_eq!(ada.ask("MODE bob").await, [":s 502 ada :Cannot change mode for other users"]);
+    assert_eq!(ada.ask("MODE bob").await, [":s 401 ada bob :No such nick/channel"]);
+    let _bob = server.client("bob").await;
+    assert_eq!(ada.ask("MODE bob +i").await, [":s 502 ada :Cannot change mode for other users"]);
     assert_eq!(ada.ask("MODE #b").await, [":s 403 ada #b :No such channel"]);
 }
 

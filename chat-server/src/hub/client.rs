@@ -2,10 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::SystemTime,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::ClientId;
+use super::{
+    ClientId,
+    modes::{Ban, Modes, Rank},
+};
 use crate::{names::Key, outbox::Outbox};
 
 /// A connection and who is behind it.
@@ -23,7 +26,13 @@ pub(super) struct Client {
     pub(super) registered: bool,
     pub(super) invisible: bool,
     pub(super) operator: bool,
+    /// What is told to whoever talks to it.
+    pub(super) away: Option<Box<[u8]>>,
     pub(super) channels: BTreeSet<Key>,
+    /// Channels that it may join all the same, and when they came to be: another of the name is another.
+    pub(super) invitations: Vec<(Key, SystemTime)>,
+    pub(super) since: SystemTime,
+    pub(super) spoke: Instant,
 }
 
 /// What USER said.
@@ -45,7 +54,11 @@ impl Client {
             registered: false,
             invisible: false,
             operator: false,
+            away: None,
             channels: BTreeSet::new(),
+            invitations: Vec::new(),
+            since: SystemTime::now(),
+            spoke: Instant::now(),
         }
     }
 
@@ -77,6 +90,10 @@ pub(super) struct Channel {
     pub(super) name: Box<[u8]>,
     pub(super) topic: Option<Topic>,
     pub(super) members: BTreeMap<ClientId, Outbox>,
+    /// Of the few that have one.
+    ranks: BTreeMap<ClientId, Rank>,
+    pub(super) modes: Modes,
+    pub(super) bans: Vec<Ban>,
     pub(super) created: SystemTime,
 }
 
@@ -89,10 +106,37 @@ pub(super) struct Topic {
 
 impl Channel {
     pub(super) fn new(name: &[u8]) -> Self {
-        Channel { name: name.into(), topic: None, members: BTreeMap::new(), created: SystemTime::now() }
+        let (members, ranks, modes, bans) = Default::default();
+        Channel { name: name.into(), topic: None, members, ranks, modes, bans, created: SystemTime::now() }
     }
 
     pub(super) fn has(&self, id: ClientId) -> bool {
         self.members.contains_key(&id)
     }
+
+    /// Whether the client may know of it.
+    pub(super) fn shows_to(&self, id: ClientId) -> bool {
+        !self.modes.secret || self.has(id)
+    }
+
+    pub(super) fn rank(&self, id: ClientId) -> Rank {
+        self.ranks.get(&id).copied().unwrap_or_default()
+    }
+
+    pub(super) fn set_rank(&mut self, id: ClientId, rank: Rank) {
+        if rank == Rank::default() {
+            self.ranks.remove(&id);
+        } else {
+            self.ranks.insert(id, rank);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: ClientId) {
+        self.members.remove(&id);
+        self.ranks.remove(&id);
+    }
+}
+
+pub(super) fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -1,5 +1,7 @@
 //! Talking: PRIVMSG and NOTICE.
 
+use std::time::Instant;
+
 use super::{Checks, ClientId, Next, World, registration::TARGETS};
 use crate::{
     command::Command,
@@ -46,7 +48,8 @@ impl World {
                 return Next::Done;
             }
         };
-        let Some(client) = self.clients.get(&id) else { return Next::Done };
+        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
+        client.spoke = Instant::now();
         let speech =
             Speech { id, prefix: client.prefix(), command, text, refused: checks.refused, echo: client.echo };
         let mut said = Vec::new();
@@ -77,7 +80,7 @@ impl World {
     ) -> Result<(), Failure> {
         let key = Key::new(target);
         let channel = self.channels.get(&key).ok_or((403, "No such channel"))?;
-        if !channel.has(speech.id) {
+        if !channel.hears(speech.id, &speech.prefix) {
             return Err((404, "Cannot send to channel"));
         }
         if speech.refused {
@@ -101,9 +104,8 @@ impl World {
         target: &[u8],
         replies: &mut Replies,
     ) -> Result<(), Failure> {
-        let id = self.nicks.get(&Key::new(target)).copied();
-        let client = id.and_then(|id| self.clients.get(&id)).filter(|client| client.registered);
-        let (Some(id), Some(client)) = (id, client) else { return Err((401, "No such nick/channel")) };
+        let found = self.find(target).and_then(|id| Some((id, self.clients.get(&id)?)));
+        let (id, client) = found.ok_or((401, "No such nick/channel"))?;
         if speech.refused {
             return Err((404, "Cannot send (the word filter refuses it)"));
         }
@@ -112,6 +114,9 @@ impl World {
             replies.copy(&line);
         }
         self.post.one(id, &client.outbox, &line, 1);
+        if let (Some(away), Command::Privmsg) = (&client.away, speech.command) {
+            replies.numeric(301, &[client.nick_or_star()], away);
+        }
         Ok(())
     }
 }

@@ -12,10 +12,15 @@ mod client;
 mod direct;
 mod listing;
 mod messages;
+mod mode;
+mod moderation;
+mod modes;
 mod post;
+mod presence;
 mod queries;
 mod registration;
 mod rooms;
+mod support;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -106,6 +111,8 @@ struct World {
     clients: HashMap<ClientId, Client>,
     nicks: HashMap<Key, ClientId>,
     channels: HashMap<Key, Channel>,
+    /// How many of the clients are operators.
+    operators: usize,
     post: Post,
 }
 
@@ -113,7 +120,7 @@ struct World {
 async fn run(mut events: mpsc::Receiver<Event>, identity: Identity, metrics: Metrics) {
     let post = Post::new(metrics);
     let (clients, nicks, channels) = Default::default();
-    let mut world = World { identity, clients, nicks, channels, post };
+    let mut world = World { identity, clients, nicks, channels, operators: 0, post };
     while let Some(event) = events.recv().await {
         world.handle(event).await;
         while let Some(slow) = world.post.take_slow() {
@@ -191,10 +198,12 @@ impl World {
             Command::Nick => return self.nick(id, &message, replies).await,
             Command::Join => self.join(id, &message, replies).await,
             Command::Part => self.part(id, &message, replies).await,
+            Command::Kick => self.kick(id, &message, replies).await,
+            Command::Mode => self.mode(id, &message, replies).await,
             Command::Topic => self.topic(id, &message, replies).await,
-            Command::Names => self.names(&message, replies).await,
-            Command::List => self.list(&message, replies).await,
-            Command::Who => self.who(&message, replies).await,
+            Command::Names => self.names(id, &message, replies).await,
+            Command::List => self.list(id, &message, replies).await,
+            Command::Who => self.who(id, &message, replies).await,
             _ => self.query(id, command, &message, checks, replies),
         }
         Next::Done
@@ -212,14 +221,10 @@ impl World {
         }
         client.outbox.push_last(&Line::new(&[b"ERROR :Closing Link: ", &client.host, b" (", reason, b")"]));
         client.outbox.close();
+        self.operators -= usize::from(client.operator);
         let peers = self.peers(&client, id);
         for key in &client.channels {
-            if let Some(channel) = self.channels.get_mut(key) {
-                channel.members.remove(&id);
-                if channel.members.is_empty() {
-                    self.channels.remove(key);
-                }
-            }
+            self.leave_channel(id, key);
         }
         let quit = Line::new(&[b":", &client.prefix(), b" QUIT :", reason]);
         self.post.deliver(&peers, &quit, None).await;
@@ -239,6 +244,7 @@ impl World {
     async fn drain(&mut self, reason: &[u8]) {
         self.nicks.clear();
         self.channels.clear();
+        self.operators = 0;
         for (_, client) in std::mem::take(&mut self.clients) {
             client.outbox.push_last(&Line::new(&[
                 b"ERROR :Closing Link: ",

@@ -3,12 +3,12 @@
 use super::{Checks, ClientId, Next, World, client::User};
 use crate::{
     message::Message,
-    names::{CHANNEL_LENGTH, Key, NICK_LENGTH, is_nick},
+    names::{Key, is_nick},
     reply::{Line, Replies},
 };
 
 /// The most bytes of a user name, its `~` included.
-const USER_LENGTH: usize = 16;
+pub(super) const USER_LENGTH: usize = 16;
 /// The most bytes of a topic.
 pub(super) const TOPIC_LENGTH: usize = 390;
 /// The most channels of one client.
@@ -99,21 +99,6 @@ impl World {
         self.lusers(replies);
         self.motd(replies);
         Next::Done
-    }
-
-    fn welcome(&self, prefix: &[u8], replies: &mut Replies) {
-        let name = &self.identity.name;
-        let created = humantime::format_rfc3339_seconds(self.identity.created);
-        replies.numeric(1, &[], [b"Welcome to the network, ", prefix].concat());
-        replies.numeric(2, &[], format!("Your host is {name}, running {VERSION}"));
-        replies.numeric(3, &[], format!("This server was started {created}"));
-        replies.numeric_params(4, &[name.as_bytes(), VERSION.as_bytes(), b"io", b"n"]);
-        let tokens = format!(
-            "CASEMAPPING=rfc1459 CHANTYPES=# PREFIX= CHANMODES=,,,n CHANLIMIT=#:{CHANNELS_EACH} \
-             NICKLEN={NICK_LENGTH} USERLEN={USER_LENGTH} CHANNELLEN={CHANNEL_LENGTH} TOPICLEN={TOPIC_LENGTH} \
-             LINELEN=512 TARGMAX=PRIVMSG:{TARGETS},NOTICE:{TARGETS},WHOIS:1"
-        );
-        replies.numeric(5, &[tokens.as_bytes()], "are supported by this server");
     }
 }
 
