@@ -1,13 +1,14 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::plan::{Arrivals, MAX_RATE, Mix, Objective, Stages};
+use crate::plan::{Arrivals, MAX_RATE, Mix, Objective, Stages, Target};
 
 /// An open-model load generator that finds the blocking calls of the server it drives.
 #[derive(Debug, Parser)]
@@ -30,8 +31,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The chat server to drive.
-    #[arg(long, value_name = "HOST:PORT", value_parser = target)]
+    /// The server to drive: an IRC server, or a page such as http://HOST:PORT/PATH.
+    #[arg(long, value_name = "HOST:PORT|URL", value_parser = target)]
     pub(crate) target: String,
     /// The server's telemetry; its findings go into the report.
     #[arg(long, value_name = "URL")]
@@ -45,8 +46,8 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 #[group(id = "driven", args = ["target", "command"], multiple = true)]
 pub(crate) struct HuntArgs {
-    /// The chat server to drive; without it, an embedded one is started.
-    #[arg(long, value_name = "HOST:PORT", value_parser = target, requires = "telemetry")]
+    /// The server to drive; without it, an embedded chat server is started.
+    #[arg(long, value_name = "HOST:PORT|URL", value_parser = target, requires = "telemetry")]
     pub(crate) target: Option<String>,
     /// The telemetry of the server that is driven, by --target or by a command.
     #[arg(long, value_name = "URL", requires = "driven")]
@@ -157,6 +158,16 @@ pub(crate) struct OutputArgs {
     /// Writes the report as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Writes the latencies of each second as an HdrHistogram log (V2).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hlog: Option<PathBuf>,
+    /// Writes the report as one page, with plots, that needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Serves the run's figures, and those of the generator's own loop, to
+    /// Prometheus at /metrics while it runs.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Shows no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -189,14 +200,7 @@ impl FromStr for Login {
 }
 
 fn target(text: &str) -> Result<String, String> {
-    let (host, port) = text.rsplit_once(':').ok_or("write it as HOST:PORT")?;
-    if host.is_empty() {
-        return Err("the host is missing; write it as HOST:PORT".into());
-    }
-    match port.parse::<u16>() {
-        Ok(1..) => Ok(text.to_owned()),
-        _ => Err(format!("`{port}` is no port between 1 and 65535")),
-    }
+    text.parse::<Target>().map(|_| text.to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

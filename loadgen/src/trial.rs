@@ -16,7 +16,8 @@ const RUN_MIX: &str = "privmsg:90,join:5,who:5";
 
 /// `loadgen run`.
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
-    let plan = Plan::new(args.target, args.load, RUN_MIX)?;
+    let mut plan = Plan::new(args.target, args.load, RUN_MIX)?;
+    plan.hlog.clone_from(&args.output.hlog);
     if let (Some(objective), None) = (plan.needs_telemetry(), &args.telemetry) {
         anyhow::bail!("--slo {} is the server's to tell, which needs --telemetry URL", objective.text());
     }
@@ -39,6 +40,7 @@ pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
     let stop = Stop::on_signals()?;
     let quarry = Quarry::find(&args).await?;
     plan.target.clone_from(&quarry.target);
+    plan.hlog.clone_from(&args.output.hlog);
     let watch = Watch::begin(&quarry.telemetry).await?;
     let (mut measurement, program) = if args.command.is_empty() {
         let mut progress = Progress::new(args.output.quiet);

@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::coverage::Coverage;
 use super::program::Program;
 use super::tail::Tail;
+use super::units::duration;
 
 /// The name of the report's schema.
 pub(crate) const SCHEMA: &str = "loadgen.report/1";
@@ -99,6 +100,10 @@ pub(crate) struct Load {
     pub(crate) stages: Vec<StageLoad>,
     /// Deliveries by room, where any went wrong.
     pub(crate) rooms: Rooms,
+    /// The distribution of the latency, from its half to its end.
+    pub(crate) spectrum: Vec<Point>,
+    /// How it went over time.
+    pub(crate) timeline: Timeline,
     /// Failed connections and words out of place, by kind.
     pub(crate) failures: BTreeMap<String, u64>,
     /// The first failure of the commonest kind, in words.
@@ -261,6 +266,36 @@ pub(crate) struct Blocking {
     pub(crate) worst_site: Option<String>,
 }
 
+/// A point of a distribution: the share `quantile` of the samples is at most
+/// `seconds`.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Point {
+    pub(crate) quantile: f64,
+    pub(crate) seconds: f64,
+}
+
+/// A run over time, cut into stretches of the same length.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Timeline {
+    pub(crate) bin_seconds: f64,
+    pub(crate) bins: Vec<Bin>,
+}
+
+/// One stretch of a run.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Bin {
+    /// Commands that were due in it.
+    pub(crate) planned: u64,
+    /// Those of them that were sent, then or later.
+    pub(crate) sent: u64,
+    /// Deliveries that came in it.
+    pub(crate) delivered: u64,
+    /// The latency of what was due in it; `None` if nothing was. To one digit.
+    pub(crate) p50_seconds: Option<f64>,
+    pub(crate) p99_seconds: Option<f64>,
+    pub(crate) max_seconds: Option<f64>,
+}
+
 /// One objective and what it came to.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Judged {
@@ -276,6 +311,18 @@ pub(crate) struct Judged {
     /// Whether it is the generator that is held to it.
     #[serde(skip)]
     pub(crate) of_generator: bool,
+}
+
+impl Judged {
+    /// What it came to, for the eye.
+    pub(crate) fn actual_text(&self) -> String {
+        match (self.actual, self.unit) {
+            (None, _) => "nothing measured".to_owned(),
+            (Some(actual), "seconds") => duration(actual),
+            (Some(actual), "share") => format!("{:.3} %", actual * 100.0),
+            (Some(actual), _) => format!("{actual:.0}"),
+        }
+    }
 }
 
 /// What a run means.

@@ -4,6 +4,7 @@ mod clock;
 mod coverage;
 mod coverage_text;
 mod document;
+mod html;
 mod program;
 mod tail;
 mod tail_text;
@@ -14,9 +15,10 @@ mod verdict;
 pub(crate) use clock::Clock;
 pub(crate) use coverage::{Coverage, TaskPolls};
 pub(crate) use document::{
-    Blocking, CommandCount, Commands, Connections, Generator, Load, Report, Rooms, SCHEMA, Settings,
-    StageLoad, Timing,
+    Bin, Blocking, CommandCount, Commands, Connections, Generator, Load, Point, Report, Rooms, SCHEMA,
+    Settings, StageLoad, Timeline, Timing,
 };
+pub(crate) use html::html;
 pub(crate) use program::Program;
 pub(crate) use tail::{Share, Tail};
 pub(crate) use text::text;

@@ -68,7 +68,8 @@ fn load(text: &mut String, report: &Report, color: bool) {
     row(text, "connections", connections(report));
     row(text, "commands", commands(load));
     row(text, "exercised", exercised(load));
-    row(text, "deliveries", deliveries(load));
+    let is_web = report.target.starts_with("http://");
+    row(text, if is_web { "answers" } else { "deliveries" }, deliveries(load));
     row(text, "latency", load.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing));
     if let Some(service) = &load.service {
         row(text, "service time", timing(service));
@@ -100,7 +101,11 @@ fn connections(report: &Report) -> String {
         lost => format!(", {} lost", count(lost)),
     };
     let (joined, asked) = (count(connections.joined), count(connections.asked));
-    format!("{joined} of {asked} in {}{lost}", counted(report.settings.rooms, "room"))
+    let rooms = match report.target.starts_with("http://") {
+        true => String::new(),
+        false => format!(" in {}", counted(report.settings.rooms, "room")),
+    };
+    format!("{joined} of {asked}{rooms}{lost}")
 }
 
 fn commands(load: &Load) -> String {
@@ -204,13 +209,7 @@ fn failures(load: &Load) -> String {
 
 fn objective(text: &mut String, judged: &Judged, color: bool) {
     let word = if judged.held { paint("held  ", GREEN, color) } else { paint("missed", RED, color) };
-    let actual = match (judged.actual, judged.unit) {
-        (None, _) => "nothing measured".to_owned(),
-        (Some(actual), "seconds") => duration(actual),
-        (Some(actual), "share") => format!("{:.3} %", actual * 100.0),
-        (Some(actual), _) => format!("{actual:.0}"),
-    };
-    line(text, &format!("{word}       {} ({actual})", judged.objective));
+    line(text, &format!("{word}       {} ({})", judged.objective, judged.actual_text()));
 }
 
 /// One sentence on what was found, and what limits it.
