@@ -7,7 +7,17 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::plan::{Arrivals, MAX_RATE, Mix, Objective, Stages};
+mod compare;
+mod merge;
+mod search;
+mod server;
+
+pub(crate) use compare::CompareArgs;
+pub(crate) use merge::MergeArgs;
+pub(crate) use search::SearchArgs;
+pub(crate) use server::ServerArgs;
+
+use crate::plan::{Arrivals, MAX_RATE, Mix, Objective, Stages, Target};
 
 /// An open-model load generator that finds the blocking calls of the server it drives.
 #[derive(Debug, Parser)]
@@ -23,6 +33,12 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Drives a server until its blocking calls show, and names their lines.
     Hunt(HuntArgs),
+    /// Finds the highest rate that holds every --slo.
+    Search(SearchArgs),
+    /// Compares two reports, or two commands run in alternation.
+    Compare(CompareArgs),
+    /// Adds up the shards of one test.
+    Merge(MergeArgs),
     /// Runs the embedded chat server until standard input ends.
     #[command(hide = true, disable_help_flag = true)]
     Serve(ServeArgs),
@@ -30,8 +46,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The chat server to drive.
-    #[arg(long, value_name = "HOST:PORT", value_parser = target)]
+    /// The server to drive: an IRC server, or a page such as http://HOST:PORT/PATH.
+    #[arg(long, value_name = "HOST:PORT|URL", value_parser = target)]
     pub(crate) target: String,
     /// The server's telemetry; its findings go into the report.
     #[arg(long, value_name = "URL")]
@@ -42,24 +58,15 @@ pub(crate) struct RunArgs {
     pub(crate) output: OutputArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[group(id = "driven", args = ["target", "command"], multiple = true)]
 pub(crate) struct HuntArgs {
-    /// The chat server to drive; without it, an embedded one is started.
-    #[arg(long, value_name = "HOST:PORT", value_parser = target, requires = "telemetry")]
-    pub(crate) target: Option<String>,
-    /// The telemetry of the server that is driven, by --target or by a command.
-    #[arg(long, value_name = "URL", requires = "driven")]
-    pub(crate) telemetry: Option<String>,
-    /// A mistake that the embedded server shall make, or `all`; repeatable.
-    #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]", conflicts_with = "telemetry")]
-    pub(crate) inject: Vec<String>,
-    /// Polls longer than this are stalls, in the embedded server.
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "telemetry")]
-    pub(crate) threshold: Option<Duration>,
-    /// Worker threads of the embedded server.
-    #[arg(long, value_name = "N", conflicts_with = "telemetry")]
-    pub(crate) workers: Option<u16>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Then looks for the least load under which each finding appears, in further
+    /// trials of --duration each.
+    #[arg(long, conflicts_with_all = ["command", "stages"])]
+    pub(crate) minimise: bool,
     /// Fail, with exit code 1, if anything is found.
     #[arg(long)]
     pub(crate) deny: bool,
@@ -157,6 +164,9 @@ pub(crate) struct OutputArgs {
     /// Writes the report as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Writes the latencies of each second as an HdrHistogram log (V2).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hlog: Option<PathBuf>,
     /// Shows no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -189,14 +199,7 @@ impl FromStr for Login {
 }
 
 fn target(text: &str) -> Result<String, String> {
-    let (host, port) = text.rsplit_once(':').ok_or("write it as HOST:PORT")?;
-    if host.is_empty() {
-        return Err("the host is missing; write it as HOST:PORT".into());
-    }
-    match port.parse::<u16>() {
-        Ok(1..) => Ok(text.to_owned()),
-        _ => Err(format!("`{port}` is no port between 1 and 65535")),
-    }
+    text.parse::<Target>().map(|_| text.to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -225,6 +228,14 @@ fn churn(text: &str) -> Result<f64, String> {
         return Err("it must be between 0 and 1,000,000 a second".into());
     }
     Ok(rate)
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match number.ok_or("write it as a percentage, such as 5%")? {
+        number if (0.1..=100.0).contains(&number) => Ok(number / 100.0),
+        _ => Err("it must be from 0.1% to 100%".into()),
+    }
 }
 
 fn threads(text: &str) -> Result<usize, String> {

@@ -6,23 +6,27 @@
 //! latency figures as a censored sample.
 //!
 //! The data flows one way: [`Cli`] is made into a `plan`, `run` carries it out
-//! with clients of `irc`, which `record` what they receive, and `report` holds
+//! with clients of `irc` or `web`, which `record` what they receive, and `report` holds
 //! the outcome as plain data, from which text and JSON are drawn. `hunt` asks
 //! the server's own loopscope what it found meanwhile.
 
 #![forbid(unsafe_code)]
 
 mod cli;
+mod compare;
 mod hunt;
 mod irc;
+mod merge;
+mod net;
+mod output;
 mod own;
 mod plan;
 mod record;
 mod report;
 mod run;
+mod search;
 mod trial;
-
-use std::io::IsTerminal as _;
+mod web;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -52,6 +56,28 @@ pub fn main_with(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> any
             let (threads, output) = (args.load.threads, args.output.clone());
             block_on(threads, trial::hunt(args)).and_then(|report| hand_out(&report, &output))
         }
+        Command::Search(args) => {
+            let (threads, json) = (args.load.threads, args.output.json.clone());
+            let report = block_on(threads, search::search(args))?;
+            output::hand_out(&search::text(&report), &report, json.as_deref())?;
+            Ok(report.exit_code)
+        }
+        Command::Merge(args) => match merge::merge(&args)? {
+            merge::Merged::Report(report) => {
+                let color = output::color(args.json.as_deref().is_some_and(|path| path == "-"));
+                output::hand_out(&report::text(&report, color), &*report, args.json.as_deref())?;
+                Ok(report.verdict.exit_code)
+            }
+            merge::Merged::Log(log) => {
+                output::hand_out(&log.text(), &*log, args.json.as_deref())?;
+                Ok(log.exit_code)
+            }
+        },
+        Command::Compare(args) => {
+            let comparison = block_on(1, compare::compare(&args))?;
+            output::hand_out(&compare::text(&comparison), &comparison, args.json.as_deref())?;
+            Ok(comparison.exit_code)
+        }
     }
 }
 
@@ -62,7 +88,7 @@ fn usage(error: &clap::Error) -> anyhow::Result<u8> {
         return Ok(0);
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        anyhow::bail!("say what to do: run or hunt; --help says more");
+        anyhow::bail!("say what to do: run, hunt, search, compare or merge; --help says more");
     }
     anyhow::bail!("{}", cli::sentence(error))
 }
@@ -73,17 +99,7 @@ fn block_on<T>(threads: usize, work: impl Future<Output = anyhow::Result<T>>) ->
 
 /// Prints the report, writes it, and gives the exit code.
 fn hand_out(report: &report::Report, output: &OutputArgs) -> anyhow::Result<u8> {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let json_on_stdout = output.json.as_deref().is_some_and(|path| path == "-");
-    if json_on_stdout {
-        let color = std::io::stderr().is_terminal() && !no_color;
-        eprint!("{}", report::text(report, color));
-    } else {
-        let color = std::io::stdout().is_terminal() && !no_color;
-        trial::print(&report::text(report, color))?;
-    }
-    if let Some(path) = &output.json {
-        trial::write_json(report, path)?;
-    }
+    let color = output::color(output.json_on_stdout());
+    output::hand_out(&report::text(report, color), report, output.json.as_deref())?;
     Ok(report.verdict.exit_code)
 }

@@ -45,7 +45,8 @@ impl Commands {
             Action::List => write!(self.line, "LIST"),
             Action::Oper => write!(self.line, "{}", self.oper),
             Action::Motd => write!(self.line, "MOTD"),
-            Action::Ping => write!(self.line, "PING {}", due.at_ns),
+            // `get` is no command of this protocol; a plan never has it here.
+            Action::Ping | Action::Get => write!(self.line, "PING {}", due.at_ns),
         };
         self.line.extend_from_slice(b"\r\n");
         &self.line

@@ -28,11 +28,13 @@ pub(crate) enum Action {
     Motd,
     /// Pings the server.
     Ping,
+    /// Asks a web server for its page.
+    Get,
 }
 
 impl Action {
     /// Every action, in the order in which reports list them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Privmsg,
         Self::Join,
         Self::Names,
@@ -43,6 +45,7 @@ impl Action {
         Self::Oper,
         Self::Motd,
         Self::Ping,
+        Self::Get,
     ];
 
     /// Its name in flags and reports.
@@ -58,12 +61,13 @@ impl Action {
             Self::Oper => "oper",
             Self::Motd => "motd",
             Self::Ping => "ping",
+            Self::Get => "get",
         }
     }
 
     /// Whether its effect is awaited and timed.
     pub(crate) const fn is_measured(self) -> bool {
-        matches!(self, Self::Privmsg)
+        matches!(self, Self::Privmsg | Self::Get)
     }
 
     /// Its place in [`Action::ALL`].
@@ -88,6 +92,11 @@ impl Mix {
     /// Whether `action` is ever chosen.
     pub(crate) fn contains(&self, action: Action) -> bool {
         self.entries.iter().any(|&(entry, _)| entry == action)
+    }
+
+    /// Nothing but `action`.
+    pub(crate) fn only(action: Action) -> Self {
+        Self { entries: vec![(action, 1)], total: 1 }
     }
 
     /// The same mix without `action`; `None` if nothing is left.

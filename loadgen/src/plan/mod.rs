@@ -5,7 +5,9 @@ mod objective;
 mod rng;
 mod schedule;
 mod stages;
+mod target;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use mix::{Action, Mix};
@@ -13,6 +15,7 @@ pub(crate) use objective::{Metric, Objective, Quantile, Unit};
 pub(crate) use rng::Rng;
 pub(crate) use schedule::{Arrivals, Due, Schedule};
 pub(crate) use stages::{MAX_RATE, Stages, nanoseconds};
+pub(crate) use target::Target;
 
 use crate::cli::{LoadArgs, Login};
 
@@ -61,6 +64,8 @@ pub(crate) struct Plan {
     pub(crate) mix: Mix,
     /// What must hold.
     pub(crate) objectives: Vec<Objective>,
+    /// Where the latencies of each second are written.
+    pub(crate) hlog: Option<PathBuf>,
     /// Threads that receive.
     pub(crate) threads: usize,
     /// What every nick begins with.
@@ -75,8 +80,9 @@ impl Plan {
     /// Checks what no single flag can check, and fills in the defaults.
     pub(crate) fn new(target: String, args: LoadArgs, default_mix: &str) -> anyhow::Result<Self> {
         let connections = usize::try_from(args.connections)?;
-        let rooms = usize::try_from(args.rooms)?;
-        if rooms * 2 > connections {
+        let is_web = target.parse().is_ok_and(|target: Target| target.is_web());
+        let rooms = if is_web { 1 } else { usize::try_from(args.rooms)? };
+        if !is_web && rooms * 2 > connections {
             anyhow::bail!(
                 "--rooms {rooms} leaves a room with fewer than two of the {connections} connections, \
                  so nobody would receive; use at most {}",
@@ -93,7 +99,7 @@ impl Plan {
         let max_send_lag = args.max_send_lag.unwrap_or_else(|| send_lag_budget(&objectives));
         let is_judged =
             args.max_send_lag.is_some() || objectives.iter().any(|it| it.latency_limit().is_some());
-        let mix = mix(args.mix, args.oper.is_some(), default_mix)?;
+        let mix = if is_web { web_mix(args.mix)? } else { mix(args.mix, args.oper.is_some(), default_mix)? };
         Ok(Self {
             target,
             connections,
@@ -111,6 +117,7 @@ impl Plan {
             seed: args.seed,
             mix,
             objectives,
+            hlog: None,
             threads: args.threads,
             nick_prefix: args.nick_prefix,
             pass: args.pass,
@@ -147,6 +154,13 @@ impl Plan {
         limited.min_by_key(|&(_, limit)| limit)
     }
 
+    /// When connection `id` is opened, after the first one.
+    pub(crate) fn connects_after(&self, id: usize) -> Duration {
+        let share = u32::try_from(id).unwrap_or(0);
+        let of = u32::try_from(self.connections).unwrap_or(1);
+        self.ramp * share / of
+    }
+
     /// How many connections must be ready for a run to be worth measuring.
     pub(crate) const fn required_connections(&self) -> usize {
         self.connections - self.connections / 100
@@ -166,6 +180,17 @@ fn send_lag_budget(objectives: &[Objective]) -> Duration {
     budget.clamp(Duration::from_millis(1), Duration::from_millis(10))
 }
 
+/// A web server is asked for its page and nothing else.
+fn web_mix(asked: Option<Mix>) -> anyhow::Result<Mix> {
+    let get: Mix = Action::Get.as_str().parse().map_err(anyhow::Error::msg)?;
+    match asked {
+        Some(mix) if mix != get => {
+            anyhow::bail!("--mix is of chat commands; an http:// target knows only `get`")
+        }
+        _ => Ok(get),
+    }
+}
+
 /// The mix that was asked for; the default one leaves out what cannot be done.
 fn mix(asked: Option<Mix>, oper: bool, default: &str) -> anyhow::Result<Mix> {
     let Some(mix) = asked else {
@@ -173,6 +198,9 @@ fn mix(asked: Option<Mix>, oper: bool, default: &str) -> anyhow::Result<Mix> {
         let without = if oper { None } else { mix.without(Action::Oper) };
         return Ok(without.unwrap_or(mix));
     };
+    if mix.contains(Action::Get) {
+        anyhow::bail!("--mix has `get`, which only a target such as http://127.0.0.1:8080/ knows");
+    }
     if mix.contains(Action::Oper) && !oper {
         anyhow::bail!("--mix has `oper`, which needs --oper NAME:PASSWORD");
     }

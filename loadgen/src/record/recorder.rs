@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::counts::Counts;
+use super::interval_log::Intervals;
 use super::sequence::Arrival;
+use super::slices::Slices;
 use super::slow::{Slow, Span};
+use super::timeline::{Bins, Timeline};
 use crate::plan::Plan;
 
 /// The longest time that is told apart from longer ones: an hour.
-const MAX_NS: u64 = 3_600_000_000_000;
+pub(super) const MAX_NS: u64 = 3_600_000_000_000;
 
 /// The quantile below which no delivery will be among the slowest hundredth.
 const BELOW_TAIL: f64 = 0.95;
@@ -63,6 +66,8 @@ pub(crate) struct Recorder {
     /// The due times, or a little later, of deliveries given up: their waiting
     /// time is known once the run has ended.
     pub(crate) given_up: Histogram<u64>,
+    /// From due to sent, where not the pacer itself sends.
+    pub(crate) send_lag: Histogram<u64>,
     /// By stage of the plan.
     pub(crate) stages: Vec<StageRecord>,
     /// By room.
@@ -71,6 +76,12 @@ pub(crate) struct Recorder {
     pub(crate) error_replies: BTreeMap<u16, u64>,
     /// The slowest of what was received, one by one.
     pub(crate) slow: Slow,
+    /// The latency by stretch of time.
+    pub(crate) slices: Slices,
+    /// How it went over time.
+    pub(crate) timeline: Timeline,
+    /// What an interval log has not taken yet, if there is one.
+    pub(crate) intervals: Option<Intervals>,
     late_over_ns: u64,
 }
 
@@ -82,10 +93,14 @@ impl Recorder {
             latency: histogram(),
             service: histogram(),
             given_up: histogram(),
+            send_lag: histogram(),
             stages: vec![stage; plan.stages.all().len()],
             rooms: vec![Counts::default(); plan.rooms],
             error_replies: BTreeMap::new(),
             slow: Slow::above(plan.late_over().map_or(0, crate::plan::nanoseconds)),
+            slices: Slices::of(plan.duration()),
+            timeline: Timeline::new(Bins::of(plan.duration())),
+            intervals: plan.hlog.is_some().then(Intervals::new),
             late_over_ns: plan.late_over().map_or(u64::MAX, crate::plan::nanoseconds),
         }
     }
@@ -106,12 +121,20 @@ impl Recorder {
             return self.count(room, stage, &again);
         };
         let latency = now_ns.saturating_sub(due_ns).max(1);
+        let service = now_ns.saturating_sub(sent_ns).max(1);
         self.latency.saturating_record(latency);
-        self.service.saturating_record(now_ns.saturating_sub(sent_ns).max(1));
         let known = self.late_over_ns < u64::MAX;
         let below_tail = || if known { 0 } else { self.latency.value_at_quantile(BELOW_TAIL) };
         self.slow.offer(Span { due_ns, arrived_ns: now_ns }, below_tail);
+        self.service.saturating_record(service);
         self.stages[stage].latency.saturating_record(latency);
+        self.timeline.deliver(now_ns);
+        self.timeline.took(due_ns, latency, 1);
+        self.slices.took(due_ns, latency, 1);
+        if let Some(intervals) = &mut self.intervals {
+            intervals.latency.saturating_record(latency);
+            intervals.service.saturating_record(service);
+        }
         if given_up > 0 {
             self.given_up.saturating_record_n(due_ns.max(1), given_up);
         }
@@ -127,18 +150,23 @@ impl Recorder {
 
     /// Deliveries of one message that never came, although `waited_ns` were
     /// waited for them: censored samples.
-    pub(crate) fn lose(&mut self, room: usize, stage: usize, waited_ns: u64, missing: u64) {
+    pub(crate) fn lose(&mut self, room: usize, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
         self.count(room, stage, &Counts { lost: missing, ..Counts::default() });
-        self.censor(stage, waited_ns, missing);
+        self.censor(stage, due_ns, waited_ns, missing);
     }
 
     /// Puts samples of at least `waited_ns` in, for deliveries that are
     /// counted as lost.
-    pub(crate) fn censor(&mut self, stage: usize, waited_ns: u64, missing: u64) {
+    pub(crate) fn censor(&mut self, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
         // Recording nothing would still raise the histogram's maximum.
         if missing > 0 {
             self.latency.saturating_record_n(waited_ns, missing);
             self.stages[stage].latency.saturating_record_n(waited_ns, missing);
+            self.timeline.took(due_ns, waited_ns, missing);
+            self.slices.took(due_ns, waited_ns, missing);
+            if let Some(intervals) = &mut self.intervals {
+                intervals.latency.saturating_record_n(waited_ns, missing);
+            }
         }
     }
 
@@ -147,12 +175,15 @@ impl Recorder {
         self.count(room, stage, &Counts { expected, ..Counts::default() });
     }
 
-    /// Adds what `other` received.
+    /// Adds what `other` received; its intervals stay with it.
     pub(crate) fn add(&mut self, other: &Self) {
         // Equal bounds cannot fail to add up.
         let _ = self.latency.add(&other.latency);
         let _ = self.service.add(&other.service);
         let _ = self.given_up.add(&other.given_up);
+        let _ = self.send_lag.add(&other.send_lag);
+        self.timeline.add(&other.timeline);
+        self.slices.add(&other.slices);
         for (stage, other) in self.stages.iter_mut().zip(&other.stages) {
             stage.counts.add(&other.counts);
             let _ = stage.latency.add(&other.latency);

@@ -6,9 +6,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::live::count;
 use super::sequence::Arrival;
-use super::{Failure, Failures, Inbox, Live, Receipt, Recorder};
+use super::{Failure, Failures, Inbox, Intervals, Live, Receipt, Recorder};
 use crate::irc::Payload;
-use crate::plan::{Plan, room_name};
+use crate::plan::{Plan, nanoseconds, room_name};
 
 /// One run: its plan, its clock, and the places where things are counted.
 #[derive(Debug)]
@@ -106,6 +106,42 @@ impl Shared {
         }
     }
 
+    /// Connection `id` sends what it is free for since `lag_ns`.
+    pub(crate) fn on_send(&self, id: usize, lag_ns: u64) {
+        self.with_recorder(id, |recorder| recorder.send_lag.saturating_record(lag_ns.max(1)));
+    }
+
+    /// The answer to a request has come, whole.
+    pub(crate) fn on_answer(&self, id: usize, status: u16, due_ns: u64, sent_ns: u64, now_ns: u64) {
+        let arrival = Arrival::First { late: false, given_up: 0 };
+        let stage = self.plan.stages.index_at(due_ns);
+        let receipt = Receipt { arrival, room: 0, stage, due_ns, sent_ns, now_ns };
+        self.with_recorder(id, |recorder| {
+            recorder.expect(0, stage, 1);
+            recorder.record(&receipt);
+        });
+        if status >= 400 {
+            self.on_error_reply(id, status);
+        }
+        count(&self.live.delivered, 1);
+    }
+
+    /// A request will have no answer; nobody waits for it after `now_ns`.
+    pub(crate) fn on_request_lost(&self, id: usize, due_ns: u64, now_ns: u64) {
+        let stage = self.plan.stages.index_at(due_ns);
+        let waited = now_ns.saturating_sub(due_ns).max(nanoseconds(self.plan.drain));
+        self.with_recorder(id, |recorder| {
+            recorder.expect(0, stage, 1);
+            recorder.lose(0, stage, due_ns, waited, 1);
+        });
+        self.live.awaited.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds since the measuring began.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.since_start(Instant::now())
+    }
+
     /// The server answered a command with an error.
     pub(crate) fn on_error_reply(&self, receiver: usize, numeric: u16) {
         self.with_recorder(receiver, |recorder| *recorder.error_replies.entry(numeric).or_default() += 1);
@@ -116,6 +152,26 @@ impl Shared {
         let mut sum = Recorder::new(&self.plan);
         for recorder in &self.recorders {
             sum.add(&recorder.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        sum
+    }
+
+    /// Everything that was received, now that nothing more will be; with what
+    /// the interval log has not taken.
+    pub(crate) fn settle(&self) -> Recorder {
+        let mut received = self.received();
+        received.intervals = self.plan.hlog.is_some().then(|| self.take_intervals());
+        received
+    }
+
+    /// What was recorded since this was last asked.
+    pub(crate) fn take_intervals(&self) -> Intervals {
+        let mut sum = Intervals::new();
+        for recorder in &self.recorders {
+            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(intervals) = &mut recorder.intervals {
+                sum.take(intervals);
+            }
         }
         sum
     }

@@ -4,6 +4,8 @@ mod clock;
 mod coverage;
 mod coverage_text;
 mod document;
+mod histograms;
+mod minimal;
 mod program;
 mod tail;
 mod tail_text;
@@ -14,10 +16,13 @@ mod verdict;
 pub(crate) use clock::Clock;
 pub(crate) use coverage::{Coverage, TaskPolls};
 pub(crate) use document::{
-    Blocking, CommandCount, Commands, Connections, Generator, Load, Report, Rooms, SCHEMA, Settings,
-    StageLoad, Timing,
+    Bin, Blocking, CommandCount, Commands, Connections, Deliveries, Generator, Load, Outcome, Point, Report,
+    Rooms, SCHEMA, Settings, StageLoad, Timeline, Timing,
 };
+pub(crate) use histograms::{Histograms, decode, encode};
+pub(crate) use minimal::Minimal;
 pub(crate) use program::Program;
 pub(crate) use tail::{Share, Tail};
+pub(crate) use tail_text::place;
 pub(crate) use text::text;
-pub(crate) use verdict::{judge, verdict};
+pub(crate) use verdict::{at, died, judge, verdict};

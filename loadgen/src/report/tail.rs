@@ -1,10 +1,10 @@
 //! What the slow deliveries waited for, as plain data.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The slow deliveries, and the accounts that their waiting was put to:
 /// [`crate::hunt`] says how.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Tail {
     /// What makes a delivery slow: `p99`, or an objective.
     pub(crate) threshold: String,
@@ -27,7 +27,7 @@ pub(crate) struct Tail {
 }
 
 /// One finding's share of what the slow deliveries waited.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Share {
     /// The finding.
     pub(crate) id: String,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use loopscope::{Finding, FindingsDocument};
+use loopscope::{Finding, FindingsDocument, Site};
 
 use super::clock::Clock;
 use super::tail::{Share, Tail};
@@ -65,13 +65,17 @@ fn row(share: &Share, name: &str) -> String {
     )
 }
 
-/// Cause and place.
-fn name(finding: &Finding) -> String {
-    let place = finding.site.as_ref().map(|site| match (&site.file, site.line) {
+/// File and line, or else the function.
+pub(crate) fn place(site: &Site) -> String {
+    match (&site.file, site.line) {
         (Some(file), Some(line)) => format!("{file}:{line}"),
         _ => site.function.clone(),
-    });
-    let place = place.unwrap_or_else(|| format!("task {}", finding.task.kind));
+    }
+}
+
+/// Cause and place.
+pub(super) fn name(finding: &Finding) -> String {
+    let place = finding.site.as_ref().map(place).unwrap_or_else(|| format!("task {}", finding.task.kind));
     format!("{:<8} {place}", finding.cause.as_str())
 }
 

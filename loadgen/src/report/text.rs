@@ -6,7 +6,7 @@ use loopscope::FindingsDocument;
 
 use super::document::{Blocking, Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing};
 use super::units::{count, counted, duration};
-use super::{coverage_text, tail_text};
+use super::{coverage_text, minimal, tail_text};
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[1;31m";
@@ -42,6 +42,10 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
             text.push_str(&tail_text::tail(tail, findings, report.clock.as_ref(), heading));
         }
     }
+    if let (Some(minimal), Some(findings)) = (&report.minimal, &report.findings) {
+        text.push('\n');
+        text.push_str(&minimal::text(minimal, findings));
+    }
     verdict(&mut text, report, color);
     text
 }
@@ -68,7 +72,8 @@ fn load(text: &mut String, report: &Report, color: bool) {
     row(text, "connections", connections(report));
     row(text, "commands", commands(load));
     row(text, "exercised", exercised(load));
-    row(text, "deliveries", deliveries(load));
+    let is_web = report.target.starts_with("http://");
+    row(text, if is_web { "answers" } else { "deliveries" }, deliveries(load));
     row(text, "latency", load.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing));
     if let Some(service) = &load.service {
         row(text, "service time", timing(service));
@@ -100,7 +105,11 @@ fn connections(report: &Report) -> String {
         lost => format!(", {} lost", count(lost)),
     };
     let (joined, asked) = (count(connections.joined), count(connections.asked));
-    format!("{joined} of {asked} in {}{lost}", counted(report.settings.rooms, "room"))
+    let rooms = match report.target.starts_with("http://") {
+        true => String::new(),
+        false => format!(" in {}", counted(report.settings.rooms, "room")),
+    };
+    format!("{joined} of {asked}{rooms}{lost}")
 }
 
 fn commands(load: &Load) -> String {

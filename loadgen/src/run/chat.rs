@@ -44,7 +44,7 @@ impl Driver for Chat {
 
     async fn disband(self, planned: u64, end_ns: u64) -> Recorder {
         let inboxes = self.fleet.disband().await;
-        let mut received = self.shared.received();
+        let mut received = self.shared.settle();
         tally::reckon(&self.shared, &self.members, &inboxes, planned, end_ns, &mut received);
         received
     }

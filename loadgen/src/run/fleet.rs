@@ -38,9 +38,7 @@ impl Fleet {
         let begin = Instant::now();
         for id in 0..plan.connections {
             let client = Client { shared: Arc::clone(shared), address, id, arrived: arrived.clone() };
-            let share = u32::try_from(id).unwrap_or(0);
-            let of = u32::try_from(plan.connections).unwrap_or(1);
-            let at = begin + plan.ramp * share / of;
+            let at = begin + plan.connects_after(id);
             clients.spawn(client.attend(at, called_home.clone()));
         }
         Self { shared: Arc::clone(shared), clients, arrivals, home }

@@ -9,10 +9,11 @@ use super::pacer::{Pace, Tried};
 use crate::hunt::SlowDeliveries;
 use crate::own::Mark;
 use crate::plan::{Action, Plan, nanoseconds};
-use crate::record::{FailureKind, Recorder, Shared};
+use crate::record::{Bins, FailureKind, Recorder, Shared};
 use crate::report::units::duration;
 use crate::report::{
-    Blocking, CommandCount, Commands, Connections, Generator, Load, Rooms, StageLoad, Timing,
+    Bin, Blocking, CommandCount, Commands, Connections, Generator, Histograms, Load, Point, Rooms, StageLoad,
+    Timeline, Timing, encode,
 };
 
 /// The load figures, and what keeps them from being a verdict.
@@ -114,6 +115,9 @@ fn p99_of_arrived(latency: &Histogram<u64>, arrived: u64) -> u64 {
 
 fn load(shared: &Shared, course: &Course) -> Load {
     let Course { joined, pace, received, end, .. } = course;
+    let mut send_lag = pace.lag.clone();
+    // Equal bounds cannot fail to add up.
+    let _ = send_lag.add(&received.send_lag);
     let live = shared.live.view();
     Load {
         connections: Connections {
@@ -122,19 +126,60 @@ fn load(shared: &Shared, course: &Course) -> Load {
             lost: (*joined as u64).saturating_sub(live.open),
         },
         measured_seconds: measured(shared, pace, *end).as_secs_f64(),
-        commands: commands(shared, pace, *end, received.error_replies.clone()),
+        commands: commands(shared, pace, &send_lag, *end, received.error_replies.clone()),
         deliveries: received.counts().into(),
         latency: Timing::of(&received.latency),
         service: Timing::of(&received.service),
-        send_lag: Timing::of(&pace.lag),
+        send_lag: Timing::of(&send_lag),
         stages: stages(shared, pace, received),
         rooms: Rooms::of(&received.rooms),
+        spectrum: spectrum(&received.latency),
+        histograms: Histograms {
+            latency: encode(&received.latency),
+            service: encode(&received.service),
+            send_lag: encode(&send_lag),
+            latency_slices: received.slices.latency().iter().map(encode).collect(),
+        },
+        timeline: timeline(shared, pace, received),
         failures: FailureKind::ALL
             .into_iter()
             .map(|kind| (kind.as_str().to_owned(), shared.failures.of(kind)))
             .collect(),
         first_failure: shared.failures.main_reason(),
     }
+}
+
+/// Points of the distribution, ever closer towards its end: each stands for
+/// half as many samples as the one before, in steps of a fifth.
+pub(crate) fn spectrum(latency: &Histogram<u64>) -> Vec<Point> {
+    let points = latency.iter_quantiles(5);
+    points
+        .map(|point| Point {
+            quantile: point.quantile_iterated_to(),
+            seconds: Duration::from_nanos(point.value_iterated_to()).as_secs_f64(),
+        })
+        .collect()
+}
+
+fn timeline(shared: &Shared, pace: &Pace, received: &Recorder) -> Timeline {
+    let width = Bins::of(shared.plan.duration()).width();
+    let lines = &received.timeline;
+    let seconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64();
+    let bin = |(bin, tried): (usize, &Tried)| {
+        let latency = &lines.latency[bin];
+        let longest = lines.longest_ns[bin];
+        let quantile = |q| (!latency.is_empty()).then(|| seconds(latency.value_at_quantile(q).min(longest)));
+        Bin {
+            planned: tried.planned,
+            sent: tried.sent,
+            delivered: lines.delivered[bin],
+            p50_seconds: quantile(0.5),
+            p99_seconds: quantile(0.99),
+            max_seconds: quantile(1.0).map(|_| seconds(longest)),
+        }
+    };
+    let bins = pace.timeline.iter().enumerate().map(bin).collect();
+    Timeline { bin_seconds: width.as_secs_f64(), bins }
 }
 
 /// What came of each stage.
@@ -161,7 +206,13 @@ impl From<Tried> for CommandCount {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
-fn commands(shared: &Shared, pace: &Pace, end: Instant, errors: BTreeMap<u16, u64>) -> Commands {
+fn commands(
+    shared: &Shared,
+    pace: &Pace,
+    send_lag: &Histogram<u64>,
+    end: Instant,
+    errors: BTreeMap<u16, u64>,
+) -> Commands {
     let total = pace.total();
     let seconds = measured(shared, pace, end).as_secs_f64();
     let by_kind = Action::ALL
@@ -173,7 +224,7 @@ fn commands(shared: &Shared, pace: &Pace, end: Instant, errors: BTreeMap<u16, u6
         planned: total.planned,
         sent: total.sent,
         skipped: total.skipped,
-        late: later_than(&pace.lag, shared.plan.max_send_lag),
+        late: later_than(send_lag, shared.plan.max_send_lag),
         planned_per_second: shared.plan.stages.mean_rate(),
         sent_per_second: if seconds > 0.0 { total.sent as f64 / seconds } else { 0.0 },
         by_kind,

@@ -9,24 +9,26 @@ mod measurement;
 mod pacer;
 mod progress;
 mod tally;
+mod web;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use interrupt::Stop;
-pub(crate) use measurement::Measurement;
+pub(crate) use measurement::{Measurement, spectrum};
 pub(crate) use pacer::{Outlet, Sent};
 pub(crate) use progress::Progress;
 
+use crate::net;
 use crate::own::Mark;
-use crate::plan::Plan;
-use crate::record::Shared;
+use crate::plan::{Plan, Target};
+use crate::record::{IntervalLog, Shared};
 use chat::Chat;
 use driver::Driver;
 use measurement::Course;
 use pacer::Pace;
+use web::Web;
 
 /// How often it is looked at how things stand.
 const LOOK: Duration = Duration::from_millis(20);
@@ -35,7 +37,14 @@ const LOOK: Duration = Duration::from_millis(20);
 /// the end; where it allows no verdict, it says why.
 pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> Measurement {
     let shared = Arc::new(Shared::new(plan));
-    match address(&shared.plan.target).await {
+    let target = match shared.plan.target.parse::<Target>() {
+        Ok(target) => target,
+        Err(reason) => return Measurement::impossible(&shared, reason),
+    };
+    match net::resolve(target.address()).await {
+        Ok(address) if target.is_web() => {
+            carry_out(&shared, Web::launch(&shared, &target, address), stop, progress).await
+        }
         Ok(address) => carry_out(&shared, Chat::launch(&shared, address), stop, progress).await,
         Err(reason) => Measurement::impossible(&shared, reason),
     }
@@ -59,8 +68,12 @@ async fn carry_out<D: Driver>(
     let ready = joined >= shared.plan.required_connections() && !stop.requested();
     let mut pace = Pace::none(shared);
     let mut own = Mark::now();
+    let log = match begin_log(shared) {
+        Ok(log) => log,
+        Err(reason) => return Measurement::impossible(shared, reason),
+    };
     if ready {
-        progress.say("all have joined, settling");
+        progress.say("all are ready, settling");
         tokio::select! {
             () = tokio::time::sleep(shared.plan.settle) => {}
             () = stop.wait() => {}
@@ -76,18 +89,23 @@ async fn carry_out<D: Driver>(
     let generator = own.elapsed();
     let alone = ready && shared.live.view().open == 0;
     let planned = pace.total().planned;
-    let received = driver.disband(planned, shared.since_start(end)).await;
+    let mut received = driver.disband(planned, shared.since_start(end)).await;
+    let unwritten = log.zip(received.intervals.take()).and_then(|(log, last)| log.end(last).err());
     progress.clear();
     let interrupted = stop.requested();
-    Measurement::new(shared, Course { joined, pace, received, end, generator, alone, interrupted })
+    let mut measurement =
+        Measurement::new(shared, Course { joined, pace, received, end, generator, alone, interrupted });
+    if let (Some(error), Some(path)) = (unwritten, &shared.plan.hlog) {
+        measurement.invalid.push(format!("--hlog {} cannot be written: {error}", path.display()));
+    }
+    measurement
 }
 
-/// The first address of `target`.
-async fn address(target: &str) -> Result<SocketAddr, String> {
-    let mut addresses = tokio::net::lookup_host(target)
-        .await
-        .map_err(|error| format!("the address of {target} cannot be found: {error}"))?;
-    addresses.next().ok_or_else(|| format!("{target} has no address"))
+/// Begins the interval log, if there shall be one.
+fn begin_log(shared: &Arc<Shared>) -> Result<Option<IntervalLog>, String> {
+    let Some(path) = &shared.plan.hlog else { return Ok(None) };
+    let log = IntervalLog::begin(path, Arc::clone(shared));
+    log.map(Some).map_err(|error| format!("--hlog {} cannot be written: {error}", path.display()))
 }
 
 /// Lets the pacer send what is due, until the schedule's end, a signal, or the

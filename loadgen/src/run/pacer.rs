@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use tokio::sync::oneshot;
 
 use crate::plan::{Action, Due};
-use crate::record::{Shared, count, histogram};
+use crate::record::{Bins, Shared, count, histogram};
 
 /// The longest sleep at a stretch, so that a halt is soon seen.
 const NAP: Duration = Duration::from_millis(20);
@@ -72,13 +72,18 @@ pub(crate) struct Pace {
     pub(crate) tried: [Tried; Action::ALL.len()],
     /// By stage of the plan.
     pub(crate) stages: Vec<Tried>,
+    /// Over time.
+    pub(crate) timeline: Vec<Tried>,
+    bins: Bins,
 }
 
 impl Pace {
     /// Nothing sent.
     pub(crate) fn none(shared: &Shared) -> Self {
         let stages = vec![Tried::default(); shared.plan.stages.all().len()];
-        Self { lag: histogram(), tried: [Tried::default(); Action::ALL.len()], stages }
+        let bins = Bins::of(shared.plan.duration());
+        let timeline = vec![Tried::default(); bins.count()];
+        Self { lag: histogram(), tried: [Tried::default(); Action::ALL.len()], stages, timeline, bins }
     }
 
     /// All commands together.
@@ -135,6 +140,7 @@ impl<O: Outlet> Pacer<O> {
         };
         for sum in [
             &mut self.pace.tried[due.action.index()],
+            &mut self.pace.timeline[self.pace.bins.index(due.at_ns)],
             &mut self.pace.stages[self.shared.plan.stages.index_at(due.at_ns)],
         ] {
             *sum = sum.add(tried);

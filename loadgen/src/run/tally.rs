@@ -38,7 +38,7 @@ pub(crate) fn reckon(
         }
         let stage = shared.plan.stages.index_at(due.at_ns);
         received.expect(room, stage, expected);
-        received.lose(room, stage, waited(due.at_ns), missing);
+        received.lose(room, stage, due.at_ns, waited(due.at_ns), missing);
     }
     // These are counted as lost already, but not how long they were waited for.
     let given_up: Vec<_> = received
@@ -47,6 +47,6 @@ pub(crate) fn reckon(
         .map(|given_up| (given_up.value_iterated_to(), given_up.count_at_value()))
         .collect();
     for (due_ns, count) in given_up {
-        received.censor(shared.plan.stages.index_at(due_ns), waited(due_ns), count);
+        received.censor(shared.plan.stages.index_at(due_ns), due_ns, waited(due_ns), count);
     }
 }

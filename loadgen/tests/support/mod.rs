@@ -7,3 +7,4 @@ pub(crate) mod chat;
 pub(crate) mod program;
 pub(crate) mod schema;
 pub(crate) mod telemetry;
+pub(crate) mod web;
