@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn saved(name: &str, conduct: Conduct, more: &[&str]) -> (PathBuf, Value) {
     (path, report)
 }
 
-fn compare(a: &PathBuf, b: &PathBuf, more: &[&str]) -> Outcome {
+fn compare(a: &Path, b: &Path, more: &[&str]) -> Outcome {
     let (a, b) = (a.display().to_string(), b.display().to_string());
     loadgen(&[&["compare", &a, &b, "--json", "-"][..], more].concat())
 }
