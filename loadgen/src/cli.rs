@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -167,6 +168,13 @@ pub(crate) struct OutputArgs {
     /// Writes the latencies of each second as an HdrHistogram log (V2).
     #[arg(long, value_name = "FILE")]
     pub(crate) hlog: Option<PathBuf>,
+    /// Writes the report as one page, with plots, that needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Serves the run's figures, and those of the generator's own loop, to
+    /// Prometheus at /metrics while it runs.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Shows no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,

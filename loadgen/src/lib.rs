@@ -14,9 +14,11 @@
 
 mod cli;
 mod compare;
+mod descriptors;
 mod hunt;
 mod irc;
 mod merge;
+mod metrics;
 mod net;
 mod output;
 mod own;
@@ -28,6 +30,7 @@ mod search;
 mod trial;
 mod web;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
@@ -49,16 +52,20 @@ pub fn main_with(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> any
     match cli.command {
         Command::Serve(args) => hunt::embedded::serve(args.arguments).map(|()| 0),
         Command::Run(args) => {
+            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
             let (threads, output) = (args.load.threads, args.output.clone());
-            block_on(threads, trial::run(args)).and_then(|report| hand_out(&report, &output))
+            block_on(threads, output.metrics, trial::run(args)).and_then(|report| hand_out(&report, &output))
         }
         Command::Hunt(args) => {
+            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
             let (threads, output) = (args.load.threads, args.output.clone());
-            block_on(threads, trial::hunt(args)).and_then(|report| hand_out(&report, &output))
+            block_on(threads, output.metrics, trial::hunt(args)).and_then(|report| hand_out(&report, &output))
         }
         Command::Search(args) => {
+            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
             let (threads, json) = (args.load.threads, args.output.json.clone());
-            let report = block_on(threads, search::search(args))?;
+            let metrics = args.output.metrics;
+            let report = block_on(threads, metrics, search::search(args))?;
             output::hand_out(&search::text(&report), &report, json.as_deref())?;
             Ok(report.exit_code)
         }
@@ -74,7 +81,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> any
             }
         },
         Command::Compare(args) => {
-            let comparison = block_on(1, compare::compare(&args))?;
+            let comparison = block_on(1, None, compare::compare(&args))?;
             output::hand_out(&compare::text(&comparison), &comparison, args.json.as_deref())?;
             Ok(comparison.exit_code)
         }
@@ -93,13 +100,21 @@ fn usage(error: &clap::Error) -> anyhow::Result<u8> {
     anyhow::bail!("{}", cli::sentence(error))
 }
 
-fn block_on<T>(threads: usize, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    own::runtime(threads)?.block_on(work)
+fn block_on<T>(
+    threads: usize,
+    metrics: Option<std::net::SocketAddr>,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    own::runtime(threads, metrics)?.block_on(work)
 }
 
 /// Prints the report, writes it, and gives the exit code.
 fn hand_out(report: &report::Report, output: &OutputArgs) -> anyhow::Result<u8> {
     let color = output::color(output.json_on_stdout());
     output::hand_out(&report::text(report, color), report, output.json.as_deref())?;
+    if let Some(path) = &output.html {
+        let page = report::html(report);
+        std::fs::write(path, page).with_context(|| format!("--html {} cannot be written", path.display()))?;
+    }
     Ok(report.verdict.exit_code)
 }

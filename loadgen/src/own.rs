@@ -3,6 +3,7 @@
 
 mod bell;
 
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
@@ -10,22 +11,30 @@ use anyhow::Context as _;
 use loopscope::Scope;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::metrics;
 use crate::report::{Blocking, Generator, Timing};
 use bell::Bell;
 
 /// The one scope of this process: a runtime's hooks are for its whole life.
 static SCOPE: OnceLock<Scope> = OnceLock::new();
 
-/// The runtime that receives, watched by loopscope.
+/// The runtime that receives, watched by loopscope; `metrics` is where that
+/// serves its telemetry, the run's own figures among it, from a thread of its
+/// own.
 ///
 /// # Errors
 ///
 /// If there can be no runtime, or `LOOPSCOPE_…` of the environment is wrong.
-pub(crate) fn runtime(threads: usize) -> anyhow::Result<Runtime> {
-    let scope = Scope::builder()
-        .terminal(loopscope::Terminal::Never)
-        .start()
-        .context("the generator cannot watch its own loop")?;
+pub(crate) fn runtime(threads: usize, metrics: Option<SocketAddr>) -> anyhow::Result<Runtime> {
+    let mut scope = Scope::builder().terminal(loopscope::Terminal::Never);
+    if let Some(address) = metrics {
+        let registry = metrics::registry().context("--metrics cannot be served")?;
+        scope = scope.telemetry(address).registry(registry);
+    }
+    let scope = scope.start().context("the generator cannot watch its own loop")?;
+    if let Some(address) = scope.telemetry_address() {
+        eprintln!("metrics: http://{address}/metrics");
+    }
     let scope = SCOPE.get_or_init(|| scope);
     let mut builder = Builder::new_multi_thread();
     scope.watch(builder.worker_threads(threads).enable_all());

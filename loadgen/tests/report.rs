@@ -129,3 +129,28 @@ fn what_is_no_report_is_refused() {
     less.as_object_mut().and_then(|report| report.remove("load")).expect("it had one");
     assert!(!validator.is_valid(&less));
 }
+
+#[test]
+fn the_page_needs_nothing_else_and_nothing_in_it_is_taken_for_markup() {
+    let path = std::env::temp_dir().join(format!("loadgen-{}.html", std::process::id()));
+    let mut finding = telemetry::finding("a", 0.1);
+    finding["advice"] = json!("<script>alert(1)</script>");
+    let outcome = hunt(vec![finding], &["--html", path.to_str().expect("text"), "--slo", "p99<5s"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let page = std::fs::read_to_string(&path).expect("the page");
+    for part in [
+        "<!doctype html>",
+        "Latency by percentile",
+        "prefers-color-scheme:dark",
+        "p99&lt;5s",
+        "app/src/main.rs",
+        "&lt;script",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(page.matches("<svg").count(), 3);
+    for part in ["<script", "src=", "href=", "url(", "@import", "NaN", ",inf"] {
+        assert!(!page.contains(part), "{part}");
+    }
+    std::fs::remove_file(path).expect("it was there");
+}

@@ -71,6 +71,8 @@ fn flags(args: &HuntArgs) -> Vec<OsString> {
     flag("--listen", "127.0.0.1:0".into());
     flag("--telemetry", "127.0.0.1:0".into());
     flag("--flood-limit", "off".into());
+    let clients = u64::from(args.load.connections) + crate::run::visitors(args.load.churn);
+    flag("--max-connections", clients.max(10_000).to_string());
     if let Some(login) = &args.load.oper {
         flag("--oper", format!("{}:{}", login.name, login.password));
     }

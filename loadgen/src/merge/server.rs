@@ -121,6 +121,7 @@ fn tail(shards: &[Shard]) -> Option<Tail> {
         waited_seconds: waited,
         explained_share: weigh(&|tail| tail.explained_share),
         after_share: weigh(&|tail| tail.after_share),
+        generator_share: weigh(&|tail| tail.generator_share),
         unexplained_share: weigh(&|tail| tail.unexplained_share),
         findings,
     })

@@ -70,6 +70,20 @@ impl Stages {
         self.0.iter().map(Stage::commands).sum::<f64>() / self.duration().as_secs_f64()
     }
 
+    /// Commands a second at `at_ns` of the run; none after its end.
+    pub(crate) fn rate_at(&self, at_ns: u64) -> f64 {
+        let mut begin = 0;
+        for stage in &self.0 {
+            let length = nanoseconds(stage.duration);
+            if at_ns < begin + length {
+                let share = (at_ns - begin) as f64 / length as f64;
+                return stage.from + share * (stage.to - stage.from);
+            }
+            begin += length;
+        }
+        0.0
+    }
+
     /// Which stage is under way at `at_ns` of the run.
     pub(crate) fn index_at(&self, at_ns: u64) -> usize {
         let mut end = 0;
@@ -139,6 +153,7 @@ mod tests {
         assert_eq!(texts, ["100:10s", "100-500:1m30s", "0:5s"]);
         assert_eq!(stages.duration(), Duration::from_secs(105));
         assert!((stages.mean_rate() - (1_000.0 + 27_000.0) / 105.0).abs() < 1e-9);
+        assert_eq!([0, 55_000_000_000, 200_000_000_000].map(|at| stages.rate_at(at)), [100.0, 300.0, 0.0]);
         let at = [0, 9_999_999_999, 10_000_000_000, 104_000_000_000, u64::MAX].map(|at| stages.index_at(at));
         assert_eq!(at, [0, 0, 1, 2, 2]);
     }

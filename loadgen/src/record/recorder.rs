@@ -125,7 +125,10 @@ impl Recorder {
         self.latency.saturating_record(latency);
         let known = self.late_over_ns < u64::MAX;
         let below_tail = || if known { 0 } else { self.latency.value_at_quantile(BELOW_TAIL) };
-        self.slow.offer(Span { due_ns, arrived_ns: now_ns }, below_tail);
+        self.slow.offer(
+            Span { due_ns, sent_ns: sent_ns.clamp(due_ns, now_ns.max(due_ns)), arrived_ns: now_ns },
+            below_tail,
+        );
         self.service.saturating_record(service);
         self.stages[stage].latency.saturating_record(latency);
         self.timeline.deliver(now_ns);

@@ -14,6 +14,7 @@ use super::histograms::Histograms;
 use super::minimal::Minimal;
 use super::program::Program;
 use super::tail::Tail;
+use super::units::duration;
 
 /// The name of the report's schema.
 pub(crate) const SCHEMA: &str = "loadgen.report/1";
@@ -316,6 +317,18 @@ pub(crate) struct Judged {
     /// Whether it is the generator that is held to it.
     #[serde(skip)]
     pub(crate) of_generator: bool,
+}
+
+impl Judged {
+    /// What it came to, for the eye.
+    pub(crate) fn actual_text(&self) -> String {
+        match (self.actual, self.unit) {
+            (None, _) => "nothing measured".to_owned(),
+            (Some(actual), "seconds") => duration(actual),
+            (Some(actual), "share") => format!("{:.3} %", actual * 100.0),
+            (Some(actual), _) => format!("{actual:.0}"),
+        }
+    }
 }
 
 /// What a run means.

@@ -5,6 +5,7 @@ mod coverage;
 mod coverage_text;
 mod document;
 mod histograms;
+mod html;
 mod minimal;
 mod program;
 mod tail;
@@ -20,6 +21,7 @@ pub(crate) use document::{
     Rooms, SCHEMA, Settings, StageLoad, Timeline, Timing,
 };
 pub(crate) use histograms::{Histograms, decode, encode};
+pub(crate) use html::html;
 pub(crate) use minimal::Minimal;
 pub(crate) use program::Program;
 pub(crate) use tail::{Share, Tail};

@@ -20,6 +20,8 @@ pub(crate) struct Tail {
     pub(crate) explained_share: f64,
     /// The part from the end of the last stall to the arrival.
     pub(crate) after_share: f64,
+    /// The part from due to sent: the generator's own lateness.
+    pub(crate) generator_share: f64,
     /// The rest.
     pub(crate) unexplained_share: f64,
     /// By finding, the largest share first.

@@ -25,9 +25,12 @@ pub(crate) fn tail(
         }
         let rest = [
             (tail.after_share, "after a stall had ended: its backlog, and the message's ordinary way"),
+            (tail.generator_share, "before it was sent: the generator's own lateness"),
             (tail.unexplained_share, "unexplained"),
         ];
-        for (share, what) in rest {
+        // What rounds to nothing is not worth a line, but for the rest.
+        let is_something = |&(share, what): &(f64, &str)| share >= 0.0005 || what == "unexplained";
+        for (share, what) in rest.into_iter().filter(is_something) {
             let _ = writeln!(text, "{}{:>29}{what}", percent(share), "");
         }
     }

@@ -213,13 +213,7 @@ fn failures(load: &Load) -> String {
 
 fn objective(text: &mut String, judged: &Judged, color: bool) {
     let word = if judged.held { paint("held  ", GREEN, color) } else { paint("missed", RED, color) };
-    let actual = match (judged.actual, judged.unit) {
-        (None, _) => "nothing measured".to_owned(),
-        (Some(actual), "seconds") => duration(actual),
-        (Some(actual), "share") => format!("{:.3} %", actual * 100.0),
-        (Some(actual), _) => format!("{actual:.0}"),
-    };
-    line(text, &format!("{word}       {} ({actual})", judged.objective));
+    line(text, &format!("{word}       {} ({})", judged.objective, judged.actual_text()));
 }
 
 /// One sentence on what was found, and what limits it.

@@ -15,11 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub(crate) use churn::visitors;
 pub(crate) use interrupt::Stop;
 pub(crate) use measurement::{Measurement, spectrum};
 pub(crate) use pacer::{Outlet, Sent};
 pub(crate) use progress::Progress;
 
+use crate::metrics;
 use crate::net;
 use crate::own::Mark;
 use crate::plan::{Plan, Target};
@@ -37,6 +39,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// the end; where it allows no verdict, it says why.
 pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> Measurement {
     let shared = Arc::new(Shared::new(plan));
+    metrics::show(&shared);
     let target = match shared.plan.target.parse::<Target>() {
         Ok(target) => target,
         Err(reason) => return Measurement::impossible(&shared, reason),
