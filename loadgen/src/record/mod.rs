@@ -10,6 +10,7 @@ mod sequence;
 mod shared;
 mod slow;
 mod timeline;
+mod visit;
 
 pub(crate) use counts::Counts;
 pub(crate) use failure::{Failure, FailureKind, Failures};
@@ -20,3 +21,4 @@ pub(crate) use recorder::{Receipt, Recorder, histogram};
 pub(crate) use shared::Shared;
 pub(crate) use slow::Span;
 pub(crate) use timeline::Bins;
+pub(crate) use visit::Visit;

@@ -16,7 +16,7 @@ pub(crate) use clock::Clock;
 pub(crate) use coverage::{Coverage, TaskPolls};
 pub(crate) use document::{
     Bin, Blocking, CommandCount, Commands, Connections, Generator, Load, Point, Report, Rooms, SCHEMA,
-    Settings, StageLoad, Timeline, Timing,
+    Settings, StageLoad, Timeline, Timing, Visitors,
 };
 pub(crate) use html::html;
 pub(crate) use program::Program;

@@ -13,7 +13,7 @@ use crate::record::{Bins, FailureKind, Recorder, Shared};
 use crate::report::units::duration;
 use crate::report::{
     Bin, Blocking, CommandCount, Commands, Connections, Generator, Load, Point, Rooms, StageLoad, Timeline,
-    Timing,
+    Timing, Visitors,
 };
 
 /// The load figures, and what keeps them from being a verdict.
@@ -133,6 +133,7 @@ fn load(shared: &Shared, course: &Course) -> Load {
         send_lag: Timing::of(&send_lag),
         stages: stages(shared, pace, received),
         rooms: Rooms::of(&received.rooms),
+        visitors: Visitors::of(received.visits, &received.visitors),
         spectrum: spectrum(&received.latency),
         timeline: timeline(shared, pace, received),
         failures: FailureKind::ALL
