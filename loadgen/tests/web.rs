@@ -63,7 +63,9 @@ fn a_frozen_server_cannot_hide() {
     assert_eq!(outcome.count("/load/deliveries/delivered"), 200);
     let near = |pointer: &str, expected: f64| {
         let actual = outcome.number(pointer);
-        assert!((actual - expected).abs() < 0.2, "{pointer} is {actual}, not about {expected}");
+        // A busy machine adds to a wait and takes nothing away.
+        let about = expected - 0.2..expected + 0.6;
+        assert!(about.contains(&actual), "{pointer} is {actual}, not about {expected}");
     };
     near("/load/latency/max_seconds", 1.0);
     near("/load/latency/p90_seconds", 0.8);

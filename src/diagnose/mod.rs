@@ -223,8 +223,13 @@ fn cause_of(capture: &Capture, stack: &[Frame], known: Option<&Known>) -> Cause 
 }
 
 /// Whether a running thread is inside of a call that asks the kernel for
-/// something, on its way there or back: walking a directory is no computation.
+/// something, on its way there or back: walking a directory is no computation,
+/// and to be met in the system call of a lock is to wait for it.
 fn is_at_work(cause: Cause, stack: &[Frame]) -> bool {
+    let waits = matches!(cause, Cause::Lock | Cause::Channel | Cause::Sleep);
+    if waits && stack.first().is_some_and(|frame| frame.function == "syscall") {
+        return true;
+    }
     let asks_kernel = matches!(cause, Cause::File | Cause::Network | Cause::Dns | Cause::Child);
     let below = stack.iter().take_while(|frame| frame.kind != FrameKind::Application);
     asks_kernel && below.into_iter().any(|frame| frame.function.contains("std::sys::"))
@@ -318,6 +323,19 @@ mod tests {
             ("app::log", FrameKind::Application),
         ];
         assert_eq!(conclude(&look(&capture, &stack), false).cause, Cause::File);
+    }
+
+    #[test]
+    fn on_its_way_into_a_wait_a_thread_waits_and_before_it_computes() {
+        let capture = capture(true, None);
+        let stack = [
+            ("syscall", FrameKind::Native),
+            ("std::sys::pal::unix::futex::futex_wait", FrameKind::Std),
+            ("std::thread::park_timeout", FrameKind::Std),
+            ("app::naps", FrameKind::Application),
+        ];
+        assert_eq!(conclude(&look(&capture, &stack), false).cause, Cause::Sleep);
+        assert_eq!(conclude(&look(&capture, &stack[1..]), false).cause, Cause::Cpu);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(crate) mod telemetry;
 mod text;
 #[cfg(feature = "tokio-metrics")]
 mod tokio_series;
+#[cfg(feature = "telemetry")]
+mod trace;
 
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::Collector;

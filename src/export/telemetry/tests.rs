@@ -287,6 +287,7 @@ fn head_is_answered_without_a_body() {
         "/profile.pb.gz",
         "/stalls",
         "/tasks",
+        "/trace",
         "/live",
         "/healthz",
     ] {
@@ -300,6 +301,11 @@ fn findings_are_told_in_the_formats_of_others() {
     let (telemetry, _) = served();
     assert!(get(&telemetry, "/findings.sarif").body.contains("\"version\":\"2.1.0\""));
     assert!(get(&telemetry, "/profile.folded").body.contains(";chat::flood::throttle (src/flood.rs:31);"));
+    assert!(get(&telemetry, "/trace").body.contains("\"traceEvents\""));
+    assert_eq!(get(&telemetry, "/trace?seconds=2.5").status, 200);
+    for query in ["seconds=0", "seconds=-1", "seconds=1e6", "seconds=soon", "since=1"] {
+        is_one_sentence(&get(&telemetry, &format!("/trace?{query}")), 400);
+    }
     let picture = get(&telemetry, "/profile.svg");
     assert!(picture.body.contains("chat::flood::throttle"));
     assert_eq!(picture.head.matches("content-security-policy").count(), 1, "{}", picture.head);
