@@ -123,7 +123,8 @@ pub(crate) struct LoadArgs {
     /// or where latency is judged in receiving, is above this [default: a tenth of the tightest latency objective, from 1ms to 10ms].
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) max_send_lag: Option<Duration>,
-    /// Extra connections a second that come, join a scratch room and go.
+    /// Extra connections a second that come, join a measured room, stay for half
+    /// a second and go; at most 256 at a time.
     #[arg(long, value_name = "RATE", default_value = "0", value_parser = churn)]
     pub(crate) churn: f64,
     /// Length of a message's text; never less than what the measuring needs.

@@ -190,10 +190,12 @@ fn report(
 fn coverage(load: &Load, found: &Found) -> Option<Coverage> {
     let tasks = found.polled.clone()?;
     let sent = |name: &str| load.commands.by_kind.get(name).is_some_and(|count| count.sent > 0);
-    // Of a page there is one command only; one that was not planned was not meant.
-    let is_chat = load.commands.planned > 0 && !sent(Action::Get.as_str());
-    let chat = Action::ALL.into_iter().filter(|&action| is_chat && action != Action::Get);
-    let never_sent = chat.map(Action::as_str).filter(|name| !sent(name)).map(str::to_owned).collect();
+    // Each protocol has its own commands.
+    let is_web = |action: &Action| *action == Action::Get;
+    let web = load.commands.by_kind.contains_key(Action::Get.as_str());
+    let known = Action::ALL.into_iter().filter(|action| is_web(action) == web);
+    let never_sent = known.map(Action::as_str).filter(|name| !sent(name)).map(str::to_owned);
+    let never_sent = if load.commands.planned > 0 { never_sent.collect() } else { vec![] };
     Some(Coverage { never_sent, polls: tasks.iter().map(|task| task.polls).sum(), tasks })
 }
 

@@ -93,6 +93,12 @@ fn add(sum: &mut Load, load: &Load) {
     let faults = |deliveries: &Deliveries| deliveries.lost + deliveries.duplicated + deliveries.out_of_order;
     sum.rooms.worst.sort_by_key(|room| std::cmp::Reverse(faults(&room.deliveries)));
     sum.rooms.worst.truncate(MAX_ROOMS);
+    let (visitors, more) = (&mut sum.visitors, &load.visitors);
+    visitors.visits += more.visits;
+    visitors.delivered += more.delivered;
+    visitors.lost += more.lost;
+    visitors.duplicated += more.duplicated;
+    visitors.out_of_order += more.out_of_order;
     for (sum, bin) in sum.timeline.bins.iter_mut().zip(&load.timeline.bins) {
         sum.planned += bin.planned;
         sum.sent += bin.sent;

@@ -72,6 +72,9 @@ pub(crate) struct Recorder {
     pub(crate) stages: Vec<StageRecord>,
     /// By room.
     pub(crate) rooms: Vec<Counts>,
+    /// What visitors got, and how many of them came.
+    pub(crate) visitors: Counts,
+    pub(crate) visits: u64,
     /// Error replies by number.
     pub(crate) error_replies: BTreeMap<u16, u64>,
     /// The slowest of what was received, one by one.
@@ -96,6 +99,8 @@ impl Recorder {
             send_lag: histogram(),
             stages: vec![stage; plan.stages.all().len()],
             rooms: vec![Counts::default(); plan.rooms],
+            visitors: Counts::default(),
+            visits: 0,
             error_replies: BTreeMap::new(),
             slow: Slow::above(plan.late_over().map_or(0, crate::plan::nanoseconds)),
             slices: Slices::of(plan.duration()),
@@ -151,6 +156,15 @@ impl Recorder {
         self.count(room, stage, &counts);
     }
 
+    /// Takes in one arrival at a visitor.
+    pub(crate) const fn record_visitor(&mut self, arrival: Arrival) {
+        let mut counts = Counts { duplicated: 1, ..Counts::NONE };
+        if let Arrival::First { late, given_up } = arrival {
+            counts = Counts { delivered: 1, lost: given_up, out_of_order: late as u64, ..Counts::NONE };
+        }
+        self.visitors.add(&counts);
+    }
+
     /// Deliveries of one message that never came, although `waited_ns` were
     /// waited for them: censored samples.
     pub(crate) fn lose(&mut self, room: usize, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
@@ -195,6 +209,8 @@ impl Recorder {
             room.add(other);
         }
         self.slow.add(&other.slow);
+        self.visitors.add(&other.visitors);
+        self.visits += other.visits;
         for (&numeric, count) in &other.error_replies {
             *self.error_replies.entry(numeric).or_default() += count;
         }

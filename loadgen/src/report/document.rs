@@ -104,6 +104,8 @@ pub(crate) struct Load {
     pub(crate) stages: Vec<StageLoad>,
     /// Deliveries by room, where any went wrong.
     pub(crate) rooms: Rooms,
+    /// What those got who came and went (`--churn`).
+    pub(crate) visitors: Visitors,
     /// The distribution of the latency, from its half to its end.
     pub(crate) spectrum: Vec<Point>,
     /// All of them behind the figures, so that reports can be added up.
@@ -183,6 +185,27 @@ pub(crate) struct StageLoad {
     pub(crate) deliveries: Deliveries,
     /// From due to received, to two digits.
     pub(crate) latency: Option<Timing>,
+}
+
+/// Clients that came into a measured room, and left it again. Between the
+/// first and the last message that such a one got of a sender, none may be
+/// missing; its deliveries are in none of the other figures.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Visitors {
+    /// Those that came and left.
+    pub(crate) visits: u64,
+    pub(crate) delivered: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) out_of_order: u64,
+}
+
+impl Visitors {
+    /// Of what they got together.
+    pub(crate) const fn of(visits: u64, counts: &Counts) -> Self {
+        let &Counts { delivered, lost, duplicated, out_of_order, .. } = counts;
+        Self { visits, delivered, lost, duplicated, out_of_order }
+    }
 }
 
 /// How many rooms the report names.

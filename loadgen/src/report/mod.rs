@@ -18,7 +18,7 @@ pub(crate) use clock::Clock;
 pub(crate) use coverage::{Coverage, TaskPolls};
 pub(crate) use document::{
     Bin, Blocking, CommandCount, Commands, Connections, Deliveries, Generator, Load, Outcome, Point, Report,
-    Rooms, SCHEMA, Settings, StageLoad, Timeline, Timing,
+    Rooms, SCHEMA, Settings, StageLoad, Timeline, Timing, Visitors,
 };
 pub(crate) use histograms::{Histograms, decode, encode};
 pub(crate) use html::html;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use loopscope::FindingsDocument;
 
-use super::document::{Blocking, Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing};
+use super::document::{Blocking, Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing, Visitors};
 use super::units::{count, counted, duration};
 use super::{coverage_text, minimal, tail_text};
 
@@ -89,6 +89,9 @@ fn load(text: &mut String, report: &Report, color: bool) {
         for each in &load.stages {
             row(text, &stage_name(each), stage(each));
         }
+    }
+    if load.visitors.visits > 0 {
+        row(text, "visitors", visitors(load));
     }
     if load.rooms.faulty > 0 {
         row(text, "rooms", rooms(load));
@@ -186,6 +189,18 @@ fn stage(stage: &StageLoad) -> String {
     };
     let latency = stage.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing);
     format!("{}: {lost}{latency}", duration(stage.seconds))
+}
+
+fn visitors(load: &Load) -> String {
+    let Visitors { visits, delivered, lost, duplicated, out_of_order } = load.visitors;
+    format!(
+        "{} came and went, {} delivered, {} lost, {} duplicated, {} out of order",
+        count(visits),
+        count(delivered),
+        count(lost),
+        count(duplicated),
+        count(out_of_order),
+    )
 }
 
 /// Where deliveries went wrong: the worst rooms by name.

@@ -13,7 +13,7 @@ use crate::record::{Bins, FailureKind, Recorder, Shared};
 use crate::report::units::duration;
 use crate::report::{
     Bin, Blocking, CommandCount, Commands, Connections, Generator, Histograms, Load, Point, Rooms, StageLoad,
-    Timeline, Timing, encode,
+    Timeline, Timing, Visitors, encode,
 };
 
 /// The load figures, and what keeps them from being a verdict.
@@ -133,6 +133,7 @@ fn load(shared: &Shared, course: &Course) -> Load {
         send_lag: Timing::of(&send_lag),
         stages: stages(shared, pace, received),
         rooms: Rooms::of(&received.rooms),
+        visitors: Visitors::of(received.visits, &received.visitors),
         spectrum: spectrum(&received.latency),
         histograms: Histograms {
             latency: encode(&received.latency),
