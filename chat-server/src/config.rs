@@ -12,12 +12,17 @@ use std::{
 use crate::{
     args::Args,
     inject::{Injections, SpecError},
+    outbox::Bounds,
     session::Limits,
 };
 
-/// Silence after which a client is asked for a sign of life, and further silence after which it is let go.
-const LIMITS: Limits =
-    Limits { idle: Duration::from_secs(90), answer: Duration::from_secs(60), queue: 1024 * 1024 };
+/// How patient the server is with each client.
+const LIMITS: Limits = Limits {
+    register: Duration::from_secs(60),
+    idle: Duration::from_secs(90),
+    answer: Duration::from_secs(60),
+    queue: Bounds { soft: 256 * 1024, patience: Duration::from_secs(10), hard: 1024 * 1024 },
+};
 /// A message of the day that is longer is no message any more.
 const MOTD_BYTES: usize = 64 * 1024;
 

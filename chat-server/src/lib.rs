@@ -17,6 +17,7 @@ mod inject;
 mod limits;
 mod lines;
 mod logging;
+mod masks;
 mod message;
 mod metrics;
 mod names;

@@ -18,19 +18,21 @@ use crate::{
     hub::{ClientId, Hub, Outcome, Request},
     lines::{Line, LineBuffer},
     metrics::Rejection,
-    outbox,
+    outbox::{self, Bounds, Slowness},
     work::Work,
 };
 
 /// How long a client may be silent, and how much may be queued for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Silence after which a PING is sent. A client that is not registered by then is let go.
+    /// How long it may take to register.
+    pub(crate) register: Duration,
+    /// Silence after which a PING is sent.
     pub(crate) idle: Duration,
     /// Further silence after which it is let go.
     pub(crate) answer: Duration,
-    /// Bytes queued for it at most.
-    pub(crate) queue: usize,
+    /// What may be queued for it.
+    pub(crate) queue: Bounds,
 }
 
 /// How long the far end may take to close after us. Closing at once, with bytes of it unread, would
@@ -50,13 +52,14 @@ pub(crate) async fn serve(id: ClientId, mut socket: TcpStream, peer: SocketAddr,
     context.work.metrics.connected();
     // Lines are small and written in batches already; waiting for more only delays them.
     let _ = socket.set_nodelay(true);
-    let (outbox, queue) = outbox::bounded(context.limits.queue);
+    let (outbox, queue) = outbox::bounded(context.limits.queue, context.work.metrics.clone());
+    let slowness = queue.slowness();
     context.hub.connect(id, host(peer.ip()), outbox).await;
     let (read_half, mut write_half) = socket.split();
     let reader = Reader { id, context: &context, lines: LineBuffer::default() };
     let written = tokio::select! {
-        written = queue.drain(&mut write_half, &context.work.metrics) => written,
-        never = reader.run(read_half) => match never {},
+        written = queue.drain(&mut write_half) => written,
+        never = reader.run(read_half, slowness) => match never {},
     };
     match written {
         Ok(()) => linger(socket).await,
@@ -92,9 +95,17 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Reads until the client is gone; then leaves the end to the writing half, which ends
     /// when the hub lets go of the queue.
-    async fn run(mut self, mut socket: ReadHalf<'_>) -> Infallible {
-        if let Some(reason) = self.listen(&mut socket).await {
-            self.context.hub.leave(self.id, reason).await;
+    async fn run(mut self, mut socket: ReadHalf<'_>, slowness: Slowness) -> Infallible {
+        let (id, context) = (self.id, self.context);
+        let reason = tokio::select! {
+            reason = self.listen(&mut socket) => reason,
+            () = slowness.told() => {
+                context.work.metrics.slow_reader();
+                Some("SendQ exceeded".into())
+            }
+        };
+        if let Some(reason) = reason {
+            context.hub.leave(id, reason).await;
         }
         std::future::pending().await
     }
@@ -104,6 +115,7 @@ impl Reader<'_> {
         let throttle = &self.context.work.throttle;
         let mut allowance = throttle.allowance();
         let mut silence = Silence::new(self.context.limits);
+        let mut registration = Some(Box::pin(time::sleep(self.context.limits.register)));
         loop {
             while let Some(line) = self.lines.next() {
                 throttle.pace(&mut allowance).await;
@@ -113,6 +125,13 @@ impl Reader<'_> {
             }
             let read = tokio::select! {
                 read = read_some(socket, &mut self.lines) => read,
+                () = due(&mut registration) => {
+                    registration = None;
+                    match self.context.hub.ask(self.id, Request::Registered).await {
+                        Outcome::Gone => return None,
+                        _ => continue,
+                    }
+                }
                 () = silence.passed() => match silence.next() {
                     Some(reason) => {
                         self.context.work.metrics.rejected(Rejection::Timeout);
@@ -149,6 +168,14 @@ impl Reader<'_> {
             }
             other => other,
         }
+    }
+}
+
+/// Ready when the timer is over; never without one.
+async fn due(timer: &mut Option<std::pin::Pin<Box<time::Sleep>>>) {
+    match timer {
+        Some(timer) => timer.as_mut().await,
+        None => std::future::pending().await,
     }
 }
 

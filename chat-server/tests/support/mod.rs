@@ -87,7 +87,12 @@ impl Client {
     pub async fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         let read = timeout(PATIENCE, self.read.read_until(b'\n', &mut line)).await.expect("a line in time");
-        assert!(line.len() <= 512, "{} bytes", line.len());
+        let tag = if line.starts_with(b"@") {
+            line.iter().position(|&byte| byte == b' ').unwrap_or(0) + 1
+        } else {
+            0
+        };
+        assert!(line.len() - tag <= 512, "{} bytes", line.len());
         (read.is_ok() && !line.is_empty()).then(|| String::from_utf8_lossy(&line).trim_end().to_owned())
     }
 
