@@ -4,8 +4,10 @@
 //! `cargo bench --bench scrape --features telemetry`
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -36,12 +38,31 @@ fn main() {
         [("text 0.0.4", "text/plain"), ("OpenMetrics", "application/openmetrics-text;version=1.0.0")]
     {
         let bytes = client.get("/metrics", accept);
-        let mut scrapes = times(|| drop(client.get("/metrics", accept)));
-        println!("/metrics, {name}, {} KB: {}", bytes.len() / 1024, shown(&mut scrapes));
+        measure(&format!("/metrics, {name}"), bytes.len(), || drop(client.get("/metrics", accept)));
     }
     let bytes = client.get("/live", "*/*");
-    let mut answers = times(|| drop(client.get("/live", "*/*")));
-    println!("/live, {} KB: {}", bytes.len() / 1024, shown(&mut answers));
+    measure("/live", bytes.len(), || drop(client.get("/live", "*/*")));
+}
+
+fn measure(what: &str, bytes: usize, work: impl FnMut()) {
+    let before = telemetry_cpu();
+    let mut answers = times(work);
+    let cpu = (telemetry_cpu() - before) / SCRAPES as u32;
+    println!("{what}, {} KB: {}, {cpu:.2?} of the thread's CPU", bytes / 1024, shown(&mut answers));
+}
+
+/// What the telemetry thread has run so far: that does not depend on what else
+/// the machine does.
+fn telemetry_cpu() -> Duration {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let is_telemetry = |path: &Path| {
+        fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim_end() == "loopscope-http")
+    };
+    let run = |path: &Path| {
+        let text = fs::read_to_string(path.join("schedstat")).ok()?;
+        text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+    };
+    threads.map(|thread| thread.path()).filter(|path| is_telemetry(path)).filter_map(|path| run(&path)).sum()
 }
 
 /// From 100 ns to 30 µs, so that many of a histogram's buckets are in use.

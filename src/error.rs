@@ -51,11 +51,6 @@ impl fmt::Display for StartError {
     }
 }
 
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Setting { .. } => None,
-            Self::Bind { source, .. } | Self::Thread { source, .. } => Some(source),
-        }
-    }
-}
+// The messages hold what the system said: as a source, too, it would be printed twice by
+// whoever prints the chain.
+impl std::error::Error for StartError {}

@@ -63,6 +63,11 @@ impl Cause {
         Self::Unyielding,
     ];
 
+    /// Whether each look may meet another line of the same thing.
+    pub(crate) const fn is_computation(self) -> bool {
+        matches!(self, Self::Cpu | Self::Hog | Self::Unyielding)
+    }
+
     /// The name as labels and JSON have it, such as `sleep`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -148,7 +153,7 @@ pub enum FrameKind {
 }
 
 /// One frame of a stack, innermost first. Inlined calls are frames too.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
 pub struct Frame {
     /// The function's readable name, or its address where no symbol is known.

@@ -25,7 +25,7 @@
 //! to another thread.
 //!
 //! # Caveats
-//! * Stacks are had on x86_64 Linux only; elsewhere a stall is seen and counted,
+//! * Stacks are had on Linux only, x86_64 and aarch64; elsewhere a stall is seen and counted,
 //!   but not its line.
 //! * A call in tail position may be compiled to a jump: its caller is then not
 //!   on the stack, and the line shown is that of the caller's caller.
@@ -42,13 +42,21 @@
 #![deny(unsafe_code)]
 // Where stacks cannot be had, some of what reads them has nothing to do.
 #![cfg_attr(
-    not(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture))),
+    not(all(
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        not(loopscope_no_capture)
+    )),
     allow(dead_code, unused_imports)
 )]
 
 mod builder;
 mod canary;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(loopscope_no_capture)
+))]
 mod capture;
 #[cfg(feature = "console")]
 pub mod console;

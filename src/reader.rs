@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{FindingsDocument, Snapshot, StallsDocument};
+use crate::{FindingsDocument, Snapshot, StallsDocument, record::FlightPoll};
 
 /// Where snapshots and findings come from.
 ///
@@ -21,6 +21,9 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// The watched runtimes that have run, by the names that a snapshot has.
     #[cfg(feature = "tokio-metrics")]
     fn runtimes(&self) -> Vec<(String, tokio::runtime::Handle)>;
+    /// The polls of some length that had not ended by `since_unix_ns`, as far as
+    /// they are kept.
+    fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll>;
     /// Whether any worker is able to poll.
     fn health(&self) -> Health;
 }

@@ -26,7 +26,9 @@ pub enum Signals {
     /// that waits shows what can be read from outside.
     Never,
     /// Where the program cannot notice: while a thread computes, or waits in a
-    /// system call that the kernel restarts by itself.
+    /// system call that the kernel restarts by itself. What remains is a thread
+    /// that computes when it is looked at and enters a call that the kernel does
+    /// not restart in the some 30 µs until the signal is there.
     #[default]
     Safe,
     /// Also in calls that then return `EINTR`, such as `poll`: more stacks are

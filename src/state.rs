@@ -15,7 +15,7 @@ use crate::{
     findings::Findings,
     os,
     reader::{Health, Source},
-    record::{Hook, Recorder, clock::unix_nanos_now},
+    record::{FlightPoll, Hook, Recorder, clock::unix_nanos_now},
     watchdog::meter::Meter,
 };
 
@@ -102,6 +102,10 @@ impl Source for State {
     #[cfg(feature = "tokio-metrics")]
     fn runtimes(&self) -> Vec<(String, tokio::runtime::Handle)> {
         self.recorder.runtimes.handles()
+    }
+
+    fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {
+        self.recorder.flight(since_unix_ns)
     }
 
     /// Workers of the runtimes count, the root future's thread does not: it

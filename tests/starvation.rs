@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use common::{eventually, runtime, scope, spin};
@@ -59,21 +59,22 @@ fn a_stall_that_the_machine_made_longer_is_split() {
     let runtime = runtime(&scope, 1);
     let over = Arc::new(AtomicBool::new(false));
     let cpus = thread::available_parallelism().map_or(4, usize::from);
-    let hogs: Vec<_> = (0..cpus * 4)
-        .map(|_| {
-            let over = Arc::clone(&over);
-            thread::spawn(move || while !over.load(Relaxed) {})
-        })
-        .collect();
-    let work = async {
+    let ends = Arc::clone(&over);
+    let work = async move {
         thread::sleep(Duration::from_millis(100));
-        let begin = Instant::now();
-        // About as long again of the thread's own, and longer by the clock.
-        while begin.elapsed() < Duration::from_millis(400) {
-            std::hint::black_box(());
+        let hog = |_| {
+            let over = Arc::clone(&ends);
+            thread::spawn(move || while !over.load(Relaxed) {})
+        };
+        let hogs: Vec<_> = (0..cpus * 4).map(hog).collect();
+        // Half as long again of the thread's own, and far longer by the clock.
+        let begin = own_cpu_time();
+        while own_cpu_time() - begin < Duration::from_millis(50) {
+            spin(Duration::from_millis(1));
         }
+        hogs
     };
-    runtime.block_on(runtime.spawn(work.named("mixed"))).unwrap();
+    let hogs = runtime.block_on(runtime.spawn(work.named("mixed"))).unwrap();
     over.store(true, Relaxed);
     for hog in hogs {
         hog.join().unwrap();
@@ -126,6 +127,12 @@ fn starvation_is_counted_and_blamed_on_nobody() {
     }
     assert!(starved.total_seconds > 0.0);
     assert_eq!(scope.findings().findings, [], "the machine's fault is nobody's line");
+}
+
+/// What this thread has run, as the kernel counts it.
+fn own_cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// Spins for a time of the thread's own, however long that takes.

@@ -89,3 +89,30 @@ fn a_port_in_use_is_an_error_and_starts_nothing() {
     let error = Scope::builder().telemetry(address).start().unwrap_err().to_string();
     assert!(error.contains(&address.to_string()) && error.contains("choose a free port"), "{error}");
 }
+
+#[test]
+fn past_polls_and_stalls_are_a_trace() {
+    let scope =
+        Scope::builder().terminal(Terminal::Never).telemetry("127.0.0.1:0".parse().unwrap()).start().unwrap();
+    let address = scope.telemetry_address().unwrap();
+    let runtime = runtime(&scope, 1);
+    for (name, time) in [("short", Duration::from_millis(2)), ("long", common::STALL)] {
+        runtime.block_on(runtime.spawn(async move { thread::sleep(time) }.named(name))).unwrap();
+    }
+    common::finding(&scope, "long");
+    let (status, text) = get(address, "/trace?seconds=600");
+    assert_eq!(status, 200, "{text}");
+    let trace: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let of = |category: &str, name: &str| {
+        let is_it = |event: &&serde_json::Value| {
+            event["cat"] == category && event["name"].as_str().unwrap().contains(name)
+        };
+        events.iter().find(is_it).unwrap_or_else(|| panic!("no {category} of {name}: {text}"))
+    };
+    let (short, long, stall) = (of("poll", "short"), of("poll", "long"), of("stall", "std::thread::sleep"));
+    let micros = |event: &serde_json::Value, field: &str| event[field].as_f64().unwrap();
+    assert!(micros(short, "dur") >= 2e3 && micros(long, "dur") >= 3e5, "{text}");
+    assert!(micros(short, "ts") < micros(long, "ts") && long["tid"] == stall["tid"], "{text}");
+    assert!((micros(stall, "ts") - micros(long, "ts")).abs() < 1e4, "the stall is the poll: {text}");
+}

@@ -20,7 +20,7 @@ def board():
             "none", [query(f"sum by (instance) (loopscope_workers_blocked{{{M}}})", "{{instance}} blocked"),
                      query(f"sum by (instance) (loopscope_workers{{{M}}})", "{{instance}} workers")], 8)
     b.row("Lines of code")
-    b.table("Lines that block, since each process began", "The lines of code that blocked, the most time first. These are totals since each process began, not of the range shown: the first stall of a line is where its series begins, and a rate would not see it. The link opens the findings of that instance, with stack and advice.",
+    b.table("Lines that block, since each process began", "The lines of code that blocked, the most time first; of a computation its function. These are totals since each process began, not of the range shown: the first stall of a line is where its series begins, and a rate would not see it. The link opens the findings of that instance, with stack and advice.",
             "s", [f"topk(20, sum by (instance, site, cause) (loopscope_blocking_site_seconds_total{{{M}}}))",
                   f"sum by (instance, site, cause) (loopscope_blocking_site_events_total{{{M}}}) and topk(20, sum by (instance, site, cause) (loopscope_blocking_site_seconds_total{{{M}}}))"],
             {"site": "Line", "cause": "Cause", "instance": "Instance", "Value #A": "Time lost", "Value #B": "Stalls"},

@@ -1,13 +1,14 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::plan::{Mix, Objective};
+use crate::plan::{Arrivals, MAX_RATE, Mix, Objective, Stages, Target};
 
 /// An open-model load generator that finds the blocking calls of the server it drives.
 #[derive(Debug, Parser)]
@@ -30,8 +31,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The chat server to drive.
-    #[arg(long, value_name = "HOST:PORT", value_parser = target)]
+    /// The server to drive: an IRC server, or a page such as http://HOST:PORT/PATH.
+    #[arg(long, value_name = "HOST:PORT|URL", value_parser = target)]
     pub(crate) target: String,
     /// The server's telemetry; its findings go into the report.
     #[arg(long, value_name = "URL")]
@@ -43,21 +44,22 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[group(id = "driven", args = ["target", "command"], multiple = true)]
 pub(crate) struct HuntArgs {
-    /// The chat server to drive; without it, an embedded one is started.
-    #[arg(long, value_name = "HOST:PORT", value_parser = target, requires = "telemetry")]
+    /// The server to drive; without it, an embedded chat server is started.
+    #[arg(long, value_name = "HOST:PORT|URL", value_parser = target, requires = "telemetry")]
     pub(crate) target: Option<String>,
-    /// The telemetry of --target.
-    #[arg(long, value_name = "URL", requires = "target")]
+    /// The telemetry of the server that is driven, by --target or by a command.
+    #[arg(long, value_name = "URL", requires = "driven")]
     pub(crate) telemetry: Option<String>,
     /// A mistake that the embedded server shall make, or `all`; repeatable.
-    #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]", conflicts_with = "target")]
+    #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]", conflicts_with = "telemetry")]
     pub(crate) inject: Vec<String>,
     /// Polls longer than this are stalls, in the embedded server.
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "target")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "telemetry")]
     pub(crate) threshold: Option<Duration>,
     /// Worker threads of the embedded server.
-    #[arg(long, value_name = "N", conflicts_with = "target")]
+    #[arg(long, value_name = "N", conflicts_with = "telemetry")]
     pub(crate) workers: Option<u16>,
     /// Fail, with exit code 1, if anything is found.
     #[arg(long)]
@@ -66,6 +68,10 @@ pub(crate) struct HuntArgs {
     pub(crate) load: LoadArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    /// A command that is the load, instead of the generator's own clients; the
+    /// environment tells it LOADGEN_TARGET and LOADGEN_TELEMETRY.
+    #[arg(last = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +96,13 @@ pub(crate) struct LoadArgs {
     /// How long is measured.
     #[arg(long, default_value = "20s", value_parser = positive_duration)]
     pub(crate) duration: Duration,
+    /// Rates one after the other, instead of --rate and --duration, such as
+    /// 0-500:30s,500:1m; each has its own figures in the report.
+    #[arg(long, value_name = "RATE:DURATION,…", conflicts_with_all = ["rate", "duration"])]
+    pub(crate) stages: Option<Stages>,
+    /// How the due times are spread over a rate.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) arrivals: Arrivals,
     /// Over how long the connecting is spread.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) ramp: Duration,
@@ -99,8 +112,8 @@ pub(crate) struct LoadArgs {
     /// How long a connection may take until it has joined its room.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
     pub(crate) timeout: Duration,
-    /// The run is invalid if the p99 of the generator's own lateness is above
-    /// this [default: a tenth of the tightest latency objective, from 1ms to 10ms].
+    /// The run is invalid if the p99 of the generator's own lateness in sending,
+    /// or where latency is judged in receiving, is above this [default: a tenth of the tightest latency objective, from 1ms to 10ms].
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) max_send_lag: Option<Duration>,
     /// Extra connections a second that come, join a scratch room and go.
@@ -116,9 +129,15 @@ pub(crate) struct LoadArgs {
     /// Only privmsg is measured; join enters and leaves a scratch room beside it.
     #[arg(long)]
     pub(crate) mix: Option<Mix>,
-    /// An objective on p50, p90, p99, p99.9, max or lost; repeatable.
+    /// An objective; repeatable. On latency: p50, p90, p99, p99.9, max; the same
+    /// of service., send_lag. and receive_lag.; on numbers or shares: lost,
+    /// duplicated, out_of_order, error_replies; on the server's event loop, by
+    /// its telemetry: blocking.events, blocking.seconds, blocking.share.
     #[arg(long, value_name = "p99<50ms")]
     pub(crate) slo: Vec<Objective>,
+    /// A file of objectives, one a line; `#` begins a comment.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) slo_file: Option<PathBuf>,
     /// Threads that receive; one more sends.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = threads)]
     pub(crate) threads: usize,
@@ -139,12 +158,29 @@ pub(crate) struct OutputArgs {
     /// Writes the report as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Writes the latencies of each second as an HdrHistogram log (V2).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hlog: Option<PathBuf>,
+    /// Writes the report as one page, with plots, that needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Serves the run's figures, and those of the generator's own loop, to
+    /// Prometheus at /metrics while it runs.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Shows no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,
     /// Shows what the embedded server logs.
     #[arg(long, short)]
     pub(crate) verbose: bool,
+}
+
+impl OutputArgs {
+    /// Whether standard output is taken by the report as JSON.
+    pub(crate) fn json_on_stdout(&self) -> bool {
+        self.json.as_deref().is_some_and(|path| path == "-")
+    }
 }
 
 /// A name and a password.
@@ -164,14 +200,7 @@ impl FromStr for Login {
 }
 
 fn target(text: &str) -> Result<String, String> {
-    let (host, port) = text.rsplit_once(':').ok_or("write it as HOST:PORT")?;
-    if host.is_empty() {
-        return Err("the host is missing; write it as HOST:PORT".into());
-    }
-    match port.parse::<u16>() {
-        Ok(1..) => Ok(text.to_owned()),
-        _ => Err(format!("`{port}` is no port between 1 and 65535")),
-    }
+    text.parse::<Target>().map(|_| text.to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -196,7 +225,7 @@ fn rate(text: &str) -> Result<f64, String> {
 
 fn churn(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
-    if !(0.0..=1_000_000.0).contains(&rate) {
+    if !(0.0..=MAX_RATE).contains(&rate) {
         return Err("it must be between 0 and 1,000,000 a second".into());
     }
     Ok(rate)

@@ -6,20 +6,25 @@
 //! latency figures as a censored sample.
 //!
 //! The data flows one way: [`Cli`] is made into a `plan`, `run` carries it out
-//! with clients of `irc`, which `record` what they receive, and `report` holds
+//! with clients of `irc` or `web`, which `record` what they receive, and `report` holds
 //! the outcome as plain data, from which text and JSON are drawn. `hunt` asks
 //! the server's own loopscope what it found meanwhile.
 
 #![forbid(unsafe_code)]
 
 mod cli;
+mod descriptors;
 mod hunt;
 mod irc;
+mod metrics;
+mod net;
+mod own;
 mod plan;
 mod record;
 mod report;
 mod run;
 mod trial;
+mod web;
 
 use std::io::IsTerminal as _;
 
@@ -45,12 +50,14 @@ pub fn main_with(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> any
     match cli.command {
         Command::Serve(args) => hunt::embedded::serve(args.arguments).map(|()| 0),
         Command::Run(args) => {
+            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
             let (threads, output) = (args.load.threads, args.output.clone());
-            block_on(threads, trial::run(args)).and_then(|report| hand_out(&report, &output))
+            block_on(threads, &output, trial::run(args)).and_then(|report| hand_out(&report, &output))
         }
         Command::Hunt(args) => {
+            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
             let (threads, output) = (args.load.threads, args.output.clone());
-            block_on(threads, trial::hunt(args)).and_then(|report| hand_out(&report, &output))
+            block_on(threads, &output, trial::hunt(args)).and_then(|report| hand_out(&report, &output))
         }
     }
 }
@@ -67,13 +74,12 @@ fn usage(error: &clap::Error) -> anyhow::Result<u8> {
     anyhow::bail!("{}", cli::sentence(error))
 }
 
-fn block_on<T>(threads: usize, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .context("the runtime cannot be started")?;
-    runtime.block_on(work)
+fn block_on<T>(
+    threads: usize,
+    output: &OutputArgs,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    own::runtime(threads, output.metrics)?.block_on(work)
 }
 
 /// Prints the report, writes it, and gives the exit code.
@@ -89,6 +95,10 @@ fn hand_out(report: &report::Report, output: &OutputArgs) -> anyhow::Result<u8> 
     }
     if let Some(path) = &output.json {
         trial::write_json(report, path)?;
+    }
+    if let Some(path) = &output.html {
+        let page = report::html(report);
+        std::fs::write(path, page).with_context(|| format!("--html {} cannot be written", path.display()))?;
     }
     Ok(report.verdict.exit_code)
 }

@@ -21,7 +21,9 @@ fn a_flag_that_the_server_refuses_is_told_in_its_words() {
 #[test]
 fn an_injected_mistake_is_found_and_denied() {
     let hunt = ["hunt", "--inject", "sleep=60ms@50%", "--deny", "--json", "-", "--quiet"];
-    let outcome = loadgen(&[&hunt[..], &SMALL, &["--rate", "50"]].concat());
+    // Long enough for a busy machine to read the debug information meanwhile.
+    let load = ["--connections", "10", "--rooms", "2", "--ramp", "0s", "--stages", "50:1s,5:3s"];
+    let outcome = loadgen(&[&hunt[..], &load, &["--max-send-lag", "10s"]].concat());
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
     let findings = outcome.report["findings"]["findings"].as_array().expect("findings");
     let sleep = findings.iter().find(|finding| finding["cause"] == "sleep").expect("the sleep is found");

@@ -5,22 +5,12 @@ mod support;
 use serde_json::{Value, json};
 use support::chat::{Conduct, Server};
 use support::program::{Outcome, loadgen, run};
+use support::schema::{self, validator};
 use support::telemetry;
-
-fn validator() -> jsonschema::Validator {
-    let schema: Value =
-        serde_json::from_str(include_str!("../schema/report-1.schema.json")).expect("the schema is JSON");
-    jsonschema::draft202012::meta::validate(&schema).expect("the schema is a schema");
-    jsonschema::validator_for(&schema).expect("the schema can be used")
-}
 
 #[track_caller]
 fn assert_valid(outcome: &Outcome) {
-    let errors: Vec<_> = validator()
-        .iter_errors(&outcome.report)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
-    assert!(errors.is_empty(), "{errors:#?}\n{}", outcome.stderr);
+    schema::assert_valid(&outcome.report);
 }
 
 /// A hunt against servers that run already, which has these findings.
@@ -82,6 +72,37 @@ fn findings_can_be_denied() {
 }
 
 #[test]
+fn objectives_of_a_file_are_held_on_both_sides() {
+    let path = std::env::temp_dir().join(format!("loadgen-slo-{}", std::process::id()));
+    let objectives =
+        "# both sides\np99<5s  # what clients feel\n\nblocking.events==0\nblocking.share<1000%\n";
+    std::fs::write(&path, objectives).expect("a file");
+    let file = path.to_str().expect("text");
+    let missed = hunt(vec![telemetry::finding("a", 0.1)], &["--slo-file", file]);
+    assert_eq!(missed.code, 1, "{}", missed.stderr);
+    assert_valid(&missed);
+    assert_eq!(missed.reasons(), r#"["blocking.events==0 was missed"]"#);
+    assert_eq!(missed.report["objectives"][1]["actual"], 4.0);
+    assert_eq!(hunt(vec![], &["--slo-file", file]).code, 0);
+
+    std::fs::write(&path, "p99<5s\np98<5s\n").expect("a file");
+    let wrong = hunt(vec![], &["--slo-file", file]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.stderr.contains(&format!("{file}:2: `p98` cannot be")), "{}", wrong.stderr);
+    std::fs::remove_file(&path).expect("it was there");
+}
+
+#[test]
+fn an_objective_that_the_generator_misses_spoils_the_run() {
+    let server = Server::start(Conduct::default());
+    let outcome = run(server.address, &["--slo", "send_lag.max<1ns", "--slo", "p99<1ns"]);
+    assert_eq!(outcome.code, 2, "{}", outcome.stderr);
+    assert_eq!(outcome.reasons(), r#"["the generator missed send_lag.max<1ns"]"#);
+    assert_valid(&outcome);
+    assert!(outcome.count("/generator/receive_lag/samples") > 50, "{}", outcome.report["generator"]);
+}
+
+#[test]
 fn what_is_no_report_is_refused() {
     let good = hunt(vec![telemetry::finding("a", 0.1)], &[]).report;
     let validator = validator();
@@ -107,4 +128,29 @@ fn what_is_no_report_is_refused() {
     let mut less = good;
     less.as_object_mut().and_then(|report| report.remove("load")).expect("it had one");
     assert!(!validator.is_valid(&less));
+}
+
+#[test]
+fn the_page_needs_nothing_else_and_nothing_in_it_is_taken_for_markup() {
+    let path = std::env::temp_dir().join(format!("loadgen-{}.html", std::process::id()));
+    let mut finding = telemetry::finding("a", 0.1);
+    finding["advice"] = json!("<script>alert(1)</script>");
+    let outcome = hunt(vec![finding], &["--html", path.to_str().expect("text"), "--slo", "p99<5s"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let page = std::fs::read_to_string(&path).expect("the page");
+    for part in [
+        "<!doctype html>",
+        "Latency by percentile",
+        "prefers-color-scheme:dark",
+        "p99&lt;5s",
+        "app/src/main.rs",
+        "&lt;script",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(page.matches("<svg").count(), 3);
+    for part in ["<script", "src=", "href=", "url(", "@import", "NaN", ",inf"] {
+        assert!(!page.contains(part), "{part}");
+    }
+    std::fs::remove_file(path).expect("it was there");
 }

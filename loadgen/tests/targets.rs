@@ -108,6 +108,10 @@ fn wrong_flags_get_one_sentence() {
         (&["--rate", "0"], "above 0"),
         (&["--duration", "soon"], "500ms, 20s or 2m"),
         (&["--slo", "p98<5ms"], "cannot be an objective"),
+        (&["--slo", "blocking.events==0"], "needs --telemetry URL"),
+        (&["--slo-file", "/nowhere/at/all"], "cannot be read"),
+        (&["--stages", "5"], "RATE:DURATION"),
+        (&["--stages", "5:1s", "--rate", "5"], "cannot be used with"),
         (&["--mix", "dance"], "no command of the mix"),
         (&["--mix", "oper:1"], "needs --oper NAME:PASSWORD"),
         (&["--oper", "a:b c"], "must not be empty, have blanks"),
@@ -132,6 +136,25 @@ fn wrong_flags_get_one_sentence() {
             outcome.stderr
         );
     }
+}
+
+/// Only who may raise its own hard limit gets beyond it.
+#[cfg(unix)]
+#[test]
+fn too_few_descriptors_are_told_before_anything_is_opened() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let may_raise = limit.maximum.is_none_or(|maximum| {
+        let more = Rlimit { current: limit.current, maximum: Some(maximum + 1) };
+        setrlimit(Resource::Nofile, more).is_ok()
+    });
+    if may_raise || limit.maximum.is_some_and(|maximum| maximum >= 100_064) {
+        eprintln!("SKIPPED: there is no limit on descriptors that this user could not raise");
+        return;
+    }
+    let outcome = loadgen(&["run", "--target", "127.0.0.1:1", "--connections", "100000"]);
+    assert_eq!((outcome.code, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("needs 100064 file descriptors"), "{}", outcome.stderr);
 }
 
 #[cfg(unix)]

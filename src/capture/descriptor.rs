@@ -133,7 +133,7 @@ fn named(fd: i32, name: Name) -> Option<String> {
         libc::AF_UNIX => {
             // SAFETY: as above.
             let address = unsafe { &*(&raw const storage).cast::<libc::sockaddr_un>() };
-            let bytes = address.sun_path.iter().map(|byte| byte.cast_unsigned());
+            let bytes = address.sun_path.iter().map(|byte| byte.to_ne_bytes()[0]);
             let path: Vec<_> = bytes.take_while(|byte| *byte != 0).collect();
             (!path.is_empty()).then(|| String::from_utf8_lossy(&path).into_owned())
         }

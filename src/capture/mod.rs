@@ -7,6 +7,7 @@
 //! addresses of either, on the asking thread.
 
 pub(crate) mod descriptor;
+pub(crate) mod machine;
 pub(crate) mod modules;
 pub(crate) mod passive;
 pub(crate) mod signal;
@@ -20,10 +21,8 @@ pub(crate) const STACK_BYTES: usize = 64 * 1024;
 pub(crate) struct CopiedStack {
     pub(crate) ip: u64,
     pub(crate) sp: u64,
-    /// The frame pointer register, where it is known.
-    pub(crate) bp: Option<u64>,
-    /// The register of a call's first argument, where it is known.
-    pub(crate) first_argument: Option<u64>,
+    /// All registers, where they are known.
+    pub(crate) registers: Option<machine::Registers>,
     /// The stack from `sp` on.
     pub(crate) bytes: Vec<u8>,
 }

@@ -12,5 +12,5 @@ pub(crate) fn copy(thread: ThreadInfo, sp: u64, pc: u64) -> Option<CopiedStack> 
     }
     let length = (thread.stack_top - start).min(STACK_BYTES);
     let bytes = os::read_memory(start, length)?;
-    Some(CopiedStack { ip: pc, sp, bp: None, first_argument: None, bytes })
+    Some(CopiedStack { ip: pc, sp, registers: None, bytes })
 }

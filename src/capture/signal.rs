@@ -16,7 +16,10 @@ use std::{
     },
 };
 
-use super::{CopiedStack, STACK_BYTES};
+use super::{
+    CopiedStack, STACK_BYTES,
+    machine::{self, Registers},
+};
 use crate::os::{self, ThreadInfo};
 
 /// Threads that can be asked at one time.
@@ -40,10 +43,7 @@ struct Target {
     stack_bottom: AtomicUsize,
     stack_top: AtomicUsize,
     buffer: AtomicPtr<u8>,
-    ip: AtomicU64,
-    sp: AtomicU64,
-    bp: AtomicU64,
-    di: AtomicU64,
+    registers: [AtomicU64; Registers::COUNT],
     copied: AtomicUsize,
 }
 
@@ -55,10 +55,7 @@ static TABLE: [Target; TARGETS] = [const {
         stack_bottom: AtomicUsize::new(0),
         stack_top: AtomicUsize::new(0),
         buffer: AtomicPtr::new(ptr::null_mut()),
-        ip: AtomicU64::new(0),
-        sp: AtomicU64::new(0),
-        bp: AtomicU64::new(0),
-        di: AtomicU64::new(0),
+        registers: [const { AtomicU64::new(0) }; Registers::COUNT],
         copied: AtomicUsize::new(0),
     }
 }; TARGETS];
@@ -138,10 +135,11 @@ impl Asker {
                 // and its writes happened before the state was stored.
                 let bytes =
                     unsafe { std::slice::from_raw_parts(target.buffer.load(Relaxed), length) }.to_vec();
-                let [ip, sp, bp, di] =
-                    [&target.ip, &target.sp, &target.bp, &target.di].map(|register| register.load(Relaxed));
+                let words = target.registers.each_ref().map(|register| register.load(Relaxed));
                 target.state.store(FREE, Release);
-                Answer::Copied(CopiedStack { ip, sp, bp: Some(bp), first_argument: Some(di), bytes })
+                let registers = Registers::from_words(words);
+                let Registers { ip, sp, .. } = registers;
+                Answer::Copied(CopiedStack { ip, sp, registers: Some(registers), bytes })
             }
             LATE => {
                 target.state.store(FREE, Release);
@@ -247,7 +245,7 @@ fn send(signal: i32, tid: i32, index: usize) -> bool {
 ///
 /// Why it is safe at any point of any thread, also inside malloc, an unwinder,
 /// the dynamic loader, or a thread's end:
-/// * It calls nothing: no allocation, no lock, no system call, no formatting,
+/// * It calls nothing but the reading of the context: no allocation, no lock, no system call, no formatting,
 ///   no thread-local; `errno` stays as it is. `copy_nonoverlapping` is `memcpy`
 ///   at most, which is async-signal-safe (POSIX.1-2024) and bound at start-up.
 /// * It cannot panic: no indexing without a check, no arithmetic that traps.
@@ -276,8 +274,8 @@ extern "C" fn on_signal(_signal: i32, info: *mut libc::siginfo_t, context: *mut 
         return;
     }
     // SAFETY: with SA_SIGINFO the third argument is a valid ucontext_t.
-    let registers = unsafe { &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
-    let sp = registers[libc::REG_RSP as usize] as usize;
+    let registers = machine::registers(unsafe { &*context.cast::<libc::ucontext_t>() });
+    let sp = registers.sp as usize;
     let (bottom, top) = (target.stack_bottom.load(Relaxed), target.stack_top.load(Relaxed));
     if sp < bottom || sp >= top {
         return;
@@ -301,9 +299,8 @@ extern "C" fn on_signal(_signal: i32, info: *mut libc::siginfo_t, context: *mut 
         ptr::copy_nonoverlapping(ptr::with_exposed_provenance::<u8>(sp), target.buffer.load(Relaxed), length)
     };
     target.copied.store(length, Relaxed);
-    target.ip.store(registers[libc::REG_RIP as usize] as u64, Relaxed);
-    target.sp.store(sp as u64, Relaxed);
-    target.bp.store(registers[libc::REG_RBP as usize] as u64, Relaxed);
-    target.di.store(registers[libc::REG_RDI as usize] as u64, Relaxed);
+    for (kept, word) in target.registers.iter().zip(registers.words()) {
+        kept.store(word, Relaxed);
+    }
     target.state.store(DONE, Release);
 }

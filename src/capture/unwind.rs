@@ -6,23 +6,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use framehop::{
-    CacheNative, ExplicitModuleSectionInfo, Unwinder as _, UnwinderNative, x86_64::UnwindRegsX86_64,
-};
-
+use framehop::{CacheNative, ExplicitModuleSectionInfo, Unwinder as _, UnwinderNative};
 use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection};
 
 use super::{
-    CopiedStack,
+    CopiedStack, machine,
     modules::{self, Module},
 };
-use crate::{Evidence, os};
+use crate::Evidence;
 
 /// Frames that are unwound at most.
 const MAX_FRAMES: usize = 256;
 /// Where a frame pointer is not known: odd, so that reading there fails and
 /// unwinding ends instead of going astray.
 const NO_FRAME_POINTER: u64 = 1;
+/// Where it is not known what the innermost function returns to: no code is
+/// there, so that the walk ends.
+const NO_LINK: u64 = 2;
+/// Below this, nothing is mapped that could be code.
+const FIRST_CODE: u64 = 4096;
 /// How often the mapped modules are read again at most.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How much of the stack is searched for a frame pointer.
@@ -75,10 +77,11 @@ impl Unwinder {
         if !known && self.refreshed.elapsed() > REFRESH_EVERY {
             self.refresh();
         }
-        let (addresses, rooted) = self.walk(stack, stack.bp.unwrap_or(NO_FRAME_POINTER));
+        let (addresses, rooted) =
+            self.walk(stack, stack.registers.map_or(NO_FRAME_POINTER, |all| all.frame_pointer));
         // From registers that are all known, what was walked is true, also
         // where it ends early: in code without tables, or past what was copied.
-        let exact = rooted || stack.bp.is_some() && addresses.len() > 2;
+        let exact = rooted || stack.registers.is_some() && addresses.len() > 2;
         Unwound { addresses, evidence: if exact { Evidence::Stack } else { Evidence::Leaf } }
     }
 
@@ -119,20 +122,16 @@ impl Unwinder {
     /// is said to have been called: those of a stale frame do, or, now and then,
     /// those of a call in tail position.
     fn doubts(&self, addresses: &[u64]) -> usize {
-        const CALL: u8 = 0xE8;
         let is_doubtful = |pair: &[u64]| {
             let (callee, after_call) = (pair[0], pair[1].wrapping_add(1));
-            let at = usize::try_from(after_call.wrapping_sub(5)).ok();
-            let code: Option<[u8; 5]> = at.and_then(|at| os::read_memory(at, 5)?.try_into().ok());
-            let Some([CALL, a, b, c, d]) = code else { return false };
-            let target = after_call.wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d])));
-            !self.is_within(callee, target)
+            machine::direct_call_target(after_call).is_some_and(|target| !self.is_within(callee, target))
         };
         addresses.windows(2).filter(|pair| is_doubtful(pair)).count()
     }
 
-    fn walk(&mut self, stack: &CopiedStack, bp: u64) -> (Vec<u64>, bool) {
-        let registers = UnwindRegsX86_64::new(stack.ip, stack.sp, bp);
+    fn walk(&mut self, stack: &CopiedStack, frame_pointer: u64) -> (Vec<u64>, bool) {
+        let link = stack.registers.map_or(NO_LINK, |all| all.link);
+        let registers = machine::unwind_registers(stack.ip, stack.sp, frame_pointer, link);
         let mut read = |address: u64| {
             let aligned = address.is_multiple_of(8).then_some(address);
             aligned.and_then(|address| stack.word(address)).ok_or(())
@@ -141,9 +140,11 @@ impl Unwinder {
         let mut addresses = Vec::new();
         while addresses.len() < MAX_FRAMES {
             match frames.next() {
-                Ok(Some(frame)) => addresses.push(frame.address_for_lookup()),
+                Ok(Some(frame)) if frame.address_for_lookup() >= FIRST_CODE => {
+                    addresses.push(frame.address_for_lookup());
+                }
                 Ok(None) => return (addresses, true),
-                Err(_) => break,
+                Ok(Some(_)) | Err(_) => break,
             }
         }
         (addresses, false)

@@ -2,14 +2,26 @@
 //! reading of debug information.
 
 mod advice;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(loopscope_no_capture)
+))]
 mod image;
 mod names;
 pub(crate) mod roots;
 mod site;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(loopscope_no_capture)
+))]
 mod symbols;
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture))))]
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(loopscope_no_capture)
+)))]
 #[path = "symbols_none.rs"]
 mod symbols;
 
@@ -211,8 +223,13 @@ fn cause_of(capture: &Capture, stack: &[Frame], known: Option<&Known>) -> Cause 
 }
 
 /// Whether a running thread is inside of a call that asks the kernel for
-/// something, on its way there or back: walking a directory is no computation.
+/// something, on its way there or back: walking a directory is no computation,
+/// and to be met in the system call of a lock is to wait for it.
 fn is_at_work(cause: Cause, stack: &[Frame]) -> bool {
+    let waits = matches!(cause, Cause::Lock | Cause::Channel | Cause::Sleep);
+    if waits && stack.first().is_some_and(|frame| frame.function == "syscall") {
+        return true;
+    }
     let asks_kernel = matches!(cause, Cause::File | Cause::Network | Cause::Dns | Cause::Child);
     let below = stack.iter().take_while(|frame| frame.kind != FrameKind::Application);
     asks_kernel && below.into_iter().any(|frame| frame.function.contains("std::sys::"))
@@ -232,16 +249,11 @@ fn detail_of(call: &CallInfo) -> Detail {
 /// same loop.
 fn id_of(cause: Cause, site: Option<&Site>, primitive: Option<&str>) -> String {
     let (place, line) = match site {
-        Some(site) => (site.function.as_str(), site.line.filter(|_| !is_computing(cause))),
+        Some(site) => (site.function.as_str(), site.line.filter(|_| !cause.is_computation())),
         None => (primitive.unwrap_or("?"), None),
     };
     let text = format!("{cause}|{place}|{}", line.unwrap_or(0));
     format!("{:016x}", fnv1a(text.as_bytes()))
-}
-
-/// Whether each look may meet another line of the same thing.
-fn is_computing(cause: Cause) -> bool {
-    matches!(cause, Cause::Cpu | Cause::Hog | Cause::Unyielding)
 }
 
 /// FNV-1a: short, and the same in every version of everything, which the
@@ -311,6 +323,19 @@ mod tests {
             ("app::log", FrameKind::Application),
         ];
         assert_eq!(conclude(&look(&capture, &stack), false).cause, Cause::File);
+    }
+
+    #[test]
+    fn on_its_way_into_a_wait_a_thread_waits_and_before_it_computes() {
+        let capture = capture(true, None);
+        let stack = [
+            ("syscall", FrameKind::Native),
+            ("std::sys::pal::unix::futex::futex_wait", FrameKind::Std),
+            ("std::thread::park_timeout", FrameKind::Std),
+            ("app::naps", FrameKind::Application),
+        ];
+        assert_eq!(conclude(&look(&capture, &stack), false).cause, Cause::Sleep);
+        assert_eq!(conclude(&look(&capture, &stack[1..]), false).cause, Cause::Cpu);
     }
 
     #[test]

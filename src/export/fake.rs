@@ -10,6 +10,7 @@ use crate::{
     LoopLagSnapshot, ObserverSnapshot, PressureSnapshot, RuntimeSnapshot, STALLS_SCHEMA, Snapshot, Stall,
     StallsDocument, WorkerSnapshot,
     reader::{Health, Source},
+    record::FlightPoll,
     report::sample,
 };
 
@@ -49,6 +50,11 @@ impl Source for FakeSource {
     #[cfg(feature = "tokio-metrics")]
     fn runtimes(&self) -> Vec<(String, tokio::runtime::Handle)> {
         Vec::new()
+    }
+
+    fn flight(&self, _: u64) -> Vec<FlightPoll> {
+        let Stall { worker, start_unix_ns, end_unix_ns, task, .. } = stall(1_000_000_000);
+        vec![FlightPoll { worker, kind: task, start_unix_ns, end_unix_ns: end_unix_ns.unwrap() }]
     }
 
     fn health(&self) -> Health {

@@ -107,8 +107,7 @@ fn blocking(out: &mut Families, snapshot: &Snapshot) {
 fn sites(out: &mut Families, findings: &[Finding]) {
     let mut by_site = BTreeMap::<(String, Cause), (u64, f64)>::new();
     for finding in findings {
-        let site = finding.site.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
-        let sum = by_site.entry((site, finding.cause)).or_default();
+        let sum = by_site.entry((site(finding), finding.cause)).or_default();
         sum.0 += finding.count;
         sum.1 += finding.total_seconds;
     }
@@ -128,6 +127,16 @@ fn sites(out: &mut Families, findings: &[Finding]) {
         let labels = [site.as_str(), cause.as_str()];
         out.add(&c::BLOCKING_SITE_EVENTS, &labels, count as f64);
         out.add(&c::BLOCKING_SITE_SECONDS, &labels, total);
+    }
+}
+
+/// A label that stays: the line of a computation is that which was met most, so
+/// its series would end as another one begins.
+fn site(finding: &Finding) -> String {
+    match &finding.site {
+        Some(site) if finding.cause.is_computation() => site.function.clone(),
+        Some(site) => site.to_string(),
+        None => "unknown".to_owned(),
     }
 }
 

@@ -1,20 +1,26 @@
-//! The routes of findings: all or one, as JSON or drawn.
+//! The routes of findings: all or one, as JSON, drawn, or in others' formats.
 
 use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     guard::refuse,
+    profile,
     routes::{self, Sources},
+    sarif,
 };
 use crate::{Finding, report};
 
 /// The schema name of [`FindingDocument`].
 const FINDING_SCHEMA: &str = "loopscope.finding/1";
+
+/// The flame graph's own script and style, and nothing that these could reach.
+const PICTURE_POLICY: &str =
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; sandbox allow-scripts";
 
 /// One finding, with the line of source that it points at.
 #[derive(Debug, Serialize)]
@@ -76,6 +82,36 @@ pub(super) async fn one(
         routes::json(&FindingDocument { schema: FINDING_SCHEMA, finding, source })
     })
     .await
+}
+
+/// As SARIF.
+pub(super) async fn sarif(State(sources): State<Sources>) -> Response {
+    routes::json(&sarif::document(&sources.source.findings()))
+}
+
+/// Blocked time by stack, folded.
+pub(super) async fn folded(State(sources): State<Sources>) -> Response {
+    profile::folded(&sources.source.findings()).into_response()
+}
+
+/// Blocked time by stack, drawn.
+pub(super) async fn flame_graph(State(sources): State<Sources>) -> Response {
+    let findings = sources.source.findings();
+    let picture = off_the_loop(move || attached(profile::svg(&findings), "image/svg+xml")).await;
+    ([(header::CONTENT_SECURITY_POLICY, PICTURE_POLICY)], picture).into_response()
+}
+
+/// Blocked time by stack, for pprof.
+pub(super) async fn pprof(State(sources): State<Sources>) -> Response {
+    let findings = sources.source.findings();
+    off_the_loop(move || attached(profile::pprof(&findings), "application/octet-stream")).await
+}
+
+fn attached(body: Option<Vec<u8>>, content_type: &'static str) -> Response {
+    match body {
+        Some(body) => ([(header::CONTENT_TYPE, content_type)], body).into_response(),
+        None => refuse(StatusCode::INTERNAL_SERVER_ERROR, "The findings could not be drawn."),
+    }
 }
 
 fn refuse_parameters() -> Response {

@@ -25,10 +25,16 @@ mod guard;
 mod live;
 #[cfg(feature = "telemetry")]
 mod page;
+#[cfg(feature = "telemetry")]
+mod pprof;
+#[cfg(feature = "telemetry")]
+mod profile;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 #[cfg(feature = "telemetry")]
 mod routes;
+#[cfg(feature = "telemetry")]
+mod sarif;
 #[cfg(feature = "telemetry")]
 mod serve;
 #[cfg(feature = "telemetry")]
@@ -37,6 +43,8 @@ pub(crate) mod telemetry;
 mod text;
 #[cfg(feature = "tokio-metrics")]
 mod tokio_series;
+#[cfg(feature = "telemetry")]
+mod trace;
 
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::Collector;

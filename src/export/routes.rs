@@ -20,6 +20,7 @@ use super::{
     live::{LiveDocument, TasksDocument},
     page,
     text::Format,
+    trace,
 };
 use crate::reader::{Health, Source};
 
@@ -38,9 +39,14 @@ pub(super) fn router(source: Arc<dyn Source>, application: Option<Registry>, hos
         .route("/metrics", get(metrics_text))
         .route("/findings", get(findings::json))
         .route("/findings.txt", get(findings::text))
+        .route("/findings.sarif", get(findings::sarif))
         .route("/findings/{id}", get(findings::one))
+        .route("/profile.folded", get(findings::folded))
+        .route("/profile.svg", get(findings::flame_graph))
+        .route("/profile.pb.gz", get(findings::pprof))
         .route("/stalls", get(stalls))
         .route("/tasks", get(tasks))
+        .route("/trace", get(trace_of_polls))
         .route("/live", get(live))
         .route("/healthz", get(healthz))
         .method_not_allowed_fallback(async || {
@@ -70,6 +76,35 @@ async fn stalls(
     match since(query) {
         Some(since) => json(&sources.source.stalls(since)),
         None => refuse_since(),
+    }
+}
+
+async fn trace_of_polls(
+    State(sources): State<Sources>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Response {
+    let Some(seconds) = seconds(query) else {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "The only parameter is seconds=N: how far to look back, above 0 and at most 86400.",
+        );
+    };
+    let source = &sources.source;
+    let stalls = source.stalls(None);
+    let since = stalls.now_unix_ns.saturating_sub(seconds.as_nanos() as u64);
+    json(&trace::document(&source.flight(since), &source.stalls(Some(since)), &source.findings()))
+}
+
+/// How far to look back; a minute if nothing is said.
+fn seconds(query: Result<Query<Vec<(String, String)>>, QueryRejection>) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_secs(86_400);
+    match query.ok()?.0.as_slice() {
+        [] => Some(Duration::from_secs(60)),
+        [(name, value)] if name == "seconds" => {
+            let seconds = Duration::try_from_secs_f64(value.parse().ok()?).ok()?;
+            (!seconds.is_zero() && seconds <= LONGEST).then_some(seconds)
+        }
+        _ => None,
     }
 }
 

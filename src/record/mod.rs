@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub(crate) mod current;
 mod doze;
 pub(crate) mod events;
+mod flight;
 mod histogram;
 mod kinds;
 #[cfg(tokio_unstable)]
@@ -22,6 +23,7 @@ mod watched;
 pub(crate) mod worker;
 
 pub(crate) use bells::Bell;
+pub(crate) use flight::FlightPoll;
 pub(crate) use histogram::{Carried, Histogram};
 pub(crate) use kinds::KindId;
 pub(crate) use recorder::Recorder;

@@ -16,8 +16,9 @@ use super::{
     KindId, KindSnapshot, RuntimeSnapshot, WorkerSnapshot,
     bells::Bells,
     calls::Calls,
-    clock::Clock,
+    clock::{self, Clock},
     doze::Doze,
+    flight::{self, FlightPoll},
     kinds::{Kind, Kinds},
     replaced::Replaced,
     runtimes::{Runtimes, local_queue_depth},
@@ -33,6 +34,8 @@ pub(crate) struct Recorder {
     pub(crate) id: u64,
     pub(crate) clock: Clock,
     pub(crate) threshold_nanos: u64,
+    /// Polls of at least this length are kept for a look back.
+    pub(crate) notable_nanos: u64,
     pub(crate) kinds: Kinds,
     pub(crate) doze: Doze,
     pub(crate) runtimes: Runtimes,
@@ -60,12 +63,14 @@ impl Recorder {
     pub(crate) fn new(threshold: Duration) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let kinds = Kinds::new();
+        let threshold_nanos = u64::try_from(threshold.as_nanos()).unwrap_or(u64::MAX);
         Self {
             #[cfg(not(tokio_unstable))]
             unnamed: kinds.of_name("unnamed tasks"),
             id: NEXT_ID.fetch_add(1, Relaxed),
             clock: Clock::new(),
-            threshold_nanos: u64::try_from(threshold.as_nanos()).unwrap_or(u64::MAX),
+            threshold_nanos,
+            notable_nanos: flight::SHORTEST_NANOS.min(threshold_nanos),
             kinds,
             doze: Doze::default(),
             runtimes: Runtimes::default(),
@@ -245,6 +250,30 @@ impl Recorder {
             snapshot.active_poll = snapshot.active_poll.max(age);
         }
         merged
+    }
+
+    /// The notable polls that had not ended by `since_unix_ns`, by worker.
+    #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
+    pub(crate) fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {
+        let (now, now_unix_ns) = (self.clock.ticks(), clock::unix_nanos_now());
+        let at = |ticks| now_unix_ns.saturating_sub(self.clock.nanos(ticks, now));
+        let kinds = self.kinds.all();
+        let mut polls = Vec::new();
+        for worker in self.all_workers() {
+            let label = worker.label.to_string();
+            polls.extend(worker.flight.polls().into_iter().filter_map(|poll| {
+                let (start_unix_ns, end_unix_ns) = (at(poll.start), at(poll.end));
+                let kind = || kinds.get(poll.kind.index()).map_or_else(String::new, |kind| kind.name.clone());
+                let is_asked_for = end_unix_ns > since_unix_ns;
+                is_asked_for.then(|| FlightPoll {
+                    worker: label.clone(),
+                    kind: kind(),
+                    start_unix_ns,
+                    end_unix_ns,
+                })
+            }));
+        }
+        polls
     }
 
     pub(crate) fn runtime_snapshots(&self) -> Vec<RuntimeSnapshot> {

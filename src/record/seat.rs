@@ -9,7 +9,10 @@ use std::{
     task::Waker,
 };
 
-use super::{Recorder, clock::Ticks, events::LongEvent, kinds::KindId, slot::ActivePoll, worker::Worker};
+use super::{
+    Recorder, clock::Ticks, events::LongEvent, flight::PastPoll, kinds::KindId, slot::ActivePoll,
+    worker::Worker,
+};
 
 /// Who began a poll, and so who ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,8 +149,8 @@ impl Seat {
         let nanos = clock.nanos(self.began.get(), end);
         worker.cell(poll.kind).poll_time.record(nanos, &worker.carried);
         worker.polls.add(1);
-        if nanos >= self.recorder.threshold_nanos {
-            self.long_poll(poll, end);
+        if nanos >= self.recorder.notable_nanos {
+            self.notable_poll(poll, end);
         }
         self.by.set(By::Nobody);
         if self.depth.get() == 0 {
@@ -200,10 +203,12 @@ impl Seat {
         self.recorder.doze.wake();
     }
 
-    /// A poll whose own part, since the last poll inside it, was long.
+    /// A poll to be kept; long if its own part, since the last poll inside it,
+    /// was long.
     #[cold]
-    fn long_poll(&self, poll: ActivePoll, end: Ticks) {
+    fn notable_poll(&self, poll: ActivePoll, end: Ticks) {
         let ActivePoll { seq, start, task, kind, .. } = poll;
+        self.worker.flight.push(PastPoll { start: self.began.get(), end, kind });
         if self.recorder.clock.nanos(start, end) >= self.recorder.threshold_nanos {
             self.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });
         }

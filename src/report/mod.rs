@@ -10,7 +10,7 @@ pub(crate) mod sample;
 pub(crate) mod source_line;
 #[cfg(feature = "diagnostic")]
 mod summary;
-mod text;
+pub(crate) mod text;
 
 #[cfg(feature = "diagnostic")]
 pub use self::{diagnostic::diagnostic, summary::diagnostics};

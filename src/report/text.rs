@@ -62,7 +62,7 @@ pub(super) fn count(n: u64, one: &str, many: &str) -> String {
 }
 
 /// What blocked, how often and for how long, as one sentence.
-pub(super) fn title(finding: &Finding) -> String {
+pub(crate) fn title(finding: &Finding) -> String {
     let who = subject(finding);
     match finding.ongoing_seconds {
         Some(age) => {

@@ -46,11 +46,30 @@ pub(crate) struct Account {
     pending: u64,
     /// How often the thread had been put on a CPU as that wait was first seen.
     slices: u64,
+    /// What has been taken for a wait since the thread last ran: the kernel may
+    /// yet credit it.
+    advanced: u64,
 }
 
 impl Account {
     pub(crate) fn new(first: Sample) -> Self {
-        Self { last: first, credited: Times::default(), pending: 0, slices: first.slices }
+        Self { last: first, credited: Times::default(), pending: 0, slices: first.slices, advanced: 0 }
+    }
+
+    /// Begins with the first sample of a poll that is `age` old by then, and with
+    /// what is certain of the time until then: a thread that waits now has waited
+    /// for as long as its accounts, since the sample `before` that poll or since
+    /// its birth, have not grown. A watchdog that comes late itself, as everybody
+    /// does on a busy machine, would miss the begin of a long wait otherwise.
+    pub(crate) fn begin(first: Sample, before: Option<Sample>, age: u64) -> Self {
+        let mut account = Self::new(first);
+        let tells_its_waits = first.slices > 0;
+        if matches!(first.state, b'S' | b'D') && tells_its_waits {
+            let (cpu, queue) = before.map_or((0, 0), |before| (before.cpu_nanos, before.run_queue_nanos));
+            let grown = first.cpu_nanos.saturating_sub(cpu) + first.run_queue_nanos.saturating_sub(queue);
+            account.credited.off_cpu = age.saturating_sub(grown);
+        }
+        account
     }
 
     /// Adds the time from the last sample to `now`.
@@ -61,16 +80,19 @@ impl Account {
         let has_run = on_cpu > RAN;
         self.settle(&mut credit, has_run, now.slices);
         let run_queue = credit.min(wall - on_cpu);
-        // More than this interval holds: an earlier one looked like a wait for
-        // something else.
-        let earlier = (credit - run_queue).min(self.credited.off_cpu);
+        // More than this interval holds: an earlier one has it already, or looked
+        // like a wait for something else.
+        let excess = (credit - run_queue).saturating_sub(self.advanced);
+        let earlier = excess.min(self.credited.off_cpu);
         self.credited.off_cpu -= earlier;
         self.credited.run_queue += earlier + run_queue;
         self.credited.on_cpu += on_cpu;
         let rest = wall - on_cpu - run_queue;
+        self.advanced = if has_run { 0 } else { self.advanced };
         if is_runnable(&self.last) && is_runnable(&now) {
             if has_run && now.slices == self.last.slices {
                 self.credited.run_queue += rest;
+                self.advanced = rest;
             } else {
                 self.slices = if self.pending == 0 { self.last.slices } else { self.slices };
                 self.pending += rest;
@@ -181,6 +203,52 @@ mod tests {
     fn a_virtual_cpu_that_its_host_took_away_is_the_machines_fault() {
         let looks = [(0, 0, 0, b'R'), (10, 1, 0, b'R'), (20, 1, 0, b'R'), (30, 2, 0, b'R')];
         assert_eq!(account_of(&looks, true), Times { on_cpu: 2, run_queue: 28, off_cpu: 0 });
+    }
+
+    #[test]
+    fn a_wait_that_began_after_some_work_counts_once() {
+        let clock = Clock::new();
+        let sample = |at: u64, cpu, queue, slices, state| Sample {
+            at: (1..).map(|n| n * 1_000).find(|n| clock.nanos(0, *n) >= MS).unwrap() * at,
+            cpu_nanos: cpu * MS,
+            run_queue_nanos: queue * MS,
+            slices,
+            state,
+            activity: Activity::Running,
+        };
+        let mut account = Account::new(sample(0, 0, 0, 1, b'S'));
+        for sample in [
+            sample(100, 0, 0, 1, b'S'),
+            sample(110, 4, 0, 2, b'R'),
+            // Taken off its CPU after 2 ms, waits for 46.
+            sample(120, 6, 0, 2, b'R'),
+            sample(150, 6, 0, 2, b'R'),
+            sample(160, 8, 46, 3, b'R'),
+        ] {
+            account.add(sample, &clock);
+        }
+        let times = account.times();
+        assert!(times.off_cpu >= 100 * MS, "the sleep is still there: {times:?}");
+        assert_eq!(times.run_queue / MS, 46, "{times:?}");
+    }
+
+    #[test]
+    fn what_was_before_the_first_sample_is_a_wait_as_far_as_that_is_certain() {
+        let sample = |cpu, queue, state| Sample {
+            at: 0,
+            cpu_nanos: cpu * MS,
+            run_queue_nanos: queue * MS,
+            slices: 7,
+            state,
+            activity: Activity::Running,
+        };
+        let off_cpu = |first, before| Account::begin(first, before, 70 * MS).times().off_cpu / MS;
+        assert_eq!(off_cpu(sample(2, 5, b'S'), None), 63, "since the thread was born");
+        assert_eq!(off_cpu(sample(100, 250, b'D'), Some(sample(99, 240, b'S'))), 59);
+        assert_eq!(off_cpu(sample(100, 250, b'S'), None), 0, "it may have run, or waited for a CPU");
+        assert_eq!(off_cpu(sample(2, 5, b'R'), None), 0, "it may wait for a CPU now");
+        assert_eq!(off_cpu(sample(2, 5, b'T'), None), 0, "it was stopped");
+        assert_eq!(off_cpu(Sample { slices: 0, ..sample(2, 0, b'S') }, None), 0, "no schedstat");
     }
 
     #[test]

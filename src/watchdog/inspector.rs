@@ -19,7 +19,7 @@ use crate::{
     capture::{
         CopiedStack,
         descriptor::{Descriptor, Transport},
-        passive,
+        machine, passive,
         signal::{Answer, Asker},
         unwind::Unwound,
     },
@@ -229,7 +229,7 @@ impl Inspector {
                 tools.meter.captured(Captured::Signal);
                 let Question { at_nanos, uninterruptible, call } = self.open.take()?;
                 let runs = call.is_none();
-                let in_kernel = !runs || is_after_syscall(stack.ip);
+                let in_kernel = !runs || machine::follows_syscall(stack.ip);
                 let call = call.or_else(|| {
                     let call = syscall_before(&stack).filter(|_| in_kernel)?;
                     Some((call, call_info(&call, syscalls::find(call.number))))
@@ -279,7 +279,8 @@ fn capture(
 /// The parent of a `vfork` has no return address on its stack: the C library
 /// keeps it in the register of the first argument meanwhile.
 fn unwind(stack: &CopiedStack, call: Option<&InSyscall>, unwinder: &mut Unwinder) -> Unwound {
-    let Some(call) = call.filter(|call| call.number == libc::SYS_vfork) else {
+    let is_vfork = |call: &&InSyscall| syscalls::find(call.number).is_some_and(|known| known.name == "vfork");
+    let Some(call) = call.filter(is_vfork) else {
         return unwinder.unwind(stack);
     };
     let caller = CopiedStack { ip: call.arguments[0].saturating_sub(1), ..stack.clone() };
@@ -340,30 +341,10 @@ fn type_of(descriptor: &Descriptor) -> Option<&'static str> {
     })
 }
 
-/// Whether an instruction pointer is behind a `syscall` instruction: then the
-/// thread was inside that call, even if the kernel kept it on a CPU.
-fn is_after_syscall(ip: u64) -> bool {
-    code_before::<2>(ip).is_some_and(|bytes| bytes == SYSCALL)
-}
-
-const SYSCALL: [u8; 2] = [0x0F, 0x05];
-
-/// The call that a signal has interrupted, by the code before it: its number
-/// is loaded as a constant, but by `syscall(2)`, just before it is made, and
-/// the register of its first argument outlives it.
+/// The call that a signal has interrupted, by the code before it; the register
+/// of its first argument outlives it.
 fn syscall_before(stack: &CopiedStack) -> Option<InSyscall> {
-    const MOV_EAX: u8 = 0xB8;
-    const XOR_EAX: [u8; 2] = [0x31, 0xC0];
-    let first = stack.first_argument?;
-    let number = match code_before::<7>(stack.ip)? {
-        [MOV_EAX, a, b, c, d, ..] => i64::from(i32::from_le_bytes([a, b, c, d])),
-        [_, _, _, a, b, ..] if [a, b] == XOR_EAX => 0,
-        _ => return None,
-    };
+    let first = stack.registers?.first_argument;
+    let number = machine::syscall_number(stack.ip)?;
     Some(InSyscall { number, arguments: [first, 0, 0, 0, 0, 0], sp: stack.sp, pc: stack.ip })
-}
-
-fn code_before<const N: usize>(ip: u64) -> Option<[u8; N]> {
-    let at = usize::try_from(ip).ok()?.checked_sub(N)?;
-    os::read_memory(at, N)?.try_into().ok()
 }

@@ -8,19 +8,35 @@ pub(crate) mod evidence;
 #[cfg(not(tokio_unstable))]
 mod frozen;
 mod hog;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(loopscope_no_capture)
+))]
 mod inspector;
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture))))]
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(loopscope_no_capture)
+)))]
 #[path = "inspector_none.rs"]
 mod inspector;
 pub(crate) mod meter;
 pub(crate) mod outbox;
 mod pressure;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(loopscope_no_capture)
+))]
 mod probe;
 mod sample;
 mod standstill;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(loopscope_no_capture)
+))]
 mod syscalls;
 mod watch;
 

@@ -91,16 +91,15 @@ mod tests {
     fn a_poll_is_spared_what_it_shares_with_a_standstill() {
         let clock = Clock::new();
         let mut standstill = Standstill::new(0, 1_000, &clock);
+        let begin = clock.ticks();
         let at = |wanted: u64| {
-            let begin = clock.ticks();
             let mut ticks = begin;
             while clock.since_start(ticks) < wanted {
                 ticks += 100;
             }
             ticks
         };
-        // Later than the test takes.
-        let base = clock.since_start(clock.ticks()) + 10_000_000;
+        let base = clock.since_start(begin);
         standstill.note(base + 10_000..base + 20_000);
         let within = |from, to| standstill.within(at(base + from), at(base + to), &clock) / 1_000;
         assert_eq!(within(0, 9_000), 0);

@@ -52,6 +52,7 @@ const fn call(number: i64, name: &'static str, cause: Cause, restart: Restart, d
     Syscall { number, name, cause, restart, descriptor }
 }
 
+/// What newer CPUs have no number for, the C library makes of the others.
 /// Calls on a file go uninterrupted once they run (a disk is not a slow device
 /// in the sense of signal(7)), hence `Always`.
 static TABLE: &[Syscall] = &[
@@ -64,6 +65,7 @@ static TABLE: &[Syscall] = &[
     call(libc::SYS_syncfs, "syncfs", Cause::File, Restart::Always, Fd::Argument),
     call(libc::SYS_sync, "sync", Cause::File, Restart::Always, Fd::None),
     call(libc::SYS_msync, "msync", Cause::File, Restart::Always, Fd::None),
+    #[cfg(target_arch = "x86_64")]
     call(libc::SYS_open, "open", Cause::File, Restart::Always, Fd::None),
     call(libc::SYS_openat, "openat", Cause::File, Restart::Always, Fd::None),
     call(libc::SYS_close, "close", Cause::File, Restart::Always, Fd::Argument),
@@ -79,19 +81,26 @@ static TABLE: &[Syscall] = &[
     call(libc::SYS_ftruncate, "ftruncate", Cause::File, Restart::Always, Fd::Argument),
     call(libc::SYS_truncate, "truncate", Cause::File, Restart::Always, Fd::None),
     call(libc::SYS_getdents64, "getdents64", Cause::File, Restart::Always, Fd::Argument),
+    #[cfg(target_arch = "x86_64")]
     call(libc::SYS_stat, "stat", Cause::File, Restart::Always, Fd::None),
+    #[cfg(target_arch = "x86_64")]
     call(libc::SYS_lstat, "lstat", Cause::File, Restart::Always, Fd::None),
     call(libc::SYS_fstat, "fstat", Cause::File, Restart::Always, Fd::Argument),
     call(libc::SYS_statx, "statx", Cause::File, Restart::Always, Fd::None),
     call(libc::SYS_newfstatat, "newfstatat", Cause::File, Restart::Always, Fd::None),
+    #[cfg(target_arch = "x86_64")]
     call(libc::SYS_access, "access", Cause::File, Restart::Always, Fd::None),
+    #[cfg(target_arch = "x86_64")]
     call(libc::SYS_unlink, "unlink", Cause::File, Restart::Always, Fd::None),
     call(libc::SYS_unlinkat, "unlinkat", Cause::File, Restart::Always, Fd::None),
+    #[cfg(target_arch = "x86_64")]
     call(libc::SYS_rename, "rename", Cause::File, Restart::Always, Fd::None),
     call(libc::SYS_renameat, "renameat", Cause::File, Restart::Always, Fd::None),
     call(libc::SYS_renameat2, "renameat2", Cause::File, Restart::Always, Fd::None),
+    #[cfg(target_arch = "x86_64")]
     call(libc::SYS_mkdir, "mkdir", Cause::File, Restart::Always, Fd::None),
     call(libc::SYS_mkdirat, "mkdirat", Cause::File, Restart::Always, Fd::None),
+    #[cfg(target_arch = "x86_64")]
     call(libc::SYS_rmdir, "rmdir", Cause::File, Restart::Always, Fd::None),
     call(libc::SYS_flock, "flock", Cause::File, Restart::Always, Fd::Argument),
     call(libc::SYS_fcntl, "fcntl", Cause::File, Restart::Always, Fd::Argument),
@@ -103,14 +112,18 @@ static TABLE: &[Syscall] = &[
     call(libc::SYS_recvmmsg, "recvmmsg", Cause::Network, Restart::Never, Fd::Argument),
     call(libc::SYS_sendto, "sendto", Cause::Network, Restart::IfNoSendTimeout, Fd::Argument),
     call(libc::SYS_sendmsg, "sendmsg", Cause::Network, Restart::IfNoSendTimeout, Fd::Argument),
+    #[cfg(target_arch = "x86_64")]
     call(libc::SYS_poll, "poll", Cause::Other, Restart::Never, Fd::Polled),
     call(libc::SYS_ppoll, "ppoll", Cause::Other, Restart::Never, Fd::Polled),
+    #[cfg(target_arch = "x86_64")]
     call(libc::SYS_select, "select", Cause::Other, Restart::Never, Fd::None),
     call(libc::SYS_pselect6, "pselect6", Cause::Other, Restart::Never, Fd::None),
+    #[cfg(target_arch = "x86_64")]
     call(libc::SYS_epoll_wait, "epoll_wait", Cause::Other, Restart::Never, Fd::None),
     call(libc::SYS_epoll_pwait, "epoll_pwait", Cause::Other, Restart::Never, Fd::None),
     call(libc::SYS_wait4, "wait4", Cause::Child, Restart::Always, Fd::None),
     call(libc::SYS_waitid, "waitid", Cause::Child, Restart::Always, Fd::None),
+    #[cfg(target_arch = "x86_64")]
     call(libc::SYS_vfork, "vfork", Cause::Child, Restart::Always, Fd::None),
     call(libc::SYS_clone, "clone", Cause::Child, Restart::Always, Fd::None),
     call(libc::SYS_clone3, "clone3", Cause::Child, Restart::Always, Fd::None),

@@ -12,10 +12,12 @@ use super::{
     inspector::{Inspector, Tools, Unwinder},
     meter::{Dropped, Meter},
     outbox::Outbox,
+    sample::Sample,
     standstill::Standstill,
 };
 use crate::{
     Signals,
+    os::ThreadInfo,
     record::{Recorder, clock::Ticks, events::LongEvent, slot::ActivePoll, worker::Worker},
 };
 
@@ -45,6 +47,8 @@ pub(crate) struct Watch {
     index: usize,
     worker: Arc<Worker>,
     inspector: Option<Inspector>,
+    /// The last sample of a suspect, and of which thread.
+    last: Option<(ThreadInfo, Sample)>,
     suspect: Option<Suspect>,
     /// The poll before, whose end may not have been told yet.
     closing: Option<Suspect>,
@@ -75,6 +79,7 @@ impl Watch {
             index,
             worker,
             inspector: None,
+            last: None,
             suspect: None,
             closing: None,
             run: None,
@@ -175,13 +180,16 @@ impl Watch {
         let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
         let (Some(suspect), Some(sample)) = (&mut self.suspect, inspector.sample(clock)) else { return };
         suspect.lost_nanos = context.standstill.within(suspect.poll.start, sample.at, clock);
+        let age = clock.nanos(suspect.poll.start, sample.at);
+        let thread = inspector.thread();
+        let before = self.last.replace((thread, sample)).filter(|(of, _)| *of == thread);
         let Some(account) = &mut suspect.account else {
-            suspect.account = Some(Account::new(sample));
+            let before = before.map(|(_, sample)| sample);
+            suspect.account = Some(Account::begin(sample, before, age.saturating_sub(suspect.lost_nanos)));
             return;
         };
         account.add(sample, clock);
         suspect.captures.extend(inspector.late_answer(&mut context.tools()));
-        let age = clock.nanos(suspect.poll.start, sample.at);
         let own = suspect.own_nanos(age);
         if own >= suspect.next_capture_nanos {
             while suspect.next_capture_nanos <= own {
@@ -357,8 +365,8 @@ impl Suspect {
         }
     }
 
-    /// Where the time of the poll went. Its first few milliseconds, before the
-    /// first look, are split like the rest.
+    /// Where the time of the poll went. What is not certain of its first few
+    /// milliseconds, before the first look, is split like the rest.
     fn times(&self, duration_nanos: u64) -> Times {
         let times = self.account.as_ref().map(Account::times).unwrap_or_default();
         times.scaled_to(duration_nanos.saturating_sub(self.lost_nanos))
@@ -371,5 +379,10 @@ impl Suspect {
     }
 }
 
-#[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(loopscope_no_capture)))]
+#[cfg(all(
+    test,
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(loopscope_no_capture)
+))]
 mod tests;

@@ -114,10 +114,30 @@ impl Browser {
         text.as_str().expect("a text").to_owned()
     }
 
+    /// Presses a key: a letter, `Tab`, `Enter` or a space.
     pub fn press(&mut self, key: &str) {
+        let (code, text) = match key {
+            "Tab" => (9, ""),
+            "Enter" => (13, "\r"),
+            " " => (32, " "),
+            letter => (letter.to_ascii_uppercase().as_bytes()[0], letter),
+        };
         for kind in ["keyDown", "keyUp"] {
-            self.call("Input.dispatchKeyEvent", json!({ "type": kind, "key": key, "text": key }));
+            let text = if kind == "keyDown" { text } else { "" };
+            let parameters = json!({ "type": kind, "key": key, "text": text, "windowsVirtualKeyCode": code });
+            self.call("Input.dispatchKeyEvent", parameters);
         }
+    }
+
+    /// What a screen reader finds: role and name of each node, in order.
+    pub fn accessible(&mut self) -> Vec<(String, String)> {
+        let tree = self.call("Accessibility.getFullAXTree", json!({}));
+        let text = |of: &Value| of["value"].as_str().unwrap_or_default().to_owned();
+        let nodes = tree["nodes"].as_array().expect("nodes").iter();
+        nodes
+            .filter(|node| node["ignored"] == false)
+            .map(|node| (text(&node["role"]), text(&node["name"])))
+            .collect()
     }
 
     /// Sets the size of the window and whether the system is dark.

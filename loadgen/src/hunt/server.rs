@@ -38,6 +38,8 @@ impl Server {
         let mut command = Command::new(program);
         command.arg("serve").arg("--").args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        // It was meant for the generator's own, and two cannot have one port.
+        command.env_remove("LOOPSCOPE_TELEMETRY");
         // A terminal's Ctrl-C is for the generator, which still wants answers.
         #[cfg(unix)]
         command.process_group(0);

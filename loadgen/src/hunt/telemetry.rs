@@ -1,6 +1,6 @@
 //! The client of a server's telemetry.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -12,11 +12,18 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::clock::{Exchange, QUESTIONS};
+use super::coverage::{TASKS_SCHEMA, TasksDocument};
+
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long an answer may be.
 const MAX_BODY: usize = 64 * 1024 * 1024;
+
+/// Asks for the stalls since a time that never comes: the shortest answer that
+/// has the server's clock in it.
+const NO_STALLS: &str = "/stalls?since=18446744073";
 
 /// Where a server's telemetry is.
 #[derive(Debug, Clone)]
@@ -46,11 +53,29 @@ impl Telemetry {
 
     /// The stalls since `since`.
     pub(crate) async fn stalls(&self, since: SystemTime) -> anyhow::Result<StallsDocument> {
-        let seconds = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let route = format!("/stalls?since={seconds}");
+        let seconds = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let route = format!("/stalls?since={seconds:.3}");
         let document: StallsDocument = self.get(&route).await?;
         self.check(&route, &document.schema, STALLS_SCHEMA)?;
         Ok(document)
+    }
+
+    /// The kinds of tasks and how often they were polled; `None` where the
+    /// telemetry does not tell.
+    pub(crate) async fn tasks(&self) -> Option<TasksDocument> {
+        let document: TasksDocument = self.get("/tasks").await.ok()?;
+        (document.schema == TASKS_SCHEMA).then_some(document)
+    }
+
+    /// Asks what time it is there, a few times; the best of the answers.
+    pub(crate) async fn time(&self) -> anyhow::Result<Exchange> {
+        let mut exchanges = Vec::with_capacity(QUESTIONS);
+        for _ in 0..QUESTIONS {
+            let (document, sent, answered): (StallsDocument, _, _) = self.get_timed(NO_STALLS).await?;
+            self.check(NO_STALLS, &document.schema, STALLS_SCHEMA)?;
+            exchanges.push(Exchange { sent, server_unix_ns: document.now_unix_ns, answered });
+        }
+        Exchange::best(exchanges).context("the time was never asked for")
     }
 
     fn check(&self, route: &str, schema: &str, expected: &str) -> anyhow::Result<()> {
@@ -65,15 +90,22 @@ impl Telemetry {
     }
 
     async fn get<T: DeserializeOwned>(&self, route: &str) -> anyhow::Result<T> {
-        let url = self.url(route);
-        let body = match timeout(PATIENCE, self.fetch(route)).await {
-            Ok(body) => body.with_context(|| format!("the telemetry at {url} cannot be read"))?,
-            Err(_elapsed) => bail!("the telemetry at {url} did not answer within {} s", PATIENCE.as_secs()),
-        };
-        serde_json::from_slice(&body).with_context(|| format!("the telemetry at {url} is not loopscope's"))
+        Ok(self.get_timed(route).await?.0)
     }
 
-    async fn fetch(&self, route: &str) -> anyhow::Result<Bytes> {
+    /// An answer, and from when to when it took.
+    async fn get_timed<T: DeserializeOwned>(&self, route: &str) -> anyhow::Result<(T, Instant, Instant)> {
+        let url = self.url(route);
+        let (body, sent, answered) = match timeout(PATIENCE, self.fetch(route)).await {
+            Ok(answer) => answer.with_context(|| format!("the telemetry at {url} cannot be read"))?,
+            Err(_elapsed) => bail!("the telemetry at {url} did not answer within {} s", PATIENCE.as_secs()),
+        };
+        let answer = serde_json::from_slice(&body);
+        Ok((answer.with_context(|| format!("the telemetry at {url} is not loopscope's"))?, sent, answered))
+    }
+
+    /// The time runs from the request, not from the connecting.
+    async fn fetch(&self, route: &str) -> anyhow::Result<(Bytes, Instant, Instant)> {
         let stream = TcpStream::connect(&self.authority).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
@@ -81,13 +113,15 @@ impl Telemetry {
             .header("host", &self.authority)
             .header("connection", "close")
             .body(Empty::<Bytes>::new())?;
+        let sent = Instant::now();
         let response = sender.send_request(request).await?;
         if !response.status().is_success() {
             bail!("the answer is {}", response.status());
         }
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+        let answered = Instant::now();
         connection.abort();
-        Ok(body.map_err(anyhow::Error::from_boxed)?.to_bytes())
+        Ok((body.map_err(anyhow::Error::from_boxed)?.to_bytes(), sent, answered))
     }
 }
 

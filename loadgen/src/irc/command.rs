@@ -30,13 +30,13 @@ impl Commands {
         }
     }
 
-    /// The line for what is due, from `member`.
-    pub(crate) fn line(&mut self, due: &Due, member: &Member) -> &[u8] {
+    /// The line for what is due, from `member`, now that it is `lag_ns` late.
+    pub(crate) fn line(&mut self, due: &Due, lag_ns: u64, member: &Member) -> &[u8] {
         self.line.clear();
         let room = &member.room;
         // Writing into a vector cannot fail.
         let _ = match due.action {
-            Action::Privmsg => self.privmsg(due, member),
+            Action::Privmsg => self.privmsg(due, lag_ns, member),
             Action::Join => self.join_or_part(due.sender, room),
             Action::Names => write!(self.line, "NAMES {room}"),
             Action::Who => write!(self.line, "WHO {room}"),
@@ -45,15 +45,17 @@ impl Commands {
             Action::List => write!(self.line, "LIST"),
             Action::Oper => write!(self.line, "{}", self.oper),
             Action::Motd => write!(self.line, "MOTD"),
-            Action::Ping => write!(self.line, "PING {}", due.at_ns),
+            // `get` is no command of this protocol; a plan never has it here.
+            Action::Ping | Action::Get => write!(self.line, "PING {}", due.at_ns),
         };
         self.line.extend_from_slice(b"\r\n");
         &self.line
     }
 
-    fn privmsg(&mut self, due: &Due, member: &Member) -> std::io::Result<()> {
+    fn privmsg(&mut self, due: &Due, lag_ns: u64, member: &Member) -> std::io::Result<()> {
         write!(self.line, "PRIVMSG {} :", member.room)?;
-        let payload = Payload { run: self.run, sender: member.id, sequence: due.sequence, due_ns: due.at_ns };
+        let payload =
+            Payload { run: self.run, sender: member.id, sequence: due.sequence, due_ns: due.at_ns, lag_ns };
         payload.write(&mut self.line, self.payload);
         Ok(())
     }

@@ -1,33 +1,19 @@
 //! One connection's socket, with what could not be written at once.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
+
+use crate::net;
+use crate::run::Sent;
 
 /// How many bytes wait for a server that does not read; what comes on top is
 /// skipped.
 const OUTBOX_LIMIT: usize = 64 * 1024;
-
-/// How many connections one loopback address gets: well below the ephemeral
-/// ports that a pair of addresses has.
-const CONNECTIONS_PER_ADDRESS: usize = 10_000;
-
-/// What became of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sent {
-    /// It is with the kernel.
-    Now,
-    /// The server is slow to read; it waits in the outbox.
-    Queued,
-    /// The outbox is full; the line is skipped.
-    Skipped,
-    /// The connection is gone.
-    Closed,
-}
 
 /// A connection. Sending never waits, from whichever thread.
 #[derive(Debug)]
@@ -41,12 +27,7 @@ pub(crate) struct Link {
 impl Link {
     /// Connects; `number` tells which loopback address to come from.
     pub(crate) async fn connect(address: SocketAddr, number: usize) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        if let Some(source) = source(address.ip(), number) {
-            socket.bind(SocketAddr::new(source, 0))?;
-        }
-        let stream = socket.connect(address).await?;
-        stream.set_nodelay(true)?;
+        let stream = net::connect(address, number).await?;
         Ok(Self { stream, outbox: Mutex::default(), waiting: Notify::new(), open: AtomicBool::new(true) })
     }
 
@@ -118,26 +99,9 @@ impl Link {
     }
 }
 
-/// Another loopback address for each ten thousand connections: the ports of
-/// one would not do for more than about 28,000.
-fn source(target: IpAddr, number: usize) -> Option<IpAddr> {
-    let block = u8::try_from(number / CONNECTIONS_PER_ADDRESS).ok()?;
-    let loopback = matches!(target, IpAddr::V4(address) if address.is_loopback());
-    (loopback && block > 0).then(|| Ipv4Addr::new(127, 0, 0, block.saturating_add(1)).into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn many_loopback_connections_come_from_several_addresses() {
-        let loopback = IpAddr::from([127, 0, 0, 1]);
-        assert_eq!(source(loopback, 9_999), None);
-        assert_eq!(source(loopback, 10_000), Some(IpAddr::from([127, 0, 0, 2])));
-        assert_eq!(source(loopback, 25_000), Some(IpAddr::from([127, 0, 0, 3])));
-        assert_eq!(source(IpAddr::from([192, 0, 2, 1]), 25_000), None);
-    }
 
     #[tokio::test]
     async fn a_server_that_does_not_read_fills_the_outbox_and_then_lines_are_skipped() {

@@ -4,9 +4,10 @@ mod command;
 mod lines;
 mod link;
 mod message;
+mod outlet;
 mod payload;
 mod session;
 
-pub(crate) use command::Commands;
-pub(crate) use link::Sent;
+pub(crate) use outlet::ChatOutlet;
+pub(crate) use payload::Payload;
 pub(crate) use session::{Member, Session};

@@ -1,4 +1,5 @@
-//! What a measured message carries, as text that any server passes on.
+//! What a measured message carries, as text that any server passes on: who
+//! sent it, as which, when it was due, and how late the generator was.
 
 use std::io::Write as _;
 
@@ -13,18 +14,20 @@ pub(crate) struct Payload {
     pub(crate) sequence: u64,
     /// When it was due, in nanoseconds since the measuring began.
     pub(crate) due_ns: u64,
+    /// How much later it was sent, in nanoseconds.
+    pub(crate) lag_ns: u64,
 }
 
-const MARK: &[u8] = b"lg1";
+const MARK: &[u8] = b"lg2";
 
 impl Payload {
     /// Appends it to `line`, filled up to `length` bytes.
     pub(crate) fn write(&self, line: &mut Vec<u8>, length: usize) {
         let begin = line.len();
-        let Self { run, sender, sequence, due_ns } = self;
+        let Self { run, sender, sequence, due_ns, lag_ns } = self;
         line.extend_from_slice(MARK);
         // Writing into a vector cannot fail.
-        let _ = write!(line, " {run:x} {sender} {sequence} {due_ns} ");
+        let _ = write!(line, " {run:x} {sender} {sequence} {due_ns} {lag_ns} ");
         let end = begin + length;
         if line.len() < end {
             line.resize(end, b'.');
@@ -43,6 +46,7 @@ impl Payload {
             sender: field()?.parse().ok()?,
             sequence: field()?.parse().ok()?,
             due_ns: field()?.parse().ok()?,
+            lag_ns: field()?.parse().ok()?,
         })
     }
 }
@@ -53,7 +57,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let payload = Payload { run: 0xdead_beef, sender: 99_999, sequence: u64::MAX, due_ns: u64::MAX };
+        let payload = Payload {
+            run: 0xdead_beef,
+            sender: 99_999,
+            sequence: u64::MAX,
+            due_ns: u64::MAX,
+            lag_ns: u64::MAX,
+        };
         for length in [0, 80, 400] {
             let mut line = b"PRIVMSG #r :".to_vec();
             let begin = line.len();
@@ -65,9 +75,15 @@ mod tests {
 
     #[test]
     fn other_texts_are_nobodys() {
-        for text in
-            [&b""[..], b"hello", b"lg1", b"lg1 1 2 3", b"lg1 x y z w", b"lg1 1 2 3 \xff", b"lg1 1 -2 3 4"]
-        {
+        for text in [
+            &b""[..],
+            b"hello",
+            b"lg2",
+            b"lg2 1 2 3 4",
+            b"lg2 v w x y z",
+            b"lg2 1 2 3 4 \xff",
+            b"lg2 1 -2 3 4 5",
+        ] {
             assert_eq!(Payload::read(text), None, "{text:?}");
         }
     }

@@ -149,8 +149,7 @@ impl Session {
 
     fn on_message(&mut self, text: &[u8], now: Instant) {
         if let Some(payload) = Payload::read(text).filter(|payload| payload.run == self.shared.run) {
-            let Payload { sender, sequence, due_ns, .. } = payload;
-            self.shared.on_delivery(self.id, &mut self.inbox, sender, sequence, due_ns, now);
+            self.shared.on_delivery(self.id, &mut self.inbox, &payload, now);
         }
     }
 

@@ -28,11 +28,13 @@ pub(crate) enum Action {
     Motd,
     /// Pings the server.
     Ping,
+    /// Asks a web server for its page.
+    Get,
 }
 
 impl Action {
     /// Every action, in the order in which reports list them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Privmsg,
         Self::Join,
         Self::Names,
@@ -43,6 +45,7 @@ impl Action {
         Self::Oper,
         Self::Motd,
         Self::Ping,
+        Self::Get,
     ];
 
     /// Its name in flags and reports.
@@ -58,7 +61,13 @@ impl Action {
             Self::Oper => "oper",
             Self::Motd => "motd",
             Self::Ping => "ping",
+            Self::Get => "get",
         }
+    }
+
+    /// Whether its effect is awaited and timed.
+    pub(crate) const fn is_measured(self) -> bool {
+        matches!(self, Self::Privmsg | Self::Get)
     }
 
     /// Its place in [`Action::ALL`].

@@ -4,12 +4,18 @@ mod mix;
 mod objective;
 mod rng;
 mod schedule;
+mod stages;
+mod target;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use mix::{Action, Mix};
-pub(crate) use objective::{Metric, Objective, Unit};
-pub(crate) use schedule::{Due, Schedule};
+pub(crate) use objective::{Metric, Objective, Quantile, Unit};
+pub(crate) use rng::Rng;
+pub(crate) use schedule::{Arrivals, Due, Schedule};
+pub(crate) use stages::{MAX_RATE, Stages, nanoseconds};
+pub(crate) use target::Target;
 
 use crate::cli::{LoadArgs, Login};
 
@@ -30,10 +36,10 @@ pub(crate) struct Plan {
     pub(crate) connections: usize,
     /// Over how many rooms they are spread.
     pub(crate) rooms: usize,
-    /// Commands a second, of all connections together.
-    pub(crate) rate: f64,
-    /// How long is measured.
-    pub(crate) duration: Duration,
+    /// Commands a second, of all connections together, over the run.
+    pub(crate) stages: Stages,
+    /// How the due times are spread.
+    pub(crate) arrivals: Arrivals,
     /// Over how long the connecting is spread.
     pub(crate) ramp: Duration,
     /// How long is waited between joining and measuring.
@@ -45,6 +51,9 @@ pub(crate) struct Plan {
     /// The p99 of the send lag above which the generator, not the server, was
     /// late.
     pub(crate) max_send_lag: Duration,
+    /// The p99 of the receive lag above which a run is invalid: the same, where
+    /// latency is judged; a hunt for findings alone does not need it.
+    pub(crate) max_receive_lag: Duration,
     /// Extra connections a second that come, join and go.
     pub(crate) churn: f64,
     /// The length of a message's text.
@@ -55,6 +64,8 @@ pub(crate) struct Plan {
     pub(crate) mix: Mix,
     /// What must hold.
     pub(crate) objectives: Vec<Objective>,
+    /// Where the latencies of each second are written.
+    pub(crate) hlog: Option<PathBuf>,
     /// Threads that receive.
     pub(crate) threads: usize,
     /// What every nick begins with.
@@ -69,8 +80,9 @@ impl Plan {
     /// Checks what no single flag can check, and fills in the defaults.
     pub(crate) fn new(target: String, args: LoadArgs, default_mix: &str) -> anyhow::Result<Self> {
         let connections = usize::try_from(args.connections)?;
-        let rooms = usize::try_from(args.rooms)?;
-        if rooms * 2 > connections {
+        let is_web = target.parse().is_ok_and(|target: Target| target.is_web());
+        let rooms = if is_web { 1 } else { usize::try_from(args.rooms)? };
+        if !is_web && rooms * 2 > connections {
             anyhow::bail!(
                 "--rooms {rooms} leaves a room with fewer than two of the {connections} connections, \
                  so nobody would receive; use at most {}",
@@ -80,23 +92,32 @@ impl Plan {
         if args.payload > MAX_PAYLOAD {
             anyhow::bail!("--payload {} does not fit into a line; use at most {MAX_PAYLOAD}", args.payload);
         }
-        let mix = mix(args.mix, args.oper.is_some(), default_mix)?;
+        let mut objectives = args.slo;
+        if let Some(path) = &args.slo_file {
+            objectives.extend(Objective::read_file(path)?);
+        }
+        let max_send_lag = args.max_send_lag.unwrap_or_else(|| send_lag_budget(&objectives));
+        let is_judged =
+            args.max_send_lag.is_some() || objectives.iter().any(|it| it.latency_limit().is_some());
+        let mix = if is_web { web_mix(args.mix)? } else { mix(args.mix, args.oper.is_some(), default_mix)? };
         Ok(Self {
             target,
             connections,
             rooms,
-            rate: args.rate,
-            duration: args.duration,
+            stages: args.stages.unwrap_or_else(|| Stages::constant(args.rate, args.duration)),
+            arrivals: args.arrivals,
             ramp: args.ramp,
             settle: SETTLE,
             drain: args.drain,
             timeout: args.timeout,
-            max_send_lag: args.max_send_lag.unwrap_or_else(|| send_lag_budget(&args.slo)),
+            max_send_lag,
+            max_receive_lag: if is_judged { max_send_lag } else { Duration::MAX },
             churn: args.churn,
             payload: args.payload,
             seed: args.seed,
             mix,
-            objectives: args.slo,
+            objectives,
+            hlog: None,
             threads: args.threads,
             nick_prefix: args.nick_prefix,
             pass: args.pass,
@@ -106,14 +127,49 @@ impl Plan {
 
     /// The schedule, once it is known how many members take part.
     pub(crate) fn schedule(&self, members: usize) -> Schedule {
-        let duration_ns = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
-        Schedule::new(self.seed, self.rate, duration_ns, members, self.mix.clone())
+        Schedule::new(self.seed, self.stages.clone(), self.arrivals, members, self.mix.clone())
+    }
+
+    /// An objective that only the server's telemetry can tell of.
+    pub(crate) fn needs_telemetry(&self) -> Option<&Objective> {
+        self.objectives.iter().find(|objective| objective.metric().needs_telemetry())
+    }
+
+    /// How long is measured.
+    pub(crate) fn duration(&self) -> Duration {
+        self.stages.duration()
+    }
+
+    /// The tightest objective on latency: a delivery above it is late.
+    pub(crate) fn late_over(&self) -> Option<Duration> {
+        self.objectives.iter().filter_map(Objective::latency_limit).min()
+    }
+
+    /// When connection `id` is opened, after the first one.
+    pub(crate) fn connects_after(&self, id: usize) -> Duration {
+        let share = u32::try_from(id).unwrap_or(0);
+        let of = u32::try_from(self.connections).unwrap_or(1);
+        self.ramp * share / of
+    }
+
+    /// The tightest objective on latency: as it was written, and its limit.
+    pub(crate) fn tightest(&self) -> Option<(String, Duration)> {
+        let limited = self
+            .objectives
+            .iter()
+            .filter_map(|objective| Some((objective.text().to_owned(), objective.latency_limit()?)));
+        limited.min_by_key(|&(_, limit)| limit)
     }
 
     /// How many connections must be ready for a run to be worth measuring.
     pub(crate) const fn required_connections(&self) -> usize {
         self.connections - self.connections / 100
     }
+}
+
+/// What room number `room` is called.
+pub(crate) fn room_name(room: usize) -> String {
+    format!("#lg-{room}")
 }
 
 /// 10 ms, or a tenth of the tightest latency objective, but never less than the
@@ -124,6 +180,17 @@ fn send_lag_budget(objectives: &[Objective]) -> Duration {
     budget.clamp(Duration::from_millis(1), Duration::from_millis(10))
 }
 
+/// A web server is asked for its page and nothing else.
+fn web_mix(asked: Option<Mix>) -> anyhow::Result<Mix> {
+    let get: Mix = Action::Get.as_str().parse().map_err(anyhow::Error::msg)?;
+    match asked {
+        Some(mix) if mix != get => {
+            anyhow::bail!("--mix is of chat commands; an http:// target knows only `get`")
+        }
+        _ => Ok(get),
+    }
+}
+
 /// The mix that was asked for; the default one leaves out what cannot be done.
 fn mix(asked: Option<Mix>, oper: bool, default: &str) -> anyhow::Result<Mix> {
     let Some(mix) = asked else {
@@ -131,6 +198,9 @@ fn mix(asked: Option<Mix>, oper: bool, default: &str) -> anyhow::Result<Mix> {
         let without = if oper { None } else { mix.without(Action::Oper) };
         return Ok(without.unwrap_or(mix));
     };
+    if mix.contains(Action::Get) {
+        anyhow::bail!("--mix has `get`, which only a target such as http://127.0.0.1:8080/ knows");
+    }
     if mix.contains(Action::Oper) && !oper {
         anyhow::bail!("--mix has `oper`, which needs --oper NAME:PASSWORD");
     }

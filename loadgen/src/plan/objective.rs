@@ -1,12 +1,15 @@
-//! Service level objectives, such as `p99<50ms` or `lost==0`.
+//! Service level objectives, such as `p99<50ms` or `blocking.events==0`.
 
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What an objective looks at.
+use anyhow::Context as _;
+
+/// A point of a distribution of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Metric {
-    /// Half of the deliveries are at least this fast.
+pub(crate) enum Quantile {
+    /// Half of the samples are at most this.
     P50,
     /// Nine of ten are.
     P90,
@@ -16,23 +19,97 @@ pub(crate) enum Metric {
     P999,
     /// All are.
     Max,
-    /// Deliveries that never came.
-    Lost,
 }
 
+/// What an objective looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Metric {
+    /// From due to received.
+    Latency(Quantile),
+    /// From sent to received.
+    Service(Quantile),
+    /// From due to sent: the generator's side.
+    SendLag(Quantile),
+    /// How late the generator's receiving was: its side too.
+    ReceiveLag(Quantile),
+    /// Deliveries that never came.
+    Lost,
+    /// Deliveries that came again.
+    Duplicated,
+    /// Deliveries that were overtaken.
+    OutOfOrder,
+    /// Replies that refuse a command.
+    ErrorReplies,
+    /// Stalls of the server's event loop.
+    BlockingEvents,
+    /// Time that they took, all workers together.
+    BlockingSeconds,
+    /// The same, as a share of the watched time.
+    BlockingShare,
+}
+
+const QUANTILES: [(&str, Quantile); 5] = [
+    ("p50", Quantile::P50),
+    ("p90", Quantile::P90),
+    ("p99", Quantile::P99),
+    ("p99.9", Quantile::P999),
+    ("max", Quantile::Max),
+];
+
+const COUNTED: [(&str, Metric); 7] = [
+    ("lost", Metric::Lost),
+    ("duplicated", Metric::Duplicated),
+    ("out_of_order", Metric::OutOfOrder),
+    ("error_replies", Metric::ErrorReplies),
+    ("blocking.events", Metric::BlockingEvents),
+    ("blocking.seconds", Metric::BlockingSeconds),
+    ("blocking.share", Metric::BlockingShare),
+];
+
+type Timed = (&'static str, fn(Quantile) -> Metric);
+
+/// What is timed, with the prefix by which it is told apart.
+const TIMED: [Timed; 4] = [
+    ("", Metric::Latency),
+    ("service.", Metric::Service),
+    ("send_lag.", Metric::SendLag),
+    ("receive_lag.", Metric::ReceiveLag),
+];
+
 impl Metric {
-    const ALL: [Self; 6] = [Self::P50, Self::P90, Self::P99, Self::P999, Self::Max, Self::Lost];
+    /// Every metric, by its name.
+    fn all() -> impl Iterator<Item = (String, Self)> {
+        let timed = TIMED.into_iter().flat_map(|(prefix, metric)| {
+            QUANTILES.map(|(name, quantile)| (format!("{prefix}{name}"), metric(quantile)))
+        });
+        timed.chain(COUNTED.map(|(name, metric)| (name.to_owned(), metric)))
+    }
 
     /// Its name in flags and reports.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::P50 => "p50",
-            Self::P90 => "p90",
-            Self::P99 => "p99",
-            Self::P999 => "p99.9",
-            Self::Max => "max",
-            Self::Lost => "lost",
-        }
+    pub(crate) fn name(self) -> String {
+        Self::all().find(|&(_, metric)| metric == self).map(|(name, _)| name).unwrap_or_default()
+    }
+
+    /// Whether the generator is held to it, not the server.
+    pub(crate) const fn is_of_generator(self) -> bool {
+        matches!(self, Self::SendLag(_) | Self::ReceiveLag(_))
+    }
+
+    /// Whether only the server's telemetry knows it.
+    pub(crate) const fn needs_telemetry(self) -> bool {
+        matches!(self, Self::BlockingEvents | Self::BlockingSeconds | Self::BlockingShare)
+    }
+
+    const fn is_time(self) -> bool {
+        !self.is_share() && !matches!(self, Self::BlockingEvents | Self::BlockingShare)
+    }
+
+    /// Whether a limit may be a percentage.
+    const fn is_share(self) -> bool {
+        matches!(
+            self,
+            Self::Lost | Self::Duplicated | Self::OutOfOrder | Self::ErrorReplies | Self::BlockingShare
+        )
     }
 }
 
@@ -47,11 +124,11 @@ enum Comparison {
 /// What the limit is measured in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Latency, in seconds.
+    /// A time, in seconds.
     Seconds,
-    /// A number of deliveries.
+    /// A number of deliveries, replies or stalls.
     Count,
-    /// A share of the expected deliveries, from 0 to 1.
+    /// A share of what was expected, from 0 to 1.
     Share,
 }
 
@@ -108,7 +185,27 @@ impl Objective {
 
     /// The limit, if this is an objective on latency.
     pub(crate) fn latency_limit(&self) -> Option<Duration> {
-        (self.unit == Unit::Seconds).then(|| Duration::from_secs_f64(self.limit))
+        matches!(self.metric, Metric::Latency(_)).then(|| Duration::from_secs_f64(self.limit))
+    }
+
+    /// The objectives of a file: one a line, `#` begins a comment.
+    pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<Self>> {
+        let name = path.display();
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("--slo-file {name} cannot be read"))?;
+        let mut objectives = Vec::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            if !line.is_empty() {
+                let objective =
+                    line.parse().map_err(|error| anyhow::anyhow!("--slo-file {name}:{number}: {error}"))?;
+                objectives.push(objective);
+            }
+        }
+        if objectives.is_empty() {
+            anyhow::bail!("--slo-file {name} has no objective; write one a line, such as `p99<50ms`");
+        }
+        Ok(objectives)
     }
 }
 
@@ -127,9 +224,14 @@ impl FromStr for Objective {
             (Comparison::Equal, rest.strip_prefix("==").ok_or_else(usage)?)
         };
         let name = name.trim();
-        let metric = Metric::ALL.into_iter().find(|metric| metric.as_str() == name).ok_or_else(|| {
-            let names: Vec<_> = Metric::ALL.iter().map(|metric| metric.as_str()).collect();
-            format!("`{name}` cannot be an objective; there are {}", names.join(", "))
+        let metric = Metric::all().find(|(known, _)| known == name).map(|(_, metric)| metric);
+        let metric = metric.ok_or_else(|| {
+            let counted: Vec<_> = COUNTED.iter().map(|(name, _)| *name).collect();
+            let counted = counted.join(", ");
+            format!(
+                "`{name}` cannot be an objective; there are p50, p90, p99, p99.9, max, the same after \
+                 `service.`, `send_lag.` or `receive_lag.`, and {counted}"
+            )
         })?;
         let (limit, unit) = limit(metric, value.trim())?;
         Ok(Self { text: text.trim().to_owned(), metric, comparison, limit, unit })
@@ -138,15 +240,18 @@ impl FromStr for Objective {
 
 /// Parses the right side as what `metric` is measured in.
 fn limit(metric: Metric, value: &str) -> Result<(f64, Unit), String> {
-    if metric != Metric::Lost {
+    if metric.is_time() {
         let limit = humantime::parse_duration(value)
             .map_err(|error| format!("`{value}` is no duration such as 50ms: {error}"))?;
         return Ok((limit.as_secs_f64(), Unit::Seconds));
     }
-    let (number, unit, scale) = match value.strip_suffix('%') {
-        Some(percent) => (percent, Unit::Share, 0.01),
-        None => (value, Unit::Count, 1.0),
+    let (number, scale, unit) = match value.strip_suffix('%').filter(|_| metric.is_share()) {
+        Some(percent) => (percent, 0.01, Unit::Share),
+        None => (value, 1.0, Unit::Count),
     };
+    if metric == Metric::BlockingShare && unit == Unit::Count {
+        return Err(format!("`{value}` is no share of the time; write a percentage such as 1%"));
+    }
     let limit: f64 =
         number.trim().parse().map_err(|_| format!("`{value}` is neither a count nor a percentage"))?;
     if !limit.is_finite() || limit < 0.0 {
@@ -164,13 +269,26 @@ mod tests {
     }
 
     #[test]
+    fn every_metric_has_a_name_of_its_own_that_is_read() {
+        let names: std::collections::BTreeSet<_> = Metric::all().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), 27);
+        for (name, metric) in Metric::all() {
+            let limit = if metric.is_time() { "1s" } else { "1%" };
+            let limit = if metric == Metric::BlockingEvents { "1" } else { limit };
+            assert_eq!(objective(&format!("{name}<{limit}")).metric().name(), name);
+        }
+    }
+
+    #[test]
     fn latency_objectives_compare_seconds() {
         let p99 = objective("p99<50ms");
-        assert_eq!((p99.metric(), p99.unit()), (Metric::P99, Unit::Seconds));
+        assert_eq!((p99.metric(), p99.unit()), (Metric::Latency(Quantile::P99), Unit::Seconds));
         assert_eq!(p99.latency_limit(), Some(Duration::from_millis(50)));
         assert!(p99.holds(0.0499) && !p99.holds(0.05));
         assert!(objective("p99.9 <= 1s").holds(1.0));
-        assert_eq!(objective("max<2s").metric(), Metric::Max);
+        assert_eq!(objective("max<2s").metric(), Metric::Latency(Quantile::Max));
+        let lag = objective("send_lag.p99<1ms");
+        assert!(lag.metric().is_of_generator() && lag.latency_limit().is_none());
     }
 
     #[test]
@@ -182,6 +300,14 @@ mod tests {
     }
 
     #[test]
+    fn the_servers_side_is_counted_timed_or_a_share() {
+        assert_eq!(objective("blocking.events==0").unit(), Unit::Count);
+        assert_eq!(objective("blocking.seconds<200ms").unit(), Unit::Seconds);
+        assert!(objective("blocking.share<1%").holds(0.009));
+        assert!(objective("blocking.share<1%").metric().needs_telemetry());
+    }
+
+    #[test]
     fn a_bad_objective_is_refused_with_a_reason() {
         for (text, reason) in [
             ("p99", "no objective"),
@@ -190,6 +316,8 @@ mod tests {
             ("p99<fast", "no duration"),
             ("lost<x", "neither"),
             ("lost<-1", "zero or more"),
+            ("blocking.share<1", "such as 1%"),
+            ("blocking.events<1%", "neither"),
             ("<5ms", "cannot be"),
         ] {
             let error = text.parse::<Objective>().expect_err(text);

@@ -25,6 +25,14 @@ impl Rng {
         let product = u128::from(self.next()) * u128::from(limit);
         u64::try_from(product >> 64).unwrap_or(0)
     }
+
+    /// A number of the exponential distribution with a mean of 1: the gap
+    /// between two events of a Poisson process.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are kept")]
+    pub(crate) fn gap(&mut self) -> f64 {
+        let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        -(1.0 - unit).ln()
+    }
 }
 
 #[cfg(test)]
@@ -36,6 +44,15 @@ mod tests {
         let mut rng = Rng::new(1_234_567);
         assert_eq!(rng.next(), 6_457_827_717_110_365_317);
         assert_eq!(rng.next(), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
+    fn gaps_have_the_mean_and_the_spread_of_a_poisson_process() {
+        let mut rng = Rng::new(3);
+        let gaps: Vec<f64> = (0..100_000).map(|_| rng.gap()).collect();
+        let mean = gaps.iter().sum::<f64>() / 1e5;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / 1e5;
+        assert!((mean - 1.0).abs() < 0.02 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
     }
 
     #[test]

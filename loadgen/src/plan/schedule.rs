@@ -1,7 +1,30 @@
 //! When what is due, from whom: the open model's plan.
 
+use clap::ValueEnum;
+
 use super::mix::{Action, Mix};
 use super::rng::Rng;
+use super::stages::{Stages, nanoseconds};
+
+/// How the due times are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Arrivals {
+    /// Evenly.
+    #[default]
+    Constant,
+    /// As a Poisson process, as independent users would send.
+    Poisson,
+}
+
+impl Arrivals {
+    /// Its name in flags and reports.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Poisson => "poisson",
+        }
+    }
+}
 
 /// One planned command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +39,8 @@ pub(crate) struct Due {
     pub(crate) sequence: u64,
 }
 
-/// The plan of a whole run, as an iterator: absolute times at a constant rate,
-/// sender and command chosen by a seeded generator.
+/// The plan of a whole run, as an iterator: absolute times that follow the
+/// stages' rates, sender and command chosen by a seeded generator.
 ///
 /// It knows nothing of what the server does; that is what makes the model
 /// open. Cloning it and walking it again gives the same plan, so that nobody
@@ -25,27 +48,41 @@ pub(crate) struct Due {
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     rng: Rng,
+    gaps: Rng,
     mix: Mix,
-    rate: f64,
-    duration_ns: u64,
+    arrivals: Arrivals,
+    times: Times,
+    /// Where the next command lies under the curve of the rate.
+    position: f64,
     issued: u64,
     sequences: Vec<u64>,
 }
 
 impl Schedule {
-    /// `rate` commands a second for `duration_ns`, from `senders` members.
-    pub(crate) fn new(seed: u64, rate: f64, duration_ns: u64, senders: usize, mix: Mix) -> Self {
-        Self { rng: Rng::new(seed), mix, rate, duration_ns, issued: 0, sequences: vec![0; senders] }
+    /// What `stages` ask for, from `senders` members.
+    pub(crate) fn new(seed: u64, stages: Stages, arrivals: Arrivals, senders: usize, mix: Mix) -> Self {
+        Self {
+            rng: Rng::new(seed),
+            // A stream of its own, so that a seed chooses the same senders and
+            // commands however they are spread.
+            gaps: Rng::new(!seed),
+            mix,
+            arrivals,
+            times: Times::new(stages),
+            position: 0.0,
+            issued: 0,
+            sequences: vec![0; senders],
+        }
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "counts and nanoseconds of a run are far below 2^53"
-    )]
-    fn next_time(&self) -> u64 {
-        (self.issued as f64 * 1e9 / self.rate) as u64
+    #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
+    fn advance(&mut self) -> f64 {
+        match self.arrivals {
+            Arrivals::Constant => self.position = self.issued as f64,
+            Arrivals::Poisson => self.position += self.gaps.gap(),
+        }
+        self.issued += 1;
+        self.position
     }
 }
 
@@ -53,19 +90,50 @@ impl Iterator for Schedule {
     type Item = Due;
 
     fn next(&mut self) -> Option<Due> {
-        let at_ns = self.next_time();
-        if at_ns >= self.duration_ns || self.sequences.is_empty() {
+        if self.sequences.is_empty() {
             return None;
         }
-        self.issued += 1;
+        let position = self.advance();
+        let at_ns = self.times.at_ns(position)?;
         let action = self.mix.pick(&mut self.rng);
         let sender = usize::try_from(self.rng.below(self.sequences.len() as u64)).unwrap_or(0);
         let mut sequence = 0;
-        if action == Action::Privmsg {
+        if action.is_measured() {
             sequence = self.sequences[sender];
             self.sequences[sender] += 1;
         }
         Some(Due { at_ns, sender, action, sequence })
+    }
+}
+
+/// Turns ascending positions under the curve of the rate into times.
+#[derive(Debug, Clone)]
+struct Times {
+    stages: Stages,
+    stage: usize,
+    begin_ns: u64,
+    begin_position: f64,
+}
+
+impl Times {
+    const fn new(stages: Stages) -> Self {
+        Self { stages, stage: 0, begin_ns: 0, begin_position: 0.0 }
+    }
+
+    /// `None` after the end of the last stage.
+    fn at_ns(&mut self, position: f64) -> Option<u64> {
+        loop {
+            let stage = self.stages.all().get(self.stage)?;
+            let into = position - self.begin_position;
+            let length_ns = nanoseconds(stage.duration);
+            if into < stage.commands() {
+                // Rounding must not move it into the next stage.
+                return Some(self.begin_ns + stage.at_ns(into).min(length_ns - 1));
+            }
+            self.begin_position += stage.commands();
+            self.begin_ns += length_ns;
+            self.stage += 1;
+        }
     }
 }
 
@@ -74,7 +142,12 @@ mod tests {
     use super::*;
 
     fn schedule(seed: u64) -> Schedule {
-        Schedule::new(seed, 100.0, 2_000_000_000, 7, "privmsg:8,who:2".parse().expect("a mix"))
+        planned(seed, "100:2s", Arrivals::Constant)
+    }
+
+    fn planned(seed: u64, stages: &str, arrivals: Arrivals) -> Schedule {
+        let (stages, mix) = (stages.parse().expect("stages"), "privmsg:8,who:2".parse().expect("a mix"));
+        Schedule::new(seed, stages, arrivals, 7, mix)
     }
 
     #[test]
@@ -105,7 +178,39 @@ mod tests {
 
     #[test]
     fn without_senders_nothing_is_due() {
-        let mut empty = Schedule::new(1, 10.0, 1_000_000_000, 0, "privmsg".parse().expect("a mix"));
+        let stages = "10:1s".parse().expect("stages");
+        let mix = "privmsg".parse().expect("a mix");
+        let mut empty = Schedule::new(1, stages, Arrivals::Constant, 0, mix);
         assert_eq!(empty.next(), None);
+    }
+
+    #[test]
+    fn stages_follow_each_other_and_a_pause_is_empty() {
+        let times: Vec<_> =
+            planned(1, "0-100:10s,0:5s,50:2s", Arrivals::Constant).map(|due| due.at_ns).collect();
+        assert_eq!(times.len(), 600);
+        assert!(times.is_sorted());
+        assert_eq!((times[125], times[500], times[550]), (5_000_000_000, 15_000_000_000, 16_000_000_000));
+        assert!(times[499] < 10_000_000_000);
+    }
+
+    #[test]
+    fn poisson_arrivals_keep_the_rate_and_bunch_as_they_should() {
+        let times: Vec<_> = planned(1, "1000:100s", Arrivals::Poisson).map(|due| due.at_ns).collect();
+        assert!(times.is_sorted());
+        let mut per_100ms = vec![0_u32; 1000];
+        for at in &times {
+            per_100ms[usize::try_from(at / 100_000_000).expect("small")] += 1;
+        }
+        let mean = f64::from(per_100ms.iter().sum::<u32>()) / 1000.0;
+        let variance = per_100ms.iter().map(|&count| (f64::from(count) - mean).powi(2)).sum::<f64>() / 1000.0;
+        // Mean and variance of a Poisson distribution are the same.
+        assert!((mean - 100.0).abs() < 2.0 && (variance / mean - 1.0).abs() < 0.2, "{mean} {variance}");
+    }
+
+    #[test]
+    fn a_seed_chooses_the_same_senders_however_times_are_spread() {
+        let who = |arrivals| planned(5, "50:1s", arrivals).map(|due| due.sender).take(30).collect::<Vec<_>>();
+        assert_eq!(who(Arrivals::Constant), who(Arrivals::Poisson));
     }
 }

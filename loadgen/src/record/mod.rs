@@ -1,14 +1,22 @@
 //! What happened: counts, latencies and sequences, in bounded memory.
 
+mod counts;
 mod failure;
 mod inbox;
+mod interval_log;
 mod live;
 mod recorder;
 mod sequence;
 mod shared;
+mod slow;
+mod timeline;
 
+pub(crate) use counts::Counts;
 pub(crate) use failure::{Failure, FailureKind, Failures};
 pub(crate) use inbox::Inbox;
+pub(crate) use interval_log::{IntervalLog, Intervals};
 pub(crate) use live::{Live, LiveView, count};
-pub(crate) use recorder::{Recorder, histogram};
+pub(crate) use recorder::{Receipt, Recorder, histogram};
 pub(crate) use shared::Shared;
+pub(crate) use slow::Span;
+pub(crate) use timeline::Bins;

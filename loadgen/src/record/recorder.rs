@@ -4,73 +4,194 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
+use super::counts::Counts;
+use super::interval_log::Intervals;
 use super::sequence::Arrival;
+use super::slow::{Slow, Span};
+use super::timeline::{Bins, Timeline};
+use crate::plan::Plan;
 
 /// The longest time that is told apart from longer ones: an hour.
-const MAX_NS: u64 = 3_600_000_000_000;
+pub(super) const MAX_NS: u64 = 3_600_000_000_000;
+
+/// The quantile below which no delivery will be among the slowest hundredth.
+const BELOW_TAIL: f64 = 0.95;
 
 /// A histogram of nanoseconds: three digits, up to an hour, fixed size.
 pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, MAX_NS, 3).expect("the bounds are constant and right")
+    with_digits(3)
+}
+
+fn with_digits(digits: u8) -> Histogram<u64> {
+    Histogram::new_with_bounds(1, MAX_NS, digits).expect("the bounds are constant and right")
+}
+
+/// One arrival: what it is, and when. All times are nanoseconds since the
+/// measuring began.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Receipt {
+    /// Whether it is new, late or a repeat.
+    pub(crate) arrival: Arrival,
+    /// The receiver's room.
+    pub(crate) room: usize,
+    /// The stage in which it was due.
+    pub(crate) stage: usize,
+    /// When it was due.
+    pub(crate) due_ns: u64,
+    /// When it was sent.
+    pub(crate) sent_ns: u64,
+    /// When it was received.
+    pub(crate) now_ns: u64,
+}
+
+/// One stage's share of what was received.
+#[derive(Debug, Clone)]
+pub(crate) struct StageRecord {
+    /// Counts of the deliveries that were due in it.
+    pub(crate) counts: Counts,
+    /// From the due time to the arrival, to two digits.
+    pub(crate) latency: Histogram<u64>,
 }
 
 /// What was received. Each part of the connections has its own, so that they
-/// do not wait for each other; at the end all are added up.
+/// do not wait for each other; at the end all are added up. Its size depends
+/// on the plan, never on how long the run lasts.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     /// From the due time to the arrival.
     pub(crate) latency: Histogram<u64>,
+    /// From the sending to the arrival.
+    pub(crate) service: Histogram<u64>,
     /// The due times, or a little later, of deliveries given up: their waiting
     /// time is known once the run has ended.
     pub(crate) given_up: Histogram<u64>,
-    /// Deliveries that came, each counted once.
-    pub(crate) delivered: u64,
-    /// Deliveries that came again.
-    pub(crate) duplicated: u64,
-    /// Deliveries that a later message of the same sender overtook.
-    pub(crate) out_of_order: u64,
+    /// From due to sent, where not the pacer itself sends.
+    pub(crate) send_lag: Histogram<u64>,
+    /// By stage of the plan.
+    pub(crate) stages: Vec<StageRecord>,
+    /// By room.
+    pub(crate) rooms: Vec<Counts>,
     /// Error replies by number.
     pub(crate) error_replies: BTreeMap<u16, u64>,
+    /// How it went over time.
+    pub(crate) timeline: Timeline,
+    /// What an interval log has not taken yet, if there is one.
+    pub(crate) intervals: Option<Intervals>,
+    /// The slowest of what was received, one by one.
+    pub(crate) slow: Slow,
+    late_over_ns: u64,
 }
 
 impl Recorder {
     /// Nothing received yet.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let stage = StageRecord { counts: Counts::default(), latency: with_digits(2) };
         Self {
             latency: histogram(),
+            service: histogram(),
             given_up: histogram(),
-            delivered: 0,
-            duplicated: 0,
-            out_of_order: 0,
+            send_lag: histogram(),
+            stages: vec![stage; plan.stages.all().len()],
+            rooms: vec![Counts::default(); plan.rooms],
             error_replies: BTreeMap::new(),
+            timeline: Timeline::new(Bins::of(plan.duration())),
+            intervals: plan.hlog.is_some().then(Intervals::new),
+            slow: Slow::above(plan.late_over().map_or(0, crate::plan::nanoseconds)),
+            late_over_ns: plan.late_over().map_or(u64::MAX, crate::plan::nanoseconds),
         }
     }
 
-    /// Takes in one arrival of a message due at `due_ns`, at `now_ns`.
-    pub(crate) fn record(&mut self, arrival: Arrival, due_ns: u64, now_ns: u64) {
-        match arrival {
-            Arrival::Again => self.duplicated += 1,
-            Arrival::First { late, given_up } => {
-                self.delivered += 1;
-                self.out_of_order += u64::from(late);
-                self.latency.saturating_record(now_ns.saturating_sub(due_ns).max(1));
-                if given_up > 0 {
-                    self.given_up.saturating_record_n(due_ns.max(1), given_up);
-                }
+    /// All deliveries together.
+    pub(crate) fn counts(&self) -> Counts {
+        self.stages.iter().fold(Counts::default(), |mut sum, stage| {
+            sum.add(&stage.counts);
+            sum
+        })
+    }
+
+    /// Takes in one arrival.
+    pub(crate) fn record(&mut self, receipt: &Receipt) {
+        let &Receipt { arrival, room, stage, due_ns, sent_ns, now_ns } = receipt;
+        let Arrival::First { late: overtaken, given_up } = arrival else {
+            let again = Counts { duplicated: 1, ..Counts::default() };
+            return self.count(room, stage, &again);
+        };
+        let latency = now_ns.saturating_sub(due_ns).max(1);
+        let service = now_ns.saturating_sub(sent_ns).max(1);
+        self.latency.saturating_record(latency);
+        self.service.saturating_record(service);
+        let known = self.late_over_ns < u64::MAX;
+        let below_tail = || if known { 0 } else { self.latency.value_at_quantile(BELOW_TAIL) };
+        self.slow.offer(Span { due_ns, arrived_ns: now_ns }, below_tail);
+        self.stages[stage].latency.saturating_record(latency);
+        self.timeline.deliver(now_ns);
+        self.timeline.took(due_ns, latency, 1);
+        if let Some(intervals) = &mut self.intervals {
+            intervals.latency.saturating_record(latency);
+            intervals.service.saturating_record(service);
+        }
+        if given_up > 0 {
+            self.given_up.saturating_record_n(due_ns.max(1), given_up);
+        }
+        let counts = Counts {
+            delivered: 1,
+            lost: given_up,
+            out_of_order: u64::from(overtaken),
+            late: u64::from(latency > self.late_over_ns),
+            ..Counts::default()
+        };
+        self.count(room, stage, &counts);
+    }
+
+    /// Deliveries of one message that never came, although `waited_ns` were
+    /// waited for them: censored samples.
+    pub(crate) fn lose(&mut self, room: usize, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
+        self.count(room, stage, &Counts { lost: missing, ..Counts::default() });
+        self.censor(stage, due_ns, waited_ns, missing);
+    }
+
+    /// Puts samples of at least `waited_ns` in, for deliveries that are
+    /// counted as lost.
+    pub(crate) fn censor(&mut self, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
+        // Recording nothing would still raise the histogram's maximum.
+        if missing > 0 {
+            self.latency.saturating_record_n(waited_ns, missing);
+            self.stages[stage].latency.saturating_record_n(waited_ns, missing);
+            self.timeline.took(due_ns, waited_ns, missing);
+            if let Some(intervals) = &mut self.intervals {
+                intervals.latency.saturating_record_n(waited_ns, missing);
             }
         }
     }
 
-    /// Adds what `other` received.
+    /// This many deliveries should come.
+    pub(crate) fn expect(&mut self, room: usize, stage: usize, expected: u64) {
+        self.count(room, stage, &Counts { expected, ..Counts::default() });
+    }
+
+    /// Adds what `other` received; its intervals stay with it.
     pub(crate) fn add(&mut self, other: &Self) {
         // Equal bounds cannot fail to add up.
         let _ = self.latency.add(&other.latency);
+        let _ = self.service.add(&other.service);
         let _ = self.given_up.add(&other.given_up);
-        self.delivered += other.delivered;
-        self.duplicated += other.duplicated;
-        self.out_of_order += other.out_of_order;
+        let _ = self.send_lag.add(&other.send_lag);
+        self.timeline.add(&other.timeline);
+        for (stage, other) in self.stages.iter_mut().zip(&other.stages) {
+            stage.counts.add(&other.counts);
+            let _ = stage.latency.add(&other.latency);
+        }
+        for (room, other) in self.rooms.iter_mut().zip(&other.rooms) {
+            room.add(other);
+        }
+        self.slow.add(&other.slow);
         for (&numeric, count) in &other.error_replies {
             *self.error_replies.entry(numeric).or_default() += count;
         }
+    }
+
+    fn count(&mut self, room: usize, stage: usize, counts: &Counts) {
+        self.stages[stage].counts.add(counts);
+        self.rooms[room].add(counts);
     }
 }

@@ -5,8 +5,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::live::count;
-use super::{Failure, Failures, Inbox, Live, Recorder};
-use crate::plan::Plan;
+use super::sequence::Arrival;
+use super::{Failure, Failures, Inbox, Intervals, Live, Receipt, Recorder};
+use crate::irc::Payload;
+use crate::plan::{Plan, nanoseconds, room_name};
 
 /// One run: its plan, its clock, and the places where things are counted.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ impl Shared {
     /// A run that has not begun.
     pub(crate) fn new(plan: Plan) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let recorders = (0..plan.threads).map(|_| Mutex::new(Recorder::new())).collect();
+        let recorders = (0..plan.threads).map(|_| Mutex::new(Recorder::new(&plan))).collect();
         let issued = (0..plan.connections).map(|_| AtomicU64::new(0)).collect();
         Self {
             plan,
@@ -42,9 +44,14 @@ impl Shared {
         }
     }
 
-    /// The room of connection `id`.
-    pub(crate) fn room(&self, id: usize) -> String {
-        format!("#lg-{}", id % self.plan.rooms)
+    /// The room of connection `id`, by number.
+    pub(crate) const fn room(&self, id: usize) -> usize {
+        id % self.plan.rooms
+    }
+
+    /// The name of the room of connection `id`.
+    pub(crate) fn room_name(&self, id: usize) -> String {
+        room_name(self.room(id))
     }
 
     /// The most members that a room has.
@@ -74,17 +81,10 @@ impl Shared {
     }
 
     /// A measured message has arrived at `receiver`.
-    pub(crate) fn on_delivery(
-        &self,
-        receiver: usize,
-        inbox: &mut Inbox,
-        sender: usize,
-        sequence: u64,
-        due_ns: u64,
-        now: Instant,
-    ) {
+    pub(crate) fn on_delivery(&self, receiver: usize, inbox: &mut Inbox, payload: &Payload, now: Instant) {
+        let &Payload { sender, sequence, due_ns, lag_ns, .. } = payload;
         let issued = self.issued.get(sender).map_or(0, |issued| issued.load(Ordering::Relaxed));
-        let same_room = sender % self.plan.rooms == receiver % self.plan.rooms;
+        let same_room = self.room(sender) == self.room(receiver);
         let known = same_room && sender != receiver && sequence < issued;
         let arrival = if known { inbox.arrive(self.place(sender), sequence) } else { None };
         let Some(arrival) = arrival else {
@@ -92,11 +92,54 @@ impl Shared {
             self.failures.count(&Failure::protocol(text, Some(b"")));
             return;
         };
-        let now_ns = self.since_start(now);
-        self.with_recorder(receiver, |recorder| recorder.record(arrival, due_ns, now_ns));
-        if matches!(arrival, super::sequence::Arrival::First { .. }) {
+        let receipt = Receipt {
+            arrival,
+            room: self.room(receiver),
+            stage: self.plan.stages.index_at(due_ns),
+            due_ns,
+            sent_ns: due_ns.saturating_add(lag_ns),
+            now_ns: self.since_start(now),
+        };
+        self.with_recorder(receiver, |recorder| recorder.record(&receipt));
+        if matches!(arrival, Arrival::First { .. }) {
             count(&self.live.delivered, 1);
         }
+    }
+
+    /// Connection `id` sends what it is free for since `lag_ns`.
+    pub(crate) fn on_send(&self, id: usize, lag_ns: u64) {
+        self.with_recorder(id, |recorder| recorder.send_lag.saturating_record(lag_ns.max(1)));
+    }
+
+    /// The answer to a request has come, whole.
+    pub(crate) fn on_answer(&self, id: usize, status: u16, due_ns: u64, sent_ns: u64, now_ns: u64) {
+        let arrival = Arrival::First { late: false, given_up: 0 };
+        let stage = self.plan.stages.index_at(due_ns);
+        let receipt = Receipt { arrival, room: 0, stage, due_ns, sent_ns, now_ns };
+        self.with_recorder(id, |recorder| {
+            recorder.expect(0, stage, 1);
+            recorder.record(&receipt);
+        });
+        if status >= 400 {
+            self.on_error_reply(id, status);
+        }
+        count(&self.live.delivered, 1);
+    }
+
+    /// A request will have no answer; nobody waits for it after `now_ns`.
+    pub(crate) fn on_request_lost(&self, id: usize, due_ns: u64, now_ns: u64) {
+        let stage = self.plan.stages.index_at(due_ns);
+        let waited = now_ns.saturating_sub(due_ns).max(nanoseconds(self.plan.drain));
+        self.with_recorder(id, |recorder| {
+            recorder.expect(0, stage, 1);
+            recorder.lose(0, stage, due_ns, waited, 1);
+        });
+        self.live.awaited.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds since the measuring began.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.since_start(Instant::now())
     }
 
     /// The server answered a command with an error.
@@ -106,9 +149,29 @@ impl Shared {
 
     /// Everything that was received so far.
     pub(crate) fn received(&self) -> Recorder {
-        let mut sum = Recorder::new();
+        let mut sum = Recorder::new(&self.plan);
         for recorder in &self.recorders {
             sum.add(&recorder.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        sum
+    }
+
+    /// Everything that was received, now that nothing more will be; with what
+    /// the interval log has not taken.
+    pub(crate) fn settle(&self) -> Recorder {
+        let mut received = self.received();
+        received.intervals = self.plan.hlog.is_some().then(|| self.take_intervals());
+        received
+    }
+
+    /// What was recorded since this was last asked.
+    pub(crate) fn take_intervals(&self) -> Intervals {
+        let mut sum = Intervals::new();
+        for recorder in &self.recorders {
+            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(intervals) = &mut recorder.intervals {
+                sum.take(intervals);
+            }
         }
         sum
     }

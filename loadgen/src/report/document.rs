@@ -2,9 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use crate::plan::room_name;
+use crate::record::Counts;
 use hdrhistogram::Histogram;
 use loopscope::{FindingsDocument, StallsDocument};
 use serde::Serialize;
+
+use super::clock::Clock;
+use super::coverage::Coverage;
+use super::program::Program;
+use super::tail::Tail;
+use super::units::duration;
 
 /// The name of the report's schema.
 pub(crate) const SCHEMA: &str = "loadgen.report/1";
@@ -26,16 +34,27 @@ pub(crate) struct Report {
     pub(crate) interrupted: bool,
     /// What was asked for.
     pub(crate) settings: Settings,
+    /// The command that was the load instead; then `load` is empty.
+    pub(crate) program: Option<Program>,
     /// What came of it.
     pub(crate) load: Load,
+    /// What the generator did late by itself.
+    pub(crate) generator: Generator,
     /// The objectives, each with what it came to.
     pub(crate) objectives: Vec<Judged>,
     /// For how long the server's loopscope was asked: connecting included.
     pub(crate) watched_seconds: Option<f64>,
-    /// What it found in the meantime.
+    /// What it found in the meantime, the most harm to slow deliveries first.
     pub(crate) findings: Option<FindingsDocument>,
     /// The server's stalls in the meantime, as many as it remembers.
     pub(crate) stalls: Option<StallsDocument>,
+    /// What of the server was exercised and watched.
+    pub(crate) coverage: Option<Coverage>,
+    /// What the slow deliveries waited for; null if it was not asked or nothing
+    /// was delivered.
+    pub(crate) tail: Option<Tail>,
+    /// The server's clock against this machine's.
+    pub(crate) clock: Option<Clock>,
     /// What all this means.
     pub(crate) verdict: Verdict,
 }
@@ -45,7 +64,10 @@ pub(crate) struct Report {
 pub(crate) struct Settings {
     pub(crate) connections: u64,
     pub(crate) rooms: u64,
+    /// The average over all stages.
     pub(crate) rate: f64,
+    /// `constant` or `poisson`.
+    pub(crate) arrivals: &'static str,
     pub(crate) duration_seconds: f64,
     pub(crate) ramp_seconds: f64,
     pub(crate) settle_seconds: f64,
@@ -69,8 +91,19 @@ pub(crate) struct Load {
     pub(crate) deliveries: Deliveries,
     /// From due to received; lost deliveries are in it as censored samples.
     pub(crate) latency: Option<Timing>,
+    /// From sent to received, of what was received: what a closed model would
+    /// call latency.
+    pub(crate) service: Option<Timing>,
     /// From due to sent: the generator's own lateness.
     pub(crate) send_lag: Option<Timing>,
+    /// The same by stage of the plan, by the time at which they were due.
+    pub(crate) stages: Vec<StageLoad>,
+    /// Deliveries by room, where any went wrong.
+    pub(crate) rooms: Rooms,
+    /// The distribution of the latency, from its half to its end.
+    pub(crate) spectrum: Vec<Point>,
+    /// How it went over time.
+    pub(crate) timeline: Timeline,
     /// Failed connections and words out of place, by kind.
     pub(crate) failures: BTreeMap<String, u64>,
     /// The first failure of the commonest kind, in words.
@@ -94,6 +127,8 @@ pub(crate) struct Commands {
     pub(crate) planned: u64,
     pub(crate) sent: u64,
     pub(crate) skipped: u64,
+    /// Sent later than `max_send_lag_seconds` after they were due.
+    pub(crate) late: u64,
     pub(crate) planned_per_second: f64,
     pub(crate) sent_per_second: f64,
     /// By command: what the load exercised.
@@ -118,6 +153,62 @@ pub(crate) struct Deliveries {
     pub(crate) lost: u64,
     pub(crate) duplicated: u64,
     pub(crate) out_of_order: u64,
+    /// That took longer than the tightest objective on latency.
+    pub(crate) late: u64,
+}
+
+impl From<Counts> for Deliveries {
+    fn from(counts: Counts) -> Self {
+        let Counts { expected, delivered, lost, duplicated, out_of_order, late } = counts;
+        Self { expected, delivered, lost, duplicated, out_of_order, late }
+    }
+}
+
+/// What came of one stage of the plan.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct StageLoad {
+    /// Commands a second at its beginning.
+    pub(crate) from_rate: f64,
+    /// Commands a second at its end.
+    pub(crate) to_rate: f64,
+    /// How long it was to last.
+    pub(crate) seconds: f64,
+    pub(crate) commands: CommandCount,
+    pub(crate) deliveries: Deliveries,
+    /// From due to received, to two digits.
+    pub(crate) latency: Option<Timing>,
+}
+
+/// How many rooms the report names.
+const MAX_ROOMS: usize = 20;
+
+/// Deliveries by room.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Rooms {
+    /// Rooms with a lost, duplicated or overtaken delivery.
+    pub(crate) faulty: u64,
+    /// The worst of them, the worst first.
+    pub(crate) worst: Vec<RoomLoad>,
+}
+
+/// What came of one room.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RoomLoad {
+    pub(crate) room: String,
+    pub(crate) deliveries: Deliveries,
+}
+
+impl Rooms {
+    /// Of the counts of all rooms, by number.
+    pub(crate) fn of(counts: &[Counts]) -> Self {
+        let mut faulty: Vec<_> =
+            counts.iter().enumerate().filter(|(_, counts)| counts.faults() > 0).collect();
+        faulty.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.faults()));
+        let worst = faulty.iter().take(MAX_ROOMS);
+        let worst =
+            worst.map(|&(room, &counts)| RoomLoad { room: room_name(room), deliveries: counts.into() });
+        Self { faulty: faulty.len() as u64, worst: worst.collect() }
+    }
 }
 
 /// A distribution of times.
@@ -152,18 +243,86 @@ impl Timing {
     }
 }
 
+/// The generator's own event loop, as its own loopscope saw it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Generator {
+    /// How late the loop was that receives; every arrival may have been taken
+    /// note of this much later.
+    pub(crate) receive_lag: Option<Timing>,
+    pub(crate) blocking: Blocking,
+    /// Time that its threads waited for a CPU in the middle of their work.
+    pub(crate) starved_seconds: f64,
+    /// CPU time of its process while it measured; `None` where it is not known.
+    pub(crate) cpu_seconds: Option<f64>,
+}
+
+/// Stalls of the generator's own loop.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Blocking {
+    pub(crate) events: u64,
+    pub(crate) seconds: f64,
+    pub(crate) longest_seconds: f64,
+    /// The function that blocked it for longest.
+    pub(crate) worst_site: Option<String>,
+}
+
+/// A point of a distribution: the share `quantile` of the samples is at most
+/// `seconds`.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Point {
+    pub(crate) quantile: f64,
+    pub(crate) seconds: f64,
+}
+
+/// A run over time, cut into stretches of the same length.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Timeline {
+    pub(crate) bin_seconds: f64,
+    pub(crate) bins: Vec<Bin>,
+}
+
+/// One stretch of a run.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Bin {
+    /// Commands that were due in it.
+    pub(crate) planned: u64,
+    /// Those of them that were sent, then or later.
+    pub(crate) sent: u64,
+    /// Deliveries that came in it.
+    pub(crate) delivered: u64,
+    /// The latency of what was due in it; `None` if nothing was. To one digit.
+    pub(crate) p50_seconds: Option<f64>,
+    pub(crate) p99_seconds: Option<f64>,
+    pub(crate) max_seconds: Option<f64>,
+}
+
 /// One objective and what it came to.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Judged {
     /// As it was written.
     pub(crate) objective: String,
-    pub(crate) metric: &'static str,
+    pub(crate) metric: String,
     /// What limit and actual value are measured in.
     pub(crate) unit: &'static str,
     pub(crate) limit: f64,
     /// `None` if there was nothing to measure.
     pub(crate) actual: Option<f64>,
     pub(crate) held: bool,
+    /// Whether it is the generator that is held to it.
+    #[serde(skip)]
+    pub(crate) of_generator: bool,
+}
+
+impl Judged {
+    /// What it came to, for the eye.
+    pub(crate) fn actual_text(&self) -> String {
+        match (self.actual, self.unit) {
+            (None, _) => "nothing measured".to_owned(),
+            (Some(actual), "seconds") => duration(actual),
+            (Some(actual), "share") => format!("{:.3} %", actual * 100.0),
+            (Some(actual), _) => format!("{actual:.0}"),
+        }
+    }
 }
 
 /// What a run means.

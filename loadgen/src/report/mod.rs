@@ -1,12 +1,25 @@
 //! What is handed out in the end: plain data, a verdict on it, and its text.
 
+mod clock;
+mod coverage;
+mod coverage_text;
 mod document;
+mod html;
+mod program;
+mod tail;
+mod tail_text;
 mod text;
 pub(crate) mod units;
 mod verdict;
 
+pub(crate) use clock::Clock;
+pub(crate) use coverage::{Coverage, TaskPolls};
 pub(crate) use document::{
-    CommandCount, Commands, Connections, Deliveries, Load, Report, SCHEMA, Settings, Timing,
+    Bin, Blocking, CommandCount, Commands, Connections, Generator, Load, Point, Report, Rooms, SCHEMA,
+    Settings, StageLoad, Timeline, Timing,
 };
+pub(crate) use html::html;
+pub(crate) use program::Program;
+pub(crate) use tail::{Share, Tail};
 pub(crate) use text::text;
 pub(crate) use verdict::{judge, verdict};

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use loopscope::FindingsDocument;
 
-use super::document::{Judged, Load, Outcome, Report, Timing};
+use super::document::{Blocking, Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing};
 use super::units::{count, counted, duration};
+use super::{coverage_text, tail_text};
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[1;31m";
@@ -15,7 +16,16 @@ const RESET: &str = "\x1b[0m";
 /// The whole report; ANSI colours if `color`.
 pub(crate) fn text(report: &Report, color: bool) -> String {
     let mut text = String::new();
-    load(&mut text, report, color);
+    match &report.program {
+        Some(program) => row(&mut text, "command", &coverage_text::ran(program), color),
+        None => load(&mut text, report, color),
+    }
+    if let Some(coverage) = &report.coverage {
+        if !coverage.never_sent.is_empty() {
+            row(&mut text, "never sent", &coverage.never_sent.join(", "), color);
+        }
+        row(&mut text, "watched", &coverage_text::watched(coverage), color);
+    }
     for judged in &report.objectives {
         objective(&mut text, judged, color);
     }
@@ -26,6 +36,11 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
             text.push('\n');
         }
         line(&mut text, &found(findings, report));
+        if let Some(tail) = &report.tail {
+            let heading = |heading: &str| paint(heading, BOLD, color);
+            text.push('\n');
+            text.push_str(&tail_text::tail(tail, findings, report.clock.as_ref(), heading));
+        }
     }
     verdict(&mut text, report, color);
     text
@@ -40,20 +55,40 @@ fn paint(text: &str, paint: &str, color: bool) -> String {
     if color { format!("{paint}{text}{RESET}") } else { text.to_owned() }
 }
 
+fn row(text: &mut String, name: &str, value: &str, color: bool) {
+    line(text, &format!("{} {value}", paint(&format!("{name:<12}"), BOLD, color)));
+}
+
 fn load(text: &mut String, report: &Report, color: bool) {
     let load = &report.load;
-    let row = |text: &mut String, name: &str, value: String| {
-        line(text, &format!("{} {value}", paint(&format!("{name:<12}"), BOLD, color)));
-    };
+    let row = |text: &mut String, name: &str, value: String| row(text, name, &value, color);
     let seconds = duration(load.measured_seconds);
     let ended = if report.interrupted { ", ended early by a signal" } else { "" };
     row(text, "target", format!("{}, measured for {seconds}{ended}", report.target));
     row(text, "connections", connections(report));
     row(text, "commands", commands(load));
     row(text, "exercised", exercised(load));
-    row(text, "deliveries", deliveries(load));
+    let is_web = report.target.starts_with("http://");
+    row(text, if is_web { "answers" } else { "deliveries" }, deliveries(load));
     row(text, "latency", load.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing));
+    if let Some(service) = &load.service {
+        row(text, "service time", timing(service));
+    }
     row(text, "send lag", load.send_lag.as_ref().map_or_else(|| "nothing sent".into(), timing));
+    if let Some(lag) = &report.generator.receive_lag {
+        row(text, "receive lag", timing(lag));
+    }
+    if report.generator.blocking.events > 0 {
+        row(text, "own stalls", own_stalls(&report.generator.blocking));
+    }
+    if load.stages.len() > 1 {
+        for each in &load.stages {
+            row(text, &stage_name(each), stage(each));
+        }
+    }
+    if load.rooms.faulty > 0 {
+        row(text, "rooms", rooms(load));
+    }
     if load.failures.values().any(|&count| count > 0) {
         row(text, "failures", failures(load));
     }
@@ -66,7 +101,11 @@ fn connections(report: &Report) -> String {
         lost => format!(", {} lost", count(lost)),
     };
     let (joined, asked) = (count(connections.joined), count(connections.asked));
-    format!("{joined} of {asked} in {}{lost}", counted(report.settings.rooms, "room"))
+    let rooms = match report.target.starts_with("http://") {
+        true => String::new(),
+        false => format!(" in {}", counted(report.settings.rooms, "room")),
+    };
+    format!("{joined} of {asked}{rooms}{lost}")
 }
 
 fn commands(load: &Load) -> String {
@@ -75,6 +114,9 @@ fn commands(load: &Load) -> String {
     let mut text = format!("{} sent, {sent:.1}/s of {planned:.1}/s planned", count(commands.sent));
     if commands.skipped > 0 {
         let _ = write!(text, ", {} skipped", count(commands.skipped));
+    }
+    if commands.late > 0 {
+        let _ = write!(text, ", {} late", count(commands.late));
     }
     text
 }
@@ -117,6 +159,47 @@ fn timing(timing: &Timing) -> String {
     )
 }
 
+fn own_stalls(blocking: &Blocking) -> String {
+    let site = blocking.worst_site.as_deref().unwrap_or("an unknown place");
+    let (events, seconds) = (counted(blocking.events, "stall"), duration(blocking.seconds));
+    format!("{events} of the generator itself, {seconds}, mostly in {site}")
+}
+
+fn stage_name(stage: &StageLoad) -> String {
+    let StageLoad { from_rate, to_rate, .. } = *stage;
+    if (from_rate - to_rate).abs() < f64::EPSILON {
+        format!("  {from_rate}/s")
+    } else {
+        format!("  {from_rate}-{to_rate}/s")
+    }
+}
+
+/// What came of one stage, in one line.
+fn stage(stage: &StageLoad) -> String {
+    let lost = match stage.deliveries.lost {
+        0 => String::new(),
+        lost => format!("{} lost, ", count(lost)),
+    };
+    let latency = stage.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing);
+    format!("{}: {lost}{latency}", duration(stage.seconds))
+}
+
+/// Where deliveries went wrong: the worst rooms by name.
+fn rooms(load: &Load) -> String {
+    let named = load.rooms.worst.iter().take(3).map(|room| {
+        let Deliveries { lost, duplicated, out_of_order, .. } = room.deliveries;
+        format!(
+            "{} ({} lost, {} duplicated, {} out of order)",
+            room.room,
+            count(lost),
+            count(duplicated),
+            count(out_of_order)
+        )
+    });
+    let named: Vec<_> = named.collect();
+    format!("{} faulty, the worst: {}", count(load.rooms.faulty), named.join(", "))
+}
+
 fn failures(load: &Load) -> String {
     let kinds = load.failures.iter().filter(|&(_, &count)| count > 0);
     let kinds: Vec<_> = kinds.map(|(kind, &number)| format!("{} {kind}", count(number))).collect();
@@ -126,13 +209,7 @@ fn failures(load: &Load) -> String {
 
 fn objective(text: &mut String, judged: &Judged, color: bool) {
     let word = if judged.held { paint("held  ", GREEN, color) } else { paint("missed", RED, color) };
-    let actual = match (judged.actual, judged.unit) {
-        (None, _) => "nothing measured".to_owned(),
-        (Some(actual), "seconds") => duration(actual),
-        (Some(actual), "share") => format!("{:.3} %", actual * 100.0),
-        (Some(actual), _) => format!("{actual:.0}"),
-    };
-    line(text, &format!("{word}       {} ({actual})", judged.objective));
+    line(text, &format!("{word}       {} ({})", judged.objective, judged.actual_text()));
 }
 
 /// One sentence on what was found, and what limits it.
@@ -140,7 +217,7 @@ fn found(document: &FindingsDocument, report: &Report) -> String {
     let findings = &document.findings;
     let watched = duration(report.watched_seconds.unwrap_or_default());
     let mut text = if findings.is_empty() {
-        format!("no blocking call found in {} and {watched}", counted(report.load.commands.sent, "command"))
+        format!("no blocking call found in {} and {watched}", coverage_text::denominator(report))
     } else {
         let stalls = findings.iter().map(|finding| finding.count).sum();
         let seconds = findings.iter().map(|finding| finding.total_seconds).sum();

@@ -1,41 +1,76 @@
 //! From figures to an outcome.
 
-use super::document::{Judged, Load, Outcome, Timing, Verdict};
-use super::units::counted;
-use crate::plan::{Metric, Objective, Unit};
+use loopscope::FindingsDocument;
 
-/// Holds every objective against the figures.
-pub(crate) fn judge(objectives: &[Objective], load: &Load) -> Vec<Judged> {
+use super::document::{Generator, Judged, Load, Outcome, Timing, Verdict};
+use super::units::counted;
+use crate::plan::{Metric, Objective, Quantile, Unit};
+
+/// Holds every objective against the figures; `server` is what the server's
+/// loopscope found, and in how many seconds.
+pub(crate) fn judge(
+    objectives: &[Objective],
+    load: &Load,
+    generator: &Generator,
+    server: Option<(&FindingsDocument, f64)>,
+) -> Vec<Judged> {
     let judge = |objective: &Objective| {
-        let actual = actual(objective, load);
+        let actual = actual(objective, load, generator, server);
         Judged {
             objective: objective.text().to_owned(),
-            metric: objective.metric().as_str(),
+            metric: objective.metric().name(),
             unit: objective.unit().as_str(),
             limit: objective.limit(),
             actual,
             held: actual.is_some_and(|actual| objective.holds(actual)),
+            of_generator: objective.metric().is_of_generator(),
         }
     };
     objectives.iter().map(judge).collect()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
-fn actual(objective: &Objective, load: &Load) -> Option<f64> {
-    let latency = |field: fn(&Timing) -> f64| load.latency.as_ref().map(field);
+fn actual(
+    objective: &Objective,
+    load: &Load,
+    generator: &Generator,
+    server: Option<(&FindingsDocument, f64)>,
+) -> Option<f64> {
+    let findings = || server.map(|(document, _)| document.findings.iter());
+    let blocked = || findings().map(|findings| findings.map(|finding| finding.total_seconds).sum::<f64>());
+    let deliveries = &load.deliveries;
+    let share = objective.unit() == Unit::Share;
     match objective.metric() {
-        Metric::P50 => latency(|timing| timing.p50_seconds),
-        Metric::P90 => latency(|timing| timing.p90_seconds),
-        Metric::P99 => latency(|timing| timing.p99_seconds),
-        Metric::P999 => latency(|timing| timing.p999_seconds),
-        Metric::Max => latency(|timing| timing.max_seconds),
-        Metric::Lost if load.deliveries.expected == 0 => None,
-        Metric::Lost => {
-            let lost = load.deliveries.lost as f64;
-            let share = objective.unit() == Unit::Share;
-            Some(if share { lost / load.deliveries.expected as f64 } else { lost })
+        Metric::Latency(quantile) => at(load.latency.as_ref(), quantile),
+        Metric::Service(quantile) => at(load.service.as_ref(), quantile),
+        Metric::SendLag(quantile) => at(load.send_lag.as_ref(), quantile),
+        Metric::ReceiveLag(quantile) => at(generator.receive_lag.as_ref(), quantile),
+        Metric::Lost => part(deliveries.lost, deliveries.expected, share),
+        Metric::Duplicated => part(deliveries.duplicated, deliveries.expected, share),
+        Metric::OutOfOrder => part(deliveries.out_of_order, deliveries.expected, share),
+        Metric::ErrorReplies => part(load.commands.error_replies.values().sum(), load.commands.sent, share),
+        #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
+        Metric::BlockingEvents => {
+            findings().map(|findings| findings.map(|finding| finding.count as f64).sum())
         }
+        Metric::BlockingSeconds => blocked(),
+        Metric::BlockingShare => blocked().zip(server).map(|(blocked, (_, seconds))| blocked / seconds),
     }
+}
+
+fn at(timing: Option<&Timing>, quantile: Quantile) -> Option<f64> {
+    timing.map(|timing| match quantile {
+        Quantile::P50 => timing.p50_seconds,
+        Quantile::P90 => timing.p90_seconds,
+        Quantile::P99 => timing.p99_seconds,
+        Quantile::P999 => timing.p999_seconds,
+        Quantile::Max => timing.max_seconds,
+    })
+}
+
+/// `count`, or its share of `whole`; `None` where nothing was to be counted.
+#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
+fn part(count: u64, whole: u64, share: bool) -> Option<f64> {
+    (whole > 0).then(|| if share { count as f64 / whole as f64 } else { count as f64 })
 }
 
 /// The outcome: `invalid` says why there can be none, `denied` how many
@@ -45,8 +80,13 @@ pub(crate) fn verdict(invalid: Vec<String>, objectives: &[Judged], denied: usize
     let mut invalid = invalid;
     if invalid.is_empty() {
         invalid.extend(unmeasured.map(|judged| {
-            format!("{}: no delivery was expected, so there is nothing to judge", judged.objective)
+            format!("{}: there was nothing to measure, so there is nothing to judge", judged.objective)
         }));
+    }
+    // What the generator did late says nothing of the server.
+    let own = objectives.iter().filter(|judged| judged.of_generator && !judged.held);
+    if invalid.is_empty() {
+        invalid.extend(own.map(|judged| format!("the generator missed {}", judged.objective)));
     }
     if !invalid.is_empty() {
         return Verdict { outcome: Outcome::Invalid, exit_code: 2, reasons: invalid };
@@ -69,7 +109,8 @@ mod tests {
     use super::*;
 
     fn judged(held: bool, actual: Option<f64>) -> Judged {
-        Judged { objective: "p99<5ms".into(), metric: "p99", unit: "seconds", limit: 0.005, actual, held }
+        let (objective, metric) = ("p99<5ms".into(), "p99".into());
+        Judged { objective, metric, unit: "seconds", limit: 0.005, actual, held, of_generator: false }
     }
 
     #[test]
@@ -84,5 +125,7 @@ mod tests {
         assert_eq!((invalid.outcome, invalid.exit_code), (Outcome::Invalid, 2));
         let unmeasured = verdict(vec![], &[judged(false, None)], 0);
         assert_eq!((unmeasured.outcome, unmeasured.exit_code), (Outcome::Invalid, 2));
+        let own = Judged { of_generator: true, ..judged(false, Some(0.1)) };
+        assert_eq!(verdict(vec![], &[own], 0).exit_code, 2, "the generator's fault is not the server's");
     }
 }

@@ -14,6 +14,11 @@ use crate::record::{Failure, Shared};
 /// out, so that a stalled target cannot make the generator grow.
 const MAX_AT_ONCE: usize = 256;
 
+/// How many of them there may be at a time.
+pub(crate) const fn visitors(rate: f64) -> u64 {
+    if rate > 0.0 { MAX_AT_ONCE as u64 } else { 0 }
+}
+
 /// Sends visitors at the plan's rate until dropped. They join a room without
 /// measured traffic, so that who should receive what does not change.
 pub(crate) async fn churn(shared: Arc<Shared>, address: SocketAddr) {

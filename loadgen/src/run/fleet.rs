@@ -38,9 +38,7 @@ impl Fleet {
         let begin = Instant::now();
         for id in 0..plan.connections {
             let client = Client { shared: Arc::clone(shared), address, id, arrived: arrived.clone() };
-            let share = u32::try_from(id).unwrap_or(0);
-            let of = u32::try_from(plan.connections).unwrap_or(1);
-            let at = begin + plan.ramp * share / of;
+            let at = begin + plan.connects_after(id);
             clients.spawn(client.attend(at, called_home.clone()));
         }
         Self { shared: Arc::clone(shared), clients, arrivals, home }
@@ -122,7 +120,7 @@ impl Client {
     async fn open(&self, at: Instant) -> Result<Session, Failure> {
         sleep_until(at).await;
         let limit = self.shared.plan.timeout;
-        let room = self.shared.room(self.id);
+        let room = self.shared.room_name(self.id);
         match timeout(limit, Session::open(&self.shared, self.address, self.id, room)).await {
             Ok(opened) => opened,
             Err(_elapsed) => {

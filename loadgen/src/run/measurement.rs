@@ -3,18 +3,26 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::pacer::Pace;
-use super::tally::reckon;
-use crate::irc::Member;
-use crate::plan::{Action, Plan};
-use crate::record::{FailureKind, Inbox, Shared};
-use crate::report::{CommandCount, Commands, Connections, Deliveries, Load, Timing};
+use hdrhistogram::Histogram;
+
+use super::pacer::{Pace, Tried};
+use crate::hunt::SlowDeliveries;
+use crate::own::Mark;
+use crate::plan::{Action, Plan, nanoseconds};
+use crate::record::{Bins, FailureKind, Recorder, Shared};
+use crate::report::units::duration;
+use crate::report::{
+    Bin, Blocking, CommandCount, Commands, Connections, Generator, Load, Point, Rooms, StageLoad, Timeline,
+    Timing,
+};
 
 /// The load figures, and what keeps them from being a verdict.
 #[derive(Debug)]
 pub(crate) struct Measurement {
     /// The figures.
     pub(crate) load: Load,
+    /// What the generator did late by itself.
+    pub(crate) generator: Generator,
     /// When the measuring began.
     pub(crate) started: SystemTime,
     /// Whether it was ended early by a signal.
@@ -23,63 +31,110 @@ pub(crate) struct Measurement {
     pub(crate) invalid: Vec<String>,
     /// What was asked for.
     pub(crate) plan: Plan,
+    /// The deliveries that took long; `None` if nothing arrived.
+    pub(crate) slow: Option<SlowDeliveries>,
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub(super) struct Course {
+    /// How many connections were ready.
+    pub(super) joined: usize,
+    /// What was sent.
+    pub(super) pace: Pace,
+    /// What was received, and what was not.
+    pub(super) received: Recorder,
+    /// When nothing more was waited for.
+    pub(super) end: Instant,
+    /// What the generator itself did meanwhile.
+    pub(super) generator: Generator,
+    /// Whether no connection was left by then.
+    pub(super) alone: bool,
+    /// Whether a signal had ended it.
+    pub(super) interrupted: bool,
 }
 
 impl Measurement {
     /// Of a run that could not begin.
     pub(super) fn impossible(shared: &Shared, reason: String) -> Self {
-        let mut measurement = Self::new(shared, &[], &[], &Pace::none(), Instant::now(), false, false);
+        let (pace, received) = (Pace::none(shared), shared.received());
+        let (generator, end) = (Mark::now().elapsed(), Instant::now());
+        let course = Course { joined: 0, pace, received, end, generator, alone: false, interrupted: false };
+        let mut measurement = Self::new(shared, course);
         measurement.invalid = vec![reason];
         measurement
     }
 
-    /// Of a run that ended at `end`; `alone` if no connection was left by then.
-    pub(super) fn new(
-        shared: &Shared,
-        members: &[Member],
-        inboxes: &[Inbox],
-        pace: &Pace,
-        end: Instant,
-        alone: bool,
-        interrupted: bool,
-    ) -> Self {
+    /// Of a run that went as `course` says.
+    pub(super) fn new(shared: &Shared, course: Course) -> Self {
         let start = shared.begin();
-        let ended = end.saturating_duration_since(start);
+        let ended = course.end.saturating_duration_since(start);
         let started = SystemTime::now().checked_sub(start.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
-        let load = load(shared, members, inboxes, pace, end);
+        let load = load(shared, &course);
         let mut invalid = Vec::new();
-        if alone {
+        if course.alone {
             invalid.push(all_gone(shared, ended));
         } else if load.commands.planned == 0 {
-            invalid.push(not_begun(shared, members.len(), interrupted));
+            invalid.push(not_begun(shared, course.joined, course.interrupted));
         }
-        invalid.extend(too_late(&shared.plan, pace));
-        Self { load, started, interrupted, invalid, plan: shared.plan.clone() }
+        invalid.extend(too_late(&shared.plan, &load, &course.generator));
+        let slow = slow(shared, &course, start);
+        let (generator, interrupted) = (course.generator, course.interrupted);
+        Self { load, generator, started, interrupted, invalid, plan: shared.plan.clone(), slow }
     }
 }
 
-fn load(shared: &Shared, members: &[Member], inboxes: &[Inbox], pace: &Pace, end: Instant) -> Load {
-    let mut received = shared.received();
-    let end_ns = shared.since_start(end);
-    let tally = reckon(shared, members, inboxes, pace.total().planned, end_ns, &mut received);
+/// The deliveries above the tightest objective on latency, or above the p99 of
+/// what arrived.
+fn slow(shared: &Shared, course: &Course, start: Instant) -> Option<SlowDeliveries> {
+    let received = &course.received;
+    let lost = received.counts().lost;
+    let arrived = received.latency.len().checked_sub(lost).filter(|&arrived| arrived > 0)?;
+    let (threshold, threshold_ns) = match shared.plan.tightest() {
+        Some((objective, limit)) => (objective, nanoseconds(limit)),
+        None => ("p99".to_owned(), p99_of_arrived(&received.latency, arrived)),
+    };
+    let longer = received.latency.len() - received.latency.count_between(0, threshold_ns);
+    Some(SlowDeliveries {
+        start,
+        measured_ns: nanoseconds(course.end.saturating_duration_since(start)),
+        threshold_ns,
+        threshold,
+        count: longer.saturating_sub(lost),
+        kept: received.slow.longer_than(threshold_ns),
+        weight: received.slow.weight(),
+    })
+}
+
+/// What never came is in the histogram with at least the drain time, which is
+/// above whatever came, but for a run that was cut short.
+#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
+fn p99_of_arrived(latency: &Histogram<u64>, arrived: u64) -> u64 {
+    latency.value_at_quantile(0.99 * arrived as f64 / latency.len() as f64)
+}
+
+fn load(shared: &Shared, course: &Course) -> Load {
+    let Course { joined, pace, received, end, .. } = course;
+    let mut send_lag = pace.lag.clone();
+    // Equal bounds cannot fail to add up.
+    let _ = send_lag.add(&received.send_lag);
     let live = shared.live.view();
     Load {
         connections: Connections {
             asked: shared.plan.connections as u64,
-            joined: members.len() as u64,
-            lost: (members.len() as u64).saturating_sub(live.open),
+            joined: *joined as u64,
+            lost: (*joined as u64).saturating_sub(live.open),
         },
-        measured_seconds: measured(shared, pace, end).as_secs_f64(),
-        commands: commands(shared, pace, end, received.error_replies.clone()),
-        deliveries: Deliveries {
-            expected: tally.expected,
-            delivered: received.delivered,
-            lost: tally.lost,
-            duplicated: received.duplicated,
-            out_of_order: received.out_of_order,
-        },
+        measured_seconds: measured(shared, pace, *end).as_secs_f64(),
+        commands: commands(shared, pace, &send_lag, *end, received.error_replies.clone()),
+        deliveries: received.counts().into(),
         latency: Timing::of(&received.latency),
-        send_lag: Timing::of(&pace.lag),
+        service: Timing::of(&received.service),
+        send_lag: Timing::of(&send_lag),
+        stages: stages(shared, pace, received),
+        rooms: Rooms::of(&received.rooms),
+        spectrum: spectrum(&received.latency),
+        timeline: timeline(shared, pace, received),
         failures: FailureKind::ALL
             .into_iter()
             .map(|kind| (kind.as_str().to_owned(), shared.failures.of(kind)))
@@ -88,28 +143,92 @@ fn load(shared: &Shared, members: &[Member], inboxes: &[Inbox], pace: &Pace, end
     }
 }
 
+/// Points of the distribution, ever closer towards its end: each stands for
+/// half as many samples as the one before, in steps of a fifth.
+fn spectrum(latency: &Histogram<u64>) -> Vec<Point> {
+    let points = latency.iter_quantiles(5);
+    points
+        .map(|point| Point {
+            quantile: point.quantile_iterated_to(),
+            seconds: Duration::from_nanos(point.value_iterated_to()).as_secs_f64(),
+        })
+        .collect()
+}
+
+fn timeline(shared: &Shared, pace: &Pace, received: &Recorder) -> Timeline {
+    let width = Bins::of(shared.plan.duration()).width();
+    let lines = &received.timeline;
+    let seconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64();
+    let bin = |(bin, tried): (usize, &Tried)| {
+        let latency = &lines.latency[bin];
+        let longest = lines.longest_ns[bin];
+        let quantile = |q| (!latency.is_empty()).then(|| seconds(latency.value_at_quantile(q).min(longest)));
+        Bin {
+            planned: tried.planned,
+            sent: tried.sent,
+            delivered: lines.delivered[bin],
+            p50_seconds: quantile(0.5),
+            p99_seconds: quantile(0.99),
+            max_seconds: quantile(1.0).map(|_| seconds(longest)),
+        }
+    };
+    let bins = pace.timeline.iter().enumerate().map(bin).collect();
+    Timeline { bin_seconds: width.as_secs_f64(), bins }
+}
+
+/// What came of each stage.
+fn stages(shared: &Shared, pace: &Pace, received: &Recorder) -> Vec<StageLoad> {
+    let planned = shared.plan.stages.all().iter();
+    let outcome = pace.stages.iter().zip(&received.stages);
+    planned
+        .zip(outcome)
+        .map(|(stage, (tried, record))| StageLoad {
+            from_rate: stage.from,
+            to_rate: stage.to,
+            seconds: stage.duration.as_secs_f64(),
+            commands: (*tried).into(),
+            deliveries: record.counts.into(),
+            latency: Timing::of(&record.latency),
+        })
+        .collect()
+}
+
+impl From<Tried> for CommandCount {
+    fn from(tried: Tried) -> Self {
+        Self { planned: tried.planned, sent: tried.sent, skipped: tried.skipped }
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
-fn commands(shared: &Shared, pace: &Pace, end: Instant, errors: BTreeMap<u16, u64>) -> Commands {
+fn commands(
+    shared: &Shared,
+    pace: &Pace,
+    send_lag: &Histogram<u64>,
+    end: Instant,
+    errors: BTreeMap<u16, u64>,
+) -> Commands {
     let total = pace.total();
     let seconds = measured(shared, pace, end).as_secs_f64();
     let by_kind = Action::ALL
         .into_iter()
         .filter(|&action| shared.plan.mix.contains(action))
-        .map(|action| {
-            let tried = pace.tried[action.index()];
-            let count = CommandCount { planned: tried.planned, sent: tried.sent, skipped: tried.skipped };
-            (action.as_str().to_owned(), count)
-        })
+        .map(|action| (action.as_str().to_owned(), pace.tried[action.index()].into()))
         .collect();
     Commands {
         planned: total.planned,
         sent: total.sent,
         skipped: total.skipped,
-        planned_per_second: shared.plan.rate,
+        late: later_than(send_lag, shared.plan.max_send_lag),
+        planned_per_second: shared.plan.stages.mean_rate(),
         sent_per_second: if seconds > 0.0 { total.sent as f64 / seconds } else { 0.0 },
         by_kind,
         error_replies: errors,
     }
+}
+
+/// How many of the samples are above `limit`.
+fn later_than(lag: &Histogram<u64>, limit: Duration) -> u64 {
+    lag.len() - lag.count_between(0, nanoseconds(limit))
 }
 
 /// How long was measured: all of the plan's duration, unless it ended early.
@@ -117,7 +236,7 @@ fn measured(shared: &Shared, pace: &Pace, end: Instant) -> Duration {
     if pace.total().planned == 0 {
         return Duration::ZERO;
     }
-    end.saturating_duration_since(shared.begin()).min(shared.plan.duration)
+    end.saturating_duration_since(shared.begin()).min(shared.plan.duration())
 }
 
 fn reason(shared: &Shared) -> String {
@@ -138,15 +257,34 @@ fn not_begun(shared: &Shared, joined: usize, interrupted: bool) -> String {
     format!("{target}: only {joined} of {all} connections could be opened: {}", reason(shared))
 }
 
+/// The share of the measured time that the generator's own stalls may take.
+const MAX_OWN_BLOCKING: f64 = 0.01;
+
 /// Why the generator's own lateness spoils the run, if it does.
-fn too_late(plan: &Plan, pace: &Pace) -> Option<String> {
-    let lag = Duration::from_nanos(pace.lag.value_at_quantile(0.99));
-    let budget = plan.max_send_lag;
-    (lag > budget).then(|| {
-        let (lag, budget) = (lag.as_secs_f64() * 1e3, budget.as_secs_f64() * 1e3);
-        format!(
-            "the generator was late, not the server: p99 of the send lag is {lag:.1} ms, \
-             above the {budget:.1} ms allowed; use a lower --rate or a machine with more free CPU"
-        )
+fn too_late(plan: &Plan, load: &Load, generator: &Generator) -> Option<String> {
+    let late = |what: &str, timing: &Option<Timing>, budget: Duration| {
+        let (lag, budget) = (timing.as_ref()?.p99_seconds, budget.as_secs_f64());
+        (lag > budget).then(|| {
+            format!(
+                "the generator was late, not the server: p99 of the {what} lag is {}, above the {} allowed; \
+                 use a lower --rate or a machine with more free CPU",
+                duration(lag),
+                duration(budget),
+            )
+        })
+    };
+    late("send", &load.send_lag, plan.max_send_lag)
+        .or_else(|| late("receive", &generator.receive_lag, plan.max_receive_lag))
+        .or_else(|| blocked(plan, load, &generator.blocking))
+}
+
+/// Whether the generator's own stalls took too much of the time.
+fn blocked(plan: &Plan, load: &Load, blocking: &Blocking) -> Option<String> {
+    let share = blocking.seconds / load.measured_seconds.max(f64::MIN_POSITIVE);
+    let is_long = blocking.longest_seconds > plan.max_receive_lag.as_secs_f64();
+    (share > MAX_OWN_BLOCKING && is_long).then(|| {
+        let site = blocking.worst_site.as_deref().unwrap_or("an unknown place");
+        let seconds = duration(blocking.seconds);
+        format!("the generator's own loop was blocked for {seconds} in all, mostly in {site}")
     })
 }

@@ -1,86 +1,127 @@
 //! A load test carried out: connect, join, settle, measure, drain.
 
+mod chat;
 mod churn;
+mod driver;
 mod fleet;
 mod interrupt;
 mod measurement;
 mod pacer;
 mod progress;
 mod tally;
+mod web;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub(crate) use churn::visitors;
 pub(crate) use interrupt::Stop;
 pub(crate) use measurement::Measurement;
+pub(crate) use pacer::{Outlet, Sent};
 pub(crate) use progress::Progress;
 
-use crate::irc::Member;
-use crate::plan::Plan;
-use crate::record::Shared;
-use fleet::Fleet;
+use crate::metrics;
+use crate::net;
+use crate::own::Mark;
+use crate::plan::{Plan, Target};
+use crate::record::{IntervalLog, Shared};
+use chat::Chat;
+use driver::Driver;
+use measurement::Course;
 use pacer::Pace;
+use web::Web;
 
 /// How often it is looked at how things stand.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Carries the plan out. Whatever the target does, there is a measurement in
 /// the end; where it allows no verdict, it says why.
-pub(crate) async fn measure(plan: Plan, mut stop: Stop, progress: &mut Progress) -> Measurement {
+pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> Measurement {
     let shared = Arc::new(Shared::new(plan));
-    let address = match address(&shared.plan.target).await {
-        Ok(address) => address,
+    metrics::show(&shared);
+    let target = match shared.plan.target.parse::<Target>() {
+        Ok(target) => target,
         Err(reason) => return Measurement::impossible(&shared, reason),
     };
-    let mut fleet = Fleet::launch(&shared, address);
-    let members = fleet.assemble(&mut stop, progress).await;
-    let ready = members.len() >= shared.plan.required_connections() && !stop.requested();
+    match net::resolve(target.address()).await {
+        Ok(address) if target.is_web() => {
+            carry_out(&shared, Web::launch(&shared, &target, address), stop, progress).await
+        }
+        Ok(address) => carry_out(&shared, Chat::launch(&shared, address), stop, progress).await,
+        Err(reason) => Measurement::impossible(&shared, reason),
+    }
+}
 
-    let mut pace = Pace::none();
+/// What there is to say of a run in which another program was the load.
+pub(crate) fn unmeasured(plan: Plan, interrupted: bool) -> Measurement {
+    let mut measurement = Measurement::impossible(&Shared::new(plan), String::new());
+    measurement.invalid.clear();
+    measurement.interrupted = interrupted;
+    measurement
+}
+
+async fn carry_out<D: Driver>(
+    shared: &Arc<Shared>,
+    mut driver: D,
+    mut stop: Stop,
+    progress: &mut Progress,
+) -> Measurement {
+    let joined = driver.assemble(&mut stop, progress).await;
+    let ready = joined >= shared.plan.required_connections() && !stop.requested();
+    let mut pace = Pace::none(shared);
+    let mut own = Mark::now();
+    let log = match begin_log(shared) {
+        Ok(log) => log,
+        Err(reason) => return Measurement::impossible(shared, reason),
+    };
     if ready {
-        progress.say("all have joined, settling");
+        progress.say("all are ready, settling");
         tokio::select! {
             () = tokio::time::sleep(shared.plan.settle) => {}
             () = stop.wait() => {}
         }
-        pace = send(&shared, &members, address, &stop, progress).await;
-        drain(&shared, progress).await;
+        own = Mark::now();
+        pace = tokio::select! {
+            pace = send(shared, driver.outlet(), &stop, progress) => pace,
+            () = driver.meanwhile() => pace,
+        };
+        drain(shared, progress).await;
     }
     let end = Instant::now();
+    let generator = own.elapsed();
     let alone = ready && shared.live.view().open == 0;
-    let inboxes = fleet.disband().await;
+    let planned = pace.total().planned;
+    let mut received = driver.disband(planned, shared.since_start(end)).await;
+    let unwritten = log.zip(received.intervals.take()).and_then(|(log, last)| log.end(last).err());
     progress.clear();
-    Measurement::new(&shared, &members, &inboxes, &pace, end, alone, stop.requested())
+    let interrupted = stop.requested();
+    let mut measurement =
+        Measurement::new(shared, Course { joined, pace, received, end, generator, alone, interrupted });
+    if let (Some(error), Some(path)) = (unwritten, &shared.plan.hlog) {
+        measurement.invalid.push(format!("--hlog {} cannot be written: {error}", path.display()));
+    }
+    measurement
 }
 
-/// The first address of `target`.
-async fn address(target: &str) -> Result<SocketAddr, String> {
-    let mut addresses = tokio::net::lookup_host(target)
-        .await
-        .map_err(|error| format!("the address of {target} cannot be found: {error}"))?;
-    addresses.next().ok_or_else(|| format!("{target} has no address"))
+/// Begins the interval log, if there shall be one.
+fn begin_log(shared: &Arc<Shared>) -> Result<Option<IntervalLog>, String> {
+    let Some(path) = &shared.plan.hlog else { return Ok(None) };
+    let log = IntervalLog::begin(path, Arc::clone(shared));
+    log.map(Some).map_err(|error| format!("--hlog {} cannot be written: {error}", path.display()))
 }
 
 /// Lets the pacer send what is due, until the schedule's end, a signal, or the
 /// last connection's end.
-async fn send(
-    shared: &Arc<Shared>,
-    members: &[Member],
-    address: SocketAddr,
-    stop: &Stop,
-    progress: &mut Progress,
-) -> Pace {
+async fn send(shared: &Arc<Shared>, outlet: impl Outlet, stop: &Stop, progress: &mut Progress) -> Pace {
     let halt = Arc::new(AtomicBool::new(false));
-    let Ok(mut pace) = pacer::start(shared, members.to_vec(), Arc::clone(&halt)) else {
-        return Pace::none();
+    let Ok(mut pace) = pacer::start(shared, outlet, Arc::clone(&halt)) else {
+        return Pace::none(shared);
     };
-    let churn = tokio::spawn(churn::churn(Arc::clone(shared), address));
     let mut look = tokio::time::interval(LOOK);
-    let pace = loop {
+    loop {
         tokio::select! {
-            pace = &mut pace => break pace.unwrap_or_else(|_| Pace::none()),
+            pace = &mut pace => break pace.unwrap_or_else(|_| Pace::none(shared)),
             _ = look.tick() => {
                 progress.show("measuring", shared);
                 if stop.requested() || shared.live.view().open == 0 {
@@ -88,9 +129,7 @@ async fn send(
                 }
             }
         }
-    };
-    churn.abort();
-    pace
+    }
 }
 
 /// Waits for what is still under way.

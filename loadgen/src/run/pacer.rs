@@ -1,6 +1,5 @@
 //! The thread that sends: on schedule, never waiting for the server.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,12 +8,39 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use tokio::sync::oneshot;
 
-use crate::irc::{Commands, Member, Sent};
 use crate::plan::{Action, Due};
-use crate::record::{Shared, count, histogram};
+use crate::record::{Bins, Shared, count, histogram};
 
 /// The longest sleep at a stretch, so that a halt is soon seen.
 const NAP: Duration = Duration::from_millis(20);
+
+/// What became of a command whose time had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is with the kernel, or with whoever sends it next.
+    Now,
+    /// The server is slow to read; it waits in the outbox.
+    Queued,
+    /// Too much waits already; it is skipped.
+    Skipped,
+    /// The connection is gone.
+    Closed,
+}
+
+/// Where due commands go: one for each protocol.
+pub(crate) trait Outlet: Send + 'static {
+    /// How many there are to send from.
+    fn senders(&self) -> usize;
+
+    /// Sends what is due, now that it is `lag_ns` late, without waiting.
+    fn send(&mut self, shared: &Shared, due: &Due, lag_ns: u64) -> Sent;
+
+    /// Whether this is the moment of sending. If not, whoever sends records
+    /// how late it was.
+    fn sends_at_once(&self) -> bool {
+        true
+    }
+}
 
 /// How often one command was planned, and what became of it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,28 +53,42 @@ pub(crate) struct Tried {
     pub(crate) skipped: u64,
 }
 
+impl Tried {
+    const fn add(self, other: Self) -> Self {
+        Self {
+            planned: self.planned + other.planned,
+            sent: self.sent + other.sent,
+            skipped: self.skipped + other.skipped,
+        }
+    }
+}
+
 /// What the pacer did.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// How late each command was handed to its connection.
+    /// How late each command was sent.
     pub(crate) lag: Histogram<u64>,
     /// By command, as in [`Action::ALL`].
     pub(crate) tried: [Tried; Action::ALL.len()],
+    /// By stage of the plan.
+    pub(crate) stages: Vec<Tried>,
+    /// Over time.
+    pub(crate) timeline: Vec<Tried>,
+    bins: Bins,
 }
 
 impl Pace {
     /// Nothing sent.
-    pub(crate) fn none() -> Self {
-        Self { lag: histogram(), tried: [Tried::default(); Action::ALL.len()] }
+    pub(crate) fn none(shared: &Shared) -> Self {
+        let stages = vec![Tried::default(); shared.plan.stages.all().len()];
+        let bins = Bins::of(shared.plan.duration());
+        let timeline = vec![Tried::default(); bins.count()];
+        Self { lag: histogram(), tried: [Tried::default(); Action::ALL.len()], stages, timeline, bins }
     }
 
     /// All commands together.
     pub(crate) fn total(&self) -> Tried {
-        self.tried.iter().fold(Tried::default(), |sum, tried| Tried {
-            planned: sum.planned + tried.planned,
-            sent: sum.sent + tried.sent,
-            skipped: sum.skipped + tried.skipped,
-        })
+        self.stages.iter().fold(Tried::default(), |sum, &tried| sum.add(tried))
     }
 }
 
@@ -56,40 +96,27 @@ impl Pace {
 /// received messages delay it. It ends with the schedule, or when halted.
 pub(crate) fn start(
     shared: &Arc<Shared>,
-    members: Vec<Member>,
+    outlet: impl Outlet,
     halt: Arc<AtomicBool>,
 ) -> std::io::Result<oneshot::Receiver<Pace>> {
     let (done, result) = oneshot::channel();
-    let pacer = Pacer::new(Arc::clone(shared), members);
+    let pacer = Pacer { shared: Arc::clone(shared), outlet, pace: Pace::none(shared) };
     thread::Builder::new().name("pacer".into()).spawn(move || {
         let _ = done.send(pacer.run(&halt));
     })?;
     Ok(result)
 }
 
-struct Pacer {
+struct Pacer<O> {
     shared: Arc<Shared>,
-    members: Vec<Member>,
-    /// To how many others each member's messages go.
-    fanout: Vec<u64>,
-    commands: Commands,
+    outlet: O,
     pace: Pace,
 }
 
-impl Pacer {
-    fn new(shared: Arc<Shared>, members: Vec<Member>) -> Self {
-        let mut sizes: HashMap<&str, u64> = HashMap::new();
-        for member in &members {
-            *sizes.entry(&member.room).or_default() += 1;
-        }
-        let fanout = members.iter().map(|member| sizes[member.room.as_str()] - 1).collect();
-        let commands = Commands::new(&shared.plan, shared.run, members.len());
-        Self { shared, members, fanout, commands, pace: Pace::none() }
-    }
-
+impl<O: Outlet> Pacer<O> {
     fn run(mut self, halt: &AtomicBool) -> Pace {
         let start = self.shared.begin();
-        for due in self.shared.plan.schedule(self.members.len()) {
+        for due in self.shared.plan.schedule(self.outlet.senders()) {
             if !sleep_until(start + Duration::from_nanos(due.at_ns), halt) {
                 break;
             }
@@ -99,26 +126,24 @@ impl Pacer {
     }
 
     fn send(&mut self, due: &Due) {
-        let member = &self.members[due.sender];
-        let live = &self.shared.live;
-        let tried = &mut self.pace.tried[due.action.index()];
-        tried.planned += 1;
-        count(&live.planned, 1);
-        if due.action == Action::Privmsg {
-            self.shared.issue(member.id, due.sequence);
-        }
-        let line = self.commands.line(due, member);
+        count(&self.shared.live.planned, 1);
         let lag = self.shared.since_start(Instant::now()).saturating_sub(due.at_ns);
-        self.pace.lag.saturating_record(lag.max(1));
-        match member.link.send(line) {
+        if self.outlet.sends_at_once() {
+            self.pace.lag.saturating_record(lag.max(1));
+        }
+        let tried = match self.outlet.send(&self.shared, due, lag) {
             Sent::Now | Sent::Queued => {
-                tried.sent += 1;
-                count(&live.sent, 1);
-                if due.action == Action::Privmsg {
-                    count(&live.awaited, self.fanout[due.sender]);
-                }
+                count(&self.shared.live.sent, 1);
+                Tried { planned: 1, sent: 1, skipped: 0 }
             }
-            Sent::Skipped | Sent::Closed => tried.skipped += 1,
+            Sent::Skipped | Sent::Closed => Tried { planned: 1, sent: 0, skipped: 1 },
+        };
+        for sum in [
+            &mut self.pace.tried[due.action.index()],
+            &mut self.pace.timeline[self.pace.bins.index(due.at_ns)],
+            &mut self.pace.stages[self.shared.plan.stages.index_at(due.at_ns)],
+        ] {
+            *sum = sum.add(tried);
         }
     }
 }

@@ -3,17 +3,8 @@
 use std::collections::HashMap;
 
 use crate::irc::Member;
-use crate::plan::Action;
+use crate::plan::{Action, nanoseconds};
 use crate::record::{Inbox, Recorder, Shared};
-
-/// What should have been delivered, and what was not.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tally {
-    /// Deliveries that the planned messages should have had.
-    pub(crate) expected: u64,
-    /// Those that never came.
-    pub(crate) lost: u64,
-}
 
 /// Walks the schedule's first `planned` commands again, asks every receiver's
 /// inbox, and puts what never came into `received`'s latencies as a censored
@@ -26,37 +17,36 @@ pub(crate) fn reckon(
     planned: u64,
     end_ns: u64,
     received: &mut Recorder,
-) -> Tally {
-    let drain_ns = u64::try_from(shared.plan.drain.as_nanos()).unwrap_or(u64::MAX);
+) {
+    let drain_ns = nanoseconds(shared.plan.drain);
     let waited = |due_ns: u64| end_ns.saturating_sub(due_ns).max(drain_ns);
-    let mut rooms: HashMap<&str, Vec<usize>> = HashMap::new();
+    let mut rooms: HashMap<usize, Vec<usize>> = HashMap::new();
     for member in members {
-        rooms.entry(&member.room).or_default().push(member.id);
+        rooms.entry(shared.room(member.id)).or_default().push(member.id);
     }
 
-    let mut tally = Tally::default();
     let schedule = shared.plan.schedule(members.len());
     let planned = usize::try_from(planned).unwrap_or(usize::MAX);
     for due in schedule.take(planned).filter(|due| due.action == Action::Privmsg) {
         let sender = &members[due.sender];
-        let place = shared.place(sender.id);
-        let receivers = rooms[sender.room.as_str()].iter().filter(|&&receiver| receiver != sender.id);
+        let (room, place) = (shared.room(sender.id), shared.place(sender.id));
+        let receivers = rooms[&room].iter().filter(|&&receiver| receiver != sender.id);
         let (mut expected, mut missing) = (0, 0);
         for &receiver in receivers {
             expected += 1;
             missing += u64::from(inboxes[receiver].is_missing(place, due.sequence));
         }
-        tally.expected += expected;
-        tally.lost += missing;
-        // Recording nothing would still raise the histogram's maximum.
-        if missing > 0 {
-            received.latency.saturating_record_n(waited(due.at_ns), missing);
-        }
+        let stage = shared.plan.stages.index_at(due.at_ns);
+        received.expect(room, stage, expected);
+        received.lose(room, stage, due.at_ns, waited(due.at_ns), missing);
     }
-    for given_up in received.given_up.iter_recorded() {
-        let count = given_up.count_at_value();
-        tally.lost += count;
-        received.latency.saturating_record_n(waited(given_up.value_iterated_to()), count);
+    // These are counted as lost already, but not how long they were waited for.
+    let given_up: Vec<_> = received
+        .given_up
+        .iter_recorded()
+        .map(|given_up| (given_up.value_iterated_to(), given_up.count_at_value()))
+        .collect();
+    for (due_ns, count) in given_up {
+        received.censor(shared.plan.stages.index_at(due_ns), due_ns, waited(due_ns), count);
     }
-    tally
 }

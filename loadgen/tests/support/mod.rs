@@ -5,4 +5,6 @@
 
 pub(crate) mod chat;
 pub(crate) mod program;
+pub(crate) mod schema;
 pub(crate) mod telemetry;
+pub(crate) mod web;

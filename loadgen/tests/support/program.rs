@@ -51,7 +51,8 @@ pub(crate) fn run(target: SocketAddr, more: &[&str]) -> Outcome {
         ("--mix", "privmsg:1"),
     ];
     for (flag, value) in defaults {
-        if !more.contains(&flag) {
+        let replaced = more.contains(&"--stages") && ["--rate", "--duration"].contains(&flag);
+        if !replaced && !more.contains(&flag) {
             arguments.extend([flag, value]);
         }
     }

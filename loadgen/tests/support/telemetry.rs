@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -19,9 +20,11 @@ pub(crate) fn start(findings: Vec<Value>) -> String {
             let body = if request.starts_with("GET /findings ") {
                 asked += 1;
                 if asked == 1 { document(&[], 0) } else { document(&findings, 1) }
+            } else if request.starts_with("GET /tasks ") {
+                json!({"schema": "loopscope.tasks/1", "kinds": [{"name": "session", "poll": {"count": 100 * asked}}]})
             } else {
                 json!({
-                    "schema": "loopscope.stalls/1", "now_unix_ns": 1_700_000_000_000_000_000_u64,
+                    "schema": "loopscope.stalls/1", "now_unix_ns": unix_ns(),
                     "stalls": [{"start_unix_ns": 1, "end_unix_ns": null, "worker": "0", "task": "t", "finding": null}],
                 })
             };
@@ -34,6 +37,12 @@ pub(crate) fn start(findings: Vec<Value>) -> String {
         }
     });
     url
+}
+
+/// Now, by the wall clock.
+pub(crate) fn unix_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    u64::try_from(now.as_nanos()).expect("before 2554")
 }
 
 fn document(findings: &[Value], lost: u64) -> Value {

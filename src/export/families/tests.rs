@@ -242,6 +242,16 @@ fn a_finding_without_a_site_is_counted() {
     has(&text, "loopscope_blocking_site_events_total{site=\"unknown\",cause=\"sleep\"} 12");
 }
 
+/// Each look meets another line of a loop, and a counter must not move from
+/// series to series.
+#[test]
+fn a_computation_is_counted_by_its_function() {
+    let mut finding = sample::sleep();
+    finding.cause = Cause::Cpu;
+    let text = text(&snapshot(), vec![finding]);
+    has(&text, "loopscope_blocking_site_events_total{site=\"chat::flood::throttle\",cause=\"cpu\"} 12");
+}
+
 #[test]
 fn any_kind_name_is_a_valid_label() {
     let mut snapshot = snapshot();

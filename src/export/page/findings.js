@@ -26,7 +26,7 @@ function card(id) {
 function renderFindings(live) {
   const news = live.findings.filter((finding) => summaries.size > 0 && !summaries.has(finding.id));
   summaries = new Map(live.findings.map((finding) => [finding.id, finding]));
-  if (news.length > 0) announce(`New finding: ${news[0].cause} at ${news[0].site ?? news[0].function ?? "an unknown place"}`);
+  if (news.length > 0) announceCalmly(`New finding: ${news[0].cause} at ${news[0].site ?? news[0].function ?? "an unknown place"}`);
   for (const [id, { root }] of cards) {
     if (!summaries.has(id)) {
       root.remove();
@@ -66,7 +66,11 @@ function fill(card, finding, now) {
   const isOngoing = finding.ongoing_seconds !== null;
   mark(root, "ongoing", isOngoing);
   write(part(".cause"), finding.cause);
-  write(part(".site"), finding.site ?? finding.function ?? "an unknown place");
+  const place = finding.site ?? finding.function ?? "an unknown place";
+  write(part(".site"), place);
+  label(part(".link"), `as text: ${place}`);
+  label(part(".copy"), `Copy as text: ${place}`);
+  label(part("summary"), `${part("summary").textContent}: ${place}`);
   const what = finding.primitive ? `${finding.primitive} in ` : "";
   write(part(".blocking"), `${what}${finding.function ?? "an unknown function"}, task ${finding.task}`);
   const facts = [

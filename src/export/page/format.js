@@ -31,6 +31,11 @@ function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** What a screen reader says instead of the text. */
+function label(element, text) {
+  if (element.getAttribute("aria-label") !== text) element.setAttribute("aria-label", text);
+}
+
 function mark(element, name, on) {
   element.classList.toggle(name, Boolean(on));
 }

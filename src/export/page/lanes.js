@@ -9,7 +9,9 @@ function lane(worker) {
   const row = copyOf("lane");
   lane = { row, canvas: row.querySelector("canvas"), state: row.querySelector(".lane-state"), bars: [] };
   lanes.set(worker.label, lane);
-  row.querySelector(".lane-name").textContent = /\d$/.test(worker.label) ? `worker ${worker.label}` : worker.label;
+  const name = /\d$/.test(worker.label) ? `worker ${worker.label}` : worker.label;
+  row.querySelector(".lane-name").textContent = name;
+  label(row, name);
   lane.canvas.addEventListener("click", (event) => {
     const bar = barAt(lane, event);
     if (bar?.stall.finding) showFinding(bar.stall.finding);

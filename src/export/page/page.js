@@ -63,7 +63,11 @@ function renderStatus() {
       : blocked > 0
         ? ["blocked", `${many(blocked, "worker", "workers")} blocked`]
         : ["fine", "no stall now"];
+  const was = status.className;
   status.className = `status ${said[0]}`;
+  // Each stall would be too much to listen to; the findings are told as they come.
+  const isTold = (name) => name.endsWith(" down") || name.endsWith(" paused");
+  if (was !== status.className && (isTold(status.className) || isTold(was))) announce(said[1]);
   write(status, said[1]);
   mark(document.body, "stale", page.downSince && !page.paused);
 }
@@ -107,11 +111,15 @@ function renderTiles(live) {
   tile("observer", cpu === null ? "–" : percent(Math.max(0, cpu)), `of a core; ${dropped}`, "");
 }
 
-/** For those who do not see the page; not more often than can be listened to. */
+/** For those who do not see the page. */
 function announce(text) {
-  if (performance.now() - page.saidAt < 3000) return;
   page.saidAt = performance.now();
   byId("announcement").textContent = text;
+}
+
+/** The same for what may come in crowds: not more often than can be listened to. */
+function announceCalmly(text) {
+  if (performance.now() - page.saidAt >= 3000) announce(text);
 }
 
 function setPaused(paused) {

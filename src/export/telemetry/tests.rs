@@ -263,8 +263,11 @@ fn the_index_links_to_every_route() {
     assert!(index.head.contains("\r\ncontent-type: text/html; charset=utf-8"));
     let footer = index.body.split_once("<footer>").unwrap().1;
     let links: Vec<_> = footer.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-    assert_eq!(links[..6], ["findings.txt", "findings", "stalls", "tasks", "metrics", "healthz"]);
-    for link in links.iter().take(6) {
+    assert_eq!(
+        links[..7],
+        ["findings.txt", "findings", "profile.svg", "stalls", "tasks", "metrics", "healthz"]
+    );
+    for link in links.iter().take(7) {
         assert_eq!(get(&telemetry, &format!("/{link}")).status, 200, "{link}");
     }
 }
@@ -278,14 +281,35 @@ fn head_is_answered_without_a_body() {
         "/findings",
         "/findings.txt",
         "/findings/sleep-5f3a",
+        "/findings.sarif",
+        "/profile.folded",
+        "/profile.svg",
+        "/profile.pb.gz",
         "/stalls",
         "/tasks",
+        "/trace",
         "/live",
         "/healthz",
     ] {
         let response = request(&telemetry, "HEAD", path, "localhost");
         assert_eq!((response.status, response.body.as_str()), (200, ""), "{path}");
     }
+}
+
+#[test]
+fn findings_are_told_in_the_formats_of_others() {
+    let (telemetry, _) = served();
+    assert!(get(&telemetry, "/findings.sarif").body.contains("\"version\":\"2.1.0\""));
+    assert!(get(&telemetry, "/profile.folded").body.contains(";chat::flood::throttle (src/flood.rs:31);"));
+    assert!(get(&telemetry, "/trace").body.contains("\"traceEvents\""));
+    assert_eq!(get(&telemetry, "/trace?seconds=2.5").status, 200);
+    for query in ["seconds=0", "seconds=-1", "seconds=1e6", "seconds=soon", "since=1"] {
+        is_one_sentence(&get(&telemetry, &format!("/trace?{query}")), 400);
+    }
+    let picture = get(&telemetry, "/profile.svg");
+    assert!(picture.body.contains("chat::flood::throttle"));
+    assert_eq!(picture.head.matches("content-security-policy").count(), 1, "{}", picture.head);
+    assert!(picture.head.contains("sandbox allow-scripts"), "{}", picture.head);
 }
 
 #[test]
@@ -332,6 +356,35 @@ fn a_server_for_other_machines_takes_any_name() {
     let mut telemetry = start(any, FakeSource::new(), None).unwrap();
     telemetry.address.set_ip(Ipv4Addr::LOCALHOST.into());
     assert_eq!(request(&telemetry, "GET", "/healthz", "chat.internal:9464").status, 200);
+}
+
+/// Bound to loopback, it says nothing.
+#[test]
+fn to_serve_other_machines_is_warned_of() {
+    let said = |ip: Ipv4Addr| {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || -> Box<dyn Write> { Box::new(Shared(writer.clone())) })
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            drop(start(SocketAddr::new(ip.into(), 0), FakeSource::new(), None).unwrap());
+        });
+        String::from_utf8(log.lock().unwrap().clone()).unwrap()
+    };
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let warning = said(Ipv4Addr::UNSPECIFIED);
+    assert!(warning.contains("WARN") && warning.contains("to anybody who asks"), "{warning:?}");
+    assert_eq!(said(Ipv4Addr::LOCALHOST), "");
 }
 
 #[test]
@@ -442,4 +495,6 @@ fn a_port_in_use_is_an_error() {
     assert!(matches!(&error, StartError::Bind { address, source }
         if *address == telemetry.address() && source.kind() == ErrorKind::AddrInUse));
     assert!(error.to_string().contains(&telemetry.address().to_string()), "{error}");
+    let chain = format!("{:?}", anyhow::Error::from(error));
+    assert_eq!(chain.matches("Address already in use").count(), 1, "{chain}");
 }

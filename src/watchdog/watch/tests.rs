@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     os,
     record::{KindId, worker::Label},
+    watchdog::probe::Probe,
 };
 
 const TICK: Duration = Duration::from_micros(2_500);
@@ -34,6 +35,15 @@ impl Hung {
         told.recv().unwrap();
         Self { worker, let_go, thread }
     }
+
+    /// Returns once it waits: on its way there, or back from a signal, mocked
+    /// time would seem to be a wait for a CPU.
+    fn until_it_waits(&self, clock: &crate::record::clock::Clock) {
+        let probe = Probe::new(self.worker.thread().unwrap().tid);
+        while probe.sample(clock).unwrap().state != b'S' {
+            thread::yield_now();
+        }
+    }
 }
 
 #[test]
@@ -48,6 +58,7 @@ fn a_hang_is_told_again_after_a_second_a_minute_ten_and_an_hour() {
     let mut captures = Budget::new(100, 10.0, Instant::now());
     let standstill = Standstill::new(0, 0, &recorder.clock);
     let mut pass = |time_passes: Duration| {
+        hung.until_it_waits(&recorder.clock);
         time.increment(time_passes);
         watch.look(&mut Context {
             recorder: &recorder,
@@ -60,7 +71,7 @@ fn a_hang_is_told_again_after_a_second_a_minute_ten_and_an_hour() {
         });
         phases(&messages)
     };
-    // Up to the threshold; the thread may still be on its way to its wait.
+    // Up to the threshold.
     let mut told = Vec::new();
     while told.is_empty() {
         told = pass(TICK);

@@ -1,0 +1,54 @@
+//! Flags of `loadgen search`.
+
+use clap::Args;
+
+use super::{HuntArgs, LoadArgs, OutputArgs, ServerArgs, rate};
+
+/// Each trial lasts --duration; --rate is the first one's.
+#[derive(Debug, Args)]
+#[group(id = "driven", args = ["target"], multiple = true)]
+pub(crate) struct SearchArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// No higher rate is tried.
+    #[arg(long, value_name = "MSGS/s", default_value = "100000", value_parser = rate)]
+    pub(crate) max_rate: f64,
+    /// How near the answer and the rate that missed shall be.
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = percent)]
+    pub(crate) resolution: f64,
+    /// How often the answer must hold, without one miss.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) trials: u32,
+    /// How many trials there may be in all.
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) max_trials: u32,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+impl SearchArgs {
+    /// What each trial is asked to do.
+    pub(crate) fn as_hunt(&self) -> HuntArgs {
+        HuntArgs {
+            server: self.server.clone(),
+            deny: false,
+            minimise: false,
+            load: self.load.clone(),
+            output: self.output.clone(),
+            command: Vec::new(),
+        }
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number: f64 = text
+        .strip_suffix('%')
+        .and_then(|number| number.trim().parse().ok())
+        .ok_or("write it as a percentage, such as 5%")?;
+    if !(0.1..=100.0).contains(&number) {
+        return Err("it must be from 0.1% to 100%".into());
+    }
+    Ok(number / 100.0)
+}

@@ -1,0 +1,179 @@
+//! How much of a difference is chance: intervals by the bootstrap.
+//!
+//! Deliveries are no independent samples: one stall delays hundreds. So what is
+//! drawn again and again is never a delivery. Of two reports it is stretches of
+//! time, 32 of each run, each longer than what one stall disturbs; of commands
+//! run in alternation it is whole rounds, both runs of a round together.
+
+use hdrhistogram::{Counter, Histogram};
+
+use crate::plan::Rng;
+
+/// How often is drawn.
+const DRAWS: usize = 2000;
+
+/// A ratio of B to A, and between what it lies with 95 % confidence.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Interval {
+    /// The lower end.
+    pub(crate) low: f64,
+    /// The upper end.
+    pub(crate) high: f64,
+}
+
+/// Latencies by stretch of time, such that any choice of them is soon added up.
+#[derive(Debug)]
+pub(crate) struct Stretches {
+    /// The values that occur, in ascending order.
+    values: Vec<u64>,
+    /// For each stretch, how often each value occurs.
+    counts: Vec<Vec<u64>>,
+}
+
+impl Stretches {
+    /// Of one histogram a stretch; those without a sample are left out.
+    pub(crate) fn of<T: Counter>(histograms: &[Histogram<T>]) -> Self {
+        let mut values: Vec<u64> = histograms
+            .iter()
+            .flat_map(|histogram| histogram.iter_recorded().map(|step| step.value_iterated_to()))
+            .collect();
+        values.sort_unstable();
+        values.dedup();
+        let count = |histogram: &Histogram<T>| {
+            let mut counts = vec![0; values.len()];
+            for step in histogram.iter_recorded() {
+                if let Ok(index) = values.binary_search(&step.value_iterated_to()) {
+                    counts[index] += step.count_at_value().as_u64();
+                }
+            }
+            counts
+        };
+        let counts = histograms.iter().filter(|histogram| !histogram.is_empty()).map(count).collect();
+        Self { values, counts }
+    }
+
+    /// The quantile over as many stretches as there are, each drawn by lot.
+    fn draw(&self, quantile: f64, rng: &mut Rng) -> Option<f64> {
+        let mut sum = vec![0_u64; self.values.len()];
+        for _ in &self.counts {
+            let drawn = usize::try_from(rng.below(self.counts.len() as u64)).ok()?;
+            for (sum, count) in sum.iter_mut().zip(&self.counts[drawn]) {
+                *sum += count;
+            }
+        }
+        self.quantile(&sum, quantile)
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counts of a run are far below 2^53"
+    )]
+    fn quantile(&self, counts: &[u64], quantile: f64) -> Option<f64> {
+        let total: u64 = counts.iter().sum();
+        let rank = ((total as f64 * quantile).ceil() as u64).clamp(1, total.max(1));
+        let mut seen = 0;
+        let at = counts.iter().position(|count| {
+            seen += count;
+            seen >= rank
+        })?;
+        Some(self.values[at] as f64)
+    }
+}
+
+/// The interval of the ratio of B's quantile to A's; `None` with fewer than two
+/// stretches on either side.
+pub(crate) fn ratio_of_quantiles(a: &Stretches, b: &Stretches, quantile: f64) -> Option<Interval> {
+    if a.counts.len() < 2 || b.counts.len() < 2 {
+        return None;
+    }
+    let mut rng = Rng::new(1);
+    let ratio = |rng: &mut Rng| Some(b.draw(quantile, rng)? / a.draw(quantile, rng)?);
+    middle((0..DRAWS).filter_map(|_| ratio(&mut rng)).collect())
+}
+
+/// The interval of the typical ratio (the geometric mean) of pairs of one round
+/// each; `None` with fewer than two.
+pub(crate) fn ratio_of_pairs(ratios: &[f64]) -> Option<Interval> {
+    if ratios.len() < 2 {
+        return None;
+    }
+    let mut rng = Rng::new(1);
+    let draw = |rng: &mut Rng| {
+        let drawn = ratios.iter().filter_map(|_| {
+            let index = usize::try_from(rng.below(ratios.len() as u64)).ok()?;
+            ratios.get(index).copied()
+        });
+        geometric_mean(&drawn.collect::<Vec<_>>())
+    };
+    middle((0..DRAWS).map(|_| draw(&mut rng)).collect())
+}
+
+/// The typical one of several ratios.
+#[expect(clippy::cast_precision_loss, reason = "as many as there are rounds")]
+pub(crate) fn geometric_mean(ratios: &[f64]) -> f64 {
+    (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp()
+}
+
+/// Where the middle 95 % lie.
+fn middle(mut draws: Vec<f64>) -> Option<Interval> {
+    draws.retain(|draw| draw.is_finite());
+    draws.sort_by(f64::total_cmp);
+    let at = |part: usize| draws.get(draws.len() * part / 1000).copied();
+    Some(Interval { low: at(25)?, high: at(975).or(draws.last().copied())? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 32 stretches of 500 samples around `typical` ms.
+    fn run(seed: u64, typical: f64) -> Stretches {
+        let mut rng = Rng::new(seed);
+        let stretch = |_| {
+            let mut histogram = Histogram::<u32>::new_with_bounds(1, 3_600_000_000_000, 2).expect("bounds");
+            // Each stretch is slow or fast as a whole: samples in it hang together.
+            let mood = 0.8 + rng.below(400) as f64 / 1000.0;
+            for _ in 0..500 {
+                let spread = 0.5 + rng.below(1000) as f64 / 1000.0;
+                histogram.saturating_record((typical * mood * spread * 1e6) as u64);
+            }
+            histogram
+        };
+        Stretches::of(&(0..32).map(stretch).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn equal_runs_differ_by_chance_and_the_interval_knows_in_nineteen_of_twenty() {
+        let outside = (0..60).filter(|&pair| {
+            let interval = ratio_of_quantiles(&run(2 * pair + 1, 10.0), &run(2 * pair + 2, 10.0), 0.9).expect("one");
+            interval.low > 1.0 || interval.high < 1.0
+        });
+        let outside = outside.count();
+        assert!(outside <= 8, "{outside} of 60 equal pairs were told apart");
+    }
+
+    #[test]
+    fn a_run_that_is_half_as_slow_again_is_told_apart() {
+        for pair in 0..20 {
+            let interval = ratio_of_quantiles(&run(100 + pair, 10.0), &run(200 + pair, 15.0), 0.99).expect("one");
+            assert!(interval.low > 1.1 && interval.low < 1.5 && interval.high > 1.4, "{interval:?}");
+        }
+    }
+
+    #[test]
+    fn pairs_that_agree_leave_little_room() {
+        let interval = ratio_of_pairs(&[1.2, 1.25, 1.22, 1.18, 1.21]).expect("an interval");
+        assert!(interval.low > 1.17 && interval.high < 1.26, "{interval:?}");
+        let interval = ratio_of_pairs(&[0.5, 2.0, 1.0, 0.7, 1.6]).expect("an interval");
+        assert!(interval.low < 1.0 && interval.high > 1.0, "{interval:?}");
+        assert!(ratio_of_pairs(&[1.2]).is_none());
+    }
+
+    #[test]
+    fn nothing_measured_has_no_interval() {
+        let nothing = Stretches::of::<u32>(&[]);
+        assert_eq!(ratio_of_quantiles(&nothing, &run(1, 1.0), 0.5), None);
+    }
+}

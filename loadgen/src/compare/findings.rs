@@ -1,0 +1,104 @@
+//! Findings gone, new, better and worse.
+
+use std::collections::BTreeMap;
+
+use loopscope::Finding;
+
+use super::document::{Change, Kind};
+use super::saved::Saved;
+use crate::report::place;
+
+/// What all runs of one side found of one finding.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    stalls: u64,
+    seconds: f64,
+}
+
+/// Every finding of either side, the worst news first; `None` unless both
+/// sides were asked what they found.
+pub(crate) fn changes(a: &[Saved], b: &[Saved], tolerance: f64) -> Option<Vec<Change>> {
+    let (a_seconds, b_seconds) = (watched(a)?, watched(b)?);
+    let mut all: BTreeMap<&str, (&Finding, Sum, Sum)> = BTreeMap::new();
+    for (is_b, saved) in a.iter().map(|saved| (false, saved)).chain(b.iter().map(|saved| (true, saved))) {
+        for finding in saved.findings.iter().flat_map(|document| &document.findings) {
+            let (latest, a, b) =
+                all.entry(&finding.id).or_insert((finding, Sum::default(), Sum::default()));
+            *latest = finding;
+            let sum = if is_b { b } else { a };
+            sum.stalls += finding.count;
+            sum.seconds += finding.total_seconds;
+        }
+    }
+    let change = |(id, (finding, a, b)): (&str, (&Finding, Sum, Sum))| Change {
+        id: id.to_owned(),
+        cause: finding.cause.as_str().to_owned(),
+        site: finding.site.as_ref().map(place),
+        a_stalls: a.stalls,
+        b_stalls: b.stalls,
+        a_share: a.seconds / a_seconds,
+        b_share: b.seconds / b_seconds,
+        change: kind(a, b, b_seconds / a_seconds, tolerance),
+    };
+    let mut changes: Vec<_> = all.into_iter().map(change).collect();
+    let order = |kind: Kind| match kind {
+        Kind::New => 0,
+        Kind::Worse => 1,
+        Kind::Same => 2,
+        Kind::Better => 3,
+        Kind::Gone => 4,
+    };
+    changes.sort_by(|x, y| {
+        order(x.change).cmp(&order(y.change)).then_with(|| y.b_share.total_cmp(&x.b_share))
+    });
+    Some(changes)
+}
+
+/// For how long a side was watched in all.
+fn watched(side: &[Saved]) -> Option<f64> {
+    let seconds = side.iter().map(|saved| saved.findings.as_ref().and(saved.watched_seconds));
+    seconds.sum::<Option<f64>>().filter(|&seconds| seconds > 0.0)
+}
+
+/// Stalls come at random, so their number in a given time scatters as in a
+/// Poisson process: with 95 % confidence the ratio of two such numbers is off
+/// by no more than the square root of 1/a + 1/b, in logarithms and doubled.
+#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
+fn kind(a: Sum, b: Sum, time_ratio: f64, tolerance: f64) -> Kind {
+    match (a.stalls, b.stalls) {
+        (0, _) => Kind::New,
+        (_, 0) => Kind::Gone,
+        (before, after) => {
+            let ratio = (b.seconds / a.seconds / time_ratio).ln();
+            let room = 1.96 * (1.0 / before as f64 + 1.0 / after as f64).sqrt();
+            let tolerated = tolerance.ln_1p();
+            if ratio - room > tolerated {
+                Kind::Worse
+            } else if ratio + room < -tolerated {
+                Kind::Better
+            } else {
+                Kind::Same
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn sum(stalls: u64, seconds: f64) -> Sum {
+        Sum { stalls, seconds }
+    }
+
+    #[test]
+    fn only_what_is_more_than_chance_is_a_change() {
+        assert_eq!(kind(sum(0, 0.0), sum(1, 0.1), 1.0, 0.05), Kind::New);
+        assert_eq!(kind(sum(1, 0.1), sum(0, 0.0), 1.0, 0.05), Kind::Gone);
+        assert_eq!(kind(sum(20, 1.0), sum(25, 1.25), 1.0, 0.05), Kind::Same);
+        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 1.0, 0.05), Kind::Worse);
+        assert_eq!(kind(sum(60, 3.0), sum(20, 1.0), 1.0, 0.05), Kind::Better);
+        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 3.0, 0.05), Kind::Same, "in three times the time");
+        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 1.0, 4.0), Kind::Same, "tolerated");
+    }
+}

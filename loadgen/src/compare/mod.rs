@@ -1,0 +1,204 @@
+//! `loadgen compare`: before and after, with what of the difference is chance.
+
+mod bootstrap;
+mod document;
+mod findings;
+mod rounds;
+mod saved;
+mod text;
+
+use anyhow::{Context as _, bail};
+use hdrhistogram::Histogram;
+
+use crate::cli::CompareArgs;
+use crate::report::decode;
+use bootstrap::{Interval, Stretches};
+use document::{Kind, Lost, Outcome, Quantile, SCHEMA};
+pub(crate) use document::Comparison;
+pub(crate) use saved::Saved;
+pub(crate) use text::text;
+
+/// The quantiles that are compared.
+const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+
+/// Compares what the arguments name.
+///
+/// # Errors
+///
+/// If a report cannot be read or a command does not write one.
+pub(crate) async fn compare(args: &CompareArgs) -> anyhow::Result<Comparison> {
+    match (&args.ab[..], &args.reports[..]) {
+        ([a, b], []) => {
+            let (before, after) = rounds::alternate(a, b, args.rounds, args.quiet).await?;
+            of(a, b, &before, &after, args.tolerance)
+        }
+        ([], [a, b]) => {
+            let (name_a, name_b) = (a.display().to_string(), b.display().to_string());
+            of(&name_a, &name_b, &[Saved::read(a)?], &[Saved::read(b)?], args.tolerance)
+        }
+        _ => bail!("name two reports, or two commands with --ab 'A' 'B'"),
+    }
+}
+
+/// Compares as many runs of `a` as of `b`.
+fn of(a: &str, b: &str, before: &[Saved], after: &[Saved], tolerance: f64) -> anyhow::Result<Comparison> {
+    let latency = latency(before, after, tolerance).with_context(|| format!("{a} and {b} cannot be compared"))?;
+    let lost = lost(before, after);
+    let findings = findings::changes(before, after, tolerance);
+    let mut comparison = Comparison {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION"),
+        a: a.to_owned(),
+        b: b.to_owned(),
+        rounds: before.len() as u64,
+        drawn: if before.len() > 1 { "rounds" } else { "stretches of time" },
+        tolerance,
+        notes: notes(before, after),
+        latency,
+        lost,
+        findings,
+        outcome: Outcome::Same,
+        exit_code: 0,
+        reasons: Vec::new(),
+    };
+    judge(&mut comparison, before.iter().chain(after));
+    Ok(comparison)
+}
+
+fn latency(a: &[Saved], b: &[Saved], tolerance: f64) -> anyhow::Result<Vec<Quantile>> {
+    let whole = |side: &[Saved]| side.iter().map(whole).collect::<anyhow::Result<Vec<_>>>();
+    let (a_whole, b_whole) = (whole(a)?, whole(b)?);
+    if a_whole.iter().chain(&b_whole).any(|histogram| histogram.is_empty()) {
+        return Ok(vec![]);
+    }
+    let stretches = match (a, b) {
+        ([a], [b]) => Some((stretches(a)?, stretches(b)?)),
+        _ => None,
+    };
+    let quantile = |&(name, quantile): &(&'static str, f64)| {
+        let seconds = |histogram: &Histogram<u64>| as_seconds(histogram.value_at_quantile(quantile));
+        let (a, b): (Vec<_>, Vec<_>) = (a_whole.iter().map(seconds).collect(), b_whole.iter().map(seconds).collect());
+        let ratios: Vec<_> = a.iter().zip(&b).map(|(a, b)| b / a).collect();
+        let interval = match &stretches {
+            Some((a, b)) => bootstrap::ratio_of_quantiles(a, b, quantile),
+            None => bootstrap::ratio_of_pairs(&ratios),
+        };
+        Quantile {
+            name,
+            a_seconds: bootstrap::geometric_mean(&a),
+            b_seconds: bootstrap::geometric_mean(&b),
+            ratio: bootstrap::geometric_mean(&ratios),
+            low: interval.map(|interval| interval.low),
+            high: interval.map(|interval| interval.high),
+            change: interval.map_or(Kind::Same, |interval| kind(interval, tolerance)),
+        }
+    };
+    Ok(QUANTILES.iter().map(quantile).collect())
+}
+
+fn whole(saved: &Saved) -> anyhow::Result<Histogram<u64>> {
+    let text = &saved.load.histograms.latency;
+    decode(text).map_err(|error| anyhow::anyhow!("the latency of the run against {} cannot be read: {error}", saved.target))
+}
+
+fn stretches(saved: &Saved) -> anyhow::Result<Stretches> {
+    let slices = saved.load.histograms.latency_slices.iter();
+    let slices: Result<Vec<Histogram<u64>>, _> = slices.map(|slice| decode(slice)).collect();
+    let slices = slices
+        .map_err(|error| anyhow::anyhow!("the slices of the run against {} cannot be read: {error}", saved.target))?;
+    Ok(Stretches::of(&slices))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn as_seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
+fn kind(interval: Interval, tolerance: f64) -> Kind {
+    if interval.low > 1.0 + tolerance {
+        Kind::Worse
+    } else if interval.high < 1.0 / (1.0 + tolerance) {
+        Kind::Better
+    } else {
+        Kind::Same
+    }
+}
+
+/// Losses come in bursts, so no formula for independent ones would be right:
+/// any loss where there was none, or twice the share, is worse.
+#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
+fn lost(a: &[Saved], b: &[Saved]) -> Lost {
+    let sum = |side: &[Saved]| {
+        side.iter().fold((0, 0), |(lost, expected), saved| {
+            let deliveries = saved.load.deliveries;
+            (lost + deliveries.lost, expected + deliveries.expected)
+        })
+    };
+    let ((a, a_expected), (b, b_expected)) = (sum(a), sum(b));
+    let share = |lost: u64, expected: u64| lost as f64 / expected.max(1) as f64;
+    let (before, after) = (share(a, a_expected), share(b, b_expected));
+    let change = if after > 2.0 * before {
+        Kind::Worse
+    } else if before > 2.0 * after {
+        Kind::Better
+    } else {
+        Kind::Same
+    };
+    Lost { a, a_expected, b, b_expected, change }
+}
+
+/// Where the two were not asked the same.
+fn notes(a: &[Saved], b: &[Saved]) -> Vec<String> {
+    let (Some(a), Some(b)) = (a.first(), b.first()) else { return vec![] };
+    let (a, b) = (&a.settings, &b.settings);
+    let differ = |name: &str, a: String, b: String| (a != b).then(|| format!("{name} {a} in A, {b} in B"));
+    let mix = |mix: &std::collections::BTreeMap<String, u32>| {
+        mix.iter().map(|(name, weight)| format!("{name}:{weight}")).collect::<Vec<_>>().join(",")
+    };
+    [
+        differ("connections", a.connections.to_string(), b.connections.to_string()),
+        differ("rooms", a.rooms.to_string(), b.rooms.to_string()),
+        differ("rate", a.rate.to_string(), b.rate.to_string()),
+        differ("arrivals", a.arrivals.clone(), b.arrivals.clone()),
+        differ("duration", a.duration_seconds.to_string(), b.duration_seconds.to_string()),
+        differ("churn", a.churn.to_string(), b.churn.to_string()),
+        differ("payload", a.payload_bytes.to_string(), b.payload_bytes.to_string()),
+        differ("mix", mix(&a.mix), mix(&b.mix)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn judge<'a>(comparison: &mut Comparison, runs: impl Iterator<Item = &'a Saved>) {
+    let invalid = runs.filter(|saved| saved.verdict.outcome == "invalid");
+    let invalid: Vec<_> =
+        invalid.map(|saved| format!("a run was invalid: {}", saved.verdict.reasons.join("; "))).collect();
+    let mut worse = Vec::new();
+    let mut better = false;
+    for quantile in &comparison.latency {
+        if quantile.change == Kind::Worse {
+            worse.push(format!("{} is {:.2} times what it was", quantile.name, quantile.ratio));
+        }
+        better |= quantile.change == Kind::Better;
+    }
+    if comparison.lost.change == Kind::Worse {
+        worse.push(format!("{} deliveries were lost instead of {}", comparison.lost.b, comparison.lost.a));
+    }
+    for finding in comparison.findings.iter().flatten() {
+        let site = finding.site.as_deref().unwrap_or(&finding.id);
+        match finding.change {
+            Kind::New => worse.push(format!("{} at {site} is new", finding.cause)),
+            Kind::Worse => worse.push(format!("{} at {site} is worse", finding.cause)),
+            Kind::Gone | Kind::Better => better = true,
+            Kind::Same => {}
+        }
+    }
+    (comparison.outcome, comparison.exit_code, comparison.reasons) = if !invalid.is_empty() {
+        (Outcome::Invalid, 2, invalid)
+    } else if !worse.is_empty() {
+        (Outcome::Regressed, 1, worse)
+    } else {
+        (if better { Outcome::Better } else { Outcome::Same }, 0, vec![])
+    };
+}

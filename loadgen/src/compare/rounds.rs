@@ -1,0 +1,56 @@
+//! Two commands in alternation: whatever the machine does meanwhile, it does to
+//! both.
+
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail};
+use tokio::process::Command;
+
+use super::saved::Saved;
+
+/// Runs A and B `rounds` times each; the order changes from round to round, so
+/// that a machine that warms up favours neither.
+///
+/// # Errors
+///
+/// If a command cannot be started, or writes no report.
+pub(crate) async fn alternate(
+    a: &str,
+    b: &str,
+    rounds: u32,
+    quiet: bool,
+) -> anyhow::Result<(Vec<Saved>, Vec<Saved>)> {
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let a_first = round.is_multiple_of(2);
+        for is_a in [a_first, !a_first] {
+            let (command, side) = if is_a { (a, &mut before) } else { (b, &mut after) };
+            if !quiet {
+                eprintln!("round {} of {rounds}: {command}", round + 1);
+            }
+            side.push(run(command).await?);
+        }
+    }
+    Ok((before, after))
+}
+
+/// Arguments of this program such as `hunt --inject sleep`, or a command of the
+/// shell that writes a report to standard output.
+async fn run(line: &str) -> anyhow::Result<Saved> {
+    let own = ["run", "hunt"].contains(&line.split_whitespace().next().unwrap_or_default());
+    let mut shell = Command::new("sh");
+    if own {
+        let program = std::env::current_exe().context("this program's own path is not known")?;
+        shell.arg("-c").arg(format!("exec \"$0\" {line} --json - --quiet")).arg(program);
+    } else {
+        shell.arg("-c").arg(line);
+    }
+    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = shell.output().await.with_context(|| format!("`{line}` cannot be run"))?;
+    if output.stdout.is_empty() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned();
+        bail!("`{line}` wrote no report ({}): {said}", output.status);
+    }
+    Saved::parse(&output.stdout, &format!("what `{line}` wrote"))
+}

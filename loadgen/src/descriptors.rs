@@ -1,0 +1,40 @@
+//! As many file descriptors as there are connections.
+
+/// What the program needs besides: files, telemetry, its runtime.
+const BESIDES: u64 = 64;
+
+/// Raises the limit so that `connections` and `visitors` can be open at once.
+///
+/// # Errors
+///
+/// If the limit cannot be raised that far.
+#[cfg(unix)]
+pub(crate) fn allow(connections: u32, visitors: u64) -> anyhow::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = u64::from(connections) + visitors + BESIDES;
+    let limit = getrlimit(Resource::Nofile);
+    // No limit at all is `None`.
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    let maximum = limit.maximum.map(|maximum| maximum.max(needed));
+    if setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum }).is_ok() {
+        return Ok(());
+    }
+    let most = limit.maximum.unwrap_or(needed);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum });
+    if most < needed {
+        anyhow::bail!(
+            "--connections {connections} needs {needed} file descriptors and the limit is {most}; \
+             raise it (ulimit -Hn, LimitNOFILE) or use at most {}",
+            most.saturating_sub(visitors + BESIDES)
+        );
+    }
+    Ok(())
+}
+
+/// Elsewhere there is no such limit.
+#[cfg(not(unix))]
+pub(crate) const fn allow(_connections: u32, _visitors: u64) -> anyhow::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! Which tasks were polled between two looks at the same server.
+
+use serde::Deserialize;
+
+use crate::report::TaskPolls;
+
+/// What `/tasks` is named.
+pub(crate) const TASKS_SCHEMA: &str = "loopscope.tasks/1";
+
+/// As much of `/tasks` as matters here.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct TasksDocument {
+    /// Always [`TASKS_SCHEMA`].
+    pub(crate) schema: String,
+    kinds: Vec<Kind>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Kind {
+    name: String,
+    poll: Polls,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Polls {
+    count: u64,
+}
+
+/// What was polled between `before` and `after`, the most polls first. A server
+/// that was restarted in between counts from nothing.
+pub(crate) fn polled(before: &TasksDocument, after: &TasksDocument) -> Vec<TaskPolls> {
+    let then = |name: &str| {
+        let kind = before.kinds.iter().find(|kind| kind.name == name);
+        kind.map_or(0, |kind| kind.poll.count)
+    };
+    let tasks = after.kinds.iter().map(|kind| {
+        let (now, then) = (kind.poll.count, then(&kind.name));
+        TaskPolls { task: kind.name.clone(), polls: if now < then { now } else { now - then } }
+    });
+    let mut tasks: Vec<_> = tasks.filter(|task| task.polls > 0).collect();
+    tasks.sort_by(|a, b| b.polls.cmp(&a.polls).then_with(|| a.task.cmp(&b.task)));
+    tasks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn tasks(kinds: &[(&str, u64)]) -> TasksDocument {
+        let kind = |(name, count): &(&str, u64)| json!({"name": name, "poll": {"count": count, "more": 1}});
+        let kinds: Vec<_> = kinds.iter().map(kind).collect();
+        serde_json::from_value(json!({"schema": TASKS_SCHEMA, "kinds": kinds})).expect("a document")
+    }
+
+    #[test]
+    fn what_was_polled_in_between_counts() {
+        let polled = polled(
+            &tasks(&[("a", 5), ("b", 7), ("c", 100)]),
+            &tasks(&[("a", 5), ("b", 10), ("c", 4), ("d", 9)]),
+        );
+        let polled: Vec<_> = polled.iter().map(|task| (&*task.task, task.polls)).collect();
+        assert_eq!(polled, [("d", 9), ("c", 4), ("b", 3)]);
+    }
+}

@@ -1,0 +1,86 @@
+//! A command as the load: wrk, k6, a test suite.
+
+use std::ffi::OsString;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::Quarry;
+use crate::report::Program;
+use crate::run::Stop;
+
+/// How long the command may take to end once it is asked to.
+const END: Duration = Duration::from_secs(5);
+
+/// What came of the command.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// For the report.
+    pub(crate) program: Program,
+    /// Whether a signal ended it early.
+    pub(crate) interrupted: bool,
+    /// Why its load is none to judge by, if it is not.
+    pub(crate) failure: Option<String>,
+}
+
+/// Runs `command` to its end, or to a signal's. It is told where the server is
+/// by `LOADGEN_TARGET` and `LOADGEN_TELEMETRY`. What it prints goes to standard
+/// error if standard output is taken by the report.
+///
+/// # Errors
+///
+/// If it cannot be started.
+pub(crate) async fn run(
+    command: &[OsString],
+    quarry: &Quarry,
+    output_taken: bool,
+    mut stop: Stop,
+) -> anyhow::Result<Ran> {
+    let words: Vec<_> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let (program, arguments) = command.split_first().context("there is no command after `--`")?;
+    let mut child = Command::new(program);
+    child.args(arguments).env("LOADGEN_TELEMETRY", &quarry.telemetry).kill_on_drop(true);
+    if !quarry.target.is_empty() {
+        child.env("LOADGEN_TARGET", &quarry.target);
+    }
+    if output_taken {
+        child.stdout(Stdio::from(std::io::stderr()));
+    }
+    let mut child = child.spawn().with_context(|| format!("the command `{}` cannot be started", words[0]))?;
+
+    let begun = Instant::now();
+    let (status, interrupted) = tokio::select! {
+        status = child.wait() => (status, false),
+        () = stop.wait() => (end(&mut child).await, true),
+    };
+    let status = status.with_context(|| format!("the command `{}` cannot be waited for", words[0]))?;
+    let failed = !interrupted && !status.success();
+    let failure = failed.then(|| format!("the command `{}` failed ({status})", words[0]));
+    let program =
+        Program { command: words, seconds: begun.elapsed().as_secs_f64(), exit_code: status.code() };
+    Ok(Ran { program, interrupted, failure })
+}
+
+/// Asks it to end, then makes it.
+async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
+    terminate(child);
+    if let Ok(status) = timeout(END, child.wait()).await {
+        return status;
+    }
+    child.kill().await?;
+    child.wait().await
+}
+
+#[cfg(unix)]
+fn terminate(child: &Child) {
+    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+    if let Some(id) = id {
+        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+    }
+}
+
+#[cfg(not(unix))]
+const fn terminate(_child: &Child) {}

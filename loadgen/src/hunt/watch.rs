@@ -1,0 +1,85 @@
+//! What the server's own loopscope found in a stretch of time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use loopscope::{FindingsDocument, STALLS_SCHEMA, StallsDocument};
+
+use super::clock::{Alignment, Exchange};
+use super::collector::{Collector, at};
+use super::coverage::{self, TasksDocument};
+use super::explain::{SlowDeliveries, explain};
+use super::telemetry::Telemetry;
+use super::window;
+use crate::report::{Clock, Tail, TaskPolls};
+
+/// How long the server gets to put its last stall among the findings.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// What was found, and what is known about it.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The blocking calls, those that did the most harm first.
+    pub(crate) findings: FindingsDocument,
+    /// The stalls.
+    pub(crate) stalls: StallsDocument,
+    /// How long the stretch was.
+    pub(crate) seconds: f64,
+    /// Which tasks were polled; `None` if the server does not tell.
+    pub(crate) polled: Option<Vec<TaskPolls>>,
+    /// The server's clock against this machine's.
+    pub(crate) clock: Clock,
+    /// What the slow deliveries waited for; `None` where none were measured.
+    pub(crate) tail: Option<Tail>,
+}
+
+/// A stretch of time for which a server is asked what it found.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    telemetry: Telemetry,
+    before: FindingsDocument,
+    tasks: Option<TasksDocument>,
+    begin: Exchange,
+    since: Instant,
+    collector: Collector,
+}
+
+impl Watch {
+    /// Begins: what was found up to now does not count.
+    pub(crate) async fn begin(url: &str) -> anyhow::Result<Self> {
+        let telemetry = Telemetry::at(url)?;
+        let begin = telemetry.time().await?;
+        let before = telemetry.findings().await?;
+        let tasks = telemetry.tasks().await;
+        let collector = Collector::start(telemetry.clone(), begin.server_unix_ns)
+            .context("the thread that collects stalls cannot be started")?;
+        Ok(Self { telemetry, before, tasks, begin, since: Instant::now(), collector })
+    }
+
+    /// Ends: what was found since, and what it has to do with `slow`.
+    pub(crate) async fn end(self, slow: Option<&SlowDeliveries>) -> anyhow::Result<Found> {
+        tokio::time::sleep(SETTLE).await;
+        let seconds = self.since.elapsed().as_secs_f64();
+        let mut findings = window::between(&self.before, self.telemetry.findings().await?);
+        let after = self.telemetry.tasks().await;
+        let polled = self.tasks.zip(after).map(|(before, after)| coverage::polled(&before, &after));
+        let mut stalls = self.collector.stop().await;
+        let latest = self.telemetry.stalls(at(self.begin.server_unix_ns)).await?;
+        stalls.take(latest.stalls);
+        let stalls = stalls.into_all();
+        let clock = Alignment::new(self.begin, self.telemetry.time().await?);
+        let tail = slow.map(|slow| explain(slow, &stalls, &findings, &clock));
+        if let Some(tail) = &tail {
+            most_harm_first(&mut findings, tail);
+        }
+        let stalls =
+            StallsDocument { schema: STALLS_SCHEMA.to_owned(), now_unix_ns: latest.now_unix_ns, stalls };
+        Ok(Found { findings, stalls, seconds, polled, clock: Clock::of(&clock), tail })
+    }
+}
+
+/// By their share of the slow deliveries' waiting, then by their own time.
+fn most_harm_first(findings: &mut FindingsDocument, tail: &Tail) {
+    let share = |id: &str| tail.findings.iter().find(|share| share.id == id).map_or(0.0, |share| share.share);
+    findings.findings.sort_by(|a, b| share(&b.id).total_cmp(&share(&a.id)));
+}

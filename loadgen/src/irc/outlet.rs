@@ -1,0 +1,50 @@
+//! What is due, sent as lines from the members' connections.
+
+use std::collections::HashMap;
+
+use super::command::Commands;
+use super::session::Member;
+use crate::plan::{Action, Due};
+use crate::record::{Shared, count};
+use crate::run::{Outlet, Sent};
+
+/// Sends commands from the pacer's thread, without waiting for anybody.
+#[derive(Debug)]
+pub(crate) struct ChatOutlet {
+    members: Vec<Member>,
+    /// To how many others each member's messages go.
+    fanout: Vec<u64>,
+    commands: Commands,
+}
+
+impl ChatOutlet {
+    /// For what `members` send.
+    pub(crate) fn new(shared: &Shared, members: Vec<Member>) -> Self {
+        let mut sizes: HashMap<&str, u64> = HashMap::new();
+        for member in &members {
+            *sizes.entry(&member.room).or_default() += 1;
+        }
+        let fanout = members.iter().map(|member| sizes[member.room.as_str()] - 1).collect();
+        let commands = Commands::new(&shared.plan, shared.run, members.len());
+        Self { members, fanout, commands }
+    }
+}
+
+impl Outlet for ChatOutlet {
+    fn senders(&self) -> usize {
+        self.members.len()
+    }
+
+    fn send(&mut self, shared: &Shared, due: &Due, lag_ns: u64) -> Sent {
+        let member = &self.members[due.sender];
+        let measured = due.action == Action::Privmsg;
+        if measured {
+            shared.issue(member.id, due.sequence);
+        }
+        let sent = member.link.send(self.commands.line(due, lag_ns, member));
+        if measured && matches!(sent, Sent::Now | Sent::Queued) {
+            count(&shared.live.awaited, self.fanout[due.sender]);
+        }
+        sent
+    }
+}

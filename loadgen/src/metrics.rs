@@ -1,0 +1,174 @@
+//! The generator's own figures for Prometheus, `loadgen_*`, while it runs.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use hdrhistogram::Histogram;
+use prometheus::core::{Collector, Desc};
+use prometheus::{Registry, proto};
+
+use crate::record::{FailureKind, Shared};
+
+/// The bounds of the histograms, in seconds: those of loopscope's.
+const BUCKETS: [f64; 19] = [
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// The run under way: there is at most one at a time in a process.
+static RUN: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
+
+/// From now on the figures are those of `run`.
+pub(crate) fn show(run: &Arc<Shared>) {
+    *RUN.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(run);
+}
+
+/// A registry that knows them.
+pub(crate) fn registry() -> prometheus::Result<Registry> {
+    let registry = Registry::new();
+    registry.register(Box::new(Exposition))?;
+    Ok(registry)
+}
+
+/// Reads the run's counters when it is asked, and touches nothing meanwhile.
+#[derive(Debug)]
+struct Exposition;
+
+impl Collector for Exposition {
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        let run = RUN.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        run.map(|run| families(&run)).unwrap_or_default()
+    }
+}
+
+fn families(run: &Shared) -> Vec<proto::MetricFamily> {
+    let live = run.live.view();
+    let received = run.received();
+    let counts = received.counts();
+    let counted =
+        |name, help, value| family(name, help, proto::MetricType::COUNTER, vec![counter(value, None)]);
+    let failures = FailureKind::ALL
+        .into_iter()
+        .map(|kind| counter(run.failures.of(kind), Some(("kind", kind.as_str()))))
+        .collect();
+    let stages = &run.plan.stages;
+    vec![
+        gauged("loadgen_connections", "Connections that take part.", live.open as f64),
+        gauged(
+            "loadgen_target_rate",
+            "Commands a second that are planned now.",
+            stages.rate_at(run.now_ns()),
+        ),
+        counted("loadgen_commands_planned_total", "Commands whose time has come.", live.planned),
+        counted("loadgen_commands_sent_total", "Commands that were sent.", live.sent),
+        counted(
+            "loadgen_deliveries_total",
+            "Deliveries or answers that came, each counted once.",
+            live.delivered,
+        ),
+        counted("loadgen_deliveries_late_total", "Those above the tightest objective.", counts.late),
+        counted("loadgen_duplicates_total", "Deliveries that came again.", counts.duplicated),
+        counted("loadgen_out_of_order_total", "Deliveries that were overtaken.", counts.out_of_order),
+        gauged(
+            "loadgen_deliveries_outstanding",
+            "Deliveries or answers that have not come yet.",
+            live.awaited.saturating_sub(live.delivered) as f64,
+        ),
+        family(
+            "loadgen_failures_total",
+            "Failed connections and words out of place.",
+            proto::MetricType::COUNTER,
+            failures,
+        ),
+        distribution("loadgen_latency_seconds", "From due to received.", &received.latency),
+        distribution("loadgen_service_seconds", "From sent to received.", &received.service),
+    ]
+}
+
+fn family(
+    name: &str,
+    help: &str,
+    kind: proto::MetricType,
+    series: Vec<proto::Metric>,
+) -> proto::MetricFamily {
+    let mut family = proto::MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(series);
+    family
+}
+
+fn counter(value: u64, label: Option<(&str, &str)>) -> proto::Metric {
+    let pair = label.map(|(name, value)| {
+        let mut pair = proto::LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value.to_owned());
+        pair
+    });
+    let mut metric = proto::Metric::from_label(pair.into_iter().collect());
+    let mut counter = proto::Counter::default();
+    counter.set_value(value as f64);
+    metric.set_counter(counter);
+    metric
+}
+
+fn gauged(name: &str, help: &str, value: f64) -> proto::MetricFamily {
+    let mut metric = proto::Metric::default();
+    let mut gauge = proto::Gauge::default();
+    gauge.set_value(value);
+    metric.set_gauge(gauge);
+    family(name, help, proto::MetricType::GAUGE, vec![metric])
+}
+
+fn distribution(name: &str, help: &str, nanoseconds: &Histogram<u64>) -> proto::MetricFamily {
+    let mut at_most = [0; BUCKETS.len()];
+    for value in nanoseconds.iter_recorded() {
+        let seconds = value.value_iterated_to() as f64 / 1e9;
+        let first = BUCKETS.partition_point(|&bound| bound < seconds);
+        for bucket in &mut at_most[first..] {
+            *bucket += value.count_at_value();
+        }
+    }
+    let buckets = BUCKETS.into_iter().zip(at_most).map(|(bound, count)| {
+        let mut bucket = proto::Bucket::default();
+        bucket.set_upper_bound(bound);
+        bucket.set_cumulative_count(count);
+        bucket
+    });
+    let mut histogram = proto::Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(nanoseconds.len());
+    histogram.set_sample_sum(nanoseconds.mean() * nanoseconds.len() as f64 / 1e9);
+    let mut metric = proto::Metric::default();
+    metric.set_histogram(histogram);
+    family(name, help, proto::MetricType::HISTOGRAM, vec![metric])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distribution_is_cut_at_the_bounds() {
+        let mut histogram = crate::record::histogram();
+        for nanoseconds in [900, 400_000, 400_000, 30_000_000_000] {
+            histogram.record(nanoseconds).expect("within an hour");
+        }
+        let family = distribution("loadgen_latency_seconds", "help", &histogram);
+        let text = prometheus::TextEncoder::new().encode_to_string(&[family]).expect("text");
+        for line in [
+            "loadgen_latency_seconds_bucket{le=\"0.00001\"} 1",
+            "loadgen_latency_seconds_bucket{le=\"0.00025\"} 1",
+            "loadgen_latency_seconds_bucket{le=\"0.0005\"} 3",
+            "loadgen_latency_seconds_bucket{le=\"10\"} 3",
+            "loadgen_latency_seconds_bucket{le=\"+Inf\"} 4",
+            "loadgen_latency_seconds_count 4",
+        ] {
+            assert!(text.lines().any(|own| own == line), "{line}\n{text}");
+        }
+    }
+}

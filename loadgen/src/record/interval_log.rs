@@ -1,0 +1,121 @@
+//! The `.hlog` of a run: a histogram for each second, written while it goes on.
+
+use std::fs::File;
+use std::io::{self, LineWriter};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogWriter, IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
+};
+
+use super::recorder::histogram;
+use super::shared::Shared;
+
+/// How long an interval is.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What Java's readers show the maximum in: milliseconds.
+const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
+
+/// What was recorded since the last interval began.
+#[derive(Debug)]
+pub(crate) struct Intervals {
+    /// From due to received; lost ones as censored samples.
+    pub(crate) latency: Histogram<u64>,
+    /// From sent to received.
+    pub(crate) service: Histogram<u64>,
+}
+
+impl Intervals {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self { latency: histogram(), service: histogram() }
+    }
+
+    /// Takes everything out of `other`.
+    pub(crate) fn take(&mut self, other: &mut Self) {
+        // Equal bounds cannot fail to add up.
+        let _ = self.latency.add(&other.latency);
+        let _ = self.service.add(&other.service);
+        other.latency.reset();
+        other.service.reset();
+    }
+}
+
+/// A log under way, on a thread of its own: a file must not hold up the loop
+/// that receives.
+#[derive(Debug)]
+pub(crate) struct IntervalLog {
+    last: Sender<Intervals>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl IntervalLog {
+    /// Begins to write `path`.
+    pub(crate) fn begin(path: &Path, shared: Arc<Shared>) -> io::Result<Self> {
+        let file = LineWriter::new(File::create(path)?);
+        let (last, messages) = mpsc::channel();
+        let thread = thread::Builder::new().name("hlog".into()).spawn(move || {
+            let mut file = file;
+            write(&mut file, &shared, &messages)
+        })?;
+        Ok(Self { last, thread })
+    }
+
+    /// Ends it with the last interval.
+    pub(crate) fn end(self, last: Intervals) -> io::Result<()> {
+        // If nobody listens any more, the thread has the reason.
+        let _ = self.last.send(last);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the log's thread has died")))
+    }
+}
+
+type Writer<'a, 'b> = IntervalLogWriter<'a, 'b, LineWriter<File>, V2DeflateSerializer>;
+
+fn write(file: &mut LineWriter<File>, shared: &Shared, last: &mpsc::Receiver<Intervals>) -> io::Result<()> {
+    let mut serializer = V2DeflateSerializer::new();
+    let (begin, start) = (Instant::now(), SystemTime::now());
+    let mut writer = IntervalLogWriterBuilder::new()
+        .add_comment("loadgen: nanoseconds; tag latency from due to received, service from sent to received")
+        .with_start_time(start)
+        .with_base_time(start)
+        .with_max_value_divisor(NANOSECONDS_PER_MILLISECOND)
+        .begin_log_with(file, &mut serializer)?;
+    let mut from = Duration::ZERO;
+    loop {
+        let next = (from + INTERVAL).saturating_sub(begin.elapsed());
+        let message = last.recv_timeout(next);
+        let to = begin.elapsed();
+        match message {
+            Ok(intervals) => return write_intervals(&mut writer, &intervals, from, to),
+            Err(RecvTimeoutError::Timeout) => {
+                write_intervals(&mut writer, &shared.take_intervals(), from, to)?
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+        from = to;
+    }
+}
+
+fn write_intervals(
+    writer: &mut Writer<'_, '_>,
+    intervals: &Intervals,
+    from: Duration,
+    to: Duration,
+) -> io::Result<()> {
+    for (tag, histogram) in [("latency", &intervals.latency), ("service", &intervals.service)] {
+        writer.write_histogram(histogram, from, to.saturating_sub(from), Tag::new(tag)).map_err(|error| {
+            match error {
+                IntervalLogWriterError::IoError(error) => error,
+                error => io::Error::other(format!("{error:?}")),
+            }
+        })?;
+    }
+    Ok(())
+}

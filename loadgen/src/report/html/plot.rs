@@ -1,0 +1,207 @@
+//! Lines and bars over an axis, as SVG.
+
+use std::fmt::Write as _;
+
+use super::escape;
+use crate::report::units::duration;
+
+const WIDTH: f64 = 960.0;
+const HEIGHT: f64 = 260.0;
+const LEFT: f64 = 64.0;
+const RIGHT: f64 = 12.0;
+const TOP: f64 = 26.0;
+const BOTTOM: f64 = 26.0;
+
+/// About how many ticks a linear axis has.
+const TICKS: f64 = 8.0;
+
+/// The horizontal axis, with what is written at its ticks.
+#[derive(Debug)]
+pub(super) struct Axis {
+    begin: f64,
+    end: f64,
+    ticks: Vec<(f64, String)>,
+}
+
+impl Axis {
+    /// With these `ticks`.
+    pub(super) fn new(begin: f64, end: f64, ticks: Vec<(f64, String)>) -> Self {
+        Self { begin, end: end.max(begin + f64::MIN_POSITIVE), ticks }
+    }
+
+    /// With round numbers of `unit`.
+    pub(super) fn linear(begin: f64, end: f64, unit: &str) -> Self {
+        let ticks = round_steps(end).map(|tick| (tick, format!("{}{unit}", number(tick)))).collect();
+        Self::new(begin, end, ticks)
+    }
+
+    fn place(&self, x: f64) -> f64 {
+        let share = (x - self.begin) / (self.end - self.begin);
+        LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
+    }
+}
+
+/// The vertical axis.
+#[derive(Debug)]
+pub(super) struct Scale {
+    least: f64,
+    most: f64,
+    is_log: bool,
+    ticks: Vec<(f64, String)>,
+}
+
+impl Scale {
+    /// From zero, in `unit`.
+    pub(super) fn linear(most: f64, unit: &str) -> Self {
+        let ticks = round_steps(most).map(|tick| (tick, format!("{}{unit}", number(tick)))).collect();
+        Self { least: 0.0, most: most * 1.05, is_log: false, ticks }
+    }
+
+    /// Of seconds, each decade as high as the next.
+    pub(super) fn log_seconds(least: f64, most: f64) -> Self {
+        let (first, last) = (least.log10().floor(), (most * 1.01).log10().ceil());
+        let decades = (0..).map(|step| first + f64::from(step)).take_while(|&decade| decade <= last);
+        let ticks = decades.map(|decade| 10_f64.powf(decade)).map(|tick| (tick, round_duration(tick)));
+        Self { least: 10_f64.powf(first), most: 10_f64.powf(last), is_log: true, ticks: ticks.collect() }
+    }
+
+    fn place(&self, y: f64) -> f64 {
+        let share = if self.is_log {
+            (y.max(self.least) / self.least).log10() / (self.most / self.least).log10()
+        } else {
+            (y - self.least) / (self.most - self.least)
+        };
+        HEIGHT - BOTTOM - share.clamp(0.0, 1.0) * (HEIGHT - TOP - BOTTOM)
+    }
+}
+
+/// Lines and bars, drawn one after the other.
+#[derive(Debug)]
+pub(super) struct Plot {
+    name: &'static str,
+    x: Axis,
+    y: Scale,
+    body: String,
+    legend: Vec<(String, String)>,
+}
+
+impl Plot {
+    /// An empty one.
+    pub(super) const fn new(name: &'static str, x: Axis, y: Scale) -> Self {
+        Self { name, x, y, body: String::new(), legend: Vec::new() }
+    }
+
+    /// A line through `points`, in the colour of `class`.
+    pub(super) fn line(&mut self, class: &str, name: &str, points: &[(f64, f64)]) {
+        let points: Vec<_> =
+            points.iter().map(|&(x, y)| format!("{:.1},{:.1}", self.x.place(x), self.y.place(y))).collect();
+        let points = points.join(" ");
+        let _ = writeln!(self.body, "<polyline class=\"line {class}\" points=\"{points}\"/>");
+        self.legend.push((class.to_owned(), name.to_owned()));
+    }
+
+    /// A level that should not be passed, if the scale reaches it.
+    pub(super) fn level(&mut self, class: &str, name: &str, y: f64) {
+        if y <= self.y.most && y >= self.y.least {
+            let y = self.y.place(y);
+            let right = WIDTH - RIGHT;
+            let _ = writeln!(self.body, "<path class=\"level\" d=\"M{LEFT} {y:.1}H{right}\"/>");
+            self.legend.push((class.to_owned(), name.to_owned()));
+        }
+    }
+
+    /// A bar of the full height, never too thin to be seen.
+    pub(super) fn bar(&mut self, begin: f64, end: f64, words: &str) {
+        if end < self.x.begin || begin > self.x.end {
+            return;
+        }
+        let (left, right) = (self.x.place(begin), self.x.place(end));
+        let (width, height) = ((right - left).max(1.0), HEIGHT - TOP - BOTTOM);
+        let _ = writeln!(
+            self.body,
+            "<rect class=\"stall\" x=\"{left:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{height}\">\
+             <title>{}</title></rect>",
+            escape(words)
+        );
+    }
+
+    /// The whole of it.
+    pub(super) fn svg(&self) -> String {
+        let mut svg =
+            format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n", self.name);
+        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        for (y, label) in &self.y.ticks {
+            let y = self.y.place(*y);
+            let _ = writeln!(
+                svg,
+                "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right}\"/>\
+                 <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
+                LEFT - 8.0,
+                y + 4.0
+            );
+        }
+        for (x, label) in &self.x.ticks {
+            let x = self.x.place(*x);
+            let _ = writeln!(
+                svg,
+                "<path class=\"grid\" d=\"M{x:.1} {bottom}v4\"/>\
+                 <text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
+                HEIGHT - 6.0
+            );
+        }
+        svg.push_str(&self.body);
+        let mut x = LEFT;
+        for (class, name) in &self.legend {
+            let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x:.0}\" y=\"16\">{}</text>", escape(name));
+            x += 24.0 + 7.0 * f64::from(u16::try_from(name.chars().count()).unwrap_or(u16::MAX));
+        }
+        svg.push_str("</svg>\n");
+        svg
+    }
+}
+
+/// Round numbers from zero to `end`.
+fn round_steps(end: f64) -> impl Iterator<Item = f64> {
+    let rough = (end / TICKS).max(f64::MIN_POSITIVE);
+    let decade = 10_f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * decade).into_iter().find(|&step| step >= rough);
+    let step = step.unwrap_or(decade * 10.0);
+    (0..).map(move |number| f64::from(number) * step).take_while(move |&tick| tick <= end * 1.001)
+}
+
+/// A round number without the dust of its arithmetic.
+fn number(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A decade of seconds: `100 ms`.
+fn round_duration(seconds: f64) -> String {
+    let text = duration(seconds);
+    let (value, unit) = text.split_once(' ').unwrap_or((&text, ""));
+    let value = if value.contains('.') { value.trim_end_matches('0').trim_end_matches('.') } else { value };
+    format!("{value} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_reach_the_end() {
+        assert_eq!(round_steps(20.0).collect::<Vec<_>>(), [0.0, 5.0, 10.0, 15.0, 20.0]);
+        assert_eq!(round_steps(1.0).count(), 6);
+        assert_eq!(number(0.2 * 3.0), "0.6");
+        let labels: Vec<_> =
+            Scale::log_seconds(80e-6, 1.0).ticks.into_iter().map(|(_, label)| label).collect();
+        assert_eq!(labels, ["10 µs", "100 µs", "1 ms", "10 ms", "100 ms", "1 s", "10 s"]);
+    }
+
+    #[test]
+    fn decades_are_equally_high_and_nothing_leaves_the_frame() {
+        let scale = Scale::log_seconds(1e-3, 0.9);
+        let steps: Vec<_> = [1e-3, 1e-2, 1e-1, 1.0].map(|y| scale.place(y)).to_vec();
+        assert!(steps.windows(2).all(|pair| (pair[0] - pair[1] - (steps[0] - steps[1])).abs() < 1e-6));
+        assert!((scale.place(0.0) - (HEIGHT - BOTTOM)).abs() < 1e-6 && scale.place(1e9) >= TOP);
+    }
+}

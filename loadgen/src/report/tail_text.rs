@@ -1,0 +1,98 @@
+//! What the slow deliveries waited for, on a terminal.
+
+use std::fmt::Write as _;
+
+use loopscope::{Finding, FindingsDocument};
+
+use super::clock::Clock;
+use super::tail::{Share, Tail};
+use super::units::{count, counted, duration};
+
+/// The table of shares, and what it rests on; `heading` makes a headline.
+pub(crate) fn tail(
+    tail: &Tail,
+    findings: &FindingsDocument,
+    clock: Option<&Clock>,
+    heading: impl Fn(&str) -> String,
+) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{}", heading(&headline(tail)));
+    if tail.looked_at > 0 {
+        text.push_str("   share  by chance  stalls  hurtful  finding\n");
+        for share in &tail.findings {
+            let finding = findings.findings.iter().find(|finding| finding.id == share.id);
+            let _ = writeln!(text, "{}", row(share, &finding.map_or_else(|| share.id.clone(), name)));
+        }
+        let rest = [
+            (tail.after_share, "after a stall had ended: its backlog, and the message's ordinary way"),
+            (tail.unexplained_share, "unexplained"),
+        ];
+        for (share, what) in rest {
+            let _ = writeln!(text, "{}{:>29}{what}", percent(share), "");
+        }
+    }
+    let _ = writeln!(text, "{}", footnote(tail, clock));
+    text
+}
+
+fn headline(tail: &Tail) -> String {
+    let limit = duration(tail.threshold_seconds);
+    let what = if tail.threshold == "p99" { format!("the p99 of {limit}") } else { tail.threshold.clone() };
+    if tail.deliveries == 0 {
+        return format!("no delivery was slower than {what}");
+    }
+    let (deliveries, waited) = (counted_ies(tail.deliveries), duration(tail.waited_seconds));
+    let explained = percent(tail.explained_share);
+    format!(
+        "{deliveries} slower than {what} waited {waited} in all, {} of it in stalls of these findings:",
+        explained.trim_start()
+    )
+}
+
+fn counted_ies(number: u64) -> String {
+    if number == 1 { "1 delivery".to_owned() } else { format!("{} deliveries", count(number)) }
+}
+
+fn row(share: &Share, name: &str) -> String {
+    let Share { stalls, hurtful_stalls, .. } = *share;
+    let harmless = if hurtful_stalls == 0 { ", which hurt no slow delivery" } else { "" };
+    format!(
+        "{}  {:>9}  {:>6}  {:>7}  {name}{harmless}",
+        percent(share.share),
+        percent(share.share_by_chance).trim_start(),
+        count(stalls),
+        count(hurtful_stalls),
+    )
+}
+
+/// Cause and place.
+fn name(finding: &Finding) -> String {
+    let place = finding.site.as_ref().map(|site| match (&site.file, site.line) {
+        (Some(file), Some(line)) => format!("{file}:{line}"),
+        _ => site.function.clone(),
+    });
+    let place = place.unwrap_or_else(|| format!("task {}", finding.task.kind));
+    format!("{:<8} {place}", finding.cause.as_str())
+}
+
+fn percent(share: f64) -> String {
+    format!("{:>6.1} %", share * 100.0)
+}
+
+/// What the table rests on, and what it leaves out.
+fn footnote(tail: &Tail, clock: Option<&Clock>) -> String {
+    let mut notes = Vec::new();
+    if let Some(clock) = clock {
+        let (ahead, error) = (duration(clock.ahead_seconds.abs()), duration(clock.error_seconds));
+        let side = if clock.ahead_seconds < 0.0 { "behind" } else { "ahead" };
+        notes.push(format!("the server's clock is {ahead} {side}, give or take {error}"));
+    }
+    if tail.looked_at < tail.deliveries {
+        notes.push(format!("{} of the deliveries were looked at", count(tail.looked_at)));
+    }
+    let missing: u64 = tail.findings.iter().map(|share| share.missing_stalls).sum();
+    if missing > 0 {
+        notes.push(format!("the times of {} are not known", counted(missing, "stall")));
+    }
+    notes.join("; ")
+}

@@ -1,0 +1,148 @@
+//! What a search came to, as plain data: what `--json` writes.
+
+use serde::Serialize;
+
+use super::bracket::Tried;
+use crate::report::{Report, Timing};
+
+/// The name of the search report's schema.
+pub(super) const SCHEMA: &str = "loadgen.search/1";
+
+/// A search, whole.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SearchReport {
+    /// Always `loadgen.search/1`.
+    pub(crate) schema: &'static str,
+    /// The generator's version.
+    pub(crate) version: &'static str,
+    /// The server that was driven.
+    pub(crate) target: String,
+    /// When it began, in seconds of the Unix epoch.
+    pub(crate) started_unix_seconds: f64,
+    /// Whether a signal ended it early.
+    pub(crate) interrupted: bool,
+    /// What had to hold.
+    pub(crate) objectives: Vec<String>,
+    /// For how long each trial held its rate.
+    pub(crate) dwell_seconds: f64,
+    /// By which share the answer and the rate that missed may differ.
+    pub(crate) resolution: f64,
+    /// The highest rate that held; `None` if none did.
+    pub(crate) answer: Option<Answer>,
+    /// The lowest rate that missed; `None` if none did.
+    pub(crate) limit: Option<Limit>,
+    /// Why there is no verdict, if there is none.
+    pub(crate) invalid: Option<String>,
+    /// Every trial, in order.
+    pub(crate) trials: Vec<Trial>,
+}
+
+/// The highest rate that held.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Answer {
+    /// Commands a second.
+    pub(crate) rate: f64,
+    /// How many trials at it held.
+    pub(crate) held: u32,
+    /// How many there were: as many as held.
+    pub(crate) trials: u32,
+    /// Whether it held as often as asked for, and a rate within the resolution
+    /// above it missed.
+    pub(crate) settled: bool,
+    /// The share of trials at this rate that hold at least, with 95 % confidence.
+    pub(crate) holds_at_least: f64,
+}
+
+/// The lowest rate that missed, and why.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Limit {
+    /// Commands a second.
+    pub(crate) rate: f64,
+    /// How many trials at it held.
+    pub(crate) held: u32,
+    /// How many there were.
+    pub(crate) trials: u32,
+    /// Whether it was the generator that could not follow.
+    pub(crate) of_generator: bool,
+    /// What the verdict of the last trial at it said.
+    pub(crate) reasons: Vec<String>,
+    /// The finding with the largest share of the slow deliveries in it.
+    pub(crate) worst: Option<Worst>,
+}
+
+/// The finding that did the most harm.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Worst {
+    /// Its id.
+    pub(crate) id: String,
+    /// Its cause.
+    pub(crate) cause: String,
+    /// Where it is.
+    pub(crate) site: Option<String>,
+    /// Its share of what slow deliveries waited.
+    pub(crate) share: f64,
+}
+
+/// One trial.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Trial {
+    /// Commands a second.
+    pub(crate) rate: f64,
+    /// `held`, `missed` or `invalid`.
+    pub(crate) outcome: &'static str,
+    /// Why not held.
+    pub(crate) reasons: Vec<String>,
+    /// From due to received.
+    pub(crate) latency: Option<Timing>,
+    /// Deliveries that never came.
+    pub(crate) lost: u64,
+    /// The finding that did the most harm, if the server tells.
+    pub(crate) worst: Option<Worst>,
+    #[serde(skip)]
+    pub(crate) nothing_measured: bool,
+}
+
+impl Trial {
+    /// Of a trial's report.
+    pub(super) fn of(rate: f64, report: &Report) -> Self {
+        Self {
+            rate,
+            outcome: report.verdict.outcome.as_str(),
+            reasons: report.verdict.reasons.clone(),
+            latency: report.load.latency,
+            lost: report.load.deliveries.lost,
+            worst: worst(report),
+            nothing_measured: report.load.commands.planned == 0,
+        }
+    }
+}
+
+impl Limit {
+    pub(super) fn of(tried: Tried, trials: &[Trial]) -> Self {
+        let missed = trials.iter().rev().find(|trial| same(trial.rate, tried.rate) && trial.outcome != "held");
+        Self {
+            rate: tried.rate,
+            held: tried.held,
+            trials: tried.trials,
+            of_generator: missed.is_some_and(|trial| trial.outcome == "invalid"),
+            reasons: missed.map_or_else(Vec::new, |trial| trial.reasons.clone()),
+            worst: missed.and_then(|trial| trial.worst.clone()),
+        }
+    }
+}
+
+fn same(a: f64, b: f64) -> bool {
+    a.to_bits() == b.to_bits()
+}
+
+fn worst(report: &Report) -> Option<Worst> {
+    let share = report.tail.as_ref()?.findings.first().filter(|share| share.share > 0.0)?;
+    let finding = report.findings.as_ref()?.findings.iter().find(|finding| finding.id == share.id)?;
+    let site = finding.site.as_ref();
+    Some(Worst {
+        id: share.id.clone(),
+        cause: finding.cause.as_str().to_owned(),
+        site: site.map(crate::report::place),
+        share: share.share,
+    })
+}

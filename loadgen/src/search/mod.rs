@@ -1,0 +1,110 @@
+//! `loadgen search`: the highest rate at which a server holds its objectives.
+
+mod bracket;
+mod document;
+mod text;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::cli::{HuntArgs, SearchArgs};
+use crate::hunt::{self, Quarry};
+use crate::report::{Outcome, Report};
+use crate::run::{Progress, Stop};
+use crate::trial;
+use bracket::{Bracket, Limits, Result};
+pub(crate) use document::SearchReport;
+use document::{Answer, Limit, Trial};
+pub(crate) use text::text;
+
+/// The lowest rate that is tried: less is no load.
+const LOWEST: f64 = 1.0;
+
+/// Carries the search out, against one server from beginning to end.
+///
+/// # Errors
+///
+/// If a flag is wrong, the server cannot be had, or a trial could not run.
+pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
+    let mut hunt = args.as_hunt();
+    hunt::agree(&mut hunt);
+    let limits = Limits {
+        first: hunt.load.rate.clamp(LOWEST, args.max_rate.max(LOWEST)),
+        lowest: LOWEST,
+        highest: args.max_rate.max(LOWEST),
+        resolution: args.resolution,
+        trials: args.trials,
+        most_trials: args.max_trials,
+    };
+    let stop = Stop::on_signals()?;
+    let quarry = Quarry::find(&hunt).await?;
+    let started = SystemTime::now();
+    let mut search = Search { hunt, quarry, bracket: Bracket::new(limits), trials: Vec::new() };
+    let interrupted = search.go(&stop).await?;
+    let target = search.quarry.target.clone();
+    let objectives = search.hunt.load.slo.iter().map(|objective| objective.text().to_owned()).collect();
+    let (bracket, trials) = (search.bracket, search.trials);
+    let mut died = search.quarry.release().await.err();
+    let answer = bracket.below().map(|below| Answer {
+        rate: below.rate,
+        held: below.held,
+        trials: below.trials,
+        settled: bracket.is_settled(),
+        holds_at_least: bracket::lower_bound(below.trials),
+    });
+    let limit = bracket.above().map(|above| Limit::of(above, &trials));
+    Ok(SearchReport {
+        schema: document::SCHEMA,
+        version: env!("CARGO_PKG_VERSION"),
+        target,
+        started_unix_seconds: started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+        interrupted,
+        objectives,
+        dwell_seconds: search.hunt.load.duration.as_secs_f64(),
+        resolution: limits.resolution,
+        answer,
+        limit,
+        invalid: died.take(),
+        trials,
+    })
+}
+
+struct Search {
+    hunt: HuntArgs,
+    quarry: Quarry,
+    bracket: Bracket,
+    trials: Vec<Trial>,
+}
+
+impl Search {
+    /// Trial after trial; whether a signal ended it.
+    async fn go(&mut self, stop: &Stop) -> anyhow::Result<bool> {
+        while let Some(rate) = self.bracket.next() {
+            if stop.requested() {
+                return Ok(true);
+            }
+            self.hunt.load.rate = rate;
+            let mut progress = Progress::new(self.hunt.output.quiet);
+            progress.say(&format!("trial {} at {rate:.1}/s", self.trials.len() + 1));
+            let report = trial::once(&self.hunt, &self.quarry, stop.clone(), &mut progress).await?;
+            if report.interrupted {
+                return Ok(true);
+            }
+            let trial = Trial::of(rate, &report);
+            if trial.nothing_measured {
+                anyhow::bail!("the trial at {rate:.1}/s measured nothing: {}", report.verdict.reasons.join("; "));
+            }
+            if !self.hunt.output.quiet {
+                eprintln!("{}", text::trial(&trial));
+            }
+            let result = if report.verdict.outcome == Outcome::Held { Result::Held } else { Result::Missed };
+            self.bracket.tell(rate, result);
+            self.trials.push(trial);
+        }
+        Ok(false)
+    }
+}
+
+/// Whether the generator rather than the server kept a trial from holding.
+pub(crate) fn is_the_generators(report: &Report) -> bool {
+    report.verdict.outcome == Outcome::Invalid
+}

@@ -1,0 +1,42 @@
+//! What is due, handed to whichever connection is free.
+
+use async_channel::{Sender, TrySendError};
+
+use crate::plan::Due;
+use crate::record::{Shared, count};
+use crate::run::{Outlet, Sent};
+
+/// The waiting line in front of the connections.
+#[derive(Debug)]
+pub(crate) struct WebOutlet {
+    queue: Sender<Due>,
+    connections: usize,
+}
+
+impl WebOutlet {
+    /// In front of this many `connections`.
+    pub(crate) const fn new(queue: Sender<Due>, connections: usize) -> Self {
+        Self { queue, connections }
+    }
+}
+
+impl Outlet for WebOutlet {
+    fn senders(&self) -> usize {
+        self.connections
+    }
+
+    fn send(&mut self, shared: &Shared, due: &Due, _lag_ns: u64) -> Sent {
+        count(&shared.live.awaited, 1);
+        let sent = match self.queue.try_send(*due) {
+            Ok(()) => return Sent::Queued,
+            Err(TrySendError::Full(_)) => Sent::Skipped,
+            Err(TrySendError::Closed(_)) => Sent::Closed,
+        };
+        shared.on_request_lost(0, due.at_ns, shared.now_ns());
+        sent
+    }
+
+    fn sends_at_once(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,93 @@
+//! One connection to a web server, and the page that is asked for.
+
+use std::net::SocketAddr;
+
+use http_body_util::{BodyExt as _, Empty};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+
+use crate::net;
+use crate::record::Failure;
+
+/// What is asked for, and a connection that is kept alive where the server
+/// allows it.
+#[derive(Debug)]
+pub(crate) struct Page {
+    address: SocketAddr,
+    host: String,
+    path: String,
+    number: usize,
+    connection: Option<SendRequest<Empty<Bytes>>>,
+}
+
+impl Page {
+    /// `path` of the server at `address`, for connection `number`.
+    pub(crate) const fn new(address: SocketAddr, host: String, path: String, number: usize) -> Self {
+        Self { address, host, path, number, connection: None }
+    }
+
+    /// Asks once, and reads the answer to its end. Its status.
+    pub(crate) async fn get(&mut self) -> Result<u16, Failure> {
+        let reused = self.connect().await?;
+        match self.ask().await {
+            // The server may close an idle connection at any time; that it did
+            // so as the request came is nobody's failure.
+            Err(error) if reused && (error.is_canceled() || error.is_incomplete_message()) => {
+                self.connection = None;
+                self.connect().await?;
+                self.ask().await
+            }
+            answer => answer,
+        }
+        .map_err(|error| {
+            self.connection = None;
+            failure(&error)
+        })
+    }
+
+    /// Leaves the connection, as what is under way on it is of no use.
+    pub(crate) fn hang_up(&mut self) {
+        self.connection = None;
+    }
+
+    /// Connects, unless there is a connection that can be used again.
+    async fn connect(&mut self) -> Result<bool, Failure> {
+        if let Some(connection) = &mut self.connection
+            && connection.ready().await.is_ok()
+        {
+            return Ok(true);
+        }
+        let stream = net::connect(self.address, self.number).await;
+        let stream = stream.map_err(|error| Failure::connecting(&error))?;
+        let (connection, driver) = handshake(TokioIo::new(stream)).await.map_err(|error| failure(&error))?;
+        // It ends with the connection, whose failures the request tells.
+        tokio::spawn(driver);
+        self.connection = Some(connection);
+        Ok(false)
+    }
+
+    async fn ask(&mut self) -> hyper::Result<u16> {
+        let request = Request::get(&self.path).header("host", &self.host).body(Empty::new());
+        let (Ok(request), Some(connection)) = (request, &mut self.connection) else { return Ok(0) };
+        let answer = connection.send_request(request).await?;
+        let status = answer.status().as_u16();
+        let mut body = answer.into_body();
+        while let Some(frame) = body.frame().await {
+            frame?;
+        }
+        Ok(status)
+    }
+}
+
+fn failure(error: &hyper::Error) -> Failure {
+    if error.is_parse() {
+        return Failure::protocol("the target does not speak HTTP/1.1:", Some(error.to_string().as_bytes()));
+    }
+    let source = std::error::Error::source(error);
+    match source.and_then(|source| source.downcast_ref::<std::io::Error>()) {
+        Some(error) => Failure::reading(error),
+        None => Failure::closed("the target closed the connection"),
+    }
+}

@@ -1,0 +1,86 @@
+//! What the shares are for: every mistake of the embedded server, alone and
+//! two at a time, must be named as what the slow deliveries waited for.
+//!
+//! Takes minutes and wants a machine of its own, so it has to be asked for:
+//! `cargo test --release -p loadgen --test shares -- --ignored --nocapture`.
+
+mod support;
+
+use serde_json::Value;
+use support::program::{Outcome, loadgen};
+
+/// The sites, and what the load needs so that they are met often enough.
+const SITES: [(&str, &[&str]); 5] = [
+    ("sleep", &[]),
+    ("history", &[]),
+    ("password", &[]),
+    ("filter", &[]),
+    ("lock", &["--mix", "privmsg:180,join:20,names:20"]),
+];
+
+fn hunt(sites: &[&str], more: &[&str]) -> Outcome {
+    let mut arguments = vec!["hunt", "--json", "-", "--quiet", "--duration", "15s", "--max-send-lag", "1s"];
+    for site in sites {
+        arguments.extend(["--inject", site]);
+    }
+    arguments.extend(more);
+    loadgen(&arguments)
+}
+
+/// The sites' source files by their share, the largest first, as the report
+/// has them.
+fn shares(report: &Value) -> Vec<(String, f64)> {
+    let of_tail = report["tail"]["findings"].as_array().expect("a tail");
+    let file = |id: &Value| {
+        let mut findings = report["findings"]["findings"].as_array().expect("findings").iter();
+        let finding = findings.find(|finding| finding["id"] == *id).expect("the finding of the share");
+        finding["site"]["file"].as_str().unwrap_or("?").to_owned()
+    };
+    of_tail.iter().map(|share| (file(&share["id"]), share["share"].as_f64().expect("a share"))).collect()
+}
+
+fn file(site: &str) -> String {
+    format!("chat-server/src/inject/{site}.rs")
+}
+
+#[test]
+#[ignore = "takes minutes; the figures are those of a release build"]
+fn a_single_mistake_explains_nine_tenths_of_the_tail() {
+    println!("site        p99 [ms]   explained  by chance  after   unexplained  slow deliveries");
+    let mut short = Vec::new();
+    for (site, more) in SITES {
+        let outcome = hunt(&[site], more);
+        let report = &outcome.report;
+        let shares = shares(report);
+        let tail = &report["tail"];
+        let percent = |value: &Value| value.as_f64().unwrap_or(f64::NAN) * 100.0;
+        println!(
+            "{site:<10} {:>9.1} {:>9.1} % {:>8.1} % {:>5.1} % {:>10.1} % {:>16}",
+            tail["threshold_seconds"].as_f64().unwrap_or_default() * 1e3,
+            percent(&tail["explained_share"]),
+            percent(&tail["findings"][0]["share_by_chance"]),
+            percent(&tail["after_share"]),
+            percent(&tail["unexplained_share"]),
+            tail["deliveries"],
+        );
+        if shares.first().is_none_or(|(found, share)| *found != file(site) || *share <= 0.9) {
+            short.push(format!("{site}: {shares:?}\n{}", outcome.stderr));
+        }
+    }
+    assert!(short.is_empty(), "{}", short.join("\n"));
+}
+
+#[test]
+#[ignore = "takes minutes; the figures are those of a release build"]
+fn of_two_mistakes_the_more_harmful_comes_first() {
+    // The same mistakes, one three times as long as the other.
+    for (worse, lesser) in [("sleep", "filter"), ("filter", "sleep"), ("sleep", "history")] {
+        let (long, short) = (format!("{worse}=90ms"), format!("{lesser}=30ms"));
+        let outcome = hunt(&[&long, &short], &["--slo", "p99<20ms"]);
+        let shares = shares(&outcome.report);
+        println!("{long} and {short}: {shares:?}");
+        let order: Vec<_> = shares.iter().map(|(file, _)| file.clone()).collect();
+        assert_eq!(order, [file(worse), file(lesser)], "{shares:?}\n{}", outcome.stderr);
+        assert!(shares.iter().all(|(_, share)| *share > 0.0), "{shares:?}");
+    }
+}

@@ -1,0 +1,83 @@
+//! aarch64.
+
+use framehop::aarch64::{PtrAuthMask, UnwindRegsAarch64};
+
+use super::{Registers, code_before};
+
+/// Reads the context that a signal handler is given; safe to call there.
+pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {
+    let all = &context.uc_mcontext;
+    Registers {
+        ip: all.pc,
+        sp: all.sp,
+        frame_pointer: all.regs[29],
+        link: all.regs[30],
+        first_argument: all.regs[0],
+    }
+}
+
+/// Return addresses may carry a signature in their upper bits. A stack lies high
+/// in the address space, so that its address tells which bits are of addresses.
+pub(crate) fn unwind_registers(_ip: u64, sp: u64, frame_pointer: u64, link: u64) -> UnwindRegsAarch64 {
+    let mask = PtrAuthMask::from_max_known_address(sp.max(1));
+    UnwindRegsAarch64::new_with_ptr_auth_mask(mask, link, sp, frame_pointer)
+}
+
+/// Where the call that returns to `return_address` leads, if that is in its code:
+/// `bl` has it in its lower 26 bits, in instructions.
+pub(crate) fn direct_call_target(return_address: u64) -> Option<u64> {
+    const BL: u32 = 0b10_0101;
+    let instruction = u32::from_le_bytes(code_before(return_address)?);
+    let instructions = i64::from((instruction << 6).cast_signed() >> 6);
+    (instruction >> 26 == BL).then(|| return_address.wrapping_sub(4).wrapping_add_signed(instructions * 4))
+}
+
+/// Whether `ip` is behind an `svc` instruction.
+pub(crate) fn follows_syscall(ip: u64) -> bool {
+    code_before::<4>(ip).map(u32::from_le_bytes) == Some(SVC)
+}
+
+const SVC: u32 = 0xD400_0001;
+
+/// The number of the system call behind which `ip` is: `mov x8, #number` stands
+/// just before it, but in `syscall(2)`.
+pub(crate) fn syscall_number(ip: u64) -> Option<i64> {
+    const MOV_X8: u32 = 0xD280_0008;
+    let [a, b, c, d, ..] = code_before::<8>(ip)?;
+    let instruction = u32::from_le_bytes([a, b, c, d]);
+    (instruction & !0x001F_FFE0 == MOV_X8).then_some(i64::from(instruction >> 5 & 0xFFFF))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(code: &[u32]) -> u64 {
+        code.as_ptr_range().end.addr() as u64
+    }
+
+    #[test]
+    fn a_call_tells_where_it_leads() {
+        let forward = [0x9400_0003_u32];
+        assert_eq!(direct_call_target(end(&forward)), Some(end(&forward) - 4 + 12));
+        let backward = [0x97FF_FFFE_u32];
+        assert_eq!(direct_call_target(end(&backward)), Some(end(&backward) - 4 - 8));
+        let through_a_register = [0xD63F_0000_u32];
+        assert_eq!(direct_call_target(end(&through_a_register)), None);
+    }
+
+    #[test]
+    fn a_system_call_tells_its_number() {
+        let write = [0xD280_0808_u32, SVC];
+        assert!(follows_syscall(end(&write)));
+        assert_eq!(syscall_number(end(&write)), Some(64));
+        let of_a_register = [0xAA00_03E8_u32, SVC];
+        assert_eq!(syscall_number(end(&of_a_register)), None);
+    }
+
+    #[test]
+    fn a_signature_is_no_part_of_a_return_address() {
+        let registers = unwind_registers(0, 0x0000_FFFF_F000_0000, 0, 0x0030_AAAA_0000_1234);
+        assert_eq!(registers.lr(), 0x0000_AAAA_0000_1234);
+    }
+}

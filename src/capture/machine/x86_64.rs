@@ -1,0 +1,75 @@
+//! x86_64.
+
+use framehop::x86_64::UnwindRegsX86_64;
+
+use super::{Registers, code_before};
+
+/// Reads the context that a signal handler is given; safe to call there.
+pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {
+    let all = &context.uc_mcontext.gregs;
+    Registers {
+        ip: all[libc::REG_RIP as usize] as u64,
+        sp: all[libc::REG_RSP as usize] as u64,
+        frame_pointer: all[libc::REG_RBP as usize] as u64,
+        link: 0,
+        first_argument: all[libc::REG_RDI as usize] as u64,
+    }
+}
+
+pub(crate) fn unwind_registers(ip: u64, sp: u64, frame_pointer: u64, _link: u64) -> UnwindRegsX86_64 {
+    UnwindRegsX86_64::new(ip, sp, frame_pointer)
+}
+
+/// Where the call that returns to `return_address` leads, if that is in its code.
+pub(crate) fn direct_call_target(return_address: u64) -> Option<u64> {
+    const CALL: u8 = 0xE8;
+    let [CALL, a, b, c, d] = code_before::<5>(return_address)? else { return None };
+    Some(return_address.wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d]))))
+}
+
+/// Whether `ip` is behind a `syscall` instruction.
+pub(crate) fn follows_syscall(ip: u64) -> bool {
+    code_before::<2>(ip) == Some(SYSCALL)
+}
+
+const SYSCALL: [u8; 2] = [0x0F, 0x05];
+
+/// The number of the system call behind which `ip` is: it is loaded as a
+/// constant just before the call is made, but by `syscall(2)`.
+pub(crate) fn syscall_number(ip: u64) -> Option<i64> {
+    const MOV_EAX: u8 = 0xB8;
+    const XOR_EAX: [u8; 2] = [0x31, 0xC0];
+    match code_before::<7>(ip)? {
+        [MOV_EAX, a, b, c, d, ..] => Some(i64::from(i32::from_le_bytes([a, b, c, d]))),
+        [_, _, _, a, b, ..] if [a, b] == XOR_EAX => Some(0),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(code: &[u8]) -> u64 {
+        code.as_ptr_range().end.addr() as u64
+    }
+
+    #[test]
+    fn a_call_tells_where_it_leads() {
+        let backward = [0x90, 0xE8, 0xF8, 0xFF, 0xFF, 0xFF];
+        assert_eq!(direct_call_target(end(&backward)), Some(end(&backward) - 8));
+        let through_a_register = [0x90, 0x90, 0x90, 0x90, 0xFF, 0xD0];
+        assert_eq!(direct_call_target(end(&through_a_register)), None);
+    }
+
+    #[test]
+    fn a_system_call_tells_its_number() {
+        let write = [0xB8, 1, 0, 0, 0, 0x0F, 0x05];
+        assert!(follows_syscall(end(&write)));
+        assert_eq!(syscall_number(end(&write)), Some(1));
+        let read = [0x90, 0x90, 0x90, 0x31, 0xC0, 0x0F, 0x05];
+        assert_eq!(syscall_number(end(&read)), Some(0));
+        let of_a_register = [0x90, 0x90, 0x48, 0x89, 0xF8, 0x0F, 0x05];
+        assert_eq!(syscall_number(end(&of_a_register)), None);
+    }
+}
