@@ -12,17 +12,9 @@ use std::{
 use crate::{
     args::Args,
     inject::{Injections, SpecError},
-    outbox::Bounds,
-    session::Limits,
+    patience::Patience,
 };
 
-/// How patient the server is with each client.
-const LIMITS: Limits = Limits {
-    register: Duration::from_secs(60),
-    idle: Duration::from_secs(90),
-    answer: Duration::from_secs(60),
-    queue: Bounds { soft: 256 * 1024, patience: Duration::from_secs(10), hard: 1024 * 1024 },
-};
 /// A message of the day that is longer is no message any more.
 const MOTD_BYTES: usize = 64 * 1024;
 
@@ -62,7 +54,7 @@ pub(crate) struct ServerConfig {
     pub(crate) motd: Option<Vec<Box<[u8]>>>,
     pub(crate) max_connections: u32,
     pub(crate) rate: Option<f64>,
-    pub(crate) limits: Limits,
+    pub(crate) patience: Patience,
     pub(crate) injections: Injections,
     pub(crate) created: SystemTime,
 }
@@ -89,7 +81,7 @@ impl TryFrom<Args> for Config {
                 motd: args.motd.as_deref().map(motd).transpose()?,
                 max_connections: max_connections(&args.max_connections)?,
                 rate: flood_limit(&args.flood_limit)?,
-                limits: LIMITS,
+                patience: Patience::default(),
                 injections: Injections::parse(args.inject.iter().map(String::as_str)).map_err(injection)?,
                 created: SystemTime::now(),
             },

@@ -81,7 +81,7 @@ impl Server {
             motd,
             max_connections,
             rate,
-            limits,
+            patience,
             injections,
             created,
         } = config;
@@ -109,7 +109,7 @@ impl Server {
         let (hub, _) = Hub::start(identity, metrics);
         let sessions = Arc::new(Semaphore::new(max_connections as usize));
         Ok(Server {
-            context: Arc::new(Context { hub, work, limits }),
+            context: Arc::new(Context { hub, work, patience }),
             sessions,
             most: max_connections,
             history: writer,

@@ -18,22 +18,10 @@ use crate::{
     hub::{ClientId, Hub, Outcome, Request},
     lines::{Line, LineBuffer},
     metrics::Rejection,
-    outbox::{self, Bounds, Slowness},
+    outbox::{self, Slowness},
+    patience::Patience,
     work::Work,
 };
-
-/// How long a client may be silent, and how much may be queued for it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// How long it may take to register.
-    pub(crate) register: Duration,
-    /// Silence after which a PING is sent.
-    pub(crate) idle: Duration,
-    /// Further silence after which it is let go.
-    pub(crate) answer: Duration,
-    /// What may be queued for it.
-    pub(crate) queue: Bounds,
-}
 
 /// How long the far end may take to close after us. Closing at once, with bytes of it unread, would
 /// reset the connection, and the ERROR that says why could be lost.
@@ -44,7 +32,7 @@ const LINGER: Duration = Duration::from_millis(500);
 pub(crate) struct Context {
     pub(crate) hub: Hub,
     pub(crate) work: Work,
-    pub(crate) limits: Limits,
+    pub(crate) patience: Patience,
 }
 
 /// Serves one connection to its end.
@@ -52,7 +40,7 @@ pub(crate) async fn serve(id: ClientId, mut socket: TcpStream, peer: SocketAddr,
     context.work.metrics.connected();
     // Lines are small and written in batches already; waiting for more only delays them.
     let _ = socket.set_nodelay(true);
-    let (outbox, queue) = outbox::bounded(context.limits.queue, context.work.metrics.clone());
+    let (outbox, queue) = outbox::bounded(context.patience, context.work.metrics.clone());
     let slowness = queue.slowness();
     context.hub.connect(id, host(peer.ip()), outbox).await;
     let (read_half, mut write_half) = socket.split();
@@ -114,8 +102,8 @@ impl Reader<'_> {
     async fn listen(&mut self, socket: &mut ReadHalf<'_>) -> Option<String> {
         let throttle = &self.context.work.throttle;
         let mut allowance = throttle.allowance();
-        let mut silence = Silence::new(self.context.limits);
-        let mut registration = Some(Box::pin(time::sleep(self.context.limits.register)));
+        let mut silence = Silence::new(self.context.patience);
+        let mut registration = Some(Box::pin(time::sleep(self.context.patience.register)));
         loop {
             while let Some(line) = self.lines.next() {
                 throttle.pace(&mut allowance).await;
@@ -185,7 +173,7 @@ async fn read_some(socket: &mut (impl AsyncRead + Unpin), lines: &mut LineBuffer
 
 /// Watches for a client that says nothing.
 struct Silence {
-    limits: Limits,
+    patience: Patience,
     heard: Instant,
     asked: bool,
     /// Not reset with each read, which is cheaper: it finds out as it fires.
@@ -193,8 +181,8 @@ struct Silence {
 }
 
 impl Silence {
-    fn new(limits: Limits) -> Self {
-        Silence { limits, heard: Instant::now(), asked: false, timer: Box::pin(time::sleep(limits.idle)) }
+    fn new(patience: Patience) -> Self {
+        Silence { patience, heard: Instant::now(), asked: false, timer: Box::pin(time::sleep(patience.idle)) }
     }
 
     fn broken(&mut self) {
@@ -206,7 +194,7 @@ impl Silence {
     async fn passed(&mut self) {
         loop {
             self.timer.as_mut().await;
-            let allowed = self.limits.idle + if self.asked { self.limits.answer } else { Duration::ZERO };
+            let allowed = self.patience.idle + if self.asked { self.patience.answer } else { Duration::ZERO };
             let due = self.heard + allowed;
             if Instant::now() >= due {
                 return;

@@ -88,10 +88,16 @@ enum Next {
 }
 
 enum Event {
-    Connect { id: ClientId, host: Box<[u8]>, outbox: Outbox },
+    Connect { id: ClientId, host: Box<[u8]>, outbox: Outbox, done: oneshot::Sender<()> },
     Request { id: ClientId, request: Request, outcome: oneshot::Sender<Outcome> },
-    Leave { id: ClientId, reason: String },
     Drain { reason: &'static str },
+}
+
+/// A client is gone, or to be let go.
+#[derive(Debug)]
+struct Leave {
+    id: ClientId,
+    reason: String,
 }
 
 /// What the server says about itself.
@@ -119,14 +125,30 @@ struct World {
 }
 
 /// Serves events until all handles are gone.
-async fn run(mut events: mpsc::Receiver<Event>, identity: Identity, metrics: Metrics) {
+///
+/// Those who leave come by a way of their own, and whoever is next is left to chance: each QUIT goes to all
+/// who share a channel, and when a thousand leave at once, what others say is not to wait for all of them.
+async fn run(
+    mut events: mpsc::Receiver<Event>,
+    mut leaving: mpsc::Receiver<Leave>,
+    identity: Identity,
+    metrics: Metrics,
+) {
     let post = Post::new(metrics);
     let (clients, nicks, channels, gone) = Default::default();
     let mut world = World { identity, clients, nicks, channels, gone, operators: 0, most: 0, post };
-    while let Some(event) = events.recv().await {
-        world.handle(event).await;
-        while let Some(slow) = world.post.take_slow() {
-            world.remove(slow, b"SendQ exceeded").await;
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => world.handle(event).await,
+                None => return,
+            },
+            Some(Leave { id, reason }) = leaving.recv() => world.remove(id, reason.as_bytes()).await,
+            () = std::future::ready(()), if world.post.has_slow() => {
+                if let Some(slow) = world.post.take_slow() {
+                    world.remove(slow, b"SendQ exceeded").await;
+                }
+            }
         }
         world.post.rest().await;
     }
@@ -135,15 +157,15 @@ async fn run(mut events: mpsc::Receiver<Event>, identity: Identity, metrics: Met
 impl World {
     async fn handle(&mut self, event: Event) {
         match event {
-            Event::Connect { id, host, outbox } => {
+            Event::Connect { id, host, outbox, done } => {
                 self.clients.insert(id, Client::new(id, host, outbox, !self.identity.needs_password));
+                let _ = done.send(());
             }
             Event::Request { id, request, outcome } => {
                 let result = self.request(id, request).await;
                 // The session may have ended meanwhile; it then says so itself.
                 let _ = outcome.send(result);
             }
-            Event::Leave { id, reason } => self.remove(id, reason.as_bytes()).await,
             Event::Drain { reason } => self.drain(reason.as_bytes()).await,
         }
     }

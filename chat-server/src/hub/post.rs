@@ -1,5 +1,7 @@
 //! Handing buffers to clients, in pieces small enough that no poll of the hub takes long.
 
+use std::collections::BTreeSet;
+
 use super::ClientId;
 use crate::{
     metrics::{Metrics, Rejection},
@@ -15,14 +17,14 @@ const EVENT: u32 = 8;
 /// The hub's outgoing side.
 pub(super) struct Post {
     metrics: Metrics,
-    /// Clients whose queue was full, to be let go after the event.
-    slow: Vec<ClientId>,
+    /// Clients whose queue was over its hard limit, to be let go one after the other.
+    slow: BTreeSet<ClientId>,
     steps: u32,
 }
 
 impl Post {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Post { metrics, slow: Vec::new(), steps: 0 }
+        Post { metrics, slow: BTreeSet::new(), steps: 0 }
     }
 
     /// Hands `line` to all of `receivers`.
@@ -41,10 +43,10 @@ impl Post {
     pub(super) fn one(&mut self, id: ClientId, outbox: &Outbox, line: &Line, lines: u64) {
         match outbox.push(line) {
             Ok(()) => self.metrics.queued(lines),
-            Err(_) if self.slow.contains(&id) => {}
             Err(_) => {
-                self.metrics.slow_reader();
-                self.slow.push(id);
+                if self.slow.insert(id) {
+                    self.metrics.slow_reader();
+                }
             }
         }
     }
@@ -61,8 +63,12 @@ impl Post {
         self.metrics.rejected(reason);
     }
 
+    pub(super) fn has_slow(&self) -> bool {
+        !self.slow.is_empty()
+    }
+
     pub(super) fn take_slow(&mut self) -> Option<ClientId> {
-        self.slow.pop()
+        self.slow.pop_first()
     }
 
     /// An event is done.
