@@ -12,12 +12,9 @@ use std::{
 use crate::{
     args::Args,
     inject::{Injections, SpecError},
-    session::Limits,
+    patience::Patience,
 };
 
-/// Silence after which a client is asked for a sign of life, and further silence after which it is let go.
-const LIMITS: Limits =
-    Limits { idle: Duration::from_secs(90), answer: Duration::from_secs(60), queue: 1024 * 1024 };
 /// A message of the day that is longer is no message any more.
 const MOTD_BYTES: usize = 64 * 1024;
 
@@ -57,7 +54,7 @@ pub(crate) struct ServerConfig {
     pub(crate) motd: Option<Vec<Box<[u8]>>>,
     pub(crate) max_connections: u32,
     pub(crate) rate: Option<f64>,
-    pub(crate) limits: Limits,
+    pub(crate) patience: Patience,
     pub(crate) injections: Injections,
     pub(crate) created: SystemTime,
 }
@@ -84,7 +81,7 @@ impl TryFrom<Args> for Config {
                 motd: args.motd.as_deref().map(motd).transpose()?,
                 max_connections: max_connections(&args.max_connections)?,
                 rate: flood_limit(&args.flood_limit)?,
-                limits: LIMITS,
+                patience: Patience::default(),
                 injections: Injections::parse(args.inject.iter().map(String::as_str)).map_err(injection)?,
                 created: SystemTime::now(),
             },

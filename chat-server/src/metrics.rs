@@ -19,6 +19,7 @@ pub(crate) enum Rejection {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     connections: IntGauge,
+    queue_bytes: IntGauge,
     /// One per command, resolved once: a look-up by label takes a lock.
     messages_in: Vec<IntCounter>,
     messages_out: IntCounter,
@@ -43,6 +44,8 @@ impl Default for Metrics {
         let labelled =
             |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]).expect("a valid name");
         let connections = IntGauge::new("chat_connections", "Connections open now.").expect("a valid name");
+        let queue_bytes = IntGauge::new("chat_send_queue_bytes", "Bytes that wait for clients to take them.");
+        let queue_bytes = queue_bytes.expect("a valid name");
         let by_command = labelled("chat_messages_in_total", "Lines received, by command.", "command");
         let by_reason = labelled("chat_rejected_total", "Connections turned away, by reason.", "reason");
         let messages_out = plain("chat_messages_out_total", "Messages queued for clients.");
@@ -54,9 +57,10 @@ impl Default for Metrics {
         let plain = [&messages_out, &bytes_in, &bytes_out, &slow_readers, &history_dropped];
         let mut families: Vec<_> = plain.into_iter().cloned().map(Family::Plain).collect();
         families.extend([Family::Labelled(by_command.clone()), Family::Labelled(by_reason.clone())]);
-        families.push(Family::Gauge(connections.clone()));
+        families.extend([&connections, &queue_bytes].map(|it| Family::Gauge(it.clone())));
         Metrics {
             connections,
+            queue_bytes,
             messages_in: Command::ALL.iter().map(|it| by_command.with_label_values(&[it.name()])).collect(),
             messages_out,
             bytes_in,
@@ -103,6 +107,21 @@ impl Metrics {
         self.bytes_out.inc_by(bytes as u64);
     }
 
+    /// So many bytes more wait for a client.
+    pub(crate) fn queue_grew(&self, bytes: usize) {
+        self.queue_bytes.add(bytes as i64);
+    }
+
+    /// So many bytes wait no more: written, or given up.
+    pub(crate) fn queue_shrank(&self, bytes: usize) {
+        self.queue_bytes.sub(bytes as i64);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn queue_bytes(&self) -> i64 {
+        self.queue_bytes.get()
+    }
+
     pub(crate) fn slow_reader(&self) {
         self.slow_readers.inc();
     }
@@ -133,6 +152,7 @@ mod tests {
             "chat_rejected_total{reason=\"password\"} 1",
             "chat_slow_readers_dropped_total 1",
             "chat_connections 0",
+            "chat_send_queue_bytes 0",
             "chat_messages_out_total 0",
             "chat_bytes_in_total 0",
             "chat_bytes_out_total 0",
