@@ -239,8 +239,10 @@ impl World {
             };
             if std::mem::replace(flag, value) != value {
                 done.note(value, letter, None);
-                if letter == b'o' {
-                    self.operators -= 1;
+                match (letter, value) {
+                    (b'o', _) => self.operators -= 1,
+                    (_, true) => self.invisible += 1,
+                    (_, false) => self.invisible -= 1,
                 }
             }
         }
