@@ -19,6 +19,7 @@
 //! As nobody else can change the state, long loops may yield in their middle: see [`post`].
 
 mod caps;
+mod change;
 mod channel;
 mod client;
 mod direct;
@@ -32,6 +33,7 @@ mod post;
 mod queries;
 mod registration;
 mod rooms;
+mod user_modes;
 
 use std::{
     collections::{BTreeMap, HashMap},
