@@ -43,7 +43,8 @@ pub struct Args {
     /// Lines a second that one client may send in the long run, or `off`
     #[arg(long, value_name = "N/s|off", default_value = "50/s")]
     pub flood_limit: String,
-    /// Make a mistake: sleep, history, password, filter, lock or all; may be repeated
+    /// Make a mistake: sleep, history, password, filter, resolve, lock, channel, child, upstream or all; may be
+    /// repeated
     #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]")]
     pub inject: Vec<String>,
 }

@@ -31,6 +31,7 @@ commands! {
     Nick = "NICK", User = "USER", Cap = "CAP", Pass = "PASS", Quit = "QUIT", Mode = "MODE", Who = "WHO",
     Whois = "WHOIS", Names = "NAMES", Topic = "TOPIC", List = "LIST", Oper = "OPER", Motd = "MOTD",
     Lusers = "LUSERS", Version = "VERSION", Time = "TIME",
+    History = "HISTORY",
 }
 
 impl Command {

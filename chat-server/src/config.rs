@@ -234,7 +234,7 @@ mod tests {
             ("--motd", "no/such/file", "a file that can be read"),
             ("--max-connections", "-1", "from 1 to 1000000"),
             ("--flood-limit", "fast", "or off"),
-            ("--inject", "upstream", "sleep, history, password, filter, lock or all"),
+            ("--inject", "downstream", "lock, channel, child, upstream or all"),
         ] {
             let error = parse(&[&format!("{flag}={value}")]).expect_err(flag).to_string();
             assert!(error.starts_with(flag) && error.contains(right) && !error.contains('\n'), "{error}");

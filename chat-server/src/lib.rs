@@ -25,6 +25,7 @@ mod reply;
 mod server;
 mod session;
 mod signals;
+mod store;
 mod work;
 
 pub use app::{main_with, serve};

@@ -107,8 +107,8 @@ impl Metrics {
         self.slow_readers.inc();
     }
 
-    pub(crate) fn history_dropped(&self) {
-        self.history_dropped.inc();
+    pub(crate) fn history_dropped(&self, lines: u64) {
+        self.history_dropped.inc_by(lines);
     }
 
     pub(crate) fn rejected(&self, reason: Rejection) {

@@ -50,6 +50,7 @@ pub(crate) async fn serve(id: ClientId, mut socket: TcpStream, peer: SocketAddr,
     context.work.metrics.connected();
     // Lines are small and written in batches already; waiting for more only delays them.
     let _ = socket.set_nodelay(true);
+    context.work.resolver.note(peer);
     let (outbox, queue) = outbox::bounded(context.limits.queue);
     context.hub.connect(id, host(peer.ip()), outbox).await;
     let (read_half, mut write_half) = socket.split();
@@ -146,6 +147,10 @@ impl Reader<'_> {
             Outcome::Said(entries) => {
                 work.after(entries);
                 Outcome::Done
+            }
+            Outcome::Recall { channel, most } => {
+                let lines = work.history.latest(channel.clone(), most).await;
+                hub.ask(self.id, Request::Recalled { channel, lines }).await
             }
             other => other,
         }

@@ -11,7 +11,7 @@ fn run(flags: &[&str]) -> Output {
 fn wrong_flags_get_one_sentence_and_code_2() {
     for (flags, part) in [
         (&["--threshold=soon"][..], "--threshold: `soon` must be a duration"),
-        (&["--inject=child"], "--inject: site `child` is not implemented in this version"),
+        (&["--inject=kid"], "--inject: there is no site `kid`, it must be sleep"),
         (&["--data-dir=/dev/null/x"], "--data-dir: `/dev/null/x` must be a directory"),
     ] {
         let output = run(flags);
