@@ -72,6 +72,9 @@ fn skip_spaces(bytes: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
+mod oracle;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -20,7 +20,7 @@ impl Key {
     }
 }
 
-fn fold(byte: u8) -> u8 {
+pub(crate) fn fold(byte: u8) -> u8 {
     match byte {
         b'[' => b'{',
         b']' => b'}',

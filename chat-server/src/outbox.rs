@@ -1,27 +1,29 @@
 //! The bounded queue in front of each client, and the task half that empties it.
+//!
+//! A queue may be over its soft limit for a while, as a slow line is no fault; for longer, or over the hard
+//! limit, the client is let go. It is never waited for, and nothing is left out of what it gets: a gap would
+//! be worse than an end.
 
 use std::{
     io::{self, IoSlice},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     sync::{Notify, mpsc},
-    time,
+    time::{self, Instant},
 };
 
-use crate::metrics::Metrics;
+use crate::{
+    metrics::Metrics,
+    patience::Patience,
+    reply::{Buffer, Line},
+};
 
-/// Encoded lines, shared by all who receive them.
-pub(crate) type Buffer = Arc<[u8]>;
-
-/// How long a client that is being let go has to take what is queued for it.
-const GRACE: Duration = Duration::from_secs(1);
 /// Buffers written by one system call at most.
 const BATCH: usize = 32;
 /// What a queued buffer costs beside its bytes, so that many tiny ones are bounded too.
@@ -34,7 +36,7 @@ pub(crate) struct Outbox {
     level: Arc<Level>,
 }
 
-/// The queue was full; the client is too slow.
+/// The queue is over its hard limit; the client is too slow.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -42,8 +44,12 @@ pub(crate) struct Full;
 #[derive(Debug)]
 struct Level {
     queued: AtomicUsize,
-    limit: usize,
+    patience: Patience,
+    /// The client wants to know when each line was sent.
+    stamped: AtomicBool,
     closing: Notify,
+    slow: Notify,
+    metrics: Metrics,
 }
 
 /// The receiving end, held by the session.
@@ -53,28 +59,48 @@ pub(crate) struct Queue {
     level: Arc<Level>,
 }
 
-/// A queue for at most `limit` bytes.
-pub(crate) fn bounded(limit: usize) -> (Outbox, Queue) {
+/// Tells the session's reading half that its client is too slow.
+#[derive(Debug)]
+pub(crate) struct Slowness(Arc<Level>);
+
+/// A queue that is as long as `patience` allows.
+pub(crate) fn bounded(patience: Patience, metrics: Metrics) -> (Outbox, Queue) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let level = Arc::new(Level { queued: AtomicUsize::new(0), limit, closing: Notify::new() });
+    let (queued, stamped) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let level = Level { queued, patience, stamped, closing: Notify::new(), slow: Notify::new(), metrics };
+    let level = Arc::new(level);
     (Outbox { queue: sender, level: level.clone() }, Queue { queue: receiver, level })
 }
 
 impl Outbox {
-    /// Queues `buffer`, unless the queue is over its limit.
-    pub(crate) fn push(&self, buffer: Buffer) -> Result<(), Full> {
-        if self.level.queued.load(Ordering::Relaxed) > self.level.limit {
+    /// Queues `line`, unless the queue is over its hard limit.
+    pub(crate) fn push(&self, line: &Line) -> Result<(), Full> {
+        if self.level.queued.load(Ordering::Relaxed) > self.level.patience.longest_queue {
             return Err(Full);
         }
-        self.push_last(buffer);
+        self.push_last(line);
         Ok(())
     }
 
-    /// Queues `buffer` whatever the level: for the one line that says why it ends.
-    pub(crate) fn push_last(&self, buffer: Buffer) {
-        self.level.queued.fetch_add(buffer.len() + OVERHEAD, Ordering::Relaxed);
-        // A receiver that is gone needs nothing: its session is telling the hub so.
-        let _ = self.queue.send(buffer);
+    /// Queues `line` whatever the level: for the one line that says why it ends.
+    pub(crate) fn push_last(&self, line: &Line) {
+        let buffer = if self.stamped() { line.stamped() } else { line.plain() };
+        let cost = buffer.len() + OVERHEAD;
+        self.level.add(cost);
+        if self.queue.send(buffer.clone()).is_err() {
+            // The session has ended and is telling the hub so.
+            self.level.subtract(cost);
+        }
+    }
+
+    /// Whether the client wants a time with each line.
+    pub(crate) fn stamped(&self) -> bool {
+        self.level.stamped.load(Ordering::Relaxed)
+    }
+
+    /// From here on, each line comes with its time, or without.
+    pub(crate) fn stamp(&self, stamped: bool) {
+        self.level.stamped.store(stamped, Ordering::Relaxed);
     }
 
     /// Starts the client's last second; what is queued is still written.
@@ -83,102 +109,204 @@ impl Outbox {
     }
 }
 
+impl Level {
+    fn add(&self, bytes: usize) {
+        self.queued.fetch_add(bytes, Ordering::Relaxed);
+        self.metrics.queue_grew(bytes);
+    }
+
+    fn subtract(&self, bytes: usize) {
+        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        self.metrics.queue_shrank(bytes);
+    }
+}
+
+impl Slowness {
+    /// Ready once the queue was full for too long.
+    pub(crate) async fn told(&self) {
+        self.0.slow.notified().await;
+    }
+}
+
 impl Queue {
+    /// What tells of this client being too slow.
+    pub(crate) fn slowness(&self) -> Slowness {
+        Slowness(self.level.clone())
+    }
+
     /// Writes what is queued until the hub lets go of its end, or the grace ends.
-    pub(crate) async fn drain(
-        self,
-        socket: &mut (impl AsyncWrite + Unpin),
-        metrics: &Metrics,
-    ) -> io::Result<()> {
+    pub(crate) async fn drain(self, socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let level = self.level.clone();
         let grace = async {
             level.closing.notified().await;
-            time::sleep(GRACE).await;
+            time::sleep(level.patience.grace).await;
         };
         tokio::select! {
-            written = self.write_all(socket, metrics) => written,
+            written = self.write_all(socket) => written,
             () = grace => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 
-    async fn write_all(
-        mut self,
-        socket: &mut (impl AsyncWrite + Unpin),
-        metrics: &Metrics,
-    ) -> io::Result<()> {
+    async fn write_all(mut self, socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let mut batch = Vec::new();
+        let mut fullness = Fullness { level: self.level.clone(), since: None };
         while self.queue.recv_many(&mut batch, BATCH).await > 0 {
             let bytes = batch.iter().map(|buffer| buffer.len()).sum::<usize>();
-            write_batch(socket, &batch).await?;
-            self.level.queued.fetch_sub(bytes + OVERHEAD * batch.len(), Ordering::Relaxed);
-            metrics.sent(bytes);
+            // While it is being written it counts as queued: it takes up memory all the same.
+            let cost = Cost { bytes: bytes + OVERHEAD * batch.len(), level: &self.level };
+            write_batch(socket, &batch, &mut fullness).await?;
+            drop(cost);
+            self.level.metrics.sent(bytes);
             batch.clear();
         }
         Ok(())
     }
 }
 
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.queue.close();
+        while let Ok(buffer) = self.queue.try_recv() {
+            self.level.subtract(buffer.len() + OVERHEAD);
+        }
+    }
+}
+
+/// What a batch adds to the level, until it is written or given up.
+struct Cost<'a> {
+    bytes: usize,
+    level: &'a Level,
+}
+
+impl Drop for Cost<'_> {
+    fn drop(&mut self) {
+        self.level.subtract(self.bytes);
+    }
+}
+
+/// Since when the queue is over its soft limit, as far as its writer has seen.
+struct Fullness {
+    level: Arc<Level>,
+    since: Option<Instant>,
+}
+
+impl Fullness {
+    fn look(&mut self) {
+        let patience = self.level.patience;
+        if self.level.queued.load(Ordering::Relaxed) <= patience.queue {
+            self.since = None;
+            return;
+        }
+        if self.since.get_or_insert_with(Instant::now).elapsed() >= patience.slow {
+            self.level.slow.notify_one();
+        }
+    }
+}
+
 /// Writes all of `batch` with as few system calls as the socket allows.
-async fn write_batch(socket: &mut (impl AsyncWrite + Unpin), batch: &[Buffer]) -> io::Result<()> {
+async fn write_batch(
+    socket: &mut (impl AsyncWrite + Unpin),
+    batch: &[Buffer],
+    fullness: &mut Fullness,
+) -> io::Result<()> {
     let mut slices = [IoSlice::new(&[]); BATCH];
     for (slice, buffer) in slices.iter_mut().zip(batch) {
         *slice = IoSlice::new(buffer);
     }
     let mut rest = &mut slices[..batch.len()];
+    let glance = fullness.level.patience.slow / 4;
     while !rest.is_empty() {
-        let written = socket.write_vectored(rest).await?;
+        // The timer costs nothing as long as the socket takes the bytes at once.
+        let written = match time::timeout(glance, socket.write_vectored(rest)).await {
+            Ok(written) => written?,
+            Err(_) => {
+                fullness.look();
+                continue;
+            }
+        };
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         IoSlice::advance_slices(&mut rest, written);
     }
+    fullness.look();
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
     use tokio::io::AsyncReadExt;
 
-    fn buffer(bytes: &[u8]) -> Buffer {
-        bytes.into()
+    fn line(bytes: &[u8]) -> Line {
+        Line::new(&[bytes])
+    }
+
+    fn queue(soft: usize, hard: usize) -> (Outbox, Queue, Metrics) {
+        let metrics = Metrics::default();
+        let (outbox, queue) =
+            bounded(Patience { queue: soft, longest_queue: hard, ..Patience::default() }, metrics.clone());
+        (outbox, queue, metrics)
     }
 
     #[tokio::test]
     async fn a_full_queue_refuses_and_a_drained_one_accepts() {
-        let (outbox, queue) = bounded(100);
-        assert_eq!(outbox.push(buffer(&[b'x'; 90])), Ok(()));
-        assert_eq!(outbox.push(buffer(b"y")), Err(Full));
-        outbox.push_last(buffer(b"z"));
+        let (outbox, queue, metrics) = queue(50, 100);
+        assert_eq!(outbox.push(&line(&[b'x'; 90])), Ok(()));
+        assert_eq!(outbox.push(&line(b"y")), Err(Full));
+        outbox.push_last(&line(b"z"));
+        assert_eq!(metrics.queue_bytes(), 92 + 3 + 2 * 64);
         drop(outbox);
         let mut written = Vec::new();
-        queue.drain(&mut written, &Metrics::default()).await.expect("a Vec takes all");
-        assert_eq!(written.len(), 91);
-        assert_eq!(written.last(), Some(&b'z'));
+        queue.drain(&mut written).await.expect("a Vec takes all");
+        assert_eq!(written.len(), 92 + 3);
+        assert!(written.ends_with(b"z\r\n"));
+        assert_eq!(metrics.queue_bytes(), 0);
     }
 
     #[tokio::test]
     async fn partial_writes_lose_nothing() {
-        let (outbox, queue) = bounded(1 << 20);
-        let lines: Vec<Vec<u8>> = (0..200).map(|line| format!("line {line}\r\n").into_bytes()).collect();
-        lines.iter().for_each(|line| outbox.push(buffer(line)).expect("room"));
+        let (outbox, queue, _) = queue(1 << 20, 1 << 20);
+        let lines: Vec<Vec<u8>> = (0..200).map(|line| format!("line {line}").into_bytes()).collect();
+        lines.iter().for_each(|it| outbox.push(&line(it)).expect("room"));
         drop(outbox);
         let (mut near, mut far) = tokio::io::duplex(7);
-        let write = async move { queue.drain(&mut near, &Metrics::default()).await };
+        let write = async move { queue.drain(&mut near).await };
         let mut read = Vec::new();
         let (written, _) = tokio::join!(write, far.read_to_end(&mut read));
         written.expect("the far end reads");
-        assert_eq!(read, lines.concat());
+        assert_eq!(read, [lines.join(&b"\r\n"[..]), b"\r\n".to_vec()].concat());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_nothing_is_left_after_the_grace() {
-        let (outbox, queue) = bounded(10);
-        outbox.push(buffer(&[b'x'; 100])).expect("empty");
+        let (outbox, queue, metrics) = queue(10, 10);
+        outbox.push(&line(&[b'x'; 100])).expect("empty");
         outbox.close();
         drop(outbox);
         let (mut near, _far) = tokio::io::duplex(7);
-        let ended = queue.drain(&mut near, &Metrics::default()).await;
+        let ended = queue.drain(&mut near).await;
         assert_eq!(ended.expect_err("nobody reads").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(metrics.queue_bytes(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_stays_full_is_told_after_its_patience() {
+        let (outbox, queue, _) = queue(200, 1 << 20);
+        let slowness = queue.slowness();
+        let begun = Instant::now();
+        let (mut near, mut far) = tokio::io::duplex(7);
+        let writer = tokio::spawn(async move { queue.drain(&mut near).await });
+        // Below the soft limit a client may take as long as it likes.
+        outbox.push(&line(&[b'x'; 100])).expect("room");
+        time::timeout(Duration::from_secs(100), slowness.told()).await.expect_err("not full");
+        outbox.push(&line(&[b'x'; 100])).expect("room");
+        slowness.told().await;
+        let full = begun.elapsed() - Duration::from_secs(100);
+        assert!((10..=15).contains(&full.as_secs()), "{full:?}");
+        drop(outbox);
+        far.read_to_end(&mut Vec::new()).await.expect("what was queued");
+        writer.await.expect("no panic").expect("all written");
     }
 }

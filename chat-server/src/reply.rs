@@ -1,10 +1,47 @@
 //! Lines from the server, encoded.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
 
-use crate::{lines::MAX_LINE, outbox::Buffer};
+use crate::lines::MAX_LINE;
 
-/// Appends the parts as one line, cut to what the protocol allows.
+/// Encoded lines, shared by all who receive them.
+pub(crate) type Buffer = Arc<[u8]>;
+
+/// `@time=… `, which stands before a line for clients that asked for `server-time`.
+pub(crate) fn time_tag(time: SystemTime) -> Vec<u8> {
+    format!("@time={} ", humantime::format_rfc3339_millis(time)).into_bytes()
+}
+
+/// One line, or several, for any number of receivers: encoded once in each form, copied never.
+#[derive(Debug)]
+pub(crate) struct Line {
+    plain: Buffer,
+    stamped: OnceLock<Buffer>,
+}
+
+impl Line {
+    /// Puts the parts together, cut to what the protocol allows.
+    pub(crate) fn new(parts: &[&[u8]]) -> Self {
+        let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 2);
+        push_line(&mut bytes, parts);
+        Line { plain: bytes.into(), stamped: OnceLock::new() }
+    }
+
+    /// As most clients get it.
+    pub(crate) fn plain(&self) -> &Buffer {
+        &self.plain
+    }
+
+    /// With the time at which the first such client got it.
+    pub(crate) fn stamped(&self) -> &Buffer {
+        self.stamped.get_or_init(|| [&time_tag(SystemTime::now())[..], &self.plain].concat().into())
+    }
+}
+
+/// Appends the parts as one line.
 fn push_line(bytes: &mut Vec<u8>, parts: &[&[u8]]) {
     let start = bytes.len();
     parts.iter().for_each(|part| bytes.extend_from_slice(part));
@@ -12,26 +49,24 @@ fn push_line(bytes: &mut Vec<u8>, parts: &[&[u8]]) {
     bytes.extend_from_slice(b"\r\n");
 }
 
-/// One line of its own, for many receivers.
-pub(crate) fn encode(parts: &[&[u8]]) -> Buffer {
-    let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 2);
-    push_line(&mut bytes, parts);
-    bytes.into()
-}
-
 /// The answers to one request, in order, sent as one buffer.
 #[derive(Debug)]
 pub(crate) struct Replies {
     server: Arc<str>,
     target: Box<[u8]>,
+    /// What stands before each line; it does not count towards the line's length.
+    tag: Vec<u8>,
     bytes: Vec<u8>,
     lines: u64,
 }
 
 impl Replies {
     /// Answers of `server` to the client that is called `target`, `*` before it has a name.
-    pub(crate) fn new(server: Arc<str>, target: &[u8]) -> Self {
-        Replies { server, target: target.into(), bytes: Vec::new(), lines: 0 }
+    pub(crate) fn new(server: Arc<str>, target: &[u8], stamped: bool) -> Self {
+        let mut replies =
+            Replies { server, target: target.into(), tag: Vec::new(), bytes: Vec::new(), lines: 0 };
+        replies.stamp(stamped);
+        replies
     }
 
     /// The client is called `target` from here on.
@@ -39,30 +74,34 @@ impl Replies {
         self.target = target.into();
     }
 
+    /// From here on, each line comes with its time, or without.
+    pub(crate) fn stamp(&mut self, stamped: bool) {
+        self.tag = if stamped { time_tag(SystemTime::now()) } else { Vec::new() };
+    }
+
     /// `:server CODE target params :trailing`
     pub(crate) fn numeric(&mut self, code: u16, params: &[&[u8]], trailing: impl AsRef<[u8]>) {
-        self.begin(code, params);
-        self.end(&[b" :", trailing.as_ref()]);
+        self.coded(code, params, &[b" :", trailing.as_ref()]);
     }
 
     /// `:server CODE target params`
     pub(crate) fn numeric_params(&mut self, code: u16, params: &[&[u8]]) {
-        self.begin(code, params);
-        self.end(&[]);
+        self.coded(code, params, &[]);
     }
 
     /// A numeric whose trailing part lists `words`, on as many lines as they need.
-    pub(crate) fn numeric_words<'a>(
+    pub(crate) fn numeric_words<'a, W: AsRef<[u8]> + ?Sized + 'a>(
         &mut self,
         code: u16,
         params: &[&[u8]],
-        words: impl IntoIterator<Item = &'a [u8]>,
+        words: impl IntoIterator<Item = &'a W>,
     ) {
         let head =
             self.server.len() + self.target.len() + params.iter().map(|it| it.len() + 1).sum::<usize>();
         let room = MAX_LINE.saturating_sub(head + b":  000  :\r\n".len());
         let mut line: Vec<u8> = Vec::with_capacity(MAX_LINE);
         for word in words {
+            let word = word.as_ref();
             if !line.is_empty() && line.len() + 1 + word.len() > room {
                 self.numeric(code, params, &line);
                 line.clear();
@@ -79,8 +118,14 @@ impl Replies {
 
     /// Any other line.
     pub(crate) fn line(&mut self, parts: &[&[u8]]) {
+        self.bytes.extend_from_slice(&self.tag);
         push_line(&mut self.bytes, parts);
         self.lines += 1;
+    }
+
+    /// Whether lines come with their time.
+    pub(crate) fn stamped(&self) -> bool {
+        !self.tag.is_empty()
     }
 
     /// `:server command...`
@@ -90,18 +135,23 @@ impl Replies {
     }
 
     /// A line that others receive too.
-    pub(crate) fn copy(&mut self, buffer: &Buffer) {
+    pub(crate) fn copy(&mut self, line: &Line) {
+        let buffer = if self.stamped() { line.stamped() } else { line.plain() };
         self.bytes.extend_from_slice(buffer);
         self.lines += 1;
     }
 
     /// What was collected and how many lines it is; `None` if there is nothing.
-    pub(crate) fn take(&mut self) -> Option<(Buffer, u64)> {
-        let bytes = std::mem::take(&mut self.bytes);
-        (!bytes.is_empty()).then(|| (bytes.into(), std::mem::take(&mut self.lines)))
+    pub(crate) fn take(&mut self) -> Option<(Line, u64)> {
+        let bytes: Buffer = std::mem::take(&mut self.bytes).into();
+        // They have their times already, each line its own.
+        let line = Line { stamped: OnceLock::from(bytes.clone()), plain: bytes };
+        (!line.plain.is_empty()).then(|| (line, std::mem::take(&mut self.lines)))
     }
 
-    fn begin(&mut self, code: u16, params: &[&[u8]]) {
+    fn coded(&mut self, code: u16, params: &[&[u8]], rest: &[&[u8]]) {
+        self.bytes.extend_from_slice(&self.tag);
+        let start = self.bytes.len();
         self.bytes.extend_from_slice(b":");
         self.bytes.extend_from_slice(self.server.as_bytes());
         self.bytes.extend_from_slice(format!(" {code:03} ").as_bytes());
@@ -110,11 +160,7 @@ impl Replies {
             self.bytes.push(b' ');
             self.bytes.extend_from_slice(param);
         }
-    }
-
-    fn end(&mut self, parts: &[&[u8]]) {
-        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
-        let start = self.bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        rest.iter().for_each(|part| self.bytes.extend_from_slice(part));
         self.bytes.truncate(start + MAX_LINE - 2);
         self.bytes.extend_from_slice(b"\r\n");
         self.lines += 1;
@@ -126,12 +172,12 @@ mod tests {
     use super::*;
 
     fn text(replies: &mut Replies) -> String {
-        String::from_utf8_lossy(&replies.take().expect("something").0).into_owned()
+        String::from_utf8_lossy(replies.take().expect("something").0.plain()).into_owned()
     }
 
     #[test]
     fn numerics_have_their_form() {
-        let mut replies = Replies::new("s".into(), b"*");
+        let mut replies = Replies::new("s".into(), b"*", false);
         replies.numeric(1, &[], "Welcome");
         replies.retarget(b"ada");
         replies.numeric(401, &[b"bob"], "No such nick");
@@ -145,10 +191,26 @@ mod tests {
     }
 
     #[test]
+    fn each_line_has_its_time_for_those_who_asked() {
+        let mut replies = Replies::new("s".into(), b"ada", true);
+        let line = Line::new(&[b":bob PRIVMSG #a :x"]);
+        replies.numeric(332, &[b"#a"], [b'x'; 600]);
+        replies.copy(&line);
+        replies.server_line(&[b"PONG s :x"]);
+        let text = text(&mut replies);
+        let (tags, lines): (Vec<_>, Vec<_>) =
+            text.split_inclusive("\r\n").filter_map(|line| line.split_once(' ')).unzip();
+        assert!(tags.iter().all(|tag| tag.starts_with("@time=") && tag.len() == 30), "{tags:?}");
+        assert_eq!(lines[0].len(), MAX_LINE);
+        assert_eq!(lines[1..], [":bob PRIVMSG #a :x\r\n", ":s PONG s :x\r\n"]);
+        assert_eq!(&line.plain()[..], b":bob PRIVMSG #a :x\r\n");
+    }
+
+    #[test]
     fn no_line_is_too_long_and_no_word_is_lost() {
-        let mut replies = Replies::new("server".into(), b"ada");
+        let mut replies = Replies::new("server".into(), b"ada", false);
         let words: Vec<Vec<u8>> = (0..200).map(|number| format!("nick{number}").into_bytes()).collect();
-        replies.numeric_words(353, &[b"=", b"#a"], words.iter().map(Vec::as_slice));
+        replies.numeric_words(353, &[b"=", b"#a"], &words);
         replies.numeric(332, &[b"#a"], [b'x'; 600]);
         let text = text(&mut replies);
         assert!(text.split_inclusive("\r\n").all(|line| line.len() <= MAX_LINE));

@@ -17,7 +17,7 @@ use crate::{
         password::Passwords, resolve::Resolver, sleep::Throttle, upstream::Upstream,
     },
     metrics::{Metrics, Rejection},
-    reply,
+    reply::Line,
     session::{self, Context},
     work::Work,
 };
@@ -84,7 +84,7 @@ impl Server {
             motd,
             max_connections,
             rate,
-            limits,
+            patience,
             injections,
             created,
         } = config;
@@ -117,7 +117,7 @@ impl Server {
         let (hub, _) = Hub::start(identity, metrics);
         let sessions = Arc::new(Semaphore::new(max_connections as usize));
         Ok(Server {
-            context: Arc::new(Context { hub, work, limits }),
+            context: Arc::new(Context { hub, work, patience }),
             sessions,
             most: max_connections,
             history: writer,
@@ -166,7 +166,8 @@ impl Acceptor {
     fn refuse(&self, socket: TcpStream, refusals: &Arc<Semaphore>) {
         self.context.work.metrics.rejected(Rejection::ServerFull);
         // A new socket has room for one line; if not, the client learns by the closing.
-        let _ = socket.try_write(&reply::encode(&[b"ERROR :Closing Link: (Server full, try again later)"]));
+        let _ =
+            socket.try_write(Line::new(&[b"ERROR :Closing Link: (Server full, try again later)"]).plain());
         if let Ok(permit) = refusals.clone().try_acquire_owned() {
             loopscope::spawn("refusal", async move {
                 session::linger(socket).await;

@@ -25,7 +25,7 @@ const CACHE: usize = 8 << 20;
 
 /// Something said in a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct Past {
     pub(crate) time: SystemTime,
     pub(crate) nick: Box<[u8]>,
     pub(crate) text: Box<[u8]>,
@@ -58,7 +58,7 @@ impl Store {
     }
 
     /// Keeps `lines`, all or none. They are on disk when it returns.
-    pub(crate) fn append(&self, lines: &[(Key, Line)]) -> Result<(), redb::Error> {
+    pub(crate) fn append(&self, lines: &[(Key, Past)]) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
             let (mut all, mut channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
@@ -79,7 +79,7 @@ impl Store {
     }
 
     /// The newest `most` lines of `channel`, the oldest of them first.
-    pub(crate) fn latest(&self, channel: &Key, most: usize) -> Result<Vec<Line>, redb::Error> {
+    pub(crate) fn latest(&self, channel: &Key, most: usize) -> Result<Vec<Past>, redb::Error> {
         let transaction = self.database.begin_read()?;
         let (all, channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
         let name = channel.as_bytes();
@@ -89,7 +89,7 @@ impl Store {
             if let Some(line) = all.get(number)? {
                 let (time, _, nick, text) = line.value();
                 let time = UNIX_EPOCH + Duration::from_millis(time);
-                lines.push(Line { time, nick: nick.into(), text: text.into() });
+                lines.push(Past { time, nick: nick.into(), text: text.into() });
             }
         }
         lines.reverse();
@@ -106,9 +106,9 @@ fn milliseconds(time: SystemTime) -> u64 {
 mod tests {
     use super::*;
 
-    fn said(channel: &str, text: &str) -> (Key, Line) {
+    fn said(channel: &str, text: &str) -> (Key, Past) {
         let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
-        (Key::new(channel.as_bytes()), Line { time, nick: b"ada"[..].into(), text: text.as_bytes().into() })
+        (Key::new(channel.as_bytes()), Past { time, nick: b"ada"[..].into(), text: text.as_bytes().into() })
     }
 
     fn texts(store: &Store, channel: &str, most: usize) -> Vec<String> {

@@ -29,10 +29,10 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Checks a line before it goes to the hub.
-    pub(crate) async fn before(&self, line: &[u8]) -> Checks {
+    /// Checks a line before it goes to the hub; also which command it is.
+    pub(crate) async fn before(&self, line: &[u8]) -> (Option<Command>, Checks) {
         let mut checks = Checks::default();
-        let Some(message) = Message::parse(line) else { return checks };
+        let Some(message) = Message::parse(line) else { return (None, checks) };
         let command = Command::of(message.command);
         self.metrics.received(command);
         match (command, message.param(0), message.param(1)) {
@@ -56,7 +56,7 @@ impl Work {
             (Command::Topic, _, _) => note("the upstream service", self.upstream.ask().await),
             _ => {}
         }
-        checks
+        (Some(command), checks)
     }
 
     /// Logs what was said in channels.

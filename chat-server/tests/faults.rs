@@ -44,7 +44,7 @@ async fn garbage_is_answered_and_hurts_nobody() {
     garbage.send_bytes(&bytes.take(20_000).collect::<Vec<_>>()).await;
     garbage.send("\r\nPING :still").await;
     garbage.until("PONG s :still").await;
-    assert_eq!(ada.ask("NAMES #a").await[0], ":s 353 ada = #a :ada");
+    assert_eq!(ada.ask("NAMES #a").await[0], ":s 353 ada = #a :@ada");
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_slow_reader_is_dropped_and_the_others_get_everything() {
             // Speaking in step with the listener, else it would be slow itself.
             let line = ada.until(" #a :").await;
             assert!(line.contains(&format!(" PRIVMSG #a :{number} ")), "{line}");
-            if number % 100 == 0 && ada.ask("NAMES #a").await[0] == ":s 353 ada = #a :ada bob" {
+            if number % 100 == 0 && ada.ask("NAMES #a").await[0] == ":s 353 ada = #a :@ada bob" {
                 break;
             }
         }

@@ -61,3 +61,82 @@ fn it_says_where_it_listens_and_ends_on_sigterm() {
     stdout.read_line(&mut ready).expect("the end");
     assert_eq!(ready.lines().count(), 1, "one line on stdout only");
 }
+
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpStream;
+    use std::process::{Child, Stdio};
+    use std::time::Duration;
+
+    /// A server with these flags under this limit of descriptors, and its address.
+    fn start(descriptors: u32) -> (Child, String) {
+        let program = env!("CARGO_BIN_EXE_chat-server");
+        let mut server = Command::new("sh")
+            .args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""), program])
+            .args(["--listen=127.0.0.1:0", "--telemetry=off", "--workers=2"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let mut ready = String::new();
+        BufReader::new(server.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("a line");
+        let address = ready.strip_prefix("chat-server ready irc=").and_then(|it| it.split(' ').next());
+        (server, address.expect(&ready).to_owned())
+    }
+
+    fn signal(server: &Child, signal: Signal) {
+        kill_process(Pid::from_child(server), signal).expect("it lives");
+    }
+
+    fn connect(address: &str) -> TcpStream {
+        let stream = TcpStream::connect(address).expect("in the backlog at least");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        (&stream).write_all(b"PING x\r\n").expect("taken");
+        stream
+    }
+
+    fn answered(stream: &TcpStream) {
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("an answer in time");
+        assert!(line.contains(" PONG "), "{line}");
+    }
+
+    #[test]
+    fn without_descriptors_it_waits_and_then_accepts_again() {
+        const DESCRIPTORS: u32 = 64;
+        let (mut server, address) = start(DESCRIPTORS);
+        let mut clients: Vec<_> = (0..DESCRIPTORS).map(|_| connect(&address)).collect();
+        // It says so, as those in the backlog see nothing of it.
+        let mut stderr = BufReader::new(server.stderr.take().expect("piped"));
+        let mut log = String::new();
+        while !log.contains("no connection can be accepted for ") {
+            assert!(stderr.read_line(&mut log).expect("a log") > 0, "{log}");
+        }
+        answered(&clients[0]);
+        let late = connect(&address);
+        clients.drain(..DESCRIPTORS as usize / 2);
+        answered(&late);
+        drop((clients, late));
+        signal(&server, Signal::TERM);
+        assert!(server.wait().expect("it ends").success());
+    }
+
+    #[test]
+    fn the_second_interrupt_ends_it_at_once() {
+        let (mut server, address) = start(1024);
+        // Its end stays open, so that the server waits for it a moment.
+        let client = connect(&address);
+        answered(&client);
+        signal(&server, Signal::INT);
+        let mut line = String::new();
+        BufReader::new(&client).read_line(&mut line).expect("a farewell");
+        assert!(line.starts_with("ERROR "), "{line}");
+        signal(&server, Signal::INT);
+        assert_eq!(server.wait().expect("it ends").code(), Some(130));
+        let mut rest = Vec::new();
+        let _ = (&client).read_to_end(&mut rest);
+    }
+}

@@ -18,7 +18,7 @@ async fn registration_works_in_any_order() {
         let mut client = server.connect().await;
         client.send(lines).await;
         let welcome = client.lines_until(" 422 ").await;
-        for code in ["001", "002", "003", "004", "005", "251", "255"] {
+        for code in ["001", "002", "003", "004", "005", "251", "255", "266"] {
             assert!(
                 welcome.iter().any(|it| it.starts_with(&format!(":s {code} {nick} "))),
                 "{code}: {welcome:#?}"
@@ -32,11 +32,15 @@ async fn registration_works_in_any_order() {
 async fn capabilities_are_negotiated_and_registration_waits_for_it() {
     let server = Server::start(&[]).await;
     let mut client = server.connect().await;
-    assert_eq!(client.ask("CAP LS 302\r\nNICK a\r\nUSER u 0 * :r").await, [":s CAP * LS :"]);
-    assert_eq!(client.ask("CAP REQ :echo-message").await, [":s CAP a NAK :echo-message"]);
+    assert_eq!(
+        client.ask("CAP LS 302\r\nNICK a\r\nUSER u 0 * :r").await,
+        [":s CAP * LS :echo-message multi-prefix server-time"]
+    );
+    assert_eq!(client.ask("CAP REQ :sasl echo-message").await, [":s CAP a NAK :sasl echo-message"]);
+    assert_eq!(client.ask("CAP REQ :echo-message").await, [":s CAP a ACK :echo-message"]);
     assert_eq!(client.ask("CAP WHAT").await, [":s 410 a WHAT :Invalid CAP command"]);
     assert!(client.ask("CAP END").await[0].starts_with(":s 001 a "));
-    assert_eq!(client.ask("CAP LIST").await, [":s CAP a LIST :"]);
+    assert_eq!(client.ask("CAP LIST").await, [":s CAP a LIST :echo-message"]);
 }
 
 #[tokio::test]
@@ -82,6 +86,9 @@ async fn topics_are_set_shown_and_cleared() {
     let mut ada = server.member("ada", "#a").await;
     let mut bob = server.member("bob", "#a").await;
     assert_eq!(bob.ask("TOPIC #a").await, [":s 331 bob #a :No topic is set"]);
+    assert_eq!(bob.ask("TOPIC #a :x").await, [":s 482 bob #a :You're not channel operator"]);
+    ada.ask("MODE #a -t").await;
+    bob.until("MODE").await;
     assert_eq!(bob.ask("TOPIC #a :Tea at 4").await, [":bob!~bob@127.0.0.1 TOPIC #a :Tea at 4"]);
     assert_eq!(ada.until("TOPIC").await, ":bob!~bob@127.0.0.1 TOPIC #a :Tea at 4");
     let mut eve = server.client("eve").await;
@@ -100,7 +107,7 @@ async fn questions_about_channels_and_people_are_answered() {
     let mut ada = server.member("ada", "#a").await;
     let _bob = server.member("bob", "#a").await;
     ada.until("JOIN").await;
-    assert_eq!(ada.ask("NAMES #a").await, [":s 353 ada = #a :ada bob", ":s 366 ada #a :End of /NAMES list"]);
+    assert_eq!(ada.ask("NAMES #a").await, [":s 353 ada = #a :@ada bob", ":s 366 ada #a :End of /NAMES list"]);
     let who = ada.ask("WHO #a").await;
     assert_eq!(who[1], ":s 352 ada #a ~bob 127.0.0.1 s bob H :0 Real bob");
     assert_eq!(who[2], ":s 315 ada #a :End of /WHO list");
@@ -111,7 +118,7 @@ async fn questions_about_channels_and_people_are_answered() {
     assert_eq!(ada.ask("LIST").await[1..], [":s 322 ada #a 2 :", ":s 323 ada :End of /LIST"]);
     assert!(ada.ask("VERSION").await[0].starts_with(":s 351 ada chat-server-"));
     assert!(ada.ask("TIME").await[0].starts_with(":s 391 ada s :20"));
-    assert_eq!(ada.ask("LUSERS").await[0], ":s 251 ada :There are 2 users on 1 server");
+    assert_eq!(ada.ask("LUSERS").await[0], ":s 251 ada :There are 2 users and 0 invisible on 1 servers");
     assert_eq!(ada.ask("MOTD").await, [":s 422 ada :MOTD File is missing"]);
 }
 
@@ -120,15 +127,15 @@ async fn modes_are_told() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#a").await;
     let channel = ada.ask("MODE #a").await;
-    assert_eq!(channel[0], ":s 324 ada #a +n");
+    assert_eq!(channel[0], ":s 324 ada #a +nt");
     assert!(channel[1].starts_with(":s 329 ada #a "));
     assert_eq!(ada.ask("MODE #a b").await, [":s 368 ada #a :End of channel ban list"]);
-    assert_eq!(ada.ask("MODE #a +k x").await, [":s 472 ada k :is unknown mode char to me"]);
+    assert_eq!(ada.ask("MODE #a +z x").await, [":s 472 ada z :is unknown mode char to me"]);
     assert_eq!(ada.ask("MODE ada").await, [":s 221 ada +"]);
     assert_eq!(ada.ask("MODE ada +i").await, [":ada MODE ada :+i"]);
     assert_eq!(ada.ask("MODE ada").await, [":s 221 ada +i"]);
     assert_eq!(ada.ask("MODE ada +w").await, [":s 501 ada :Unknown MODE flag"]);
-    assert_eq!(ada.ask("MODE bob").await, [":s 502 ada :Cannot change mode for other users"]);
+    assert_eq!(ada.ask("MODE bob").await, [":s 401 ada bob :No such nick/channel"]);
     assert_eq!(ada.ask("MODE #b").await, [":s 403 ada #b :No such channel"]);
 }
 

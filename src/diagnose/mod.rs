@@ -67,20 +67,38 @@ struct Known {
     kind: FrameKind,
 }
 
-/// Diagnoses a stall, or says with `None` that it is allowed.
-pub(crate) fn diagnose(stall: &StallEvidence, symbols: &mut Symbols) -> Option<Diagnosis> {
+/// Whose fault a stall was.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// The code's.
+    Blocked(Diagnosis),
+    /// The machine's, which had no CPU for somebody that others waited for.
+    Starved,
+    /// Nobody's: it is allowed, or nothing is known of it.
+    Allowed,
+}
+
+/// Judges a stall by all looks at it.
+pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> Verdict {
     let looks = looks(stall, symbols);
     if looks.iter().any(|look| site::is_allowed(&look.stack)) {
-        return None;
+        return Verdict::Allowed;
     }
-    let best = best(&looks)?;
+    let Some(best) = best(&looks) else { return Verdict::Allowed };
+    if best.cause == Cause::Lock && site::waits_for_allocator(&best.stack) {
+        return Verdict::Starved;
+    }
+    Verdict::Blocked(diagnose(stall, &looks, best))
+}
+
+fn diagnose(stall: &StallEvidence, looks: &[Look<'_>], best: &Look<'_>) -> Diagnosis {
     let of_site = || looks.iter().filter(|look| look.place.site == best.place.site);
     let is_steady = of_site().count() > 1 && of_site().all(|look| look.place == best.place);
     let conclusion = conclude(best, is_steady);
-    Some(match way_of_polling(stall, &looks, best) {
+    match way_of_polling(stall, looks, best) {
         Some(cause) => conclusion.turned_into(cause),
         None => conclusion,
-    })
+    }
 }
 
 /// Whether what holds the worker is less a call than how the task is polled.

@@ -1,27 +1,36 @@
-//! A client and a channel, as the hub knows them.
+//! A client, as the hub knows it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::SystemTime,
+    collections::BTreeSet,
+    time::{Instant, SystemTime},
 };
 
-use super::ClientId;
-use crate::{names::Key, outbox::Outbox};
+use super::{ClientId, caps::Capabilities};
+use crate::{masks, names::Key, outbox::Outbox, reply::Line};
 
 /// A connection and who is behind it.
 pub(super) struct Client {
+    pub(super) id: ClientId,
     pub(super) outbox: Outbox,
     pub(super) host: Box<[u8]>,
     pub(super) nick: Option<Box<[u8]>>,
     pub(super) user: Option<User>,
     /// Between CAP LS and CAP END; registration waits.
     pub(super) negotiating: bool,
+    pub(super) capabilities: Capabilities,
     /// The server's password was given, or there is none.
     pub(super) admitted: bool,
     pub(super) registered: bool,
     pub(super) invisible: bool,
     pub(super) operator: bool,
+    /// Why it is away, if it is.
+    pub(super) away: Option<Box<[u8]>>,
     pub(super) channels: BTreeSet<Key>,
+    /// Channels that it may enter once, whatever their modes.
+    pub(super) invitations: BTreeSet<Key>,
+    pub(super) since: SystemTime,
+    /// When it last said something.
+    pub(super) spoke: Instant,
 }
 
 /// What USER said.
@@ -31,18 +40,24 @@ pub(super) struct User {
 }
 
 impl Client {
-    pub(super) fn new(host: Box<[u8]>, outbox: Outbox, admitted: bool) -> Self {
+    pub(super) fn new(id: ClientId, host: Box<[u8]>, outbox: Outbox, admitted: bool) -> Self {
         Client {
+            id,
             outbox,
             host,
             nick: None,
             user: None,
             negotiating: false,
+            capabilities: Capabilities::default(),
             admitted,
             registered: false,
             invisible: false,
             operator: false,
+            away: None,
             channels: BTreeSet::new(),
+            invitations: BTreeSet::new(),
+            since: SystemTime::now(),
+            spoke: Instant::now(),
         }
     }
 
@@ -66,30 +81,22 @@ impl Client {
     pub(super) fn modes(&self) -> String {
         format!("+{}{}", if self.invisible { "i" } else { "" }, if self.operator { "o" } else { "" })
     }
-}
 
-/// A room; it exists while somebody is in it.
-pub(super) struct Channel {
-    /// As the first visitor wrote it.
-    pub(super) name: Box<[u8]>,
-    pub(super) topic: Option<Topic>,
-    pub(super) members: BTreeMap<ClientId, Outbox>,
-    pub(super) created: SystemTime,
-}
-
-/// A channel's topic, by whom and since when.
-pub(super) struct Topic {
-    pub(super) text: Box<[u8]>,
-    pub(super) by: Vec<u8>,
-    pub(super) at: SystemTime,
-}
-
-impl Channel {
-    pub(super) fn new(name: &[u8]) -> Self {
-        Channel { name: name.into(), topic: None, members: BTreeMap::new(), created: SystemTime::now() }
+    /// Whether `mask` means it: by its nick, user name, host, or all of its prefix.
+    pub(super) fn fits(&self, mask: &[u8]) -> bool {
+        [self.nick_or_star(), self.user_name(), &self.host, &self.prefix()]
+            .iter()
+            .any(|text| masks::fits(mask, text))
     }
 
-    pub(super) fn has(&self, id: ClientId) -> bool {
-        self.members.contains_key(&id)
+    /// The last line it gets, after what is queued for it.
+    pub(super) fn farewell(&self, reason: &[u8]) {
+        self.outbox.push_last(&Line::new(&[b"ERROR :Closing Link: ", &self.host, b" (", reason, b")"]));
+        self.outbox.close();
+    }
+
+    /// Whether both are in one channel.
+    pub(super) fn meets(&self, other: &Client) -> bool {
+        !self.channels.is_disjoint(&other.channels)
     }
 }

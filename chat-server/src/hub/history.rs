@@ -3,7 +3,7 @@
 //! The hub only says who may ask: the session fetches the lines, and brings them back for their reply.
 
 use super::{ClientId, Next, World};
-use crate::{message::Message, names::Key, reply::Replies, store::Line};
+use crate::{message::Message, names::Key, reply::Replies, store::Past};
 
 /// Lines of an answer, and of one that was asked for no number.
 const MOST: usize = 100;
@@ -29,7 +29,7 @@ impl World {
     }
 
     /// The answer, once the session has the lines.
-    pub(super) fn recalled(&self, channel: &Key, lines: Option<Vec<Line>>, replies: &mut Replies) {
+    pub(super) fn recalled(&self, channel: &Key, lines: Option<Vec<Past>>, replies: &mut Replies) {
         let name = self.channels.get(channel).map_or(channel.as_bytes(), |channel| &channel.name);
         let mut notice = |parts: &[&[u8]]| {
             replies.server_line(&[&[&b"NOTICE "[..], name, b" :"], parts].concat());

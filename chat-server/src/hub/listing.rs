@@ -1,6 +1,6 @@
 //! Answers of many lines: NAMES, LIST, WHO. They rest between entries, so that no poll takes long.
 
-use super::{World, client::Client};
+use super::{ClientId, World, client::Client};
 use crate::{
     message::{Message, list},
     names::Key,
@@ -9,63 +9,99 @@ use crate::{
 
 /// Names put on lines in one go.
 const CHUNK: usize = 512;
+/// The most lines of one WHO, as its answer must not fill the queue of whoever asks.
+const MATCHES: usize = 2_000;
 
 impl World {
-    pub(super) async fn names(&mut self, message: &Message<'_>, replies: &mut Replies) {
+    pub(super) async fn names(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(names) = message.param(0) else {
             replies.numeric(366, &[b"*"], "End of /NAMES list");
             return;
         };
         for name in list(names) {
-            self.names_of(&Key::new(name), name, replies).await;
+            self.names_of(id, &Key::new(name), name, replies).await;
         }
     }
 
-    /// Who is in the channel; just the end of the list if there is no such channel.
-    pub(super) async fn names_of(&mut self, key: &Key, name: &[u8], replies: &mut Replies) {
-        let channel = self.channels.get(key);
-        let mut nicks: Vec<&[u8]> = Vec::new();
-        for id in channel.iter().flat_map(|channel| channel.members.keys()) {
-            nicks.extend(self.clients.get(id).map(Client::nick_or_star));
-            if nicks.len() == CHUNK {
-                replies.numeric_words(353, &[b"=", name], nicks.drain(..));
-                self.post.step(CHUNK as u32 / 4).await;
+    /// Who is in the channel, as `id` may see it; just the end of the list if that is nobody.
+    pub(super) async fn names_of(&mut self, id: ClientId, key: &Key, name: &[u8], replies: &mut Replies) {
+        if let (Some(channel), Some(asker)) = (self.channels.get(key), self.clients.get(&id)) {
+            let symbol: &[u8] = if channel.modes.secret { b"@" } else { b"=" };
+            let (inside, all) = (channel.has(id), asker.capabilities.multi_prefix);
+            let mut nicks: Vec<Vec<u8>> = Vec::new();
+            for (member_id, member) in channel.members.iter().filter(|_| channel.shows_to(id)) {
+                let Some(client) = self.clients.get(member_id) else { continue };
+                if inside || !client.invisible {
+                    nicks.push([member.sigils(all), client.nick_or_star()].concat());
+                }
+                if nicks.len() == CHUNK {
+                    replies.numeric_words(353, &[symbol, &channel.name], &nicks);
+                    nicks.clear();
+                    self.post.step(CHUNK as u32 / 4).await;
+                }
             }
+            replies.numeric_words(353, &[symbol, &channel.name], &nicks);
         }
-        replies.numeric_words(353, &[b"=", name], nicks);
         replies.numeric(366, &[name], "End of /NAMES list");
     }
 
-    pub(super) async fn list(&mut self, message: &Message<'_>, replies: &mut Replies) {
+    pub(super) async fn list(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let wanted: Option<Vec<Key>> = message.param(0).map(|names| list(names).map(Key::new).collect());
         replies.numeric(321, &[b"Channel"], "Users  Name");
-        let all = self.channels.iter();
-        for (_, channel) in all.filter(|(key, _)| wanted.as_ref().is_none_or(|wanted| wanted.contains(key))) {
-            let topic: &[u8] = channel.topic.as_ref().map_or(b"", |topic| &topic.text);
-            replies.numeric(322, &[&channel.name, channel.members.len().to_string().as_bytes()], topic);
+        for (key, channel) in &self.channels {
             self.post.step(1).await;
+            if channel.shows_to(id) && wanted.as_ref().is_none_or(|wanted| wanted.contains(key)) {
+                let topic: &[u8] = channel.topic.as_ref().map_or(b"", |topic| &topic.text);
+                replies.numeric(322, &[&channel.name, channel.members.len().to_string().as_bytes()], topic);
+            }
         }
         replies.numeric(323, &[], "End of /LIST");
     }
 
-    pub(super) async fn who(&mut self, message: &Message<'_>, replies: &mut Replies) {
+    /// WHO of a channel, or of all whom a mask fits: those in no channel of the asker only if they are not
+    /// invisible.
+    pub(super) async fn who(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let mask = message.param(0).unwrap_or(b"*");
+        let mask = if mask == b"0" { b"*" } else { mask };
+        let operators_only = message.param(1) == Some(b"o");
+        let Some(asker) = self.clients.get(&id) else { return };
         let key = Key::new(mask);
-        if let Some(channel) = self.channels.get(&key) {
-            for client in channel.members.keys().filter_map(|id| self.clients.get(id)) {
-                who_line(&self.identity.name, &channel.name, client, replies);
+        if let Some(channel) = self.channels.get(&key).filter(|channel| channel.shows_to(id)) {
+            let (inside, all) = (channel.has(id), asker.capabilities.multi_prefix);
+            for (member_id, member) in &channel.members {
+                let Some(client) = self.clients.get(member_id) else { continue };
+                if (inside || !client.invisible) && (client.operator || !operators_only) {
+                    let name = &self.identity.name;
+                    who_line(name, &channel.name, client, member.sigils(all), replies);
+                }
                 self.post.step(1).await;
             }
-        } else if let Some(client) = self.nicks.get(&key).and_then(|id| self.clients.get(id)) {
-            who_line(&self.identity.name, b"*", client, replies);
+        } else if let Some(client) = self.named(mask) {
+            who_line(&self.identity.name, b"*", client, b"", replies);
+        } else if !crate::names::is_channel_like(mask) {
+            let mut found = 0;
+            for client in self.clients.values().filter(|client| client.registered) {
+                self.post.step(2).await;
+                let seen = !client.invisible || client.id == id || client.meets(asker);
+                if !seen || !client.fits(mask) || (operators_only && !client.operator) {
+                    continue;
+                }
+                if found == MATCHES {
+                    replies.numeric(416, &[b"WHO"], "Too many matches, ask for fewer");
+                    break;
+                }
+                found += 1;
+                who_line(&self.identity.name, b"*", client, b"", replies);
+            }
         }
         replies.numeric(315, &[mask], "End of /WHO list");
     }
 }
 
-fn who_line(server: &str, channel: &[u8], client: &Client, replies: &mut Replies) {
-    let flags: &[u8] = if client.operator { b"H*" } else { b"H" };
-    let nick = client.nick_or_star();
-    let params = [channel, client.user_name(), &client.host, server.as_bytes(), nick, flags];
+fn who_line(server: &str, channel: &[u8], client: &Client, sigils: &[u8], replies: &mut Replies) {
+    let here: &[u8] = if client.away.is_some() { b"G" } else { b"H" };
+    let star: &[u8] = if client.operator { b"*" } else { b"" };
+    let (nick, flags) = (client.nick_or_star(), [here, star, sigils].concat());
+    let params = [channel, client.user_name(), &client.host, server.as_bytes(), nick, &flags];
     replies.numeric(352, &params, [b"0 ", client.real_name()].concat());
 }

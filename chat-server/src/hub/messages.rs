@@ -1,13 +1,18 @@
 //! Talking: PRIVMSG and NOTICE.
 
-use super::{Checks, ClientId, Next, World, registration::TARGETS};
+use std::time::Instant;
+
+use super::{Checks, ClientId, Next, World, channel::Refusal};
 use crate::{
     command::Command,
     inject::history::Entry,
     message::{Message, list},
     names::{Key, is_channel_like},
-    reply::{self, Replies},
+    reply::{Line, Replies},
 };
+
+/// The most targets of one PRIVMSG or NOTICE.
+pub(super) const TARGETS: usize = 4;
 
 /// Something to say and who says it.
 struct Speech<'a> {
@@ -16,10 +21,9 @@ struct Speech<'a> {
     command: Command,
     text: &'a [u8],
     refused: bool,
+    /// Who says it gets to read it too.
+    echo: bool,
 }
-
-/// Why it was not delivered.
-type Failure = (u16, &'static str);
 
 impl World {
     pub(super) async fn talk(
@@ -44,14 +48,18 @@ impl World {
                 return Next::Done;
             }
         };
-        let Some(client) = self.clients.get(&id) else { return Next::Done };
-        let speech = Speech { id, prefix: client.prefix(), command, text, refused: checks.refused };
+        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
+        client.spoke = Instant::now();
+        let echo = client.capabilities.echo_message;
+        let speech = Speech { id, prefix: client.prefix(), command, text, refused: checks.refused, echo };
         let mut said = Vec::new();
         for (index, target) in list(targets).enumerate() {
             let failed = match index {
                 TARGETS.. => Err((407, "Too many targets")),
-                _ if is_channel_like(target) => self.say_in_channel(&speech, target, &mut said).await,
-                _ => self.say_to_nick(&speech, target),
+                _ if is_channel_like(target) => {
+                    self.say_in_channel(&speech, target, &mut said, replies).await
+                }
+                _ => self.say_to_nick(&speech, target, replies),
             };
             if let (Err((code, text)), false) = (failed, silent) {
                 replies.numeric(code, &[target], text);
@@ -68,17 +76,19 @@ impl World {
         speech: &Speech<'_>,
         target: &[u8],
         said: &mut Vec<Entry>,
-    ) -> Result<(), Failure> {
+        replies: &mut Replies,
+    ) -> Result<(), Refusal> {
         let key = Key::new(target);
         let channel = self.channels.get(&key).ok_or((403, "No such channel"))?;
-        if !channel.has(speech.id) {
+        if !self.clients.get(&speech.id).is_some_and(|client| channel.may_speak(client)) {
             return Err((404, "Cannot send to channel"));
         }
         if speech.refused {
             return Err((404, "Cannot send to channel (the word filter refuses it)"));
         }
         let line = speech.line(&channel.name);
-        self.post.deliver(&channel.members, &line, Some(speech.id)).await;
+        speech.echo(&line, replies);
+        self.post.deliver(channel.others(speech.id), &line).await;
         if speech.command == Command::Privmsg {
             let nick = speech.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
             said.push(Entry { channel: key, nick, text: speech.text.into() });
@@ -86,30 +96,36 @@ impl World {
         Ok(())
     }
 
-    fn say_to_nick(&mut self, speech: &Speech<'_>, target: &[u8]) -> Result<(), Failure> {
+    fn say_to_nick(
+        &mut self,
+        speech: &Speech<'_>,
+        target: &[u8],
+        replies: &mut Replies,
+    ) -> Result<(), Refusal> {
         let id = self.nicks.get(&Key::new(target)).copied();
         let client = id.and_then(|id| self.clients.get(&id)).filter(|client| client.registered);
-        let (Some(id), Some(client)) = (id, client) else { return Err((401, "No such nick/channel")) };
+        let client = client.ok_or((401, "No such nick/channel"))?;
         if speech.refused {
             return Err((404, "Cannot send (the word filter refuses it)"));
         }
         let line = speech.line(client.nick_or_star());
-        self.post.one(id, &client.outbox, &line, 1);
+        speech.echo(&line, replies);
+        self.post.one(client.id, &client.outbox, &line, 1);
+        if let (Some(reason), Command::Privmsg) = (&client.away, speech.command) {
+            replies.numeric(301, &[client.nick_or_star()], reason);
+        }
         Ok(())
     }
 }
 
 impl Speech<'_> {
-    fn line(&self, target: &[u8]) -> crate::outbox::Buffer {
-        reply::encode(&[
-            b":",
-            &self.prefix,
-            b" ",
-            self.command.name().as_bytes(),
-            b" ",
-            target,
-            b" :",
-            self.text,
-        ])
+    fn echo(&self, line: &Line, replies: &mut Replies) {
+        if self.echo {
+            replies.copy(line);
+        }
+    }
+
+    fn line(&self, target: &[u8]) -> Line {
+        Line::new(&[b":", &self.prefix, b" ", self.command.name().as_bytes(), b" ", target, b" :", self.text])
     }
 }

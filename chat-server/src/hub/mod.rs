@@ -7,11 +7,17 @@
 //!
 //! As nobody else can change the state, long loops may yield in their middle: see [`post`].
 
+mod caps;
+mod channel;
 mod client;
 mod direct;
 mod history;
+mod isupport;
 mod listing;
 mod messages;
+mod moderation;
+mod modes;
+mod people;
 mod post;
 mod queries;
 mod registration;
@@ -25,18 +31,15 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use self::{
-    client::{Channel, Client},
-    post::Post,
-};
+use self::{channel::Channel, client::Client, people::Gone, post::Post};
 use crate::{
     command::Command,
     message::Message,
-    metrics::Metrics,
+    metrics::{Metrics, Rejection},
     names::Key,
     outbox::Outbox,
-    reply::{self, Replies},
-    store::Line,
+    reply::{Line, Replies},
+    store::Past,
 };
 
 pub(crate) use self::direct::Hub;
@@ -56,7 +59,9 @@ pub(crate) enum Request {
     /// The client is to show that it is alive.
     Ping,
     /// What the store gave for [`Outcome::Recall`].
-    Recalled { channel: Key, lines: Option<Vec<Line>> },
+    Recalled { channel: Key, lines: Option<Vec<Past>> },
+    /// The client had its time to register.
+    Registered,
 }
 
 /// What the session checked before it passed a line on.
@@ -90,10 +95,16 @@ enum Next {
 }
 
 enum Event {
-    Connect { id: ClientId, host: Box<[u8]>, outbox: Outbox },
+    Connect { id: ClientId, host: Box<[u8]>, outbox: Outbox, done: oneshot::Sender<()> },
     Request { id: ClientId, request: Request, outcome: oneshot::Sender<Outcome> },
-    Leave { id: ClientId, reason: String },
     Drain { reason: &'static str },
+}
+
+/// A client is gone, or to be let go.
+#[derive(Debug)]
+struct Leave {
+    id: ClientId,
+    reason: String,
 }
 
 /// What the server says about itself.
@@ -112,18 +123,39 @@ struct World {
     clients: HashMap<ClientId, Client>,
     nicks: HashMap<Key, ClientId>,
     channels: HashMap<Key, Channel>,
+    gone: Gone,
+    /// How many clients are operators.
+    operators: usize,
+    /// The most clients there were at a time.
+    most: usize,
     post: Post,
 }
 
 /// Serves events until all handles are gone.
-async fn run(mut events: mpsc::Receiver<Event>, identity: Identity, metrics: Metrics) {
+///
+/// Those who leave come by a way of their own, and whoever is next is left to chance: each QUIT goes to all
+/// who share a channel, and when a thousand leave at once, what others say is not to wait for all of them.
+async fn run(
+    mut events: mpsc::Receiver<Event>,
+    mut leaving: mpsc::Receiver<Leave>,
+    identity: Identity,
+    metrics: Metrics,
+) {
     let post = Post::new(metrics);
-    let (clients, nicks, channels) = Default::default();
-    let mut world = World { identity, clients, nicks, channels, post };
-    while let Some(event) = events.recv().await {
-        world.handle(event).await;
-        while let Some(slow) = world.post.take_slow() {
-            world.remove(slow, b"SendQ exceeded").await;
+    let (clients, nicks, channels, gone) = Default::default();
+    let mut world = World { identity, clients, nicks, channels, gone, operators: 0, most: 0, post };
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => world.handle(event).await,
+                None => return,
+            },
+            Some(Leave { id, reason }) = leaving.recv() => world.remove(id, reason.as_bytes()).await,
+            () = std::future::ready(()), if world.post.has_slow() => {
+                if let Some(slow) = world.post.take_slow() {
+                    world.remove(slow, b"SendQ exceeded").await;
+                }
+            }
         }
         world.post.rest().await;
     }
@@ -132,27 +164,33 @@ async fn run(mut events: mpsc::Receiver<Event>, identity: Identity, metrics: Met
 impl World {
     async fn handle(&mut self, event: Event) {
         match event {
-            Event::Connect { id, host, outbox } => {
-                self.clients.insert(id, Client::new(host, outbox, !self.identity.needs_password));
+            Event::Connect { id, host, outbox, done } => {
+                self.clients.insert(id, Client::new(id, host, outbox, !self.identity.needs_password));
+                let _ = done.send(());
             }
             Event::Request { id, request, outcome } => {
                 let result = self.request(id, request).await;
                 // The session may have ended meanwhile; it then says so itself.
                 let _ = outcome.send(result);
             }
-            Event::Leave { id, reason } => self.remove(id, reason.as_bytes()).await,
             Event::Drain { reason } => self.drain(reason.as_bytes()).await,
         }
     }
 
     async fn request(&mut self, id: ClientId, request: Request) -> Outcome {
         let Some(client) = self.clients.get(&id) else { return Outcome::Gone };
-        let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star());
+        let stamped = client.outbox.stamped();
+        let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star(), stamped);
         let next = match request {
             Request::Line(line, checks) => self.line(id, &line, checks, &mut replies).await,
             Request::TooLong => {
                 replies.numeric(417, &[], "Input line was too long");
                 Next::Done
+            }
+            Request::Registered if client.registered => Next::Done,
+            Request::Registered => {
+                self.post.rejected(Rejection::Timeout);
+                Next::Close(b"Registration timed out".to_vec())
             }
             Request::Ping => {
                 replies.line(&[b"PING :", self.identity.name.as_bytes()]);
@@ -203,9 +241,11 @@ impl World {
             Command::Join => self.join(id, &message, replies).await,
             Command::Part => self.part(id, &message, replies).await,
             Command::Topic => self.topic(id, &message, replies).await,
-            Command::Names => self.names(&message, replies).await,
-            Command::List => self.list(&message, replies).await,
-            Command::Who => self.who(&message, replies).await,
+            Command::Mode => self.mode(id, &message, replies).await,
+            Command::Kick => self.kick(id, &message, replies).await,
+            Command::Names => self.names(id, &message, replies).await,
+            Command::List => self.list(id, &message, replies).await,
+            Command::Who => self.who(id, &message, replies).await,
             _ => self.query(id, command, &message, checks, replies),
         }
         Next::Done
@@ -221,15 +261,10 @@ impl World {
         if let Some(nick) = &client.nick {
             self.nicks.remove(&Key::new(nick));
         }
-        client.outbox.push_last(reply::encode(&[
-            b"ERROR :Closing Link: ",
-            &client.host,
-            b" (",
-            reason,
-            b")",
-        ]));
-        client.outbox.close();
-        let peers = self.peers(&client, id);
+        self.operators -= usize::from(client.operator);
+        self.gone.note(&client);
+        client.farewell(reason);
+        let peers = self.peers(&client);
         for key in &client.channels {
             if let Some(channel) = self.channels.get_mut(key) {
                 channel.members.remove(&id);
@@ -238,18 +273,15 @@ impl World {
                 }
             }
         }
-        let quit = reply::encode(&[b":", &client.prefix(), b" QUIT :", reason]);
-        self.post.deliver(&peers, &quit, None).await;
+        let quit = Line::new(&[b":", &client.prefix(), b" QUIT :", reason]);
+        self.post.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &quit).await;
     }
 
     /// All who share a channel with `client`, each once, without itself.
-    fn peers(&self, client: &Client, id: ClientId) -> BTreeMap<ClientId, Outbox> {
+    fn peers(&self, client: &Client) -> BTreeMap<ClientId, Outbox> {
         let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
-        let members = channels.flat_map(|channel| &channel.members);
-        members
-            .filter(|(member, _)| **member != id)
-            .map(|(member, outbox)| (*member, outbox.clone()))
-            .collect()
+        let others = channels.flat_map(|channel| channel.others(client.id));
+        others.map(|(member, outbox)| (member, outbox.clone())).collect()
     }
 
     /// Lets everybody go. Nobody is told of the others: they all leave.
@@ -257,14 +289,7 @@ impl World {
         self.nicks.clear();
         self.channels.clear();
         for (_, client) in std::mem::take(&mut self.clients) {
-            client.outbox.push_last(reply::encode(&[
-                b"ERROR :Closing Link: ",
-                &client.host,
-                b" (",
-                reason,
-                b")",
-            ]));
-            client.outbox.close();
+            client.farewell(reason);
             self.post.rest().await;
         }
     }

@@ -1,49 +1,24 @@
-//! Becoming known: CAP, PASS, NICK, USER, in any order.
+//! Becoming known: PASS, NICK, USER, in any order.
 
-use super::{Checks, ClientId, Next, World, client::User};
+use super::{Checks, ClientId, Next, World, client::User, isupport};
 use crate::{
     message::Message,
-    names::{CHANNEL_LENGTH, Key, NICK_LENGTH, is_nick},
-    reply::{self, Replies},
+    metrics::Rejection,
+    names::{Key, is_nick},
+    reply::{Line, Replies},
 };
 
 /// The most bytes of a user name, its `~` included.
-const USER_LENGTH: usize = 16;
+pub(super) const USER_LENGTH: usize = 16;
 /// The most bytes of a topic.
 pub(super) const TOPIC_LENGTH: usize = 390;
 /// The most channels of one client.
 pub(super) const CHANNELS_EACH: usize = 100;
-/// The most targets of one PRIVMSG or NOTICE.
-pub(super) const TARGETS: usize = 4;
 
 /// Name and version as clients see them.
 pub(super) const VERSION: &str = concat!("chat-server-", env!("CARGO_PKG_VERSION"));
 
 impl World {
-    pub(super) fn cap(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
-        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
-        let nick = client.nick_or_star().to_vec();
-        let word = message.param(0).unwrap_or_default().to_ascii_uppercase();
-        match &word[..] {
-            b"LS" | b"REQ" => client.negotiating = !client.registered,
-            _ => {}
-        }
-        match &word[..] {
-            // No capability is offered yet, so the list is empty and every wish is denied.
-            b"LS" | b"LIST" => replies.server_line(&[b"CAP ", &nick, b" ", &word, b" :"]),
-            b"REQ" => {
-                let wish = message.params().get(1).copied().unwrap_or_default();
-                replies.server_line(&[b"CAP ", &nick, b" NAK :", wish]);
-            }
-            b"END" => {
-                client.negotiating = false;
-                return self.register(id, replies);
-            }
-            _ => replies.numeric(410, &[&word], "Invalid CAP command"),
-        }
-        Next::Done
-    }
-
     pub(super) fn pass(
         &mut self,
         id: ClientId,
@@ -99,25 +74,26 @@ impl World {
         if !client.registered {
             return self.register(id, replies);
         }
-        let line = reply::encode(&[b":", &before, b" NICK :", wish]);
+        let line = Line::new(&[b":", &before, b" NICK :", wish]);
         replies.copy(&line);
-        let peers = self.clients.get(&id).map(|client| self.peers(client, id)).unwrap_or_default();
-        self.post.deliver(&peers, &line, None).await;
+        let peers = self.clients.get(&id).map(|client| self.peers(client)).unwrap_or_default();
+        self.post.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &line).await;
         Next::Done
     }
 
     /// Registers the client if nothing is missing any more.
-    fn register(&mut self, id: ClientId, replies: &mut Replies) -> Next {
+    pub(super) fn register(&mut self, id: ClientId, replies: &mut Replies) -> Next {
         let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
         if client.registered || client.negotiating || client.nick.is_none() || client.user.is_none() {
             return Next::Done;
         }
         if !client.admitted {
             replies.numeric(464, &[], "Password incorrect");
-            self.post.rejected_password();
+            self.post.rejected(Rejection::Password);
             return Next::Close(b"Bad password".to_vec());
         }
         client.registered = true;
+        self.most = self.most.max(self.nicks.len());
         let prefix = client.prefix();
         self.welcome(&prefix, replies);
         self.lusers(replies);
@@ -131,13 +107,10 @@ impl World {
         replies.numeric(1, &[], [b"Welcome to the network, ", prefix].concat());
         replies.numeric(2, &[], format!("Your host is {name}, running {VERSION}"));
         replies.numeric(3, &[], format!("This server was started {created}"));
-        replies.numeric_params(4, &[name.as_bytes(), VERSION.as_bytes(), b"io", b"n"]);
-        let tokens = format!(
-            "CASEMAPPING=rfc1459 CHANTYPES=# PREFIX= CHANMODES=,,,n CHANLIMIT=#:{CHANNELS_EACH} \
-             NICKLEN={NICK_LENGTH} USERLEN={USER_LENGTH} CHANNELLEN={CHANNEL_LENGTH} TOPICLEN={TOPIC_LENGTH} \
-             LINELEN=512 TARGMAX=PRIVMSG:{TARGETS},NOTICE:{TARGETS},WHOIS:1"
-        );
-        replies.numeric(5, &[tokens.as_bytes()], "are supported by this server");
+        replies.numeric_params(4, &[name.as_bytes(), VERSION.as_bytes(), b"io", b"biklmnostv", b"bklov"]);
+        for tokens in isupport::lines(name) {
+            replies.numeric(5, &[tokens.as_bytes()], "are supported by this server");
+        }
     }
 }
 

@@ -4,13 +4,13 @@ use std::time::SystemTime;
 
 use super::{
     ClientId, World,
-    client::{Channel, Topic},
+    channel::{Channel, Topic},
     registration::{CHANNELS_EACH, TOPIC_LENGTH},
 };
 use crate::{
     message::{Message, list},
     names::{Key, is_channel},
-    reply::{self, Replies},
+    reply::{Line, Replies},
 };
 
 impl World {
@@ -22,12 +22,14 @@ impl World {
         if names == b"0" {
             return self.leave_all(id, replies).await;
         }
+        let mut keys = message.param(1).unwrap_or_default().split(|&byte| byte == b',');
         for name in list(names) {
-            self.join_one(id, name, replies).await;
+            let key = keys.next().filter(|key| !key.is_empty());
+            self.join_one(id, name, key, replies).await;
         }
     }
 
-    async fn join_one(&mut self, id: ClientId, name: &[u8], replies: &mut Replies) {
+    async fn join_one(&mut self, id: ClientId, name: &[u8], word: Option<&[u8]>, replies: &mut Replies) {
         if !is_channel(name) {
             replies.numeric(403, &[name], "No such channel");
             return;
@@ -41,16 +43,24 @@ impl World {
             replies.numeric(405, &[name], "You have joined too many channels");
             return;
         }
+        if let Some(channel) = self.channels.get(&key) {
+            let invited = client.invitations.contains(&key);
+            if let Err((code, text)) = channel.may_enter(client, word, invited) {
+                replies.numeric(code, &[&channel.name], text);
+                return;
+            }
+        }
+        client.invitations.remove(&key);
         client.channels.insert(key.clone());
         let channel = self.channels.entry(key.clone()).or_insert_with(|| Channel::new(name));
-        let line = reply::encode(&[b":", &client.prefix(), b" JOIN ", &channel.name]);
+        let line = Line::new(&[b":", &client.prefix(), b" JOIN ", &channel.name]);
         replies.copy(&line);
-        self.post.deliver(&channel.members, &line, None).await;
-        channel.members.insert(id, client.outbox.clone());
+        self.post.deliver(channel.receivers(), &line).await;
+        channel.admit(id, client.outbox.clone());
         if channel.topic.is_some() {
             tell_topic(channel, replies);
         }
-        self.names_of(&key, name, replies).await;
+        self.names_of(id, &key, name, replies).await;
     }
 
     pub(super) async fn part(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
@@ -61,11 +71,11 @@ impl World {
         for name in list(names) {
             let key = Key::new(name);
             match self.channels.get(&key) {
-                None => replies.numeric(403, &[name], "No such channel"),
-                Some(channel) if !channel.has(id) => {
+                Some(channel) if !channel.has(id) && channel.shows_to(id) => {
                     replies.numeric(442, &[name], "You're not on that channel")
                 }
-                Some(_) => self.part_one(id, &key, message.param(1), replies).await,
+                Some(channel) if channel.has(id) => self.part_one(id, &key, message.param(1), replies).await,
+                _ => replies.numeric(403, &[name], "No such channel"),
             }
         }
     }
@@ -75,11 +85,11 @@ impl World {
             return;
         };
         let (colon, reason) = reason.map_or((&b""[..], &b""[..]), |reason| (b" :", reason));
-        let line = reply::encode(&[b":", &client.prefix(), b" PART ", &channel.name, colon, reason]);
+        let line = Line::new(&[b":", &client.prefix(), b" PART ", &channel.name, colon, reason]);
         client.channels.remove(key);
         channel.members.remove(&id);
         replies.copy(&line);
-        self.post.deliver(&channel.members, &line, None).await;
+        self.post.deliver(channel.receivers(), &line).await;
         if channel.members.is_empty() {
             self.channels.remove(key);
         }
@@ -97,8 +107,8 @@ impl World {
             replies.numeric(461, &[b"TOPIC"], "Not enough parameters");
             return;
         };
-        let (Some(client), Some(channel)) = (self.clients.get(&id), self.channels.get_mut(&Key::new(name)))
-        else {
+        let channel = self.channels.get_mut(&Key::new(name)).filter(|channel| channel.shows_to(id));
+        let (Some(client), Some(channel)) = (self.clients.get(&id), channel) else {
             replies.numeric(403, &[name], "No such channel");
             return;
         };
@@ -110,12 +120,16 @@ impl World {
             replies.numeric(442, &[name], "You're not on that channel");
             return;
         }
+        if channel.modes.topic_locked && !channel.is_operator(id) {
+            replies.numeric(482, &[name], "You're not channel operator");
+            return;
+        }
         let text = &text[..text.len().min(TOPIC_LENGTH)];
         let topic = || Topic { text: text.into(), by: client.prefix(), at: SystemTime::now() };
         channel.topic = (!text.is_empty()).then(topic);
-        let line = reply::encode(&[b":", &client.prefix(), b" TOPIC ", &channel.name, b" :", text]);
+        let line = Line::new(&[b":", &client.prefix(), b" TOPIC ", &channel.name, b" :", text]);
         replies.copy(&line);
-        self.post.deliver(&channel.members, &line, Some(id)).await;
+        self.post.deliver(channel.others(id), &line).await;
     }
 }
 

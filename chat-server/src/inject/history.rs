@@ -21,7 +21,7 @@ use super::Mistake;
 use crate::{
     metrics::Metrics,
     names::Key,
-    store::{KEPT, Line, Store},
+    store::{KEPT, Past, Store},
 };
 
 /// Entries that may wait to be written; beyond it they are dropped and counted, as no sender may wait.
@@ -42,8 +42,8 @@ pub(crate) struct Entry {
 /// What the writing task gets.
 #[derive(Debug)]
 enum Order {
-    Keep(Key, Line),
-    Recall { channel: Key, most: usize, answer: oneshot::Sender<Vec<Line>> },
+    Keep(Key, Past),
+    Recall { channel: Key, most: usize, answer: oneshot::Sender<Vec<Past>> },
 }
 
 /// Keeps what is said.
@@ -86,7 +86,7 @@ impl History {
 
     /// Right: handed to the task that writes, and nobody waits for the disk.
     fn right(&self, Entry { channel, nick, text }: Entry) {
-        let line = Line { time: SystemTime::now(), nick, text };
+        let line = Past { time: SystemTime::now(), nick, text };
         if self.backlog.try_send(Order::Keep(channel, line)).is_err() {
             self.metrics.history_dropped(1);
         }
@@ -94,7 +94,7 @@ impl History {
 
     /// The newest `most` lines of `channel`, after all that was appended before is on disk; `None` if that
     /// cannot be had now.
-    pub(crate) async fn latest(&self, channel: Key, most: usize) -> Option<Vec<Line>> {
+    pub(crate) async fn latest(&self, channel: Key, most: usize) -> Option<Vec<Past>> {
         let (answer, lines) = oneshot::channel();
         self.backlog.try_send(Order::Recall { channel, most, answer }).ok()?;
         lines.await.ok()

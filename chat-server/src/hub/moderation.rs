@@ -1,0 +1,104 @@
+//! Who is in a channel against or by the will of others: KICK, INVITE.
+
+use super::{ClientId, World, registration::CHANNELS_EACH};
+use crate::{
+    message::{Message, list},
+    names::Key,
+    reply::{Line, Replies},
+};
+
+/// The most bytes of the reason for a KICK.
+pub(super) const KICK_LENGTH: usize = 300;
+/// The most nicks of one KICK.
+pub(super) const KICKS: usize = 4;
+
+impl World {
+    pub(super) async fn kick(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
+        let (Some(name), Some(nicks)) = (message.param(0), message.param(1)) else {
+            return replies.numeric(461, &[b"KICK"], "Not enough parameters");
+        };
+        let key = Key::new(name);
+        let refusal = match self.channels.get(&key).filter(|channel| channel.shows_to(id)) {
+            None => Some((403, "No such channel")),
+            Some(channel) if !channel.has(id) => Some((442, "You're not on that channel")),
+            Some(channel) if !channel.is_operator(id) => Some((482, "You're not channel operator")),
+            Some(_) => None,
+        };
+        if let Some((code, text)) = refusal {
+            return replies.numeric(code, &[name], text);
+        }
+        for (index, nick) in list(nicks).enumerate() {
+            if index == KICKS {
+                return replies.numeric(407, &[nick], "Too many targets");
+            }
+            self.kick_one(id, &key, nick, message.param(2), replies).await;
+        }
+    }
+
+    async fn kick_one(
+        &mut self,
+        id: ClientId,
+        key: &Key,
+        nick: &[u8],
+        reason: Option<&[u8]>,
+        replies: &mut Replies,
+    ) {
+        let by = self.clients.get(&id).map(|client| (client.prefix(), client.nick_or_star().to_vec()));
+        let (Some((by, by_nick)), Some(channel)) = (by, self.channels.get_mut(key)) else { return };
+        let Some(target) = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get_mut(id)) else {
+            return replies.numeric(401, &[nick], "No such nick/channel");
+        };
+        if !channel.has(target.id) {
+            return replies.numeric(441, &[nick, &channel.name], "They aren't on that channel");
+        }
+        let reason = reason.unwrap_or(&by_nick);
+        let reason = &reason[..reason.len().min(KICK_LENGTH)];
+        let line = [b":", &by[..], b" KICK ", &channel.name, b" ", target.nick_or_star(), b" :", reason];
+        let line = Line::new(&line);
+        replies.copy(&line);
+        self.post.deliver(channel.others(id), &line).await;
+        target.channels.remove(key);
+        channel.members.remove(&target.id);
+        if channel.members.is_empty() {
+            self.channels.remove(key);
+        }
+    }
+
+    pub(super) fn invite(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
+        let (Some(nick), Some(name)) = (message.param(0), message.param(1)) else {
+            return replies.numeric(461, &[b"INVITE"], "Not enough parameters");
+        };
+        let key = Key::new(name);
+        let refusal = match self.channels.get(&key).filter(|channel| channel.shows_to(id)) {
+            None => Some((403, "No such channel")),
+            Some(channel) if !channel.has(id) => Some((442, "You're not on that channel")),
+            Some(channel) if channel.modes.invite_only && !channel.is_operator(id) => {
+                Some((482, "You're not channel operator"))
+            }
+            Some(_) => None,
+        };
+        if let Some((code, text)) = refusal {
+            return replies.numeric(code, &[name], text);
+        }
+        let by = self.clients.get(&id).map(|client| client.prefix()).unwrap_or_default();
+        let Some(channel) = self.channels.get(&key) else { return };
+        let target = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get_mut(id));
+        let Some(target) = target.filter(|client| client.registered) else {
+            return replies.numeric(401, &[nick], "No such nick/channel");
+        };
+        if channel.has(target.id) {
+            return replies.numeric(443, &[target.nick_or_star(), &channel.name], "is already on channel");
+        }
+        // The oldest by name makes room: nobody is to fill the memory of another with invitations.
+        if target.invitations.len() >= CHANNELS_EACH {
+            target.invitations.pop_first();
+        }
+        target.invitations.insert(key);
+        replies.numeric_params(341, &[target.nick_or_star(), &channel.name]);
+        if let Some(reason) = &target.away {
+            replies.numeric(301, &[target.nick_or_star()], reason);
+        }
+        let line = Line::new(&[b":", &by, b" INVITE ", target.nick_or_star(), b" :", &channel.name]);
+        self.post.one(target.id, &target.outbox, &line, 1);
+    }
+}

@@ -1,0 +1,109 @@
+//! Masks: `*` stands for any bytes, `?` for one, and names compare as RFC 1459 folds them.
+
+use crate::names::fold;
+
+/// Whether `mask` fits all of `text`.
+///
+/// Takes time in proportion to the product of the lengths at worst, which lines of 512 bytes bound.
+pub(crate) fn fits(mask: &[u8], text: &[u8]) -> bool {
+    let (mut at, mut from) = (0, 0);
+    // The last star and where its text may end: it takes one byte more each time the rest does not fit.
+    let mut star: Option<(usize, usize)> = None;
+    while from < text.len() {
+        match mask.get(at) {
+            Some(b'*') => {
+                star = Some((at + 1, from));
+                at += 1;
+            }
+            Some(&byte) if byte == b'?' || fold(byte) == fold(text[from]) => {
+                at += 1;
+                from += 1;
+            }
+            _ => match &mut star {
+                Some((after, end)) => {
+                    *end += 1;
+                    (at, from) = (*after, *end);
+                }
+                None => return false,
+            },
+        }
+    }
+    mask[at..].iter().all(|&byte| byte == b'*')
+}
+
+/// A mask of users in its full form, `nick!user@host`, from any shorter one.
+pub(crate) fn of_user(text: &[u8]) -> Box<[u8]> {
+    let has = |byte: u8| text.contains(&byte);
+    match (has(b'!'), has(b'@')) {
+        (true, true) => text.into(),
+        (true, false) => [text, b"@*"].concat().into(),
+        (false, true) => [b"*!", text].concat().into(),
+        (false, false) => [text, b"!*@*"].concat().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn short_masks_become_full() {
+        for (short, full) in
+            [("ada", "ada!*@*"), ("a!b", "a!b@*"), ("b@c", "*!b@c"), ("a!b@c", "a!b@c"), ("", "!*@*")]
+        {
+            assert_eq!(&*of_user(short.as_bytes()), full.as_bytes());
+        }
+    }
+
+    #[test]
+    fn case_is_folded() {
+        assert!(fits(b"ADA[]!*@*", b"ada{}!x@y"));
+    }
+
+    /// By recursion, slow and plain.
+    fn plainly(mask: &[u8], text: &[u8]) -> bool {
+        match (mask.split_first(), text.split_first()) {
+            (None, None) => true,
+            (Some((b'*', rest)), None) => plainly(rest, text),
+            (Some((b'*', rest)), Some((_, tail))) => plainly(rest, text) || plainly(mask, tail),
+            (Some((byte, rest)), Some((first, tail))) => {
+                (*byte == b'?' || fold(*byte) == fold(*first)) && plainly(rest, tail)
+            }
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_plain_recursion(mask in "[ab*?]{0,8}", text in "[ab]{0,10}") {
+            prop_assert_eq!(fits(mask.as_bytes(), text.as_bytes()), plainly(mask.as_bytes(), text.as_bytes()));
+        }
+    }
+
+    /// The vectors of irc-parser-tests, by Daniel Oaks, in the public domain (CC0).
+    #[test]
+    fn the_vectors_hold() {
+        #[derive(serde::Deserialize)]
+        struct File {
+            tests: Vec<Case>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Case {
+            mask: String,
+            matches: Vec<String>,
+            fails: Vec<String>,
+        }
+        let file: File =
+            serde_norway::from_str(include_str!("../tests/vectors/mask-match.yaml")).expect("YAML");
+        assert!(file.tests.len() >= 6);
+        for case in file.tests {
+            for text in &case.matches {
+                assert!(fits(case.mask.as_bytes(), text.as_bytes()), "{} {text}", case.mask);
+            }
+            for text in &case.fails {
+                assert!(!fits(case.mask.as_bytes(), text.as_bytes()), "{} {text}", case.mask);
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Channels: their modes, who may enter, speak and rule.
+#![allow(missing_docs)]
+
+mod support;
+
+use support::{Client, Server};
+
+/// A server, with ada who rules `#a` and bob who is in it; what they heard of each other is read.
+async fn room() -> (Server, Client, Client) {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let bob = server.member("bob", "#a").await;
+    ada.until("JOIN").await;
+    (server, ada, bob)
+}
+
+const ADA: &str = ":ada!~ada@127.0.0.1";
+const BOB: &str = ":bob!~bob@127.0.0.1";
+
+#[tokio::test]
+async fn the_first_one_rules_and_hands_it_on() {
+    let (_server, mut ada, mut bob) = room().await;
+    assert_eq!(bob.ask("MODE #a +o bob").await, [":s 482 bob #a :You're not channel operator"]);
+    assert_eq!(ada.ask("MODE #a +ov-v bob bob bob").await, [format!("{ADA} MODE #a +ov-v bob bob bob")]);
+    assert_eq!(bob.until("MODE").await, format!("{ADA} MODE #a +ov-v bob bob bob"));
+    assert_eq!(ada.ask("MODE #a +o bob").await, [""; 0], "nothing changed");
+    assert_eq!(bob.ask("MODE #a -o ada").await, [format!("{BOB} MODE #a -o ada")]);
+    assert_eq!(bob.ask("NAMES #a").await[0], ":s 353 bob = #a :ada @bob");
+    assert_eq!(bob.ask("MODE #a +o eve").await, [":s 401 bob eve :No such nick/channel"]);
+    assert_eq!(bob.ask("MODE #a +o").await, [":s 461 bob MODE :Not enough parameters"]);
+}
+
+#[tokio::test]
+async fn only_whom_the_modes_let_in_enters() {
+    let (server, mut ada, mut bob) = room().await;
+    let mut eve = server.client("eve").await;
+    for (set, code, sign, unset) in [
+        ("+i", 473, "+i", "-i"),
+        ("+b eve", 474, "+b", "-b eve!*@*"),
+        ("+k tea", 475, "+k", "-k tea"),
+        ("+l 2", 471, "+l", "-l"),
+    ] {
+        assert_eq!(ada.ask(&format!("MODE #a {set}")).await.len(), 1, "{set}");
+        bob.until("MODE").await;
+        assert_eq!(eve.ask("JOIN #a").await, [format!(":s {code} eve #a :Cannot join channel ({sign})")]);
+        // An invitation opens the door, once.
+        assert_eq!(ada.ask("INVITE eve #a").await, [":s 341 ada eve #a"]);
+        assert_eq!(eve.until("INVITE").await, format!("{ADA} INVITE eve :#a"));
+        assert_eq!(eve.ask("JOIN #a").await[0], ":eve!~eve@127.0.0.1 JOIN #a");
+        eve.ask("PART #a").await;
+        assert_eq!(eve.ask("JOIN #a").await.len(), 1, "once");
+        let changed = ada.ask(&format!("MODE #a {unset}")).await;
+        assert_eq!(changed.last(), Some(&format!("{ADA} MODE #a {unset}")));
+    }
+    assert_eq!(ada.ask("MODE #a +k tea").await.len(), 1);
+    assert_eq!(eve.ask("JOIN #a milk").await.len(), 1);
+    assert_eq!(eve.ask("JOIN #none,#a x,tea").await.len(), 6, "the keys go with the channels, in order");
+}
+
+#[tokio::test]
+async fn only_whom_the_modes_let_speak_is_heard() {
+    let (server, mut ada, mut bob) = room().await;
+    let mut eve = server.client("eve").await;
+    let deaf = |nick: &str| [format!(":s 404 {nick} #a :Cannot send to channel")];
+    assert_eq!(eve.ask("PRIVMSG #a :from outside").await, deaf("eve"));
+    ada.ask("MODE #a -n").await;
+    assert_eq!(eve.ask("PRIVMSG #a :from outside").await, [""; 0]);
+    assert_eq!(ada.until("PRIVMSG").await, ":eve!~eve@127.0.0.1 PRIVMSG #a :from outside");
+    ada.ask("MODE #a +m").await;
+    assert_eq!(eve.ask("PRIVMSG #a :x").await, deaf("eve"));
+    bob.until("+m").await;
+    assert_eq!(bob.ask("PRIVMSG #a :x").await, deaf("bob"));
+    ada.ask("MODE #a +v bob").await;
+    bob.until("+v").await;
+    assert_eq!(bob.ask("PRIVMSG #a :x").await, [""; 0]);
+    ada.ask("MODE #a +b-mv *!*@127.0.0.? bob").await;
+    bob.until("+b-mv").await;
+    assert_eq!(bob.ask("PRIVMSG #a :x").await, deaf("bob"), "banned members are silent");
+    assert_eq!(ada.ask("PRIVMSG #a :x").await, [""; 0], "but not those who rule");
+}
+
+#[tokio::test]
+async fn bans_are_listed_with_their_makers() {
+    let (_server, mut ada, mut bob) = room().await;
+    assert_eq!(ada.ask("MODE #a +bb eve *@10.*").await, [format!("{ADA} MODE #a +bb eve!*@* *!*@10.*")]);
+    bob.until("MODE").await;
+    let list = bob.ask("MODE #a b").await;
+    assert!(list[0].starts_with(":s 367 bob #a eve!*@* ada!~ada@127.0.0.1 "), "{list:#?}");
+    assert!(list[1].starts_with(":s 367 bob #a *!*@10.* ada!~ada@127.0.0.1 "), "{list:#?}");
+    assert_eq!(list[2..], [":s 368 bob #a :End of channel ban list"]);
+    assert_eq!(ada.ask("MODE #a +b EVE!*@*").await, [""; 0], "it is there");
+    assert_eq!(ada.ask("MODE #a -b EVE").await, [format!("{ADA} MODE #a -b EVE!*@*")]);
+    assert_eq!(ada.ask("MODE #a +b").await.len(), 2);
+}
+
+#[tokio::test]
+async fn secret_channels_and_invisible_people_are_not_seen_from_outside() {
+    let (server, mut ada, mut bob) = room().await;
+    let mut eve = server.client("eve").await;
+    ada.ask("MODE #a +s").await;
+    bob.until("MODE").await;
+    assert_eq!(eve.ask("LIST").await.len(), 2);
+    assert_eq!(eve.ask("NAMES #a").await, [":s 366 eve #a :End of /NAMES list"]);
+    assert_eq!(eve.ask("WHO #a").await, [":s 315 eve #a :End of /WHO list"]);
+    assert!(!eve.ask("WHOIS ada").await.iter().any(|line| line.contains(" 319 ")));
+    for line in ["MODE #a", "TOPIC #a", "PART #a", "KICK #a ada", "INVITE ada #a"] {
+        assert_eq!(eve.ask(line).await, [":s 403 eve #a :No such channel"], "{line}");
+    }
+    assert_eq!(bob.ask("LIST").await.len(), 3);
+    assert_eq!(bob.ask("NAMES #a").await[0], ":s 353 bob @ #a :@ada bob");
+    assert_eq!(eve.ask("WHO b*").await.len(), 2);
+    bob.ask("MODE bob +i").await;
+    assert_eq!(eve.ask("WHO b*").await.len(), 1);
+    assert_eq!(ada.ask("WHO b*").await.len(), 2, "they are in one channel");
+}
+
+#[tokio::test]
+async fn kicks_are_seen_by_all_and_end_the_membership() {
+    let (server, mut ada, mut bob) = room().await;
+    let mut eve = server.client("eve").await;
+    assert_eq!(eve.ask("KICK #a bob").await, [":s 442 eve #a :You're not on that channel"]);
+    assert_eq!(bob.ask("KICK #a ada").await, [":s 482 bob #a :You're not channel operator"]);
+    assert_eq!(ada.ask("KICK #a eve").await, [":s 441 ada eve #a :They aren't on that channel"]);
+    assert_eq!(ada.ask("KICK #a nobody").await, [":s 401 ada nobody :No such nick/channel"]);
+    assert_eq!(ada.ask("KICK #a").await, [":s 461 ada KICK :Not enough parameters"]);
+    assert_eq!(ada.ask("KICK #a BOB :too loud").await, [format!("{ADA} KICK #a bob :too loud")]);
+    assert_eq!(bob.until("KICK").await, format!("{ADA} KICK #a bob :too loud"));
+    assert_eq!(bob.ask("PRIVMSG #a :x").await, [":s 404 bob #a :Cannot send to channel"]);
+    assert_eq!(ada.ask("KICK #a ada").await, [format!("{ADA} KICK #a ada :ada")]);
+    assert_eq!(ada.ask("MODE #a").await, [":s 403 ada #a :No such channel"], "the last one left");
+}
+
+#[tokio::test]
+async fn invitations_need_a_reason() {
+    let (server, mut ada, mut bob) = room().await;
+    let mut eve = server.client("eve").await;
+    assert_eq!(eve.ask("INVITE bob #a").await, [":s 442 eve #a :You're not on that channel"]);
+    assert_eq!(ada.ask("INVITE bob #a").await, [":s 443 ada bob #a :is already on channel"]);
+    assert_eq!(ada.ask("INVITE nobody #a").await, [":s 401 ada nobody :No such nick/channel"]);
+    assert_eq!(ada.ask("INVITE eve").await, [":s 461 ada INVITE :Not enough parameters"]);
+    assert_eq!(ada.ask("INVITE eve #none").await, [":s 403 ada #none :No such channel"]);
+    ada.ask("MODE #a +i").await;
+    bob.until("MODE").await;
+    assert_eq!(bob.ask("INVITE eve #a").await, [":s 482 bob #a :You're not channel operator"]);
+    eve.ask("AWAY :at lunch").await;
+    assert_eq!(ada.ask("INVITE eve #a").await, [":s 341 ada eve #a", ":s 301 ada eve :at lunch"]);
+}
+
+#[tokio::test]
+async fn keys_and_limits_are_checked_and_shown_to_members_only() {
+    let (server, mut ada, _bob) = room().await;
+    let mut eve = server.client("eve").await;
+    for (change, answer) in [
+        ("+k a,b", ":s 525 ada #a :Key is not well-formed"),
+        ("+k 123456789012345678901234", ":s 525 ada #a :Key is not well-formed"),
+        ("+l none", ":s 696 ada #a l * :The limit must be 1 to 1000000"),
+        ("+l 0", ":s 696 ada #a l * :The limit must be 1 to 1000000"),
+        ("+k", ":s 461 ada MODE :Not enough parameters"),
+        ("+l", ":s 461 ada MODE :Not enough parameters"),
+        ("+z", ":s 472 ada z :is unknown mode char to me"),
+    ] {
+        assert_eq!(ada.ask(&format!("MODE #a {change}")).await, [answer], "{change}");
+    }
+    assert_eq!(ada.ask("MODE #a +kl tea 5").await, [format!("{ADA} MODE #a +kl tea 5")]);
+    assert_eq!(ada.ask("MODE #a").await[0], ":s 324 ada #a +ntkl tea 5");
+    assert_eq!(eve.ask("MODE #a").await[0], ":s 324 eve #a +ntkl");
+}
+
+#[tokio::test]
+async fn bans_have_an_end() {
+    let (_server, mut ada, _bob) = room().await;
+    for number in 0..100 {
+        ada.send(&format!("MODE #a +b nick{number}")).await;
+    }
+    ada.until("nick99").await;
+    assert_eq!(ada.ask("MODE #a +b nick100").await, [":s 478 ada #a b :Channel ban list is full"]);
+    let long = format!("MODE #a +b {}!*@*", "x".repeat(80));
+    assert_eq!(ada.ask(&long).await, [":s 696 ada #a b * :The mask is too long"]);
+}
