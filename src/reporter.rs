@@ -85,7 +85,7 @@ impl Desk {
 
     fn stall(&mut self, stall: &StallEvidence) {
         let diagnosis = match diagnose::judge(stall, &mut self.symbols) {
-            Verdict::Blocked(diagnosis) => diagnosis,
+            Verdict::Blocked(diagnosis) => *diagnosis,
             Verdict::Starved => {
                 if matches!(stall.phase, Phase::Ended) {
                     self.state.meter.starved(stall.times.off_cpu, true);

@@ -71,7 +71,7 @@ struct Known {
 #[derive(Debug)]
 pub(crate) enum Verdict {
     /// The code's.
-    Blocked(Diagnosis),
+    Blocked(Box<Diagnosis>),
     /// The machine's, which had no CPU for somebody that others waited for.
     Starved,
     /// Nobody's: it is allowed, or nothing is known of it.
@@ -88,7 +88,7 @@ pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> Verdict {
     if best.cause == Cause::Lock && site::waits_for_allocator(&best.stack) {
         return Verdict::Starved;
     }
-    Verdict::Blocked(diagnose(stall, &looks, best))
+    Verdict::Blocked(Box::new(diagnose(stall, &looks, best)))
 }
 
 fn diagnose(stall: &StallEvidence, looks: &[Look<'_>], best: &Look<'_>) -> Diagnosis {
