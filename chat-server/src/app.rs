@@ -26,13 +26,18 @@ const SEND_BUFFER: u32 = 128 * 1024;
 const LEFTOVERS: Duration = Duration::from_millis(200);
 
 /// Runs a server until SIGTERM or Ctrl-C: checks the flags, starts loopscope and a runtime that it watches,
-/// and prints one line on stdout when everything is bound.
+/// and prints one line on stdout when everything is bound. With `--check` it only says that all is right.
 ///
 /// # Errors
 ///
 /// With one sentence that says what is wrong with a flag, an address or a directory.
 pub fn main_with(args: Args) -> anyhow::Result<()> {
+    let check = args.check;
     let config = Config::try_from(args)?;
+    if check {
+        let _ = writeln!(io::stdout(), "chat-server: the configuration is right");
+        return Ok(());
+    }
     let directory = DataDir::open(config.data_dir.as_deref())?;
     limits::prepare_descriptors(config.server.max_connections);
     logging::start(config.console);

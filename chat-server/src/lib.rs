@@ -11,6 +11,7 @@ mod app;
 mod args;
 mod command;
 mod config;
+mod config_file;
 mod data_dir;
 mod hub;
 mod inject;
@@ -27,6 +28,7 @@ mod reply;
 mod server;
 mod session;
 mod signals;
+mod store;
 mod work;
 
 pub use app::{main_with, serve};

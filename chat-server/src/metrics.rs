@@ -1,8 +1,18 @@
 //! The server's own figures, `chat_*`, shown beside loopscope's at `/metrics`.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
 
 use crate::command::Command;
+
+/// The upper ends of the buckets, in seconds: those of loopscope's own histograms.
+const BUCKETS: [f64; 19] = [
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// Why a connection was not served to its natural end.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +32,8 @@ pub(crate) struct Metrics {
     queue_bytes: IntGauge,
     /// One per command, resolved once: a look-up by label takes a lock.
     messages_in: Vec<IntCounter>,
+    /// The same for their time.
+    durations: Vec<Histogram>,
     messages_out: IntCounter,
     bytes_in: IntCounter,
     bytes_out: IntCounter,
@@ -35,6 +47,7 @@ pub(crate) struct Metrics {
 enum Family {
     Plain(IntCounter),
     Labelled(IntCounterVec),
+    Timed(HistogramVec),
     Gauge(IntGauge),
 }
 
@@ -47,6 +60,11 @@ impl Default for Metrics {
         let queue_bytes = IntGauge::new("chat_send_queue_bytes", "Bytes that wait for clients to take them.");
         let queue_bytes = queue_bytes.expect("a valid name");
         let by_command = labelled("chat_messages_in_total", "Lines received, by command.", "command");
+        let took = HistogramOpts::new(
+            "chat_command_duration_seconds",
+            "From a line's arrival until the hub has done it, by command.",
+        );
+        let took = HistogramVec::new(took.buckets(BUCKETS.to_vec()), &["command"]).expect("valid buckets");
         let by_reason = labelled("chat_rejected_total", "Connections turned away, by reason.", "reason");
         let messages_out = plain("chat_messages_out_total", "Messages queued for clients.");
         let bytes_in = plain("chat_bytes_in_total", "Bytes received from clients.");
@@ -58,7 +76,9 @@ impl Default for Metrics {
         let mut families: Vec<_> = plain.into_iter().cloned().map(Family::Plain).collect();
         families.extend([Family::Labelled(by_command.clone()), Family::Labelled(by_reason.clone())]);
         families.extend([&connections, &queue_bytes].map(|it| Family::Gauge(it.clone())));
+        families.push(Family::Timed(took.clone()));
         Metrics {
+            durations: Command::ALL.iter().map(|it| took.with_label_values(&[it.name()])).collect(),
             connections,
             queue_bytes,
             messages_in: Command::ALL.iter().map(|it| by_command.with_label_values(&[it.name()])).collect(),
@@ -79,6 +99,7 @@ impl Metrics {
         self.families.iter().cloned().try_for_each(|family| match family {
             Family::Plain(counter) => registry.register(Box::new(counter)),
             Family::Labelled(counters) => registry.register(Box::new(counters)),
+            Family::Timed(histograms) => registry.register(Box::new(histograms)),
             Family::Gauge(gauge) => registry.register(Box::new(gauge)),
         })
     }
@@ -93,6 +114,10 @@ impl Metrics {
 
     pub(crate) fn received(&self, command: Command) {
         self.messages_in[command as usize].inc();
+    }
+
+    pub(crate) fn took(&self, command: Command, time: Duration) {
+        self.durations[command as usize].observe(time.as_secs_f64());
     }
 
     pub(crate) fn read(&self, bytes: usize) {
@@ -126,8 +151,8 @@ impl Metrics {
         self.slow_readers.inc();
     }
 
-    pub(crate) fn history_dropped(&self) {
-        self.history_dropped.inc();
+    pub(crate) fn history_dropped(&self, lines: u64) {
+        self.history_dropped.inc_by(lines);
     }
 
     pub(crate) fn rejected(&self, reason: Rejection) {
@@ -146,11 +171,14 @@ mod tests {
         metrics.received(Command::Join);
         metrics.rejected(Rejection::Password);
         metrics.slow_reader();
+        metrics.took(Command::Join, Duration::from_micros(20));
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
         for line in [
             "chat_messages_in_total{command=\"JOIN\"} 1",
             "chat_rejected_total{reason=\"password\"} 1",
             "chat_slow_readers_dropped_total 1",
+            "chat_command_duration_seconds_bucket{command=\"JOIN\",le=\"0.00001\"} 0",
+            "chat_command_duration_seconds_bucket{command=\"JOIN\",le=\"0.000025\"} 1",
             "chat_connections 0",
             "chat_send_queue_bytes 0",
             "chat_messages_out_total 0",

@@ -12,7 +12,10 @@ use tokio::{
 use crate::{
     config::ServerConfig,
     hub::{ClientId, Hub, Identity},
-    inject::{Site, filter::Filter, history::History, lock::Visits, password::Passwords, sleep::Throttle},
+    inject::{
+        Site, channel::Questions, child::Saying, filter::Filter, history::History, lock::Visits,
+        password::Passwords, resolve::Resolver, sleep::Throttle, upstream::Upstream,
+    },
     metrics::{Metrics, Rejection},
     reply::Line,
     session::{self, Context},
@@ -97,12 +100,17 @@ impl Server {
             let operator = operator.as_ref().map(|(name, password)| (name.as_str(), password.as_str()));
             Passwords::hash(password.as_deref(), operator, mistake)
         });
-        let (history, writer) = History::start(directory, metrics.clone(), injections.at(Site::History));
+        let (history, writer) =
+            History::start(directory, metrics.clone(), injections.at(Site::History)).await?;
         let work = Work {
             throttle: Throttle::new(rate, injections.at(Site::Sleep)),
             filter: Filter::new(injections.at(Site::Filter)),
             passwords: hashing.await??,
             visits: Visits::start(injections.at(Site::Lock)),
+            resolver: Resolver::new(injections.at(Site::Resolve)),
+            questions: Questions::start(injections.at(Site::Channel))?,
+            saying: Saying::new(injections.at(Site::Child)),
+            upstream: Upstream::start(injections.at(Site::Upstream))?,
             history,
             metrics: metrics.clone(),
         };

@@ -40,6 +40,7 @@ pub(crate) async fn serve(id: ClientId, mut socket: TcpStream, peer: SocketAddr,
     context.work.metrics.connected();
     // Lines are small and written in batches already; waiting for more only delays them.
     let _ = socket.set_nodelay(true);
+    context.work.resolver.note(peer);
     let (outbox, queue) = outbox::bounded(context.patience, context.work.metrics.clone());
     let slowness = queue.slowness();
     context.hub.connect(id, host(peer.ip()), outbox).await;
@@ -145,14 +146,21 @@ impl Reader<'_> {
         let outcome = match line {
             Line::TooLong => hub.ask(self.id, Request::TooLong).await,
             Line::Whole(line) => {
-                let checks = work.before(&line).await;
-                hub.ask(self.id, Request::Line(line, checks)).await
+                let began = Instant::now();
+                let (command, checks) = work.before(&line).await;
+                let outcome = hub.ask(self.id, Request::Line(line, checks)).await;
+                command.inspect(|&command| work.metrics.took(command, began.elapsed()));
+                outcome
             }
         };
         match outcome {
             Outcome::Said(entries) => {
                 work.after(entries);
                 Outcome::Done
+            }
+            Outcome::Recall { channel, most } => {
+                let lines = work.history.latest(channel.clone(), most).await;
+                hub.ask(self.id, Request::Recalled { channel, lines }).await
             }
             other => other,
         }

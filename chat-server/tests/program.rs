@@ -11,7 +11,7 @@ fn run(flags: &[&str]) -> Output {
 fn wrong_flags_get_one_sentence_and_code_2() {
     for (flags, part) in [
         (&["--threshold=soon"][..], "--threshold: `soon` must be a duration"),
-        (&["--inject=child"], "--inject: site `child` is not implemented in this version"),
+        (&["--inject=kid"], "--inject: there is no site `kid`, it must be sleep"),
         (&["--data-dir=/dev/null/x"], "--data-dir: `/dev/null/x` must be a directory"),
     ] {
         let output = run(flags);
@@ -139,4 +139,21 @@ mod unix {
         let mut rest = Vec::new();
         let _ = (&client).read_to_end(&mut rest);
     }
+}
+
+#[test]
+fn check_says_whether_file_and_flags_are_right() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("chat.toml");
+    let file = path.to_str().expect("plain");
+    std::fs::write(&path, "server-name = \"chat.example.org\"\nworkers = 2\n").expect("written");
+    let right = run(&["--config", file, "--check"]);
+    assert_eq!(right.status.code(), Some(0), "{right:?}");
+    assert_eq!(String::from_utf8_lossy(&right.stdout), "chat-server: the configuration is right\n");
+    std::fs::write(&path, "workers = 2\nserver_name = \"x\"\n").expect("written");
+    let wrong = run(&["--config", file, "--check"]);
+    let error = String::from_utf8_lossy(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(2), "{error}");
+    assert!(error.contains("line 2: there is no setting `server_name`"), "{error}");
+    assert!(error.trim_end().lines().count() == 1 && wrong.stdout.is_empty(), "{error}");
 }

@@ -249,8 +249,12 @@ fn is_at_work(cause: Cause, stack: &[Frame]) -> bool {
         return true;
     }
     let asks_kernel = matches!(cause, Cause::File | Cause::Network | Cause::Dns | Cause::Child);
-    let below = stack.iter().take_while(|frame| frame.kind != FrameKind::Application);
-    asks_kernel && below.into_iter().any(|frame| frame.function.contains("std::sys::"))
+    let mut below = stack.iter().take_while(|frame| frame.kind != FrameKind::Application);
+    // A resolver reads files and parses between its calls; whoever calls it asks for a name.
+    let resolver = |function: &str| function.starts_with("get") || function.starts_with("dns_lookup::");
+    let resolves = |frame: &Frame| cause == Cause::Dns && resolver(&frame.function);
+    let asks = |frame: &Frame| frame.function.contains("std::sys::") || resolves(frame);
+    asks_kernel && below.any(asks)
 }
 
 fn detail_of(call: &CallInfo) -> Detail {
@@ -354,6 +358,19 @@ mod tests {
         ];
         assert_eq!(conclude(&look(&capture, &stack), false).cause, Cause::Sleep);
         assert_eq!(conclude(&look(&capture, &stack[1..]), false).cause, Cause::Cpu);
+    }
+
+    #[test]
+    fn a_resolver_at_work_looks_a_name_up() {
+        let stack = [
+            ("_IO_file_fopen", FrameKind::Native),
+            ("getnameinfo", FrameKind::Native),
+            ("dns_lookup::lookup::lookup_addr", FrameKind::Dependency),
+            ("app::greet", FrameKind::Application),
+        ];
+        assert_eq!(conclude(&look(&capture(true, None), &stack), false).cause, Cause::Dns);
+        assert_eq!(conclude(&look(&capture(true, None), &stack[2..]), false).cause, Cause::Dns);
+        assert_eq!(conclude(&look(&capture(true, None), &stack[3..]), false).cause, Cause::Cpu);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod change;
 mod channel;
 mod client;
 mod direct;
+mod history;
 mod isupport;
 mod listing;
 mod messages;
@@ -51,6 +52,7 @@ use crate::{
     names::Key,
     outbox::Outbox,
     reply::{Line, Replies},
+    store::Past,
 };
 
 pub(crate) use self::direct::Hub;
@@ -69,6 +71,8 @@ pub(crate) enum Request {
     TooLong,
     /// The client is to show that it is alive.
     Ping,
+    /// What the store gave for [`Outcome::Recall`].
+    Recalled { channel: Key, lines: Option<Vec<Past>> },
     /// The client had its time to register.
     Registered,
 }
@@ -89,6 +93,8 @@ pub(crate) enum Outcome {
     Done,
     /// It was said in these channels.
     Said(Vec<Entry>),
+    /// The session is to fetch so many lines of this channel, and to come back with them.
+    Recall { channel: Key, most: usize },
     /// The client is let go; nothing it sends is heard any more.
     Gone,
 }
@@ -97,6 +103,7 @@ pub(crate) enum Outcome {
 enum Next {
     Done,
     Said(Vec<Entry>),
+    Recall { channel: Key, most: usize },
     Close(Vec<u8>),
 }
 
@@ -204,6 +211,10 @@ impl World {
                 replies.line(&[b"PING :", self.identity.name.as_bytes()]);
                 Next::Done
             }
+            Request::Recalled { channel, lines } => {
+                self.recalled(&channel, lines, &mut replies);
+                Next::Done
+            }
         };
         if let Some(client) = self.clients.get(&id) {
             self.post.answer(id, &client.outbox, &mut replies);
@@ -211,6 +222,7 @@ impl World {
         match next {
             Next::Done => Outcome::Done,
             Next::Said(entries) => Outcome::Said(entries),
+            Next::Recall { channel, most } => Outcome::Recall { channel, most },
             Next::Close(reason) => {
                 self.remove(id, &reason).await;
                 Outcome::Gone
@@ -233,6 +245,7 @@ impl World {
         }
         match command {
             Command::Quit => return self.quit(&message),
+            Command::History => return self.history(id, &message, replies),
             Command::Privmsg | Command::Notice => {
                 return self.talk(id, command, &message, checks, replies).await;
             }
