@@ -37,14 +37,22 @@ def text(x, y, content, size=12, color="#222", anchor="start", weight="normal"):
             f'font-weight="{weight}">{html.escape(content)}</text>')
 
 
+def unit_of(target, panel):
+    """The unit of a target's axis."""
+    for override in panel["fieldConfig"]["overrides"]:
+        if override["matcher"] == {"id": "byFrameRefID", "options": target["refId"]}:
+            return next(p["value"] for p in override["properties"] if p["id"] == "unit")
+    return panel["fieldConfig"]["defaults"]["unit"]
+
+
 def lines(x, y, w, h, drawn, panel):
-    """Curves, with the last value of each in the legend."""
+    """Curves, with the last value of each in the legend; what has another unit is drawn up to its own highest value."""
     defaults = panel["fieldConfig"]["defaults"]
     is_log = defaults.get("custom", {}).get("scaleDistribution", {}).get("type") == "log"
-    curves = [(legend(target, series), samples(series)) for target, result in drawn for series in result]
-    curves = sorted((c for c in curves if c[1]), key=lambda c: -c[1][-1][1])
-    values = [v for _, points in curves for _, v in points if not is_log or v > 0]
-    times = [t for _, points in curves for t, _ in points]
+    curves = [(legend(target, series), samples(series), unit_of(target, panel)) for target, result in drawn for series in result]
+    curves = sorted((c for c in curves if c[1]), key=lambda c: (c[2] != defaults["unit"], -c[1][-1][1]))
+    values = [v for _, points, unit in curves for _, v in points if (not is_log or v > 0) and unit == defaults["unit"]]
+    times = [t for _, points, _ in curves for t, _ in points]
     if not values:
         return [text(x, y + 14, "no data", color="#c00")]
     scale = (lambda v: math.log10(max(v, min(values)))) if is_log else (lambda v: v)
@@ -53,12 +61,13 @@ def lines(x, y, w, h, drawn, panel):
     begin, end = min(times), max(max(times), min(times) + 1)
     room = h - 14 * min(4, len(curves)) - 4
     out = []
-    for n, (name, points) in enumerate(curves[:10]):
-        place = [f"{x + (t - begin) / (end - begin) * w:.1f},{y + room - (scale(v) - low) / (high - low) * (room - 4):.1f}" for t, v in points]
+    for n, (name, points, unit) in enumerate(curves[:10]):
+        top = high if unit == defaults["unit"] else max(*(v for _, v in points), 1e-9)
+        place = [f"{x + (t - begin) / (end - begin) * w:.1f},{y + room - (scale(v) - low) / (top - low) * (room - 4):.1f}" for t, v in points]
         color = COLORS[n % len(COLORS)]
         out.append(f'<polyline points="{" ".join(place)}" fill="none" stroke="{color}" stroke-width="1.3"/>')
         if n < 4:
-            out.append(text(x, y + h - 14 * (min(4, len(curves)) - n) + 10, f"{name[:int(w / 7)]}: {number(points[-1][1], defaults['unit'])}", 10, color))
+            out.append(text(x, y + h - 14 * (min(4, len(curves)) - n) + 10, f"{name[:int(w / 7)]}: {number(points[-1][1], unit)}", 10, color))
     out.append(text(x + w, y + 9, number(max(values), defaults["unit"]), 10, "#777", "end"))
     return out
 

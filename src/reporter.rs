@@ -12,7 +12,7 @@ use std::{
 use crate::{
     Finding, TaskInfo,
     builder::OnFinding,
-    diagnose::{self, Symbols},
+    diagnose::{self, Symbols, Verdict},
     record::Hook,
     report,
     settings::Terminal,
@@ -84,9 +84,16 @@ impl Desk {
     }
 
     fn stall(&mut self, stall: &StallEvidence) {
-        let Some(diagnosis) = diagnose::diagnose(stall, &mut self.symbols) else {
-            // Allowed: what was told of its beginning is taken back.
-            return self.state.findings.forget(stall.key);
+        let diagnosis = match diagnose::judge(stall, &mut self.symbols) {
+            Verdict::Blocked(diagnosis) => *diagnosis,
+            Verdict::Starved => {
+                if matches!(stall.phase, Phase::Ended) {
+                    self.state.meter.starved(stall.times.off_cpu, true);
+                }
+                return self.state.findings.forget(stall.key);
+            }
+            // What was told of its beginning is taken back.
+            Verdict::Allowed => return self.state.findings.forget(stall.key),
         };
         #[cfg(not(tokio_unstable))]
         if stall.kind == self.state.recorder.unnamed && !diagnose::is_one_poll(stall, &mut self.symbols) {

@@ -35,16 +35,23 @@ fn five_hundred_tasks_in_turn_are_counted_within_the_budgets() {
     run(TASKS / 2);
     let before = resident_bytes();
     run(TASKS / 2);
+    // Where others keep the CPUs from the watchdog itself, it says what it missed.
+    let missed = || {
+        let dropped = scope.snapshot().observer.dropped;
+        dropped.iter().find(|(reason, _)| *reason == "ended_before_capture").map_or(0, |(_, n)| *n)
+    };
     let found = eventually("every one of them", || {
         let findings = scope.findings().findings;
         let counted: u64 = findings.iter().map(|finding| finding.count).sum();
-        (counted >= TASKS).then_some(findings)
+        (counted + missed() >= TASKS).then_some(findings)
     });
+    let missed = missed();
+    assert!(missed <= TASKS / 10, "{missed} were missed");
     let grown = resident_bytes().saturating_sub(before);
     let seconds = begin.elapsed().as_secs();
     assert_eq!(found.len(), 1, "{found:#?}");
-    assert_eq!((found[0].cause, found[0].count), (Cause::Sleep, TASKS));
-    assert!(found[0].total_seconds >= 0.020 * TASKS as f64);
+    assert_eq!((found[0].cause, found[0].count), (Cause::Sleep, TASKS - missed));
+    assert!(found[0].total_seconds >= 0.020 * found[0].count as f64);
     let captures: u64 = scope.snapshot().observer.captures.iter().map(|(_, n)| n).sum();
     assert!(captures <= 100 + 10 * (seconds + 1), "{captures} captures in {seconds} s");
     let pressure = scope.snapshot().pressure;

@@ -19,17 +19,25 @@ use crate::{
 
 /// Connections that the system may hold ready while the acceptor is busy.
 const BACKLOG: u32 = 4096;
+/// What the kernel may hold for a client that does not read, beside its queue here. Left to itself it is
+/// megabytes each.
+const SEND_BUFFER: u32 = 128 * 1024;
 /// Work on blocking threads has this long to end.
 const LEFTOVERS: Duration = Duration::from_millis(200);
 
 /// Runs a server until SIGTERM or Ctrl-C: checks the flags, starts loopscope and a runtime that it watches,
-/// and prints one line on stdout when everything is bound.
+/// and prints one line on stdout when everything is bound. With `--check` it only says that all is right.
 ///
 /// # Errors
 ///
 /// With one sentence that says what is wrong with a flag, an address or a directory.
 pub fn main_with(args: Args) -> anyhow::Result<()> {
+    let check = args.check;
     let config = Config::try_from(args)?;
+    if check {
+        let _ = writeln!(io::stdout(), "chat-server: the configuration is right");
+        return Ok(());
+    }
     let directory = DataDir::open(config.data_dir.as_deref())?;
     limits::prepare_descriptors(config.server.max_connections);
     logging::start(config.console);
@@ -80,6 +88,8 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // Else a restart would have to wait for the connections of its predecessor to time out.
         socket.set_reuseaddr(true)?;
+        // Those that are accepted inherit it.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };

@@ -7,24 +7,30 @@
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "chat-server", version, about)]
 pub struct Args {
-    /// Where clients connect; port 0 takes any free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:6667")]
-    pub listen: String,
-    /// Where loopscope serves metrics and findings, or `off`
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464")]
-    pub telemetry: String,
+    /// Settings in TOML, under the names of these flags; a flag wins over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+    /// Only say whether the flags and the file are right
+    #[arg(long)]
+    pub check: bool,
+    /// Where clients connect; port 0 takes any free one [default: 127.0.0.1:6667]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Where loopscope serves metrics and findings, or `off` [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDRESS")]
+    pub telemetry: Option<String>,
     /// Serve tokio-console, at 127.0.0.1:6669 unless an address is given
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:6669")]
     pub console: Option<String>,
     /// Threads of the event loop [default: one per core]
     #[arg(long, value_name = "N")]
     pub workers: Option<String>,
-    /// How long a task may hold its thread before loopscope reports it
-    #[arg(long, value_name = "DURATION", default_value = "10ms")]
-    pub threshold: String,
-    /// What the server calls itself
-    #[arg(long, value_name = "NAME", default_value = "chat.localhost")]
-    pub server_name: String,
+    /// How long a task may hold its thread before loopscope reports it [default: 10ms]
+    #[arg(long, value_name = "DURATION")]
+    pub threshold: Option<String>,
+    /// What the server calls itself [default: chat.localhost]
+    #[arg(long, value_name = "NAME")]
+    pub server_name: Option<String>,
     /// The password that clients need (PASS)
     #[arg(long, value_name = "PASSWORD")]
     pub password: Option<String>,
@@ -37,13 +43,14 @@ pub struct Args {
     /// Where channel logs are kept [default: a directory of its own, removed at the end]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
-    /// Connections at one time
-    #[arg(long, value_name = "N", default_value = "10000")]
-    pub max_connections: String,
-    /// Lines a second that one client may send in the long run, or `off`
-    #[arg(long, value_name = "N/s|off", default_value = "50/s")]
-    pub flood_limit: String,
-    /// Make a mistake: sleep, history, password, filter, lock or all; may be repeated
+    /// Connections at one time [default: 10000]
+    #[arg(long, value_name = "N")]
+    pub max_connections: Option<String>,
+    /// Lines a second that one client may send in the long run, or `off` [default: 50/s]
+    #[arg(long, value_name = "N/s|off")]
+    pub flood_limit: Option<String>,
+    /// Make a mistake: sleep, history, password, filter, resolve, lock, channel, child, upstream or all; may be
+    /// repeated
     #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]")]
     pub inject: Vec<String>,
 }

@@ -30,8 +30,9 @@ commands! {
     Privmsg = "PRIVMSG", Ping = "PING", Pong = "PONG", Join = "JOIN", Part = "PART", Notice = "NOTICE",
     Nick = "NICK", User = "USER", Cap = "CAP", Pass = "PASS", Quit = "QUIT", Mode = "MODE", Who = "WHO",
     Whois = "WHOIS", Names = "NAMES", Topic = "TOPIC", List = "LIST", Oper = "OPER", Motd = "MOTD",
-    Lusers = "LUSERS", Kick = "KICK", Invite = "INVITE", Away = "AWAY", Userhost = "USERHOST",
-    Ison = "ISON", Version = "VERSION", Time = "TIME",
+    Lusers = "LUSERS", Version = "VERSION", Time = "TIME", Kick = "KICK", Invite = "INVITE", Away = "AWAY",
+    Userhost = "USERHOST", Ison = "ISON", Whowas = "WHOWAS", Info = "INFO",
+    History = "HISTORY",
 }
 
 impl Command {

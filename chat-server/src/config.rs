@@ -11,18 +11,11 @@ use std::{
 
 use crate::{
     args::Args,
+    config_file,
     inject::{Injections, SpecError},
-    outbox::Bounds,
-    session::Limits,
+    patience::Patience,
 };
 
-/// Silence after which a client is asked for a sign of life, further silence after which it is let go, and
-/// what may be queued for it.
-const LIMITS: Limits = Limits {
-    idle: Duration::from_secs(90),
-    answer: Duration::from_secs(60),
-    queue: Bounds { soft: 256 * 1024, patience: Duration::from_secs(10), hard: 1024 * 1024 },
-};
 /// A message of the day that is longer is no message any more.
 const MOTD_BYTES: usize = 64 * 1024;
 
@@ -31,11 +24,22 @@ const MOTD_BYTES: usize = 64 * 1024;
 pub struct ConfigError {
     flag: &'static str,
     reason: String,
+    /// The line of the file, if the value came from there.
+    place: Option<String>,
+}
+
+impl ConfigError {
+    pub(crate) fn new(flag: &'static str, reason: String) -> Self {
+        ConfigError { flag, reason, place: None }
+    }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.flag, self.reason)
+        match &self.place {
+            Some(place) => write!(f, "{place}: {}: {}", self.flag.trim_start_matches('-'), self.reason),
+            None => write!(f, "{}: {}", self.flag, self.reason),
+        }
     }
 }
 
@@ -62,7 +66,7 @@ pub(crate) struct ServerConfig {
     pub(crate) motd: Option<Vec<Box<[u8]>>>,
     pub(crate) max_connections: u32,
     pub(crate) rate: Option<f64>,
-    pub(crate) limits: Limits,
+    pub(crate) patience: Patience,
     pub(crate) injections: Injections,
     pub(crate) created: SystemTime,
 }
@@ -70,26 +74,34 @@ pub(crate) struct ServerConfig {
 impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
-    /// Checks every flag; the first wrong one is reported.
+    /// Reads the file that `--config` names and checks every setting; the first wrong one is reported.
     fn try_from(args: Args) -> Result<Self, ConfigError> {
+        let (args, origins) = config_file::merge(args)?;
+        Config::of(args).map_err(|error| ConfigError { place: origins.of(error.flag), ..error })
+    }
+}
+
+impl Config {
+    fn of(args: Args) -> Result<Self, ConfigError> {
+        let or = |given: Option<String>, default: &str| given.unwrap_or_else(|| default.to_owned());
         Ok(Config {
-            listen: address("--listen", &args.listen)?,
-            telemetry: match &*args.telemetry {
+            listen: address("--listen", &or(args.listen, "127.0.0.1:6667"))?,
+            telemetry: match &*or(args.telemetry, "127.0.0.1:9464") {
                 "off" => None,
                 text => Some(address("--telemetry", text)?),
             },
             console: args.console.as_deref().map(console).transpose()?,
             workers: args.workers.as_deref().map(workers).transpose()?,
-            threshold: threshold(&args.threshold)?,
+            threshold: threshold(&or(args.threshold, "10ms"))?,
             data_dir: args.data_dir.map(PathBuf::from),
             server: ServerConfig {
-                name: server_name(&args.server_name)?,
+                name: server_name(&or(args.server_name, "chat.localhost"))?,
                 password: args.password.map(|it| word("--password", it)).transpose()?,
                 operator: args.oper.map(operator).transpose()?,
                 motd: args.motd.as_deref().map(motd).transpose()?,
-                max_connections: max_connections(&args.max_connections)?,
-                rate: flood_limit(&args.flood_limit)?,
-                limits: LIMITS,
+                max_connections: max_connections(&or(args.max_connections, "10000"))?,
+                rate: flood_limit(&or(args.flood_limit, "50/s"))?,
+                patience: Patience::default(),
                 injections: Injections::parse(args.inject.iter().map(String::as_str)).map_err(injection)?,
                 created: SystemTime::now(),
             },
@@ -98,7 +110,7 @@ impl TryFrom<Args> for Config {
 }
 
 fn wrong<T>(flag: &'static str, reason: impl Into<String>) -> Result<T, ConfigError> {
-    Err(ConfigError { flag, reason: reason.into() })
+    Err(ConfigError::new(flag, reason.into()))
 }
 
 fn address(flag: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
@@ -197,7 +209,7 @@ fn flood_limit(text: &str) -> Result<Option<f64>, ConfigError> {
 }
 
 fn injection(error: SpecError) -> ConfigError {
-    ConfigError { flag: "--inject", reason: error.to_string() }
+    ConfigError::new("--inject", error.to_string())
 }
 
 #[cfg(test)]
@@ -239,7 +251,7 @@ mod tests {
             ("--motd", "no/such/file", "a file that can be read"),
             ("--max-connections", "-1", "from 1 to 1000000"),
             ("--flood-limit", "fast", "or off"),
-            ("--inject", "upstream", "sleep, history, password, filter, lock or all"),
+            ("--inject", "downstream", "lock, channel, child, upstream or all"),
         ] {
             let error = parse(&[&format!("{flag}={value}")]).expect_err(flag).to_string();
             assert!(error.starts_with(flag) && error.contains(right) && !error.contains('\n'), "{error}");

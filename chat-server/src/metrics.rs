@@ -1,8 +1,18 @@
 //! The server's own figures, `chat_*`, shown beside loopscope's at `/metrics`.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
 
 use crate::command::Command;
+
+/// The upper ends of the buckets, in seconds: those of loopscope's own histograms.
+const BUCKETS: [f64; 19] = [
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// Why a connection was not served to its natural end.
 #[derive(Debug, Clone, Copy)]
@@ -19,9 +29,11 @@ pub(crate) enum Rejection {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     connections: IntGauge,
-    queued_bytes: IntGauge,
+    queue_bytes: IntGauge,
     /// One per command, resolved once: a look-up by label takes a lock.
     messages_in: Vec<IntCounter>,
+    /// The same for their time.
+    durations: Vec<Histogram>,
     messages_out: IntCounter,
     bytes_in: IntCounter,
     bytes_out: IntCounter,
@@ -35,6 +47,7 @@ pub(crate) struct Metrics {
 enum Family {
     Plain(IntCounter),
     Labelled(IntCounterVec),
+    Timed(HistogramVec),
     Gauge(IntGauge),
 }
 
@@ -44,12 +57,14 @@ impl Default for Metrics {
         let labelled =
             |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]).expect("a valid name");
         let connections = IntGauge::new("chat_connections", "Connections open now.").expect("a valid name");
-        let queued_bytes = IntGauge::new(
-            "chat_queue_bytes",
-            "Bytes queued for all clients now, shared ones counted each time.",
-        )
-        .expect("a valid name");
+        let queue_bytes = IntGauge::new("chat_send_queue_bytes", "Bytes that wait for clients to take them.");
+        let queue_bytes = queue_bytes.expect("a valid name");
         let by_command = labelled("chat_messages_in_total", "Lines received, by command.", "command");
+        let took = HistogramOpts::new(
+            "chat_command_duration_seconds",
+            "From a line's arrival until the hub has done it, by command.",
+        );
+        let took = HistogramVec::new(took.buckets(BUCKETS.to_vec()), &["command"]).expect("valid buckets");
         let by_reason = labelled("chat_rejected_total", "Connections turned away, by reason.", "reason");
         let messages_out = plain("chat_messages_out_total", "Messages queued for clients.");
         let bytes_in = plain("chat_bytes_in_total", "Bytes received from clients.");
@@ -60,10 +75,12 @@ impl Default for Metrics {
         let plain = [&messages_out, &bytes_in, &bytes_out, &slow_readers, &history_dropped];
         let mut families: Vec<_> = plain.into_iter().cloned().map(Family::Plain).collect();
         families.extend([Family::Labelled(by_command.clone()), Family::Labelled(by_reason.clone())]);
-        families.extend([&connections, &queued_bytes].map(|gauge| Family::Gauge(gauge.clone())));
+        families.extend([&connections, &queue_bytes].map(|it| Family::Gauge(it.clone())));
+        families.push(Family::Timed(took.clone()));
         Metrics {
+            durations: Command::ALL.iter().map(|it| took.with_label_values(&[it.name()])).collect(),
             connections,
-            queued_bytes,
+            queue_bytes,
             messages_in: Command::ALL.iter().map(|it| by_command.with_label_values(&[it.name()])).collect(),
             messages_out,
             bytes_in,
@@ -82,6 +99,7 @@ impl Metrics {
         self.families.iter().cloned().try_for_each(|family| match family {
             Family::Plain(counter) => registry.register(Box::new(counter)),
             Family::Labelled(counters) => registry.register(Box::new(counters)),
+            Family::Timed(histograms) => registry.register(Box::new(histograms)),
             Family::Gauge(gauge) => registry.register(Box::new(gauge)),
         })
     }
@@ -98,6 +116,10 @@ impl Metrics {
         self.messages_in[command as usize].inc();
     }
 
+    pub(crate) fn took(&self, command: Command, time: Duration) {
+        self.durations[command as usize].observe(time.as_secs_f64());
+    }
+
     pub(crate) fn read(&self, bytes: usize) {
         self.bytes_in.inc_by(bytes as u64);
     }
@@ -106,29 +128,31 @@ impl Metrics {
         self.messages_out.inc_by(messages);
     }
 
-    pub(crate) fn queue_grew(&self, bytes: usize) {
-        self.queued_bytes.add(bytes as i64);
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.bytes_out.inc_by(bytes as u64);
     }
 
+    /// So many bytes more wait for a client.
+    pub(crate) fn queue_grew(&self, bytes: usize) {
+        self.queue_bytes.add(bytes as i64);
+    }
+
+    /// So many bytes wait no more: written, or given up.
     pub(crate) fn queue_shrank(&self, bytes: usize) {
-        self.queued_bytes.sub(bytes as i64);
+        self.queue_bytes.sub(bytes as i64);
     }
 
     #[cfg(test)]
     pub(crate) fn queue_bytes(&self) -> i64 {
-        self.queued_bytes.get()
-    }
-
-    pub(crate) fn sent(&self, bytes: usize) {
-        self.bytes_out.inc_by(bytes as u64);
+        self.queue_bytes.get()
     }
 
     pub(crate) fn slow_reader(&self) {
         self.slow_readers.inc();
     }
 
-    pub(crate) fn history_dropped(&self) {
-        self.history_dropped.inc();
+    pub(crate) fn history_dropped(&self, lines: u64) {
+        self.history_dropped.inc_by(lines);
     }
 
     pub(crate) fn rejected(&self, reason: Rejection) {
@@ -147,13 +171,16 @@ mod tests {
         metrics.received(Command::Join);
         metrics.rejected(Rejection::Password);
         metrics.slow_reader();
+        metrics.took(Command::Join, Duration::from_micros(20));
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
         for line in [
             "chat_messages_in_total{command=\"JOIN\"} 1",
             "chat_rejected_total{reason=\"password\"} 1",
             "chat_slow_readers_dropped_total 1",
+            "chat_command_duration_seconds_bucket{command=\"JOIN\",le=\"0.00001\"} 0",
+            "chat_command_duration_seconds_bucket{command=\"JOIN\",le=\"0.000025\"} 1",
             "chat_connections 0",
-            "chat_queue_bytes 0",
+            "chat_send_queue_bytes 0",
             "chat_messages_out_total 0",
             "chat_bytes_in_total 0",
             "chat_bytes_out_total 0",

@@ -10,7 +10,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use tokio::{
@@ -21,26 +20,14 @@ use tokio::{
 
 use crate::{
     metrics::Metrics,
+    patience::Patience,
     reply::{Buffer, Line},
 };
 
-/// How long a client that is being let go has to take what is queued for it.
-const GRACE: Duration = Duration::from_secs(1);
 /// Buffers written by one system call at most.
 const BATCH: usize = 32;
 /// What a queued buffer costs beside its bytes, so that many tiny ones are bounded too.
 const OVERHEAD: usize = 64;
-
-/// How much may be queued for a client, and for how long.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
-    /// Bytes over which a queue is full.
-    pub(crate) soft: usize,
-    /// How long it may be full.
-    pub(crate) patience: Duration,
-    /// Bytes over which it ends at once.
-    pub(crate) hard: usize,
-}
 
 /// The sending end, held by the hub alone. Pushing never waits.
 #[derive(Debug, Clone)]
@@ -57,7 +44,7 @@ pub(crate) struct Full;
 #[derive(Debug)]
 struct Level {
     queued: AtomicUsize,
-    bounds: Bounds,
+    patience: Patience,
     /// The client wants to know when each line was sent.
     stamped: AtomicBool,
     closing: Notify,
@@ -76,11 +63,11 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 pub(crate) struct Slowness(Arc<Level>);
 
-/// A queue within `bounds`.
-pub(crate) fn bounded(bounds: Bounds, metrics: Metrics) -> (Outbox, Queue) {
+/// A queue that is as long as `patience` allows.
+pub(crate) fn bounded(patience: Patience, metrics: Metrics) -> (Outbox, Queue) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let (queued, stamped) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let level = Level { queued, bounds, stamped, closing: Notify::new(), slow: Notify::new(), metrics };
+    let level = Level { queued, patience, stamped, closing: Notify::new(), slow: Notify::new(), metrics };
     let level = Arc::new(level);
     (Outbox { queue: sender, level: level.clone() }, Queue { queue: receiver, level })
 }
@@ -88,7 +75,7 @@ pub(crate) fn bounded(bounds: Bounds, metrics: Metrics) -> (Outbox, Queue) {
 impl Outbox {
     /// Queues `line`, unless the queue is over its hard limit.
     pub(crate) fn push(&self, line: &Line) -> Result<(), Full> {
-        if self.level.queued.load(Ordering::Relaxed) > self.level.bounds.hard {
+        if self.level.queued.load(Ordering::Relaxed) > self.level.patience.longest_queue {
             return Err(Full);
         }
         self.push_last(line);
@@ -152,7 +139,7 @@ impl Queue {
         let level = self.level.clone();
         let grace = async {
             level.closing.notified().await;
-            time::sleep(GRACE).await;
+            time::sleep(level.patience.grace).await;
         };
         tokio::select! {
             written = self.write_all(socket) => written,
@@ -205,12 +192,12 @@ struct Fullness {
 
 impl Fullness {
     fn look(&mut self) {
-        let Bounds { soft, patience, .. } = self.level.bounds;
-        if self.level.queued.load(Ordering::Relaxed) <= soft {
+        let patience = self.level.patience;
+        if self.level.queued.load(Ordering::Relaxed) <= patience.queue {
             self.since = None;
             return;
         }
-        if self.since.get_or_insert_with(Instant::now).elapsed() >= patience {
+        if self.since.get_or_insert_with(Instant::now).elapsed() >= patience.slow {
             self.level.slow.notify_one();
         }
     }
@@ -227,7 +214,7 @@ async fn write_batch(
         *slice = IoSlice::new(buffer);
     }
     let mut rest = &mut slices[..batch.len()];
-    let glance = fullness.level.bounds.patience / 4;
+    let glance = fullness.level.patience.slow / 4;
     while !rest.is_empty() {
         // The timer costs nothing as long as the socket takes the bytes at once.
         let written = match time::timeout(glance, socket.write_vectored(rest)).await {
@@ -249,6 +236,7 @@ async fn write_batch(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
     use tokio::io::AsyncReadExt;
 
     fn line(bytes: &[u8]) -> Line {
@@ -258,7 +246,7 @@ mod tests {
     fn queue(soft: usize, hard: usize) -> (Outbox, Queue, Metrics) {
         let metrics = Metrics::default();
         let (outbox, queue) =
-            bounded(Bounds { soft, hard, patience: Duration::from_secs(10) }, metrics.clone());
+            bounded(Patience { queue: soft, longest_queue: hard, ..Patience::default() }, metrics.clone());
         (outbox, queue, metrics)
     }
 

@@ -12,7 +12,10 @@ use tokio::{
 use crate::{
     config::ServerConfig,
     hub::{ClientId, Hub, Identity},
-    inject::{Site, filter::Filter, history::History, lock::Visits, password::Passwords, sleep::Throttle},
+    inject::{
+        Site, channel::Questions, child::Saying, filter::Filter, history::History, lock::Visits,
+        password::Passwords, resolve::Resolver, sleep::Throttle, upstream::Upstream,
+    },
     metrics::{Metrics, Rejection},
     reply::Line,
     session::{self, Context},
@@ -81,7 +84,7 @@ impl Server {
             motd,
             max_connections,
             rate,
-            limits,
+            patience,
             injections,
             created,
         } = config;
@@ -97,19 +100,24 @@ impl Server {
             let operator = operator.as_ref().map(|(name, password)| (name.as_str(), password.as_str()));
             Passwords::hash(password.as_deref(), operator, mistake)
         });
-        let (history, writer) = History::start(directory, metrics.clone(), injections.at(Site::History));
+        let (history, writer) =
+            History::start(directory, metrics.clone(), injections.at(Site::History)).await?;
         let work = Work {
             throttle: Throttle::new(rate, injections.at(Site::Sleep)),
             filter: Filter::new(injections.at(Site::Filter)),
             passwords: hashing.await??,
             visits: Visits::start(injections.at(Site::Lock)),
+            resolver: Resolver::new(injections.at(Site::Resolve)),
+            questions: Questions::start(injections.at(Site::Channel))?,
+            saying: Saying::new(injections.at(Site::Child)),
+            upstream: Upstream::start(injections.at(Site::Upstream))?,
             history,
             metrics: metrics.clone(),
         };
         let (hub, _) = Hub::start(identity, metrics);
         let sessions = Arc::new(Semaphore::new(max_connections as usize));
         Ok(Server {
-            context: Arc::new(Context { hub, work, limits }),
+            context: Arc::new(Context { hub, work, patience }),
             sessions,
             most: max_connections,
             history: writer,
@@ -157,9 +165,9 @@ impl Acceptor {
 
     fn refuse(&self, socket: TcpStream, refusals: &Arc<Semaphore>) {
         self.context.work.metrics.rejected(Rejection::ServerFull);
-        let refusal = Line::new(&[b"ERROR :Closing Link: (Server full, try again later)"]);
         // A new socket has room for one line; if not, the client learns by the closing.
-        let _ = socket.try_write(refusal.plain());
+        let _ =
+            socket.try_write(Line::new(&[b"ERROR :Closing Link: (Server full, try again later)"]).plain());
         if let Ok(permit) = refusals.clone().try_acquire_owned() {
             loopscope::spawn("refusal", async move {
                 session::linger(socket).await;

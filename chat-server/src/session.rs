@@ -18,20 +18,10 @@ use crate::{
     hub::{ClientId, Hub, Outcome, Request},
     lines::{Line, LineBuffer},
     metrics::Rejection,
-    outbox::{self, Bounds, Slowness},
+    outbox::{self, Slowness},
+    patience::Patience,
     work::Work,
 };
-
-/// How long a client may be silent, and how much may be queued for it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// Silence after which a PING is sent. A client that is not registered by then is let go.
-    pub(crate) idle: Duration,
-    /// Further silence after which it is let go.
-    pub(crate) answer: Duration,
-    /// How much may be queued for it.
-    pub(crate) queue: Bounds,
-}
 
 /// How long the far end may take to close after us. Closing at once, with bytes of it unread, would
 /// reset the connection, and the ERROR that says why could be lost.
@@ -42,7 +32,7 @@ const LINGER: Duration = Duration::from_millis(500);
 pub(crate) struct Context {
     pub(crate) hub: Hub,
     pub(crate) work: Work,
-    pub(crate) limits: Limits,
+    pub(crate) patience: Patience,
 }
 
 /// Serves one connection to its end.
@@ -50,7 +40,8 @@ pub(crate) async fn serve(id: ClientId, mut socket: TcpStream, peer: SocketAddr,
     context.work.metrics.connected();
     // Lines are small and written in batches already; waiting for more only delays them.
     let _ = socket.set_nodelay(true);
-    let (outbox, queue) = outbox::bounded(context.limits.queue, context.work.metrics.clone());
+    context.work.resolver.note(peer);
+    let (outbox, queue) = outbox::bounded(context.patience, context.work.metrics.clone());
     let slowness = queue.slowness();
     context.hub.connect(id, host(peer.ip()), outbox).await;
     let (read_half, mut write_half) = socket.split();
@@ -94,12 +85,16 @@ impl Reader<'_> {
     /// Reads until the client is gone; then leaves the end to the writing half, which ends
     /// when the hub lets go of the queue.
     async fn run(mut self, mut socket: ReadHalf<'_>, slowness: Slowness) -> Infallible {
-        let ended = tokio::select! {
+        let (id, context) = (self.id, self.context);
+        let reason = tokio::select! {
             reason = self.listen(&mut socket) => reason,
-            () = slowness.told() => Some(self.too_slow()),
+            () = slowness.told() => {
+                context.work.metrics.slow_reader();
+                Some("SendQ exceeded".into())
+            }
         };
-        if let Some(reason) = ended {
-            self.context.hub.leave(self.id, reason).await;
+        if let Some(reason) = reason {
+            context.hub.leave(id, reason).await;
         }
         std::future::pending().await
     }
@@ -108,7 +103,8 @@ impl Reader<'_> {
     async fn listen(&mut self, socket: &mut ReadHalf<'_>) -> Option<String> {
         let throttle = &self.context.work.throttle;
         let mut allowance = throttle.allowance();
-        let mut silence = Silence::new(self.context.limits);
+        let mut silence = Silence::new(self.context.patience);
+        let mut registration = Some(Box::pin(time::sleep(self.context.patience.register)));
         loop {
             while let Some(line) = self.lines.next() {
                 throttle.pace(&mut allowance).await;
@@ -118,6 +114,13 @@ impl Reader<'_> {
             }
             let read = tokio::select! {
                 read = read_some(socket, &mut self.lines) => read,
+                () = due(&mut registration) => {
+                    registration = None;
+                    match self.context.hub.ask(self.id, Request::Registered).await {
+                        Outcome::Gone => return None,
+                        _ => continue,
+                    }
+                }
                 () = silence.passed() => match silence.next() {
                     Some(reason) => {
                         self.context.work.metrics.rejected(Rejection::Timeout);
@@ -138,19 +141,16 @@ impl Reader<'_> {
         }
     }
 
-    fn too_slow(&self) -> String {
-        self.context.work.metrics.slow_reader();
-        let patience = self.context.limits.queue.patience.as_secs();
-        format!("Too slow: more was queued than allowed for {patience} seconds")
-    }
-
     async fn take(&self, line: Line) -> Outcome {
         let Context { hub, work, .. } = self.context;
         let outcome = match line {
             Line::TooLong => hub.ask(self.id, Request::TooLong).await,
             Line::Whole(line) => {
-                let checks = work.before(&line).await;
-                hub.ask(self.id, Request::Line(line, checks)).await
+                let began = Instant::now();
+                let (command, checks) = work.before(&line).await;
+                let outcome = hub.ask(self.id, Request::Line(line, checks)).await;
+                command.inspect(|&command| work.metrics.took(command, began.elapsed()));
+                outcome
             }
         };
         match outcome {
@@ -158,8 +158,20 @@ impl Reader<'_> {
                 work.after(entries);
                 Outcome::Done
             }
+            Outcome::Recall { channel, most } => {
+                let lines = work.history.latest(channel.clone(), most).await;
+                hub.ask(self.id, Request::Recalled { channel, lines }).await
+            }
             other => other,
         }
+    }
+}
+
+/// Ready when the timer is over; never without one.
+async fn due(timer: &mut Option<std::pin::Pin<Box<time::Sleep>>>) {
+    match timer {
+        Some(timer) => timer.as_mut().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -169,7 +181,7 @@ async fn read_some(socket: &mut (impl AsyncRead + Unpin), lines: &mut LineBuffer
 
 /// Watches for a client that says nothing.
 struct Silence {
-    limits: Limits,
+    patience: Patience,
     heard: Instant,
     asked: bool,
     /// Not reset with each read, which is cheaper: it finds out as it fires.
@@ -177,8 +189,8 @@ struct Silence {
 }
 
 impl Silence {
-    fn new(limits: Limits) -> Self {
-        Silence { limits, heard: Instant::now(), asked: false, timer: Box::pin(time::sleep(limits.idle)) }
+    fn new(patience: Patience) -> Self {
+        Silence { patience, heard: Instant::now(), asked: false, timer: Box::pin(time::sleep(patience.idle)) }
     }
 
     fn broken(&mut self) {
@@ -190,7 +202,7 @@ impl Silence {
     async fn passed(&mut self) {
         loop {
             self.timer.as_mut().await;
-            let allowed = self.limits.idle + if self.asked { self.limits.answer } else { Duration::ZERO };
+            let allowed = self.patience.idle + if self.asked { self.patience.answer } else { Duration::ZERO };
             let due = self.heard + allowed;
             if Instant::now() >= due {
                 return;

@@ -5,7 +5,10 @@
 use crate::{
     command::Command,
     hub::{Checks, Entry},
-    inject::{filter::Filter, history::History, lock::Visits, password::Passwords, sleep::Throttle},
+    inject::{
+        channel::Questions, child::Saying, filter::Filter, history::History, lock::Visits,
+        password::Passwords, resolve::Resolver, sleep::Throttle, upstream::Upstream,
+    },
     message::{Message, list},
     metrics::Metrics,
 };
@@ -17,15 +20,19 @@ pub(crate) struct Work {
     pub(crate) filter: Filter,
     pub(crate) passwords: Passwords,
     pub(crate) visits: Visits,
+    pub(crate) resolver: Resolver,
+    pub(crate) questions: Questions,
+    pub(crate) saying: Saying,
+    pub(crate) upstream: Upstream,
     pub(crate) history: History,
     pub(crate) metrics: Metrics,
 }
 
 impl Work {
-    /// Checks a line before it goes to the hub.
-    pub(crate) async fn before(&self, line: &[u8]) -> Checks {
+    /// Checks a line before it goes to the hub; also which command it is.
+    pub(crate) async fn before(&self, line: &[u8]) -> (Option<Command>, Checks) {
         let mut checks = Checks::default();
-        let Some(message) = Message::parse(line) else { return checks };
+        let Some(message) = Message::parse(line) else { return (None, checks) };
         let command = Command::of(message.command);
         self.metrics.received(command);
         match (command, message.param(0), message.param(1)) {
@@ -41,13 +48,26 @@ impl Work {
                 checks.refused = self.filter.refuses(text);
             }
             (Command::Notice, Some(_), Some(text)) => checks.refused = self.filter.refuses_quickly(text),
+            (Command::Who | Command::Whois, _, _) => {
+                let number = self.questions.number().await;
+                tracing::trace!(number, "a question about users");
+            }
+            (Command::Motd, _, _) => note("the program of the saying", self.saying.fetch().await),
+            (Command::Topic, _, _) => note("the upstream service", self.upstream.ask().await),
             _ => {}
         }
-        checks
+        (Some(command), checks)
     }
 
     /// Logs what was said in channels.
     pub(crate) fn after(&self, said: Vec<Entry>) {
         said.into_iter().for_each(|entry| self.history.append(entry));
+    }
+}
+
+/// What stands behind a command and fails is no reason to refuse the command.
+fn note(what: &str, went_well: bool) {
+    if !went_well {
+        tracing::debug!("{what} failed");
     }
 }

@@ -1,72 +1,127 @@
-"""Two clients of the PyPI package `irc` that meet on the server at argv[1]:argv[2] and try what people do.
+"""A chat of two by the client library `irc` of PyPI, as its users write it. Arguments: host, port.
 
-Prints one line for each event that was waited for, in order; ends with code 1 and a reason if one does not come.
+Each step waits for an event; the last line is `done`, and anything else is a failure.
 """
 
 import sys
-import time
+import threading
 
 import irc.client
 
-PATIENCE = 60
+HOST, PORT = sys.argv[1], int(sys.argv[2])
+REACTOR = irc.client.Reactor()
 
 
 class Person:
-    def __init__(self, reactor, nick):
-        self.nick, self.heard = nick, []
-        self.connection = reactor.server().connect(sys.argv[1], int(sys.argv[2]), nick)
-        self.connection.add_global_handler("all_events", self.hear)
+    """A connection and what came in on it."""
 
-    def hear(self, _connection, event):
-        if event.type != "all_raw_messages":
-            self.heard.append((event.type, event.source and event.source.nick, event.target, event.arguments))
+    def __init__(self, nick):
+        self.nick, self.events = nick, []
+        self.connection = REACTOR.server()
+        for name in (
+            "welcome featurelist nicknameinuse join part kick quit topic currenttopic topicinfo mode "
+            "pubmsg privmsg pubnotice namreply endofnames whoisuser whoischannels endofwhois invite "
+            "inviteonlychan channelmodeis banlist endofbanlist away nowaway unaway list listend "
+            "chanoprivsneeded disconnect error ison userhost whoreply endofwho nick"
+        ).split():
+            self.connection.add_global_handler(name, self.note)
+        self.connection.connect(HOST, PORT, nick)
 
+    def note(self, connection, event):
+        # Handlers are global to the reactor, whose connections are both persons'.
+        if connection is self.connection:
+            self.events.append(event)
 
-def wait(reactor, person, kind, *parts):
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        for index, event in enumerate(person.heard):
-            if event[0] == kind and all(part in str(event) for part in parts):
-                del person.heard[: index + 1]
-                print(person.nick, kind, *parts)
-                return event
-        reactor.process_once(0.05)
-    sys.exit(f"{person.nick} did not get {kind} {parts}, but {person.heard}")
+    def until(self, kind, **wanted):
+        """The next event of that kind, and of that source, target or arguments."""
+        while True:
+            while self.events:
+                event = self.events.pop(0)
+                if event.type == kind and all(
+                    irc.client.NickMask(event.source).nick == value
+                    if key == "nick"
+                    else getattr(event, key) == value
+                    for key, value in wanted.items()
+                ):
+                    return event
+            REACTOR.process_once(timeout=0.05)
 
 
 def main():
-    reactor = irc.client.Reactor()
-    ada, bob = Person(reactor, "ada"), Person(reactor, "bob")
-    for person in (ada, bob):
-        wait(reactor, person, "welcome")
-        wait(reactor, person, "featurelist")
-        person.connection.join("#tea")
-        wait(reactor, person, "endofnames", "#tea")
-    features = ada.connection.features
-    assert features.prefix == {"@": "o", "+": "v"}, features.prefix
-    assert features.chanmodes[:3] == ["b", "k", "l"], features.chanmodes
-    wait(reactor, ada, "join", "bob")
-    bob.connection.privmsg("#tea", "hello")
-    wait(reactor, ada, "pubmsg", "bob", "hello")
-    ada.connection.privmsg("bob", "psst")
-    wait(reactor, bob, "privmsg", "ada", "psst")
-    ada.connection.topic("#tea", "Tea at 4")
-    wait(reactor, bob, "topic", "Tea at 4")
-    ada.connection.mode("#tea", "+v bob")
-    wait(reactor, bob, "mode", "+v", "bob")
-    bob.connection.whois(["ada"])
-    wait(reactor, bob, "whoisuser", "ada")
-    wait(reactor, bob, "endofwhois")
-    ada.connection.kick("#tea", "bob", "enough")
-    wait(reactor, bob, "kick", "enough")
-    ada.connection.mode("#tea", "+b *!*@*")
-    wait(reactor, ada, "mode", "+b")
+    ada, bob = Person("ada"), Person("bob")
+    ada.until("welcome")
+    bob.until("welcome")
+    ada.connection.join("#tea")
+    ada.until("endofnames")
     bob.connection.join("#tea")
-    wait(reactor, bob, "bannedfromchan")
+    assert bob.until("namreply").arguments[2].split() == ["@ada", "bob"]
+    ada.until("join", nick="bob")
+    # What the library understood of RPL_ISUPPORT.
+    assert ada.connection.features.nicklen == 30, vars(ada.connection.features)
+    assert ada.connection.features.prefix == {"@": "o", "+": "v"}, vars(ada.connection.features)
+
+    ada.connection.privmsg("#tea", "Grüße, 世界")
+    assert bob.until("pubmsg", nick="ada").arguments == ["Grüße, 世界"]
+    bob.connection.privmsg("ada", "psst: a secret")
+    assert ada.until("privmsg", nick="bob").arguments == ["psst: a secret"]
+    bob.connection.notice("#tea", "noted")
+    ada.until("pubnotice", arguments=["noted"])
+
+    bob.connection.topic("#tea", "mine")
+    bob.until("chanoprivsneeded")
+    ada.connection.topic("#tea", "Tea at 4")
+    bob.until("topic", arguments=["Tea at 4"])
+    ada.connection.mode("#tea", "+o-t bob")
+    bob.until("mode", arguments=["+o-t", "bob"])
+    bob.connection.mode("#tea", "+b eve!*@*")
+    ada.until("mode", nick="bob")
+    ada.connection.mode("#tea", "b")
+    assert ada.until("banlist").arguments[1] == "eve!*@*"
+    ada.until("endofbanlist")
+
+    bob.connection.nick("bobby")
+    ada.until("nick", target="bobby")
+    ada.connection.whois(["bobby"])
+    assert ada.until("whoisuser").arguments[0] == "bobby"
+    assert ada.until("whoischannels").arguments[1].split() == ["@#tea"]
+    ada.until("endofwhois")
+    ada.connection.who("#tea")
+    ada.until("whoreply")
+    ada.until("endofwho")
+    ada.connection.send_raw("AWAY :at lunch")
+    ada.until("nowaway")
+    bob.connection.privmsg("ada", "there?")
+    assert bob.until("away").arguments == ["ada", "at lunch"]
+    ada.connection.ison(["bobby", "eve"])
+    assert ada.until("ison").arguments == ["bobby"]
+    ada.connection.list()
+    assert ada.until("list").arguments == ["#tea", "2", "Tea at 4"]
+
+    ada.connection.mode("#tea", "+i")
+    ada.connection.kick("#tea", "bobby", "out")
+    assert bob.until("kick").arguments == ["bobby", "out"]
+    bob.connection.join("#tea")
+    bob.until("inviteonlychan")
+    ada.connection.invite("bobby", "#tea")
+    bob.until("invite", arguments=["#tea"])
+    bob.connection.join("#tea")
+    assert bob.until("currenttopic").arguments == ["#tea", "Tea at 4"]
+    bob.until("topicinfo")
+    ada.until("join", nick="bobby")
+
+    third = Person("ada")
+    third.until("nicknameinuse")
+    third.connection.nick("eve")
+    third.until("welcome")
+    third.connection.quit("gone")
     bob.connection.quit("bye")
-    wait(reactor, bob, "error", "bye")
-    ada.connection.quit("bye")
-    wait(reactor, ada, "error", "bye")
+    assert ada.until("quit", nick="bobby").arguments == ["Quit: bye"]
+    bob.until("disconnect")
+    print("done")
 
 
+# It waits for events; if one does not come, this ends it.
+threading.Timer(60, lambda: (print("an event did not come", flush=True), __import__("os")._exit(1))).start()
 main()
+sys.stdout.flush()
+__import__("os")._exit(0)

@@ -130,7 +130,9 @@ async fn shutting_down_delivers_what_was_accepted_and_says_goodbye() {
     assert_eq!(lines[2..], ["ERROR :Closing Link: 127.0.0.1 (Server shutting down)"]);
     assert!(half.rest().await[0].starts_with("ERROR :"));
     tokio::net::TcpStream::connect(address).await.expect_err("nobody listens");
-    let log = std::fs::read_to_string(directory.join("#a.log")).expect("the log is written");
-    assert!(log.ends_with(" <bob> last words\n"), "{log}");
+    let server = Server::start(&["--data-dir", directory.to_str().expect("plain")]).await;
+    let history = server.member("eve", "#a").await.ask("HISTORY #a").await;
+    assert!(history[0].ends_with("] <bob> last words"), "{history:?}");
+    server.stop().await;
     std::fs::remove_dir_all(directory).expect("kept until here");
 }

@@ -11,7 +11,7 @@ fn run(flags: &[&str]) -> Output {
 fn wrong_flags_get_one_sentence_and_code_2() {
     for (flags, part) in [
         (&["--threshold=soon"][..], "--threshold: `soon` must be a duration"),
-        (&["--inject=child"], "--inject: site `child` is not implemented in this version"),
+        (&["--inject=kid"], "--inject: there is no site `kid`, it must be sleep"),
         (&["--data-dir=/dev/null/x"], "--data-dir: `/dev/null/x` must be a directory"),
     ] {
         let output = run(flags);
@@ -62,99 +62,98 @@ fn it_says_where_it_listens_and_ends_on_sigterm() {
     assert_eq!(ready.lines().count(), 1, "one line on stdout only");
 }
 
-/// A running server, killed if the test does not see it end.
 #[cfg(unix)]
-struct Running {
-    server: std::process::Child,
-    _stdout: std::io::BufReader<std::process::ChildStdout>,
-    address: String,
-}
+mod unix {
+    use super::*;
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpStream;
+    use std::process::{Child, Stdio};
+    use std::time::Duration;
 
-#[cfg(unix)]
-impl Running {
-    /// Starts it with at most `descriptors` open at once.
-    fn start(descriptors: u32) -> Self {
-        use std::io::BufRead;
+    /// A server with these flags under this limit of descriptors, and its address.
+    fn start(descriptors: u32) -> (Child, String) {
         let program = env!("CARGO_BIN_EXE_chat-server");
-        let flags = "--listen=127.0.0.1:0 --telemetry=off --workers=2 --flood-limit=off";
         let mut server = Command::new("sh")
-            .args(["-c", &format!("ulimit -n {descriptors}; exec '{program}' {flags}")])
-            .stdout(std::process::Stdio::piped())
+            .args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""), program])
+            .args(["--listen=127.0.0.1:0", "--telemetry=off", "--workers=2"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("it runs");
-        let mut stdout = std::io::BufReader::new(server.stdout.take().expect("piped"));
         let mut ready = String::new();
-        stdout.read_line(&mut ready).expect("a line");
+        BufReader::new(server.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("a line");
         let address = ready.strip_prefix("chat-server ready irc=").and_then(|it| it.split(' ').next());
-        let address = address.expect(&ready).to_owned();
-        Running { server, _stdout: stdout, address }
+        (server, address.expect(&ready).to_owned())
     }
 
-    fn connect(&self) -> std::net::TcpStream {
-        let client = std::net::TcpStream::connect(&self.address).expect("the system accepts");
-        client.set_read_timeout(Some(std::time::Duration::from_secs(60))).expect("set");
-        client
+    fn signal(server: &Child, signal: Signal) {
+        kill_process(Pid::from_child(server), signal).expect("it lives");
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
-        let id = rustix::process::Pid::from_child(&self.server);
-        rustix::process::kill_process(id, signal).expect("it is there, if only as a zombie");
+    fn connect(address: &str) -> TcpStream {
+        let stream = TcpStream::connect(address).expect("in the backlog at least");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        (&stream).write_all(b"PING x\r\n").expect("taken");
+        stream
+    }
+
+    fn answered(stream: &TcpStream) {
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("an answer in time");
+        assert!(line.contains(" PONG "), "{line}");
+    }
+
+    #[test]
+    fn without_descriptors_it_waits_and_then_accepts_again() {
+        const DESCRIPTORS: u32 = 64;
+        let (mut server, address) = start(DESCRIPTORS);
+        let mut clients: Vec<_> = (0..DESCRIPTORS).map(|_| connect(&address)).collect();
+        // It says so, as those in the backlog see nothing of it.
+        let mut stderr = BufReader::new(server.stderr.take().expect("piped"));
+        let mut log = String::new();
+        while !log.contains("no connection can be accepted for ") {
+            assert!(stderr.read_line(&mut log).expect("a log") > 0, "{log}");
+        }
+        answered(&clients[0]);
+        let late = connect(&address);
+        clients.drain(..DESCRIPTORS as usize / 2);
+        answered(&late);
+        drop((clients, late));
+        signal(&server, Signal::TERM);
+        assert!(server.wait().expect("it ends").success());
+    }
+
+    #[test]
+    fn the_second_interrupt_ends_it_at_once() {
+        let (mut server, address) = start(1024);
+        // Its end stays open, so that the server waits for it a moment.
+        let client = connect(&address);
+        answered(&client);
+        signal(&server, Signal::INT);
+        let mut line = String::new();
+        BufReader::new(&client).read_line(&mut line).expect("a farewell");
+        assert!(line.starts_with("ERROR "), "{line}");
+        signal(&server, Signal::INT);
+        assert_eq!(server.wait().expect("it ends").code(), Some(130));
+        let mut rest = Vec::new();
+        let _ = (&client).read_to_end(&mut rest);
     }
 }
 
-#[cfg(unix)]
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already, where the test passed.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
-/// Whether the server answers, which it can only once it has accepted.
-#[cfg(unix)]
-fn answers(client: &mut std::net::TcpStream) -> bool {
-    use std::io::{Read, Write};
-    client.write_all(b"PING x\r\n").is_ok() && client.read(&mut [0; 64]).is_ok_and(|read| read > 0)
-}
-
-#[cfg(unix)]
 #[test]
-fn with_all_descriptors_used_up_it_goes_on_accepting_later() {
-    use std::time::Duration;
-    let running = Running::start(64);
-    let mut clients: Vec<_> = (0..100).map(|_| running.connect()).collect();
-    let first = answers(&mut clients[0]);
-    // Whoever came last waits in the system's queue, as there is no descriptor for it.
-    let mut last = clients.pop().expect("many");
-    last.set_read_timeout(Some(Duration::from_millis(500))).expect("set");
-    let early = answers(&mut last);
-    last.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
-    clients.drain(1..);
-    assert!(first, "those that were accepted are served");
-    assert!(!early, "100 clients had room in 64 descriptors");
-    assert!(answers(&mut last), "it was accepted once there was room");
-    assert!(answers(&mut clients[0]), "nobody else noticed");
-    running.signal(rustix::process::Signal::TERM);
-}
-
-#[cfg(unix)]
-#[test]
-fn a_second_interrupt_ends_it_at_once() {
-    use std::io::Read;
-    let ends = std::iter::repeat_with(|| {
-        let mut running = Running::start(1024);
-        // It does not close its end, and so holds up the drain.
-        let mut client = running.connect();
-        assert!(answers(&mut client));
-        running.signal(rustix::process::Signal::INT);
-        let mut rest = String::new();
-        client.read_to_string(&mut rest).expect("the end");
-        assert!(rest.contains("ERROR :Closing Link: "), "{rest}");
-        running.signal(rustix::process::Signal::INT);
-        running.server.wait().expect("it ends").code()
-    });
-    // On a machine so busy that the drain was over before the second one came, it comes again.
-    let mut ends = ends.take(5).skip_while(|code| *code == Some(0));
-    assert_eq!(ends.next(), Some(Some(130)));
+fn check_says_whether_file_and_flags_are_right() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("chat.toml");
+    let file = path.to_str().expect("plain");
+    std::fs::write(&path, "server-name = \"chat.example.org\"\nworkers = 2\n").expect("written");
+    let right = run(&["--config", file, "--check"]);
+    assert_eq!(right.status.code(), Some(0), "{right:?}");
+    assert_eq!(String::from_utf8_lossy(&right.stdout), "chat-server: the configuration is right\n");
+    std::fs::write(&path, "workers = 2\nserver_name = \"x\"\n").expect("written");
+    let wrong = run(&["--config", file, "--check"]);
+    let error = String::from_utf8_lossy(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(2), "{error}");
+    assert!(error.contains("line 2: there is no setting `server_name`"), "{error}");
+    assert!(error.trim_end().lines().count() == 1 && wrong.stdout.is_empty(), "{error}");
 }

@@ -66,6 +66,7 @@ class Board:
         self.description = description
         self.runtime = runtime
         self.panels = []
+        self.annotations = [builtin(), alerts()]
         self.x = self.y = self.height = 0
 
     def row(self, title):
@@ -153,7 +154,7 @@ class Board:
     def json(self):
         """The dashboard as Grafana imports it."""
         return {
-            "annotations": {"list": [builtin(), alerts()]}, "description": self.description, "editable": False,
+            "annotations": {"list": self.annotations}, "description": self.description, "editable": False,
             "fiscalYearStartMonth": 0, "graphTooltip": 1, "id": None, "links": [siblings()], "panels": self.panels,
             "refresh": "10s", "schemaVersion": 39, "tags": ["loopscope", "tokio"],
             "templating": {"list": variables(self.runtime)}, "time": {"from": "now-30m", "to": "now"},
@@ -169,9 +170,13 @@ def builtin():
 
 def alerts():
     """Where an alert of ours fires."""
-    return {"datasource": DATASOURCE, "enable": True, "expr": f'ALERTS{{alertname=~"Loopscope.+", alertstate="firing", {M}}}',
-            "iconColor": "red", "name": "Alerts", "tagKeys": "instance,severity",
-            "textFormat": "{{instance}}", "titleFormat": "{{alertname}}"}
+    return annotation("Alerts", f'ALERTS{{alertname=~"Loopscope.+", alertstate="firing", {M}}}', "red",
+                      "instance,severity", "{{instance}}", "{{alertname}}")
+
+
+def annotation(name, expr, color, tags, text, title):
+    return {"datasource": DATASOURCE, "enable": True, "expr": expr, "iconColor": color, "name": name, "tagKeys": tags,
+            "textFormat": text, "titleFormat": title}
 
 
 def siblings():

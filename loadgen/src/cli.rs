@@ -8,6 +8,16 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+mod compare;
+mod merge;
+mod search;
+mod server;
+
+pub(crate) use compare::CompareArgs;
+pub(crate) use merge::MergeArgs;
+pub(crate) use search::SearchArgs;
+pub(crate) use server::ServerArgs;
+
 use crate::plan::{Arrivals, MAX_RATE, Mix, Objective, Stages, Target};
 
 /// An open-model load generator that finds the blocking calls of the server it drives.
@@ -24,6 +34,12 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Drives a server until its blocking calls show, and names their lines.
     Hunt(HuntArgs),
+    /// Finds the highest rate that holds every --slo.
+    Search(SearchArgs),
+    /// Compares two reports, or two commands run in alternation.
+    Compare(CompareArgs),
+    /// Adds up the shards of one test.
+    Merge(MergeArgs),
     /// Runs the embedded chat server until standard input ends.
     #[command(hide = true, disable_help_flag = true)]
     Serve(ServeArgs),
@@ -43,24 +59,15 @@ pub(crate) struct RunArgs {
     pub(crate) output: OutputArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[group(id = "driven", args = ["target", "command"], multiple = true)]
 pub(crate) struct HuntArgs {
-    /// The server to drive; without it, an embedded chat server is started.
-    #[arg(long, value_name = "HOST:PORT|URL", value_parser = target, requires = "telemetry")]
-    pub(crate) target: Option<String>,
-    /// The telemetry of the server that is driven, by --target or by a command.
-    #[arg(long, value_name = "URL", requires = "driven")]
-    pub(crate) telemetry: Option<String>,
-    /// A mistake that the embedded server shall make, or `all`; repeatable.
-    #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]", conflicts_with = "telemetry")]
-    pub(crate) inject: Vec<String>,
-    /// Polls longer than this are stalls, in the embedded server.
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "telemetry")]
-    pub(crate) threshold: Option<Duration>,
-    /// Worker threads of the embedded server.
-    #[arg(long, value_name = "N", conflicts_with = "telemetry")]
-    pub(crate) workers: Option<u16>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Then looks for the least load under which each finding appears, in further
+    /// trials of --duration each.
+    #[arg(long, conflicts_with_all = ["command", "stages"])]
+    pub(crate) minimise: bool,
     /// Fail, with exit code 1, if anything is found.
     #[arg(long)]
     pub(crate) deny: bool,
@@ -116,7 +123,8 @@ pub(crate) struct LoadArgs {
     /// or where latency is judged in receiving, is above this [default: a tenth of the tightest latency objective, from 1ms to 10ms].
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) max_send_lag: Option<Duration>,
-    /// Extra connections a second that come, join a scratch room and go.
+    /// Extra connections a second that come, join a measured room, stay for half
+    /// a second and go; at most 256 at a time.
     #[arg(long, value_name = "RATE", default_value = "0", value_parser = churn)]
     pub(crate) churn: f64,
     /// Length of a message's text; never less than what the measuring needs.
@@ -229,6 +237,14 @@ fn churn(text: &str) -> Result<f64, String> {
         return Err("it must be between 0 and 1,000,000 a second".into());
     }
     Ok(rate)
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match number.ok_or("write it as a percentage, such as 5%")? {
+        number if (0.1..=100.0).contains(&number) => Ok(number / 100.0),
+        _ => Err("it must be from 0.1% to 100%".into()),
+    }
 }
 
 fn threads(text: &str) -> Result<usize, String> {

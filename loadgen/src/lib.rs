@@ -13,20 +13,22 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod compare;
 mod descriptors;
 mod hunt;
 mod irc;
+mod merge;
 mod metrics;
 mod net;
+mod output;
 mod own;
 mod plan;
 mod record;
 mod report;
 mod run;
+mod search;
 mod trial;
 mod web;
-
-use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -52,12 +54,36 @@ pub fn main_with(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> any
         Command::Run(args) => {
             descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
             let (threads, output) = (args.load.threads, args.output.clone());
-            block_on(threads, &output, trial::run(args)).and_then(|report| hand_out(&report, &output))
+            block_on(threads, output.metrics, trial::run(args)).and_then(|report| hand_out(&report, &output))
         }
         Command::Hunt(args) => {
             descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
             let (threads, output) = (args.load.threads, args.output.clone());
-            block_on(threads, &output, trial::hunt(args)).and_then(|report| hand_out(&report, &output))
+            block_on(threads, output.metrics, trial::hunt(args)).and_then(|report| hand_out(&report, &output))
+        }
+        Command::Search(args) => {
+            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
+            let (threads, json) = (args.load.threads, args.output.json.clone());
+            let metrics = args.output.metrics;
+            let report = block_on(threads, metrics, search::search(args))?;
+            output::hand_out(&search::text(&report), &report, json.as_deref())?;
+            Ok(report.exit_code)
+        }
+        Command::Merge(args) => match merge::merge(&args)? {
+            merge::Merged::Report(report) => {
+                let color = output::color(args.json.as_deref().is_some_and(|path| path == "-"));
+                output::hand_out(&report::text(&report, color), &*report, args.json.as_deref())?;
+                Ok(report.verdict.exit_code)
+            }
+            merge::Merged::Log(log) => {
+                output::hand_out(&log.text(), &*log, args.json.as_deref())?;
+                Ok(log.exit_code)
+            }
+        },
+        Command::Compare(args) => {
+            let comparison = block_on(1, None, compare::compare(&args))?;
+            output::hand_out(&compare::text(&comparison), &comparison, args.json.as_deref())?;
+            Ok(comparison.exit_code)
         }
     }
 }
@@ -69,33 +95,23 @@ fn usage(error: &clap::Error) -> anyhow::Result<u8> {
         return Ok(0);
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        anyhow::bail!("say what to do: run or hunt; --help says more");
+        anyhow::bail!("say what to do: run, hunt, search, compare or merge; --help says more");
     }
     anyhow::bail!("{}", cli::sentence(error))
 }
 
 fn block_on<T>(
     threads: usize,
-    output: &OutputArgs,
+    metrics: Option<std::net::SocketAddr>,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
-    own::runtime(threads, output.metrics)?.block_on(work)
+    own::runtime(threads, metrics)?.block_on(work)
 }
 
 /// Prints the report, writes it, and gives the exit code.
 fn hand_out(report: &report::Report, output: &OutputArgs) -> anyhow::Result<u8> {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let json_on_stdout = output.json.as_deref().is_some_and(|path| path == "-");
-    if json_on_stdout {
-        let color = std::io::stderr().is_terminal() && !no_color;
-        eprint!("{}", report::text(report, color));
-    } else {
-        let color = std::io::stdout().is_terminal() && !no_color;
-        trial::print(&report::text(report, color))?;
-    }
-    if let Some(path) = &output.json {
-        trial::write_json(report, path)?;
-    }
+    let color = output::color(output.json_on_stdout());
+    output::hand_out(&report::text(report, color), report, output.json.as_deref())?;
     if let Some(path) = &output.html {
         let page = report::html(report);
         std::fs::write(path, page).with_context(|| format!("--html {} cannot be written", path.display()))?;

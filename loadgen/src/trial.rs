@@ -1,15 +1,13 @@
 //! One trial from plan to report: load, findings, verdict.
 
-use std::io::Write as _;
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::{HuntArgs, RunArgs};
-use crate::hunt::{self, Found, Quarry, Watch};
-use crate::plan::{Action, Plan};
-use crate::report::{self, Coverage, Load, Report, Settings};
+use crate::hunt::{self, Found, Probe, Quarry, Watch};
+use crate::plan::{Action, Mix, Plan};
+use crate::report::{self, Coverage, Load, Minimal, Outcome, Report, Settings};
 use crate::run::{self, Measurement, Progress, Stop};
-use anyhow::Context as _;
 
 /// What `run` sends unless told otherwise.
 const RUN_MIX: &str = "privmsg:90,join:5,who:5";
@@ -36,29 +34,98 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
 pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
     hunt::agree(&mut args);
     refuse_objectives_on_deliveries(&args)?;
-    let mut plan = Plan::new(args.target.clone().unwrap_or_default(), args.load.clone(), hunt::MIX)?;
+    if args.server.target.is_some() && args.server.telemetry.is_none() {
+        anyhow::bail!("--target needs --telemetry URL, for what blocks a server only itself can tell");
+    }
+    // What is wrong with the flags is told before a server is started.
+    plan(&args, args.server.target.as_deref().unwrap_or_default())?;
     let stop = Stop::on_signals()?;
     let quarry = Quarry::find(&args).await?;
-    plan.target.clone_from(&quarry.target);
+    let mut progress = Progress::new(args.output.quiet);
+    let mut report = once(&args, &quarry, stop.clone(), &mut progress).await?;
+    if args.minimise {
+        report.minimal = minimal(&args, &quarry, &stop, &mut progress, &report).await?;
+    }
+    if let Err(died) = quarry.release().await {
+        report.verdict = report::died(died, &report.verdict);
+    }
+    Ok(report)
+}
+
+/// The least loads of what was found; `None` if there is nothing to minimise.
+async fn minimal(
+    args: &HuntArgs,
+    quarry: &Quarry,
+    stop: &Stop,
+    progress: &mut Progress,
+    report: &Report,
+) -> anyhow::Result<Option<Vec<Minimal>>> {
+    let Some(findings) = report.findings.as_ref().filter(|_| report.verdict.outcome != Outcome::Invalid)
+    else {
+        return Ok(None);
+    };
+    let ids: Vec<_> = findings.findings.iter().map(|finding| finding.id.clone()).collect();
+    let mix = plan(args, &quarry.target)?.mix;
+    let mut trials = Trials { args: args.clone(), quarry, stop, progress, number: 0 };
+    trials.args.output.hlog = None;
+    hunt::minimise(&mut trials, &ids, &mix, args.load.rate).await
+}
+
+/// Short trials against one server.
+struct Trials<'a> {
+    args: HuntArgs,
+    quarry: &'a Quarry,
+    stop: &'a Stop,
+    progress: &'a mut Progress,
+    number: usize,
+}
+
+impl Probe for Trials<'_> {
+    async fn try_load(&mut self, mix: &Mix, rate: f64) -> anyhow::Result<Option<BTreeSet<String>>> {
+        if self.stop.requested() {
+            return Ok(None);
+        }
+        self.number += 1;
+        self.progress.say(&format!("minimising, trial {}: {mix} at {rate:.1}/s", self.number));
+        self.args.load.mix = Some(mix.clone());
+        self.args.load.rate = rate;
+        let report = once(&self.args, self.quarry, self.stop.clone(), self.progress).await?;
+        let findings = report.findings.into_iter().flat_map(|document| document.findings);
+        Ok((!report.interrupted).then(|| findings.map(|finding| finding.id).collect()))
+    }
+}
+
+/// One trial against a server that is there.
+pub(crate) async fn once(
+    args: &HuntArgs,
+    quarry: &Quarry,
+    stop: Stop,
+    progress: &mut Progress,
+) -> anyhow::Result<Report> {
+    let mut plan = plan(args, &quarry.target)?;
     plan.hlog.clone_from(&args.output.hlog);
-    let watch = Watch::begin(&quarry.telemetry).await?;
+    let watch = match &quarry.telemetry {
+        Some(url) => Some(Watch::begin(url).await?),
+        None => None,
+    };
     let (mut measurement, program) = if args.command.is_empty() {
-        let mut progress = Progress::new(args.output.quiet);
-        (run::measure(plan, stop, &mut progress).await, None)
+        (run::measure(plan, stop, progress).await, None)
     } else {
         let output_taken = args.output.json_on_stdout();
         let begun = SystemTime::now();
-        let ran = hunt::program::run(&args.command, &quarry, output_taken, stop).await?;
+        let ran = hunt::program::run(&args.command, quarry, output_taken, stop).await?;
         let mut measurement = run::unmeasured(plan, ran.interrupted);
         measurement.started = begun;
         measurement.invalid.extend(ran.failure);
         (measurement, Some(ran.program))
     };
-    let found = look(Some(watch), &mut measurement).await;
-    if let Err(died) = quarry.release().await {
-        measurement.invalid.insert(0, died);
-    }
-    Ok(Report { program, ..report("hunt", measurement, found, args.inject, args.deny) })
+    let found = look(watch, &mut measurement).await;
+    let report = report("hunt", measurement, found, args.server.inject.clone(), args.deny);
+    Ok(Report { program, ..report })
+}
+
+fn plan(args: &HuntArgs, target: &str) -> anyhow::Result<Plan> {
+    Plan::new(target.to_owned(), args.load.clone(), hunt::MIX)
 }
 
 /// A command does not tell what was delivered.
@@ -106,6 +173,7 @@ fn report(
         settings: settings(&plan, inject),
         verdict: report::verdict(invalid, &objectives, denied),
         program: None,
+        minimal: None,
         coverage: found.as_ref().and_then(|found| coverage(&load, found)),
         load,
         generator,
@@ -122,7 +190,11 @@ fn report(
 fn coverage(load: &Load, found: &Found) -> Option<Coverage> {
     let tasks = found.polled.clone()?;
     let sent = |name: &str| load.commands.by_kind.get(name).is_some_and(|count| count.sent > 0);
-    let never_sent = Action::ALL.into_iter().map(Action::as_str).filter(|name| !sent(name));
+    // Each protocol has its own commands.
+    let is_web = |action: &Action| *action == Action::Get;
+    let web = load.commands.by_kind.contains_key(Action::Get.as_str());
+    let known = Action::ALL.into_iter().filter(|action| is_web(action) == web);
+    let never_sent = known.map(Action::as_str).filter(|name| !sent(name)).map(str::to_owned);
     let never_sent = if load.commands.planned > 0 { never_sent.collect() } else { vec![] };
     Some(Coverage { never_sent, polls: tasks.iter().map(|task| task.polls).sum(), tasks })
 }
@@ -133,7 +205,7 @@ fn settings(plan: &Plan, inject: Vec<String>) -> Settings {
         connections: plan.connections as u64,
         rooms: plan.rooms as u64,
         rate: plan.stages.mean_rate(),
-        arrivals: plan.arrivals.as_str(),
+        arrivals: plan.arrivals.as_str().to_owned(),
         duration_seconds: plan.duration().as_secs_f64(),
         ramp_seconds: plan.ramp.as_secs_f64(),
         settle_seconds: plan.settle.as_secs_f64(),
@@ -147,25 +219,4 @@ fn settings(plan: &Plan, inject: Vec<String>) -> Settings {
         mix: mix.collect(),
         inject,
     }
-}
-
-/// Prints; a reader that has gone, such as `head`, is no failure.
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).context("standard output cannot be written")
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Writes the report as JSON.
-pub(crate) fn write_json(report: &Report, path: &Path) -> anyhow::Result<()> {
-    let mut json = serde_json::to_string_pretty(report).context("the report cannot be made into JSON")?;
-    json.push('\n');
-    if path == Path::new("-") {
-        return print(&json);
-    }
-    std::fs::write(path, json).with_context(|| format!("--json {} cannot be written", path.display()))
 }

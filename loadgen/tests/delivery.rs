@@ -78,3 +78,35 @@ fn loss_is_told_by_room_and_by_stage() {
     assert_eq!(of_stages("deliveries/expected"), 500);
     assert_eq!(of_stages("latency/samples"), 500, "lost ones are in a stage's latency too");
 }
+
+/// Every message is passed on to members and visitors alike, with the same
+/// faults: those that visitors get are counted apart, and the members' figures
+/// stay exact.
+#[test]
+fn visitors_change_nothing_in_what_members_should_get() {
+    let server = Server::start(Conduct::default());
+    let outcome = run(server.address, &["--churn", "40", "--duration", "2s", "--slo", "lost==0"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let (messages, all) = server.tally(|tally| (tally.messages, tally.deliveries));
+    assert_eq!(outcome.count("/load/deliveries/expected"), messages * 4);
+    assert_eq!(outcome.count("/load/deliveries/delivered"), messages * 4);
+    assert!(outcome.count("/load/visitors/visits") >= 20, "{}", outcome.report["load"]["visitors"]);
+    let delivered = outcome.count("/load/visitors/delivered");
+    assert!(delivered > 100 && delivered <= all - messages * 4, "{delivered} of {}", all - messages * 4);
+    assert_eq!(outcome.count("/load/visitors/lost"), 0);
+    assert_eq!(outcome.count("/load/visitors/duplicated"), 0);
+    assert_eq!(outcome.count("/load/failures/protocol"), 0);
+}
+
+#[test]
+fn a_loss_is_seen_by_visitors_too() {
+    let server = Server::start(Conduct {
+        delivery: |number, _| if number.is_multiple_of(4) { Fate::Dropped } else { Fate::Passed },
+        ..Conduct::default()
+    });
+    let outcome =
+        run(server.address, &["--churn", "40", "--duration", "2s", "--connections", "4", "--rate", "200"]);
+    assert!(outcome.count("/load/visitors/lost") > 20, "{}", outcome.report["load"]["visitors"]);
+    let all = outcome.count("/load/deliveries/delivered") + outcome.count("/load/deliveries/lost");
+    assert_eq!(outcome.count("/load/deliveries/expected"), all);
+}

@@ -59,6 +59,15 @@ fn closed_with_a_reason() {
 }
 
 #[test]
+fn reset() {
+    // Who closes with something unread resets.
+    let address = target(|stream| {
+        let _ = stream.peek(&mut [0]);
+    });
+    assert_invalid(&run(address, &[]), "reset", "the target reset the connection");
+}
+
+#[test]
 fn silent() {
     let address = target(|mut stream| {
         let _ = stream.read_to_end(&mut Vec::new());
@@ -155,6 +164,31 @@ fn too_few_descriptors_are_told_before_anything_is_opened() {
     let outcome = loadgen(&["run", "--target", "127.0.0.1:1", "--connections", "100000"]);
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("needs 100064 file descriptors"), "{}", outcome.stderr);
+}
+
+/// While it connects there is nothing to judge yet, and that is what it says.
+#[cfg(unix)]
+#[test]
+fn a_signal_while_connecting_ends_with_a_report_too() {
+    let address = target(|mut stream| {
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let target = address.to_string();
+    let flags = ["--connections", "10", "--rooms", "2", "--ramp", "0s", "--timeout", "10m", "--json", "-"];
+    let mut command = command(&[&["run", "--target", &target][..], &flags].concat());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.starts_with("connecting") {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "it ended too early");
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    let outcome = outcome(child.wait_with_output().expect("it ends"));
+    assert_eq!((outcome.code, &outcome.report["interrupted"]), (2, &serde_json::Value::Bool(true)));
+    assert!(outcome.reasons().contains("interrupted before anything was measured"), "{}", outcome.reasons());
 }
 
 #[cfg(unix)]

@@ -51,6 +51,7 @@ static TABLE: &[Entry] = &[
             "getaddrinfo",
             "gethostbyname",
             "getnameinfo",
+            "dns_lookup::",
         ],
         cause: Some(Cause::Dns),
         advice: "use `tokio::net::lookup_host(..).await`; Tokio's own `TcpStream::connect` takes a name too",

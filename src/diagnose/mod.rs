@@ -67,20 +67,38 @@ struct Known {
     kind: FrameKind,
 }
 
-/// Diagnoses a stall, or says with `None` that it is allowed.
-pub(crate) fn diagnose(stall: &StallEvidence, symbols: &mut Symbols) -> Option<Diagnosis> {
+/// Whose fault a stall was.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// The code's.
+    Blocked(Box<Diagnosis>),
+    /// The machine's, which had no CPU for somebody that others waited for.
+    Starved,
+    /// Nobody's: it is allowed, or nothing is known of it.
+    Allowed,
+}
+
+/// Judges a stall by all looks at it.
+pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> Verdict {
     let looks = looks(stall, symbols);
     if looks.iter().any(|look| site::is_allowed(&look.stack)) {
-        return None;
+        return Verdict::Allowed;
     }
-    let best = best(&looks)?;
+    let Some(best) = best(&looks) else { return Verdict::Allowed };
+    if best.cause == Cause::Lock && site::waits_for_allocator(&best.stack) {
+        return Verdict::Starved;
+    }
+    Verdict::Blocked(Box::new(diagnose(stall, &looks, best)))
+}
+
+fn diagnose(stall: &StallEvidence, looks: &[Look<'_>], best: &Look<'_>) -> Diagnosis {
     let of_site = || looks.iter().filter(|look| look.place.site == best.place.site);
     let is_steady = of_site().count() > 1 && of_site().all(|look| look.place == best.place);
     let conclusion = conclude(best, is_steady);
-    Some(match way_of_polling(stall, &looks, best) {
+    match way_of_polling(stall, looks, best) {
         Some(cause) => conclusion.turned_into(cause),
         None => conclusion,
-    })
+    }
 }
 
 /// Whether what holds the worker is less a call than how the task is polled.
@@ -231,8 +249,12 @@ fn is_at_work(cause: Cause, stack: &[Frame]) -> bool {
         return true;
     }
     let asks_kernel = matches!(cause, Cause::File | Cause::Network | Cause::Dns | Cause::Child);
-    let below = stack.iter().take_while(|frame| frame.kind != FrameKind::Application);
-    asks_kernel && below.into_iter().any(|frame| frame.function.contains("std::sys::"))
+    let mut below = stack.iter().take_while(|frame| frame.kind != FrameKind::Application);
+    // A resolver reads files and parses between its calls; whoever calls it asks for a name.
+    let resolver = |function: &str| function.starts_with("get") || function.starts_with("dns_lookup::");
+    let resolves = |frame: &Frame| cause == Cause::Dns && resolver(&frame.function);
+    let asks = |frame: &Frame| frame.function.contains("std::sys::") || resolves(frame);
+    asks_kernel && below.any(asks)
 }
 
 fn detail_of(call: &CallInfo) -> Detail {
@@ -336,6 +358,19 @@ mod tests {
         ];
         assert_eq!(conclude(&look(&capture, &stack), false).cause, Cause::Sleep);
         assert_eq!(conclude(&look(&capture, &stack[1..]), false).cause, Cause::Cpu);
+    }
+
+    #[test]
+    fn a_resolver_at_work_looks_a_name_up() {
+        let stack = [
+            ("_IO_file_fopen", FrameKind::Native),
+            ("getnameinfo", FrameKind::Native),
+            ("dns_lookup::lookup::lookup_addr", FrameKind::Dependency),
+            ("app::greet", FrameKind::Application),
+        ];
+        assert_eq!(conclude(&look(&capture(true, None), &stack), false).cause, Cause::Dns);
+        assert_eq!(conclude(&look(&capture(true, None), &stack[2..]), false).cause, Cause::Dns);
+        assert_eq!(conclude(&look(&capture(true, None), &stack[3..]), false).cause, Cause::Cpu);
     }
 
     #[test]

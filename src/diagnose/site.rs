@@ -44,6 +44,25 @@ pub(crate) fn is_allowed(stack: &[Frame]) -> bool {
     })
 }
 
+/// Whether the thread waits for the allocator's own lock. That is held for less
+/// than a microsecond, or while the kernel maps memory: who waits longer waits
+/// for a holder that has no CPU, and no line of the application is to blame.
+pub(crate) fn waits_for_allocator(stack: &[Frame]) -> bool {
+    const ALLOCATOR: [&str; 9] = [
+        "malloc",
+        "calloc",
+        "realloc",
+        "free",
+        "cfree",
+        "aligned_alloc",
+        "posix_memalign",
+        "__libc_memalign",
+        "__lll_lock_wait_private",
+    ];
+    let native = stack.iter().take_while(|frame| frame.kind == FrameKind::Native);
+    native.into_iter().any(|frame| ALLOCATOR.contains(&&*frame.function))
+}
+
 /// Frames that only pass a call on.
 fn is_glue(function: &str) -> bool {
     const GLUE: [&str; 8] = [
@@ -109,6 +128,25 @@ mod tests {
         let place = place(&stack);
         assert_eq!(place.site, None);
         assert_eq!(place.called.unwrap().function, "std::thread::sleep");
+    }
+
+    #[test]
+    fn only_a_wait_inside_of_the_allocator_is_for_it() {
+        let stack = [
+            frame("__lll_lock_wait_private", FrameKind::Native),
+            frame("cfree", FrameKind::Native),
+            frame("alloc::alloc::dealloc", FrameKind::Std),
+            frame("app::session", FrameKind::Application),
+        ];
+        assert!(waits_for_allocator(&stack));
+        assert!(waits_for_allocator(&stack[1..]));
+        assert!(!waits_for_allocator(&stack[2..]));
+        let lock = [
+            frame("syscall", FrameKind::Native),
+            frame("std::sync::Mutex::lock", FrameKind::Std),
+            frame("malloc", FrameKind::Native),
+        ];
+        assert!(!waits_for_allocator(&lock));
     }
 
     #[test]

@@ -1,26 +1,43 @@
-//! Capabilities: what a client may ask for beyond the first protocol.
+//! CAP: what a client wants beyond RFC 1459.
 
 use super::{ClientId, Next, World};
 use crate::{message::Message, reply::Replies};
 
-/// All that is offered, as it is listed.
-const OFFERED: &str = "echo-message server-time";
+/// What is on offer.
+const OFFER: &[&str] = &["echo-message", "multi-prefix", "server-time"];
 
-/// One wish of a CAP REQ.
-#[derive(Debug, Clone, Copy)]
-enum Wish {
-    Echo(bool),
-    Time(bool),
+/// What a client asked for and got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Capabilities {
+    /// What it says comes back to it, as the others got it.
+    pub(super) echo_message: bool,
+    /// Names come with all of their sigils.
+    pub(super) multi_prefix: bool,
+    /// Each line comes with its time.
+    pub(super) server_time: bool,
 }
 
-impl Wish {
-    fn of(word: &[u8]) -> Option<Self> {
-        let (wanted, name) = word.strip_prefix(b"-").map_or((true, word), |name| (false, name));
+impl Capabilities {
+    fn slot(&mut self, name: &[u8]) -> Option<&mut bool> {
         match name {
-            b"echo-message" => Some(Wish::Echo(wanted)),
-            b"server-time" => Some(Wish::Time(wanted)),
+            b"echo-message" => Some(&mut self.echo_message),
+            b"multi-prefix" => Some(&mut self.multi_prefix),
+            b"server-time" => Some(&mut self.server_time),
             _ => None,
         }
+    }
+
+    /// As `wish` has it, such as `a -b`; `None` if it has something that is not on offer: all or nothing.
+    fn with(mut self, wish: &[u8]) -> Option<Self> {
+        for word in wish.split(|&byte| byte == b' ').filter(|word| !word.is_empty()) {
+            let (name, on) = word.strip_prefix(b"-").map_or((word, true), |name| (name, false));
+            *self.slot(name)? = on;
+        }
+        Some(self)
+    }
+
+    fn names(mut self) -> Vec<&'static str> {
+        OFFER.iter().copied().filter(|name| self.slot(name.as_bytes()).is_some_and(|on| *on)).collect()
     }
 }
 
@@ -29,18 +46,26 @@ impl World {
         let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
         let nick = client.nick_or_star().to_vec();
         let word = message.param(0).unwrap_or_default().to_ascii_uppercase();
-        match &word[..] {
-            b"LS" | b"REQ" => client.negotiating = !client.registered,
-            _ => {}
+        if matches!(&word[..], b"LS" | b"REQ") {
+            client.negotiating = !client.registered;
         }
+        let mut answer =
+            |word: &[u8], rest: &[u8]| replies.server_line(&[b"CAP ", &nick, b" ", word, b" :", rest]);
         match &word[..] {
-            b"LS" => replies.server_line(&[b"CAP ", &nick, b" LS :", OFFERED.as_bytes()]),
-            b"LIST" => {
-                let on = [(client.echo, "echo-message"), (client.outbox.stamped(), "server-time")];
-                let on: Vec<_> = on.into_iter().filter(|it| it.0).map(|it| it.1).collect();
-                replies.server_line(&[b"CAP ", &nick, b" LIST :", on.join(" ").as_bytes()]);
+            b"LS" => answer(b"LS", OFFER.join(" ").as_bytes()),
+            b"LIST" => answer(b"LIST", client.capabilities.names().join(" ").as_bytes()),
+            b"REQ" => {
+                let wish = message.params().get(1).copied().unwrap_or_default();
+                match client.capabilities.with(wish) {
+                    Some(granted) => {
+                        answer(b"ACK", wish);
+                        client.capabilities = granted;
+                        client.outbox.stamp(granted.server_time);
+                        replies.stamp(granted.server_time);
+                    }
+                    None => answer(b"NAK", wish),
+                }
             }
-            b"REQ" => self.request_caps(id, &nick, message, replies),
             b"END" => {
                 client.negotiating = false;
                 return self.register(id, replies);
@@ -49,23 +74,22 @@ impl World {
         }
         Next::Done
     }
+}
 
-    /// All wishes are granted, or none.
-    fn request_caps(&mut self, id: ClientId, nick: &[u8], message: &Message<'_>, replies: &mut Replies) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        let text = message.params().get(1).copied().unwrap_or_default();
-        let words = text.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
-        let wishes: Option<Vec<Wish>> = words.map(Wish::of).collect();
-        let verdict: &[u8] = if wishes.is_some() { b" ACK :" } else { b" NAK :" };
-        replies.server_line(&[b"CAP ", nick, verdict, text]);
-        for wish in wishes.unwrap_or_default() {
-            match wish {
-                Wish::Echo(on) => client.echo = on,
-                Wish::Time(on) => {
-                    client.outbox.stamp(on);
-                    replies.stamp(on);
-                }
-            }
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_offered_can_be_had_and_given_back() {
+        let none = Capabilities::default();
+        let all = none.with(OFFER.join(" ").as_bytes()).expect("all of it is offered");
+        assert_eq!(all.names(), OFFER);
+        assert_eq!(
+            all.with(b"-server-time  -multi-prefix").map(Capabilities::names),
+            Some(vec!["echo-message"])
+        );
+        assert_eq!(none.with(b"echo-message sasl"), None);
+        assert_eq!(none.with(b""), Some(none));
     }
 }

@@ -1,37 +1,35 @@
-//! A client and a channel, as the hub knows them.
+//! A client, as the hub knows it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    collections::BTreeSet,
+    time::{Instant, SystemTime},
 };
 
-use super::{
-    ClientId,
-    modes::{Ban, Modes, Rank},
-};
-use crate::{names::Key, outbox::Outbox};
+use super::{ClientId, caps::Capabilities};
+use crate::{masks, names::Key, outbox::Outbox, reply::Line};
 
 /// A connection and who is behind it.
 pub(super) struct Client {
+    pub(super) id: ClientId,
     pub(super) outbox: Outbox,
     pub(super) host: Box<[u8]>,
     pub(super) nick: Option<Box<[u8]>>,
     pub(super) user: Option<User>,
     /// Between CAP LS and CAP END; registration waits.
     pub(super) negotiating: bool,
-    /// It gets what it says itself, too.
-    pub(super) echo: bool,
+    pub(super) capabilities: Capabilities,
     /// The server's password was given, or there is none.
     pub(super) admitted: bool,
     pub(super) registered: bool,
     pub(super) invisible: bool,
     pub(super) operator: bool,
-    /// What is told to whoever talks to it.
+    /// Why it is away, if it is.
     pub(super) away: Option<Box<[u8]>>,
     pub(super) channels: BTreeSet<Key>,
-    /// Channels that it may join all the same, and when they came to be: another of the name is another.
-    pub(super) invitations: Vec<(Key, SystemTime)>,
+    /// Channels that it may enter once, whatever their modes.
+    pub(super) invitations: BTreeSet<Key>,
     pub(super) since: SystemTime,
+    /// When it last said something.
     pub(super) spoke: Instant,
 }
 
@@ -42,21 +40,22 @@ pub(super) struct User {
 }
 
 impl Client {
-    pub(super) fn new(host: Box<[u8]>, outbox: Outbox, admitted: bool) -> Self {
+    pub(super) fn new(id: ClientId, host: Box<[u8]>, outbox: Outbox, admitted: bool) -> Self {
         Client {
+            id,
             outbox,
             host,
             nick: None,
             user: None,
             negotiating: false,
-            echo: false,
+            capabilities: Capabilities::default(),
             admitted,
             registered: false,
             invisible: false,
             operator: false,
             away: None,
             channels: BTreeSet::new(),
-            invitations: Vec::new(),
+            invitations: BTreeSet::new(),
             since: SystemTime::now(),
             spoke: Instant::now(),
         }
@@ -82,61 +81,22 @@ impl Client {
     pub(super) fn modes(&self) -> String {
         format!("+{}{}", if self.invisible { "i" } else { "" }, if self.operator { "o" } else { "" })
     }
-}
 
-/// A room; it exists while somebody is in it.
-pub(super) struct Channel {
-    /// As the first visitor wrote it.
-    pub(super) name: Box<[u8]>,
-    pub(super) topic: Option<Topic>,
-    pub(super) members: BTreeMap<ClientId, Outbox>,
-    /// Of the few that have one.
-    ranks: BTreeMap<ClientId, Rank>,
-    pub(super) modes: Modes,
-    pub(super) bans: Vec<Ban>,
-    pub(super) created: SystemTime,
-}
-
-/// A channel's topic, by whom and since when.
-pub(super) struct Topic {
-    pub(super) text: Box<[u8]>,
-    pub(super) by: Vec<u8>,
-    pub(super) at: SystemTime,
-}
-
-impl Channel {
-    pub(super) fn new(name: &[u8]) -> Self {
-        let (members, ranks, modes, bans) = Default::default();
-        Channel { name: name.into(), topic: None, members, ranks, modes, bans, created: SystemTime::now() }
+    /// Whether `mask` means it: by its nick, user name, host, or all of its prefix.
+    pub(super) fn fits(&self, mask: &[u8]) -> bool {
+        [self.nick_or_star(), self.user_name(), &self.host, &self.prefix()]
+            .iter()
+            .any(|text| masks::fits(mask, text))
     }
 
-    pub(super) fn has(&self, id: ClientId) -> bool {
-        self.members.contains_key(&id)
+    /// The last line it gets, after what is queued for it.
+    pub(super) fn farewell(&self, reason: &[u8]) {
+        self.outbox.push_last(&Line::new(&[b"ERROR :Closing Link: ", &self.host, b" (", reason, b")"]));
+        self.outbox.close();
     }
 
-    /// Whether the client may know of it.
-    pub(super) fn shows_to(&self, id: ClientId) -> bool {
-        !self.modes.secret || self.has(id)
+    /// Whether both are in one channel.
+    pub(super) fn meets(&self, other: &Client) -> bool {
+        !self.channels.is_disjoint(&other.channels)
     }
-
-    pub(super) fn rank(&self, id: ClientId) -> Rank {
-        self.ranks.get(&id).copied().unwrap_or_default()
-    }
-
-    pub(super) fn set_rank(&mut self, id: ClientId, rank: Rank) {
-        if rank == Rank::default() {
-            self.ranks.remove(&id);
-        } else {
-            self.ranks.insert(id, rank);
-        }
-    }
-
-    pub(super) fn remove(&mut self, id: ClientId) {
-        self.members.remove(&id);
-        self.ranks.remove(&id);
-    }
-}
-
-pub(super) fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -5,7 +5,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{ClientId, Event, Identity, Outcome, Request, run};
+use super::{ClientId, Event, Identity, Leave, Outcome, Request, run};
 use crate::{metrics::Metrics, outbox::Outbox};
 
 /// Events that may wait; beyond it sessions wait, and with them their clients.
@@ -15,18 +15,22 @@ const BACKLOG: usize = 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Hub {
     events: mpsc::Sender<Event>,
+    leaving: mpsc::Sender<Leave>,
 }
 
 impl Hub {
     /// Starts the hub. It ends after the last handle is dropped.
     pub(crate) fn start(identity: Identity, metrics: Metrics) -> (Self, JoinHandle<()>) {
         let (events, receiver) = mpsc::channel(BACKLOG);
-        (Hub { events }, loopscope::spawn("hub", run(receiver, identity, metrics)))
+        let (leaving, leavers) = mpsc::channel(BACKLOG);
+        (Hub { events, leaving }, loopscope::spawn("hub", run(receiver, leavers, identity, metrics)))
     }
 
-    /// A client is here.
+    /// A client is here. Waits until the hub knows, so that it cannot hear of the end before.
     pub(crate) async fn connect(&self, id: ClientId, host: Box<[u8]>, outbox: Outbox) {
-        self.send(Event::Connect { id, host, outbox }).await;
+        let (done, known) = oneshot::channel();
+        self.send(Event::Connect { id, host, outbox, done }).await;
+        let _ = known.await;
     }
 
     /// Does what a client wants, as soon as it is its turn.
@@ -38,7 +42,8 @@ impl Hub {
 
     /// A client is gone, or to be let go.
     pub(crate) async fn leave(&self, id: ClientId, reason: String) {
-        self.send(Event::Leave { id, reason }).await;
+        // As below.
+        let _ = self.leaving.send(Leave { id, reason }).await;
     }
 
     /// Lets everybody go, after what was asked before.

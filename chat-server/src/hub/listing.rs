@@ -1,14 +1,7 @@
-//! Answers of many lines: NAMES, LIST, WHO. They rest between entries, so that no poll takes long, and are
-//! cut where they would fill the asker's queue.
+//! Answers of many lines: NAMES, LIST, WHO. They rest between entries, so that no poll takes long.
 
-use std::collections::BTreeMap;
-
-use super::{
-    ClientId, World,
-    client::{Channel, Client},
-};
+use super::{ClientId, World, client::Client};
 use crate::{
-    masks,
     message::{Message, list},
     names::Key,
     reply::Replies,
@@ -16,8 +9,8 @@ use crate::{
 
 /// Names put on lines in one go.
 const CHUNK: usize = 512;
-/// The most entries of one LIST or WHO.
-const ENTRIES: usize = 1_000;
+/// The most lines of one WHO, as its answer must not fill the queue of whoever asks.
+const MATCHES: usize = 2_000;
 
 impl World {
     pub(super) async fn names(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
@@ -30,111 +23,85 @@ impl World {
         }
     }
 
-    /// Who is in the channel, as far as `id` may know; just the end of the list if there is no such channel.
+    /// Who is in the channel, as `id` may see it; just the end of the list if that is nobody.
     pub(super) async fn names_of(&mut self, id: ClientId, key: &Key, name: &[u8], replies: &mut Replies) {
-        let channel = self.channels.get(key).filter(|channel| channel.shows_to(id));
-        let symbol: &[u8] = if channel.is_some_and(|it| it.modes.secret) { b"@" } else { b"=" };
-        let inside = channel.is_some_and(|channel| channel.has(id));
-        let mut nicks: Vec<Vec<u8>> = Vec::new();
-        let nobody = BTreeMap::new();
-        for member in channel.map_or(&nobody, |channel| &channel.members).keys() {
-            let sign = channel.map_or(&b""[..], |channel| channel.rank(*member).sign());
-            let client = self.clients.get(member).filter(|client| inside || !client.invisible);
-            nicks.extend(client.map(|it| [sign, it.nick_or_star()].concat()));
-            if nicks.len() == CHUNK {
-                replies.numeric_words(353, &[symbol, name], &nicks);
-                nicks.clear();
-                self.post.step(CHUNK as u32 / 4).await;
+        if let (Some(channel), Some(asker)) = (self.channels.get(key), self.clients.get(&id)) {
+            let symbol: &[u8] = if channel.modes.secret { b"@" } else { b"=" };
+            let (inside, all) = (channel.has(id), asker.capabilities.multi_prefix);
+            let mut nicks: Vec<Vec<u8>> = Vec::new();
+            for (member_id, member) in channel.members.iter().filter(|_| channel.shows_to(id)) {
+                let Some(client) = self.clients.get(member_id) else { continue };
+                if inside || !client.invisible {
+                    nicks.push([member.sigils(all), client.nick_or_star()].concat());
+                }
+                if nicks.len() == CHUNK {
+                    replies.numeric_words(353, &[symbol, &channel.name], &nicks);
+                    nicks.clear();
+                    self.post.step(CHUNK as u32 / 4).await;
+                }
             }
+            replies.numeric_words(353, &[symbol, &channel.name], &nicks);
         }
-        replies.numeric_words(353, &[symbol, name], &nicks);
         replies.numeric(366, &[name], "End of /NAMES list");
     }
 
     pub(super) async fn list(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
+        let wanted: Option<Vec<Key>> = message.param(0).map(|names| list(names).map(Key::new).collect());
         replies.numeric(321, &[b"Channel"], "Users  Name");
-        match message.param(0) {
-            Some(names) => {
-                for name in list(names) {
-                    if let Some(channel) = self.channels.get(&Key::new(name)) {
-                        list_line(channel, id, replies);
-                    }
-                    self.post.step(1).await;
-                }
-            }
-            None => {
-                for (index, channel) in self.channels.values().enumerate() {
-                    if index >= ENTRIES {
-                        replies.numeric(416, &[b"LIST"], "Too many matches, name the channels");
-                        break;
-                    }
-                    list_line(channel, id, replies);
-                    self.post.step(1).await;
-                }
+        for (key, channel) in &self.channels {
+            self.post.step(1).await;
+            if channel.shows_to(id) && wanted.as_ref().is_none_or(|wanted| wanted.contains(key)) {
+                let topic: &[u8] = channel.topic.as_ref().map_or(b"", |topic| &topic.text);
+                replies.numeric(322, &[&channel.name, channel.members.len().to_string().as_bytes()], topic);
             }
         }
         replies.numeric(323, &[], "End of /LIST");
     }
 
+    /// WHO of a channel, or of all whom a mask fits: those in no channel of the asker only if they are not
+    /// invisible.
     pub(super) async fn who(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let mask = message.param(0).unwrap_or(b"*");
+        let mask = if mask == b"0" { b"*" } else { mask };
         let operators_only = message.param(1) == Some(b"o");
+        let Some(asker) = self.clients.get(&id) else { return };
         let key = Key::new(mask);
         if let Some(channel) = self.channels.get(&key).filter(|channel| channel.shows_to(id)) {
-            let inside = channel.has(id);
-            for (member, client) in channel.members.keys().filter_map(|it| Some((it, self.clients.get(it)?)))
-            {
+            let (inside, all) = (channel.has(id), asker.capabilities.multi_prefix);
+            for (member_id, member) in &channel.members {
+                let Some(client) = self.clients.get(member_id) else { continue };
                 if (inside || !client.invisible) && (client.operator || !operators_only) {
-                    let sign = channel.rank(*member).sign();
-                    who_line(&self.identity.name, &channel.name, sign, client, replies);
+                    let name = &self.identity.name;
+                    who_line(name, &channel.name, client, member.sigils(all), replies);
                 }
                 self.post.step(1).await;
             }
-        } else if let Some(client) = self.find(mask).and_then(|id| self.clients.get(&id)) {
-            if client.operator || !operators_only {
-                who_line(&self.identity.name, b"*", b"", client, replies);
-            }
-        } else if let Some(asker) = self.clients.get(&id).filter(|_| !mask.starts_with(b"#")) {
-            let mask: &[u8] = if mask == b"0" { b"*" } else { mask };
-            let mut entries = 0;
-            for (other, client) in &self.clients {
-                let seen = !client.invisible || *other == id || !asker.channels.is_disjoint(&client.channels);
-                let wanted = client.registered && (client.operator || !operators_only);
-                if wanted && seen && client.fits(mask) {
-                    who_line(&self.identity.name, b"*", b"", client, replies);
-                    entries += 1;
+        } else if let Some(client) = self.named(mask) {
+            who_line(&self.identity.name, b"*", client, b"", replies);
+        } else if !crate::names::is_channel_like(mask) {
+            let mut found = 0;
+            for client in self.clients.values().filter(|client| client.registered) {
+                self.post.step(2).await;
+                let seen = !client.invisible || client.id == id || client.meets(asker);
+                if !seen || !client.fits(mask) || (operators_only && !client.operator) {
+                    continue;
                 }
-                self.post.step(1).await;
-                if entries == ENTRIES {
-                    replies.numeric(416, &[b"WHO"], "Too many matches");
+                if found == MATCHES {
+                    replies.numeric(416, &[b"WHO"], "Too many matches, ask for fewer");
                     break;
                 }
+                found += 1;
+                who_line(&self.identity.name, b"*", client, b"", replies);
             }
         }
         replies.numeric(315, &[mask], "End of /WHO list");
     }
 }
 
-impl Client {
-    fn fits(&self, mask: &[u8]) -> bool {
-        [self.nick_or_star(), self.user_name(), &self.host, self.real_name()]
-            .iter()
-            .any(|text| masks::fits(mask, text))
-    }
-}
-
-fn list_line(channel: &Channel, id: ClientId, replies: &mut Replies) {
-    if channel.shows_to(id) {
-        let topic: &[u8] = channel.topic.as_ref().map_or(b"", |topic| &topic.text);
-        replies.numeric(322, &[&channel.name, channel.members.len().to_string().as_bytes()], topic);
-    }
-}
-
-fn who_line(server: &str, channel: &[u8], sign: &[u8], client: &Client, replies: &mut Replies) {
+fn who_line(server: &str, channel: &[u8], client: &Client, sigils: &[u8], replies: &mut Replies) {
     let here: &[u8] = if client.away.is_some() { b"G" } else { b"H" };
-    let operator: &[u8] = if client.operator { b"*" } else { b"" };
-    let flags = [here, operator, sign].concat();
-    let nick = client.nick_or_star();
+    let star: &[u8] = if client.operator { b"*" } else { b"" };
+    let (nick, flags) = (client.nick_or_star(), [here, star, sigils].concat());
     let params = [channel, client.user_name(), &client.host, server.as_bytes(), nick, &flags];
     replies.numeric(352, &params, [b"0 ", client.real_name()].concat());
 }

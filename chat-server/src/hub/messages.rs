@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Checks, ClientId, Next, World, registration::TARGETS};
+use super::{Checks, ClientId, Next, World, channel::Refusal};
 use crate::{
     command::Command,
     inject::history::Entry,
@@ -11,6 +11,9 @@ use crate::{
     reply::{Line, Replies},
 };
 
+/// The most targets of one PRIVMSG or NOTICE.
+pub(super) const TARGETS: usize = 4;
+
 /// Something to say and who says it.
 struct Speech<'a> {
     id: ClientId,
@@ -18,12 +21,9 @@ struct Speech<'a> {
     command: Command,
     text: &'a [u8],
     refused: bool,
-    /// The speaker gets it too.
+    /// Who says it gets to read it too.
     echo: bool,
 }
-
-/// Why it was not delivered.
-type Failure = (u16, &'static str);
 
 impl World {
     pub(super) async fn talk(
@@ -50,8 +50,8 @@ impl World {
         };
         let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
         client.spoke = Instant::now();
-        let speech =
-            Speech { id, prefix: client.prefix(), command, text, refused: checks.refused, echo: client.echo };
+        let echo = client.capabilities.echo_message;
+        let speech = Speech { id, prefix: client.prefix(), command, text, refused: checks.refused, echo };
         let mut said = Vec::new();
         for (index, target) in list(targets).enumerate() {
             let failed = match index {
@@ -77,20 +77,18 @@ impl World {
         target: &[u8],
         said: &mut Vec<Entry>,
         replies: &mut Replies,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Refusal> {
         let key = Key::new(target);
         let channel = self.channels.get(&key).ok_or((403, "No such channel"))?;
-        if !channel.hears(speech.id, &speech.prefix) {
+        if !self.clients.get(&speech.id).is_some_and(|client| channel.may_speak(client)) {
             return Err((404, "Cannot send to channel"));
         }
         if speech.refused {
             return Err((404, "Cannot send to channel (the word filter refuses it)"));
         }
         let line = speech.line(&channel.name);
-        if speech.echo {
-            replies.copy(&line);
-        }
-        self.post.deliver(&channel.members, &line, Some(speech.id)).await;
+        speech.echo(&line, replies);
+        self.post.deliver(channel.others(speech.id), &line).await;
         if speech.command == Command::Privmsg {
             let nick = speech.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
             said.push(Entry { channel: key, nick, text: speech.text.into() });
@@ -103,35 +101,31 @@ impl World {
         speech: &Speech<'_>,
         target: &[u8],
         replies: &mut Replies,
-    ) -> Result<(), Failure> {
-        let found = self.find(target).and_then(|id| Some((id, self.clients.get(&id)?)));
-        let (id, client) = found.ok_or((401, "No such nick/channel"))?;
+    ) -> Result<(), Refusal> {
+        let id = self.nicks.get(&Key::new(target)).copied();
+        let client = id.and_then(|id| self.clients.get(&id)).filter(|client| client.registered);
+        let client = client.ok_or((401, "No such nick/channel"))?;
         if speech.refused {
             return Err((404, "Cannot send (the word filter refuses it)"));
         }
         let line = speech.line(client.nick_or_star());
-        if speech.echo {
-            replies.copy(&line);
-        }
-        self.post.one(id, &client.outbox, &line, 1);
-        if let (Some(away), Command::Privmsg) = (&client.away, speech.command) {
-            replies.numeric(301, &[client.nick_or_star()], away);
+        speech.echo(&line, replies);
+        self.post.one(client.id, &client.outbox, &line, 1);
+        if let (Some(reason), Command::Privmsg) = (&client.away, speech.command) {
+            replies.numeric(301, &[client.nick_or_star()], reason);
         }
         Ok(())
     }
 }
 
 impl Speech<'_> {
+    fn echo(&self, line: &Line, replies: &mut Replies) {
+        if self.echo {
+            replies.copy(line);
+        }
+    }
+
     fn line(&self, target: &[u8]) -> Line {
-        Line::new(&[
-            b":",
-            &self.prefix[..],
-            b" ",
-            self.command.name().as_bytes(),
-            b" ",
-            target,
-            b" :",
-            self.text,
-        ])
+        Line::new(&[b":", &self.prefix, b" ", self.command.name().as_bytes(), b" ", target, b" :", self.text])
     }
 }

@@ -5,22 +5,36 @@
 //! which this task took the requests. It never waits for a client: a queue that is full costs that client
 //! its connection. Whatever takes long (argon2, files, a flood's pause) is done by the sessions.
 //!
+//! | what | owned by | others reach it by |
+//! |---|---|---|
+//! | clients, nicks, channels, who was here | the hub's task | [`Hub`]: a message, and its outcome |
+//! | the socket, what was read and not yet asked, the allowance of lines | the session's task | nobody |
+//! | what waits for a client | its [`outbox`](crate::outbox): pushed by the hub, emptied by the session | – |
+//! | how much that is, and whether lines are stamped | atomics that both ends share | relaxed loads |
+//! | bytes of a line | all queues that hold it, by count | never changed once queued |
+//! | what is logged, counted, hashed | `work` and its tasks | channels, atomics |
+//!
+//! So no session ever waits for another one's client, and nothing can be locked across an await.
+//!
 //! As nobody else can change the state, long loops may yield in their middle: see [`post`].
 
 mod caps;
+mod change;
+mod channel;
 mod client;
 mod direct;
+mod history;
+mod isupport;
 mod listing;
 mod messages;
-mod mode;
 mod moderation;
 mod modes;
+mod people;
 mod post;
-mod presence;
 mod queries;
 mod registration;
 mod rooms;
-mod support;
+mod user_modes;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,17 +44,15 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use self::{
-    client::{Channel, Client},
-    post::Post,
-};
+use self::{channel::Channel, client::Client, people::Gone, post::Post};
 use crate::{
     command::Command,
     message::Message,
-    metrics::Metrics,
+    metrics::{Metrics, Rejection},
     names::Key,
     outbox::Outbox,
     reply::{Line, Replies},
+    store::Past,
 };
 
 pub(crate) use self::direct::Hub;
@@ -59,6 +71,10 @@ pub(crate) enum Request {
     TooLong,
     /// The client is to show that it is alive.
     Ping,
+    /// What the store gave for [`Outcome::Recall`].
+    Recalled { channel: Key, lines: Option<Vec<Past>> },
+    /// The client had its time to register.
+    Registered,
 }
 
 /// What the session checked before it passed a line on.
@@ -77,6 +93,8 @@ pub(crate) enum Outcome {
     Done,
     /// It was said in these channels.
     Said(Vec<Entry>),
+    /// The session is to fetch so many lines of this channel, and to come back with them.
+    Recall { channel: Key, most: usize },
     /// The client is let go; nothing it sends is heard any more.
     Gone,
 }
@@ -85,14 +103,21 @@ pub(crate) enum Outcome {
 enum Next {
     Done,
     Said(Vec<Entry>),
+    Recall { channel: Key, most: usize },
     Close(Vec<u8>),
 }
 
 enum Event {
-    Connect { id: ClientId, host: Box<[u8]>, outbox: Outbox },
+    Connect { id: ClientId, host: Box<[u8]>, outbox: Outbox, done: oneshot::Sender<()> },
     Request { id: ClientId, request: Request, outcome: oneshot::Sender<Outcome> },
-    Leave { id: ClientId, reason: String },
     Drain { reason: &'static str },
+}
+
+/// A client is gone, or to be let go.
+#[derive(Debug)]
+struct Leave {
+    id: ClientId,
+    reason: String,
 }
 
 /// What the server says about itself.
@@ -111,20 +136,41 @@ struct World {
     clients: HashMap<ClientId, Client>,
     nicks: HashMap<Key, ClientId>,
     channels: HashMap<Key, Channel>,
-    /// How many of the clients are operators.
+    gone: Gone,
+    /// How many clients are operators, and how many invisible.
     operators: usize,
+    invisible: usize,
+    /// The most clients there were at a time.
+    most: usize,
     post: Post,
 }
 
 /// Serves events until all handles are gone.
-async fn run(mut events: mpsc::Receiver<Event>, identity: Identity, metrics: Metrics) {
+///
+/// Those who leave come by a way of their own, and whoever is next is left to chance: each QUIT goes to all
+/// who share a channel, and when a thousand leave at once, what others say is not to wait for all of them.
+async fn run(
+    mut events: mpsc::Receiver<Event>,
+    mut leaving: mpsc::Receiver<Leave>,
+    identity: Identity,
+    metrics: Metrics,
+) {
     let post = Post::new(metrics);
-    let (clients, nicks, channels) = Default::default();
-    let mut world = World { identity, clients, nicks, channels, operators: 0, post };
-    while let Some(event) = events.recv().await {
-        world.handle(event).await;
-        while let Some(slow) = world.post.take_slow() {
-            world.remove(slow, b"SendQ exceeded").await;
+    let (clients, nicks, channels, gone) = Default::default();
+    let mut world =
+        World { identity, clients, nicks, channels, gone, operators: 0, invisible: 0, most: 0, post };
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => world.handle(event).await,
+                None => return,
+            },
+            Some(Leave { id, reason }) = leaving.recv() => world.remove(id, reason.as_bytes()).await,
+            () = std::future::ready(()), if world.post.has_slow() => {
+                if let Some(slow) = world.post.take_slow() {
+                    world.remove(slow, b"SendQ exceeded").await;
+                }
+            }
         }
         world.post.rest().await;
     }
@@ -133,31 +179,40 @@ async fn run(mut events: mpsc::Receiver<Event>, identity: Identity, metrics: Met
 impl World {
     async fn handle(&mut self, event: Event) {
         match event {
-            Event::Connect { id, host, outbox } => {
-                self.clients.insert(id, Client::new(host, outbox, !self.identity.needs_password));
+            Event::Connect { id, host, outbox, done } => {
+                self.clients.insert(id, Client::new(id, host, outbox, !self.identity.needs_password));
+                let _ = done.send(());
             }
             Event::Request { id, request, outcome } => {
                 let result = self.request(id, request).await;
                 // The session may have ended meanwhile; it then says so itself.
                 let _ = outcome.send(result);
             }
-            Event::Leave { id, reason } => self.remove(id, reason.as_bytes()).await,
             Event::Drain { reason } => self.drain(reason.as_bytes()).await,
         }
     }
 
     async fn request(&mut self, id: ClientId, request: Request) -> Outcome {
         let Some(client) = self.clients.get(&id) else { return Outcome::Gone };
-        let mut replies =
-            Replies::new(self.identity.name.clone(), client.nick_or_star(), client.outbox.stamped());
+        let stamped = client.outbox.stamped();
+        let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star(), stamped);
         let next = match request {
             Request::Line(line, checks) => self.line(id, &line, checks, &mut replies).await,
             Request::TooLong => {
                 replies.numeric(417, &[], "Input line was too long");
                 Next::Done
             }
+            Request::Registered if client.registered => Next::Done,
+            Request::Registered => {
+                self.post.rejected(Rejection::Timeout);
+                Next::Close(b"Registration timed out".to_vec())
+            }
             Request::Ping => {
                 replies.line(&[b"PING :", self.identity.name.as_bytes()]);
+                Next::Done
+            }
+            Request::Recalled { channel, lines } => {
+                self.recalled(&channel, lines, &mut replies);
                 Next::Done
             }
         };
@@ -167,6 +222,7 @@ impl World {
         match next {
             Next::Done => Outcome::Done,
             Next::Said(entries) => Outcome::Said(entries),
+            Next::Recall { channel, most } => Outcome::Recall { channel, most },
             Next::Close(reason) => {
                 self.remove(id, &reason).await;
                 Outcome::Gone
@@ -189,6 +245,7 @@ impl World {
         }
         match command {
             Command::Quit => return self.quit(&message),
+            Command::History => return self.history(id, &message, replies),
             Command::Privmsg | Command::Notice => {
                 return self.talk(id, command, &message, checks, replies).await;
             }
@@ -198,9 +255,9 @@ impl World {
             Command::Nick => return self.nick(id, &message, replies).await,
             Command::Join => self.join(id, &message, replies).await,
             Command::Part => self.part(id, &message, replies).await,
-            Command::Kick => self.kick(id, &message, replies).await,
-            Command::Mode => self.mode(id, &message, replies).await,
             Command::Topic => self.topic(id, &message, replies).await,
+            Command::Mode => self.mode(id, &message, replies).await,
+            Command::Kick => self.kick(id, &message, replies).await,
             Command::Names => self.names(id, &message, replies).await,
             Command::List => self.list(id, &message, replies).await,
             Command::Who => self.who(id, &message, replies).await,
@@ -219,41 +276,36 @@ impl World {
         if let Some(nick) = &client.nick {
             self.nicks.remove(&Key::new(nick));
         }
-        client.outbox.push_last(&Line::new(&[b"ERROR :Closing Link: ", &client.host, b" (", reason, b")"]));
-        client.outbox.close();
         self.operators -= usize::from(client.operator);
-        let peers = self.peers(&client, id);
+        self.invisible -= usize::from(client.invisible);
+        self.gone.note(&client);
+        client.farewell(reason);
+        let peers = self.peers(&client);
         for key in &client.channels {
-            self.leave_channel(id, key);
+            if let Some(channel) = self.channels.get_mut(key) {
+                channel.members.remove(&id);
+                if channel.members.is_empty() {
+                    self.channels.remove(key);
+                }
+            }
         }
         let quit = Line::new(&[b":", &client.prefix(), b" QUIT :", reason]);
-        self.post.deliver(&peers, &quit, None).await;
+        self.post.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &quit).await;
     }
 
     /// All who share a channel with `client`, each once, without itself.
-    fn peers(&self, client: &Client, id: ClientId) -> BTreeMap<ClientId, Outbox> {
+    fn peers(&self, client: &Client) -> BTreeMap<ClientId, Outbox> {
         let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
-        let members = channels.flat_map(|channel| &channel.members);
-        members
-            .filter(|(member, _)| **member != id)
-            .map(|(member, outbox)| (*member, outbox.clone()))
-            .collect()
+        let others = channels.flat_map(|channel| channel.others(client.id));
+        others.map(|(member, outbox)| (member, outbox.clone())).collect()
     }
 
     /// Lets everybody go. Nobody is told of the others: they all leave.
     async fn drain(&mut self, reason: &[u8]) {
         self.nicks.clear();
         self.channels.clear();
-        self.operators = 0;
         for (_, client) in std::mem::take(&mut self.clients) {
-            client.outbox.push_last(&Line::new(&[
-                b"ERROR :Closing Link: ",
-                &client.host,
-                b" (",
-                reason,
-                b")",
-            ]));
-            client.outbox.close();
+            client.farewell(reason);
             self.post.rest().await;
         }
     }

@@ -1,129 +1,147 @@
-//! What holds in a channel, and who may do what there.
+//! MODE of channels: who may ask for what, and who is told.
 
-/// The most bytes of a channel's key.
-pub(super) const KEY_LENGTH: usize = 23;
-/// The most bans of a channel.
-pub(super) const BANS: usize = 100;
+use super::{
+    ClientId, World,
+    change::{Changes, Wish},
+    channel::Channel,
+    queries::unix_seconds,
+};
+use crate::{
+    message::Message,
+    names::{Key, is_channel_like},
+    reply::{Line, Replies},
+};
+
 /// The most changes with a parameter in one MODE.
 pub(super) const CHANGES: usize = 4;
-
-/// The modes of a channel beside its bans and ranks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Modes {
-    /// `i`: only whoever was invited may join.
-    pub(super) invite_only: bool,
-    /// `m`: only whoever has a rank may talk.
-    pub(super) moderated: bool,
-    /// `n`: only members may talk.
-    pub(super) inside_only: bool,
-    /// `s`: only members see it.
-    pub(super) secret: bool,
-    /// `t`: only operators set the topic.
-    pub(super) topic_locked: bool,
-    /// `k`: what JOIN must give.
-    pub(super) key: Option<Box<[u8]>>,
-    /// `l`: members at most.
-    pub(super) limit: Option<u32>,
-}
-
-impl Default for Modes {
-    fn default() -> Self {
-        let (invite_only, moderated, secret, topic_locked) = Default::default();
-        Modes { invite_only, moderated, inside_only: true, secret, topic_locked, key: None, limit: None }
-    }
-}
-
-impl Modes {
-    /// The switch that `letter` names.
-    pub(super) fn switch(&mut self, letter: u8) -> Option<&mut bool> {
-        Some(match letter {
-            b'i' => &mut self.invite_only,
-            b'm' => &mut self.moderated,
-            b'n' => &mut self.inside_only,
-            b's' => &mut self.secret,
-            b't' => &mut self.topic_locked,
-            _ => return None,
-        })
-    }
-
-    /// `+nt` and so on, with the parameters of `k` and `l`; a key shows only to whoever is a `member`.
-    pub(super) fn text(&self, member: bool) -> Vec<u8> {
-        let switches = [
-            (self.invite_only, b'i'),
-            (self.key.is_some(), b'k'),
-            (self.limit.is_some(), b'l'),
-            (self.moderated, b'm'),
-            (self.inside_only, b'n'),
-            (self.secret, b's'),
-            (self.topic_locked, b't'),
-        ];
-        let mut text = vec![b'+'];
-        text.extend(switches.iter().filter(|(on, _)| *on).map(|(_, letter)| letter));
-        if let Some(key) = &self.key {
-            text.push(b' ');
-            text.extend_from_slice(if member { key } else { b"*" });
-        }
-        if let Some(limit) = self.limit {
-            text.extend_from_slice(format!(" {limit}").as_bytes());
-        }
-        text
-    }
-}
-
-/// What a member is in a channel.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Rank {
-    pub(super) operator: bool,
-    pub(super) voice: bool,
-}
-
-impl Rank {
-    /// What stands before the nick.
-    pub(super) fn sign(self) -> &'static [u8] {
-        match self {
-            Rank { operator: true, .. } => b"@",
-            Rank { voice: true, .. } => b"+",
-            _ => b"",
+impl World {
+    pub(super) async fn mode(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
+        match message.param(0) {
+            None => replies.numeric(461, &[b"MODE"], "Not enough parameters"),
+            Some(target) if !is_channel_like(target) => {
+                self.user_mode(id, target, message.param(1), replies);
+            }
+            Some(target) => match self.channels.get(&Key::new(target)).filter(|it| it.shows_to(id)) {
+                None => replies.numeric(403, &[target], "No such channel"),
+                Some(channel) => match message.param(1) {
+                    None => tell_modes(channel, id, replies),
+                    Some(_) => self.change_modes(id, target, message, replies).await,
+                },
+            },
         }
     }
-}
 
-/// A mask of users who may not join, and cannot talk if they are in already.
-#[derive(Debug)]
-pub(super) struct Ban {
-    pub(super) mask: Box<[u8]>,
-    pub(super) by: Vec<u8>,
-    /// In seconds since 1970.
-    pub(super) at: u64,
-}
-
-/// Whether it can be a key: what one parameter can carry, without commas as JOIN lists keys.
-pub(super) fn is_key(text: &[u8]) -> bool {
-    let plain = |byte: &u8| !matches!(byte, 0..=b' ' | b',' | 0x7f);
-    !text.is_empty() && text.len() <= KEY_LENGTH && text[0] != b':' && text.iter().all(plain)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modes_show_as_they_are_set() {
-        let mut modes = Modes::default();
-        assert_eq!(modes.text(true), b"+n");
-        modes.key = Some(b"sesame"[..].into());
-        modes.limit = Some(7);
-        *modes.switch(b't').expect("a switch") = true;
-        assert_eq!(modes.text(true), b"+klnt sesame 7");
-        assert_eq!(modes.text(false), b"+klnt * 7");
-        assert!(modes.switch(b'o').is_none());
+    async fn change_modes(
+        &mut self,
+        id: ClientId,
+        target: &[u8],
+        message: &Message<'_>,
+        replies: &mut Replies,
+    ) {
+        let (mut done, mut on, mut refused) = (Changes::default(), true, false);
+        let mut params = message.params()[2..].iter().copied();
+        let mut taken = 0;
+        for &letter in message.params()[1] {
+            match letter {
+                b'+' | b'-' => {
+                    on = letter == b'+';
+                    continue;
+                }
+                b'i' | b'm' | b'n' | b's' | b't' | b'l' | b'k' | b'o' | b'v' | b'b' => {}
+                _ => {
+                    replies.numeric(472, &[&[letter]], "is unknown mode char to me");
+                    continue;
+                }
+            }
+            let wants = matches!(letter, b'k' | b'o' | b'v' | b'b') || (letter == b'l' && on);
+            let param = if wants { params.next().filter(|param| !param.is_empty()) } else { None };
+            if letter == b'b' && param.is_none() {
+                self.tell_bans(target, replies);
+                continue;
+            }
+            if !self.channels.get(&Key::new(target)).is_some_and(|channel| channel.is_operator(id)) {
+                // Said once: the rest of the line is no more allowed than its beginning.
+                if !std::mem::replace(&mut refused, true) {
+                    replies.numeric(482, &[target], "You're not channel operator");
+                }
+                continue;
+            }
+            if param.is_some() {
+                taken += 1;
+                if taken > CHANGES {
+                    break;
+                }
+            }
+            self.change(id, target, Wish { on, letter, param }, &mut done, replies);
+        }
+        self.tell_changes(id, target, &done, replies).await;
     }
 
-    #[test]
-    fn keys_are_checked() {
-        assert!(is_key(b"sesame") && is_key(b"a:b"));
-        for key in [&b""[..], b"a b", b"a,b", b":a", b"\x01", &[b'x'; KEY_LENGTH + 1]] {
-            assert!(!is_key(key), "{key:?}");
+    /// One change by an operator of the channel.
+    fn change(
+        &mut self,
+        id: ClientId,
+        target: &[u8],
+        wish: Wish<'_>,
+        done: &mut Changes,
+        replies: &mut Replies,
+    ) {
+        let (Some(client), Some(channel)) = (self.clients.get(&id), self.channels.get_mut(&Key::new(target)))
+        else {
+            return;
+        };
+        let refused = match wish {
+            Wish { letter: b'o' | b'v', param: Some(nick), .. } => {
+                let member = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get(id));
+                match member.filter(|client| client.registered) {
+                    Some(member) => channel.rank(member, wish, done),
+                    None => return replies.numeric(401, &[nick], "No such nick/channel"),
+                }
+            }
+            Wish { letter: b'b', param: Some(mask), .. } => channel.ban(mask, wish.on, client, done),
+            Wish { letter: b'k', .. } => channel.lock(wish, done),
+            Wish { letter: b'l', .. } => channel.limit(wish, done),
+            _ => channel.switch(wish, done),
+        };
+        match refused {
+            Ok(()) => {}
+            Err((441, text)) => {
+                replies.numeric(441, &[wish.param.unwrap_or_default(), &channel.name], text);
+            }
+            Err((461, text)) => replies.numeric(461, &[b"MODE"], text),
+            // The parameter itself is not repeated: it may be anything.
+            Err((696, text)) => replies.numeric(696, &[&channel.name, &[wish.letter], b"*"], text),
+            Err((478, text)) => replies.numeric(478, &[&channel.name, &[wish.letter]], text),
+            Err((code, text)) => replies.numeric(code, &[&channel.name], text),
         }
     }
+
+    async fn tell_changes(&mut self, id: ClientId, target: &[u8], done: &Changes, replies: &mut Replies) {
+        let (Some(client), Some(channel)) = (self.clients.get(&id), self.channels.get(&Key::new(target)))
+        else {
+            return;
+        };
+        if done.letters.is_empty() {
+            return;
+        }
+        let by = client.prefix();
+        let line = Line::new(&[b":", &by, b" MODE ", &channel.name, b" ", &done.letters, &done.params]);
+        replies.copy(&line);
+        self.post.deliver(channel.others(id), &line).await;
+    }
+
+    fn tell_bans(&self, target: &[u8], replies: &mut Replies) {
+        let Some(channel) = self.channels.get(&Key::new(target)) else { return };
+        for ban in &channel.bans {
+            let at = unix_seconds(ban.at).to_string();
+            replies.numeric_params(367, &[&channel.name, &ban.mask, &ban.by, at.as_bytes()]);
+        }
+        replies.numeric(368, &[&channel.name], "End of channel ban list");
+    }
+}
+
+fn tell_modes(channel: &Channel, id: ClientId, replies: &mut Replies) {
+    let created = unix_seconds(channel.created).to_string();
+    replies.numeric_params(324, &[&channel.name, &channel.modes.shown(channel.has(id))]);
+    replies.numeric_params(329, &[&channel.name, created.as_bytes()]);
 }

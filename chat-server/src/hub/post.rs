@@ -1,6 +1,6 @@
 //! Handing buffers to clients, in pieces small enough that no poll of the hub takes long.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::ClientId;
 use crate::{
@@ -17,39 +17,36 @@ const EVENT: u32 = 8;
 /// The hub's outgoing side.
 pub(super) struct Post {
     metrics: Metrics,
-    /// Clients whose queue was full, to be let go after the event.
-    slow: Vec<ClientId>,
+    /// Clients whose queue was over its hard limit, to be let go one after the other.
+    slow: BTreeSet<ClientId>,
     steps: u32,
 }
 
 impl Post {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Post { metrics, slow: Vec::new(), steps: 0 }
+        Post { metrics, slow: BTreeSet::new(), steps: 0 }
     }
 
-    /// Hands `line` to all of `members` but `except`.
-    pub(super) async fn deliver(
+    /// Hands `line` to all of `receivers`.
+    pub(super) async fn deliver<'a>(
         &mut self,
-        members: &BTreeMap<ClientId, Outbox>,
+        receivers: impl Iterator<Item = (ClientId, &'a Outbox)>,
         line: &Line,
-        except: Option<ClientId>,
     ) {
-        for (&id, outbox) in members {
-            if Some(id) != except {
-                self.one(id, outbox, line, 1);
-                self.step(1).await;
-            }
+        for (id, outbox) in receivers {
+            self.one(id, outbox, line, 1);
+            self.step(1).await;
         }
     }
 
-    /// Hands `line`, or so many `lines` in one, to one client.
+    /// Hands `line`, which may be so many `lines`, to one client.
     pub(super) fn one(&mut self, id: ClientId, outbox: &Outbox, line: &Line, lines: u64) {
         match outbox.push(line) {
             Ok(()) => self.metrics.queued(lines),
-            Err(_) if self.slow.contains(&id) => {}
             Err(_) => {
-                self.metrics.slow_reader();
-                self.slow.push(id);
+                if self.slow.insert(id) {
+                    self.metrics.slow_reader();
+                }
             }
         }
     }
@@ -61,13 +58,17 @@ impl Post {
         }
     }
 
-    /// A client registered without the password that it needs.
-    pub(super) fn rejected_password(&self) {
-        self.metrics.rejected(Rejection::Password);
+    /// A client is turned away.
+    pub(super) fn rejected(&self, reason: Rejection) {
+        self.metrics.rejected(reason);
+    }
+
+    pub(super) fn has_slow(&self) -> bool {
+        !self.slow.is_empty()
     }
 
     pub(super) fn take_slow(&mut self) -> Option<ClientId> {
-        self.slow.pop()
+        self.slow.pop_first()
     }
 
     /// An event is done.

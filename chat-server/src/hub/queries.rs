@@ -1,13 +1,13 @@
-//! Commands that are answered at once: PING, WHOIS, OPER, and what the server says about itself.
+//! Commands that are answered at once: PING, OPER, and what the server says about itself.
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{
-    Checks, ClientId, World,
-    client::{Client, unix_seconds},
-    registration::VERSION,
-};
+use super::{Checks, ClientId, World, registration::VERSION};
 use crate::{command::Command, message::Message, reply::Replies};
+
+pub(super) fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
 
 impl World {
     pub(super) fn query(
@@ -25,11 +25,12 @@ impl World {
                 None => replies.numeric(409, &[], "No origin specified"),
             },
             Command::Pong => {}
-            Command::Invite => self.invite(id, message, replies),
-            Command::Away => self.away(id, message, replies),
-            Command::Ison => self.ison(message, replies),
-            Command::Userhost => self.userhost(message, replies),
             Command::Whois => self.whois(id, message, replies),
+            Command::Whowas => self.whowas(message, replies),
+            Command::Userhost => self.userhost(message, replies),
+            Command::Ison => self.ison(message, replies),
+            Command::Away => self.away(id, message, replies),
+            Command::Invite => self.invite(id, message, replies),
             Command::Oper => self.oper(id, message, checks, replies),
             Command::Motd => self.motd(replies),
             Command::Lusers => self.lusers(replies),
@@ -38,39 +39,14 @@ impl World {
                 let now = humantime::format_rfc3339_seconds(SystemTime::now());
                 replies.numeric(391, &[name.as_bytes()], now.to_string());
             }
+            Command::Info => {
+                replies.numeric(371, &[], format!("{VERSION}: an IRC chat server, watched by loopscope"));
+                let started = humantime::format_rfc3339_seconds(self.identity.created);
+                replies.numeric(371, &[], format!("On-line since {started}"));
+                replies.numeric(374, &[], "End of /INFO list");
+            }
             _ => replies.numeric(421, &[message.command], "Unknown command"),
         }
-    }
-
-    fn whois(&self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
-        let Some(wanted) = message.param(1).or(message.param(0)) else {
-            return replies.numeric(431, &[], "No nickname given");
-        };
-        match self.find(wanted).and_then(|wanted| Some((wanted, self.clients.get(&wanted)?))) {
-            None => replies.numeric(401, &[wanted], "No such nick/channel"),
-            Some((wanted, client)) => self.tell_of(wanted, client, id, replies),
-        }
-        replies.numeric(318, &[wanted], "End of /WHOIS list");
-    }
-
-    fn tell_of(&self, wanted: ClientId, client: &Client, asker: ClientId, replies: &mut Replies) {
-        let nick = client.nick_or_star();
-        let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
-        let shown = channels.filter(|it| it.has(asker) || !it.modes.secret && !client.invisible);
-        let names: Vec<Vec<u8>> =
-            shown.map(|channel| [channel.rank(wanted).sign(), &channel.name].concat()).collect();
-        replies.numeric(311, &[nick, client.user_name(), &client.host, b"*"], client.real_name());
-        replies.numeric_words(319, &[nick], &names);
-        replies.numeric(312, &[nick, self.identity.name.as_bytes()], VERSION);
-        if client.operator {
-            replies.numeric(313, &[nick], "is an IRC operator");
-        }
-        if let Some(away) = &client.away {
-            replies.numeric(301, &[nick], away);
-        }
-        let idle = client.spoke.elapsed().as_secs().to_string();
-        let since = unix_seconds(client.since).to_string();
-        replies.numeric(317, &[nick, idle.as_bytes(), since.as_bytes()], "seconds idle, signon time");
     }
 
     fn oper(&mut self, id: ClientId, message: &Message<'_>, checks: Checks, replies: &mut Replies) {
@@ -96,5 +72,21 @@ impl World {
         replies.numeric(375, &[], format!("- {} Message of the day -", self.identity.name));
         lines.iter().for_each(|line| replies.numeric(372, &[], [b"- ", &line[..]].concat()));
         replies.numeric(376, &[], "End of /MOTD command");
+    }
+
+    pub(super) fn lusers(&self, replies: &mut Replies) {
+        // Counted over the sizes of the maps: 1,000 clients registering at once must not each count 1,000.
+        let (clients, channels) = (self.nicks.len(), self.channels.len().to_string());
+        let (hidden, seen) = (self.invisible, clients.saturating_sub(self.invisible));
+        let unknown = self.clients.len().saturating_sub(clients).to_string();
+        replies.numeric(251, &[], format!("There are {seen} users and {hidden} invisible on 1 servers"));
+        replies.numeric(252, &[self.operators.to_string().as_bytes()], "operator(s) online");
+        replies.numeric(253, &[unknown.as_bytes()], "unknown connection(s)");
+        replies.numeric(254, &[channels.as_bytes()], "channels formed");
+        replies.numeric(255, &[], format!("I have {clients} clients and 0 servers"));
+        let (now, most) = (clients.to_string(), self.most.max(clients).to_string());
+        let text = |scope: &str| format!("Current {scope} users {now}, max {most}");
+        replies.numeric(265, &[now.as_bytes(), most.as_bytes()], text("local"));
+        replies.numeric(266, &[now.as_bytes(), most.as_bytes()], text("global"));
     }
 }

@@ -1,8 +1,9 @@
 //! Becoming known: PASS, NICK, USER, in any order.
 
-use super::{Checks, ClientId, Next, World, client::User};
+use super::{Checks, ClientId, Next, World, client::User, isupport};
 use crate::{
     message::Message,
+    metrics::Rejection,
     names::{Key, is_nick},
     reply::{Line, Replies},
 };
@@ -13,8 +14,6 @@ pub(super) const USER_LENGTH: usize = 16;
 pub(super) const TOPIC_LENGTH: usize = 390;
 /// The most channels of one client.
 pub(super) const CHANNELS_EACH: usize = 100;
-/// The most targets of one PRIVMSG or NOTICE.
-pub(super) const TARGETS: usize = 4;
 
 /// Name and version as clients see them.
 pub(super) const VERSION: &str = concat!("chat-server-", env!("CARGO_PKG_VERSION"));
@@ -77,8 +76,8 @@ impl World {
         }
         let line = Line::new(&[b":", &before, b" NICK :", wish]);
         replies.copy(&line);
-        let peers = self.clients.get(&id).map(|client| self.peers(client, id)).unwrap_or_default();
-        self.post.deliver(&peers, &line, None).await;
+        let peers = self.clients.get(&id).map(|client| self.peers(client)).unwrap_or_default();
+        self.post.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &line).await;
         Next::Done
     }
 
@@ -90,15 +89,28 @@ impl World {
         }
         if !client.admitted {
             replies.numeric(464, &[], "Password incorrect");
-            self.post.rejected_password();
+            self.post.rejected(Rejection::Password);
             return Next::Close(b"Bad password".to_vec());
         }
         client.registered = true;
+        self.most = self.most.max(self.nicks.len());
         let prefix = client.prefix();
         self.welcome(&prefix, replies);
         self.lusers(replies);
         self.motd(replies);
         Next::Done
+    }
+
+    fn welcome(&self, prefix: &[u8], replies: &mut Replies) {
+        let name = &self.identity.name;
+        let created = humantime::format_rfc3339_seconds(self.identity.created);
+        replies.numeric(1, &[], [b"Welcome to the network, ", prefix].concat());
+        replies.numeric(2, &[], format!("Your host is {name}, running {VERSION}"));
+        replies.numeric(3, &[], format!("This server was started {created}"));
+        replies.numeric_params(4, &[name.as_bytes(), VERSION.as_bytes(), b"io", b"biklmnostv", b"bklov"]);
+        for tokens in isupport::lines(name) {
+            replies.numeric(5, &[tokens.as_bytes()], "are supported by this server");
+        }
     }
 }
 

@@ -4,8 +4,7 @@ use std::time::SystemTime;
 
 use super::{
     ClientId, World,
-    client::{Channel, Topic, unix_seconds},
-    modes::Rank,
+    channel::{Channel, Topic},
     registration::{CHANNELS_EACH, TOPIC_LENGTH},
 };
 use crate::{
@@ -23,19 +22,19 @@ impl World {
         if names == b"0" {
             return self.leave_all(id, replies).await;
         }
-        // The keys go with the channels in turn; an empty one is one that is left out.
-        let keys: Vec<&[u8]> = message.param(1).unwrap_or_default().split(|&byte| byte == b',').collect();
-        for (index, name) in list(names).enumerate() {
-            self.join_one(id, name, keys.get(index).copied(), replies).await;
+        let mut keys = message.param(1).unwrap_or_default().split(|&byte| byte == b',');
+        for name in list(names) {
+            let key = keys.next().filter(|key| !key.is_empty());
+            self.join_one(id, name, key, replies).await;
         }
     }
 
-    async fn join_one(&mut self, id: ClientId, name: &[u8], password: Option<&[u8]>, replies: &mut Replies) {
+    async fn join_one(&mut self, id: ClientId, name: &[u8], word: Option<&[u8]>, replies: &mut Replies) {
         if !is_channel(name) {
             replies.numeric(403, &[name], "No such channel");
             return;
         }
-        let Some(client) = self.clients.get(&id) else { return };
+        let Some(client) = self.clients.get_mut(&id) else { return };
         let key = Key::new(name);
         if client.channels.contains(&key) {
             return;
@@ -44,23 +43,20 @@ impl World {
             replies.numeric(405, &[name], "You have joined too many channels");
             return;
         }
-        if let Some(channel) = self.channels.get(&key)
-            && let Err((code, text)) = self.admits(channel, id, password)
-        {
-            replies.numeric(code, &[name], text);
-            return;
+        if let Some(channel) = self.channels.get(&key) {
+            let invited = client.invitations.contains(&key);
+            if let Err((code, text)) = channel.may_enter(client, word, invited) {
+                replies.numeric(code, &[&channel.name], text);
+                return;
+            }
         }
-        let Some(client) = self.clients.get_mut(&id) else { return };
+        client.invitations.remove(&key);
         client.channels.insert(key.clone());
-        client.invitations.retain(|(invited, _)| *invited != key);
         let channel = self.channels.entry(key.clone()).or_insert_with(|| Channel::new(name));
-        if channel.members.is_empty() {
-            channel.set_rank(id, Rank { operator: true, voice: false });
-        }
         let line = Line::new(&[b":", &client.prefix(), b" JOIN ", &channel.name]);
         replies.copy(&line);
-        self.post.deliver(&channel.members, &line, None).await;
-        channel.members.insert(id, client.outbox.clone());
+        self.post.deliver(channel.receivers(), &line).await;
+        channel.admit(id, client.outbox.clone());
         if channel.topic.is_some() {
             tell_topic(channel, replies);
         }
@@ -75,31 +71,25 @@ impl World {
         for name in list(names) {
             let key = Key::new(name);
             match self.channels.get(&key) {
-                None => replies.numeric(403, &[name], "No such channel"),
-                Some(channel) if !channel.has(id) => {
+                Some(channel) if !channel.has(id) && channel.shows_to(id) => {
                     replies.numeric(442, &[name], "You're not on that channel")
                 }
-                Some(_) => self.part_one(id, &key, message.param(1), replies).await,
+                Some(channel) if channel.has(id) => self.part_one(id, &key, message.param(1), replies).await,
+                _ => replies.numeric(403, &[name], "No such channel"),
             }
         }
     }
 
     async fn part_one(&mut self, id: ClientId, key: &Key, reason: Option<&[u8]>, replies: &mut Replies) {
-        let (Some(client), Some(channel)) = (self.clients.get(&id), self.channels.get(key)) else { return };
+        let (Some(client), Some(channel)) = (self.clients.get_mut(&id), self.channels.get_mut(key)) else {
+            return;
+        };
         let (colon, reason) = reason.map_or((&b""[..], &b""[..]), |reason| (b" :", reason));
         let line = Line::new(&[b":", &client.prefix(), b" PART ", &channel.name, colon, reason]);
+        client.channels.remove(key);
+        channel.members.remove(&id);
         replies.copy(&line);
-        self.post.deliver(&channel.members, &line, Some(id)).await;
-        self.leave_channel(id, key);
-    }
-
-    /// Forgets that the client is in the channel, and the channel with its last member.
-    pub(super) fn leave_channel(&mut self, id: ClientId, key: &Key) {
-        if let Some(client) = self.clients.get_mut(&id) {
-            client.channels.remove(key);
-        }
-        let Some(channel) = self.channels.get_mut(key) else { return };
-        channel.remove(id);
+        self.post.deliver(channel.receivers(), &line).await;
         if channel.members.is_empty() {
             self.channels.remove(key);
         }
@@ -117,15 +107,11 @@ impl World {
             replies.numeric(461, &[b"TOPIC"], "Not enough parameters");
             return;
         };
-        let (Some(client), Some(channel)) = (self.clients.get(&id), self.channels.get_mut(&Key::new(name)))
-        else {
+        let channel = self.channels.get_mut(&Key::new(name)).filter(|channel| channel.shows_to(id));
+        let (Some(client), Some(channel)) = (self.clients.get(&id), channel) else {
             replies.numeric(403, &[name], "No such channel");
             return;
         };
-        if !channel.shows_to(id) {
-            replies.numeric(442, &[name], "You're not on that channel");
-            return;
-        }
         let Some(&text) = message.params().get(1) else {
             tell_topic(channel, replies);
             return;
@@ -134,7 +120,7 @@ impl World {
             replies.numeric(442, &[name], "You're not on that channel");
             return;
         }
-        if channel.modes.topic_locked && !channel.rank(id).operator {
+        if channel.modes.topic_locked && !channel.is_operator(id) {
             replies.numeric(482, &[name], "You're not channel operator");
             return;
         }
@@ -143,7 +129,7 @@ impl World {
         channel.topic = (!text.is_empty()).then(topic);
         let line = Line::new(&[b":", &client.prefix(), b" TOPIC ", &channel.name, b" :", text]);
         replies.copy(&line);
-        self.post.deliver(&channel.members, &line, Some(id)).await;
+        self.post.deliver(channel.others(id), &line).await;
     }
 }
 
@@ -153,6 +139,6 @@ fn tell_topic(channel: &Channel, replies: &mut Replies) {
         return;
     };
     replies.numeric(332, &[&channel.name], &topic.text);
-    let at = unix_seconds(topic.at).to_string();
+    let at = super::queries::unix_seconds(topic.at).to_string();
     replies.numeric_params(333, &[&channel.name, &topic.by, at.as_bytes()]);
 }

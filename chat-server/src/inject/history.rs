@@ -1,24 +1,35 @@
-//! Site `history`: the log of each channel, one file each.
+//! Site `history`: what is said in channels, kept on disk.
+//!
+//! A line is *acknowledged* by the answer to HISTORY: it is sent after the disk has everything that was said
+//! before the question, and shows only what is on disk. What such an answer shows survives `kill -9`; a line
+//! that nobody asked for is safe within [`GATHER`] and a commit.
 
 use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
 use super::Mistake;
-use crate::{metrics::Metrics, names::Key};
+use crate::{
+    metrics::Metrics,
+    names::Key,
+    store::{KEPT, Past, Store},
+};
 
 /// Entries that may wait to be written; beyond it they are dropped and counted, as no sender may wait.
 const BACKLOG: usize = 8192;
-/// Entries are gathered this long, so that one `sync_all` of a file serves them all.
+/// Entries are gathered this long, so that one commit serves them all.
 const GATHER: Duration = Duration::from_secs(1);
+/// The journal of the wrong way begins anew beyond this.
+const JOURNAL_BYTES: u64 = 16 << 20;
 
 /// Something said in a channel.
 #[derive(Debug)]
@@ -28,54 +39,80 @@ pub(crate) struct Entry {
     pub(crate) text: Box<[u8]>,
 }
 
+/// What the writing task gets.
+#[derive(Debug)]
+enum Order {
+    Keep(Key, Past),
+    Recall { channel: Key, most: usize, answer: oneshot::Sender<Vec<Past>> },
+}
+
 /// Keeps what is said.
 #[derive(Debug)]
 pub(crate) struct History {
-    directory: PathBuf,
-    backlog: mpsc::Sender<Entry>,
+    journal: PathBuf,
+    backlog: mpsc::Sender<Order>,
     metrics: Metrics,
     mistake: Option<Mistake>,
 }
 
 impl History {
-    /// Starts the task that writes. It ends, with everything written, after the last `History` is dropped.
-    pub(crate) fn start(
+    /// Opens the store in `directory` and starts the task that writes. It ends, with everything written, after
+    /// the last `History` is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the store is in use or damaged.
+    pub(crate) async fn start(
         directory: &Path,
         metrics: Metrics,
         mistake: Option<Mistake>,
-    ) -> (Self, JoinHandle<()>) {
-        let (backlog, entries) = mpsc::channel(BACKLOG);
-        let writer = loopscope::spawn("history", write_batches(directory.into(), entries));
-        (History { directory: directory.into(), backlog, metrics, mistake }, writer)
+    ) -> anyhow::Result<(Self, JoinHandle<()>)> {
+        let (owned, journal) = (directory.to_owned(), directory.join("journal.log"));
+        let store = loopscope::spawn_blocking("history-open", move || Store::open(&owned, KEPT)).await??;
+        let (backlog, orders) = mpsc::channel(BACKLOG);
+        let writer = loopscope::spawn("history", commit_batches(Arc::new(store), metrics.clone(), orders));
+        Ok((History { journal, backlog, metrics, mistake }, writer))
     }
 
-    /// Logs `entry`.
+    /// Keeps `entry`.
     pub(crate) fn append(&self, entry: Entry) {
-        match self.mistake.as_ref().and_then(Mistake::strikes) {
-            Some(duration) => {
-                let (path, line) = (path_of(&self.directory, &entry.channel), line_of(&entry));
-                wrong(&path, &line, duration).unwrap_or_else(|error| complain(&path, &error));
-            }
-            None => self.right(entry),
+        if let Some(duration) = self.mistake.as_ref().and_then(Mistake::strikes) {
+            wrong(&self.journal, &entry, duration).unwrap_or_else(|error| {
+                tracing::warn!("{} could not be written: {error}", self.journal.display());
+            });
         }
+        self.right(entry);
     }
 
     /// Right: handed to the task that writes, and nobody waits for the disk.
-    fn right(&self, entry: Entry) {
-        if self.backlog.try_send(entry).is_err() {
-            self.metrics.history_dropped();
+    fn right(&self, Entry { channel, nick, text }: Entry) {
+        let line = Past { time: SystemTime::now(), nick, text };
+        if self.backlog.try_send(Order::Keep(channel, line)).is_err() {
+            self.metrics.history_dropped(1);
         }
+    }
+
+    /// The newest `most` lines of `channel`, after all that was appended before is on disk; `None` if that
+    /// cannot be had now.
+    pub(crate) async fn latest(&self, channel: Key, most: usize) -> Option<Vec<Past>> {
+        let (answer, lines) = oneshot::channel();
+        self.backlog.try_send(Order::Recall { channel, most, answer }).ok()?;
+        lines.await.ok()
     }
 }
 
-/// Wrong: the worker waits for the disk. (Repeated until `duration` is over, for disks that are fast; both
-/// calls stand on one line as they are one mistake.)
+/// Wrong: a journal "to be safe", and the worker waits for the disk. (Repeated until `duration` is over, for
+/// disks that are fast; both calls stand on one line as they are one mistake.)
 #[inline(never)]
-fn wrong(path: &Path, line: &[u8], duration: Duration) -> io::Result<()> {
+fn wrong(journal: &Path, entry: &Entry, duration: Duration) -> io::Result<()> {
     let started = Instant::now();
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    let line = [entry.channel.as_bytes(), b" <", &entry.nick, b"> ", &entry.text, b"\n"].concat();
+    let mut file = OpenOptions::new().create(true).append(true).open(journal)?;
+    if file.metadata()?.len() > JOURNAL_BYTES {
+        file.set_len(0)?;
+    }
     loop {
-        let (written, synced) = (file.write_all(line), file.sync_all()); // THE MISTAKE
+        let (written, synced) = (file.write_all(&line), file.sync_all()); // THE MISTAKE
         written.and(synced)?;
         if started.elapsed() >= duration {
             return Ok(());
@@ -83,93 +120,94 @@ fn wrong(path: &Path, line: &[u8], duration: Duration) -> io::Result<()> {
     }
 }
 
-/// Takes what has gathered and has it written on a thread for such work.
-async fn write_batches(directory: Arc<Path>, mut entries: mpsc::Receiver<Entry>) {
+/// Takes what has gathered and has it committed on a thread for such work.
+async fn commit_batches(store: Arc<Store>, metrics: Metrics, mut orders: mpsc::Receiver<Order>) {
     let mut batch = Vec::new();
-    while gather(&mut entries, &mut batch).await {
-        let (directory, full) = (directory.clone(), std::mem::take(&mut batch));
-        let written = loopscope::spawn_blocking("history-write", move || write(&directory, &full));
-        if let Err(error) = written.await {
-            tracing::error!("a batch of the history is lost: {error}");
+    while gather(&mut orders, &mut batch).await {
+        let (store, full) = (store.clone(), std::mem::take(&mut batch));
+        let lines = full.iter().filter(|order| matches!(order, Order::Keep(..))).count();
+        let committed = loopscope::spawn_blocking("history-commit", move || commit(&store, full)).await;
+        if let Err(error) = committed.map_err(anyhow::Error::from).flatten() {
+            metrics.history_dropped(lines as u64);
+            tracing::error!("{lines} lines of the history are lost: {error:#}");
         }
     }
 }
 
-/// Fills `batch` with what comes within [`GATHER`] of the first entry; `false` if nothing comes any more.
-async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) -> bool {
-    let first = entries.recv_many(batch, BACKLOG).await;
-    let more = async { while batch.len() < BACKLOG && entries.recv_many(batch, BACKLOG).await > 0 {} };
+/// Fills `batch` with what comes within [`GATHER`] of the first order, or until somebody waits for an answer;
+/// `false` if nothing comes any more.
+async fn gather(orders: &mut mpsc::Receiver<Order>, batch: &mut Vec<Order>) -> bool {
+    let first = orders.recv_many(batch, BACKLOG).await;
+    let mut seen = 0;
+    let more = async {
+        while batch.len() < BACKLOG && !batch[seen..].iter().any(|it| matches!(it, Order::Recall { .. })) {
+            seen = batch.len();
+            if orders.recv_many(batch, BACKLOG - seen).await == 0 {
+                break;
+            }
+        }
+    };
     // Over time or over size, or at the end at once: what there is gets written.
     let _ = tokio::time::timeout(GATHER, more).await;
     first > 0
 }
 
-/// Appends a batch, each file opened and synced once.
-fn write(directory: &Path, batch: &[Entry]) {
-    let mut files: BTreeMap<&Key, Vec<u8>> = BTreeMap::new();
-    for entry in batch {
-        files.entry(&entry.channel).or_default().extend(line_of(entry));
-    }
-    for (channel, lines) in files {
-        let path = path_of(directory, channel);
-        append(&path, &lines).unwrap_or_else(|error| complain(&path, &error));
-    }
-}
-
-fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
-    let mut file: File = OpenOptions::new().create(true).append(true).open(path)?;
-    file.write_all(lines)?;
-    file.sync_all()
-}
-
-fn complain(path: &Path, error: &io::Error) {
-    tracing::warn!("the history could not be written to {}: {error}", path.display());
-}
-
-fn line_of(entry: &Entry) -> Vec<u8> {
-    let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-    [time.as_bytes(), b" <", &entry.nick, b"> ", &entry.text, b"\n"].concat()
-}
-
-/// `<channel>.log`, with every byte that could mean something to a file system written as `%XX`.
-fn path_of(directory: &Path, channel: &Key) -> PathBuf {
-    let mut name = String::new();
-    for &byte in channel.as_bytes() {
-        match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'#' | b'-' | b'_' => name.push(byte.into()),
-            _ => write!(name, "%{byte:02X}").expect("a String takes all"),
+/// One commit for the whole batch; the answers come after it. If it fails, who asked gets none.
+fn commit(store: &Store, batch: Vec<Order>) -> anyhow::Result<()> {
+    let (mut lines, mut questions) = (Vec::new(), Vec::new());
+    for order in batch {
+        match order {
+            Order::Keep(channel, line) => lines.push((channel, line)),
+            Order::Recall { channel, most, answer } => questions.push((channel, most, answer)),
         }
     }
-    directory.join(name + ".log")
+    if !lines.is_empty() {
+        store.append(&lines)?;
+    }
+    for (channel, most, answer) in questions {
+        match store.latest(&channel, most) {
+            // Whoever asked may have left.
+            Ok(lines) => drop(answer.send(lines)),
+            Err(error) => tracing::error!("the history could not be read: {error}"),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inject::{Injections, Site};
 
     fn entry(text: &str) -> Entry {
         Entry { channel: Key::new(b"#Rust"), nick: b"ada"[..].into(), text: text.as_bytes().into() }
     }
 
-    #[test]
-    fn file_names_are_safe() {
-        let path = |channel: &[u8]| path_of(Path::new("d"), &Key::new(channel));
-        assert_eq!(path(b"#Rust-2_4"), Path::new("d/#rust-2_4.log"));
-        assert_eq!(path(b"#../x\xff"), Path::new("d/#%2E%2E%2Fx%FF.log"));
-    }
-
     #[tokio::test]
     async fn right_and_wrong_keep_the_same() {
+        for inject in [&[][..], &["history=1ms@100%"]] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::History);
+            let started = History::start(directory.path(), Metrics::default(), mistake).await;
+            let (history, writer) = started.expect("opened");
+            history.append(entry("one"));
+            history.append(entry("two"));
+            let kept = history.latest(Key::new(b"#RUST"), 10).await.expect("answered");
+            let texts: Vec<_> = kept.iter().map(|line| &*line.text).collect();
+            assert_eq!(texts, [b"one", b"two"], "{inject:?}");
+            drop(history);
+            writer.await.expect("ends");
+            assert_eq!(directory.path().join("journal.log").exists(), !inject.is_empty());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_does_not_wait_for_the_gathering() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (history, writer) = History::start(directory.path(), Metrics::default(), None);
+        let (history, _) = History::start(directory.path(), Metrics::default(), None).await.expect("opened");
         history.append(entry("one"));
-        drop(history);
-        writer.await.expect("ends");
-        let path = directory.path().join("#rust.log");
-        wrong(&path, &line_of(&entry("two")), Duration::ZERO).expect("written");
-        let log = std::fs::read_to_string(path).expect("there");
-        let said: Vec<_> =
-            log.lines().filter_map(|line| line.split_once(' ')).map(|(_, said)| said).collect();
-        assert_eq!(said, ["<ada> one", "<ada> two"]);
+        let began = tokio::time::Instant::now();
+        assert_eq!(history.latest(Key::new(b"#rust"), 1).await.expect("answered").len(), 1);
+        assert!(began.elapsed() < GATHER, "{:?}", began.elapsed());
     }
 }

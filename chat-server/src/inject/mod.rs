@@ -4,12 +4,16 @@
 //! turns on. Each `wrong` is a plain function that is never inlined, and the line that blocks stands
 //! alone in it: it is what loopscope has to name.
 
+pub(crate) mod channel;
+pub(crate) mod child;
 pub(crate) mod filter;
 pub(crate) mod history;
 pub(crate) mod lock;
 pub(crate) mod password;
+pub(crate) mod resolve;
 pub(crate) mod sleep;
 mod spec;
+pub(crate) mod upstream;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use chat_server::{Args, Config, serve};
+use chat_server::{Args, Config, Patience, serve};
 use clap::Parser;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    net::{TcpSocket, TcpStream},
     sync::oneshot,
     task::JoinHandle,
     time::timeout,
@@ -26,10 +26,18 @@ pub struct Server {
 impl Server {
     /// Starts a server with these flags.
     pub async fn start(flags: &[&str]) -> Server {
+        Server::patient(flags, Patience::default()).await
+    }
+
+    /// Starts a server with these flags and this patience, which has small buffers in the kernel.
+    pub async fn patient(flags: &[&str], patience: Patience) -> Server {
         let args =
             Args::try_parse_from([&["chat-server", "--server-name", "s"], flags].concat()).expect("flags");
-        let config = Config::try_from(args).expect("valid flags");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let config = Config::try_from(args).expect("valid flags").with_patience(patience);
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_send_buffer_size(16 * 1024).expect("taken");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let listener = socket.listen(4096).expect("a listener");
         let address = listener.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move { drop(stopped.await) };
@@ -49,6 +57,14 @@ impl Server {
     pub async fn connect(&self) -> Client {
         let (read, write) = TcpStream::connect(self.address).await.expect("accepted").into_split();
         Client { read: BufReader::new(read), write }
+    }
+
+    /// A connection whose buffers are small, so that it is soon seen when it does not read.
+    pub async fn connect_small(&self) -> Client {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4 * 1024).expect("taken");
+        let (read, write) = socket.connect(self.address).await.expect("accepted").into_split();
+        Client { read: BufReader::with_capacity(512, read), write }
     }
 
     /// A registered client.
@@ -87,7 +103,12 @@ impl Client {
     pub async fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         let read = timeout(PATIENCE, self.read.read_until(b'\n', &mut line)).await.expect("a line in time");
-        assert!(line.len() <= 512, "{} bytes", line.len());
+        let tag = if line.starts_with(b"@") {
+            line.iter().position(|&byte| byte == b' ').unwrap_or(0) + 1
+        } else {
+            0
+        };
+        assert!(line.len() - tag <= 512, "{} bytes", line.len());
         (read.is_ok() && !line.is_empty()).then(|| String::from_utf8_lossy(&line).trim_end().to_owned())
     }
 

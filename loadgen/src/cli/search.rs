@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{HuntArgs, LoadArgs, OutputArgs, ServerArgs, rate};
+use super::{HuntArgs, LoadArgs, OutputArgs, ServerArgs, percent, rate};
 
 /// Each trial lasts --duration; --rate is the first one's.
 #[derive(Debug, Args)]
@@ -40,15 +40,4 @@ impl SearchArgs {
             command: Vec::new(),
         }
     }
-}
-
-fn percent(text: &str) -> Result<f64, String> {
-    let number: f64 = text
-        .strip_suffix('%')
-        .and_then(|number| number.trim().parse().ok())
-        .ok_or("write it as a percentage, such as 5%")?;
-    if !(0.1..=100.0).contains(&number) {
-        return Err("it must be from 0.1% to 100%".into());
-    }
-    Ok(number / 100.0)
 }

@@ -10,7 +10,7 @@ use hdrhistogram::{Counter, Histogram};
 use crate::plan::Rng;
 
 /// How often is drawn.
-const DRAWS: usize = 2000;
+pub(crate) const DRAWS: usize = 2000;
 
 /// A ratio of B to A, and between what it lies with 95 % confidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,16 +52,16 @@ impl Stretches {
         Self { values, counts }
     }
 
-    /// The quantile over as many stretches as there are, each drawn by lot.
-    fn draw(&self, quantile: f64, rng: &mut Rng) -> Option<f64> {
+    /// The quantiles over as many stretches as there are, each drawn by lot.
+    fn draw(&self, quantiles: &[f64], rng: &mut Rng) -> Vec<f64> {
         let mut sum = vec![0_u64; self.values.len()];
         for _ in &self.counts {
-            let drawn = usize::try_from(rng.below(self.counts.len() as u64)).ok()?;
+            let drawn = usize::try_from(rng.below(self.counts.len() as u64)).unwrap_or(0);
             for (sum, count) in sum.iter_mut().zip(&self.counts[drawn]) {
                 *sum += count;
             }
         }
-        self.quantile(&sum, quantile)
+        quantiles.iter().map(|&quantile| self.quantile(&sum, quantile).unwrap_or(f64::NAN)).collect()
     }
 
     #[expect(
@@ -82,15 +82,22 @@ impl Stretches {
     }
 }
 
-/// The interval of the ratio of B's quantile to A's; `None` with fewer than two
-/// stretches on either side.
-pub(crate) fn ratio_of_quantiles(a: &Stretches, b: &Stretches, quantile: f64) -> Option<Interval> {
+/// The intervals of the ratios of B's quantiles to A's, after `draws`; `None`
+/// with fewer than two stretches on either side.
+pub(crate) fn ratios_of_quantiles(
+    a: &Stretches,
+    b: &Stretches,
+    quantiles: &[f64],
+    draws: usize,
+) -> Vec<Option<Interval>> {
     if a.counts.len() < 2 || b.counts.len() < 2 {
-        return None;
+        return vec![None; quantiles.len()];
     }
     let mut rng = Rng::new(1);
-    let ratio = |rng: &mut Rng| Some(b.draw(quantile, rng)? / a.draw(quantile, rng)?);
-    middle((0..DRAWS).filter_map(|_| ratio(&mut rng)).collect())
+    let drawn: Vec<_> =
+        (0..draws).map(|_| (a.draw(quantiles, &mut rng), b.draw(quantiles, &mut rng))).collect();
+    let ratios = |index: usize| drawn.iter().map(|(a, b)| b[index] / a[index]).collect();
+    (0..quantiles.len()).map(|index| middle(ratios(index))).collect()
 }
 
 /// The interval of the typical ratio (the geometric mean) of pairs of one round
@@ -144,20 +151,24 @@ mod tests {
         Stretches::of(&(0..32).map(stretch).collect::<Vec<_>>())
     }
 
+    fn ratio(a: &Stretches, b: &Stretches, quantile: f64) -> Interval {
+        ratios_of_quantiles(a, b, &[quantile], 200)[0].expect("an interval")
+    }
+
     #[test]
     fn equal_runs_differ_by_chance_and_the_interval_knows_in_nineteen_of_twenty() {
-        let outside = (0..60).filter(|&pair| {
-            let interval = ratio_of_quantiles(&run(2 * pair + 1, 10.0), &run(2 * pair + 2, 10.0), 0.9).expect("one");
+        let outside = (0..40).filter(|&pair| {
+            let interval = ratio(&run(2 * pair + 1, 10.0), &run(2 * pair + 2, 10.0), 0.9);
             interval.low > 1.0 || interval.high < 1.0
         });
         let outside = outside.count();
-        assert!(outside <= 8, "{outside} of 60 equal pairs were told apart");
+        assert!(outside <= 6, "{outside} of 40 equal pairs were told apart");
     }
 
     #[test]
     fn a_run_that_is_half_as_slow_again_is_told_apart() {
-        for pair in 0..20 {
-            let interval = ratio_of_quantiles(&run(100 + pair, 10.0), &run(200 + pair, 15.0), 0.99).expect("one");
+        for pair in 0..5 {
+            let interval = ratio(&run(100 + pair, 10.0), &run(200 + pair, 15.0), 0.99);
             assert!(interval.low > 1.1 && interval.low < 1.5 && interval.high > 1.4, "{interval:?}");
         }
     }
@@ -174,6 +185,6 @@ mod tests {
     #[test]
     fn nothing_measured_has_no_interval() {
         let nothing = Stretches::of::<u32>(&[]);
-        assert_eq!(ratio_of_quantiles(&nothing, &run(1, 1.0), 0.5), None);
+        assert_eq!(ratios_of_quantiles(&nothing, &run(1, 1.0), &[0.5], 10), [None]);
     }
 }

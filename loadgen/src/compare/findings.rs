@@ -22,8 +22,7 @@ pub(crate) fn changes(a: &[Saved], b: &[Saved], tolerance: f64) -> Option<Vec<Ch
     let mut all: BTreeMap<&str, (&Finding, Sum, Sum)> = BTreeMap::new();
     for (is_b, saved) in a.iter().map(|saved| (false, saved)).chain(b.iter().map(|saved| (true, saved))) {
         for finding in saved.findings.iter().flat_map(|document| &document.findings) {
-            let (latest, a, b) =
-                all.entry(&finding.id).or_insert((finding, Sum::default(), Sum::default()));
+            let (latest, a, b) = all.entry(&finding.id).or_insert((finding, Sum::default(), Sum::default()));
             *latest = finding;
             let sum = if is_b { b } else { a };
             sum.stalls += finding.count;
@@ -48,9 +47,8 @@ pub(crate) fn changes(a: &[Saved], b: &[Saved], tolerance: f64) -> Option<Vec<Ch
         Kind::Better => 3,
         Kind::Gone => 4,
     };
-    changes.sort_by(|x, y| {
-        order(x.change).cmp(&order(y.change)).then_with(|| y.b_share.total_cmp(&x.b_share))
-    });
+    changes
+        .sort_by(|x, y| order(x.change).cmp(&order(y.change)).then_with(|| y.b_share.total_cmp(&x.b_share)));
     Some(changes)
 }
 

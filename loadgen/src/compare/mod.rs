@@ -13,8 +13,8 @@ use hdrhistogram::Histogram;
 use crate::cli::CompareArgs;
 use crate::report::decode;
 use bootstrap::{Interval, Stretches};
-use document::{Kind, Lost, Outcome, Quantile, SCHEMA};
 pub(crate) use document::Comparison;
+use document::{Kind, Lost, Outcome, Quantile, SCHEMA};
 pub(crate) use saved::Saved;
 pub(crate) use text::text;
 
@@ -42,7 +42,8 @@ pub(crate) async fn compare(args: &CompareArgs) -> anyhow::Result<Comparison> {
 
 /// Compares as many runs of `a` as of `b`.
 fn of(a: &str, b: &str, before: &[Saved], after: &[Saved], tolerance: f64) -> anyhow::Result<Comparison> {
-    let latency = latency(before, after, tolerance).with_context(|| format!("{a} and {b} cannot be compared"))?;
+    let latency =
+        latency(before, after, tolerance).with_context(|| format!("{a} and {b} cannot be compared"))?;
     let lost = lost(before, after);
     let findings = findings::changes(before, after, tolerance);
     let mut comparison = Comparison {
@@ -75,12 +76,16 @@ fn latency(a: &[Saved], b: &[Saved], tolerance: f64) -> anyhow::Result<Vec<Quant
         ([a], [b]) => Some((stretches(a)?, stretches(b)?)),
         _ => None,
     };
-    let quantile = |&(name, quantile): &(&'static str, f64)| {
+    let quantiles = QUANTILES.map(|(_, quantile)| quantile);
+    let of_stretches =
+        stretches.map(|(a, b)| bootstrap::ratios_of_quantiles(&a, &b, &quantiles, bootstrap::DRAWS));
+    let quantile = |(index, &(name, quantile)): (usize, &(&'static str, f64))| {
         let seconds = |histogram: &Histogram<u64>| as_seconds(histogram.value_at_quantile(quantile));
-        let (a, b): (Vec<_>, Vec<_>) = (a_whole.iter().map(seconds).collect(), b_whole.iter().map(seconds).collect());
+        let (a, b): (Vec<_>, Vec<_>) =
+            (a_whole.iter().map(seconds).collect(), b_whole.iter().map(seconds).collect());
         let ratios: Vec<_> = a.iter().zip(&b).map(|(a, b)| b / a).collect();
-        let interval = match &stretches {
-            Some((a, b)) => bootstrap::ratio_of_quantiles(a, b, quantile),
+        let interval = match &of_stretches {
+            Some(intervals) => intervals[index],
             None => bootstrap::ratio_of_pairs(&ratios),
         };
         Quantile {
@@ -93,19 +98,22 @@ fn latency(a: &[Saved], b: &[Saved], tolerance: f64) -> anyhow::Result<Vec<Quant
             change: interval.map_or(Kind::Same, |interval| kind(interval, tolerance)),
         }
     };
-    Ok(QUANTILES.iter().map(quantile).collect())
+    Ok(QUANTILES.iter().enumerate().map(quantile).collect())
 }
 
 fn whole(saved: &Saved) -> anyhow::Result<Histogram<u64>> {
     let text = &saved.load.histograms.latency;
-    decode(text).map_err(|error| anyhow::anyhow!("the latency of the run against {} cannot be read: {error}", saved.target))
+    decode(text).map_err(|error| {
+        anyhow::anyhow!("the latency of the run against {} cannot be read: {error}", saved.target)
+    })
 }
 
 fn stretches(saved: &Saved) -> anyhow::Result<Stretches> {
     let slices = saved.load.histograms.latency_slices.iter();
     let slices: Result<Vec<Histogram<u64>>, _> = slices.map(|slice| decode(slice)).collect();
-    let slices = slices
-        .map_err(|error| anyhow::anyhow!("the slices of the run against {} cannot be read: {error}", saved.target))?;
+    let slices = slices.map_err(|error| {
+        anyhow::anyhow!("the slices of the run against {} cannot be read: {error}", saved.target)
+    })?;
     Ok(Stretches::of(&slices))
 }
 

@@ -12,7 +12,6 @@ use crate::report::{Histograms, SCHEMA};
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Saved {
     schema: String,
-    pub(crate) command: String,
     pub(crate) target: String,
     pub(crate) settings: Settings,
     pub(crate) load: Load,
@@ -37,7 +36,6 @@ pub(crate) struct Settings {
 /// The load figures that are compared.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Load {
-    pub(crate) measured_seconds: f64,
     pub(crate) deliveries: Deliveries,
     pub(crate) histograms: Histograms,
 }

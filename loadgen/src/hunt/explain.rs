@@ -4,8 +4,10 @@
 //! A delivery is *slow* if it took longer than the tightest objective on
 //! latency, or, without one, longer than the p99 of what arrived. It waited
 //! from the time it was due to the time it arrived, and every part of that
-//! time is put to one of three accounts:
+//! time is put to one of four accounts:
 //!
+//! * **The generator's own**: from due to sent. No stall of the server can have
+//!   held up what had not been sent, whatever it overlaps.
 //! * **Explained**, by finding: the time in which a stall of that finding held
 //!   up some worker of the server. Where stalls of several findings overlap, each
 //!   finding has an equal part; see [`Timeline`].
@@ -17,7 +19,7 @@
 //!   and waited in its backlog is in here too, whatever one may suspect, and so
 //!   are stalls below the server's threshold and those it could not capture.
 //!
-//! Each share is one of all time that slow deliveries waited, so the three
+//! Each share is one of all time that slow deliveries waited, so the four
 //! accounts add up to 1. What never arrived waited for nothing that could be
 //! laid over stalls: it is lost, and counted there.
 //!
@@ -55,6 +57,7 @@ pub(crate) struct SlowDeliveries {
 }
 
 /// Splits up what the slow deliveries waited for.
+#[expect(clippy::cast_precision_loss, reason = "latencies are far shorter than 2^53 ns")]
 pub(crate) fn explain(
     slow: &SlowDeliveries,
     stalls: &[Stall],
@@ -67,7 +70,9 @@ pub(crate) fn explain(
     let timeline = Timeline::new(&stood, ids.len());
     let mut account = Account::new(ids.len());
     for span in &slow.kept {
-        account.charge(&timeline, signed(span.due_ns), signed(span.arrived_ns));
+        account.own += span.sent_ns.saturating_sub(span.due_ns) as f64;
+        account.waited += span.nanoseconds() as f64;
+        account.charge(&timeline, signed(span.sent_ns), signed(span.arrived_ns));
     }
     let hurt = Hurt::new(&slow.kept);
     let share = |(index, id): (usize, &&str)| {
@@ -90,6 +95,7 @@ pub(crate) fn explain(
     shares.sort_by(|a, b| b.share.total_cmp(&a.share));
     let explained = account.share(account.explained.iter().sum());
     let after = account.share(account.after.iter().sum());
+    let own = account.share(account.own);
     Tail {
         threshold: slow.threshold.clone(),
         threshold_seconds: seconds(slow.threshold_ns),
@@ -98,7 +104,8 @@ pub(crate) fn explain(
         waited_seconds: account.waited * weight(slow) / 1e9,
         explained_share: explained,
         after_share: after,
-        unexplained_share: if account.waited > 0.0 { (1.0 - explained - after).max(0.0) } else { 0.0 },
+        generator_share: own,
+        unexplained_share: if account.waited > 0.0 { (1.0 - explained - after - own).max(0.0) } else { 0.0 },
         findings: shares,
     }
 }
@@ -122,6 +129,7 @@ fn standstills(stalls: &[Stall], ids: &[&str], start: i64, now: i64) -> Vec<Stan
 #[derive(Debug)]
 struct Account {
     waited: f64,
+    own: f64,
     explained: Vec<f64>,
     after: Vec<f64>,
     deliveries: Vec<u64>,
@@ -130,18 +138,23 @@ struct Account {
 impl Account {
     fn new(findings: usize) -> Self {
         let nothing = vec![0.0; findings];
-        Self { waited: 0.0, explained: nothing.clone(), after: nothing, deliveries: vec![0; findings] }
+        Self {
+            waited: 0.0,
+            own: 0.0,
+            explained: nothing.clone(),
+            after: nothing,
+            deliveries: vec![0; findings],
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "latencies are far shorter than 2^53 ns")]
-    fn charge(&mut self, timeline: &Timeline, due_ns: i64, arrived_ns: i64) {
-        self.waited += (arrived_ns - due_ns) as f64;
+    fn charge(&mut self, timeline: &Timeline, sent_ns: i64, arrived_ns: i64) {
         for finding in 0..self.explained.len() {
-            let part = timeline.part_ns(finding, due_ns, arrived_ns);
+            let part = timeline.part_ns(finding, sent_ns, arrived_ns);
             self.explained[finding] += part;
             self.deliveries[finding] += u64::from(part > 0.0);
         }
-        if let Some((after, findings)) = timeline.aftermath(due_ns, arrived_ns) {
+        if let Some((after, findings)) = timeline.aftermath(sent_ns, arrived_ns) {
             for &finding in findings {
                 self.after[finding] += after as f64 / findings.len() as f64;
             }
@@ -156,25 +169,26 @@ impl Account {
 /// Answers which stalls were met by a slow delivery.
 #[derive(Debug)]
 struct Hurt {
-    /// By due time, with the latest arrival among all up to there.
-    due_and_latest: Vec<(u64, u64)>,
+    /// By the time of sending, with the latest arrival among all up to there.
+    sent_and_latest: Vec<(u64, u64)>,
 }
 
 impl Hurt {
     fn new(spans: &[Span]) -> Self {
-        let mut due_and_latest: Vec<_> = spans.iter().map(|span| (span.due_ns, span.arrived_ns)).collect();
-        due_and_latest.sort_unstable();
+        let mut sent_and_latest: Vec<_> = spans.iter().map(|span| (span.sent_ns, span.arrived_ns)).collect();
+        sent_and_latest.sort_unstable();
         let mut latest = 0;
-        for (_, arrived) in &mut due_and_latest {
+        for (_, arrived) in &mut sent_and_latest {
             latest = latest.max(*arrived);
             *arrived = latest;
         }
-        Self { due_and_latest }
+        Self { sent_and_latest }
     }
 
     fn by(&self, stall: &Standstill) -> bool {
-        let due_before_its_end = self.due_and_latest.partition_point(|&(due, _)| signed(due) < stall.end_ns);
-        let last = due_before_its_end.checked_sub(1).and_then(|last| self.due_and_latest.get(last));
+        let sent_before_its_end =
+            self.sent_and_latest.partition_point(|&(sent, _)| signed(sent) < stall.end_ns);
+        let last = sent_before_its_end.checked_sub(1).and_then(|last| self.sent_and_latest.get(last));
         last.is_some_and(|&(_, latest)| signed(latest) > stall.start_ns)
     }
 }

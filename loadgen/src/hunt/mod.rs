@@ -5,6 +5,7 @@ mod collector;
 mod coverage;
 pub(crate) mod embedded;
 mod explain;
+mod minimise;
 pub(crate) mod program;
 mod server;
 mod telemetry;
@@ -12,9 +13,10 @@ mod timeline;
 mod watch;
 mod window;
 
-use crate::cli::{HuntArgs, Login};
+use crate::cli::{HuntArgs, Login, ServerArgs};
 pub(crate) use clock::{Alignment, QUESTIONS};
 pub(crate) use explain::SlowDeliveries;
+pub(crate) use minimise::{Probe, minimise};
 use server::Server;
 use std::ffi::OsString;
 pub(crate) use watch::{Found, Watch};
@@ -29,19 +31,19 @@ pub(crate) struct Quarry {
     server: Option<Server>,
     /// Where it takes chat connections; empty if a command knows better.
     pub(crate) target: String,
-    /// The URL of its telemetry.
-    pub(crate) telemetry: String,
+    /// The URL of its telemetry, if it has one.
+    pub(crate) telemetry: Option<String>,
 }
 
 impl Quarry {
     /// Starts the embedded server, unless there is a target.
     pub(crate) async fn find(args: &HuntArgs) -> anyhow::Result<Self> {
-        if let Some(telemetry) = &args.telemetry {
-            let target = args.target.clone().unwrap_or_default();
-            return Ok(Self { server: None, target, telemetry: telemetry.clone() });
+        if args.server.target.is_some() || args.server.telemetry.is_some() {
+            let ServerArgs { target, telemetry, .. } = args.server.clone();
+            return Ok(Self { server: None, target: target.unwrap_or_default(), telemetry });
         }
         let server = Server::start(&flags(args), args.output.verbose).await?;
-        let telemetry = format!("http://{}", server.telemetry);
+        let telemetry = Some(format!("http://{}", server.telemetry));
         Ok(Self { target: server.irc.clone(), telemetry, server: Some(server) })
     }
 
@@ -57,7 +59,7 @@ impl Quarry {
 /// What the clients and the embedded server have to agree on: where nobody said
 /// otherwise, the operator's login.
 pub(crate) fn agree(args: &mut HuntArgs) {
-    if args.target.is_none() && args.load.oper.is_none() {
+    if args.server.target.is_none() && args.load.oper.is_none() {
         args.load.oper = Some(Login { name: "loadgen".to_owned(), password: "loadgen".to_owned() });
     }
 }
@@ -77,13 +79,13 @@ fn flags(args: &HuntArgs) -> Vec<OsString> {
     if let Some(password) = &args.load.pass {
         flag("--password", password.clone());
     }
-    if let Some(threshold) = args.threshold {
+    if let Some(threshold) = args.server.threshold {
         flag("--threshold", humantime::format_duration(threshold).to_string().replace(' ', ""));
     }
-    if let Some(workers) = args.workers {
+    if let Some(workers) = args.server.workers {
         flag("--workers", workers.to_string());
     }
-    for site in &args.inject {
+    for site in &args.server.inject {
         flag("--inject", site.clone());
     }
     flags.into_iter().map(OsString::from).collect()

@@ -42,7 +42,10 @@ pub(crate) async fn run(
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let (program, arguments) = command.split_first().context("there is no command after `--`")?;
     let mut child = Command::new(program);
-    child.args(arguments).env("LOADGEN_TELEMETRY", &quarry.telemetry).kill_on_drop(true);
+    child.args(arguments).kill_on_drop(true);
+    if let Some(telemetry) = &quarry.telemetry {
+        child.env("LOADGEN_TELEMETRY", telemetry);
+    }
     if !quarry.target.is_empty() {
         child.env("LOADGEN_TARGET", &quarry.target);
     }

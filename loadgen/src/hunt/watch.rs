@@ -13,8 +13,15 @@ use super::telemetry::Telemetry;
 use super::window;
 use crate::report::{Clock, Tail, TaskPolls};
 
-/// How long the server gets to put its last stall among the findings.
-const SETTLE: Duration = Duration::from_millis(300);
+/// How long the server gets at least to put its last stall among the findings:
+/// the first one has to wait until debug information is read.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// How often it is looked at whether it has.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long that is waited for at most: a server may have other clients.
+const MAX_SETTLE: Duration = Duration::from_secs(4);
 
 /// What was found, and what is known about it.
 #[derive(Debug)]
@@ -56,11 +63,27 @@ impl Watch {
         Ok(Self { telemetry, before, tasks, begin, since: Instant::now(), collector })
     }
 
+    /// The findings, once no more are added.
+    async fn settled(&self) -> anyhow::Result<FindingsDocument> {
+        let begun = Instant::now();
+        tokio::time::sleep(SETTLE).await;
+        let mut findings = self.telemetry.findings().await?;
+        while begun.elapsed() < MAX_SETTLE {
+            tokio::time::sleep(LOOK).await;
+            let later = self.telemetry.findings().await?;
+            let is_settled = is_settled(&findings, &later);
+            findings = later;
+            if is_settled {
+                break;
+            }
+        }
+        Ok(findings)
+    }
+
     /// Ends: what was found since, and what it has to do with `slow`.
     pub(crate) async fn end(self, slow: Option<&SlowDeliveries>) -> anyhow::Result<Found> {
-        tokio::time::sleep(SETTLE).await;
         let seconds = self.since.elapsed().as_secs_f64();
-        let mut findings = window::between(&self.before, self.telemetry.findings().await?);
+        let mut findings = window::between(&self.before, self.settled().await?);
         let after = self.telemetry.tasks().await;
         let polled = self.tasks.zip(after).map(|(before, after)| coverage::polled(&before, &after));
         let mut stalls = self.collector.stop().await;
@@ -76,6 +99,15 @@ impl Watch {
             StallsDocument { schema: STALLS_SCHEMA.to_owned(), now_unix_ns: latest.now_unix_ns, stalls };
         Ok(Found { findings, stalls, seconds, polled, clock: Clock::of(&clock), tail })
     }
+}
+
+/// Whether nothing was added between two looks.
+fn is_settled(a: &FindingsDocument, b: &FindingsDocument) -> bool {
+    let stalls = |document: &FindingsDocument| {
+        let findings = document.findings.iter();
+        (findings.map(|finding| finding.count).sum::<u64>(), document.dropped, document.starved.count)
+    };
+    stalls(a) == stalls(b)
 }
 
 /// By their share of the slow deliveries' waiting, then by their own time.

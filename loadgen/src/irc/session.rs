@@ -9,7 +9,7 @@ use super::lines::LineBuffer;
 use super::link::Link;
 use super::message::Message;
 use super::payload::Payload;
-use crate::record::{Failure, Inbox, Shared};
+use crate::record::{Failure, Inbox, Shared, Visit};
 
 /// How often a nick that is in use is replaced by another.
 const NICK_TRIES: u32 = 8;
@@ -45,6 +45,8 @@ pub(crate) struct Session {
     lines: LineBuffer,
     stage: Stage,
     inbox: Inbox,
+    /// For one who comes and goes, instead of the inbox.
+    visit: Option<Visit>,
 }
 
 impl Session {
@@ -65,6 +67,7 @@ impl Session {
             lines: LineBuffer::default(),
             stage: Stage::Registering { tries: 0 },
             inbox: Inbox::new(shared.room_size()),
+            visit: (id >= shared.plan.connections).then(Visit::default),
         };
         session.register();
         while session.stage != Stage::Joined {
@@ -93,6 +96,9 @@ impl Session {
     pub(crate) fn leave(self) -> Inbox {
         self.link.send(b"QUIT :done\r\n");
         self.link.close();
+        if let Some(visit) = &self.visit {
+            self.shared.on_leave(self.id, visit);
+        }
         self.inbox
     }
 
@@ -149,7 +155,10 @@ impl Session {
 
     fn on_message(&mut self, text: &[u8], now: Instant) {
         if let Some(payload) = Payload::read(text).filter(|payload| payload.run == self.shared.run) {
-            self.shared.on_delivery(self.id, &mut self.inbox, &payload, now);
+            match &mut self.visit {
+                Some(visit) => self.shared.on_visit(self.id, visit, &payload),
+                None => self.shared.on_delivery(self.id, &mut self.inbox, &payload, now),
+            }
         }
     }
 

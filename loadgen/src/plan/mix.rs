@@ -94,6 +94,11 @@ impl Mix {
         self.entries.iter().any(|&(entry, _)| entry == action)
     }
 
+    /// Nothing but `action`.
+    pub(crate) fn only(action: Action) -> Self {
+        Self { entries: vec![(action, 1)], total: 1 }
+    }
+
     /// The same mix without `action`; `None` if nothing is left.
     pub(crate) fn without(&self, action: Action) -> Option<Self> {
         let entries: Vec<_> = self.entries.iter().copied().filter(|&(entry, _)| entry != action).collect();

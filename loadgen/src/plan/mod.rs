@@ -145,13 +145,6 @@ impl Plan {
         self.objectives.iter().filter_map(Objective::latency_limit).min()
     }
 
-    /// When connection `id` is opened, after the first one.
-    pub(crate) fn connects_after(&self, id: usize) -> Duration {
-        let share = u32::try_from(id).unwrap_or(0);
-        let of = u32::try_from(self.connections).unwrap_or(1);
-        self.ramp * share / of
-    }
-
     /// The tightest objective on latency: as it was written, and its limit.
     pub(crate) fn tightest(&self) -> Option<(String, Duration)> {
         let limited = self
@@ -159,6 +152,13 @@ impl Plan {
             .iter()
             .filter_map(|objective| Some((objective.text().to_owned(), objective.latency_limit()?)));
         limited.min_by_key(|&(_, limit)| limit)
+    }
+
+    /// When connection `id` is opened, after the first one.
+    pub(crate) fn connects_after(&self, id: usize) -> Duration {
+        let share = u32::try_from(id).unwrap_or(0);
+        let of = u32::try_from(self.connections).unwrap_or(1);
+        self.ramp * share / of
     }
 
     /// How many connections must be ready for a run to be worth measuring.

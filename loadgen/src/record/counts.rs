@@ -19,6 +19,10 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Nothing.
+    pub(crate) const NONE: Self =
+        Self { expected: 0, delivered: 0, lost: 0, duplicated: 0, out_of_order: 0, late: 0 };
+
     /// Adds `other`.
     pub(crate) const fn add(&mut self, other: &Self) {
         self.expected += other.expected;

@@ -8,8 +8,10 @@ mod live;
 mod recorder;
 mod sequence;
 mod shared;
+mod slices;
 mod slow;
 mod timeline;
+mod visit;
 
 pub(crate) use counts::Counts;
 pub(crate) use failure::{Failure, FailureKind, Failures};
@@ -20,3 +22,4 @@ pub(crate) use recorder::{Receipt, Recorder, histogram};
 pub(crate) use shared::Shared;
 pub(crate) use slow::Span;
 pub(crate) use timeline::Bins;
+pub(crate) use visit::Visit;

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use super::counts::Counts;
 use super::interval_log::Intervals;
 use super::sequence::Arrival;
+use super::slices::Slices;
 use super::slow::{Slow, Span};
 use super::timeline::{Bins, Timeline};
 use crate::plan::Plan;
@@ -71,14 +72,19 @@ pub(crate) struct Recorder {
     pub(crate) stages: Vec<StageRecord>,
     /// By room.
     pub(crate) rooms: Vec<Counts>,
+    /// What visitors got, and how many of them came.
+    pub(crate) visitors: Counts,
+    pub(crate) visits: u64,
     /// Error replies by number.
     pub(crate) error_replies: BTreeMap<u16, u64>,
+    /// The slowest of what was received, one by one.
+    pub(crate) slow: Slow,
+    /// The latency by stretch of time.
+    pub(crate) slices: Slices,
     /// How it went over time.
     pub(crate) timeline: Timeline,
     /// What an interval log has not taken yet, if there is one.
     pub(crate) intervals: Option<Intervals>,
-    /// The slowest of what was received, one by one.
-    pub(crate) slow: Slow,
     late_over_ns: u64,
 }
 
@@ -93,10 +99,13 @@ impl Recorder {
             send_lag: histogram(),
             stages: vec![stage; plan.stages.all().len()],
             rooms: vec![Counts::default(); plan.rooms],
+            visitors: Counts::default(),
+            visits: 0,
             error_replies: BTreeMap::new(),
+            slow: Slow::above(plan.late_over().map_or(0, crate::plan::nanoseconds)),
+            slices: Slices::of(plan.duration()),
             timeline: Timeline::new(Bins::of(plan.duration())),
             intervals: plan.hlog.is_some().then(Intervals::new),
-            slow: Slow::above(plan.late_over().map_or(0, crate::plan::nanoseconds)),
             late_over_ns: plan.late_over().map_or(u64::MAX, crate::plan::nanoseconds),
         }
     }
@@ -119,13 +128,17 @@ impl Recorder {
         let latency = now_ns.saturating_sub(due_ns).max(1);
         let service = now_ns.saturating_sub(sent_ns).max(1);
         self.latency.saturating_record(latency);
-        self.service.saturating_record(service);
         let known = self.late_over_ns < u64::MAX;
         let below_tail = || if known { 0 } else { self.latency.value_at_quantile(BELOW_TAIL) };
-        self.slow.offer(Span { due_ns, arrived_ns: now_ns }, below_tail);
+        self.slow.offer(
+            Span { due_ns, sent_ns: sent_ns.clamp(due_ns, now_ns.max(due_ns)), arrived_ns: now_ns },
+            below_tail,
+        );
+        self.service.saturating_record(service);
         self.stages[stage].latency.saturating_record(latency);
         self.timeline.deliver(now_ns);
         self.timeline.took(due_ns, latency, 1);
+        self.slices.took(due_ns, latency, 1);
         if let Some(intervals) = &mut self.intervals {
             intervals.latency.saturating_record(latency);
             intervals.service.saturating_record(service);
@@ -143,6 +156,15 @@ impl Recorder {
         self.count(room, stage, &counts);
     }
 
+    /// Takes in one arrival at a visitor.
+    pub(crate) const fn record_visitor(&mut self, arrival: Arrival) {
+        let mut counts = Counts { duplicated: 1, ..Counts::NONE };
+        if let Arrival::First { late, given_up } = arrival {
+            counts = Counts { delivered: 1, lost: given_up, out_of_order: late as u64, ..Counts::NONE };
+        }
+        self.visitors.add(&counts);
+    }
+
     /// Deliveries of one message that never came, although `waited_ns` were
     /// waited for them: censored samples.
     pub(crate) fn lose(&mut self, room: usize, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
@@ -158,6 +180,7 @@ impl Recorder {
             self.latency.saturating_record_n(waited_ns, missing);
             self.stages[stage].latency.saturating_record_n(waited_ns, missing);
             self.timeline.took(due_ns, waited_ns, missing);
+            self.slices.took(due_ns, waited_ns, missing);
             if let Some(intervals) = &mut self.intervals {
                 intervals.latency.saturating_record_n(waited_ns, missing);
             }
@@ -177,6 +200,7 @@ impl Recorder {
         let _ = self.given_up.add(&other.given_up);
         let _ = self.send_lag.add(&other.send_lag);
         self.timeline.add(&other.timeline);
+        self.slices.add(&other.slices);
         for (stage, other) in self.stages.iter_mut().zip(&other.stages) {
             stage.counts.add(&other.counts);
             let _ = stage.latency.add(&other.latency);
@@ -185,6 +209,8 @@ impl Recorder {
             room.add(other);
         }
         self.slow.add(&other.slow);
+        self.visitors.add(&other.visitors);
+        self.visits += other.visits;
         for (&numeric, count) in &other.error_replies {
             *self.error_replies.entry(numeric).or_default() += count;
         }

@@ -22,6 +22,16 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
+    /// One that is asked for `number` and what follows.
+    pub(crate) const fn starting_at(number: u64) -> Self {
+        Self { base: number, seen: 0, next: number }
+    }
+
+    /// How many are missing before the newest, besides those given up.
+    pub(crate) const fn gaps(&self) -> u64 {
+        (self.next - self.base) - self.seen.count_ones() as u64
+    }
+
     /// Message `number` has arrived.
     pub(crate) fn arrive(&mut self, number: u64) -> Arrival {
         let Some(offset) = number.checked_sub(self.base) else { return Arrival::Again };

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::live::count;
 use super::sequence::Arrival;
-use super::{Failure, Failures, Inbox, Intervals, Live, Receipt, Recorder};
+use super::{Counts, Failure, Failures, Inbox, Intervals, Live, Receipt, Recorder, Visit};
 use crate::irc::Payload;
 use crate::plan::{Plan, nanoseconds, room_name};
 
@@ -83,15 +83,9 @@ impl Shared {
     /// A measured message has arrived at `receiver`.
     pub(crate) fn on_delivery(&self, receiver: usize, inbox: &mut Inbox, payload: &Payload, now: Instant) {
         let &Payload { sender, sequence, due_ns, lag_ns, .. } = payload;
-        let issued = self.issued.get(sender).map_or(0, |issued| issued.load(Ordering::Relaxed));
-        let same_room = self.room(sender) == self.room(receiver);
-        let known = same_room && sender != receiver && sequence < issued;
+        let known = self.is_known(receiver, payload);
         let arrival = if known { inbox.arrive(self.place(sender), sequence) } else { None };
-        let Some(arrival) = arrival else {
-            let text = "the target delivered a message that was never sent there";
-            self.failures.count(&Failure::protocol(text, Some(b"")));
-            return;
-        };
+        let Some(arrival) = arrival else { return self.on_stray() };
         let receipt = Receipt {
             arrival,
             room: self.room(receiver),
@@ -140,6 +134,38 @@ impl Shared {
     /// Nanoseconds since the measuring began.
     pub(crate) fn now_ns(&self) -> u64 {
         self.since_start(Instant::now())
+    }
+
+    /// A measured message has arrived at a visitor.
+    pub(crate) fn on_visit(&self, visitor: usize, visit: &mut Visit, payload: &Payload) {
+        if !self.is_known(visitor, payload) {
+            return self.on_stray();
+        }
+        if let Some(arrival) = visit.arrive(payload.sender, payload.sequence) {
+            self.with_recorder(visitor, |recorder| recorder.record_visitor(arrival));
+        }
+    }
+
+    /// A visitor leaves.
+    pub(crate) fn on_leave(&self, visitor: usize, visit: &Visit) {
+        let missing = Counts { lost: visit.missing(), ..Counts::NONE };
+        self.with_recorder(visitor, |recorder| {
+            recorder.visits += 1;
+            recorder.visitors.add(&missing);
+        });
+    }
+
+    /// Whether this message was sent, into the receiver's room.
+    fn is_known(&self, receiver: usize, payload: &Payload) -> bool {
+        let sender = payload.sender;
+        let issued = self.issued.get(sender).map_or(0, |issued| issued.load(Ordering::Relaxed));
+        let same_room = self.room(sender) == self.room(receiver);
+        same_room && sender != receiver && payload.sequence < issued
+    }
+
+    fn on_stray(&self) {
+        let text = "the target delivered a message that was never sent there";
+        self.failures.count(&Failure::protocol(text, Some(b"")));
     }
 
     /// The server answered a command with an error.

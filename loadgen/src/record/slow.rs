@@ -2,7 +2,7 @@
 
 use crate::plan::Rng;
 
-/// How many are kept at most: 1 MiB.
+/// How many are kept at most: 1.5 MiB.
 const CAPACITY: usize = 65_536;
 
 /// From when to when one delivery took, in nanoseconds since the measuring
@@ -11,6 +11,8 @@ const CAPACITY: usize = 65_536;
 pub(crate) struct Span {
     /// When it was due.
     pub(crate) due_ns: u64,
+    /// When it was sent.
+    pub(crate) sent_ns: u64,
     /// When it arrived.
     pub(crate) arrived_ns: u64,
 }
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
 
     const fn span(nanoseconds: u64) -> Span {
-        Span { due_ns: 7, arrived_ns: 7 + nanoseconds }
+        Span { due_ns: 7, sent_ns: 7, arrived_ns: 7 + nanoseconds }
     }
 
     #[test]

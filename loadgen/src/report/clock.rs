@@ -1,11 +1,11 @@
 //! How well the clocks of server and generator are known, as plain data.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::hunt::{Alignment, QUESTIONS};
 
 /// The server's clock against this machine's.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Clock {
     /// By how much the server's was ahead as the run ended.
     pub(crate) ahead_seconds: f64,

@@ -1,14 +1,14 @@
 //! What the load reached, so that "nothing found" has a denominator.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What was exercised and watched. How often each command was sent stands in
 /// the load.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Coverage {
     /// Commands that the generator knows and that were never sent; empty where
     /// another program was the load.
-    pub(crate) never_sent: Vec<&'static str>,
+    pub(crate) never_sent: Vec<String>,
     /// Polls of all tasks that the server's loopscope watched meanwhile.
     pub(crate) polls: u64,
     /// By kind of task, the most polls first.
@@ -16,7 +16,7 @@ pub(crate) struct Coverage {
 }
 
 /// How often tasks of one kind were polled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TaskPolls {
     /// The kind's name, or where it is spawned.
     pub(crate) task: String,

@@ -6,10 +6,12 @@ use crate::plan::room_name;
 use crate::record::Counts;
 use hdrhistogram::Histogram;
 use loopscope::{FindingsDocument, StallsDocument};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::coverage::Coverage;
+use super::histograms::Histograms;
+use super::minimal::Minimal;
 use super::program::Program;
 use super::tail::Tail;
 use super::units::duration;
@@ -53,6 +55,8 @@ pub(crate) struct Report {
     /// What the slow deliveries waited for; null if it was not asked or nothing
     /// was delivered.
     pub(crate) tail: Option<Tail>,
+    /// The least load under which each finding appears; null if it was not asked.
+    pub(crate) minimal: Option<Vec<Minimal>>,
     /// The server's clock against this machine's.
     pub(crate) clock: Option<Clock>,
     /// What all this means.
@@ -60,14 +64,14 @@ pub(crate) struct Report {
 }
 
 /// The plan, as it was carried out.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) connections: u64,
     pub(crate) rooms: u64,
     /// The average over all stages.
     pub(crate) rate: f64,
     /// `constant` or `poisson`.
-    pub(crate) arrivals: &'static str,
+    pub(crate) arrivals: String,
     pub(crate) duration_seconds: f64,
     pub(crate) ramp_seconds: f64,
     pub(crate) settle_seconds: f64,
@@ -83,7 +87,7 @@ pub(crate) struct Settings {
 }
 
 /// The load figures; all but the connections are of the measured time alone.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Load {
     pub(crate) connections: Connections,
     pub(crate) measured_seconds: f64,
@@ -100,8 +104,12 @@ pub(crate) struct Load {
     pub(crate) stages: Vec<StageLoad>,
     /// Deliveries by room, where any went wrong.
     pub(crate) rooms: Rooms,
+    /// What those got who came and went (`--churn`).
+    pub(crate) visitors: Visitors,
     /// The distribution of the latency, from its half to its end.
     pub(crate) spectrum: Vec<Point>,
+    /// All of them behind the figures, so that reports can be added up.
+    pub(crate) histograms: Histograms,
     /// How it went over time.
     pub(crate) timeline: Timeline,
     /// Failed connections and words out of place, by kind.
@@ -111,7 +119,7 @@ pub(crate) struct Load {
 }
 
 /// What became of the connections.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Connections {
     /// That were to be opened.
     pub(crate) asked: u64,
@@ -122,7 +130,7 @@ pub(crate) struct Connections {
 }
 
 /// What became of the commands.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Commands {
     pub(crate) planned: u64,
     pub(crate) sent: u64,
@@ -138,7 +146,7 @@ pub(crate) struct Commands {
 }
 
 /// What became of one kind of command.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct CommandCount {
     pub(crate) planned: u64,
     pub(crate) sent: u64,
@@ -146,7 +154,7 @@ pub(crate) struct CommandCount {
 }
 
 /// What became of the messages, receiver by receiver.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Deliveries {
     pub(crate) expected: u64,
     pub(crate) delivered: u64,
@@ -165,7 +173,7 @@ impl From<Counts> for Deliveries {
 }
 
 /// What came of one stage of the plan.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct StageLoad {
     /// Commands a second at its beginning.
     pub(crate) from_rate: f64,
@@ -179,11 +187,32 @@ pub(crate) struct StageLoad {
     pub(crate) latency: Option<Timing>,
 }
 
+/// Clients that came into a measured room, and left it again. Between the
+/// first and the last message that such a one got of a sender, none may be
+/// missing; its deliveries are in none of the other figures.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Visitors {
+    /// Those that came and left.
+    pub(crate) visits: u64,
+    pub(crate) delivered: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) out_of_order: u64,
+}
+
+impl Visitors {
+    /// Of what they got together.
+    pub(crate) const fn of(visits: u64, counts: &Counts) -> Self {
+        let &Counts { delivered, lost, duplicated, out_of_order, .. } = counts;
+        Self { visits, delivered, lost, duplicated, out_of_order }
+    }
+}
+
 /// How many rooms the report names.
 const MAX_ROOMS: usize = 20;
 
 /// Deliveries by room.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Rooms {
     /// Rooms with a lost, duplicated or overtaken delivery.
     pub(crate) faulty: u64,
@@ -192,7 +221,7 @@ pub(crate) struct Rooms {
 }
 
 /// What came of one room.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RoomLoad {
     pub(crate) room: String,
     pub(crate) deliveries: Deliveries,
@@ -212,7 +241,7 @@ impl Rooms {
 }
 
 /// A distribution of times.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Timing {
     pub(crate) samples: u64,
     pub(crate) min_seconds: f64,
@@ -244,7 +273,7 @@ impl Timing {
 }
 
 /// The generator's own event loop, as its own loopscope saw it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Generator {
     /// How late the loop was that receives; every arrival may have been taken
     /// note of this much later.
@@ -257,7 +286,7 @@ pub(crate) struct Generator {
 }
 
 /// Stalls of the generator's own loop.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Blocking {
     pub(crate) events: u64,
     pub(crate) seconds: f64,
@@ -268,21 +297,21 @@ pub(crate) struct Blocking {
 
 /// A point of a distribution: the share `quantile` of the samples is at most
 /// `seconds`.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Point {
     pub(crate) quantile: f64,
     pub(crate) seconds: f64,
 }
 
 /// A run over time, cut into stretches of the same length.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Timeline {
     pub(crate) bin_seconds: f64,
     pub(crate) bins: Vec<Bin>,
 }
 
 /// One stretch of a run.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Bin {
     /// Commands that were due in it.
     pub(crate) planned: u64,
@@ -337,6 +366,18 @@ pub(crate) enum Outcome {
     Denied,
     /// No verdict is possible.
     Invalid,
+}
+
+impl Outcome {
+    /// Its name in reports.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Missed => "missed",
+            Self::Denied => "denied",
+            Self::Invalid => "invalid",
+        }
+    }
 }
 
 /// The outcome, with the program's exit code and the reasons for it.

@@ -1,10 +1,10 @@
 //! What the slow deliveries waited for, as plain data.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The slow deliveries, and the accounts that their waiting was put to:
 /// [`crate::hunt`] says how.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Tail {
     /// What makes a delivery slow: `p99`, or an objective.
     pub(crate) threshold: String,
@@ -20,6 +20,8 @@ pub(crate) struct Tail {
     pub(crate) explained_share: f64,
     /// The part from the end of the last stall to the arrival.
     pub(crate) after_share: f64,
+    /// The part from due to sent: the generator's own lateness.
+    pub(crate) generator_share: f64,
     /// The rest.
     pub(crate) unexplained_share: f64,
     /// By finding, the largest share first.
@@ -27,7 +29,7 @@ pub(crate) struct Tail {
 }
 
 /// One finding's share of what the slow deliveries waited.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Share {
     /// The finding.
     pub(crate) id: String,

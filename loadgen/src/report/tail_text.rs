@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use loopscope::{Finding, FindingsDocument};
+use loopscope::{Finding, FindingsDocument, Site};
 
 use super::clock::Clock;
 use super::tail::{Share, Tail};
@@ -25,9 +25,12 @@ pub(crate) fn tail(
         }
         let rest = [
             (tail.after_share, "after a stall had ended: its backlog, and the message's ordinary way"),
+            (tail.generator_share, "before it was sent: the generator's own lateness"),
             (tail.unexplained_share, "unexplained"),
         ];
-        for (share, what) in rest {
+        // What rounds to nothing is not worth a line, but for the rest.
+        let is_something = |&(share, what): &(f64, &str)| share >= 0.0005 || what == "unexplained";
+        for (share, what) in rest.into_iter().filter(is_something) {
             let _ = writeln!(text, "{}{:>29}{what}", percent(share), "");
         }
     }
@@ -65,13 +68,17 @@ fn row(share: &Share, name: &str) -> String {
     )
 }
 
-/// Cause and place.
-fn name(finding: &Finding) -> String {
-    let place = finding.site.as_ref().map(|site| match (&site.file, site.line) {
+/// File and line, or else the function.
+pub(crate) fn place(site: &Site) -> String {
+    match (&site.file, site.line) {
         (Some(file), Some(line)) => format!("{file}:{line}"),
         _ => site.function.clone(),
-    });
-    let place = place.unwrap_or_else(|| format!("task {}", finding.task.kind));
+    }
+}
+
+/// Cause and place.
+pub(super) fn name(finding: &Finding) -> String {
+    let place = finding.site.as_ref().map(place).unwrap_or_else(|| format!("task {}", finding.task.kind));
     format!("{:<8} {place}", finding.cause.as_str())
 }
 

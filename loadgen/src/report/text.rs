@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use loopscope::FindingsDocument;
 
-use super::document::{Blocking, Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing};
+use super::document::{Blocking, Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing, Visitors};
 use super::units::{count, counted, duration};
-use super::{coverage_text, tail_text};
+use super::{coverage_text, minimal, tail_text};
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[1;31m";
@@ -41,6 +41,10 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
             text.push('\n');
             text.push_str(&tail_text::tail(tail, findings, report.clock.as_ref(), heading));
         }
+    }
+    if let (Some(minimal), Some(findings)) = (&report.minimal, &report.findings) {
+        text.push('\n');
+        text.push_str(&minimal::text(minimal, findings));
     }
     verdict(&mut text, report, color);
     text
@@ -85,6 +89,9 @@ fn load(text: &mut String, report: &Report, color: bool) {
         for each in &load.stages {
             row(text, &stage_name(each), stage(each));
         }
+    }
+    if load.visitors.visits > 0 {
+        row(text, "visitors", visitors(load));
     }
     if load.rooms.faulty > 0 {
         row(text, "rooms", rooms(load));
@@ -182,6 +189,18 @@ fn stage(stage: &StageLoad) -> String {
     };
     let latency = stage.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing);
     format!("{}: {lost}{latency}", duration(stage.seconds))
+}
+
+fn visitors(load: &Load) -> String {
+    let Visitors { visits, delivered, lost, duplicated, out_of_order } = load.visitors;
+    format!(
+        "{} came and went, {} delivered, {} lost, {} duplicated, {} out of order",
+        count(visits),
+        count(delivered),
+        count(lost),
+        count(duplicated),
+        count(out_of_order),
+    )
 }
 
 /// Where deliveries went wrong: the worst rooms by name.

@@ -57,7 +57,8 @@ fn actual(
     }
 }
 
-fn at(timing: Option<&Timing>, quantile: Quantile) -> Option<f64> {
+/// One quantile of a distribution.
+pub(crate) fn at(timing: Option<&Timing>, quantile: Quantile) -> Option<f64> {
     timing.map(|timing| match quantile {
         Quantile::P50 => timing.p50_seconds,
         Quantile::P90 => timing.p90_seconds,
@@ -102,6 +103,13 @@ pub(crate) fn verdict(invalid: Vec<String>, objectives: &[Judged], denied: usize
         reasons.push(format!("{} was missed", judged.objective));
     }
     Verdict { outcome, exit_code: u8::from(outcome != Outcome::Held), reasons }
+}
+
+/// The verdict once it has turned out that the server had died.
+pub(crate) fn died(reason: String, verdict: &Verdict) -> Verdict {
+    let before = if verdict.outcome == Outcome::Invalid { verdict.reasons.clone() } else { vec![] };
+    let reasons = std::iter::once(reason).chain(before).collect();
+    Verdict { outcome: Outcome::Invalid, exit_code: 2, reasons }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Extra clients that come and go: connect, register, join, leave.
+//! Extra clients that come and go: connect, register, join a measured room,
+//! listen for a while, leave.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,13 +15,16 @@ use crate::record::{Failure, Shared};
 /// out, so that a stalled target cannot make the generator grow.
 const MAX_AT_ONCE: usize = 256;
 
+/// How long a visitor stays.
+const STAY: Duration = Duration::from_millis(500);
+
 /// How many of them there may be at a time.
 pub(crate) const fn visitors(rate: f64) -> u64 {
     if rate > 0.0 { MAX_AT_ONCE as u64 } else { 0 }
 }
 
-/// Sends visitors at the plan's rate until dropped. They join a room without
-/// measured traffic, so that who should receive what does not change.
+/// Sends visitors at the plan's rate until dropped. They are no members: what
+/// members should receive does not change by them.
 pub(crate) async fn churn(shared: Arc<Shared>, address: SocketAddr) {
     if shared.plan.churn <= 0.0 {
         return std::future::pending().await;
@@ -39,9 +43,14 @@ pub(crate) async fn churn(shared: Arc<Shared>, address: SocketAddr) {
 }
 
 async fn visit(shared: Arc<Shared>, address: SocketAddr, number: usize) {
-    let open = Session::open(&shared, address, number, "#lg-churn".to_owned());
+    let open = Session::open(&shared, address, number, shared.room_name(number));
     match timeout(shared.plan.timeout, open).await {
-        Ok(Ok(session)) => drop(session.leave()),
+        Ok(Ok(mut session)) => {
+            if let Ok(failure) = timeout(STAY, session.receive()).await {
+                shared.failures.count(&failure);
+            }
+            drop(session.leave());
+        }
         Ok(Err(failure)) => shared.failures.count(&failure),
         Err(_elapsed) => {
             shared.failures.count(&Failure::timeout("the target let a visitor wait for too long".into()));

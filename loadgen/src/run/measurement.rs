@@ -12,8 +12,8 @@ use crate::plan::{Action, Plan, nanoseconds};
 use crate::record::{Bins, FailureKind, Recorder, Shared};
 use crate::report::units::duration;
 use crate::report::{
-    Bin, Blocking, CommandCount, Commands, Connections, Generator, Load, Point, Rooms, StageLoad, Timeline,
-    Timing,
+    Bin, Blocking, CommandCount, Commands, Connections, Generator, Histograms, Load, Point, Rooms, StageLoad,
+    Timeline, Timing, Visitors, encode,
 };
 
 /// The load figures, and what keeps them from being a verdict.
@@ -133,7 +133,14 @@ fn load(shared: &Shared, course: &Course) -> Load {
         send_lag: Timing::of(&send_lag),
         stages: stages(shared, pace, received),
         rooms: Rooms::of(&received.rooms),
+        visitors: Visitors::of(received.visits, &received.visitors),
         spectrum: spectrum(&received.latency),
+        histograms: Histograms {
+            latency: encode(&received.latency),
+            service: encode(&received.service),
+            send_lag: encode(&send_lag),
+            latency_slices: received.slices.latency().iter().map(encode).collect(),
+        },
         timeline: timeline(shared, pace, received),
         failures: FailureKind::ALL
             .into_iter()
@@ -145,7 +152,7 @@ fn load(shared: &Shared, course: &Course) -> Load {
 
 /// Points of the distribution, ever closer towards its end: each stands for
 /// half as many samples as the one before, in steps of a fifth.
-fn spectrum(latency: &Histogram<u64>) -> Vec<Point> {
+pub(crate) fn spectrum(latency: &Histogram<u64>) -> Vec<Point> {
     let points = latency.iter_quantiles(5);
     points
         .map(|point| Point {

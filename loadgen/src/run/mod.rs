@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use churn::visitors;
 pub(crate) use interrupt::Stop;
-pub(crate) use measurement::Measurement;
+pub(crate) use measurement::{Measurement, spectrum};
 pub(crate) use pacer::{Outlet, Sent};
 pub(crate) use progress::Progress;
 

@@ -128,14 +128,8 @@ mod tests {
     use super::*;
     use crate::plan::Rng;
 
-    const LIMITS: Limits = Limits {
-        first: 100.0,
-        lowest: 1.0,
-        highest: 1e6,
-        resolution: 0.05,
-        trials: 3,
-        most_trials: 60,
-    };
+    const LIMITS: Limits =
+        Limits { first: 100.0, lowest: 1.0, highest: 1e6, resolution: 0.05, trials: 3, most_trials: 60 };
 
     fn search(limits: Limits, mut holds: impl FnMut(f64) -> bool) -> Bracket {
         let mut bracket = Bracket::new(limits);

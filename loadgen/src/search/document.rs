@@ -33,6 +33,8 @@ pub(crate) struct SearchReport {
     pub(crate) limit: Option<Limit>,
     /// Why there is no verdict, if there is none.
     pub(crate) invalid: Option<String>,
+    /// 0 with an answer, 1 without, 2 if there is no verdict.
+    pub(crate) exit_code: u8,
     /// Every trial, in order.
     pub(crate) trials: Vec<Trial>,
 }
@@ -119,7 +121,8 @@ impl Trial {
 
 impl Limit {
     pub(super) fn of(tried: Tried, trials: &[Trial]) -> Self {
-        let missed = trials.iter().rev().find(|trial| same(trial.rate, tried.rate) && trial.outcome != "held");
+        let missed =
+            trials.iter().rev().find(|trial| same(trial.rate, tried.rate) && trial.outcome != "held");
         Self {
             rate: tried.rate,
             held: tried.held,

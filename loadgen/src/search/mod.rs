@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::{HuntArgs, SearchArgs};
 use crate::hunt::{self, Quarry};
-use crate::report::{Outcome, Report};
+use crate::report::Outcome;
 use crate::run::{Progress, Stop};
 use crate::trial;
 use bracket::{Bracket, Limits, Result};
@@ -27,6 +27,12 @@ const LOWEST: f64 = 1.0;
 pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
     let mut hunt = args.as_hunt();
     hunt::agree(&mut hunt);
+    if hunt.load.slo.is_empty() {
+        anyhow::bail!("say what has to hold, such as --slo 'p99<50ms'");
+    }
+    if hunt.load.stages.is_some() {
+        anyhow::bail!("--stages does not go with a search, which chooses the rates itself");
+    }
     let limits = Limits {
         first: hunt.load.rate.clamp(LOWEST, args.max_rate.max(LOWEST)),
         lowest: LOWEST,
@@ -40,10 +46,10 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
     let started = SystemTime::now();
     let mut search = Search { hunt, quarry, bracket: Bracket::new(limits), trials: Vec::new() };
     let interrupted = search.go(&stop).await?;
-    let target = search.quarry.target.clone();
+    let (target, dwell) = (search.quarry.target.clone(), search.hunt.load.duration);
     let objectives = search.hunt.load.slo.iter().map(|objective| objective.text().to_owned()).collect();
     let (bracket, trials) = (search.bracket, search.trials);
-    let mut died = search.quarry.release().await.err();
+    let died = search.quarry.release().await.err();
     let answer = bracket.below().map(|below| Answer {
         rate: below.rate,
         held: below.held,
@@ -59,11 +65,12 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
         started_unix_seconds: started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         interrupted,
         objectives,
-        dwell_seconds: search.hunt.load.duration.as_secs_f64(),
+        dwell_seconds: dwell.as_secs_f64(),
         resolution: limits.resolution,
+        exit_code: if died.is_some() { 2 } else { u8::from(answer.is_none()) },
         answer,
         limit,
-        invalid: died.take(),
+        invalid: died,
         trials,
     })
 }
@@ -91,7 +98,10 @@ impl Search {
             }
             let trial = Trial::of(rate, &report);
             if trial.nothing_measured {
-                anyhow::bail!("the trial at {rate:.1}/s measured nothing: {}", report.verdict.reasons.join("; "));
+                anyhow::bail!(
+                    "the trial at {rate:.1}/s measured nothing: {}",
+                    report.verdict.reasons.join("; ")
+                );
             }
             if !self.hunt.output.quiet {
                 eprintln!("{}", text::trial(&trial));
@@ -102,9 +112,4 @@ impl Search {
         }
         Ok(false)
     }
-}
-
-/// Whether the generator rather than the server kept a trial from holding.
-pub(crate) fn is_the_generators(report: &Report) -> bool {
-    report.verdict.outcome == Outcome::Invalid
 }

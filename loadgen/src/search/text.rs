@@ -9,9 +9,17 @@ use crate::report::units::{counted, duration};
 pub(crate) fn trial(trial: &Trial) -> String {
     let latency = trial.latency.as_ref().map_or_else(
         || "nothing delivered".to_owned(),
-        |timing| format!("p50 {}, p99 {}, max {}", duration(timing.p50_seconds), duration(timing.p99_seconds), duration(timing.max_seconds)),
+        |timing| {
+            format!(
+                "p50 {}, p99 {}, max {}",
+                duration(timing.p50_seconds),
+                duration(timing.p99_seconds),
+                duration(timing.max_seconds)
+            )
+        },
     );
-    let why = if trial.reasons.is_empty() { String::new() } else { format!(": {}", trial.reasons.join("; ")) };
+    let why =
+        if trial.reasons.is_empty() { String::new() } else { format!(": {}", trial.reasons.join("; ")) };
     format!("{:>10.1}/s  {:<7}  {latency}{why}", trial.rate, trial.outcome)
 }
 
@@ -22,7 +30,8 @@ pub(crate) fn text(report: &SearchReport) -> String {
     let dwell = duration(report.dwell_seconds);
     match &report.answer {
         Some(answer) => {
-            let _ = writeln!(text, "{:.1}/s holds {objectives} for {dwell} at {}", answer.rate, report.target);
+            let _ =
+                writeln!(text, "{:.1}/s holds {objectives} for {dwell} at {}", answer.rate, report.target);
             let _ = writeln!(
                 text,
                 "  held in {} of {} at this rate: with 95 % confidence a trial holds at least {:.0} % of the time",
@@ -32,12 +41,14 @@ pub(crate) fn text(report: &SearchReport) -> String {
             );
         }
         None => {
-            let _ = writeln!(text, "no rate was found that holds {objectives} for {dwell} at {}", report.target);
+            let _ =
+                writeln!(text, "no rate was found that holds {objectives} for {dwell} at {}", report.target);
         }
     }
     match &report.limit {
         Some(limit) => {
-            let who = if limit.of_generator { "the generator, not the server, could not follow" } else { "missed" };
+            let who =
+                if limit.of_generator { "the generator, not the server, could not follow" } else { "missed" };
             let _ = writeln!(
                 text,
                 "  at {:.1}/s {} of {} held; {who}: {}",
@@ -53,7 +64,8 @@ pub(crate) fn text(report: &SearchReport) -> String {
         None => text.push_str("  no higher rate was tried that missed\n"),
     }
     if report.answer.as_ref().is_some_and(|answer| !answer.settled) {
-        let why = if report.interrupted { "a signal ended it" } else { "the trials ran out, see --max-trials" };
+        let why =
+            if report.interrupted { "a signal ended it" } else { "the trials ran out, see --max-trials" };
         let _ = writeln!(text, "  this is not settled to {:.1} %: {why}", report.resolution * 100.0);
     }
     if let Some(invalid) = &report.invalid {
@@ -64,5 +76,9 @@ pub(crate) fn text(report: &SearchReport) -> String {
 
 fn harm(worst: &Worst) -> String {
     let site = worst.site.as_deref().unwrap_or(&worst.id);
-    format!("{:.1} % of what slow deliveries waited was in stalls of {} at {site}", worst.share * 100.0, worst.cause)
+    format!(
+        "{:.1} % of what slow deliveries waited was in stalls of {} at {site}",
+        worst.share * 100.0,
+        worst.cause
+    )
 }

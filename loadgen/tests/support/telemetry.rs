@@ -21,7 +21,7 @@ pub(crate) fn start(findings: Vec<Value>) -> String {
                 asked += 1;
                 if asked == 1 { document(&[], 0) } else { document(&findings, 1) }
             } else if request.starts_with("GET /tasks ") {
-                json!({"schema": "loopscope.tasks/1", "kinds": [{"name": "session", "poll": {"count": 100 * asked}}]})
+                json!({"schema": "loopscope.tasks/1", "kinds": [{"name": "session", "poll": {"count": 100 * asked.min(2)}}]})
             } else {
                 json!({
                     "schema": "loopscope.stalls/1", "now_unix_ns": unix_ns(),
@@ -45,7 +45,8 @@ pub(crate) fn unix_ns() -> u64 {
     u64::try_from(now.as_nanos()).expect("before 2554")
 }
 
-fn document(findings: &[Value], lost: u64) -> Value {
+/// A findings document.
+pub(crate) fn document(findings: &[Value], lost: u64) -> Value {
     json!({
         "schema": "loopscope.findings/1",
         "process": {"pid": 1, "program": "fake", "loopscope": "0.1.0", "all_tasks": true},

@@ -50,7 +50,8 @@ fn stall(finding: &str, start: i64, end: Option<i64>) -> Stall {
 fn slow(spans: &[(u64, u64)], weight: u64) -> (SlowDeliveries, Alignment) {
     let start = Instant::now();
     let exchange = Exchange { sent: start, server_unix_ns: BEGIN, answered: start };
-    let span = |&(due, arrived): &(u64, u64)| Span { due_ns: due * MS, arrived_ns: arrived * MS };
+    let span =
+        |&(due, arrived): &(u64, u64)| Span { due_ns: due * MS, sent_ns: due * MS, arrived_ns: arrived * MS };
     let slow = SlowDeliveries {
         start,
         measured_ns: 1000 * MS,
@@ -122,6 +123,20 @@ fn a_stall_that_lasts_counts_up_to_now_and_one_of_no_finding_for_nobody() {
     let tail = explain(&slow, &[lasting, unnamed], &findings(&[("a", 1)]), &clock);
     assert!(tail.explained_share < 1.0, "{tail:?}");
     assert_close(tail.explained_share + tail.after_share + tail.unexplained_share, 1.0);
+}
+
+#[test]
+fn what_was_late_by_the_generator_is_on_its_own_account() {
+    let (mut slow, clock) = slow(&[(100, 200)], 1);
+    slow.kept[0].sent_ns = 140 * MS;
+    let tail = explain(&slow, &[stall("a", 110, Some(190))], &findings(&[("a", 1)]), &clock);
+    assert_close(tail.generator_share, 0.4);
+    assert_close(tail.explained_share, 0.5);
+    assert_close(tail.after_share, 0.1);
+    assert_close(tail.unexplained_share, 0.0);
+    // A stall that was over before the sending held up nobody.
+    let tail = explain(&slow, &[stall("a", 110, Some(139))], &findings(&[("a", 1)]), &clock);
+    assert_eq!((tail.findings[0].hurtful_stalls, tail.findings[0].deliveries), (0, 0));
 }
 
 #[test]

@@ -1,0 +1,189 @@
+//! A channel: who is in it, what is allowed there, and who may enter.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use super::{ClientId, client::Client};
+use crate::{masks, outbox::Outbox};
+
+/// The most bans of one channel.
+pub(super) const BANS: usize = 100;
+
+/// A room; it exists while somebody is in it.
+pub(super) struct Channel {
+    /// As the first visitor wrote it.
+    pub(super) name: Box<[u8]>,
+    pub(super) topic: Option<Topic>,
+    pub(super) members: BTreeMap<ClientId, Member>,
+    pub(super) modes: Modes,
+    pub(super) bans: Vec<Ban>,
+    pub(super) created: SystemTime,
+}
+
+/// Somebody in a channel, and what it may do there.
+pub(super) struct Member {
+    pub(super) outbox: Outbox,
+    pub(super) operator: bool,
+    pub(super) voice: bool,
+}
+
+/// What is allowed in a channel.
+#[derive(Default)]
+pub(super) struct Modes {
+    /// `i`: only the invited enter.
+    pub(super) invite_only: bool,
+    /// `m`: only operators and voices speak.
+    pub(super) moderated: bool,
+    /// `n`: only members speak.
+    pub(super) members_only: bool,
+    /// `s`: only members see that it is there.
+    pub(super) secret: bool,
+    /// `t`: only operators change the topic.
+    pub(super) topic_locked: bool,
+    /// `k`: who enters must know it.
+    pub(super) key: Option<Box<[u8]>>,
+    /// `l`: so many have room.
+    pub(super) limit: Option<u32>,
+}
+
+/// Who is kept out, by whom and since when.
+pub(super) struct Ban {
+    pub(super) mask: Box<[u8]>,
+    pub(super) by: Vec<u8>,
+    pub(super) at: SystemTime,
+}
+
+/// A channel's topic, by whom and since when.
+pub(super) struct Topic {
+    pub(super) text: Box<[u8]>,
+    pub(super) by: Vec<u8>,
+    pub(super) at: SystemTime,
+}
+
+/// Why something is not allowed: a numeric and its text.
+pub(super) type Refusal = (u16, &'static str);
+
+impl Channel {
+    pub(super) fn new(name: &[u8]) -> Self {
+        let modes = Modes { members_only: true, topic_locked: true, ..Modes::default() };
+        let (topic, members, bans) = Default::default();
+        Channel { name: name.into(), topic, members, modes, bans, created: SystemTime::now() }
+    }
+
+    pub(super) fn has(&self, id: ClientId) -> bool {
+        self.members.contains_key(&id)
+    }
+
+    pub(super) fn is_operator(&self, id: ClientId) -> bool {
+        self.members.get(&id).is_some_and(|member| member.operator)
+    }
+
+    /// Whether `id` may know that the channel is there.
+    pub(super) fn shows_to(&self, id: ClientId) -> bool {
+        !self.modes.secret || self.has(id)
+    }
+
+    /// All who are in it.
+    pub(super) fn receivers(&self) -> impl Iterator<Item = (ClientId, &Outbox)> {
+        self.members.iter().map(|(&id, member)| (id, &member.outbox))
+    }
+
+    /// All who are in it but `id`.
+    pub(super) fn others(&self, id: ClientId) -> impl Iterator<Item = (ClientId, &Outbox)> {
+        self.receivers().filter(move |(member, _)| *member != id)
+    }
+
+    /// Adds a member; the first one is its operator.
+    pub(super) fn admit(&mut self, id: ClientId, outbox: Outbox) {
+        let operator = self.members.is_empty();
+        self.members.insert(id, Member { outbox, operator, voice: false });
+    }
+
+    /// Whether `client` may enter with `key`. An invitation opens every door.
+    pub(super) fn may_enter(
+        &self,
+        client: &Client,
+        key: Option<&[u8]>,
+        invited: bool,
+    ) -> Result<(), Refusal> {
+        if invited {
+            return Ok(());
+        }
+        if self.modes.invite_only {
+            return Err((473, "Cannot join channel (+i)"));
+        }
+        if self.bans(client) {
+            return Err((474, "Cannot join channel (+b)"));
+        }
+        if self.modes.key.as_deref().is_some_and(|right| key != Some(right)) {
+            return Err((475, "Cannot join channel (+k)"));
+        }
+        if self.modes.limit.is_some_and(|most| self.members.len() >= most as usize) {
+            return Err((471, "Cannot join channel (+l)"));
+        }
+        Ok(())
+    }
+
+    /// Whether `client` may speak.
+    pub(super) fn may_speak(&self, client: &Client) -> bool {
+        match self.members.get(&client.id) {
+            Some(member) if member.operator || member.voice => true,
+            Some(_) => !self.modes.moderated && !self.bans(client),
+            None => !self.modes.members_only && !self.modes.moderated && !self.bans(client),
+        }
+    }
+
+    fn bans(&self, client: &Client) -> bool {
+        if self.bans.is_empty() {
+            return false;
+        }
+        let prefix = client.prefix();
+        self.bans.iter().any(|ban| masks::fits(&ban.mask, &prefix))
+    }
+}
+
+impl Member {
+    /// What stands before its nick: `@`, `+`, or with `all` both.
+    pub(super) fn sigils(&self, all: bool) -> &'static [u8] {
+        match (self.operator, self.voice) {
+            (true, true) if all => b"@+",
+            (true, _) => b"@",
+            (false, true) => b"+",
+            (false, false) => b"",
+        }
+    }
+}
+
+impl Modes {
+    /// The flag of a letter that stands alone.
+    pub(super) fn flag(&mut self, letter: u8) -> Option<&mut bool> {
+        match letter {
+            b'i' => Some(&mut self.invite_only),
+            b'm' => Some(&mut self.moderated),
+            b'n' => Some(&mut self.members_only),
+            b's' => Some(&mut self.secret),
+            b't' => Some(&mut self.topic_locked),
+            _ => None,
+        }
+    }
+
+    /// `+nt`, with key and limit for members; others learn only that there are such.
+    pub(super) fn shown(&self, member: bool) -> Vec<u8> {
+        let flags = [
+            (self.invite_only, b'i'),
+            (self.moderated, b'm'),
+            (self.members_only, b'n'),
+            (self.secret, b's'),
+            (self.topic_locked, b't'),
+            (self.key.is_some(), b'k'),
+            (self.limit.is_some(), b'l'),
+        ];
+        let mut text = vec![b'+'];
+        text.extend(flags.iter().filter(|(on, _)| *on).map(|(_, letter)| letter));
+        if member {
+            for value in [self.key.clone(), self.limit.map(|it| it.to_string().into_bytes().into())] {
+                value.iter().for_each(|value| text.extend([b" ", &value[..]].concat()));
+            }
+        }
+        text
+    }
+}

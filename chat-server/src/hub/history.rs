@@ -1,0 +1,50 @@
+//! HISTORY: what was said in a channel before, to who is in it.
+//!
+//! The hub only says who may ask: the session fetches the lines, and brings them back for their reply.
+
+use super::{ClientId, Next, World};
+use crate::{message::Message, names::Key, reply::Replies, store::Past};
+
+/// Lines of an answer, and of one that was asked for no number.
+const MOST: usize = 100;
+const USUAL: usize = 20;
+
+impl World {
+    /// `HISTORY #channel [lines]`
+    pub(super) fn history(&self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
+        let Some(target) = message.param(0) else {
+            replies.numeric(461, &[b"HISTORY"], "Not enough parameters");
+            return Next::Done;
+        };
+        let channel = Key::new(target);
+        match self.channels.get(&channel) {
+            None => replies.numeric(403, &[target], "No such channel"),
+            Some(it) if !it.has(id) => replies.numeric(442, &[target], "You're not on that channel"),
+            Some(_) => match message.param(1).map_or(Some(USUAL), number) {
+                Some(most) => return Next::Recall { channel, most: most.min(MOST) },
+                None => replies.numeric(461, &[b"HISTORY"], "The number of lines must be 1 or more"),
+            },
+        }
+        Next::Done
+    }
+
+    /// The answer, once the session has the lines.
+    pub(super) fn recalled(&self, channel: &Key, lines: Option<Vec<Past>>, replies: &mut Replies) {
+        let name = self.channels.get(channel).map_or(channel.as_bytes(), |channel| &channel.name);
+        let mut notice = |parts: &[&[u8]]| {
+            replies.server_line(&[&[&b"NOTICE "[..], name, b" :"], parts].concat());
+        };
+        let Some(lines) = lines else {
+            return notice(&[b"The history cannot be had now, try again later"]);
+        };
+        for line in &lines {
+            let time = humantime::format_rfc3339_millis(line.time).to_string();
+            notice(&[b"[", time.as_bytes(), b"] <", &line.nick, b"> ", &line.text]);
+        }
+        notice(&[b"End of history, lines: ", lines.len().to_string().as_bytes()]);
+    }
+}
+
+fn number(text: &[u8]) -> Option<usize> {
+    std::str::from_utf8(text).ok()?.parse().ok().filter(|&lines| lines > 0)
+}

@@ -1,0 +1,38 @@
+//! RPL_ISUPPORT: what clients may rely on, out of the constants that hold.
+
+use super::{
+    change::KEY_LENGTH,
+    channel::BANS,
+    messages::TARGETS,
+    moderation::{KICK_LENGTH, KICKS},
+    modes::CHANGES,
+    people::AWAY_LENGTH,
+    registration::{CHANNELS_EACH, TOPIC_LENGTH, USER_LENGTH},
+};
+use crate::names::{CHANNEL_LENGTH, NICK_LENGTH};
+
+/// Tokens on one line: a line has 15 parameters, and the name and the text are two of them.
+const EACH: usize = 12;
+
+/// The tokens, a line each.
+pub(super) fn lines(network: &str) -> Vec<String> {
+    let tokens = [
+        "CASEMAPPING=rfc1459".to_owned(),
+        "CHANTYPES=#".to_owned(),
+        "PREFIX=(ov)@+".to_owned(),
+        "CHANMODES=b,k,l,imnst".to_owned(),
+        format!("CHANLIMIT=#:{CHANNELS_EACH}"),
+        format!("MAXLIST=b:{BANS}"),
+        format!("MODES={CHANGES}"),
+        format!("NICKLEN={NICK_LENGTH}"),
+        format!("USERLEN={USER_LENGTH}"),
+        format!("CHANNELLEN={CHANNEL_LENGTH}"),
+        format!("TOPICLEN={TOPIC_LENGTH}"),
+        format!("KICKLEN={KICK_LENGTH}"),
+        format!("AWAYLEN={AWAY_LENGTH}"),
+        format!("KEYLEN={KEY_LENGTH}"),
+        format!("TARGMAX=PRIVMSG:{TARGETS},NOTICE:{TARGETS},KICK:{KICKS},WHOIS:1"),
+        format!("NETWORK={network}"),
+    ];
+    tokens.chunks(EACH).map(|tokens| tokens.join(" ")).collect()
+}

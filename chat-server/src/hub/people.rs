@@ -1,0 +1,132 @@
+//! About people: WHOIS, WHOWAS, USERHOST, ISON, AWAY.
+
+use std::collections::VecDeque;
+
+use super::{ClientId, World, client::Client, queries::unix_seconds, registration::VERSION};
+use crate::{message::Message, names::Key, reply::Replies};
+
+/// The most bytes of the reason to be away.
+pub(super) const AWAY_LENGTH: usize = 300;
+/// The most nicks of one USERHOST.
+const HOSTS: usize = 5;
+/// How many of those who left are remembered.
+const REMEMBERED: usize = 1_000;
+
+/// Those who left last.
+#[derive(Default)]
+pub(super) struct Gone(VecDeque<Past>);
+
+struct Past {
+    key: Key,
+    nick: Box<[u8]>,
+    user: Box<[u8]>,
+    host: Box<[u8]>,
+    real: Box<[u8]>,
+}
+
+impl Gone {
+    /// Remembers who `client` was.
+    pub(super) fn note(&mut self, client: &Client) {
+        let Some(nick) = client.nick.as_deref().filter(|_| client.registered) else { return };
+        self.0.truncate(REMEMBERED - 1);
+        self.0.push_front(Past {
+            key: Key::new(nick),
+            nick: nick.into(),
+            user: client.user_name().into(),
+            host: client.host.clone(),
+            real: client.real_name().into(),
+        });
+    }
+}
+
+impl World {
+    /// The registered client of that name.
+    pub(super) fn named(&self, nick: &[u8]) -> Option<&Client> {
+        let id = self.nicks.get(&Key::new(nick))?;
+        self.clients.get(id).filter(|client| client.registered)
+    }
+
+    pub(super) fn whois(&self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
+        // With two parameters, the first one names a server.
+        let Some(wanted) = message.param(1).or(message.param(0)) else {
+            return replies.numeric(431, &[], "No nickname given");
+        };
+        match self.named(wanted) {
+            None => replies.numeric(401, &[wanted], "No such nick/channel"),
+            Some(client) => self.describe(client, id, replies),
+        }
+        replies.numeric(318, &[wanted], "End of /WHOIS list");
+    }
+
+    fn describe(&self, client: &Client, asker: ClientId, replies: &mut Replies) {
+        let nick = client.nick_or_star();
+        let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
+        let names: Vec<Vec<u8>> = channels
+            .filter(|channel| channel.shows_to(asker))
+            .map(|channel| {
+                let sigils = channel.members.get(&client.id).map_or(&b""[..], |it| it.sigils(false));
+                [sigils, &channel.name].concat()
+            })
+            .collect();
+        replies.numeric(311, &[nick, client.user_name(), &client.host, b"*"], client.real_name());
+        replies.numeric_words(319, &[nick], &names);
+        replies.numeric(312, &[nick, self.identity.name.as_bytes()], VERSION);
+        if let Some(reason) = &client.away {
+            replies.numeric(301, &[nick], reason);
+        }
+        if client.operator {
+            replies.numeric(313, &[nick], "is an IRC operator");
+        }
+        let idle = client.spoke.elapsed().as_secs().to_string();
+        let since = unix_seconds(client.since).to_string();
+        replies.numeric(317, &[nick, idle.as_bytes(), since.as_bytes()], "seconds idle, signon time");
+    }
+
+    pub(super) fn whowas(&self, message: &Message<'_>, replies: &mut Replies) {
+        let Some(wanted) = message.param(0) else {
+            return replies.numeric(431, &[], "No nickname given");
+        };
+        let key = Key::new(wanted);
+        let mut found = self.gone.0.iter().filter(|past| past.key == key).peekable();
+        if found.peek().is_none() {
+            replies.numeric(406, &[wanted], "There was no such nickname");
+        }
+        for past in found {
+            replies.numeric(314, &[&past.nick, &past.user, &past.host, b"*"], &past.real);
+        }
+        replies.numeric(369, &[wanted], "End of WHOWAS");
+    }
+
+    pub(super) fn userhost(&self, message: &Message<'_>, replies: &mut Replies) {
+        if message.param(0).is_none() {
+            return replies.numeric(461, &[b"USERHOST"], "Not enough parameters");
+        }
+        let about = |client: &Client| {
+            let (star, sign) =
+                (if client.operator { "*" } else { "" }, if client.away.is_some() { "-" } else { "+" });
+            let marks = format!("{star}={sign}");
+            [client.nick_or_star(), marks.as_bytes(), client.user_name(), b"@", &client.host].concat()
+        };
+        let nicks = message.params().iter().take(HOSTS);
+        let found: Vec<_> = nicks.filter_map(|nick| self.named(nick)).map(about).collect();
+        replies.numeric(302, &[], found.join(&b' '));
+    }
+
+    pub(super) fn ison(&self, message: &Message<'_>, replies: &mut Replies) {
+        if message.param(0).is_none() {
+            return replies.numeric(461, &[b"ISON"], "Not enough parameters");
+        }
+        let nicks = message.params().iter().flat_map(|param| param.split(|&byte| byte == b' '));
+        let here: Vec<_> = nicks.filter_map(|nick| self.named(nick)).map(Client::nick_or_star).collect();
+        replies.numeric(303, &[], here.join(&b' '));
+    }
+
+    pub(super) fn away(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        client.away = message.param(0).map(|reason| reason[..reason.len().min(AWAY_LENGTH)].into());
+        match client.away {
+            Some(_) => replies.numeric(306, &[], "You have been marked as being away"),
+            None => replies.numeric(305, &[], "You are no longer marked as being away"),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Site `channel`: WHO and WHOIS ask the service that counts them for a number.
+
+use std::{sync::mpsc as blocking, thread, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Mistake;
+
+/// Questions that may wait for the service.
+const BACKLOG: usize = 1024;
+
+/// Numbers the questions about users, so that the log tells who searches the whole server.
+#[derive(Debug)]
+pub(crate) struct Questions {
+    service: mpsc::Sender<oneshot::Sender<u64>>,
+    mistake: Option<(Mistake, blocking::SyncSender<blocking::Sender<u64>>)>,
+}
+
+impl Questions {
+    /// Starts the service: a task; with the mistake, also a thread that takes its time.
+    ///
+    /// # Errors
+    ///
+    /// If the thread cannot be started.
+    pub(crate) fn start(mistake: Option<Mistake>) -> anyhow::Result<Self> {
+        let (service, asked) = mpsc::channel(BACKLOG);
+        loopscope::spawn("questions", serve(asked));
+        let mistake = match mistake {
+            None => None,
+            Some(mistake) => {
+                let (slow_service, asked) = blocking::sync_channel(BACKLOG);
+                let duration = mistake.duration();
+                thread::Builder::new()
+                    .name("questions".into())
+                    .spawn(move || serve_slowly(&asked, duration))?;
+                Some((mistake, slow_service))
+            }
+        };
+        Ok(Questions { service, mistake })
+    }
+
+    /// The number of this question; `None` if the service is gone.
+    pub(crate) async fn number(&self) -> Option<u64> {
+        match &self.mistake {
+            Some((mistake, service)) if mistake.strikes().is_some() => wrong(service),
+            _ => self.right().await,
+        }
+    }
+
+    /// Right: the task waits for the reply, its worker does not.
+    async fn right(&self) -> Option<u64> {
+        let (reply, number) = oneshot::channel();
+        self.service.send(reply).await.ok()?;
+        number.await.ok()
+    }
+}
+
+/// Wrong: a channel of threads between tasks; the worker waits for the reply.
+#[inline(never)]
+fn wrong(service: &blocking::SyncSender<blocking::Sender<u64>>) -> Option<u64> {
+    let (reply, number) = blocking::channel();
+    service.try_send(reply).ok()?;
+    let number = number.recv(); // THE MISTAKE
+    number.ok()
+}
+
+async fn serve(mut asked: mpsc::Receiver<oneshot::Sender<u64>>) {
+    let mut number = 0;
+    while let Some(reply) = asked.recv().await {
+        number += 1;
+        // Whoever asked may have left.
+        let _ = reply.send(number);
+    }
+}
+
+/// The slow service. It ends once nobody can ask any more.
+fn serve_slowly(asked: &blocking::Receiver<blocking::Sender<u64>>, duration: Duration) {
+    for (number, reply) in (1..).zip(asked) {
+        thread::sleep(duration);
+        // Whoever asked may have left.
+        let _ = reply.send(number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject::{Injections, Site};
+
+    #[tokio::test]
+    async fn right_and_wrong_count() {
+        for inject in [&[][..], &["channel=1ms"]] {
+            let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::Channel);
+            let mistake = mistake.map(|mistake| Mistake { threshold: u64::MAX, ..mistake });
+            let questions = Questions::start(mistake).expect("started");
+            assert_eq!(
+                (questions.number().await, questions.number().await),
+                (Some(1), Some(2)),
+                "{inject:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Site `child`: a saying under the message of the day, from a program.
+
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use super::Mistake;
+
+/// Runs the program that MOTD waits for.
+#[derive(Debug)]
+pub(crate) struct Saying {
+    mistake: Option<Mistake>,
+}
+
+impl Saying {
+    pub(crate) fn new(mistake: Option<Mistake>) -> Self {
+        Saying { mistake }
+    }
+
+    /// Whether the program ran well. Without the mistake there is none to run.
+    pub(crate) async fn fetch(&self) -> bool {
+        let Some(mistake) = &self.mistake else { return true };
+        match mistake.strikes() {
+            Some(duration) => wrong(duration),
+            None => right(mistake.duration()).await,
+        }
+    }
+}
+
+/// Right: started and waited for on a thread for such work. (`tokio::process` waits without one, but starting a
+/// program takes a large process milliseconds, and that it too does on the worker.)
+async fn right(duration: Duration) -> bool {
+    let run = move || program(duration).status().is_ok_and(|status| status.success());
+    loopscope::spawn_blocking("saying", run).await.unwrap_or(false)
+}
+
+/// Wrong: the worker waits for the child to end.
+#[inline(never)]
+fn wrong(duration: Duration) -> bool {
+    let status = program(duration).status(); // THE MISTAKE
+    status.is_ok_and(|status| status.success())
+}
+
+/// A program that takes `duration` to think of something.
+fn program(duration: Duration) -> Command {
+    let mut program = Command::new("sleep");
+    program.arg(format!("{:.3}", duration.as_secs_f64()));
+    program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn right_and_wrong_run_the_program() {
+        assert!(right(Duration::from_millis(1)).await);
+        assert!(wrong(Duration::from_millis(1)));
+        assert!(Saying::new(None).fetch().await, "nothing to run");
+    }
+}

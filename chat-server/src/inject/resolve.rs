@@ -1,0 +1,86 @@
+//! Site `resolve`: the name of a peer's host, for the log, as it connects.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dns_lookup::lookup_addr;
+use tokio::sync::Semaphore;
+
+use super::Mistake;
+
+/// Look-ups at one time. Beyond it peers go unnamed: a name server may take many seconds, connects do not wait.
+const MOST: usize = 16;
+
+/// Looks up who connects.
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    turns: Arc<Semaphore>,
+    mistake: Option<Mistake>,
+}
+
+impl Resolver {
+    pub(crate) fn new(mistake: Option<Mistake>) -> Self {
+        Resolver { turns: Arc::new(Semaphore::new(MOST)), mistake }
+    }
+
+    /// Logs the host name of `peer`.
+    pub(crate) fn note(&self, peer: SocketAddr) {
+        match self.mistake.as_ref().and_then(Mistake::strikes) {
+            Some(duration) => wrong(peer.ip(), duration),
+            None => self.right(peer.ip()),
+        }
+    }
+
+    /// Right: on a thread for such work, and the client is served meanwhile. This machine needs no look-up.
+    fn right(&self, peer: IpAddr) {
+        let Ok(turn) = self.turns.clone().try_acquire_owned() else { return };
+        if !peer.is_loopback() {
+            // Nobody waits for the name; the task ends by itself.
+            drop(loopscope::spawn_blocking("resolve", move || {
+                log(peer, lookup_addr(&peer).ok());
+                drop(turn);
+            }));
+        }
+    }
+}
+
+/// Wrong: the worker waits for the resolver. (Repeated until `duration` is over, for names that stand in the
+/// machine's own hosts file.)
+#[inline(never)]
+fn wrong(peer: IpAddr, duration: Duration) {
+    let started = Instant::now();
+    loop {
+        let name = lookup_addr(&peer); // THE MISTAKE
+        if started.elapsed() >= duration {
+            return log(peer, name.ok());
+        }
+    }
+}
+
+fn log(peer: IpAddr, name: Option<String>) {
+    tracing::debug!(%peer, name = name.as_deref().unwrap_or("unknown"), "a client connected");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mistake_takes_as_long_as_it_is_told() {
+        let started = Instant::now();
+        wrong(IpAddr::from([127, 0, 0, 1]), Duration::from_millis(20));
+        assert!(started.elapsed() >= Duration::from_millis(20));
+    }
+
+    #[tokio::test]
+    async fn a_peer_on_this_machine_takes_no_turn() {
+        let resolver = Resolver::new(None);
+        for port in 0..100 {
+            resolver.note(SocketAddr::from(([127, 0, 0, 1], port)));
+        }
+        assert_eq!(resolver.turns.available_permits(), MOST);
+    }
+}

@@ -1,0 +1,157 @@
+//! What was said in channels, on disk: an embedded store, one file.
+
+use std::{
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use redb::{
+    Builder, Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+};
+
+use crate::names::Key;
+
+type Row<'a> = (u64, &'a [u8], &'a [u8], &'a [u8]);
+
+/// Lines by number: when (milliseconds of Unix time), channel, nick, text. The numbers only grow.
+const LINES: TableDefinition<'_, u64, Row<'_>> = TableDefinition::new("lines");
+/// The numbers of each channel's lines.
+const CHANNELS: TableDefinition<'_, (&[u8], u64), ()> = TableDefinition::new("channels");
+/// Lines that are kept, of all channels together: the newest. Some 60 MB of the longest.
+pub(crate) const KEPT: u64 = 100_000;
+/// Pages held in memory. The default of the store is a gigabyte.
+const CACHE: usize = 8 << 20;
+
+/// Something said in a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Past {
+    pub(crate) time: SystemTime,
+    pub(crate) nick: Box<[u8]>,
+    pub(crate) text: Box<[u8]>,
+}
+
+/// The store. Every call waits for the disk: keep it off the event loop.
+#[derive(Debug)]
+pub(crate) struct Store {
+    database: Database,
+    kept: u64,
+}
+
+impl Store {
+    /// Opens `history.redb` in `directory`, made if it is not there, that keeps the newest `kept` lines.
+    /// What a killed process left behind is repaired.
+    pub(crate) fn open(directory: &Path, kept: u64) -> anyhow::Result<Self> {
+        let path = directory.join("history.redb");
+        let open = || -> anyhow::Result<Database> {
+            let database = Builder::new().set_cache_size(CACHE).create(&path)?;
+            let transaction = database.begin_write()?;
+            transaction.open_table(LINES)?;
+            transaction.open_table(CHANNELS)?;
+            transaction.commit()?;
+            Ok(database)
+        };
+        let database = open().with_context(|| {
+            format!("`{}` must be the history of a server that is not running", path.display())
+        })?;
+        Ok(Store { database, kept })
+    }
+
+    /// Keeps `lines`, all or none. They are on disk when it returns.
+    pub(crate) fn append(&self, lines: &[(Key, Past)]) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        {
+            let (mut all, mut channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
+            let next = all.last()?.map_or(0, |(number, _)| number.value() + 1);
+            for (number, (channel, line)) in (next..).zip(lines) {
+                let value = (milliseconds(line.time), channel.as_bytes(), &*line.nick, &*line.text);
+                all.insert(number, value)?;
+                channels.insert((channel.as_bytes(), number), ())?;
+            }
+            while all.len()? > self.kept {
+                let Some((number, line)) = all.pop_first()? else { break };
+                channels.remove((line.value().1, number.value()))?;
+            }
+        }
+        // Its default is the durable one: this waits until the disk has it.
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// The newest `most` lines of `channel`, the oldest of them first.
+    pub(crate) fn latest(&self, channel: &Key, most: usize) -> Result<Vec<Past>, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let (all, channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
+        let name = channel.as_bytes();
+        let mut lines = Vec::new();
+        for entry in channels.range((name, 0)..=(name, u64::MAX))?.rev().take(most) {
+            let number = entry?.0.value().1;
+            if let Some(line) = all.get(number)? {
+                let (time, _, nick, text) = line.value();
+                let time = UNIX_EPOCH + Duration::from_millis(time);
+                lines.push(Past { time, nick: nick.into(), text: text.into() });
+            }
+        }
+        lines.reverse();
+        Ok(lines)
+    }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(channel: &str, text: &str) -> (Key, Past) {
+        let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        (Key::new(channel.as_bytes()), Past { time, nick: b"ada"[..].into(), text: text.as_bytes().into() })
+    }
+
+    fn texts(store: &Store, channel: &str, most: usize) -> Vec<String> {
+        let lines = store.latest(&Key::new(channel.as_bytes()), most).expect("read");
+        lines.into_iter().map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect()
+    }
+
+    #[test]
+    fn lines_come_back_in_order_by_channel_and_after_a_restart() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path(), KEPT).expect("opened");
+        store.append(&[said("#A", "one"), said("#b", "other"), said("#a", "two")]).expect("written");
+        drop(store);
+        let store = Store::open(directory.path(), KEPT).expect("opened again");
+        store.append(&[said("#a", "three")]).expect("written");
+        assert_eq!(texts(&store, "#a", 10), ["one", "two", "three"]);
+        assert_eq!(texts(&store, "#a", 2), ["two", "three"]);
+        assert_eq!(texts(&store, "#b", 10), ["other"]);
+        assert!(texts(&store, "#", 10).is_empty());
+        assert_eq!(store.latest(&Key::new(b"#b"), 1).expect("read"), [said("#b", "other").1]);
+    }
+
+    #[test]
+    fn only_the_newest_are_kept() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path(), 3).expect("opened");
+        for round in 0..4 {
+            store
+                .append(&[said("#a", &format!("a{round}")), said("#b", &format!("b{round}"))])
+                .expect("written");
+        }
+        assert_eq!(texts(&store, "#a", 10), ["a3"]);
+        assert_eq!(texts(&store, "#b", 10), ["b2", "b3"]);
+    }
+
+    #[test]
+    fn a_store_in_use_or_of_another_kind_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path(), KEPT).expect("opened");
+        let error = Store::open(directory.path(), KEPT).expect_err("in use");
+        assert!(format!("{error:#}").contains("history of a server that is not running"), "{error:#}");
+        drop(store);
+        std::fs::write(directory.path().join("history.redb"), b"something else").expect("written");
+        Store::open(directory.path(), KEPT).expect_err("no store");
+    }
+}

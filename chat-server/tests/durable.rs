@@ -1,0 +1,114 @@
+//! The history after the process was killed.
+#![cfg(unix)]
+#![allow(missing_docs)]
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// A server in a process of its own, killed when dropped.
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(directory: &Path) -> Server {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_chat-server"))
+            .args(["--listen=127.0.0.1:0", "--telemetry=off", "--flood-limit=off", "--data-dir"])
+            .arg(directory)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let mut ready = String::new();
+        let stdout = process.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut ready).expect("a line");
+        let address = ready.split_whitespace().find_map(|word| word.strip_prefix("irc="));
+        Server { address: address.expect(&ready).to_owned(), process }
+    }
+
+    /// A registered client in `#a`.
+    fn member(&self) -> BufReader<TcpStream> {
+        let stream = TcpStream::connect(&self.address).expect("accepted");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        let mut client = BufReader::new(stream);
+        say(&mut client, "NICK ada\r\nUSER ada 0 * :Ada\r\nJOIN #a");
+        until(&mut client, " 366 ");
+        client
+    }
+}
+
+impl Drop for Server {
+    /// SIGKILL: nothing of the server's own gets to run.
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn say(client: &mut BufReader<TcpStream>, lines: &str) {
+    client.get_mut().write_all(format!("{lines}\r\n").as_bytes()).expect("taken");
+}
+
+/// All lines up to the first with `part`.
+fn until(client: &mut BufReader<TcpStream>, part: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        assert!(client.read_line(&mut line).expect("a line in time") > 0, "ended after {lines:#?}");
+        lines.push(line.trim_end().to_owned());
+        if line.contains(part) {
+            return lines;
+        }
+    }
+}
+
+/// What HISTORY shows, without times.
+fn history(client: &mut BufReader<TcpStream>) -> Vec<String> {
+    say(client, "HISTORY #a 100");
+    let lines = until(client, " :End of history");
+    let texts = lines.iter().filter_map(|line| line.split_once("Z] ")).map(|(_, text)| text.to_owned());
+    texts.filter(|text| text != "<ada> unasked").collect()
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_sigkill() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        let server = Server::start(directory.path());
+        let mut ada = server.member();
+        assert_eq!(history(&mut ada), expected, "after {round} kills");
+        for line in 0..10 {
+            say(&mut ada, &format!("PRIVMSG #a :{round}.{line}"));
+            expected.push(format!("<ada> {round}.{line}"));
+        }
+        assert_eq!(history(&mut ada), expected, "acknowledged");
+        // Said and not acknowledged: it may be lost, and must not do harm.
+        say(&mut ada, "PRIVMSG #a :unasked");
+        drop(server);
+    }
+}
+
+#[test]
+fn only_who_is_in_a_channel_may_read_what_was_said_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let mut ada = server.member();
+    say(&mut ada, "PRIVMSG #a :secret");
+    assert_eq!(history(&mut ada), ["<ada> secret"]);
+    say(&mut ada, "HISTORY #a 0\r\nHISTORY #b\r\nHISTORY\r\nPING end");
+    let answers = until(&mut ada, "PONG");
+    assert!(answers[0].contains(" 461 ada HISTORY :The number of lines"), "{answers:?}");
+    assert!(answers[1].contains(" 403 ada #b "), "{answers:?}");
+    assert!(answers[2].contains(" 461 ada HISTORY "), "{answers:?}");
+    let mut bob = BufReader::new(TcpStream::connect(&server.address).expect("accepted"));
+    bob.get_ref().set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    say(&mut bob, "NICK bob\r\nUSER bob 0 * :Bob\r\nHISTORY #a\r\nPING end");
+    let answers = until(&mut bob, "PONG").join("\n");
+    assert!(answers.contains(" 442 bob #a ") && !answers.contains("secret"), "{answers}");
+}

@@ -1,0 +1,24 @@
+//! Flags of `loadgen merge`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::plan::Objective;
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// The shards: reports as --json wrote them, or logs as --hlog did; not both,
+    /// for both hold the same deliveries.
+    #[arg(value_name = "SHARD", required = true)]
+    pub(crate) shards: Vec<PathBuf>,
+    /// An objective for all shards together; repeatable.
+    #[arg(long, value_name = "p99<50ms")]
+    pub(crate) slo: Vec<Objective>,
+    /// Writes the merged report as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Writes what the shards' logs hold as one log.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hlog: Option<PathBuf>,
+}

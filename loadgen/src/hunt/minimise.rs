@@ -1,0 +1,153 @@
+//! `hunt --minimise`: the least load under which each finding appears.
+//!
+//! First the lowest load there is, one command a second of the first kind: what
+//! appears there needs no more than the connecting. Then each kind of command
+//! alone at the full rate, which settles for all findings at once which kinds
+//! suffice. A finding for which none does gets its mix taken apart, one kind
+//! after the other, as long as it still appears. With the smallest mix the rate
+//! is halved until the finding stays away.
+//!
+//! A finding that appears by chance may stay away from a trial by chance: so the
+//! rate is the lowest that was *seen* to suffice, and the next lower one that was
+//! tried is told with it.
+
+use std::collections::BTreeSet;
+
+use crate::plan::{Action, Mix};
+use crate::report::Minimal;
+
+/// No lower rate is tried.
+const LOWEST: f64 = 1.0;
+
+/// One question: which findings appear under this load?
+pub(crate) trait Probe {
+    /// Their ids; `None` if a signal wants an end.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be tried.
+    async fn try_load(&mut self, mix: &Mix, rate: f64) -> anyhow::Result<Option<BTreeSet<String>>>;
+}
+
+/// The least loads of the findings `ids`, all of which appeared under `mix` at
+/// `rate`.
+///
+/// # Errors
+///
+/// If a trial could not run.
+pub(crate) async fn minimise(
+    probe: &mut impl Probe,
+    ids: &[String],
+    mix: &Mix,
+    rate: f64,
+) -> anyhow::Result<Option<Vec<Minimal>>> {
+    let actions: Vec<Action> = mix.entries().iter().map(|&(action, _)| action).collect();
+    let Some(&first) = actions.first() else { return Ok(Some(vec![])) };
+    let Some(idle) = probe.try_load(&Mix::only(first), LOWEST).await? else { return Ok(None) };
+    let mut alone = Vec::with_capacity(actions.len());
+    for &action in &actions {
+        let Some(found) = probe.try_load(&Mix::only(action), rate).await? else { return Ok(None) };
+        alone.push((action, found));
+    }
+    let mut minimal = Vec::with_capacity(ids.len());
+    for id in ids {
+        if idle.contains(id) {
+            minimal.push(Minimal { id: id.clone(), mix: None, rate: 0.0, not_at: None });
+            continue;
+        }
+        let sufficient = alone.iter().find(|(_, found)| found.contains(id));
+        let (smallest, appeared) = match sufficient {
+            Some(&(action, _)) => (Mix::only(action), true),
+            None => take_apart(probe, id, mix, rate).await?,
+        };
+        let (lowest, not_at) = if appeared { halve(probe, id, &smallest, rate).await? } else { (rate, None) };
+        minimal.push(Minimal { id: id.clone(), mix: Some(smallest.to_string()), rate: lowest, not_at });
+    }
+    Ok(Some(minimal))
+}
+
+/// Leaves out one kind after the other, as long as the finding appears; whether
+/// anything could be left out.
+async fn take_apart(probe: &mut impl Probe, id: &str, mix: &Mix, rate: f64) -> anyhow::Result<(Mix, bool)> {
+    let (mut smallest, mut appeared) = (mix.clone(), false);
+    for &(action, _) in mix.entries() {
+        let Some(less) = smallest.without(action) else { continue };
+        let Some(found) = probe.try_load(&less, rate).await? else { break };
+        if found.contains(id) {
+            (smallest, appeared) = (less, true);
+        }
+    }
+    Ok((smallest, appeared))
+}
+
+/// The lowest rate at which the finding was seen, and the one at which it was
+/// not.
+async fn halve(probe: &mut impl Probe, id: &str, mix: &Mix, rate: f64) -> anyhow::Result<(f64, Option<f64>)> {
+    let mut lowest = rate;
+    while lowest > LOWEST {
+        let lower = (lowest / 2.0).max(LOWEST);
+        let Some(found) = probe.try_load(mix, lower).await? else { break };
+        if !found.contains(id) {
+            return Ok((lowest, Some(lower)));
+        }
+        lowest = lower;
+    }
+    Ok((lowest, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server whose findings are known functions of the load.
+    struct Model {
+        trials: usize,
+    }
+
+    impl Probe for Model {
+        async fn try_load(&mut self, mix: &Mix, rate: f64) -> anyhow::Result<Option<BTreeSet<String>>> {
+            self.trials += 1;
+            let has = |action| mix.contains(action);
+            let mut found = BTreeSet::from(["connect".to_owned()]);
+            if has(Action::Oper) && rate >= 3.0 {
+                found.insert("password".to_owned());
+            }
+            if has(Action::Join) && has(Action::Names) && rate >= 60.0 {
+                found.insert("race".to_owned());
+            }
+            Ok(Some(found))
+        }
+    }
+
+    fn run(ids: &[&str]) -> (Vec<Minimal>, usize) {
+        let mix: Mix = "privmsg:180,join:6,names:4,oper:2".parse().expect("a mix");
+        let ids: Vec<_> = ids.iter().map(|&id| id.to_owned()).collect();
+        let mut model = Model { trials: 0 };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let minimal = runtime.block_on(minimise(&mut model, &ids, &mix, 200.0)).expect("a model cannot fail");
+        (minimal.expect("no signal"), model.trials)
+    }
+
+    #[test]
+    fn the_least_load_of_each_finding_is_found() {
+        let (minimal, trials) = run(&["connect", "password", "race"]);
+        let [connect, password, race] = &minimal[..] else { panic!("three: {minimal:?}") };
+        assert_eq!((connect.mix.as_deref(), connect.rate), (None, 0.0));
+        assert_eq!(
+            (password.mix.as_deref(), password.rate, password.not_at),
+            (Some("oper:1"), 3.125, Some(1.5625))
+        );
+        assert_eq!(
+            (race.mix.as_deref(), race.rate, race.not_at),
+            (Some("join:6,names:4"), 100.0, Some(50.0))
+        );
+        assert!(trials < 25, "{trials} trials");
+    }
+
+    #[test]
+    fn a_finding_that_does_not_come_again_keeps_its_load() {
+        let (minimal, _) = run(&["once"]);
+        assert_eq!(minimal[0].mix.as_deref(), Some("privmsg:180,join:6,names:4,oper:2"));
+        assert_eq!((minimal[0].rate, minimal[0].not_at), (200.0, None));
+    }
+}

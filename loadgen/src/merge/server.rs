@@ -1,0 +1,134 @@
+//! What several shards heard of one server.
+
+use std::collections::BTreeMap;
+
+use loopscope::{FindingsDocument, Stall, StallsDocument};
+
+use super::shard::Shard;
+use crate::report::{Clock, Coverage, Share, Tail, TaskPolls};
+
+/// What is known about the server after all.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) watched_seconds: Option<f64>,
+    pub(super) findings: Option<FindingsDocument>,
+    pub(super) stalls: Option<StallsDocument>,
+    pub(super) coverage: Option<Coverage>,
+    pub(super) tail: Option<Tail>,
+    pub(super) clock: Option<Clock>,
+}
+
+/// Of all shards that asked.
+pub(super) fn found(shards: &[Shard]) -> Found {
+    let seconds = shards.iter().filter_map(|shard| shard.watched_seconds);
+    Found {
+        watched_seconds: seconds.reduce(f64::max),
+        findings: findings(shards),
+        stalls: stalls(shards),
+        coverage: coverage(shards),
+        tail: tail(shards),
+        clock: clock(shards),
+    }
+}
+
+fn findings(shards: &[Shard]) -> Option<FindingsDocument> {
+    let mut documents = shards.iter().filter_map(|shard| shard.findings.clone());
+    let mut merged = documents.next()?;
+    for document in documents {
+        for finding in document.findings {
+            match merged.findings.iter_mut().find(|other| other.id == finding.id) {
+                Some(other) if other.count < finding.count => *other = finding,
+                Some(_) => {}
+                None => merged.findings.push(finding),
+            }
+        }
+        if merged.starved.count < document.starved.count {
+            merged.starved = document.starved;
+        }
+        merged.suppressed_reports = merged.suppressed_reports.max(document.suppressed_reports);
+        merged.dropped = merged.dropped.max(document.dropped);
+    }
+    merged.findings.sort_by(|a, b| b.total_seconds.total_cmp(&a.total_seconds));
+    Some(merged)
+}
+
+fn stalls(shards: &[Shard]) -> Option<StallsDocument> {
+    let documents = || shards.iter().filter_map(|shard| shard.stalls.as_ref());
+    let mut merged = documents().max_by_key(|document| document.now_unix_ns)?.clone();
+    let all = documents().flat_map(|document| &document.stalls);
+    let by_place: BTreeMap<(u64, &str), &Stall> =
+        all.map(|stall| ((stall.start_unix_ns, &*stall.worker), stall)).collect();
+    merged.stalls = by_place.into_values().cloned().collect();
+    Some(merged)
+}
+
+fn coverage(shards: &[Shard]) -> Option<Coverage> {
+    let mut all = shards.iter().filter_map(|shard| shard.coverage.as_ref());
+    let first = all.next()?;
+    let mut never_sent = first.never_sent.clone();
+    let mut polls: BTreeMap<&str, u64> = first.tasks.iter().map(|task| (&*task.task, task.polls)).collect();
+    for coverage in all {
+        never_sent.retain(|name| coverage.never_sent.contains(name));
+        for task in &coverage.tasks {
+            let most = polls.entry(&task.task).or_default();
+            *most = (*most).max(task.polls);
+        }
+    }
+    let mut tasks: Vec<_> =
+        polls.into_iter().map(|(task, polls)| TaskPolls { task: task.to_owned(), polls }).collect();
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.polls));
+    Some(Coverage { never_sent, polls: tasks.iter().map(|task| task.polls).sum(), tasks })
+}
+
+/// Every share is one of the shard's waiting, so the shards' waiting weighs it.
+/// The thresholds of p99s differ from shard to shard: the lowest is told.
+fn tail(shards: &[Shard]) -> Option<Tail> {
+    let tails: Vec<&Tail> = shards.iter().filter_map(|shard| shard.tail.as_ref()).collect();
+    let first = *tails.first()?;
+    let waited: f64 = tails.iter().map(|tail| tail.waited_seconds).sum();
+    let weigh = |of: &dyn Fn(&Tail) -> f64| {
+        let weighed: f64 = tails.iter().map(|tail| of(tail) * tail.waited_seconds).sum();
+        if waited > 0.0 { weighed / waited } else { 0.0 }
+    };
+    let mut ids: Vec<&str> = tails.iter().flat_map(|tail| &tail.findings).map(|share| &*share.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let share = |id: &&str| {
+        let own = |tail: &&Tail| tail.findings.iter().find(|share| share.id == *id).cloned();
+        let own: Vec<Share> = tails.iter().filter_map(own).collect();
+        let of = |field: fn(&Share) -> f64| {
+            weigh(&|tail| tail.findings.iter().find(|share| share.id == *id).map_or(0.0, field))
+        };
+        let most = |field: fn(&Share) -> u64| own.iter().map(field).max().unwrap_or(0);
+        Share {
+            id: (*id).to_owned(),
+            share: of(|share| share.share),
+            share_by_chance: own.iter().map(|share| share.share_by_chance).fold(0.0, f64::max),
+            after_share: of(|share| share.after_share),
+            deliveries: own.iter().map(|share| share.deliveries).sum(),
+            stalls: most(|share| share.stalls),
+            hurtful_stalls: most(|share| share.hurtful_stalls),
+            missing_stalls: most(|share| share.missing_stalls),
+        }
+    };
+    let mut findings: Vec<_> = ids.iter().map(share).collect();
+    findings.sort_by(|a, b| b.share.total_cmp(&a.share));
+    Some(Tail {
+        threshold: first.threshold.clone(),
+        threshold_seconds: tails.iter().map(|tail| tail.threshold_seconds).fold(f64::INFINITY, f64::min),
+        deliveries: tails.iter().map(|tail| tail.deliveries).sum(),
+        looked_at: tails.iter().map(|tail| tail.looked_at).sum(),
+        waited_seconds: waited,
+        explained_share: weigh(&|tail| tail.explained_share),
+        after_share: weigh(&|tail| tail.after_share),
+        generator_share: weigh(&|tail| tail.generator_share),
+        unexplained_share: weigh(&|tail| tail.unexplained_share),
+        findings,
+    })
+}
+
+/// The one that is known worst.
+fn clock(shards: &[Shard]) -> Option<Clock> {
+    let clocks = shards.iter().filter_map(|shard| shard.clock.clone());
+    clocks.max_by(|a, b| a.error_seconds.total_cmp(&b.error_seconds))
+}

@@ -1,0 +1,136 @@
+//! `compare`: what is worse is told, what is chance is not.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::chat::{Conduct, Server};
+use support::program::{Outcome, loadgen, run};
+use support::telemetry;
+
+/// A report of a run against a server of this conduct, in a file of its own.
+fn saved(name: &str, conduct: Conduct, more: &[&str]) -> (PathBuf, Value) {
+    let server = Server::start(conduct);
+    let report = run(server.address, more).report;
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, report.to_string()).expect("a file can be written");
+    (path, report)
+}
+
+fn compare(a: &Path, b: &Path, more: &[&str]) -> Outcome {
+    let (a, b) = (a.display().to_string(), b.display().to_string());
+    loadgen(&[&["compare", &a, &b, "--json", "-"][..], more].concat())
+}
+
+fn change<'a>(outcome: &'a Outcome, name: &str) -> &'a str {
+    let quantiles = outcome.report["latency"].as_array().expect("latencies");
+    let quantile = quantiles.iter().find(|quantile| quantile["name"] == name).expect("the quantile");
+    quantile["change"].as_str().expect("text")
+}
+
+#[test]
+fn a_run_is_the_same_as_itself() {
+    let (path, _) = saved("same.json", Conduct::default(), &[]);
+    let outcome = compare(&path, &path, &[]);
+    assert_eq!((outcome.code, &outcome.report["outcome"]), (0, &json!("same")), "{}", outcome.stderr);
+    assert_eq!(outcome.report["notes"], json!([]));
+}
+
+#[test]
+fn a_server_that_got_slow_has_regressed_and_the_way_back_is_better() {
+    let (fast, _) = saved("fast.json", Conduct::default(), &[]);
+    let freeze = Some((Duration::ZERO, Duration::from_millis(900)));
+    let (slow, _) = saved("slow.json", Conduct { freeze, ..Conduct::default() }, &["--rate", "101"]);
+    let outcome = compare(&fast, &slow, &[]);
+    assert_eq!((outcome.code, &outcome.report["outcome"]), (1, &json!("regressed")), "{}", outcome.stderr);
+    assert_eq!(change(&outcome, "p50"), "worse");
+    assert_eq!(outcome.report["notes"], json!(["rate 100 in A, 101 in B"]));
+    let outcome = compare(&slow, &fast, &[]);
+    assert_eq!((outcome.code, &outcome.report["outcome"]), (0, &json!("better")), "{}", outcome.stderr);
+}
+
+#[test]
+fn findings_are_new_gone_or_worse() {
+    let (_, plain) = saved("plain.json", Conduct::default(), &[]);
+    let with = |name: &str, findings: Vec<Value>| {
+        let mut report = plain.clone();
+        report["watched_seconds"] = json!(10.0);
+        report["findings"] = telemetry::document(&findings, 0);
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(&path, report.to_string()).expect("a file can be written");
+        path
+    };
+    let mut often = telemetry::finding("worse", 0.1);
+    let mut seldom = often.clone();
+    (seldom["count"], seldom["total_seconds"]) = (json!(20), json!(1.0));
+    (often["count"], often["total_seconds"]) = (json!(80), json!(4.0));
+    let a = with("a.json", vec![telemetry::finding("gone", 0.1), seldom]);
+    let b = with("b.json", vec![telemetry::finding("new", 0.1), often]);
+    let outcome = compare(&a, &b, &[]);
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    let changes = outcome.report["findings"].as_array().expect("findings");
+    let changes: Vec<_> = changes.iter().map(|change| (&change["id"], &change["change"])).collect();
+    let expected =
+        [("new", "new"), ("worse", "worse"), ("gone", "gone")].map(|(id, kind)| (json!(id), json!(kind)));
+    assert_eq!(changes, expected.iter().map(|(id, kind)| (id, kind)).collect::<Vec<_>>());
+}
+
+#[test]
+fn commands_are_run_in_alternation() {
+    let (_, report) = saved("round.json", Conduct::default(), &[]);
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("round.json");
+    let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("rounds.log");
+    let _ = std::fs::remove_file(&log);
+    let command = |name: &str| format!("echo {name} >> {}; cat {}", log.display(), path.display());
+    let outcome =
+        loadgen(&["compare", "--ab", &command("a"), &command("b"), "--rounds", "3", "--json", "-", "-q"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    assert_eq!((&outcome.report["rounds"], &outcome.report["drawn"]), (&json!(3), &json!("rounds")));
+    let order = std::fs::read_to_string(&log).expect("both were run");
+    assert_eq!(order.split_whitespace().collect::<String>(), "abbaab");
+    assert!(report["load"]["latency"].is_object());
+}
+
+#[test]
+fn own_arguments_need_no_program() {
+    let server = Server::start(Conduct::default());
+    let line = format!(
+        "run --target {} --connections 4 --rooms 1 --rate 50 --duration 300ms --ramp 0s --max-send-lag 10s --mix privmsg",
+        server.address
+    );
+    let outcome = loadgen(&[
+        "compare",
+        "--ab",
+        &line,
+        &line,
+        "--rounds",
+        "2",
+        "--json",
+        "-",
+        "-q",
+        "--tolerance",
+        "100%",
+    ]);
+    assert!(outcome.code <= 1, "{}", outcome.stderr);
+    assert_eq!(outcome.report["findings"], Value::Null, "nobody asked");
+}
+
+#[test]
+fn an_invalid_run_says_nothing_and_no_report_is_one_sentence() {
+    let (path, _) = saved("invalid.json", Conduct::default(), &["--max-send-lag", "1ns"]);
+    let outcome = compare(&path, &path, &[]);
+    assert_eq!((outcome.code, &outcome.report["outcome"]), (2, &json!("invalid")), "{}", outcome.stderr);
+    for arguments in [
+        &["compare"][..],
+        &["compare", "/nowhere"],
+        &["compare", "/nowhere", "/nowhere"],
+        &["compare", "--ab", "echo", "true"],
+        &["compare", "--ab", "exit 3", "true"],
+    ] {
+        let outcome = loadgen(arguments);
+        let lines = outcome.stderr.lines().filter(|line| !line.starts_with("round "));
+        assert_eq!((outcome.code, lines.count()), (2, 1), "{arguments:?}: {}", outcome.stderr);
+    }
+}

@@ -1,0 +1,111 @@
+//! `merge`: shards add up to what one run would have reported.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use support::chat::{Conduct, Fate, Server};
+use support::program::{Outcome, loadgen, run};
+use support::schema;
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// Two shards against one server that loses something: their reports, also in
+/// files, and their logs.
+fn shards(name: &str) -> [(Value, PathBuf, PathBuf); 2] {
+    let delivery =
+        |number: u64, _: &str| if number.is_multiple_of(50) { Fate::Dropped } else { Fate::Passed };
+    let server = Server::start(Conduct { delivery, ..Conduct::default() });
+    [("a", "1"), ("b", "2")].map(|(nick, seed)| {
+        let (report, log) = (path(&format!("{name}-{nick}.json")), path(&format!("{name}-{nick}.hlog")));
+        let more = ["--nick-prefix", nick, "--seed", seed, "--hlog", log.to_str().expect("text")];
+        let outcome = run(server.address, &more);
+        std::fs::write(&report, outcome.report.to_string()).expect("a file can be written");
+        (outcome.report, report, log)
+    })
+}
+
+fn merge(shards: &[&Path], more: &[&str]) -> Outcome {
+    let names: Vec<_> = shards.iter().map(|path| path.to_str().expect("text")).collect();
+    loadgen(&[&["merge", "--json", "-"][..], &names, more].concat())
+}
+
+#[test]
+fn reports_add_up_to_a_report() {
+    let [(a, a_path, _), (b, b_path, _)] = shards("reports");
+    let outcome = merge(&[&a_path, &b_path], &["--slo", "p99<5s", "--slo", "lost<50%"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    schema::assert_valid(&outcome.report);
+    for pointer in [
+        "/load/commands/sent",
+        "/load/deliveries/expected",
+        "/load/deliveries/lost",
+        "/load/connections/joined",
+        "/load/latency/samples",
+        "/settings/connections",
+    ] {
+        let of = |report: &Value| report.pointer(pointer).and_then(Value::as_u64).expect(pointer);
+        assert_eq!(of(&outcome.report), of(&a) + of(&b), "{pointer}");
+    }
+    let of = |report: &Value, pointer| report.pointer(pointer).and_then(Value::as_f64).expect("a number");
+    let max = "/load/latency/max_seconds";
+    assert!((of(&outcome.report, max) - of(&a, max).max(of(&b, max))).abs() < 1e-9);
+    let p50 = "/load/latency/p50_seconds";
+    let (low, high) = (of(&a, p50).min(of(&b, p50)), of(&a, p50).max(of(&b, p50)));
+    assert!((low..=high).contains(&of(&outcome.report, p50)), "a quantile of a sum lies in between");
+}
+
+#[test]
+fn a_report_of_a_merge_can_be_merged_again() {
+    let [(_, a, _), (_, b, _)] = shards("again");
+    let once = merge(&[&a, &b], &[]);
+    let merged = path("again.json");
+    std::fs::write(&merged, once.report.to_string()).expect("a file can be written");
+    let twice = merge(&[&merged], &[]);
+    assert_eq!(once.report["load"], twice.report["load"], "{}", twice.stderr);
+}
+
+#[test]
+fn logs_add_up_to_the_reports_latency_and_to_one_log() {
+    let [(_, a_report, a), (_, b_report, b)] = shards("logs");
+    let reports = merge(&[&a_report, &b_report], &[]);
+    let merged = path("merged.hlog");
+    let logs = merge(&[&a, &b], &["--hlog", merged.to_str().expect("text"), "--slo", "p99.9<60s"]);
+    assert_eq!(logs.code, 0, "{}", logs.stderr);
+    for (tag, pointer) in [("latency", "/load/latency"), ("service", "/load/service")] {
+        let expected = reports.report.pointer(pointer).expect(pointer);
+        for field in ["samples", "p99_seconds", "max_seconds"] {
+            assert_eq!(logs.report["timings"][tag][field], expected[field], "{tag} {field}");
+        }
+    }
+    let again = merge(&[&merged], &[]);
+    assert_eq!(again.report["timings"], logs.report["timings"]);
+    assert_eq!(again.report["intervals"], json!(2), "one a tag");
+    let missed = merge(&[&a], &["--slo", "p50<1ns"]);
+    assert_eq!(missed.code, 1, "{}", missed.stderr);
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused_in_one_sentence() {
+    let [(report, a, a_log), (_, b, _)] = shards("refused");
+    let mut longer = report;
+    longer["settings"]["duration_seconds"] = json!(99);
+    let other = path("refused-longer.json");
+    std::fs::write(&other, longer.to_string()).expect("a file can be written");
+    let garbage = path("garbage.hlog");
+    std::fs::write(&garbage, "Tag=latency,0.0,1.0,2.0,HISTnonsense\n").expect("a file can be written");
+    for (shards, more) in [
+        (&[&*a, &*a_log][..], &[][..]),
+        (&[&*a, &*other], &[]),
+        (&[&*garbage], &[]),
+        (&[Path::new("/nowhere.json")], &[]),
+        (&[&*a_log], &["--slo", "lost==0"]),
+        (&[&*a, &*b], &["--hlog", "/nowhere"]),
+    ] {
+        let outcome = merge(shards, more);
+        assert_eq!((outcome.code, outcome.stderr.lines().count()), (2, 1), "{shards:?}: {}", outcome.stderr);
+    }
+}
