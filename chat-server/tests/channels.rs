@@ -177,3 +177,12 @@ async fn bans_have_an_end() {
     let long = format!("MODE #a +b {}!*@*", "x".repeat(80));
     assert_eq!(ada.ask(&long).await, [":s 696 ada #a b * :The mask is too long"]);
 }
+
+#[tokio::test]
+async fn a_list_asked_for_many_times_in_one_line_is_told_once() {
+    let (_server, mut ada, mut bob) = room().await;
+    ada.ask("MODE #a +b nick").await;
+    bob.until("MODE").await;
+    let told = bob.ask(&format!("MODE #a +{}", "b".repeat(400))).await;
+    assert_eq!(told.iter().filter(|line| line.contains(" 367 ")).count(), 1, "{} lines", told.len());
+}

@@ -38,7 +38,7 @@ impl World {
         message: &Message<'_>,
         replies: &mut Replies,
     ) {
-        let (mut done, mut on, mut refused) = (Changes::default(), true, false);
+        let (mut done, mut on, mut refused, mut told_bans) = (Changes::default(), true, false, false);
         let mut params = message.params()[2..].iter().copied();
         let mut taken = 0;
         for &letter in message.params()[1] {
@@ -56,7 +56,10 @@ impl World {
             let wants = matches!(letter, b'k' | b'o' | b'v' | b'b') || (letter == b'l' && on);
             let param = if wants { params.next().filter(|param| !param.is_empty()) } else { None };
             if letter == b'b' && param.is_none() {
-                self.tell_bans(target, replies);
+                // Told once: 500 letters must not be 500 lists, as they are collected in one buffer.
+                if !std::mem::replace(&mut told_bans, true) {
+                    self.tell_bans(target, replies);
+                }
                 continue;
             }
             if !self.channels.get(&Key::new(target)).is_some_and(|channel| channel.is_operator(id)) {
