@@ -19,6 +19,9 @@ use crate::{
 
 /// Connections that the system may hold ready while the acceptor is busy.
 const BACKLOG: u32 = 4096;
+/// What the kernel may hold for a client that does not read, beside its queue here. Left to itself it is
+/// megabytes each.
+const SEND_BUFFER: u32 = 128 * 1024;
 /// Work on blocking threads has this long to end.
 const LEFTOVERS: Duration = Duration::from_millis(200);
 
@@ -85,6 +88,8 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // Else a restart would have to wait for the connections of its predecessor to time out.
         socket.set_reuseaddr(true)?;
+        // Those that are accepted inherit it.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };

@@ -1,10 +1,11 @@
 //! RPL_ISUPPORT: what clients may rely on, out of the constants that hold.
 
 use super::{
+    change::KEY_LENGTH,
     channel::BANS,
     messages::TARGETS,
     moderation::{KICK_LENGTH, KICKS},
-    modes::{CHANGES, KEY_LENGTH},
+    modes::CHANGES,
     people::AWAY_LENGTH,
     registration::{CHANNELS_EACH, TOPIC_LENGTH, USER_LENGTH},
 };

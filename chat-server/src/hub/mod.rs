@@ -5,9 +5,21 @@
 //! which this task took the requests. It never waits for a client: a queue that is full costs that client
 //! its connection. Whatever takes long (argon2, files, a flood's pause) is done by the sessions.
 //!
+//! | what | owned by | others reach it by |
+//! |---|---|---|
+//! | clients, nicks, channels, who was here | the hub's task | [`Hub`]: a message, and its outcome |
+//! | the socket, what was read and not yet asked, the allowance of lines | the session's task | nobody |
+//! | what waits for a client | its [`outbox`](crate::outbox): pushed by the hub, emptied by the session | – |
+//! | how much that is, and whether lines are stamped | atomics that both ends share | relaxed loads |
+//! | bytes of a line | all queues that hold it, by count | never changed once queued |
+//! | what is logged, counted, hashed | `work` and its tasks | channels, atomics |
+//!
+//! So no session ever waits for another one's client, and nothing can be locked across an await.
+//!
 //! As nobody else can change the state, long loops may yield in their middle: see [`post`].
 
 mod caps;
+mod change;
 mod channel;
 mod client;
 mod direct;
@@ -22,6 +34,7 @@ mod post;
 mod queries;
 mod registration;
 mod rooms;
+mod user_modes;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -124,8 +137,9 @@ struct World {
     nicks: HashMap<Key, ClientId>,
     channels: HashMap<Key, Channel>,
     gone: Gone,
-    /// How many clients are operators.
+    /// How many clients are operators, and how many invisible.
     operators: usize,
+    invisible: usize,
     /// The most clients there were at a time.
     most: usize,
     post: Post,
@@ -143,7 +157,8 @@ async fn run(
 ) {
     let post = Post::new(metrics);
     let (clients, nicks, channels, gone) = Default::default();
-    let mut world = World { identity, clients, nicks, channels, gone, operators: 0, most: 0, post };
+    let mut world =
+        World { identity, clients, nicks, channels, gone, operators: 0, invisible: 0, most: 0, post };
     loop {
         tokio::select! {
             event = events.recv() => match event {
@@ -262,6 +277,7 @@ impl World {
             self.nicks.remove(&Key::new(nick));
         }
         self.operators -= usize::from(client.operator);
+        self.invisible -= usize::from(client.invisible);
         self.gone.note(&client);
         client.farewell(reason);
         let peers = self.peers(&client);

@@ -1,0 +1,57 @@
+//! MODE of users.
+
+use super::{ClientId, World, change::Changes};
+use crate::{names::Key, reply::Replies};
+
+impl World {
+    pub(super) fn user_mode(
+        &mut self,
+        id: ClientId,
+        target: &[u8],
+        change: Option<&[u8]>,
+        replies: &mut Replies,
+    ) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if Key::new(target) != Key::new(client.nick_or_star()) {
+            return match self.nicks.contains_key(&Key::new(target)) {
+                true => replies.numeric(502, &[], "Cannot change mode for other users"),
+                false => replies.numeric(401, &[target], "No such nick/channel"),
+            };
+        }
+        let Some(change) = change else {
+            return replies.numeric_params(221, &[client.modes().as_bytes()]);
+        };
+        let (mut done, mut on, mut unknown) = (Changes::default(), true, false);
+        for &letter in change {
+            let (flag, value) = match (letter, on) {
+                (b'+' | b'-', _) => {
+                    on = letter == b'+';
+                    continue;
+                }
+                (b'i', _) => (&mut client.invisible, on),
+                (b'o', false) => (&mut client.operator, false),
+                // Only OPER makes operators.
+                (b'o', true) => continue,
+                _ => {
+                    unknown = true;
+                    continue;
+                }
+            };
+            if std::mem::replace(flag, value) != value {
+                done.note(value, letter, None);
+                match (letter, value) {
+                    (b'o', _) => self.operators -= 1,
+                    (_, true) => self.invisible += 1,
+                    (_, false) => self.invisible -= 1,
+                }
+            }
+        }
+        if unknown {
+            replies.numeric(501, &[], "Unknown MODE flag");
+        }
+        if !done.letters.is_empty() {
+            let nick = client.nick_or_star();
+            replies.line(&[b":", nick, b" MODE ", nick, b" :", &done.letters]);
+        }
+    }
+}
