@@ -162,6 +162,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -188,5 +190,16 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
+    }
+
+    #[test]
+    fn the_document_names_all_of_them_and_no_others() {
+        let (metrics, registry) = (Metrics::default(), Registry::new());
+        metrics.register(&registry).expect("no name twice");
+        let shown: BTreeSet<String> =
+            registry.gather().iter().map(|family| family.name().to_owned()).collect();
+        let document = include_str!("../../docs/chat-server.md");
+        let named = document.split('`').filter(|word| word.starts_with("chat_")).map(str::to_owned).collect();
+        assert_eq!(shown, named);
     }
 }
