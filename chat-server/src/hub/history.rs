@@ -17,7 +17,7 @@ impl World {
             return Next::Done;
         };
         let channel = Key::new(target);
-        match self.channels.get(&channel) {
+        match self.channels.get(&channel).filter(|it| it.shows_to(id)) {
             None => replies.numeric(403, &[target], "No such channel"),
             Some(it) if !it.has(id) => replies.numeric(442, &[target], "You're not on that channel"),
             Some(_) => match message.param(1).map_or(Some(USUAL), number) {

@@ -102,7 +102,8 @@ pub(crate) fn explain(
         deliveries: slow.count,
         looked_at: slow.kept.len() as u64,
         waited_seconds: account.waited * weight(slow) / 1e9,
-        explained_share: explained,
+        // The sum of no shares is minus zero.
+        explained_share: explained + 0.0,
         after_share: after,
         generator_share: own,
         unexplained_share: if account.waited > 0.0 { (1.0 - explained - after - own).max(0.0) } else { 0.0 },

@@ -18,7 +18,9 @@ pub(crate) fn tail(
     let mut text = String::new();
     let _ = writeln!(text, "{}", heading(&headline(tail)));
     if tail.looked_at > 0 {
-        text.push_str("   share  by chance  stalls  hurtful  finding\n");
+        if !tail.findings.is_empty() {
+            text.push_str("   share  by chance  stalls  hurtful  finding\n");
+        }
         for share in &tail.findings {
             let finding = findings.findings.iter().find(|finding| finding.id == share.id);
             let _ = writeln!(text, "{}", row(share, &finding.map_or_else(|| share.id.clone(), name)));
@@ -45,11 +47,12 @@ fn headline(tail: &Tail) -> String {
         return format!("no delivery was slower than {what}");
     }
     let (deliveries, waited) = (counted_ies(tail.deliveries), duration(tail.waited_seconds));
+    let begin = format!("{deliveries} slower than {what} waited {waited} in all");
+    if tail.findings.is_empty() {
+        return format!("{begin}, none of it in a stall of a finding:");
+    }
     let explained = percent(tail.explained_share);
-    format!(
-        "{deliveries} slower than {what} waited {waited} in all, {} of it in stalls of these findings:",
-        explained.trim_start()
-    )
+    format!("{begin}, {} of it in stalls of these findings:", explained.trim_start())
 }
 
 fn counted_ies(number: u64) -> String {
