@@ -22,6 +22,9 @@ const BACKLOG: u32 = 4096;
 /// What the kernel may hold for a client that does not read, beside its queue here. Left to itself it is
 /// megabytes each.
 const SEND_BUFFER: u32 = 128 * 1024;
+/// Stacks that loopscope may take in a second. Its usual 10 are for production; here every site may be wrong at
+/// once, and a stall over the budget would be counted without its line.
+const CAPTURES: u32 = 50;
 /// Work on blocking threads has this long to end.
 const LEFTOVERS: Duration = Duration::from_millis(200);
 
@@ -43,7 +46,10 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
     logging::start(config.console);
     let (metrics, registry) = (Metrics::default(), prometheus::Registry::new());
     metrics.register(&registry)?;
-    let mut scope = Scope::builder().blocking_threshold(config.threshold).registry(registry);
+    let mut scope = Scope::builder()
+        .blocking_threshold(config.threshold)
+        .captures_per_second(CAPTURES)
+        .registry(registry);
     if let Some(address) = config.telemetry {
         scope = scope.telemetry(address);
     }
