@@ -55,8 +55,11 @@ impl Expected {
         let Some(mark) = self.marks.iter().find(|mark| Some(mark.line) == site["line"].as_u64()) else {
             return Some(format!("line {} is not marked", site["line"]));
         };
+        // The call of a computation is named only if every look has met it; else nothing is said of it.
         let is_this = |(cause, call): &(String, String)| {
-            finding["cause"] == cause.as_str() && finding["primitive"].as_str().unwrap_or("-") == call
+            let named = finding["primitive"].as_str();
+            let is_unnamed = cause == "cpu" && named.is_none();
+            finding["cause"] == cause.as_str() && (named.unwrap_or("-") == call || is_unnamed)
         };
         let fits = match &mark.of {
             Some(of) => is_this(of),
