@@ -25,6 +25,7 @@ mod names;
 mod outbox;
 mod patience;
 mod reply;
+mod rest;
 mod server;
 mod session;
 mod signals;

@@ -22,6 +22,7 @@ use crate::{
     metrics::Metrics,
     patience::Patience,
     reply::{Buffer, Line},
+    rest::{Rest, Waiting},
 };
 
 /// Buffers written by one system call at most.
@@ -44,6 +45,7 @@ pub(crate) struct Full;
 #[derive(Debug)]
 struct Level {
     queued: AtomicUsize,
+    waiting: Waiting,
     patience: Patience,
     /// The client wants to know when each line was sent.
     stamped: AtomicBool,
@@ -67,7 +69,8 @@ pub(crate) struct Slowness(Arc<Level>);
 pub(crate) fn bounded(patience: Patience, metrics: Metrics) -> (Outbox, Queue) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let (queued, stamped) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let level = Level { queued, patience, stamped, closing: Notify::new(), slow: Notify::new(), metrics };
+    let (closing, slow, waiting) = (Notify::new(), Notify::new(), Waiting::new());
+    let level = Level { queued, waiting, patience, stamped, closing, slow, metrics };
     let level = Arc::new(level);
     (Outbox { queue: sender, level: level.clone() }, Queue { queue: receiver, level })
 }
@@ -93,6 +96,11 @@ impl Outbox {
         }
     }
 
+    /// What is queued is for this client alone, which may wait for it.
+    pub(crate) fn hurry(&self) {
+        self.level.waiting.hurry();
+    }
+
     /// Whether the client wants a time with each line.
     pub(crate) fn stamped(&self) -> bool {
         self.level.stamped.load(Ordering::Relaxed)
@@ -111,7 +119,9 @@ impl Outbox {
 
 impl Level {
     fn add(&self, bytes: usize) {
-        self.queued.fetch_add(bytes, Ordering::Relaxed);
+        if self.queued.fetch_add(bytes, Ordering::Relaxed) == 0 {
+            self.waiting.begin();
+        }
         self.metrics.queue_grew(bytes);
     }
 
@@ -150,7 +160,9 @@ impl Queue {
     async fn write_all(mut self, socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let mut batch = Vec::new();
         let mut fullness = Fullness { level: self.level.clone(), since: None };
+        let mut rest = Rest::new();
         while self.queue.recv_many(&mut batch, BATCH).await > 0 {
+            let resting = rest.after(&self.level.waiting);
             let bytes = batch.iter().map(|buffer| buffer.len()).sum::<usize>();
             // While it is being written it counts as queued: it takes up memory all the same.
             let cost = Cost { bytes: bytes + OVERHEAD * batch.len(), level: &self.level };
@@ -158,6 +170,9 @@ impl Queue {
             drop(cost);
             self.level.metrics.sent(bytes);
             batch.clear();
+            if let Some(resting) = resting {
+                Rest::rest(resting, &self.level.waiting).await;
+            }
         }
         Ok(())
     }

@@ -141,6 +141,11 @@ impl Replies {
         self.lines += 1;
     }
 
+    /// How many bytes were collected.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// What was collected and how many lines it is; `None` if there is nothing.
     pub(crate) fn take(&mut self) -> Option<(Line, u64)> {
         let bytes: Buffer = std::mem::take(&mut self.bytes).into();

@@ -167,6 +167,10 @@ async fn what_isupport_says_holds() {
         assert_eq!(many, usize::from(command != "NOTICE"), "{command}");
     }
 
+    assert_eq!(token("ELIST"), "MU");
+    assert_eq!(ada.ask("LIST #c?,>1").await.len(), 2 + 9, "#c1 to #c9; #c0 was never entered");
+    // What it promises is tried in channels.rs.
+    assert_eq!(token("SAFELIST"), "");
     assert_eq!((token("CASEMAPPING"), token("NETWORK")), ("rfc1459", "s"));
     let user = number(token("USERLEN"));
     let mut long = server.connect().await;

@@ -115,6 +115,51 @@ async fn secret_channels_and_invisible_people_are_not_seen_from_outside() {
 }
 
 #[tokio::test]
+async fn list_picks_by_name_mask_and_size() {
+    let (_server, mut ada, _bob) = room().await;
+    ada.ask("JOIN #b").await;
+    ada.ask("JOIN #ab").await;
+    for (wanted, found) in [
+        ("", &["#a", "#ab", "#b"][..]),
+        ("#A", &["#a"]),
+        ("#a*", &["#a", "#ab"]),
+        ("#?,>9", &["#a", "#b"]),
+        (">1", &["#a"]),
+        ("<2", &["#ab", "#b"]),
+        ("#b,<2,#b", &["#ab", "#b"]),
+        (">x,#none", &[]),
+    ] {
+        let answer = ada.ask(&format!("LIST {wanted}")).await;
+        let mut names: Vec<_> =
+            answer.iter().filter_map(|it| it.strip_prefix(":s 322 ada ")?.split(' ').next()).collect();
+        names.sort_unstable();
+        assert_eq!(names, found, "LIST {wanted}");
+        assert_eq!(answer.len(), found.len() + 2);
+    }
+}
+
+#[tokio::test]
+async fn no_answer_costs_whoever_asks_its_connection() {
+    let server = Server::start(&["--flood-limit", "off"]).await;
+    let mut ada = server.client("ada").await;
+    let mut hosts = Vec::new();
+    for number in 0..30 {
+        let mut host = server.client(&format!("host{number}")).await;
+        for channel in 0..50 {
+            let name = format!("#{number}-{channel}");
+            host.ask(&format!("JOIN {name}\r\nTOPIC {name} :{}", "x".repeat(380))).await;
+        }
+        hosts.push(host);
+    }
+    let list = ada.ask("LIST").await;
+    assert!((1_000..1_500).contains(&list.len()), "{}", list.len());
+    let [.., many, end] = &list[..] else { panic!("two lines at the end") };
+    assert_eq!(many, ":s 416 ada LIST :Too many matches, ask for fewer");
+    assert_eq!(end, ":s 323 ada :End of /LIST");
+    assert_eq!(ada.ask("LIST #7-*").await.len(), 52);
+}
+
+#[tokio::test]
 async fn kicks_are_seen_by_all_and_end_the_membership() {
     let (server, mut ada, mut bob) = room().await;
     let mut eve = server.client("eve").await;

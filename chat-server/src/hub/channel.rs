@@ -59,6 +59,35 @@ pub(super) struct Topic {
     pub(super) at: SystemTime,
 }
 
+/// What LIST asks for: a name, a mask, or how many are inside.
+pub(super) enum Wanted<'a> {
+    /// `#name`, or with `*` and `?` in it.
+    Named(&'a [u8]),
+    /// `>N`
+    MoreThan(usize),
+    /// `<N`
+    FewerThan(usize),
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn of(text: &'a [u8]) -> Self {
+        let number = || std::str::from_utf8(&text[1..]).ok()?.parse().ok();
+        match text.first() {
+            Some(b'>') => number().map_or(Wanted::Named(text), Wanted::MoreThan),
+            Some(b'<') => number().map_or(Wanted::Named(text), Wanted::FewerThan),
+            _ => Wanted::Named(text),
+        }
+    }
+
+    pub(super) fn picks(&self, channel: &Channel) -> bool {
+        match *self {
+            Wanted::Named(mask) => masks::fits(mask, &channel.name),
+            Wanted::MoreThan(count) => channel.members.len() > count,
+            Wanted::FewerThan(count) => channel.members.len() < count,
+        }
+    }
+}
+
 /// Why something is not allowed: a numeric and its text.
 pub(super) type Refusal = (u16, &'static str);
 

@@ -32,6 +32,9 @@ pub(super) fn lines(network: &str) -> Vec<String> {
         format!("AWAYLEN={AWAY_LENGTH}"),
         format!("KEYLEN={KEY_LENGTH}"),
         format!("TARGMAX=PRIVMSG:{TARGETS},NOTICE:{TARGETS},KICK:{KICKS},WHOIS:1"),
+        // LIST by mask and by how many are inside; and it never costs whoever asks the connection.
+        "ELIST=MU".to_owned(),
+        "SAFELIST".to_owned(),
         format!("NETWORK={network}"),
     ];
     tokens.chunks(EACH).map(|tokens| tokens.join(" ")).collect()

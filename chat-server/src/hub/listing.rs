@@ -1,6 +1,11 @@
-//! Answers of many lines: NAMES, LIST, WHO. They rest between entries, so that no poll takes long.
+//! Answers of many lines: NAMES, LIST, WHO. They rest between entries, so that no poll takes long, and end
+//! early rather than fill the queue of whoever asks: that would cost it its connection.
 
-use super::{ClientId, World, client::Client};
+use super::{
+    ClientId, World,
+    channel::{Channel, Wanted},
+    client::Client,
+};
 use crate::{
     message::{Message, list},
     names::Key,
@@ -9,8 +14,17 @@ use crate::{
 
 /// Names put on lines in one go.
 const CHUNK: usize = 512;
-/// The most lines of one WHO, as its answer must not fill the queue of whoever asks.
-const MATCHES: usize = 2_000;
+/// Bytes of an answer over which no further entry begins: half of what lets a client go at once.
+const LONGEST: usize = 512 * 1024;
+
+/// Whether there is room for one more entry; says so if there is none.
+fn has_room(command: &[u8], replies: &mut Replies) -> bool {
+    let room = replies.bytes() < LONGEST;
+    if !room {
+        replies.numeric(416, &[command], "Too many matches, ask for fewer");
+    }
+    room
+}
 
 impl World {
     pub(super) async fn names(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
@@ -19,6 +33,9 @@ impl World {
             return;
         };
         for name in list(names) {
+            if !has_room(b"NAMES", replies) {
+                break;
+            }
             self.names_of(id, &Key::new(name), name, replies).await;
         }
     }
@@ -45,15 +62,24 @@ impl World {
         replies.numeric(366, &[name], "End of /NAMES list");
     }
 
+    /// LIST of all channels, or of those that any of the conditions picks.
     pub(super) async fn list(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
-        let wanted: Option<Vec<Key>> = message.param(0).map(|names| list(names).map(Key::new).collect());
+        let wanted: Vec<Wanted<'_>> =
+            message.param(0).map_or_else(Vec::new, |it| list(it).map(Wanted::of).collect());
+        let wanted = |channel: &Channel| wanted.is_empty() || wanted.iter().any(|it| it.picks(channel));
         replies.numeric(321, &[b"Channel"], "Users  Name");
-        for (key, channel) in &self.channels {
-            self.post.step(1).await;
-            if channel.shows_to(id) && wanted.as_ref().is_none_or(|wanted| wanted.contains(key)) {
-                let topic: &[u8] = channel.topic.as_ref().map_or(b"", |topic| &topic.text);
-                replies.numeric(322, &[&channel.name, channel.members.len().to_string().as_bytes()], topic);
+        // Comparing with a mask takes longer than counting.
+        let each = 1 + message.param(0).map_or(0, <[u8]>::len) as u32 / 16;
+        for channel in self.channels.values() {
+            self.post.step(each).await;
+            if !channel.shows_to(id) || !wanted(channel) {
+                continue;
             }
+            if !has_room(b"LIST", replies) {
+                break;
+            }
+            let topic: &[u8] = channel.topic.as_ref().map_or(b"", |topic| &topic.text);
+            replies.numeric(322, &[&channel.name, channel.members.len().to_string().as_bytes()], topic);
         }
         replies.numeric(323, &[], "End of /LIST");
     }
@@ -70,6 +96,9 @@ impl World {
             let (inside, all) = (channel.has(id), asker.capabilities.multi_prefix);
             for (member_id, member) in &channel.members {
                 let Some(client) = self.clients.get(member_id) else { continue };
+                if !has_room(b"WHO", replies) {
+                    break;
+                }
                 if (inside || !client.invisible) && (client.operator || !operators_only) {
                     let name = &self.identity.name;
                     who_line(name, &channel.name, client, member.sigils(all), replies);
@@ -79,18 +108,15 @@ impl World {
         } else if let Some(client) = self.named(mask) {
             who_line(&self.identity.name, b"*", client, b"", replies);
         } else if !crate::names::is_channel_like(mask) {
-            let mut found = 0;
             for client in self.clients.values().filter(|client| client.registered) {
                 self.post.step(2).await;
                 let seen = !client.invisible || client.id == id || client.meets(asker);
                 if !seen || !client.fits(mask) || (operators_only && !client.operator) {
                     continue;
                 }
-                if found == MATCHES {
-                    replies.numeric(416, &[b"WHO"], "Too many matches, ask for fewer");
+                if !has_room(b"WHO", replies) {
                     break;
                 }
-                found += 1;
                 who_line(&self.identity.name, b"*", client, b"", replies);
             }
         }

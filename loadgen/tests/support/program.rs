@@ -5,6 +5,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use super::schema;
+
 /// What a run of the program came to.
 pub(crate) struct Outcome {
     pub(crate) code: i32,
@@ -21,16 +23,22 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 }
 
 /// Runs the program with `arguments` to its end.
+#[track_caller]
 pub(crate) fn loadgen(arguments: &[&str]) -> Outcome {
     outcome(command(arguments).output().expect("the program starts"))
 }
 
-/// What has been written and returned.
+/// What has been written and returned; a document is held against its schema.
+#[track_caller]
 pub(crate) fn outcome(output: Output) -> Outcome {
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    if !report.is_null() {
+        schema::assert_valid(&report);
+    }
     Outcome {
         code: output.status.code().unwrap_or(-1),
         stderr: String::from_utf8(output.stderr).expect("text"),
-        report: serde_json::from_slice(&output.stdout).unwrap_or_default(),
+        report,
     }
 }
 
