@@ -4,11 +4,11 @@
     cargo build --release --bin loadgen --bin chat-server --bin thread-chat
     python3 benches/chat/compare.py memory      KB of memory a connection, and latency, at 100, 1,000, 10,000
     python3 benches/chat/compare.py rate        highest rate of messages with p99 delivery below 50 ms
-    python3 benches/chat/compare.py on-off      CPU of the server a delivery, with loopscope and without
+    python3 benches/chat/compare.py on-off      throughput and CPU a delivery, with loopscope and without
 
 Every figure is of this machine in this run. ngircd is Debian's package of that name.
 """
-import json, os, pathlib, signal, socket, statistics, subprocess, sys, tempfile, time
+import json, os, pathlib, selectors, signal, socket, statistics, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = ROOT / "target/release"
@@ -130,7 +130,7 @@ def rate(runs=3):
     for run in range(1, runs + 1):
         for name, highest in best.items():
             highest.append(0)
-            for rate in (1000, 2000, 4000, 5000, 6000, 7000, 8000, 10000, 12000, 14000, 16000, 18000, 20000, 24000):
+            for rate in (1000, 2000, 4000, 6000, 7000, 8000, 10000, 12000, 16000, 20000, 24000, 28000, 32000, 40000):
                 with Server(name) as server:
                     report, _, cpu, error = load(server, connections=1000, rooms=50, rate=rate, duration="8s",
                                                  ramp="2s", mix="privmsg:1")
@@ -147,27 +147,85 @@ def rate(runs=3):
     print(f"\nmedians of {runs} runs: chat-server {ours:.0f} deliveries/s, ngircd {theirs:.0f}: {ours / theirs:.2f} times")
 
 
-def on_off(rounds=15):
+def saturate(server, rooms=10, members=20, window=5, seconds=3):
+    """Deliveries a second, and seconds of CPU a second, of a server that always has something to do.
+
+    Each member says `window` lines at once, and again as soon as it has them back (echo-message). Lines are counted,
+    not read, so that the server is what is short of CPU, and nothing piles up beyond the windows.
+    """
+    host, port = server.target.split(":")
+    clients = []
+    for n in range(rooms * members):
+        s = socket.create_connection((host, int(port)))
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        s.sendall(b"CAP REQ :echo-message\r\nNICK n%d\r\nUSER n 0 * :n\r\nCAP END\r\nJOIN #r%d\r\nPING :in\r\n"
+                  % (n, n // members))
+        answer = b""
+        while b" PONG " not in answer:
+            answer += s.recv(65536)
+        clients.append(s)
+    time.sleep(0.3)
+    selector = selectors.DefaultSelector()
+    for n, s in enumerate(clients):
+        s.setblocking(False)
+        try:
+            while s.recv(1 << 20):
+                pass
+        except BlockingIOError:
+            pass
+        says = b"PRIVMSG #r%d :%s\r\n" % (n // members, b"x" * 64) * window
+        selector.register(s, selectors.EVENT_READ, [b":n%d!" % n, says, 0, b""])
+    cpu, begun, deliveries = server.cpu(), time.monotonic(), 0
+    for key in selector.get_map().values():
+        key.fileobj.sendall(key.data[1])
+    while time.monotonic() - begun < seconds:
+        for key, _ in selector.select(1):
+            own, says, back, rest = key.data
+            got = rest + key.fileobj.recv(1 << 20)
+            lines = got[: got.rfind(b"\n") + 1]
+            deliveries += lines.count(b"\n")
+            back += lines.count(own)
+            if back >= window:
+                back -= window
+                key.fileobj.sendall(says)
+            key.data[2:] = back, got[len(lines):]
+    took = time.monotonic() - begun
+    return deliveries / took, (server.cpu() - cpu) / took
+
+
+def on_off(rounds=31):
     # A core for the server and one for the load: what differs is the server.
     os.sched_setaffinity(0, {1})
-    figures = {"on": [], "off": []}
+    figures = {(load, setting): [] for load in ("part", "full") for setting in ("on", "off")}
+    busy = {"part": [], "full": []}
     for number in range(rounds):
         for setting in ("on", "off") if number % 2 else ("off", "on"):
             with Server("chat-server", LOOPSCOPE=setting) as server:
                 for thread in os.listdir(f"/proc/{server.process.pid}/task"):
                     os.sched_setaffinity(int(thread), {0})
-                report, _, cpu, error = load(server, connections=1000, rooms=50, rate=2000, duration="6s", ramp="2s",
-                                             mix="privmsg:1")
-            if report is None:
-                sys.exit(f"loopscope {setting}: {error}")
-            figures[setting].append(cpu / report["load"]["deliveries"]["delivered"] * 1e6)
-    ratios = [off / on for on, off in zip(figures["on"], figures["off"])]
-    print(f"{rounds} interleaved rounds, 1,000 connections, 2,000 messages/s, the server on a core of its own:\n"
-          "its CPU for a delivery")
-    for setting, values in figures.items():
-        print(f"loopscope {setting:3}  median {statistics.median(values):.2f} µs, {min(values):.2f} to {max(values):.2f}")
-    print(f"off to on, which is the ratio of throughputs: {statistics.median(ratios):.3f}, median of the rounds "
-          f"({min(ratios):.3f} to {max(ratios):.3f})")
+                throughput, cpu = saturate(server)
+                figures["full", setting].append(throughput)
+                busy["full"].append(cpu)
+            with Server("chat-server", LOOPSCOPE=setting) as server:
+                for thread in os.listdir(f"/proc/{server.process.pid}/task"):
+                    os.sched_setaffinity(int(thread), {0})
+                report, _, cpu, error = load(server, connections=200, rooms=10, rate=2000, duration="3s",
+                                             ramp="200ms", mix="privmsg:1")
+                if report is None:
+                    sys.exit(f"loopscope {setting}: {error}")
+                figures["part", setting].append(report["load"]["deliveries"]["delivered"] / cpu)
+                busy["part"].append(cpu / 3.2)
+    print(f"{rounds} interleaved rounds of 3 s, 200 connections in 10 rooms, the server on a core of its own\n")
+    print("| load | loopscope | median | lowest | highest |\n|---|---|---:|---:|---:|")
+    titles = {"full": "as much as it can do, deliveries/s", "part": "2,000 messages/s, deliveries for a second of CPU"}
+    for (load, setting), values in figures.items():
+        print(f"| {titles[load]} | {setting} | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |")
+    print("\non to off, median of the rounds' ratios:\n")
+    for load, title in titles.items():
+        ratios = [on / off for on, off in zip(figures[load, "on"], figures[load, "off"])]
+        low, _, high = statistics.quantiles(ratios)
+        print(f"* {title}: {statistics.median(ratios):.3f}, half of the rounds {low:.3f} to {high:.3f}; "
+              f"the server's core is busy {statistics.median(busy[load]):.0%}")
 
 
 if __name__ == "__main__":

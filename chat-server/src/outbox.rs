@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Buffers written by one system call at most.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 /// What a queued buffer costs beside its bytes, so that many tiny ones are bounded too.
 const OVERHEAD: usize = 64;
 
@@ -160,9 +160,12 @@ impl Queue {
     async fn write_all(mut self, socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let mut batch = Vec::new();
         let mut fullness = Fullness { level: self.level.clone(), since: None };
-        let mut rest = Rest::new();
+        let (mut rest, mut resting, mut is_more) = (Rest::new(), None, false);
         while self.queue.recv_many(&mut batch, BATCH).await > 0 {
-            let resting = rest.after(&self.level.waiting);
+            if !is_more {
+                resting = rest.after(&self.level.waiting);
+            }
+            is_more = !self.queue.is_empty();
             let bytes = batch.iter().map(|buffer| buffer.len()).sum::<usize>();
             // While it is being written it counts as queued: it takes up memory all the same.
             let cost = Cost { bytes: bytes + OVERHEAD * batch.len(), level: &self.level };
@@ -170,8 +173,9 @@ impl Queue {
             drop(cost);
             self.level.metrics.sent(bytes);
             batch.clear();
-            if let Some(resting) = resting {
-                Rest::rest(resting, &self.level.waiting).await;
+            // It rests with an empty queue, so that no rest holds a client to so many lines a second.
+            if let Some(until) = resting.take_if(|_| !is_more) {
+                Rest::rest(until, &self.level.waiting).await;
             }
         }
         Ok(())
@@ -292,6 +296,27 @@ mod tests {
         let (written, _) = tokio::join!(write, far.read_to_end(&mut read));
         written.expect("the far end reads");
         assert_eq!(read, [lines.join(&b"\r\n"[..]), b"\r\n".to_vec()].concat());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_in_a_rest_is_written_in_one_go() {
+        let (outbox, queue, _) = queue(1 << 20, 1 << 20);
+        let (mut near, mut far) = tokio::io::duplex(1 << 20);
+        let writer = tokio::spawn(async move { queue.drain(&mut near).await });
+        let say = |lines| (0..lines).for_each(|_| outbox.push(&line(b"x")).expect("room"));
+        tokio::task::yield_now().await;
+        let begun = time::Instant::now();
+        // Late each time, so that it rests after the second and the third.
+        for lines in [1, 1, 5 * BATCH] {
+            say(lines);
+            time::advance(Duration::from_millis(50)).await;
+            let late = begun.elapsed();
+            far.read_exact(&mut vec![0; 3 * lines]).await.expect("written");
+            assert_eq!(begun.elapsed(), late, "{lines} lines wait for nothing");
+        }
+        drop(outbox);
+        writer.await.expect("no panic").expect("written");
+        assert!(begun.elapsed() > Duration::from_millis(150), "it rested");
     }
 
     #[tokio::test(start_paused = true)]
