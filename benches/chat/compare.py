@@ -196,7 +196,7 @@ def saturate(server, rooms=10, members=20, window=5, seconds=3):
 def on_off(rounds=31):
     # A core for the server and one for the load: what differs is the server.
     os.sched_setaffinity(0, {1})
-    figures = {(load, setting): [] for load in ("part", "full") for setting in ("on", "off")}
+    figures = {(kind, setting): [] for kind in ("part", "full") for setting in ("on", "off")}
     busy = {"part": [], "full": []}
     for number in range(rounds):
         for setting in ("on", "off") if number % 2 else ("off", "on"):
@@ -218,14 +218,14 @@ def on_off(rounds=31):
     print(f"{rounds} interleaved rounds of 3 s, 200 connections in 10 rooms, the server on a core of its own\n")
     print("| load | loopscope | median | lowest | highest |\n|---|---|---:|---:|---:|")
     titles = {"full": "as much as it can do, deliveries/s", "part": "2,000 messages/s, deliveries for a second of CPU"}
-    for (load, setting), values in figures.items():
-        print(f"| {titles[load]} | {setting} | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |")
+    for (kind, setting), values in figures.items():
+        print(f"| {titles[kind]} | {setting} | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |")
     print("\non to off, median of the rounds' ratios:\n")
-    for load, title in titles.items():
-        ratios = [on / off for on, off in zip(figures[load, "on"], figures[load, "off"])]
+    for kind, title in titles.items():
+        ratios = [on / off for on, off in zip(figures[kind, "on"], figures[kind, "off"])]
         low, _, high = statistics.quantiles(ratios)
         print(f"* {title}: {statistics.median(ratios):.3f}, half of the rounds {low:.3f} to {high:.3f}; "
-              f"the server's core is busy {statistics.median(busy[load]):.0%}")
+              f"the server's core is busy {statistics.median(busy[kind]):.0%}")
 
 
 if __name__ == "__main__":
