@@ -23,8 +23,8 @@ pub struct Builder {
 impl Builder {
     /// A poll longer than this is a stall. Default: 10 ms. From 1 ms to 60 s.
     ///
-    /// The watchdog looks four times as often, and only at atomics, until a
-    /// poll has lasted for a quarter of it.
+    /// The watchdog looks twice as often, and only at atomics, until a poll has
+    /// lasted for a quarter of it; from then on four times as often.
     pub fn blocking_threshold(mut self, threshold: Duration) -> Self {
         self.settings.threshold = threshold;
         self

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{
             AtomicBool, AtomicU64, AtomicUsize,
-            Ordering::{Acquire, Relaxed},
+            Ordering::{Acquire, Relaxed, Release},
             fence,
         },
     },
@@ -69,8 +69,11 @@ impl Wakes {
     pub(crate) fn poll_begins(&self) -> Option<Ticks> {
         let state = &*self.state;
         state.polled_on.store(this_thread(), Relaxed);
-        // Only this thread takes it out, so what is there stays there.
-        let woken_at = if state.woken_at.load(Relaxed) == 0 { 0 } else { state.woken_at.swap(0, Acquire) };
+        let woken_at = state.woken_at.load(Acquire);
+        if woken_at != 0 {
+            // A wake that comes in between is the same to this poll.
+            state.woken_at.store(0, Relaxed);
+        }
         (woken_at != 0).then_some(woken_at)
     }
 
@@ -103,8 +106,9 @@ impl State {
     #[inline]
     fn note(&self) {
         if self.woken_at.load(Relaxed) == 0 {
+            // Of two at once either is the first.
             let now = if self.is_timed { self.recorder.clock.ticks().max(1) } else { 1 };
-            let _ = self.woken_at.compare_exchange(0, now, Acquire, Relaxed);
+            self.woken_at.store(now, Release);
         }
         if self.polled_on.load(Relaxed) == this_thread() {
             self.woke_itself.store(true, Relaxed);

@@ -75,6 +75,12 @@ impl Run {
         self.looks.is_multiple_of(LOOKS) && self.polls() >= POLLS && self.has_long_polls(age, threshold_nanos)
     }
 
+    /// Whether it may become one that is told: more than one look met it, in polls
+    /// that are not short.
+    pub(super) fn is_long(&self, age: u64, threshold_nanos: u64) -> bool {
+        self.looks > 1 && self.has_long_polls(age, threshold_nanos)
+    }
+
     fn has_long_polls(&self, age: u64, threshold_nanos: u64) -> bool {
         age / self.polls() >= threshold_nanos / POLL_SHARE
     }
@@ -111,6 +117,9 @@ mod tests {
         assert!((1..40).all(|n| run.goes_on(Some(poll(1 + 2 * n, 7)))));
         assert_eq!(run.polls(), 40);
         assert!(run.is_watched(120 * MS, 10 * MS));
+        assert!(run.is_long(120 * MS, 10 * MS));
+        assert!(!run.is_long(30 * MS, 10 * MS), "polls of less than a millisecond");
+        assert!(!Run::new(poll(1, 7), 10 * MS).is_long(9 * MS, 10 * MS), "met once");
         assert!(!run.is_due(120 * MS, 120 * MS, 10 * MS), "nobody waited");
         run.others_waited = true;
         assert!(!run.is_due(120 * MS, 50 * MS, 10 * MS), "the machine's fault");

@@ -128,6 +128,7 @@ struct Round<'r> {
     captures: Budget,
     watches: Vec<Watch>,
     generation: Option<u64>,
+    /// The shortest pause between looks, a quarter of the threshold.
     tick: Duration,
     standstill: Standstill,
     pressure: Pressure,
@@ -164,8 +165,9 @@ impl<'r> Round<'r> {
         self.standstill = Standstill::new(tid, self.tick.as_nanos() as u64, clock);
         let mut quiet_since = Instant::now();
         while !stop.load(Relaxed) {
-            thread::park_timeout(self.tick);
-            self.standstill.measure(clock);
+            let pause = self.pause();
+            thread::park_timeout(pause);
+            self.standstill.measure(pause.as_nanos() as u64, clock);
             self.look();
             if !self.all_idle() {
                 quiet_since = Instant::now();
@@ -186,6 +188,18 @@ impl<'r> Round<'r> {
         // What has just ended is told before the end.
         self.look();
         self.outbox.close();
+    }
+
+    /// Until the next look. Any poll is to be met, and its thread's accounts be
+    /// read, by the time it has lasted for half of the threshold, and looked at
+    /// each quarter from then on: a worker that is busy with short polls needs
+    /// no more than two looks a threshold.
+    fn pause(&self) -> Duration {
+        let is_run = self.watches.iter().any(|watch| watch.follows_run(self.recorder));
+        let ages = self.watches.iter().filter_map(|watch| watch.suspect_age(self.recorder));
+        let oldest = Duration::from_nanos(ages.max().unwrap_or(0));
+        let pause = if is_run { self.tick } else { (self.tick * 2).saturating_sub(oldest).max(self.tick) };
+        if self.recorder.bells.are_heard() { pause.min(RING_EVERY) } else { pause }
     }
 
     fn all_idle(&self) -> bool {

@@ -14,7 +14,7 @@ const READ_EVERY_TICKS: u32 = 64;
 /// Spans that are kept: a poll has met fewer, or is a hang.
 const MAX_SPANS: usize = 64;
 
-/// The watchdog's own lateness, which tells: it sleeps for a tick at a time.
+/// The watchdog's own lateness, which tells: it sleeps for one tick to two.
 ///
 /// Time is the recorder's, as that is what polls are measured by; of a suspended
 /// machine it may count what the system's clock leaves out.
@@ -47,14 +47,15 @@ impl Standstill {
         self.run_queue_nanos = os::run_queue_nanos(self.tid);
     }
 
-    /// Notes how long nothing ran since the last call: what the watchdog
-    /// overslept without having waited for a CPU. Where it did wait for one, the
-    /// workers' own accounts tell who else did.
-    pub(crate) fn measure(&mut self, clock: &Clock) {
+    /// Notes how long nothing ran since the last call, after which the watchdog
+    /// meant to sleep for `pause_nanos`: what it overslept without having waited
+    /// for a CPU. Where it did wait for one, the workers' own accounts tell who
+    /// else did.
+    pub(crate) fn measure(&mut self, pause_nanos: u64, clock: &Clock) {
         let now = clock.ticks();
         let passed = clock.nanos(std::mem::replace(&mut self.at, now), now);
         self.looks = self.looks.wrapping_add(1);
-        let Some(overslept) = passed.checked_sub(self.tick_nanos * 2) else {
+        let Some(overslept) = passed.checked_sub(pause_nanos + self.tick_nanos) else {
             if self.looks.is_multiple_of(READ_EVERY_TICKS) {
                 self.run_queue_nanos = os::run_queue_nanos(self.tid);
             }

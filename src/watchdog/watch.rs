@@ -58,7 +58,7 @@ pub(crate) struct Watch {
     run: Option<Run>,
 }
 
-/// A poll that was in progress at two looks.
+/// A poll that was in progress at a look.
 struct Suspect {
     poll: ActivePoll,
     account: Option<Account>,
@@ -113,7 +113,12 @@ impl Watch {
             return self.look_again(context);
         }
         self.dismiss(context);
-        self.suspect = active.map(|poll| Suspect::new(poll, context.recorder.threshold_nanos));
+        let threshold = context.recorder.threshold_nanos;
+        self.suspect = active.map(|poll| Suspect::new(poll, threshold));
+        // Most are over before that.
+        if self.suspect_age(context.recorder).is_some_and(|nanos| nanos >= threshold / 4) {
+            self.look_again(context);
+        }
     }
 
     /// Whether a poll of one of a runtime's own workers has passed the threshold.
@@ -124,6 +129,18 @@ impl Watch {
         let age = |poll: ActivePoll| recorder.clock.nanos(poll.start, recorder.clock.ticks());
         self.suspect.is_some()
             && self.worker.active().is_some_and(|poll| age(poll) >= recorder.threshold_nanos)
+    }
+
+    /// How long the poll that was met at the last look has lasted, if it does.
+    pub(crate) fn suspect_age(&self, recorder: &Recorder) -> Option<u64> {
+        let clock = &recorder.clock;
+        self.suspect.as_ref().map(|suspect| clock.nanos(suspect.poll.start, clock.ticks()))
+    }
+
+    /// Whether the task that was met may be a hog, which is met at every look.
+    pub(crate) fn follows_run(&self, recorder: &Recorder) -> bool {
+        let age = |start| recorder.clock.nanos(start, recorder.clock.ticks());
+        self.run.as_ref().is_some_and(|run| run.is_long(age(run.start()), recorder.threshold_nanos))
     }
 
     pub(crate) fn runtime(&self) -> &str {
