@@ -18,7 +18,7 @@ use std::{
 };
 
 use common::{STALL, eventually, finding, runtime, scope, spin};
-use loopscope::{Cause, Evidence, Finding, FrameKind, Named};
+use loopscope::{Cause, Evidence, Finding, FrameKind, Named, Scope, Terminal};
 use tokio::runtime::Runtime;
 
 /// The line of the mistake, as the mistake itself tells.
@@ -69,6 +69,33 @@ fn a_sleep() {
     assert_site(&finding, "sleeps");
     assert_eq!(finding.site.unwrap().line, Some(SLEEP_LINE.load(Ordering::Relaxed)));
     assert!(finding.split.off_cpu_seconds > finding.split.on_cpu_seconds);
+}
+
+/// The watchdog looks just as these sleeps end, at twice and four times the
+/// threshold, and meets the thread at what follows.
+#[test]
+fn who_has_just_woken_is_not_blamed() {
+    let scope = Scope::builder()
+        .terminal(Terminal::Never)
+        .captures_per_second(1000)
+        .start()
+        .expect("the scope starts");
+    let runtime = runtime(&scope, 1);
+    #[inline(never)]
+    fn works() {
+        spin(Duration::from_millis(1));
+        no_tail_call();
+    }
+    for _ in 0..20 {
+        for millis in [20, 40] {
+            run(&runtime, "woken", move || {
+                thread::sleep(Duration::from_millis(millis));
+                works();
+            });
+        }
+    }
+    let finding = finding(&scope, "woken");
+    assert_eq!(finding.cause, Cause::Sleep, "{finding:#?}");
 }
 
 #[test]

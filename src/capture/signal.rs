@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::{
+    cell::Cell,
     mem::{self, MaybeUninit},
     ptr,
     sync::{
@@ -36,6 +37,8 @@ const LATE: u64 = 4;
 /// any time, even after its thread's worker is gone, finds it.
 struct Target {
     state: AtomicU64,
+    /// Signals that have come, whatever they found.
+    arrived: AtomicU64,
     /// The poll that is meant: a sequence number, and where to read it.
     expected_seq: AtomicU64,
     seq: AtomicPtr<AtomicU64>,
@@ -50,6 +53,7 @@ struct Target {
 static TABLE: [Target; TARGETS] = [const {
     Target {
         state: AtomicU64::new(FREE),
+        arrived: AtomicU64::new(0),
         expected_seq: AtomicU64::new(0),
         seq: AtomicPtr::new(ptr::null_mut()),
         stack_bottom: AtomicUsize::new(0),
@@ -85,6 +89,8 @@ pub(crate) enum Answer {
 pub(crate) struct Asker {
     index: usize,
     signal: i32,
+    /// What the target's `arrived` is once all that was sent has come.
+    sent: Cell<u64>,
 }
 
 impl Asker {
@@ -98,7 +104,7 @@ impl Asker {
             let buffer = Box::leak(vec![0_u8; STACK_BYTES].into_boxed_slice());
             target.buffer.store(buffer.as_mut_ptr(), Release);
         }
-        Some(Self { index, signal })
+        Some(Self { index, signal, sent: Cell::new(0) })
     }
 
     fn target(&self) -> &'static Target {
@@ -106,10 +112,16 @@ impl Asker {
     }
 
     /// Sends the question for the poll `expected` of the slot that counts in
-    /// `seq`. False if it could not be sent, or the one before is still open.
+    /// `seq`. False if it could not be sent, or the one before is still open, or
+    /// on its way though taken back: to a thread that blocks signals they would
+    /// pile up, and the user's other programs share what may be queued.
     pub(crate) fn ask(&self, thread: ThreadInfo, seq: &'static AtomicU64, expected: u64) -> bool {
         let target = self.target();
         if target.state.load(Acquire) != FREE || thread.stack_top == 0 || !is_ours(self.signal) {
+            return false;
+        }
+        let arrived = target.arrived.load(Acquire);
+        if arrived < self.sent.get() {
             return false;
         }
         target.expected_seq.store(expected, Relaxed);
@@ -118,6 +130,7 @@ impl Asker {
         target.stack_top.store(thread.stack_top, Relaxed);
         target.state.store(REQUESTED, Release);
         if send(self.signal, thread.tid, self.index) {
+            self.sent.set(arrived + 1);
             return true;
         }
         target.state.store(FREE, Release);
@@ -256,7 +269,7 @@ fn send(signal: i32, tid: i32, index: usize) -> bool {
 ///   stack pointer outside those bounds, and nothing is read.
 /// * It writes only to a preallocated buffer that is never freed, and only
 ///   after it took the request with one compare-and-exchange; so a late, a
-///   doubled or a foreign signal writes nothing.
+///   doubled or a foreign signal writes nothing but that it came, to a static.
 /// * It uses less than 200 bytes of stack, on the alternate stack where the
 ///   thread has one.
 extern "C" fn on_signal(_signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
@@ -273,6 +286,7 @@ extern "C" fn on_signal(_signal: i32, info: *mut libc::siginfo_t, context: *mut 
     if code != libc::SI_QUEUE || pid != PID.load(Relaxed) {
         return;
     }
+    target.arrived.fetch_add(1, Release);
     // SAFETY: with SA_SIGINFO the third argument is a valid ucontext_t.
     let registers = machine::registers(unsafe { &*context.cast::<libc::ucontext_t>() });
     let sp = registers.sp as usize;

@@ -164,23 +164,31 @@ pub(crate) fn is_one_poll(stall: &StallEvidence, symbols: &mut Symbols) -> bool 
     looks.windows(2).any(|pair| function(&pair[0]).is_some() && function(&pair[0]) == function(&pair[1]))
 }
 
-/// Each capture stands for the time since the one before, the last also for
-/// what came after.
 fn looks<'s>(stall: &'s StallEvidence, symbols: &mut Symbols) -> Vec<Look<'s>> {
-    let mut before = 0;
-    let mut looks: Vec<_> = stall
-        .captures
-        .iter()
-        .map(|capture| {
-            let weight = capture.at_nanos.saturating_sub(before);
-            before = before.max(capture.at_nanos);
-            Look::new(capture, symbols.stack(capture), weight)
-        })
+    let weights = weights(&stall.captures, stall.duration_nanos, stall.times.on_cpu);
+    let captures = stall.captures.iter().zip(weights);
+    captures.map(|(capture, weight)| Look::new(capture, symbols.stack(capture), weight)).collect()
+}
+
+/// Each capture stands for the time that is nearer to it than to any other. But
+/// those that met the thread running stand for no more than it ran: one that
+/// just woke from a sleep does not stand for the sleep.
+fn weights(captures: &[Capture], duration_nanos: u64, on_cpu_nanos: u64) -> Vec<u64> {
+    let ends = captures.windows(2).map(|pair| pair[0].at_nanos.midpoint(pair[1].at_nanos));
+    let mut begin = 0;
+    let mut weights: Vec<_> = ends
+        .chain(captures.last().map(|last| duration_nanos.max(last.at_nanos)))
+        .map(|end| end.saturating_sub(std::mem::replace(&mut begin, end)))
         .collect();
-    if let Some(last) = looks.last_mut() {
-        last.weight += stall.duration_nanos.saturating_sub(before);
+    let ran = |(weight, capture): (&u64, &Capture)| if capture.on_cpu { *weight } else { 0 };
+    let all_ran: u64 = weights.iter().zip(captures).map(ran).sum();
+    if all_ran > on_cpu_nanos {
+        let ran = weights.iter_mut().zip(captures).filter(|(_, capture)| capture.on_cpu);
+        for (weight, _) in ran {
+            *weight = (u128::from(*weight) * u128::from(on_cpu_nanos) / u128::from(all_ran)) as u64;
+        }
     }
-    looks
+    weights
 }
 
 /// `is_steady` says that every look at the stall met the same call.
@@ -317,6 +325,23 @@ mod tests {
             uninterruptible: false,
             call,
         }
+    }
+
+    #[test]
+    fn a_look_stands_for_the_time_around_it() {
+        let at = |at_nanos| Capture { at_nanos, ..capture(false, None) };
+        assert_eq!(weights(&[at(10), at(20), at(40)], 50, 0), [15, 15, 20]);
+        assert_eq!(weights(&[at(10)], 12, 0), [12]);
+        assert_eq!(weights(&[at(10), at(20)], 19, 0), [15, 5], "still lasts");
+        assert_eq!(weights(&[], 19, 0), [0; 0]);
+    }
+
+    #[test]
+    fn who_has_just_woken_did_not_compute_meanwhile() {
+        let at = |on_cpu, at_nanos| Capture { at_nanos, ..capture(on_cpu, None) };
+        assert_eq!(weights(&[at(false, 10), at(true, 30)], 50, 1), [20, 1]);
+        assert_eq!(weights(&[at(true, 10), at(true, 20)], 20, 4), [3, 1], "it waited for a CPU");
+        assert_eq!(weights(&[at(true, 10), at(false, 30)], 50, 45), [20, 30]);
     }
 
     #[test]

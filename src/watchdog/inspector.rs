@@ -245,13 +245,13 @@ impl Inspector {
         }
     }
 
-    /// Gives up on a signal that is still on its way.
-    pub(crate) fn forget(&mut self) {
-        if self.open.take().is_some()
-            && let Some(asker) = &self.asker
-        {
-            asker.cancel();
-        }
+    /// Gives up on a signal that is still on its way, as to a thread that blocks
+    /// signals, and says what is known of the poll without an answer.
+    pub(crate) fn forget(&mut self) -> Option<Capture> {
+        let Question { at_nanos, uninterruptible, call } = self.open.take()?;
+        self.asker.as_ref()?.cancel();
+        let runs = call.is_none() && !uninterruptible;
+        Some(Capture::without_stack(at_nanos, runs, call.map(|(_, info)| info)))
     }
 
     fn is_in(&self, seq: u64) -> bool {

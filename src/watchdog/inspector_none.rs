@@ -83,5 +83,7 @@ impl Inspector {
         None
     }
 
-    pub(crate) fn forget(&mut self) {}
+    pub(crate) fn forget(&mut self) -> Option<Capture> {
+        None
+    }
 }

@@ -1,6 +1,6 @@
 //! One worker under watch: from its first long look to the end of its stall.
 
-use std::{sync::Arc, time::Instant};
+use std::{ops::Range, sync::Arc, time::Instant};
 
 #[cfg(not(tokio_unstable))]
 use super::frozen::Frozen;
@@ -12,18 +12,21 @@ use super::{
     inspector::{Inspector, Tools, Unwinder},
     meter::{Dropped, Meter},
     outbox::Outbox,
-    sample::Sample,
+    sample::{Activity, Sample},
     standstill::Standstill,
 };
 use crate::{
     Signals,
     os::ThreadInfo,
-    record::{Recorder, clock::Ticks, events::LongEvent, slot::ActivePoll, worker::Worker},
+    record::{KindId, Recorder, clock::Ticks, events::LongEvent, slot::ActivePoll, worker::Worker},
 };
 
 const SECOND: u64 = 1_000_000_000;
 /// Stalls of these ages are reported before they end, should they ever.
 const LASTS_NANOS: [u64; 4] = [SECOND, 60 * SECOND, 600 * SECOND, 3600 * SECOND];
+/// The part of a poll's own time for which a thread must have run to be met
+/// running and believed.
+const LEAST_SHARE: u64 = 4;
 
 /// What all workers' watches share.
 pub(crate) struct Context<'c> {
@@ -107,9 +110,11 @@ impl Watch {
         #[cfg(not(tokio_unstable))]
         let active = active.map(|poll| self.frozen.poll(poll, &worker, context.recorder));
         self.follow(active.filter(|poll| !context.recorder.tells_no_end(poll)), context);
-        if let (Some(suspect), Some(poll)) = (&self.suspect, active)
+        if let (Some(suspect), Some(poll)) = (&mut self.suspect, active)
             && (suspect.poll.seq, suspect.poll.start) == (poll.seq, poll.start)
         {
+            // Its future may have given it a name since.
+            suspect.poll.kind = poll.kind;
             return self.look_again(context);
         }
         self.dismiss(context);
@@ -179,14 +184,17 @@ impl Watch {
         let Some(mut suspect) = self.suspect.take() else { return };
         if let Some(inspector) = &mut self.inspector {
             suspect.captures.extend(inspector.late_answer(&mut context.tools()));
-            inspector.forget();
+            let unanswered = inspector.forget();
+            if suspect.captures.is_empty() {
+                suspect.captures.extend(unanswered);
+            }
         }
-        let ActivePoll { seq, start, .. } = suspect.poll;
         let tells_no_end = context.recorder.tells_no_end(&suspect.poll);
         if suspect.account.is_some() {
+            let ActivePoll { seq, start, kind, .. } = suspect.poll;
             self.closing = Some(suspect);
             if tells_no_end {
-                self.poll_ended(seq, start, context.recorder.clock.ticks(), context);
+                self.poll_ended(seq, kind, start..context.recorder.clock.ticks(), context);
             }
         }
     }
@@ -207,8 +215,9 @@ impl Watch {
         };
         account.add(sample, clock);
         suspect.captures.extend(inspector.late_answer(&mut context.tools()));
-        let own = suspect.own_nanos(age);
-        if own >= suspect.next_capture_nanos {
+        let times = suspect.times(age);
+        let own = times.own();
+        if own >= suspect.next_capture_nanos && !has_just_woken(&sample, times) {
             while suspect.next_capture_nanos <= own {
                 suspect.next_capture_nanos *= 2;
             }
@@ -313,17 +322,20 @@ impl Watch {
                 let start_nanos = end_nanos.saturating_sub(nanos);
                 context.outbox.send(Message::Wait { start_nanos, end_nanos }, context.meter);
             }
-            LongEvent::Poll { seq, start, end, .. } => self.poll_ended(seq, start, end, context),
+            LongEvent::Poll { seq, start, end, kind, .. } => {
+                self.poll_ended(seq, kind, start..end, context);
+            }
         }
     }
 
-    fn poll_ended(&mut self, seq: u64, start: Ticks, end: Ticks, context: &mut Context<'_>) {
+    /// `kind` is what the poll was in the end.
+    fn poll_ended(&mut self, seq: u64, kind: KindId, time: Range<Ticks>, context: &mut Context<'_>) {
         if self.suspect.as_ref().is_some_and(|suspect| suspect.poll.seq == seq) {
             self.dismiss(context);
         }
         let clock = &context.recorder.clock;
-        let duration = clock.nanos(start, end);
-        let lost = context.standstill.within(start, end, clock);
+        let duration = clock.nanos(time.start, time.end);
+        let lost = context.standstill.within(time.start, time.end, clock);
         let Some(mut suspect) = self.closing.take_if(|suspect| suspect.poll.seq == seq) else {
             if duration.saturating_sub(lost) < context.recorder.threshold_nanos {
                 return context.meter.starved(lost, true);
@@ -331,6 +343,7 @@ impl Watch {
             return context.meter.dropped(Dropped::EndedBeforeCapture, 1);
         };
         suspect.lost_nanos = lost;
+        suspect.poll.kind = kind;
         let is_own = suspect.own_nanos(duration) >= context.recorder.threshold_nanos;
         let machines = suspect.times(duration).run_queue + suspect.lost_nanos;
         context.meter.starved(machines, !is_own);
@@ -367,6 +380,12 @@ fn inspector<'i>(held: &'i mut Option<Inspector>, worker: &Worker) -> Option<&'i
         *held = Some(Inspector::new(thread, worker.slot));
     }
     held.as_mut()
+}
+
+/// Whether a thread runs that has waited nearly all the time: what it does now
+/// is not what took so long. The next look tells, if there is one.
+fn has_just_woken(sample: &Sample, times: Times) -> bool {
+    sample.activity == Activity::Running && times.on_cpu < times.own() / LEAST_SHARE
 }
 
 impl Suspect {

@@ -26,26 +26,37 @@ pub fn runtime(scope: &Scope, workers: usize) -> Runtime {
 ///
 /// # Panics
 /// After a minute: what has not come by then does not come.
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within_a_minute(look).unwrap_or_else(|| panic!("{what} did not come"))
+}
+
+fn within_a_minute<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let begin = Instant::now();
     loop {
-        if let Some(found) = look() {
+        let found = look();
+        if found.is_some() || begin.elapsed() > Duration::from_secs(60) {
             return found;
         }
-        assert!(begin.elapsed() < Duration::from_secs(60), "{what} did not come");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
 /// The finding of the tasks of one kind, once one of its stalls has ended.
+///
+/// # Panics
+/// After a minute, with all that the scope knows, and if there are two.
 pub fn finding(scope: &Scope, kind: &str) -> Finding {
-    eventually("the finding", || {
+    let look = || {
         let findings = scope.findings().findings;
         let ended = |finding: &Finding| finding.task.kind == kind && finding.ongoing_seconds.is_none();
         let mut found = findings.into_iter().filter(ended);
         let first = found.next()?;
         assert_eq!(found.next(), None, "one mistake is one finding");
         Some(first)
+    };
+    within_a_minute(look).unwrap_or_else(|| {
+        let snapshot = scope.snapshot();
+        panic!("no finding of `{kind}`: {:#?}\n{:#?}", scope.findings(), snapshot.observer)
     })
 }
 

@@ -46,52 +46,120 @@ impl Hung {
     }
 }
 
-#[test]
-fn a_hang_is_told_again_after_a_second_a_minute_ten_and_an_hour() {
-    let mut recorder = Recorder::new(Duration::from_millis(10));
-    let (clock, time) = crate::record::clock::Clock::mock();
-    recorder.clock = clock;
-    let (outbox, messages) = Outbox::new();
-    let hung = Hung::new(&recorder);
-    let mut watch = Watch::new(0, Arc::clone(&hung.worker));
-    let (meter, mut unwinder) = (Meter::default(), Unwinder::new());
-    let mut captures = Budget::new(100, 10.0, Instant::now());
-    let standstill = Standstill::new(0, 0, &recorder.clock);
-    let mut pass = |time_passes: Duration| {
-        hung.until_it_waits(&recorder.clock);
-        time.increment(time_passes);
-        watch.look(&mut Context {
-            recorder: &recorder,
-            meter: &meter,
-            unwinder: &mut unwinder,
-            captures: &mut captures,
-            outbox: &outbox,
-            signals: Signals::Safe,
-            standstill: &standstill,
-        });
-        phases(&messages)
-    };
-    // Up to the threshold.
-    let mut told = Vec::new();
-    while told.is_empty() {
-        told = pass(TICK);
-        thread::yield_now();
-    }
-    assert_eq!(told, [Phase::Began]);
-    assert_eq!(pass(TICK), []);
-    for seconds in [1, 60, 600, 3600] {
-        assert_eq!(pass(Duration::from_secs(seconds)), [Phase::Lasts], "after {seconds} s");
-        assert_eq!(pass(Duration::from_millis(500)), []);
-    }
-    assert_eq!(pass(Duration::from_secs(7200)), [], "enough is enough");
-    hung.let_go.send(()).unwrap();
-    hung.thread.join().unwrap();
+/// A watch over one hung thread, in time that stands still between passes.
+struct Scene {
+    recorder: Recorder,
+    time: Arc<quanta::Mock>,
+    hung: Hung,
+    watch: Watch,
+    meter: Meter,
+    unwinder: Unwinder,
+    captures: Budget,
+    standstill: Standstill,
+    outbox: Outbox,
+    messages: Receiver<Message>,
 }
 
-fn phases(messages: &Receiver<Message>) -> Vec<Phase> {
-    let phase = |message| match message {
-        Message::Stall(stall) => Some(stall.phase),
-        _ => None,
-    };
-    messages.try_iter().filter_map(phase).collect()
+impl Scene {
+    fn new() -> Self {
+        let mut recorder = Recorder::new(Duration::from_millis(10));
+        let (clock, time) = crate::record::clock::Clock::mock();
+        recorder.clock = clock;
+        let (outbox, messages) = Outbox::new();
+        let hung = Hung::new(&recorder);
+        Self {
+            watch: Watch::new(0, Arc::clone(&hung.worker)),
+            standstill: Standstill::new(0, 0, &recorder.clock),
+            meter: Meter::default(),
+            unwinder: Unwinder::new(),
+            captures: Budget::new(100, 10.0, Instant::now()),
+            recorder,
+            time,
+            hung,
+            outbox,
+            messages,
+        }
+    }
+
+    /// What is told at the look after so long.
+    fn pass(&mut self, time_passes: Duration) -> Vec<StallEvidence> {
+        self.hung.until_it_waits(&self.recorder.clock);
+        self.time.increment(time_passes);
+        self.watch.look(&mut Context {
+            recorder: &self.recorder,
+            meter: &self.meter,
+            unwinder: &mut self.unwinder,
+            captures: &mut self.captures,
+            outbox: &self.outbox,
+            signals: Signals::Safe,
+            standstill: &self.standstill,
+        });
+        let stall = |message| match message {
+            Message::Stall(stall) => Some(stall),
+            _ => None,
+        };
+        self.messages.try_iter().filter_map(stall).collect()
+    }
+
+    fn phases(&mut self, time_passes: Duration) -> Vec<Phase> {
+        self.pass(time_passes).iter().map(|stall| stall.phase).collect()
+    }
+
+    /// Looks until the stall is told of, past the threshold.
+    fn until_told(&mut self) -> Vec<StallEvidence> {
+        loop {
+            let told = self.pass(TICK);
+            if !told.is_empty() {
+                return told;
+            }
+            thread::yield_now();
+        }
+    }
+
+    fn end(self) {
+        self.hung.let_go.send(()).unwrap();
+        self.hung.thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_hang_is_told_again_after_a_second_a_minute_ten_and_an_hour() {
+    let mut scene = Scene::new();
+    let told: Vec<_> = scene.until_told().iter().map(|stall| stall.phase).collect();
+    assert_eq!(told, [Phase::Began]);
+    assert_eq!(scene.phases(TICK), []);
+    for seconds in [1, 60, 600, 3600] {
+        assert_eq!(scene.phases(Duration::from_secs(seconds)), [Phase::Lasts], "after {seconds} s");
+        assert_eq!(scene.phases(Duration::from_millis(500)), []);
+    }
+    assert_eq!(scene.phases(Duration::from_secs(7200)), [], "enough is enough");
+    scene.end();
+}
+
+/// The first look may come between the hook and the future that has the name.
+#[test]
+fn a_name_that_is_given_after_the_first_look_counts() {
+    let mut scene = Scene::new();
+    scene.pass(TICK);
+    scene.hung.worker.slot.name(KindId::from_u32(5));
+    assert_eq!(scene.until_told()[0].kind, KindId::from_u32(5));
+    scene.hung.worker.slot.end();
+    let (start, clock) = (scene.watch.suspect.as_ref().unwrap().poll.start, &scene.recorder.clock);
+    let (end, kind) = (clock.ticks(), KindId::from_u32(6));
+    scene.hung.worker.events.push(LongEvent::Poll { seq: 1, start, end, task: 7, kind });
+    let ended = scene.pass(TICK);
+    assert_eq!((ended[0].phase, ended[0].kind), (Phase::Ended, kind));
+    scene.end();
+}
+
+#[test]
+fn who_runs_after_a_long_wait_has_just_woken() {
+    let sample =
+        |activity| Sample { at: 0, cpu_nanos: 0, run_queue_nanos: 0, slices: 0, state: b'R', activity };
+    let times = |on_cpu, off_cpu| Times { on_cpu, run_queue: 100, off_cpu };
+    let [runs, unknown] = [Activity::Running, Activity::Unknown].map(sample);
+    assert!(has_just_woken(&runs, times(1, 9)));
+    assert!(!has_just_woken(&runs, times(3, 9)));
+    assert!(!has_just_woken(&unknown, times(1, 9)));
+    assert!(!has_just_woken(&runs, times(10, 0)));
 }
