@@ -17,10 +17,10 @@ use std::{
     ptr,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use common::{STALL, eventually, finding, runtime, scope, spin};
+use common::{STALL, cpu_time, eventually, finding, runtime, scope, spin};
 use loopscope::{Cause, Evidence, Finding, Scope};
 use tokio::runtime::Runtime;
 
@@ -54,9 +54,12 @@ scenes! {
 
 #[inline(never)]
 fn computes() {
-    let begin = Instant::now();
-    while begin.elapsed() < STALL {
-        std::hint::black_box(());
+    let begin = cpu_time();
+    while cpu_time() - begin < STALL {
+        // Here, and not in a function that it calls, it is to be met.
+        for _ in 0..10_000 {
+            std::hint::black_box(());
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{STALL, eventually, finding, runtime, scope, spin};
+use common::{STALL, cpu_time, eventually, finding, runtime, scope, spin};
 use loopscope::{Cause, Evidence, Finding, FrameKind, Named, Scope, Terminal};
 use tokio::runtime::Runtime;
 
@@ -142,10 +142,10 @@ fn a_computation() {
     let runtime = runtime(&scope, 1);
     #[inline(never)]
     fn computes() -> u64 {
-        let begin = Instant::now();
+        let begin = cpu_time();
         let mut n = 1_u64;
-        while begin.elapsed() < STALL {
-            for _ in 0..1000 {
+        while cpu_time() - begin < STALL {
+            for _ in 0..10_000 {
                 n = std::hint::black_box(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
             }
         }

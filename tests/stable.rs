@@ -5,7 +5,7 @@ mod common;
 
 use std::{thread, time::Duration};
 
-use common::{STALL, eventually, scope, spin};
+use common::{STALL, compute, eventually, scope, spin};
 use loopscope::{Cause, Finding, Named, Scope};
 use tokio::runtime::Runtime;
 
@@ -58,7 +58,7 @@ fn named_and_unnamed_tasks_beside_each_other() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let named = runtime.spawn(async { thread::sleep(STALL) }.named("named"));
-    let unnamed_task = runtime.spawn(async { spin(STALL) });
+    let unnamed_task = runtime.spawn(async { compute(STALL) });
     runtime.block_on(named).unwrap();
     runtime.block_on(unnamed_task).unwrap();
     let of = |kind: &str| {

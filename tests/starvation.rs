@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use common::{eventually, runtime, scope, spin};
+use common::{cpu_time, eventually, runtime, scope, spin};
 use loopscope::Named;
 
 /// Stops this process for a time and lets it go on, as a debugger or a suspended
@@ -68,8 +68,8 @@ fn a_stall_that_the_machine_made_longer_is_split() {
         };
         let hogs: Vec<_> = (0..cpus * 4).map(hog).collect();
         // Half as long again of the thread's own, and far longer by the clock.
-        let begin = own_cpu_time();
-        while own_cpu_time() - begin < Duration::from_millis(50) {
+        let begin = cpu_time();
+        while cpu_time() - begin < Duration::from_millis(50) {
             spin(Duration::from_millis(1));
         }
         hogs
@@ -127,12 +127,6 @@ fn starvation_is_counted_and_blamed_on_nobody() {
     }
     assert!(starved.total_seconds > 0.0);
     assert_eq!(scope.findings().findings, [], "the machine's fault is nobody's line");
-}
-
-/// What this thread has run, as the kernel counts it.
-fn own_cpu_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// Spins for a time of the thread's own, however long that takes.

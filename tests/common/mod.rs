@@ -60,9 +60,31 @@ pub fn finding(scope: &Scope, kind: &str) -> Finding {
     })
 }
 
+/// Spins for a time of the clock, which a busy machine may take for itself.
 pub fn spin(time: Duration) {
     let begin = Instant::now();
     while begin.elapsed() < time {
         std::hint::black_box(());
     }
+}
+
+/// Computes for so long, also on a machine that is busy.
+pub fn compute(time: Duration) {
+    let begin = cpu_time();
+    while cpu_time() - begin < time {
+        // Seldom met while it asks for the time.
+        for _ in 0..10_000 {
+            std::hint::black_box(());
+        }
+    }
+}
+
+/// What the calling thread has run so far.
+#[allow(unsafe_code)]
+pub fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours to be written.
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(failed, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
