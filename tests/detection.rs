@@ -142,11 +142,14 @@ fn a_computation() {
     let runtime = runtime(&scope, 1);
     #[inline(never)]
     fn computes() -> u64 {
-        let begin = cpu_time();
+        let before = cpu_time();
         let mut n = 1_u64;
-        while cpu_time() - begin < STALL {
-            for _ in 0..10_000 {
-                n = std::hint::black_box(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+        while cpu_time() - before < STALL / 4 {
+            let begin = Instant::now();
+            while begin.elapsed() < STALL {
+                for _ in 0..1000 {
+                    n = std::hint::black_box(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+                }
             }
         }
         n

@@ -1,7 +1,7 @@
 //! Where the time of a poll went, from samples of its thread.
 
 use super::sample::{Activity, Sample};
-use crate::record::clock::Clock;
+use crate::record::clock::Ticks;
 
 /// Time since the first sample, split in three.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,9 +72,14 @@ impl Account {
         account
     }
 
-    /// Adds the time from the last sample to `now`.
-    pub(crate) fn add(&mut self, now: Sample, clock: &Clock) {
-        let wall = clock.nanos(self.last.at, now.at);
+    /// When the last sample was taken.
+    pub(crate) fn at(&self) -> Ticks {
+        self.last.at
+    }
+
+    /// Adds the time from the last sample to `now`, of which `wall` nanoseconds
+    /// passed for everybody: while a process is stopped, its threads seem to wait.
+    pub(crate) fn add(&mut self, now: Sample, wall: u64) {
         let on_cpu = now.cpu_nanos.saturating_sub(self.last.cpu_nanos).min(wall);
         let mut credit = now.run_queue_nanos.saturating_sub(self.last.run_queue_nanos);
         let has_run = on_cpu > RAN;
@@ -135,7 +140,7 @@ fn is_runnable(sample: &Sample) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watchdog::sample::InSyscall;
+    use crate::{record::clock::Clock, watchdog::sample::InSyscall};
 
     const MS: u64 = 1_000_000;
 
@@ -160,7 +165,7 @@ mod tests {
         let mut samples = samples.iter().enumerate().map(sample);
         let mut account = Account::new(samples.next().unwrap());
         for sample in samples {
-            account.add(sample, &clock);
+            account.add(sample, clock.nanos(account.at(), sample.at));
         }
         let times = account.times();
         let round = |nanos: u64| (nanos + MS / 2) / MS;
@@ -225,7 +230,7 @@ mod tests {
             sample(150, 6, 0, 2, b'R'),
             sample(160, 8, 46, 3, b'R'),
         ] {
-            account.add(sample, &clock);
+            account.add(sample, clock.nanos(account.at(), sample.at));
         }
         let times = account.times();
         assert!(times.off_cpu >= 100 * MS, "the sleep is still there: {times:?}");
@@ -249,6 +254,22 @@ mod tests {
         assert_eq!(off_cpu(sample(2, 5, b'R'), None), 0, "it may wait for a CPU now");
         assert_eq!(off_cpu(sample(2, 5, b'T'), None), 0, "it was stopped");
         assert_eq!(off_cpu(Sample { slices: 0, ..sample(2, 0, b'S') }, None), 0, "no schedstat");
+    }
+
+    #[test]
+    fn what_was_lost_to_everybody_was_no_wait() {
+        let sample = |cpu, queue, state| Sample {
+            at: 0,
+            cpu_nanos: cpu * MS,
+            run_queue_nanos: queue * MS,
+            slices: 7,
+            state,
+            activity: Activity::Running,
+        };
+        let mut account = Account::new(sample(0, 0, b'R'));
+        // Stopped for 300 ms, of 342: after that it waits for a CPU like everybody.
+        account.add(sample(2, 40, b'R'), 42 * MS);
+        assert_eq!(account.times(), Times { on_cpu: 2 * MS, run_queue: 40 * MS, off_cpu: 0 });
     }
 
     #[test]

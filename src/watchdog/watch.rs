@@ -43,6 +43,12 @@ impl Context<'_> {
     fn tools(&mut self) -> Tools<'_> {
         Tools { unwinder: self.unwinder, meter: self.meter, signals: self.signals }
     }
+
+    /// The time between two readings, without what was lost to everybody.
+    fn passed(&self, start: Ticks, end: Ticks) -> u64 {
+        let clock = &self.recorder.clock;
+        clock.nanos(start, end).saturating_sub(self.standstill.within(start, end, clock))
+    }
 }
 
 /// The watch over one worker.
@@ -213,7 +219,7 @@ impl Watch {
             suspect.account = Some(Account::begin(sample, before, age.saturating_sub(suspect.lost_nanos)));
             return;
         };
-        account.add(sample, clock);
+        account.add(sample, context.passed(account.at(), sample.at));
         suspect.captures.extend(inspector.late_answer(&mut context.tools()));
         let times = suspect.times(age);
         let own = times.own();
@@ -273,9 +279,9 @@ impl Watch {
         run.others_waited = run.others_waited || context.recorder.is_anyone_ready_at(&self.worker);
         let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
         let Some(sample) = inspector.sample(clock) else { return };
-        let age = clock.nanos(run.start(), sample.at);
+        let age = context.passed(run.start(), sample.at);
         let account = run.account.get_or_insert_with(|| Account::new(sample));
-        account.add(sample, clock);
+        account.add(sample, context.passed(account.at(), sample.at));
         let own = account.times().scaled_to(age).own();
         if !inspector.is_asking()
             && run.is_due(age, own, threshold)

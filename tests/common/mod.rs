@@ -68,18 +68,18 @@ pub fn spin(time: Duration) {
     }
 }
 
-/// Computes for so long, also on a machine that is busy.
+/// Computes for a time of the clock, and on until it has had a part of that for
+/// itself, also on a machine that is busy.
 pub fn compute(time: Duration) {
     let begin = cpu_time();
-    while cpu_time() - begin < time {
-        // Seldom met while it asks for the time.
-        for _ in 0..10_000 {
-            std::hint::black_box(());
-        }
+    while cpu_time() - begin < time / 4 {
+        spin(time);
     }
 }
 
-/// What the calling thread has run so far.
+/// What the calling thread has run so far. To be asked for seldom: it is a system
+/// call, and kernels that preempt lazily do so as one returns, so that a busy
+/// machine's signals would meet a thread there and nowhere else.
 #[allow(unsafe_code)]
 pub fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
