@@ -38,7 +38,10 @@ async fn capabilities_are_negotiated_and_registration_waits_for_it() {
     );
     assert_eq!(client.ask("CAP REQ :sasl echo-message").await, [":s CAP a NAK :sasl echo-message"]);
     assert_eq!(client.ask("CAP REQ :echo-message").await, [":s CAP a ACK :echo-message"]);
-    assert_eq!(client.ask("CAP WHAT").await, [":s 410 a WHAT :Invalid CAP command"]);
+    assert_eq!(client.ask("CAP What").await, [":s 410 a What :Invalid CAP command"]);
+    for line in ["CAP", "CAP :"] {
+        assert_eq!(client.ask(line).await, [":s 461 a CAP :Not enough parameters"]);
+    }
     assert!(client.ask("CAP END").await[0].starts_with(":s 001 a "));
     assert_eq!(client.ask("CAP LIST").await, [":s CAP a LIST :echo-message"]);
 }
@@ -152,6 +155,7 @@ async fn what_is_wrong_gets_its_numeric() {
         ("PART", ":s 461 ada PART :Not enough parameters"),
         ("PART #a", ":s 403 ada #a :No such channel"),
         ("PRIVMSG", ":s 411 ada :No recipient given (PRIVMSG)"),
+        ("PRIVMSG , :x", ":s 411 ada :No recipient given (PRIVMSG)"),
         ("PRIVMSG ada", ":s 412 ada :No text to send"),
         ("PRIVMSG ada :", ":s 412 ada :No text to send"),
         ("PRIVMSG bob :x", ":s 401 ada bob :No such nick/channel"),

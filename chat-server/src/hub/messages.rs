@@ -36,7 +36,8 @@ impl World {
     ) -> Next {
         // A NOTICE is never answered, so that two robots cannot keep each other talking.
         let silent = command == Command::Notice;
-        let (targets, text) = match (message.param(0), message.param(1)) {
+        let targets = message.param(0).filter(|targets| list(targets).next().is_some());
+        let (targets, text) = match (targets, message.param(1)) {
             (Some(targets), Some(text)) => (targets, text),
             _ if silent => return Next::Done,
             (None, _) => {

@@ -145,6 +145,8 @@ impl World {
 
 fn tell_modes(channel: &Channel, id: ClientId, replies: &mut Replies) {
     let created = unix_seconds(channel.created).to_string();
-    replies.numeric_params(324, &[&channel.name, &channel.modes.shown(channel.has(id))]);
+    let modes = channel.modes.shown(channel.has(id));
+    let params: Vec<&[u8]> = [&channel.name[..]].into_iter().chain(modes.split(|&it| it == b' ')).collect();
+    replies.numeric_params(324, &params);
     replies.numeric_params(329, &[&channel.name, created.as_bytes()]);
 }

@@ -109,7 +109,8 @@ impl World {
         replies.numeric(3, &[], format!("This server was started {created}"));
         replies.numeric_params(4, &[name.as_bytes(), VERSION.as_bytes(), b"io", b"biklmnostv", b"bklov"]);
         for tokens in isupport::lines(name) {
-            replies.numeric(5, &[tokens.as_bytes()], "are supported by this server");
+            let tokens: Vec<&[u8]> = tokens.split(' ').map(str::as_bytes).collect();
+            replies.numeric(5, &tokens, "are supported by this server");
         }
     }
 }
