@@ -45,7 +45,12 @@ impl World {
     ) {
         let by = self.clients.get(&id).map(|client| (client.prefix(), client.nick_or_star().to_vec()));
         let (Some((by, by_nick)), Some(channel)) = (by, self.channels.get_mut(key)) else { return };
-        let Some(target) = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get_mut(id)) else {
+        // It may have kicked itself with the nick before.
+        if !channel.has(id) {
+            return replies.numeric(442, &[&channel.name], "You're not on that channel");
+        }
+        let target = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get_mut(id));
+        let Some(target) = target.filter(|client| client.registered) else {
             return replies.numeric(401, &[nick], "No such nick/channel");
         };
         if !channel.has(target.id) {
