@@ -203,6 +203,24 @@ async fn invitations_need_a_reason() {
 }
 
 #[tokio::test]
+async fn only_operators_invite_past_the_modes_and_only_into_their_own_channel() {
+    let (server, mut ada, mut bob) = room().await;
+    let mut eve = server.client("eve").await;
+    ada.ask("MODE #a +b eve").await;
+    bob.until("MODE").await;
+    assert_eq!(bob.ask("INVITE eve #a").await, [":s 341 bob eve #a"]);
+    assert_eq!(eve.until("INVITE").await, format!("{BOB} INVITE eve :#a"));
+    assert_eq!(eve.ask("JOIN #a").await, [":s 474 eve #a :Cannot join channel (+b)"]);
+    ada.ask("INVITE eve #a").await;
+    eve.until("INVITE").await;
+    bob.ask("PART #a").await;
+    ada.ask("PART #a").await;
+    // The name is the same, the channel is another one.
+    bob.ask("JOIN #a\r\nMODE #a +i").await;
+    assert_eq!(eve.ask("JOIN #a").await, [":s 473 eve #a :Cannot join channel (+i)"]);
+}
+
+#[tokio::test]
 async fn keys_and_limits_are_checked_and_shown_to_members_only() {
     let (server, mut ada, _bob) = room().await;
     let mut eve = server.client("eve").await;

@@ -94,11 +94,14 @@ impl World {
         if channel.has(target.id) {
             return replies.numeric(443, &[target.nick_or_star(), &channel.name], "is already on channel");
         }
-        // The oldest by name makes room: nobody is to fill the memory of another with invitations.
-        if target.invitations.len() >= CHANNELS_EACH {
-            target.invitations.pop_first();
+        // Whoever cannot lift bans, keys and limits cannot help others past them either: it only tells.
+        if channel.is_operator(id) {
+            // The first by name makes room: nobody is to fill the memory of another with invitations.
+            if target.invitations.len() >= CHANNELS_EACH {
+                target.invitations.pop_first();
+            }
+            target.invitations.insert(key, channel.created);
         }
-        target.invitations.insert(key);
         replies.numeric_params(341, &[target.nick_or_star(), &channel.name]);
         if let Some(reason) = &target.away {
             replies.numeric(301, &[target.nick_or_star()], reason);

@@ -44,7 +44,7 @@ impl World {
             return;
         }
         if let Some(channel) = self.channels.get(&key) {
-            let invited = client.invitations.contains(&key);
+            let invited = client.invitations.get(&key) == Some(&channel.created);
             if let Err((code, text)) = channel.may_enter(client, word, invited) {
                 replies.numeric(code, &[&channel.name], text);
                 return;
