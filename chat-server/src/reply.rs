@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use crate::lines::MAX_LINE;
+use crate::{cut::cut, lines::MAX_LINE};
 
 /// The most bytes of a parameter that is not the last one; none of the server's own is as long.
 const LONGEST_PARAM: usize = 200;
@@ -48,7 +48,13 @@ impl Line {
 fn push_line(bytes: &mut Vec<u8>, parts: &[&[u8]]) {
     let start = bytes.len();
     parts.iter().for_each(|part| bytes.extend_from_slice(part));
-    bytes.truncate(start + MAX_LINE - 2);
+    end_line(bytes, start);
+}
+
+/// Ends the line that begins at `start`, where it has to end at the latest.
+fn end_line(bytes: &mut Vec<u8>, start: usize) {
+    let length = cut(&bytes[start..], MAX_LINE - 2).len();
+    bytes.truncate(start + length);
     bytes.extend_from_slice(b"\r\n");
 }
 
@@ -60,7 +66,7 @@ fn middle(param: &[u8]) -> &[u8] {
     match param.first() {
         None | Some(b':') => b"*",
         Some(_) if param.contains(&b' ') => b"*",
-        Some(_) => &param[..param.len().min(LONGEST_PARAM)],
+        Some(_) => cut(param, LONGEST_PARAM),
     }
 }
 
@@ -181,8 +187,7 @@ impl Replies {
             self.bytes.extend_from_slice(middle(param));
         }
         rest.iter().for_each(|part| self.bytes.extend_from_slice(part));
-        self.bytes.truncate(start + MAX_LINE - 2);
-        self.bytes.extend_from_slice(b"\r\n");
+        end_line(&mut self.bytes, start);
         self.lines += 1;
     }
 }

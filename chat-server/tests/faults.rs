@@ -54,6 +54,20 @@ async fn bytes_that_are_no_utf8_pass_unchanged() {
 }
 
 #[tokio::test]
+async fn a_text_that_is_cut_ends_with_a_whole_character() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let mut bob = server.member("bob", "#a").await;
+    ada.until("JOIN").await;
+    // Three bytes each, and one before: no limit falls between two of them.
+    for (line, part) in [("TOPIC #a :x", "TOPIC"), ("PRIVMSG #a :", "PRIVMSG"), ("KICK #a bob :xx", "KICK")] {
+        ada.send(&format!("{line}{}", "€".repeat(165))).await;
+        let heard = bob.until(part).await;
+        assert!(heard.ends_with('€'), "{heard:?}");
+    }
+}
+
+#[tokio::test]
 async fn garbage_is_answered_and_hurts_nobody() {
     let server = Server::start(&["--flood-limit", "off"]).await;
     let mut ada = server.member("ada", "#a").await;

@@ -2,6 +2,7 @@
 
 use super::{ClientId, World, registration::CHANNELS_EACH};
 use crate::{
+    cut::cut,
     message::{Message, list},
     names::Key,
     reply::{Line, Replies},
@@ -56,8 +57,7 @@ impl World {
         if !channel.has(target.id) {
             return replies.numeric(441, &[nick, &channel.name], "They aren't on that channel");
         }
-        let reason = reason.unwrap_or(&by_nick);
-        let reason = &reason[..reason.len().min(KICK_LENGTH)];
+        let reason = cut(reason.unwrap_or(&by_nick), KICK_LENGTH);
         let line = [b":", &by[..], b" KICK ", &channel.name, b" ", target.nick_or_star(), b" :", reason];
         let line = Line::new(&line);
         replies.copy(&line);
