@@ -43,6 +43,18 @@ async fn who_is_here_and_who_was() {
     let was = ada.ask("WHOWAS Bob").await;
     assert_eq!(was, [":s 314 ada bob ~bob 127.0.0.1 * :Real bob", ":s 369 ada Bob :End of WHOWAS"]);
     assert_eq!(ada.ask("LUSERS").await[1], ":s 252 ada 0 :operator(s) online");
+    // Another nick is a way to leave too; the same one in capitals is not.
+    let mut eve = server.client("bob").await;
+    eve.ask("NICK BOB\r\nNICK eve").await;
+    let was = ada.ask("WHOWAS bob").await;
+    assert_eq!(
+        was[..2],
+        [":s 314 ada BOB ~bob 127.0.0.1 * :Real bob", ":s 314 ada bob ~bob 127.0.0.1 * :Real bob"]
+    );
+    assert_eq!(ada.ask("WHOWAS bob 1").await, [&was[0], ":s 369 ada bob :End of WHOWAS"]);
+    assert_eq!(ada.ask("WHOWAS bob -1").await, was);
+    eve.send("QUIT").await;
+    eve.rest().await;
     ada.ask("MODE ada +i").await;
     assert_eq!(ada.ask("LUSERS").await[0], ":s 251 ada :There are 0 users and 1 invisible on 1 servers");
     assert!(ada.ask("INFO").await.last().is_some_and(|it| it.starts_with(":s 374 ada ")));

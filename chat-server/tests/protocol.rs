@@ -76,6 +76,7 @@ async fn nicks_collide_by_rfc1459_and_change_in_view_of_all() {
     assert_eq!(bob.ask("NICK ADA{1}").await, [":s 433 bob ADA{1} :Nickname is already in use"]);
     assert_eq!(bob.ask("NICK 1a").await, [":s 432 bob 1a :Erroneous nickname"]);
     assert_eq!(bob.ask("NICK").await, [":s 431 bob :No nickname given"]);
+    assert_eq!(bob.ask("NICK bob").await, [""; 0], "it is called so");
     assert_eq!(bob.ask("NICK Bob").await, [":bob!~bob@127.0.0.1 NICK :Bob"]);
     assert_eq!(ada.until("NICK").await, ":bob!~bob@127.0.0.1 NICK :Bob");
     bob.send("QUIT").await;

@@ -65,6 +65,12 @@ impl World {
             return Next::Done;
         }
         let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
+        if client.nick.as_deref() == Some(wish) {
+            return Next::Done;
+        }
+        if !self.nicks.contains_key(&key) {
+            self.gone.note(client);
+        }
         let before = client.prefix();
         if let Some(old) = client.nick.replace(wish.into()) {
             self.nicks.remove(&Key::new(&old));
