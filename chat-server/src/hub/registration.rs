@@ -99,7 +99,8 @@ impl World {
             return Next::Close(b"Bad password".to_vec());
         }
         client.registered = true;
-        self.most = self.most.max(self.nicks.len());
+        self.registered += 1;
+        self.most = self.most.max(self.registered);
         let prefix = client.prefix();
         self.welcome(&prefix, replies);
         self.lusers(replies);

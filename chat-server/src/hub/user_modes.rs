@@ -13,7 +13,7 @@ impl World {
     ) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if Key::new(target) != Key::new(client.nick_or_star()) {
-            return match self.nicks.contains_key(&Key::new(target)) {
+            return match self.named(target).is_some() {
                 true => replies.numeric(502, &[], "Cannot change mode for other users"),
                 false => replies.numeric(401, &[target], "No such nick/channel"),
             };
