@@ -107,6 +107,14 @@ async fn what_isupport_says_holds() {
     ada.ask("JOIN #a").await;
     ada.ask(&format!("TOPIC #a :{}", x(topic + 9))).await;
     assert_eq!(ada.ask("TOPIC #a").await[0], format!(":s 332 ada #a :{}", x(topic)));
+    // However long everything else in the line is.
+    let far = Server::start(&["--server-name", &x(63)]).await;
+    let mut member = far.member(&x(nick), &format!("#{}", x(channel - 1))).await;
+    for line in ["TOPIC #{} :{}", "TOPIC #{}", "LIST"] {
+        let line = line.replacen("{}", &x(channel - 1), 1).replacen("{}", &"y".repeat(topic), 1);
+        let shown = |answer: &String| answer.ends_with(&"y".repeat(topic));
+        assert!(member.ask_of(&x(63), &line).await.iter().any(shown), "{line}");
+    }
 
     let (kick, away) = (number(token("KICKLEN")), number(token("AWAYLEN")));
     assert!(ada.ask(&format!("KICK #a ada :{}", x(kick + 9))).await[0].ends_with(&format!(" :{}", x(kick))));

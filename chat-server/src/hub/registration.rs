@@ -10,8 +10,8 @@ use crate::{
 
 /// The most bytes of a user name, its `~` included.
 pub(super) const USER_LENGTH: usize = 16;
-/// The most bytes of a topic.
-pub(super) const TOPIC_LENGTH: usize = 390;
+/// The most bytes of a topic: a line of LIST shows all of it, with the longest names of all concerned.
+pub(super) const TOPIC_LENGTH: usize = 350;
 /// The most channels of one client.
 pub(super) const CHANNELS_EACH: usize = 100;
 
