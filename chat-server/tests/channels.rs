@@ -103,7 +103,7 @@ async fn secret_channels_and_invisible_people_are_not_seen_from_outside() {
     assert_eq!(eve.ask("NAMES #a").await, [":s 366 eve #a :End of /NAMES list"]);
     assert_eq!(eve.ask("WHO #a").await, [":s 315 eve #a :End of /WHO list"]);
     assert!(!eve.ask("WHOIS ada").await.iter().any(|line| line.contains(" 319 ")));
-    for line in ["MODE #a", "TOPIC #a", "PART #a", "KICK #a ada", "INVITE ada #a"] {
+    for line in ["MODE #a", "TOPIC #a", "PART #a", "KICK #a ada", "INVITE ada #a", "PRIVMSG #a :x"] {
         assert_eq!(eve.ask(line).await, [":s 403 eve #a :No such channel"], "{line}");
     }
     assert_eq!(bob.ask("LIST").await.len(), 3);

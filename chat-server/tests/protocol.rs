@@ -138,6 +138,8 @@ async fn modes_are_told() {
     assert_eq!(ada.ask("MODE ada").await, [":s 221 ada +"]);
     assert_eq!(ada.ask("MODE ada +i").await, [":ada MODE ada :+i"]);
     assert_eq!(ada.ask("MODE ada").await, [":s 221 ada +i"]);
+    let letters = format!("{}-i", "-i+i".repeat(110));
+    assert_eq!(ada.ask(&format!("MODE ada {letters}")).await, [":ada MODE ada :-i"]);
     assert_eq!(ada.ask("MODE ada +w").await, [":s 501 ada :Unknown MODE flag"]);
     assert_eq!(ada.ask("MODE bob").await, [":s 401 ada bob :No such nick/channel"]);
     assert_eq!(ada.ask("MODE #b").await, [":s 403 ada #b :No such channel"]);

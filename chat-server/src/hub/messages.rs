@@ -82,7 +82,10 @@ impl World {
         let key = Key::new(target);
         let channel = self.channels.get(&key).ok_or((403, "No such channel"))?;
         if !self.clients.get(&speech.id).is_some_and(|client| channel.may_speak(client)) {
-            return Err((404, "Cannot send to channel"));
+            return Err(match channel.shows_to(speech.id) {
+                true => (404, "Cannot send to channel"),
+                false => (403, "No such channel"),
+            });
         }
         if speech.refused {
             return Err((404, "Cannot send to channel (the word filter refuses it)"));
