@@ -12,6 +12,7 @@ mod args;
 mod command;
 mod config;
 mod config_file;
+mod cut;
 mod data_dir;
 mod hub;
 mod inject;

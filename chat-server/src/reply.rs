@@ -5,7 +5,10 @@ use std::{
     time::SystemTime,
 };
 
-use crate::lines::MAX_LINE;
+use crate::{cut::cut, lines::MAX_LINE};
+
+/// The most bytes of a parameter that is not the last one; none of the server's own is as long.
+const LONGEST_PARAM: usize = 200;
 
 /// Encoded lines, shared by all who receive them.
 pub(crate) type Buffer = Arc<[u8]>;
@@ -45,8 +48,26 @@ impl Line {
 fn push_line(bytes: &mut Vec<u8>, parts: &[&[u8]]) {
     let start = bytes.len();
     parts.iter().for_each(|part| bytes.extend_from_slice(part));
-    bytes.truncate(start + MAX_LINE - 2);
+    end_line(bytes, start);
+}
+
+/// Ends the line that begins at `start`, where it has to end at the latest.
+fn end_line(bytes: &mut Vec<u8>, start: usize) {
+    let length = cut(&bytes[start..], MAX_LINE - 2).len();
+    bytes.truncate(start + length);
     bytes.extend_from_slice(b"\r\n");
+}
+
+/// `param` as it can stand before the last parameter.
+///
+/// What a client asked for is repeated to it, and as a last parameter that may be anything: a space in it
+/// would move all that follows, and much of it would leave no room for the text.
+fn middle(param: &[u8]) -> &[u8] {
+    match param.first() {
+        None | Some(b':') => b"*",
+        Some(_) if param.contains(&b' ') => b"*",
+        Some(_) => cut(param, LONGEST_PARAM),
+    }
 }
 
 /// The answers to one request, in order, sent as one buffer.
@@ -163,11 +184,10 @@ impl Replies {
         self.bytes.extend_from_slice(&self.target);
         for param in params {
             self.bytes.push(b' ');
-            self.bytes.extend_from_slice(param);
+            self.bytes.extend_from_slice(middle(param));
         }
         rest.iter().for_each(|part| self.bytes.extend_from_slice(part));
-        self.bytes.truncate(start + MAX_LINE - 2);
-        self.bytes.extend_from_slice(b"\r\n");
+        end_line(&mut self.bytes, start);
         self.lines += 1;
     }
 }

@@ -107,6 +107,14 @@ async fn what_isupport_says_holds() {
     ada.ask("JOIN #a").await;
     ada.ask(&format!("TOPIC #a :{}", x(topic + 9))).await;
     assert_eq!(ada.ask("TOPIC #a").await[0], format!(":s 332 ada #a :{}", x(topic)));
+    // However long everything else in the line is.
+    let far = Server::start(&["--server-name", &x(63)]).await;
+    let mut member = far.member(&x(nick), &format!("#{}", x(channel - 1))).await;
+    for line in ["TOPIC #{} :{}", "TOPIC #{}", "LIST"] {
+        let line = line.replacen("{}", &x(channel - 1), 1).replacen("{}", &"y".repeat(topic), 1);
+        let shown = |answer: &String| answer.ends_with(&"y".repeat(topic));
+        assert!(member.ask_of(&x(63), &line).await.iter().any(shown), "{line}");
+    }
 
     let (kick, away) = (number(token("KICKLEN")), number(token("AWAYLEN")));
     assert!(ada.ask(&format!("KICK #a ada :{}", x(kick + 9))).await[0].ends_with(&format!(" :{}", x(kick))));
@@ -155,7 +163,21 @@ async fn what_isupport_says_holds() {
     }
     assert!(ada.ask("JOIN #more").await[0].contains(" 405 "));
 
-    for target in token("TARGMAX").split(',').filter(|it| !it.starts_with("WHOIS")) {
+    let (limited, unlimited): (Vec<&str>, Vec<&str>) =
+        token("TARGMAX").split(',').filter(|it| *it != "WHOIS:1").partition(|it| !it.ends_with(':'));
+    let many = (0..40).map(|it| format!("#d{it}")).collect::<Vec<_>>().join(",");
+    ada.ask("JOIN 0").await;
+    for (line, each) in [("JOIN", 3), ("NAMES", 2), ("LIST", 1), ("PART", 1)] {
+        assert!(unlimited.contains(&&*format!("{line}:")), "{line} in {unlimited:?}");
+        let ends = if line == "LIST" { 2 } else { 0 };
+        assert_eq!(ada.ask(&format!("{line} {many}")).await.len(), 40 * each + ends, "{line}");
+    }
+    assert_eq!(unlimited.len(), 4);
+    for name in &names[1..] {
+        ada.send(&format!("JOIN {name}")).await;
+    }
+    ada.ask("").await;
+    for target in limited {
         let (command, most) = target.split_once(':').expect("a number");
         let nicks: Vec<String> = (0..=number(most)).map(|it| format!("n{it}")).collect();
         let line = match command {

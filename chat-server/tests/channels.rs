@@ -103,7 +103,7 @@ async fn secret_channels_and_invisible_people_are_not_seen_from_outside() {
     assert_eq!(eve.ask("NAMES #a").await, [":s 366 eve #a :End of /NAMES list"]);
     assert_eq!(eve.ask("WHO #a").await, [":s 315 eve #a :End of /WHO list"]);
     assert!(!eve.ask("WHOIS ada").await.iter().any(|line| line.contains(" 319 ")));
-    for line in ["MODE #a", "TOPIC #a", "PART #a", "KICK #a ada", "INVITE ada #a"] {
+    for line in ["MODE #a", "TOPIC #a", "PART #a", "KICK #a ada", "INVITE ada #a", "PRIVMSG #a :x"] {
         assert_eq!(eve.ask(line).await, [":s 403 eve #a :No such channel"], "{line}");
     }
     assert_eq!(bob.ask("LIST").await.len(), 3);
@@ -166,13 +166,24 @@ async fn kicks_are_seen_by_all_and_end_the_membership() {
     assert_eq!(eve.ask("KICK #a bob").await, [":s 442 eve #a :You're not on that channel"]);
     assert_eq!(bob.ask("KICK #a ada").await, [":s 482 bob #a :You're not channel operator"]);
     assert_eq!(ada.ask("KICK #a eve").await, [":s 441 ada eve #a :They aren't on that channel"]);
-    assert_eq!(ada.ask("KICK #a nobody").await, [":s 401 ada nobody :No such nick/channel"]);
+    let mut early = server.connect().await;
+    early.ask("NICK early").await;
+    for nick in ["nobody", "early"] {
+        let none = format!(":s 401 ada {nick} :No such nick/channel");
+        assert_eq!(ada.ask(&format!("KICK #a {nick}")).await, [none]);
+    }
     assert_eq!(ada.ask("KICK #a").await, [":s 461 ada KICK :Not enough parameters"]);
     assert_eq!(ada.ask("KICK #a BOB :too loud").await, [format!("{ADA} KICK #a bob :too loud")]);
     assert_eq!(bob.until("KICK").await, format!("{ADA} KICK #a bob :too loud"));
     assert_eq!(bob.ask("PRIVMSG #a :x").await, [":s 404 bob #a :Cannot send to channel"]);
     assert_eq!(ada.ask("KICK #a ada").await, [format!("{ADA} KICK #a ada :ada")]);
     assert_eq!(ada.ask("MODE #a").await, [":s 403 ada #a :No such channel"], "the last one left");
+    ada.ask("JOIN #a").await;
+    bob.ask("JOIN #a").await;
+    ada.until("JOIN").await;
+    let himself = [format!("{ADA} KICK #a ada :ada"), ":s 442 ada #a :You're not on that channel".into()];
+    assert_eq!(ada.ask("KICK #a ada,bob").await, himself, "who is out kicks nobody");
+    assert_eq!(bob.ask("NAMES #a").await[1], ":s 353 bob = #a :bob");
 }
 
 #[tokio::test]
@@ -189,6 +200,24 @@ async fn invitations_need_a_reason() {
     assert_eq!(bob.ask("INVITE eve #a").await, [":s 482 bob #a :You're not channel operator"]);
     eve.ask("AWAY :at lunch").await;
     assert_eq!(ada.ask("INVITE eve #a").await, [":s 341 ada eve #a", ":s 301 ada eve :at lunch"]);
+}
+
+#[tokio::test]
+async fn only_operators_invite_past_the_modes_and_only_into_their_own_channel() {
+    let (server, mut ada, mut bob) = room().await;
+    let mut eve = server.client("eve").await;
+    ada.ask("MODE #a +b eve").await;
+    bob.until("MODE").await;
+    assert_eq!(bob.ask("INVITE eve #a").await, [":s 341 bob eve #a"]);
+    assert_eq!(eve.until("INVITE").await, format!("{BOB} INVITE eve :#a"));
+    assert_eq!(eve.ask("JOIN #a").await, [":s 474 eve #a :Cannot join channel (+b)"]);
+    ada.ask("INVITE eve #a").await;
+    eve.until("INVITE").await;
+    bob.ask("PART #a").await;
+    ada.ask("PART #a").await;
+    // The name is the same, the channel is another one.
+    bob.ask("JOIN #a\r\nMODE #a +i").await;
+    assert_eq!(eve.ask("JOIN #a").await, [":s 473 eve #a :Cannot join channel (+i)"]);
 }
 
 #[tokio::test]
@@ -221,6 +250,29 @@ async fn bans_have_an_end() {
     assert_eq!(ada.ask("MODE #a +b nick100").await, [":s 478 ada #a b :Channel ban list is full"]);
     let long = format!("MODE #a +b {}!*@*", "x".repeat(80));
     assert_eq!(ada.ask(&long).await, [":s 696 ada #a b * :The mask is too long"]);
+    for mask in [":a b", "::a"] {
+        let refused = ":s 696 ada #a b * :The mask must have no space and no colon in front";
+        assert_eq!(ada.ask(&format!("MODE #a +b {mask}")).await, [refused], "{mask}");
+    }
+}
+
+#[tokio::test]
+async fn however_many_letters_there_are_all_learn_how_it_ends() {
+    let (server, mut ada, mut bob) = room().await;
+    // The first and the last flag as they were set last, whatever was said of them before.
+    let letters = format!("+i{}-n", "-m+m".repeat(110));
+    assert_eq!(ada.ask(&format!("MODE #a {letters}")).await, [format!("{ADA} MODE #a +im-n")]);
+    assert_eq!(bob.until("MODE").await, format!("{ADA} MODE #a +im-n"));
+    assert_eq!(ada.ask("MODE #a").await[0], ":s 324 ada #a +imt");
+    assert_eq!(ada.ask("MODE #a +m-m").await, [format!("{ADA} MODE #a -m")]);
+    // The longest one that there can be.
+    let mut host = server.member(&"n".repeat(30), &format!("#{}", "c".repeat(49))).await;
+    let masks: Vec<String> = ["a", "b", "c", "d"].map(|it| format!("{}!*@*", it.repeat(76))).into();
+    let change = format!("#{} +i-n+m-t+sb-l+bbb {}", "c".repeat(49), masks.join(" "));
+    host.ask(&format!("MODE #{} +l 9", "c".repeat(49))).await;
+    assert!(host.ask(&format!("MODE {change}")).await[0].ends_with(&format!(" MODE {change}")));
+    // Each unknown one is said once.
+    assert_eq!(bob.ask(&format!("MODE #a {}", "zy".repeat(200))).await.len(), 3);
 }
 
 #[tokio::test]

@@ -19,6 +19,28 @@ async fn an_overlong_line_costs_only_itself() {
 }
 
 #[tokio::test]
+async fn whatever_is_repeated_leaves_the_answer_whole() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let long = format!("#{}", "x".repeat(480));
+    let shown = &long[..200];
+    for (line, answer) in [
+        ("NICK :a b", ":s 432 ada * :Erroneous nickname"),
+        ("NICK ::a", ":s 432 ada * :Erroneous nickname"),
+        ("JOIN :#a b", ":s 403 ada * :No such channel"),
+        ("MODE #a +o :a b", ":s 401 ada * :No such nick/channel"),
+        ("MODE #a +:", ":s 472 ada * :is unknown mode char to me"),
+        ("WHO :a b", ":s 315 ada * :End of /WHO list"),
+        ("CAP :a b", ":s 410 ada * :Invalid CAP command"),
+        (":source :word", ":s 421 ada * :Unknown command"),
+        (&format!("JOIN {long}"), &format!(":s 403 ada {shown} :No such channel")),
+        (&long, &format!(":s 421 ada {shown} :Unknown command")),
+    ] {
+        assert_eq!(ada.ask(line).await, [answer], "{line}");
+    }
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_utf8_pass_unchanged() {
     use tokio::io::AsyncBufReadExt;
     let server = Server::start(&[]).await;
@@ -29,6 +51,20 @@ async fn bytes_that_are_no_utf8_pass_unchanged() {
     let mut line = Vec::new();
     ada.read.read_until(b'\n', &mut line).await.expect("a line");
     assert!(line.ends_with(b" PRIVMSG #a :\xff\xfe\x80 \xc3\r\n"), "{line:?}");
+}
+
+#[tokio::test]
+async fn a_text_that_is_cut_ends_with_a_whole_character() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada", "#a").await;
+    let mut bob = server.member("bob", "#a").await;
+    ada.until("JOIN").await;
+    // Three bytes each, and one before: no limit falls between two of them.
+    for (line, part) in [("TOPIC #a :x", "TOPIC"), ("PRIVMSG #a :", "PRIVMSG"), ("KICK #a bob :xx", "KICK")] {
+        ada.send(&format!("{line}{}", "€".repeat(165))).await;
+        let heard = bob.until(part).await;
+        assert!(heard.ends_with('€'), "{heard:?}");
+    }
 }
 
 #[tokio::test]

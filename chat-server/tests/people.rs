@@ -35,6 +35,9 @@ async fn who_is_here_and_who_was() {
     assert_eq!(whois[4..], [":s 318 ada BOB :End of /WHOIS list"]);
     assert_eq!(bob.ask("WHOIS ada").await[1], ":s 319 bob ada :@#a");
     assert_eq!(ada.ask("WHO * o").await.len(), 2);
+    assert_eq!(ada.ask("WHO bob o").await.len(), 2);
+    assert_eq!(ada.ask("WHO ada o").await, [":s 315 ada ada :End of /WHO list"]);
+    assert_eq!(ada.ask("WHO 0").await[2], ":s 315 ada 0 :End of /WHO list");
     assert_eq!(ada.ask("LUSERS").await[1], ":s 252 ada 1 :operator(s) online");
     assert_eq!(ada.ask("ISON BOB eve ada").await, [":s 303 ada :bob ada"]);
     assert_eq!(ada.ask("WHOWAS bob").await[0], ":s 406 ada bob :There was no such nickname");
@@ -43,6 +46,24 @@ async fn who_is_here_and_who_was() {
     let was = ada.ask("WHOWAS Bob").await;
     assert_eq!(was, [":s 314 ada bob ~bob 127.0.0.1 * :Real bob", ":s 369 ada Bob :End of WHOWAS"]);
     assert_eq!(ada.ask("LUSERS").await[1], ":s 252 ada 0 :operator(s) online");
+    // Another nick is a way to leave too; the same one in capitals is not.
+    let mut eve = server.client("bob").await;
+    eve.ask("NICK BOB\r\nNICK eve").await;
+    let was = ada.ask("WHOWAS bob").await;
+    assert_eq!(
+        was[..2],
+        [":s 314 ada BOB ~bob 127.0.0.1 * :Real bob", ":s 314 ada bob ~bob 127.0.0.1 * :Real bob"]
+    );
+    assert_eq!(ada.ask("WHOWAS bob 1").await, [&was[0], ":s 369 ada bob :End of WHOWAS"]);
+    assert_eq!(ada.ask("WHOWAS bob -1").await, was);
+    eve.send("QUIT").await;
+    eve.rest().await;
+    // Who only has a nick is not here yet.
+    let mut early = server.connect().await;
+    early.ask("NICK early").await;
+    assert_eq!(ada.ask("LUSERS").await[0], ":s 251 ada :There are 1 users and 0 invisible on 1 servers");
+    assert_eq!(ada.ask("LUSERS").await[2], ":s 253 ada 1 :unknown connection(s)");
+    assert_eq!(ada.ask("MODE early").await, [":s 401 ada early :No such nick/channel"]);
     ada.ask("MODE ada +i").await;
     assert_eq!(ada.ask("LUSERS").await[0], ":s 251 ada :There are 0 users and 1 invisible on 1 servers");
     assert!(ada.ask("INFO").await.last().is_some_and(|it| it.starts_with(":s 374 ada ")));

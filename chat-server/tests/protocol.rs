@@ -38,7 +38,10 @@ async fn capabilities_are_negotiated_and_registration_waits_for_it() {
     );
     assert_eq!(client.ask("CAP REQ :sasl echo-message").await, [":s CAP a NAK :sasl echo-message"]);
     assert_eq!(client.ask("CAP REQ :echo-message").await, [":s CAP a ACK :echo-message"]);
-    assert_eq!(client.ask("CAP WHAT").await, [":s 410 a WHAT :Invalid CAP command"]);
+    assert_eq!(client.ask("CAP What").await, [":s 410 a What :Invalid CAP command"]);
+    for line in ["CAP", "CAP :"] {
+        assert_eq!(client.ask(line).await, [":s 461 a CAP :Not enough parameters"]);
+    }
     assert!(client.ask("CAP END").await[0].starts_with(":s 001 a "));
     assert_eq!(client.ask("CAP LIST").await, [":s CAP a LIST :echo-message"]);
 }
@@ -73,6 +76,7 @@ async fn nicks_collide_by_rfc1459_and_change_in_view_of_all() {
     assert_eq!(bob.ask("NICK ADA{1}").await, [":s 433 bob ADA{1} :Nickname is already in use"]);
     assert_eq!(bob.ask("NICK 1a").await, [":s 432 bob 1a :Erroneous nickname"]);
     assert_eq!(bob.ask("NICK").await, [":s 431 bob :No nickname given"]);
+    assert_eq!(bob.ask("NICK bob").await, [""; 0], "it is called so");
     assert_eq!(bob.ask("NICK Bob").await, [":bob!~bob@127.0.0.1 NICK :Bob"]);
     assert_eq!(ada.until("NICK").await, ":bob!~bob@127.0.0.1 NICK :Bob");
     bob.send("QUIT").await;
@@ -134,6 +138,8 @@ async fn modes_are_told() {
     assert_eq!(ada.ask("MODE ada").await, [":s 221 ada +"]);
     assert_eq!(ada.ask("MODE ada +i").await, [":ada MODE ada :+i"]);
     assert_eq!(ada.ask("MODE ada").await, [":s 221 ada +i"]);
+    let letters = format!("{}-i", "-i+i".repeat(110));
+    assert_eq!(ada.ask(&format!("MODE ada {letters}")).await, [":ada MODE ada :-i"]);
     assert_eq!(ada.ask("MODE ada +w").await, [":s 501 ada :Unknown MODE flag"]);
     assert_eq!(ada.ask("MODE bob").await, [":s 401 ada bob :No such nick/channel"]);
     assert_eq!(ada.ask("MODE #b").await, [":s 403 ada #b :No such channel"]);
@@ -152,6 +158,7 @@ async fn what_is_wrong_gets_its_numeric() {
         ("PART", ":s 461 ada PART :Not enough parameters"),
         ("PART #a", ":s 403 ada #a :No such channel"),
         ("PRIVMSG", ":s 411 ada :No recipient given (PRIVMSG)"),
+        ("PRIVMSG , :x", ":s 411 ada :No recipient given (PRIVMSG)"),
         ("PRIVMSG ada", ":s 412 ada :No text to send"),
         ("PRIVMSG ada :", ":s 412 ada :No text to send"),
         ("PRIVMSG bob :x", ":s 401 ada bob :No such nick/channel"),

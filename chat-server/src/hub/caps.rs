@@ -45,7 +45,11 @@ impl World {
     pub(super) fn cap(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
         let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
         let nick = client.nick_or_star().to_vec();
-        let word = message.param(0).unwrap_or_default().to_ascii_uppercase();
+        let Some(asked) = message.param(0) else {
+            replies.numeric(461, &[b"CAP"], "Not enough parameters");
+            return Next::Done;
+        };
+        let word = asked.to_ascii_uppercase();
         if matches!(&word[..], b"LS" | b"REQ") {
             client.negotiating = !client.registered;
         }
@@ -70,7 +74,7 @@ impl World {
                 client.negotiating = false;
                 return self.register(id, replies);
             }
-            _ => replies.numeric(410, &[&word], "Invalid CAP command"),
+            _ => replies.numeric(410, &[asked], "Invalid CAP command"),
         }
         Next::Done
     }

@@ -71,6 +71,10 @@ impl Channel {
         if mask.len() > MASK_LENGTH {
             return Err((696, "The mask is too long"));
         }
+        // All members read it as one parameter of a line.
+        if mask.contains(&b' ') || mask.starts_with(b":") {
+            return Err((696, "The mask must have no space and no colon in front"));
+        }
         let key = Key::new(&mask);
         match (on, self.bans.iter().position(|ban| Key::new(&ban.mask) == key)) {
             (true, None) if self.bans.len() >= BANS => return Err((478, "Channel ban list is full")),

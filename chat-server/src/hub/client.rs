@@ -1,7 +1,7 @@
 //! A client, as the hub knows it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Instant, SystemTime},
 };
 
@@ -26,8 +26,9 @@ pub(super) struct Client {
     /// Why it is away, if it is.
     pub(super) away: Option<Box<[u8]>>,
     pub(super) channels: BTreeSet<Key>,
-    /// Channels that it may enter once, whatever their modes.
-    pub(super) invitations: BTreeSet<Key>,
+    /// Channels that it may enter once, whatever their modes; and when those were created, as another one
+    /// of the same name knows nothing of the invitation.
+    pub(super) invitations: BTreeMap<Key, SystemTime>,
     pub(super) since: SystemTime,
     /// When it last said something.
     pub(super) spoke: Instant,
@@ -55,7 +56,7 @@ impl Client {
             operator: false,
             away: None,
             channels: BTreeSet::new(),
-            invitations: BTreeSet::new(),
+            invitations: BTreeMap::new(),
             since: SystemTime::now(),
             spoke: Instant::now(),
         }

@@ -31,7 +31,8 @@ pub(super) fn lines(network: &str) -> Vec<String> {
         format!("KICKLEN={KICK_LENGTH}"),
         format!("AWAYLEN={AWAY_LENGTH}"),
         format!("KEYLEN={KEY_LENGTH}"),
-        format!("TARGMAX=PRIVMSG:{TARGETS},NOTICE:{TARGETS},KICK:{KICKS},WHOIS:1"),
+        // Those without a number take as many as the line has room for.
+        format!("TARGMAX=PRIVMSG:{TARGETS},NOTICE:{TARGETS},KICK:{KICKS},WHOIS:1,JOIN:,PART:,NAMES:,LIST:"),
         // LIST by mask and by how many are inside; and it never costs whoever asks the connection.
         "ELIST=MU".to_owned(),
         "SAFELIST".to_owned(),

@@ -87,8 +87,8 @@ impl World {
     /// WHO of a channel, or of all whom a mask fits: those in no channel of the asker only if they are not
     /// invisible.
     pub(super) async fn who(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
-        let mask = message.param(0).unwrap_or(b"*");
-        let mask = if mask == b"0" { b"*" } else { mask };
+        let asked = message.param(0).unwrap_or(b"*");
+        let mask = if asked == b"0" { b"*" } else { asked };
         let operators_only = message.param(1) == Some(b"o");
         let Some(asker) = self.clients.get(&id) else { return };
         let key = Key::new(mask);
@@ -106,7 +106,9 @@ impl World {
                 self.post.step(1).await;
             }
         } else if let Some(client) = self.named(mask) {
-            who_line(&self.identity.name, b"*", client, b"", replies);
+            if client.operator || !operators_only {
+                who_line(&self.identity.name, b"*", client, b"", replies);
+            }
         } else if !crate::names::is_channel_like(mask) {
             for client in self.clients.values().filter(|client| client.registered) {
                 self.post.step(2).await;
@@ -120,7 +122,7 @@ impl World {
                 who_line(&self.identity.name, b"*", client, b"", replies);
             }
         }
-        replies.numeric(315, &[mask], "End of /WHO list");
+        replies.numeric(315, &[asked], "End of /WHO list");
     }
 }
 

@@ -36,7 +36,8 @@ impl World {
     ) -> Next {
         // A NOTICE is never answered, so that two robots cannot keep each other talking.
         let silent = command == Command::Notice;
-        let (targets, text) = match (message.param(0), message.param(1)) {
+        let targets = message.param(0).filter(|targets| list(targets).next().is_some());
+        let (targets, text) = match (targets, message.param(1)) {
             (Some(targets), Some(text)) => (targets, text),
             _ if silent => return Next::Done,
             (None, _) => {
@@ -81,7 +82,10 @@ impl World {
         let key = Key::new(target);
         let channel = self.channels.get(&key).ok_or((403, "No such channel"))?;
         if !self.clients.get(&speech.id).is_some_and(|client| channel.may_speak(client)) {
-            return Err((404, "Cannot send to channel"));
+            return Err(match channel.shows_to(speech.id) {
+                true => (404, "Cannot send to channel"),
+                false => (403, "No such channel"),
+            });
         }
         if speech.refused {
             return Err((404, "Cannot send to channel (the word filter refuses it)"));

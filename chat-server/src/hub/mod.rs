@@ -137,7 +137,8 @@ struct World {
     nicks: HashMap<Key, ClientId>,
     channels: HashMap<Key, Channel>,
     gone: Gone,
-    /// How many clients are operators, and how many invisible.
+    /// How many clients are registered, how many of them operators, and how many invisible.
+    registered: usize,
     operators: usize,
     invisible: usize,
     /// The most clients there were at a time.
@@ -157,8 +158,18 @@ async fn run(
 ) {
     let post = Post::new(metrics);
     let (clients, nicks, channels, gone) = Default::default();
-    let mut world =
-        World { identity, clients, nicks, channels, gone, operators: 0, invisible: 0, most: 0, post };
+    let mut world = World {
+        identity,
+        clients,
+        nicks,
+        channels,
+        gone,
+        registered: 0,
+        operators: 0,
+        invisible: 0,
+        most: 0,
+        post,
+    };
     loop {
         tokio::select! {
             event = events.recv() => match event {
@@ -276,6 +287,7 @@ impl World {
         if let Some(nick) = &client.nick {
             self.nicks.remove(&Key::new(nick));
         }
+        self.registered -= usize::from(client.registered);
         self.operators -= usize::from(client.operator);
         self.invisible -= usize::from(client.invisible);
         self.gone.note(&client);

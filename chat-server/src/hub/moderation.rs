@@ -2,6 +2,7 @@
 
 use super::{ClientId, World, registration::CHANNELS_EACH};
 use crate::{
+    cut::cut,
     message::{Message, list},
     names::Key,
     reply::{Line, Replies},
@@ -45,14 +46,18 @@ impl World {
     ) {
         let by = self.clients.get(&id).map(|client| (client.prefix(), client.nick_or_star().to_vec()));
         let (Some((by, by_nick)), Some(channel)) = (by, self.channels.get_mut(key)) else { return };
-        let Some(target) = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get_mut(id)) else {
+        // It may have kicked itself with the nick before.
+        if !channel.has(id) {
+            return replies.numeric(442, &[&channel.name], "You're not on that channel");
+        }
+        let target = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get_mut(id));
+        let Some(target) = target.filter(|client| client.registered) else {
             return replies.numeric(401, &[nick], "No such nick/channel");
         };
         if !channel.has(target.id) {
             return replies.numeric(441, &[nick, &channel.name], "They aren't on that channel");
         }
-        let reason = reason.unwrap_or(&by_nick);
-        let reason = &reason[..reason.len().min(KICK_LENGTH)];
+        let reason = cut(reason.unwrap_or(&by_nick), KICK_LENGTH);
         let line = [b":", &by[..], b" KICK ", &channel.name, b" ", target.nick_or_star(), b" :", reason];
         let line = Line::new(&line);
         replies.copy(&line);
@@ -89,11 +94,14 @@ impl World {
         if channel.has(target.id) {
             return replies.numeric(443, &[target.nick_or_star(), &channel.name], "is already on channel");
         }
-        // The oldest by name makes room: nobody is to fill the memory of another with invitations.
-        if target.invitations.len() >= CHANNELS_EACH {
-            target.invitations.pop_first();
+        // Whoever cannot lift bans, keys and limits cannot help others past them either: it only tells.
+        if channel.is_operator(id) {
+            // The first by name makes room: nobody is to fill the memory of another with invitations.
+            if target.invitations.len() >= CHANNELS_EACH {
+                target.invitations.pop_first();
+            }
+            target.invitations.insert(key, channel.created);
         }
-        target.invitations.insert(key);
         replies.numeric_params(341, &[target.nick_or_star(), &channel.name]);
         if let Some(reason) = &target.away {
             replies.numeric(301, &[target.nick_or_star()], reason);

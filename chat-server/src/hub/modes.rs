@@ -41,13 +41,17 @@ impl World {
         let (mut done, mut on, mut refused, mut told_bans) = (Changes::default(), true, false, false);
         let mut params = message.params()[2..].iter().copied();
         let mut taken = 0;
-        for &letter in message.params()[1] {
+        let letters = message.params()[1];
+        for (index, &letter) in letters.iter().enumerate() {
             match letter {
                 b'+' | b'-' => {
                     on = letter == b'+';
                     continue;
                 }
+                // The last word about a flag counts: the line that tells all of them must have room for it.
+                b'i' | b'm' | b'n' | b's' | b't' if letters[index + 1..].contains(&letter) => continue,
                 b'i' | b'm' | b'n' | b's' | b't' | b'l' | b'k' | b'o' | b'v' | b'b' => {}
+                _ if letters[..index].contains(&letter) => continue,
                 _ => {
                     replies.numeric(472, &[&[letter]], "is unknown mode char to me");
                     continue;
@@ -145,6 +149,8 @@ impl World {
 
 fn tell_modes(channel: &Channel, id: ClientId, replies: &mut Replies) {
     let created = unix_seconds(channel.created).to_string();
-    replies.numeric_params(324, &[&channel.name, &channel.modes.shown(channel.has(id))]);
+    let modes = channel.modes.shown(channel.has(id));
+    let params: Vec<&[u8]> = [&channel.name[..]].into_iter().chain(modes.split(|&it| it == b' ')).collect();
+    replies.numeric_params(324, &params);
     replies.numeric_params(329, &[&channel.name, created.as_bytes()]);
 }

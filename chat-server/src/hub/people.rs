@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{ClientId, World, client::Client, queries::unix_seconds, registration::VERSION};
-use crate::{message::Message, names::Key, reply::Replies};
+use crate::{cut::cut, message::Message, names::Key, reply::Replies};
 
 /// The most bytes of the reason to be away.
 pub(super) const AWAY_LENGTH: usize = 300;
@@ -12,7 +12,7 @@ const HOSTS: usize = 5;
 /// How many of those who left are remembered.
 const REMEMBERED: usize = 1_000;
 
-/// Those who left last.
+/// Those who left last, or took another nick.
 #[derive(Default)]
 pub(super) struct Gone(VecDeque<Past>);
 
@@ -87,7 +87,9 @@ impl World {
             return replies.numeric(431, &[], "No nickname given");
         };
         let key = Key::new(wanted);
-        let mut found = self.gone.0.iter().filter(|past| past.key == key).peekable();
+        let most = message.param(1).and_then(|it| std::str::from_utf8(it).ok()?.parse().ok());
+        let most = most.filter(|&most| most > 0).unwrap_or(usize::MAX);
+        let mut found = self.gone.0.iter().filter(|past| past.key == key).take(most).peekable();
         if found.peek().is_none() {
             replies.numeric(406, &[wanted], "There was no such nickname");
         }
@@ -123,7 +125,7 @@ impl World {
 
     pub(super) fn away(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        client.away = message.param(0).map(|reason| reason[..reason.len().min(AWAY_LENGTH)].into());
+        client.away = message.param(0).map(|reason| cut(reason, AWAY_LENGTH).into());
         match client.away {
             Some(_) => replies.numeric(306, &[], "You have been marked as being away"),
             None => replies.numeric(305, &[], "You are no longer marked as being away"),

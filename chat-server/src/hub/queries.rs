@@ -75,8 +75,8 @@ impl World {
     }
 
     pub(super) fn lusers(&self, replies: &mut Replies) {
-        // Counted over the sizes of the maps: 1,000 clients registering at once must not each count 1,000.
-        let (clients, channels) = (self.nicks.len(), self.channels.len().to_string());
+        // Counted as they come and go: 1,000 clients registering at once must not each count 1,000.
+        let (clients, channels) = (self.registered, self.channels.len().to_string());
         let (hidden, seen) = (self.invisible, clients.saturating_sub(self.invisible));
         let unknown = self.clients.len().saturating_sub(clients).to_string();
         replies.numeric(251, &[], format!("There are {seen} users and {hidden} invisible on 1 servers"));

@@ -10,8 +10,8 @@ use crate::{
 
 /// The most bytes of a user name, its `~` included.
 pub(super) const USER_LENGTH: usize = 16;
-/// The most bytes of a topic.
-pub(super) const TOPIC_LENGTH: usize = 390;
+/// The most bytes of a topic: a line of LIST shows all of it, with the longest names of all concerned.
+pub(super) const TOPIC_LENGTH: usize = 350;
 /// The most channels of one client.
 pub(super) const CHANNELS_EACH: usize = 100;
 
@@ -65,6 +65,12 @@ impl World {
             return Next::Done;
         }
         let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
+        if client.nick.as_deref() == Some(wish) {
+            return Next::Done;
+        }
+        if !self.nicks.contains_key(&key) {
+            self.gone.note(client);
+        }
         let before = client.prefix();
         if let Some(old) = client.nick.replace(wish.into()) {
             self.nicks.remove(&Key::new(&old));
@@ -93,7 +99,8 @@ impl World {
             return Next::Close(b"Bad password".to_vec());
         }
         client.registered = true;
-        self.most = self.most.max(self.nicks.len());
+        self.registered += 1;
+        self.most = self.most.max(self.registered);
         let prefix = client.prefix();
         self.welcome(&prefix, replies);
         self.lusers(replies);
@@ -109,7 +116,8 @@ impl World {
         replies.numeric(3, &[], format!("This server was started {created}"));
         replies.numeric_params(4, &[name.as_bytes(), VERSION.as_bytes(), b"io", b"biklmnostv", b"bklov"]);
         for tokens in isupport::lines(name) {
-            replies.numeric(5, &[tokens.as_bytes()], "are supported by this server");
+            let tokens: Vec<&[u8]> = tokens.split(' ').map(str::as_bytes).collect();
+            replies.numeric(5, &tokens, "are supported by this server");
         }
     }
 }

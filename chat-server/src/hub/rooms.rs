@@ -8,6 +8,7 @@ use super::{
     registration::{CHANNELS_EACH, TOPIC_LENGTH},
 };
 use crate::{
+    cut::cut,
     message::{Message, list},
     names::{Key, is_channel},
     reply::{Line, Replies},
@@ -44,7 +45,7 @@ impl World {
             return;
         }
         if let Some(channel) = self.channels.get(&key) {
-            let invited = client.invitations.contains(&key);
+            let invited = client.invitations.get(&key) == Some(&channel.created);
             if let Err((code, text)) = channel.may_enter(client, word, invited) {
                 replies.numeric(code, &[&channel.name], text);
                 return;
@@ -124,7 +125,7 @@ impl World {
             replies.numeric(482, &[name], "You're not channel operator");
             return;
         }
-        let text = &text[..text.len().min(TOPIC_LENGTH)];
+        let text = cut(text, TOPIC_LENGTH);
         let topic = || Topic { text: text.into(), by: client.prefix(), at: SystemTime::now() };
         channel.topic = (!text.is_empty()).then(topic);
         let line = Line::new(&[b":", &client.prefix(), b" TOPIC ", &channel.name, b" :", text]);

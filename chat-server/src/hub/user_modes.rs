@@ -13,7 +13,7 @@ impl World {
     ) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if Key::new(target) != Key::new(client.nick_or_star()) {
-            return match self.nicks.contains_key(&Key::new(target)) {
+            return match self.named(target).is_some() {
                 true => replies.numeric(502, &[], "Cannot change mode for other users"),
                 false => replies.numeric(401, &[target], "No such nick/channel"),
             };
@@ -22,12 +22,14 @@ impl World {
             return replies.numeric_params(221, &[client.modes().as_bytes()]);
         };
         let (mut done, mut on, mut unknown) = (Changes::default(), true, false);
-        for &letter in change {
+        for (index, &letter) in change.iter().enumerate() {
             let (flag, value) = match (letter, on) {
                 (b'+' | b'-', _) => {
                     on = letter == b'+';
                     continue;
                 }
+                // The last word about a flag counts: the line that tells the client must have room for it.
+                (b'i' | b'o', _) if change[index + 1..].contains(&letter) => continue,
                 (b'i', _) => (&mut client.invisible, on),
                 (b'o', false) => (&mut client.operator, false),
                 // Only OPER makes operators.

@@ -31,8 +31,8 @@ impl Server {
 
     /// Starts a server with these flags and this patience, which has small buffers in the kernel.
     pub async fn patient(flags: &[&str], patience: Patience) -> Server {
-        let args =
-            Args::try_parse_from([&["chat-server", "--server-name", "s"], flags].concat()).expect("flags");
+        let name: &[&str] = if flags.contains(&"--server-name") { &[] } else { &["--server-name", "s"] };
+        let args = Args::try_parse_from([&["chat-server"], name, flags].concat()).expect("flags");
         let config = Config::try_from(args).expect("valid flags").with_patience(patience);
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_send_buffer_size(16 * 1024).expect("taken");
@@ -131,8 +131,13 @@ impl Client {
 
     /// Sends `line` and gives what is answered, known to be all by a PING after it.
     pub async fn ask(&mut self, line: &str) -> Vec<String> {
+        self.ask_of("s", line).await
+    }
+
+    /// The same of a server with another name.
+    pub async fn ask_of(&mut self, server: &str, line: &str) -> Vec<String> {
         self.send(&format!("{line}\r\nPING done")).await;
-        let mut lines = self.lines_until("PONG s :done").await;
+        let mut lines = self.lines_until(&format!("PONG {server} :done")).await;
         lines.pop();
         lines
     }

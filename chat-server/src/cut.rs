@@ -1,0 +1,48 @@
+//! Where a text ends that is longer than it may be.
+
+/// The longest beginning of `text` with at most `most` bytes that splits no character.
+///
+/// Half a character at the end makes some clients take all of the line for Latin-1. What is no UTF-8 itself
+/// is cut where the limit is.
+pub(crate) fn cut(text: &[u8], most: usize) -> &[u8] {
+    let Some(&(mut next)) = text.get(most) else { return text };
+    let continues = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;
+    let mut end = most;
+    // A character has at most three bytes after its first one.
+    while continues(next) && end > 0 && end + 3 > most {
+        end -= 1;
+        next = text[end];
+    }
+    if next >= 0b1100_0000 { &text[..end] } else { &text[..most] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn bytes_that_are_no_utf8_are_cut_at_the_limit() {
+        assert_eq!(cut(b"x\xe4\xf6\xfc", 3), b"x\xe4\xf6");
+        assert_eq!(cut(b"x\x80\x80\x80\x80", 4), b"x\x80\x80\x80");
+        assert_eq!(cut(b"\x80\x80", 1), b"\x80");
+        assert_eq!(cut("€".as_bytes(), 0), b"");
+    }
+
+    proptest! {
+        #[test]
+        fn a_character_is_whole_or_left_out(text in "[a-zä€😀]{0,20}", most in 0usize..80) {
+            let mut end = most.min(text.len());
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            prop_assert_eq!(cut(text.as_bytes(), most), &text.as_bytes()[..end]);
+        }
+
+        #[test]
+        fn at_most_three_bytes_are_lost(text in proptest::collection::vec(any::<u8>(), 0..40), most in 0usize..50) {
+            let kept = cut(&text, most).len();
+            prop_assert!(kept <= most && kept + 3 >= most.min(text.len()));
+        }
+    }
+}
