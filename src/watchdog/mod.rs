@@ -222,7 +222,7 @@ impl<'r> Round<'r> {
             captures: &mut self.captures,
             outbox: self.outbox,
             signals: self.signals,
-            standstill: &self.standstill,
+            standstill: &mut self.standstill,
         };
         for watch in &mut self.watches {
             watch.look(&mut context);

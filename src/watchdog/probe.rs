@@ -5,6 +5,12 @@ use std::{fs::File, io, os::unix::fs::FileExt};
 use super::sample::{Activity, InSyscall, Sample};
 use crate::{os, record::clock::Clock};
 
+/// A sample that took longer was interrupted: what it has is of two moments, and
+/// is read anew.
+const AT_ONCE_NANOS: u64 = 200_000;
+/// But only so often.
+const TRIES: u32 = 3;
+
 /// The files of one thread, kept open: a sample is three reads of a
 /// microsecond or two each.
 #[derive(Debug)]
@@ -24,6 +30,18 @@ impl Probe {
 
     /// The thread now, or `None` once it has ended.
     pub(crate) fn sample(&self, clock: &Clock) -> Option<Sample> {
+        let mut tries = TRIES;
+        loop {
+            let begin = clock.ticks();
+            let sample = self.read(clock)?;
+            tries -= 1;
+            if tries == 0 || clock.nanos(begin, clock.ticks()) < AT_ONCE_NANOS {
+                return Some(sample);
+            }
+        }
+    }
+
+    fn read(&self, clock: &Clock) -> Option<Sample> {
         let cpu_nanos = os::thread_cpu_nanos(self.tid)?;
         let at = clock.ticks();
         let (run_queue_nanos, slices) = self.schedule().unwrap_or_default();

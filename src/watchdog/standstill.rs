@@ -24,7 +24,8 @@ pub(crate) struct Standstill {
     tick_nanos: u64,
     tid: i32,
     looks: u32,
-    run_queue_nanos: u64,
+    /// What the watchdog had run and waited for a CPU as that was read last.
+    own_nanos: u64,
     /// In nanoseconds of the recorder's clock.
     spans: VecDeque<Range<u64>>,
 }
@@ -36,7 +37,7 @@ impl Standstill {
             tick_nanos,
             tid,
             looks: 0,
-            run_queue_nanos: os::run_queue_nanos(tid),
+            own_nanos: own_nanos(tid),
             spans: VecDeque::new(),
         }
     }
@@ -44,26 +45,25 @@ impl Standstill {
     /// The watchdog has slept for as long as it wanted.
     pub(crate) fn skip(&mut self, clock: &Clock) {
         self.at = clock.ticks();
-        self.run_queue_nanos = os::run_queue_nanos(self.tid);
+        self.own_nanos = own_nanos(self.tid);
     }
 
     /// Notes how long nothing ran since the last call, after which the watchdog
-    /// meant to sleep for `pause_nanos`: what it overslept without having waited
-    /// for a CPU. Where it did wait for one, the workers' own accounts tell who
-    /// else did.
+    /// meant to sleep for `pause_nanos`: what it overslept without having run or
+    /// waited for a CPU. Where it did wait for one, the workers' own accounts tell
+    /// who else did. In the middle of its looks it means not to sleep at all.
     pub(crate) fn measure(&mut self, pause_nanos: u64, clock: &Clock) {
         let now = clock.ticks();
         let passed = clock.nanos(std::mem::replace(&mut self.at, now), now);
         self.looks = self.looks.wrapping_add(1);
         let Some(overslept) = passed.checked_sub(pause_nanos + self.tick_nanos) else {
             if self.looks.is_multiple_of(READ_EVERY_TICKS) {
-                self.run_queue_nanos = os::run_queue_nanos(self.tid);
+                self.own_nanos = own_nanos(self.tid);
             }
             return;
         };
-        let queued = os::run_queue_nanos(self.tid);
-        let waited = queued.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, queued));
-        let lost = overslept.saturating_sub(waited);
+        let own = own_nanos(self.tid);
+        let lost = overslept.saturating_sub(own.saturating_sub(std::mem::replace(&mut self.own_nanos, own)));
         if lost > self.tick_nanos {
             let end = clock.since_start(now);
             self.note(end.saturating_sub(lost)..end);
@@ -82,6 +82,10 @@ impl Standstill {
         let (start, end) = (clock.since_start(start), clock.since_start(end));
         self.spans.iter().map(|span| span.end.min(end).saturating_sub(span.start.max(start))).sum()
     }
+}
+
+fn own_nanos(tid: i32) -> u64 {
+    os::run_queue_nanos(tid) + os::thread_cpu_nanos(tid).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(crate) struct Context<'c> {
     pub(crate) captures: &'c mut Budget,
     pub(crate) outbox: &'c Outbox,
     pub(crate) signals: Signals,
-    pub(crate) standstill: &'c Standstill,
+    pub(crate) standstill: &'c mut Standstill,
 }
 
 impl Context<'_> {
@@ -109,7 +109,12 @@ impl Watch {
     /// Takes in what has ended, then looks at what goes on.
     pub(crate) fn look(&mut self, context: &mut Context<'_>) {
         let worker = Arc::clone(&self.worker);
-        for event in worker.events.drain() {
+        let events: Vec<_> = worker.events.drain().collect();
+        if !events.is_empty() {
+            // Everybody may have stood still amid this look.
+            context.standstill.measure(0, &context.recorder.clock);
+        }
+        for event in events {
             self.ended(event, context);
         }
         let active = worker.active();
@@ -210,6 +215,7 @@ impl Watch {
         let clock = &recorder.clock;
         let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
         let (Some(suspect), Some(sample)) = (&mut self.suspect, inspector.sample(clock)) else { return };
+        context.standstill.measure(0, clock);
         suspect.lost_nanos = context.standstill.within(suspect.poll.start, sample.at, clock);
         let age = clock.nanos(suspect.poll.start, sample.at);
         let thread = inspector.thread();

@@ -69,7 +69,8 @@ impl Scene {
         let hung = Hung::new(&recorder);
         Self {
             watch: Watch::new(0, Arc::clone(&hung.worker)),
-            standstill: Standstill::new(0, 0, &recorder.clock),
+            // Made-up time is none that was lost to everybody.
+            standstill: Standstill::new(0, u64::MAX / 2, &recorder.clock),
             meter: Meter::default(),
             unwinder: Unwinder::new(),
             captures: Budget::new(100, 10.0, Instant::now()),
@@ -92,7 +93,7 @@ impl Scene {
             captures: &mut self.captures,
             outbox: &self.outbox,
             signals: Signals::Safe,
-            standstill: &self.standstill,
+            standstill: &mut self.standstill,
         });
         let stall = |message| match message {
             Message::Stall(stall) => Some(stall),
@@ -146,9 +147,9 @@ fn a_name_that_is_given_after_the_first_look_counts() {
     // More than the thread may really have waited for a CPU, which is the machine's.
     assert_eq!(scene.pass(Duration::from_secs(60))[0].kind, KindId::from_u32(5));
     scene.hung.worker.slot.end();
-    let (start, clock) = (scene.watch.suspect.as_ref().unwrap().poll.start, &scene.recorder.clock);
-    let (end, kind) = (clock.ticks(), KindId::from_u32(6));
-    scene.hung.worker.events.push(LongEvent::Poll { seq: 1, start, end, task: 7, kind });
+    let ActivePoll { seq, start, task, .. } = scene.watch.suspect.as_ref().unwrap().poll;
+    let (end, kind) = (scene.recorder.clock.ticks(), KindId::from_u32(6));
+    scene.hung.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });
     let ended = scene.pass(TICK);
     assert_eq!((ended[0].phase, ended[0].kind), (Phase::Ended, kind));
     scene.end();
