@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Checks, ClientId, Next, World, channel::Refusal};
 use crate::{
     command::Command,
+    ctcp::Text,
     inject::history::Entry,
     message::{Message, list},
     names::{Key, is_channel_like},
@@ -93,7 +94,8 @@ impl World {
         let line = speech.line(&channel.name);
         speech.echo(&line, replies);
         self.post.deliver(channel.others(speech.id), &line).await;
-        if speech.command == Command::Privmsg {
+        // What clients ask each other is no part of what people said.
+        if speech.command == Command::Privmsg && Text::of(speech.text) != Text::Request {
             let nick = speech.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
             said.push(Entry { channel: key, nick, text: speech.text.into() });
         }
