@@ -131,11 +131,18 @@ fn only_who_is_in_a_channel_may_read_what_was_said_there() {
     let mut ada = server.member();
     say(&mut ada, "PRIVMSG #a :secret");
     assert_eq!(history(&mut ada), ["<ada> secret"]);
-    say(&mut ada, "HISTORY #a 0\r\nHISTORY #b\r\nHISTORY\r\nPING end");
+    say(&mut ada, "HISTORY #b\r\nHISTORY\r\nPING end");
     let answers = until(&mut ada, "PONG");
-    assert!(answers[0].contains(" 461 ada HISTORY :The number of lines"), "{answers:?}");
-    assert!(answers[1].contains(" 403 ada #b "), "{answers:?}");
-    assert!(answers[2].contains(" 461 ada HISTORY "), "{answers:?}");
+    assert!(answers[0].contains(" 403 ada #b "), "{answers:?}");
+    assert!(answers[1].contains(" 461 ada HISTORY "), "{answers:?}");
+    for number in ["0", "-1", "+1", "ten", "1.5", "\u{661}"] {
+        say(&mut ada, &format!("HISTORY #A {number}\r\nPING end"));
+        let answers = until(&mut ada, "PONG");
+        assert!(answers[0].ends_with(" NOTICE #a :The number of lines must be 1 or more"), "{answers:?}");
+        assert_eq!(answers.len(), 2, "{answers:?}");
+    }
+    say(&mut ada, "HISTORY #a 99999999999999999999999");
+    assert_eq!(until(&mut ada, " :End of history").len(), 2, "as many as there are");
     let mut bob = BufReader::new(TcpStream::connect(&server.address).expect("accepted"));
     bob.get_ref().set_read_timeout(Some(Duration::from_secs(30))).expect("set");
     say(&mut bob, "NICK bob\r\nUSER bob 0 * :Bob\r\nHISTORY #a\r\nPING end");

@@ -20,9 +20,13 @@ impl World {
         match self.channels.get(&channel).filter(|it| it.shows_to(id)) {
             None => replies.numeric(403, &[target], "No such channel"),
             Some(it) if !it.has(id) => replies.numeric(442, &[target], "You're not on that channel"),
-            Some(_) => match message.param(1).map_or(Some(USUAL), number) {
+            Some(it) => match message.param(1).map_or(Some(USUAL), number) {
                 Some(most) => return Next::Recall { channel, most: most.min(MOST) },
-                None => replies.numeric(461, &[b"HISTORY"], "The number of lines must be 1 or more"),
+                // No numeric means it; it stands where the lines would.
+                None => {
+                    let text = b"The number of lines must be 1 or more";
+                    replies.server_text(&[b"NOTICE ", &it.name, b" :"], text);
+                }
             },
         }
         Next::Done
@@ -54,5 +58,7 @@ impl World {
 }
 
 fn number(text: &[u8]) -> Option<usize> {
-    std::str::from_utf8(text).ok()?.parse().ok().filter(|&lines| lines > 0)
+    let digits = std::str::from_utf8(text).ok().filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()))?;
+    // More than can be counted is more than an answer has anyway.
+    Some(digits.parse().unwrap_or(usize::MAX)).filter(|&lines| lines > 0)
 }
