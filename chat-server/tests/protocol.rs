@@ -69,6 +69,28 @@ async fn members_hear_each_other_in_order() {
 }
 
 #[tokio::test]
+async fn whoever_is_named_twice_hears_it_once() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada[1]", "#a[1]").await;
+    let mut bob = server.member("bob", "#a[1]").await;
+    for command in ["PRIVMSG", "NOTICE"] {
+        let line =
+            format!("{command} ada[1],#a[1],ADA{{1}},#A{{1}},ada[1],#a[1] :x\r\n{command} ada[1] :end");
+        assert_eq!(bob.ask(&line).await, [""; 0], "twice is not one more target");
+        let heard = ada.lines_until(" :end").await;
+        let heard: Vec<_> =
+            heard.iter().filter_map(|line| line.split_once(&format!(" {command} "))).collect();
+        assert_eq!(
+            heard.iter().map(|(_, it)| *it).collect::<Vec<_>>(),
+            ["ada[1] :x", "#a[1] :x", "ada[1] :end"]
+        );
+    }
+    let refused = bob.ask("PRIVMSG n1,N1,n2,n1,n3,n4,N4,n5,n6 :x").await;
+    let codes: Vec<_> = refused.iter().map(|line| line.split(' ').nth(1).unwrap_or_default()).collect();
+    assert_eq!(codes, ["401", "401", "401", "401", "407"], "{refused:?}");
+}
+
+#[tokio::test]
 async fn nicks_collide_by_rfc1459_and_change_in_view_of_all() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada[1]", "#a").await;
