@@ -76,13 +76,20 @@ impl World {
 
     pub(super) fn lusers(&self, replies: &mut Replies) {
         // Counted as they come and go: 1,000 clients registering at once must not each count 1,000.
-        let (clients, channels) = (self.registered, self.channels.len().to_string());
+        let clients = self.registered;
         let (hidden, seen) = (self.invisible, clients.saturating_sub(self.invisible));
-        let unknown = self.clients.len().saturating_sub(clients).to_string();
+        let unknown = self.clients.len().saturating_sub(clients);
         replies.numeric(251, &[], format!("There are {seen} users and {hidden} invisible on 1 servers"));
-        replies.numeric(252, &[self.operators.to_string().as_bytes()], "operator(s) online");
-        replies.numeric(253, &[unknown.as_bytes()], "unknown connection(s)");
-        replies.numeric(254, &[channels.as_bytes()], "channels formed");
+        for (code, count, text) in [
+            (252, self.operators, "operator(s) online"),
+            (253, unknown, "unknown connection(s)"),
+            (254, self.channels.len(), "channels formed"),
+        ] {
+            // RFC 2812: these are only sent for a count that is not zero.
+            if count > 0 {
+                replies.numeric(code, &[count.to_string().as_bytes()], text);
+            }
+        }
         replies.numeric(255, &[], format!("I have {clients} clients and 0 servers"));
         let (now, most) = (clients.to_string(), self.most.max(clients).to_string());
         let text = |scope: &str| format!("Current {scope} users {now}, max {most}");
