@@ -61,7 +61,7 @@ async fn members_hear_each_other_in_order() {
     bob.send("NOTICE ada :psst\r\nPART #rust :enough").await;
     assert_eq!(ada.until("NOTICE").await, ":bob!~bob@127.0.0.1 NOTICE ada :psst");
     assert_eq!(ada.until("PART").await, ":bob!~bob@127.0.0.1 PART #Rust :enough");
-    assert_eq!(bob.ask("PRIVMSG #rust :x").await[1..], [":s 404 bob #rust :Cannot send to channel"]);
+    assert_eq!(bob.ask("PRIVMSG #rust :x").await[1..], [":s 404 bob #Rust :Cannot send to channel"]);
     bob.send("JOIN #rust\r\nQUIT :bye").await;
     assert_eq!(ada.until("QUIT").await, ":bob!~bob@127.0.0.1 QUIT :Quit: bye");
     assert_eq!(bob.until("ERROR").await, "ERROR :Closing Link: 127.0.0.1 (Quit: bye)");

@@ -16,20 +16,14 @@ impl World {
             replies.numeric(461, &[b"HISTORY"], "Not enough parameters");
             return Next::Done;
         };
-        let channel = Key::new(target);
-        match self.channels.get(&channel).filter(|it| it.shows_to(id)) {
-            None => replies.numeric(403, &[target], "No such channel"),
-            Some(it) if !it.has(id) => replies.numeric(442, &[target], "You're not on that channel"),
-            Some(it) => match message.param(1).map_or(Some(USUAL), number) {
-                Some(most) => return Next::Recall { channel, most: most.min(MOST) },
-                // No numeric means it; it stands where the lines would.
-                None => {
-                    let text = b"The number of lines must be 1 or more";
-                    replies.server_text(&[b"NOTICE ", &it.name, b" :"], text);
-                }
-            },
-        }
-        Next::Done
+        let Some(channel) = self.inside(id, target, replies) else { return Next::Done };
+        let Some(most) = message.param(1).map_or(Some(USUAL), number) else {
+            // No numeric means it; it stands where the lines would.
+            let text = b"The number of lines must be 1 or more";
+            replies.server_text(&[b"NOTICE ", &channel.name, b" :"], text);
+            return Next::Done;
+        };
+        Next::Recall { channel: Key::new(target), most: most.min(MOST) }
     }
 
     /// The answer, once the session has the lines.

@@ -70,7 +70,8 @@ impl World {
                 false => self.say_to_nick(&speech, &key, replies),
             };
             if let (Err((code, text)), false) = (failed, silent) {
-                replies.numeric(code, &[target], text);
+                let channel = self.channels.get(&key).filter(|channel| channel.shows_to(id));
+                replies.numeric(code, &[channel.map_or(target, |it| &it.name)], text);
             }
             if too_many {
                 break;
