@@ -219,6 +219,53 @@ async fn passwords_open_the_server_and_make_operators() {
 }
 
 #[tokio::test]
+async fn operators_and_nobody_else_kill() {
+    let server = Server::start(&["--oper", "root:secret"]).await;
+    let (mut ada, mut bob) = (server.client("ada").await, server.member("bob", "#a").await);
+    let mut eve = server.member("eve", "#a").await;
+    let mut early = server.connect().await;
+    early.ask("NICK early").await;
+    bob.until("JOIN").await;
+    let forbidden = [":s 481 ada :Permission Denied- You're not an IRC operator"];
+    assert_eq!(ada.ask("KILL bob :x").await, forbidden);
+    ada.ask("OPER root secret").await;
+    for line in ["KILL", "KILL :"] {
+        assert_eq!(ada.ask(line).await, [":s 461 ada KILL :Not enough parameters"]);
+    }
+    for nick in ["nobody", "early", "#a", "bob,eve"] {
+        let none = format!(":s 401 ada {nick} :No such nick/channel");
+        assert_eq!(ada.ask(&format!("KILL {nick} :x")).await, [none]);
+    }
+    assert_eq!(ada.ask("KILL BOB :too loud").await, [""; 0]);
+    let ended = [
+        ":ada!~ada@127.0.0.1 KILL bob :too loud",
+        "ERROR :Closing Link: 127.0.0.1 (Killed (ada (too loud)))",
+    ];
+    assert_eq!(bob.rest().await, ended);
+    assert_eq!(eve.until("QUIT").await, ":bob!~bob@127.0.0.1 QUIT :Killed (ada (too loud))");
+    assert_eq!(eve.ask("NAMES #a").await[0], ":s 353 eve = #a :eve");
+    // The nick is free; and what all of them read is whole, however long the reason is.
+    let mut bob = server.member("bob", "#a").await;
+    eve.until("JOIN").await;
+    ada.ask(&format!("KILL bob :{}", "€".repeat(150))).await;
+    let told = format!("Killed (ada ({}))", "€".repeat(100));
+    assert!(bob.rest().await[1].ends_with(&format!(" ({told})")));
+    assert_eq!(eve.until("QUIT").await, format!(":bob!~bob@127.0.0.1 QUIT :{told}"));
+    // Who is none any more cannot; who is may end itself.
+    ada.ask("MODE ada -o").await;
+    assert_eq!(ada.ask("KILL eve").await, forbidden);
+    ada.ask("OPER root secret").await;
+    ada.send("KILL ada").await;
+    let ended = [
+        ":ada!~ada@127.0.0.1 KILL ada :no reason given",
+        "ERROR :Closing Link: 127.0.0.1 (Killed (ada (no reason given)))",
+    ];
+    assert_eq!(ada.rest().await, ended);
+    let counted = eve.ask("LUSERS").await;
+    assert!(!counted.iter().any(|line| line.contains(" 252 ")), "no operator is left: {counted:?}");
+}
+
+#[tokio::test]
 async fn the_message_of_the_day_is_shown() {
     let file = std::env::temp_dir().join(format!("chat-server-motd-{}", std::process::id()));
     std::fs::write(&file, "Welcome\r\nto tea\n").expect("written");

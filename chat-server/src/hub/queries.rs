@@ -1,4 +1,4 @@
-//! Commands that are answered at once: PING, OPER, and what the server says about itself.
+//! Commands that are answered at once: PING, and what the server says about itself.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -46,22 +46,6 @@ impl World {
                 replies.numeric(374, &[], "End of /INFO list");
             }
             _ => replies.numeric(421, &[message.command], "Unknown command"),
-        }
-    }
-
-    fn oper(&mut self, id: ClientId, message: &Message<'_>, checks: Checks, replies: &mut Replies) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        if message.param(1).is_none() {
-            replies.numeric(461, &[b"OPER"], "Not enough parameters");
-        } else if !self.identity.has_operators {
-            replies.numeric(491, &[], "No O-lines for your host");
-        } else if !checks.password {
-            replies.numeric(464, &[], "Password incorrect");
-        } else {
-            self.operators += usize::from(!std::mem::replace(&mut client.operator, true));
-            let nick = client.nick_or_star();
-            replies.numeric(381, &[], "You are now an IRC operator");
-            replies.line(&[b":", nick, b" MODE ", nick, b" :+o"]);
         }
     }
 
