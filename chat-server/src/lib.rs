@@ -12,6 +12,7 @@ mod args;
 mod command;
 mod config;
 mod config_file;
+mod ctcp;
 mod cut;
 mod data_dir;
 mod hub;

@@ -155,6 +155,22 @@ impl Replies {
         self.line(&[&[b":", server.as_bytes(), b" "], parts].concat());
     }
 
+    /// `:server command...text`, on as many lines as the text needs, which all begin alike.
+    pub(crate) fn server_text(&mut self, parts: &[&[u8]], text: &[u8]) {
+        let head = self.server.len() + parts.iter().map(|it| it.len()).sum::<usize>();
+        // Room for one character at least, so that this ends.
+        let room = MAX_LINE.saturating_sub(head + b":  \r\n".len() - 1).max(4);
+        let mut rest = text;
+        loop {
+            let piece = cut(rest, room);
+            self.server_line(&[parts, &[piece]].concat());
+            rest = &rest[piece.len()..];
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+
     /// A line that others receive too.
     pub(crate) fn copy(&mut self, line: &Line) {
         let buffer = if self.stamped() { line.stamped() } else { line.plain() };
@@ -229,6 +245,21 @@ mod tests {
         assert_eq!(lines[0].len(), MAX_LINE);
         assert_eq!(lines[1..], [":bob PRIVMSG #a :x\r\n", ":s PONG s :x\r\n"]);
         assert_eq!(&line.plain()[..], b":bob PRIVMSG #a :x\r\n");
+    }
+
+    #[test]
+    fn a_text_goes_on_where_its_line_ends() {
+        let mut replies = Replies::new("s".into(), b"ada", false);
+        for count in [0, 1, 250, 251, 700] {
+            let said = "ä".repeat(count);
+            replies.server_text(&[b"NOTICE ", b"#a :"], said.as_bytes());
+            let text = text(&mut replies);
+            assert!(text.split_inclusive("\r\n").all(|line| line.len() <= MAX_LINE));
+            let pieces: Vec<_> = text.lines().filter_map(|it| it.strip_prefix(":s NOTICE #a :")).collect();
+            assert_eq!((pieces.concat(), pieces.len()), (said, (2 * count).div_ceil(496).max(1)));
+        }
+        // However little room there is, it ends.
+        replies.server_text(&[&[b'x'; 600]], "äöü".as_bytes());
     }
 
     #[test]

@@ -115,6 +115,49 @@ async fn secret_channels_and_invisible_people_are_not_seen_from_outside() {
 }
 
 #[tokio::test]
+async fn a_channel_is_called_by_its_name_however_it_was_asked_for() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada", "#Inv").await;
+    let mut bob = server.client("bob").await;
+    for (line, code) in [
+        ("PART #iNV", "442"),
+        ("TOPIC #iNV :x", "442"),
+        ("KICK #iNV ada", "442"),
+        ("INVITE ada #iNV", "442"),
+        ("HISTORY #iNV", "442"),
+        ("PRIVMSG #iNV :x", "404"),
+        ("MODE #iNV +m", "482"),
+        ("TOPIC #iNV", "331"),
+        ("MODE #iNV", "324"),
+        ("NAMES #iNV", "353"),
+        ("NAMES #iNV", "366"),
+        ("MODE #iNV b", "368"),
+    ] {
+        let answer = bob.ask(line).await;
+        let told = answer.iter().find(|it| it.starts_with(&format!(":s {code} bob "))).expect(code);
+        assert!(told.contains(" #Inv ") || told.ends_with(" #Inv"), "{line}: {told}");
+        assert!(!answer.iter().any(|it| it.contains("iNV")), "{line}: {answer:?}");
+    }
+    assert_eq!(ada.ask("INVITE bob #iNV").await, [":s 341 ada bob #Inv"]);
+    bob.until("INVITE").await;
+    ada.ask("TOPIC #iNV :tea").await;
+    let answer = bob.ask("JOIN #iNV").await;
+    assert!(answer[0].ends_with(" JOIN #Inv"), "{answer:?}");
+    let codes: Vec<_> = answer.iter().filter_map(|it| it.strip_prefix(":s ")?.split(' ').next()).collect();
+    assert_eq!(codes, ["332", "333", "353", "366"]);
+    assert!(answer.iter().all(|it| it.contains(" #Inv") && !it.contains("iNV")), "{answer:?}");
+    assert_eq!(bob.ask("TOPIC #iNV :x").await, [":s 482 bob #Inv :You're not channel operator"]);
+    assert_eq!(bob.ask("KICK #iNV ada").await, [":s 482 bob #Inv :You're not channel operator"]);
+    // How a secret one spells itself is a secret too.
+    bob.ask("PART #iNV").await;
+    ada.ask("MODE #iNV +s").await;
+    assert_eq!(bob.ask("NAMES #iNV").await, [":s 366 bob #iNV :End of /NAMES list"]);
+    for line in ["PRIVMSG #iNV :x", "PART #iNV", "MODE #iNV", "HISTORY #iNV"] {
+        assert_eq!(bob.ask(line).await, [":s 403 bob #iNV :No such channel"], "{line}");
+    }
+}
+
+#[tokio::test]
 async fn list_picks_by_name_mask_and_size() {
     let (_server, mut ada, _bob) = room().await;
     ada.ask("JOIN #b").await;

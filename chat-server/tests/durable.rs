@@ -95,17 +95,54 @@ fn what_was_acknowledged_is_there_after_sigkill() {
 }
 
 #[test]
+fn actions_are_shown_as_such_and_what_clients_ask_each_other_is_not_kept() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let mut ada = server.member();
+    say(&mut ada, "PRIVMSG #a :\x01ACTION waves\x01\r\nPRIVMSG #a :\x01VERSION\x01");
+    say(&mut ada, "NOTICE #a :\x01VERSION x\x01\r\nPRIVMSG #a :hello\r\nHISTORY #a");
+    let [.., waves, hello, end] = &until(&mut ada, " :End of history")[..] else { panic!("three lines") };
+    assert!(waves.contains(" NOTICE #a :[20") && waves.ends_with("Z] * ada waves"), "{waves}");
+    assert!(hello.ends_with("Z] <ada> hello"), "{hello}");
+    assert!(end.ends_with(" :End of history, lines: 2"), "{end}");
+}
+
+#[test]
+fn the_longest_lines_are_shown_whole() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let mut ada = server.member();
+    let long = "€".repeat(160);
+    say(&mut ada, &format!("PRIVMSG #a :{long}\r\nPRIVMSG #a :\x01ACTION {long}\x01\r\nHISTORY #a"));
+    let lines = until(&mut ada, " :End of history");
+    assert!(lines.iter().all(|line| line.len() <= 510), "{lines:#?}");
+    assert!(lines[4].ends_with(", lines: 2"), "both on two lines each: {lines:#?}");
+    for (pieces, who) in [(&lines[..2], "<ada> "), (&lines[2..4], "* ada ")] {
+        let heads: Vec<_> = pieces.iter().filter_map(|line| line.split_once(who)).collect();
+        assert_eq!(heads[0].0, heads[1].0, "the same time");
+        assert_eq!([heads[0].1, heads[1].1].concat(), long);
+    }
+}
+
+#[test]
 fn only_who_is_in_a_channel_may_read_what_was_said_there() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start(directory.path());
     let mut ada = server.member();
     say(&mut ada, "PRIVMSG #a :secret");
     assert_eq!(history(&mut ada), ["<ada> secret"]);
-    say(&mut ada, "HISTORY #a 0\r\nHISTORY #b\r\nHISTORY\r\nPING end");
+    say(&mut ada, "HISTORY #b\r\nHISTORY\r\nPING end");
     let answers = until(&mut ada, "PONG");
-    assert!(answers[0].contains(" 461 ada HISTORY :The number of lines"), "{answers:?}");
-    assert!(answers[1].contains(" 403 ada #b "), "{answers:?}");
-    assert!(answers[2].contains(" 461 ada HISTORY "), "{answers:?}");
+    assert!(answers[0].contains(" 403 ada #b "), "{answers:?}");
+    assert!(answers[1].contains(" 461 ada HISTORY "), "{answers:?}");
+    for number in ["0", "-1", "+1", "ten", "1.5", "\u{661}"] {
+        say(&mut ada, &format!("HISTORY #A {number}\r\nPING end"));
+        let answers = until(&mut ada, "PONG");
+        assert!(answers[0].ends_with(" NOTICE #a :The number of lines must be 1 or more"), "{answers:?}");
+        assert_eq!(answers.len(), 2, "{answers:?}");
+    }
+    say(&mut ada, "HISTORY #a 99999999999999999999999");
+    assert_eq!(until(&mut ada, " :End of history").len(), 2, "as many as there are");
     let mut bob = BufReader::new(TcpStream::connect(&server.address).expect("accepted"));
     bob.get_ref().set_read_timeout(Some(Duration::from_secs(30))).expect("set");
     say(&mut bob, "NICK bob\r\nUSER bob 0 * :Bob\r\nHISTORY #a\r\nPING end");

@@ -61,11 +61,33 @@ async fn members_hear_each_other_in_order() {
     bob.send("NOTICE ada :psst\r\nPART #rust :enough").await;
     assert_eq!(ada.until("NOTICE").await, ":bob!~bob@127.0.0.1 NOTICE ada :psst");
     assert_eq!(ada.until("PART").await, ":bob!~bob@127.0.0.1 PART #Rust :enough");
-    assert_eq!(bob.ask("PRIVMSG #rust :x").await[1..], [":s 404 bob #rust :Cannot send to channel"]);
+    assert_eq!(bob.ask("PRIVMSG #rust :x").await[1..], [":s 404 bob #Rust :Cannot send to channel"]);
     bob.send("JOIN #rust\r\nQUIT :bye").await;
     assert_eq!(ada.until("QUIT").await, ":bob!~bob@127.0.0.1 QUIT :Quit: bye");
     assert_eq!(bob.until("ERROR").await, "ERROR :Closing Link: 127.0.0.1 (Quit: bye)");
     assert_eq!(bob.line().await, None);
+}
+
+#[tokio::test]
+async fn whoever_is_named_twice_hears_it_once() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.member("ada[1]", "#a[1]").await;
+    let mut bob = server.member("bob", "#a[1]").await;
+    for command in ["PRIVMSG", "NOTICE"] {
+        let line =
+            format!("{command} ada[1],#a[1],ADA{{1}},#A{{1}},ada[1],#a[1] :x\r\n{command} ada[1] :end");
+        assert_eq!(bob.ask(&line).await, [""; 0], "twice is not one more target");
+        let heard = ada.lines_until(" :end").await;
+        let heard: Vec<_> =
+            heard.iter().filter_map(|line| line.split_once(&format!(" {command} "))).collect();
+        assert_eq!(
+            heard.iter().map(|(_, it)| *it).collect::<Vec<_>>(),
+            ["ada[1] :x", "#a[1] :x", "ada[1] :end"]
+        );
+    }
+    let refused = bob.ask("PRIVMSG n1,N1,n2,n1,n3,n4,N4,n5,n6 :x").await;
+    let codes: Vec<_> = refused.iter().map(|line| line.split(' ').nth(1).unwrap_or_default()).collect();
+    assert_eq!(codes, ["401", "401", "401", "401", "407"], "{refused:?}");
 }
 
 #[tokio::test]
@@ -194,6 +216,53 @@ async fn passwords_open_the_server_and_make_operators() {
         [":s 381 ada :You are now an IRC operator", ":ada MODE ada :+o"]
     );
     assert_eq!(ada.ask("MODE ada").await, [":s 221 ada +o"]);
+}
+
+#[tokio::test]
+async fn operators_and_nobody_else_kill() {
+    let server = Server::start(&["--oper", "root:secret"]).await;
+    let (mut ada, mut bob) = (server.client("ada").await, server.member("bob", "#a").await);
+    let mut eve = server.member("eve", "#a").await;
+    let mut early = server.connect().await;
+    early.ask("NICK early").await;
+    bob.until("JOIN").await;
+    let forbidden = [":s 481 ada :Permission Denied- You're not an IRC operator"];
+    assert_eq!(ada.ask("KILL bob :x").await, forbidden);
+    ada.ask("OPER root secret").await;
+    for line in ["KILL", "KILL :"] {
+        assert_eq!(ada.ask(line).await, [":s 461 ada KILL :Not enough parameters"]);
+    }
+    for nick in ["nobody", "early", "#a", "bob,eve"] {
+        let none = format!(":s 401 ada {nick} :No such nick/channel");
+        assert_eq!(ada.ask(&format!("KILL {nick} :x")).await, [none]);
+    }
+    assert_eq!(ada.ask("KILL BOB :too loud").await, [""; 0]);
+    let ended = [
+        ":ada!~ada@127.0.0.1 KILL bob :too loud",
+        "ERROR :Closing Link: 127.0.0.1 (Killed (ada (too loud)))",
+    ];
+    assert_eq!(bob.rest().await, ended);
+    assert_eq!(eve.until("QUIT").await, ":bob!~bob@127.0.0.1 QUIT :Killed (ada (too loud))");
+    assert_eq!(eve.ask("NAMES #a").await[0], ":s 353 eve = #a :eve");
+    // The nick is free; and what all of them read is whole, however long the reason is.
+    let mut bob = server.member("bob", "#a").await;
+    eve.until("JOIN").await;
+    ada.ask(&format!("KILL bob :{}", "€".repeat(150))).await;
+    let told = format!("Killed (ada ({}))", "€".repeat(100));
+    assert!(bob.rest().await[1].ends_with(&format!(" ({told})")));
+    assert_eq!(eve.until("QUIT").await, format!(":bob!~bob@127.0.0.1 QUIT :{told}"));
+    // Who is none any more cannot; who is may end itself.
+    ada.ask("MODE ada -o").await;
+    assert_eq!(ada.ask("KILL eve").await, forbidden);
+    ada.ask("OPER root secret").await;
+    ada.send("KILL ada").await;
+    let ended = [
+        ":ada!~ada@127.0.0.1 KILL ada :no reason given",
+        "ERROR :Closing Link: 127.0.0.1 (Killed (ada (no reason given)))",
+    ];
+    assert_eq!(ada.rest().await, ended);
+    let counted = eve.ask("LUSERS").await;
+    assert!(!counted.iter().any(|line| line.contains(" 252 ")), "no operator is left: {counted:?}");
 }
 
 #[tokio::test]

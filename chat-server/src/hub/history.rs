@@ -3,7 +3,7 @@
 //! The hub only says who may ask: the session fetches the lines, and brings them back for their reply.
 
 use super::{ClientId, Next, World};
-use crate::{message::Message, names::Key, reply::Replies, store::Past};
+use crate::{ctcp::Text, message::Message, names::Key, reply::Replies, store::Past};
 
 /// Lines of an answer, and of one that was asked for no number.
 const MOST: usize = 100;
@@ -16,35 +16,43 @@ impl World {
             replies.numeric(461, &[b"HISTORY"], "Not enough parameters");
             return Next::Done;
         };
-        let channel = Key::new(target);
-        match self.channels.get(&channel).filter(|it| it.shows_to(id)) {
-            None => replies.numeric(403, &[target], "No such channel"),
-            Some(it) if !it.has(id) => replies.numeric(442, &[target], "You're not on that channel"),
-            Some(_) => match message.param(1).map_or(Some(USUAL), number) {
-                Some(most) => return Next::Recall { channel, most: most.min(MOST) },
-                None => replies.numeric(461, &[b"HISTORY"], "The number of lines must be 1 or more"),
-            },
-        }
-        Next::Done
+        let Some(channel) = self.inside(id, target, replies) else { return Next::Done };
+        let Some(most) = message.param(1).map_or(Some(USUAL), number) else {
+            // No numeric means it; it stands where the lines would.
+            let text = b"The number of lines must be 1 or more";
+            replies.server_text(&[b"NOTICE ", &channel.name, b" :"], text);
+            return Next::Done;
+        };
+        Next::Recall { channel: Key::new(target), most: most.min(MOST) }
     }
 
     /// The answer, once the session has the lines.
     pub(super) fn recalled(&self, channel: &Key, lines: Option<Vec<Past>>, replies: &mut Replies) {
         let name = self.channels.get(channel).map_or(channel.as_bytes(), |channel| &channel.name);
-        let mut notice = |parts: &[&[u8]]| {
-            replies.server_line(&[&[&b"NOTICE "[..], name, b" :"], parts].concat());
+        let mut notice = |head: &[&[u8]], text: &[u8]| {
+            replies.server_text(&[&[&b"NOTICE "[..], name, b" :"], head].concat(), text);
         };
         let Some(lines) = lines else {
-            return notice(&[b"The history cannot be had now, try again later"]);
+            return notice(&[], b"The history cannot be had now, try again later");
         };
+        let mut shown = 0;
         for line in &lines {
+            let (before, after, text): (&[u8], &[u8], _) = match Text::of(&line.text) {
+                Text::Words(text) => (b"<", b"> ", text),
+                Text::Action(text) => (b"* ", b" ", text),
+                // Not kept any more; a store may have some of before.
+                Text::Request => continue,
+            };
             let time = humantime::format_rfc3339_millis(line.time).to_string();
-            notice(&[b"[", time.as_bytes(), b"] <", &line.nick, b"> ", &line.text]);
+            notice(&[b"[", time.as_bytes(), b"] ", before, &line.nick, after], text);
+            shown += 1;
         }
-        notice(&[b"End of history, lines: ", lines.len().to_string().as_bytes()]);
+        notice(&[], format!("End of history, lines: {shown}").as_bytes());
     }
 }
 
 fn number(text: &[u8]) -> Option<usize> {
-    std::str::from_utf8(text).ok()?.parse().ok().filter(|&lines| lines > 0)
+    let digits = std::str::from_utf8(text).ok().filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()))?;
+    // More than can be counted is more than an answer has anyway.
+    Some(digits.parse().unwrap_or(usize::MAX)).filter(|&lines| lines > 0)
 }

@@ -42,11 +42,12 @@ impl World {
 
     /// Who is in the channel, as `id` may see it; just the end of the list if that is nobody.
     pub(super) async fn names_of(&mut self, id: ClientId, key: &Key, name: &[u8], replies: &mut Replies) {
-        if let (Some(channel), Some(asker)) = (self.channels.get(key), self.clients.get(&id)) {
+        let channel = self.channels.get(key).filter(|channel| channel.shows_to(id));
+        if let (Some(channel), Some(asker)) = (channel, self.clients.get(&id)) {
             let symbol: &[u8] = if channel.modes.secret { b"@" } else { b"=" };
             let (inside, all) = (channel.has(id), asker.capabilities.multi_prefix);
             let mut nicks: Vec<Vec<u8>> = Vec::new();
-            for (member_id, member) in channel.members.iter().filter(|_| channel.shows_to(id)) {
+            for (member_id, member) in &channel.members {
                 let Some(client) = self.clients.get(member_id) else { continue };
                 if inside || !client.invisible {
                     nicks.push([member.sigils(all), client.nick_or_star()].concat());
@@ -59,7 +60,7 @@ impl World {
             }
             replies.numeric_words(353, &[symbol, &channel.name], &nicks);
         }
-        replies.numeric(366, &[name], "End of /NAMES list");
+        replies.numeric(366, &[channel.map_or(name, |it| &it.name)], "End of /NAMES list");
     }
 
     /// LIST of all channels, or of those that any of the conditions picks.

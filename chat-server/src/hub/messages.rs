@@ -5,13 +5,14 @@ use std::time::Instant;
 use super::{Checks, ClientId, Next, World, channel::Refusal};
 use crate::{
     command::Command,
+    ctcp::Text,
     inject::history::Entry,
     message::{Message, list},
     names::{Key, is_channel_like},
     reply::{Line, Replies},
 };
 
-/// The most targets of one PRIVMSG or NOTICE.
+/// The most targets of one PRIVMSG or NOTICE, each counted once.
 pub(super) const TARGETS: usize = 4;
 
 /// Something to say and who says it.
@@ -53,21 +54,29 @@ impl World {
         client.spoke = Instant::now();
         let echo = client.capabilities.echo_message;
         let speech = Speech { id, prefix: client.prefix(), command, text, refused: checks.refused, echo };
-        let mut said = Vec::new();
-        for (index, target) in list(targets).enumerate() {
-            let failed = match index {
-                TARGETS.. => Err((407, "Too many targets")),
-                _ if is_channel_like(target) => {
-                    self.say_in_channel(&speech, target, &mut said, replies).await
+        let (mut said, mut told) = (Vec::new(), Vec::new());
+        for target in list(targets) {
+            let key = Key::new(target);
+            // Named twice is no reason to hear it twice.
+            if told.contains(&key) {
+                continue;
+            }
+            let too_many = told.len() == TARGETS;
+            let failed = match too_many {
+                true => Err((407, "Too many targets")),
+                false if is_channel_like(target) => {
+                    self.say_in_channel(&speech, &key, &mut said, replies).await
                 }
-                _ => self.say_to_nick(&speech, target, replies),
+                false => self.say_to_nick(&speech, &key, replies),
             };
             if let (Err((code, text)), false) = (failed, silent) {
-                replies.numeric(code, &[target], text);
+                let channel = self.channels.get(&key).filter(|channel| channel.shows_to(id));
+                replies.numeric(code, &[channel.map_or(target, |it| &it.name)], text);
             }
-            if index >= TARGETS {
+            if too_many {
                 break;
             }
+            told.push(key);
         }
         if said.is_empty() { Next::Done } else { Next::Said(said) }
     }
@@ -75,12 +84,11 @@ impl World {
     async fn say_in_channel(
         &mut self,
         speech: &Speech<'_>,
-        target: &[u8],
+        key: &Key,
         said: &mut Vec<Entry>,
         replies: &mut Replies,
     ) -> Result<(), Refusal> {
-        let key = Key::new(target);
-        let channel = self.channels.get(&key).ok_or((403, "No such channel"))?;
+        let channel = self.channels.get(key).ok_or((403, "No such channel"))?;
         if !self.clients.get(&speech.id).is_some_and(|client| channel.may_speak(client)) {
             return Err(match channel.shows_to(speech.id) {
                 true => (404, "Cannot send to channel"),
@@ -93,20 +101,16 @@ impl World {
         let line = speech.line(&channel.name);
         speech.echo(&line, replies);
         self.post.deliver(channel.others(speech.id), &line).await;
-        if speech.command == Command::Privmsg {
+        // What clients ask each other is no part of what people said.
+        if speech.command == Command::Privmsg && Text::of(speech.text) != Text::Request {
             let nick = speech.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
-            said.push(Entry { channel: key, nick, text: speech.text.into() });
+            said.push(Entry { channel: key.clone(), nick, text: speech.text.into() });
         }
         Ok(())
     }
 
-    fn say_to_nick(
-        &mut self,
-        speech: &Speech<'_>,
-        target: &[u8],
-        replies: &mut Replies,
-    ) -> Result<(), Refusal> {
-        let id = self.nicks.get(&Key::new(target)).copied();
+    fn say_to_nick(&mut self, speech: &Speech<'_>, key: &Key, replies: &mut Replies) -> Result<(), Refusal> {
+        let id = self.nicks.get(key).copied();
         let client = id.and_then(|id| self.clients.get(&id)).filter(|client| client.registered);
         let client = client.ok_or((401, "No such nick/channel"))?;
         if speech.refused {

@@ -25,10 +25,12 @@ mod client;
 mod direct;
 mod history;
 mod isupport;
+mod leaving;
 mod listing;
 mod messages;
 mod moderation;
 mod modes;
+mod operators;
 mod people;
 mod post;
 mod queries;
@@ -36,11 +38,7 @@ mod registration;
 mod rooms;
 mod user_modes;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -51,7 +49,7 @@ use crate::{
     metrics::{Metrics, Rejection},
     names::Key,
     outbox::Outbox,
-    reply::{Line, Replies},
+    reply::Replies,
     store::Past,
 };
 
@@ -263,6 +261,7 @@ impl World {
             Command::Cap => return self.cap(id, &message, replies),
             Command::Pass => self.pass(id, &message, checks, replies),
             Command::User => return self.user(id, &message, replies),
+            Command::Kill => return self.kill(id, &message, replies).await,
             Command::Nick => return self.nick(id, &message, replies).await,
             Command::Join => self.join(id, &message, replies).await,
             Command::Part => self.part(id, &message, replies).await,
@@ -275,50 +274,5 @@ impl World {
             _ => self.query(id, command, &message, checks, replies),
         }
         Next::Done
-    }
-
-    fn quit(&self, message: &Message<'_>) -> Next {
-        Next::Close(message.param(0).map_or_else(|| b"Client quit".to_vec(), |it| [b"Quit: ", it].concat()))
-    }
-
-    /// Lets a client go: its peers see a QUIT, itself an ERROR after what is queued for it.
-    async fn remove(&mut self, id: ClientId, reason: &[u8]) {
-        let Some(client) = self.clients.remove(&id) else { return };
-        if let Some(nick) = &client.nick {
-            self.nicks.remove(&Key::new(nick));
-        }
-        self.registered -= usize::from(client.registered);
-        self.operators -= usize::from(client.operator);
-        self.invisible -= usize::from(client.invisible);
-        self.gone.note(&client);
-        client.farewell(reason);
-        let peers = self.peers(&client);
-        for key in &client.channels {
-            if let Some(channel) = self.channels.get_mut(key) {
-                channel.members.remove(&id);
-                if channel.members.is_empty() {
-                    self.channels.remove(key);
-                }
-            }
-        }
-        let quit = Line::new(&[b":", &client.prefix(), b" QUIT :", reason]);
-        self.post.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &quit).await;
-    }
-
-    /// All who share a channel with `client`, each once, without itself.
-    fn peers(&self, client: &Client) -> BTreeMap<ClientId, Outbox> {
-        let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
-        let others = channels.flat_map(|channel| channel.others(client.id));
-        others.map(|(member, outbox)| (member, outbox.clone())).collect()
-    }
-
-    /// Lets everybody go. Nobody is told of the others: they all leave.
-    async fn drain(&mut self, reason: &[u8]) {
-        self.nicks.clear();
-        self.channels.clear();
-        for (_, client) in std::mem::take(&mut self.clients) {
-            client.farewell(reason);
-            self.post.rest().await;
-        }
     }
 }

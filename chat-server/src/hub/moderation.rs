@@ -18,16 +18,11 @@ impl World {
         let (Some(name), Some(nicks)) = (message.param(0), message.param(1)) else {
             return replies.numeric(461, &[b"KICK"], "Not enough parameters");
         };
-        let key = Key::new(name);
-        let refusal = match self.channels.get(&key).filter(|channel| channel.shows_to(id)) {
-            None => Some((403, "No such channel")),
-            Some(channel) if !channel.has(id) => Some((442, "You're not on that channel")),
-            Some(channel) if !channel.is_operator(id) => Some((482, "You're not channel operator")),
-            Some(_) => None,
-        };
-        if let Some((code, text)) = refusal {
-            return replies.numeric(code, &[name], text);
+        let Some(channel) = self.inside(id, name, replies) else { return };
+        if !channel.is_operator(id) {
+            return replies.numeric(482, &[&channel.name], "You're not channel operator");
         }
+        let key = Key::new(name);
         for (index, nick) in list(nicks).enumerate() {
             if index == KICKS {
                 return replies.numeric(407, &[nick], "Too many targets");
@@ -73,18 +68,11 @@ impl World {
         let (Some(nick), Some(name)) = (message.param(0), message.param(1)) else {
             return replies.numeric(461, &[b"INVITE"], "Not enough parameters");
         };
-        let key = Key::new(name);
-        let refusal = match self.channels.get(&key).filter(|channel| channel.shows_to(id)) {
-            None => Some((403, "No such channel")),
-            Some(channel) if !channel.has(id) => Some((442, "You're not on that channel")),
-            Some(channel) if channel.modes.invite_only && !channel.is_operator(id) => {
-                Some((482, "You're not channel operator"))
-            }
-            Some(_) => None,
-        };
-        if let Some((code, text)) = refusal {
-            return replies.numeric(code, &[name], text);
+        let Some(channel) = self.inside(id, name, replies) else { return };
+        if channel.modes.invite_only && !channel.is_operator(id) {
+            return replies.numeric(482, &[&channel.name], "You're not channel operator");
         }
+        let key = Key::new(name);
         let by = self.clients.get(&id).map(|client| client.prefix()).unwrap_or_default();
         let Some(channel) = self.channels.get(&key) else { return };
         let target = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get_mut(id));

@@ -66,10 +66,11 @@ impl World {
                 }
                 continue;
             }
-            if !self.channels.get(&Key::new(target)).is_some_and(|channel| channel.is_operator(id)) {
+            let Some(channel) = self.channels.get(&Key::new(target)) else { return };
+            if !channel.is_operator(id) {
                 // Said once: the rest of the line is no more allowed than its beginning.
                 if !std::mem::replace(&mut refused, true) {
-                    replies.numeric(482, &[target], "You're not channel operator");
+                    replies.numeric(482, &[&channel.name], "You're not channel operator");
                 }
                 continue;
             }

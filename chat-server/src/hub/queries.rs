@@ -1,4 +1,4 @@
-//! Commands that are answered at once: PING, OPER, and what the server says about itself.
+//! Commands that are answered at once: PING, and what the server says about itself.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -49,22 +49,6 @@ impl World {
         }
     }
 
-    fn oper(&mut self, id: ClientId, message: &Message<'_>, checks: Checks, replies: &mut Replies) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        if message.param(1).is_none() {
-            replies.numeric(461, &[b"OPER"], "Not enough parameters");
-        } else if !self.identity.has_operators {
-            replies.numeric(491, &[], "No O-lines for your host");
-        } else if !checks.password {
-            replies.numeric(464, &[], "Password incorrect");
-        } else {
-            self.operators += usize::from(!std::mem::replace(&mut client.operator, true));
-            let nick = client.nick_or_star();
-            replies.numeric(381, &[], "You are now an IRC operator");
-            replies.line(&[b":", nick, b" MODE ", nick, b" :+o"]);
-        }
-    }
-
     pub(super) fn motd(&self, replies: &mut Replies) {
         let Some(lines) = &self.identity.motd else {
             return replies.numeric(422, &[], "MOTD File is missing");
@@ -76,13 +60,20 @@ impl World {
 
     pub(super) fn lusers(&self, replies: &mut Replies) {
         // Counted as they come and go: 1,000 clients registering at once must not each count 1,000.
-        let (clients, channels) = (self.registered, self.channels.len().to_string());
+        let clients = self.registered;
         let (hidden, seen) = (self.invisible, clients.saturating_sub(self.invisible));
-        let unknown = self.clients.len().saturating_sub(clients).to_string();
+        let unknown = self.clients.len().saturating_sub(clients);
         replies.numeric(251, &[], format!("There are {seen} users and {hidden} invisible on 1 servers"));
-        replies.numeric(252, &[self.operators.to_string().as_bytes()], "operator(s) online");
-        replies.numeric(253, &[unknown.as_bytes()], "unknown connection(s)");
-        replies.numeric(254, &[channels.as_bytes()], "channels formed");
+        for (code, count, text) in [
+            (252, self.operators, "operator(s) online"),
+            (253, unknown, "unknown connection(s)"),
+            (254, self.channels.len(), "channels formed"),
+        ] {
+            // RFC 2812: these are only sent for a count that is not zero.
+            if count > 0 {
+                replies.numeric(code, &[count.to_string().as_bytes()], text);
+            }
+        }
         replies.numeric(255, &[], format!("I have {clients} clients and 0 servers"));
         let (now, most) = (clients.to_string(), self.most.max(clients).to_string());
         let text = |scope: &str| format!("Current {scope} users {now}, max {most}");

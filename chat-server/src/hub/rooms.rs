@@ -70,15 +70,23 @@ impl World {
             return;
         };
         for name in list(names) {
-            let key = Key::new(name);
-            match self.channels.get(&key) {
-                Some(channel) if !channel.has(id) && channel.shows_to(id) => {
-                    replies.numeric(442, &[name], "You're not on that channel")
-                }
-                Some(channel) if channel.has(id) => self.part_one(id, &key, message.param(1), replies).await,
-                _ => replies.numeric(403, &[name], "No such channel"),
+            if self.inside(id, name, replies).is_some() {
+                self.part_one(id, &Key::new(name), message.param(1), replies).await;
             }
         }
+    }
+
+    /// The channel of that name, if `id` is in it; else it is told why not.
+    pub(super) fn inside(&self, id: ClientId, name: &[u8], replies: &mut Replies) -> Option<&Channel> {
+        let channel = self.channels.get(&Key::new(name)).filter(|channel| channel.shows_to(id));
+        match channel {
+            Some(channel) if channel.has(id) => return Some(channel),
+            // As the channel is called, whatever was asked for: clients put it where the channel is.
+            Some(channel) => replies.numeric(442, &[&channel.name], "You're not on that channel"),
+            // How a secret one spells its name is a secret too.
+            None => replies.numeric(403, &[name], "No such channel"),
+        }
+        None
     }
 
     async fn part_one(&mut self, id: ClientId, key: &Key, reason: Option<&[u8]>, replies: &mut Replies) {
@@ -118,11 +126,11 @@ impl World {
             return;
         };
         if !channel.has(id) {
-            replies.numeric(442, &[name], "You're not on that channel");
+            replies.numeric(442, &[&channel.name], "You're not on that channel");
             return;
         }
         if channel.modes.topic_locked && !channel.is_operator(id) {
-            replies.numeric(482, &[name], "You're not channel operator");
+            replies.numeric(482, &[&channel.name], "You're not channel operator");
             return;
         }
         let text = cut(text, TOPIC_LENGTH);

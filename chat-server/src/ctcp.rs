@@ -1,0 +1,49 @@
+//! CTCP: what clients say to each other inside of a PRIVMSG, between bytes 0x01.
+
+/// What a text is to who reads it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Text<'a> {
+    /// Words.
+    Words(&'a [u8]),
+    /// What somebody does: `/me`.
+    Action(&'a [u8]),
+    /// A request to the clients, such as VERSION: nothing that people say.
+    Request,
+}
+
+impl<'a> Text<'a> {
+    pub(crate) fn of(text: &'a [u8]) -> Self {
+        let Some(inside) = text.strip_prefix(b"\x01") else { return Text::Words(text) };
+        // Some clients leave it out, and a line that was too long has lost it.
+        let inside = inside.strip_suffix(b"\x01").unwrap_or(inside);
+        let end = inside.iter().position(|&byte| byte == b' ').unwrap_or(inside.len());
+        let (command, rest) = inside.split_at(end);
+        match command.eq_ignore_ascii_case(b"ACTION") {
+            true => Text::Action(rest.strip_prefix(b" ").unwrap_or(rest)),
+            false => Text::Request,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_are_told_from_words_and_requests() {
+        for (text, is) in [
+            (&b"waves"[..], Text::Words(b"waves")),
+            (b"", Text::Words(b"")),
+            (b"a\x01ACTION waves\x01", Text::Words(b"a\x01ACTION waves\x01")),
+            (b"\x01ACTION waves  back\x01", Text::Action(b"waves  back")),
+            (b"\x01action waves", Text::Action(b"waves")),
+            (b"\x01ACTION\x01", Text::Action(b"")),
+            (b"\x01ACTIONS waves\x01", Text::Request),
+            (b"\x01VERSION\x01", Text::Request),
+            (b"\x01\x01", Text::Request),
+            (b"\x01", Text::Request),
+        ] {
+            assert_eq!(Text::of(text), is, "{text:?}");
+        }
+    }
+}

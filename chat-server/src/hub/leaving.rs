@@ -1,0 +1,53 @@
+//! How clients leave, and who gets to see it.
+
+use std::collections::BTreeMap;
+
+use super::{ClientId, Next, World, client::Client};
+use crate::{message::Message, names::Key, outbox::Outbox, reply::Line};
+
+impl World {
+    pub(super) fn quit(&self, message: &Message<'_>) -> Next {
+        Next::Close(message.param(0).map_or_else(|| b"Client quit".to_vec(), |it| [b"Quit: ", it].concat()))
+    }
+
+    /// Lets a client go: its peers see a QUIT, itself an ERROR after what is queued for it.
+    pub(super) async fn remove(&mut self, id: ClientId, reason: &[u8]) {
+        let Some(client) = self.clients.remove(&id) else { return };
+        if let Some(nick) = &client.nick {
+            self.nicks.remove(&Key::new(nick));
+        }
+        self.registered -= usize::from(client.registered);
+        self.operators -= usize::from(client.operator);
+        self.invisible -= usize::from(client.invisible);
+        self.gone.note(&client);
+        client.farewell(reason);
+        let peers = self.peers(&client);
+        for key in &client.channels {
+            if let Some(channel) = self.channels.get_mut(key) {
+                channel.members.remove(&id);
+                if channel.members.is_empty() {
+                    self.channels.remove(key);
+                }
+            }
+        }
+        let quit = Line::new(&[b":", &client.prefix(), b" QUIT :", reason]);
+        self.post.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &quit).await;
+    }
+
+    /// All who share a channel with `client`, each once, without itself.
+    pub(super) fn peers(&self, client: &Client) -> BTreeMap<ClientId, Outbox> {
+        let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
+        let others = channels.flat_map(|channel| channel.others(client.id));
+        others.map(|(member, outbox)| (member, outbox.clone())).collect()
+    }
+
+    /// Lets everybody go. Nobody is told of the others: they all leave.
+    pub(super) async fn drain(&mut self, reason: &[u8]) {
+        self.nicks.clear();
+        self.channels.clear();
+        for (_, client) in std::mem::take(&mut self.clients) {
+            client.farewell(reason);
+            self.post.rest().await;
+        }
+    }
+}
