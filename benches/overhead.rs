@@ -86,6 +86,7 @@ fn configurations(build: fn() -> Builder) -> Vec<Configuration> {
         watched("loopscope: poll time, watchdog", spawn_plain, false),
         watched("loopscope: poll time, schedule delay, watchdog", spawn_plain, true),
         watched("loopscope: the same, named tasks", spawn_named, true),
+        watched("loopscope: named tasks that time their own wakes", spawn_named, false),
         bare("loopscope: named tasks, no hooks", spawn_named),
         bare("tokio-metrics: TaskMonitor", spawn_monitored),
     ]

@@ -30,9 +30,15 @@ impl Builder {
         self
     }
 
-    /// Whether to record how long each task waits from its wake to its poll.
+    /// Whether to record how long every task waits from its wake to its poll.
     /// Default: yes. It needs `--cfg tokio_unstable`, and costs two more clock
-    /// readings a poll, Tokio's own; without it findings cannot say who waited.
+    /// readings a poll, Tokio's own.
+    ///
+    /// Without it, futures with a name still record their own delay, from their
+    /// first wake, or the end of the poll it came in, to their next poll. That costs
+    /// one reading of the time stamp counter, so where all tasks have names it is
+    /// the cheaper way. A task's first poll has no delay then, as no waker led to
+    /// it; of tasks without a name, findings cannot say that they waited.
     pub fn schedule_delay(mut self, record: bool) -> Self {
         self.settings.schedule_delay = record;
         self

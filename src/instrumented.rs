@@ -28,7 +28,8 @@ pub trait Named: Future + Sized {
     /// The same future, recorded as a task of the kind `name`.
     ///
     /// As the future of a task on a watched runtime it only gives that task its
-    /// name. Anywhere else, on any executor, it is a task of its own for the
+    /// name, and its scheduling delay where Tokio is not asked for that
+    /// ([`Builder::schedule_delay`](crate::Builder::schedule_delay)). Anywhere else, on any executor, it is a task of its own for the
     /// [`Scope`](crate::Scope) that was started last: its polls are recorded,
     /// how long it waited from its first wake to its poll, polls in which it
     /// woke itself, and whether its last waker was dropped while it still waits
@@ -154,7 +155,7 @@ fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -
         By::Hook(_) => match seat.worker.slot.name(kind) {
             Some(unnamed) => {
                 recorder.kinds.name(unnamed, kind);
-                Some(Role::Name(Wakes::new(context.waker(), recorder, false)))
+                Some(Role::Name(Wakes::new(context.waker(), recorder, !recorder.every_delay)))
             }
             None => is_part(seat).then_some(Role::Part),
         },
@@ -201,8 +202,13 @@ impl<'r> RecordedPoll<'r> {
                 seat.begin(now, 0, kind, By::Future);
                 seat.worker.slot.name(kind);
                 seat.wakes_watchdog();
-            } else if matches!(seat.by(), By::Hook(_)) {
-                seat.worker.slot.name(kind);
+            } else if matches!(seat.by(), By::Hook(_))
+                && seat.worker.slot.name(kind).is_some()
+                && !recorder.every_delay
+                && let Some(woken_at) = woken_at
+            {
+                let (now, task) = seat.poll_began();
+                seat.waited(recorder.clock.nanos(woken_at, now), now, task, kind);
             }
             seat.polled_with.replace(id)
         };

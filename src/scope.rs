@@ -45,7 +45,6 @@ use crate::{
 /// ```
 pub struct Scope {
     state: Arc<State>,
-    schedule_delay: bool,
     // The order in which they stop: first who reads, then who writes.
     #[cfg(feature = "telemetry")]
     telemetry: Option<Telemetry>,
@@ -61,12 +60,11 @@ impl Scope {
 
     pub(crate) fn start(builder: Builder) -> Result<Self, StartError> {
         let settings = builder.settings.with_environment()?;
-        let state = Arc::new(State::new(settings.threshold));
+        let state = Arc::new(State::new(&settings));
         if settings.off {
             state.recorder.end();
             return Ok(Self {
                 state,
-                schedule_delay: settings.schedule_delay,
                 #[cfg(feature = "telemetry")]
                 telemetry: None,
                 watchdog: None,
@@ -92,7 +90,6 @@ impl Scope {
         current::set_default(&state.recorder);
         Ok(Self {
             state,
-            schedule_delay: settings.schedule_delay,
             #[cfg(feature = "telemetry")]
             telemetry,
             watchdog: Some(watchdog),
@@ -113,7 +110,7 @@ impl Scope {
     /// `on_task_terminate`.
     pub fn watch<'b>(&self, builder: &'b mut tokio::runtime::Builder) -> &'b mut tokio::runtime::Builder {
         if self.state.recorder.is_live() {
-            watch::install(builder, &self.state.recorder, Hooks::new(), self.schedule_delay);
+            watch::install(builder, &self.state.recorder, Hooks::new());
         }
         builder
     }
@@ -125,7 +122,7 @@ impl Scope {
         builder: &'b mut tokio::runtime::Builder,
         hooks: Hooks,
     ) -> &'b mut tokio::runtime::Builder {
-        watch::install(builder, &self.state.recorder, hooks, self.schedule_delay);
+        watch::install(builder, &self.state.recorder, hooks);
         builder
     }
 

@@ -16,6 +16,7 @@ use crate::{
     os,
     reader::{Health, Source},
     record::{FlightPoll, Hook, Recorder, clock::unix_nanos_now},
+    settings::Settings,
     watchdog::meter::Meter,
 };
 
@@ -30,9 +31,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(threshold: Duration) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let threshold = settings.threshold;
+        let mut recorder = Recorder::new(threshold);
+        recorder.every_delay = settings.schedule_delay;
         Self {
-            recorder: Arc::new(Recorder::new(threshold)),
+            recorder: Arc::new(recorder),
             meter: Arc::default(),
             findings: Findings::default(),
             suppressed_reports: AtomicU64::new(0),

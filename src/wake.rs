@@ -28,7 +28,8 @@ struct State {
     recorder: Arc<Recorder>,
     /// Whether the time of the wake is wanted, or Tokio knows it.
     is_timed: bool,
-    /// The first wake since the last poll began; zero if there was none.
+    /// The first wake since the last poll began, or the end of that poll if it
+    /// came earlier; zero if there was none.
     woken_at: AtomicU64,
     /// The thread that polls the future now; zero if none does.
     polled_on: AtomicUsize,
@@ -82,6 +83,10 @@ impl Wakes {
     pub(crate) fn poll_ends(&self) -> bool {
         let state = &*self.state;
         state.polled_on.store(0, Relaxed);
+        if state.is_timed && state.woken_at.load(Relaxed) != 0 {
+            // Woken amid the poll: it waits only from now on.
+            state.woken_at.store(state.recorder.clock.ticks().max(1), Release);
+        }
         let woke_itself = state.woke_itself.load(Relaxed);
         if woke_itself {
             state.woke_itself.store(false, Relaxed);
@@ -157,6 +162,17 @@ mod tests {
         assert!((before..=between).contains(&woken_at));
         wakes.poll_ends();
         assert_eq!(wakes.poll_begins(), None);
+    }
+
+    #[test]
+    fn who_is_woken_amid_a_poll_waits_from_its_end() {
+        let wakes = wakes();
+        let clock = &wakes.state.recorder.clock;
+        wakes.poll_begins();
+        wakes.waker().wake_by_ref();
+        let before = clock.ticks();
+        wakes.poll_ends();
+        assert!((before..=clock.ticks()).contains(&wakes.poll_begins().unwrap()));
     }
 
     #[test]

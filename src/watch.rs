@@ -36,7 +36,7 @@ impl Watch {
 
 /// Sets the hooks on a runtime's builder, and lets them call the application's.
 /// They replace those set before and are replaced by those set after.
-pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Hooks, schedule_delay: bool) {
+pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Hooks) {
     if !recorder.is_live() {
         return install_alone(builder, hooks);
     }
@@ -62,12 +62,10 @@ pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Ho
     #[cfg(tokio_unstable)]
     {
         tasks::install(builder, &watch);
-        if schedule_delay {
+        if recorder.every_delay {
             builder.track_task_schedule_latency();
         }
     }
-    #[cfg(not(tokio_unstable))]
-    let _ = schedule_delay;
 }
 
 /// Sets the application's hooks as if there were no scope.
@@ -222,7 +220,11 @@ mod tasks {
                 return super::no_poll_ends(watch, seat);
             }
             let now = recorder.clock.ticks();
-            if let Some(delay) = meta.schedule_latency() {
+            // An application may have asked Tokio for it by itself: named futures
+            // know theirs then.
+            if recorder.every_delay
+                && let Some(delay) = meta.schedule_latency()
+            {
                 seat.waited(delay.as_nanos() as u64, now, task, kind);
             }
             if seat.worker.slot.is_idle() {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use common::{STALL, eventually, runtime, scope, spin};
-use loopscope::{KindSnapshot, Named, Scope, Snapshot, WorkerSnapshot};
+use loopscope::{KindSnapshot, Named, Scope, Snapshot, Terminal, WorkerSnapshot};
 use tokio::{runtime::Builder, task::LocalSet};
 
 fn kind(snapshot: &Snapshot, name: &str) -> KindSnapshot {
@@ -70,6 +70,36 @@ fn local_runtime() {
     assert_eq!(kind(&snapshot, "local task").completed, 1);
     assert!(kind(&snapshot, "local task").schedule_delay.count > 0);
     assert_eq!(workers(&scope, "local").len(), 1);
+}
+
+/// Who waits is known without Tokio's clock, if it has a name.
+#[test]
+fn named_tasks_know_their_own_delay() {
+    let scope = Scope::builder().schedule_delay(false).terminal(Terminal::Never).start().unwrap();
+    let runtime = scope.watch(&mut Builder::new_current_thread()).build().unwrap();
+    let held = Duration::from_millis(50);
+    let waits = || {
+        let (ring, heard) = tokio::sync::oneshot::channel::<()>();
+        (ring, async { heard.await.unwrap() })
+    };
+    let ((first, named), (second, unnamed)) = (waits(), waits());
+    runtime.block_on(async {
+        let tasks = [tokio::spawn(named.named("waiter")), tokio::spawn(unnamed)];
+        // Both have been polled once.
+        tokio::task::yield_now().await;
+        first.send(()).unwrap();
+        second.send(()).unwrap();
+        thread::sleep(held);
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    let snapshot = scope.snapshot();
+    let waiter = kind(&snapshot, "waiter");
+    assert_eq!((waiter.poll_time.count, waiter.schedule_delay.count), (2, 1), "its first poll was no wake");
+    assert!(waiter.schedule_delay.max >= held, "{:?}", waiter.schedule_delay.max);
+    let others = snapshot.kinds.iter().filter(|kind| kind.name != "waiter");
+    assert!(others.map(|kind| kind.schedule_delay.count).sum::<u64>() == 0, "they are not asked for");
 }
 
 /// No hook sees the tasks of a `LocalSet`; named ones are tasks of their own.

@@ -42,13 +42,9 @@ fn a_process_that_is_stopped_blames_nobody() {
         stand_still("0.3");
     }
     // What was in a poll at the time is over by now, or soon.
-    let starved = eventually("the lost time", || {
-        let starved = scope.findings().starved;
-        (starved.total_seconds >= 0.25).then_some(starved)
-    });
+    eventually("the lost time", || (scope.findings().starved.total_seconds >= 0.25).then_some(()));
     over.store(true, Relaxed);
     runtime.block_on(task).unwrap();
-    assert!(starved.count >= 1);
     assert_eq!(scope.findings().findings, [], "nobody's line");
 }
 

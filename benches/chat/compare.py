@@ -12,7 +12,6 @@ import json, os, pathlib, selectors, signal, socket, statistics, subprocess, sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = ROOT / "target/release"
-TICK = os.sysconf("SC_CLK_TCK")
 
 
 def free_port():
@@ -72,8 +71,9 @@ class Server:
                 return int(line.split()[1])
 
     def cpu(self):
-        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
+        """Seconds, of all its threads: finer than the ticks of /proc/PID/stat, but not of threads that have ended."""
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task")
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
 
 
 def load(server, **flags):
@@ -147,85 +147,115 @@ def rate(runs=3):
     print(f"\nmedians of {runs} runs: chat-server {ours:.0f} deliveries/s, ngircd {theirs:.0f}: {ours / theirs:.2f} times")
 
 
-def saturate(server, rooms=10, members=20, window=5, seconds=3):
-    """Deliveries a second, and seconds of CPU a second, of a server that always has something to do.
+class Crowd:
+    """Members of rooms who want what they say back (echo-message), so that they know when all have it.
 
-    Each member says `window` lines at once, and again as soon as it has them back (echo-message). Lines are counted,
-    not read, so that the server is what is short of CPU, and nothing piles up beyond the windows.
+    Lines are counted, not read, so that the server is what is short of CPU.
     """
-    host, port = server.target.split(":")
-    clients = []
-    for n in range(rooms * members):
-        s = socket.create_connection((host, int(port)))
-        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        s.sendall(b"CAP REQ :echo-message\r\nNICK n%d\r\nUSER n 0 * :n\r\nCAP END\r\nJOIN #r%d\r\nPING :in\r\n"
-                  % (n, n // members))
-        answer = b""
-        while b" PONG " not in answer:
-            answer += s.recv(65536)
-        clients.append(s)
-    time.sleep(0.3)
-    selector = selectors.DefaultSelector()
-    for n, s in enumerate(clients):
-        s.setblocking(False)
-        try:
-            while s.recv(1 << 20):
+
+    def __init__(self, server, rooms=10, members=20):
+        host, port = server.target.split(":")
+        self.server, self.selector, self.deliveries, self.members = server, selectors.DefaultSelector(), 0, members
+        for n in range(rooms * members):
+            s = socket.create_connection((host, int(port)))
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            s.sendall(b"CAP REQ :echo-message\r\nNICK n%d\r\nUSER n 0 * :n\r\nCAP END\r\nJOIN #r%d\r\nPING :in\r\n"
+                      % (n, n // members))
+            answer = b""
+            while b" PONG " not in answer:
+                answer += s.recv(65536)
+            s.setblocking(False)
+            says = b"PRIVMSG #r%d :%s\r\n" % (n // members, b"x" * 64)
+            self.selector.register(s, selectors.EVENT_READ, [b":n%d!" % n, says, 0, b""])
+        self.people = [key.fileobj for key in self.selector.get_map().values()]
+        time.sleep(0.3)
+        for s in self.people:
+            try:
+                while s.recv(1 << 20):
+                    pass
+            except BlockingIOError:
                 pass
-        except BlockingIOError:
-            pass
-        says = b"PRIVMSG #r%d :%s\r\n" % (n // members, b"x" * 64) * window
-        selector.register(s, selectors.EVENT_READ, [b":n%d!" % n, says, 0, b""])
-    cpu, begun, deliveries = server.cpu(), time.monotonic(), 0
-    for key in selector.get_map().values():
-        key.fileobj.sendall(key.data[1])
-    while time.monotonic() - begun < seconds:
-        for key, _ in selector.select(1):
-            own, says, back, rest = key.data
+
+    def listen(self, seconds, again=None):
+        """Reads for so long; `again(key)` is called for each line of its own that a member gets back."""
+        for key, _ in self.selector.select(seconds):
+            own, _, back, rest = key.data
             got = rest + key.fileobj.recv(1 << 20)
             lines = got[: got.rfind(b"\n") + 1]
-            deliveries += lines.count(b"\n")
-            back += lines.count(own)
-            if back >= window:
-                back -= window
-                key.fileobj.sendall(says)
-            key.data[2:] = back, got[len(lines):]
-    took = time.monotonic() - begun
-    return deliveries / took, (server.cpu() - cpu) / took
+            self.deliveries += lines.count(b"\n")
+            key.data[2:] = back + lines.count(own), got[len(lines):]
+            if again:
+                again(key)
+
+    def finish(self, due):
+        while self.deliveries < due:
+            self.listen(1)
+
+    def full(self, seconds, window=5):
+        """Each says `window` lines at once, and again as soon as it has them back: deliveries a second."""
+        self.deliveries, said, begun = 0, 0, time.monotonic()
+
+        def say(key):
+            nonlocal said
+            key.data[2] = 0
+            key.fileobj.sendall(key.data[1] * window)
+            said += window
+
+        for key in self.selector.get_map().values():
+            say(key)
+        while time.monotonic() - begun < seconds:
+            self.listen(1, lambda key: key.data[2] >= window and say(key))
+        self.finish(said * self.members)
+        return self.deliveries / (time.monotonic() - begun)
+
+    def part(self, seconds, rate=2000, tick=0.01):
+        """So many messages a second, by one after the other: deliveries for a second of the server's CPU."""
+        self.deliveries, said, begun, cpu = 0, 0, time.monotonic(), self.server.cpu()
+        keys = list(self.selector.get_map().values())
+        while (now := time.monotonic() - begun) < seconds:
+            while said < now * rate:
+                key = keys[said % len(keys)]
+                key.fileobj.sendall(key.data[1])
+                said += 1
+            self.listen(tick)
+        self.finish(said * self.members)
+        return self.deliveries / (self.server.cpu() - cpu)
 
 
-def on_off(rounds=31):
-    # A core for the server and one for the load: what differs is the server.
+def on_off(pairs=10, slices=20):
+    """One server with loopscope and one without, loaded in turn, so that both meet the same moods of the machine."""
+    # A core for the servers and one for the load: what differs is the server.
     os.sched_setaffinity(0, {1})
-    figures = {(kind, setting): [] for kind in ("part", "full") for setting in ("on", "off")}
-    busy = {"part": [], "full": []}
-    for number in range(rounds):
-        for setting in ("on", "off") if number % 2 else ("off", "on"):
-            with Server("chat-server", LOOPSCOPE=setting) as server:
-                for thread in os.listdir(f"/proc/{server.process.pid}/task"):
-                    os.sched_setaffinity(int(thread), {0})
-                throughput, cpu = saturate(server)
-                figures["full", setting].append(throughput)
-                busy["full"].append(cpu)
-            with Server("chat-server", LOOPSCOPE=setting) as server:
-                for thread in os.listdir(f"/proc/{server.process.pid}/task"):
-                    os.sched_setaffinity(int(thread), {0})
-                report, _, cpu, error = load(server, connections=200, rooms=10, rate=2000, duration="3s",
-                                             ramp="200ms", mix="privmsg:1")
-                if report is None:
-                    sys.exit(f"loopscope {setting}: {error}")
-                figures["part", setting].append(report["load"]["deliveries"]["delivered"] / cpu)
-                busy["part"].append(cpu / 3.2)
-    print(f"{rounds} interleaved rounds of 3 s, 200 connections in 10 rooms, the server on a core of its own\n")
-    print("| load | loopscope | median | lowest | highest |\n|---|---|---:|---:|---:|")
+    settings, kinds = ("on", "off"), {"full": 0.25, "part": 0.5}
     titles = {"full": "as much as it can do, deliveries/s", "part": "2,000 messages/s, deliveries for a second of CPU"}
+    figures = {(kind, setting): [] for kind in kinds for setting in settings}
+    ratios = {kind: [] for kind in kinds}
+    for _ in range(pairs):
+        with Server("chat-server", LOOPSCOPE="on") as on, Server("chat-server", LOOPSCOPE="off") as off:
+            crowds = {}
+            for setting, server in zip(settings, (on, off)):
+                for thread in os.listdir(f"/proc/{server.process.pid}/task"):
+                    os.sched_setaffinity(int(thread), {0})
+                crowds[setting] = Crowd(server)
+                crowds[setting].full(1)
+            for kind, seconds in kinds.items():
+                seen = {"on": [], "off": []}
+                for number in range(slices):
+                    for setting in settings if number % 2 else settings[::-1]:
+                        seen[setting].append(getattr(crowds[setting], kind)(seconds))
+                for setting in settings:
+                    figures[kind, setting] += seen[setting]
+                ratios[kind].append(statistics.median(on / off for on, off in zip(seen["on"], seen["off"])))
+    print(f"{pairs} pairs of servers, each loaded for {slices} slices of {kinds['full']} s and {slices} of {kinds['part']} s in "
+          "turn, 200 connections in 10 rooms,\nboth servers on one core, the load on the other\n")
+    print("| load | loopscope | median | lowest | highest |\n|---|---|---:|---:|---:|")
     for (kind, setting), values in figures.items():
         print(f"| {titles[kind]} | {setting} | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |")
-    print("\non to off, median of the rounds' ratios:\n")
+    print("\non to off, the median of the pairs' medians:\n")
     for kind, title in titles.items():
-        ratios = [on / off for on, off in zip(figures[kind, "on"], figures[kind, "off"])]
-        low, _, high = statistics.quantiles(ratios)
-        print(f"* {title}: {statistics.median(ratios):.3f}, half of the rounds {low:.3f} to {high:.3f}; "
-              f"the server's core is busy {statistics.median(busy[kind]):.0%}")
+        low, middle, high = statistics.quantiles(ratios[kind])
+        print(f"* {title}: {middle:.3f}, half of the pairs {low:.3f} to {high:.3f}, all {min(ratios[kind]):.3f} to "
+              f"{max(ratios[kind]):.3f}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ use std::{
             Ordering::{AcqRel, Acquire, Relaxed, Release},
         },
     },
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -25,6 +26,10 @@ use crate::os::{self, ThreadInfo};
 
 /// Threads that can be asked at one time.
 const TARGETS: usize = 512;
+
+/// A signal that has not come after so long was taken by somebody else, as
+/// `sigtimedwait` does; to a thread that only blocks it, few enough go out so.
+const LOST: Duration = Duration::from_secs(600);
 
 const FREE: u64 = 0;
 const REQUESTED: u64 = 1;
@@ -91,6 +96,7 @@ pub(crate) struct Asker {
     signal: i32,
     /// What the target's `arrived` is once all that was sent has come.
     sent: Cell<u64>,
+    sent_at: Cell<Instant>,
 }
 
 impl Asker {
@@ -104,7 +110,7 @@ impl Asker {
             let buffer = Box::leak(vec![0_u8; STACK_BYTES].into_boxed_slice());
             target.buffer.store(buffer.as_mut_ptr(), Release);
         }
-        Some(Self { index, signal, sent: Cell::new(0) })
+        Some(Self { index, signal, sent: Cell::new(0), sent_at: Cell::new(Instant::now()) })
     }
 
     fn target(&self) -> &'static Target {
@@ -121,7 +127,7 @@ impl Asker {
             return false;
         }
         let arrived = target.arrived.load(Acquire);
-        if arrived < self.sent.get() {
+        if arrived < self.sent.get() && self.sent_at.get().elapsed() < LOST {
             return false;
         }
         target.expected_seq.store(expected, Relaxed);
@@ -131,6 +137,7 @@ impl Asker {
         target.state.store(REQUESTED, Release);
         if send(self.signal, thread.tid, self.index) {
             self.sent.set(arrived + 1);
+            self.sent_at.set(Instant::now());
             return true;
         }
         target.state.store(FREE, Release);
@@ -163,7 +170,7 @@ impl Asker {
     }
 
     /// Takes the question back. A handler that has begun finishes first; what
-    /// it copied is dropped by the next look.
+    /// it copied is dropped by the next call, before the next question.
     pub(crate) fn cancel(&self) {
         let target = self.target();
         let taken_back = target.state.compare_exchange(REQUESTED, FREE, AcqRel, Acquire);

@@ -29,7 +29,7 @@ pub(crate) use symbols::Symbols;
 
 use crate::{
     Cause, Detail, Evidence, Frame, FrameKind, Site,
-    watchdog::evidence::{CallInfo, Capture, StallEvidence},
+    watchdog::evidence::{CallInfo, Capture, StallEvidence, Times},
 };
 
 /// What one stall was.
@@ -165,7 +165,9 @@ pub(crate) fn is_one_poll(stall: &StallEvidence, symbols: &mut Symbols) -> bool 
 }
 
 fn looks<'s>(stall: &'s StallEvidence, symbols: &mut Symbols) -> Vec<Look<'s>> {
-    let weights = weights(&stall.captures, stall.duration_nanos, stall.times.on_cpu);
+    // As if the machine's part had been spread over the rest.
+    let own = Times { run_queue: 0, ..stall.times }.scaled_to(stall.duration_nanos);
+    let weights = weights(&stall.captures, stall.duration_nanos, own.on_cpu);
     let captures = stall.captures.iter().zip(weights);
     captures.map(|(capture, weight)| Look::new(capture, symbols.stack(capture), weight)).collect()
 }
@@ -334,6 +336,17 @@ mod tests {
         assert_eq!(weights(&[at(10)], 12, 0), [12]);
         assert_eq!(weights(&[at(10), at(20)], 19, 0), [15, 5], "still lasts");
         assert_eq!(weights(&[], 19, 0), [0; 0]);
+    }
+
+    #[test]
+    fn a_machine_that_is_busy_turns_no_computation_into_a_wait() {
+        let ms = |ms: u64| ms * 1_000_000;
+        let at = |on_cpu, at_nanos| Capture { at_nanos, ..capture(on_cpu, None) };
+        let times = Times { on_cpu: ms(16), run_queue: ms(140), off_cpu: ms(4) };
+        let captures = [at(false, ms(80)), at(true, ms(158))];
+        let own = Times { run_queue: 0, ..times }.scaled_to(ms(160));
+        assert_eq!(own.on_cpu, ms(128));
+        assert_eq!(weights(&captures, ms(160), own.on_cpu), [ms(119), ms(41)]);
     }
 
     #[test]

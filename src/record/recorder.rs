@@ -36,6 +36,9 @@ pub(crate) struct Recorder {
     pub(crate) threshold_nanos: u64,
     /// Polls of at least this length are kept for a look back.
     pub(crate) notable_nanos: u64,
+    /// Whether Tokio tells the scheduling delay of every task; else only futures
+    /// with a name know theirs.
+    pub(crate) every_delay: bool,
     pub(crate) kinds: Kinds,
     pub(crate) doze: Doze,
     pub(crate) runtimes: Runtimes,
@@ -71,6 +74,7 @@ impl Recorder {
             clock: Clock::new(),
             threshold_nanos,
             notable_nanos: flight::SHORTEST_NANOS.min(threshold_nanos),
+            every_delay: true,
             kinds,
             doze: Doze::default(),
             runtimes: Runtimes::default(),

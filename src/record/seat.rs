@@ -189,6 +189,12 @@ impl Seat {
         }
     }
 
+    /// When the poll in progress began, and of which task it is.
+    #[inline]
+    pub(crate) fn poll_began(&self) -> (Ticks, u64) {
+        (self.began.get(), self.worker.slot.task())
+    }
+
     /// How long the poll in progress has lasted.
     pub(crate) fn poll_nanos(&self) -> u64 {
         self.recorder.clock.nanos(self.began.get(), self.recorder.clock.ticks())

@@ -54,6 +54,12 @@ impl Slot {
         self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
     }
 
+    /// The task of the poll in progress, as its own thread sees it.
+    #[inline]
+    pub(crate) fn task(&self) -> u64 {
+        self.task.load(Relaxed)
+    }
+
     /// Goes on with a poll that was ended for one inside it. It gets a number of
     /// its own, and what it took before does not count.
     pub(crate) fn resume(&self, now: Ticks, poll: ActivePoll) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::account::Times;
+pub(crate) use super::account::Times;
 use crate::{
     Cause, Evidence,
     record::{Hook, KindId},

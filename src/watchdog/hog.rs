@@ -51,8 +51,10 @@ impl Run {
         let Some(poll) = poll.filter(|poll| poll.task == self.first.task && poll.task != 0) else {
             return false;
         };
-        // Its future may have given it a name since.
-        self.first.kind = poll.kind;
+        if poll.is_named {
+            // Its future has given it a name, if not before the first look.
+            self.first.kind = poll.kind;
+        }
         self.last_seq = poll.seq;
         self.looks += 1;
         true

@@ -45,6 +45,8 @@ pub(crate) struct Inspector {
 /// A signal that has not been answered yet.
 struct Question {
     at_nanos: u64,
+    /// The thread ran, or was about to.
+    runs: bool,
     uninterruptible: bool,
     call: Option<(InSyscall, CallInfo)>,
 }
@@ -82,11 +84,13 @@ impl Inspector {
             Activity::InSyscall(call) => self.capture_waiting(seq, at_nanos, call, now.state, tools),
             Activity::Running | Activity::Unknown => {
                 // Outside of a call and in state D: a page that comes from disk.
-                if tools.signals != Signals::Never && self.ask(seq, at_nanos, now.state == b'D', None) {
+                let runs = now.activity == Activity::Running;
+                let question = Question { at_nanos, runs, uninterruptible: now.state == b'D', call: None };
+                if tools.signals != Signals::Never && self.ask(seq, question) {
                     return self.await_answer(tools);
                 }
                 tools.meter.captured(Captured::Nothing);
-                Some(Capture::without_stack(at_nanos, now.activity == Activity::Running, None))
+                Some(Capture::without_stack(at_nanos, runs, None))
             }
         }
     }
@@ -143,7 +147,8 @@ impl Inspector {
                 Signals::Safe => self.restarts(call, known, &unwound, tools),
                 Signals::Always => true,
             };
-            let asked = may_ask && self.ask(seq, at_nanos, uninterruptible, Some((call, info.clone())));
+            let call = Some((call, info.clone()));
+            let asked = may_ask && self.ask(seq, Question { at_nanos, runs: false, uninterruptible, call });
             if asked && !uninterruptible {
                 return self.await_answer(tools);
             }
@@ -187,19 +192,18 @@ impl Inspector {
         }
     }
 
-    fn ask(
-        &mut self,
-        seq: u64,
-        at_nanos: u64,
-        uninterruptible: bool,
-        call: Option<(InSyscall, CallInfo)>,
-    ) -> bool {
+    fn ask(&mut self, seq: u64, question: Question) -> bool {
         if self.asker.is_none() {
             self.asker = Asker::new();
         }
-        let asked = self.asker.as_ref().is_some_and(|asker| asker.ask(self.thread, self.slot.seq(), seq));
+        let Some(asker) = &self.asker else { return false };
+        if self.open.is_none() {
+            // A handler that was writing as its question was taken back is done by now.
+            asker.cancel();
+        }
+        let asked = asker.ask(self.thread, self.slot.seq(), seq);
         if asked {
-            self.open = Some(Question { at_nanos, uninterruptible, call });
+            self.open = Some(question);
         }
         asked
     }
@@ -227,7 +231,7 @@ impl Inspector {
             }
             Answer::Copied(stack) => {
                 tools.meter.captured(Captured::Signal);
-                let Question { at_nanos, uninterruptible, call } = self.open.take()?;
+                let Question { at_nanos, uninterruptible, call, .. } = self.open.take()?;
                 let runs = call.is_none();
                 let in_kernel = !runs || machine::follows_syscall(stack.ip);
                 let call = call.or_else(|| {
@@ -248,10 +252,9 @@ impl Inspector {
     /// Gives up on a signal that is still on its way, as to a thread that blocks
     /// signals, and says what is known of the poll without an answer.
     pub(crate) fn forget(&mut self) -> Option<Capture> {
-        let Question { at_nanos, uninterruptible, call } = self.open.take()?;
+        let Question { at_nanos, runs, uninterruptible, call } = self.open.take()?;
         self.asker.as_ref()?.cancel();
-        let runs = call.is_none() && !uninterruptible;
-        Some(Capture::without_stack(at_nanos, runs, call.map(|(_, info)| info)))
+        Some(Capture::without_stack(at_nanos, runs && !uninterruptible, call.map(|(_, info)| info)))
     }
 
     fn is_in(&self, seq: u64) -> bool {

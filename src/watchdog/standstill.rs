@@ -24,8 +24,10 @@ pub(crate) struct Standstill {
     tick_nanos: u64,
     tid: i32,
     looks: u32,
-    /// What the watchdog had run and waited for a CPU as that was read last.
-    own_nanos: u64,
+    /// What the watchdog had run at the last call.
+    cpu_nanos: u64,
+    /// What it had waited for a CPU as that was read last.
+    run_queue_nanos: u64,
     /// In nanoseconds of the recorder's clock.
     spans: VecDeque<Range<u64>>,
 }
@@ -37,7 +39,8 @@ impl Standstill {
             tick_nanos,
             tid,
             looks: 0,
-            own_nanos: own_nanos(tid),
+            cpu_nanos: cpu_nanos(tid),
+            run_queue_nanos: os::run_queue_nanos(tid),
             spans: VecDeque::new(),
         }
     }
@@ -45,7 +48,8 @@ impl Standstill {
     /// The watchdog has slept for as long as it wanted.
     pub(crate) fn skip(&mut self, clock: &Clock) {
         self.at = clock.ticks();
-        self.own_nanos = own_nanos(self.tid);
+        self.cpu_nanos = cpu_nanos(self.tid);
+        self.run_queue_nanos = os::run_queue_nanos(self.tid);
     }
 
     /// Notes how long nothing ran since the last call, after which the watchdog
@@ -55,15 +59,18 @@ impl Standstill {
     pub(crate) fn measure(&mut self, pause_nanos: u64, clock: &Clock) {
         let now = clock.ticks();
         let passed = clock.nanos(std::mem::replace(&mut self.at, now), now);
+        let cpu = cpu_nanos(self.tid);
+        let ran = cpu.saturating_sub(std::mem::replace(&mut self.cpu_nanos, cpu));
         self.looks = self.looks.wrapping_add(1);
         let Some(overslept) = passed.checked_sub(pause_nanos + self.tick_nanos) else {
             if self.looks.is_multiple_of(READ_EVERY_TICKS) {
-                self.own_nanos = own_nanos(self.tid);
+                self.run_queue_nanos = os::run_queue_nanos(self.tid);
             }
             return;
         };
-        let own = own_nanos(self.tid);
-        let lost = overslept.saturating_sub(own.saturating_sub(std::mem::replace(&mut self.own_nanos, own)));
+        let queued = os::run_queue_nanos(self.tid);
+        let waited = queued.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, queued));
+        let lost = overslept.saturating_sub(ran + waited);
         if lost > self.tick_nanos {
             let end = clock.since_start(now);
             self.note(end.saturating_sub(lost)..end);
@@ -84,8 +91,8 @@ impl Standstill {
     }
 }
 
-fn own_nanos(tid: i32) -> u64 {
-    os::run_queue_nanos(tid) + os::thread_cpu_nanos(tid).unwrap_or(0)
+fn cpu_nanos(tid: i32) -> u64 {
+    os::thread_cpu_nanos(tid).unwrap_or(0)
 }
 
 #[cfg(test)]

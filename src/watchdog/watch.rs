@@ -10,7 +10,7 @@ use super::{
     evidence::{Capture, Message, Phase, StallEvidence},
     hog::Run,
     inspector::{Inspector, Tools, Unwinder},
-    meter::{Dropped, Meter},
+    meter::{Captured, Dropped, Meter},
     outbox::Outbox,
     sample::{Activity, Sample},
     standstill::Standstill,
@@ -27,6 +27,9 @@ const LASTS_NANOS: [u64; 4] = [SECOND, 60 * SECOND, 600 * SECOND, 3600 * SECOND]
 /// The part of a poll's own time for which a thread must have run to be met
 /// running and believed.
 const LEAST_SHARE: u64 = 4;
+/// So many looks in turn may meet a thread that has just woken. More are no chance:
+/// it waits for short times, in step with the watchdog.
+const WOKEN_LOOKS: u32 = 8;
 
 /// What all workers' watches share.
 pub(crate) struct Context<'c> {
@@ -74,10 +77,12 @@ struct Suspect {
     /// While it went on, the whole process, or machine, stood still for so long.
     lost_nanos: u64,
     captures: Vec<Capture>,
-    /// The own time at which the next capture is due; doubles each time.
     /// Whether it has been asked who holds the lock that it waits for.
     holder_sought: bool,
+    /// The own time at which the next capture is due; doubles each time.
     next_capture_nanos: u64,
+    /// How many looks in turn have met it just woken.
+    woken_looks: u32,
     /// How many of [`LASTS_NANOS`] had passed as it was last told.
     told: Option<usize>,
 }
@@ -196,8 +201,11 @@ impl Watch {
         if let Some(inspector) = &mut self.inspector {
             suspect.captures.extend(inspector.late_answer(&mut context.tools()));
             let unanswered = inspector.forget();
-            if suspect.captures.is_empty() {
-                suspect.captures.extend(unanswered);
+            if suspect.captures.is_empty()
+                && let Some(unanswered) = unanswered
+            {
+                context.meter.captured(Captured::Nothing);
+                suspect.captures.push(unanswered);
             }
         }
         let tells_no_end = context.recorder.tells_no_end(&suspect.poll);
@@ -229,7 +237,8 @@ impl Watch {
         suspect.captures.extend(inspector.late_answer(&mut context.tools()));
         let times = suspect.times(age);
         let own = times.own();
-        if own >= suspect.next_capture_nanos && !has_just_woken(&sample, times) {
+        suspect.woken_looks = if has_just_woken(&sample, times) { suspect.woken_looks + 1 } else { 0 };
+        if own >= suspect.next_capture_nanos && !(1..=WOKEN_LOOKS).contains(&suspect.woken_looks) {
             while suspect.next_capture_nanos <= own {
                 suspect.next_capture_nanos *= 2;
             }
@@ -285,6 +294,7 @@ impl Watch {
         run.others_waited = run.others_waited || context.recorder.is_anyone_ready_at(&self.worker);
         let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
         let Some(sample) = inspector.sample(clock) else { return };
+        context.standstill.measure(0, clock);
         let age = context.passed(run.start(), sample.at);
         let account = run.account.get_or_insert_with(|| Account::new(sample));
         account.add(sample, context.passed(account.at(), sample.at));
@@ -306,7 +316,8 @@ impl Watch {
     fn run_ended(&mut self, context: &Context<'_>) {
         let Some(run) = self.run.take().filter(|run| !run.captures.is_empty()) else { return };
         let clock = &context.recorder.clock;
-        let (first, duration_nanos) = (run.first(), clock.nanos(run.start(), clock.ticks()));
+        let (first, now) = (run.first(), clock.ticks());
+        let (duration_nanos, own_nanos) = (clock.nanos(run.start(), now), context.passed(run.start(), now));
         let evidence = StallEvidence {
             phase: Phase::Ended,
             polls: run.polls(),
@@ -317,7 +328,7 @@ impl Watch {
             start_unix_ns: clock.unix_nanos(first.start),
             start_nanos: clock.since_start(first.start),
             duration_nanos,
-            times: run.account.map(|account| account.times().scaled_to(duration_nanos)).unwrap_or_default(),
+            times: run.account.map(|account| account.times().scaled_to(own_nanos)).unwrap_or_default(),
             captures: run.captures,
         };
         context.outbox.send(Message::Stall(evidence), context.meter);
@@ -369,6 +380,9 @@ impl Watch {
     }
 
     fn tell(&self, suspect: &Suspect, phase: Phase, duration_nanos: u64, context: &Context<'_>) {
+        let mut captures = suspect.captures.clone();
+        // An answer may have come late.
+        captures.sort_by_key(|capture| capture.at_nanos);
         let evidence = StallEvidence {
             phase,
             polls: 1,
@@ -379,7 +393,7 @@ impl Watch {
             start_nanos: context.recorder.clock.since_start(suspect.poll.start),
             duration_nanos,
             times: suspect.times(duration_nanos),
-            captures: suspect.captures.clone(),
+            captures,
         };
         context.outbox.send(Message::Stall(evidence), context.meter);
     }
@@ -394,7 +408,7 @@ fn inspector<'i>(held: &'i mut Option<Inspector>, worker: &Worker) -> Option<&'i
     held.as_mut()
 }
 
-/// Whether a thread runs that has waited nearly all the time: what it does now
+/// Whether a thread runs that has waited for most of the time: what it does now
 /// is not what took so long. The next look tells, if there is one.
 fn has_just_woken(sample: &Sample, times: Times) -> bool {
     sample.activity == Activity::Running && times.on_cpu < times.own() / LEAST_SHARE
@@ -409,6 +423,7 @@ impl Suspect {
             captures: Vec::new(),
             holder_sought: false,
             next_capture_nanos: threshold_nanos,
+            woken_looks: 0,
             told: None,
         }
     }

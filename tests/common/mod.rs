@@ -77,9 +77,9 @@ pub fn compute(time: Duration) {
     }
 }
 
-/// What the calling thread has run so far. To be asked for seldom: it is a system
-/// call, and kernels that preempt lazily do so as one returns, so that a busy
-/// machine's signals would meet a thread there and nowhere else.
+/// What the calling thread has run so far. To be asked for seldom: on a busy machine
+/// every other look met a thread there that asked each 50 µs, as if the kernel had
+/// noticed only by that question that its slice was over.
 #[allow(unsafe_code)]
 pub fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
