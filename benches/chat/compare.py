@@ -71,9 +71,8 @@ class Server:
                 return int(line.split()[1])
 
     def cpu(self):
-        """Seconds, of all its threads: finer than the ticks of /proc/PID/stat, but not of threads that have ended."""
-        tasks = pathlib.Path(f"/proc/{self.process.pid}/task")
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
+        """Seconds, by the process's own CPU clock (see clock_getcpuclockid(3)): one call, however many threads it has."""
+        return time.clock_gettime(~self.process.pid << 3 | 2)
 
 
 def load(server, **flags):
