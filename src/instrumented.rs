@@ -29,7 +29,8 @@ pub trait Named: Future + Sized {
     ///
     /// As the future of a task on a watched runtime it only gives that task its
     /// name, and its scheduling delay where Tokio is not asked for that
-    /// ([`Builder::schedule_delay`](crate::Builder::schedule_delay)). Anywhere else, on any executor, it is a task of its own for the
+    /// ([`Builder::schedule_delay`](crate::Builder::schedule_delay)). Anywhere
+    /// else, on any executor, it is a task of its own for the
     /// [`Scope`](crate::Scope) that was started last: its polls are recorded,
     /// how long it waited from its first wake to its poll, polls in which it
     /// woke itself, and whether its last waker was dropped while it still waits

@@ -144,6 +144,17 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
+    fn sample(cpu: u64, queue: u64, state: u8) -> Sample {
+        Sample {
+            at: 0,
+            cpu_nanos: cpu * MS,
+            run_queue_nanos: queue * MS,
+            slices: 7,
+            state,
+            activity: Activity::Running,
+        }
+    }
+
     /// Samples in a made-up time of one tick a nanosecond.
     fn account(samples: &[(u64, u64, u64, u8)]) -> Times {
         account_of(samples, false)
@@ -213,14 +224,9 @@ mod tests {
     #[test]
     fn a_wait_that_began_after_some_work_counts_once() {
         let clock = Clock::new();
-        let sample = |at: u64, cpu, queue, slices, state| Sample {
-            at: (1..).map(|n| n * 1_000).find(|n| clock.nanos(0, *n) >= MS).unwrap() * at,
-            cpu_nanos: cpu * MS,
-            run_queue_nanos: queue * MS,
-            slices,
-            state,
-            activity: Activity::Running,
-        };
+        let ms = (1..).map(|n| n * 1_000).find(|n| clock.nanos(0, *n) >= MS).unwrap();
+        let sample =
+            |at, cpu, queue, slices, state| Sample { at: at * ms, slices, ..sample(cpu, queue, state) };
         let mut account = Account::new(sample(0, 0, 0, 1, b'S'));
         for sample in [
             sample(100, 0, 0, 1, b'S'),
@@ -239,14 +245,6 @@ mod tests {
 
     #[test]
     fn what_was_before_the_first_sample_is_a_wait_as_far_as_that_is_certain() {
-        let sample = |cpu, queue, state| Sample {
-            at: 0,
-            cpu_nanos: cpu * MS,
-            run_queue_nanos: queue * MS,
-            slices: 7,
-            state,
-            activity: Activity::Running,
-        };
         let off_cpu = |first, before| Account::begin(first, before, 70 * MS).times().off_cpu / MS;
         assert_eq!(off_cpu(sample(2, 5, b'S'), None), 63, "since the thread was born");
         assert_eq!(off_cpu(sample(100, 250, b'D'), Some(sample(99, 240, b'S'))), 59);
@@ -258,14 +256,6 @@ mod tests {
 
     #[test]
     fn what_was_lost_to_everybody_was_no_wait() {
-        let sample = |cpu, queue, state| Sample {
-            at: 0,
-            cpu_nanos: cpu * MS,
-            run_queue_nanos: queue * MS,
-            slices: 7,
-            state,
-            activity: Activity::Running,
-        };
         let mut account = Account::new(sample(0, 0, b'R'));
         // Stopped for 300 ms, of 342: after that it waits for a CPU like everybody.
         account.add(sample(2, 40, b'R'), 42 * MS);

@@ -317,7 +317,7 @@ impl Watch {
         let Some(run) = self.run.take().filter(|run| !run.captures.is_empty()) else { return };
         let clock = &context.recorder.clock;
         let (first, now) = (run.first(), clock.ticks());
-        let (duration_nanos, own_nanos) = (clock.nanos(run.start(), now), context.passed(run.start(), now));
+        let (duration_nanos, passed) = (clock.nanos(run.start(), now), context.passed(run.start(), now));
         let evidence = StallEvidence {
             phase: Phase::Ended,
             polls: run.polls(),
@@ -328,7 +328,7 @@ impl Watch {
             start_unix_ns: clock.unix_nanos(first.start),
             start_nanos: clock.since_start(first.start),
             duration_nanos,
-            times: run.account.map(|account| account.times().scaled_to(own_nanos)).unwrap_or_default(),
+            times: run.account.map(|account| account.times().scaled_to(passed)).unwrap_or_default(),
             captures: run.captures,
         };
         context.outbox.send(Message::Stall(evidence), context.meter);
