@@ -4,15 +4,11 @@
 //! `cargo bench --bench detection [-- --stalls N]` prints the tables that
 //! README.md in this folder keeps, with the machine they are from.
 
-use std::{
-    env,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    thread,
-    time::{Duration, Instant, SystemTime},
-};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime};
+use std::{env, thread};
 
 use loopscope::{Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};

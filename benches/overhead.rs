@@ -6,11 +6,9 @@
 //! configurations are interleaved, so that a change of the machine's pace falls
 //! on all of them, and medians are compared.
 
-use std::{
-    env,
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::env;
+use std::future::Future;
+use std::time::{Duration, Instant};
 
 use loopscope::{Named, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};

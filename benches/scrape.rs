@@ -3,13 +3,11 @@
 //!
 //! `cargo bench --bench scrape --features telemetry`
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use loopscope::{Named, Scope, Terminal};
 use tokio::runtime::Builder;

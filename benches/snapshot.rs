@@ -3,13 +3,11 @@
 //!
 //! `cargo bench --bench snapshot`; README.md in this folder keeps a run's output.
 
-use std::{
-    fs,
-    hint::black_box,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-    thread,
-    time::{Duration, Instant},
-};
+use std::hint::black_box;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use loopscope::{Named, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};

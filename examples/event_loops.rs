@@ -5,10 +5,14 @@
 //! `LOOPSCOPE_TELEMETRY=127.0.0.1:9465 cargo run --features telemetry --example event_loops -- 60`
 //! serves the live page for a minute.
 
-use std::{task::Poll, thread, time::Duration};
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
 
 use loopscope::{Named, Scope};
-use tokio::{runtime::Builder, task::LocalSet, time::sleep};
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
+use tokio::time::sleep;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds = std::env::args().nth(1).map_or(Ok(1), |n| n.parse())?;

@@ -4,12 +4,10 @@
 //!
 //! `cargo run --example forgotten_waker`
 
-use std::{
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use loopscope::Scope;
 

@@ -3,13 +3,11 @@
 //!
 //! `cargo run --example mistakes`
 
-use std::{
-    fs::File,
-    io::Write,
-    sync::{Arc, Mutex, mpsc},
-    thread,
-    time::{Duration, Instant},
-};
+use std::fs::File;
+use std::io::Write;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use loopscope::{Scope, Terminal};
 

@@ -3,10 +3,8 @@
 //!
 //! `cargo run --example offload`
 
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use loopscope::Scope;
 

@@ -3,7 +3,8 @@
 //! `cargo run --example one_line` draws what it finds if stderr is a terminal,
 //! and says nothing otherwise; `LOOPSCOPE=off` turns it off.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 fn main() {
     loopscope::run(async {

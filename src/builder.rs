@@ -1,11 +1,11 @@
 //! Settings of a scope, up to its start.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use crate::{
-    Finding, Scope, StartError,
-    settings::{Settings, Signals, Terminal},
-};
+use crate::settings::{Settings, Signals, Terminal};
+use crate::{Finding, Scope, StartError};
 
 /// A callback for findings.
 pub(crate) type OnFinding = Box<dyn Fn(&Finding) + Send + Sync>;

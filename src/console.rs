@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use tracing::Subscriber;
-use tracing_subscriber::{Layer, registry::LookupSpan};
+use tracing_subscriber::Layer;
+use tracing_subscriber::registry::LookupSpan;
 
 /// The layer that serves tokio-console on `address`.
 ///

@@ -1,6 +1,7 @@
 //! What can go wrong as a scope starts.
 
-use std::{fmt, io, net::SocketAddr};
+use std::net::SocketAddr;
+use std::{fmt, io};
 
 /// Why [`Builder::start`](crate::Builder::start) failed.
 #[derive(Debug)]

@@ -1,22 +1,17 @@
 //! Futures with a name, recorded wherever they are polled.
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    task::{Context, Poll},
-};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::{
-    record::{
-        KindId, Recorder, current,
-        seat::{By, Seat, WakerId},
-    },
-    wake::Wakes,
-};
+use crate::record::seat::{By, Seat, WakerId};
+use crate::record::{KindId, Recorder, current};
+use crate::wake::Wakes;
 
 /// A future of so many bytes and more is large: each spawn and each move copies
 /// it, and the stack has to hold it meanwhile. Tokio puts a task's future into a

@@ -25,7 +25,9 @@ pub(crate) use linux::{
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 mod linux {
-    use std::{fs::File, mem::MaybeUninit, os::unix::fs::FileExt};
+    use std::fs::File;
+    use std::mem::MaybeUninit;
+    use std::os::unix::fs::FileExt;
 
     use super::ThreadInfo;
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{FindingsDocument, Snapshot, StallsDocument, record::FlightPoll};
+use crate::record::FlightPoll;
+use crate::{FindingsDocument, Snapshot, StallsDocument};
 
 /// Where snapshots and findings come from.
 ///

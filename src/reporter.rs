@@ -1,28 +1,23 @@
 //! The thread that makes findings of evidence and reports them. Symbolising
 //! and writing to a terminal may take long, so the watchdog does neither.
 
-use std::{
-    io::{self, IsTerminal, Write},
-    panic::{self, AssertUnwindSafe},
-    sync::{Arc, atomic::Ordering::Relaxed, mpsc::Receiver},
-    thread::{self, JoinHandle},
-    time::Instant,
-};
+use std::io::{self, IsTerminal, Write};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::Receiver;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
-use crate::{
-    Finding, TaskInfo,
-    builder::OnFinding,
-    diagnose::{self, Symbols, Verdict},
-    record::Hook,
-    report,
-    settings::Terminal,
-    state::State,
-    watchdog::{
-        Budget,
-        evidence::{Message, Phase, StallEvidence},
-        meter::Dropped,
-    },
-};
+use crate::builder::OnFinding;
+use crate::diagnose::{self, Symbols, Verdict};
+use crate::record::Hook;
+use crate::settings::Terminal;
+use crate::state::State;
+use crate::watchdog::Budget;
+use crate::watchdog::evidence::{Message, Phase, StallEvidence};
+use crate::watchdog::meter::Dropped;
+use crate::{Finding, TaskInfo, report};
 
 /// At most so many reports a minute, and so many in one burst.
 const REPORTS_PER_MINUTE: u32 = 5;

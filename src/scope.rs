@@ -1,25 +1,23 @@
 //! What an application holds while it is watched.
 
-use std::{
-    fmt,
-    future::Future,
-    net::SocketAddr,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Runtime;
 
 #[cfg(feature = "telemetry")]
 use crate::export::telemetry::{self, Telemetry};
+use crate::reader::Source;
+use crate::record::current;
+use crate::reporter::Reporter;
+use crate::state::State;
+use crate::watchdog::outbox::Outbox;
+use crate::watchdog::{Manner, Watchdog};
 use crate::{
-    Builder, Canary, FindingsDocument, Hooks, Instrumented, Snapshot, StallsDocument, StartError,
-    reader::Source,
-    record::current,
-    reporter::Reporter,
-    state::State,
-    watch,
-    watchdog::{Manner, Watchdog, outbox::Outbox},
+    Builder, Canary, FindingsDocument, Hooks, Instrumented, Snapshot, StallsDocument, StartError, watch,
 };
 
 /// Watches runtimes and futures for as long as it lives.
@@ -209,7 +207,8 @@ impl Scope {
     /// ```
     #[cfg(feature = "metrics")]
     pub fn publish_metrics(&self) {
-        use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+        use std::sync::atomic::AtomicBool;
+        use std::sync::atomic::Ordering::Relaxed;
         static DESCRIBED: AtomicBool = AtomicBool::new(false);
         if !DESCRIBED.swap(true, Relaxed) {
             crate::export::facade::describe();

@@ -1,6 +1,8 @@
 //! What a scope was asked to do, checked, with the environment's overrides.
 
-use std::{env, net::SocketAddr, time::Duration};
+use std::env;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::StartError;
 

@@ -1,13 +1,13 @@
 //! Spawning with a name.
 
-use std::{future::Future, sync::Arc};
+use std::future::Future;
+use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use crate::{
-    Named,
-    record::{Recorder, clock::Ticks, current},
-};
+use crate::Named;
+use crate::record::clock::Ticks;
+use crate::record::{Recorder, current};
 
 /// [`tokio::spawn`], with a name for the task's kind, which tokio-console shows
 /// too (feature `console`).

@@ -1,23 +1,20 @@
 //! What the threads of one scope share, and what readers may ask of it.
 
-use std::{
-    env,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::env;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
+use crate::findings::Findings;
+use crate::reader::{Health, Source};
+use crate::record::clock::unix_nanos_now;
+use crate::record::{FlightPoll, Hook, Recorder};
+use crate::settings::Settings;
+use crate::watchdog::meter::Meter;
 use crate::{
     FINDINGS_SCHEMA, FindingsDocument, ObserverSnapshot, ProcessInfo, STALLS_SCHEMA, Snapshot,
-    StallsDocument, Starved,
-    findings::Findings,
-    os,
-    reader::{Health, Source},
-    record::{FlightPoll, Hook, Recorder, clock::unix_nanos_now},
-    settings::Settings,
-    watchdog::meter::Meter,
+    StallsDocument, Starved, os,
 };
 
 /// The record, the findings, the observer's own counters.

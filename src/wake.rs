@@ -1,18 +1,12 @@
 //! A named future's waker: notes when it is first called, then wakes the task.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{
-            AtomicBool, AtomicU64, AtomicUsize,
-            Ordering::{Acquire, Relaxed, Release},
-            fence,
-        },
-    },
-    task::{Wake, Waker},
-};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
+use std::task::{Wake, Waker};
 
-use crate::record::{Recorder, clock::Ticks};
+use crate::record::Recorder;
+use crate::record::clock::Ticks;
 
 /// What a future knows of its wakes. Allocated once, and again if the future is
 /// handed to another task.

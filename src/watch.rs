@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use tokio::runtime::Builder;
 
+use crate::Hooks;
+use crate::hooks::OnThread;
+use crate::record::seat::By;
 #[cfg(tokio_unstable)]
 use crate::record::seat::Seat;
-use crate::{
-    Hooks,
-    hooks::OnThread,
-    record::{Hook, Recorder, Watched, current, seat::By},
-};
+use crate::record::{Hook, Recorder, Watched, current};
 
 /// What the hooks of one call of `watch` share.
 struct Watch {
@@ -154,16 +153,16 @@ fn unparks(watch: &Watch) {
 
 #[cfg(tokio_unstable)]
 mod tasks {
-    use std::{
-        hash::{Hash, Hasher},
-        sync::{Arc, atomic::Ordering::Relaxed},
-    };
+    use std::hash::{Hash, Hasher};
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering::Relaxed;
 
     use tokio::runtime::{Builder, TaskMeta};
 
     use super::Watch;
     use crate::hooks::OnTask;
-    use crate::record::{Hook, current, seat::Seat};
+    use crate::record::seat::Seat;
+    use crate::record::{Hook, current};
 
     pub(super) fn install(builder: &mut Builder, watch: &Arc<Watch>) {
         let [spawn, before, after, terminate] = std::array::from_fn(|_| Arc::clone(watch));

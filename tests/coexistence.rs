@@ -11,14 +11,11 @@
 
 mod common;
 
-use std::{
-    env, io, mem,
-    process::Command,
-    ptr,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    thread,
-    time::{Duration, Instant},
-};
+use std::process::Command;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+use std::{env, io, mem, ptr, thread};
 
 use common::{STALL, cpu_time, eventually, finding, runtime, scope, spin};
 use loopscope::{Cause, Evidence, Finding, Scope};

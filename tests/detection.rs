@@ -6,16 +6,12 @@
 
 mod common;
 
-use std::{
-    fs::File,
-    io::Write,
-    sync::{
-        Arc, Barrier, Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
-};
+use std::fs::File;
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use common::{STALL, cpu_time, eventually, finding, runtime, scope, spin};
 use loopscope::{Cause, Evidence, Finding, FrameKind, Named, Scope, Terminal};

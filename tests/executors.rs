@@ -2,20 +2,20 @@
 
 mod common;
 
-use std::{
-    future::{Future, pending, poll_fn},
-    pin::{Pin, pin},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    task::{Context, Poll, Wake, Waker},
-    thread,
-    time::Duration,
-};
+use std::future::{Future, pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
 
 use common::{STALL, eventually, scope};
-use futures::{StreamExt, executor::LocalPool, stream::FuturesUnordered, task::SpawnExt};
+use futures::StreamExt;
+use futures::executor::LocalPool;
+use futures::stream::FuturesUnordered;
+use futures::task::SpawnExt;
 use loopscope::{KindSnapshot, Named, Scope};
 
 /// Futures outside a watched runtime count for the scope that was started

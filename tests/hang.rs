@@ -3,10 +3,8 @@
 
 mod common;
 
-use std::{
-    sync::{Arc, Barrier, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::Duration;
 
 use common::{eventually, runtime, scope};
 use loopscope::{Cause, Finding, spawn};

@@ -2,11 +2,13 @@
 
 mod common;
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 use common::{STALL, eventually, scope};
 use loopscope::{BlockingCallSnapshot, LoopLagSnapshot, Scope};
-use tokio::{runtime::Builder, task::LocalSet};
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
 
 fn lag(scope: &Scope, name: &str) -> LoopLagSnapshot {
     scope.snapshot().loop_lag.into_iter().find(|lag| lag.name == name).unwrap_or_default()

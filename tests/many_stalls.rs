@@ -3,10 +3,8 @@
 
 mod common;
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use common::{eventually, runtime, scope};
 use loopscope::Cause;

@@ -2,15 +2,14 @@
 
 mod common;
 
-use std::{
-    sync::mpsc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use common::{STALL, eventually, runtime, scope, spin};
 use loopscope::{KindSnapshot, Named, Scope, Snapshot, Terminal, WorkerSnapshot};
-use tokio::{runtime::Builder, task::LocalSet};
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
 
 fn kind(snapshot: &Snapshot, name: &str) -> KindSnapshot {
     snapshot.kinds.iter().find(|kind| kind.name == name).cloned().unwrap_or_default()

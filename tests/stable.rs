@@ -3,7 +3,8 @@
 
 mod common;
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 use common::{STALL, compute, eventually, scope, spin};
 use loopscope::{Cause, Finding, Named, Scope};

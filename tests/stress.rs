@@ -4,15 +4,11 @@
 
 mod common;
 
-use std::{
-    panic,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    thread,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+use std::{panic, thread};
 
 use common::runtime;
 use loopscope::{Scope, Terminal};

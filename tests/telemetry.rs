@@ -2,13 +2,11 @@
 
 mod common;
 
-use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-    sync::{Arc, Barrier},
-    thread,
-    time::Duration,
-};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
 
 use common::{eventually, runtime};
 use loopscope::{FindingsDocument, Named, Scope, StallsDocument, Terminal};

@@ -7,10 +7,8 @@
 
 mod common;
 
-use std::{
-    io, ptr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+use std::{io, ptr};
 
 use common::{finding, runtime};
 use loopscope::{Scope, Signals, Terminal};

@@ -1,21 +1,19 @@
 //! The process: everything that a checked configuration brings to life, in order.
 
-use std::{
-    io::{self, Write},
-    net::SocketAddr,
-    time::Duration,
-};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use loopscope::Scope;
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    runtime::Builder,
-};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Builder;
 
-use crate::{
-    args::Args, config::Config, data_dir::DataDir, limits, logging, metrics::Metrics, server, signals,
-};
+use crate::args::Args;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::metrics::Metrics;
+use crate::{limits, logging, server, signals};
 
 /// Connections that the system may hold ready while the acceptor is busy.
 const BACKLOG: u32 = 4096;

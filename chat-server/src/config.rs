@@ -1,20 +1,16 @@
 //! The flags, understood.
 
-use std::{
-    fmt,
-    net::SocketAddr,
-    num::NonZeroUsize,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use crate::{
-    args::Args,
-    config_file,
-    inject::{Injections, SpecError},
-    patience::Patience,
-};
+use crate::args::Args;
+use crate::config_file;
+use crate::inject::{Injections, SpecError};
+use crate::patience::Patience;
 
 /// A message of the day that is longer is no message any more.
 const MOTD_BYTES: usize = 64 * 1024;

@@ -1,10 +1,13 @@
 //! `--config FILE`: settings in TOML, under the names of the flags.
 
-use std::{collections::BTreeMap, fs::File, io::Read as _};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::{args::Args, config::ConfigError};
+use crate::args::Args;
+use crate::config::ConfigError;
 
 /// A file that is longer holds no settings.
 const MOST_BYTES: u64 = 64 * 1024;

@@ -1,11 +1,11 @@
 //! The log on stderr, and tokio-console beside it.
 
-use std::{
-    io::{self, IsTerminal},
-    net::SocketAddr,
-};
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 
-use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 

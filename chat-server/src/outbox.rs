@@ -4,26 +4,18 @@
 //! limit, the client is let go. It is never waited for, and nothing is left out of what it gets: a gap would
 //! be worse than an end.
 
-use std::{
-    io::{self, IoSlice},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tokio::{
-    io::{AsyncWrite, AsyncWriteExt},
-    sync::{Notify, mpsc},
-    time::{self, Instant},
-};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{self, Instant};
 
-use crate::{
-    metrics::Metrics,
-    patience::Patience,
-    reply::{Buffer, Line},
-    rest::{Rest, Waiting},
-};
+use crate::metrics::Metrics;
+use crate::patience::Patience;
+use crate::reply::{Buffer, Line};
+use crate::rest::{Rest, Waiting};
 
 /// Buffers written by one system call at most.
 const BATCH: usize = 64;

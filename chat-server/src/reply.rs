@@ -1,11 +1,10 @@
 //! Lines from the server, encoded.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::SystemTime,
-};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
-use crate::{cut::cut, lines::MAX_LINE};
+use crate::cut::cut;
+use crate::lines::MAX_LINE;
 
 /// The most bytes of a parameter that is not the last one; none of the server's own is as long.
 const LONGEST_PARAM: usize = 200;

@@ -7,15 +7,11 @@
 //!
 //! A timer is a little late too, so a writer that rests goes on so for as long as lines come in every rest.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use tokio::{
-    sync::Notify,
-    time::{self, Instant},
-};
+use tokio::sync::Notify;
+use tokio::time::{self, Instant};
 
 /// A turn that comes later than this after its line is late.
 const LATE: Duration = Duration::from_micros(500);

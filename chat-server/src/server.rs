@@ -1,26 +1,32 @@
 //! Accepting connections, and letting them all go in the end.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinHandle,
-    time,
-};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time;
 
-use crate::{
-    config::ServerConfig,
-    hub::{ClientId, Hub, Identity},
-    inject::{
-        Site, channel::Questions, child::Saying, filter::Filter, history::History, lock::Visits,
-        password::Passwords, resolve::Resolver, sleep::Throttle, upstream::Upstream,
-    },
-    metrics::{Metrics, Rejection},
-    reply::Line,
-    session::{self, Context},
-    work::Work,
-};
+use crate::config::ServerConfig;
+use crate::hub::{ClientId, Hub, Identity};
+use crate::inject::Site;
+use crate::inject::channel::Questions;
+use crate::inject::child::Saying;
+use crate::inject::filter::Filter;
+use crate::inject::history::History;
+use crate::inject::lock::Visits;
+use crate::inject::password::Passwords;
+use crate::inject::resolve::Resolver;
+use crate::inject::sleep::Throttle;
+use crate::inject::upstream::Upstream;
+use crate::metrics::{Metrics, Rejection};
+use crate::reply::Line;
+use crate::session::{self, Context};
+use crate::work::Work;
 
 /// Sessions have this long to end, once they are let go.
 const DRAIN: Duration = Duration::from_millis(1_600);

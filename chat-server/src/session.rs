@@ -1,27 +1,22 @@
 //! One connection: a task with a reading and a writing half.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, tcp::ReadHalf},
-    time::{self, Instant},
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
+use tokio::time::{self, Instant};
 
-use crate::{
-    hub::{ClientId, Hub, Outcome, Request},
-    lines::{Line, LineBuffer},
-    metrics::Rejection,
-    outbox::{self, Slowness},
-    patience::Patience,
-    work::Work,
-};
+use crate::hub::{ClientId, Hub, Outcome, Request};
+use crate::lines::{Line, LineBuffer};
+use crate::metrics::Rejection;
+use crate::outbox::{self, Slowness};
+use crate::patience::Patience;
+use crate::work::Work;
 
 /// How long the far end may take to close after us. Closing at once, with bytes of it unread, would
 /// reset the connection, and the ERROR that says why could be lost.

@@ -2,16 +2,19 @@
 //!
 //! This is where the mistakes of [`inject`](crate::inject) sit, all in the session's own task.
 
-use crate::{
-    command::Command,
-    hub::{Checks, Entry},
-    inject::{
-        channel::Questions, child::Saying, filter::Filter, history::History, lock::Visits,
-        password::Passwords, resolve::Resolver, sleep::Throttle, upstream::Upstream,
-    },
-    message::{Message, list},
-    metrics::Metrics,
-};
+use crate::command::Command;
+use crate::hub::{Checks, Entry};
+use crate::inject::channel::Questions;
+use crate::inject::child::Saying;
+use crate::inject::filter::Filter;
+use crate::inject::history::History;
+use crate::inject::lock::Visits;
+use crate::inject::password::Passwords;
+use crate::inject::resolve::Resolver;
+use crate::inject::sleep::Throttle;
+use crate::inject::upstream::Upstream;
+use crate::message::{Message, list};
+use crate::metrics::Metrics;
 
 /// What all sessions share.
 #[derive(Debug)]

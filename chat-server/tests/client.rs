@@ -7,7 +7,8 @@
 
 mod support;
 
-use std::{path::Path, process::Command};
+use std::path::Path;
+use std::process::Command;
 
 use support::Server;
 

@@ -3,17 +3,15 @@
 
 mod support;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use chat_server::Patience;
 use support::{Client, Server};
-use tokio::{io::AsyncReadExt, sync::mpsc, task::JoinSet};
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// Both ends of each connection are in this process.
 fn allow_descriptors(count: u64) {

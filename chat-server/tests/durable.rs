@@ -2,13 +2,11 @@
 #![cfg(unix)]
 #![allow(missing_docs)]
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    net::TcpStream,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A server in a process of its own, killed when dropped.
 struct Server {

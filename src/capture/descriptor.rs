@@ -1,13 +1,11 @@
 //! What a file descriptor refers to: a path, or the two ends of a socket.
 #![allow(unsafe_code)]
 
-use std::{
-    fs,
-    mem::MaybeUninit,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::raw::c_int,
-    path::PathBuf,
-};
+use std::fs;
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::raw::c_int;
+use std::path::PathBuf;
 
 /// What a descriptor refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,10 +141,8 @@ fn named(fd: i32, name: Name) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        net::{TcpListener, UdpSocket},
-        os::fd::AsRawFd,
-    };
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::fd::AsRawFd;
 
     use super::*;
 

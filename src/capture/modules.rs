@@ -4,7 +4,9 @@
 //! `/proc/self/maps` rather than `dl_iterate_phdr`: the latter takes the
 //! loader's lock, which the very thread we look at may hold.
 
-use std::{fs, ops::Range, sync::Arc};
+use std::fs;
+use std::ops::Range;
+use std::sync::Arc;
 
 use crate::os;
 

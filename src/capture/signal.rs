@@ -4,24 +4,16 @@
 //! else in this file runs on the watchdog.
 #![allow(unsafe_code)]
 
-use std::{
-    cell::Cell,
-    mem::{self, MaybeUninit},
-    ptr,
-    sync::{
-        Mutex, OnceLock, PoisonError,
-        atomic::{
-            AtomicI32, AtomicPtr, AtomicU64, AtomicUsize,
-            Ordering::{AcqRel, Acquire, Relaxed, Release},
-        },
-    },
-    time::{Duration, Instant},
-};
+use std::cell::Cell;
+use std::mem::{self, MaybeUninit};
+use std::ptr;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::{
-    CopiedStack, STACK_BYTES,
-    machine::{self, Registers},
-};
+use super::machine::{self, Registers};
+use super::{CopiedStack, STACK_BYTES};
 use crate::os::{self, ThreadInfo};
 
 /// Threads that can be asked at one time.

@@ -1,18 +1,14 @@
 //! From a copied stack to return addresses, with the unwind tables alone: no
 //! frame pointers, no debug information.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use framehop::{CacheNative, ExplicitModuleSectionInfo, Unwinder as _, UnwinderNative};
 use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection};
 
-use super::{
-    CopiedStack, machine,
-    modules::{self, Module},
-};
+use super::modules::{self, Module};
+use super::{CopiedStack, machine};
 use crate::Evidence;
 
 /// Frames that are unwound at most.

@@ -1,11 +1,9 @@
 //! What a program's file tells beyond functions and lines: where it was
 //! compiled, and which functions were merged into one.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    fs,
-    path::{Path, PathBuf},
-};
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use gimli::{AttributeValue, Dwarf, EndianSlice, LittleEndian, SectionId, constants};
 use object::{Object, ObjectSection, ObjectSymbol, ReadCache};

@@ -27,10 +27,8 @@ mod symbols;
 
 pub(crate) use symbols::Symbols;
 
-use crate::{
-    Cause, Detail, Evidence, Frame, FrameKind, Site,
-    watchdog::evidence::{CallInfo, Capture, StallEvidence, Times},
-};
+use crate::watchdog::evidence::{CallInfo, Capture, StallEvidence, Times};
+use crate::{Cause, Detail, Evidence, Frame, FrameKind, Site};
 
 /// What one stall was.
 #[derive(Debug, Clone, PartialEq)]

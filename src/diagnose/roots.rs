@@ -1,10 +1,8 @@
 //! Where the application's own sources lie, as paths of debug information have
 //! it.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
-};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::names;
 use crate::FrameKind;

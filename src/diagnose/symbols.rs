@@ -3,15 +3,17 @@
 //! Lines need `debug = "line-tables-only"`; without it the functions are still
 //! named from the symbol table, and a stripped program gives addresses.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use addr2line::Loader;
 
-use super::{image::Image, names, roots::Roots};
-use crate::{
-    Frame, FrameKind,
-    watchdog::evidence::{Capture, CodeAddress},
-};
+use super::image::Image;
+use super::names;
+use super::roots::Roots;
+use crate::watchdog::evidence::{Capture, CodeAddress};
+use crate::{Frame, FrameKind};
 
 /// Addresses whose frames are kept at most.
 const CACHED_ADDRESSES: usize = 16_384;

@@ -1,6 +1,7 @@
 //! Where stacks cannot be had, there is nothing to name.
 
-use crate::{Frame, watchdog::evidence::Capture};
+use crate::Frame;
+use crate::watchdog::evidence::Capture;
 
 /// Knows no symbols.
 #[derive(Debug)]

@@ -160,7 +160,8 @@ catalogue! {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, fmt::Write};
+    use std::collections::BTreeSet;
+    use std::fmt::Write;
 
     use super::*;
 

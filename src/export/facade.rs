@@ -2,10 +2,8 @@
 
 use metrics::{Label, Unit, counter, describe_counter, describe_gauge, gauge};
 
-use super::{
-    catalogue::{ALL, BUCKETS, Kind, Metric},
-    families::{Distribution, Family, Series, Value, families},
-};
+use super::catalogue::{ALL, BUCKETS, Kind, Metric};
+use super::families::{Distribution, Family, Series, Value, families};
 use crate::{FindingsDocument, Snapshot};
 
 /// Sets what is recorded now. That crate's counters are whole numbers, and it
@@ -62,7 +60,8 @@ mod tests {
     use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
     use super::*;
-    use crate::{export::fake::snapshot, report::sample};
+    use crate::export::fake::snapshot;
+    use crate::report::sample;
 
     #[test]
     fn every_metric_arrives_with_its_labels_and_values() {

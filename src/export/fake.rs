@@ -1,17 +1,15 @@
 //! A source of fixed data for tests: every number in it is there only once.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use crate::reader::{Health, Source};
+use crate::record::FlightPoll;
+use crate::report::sample;
 use crate::{
     BlockingCallSnapshot, Cause, CauseSnapshot, FindingsDocument, HistogramSnapshot, KindSnapshot,
     LoopLagSnapshot, ObserverSnapshot, PressureSnapshot, RuntimeSnapshot, STALLS_SCHEMA, Snapshot, Stall,
     StallsDocument, WorkerSnapshot,
-    reader::{Health, Source},
-    record::FlightPoll,
-    report::sample,
 };
 
 /// What it answers may be changed while it is being read.

@@ -1,12 +1,11 @@
 //! From a snapshot and its findings to metric families: a function of plain
 //! data. `prometheus` and `text` say them in the words of others.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::{
-    buckets::counts_at_most,
-    catalogue::{self as c, BUCKETS, Kind, MAX_SITES, Metric},
-};
+use super::buckets::counts_at_most;
+use super::catalogue::{self as c, BUCKETS, Kind, MAX_SITES, Metric};
 use crate::{
     Cause, Finding, FindingsDocument, HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot,
     WorkerSnapshot,

@@ -1,18 +1,14 @@
 //! The routes of findings: all or one, as JSON, drawn, or in others' formats.
 
-use axum::{
-    extract::{Path, Query, State, rejection::QueryRejection},
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
-};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    guard::refuse,
-    profile,
-    routes::{self, Sources},
-    sarif,
-};
+use super::guard::refuse;
+use super::routes::{self, Sources};
+use super::{profile, sarif};
 use crate::{Finding, report};
 
 /// The schema name of [`FindingDocument`].

@@ -1,21 +1,16 @@
 //! The text of `/metrics`: loopscope's own, then the application's.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::sync::Semaphore;
 
-use super::{
-    exemplars::Exemplars,
-    families::families,
-    text::{self, Format},
-};
+use super::exemplars::Exemplars;
+use super::families::families;
+use super::text::{self, Format};
 use crate::reader::Source;
 
 /// How long the application's own collectors may take.

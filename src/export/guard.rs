@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
-use axum::{
-    body::HttpBody as _,
-    extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, uri::Authority},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
+use axum::body::HttpBody as _;
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 
 /// Nothing may be stored, guessed or embedded; no document needs a resource.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [

@@ -5,10 +5,12 @@
 
 use serde::Serialize;
 
-use super::{buckets::counts_at_most, catalogue::BUCKETS};
+use super::buckets::counts_at_most;
+use super::catalogue::BUCKETS;
+use crate::record::worker::Label;
 use crate::{
     Cause, Finding, FindingsDocument, HistogramSnapshot, KindSnapshot, ProcessInfo, RuntimeSnapshot,
-    Snapshot, Stall, StallsDocument, Starved, WorkerSnapshot, record::worker::Label,
+    Snapshot, Stall, StallsDocument, Starved, WorkerSnapshot,
 };
 
 /// The schema name of [`LiveDocument`].

@@ -3,9 +3,11 @@
 //! A finding keeps one stack, that of its best evidence, and all of its time is
 //! put there: the graph is of what was found, not of every sample.
 
-use std::{collections::HashMap, io::Write};
+use std::collections::HashMap;
+use std::io::Write;
 
-use flate2::{Compression, write::GzEncoder};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use inferno::flamegraph;
 use prost::Message;
 

@@ -1,16 +1,14 @@
 //! The snapshot as a collector for a Prometheus registry.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
 
-use ::prometheus::{
-    core::{Collector as PrometheusCollector, Desc},
-    proto,
-};
+use ::prometheus::core::{Collector as PrometheusCollector, Desc};
+use ::prometheus::proto;
 
-use super::{
-    catalogue::{self, BUCKETS, Kind, Metric},
-    families::{Distribution, Family, Series, Value, families},
-};
+use super::catalogue::{self, BUCKETS, Kind, Metric};
+use super::families::{Distribution, Family, Series, Value, families};
 use crate::reader::Source;
 
 /// Everything recorded, for a [`prometheus::Registry`](::prometheus::Registry)

@@ -1,27 +1,22 @@
 //! What each route answers.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
-use axum::{
-    Router,
-    extract::{Query, State, rejection::QueryRejection},
-    http::{HeaderMap, StatusCode, header},
-    middleware,
-    response::{Html, IntoResponse, Response},
-    routing::get,
-};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, middleware};
 use prometheus::Registry;
 use serde::Serialize;
 
-use super::{
-    findings,
-    gather::Metrics,
-    guard::{Hosts, guard, refuse},
-    live::{LiveDocument, TasksDocument},
-    page,
-    text::Format,
-    trace,
-};
+use super::gather::Metrics;
+use super::guard::{Hosts, guard, refuse};
+use super::live::{LiveDocument, TasksDocument};
+use super::text::Format;
+use super::{findings, page, trace};
 use crate::reader::{Health, Source};
 
 /// What the handlers read from.

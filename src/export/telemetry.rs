@@ -1,25 +1,20 @@
 //! The telemetry thread: answers while every worker is blocked.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    thread::{self, JoinHandle},
-};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use axum::Router;
 use prometheus::Registry;
-use tokio::{
-    runtime::{Builder, Runtime},
-    sync::oneshot,
-};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 
-use super::{
-    guard::Hosts,
-    routes::router,
-    serve::{Limits, serve},
-};
-use crate::{StartError, reader::Source};
+use super::guard::Hosts;
+use super::routes::router;
+use super::serve::{Limits, serve};
+use crate::StartError;
+use crate::reader::Source;
 
 /// As debuggers and `top` show it.
 const THREAD: &str = "loopscope-http";

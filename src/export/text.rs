@@ -6,16 +6,12 @@
 
 use std::fmt::Write;
 
-use prometheus::{
-    TextEncoder,
-    proto::{MetricFamily, MetricType},
-};
+use prometheus::TextEncoder;
+use prometheus::proto::{MetricFamily, MetricType};
 
-use super::{
-    catalogue::{BLOCKING_DURATION, BUCKETS, Metric},
-    exemplars::{Exemplar, Exemplars},
-    families::{Distribution, Family, Series, Value},
-};
+use super::catalogue::{BLOCKING_DURATION, BUCKETS, Metric};
+use super::exemplars::{Exemplar, Exemplars};
+use super::families::{Distribution, Family, Series, Value};
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,19 +4,15 @@
 //! It tells what was new since it was asked last. Here that is summed up, so
 //! that a scrape takes nothing away from the next one.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use tokio::runtime::{Handle, Id};
 use tokio_metrics::{RuntimeMetrics, RuntimeMonitor};
 
-use super::{
-    catalogue::{Kind, Metric},
-    families::{Family, Series, Value},
-};
+use super::catalogue::{Kind, Metric};
+use super::families::{Family, Series, Value};
 
 /// How a field becomes a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

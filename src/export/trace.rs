@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::{FindingsDocument, StallsDocument, record::FlightPoll, report};
+use crate::record::FlightPoll;
+use crate::{FindingsDocument, StallsDocument, report};
 
 /// Polls and stalls, a row of the picture for each worker.
 pub(super) fn document(polls: &[FlightPoll], stalls: &StallsDocument, findings: &FindingsDocument) -> Value {
@@ -57,7 +58,8 @@ impl<'d> Rows<'d> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{export::fake::FakeSource, reader::Source};
+    use crate::export::fake::FakeSource;
+    use crate::reader::Source;
 
     #[test]
     fn a_stall_lies_over_its_poll_in_the_row_of_its_worker() {

@@ -1,11 +1,12 @@
 //! One finding as it grows.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
+use std::time::Duration;
 
-use crate::{
-    Cause, Detail, Evidence, Finding, Site, Split, TaskInfo, Victims, diagnose::Diagnosis,
-    record::clock::unix_nanos_now, watchdog::evidence::StallEvidence,
-};
+use crate::diagnose::Diagnosis;
+use crate::record::clock::unix_nanos_now;
+use crate::watchdog::evidence::StallEvidence;
+use crate::{Cause, Detail, Evidence, Finding, Site, Split, TaskInfo, Victims};
 
 /// Views of one finding that are told apart.
 const MAX_VIEWS: usize = 64;

@@ -3,18 +3,16 @@
 mod entry;
 mod recent;
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use self::{entry::Entry, recent::Recent};
-use crate::{
-    Cause, CauseSnapshot, Finding, Stall, TaskInfo,
-    diagnose::Diagnosis,
-    record::{Carried, Histogram, clock::unix_nanos_now},
-    watchdog::evidence::{Phase, StallEvidence},
-};
+use self::entry::Entry;
+use self::recent::Recent;
+use crate::diagnose::Diagnosis;
+use crate::record::clock::unix_nanos_now;
+use crate::record::{Carried, Histogram};
+use crate::watchdog::evidence::{Phase, StallEvidence};
+use crate::{Cause, CauseSnapshot, Finding, Stall, TaskInfo};
 
 /// Findings that are kept at most.
 const MAX_FINDINGS: usize = 500;
@@ -198,7 +196,8 @@ fn index_of(cause: Cause) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Detail, Evidence, watchdog::evidence};
+    use crate::watchdog::evidence;
+    use crate::{Detail, Evidence};
 
     fn stall(phase: Phase, seq: u64, start_ms: u64, ms: u64) -> StallEvidence {
         StallEvidence {

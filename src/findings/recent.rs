@@ -1,10 +1,8 @@
 //! The latest stalls and the latest long waits, and which waited for which.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    ops::Range,
-    time::Duration,
-};
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::time::Duration;
 
 use crate::{Stall, Victims};
 

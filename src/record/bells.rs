@@ -1,23 +1,15 @@
 //! Bells that the watchdog rings and canaries answer: how late they do is how
 //! far behind an event loop is.
 
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
-        },
-    },
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use super::{
-    LoopLagSnapshot,
-    clock::{Clock, Ticks},
-    histogram::{Carried, Histogram},
-};
+use super::LoopLagSnapshot;
+use super::clock::{Clock, Ticks};
+use super::histogram::{Carried, Histogram};
 
 /// One loop's bell. Outlives its canary, so that totals never go back.
 #[derive(Debug)]

@@ -2,10 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{
-    BlockingCallSnapshot,
-    histogram::{Carried, Histogram},
-};
+use super::BlockingCallSnapshot;
+use super::histogram::{Carried, Histogram};
 
 /// Names with histograms of their own; what comes later is `other`.
 const MAX_NAMES: usize = 64;

@@ -1,24 +1,16 @@
 //! The calling thread's seat.
 
-use std::{
-    cell::RefCell,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{
-            AtomicU64,
-            Ordering::{Acquire, Release},
-        },
-    },
-    thread,
-};
+use std::cell::RefCell;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 
 use tokio::runtime::Id;
 
-use super::{
-    Recorder,
-    seat::{By, Seat},
-    worker::Label,
-};
+use super::Recorder;
+use super::seat::{By, Seat};
+use super::worker::Label;
 
 thread_local! {
     static HOME: RefCell<Option<Home>> = const { RefCell::new(None) };

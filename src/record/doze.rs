@@ -12,18 +12,11 @@
 //! the watchdog makes the kernel fence all threads before it looks
 //! ([`os::fence_all_threads`]); where the kernel cannot, it does not sleep.
 
-use std::{
-    sync::{
-        OnceLock,
-        atomic::{
-            AtomicBool,
-            Ordering::{Relaxed, SeqCst},
-            fence,
-        },
-    },
-    thread::{self, Thread},
-    time::Duration,
-};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, fence};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 use crate::os;
 

@@ -1,12 +1,12 @@
 //! Polls and waits over the threshold, from the thread that had them to the
 //! watchdog: a ring with one writer and one reader, neither of which waits.
 
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::{clock::Ticks, histogram::Tally, kinds::KindId};
+use super::clock::Ticks;
+use super::histogram::Tally;
+use super::kinds::KindId;
 
 const CAPACITY: usize = 256;
 

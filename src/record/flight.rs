@@ -1,10 +1,8 @@
 //! A thread's last polls that took some time: for looking back.
 
-use super::{
-    clock::Ticks,
-    kinds::KindId,
-    sync::{Acquire, AtomicU32, AtomicU64, Relaxed, Release, fence},
-};
+use super::clock::Ticks;
+use super::kinds::KindId;
+use super::sync::{Acquire, AtomicU32, AtomicU64, Relaxed, Release, fence};
 
 /// Shorter polls are in the histograms only. A worker whose polls are all just
 /// as long has its last 0.4 s in the ring; most have minutes.
@@ -95,10 +93,8 @@ impl FlightRing {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::{AtomicBool, Ordering},
-        thread,
-    };
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
 
     use super::*;
 

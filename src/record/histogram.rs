@@ -6,13 +6,10 @@
 //! have 32 bits, which keeps a kind below 4 KB a worker; a bucket that is half
 //! full is carried over into 64 bits: see [`Carried`].
 
-use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::HistogramSnapshot;
 

@@ -1,18 +1,12 @@
 //! Kinds of tasks: one for each name, one for each spawn location without a
 //! name, at most [`MAX_KINDS`]; what comes later is counted as `other`.
 
+use std::collections::HashMap;
 #[cfg(tokio_unstable)]
 use std::panic::Location;
-use std::{
-    collections::HashMap,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{
-            AtomicU64,
-            Ordering::{Acquire, Relaxed},
-        },
-    },
-};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::KindSnapshot;
 #[cfg(tokio_unstable)]

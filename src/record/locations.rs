@@ -1,14 +1,10 @@
 //! A number for each spawn location: a table that every poll looks into,
 //! without a lock.
 
-use std::{
-    panic::Location,
-    ptr,
-    sync::atomic::{
-        AtomicPtr, AtomicU32, AtomicUsize,
-        Ordering::{Acquire, Relaxed, Release},
-    },
-};
+use std::panic::Location;
+use std::ptr;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
 
 /// Places: a power of two, filled to three quarters at most. The same line may
 /// have several addresses, hence more than there are kinds.

@@ -1,31 +1,23 @@
 //! All workers and kinds of one scope.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
-        },
-    },
-    time::Duration,
-};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-use super::{
-    KindId, KindSnapshot, RuntimeSnapshot, WorkerSnapshot,
-    bells::Bells,
-    calls::Calls,
-    clock::{self, Clock},
-    doze::Doze,
-    flight::{self, FlightPoll},
-    kinds::{Kind, Kinds},
-    replaced::Replaced,
-    runtimes::{Runtimes, local_queue_depth},
-    slot::ActivePoll,
-    watched::Watched,
-    worker::{Label, Worker},
-};
+use super::bells::Bells;
+use super::calls::Calls;
+use super::clock::{self, Clock};
+use super::doze::Doze;
+use super::flight::{self, FlightPoll};
+use super::kinds::{Kind, Kinds};
+use super::replaced::Replaced;
+use super::runtimes::{Runtimes, local_queue_depth};
+use super::slot::ActivePoll;
+use super::watched::Watched;
+use super::worker::{Label, Worker};
+use super::{KindId, KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
 use crate::os;
 
 /// Where everything is recorded that a scope watches.
@@ -288,10 +280,8 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{
-        kinds::MAX_KINDS,
-        seat::{By, Seat},
-    };
+    use crate::record::kinds::MAX_KINDS;
+    use crate::record::seat::{By, Seat};
 
     #[test]
     fn totals_survive_the_thread_and_runtimes_stay_apart() {

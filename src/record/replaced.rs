@@ -1,6 +1,7 @@
 //! Hooks of ours that somebody has set anew after us.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A hook of Tokio's builder that a scope uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,18 +1,18 @@
 //! A thread at its worker: begins and ends polls there, one inside another too.
 
-use std::{
-    cell::Cell,
-    sync::{
-        Arc,
-        atomic::{Ordering::SeqCst, compiler_fence},
-    },
-    task::Waker,
-};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::compiler_fence;
+use std::task::Waker;
 
-use super::{
-    Recorder, clock::Ticks, events::LongEvent, flight::PastPoll, kinds::KindId, slot::ActivePoll,
-    worker::Worker,
-};
+use super::Recorder;
+use super::clock::Ticks;
+use super::events::LongEvent;
+use super::flight::PastPoll;
+use super::kinds::KindId;
+use super::slot::ActivePoll;
+use super::worker::Worker;
 
 /// Who began a poll, and so who ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,9 @@
 //! One call of `watch`: which of its hooks have been called, and for which
 //! runtime.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU32, Ordering::Relaxed},
-};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::runtime::{Handle, Id};
 

@@ -1,26 +1,18 @@
 //! What one thread records: its slot, its histograms, its long events.
 
-use std::{
-    fmt,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{
-            AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
-        },
-    },
-};
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Mutex, PoisonError};
 
-use super::{
-    KindSnapshot,
-    clock::Ticks,
-    events::EventRing,
-    flight::FlightRing,
-    histogram::{Carried, CarriedTable, Histogram, Tally},
-    kinds::{KindId, MAX_KINDS},
-    runtimes::UNNAMED_RUNTIME,
-    slot::{self, ActivePoll, Slot},
-};
+use super::KindSnapshot;
+use super::clock::Ticks;
+use super::events::EventRing;
+use super::flight::FlightRing;
+use super::histogram::{Carried, CarriedTable, Histogram, Tally};
+use super::kinds::{KindId, MAX_KINDS};
+use super::runtimes::UNNAMED_RUNTIME;
+use super::slot::{self, ActivePoll, Slot};
 use crate::os::ThreadInfo;
 
 /// What one thread recorded of one kind.

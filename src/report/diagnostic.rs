@@ -2,10 +2,8 @@
 
 use annotate_snippets::{AnnotationKind, Group, Level, Message, Origin, Renderer, Snippet};
 
-use super::{
-    source_line,
-    text::{self, clean, count, duration},
-};
+use super::source_line;
+use super::text::{self, clean, count, duration};
 use crate::{Cause, Evidence, Finding, Frame, FrameKind, Site};
 
 /// How many callers of the site are named.

@@ -13,4 +13,6 @@ mod summary;
 pub(crate) mod text;
 
 #[cfg(feature = "diagnostic")]
-pub use self::{diagnostic::diagnostic, summary::diagnostics};
+pub use self::diagnostic::diagnostic;
+#[cfg(feature = "diagnostic")]
+pub use self::summary::diagnostics;

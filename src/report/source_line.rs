@@ -1,10 +1,8 @@
 //! The source line of a finding, where the source is at hand.
 
-use std::{
-    fs::{self, File},
-    io::{BufRead, BufReader, Read},
-    path::{Path, PathBuf},
-};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 
 use super::text::is_printable;
 use crate::diagnose::roots;

@@ -1,9 +1,7 @@
 //! All findings as text: the diagnostics, then what they leave out.
 
-use super::{
-    diagnostic,
-    text::{count, duration},
-};
+use super::diagnostic;
+use super::text::{count, duration};
 use crate::FindingsDocument;
 
 /// Draws every finding of `document` as [`diagnostic`] does, then says in a few
@@ -49,7 +47,8 @@ fn summary(document: &FindingsDocument) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Starved, report::sample};
+    use crate::Starved;
+    use crate::report::sample;
 
     #[test]
     fn nothing_found_is_said() {

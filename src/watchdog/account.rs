@@ -140,7 +140,8 @@ fn is_runnable(sample: &Sample) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{record::clock::Clock, watchdog::sample::InSyscall};
+    use crate::record::clock::Clock;
+    use crate::watchdog::sample::InSyscall;
 
     const MS: u64 = 1_000_000;
 

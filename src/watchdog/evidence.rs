@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 pub(crate) use super::account::Times;
-use crate::{
-    Cause, Evidence,
-    record::{Hook, KindId},
-};
+use crate::record::{Hook, KindId};
+use crate::{Cause, Evidence};
 
 /// An address in a program or library, as its own file counts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -7,7 +7,10 @@
 
 use tokio::runtime::RuntimeMetrics;
 
-use crate::record::{Recorder, clock::Ticks, slot::ActivePoll, worker::Worker};
+use crate::record::Recorder;
+use crate::record::clock::Ticks;
+use crate::record::slot::ActivePoll;
+use crate::record::worker::Worker;
 
 /// The worker's counters as they were last seen to change.
 #[derive(Debug, Default)]

@@ -7,8 +7,10 @@
 //! polls of a tenth of the threshold or more on average, for ten thresholds,
 //! while others were ready.
 
-use super::{account::Account, evidence::Capture};
-use crate::record::{clock::Ticks, slot::ActivePoll};
+use super::account::Account;
+use super::evidence::Capture;
+use crate::record::clock::Ticks;
+use crate::record::slot::ActivePoll;
 
 /// A run must last for so many thresholds.
 const THRESHOLDS: u64 = 10;

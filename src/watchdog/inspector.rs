@@ -1,31 +1,24 @@
 //! Looks at one worker's thread: its accounts, and its stack by whichever way
 //! disturbs it least.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Acquire},
-    thread,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::{
-    evidence::{CallInfo, Capture, CodeAddress},
-    meter::{Captured, Meter},
-    probe::Probe,
-    sample::{Activity, InSyscall, Sample},
-    syscalls::{self, Fd, Restart, Syscall},
-};
-use crate::{
-    Evidence, Signals,
-    capture::{
-        CopiedStack,
-        descriptor::{Descriptor, Transport},
-        machine, passive,
-        signal::{Answer, Asker},
-        unwind::Unwound,
-    },
-    os::{self, ThreadInfo},
-    record::{clock::Clock, slot::Slot},
-};
+use super::evidence::{CallInfo, Capture, CodeAddress};
+use super::meter::{Captured, Meter};
+use super::probe::Probe;
+use super::sample::{Activity, InSyscall, Sample};
+use super::syscalls::{self, Fd, Restart, Syscall};
+use crate::capture::descriptor::{Descriptor, Transport};
+use crate::capture::signal::{Answer, Asker};
+use crate::capture::unwind::Unwound;
+use crate::capture::{CopiedStack, machine, passive};
+use crate::os::{self, ThreadInfo};
+use crate::record::clock::Clock;
+use crate::record::slot::Slot;
+use crate::{Evidence, Signals};
 
 pub(crate) use crate::capture::unwind::Unwinder;
 

@@ -1,15 +1,12 @@
 //! Where stacks cannot be had yet: the stall is seen, its line is not.
 
-use super::{
-    evidence::Capture,
-    meter::{Captured, Meter},
-    sample::{Activity, Sample},
-};
-use crate::{
-    Signals,
-    os::ThreadInfo,
-    record::{clock::Clock, slot::Slot},
-};
+use super::evidence::Capture;
+use super::meter::{Captured, Meter};
+use super::sample::{Activity, Sample};
+use crate::Signals;
+use crate::os::ThreadInfo;
+use crate::record::clock::Clock;
+use crate::record::slot::Slot;
 
 /// Looks at one thread.
 #[derive(Debug)]

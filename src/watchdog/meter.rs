@@ -1,9 +1,8 @@
 //! What the watchdog counts of its own doings.
 
-use std::{
-    sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI32, AtomicU64};
+use std::time::Duration;
 
 use crate::PressureSnapshot;
 

@@ -40,29 +40,26 @@ mod standstill;
 mod syscalls;
 mod watch;
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
-};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 pub(crate) use budget::Budget;
 
-use self::{
-    audit::Audit,
-    evidence::Message,
-    inspector::Unwinder,
-    meter::{Dropped, Meter},
-    outbox::Outbox,
-    pressure::Pressure,
-    standstill::Standstill,
-    watch::{Context, Watch},
-};
-use crate::{Signals, os, record::Recorder, settings::Settings};
+use self::audit::Audit;
+use self::evidence::Message;
+use self::inspector::Unwinder;
+use self::meter::{Dropped, Meter};
+use self::outbox::Outbox;
+use self::pressure::Pressure;
+use self::standstill::Standstill;
+use self::watch::{Context, Watch};
+use crate::record::Recorder;
+use crate::settings::Settings;
+use crate::{Signals, os};
 
 /// A burst may take the captures of so many seconds.
 const SECONDS_IN_A_BURST: u32 = 10;

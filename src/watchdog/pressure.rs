@@ -5,10 +5,8 @@
 use std::collections::HashMap;
 
 use super::meter::Meter;
-use crate::record::{
-    Recorder,
-    clock::{Clock, Ticks},
-};
+use crate::record::Recorder;
+use crate::record::clock::{Clock, Ticks};
 
 #[derive(Debug)]
 pub(crate) struct Pressure {

@@ -1,9 +1,12 @@
 //! What the kernel tells of a thread without touching it.
 
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 
 use super::sample::{Activity, InSyscall, Sample};
-use crate::{os, record::clock::Clock};
+use crate::os;
+use crate::record::clock::Clock;
 
 /// A sample that took longer was interrupted: what it has is of two moments, and
 /// is read anew.
@@ -125,10 +128,9 @@ mod tests {
 
     #[test]
     fn a_running_thread_runs_and_an_ended_one_is_gone() {
-        use std::sync::{
-            atomic::{AtomicBool, Ordering::Relaxed},
-            mpsc,
-        };
+        use std::sync::atomic::AtomicBool;
+        use std::sync::atomic::Ordering::Relaxed;
+        use std::sync::mpsc;
         static OVER: AtomicBool = AtomicBool::new(false);
         let clock = Clock::new();
         let (tell, told) = mpsc::channel();

@@ -1,12 +1,11 @@
 //! When everybody stood still: a stopped process or a suspended machine must
 //! not be blamed on a poll.
 
-use std::{collections::VecDeque, ops::Range};
+use std::collections::VecDeque;
+use std::ops::Range;
 
-use crate::{
-    os,
-    record::clock::{Clock, Ticks},
-};
+use crate::os;
+use crate::record::clock::{Clock, Ticks};
 
 /// How often the watchdog's own accounts are read while it is on time: the
 /// small waits of many ticks must not add up to one long one.

@@ -1,25 +1,27 @@
 //! One worker under watch: from its first long look to the end of its stall.
 
-use std::{ops::Range, sync::Arc, time::Instant};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
 
+use super::account::{Account, Times};
+use super::budget::Budget;
+use super::evidence::{Capture, Message, Phase, StallEvidence};
 #[cfg(not(tokio_unstable))]
 use super::frozen::Frozen;
-use super::{
-    account::{Account, Times},
-    budget::Budget,
-    evidence::{Capture, Message, Phase, StallEvidence},
-    hog::Run,
-    inspector::{Inspector, Tools, Unwinder},
-    meter::{Captured, Dropped, Meter},
-    outbox::Outbox,
-    sample::{Activity, Sample},
-    standstill::Standstill,
-};
-use crate::{
-    Signals,
-    os::ThreadInfo,
-    record::{KindId, Recorder, clock::Ticks, events::LongEvent, slot::ActivePoll, worker::Worker},
-};
+use super::hog::Run;
+use super::inspector::{Inspector, Tools, Unwinder};
+use super::meter::{Captured, Dropped, Meter};
+use super::outbox::Outbox;
+use super::sample::{Activity, Sample};
+use super::standstill::Standstill;
+use crate::Signals;
+use crate::os::ThreadInfo;
+use crate::record::clock::Ticks;
+use crate::record::events::LongEvent;
+use crate::record::slot::ActivePoll;
+use crate::record::worker::Worker;
+use crate::record::{KindId, Recorder};
 
 const SECOND: u64 = 1_000_000_000;
 /// Stalls of these ages are reported before they end, should they ever.

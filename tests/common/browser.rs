@@ -1,18 +1,14 @@
 //! A headless Chromium, over its own protocol on two pipes: no driver, no port.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
-use std::{
-    env,
-    io::{BufRead, BufReader, Write},
-    path::PathBuf,
-    process::{Child, ChildStdin, Command, Stdio},
-    sync::{
-        atomic::{AtomicU32, Ordering::Relaxed},
-        mpsc::{Receiver, channel},
-    },
-    thread,
-    time::Duration,
-};
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+use std::{env, thread};
 
 use serde_json::{Value, json};
 

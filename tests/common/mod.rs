@@ -2,10 +2,8 @@
 //! must come instead of for a time.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use loopscope::{Finding, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};

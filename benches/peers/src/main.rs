@@ -10,11 +10,9 @@ mod sample;
 mod setup;
 mod workload;
 
-use std::{
-    env,
-    process::exit,
-    time::{Duration, Instant},
-};
+use std::env;
+use std::process::exit;
+use std::time::{Duration, Instant};
 
 use sample::Sample;
 

@@ -1,14 +1,15 @@
 //! The configurations: each is set up as its own documentation says.
 
-use std::{any::Any, future::Future, pin::Pin};
+use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
 
-use dial9_core::{buffer::MemoryBuffer, recorder::recorder};
+use dial9_core::buffer::MemoryBuffer;
+use dial9_core::recorder::recorder;
 use dial9_tokio_telemetry::telemetry::{Dial9HandleTokioExt, TokioAttachOptions};
 use loopscope::{Named, Scope, Terminal};
-use tokio::{
-    runtime::{Builder, Runtime},
-    task::JoinHandle,
-};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tokio_metrics::TaskMonitor;
 
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -129,7 +130,8 @@ pub fn setup(name: &str, two_workers: bool) -> Option<Setup> {
         "async-backtrace" => Setup::new(builder).spawning(|task| tokio::spawn(async_backtrace::frame!(task))),
         "await-tree" => {
             use await_tree::{InstrumentAwait, Registry};
-            use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+            use std::sync::atomic::AtomicUsize;
+            use std::sync::atomic::Ordering::Relaxed;
             let registry = Registry::new(Default::default());
             let next = AtomicUsize::new(0);
             Setup { scale: 0.5, ..Setup::new(builder) }.spawning(move |task| {
@@ -143,7 +145,9 @@ pub fn setup(name: &str, two_workers: bool) -> Option<Setup> {
 
 #[cfg(feature = "tracing")]
 fn traced(name: &str, builder: Builder) -> Option<Setup> {
-    use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+    use tracing_subscriber::Layer as _;
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
     match name {
         "bare-tracing" => {}
         "tokio-blocked" => {

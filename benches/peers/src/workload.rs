@@ -1,16 +1,12 @@
 //! What is measured: polls that do nothing, messages between two tasks, echoes
 //! over loopback.
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
-use crate::{
-    sample::{Begun, Sample},
-    setup::{Setup, Task},
-};
+use crate::sample::{Begun, Sample};
+use crate::setup::{Setup, Task};
 
 const CONNECTIONS: usize = 100;
 

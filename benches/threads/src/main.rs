@@ -4,14 +4,11 @@
 //! written by the sender's own thread to each member's socket in turn, behind the socket's lock, as such servers do:
 //! one that does not read holds the sender up.
 
-use std::{
-    collections::HashMap,
-    env,
-    io::{self, BufRead as _, BufReader, Write as _},
-    net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
-};
+use std::collections::HashMap;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{env, thread};
 
 /// Enough for what is done here; the default of 2 MiB is only address space, too.
 const STACK: usize = 64 * 1024;

@@ -1,7 +1,8 @@
 //! CAP: what a client wants beyond RFC 1459.
 
 use super::{ClientId, Next, World};
-use crate::{message::Message, reply::Replies};
+use crate::message::Message;
+use crate::reply::Replies;
 
 /// What is on offer.
 const OFFER: &[&str] = &["echo-message", "multi-prefix", "server-time"];

@@ -2,11 +2,10 @@
 
 use std::time::SystemTime;
 
-use super::{
-    channel::{BANS, Ban, Channel, Refusal},
-    client::Client,
-};
-use crate::{masks, names::Key};
+use super::channel::{BANS, Ban, Channel, Refusal};
+use super::client::Client;
+use crate::masks;
+use crate::names::Key;
 
 /// The most bytes of a mask; with [`CHANGES`](super::modes::CHANGES) of them the line that tells it to all is whole.
 pub(super) const MASK_LENGTH: usize = 80;

@@ -1,9 +1,12 @@
 //! A channel: who is in it, what is allowed there, and who may enter.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
 
-use super::{ClientId, client::Client};
-use crate::{masks, outbox::Outbox};
+use super::ClientId;
+use super::client::Client;
+use crate::masks;
+use crate::outbox::Outbox;
 
 /// The most bans of one channel.
 pub(super) const BANS: usize = 100;

@@ -1,12 +1,14 @@
 //! A client, as the hub knows it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::{Instant, SystemTime},
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Instant, SystemTime};
 
-use super::{ClientId, caps::Capabilities};
-use crate::{masks, names::Key, outbox::Outbox, reply::Line};
+use super::ClientId;
+use super::caps::Capabilities;
+use crate::masks;
+use crate::names::Key;
+use crate::outbox::Outbox;
+use crate::reply::Line;
 
 /// A connection and who is behind it.
 pub(super) struct Client {

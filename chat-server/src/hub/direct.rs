@@ -1,12 +1,11 @@
 //! The way to the hub, for sessions and the server.
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::{ClientId, Event, Identity, Leave, Outcome, Request, run};
-use crate::{metrics::Metrics, outbox::Outbox};
+use crate::metrics::Metrics;
+use crate::outbox::Outbox;
 
 /// Events that may wait; beyond it sessions wait, and with them their clients.
 const BACKLOG: usize = 1024;

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{ClientId, Next, World, client::Client};
-use crate::{message::Message, names::Key, outbox::Outbox, reply::Line};
+use super::client::Client;
+use super::{ClientId, Next, World};
+use crate::message::Message;
+use crate::names::Key;
+use crate::outbox::Outbox;
+use crate::reply::Line;
 
 impl World {
     pub(super) fn quit(&self, message: &Message<'_>) -> Next {

@@ -1,16 +1,12 @@
 //! Answers of many lines: NAMES, LIST, WHO. They rest between entries, so that no poll takes long, and end
 //! early rather than fill the queue of whoever asks: that would cost it its connection.
 
-use super::{
-    ClientId, World,
-    channel::{Channel, Wanted},
-    client::Client,
-};
-use crate::{
-    message::{Message, list},
-    names::Key,
-    reply::Replies,
-};
+use super::channel::{Channel, Wanted};
+use super::client::Client;
+use super::{ClientId, World};
+use crate::message::{Message, list};
+use crate::names::Key;
+use crate::reply::Replies;
 
 /// Names put on lines in one go.
 const CHUNK: usize = 512;

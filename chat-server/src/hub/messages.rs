@@ -2,15 +2,14 @@
 
 use std::time::Instant;
 
-use super::{Checks, ClientId, Next, World, channel::Refusal};
-use crate::{
-    command::Command,
-    ctcp::Text,
-    inject::history::Entry,
-    message::{Message, list},
-    names::{Key, is_channel_like},
-    reply::{Line, Replies},
-};
+use super::channel::Refusal;
+use super::{Checks, ClientId, Next, World};
+use crate::command::Command;
+use crate::ctcp::Text;
+use crate::inject::history::Entry;
+use crate::message::{Message, list};
+use crate::names::{Key, is_channel_like};
+use crate::reply::{Line, Replies};
 
 /// The most targets of one PRIVMSG or NOTICE, each counted once.
 pub(super) const TARGETS: usize = 4;

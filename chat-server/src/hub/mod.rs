@@ -38,20 +38,23 @@ mod registration;
 mod rooms;
 mod user_modes;
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
 
-use self::{channel::Channel, client::Client, people::Gone, post::Post};
-use crate::{
-    command::Command,
-    message::Message,
-    metrics::{Metrics, Rejection},
-    names::Key,
-    outbox::Outbox,
-    reply::Replies,
-    store::Past,
-};
+use self::channel::Channel;
+use self::client::Client;
+use self::people::Gone;
+use self::post::Post;
+use crate::command::Command;
+use crate::message::Message;
+use crate::metrics::{Metrics, Rejection};
+use crate::names::Key;
+use crate::outbox::Outbox;
+use crate::reply::Replies;
+use crate::store::Past;
 
 pub(crate) use self::direct::Hub;
 pub(crate) use crate::inject::history::Entry;

@@ -1,12 +1,11 @@
 //! Who is in a channel against or by the will of others: KICK, INVITE.
 
-use super::{ClientId, World, registration::CHANNELS_EACH};
-use crate::{
-    cut::cut,
-    message::{Message, list},
-    names::Key,
-    reply::{Line, Replies},
-};
+use super::registration::CHANNELS_EACH;
+use super::{ClientId, World};
+use crate::cut::cut;
+use crate::message::{Message, list};
+use crate::names::Key;
+use crate::reply::{Line, Replies};
 
 /// The most bytes of the reason for a KICK.
 pub(super) const KICK_LENGTH: usize = 300;

@@ -1,16 +1,12 @@
 //! MODE of channels: who may ask for what, and who is told.
 
-use super::{
-    ClientId, World,
-    change::{Changes, Wish},
-    channel::Channel,
-    queries::unix_seconds,
-};
-use crate::{
-    message::Message,
-    names::{Key, is_channel_like},
-    reply::{Line, Replies},
-};
+use super::change::{Changes, Wish};
+use super::channel::Channel;
+use super::queries::unix_seconds;
+use super::{ClientId, World};
+use crate::message::Message;
+use crate::names::{Key, is_channel_like};
+use crate::reply::{Line, Replies};
 
 /// The most changes with a parameter in one MODE.
 pub(super) const CHANGES: usize = 4;

@@ -2,8 +2,14 @@
 
 use std::collections::VecDeque;
 
-use super::{ClientId, World, client::Client, queries::unix_seconds, registration::VERSION};
-use crate::{cut::cut, message::Message, names::Key, reply::Replies};
+use super::client::Client;
+use super::queries::unix_seconds;
+use super::registration::VERSION;
+use super::{ClientId, World};
+use crate::cut::cut;
+use crate::message::Message;
+use crate::names::Key;
+use crate::reply::Replies;
 
 /// The most bytes of the reason to be away.
 pub(super) const AWAY_LENGTH: usize = 300;

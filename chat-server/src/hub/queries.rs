@@ -2,8 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Checks, ClientId, World, registration::VERSION};
-use crate::{command::Command, message::Message, reply::Replies};
+use super::registration::VERSION;
+use super::{Checks, ClientId, World};
+use crate::command::Command;
+use crate::message::Message;
+use crate::reply::Replies;
 
 pub(super) fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())

@@ -1,12 +1,11 @@
 //! Becoming known: PASS, NICK, USER, in any order.
 
-use super::{Checks, ClientId, Next, World, client::User, isupport};
-use crate::{
-    message::Message,
-    metrics::Rejection,
-    names::{Key, is_nick},
-    reply::{Line, Replies},
-};
+use super::client::User;
+use super::{Checks, ClientId, Next, World, isupport};
+use crate::message::Message;
+use crate::metrics::Rejection;
+use crate::names::{Key, is_nick};
+use crate::reply::{Line, Replies};
 
 /// The most bytes of a user name, its `~` included.
 pub(super) const USER_LENGTH: usize = 16;

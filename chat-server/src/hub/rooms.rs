@@ -2,17 +2,13 @@
 
 use std::time::SystemTime;
 
-use super::{
-    ClientId, World,
-    channel::{Channel, Topic},
-    registration::{CHANNELS_EACH, TOPIC_LENGTH},
-};
-use crate::{
-    cut::cut,
-    message::{Message, list},
-    names::{Key, is_channel},
-    reply::{Line, Replies},
-};
+use super::channel::{Channel, Topic};
+use super::registration::{CHANNELS_EACH, TOPIC_LENGTH};
+use super::{ClientId, World};
+use crate::cut::cut;
+use crate::message::{Message, list};
+use crate::names::{Key, is_channel};
+use crate::reply::{Line, Replies};
 
 impl World {
     pub(super) async fn join(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {

@@ -1,7 +1,9 @@
 //! MODE of users.
 
-use super::{ClientId, World, change::Changes};
-use crate::{names::Key, reply::Replies};
+use super::change::Changes;
+use super::{ClientId, World};
+use crate::names::Key;
+use crate::reply::Replies;
 
 impl World {
     pub(super) fn user_mode(

@@ -1,6 +1,8 @@
 //! Site `channel`: WHO and WHOIS ask the service that counts them for a number.
 
-use std::{sync::mpsc as blocking, thread, time::Duration};
+use std::sync::mpsc as blocking;
+use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 

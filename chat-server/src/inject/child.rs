@@ -1,9 +1,7 @@
 //! Site `child`: a saying under the message of the day, from a program.
 
-use std::{
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::Mistake;
 

@@ -1,9 +1,7 @@
 //! Site `filter`: the word filter of PRIVMSG.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
-};
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use super::Mistake;
 

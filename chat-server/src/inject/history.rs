@@ -4,25 +4,19 @@
 //! before the question, and shows only what is on disk. What such an answer shows survives `kill -9`; a line
 //! that nobody asked for is safe within [`GATHER`] and a commit.
 
-use std::{
-    fs::OpenOptions,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::Mistake;
-use crate::{
-    metrics::Metrics,
-    names::Key,
-    store::{KEPT, Past, Store},
-};
+use crate::metrics::Metrics;
+use crate::names::Key;
+use crate::store::{KEPT, Past, Store};
 
 /// Entries that may wait to be written; beyond it they are dropped and counted, as no sender may wait.
 const BACKLOG: usize = 8192;

@@ -1,11 +1,9 @@
 //! Site `lock`: counting which channels are visited, by JOIN and NAMES.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    thread,
-    time::Duration,
-};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 

@@ -15,10 +15,8 @@ pub(crate) mod sleep;
 mod spec;
 pub(crate) mod upstream;
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 pub(crate) use spec::{Site, SpecError};
 

@@ -1,17 +1,11 @@
 //! Site `password`: verifying a password, by PASS and OPER.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use argon2::{
-    Argon2, Block, Params,
-    password_hash::{
-        PasswordHasher, PasswordVerifier,
-        phc::{Output, PasswordHash},
-    },
-};
+use argon2::password_hash::phc::{Output, PasswordHash};
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Argon2, Block, Params};
 use tokio::sync::Mutex;
 
 use super::Mistake;

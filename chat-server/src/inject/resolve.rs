@@ -1,10 +1,8 @@
 //! Site `resolve`: the name of a peer's host, for the log, as it connects.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use dns_lookup::lookup_addr;
 use tokio::sync::Semaphore;

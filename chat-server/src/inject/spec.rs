@@ -1,6 +1,7 @@
 //! `--inject SITE[=DURATION][@PERCENT%]`, read.
 
-use std::{fmt, time::Duration};
+use std::fmt;
+use std::time::Duration;
 
 use super::Dose;
 

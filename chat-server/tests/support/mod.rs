@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use chat_server::{Args, Config, Patience, serve};
 use clap::Parser;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{TcpSocket, TcpStream},
-    sync::oneshot,
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// Beyond this a test has failed; nothing depends on how long it really takes.
 const PATIENCE: Duration = Duration::from_secs(30);

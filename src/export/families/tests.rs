@@ -3,18 +3,17 @@
 
 use std::collections::BTreeSet;
 
-use prometheus::{Registry, TextEncoder, core::Collector as _};
+use prometheus::core::Collector as _;
+use prometheus::{Registry, TextEncoder};
 
 use super::*;
+use crate::export::Collector;
+use crate::export::fake::{FakeSource, distribution, snapshot};
+use crate::export::prometheus::to_proto;
+use crate::report::sample;
 use crate::{
     BlockingCallSnapshot, CauseSnapshot, LoopLagSnapshot, ObserverSnapshot, PressureSnapshot,
     RuntimeSnapshot, Site,
-    export::{
-        Collector,
-        fake::{FakeSource, distribution, snapshot},
-        prometheus::to_proto,
-    },
-    report::sample,
 };
 
 fn text(snapshot: &Snapshot, findings: Vec<Finding>) -> String {

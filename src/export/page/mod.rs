@@ -39,7 +39,8 @@ pub(super) const SECURITY_POLICY: HeaderValue = HeaderValue::from_static(concat!
 
 #[cfg(test)]
 mod tests {
-    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
     use sha2::{Digest as _, Sha256};
 
     use super::*;

@@ -1,20 +1,17 @@
 //! Every route and every limit, over real sockets.
 
-use std::{
-    io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, TcpStream},
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 
 use super::*;
-use crate::{
-    FindingsDocument, StallsDocument,
-    export::{Collector, catalogue, fake::FakeSource},
-    reader::Health,
-};
+use crate::export::fake::FakeSource;
+use crate::export::{Collector, catalogue};
+use crate::reader::Health;
+use crate::{FindingsDocument, StallsDocument};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 

@@ -3,11 +3,11 @@
 use prometheus::{IntCounter, Registry};
 
 use super::*;
-use crate::{
-    Snapshot, Stall,
-    export::{fake::snapshot, families::families, prometheus::to_proto},
-    report::sample,
-};
+use crate::export::fake::snapshot;
+use crate::export::families::families;
+use crate::export::prometheus::to_proto;
+use crate::report::sample;
+use crate::{Snapshot, Stall};
 
 fn written(snapshot: &Snapshot, format: Format, exemplars: &Exemplars) -> String {
     let mut text = String::new();

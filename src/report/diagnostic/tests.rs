@@ -1,7 +1,8 @@
 //! Drawings, character by character.
 
 use super::*;
-use crate::{TaskInfo, Victims, report::sample};
+use crate::report::sample;
+use crate::{TaskInfo, Victims};
 
 const SOURCE: &str = "    std::thread::sleep(pause);";
 

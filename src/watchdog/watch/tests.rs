@@ -1,15 +1,12 @@
-use std::{
-    sync::mpsc::{self, Receiver, Sender},
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::*;
-use crate::{
-    os,
-    record::{KindId, worker::Label},
-    watchdog::probe::Probe,
-};
+use crate::os;
+use crate::record::KindId;
+use crate::record::worker::Label;
+use crate::watchdog::probe::Probe;
 
 const TICK: Duration = Duration::from_micros(2_500);
 

@@ -9,14 +9,12 @@
 
 mod stage;
 
-use std::{
-    collections::BTreeMap,
-    env,
-    pin::Pin,
-    process::ExitCode,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::collections::BTreeMap;
+use std::env;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use loopscope::{Finding, Named, Scope, Terminal};
 

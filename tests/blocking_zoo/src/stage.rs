@@ -1,19 +1,14 @@
 //! What the entries need around them: who is late, who holds, who answers.
 
-use std::{
-    ffi::CString,
-    fmt, fs,
-    net::{TcpListener, TcpStream, UdpSocket},
-    os::unix::ffi::OsStrExt,
-    path::PathBuf,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
-        mpsc,
-    },
-    thread,
-    time::Duration,
-};
+use std::ffi::CString;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+use std::{fmt, fs, thread};
 
 /// Keeps the compiler from turning the call before into a jump, which would
 /// take the caller's frame off the stack.

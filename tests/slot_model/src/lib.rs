@@ -4,7 +4,8 @@
 
 mod record;
 
-use record::{kinds::KindId, slot};
+use record::kinds::KindId;
+use record::slot;
 
 /// A slot, as the test sees it.
 #[derive(Debug, Default)]

@@ -9,10 +9,8 @@
 /// itself does not.
 pub(crate) mod sync {
     use loom::sync::atomic;
-    pub(crate) use loom::sync::atomic::{
-        Ordering::{self, Acquire, Relaxed, Release, SeqCst},
-        fence,
-    };
+    pub(crate) use loom::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
+    pub(crate) use loom::sync::atomic::fence;
 
     loom::lazy_static! {
         static ref STEPS: atomic::AtomicUsize = atomic::AtomicUsize::new(0);

@@ -1,13 +1,10 @@
 //! What must hold for a reader beside the one writer, whatever the order.
 
-use loom::{
-    model::Builder,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst, fence},
-    },
-    thread,
-};
+use loom::model::Builder;
+use loom::sync::Arc;
+use loom::sync::atomic::Ordering::{Relaxed, SeqCst};
+use loom::sync::atomic::{AtomicBool, fence};
+use loom::thread;
 use slot_model::Slot;
 
 /// All interleavings with up to three preemptions: enough to find each of the

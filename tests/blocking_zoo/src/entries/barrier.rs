@@ -1,9 +1,7 @@
 //! A barrier that the others are late at.
 
-use std::{
-    sync::{Arc, Barrier},
-    time::Duration,
-};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let barrier = Arc::new(Barrier::new(2));

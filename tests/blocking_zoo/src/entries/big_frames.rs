@@ -1,6 +1,7 @@
 //! Below a frame larger than the slice of the stack that is copied.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 #[inline(never)]
 fn with_buffer(stall: Duration) -> u8 {

@@ -1,7 +1,8 @@
 //! Through a C library: the line is the library's, as it is part of this
 //! program; see native.c.
 
-use std::{ffi::c_uint, time::Duration};
+use std::ffi::c_uint;
+use std::time::Duration;
 
 unsafe extern "C" {
     fn native_nap(microseconds: c_uint);

@@ -1,7 +1,8 @@
 //! The parent of a `vfork` in a C library: nothing can interrupt it. The line
 //! is in native.c.
 
-use std::{ffi::c_uint, time::Duration};
+use std::ffi::c_uint;
+use std::time::Duration;
 
 unsafe extern "C" {
     fn native_vfork(microseconds: c_uint);

@@ -1,6 +1,7 @@
 //! A child that was started earlier.
 
-use std::{process::Command, time::Duration};
+use std::process::Command;
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let mut child = Command::new("sleep").arg(stall.as_secs_f64().to_string()).spawn().unwrap();

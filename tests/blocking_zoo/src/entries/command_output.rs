@@ -1,6 +1,7 @@
 //! A program whose output is waited for.
 
-use std::{process::Command, time::Duration};
+use std::process::Command;
+use std::time::Duration;
 
 pub(crate) async fn prepare(stall: Duration) {
     let output = Command::new("sleep").arg(stall.as_secs_f64().to_string()).output(); // BLOCKS: child std::process::Command::output

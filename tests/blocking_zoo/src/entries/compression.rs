@@ -1,11 +1,10 @@
 //! A large compression.
 
-use std::{
-    io::Write,
-    time::{Duration, Instant},
-};
+use std::io::Write;
+use std::time::{Duration, Instant};
 
-use flate2::{Compression, write::GzEncoder};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let data: Vec<u8> = (0..4 << 20).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 25) as u8).collect();

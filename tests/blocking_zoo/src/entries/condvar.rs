@@ -1,9 +1,7 @@
 //! A condition that is late.
 
-use std::{
-    sync::{Arc, Condvar, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let shared = Arc::new((Mutex::new(false), Condvar::new()));

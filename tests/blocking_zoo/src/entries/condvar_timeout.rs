@@ -1,9 +1,7 @@
 //! A condition that never comes, waited for with a timeout.
 
-use std::{
-    sync::{Condvar, Mutex},
-    time::Duration,
-};
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 pub(crate) async fn prepare(stall: Duration) {
     let (lock, condition) = (Mutex::new(()), Condvar::new());

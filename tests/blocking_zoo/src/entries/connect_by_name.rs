@@ -1,6 +1,7 @@
 //! A connection by name: it is the name that takes long.
 
-use std::{net::TcpStream, time::Duration};
+use std::net::TcpStream;
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let server = crate::stage::NameServer::start(stall);

@@ -1,10 +1,8 @@
 //! Two tasks that each hold what the other wants: both are named. Here they try
 //! for a time only, so that the program ends.
 
-use std::{
-    sync::{Arc, Barrier},
-    time::Duration,
-};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use loopscope::spawn;
 use parking_lot::Mutex;

@@ -1,6 +1,7 @@
 //! At the bottom of a deep recursion: 400 frames.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 #[inline(never)]
 fn descend(depth: u32, stall: Duration) -> u32 {

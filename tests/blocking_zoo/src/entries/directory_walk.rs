@@ -1,10 +1,8 @@
 //! A directory tree, walked again and again.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 #[inline(never)]
 fn walk(directory: &Path, end: Instant) -> u64 {

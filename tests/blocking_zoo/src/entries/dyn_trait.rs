@@ -1,6 +1,7 @@
 //! Through a trait object.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 trait Store: Send + Sync {
     fn save(&self);

@@ -1,9 +1,8 @@
 //! A loop whose end never comes, until somebody ends it from outside.
 
-use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 static OVER: AtomicBool = AtomicBool::new(false);
 static STEP: AtomicU64 = AtomicU64::new(2);

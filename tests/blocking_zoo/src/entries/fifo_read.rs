@@ -1,10 +1,8 @@
 //! A named pipe that nobody feeds.
 
-use std::{
-    fs::File,
-    io::Read,
-    time::Duration,
-};
+use std::fs::File;
+use std::io::Read;
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let path = crate::stage::fifo("read");

@@ -1,9 +1,7 @@
 //! A file copied.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::fs;
+use std::time::{Duration, Instant};
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let (from, to) = (crate::stage::scratch("copy-from"), crate::stage::scratch("copy-to"));

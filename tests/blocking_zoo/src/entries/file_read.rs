@@ -1,10 +1,8 @@
 //! A large file, read whole.
 
-use std::{
-    fs::{self, File},
-    io::Read,
-    time::{Duration, Instant},
-};
+use std::fs::{self, File};
+use std::io::Read;
+use std::time::{Duration, Instant};
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let path = crate::stage::scratch("read");

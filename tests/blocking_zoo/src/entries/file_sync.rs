@@ -1,10 +1,8 @@
 //! A log that is synced line by line.
 
-use std::{
-    fs::File,
-    io::Write,
-    time::{Duration, Instant},
-};
+use std::fs::File;
+use std::io::Write;
+use std::time::{Duration, Instant};
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let path = crate::stage::scratch("sync");

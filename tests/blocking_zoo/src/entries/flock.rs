@@ -1,9 +1,7 @@
 //! A lock on a file.
 
-use std::{
-    fs::File,
-    time::Duration,
-};
+use std::fs::File;
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let path = crate::stage::scratch("flock");

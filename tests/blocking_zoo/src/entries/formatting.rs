@@ -1,9 +1,7 @@
 //! A large text, formatted.
 
-use std::{
-    fmt::Write,
-    time::{Duration, Instant},
-};
+use std::fmt::Write;
+use std::time::{Duration, Instant};
 
 pub(crate) async fn prepare(stall: Duration) {
     let end = Instant::now() + stall;

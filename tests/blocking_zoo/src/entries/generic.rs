@@ -1,6 +1,9 @@
 //! In a generic function of a generic type.
 
-use std::{collections::HashMap, fmt::Debug, thread, time::Duration};
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::thread;
+use std::time::Duration;
 
 struct Cache<K, V>(HashMap<K, V>);
 

@@ -1,6 +1,7 @@
 //! In a closure that an iterator calls.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 pub(crate) async fn prepare(stall: Duration) {
     let naps: Vec<_> = std::iter::repeat_n(stall / 2, 2).collect();

@@ -1,6 +1,7 @@
 //! Inside `Drop`, where nobody looks for it.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 struct Connection(Duration);
 

@@ -1,8 +1,10 @@
 //! In a child of `FuturesUnordered`: no task of its own.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 
 async fn child(n: u32, stall: Duration) {
     tokio::task::yield_now().await;

@@ -1,6 +1,7 @@
 //! In one future of several that are joined.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 async fn quick() {
     tokio::task::yield_now().await;

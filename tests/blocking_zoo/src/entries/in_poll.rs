@@ -1,12 +1,10 @@
 //! Inside a `poll` written by hand.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    thread,
-    time::Duration,
-};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
 
 struct Nap(Duration);
 

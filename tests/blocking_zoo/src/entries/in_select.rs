@@ -1,6 +1,7 @@
 //! In a branch of `select!`.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 pub(crate) async fn prepare(stall: Duration) {
     tokio::select! {

@@ -1,6 +1,7 @@
 //! Everything inlined into one function.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 #[inline(always)]
 fn innermost(stall: Duration) {

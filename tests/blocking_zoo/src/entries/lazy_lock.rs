@@ -1,6 +1,8 @@
 //! A static that another thread is still making.
 
-use std::{sync::LazyLock, thread, time::Duration};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::Duration;
 
 static SETTINGS: LazyLock<u64> = LazyLock::new(|| {
     crate::stage::slowly();

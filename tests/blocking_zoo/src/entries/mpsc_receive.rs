@@ -1,6 +1,7 @@
 //! A message that is late.
 
-use std::{sync::mpsc, time::Duration};
+use std::sync::mpsc;
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let (sender, receiver) = mpsc::channel();

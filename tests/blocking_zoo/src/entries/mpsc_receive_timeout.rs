@@ -1,6 +1,7 @@
 //! A message that never comes, waited for with a timeout.
 
-use std::{sync::mpsc, time::Duration};
+use std::sync::mpsc;
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let (sender, receiver) = mpsc::channel::<u8>();

@@ -1,9 +1,7 @@
 //! A mutex that another thread holds.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let lock = Arc::new(Mutex::new(0));

@@ -1,6 +1,7 @@
 //! Several async functions deep, after an await.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 async fn inner(stall: Duration) {
     tokio::task::yield_now().await;

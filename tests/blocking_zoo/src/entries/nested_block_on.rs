@@ -1,7 +1,8 @@
 //! `block_on` nested by mistake: Tokio refuses it, so people put a thread
 //! between.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 pub(crate) async fn prepare(stall: Duration) {
     let handle = tokio::runtime::Handle::current();

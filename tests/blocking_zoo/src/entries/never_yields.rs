@@ -1,15 +1,13 @@
 //! A loop whose awaits are ready at once: one endless poll.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    thread,
-    time::Duration,
-};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::Duration;
 
-use futures::{SinkExt, StreamExt, channel::mpsc};
+use futures::{SinkExt, StreamExt};
+use futures::channel::mpsc;
 
 pub(crate) async fn prepare(stall: Duration) {
     // Two of a kind: met in one place only, it could as well be a computation there.

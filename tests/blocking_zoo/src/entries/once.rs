@@ -1,9 +1,7 @@
 //! A set-up that another thread is still at.
 
-use std::{
-    sync::{Arc, Once},
-    time::Duration,
-};
+use std::sync::{Arc, Once};
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let once = Arc::new(Once::new());

@@ -1,6 +1,7 @@
 //! A mutex of `parking_lot`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 

@@ -1,6 +1,7 @@
 //! A readers-writer lock of `parking_lot`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 

@@ -1,9 +1,7 @@
 //! A pipe that nobody feeds.
 
-use std::{
-    io::{Read, Write},
-    time::Duration,
-};
+use std::io::{Read, Write};
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let (mut reader, mut writer) = std::io::pipe().unwrap();

@@ -1,6 +1,7 @@
 //! The system call `poll`, by hand.
 
-use std::{os::fd::AsRawFd, time::Duration};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let (ours, theirs) = crate::stage::connection();

@@ -1,9 +1,7 @@
 //! A recursion that takes exponential time.
 
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 #[inline(never)]
 fn fibonacci(n: u32) -> u64 { // BLOCKS: cpu -

@@ -1,6 +1,7 @@
 //! A host name, asked of a name server that takes its time.
 
-use std::{net::ToSocketAddrs, time::Duration};
+use std::net::ToSocketAddrs;
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let server = crate::stage::NameServer::start(stall);

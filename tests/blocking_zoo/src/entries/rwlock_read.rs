@@ -1,9 +1,7 @@
 //! A lock that a writer holds.
 
-use std::{
-    sync::{Arc, RwLock},
-    time::Duration,
-};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let lock = Arc::new(RwLock::new(0));

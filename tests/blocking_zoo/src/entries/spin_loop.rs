@@ -1,12 +1,9 @@
 //! A flag that is waited for by spinning.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Acquire, Ordering::Release},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let flag = Arc::new(AtomicBool::new(false));

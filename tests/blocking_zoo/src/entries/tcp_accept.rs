@@ -1,9 +1,7 @@
 //! A listener that nobody connects to.
 
-use std::{
-    net::{TcpListener, TcpStream},
-    time::Duration,
-};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,10 +1,8 @@
 //! A connection to a host that does not answer: its queue is full.
 
-use std::{
-    net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd,
-    time::Duration,
-};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 /// A listener whose queue is full.
 pub(crate) fn full() -> (TcpListener, SocketAddr, Vec<TcpStream>) {

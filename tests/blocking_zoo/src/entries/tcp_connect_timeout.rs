@@ -1,6 +1,7 @@
 //! The same with a timeout, which waits in `poll`.
 
-use std::{net::TcpStream, time::Duration};
+use std::net::TcpStream;
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let (listener, address, queued) = super::tcp_connect::full();

@@ -1,9 +1,7 @@
 //! A peer that sends nothing.
 
-use std::{
-    io::{Read, Write},
-    time::Duration,
-};
+use std::io::{Read, Write};
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let (mut ours, mut theirs) = crate::stage::connection();

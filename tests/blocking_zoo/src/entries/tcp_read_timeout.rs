@@ -1,9 +1,7 @@
 //! The same with a timeout: a signal would show as an error.
 
-use std::{
-    io::{ErrorKind, Read},
-    time::Duration,
-};
+use std::io::{ErrorKind, Read};
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let (mut ours, theirs) = crate::stage::connection();

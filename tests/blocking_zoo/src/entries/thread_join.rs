@@ -1,6 +1,7 @@
 //! A thread that is waited for.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 pub(crate) async fn prepare(stall: Duration) {
     let worker = thread::spawn(move || thread::sleep(stall));

@@ -1,6 +1,7 @@
 //! The classic.
 
-use std::{thread, time::Duration};
+use std::thread;
+use std::time::Duration;
 
 pub(crate) async fn prepare(stall: Duration) {
     thread::sleep(stall); // BLOCKS: sleep std::thread::sleep

@@ -1,11 +1,10 @@
 //! Through a dependency: the line is the one that calls it.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use retry::{OperationResult, delay::Fixed};
+use retry::OperationResult;
+use retry::delay::Fixed;
 
 pub(crate) async fn prepare(stall: Duration) {
     let end = Instant::now() + stall;

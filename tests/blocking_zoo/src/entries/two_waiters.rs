@@ -1,9 +1,7 @@
 //! Two workers that wait for one lock in two places: each is a finding.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use loopscope::spawn;
 

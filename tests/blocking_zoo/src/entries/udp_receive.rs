@@ -1,6 +1,7 @@
 //! A datagram that nobody sends.
 
-use std::{net::UdpSocket, time::Duration};
+use std::net::UdpSocket;
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

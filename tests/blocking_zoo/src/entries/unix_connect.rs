@@ -1,12 +1,8 @@
 //! A local server whose queue is full.
 
-use std::{
-    os::{
-        fd::AsRawFd,
-        unix::net::{UnixListener, UnixStream},
-    },
-    time::Duration,
-};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let path = crate::stage::scratch("socket");

@@ -1,9 +1,7 @@
 //! The same, polite to other threads only.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub(crate) async fn prepare(stall: Duration) {
     let end = Instant::now() + stall;

@@ -1,6 +1,8 @@
 //! What an entry's source says must be found, and how that compares.
 
-use std::{collections::BTreeSet, fmt, fs, path::Path};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::{fmt, fs};
 
 use serde_json::Value;
 
