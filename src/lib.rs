@@ -41,22 +41,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 // Where stacks cannot be had, some of what reads them has nothing to do.
-#![cfg_attr(
-    not(all(
-        target_os = "linux",
-        any(target_arch = "x86_64", target_arch = "aarch64"),
-        not(loopscope_no_capture)
-    )),
-    allow(dead_code, unused_imports)
-)]
+#![cfg_attr(not(stack_capture), allow(dead_code, unused_imports))]
 
 mod builder;
 mod canary;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(loopscope_no_capture)
-))]
+#[cfg(stack_capture)]
 mod capture;
 #[cfg(feature = "console")]
 pub mod console;

@@ -2,26 +2,14 @@
 //! reading of debug information.
 
 mod advice;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(loopscope_no_capture)
-))]
+#[cfg(stack_capture)]
 mod image;
 mod names;
 pub(crate) mod roots;
 mod site;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(loopscope_no_capture)
-))]
+#[cfg(stack_capture)]
 mod symbols;
-#[cfg(not(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(loopscope_no_capture)
-)))]
+#[cfg(not(stack_capture))]
 #[path = "symbols_none.rs"]
 mod symbols;
 

@@ -8,35 +8,19 @@ pub(crate) mod evidence;
 #[cfg(not(tokio_unstable))]
 mod frozen;
 mod hog;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(loopscope_no_capture)
-))]
+#[cfg(stack_capture)]
 mod inspector;
-#[cfg(not(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(loopscope_no_capture)
-)))]
+#[cfg(not(stack_capture))]
 #[path = "inspector_none.rs"]
 mod inspector;
 pub(crate) mod meter;
 pub(crate) mod outbox;
 mod pressure;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(loopscope_no_capture)
-))]
+#[cfg(stack_capture)]
 mod probe;
 mod sample;
 mod standstill;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(loopscope_no_capture)
-))]
+#[cfg(stack_capture)]
 mod syscalls;
 mod watch;
 

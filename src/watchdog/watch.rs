@@ -444,10 +444,5 @@ impl Suspect {
     }
 }
 
-#[cfg(all(
-    test,
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(loopscope_no_capture)
-))]
+#[cfg(all(test, stack_capture))]
 mod tests;
