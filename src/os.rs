@@ -29,7 +29,7 @@ mod linux {
     use std::mem::MaybeUninit;
     use std::os::unix::fs::FileExt;
 
-    use super::ThreadInfo;
+    use crate::os::ThreadInfo;
 
     /// The calling thread.
     pub(crate) fn current_thread() -> Option<ThreadInfo> {

@@ -1,6 +1,6 @@
 //! What blocks, and what to write instead: a table.
 
-use crate::{Cause, FrameKind};
+use crate::finding::{Cause, FrameKind};
 
 /// A call that is known to block.
 #[derive(Debug)]

@@ -8,15 +8,14 @@ mod names;
 pub(crate) mod roots;
 mod site;
 #[cfg(stack_capture)]
-mod symbols;
+pub(crate) mod symbols;
 #[cfg(not(stack_capture))]
 #[path = "symbols_none.rs"]
-mod symbols;
+pub(crate) mod symbols;
 
-pub(crate) use symbols::Symbols;
-
-use crate::watchdog::evidence::{CallInfo, Capture, StallEvidence, Times};
-use crate::{Cause, Detail, Evidence, Frame, FrameKind, Site};
+use crate::diagnose::symbols::Symbols;
+use crate::evidence::{CallInfo, Capture, StallEvidence, Times};
+use crate::finding::{Cause, Detail, Evidence, Frame, FrameKind, Site};
 
 /// What one stall was.
 #[derive(Debug, Clone, PartialEq)]

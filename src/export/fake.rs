@@ -3,25 +3,25 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::reader::{Health, Source};
-use crate::record::FlightPoll;
+use crate::export::source::{Health, Source};
+use crate::finding::{Cause, FindingsDocument, STALLS_SCHEMA, Stall, StallsDocument};
+use crate::record::flight_recorder::FlightPoll;
 use crate::report::sample;
-use crate::{
-    BlockingCallSnapshot, Cause, CauseSnapshot, FindingsDocument, HistogramSnapshot, KindSnapshot,
-    LoopLagSnapshot, ObserverSnapshot, PressureSnapshot, RuntimeSnapshot, STALLS_SCHEMA, Snapshot, Stall,
-    StallsDocument, WorkerSnapshot,
+use crate::snapshot::{
+    BlockingCallSnapshot, CauseSnapshot, HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot,
+    PressureSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
 };
 
 /// What it answers may be changed while it is being read.
 #[derive(Debug)]
-pub(super) struct FakeSource {
-    pub(super) snapshot: Mutex<Snapshot>,
-    pub(super) findings: Mutex<FindingsDocument>,
-    pub(super) health: Mutex<Health>,
+pub(crate) struct FakeSource {
+    pub(crate) snapshot: Mutex<Snapshot>,
+    pub(crate) findings: Mutex<FindingsDocument>,
+    pub(crate) health: Mutex<Health>,
 }
 
 impl FakeSource {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             snapshot: Mutex::new(snapshot()),
             findings: Mutex::new(sample::document(vec![sample::sleep()])),
@@ -71,7 +71,7 @@ fn stall(start: u64) -> Stall {
 }
 
 /// As many values of `low` milliseconds as that number, and one of `high`.
-pub(super) fn distribution(low: u64, high: u64) -> HistogramSnapshot {
+pub(crate) fn distribution(low: u64, high: u64) -> HistogramSnapshot {
     HistogramSnapshot {
         buckets: vec![(low * 1_000_000, low), (high * 1_000_000, 1)],
         count: low + 1,
@@ -80,7 +80,7 @@ pub(super) fn distribution(low: u64, high: u64) -> HistogramSnapshot {
     }
 }
 
-pub(super) fn snapshot() -> Snapshot {
+pub(crate) fn snapshot() -> Snapshot {
     Snapshot {
         threshold: Duration::from_millis(17),
         kinds: vec![KindSnapshot {

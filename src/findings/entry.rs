@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::diagnose::Diagnosis;
+use crate::evidence::StallEvidence;
+use crate::finding::{Cause, Detail, Evidence, Finding, Site, Split, TaskInfo, Victims};
 use crate::record::clock::unix_nanos_now;
-use crate::watchdog::evidence::StallEvidence;
-use crate::{Cause, Detail, Evidence, Finding, Site, Split, TaskInfo, Victims};
 
 /// Views of one finding that are told apart.
 const MAX_VIEWS: usize = 64;

@@ -6,13 +6,14 @@ mod recent;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use self::entry::Entry;
-use self::recent::Recent;
 use crate::diagnose::Diagnosis;
+use crate::evidence::{Phase, StallEvidence};
+use crate::finding::{Cause, Finding, Stall, TaskInfo};
+use crate::findings::entry::Entry;
+use crate::findings::recent::Recent;
 use crate::record::clock::unix_nanos_now;
-use crate::record::{Carried, Histogram};
-use crate::watchdog::evidence::{Phase, StallEvidence};
-use crate::{Cause, CauseSnapshot, Finding, Stall, TaskInfo};
+use crate::record::histogram::{Carried, Histogram};
+use crate::snapshot::CauseSnapshot;
 
 /// Findings that are kept at most.
 const MAX_FINDINGS: usize = 500;
@@ -196,8 +197,8 @@ fn index_of(cause: Cause) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watchdog::evidence;
-    use crate::{Detail, Evidence};
+    use crate::evidence;
+    use crate::finding::{Detail, Evidence};
 
     fn stall(phase: Phase, seq: u64, start_ms: u64, ms: u64) -> StallEvidence {
         StallEvidence {
@@ -205,7 +206,7 @@ mod tests {
             polls: 1,
             key: (0, seq),
             worker: "0".to_owned(),
-            kind: crate::record::KindId::OTHER,
+            kind: crate::record::kinds::KindId::OTHER,
             start_unix_ns: start_ms * 1_000_000,
             start_nanos: start_ms * 1_000_000,
             duration_nanos: ms * 1_000_000,
@@ -270,7 +271,7 @@ mod tests {
     fn what_was_met_most_is_shown() {
         let findings = Findings::default();
         let at = |line: Option<u32>, evidence| Diagnosis {
-            site: Some(crate::Site { function: "f".to_owned(), file: None, line }),
+            site: Some(crate::finding::Site { function: "f".to_owned(), file: None, line }),
             evidence,
             ..diagnosis("a")
         };

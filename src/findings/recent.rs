@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::{Stall, Victims};
+use crate::finding::{Stall, Victims};
 
 const MAX_STALLS: usize = 4096;
 const MAX_WAITS: usize = 4096;

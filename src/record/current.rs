@@ -8,9 +8,9 @@ use std::thread;
 
 use tokio::runtime::Id;
 
-use super::Recorder;
-use super::seat::{By, Seat};
-use super::worker::Label;
+use crate::record::poll_stack::{By, Seat};
+use crate::record::recorder::Recorder;
+use crate::record::worker::Label;
 
 thread_local! {
     static HOME: RefCell<Option<Home>> = const { RefCell::new(None) };

@@ -8,9 +8,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::KindSnapshot;
 #[cfg(tokio_unstable)]
-use super::locations::Locations;
+use crate::record::locations::Locations;
+use crate::snapshot::KindSnapshot;
 
 /// Kinds with histograms of their own, `other` among them.
 pub(crate) const MAX_KINDS: usize = 257;

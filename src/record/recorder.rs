@@ -6,19 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use super::bells::Bells;
-use super::calls::Calls;
-use super::clock::{self, Clock};
-use super::doze::Doze;
-use super::flight::{self, FlightPoll};
-use super::kinds::{Kind, Kinds};
-use super::replaced::Replaced;
-use super::runtimes::{Runtimes, local_queue_depth};
-use super::slot::ActivePoll;
-use super::watched::Watched;
-use super::worker::{Label, Worker};
-use super::{KindId, KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
 use crate::os;
+use crate::record::blocking_calls::Calls;
+use crate::record::clock::{self, Clock};
+use crate::record::flight_recorder::{self, FlightPoll};
+use crate::record::hook_status::{Replaced, Watched};
+use crate::record::idle_park::Doze;
+use crate::record::kinds::{Kind, KindId, Kinds};
+use crate::record::loop_lag::Bells;
+use crate::record::runtimes::{Runtimes, local_queue_depth};
+use crate::record::slot::ActivePoll;
+use crate::record::worker::{Label, Worker};
+use crate::snapshot::{KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
 
 /// Where everything is recorded that a scope watches.
 #[derive(Debug)]
@@ -65,7 +64,7 @@ impl Recorder {
             id: NEXT_ID.fetch_add(1, Relaxed),
             clock: Clock::new(),
             threshold_nanos,
-            notable_nanos: flight::SHORTEST_NANOS.min(threshold_nanos),
+            notable_nanos: flight_recorder::SHORTEST_NANOS.min(threshold_nanos),
             every_delay: true,
             kinds,
             doze: Doze::default(),
@@ -281,7 +280,7 @@ impl Recorder {
 mod tests {
     use super::*;
     use crate::record::kinds::MAX_KINDS;
-    use crate::record::seat::{By, Seat};
+    use crate::record::poll_stack::{By, Seat};
 
     #[test]
     fn totals_survive_the_thread_and_runtimes_stay_apart() {

@@ -4,8 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::{Handle, Id, RuntimeFlavor, RuntimeMetrics};
 
-use super::RuntimeSnapshot;
-use super::worker::Label;
+use crate::record::worker::Label;
+use crate::snapshot::RuntimeSnapshot;
 
 /// What a runtime is called that its builder gave no name.
 pub(crate) const UNNAMED_RUNTIME: &str = "tokio";

@@ -5,15 +5,15 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Mutex, PoisonError};
 
-use super::KindSnapshot;
-use super::clock::Ticks;
-use super::events::EventRing;
-use super::flight::FlightRing;
-use super::histogram::{Carried, CarriedTable, Histogram, Tally};
-use super::kinds::{KindId, MAX_KINDS};
-use super::runtimes::UNNAMED_RUNTIME;
-use super::slot::{self, ActivePoll, Slot};
 use crate::os::ThreadInfo;
+use crate::record::clock::Ticks;
+use crate::record::flight_recorder::FlightRing;
+use crate::record::histogram::{Carried, CarriedTable, Histogram, Tally};
+use crate::record::kinds::{KindId, MAX_KINDS};
+use crate::record::long_events::EventRing;
+use crate::record::runtimes::UNNAMED_RUNTIME;
+use crate::record::slot::{self, ActivePoll, Slot};
+use crate::snapshot::KindSnapshot;
 
 /// What one thread recorded of one kind.
 #[derive(Debug)]

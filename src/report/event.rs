@@ -1,7 +1,7 @@
 //! The warning as an event of `tracing`.
 
-use super::text;
-use crate::Finding;
+use crate::finding::Finding;
+use crate::report::text;
 
 /// Emits one warning for `finding`, after `suppressed` reports that the budget
 /// kept back.

@@ -11,8 +11,9 @@ pub(crate) mod source_line;
 #[cfg(feature = "diagnostic")]
 mod summary;
 pub(crate) mod text;
+pub(crate) mod thread;
 
 #[cfg(feature = "diagnostic")]
-pub use self::diagnostic::diagnostic;
+pub use crate::report::diagnostic::diagnostic;
 #[cfg(feature = "diagnostic")]
-pub use self::summary::diagnostics;
+pub use crate::report::summary::diagnostics;

@@ -1,8 +1,8 @@
 //! A finding for tests.
 
-use crate::{Cause, Detail, Evidence, Finding, Frame, FrameKind, Site, Split, TaskInfo, Victims};
+use crate::finding::{Cause, Detail, Evidence, Finding, Frame, FrameKind, Site, Split, TaskInfo, Victims};
 #[cfg(any(feature = "diagnostic", feature = "prometheus"))]
-use crate::{FindingsDocument, ProcessInfo, Starved};
+use crate::finding::{FindingsDocument, ProcessInfo, Starved};
 
 fn frame(kind: FrameKind, function: &str, file: &str, line: u32) -> Frame {
     Frame { function: function.to_owned(), file: Some(file.to_owned()), line: Some(line), kind }
@@ -51,7 +51,7 @@ pub(crate) fn sleep() -> Finding {
 #[cfg(any(feature = "diagnostic", feature = "prometheus"))]
 pub(crate) fn document(findings: Vec<Finding>) -> FindingsDocument {
     FindingsDocument {
-        schema: crate::FINDINGS_SCHEMA.to_owned(),
+        schema: crate::finding::FINDINGS_SCHEMA.to_owned(),
         process: ProcessInfo {
             pid: 4_242,
             program: "/usr/bin/chat".to_owned(),

@@ -1,8 +1,8 @@
 //! All findings as text: the diagnostics, then what they leave out.
 
-use super::diagnostic;
-use super::text::{count, duration};
-use crate::FindingsDocument;
+use crate::finding::FindingsDocument;
+use crate::report::diagnostic;
+use crate::report::text::{count, duration};
 
 /// Draws every finding of `document` as [`diagnostic`] does, then says in a few
 /// lines how many there are and what the figures leave out.
@@ -47,7 +47,7 @@ fn summary(document: &FindingsDocument) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Starved;
+    use crate::finding::Starved;
     use crate::report::sample;
 
     #[test]

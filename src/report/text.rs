@@ -1,7 +1,7 @@
 //! The words of a report: durations, counts, and the sentence that says what
 //! blocked.
 
-use crate::{Cause, Finding};
+use crate::finding::{Cause, Finding};
 
 /// The longest text that is taken over from names and paths, in characters.
 const MAX_CHARS: usize = 300;

@@ -6,19 +6,20 @@ use std::sync::atomic::Ordering::Acquire;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::evidence::{CallInfo, Capture, CodeAddress};
-use super::meter::{Captured, Meter};
-use super::probe::Probe;
-use super::sample::{Activity, InSyscall, Sample};
-use super::syscalls::{self, Fd, Restart, Syscall};
 use crate::capture::descriptor::{Descriptor, Transport};
 use crate::capture::signal::{Answer, Asker};
 use crate::capture::unwind::Unwound;
 use crate::capture::{CopiedStack, machine, passive};
+use crate::evidence::{CallInfo, Capture, CodeAddress};
+use crate::finding::Evidence;
 use crate::os::{self, ThreadInfo};
 use crate::record::clock::Clock;
 use crate::record::slot::Slot;
-use crate::{Evidence, Signals};
+use crate::self_metrics::{Captured, Meter};
+use crate::settings::Signals;
+use crate::watchdog::procfs::Probe;
+use crate::watchdog::sample::{Activity, InSyscall, Sample};
+use crate::watchdog::syscalls::{self, Fd, Restart, Syscall};
 
 pub(crate) use crate::capture::unwind::Unwinder;
 
@@ -235,7 +236,8 @@ impl Inspector {
                 let info = call.map(|(_, info)| info);
                 // Giving back memory is work, if the kernel's; a call on a file is
                 // a call on a file.
-                let works = runs && info.as_ref().is_none_or(|call| call.cause == crate::Cause::Other);
+                let works =
+                    runs && info.as_ref().is_none_or(|call| call.cause == crate::finding::Cause::Other);
                 let on_cpu = !uninterruptible && (!in_kernel || works);
                 Some(Capture { uninterruptible, ..capture(at_nanos, unwound, on_cpu, info, tools.unwinder) })
             }
@@ -291,7 +293,7 @@ fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
     let Some(syscall) = known else {
         return CallInfo {
             name: format!("system call {}", call.number),
-            cause: crate::Cause::Other,
+            cause: crate::finding::Cause::Other,
             fd: None,
             fd_type: None,
             lock: None,
@@ -317,10 +319,12 @@ fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
 }
 
 /// `read`, `write` and `poll` mean what their descriptor is.
-fn cause_of(syscall: &Syscall, descriptor: Option<&Descriptor>) -> crate::Cause {
+fn cause_of(syscall: &Syscall, descriptor: Option<&Descriptor>) -> crate::finding::Cause {
     match (syscall.cause, descriptor) {
-        (crate::Cause::Other, Some(Descriptor::Socket { .. })) => crate::Cause::Network,
-        (crate::Cause::Other, Some(Descriptor::Path(_) | Descriptor::Pipe)) => crate::Cause::File,
+        (crate::finding::Cause::Other, Some(Descriptor::Socket { .. })) => crate::finding::Cause::Network,
+        (crate::finding::Cause::Other, Some(Descriptor::Path(_) | Descriptor::Pipe)) => {
+            crate::finding::Cause::File
+        }
         (cause, _) => cause,
     }
 }

@@ -1,12 +1,12 @@
 //! Where stacks cannot be had yet: the stall is seen, its line is not.
 
-use super::evidence::Capture;
-use super::meter::{Captured, Meter};
-use super::sample::{Activity, Sample};
-use crate::Signals;
+use crate::evidence::Capture;
 use crate::os::ThreadInfo;
 use crate::record::clock::Clock;
 use crate::record::slot::Slot;
+use crate::self_metrics::{Captured, Meter};
+use crate::settings::Signals;
+use crate::watchdog::sample::{Activity, Sample};
 
 /// Looks at one thread.
 #[derive(Debug)]

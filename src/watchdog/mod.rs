@@ -1,28 +1,25 @@
 //! The thread that watches: looks at the workers' slots, and at a thread only
 //! once its poll has gone on for some time. Writes evidence, judges nothing.
 
-mod account;
-mod audit;
-mod budget;
-pub(crate) mod evidence;
-#[cfg(not(tokio_unstable))]
-mod frozen;
-mod hog;
+mod hook_audit;
 #[cfg(stack_capture)]
 mod inspector;
 #[cfg(not(stack_capture))]
 #[path = "inspector_none.rs"]
 mod inspector;
-pub(crate) mod meter;
+#[cfg(not(tokio_unstable))]
+mod no_progress;
 pub(crate) mod outbox;
 mod pressure;
+mod process_pause;
 #[cfg(stack_capture)]
-mod probe;
+mod procfs;
 mod sample;
-mod standstill;
 #[cfg(stack_capture)]
 mod syscalls;
-mod watch;
+mod task_run;
+mod time_split;
+mod worker_monitor;
 
 use std::io;
 use std::sync::Arc;
@@ -31,19 +28,18 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-pub(crate) use budget::Budget;
-
-use self::audit::Audit;
-use self::evidence::Message;
-use self::inspector::Unwinder;
-use self::meter::{Dropped, Meter};
-use self::outbox::Outbox;
-use self::pressure::Pressure;
-use self::standstill::Standstill;
-use self::watch::{Context, Watch};
-use crate::record::Recorder;
-use crate::settings::Settings;
-use crate::{Signals, os};
+use crate::evidence::Message;
+use crate::os;
+use crate::record::recorder::Recorder;
+use crate::self_metrics::{Dropped, Meter};
+use crate::settings::{Settings, Signals};
+use crate::token_bucket::Budget;
+use crate::watchdog::hook_audit::Audit;
+use crate::watchdog::inspector::Unwinder;
+use crate::watchdog::outbox::Outbox;
+use crate::watchdog::pressure::Pressure;
+use crate::watchdog::process_pause::Standstill;
+use crate::watchdog::worker_monitor::{Context, Watch};
 
 /// A burst may take the captures of so many seconds.
 const SECONDS_IN_A_BURST: u32 = 10;

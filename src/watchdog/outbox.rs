@@ -2,8 +2,8 @@
 
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
-use super::evidence::Message;
-use super::meter::{Dropped, Meter};
+use crate::evidence::Message;
+use crate::self_metrics::{Dropped, Meter};
 
 /// Messages that may wait for the reporting thread.
 const CAPACITY: usize = 1024;

@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
-use super::meter::Meter;
-use crate::record::Recorder;
 use crate::record::clock::{Clock, Ticks};
+use crate::record::recorder::Recorder;
+use crate::self_metrics::Meter;
 
 #[derive(Debug)]
 pub(crate) struct Pressure {

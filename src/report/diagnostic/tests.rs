@@ -1,8 +1,8 @@
 //! Drawings, character by character.
 
 use super::*;
+use crate::finding::{TaskInfo, Victims};
 use crate::report::sample;
-use crate::{TaskInfo, Victims};
 
 const SOURCE: &str = "    std::thread::sleep(pause);";
 
@@ -22,7 +22,7 @@ fn bare() -> Finding {
         cause: Cause::Other,
         count: 1,
         total_seconds: 0.02,
-        detail: crate::Detail::default(),
+        detail: crate::finding::Detail::default(),
         victims: Victims::default(),
         advice: String::new(),
         evidence: Evidence::None,

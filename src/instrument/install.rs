@@ -1,0 +1,296 @@
+//! Sets Tokio's hooks: where every task of a watched runtime is recorded.
+
+use std::sync::Arc;
+
+use tokio::runtime::Builder;
+
+use crate::instrument::hooks::{Hooks, OnThread};
+use crate::record::current;
+use crate::record::hook_status::{Hook, Watched};
+use crate::record::poll_stack::By;
+#[cfg(tokio_unstable)]
+use crate::record::poll_stack::Seat;
+use crate::record::recorder::Recorder;
+
+/// What the hooks of one call of `watch` share.
+struct Watch {
+    watched: Arc<Watched>,
+    recorder: Arc<Recorder>,
+    hooks: Hooks,
+}
+
+impl Watch {
+    /// Whether what the hook is called for is to be recorded.
+    #[inline]
+    fn sees(&self, hook: Hook) -> bool {
+        self.watched.calls(hook);
+        self.recorder.is_live() && !self.watched.is_blind()
+    }
+
+    #[cfg(tokio_unstable)]
+    #[inline]
+    fn by(&self) -> By {
+        By::Hook(self.watched.id)
+    }
+}
+
+/// Sets the hooks on a runtime's builder, and lets them call the application's.
+/// They replace those set before and are replaced by those set after.
+pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Hooks) {
+    if !recorder.is_live() {
+        return install_alone(builder, hooks);
+    }
+    let watch = Arc::new(Watch { watched: recorder.watch(), recorder: Arc::clone(recorder), hooks });
+    let [start, stop, park, unpark] = std::array::from_fn(|_| Arc::clone(&watch));
+    builder
+        .on_thread_start(move || {
+            start.watched.calls(Hook::ThreadStart);
+            current::set_home(&start.recorder);
+            call(&start.hooks.thread_start);
+        })
+        .on_thread_park(move || {
+            parks(&park);
+            call(&park.hooks.thread_park);
+        })
+        .on_thread_unpark(move || {
+            call(&unpark.hooks.thread_unpark);
+            unparks(&unpark);
+        });
+    if watch.hooks.thread_stop.is_some() {
+        builder.on_thread_stop(move || call(&stop.hooks.thread_stop));
+    }
+    #[cfg(tokio_unstable)]
+    {
+        tasks::install(builder, &watch);
+        if recorder.every_delay {
+            builder.track_task_schedule_latency();
+        }
+    }
+}
+
+/// Sets the application's hooks as if there were no scope.
+fn install_alone(builder: &mut Builder, hooks: Hooks) {
+    if let Some(f) = hooks.thread_start {
+        builder.on_thread_start(f);
+    }
+    if let Some(f) = hooks.thread_stop {
+        builder.on_thread_stop(f);
+    }
+    if let Some(f) = hooks.thread_park {
+        builder.on_thread_park(f);
+    }
+    if let Some(f) = hooks.thread_unpark {
+        builder.on_thread_unpark(f);
+    }
+    #[cfg(tokio_unstable)]
+    {
+        if let Some(f) = hooks.task_spawn {
+            builder.on_task_spawn(f);
+        }
+        if let Some(f) = hooks.before_task_poll {
+            builder.on_before_task_poll(f);
+        }
+        if let Some(f) = hooks.after_task_poll {
+            builder.on_after_task_poll(f);
+        }
+        if let Some(f) = hooks.task_terminate {
+            builder.on_task_terminate(f);
+        }
+    }
+}
+
+#[inline]
+fn call(hook: &Option<OnThread>) {
+    if let Some(hook) = hook {
+        hook();
+    }
+}
+
+/// A thread that parks is a worker, or a root future's thread, from now on: it
+/// is known before its first poll.
+fn parks(watch: &Watch) {
+    if !watch.sees(Hook::ThreadPark) {
+        return;
+    }
+    current::with_existing_seat(&watch.recorder, |seat| {
+        seat.abandon(By::Thread);
+        #[cfg(tokio_unstable)]
+        if seat.by() == watch.by() {
+            no_poll_ends(watch, seat);
+        }
+    });
+    current::with_seat(&watch.recorder, |seat| seat.worker.park());
+}
+
+/// A runtime polls one task after the other and parks after the last, so the
+/// hook that ends polls is somebody else's: nothing of this runtime can be
+/// recorded any more, and what seems to be polled there is not.
+#[cfg(tokio_unstable)]
+#[cold]
+fn no_poll_ends(watch: &Watch, seat: &Seat) {
+    watch.watched.set_blind();
+    seat.abandon(watch.by());
+    watch.recorder.replaced.note(Hook::AfterTaskPoll);
+    watch.recorder.disown(&seat.worker.label.runtime);
+}
+
+fn unparks(watch: &Watch) {
+    if !watch.sees(Hook::ThreadUnpark) {
+        return;
+    }
+    let woke = current::with_existing_seat(&watch.recorder, |seat| {
+        seat.worker.unpark();
+        // Nothing else tells what runs until it parks again.
+        #[cfg(not(tokio_unstable))]
+        if seat.by() == By::Nobody {
+            let recorder = &watch.recorder;
+            seat.begin(recorder.clock.ticks(), 0, recorder.unnamed, By::Thread);
+        }
+    });
+    if woke.is_some() {
+        watch.recorder.doze.wake();
+    }
+}
+
+#[cfg(tokio_unstable)]
+mod tasks {
+    use std::hash::{Hash, Hasher};
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use tokio::runtime::{Builder, TaskMeta};
+
+    use crate::instrument::hooks::OnTask;
+    use crate::instrument::install::Watch;
+    use crate::record::current;
+    use crate::record::hook_status::Hook;
+    use crate::record::poll_stack::Seat;
+
+    pub(super) fn install(builder: &mut Builder, watch: &Arc<Watch>) {
+        let [spawn, before, after, terminate] = std::array::from_fn(|_| Arc::clone(watch));
+        builder
+            .on_task_spawn(move |meta| {
+                spawned(&spawn, meta);
+                call(&spawn.hooks.task_spawn, meta);
+            })
+            .on_before_task_poll(move |meta| {
+                call(&before.hooks.before_task_poll, meta);
+                poll_begins(&before, meta);
+            })
+            .on_after_task_poll(move |meta| {
+                poll_ends(&after);
+                call(&after.hooks.after_task_poll, meta);
+            })
+            .on_task_terminate(move |meta| {
+                terminated(&terminate, meta);
+                call(&terminate.hooks.task_terminate, meta);
+            });
+    }
+
+    #[inline]
+    fn call(hook: &Option<OnTask>, meta: &TaskMeta<'_>) {
+        if let Some(hook) = hook {
+            hook(meta);
+        }
+    }
+
+    /// May run on any thread, so what is not counted at a worker is counted in
+    /// common: once a task, never once a poll.
+    fn spawned(watch: &Watch, meta: &TaskMeta<'_>) {
+        if !watch.sees(Hook::TaskSpawn) {
+            return;
+        }
+        let recorder = &watch.recorder;
+        let kind = recorder.kinds.of_location(meta.spawned_at());
+        let counted = current::with_existing_seat(recorder, |seat| seat.worker.cell(kind).spawned.add(1));
+        if counted.is_none() {
+            recorder.kinds.tasks(kind).spawned.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[inline]
+    fn poll_begins(watch: &Watch, meta: &TaskMeta<'_>) {
+        if !watch.sees(Hook::BeforeTaskPoll) {
+            return;
+        }
+        let recorder = &watch.recorder;
+        let kind = recorder.kinds.of_location(meta.spawned_at());
+        let task = number_of(meta.id());
+        current::with_seat(recorder, |seat| {
+            if seat.by() == watch.by() {
+                return super::no_poll_ends(watch, seat);
+            }
+            let now = recorder.clock.ticks();
+            // An application may have asked Tokio for it by itself: named futures
+            // know theirs then.
+            if recorder.every_delay
+                && let Some(delay) = meta.schedule_latency()
+            {
+                seat.waited(delay.as_nanos() as u64, now, task, kind);
+            }
+            if seat.worker.slot.is_idle() {
+                wakes_up(seat);
+            }
+            seat.begin(now, task, kind, watch.by());
+            seat.wakes_watchdog();
+        });
+    }
+
+    /// No unpark came before: a root future's thread turns to its tasks.
+    #[cold]
+    fn wakes_up(seat: &Seat) {
+        seat.worker.slot.set_awake();
+        seat.recorder.doze.wake();
+    }
+
+    #[inline]
+    fn poll_ends(watch: &Watch) {
+        if !watch.sees(Hook::AfterTaskPoll) {
+            return;
+        }
+        let recorder = &watch.recorder;
+        let handed_over = current::with_existing_seat(recorder, |seat| {
+            seat.end(watch.by());
+            seat.worker.handed_over_at().is_some()
+        });
+        if handed_over == Some(true) {
+            current::leave(recorder);
+        }
+    }
+
+    /// Also fires for calls of `spawn_blocking` and for the runtime's own jobs,
+    /// which were never spawned as tasks: their locations are not known here.
+    fn terminated(watch: &Watch, meta: &TaskMeta<'_>) {
+        if !watch.sees(Hook::TaskTerminate) {
+            return;
+        }
+        let recorder = &watch.recorder;
+        let Some(kind) = recorder.kinds.seen(meta.spawned_at()) else { return };
+        let counted = current::with_existing_seat(recorder, |seat| seat.worker.cell(kind).completed.add(1));
+        if counted.is_none() {
+            recorder.kinds.tasks(kind).completed.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A task's number. `Id` does not give it out, but hashes as it.
+    #[inline]
+    fn number_of(id: tokio::task::Id) -> u64 {
+        struct Number(u64);
+        impl Hasher for Number {
+            fn write(&mut self, bytes: &[u8]) {
+                for byte in bytes {
+                    self.0 = self.0 << 8 | u64::from(*byte);
+                }
+            }
+            fn write_u64(&mut self, number: u64) {
+                self.0 = number;
+            }
+            fn finish(&self) -> u64 {
+                self.0
+            }
+        }
+        let mut number = Number(0);
+        id.hash(&mut number);
+        number.finish()
+    }
+}

@@ -1,0 +1,449 @@
+//! One worker under watch: from its first long look to the end of its stall.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::evidence::{Capture, Message, Phase, StallEvidence, Times};
+use crate::os::ThreadInfo;
+use crate::record::clock::Ticks;
+use crate::record::kinds::KindId;
+use crate::record::long_events::LongEvent;
+use crate::record::recorder::Recorder;
+use crate::record::slot::ActivePoll;
+use crate::record::worker::Worker;
+use crate::self_metrics::{Captured, Dropped, Meter};
+use crate::settings::Signals;
+use crate::token_bucket::Budget;
+use crate::watchdog::inspector::{Inspector, Tools, Unwinder};
+#[cfg(not(tokio_unstable))]
+use crate::watchdog::no_progress::Frozen;
+use crate::watchdog::outbox::Outbox;
+use crate::watchdog::process_pause::Standstill;
+use crate::watchdog::sample::{Activity, Sample};
+use crate::watchdog::task_run::Run;
+use crate::watchdog::time_split::Account;
+
+const SECOND: u64 = 1_000_000_000;
+/// Stalls of these ages are reported before they end, should they ever.
+const LASTS_NANOS: [u64; 4] = [SECOND, 60 * SECOND, 600 * SECOND, 3600 * SECOND];
+/// The part of a poll's own time for which a thread must have run to be met
+/// running and believed.
+const LEAST_SHARE: u64 = 4;
+/// So many looks in turn may meet a thread that has just woken. More are no chance:
+/// it waits for short times, in step with the watchdog.
+const WOKEN_LOOKS: u32 = 8;
+
+/// What all workers' watches share.
+pub(crate) struct Context<'c> {
+    pub(crate) recorder: &'c Recorder,
+    pub(crate) meter: &'c Meter,
+    pub(crate) unwinder: &'c mut Unwinder,
+    pub(crate) captures: &'c mut Budget,
+    pub(crate) outbox: &'c Outbox,
+    pub(crate) signals: Signals,
+    pub(crate) standstill: &'c mut Standstill,
+}
+
+impl Context<'_> {
+    fn tools(&mut self) -> Tools<'_> {
+        Tools { unwinder: self.unwinder, meter: self.meter, signals: self.signals }
+    }
+
+    /// The time between two readings, without what was lost to everybody.
+    fn passed(&self, start: Ticks, end: Ticks) -> u64 {
+        let clock = &self.recorder.clock;
+        clock.nanos(start, end).saturating_sub(self.standstill.within(start, end, clock))
+    }
+}
+
+/// The watch over one worker.
+pub(crate) struct Watch {
+    index: usize,
+    worker: Arc<Worker>,
+    inspector: Option<Inspector>,
+    /// The last sample of a suspect, and of which thread.
+    last: Option<(ThreadInfo, Sample)>,
+    suspect: Option<Suspect>,
+    /// The poll before, whose end may not have been told yet.
+    closing: Option<Suspect>,
+    #[cfg(not(tokio_unstable))]
+    frozen: Frozen,
+    /// The task that is met at look after look.
+    run: Option<Run>,
+}
+
+/// A poll that was in progress at a look.
+struct Suspect {
+    poll: ActivePoll,
+    account: Option<Account>,
+    /// While it went on, the whole process, or machine, stood still for so long.
+    lost_nanos: u64,
+    captures: Vec<Capture>,
+    /// Whether it has been asked who holds the lock that it waits for.
+    holder_sought: bool,
+    /// The own time at which the next capture is due; doubles each time.
+    next_capture_nanos: u64,
+    /// How many looks in turn have met it just woken.
+    woken_looks: u32,
+    /// How many of [`LASTS_NANOS`] had passed as it was last told.
+    told: Option<usize>,
+}
+
+impl Watch {
+    pub(crate) fn new(index: usize, worker: Arc<Worker>) -> Self {
+        Self {
+            index,
+            worker,
+            inspector: None,
+            last: None,
+            suspect: None,
+            closing: None,
+            run: None,
+            #[cfg(not(tokio_unstable))]
+            frozen: Frozen::default(),
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.worker.slot.is_idle() || (self.is_unhooked() && self.worker.slot.active().is_none())
+    }
+
+    /// Whether no hook tells that the thread parks.
+    pub(crate) fn is_unhooked(&self) -> bool {
+        self.worker.parks.get() == 0
+    }
+
+    /// Takes in what has ended, then looks at what goes on.
+    pub(crate) fn look(&mut self, context: &mut Context<'_>) {
+        let worker = Arc::clone(&self.worker);
+        let events: Vec<_> = worker.events.drain().collect();
+        if !events.is_empty() {
+            // Everybody may have stood still amid this look.
+            context.standstill.measure(0, &context.recorder.clock);
+        }
+        for event in events {
+            self.ended(event, context);
+        }
+        let active = worker.active();
+        #[cfg(not(tokio_unstable))]
+        let active = active.map(|poll| self.frozen.poll(poll, &worker, context.recorder));
+        self.follow(active.filter(|poll| !context.recorder.tells_no_end(poll)), context);
+        if let (Some(suspect), Some(poll)) = (&mut self.suspect, active)
+            && (suspect.poll.seq, suspect.poll.start) == (poll.seq, poll.start)
+        {
+            // Its future may have given it a name since.
+            suspect.poll.kind = poll.kind;
+            return self.look_again(context);
+        }
+        self.dismiss(context);
+        let threshold = context.recorder.threshold_nanos;
+        self.suspect = active.map(|poll| Suspect::new(poll, threshold));
+        // Most are over before that.
+        if self.suspect_age(context.recorder).is_some_and(|nanos| nanos >= threshold / 4) {
+            self.look_again(context);
+        }
+    }
+
+    /// Whether a poll of one of a runtime's own workers has passed the threshold.
+    pub(crate) fn is_blocked(&self, recorder: &Recorder) -> bool {
+        if self.worker.label.worker.parse::<usize>().is_err() {
+            return false;
+        }
+        let age = |poll: ActivePoll| recorder.clock.nanos(poll.start, recorder.clock.ticks());
+        self.suspect.is_some()
+            && self.worker.active().is_some_and(|poll| age(poll) >= recorder.threshold_nanos)
+    }
+
+    /// How long the poll that was met at the last look has lasted, if it does.
+    pub(crate) fn suspect_age(&self, recorder: &Recorder) -> Option<u64> {
+        let clock = &recorder.clock;
+        self.suspect.as_ref().map(|suspect| clock.nanos(suspect.poll.start, clock.ticks()))
+    }
+
+    /// Whether the task that was met may be a hog, which is met at every look.
+    pub(crate) fn follows_run(&self, recorder: &Recorder) -> bool {
+        let age = |start| recorder.clock.nanos(start, recorder.clock.ticks());
+        self.run.as_ref().is_some_and(|run| run.is_long(age(run.start()), recorder.threshold_nanos))
+    }
+
+    pub(crate) fn runtime(&self) -> &str {
+        &self.worker.label.runtime
+    }
+
+    /// The lock that a stall waits for, once a stall.
+    pub(crate) fn wanted_lock(&mut self) -> Option<u64> {
+        let suspect = self.suspect.as_mut().filter(|suspect| !suspect.holder_sought)?;
+        let lock = suspect.captures.iter().find_map(|capture| capture.call.as_ref()?.lock)?;
+        suspect.holder_sought = true;
+        Some(lock)
+    }
+
+    /// Whether a poll here, in progress, seems to hold a lock.
+    pub(crate) fn seems_to_hold(&mut self, lock: u64) -> bool {
+        let is_polling = self.worker.active().is_some();
+        is_polling && inspector(&mut self.inspector, &self.worker).is_some_and(|it| it.seems_to_hold(lock))
+    }
+
+    /// Another worker seems to hold the lock that is waited for here.
+    pub(crate) fn set_holder(&mut self, lock: u64, holder: usize) {
+        let Some(suspect) = &mut self.suspect else { return };
+        // It is told again, as long as the holder is still at it.
+        suspect.told = None;
+        let captures = suspect.captures.iter_mut();
+        for call in
+            captures.filter_map(|capture| capture.call.as_mut()).filter(|call| call.lock == Some(lock))
+        {
+            call.holder = Some(holder);
+        }
+    }
+
+    /// The poll on suspicion is over. If it was long, an event will say so.
+    fn dismiss(&mut self, context: &mut Context<'_>) {
+        let Some(mut suspect) = self.suspect.take() else { return };
+        if let Some(inspector) = &mut self.inspector {
+            suspect.captures.extend(inspector.late_answer(&mut context.tools()));
+            let unanswered = inspector.forget();
+            if suspect.captures.is_empty()
+                && let Some(unanswered) = unanswered
+            {
+                context.meter.captured(Captured::Nothing);
+                suspect.captures.push(unanswered);
+            }
+        }
+        let tells_no_end = context.recorder.tells_no_end(&suspect.poll);
+        if suspect.account.is_some() {
+            let ActivePoll { seq, start, kind, .. } = suspect.poll;
+            self.closing = Some(suspect);
+            if tells_no_end {
+                self.poll_ended(seq, kind, start..context.recorder.clock.ticks(), context);
+            }
+        }
+    }
+
+    fn look_again(&mut self, context: &mut Context<'_>) {
+        let recorder = context.recorder;
+        let clock = &recorder.clock;
+        let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
+        let (Some(suspect), Some(sample)) = (&mut self.suspect, inspector.sample(clock)) else { return };
+        context.standstill.measure(0, clock);
+        suspect.lost_nanos = context.standstill.within(suspect.poll.start, sample.at, clock);
+        let age = clock.nanos(suspect.poll.start, sample.at);
+        let thread = inspector.thread();
+        let before = self.last.replace((thread, sample)).filter(|(of, _)| *of == thread);
+        let Some(account) = &mut suspect.account else {
+            let before = before.map(|(_, sample)| sample);
+            suspect.account = Some(Account::begin(sample, before, age.saturating_sub(suspect.lost_nanos)));
+            return;
+        };
+        account.add(sample, context.passed(account.at(), sample.at));
+        suspect.captures.extend(inspector.late_answer(&mut context.tools()));
+        let times = suspect.times(age);
+        let own = times.own();
+        suspect.woken_looks = if has_just_woken(&sample, times) { suspect.woken_looks + 1 } else { 0 };
+        if own >= suspect.next_capture_nanos && !(1..=WOKEN_LOOKS).contains(&suspect.woken_looks) {
+            while suspect.next_capture_nanos <= own {
+                suspect.next_capture_nanos *= 2;
+            }
+            // A second look at one stall must not cost another its first.
+            let granted = if suspect.captures.is_empty() {
+                context.captures.take(Instant::now())
+            } else {
+                context.captures.take_spare(Instant::now())
+            };
+            let seq = suspect.poll.seq;
+            if granted {
+                suspect.captures.extend(inspector.capture(seq, age, &sample, &mut context.tools()));
+            } else if suspect.captures.is_empty() {
+                context.meter.dropped(Dropped::CaptureBudget, 1);
+                // Without its stack it still counts, as what it is known to be.
+                suspect.captures.push(inspector.classify(age, &sample));
+            }
+        }
+        self.tell_of_progress(own, age, context);
+    }
+
+    fn tell_of_progress(&mut self, own: u64, age: u64, context: &Context<'_>) {
+        let milestone = LASTS_NANOS.iter().filter(|nanos| own >= **nanos).count();
+        let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
+        let untold = |suspect: &mut Suspect| !suspect.captures.is_empty() && suspect.told != Some(milestone);
+        if let Some(mut suspect) = self.suspect.take_if(untold) {
+            suspect.told = Some(milestone);
+            self.tell(&suspect, phase, age, context);
+            self.suspect = Some(suspect);
+        }
+    }
+
+    /// Follows a task from poll to poll.
+    fn follow(&mut self, active: Option<ActivePoll>, context: &mut Context<'_>) {
+        let threshold = context.recorder.threshold_nanos;
+        let clock = &context.recorder.clock;
+        // A poll that is a stall of its own is no part of a run.
+        if self.suspect.as_ref().is_some_and(|suspect| !suspect.captures.is_empty()) {
+            return self.run_ended(context);
+        }
+        let Some(run) = &mut self.run else {
+            self.run = active.map(|poll| Run::new(poll, threshold));
+            return;
+        };
+        if !run.goes_on(active) {
+            self.run_ended(context);
+            self.run = active.map(|poll| Run::new(poll, threshold));
+            return;
+        }
+        if !run.is_watched(clock.nanos(run.start(), clock.ticks()), threshold) {
+            return;
+        }
+        run.others_waited = run.others_waited || context.recorder.is_anyone_ready_at(&self.worker);
+        let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
+        let Some(sample) = inspector.sample(clock) else { return };
+        context.standstill.measure(0, clock);
+        let age = context.passed(run.start(), sample.at);
+        let account = run.account.get_or_insert_with(|| Account::new(sample));
+        account.add(sample, context.passed(account.at(), sample.at));
+        let own = account.times().scaled_to(age).own();
+        if !inspector.is_asking()
+            && run.is_due(age, own, threshold)
+            && context.captures.take_spare(Instant::now())
+            && let Some(poll) = active
+        {
+            let capture = inspector.capture(poll.seq, age, &sample, &mut context.tools());
+            if let Some(capture) = capture.filter(|capture| !capture.stack.is_empty()) {
+                run.keep(capture, own);
+            }
+            // A later answer would count as one about this poll alone.
+            inspector.forget();
+        }
+    }
+
+    fn run_ended(&mut self, context: &Context<'_>) {
+        let Some(run) = self.run.take().filter(|run| !run.captures.is_empty()) else { return };
+        let clock = &context.recorder.clock;
+        let (first, now) = (run.first(), clock.ticks());
+        let (duration_nanos, passed) = (clock.nanos(run.start(), now), context.passed(run.start(), now));
+        let evidence = StallEvidence {
+            phase: Phase::Ended,
+            polls: run.polls(),
+            // Polls have odd numbers.
+            key: (self.index, first.seq + 1),
+            worker: self.worker.label.to_string(),
+            kind: first.kind,
+            start_unix_ns: clock.unix_nanos(first.start),
+            start_nanos: clock.since_start(first.start),
+            duration_nanos,
+            times: run.account.map(|account| account.times().scaled_to(passed)).unwrap_or_default(),
+            captures: run.captures,
+        };
+        context.outbox.send(Message::Stall(evidence), context.meter);
+    }
+
+    fn ended(&mut self, event: LongEvent, context: &mut Context<'_>) {
+        let clock = &context.recorder.clock;
+        match event {
+            LongEvent::Wait { nanos, end, .. } => {
+                if let Some(run) = &mut self.run {
+                    run.others_waited = true;
+                }
+                let end_nanos = clock.since_start(end);
+                let start_nanos = end_nanos.saturating_sub(nanos);
+                context.outbox.send(Message::Wait { start_nanos, end_nanos }, context.meter);
+            }
+            LongEvent::Poll { seq, start, end, kind, .. } => {
+                self.poll_ended(seq, kind, start..end, context);
+            }
+        }
+    }
+
+    /// `kind` is what the poll was in the end.
+    fn poll_ended(&mut self, seq: u64, kind: KindId, time: Range<Ticks>, context: &mut Context<'_>) {
+        if self.suspect.as_ref().is_some_and(|suspect| suspect.poll.seq == seq) {
+            self.dismiss(context);
+        }
+        let clock = &context.recorder.clock;
+        let duration = clock.nanos(time.start, time.end);
+        let lost = context.standstill.within(time.start, time.end, clock);
+        let Some(mut suspect) = self.closing.take_if(|suspect| suspect.poll.seq == seq) else {
+            if duration.saturating_sub(lost) < context.recorder.threshold_nanos {
+                return context.meter.starved(lost, true);
+            }
+            return context.meter.dropped(Dropped::EndedBeforeCapture, 1);
+        };
+        suspect.lost_nanos = lost;
+        suspect.poll.kind = kind;
+        let is_own = suspect.own_nanos(duration) >= context.recorder.threshold_nanos;
+        let machines = suspect.times(duration).run_queue + suspect.lost_nanos;
+        context.meter.starved(machines, !is_own);
+        if is_own && suspect.captures.is_empty() {
+            context.meter.dropped(Dropped::EndedBeforeCapture, 1);
+        } else if is_own {
+            self.tell(&suspect, Phase::Ended, duration, context);
+        } else if suspect.told.is_some() {
+            context.outbox.send(Message::NoStall((self.index, seq)), context.meter);
+        }
+    }
+
+    fn tell(&self, suspect: &Suspect, phase: Phase, duration_nanos: u64, context: &Context<'_>) {
+        let mut captures = suspect.captures.clone();
+        // An answer may have come late.
+        captures.sort_by_key(|capture| capture.at_nanos);
+        let evidence = StallEvidence {
+            phase,
+            polls: 1,
+            key: (self.index, suspect.poll.seq),
+            worker: self.worker.label.to_string(),
+            kind: suspect.poll.kind,
+            start_unix_ns: context.recorder.clock.unix_nanos(suspect.poll.start),
+            start_nanos: context.recorder.clock.since_start(suspect.poll.start),
+            duration_nanos,
+            times: suspect.times(duration_nanos),
+            captures,
+        };
+        context.outbox.send(Message::Stall(evidence), context.meter);
+    }
+}
+
+/// The inspector of the worker's present thread.
+fn inspector<'i>(held: &'i mut Option<Inspector>, worker: &Worker) -> Option<&'i mut Inspector> {
+    let thread = worker.thread()?;
+    if held.as_ref().is_none_or(|inspector| inspector.thread() != thread) {
+        *held = Some(Inspector::new(thread, worker.slot));
+    }
+    held.as_mut()
+}
+
+/// Whether a thread runs that has waited for most of the time: what it does now
+/// is not what took so long. The next look tells, if there is one.
+fn has_just_woken(sample: &Sample, times: Times) -> bool {
+    sample.activity == Activity::Running && times.on_cpu < times.own() / LEAST_SHARE
+}
+
+impl Suspect {
+    fn new(poll: ActivePoll, threshold_nanos: u64) -> Self {
+        Self {
+            poll,
+            account: None,
+            lost_nanos: 0,
+            captures: Vec::new(),
+            holder_sought: false,
+            next_capture_nanos: threshold_nanos,
+            woken_looks: 0,
+            told: None,
+        }
+    }
+
+    /// Where the time of the poll went. What is not certain of its first few
+    /// milliseconds, before the first look, is split like the rest.
+    fn times(&self, duration_nanos: u64) -> Times {
+        let times = self.account.as_ref().map(Account::times).unwrap_or_default();
+        times.scaled_to(duration_nanos.saturating_sub(self.lost_nanos))
+    }
+
+    /// The part of the poll's time for which the code, not the machine, is to
+    /// blame.
+    fn own_nanos(&self, duration_nanos: u64) -> u64 {
+        self.times(duration_nanos).own()
+    }
+}
+
+#[cfg(all(test, stack_capture))]
+mod tests;
