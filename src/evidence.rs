@@ -55,13 +55,13 @@ impl Capture {
 
 /// Time since the first sample, split in three.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Times {
+pub(crate) struct TimeSplit {
     pub(crate) on_cpu: u64,
     pub(crate) run_queue: u64,
     pub(crate) off_cpu: u64,
 }
 
-impl Times {
+impl TimeSplit {
     pub(crate) fn total(self) -> u64 {
         self.on_cpu + self.run_queue + self.off_cpu
     }
@@ -108,7 +108,7 @@ pub(crate) struct StallEvidence {
     /// The same by the recorder's own clock, to be compared exactly.
     pub(crate) start_nanos: u64,
     pub(crate) duration_nanos: u64,
-    pub(crate) times: Times,
+    pub(crate) times: TimeSplit,
     pub(crate) captures: Vec<Capture>,
 }
 

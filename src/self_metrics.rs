@@ -50,7 +50,7 @@ counters! {
 
 /// Counters that any thread may raise.
 #[derive(Debug, Default)]
-pub(crate) struct Meter {
+pub(crate) struct SelfMetrics {
     captured: [AtomicU64; Captured::LABELS.len()],
     dropped: [AtomicU64; Dropped::LABELS.len()],
     starved_polls: AtomicU64,
@@ -62,7 +62,7 @@ pub(crate) struct Meter {
     pub(crate) tid: AtomicI32,
 }
 
-impl Meter {
+impl SelfMetrics {
     pub(crate) fn captured(&self, how: Captured) {
         self.captured[how as usize].fetch_add(1, Relaxed);
     }

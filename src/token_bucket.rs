@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct TokenBucket {
     left: f64,
     capacity: f64,
     per_second: f64,
     at: Instant,
 }
 
-impl Budget {
+impl TokenBucket {
     pub(crate) fn new(capacity: u32, per_second: f64, now: Instant) -> Self {
         let capacity = f64::from(capacity);
         Self { left: capacity, capacity, per_second, at: now }
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn what_is_spent_comes_back_with_time() {
         let start = Instant::now();
-        let mut budget = Budget::new(2, 10.0, start);
+        let mut budget = TokenBucket::new(2, 10.0, start);
         assert!(budget.take(start) && budget.take(start));
         assert!(!budget.take(start));
         assert!(budget.take(start + Duration::from_millis(150)));

@@ -20,13 +20,13 @@ fn view(site: &Option<Site>, primitive: &Option<String>) -> View {
 }
 
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct FindingEntry {
     finding: Finding,
     /// How often it was met in which way.
     views: HashMap<View, u64>,
 }
 
-impl Entry {
+impl FindingEntry {
     pub(crate) fn new(diagnosis: &Diagnosis, task: TaskInfo) -> Self {
         let now = seconds(unix_nanos_now());
         let finding = Finding {

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::diagnose::Diagnosis;
 use crate::evidence::{Phase, StallEvidence};
 use crate::finding::{Cause, Finding, Stall, TaskInfo};
-use crate::findings::entry::Entry;
+use crate::findings::entry::FindingEntry;
 use crate::findings::recent::Recent;
 use crate::record::clock::unix_nanos_now;
 use crate::record::histogram::{Carried, Histogram};
@@ -24,7 +24,7 @@ pub(crate) struct Findings(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    entries: HashMap<String, Entry>,
+    entries: HashMap<String, FindingEntry>,
     ongoing: HashMap<(usize, u64), Ongoing>,
     recent: Recent,
     durations: Vec<Histogram>,
@@ -79,7 +79,8 @@ impl Findings {
             task: task.kind.clone(),
             finding: Some(id.clone()),
         };
-        let entry = inner.entries.entry(id.clone()).or_insert_with(|| Entry::new(&diagnosis, task.clone()));
+        let entry =
+            inner.entries.entry(id.clone()).or_insert_with(|| FindingEntry::new(&diagnosis, task.clone()));
         entry.see(diagnosis, task);
         if stall.phase == Phase::Ended {
             entry.count(stall);
@@ -148,7 +149,7 @@ impl Inner {
     fn forget_ongoing(&mut self, key: (usize, u64), now_found: &str) {
         let Some(before) = self.ongoing.remove(&key) else { return };
         let elsewhere = self.ongoing.values().any(|other| other.finding == before.finding);
-        let is_empty = self.entries.get(&before.finding).is_some_and(Entry::is_empty);
+        let is_empty = self.entries.get(&before.finding).is_some_and(FindingEntry::is_empty);
         if before.finding != now_found && is_empty && !elsewhere {
             self.entries.remove(&before.finding);
         }
@@ -174,7 +175,7 @@ impl Inner {
     /// Where a stall belongs whose stack the budget did not allow: to what was
     /// found in tasks of its kind, if that is one thing.
     fn only_finding_of(&self, kind: &str, cause: Cause) -> Option<String> {
-        let only = |fits: &dyn Fn(&Entry) -> bool| {
+        let only = |fits: &dyn Fn(&FindingEntry) -> bool| {
             let mut fitting = self.entries.iter().filter(|(_, entry)| entry.is_of(kind) && fits(entry));
             fitting.next().filter(|_| fitting.next().is_none()).map(|(id, _)| id.clone())
         };

@@ -6,14 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::record::loop_lag::Bell;
+use crate::record::loop_lag::LagProbe;
 use crate::record::recorder::Recorder;
 
 /// Measures how late an event loop is: see [`Scope::canary`](crate::Scope::canary).
 #[must_use = "a canary measures nothing unless spawned"]
 pub struct Canary {
     recorder: Arc<Recorder>,
-    bell: Arc<Bell>,
+    bell: Arc<LagProbe>,
 }
 
 impl Canary {

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use crate::instrument::waker::Wakes;
 use crate::record::current;
 use crate::record::kinds::KindId;
-use crate::record::poll_stack::{By, Seat, WakerId};
+use crate::record::poll_stack::{PollSource, PollStack, WakerId};
 use crate::record::recorder::Recorder;
 
 /// A future of so many bytes and more is large: each spawn and each move copies
@@ -148,17 +148,17 @@ fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, no_scope_at: &mut u64,
 
 #[cold]
 fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -> Role {
-    let is_part = |seat: &Seat| seat.polled_with.get() == WakerId::of(context.waker());
+    let is_part = |seat: &PollStack| seat.polled_with.get() == WakerId::of(context.waker());
     let role = current::with_seat(recorder, |seat| match seat.by() {
-        By::Hook(_) => match seat.worker.slot.name(kind) {
+        PollSource::Hook(_) => match seat.worker.slot.name(kind) {
             Some(unnamed) => {
                 recorder.kinds.name(unnamed, kind);
                 Some(Role::Name(Wakes::new(context.waker(), recorder, !recorder.every_delay)))
             }
             None => is_part(seat).then_some(Role::Part),
         },
-        By::Future if is_part(seat) => Some(Role::Part),
-        By::Future | By::Thread | By::Nobody => None,
+        PollSource::Future if is_part(seat) => Some(Role::Part),
+        PollSource::Future | PollSource::Thread | PollSource::Nobody => None,
     });
     let role = role.flatten().unwrap_or_else(|| {
         Role::Task(Wakes::new(context.waker(), recorder, true), Count::new(recorder, kind))
@@ -191,16 +191,16 @@ impl<'r> RecordedPoll<'r> {
     fn begin(recorder: &'r Arc<Recorder>, kind: KindId, wakes: &'r mut Wakes, is_task: bool) -> Self {
         let woken_at = wakes.poll_begins();
         let id = WakerId::of(wakes.waker());
-        let begin = |seat: &Seat| {
+        let begin = |seat: &PollStack| {
             if is_task {
                 let now = recorder.clock.ticks();
                 if let Some(woken_at) = woken_at {
                     seat.waited(recorder.clock.nanos(woken_at, now), now, 0, kind);
                 }
-                seat.begin(now, 0, kind, By::Future);
+                seat.begin(now, 0, kind, PollSource::Future);
                 seat.worker.slot.name(kind);
                 seat.wakes_watchdog();
-            } else if matches!(seat.by(), By::Hook(_))
+            } else if matches!(seat.by(), PollSource::Hook(_))
                 && seat.worker.slot.name(kind).is_some()
                 && !recorder.every_delay
                 && let Some(woken_at) = woken_at
@@ -234,7 +234,7 @@ impl Drop for RecordedPoll<'_> {
         current::with_existing_seat(self.recorder, |seat| {
             seat.polled_with.set(self.outer);
             let took = if self.is_task {
-                seat.end(By::Future).map(|ended| ended.nanos)
+                seat.end(PollSource::Future).map(|ended| ended.nanos)
             } else {
                 self.is_only.then(|| seat.poll_nanos())
             };

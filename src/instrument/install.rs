@@ -6,20 +6,20 @@ use tokio::runtime::Builder;
 
 use crate::instrument::hooks::{Hooks, OnThread};
 use crate::record::current;
-use crate::record::hook_status::{Hook, Watched};
-use crate::record::poll_stack::By;
+use crate::record::hook_status::{Hook, HookStatus};
+use crate::record::poll_stack::PollSource;
 #[cfg(tokio_unstable)]
-use crate::record::poll_stack::Seat;
+use crate::record::poll_stack::PollStack;
 use crate::record::recorder::Recorder;
 
 /// What the hooks of one call of `watch` share.
-struct Watch {
-    watched: Arc<Watched>,
+struct HookContext {
+    watched: Arc<HookStatus>,
     recorder: Arc<Recorder>,
     hooks: Hooks,
 }
 
-impl Watch {
+impl HookContext {
     /// Whether what the hook is called for is to be recorded.
     #[inline]
     fn sees(&self, hook: Hook) -> bool {
@@ -29,8 +29,8 @@ impl Watch {
 
     #[cfg(tokio_unstable)]
     #[inline]
-    fn by(&self) -> By {
-        By::Hook(self.watched.id)
+    fn by(&self) -> PollSource {
+        PollSource::Hook(self.watched.id)
     }
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Ho
     if !recorder.is_live() {
         return install_alone(builder, hooks);
     }
-    let watch = Arc::new(Watch { watched: recorder.watch(), recorder: Arc::clone(recorder), hooks });
+    let watch = Arc::new(HookContext { watched: recorder.watch(), recorder: Arc::clone(recorder), hooks });
     let [start, stop, park, unpark] = std::array::from_fn(|_| Arc::clone(&watch));
     builder
         .on_thread_start(move || {
@@ -108,12 +108,12 @@ fn call(hook: &Option<OnThread>) {
 
 /// A thread that parks is a worker, or a root future's thread, from now on: it
 /// is known before its first poll.
-fn parks(watch: &Watch) {
+fn parks(watch: &HookContext) {
     if !watch.sees(Hook::ThreadPark) {
         return;
     }
     current::with_existing_seat(&watch.recorder, |seat| {
-        seat.abandon(By::Thread);
+        seat.abandon(PollSource::Thread);
         #[cfg(tokio_unstable)]
         if seat.by() == watch.by() {
             no_poll_ends(watch, seat);
@@ -127,14 +127,14 @@ fn parks(watch: &Watch) {
 /// recorded any more, and what seems to be polled there is not.
 #[cfg(tokio_unstable)]
 #[cold]
-fn no_poll_ends(watch: &Watch, seat: &Seat) {
+fn no_poll_ends(watch: &HookContext, seat: &PollStack) {
     watch.watched.set_blind();
     seat.abandon(watch.by());
     watch.recorder.replaced.note(Hook::AfterTaskPoll);
     watch.recorder.disown(&seat.worker.label.runtime);
 }
 
-fn unparks(watch: &Watch) {
+fn unparks(watch: &HookContext) {
     if !watch.sees(Hook::ThreadUnpark) {
         return;
     }
@@ -142,9 +142,9 @@ fn unparks(watch: &Watch) {
         seat.worker.unpark();
         // Nothing else tells what runs until it parks again.
         #[cfg(not(tokio_unstable))]
-        if seat.by() == By::Nobody {
+        if seat.by() == PollSource::Nobody {
             let recorder = &watch.recorder;
-            seat.begin(recorder.clock.ticks(), 0, recorder.unnamed, By::Thread);
+            seat.begin(recorder.clock.ticks(), 0, recorder.unnamed, PollSource::Thread);
         }
     });
     if woke.is_some() {
@@ -161,12 +161,12 @@ mod tasks {
     use tokio::runtime::{Builder, TaskMeta};
 
     use crate::instrument::hooks::OnTask;
-    use crate::instrument::install::Watch;
+    use crate::instrument::install::HookContext;
     use crate::record::current;
     use crate::record::hook_status::Hook;
-    use crate::record::poll_stack::Seat;
+    use crate::record::poll_stack::PollStack;
 
-    pub(super) fn install(builder: &mut Builder, watch: &Arc<Watch>) {
+    pub(super) fn install(builder: &mut Builder, watch: &Arc<HookContext>) {
         let [spawn, before, after, terminate] = std::array::from_fn(|_| Arc::clone(watch));
         builder
             .on_task_spawn(move |meta| {
@@ -196,7 +196,7 @@ mod tasks {
 
     /// May run on any thread, so what is not counted at a worker is counted in
     /// common: once a task, never once a poll.
-    fn spawned(watch: &Watch, meta: &TaskMeta<'_>) {
+    fn spawned(watch: &HookContext, meta: &TaskMeta<'_>) {
         if !watch.sees(Hook::TaskSpawn) {
             return;
         }
@@ -209,7 +209,7 @@ mod tasks {
     }
 
     #[inline]
-    fn poll_begins(watch: &Watch, meta: &TaskMeta<'_>) {
+    fn poll_begins(watch: &HookContext, meta: &TaskMeta<'_>) {
         if !watch.sees(Hook::BeforeTaskPoll) {
             return;
         }
@@ -238,13 +238,13 @@ mod tasks {
 
     /// No unpark came before: a root future's thread turns to its tasks.
     #[cold]
-    fn wakes_up(seat: &Seat) {
+    fn wakes_up(seat: &PollStack) {
         seat.worker.slot.set_awake();
         seat.recorder.doze.wake();
     }
 
     #[inline]
-    fn poll_ends(watch: &Watch) {
+    fn poll_ends(watch: &HookContext) {
         if !watch.sees(Hook::AfterTaskPoll) {
             return;
         }
@@ -260,7 +260,7 @@ mod tasks {
 
     /// Also fires for calls of `spawn_blocking` and for the runtime's own jobs,
     /// which were never spawned as tasks: their locations are not known here.
-    fn terminated(watch: &Watch, meta: &TaskMeta<'_>) {
+    fn terminated(watch: &HookContext, meta: &TaskMeta<'_>) {
         if !watch.sees(Hook::TaskTerminate) {
             return;
         }

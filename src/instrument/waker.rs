@@ -11,13 +11,13 @@ use crate::record::recorder::Recorder;
 /// What a future knows of its wakes. Allocated once, and again if the future is
 /// handed to another task.
 pub(crate) struct Wakes {
-    state: Arc<State>,
+    state: Arc<WakeState>,
     /// The same state, as what the future is polled with.
     waker: Waker,
     is_known_lost: bool,
 }
 
-struct State {
+struct WakeState {
     task: Waker,
     recorder: Arc<Recorder>,
     /// Whether the time of the wake is wanted, or Tokio knows it.
@@ -33,7 +33,7 @@ struct State {
 impl Wakes {
     #[cold]
     pub(crate) fn new(task: &Waker, recorder: &Arc<Recorder>, is_timed: bool) -> Self {
-        let state = Arc::new(State {
+        let state = Arc::new(WakeState {
             task: task.clone(),
             recorder: Arc::clone(recorder),
             is_timed,
@@ -101,7 +101,7 @@ impl Wakes {
     }
 }
 
-impl State {
+impl WakeState {
     #[inline]
     fn note(&self) {
         if self.woken_at.load(Relaxed) == 0 {
@@ -115,7 +115,7 @@ impl State {
     }
 }
 
-impl Wake for State {
+impl Wake for WakeState {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }

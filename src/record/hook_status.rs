@@ -64,7 +64,7 @@ impl Hook {
 const BLIND: u32 = 1 << 31;
 
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct HookStatus {
     #[cfg_attr(not(tokio_unstable), allow(dead_code))]
     pub(crate) id: u32,
     /// A bit for each hook that has been called, and [`BLIND`].
@@ -72,7 +72,7 @@ pub(crate) struct Watched {
     runtime: OnceLock<Id>,
 }
 
-impl Watched {
+impl HookStatus {
     pub(crate) fn new() -> Self {
         static NEXT_ID: AtomicU32 = AtomicU32::new(1);
         Self { id: NEXT_ID.fetch_add(1, Relaxed), state: AtomicU32::new(0), runtime: OnceLock::new() }
@@ -125,12 +125,12 @@ fn bit(hook: Hook) -> u32 {
 
 /// Hooks that were replaced, and which of them nobody was told of yet.
 #[derive(Debug, Default)]
-pub(crate) struct Replaced {
+pub(crate) struct ReplacedHooks {
     all: AtomicU32,
     told: AtomicU32,
 }
 
-impl Replaced {
+impl ReplacedHooks {
     /// Says that a hook was replaced.
     pub(crate) fn note(&self, hook: Hook) {
         self.all.fetch_or(1 << hook as u32, Relaxed);

@@ -21,12 +21,12 @@ use std::time::Duration;
 use crate::os;
 
 #[derive(Debug, Default)]
-pub(crate) struct Doze {
+pub(crate) struct IdlePark {
     asleep: AtomicBool,
     watchdog: OnceLock<Thread>,
 }
 
-impl Doze {
+impl IdlePark {
     /// Wakes the watchdog if it sleeps. The caller has marked its slot awake
     /// ([`Slot::set_awake`](super::slot::Slot::set_awake)), behind a fence, or
     /// has begun a poll in it on a thread without hooks.

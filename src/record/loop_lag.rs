@@ -13,7 +13,7 @@ use crate::snapshot::LoopLagSnapshot;
 
 /// One loop's bell. Outlives its canary, so that totals never go back.
 #[derive(Debug)]
-pub(crate) struct Bell {
+pub(crate) struct LagProbe {
     name: &'static str,
     lag: Histogram,
     carried: Carried,
@@ -23,7 +23,7 @@ pub(crate) struct Bell {
     is_over: AtomicBool,
 }
 
-impl Bell {
+impl LagProbe {
     /// Polled by its one canary: answers, and waits for the next ring. Ready
     /// once there will be none.
     pub(crate) fn poll(&self, clock: &Clock, context: &mut Context<'_>) -> Poll<()> {
@@ -79,18 +79,18 @@ impl Bell {
 
 /// All bells of a scope.
 #[derive(Debug, Default)]
-pub(crate) struct Bells(Mutex<Vec<Arc<Bell>>>);
+pub(crate) struct LagProbes(Mutex<Vec<Arc<LagProbe>>>);
 
-impl Bells {
+impl LagProbes {
     /// A bell for a new canary: that of an ended one of the same name if there
     /// is one.
-    pub(crate) fn hang(&self, name: &'static str) -> Arc<Bell> {
+    pub(crate) fn hang(&self, name: &'static str) -> Arc<LagProbe> {
         let mut bells = self.bells();
-        let is_free = |bell: &&Arc<Bell>| bell.name == name && Arc::strong_count(bell) == 1;
+        let is_free = |bell: &&Arc<LagProbe>| bell.name == name && Arc::strong_count(bell) == 1;
         if let Some(bell) = bells.iter().find(is_free) {
             return Arc::clone(bell);
         }
-        let bell = Arc::new(Bell {
+        let bell = Arc::new(LagProbe {
             name,
             lag: Histogram::new(),
             carried: Carried::new(),
@@ -133,11 +133,11 @@ impl Bells {
     }
 
     /// A waker is called without the lock: it may run anything.
-    fn all(&self) -> Vec<Arc<Bell>> {
+    fn all(&self) -> Vec<Arc<LagProbe>> {
         self.bells().clone()
     }
 
-    fn bells(&self) -> MutexGuard<'_, Vec<Arc<Bell>>> {
+    fn bells(&self) -> MutexGuard<'_, Vec<Arc<LagProbe>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,7 +16,7 @@ use crate::record::worker::Worker;
 
 /// Who began a poll, and so who ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum By {
+pub(crate) enum PollSource {
     /// No poll is in progress.
     Nobody,
     /// The hooks of one call of `watch`.
@@ -50,24 +50,24 @@ const DEPTH: usize = 4;
 
 /// A poll that stands still while one inside it goes on.
 #[derive(Debug, Clone, Copy)]
-struct Outer {
+struct SuspendedPoll {
     poll: ActivePoll,
     began: Ticks,
-    by: By,
+    by: PollSource,
 }
 
 /// Ties a thread to its worker; dropped as the thread ends.
-pub(crate) struct Seat {
+pub(crate) struct PollStack {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) worker: Arc<Worker>,
     runtime: Option<tokio::runtime::Id>,
-    by: Cell<By>,
+    by: Cell<PollSource>,
     /// What the innermost named future is polled with.
     pub(crate) polled_with: Cell<WakerId>,
     /// When the poll in progress began. Its slot may have a later start: the
     /// watchdog is to see only the time since the last poll inside it.
     began: Cell<Ticks>,
-    outer: [Cell<Option<Outer>>; DEPTH],
+    outer: [Cell<Option<SuspendedPoll>>; DEPTH],
     depth: Cell<usize>,
     /// Polls in progress that are too deep.
     uncounted: Cell<u32>,
@@ -80,7 +80,7 @@ pub(crate) struct EndedPoll {
     pub(crate) nanos: u64,
 }
 
-impl Seat {
+impl PollStack {
     pub(crate) fn new(
         recorder: Arc<Recorder>,
         worker: Arc<Worker>,
@@ -90,7 +90,7 @@ impl Seat {
             recorder,
             worker,
             runtime,
-            by: Cell::new(By::Nobody),
+            by: Cell::new(PollSource::Nobody),
             polled_with: Cell::default(),
             began: Cell::new(0),
             outer: Default::default(),
@@ -101,14 +101,14 @@ impl Seat {
 
     /// Who began the poll in progress.
     #[inline]
-    pub(crate) fn by(&self) -> By {
+    pub(crate) fn by(&self) -> PollSource {
         self.by.get()
     }
 
     /// Begins a poll, inside the one in progress if there is one.
     #[inline]
-    pub(crate) fn begin(&self, now: Ticks, task: u64, kind: KindId, by: By) {
-        if self.by.get() != By::Nobody && !self.nest() {
+    pub(crate) fn begin(&self, now: Ticks, task: u64, kind: KindId, by: PollSource) {
+        if self.by.get() != PollSource::Nobody && !self.nest() {
             return;
         }
         self.by.set(by);
@@ -125,14 +125,14 @@ impl Seat {
             return false;
         }
         let poll = self.worker.slot.end();
-        self.outer[depth].set(Some(Outer { poll, began: self.began.get(), by: self.by.get() }));
+        self.outer[depth].set(Some(SuspendedPoll { poll, began: self.began.get(), by: self.by.get() }));
         self.depth.set(depth + 1);
         true
     }
 
     /// Ends the poll in progress and records it, if it is `by` that began it.
     #[inline]
-    pub(crate) fn end(&self, by: By) -> Option<EndedPoll> {
+    pub(crate) fn end(&self, by: PollSource) -> Option<EndedPoll> {
         if self.uncounted.get() > 0 {
             self.uncounted_ends();
             return None;
@@ -152,7 +152,7 @@ impl Seat {
         if nanos >= self.recorder.notable_nanos {
             self.notable_poll(poll, end);
         }
-        self.by.set(By::Nobody);
+        self.by.set(PollSource::Nobody);
         if self.depth.get() == 0 {
             worker.busy_nanos.add(nanos);
         } else {
@@ -161,11 +161,11 @@ impl Seat {
         Some(EndedPoll { kind: poll.kind, nanos })
     }
 
-    /// Ends what [`By::Thread`] began: it was no poll, so nothing is recorded.
-    pub(crate) fn abandon(&self, by: By) {
+    /// Ends what [`PollSource::Thread`] began: it was no poll, so nothing is recorded.
+    pub(crate) fn abandon(&self, by: PollSource) {
         if self.by.get() == by {
             self.worker.slot.end();
-            self.by.set(By::Nobody);
+            self.by.set(PollSource::Nobody);
             if self.depth.get() > 0 {
                 self.unnest(self.recorder.clock.ticks());
             }
@@ -182,7 +182,7 @@ impl Seat {
     fn unnest(&self, now: Ticks) {
         let depth = self.depth.get() - 1;
         self.depth.set(depth);
-        if let Some(Outer { poll, began, by }) = self.outer[depth].take() {
+        if let Some(SuspendedPoll { poll, began, by }) = self.outer[depth].take() {
             self.worker.slot.resume(now, poll);
             self.by.set(by);
             self.began.set(began);
@@ -231,7 +231,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for PollStack {
     fn drop(&mut self) {
         self.recorder.retire(Arc::clone(&self.worker));
         if let Some(runtime) = self.runtime {
@@ -245,15 +245,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::record::worker::Label;
+    use crate::record::worker::WorkerLabel;
 
-    fn seat(threshold: Duration) -> Seat {
+    fn seat(threshold: Duration) -> PollStack {
         let recorder = Arc::new(Recorder::new(threshold));
-        let worker = recorder.register(Label { runtime: String::new(), worker: "0".to_owned() }, false);
-        Seat::new(recorder, worker, None)
+        let worker = recorder.register(WorkerLabel { runtime: String::new(), worker: "0".to_owned() }, false);
+        PollStack::new(recorder, worker, None)
     }
 
-    fn events(seat: &Seat) -> Vec<LongEvent> {
+    fn events(seat: &PollStack) -> Vec<LongEvent> {
         seat.worker.events.drain().collect()
     }
 
@@ -261,14 +261,14 @@ mod tests {
     fn a_poll_is_recorded_under_its_kind_and_a_long_one_is_an_event() {
         let quick = seat(Duration::from_secs(60));
         let kind = KindId::from_u32(3);
-        quick.begin(quick.recorder.clock.ticks(), 7, kind, By::Hook(1));
-        assert_eq!(quick.end(By::Hook(2)), None, "somebody else's");
-        assert_eq!(quick.end(By::Hook(1)).map(|ended| ended.kind), Some(kind));
-        assert_eq!(quick.end(By::Hook(1)), None, "has ended");
+        quick.begin(quick.recorder.clock.ticks(), 7, kind, PollSource::Hook(1));
+        assert_eq!(quick.end(PollSource::Hook(2)), None, "somebody else's");
+        assert_eq!(quick.end(PollSource::Hook(1)).map(|ended| ended.kind), Some(kind));
+        assert_eq!(quick.end(PollSource::Hook(1)), None, "has ended");
         assert!(events(&quick).is_empty());
         let slow = seat(Duration::ZERO);
-        slow.begin(slow.recorder.clock.ticks(), 8, kind, By::Future);
-        slow.end(By::Future);
+        slow.begin(slow.recorder.clock.ticks(), 8, kind, PollSource::Future);
+        slow.end(PollSource::Future);
         assert!(matches!(events(&slow)[..], [LongEvent::Poll { task: 8, .. }]));
         assert_eq!(slow.worker.polls.get(), 1);
     }
@@ -282,17 +282,17 @@ mod tests {
             let begin = clock.ticks();
             while clock.nanos(begin, clock.ticks()) < nanos {}
         };
-        seat.begin(seat.recorder.clock.ticks(), 1, root, By::Future);
+        seat.begin(seat.recorder.clock.ticks(), 1, root, PollSource::Future);
         let first = seat.worker.slot.active().unwrap();
         spin(200_000);
-        seat.begin(seat.recorder.clock.ticks(), 2, task, By::Future);
+        seat.begin(seat.recorder.clock.ticks(), 2, task, PollSource::Future);
         assert_eq!(seat.worker.slot.active().unwrap().kind, task);
         spin(200_000);
-        let inner = seat.end(By::Future).unwrap();
+        let inner = seat.end(PollSource::Future).unwrap();
         let resumed = seat.worker.slot.active().unwrap();
         assert_eq!((resumed.kind, resumed.task), (root, 1));
         assert!(resumed.seq != first.seq && resumed.start > first.start);
-        let outer = seat.end(By::Future).unwrap();
+        let outer = seat.end(PollSource::Future).unwrap();
         assert_eq!((inner.kind, outer.kind), (task, root));
         assert!(outer.nanos >= inner.nanos + 200_000, "all of it");
         assert_eq!(seat.worker.busy_nanos.get(), outer.nanos);
@@ -310,11 +310,12 @@ mod tests {
     fn what_is_too_deep_is_part_of_the_innermost() {
         let seat = seat(Duration::from_secs(60));
         for depth in 0..10_u32 {
-            seat.begin(seat.recorder.clock.ticks(), 0, KindId::from_u32(depth + 1), By::Future);
+            seat.begin(seat.recorder.clock.ticks(), 0, KindId::from_u32(depth + 1), PollSource::Future);
         }
-        let ended: Vec<_> = (0..10).filter_map(|_| seat.end(By::Future)).map(|e| e.kind.as_u32()).collect();
+        let ended: Vec<_> =
+            (0..10).filter_map(|_| seat.end(PollSource::Future)).map(|e| e.kind.as_u32()).collect();
         assert_eq!(ended, [5, 4, 3, 2, 1]);
-        assert_eq!(seat.by(), By::Nobody);
+        assert_eq!(seat.by(), PollSource::Nobody);
         assert_eq!(seat.worker.slot.active(), None);
     }
 
@@ -323,11 +324,11 @@ mod tests {
         let seat = seat(Duration::from_secs(60));
         let clock = &seat.recorder.clock;
         let begin = clock.ticks();
-        seat.begin(begin, 1, KindId::OTHER, By::Hook(1));
+        seat.begin(begin, 1, KindId::OTHER, PollSource::Hook(1));
         let taken = clock.ticks();
         seat.worker.hand_over(taken);
         assert_eq!(seat.worker.active(), None);
         while clock.nanos(taken, clock.ticks()) < 1_000_000 {}
-        assert_eq!(seat.end(By::Hook(1)).unwrap().nanos, clock.nanos(begin, taken));
+        assert_eq!(seat.end(PollSource::Hook(1)).unwrap().nanos, clock.nanos(begin, taken));
     }
 }

@@ -10,13 +10,13 @@ use crate::os;
 use crate::record::blocking_calls::Calls;
 use crate::record::clock::{self, Clock};
 use crate::record::flight_recorder::{self, FlightPoll};
-use crate::record::hook_status::{Replaced, Watched};
-use crate::record::idle_park::Doze;
-use crate::record::kinds::{Kind, KindId, Kinds};
-use crate::record::loop_lag::Bells;
+use crate::record::hook_status::{HookStatus, ReplacedHooks};
+use crate::record::idle_park::IdlePark;
+use crate::record::kinds::{KindId, Kinds, TaskKind};
+use crate::record::loop_lag::LagProbes;
 use crate::record::runtimes::{Runtimes, local_queue_depth};
 use crate::record::slot::ActivePoll;
-use crate::record::worker::{Label, Worker};
+use crate::record::worker::{Worker, WorkerLabel};
 use crate::snapshot::{KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
 
 /// Where everything is recorded that a scope watches.
@@ -31,18 +31,18 @@ pub(crate) struct Recorder {
     /// with a name know theirs.
     pub(crate) every_delay: bool,
     pub(crate) kinds: Kinds,
-    pub(crate) doze: Doze,
+    pub(crate) doze: IdlePark,
     pub(crate) runtimes: Runtimes,
-    pub(crate) replaced: Replaced,
+    pub(crate) replaced: ReplacedHooks,
     pub(crate) calls: Calls,
-    pub(crate) bells: Bells,
+    pub(crate) bells: LagProbes,
     /// The kind of what runs between an unpark and a park.
     #[cfg(not(tokio_unstable))]
     pub(crate) unnamed: KindId,
     live: AtomicBool,
     workers: Mutex<Workers>,
     generation: AtomicU64,
-    watched: Mutex<Vec<Weak<Watched>>>,
+    watched: Mutex<Vec<Weak<HookStatus>>>,
 }
 
 #[derive(Debug, Default)]
@@ -67,11 +67,11 @@ impl Recorder {
             notable_nanos: flight_recorder::SHORTEST_NANOS.min(threshold_nanos),
             every_delay: true,
             kinds,
-            doze: Doze::default(),
+            doze: IdlePark::default(),
             runtimes: Runtimes::default(),
-            replaced: Replaced::default(),
+            replaced: ReplacedHooks::default(),
             calls: Calls::default(),
-            bells: Bells::default(),
+            bells: LagProbes::default(),
             live: AtomicBool::new(true),
             workers: Mutex::default(),
             generation: AtomicU64::new(0),
@@ -103,8 +103,8 @@ impl Recorder {
     }
 
     /// A runtime is going to be built that calls our hooks.
-    pub(crate) fn watch(&self) -> Arc<Watched> {
-        let watched = Arc::new(Watched::new());
+    pub(crate) fn watch(&self) -> Arc<HookStatus> {
+        let watched = Arc::new(HookStatus::new());
         let mut all = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|known| known.strong_count() > 0);
         all.push(Arc::downgrade(&watched));
@@ -112,7 +112,7 @@ impl Recorder {
     }
 
     /// Whose runtimes still live.
-    pub(crate) fn watched(&self) -> Vec<Arc<Watched>> {
+    pub(crate) fn watched(&self) -> Vec<Arc<HookStatus>> {
         let all = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter_map(Weak::upgrade).collect()
     }
@@ -120,7 +120,7 @@ impl Recorder {
     /// A record for the calling thread, with the totals of an ended thread of
     /// the same label if there is one. A runtime has one thread a worker: with
     /// `is_worker`, another one of the label has handed its worker over.
-    pub(crate) fn register(&self, label: Label, is_worker: bool) -> Arc<Worker> {
+    pub(crate) fn register(&self, label: WorkerLabel, is_worker: bool) -> Arc<Worker> {
         let mut workers = self.workers();
         if is_worker {
             let now = self.clock.ticks();
@@ -182,7 +182,7 @@ impl Recorder {
         let carried: Vec<_> = workers.iter().map(|worker| worker.carried.table()).collect();
         let mut merged = Vec::<KindSnapshot>::new();
         let mut by_name = HashMap::new();
-        for (index, Kind { name, .. }) in self.kinds.all().into_iter().enumerate() {
+        for (index, TaskKind { name, .. }) in self.kinds.all().into_iter().enumerate() {
             let place = *by_name.entry(name.clone()).or_insert_with(|| {
                 merged.push(KindSnapshot { name, ..KindSnapshot::default() });
                 merged.len() - 1
@@ -214,7 +214,7 @@ impl Recorder {
         let (_, of_runtime) = metrics.iter().find(|(label, _)| label == runtime)?;
         let workers = of_runtime.num_workers();
         let waits_at = |worker: usize| {
-            let label = Label { runtime: runtime.to_owned(), worker: worker.to_string() };
+            let label = WorkerLabel { runtime: runtime.to_owned(), worker: worker.to_string() };
             local_queue_depth(&metrics, &label).is_some_and(|depth| depth > 0)
         };
         (of_runtime.global_queue_depth() > 0 || (0..workers).any(waits_at)).then_some(workers)
@@ -226,7 +226,7 @@ impl Recorder {
         let mut merged = Vec::<WorkerSnapshot>::new();
         let mut by_label = HashMap::new();
         for worker in self.all_workers() {
-            let Label { runtime, worker: label } = worker.label.clone();
+            let WorkerLabel { runtime, worker: label } = worker.label.clone();
             let place = *by_label.entry(worker.label.clone()).or_insert_with(|| {
                 let local_queue_depth = local_queue_depth(&metrics, &worker.label);
                 merged.push(WorkerSnapshot {
@@ -280,17 +280,18 @@ impl Recorder {
 mod tests {
     use super::*;
     use crate::record::kinds::MAX_KINDS;
-    use crate::record::poll_stack::{By, Seat};
+    use crate::record::poll_stack::{PollSource, PollStack};
 
     #[test]
     fn totals_survive_the_thread_and_runtimes_stay_apart() {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
         let kind = recorder.kinds.of_name("task");
-        let label = |runtime: &str| Label { runtime: runtime.to_owned(), worker: "0".to_owned() };
-        let seat = |runtime| Seat::new(Arc::clone(&recorder), recorder.register(label(runtime), true), None);
-        let poll = |seat: &Seat| {
-            seat.begin(recorder.clock.ticks(), 1, kind, By::Future);
-            seat.end(By::Future);
+        let label = |runtime: &str| WorkerLabel { runtime: runtime.to_owned(), worker: "0".to_owned() };
+        let seat =
+            |runtime| PollStack::new(Arc::clone(&recorder), recorder.register(label(runtime), true), None);
+        let poll = |seat: &PollStack| {
+            seat.begin(recorder.clock.ticks(), 1, kind, PollSource::Future);
+            seat.end(PollSource::Future);
         };
         let first = seat("a");
         let second = seat("b");
@@ -310,14 +311,14 @@ mod tests {
     #[test]
     fn a_worker_on_another_thread_keeps_its_label_and_totals() {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
-        let label = || Label { runtime: "a".to_owned(), worker: "3".to_owned() };
-        let before = Seat::new(Arc::clone(&recorder), recorder.register(label(), true), None);
-        before.begin(recorder.clock.ticks(), 1, KindId::OTHER, By::Hook(1));
-        let after = Seat::new(Arc::clone(&recorder), recorder.register(label(), true), None);
+        let label = || WorkerLabel { runtime: "a".to_owned(), worker: "3".to_owned() };
+        let before = PollStack::new(Arc::clone(&recorder), recorder.register(label(), true), None);
+        before.begin(recorder.clock.ticks(), 1, KindId::OTHER, PollSource::Hook(1));
+        let after = PollStack::new(Arc::clone(&recorder), recorder.register(label(), true), None);
         assert!(before.worker.handed_over_at().is_some() && after.worker.handed_over_at().is_none());
-        after.begin(recorder.clock.ticks(), 2, KindId::OTHER, By::Hook(1));
-        after.end(By::Hook(1));
-        before.end(By::Hook(1));
+        after.begin(recorder.clock.ticks(), 2, KindId::OTHER, PollSource::Hook(1));
+        after.end(PollSource::Hook(1));
+        before.end(PollSource::Hook(1));
         let [worker] = &recorder.worker_snapshots()[..] else { panic!("one worker") };
         assert_eq!((worker.label.as_str(), worker.polls, worker.active_poll), ("3", 2, None));
     }
@@ -325,13 +326,13 @@ mod tests {
     #[test]
     fn kinds_are_bounded_and_none_is_lost() {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
-        let label = |worker: &str| Label { runtime: String::new(), worker: worker.to_owned() };
+        let label = |worker: &str| WorkerLabel { runtime: String::new(), worker: worker.to_owned() };
         for worker in ["0", "1"] {
-            let seat = Seat::new(Arc::clone(&recorder), recorder.register(label(worker), true), None);
+            let seat = PollStack::new(Arc::clone(&recorder), recorder.register(label(worker), true), None);
             for kind in 0..MAX_KINDS + 10 {
                 let kind = recorder.kinds.of_name(&kind.to_string());
-                seat.begin(recorder.clock.ticks(), 1, kind, By::Future);
-                seat.end(By::Future);
+                seat.begin(recorder.clock.ticks(), 1, kind, PollSource::Future);
+                seat.end(PollSource::Future);
             }
         }
         assert_eq!(recorder.kinds.all().len(), MAX_KINDS);

@@ -44,12 +44,12 @@ impl Cell {
 /// Whose record it is: the runtime's label, empty without one, and the
 /// worker's index, or its thread's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Label {
+pub(crate) struct WorkerLabel {
     pub(crate) runtime: String,
     pub(crate) worker: String,
 }
 
-impl fmt::Display for Label {
+impl fmt::Display for WorkerLabel {
     /// The worker; with its runtime before it where that has a name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.runtime {
@@ -65,7 +65,7 @@ impl fmt::Display for Label {
 /// another thread (`block_in_place`), both have the same label for a while.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    pub(crate) label: Label,
+    pub(crate) label: WorkerLabel,
     pub(crate) slot: &'static Slot,
     pub(crate) events: EventRing,
     pub(crate) flight: FlightRing,
@@ -81,7 +81,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(label: Label) -> Self {
+    pub(crate) fn new(label: WorkerLabel) -> Self {
         Self {
             label,
             slot: slot::take(),

@@ -16,9 +16,9 @@ use crate::findings::Findings;
 use crate::record::hook_status::Hook;
 use crate::record::recorder::Recorder;
 use crate::report;
-use crate::self_metrics::{Dropped, Meter};
+use crate::self_metrics::{Dropped, SelfMetrics};
 use crate::settings::Terminal;
-use crate::token_bucket::Budget;
+use crate::token_bucket::TokenBucket;
 
 /// A callback for findings.
 pub(crate) type OnFinding = Box<dyn Fn(&Finding) + Send + Sync>;
@@ -34,18 +34,27 @@ pub(crate) struct Reporter(Option<JoinHandle<()>>);
 impl Reporter {
     pub(crate) fn start(
         recorder: &Arc<Recorder>,
-        meter: &Arc<Meter>,
+        meter: &Arc<SelfMetrics>,
         findings: &Arc<Findings>,
         messages: Receiver<Message>,
         terminal: Terminal,
         on_finding: Option<OnFinding>,
     ) -> io::Result<Self> {
-        let budget = Budget::new(REPORTS_PER_MINUTE, f64::from(REPORTS_PER_MINUTE) / 60.0, Instant::now());
+        let budget =
+            TokenBucket::new(REPORTS_PER_MINUTE, f64::from(REPORTS_PER_MINUTE) / 60.0, Instant::now());
         let (recorder, meter, findings) = (Arc::clone(recorder), Arc::clone(meter), Arc::clone(findings));
         let thread = thread::Builder::new().name("loopscope-report".to_owned()).spawn(move || {
             let symbols = Symbols::new();
-            let mut desk =
-                Desk { recorder, meter, findings, symbols, budget, terminal, on_finding, suppressed: 0 };
+            let mut desk = ReporterLoop {
+                recorder,
+                meter,
+                findings,
+                symbols,
+                budget,
+                terminal,
+                on_finding,
+                suppressed: 0,
+            };
             desk.work(&messages);
         })?;
         Ok(Self(Some(thread)))
@@ -61,19 +70,19 @@ impl Drop for Reporter {
     }
 }
 
-struct Desk {
+struct ReporterLoop {
     recorder: Arc<Recorder>,
-    meter: Arc<Meter>,
+    meter: Arc<SelfMetrics>,
     findings: Arc<Findings>,
     symbols: Symbols,
-    budget: Budget,
+    budget: TokenBucket,
     terminal: Terminal,
     on_finding: Option<OnFinding>,
     /// Reports kept back since the last one that went out.
     suppressed: u64,
 }
 
-impl Desk {
+impl ReporterLoop {
     fn work(&mut self, messages: &Receiver<Message>) {
         while let Ok(message) = messages.recv() {
             match message {

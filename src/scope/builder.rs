@@ -14,10 +14,10 @@ use crate::finding::Finding;
 use crate::record::current;
 use crate::report::thread::{OnFinding, Reporter};
 use crate::scope::Scope;
-use crate::scope::state::State;
+use crate::scope::state::ScopeState;
 use crate::settings::{Settings, Signals, Terminal};
 use crate::watchdog::outbox::Outbox;
-use crate::watchdog::{Manner, Watchdog};
+use crate::watchdog::{Watchdog, WatchdogConfig};
 
 /// Sets up a [`Scope`]: see [`Scope::builder`].
 #[must_use = "a builder does nothing until `start` is called"]
@@ -144,7 +144,7 @@ impl Scope {
 
     pub(crate) fn start(builder: Builder) -> Result<Self, StartError> {
         let settings = builder.settings.with_environment()?;
-        let state = Arc::new(State::new(&settings));
+        let state = Arc::new(ScopeState::new(&settings));
         if settings.off {
             state.recorder.end();
             return Ok(Self {
@@ -176,7 +176,7 @@ impl Scope {
         )
         .map_err(failed("loopscope-report"))?;
         let (recorder, meter) = (Arc::clone(&state.recorder), Arc::clone(&state.meter));
-        let watchdog = Watchdog::start(recorder, meter, outbox, Manner::of(&settings))
+        let watchdog = Watchdog::start(recorder, meter, outbox, WatchdogConfig::of(&settings))
             .map_err(failed("loopscope-watch"))?;
         current::set_default(&state.recorder);
         Ok(Self {

@@ -21,7 +21,7 @@ use crate::instrument::future::Instrumented;
 use crate::instrument::hooks::Hooks;
 use crate::instrument::install;
 use crate::report::thread::Reporter;
-use crate::scope::state::State;
+use crate::scope::state::ScopeState;
 use crate::snapshot::Snapshot;
 use crate::watchdog::Watchdog;
 
@@ -47,7 +47,7 @@ use crate::watchdog::Watchdog;
 /// # }
 /// ```
 pub struct Scope {
-    state: Arc<State>,
+    state: Arc<ScopeState>,
     // The order in which they stop: first who reads, then who writes.
     #[cfg(feature = "telemetry")]
     telemetry: Option<Telemetry>,

@@ -15,20 +15,20 @@ use crate::record::clock::unix_nanos_now;
 use crate::record::flight_recorder::FlightPoll;
 use crate::record::hook_status::Hook;
 use crate::record::recorder::Recorder;
-use crate::self_metrics::Meter;
+use crate::self_metrics::SelfMetrics;
 use crate::settings::Settings;
 use crate::snapshot::{ObserverSnapshot, Snapshot};
 
 /// The record, the findings, the observer's own counters.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct ScopeState {
     pub(crate) recorder: Arc<Recorder>,
-    pub(crate) meter: Arc<Meter>,
+    pub(crate) meter: Arc<SelfMetrics>,
     pub(crate) findings: Arc<Findings>,
     threshold: Duration,
 }
 
-impl State {
+impl ScopeState {
     pub(crate) fn new(settings: &Settings) -> Self {
         let threshold = settings.threshold;
         let mut recorder = Recorder::new(threshold);
@@ -50,7 +50,7 @@ impl State {
     }
 }
 
-impl Source for State {
+impl Source for ScopeState {
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             threshold: self.threshold,

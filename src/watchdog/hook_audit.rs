@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::RuntimeMetrics;
 
-use crate::record::hook_status::{Hook, Watched};
+use crate::record::hook_status::{Hook, HookStatus};
 use crate::record::recorder::Recorder;
 
 const EVERY: Duration = Duration::from_millis(500);
@@ -14,11 +14,11 @@ const OFTEN: u64 = 10;
 
 /// Compares what Tokio counts with what was called.
 #[derive(Debug)]
-pub(crate) struct Audit {
+pub(crate) struct HookAudit {
     last: Instant,
 }
 
-impl Audit {
+impl HookAudit {
     pub(crate) fn new() -> Self {
         Self { last: Instant::now() }
     }
@@ -43,7 +43,7 @@ impl Audit {
 }
 
 /// The hooks that should have been called by now.
-fn missing(watched: &Watched, is_multi_thread: bool, metrics: &RuntimeMetrics) -> Vec<Hook> {
+fn missing(watched: &HookStatus, is_multi_thread: bool, metrics: &RuntimeMetrics) -> Vec<Hook> {
     let sum = |of: &dyn Fn(usize) -> u64| (0..metrics.num_workers()).map(of).sum::<u64>();
     let parks = sum(&|worker| metrics.worker_park_count(worker));
     let mut happened = vec![

@@ -15,10 +15,10 @@ use crate::finding::Evidence;
 use crate::os::{self, ThreadInfo};
 use crate::record::clock::Clock;
 use crate::record::slot::Slot;
-use crate::self_metrics::{Captured, Meter};
+use crate::self_metrics::{Captured, SelfMetrics};
 use crate::settings::Signals;
-use crate::watchdog::procfs::Probe;
-use crate::watchdog::sample::{Activity, InSyscall, Sample};
+use crate::watchdog::procfs::ProcReader;
+use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
 use crate::watchdog::syscalls::{self, Fd, Restart, Syscall};
 
 pub(crate) use crate::capture::unwind::Unwinder;
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_micros(500);
 pub(crate) struct Inspector {
     thread: ThreadInfo,
     slot: &'static Slot,
-    probe: Probe,
+    probe: ProcReader,
     asker: Option<Asker>,
     open: Option<Question>,
 }
@@ -46,22 +46,22 @@ struct Question {
 }
 
 /// What a look needs besides the thread.
-pub(crate) struct Tools<'t> {
+pub(crate) struct CaptureTools<'t> {
     pub(crate) unwinder: &'t mut Unwinder,
-    pub(crate) meter: &'t Meter,
+    pub(crate) meter: &'t SelfMetrics,
     pub(crate) signals: Signals,
 }
 
 impl Inspector {
     pub(crate) fn new(thread: ThreadInfo, slot: &'static Slot) -> Self {
-        Self { thread, slot, probe: Probe::new(thread.tid), asker: None, open: None }
+        Self { thread, slot, probe: ProcReader::new(thread.tid), asker: None, open: None }
     }
 
     pub(crate) fn thread(&self) -> ThreadInfo {
         self.thread
     }
 
-    pub(crate) fn sample(&self, clock: &Clock) -> Option<Sample> {
+    pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
         self.probe.sample(clock)
     }
 
@@ -71,14 +71,14 @@ impl Inspector {
         &mut self,
         seq: u64,
         at_nanos: u64,
-        now: &Sample,
-        tools: &mut Tools<'_>,
+        now: &ThreadSample,
+        tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
         match now.activity {
-            Activity::InSyscall(call) => self.capture_waiting(seq, at_nanos, call, now.state, tools),
-            Activity::Running | Activity::Unknown => {
+            ThreadActivity::InSyscall(call) => self.capture_waiting(seq, at_nanos, call, now.state, tools),
+            ThreadActivity::Running | ThreadActivity::Unknown => {
                 // Outside of a call and in state D: a page that comes from disk.
-                let runs = now.activity == Activity::Running;
+                let runs = now.activity == ThreadActivity::Running;
                 let question = Question { at_nanos, runs, uninterruptible: now.state == b'D', call: None };
                 if tools.signals != Signals::Never && self.ask(seq, question) {
                     return self.await_answer(tools);
@@ -92,7 +92,7 @@ impl Inspector {
     /// Whether the thread waits for something else than this lock, and has its
     /// address on the stack: as who holds a guard of std's has.
     pub(crate) fn seems_to_hold(&self, lock: u64) -> bool {
-        let Activity::InSyscall(call) = self.probe.activity() else { return false };
+        let ThreadActivity::InSyscall(call) = self.probe.activity() else { return false };
         let is_waiter = call.number == libc::SYS_futex && call.arguments[0] == lock;
         let stack = || passive::copy(self.thread, call.sp, call.pc);
         !is_waiter
@@ -105,12 +105,12 @@ impl Inspector {
     }
 
     /// What a sample alone says of a stall: no stack.
-    pub(crate) fn classify(&self, at_nanos: u64, now: &Sample) -> Capture {
+    pub(crate) fn classify(&self, at_nanos: u64, now: &ThreadSample) -> Capture {
         let call = match now.activity {
-            Activity::InSyscall(call) => Some(call_info(&call, syscalls::find(call.number))),
-            Activity::Running | Activity::Unknown => None,
+            ThreadActivity::InSyscall(call) => Some(call_info(&call, syscalls::find(call.number))),
+            ThreadActivity::Running | ThreadActivity::Unknown => None,
         };
-        Capture::without_stack(at_nanos, now.activity == Activity::Running, call)
+        Capture::without_stack(at_nanos, now.activity == ThreadActivity::Running, call)
     }
 
     fn capture_waiting(
@@ -119,7 +119,7 @@ impl Inspector {
         at_nanos: u64,
         call: InSyscall,
         state: u8,
-        tools: &mut Tools<'_>,
+        tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
         let known = syscalls::find(call.number);
         let Some(stack) = self.copy_passively(seq, call) else {
@@ -158,7 +158,7 @@ impl Inspector {
     /// poll, before and after.
     fn copy_passively(&self, seq: u64, call: InSyscall) -> Option<CopiedStack> {
         let stack = passive::copy(self.thread, call.sp, call.pc)?;
-        let unchanged = self.probe.activity() == Activity::InSyscall(call) && self.is_in(seq);
+        let unchanged = self.probe.activity() == ThreadActivity::InSyscall(call) && self.is_in(seq);
         unchanged.then_some(stack)
     }
 
@@ -168,7 +168,7 @@ impl Inspector {
         call: InSyscall,
         known: Option<&Syscall>,
         leaf: &Unwound,
-        tools: &mut Tools<'_>,
+        tools: &mut CaptureTools<'_>,
     ) -> bool {
         match known.map(|syscall| syscall.restart) {
             Some(Restart::Always) => true,
@@ -202,7 +202,7 @@ impl Inspector {
         asked
     }
 
-    fn await_answer(&mut self, tools: &mut Tools<'_>) -> Option<Capture> {
+    fn await_answer(&mut self, tools: &mut CaptureTools<'_>) -> Option<Capture> {
         let until = Instant::now() + PATIENCE;
         loop {
             let capture = self.late_answer(tools);
@@ -214,7 +214,7 @@ impl Inspector {
     }
 
     /// The answer to a signal that was still on its way.
-    pub(crate) fn late_answer(&mut self, tools: &mut Tools<'_>) -> Option<Capture> {
+    pub(crate) fn late_answer(&mut self, tools: &mut CaptureTools<'_>) -> Option<Capture> {
         self.open.as_ref()?;
         match self.asker.as_ref()?.answer() {
             Answer::Pending => None,

@@ -31,15 +31,15 @@ use std::time::{Duration, Instant};
 use crate::evidence::Message;
 use crate::os;
 use crate::record::recorder::Recorder;
-use crate::self_metrics::{Dropped, Meter};
+use crate::self_metrics::{Dropped, SelfMetrics};
 use crate::settings::{Settings, Signals};
-use crate::token_bucket::Budget;
-use crate::watchdog::hook_audit::Audit;
+use crate::token_bucket::TokenBucket;
+use crate::watchdog::hook_audit::HookAudit;
 use crate::watchdog::inspector::Unwinder;
 use crate::watchdog::outbox::Outbox;
 use crate::watchdog::pressure::Pressure;
-use crate::watchdog::process_pause::Standstill;
-use crate::watchdog::worker_monitor::{Context, Watch};
+use crate::watchdog::process_pause::ProcessPauses;
+use crate::watchdog::worker_monitor::{MonitorContext, WorkerMonitor};
 
 /// A burst may take the captures of so many seconds.
 const SECONDS_IN_A_BURST: u32 = 10;
@@ -50,12 +50,12 @@ const RING_EVERY: Duration = Duration::from_millis(100);
 
 /// How the watchdog goes about it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Manner {
+pub(crate) struct WatchdogConfig {
     signals: Signals,
     captures_per_second: u32,
 }
 
-impl Manner {
+impl WatchdogConfig {
     pub(crate) fn of(settings: &Settings) -> Self {
         Self { signals: settings.signals, captures_per_second: settings.captures_per_second }
     }
@@ -71,15 +71,15 @@ pub(crate) struct Watchdog {
 impl Watchdog {
     pub(crate) fn start(
         recorder: Arc<Recorder>,
-        meter: Arc<Meter>,
+        meter: Arc<SelfMetrics>,
         outbox: Outbox,
-        manner: Manner,
+        manner: WatchdogConfig,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("loopscope-watch".to_owned())
-            .spawn(move || Round::new(&recorder, &meter, &outbox, manner).run(&stopped))?;
+            .spawn(move || WatchdogLoop::new(&recorder, &meter, &outbox, manner).run(&stopped))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -96,26 +96,31 @@ impl Drop for Watchdog {
 }
 
 /// The watchdog's own state.
-struct Round<'r> {
+struct WatchdogLoop<'r> {
     recorder: &'r Recorder,
-    meter: &'r Meter,
+    meter: &'r SelfMetrics,
     outbox: &'r Outbox,
     signals: Signals,
     unwinder: Unwinder,
-    captures: Budget,
-    watches: Vec<Watch>,
+    captures: TokenBucket,
+    watches: Vec<WorkerMonitor>,
     generation: Option<u64>,
     /// The shortest pause between looks, a quarter of the threshold.
     tick: Duration,
-    standstill: Standstill,
+    standstill: ProcessPauses,
     pressure: Pressure,
     lost_events: u64,
-    audit: Audit,
+    audit: HookAudit,
     rang_at: Instant,
 }
 
-impl<'r> Round<'r> {
-    fn new(recorder: &'r Recorder, meter: &'r Meter, outbox: &'r Outbox, manner: Manner) -> Self {
+impl<'r> WatchdogLoop<'r> {
+    fn new(
+        recorder: &'r Recorder,
+        meter: &'r SelfMetrics,
+        outbox: &'r Outbox,
+        manner: WatchdogConfig,
+    ) -> Self {
         let burst = manner.captures_per_second.saturating_mul(SECONDS_IN_A_BURST);
         Self {
             recorder,
@@ -123,14 +128,14 @@ impl<'r> Round<'r> {
             outbox,
             signals: manner.signals,
             unwinder: Unwinder::new(),
-            captures: Budget::new(burst, f64::from(manner.captures_per_second), Instant::now()),
+            captures: TokenBucket::new(burst, f64::from(manner.captures_per_second), Instant::now()),
             watches: Vec::new(),
             generation: None,
             tick: Duration::from_nanos(recorder.threshold_nanos / 4),
-            standstill: Standstill::new(0, 0, &recorder.clock),
+            standstill: ProcessPauses::new(0, 0, &recorder.clock),
             pressure: Pressure::new(&recorder.clock),
             lost_events: 0,
-            audit: Audit::new(),
+            audit: HookAudit::new(),
             rang_at: Instant::now(),
         }
     }
@@ -139,7 +144,7 @@ impl<'r> Round<'r> {
         let tid = os::current_thread().map_or(0, |thread| thread.tid);
         self.meter.tid.store(tid, Relaxed);
         let clock = &self.recorder.clock;
-        self.standstill = Standstill::new(tid, self.tick.as_nanos() as u64, clock);
+        self.standstill = ProcessPauses::new(tid, self.tick.as_nanos() as u64, clock);
         let mut quiet_since = Instant::now();
         while !stop.load(Relaxed) {
             let pause = self.pause();
@@ -149,7 +154,7 @@ impl<'r> Round<'r> {
             if !self.all_idle() {
                 quiet_since = Instant::now();
             } else if quiet_since.elapsed() > QUIET {
-                let unhooked = self.watches.iter().any(Watch::is_unhooked);
+                let unhooked = self.watches.iter().any(WorkerMonitor::is_unhooked);
                 let limit = self.recorder.bells.are_heard().then_some(RING_EVERY);
                 self.recorder.doze.sleep_while(unhooked, limit, || {
                     !stop.load(Relaxed)
@@ -180,7 +185,7 @@ impl<'r> Round<'r> {
     }
 
     fn all_idle(&self) -> bool {
-        self.watches.iter().all(Watch::is_idle)
+        self.watches.iter().all(WorkerMonitor::is_idle)
     }
 
     fn look(&mut self) {
@@ -189,10 +194,10 @@ impl<'r> Round<'r> {
             self.generation = Some(generation);
             let workers = self.recorder.all_workers();
             for (index, worker) in workers.into_iter().enumerate().skip(self.watches.len()) {
-                self.watches.push(Watch::new(index, worker));
+                self.watches.push(WorkerMonitor::new(index, worker));
             }
         }
-        let mut context = Context {
+        let mut context = MonitorContext {
             recorder: self.recorder,
             meter: self.meter,
             unwinder: &mut self.unwinder,

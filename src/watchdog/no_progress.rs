@@ -14,13 +14,13 @@ use crate::record::worker::Worker;
 
 /// The worker's counters as they were last seen to change.
 #[derive(Debug, Default)]
-pub(crate) struct Frozen {
+pub(crate) struct NoProgress {
     seq: u64,
     counters: Option<(u64, u64)>,
     since: Ticks,
 }
 
-impl Frozen {
+impl NoProgress {
     /// The poll, if it is one; in place of what runs unnamed, the time since the
     /// worker was last seen to get on.
     pub(crate) fn poll(&mut self, poll: ActivePoll, worker: &Worker, recorder: &Recorder) -> ActivePoll {

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use crate::evidence::Message;
-use crate::self_metrics::{Dropped, Meter};
+use crate::self_metrics::{Dropped, SelfMetrics};
 
 /// Messages that may wait for the reporting thread.
 const CAPACITY: usize = 1024;
@@ -17,7 +17,7 @@ impl Outbox {
         (Self(sender), receiver)
     }
 
-    pub(crate) fn send(&self, message: Message, meter: &Meter) {
+    pub(crate) fn send(&self, message: Message, meter: &SelfMetrics) {
         if self.0.try_send(message).is_err() {
             meter.dropped(Dropped::QueueFull, 1);
         }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use crate::record::clock::{Clock, Ticks};
 use crate::record::recorder::Recorder;
-use crate::self_metrics::Meter;
+use crate::self_metrics::SelfMetrics;
 
 #[derive(Debug)]
 pub(crate) struct Pressure {
@@ -25,7 +25,7 @@ impl Pressure {
         blocked: impl Iterator<Item = &'r str>,
         longest_nanos: u64,
         recorder: &Recorder,
-        meter: &Meter,
+        meter: &SelfMetrics,
     ) {
         let now = recorder.clock.ticks();
         let passed = recorder.clock.nanos(std::mem::replace(&mut self.at, now), now).min(longest_nanos);

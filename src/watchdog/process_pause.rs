@@ -18,7 +18,7 @@ const MAX_SPANS: usize = 64;
 /// Time is the recorder's, as that is what polls are measured by; of a suspended
 /// machine it may count what the system's clock leaves out.
 #[derive(Debug)]
-pub(crate) struct Standstill {
+pub(crate) struct ProcessPauses {
     at: Ticks,
     tick_nanos: u64,
     tid: i32,
@@ -31,7 +31,7 @@ pub(crate) struct Standstill {
     spans: VecDeque<Range<u64>>,
 }
 
-impl Standstill {
+impl ProcessPauses {
     pub(crate) fn new(tid: i32, tick_nanos: u64, clock: &Clock) -> Self {
         Self {
             at: clock.ticks(),
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_poll_is_spared_what_it_shares_with_a_standstill() {
         let clock = Clock::new();
-        let mut standstill = Standstill::new(0, 1_000, &clock);
+        let mut standstill = ProcessPauses::new(0, 1_000, &clock);
         let begin = clock.ticks();
         let at = |wanted: u64| {
             let mut ticks = begin;

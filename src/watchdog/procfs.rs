@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use crate::os;
 use crate::record::clock::Clock;
-use crate::watchdog::sample::{Activity, InSyscall, Sample};
+use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
 
 /// A sample that took longer was interrupted: what it has is of two moments, and
 /// is read anew.
@@ -17,14 +17,14 @@ const TRIES: u32 = 3;
 /// The files of one thread, kept open: a sample is three reads of a
 /// microsecond or two each.
 #[derive(Debug)]
-pub(crate) struct Probe {
+pub(crate) struct ProcReader {
     tid: i32,
     schedstat: Option<File>,
     stat: Option<File>,
     syscall: Option<File>,
 }
 
-impl Probe {
+impl ProcReader {
     /// Opens what can be opened; the rest is missing from the samples.
     pub(crate) fn new(tid: i32) -> Self {
         let open = |name| File::open(format!("/proc/self/task/{tid}/{name}")).ok();
@@ -32,7 +32,7 @@ impl Probe {
     }
 
     /// The thread now, or `None` once it has ended.
-    pub(crate) fn sample(&self, clock: &Clock) -> Option<Sample> {
+    pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
         let mut tries = TRIES;
         loop {
             let begin = clock.ticks();
@@ -44,11 +44,11 @@ impl Probe {
         }
     }
 
-    fn read(&self, clock: &Clock) -> Option<Sample> {
+    fn read(&self, clock: &Clock) -> Option<ThreadSample> {
         let cpu_nanos = os::thread_cpu_nanos(self.tid)?;
         let at = clock.ticks();
         let (run_queue_nanos, slices) = self.schedule().unwrap_or_default();
-        Some(Sample {
+        Some(ThreadSample {
             at,
             cpu_nanos,
             run_queue_nanos,
@@ -74,10 +74,10 @@ impl Probe {
     }
 
     /// What the thread does now.
-    pub(crate) fn activity(&self) -> Activity {
+    pub(crate) fn activity(&self) -> ThreadActivity {
         let mut buffer = [0; 256];
         let text = self.syscall.as_ref().and_then(|file| read(file, &mut buffer).ok());
-        text.and_then(parse_activity).unwrap_or(Activity::Unknown)
+        text.and_then(parse_activity).unwrap_or(ThreadActivity::Unknown)
     }
 }
 
@@ -93,11 +93,11 @@ fn read<'b>(file: &File, buffer: &'b mut [u8]) -> io::Result<&'b str> {
 
 /// `running`, or `number arg0 … arg5 sp pc`, or `-1 sp pc` for a thread that
 /// waits outside a system call.
-fn parse_activity(line: &str) -> Option<Activity> {
+fn parse_activity(line: &str) -> Option<ThreadActivity> {
     let mut words = line.split_whitespace();
     let first = words.next()?;
     if first == "running" {
-        return Some(Activity::Running);
+        return Some(ThreadActivity::Running);
     }
     let number = first.parse().ok().filter(|number| *number >= 0)?;
     let mut hex = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
@@ -105,7 +105,7 @@ fn parse_activity(line: &str) -> Option<Activity> {
     for argument in &mut arguments {
         *argument = hex()?;
     }
-    Some(Activity::InSyscall(InSyscall { number, arguments, sp: hex()?, pc: hex()? }))
+    Some(ThreadActivity::InSyscall(InSyscall { number, arguments, sp: hex()?, pc: hex()? }))
 }
 
 #[cfg(test)]
@@ -114,12 +114,12 @@ mod tests {
 
     #[test]
     fn lines_of_proc_are_read() {
-        assert_eq!(parse_activity("running\n"), Some(Activity::Running));
+        assert_eq!(parse_activity("running\n"), Some(ThreadActivity::Running));
         assert_eq!(parse_activity("-1 0x7f 0x80\n"), None);
         assert_eq!(parse_activity(""), None);
         assert_eq!(parse_activity("230 0x0 zz"), None);
         let line = "230 0x0 0x0 0x7ffd 0x7ffe 0x0 0x1 0x7fffffffe000 0x7f12\n";
-        let Some(Activity::InSyscall(call)) = parse_activity(line) else { panic!("not parsed") };
+        let Some(ThreadActivity::InSyscall(call)) = parse_activity(line) else { panic!("not parsed") };
         assert_eq!(
             (call.number, call.arguments[2], call.sp, call.pc),
             (230, 0x7ffd, 0x7fff_ffff_e000, 0x7f12)
@@ -140,8 +140,8 @@ mod tests {
                 std::hint::spin_loop();
             }
         });
-        let probe = Probe::new(told.recv().unwrap());
-        while probe.sample(&clock).unwrap().activity != Activity::Running {
+        let probe = ProcReader::new(told.recv().unwrap());
+        while probe.sample(&clock).unwrap().activity != ThreadActivity::Running {
             std::thread::yield_now();
         }
         OVER.store(true, Relaxed);

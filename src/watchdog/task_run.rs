@@ -10,7 +10,7 @@
 use crate::evidence::Capture;
 use crate::record::clock::Ticks;
 use crate::record::slot::ActivePoll;
-use crate::watchdog::time_split::Account;
+use crate::watchdog::time_split::TimeSplitter;
 
 /// A run must last for so many thresholds.
 const THRESHOLDS: u64 = 10;
@@ -24,17 +24,17 @@ const LOOKS: u32 = 4;
 
 /// One task at look after look.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct TaskRun {
     first: ActivePoll,
     last_seq: u64,
     looks: u32,
-    pub(super) account: Option<Account>,
+    pub(super) account: Option<TimeSplitter>,
     pub(super) captures: Vec<Capture>,
     pub(super) others_waited: bool,
     next_capture_nanos: u64,
 }
 
-impl Run {
+impl TaskRun {
     pub(super) fn new(poll: ActivePoll, threshold_nanos: u64) -> Self {
         Self {
             first: poll,
@@ -119,13 +119,13 @@ mod tests {
 
     #[test]
     fn a_run_is_one_task_in_many_polls_that_are_not_short() {
-        let mut run = Run::new(poll(1, 7), 10 * MS);
+        let mut run = TaskRun::new(poll(1, 7), 10 * MS);
         assert!((1..40).all(|n| run.goes_on(Some(poll(1 + 2 * n, 7)))));
         assert_eq!(run.polls(), 40);
         assert!(run.is_watched(120 * MS, 10 * MS));
         assert!(run.is_long(120 * MS, 10 * MS));
         assert!(!run.is_long(30 * MS, 10 * MS), "polls of less than a millisecond");
-        assert!(!Run::new(poll(1, 7), 10 * MS).is_long(9 * MS, 10 * MS), "met once");
+        assert!(!TaskRun::new(poll(1, 7), 10 * MS).is_long(9 * MS, 10 * MS), "met once");
         assert!(!run.is_due(120 * MS, 120 * MS, 10 * MS), "nobody waited");
         run.others_waited = true;
         assert!(!run.is_due(120 * MS, 50 * MS, 10 * MS), "the machine's fault");
@@ -137,13 +137,13 @@ mod tests {
 
     #[test]
     fn short_polls_and_other_tasks_are_none() {
-        let mut run = Run::new(poll(1, 7), 10 * MS);
+        let mut run = TaskRun::new(poll(1, 7), 10 * MS);
         run.others_waited = true;
         assert!(run.goes_on(Some(poll(2_001, 7))));
         assert!(!run.is_due(200 * MS, 200 * MS, 10 * MS), "polls of 0.2 ms");
         assert!(!run.is_watched(200 * MS, 10 * MS));
         assert!(!run.goes_on(Some(poll(2_003, 8))));
         assert!(!run.goes_on(None));
-        assert!(!Run::new(poll(1, 0), MS).goes_on(Some(poll(3, 0))), "no task");
+        assert!(!TaskRun::new(poll(1, 0), MS).goes_on(Some(poll(3, 0))), "no task");
     }
 }

@@ -1,8 +1,8 @@
 //! Where the time of a poll went, from samples of its thread.
 
-use crate::evidence::Times;
+use crate::evidence::TimeSplit;
 use crate::record::clock::Ticks;
-use crate::watchdog::sample::{Activity, Sample};
+use crate::watchdog::sample::{ThreadActivity, ThreadSample};
 
 /// CPU time that shows that a thread has been running, and not only that its
 /// accounts were read one after the other.
@@ -10,9 +10,9 @@ const RAN: u64 = 20_000;
 
 /// Adds up the samples of one poll.
 #[derive(Debug)]
-pub(crate) struct Account {
-    last: Sample,
-    credited: Times,
+pub(crate) struct TimeSplitter {
+    last: ThreadSample,
+    credited: TimeSplit,
     /// Run-queue wait that goes on: the kernel credits it only as it ends.
     pending: u64,
     /// How often the thread had been put on a CPU as that wait was first seen.
@@ -22,9 +22,9 @@ pub(crate) struct Account {
     advanced: u64,
 }
 
-impl Account {
-    pub(crate) fn new(first: Sample) -> Self {
-        Self { last: first, credited: Times::default(), pending: 0, slices: first.slices, advanced: 0 }
+impl TimeSplitter {
+    pub(crate) fn new(first: ThreadSample) -> Self {
+        Self { last: first, credited: TimeSplit::default(), pending: 0, slices: first.slices, advanced: 0 }
     }
 
     /// Begins with the first sample of a poll that is `age` old by then, and with
@@ -32,7 +32,7 @@ impl Account {
     /// for as long as its accounts, since the sample `before` that poll or since
     /// its birth, have not grown. A watchdog that comes late itself, as everybody
     /// does on a busy machine, would miss the begin of a long wait otherwise.
-    pub(crate) fn begin(first: Sample, before: Option<Sample>, age: u64) -> Self {
+    pub(crate) fn begin(first: ThreadSample, before: Option<ThreadSample>, age: u64) -> Self {
         let mut account = Self::new(first);
         let tells_its_waits = first.slices > 0;
         if matches!(first.state, b'S' | b'D') && tells_its_waits {
@@ -50,7 +50,7 @@ impl Account {
 
     /// Adds the time from the last sample to `now`, of which `wall` nanoseconds
     /// passed for everybody: while a process is stopped, its threads seem to wait.
-    pub(crate) fn add(&mut self, now: Sample, wall: u64) {
+    pub(crate) fn add(&mut self, now: ThreadSample, wall: u64) {
         let on_cpu = now.cpu_nanos.saturating_sub(self.last.cpu_nanos).min(wall);
         let mut credit = now.run_queue_nanos.saturating_sub(self.last.run_queue_nanos);
         let has_run = on_cpu > RAN;
@@ -99,13 +99,13 @@ impl Account {
     }
 
     /// The split so far.
-    pub(crate) fn times(&self) -> Times {
-        Times { run_queue: self.credited.run_queue + self.pending, ..self.credited }
+    pub(crate) fn times(&self) -> TimeSplit {
+        TimeSplit { run_queue: self.credited.run_queue + self.pending, ..self.credited }
     }
 }
 
-fn is_runnable(sample: &Sample) -> bool {
-    sample.state == b'R' && matches!(sample.activity, Activity::Running | Activity::Unknown)
+fn is_runnable(sample: &ThreadSample) -> bool {
+    sample.state == b'R' && matches!(sample.activity, ThreadActivity::Running | ThreadActivity::Unknown)
 }
 
 #[cfg(test)]
@@ -116,43 +116,43 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn sample(cpu: u64, queue: u64, state: u8) -> Sample {
-        Sample {
+    fn sample(cpu: u64, queue: u64, state: u8) -> ThreadSample {
+        ThreadSample {
             at: 0,
             cpu_nanos: cpu * MS,
             run_queue_nanos: queue * MS,
             slices: 7,
             state,
-            activity: Activity::Running,
+            activity: ThreadActivity::Running,
         }
     }
 
     /// Samples in a made-up time of one tick a nanosecond.
-    fn account(samples: &[(u64, u64, u64, u8)]) -> Times {
+    fn account(samples: &[(u64, u64, u64, u8)]) -> TimeSplit {
         account_of(samples, false)
     }
 
     /// `stays` says that the thread is never taken off its CPU.
-    fn account_of(samples: &[(u64, u64, u64, u8)], stays: bool) -> Times {
+    fn account_of(samples: &[(u64, u64, u64, u8)], stays: bool) -> TimeSplit {
         let clock = Clock::new();
         let ticks_per_ms = (1..).map(|n| n * 1_000).find(|n| clock.nanos(0, *n) >= MS).unwrap();
-        let waiting = Activity::InSyscall(InSyscall { number: 230, arguments: [0; 6], sp: 0, pc: 0 });
-        let sample = |(slices, &(at, cpu, queue, state)): (usize, &(u64, u64, u64, u8))| Sample {
+        let waiting = ThreadActivity::InSyscall(InSyscall { number: 230, arguments: [0; 6], sp: 0, pc: 0 });
+        let sample = |(slices, &(at, cpu, queue, state)): (usize, &(u64, u64, u64, u8))| ThreadSample {
             slices: if stays { 0 } else { slices as u64 },
             at: at * ticks_per_ms,
             cpu_nanos: cpu * MS,
             run_queue_nanos: queue * MS,
             state,
-            activity: if state == b'R' { Activity::Running } else { waiting },
+            activity: if state == b'R' { ThreadActivity::Running } else { waiting },
         };
         let mut samples = samples.iter().enumerate().map(sample);
-        let mut account = Account::new(samples.next().unwrap());
+        let mut account = TimeSplitter::new(samples.next().unwrap());
         for sample in samples {
             account.add(sample, clock.nanos(account.at(), sample.at));
         }
         let times = account.times();
         let round = |nanos: u64| (nanos + MS / 2) / MS;
-        Times {
+        TimeSplit {
             on_cpu: round(times.on_cpu),
             run_queue: round(times.run_queue),
             off_cpu: round(times.off_cpu),
@@ -162,21 +162,21 @@ mod tests {
     #[test]
     fn a_sleeper_is_off_cpu() {
         let times = account(&[(0, 0, 0, b'S'), (100, 1, 0, b'S')]);
-        assert_eq!(times, Times { on_cpu: 1, run_queue: 0, off_cpu: 99 });
+        assert_eq!(times, TimeSplit { on_cpu: 1, run_queue: 0, off_cpu: 99 });
     }
 
     #[test]
     fn a_spinner_is_on_cpu() {
         let times = account(&[(0, 0, 0, b'R'), (50, 50, 0, b'R'), (100, 99, 1, b'R')]);
-        assert_eq!(times, Times { on_cpu: 99, run_queue: 1, off_cpu: 0 });
+        assert_eq!(times, TimeSplit { on_cpu: 99, run_queue: 1, off_cpu: 0 });
     }
 
     #[test]
     fn a_wait_for_a_cpu_counts_before_the_kernel_credits_it_and_once() {
         let waiting = [(0, 0, 0, b'R'), (30, 0, 0, b'R'), (60, 0, 0, b'R')];
-        assert_eq!(account(&waiting), Times { on_cpu: 0, run_queue: 60, off_cpu: 0 });
+        assert_eq!(account(&waiting), TimeSplit { on_cpu: 0, run_queue: 60, off_cpu: 0 });
         let credited = [waiting[0], waiting[1], waiting[2], (70, 5, 65, b'R')];
-        assert_eq!(account(&credited), Times { on_cpu: 5, run_queue: 65, off_cpu: 0 });
+        assert_eq!(account(&credited), TimeSplit { on_cpu: 5, run_queue: 65, off_cpu: 0 });
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_virtual_cpu_that_its_host_took_away_is_the_machines_fault() {
         let looks = [(0, 0, 0, b'R'), (10, 1, 0, b'R'), (20, 1, 0, b'R'), (30, 2, 0, b'R')];
-        assert_eq!(account_of(&looks, true), Times { on_cpu: 2, run_queue: 28, off_cpu: 0 });
+        assert_eq!(account_of(&looks, true), TimeSplit { on_cpu: 2, run_queue: 28, off_cpu: 0 });
     }
 
     #[test]
@@ -198,8 +198,8 @@ mod tests {
         let clock = Clock::new();
         let ms = (1..).map(|n| n * 1_000).find(|n| clock.nanos(0, *n) >= MS).unwrap();
         let sample =
-            |at, cpu, queue, slices, state| Sample { at: at * ms, slices, ..sample(cpu, queue, state) };
-        let mut account = Account::new(sample(0, 0, 0, 1, b'S'));
+            |at, cpu, queue, slices, state| ThreadSample { at: at * ms, slices, ..sample(cpu, queue, state) };
+        let mut account = TimeSplitter::new(sample(0, 0, 0, 1, b'S'));
         for sample in [
             sample(100, 0, 0, 1, b'S'),
             sample(110, 4, 0, 2, b'R'),
@@ -217,27 +217,27 @@ mod tests {
 
     #[test]
     fn what_was_before_the_first_sample_is_a_wait_as_far_as_that_is_certain() {
-        let off_cpu = |first, before| Account::begin(first, before, 70 * MS).times().off_cpu / MS;
+        let off_cpu = |first, before| TimeSplitter::begin(first, before, 70 * MS).times().off_cpu / MS;
         assert_eq!(off_cpu(sample(2, 5, b'S'), None), 63, "since the thread was born");
         assert_eq!(off_cpu(sample(100, 250, b'D'), Some(sample(99, 240, b'S'))), 59);
         assert_eq!(off_cpu(sample(100, 250, b'S'), None), 0, "it may have run, or waited for a CPU");
         assert_eq!(off_cpu(sample(2, 5, b'R'), None), 0, "it may wait for a CPU now");
         assert_eq!(off_cpu(sample(2, 5, b'T'), None), 0, "it was stopped");
-        assert_eq!(off_cpu(Sample { slices: 0, ..sample(2, 0, b'S') }, None), 0, "no schedstat");
+        assert_eq!(off_cpu(ThreadSample { slices: 0, ..sample(2, 0, b'S') }, None), 0, "no schedstat");
     }
 
     #[test]
     fn what_was_lost_to_everybody_was_no_wait() {
-        let mut account = Account::new(sample(0, 0, b'R'));
+        let mut account = TimeSplitter::new(sample(0, 0, b'R'));
         // Stopped for 300 ms, of 342: after that it waits for a CPU like everybody.
         account.add(sample(2, 40, b'R'), 42 * MS);
-        assert_eq!(account.times(), Times { on_cpu: 2 * MS, run_queue: 40 * MS, off_cpu: 0 });
+        assert_eq!(account.times(), TimeSplit { on_cpu: 2 * MS, run_queue: 40 * MS, off_cpu: 0 });
     }
 
     #[test]
     fn proportions_hold_for_another_total() {
-        let times = Times { on_cpu: 10, run_queue: 20, off_cpu: 70 };
-        assert_eq!(times.scaled_to(200), Times { on_cpu: 20, run_queue: 40, off_cpu: 140 });
-        assert_eq!(Times::default().scaled_to(5).off_cpu, 5);
+        let times = TimeSplit { on_cpu: 10, run_queue: 20, off_cpu: 70 };
+        assert_eq!(times.scaled_to(200), TimeSplit { on_cpu: 20, run_queue: 40, off_cpu: 140 });
+        assert_eq!(TimeSplit::default().scaled_to(5).off_cpu, 5);
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::export::metrics::buckets::counts_at_most;
 use crate::export::metrics::catalogue::BUCKETS;
 use crate::finding::{Cause, Finding, FindingsDocument, ProcessInfo, Stall, StallsDocument, Starved};
-use crate::record::worker::Label;
+use crate::record::worker::WorkerLabel;
 use crate::snapshot::{HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot};
 
 /// The schema name of [`LiveDocument`].
@@ -200,7 +200,7 @@ impl From<&HistogramSnapshot> for Distribution {
 
 /// What the worker is called in a [`Stall`].
 fn label(worker: &WorkerSnapshot) -> String {
-    Label { runtime: worker.runtime.clone(), worker: worker.label.clone() }.to_string()
+    WorkerLabel { runtime: worker.runtime.clone(), worker: worker.label.clone() }.to_string()
 }
 
 impl From<WorkerSnapshot> for Worker {

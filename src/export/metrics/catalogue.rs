@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What a metric's values do over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MetricKind {
     /// Only goes up, until the process ends.
     Counter,
     /// A value of the moment.
@@ -15,7 +15,7 @@ pub(crate) enum Kind {
     Histogram,
 }
 
-impl Kind {
+impl MetricKind {
     /// The name as the exposition format has it.
     #[cfg(any(test, feature = "telemetry"))]
     pub(crate) const fn as_str(self) -> &'static str {
@@ -35,7 +35,7 @@ pub(crate) struct Metric {
     /// What it means, in one sentence.
     pub(crate) help: &'static str,
     /// What its values do over time.
-    pub(crate) kind: Kind,
+    pub(crate) kind: MetricKind,
     /// The labels that every series of it has.
     pub(crate) labels: &'static [&'static str],
 }
@@ -75,7 +75,7 @@ macro_rules! catalogue {
         $(#[doc = $help] pub(crate) const $constant: Metric = Metric {
             name: $name,
             help: $help,
-            kind: Kind::$kind,
+            kind: MetricKind::$kind,
             labels: &[$($label),*],
         };)*
         /// Every metric.
@@ -109,7 +109,7 @@ catalogue! {
     WORKER_POLLS: Counter "loopscope_worker_polls_total" ["runtime", "worker"]
         "Polls, by worker.";
     WORKER_PARKS: Counter "loopscope_worker_parks_total" ["runtime", "worker"]
-        "Times a worker parked because it had nothing to do.";
+        "TimeSplit a worker parked because it had nothing to do.";
     WORKERS: Gauge "loopscope_workers" ["runtime"]
         "Worker threads of a watched runtime.";
     WORKERS_BLOCKED: Gauge "loopscope_workers_blocked" []
@@ -194,8 +194,17 @@ mod tests {
         let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
         assert_eq!(names.len(), ALL.len(), "a name is used twice");
         for metric in ALL {
-            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
-            assert!(metric.kind != Kind::Histogram || metric.name.ends_with("_seconds"), "{}", metric.name);
+            assert_eq!(
+                metric.name.ends_with("_total"),
+                metric.kind == MetricKind::Counter,
+                "{}",
+                metric.name
+            );
+            assert!(
+                metric.kind != MetricKind::Histogram || metric.name.ends_with("_seconds"),
+                "{}",
+                metric.name
+            );
             assert!(metric.help.ends_with('.'), "{}", metric.name);
         }
     }

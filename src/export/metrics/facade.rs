@@ -2,7 +2,7 @@
 
 use metrics::{Label, Unit, counter, describe_counter, describe_gauge, gauge};
 
-use crate::export::metrics::catalogue::{ALL, BUCKETS, Kind, Metric};
+use crate::export::metrics::catalogue::{ALL, BUCKETS, Metric, MetricKind};
 use crate::export::metrics::families::{Distribution, Family, Series, Value, families};
 use crate::finding::FindingsDocument;
 use crate::snapshot::Snapshot;
@@ -31,7 +31,7 @@ pub(crate) fn describe() {
     for metric in ALL {
         let unit = if metric.name.contains("_seconds") { Unit::Seconds } else { Unit::Count };
         match metric.kind {
-            Kind::Histogram => {
+            MetricKind::Histogram => {
                 describe_counter!(format!("{}_bucket", metric.name), Unit::Count, metric.help)
             }
             _ if is_counter(metric) => describe_counter!(metric.name, unit, metric.help),
@@ -42,7 +42,7 @@ pub(crate) fn describe() {
 
 /// Whether it counts whole things.
 fn is_counter(metric: &Metric) -> bool {
-    metric.kind == Kind::Counter && !metric.name.ends_with("_seconds_total")
+    metric.kind == MetricKind::Counter && !metric.name.ends_with("_seconds_total")
 }
 
 fn histogram(name: &'static str, labels: &[Label], distribution: &Distribution) {

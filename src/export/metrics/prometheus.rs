@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ::prometheus::core::{Collector as PrometheusCollector, Desc};
 use ::prometheus::proto;
 
-use crate::export::metrics::catalogue::{self, BUCKETS, Kind, Metric};
+use crate::export::metrics::catalogue::{self, BUCKETS, Metric, MetricKind};
 use crate::export::metrics::families::{Distribution, Family, Series, Value, families};
 use crate::export::source::Source;
 
@@ -68,9 +68,9 @@ pub(crate) fn to_proto(families: Vec<Family>) -> Vec<proto::MetricFamily> {
         family.set_name(metric.name.to_owned());
         family.set_help(metric.help.to_owned());
         family.set_field_type(match metric.kind {
-            Kind::Counter => proto::MetricType::COUNTER,
-            Kind::Gauge => proto::MetricType::GAUGE,
-            Kind::Histogram => proto::MetricType::HISTOGRAM,
+            MetricKind::Counter => proto::MetricType::COUNTER,
+            MetricKind::Gauge => proto::MetricType::GAUGE,
+            MetricKind::Histogram => proto::MetricType::HISTOGRAM,
         });
         family.set_metric(series.into_iter().map(|series| one(metric, series)).collect());
         family
@@ -88,7 +88,7 @@ fn one(metric: &Metric, Series { labels, value }: Series) -> proto::Metric {
     let mut series = proto::Metric::from_label(pairs.collect());
     match value {
         Value::Distribution(distribution) => series.set_histogram(histogram(&distribution)),
-        Value::Number(number) if metric.kind == Kind::Counter => {
+        Value::Number(number) if metric.kind == MetricKind::Counter => {
             let mut counter = proto::Counter::default();
             counter.set_value(number);
             series.set_counter(counter);

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::evidence::{Capture, Message, Phase, StallEvidence, Times};
+use crate::evidence::{Capture, Message, Phase, StallEvidence, TimeSplit};
 use crate::os::ThreadInfo;
 use crate::record::clock::Ticks;
 use crate::record::kinds::KindId;
@@ -12,17 +12,17 @@ use crate::record::long_events::LongEvent;
 use crate::record::recorder::Recorder;
 use crate::record::slot::ActivePoll;
 use crate::record::worker::Worker;
-use crate::self_metrics::{Captured, Dropped, Meter};
+use crate::self_metrics::{Captured, Dropped, SelfMetrics};
 use crate::settings::Signals;
-use crate::token_bucket::Budget;
-use crate::watchdog::inspector::{Inspector, Tools, Unwinder};
+use crate::token_bucket::TokenBucket;
+use crate::watchdog::inspector::{CaptureTools, Inspector, Unwinder};
 #[cfg(not(tokio_unstable))]
-use crate::watchdog::no_progress::Frozen;
+use crate::watchdog::no_progress::NoProgress;
 use crate::watchdog::outbox::Outbox;
-use crate::watchdog::process_pause::Standstill;
-use crate::watchdog::sample::{Activity, Sample};
-use crate::watchdog::task_run::Run;
-use crate::watchdog::time_split::Account;
+use crate::watchdog::process_pause::ProcessPauses;
+use crate::watchdog::sample::{ThreadActivity, ThreadSample};
+use crate::watchdog::task_run::TaskRun;
+use crate::watchdog::time_split::TimeSplitter;
 
 const SECOND: u64 = 1_000_000_000;
 /// Stalls of these ages are reported before they end, should they ever.
@@ -35,19 +35,19 @@ const LEAST_SHARE: u64 = 4;
 const WOKEN_LOOKS: u32 = 8;
 
 /// What all workers' watches share.
-pub(crate) struct Context<'c> {
+pub(crate) struct MonitorContext<'c> {
     pub(crate) recorder: &'c Recorder,
-    pub(crate) meter: &'c Meter,
+    pub(crate) meter: &'c SelfMetrics,
     pub(crate) unwinder: &'c mut Unwinder,
-    pub(crate) captures: &'c mut Budget,
+    pub(crate) captures: &'c mut TokenBucket,
     pub(crate) outbox: &'c Outbox,
     pub(crate) signals: Signals,
-    pub(crate) standstill: &'c mut Standstill,
+    pub(crate) standstill: &'c mut ProcessPauses,
 }
 
-impl Context<'_> {
-    fn tools(&mut self) -> Tools<'_> {
-        Tools { unwinder: self.unwinder, meter: self.meter, signals: self.signals }
+impl MonitorContext<'_> {
+    fn tools(&mut self) -> CaptureTools<'_> {
+        CaptureTools { unwinder: self.unwinder, meter: self.meter, signals: self.signals }
     }
 
     /// The time between two readings, without what was lost to everybody.
@@ -58,25 +58,25 @@ impl Context<'_> {
 }
 
 /// The watch over one worker.
-pub(crate) struct Watch {
+pub(crate) struct WorkerMonitor {
     index: usize,
     worker: Arc<Worker>,
     inspector: Option<Inspector>,
     /// The last sample of a suspect, and of which thread.
-    last: Option<(ThreadInfo, Sample)>,
-    suspect: Option<Suspect>,
+    last: Option<(ThreadInfo, ThreadSample)>,
+    suspect: Option<TrackedPoll>,
     /// The poll before, whose end may not have been told yet.
-    closing: Option<Suspect>,
+    closing: Option<TrackedPoll>,
     #[cfg(not(tokio_unstable))]
-    frozen: Frozen,
+    frozen: NoProgress,
     /// The task that is met at look after look.
-    run: Option<Run>,
+    run: Option<TaskRun>,
 }
 
 /// A poll that was in progress at a look.
-struct Suspect {
+struct TrackedPoll {
     poll: ActivePoll,
-    account: Option<Account>,
+    account: Option<TimeSplitter>,
     /// While it went on, the whole process, or machine, stood still for so long.
     lost_nanos: u64,
     captures: Vec<Capture>,
@@ -90,7 +90,7 @@ struct Suspect {
     told: Option<usize>,
 }
 
-impl Watch {
+impl WorkerMonitor {
     pub(crate) fn new(index: usize, worker: Arc<Worker>) -> Self {
         Self {
             index,
@@ -101,7 +101,7 @@ impl Watch {
             closing: None,
             run: None,
             #[cfg(not(tokio_unstable))]
-            frozen: Frozen::default(),
+            frozen: NoProgress::default(),
         }
     }
 
@@ -115,7 +115,7 @@ impl Watch {
     }
 
     /// Takes in what has ended, then looks at what goes on.
-    pub(crate) fn look(&mut self, context: &mut Context<'_>) {
+    pub(crate) fn look(&mut self, context: &mut MonitorContext<'_>) {
         let worker = Arc::clone(&self.worker);
         let events: Vec<_> = worker.events.drain().collect();
         if !events.is_empty() {
@@ -138,7 +138,7 @@ impl Watch {
         }
         self.dismiss(context);
         let threshold = context.recorder.threshold_nanos;
-        self.suspect = active.map(|poll| Suspect::new(poll, threshold));
+        self.suspect = active.map(|poll| TrackedPoll::new(poll, threshold));
         // Most are over before that.
         if self.suspect_age(context.recorder).is_some_and(|nanos| nanos >= threshold / 4) {
             self.look_again(context);
@@ -199,7 +199,7 @@ impl Watch {
     }
 
     /// The poll on suspicion is over. If it was long, an event will say so.
-    fn dismiss(&mut self, context: &mut Context<'_>) {
+    fn dismiss(&mut self, context: &mut MonitorContext<'_>) {
         let Some(mut suspect) = self.suspect.take() else { return };
         if let Some(inspector) = &mut self.inspector {
             suspect.captures.extend(inspector.late_answer(&mut context.tools()));
@@ -221,7 +221,7 @@ impl Watch {
         }
     }
 
-    fn look_again(&mut self, context: &mut Context<'_>) {
+    fn look_again(&mut self, context: &mut MonitorContext<'_>) {
         let recorder = context.recorder;
         let clock = &recorder.clock;
         let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
@@ -233,7 +233,8 @@ impl Watch {
         let before = self.last.replace((thread, sample)).filter(|(of, _)| *of == thread);
         let Some(account) = &mut suspect.account else {
             let before = before.map(|(_, sample)| sample);
-            suspect.account = Some(Account::begin(sample, before, age.saturating_sub(suspect.lost_nanos)));
+            suspect.account =
+                Some(TimeSplitter::begin(sample, before, age.saturating_sub(suspect.lost_nanos)));
             return;
         };
         account.add(sample, context.passed(account.at(), sample.at));
@@ -263,10 +264,11 @@ impl Watch {
         self.tell_of_progress(own, age, context);
     }
 
-    fn tell_of_progress(&mut self, own: u64, age: u64, context: &Context<'_>) {
+    fn tell_of_progress(&mut self, own: u64, age: u64, context: &MonitorContext<'_>) {
         let milestone = LASTS_NANOS.iter().filter(|nanos| own >= **nanos).count();
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
-        let untold = |suspect: &mut Suspect| !suspect.captures.is_empty() && suspect.told != Some(milestone);
+        let untold =
+            |suspect: &mut TrackedPoll| !suspect.captures.is_empty() && suspect.told != Some(milestone);
         if let Some(mut suspect) = self.suspect.take_if(untold) {
             suspect.told = Some(milestone);
             self.tell(&suspect, phase, age, context);
@@ -275,7 +277,7 @@ impl Watch {
     }
 
     /// Follows a task from poll to poll.
-    fn follow(&mut self, active: Option<ActivePoll>, context: &mut Context<'_>) {
+    fn follow(&mut self, active: Option<ActivePoll>, context: &mut MonitorContext<'_>) {
         let threshold = context.recorder.threshold_nanos;
         let clock = &context.recorder.clock;
         // A poll that is a stall of its own is no part of a run.
@@ -283,12 +285,12 @@ impl Watch {
             return self.run_ended(context);
         }
         let Some(run) = &mut self.run else {
-            self.run = active.map(|poll| Run::new(poll, threshold));
+            self.run = active.map(|poll| TaskRun::new(poll, threshold));
             return;
         };
         if !run.goes_on(active) {
             self.run_ended(context);
-            self.run = active.map(|poll| Run::new(poll, threshold));
+            self.run = active.map(|poll| TaskRun::new(poll, threshold));
             return;
         }
         if !run.is_watched(clock.nanos(run.start(), clock.ticks()), threshold) {
@@ -299,7 +301,7 @@ impl Watch {
         let Some(sample) = inspector.sample(clock) else { return };
         context.standstill.measure(0, clock);
         let age = context.passed(run.start(), sample.at);
-        let account = run.account.get_or_insert_with(|| Account::new(sample));
+        let account = run.account.get_or_insert_with(|| TimeSplitter::new(sample));
         account.add(sample, context.passed(account.at(), sample.at));
         let own = account.times().scaled_to(age).own();
         if !inspector.is_asking()
@@ -316,7 +318,7 @@ impl Watch {
         }
     }
 
-    fn run_ended(&mut self, context: &Context<'_>) {
+    fn run_ended(&mut self, context: &MonitorContext<'_>) {
         let Some(run) = self.run.take().filter(|run| !run.captures.is_empty()) else { return };
         let clock = &context.recorder.clock;
         let (first, now) = (run.first(), clock.ticks());
@@ -337,7 +339,7 @@ impl Watch {
         context.outbox.send(Message::Stall(evidence), context.meter);
     }
 
-    fn ended(&mut self, event: LongEvent, context: &mut Context<'_>) {
+    fn ended(&mut self, event: LongEvent, context: &mut MonitorContext<'_>) {
         let clock = &context.recorder.clock;
         match event {
             LongEvent::Wait { nanos, end, .. } => {
@@ -355,7 +357,7 @@ impl Watch {
     }
 
     /// `kind` is what the poll was in the end.
-    fn poll_ended(&mut self, seq: u64, kind: KindId, time: Range<Ticks>, context: &mut Context<'_>) {
+    fn poll_ended(&mut self, seq: u64, kind: KindId, time: Range<Ticks>, context: &mut MonitorContext<'_>) {
         if self.suspect.as_ref().is_some_and(|suspect| suspect.poll.seq == seq) {
             self.dismiss(context);
         }
@@ -382,7 +384,7 @@ impl Watch {
         }
     }
 
-    fn tell(&self, suspect: &Suspect, phase: Phase, duration_nanos: u64, context: &Context<'_>) {
+    fn tell(&self, suspect: &TrackedPoll, phase: Phase, duration_nanos: u64, context: &MonitorContext<'_>) {
         let mut captures = suspect.captures.clone();
         // An answer may have come late.
         captures.sort_by_key(|capture| capture.at_nanos);
@@ -413,11 +415,11 @@ fn inspector<'i>(held: &'i mut Option<Inspector>, worker: &Worker) -> Option<&'i
 
 /// Whether a thread runs that has waited for most of the time: what it does now
 /// is not what took so long. The next look tells, if there is one.
-fn has_just_woken(sample: &Sample, times: Times) -> bool {
-    sample.activity == Activity::Running && times.on_cpu < times.own() / LEAST_SHARE
+fn has_just_woken(sample: &ThreadSample, times: TimeSplit) -> bool {
+    sample.activity == ThreadActivity::Running && times.on_cpu < times.own() / LEAST_SHARE
 }
 
-impl Suspect {
+impl TrackedPoll {
     fn new(poll: ActivePoll, threshold_nanos: u64) -> Self {
         Self {
             poll,
@@ -433,8 +435,8 @@ impl Suspect {
 
     /// Where the time of the poll went. What is not certain of its first few
     /// milliseconds, before the first look, is split like the rest.
-    fn times(&self, duration_nanos: u64) -> Times {
-        let times = self.account.as_ref().map(Account::times).unwrap_or_default();
+    fn times(&self, duration_nanos: u64) -> TimeSplit {
+        let times = self.account.as_ref().map(TimeSplitter::times).unwrap_or_default();
         times.scaled_to(duration_nanos.saturating_sub(self.lost_nanos))
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::os;
 use crate::record::kinds::KindId;
-use crate::record::worker::Label;
-use crate::watchdog::procfs::Probe;
+use crate::record::worker::WorkerLabel;
+use crate::watchdog::procfs::ProcReader;
 
 const TICK: Duration = Duration::from_micros(2_500);
 
@@ -19,7 +19,7 @@ struct Hung {
 
 impl Hung {
     fn new(recorder: &Recorder) -> Self {
-        let worker = Arc::new(Worker::new(Label { runtime: String::new(), worker: "0".to_owned() }));
+        let worker = Arc::new(Worker::new(WorkerLabel { runtime: String::new(), worker: "0".to_owned() }));
         let (let_go, wait) = mpsc::channel();
         let (tell, told) = mpsc::channel();
         let (its, now) = (Arc::clone(&worker), recorder.clock.ticks());
@@ -36,7 +36,7 @@ impl Hung {
     /// Returns once it waits: on its way there, or back from a signal, mocked
     /// time would seem to be a wait for a CPU.
     fn until_it_waits(&self, clock: &crate::record::clock::Clock) {
-        let probe = Probe::new(self.worker.thread().unwrap().tid);
+        let probe = ProcReader::new(self.worker.thread().unwrap().tid);
         while probe.sample(clock).unwrap().state != b'S' {
             thread::yield_now();
         }
@@ -48,11 +48,11 @@ struct Scene {
     recorder: Recorder,
     time: Arc<quanta::Mock>,
     hung: Hung,
-    watch: Watch,
-    meter: Meter,
+    watch: WorkerMonitor,
+    meter: SelfMetrics,
     unwinder: Unwinder,
-    captures: Budget,
-    standstill: Standstill,
+    captures: TokenBucket,
+    standstill: ProcessPauses,
     outbox: Outbox,
     messages: Receiver<Message>,
 }
@@ -65,12 +65,12 @@ impl Scene {
         let (outbox, messages) = Outbox::new();
         let hung = Hung::new(&recorder);
         Self {
-            watch: Watch::new(0, Arc::clone(&hung.worker)),
+            watch: WorkerMonitor::new(0, Arc::clone(&hung.worker)),
             // Made-up time is none that was lost to everybody.
-            standstill: Standstill::new(0, u64::MAX / 2, &recorder.clock),
-            meter: Meter::default(),
+            standstill: ProcessPauses::new(0, u64::MAX / 2, &recorder.clock),
+            meter: SelfMetrics::default(),
             unwinder: Unwinder::new(),
-            captures: Budget::new(100, 10.0, Instant::now()),
+            captures: TokenBucket::new(100, 10.0, Instant::now()),
             recorder,
             time,
             hung,
@@ -83,7 +83,7 @@ impl Scene {
     fn pass(&mut self, time_passes: Duration) -> Vec<StallEvidence> {
         self.hung.until_it_waits(&self.recorder.clock);
         self.time.increment(time_passes);
-        self.watch.look(&mut Context {
+        self.watch.look(&mut MonitorContext {
             recorder: &self.recorder,
             meter: &self.meter,
             unwinder: &mut self.unwinder,
@@ -155,9 +155,9 @@ fn a_name_that_is_given_after_the_first_look_counts() {
 #[test]
 fn who_runs_after_a_long_wait_has_just_woken() {
     let sample =
-        |activity| Sample { at: 0, cpu_nanos: 0, run_queue_nanos: 0, slices: 0, state: b'R', activity };
-    let times = |on_cpu, off_cpu| Times { on_cpu, run_queue: 100, off_cpu };
-    let [runs, unknown] = [Activity::Running, Activity::Unknown].map(sample);
+        |activity| ThreadSample { at: 0, cpu_nanos: 0, run_queue_nanos: 0, slices: 0, state: b'R', activity };
+    let times = |on_cpu, off_cpu| TimeSplit { on_cpu, run_queue: 100, off_cpu };
+    let [runs, unknown] = [ThreadActivity::Running, ThreadActivity::Unknown].map(sample);
     assert!(has_just_woken(&runs, times(1, 9)));
     assert!(!has_just_woken(&runs, times(3, 9)));
     assert!(!has_just_woken(&unknown, times(1, 9)));

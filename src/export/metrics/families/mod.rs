@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::export::metrics::buckets::counts_at_most;
-use crate::export::metrics::catalogue::{self as c, BUCKETS, Kind, MAX_SITES, Metric};
+use crate::export::metrics::catalogue::{self as c, BUCKETS, MAX_SITES, Metric, MetricKind};
 use crate::finding::{Cause, Finding, FindingsDocument};
 use crate::snapshot::{HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot};
 
@@ -264,7 +264,7 @@ impl Families {
         let value = value.into();
         debug_assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
         debug_assert_eq!(
-            metric.kind == Kind::Histogram,
+            metric.kind == MetricKind::Histogram,
             matches!(value, Value::Distribution(_)),
             "{}",
             metric.name
