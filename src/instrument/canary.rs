@@ -13,12 +13,12 @@ use crate::record::recorder::Recorder;
 #[must_use = "a canary measures nothing unless spawned"]
 pub struct Canary {
     recorder: Arc<Recorder>,
-    bell: Arc<LagProbe>,
+    lag_probe: Arc<LagProbe>,
 }
 
 impl Canary {
     pub(crate) fn new(recorder: &Arc<Recorder>, name: &'static str) -> Self {
-        Self { recorder: Arc::clone(recorder), bell: recorder.bells.hang(name) }
+        Self { recorder: Arc::clone(recorder), lag_probe: recorder.lag_probes.hang(name) }
     }
 }
 
@@ -29,16 +29,16 @@ impl Future for Canary {
         if !self.recorder.is_live() {
             return Poll::Ready(());
         }
-        let polled = self.bell.poll(&self.recorder.clock, context);
+        let polled = self.lag_probe.poll(&self.recorder.clock, context);
         // The watchdog may sleep, for want of anybody to ring for.
-        self.recorder.doze.wake();
+        self.recorder.idle_park.wake();
         polled
     }
 }
 
 impl Drop for Canary {
     fn drop(&mut self) {
-        self.bell.leave();
+        self.lag_probe.leave();
     }
 }
 

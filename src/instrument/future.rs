@@ -148,16 +148,16 @@ fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, no_scope_at: &mut u64,
 
 #[cold]
 fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -> Role {
-    let is_part = |seat: &PollStack| seat.polled_with.get() == WakerId::of(context.waker());
-    let role = current::with_seat(recorder, |seat| match seat.by() {
-        PollSource::Hook(_) => match seat.worker.slot.name(kind) {
+    let is_part = |polls: &PollStack| polls.polled_with.get() == WakerId::of(context.waker());
+    let role = current::with_poll_stack(recorder, |polls| match polls.by() {
+        PollSource::Hook(_) => match polls.worker.slot.name(kind) {
             Some(unnamed) => {
                 recorder.kinds.name(unnamed, kind);
                 Some(Role::Name(Wakes::new(context.waker(), recorder, !recorder.every_delay)))
             }
-            None => is_part(seat).then_some(Role::Part),
+            None => is_part(polls).then_some(Role::Part),
         },
-        PollSource::Future if is_part(seat) => Some(Role::Part),
+        PollSource::Future if is_part(polls) => Some(Role::Part),
         PollSource::Future | PollSource::Thread | PollSource::Nobody => None,
     });
     let role = role.flatten().unwrap_or_else(|| {
@@ -191,26 +191,26 @@ impl<'r> RecordedPoll<'r> {
     fn begin(recorder: &'r Arc<Recorder>, kind: KindId, wakes: &'r mut Wakes, is_task: bool) -> Self {
         let woken_at = wakes.poll_begins();
         let id = WakerId::of(wakes.waker());
-        let begin = |seat: &PollStack| {
+        let begin = |polls: &PollStack| {
             if is_task {
                 let now = recorder.clock.ticks();
                 if let Some(woken_at) = woken_at {
-                    seat.waited(recorder.clock.nanos(woken_at, now), now, 0, kind);
+                    polls.waited(recorder.clock.nanos(woken_at, now), now, 0, kind);
                 }
-                seat.begin(now, 0, kind, PollSource::Future);
-                seat.worker.slot.name(kind);
-                seat.wakes_watchdog();
-            } else if matches!(seat.by(), PollSource::Hook(_))
-                && seat.worker.slot.name(kind).is_some()
+                polls.begin(now, 0, kind, PollSource::Future);
+                polls.worker.slot.name(kind);
+                polls.wakes_watchdog();
+            } else if matches!(polls.by(), PollSource::Hook(_))
+                && polls.worker.slot.name(kind).is_some()
                 && !recorder.every_delay
                 && let Some(woken_at) = woken_at
             {
-                let (now, task) = seat.poll_began();
-                seat.waited(recorder.clock.nanos(woken_at, now), now, task, kind);
+                let (now, task) = polls.poll_began();
+                polls.waited(recorder.clock.nanos(woken_at, now), now, task, kind);
             }
-            seat.polled_with.replace(id)
+            polls.polled_with.replace(id)
         };
-        let outer = current::with_seat(recorder, begin).unwrap_or_default();
+        let outer = current::with_poll_stack(recorder, begin).unwrap_or_default();
         Self { recorder, kind, wakes, is_task, outer, is_lost: false, is_only: false }
     }
 
@@ -231,14 +231,14 @@ impl Drop for RecordedPoll<'_> {
         if !self.is_task && !woke_itself && !self.is_lost && !self.is_only {
             return;
         }
-        current::with_existing_seat(self.recorder, |seat| {
-            seat.polled_with.set(self.outer);
+        current::with_existing_poll_stack(self.recorder, |polls| {
+            polls.polled_with.set(self.outer);
             let took = if self.is_task {
-                seat.end(PollSource::Future).map(|ended| ended.nanos)
+                polls.end(PollSource::Future).map(|ended| ended.nanos)
             } else {
-                self.is_only.then(|| seat.poll_nanos())
+                self.is_only.then(|| polls.poll_nanos())
             };
-            let cell = seat.worker.cell(self.kind);
+            let cell = polls.worker.cell(self.kind);
             if woke_itself {
                 cell.self_wakes.add(1);
             }

@@ -14,7 +14,7 @@ use crate::record::recorder::Recorder;
 
 /// What the hooks of one call of `watch` share.
 struct HookContext {
-    watched: Arc<HookStatus>,
+    hook_status: Arc<HookStatus>,
     recorder: Arc<Recorder>,
     hooks: Hooks,
 }
@@ -23,14 +23,14 @@ impl HookContext {
     /// Whether what the hook is called for is to be recorded.
     #[inline]
     fn sees(&self, hook: Hook) -> bool {
-        self.watched.calls(hook);
-        self.recorder.is_live() && !self.watched.is_blind()
+        self.hook_status.calls(hook);
+        self.recorder.is_live() && !self.hook_status.is_blind()
     }
 
     #[cfg(tokio_unstable)]
     #[inline]
     fn by(&self) -> PollSource {
-        PollSource::Hook(self.watched.id)
+        PollSource::Hook(self.hook_status.id)
     }
 }
 
@@ -40,11 +40,15 @@ pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Ho
     if !recorder.is_live() {
         return install_alone(builder, hooks);
     }
-    let watch = Arc::new(HookContext { watched: recorder.watch(), recorder: Arc::clone(recorder), hooks });
-    let [start, stop, park, unpark] = std::array::from_fn(|_| Arc::clone(&watch));
+    let context = Arc::new(HookContext {
+        hook_status: recorder.add_hook_status(),
+        recorder: Arc::clone(recorder),
+        hooks,
+    });
+    let [start, stop, park, unpark] = std::array::from_fn(|_| Arc::clone(&context));
     builder
         .on_thread_start(move || {
-            start.watched.calls(Hook::ThreadStart);
+            start.hook_status.calls(Hook::ThreadStart);
             current::set_home(&start.recorder);
             call(&start.hooks.thread_start);
         })
@@ -56,12 +60,12 @@ pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Ho
             call(&unpark.hooks.thread_unpark);
             unparks(&unpark);
         });
-    if watch.hooks.thread_stop.is_some() {
+    if context.hooks.thread_stop.is_some() {
         builder.on_thread_stop(move || call(&stop.hooks.thread_stop));
     }
     #[cfg(tokio_unstable)]
     {
-        tasks::install(builder, &watch);
+        tasks::install(builder, &context);
         if recorder.every_delay {
             builder.track_task_schedule_latency();
         }
@@ -108,18 +112,18 @@ fn call(hook: &Option<OnThread>) {
 
 /// A thread that parks is a worker, or a root future's thread, from now on: it
 /// is known before its first poll.
-fn parks(watch: &HookContext) {
-    if !watch.sees(Hook::ThreadPark) {
+fn parks(context: &HookContext) {
+    if !context.sees(Hook::ThreadPark) {
         return;
     }
-    current::with_existing_seat(&watch.recorder, |seat| {
-        seat.abandon(PollSource::Thread);
+    current::with_existing_poll_stack(&context.recorder, |polls| {
+        polls.abandon(PollSource::Thread);
         #[cfg(tokio_unstable)]
-        if seat.by() == watch.by() {
-            no_poll_ends(watch, seat);
+        if polls.by() == context.by() {
+            no_poll_ends(context, polls);
         }
     });
-    current::with_seat(&watch.recorder, |seat| seat.worker.park());
+    current::with_poll_stack(&context.recorder, |polls| polls.worker.park());
 }
 
 /// A runtime polls one task after the other and parks after the last, so the
@@ -127,28 +131,28 @@ fn parks(watch: &HookContext) {
 /// recorded any more, and what seems to be polled there is not.
 #[cfg(tokio_unstable)]
 #[cold]
-fn no_poll_ends(watch: &HookContext, seat: &PollStack) {
-    watch.watched.set_blind();
-    seat.abandon(watch.by());
-    watch.recorder.replaced.note(Hook::AfterTaskPoll);
-    watch.recorder.disown(&seat.worker.label.runtime);
+fn no_poll_ends(context: &HookContext, polls: &PollStack) {
+    context.hook_status.set_blind();
+    polls.abandon(context.by());
+    context.recorder.replaced_hooks.note(Hook::AfterTaskPoll);
+    context.recorder.disown(&polls.worker.label.runtime);
 }
 
-fn unparks(watch: &HookContext) {
-    if !watch.sees(Hook::ThreadUnpark) {
+fn unparks(context: &HookContext) {
+    if !context.sees(Hook::ThreadUnpark) {
         return;
     }
-    let woke = current::with_existing_seat(&watch.recorder, |seat| {
-        seat.worker.unpark();
+    let woke = current::with_existing_poll_stack(&context.recorder, |polls| {
+        polls.worker.unpark();
         // Nothing else tells what runs until it parks again.
         #[cfg(not(tokio_unstable))]
-        if seat.by() == PollSource::Nobody {
-            let recorder = &watch.recorder;
-            seat.begin(recorder.clock.ticks(), 0, recorder.unnamed, PollSource::Thread);
+        if polls.by() == PollSource::Nobody {
+            let recorder = &context.recorder;
+            polls.begin(recorder.clock.ticks(), 0, recorder.unnamed, PollSource::Thread);
         }
     });
     if woke.is_some() {
-        watch.recorder.doze.wake();
+        context.recorder.idle_park.wake();
     }
 }
 
@@ -166,8 +170,8 @@ mod tasks {
     use crate::record::hook_status::Hook;
     use crate::record::poll_stack::PollStack;
 
-    pub(super) fn install(builder: &mut Builder, watch: &Arc<HookContext>) {
-        let [spawn, before, after, terminate] = std::array::from_fn(|_| Arc::clone(watch));
+    pub(super) fn install(builder: &mut Builder, context: &Arc<HookContext>) {
+        let [spawn, before, after, terminate] = std::array::from_fn(|_| Arc::clone(context));
         builder
             .on_task_spawn(move |meta| {
                 spawned(&spawn, meta);
@@ -196,29 +200,30 @@ mod tasks {
 
     /// May run on any thread, so what is not counted at a worker is counted in
     /// common: once a task, never once a poll.
-    fn spawned(watch: &HookContext, meta: &TaskMeta<'_>) {
-        if !watch.sees(Hook::TaskSpawn) {
+    fn spawned(context: &HookContext, meta: &TaskMeta<'_>) {
+        if !context.sees(Hook::TaskSpawn) {
             return;
         }
-        let recorder = &watch.recorder;
+        let recorder = &context.recorder;
         let kind = recorder.kinds.of_location(meta.spawned_at());
-        let counted = current::with_existing_seat(recorder, |seat| seat.worker.cell(kind).spawned.add(1));
+        let counted =
+            current::with_existing_poll_stack(recorder, |polls| polls.worker.cell(kind).spawned.add(1));
         if counted.is_none() {
             recorder.kinds.tasks(kind).spawned.fetch_add(1, Relaxed);
         }
     }
 
     #[inline]
-    fn poll_begins(watch: &HookContext, meta: &TaskMeta<'_>) {
-        if !watch.sees(Hook::BeforeTaskPoll) {
+    fn poll_begins(context: &HookContext, meta: &TaskMeta<'_>) {
+        if !context.sees(Hook::BeforeTaskPoll) {
             return;
         }
-        let recorder = &watch.recorder;
+        let recorder = &context.recorder;
         let kind = recorder.kinds.of_location(meta.spawned_at());
         let task = number_of(meta.id());
-        current::with_seat(recorder, |seat| {
-            if seat.by() == watch.by() {
-                return super::no_poll_ends(watch, seat);
+        current::with_poll_stack(recorder, |polls| {
+            if polls.by() == context.by() {
+                return super::no_poll_ends(context, polls);
             }
             let now = recorder.clock.ticks();
             // An application may have asked Tokio for it by itself: named futures
@@ -226,32 +231,32 @@ mod tasks {
             if recorder.every_delay
                 && let Some(delay) = meta.schedule_latency()
             {
-                seat.waited(delay.as_nanos() as u64, now, task, kind);
+                polls.waited(delay.as_nanos() as u64, now, task, kind);
             }
-            if seat.worker.slot.is_idle() {
-                wakes_up(seat);
+            if polls.worker.slot.is_idle() {
+                wakes_up(polls);
             }
-            seat.begin(now, task, kind, watch.by());
-            seat.wakes_watchdog();
+            polls.begin(now, task, kind, context.by());
+            polls.wakes_watchdog();
         });
     }
 
     /// No unpark came before: a root future's thread turns to its tasks.
     #[cold]
-    fn wakes_up(seat: &PollStack) {
-        seat.worker.slot.set_awake();
-        seat.recorder.doze.wake();
+    fn wakes_up(polls: &PollStack) {
+        polls.worker.slot.set_awake();
+        polls.recorder.idle_park.wake();
     }
 
     #[inline]
-    fn poll_ends(watch: &HookContext) {
-        if !watch.sees(Hook::AfterTaskPoll) {
+    fn poll_ends(context: &HookContext) {
+        if !context.sees(Hook::AfterTaskPoll) {
             return;
         }
-        let recorder = &watch.recorder;
-        let handed_over = current::with_existing_seat(recorder, |seat| {
-            seat.end(watch.by());
-            seat.worker.handed_over_at().is_some()
+        let recorder = &context.recorder;
+        let handed_over = current::with_existing_poll_stack(recorder, |polls| {
+            polls.end(context.by());
+            polls.worker.handed_over_at().is_some()
         });
         if handed_over == Some(true) {
             current::leave(recorder);
@@ -260,13 +265,14 @@ mod tasks {
 
     /// Also fires for calls of `spawn_blocking` and for the runtime's own jobs,
     /// which were never spawned as tasks: their locations are not known here.
-    fn terminated(watch: &HookContext, meta: &TaskMeta<'_>) {
-        if !watch.sees(Hook::TaskTerminate) {
+    fn terminated(context: &HookContext, meta: &TaskMeta<'_>) {
+        if !context.sees(Hook::TaskTerminate) {
             return;
         }
-        let recorder = &watch.recorder;
+        let recorder = &context.recorder;
         let Some(kind) = recorder.kinds.seen(meta.spawned_at()) else { return };
-        let counted = current::with_existing_seat(recorder, |seat| seat.worker.cell(kind).completed.add(1));
+        let counted =
+            current::with_existing_poll_stack(recorder, |polls| polls.worker.cell(kind).completed.add(1));
         if counted.is_none() {
             recorder.kinds.tasks(kind).completed.fetch_add(1, Relaxed);
         }

@@ -125,6 +125,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         let Queued { name, recorder, at } = &self.queued;
         let clock = &recorder.clock;
-        recorder.calls.ended(name, clock.nanos(*at, self.since), clock.nanos(self.since, clock.ticks()));
+        recorder.blocking_calls.ended(
+            name,
+            clock.nanos(*at, self.since),
+            clock.nanos(self.since, clock.ticks()),
+        );
     }
 }

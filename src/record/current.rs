@@ -34,16 +34,16 @@ impl Drop for Home {
 /// Runs `f` with the thread's seat in `recorder`, which it takes with its first
 /// call. `None` while the thread is ending.
 #[inline]
-pub(crate) fn with_seat<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
+pub(crate) fn with_poll_stack<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
     CURRENT
         .try_with(|current| {
-            if let Some(seat) = &*current.borrow()
-                && seat.recorder.id == recorder.id
-                && !has_left(seat)
+            if let Some(polls) = &*current.borrow()
+                && polls.recorder.id == recorder.id
+                && !has_left(polls)
             {
-                return f(seat);
+                return f(polls);
             }
-            take_seat(current, recorder);
+            set_poll_stack(current, recorder);
             let current = current.borrow();
             f(current.as_ref().expect("was just taken"))
         })
@@ -52,11 +52,11 @@ pub(crate) fn with_seat<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&PollStack) 
 
 /// Runs `f` with the thread's seat in `recorder` if it has one already.
 #[inline]
-pub(crate) fn with_existing_seat<R>(recorder: &Recorder, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
+pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
     CURRENT
         .try_with(|current| {
             let current = current.borrow();
-            current.as_ref().filter(|seat| seat.recorder.id == recorder.id).map(f)
+            current.as_ref().filter(|polls| polls.recorder.id == recorder.id).map(f)
         })
         .ok()
         .flatten()
@@ -76,8 +76,8 @@ pub(crate) fn leave(recorder: &Recorder) {
 
 /// Whether another thread sits there now, and nothing is left to end.
 #[inline]
-fn has_left(seat: &PollStack) -> bool {
-    seat.worker.handed_over_at().is_some() && seat.by() == PollSource::Nobody
+fn has_left(polls: &PollStack) -> bool {
+    polls.worker.handed_over_at().is_some() && polls.by() == PollSource::Nobody
 }
 
 /// Says which scope watches the runtime whose thread this is.
@@ -113,7 +113,7 @@ pub(crate) fn recorder() -> Option<Arc<Recorder>> {
 }
 
 #[cold]
-fn take_seat(current: &RefCell<Option<PollStack>>, recorder: &Arc<Recorder>) {
+fn set_poll_stack(current: &RefCell<Option<PollStack>>, recorder: &Arc<Recorder>) {
     let runtime = recorder.runtimes.enter();
     let index = tokio::runtime::worker_index();
     let label = WorkerLabel {
@@ -124,9 +124,9 @@ fn take_seat(current: &RefCell<Option<PollStack>>, recorder: &Arc<Recorder>) {
         },
     };
     let worker = recorder.register(label, index.is_some());
-    let seat = PollStack::new(Arc::clone(recorder), worker, runtime.map(|runtime| runtime.id));
+    let polls = PollStack::new(Arc::clone(recorder), worker, runtime.map(|runtime| runtime.id));
     // The one before, of another scope, is left only once the cell is free.
-    let before = current.replace(Some(seat));
+    let before = current.replace(Some(polls));
     drop(before);
 }
 

@@ -85,12 +85,13 @@ impl LagProbes {
     /// A bell for a new canary: that of an ended one of the same name if there
     /// is one.
     pub(crate) fn hang(&self, name: &'static str) -> Arc<LagProbe> {
-        let mut bells = self.bells();
-        let is_free = |bell: &&Arc<LagProbe>| bell.name == name && Arc::strong_count(bell) == 1;
-        if let Some(bell) = bells.iter().find(is_free) {
-            return Arc::clone(bell);
+        let mut lag_probes = self.lag_probes();
+        let is_free =
+            |lag_probe: &&Arc<LagProbe>| lag_probe.name == name && Arc::strong_count(lag_probe) == 1;
+        if let Some(lag_probe) = lag_probes.iter().find(is_free) {
+            return Arc::clone(lag_probe);
         }
-        let bell = Arc::new(LagProbe {
+        let lag_probe = Arc::new(LagProbe {
             name,
             lag: Histogram::new(),
             carried: Carried::new(),
@@ -98,29 +99,29 @@ impl LagProbes {
             waker: Mutex::new(None),
             is_over: AtomicBool::new(false),
         });
-        bells.push(Arc::clone(&bell));
-        bell
+        lag_probes.push(Arc::clone(&lag_probe));
+        lag_probe
     }
 
     /// Whether there is a canary to hear one.
     pub(crate) fn are_heard(&self) -> bool {
-        self.bells().iter().any(|bell| Arc::strong_count(bell) > 1)
+        self.lag_probes().iter().any(|lag_probe| Arc::strong_count(lag_probe) > 1)
     }
 
     pub(crate) fn ring(&self, now: Ticks) {
-        self.all().iter().for_each(|bell| bell.ring(now));
+        self.all().iter().for_each(|lag_probe| lag_probe.ring(now));
     }
 
     /// There will be no more ringing.
     pub(crate) fn end(&self) {
-        self.all().iter().for_each(|bell| bell.end());
+        self.all().iter().for_each(|lag_probe| lag_probe.end());
     }
 
     pub(crate) fn snapshots(&self, clock: &Clock) -> Vec<LoopLagSnapshot> {
         let now = clock.ticks();
         let mut merged = Vec::<LoopLagSnapshot>::new();
-        for bell in self.all() {
-            let snapshot = bell.snapshot(clock, now);
+        for lag_probe in self.all() {
+            let snapshot = lag_probe.snapshot(clock, now);
             match merged.iter_mut().find(|known| known.name == snapshot.name) {
                 Some(known) => {
                     known.lag.merge(&snapshot.lag);
@@ -134,10 +135,10 @@ impl LagProbes {
 
     /// A waker is called without the lock: it may run anything.
     fn all(&self) -> Vec<Arc<LagProbe>> {
-        self.bells().clone()
+        self.lag_probes().clone()
     }
 
-    fn bells(&self) -> MutexGuard<'_, Vec<Arc<LagProbe>>> {
+    fn lag_probes(&self) -> MutexGuard<'_, Vec<Arc<LagProbe>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

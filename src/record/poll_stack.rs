@@ -206,7 +206,7 @@ impl PollStack {
     #[inline]
     pub(crate) fn wakes_watchdog(&self) {
         compiler_fence(SeqCst);
-        self.recorder.doze.wake();
+        self.recorder.idle_park.wake();
     }
 
     /// A poll to be kept; long if its own part, since the last poll inside it,
@@ -247,26 +247,26 @@ mod tests {
     use super::*;
     use crate::record::worker::WorkerLabel;
 
-    fn seat(threshold: Duration) -> PollStack {
+    fn polls(threshold: Duration) -> PollStack {
         let recorder = Arc::new(Recorder::new(threshold));
         let worker = recorder.register(WorkerLabel { runtime: String::new(), worker: "0".to_owned() }, false);
         PollStack::new(recorder, worker, None)
     }
 
-    fn events(seat: &PollStack) -> Vec<LongEvent> {
-        seat.worker.events.drain().collect()
+    fn events(polls: &PollStack) -> Vec<LongEvent> {
+        polls.worker.events.drain().collect()
     }
 
     #[test]
     fn a_poll_is_recorded_under_its_kind_and_a_long_one_is_an_event() {
-        let quick = seat(Duration::from_secs(60));
+        let quick = polls(Duration::from_secs(60));
         let kind = KindId::from_u32(3);
         quick.begin(quick.recorder.clock.ticks(), 7, kind, PollSource::Hook(1));
         assert_eq!(quick.end(PollSource::Hook(2)), None, "somebody else's");
         assert_eq!(quick.end(PollSource::Hook(1)).map(|ended| ended.kind), Some(kind));
         assert_eq!(quick.end(PollSource::Hook(1)), None, "has ended");
         assert!(events(&quick).is_empty());
-        let slow = seat(Duration::ZERO);
+        let slow = polls(Duration::ZERO);
         slow.begin(slow.recorder.clock.ticks(), 8, kind, PollSource::Future);
         slow.end(PollSource::Future);
         assert!(matches!(events(&slow)[..], [LongEvent::Poll { task: 8, .. }]));
@@ -275,28 +275,28 @@ mod tests {
 
     #[test]
     fn a_poll_inside_a_poll_is_its_own_and_its_time_is_busy_once() {
-        let seat = seat(Duration::ZERO);
+        let polls = polls(Duration::ZERO);
         let [root, task] = [1, 2].map(KindId::from_u32);
         let spin = |nanos| {
-            let clock = &seat.recorder.clock;
+            let clock = &polls.recorder.clock;
             let begin = clock.ticks();
             while clock.nanos(begin, clock.ticks()) < nanos {}
         };
-        seat.begin(seat.recorder.clock.ticks(), 1, root, PollSource::Future);
-        let first = seat.worker.slot.active().unwrap();
+        polls.begin(polls.recorder.clock.ticks(), 1, root, PollSource::Future);
+        let first = polls.worker.slot.active().unwrap();
         spin(200_000);
-        seat.begin(seat.recorder.clock.ticks(), 2, task, PollSource::Future);
-        assert_eq!(seat.worker.slot.active().unwrap().kind, task);
+        polls.begin(polls.recorder.clock.ticks(), 2, task, PollSource::Future);
+        assert_eq!(polls.worker.slot.active().unwrap().kind, task);
         spin(200_000);
-        let inner = seat.end(PollSource::Future).unwrap();
-        let resumed = seat.worker.slot.active().unwrap();
+        let inner = polls.end(PollSource::Future).unwrap();
+        let resumed = polls.worker.slot.active().unwrap();
         assert_eq!((resumed.kind, resumed.task), (root, 1));
         assert!(resumed.seq != first.seq && resumed.start > first.start);
-        let outer = seat.end(PollSource::Future).unwrap();
+        let outer = polls.end(PollSource::Future).unwrap();
         assert_eq!((inner.kind, outer.kind), (task, root));
         assert!(outer.nanos >= inner.nanos + 200_000, "all of it");
-        assert_eq!(seat.worker.busy_nanos.get(), outer.nanos);
-        let starts: Vec<_> = events(&seat)
+        assert_eq!(polls.worker.busy_nanos.get(), outer.nanos);
+        let starts: Vec<_> = events(&polls)
             .into_iter()
             .map(|event| match event {
                 LongEvent::Poll { start, .. } => start,
@@ -308,27 +308,27 @@ mod tests {
 
     #[test]
     fn what_is_too_deep_is_part_of_the_innermost() {
-        let seat = seat(Duration::from_secs(60));
+        let polls = polls(Duration::from_secs(60));
         for depth in 0..10_u32 {
-            seat.begin(seat.recorder.clock.ticks(), 0, KindId::from_u32(depth + 1), PollSource::Future);
+            polls.begin(polls.recorder.clock.ticks(), 0, KindId::from_u32(depth + 1), PollSource::Future);
         }
         let ended: Vec<_> =
-            (0..10).filter_map(|_| seat.end(PollSource::Future)).map(|e| e.kind.as_u32()).collect();
+            (0..10).filter_map(|_| polls.end(PollSource::Future)).map(|e| e.kind.as_u32()).collect();
         assert_eq!(ended, [5, 4, 3, 2, 1]);
-        assert_eq!(seat.by(), PollSource::Nobody);
-        assert_eq!(seat.worker.slot.active(), None);
+        assert_eq!(polls.by(), PollSource::Nobody);
+        assert_eq!(polls.worker.slot.active(), None);
     }
 
     #[test]
     fn a_poll_that_left_its_worker_ends_there() {
-        let seat = seat(Duration::from_secs(60));
-        let clock = &seat.recorder.clock;
+        let polls = polls(Duration::from_secs(60));
+        let clock = &polls.recorder.clock;
         let begin = clock.ticks();
-        seat.begin(begin, 1, KindId::OTHER, PollSource::Hook(1));
+        polls.begin(begin, 1, KindId::OTHER, PollSource::Hook(1));
         let taken = clock.ticks();
-        seat.worker.hand_over(taken);
-        assert_eq!(seat.worker.active(), None);
+        polls.worker.hand_over(taken);
+        assert_eq!(polls.worker.active(), None);
         while clock.nanos(taken, clock.ticks()) < 1_000_000 {}
-        assert_eq!(seat.end(PollSource::Hook(1)).unwrap().nanos, clock.nanos(begin, taken));
+        assert_eq!(polls.end(PollSource::Hook(1)).unwrap().nanos, clock.nanos(begin, taken));
     }
 }

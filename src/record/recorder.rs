@@ -31,18 +31,18 @@ pub(crate) struct Recorder {
     /// with a name know theirs.
     pub(crate) every_delay: bool,
     pub(crate) kinds: Kinds,
-    pub(crate) doze: IdlePark,
+    pub(crate) idle_park: IdlePark,
     pub(crate) runtimes: Runtimes,
-    pub(crate) replaced: ReplacedHooks,
-    pub(crate) calls: Calls,
-    pub(crate) bells: LagProbes,
+    pub(crate) replaced_hooks: ReplacedHooks,
+    pub(crate) blocking_calls: Calls,
+    pub(crate) lag_probes: LagProbes,
     /// The kind of what runs between an unpark and a park.
     #[cfg(not(tokio_unstable))]
     pub(crate) unnamed: KindId,
     live: AtomicBool,
     workers: Mutex<Workers>,
     generation: AtomicU64,
-    watched: Mutex<Vec<Weak<HookStatus>>>,
+    hook_statuses: Mutex<Vec<Weak<HookStatus>>>,
 }
 
 #[derive(Debug, Default)]
@@ -67,15 +67,15 @@ impl Recorder {
             notable_nanos: flight_recorder::SHORTEST_NANOS.min(threshold_nanos),
             every_delay: true,
             kinds,
-            doze: IdlePark::default(),
+            idle_park: IdlePark::default(),
             runtimes: Runtimes::default(),
-            replaced: ReplacedHooks::default(),
-            calls: Calls::default(),
-            bells: LagProbes::default(),
+            replaced_hooks: ReplacedHooks::default(),
+            blocking_calls: Calls::default(),
+            lag_probes: LagProbes::default(),
             live: AtomicBool::new(true),
             workers: Mutex::default(),
             generation: AtomicU64::new(0),
-            watched: Mutex::default(),
+            hook_statuses: Mutex::default(),
         }
     }
 
@@ -88,7 +88,7 @@ impl Recorder {
     /// The scope is gone.
     pub(crate) fn end(&self) {
         self.live.store(false, Relaxed);
-        self.bells.end();
+        self.lag_probes.end();
         self.runtimes.clear();
     }
 
@@ -103,17 +103,17 @@ impl Recorder {
     }
 
     /// A runtime is going to be built that calls our hooks.
-    pub(crate) fn watch(&self) -> Arc<HookStatus> {
-        let watched = Arc::new(HookStatus::new());
-        let mut all = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn add_hook_status(&self) -> Arc<HookStatus> {
+        let hook_statuses = Arc::new(HookStatus::new());
+        let mut all = self.hook_statuses.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|known| known.strong_count() > 0);
-        all.push(Arc::downgrade(&watched));
-        watched
+        all.push(Arc::downgrade(&hook_statuses));
+        hook_statuses
     }
 
     /// Whose runtimes still live.
-    pub(crate) fn watched(&self) -> Vec<Arc<HookStatus>> {
-        let all = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn hook_statuses(&self) -> Vec<Arc<HookStatus>> {
+        let all = self.hook_statuses.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter_map(Weak::upgrade).collect()
     }
 
@@ -138,7 +138,7 @@ impl Recorder {
         worker.set_thread(os::current_thread());
         worker.slot.set_awake();
         self.generation.fetch_add(1, Release);
-        self.doze.wake();
+        self.idle_park.wake();
         worker
     }
 
@@ -287,18 +287,18 @@ mod tests {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
         let kind = recorder.kinds.of_name("task");
         let label = |runtime: &str| WorkerLabel { runtime: runtime.to_owned(), worker: "0".to_owned() };
-        let seat =
+        let polls =
             |runtime| PollStack::new(Arc::clone(&recorder), recorder.register(label(runtime), true), None);
-        let poll = |seat: &PollStack| {
-            seat.begin(recorder.clock.ticks(), 1, kind, PollSource::Future);
-            seat.end(PollSource::Future);
+        let poll = |polls: &PollStack| {
+            polls.begin(recorder.clock.ticks(), 1, kind, PollSource::Future);
+            polls.end(PollSource::Future);
         };
-        let first = seat("a");
-        let second = seat("b");
+        let first = polls("a");
+        let second = polls("b");
         poll(&first);
         poll(&second);
         drop(first);
-        poll(&seat("a"));
+        poll(&polls("a"));
         let kinds = recorder.kind_snapshots();
         assert_eq!(kinds.len(), 1);
         assert_eq!((kinds[0].name.as_str(), kinds[0].poll_time.count), ("task", 3));
@@ -328,11 +328,11 @@ mod tests {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
         let label = |worker: &str| WorkerLabel { runtime: String::new(), worker: worker.to_owned() };
         for worker in ["0", "1"] {
-            let seat = PollStack::new(Arc::clone(&recorder), recorder.register(label(worker), true), None);
+            let polls = PollStack::new(Arc::clone(&recorder), recorder.register(label(worker), true), None);
             for kind in 0..MAX_KINDS + 10 {
                 let kind = recorder.kinds.of_name(&kind.to_string());
-                seat.begin(recorder.clock.ticks(), 1, kind, PollSource::Future);
-                seat.end(PollSource::Future);
+                polls.begin(recorder.clock.ticks(), 1, kind, PollSource::Future);
+                polls.end(PollSource::Future);
             }
         }
         assert_eq!(recorder.kinds.all().len(), MAX_KINDS);

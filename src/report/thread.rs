@@ -34,7 +34,7 @@ pub(crate) struct Reporter(Option<JoinHandle<()>>);
 impl Reporter {
     pub(crate) fn start(
         recorder: &Arc<Recorder>,
-        meter: &Arc<SelfMetrics>,
+        self_metrics: &Arc<SelfMetrics>,
         findings: &Arc<Findings>,
         messages: Receiver<Message>,
         terminal: Terminal,
@@ -42,12 +42,13 @@ impl Reporter {
     ) -> io::Result<Self> {
         let budget =
             TokenBucket::new(REPORTS_PER_MINUTE, f64::from(REPORTS_PER_MINUTE) / 60.0, Instant::now());
-        let (recorder, meter, findings) = (Arc::clone(recorder), Arc::clone(meter), Arc::clone(findings));
+        let (recorder, self_metrics, findings) =
+            (Arc::clone(recorder), Arc::clone(self_metrics), Arc::clone(findings));
         let thread = thread::Builder::new().name("loopscope-report".to_owned()).spawn(move || {
             let symbols = Symbols::new();
-            let mut desk = ReporterLoop {
+            let mut reporter = ReporterLoop {
                 recorder,
-                meter,
+                self_metrics,
                 findings,
                 symbols,
                 budget,
@@ -55,7 +56,7 @@ impl Reporter {
                 on_finding,
                 suppressed: 0,
             };
-            desk.work(&messages);
+            reporter.work(&messages);
         })?;
         Ok(Self(Some(thread)))
     }
@@ -72,7 +73,7 @@ impl Drop for Reporter {
 
 struct ReporterLoop {
     recorder: Arc<Recorder>,
-    meter: Arc<SelfMetrics>,
+    self_metrics: Arc<SelfMetrics>,
     findings: Arc<Findings>,
     symbols: Symbols,
     budget: TokenBucket,
@@ -102,7 +103,7 @@ impl ReporterLoop {
             Verdict::Blocked(diagnosis) => *diagnosis,
             Verdict::Starved => {
                 if matches!(stall.phase, Phase::Ended) {
-                    self.meter.starved(stall.times.off_cpu, true);
+                    self.self_metrics.starved(stall.times.off_cpu, true);
                 }
                 return self.findings.forget(stall.key);
             }
@@ -117,7 +118,7 @@ impl ReporterLoop {
         let kind = self.recorder.kinds.get(stall.kind);
         let task = TaskInfo { kind: kind.name, spawned_at: kind.spawned_at };
         let Ok(finding) = self.findings.add(stall, task, diagnosis) else {
-            return self.meter.dropped(Dropped::TooManyFindings, 1);
+            return self.self_metrics.dropped(Dropped::TooManyFindings, 1);
         };
         let is_news = match stall.phase {
             Phase::Began => false,
@@ -135,7 +136,7 @@ impl ReporterLoop {
         }
         if !self.budget.take(Instant::now()) {
             self.suppressed += 1;
-            self.meter.report_suppressed();
+            self.self_metrics.report_suppressed();
             return;
         }
         let suppressed = std::mem::take(&mut self.suppressed);

@@ -168,15 +168,15 @@ impl Scope {
         let failed = |name| move |source| StartError::Thread { name, source };
         let reporter = Reporter::start(
             &state.recorder,
-            &state.meter,
+            &state.self_metrics,
             &state.findings,
             messages,
             settings.terminal,
             builder.on_finding,
         )
         .map_err(failed("loopscope-report"))?;
-        let (recorder, meter) = (Arc::clone(&state.recorder), Arc::clone(&state.meter));
-        let watchdog = Watchdog::start(recorder, meter, outbox, WatchdogConfig::of(&settings))
+        let (recorder, self_metrics) = (Arc::clone(&state.recorder), Arc::clone(&state.self_metrics));
+        let watchdog = Watchdog::start(recorder, self_metrics, outbox, WatchdogConfig::of(&settings))
             .map_err(failed("loopscope-watch"))?;
         current::set_default(&state.recorder);
         Ok(Self {

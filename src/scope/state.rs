@@ -23,7 +23,7 @@ use crate::snapshot::{ObserverSnapshot, Snapshot};
 #[derive(Debug)]
 pub(crate) struct ScopeState {
     pub(crate) recorder: Arc<Recorder>,
-    pub(crate) meter: Arc<SelfMetrics>,
+    pub(crate) self_metrics: Arc<SelfMetrics>,
     pub(crate) findings: Arc<Findings>,
     threshold: Duration,
 }
@@ -33,19 +33,24 @@ impl ScopeState {
         let threshold = settings.threshold;
         let mut recorder = Recorder::new(threshold);
         recorder.every_delay = settings.schedule_delay;
-        Self { recorder: Arc::new(recorder), meter: Arc::default(), findings: Arc::default(), threshold }
+        Self {
+            recorder: Arc::new(recorder),
+            self_metrics: Arc::default(),
+            findings: Arc::default(),
+            threshold,
+        }
     }
 
     fn observer(&self) -> ObserverSnapshot {
-        let cpu_nanos = match self.meter.tid.load(Relaxed) {
+        let cpu_nanos = match self.self_metrics.tid.load(Relaxed) {
             0 => None,
             tid => os::thread_cpu_nanos(tid),
         };
         ObserverSnapshot {
             watchdog_cpu: Duration::from_nanos(cpu_nanos.unwrap_or(0)),
-            captures: self.meter.captures(),
-            dropped: self.meter.drops(),
-            replaced_hooks: self.recorder.replaced.all().into_iter().map(Hook::name).collect(),
+            captures: self.self_metrics.captures(),
+            dropped: self.self_metrics.drops(),
+            replaced_hooks: self.recorder.replaced_hooks.all().into_iter().map(Hook::name).collect(),
         }
     }
 }
@@ -57,11 +62,11 @@ impl Source for ScopeState {
             kinds: self.recorder.kind_snapshots(),
             workers: self.recorder.worker_snapshots(),
             runtimes: self.recorder.runtime_snapshots(),
-            blocking_calls: self.recorder.calls.snapshots(),
-            loop_lag: self.recorder.bells.snapshots(&self.recorder.clock),
+            blocking_calls: self.recorder.blocking_calls.snapshots(),
+            loop_lag: self.recorder.lag_probes.snapshots(&self.recorder.clock),
             causes: self.findings.causes(),
-            starved: Duration::from_nanos(self.meter.starved_nanos()),
-            pressure: self.meter.pressure(),
+            starved: Duration::from_nanos(self.self_metrics.starved_nanos()),
+            pressure: self.self_metrics.pressure(),
             observer: self.observer(),
         }
     }
@@ -79,11 +84,11 @@ impl Source for ScopeState {
             threshold_seconds: self.threshold.as_secs_f64(),
             findings: self.findings.all(),
             starved: Starved {
-                count: self.meter.starved_polls(),
-                total_seconds: Duration::from_nanos(self.meter.starved_nanos()).as_secs_f64(),
+                count: self.self_metrics.starved_polls(),
+                total_seconds: Duration::from_nanos(self.self_metrics.starved_nanos()).as_secs_f64(),
             },
-            suppressed_reports: self.meter.suppressed_reports(),
-            dropped: self.meter.drops().iter().map(|(_, n)| n).sum(),
+            suppressed_reports: self.self_metrics.suppressed_reports(),
+            dropped: self.self_metrics.drops().iter().map(|(_, n)| n).sum(),
         }
     }
 

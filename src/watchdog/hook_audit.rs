@@ -30,20 +30,20 @@ impl HookAudit {
             return Vec::new();
         }
         self.last = now;
-        for watched in recorder.watched() {
-            let metrics = watched.runtime().and_then(|id| recorder.runtimes.metrics_of(id));
+        for hook_statuses in recorder.hook_statuses() {
+            let metrics = hook_statuses.runtime().and_then(|id| recorder.runtimes.metrics_of(id));
             if let Some((is_multi_thread, metrics)) = metrics {
-                for hook in missing(&watched, is_multi_thread, &metrics) {
-                    recorder.replaced.note(hook);
+                for hook in missing(&hook_statuses, is_multi_thread, &metrics) {
+                    recorder.replaced_hooks.note(hook);
                 }
             }
         }
-        recorder.replaced.untold()
+        recorder.replaced_hooks.untold()
     }
 }
 
 /// The hooks that should have been called by now.
-fn missing(watched: &HookStatus, is_multi_thread: bool, metrics: &RuntimeMetrics) -> Vec<Hook> {
+fn missing(hook_statuses: &HookStatus, is_multi_thread: bool, metrics: &RuntimeMetrics) -> Vec<Hook> {
     let sum = |of: &dyn Fn(usize) -> u64| (0..metrics.num_workers()).map(of).sum::<u64>();
     let parks = sum(&|worker| metrics.worker_park_count(worker));
     let mut happened = vec![
@@ -61,6 +61,6 @@ fn missing(watched: &HookStatus, is_multi_thread: bool, metrics: &RuntimeMetrics
             (Hook::TaskTerminate, ended >= OFTEN),
         ]);
     }
-    happened.retain(|(hook, happened)| *happened && !watched.has_called(*hook));
+    happened.retain(|(hook, happened)| *happened && !hook_statuses.has_called(*hook));
     happened.into_iter().map(|(hook, _)| hook).collect()
 }

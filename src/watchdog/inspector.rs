@@ -48,7 +48,7 @@ struct Question {
 /// What a look needs besides the thread.
 pub(crate) struct CaptureTools<'t> {
     pub(crate) unwinder: &'t mut Unwinder,
-    pub(crate) meter: &'t SelfMetrics,
+    pub(crate) self_metrics: &'t SelfMetrics,
     pub(crate) signals: Signals,
 }
 
@@ -83,7 +83,7 @@ impl Inspector {
                 if tools.signals != Signals::Never && self.ask(seq, question) {
                     return self.await_answer(tools);
                 }
-                tools.meter.captured(Captured::Nothing);
+                tools.self_metrics.captured(Captured::Nothing);
                 Some(Capture::without_stack(at_nanos, runs, None))
             }
         }
@@ -124,7 +124,7 @@ impl Inspector {
         let known = syscalls::find(call.number);
         let Some(stack) = self.copy_passively(seq, call) else {
             // It went on while we looked; if the poll goes on, so do we.
-            tools.meter.captured(Captured::Late);
+            tools.self_metrics.captured(Captured::Late);
             return None;
         };
         let info = call_info(&call, known);
@@ -147,7 +147,7 @@ impl Inspector {
                 return self.await_answer(tools);
             }
         }
-        tools.meter.captured(Captured::Passive);
+        tools.self_metrics.captured(Captured::Passive);
         let unwound =
             if unwound.evidence == Evidence::Leaf { tools.unwinder.reconstruct(&stack) } else { unwound };
         let capture = capture(at_nanos, unwound, false, Some(info), tools.unwinder);
@@ -219,12 +219,12 @@ impl Inspector {
         match self.asker.as_ref()?.answer() {
             Answer::Pending => None,
             Answer::Late => {
-                tools.meter.captured(Captured::Late);
+                tools.self_metrics.captured(Captured::Late);
                 self.open = None;
                 None
             }
             Answer::Copied(stack) => {
-                tools.meter.captured(Captured::Signal);
+                tools.self_metrics.captured(Captured::Signal);
                 let Question { at_nanos, uninterruptible, call, .. } = self.open.take()?;
                 let runs = call.is_none();
                 let in_kernel = !runs || machine::follows_syscall(stack.ip);

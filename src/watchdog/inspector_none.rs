@@ -17,7 +17,7 @@ pub(crate) struct Inspector {
 /// What a look needs besides the thread.
 pub(crate) struct CaptureTools<'t> {
     pub(crate) unwinder: &'t mut Unwinder,
-    pub(crate) meter: &'t SelfMetrics,
+    pub(crate) self_metrics: &'t SelfMetrics,
     pub(crate) signals: Signals,
 }
 
@@ -59,8 +59,8 @@ impl Inspector {
         _: &ThreadSample,
         tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
-        let CaptureTools { meter, unwinder: Unwinder, signals: _ } = tools;
-        meter.captured(Captured::Nothing);
+        let CaptureTools { self_metrics, unwinder: Unwinder, signals: _ } = tools;
+        self_metrics.captured(Captured::Nothing);
         Some(Capture::without_stack(at_nanos, false, None))
     }
 

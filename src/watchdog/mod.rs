@@ -71,7 +71,7 @@ pub(crate) struct Watchdog {
 impl Watchdog {
     pub(crate) fn start(
         recorder: Arc<Recorder>,
-        meter: Arc<SelfMetrics>,
+        self_metrics: Arc<SelfMetrics>,
         outbox: Outbox,
         manner: WatchdogConfig,
     ) -> io::Result<Self> {
@@ -79,7 +79,7 @@ impl Watchdog {
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("loopscope-watch".to_owned())
-            .spawn(move || WatchdogLoop::new(&recorder, &meter, &outbox, manner).run(&stopped))?;
+            .spawn(move || WatchdogLoop::new(&recorder, &self_metrics, &outbox, manner).run(&stopped))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -98,65 +98,65 @@ impl Drop for Watchdog {
 /// The watchdog's own state.
 struct WatchdogLoop<'r> {
     recorder: &'r Recorder,
-    meter: &'r SelfMetrics,
+    self_metrics: &'r SelfMetrics,
     outbox: &'r Outbox,
     signals: Signals,
     unwinder: Unwinder,
     captures: TokenBucket,
-    watches: Vec<WorkerMonitor>,
+    monitors: Vec<WorkerMonitor>,
     generation: Option<u64>,
     /// The shortest pause between looks, a quarter of the threshold.
     tick: Duration,
-    standstill: ProcessPauses,
+    pauses: ProcessPauses,
     pressure: Pressure,
     lost_events: u64,
-    audit: HookAudit,
+    hook_audit: HookAudit,
     rang_at: Instant,
 }
 
 impl<'r> WatchdogLoop<'r> {
     fn new(
         recorder: &'r Recorder,
-        meter: &'r SelfMetrics,
+        self_metrics: &'r SelfMetrics,
         outbox: &'r Outbox,
         manner: WatchdogConfig,
     ) -> Self {
         let burst = manner.captures_per_second.saturating_mul(SECONDS_IN_A_BURST);
         Self {
             recorder,
-            meter,
+            self_metrics,
             outbox,
             signals: manner.signals,
             unwinder: Unwinder::new(),
             captures: TokenBucket::new(burst, f64::from(manner.captures_per_second), Instant::now()),
-            watches: Vec::new(),
+            monitors: Vec::new(),
             generation: None,
             tick: Duration::from_nanos(recorder.threshold_nanos / 4),
-            standstill: ProcessPauses::new(0, 0, &recorder.clock),
+            pauses: ProcessPauses::new(0, 0, &recorder.clock),
             pressure: Pressure::new(&recorder.clock),
             lost_events: 0,
-            audit: HookAudit::new(),
+            hook_audit: HookAudit::new(),
             rang_at: Instant::now(),
         }
     }
 
     fn run(&mut self, stop: &AtomicBool) {
         let tid = os::current_thread().map_or(0, |thread| thread.tid);
-        self.meter.tid.store(tid, Relaxed);
+        self.self_metrics.tid.store(tid, Relaxed);
         let clock = &self.recorder.clock;
-        self.standstill = ProcessPauses::new(tid, self.tick.as_nanos() as u64, clock);
+        self.pauses = ProcessPauses::new(tid, self.tick.as_nanos() as u64, clock);
         let mut quiet_since = Instant::now();
         while !stop.load(Relaxed) {
             let pause = self.pause();
             thread::park_timeout(pause);
-            self.standstill.measure(pause.as_nanos() as u64, clock);
+            self.pauses.measure(pause.as_nanos() as u64, clock);
             self.look();
             if !self.all_idle() {
                 quiet_since = Instant::now();
             } else if quiet_since.elapsed() > QUIET {
-                let unhooked = self.watches.iter().any(WorkerMonitor::is_unhooked);
-                let limit = self.recorder.bells.are_heard().then_some(RING_EVERY);
-                self.recorder.doze.sleep_while(unhooked, limit, || {
+                let unhooked = self.monitors.iter().any(WorkerMonitor::is_unhooked);
+                let limit = self.recorder.lag_probes.are_heard().then_some(RING_EVERY);
+                self.recorder.idle_park.sleep_while(unhooked, limit, || {
                     !stop.load(Relaxed)
                         && self.generation == Some(self.recorder.generation())
                         && self.all_idle()
@@ -164,7 +164,7 @@ impl<'r> WatchdogLoop<'r> {
                 if limit.is_none() {
                     quiet_since = Instant::now();
                 }
-                self.standstill.skip(clock);
+                self.pauses.skip(clock);
             }
         }
         // What has just ended is told before the end.
@@ -177,15 +177,15 @@ impl<'r> WatchdogLoop<'r> {
     /// each quarter from then on: a worker that is busy with short polls needs
     /// no more than two looks a threshold.
     fn pause(&self) -> Duration {
-        let is_run = self.watches.iter().any(|watch| watch.follows_run(self.recorder));
-        let ages = self.watches.iter().filter_map(|watch| watch.suspect_age(self.recorder));
+        let is_run = self.monitors.iter().any(|monitor| monitor.follows_run(self.recorder));
+        let ages = self.monitors.iter().filter_map(|monitor| monitor.suspect_age(self.recorder));
         let oldest = Duration::from_nanos(ages.max().unwrap_or(0));
         let pause = if is_run { self.tick } else { (self.tick * 2).saturating_sub(oldest).max(self.tick) };
-        if self.recorder.bells.are_heard() { pause.min(RING_EVERY) } else { pause }
+        if self.recorder.lag_probes.are_heard() { pause.min(RING_EVERY) } else { pause }
     }
 
     fn all_idle(&self) -> bool {
-        self.watches.iter().all(WorkerMonitor::is_idle)
+        self.monitors.iter().all(WorkerMonitor::is_idle)
     }
 
     fn look(&mut self) {
@@ -193,48 +193,49 @@ impl<'r> WatchdogLoop<'r> {
         if self.generation != Some(generation) {
             self.generation = Some(generation);
             let workers = self.recorder.all_workers();
-            for (index, worker) in workers.into_iter().enumerate().skip(self.watches.len()) {
-                self.watches.push(WorkerMonitor::new(index, worker));
+            for (index, worker) in workers.into_iter().enumerate().skip(self.monitors.len()) {
+                self.monitors.push(WorkerMonitor::new(index, worker));
             }
         }
         let mut context = MonitorContext {
             recorder: self.recorder,
-            meter: self.meter,
+            self_metrics: self.self_metrics,
             unwinder: &mut self.unwinder,
             captures: &mut self.captures,
             outbox: self.outbox,
             signals: self.signals,
-            standstill: &mut self.standstill,
+            pauses: &mut self.pauses,
         };
-        for watch in &mut self.watches {
-            watch.look(&mut context);
+        for monitor in &mut self.monitors {
+            monitor.look(&mut context);
         }
         self.seek_holders();
         let threshold = self.recorder.threshold_nanos;
-        let blocked = self.watches.iter().filter(|watch| watch.is_blocked(self.recorder));
-        let runtimes = blocked.map(|watch| watch.runtime());
-        self.pressure.look(runtimes, threshold, self.recorder, self.meter);
+        let blocked = self.monitors.iter().filter(|monitor| monitor.is_blocked(self.recorder));
+        let runtimes = blocked.map(|monitor| monitor.runtime());
+        self.pressure.look(runtimes, threshold, self.recorder, self.self_metrics);
         let lost_events = self.recorder.lost_events();
-        self.meter.dropped(Dropped::RingFull, lost_events - self.lost_events);
+        self.self_metrics.dropped(Dropped::RingFull, lost_events - self.lost_events);
         self.lost_events = lost_events;
         if self.rang_at.elapsed() >= RING_EVERY {
             self.rang_at = Instant::now();
-            self.recorder.bells.ring(self.recorder.clock.ticks());
+            self.recorder.lag_probes.ring(self.recorder.clock.ticks());
         }
-        for hook in self.audit.look(self.recorder) {
-            self.outbox.send(Message::Replaced(hook), self.meter);
+        for hook in self.hook_audit.look(self.recorder) {
+            self.outbox.send(Message::Replaced(hook), self.self_metrics);
         }
     }
 
     /// Looks who holds what others wait for. Two that could are none: it must
     /// not be the wrong one.
     fn seek_holders(&mut self) {
-        for waiter in 0..self.watches.len() {
-            let Some(lock) = self.watches[waiter].wanted_lock() else { continue };
-            let others = self.watches.iter_mut().enumerate().filter(|(index, _)| *index != waiter);
-            let mut holders = others.filter_map(|(index, watch)| watch.seems_to_hold(lock).then_some(index));
+        for waiter in 0..self.monitors.len() {
+            let Some(lock) = self.monitors[waiter].wanted_lock() else { continue };
+            let others = self.monitors.iter_mut().enumerate().filter(|(index, _)| *index != waiter);
+            let mut holders =
+                others.filter_map(|(index, monitor)| monitor.seems_to_hold(lock).then_some(index));
             if let (Some(holder), None) = (holders.next(), holders.next()) {
-                self.watches[waiter].set_holder(lock, holder);
+                self.monitors[waiter].set_holder(lock, holder);
             }
         }
     }

@@ -17,9 +17,9 @@ impl Outbox {
         (Self(sender), receiver)
     }
 
-    pub(crate) fn send(&self, message: Message, meter: &SelfMetrics) {
+    pub(crate) fn send(&self, message: Message, self_metrics: &SelfMetrics) {
         if self.0.try_send(message).is_err() {
-            meter.dropped(Dropped::QueueFull, 1);
+            self_metrics.dropped(Dropped::QueueFull, 1);
         }
     }
 

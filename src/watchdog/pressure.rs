@@ -25,7 +25,7 @@ impl Pressure {
         blocked: impl Iterator<Item = &'r str>,
         longest_nanos: u64,
         recorder: &Recorder,
-        meter: &SelfMetrics,
+        self_metrics: &SelfMetrics,
     ) {
         let now = recorder.clock.ticks();
         let passed = recorder.clock.nanos(std::mem::replace(&mut self.at, now), now).min(longest_nanos);
@@ -40,6 +40,6 @@ impl Pressure {
                 full |= blocked >= all;
             }
         }
-        meter.pressed(if some { passed } else { 0 }, if full { passed } else { 0 });
+        self_metrics.pressed(if some { passed } else { 0 }, if full { passed } else { 0 });
     }
 }

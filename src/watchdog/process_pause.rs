@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_poll_is_spared_what_it_shares_with_a_standstill() {
         let clock = Clock::new();
-        let mut standstill = ProcessPauses::new(0, 1_000, &clock);
+        let mut pauses = ProcessPauses::new(0, 1_000, &clock);
         let begin = clock.ticks();
         let at = |wanted: u64| {
             let mut ticks = begin;
@@ -111,8 +111,8 @@ mod tests {
             ticks
         };
         let base = clock.since_start(begin);
-        standstill.note(base + 10_000..base + 20_000);
-        let within = |from, to| standstill.within(at(base + from), at(base + to), &clock) / 1_000;
+        pauses.note(base + 10_000..base + 20_000);
+        let within = |from, to| pauses.within(at(base + from), at(base + to), &clock) / 1_000;
         assert_eq!(within(0, 9_000), 0);
         assert!((4..=5).contains(&within(0, 15_000)));
         assert!((9..=10).contains(&within(5_000, 50_000)));

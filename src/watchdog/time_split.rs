@@ -33,14 +33,14 @@ impl TimeSplitter {
     /// its birth, have not grown. A watchdog that comes late itself, as everybody
     /// does on a busy machine, would miss the begin of a long wait otherwise.
     pub(crate) fn begin(first: ThreadSample, before: Option<ThreadSample>, age: u64) -> Self {
-        let mut account = Self::new(first);
+        let mut time_split = Self::new(first);
         let tells_its_waits = first.slices > 0;
         if matches!(first.state, b'S' | b'D') && tells_its_waits {
             let (cpu, queue) = before.map_or((0, 0), |before| (before.cpu_nanos, before.run_queue_nanos));
             let grown = first.cpu_nanos.saturating_sub(cpu) + first.run_queue_nanos.saturating_sub(queue);
-            account.credited.off_cpu = age.saturating_sub(grown);
+            time_split.credited.off_cpu = age.saturating_sub(grown);
         }
-        account
+        time_split
     }
 
     /// When the last sample was taken.
@@ -128,7 +128,7 @@ mod tests {
     }
 
     /// Samples in a made-up time of one tick a nanosecond.
-    fn account(samples: &[(u64, u64, u64, u8)]) -> TimeSplit {
+    fn time_split(samples: &[(u64, u64, u64, u8)]) -> TimeSplit {
         account_of(samples, false)
     }
 
@@ -146,11 +146,11 @@ mod tests {
             activity: if state == b'R' { ThreadActivity::Running } else { waiting },
         };
         let mut samples = samples.iter().enumerate().map(sample);
-        let mut account = TimeSplitter::new(samples.next().unwrap());
+        let mut time_split = TimeSplitter::new(samples.next().unwrap());
         for sample in samples {
-            account.add(sample, clock.nanos(account.at(), sample.at));
+            time_split.add(sample, clock.nanos(time_split.at(), sample.at));
         }
-        let times = account.times();
+        let times = time_split.times();
         let round = |nanos: u64| (nanos + MS / 2) / MS;
         TimeSplit {
             on_cpu: round(times.on_cpu),
@@ -161,29 +161,29 @@ mod tests {
 
     #[test]
     fn a_sleeper_is_off_cpu() {
-        let times = account(&[(0, 0, 0, b'S'), (100, 1, 0, b'S')]);
+        let times = time_split(&[(0, 0, 0, b'S'), (100, 1, 0, b'S')]);
         assert_eq!(times, TimeSplit { on_cpu: 1, run_queue: 0, off_cpu: 99 });
     }
 
     #[test]
     fn a_spinner_is_on_cpu() {
-        let times = account(&[(0, 0, 0, b'R'), (50, 50, 0, b'R'), (100, 99, 1, b'R')]);
+        let times = time_split(&[(0, 0, 0, b'R'), (50, 50, 0, b'R'), (100, 99, 1, b'R')]);
         assert_eq!(times, TimeSplit { on_cpu: 99, run_queue: 1, off_cpu: 0 });
     }
 
     #[test]
     fn a_wait_for_a_cpu_counts_before_the_kernel_credits_it_and_once() {
         let waiting = [(0, 0, 0, b'R'), (30, 0, 0, b'R'), (60, 0, 0, b'R')];
-        assert_eq!(account(&waiting), TimeSplit { on_cpu: 0, run_queue: 60, off_cpu: 0 });
+        assert_eq!(time_split(&waiting), TimeSplit { on_cpu: 0, run_queue: 60, off_cpu: 0 });
         let credited = [waiting[0], waiting[1], waiting[2], (70, 5, 65, b'R')];
-        assert_eq!(account(&credited), TimeSplit { on_cpu: 5, run_queue: 65, off_cpu: 0 });
+        assert_eq!(time_split(&credited), TimeSplit { on_cpu: 5, run_queue: 65, off_cpu: 0 });
     }
 
     #[test]
     fn short_waits_between_runs_are_no_starvation() {
         // Runnable at each look, but asleep in between: a disk that is quick.
         let looks = [(0, 0, 0, b'R'), (10, 2, 0, b'R'), (20, 4, 0, b'R'), (30, 6, 0, b'R')];
-        let times = account(&looks);
+        let times = time_split(&looks);
         assert_eq!((times.on_cpu, times.off_cpu), (6, 16), "the last look's wait is still open");
     }
 
@@ -199,7 +199,7 @@ mod tests {
         let ms = (1..).map(|n| n * 1_000).find(|n| clock.nanos(0, *n) >= MS).unwrap();
         let sample =
             |at, cpu, queue, slices, state| ThreadSample { at: at * ms, slices, ..sample(cpu, queue, state) };
-        let mut account = TimeSplitter::new(sample(0, 0, 0, 1, b'S'));
+        let mut time_split = TimeSplitter::new(sample(0, 0, 0, 1, b'S'));
         for sample in [
             sample(100, 0, 0, 1, b'S'),
             sample(110, 4, 0, 2, b'R'),
@@ -208,9 +208,9 @@ mod tests {
             sample(150, 6, 0, 2, b'R'),
             sample(160, 8, 46, 3, b'R'),
         ] {
-            account.add(sample, clock.nanos(account.at(), sample.at));
+            time_split.add(sample, clock.nanos(time_split.at(), sample.at));
         }
-        let times = account.times();
+        let times = time_split.times();
         assert!(times.off_cpu >= 100 * MS, "the sleep is still there: {times:?}");
         assert_eq!(times.run_queue / MS, 46, "{times:?}");
     }
@@ -228,10 +228,10 @@ mod tests {
 
     #[test]
     fn what_was_lost_to_everybody_was_no_wait() {
-        let mut account = TimeSplitter::new(sample(0, 0, b'R'));
+        let mut time_split = TimeSplitter::new(sample(0, 0, b'R'));
         // Stopped for 300 ms, of 342: after that it waits for a CPU like everybody.
-        account.add(sample(2, 40, b'R'), 42 * MS);
-        assert_eq!(account.times(), TimeSplit { on_cpu: 2 * MS, run_queue: 40 * MS, off_cpu: 0 });
+        time_split.add(sample(2, 40, b'R'), 42 * MS);
+        assert_eq!(time_split.times(), TimeSplit { on_cpu: 2 * MS, run_queue: 40 * MS, off_cpu: 0 });
     }
 
     #[test]

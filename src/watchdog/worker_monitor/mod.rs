@@ -37,23 +37,23 @@ const WOKEN_LOOKS: u32 = 8;
 /// What all workers' watches share.
 pub(crate) struct MonitorContext<'c> {
     pub(crate) recorder: &'c Recorder,
-    pub(crate) meter: &'c SelfMetrics,
+    pub(crate) self_metrics: &'c SelfMetrics,
     pub(crate) unwinder: &'c mut Unwinder,
     pub(crate) captures: &'c mut TokenBucket,
     pub(crate) outbox: &'c Outbox,
     pub(crate) signals: Signals,
-    pub(crate) standstill: &'c mut ProcessPauses,
+    pub(crate) pauses: &'c mut ProcessPauses,
 }
 
 impl MonitorContext<'_> {
     fn tools(&mut self) -> CaptureTools<'_> {
-        CaptureTools { unwinder: self.unwinder, meter: self.meter, signals: self.signals }
+        CaptureTools { unwinder: self.unwinder, self_metrics: self.self_metrics, signals: self.signals }
     }
 
     /// The time between two readings, without what was lost to everybody.
     fn passed(&self, start: Ticks, end: Ticks) -> u64 {
         let clock = &self.recorder.clock;
-        clock.nanos(start, end).saturating_sub(self.standstill.within(start, end, clock))
+        clock.nanos(start, end).saturating_sub(self.pauses.within(start, end, clock))
     }
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct WorkerMonitor {
     inspector: Option<Inspector>,
     /// The last sample of a suspect, and of which thread.
     last: Option<(ThreadInfo, ThreadSample)>,
-    suspect: Option<TrackedPoll>,
+    tracked: Option<TrackedPoll>,
     /// The poll before, whose end may not have been told yet.
     closing: Option<TrackedPoll>,
     #[cfg(not(tokio_unstable))]
@@ -76,7 +76,7 @@ pub(crate) struct WorkerMonitor {
 /// A poll that was in progress at a look.
 struct TrackedPoll {
     poll: ActivePoll,
-    account: Option<TimeSplitter>,
+    time_split: Option<TimeSplitter>,
     /// While it went on, the whole process, or machine, stood still for so long.
     lost_nanos: u64,
     captures: Vec<Capture>,
@@ -97,7 +97,7 @@ impl WorkerMonitor {
             worker,
             inspector: None,
             last: None,
-            suspect: None,
+            tracked: None,
             closing: None,
             run: None,
             #[cfg(not(tokio_unstable))]
@@ -120,7 +120,7 @@ impl WorkerMonitor {
         let events: Vec<_> = worker.events.drain().collect();
         if !events.is_empty() {
             // Everybody may have stood still amid this look.
-            context.standstill.measure(0, &context.recorder.clock);
+            context.pauses.measure(0, &context.recorder.clock);
         }
         for event in events {
             self.ended(event, context);
@@ -129,16 +129,16 @@ impl WorkerMonitor {
         #[cfg(not(tokio_unstable))]
         let active = active.map(|poll| self.frozen.poll(poll, &worker, context.recorder));
         self.follow(active.filter(|poll| !context.recorder.tells_no_end(poll)), context);
-        if let (Some(suspect), Some(poll)) = (&mut self.suspect, active)
-            && (suspect.poll.seq, suspect.poll.start) == (poll.seq, poll.start)
+        if let (Some(tracked), Some(poll)) = (&mut self.tracked, active)
+            && (tracked.poll.seq, tracked.poll.start) == (poll.seq, poll.start)
         {
             // Its future may have given it a name since.
-            suspect.poll.kind = poll.kind;
+            tracked.poll.kind = poll.kind;
             return self.look_again(context);
         }
         self.dismiss(context);
         let threshold = context.recorder.threshold_nanos;
-        self.suspect = active.map(|poll| TrackedPoll::new(poll, threshold));
+        self.tracked = active.map(|poll| TrackedPoll::new(poll, threshold));
         // Most are over before that.
         if self.suspect_age(context.recorder).is_some_and(|nanos| nanos >= threshold / 4) {
             self.look_again(context);
@@ -151,14 +151,14 @@ impl WorkerMonitor {
             return false;
         }
         let age = |poll: ActivePoll| recorder.clock.nanos(poll.start, recorder.clock.ticks());
-        self.suspect.is_some()
+        self.tracked.is_some()
             && self.worker.active().is_some_and(|poll| age(poll) >= recorder.threshold_nanos)
     }
 
     /// How long the poll that was met at the last look has lasted, if it does.
     pub(crate) fn suspect_age(&self, recorder: &Recorder) -> Option<u64> {
         let clock = &recorder.clock;
-        self.suspect.as_ref().map(|suspect| clock.nanos(suspect.poll.start, clock.ticks()))
+        self.tracked.as_ref().map(|tracked| clock.nanos(tracked.poll.start, clock.ticks()))
     }
 
     /// Whether the task that was met may be a hog, which is met at every look.
@@ -173,9 +173,9 @@ impl WorkerMonitor {
 
     /// The lock that a stall waits for, once a stall.
     pub(crate) fn wanted_lock(&mut self) -> Option<u64> {
-        let suspect = self.suspect.as_mut().filter(|suspect| !suspect.holder_sought)?;
-        let lock = suspect.captures.iter().find_map(|capture| capture.call.as_ref()?.lock)?;
-        suspect.holder_sought = true;
+        let tracked = self.tracked.as_mut().filter(|tracked| !tracked.holder_sought)?;
+        let lock = tracked.captures.iter().find_map(|capture| capture.call.as_ref()?.lock)?;
+        tracked.holder_sought = true;
         Some(lock)
     }
 
@@ -187,10 +187,10 @@ impl WorkerMonitor {
 
     /// Another worker seems to hold the lock that is waited for here.
     pub(crate) fn set_holder(&mut self, lock: u64, holder: usize) {
-        let Some(suspect) = &mut self.suspect else { return };
+        let Some(tracked) = &mut self.tracked else { return };
         // It is told again, as long as the holder is still at it.
-        suspect.told = None;
-        let captures = suspect.captures.iter_mut();
+        tracked.told = None;
+        let captures = tracked.captures.iter_mut();
         for call in
             captures.filter_map(|capture| capture.call.as_mut()).filter(|call| call.lock == Some(lock))
         {
@@ -200,21 +200,21 @@ impl WorkerMonitor {
 
     /// The poll on suspicion is over. If it was long, an event will say so.
     fn dismiss(&mut self, context: &mut MonitorContext<'_>) {
-        let Some(mut suspect) = self.suspect.take() else { return };
+        let Some(mut tracked) = self.tracked.take() else { return };
         if let Some(inspector) = &mut self.inspector {
-            suspect.captures.extend(inspector.late_answer(&mut context.tools()));
+            tracked.captures.extend(inspector.late_answer(&mut context.tools()));
             let unanswered = inspector.forget();
-            if suspect.captures.is_empty()
+            if tracked.captures.is_empty()
                 && let Some(unanswered) = unanswered
             {
-                context.meter.captured(Captured::Nothing);
-                suspect.captures.push(unanswered);
+                context.self_metrics.captured(Captured::Nothing);
+                tracked.captures.push(unanswered);
             }
         }
-        let tells_no_end = context.recorder.tells_no_end(&suspect.poll);
-        if suspect.account.is_some() {
-            let ActivePoll { seq, start, kind, .. } = suspect.poll;
-            self.closing = Some(suspect);
+        let tells_no_end = context.recorder.tells_no_end(&tracked.poll);
+        if tracked.time_split.is_some() {
+            let ActivePoll { seq, start, kind, .. } = tracked.poll;
+            self.closing = Some(tracked);
             if tells_no_end {
                 self.poll_ended(seq, kind, start..context.recorder.clock.ticks(), context);
             }
@@ -225,40 +225,40 @@ impl WorkerMonitor {
         let recorder = context.recorder;
         let clock = &recorder.clock;
         let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
-        let (Some(suspect), Some(sample)) = (&mut self.suspect, inspector.sample(clock)) else { return };
-        context.standstill.measure(0, clock);
-        suspect.lost_nanos = context.standstill.within(suspect.poll.start, sample.at, clock);
-        let age = clock.nanos(suspect.poll.start, sample.at);
+        let (Some(tracked), Some(sample)) = (&mut self.tracked, inspector.sample(clock)) else { return };
+        context.pauses.measure(0, clock);
+        tracked.lost_nanos = context.pauses.within(tracked.poll.start, sample.at, clock);
+        let age = clock.nanos(tracked.poll.start, sample.at);
         let thread = inspector.thread();
         let before = self.last.replace((thread, sample)).filter(|(of, _)| *of == thread);
-        let Some(account) = &mut suspect.account else {
+        let Some(time_split) = &mut tracked.time_split else {
             let before = before.map(|(_, sample)| sample);
-            suspect.account =
-                Some(TimeSplitter::begin(sample, before, age.saturating_sub(suspect.lost_nanos)));
+            tracked.time_split =
+                Some(TimeSplitter::begin(sample, before, age.saturating_sub(tracked.lost_nanos)));
             return;
         };
-        account.add(sample, context.passed(account.at(), sample.at));
-        suspect.captures.extend(inspector.late_answer(&mut context.tools()));
-        let times = suspect.times(age);
+        time_split.add(sample, context.passed(time_split.at(), sample.at));
+        tracked.captures.extend(inspector.late_answer(&mut context.tools()));
+        let times = tracked.times(age);
         let own = times.own();
-        suspect.woken_looks = if has_just_woken(&sample, times) { suspect.woken_looks + 1 } else { 0 };
-        if own >= suspect.next_capture_nanos && !(1..=WOKEN_LOOKS).contains(&suspect.woken_looks) {
-            while suspect.next_capture_nanos <= own {
-                suspect.next_capture_nanos *= 2;
+        tracked.woken_looks = if has_just_woken(&sample, times) { tracked.woken_looks + 1 } else { 0 };
+        if own >= tracked.next_capture_nanos && !(1..=WOKEN_LOOKS).contains(&tracked.woken_looks) {
+            while tracked.next_capture_nanos <= own {
+                tracked.next_capture_nanos *= 2;
             }
             // A second look at one stall must not cost another its first.
-            let granted = if suspect.captures.is_empty() {
+            let granted = if tracked.captures.is_empty() {
                 context.captures.take(Instant::now())
             } else {
                 context.captures.take_spare(Instant::now())
             };
-            let seq = suspect.poll.seq;
+            let seq = tracked.poll.seq;
             if granted {
-                suspect.captures.extend(inspector.capture(seq, age, &sample, &mut context.tools()));
-            } else if suspect.captures.is_empty() {
-                context.meter.dropped(Dropped::CaptureBudget, 1);
+                tracked.captures.extend(inspector.capture(seq, age, &sample, &mut context.tools()));
+            } else if tracked.captures.is_empty() {
+                context.self_metrics.dropped(Dropped::CaptureBudget, 1);
                 // Without its stack it still counts, as what it is known to be.
-                suspect.captures.push(inspector.classify(age, &sample));
+                tracked.captures.push(inspector.classify(age, &sample));
             }
         }
         self.tell_of_progress(own, age, context);
@@ -268,11 +268,11 @@ impl WorkerMonitor {
         let milestone = LASTS_NANOS.iter().filter(|nanos| own >= **nanos).count();
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
         let untold =
-            |suspect: &mut TrackedPoll| !suspect.captures.is_empty() && suspect.told != Some(milestone);
-        if let Some(mut suspect) = self.suspect.take_if(untold) {
-            suspect.told = Some(milestone);
-            self.tell(&suspect, phase, age, context);
-            self.suspect = Some(suspect);
+            |tracked: &mut TrackedPoll| !tracked.captures.is_empty() && tracked.told != Some(milestone);
+        if let Some(mut tracked) = self.tracked.take_if(untold) {
+            tracked.told = Some(milestone);
+            self.tell(&tracked, phase, age, context);
+            self.tracked = Some(tracked);
         }
     }
 
@@ -281,7 +281,7 @@ impl WorkerMonitor {
         let threshold = context.recorder.threshold_nanos;
         let clock = &context.recorder.clock;
         // A poll that is a stall of its own is no part of a run.
-        if self.suspect.as_ref().is_some_and(|suspect| !suspect.captures.is_empty()) {
+        if self.tracked.as_ref().is_some_and(|tracked| !tracked.captures.is_empty()) {
             return self.run_ended(context);
         }
         let Some(run) = &mut self.run else {
@@ -299,11 +299,11 @@ impl WorkerMonitor {
         run.others_waited = run.others_waited || context.recorder.is_anyone_ready_at(&self.worker);
         let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
         let Some(sample) = inspector.sample(clock) else { return };
-        context.standstill.measure(0, clock);
+        context.pauses.measure(0, clock);
         let age = context.passed(run.start(), sample.at);
-        let account = run.account.get_or_insert_with(|| TimeSplitter::new(sample));
-        account.add(sample, context.passed(account.at(), sample.at));
-        let own = account.times().scaled_to(age).own();
+        let time_split = run.time_split.get_or_insert_with(|| TimeSplitter::new(sample));
+        time_split.add(sample, context.passed(time_split.at(), sample.at));
+        let own = time_split.times().scaled_to(age).own();
         if !inspector.is_asking()
             && run.is_due(age, own, threshold)
             && context.captures.take_spare(Instant::now())
@@ -333,10 +333,10 @@ impl WorkerMonitor {
             start_unix_ns: clock.unix_nanos(first.start),
             start_nanos: clock.since_start(first.start),
             duration_nanos,
-            times: run.account.map(|account| account.times().scaled_to(passed)).unwrap_or_default(),
+            times: run.time_split.map(|time_split| time_split.times().scaled_to(passed)).unwrap_or_default(),
             captures: run.captures,
         };
-        context.outbox.send(Message::Stall(evidence), context.meter);
+        context.outbox.send(Message::Stall(evidence), context.self_metrics);
     }
 
     fn ended(&mut self, event: LongEvent, context: &mut MonitorContext<'_>) {
@@ -348,7 +348,7 @@ impl WorkerMonitor {
                 }
                 let end_nanos = clock.since_start(end);
                 let start_nanos = end_nanos.saturating_sub(nanos);
-                context.outbox.send(Message::Wait { start_nanos, end_nanos }, context.meter);
+                context.outbox.send(Message::Wait { start_nanos, end_nanos }, context.self_metrics);
             }
             LongEvent::Poll { seq, start, end, kind, .. } => {
                 self.poll_ended(seq, kind, start..end, context);
@@ -358,49 +358,49 @@ impl WorkerMonitor {
 
     /// `kind` is what the poll was in the end.
     fn poll_ended(&mut self, seq: u64, kind: KindId, time: Range<Ticks>, context: &mut MonitorContext<'_>) {
-        if self.suspect.as_ref().is_some_and(|suspect| suspect.poll.seq == seq) {
+        if self.tracked.as_ref().is_some_and(|tracked| tracked.poll.seq == seq) {
             self.dismiss(context);
         }
         let clock = &context.recorder.clock;
         let duration = clock.nanos(time.start, time.end);
-        let lost = context.standstill.within(time.start, time.end, clock);
-        let Some(mut suspect) = self.closing.take_if(|suspect| suspect.poll.seq == seq) else {
+        let lost = context.pauses.within(time.start, time.end, clock);
+        let Some(mut tracked) = self.closing.take_if(|tracked| tracked.poll.seq == seq) else {
             if duration.saturating_sub(lost) < context.recorder.threshold_nanos {
-                return context.meter.starved(lost, true);
+                return context.self_metrics.starved(lost, true);
             }
-            return context.meter.dropped(Dropped::EndedBeforeCapture, 1);
+            return context.self_metrics.dropped(Dropped::EndedBeforeCapture, 1);
         };
-        suspect.lost_nanos = lost;
-        suspect.poll.kind = kind;
-        let is_own = suspect.own_nanos(duration) >= context.recorder.threshold_nanos;
-        let machines = suspect.times(duration).run_queue + suspect.lost_nanos;
-        context.meter.starved(machines, !is_own);
-        if is_own && suspect.captures.is_empty() {
-            context.meter.dropped(Dropped::EndedBeforeCapture, 1);
+        tracked.lost_nanos = lost;
+        tracked.poll.kind = kind;
+        let is_own = tracked.own_nanos(duration) >= context.recorder.threshold_nanos;
+        let machines = tracked.times(duration).run_queue + tracked.lost_nanos;
+        context.self_metrics.starved(machines, !is_own);
+        if is_own && tracked.captures.is_empty() {
+            context.self_metrics.dropped(Dropped::EndedBeforeCapture, 1);
         } else if is_own {
-            self.tell(&suspect, Phase::Ended, duration, context);
-        } else if suspect.told.is_some() {
-            context.outbox.send(Message::NoStall((self.index, seq)), context.meter);
+            self.tell(&tracked, Phase::Ended, duration, context);
+        } else if tracked.told.is_some() {
+            context.outbox.send(Message::NoStall((self.index, seq)), context.self_metrics);
         }
     }
 
-    fn tell(&self, suspect: &TrackedPoll, phase: Phase, duration_nanos: u64, context: &MonitorContext<'_>) {
-        let mut captures = suspect.captures.clone();
+    fn tell(&self, tracked: &TrackedPoll, phase: Phase, duration_nanos: u64, context: &MonitorContext<'_>) {
+        let mut captures = tracked.captures.clone();
         // An answer may have come late.
         captures.sort_by_key(|capture| capture.at_nanos);
         let evidence = StallEvidence {
             phase,
             polls: 1,
-            key: (self.index, suspect.poll.seq),
+            key: (self.index, tracked.poll.seq),
             worker: self.worker.label.to_string(),
-            kind: suspect.poll.kind,
-            start_unix_ns: context.recorder.clock.unix_nanos(suspect.poll.start),
-            start_nanos: context.recorder.clock.since_start(suspect.poll.start),
+            kind: tracked.poll.kind,
+            start_unix_ns: context.recorder.clock.unix_nanos(tracked.poll.start),
+            start_nanos: context.recorder.clock.since_start(tracked.poll.start),
             duration_nanos,
-            times: suspect.times(duration_nanos),
+            times: tracked.times(duration_nanos),
             captures,
         };
-        context.outbox.send(Message::Stall(evidence), context.meter);
+        context.outbox.send(Message::Stall(evidence), context.self_metrics);
     }
 }
 
@@ -423,7 +423,7 @@ impl TrackedPoll {
     fn new(poll: ActivePoll, threshold_nanos: u64) -> Self {
         Self {
             poll,
-            account: None,
+            time_split: None,
             lost_nanos: 0,
             captures: Vec::new(),
             holder_sought: false,
@@ -436,7 +436,7 @@ impl TrackedPoll {
     /// Where the time of the poll went. What is not certain of its first few
     /// milliseconds, before the first look, is split like the rest.
     fn times(&self, duration_nanos: u64) -> TimeSplit {
-        let times = self.account.as_ref().map(TimeSplitter::times).unwrap_or_default();
+        let times = self.time_split.as_ref().map(TimeSplitter::times).unwrap_or_default();
         times.scaled_to(duration_nanos.saturating_sub(self.lost_nanos))
     }
 

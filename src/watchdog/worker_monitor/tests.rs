@@ -48,11 +48,11 @@ struct Scene {
     recorder: Recorder,
     time: Arc<quanta::Mock>,
     hung: Hung,
-    watch: WorkerMonitor,
-    meter: SelfMetrics,
+    monitor: WorkerMonitor,
+    self_metrics: SelfMetrics,
     unwinder: Unwinder,
     captures: TokenBucket,
-    standstill: ProcessPauses,
+    pauses: ProcessPauses,
     outbox: Outbox,
     messages: Receiver<Message>,
 }
@@ -65,10 +65,10 @@ impl Scene {
         let (outbox, messages) = Outbox::new();
         let hung = Hung::new(&recorder);
         Self {
-            watch: WorkerMonitor::new(0, Arc::clone(&hung.worker)),
+            monitor: WorkerMonitor::new(0, Arc::clone(&hung.worker)),
             // Made-up time is none that was lost to everybody.
-            standstill: ProcessPauses::new(0, u64::MAX / 2, &recorder.clock),
-            meter: SelfMetrics::default(),
+            pauses: ProcessPauses::new(0, u64::MAX / 2, &recorder.clock),
+            self_metrics: SelfMetrics::default(),
             unwinder: Unwinder::new(),
             captures: TokenBucket::new(100, 10.0, Instant::now()),
             recorder,
@@ -83,14 +83,14 @@ impl Scene {
     fn pass(&mut self, time_passes: Duration) -> Vec<StallEvidence> {
         self.hung.until_it_waits(&self.recorder.clock);
         self.time.increment(time_passes);
-        self.watch.look(&mut MonitorContext {
+        self.monitor.look(&mut MonitorContext {
             recorder: &self.recorder,
-            meter: &self.meter,
+            self_metrics: &self.self_metrics,
             unwinder: &mut self.unwinder,
             captures: &mut self.captures,
             outbox: &self.outbox,
             signals: Signals::Safe,
-            standstill: &mut self.standstill,
+            pauses: &mut self.pauses,
         });
         let stall = |message| match message {
             Message::Stall(stall) => Some(stall),
@@ -144,7 +144,7 @@ fn a_name_that_is_given_after_the_first_look_counts() {
     // More than the thread may really have waited for a CPU, which is the machine's.
     assert_eq!(scene.pass(Duration::from_secs(60))[0].kind, KindId::from_u32(5));
     scene.hung.worker.slot.end();
-    let ActivePoll { seq, start, task, .. } = scene.watch.suspect.as_ref().unwrap().poll;
+    let ActivePoll { seq, start, task, .. } = scene.monitor.tracked.as_ref().unwrap().poll;
     let (end, kind) = (scene.recorder.clock.ticks(), KindId::from_u32(6));
     scene.hung.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });
     let ended = scene.pass(TICK);
