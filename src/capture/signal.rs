@@ -274,15 +274,15 @@ fn send(signal: i32, tid: i32, index: usize) -> bool {
 extern "C" fn on_signal(_signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo_t; the fields
     // pid and value are those of SI_QUEUE, checked first.
-    let (code, pid, index) = unsafe {
+    let (pid, index) = unsafe {
         let info = &*info;
         if info.si_code != libc::SI_QUEUE {
             return;
         }
-        (info.si_code, info.si_pid(), info.si_value().sival_ptr.addr())
+        (info.si_pid(), info.si_value().sival_ptr.addr())
     };
     let Some(target) = TABLE.get(index) else { return };
-    if code != libc::SI_QUEUE || pid != PID.load(Relaxed) {
+    if pid != PID.load(Relaxed) {
         return;
     }
     target.arrived.fetch_add(1, Release);
