@@ -11,6 +11,7 @@ mod inspector;
 mod no_progress;
 pub(crate) mod outbox;
 mod pressure;
+mod process_clock;
 mod process_pause;
 #[cfg(stack_capture)]
 mod procfs;
@@ -38,7 +39,7 @@ use crate::watchdog::hook_audit::HookAudit;
 use crate::watchdog::inspector::Unwinder;
 use crate::watchdog::outbox::Outbox;
 use crate::watchdog::pressure::Pressure;
-use crate::watchdog::process_pause::ProcessPauses;
+use crate::watchdog::process_clock::ProcessClock;
 use crate::watchdog::worker_monitor::{MonitorContext, WorkerMonitor};
 
 /// A burst may take the captures of so many seconds.
@@ -107,7 +108,7 @@ struct WatchdogLoop<'r> {
     generation: Option<u64>,
     /// The shortest pause between looks, a quarter of the threshold.
     tick: Duration,
-    pauses: ProcessPauses,
+    process_clock: ProcessClock,
     pressure: Pressure,
     lost_events: u64,
     hook_audit: HookAudit,
@@ -132,7 +133,7 @@ impl<'r> WatchdogLoop<'r> {
             monitors: Vec::new(),
             generation: None,
             tick: Duration::from_nanos(recorder.threshold_nanos / 4),
-            pauses: ProcessPauses::new(0, 0, &recorder.clock),
+            process_clock: ProcessClock::new(recorder.clock.clone(), 0, 0),
             pressure: Pressure::new(&recorder.clock),
             lost_events: 0,
             hook_audit: HookAudit::new(),
@@ -143,13 +144,12 @@ impl<'r> WatchdogLoop<'r> {
     fn run(&mut self, stop: &AtomicBool) {
         let tid = os::current_thread().map_or(0, |thread| thread.tid);
         self.self_metrics.tid.store(tid, Relaxed);
-        let clock = &self.recorder.clock;
-        self.pauses = ProcessPauses::new(tid, self.tick.as_nanos() as u64, clock);
+        self.process_clock = ProcessClock::new(self.recorder.clock.clone(), tid, self.tick.as_nanos() as u64);
         let mut quiet_since = Instant::now();
         while !stop.load(Relaxed) {
             let pause = self.pause();
             thread::park_timeout(pause);
-            self.pauses.measure(pause.as_nanos() as u64, clock);
+            self.process_clock.measure_pause_after_sleep(pause);
             self.look();
             if !self.all_idle() {
                 quiet_since = Instant::now();
@@ -164,7 +164,7 @@ impl<'r> WatchdogLoop<'r> {
                 if limit.is_none() {
                     quiet_since = Instant::now();
                 }
-                self.pauses.skip(clock);
+                self.process_clock.skip();
             }
         }
         // What has just ended is told before the end.
@@ -177,8 +177,9 @@ impl<'r> WatchdogLoop<'r> {
     /// each quarter from then on: a worker that is busy with short polls needs
     /// no more than two looks a threshold.
     fn pause(&self) -> Duration {
-        let is_run = self.monitors.iter().any(|monitor| monitor.follows_run(self.recorder));
-        let ages = self.monitors.iter().filter_map(|monitor| monitor.suspect_age(self.recorder));
+        let threshold = self.recorder.threshold_nanos;
+        let is_run = self.monitors.iter().any(|monitor| monitor.follows_run(&self.process_clock, threshold));
+        let ages = self.monitors.iter().filter_map(|monitor| monitor.suspect_age(&self.process_clock));
         let oldest = Duration::from_nanos(ages.max().unwrap_or(0));
         let pause = if is_run { self.tick } else { (self.tick * 2).saturating_sub(oldest).max(self.tick) };
         if self.recorder.lag_probes.are_heard() { pause.min(RING_EVERY) } else { pause }
@@ -204,14 +205,14 @@ impl<'r> WatchdogLoop<'r> {
             captures: &mut self.captures,
             outbox: self.outbox,
             signals: self.signals,
-            pauses: &mut self.pauses,
+            process_clock: &mut self.process_clock,
         };
         for monitor in &mut self.monitors {
             monitor.look(&mut context);
         }
         self.seek_holders();
         let threshold = self.recorder.threshold_nanos;
-        let blocked = self.monitors.iter().filter(|monitor| monitor.is_blocked(self.recorder));
+        let blocked = self.monitors.iter().filter(|monitor| monitor.is_blocked(&self.process_clock, threshold));
         let runtimes = blocked.map(|monitor| monitor.runtime());
         self.pressure.look(runtimes, threshold, self.recorder, self.self_metrics);
         let lost_events = self.recorder.lost_events();

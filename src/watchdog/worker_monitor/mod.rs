@@ -19,7 +19,7 @@ use crate::watchdog::inspector::{CaptureTools, Inspector, Unwinder};
 #[cfg(not(tokio_unstable))]
 use crate::watchdog::no_progress::NoProgress;
 use crate::watchdog::outbox::Outbox;
-use crate::watchdog::process_pause::ProcessPauses;
+use crate::watchdog::process_clock::ProcessClock;
 use crate::watchdog::sample::{ThreadActivity, ThreadSample};
 use crate::watchdog::task_run::TaskRun;
 use crate::watchdog::time_split::TimeSplitter;
@@ -42,18 +42,12 @@ pub(crate) struct MonitorContext<'c> {
     pub(crate) captures: &'c mut TokenBucket,
     pub(crate) outbox: &'c Outbox,
     pub(crate) signals: Signals,
-    pub(crate) pauses: &'c mut ProcessPauses,
+    pub(crate) process_clock: &'c mut ProcessClock,
 }
 
 impl MonitorContext<'_> {
     fn tools(&mut self) -> CaptureTools<'_> {
         CaptureTools { unwinder: self.unwinder, self_metrics: self.self_metrics, signals: self.signals }
-    }
-
-    /// The time between two readings, without what was lost to everybody.
-    fn passed(&self, start: Ticks, end: Ticks) -> u64 {
-        let clock = &self.recorder.clock;
-        clock.nanos(start, end).saturating_sub(self.pauses.within(start, end, clock))
     }
 }
 
@@ -120,7 +114,7 @@ impl WorkerMonitor {
         let events: Vec<_> = worker.events.drain().collect();
         if !events.is_empty() {
             // Everybody may have stood still amid this look.
-            context.pauses.measure(0, &context.recorder.clock);
+            context.process_clock.measure_pause();
         }
         for event in events {
             self.ended(event, context);
@@ -140,31 +134,28 @@ impl WorkerMonitor {
         let threshold = context.recorder.threshold_nanos;
         self.tracked = active.map(|poll| TrackedPoll::new(poll, threshold));
         // Most are over before that.
-        if self.suspect_age(context.recorder).is_some_and(|nanos| nanos >= threshold / 4) {
+        if self.suspect_age(context.process_clock).is_some_and(|nanos| nanos >= threshold / 4) {
             self.look_again(context);
         }
     }
 
     /// Whether a poll of one of a runtime's own workers has passed the threshold.
-    pub(crate) fn is_blocked(&self, recorder: &Recorder) -> bool {
+    pub(crate) fn is_blocked(&self, clock: &ProcessClock, threshold_nanos: u64) -> bool {
         if self.worker.label.worker.parse::<usize>().is_err() {
             return false;
         }
-        let age = |poll: ActivePoll| recorder.clock.nanos(poll.start, recorder.clock.ticks());
         self.tracked.is_some()
-            && self.worker.active().is_some_and(|poll| age(poll) >= recorder.threshold_nanos)
+            && self.worker.active().is_some_and(|poll| clock.wall_since(poll.start) >= threshold_nanos)
     }
 
     /// How long the poll that was met at the last look has lasted, if it does.
-    pub(crate) fn suspect_age(&self, recorder: &Recorder) -> Option<u64> {
-        let clock = &recorder.clock;
-        self.tracked.as_ref().map(|tracked| clock.nanos(tracked.poll.start, clock.ticks()))
+    pub(crate) fn suspect_age(&self, clock: &ProcessClock) -> Option<u64> {
+        self.tracked.as_ref().map(|tracked| clock.wall_since(tracked.poll.start))
     }
 
     /// Whether the task that was met may be a hog, which is met at every look.
-    pub(crate) fn follows_run(&self, recorder: &Recorder) -> bool {
-        let age = |start| recorder.clock.nanos(start, recorder.clock.ticks());
-        self.run.as_ref().is_some_and(|run| run.is_long(age(run.start()), recorder.threshold_nanos))
+    pub(crate) fn follows_run(&self, clock: &ProcessClock, threshold_nanos: u64) -> bool {
+        self.run.as_ref().is_some_and(|run| run.is_long(clock.wall_since(run.start()), threshold_nanos))
     }
 
     pub(crate) fn runtime(&self) -> &str {
@@ -222,22 +213,20 @@ impl WorkerMonitor {
     }
 
     fn look_again(&mut self, context: &mut MonitorContext<'_>) {
-        let recorder = context.recorder;
-        let clock = &recorder.clock;
         let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
-        let (Some(tracked), Some(sample)) = (&mut self.tracked, inspector.sample(clock)) else { return };
-        context.pauses.measure(0, clock);
-        tracked.lost_nanos = context.pauses.within(tracked.poll.start, sample.at, clock);
-        let age = clock.nanos(tracked.poll.start, sample.at);
+        let Some(tracked) = &mut self.tracked else { return };
+        let Some(sample) = context.process_clock.sample(inspector) else { return };
+        tracked.lost_nanos = context.process_clock.lost(tracked.poll.start, sample.at);
+        let age = context.process_clock.wall(tracked.poll.start, sample.at);
         let thread = inspector.thread();
         let before = self.last.replace((thread, sample)).filter(|(of, _)| *of == thread);
         let Some(time_split) = &mut tracked.time_split else {
             let before = before.map(|(_, sample)| sample);
-            tracked.time_split =
-                Some(TimeSplitter::begin(sample, before, age.saturating_sub(tracked.lost_nanos)));
+            let elapsed = context.process_clock.elapsed(tracked.poll.start, sample.at);
+            tracked.time_split = Some(TimeSplitter::begin(sample, before, elapsed));
             return;
         };
-        time_split.add(sample, context.passed(time_split.at(), sample.at));
+        time_split.add(sample, context.process_clock.elapsed(time_split.at(), sample.at));
         tracked.captures.extend(inspector.late_answer(&mut context.tools()));
         let times = tracked.times(age);
         let own = times.own();
@@ -279,7 +268,6 @@ impl WorkerMonitor {
     /// Follows a task from poll to poll.
     fn follow(&mut self, active: Option<ActivePoll>, context: &mut MonitorContext<'_>) {
         let threshold = context.recorder.threshold_nanos;
-        let clock = &context.recorder.clock;
         // A poll that is a stall of its own is no part of a run.
         if self.tracked.as_ref().is_some_and(|tracked| !tracked.captures.is_empty()) {
             return self.run_ended(context);
@@ -293,16 +281,15 @@ impl WorkerMonitor {
             self.run = active.map(|poll| TaskRun::new(poll, threshold));
             return;
         }
-        if !run.is_watched(clock.nanos(run.start(), clock.ticks()), threshold) {
+        if !run.is_watched(context.process_clock.wall_since(run.start()), threshold) {
             return;
         }
         run.others_waited = run.others_waited || context.recorder.is_anyone_ready_at(&self.worker);
         let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
-        let Some(sample) = inspector.sample(clock) else { return };
-        context.pauses.measure(0, clock);
-        let age = context.passed(run.start(), sample.at);
+        let Some(sample) = context.process_clock.sample(inspector) else { return };
+        let age = context.process_clock.elapsed(run.start(), sample.at);
         let time_split = run.time_split.get_or_insert_with(|| TimeSplitter::new(sample));
-        time_split.add(sample, context.passed(time_split.at(), sample.at));
+        time_split.add(sample, context.process_clock.elapsed(time_split.at(), sample.at));
         let own = time_split.times().scaled_to(age).own();
         if !inspector.is_asking()
             && run.is_due(age, own, threshold)
@@ -322,7 +309,7 @@ impl WorkerMonitor {
         let Some(run) = self.run.take().filter(|run| !run.captures.is_empty()) else { return };
         let clock = &context.recorder.clock;
         let (first, now) = (run.first(), clock.ticks());
-        let (duration_nanos, passed) = (clock.nanos(run.start(), now), context.passed(run.start(), now));
+        let passed = context.process_clock.elapsed(run.start(), now);
         let evidence = StallEvidence {
             phase: Phase::Ended,
             polls: run.polls(),
@@ -332,7 +319,7 @@ impl WorkerMonitor {
             kind: first.kind,
             start_unix_ns: clock.unix_nanos(first.start),
             start_nanos: clock.since_start(first.start),
-            duration_nanos,
+            duration_nanos: context.process_clock.wall(run.start(), now),
             times: run.time_split.map(|time_split| time_split.times().scaled_to(passed)).unwrap_or_default(),
             captures: run.captures,
         };
@@ -361,11 +348,10 @@ impl WorkerMonitor {
         if self.tracked.as_ref().is_some_and(|tracked| tracked.poll.seq == seq) {
             self.dismiss(context);
         }
-        let clock = &context.recorder.clock;
-        let duration = clock.nanos(time.start, time.end);
-        let lost = context.pauses.within(time.start, time.end, clock);
+        let duration = context.process_clock.wall(time.start, time.end);
+        let lost = context.process_clock.lost(time.start, time.end);
         let Some(mut tracked) = self.closing.take_if(|tracked| tracked.poll.seq == seq) else {
-            if duration.saturating_sub(lost) < context.recorder.threshold_nanos {
+            if context.process_clock.elapsed(time.start, time.end) < context.recorder.threshold_nanos {
                 return context.self_metrics.starved(lost, true);
             }
             return context.self_metrics.dropped(Dropped::EndedBeforeCapture, 1);

@@ -52,7 +52,7 @@ struct Scene {
     self_metrics: SelfMetrics,
     unwinder: Unwinder,
     captures: TokenBucket,
-    pauses: ProcessPauses,
+    process_clock: ProcessClock,
     outbox: Outbox,
     messages: Receiver<Message>,
 }
@@ -67,7 +67,7 @@ impl Scene {
         Self {
             monitor: WorkerMonitor::new(0, Arc::clone(&hung.worker)),
             // Made-up time is none that was lost to everybody.
-            pauses: ProcessPauses::new(0, u64::MAX / 2, &recorder.clock),
+            process_clock: ProcessClock::new(recorder.clock.clone(), 0, u64::MAX / 2),
             self_metrics: SelfMetrics::default(),
             unwinder: Unwinder::new(),
             captures: TokenBucket::new(100, 10.0, Instant::now()),
@@ -90,7 +90,7 @@ impl Scene {
             captures: &mut self.captures,
             outbox: &self.outbox,
             signals: Signals::Safe,
-            pauses: &mut self.pauses,
+            process_clock: &mut self.process_clock,
         });
         let stall = |message| match message {
             Message::Stall(stall) => Some(stall),
