@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering::Acquire;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::capture::descriptor::{Descriptor, Transport};
 use crate::capture::signal::{Answer, Asker};
 use crate::capture::unwind::Unwound;
 use crate::capture::{CopiedStack, machine, passive};
@@ -17,9 +16,10 @@ use crate::record::clock::Clock;
 use crate::record::slot::Slot;
 use crate::self_metrics::{Captured, SelfMetrics};
 use crate::settings::Signals;
+use crate::watchdog::call_info::{call_info, syscall_before};
 use crate::watchdog::procfs::ProcReader;
 use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
-use crate::watchdog::syscalls::{self, Fd, Restart, Syscall};
+use crate::watchdog::syscalls::{self, Restart, Syscall};
 
 pub(crate) use crate::capture::unwind::Unwinder;
 
@@ -285,66 +285,4 @@ fn unwind(stack: &CopiedStack, call: Option<&InSyscall>, unwinder: &mut Unwinder
     let mut unwound = unwinder.unwind(&caller);
     unwound.addresses.insert(0, stack.ip);
     unwound
-}
-
-/// What the arguments of a call say. Of a call that a signal has interrupted
-/// only the first is known.
-fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
-    let Some(syscall) = known else {
-        return CallInfo {
-            name: format!("system call {}", call.number),
-            cause: crate::finding::Cause::Other,
-            fd: None,
-            fd_type: None,
-            lock: None,
-            holder: None,
-        };
-    };
-    let fd = match syscall.descriptor {
-        Fd::None => None,
-        Fd::Argument => Some(call.arguments[0] as i32),
-        // The first of several is as good as any.
-        Fd::Polled => os::read_memory(call.arguments[0] as usize, 4)
-            .and_then(|bytes| Some(i32::from_ne_bytes(bytes.try_into().ok()?))),
-    };
-    let descriptor = fd.and_then(Descriptor::of);
-    CallInfo {
-        name: syscall.name.to_owned(),
-        cause: cause_of(syscall, descriptor.as_ref()),
-        fd: descriptor.as_ref().map(ToString::to_string),
-        fd_type: descriptor.as_ref().and_then(type_of),
-        lock: (syscall.name == "futex").then_some(call.arguments[0]),
-        holder: None,
-    }
-}
-
-/// `read`, `write` and `poll` mean what their descriptor is.
-fn cause_of(syscall: &Syscall, descriptor: Option<&Descriptor>) -> crate::finding::Cause {
-    match (syscall.cause, descriptor) {
-        (crate::finding::Cause::Other, Some(Descriptor::Socket { .. })) => crate::finding::Cause::Network,
-        (crate::finding::Cause::Other, Some(Descriptor::Path(_) | Descriptor::Pipe)) => {
-            crate::finding::Cause::File
-        }
-        (cause, _) => cause,
-    }
-}
-
-fn type_of(descriptor: &Descriptor) -> Option<&'static str> {
-    Some(match descriptor {
-        Descriptor::Path(_) => "std::fs::File",
-        Descriptor::Pipe => "std::io::pipe::Pipe",
-        Descriptor::Socket { transport: Transport::Tcp, .. } => "std::net::tcp::Tcp",
-        Descriptor::Socket { transport: Transport::Udp, .. } => "std::net::udp::Udp",
-        Descriptor::Socket { transport: Transport::UnixStream, .. } => "std::os::unix::net::stream::",
-        Descriptor::Socket { transport: Transport::UnixDatagram, .. } => "std::os::unix::net::datagram::",
-        Descriptor::Socket { .. } | Descriptor::Other(_) => return None,
-    })
-}
-
-/// The call that a signal has interrupted, by the code before it; the register
-/// of its first argument outlives it.
-fn syscall_before(stack: &CopiedStack) -> Option<InSyscall> {
-    let first = stack.registers?.first_argument;
-    let number = machine::syscall_number(stack.ip)?;
-    Some(InSyscall { number, arguments: [first, 0, 0, 0, 0, 0], sp: stack.sp, pc: stack.ip })
 }

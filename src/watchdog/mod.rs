@@ -1,6 +1,8 @@
 //! The thread that watches: looks at the workers' slots, and at a thread only
 //! once its poll has gone on for some time. Writes evidence, judges nothing.
 
+#[cfg(stack_capture)]
+mod call_info;
 mod hook_audit;
 #[cfg(stack_capture)]
 mod inspector;
@@ -212,7 +214,8 @@ impl<'r> WatchdogLoop<'r> {
         }
         self.seek_holders();
         let threshold = self.recorder.threshold_nanos;
-        let blocked = self.monitors.iter().filter(|monitor| monitor.is_blocked(&self.process_clock, threshold));
+        let blocked =
+            self.monitors.iter().filter(|monitor| monitor.is_blocked(&self.process_clock, threshold));
         let runtimes = blocked.map(|monitor| monitor.runtime());
         self.pressure.look(runtimes, threshold, self.recorder, self.self_metrics);
         let lost_events = self.recorder.lost_events();

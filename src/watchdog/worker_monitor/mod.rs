@@ -1,55 +1,34 @@
 //! One worker under watch: from its first long look to the end of its stall.
 
+mod context;
+mod follow_run;
+mod tracked_poll;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::evidence::{Capture, Message, Phase, StallEvidence, TimeSplit};
+use crate::evidence::{Message, Phase, StallEvidence};
 use crate::os::ThreadInfo;
 use crate::record::clock::Ticks;
 use crate::record::kinds::KindId;
 use crate::record::long_events::LongEvent;
-use crate::record::recorder::Recorder;
 use crate::record::slot::ActivePoll;
 use crate::record::worker::Worker;
-use crate::self_metrics::{Captured, Dropped, SelfMetrics};
-use crate::settings::Signals;
-use crate::token_bucket::TokenBucket;
-use crate::watchdog::inspector::{CaptureTools, Inspector, Unwinder};
+use crate::self_metrics::{Captured, Dropped};
+use crate::watchdog::inspector::Inspector;
 #[cfg(not(tokio_unstable))]
 use crate::watchdog::no_progress::NoProgress;
-use crate::watchdog::outbox::Outbox;
 use crate::watchdog::process_clock::ProcessClock;
-use crate::watchdog::sample::{ThreadActivity, ThreadSample};
+use crate::watchdog::sample::ThreadSample;
 use crate::watchdog::task_run::TaskRun;
 use crate::watchdog::time_split::TimeSplitter;
+pub(crate) use crate::watchdog::worker_monitor::context::MonitorContext;
+use crate::watchdog::worker_monitor::tracked_poll::{TrackedPoll, WOKEN_LOOKS, has_just_woken};
 
 const SECOND: u64 = 1_000_000_000;
 /// Stalls of these ages are reported before they end, should they ever.
 const LASTS_NANOS: [u64; 4] = [SECOND, 60 * SECOND, 600 * SECOND, 3600 * SECOND];
-/// The part of a poll's own time for which a thread must have run to be met
-/// running and believed.
-const LEAST_SHARE: u64 = 4;
-/// So many looks in turn may meet a thread that has just woken. More are no chance:
-/// it waits for short times, in step with the watchdog.
-const WOKEN_LOOKS: u32 = 8;
-
-/// What all workers' watches share.
-pub(crate) struct MonitorContext<'c> {
-    pub(crate) recorder: &'c Recorder,
-    pub(crate) self_metrics: &'c SelfMetrics,
-    pub(crate) unwinder: &'c mut Unwinder,
-    pub(crate) captures: &'c mut TokenBucket,
-    pub(crate) outbox: &'c Outbox,
-    pub(crate) signals: Signals,
-    pub(crate) process_clock: &'c mut ProcessClock,
-}
-
-impl MonitorContext<'_> {
-    fn tools(&mut self) -> CaptureTools<'_> {
-        CaptureTools { unwinder: self.unwinder, self_metrics: self.self_metrics, signals: self.signals }
-    }
-}
 
 /// The watch over one worker.
 pub(crate) struct WorkerMonitor {
@@ -65,23 +44,6 @@ pub(crate) struct WorkerMonitor {
     frozen: NoProgress,
     /// The task that is met at look after look.
     run: Option<TaskRun>,
-}
-
-/// A poll that was in progress at a look.
-struct TrackedPoll {
-    poll: ActivePoll,
-    time_split: Option<TimeSplitter>,
-    /// While it went on, the whole process, or machine, stood still for so long.
-    lost_nanos: u64,
-    captures: Vec<Capture>,
-    /// Whether it has been asked who holds the lock that it waits for.
-    holder_sought: bool,
-    /// The own time at which the next capture is due; doubles each time.
-    next_capture_nanos: u64,
-    /// How many looks in turn have met it just woken.
-    woken_looks: u32,
-    /// How many of [`LASTS_NANOS`] had passed as it was last told.
-    told: Option<usize>,
 }
 
 impl WorkerMonitor {
@@ -265,67 +227,6 @@ impl WorkerMonitor {
         }
     }
 
-    /// Follows a task from poll to poll.
-    fn follow(&mut self, active: Option<ActivePoll>, context: &mut MonitorContext<'_>) {
-        let threshold = context.recorder.threshold_nanos;
-        // A poll that is a stall of its own is no part of a run.
-        if self.tracked.as_ref().is_some_and(|tracked| !tracked.captures.is_empty()) {
-            return self.run_ended(context);
-        }
-        let Some(run) = &mut self.run else {
-            self.run = active.map(|poll| TaskRun::new(poll, threshold));
-            return;
-        };
-        if !run.goes_on(active) {
-            self.run_ended(context);
-            self.run = active.map(|poll| TaskRun::new(poll, threshold));
-            return;
-        }
-        if !run.is_watched(context.process_clock.wall_since(run.start()), threshold) {
-            return;
-        }
-        run.others_waited = run.others_waited || context.recorder.is_anyone_ready_at(&self.worker);
-        let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
-        let Some(sample) = context.process_clock.sample(inspector) else { return };
-        let age = context.process_clock.elapsed(run.start(), sample.at);
-        let time_split = run.time_split.get_or_insert_with(|| TimeSplitter::new(sample));
-        time_split.add(sample, context.process_clock.elapsed(time_split.at(), sample.at));
-        let own = time_split.times().scaled_to(age).own();
-        if !inspector.is_asking()
-            && run.is_due(age, own, threshold)
-            && context.captures.take_spare(Instant::now())
-            && let Some(poll) = active
-        {
-            let capture = inspector.capture(poll.seq, age, &sample, &mut context.tools());
-            if let Some(capture) = capture.filter(|capture| !capture.stack.is_empty()) {
-                run.keep(capture, own);
-            }
-            // A later answer would count as one about this poll alone.
-            inspector.forget();
-        }
-    }
-
-    fn run_ended(&mut self, context: &MonitorContext<'_>) {
-        let Some(run) = self.run.take().filter(|run| !run.captures.is_empty()) else { return };
-        let clock = &context.recorder.clock;
-        let (first, now) = (run.first(), clock.ticks());
-        let passed = context.process_clock.elapsed(run.start(), now);
-        let evidence = StallEvidence {
-            phase: Phase::Ended,
-            polls: run.polls(),
-            // Polls have odd numbers.
-            key: (self.index, first.seq + 1),
-            worker: self.worker.label.to_string(),
-            kind: first.kind,
-            start_unix_ns: clock.unix_nanos(first.start),
-            start_nanos: clock.since_start(first.start),
-            duration_nanos: context.process_clock.wall(run.start(), now),
-            times: run.time_split.map(|time_split| time_split.times().scaled_to(passed)).unwrap_or_default(),
-            captures: run.captures,
-        };
-        context.outbox.send(Message::Stall(evidence), context.self_metrics);
-    }
-
     fn ended(&mut self, event: LongEvent, context: &mut MonitorContext<'_>) {
         let clock = &context.recorder.clock;
         match event {
@@ -397,40 +298,6 @@ fn inspector<'i>(held: &'i mut Option<Inspector>, worker: &Worker) -> Option<&'i
         *held = Some(Inspector::new(thread, worker.slot));
     }
     held.as_mut()
-}
-
-/// Whether a thread runs that has waited for most of the time: what it does now
-/// is not what took so long. The next look tells, if there is one.
-fn has_just_woken(sample: &ThreadSample, times: TimeSplit) -> bool {
-    sample.activity == ThreadActivity::Running && times.on_cpu < times.own() / LEAST_SHARE
-}
-
-impl TrackedPoll {
-    fn new(poll: ActivePoll, threshold_nanos: u64) -> Self {
-        Self {
-            poll,
-            time_split: None,
-            lost_nanos: 0,
-            captures: Vec::new(),
-            holder_sought: false,
-            next_capture_nanos: threshold_nanos,
-            woken_looks: 0,
-            told: None,
-        }
-    }
-
-    /// Where the time of the poll went. What is not certain of its first few
-    /// milliseconds, before the first look, is split like the rest.
-    fn times(&self, duration_nanos: u64) -> TimeSplit {
-        let times = self.time_split.as_ref().map(TimeSplitter::times).unwrap_or_default();
-        times.scaled_to(duration_nanos.saturating_sub(self.lost_nanos))
-    }
-
-    /// The part of the poll's time for which the code, not the machine, is to
-    /// blame.
-    fn own_nanos(&self, duration_nanos: u64) -> u64 {
-        self.times(duration_nanos).own()
-    }
 }
 
 #[cfg(all(test, stack_capture))]

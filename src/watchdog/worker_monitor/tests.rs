@@ -3,10 +3,17 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::*;
+use crate::evidence::TimeSplit;
 use crate::os;
-use crate::record::kinds::KindId;
+use crate::record::recorder::Recorder;
 use crate::record::worker::WorkerLabel;
+use crate::self_metrics::SelfMetrics;
+use crate::settings::Signals;
+use crate::token_bucket::TokenBucket;
+use crate::watchdog::inspector::Unwinder;
+use crate::watchdog::outbox::Outbox;
 use crate::watchdog::procfs::ProcReader;
+use crate::watchdog::sample::ThreadActivity;
 
 const TICK: Duration = Duration::from_micros(2_500);
 
