@@ -16,7 +16,7 @@ use crate::findings::Findings;
 use crate::record::hook_status::Hook;
 use crate::record::recorder::Recorder;
 use crate::report;
-use crate::self_metrics::{Dropped, SelfMetrics};
+use crate::self_metrics::{DropReason, SelfMetrics};
 use crate::settings::Terminal;
 use crate::token_bucket::TokenBucket;
 
@@ -103,7 +103,7 @@ impl ReporterLoop {
             Verdict::Blocked(diagnosis) => *diagnosis,
             Verdict::Starved => {
                 if matches!(stall.phase, Phase::Ended) {
-                    self.self_metrics.starved(stall.times.off_cpu, true);
+                    self.self_metrics.count_starvation(stall.times.off_cpu, true);
                 }
                 return self.findings.forget(stall.key);
             }
@@ -118,7 +118,7 @@ impl ReporterLoop {
         let kind = self.recorder.kinds.get(stall.kind);
         let task = TaskInfo { kind: kind.name, spawned_at: kind.spawned_at };
         let Ok(finding) = self.findings.add(stall, task, diagnosis) else {
-            return self.self_metrics.dropped(Dropped::TooManyFindings, 1);
+            return self.self_metrics.count_dropped(DropReason::TooManyFindings, 1);
         };
         let is_news = match stall.phase {
             Phase::Began => false,
@@ -136,7 +136,7 @@ impl ReporterLoop {
         }
         if !self.budget.take(Instant::now()) {
             self.suppressed += 1;
-            self.self_metrics.report_suppressed();
+            self.self_metrics.count_suppressed_report();
             return;
         }
         let suppressed = std::mem::take(&mut self.suppressed);

@@ -176,7 +176,7 @@ impl Scope {
         )
         .map_err(failed("loopscope-report"))?;
         let (recorder, self_metrics) = (Arc::clone(&state.recorder), Arc::clone(&state.self_metrics));
-        let watchdog = Watchdog::start(recorder, self_metrics, outbox, WatchdogConfig::of(&settings))
+        let watchdog = Watchdog::start(recorder, self_metrics, outbox, WatchdogConfig::from(&settings))
             .map_err(failed("loopscope-watch"))?;
         current::set_default(&state.recorder);
         Ok(Self {

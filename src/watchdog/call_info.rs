@@ -8,8 +8,8 @@ use crate::os;
 use crate::watchdog::sample::InSyscall;
 use crate::watchdog::syscalls::{Fd, Syscall};
 
-/// What the arguments of a call say. Of a call that a signal has interrupted
-/// only the first is known.
+/// Returns what the arguments of a call say. If a signal has interrupted the
+/// call, only its first argument is known.
 pub(crate) fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
     let Some(syscall) = known else {
         return CallInfo {
@@ -24,22 +24,23 @@ pub(crate) fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
     let fd = match syscall.descriptor {
         Fd::None => None,
         Fd::Argument => Some(call.arguments[0] as i32),
-        // The first of several is as good as any.
+        // Of several descriptors, the first one is taken.
         Fd::Polled => os::read_memory(call.arguments[0] as usize, 4)
             .and_then(|bytes| Some(i32::from_ne_bytes(bytes.try_into().ok()?))),
     };
-    let descriptor = fd.and_then(Descriptor::of);
+    let descriptor = fd.and_then(Descriptor::from_fd);
     CallInfo {
         name: syscall.name.to_owned(),
         cause: cause_of(syscall, descriptor.as_ref()),
         fd: descriptor.as_ref().map(ToString::to_string),
-        fd_type: descriptor.as_ref().and_then(type_of),
+        fd_type: descriptor.as_ref().and_then(std_type_of),
         lock: (syscall.name == "futex").then_some(call.arguments[0]),
         holder: None,
     }
 }
 
-/// `read`, `write` and `poll` mean what their descriptor is.
+/// Returns the cause of a call. For `read`, `write` and `poll` it depends on the
+/// descriptor.
 fn cause_of(syscall: &Syscall, descriptor: Option<&Descriptor>) -> Cause {
     match (syscall.cause, descriptor) {
         (Cause::Other, Some(Descriptor::Socket { .. })) => Cause::Network,
@@ -48,7 +49,8 @@ fn cause_of(syscall: &Syscall, descriptor: Option<&Descriptor>) -> Cause {
     }
 }
 
-fn type_of(descriptor: &Descriptor) -> Option<&'static str> {
+/// Returns the type in std that reads and writes this kind of descriptor.
+fn std_type_of(descriptor: &Descriptor) -> Option<&'static str> {
     Some(match descriptor {
         Descriptor::Path(_) => "std::fs::File",
         Descriptor::Pipe => "std::io::pipe::Pipe",
@@ -60,8 +62,8 @@ fn type_of(descriptor: &Descriptor) -> Option<&'static str> {
     })
 }
 
-/// The call that a signal has interrupted, by the code before it; the register
-/// of its first argument outlives it.
+/// Returns the call that a signal has interrupted, by the code before the
+/// instruction pointer. The register of the first argument still holds its value.
 pub(crate) fn syscall_before(stack: &CopiedStack) -> Option<InSyscall> {
     let first = stack.registers?.first_argument;
     let number = machine::syscall_number(stack.ip)?;

@@ -10,8 +10,7 @@ use crate::watchdog::sample::ThreadSample;
 
 /// The recorder's clock, together with the pauses of the process.
 ///
-/// All results are in nanoseconds. `elapsed` + `lost` = `wall`, unless the
-/// counters of two CPUs differ.
+/// All results are in nanoseconds.
 #[derive(Debug)]
 pub(crate) struct ProcessClock {
     clock: Clock,
