@@ -16,13 +16,15 @@ pub(crate) struct CodeAddress {
 /// The system call that a thread was executing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CallInfo {
-    /// The name, or the number if the table of system calls does not contain it.
+    /// The name, or the number if the table of system calls does not contain
+    /// it.
     pub(crate) name: String,
     pub(crate) cause: Cause,
     /// The object that the descriptor refers to.
     pub(crate) fd: Option<String>,
-    /// The type in std that reads and writes this kind of descriptor. It is needed
-    /// because identical functions of several types may be merged into one.
+    /// The type in std that reads and writes this kind of descriptor. It is
+    /// needed because identical functions of several types may be merged into
+    /// one.
     pub(crate) fd_type: Option<&'static str>,
     /// The address of the lock that the thread waits for.
     pub(crate) lock: Option<u64>,
@@ -38,7 +40,7 @@ pub(crate) struct Capture {
     pub(crate) evidence: Evidence,
     /// Code addresses, innermost first; empty without a stack.
     pub(crate) stack: Vec<CodeAddress>,
-    /// Whether the thread was computing, outside of any system call.
+    /// Whether the thread was computing, and did not wait in a system call.
     pub(crate) on_cpu: bool,
     /// Whether the thread was in uninterruptible sleep (state D).
     pub(crate) uninterruptible: bool,
@@ -69,7 +71,8 @@ impl TimeSplit {
         self.on_cpu + self.run_queue + self.off_cpu
     }
 
-    /// Returns the time that the thread's code caused: all but the waits for a CPU.
+    /// Returns the time that the thread's code caused: all but the waits for a
+    /// CPU.
     pub(crate) fn attributable(self) -> u64 {
         self.on_cpu + self.off_cpu
     }
@@ -101,7 +104,8 @@ pub(crate) enum Phase {
 #[derive(Debug, Clone)]
 pub(crate) struct StallEvidence {
     pub(crate) phase: Phase,
-    /// The number of polls: one, or more if a task held the worker over many polls.
+    /// The number of polls: one, or more if a task held the worker over many
+    /// polls.
     pub(crate) polls: u64,
     /// Identifies the stall: all messages about it have the same key.
     pub(crate) key: (usize, u64),

@@ -27,7 +27,8 @@ counters! {
         Passive = "passive",
         /// The capture has no stack, only cause and duration.
         NoStack = "none",
-        /// The thread moved on before the copy was complete, so it was discarded.
+        /// The thread moved on before the copy was complete, so it was
+        /// discarded.
         Outdated = "late",
     }
 }
@@ -35,10 +36,11 @@ counters! {
 counters! {
     /// Why an observation was lost.
     DropReason {
-        /// A worker had more long polls between two passes of the watchdog than its
-        /// ring buffer holds.
+        /// A worker had more long polls between two passes of the watchdog than
+        /// its ring buffer holds.
         RingFull = "ring_full",
-        /// A poll passed the threshold but ended before the watchdog's next sample.
+        /// A poll passed the threshold but ended before the watchdog's next
+        /// sample.
         EndedBeforeCapture = "ended_before_capture",
         /// The capture budget was used up.
         CaptureBudget = "capture_budget",
@@ -72,16 +74,16 @@ impl SelfMetrics {
         self.dropped[reason as usize].fetch_add(n, Relaxed);
     }
 
-    /// Counts the time that a poll lost, because its thread waited for a CPU or the
-    /// process was paused. `is_only_cause` says whether the poll was long only
-    /// because of that.
+    /// Counts the time that a poll lost, because its thread waited for a CPU or
+    /// the process was paused. `is_only_cause` says whether the poll was long
+    /// only because of that.
     pub(crate) fn count_starvation(&self, lost_nanos: u64, is_only_cause: bool) {
         self.starved_nanos.fetch_add(lost_nanos, Relaxed);
         self.starved_polls.fetch_add(u64::from(is_only_cause), Relaxed);
     }
 
-    /// Adds time in which tasks were ready while some, or all, workers of a runtime
-    /// were blocked.
+    /// Adds time in which tasks were ready while some, or all, workers of a
+    /// runtime were blocked.
     pub(crate) fn add_pressure(&self, some_nanos: u64, full_nanos: u64) {
         self.some_pressure_nanos.fetch_add(some_nanos, Relaxed);
         self.full_pressure_nanos.fetch_add(full_nanos, Relaxed);
@@ -95,7 +97,8 @@ impl SelfMetrics {
         }
     }
 
-    /// Counts a report that was kept from log and terminal by the report budget.
+    /// Counts a report that was kept from log and terminal by the report
+    /// budget.
     pub(crate) fn count_suppressed_report(&self) {
         self.suppressed_reports.fetch_add(1, Relaxed);
     }

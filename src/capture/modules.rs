@@ -2,8 +2,8 @@
 //! read from memory, because the file may have been replaced since it was
 //! mapped, or may be inaccessible.
 //!
-//! The list comes from `/proc/self/maps`, not from `dl_iterate_phdr`: the latter
-//! takes the loader's lock, which the sampled thread may hold.
+//! The list comes from `/proc/self/maps`, not from `dl_iterate_phdr`: the
+//! latter takes the loader's lock, which the sampled thread may hold.
 
 use std::fs;
 use std::ops::Range;
@@ -119,9 +119,9 @@ fn segments(base: u64) -> Option<Vec<Segment>> {
 
 /// Returns `.eh_frame_hdr` and `.eh_frame`.
 ///
-/// `.eh_frame_hdr` is a separate segment and points to `.eh_frame`. The length of
-/// `.eh_frame` is not recorded; the section ends within its loaded segment, so
-/// the rest of that segment is read.
+/// `.eh_frame_hdr` is a separate segment and points to `.eh_frame`. The length
+/// of `.eh_frame` is not recorded; the section ends within its loaded segment,
+/// so the rest of that segment is read.
 fn unwind_tables(segments: &[Segment], bias: u64) -> Option<(Section, Section)> {
     const POINTER_RELATIVE_TO_ITSELF: u8 = 0x1B;
     const MAX_SECTION_BYTES: u64 = 256 << 20;

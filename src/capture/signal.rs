@@ -1,7 +1,7 @@
 //! Copies the stack of a thread on that thread itself, in a signal handler.
 //!
-//! [`on_signal`] argues its async-signal-safety line by line. Everything else in
-//! this file runs on the watchdog.
+//! [`on_signal`] argues its async-signal-safety line by line. Everything else
+//! in this file runs on the watchdog.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -35,8 +35,8 @@ const STATE_COPIED: u64 = 3;
 /// The thread was in another poll when the signal arrived.
 const STATE_OTHER_POLL: u64 = 4;
 
-/// The destination of one thread's copy. It is never freed, so a signal finds it
-/// whenever it arrives, even after the thread's worker is gone.
+/// The destination of one thread's copy. It is never freed, so a signal finds
+/// it whenever it arrives, even after the thread's worker is gone.
 struct Target {
     state: AtomicU64,
     /// How many signals have arrived, whatever state they found.
@@ -68,8 +68,8 @@ static TARGETS: [Target; MAX_TARGETS] = [const {
     }
 }; MAX_TARGETS];
 
-/// The indexes of the entries of [`TARGETS`] that no [`StackRequester`] owns. An
-/// entry keeps its buffer when its owner changes.
+/// The indexes of the entries of [`TARGETS`] that no [`StackRequester`] owns.
+/// An entry keeps its buffer when its owner changes.
 static FREE_TARGETS: Mutex<Option<Vec<usize>>> = Mutex::new(None);
 
 /// The process that installed the handler. Each request contains it. A child
@@ -100,8 +100,8 @@ pub(crate) struct StackRequester {
 }
 
 impl StackRequester {
-    /// Returns `None` if no real-time signal is unclaimed, or if [`MAX_TARGETS`]
-    /// requesters exist.
+    /// Returns `None` if no real-time signal is unclaimed, or if
+    /// [`MAX_TARGETS`] requesters exist.
     pub(crate) fn new() -> Option<Self> {
         let signal = signal_number()?;
         let mut free_targets = FREE_TARGETS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,13 +118,14 @@ impl StackRequester {
         &TARGETS[self.index]
     }
 
-    /// Requests the stack of `thread` in the poll with the number `expected`; `seq`
-    /// holds the number of the thread's current poll.
+    /// Requests the stack of `thread` in the poll with the number `expected`;
+    /// `seq` holds the number of the thread's current poll.
     ///
-    /// Returns false if the signal could not be sent, if the previous request is
-    /// still open, or if its signal has not arrived yet, even though the request
-    /// was cancelled. Signals to a thread that blocks them would accumulate, and
-    /// the limit of queued signals is shared by all programs of the user.
+    /// Returns false if the signal could not be sent, if the previous request
+    /// is still open, or if its signal has not arrived yet, even though the
+    /// request was cancelled. Signals to a thread that blocks them would
+    /// accumulate, and the limit of queued signals is shared by all programs of
+    /// the user.
     pub(crate) fn request(&self, thread: ThreadInfo, seq: &'static AtomicU64, expected: u64) -> bool {
         let target = self.target();
         if target.state.load(Acquire) != STATE_FREE
@@ -177,9 +178,9 @@ impl StackRequester {
         }
     }
 
-    /// Cancels the request. A handler that has already started completes its copy;
-    /// the next call of this function discards it. The caller makes that call
-    /// before the next request.
+    /// Cancels the request. A handler that has already started completes its
+    /// copy; the next call of this function discards it. The caller makes that
+    /// call before the next request.
     pub(crate) fn cancel(&self) {
         let target = self.target();
         let cancelled = target.state.compare_exchange(STATE_REQUESTED, STATE_FREE, AcqRel, Acquire);
@@ -207,9 +208,9 @@ fn signal_number() -> Option<i32> {
     static SIGNAL: OnceLock<Option<i32>> = OnceLock::new();
     *SIGNAL.get_or_init(|| {
         PID.store(os::getpid(), Relaxed);
-        // Programs often use the first real-time signals without a check, so this
-        // takes one that has no handler. Two observers in one process also get
-        // different signals that way.
+        // Programs often use the first real-time signals without a check, so
+        // this takes one that has no handler. Two observers in one process also
+        // get different signals that way.
         (libc::SIGRTMIN()..=libc::SIGRTMAX())
             .find(|signal| handler_of(*signal) == Some(libc::SIG_DFL) && install(*signal))
     })
@@ -220,8 +221,8 @@ fn handler_of(signal: i32) -> Option<usize> {
     // SAFETY: with a null new action the call only reads the current one, and
     // writes it to `action`, a local.
     let failed = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
-    // SAFETY: `action` is zeroed, which is a valid sigaction, and then written by
-    // the call.
+    // SAFETY: `action` is zeroed, which is a valid sigaction, and then written
+    // by the call.
     (failed == 0).then(|| unsafe { action.assume_init() }.sa_sigaction)
 }
 
@@ -268,8 +269,8 @@ fn send(signal: i32, tid: i32, index: usize) -> bool {
         value: index,
         rest: [0; 12],
     };
-    // SAFETY: `info` is a full siginfo_t of 128 bytes that outlives the call. The
-    // kernel refuses a thread id of another process.
+    // SAFETY: `info` is a full siginfo_t of 128 bytes that outlives the call.
+    // The kernel refuses a thread id of another process.
     unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, tid, signal, &raw const info) == 0 }
 }
 
@@ -279,12 +280,13 @@ fn send(signal: i32, tid: i32, index: usize) -> bool {
 /// unwinder, the dynamic loader, or the end of a thread:
 /// * It calls only functions that read the context. It makes no allocation, no
 ///   system call and no formatting, takes no lock and reads no thread-local;
-///   `errno` does not change. `copy_nonoverlapping` is at most a `memcpy`, which
-///   is async-signal-safe (POSIX.1-2024) and bound at start-up.
-/// * It cannot panic: it has no unchecked indexing and no arithmetic that traps.
+///   `errno` does not change. `copy_nonoverlapping` is at most a `memcpy`,
+///   which is async-signal-safe (POSIX.1-2024) and bound at start-up.
+/// * It cannot panic: it has no unchecked indexing and no arithmetic that
+///   traps.
 /// * Apart from what the kernel passes to it, it reads only memory that cannot
-///   fault: statics; the slot's number, which is never freed; and its own stack,
-///   from the interrupted stack pointer up to the top that the thread
+///   fault: statics; the slot's number, which is never freed; and its own
+///   stack, from the interrupted stack pointer up to the top that the thread
 ///   registered. A thread on another stack (a fiber), or another thread, has a
 ///   stack pointer outside those bounds; then the handler reads no stack.
 /// * It writes the copy only to a preallocated buffer that is never freed, and
@@ -294,8 +296,9 @@ fn send(signal: i32, tid: i32, index: usize) -> bool {
 /// * It uses less than 200 bytes of stack, on the alternate stack where the
 ///   thread has one.
 extern "C" fn on_signal(_signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo_t. Its fields pid
-    // and value are valid for SI_QUEUE, which is checked before they are read.
+    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo_t. Its fields
+    // pid and value are valid for SI_QUEUE, which is checked before they are
+    // read.
     let (pid, index) = unsafe {
         let info = &*info;
         if info.si_code != libc::SI_QUEUE {
@@ -327,9 +330,9 @@ extern "C" fn on_signal(_signal: i32, info: *mut libc::siginfo_t, context: *mut 
         return;
     }
     let length = if top - sp < STACK_BYTES { top - sp } else { STACK_BYTES };
-    // SAFETY: sp..sp+length lies in this thread's own stack, which is mapped from
-    // the stack pointer up. The buffer has STACK_BYTES bytes, belongs to this
-    // handler in state STATE_WRITING, and is not part of a stack.
+    // SAFETY: sp..sp+length lies in this thread's own stack, which is mapped
+    // from the stack pointer up. The buffer has STACK_BYTES bytes, belongs to
+    // this handler in state STATE_WRITING, and is not part of a stack.
     unsafe {
         ptr::copy_nonoverlapping(ptr::with_exposed_provenance::<u8>(sp), target.buffer.load(Relaxed), length)
     };

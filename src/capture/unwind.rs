@@ -13,11 +13,11 @@ use crate::finding::Evidence;
 
 /// The maximum number of unwound frames.
 const MAX_FRAMES: usize = 256;
-/// Stands for an unknown frame pointer. The value is odd, so a read at it fails,
-/// and unwinding ends instead of following a wrong frame.
+/// Stands for an unknown frame pointer. The value is odd, so a read at it
+/// fails, and unwinding ends instead of following a wrong frame.
 const UNKNOWN_FRAME_POINTER: u64 = 1;
-/// Stands for an unknown return address of the innermost function. No code is at
-/// this address, so the walk ends.
+/// Stands for an unknown return address of the innermost function. No code is
+/// at this address, so the walk ends.
 const UNKNOWN_LINK: u64 = 2;
 /// No code is mapped below this address.
 const LOWEST_CODE_ADDRESS: u64 = 4096;
@@ -54,7 +54,8 @@ impl Unwinder {
         unwinder
     }
 
-    /// Reads the mapped modules again: libraries may have been loaded and unloaded.
+    /// Reads the mapped modules again: libraries may have been loaded and
+    /// unloaded.
     fn refresh(&mut self) {
         self.refreshed_at = Instant::now();
         self.modules = modules::mapped_modules();
@@ -64,8 +65,8 @@ impl Unwinder {
         }
     }
 
-    /// Unwinds a stack. If its frame pointer register is not known, unwinding ends
-    /// at the first frame that needs it.
+    /// Unwinds a stack. If its frame pointer register is not known, unwinding
+    /// ends at the first frame that needs it.
     pub(crate) fn unwind(&mut self, stack: &CopiedStack) -> Unwound {
         // Code that a compiler made at run time belongs to no file. It must not
         // cause a refresh for each stack.
@@ -75,17 +76,17 @@ impl Unwinder {
         }
         let (addresses, is_complete) =
             self.walk(stack, stack.registers.map_or(UNKNOWN_FRAME_POINTER, |all| all.frame_pointer));
-        // If all registers are known, every found frame is right, even if the walk
-        // ends early: in code without tables, or at the end of the copy.
+        // If all registers are known, every found frame is right, even if the
+        // walk ends early: in code without tables, or at the end of the copy.
         let is_exact = is_complete || stack.registers.is_some() && addresses.len() > 2;
         Unwound { addresses, evidence: if is_exact { Evidence::Stack } else { Evidence::Leaf } }
     }
 
     /// Unwinds a stack whose frame pointer register is not known. Searches the
-    /// stack for an address that the register may hold: a return address is above
-    /// it, and a walk from it reaches the thread's first frame. This is no proof,
-    /// because the frame there may be stale, so the result is marked as
-    /// [`Evidence::Reconstructed`].
+    /// stack for an address that the register may hold: a return address is
+    /// above it, and a walk from it reaches the thread's first frame. This is
+    /// no proof, because the frame there may be stale, so the result is marked
+    /// as [`Evidence::Reconstructed`].
     pub(crate) fn reconstruct(&mut self, stack: &CopiedStack) -> Unwound {
         let (leaf, _) = self.walk(stack, UNKNOWN_FRAME_POINTER);
         let mut best = None::<(usize, Vec<u64>)>;
@@ -116,8 +117,9 @@ impl Unwinder {
         }
     }
 
-    /// Counts the direct calls whose target is not the function of the next inner
-    /// frame. A stale frame causes such a mismatch, and sometimes a tail call.
+    /// Counts the direct calls whose target is not the function of the next
+    /// inner frame. A stale frame causes such a mismatch, and sometimes a tail
+    /// call.
     fn count_mismatched_calls(&self, addresses: &[u64]) -> usize {
         let is_mismatch = |pair: &[u64]| {
             let (callee, after_call) = (pair[0], pair[1].wrapping_add(1));
@@ -126,7 +128,8 @@ impl Unwinder {
         addresses.windows(2).filter(|pair| is_mismatch(pair)).count()
     }
 
-    /// Returns the addresses, and whether the walk reached the thread's first frame.
+    /// Returns the addresses, and whether the walk reached the thread's first
+    /// frame.
     fn walk(&mut self, stack: &CopiedStack, frame_pointer: u64) -> (Vec<u64>, bool) {
         let link = stack.registers.map_or(UNKNOWN_LINK, |all| all.link);
         let registers = machine::unwind_registers(stack.ip, stack.sp, frame_pointer, link);
@@ -148,8 +151,8 @@ impl Unwinder {
         (addresses, false)
     }
 
-    /// Returns whether an address lies in the function that begins at `start`. This
-    /// uses the unwind tables, which even a stripped program has.
+    /// Returns whether an address lies in the function that begins at `start`.
+    /// This uses the unwind tables, which even a stripped program has.
     pub(crate) fn is_within(&self, address: u64, start: u64) -> bool {
         self.module_of(address).and_then(|module| function_start(module, address)) == Some(start)
     }

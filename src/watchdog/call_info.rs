@@ -24,7 +24,7 @@ pub(crate) fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
     let fd = match syscall.descriptor {
         Fd::None => None,
         Fd::Argument => Some(call.arguments[0] as i32),
-        // Of several descriptors, the first one is taken.
+        // A call on several descriptors is described by the first one.
         Fd::Polled => os::read_memory(call.arguments[0] as usize, 4)
             .and_then(|bytes| Some(i32::from_ne_bytes(bytes.try_into().ok()?))),
     };
@@ -39,8 +39,8 @@ pub(crate) fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
     }
 }
 
-/// Returns the cause of a call. For `read`, `write` and `poll` it depends on the
-/// descriptor.
+/// Returns the cause of a call. For `read`, `write` and `poll` it depends on
+/// the descriptor.
 fn cause_of(syscall: &Syscall, descriptor: Option<&Descriptor>) -> Cause {
     match (syscall.cause, descriptor) {
         (Cause::Other, Some(Descriptor::Socket { .. })) => Cause::Network,
@@ -63,7 +63,8 @@ fn std_type_of(descriptor: &Descriptor) -> Option<&'static str> {
 }
 
 /// Returns the call that a signal has interrupted, by the code before the
-/// instruction pointer. The register of the first argument still holds its value.
+/// instruction pointer. The register of the first argument still holds its
+/// value.
 pub(crate) fn syscall_before(stack: &CopiedStack) -> Option<InSyscall> {
     let first = stack.registers?.first_argument;
     let number = machine::syscall_number(stack.ip)?;

@@ -1,6 +1,6 @@
-//! Checks whether Tokio still calls the recorder's hooks. Tokio keeps one callback
-//! per hook, so a callback that the program sets later replaces the recorder's,
-//! without any notice.
+//! Checks whether Tokio still calls the recorder's hooks. Tokio keeps one
+//! callback per hook, so a callback that the program sets later replaces the
+//! recorder's, without any notice.
 
 use std::time::{Duration, Instant};
 

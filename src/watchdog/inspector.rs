@@ -67,9 +67,9 @@ impl Inspector {
         self.proc_reader.sample(clock)
     }
 
-    /// Captures the poll with the number `seq`, whose age is `at_nanos`. Returns
-    /// `None` if the thread moved on during the capture, or if the answer has not
-    /// arrived yet: see [`Self::take_answer`].
+    /// Captures the poll with the number `seq`, whose age is `at_nanos`.
+    /// Returns `None` if the thread moved on during the capture, or if the
+    /// answer has not arrived yet: see [`Self::take_answer`].
     pub(crate) fn capture(
         &mut self,
         seq: u64,
@@ -94,9 +94,9 @@ impl Inspector {
         }
     }
 
-    /// Returns whether the thread waits for something other than this lock and has
-    /// the lock's address on its stack. A thread that holds a guard of std has it
-    /// there.
+    /// Returns whether the thread waits for something other than this lock and
+    /// has the lock's address on its stack. A thread that holds a guard of std
+    /// has it there.
     pub(crate) fn seems_to_hold(&self, lock: u64) -> bool {
         let ThreadActivity::InSyscall(call) = self.proc_reader.activity() else { return false };
         let is_waiter = call.number == libc::SYS_futex && call.arguments[0] == lock;
@@ -128,8 +128,8 @@ impl Inspector {
     ) -> Option<Capture> {
         let known = syscalls::find(call.number);
         let Some(stack) = self.copy_passively(seq, call) else {
-            // The thread moved on during the copy. If the poll continues, a later
-            // pass captures it.
+            // The thread moved on during the copy. If the poll continues, a
+            // later pass captures it.
             tools.self_metrics.count_capture(CaptureOutcome::Outdated);
             return None;
         };
@@ -139,8 +139,8 @@ impl Inspector {
             let is_uninterruptible = state == b'D';
             let may_signal = match tools.signals {
                 Signals::Never => false,
-                // The signal is delivered when the call returns, or earlier if the
-                // call comes to an interruptible wait.
+                // The signal is delivered when the call returns, or earlier if
+                // the call comes to an interruptible wait.
                 Signals::Safe if is_uninterruptible => {
                     known.is_some_and(|syscall| syscall.restart != Restart::Never)
                 }
@@ -161,8 +161,8 @@ impl Inspector {
         Some(Capture { uninterruptible: state == b'D', ..capture })
     }
 
-    /// Copies the stack from outside. Returns `None` unless the thread was in the
-    /// same call and in the same poll before and after the copy.
+    /// Copies the stack from outside. Returns `None` unless the thread was in
+    /// the same call and in the same poll before and after the copy.
     fn copy_passively(&self, seq: u64, call: InSyscall) -> Option<CopiedStack> {
         let stack = passive::copy(self.thread, call.sp, call.pc)?;
         let is_unchanged =
@@ -170,7 +170,8 @@ impl Inspector {
         is_unchanged.then_some(stack)
     }
 
-    /// Returns whether the program cannot notice a signal to the waiting thread.
+    /// Returns whether the program cannot notice a signal to the waiting
+    /// thread.
     fn is_safe_to_signal(
         &self,
         call: InSyscall,
@@ -201,8 +202,8 @@ impl Inspector {
         }
         let Some(requester) = &self.requester else { return false };
         if self.open_request.is_none() {
-            // A handler that was still writing when its request was cancelled is
-            // done by now; this discards its copy.
+            // A handler that was still writing when its request was cancelled
+            // is done by now; this discards its copy.
             requester.cancel();
         }
         let is_requested = requester.request(self.thread, self.slot.seq(), seq);
@@ -244,9 +245,9 @@ impl Inspector {
                 });
                 let unwound = unwind(&stack, call.as_ref().map(|(call, _)| call), tools.unwinder);
                 let info = call.map(|(_, info)| info);
-                // A system call without a cause, such as one that returns memory, is
-                // work of the kernel and counts as computing. A call on a file does
-                // not.
+                // A system call without a cause, such as one that returns
+                // memory, is work of the kernel and counts as computing. A call
+                // on a file does not.
                 let is_kernel_work =
                     was_outside_call && info.as_ref().is_none_or(|call| call.cause == Cause::Other);
                 let on_cpu = !is_uninterruptible && (!in_kernel || is_kernel_work);
@@ -258,8 +259,8 @@ impl Inspector {
         }
     }
 
-    /// Cancels the open request, whose signal has not arrived: the thread may block
-    /// signals. Returns what is known of the poll without an answer.
+    /// Cancels the open request, whose signal has not arrived: the thread may
+    /// block signals. Returns what is known of the poll without an answer.
     pub(crate) fn cancel_request(&mut self) -> Option<Capture> {
         let OpenRequest { at_nanos, is_running, is_uninterruptible, call } = self.open_request.take()?;
         self.requester.as_ref()?.cancel();

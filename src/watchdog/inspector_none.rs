@@ -1,5 +1,5 @@
-//! The inspector for targets without stack capture: a stall is detected, but its
-//! source line is unknown.
+//! The inspector for targets without stack capture: a stall is detected, but
+//! its source line is unknown.
 
 use crate::evidence::Capture;
 use crate::os::ThreadInfo;

@@ -1,6 +1,6 @@
 //! The watchdog thread. In each pass it reads the slots of all workers, and it
-//! samples a worker's thread once that thread's poll has lasted for some time. It
-//! collects evidence; the diagnosis is elsewhere.
+//! samples a worker's thread once that thread's poll has lasted for some time.
+//! It collects evidence; the diagnosis is elsewhere.
 
 #[cfg(stack_capture)]
 mod call_info;
@@ -47,8 +47,8 @@ use crate::watchdog::worker_monitor::{MonitorContext, WorkerMonitor};
 
 /// The burst size of the capture budget, in seconds of its refill rate.
 const CAPTURE_BURST_SECONDS: u32 = 10;
-/// All workers must be idle for this time before the watchdog sleeps until one of
-/// them wakes it.
+/// All workers must be idle for this time before the watchdog sleeps until one
+/// of them wakes it.
 const SLEEP_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// The time between two wakes of the canaries.
 const LAG_PROBE_INTERVAL: Duration = Duration::from_millis(100);
@@ -122,12 +122,17 @@ struct WatchdogLoop<'r> {
 }
 
 impl<'r> WatchdogLoop<'r> {
+    /// Must be called on the watchdog's thread: the process clock reads the CPU
+    /// times of the calling thread.
     fn new(
         recorder: &'r Recorder,
         self_metrics: &'r SelfMetrics,
         outbox: &'r Outbox,
         config: WatchdogConfig,
     ) -> Self {
+        let tid = os::current_thread().map_or(0, |thread| thread.tid);
+        self_metrics.tid.store(tid, Relaxed);
+        let tick = Duration::from_nanos(recorder.threshold_nanos / 4);
         let burst = config.captures_per_second.saturating_mul(CAPTURE_BURST_SECONDS);
         Self {
             recorder,
@@ -138,8 +143,8 @@ impl<'r> WatchdogLoop<'r> {
             capture_budget: TokenBucket::new(burst, f64::from(config.captures_per_second), Instant::now()),
             monitors: Vec::new(),
             generation: None,
-            tick: Duration::from_nanos(recorder.threshold_nanos / 4),
-            process_clock: ProcessClock::new(recorder.clock.clone(), 0, 0),
+            tick,
+            process_clock: ProcessClock::new(recorder.clock.clone(), tid, tick.as_nanos() as u64),
             pressure: Pressure::new(&recorder.clock),
             lost_events: 0,
             hook_audit: HookAudit::new(),
@@ -148,9 +153,6 @@ impl<'r> WatchdogLoop<'r> {
     }
 
     fn run(&mut self, stop: &AtomicBool) {
-        let tid = os::current_thread().map_or(0, |thread| thread.tid);
-        self.self_metrics.tid.store(tid, Relaxed);
-        self.process_clock = ProcessClock::new(self.recorder.clock.clone(), tid, self.tick.as_nanos() as u64);
         let mut idle_since = Instant::now();
         while !stop.load(Relaxed) {
             let sleep = self.time_to_next_pass();
@@ -180,9 +182,9 @@ impl<'r> WatchdogLoop<'r> {
 
     /// Returns the time to sleep until the next pass.
     ///
-    /// Every poll is sampled, including its thread's CPU times, before it reaches
-    /// half the threshold, and then each quarter of the threshold. While all polls
-    /// are short, two passes per threshold are enough.
+    /// Every poll is sampled, including its thread's CPU times, before it
+    /// reaches half the threshold, and then each quarter of the threshold.
+    /// While all polls are short, two passes per threshold are enough.
     fn time_to_next_pass(&self) -> Duration {
         let threshold = self.recorder.threshold_nanos;
         let has_run = self.monitors.iter().any(|monitor| monitor.follows_run(&self.process_clock, threshold));
@@ -236,8 +238,8 @@ impl<'r> WatchdogLoop<'r> {
         }
     }
 
-    /// Finds which worker holds a lock that another worker waits for. If two workers
-    /// qualify, records neither of them rather than the wrong one.
+    /// Finds which worker holds a lock that another worker waits for. If two
+    /// workers qualify, records neither of them rather than the wrong one.
     fn find_lock_holders(&mut self) {
         for waiter in 0..self.monitors.len() {
             let Some(lock) = self.monitors[waiter].take_awaited_lock() else { continue };

@@ -21,9 +21,9 @@ pub(crate) struct NoProgress {
 }
 
 impl NoProgress {
-    /// Returns a real poll unchanged. Where `poll` stands for everything that runs
-    /// between unpark and park, returns it with its start moved to the last
-    /// observed progress.
+    /// Returns a real poll unchanged. Where `poll` stands for everything that
+    /// runs between unpark and park, returns it with its start moved to the
+    /// last observed progress.
     pub(crate) fn since_last_progress(
         &mut self,
         poll: ActivePoll,
@@ -36,8 +36,8 @@ impl NoProgress {
         let now = recorder.clock.ticks();
         let counters = counters(worker, recorder);
         if self.seq != poll.seq || self.counters != counters || counters.is_none() {
-            // After progress, the poll in progress began at an unknown time since the
-            // last pass. Its time is counted from now on.
+            // After progress, the poll in progress began at an unknown time
+            // since the last pass. Its time is counted from now on.
             let is_new = self.seq != poll.seq;
             *self = Self { seq: poll.seq, counters, since: if is_new { poll.start } else { now } };
         }

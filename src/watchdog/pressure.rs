@@ -1,6 +1,6 @@
 //! Measures the lack of workers in a runtime, like the kernel's pressure stall
-//! information: the time in which a task was ready while some of the workers, or
-//! all of them, were blocked.
+//! information: the time in which a task was ready while some of the workers,
+//! or all of them, were blocked.
 
 use std::collections::HashMap;
 
@@ -19,9 +19,9 @@ impl Pressure {
         Self { last_update: clock.ticks() }
     }
 
-    /// Adds the time since the last update, but at most `max_nanos`: the watchdog
-    /// may have slept because no worker ran. `blocked` has the runtime of each
-    /// blocked worker.
+    /// Adds the time since the last update, but at most `max_nanos`: the
+    /// watchdog may have slept because no worker ran. `blocked` has the runtime
+    /// of each blocked worker.
     pub(crate) fn update<'r>(
         &mut self,
         blocked: impl Iterator<Item = &'r str>,

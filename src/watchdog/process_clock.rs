@@ -25,23 +25,24 @@ impl ProcessClock {
         Self { clock, pauses }
     }
 
-    /// The time from `start` to `end`, without the pauses of the process.
+    /// Returns the time from `start` to `end`, without the pauses of the
+    /// process.
     pub(crate) fn elapsed(&self, start: Ticks, end: Ticks) -> u64 {
         self.wall(start, end).saturating_sub(self.lost(start, end))
     }
 
-    /// The part of the time from `start` to `end` in which the process did not
-    /// run.
+    /// Returns the part of the time from `start` to `end` in which the process
+    /// did not run.
     pub(crate) fn lost(&self, start: Ticks, end: Ticks) -> u64 {
         self.pauses.within(start, end, &self.clock)
     }
 
-    /// The time from `start` to `end`, with the pauses of the process.
+    /// Returns the time from `start` to `end`, with the pauses of the process.
     pub(crate) fn wall(&self, start: Ticks, end: Ticks) -> u64 {
         self.clock.nanos(start, end)
     }
 
-    /// The time from `start` to now, with the pauses of the process.
+    /// Returns the time from `start` to now, with the pauses of the process.
     pub(crate) fn wall_since(&self, start: Ticks) -> u64 {
         self.wall(start, self.clock.ticks())
     }
@@ -66,7 +67,8 @@ impl ProcessClock {
         self.pauses.measure(planned.as_nanos() as u64, &self.clock);
     }
 
-    /// Starts the next measurement now: the watchdog slept without a planned end.
+    /// Starts the next measurement now: the watchdog slept without a planned
+    /// end.
     pub(crate) fn skip(&mut self) {
         self.pauses.skip(&self.clock);
     }

@@ -1,5 +1,5 @@
-//! Detects pauses of the whole process: a stopped process or a suspended machine
-//! must not make a poll look long.
+//! Detects pauses of the whole process: a stopped process or a suspended
+//! machine must not make a poll look long.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -8,8 +8,8 @@ use crate::os;
 use crate::record::clock::{Clock, Ticks};
 
 /// After this many measurements without a delay, the watchdog reads how long it
-/// has waited for a CPU. Otherwise the short waits of many ticks would add up to
-/// one long wait.
+/// has waited for a CPU. Otherwise the short waits of many ticks would add up
+/// to one long wait.
 const MEASUREMENTS_PER_RUN_QUEUE_READ: u32 = 64;
 /// How many pauses are kept. A poll with more pauses than that is a hang.
 const MAX_PAUSES: usize = 64;
@@ -49,20 +49,22 @@ impl ProcessPauses {
         }
     }
 
-    /// Starts the next measurement now: the watchdog slept for as long as it wanted.
+    /// Starts the next measurement now: the watchdog slept for as long as it
+    /// wanted.
     pub(crate) fn skip(&mut self, clock: &Clock) {
         self.at = clock.ticks();
         self.cpu_nanos = cpu_nanos(self.tid);
         self.run_queue_nanos = os::run_queue_nanos(self.tid);
     }
 
-    /// Records a pause if the process did not run for more than a tick since the
-    /// last measurement, in which time the watchdog planned to sleep for
-    /// `planned_sleep_nanos`. That planned time is zero in the middle of a pass.
+    /// Records a pause if the process did not run for more than a tick since
+    /// the last measurement, in which time the watchdog planned to sleep for
+    /// `planned_sleep_nanos`. That planned time is zero in the middle of a
+    /// pass.
     ///
     /// The pause is the time beyond the planned sleep and one tick in which the
-    /// watchdog neither ran nor waited for a CPU. A wait for a CPU is not a pause:
-    /// the workers' own CPU times show which of them waited too.
+    /// watchdog neither ran nor waited for a CPU. A wait for a CPU is not a
+    /// pause: the workers' own CPU times show which of them waited too.
     pub(crate) fn measure(&mut self, planned_sleep_nanos: u64, clock: &Clock) {
         let now = clock.ticks();
         let elapsed = clock.nanos(std::mem::replace(&mut self.at, now), now);

@@ -25,8 +25,8 @@ pub(crate) struct ProcReader {
 }
 
 impl ProcReader {
-    /// Opens the files. What a file that cannot be opened contains is missing from
-    /// the samples.
+    /// Opens the files. What a file that cannot be opened contains is missing
+    /// from the samples.
     pub(crate) fn new(tid: i32) -> Self {
         let open = |name| File::open(format!("/proc/self/task/{tid}/{name}")).ok();
         Self { tid, schedstat: open("schedstat"), stat: open("stat"), syscall: open("syscall") }
@@ -59,8 +59,8 @@ impl ProcReader {
         })
     }
 
-    /// Returns the time in the run queue, and how many times the thread was put on a
-    /// CPU.
+    /// Returns the time in the run queue, and how many times the thread was put
+    /// on a CPU.
     fn schedule(&self) -> Option<(u64, u64)> {
         let mut buffer = [0; 96];
         let text = read(self.schedstat.as_ref()?, &mut buffer).ok()?;
@@ -71,8 +71,8 @@ impl ProcReader {
     fn state(&self) -> Option<u8> {
         let mut buffer = [0; 96];
         let text = read(self.stat.as_ref()?, &mut buffer).ok()?;
-        // The name before the state is in parentheses. It may contain any character,
-        // also parentheses.
+        // The name before the state is in parentheses. It may contain any
+        // character, also parentheses.
         text.as_bytes().get(text.rfind(')')? + 2).copied()
     }
 
@@ -86,8 +86,8 @@ impl ProcReader {
 
 fn read<'b>(file: &File, buffer: &'b mut [u8]) -> io::Result<&'b str> {
     let length = file.read_at(buffer, 0)?;
-    // A thread's name may end in the middle of a character. Then the text is not
-    // valid UTF-8 and is not used.
+    // A thread's name may end in the middle of a character. Then the text is
+    // not valid UTF-8 and is not used.
     std::str::from_utf8(&buffer[..length]).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 

@@ -28,7 +28,8 @@ pub(crate) struct ThreadSample {
     pub(crate) at: Ticks,
     /// The total CPU time.
     pub(crate) cpu_nanos: u64,
-    /// The total time runnable without a CPU. The kernel adds a wait when it ends.
+    /// The total time runnable without a CPU. The kernel adds a wait when it
+    /// ends.
     pub(crate) run_queue_nanos: u64,
     /// How many times the thread was put on a CPU.
     pub(crate) slices: u64,

@@ -3,10 +3,10 @@
 //!
 //! After a signal with `SA_RESTART` the kernel restarts some calls by itself.
 //! Others return `EINTR`, which a program may take for a failure. Measured on
-//! Linux 6.18: `clock_nanosleep`, `epoll_wait`, `poll`, `select`, a futex with a
-//! timeout and a `recv` with `SO_RCVTIMEO` return it. `read` of a pipe, `recv`
-//! and `accept` without a timeout, `flock`, `wait4` and a futex without a timeout
-//! do not (signal(7) says the same).
+//! Linux 6.18: `clock_nanosleep`, `epoll_wait`, `poll`, `select`, a futex with
+//! a timeout and a `recv` with `SO_RCVTIMEO` return it. `read` of a pipe,
+//! `recv` and `accept` without a timeout, `flock`, `wait4` and a futex without
+//! a timeout do not (signal(7) says the same).
 
 use crate::finding::Cause;
 
@@ -15,17 +15,17 @@ use crate::finding::Cause;
 pub(crate) enum Restart {
     /// The kernel always restarts the call.
     Always,
-    /// The kernel restarts the call if this argument, a pointer to a timeout, is
-    /// null.
+    /// The kernel restarts the call if this argument, a pointer to a timeout,
+    /// is null.
     IfNull(usize),
-    /// The kernel restarts the call if the descriptor in argument 0 has no receive
-    /// timeout.
+    /// The kernel restarts the call if the descriptor in argument 0 has no
+    /// receive timeout.
     IfNoReceiveTimeout,
     /// The kernel restarts the call if the descriptor in argument 0 has no send
     /// timeout.
     IfNoSendTimeout,
-    /// The kernel does not restart the call. A signal is safe only if the caller is
-    /// known to repeat the call.
+    /// The kernel does not restart the call. A signal is safe only if the
+    /// caller is known to repeat the call.
     Never,
 }
 
@@ -34,7 +34,8 @@ pub(crate) enum Restart {
 pub(crate) struct Syscall {
     pub(crate) number: i64,
     pub(crate) name: &'static str,
-    /// The cause of a stall in this call, unless the stack shows a more exact one.
+    /// The cause of a stall in this call, unless the stack shows a more exact
+    /// one.
     pub(crate) cause: Cause,
     pub(crate) restart: Restart,
     /// Which descriptor shows more about the call.

@@ -2,10 +2,10 @@
 //! threshold.
 //!
 //! Ten polls of nine milliseconds delay the other tasks as much as one poll of
-//! ninety, but none of the ten is a stall. The definition of a run is narrow, so
-//! that a busy application has no runs: every pass finds the same task, the
-//! average poll lasts for a tenth of the threshold or longer, all this lasts for
-//! ten thresholds, and other tasks were ready.
+//! ninety, but none of the ten is a stall. The definition of a run is narrow,
+//! so that a busy application has no runs: every pass finds the same task, the
+//! average poll lasts for a tenth of the threshold or longer, all this lasts
+//! for ten thresholds, and other tasks were ready.
 
 use crate::evidence::Capture;
 use crate::record::clock::Ticks;
@@ -16,11 +16,11 @@ use crate::watchdog::time_split::TimeSplitter;
 const MIN_RUN_THRESHOLDS: u64 = 10;
 /// The average poll must last for at least the threshold divided by this.
 const MIN_AVERAGE_POLL_DIVISOR: u64 = 10;
-/// The minimum number of polls in a run. With fewer polls, each poll is nearly a
-/// stall by itself.
+/// The minimum number of polls in a run. With fewer polls, each poll is nearly
+/// a stall by itself.
 const MIN_POLLS: u64 = 4;
-/// The thread's CPU times are read once in this many passes. Most runs end before
-/// the first read.
+/// The thread's CPU times are read once in this many passes. Most runs end
+/// before the first read.
 const PASSES_PER_SAMPLE: u32 = 4;
 
 /// One task that every pass since `first` has found on its worker.
@@ -50,8 +50,8 @@ impl TaskRun {
         }
     }
 
-    /// Adds the poll that the next pass found. Returns false if the run is over: the
-    /// pass found another task, or no task.
+    /// Adds the poll that the next pass found. Returns false if the run is
+    /// over: the pass found another task, or no task.
     pub(super) fn continue_with(&mut self, poll: Option<ActivePoll>) -> bool {
         let Some(poll) = poll.filter(|poll| poll.task == self.first.task && poll.task != 0) else {
             return false;
@@ -73,22 +73,23 @@ impl TaskRun {
         self.first.start
     }
 
-    /// Returns the number of the worker's polls since the start of the run, which
-    /// includes polls of other tasks between two passes.
+    /// Returns the number of the worker's polls since the start of the run,
+    /// which includes polls of other tasks between two passes.
     pub(super) fn polls(&self) -> u64 {
         (self.last_seq.saturating_sub(self.first.seq)) / 2 + 1
     }
 
-    /// Returns whether the thread's CPU times are to be read in this pass. That read
-    /// costs more than the rest of the pass, so a run of short polls has none.
+    /// Returns whether the thread's CPU times are to be read in this pass. That
+    /// read costs more than the rest of the pass, so a run of short polls has
+    /// none.
     pub(super) fn is_sample_due(&self, age: u64, threshold_nanos: u64) -> bool {
         self.passes.is_multiple_of(PASSES_PER_SAMPLE)
             && self.polls() >= MIN_POLLS
             && self.has_long_polls(age, threshold_nanos)
     }
 
-    /// Returns whether the run may become long enough for a report: more than one
-    /// pass found the task, and its polls are not short.
+    /// Returns whether the run may become long enough for a report: more than
+    /// one pass found the task, and its polls are not short.
     pub(super) fn may_be_reported(&self, age: u64, threshold_nanos: u64) -> bool {
         self.passes > 1 && self.has_long_polls(age, threshold_nanos)
     }
@@ -105,8 +106,8 @@ impl TaskRun {
             && self.has_long_polls(age, threshold_nanos)
     }
 
-    /// Adds a capture that was taken at this attributable time, which doubles the
-    /// time of the next one.
+    /// Adds a capture that was taken at this attributable time, which doubles
+    /// the time of the next one.
     pub(super) fn add_capture(&mut self, capture: Capture, attributable: u64) {
         self.captures.push(capture);
         while self.next_capture_nanos <= attributable {

@@ -1,12 +1,13 @@
-//! Splits the time of a poll by what its thread did, from samples of the thread.
+//! Splits the time of a poll by what its thread did, from samples of the
+//! thread.
 
 use crate::evidence::TimeSplit;
 use crate::record::clock::Ticks;
 use crate::watchdog::sample::{ThreadActivity, ThreadSample};
 
-/// More CPU time than this shows that the thread has run between two samples. The
-/// values of one sample are read one after the other, so a smaller difference may
-/// come from the reads alone.
+/// More CPU time than this shows that the thread has run between two samples.
+/// The values of one sample are read one after the other, so a smaller
+/// difference may come from the reads alone.
 const MIN_CPU_NANOS_TO_COUNT_AS_RUNNING: u64 = 20_000;
 
 /// Adds up the intervals between the samples of one poll.
@@ -14,14 +15,15 @@ const MIN_CPU_NANOS_TO_COUNT_AS_RUNNING: u64 = 20_000;
 pub(crate) struct TimeSplitter {
     last: ThreadSample,
     credited: TimeSplit,
-    /// The current wait for a CPU. The kernel adds a wait to the thread's run-queue
-    /// time only when the wait ends.
+    /// The current wait for a CPU. The kernel adds a wait to the thread's
+    /// run-queue time only when the wait ends.
     pending_run_queue: u64,
     /// How many times the thread had been put on a CPU when that wait was first
     /// observed.
     slices_at_pending: u64,
-    /// The time that was credited as a wait for a CPU since the thread last ran,
-    /// although the kernel had not added it yet. The kernel may still add it.
+    /// The time that was credited as a wait for a CPU since the thread last
+    /// ran, although the kernel had not added it yet. The kernel may still add
+    /// it.
     assumed_run_queue: u64,
 }
 
@@ -36,14 +38,15 @@ impl TimeSplitter {
         }
     }
 
-    /// Begins with the first sample of a poll that has this age, and credits the part
-    /// of the age that is certain.
+    /// Begins with the first sample of a poll that has this age, and credits
+    /// the part of the age that is certain.
     ///
-    /// `before` is a sample of the thread from before the poll; without it, the CPU
-    /// times are compared with zero, their values at the thread's start. A thread
-    /// that waits at the first sample has waited for the whole age, except for the
-    /// growth of its CPU times. On a busy machine the watchdog itself is late, and
-    /// without this rule it would miss the start of a long wait.
+    /// `before` is a sample of the thread from before the poll; without it, the
+    /// CPU times are compared with zero, their values at the thread's start. A
+    /// thread that waits at the first sample has waited for the whole age,
+    /// except for the growth of its CPU times. On a busy machine the watchdog
+    /// itself is late, and without this rule it would miss the start of a long
+    /// wait.
     pub(crate) fn begin(first: ThreadSample, before: Option<ThreadSample>, age: u64) -> Self {
         let mut splitter = Self::new(first);
         let has_schedstat = first.slices > 0;
@@ -60,17 +63,18 @@ impl TimeSplitter {
         self.last.at
     }
 
-    /// Adds the interval from the last sample to `now`. `elapsed` is its length in
-    /// nanoseconds without pauses of the process: a thread of a stopped process
-    /// seems to wait.
+    /// Adds the interval from the last sample to `now`. `elapsed` is its length
+    /// in nanoseconds without pauses of the process: a thread of a stopped
+    /// process seems to wait.
     pub(crate) fn add(&mut self, now: ThreadSample, elapsed: u64) {
         let on_cpu = now.cpu_nanos.saturating_sub(self.last.cpu_nanos).min(elapsed);
         let mut credit = now.run_queue_nanos.saturating_sub(self.last.run_queue_nanos);
         let has_run = on_cpu > MIN_CPU_NANOS_TO_COUNT_AS_RUNNING;
         self.settle(&mut credit, has_run, now.slices);
         let run_queue = credit.min(elapsed - on_cpu);
-        // The kernel may add a wait that is longer than this interval. An earlier
-        // interval has that part already, or counted it as off-CPU time.
+        // The kernel may add a wait that is longer than this interval. An
+        // earlier interval has that part already, or counted it as off-CPU
+        // time.
         let excess = (credit - run_queue).saturating_sub(self.assumed_run_queue);
         let earlier = excess.min(self.credited.off_cpu);
         self.credited.off_cpu -= earlier;
@@ -94,13 +98,13 @@ impl TimeSplitter {
         self.last = now;
     }
 
-    /// Subtracts the pending wait from `credit`, the run-queue time that the kernel
-    /// has added.
+    /// Subtracts the pending wait from `credit`, the run-queue time that the
+    /// kernel has added.
     ///
-    /// If the thread has run since, the kernel has added every wait, so the rest of
-    /// the pending time was not a wait for a CPU. There is one exception: if the
-    /// thread was never taken off its CPU, its virtual CPU was taken away by the
-    /// host, and the rest counts as a wait for a CPU.
+    /// If the thread has run since, the kernel has added every wait, so the
+    /// rest of the pending time was not a wait for a CPU. There is one
+    /// exception: if the thread was never taken off its CPU, its virtual CPU
+    /// was taken away by the host, and the rest counts as a wait for a CPU.
     fn settle(&mut self, credit: &mut u64, has_run: bool, slices: u64) {
         let settled = (*credit).min(self.pending_run_queue);
         *credit -= settled;
@@ -145,7 +149,8 @@ mod tests {
         }
     }
 
-    /// Splits samples of (time, CPU time, run-queue time, state) in milliseconds.
+    /// Splits samples of (time, CPU time, run-queue time, state) in
+    /// milliseconds.
     fn split(samples: &[(u64, u64, u64, u8)]) -> TimeSplit {
         split_with_slices(samples, false)
     }
@@ -199,8 +204,8 @@ mod tests {
 
     #[test]
     fn short_waits_between_runs_are_not_starvation() {
-        // The thread is runnable at each sample, but sleeps in between, for example on
-        // a fast disk.
+        // The thread is runnable at each sample, but sleeps in between, for
+        // example on a fast disk.
         let samples = [(0, 0, 0, b'R'), (10, 2, 0, b'R'), (20, 4, 0, b'R'), (30, 6, 0, b'R')];
         let times = split(&samples);
         assert_eq!((times.on_cpu, times.off_cpu), (6, 16), "the wait at the last sample has not ended");
@@ -248,8 +253,8 @@ mod tests {
     #[test]
     fn a_pause_of_the_process_is_not_a_wait() {
         let mut splitter = TimeSplitter::new(sample(0, 0, b'R'));
-        // The process was stopped for 300 of 342 ms. After that the thread waited for
-        // a CPU.
+        // The process was stopped for 300 of 342 ms. After that the thread
+        // waited for a CPU.
         splitter.add(sample(2, 40, b'R'), 42 * MS);
         assert_eq!(splitter.split(), TimeSplit { on_cpu: 2 * MS, run_queue: 40 * MS, off_cpu: 0 });
     }

@@ -17,16 +17,16 @@ pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {
     }
 }
 
-/// Return addresses may contain a signature in their upper bits. A stack is at a
-/// high address, so that address shows which bits belong to an address.
+/// Return addresses may contain a signature in their upper bits. A stack is at
+/// a high address, so that address shows which bits belong to an address.
 pub(crate) fn unwind_registers(_ip: u64, sp: u64, frame_pointer: u64, link: u64) -> UnwindRegsAarch64 {
     let mask = PtrAuthMask::from_max_known_address(sp.max(1));
     UnwindRegsAarch64::new_with_ptr_auth_mask(mask, link, sp, frame_pointer)
 }
 
 /// Returns the target of the call that returns to `return_address`, if the call
-/// instruction contains its target: the lower 26 bits of `bl` are the distance in
-/// instructions.
+/// instruction contains its target: the lower 26 bits of `bl` are the distance
+/// in instructions.
 pub(crate) fn direct_call_target(return_address: u64) -> Option<u64> {
     const BL: u32 = 0b10_0101;
     let instruction = u32::from_le_bytes(code_before(return_address)?);

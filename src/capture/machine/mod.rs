@@ -15,8 +15,8 @@ pub(crate) struct Registers {
     pub(crate) ip: u64,
     pub(crate) sp: u64,
     pub(crate) frame_pointer: u64,
-    /// The return address of the innermost function; zero on a CPU that stores it
-    /// on the stack.
+    /// The return address of the innermost function; zero on a CPU that stores
+    /// it on the stack.
     pub(crate) link: u64,
     /// The register of a call's first argument.
     pub(crate) first_argument: u64,

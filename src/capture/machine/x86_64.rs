@@ -37,8 +37,8 @@ pub(crate) fn follows_syscall(ip: u64) -> bool {
 const SYSCALL: [u8; 2] = [0x0F, 0x05];
 
 /// Returns the number of the system call whose instruction is directly before
-/// `ip`. Except in `syscall(2)`, the code loads the number as a constant directly
-/// before that instruction.
+/// `ip`. Except in `syscall(2)`, the code loads the number as a constant
+/// directly before that instruction.
 pub(crate) fn syscall_number(ip: u64) -> Option<i64> {
     const MOV_EAX: u8 = 0xB8;
     const XOR_EAX: [u8; 2] = [0x31, 0xC0];

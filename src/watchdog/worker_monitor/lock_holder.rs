@@ -22,8 +22,8 @@ impl WorkerMonitor {
     /// Records the worker that seems to hold the lock that this one waits for.
     pub(crate) fn set_holder(&mut self, lock: u64, holder: usize) {
         let Some(tracked) = &mut self.tracked else { return };
-        // The next pass reports the stall again: its holder can be described only
-        // while the holder's own stall is in progress.
+        // The next pass reports the stall again: its holder can be described
+        // only while the holder's own stall is in progress.
         tracked.reported_milestone = None;
         let captures = tracked.captures.iter_mut();
         for call in

@@ -28,7 +28,8 @@ pub(crate) use crate::watchdog::worker_monitor::context::MonitorContext;
 use crate::watchdog::worker_monitor::tracked_poll::TrackedPoll;
 
 const SECOND: u64 = 1_000_000_000;
-/// A stall is reported again at each of these attributable times, before its end.
+/// A stall is reported again at each of these attributable times, before its
+/// end.
 const ONGOING_REPORT_NANOS: [u64; 4] = [SECOND, 60 * SECOND, 600 * SECOND, 3600 * SECOND];
 
 /// The monitor of one worker.
@@ -71,7 +72,8 @@ impl WorkerMonitor {
         self.worker.parks.get() == 0
     }
 
-    /// Handles the events since the last pass, then samples the poll in progress.
+    /// Handles the events since the last pass, then samples the poll in
+    /// progress.
     pub(crate) fn sample(&mut self, context: &mut MonitorContext<'_>) {
         let worker = Arc::clone(&self.worker);
         let events: Vec<_> = worker.events.drain().collect();
@@ -102,8 +104,8 @@ impl WorkerMonitor {
         }
     }
 
-    /// Returns whether the worker is one of a runtime's workers and its poll has
-    /// passed the threshold.
+    /// Returns whether the worker is one of a runtime's workers and its poll
+    /// has passed the threshold.
     pub(crate) fn is_blocked(&self, clock: &ProcessClock, threshold_nanos: u64) -> bool {
         if self.worker.label.worker.parse::<usize>().is_err() {
             return false;
@@ -117,8 +119,8 @@ impl WorkerMonitor {
         self.tracked.as_ref().map(|tracked| clock.wall_since(tracked.poll.start))
     }
 
-    /// Returns whether the current run may become long enough for a report, which
-    /// requires a pass each tick.
+    /// Returns whether the current run may become long enough for a report,
+    /// which requires a pass each tick.
     pub(crate) fn follows_run(&self, clock: &ProcessClock, threshold_nanos: u64) -> bool {
         self.run
             .as_ref()
@@ -148,8 +150,8 @@ impl WorkerMonitor {
         tracked.captures.extend(inspector.take_answer(&mut context.capture_tools()));
         let times = tracked.times(age);
         if tracked.take_due_capture(&sample, times) {
-            // A second capture of one stall must not use up the budget for the first
-            // capture of another.
+            // A second capture of one stall must not use up the budget for the
+            // first capture of another.
             let is_granted = if tracked.captures.is_empty() {
                 context.capture_budget.take(Instant::now())
             } else {
@@ -160,7 +162,8 @@ impl WorkerMonitor {
                 tracked.captures.extend(inspector.capture(seq, age, &sample, &mut context.capture_tools()));
             } else if tracked.captures.is_empty() {
                 context.self_metrics.count_dropped(DropReason::CaptureBudget, 1);
-                // Without a stack the stall still counts, with what the sample shows.
+                // Without a stack the stall still counts, with what the sample
+                // shows.
                 tracked.captures.push(inspector.capture_without_stack(age, &sample));
             }
         }
@@ -222,7 +225,8 @@ impl WorkerMonitor {
         }
     }
 
-    /// Reports a long poll that has ended. `kind` is the poll's kind at its end.
+    /// Reports a long poll that has ended. `kind` is the poll's kind at its
+    /// end.
     fn finish_poll(&mut self, seq: u64, kind: KindId, time: Range<Ticks>, context: &mut MonitorContext<'_>) {
         if self.tracked.as_ref().is_some_and(|tracked| tracked.poll.seq == seq) {
             self.finish_tracking(context);
@@ -252,7 +256,8 @@ impl WorkerMonitor {
 
     fn report(&self, tracked: &TrackedPoll, phase: Phase, duration_nanos: u64, context: &MonitorContext<'_>) {
         let mut captures = tracked.captures.clone();
-        // An answer to an earlier request may have arrived after a later capture.
+        // An answer to an earlier request may have arrived after a later
+        // capture.
         captures.sort_by_key(|capture| capture.at_nanos);
         let evidence = StallEvidence {
             phase,
@@ -270,8 +275,8 @@ impl WorkerMonitor {
     }
 }
 
-/// Returns the inspector of the worker's current thread. Replaces `inspector` if
-/// it belongs to another thread.
+/// Returns the inspector of the worker's current thread. Replaces `inspector`
+/// if it belongs to another thread.
 fn current_inspector<'i>(inspector: &'i mut Option<Inspector>, worker: &Worker) -> Option<&'i mut Inspector> {
     let thread = worker.thread()?;
     if inspector.as_ref().is_none_or(|inspector| inspector.thread() != thread) {

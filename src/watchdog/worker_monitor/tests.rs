@@ -41,8 +41,8 @@ impl HungThread {
         Self { worker, release, thread }
     }
 
-    /// Returns once the thread waits. In a thread that is still running, also after
-    /// a signal, mocked time would count as a wait for a CPU.
+    /// Returns once the thread waits. In a thread that is still running, also
+    /// after a signal, mocked time would count as a wait for a CPU.
     fn wait_until_blocked(&self, clock: &crate::record::clock::Clock) {
         let reader = ProcReader::new(self.worker.thread().unwrap().tid);
         while reader.sample(clock).unwrap().state != b'S' {
@@ -142,15 +142,16 @@ fn a_hang_is_reported_again_after_a_second_a_minute_ten_minutes_and_an_hour() {
     scene.end();
 }
 
-/// The first pass may come after the hook and before the named future is polled.
+/// The first pass may come after the hook and before the named future is
+/// polled.
 #[test]
 fn a_name_that_is_given_after_the_first_pass_counts() {
     let mut scene = Scene::new();
     scene.pass(TICK);
     scene.hung.worker.slot.name(KindId::from_u32(5));
     assert_eq!(scene.pass_until_reported()[0].kind, KindId::from_u32(5));
-    // The thread may really have waited for a CPU, which does not count. This time
-    // is longer than any such wait.
+    // The thread may really have waited for a CPU, which does not count. This
+    // time is longer than any such wait.
     assert_eq!(scene.pass(Duration::from_secs(60))[0].kind, KindId::from_u32(5));
     scene.hung.worker.slot.end();
     let ActivePoll { seq, start, task, .. } = scene.monitor.tracked.as_ref().unwrap().poll;

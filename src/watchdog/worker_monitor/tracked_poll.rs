@@ -8,9 +8,9 @@ use crate::watchdog::time_split::TimeSplitter;
 /// A running thread has just woken if its CPU time is less than the poll's
 /// attributable time divided by this.
 const JUST_WOKEN_CPU_DIVISOR: u64 = 4;
-/// Captures are skipped for at most this many consecutive samples of a just-woken
-/// thread. A thread with more of them sleeps in short intervals, in step with the
-/// watchdog.
+/// Captures are skipped for at most this many consecutive samples of a
+/// just-woken thread. A thread with more of them sleeps in short intervals, in
+/// step with the watchdog.
 const MAX_SKIPPED_JUST_WOKEN_SAMPLES: u32 = 8;
 
 /// A poll that was in progress in some pass.
@@ -47,8 +47,8 @@ impl TrackedPoll {
         }
     }
 
-    /// Returns whether a capture is due after this sample, and schedules the next
-    /// one if so. `times` is the poll's time until the sample.
+    /// Returns whether a capture is due after this sample, and schedules the
+    /// next one if so. `times` is the poll's time until the sample.
     pub(super) fn take_due_capture(&mut self, sample: &ThreadSample, times: TimeSplit) -> bool {
         self.just_woken_samples = if has_just_woken(sample, times) { self.just_woken_samples + 1 } else { 0 };
         let is_skipped = (1..=MAX_SKIPPED_JUST_WOKEN_SAMPLES).contains(&self.just_woken_samples);
@@ -59,8 +59,8 @@ impl TrackedPoll {
         is_due
     }
 
-    /// Splits the poll's time until the age `wall_nanos`. The time before the first
-    /// sample, except for the part that is certain, is split in the same
+    /// Splits the poll's time until the age `wall_nanos`. The time before the
+    /// first sample, except for the part that is certain, is split in the same
     /// proportions as the rest.
     pub(super) fn times(&self, wall_nanos: u64) -> TimeSplit {
         let times = self.splitter.as_ref().map(TimeSplitter::split).unwrap_or_default();
@@ -73,9 +73,9 @@ impl TrackedPoll {
     }
 }
 
-/// Returns whether the thread runs now but waited for most of the poll. Then its
-/// current code did not take the time. The next sample, if there is one, shows
-/// more.
+/// Returns whether the thread runs now but waited for most of the poll. Then
+/// its current code did not take the time. The next sample, if there is one,
+/// shows more.
 pub(super) fn has_just_woken(sample: &ThreadSample, times: TimeSplit) -> bool {
     sample.activity == ThreadActivity::Running && times.on_cpu < times.attributable() / JUST_WOKEN_CPU_DIVISOR
 }
