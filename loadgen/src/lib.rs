@@ -21,12 +21,12 @@ mod merge;
 mod metrics;
 mod net;
 mod output;
-mod own;
 mod plan;
 mod record;
 mod report;
 mod run;
 mod search;
+mod self_monitor;
 mod trial;
 mod web;
 
@@ -105,7 +105,7 @@ fn block_on<T>(
     metrics: Option<std::net::SocketAddr>,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
-    own::runtime(threads, metrics)?.block_on(work)
+    self_monitor::runtime(threads, metrics)?.block_on(work)
 }
 
 /// Prints the report, writes it, and gives the exit code.

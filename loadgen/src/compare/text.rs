@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::document::{Change, Comparison, Kind, Outcome, Quantile};
-use crate::report::units::{count, counted, duration};
+use crate::report::text::units::{count, counted, duration};
 
 /// The whole comparison.
 pub(crate) fn text(comparison: &Comparison) -> String {

@@ -5,21 +5,21 @@ mod collector;
 mod coverage;
 pub(crate) mod embedded;
 mod explain;
+mod findings_delta;
 mod minimise;
+mod observation;
 pub(crate) mod program;
 mod server;
 mod telemetry;
 mod timeline;
-mod watch;
-mod window;
 
 use crate::cli::{HuntArgs, Login, ServerArgs};
 pub(crate) use clock::{Alignment, QUESTIONS};
 pub(crate) use explain::SlowDeliveries;
 pub(crate) use minimise::{Probe, minimise};
+pub(crate) use observation::{Found, Watch};
 use server::Server;
 use std::ffi::OsString;
-pub(crate) use watch::{Found, Watch};
 
 /// What a hunt sends: every command behind which a call could block, most of
 /// all messages.

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::plan::{Metric, Objective};
 use crate::record::histogram;
-use crate::report::units::{counted, duration};
+use crate::report::text::units::{counted, duration};
 use crate::report::{Timing, at, decode};
 
 /// The name of the schema of merged logs.

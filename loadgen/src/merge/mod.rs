@@ -6,7 +6,7 @@
 //! saw most of it counts. Shares of the tail are weighed by how long each shard's
 //! slow deliveries waited.
 
-mod histograms;
+mod load;
 mod logs;
 mod server;
 mod shard;
@@ -59,8 +59,8 @@ fn reports(shards: Vec<Shard>, args: &MergeArgs) -> anyhow::Result<Report> {
     for shard in &shards {
         shard.must_fit(first)?;
     }
-    let load = histograms::load(&shards)?;
-    let generator = histograms::worst_generator(&shards);
+    let load = load::load(&shards)?;
+    let generator = load::worst_generator(&shards);
     let found = server::found(&shards);
     let server = found.findings.as_ref().zip(found.watched_seconds);
     let objectives = report::judge(&args.slo, &load, &generator, server);

@@ -15,7 +15,7 @@ use hdrhistogram::serialization::interval_log::{
 };
 
 use super::recorder::histogram;
-use super::shared::Shared;
+use super::run_state::Shared;
 
 /// How long an interval is.
 const INTERVAL: Duration = Duration::from_secs(1);

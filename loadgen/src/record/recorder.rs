@@ -6,8 +6,8 @@ use hdrhistogram::Histogram;
 
 use super::counts::Counts;
 use super::interval_log::Intervals;
+use super::latency_slices::Slices;
 use super::sequence::Arrival;
-use super::slices::Slices;
 use super::slow::{Slow, Span};
 use super::timeline::{Bins, Timeline};
 use crate::plan::Plan;

@@ -3,7 +3,7 @@
 use loopscope::FindingsDocument;
 
 use super::document::{Generator, Judged, Load, Outcome, Timing, Verdict};
-use super::units::counted;
+use super::text::units::counted;
 use crate::plan::{Metric, Objective, Quantile, Unit};
 
 /// Holds every objective against the figures; `server` is what the server's

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::driver::Driver;
 use super::fleet::Fleet;
-use super::{Progress, Stop, churn, tally};
+use super::{Progress, Stop, churn, reconcile};
 use crate::irc::{ChatOutlet, Member};
 use crate::record::{Recorder, Shared};
 
@@ -45,7 +45,7 @@ impl Driver for Chat {
     async fn disband(self, planned: u64, end_ns: u64) -> Recorder {
         let inboxes = self.fleet.disband().await;
         let mut received = self.shared.settle();
-        tally::reckon(&self.shared, &self.members, &inboxes, planned, end_ns, &mut received);
+        reconcile::reckon(&self.shared, &self.members, &inboxes, planned, end_ns, &mut received);
         received
     }
 }

@@ -7,14 +7,14 @@ use hdrhistogram::Histogram;
 
 use super::pacer::{Pace, Tried};
 use crate::hunt::SlowDeliveries;
-use crate::own::Mark;
 use crate::plan::{Action, Plan, nanoseconds};
 use crate::record::{Bins, FailureKind, Recorder, Shared};
-use crate::report::units::duration;
+use crate::report::text::units::duration;
 use crate::report::{
     Bin, Blocking, CommandCount, Commands, Connections, Generator, Histograms, Load, Point, Rooms, StageLoad,
     Timeline, Timing, Visitors, encode,
 };
+use crate::self_monitor::Mark;
 
 /// The load figures, and what keeps them from being a verdict.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ mod interrupt;
 mod measurement;
 mod pacer;
 mod progress;
-mod tally;
+mod reconcile;
 mod web;
 
 use std::sync::Arc;
@@ -23,9 +23,9 @@ pub(crate) use progress::Progress;
 
 use crate::metrics;
 use crate::net;
-use crate::own::Mark;
 use crate::plan::{Plan, Target};
 use crate::record::{IntervalLog, Shared};
+use crate::self_monitor::Mark;
 use chat::Chat;
 use driver::Driver;
 use measurement::Course;

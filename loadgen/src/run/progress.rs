@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::record::{LiveView, Shared};
-use crate::report::units::{count, duration_ns};
+use crate::report::text::units::{count, duration_ns};
 
 /// How often a line is rewritten on a terminal.
 const REDRAW: Duration = Duration::from_millis(250);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::document::{SearchReport, Trial, Worst};
-use crate::report::units::{counted, duration};
+use crate::report::text::units::{counted, duration};
 
 /// One trial, in one line.
 pub(crate) fn trial(trial: &Trial) -> String {

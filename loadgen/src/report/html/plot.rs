@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::escape;
-use crate::report::units::duration;
+use crate::report::text::units::duration;
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 260.0;

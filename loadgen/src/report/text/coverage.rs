@@ -1,9 +1,7 @@
 //! What was exercised and watched, on a terminal.
 
-use super::coverage::Coverage;
-use super::document::Report;
-use super::program::Program;
 use super::units::{count, counted, duration};
+use crate::report::document::{Coverage, Program, Report};
 
 /// The command that was the load.
 pub(super) fn ran(program: &Program) -> String {

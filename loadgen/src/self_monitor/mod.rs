@@ -1,7 +1,7 @@
 //! The generator watches itself: what it does late, it must not blame on the
 //! server.
 
-mod bell;
+mod receive_lag;
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::metrics;
 use crate::report::{Blocking, Generator, Timing};
-use bell::Bell;
+use receive_lag::Bell;
 
 /// The one scope of this process: a runtime's hooks are for its whole life.
 static SCOPE: OnceLock<Scope> = OnceLock::new();

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use super::document::{Judged, Outcome, Report, Timing};
 use super::text::text;
-use super::units::{count, duration};
+use super::text::units::{count, duration};
 use plot::{Axis, Plot, Scale};
 
 /// How many of the server's stalls are drawn: what a page can bear.

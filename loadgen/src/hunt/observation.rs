@@ -9,8 +9,8 @@ use super::clock::{Alignment, Exchange};
 use super::collector::{Collector, at};
 use super::coverage::{self, TasksDocument};
 use super::explain::{SlowDeliveries, explain};
+use super::findings_delta;
 use super::telemetry::Telemetry;
-use super::window;
 use crate::report::{Clock, Tail, TaskPolls};
 
 /// How long the server gets at least to put its last stall among the findings:
@@ -83,7 +83,7 @@ impl Watch {
     /// Ends: what was found since, and what it has to do with `slow`.
     pub(crate) async fn end(self, slow: Option<&SlowDeliveries>) -> anyhow::Result<Found> {
         let seconds = self.since.elapsed().as_secs_f64();
-        let mut findings = window::between(&self.before, self.settled().await?);
+        let mut findings = findings_delta::between(&self.before, self.settled().await?);
         let after = self.telemetry.tasks().await;
         let polled = self.tasks.zip(after).map(|(before, after)| coverage::polled(&before, &after));
         let mut stalls = self.collector.stop().await;

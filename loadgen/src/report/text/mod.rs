@@ -1,12 +1,18 @@
 //! The report on a terminal. A pure function of the report.
 
+mod coverage;
+mod minimal;
+mod tail;
+pub(crate) mod units;
+
+pub(crate) use tail::place;
+
 use std::fmt::Write as _;
 
 use loopscope::FindingsDocument;
 
 use super::document::{Blocking, Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing, Visitors};
-use super::units::{count, counted, duration};
-use super::{coverage_text, minimal, tail_text};
+use units::{count, counted, duration};
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[1;31m";
@@ -17,14 +23,14 @@ const RESET: &str = "\x1b[0m";
 pub(crate) fn text(report: &Report, color: bool) -> String {
     let mut text = String::new();
     match &report.program {
-        Some(program) => row(&mut text, "command", &coverage_text::ran(program), color),
+        Some(program) => row(&mut text, "command", &coverage::ran(program), color),
         None => load(&mut text, report, color),
     }
     if let Some(coverage) = &report.coverage {
         if !coverage.never_sent.is_empty() {
             row(&mut text, "never sent", &coverage.never_sent.join(", "), color);
         }
-        row(&mut text, "watched", &coverage_text::watched(coverage), color);
+        row(&mut text, "watched", &coverage::watched(coverage), color);
     }
     for judged in &report.objectives {
         objective(&mut text, judged, color);
@@ -39,7 +45,7 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
         if let Some(tail) = &report.tail {
             let heading = |heading: &str| paint(heading, BOLD, color);
             text.push('\n');
-            text.push_str(&tail_text::tail(tail, findings, report.clock.as_ref(), heading));
+            text.push_str(&tail::tail(tail, findings, report.clock.as_ref(), heading));
         }
     }
     if let (Some(minimal), Some(findings)) = (&report.minimal, &report.findings) {
@@ -236,7 +242,7 @@ fn found(document: &FindingsDocument, report: &Report) -> String {
     let findings = &document.findings;
     let watched = duration(report.watched_seconds.unwrap_or_default());
     let mut text = if findings.is_empty() {
-        format!("no blocking call found in {} and {watched}", coverage_text::denominator(report))
+        format!("no blocking call found in {} and {watched}", coverage::denominator(report))
     } else {
         let stalls = findings.iter().map(|finding| finding.count).sum();
         let seconds = findings.iter().map(|finding| finding.total_seconds).sum();

@@ -1,6 +1,20 @@
 //! The report as plain data: what `--json` writes, field by field.
 
+mod clock;
+mod coverage;
+mod histograms;
+mod minimal;
+mod program;
+mod tail;
+
 use std::collections::BTreeMap;
+
+pub(crate) use clock::Clock;
+pub(crate) use coverage::{Coverage, TaskPolls};
+pub(crate) use histograms::{Histograms, decode, encode};
+pub(crate) use minimal::Minimal;
+pub(crate) use program::Program;
+pub(crate) use tail::{Share, Tail};
 
 use crate::plan::room_name;
 use crate::record::Counts;
@@ -8,13 +22,7 @@ use hdrhistogram::Histogram;
 use loopscope::{FindingsDocument, StallsDocument};
 use serde::{Deserialize, Serialize};
 
-use super::clock::Clock;
-use super::coverage::Coverage;
-use super::histograms::Histograms;
-use super::minimal::Minimal;
-use super::program::Program;
-use super::tail::Tail;
-use super::units::duration;
+use super::text::units::duration;
 
 /// The name of the report's schema.
 pub(crate) const SCHEMA: &str = "loadgen.report/1";

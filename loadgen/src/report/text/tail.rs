@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 
 use loopscope::{Finding, FindingsDocument, Site};
 
-use super::clock::Clock;
-use super::tail::{Share, Tail};
 use super::units::{count, counted, duration};
+use crate::report::document::{Clock, Share, Tail};
 
 /// The table of shares, and what it rests on; `heading` makes a headline.
 pub(crate) fn tail(

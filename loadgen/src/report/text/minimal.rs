@@ -1,24 +1,11 @@
-//! The least load under which a finding appears, as plain data.
+//! The least load under which a finding appears, on a terminal.
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
-
-use super::tail_text::name;
 use loopscope::FindingsDocument;
 
-/// The least load of one finding.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Minimal {
-    /// The finding.
-    pub(crate) id: String,
-    /// The commands, by weight; null if it appears without any.
-    pub(crate) mix: Option<String>,
-    /// The lowest rate at which it was seen, in commands a second.
-    pub(crate) rate: f64,
-    /// The next lower rate that was tried, at which it was not seen.
-    pub(crate) not_at: Option<f64>,
-}
+use super::tail::name;
+use crate::report::document::Minimal;
 
 /// One line a finding.
 pub(super) fn text(minimal: &[Minimal], findings: &FindingsDocument) -> String {
