@@ -52,17 +52,17 @@ pub fn main_with(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> any
     match cli.command {
         Command::Serve(args) => hunt::embedded::serve(args.arguments).map(|()| 0),
         Command::Run(args) => {
-            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
+            descriptors::allow(args.load.connections, args.load.max_visitors())?;
             let (threads, output) = (args.load.threads, args.output.clone());
             block_on(threads, output.metrics, trial::run(args)).and_then(|report| hand_out(&report, &output))
         }
         Command::Hunt(args) => {
-            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
+            descriptors::allow(args.load.connections, args.load.max_visitors())?;
             let (threads, output) = (args.load.threads, args.output.clone());
             block_on(threads, output.metrics, trial::hunt(args)).and_then(|report| hand_out(&report, &output))
         }
         Command::Search(args) => {
-            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
+            descriptors::allow(args.load.connections, args.load.max_visitors())?;
             let (threads, json) = (args.load.threads, args.output.json.clone());
             let metrics = args.output.metrics;
             let report = block_on(threads, metrics, search::search(args))?;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::plan::parse_percent;
+
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
     /// Two reports, as --json wrote them: before and after.
@@ -17,7 +19,7 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=1000), requires = "ab")]
     pub(crate) rounds: u32,
     /// A smaller difference than this is none.
-    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = super::percent)]
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     pub(crate) tolerance: f64,
     /// Writes the comparison as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]

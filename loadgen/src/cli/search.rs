@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::{HuntArgs, LoadArgs, OutputArgs, ServerArgs, percent, rate};
+use super::{HuntArgs, OutputArgs, ServerArgs};
+use crate::plan::{LoadArgs, parse_percent, parse_rate};
 
 /// Each trial lasts --duration; --rate is the first one's.
 #[derive(Debug, Args)]
@@ -11,10 +12,10 @@ pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     /// No higher rate is tried.
-    #[arg(long, value_name = "MSGS/s", default_value = "100000", value_parser = rate)]
+    #[arg(long, value_name = "MSGS/s", default_value = "100000", value_parser = parse_rate)]
     pub(crate) max_rate: f64,
     /// How near the answer and the rate that missed shall be.
-    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     pub(crate) resolution: f64,
     /// How often the answer must hold, without one miss.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]

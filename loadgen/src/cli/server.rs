@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{duration, target};
+use crate::plan::{parse_duration, parse_target};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
     /// The server to drive; without it, an embedded chat server is started.
-    #[arg(long, value_name = "HOST:PORT|URL", value_parser = target)]
+    #[arg(long, value_name = "HOST:PORT|URL", value_parser = parse_target)]
     pub(crate) target: Option<String>,
     /// The telemetry of the server that is driven.
     #[arg(long, value_name = "URL", requires = "driven")]
@@ -18,7 +18,7 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]", conflicts_with_all = ["telemetry", "target"])]
     pub(crate) inject: Vec<String>,
     /// Polls longer than this are stalls, in the embedded server.
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["telemetry", "target"])]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with_all = ["telemetry", "target"])]
     pub(crate) threshold: Option<Duration>,
     /// Worker threads of the embedded server.
     #[arg(long, value_name = "N", conflicts_with_all = ["telemetry", "target"])]

@@ -9,6 +9,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::report::Clock;
+
 /// How often the time is asked for at one occasion.
 pub(crate) const QUESTIONS: usize = 8;
 
@@ -83,6 +85,18 @@ impl Alignment {
         let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let theirs = i128::from(self.server_unix_ns(Instant::now()));
         saturated(theirs - i128::try_from(ours).unwrap_or(i128::MAX))
+    }
+}
+
+impl From<&Alignment> for Clock {
+    #[expect(clippy::cast_precision_loss, reason = "a difference between two clocks, for the eye")]
+    fn from(alignment: &Alignment) -> Self {
+        Self {
+            ahead_seconds: alignment.offset_ns() as f64 / 1e9,
+            error_seconds: alignment.error().as_secs_f64(),
+            drift_seconds: alignment.drift_ns() as f64 / 1e9,
+            exchanges: 2 * QUESTIONS as u64,
+        }
     }
 }
 

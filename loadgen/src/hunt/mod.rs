@@ -13,9 +13,8 @@ mod server;
 mod telemetry;
 mod timeline;
 
-use crate::cli::{HuntArgs, Login, ServerArgs};
-pub(crate) use clock::{Alignment, QUESTIONS};
-pub(crate) use explain::SlowDeliveries;
+use crate::cli::{HuntArgs, ServerArgs};
+use crate::plan::Login;
 pub(crate) use minimise::{Probe, minimise};
 pub(crate) use observation::{Found, Watch};
 use server::Server;
@@ -71,7 +70,7 @@ fn flags(args: &HuntArgs) -> Vec<OsString> {
     flag("--listen", "127.0.0.1:0".into());
     flag("--telemetry", "127.0.0.1:0".into());
     flag("--flood-limit", "off".into());
-    let clients = u64::from(args.load.connections) + crate::run::visitors(args.load.churn);
+    let clients = u64::from(args.load.connections) + args.load.max_visitors();
     flag("--max-connections", clients.max(10_000).to_string());
     if let Some(login) = &args.load.oper {
         flag("--oper", format!("{}:{}", login.name, login.password));

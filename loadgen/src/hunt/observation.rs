@@ -8,9 +8,10 @@ use loopscope::{FindingsDocument, STALLS_SCHEMA, StallsDocument};
 use super::clock::{Alignment, Exchange};
 use super::collector::{Collector, at};
 use super::coverage::{self, TasksDocument};
-use super::explain::{SlowDeliveries, explain};
+use super::explain::explain;
 use super::findings_delta;
 use super::telemetry::Telemetry;
+use crate::record::SlowDeliveries;
 use crate::report::{Clock, Tail, TaskPolls};
 
 /// How long the server gets at least to put its last stall among the findings:
@@ -97,7 +98,7 @@ impl Watch {
         }
         let stalls =
             StallsDocument { schema: STALLS_SCHEMA.to_owned(), now_unix_ns: latest.now_unix_ns, stalls };
-        Ok(Found { findings, stalls, seconds, polled, clock: Clock::of(&clock), tail })
+        Ok(Found { findings, stalls, seconds, polled, clock: Clock::from(&clock), tail })
     }
 }
 

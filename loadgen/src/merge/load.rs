@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 
 use super::shard::Shard;
-use crate::record::histogram;
+use crate::record::{histogram, with_digits};
 use crate::report::{CommandCount, Deliveries, Generator, Histograms, Load, Timing, decode, encode};
 use crate::run::spectrum;
 
@@ -46,7 +46,7 @@ pub(super) fn load(shards: &[Shard]) -> anyhow::Result<Load> {
 fn slices(shards: &[Shard]) -> anyhow::Result<Vec<String>> {
     let most = shards.iter().map(|shard| shard.load.histograms.latency_slices.len()).max().unwrap_or(0);
     let slice = |index: usize| {
-        let mut sum = Histogram::<u64>::new_with_bounds(1, histogram().high(), 2)?;
+        let mut sum = with_digits(2);
         for shard in shards {
             if let Some(text) = shard.load.histograms.latency_slices.get(index) {
                 add_text(&mut sum, text, &shard.name)?;

@@ -1,5 +1,6 @@
 //! What is asked for: flags made into a plan that can be carried out.
 
+mod args;
 mod mix;
 mod objective;
 mod rng;
@@ -10,14 +11,15 @@ mod target;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use args::{
+    LoadArgs, Login, MAX_VISITORS, parse_duration, parse_percent, parse_rate, parse_target,
+};
 pub(crate) use mix::{Action, Mix};
 pub(crate) use objective::{Metric, Objective, Quantile, Unit};
 pub(crate) use rng::Rng;
 pub(crate) use schedule::{Arrivals, Due, Schedule};
-pub(crate) use stages::{MAX_RATE, Stages, nanoseconds};
+pub(crate) use stages::{Stages, nanoseconds};
 pub(crate) use target::Target;
-
-use crate::cli::{LoadArgs, Login};
 
 /// The longest payload: with prefix, room and line end it still fits into the
 /// 512 bytes that the protocol allows a line.

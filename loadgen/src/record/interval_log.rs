@@ -14,7 +14,7 @@ use hdrhistogram::serialization::interval_log::{
     IntervalLogWriter, IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
 };
 
-use super::recorder::histogram;
+use super::latency::histogram;
 use super::run_state::Shared;
 
 /// How long an interval is.

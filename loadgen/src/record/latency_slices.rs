@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::recorder::MAX_NS;
+use super::latency::with_digits;
 use crate::plan::nanoseconds;
 
 /// Into how many stretches a run is cut.
-const COUNT: u64 = 32;
+pub(crate) const SLICES: usize = 32;
 
 /// The run cut into stretches of the same length, whatever its duration.
 #[derive(Debug)]
@@ -22,9 +22,8 @@ pub(crate) struct Slices {
 impl Slices {
     /// For a run of this duration.
     pub(crate) fn of(duration: Duration) -> Self {
-        let width_ns = nanoseconds(duration).div_ceil(COUNT).max(1);
-        let empty = Histogram::new_with_bounds(1, MAX_NS, 2).expect("the bounds are constant and right");
-        Self { width_ns, latency: vec![empty; 32] }
+        let width_ns = nanoseconds(duration).div_ceil(SLICES as u64).max(1);
+        Self { width_ns, latency: vec![with_digits(2); SLICES] }
     }
 
     /// `count` deliveries that were due at `due_ns` took this long.

@@ -6,26 +6,15 @@ use hdrhistogram::Histogram;
 
 use super::counts::Counts;
 use super::interval_log::Intervals;
+use super::latency::{histogram, with_digits};
 use super::latency_slices::Slices;
 use super::sequence::Arrival;
 use super::slow::{Slow, Span};
 use super::timeline::{Bins, Timeline};
 use crate::plan::Plan;
 
-/// The longest time that is told apart from longer ones: an hour.
-pub(super) const MAX_NS: u64 = 3_600_000_000_000;
-
 /// The quantile below which no delivery will be among the slowest hundredth.
 const BELOW_TAIL: f64 = 0.95;
-
-/// A histogram of nanoseconds: three digits, up to an hour, fixed size.
-pub(crate) fn histogram() -> Histogram<u64> {
-    with_digits(3)
-}
-
-fn with_digits(digits: u8) -> Histogram<u64> {
-    Histogram::new_with_bounds(1, MAX_NS, digits).expect("the bounds are constant and right")
-}
 
 /// One arrival: what it is, and when. All times are nanoseconds since the
 /// measuring began.

@@ -1,4 +1,6 @@
-//! Which messages of one sender have reached one receiver.
+//! Which messages of which senders have reached one receiver.
+
+use std::collections::HashMap;
 
 /// How far behind the newest a message may still come.
 const WINDOW: u64 = 128;
@@ -72,6 +74,61 @@ impl Sequence {
     }
 }
 
+/// One window per member of the room: memory grows with the room, never with
+/// the run.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    room_size: usize,
+    senders: Vec<Sequence>,
+}
+
+impl Inbox {
+    /// For a room of `room_size` members; takes no memory until something comes.
+    pub(crate) const fn new(room_size: usize) -> Self {
+        Self { room_size, senders: Vec::new() }
+    }
+
+    /// Message `number` of the member at `place` in the room has arrived.
+    /// `None` if the room has no such place.
+    pub(crate) fn arrive(&mut self, place: usize, number: u64) -> Option<Arrival> {
+        if self.senders.is_empty() {
+            self.senders = vec![Sequence::default(); self.room_size];
+        }
+        Some(self.senders.get_mut(place)?.arrive(number))
+    }
+
+    /// Whether message `number` of the member at `place` never came, and was
+    /// not counted as lost before.
+    pub(crate) fn is_missing(&self, place: usize, number: u64) -> bool {
+        self.senders.get(place).is_none_or(|sequence| sequence.is_missing(number))
+    }
+}
+
+/// A visitor cannot know which message was the first that it should get, nor
+/// which the last: that depends on when the server let it in and out. Between
+/// the first and the last that it got of a sender, none may be missing.
+#[derive(Debug, Default)]
+pub(crate) struct Visit {
+    /// By sender: the first message that came, and what followed.
+    senders: HashMap<usize, (u64, Sequence)>,
+}
+
+impl Visit {
+    /// Message `number` of `sender` has come. `None` if it lies before the first
+    /// one, so that nothing can be said of it.
+    pub(crate) fn arrive(&mut self, sender: usize, number: u64) -> Option<Arrival> {
+        let (first, sequence) =
+            self.senders.entry(sender).or_insert_with(|| (number, Sequence::starting_at(number)));
+        (number >= *first).then(|| sequence.arrive(number))
+    }
+
+    /// How many are missing between the first and the last, besides those that
+    /// were given up.
+    pub(crate) fn missing(&self) -> u64 {
+        self.senders.values().map(|(_, sequence)| sequence.gaps()).sum()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,5 +176,19 @@ mod tests {
         assert_eq!(sequence.arrive(1000), Arrival::First { late: false, given_up: 871 });
         let missing = (0..=1000).filter(|&number| sequence.is_missing(number)).count();
         assert_eq!(missing, 127);
+    }
+
+    #[test]
+    fn what_is_missing_in_between_is_lost_and_what_lies_around_is_not() {
+        let mut visit = Visit::default();
+        for number in [7, 8, 10, 11, 14] {
+            assert!(visit.arrive(1, number).is_some());
+        }
+        assert!(visit.arrive(2, 1000).is_some());
+        assert_eq!(visit.missing(), 3, "9, 12 and 13");
+        assert_eq!(visit.arrive(1, 9), Some(Arrival::First { late: true, given_up: 0 }));
+        assert_eq!(visit.arrive(1, 8), Some(Arrival::Again));
+        assert_eq!(visit.arrive(1, 6), None, "it may have been sent before the visit");
+        assert_eq!(visit.missing(), 2);
     }
 }

@@ -1,5 +1,7 @@
 //! The slowest deliveries, kept with their times, in bounded memory.
 
+use std::time::Instant;
+
 use crate::plan::Rng;
 
 /// How many are kept at most: 1.5 MiB.
@@ -99,6 +101,33 @@ impl Slow {
         self.halvings = (self.halvings + 1).min(48);
         let rng = &mut self.rng;
         self.kept.retain(|_| rng.next().is_multiple_of(2));
+    }
+}
+
+/// The slow deliveries of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct SlowDeliveries {
+    /// When the measuring began: what the spans count from.
+    pub(crate) start: Instant,
+    /// For how long it was measured and waited for deliveries, in nanoseconds.
+    pub(crate) measured_ns: u64,
+    /// What makes them slow, in nanoseconds.
+    pub(crate) threshold_ns: u64,
+    /// Where the threshold comes from: `p99`, or the objective.
+    pub(crate) threshold: String,
+    /// How many there were.
+    pub(crate) count: u64,
+    /// Those that could be kept.
+    pub(crate) kept: Vec<Span>,
+    /// For how many each of them stands.
+    pub(crate) weight: u64,
+}
+
+impl SlowDeliveries {
+    /// For how many each of them stands.
+    #[expect(clippy::cast_precision_loss, reason = "a power of two")]
+    pub(crate) const fn weight_factor(&self) -> f64 {
+        self.weight as f64
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::recorder::MAX_NS;
+use super::latency::with_digits;
 use crate::plan::nanoseconds;
 
 /// How many stretches a run is cut into at most.
@@ -62,9 +62,13 @@ pub(crate) struct Timeline {
 impl Timeline {
     /// Nothing yet.
     pub(crate) fn new(bins: Bins) -> Self {
-        let empty = Histogram::new_with_bounds(1, MAX_NS, 1).expect("the bounds are constant and right");
         let count = bins.count();
-        Self { bins, delivered: vec![0; count], latency: vec![empty; count], longest_ns: vec![0; count] }
+        Self {
+            bins,
+            delivered: vec![0; count],
+            latency: vec![with_digits(1); count],
+            longest_ns: vec![0; count],
+        }
     }
 
     /// One delivery has come.

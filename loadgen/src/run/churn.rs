@@ -9,19 +9,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::irc::Session;
+use crate::plan::MAX_VISITORS;
 use crate::record::{Failure, Shared};
-
-/// How many of them there are at most at a time; what is due on top is left
-/// out, so that a stalled target cannot make the generator grow.
-const MAX_AT_ONCE: usize = 256;
 
 /// How long a visitor stays.
 const STAY: Duration = Duration::from_millis(500);
-
-/// How many of them there may be at a time.
-pub(crate) const fn visitors(rate: f64) -> u64 {
-    if rate > 0.0 { MAX_AT_ONCE as u64 } else { 0 }
-}
 
 /// Sends visitors at the plan's rate until dropped. They are no members: what
 /// members should receive does not change by them.
@@ -36,7 +28,7 @@ pub(crate) async fn churn(shared: Arc<Shared>, address: SocketAddr) {
         sleep_until(due).await;
         due += pause;
         while visits.try_join_next().is_some() {}
-        if visits.len() < MAX_AT_ONCE {
+        if visits.len() < MAX_VISITORS {
             visits.spawn(visit(Arc::clone(&shared), address, number));
         }
     }

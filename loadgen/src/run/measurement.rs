@@ -6,9 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use hdrhistogram::Histogram;
 
 use super::pacer::{Pace, Tried};
-use crate::hunt::SlowDeliveries;
 use crate::plan::{Action, Plan, nanoseconds};
-use crate::record::{Bins, FailureKind, Recorder, Shared};
+use crate::record::{Bins, FailureKind, Recorder, Shared, SlowDeliveries};
 use crate::report::text::units::duration;
 use crate::report::{
     Bin, Blocking, CommandCount, Commands, Connections, Generator, Histograms, Load, Point, Rooms, StageLoad,

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-pub(crate) use churn::visitors;
 pub(crate) use interrupt::Stop;
 pub(crate) use measurement::{Measurement, spectrum};
 pub(crate) use pacer::{Outlet, Sent};

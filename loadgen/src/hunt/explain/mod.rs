@@ -34,27 +34,8 @@ use loopscope::{FindingsDocument, Stall};
 
 use super::clock::Alignment;
 use super::timeline::{Standstill, Timeline};
-use crate::record::Span;
+use crate::record::{SlowDeliveries, Span};
 use crate::report::{Share, Tail};
-
-/// The slow deliveries of a run.
-#[derive(Debug, Clone)]
-pub(crate) struct SlowDeliveries {
-    /// When the measuring began: what the spans count from.
-    pub(crate) start: Instant,
-    /// For how long it was measured and waited for deliveries, in nanoseconds.
-    pub(crate) measured_ns: u64,
-    /// What makes them slow, in nanoseconds.
-    pub(crate) threshold_ns: u64,
-    /// Where the threshold comes from: `p99`, or the objective.
-    pub(crate) threshold: String,
-    /// How many there were.
-    pub(crate) count: u64,
-    /// Those that could be kept.
-    pub(crate) kept: Vec<Span>,
-    /// For how many each of them stands.
-    pub(crate) weight: u64,
-}
 
 /// Splits up what the slow deliveries waited for.
 #[expect(clippy::cast_precision_loss, reason = "latencies are far shorter than 2^53 ns")]
@@ -101,7 +82,7 @@ pub(crate) fn explain(
         threshold_seconds: seconds(slow.threshold_ns),
         deliveries: slow.count,
         looked_at: slow.kept.len() as u64,
-        waited_seconds: account.waited * weight(slow) / 1e9,
+        waited_seconds: account.waited * slow.weight_factor() / 1e9,
         // The sum of no shares is minus zero.
         explained_share: explained + 0.0,
         after_share: after,
@@ -210,11 +191,6 @@ fn signed(nanoseconds: u64) -> i64 {
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
 fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a power of two")]
-const fn weight(slow: &SlowDeliveries) -> f64 {
-    slow.weight as f64
 }
 
 #[cfg(test)]

@@ -48,3 +48,16 @@ pub(crate) struct Share {
     /// Stalls that it counts and of which the server could not tell the times.
     pub(crate) missing_stalls: u64,
 }
+
+/// The server's clock against this machine's.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Clock {
+    /// By how much the server's was ahead as the run ended.
+    pub(crate) ahead_seconds: f64,
+    /// By how much its times, put on this machine's clock, can be wrong.
+    pub(crate) error_seconds: f64,
+    /// By how much it got ahead during the run.
+    pub(crate) drift_seconds: f64,
+    /// How often it was asked, before and after the run together.
+    pub(crate) exchanges: u64,
+}
