@@ -153,7 +153,7 @@ async fn look(watch: Option<Watch>, measurement: &mut Measurement) -> Option<Fou
 }
 
 fn report(
-    command: &'static str,
+    command: &str,
     measurement: Measurement,
     found: Option<Found>,
     inject: Vec<String>,
@@ -164,9 +164,9 @@ fn report(
     let server = found.as_ref().map(|found| (&found.findings, found.seconds));
     let objectives = report::judge(&plan.objectives, &load, &generator, server);
     Report {
-        schema: report::SCHEMA,
-        version: env!("CARGO_PKG_VERSION"),
-        command,
+        schema: report::SCHEMA.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: command.to_owned(),
         target: plan.target.clone(),
         started_unix_seconds: started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         interrupted,

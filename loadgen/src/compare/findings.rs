@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use loopscope::Finding;
 
 use super::document::{Change, Kind};
-use super::saved::Saved;
-use crate::report::place;
+use crate::report::{Report, place};
 
 /// What all runs of one side found of one finding.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,11 +16,12 @@ struct Sum {
 
 /// Every finding of either side, the worst news first; `None` unless both
 /// sides were asked what they found.
-pub(crate) fn changes(a: &[Saved], b: &[Saved], tolerance: f64) -> Option<Vec<Change>> {
+pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<Change>> {
     let (a_seconds, b_seconds) = (watched(a)?, watched(b)?);
     let mut all: BTreeMap<&str, (&Finding, Sum, Sum)> = BTreeMap::new();
-    for (is_b, saved) in a.iter().map(|saved| (false, saved)).chain(b.iter().map(|saved| (true, saved))) {
-        for finding in saved.findings.iter().flat_map(|document| &document.findings) {
+    for (is_b, report) in a.iter().map(|report| (false, report)).chain(b.iter().map(|report| (true, report)))
+    {
+        for finding in report.findings.iter().flat_map(|document| &document.findings) {
             let (latest, a, b) = all.entry(&finding.id).or_insert((finding, Sum::default(), Sum::default()));
             *latest = finding;
             let sum = if is_b { b } else { a };
@@ -53,8 +53,8 @@ pub(crate) fn changes(a: &[Saved], b: &[Saved], tolerance: f64) -> Option<Vec<Ch
 }
 
 /// For how long a side was watched in all.
-fn watched(side: &[Saved]) -> Option<f64> {
-    let seconds = side.iter().map(|saved| saved.findings.as_ref().and(saved.watched_seconds));
+fn watched(side: &[Report]) -> Option<f64> {
+    let seconds = side.iter().map(|report| report.findings.as_ref().and(report.watched_seconds));
     seconds.sum::<Option<f64>>().filter(|&seconds| seconds > 0.0)
 }
 

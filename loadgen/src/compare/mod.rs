@@ -4,18 +4,16 @@ mod bootstrap;
 mod document;
 mod findings;
 mod rounds;
-mod saved;
 mod text;
 
 use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
 
 use crate::cli::CompareArgs;
-use crate::report::decode;
+use crate::report::{self, Outcome as RunOutcome, Report, decode};
 use bootstrap::{Interval, Stretches};
 pub(crate) use document::Comparison;
 use document::{Kind, Lost, Outcome, Quantile, SCHEMA};
-pub(crate) use saved::Saved;
 pub(crate) use text::text;
 
 /// The quantiles that are compared.
@@ -34,14 +32,14 @@ pub(crate) async fn compare(args: &CompareArgs) -> anyhow::Result<Comparison> {
         }
         ([], [a, b]) => {
             let (name_a, name_b) = (a.display().to_string(), b.display().to_string());
-            of(&name_a, &name_b, &[Saved::read(a)?], &[Saved::read(b)?], args.tolerance)
+            of(&name_a, &name_b, &[report::read(a)?], &[report::read(b)?], args.tolerance)
         }
         _ => bail!("name two reports, or two commands with --ab 'A' 'B'"),
     }
 }
 
 /// Compares as many runs of `a` as of `b`.
-fn of(a: &str, b: &str, before: &[Saved], after: &[Saved], tolerance: f64) -> anyhow::Result<Comparison> {
+fn of(a: &str, b: &str, before: &[Report], after: &[Report], tolerance: f64) -> anyhow::Result<Comparison> {
     let latency =
         latency(before, after, tolerance).with_context(|| format!("{a} and {b} cannot be compared"))?;
     let lost = lost(before, after);
@@ -66,8 +64,8 @@ fn of(a: &str, b: &str, before: &[Saved], after: &[Saved], tolerance: f64) -> an
     Ok(comparison)
 }
 
-fn latency(a: &[Saved], b: &[Saved], tolerance: f64) -> anyhow::Result<Vec<Quantile>> {
-    let whole = |side: &[Saved]| side.iter().map(whole).collect::<anyhow::Result<Vec<_>>>();
+fn latency(a: &[Report], b: &[Report], tolerance: f64) -> anyhow::Result<Vec<Quantile>> {
+    let whole = |side: &[Report]| side.iter().map(whole).collect::<anyhow::Result<Vec<_>>>();
     let (a_whole, b_whole) = (whole(a)?, whole(b)?);
     if a_whole.iter().chain(&b_whole).any(|histogram| histogram.is_empty()) {
         return Ok(vec![]);
@@ -101,18 +99,18 @@ fn latency(a: &[Saved], b: &[Saved], tolerance: f64) -> anyhow::Result<Vec<Quant
     Ok(QUANTILES.iter().enumerate().map(quantile).collect())
 }
 
-fn whole(saved: &Saved) -> anyhow::Result<Histogram<u64>> {
-    let text = &saved.load.histograms.latency;
+fn whole(report: &Report) -> anyhow::Result<Histogram<u64>> {
+    let text = &report.load.histograms.latency;
     decode(text).map_err(|error| {
-        anyhow::anyhow!("the latency of the run against {} cannot be read: {error}", saved.target)
+        anyhow::anyhow!("the latency of the run against {} cannot be read: {error}", report.target)
     })
 }
 
-fn stretches(saved: &Saved) -> anyhow::Result<Stretches> {
-    let slices = saved.load.histograms.latency_slices.iter();
+fn stretches(report: &Report) -> anyhow::Result<Stretches> {
+    let slices = report.load.histograms.latency_slices.iter();
     let slices: Result<Vec<Histogram<u64>>, _> = slices.map(|slice| decode(slice)).collect();
     let slices = slices.map_err(|error| {
-        anyhow::anyhow!("the slices of the run against {} cannot be read: {error}", saved.target)
+        anyhow::anyhow!("the slices of the run against {} cannot be read: {error}", report.target)
     })?;
     Ok(Stretches::of(&slices))
 }
@@ -135,10 +133,10 @@ fn kind(interval: Interval, tolerance: f64) -> Kind {
 /// Losses come in bursts, so no formula for independent ones would be right:
 /// any loss where there was none, or twice the share, is worse.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
-fn lost(a: &[Saved], b: &[Saved]) -> Lost {
-    let sum = |side: &[Saved]| {
-        side.iter().fold((0, 0), |(lost, expected), saved| {
-            let deliveries = saved.load.deliveries;
+fn lost(a: &[Report], b: &[Report]) -> Lost {
+    let sum = |side: &[Report]| {
+        side.iter().fold((0, 0), |(lost, expected), report| {
+            let deliveries = report.load.deliveries;
             (lost + deliveries.lost, expected + deliveries.expected)
         })
     };
@@ -156,7 +154,7 @@ fn lost(a: &[Saved], b: &[Saved]) -> Lost {
 }
 
 /// Where the two were not asked the same.
-fn notes(a: &[Saved], b: &[Saved]) -> Vec<String> {
+fn notes(a: &[Report], b: &[Report]) -> Vec<String> {
     let (Some(a), Some(b)) = (a.first(), b.first()) else { return vec![] };
     let (a, b) = (&a.settings, &b.settings);
     let differ = |name: &str, a: String, b: String| (a != b).then(|| format!("{name} {a} in A, {b} in B"));
@@ -178,10 +176,10 @@ fn notes(a: &[Saved], b: &[Saved]) -> Vec<String> {
     .collect()
 }
 
-fn judge<'a>(comparison: &mut Comparison, runs: impl Iterator<Item = &'a Saved>) {
-    let invalid = runs.filter(|saved| saved.verdict.outcome == "invalid");
+fn judge<'a>(comparison: &mut Comparison, runs: impl Iterator<Item = &'a Report>) {
+    let invalid = runs.filter(|report| report.verdict.outcome == RunOutcome::Invalid);
     let invalid: Vec<_> =
-        invalid.map(|saved| format!("a run was invalid: {}", saved.verdict.reasons.join("; "))).collect();
+        invalid.map(|report| format!("a run was invalid: {}", report.verdict.reasons.join("; "))).collect();
     let mut worse = Vec::new();
     let mut better = false;
     for quantile in &comparison.latency {

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, bail};
 use tokio::process::Command;
 
-use super::saved::Saved;
+use crate::report::{self, Report};
 
 /// Runs A and B `rounds` times each; the order changes from round to round, so
 /// that a machine that warms up favours neither.
@@ -19,7 +19,7 @@ pub(crate) async fn alternate(
     b: &str,
     rounds: u32,
     quiet: bool,
-) -> anyhow::Result<(Vec<Saved>, Vec<Saved>)> {
+) -> anyhow::Result<(Vec<Report>, Vec<Report>)> {
     let (mut before, mut after) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let a_first = round.is_multiple_of(2);
@@ -36,7 +36,7 @@ pub(crate) async fn alternate(
 
 /// Arguments of this program such as `hunt --inject sleep`, or a command of the
 /// shell that writes a report to standard output.
-async fn run(line: &str) -> anyhow::Result<Saved> {
+async fn run(line: &str) -> anyhow::Result<Report> {
     let own = ["run", "hunt"].contains(&line.split_whitespace().next().unwrap_or_default());
     let mut shell = Command::new("sh");
     if own {
@@ -52,5 +52,5 @@ async fn run(line: &str) -> anyhow::Result<Saved> {
         let said = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned();
         bail!("`{line}` wrote no report ({}): {said}", output.status);
     }
-    Saved::parse(&output.stdout, &format!("what `{line}` wrote"))
+    report::parse(&output.stdout, &format!("the output of `{line}`"))
 }

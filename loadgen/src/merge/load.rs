@@ -12,14 +12,14 @@ const MAX_ROOMS: usize = 20;
 
 /// All shards' load as one.
 pub(super) fn load(shards: &[Shard]) -> anyhow::Result<Load> {
-    let mut load = shards[0].load.clone();
+    let mut load = shards[0].report.load.clone();
     for shard in &shards[1..] {
-        add(&mut load, &shard.load);
+        add(&mut load, &shard.report.load);
     }
     let sum = |of: fn(&Histograms) -> &String| -> anyhow::Result<Histogram<u64>> {
         let mut sum = histogram();
         for shard in shards {
-            add_text(&mut sum, of(&shard.load.histograms), &shard.name)?;
+            add_text(&mut sum, of(&shard.report.load.histograms), &shard.name)?;
         }
         Ok(sum)
     };
@@ -44,11 +44,12 @@ pub(super) fn load(shards: &[Shard]) -> anyhow::Result<Load> {
 }
 
 fn slices(shards: &[Shard]) -> anyhow::Result<Vec<String>> {
-    let most = shards.iter().map(|shard| shard.load.histograms.latency_slices.len()).max().unwrap_or(0);
+    let most =
+        shards.iter().map(|shard| shard.report.load.histograms.latency_slices.len()).max().unwrap_or(0);
     let slice = |index: usize| {
         let mut sum = with_digits(2);
         for shard in shards {
-            if let Some(text) = shard.load.histograms.latency_slices.get(index) {
+            if let Some(text) = shard.report.load.histograms.latency_slices.get(index) {
                 add_text(&mut sum, text, &shard.name)?;
             }
         }
@@ -133,6 +134,6 @@ fn add_deliveries(sum: &mut Deliveries, deliveries: &Deliveries) {
 /// figures can be off by.
 pub(super) fn worst_generator(shards: &[Shard]) -> Generator {
     let lag = |generator: &Generator| generator.receive_lag.as_ref().map_or(0.0, |lag| lag.p99_seconds);
-    let worst = shards.iter().max_by(|a, b| lag(&a.generator).total_cmp(&lag(&b.generator)));
-    worst.unwrap_or(&shards[0]).generator.clone()
+    let worst = shards.iter().max_by(|a, b| lag(&a.report.generator).total_cmp(&lag(&b.report.generator)));
+    worst.unwrap_or(&shards[0]).report.generator.clone()
 }

@@ -16,7 +16,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use crate::cli::MergeArgs;
-use crate::report::{self, Report};
+use crate::report::{self, Outcome, Report};
 pub(crate) use logs::MergedLog;
 use shard::Shard;
 
@@ -64,18 +64,19 @@ fn reports(shards: Vec<Shard>, args: &MergeArgs) -> anyhow::Result<Report> {
     let found = server::found(&shards);
     let server = found.findings.as_ref().zip(found.watched_seconds);
     let objectives = report::judge(&args.slo, &load, &generator, server);
-    let invalid = shards.iter().filter(|shard| shard.verdict.outcome == "invalid");
-    let invalid = invalid
-        .flat_map(|shard| shard.verdict.reasons.iter().map(|reason| format!("{}: {reason}", shard.name)));
+    let invalid = shards.iter().filter(|shard| shard.report.verdict.outcome == Outcome::Invalid);
+    let invalid = invalid.flat_map(|shard| {
+        shard.report.verdict.reasons.iter().map(|reason| format!("{}: {reason}", shard.name))
+    });
     let verdict = report::verdict(invalid.collect(), &objectives, 0);
-    let started = shards.iter().map(|shard| shard.started_unix_seconds).fold(f64::INFINITY, f64::min);
+    let started = shards.iter().map(|shard| shard.report.started_unix_seconds).fold(f64::INFINITY, f64::min);
     Ok(Report {
-        schema: report::SCHEMA,
-        version: env!("CARGO_PKG_VERSION"),
-        command: "merge",
-        target: first.target.clone(),
+        schema: report::SCHEMA.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: "merge".to_owned(),
+        target: first.report.target.clone(),
         started_unix_seconds: started,
-        interrupted: shards.iter().any(|shard| shard.interrupted),
+        interrupted: shards.iter().any(|shard| shard.report.interrupted),
         settings: shard::settings(&shards),
         program: None,
         load,

@@ -20,7 +20,7 @@ pub(super) struct Found {
 
 /// Of all shards that asked.
 pub(super) fn found(shards: &[Shard]) -> Found {
-    let seconds = shards.iter().filter_map(|shard| shard.watched_seconds);
+    let seconds = shards.iter().filter_map(|shard| shard.report.watched_seconds);
     Found {
         watched_seconds: seconds.reduce(f64::max),
         findings: findings(shards),
@@ -32,7 +32,7 @@ pub(super) fn found(shards: &[Shard]) -> Found {
 }
 
 fn findings(shards: &[Shard]) -> Option<FindingsDocument> {
-    let mut documents = shards.iter().filter_map(|shard| shard.findings.clone());
+    let mut documents = shards.iter().filter_map(|shard| shard.report.findings.clone());
     let mut merged = documents.next()?;
     for document in documents {
         for finding in document.findings {
@@ -53,7 +53,7 @@ fn findings(shards: &[Shard]) -> Option<FindingsDocument> {
 }
 
 fn stalls(shards: &[Shard]) -> Option<StallsDocument> {
-    let documents = || shards.iter().filter_map(|shard| shard.stalls.as_ref());
+    let documents = || shards.iter().filter_map(|shard| shard.report.stalls.as_ref());
     let mut merged = documents().max_by_key(|document| document.now_unix_ns)?.clone();
     let all = documents().flat_map(|document| &document.stalls);
     let by_place: BTreeMap<(u64, &str), &Stall> =
@@ -63,7 +63,7 @@ fn stalls(shards: &[Shard]) -> Option<StallsDocument> {
 }
 
 fn coverage(shards: &[Shard]) -> Option<Coverage> {
-    let mut all = shards.iter().filter_map(|shard| shard.coverage.as_ref());
+    let mut all = shards.iter().filter_map(|shard| shard.report.coverage.as_ref());
     let first = all.next()?;
     let mut never_sent = first.never_sent.clone();
     let mut polls: BTreeMap<&str, u64> = first.tasks.iter().map(|task| (&*task.task, task.polls)).collect();
@@ -83,7 +83,7 @@ fn coverage(shards: &[Shard]) -> Option<Coverage> {
 /// Every share is one of the shard's waiting, so the shards' waiting weighs it.
 /// The thresholds of p99s differ from shard to shard: the lowest is told.
 fn tail(shards: &[Shard]) -> Option<Tail> {
-    let tails: Vec<&Tail> = shards.iter().filter_map(|shard| shard.tail.as_ref()).collect();
+    let tails: Vec<&Tail> = shards.iter().filter_map(|shard| shard.report.tail.as_ref()).collect();
     let first = *tails.first()?;
     let waited: f64 = tails.iter().map(|tail| tail.waited_seconds).sum();
     let weigh = |of: &dyn Fn(&Tail) -> f64| {
@@ -129,6 +129,6 @@ fn tail(shards: &[Shard]) -> Option<Tail> {
 
 /// The one that is known worst.
 fn clock(shards: &[Shard]) -> Option<Clock> {
-    let clocks = shards.iter().filter_map(|shard| shard.clock.clone());
+    let clocks = shards.iter().filter_map(|shard| shard.report.clock.clone());
     clocks.max_by(|a, b| a.error_seconds.total_cmp(&b.error_seconds))
 }

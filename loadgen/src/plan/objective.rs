@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
 
 /// A point of a distribution of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +123,8 @@ enum Comparison {
 }
 
 /// What the limit is measured in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Unit {
     /// A time, in seconds.
     Seconds,
@@ -130,17 +132,6 @@ pub(crate) enum Unit {
     Count,
     /// A share of what was expected, from 0 to 1.
     Share,
-}
-
-impl Unit {
-    /// Its name in reports.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Seconds => "seconds",
-            Self::Count => "count",
-            Self::Share => "share",
-        }
-    }
 }
 
 /// One objective.

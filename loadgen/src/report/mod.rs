@@ -2,6 +2,7 @@
 
 mod document;
 mod html;
+mod read;
 pub(crate) mod text;
 mod verdict;
 
@@ -11,5 +12,6 @@ pub(crate) use document::{
     TaskPolls, Timeline, Timing, Visitors, decode, encode,
 };
 pub(crate) use html::html;
+pub(crate) use read::{parse, read, read_whole};
 pub(crate) use text::{place, text};
 pub(crate) use verdict::{at, died, judge, verdict};

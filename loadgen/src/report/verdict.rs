@@ -19,7 +19,7 @@ pub(crate) fn judge(
         Judged {
             objective: objective.text().to_owned(),
             metric: objective.metric().name(),
-            unit: objective.unit().as_str(),
+            unit: objective.unit(),
             limit: objective.limit(),
             actual,
             held: actual.is_some_and(|actual| objective.holds(actual)),
@@ -118,7 +118,7 @@ mod tests {
 
     fn judged(held: bool, actual: Option<f64>) -> Judged {
         let (objective, metric) = ("p99<5ms".into(), "p99".into());
-        Judged { objective, metric, unit: "seconds", limit: 0.005, actual, held, of_generator: false }
+        Judged { objective, metric, unit: Unit::Seconds, limit: 0.005, actual, held, of_generator: false }
     }
 
     #[test]

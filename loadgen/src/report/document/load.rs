@@ -12,8 +12,11 @@ use crate::record::Counts;
 /// The load figures; all but the connections are of the measured time alone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Load {
+    #[serde(default)]
     pub(crate) connections: Connections,
+    #[serde(default)]
     pub(crate) measured_seconds: f64,
+    #[serde(default)]
     pub(crate) commands: Commands,
     pub(crate) deliveries: Deliveries,
     /// From due to received; lost deliveries are in it as censored samples.
@@ -24,25 +27,32 @@ pub(crate) struct Load {
     /// From due to sent: the generator's own lateness.
     pub(crate) send_lag: Option<Timing>,
     /// The same by stage of the plan, by the time at which they were due.
+    #[serde(default)]
     pub(crate) stages: Vec<StageLoad>,
     /// Deliveries by room, where any went wrong.
+    #[serde(default)]
     pub(crate) rooms: Rooms,
     /// What those got who came and went (`--churn`).
+    #[serde(default)]
     pub(crate) visitors: Visitors,
     /// The distribution of the latency, from its half to its end.
+    #[serde(default)]
     pub(crate) spectrum: Vec<Point>,
     /// All of them behind the figures, so that reports can be added up.
     pub(crate) histograms: Histograms,
     /// How it went over time.
+    #[serde(default)]
     pub(crate) timeline: Timeline,
     /// Failed connections and words out of place, by kind.
+    #[serde(default)]
     pub(crate) failures: BTreeMap<String, u64>,
     /// The first failure of the commonest kind, in words.
     pub(crate) first_failure: Option<String>,
 }
 
 /// What became of the connections.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Connections {
     /// That were to be opened.
     pub(crate) asked: u64,
@@ -53,7 +63,8 @@ pub(crate) struct Connections {
 }
 
 /// What became of the commands.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Commands {
     pub(crate) planned: u64,
     pub(crate) sent: u64,
@@ -69,7 +80,8 @@ pub(crate) struct Commands {
 }
 
 /// What became of one kind of command.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct CommandCount {
     pub(crate) planned: u64,
     pub(crate) sent: u64,
@@ -80,11 +92,15 @@ pub(crate) struct CommandCount {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Deliveries {
     pub(crate) expected: u64,
+    #[serde(default)]
     pub(crate) delivered: u64,
     pub(crate) lost: u64,
+    #[serde(default)]
     pub(crate) duplicated: u64,
+    #[serde(default)]
     pub(crate) out_of_order: u64,
     /// That took longer than the tightest objective on latency.
+    #[serde(default)]
     pub(crate) late: u64,
 }
 
@@ -113,7 +129,8 @@ pub(crate) struct StageLoad {
 /// Clients that came into a measured room, and left it again. Between the
 /// first and the last message that such a one got of a sender, none may be
 /// missing; its deliveries are in none of the other figures.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Visitors {
     /// Those that came and left.
     pub(crate) visits: u64,
@@ -135,7 +152,8 @@ impl Visitors {
 const MAX_ROOMS: usize = 20;
 
 /// Deliveries by room.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Rooms {
     /// Rooms with a lost, duplicated or overtaken delivery.
     pub(crate) faulty: u64,
@@ -204,7 +222,8 @@ pub(crate) struct Point {
 }
 
 /// A run over time, cut into stretches of the same length.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Timeline {
     pub(crate) bin_seconds: f64,
     pub(crate) bins: Vec<Bin>,

@@ -1,9 +1,9 @@
 //! The least load under which a finding appears, as plain data.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The least load of one finding.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Minimal {
     /// The finding.
     pub(crate) id: String,

@@ -21,24 +21,32 @@ use loopscope::{FindingsDocument, StallsDocument};
 use serde::{Deserialize, Serialize};
 
 use super::text::units::duration;
+use crate::plan::Unit;
 
 /// The name of the report's schema.
 pub(crate) const SCHEMA: &str = "loadgen.report/1";
 
-/// One run of the generator, whole.
-#[derive(Debug, Clone, Serialize)]
+/// The report of one run.
+///
+/// A field with `#[serde(default)]`, here and in the parts, may be missing in a
+/// document that is only compared; see [`super::read`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// Always [`SCHEMA`].
-    pub(crate) schema: &'static str,
+    pub(crate) schema: String,
     /// The generator's version.
-    pub(crate) version: &'static str,
-    /// `run` or `hunt`.
-    pub(crate) command: &'static str,
+    #[serde(default)]
+    pub(crate) version: String,
+    /// `run`, `hunt` or `merge`.
+    #[serde(default)]
+    pub(crate) command: String,
     /// The server that was driven.
     pub(crate) target: String,
     /// When the measuring began, in seconds of the Unix epoch.
+    #[serde(default)]
     pub(crate) started_unix_seconds: f64,
     /// Whether a signal ended it early; the figures are those up to there.
+    #[serde(default)]
     pub(crate) interrupted: bool,
     /// What was asked for.
     pub(crate) settings: Settings,
@@ -47,8 +55,10 @@ pub(crate) struct Report {
     /// What came of it.
     pub(crate) load: Load,
     /// What the generator did late by itself.
+    #[serde(default)]
     pub(crate) generator: Generator,
     /// The objectives, each with what it came to.
+    #[serde(default)]
     pub(crate) objectives: Vec<Judged>,
     /// For how long the server's loopscope was asked: connecting included.
     pub(crate) watched_seconds: Option<f64>,
@@ -79,21 +89,29 @@ pub(crate) struct Settings {
     /// `constant` or `poisson`.
     pub(crate) arrivals: String,
     pub(crate) duration_seconds: f64,
+    #[serde(default)]
     pub(crate) ramp_seconds: f64,
+    #[serde(default)]
     pub(crate) settle_seconds: f64,
+    #[serde(default)]
     pub(crate) drain_seconds: f64,
+    #[serde(default)]
     pub(crate) timeout_seconds: f64,
+    #[serde(default)]
     pub(crate) max_send_lag_seconds: f64,
     pub(crate) churn: f64,
     pub(crate) payload_bytes: u64,
+    #[serde(default)]
     pub(crate) seed: u64,
+    #[serde(default)]
     pub(crate) threads: u64,
     pub(crate) mix: BTreeMap<String, u32>,
+    #[serde(default)]
     pub(crate) inject: Vec<String>,
 }
 
 /// A command that ran instead of the generator's own clients.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Program {
     /// The program and its arguments.
     pub(crate) command: Vec<String>,
@@ -104,7 +122,8 @@ pub(crate) struct Program {
 }
 
 /// The generator's own event loop, as its own loopscope saw it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Generator {
     /// How late the loop was that receives; every arrival may have been taken
     /// note of this much later.
@@ -118,6 +137,7 @@ pub(crate) struct Generator {
 
 /// Stalls of the generator's own loop.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Blocking {
     pub(crate) events: u64,
     pub(crate) seconds: f64,
@@ -127,13 +147,13 @@ pub(crate) struct Blocking {
 }
 
 /// One objective and what it came to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Judged {
     /// As it was written.
     pub(crate) objective: String,
     pub(crate) metric: String,
     /// What limit and actual value are measured in.
-    pub(crate) unit: &'static str,
+    pub(crate) unit: Unit,
     pub(crate) limit: f64,
     /// `None` if there was nothing to measure.
     pub(crate) actual: Option<f64>,
@@ -148,15 +168,15 @@ impl Judged {
     pub(crate) fn actual_text(&self) -> String {
         match (self.actual, self.unit) {
             (None, _) => "nothing measured".to_owned(),
-            (Some(actual), "seconds") => duration(actual),
-            (Some(actual), "share") => format!("{:.3} %", actual * 100.0),
-            (Some(actual), _) => format!("{actual:.0}"),
+            (Some(actual), Unit::Seconds) => duration(actual),
+            (Some(actual), Unit::Share) => format!("{:.3} %", actual * 100.0),
+            (Some(actual), Unit::Count) => format!("{actual:.0}"),
         }
     }
 }
 
 /// What a run means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
     /// Everything held.
@@ -182,9 +202,10 @@ impl Outcome {
 }
 
 /// The outcome, with the program's exit code and the reasons for it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub(crate) outcome: Outcome,
+    #[serde(default)]
     pub(crate) exit_code: u8,
     pub(crate) reasons: Vec<String>,
 }
