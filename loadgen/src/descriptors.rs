@@ -9,7 +9,7 @@ const BESIDES: u64 = 64;
 ///
 /// If the limit cannot be raised that far.
 #[cfg(unix)]
-pub(crate) fn allow(connections: u32, visitors: u64) -> anyhow::Result<()> {
+pub(crate) fn raise_limit(connections: u32, visitors: u64) -> anyhow::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let needed = u64::from(connections) + visitors + BESIDES;
     let limit = getrlimit(Resource::Nofile);
@@ -35,6 +35,6 @@ pub(crate) fn allow(connections: u32, visitors: u64) -> anyhow::Result<()> {
 
 /// Elsewhere there is no such limit.
 #[cfg(not(unix))]
-pub(crate) const fn allow(_connections: u32, _visitors: u64) -> anyhow::Result<()> {
+pub(crate) const fn raise_limit(_connections: u32, _visitors: u64) -> anyhow::Result<()> {
     Ok(())
 }
