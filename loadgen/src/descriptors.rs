@@ -1,7 +1,7 @@
 //! As many file descriptors as there are connections.
 
 /// What the program needs besides: files, telemetry, its runtime.
-const BESIDES: u64 = 64;
+const RESERVED_DESCRIPTORS: u64 = 64;
 
 /// Raises the limit so that `connections` and `visitors` can be open at once.
 ///
@@ -11,7 +11,7 @@ const BESIDES: u64 = 64;
 #[cfg(unix)]
 pub(crate) fn raise_limit(connections: u32, visitors: u64) -> anyhow::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let needed = u64::from(connections) + visitors + BESIDES;
+    let needed = u64::from(connections) + visitors + RESERVED_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
     // No limit at all is `None`.
     if limit.current.is_none_or(|current| current >= needed) {
@@ -27,7 +27,7 @@ pub(crate) fn raise_limit(connections: u32, visitors: u64) -> anyhow::Result<()>
         anyhow::bail!(
             "--connections {connections} needs {needed} file descriptors and the limit is {most}; \
              raise it (ulimit -Hn, LimitNOFILE) or use at most {}",
-            most.saturating_sub(visitors + BESIDES)
+            most.saturating_sub(visitors + RESERVED_DESCRIPTORS)
         );
     }
     Ok(())

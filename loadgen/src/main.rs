@@ -5,14 +5,14 @@
 use std::process::ExitCode;
 
 /// The exit code of what could not be done.
-const CANNOT: u8 = 2;
+const COULD_NOT_RUN_EXIT_CODE: u8 = 2;
 
 fn main() -> ExitCode {
     match loadgen::main_with(std::env::args_os()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("loadgen: {error:#}");
-            ExitCode::from(CANNOT)
+            ExitCode::from(COULD_NOT_RUN_EXIT_CODE)
         }
     }
 }

@@ -6,20 +6,20 @@ use hdrhistogram::Histogram;
 use prometheus::core::{Collector, Desc};
 use prometheus::{Registry, proto};
 
-use crate::record::{FailureKind, Shared};
+use crate::record::{FailureKind, RunState};
 
 /// The bounds of the histograms, in seconds: those of loopscope's.
-const BUCKETS: [f64; 19] = [
+const BUCKET_BOUNDS_SECONDS: [f64; 19] = [
     0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
     0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
 /// The run under way: there is at most one at a time in a process.
-static RUN: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
+static CURRENT_RUN: Mutex<Weak<RunState>> = Mutex::new(Weak::new());
 
 /// From now on the figures are those of `run`.
-pub(crate) fn show(run: &Arc<Shared>) {
-    *RUN.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(run);
+pub(crate) fn set_current_run(run: &Arc<RunState>) {
+    *CURRENT_RUN.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(run);
 }
 
 /// A registry that knows them.
@@ -39,12 +39,12 @@ impl Collector for Exposition {
     }
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
-        let run = RUN.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let run = CURRENT_RUN.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         run.map(|run| families(&run)).unwrap_or_default()
     }
 }
 
-fn families(run: &Shared) -> Vec<proto::MetricFamily> {
+fn families(run: &RunState) -> Vec<proto::MetricFamily> {
     let live = run.live.view();
     let received = run.received();
     let counts = received.counts();
@@ -52,7 +52,7 @@ fn families(run: &Shared) -> Vec<proto::MetricFamily> {
         |name, help, value| family(name, help, proto::MetricType::COUNTER, vec![counter(value, None)]);
     let failures = FailureKind::ALL
         .into_iter()
-        .map(|kind| counter(run.failures.of(kind), Some(("kind", kind.as_str()))))
+        .map(|kind| counter(run.failures.count_of(kind), Some(("kind", kind.as_str()))))
         .collect();
     let stages = &run.plan.stages;
     vec![
@@ -125,15 +125,15 @@ fn gauged(name: &str, help: &str, value: f64) -> proto::MetricFamily {
 }
 
 fn distribution(name: &str, help: &str, nanoseconds: &Histogram<u64>) -> proto::MetricFamily {
-    let mut at_most = [0; BUCKETS.len()];
+    let mut at_most = [0; BUCKET_BOUNDS_SECONDS.len()];
     for value in nanoseconds.iter_recorded() {
         let seconds = value.value_iterated_to() as f64 / 1e9;
-        let first = BUCKETS.partition_point(|&bound| bound < seconds);
+        let first = BUCKET_BOUNDS_SECONDS.partition_point(|&bound| bound < seconds);
         for bucket in &mut at_most[first..] {
             *bucket += value.count_at_value();
         }
     }
-    let buckets = BUCKETS.into_iter().zip(at_most).map(|(bound, count)| {
+    let buckets = BUCKET_BOUNDS_SECONDS.into_iter().zip(at_most).map(|(bound, count)| {
         let mut bucket = proto::Bucket::default();
         bucket.set_upper_bound(bound);
         bucket.set_cumulative_count(count);

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::{HuntArgs, RunArgs};
-use crate::hunt::{self, Found, Probe, Quarry, Watch};
+use crate::hunt::{self, LoadProbe, Observation, ObservationResult, TargetServer};
 use crate::plan::{Action, Mix, Plan};
-use crate::report::{self, Coverage, Load, Minimal, Outcome, Report, Settings};
+use crate::report::{self, Coverage, Load, Minimal, Report, RunOutcome, Settings};
 use crate::run::{self, Measurement, Progress, Stop};
 
 /// What `run` sends unless told otherwise.
@@ -20,19 +20,19 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
         anyhow::bail!("--slo {} is the server's to tell, which needs --telemetry URL", objective.text());
     }
     let stop = Stop::on_signals()?;
-    let watch = match &args.telemetry {
-        Some(url) => Some(Watch::begin(url).await?),
+    let observation = match &args.telemetry {
+        Some(url) => Some(Observation::start(url).await?),
         None => None,
     };
     let mut progress = Progress::new(args.output.quiet);
     let mut measurement = run::measure(plan, stop, &mut progress).await;
-    let found = look(watch, &mut measurement).await;
+    let found = finish_observation(observation, &mut measurement).await;
     Ok(report("run", measurement, found, vec![], false))
 }
 
 /// `loadgen hunt`.
 pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
-    hunt::agree(&mut args);
+    hunt::add_default_operator(&mut args);
     refuse_objectives_on_deliveries(&args)?;
     if args.server.target.is_some() && args.server.telemetry.is_none() {
         anyhow::bail!("--target needs --telemetry URL, for what blocks a server only itself can tell");
@@ -40,13 +40,13 @@ pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
     // What is wrong with the flags is told before a server is started.
     plan(&args, args.server.target.as_deref().unwrap_or_default())?;
     let stop = Stop::on_signals()?;
-    let quarry = Quarry::find(&args).await?;
+    let server = TargetServer::start_or_connect(&args).await?;
     let mut progress = Progress::new(args.output.quiet);
-    let mut report = once(&args, &quarry, stop.clone(), &mut progress).await?;
+    let mut report = run_trial(&args, &server, stop.clone(), &mut progress).await?;
     if args.minimise {
-        report.minimal = minimal(&args, &quarry, &stop, &mut progress, &report).await?;
+        report.minimal = minimal(&args, &server, &stop, &mut progress, &report).await?;
     }
-    if let Err(died) = quarry.release().await {
+    if let Err(died) = server.stop().await {
         report.verdict = report::died(died, &report.verdict);
     }
     Ok(report)
@@ -55,18 +55,18 @@ pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
 /// The least loads of what was found; `None` if there is nothing to minimise.
 async fn minimal(
     args: &HuntArgs,
-    quarry: &Quarry,
+    server: &TargetServer,
     stop: &Stop,
     progress: &mut Progress,
     report: &Report,
 ) -> anyhow::Result<Option<Vec<Minimal>>> {
-    let Some(findings) = report.findings.as_ref().filter(|_| report.verdict.outcome != Outcome::Invalid)
+    let Some(findings) = report.findings.as_ref().filter(|_| report.verdict.outcome != RunOutcome::Invalid)
     else {
         return Ok(None);
     };
     let ids: Vec<_> = findings.findings.iter().map(|finding| finding.id.clone()).collect();
-    let mix = plan(args, &quarry.target)?.mix;
-    let mut trials = Trials { args: args.clone(), quarry, stop, progress, number: 0 };
+    let mix = plan(args, &server.target)?.mix;
+    let mut trials = Trials { args: args.clone(), server, stop, progress, number: 0 };
     trials.args.output.hlog = None;
     hunt::minimise(&mut trials, &ids, &mix, args.load.rate).await
 }
@@ -74,13 +74,13 @@ async fn minimal(
 /// Short trials against one server.
 struct Trials<'a> {
     args: HuntArgs,
-    quarry: &'a Quarry,
+    server: &'a TargetServer,
     stop: &'a Stop,
     progress: &'a mut Progress,
     number: usize,
 }
 
-impl Probe for Trials<'_> {
+impl LoadProbe for Trials<'_> {
     async fn try_load(&mut self, mix: &Mix, rate: f64) -> anyhow::Result<Option<BTreeSet<String>>> {
         if self.stop.requested() {
             return Ok(None);
@@ -89,23 +89,23 @@ impl Probe for Trials<'_> {
         self.progress.say(&format!("minimising, trial {}: {mix} at {rate:.1}/s", self.number));
         self.args.load.mix = Some(mix.clone());
         self.args.load.rate = rate;
-        let report = once(&self.args, self.quarry, self.stop.clone(), self.progress).await?;
+        let report = run_trial(&self.args, self.server, self.stop.clone(), self.progress).await?;
         let findings = report.findings.into_iter().flat_map(|document| document.findings);
         Ok((!report.interrupted).then(|| findings.map(|finding| finding.id).collect()))
     }
 }
 
 /// One trial against a server that is there.
-pub(crate) async fn once(
+pub(crate) async fn run_trial(
     args: &HuntArgs,
-    quarry: &Quarry,
+    server: &TargetServer,
     stop: Stop,
     progress: &mut Progress,
 ) -> anyhow::Result<Report> {
-    let mut plan = plan(args, &quarry.target)?;
+    let mut plan = plan(args, &server.target)?;
     plan.hlog.clone_from(&args.output.hlog);
-    let watch = match &quarry.telemetry {
-        Some(url) => Some(Watch::begin(url).await?),
+    let observation = match &server.telemetry {
+        Some(url) => Some(Observation::start(url).await?),
         None => None,
     };
     let (mut measurement, program) = if args.command.is_empty() {
@@ -113,19 +113,19 @@ pub(crate) async fn once(
     } else {
         let output_taken = args.output.json_on_stdout();
         let begun = SystemTime::now();
-        let ran = hunt::program::run(&args.command, quarry, output_taken, stop).await?;
+        let ran = hunt::program::run(&args.command, server, output_taken, stop).await?;
         let mut measurement = run::unmeasured(plan, ran.interrupted);
         measurement.started = begun;
         measurement.invalid.extend(ran.failure);
         (measurement, Some(ran.program))
     };
-    let found = look(watch, &mut measurement).await;
+    let found = finish_observation(observation, &mut measurement).await;
     let report = report("hunt", measurement, found, args.server.inject.clone(), args.deny);
     Ok(Report { program, ..report })
 }
 
 fn plan(args: &HuntArgs, target: &str) -> anyhow::Result<Plan> {
-    Plan::new(target.to_owned(), args.load.clone(), hunt::MIX)
+    Plan::new(target.to_owned(), args.load.clone(), hunt::HUNT_MIX)
 }
 
 /// A command does not tell what was delivered.
@@ -142,8 +142,11 @@ fn refuse_objectives_on_deliveries(args: &HuntArgs) -> anyhow::Result<()> {
 }
 
 /// Asks what was found; where there is no answer, there is no verdict.
-async fn look(watch: Option<Watch>, measurement: &mut Measurement) -> Option<Found> {
-    match watch?.end(measurement.slow.as_ref()).await {
+async fn finish_observation(
+    observation: Option<Observation>,
+    measurement: &mut Measurement,
+) -> Option<ObservationResult> {
+    match observation?.finish(measurement.slow.as_ref()).await {
         Ok(found) => Some(found),
         Err(error) => {
             measurement.invalid.push(format!("{error:#}"));
@@ -155,7 +158,7 @@ async fn look(watch: Option<Watch>, measurement: &mut Measurement) -> Option<Fou
 fn report(
     command: &str,
     measurement: Measurement,
-    found: Option<Found>,
+    found: Option<ObservationResult>,
     inject: Vec<String>,
     deny: bool,
 ) -> Report {
@@ -187,7 +190,7 @@ fn report(
 }
 
 /// What was exercised, as far as the server tells.
-fn coverage(load: &Load, found: &Found) -> Option<Coverage> {
+fn coverage(load: &Load, found: &ObservationResult) -> Option<Coverage> {
     let tasks = found.polled.clone()?;
     let sent = |name: &str| load.commands.by_kind.get(name).is_some_and(|count| count.sent > 0);
     // Each protocol has its own commands.

@@ -10,11 +10,11 @@ use hdrhistogram::{Counter, Histogram};
 use crate::plan::Rng;
 
 /// How often is drawn.
-pub(crate) const DRAWS: usize = 2000;
+pub(crate) const RESAMPLES: usize = 2000;
 
 /// A ratio of B to A, and between what it lies with 95 % confidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Interval {
+pub(crate) struct ConfidenceInterval {
     /// The lower end.
     pub(crate) low: f64,
     /// The upper end.
@@ -23,16 +23,16 @@ pub(crate) struct Interval {
 
 /// Latencies by stretch of time, such that any choice of them is soon added up.
 #[derive(Debug)]
-pub(crate) struct Stretches {
+pub(crate) struct SliceCounts {
     /// The values that occur, in ascending order.
     values: Vec<u64>,
     /// For each stretch, how often each value occurs.
     counts: Vec<Vec<u64>>,
 }
 
-impl Stretches {
+impl SliceCounts {
     /// Of one histogram a stretch; those without a sample are left out.
-    pub(crate) fn of<T: Counter>(histograms: &[Histogram<T>]) -> Self {
+    pub(crate) fn from_histograms<T: Counter>(histograms: &[Histogram<T>]) -> Self {
         let mut values: Vec<u64> = histograms
             .iter()
             .flat_map(|histogram| histogram.iter_recorded().map(|step| step.value_iterated_to()))
@@ -85,11 +85,11 @@ impl Stretches {
 /// The intervals of the ratios of B's quantiles to A's, after `draws`; `None`
 /// with fewer than two stretches on either side.
 pub(crate) fn ratios_of_quantiles(
-    a: &Stretches,
-    b: &Stretches,
+    a: &SliceCounts,
+    b: &SliceCounts,
     quantiles: &[f64],
     draws: usize,
-) -> Vec<Option<Interval>> {
+) -> Vec<Option<ConfidenceInterval>> {
     if a.counts.len() < 2 || b.counts.len() < 2 {
         return vec![None; quantiles.len()];
     }
@@ -102,7 +102,7 @@ pub(crate) fn ratios_of_quantiles(
 
 /// The interval of the typical ratio (the geometric mean) of pairs of one round
 /// each; `None` with fewer than two.
-pub(crate) fn ratio_of_pairs(ratios: &[f64]) -> Option<Interval> {
+pub(crate) fn ratio_of_pairs(ratios: &[f64]) -> Option<ConfidenceInterval> {
     if ratios.len() < 2 {
         return None;
     }
@@ -114,7 +114,7 @@ pub(crate) fn ratio_of_pairs(ratios: &[f64]) -> Option<Interval> {
         });
         geometric_mean(&drawn.collect::<Vec<_>>())
     };
-    middle((0..DRAWS).map(|_| draw(&mut rng)).collect())
+    middle((0..RESAMPLES).map(|_| draw(&mut rng)).collect())
 }
 
 /// The typical one of several ratios.
@@ -124,11 +124,11 @@ pub(crate) fn geometric_mean(ratios: &[f64]) -> f64 {
 }
 
 /// Where the middle 95 % lie.
-fn middle(mut draws: Vec<f64>) -> Option<Interval> {
+fn middle(mut draws: Vec<f64>) -> Option<ConfidenceInterval> {
     draws.retain(|draw| draw.is_finite());
     draws.sort_by(f64::total_cmp);
     let at = |part: usize| draws.get(draws.len() * part / 1000).copied();
-    Some(Interval { low: at(25)?, high: at(975).or(draws.last().copied())? })
+    Some(ConfidenceInterval { low: at(25)?, high: at(975).or(draws.last().copied())? })
 }
 
 #[cfg(test)]
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     /// 32 stretches of 500 samples around `typical` ms.
-    fn run(seed: u64, typical: f64) -> Stretches {
+    fn run(seed: u64, typical: f64) -> SliceCounts {
         let mut rng = Rng::new(seed);
         let stretch = |_| {
             let mut histogram = Histogram::<u32>::new_with_bounds(1, 3_600_000_000_000, 2).expect("bounds");
@@ -148,10 +148,10 @@ mod tests {
             }
             histogram
         };
-        Stretches::of(&(0..32).map(stretch).collect::<Vec<_>>())
+        SliceCounts::from_histograms(&(0..32).map(stretch).collect::<Vec<_>>())
     }
 
-    fn ratio(a: &Stretches, b: &Stretches, quantile: f64) -> Interval {
+    fn ratio(a: &SliceCounts, b: &SliceCounts, quantile: f64) -> ConfidenceInterval {
         ratios_of_quantiles(a, b, &[quantile], 200)[0].expect("an interval")
     }
 
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn nothing_measured_has_no_interval() {
-        let nothing = Stretches::of::<u32>(&[]);
+        let nothing = SliceCounts::from_histograms::<u32>(&[]);
         assert_eq!(ratios_of_quantiles(&nothing, &run(1, 1.0), &[0.5], 10), [None]);
     }
 }

@@ -25,13 +25,13 @@ pub(crate) struct Comparison {
     /// Where the two were not asked the same.
     pub(crate) notes: Vec<String>,
     /// Latency by quantile.
-    pub(crate) latency: Vec<Quantile>,
+    pub(crate) latency: Vec<QuantileChange>,
     /// Deliveries that never came.
-    pub(crate) lost: Lost,
+    pub(crate) lost: LossChange,
     /// Blocking calls of the server; null where nobody asked it.
-    pub(crate) findings: Option<Vec<Change>>,
+    pub(crate) findings: Option<Vec<FindingChange>>,
     /// `same`, `better`, `regressed` or `invalid`.
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: ComparisonOutcome,
     /// The program's exit code.
     pub(crate) exit_code: u8,
     /// Why it is no `same`.
@@ -41,7 +41,7 @@ pub(crate) struct Comparison {
 /// What a comparison means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Outcome {
+pub(crate) enum ComparisonOutcome {
     /// No difference that is more than chance and tolerance.
     Same,
     /// Something is better and nothing worse.
@@ -54,7 +54,7 @@ pub(crate) enum Outcome {
 
 /// One quantile of the latency.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Quantile {
+pub(crate) struct QuantileChange {
     /// `p50`, `p90`, `p99` or `p99.9`.
     pub(crate) name: &'static str,
     /// A's; of several rounds the geometric mean.
@@ -68,23 +68,23 @@ pub(crate) struct Quantile {
     /// The upper end.
     pub(crate) high: Option<f64>,
     /// What that means.
-    pub(crate) change: Kind,
+    pub(crate) change: ChangeKind,
 }
 
 /// Deliveries that never came, of all rounds.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Lost {
+pub(crate) struct LossChange {
     pub(crate) a: u64,
     pub(crate) a_expected: u64,
     pub(crate) b: u64,
     pub(crate) b_expected: u64,
-    pub(crate) change: Kind,
+    pub(crate) change: ChangeKind,
 }
 
 /// What became of something from A to B.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
+pub(crate) enum ChangeKind {
     /// The difference may be chance, or is below the tolerance.
     Same,
     /// Less of it.
@@ -99,7 +99,7 @@ pub(crate) enum Kind {
 
 /// One finding, before and after.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Change {
+pub(crate) struct FindingChange {
     pub(crate) id: String,
     pub(crate) cause: String,
     pub(crate) site: Option<String>,
@@ -108,5 +108,5 @@ pub(crate) struct Change {
     /// Blocked seconds per watched second.
     pub(crate) a_share: f64,
     pub(crate) b_share: f64,
-    pub(crate) change: Kind,
+    pub(crate) change: ChangeKind,
 }

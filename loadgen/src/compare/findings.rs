@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use loopscope::Finding;
 
-use super::document::{Change, Kind};
+use super::document::{ChangeKind, FindingChange};
 use crate::report::{Report, place};
 
 /// What all runs of one side found of one finding.
@@ -16,7 +16,7 @@ struct Sum {
 
 /// Every finding of either side, the worst news first; `None` unless both
 /// sides were asked what they found.
-pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<Change>> {
+pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<FindingChange>> {
     let (a_seconds, b_seconds) = (watched(a)?, watched(b)?);
     let mut all: BTreeMap<&str, (&Finding, Sum, Sum)> = BTreeMap::new();
     for (is_b, report) in a.iter().map(|report| (false, report)).chain(b.iter().map(|report| (true, report)))
@@ -29,7 +29,7 @@ pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<
             sum.seconds += finding.total_seconds;
         }
     }
-    let change = |(id, (finding, a, b)): (&str, (&Finding, Sum, Sum))| Change {
+    let change = |(id, (finding, a, b)): (&str, (&Finding, Sum, Sum))| FindingChange {
         id: id.to_owned(),
         cause: finding.cause.as_str().to_owned(),
         site: finding.site.as_ref().map(place),
@@ -40,12 +40,12 @@ pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<
         change: kind(a, b, b_seconds / a_seconds, tolerance),
     };
     let mut changes: Vec<_> = all.into_iter().map(change).collect();
-    let order = |kind: Kind| match kind {
-        Kind::New => 0,
-        Kind::Worse => 1,
-        Kind::Same => 2,
-        Kind::Better => 3,
-        Kind::Gone => 4,
+    let order = |kind: ChangeKind| match kind {
+        ChangeKind::New => 0,
+        ChangeKind::Worse => 1,
+        ChangeKind::Same => 2,
+        ChangeKind::Better => 3,
+        ChangeKind::Gone => 4,
     };
     changes
         .sort_by(|x, y| order(x.change).cmp(&order(y.change)).then_with(|| y.b_share.total_cmp(&x.b_share)));
@@ -62,20 +62,20 @@ fn watched(side: &[Report]) -> Option<f64> {
 /// Poisson process: with 95 % confidence the ratio of two such numbers is off
 /// by no more than the square root of 1/a + 1/b, in logarithms and doubled.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
-fn kind(a: Sum, b: Sum, time_ratio: f64, tolerance: f64) -> Kind {
+fn kind(a: Sum, b: Sum, time_ratio: f64, tolerance: f64) -> ChangeKind {
     match (a.stalls, b.stalls) {
-        (0, _) => Kind::New,
-        (_, 0) => Kind::Gone,
+        (0, _) => ChangeKind::New,
+        (_, 0) => ChangeKind::Gone,
         (before, after) => {
             let ratio = (b.seconds / a.seconds / time_ratio).ln();
             let room = 1.96 * (1.0 / before as f64 + 1.0 / after as f64).sqrt();
             let tolerated = tolerance.ln_1p();
             if ratio - room > tolerated {
-                Kind::Worse
+                ChangeKind::Worse
             } else if ratio + room < -tolerated {
-                Kind::Better
+                ChangeKind::Better
             } else {
-                Kind::Same
+                ChangeKind::Same
             }
         }
     }
@@ -91,12 +91,12 @@ mod tests {
 
     #[test]
     fn only_what_is_more_than_chance_is_a_change() {
-        assert_eq!(kind(sum(0, 0.0), sum(1, 0.1), 1.0, 0.05), Kind::New);
-        assert_eq!(kind(sum(1, 0.1), sum(0, 0.0), 1.0, 0.05), Kind::Gone);
-        assert_eq!(kind(sum(20, 1.0), sum(25, 1.25), 1.0, 0.05), Kind::Same);
-        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 1.0, 0.05), Kind::Worse);
-        assert_eq!(kind(sum(60, 3.0), sum(20, 1.0), 1.0, 0.05), Kind::Better);
-        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 3.0, 0.05), Kind::Same, "in three times the time");
-        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 1.0, 4.0), Kind::Same, "tolerated");
+        assert_eq!(kind(sum(0, 0.0), sum(1, 0.1), 1.0, 0.05), ChangeKind::New);
+        assert_eq!(kind(sum(1, 0.1), sum(0, 0.0), 1.0, 0.05), ChangeKind::Gone);
+        assert_eq!(kind(sum(20, 1.0), sum(25, 1.25), 1.0, 0.05), ChangeKind::Same);
+        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 1.0, 0.05), ChangeKind::Worse);
+        assert_eq!(kind(sum(60, 3.0), sum(20, 1.0), 1.0, 0.05), ChangeKind::Better);
+        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 3.0, 0.05), ChangeKind::Same, "in three times the time");
+        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 1.0, 4.0), ChangeKind::Same, "tolerated");
     }
 }

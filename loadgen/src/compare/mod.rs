@@ -10,10 +10,10 @@ use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
 
 use crate::cli::CompareArgs;
-use crate::report::{self, Outcome as RunOutcome, Report, decode};
-use bootstrap::{Interval, Stretches};
+use crate::report::{self, Report, RunOutcome, decode};
+use bootstrap::{ConfidenceInterval, SliceCounts};
 pub(crate) use document::Comparison;
-use document::{Kind, Lost, Outcome, Quantile, SCHEMA};
+use document::{ChangeKind, ComparisonOutcome, LossChange, QuantileChange, SCHEMA};
 pub(crate) use text::text;
 
 /// The quantiles that are compared.
@@ -28,18 +28,24 @@ pub(crate) async fn compare(args: &CompareArgs) -> anyhow::Result<Comparison> {
     match (&args.ab[..], &args.reports[..]) {
         ([a, b], []) => {
             let (before, after) = rounds::alternate(a, b, args.rounds, args.quiet).await?;
-            of(a, b, &before, &after, args.tolerance)
+            compare_runs(a, b, &before, &after, args.tolerance)
         }
         ([], [a, b]) => {
             let (name_a, name_b) = (a.display().to_string(), b.display().to_string());
-            of(&name_a, &name_b, &[report::read(a)?], &[report::read(b)?], args.tolerance)
+            compare_runs(&name_a, &name_b, &[report::read(a)?], &[report::read(b)?], args.tolerance)
         }
         _ => bail!("name two reports, or two commands with --ab 'A' 'B'"),
     }
 }
 
 /// Compares as many runs of `a` as of `b`.
-fn of(a: &str, b: &str, before: &[Report], after: &[Report], tolerance: f64) -> anyhow::Result<Comparison> {
+fn compare_runs(
+    a: &str,
+    b: &str,
+    before: &[Report],
+    after: &[Report],
+    tolerance: f64,
+) -> anyhow::Result<Comparison> {
     let latency =
         latency(before, after, tolerance).with_context(|| format!("{a} and {b} cannot be compared"))?;
     let lost = lost(before, after);
@@ -56,7 +62,7 @@ fn of(a: &str, b: &str, before: &[Report], after: &[Report], tolerance: f64) -> 
         latency,
         lost,
         findings,
-        outcome: Outcome::Same,
+        outcome: ComparisonOutcome::Same,
         exit_code: 0,
         reasons: Vec::new(),
     };
@@ -64,7 +70,7 @@ fn of(a: &str, b: &str, before: &[Report], after: &[Report], tolerance: f64) -> 
     Ok(comparison)
 }
 
-fn latency(a: &[Report], b: &[Report], tolerance: f64) -> anyhow::Result<Vec<Quantile>> {
+fn latency(a: &[Report], b: &[Report], tolerance: f64) -> anyhow::Result<Vec<QuantileChange>> {
     let whole = |side: &[Report]| side.iter().map(whole).collect::<anyhow::Result<Vec<_>>>();
     let (a_whole, b_whole) = (whole(a)?, whole(b)?);
     if a_whole.iter().chain(&b_whole).any(|histogram| histogram.is_empty()) {
@@ -76,7 +82,7 @@ fn latency(a: &[Report], b: &[Report], tolerance: f64) -> anyhow::Result<Vec<Qua
     };
     let quantiles = QUANTILES.map(|(_, quantile)| quantile);
     let of_stretches =
-        stretches.map(|(a, b)| bootstrap::ratios_of_quantiles(&a, &b, &quantiles, bootstrap::DRAWS));
+        stretches.map(|(a, b)| bootstrap::ratios_of_quantiles(&a, &b, &quantiles, bootstrap::RESAMPLES));
     let quantile = |(index, &(name, quantile)): (usize, &(&'static str, f64))| {
         let seconds = |histogram: &Histogram<u64>| as_seconds(histogram.value_at_quantile(quantile));
         let (a, b): (Vec<_>, Vec<_>) =
@@ -86,14 +92,14 @@ fn latency(a: &[Report], b: &[Report], tolerance: f64) -> anyhow::Result<Vec<Qua
             Some(intervals) => intervals[index],
             None => bootstrap::ratio_of_pairs(&ratios),
         };
-        Quantile {
+        QuantileChange {
             name,
             a_seconds: bootstrap::geometric_mean(&a),
             b_seconds: bootstrap::geometric_mean(&b),
             ratio: bootstrap::geometric_mean(&ratios),
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
-            change: interval.map_or(Kind::Same, |interval| kind(interval, tolerance)),
+            change: interval.map_or(ChangeKind::Same, |interval| kind(interval, tolerance)),
         }
     };
     Ok(QUANTILES.iter().enumerate().map(quantile).collect())
@@ -106,13 +112,13 @@ fn whole(report: &Report) -> anyhow::Result<Histogram<u64>> {
     })
 }
 
-fn stretches(report: &Report) -> anyhow::Result<Stretches> {
+fn stretches(report: &Report) -> anyhow::Result<SliceCounts> {
     let slices = report.load.histograms.latency_slices.iter();
     let slices: Result<Vec<Histogram<u64>>, _> = slices.map(|slice| decode(slice)).collect();
     let slices = slices.map_err(|error| {
         anyhow::anyhow!("the slices of the run against {} cannot be read: {error}", report.target)
     })?;
-    Ok(Stretches::of(&slices))
+    Ok(SliceCounts::from_histograms(&slices))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
@@ -120,20 +126,20 @@ fn as_seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }
 
-fn kind(interval: Interval, tolerance: f64) -> Kind {
+fn kind(interval: ConfidenceInterval, tolerance: f64) -> ChangeKind {
     if interval.low > 1.0 + tolerance {
-        Kind::Worse
+        ChangeKind::Worse
     } else if interval.high < 1.0 / (1.0 + tolerance) {
-        Kind::Better
+        ChangeKind::Better
     } else {
-        Kind::Same
+        ChangeKind::Same
     }
 }
 
 /// Losses come in bursts, so no formula for independent ones would be right:
 /// any loss where there was none, or twice the share, is worse.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
-fn lost(a: &[Report], b: &[Report]) -> Lost {
+fn lost(a: &[Report], b: &[Report]) -> LossChange {
     let sum = |side: &[Report]| {
         side.iter().fold((0, 0), |(lost, expected), report| {
             let deliveries = report.load.deliveries;
@@ -144,13 +150,13 @@ fn lost(a: &[Report], b: &[Report]) -> Lost {
     let share = |lost: u64, expected: u64| lost as f64 / expected.max(1) as f64;
     let (before, after) = (share(a, a_expected), share(b, b_expected));
     let change = if after > 2.0 * before {
-        Kind::Worse
+        ChangeKind::Worse
     } else if before > 2.0 * after {
-        Kind::Better
+        ChangeKind::Better
     } else {
-        Kind::Same
+        ChangeKind::Same
     };
-    Lost { a, a_expected, b, b_expected, change }
+    LossChange { a, a_expected, b, b_expected, change }
 }
 
 /// Where the two were not asked the same.
@@ -183,28 +189,28 @@ fn judge<'a>(comparison: &mut Comparison, runs: impl Iterator<Item = &'a Report>
     let mut worse = Vec::new();
     let mut better = false;
     for quantile in &comparison.latency {
-        if quantile.change == Kind::Worse {
+        if quantile.change == ChangeKind::Worse {
             worse.push(format!("{} is {:.2} times what it was", quantile.name, quantile.ratio));
         }
-        better |= quantile.change == Kind::Better;
+        better |= quantile.change == ChangeKind::Better;
     }
-    if comparison.lost.change == Kind::Worse {
+    if comparison.lost.change == ChangeKind::Worse {
         worse.push(format!("{} deliveries were lost instead of {}", comparison.lost.b, comparison.lost.a));
     }
     for finding in comparison.findings.iter().flatten() {
         let site = finding.site.as_deref().unwrap_or(&finding.id);
         match finding.change {
-            Kind::New => worse.push(format!("{} at {site} is new", finding.cause)),
-            Kind::Worse => worse.push(format!("{} at {site} is worse", finding.cause)),
-            Kind::Gone | Kind::Better => better = true,
-            Kind::Same => {}
+            ChangeKind::New => worse.push(format!("{} at {site} is new", finding.cause)),
+            ChangeKind::Worse => worse.push(format!("{} at {site} is worse", finding.cause)),
+            ChangeKind::Gone | ChangeKind::Better => better = true,
+            ChangeKind::Same => {}
         }
     }
     (comparison.outcome, comparison.exit_code, comparison.reasons) = if !invalid.is_empty() {
-        (Outcome::Invalid, 2, invalid)
+        (ComparisonOutcome::Invalid, 2, invalid)
     } else if !worse.is_empty() {
-        (Outcome::Regressed, 1, worse)
+        (ComparisonOutcome::Regressed, 1, worse)
     } else {
-        (if better { Outcome::Better } else { Outcome::Same }, 0, vec![])
+        (if better { ComparisonOutcome::Better } else { ComparisonOutcome::Same }, 0, vec![])
     };
 }

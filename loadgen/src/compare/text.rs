@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::document::{Change, Comparison, Kind, Outcome, Quantile};
+use super::document::{ChangeKind, Comparison, ComparisonOutcome, FindingChange, QuantileChange};
 use crate::report::text::units::{count, counted, duration};
 
 /// The whole comparison.
@@ -50,7 +50,7 @@ pub(crate) fn text(comparison: &Comparison) -> String {
     text
 }
 
-fn row(quantile: &Quantile) -> String {
+fn row(quantile: &QuantileChange) -> String {
     let interval = match (quantile.low, quantile.high) {
         (Some(low), Some(high)) => format!("{low:.2} to {high:.2}"),
         _ => "unknown: too little was measured".to_owned(),
@@ -65,7 +65,7 @@ fn row(quantile: &Quantile) -> String {
     )
 }
 
-fn finding(change: &Change) -> String {
+fn finding(change: &FindingChange) -> String {
     let site = change.site.as_deref().unwrap_or(&change.id);
     format!(
         "{:>8} {:>7} {:>8.1} % {:>6.1} %  {} {site}{}",
@@ -78,22 +78,22 @@ fn finding(change: &Change) -> String {
     )
 }
 
-const fn word(kind: Kind) -> &'static str {
+const fn word(kind: ChangeKind) -> &'static str {
     match kind {
-        Kind::Same => "",
-        Kind::Better => "  better",
-        Kind::Worse => "  WORSE",
-        Kind::New => "  NEW",
-        Kind::Gone => "  gone",
+        ChangeKind::Same => "",
+        ChangeKind::Better => "  better",
+        ChangeKind::Worse => "  WORSE",
+        ChangeKind::New => "  NEW",
+        ChangeKind::Gone => "  gone",
     }
 }
 
 fn verdict(comparison: &Comparison) -> String {
     let tolerance = comparison.tolerance * 100.0;
     match comparison.outcome {
-        Outcome::Same => format!("no difference beyond chance and {tolerance:.0} %"),
-        Outcome::Better => "better, and nothing worse".to_owned(),
-        Outcome::Regressed => format!("regressed: {}", comparison.reasons.join("; ")),
-        Outcome::Invalid => format!("invalid: {}", comparison.reasons.join("; ")),
+        ComparisonOutcome::Same => format!("no difference beyond chance and {tolerance:.0} %"),
+        ComparisonOutcome::Better => "better, and nothing worse".to_owned(),
+        ComparisonOutcome::Regressed => format!("regressed: {}", comparison.reasons.join("; ")),
+        ComparisonOutcome::Invalid => format!("invalid: {}", comparison.reasons.join("; ")),
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::report::Clock;
 
 /// How often the time is asked for at one occasion.
-pub(crate) const QUESTIONS: usize = 8;
+pub(crate) const CLOCK_EXCHANGES: usize = 8;
 
 /// One question for the time.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +95,7 @@ impl From<&Alignment> for Clock {
             ahead_seconds: alignment.offset_ns() as f64 / 1e9,
             error_seconds: alignment.error().as_secs_f64(),
             drift_seconds: alignment.drift_ns() as f64 / 1e9,
-            exchanges: 2 * QUESTIONS as u64,
+            exchanges: 2 * CLOCK_EXCHANGES as u64,
         }
     }
 }

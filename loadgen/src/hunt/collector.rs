@@ -12,23 +12,23 @@ use super::telemetry::Telemetry;
 
 /// How often the server is asked. It remembers 4096 stalls, so none is lost up
 /// to as many a second.
-const PAUSE: Duration = Duration::from_secs(1);
+const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How far back is asked each time: a stall may be told a little after its end.
-const OVERLAP: Duration = Duration::from_secs(2);
+const QUERY_OVERLAP: Duration = Duration::from_secs(2);
 
 /// How many stalls are kept; later ones are left out.
-const CAPACITY: usize = 65_536;
+const MAX_STALLS: usize = 65_536;
 
 /// The stalls of a stretch of time.
 #[derive(Debug, Default)]
-pub(crate) struct Stalls {
+pub(crate) struct CollectedStalls {
     ended: BTreeMap<(u64, String), Stall>,
     ongoing: Vec<Stall>,
     begin_unix_ns: u64,
 }
 
-impl Stalls {
+impl CollectedStalls {
     /// Those that end after `begin_unix_ns`, of the server's clock.
     pub(crate) fn since(begin_unix_ns: u64) -> Self {
         Self { begin_unix_ns, ..Self::default() }
@@ -43,7 +43,7 @@ impl Stalls {
                 Some(end) if end < self.begin_unix_ns => {}
                 Some(_) => {
                     let key = (stall.start_unix_ns, stall.worker.clone());
-                    if self.ended.len() < CAPACITY || self.ended.contains_key(&key) {
+                    if self.ended.len() < MAX_STALLS || self.ended.contains_key(&key) {
                         self.ended.insert(key, stall);
                     }
                 }
@@ -64,7 +64,7 @@ impl Stalls {
 #[derive(Debug)]
 pub(crate) struct Collector {
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<Stalls>,
+    thread: JoinHandle<CollectedStalls>,
 }
 
 impl Collector {
@@ -72,14 +72,14 @@ impl Collector {
     pub(crate) fn start(telemetry: Telemetry, begin_unix_ns: u64) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = thread::Builder::new()
-            .name("stalls".into())
-            .spawn(move || runtime.block_on(collect(telemetry, Stalls::since(begin_unix_ns), stopped)))?;
+        let thread = thread::Builder::new().name("stalls".into()).spawn(move || {
+            runtime.block_on(collect(telemetry, CollectedStalls::since(begin_unix_ns), stopped))
+        })?;
         Ok(Self { stop, thread })
     }
 
     /// Stops; what there was up to now.
-    pub(crate) async fn stop(self) -> Stalls {
+    pub(crate) async fn stop(self) -> CollectedStalls {
         let _ = self.stop.send(());
         let joined = tokio::task::spawn_blocking(|| self.thread.join().unwrap_or_default()).await;
         joined.unwrap_or_default()
@@ -88,16 +88,20 @@ impl Collector {
 
 /// A question without an answer is asked again: whether any stalls got lost
 /// shows in the end, when they are held against the findings' counts.
-async fn collect(telemetry: Telemetry, mut stalls: Stalls, mut stopped: oneshot::Receiver<()>) -> Stalls {
+async fn collect(
+    telemetry: Telemetry,
+    mut stalls: CollectedStalls,
+    mut stopped: oneshot::Receiver<()>,
+) -> CollectedStalls {
     let mut since = stalls.begin_unix_ns;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(COLLECT_INTERVAL) => {}
             _ = &mut stopped => return stalls,
         }
         tokio::select! {
-            answer = telemetry.stalls(at(since)) => if let Ok(answer) = answer {
-                since = answer.now_unix_ns.saturating_sub(nanoseconds(OVERLAP));
+            answer = telemetry.stalls(system_time(since)) => if let Ok(answer) = answer {
+                since = answer.now_unix_ns.saturating_sub(nanoseconds(QUERY_OVERLAP));
                 stalls.take(answer.stalls);
             },
             _ = &mut stopped => return stalls,
@@ -106,7 +110,7 @@ async fn collect(telemetry: Telemetry, mut stalls: Stalls, mut stopped: oneshot:
 }
 
 /// An instant of the server's clock as the telemetry takes it.
-pub(crate) fn at(unix_ns: u64) -> SystemTime {
+pub(crate) fn system_time(unix_ns: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(unix_ns)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
@@ -130,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_is_told_twice_is_there_once_and_what_goes_on_is_replaced() {
-        let mut stalls = Stalls::since(100);
+        let mut stalls = CollectedStalls::since(100);
         stalls.take(vec![stall(10, Some(99), "0"), stall(90, Some(110), "0"), stall(120, None, "1")]);
         stalls.take(vec![stall(90, Some(110), "0"), stall(90, Some(130), "1"), stall(120, Some(140), "1")]);
         stalls.take(vec![stall(150, None, "0")]);
@@ -141,10 +145,10 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut stalls = Stalls::since(0);
-        for start in 0..CAPACITY as u64 + 10 {
+        let mut stalls = CollectedStalls::since(0);
+        for start in 0..MAX_STALLS as u64 + 10 {
             stalls.take(vec![stall(start, Some(start + 1), "0")]);
         }
-        assert_eq!(stalls.into_all().len(), CAPACITY);
+        assert_eq!(stalls.into_all().len(), MAX_STALLS);
     }
 }

@@ -12,17 +12,17 @@ pub(crate) const TASKS_SCHEMA: &str = "loopscope.tasks/1";
 pub(crate) struct TasksDocument {
     /// Always [`TASKS_SCHEMA`].
     pub(crate) schema: String,
-    kinds: Vec<Kind>,
+    kinds: Vec<TaskKind>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Kind {
+struct TaskKind {
     name: String,
-    poll: Polls,
+    poll: PollCount,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Polls {
+struct PollCount {
     count: u64,
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 
 /// How long the server may take to end in good order.
-const GRACE: Duration = Duration::from_secs(2);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs the embedded chat server until standard input ends, so that it never
 /// outlives the process that started it.
@@ -27,7 +27,7 @@ fn end_with_stdin() {
     let mut ignored = [0; 64];
     while matches!(std::io::stdin().read(&mut ignored), Ok(1..)) {}
     terminate();
-    std::thread::sleep(GRACE);
+    std::thread::sleep(SHUTDOWN_TIMEOUT);
     std::process::exit(0);
 }
 

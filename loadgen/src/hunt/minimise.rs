@@ -17,10 +17,10 @@ use crate::plan::{Action, Mix};
 use crate::report::Minimal;
 
 /// No lower rate is tried.
-const LOWEST: f64 = 1.0;
+const MIN_RATE: f64 = 1.0;
 
 /// One question: which findings appear under this load?
-pub(crate) trait Probe {
+pub(crate) trait LoadProbe {
     /// Their ids; `None` if a signal wants an end.
     ///
     /// # Errors
@@ -36,14 +36,14 @@ pub(crate) trait Probe {
 ///
 /// If a trial could not run.
 pub(crate) async fn minimise(
-    probe: &mut impl Probe,
+    probe: &mut impl LoadProbe,
     ids: &[String],
     mix: &Mix,
     rate: f64,
 ) -> anyhow::Result<Option<Vec<Minimal>>> {
     let actions: Vec<Action> = mix.entries().iter().map(|&(action, _)| action).collect();
     let Some(&first) = actions.first() else { return Ok(Some(vec![])) };
-    let Some(idle) = probe.try_load(&Mix::only(first), LOWEST).await? else { return Ok(None) };
+    let Some(idle) = probe.try_load(&Mix::only(first), MIN_RATE).await? else { return Ok(None) };
     let mut alone = Vec::with_capacity(actions.len());
     for &action in &actions {
         let Some(found) = probe.try_load(&Mix::only(action), rate).await? else { return Ok(None) };
@@ -68,7 +68,12 @@ pub(crate) async fn minimise(
 
 /// Leaves out one kind after the other, as long as the finding appears; whether
 /// anything could be left out.
-async fn take_apart(probe: &mut impl Probe, id: &str, mix: &Mix, rate: f64) -> anyhow::Result<(Mix, bool)> {
+async fn take_apart(
+    probe: &mut impl LoadProbe,
+    id: &str,
+    mix: &Mix,
+    rate: f64,
+) -> anyhow::Result<(Mix, bool)> {
     let (mut smallest, mut appeared) = (mix.clone(), false);
     for &(action, _) in mix.entries() {
         let Some(less) = smallest.without(action) else { continue };
@@ -82,10 +87,15 @@ async fn take_apart(probe: &mut impl Probe, id: &str, mix: &Mix, rate: f64) -> a
 
 /// The lowest rate at which the finding was seen, and the one at which it was
 /// not.
-async fn halve(probe: &mut impl Probe, id: &str, mix: &Mix, rate: f64) -> anyhow::Result<(f64, Option<f64>)> {
+async fn halve(
+    probe: &mut impl LoadProbe,
+    id: &str,
+    mix: &Mix,
+    rate: f64,
+) -> anyhow::Result<(f64, Option<f64>)> {
     let mut lowest = rate;
-    while lowest > LOWEST {
-        let lower = (lowest / 2.0).max(LOWEST);
+    while lowest > MIN_RATE {
+        let lower = (lowest / 2.0).max(MIN_RATE);
         let Some(found) = probe.try_load(mix, lower).await? else { break };
         if !found.contains(id) {
             return Ok((lowest, Some(lower)));
@@ -104,7 +114,7 @@ mod tests {
         trials: usize,
     }
 
-    impl Probe for Model {
+    impl LoadProbe for Model {
         async fn try_load(&mut self, mix: &Mix, rate: f64) -> anyhow::Result<Option<BTreeSet<String>>> {
             self.trials += 1;
             let has = |action| mix.contains(action);

@@ -15,39 +15,39 @@ mod timeline;
 
 use crate::cli::{HuntArgs, ServerArgs};
 use crate::plan::Login;
-pub(crate) use minimise::{Probe, minimise};
-pub(crate) use observation::{Found, Watch};
-use server::Server;
+pub(crate) use minimise::{LoadProbe, minimise};
+pub(crate) use observation::{Observation, ObservationResult};
+use server::EmbeddedServer;
 use std::ffi::OsString;
 
 /// What a hunt sends: every command behind which a call could block, most of
 /// all messages.
-pub(crate) const MIX: &str = "privmsg:180,join:6,names:4,who:4,topic:2,oper:2,whois:1,motd:1";
+pub(crate) const HUNT_MIX: &str = "privmsg:180,join:6,names:4,who:4,topic:2,oper:2,whois:1,motd:1";
 
 /// The server of a hunt: an embedded one, or one that runs already.
 #[derive(Debug)]
-pub(crate) struct Quarry {
-    server: Option<Server>,
+pub(crate) struct TargetServer {
+    server: Option<EmbeddedServer>,
     /// Where it takes chat connections; empty if a command knows better.
     pub(crate) target: String,
     /// The URL of its telemetry, if it has one.
     pub(crate) telemetry: Option<String>,
 }
 
-impl Quarry {
+impl TargetServer {
     /// Starts the embedded server, unless there is a target.
-    pub(crate) async fn find(args: &HuntArgs) -> anyhow::Result<Self> {
+    pub(crate) async fn start_or_connect(args: &HuntArgs) -> anyhow::Result<Self> {
         if args.server.target.is_some() || args.server.telemetry.is_some() {
             let ServerArgs { target, telemetry, .. } = args.server.clone();
             return Ok(Self { server: None, target: target.unwrap_or_default(), telemetry });
         }
-        let server = Server::start(&flags(args), args.output.verbose).await?;
+        let server = EmbeddedServer::start(&flags(args), args.output.verbose).await?;
         let telemetry = Some(format!("http://{}", server.telemetry));
         Ok(Self { target: server.irc.clone(), telemetry, server: Some(server) })
     }
 
     /// Stops the server if it was ours; an error if it had died.
-    pub(crate) async fn release(self) -> Result<(), String> {
+    pub(crate) async fn stop(self) -> Result<(), String> {
         match self.server {
             Some(server) => server.stop().await,
             None => Ok(()),
@@ -57,7 +57,7 @@ impl Quarry {
 
 /// What the clients and the embedded server have to agree on: where nobody said
 /// otherwise, the operator's login.
-pub(crate) fn agree(args: &mut HuntArgs) {
+pub(crate) fn add_default_operator(args: &mut HuntArgs) {
     if args.server.target.is_none() && args.load.oper.is_none() {
         args.load.oper = Some(Login { name: "loadgen".to_owned(), password: "loadgen".to_owned() });
     }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use loopscope::{FindingsDocument, STALLS_SCHEMA, StallsDocument};
 
 use super::clock::{Alignment, Exchange};
-use super::collector::{Collector, at};
+use super::collector::{Collector, system_time};
 use super::coverage::{self, TasksDocument};
 use super::explain::explain;
 use super::findings_delta;
@@ -16,17 +16,17 @@ use crate::report::{Clock, Tail, TaskPolls};
 
 /// How long the server gets at least to put its last stall among the findings:
 /// the first one has to wait until debug information is read.
-const SETTLE: Duration = Duration::from_secs(1);
+const MIN_SETTLE_TIME: Duration = Duration::from_secs(1);
 
 /// How often it is looked at whether it has.
-const LOOK: Duration = Duration::from_millis(250);
+const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long that is waited for at most: a server may have other clients.
-const MAX_SETTLE: Duration = Duration::from_secs(4);
+const MAX_SETTLE_TIME: Duration = Duration::from_secs(4);
 
 /// What was found, and what is known about it.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct ObservationResult {
     /// The blocking calls, those that did the most harm first.
     pub(crate) findings: FindingsDocument,
     /// The stalls.
@@ -43,7 +43,7 @@ pub(crate) struct Found {
 
 /// A stretch of time for which a server is asked what it found.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct Observation {
     telemetry: Telemetry,
     before: FindingsDocument,
     tasks: Option<TasksDocument>,
@@ -52,10 +52,10 @@ pub(crate) struct Watch {
     collector: Collector,
 }
 
-impl Watch {
+impl Observation {
     /// Begins: what was found up to now does not count.
-    pub(crate) async fn begin(url: &str) -> anyhow::Result<Self> {
-        let telemetry = Telemetry::at(url)?;
+    pub(crate) async fn start(url: &str) -> anyhow::Result<Self> {
+        let telemetry = Telemetry::from_url(url)?;
         let begin = telemetry.time().await?;
         let before = telemetry.findings().await?;
         let tasks = telemetry.tasks().await;
@@ -67,10 +67,10 @@ impl Watch {
     /// The findings, once no more are added.
     async fn settled(&self) -> anyhow::Result<FindingsDocument> {
         let begun = Instant::now();
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(MIN_SETTLE_TIME).await;
         let mut findings = self.telemetry.findings().await?;
-        while begun.elapsed() < MAX_SETTLE {
-            tokio::time::sleep(LOOK).await;
+        while begun.elapsed() < MAX_SETTLE_TIME {
+            tokio::time::sleep(SETTLE_POLL_INTERVAL).await;
             let later = self.telemetry.findings().await?;
             let is_settled = is_settled(&findings, &later);
             findings = later;
@@ -82,13 +82,13 @@ impl Watch {
     }
 
     /// Ends: what was found since, and what it has to do with `slow`.
-    pub(crate) async fn end(self, slow: Option<&SlowDeliveries>) -> anyhow::Result<Found> {
+    pub(crate) async fn finish(self, slow: Option<&SlowDeliveries>) -> anyhow::Result<ObservationResult> {
         let seconds = self.since.elapsed().as_secs_f64();
         let mut findings = findings_delta::between(&self.before, self.settled().await?);
         let after = self.telemetry.tasks().await;
         let polled = self.tasks.zip(after).map(|(before, after)| coverage::polled(&before, &after));
         let mut stalls = self.collector.stop().await;
-        let latest = self.telemetry.stalls(at(self.begin.server_unix_ns)).await?;
+        let latest = self.telemetry.stalls(system_time(self.begin.server_unix_ns)).await?;
         stalls.take(latest.stalls);
         let stalls = stalls.into_all();
         let clock = Alignment::new(self.begin, self.telemetry.time().await?);
@@ -98,7 +98,7 @@ impl Watch {
         }
         let stalls =
             StallsDocument { schema: STALLS_SCHEMA.to_owned(), now_unix_ns: latest.now_unix_ns, stalls };
-        Ok(Found { findings, stalls, seconds, polled, clock: Clock::from(&clock), tail })
+        Ok(ObservationResult { findings, stalls, seconds, polled, clock: Clock::from(&clock), tail })
     }
 }
 

@@ -8,16 +8,16 @@ use anyhow::Context as _;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::Quarry;
+use super::TargetServer;
 use crate::report::Program;
 use crate::run::Stop;
 
 /// How long the command may take to end once it is asked to.
-const END: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What came of the command.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct ProgramResult {
     /// For the report.
     pub(crate) program: Program,
     /// Whether a signal ended it early.
@@ -35,19 +35,19 @@ pub(crate) struct Ran {
 /// If it cannot be started.
 pub(crate) async fn run(
     command: &[OsString],
-    quarry: &Quarry,
+    server: &TargetServer,
     output_taken: bool,
     mut stop: Stop,
-) -> anyhow::Result<Ran> {
+) -> anyhow::Result<ProgramResult> {
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let (program, arguments) = command.split_first().context("there is no command after `--`")?;
     let mut child = Command::new(program);
     child.args(arguments).kill_on_drop(true);
-    if let Some(telemetry) = &quarry.telemetry {
+    if let Some(telemetry) = &server.telemetry {
         child.env("LOADGEN_TELEMETRY", telemetry);
     }
-    if !quarry.target.is_empty() {
-        child.env("LOADGEN_TARGET", &quarry.target);
+    if !server.target.is_empty() {
+        child.env("LOADGEN_TARGET", &server.target);
     }
     if output_taken {
         child.stdout(Stdio::from(std::io::stderr()));
@@ -64,13 +64,13 @@ pub(crate) async fn run(
     let failure = failed.then(|| format!("the command `{}` failed ({status})", words[0]));
     let program =
         Program { command: words, seconds: begun.elapsed().as_secs_f64(), exit_code: status.code() };
-    Ok(Ran { program, interrupted, failure })
+    Ok(ProgramResult { program, interrupted, failure })
 }
 
 /// Asks it to end, then makes it.
 async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
     terminate(child);
-    if let Ok(status) = timeout(END, child.wait()).await {
+    if let Ok(status) = timeout(STOP_TIMEOUT, child.wait()).await {
         return status;
     }
     child.kill().await?;

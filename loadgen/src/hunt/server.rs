@@ -11,18 +11,18 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// How long the server may take until it listens.
-const START: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long it may take to end.
-const END: Duration = Duration::from_secs(3);
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the ready line begins with.
-const READY: &str = "chat-server ready ";
+const READY_PREFIX: &str = "chat-server ready ";
 
 /// A running server. Its process ends when its standard input does, so also
 /// when this process dies without a word; dropped, it is killed.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct EmbeddedServer {
     child: Child,
     said: Arc<Mutex<String>>,
     /// Where it takes chat connections.
@@ -31,7 +31,7 @@ pub(crate) struct Server {
     pub(crate) telemetry: String,
 }
 
-impl Server {
+impl EmbeddedServer {
     /// Runs this program again as the server, and waits until it listens.
     pub(crate) async fn start(arguments: &[OsString], verbose: bool) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("this program's own path is not known")?;
@@ -51,7 +51,7 @@ impl Server {
         }
         let stdout = child.stdout.take().context("the embedded chat server has no output")?;
         let mut lines = BufReader::new(stdout).lines();
-        let ready = timeout(START, ready(&mut lines)).await;
+        let ready = timeout(START_TIMEOUT, ready(&mut lines)).await;
         let Ok(Some((irc, telemetry))) = ready else {
             bail!("the embedded chat server did not start: {}", last_words(&mut child, &said).await);
         };
@@ -66,7 +66,7 @@ impl Server {
             return Err(format!("the embedded chat server died ({status}): {words}"));
         }
         drop(self.child.stdin.take());
-        if timeout(END, self.child.wait()).await.is_err() {
+        if timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }
         Ok(())
@@ -76,7 +76,7 @@ impl Server {
 /// The addresses in the ready line; `None` if the output ends without it.
 async fn ready(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<(String, String)> {
     while let Ok(Some(line)) = lines.next_line().await {
-        if let Some(addresses) = line.strip_prefix(READY) {
+        if let Some(addresses) = line.strip_prefix(READY_PREFIX) {
             let value = |name: &str| addresses.split(' ').find_map(|word| word.strip_prefix(name));
             return Some((value("irc=")?.to_owned(), value("telemetry=")?.to_owned()));
         }
@@ -101,7 +101,7 @@ async fn listen(stderr: impl AsyncRead + Unpin, said: Arc<Mutex<String>>, verbos
 /// What a server that has ended, or is ended now, said last.
 async fn last_words(child: &mut Child, said: &Mutex<String>) -> String {
     let _ = child.start_kill();
-    let _ = timeout(END, child.wait()).await;
+    let _ = timeout(STOP_TIMEOUT, child.wait()).await;
     // Its last line may still be on its way through the pipe.
     tokio::time::sleep(Duration::from_millis(50)).await;
     let said = said.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,18 +12,18 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::clock::{Exchange, QUESTIONS};
+use super::clock::{CLOCK_EXCHANGES, Exchange};
 use super::coverage::{TASKS_SCHEMA, TasksDocument};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an answer may be.
-const MAX_BODY: usize = 64 * 1024 * 1024;
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
 /// Asks for the stalls since a time that never comes: the shortest answer that
 /// has the server's clock in it.
-const NO_STALLS: &str = "/stalls?since=18446744073";
+const CLOCK_ROUTE: &str = "/stalls?since=18446744073";
 
 /// Where a server's telemetry is.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub(crate) struct Telemetry {
 
 impl Telemetry {
     /// From a URL such as `http://127.0.0.1:9464`.
-    pub(crate) fn at(url: &str) -> anyhow::Result<Self> {
+    pub(crate) fn from_url(url: &str) -> anyhow::Result<Self> {
         let uri: hyper::Uri = url.parse().with_context(|| format!("--telemetry {url} is no URL"))?;
         let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             bail!("--telemetry {url} is no URL such as http://127.0.0.1:9464");
@@ -69,10 +69,10 @@ impl Telemetry {
 
     /// Asks what time it is there, a few times; the best of the answers.
     pub(crate) async fn time(&self) -> anyhow::Result<Exchange> {
-        let mut exchanges = Vec::with_capacity(QUESTIONS);
-        for _ in 0..QUESTIONS {
-            let (document, sent, answered): (StallsDocument, _, _) = self.get_timed(NO_STALLS).await?;
-            self.check(NO_STALLS, &document.schema, STALLS_SCHEMA)?;
+        let mut exchanges = Vec::with_capacity(CLOCK_EXCHANGES);
+        for _ in 0..CLOCK_EXCHANGES {
+            let (document, sent, answered): (StallsDocument, _, _) = self.get_timed(CLOCK_ROUTE).await?;
+            self.check(CLOCK_ROUTE, &document.schema, STALLS_SCHEMA)?;
             exchanges.push(Exchange { sent, server_unix_ns: document.now_unix_ns, answered });
         }
         Exchange::best(exchanges).context("the time was never asked for")
@@ -96,9 +96,11 @@ impl Telemetry {
     /// An answer, and from when to when it took.
     async fn get_timed<T: DeserializeOwned>(&self, route: &str) -> anyhow::Result<(T, Instant, Instant)> {
         let url = self.url(route);
-        let (body, sent, answered) = match timeout(PATIENCE, self.fetch(route)).await {
+        let (body, sent, answered) = match timeout(ANSWER_TIMEOUT, self.fetch(route)).await {
             Ok(answer) => answer.with_context(|| format!("the telemetry at {url} cannot be read"))?,
-            Err(_elapsed) => bail!("the telemetry at {url} did not answer within {} s", PATIENCE.as_secs()),
+            Err(_elapsed) => {
+                bail!("the telemetry at {url} did not answer within {} s", ANSWER_TIMEOUT.as_secs())
+            }
         };
         let answer = serde_json::from_slice(&body);
         Ok((answer.with_context(|| format!("the telemetry at {url} is not loopscope's"))?, sent, answered))
@@ -118,7 +120,7 @@ impl Telemetry {
         if !response.status().is_success() {
             bail!("the answer is {}", response.status());
         }
-        let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         let answered = Instant::now();
         connection.abort();
         Ok((body.map_err(anyhow::Error::from_boxed)?.to_bytes(), sent, answered))
@@ -131,12 +133,12 @@ mod tests {
 
     #[test]
     fn a_url_is_taken_apart_or_refused() {
-        let telemetry = Telemetry::at("http://localhost:9464/").expect("a URL");
+        let telemetry = Telemetry::from_url("http://localhost:9464/").expect("a URL");
         assert_eq!(telemetry.url("/findings"), "http://localhost:9464/findings");
-        let telemetry = Telemetry::at("http://example.test/scope/").expect("a URL");
+        let telemetry = Telemetry::from_url("http://example.test/scope/").expect("a URL");
         assert_eq!(telemetry.url("/findings"), "http://example.test:80/scope/findings");
         for url in ["127.0.0.1:9464", "https://localhost", "http://", "nonsense", ""] {
-            assert!(Telemetry::at(url).is_err(), "{url}");
+            assert!(Telemetry::from_url(url).is_err(), "{url}");
         }
     }
 }

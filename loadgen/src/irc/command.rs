@@ -8,7 +8,7 @@ use crate::plan::{Action, Due, Plan};
 
 /// Writes planned commands as lines, into one buffer for all of them.
 #[derive(Debug)]
-pub(crate) struct Commands {
+pub(crate) struct CommandWriter {
     line: Vec<u8>,
     run: u32,
     payload: usize,
@@ -17,7 +17,7 @@ pub(crate) struct Commands {
     in_scratch: Vec<bool>,
 }
 
-impl Commands {
+impl CommandWriter {
     /// For a run of `members` members.
     pub(crate) fn new(plan: &Plan, run: u32, members: usize) -> Self {
         let oper = plan.oper.as_ref().map(|login| format!("OPER {} {}", login.name, login.password));

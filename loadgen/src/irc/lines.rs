@@ -2,7 +2,7 @@
 
 /// The longest line that is taken in; the protocol allows 512 bytes, some
 /// servers' tags more. What is longer is dropped and counted.
-const MAX_LINE: usize = 8 * 1024;
+const MAX_LINE_BYTES: usize = 8 * 1024;
 
 /// Keeps the beginning of a line until its end has come.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ impl LineBuffer {
         while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
             let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
             bytes = rest;
-            if self.overlong || self.partial.len() + line.len() > MAX_LINE {
+            if self.overlong || self.partial.len() + line.len() > MAX_LINE_BYTES {
                 self.overlong = false;
                 self.partial.clear();
                 on_line(None)?;
@@ -35,7 +35,7 @@ impl LineBuffer {
                 hand_over(&whole, &mut on_line)?;
             }
         }
-        if self.partial.len() + bytes.len() > MAX_LINE {
+        if self.partial.len() + bytes.len() > MAX_LINE_BYTES {
             self.overlong = true;
             self.partial.clear();
         } else if !self.overlong {
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn an_overlong_line_is_dropped_once_and_the_next_is_whole() {
-        let long = vec![b'x'; MAX_LINE + 1];
+        let long = vec![b'x'; MAX_LINE_BYTES + 1];
         assert_eq!(lines(&[&long, &long, b"\nPING\n"]), vec![None, Some(b"PING".to_vec())]);
         let mut at_once = long.clone();
         at_once.extend_from_slice(b"\nPING\n");

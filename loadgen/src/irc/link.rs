@@ -13,7 +13,7 @@ use crate::run::Sent;
 
 /// How many bytes wait for a server that does not read; what comes on top is
 /// skipped.
-const OUTBOX_LIMIT: usize = 64 * 1024;
+const MAX_OUTBOX_BYTES: usize = 64 * 1024;
 
 /// A connection. Sending never waits, from whichever thread.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Link {
         }
         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         if !outbox.is_empty() {
-            if outbox.len() + line.len() > OUTBOX_LIMIT {
+            if outbox.len() + line.len() > MAX_OUTBOX_BYTES {
                 return Sent::Skipped;
             }
             outbox.extend_from_slice(line);

@@ -18,14 +18,14 @@ pub(crate) struct Payload {
     pub(crate) lag_ns: u64,
 }
 
-const MARK: &[u8] = b"lg2";
+const PAYLOAD_MARK: &[u8] = b"lg2";
 
 impl Payload {
     /// Appends it to `line`, filled up to `length` bytes.
     pub(crate) fn write(&self, line: &mut Vec<u8>, length: usize) {
         let begin = line.len();
         let Self { run, sender, sequence, due_ns, lag_ns } = self;
-        line.extend_from_slice(MARK);
+        line.extend_from_slice(PAYLOAD_MARK);
         // Writing into a vector cannot fail.
         let _ = write!(line, " {run:x} {sender} {sequence} {due_ns} {lag_ns} ");
         let end = begin + length;
@@ -37,7 +37,7 @@ impl Payload {
     /// Reads a message's text; `None` if it was not sent by a generator.
     pub(crate) fn read(text: &[u8]) -> Option<Self> {
         let mut fields = text.split(|&byte| byte == b' ');
-        if fields.next() != Some(MARK) {
+        if fields.next() != Some(PAYLOAD_MARK) {
             return None;
         }
         let mut field = || std::str::from_utf8(fields.next()?).ok();

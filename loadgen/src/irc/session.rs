@@ -9,10 +9,10 @@ use super::lines::LineBuffer;
 use super::link::Link;
 use super::message::Message;
 use super::payload::Payload;
-use crate::record::{Failure, Inbox, Shared, Visit};
+use crate::record::{Failure, Inbox, RunState, Visit};
 
 /// How often a nick that is in use is replaced by another.
-const NICK_TRIES: u32 = 8;
+const MAX_NICK_TRIES: u32 = 8;
 
 /// A client that takes part: what the sender needs to know of it.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub(crate) struct Member {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum SessionPhase {
     Registering { tries: u32 },
     Joining,
     Joined,
@@ -37,13 +37,13 @@ enum Stage {
 /// The receiving side of a client.
 #[derive(Debug)]
 pub(crate) struct Session {
-    shared: Arc<Shared>,
+    state: Arc<RunState>,
     id: usize,
     nick: String,
     room: String,
     link: Arc<Link>,
     lines: LineBuffer,
-    stage: Stage,
+    stage: SessionPhase,
     inbox: Inbox,
     /// For one who comes and goes, instead of the inbox.
     visit: Option<Visit>,
@@ -52,25 +52,25 @@ pub(crate) struct Session {
 impl Session {
     /// Connects, registers and joins `room`.
     pub(crate) async fn open(
-        shared: &Arc<Shared>,
+        state: &Arc<RunState>,
         address: SocketAddr,
         id: usize,
         room: String,
     ) -> Result<Self, Failure> {
         let link = Link::connect(address, id).await.map_err(|error| Failure::connecting(&error))?;
         let mut session = Self {
-            shared: Arc::clone(shared),
+            state: Arc::clone(state),
             id,
-            nick: format!("{}{id}", shared.plan.nick_prefix),
+            nick: format!("{}{id}", state.plan.nick_prefix),
             room,
             link: Arc::new(link),
             lines: LineBuffer::default(),
-            stage: Stage::Registering { tries: 0 },
-            inbox: Inbox::new(shared.room_size()),
-            visit: (id >= shared.plan.connections).then(Visit::default),
+            stage: SessionPhase::Registering { tries: 0 },
+            inbox: Inbox::new(state.room_size()),
+            visit: (id >= state.plan.connections).then(Visit::default),
         };
         session.register();
-        while session.stage != Stage::Joined {
+        while session.stage != SessionPhase::Joined {
             session.turn().await?;
         }
         Ok(session)
@@ -97,13 +97,13 @@ impl Session {
         self.link.send(b"QUIT :done\r\n");
         self.link.close();
         if let Some(visit) = &self.visit {
-            self.shared.on_leave(self.id, visit);
+            self.state.on_leave(self.id, visit);
         }
         self.inbox
     }
 
     fn register(&self) {
-        let pass = self.shared.plan.pass.as_ref().map(|pass| format!("PASS {pass}\r\n"));
+        let pass = self.state.plan.pass.as_ref().map(|pass| format!("PASS {pass}\r\n"));
         let nick = &self.nick;
         let lines = format!("{}NICK {nick}\r\nUSER {nick} 0 * :loadgen\r\n", pass.unwrap_or_default());
         self.link.send(lines.as_bytes());
@@ -134,8 +134,8 @@ impl Session {
     fn on_line(&mut self, line: Option<&[u8]>, now: Instant) -> Result<(), Failure> {
         let Some((line, message)) = line.and_then(|line| Some((line, Message::parse(line)?))) else {
             let failure = Failure::protocol("the target does not speak IRC: it said", line);
-            if self.stage == Stage::Joined {
-                self.shared.failures.count(&failure);
+            if self.stage == SessionPhase::Joined {
+                self.state.failures.count(&failure);
                 return Ok(());
             }
             return Err(failure);
@@ -154,10 +154,10 @@ impl Session {
     }
 
     fn on_message(&mut self, text: &[u8], now: Instant) {
-        if let Some(payload) = Payload::read(text).filter(|payload| payload.run == self.shared.run) {
+        if let Some(payload) = Payload::read(text).filter(|payload| payload.run == self.state.run) {
             match &mut self.visit {
-                Some(visit) => self.shared.on_visit(self.id, visit, &payload),
-                None => self.shared.on_delivery(self.id, &mut self.inbox, &payload, now),
+                Some(visit) => self.state.on_visit(self.id, visit, &payload),
+                None => self.state.on_delivery(self.id, &mut self.inbox, &payload, now),
             }
         }
     }
@@ -171,23 +171,23 @@ impl Session {
 
     fn on_numeric(&mut self, numeric: u16, line: &[u8]) -> Result<(), Failure> {
         match (self.stage, numeric) {
-            (Stage::Registering { .. }, 1) => {
-                self.stage = Stage::Joining;
+            (SessionPhase::Registering { .. }, 1) => {
+                self.stage = SessionPhase::Joining;
                 self.link.send(format!("JOIN {}\r\n", self.room).as_bytes());
             }
-            (Stage::Registering { tries }, 433 | 436 | 437) if tries < NICK_TRIES => {
-                self.stage = Stage::Registering { tries: tries + 1 };
+            (SessionPhase::Registering { tries }, 433 | 436 | 437) if tries < MAX_NICK_TRIES => {
+                self.stage = SessionPhase::Registering { tries: tries + 1 };
                 let suffix = char::from(b'a' + u8::try_from(tries).unwrap_or(0));
-                self.nick = format!("{}{}{suffix}", self.shared.plan.nick_prefix, self.id);
+                self.nick = format!("{}{}{suffix}", self.state.plan.nick_prefix, self.id);
                 self.link.send(format!("NICK {}\r\n", self.nick).as_bytes());
             }
-            (Stage::Joining, 366) => self.stage = Stage::Joined,
+            (SessionPhase::Joining, 366) => self.stage = SessionPhase::Joined,
             // There is no message of the day: that refuses nobody anything.
             (_, 422) => {}
-            (Stage::Registering { .. } | Stage::Joining, 400..=599) => {
+            (SessionPhase::Registering { .. } | SessionPhase::Joining, 400..=599) => {
                 return Err(Failure::protocol("the target did not let a client in:", Some(line)));
             }
-            (Stage::Joined, 400..=599) => self.shared.on_error_reply(self.id, numeric),
+            (SessionPhase::Joined, 400..=599) => self.state.on_error_reply(self.id, numeric),
             _ => {}
         }
         Ok(())

@@ -26,9 +26,9 @@ pub(super) fn load(shards: &[Shard]) -> anyhow::Result<Load> {
     let latency = sum(|histograms| &histograms.latency)?;
     let service = sum(|histograms| &histograms.service)?;
     let send_lag = sum(|histograms| &histograms.send_lag)?;
-    load.latency = Timing::of(&latency);
-    load.service = Timing::of(&service);
-    load.send_lag = Timing::of(&send_lag);
+    load.latency = Timing::from_histogram(&latency);
+    load.service = Timing::from_histogram(&service);
+    load.send_lag = Timing::from_histogram(&send_lag);
     load.spectrum = spectrum(&latency);
     load.histograms = Histograms {
         latency: encode(&latency),

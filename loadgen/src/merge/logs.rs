@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::plan::{Metric, Objective};
 use crate::record::histogram;
 use crate::report::text::units::{counted, duration};
-use crate::report::{Timing, at, decode};
+use crate::report::{Timing, decode, quantile_seconds};
 
 /// The name of the schema of merged logs.
 const SCHEMA: &str = "loadgen.merged-log/1";
@@ -40,7 +40,7 @@ pub(crate) struct MergedLog {
     /// By tag: `latency`, `service`.
     timings: BTreeMap<String, Option<Timing>>,
     /// Objectives on latency and service time, and whether they held.
-    objectives: Vec<Held>,
+    objectives: Vec<LogObjective>,
     /// The program's exit code.
     pub(crate) exit_code: u8,
     #[serde(skip)]
@@ -48,7 +48,7 @@ pub(crate) struct MergedLog {
 }
 
 #[derive(Debug, Serialize)]
-struct Held {
+struct LogObjective {
     objective: String,
     actual: Option<f64>,
     held: bool,
@@ -78,13 +78,14 @@ pub(super) fn merge(paths: &[PathBuf], objectives: &[Objective]) -> anyhow::Resu
     if merged.intervals == 0 {
         bail!("the logs hold no interval at all");
     }
-    merged.timings = merged.sums.iter().map(|(tag, sum)| (tag.clone(), Timing::of(sum))).collect();
+    merged.timings =
+        merged.sums.iter().map(|(tag, sum)| (tag.clone(), Timing::from_histogram(sum))).collect();
     merged.objectives = objectives.iter().map(|objective| merged.judge(objective)).collect();
     merged.exit_code = merged.objectives.iter().map(exit_code).max().unwrap_or(0);
     Ok(merged)
 }
 
-fn exit_code(held: &Held) -> u8 {
+fn exit_code(held: &LogObjective) -> u8 {
     if held.actual.is_none() { 2 } else { u8::from(!held.held) }
 }
 
@@ -120,14 +121,14 @@ impl MergedLog {
         Ok(())
     }
 
-    fn judge(&self, objective: &Objective) -> Held {
+    fn judge(&self, objective: &Objective) -> LogObjective {
         let (Metric::Latency(quantile) | Metric::Service(quantile)) = objective.metric() else {
-            return Held { objective: objective.text().to_owned(), actual: None, held: false };
+            return LogObjective { objective: objective.text().to_owned(), actual: None, held: false };
         };
         let timing = tag_of(objective.metric()).and_then(|tag| self.timings.get(tag)?.as_ref());
-        let actual = at(timing, quantile);
+        let actual = quantile_seconds(timing, quantile);
         let held = actual.is_some_and(|actual| objective.holds(actual));
-        Held { objective: objective.text().to_owned(), actual, held }
+        LogObjective { objective: objective.text().to_owned(), actual, held }
     }
 
     /// One log with one interval, which is the whole test.
@@ -171,7 +172,7 @@ impl MergedLog {
             );
             lines.push(format!("{tag:<12} {timing}"));
         }
-        for Held { objective, actual, held } in &self.objectives {
+        for LogObjective { objective, actual, held } in &self.objectives {
             let word = if *held { "held" } else { "missed" };
             let actual = actual.map_or_else(|| "nothing measured".to_owned(), duration);
             lines.push(format!("{word:<12} {objective} ({actual})"));

@@ -16,7 +16,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use crate::cli::MergeArgs;
-use crate::report::{self, Outcome, Report};
+use crate::report::{self, Report, RunOutcome};
 pub(crate) use logs::MergedLog;
 use shard::Shard;
 
@@ -64,7 +64,7 @@ fn reports(shards: Vec<Shard>, args: &MergeArgs) -> anyhow::Result<Report> {
     let found = server::found(&shards);
     let server = found.findings.as_ref().zip(found.watched_seconds);
     let objectives = report::judge(&args.slo, &load, &generator, server);
-    let invalid = shards.iter().filter(|shard| shard.report.verdict.outcome == Outcome::Invalid);
+    let invalid = shards.iter().filter(|shard| shard.report.verdict.outcome == RunOutcome::Invalid);
     let invalid = invalid.flat_map(|shard| {
         shard.report.verdict.reasons.iter().map(|reason| format!("{}: {reason}", shard.name))
     });

@@ -9,7 +9,7 @@ use crate::report::{Clock, Coverage, Share, Tail, TaskPolls};
 
 /// What is known about the server after all.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct ServerFacts {
     pub(super) watched_seconds: Option<f64>,
     pub(super) findings: Option<FindingsDocument>,
     pub(super) stalls: Option<StallsDocument>,
@@ -19,9 +19,9 @@ pub(super) struct Found {
 }
 
 /// Of all shards that asked.
-pub(super) fn found(shards: &[Shard]) -> Found {
+pub(super) fn found(shards: &[Shard]) -> ServerFacts {
     let seconds = shards.iter().filter_map(|shard| shard.report.watched_seconds);
-    Found {
+    ServerFacts {
         watched_seconds: seconds.reduce(f64::max),
         findings: findings(shards),
         stalls: stalls(shards),

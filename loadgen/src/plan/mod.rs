@@ -23,11 +23,11 @@ pub(crate) use target::Target;
 
 /// The longest payload: with prefix, room and line end it still fits into the
 /// 512 bytes that the protocol allows a line.
-const MAX_PAYLOAD: usize = 400;
+const MAX_PAYLOAD_BYTES: usize = 400;
 
 /// How long after the joining nothing is measured, so that the joins' own
 /// traffic has settled.
-const SETTLE: Duration = Duration::from_millis(500);
+const SETTLE_TIME: Duration = Duration::from_millis(500);
 
 /// A load test whose parts fit together.
 #[derive(Debug, Clone)]
@@ -91,8 +91,11 @@ impl Plan {
                 connections / 2
             );
         }
-        if args.payload > MAX_PAYLOAD {
-            anyhow::bail!("--payload {} does not fit into a line; use at most {MAX_PAYLOAD}", args.payload);
+        if args.payload > MAX_PAYLOAD_BYTES {
+            anyhow::bail!(
+                "--payload {} does not fit into a line; use at most {MAX_PAYLOAD_BYTES}",
+                args.payload
+            );
         }
         let mut objectives = args.slo;
         if let Some(path) = &args.slo_file {
@@ -109,7 +112,7 @@ impl Plan {
             stages: args.stages.unwrap_or_else(|| Stages::constant(args.rate, args.duration)),
             arrivals: args.arrivals,
             ramp: args.ramp,
-            settle: SETTLE,
+            settle: SETTLE_TIME,
             drain: args.drain,
             timeout: args.timeout,
             max_send_lag,
@@ -175,7 +178,7 @@ pub(crate) fn room_name(room: usize) -> String {
 }
 
 /// 10 ms, or a tenth of the tightest latency objective, but never less than the
-/// 1 ms that timers and a shared CPU cost anyhow.
+/// 1 ms that timers and a state CPU cost anyhow.
 fn send_lag_budget(objectives: &[Objective]) -> Duration {
     let tightest = objectives.iter().filter_map(Objective::latency_limit).min();
     let budget = tightest.map_or(Duration::from_millis(10), |limit| limit / 10);

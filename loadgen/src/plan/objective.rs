@@ -57,7 +57,7 @@ const QUANTILES: [(&str, Quantile); 5] = [
     ("max", Quantile::Max),
 ];
 
-const COUNTED: [(&str, Metric); 7] = [
+const COUNTED_METRICS: [(&str, Metric); 7] = [
     ("lost", Metric::Lost),
     ("duplicated", Metric::Duplicated),
     ("out_of_order", Metric::OutOfOrder),
@@ -70,7 +70,7 @@ const COUNTED: [(&str, Metric); 7] = [
 type Timed = (&'static str, fn(Quantile) -> Metric);
 
 /// What is timed, with the prefix by which it is told apart.
-const TIMED: [Timed; 4] = [
+const TIMED_METRICS: [Timed; 4] = [
     ("", Metric::Latency),
     ("service.", Metric::Service),
     ("send_lag.", Metric::SendLag),
@@ -80,10 +80,10 @@ const TIMED: [Timed; 4] = [
 impl Metric {
     /// Every metric, by its name.
     fn all() -> impl Iterator<Item = (String, Self)> {
-        let timed = TIMED.into_iter().flat_map(|(prefix, metric)| {
+        let timed = TIMED_METRICS.into_iter().flat_map(|(prefix, metric)| {
             QUANTILES.map(|(name, quantile)| (format!("{prefix}{name}"), metric(quantile)))
         });
-        timed.chain(COUNTED.map(|(name, metric)| (name.to_owned(), metric)))
+        timed.chain(COUNTED_METRICS.map(|(name, metric)| (name.to_owned(), metric)))
     }
 
     /// Its name in flags and reports.
@@ -116,7 +116,7 @@ impl Metric {
 
 /// How the actual value must stand to the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Comparison {
+enum Relation {
     Below,
     AtMost,
     Equal,
@@ -139,7 +139,7 @@ pub(crate) enum Unit {
 pub(crate) struct Objective {
     text: String,
     metric: Metric,
-    comparison: Comparison,
+    comparison: Relation,
     limit: f64,
     unit: Unit,
 }
@@ -168,9 +168,9 @@ impl Objective {
     /// Whether `actual`, in the objective's unit, holds it.
     pub(crate) fn holds(&self, actual: f64) -> bool {
         match self.comparison {
-            Comparison::Below => actual < self.limit,
-            Comparison::AtMost => actual <= self.limit,
-            Comparison::Equal => (actual - self.limit).abs() < f64::EPSILON,
+            Relation::Below => actual < self.limit,
+            Relation::AtMost => actual <= self.limit,
+            Relation::Equal => (actual - self.limit).abs() < f64::EPSILON,
         }
     }
 
@@ -208,16 +208,16 @@ impl FromStr for Objective {
         let at = text.find(['<', '=']).ok_or_else(usage)?;
         let (name, rest) = text.split_at(at);
         let (comparison, value) = if let Some(value) = rest.strip_prefix("<=") {
-            (Comparison::AtMost, value)
+            (Relation::AtMost, value)
         } else if let Some(value) = rest.strip_prefix('<') {
-            (Comparison::Below, value)
+            (Relation::Below, value)
         } else {
-            (Comparison::Equal, rest.strip_prefix("==").ok_or_else(usage)?)
+            (Relation::Equal, rest.strip_prefix("==").ok_or_else(usage)?)
         };
         let name = name.trim();
         let metric = Metric::all().find(|(known, _)| known == name).map(|(_, metric)| metric);
         let metric = metric.ok_or_else(|| {
-            let counted: Vec<_> = COUNTED.iter().map(|(name, _)| *name).collect();
+            let counted: Vec<_> = COUNTED_METRICS.iter().map(|(name, _)| *name).collect();
             let counted = counted.join(", ");
             format!(
                 "`{name}` cannot be an objective; there are p50, p90, p99, p99.9, max, the same after \

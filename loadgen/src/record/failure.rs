@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// How many bytes of a server's own words are shown.
-const MAX_QUOTE: usize = 160;
+const MAX_QUOTE_BYTES: usize = 160;
 
 /// The kinds of failure that are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl Failure {
 
 /// The server's words, safe for a terminal: nothing but printable text.
 fn quote(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&line[..line.len().min(MAX_QUOTE)]);
+    let text = String::from_utf8_lossy(&line[..line.len().min(MAX_QUOTE_BYTES)]);
     let clean: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     format!("`{clean}`")
 }
@@ -122,18 +122,18 @@ impl Failures {
     }
 
     /// How many there were of `kind`.
-    pub(crate) fn of(&self, kind: FailureKind) -> u64 {
+    pub(crate) fn count_of(&self, kind: FailureKind) -> u64 {
         self.counts[kind as usize].load(Ordering::Relaxed)
     }
 
     /// How many there were.
     pub(crate) fn total(&self) -> u64 {
-        FailureKind::ALL.into_iter().map(|kind| self.of(kind)).sum()
+        FailureKind::ALL.into_iter().map(|kind| self.count_of(kind)).sum()
     }
 
     /// The words of the kind that there were most of.
     pub(crate) fn main_reason(&self) -> Option<String> {
-        let kind = FailureKind::ALL.into_iter().max_by_key(|&kind| self.of(kind))?;
+        let kind = FailureKind::ALL.into_iter().max_by_key(|&kind| self.count_of(kind))?;
         self.first.lock().unwrap_or_else(PoisonError::into_inner)[kind as usize].clone()
     }
 }
@@ -150,7 +150,7 @@ mod tests {
         let refused = Failure::connecting(&io::ErrorKind::ConnectionRefused.into());
         failures.count(&refused);
         failures.count(&refused);
-        assert_eq!((failures.of(FailureKind::Refused), failures.total()), (2, 3));
+        assert_eq!((failures.count_of(FailureKind::Refused), failures.total()), (2, 3));
         assert_eq!(failures.main_reason().as_deref(), Some("the target refuses connections"));
     }
 

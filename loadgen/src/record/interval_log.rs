@@ -15,10 +15,10 @@ use hdrhistogram::serialization::interval_log::{
 };
 
 use super::latency::histogram;
-use super::run_state::Shared;
+use super::run_state::RunState;
 
 /// How long an interval is.
-const INTERVAL: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What Java's readers show the maximum in: milliseconds.
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
@@ -58,12 +58,12 @@ pub(crate) struct IntervalLog {
 
 impl IntervalLog {
     /// Begins to write `path`.
-    pub(crate) fn begin(path: &Path, shared: Arc<Shared>) -> io::Result<Self> {
+    pub(crate) fn begin(path: &Path, state: Arc<RunState>) -> io::Result<Self> {
         let file = LineWriter::new(File::create(path)?);
         let (last, messages) = mpsc::channel();
         let thread = thread::Builder::new().name("hlog".into()).spawn(move || {
             let mut file = file;
-            write(&mut file, &shared, &messages)
+            write(&mut file, &state, &messages)
         })?;
         Ok(Self { last, thread })
     }
@@ -78,7 +78,7 @@ impl IntervalLog {
 
 type Writer<'a, 'b> = IntervalLogWriter<'a, 'b, LineWriter<File>, V2DeflateSerializer>;
 
-fn write(file: &mut LineWriter<File>, shared: &Shared, last: &mpsc::Receiver<Intervals>) -> io::Result<()> {
+fn write(file: &mut LineWriter<File>, state: &RunState, last: &mpsc::Receiver<Intervals>) -> io::Result<()> {
     let mut serializer = V2DeflateSerializer::new();
     let (begin, start) = (Instant::now(), SystemTime::now());
     let mut writer = IntervalLogWriterBuilder::new()
@@ -89,13 +89,13 @@ fn write(file: &mut LineWriter<File>, shared: &Shared, last: &mpsc::Receiver<Int
         .begin_log_with(file, &mut serializer)?;
     let mut from = Duration::ZERO;
     loop {
-        let next = (from + INTERVAL).saturating_sub(begin.elapsed());
+        let next = (from + LOG_INTERVAL).saturating_sub(begin.elapsed());
         let message = last.recv_timeout(next);
         let to = begin.elapsed();
         match message {
             Ok(intervals) => return write_intervals(&mut writer, &intervals, from, to),
             Err(RecvTimeoutError::Timeout) => {
-                write_intervals(&mut writer, &shared.take_intervals(), from, to)?
+                write_intervals(&mut writer, &state.take_intervals(), from, to)?
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }

@@ -13,15 +13,15 @@ pub(crate) const SLICES: usize = 32;
 
 /// The run cut into stretches of the same length, whatever its duration.
 #[derive(Debug)]
-pub(crate) struct Slices {
+pub(crate) struct LatencySlices {
     width_ns: u64,
     /// By the time at which they were due, to two digits.
     latency: Vec<Histogram<u32>>,
 }
 
-impl Slices {
+impl LatencySlices {
     /// For a run of this duration.
-    pub(crate) fn of(duration: Duration) -> Self {
+    pub(crate) fn new(duration: Duration) -> Self {
         let width_ns = nanoseconds(duration).div_ceil(SLICES as u64).max(1);
         Self { width_ns, latency: vec![with_digits(2); SLICES] }
     }
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn every_moment_has_its_stretch() {
-        let mut slices = Slices::of(Duration::from_secs(32));
+        let mut slices = LatencySlices::new(Duration::from_secs(32));
         for due_ms in [0, 999, 1000, 31_999, 90_000] {
             slices.took(due_ms * 1_000_000, 5, 2);
         }

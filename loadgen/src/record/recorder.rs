@@ -7,14 +7,14 @@ use hdrhistogram::Histogram;
 use super::counts::Counts;
 use super::interval_log::Intervals;
 use super::latency::{histogram, with_digits};
-use super::latency_slices::Slices;
+use super::latency_slices::LatencySlices;
 use super::sequence::Arrival;
-use super::slow::{Slow, Span};
-use super::timeline::{Bins, Timeline};
+use super::slow::{DeliverySpan, SlowestDeliveries};
+use super::timeline::{Bins, DeliveryTimeline};
 use crate::plan::Plan;
 
 /// The quantile below which no delivery will be among the slowest hundredth.
-const BELOW_TAIL: f64 = 0.95;
+const BELOW_TAIL_QUANTILE: f64 = 0.95;
 
 /// One arrival: what it is, and when. All times are nanoseconds since the
 /// measuring began.
@@ -67,11 +67,11 @@ pub(crate) struct Recorder {
     /// Error replies by number.
     pub(crate) error_replies: BTreeMap<u16, u64>,
     /// The slowest of what was received, one by one.
-    pub(crate) slow: Slow,
+    pub(crate) slow: SlowestDeliveries,
     /// The latency by stretch of time.
-    pub(crate) slices: Slices,
+    pub(crate) slices: LatencySlices,
     /// How it went over time.
-    pub(crate) timeline: Timeline,
+    pub(crate) timeline: DeliveryTimeline,
     /// What an interval log has not taken yet, if there is one.
     pub(crate) intervals: Option<Intervals>,
     late_over_ns: u64,
@@ -91,9 +91,9 @@ impl Recorder {
             visitors: Counts::default(),
             visits: 0,
             error_replies: BTreeMap::new(),
-            slow: Slow::above(plan.late_over().map_or(0, crate::plan::nanoseconds)),
-            slices: Slices::of(plan.duration()),
-            timeline: Timeline::new(Bins::of(plan.duration())),
+            slow: SlowestDeliveries::with_floor(plan.late_over().map_or(0, crate::plan::nanoseconds)),
+            slices: LatencySlices::new(plan.duration()),
+            timeline: DeliveryTimeline::new(Bins::new(plan.duration())),
             intervals: plan.hlog.is_some().then(Intervals::new),
             late_over_ns: plan.late_over().map_or(u64::MAX, crate::plan::nanoseconds),
         }
@@ -118,9 +118,9 @@ impl Recorder {
         let service = now_ns.saturating_sub(sent_ns).max(1);
         self.latency.saturating_record(latency);
         let known = self.late_over_ns < u64::MAX;
-        let below_tail = || if known { 0 } else { self.latency.value_at_quantile(BELOW_TAIL) };
+        let below_tail = || if known { 0 } else { self.latency.value_at_quantile(BELOW_TAIL_QUANTILE) };
         self.slow.offer(
-            Span { due_ns, sent_ns: sent_ns.clamp(due_ns, now_ns.max(due_ns)), arrived_ns: now_ns },
+            DeliverySpan { due_ns, sent_ns: sent_ns.clamp(due_ns, now_ns.max(due_ns)), arrived_ns: now_ns },
             below_tail,
         );
         self.service.saturating_record(service);

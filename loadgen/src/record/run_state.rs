@@ -12,7 +12,7 @@ use crate::plan::{Plan, nanoseconds, room_name};
 
 /// One run: its plan, its clock, and the places where things are counted.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct RunState {
     /// What was asked for.
     pub(crate) plan: Plan,
     /// Tells this run's messages from those of others.
@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     issued: Vec<AtomicU64>,
 }
 
-impl Shared {
+impl RunState {
     /// A run that has not begun.
     pub(crate) fn new(plan: Plan) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 /// How far behind the newest a message may still come.
-const WINDOW: u64 = 128;
+const WINDOW_MESSAGES: u64 = 128;
 
 /// What an arrival means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Sequence {
     /// Message `number` has arrived.
     pub(crate) fn arrive(&mut self, number: u64) -> Arrival {
         let Some(offset) = number.checked_sub(self.base) else { return Arrival::Again };
-        let given_up = self.slide(offset.saturating_sub(WINDOW - 1));
+        let given_up = self.slide(offset.saturating_sub(WINDOW_MESSAGES - 1));
         let bit = 1_u128 << (number - self.base);
         if self.seen & bit != 0 {
             return Arrival::Again;
@@ -55,13 +55,13 @@ impl Sequence {
     pub(crate) const fn is_missing(&self, number: u64) -> bool {
         match number.checked_sub(self.base) {
             None => false,
-            Some(offset) => offset >= WINDOW || self.seen & (1 << offset) == 0,
+            Some(offset) => offset >= WINDOW_MESSAGES || self.seen & (1 << offset) == 0,
         }
     }
 
     /// Moves the window on; how many missing messages fell out of it.
     fn slide(&mut self, by: u64) -> u64 {
-        let Some(shift) = u32::try_from(by).ok().filter(|&shift| u64::from(shift) < WINDOW) else {
+        let Some(shift) = u32::try_from(by).ok().filter(|&shift| u64::from(shift) < WINDOW_MESSAGES) else {
             let missing = by - u64::from(self.seen.count_ones());
             self.seen = 0;
             self.base += by;
@@ -158,11 +158,11 @@ mod tests {
     #[test]
     fn a_gap_stays_missing_until_it_is_given_up() {
         let mut sequence = Sequence::default();
-        for number in 1..WINDOW {
+        for number in 1..WINDOW_MESSAGES {
             assert_eq!(sequence.arrive(number), ON_TIME);
         }
         assert!(sequence.is_missing(0));
-        assert_eq!(sequence.arrive(WINDOW), Arrival::First { late: false, given_up: 1 });
+        assert_eq!(sequence.arrive(WINDOW_MESSAGES), Arrival::First { late: false, given_up: 1 });
         assert!(!sequence.is_missing(0), "given up is settled");
         assert_eq!(sequence.arrive(0), Arrival::Again);
     }

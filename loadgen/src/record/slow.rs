@@ -5,12 +5,12 @@ use std::time::Instant;
 use crate::plan::Rng;
 
 /// How many are kept at most: 1.5 MiB.
-const CAPACITY: usize = 65_536;
+const MAX_KEPT: usize = 65_536;
 
 /// From when to when one delivery took, in nanoseconds since the measuring
 /// began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct DeliverySpan {
     /// When it was due.
     pub(crate) due_ns: u64,
     /// When it was sent.
@@ -19,7 +19,7 @@ pub(crate) struct Span {
     pub(crate) arrived_ns: u64,
 }
 
-impl Span {
+impl DeliverySpan {
     /// How long it took.
     pub(crate) const fn nanoseconds(&self) -> u64 {
         self.arrived_ns.saturating_sub(self.due_ns)
@@ -33,29 +33,29 @@ impl Span {
 /// every second one goes, by lot, and newcomers have to win as often. So what
 /// is left is always a fair sample of everything above the floor.
 #[derive(Debug)]
-pub(crate) struct Slow {
+pub(crate) struct SlowestDeliveries {
     floor_ns: u64,
     /// One in two to the power of this is kept.
     halvings: u32,
-    kept: Vec<Span>,
+    kept: Vec<DeliverySpan>,
     rng: Rng,
 }
 
-impl Slow {
+impl SlowestDeliveries {
     /// Keeps what takes longer than `floor_ns`.
-    pub(crate) const fn above(floor_ns: u64) -> Self {
+    pub(crate) const fn with_floor(floor_ns: u64) -> Self {
         Self { floor_ns, halvings: 0, kept: Vec::new(), rng: Rng::new(1) }
     }
 
     /// Takes a delivery in; `below_tail_ns` is asked for when there is no room.
-    pub(crate) fn offer(&mut self, span: Span, below_tail_ns: impl FnOnce() -> u64) {
+    pub(crate) fn offer(&mut self, span: DeliverySpan, below_tail_ns: impl FnOnce() -> u64) {
         if span.nanoseconds() <= self.floor_ns || !self.wins(self.halvings) {
             return;
         }
         self.kept.push(span);
-        if self.kept.len() >= CAPACITY {
+        if self.kept.len() >= MAX_KEPT {
             self.raise(below_tail_ns());
-            if self.kept.len() > CAPACITY / 2 {
+            if self.kept.len() > MAX_KEPT / 2 {
                 self.halve();
             }
         }
@@ -76,7 +76,7 @@ impl Slow {
     }
 
     /// Those that took longer than `threshold_ns`.
-    pub(crate) fn longer_than(&self, threshold_ns: u64) -> Vec<Span> {
+    pub(crate) fn longer_than(&self, threshold_ns: u64) -> Vec<DeliverySpan> {
         self.kept.iter().copied().filter(|span| span.nanoseconds() > threshold_ns).collect()
     }
 
@@ -118,7 +118,7 @@ pub(crate) struct SlowDeliveries {
     /// How many there were.
     pub(crate) count: u64,
     /// Those that could be kept.
-    pub(crate) kept: Vec<Span>,
+    pub(crate) kept: Vec<DeliverySpan>,
     /// For how many each of them stands.
     pub(crate) weight: u64,
 }
@@ -135,13 +135,13 @@ impl SlowDeliveries {
 mod tests {
     use super::*;
 
-    const fn span(nanoseconds: u64) -> Span {
-        Span { due_ns: 7, sent_ns: 7, arrived_ns: 7 + nanoseconds }
+    const fn span(nanoseconds: u64) -> DeliverySpan {
+        DeliverySpan { due_ns: 7, sent_ns: 7, arrived_ns: 7 + nanoseconds }
     }
 
     #[test]
     fn while_there_is_room_all_above_the_floor_are_kept() {
-        let mut slow = Slow::above(100);
+        let mut slow = SlowestDeliveries::with_floor(100);
         for nanoseconds in 0..1000 {
             slow.offer(span(nanoseconds), || unreachable!("there is room"));
         }
@@ -151,12 +151,12 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_the_sample_fair() {
-        let mut slow = Slow::above(0);
+        let mut slow = SlowestDeliveries::with_floor(0);
         let total = 1_000_000;
         for number in 0..total {
             // A tenth is slow, spread over the whole run; the floor may take the rest.
             slow.offer(span(if number % 10 == 0 { 1000 + number } else { 50 }), || 50);
-            assert!(slow.kept.len() <= CAPACITY);
+            assert!(slow.kept.len() <= MAX_KEPT);
         }
         assert_eq!(slow.floor_ns, 50);
         assert!(slow.weight() > 1, "100,000 do not fit");
@@ -170,15 +170,15 @@ mod tests {
 
     #[test]
     fn parts_add_up_at_the_coarser_ones_grain() {
-        let (mut fine, mut coarse) = (Slow::above(0), Slow::above(0));
+        let (mut fine, mut coarse) = (SlowestDeliveries::with_floor(0), SlowestDeliveries::with_floor(0));
         for nanoseconds in 1..=1000 {
             fine.offer(span(nanoseconds), || 0);
         }
-        for nanoseconds in 1..=CAPACITY as u64 {
+        for nanoseconds in 1..=MAX_KEPT as u64 {
             coarse.offer(span(nanoseconds), || 0);
         }
         assert_eq!(coarse.weight(), 2);
-        let mut sum = Slow::above(0);
+        let mut sum = SlowestDeliveries::with_floor(0);
         sum.add(&fine);
         sum.add(&coarse);
         assert_eq!(sum.weight(), 2);

@@ -11,7 +11,7 @@ use crate::plan::nanoseconds;
 const MAX_BINS: u64 = 200;
 
 /// The shortest stretch.
-const MIN_WIDTH: Duration = Duration::from_millis(100);
+const MIN_BIN_WIDTH: Duration = Duration::from_millis(100);
 
 /// How a run of a known duration is cut into stretches: its memory does not
 /// depend on how long the run is.
@@ -23,9 +23,9 @@ pub(crate) struct Bins {
 
 impl Bins {
     /// For a run of this duration.
-    pub(crate) fn of(duration: Duration) -> Self {
+    pub(crate) fn new(duration: Duration) -> Self {
         let duration_ns = nanoseconds(duration).max(1);
-        let width_ns = duration_ns.div_ceil(MAX_BINS).max(nanoseconds(MIN_WIDTH));
+        let width_ns = duration_ns.div_ceil(MAX_BINS).max(nanoseconds(MIN_BIN_WIDTH));
         let count = usize::try_from(duration_ns.div_ceil(width_ns)).unwrap_or(1);
         Self { width_ns, count }
     }
@@ -49,7 +49,7 @@ impl Bins {
 
 /// Deliveries over time.
 #[derive(Debug)]
-pub(crate) struct Timeline {
+pub(crate) struct DeliveryTimeline {
     bins: Bins,
     /// Deliveries that came, by the time of their arrival.
     pub(crate) delivered: Vec<u64>,
@@ -59,7 +59,7 @@ pub(crate) struct Timeline {
     pub(crate) longest_ns: Vec<u64>,
 }
 
-impl Timeline {
+impl DeliveryTimeline {
     /// Nothing yet.
     pub(crate) fn new(bins: Bins) -> Self {
         let count = bins.count();
@@ -101,10 +101,10 @@ mod tests {
     #[test]
     fn the_number_of_stretches_is_bounded_and_every_moment_has_one() {
         for (seconds, count, width_ms) in [(1, 10, 100), (20, 200, 100), (86_400, 200, 432_000)] {
-            let bins = Bins::of(Duration::from_secs(seconds));
+            let bins = Bins::new(Duration::from_secs(seconds));
             assert_eq!((bins.count(), bins.width()), (count, Duration::from_millis(width_ms)));
             assert_eq!((bins.index(0), bins.index(u64::MAX)), (0, count - 1));
         }
-        assert_eq!(Bins::of(Duration::from_nanos(1)).count(), 1);
+        assert_eq!(Bins::new(Duration::from_nanos(1)).count(), 1);
     }
 }

@@ -7,11 +7,11 @@ pub(crate) mod text;
 mod verdict;
 
 pub(crate) use document::{
-    Bin, Blocking, Clock, CommandCount, Commands, Connections, Coverage, Deliveries, Generator, Histograms,
-    Load, Minimal, Outcome, Point, Program, Report, Rooms, SCHEMA, Settings, Share, StageLoad, Tail,
-    TaskPolls, Timeline, Timing, Visitors, decode, encode,
+    Blocking, Clock, CommandCount, Commands, Connections, Coverage, Deliveries, Generator, Histograms, Load,
+    LoadTimeline, Minimal, Program, Report, Rooms, RunOutcome, SCHEMA, Settings, Share, SpectrumPoint,
+    StageLoad, Tail, TaskPolls, TimelineBin, Timing, Visitors, decode, encode,
 };
 pub(crate) use html::html;
 pub(crate) use read::{parse, read, read_whole};
 pub(crate) use text::{place, text};
-pub(crate) use verdict::{at, died, judge, verdict};
+pub(crate) use verdict::{died, judge, quantile_seconds, verdict};

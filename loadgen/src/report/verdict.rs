@@ -2,7 +2,7 @@
 
 use loopscope::FindingsDocument;
 
-use super::document::{Generator, Judged, Load, Outcome, Timing, Verdict};
+use super::document::{Generator, JudgedObjective, Load, RunOutcome, Timing, Verdict};
 use super::text::units::counted;
 use crate::plan::{Metric, Objective, Quantile, Unit};
 
@@ -13,10 +13,10 @@ pub(crate) fn judge(
     load: &Load,
     generator: &Generator,
     server: Option<(&FindingsDocument, f64)>,
-) -> Vec<Judged> {
+) -> Vec<JudgedObjective> {
     let judge = |objective: &Objective| {
         let actual = actual(objective, load, generator, server);
-        Judged {
+        JudgedObjective {
             objective: objective.text().to_owned(),
             metric: objective.metric().name(),
             unit: objective.unit(),
@@ -40,10 +40,10 @@ fn actual(
     let deliveries = &load.deliveries;
     let share = objective.unit() == Unit::Share;
     match objective.metric() {
-        Metric::Latency(quantile) => at(load.latency.as_ref(), quantile),
-        Metric::Service(quantile) => at(load.service.as_ref(), quantile),
-        Metric::SendLag(quantile) => at(load.send_lag.as_ref(), quantile),
-        Metric::ReceiveLag(quantile) => at(generator.receive_lag.as_ref(), quantile),
+        Metric::Latency(quantile) => quantile_seconds(load.latency.as_ref(), quantile),
+        Metric::Service(quantile) => quantile_seconds(load.service.as_ref(), quantile),
+        Metric::SendLag(quantile) => quantile_seconds(load.send_lag.as_ref(), quantile),
+        Metric::ReceiveLag(quantile) => quantile_seconds(generator.receive_lag.as_ref(), quantile),
         Metric::Lost => part(deliveries.lost, deliveries.expected, share),
         Metric::Duplicated => part(deliveries.duplicated, deliveries.expected, share),
         Metric::OutOfOrder => part(deliveries.out_of_order, deliveries.expected, share),
@@ -58,7 +58,7 @@ fn actual(
 }
 
 /// One quantile of a distribution.
-pub(crate) fn at(timing: Option<&Timing>, quantile: Quantile) -> Option<f64> {
+pub(crate) fn quantile_seconds(timing: Option<&Timing>, quantile: Quantile) -> Option<f64> {
     timing.map(|timing| match quantile {
         Quantile::P50 => timing.p50_seconds,
         Quantile::P90 => timing.p90_seconds,
@@ -76,7 +76,7 @@ fn part(count: u64, whole: u64, share: bool) -> Option<f64> {
 
 /// The outcome: `invalid` says why there can be none, `denied` how many
 /// findings are held against the server.
-pub(crate) fn verdict(invalid: Vec<String>, objectives: &[Judged], denied: usize) -> Verdict {
+pub(crate) fn verdict(invalid: Vec<String>, objectives: &[JudgedObjective], denied: usize) -> Verdict {
     let unmeasured = objectives.iter().filter(|judged| judged.actual.is_none());
     let mut invalid = invalid;
     if invalid.is_empty() {
@@ -90,50 +90,58 @@ pub(crate) fn verdict(invalid: Vec<String>, objectives: &[Judged], denied: usize
         invalid.extend(own.map(|judged| format!("the generator missed {}", judged.objective)));
     }
     if !invalid.is_empty() {
-        return Verdict { outcome: Outcome::Invalid, exit_code: 2, reasons: invalid };
+        return Verdict { outcome: RunOutcome::Invalid, exit_code: 2, reasons: invalid };
     }
-    let mut outcome = Outcome::Held;
+    let mut outcome = RunOutcome::Held;
     let mut reasons = Vec::new();
     if denied > 0 {
-        outcome = Outcome::Denied;
+        outcome = RunOutcome::Denied;
         reasons.push(format!("{} denied", counted(denied as u64, "finding")));
     }
     for judged in objectives.iter().filter(|judged| !judged.held) {
-        outcome = Outcome::Missed;
+        outcome = RunOutcome::Missed;
         reasons.push(format!("{} was missed", judged.objective));
     }
-    Verdict { outcome, exit_code: u8::from(outcome != Outcome::Held), reasons }
+    Verdict { outcome, exit_code: u8::from(outcome != RunOutcome::Held), reasons }
 }
 
 /// The verdict once it has turned out that the server had died.
 pub(crate) fn died(reason: String, verdict: &Verdict) -> Verdict {
-    let before = if verdict.outcome == Outcome::Invalid { verdict.reasons.clone() } else { vec![] };
+    let before = if verdict.outcome == RunOutcome::Invalid { verdict.reasons.clone() } else { vec![] };
     let reasons = std::iter::once(reason).chain(before).collect();
-    Verdict { outcome: Outcome::Invalid, exit_code: 2, reasons }
+    Verdict { outcome: RunOutcome::Invalid, exit_code: 2, reasons }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn judged(held: bool, actual: Option<f64>) -> Judged {
+    fn judged(held: bool, actual: Option<f64>) -> JudgedObjective {
         let (objective, metric) = ("p99<5ms".into(), "p99".into());
-        Judged { objective, metric, unit: Unit::Seconds, limit: 0.005, actual, held, of_generator: false }
+        JudgedObjective {
+            objective,
+            metric,
+            unit: Unit::Seconds,
+            limit: 0.005,
+            actual,
+            held,
+            of_generator: false,
+        }
     }
 
     #[test]
     fn the_exit_code_follows_the_contract() {
         let held = verdict(vec![], &[judged(true, Some(0.001))], 0);
-        assert_eq!((held.outcome, held.exit_code), (Outcome::Held, 0));
+        assert_eq!((held.outcome, held.exit_code), (RunOutcome::Held, 0));
         let missed = verdict(vec![], &[judged(false, Some(0.1))], 2);
-        assert_eq!((missed.outcome, missed.exit_code, missed.reasons.len()), (Outcome::Missed, 1, 2));
+        assert_eq!((missed.outcome, missed.exit_code, missed.reasons.len()), (RunOutcome::Missed, 1, 2));
         let denied = verdict(vec![], &[], 1);
-        assert_eq!((denied.outcome, denied.exit_code), (Outcome::Denied, 1));
+        assert_eq!((denied.outcome, denied.exit_code), (RunOutcome::Denied, 1));
         let invalid = verdict(vec!["late".into()], &[judged(false, Some(0.1))], 1);
-        assert_eq!((invalid.outcome, invalid.exit_code), (Outcome::Invalid, 2));
+        assert_eq!((invalid.outcome, invalid.exit_code), (RunOutcome::Invalid, 2));
         let unmeasured = verdict(vec![], &[judged(false, None)], 0);
-        assert_eq!((unmeasured.outcome, unmeasured.exit_code), (Outcome::Invalid, 2));
-        let own = Judged { of_generator: true, ..judged(false, Some(0.1)) };
+        assert_eq!((unmeasured.outcome, unmeasured.exit_code), (RunOutcome::Invalid, 2));
+        let own = JudgedObjective { of_generator: true, ..judged(false, Some(0.1)) };
         assert_eq!(verdict(vec![], &[own], 0).exit_code, 2, "the generator's fault is not the server's");
     }
 }

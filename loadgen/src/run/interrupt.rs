@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 /// The exit code of a program that a second signal ended.
-const KILLED: i32 = 130;
+const SECOND_SIGNAL_EXIT_CODE: i32 = 130;
 
 /// Whether the user wants an early end.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ impl Stop {
             signals.next().await;
             let _ = sender.send(true);
             signals.next().await;
-            std::process::exit(KILLED);
+            std::process::exit(SECOND_SIGNAL_EXIT_CODE);
         });
         Ok(Self(receiver))
     }

@@ -9,10 +9,10 @@ use hdrhistogram::Histogram;
 use tokio::sync::oneshot;
 
 use crate::plan::{Action, Due};
-use crate::record::{Bins, Shared, count, histogram};
+use crate::record::{Bins, RunState, count, histogram};
 
 /// The longest sleep at a stretch, so that a halt is soon seen.
-const NAP: Duration = Duration::from_millis(20);
+const MAX_SLEEP_BETWEEN_HALT_CHECKS: Duration = Duration::from_millis(20);
 
 /// What became of a command whose time had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) trait Outlet: Send + 'static {
     fn senders(&self) -> usize;
 
     /// Sends what is due, now that it is `lag_ns` late, without waiting.
-    fn send(&mut self, shared: &Shared, due: &Due, lag_ns: u64) -> Sent;
+    fn send(&mut self, state: &RunState, due: &Due, lag_ns: u64) -> Sent;
 
     /// Whether this is the moment of sending. If not, whoever sends records
     /// how late it was.
@@ -44,7 +44,7 @@ pub(crate) trait Outlet: Send + 'static {
 
 /// How often one command was planned, and what became of it.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tried {
+pub(crate) struct SendCounts {
     /// Its time had come.
     pub(crate) planned: u64,
     /// It was sent.
@@ -53,7 +53,7 @@ pub(crate) struct Tried {
     pub(crate) skipped: u64,
 }
 
-impl Tried {
+impl SendCounts {
     const fn add(self, other: Self) -> Self {
         Self {
             planned: self.planned + other.planned,
@@ -69,38 +69,44 @@ pub(crate) struct Pace {
     /// How late each command was sent.
     pub(crate) lag: Histogram<u64>,
     /// By command, as in [`Action::ALL`].
-    pub(crate) tried: [Tried; Action::ALL.len()],
+    pub(crate) by_action: [SendCounts; Action::ALL.len()],
     /// By stage of the plan.
-    pub(crate) stages: Vec<Tried>,
+    pub(crate) stages: Vec<SendCounts>,
     /// Over time.
-    pub(crate) timeline: Vec<Tried>,
+    pub(crate) timeline: Vec<SendCounts>,
     bins: Bins,
 }
 
 impl Pace {
     /// Nothing sent.
-    pub(crate) fn none(shared: &Shared) -> Self {
-        let stages = vec![Tried::default(); shared.plan.stages.all().len()];
-        let bins = Bins::of(shared.plan.duration());
-        let timeline = vec![Tried::default(); bins.count()];
-        Self { lag: histogram(), tried: [Tried::default(); Action::ALL.len()], stages, timeline, bins }
+    pub(crate) fn none(state: &RunState) -> Self {
+        let stages = vec![SendCounts::default(); state.plan.stages.all().len()];
+        let bins = Bins::new(state.plan.duration());
+        let timeline = vec![SendCounts::default(); bins.count()];
+        Self {
+            lag: histogram(),
+            by_action: [SendCounts::default(); Action::ALL.len()],
+            stages,
+            timeline,
+            bins,
+        }
     }
 
     /// All commands together.
-    pub(crate) fn total(&self) -> Tried {
-        self.stages.iter().fold(Tried::default(), |sum, &tried| sum.add(tried))
+    pub(crate) fn total(&self) -> SendCounts {
+        self.stages.iter().fold(SendCounts::default(), |sum, &counts| sum.add(counts))
     }
 }
 
 /// Starts the pacer on a thread of its own, where neither timers' ticks nor
 /// received messages delay it. It ends with the schedule, or when halted.
 pub(crate) fn start(
-    shared: &Arc<Shared>,
+    state: &Arc<RunState>,
     outlet: impl Outlet,
     halt: Arc<AtomicBool>,
 ) -> std::io::Result<oneshot::Receiver<Pace>> {
     let (done, result) = oneshot::channel();
-    let pacer = Pacer { shared: Arc::clone(shared), outlet, pace: Pace::none(shared) };
+    let pacer = Pacer { state: Arc::clone(state), outlet, pace: Pace::none(state) };
     thread::Builder::new().name("pacer".into()).spawn(move || {
         let _ = done.send(pacer.run(&halt));
     })?;
@@ -108,15 +114,15 @@ pub(crate) fn start(
 }
 
 struct Pacer<O> {
-    shared: Arc<Shared>,
+    state: Arc<RunState>,
     outlet: O,
     pace: Pace,
 }
 
 impl<O: Outlet> Pacer<O> {
     fn run(mut self, halt: &AtomicBool) -> Pace {
-        let start = self.shared.begin();
-        for due in self.shared.plan.schedule(self.outlet.senders()) {
+        let start = self.state.begin();
+        for due in self.state.plan.schedule(self.outlet.senders()) {
             if !sleep_until(start + Duration::from_nanos(due.at_ns), halt) {
                 break;
             }
@@ -126,24 +132,24 @@ impl<O: Outlet> Pacer<O> {
     }
 
     fn send(&mut self, due: &Due) {
-        count(&self.shared.live.planned, 1);
-        let lag = self.shared.since_start(Instant::now()).saturating_sub(due.at_ns);
+        count(&self.state.live.planned, 1);
+        let lag = self.state.since_start(Instant::now()).saturating_sub(due.at_ns);
         if self.outlet.sends_at_once() {
             self.pace.lag.saturating_record(lag.max(1));
         }
-        let tried = match self.outlet.send(&self.shared, due, lag) {
+        let counts = match self.outlet.send(&self.state, due, lag) {
             Sent::Now | Sent::Queued => {
-                count(&self.shared.live.sent, 1);
-                Tried { planned: 1, sent: 1, skipped: 0 }
+                count(&self.state.live.sent, 1);
+                SendCounts { planned: 1, sent: 1, skipped: 0 }
             }
-            Sent::Skipped | Sent::Closed => Tried { planned: 1, sent: 0, skipped: 1 },
+            Sent::Skipped | Sent::Closed => SendCounts { planned: 1, sent: 0, skipped: 1 },
         };
         for sum in [
-            &mut self.pace.tried[due.action.index()],
+            &mut self.pace.by_action[due.action.index()],
             &mut self.pace.timeline[self.pace.bins.index(due.at_ns)],
-            &mut self.pace.stages[self.shared.plan.stages.index_at(due.at_ns)],
+            &mut self.pace.stages[self.state.plan.stages.index_at(due.at_ns)],
         ] {
-            *sum = sum.add(tried);
+            *sum = sum.add(counts);
         }
     }
 }
@@ -158,6 +164,6 @@ fn sleep_until(instant: Instant, halt: &AtomicBool) -> bool {
         if left.is_zero() {
             return true;
         }
-        thread::sleep(left.min(NAP));
+        thread::sleep(left.min(MAX_SLEEP_BETWEEN_HALT_CHECKS));
     }
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::record::{LiveView, Shared};
+use crate::record::{LiveView, RunState};
 use crate::report::text::units::{count, duration_ns};
 
 /// How often a line is rewritten on a terminal.
-const REDRAW: Duration = Duration::from_millis(250);
+const TERMINAL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often a line is added where there is no terminal.
-const RELINE: Duration = Duration::from_secs(5);
+const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A line on standard error that tells how it goes.
 #[derive(Debug)]
@@ -32,21 +32,21 @@ impl Progress {
             let bar = ProgressBar::new_spinner();
             style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
         });
-        let pause = if terminal { REDRAW } else { RELINE };
+        let pause = if terminal { TERMINAL_INTERVAL } else { PLAIN_INTERVAL };
         Self { bar, pause: (!quiet).then_some(pause), last: None }
     }
 
     /// Shows where the run stands, if it is time to.
-    pub(crate) fn show(&mut self, phase: &str, shared: &Shared) {
+    pub(crate) fn show(&mut self, phase: &str, state: &RunState) {
         let now = Instant::now();
         let (since, before) = *self.last.get_or_insert_with(|| (now, LiveView::default()));
         let elapsed = now.duration_since(since);
         if self.pause.is_none_or(|pause| elapsed < pause) {
             return;
         }
-        let view = shared.live.view();
+        let view = state.live.view();
         self.last = Some((now, view));
-        let text = line(phase, shared, &view, &before, elapsed);
+        let text = line(phase, state, &view, &before, elapsed);
         match &self.bar {
             Some(bar) => {
                 bar.set_message(text);
@@ -77,10 +77,10 @@ impl Progress {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for the eye")]
-fn line(phase: &str, shared: &Shared, view: &LiveView, before: &LiveView, elapsed: Duration) -> String {
+fn line(phase: &str, state: &RunState, view: &LiveView, before: &LiveView, elapsed: Duration) -> String {
     let open =
-        format!("{phase}: {} of {} connections", count(view.open), count(shared.plan.connections as u64));
-    let failures = match shared.failures.total() {
+        format!("{phase}: {} of {} connections", count(view.open), count(state.plan.connections as u64));
+    let failures = match state.failures.total() {
         0 => String::new(),
         failures => format!(", {} failures", count(failures)),
     };
@@ -88,7 +88,7 @@ fn line(phase: &str, shared: &Shared, view: &LiveView, before: &LiveView, elapse
         return open + &failures;
     }
     let per_second = |now: u64, then: u64| (now - then) as f64 / elapsed.as_secs_f64();
-    let latency = shared.received().latency;
+    let latency = state.received().latency;
     format!(
         "{open}, {:.0} commands/s, {:.0} deliveries/s, p50 {}, p99 {}{failures}",
         per_second(view.sent, before.sent),

@@ -4,39 +4,39 @@ use std::collections::HashMap;
 
 use crate::irc::Member;
 use crate::plan::{Action, nanoseconds};
-use crate::record::{Inbox, Recorder, Shared};
+use crate::record::{Inbox, Recorder, RunState};
 
 /// Walks the schedule's first `planned` commands again, asks every receiver's
 /// inbox, and puts what never came into `received`'s latencies as a censored
 /// sample: the time that it was waited for until `end_ns`, and no less than
 /// the drain time, so that no loss can better a percentile.
-pub(crate) fn reckon(
-    shared: &Shared,
+pub(crate) fn reconcile(
+    state: &RunState,
     members: &[Member],
     inboxes: &[Inbox],
     planned: u64,
     end_ns: u64,
     received: &mut Recorder,
 ) {
-    let drain_ns = nanoseconds(shared.plan.drain);
+    let drain_ns = nanoseconds(state.plan.drain);
     let waited = |due_ns: u64| end_ns.saturating_sub(due_ns).max(drain_ns);
     let mut rooms: HashMap<usize, Vec<usize>> = HashMap::new();
     for member in members {
-        rooms.entry(shared.room(member.id)).or_default().push(member.id);
+        rooms.entry(state.room(member.id)).or_default().push(member.id);
     }
 
-    let schedule = shared.plan.schedule(members.len());
+    let schedule = state.plan.schedule(members.len());
     let planned = usize::try_from(planned).unwrap_or(usize::MAX);
     for due in schedule.take(planned).filter(|due| due.action == Action::Privmsg) {
         let sender = &members[due.sender];
-        let (room, place) = (shared.room(sender.id), shared.place(sender.id));
+        let (room, place) = (state.room(sender.id), state.place(sender.id));
         let receivers = rooms[&room].iter().filter(|&&receiver| receiver != sender.id);
         let (mut expected, mut missing) = (0, 0);
         for &receiver in receivers {
             expected += 1;
             missing += u64::from(inboxes[receiver].is_missing(place, due.sequence));
         }
-        let stage = shared.plan.stages.index_at(due.at_ns);
+        let stage = state.plan.stages.index_at(due.at_ns);
         received.expect(room, stage, expected);
         received.lose(room, stage, due.at_ns, waited(due.at_ns), missing);
     }
@@ -47,6 +47,6 @@ pub(crate) fn reckon(
         .map(|given_up| (given_up.value_iterated_to(), given_up.count_at_value()))
         .collect();
     for (due_ns, count) in given_up {
-        received.censor(shared.plan.stages.index_at(due_ns), due_ns, waited(due_ns), count);
+        received.censor(state.plan.stages.index_at(due_ns), due_ns, waited(due_ns), count);
     }
 }

@@ -10,7 +10,7 @@
 
 /// What came of one trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Result {
+pub(crate) enum TrialResult {
     /// Every objective held.
     Held,
     /// One was missed.
@@ -36,7 +36,7 @@ pub(crate) struct Limits {
 
 /// A rate with what came of its trials.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Tried {
+pub(crate) struct RateTrials {
     /// Commands a second.
     pub(crate) rate: f64,
     /// How many trials held.
@@ -49,7 +49,7 @@ pub(crate) struct Tried {
 #[derive(Debug)]
 pub(crate) struct Bracket {
     limits: Limits,
-    tried: Vec<Tried>,
+    tried: Vec<RateTrials>,
     trials: u32,
 }
 
@@ -78,27 +78,27 @@ impl Bracket {
     }
 
     /// Takes in what came of a trial at `rate`.
-    pub(crate) fn tell(&mut self, rate: f64, result: Result) {
+    pub(crate) fn tell(&mut self, rate: f64, result: TrialResult) {
         self.trials += 1;
-        let held = u32::from(result == Result::Held);
+        let held = u32::from(result == TrialResult::Held);
         match self.tried.iter_mut().find(|tried| tried.rate.to_bits() == rate.to_bits()) {
             Some(tried) => {
                 tried.held += held;
                 tried.trials += 1;
             }
-            None => self.tried.push(Tried { rate, held, trials: 1 }),
+            None => self.tried.push(RateTrials { rate, held, trials: 1 }),
         }
     }
 
     /// The highest rate all of whose trials held, below every one that missed.
-    pub(crate) fn below(&self) -> Option<Tried> {
+    pub(crate) fn below(&self) -> Option<RateTrials> {
         let above = self.above().map_or(f64::INFINITY, |above| above.rate);
         let held = self.tried.iter().filter(|tried| tried.held == tried.trials && tried.rate < above);
         held.copied().max_by(|a, b| a.rate.total_cmp(&b.rate))
     }
 
     /// The lowest rate of which a trial missed.
-    pub(crate) fn above(&self) -> Option<Tried> {
+    pub(crate) fn above(&self) -> Option<RateTrials> {
         let missed = self.tried.iter().filter(|tried| tried.held < tried.trials);
         missed.copied().min_by(|a, b| a.rate.total_cmp(&b.rate))
     }
@@ -135,7 +135,7 @@ mod tests {
         let mut bracket = Bracket::new(limits);
         while let Some(rate) = bracket.next() {
             assert!((limits.lowest..=limits.highest).contains(&rate), "{rate}");
-            bracket.tell(rate, if holds(rate) { Result::Held } else { Result::Missed });
+            bracket.tell(rate, if holds(rate) { TrialResult::Held } else { TrialResult::Missed });
         }
         bracket
     }

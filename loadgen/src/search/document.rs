@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::bracket::Tried;
+use super::bracket::RateTrials;
 use crate::report::{Report, Timing};
 
 /// The name of the search report's schema.
@@ -106,7 +106,7 @@ pub(crate) struct Trial {
 
 impl Trial {
     /// Of a trial's report.
-    pub(super) fn of(rate: f64, report: &Report) -> Self {
+    pub(super) fn from_report(rate: f64, report: &Report) -> Self {
         Self {
             rate,
             outcome: report.verdict.outcome.as_str(),
@@ -120,7 +120,7 @@ impl Trial {
 }
 
 impl Limit {
-    pub(super) fn of(tried: Tried, trials: &[Trial]) -> Self {
+    pub(super) fn from_trials(tried: RateTrials, trials: &[Trial]) -> Self {
         let missed =
             trials.iter().rev().find(|trial| same(trial.rate, tried.rate) && trial.outcome != "held");
         Self {

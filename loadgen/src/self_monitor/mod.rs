@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::metrics;
 use crate::report::{Blocking, Generator, Timing};
-use receive_lag::Bell;
+use receive_lag::ReceiveLagProbe;
 
 /// The one scope of this process: a runtime's hooks are for its whole life.
 static SCOPE: OnceLock<Scope> = OnceLock::new();
@@ -43,24 +43,24 @@ pub(crate) fn runtime(threads: usize, metrics: Option<SocketAddr>) -> anyhow::Re
 
 /// A moment, and how late the receiving loop was since.
 #[derive(Debug)]
-pub(crate) struct Mark {
+pub(crate) struct SelfMonitor {
     at: SystemTime,
-    bell: Option<Bell>,
+    probe: Option<ReceiveLagProbe>,
     starved: Duration,
     cpu: Option<Duration>,
 }
 
-impl Mark {
+impl SelfMonitor {
     /// Now; from now on the receiving loop is asked how late it is.
-    pub(crate) fn now() -> Self {
-        Self { at: SystemTime::now(), bell: Bell::ring(), starved: starved(), cpu: cpu() }
+    pub(crate) fn start() -> Self {
+        Self { at: SystemTime::now(), probe: ReceiveLagProbe::start(), starved: starved(), cpu: cpu() }
     }
 
     /// What the generator did since.
-    pub(crate) fn elapsed(&self) -> Generator {
+    pub(crate) fn figures(&self) -> Generator {
         let cpu = cpu().zip(self.cpu).map(|(now, then)| now.saturating_sub(then).as_secs_f64());
         Generator {
-            receive_lag: self.bell.as_ref().and_then(|bell| Timing::of(&bell.lag())),
+            receive_lag: self.probe.as_ref().and_then(|probe| Timing::from_histogram(&probe.lag())),
             blocking: self.blocking(),
             starved_seconds: starved().saturating_sub(self.starved).as_secs_f64(),
             cpu_seconds: cpu,

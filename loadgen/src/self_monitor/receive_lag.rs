@@ -11,29 +11,29 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use crate::record::histogram;
 
 /// How often the loop is asked.
-const EVERY: Duration = Duration::from_millis(5);
+const PROBE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How many questions may wait: more than 20 s of them.
-const MAX_WAITING: usize = 4096;
+const MAX_PENDING_PROBES: usize = 4096;
 
 /// Asks the loop at planned times for an answer, from a thread of its own. A
 /// question counts from the time for which it was planned, so that a loop that
 /// stands still is late for each that it missed.
 #[derive(Debug)]
-pub(crate) struct Bell {
+pub(crate) struct ReceiveLagProbe {
     lag: Arc<Mutex<Histogram<u64>>>,
     is_over: Arc<AtomicBool>,
 }
 
-impl Bell {
+impl ReceiveLagProbe {
     /// Begins; `None` if there can be no thread for it, or there is no loop.
-    pub(crate) fn ring() -> Option<Self> {
-        let (asked, questions) = mpsc::channel(MAX_WAITING);
-        let bell = Self { lag: Arc::new(Mutex::new(histogram())), is_over: Arc::default() };
-        tokio::runtime::Handle::try_current().ok()?.spawn(answer(questions, Arc::clone(&bell.lag)));
-        let is_over = Arc::clone(&bell.is_over);
-        thread::Builder::new().name("bell".into()).spawn(move || ask(&asked, &is_over)).ok()?;
-        Some(bell)
+    pub(crate) fn start() -> Option<Self> {
+        let (asked, questions) = mpsc::channel(MAX_PENDING_PROBES);
+        let probe = Self { lag: Arc::new(Mutex::new(histogram())), is_over: Arc::default() };
+        tokio::runtime::Handle::try_current().ok()?.spawn(answer(questions, Arc::clone(&probe.lag)));
+        let is_over = Arc::clone(&probe.is_over);
+        thread::Builder::new().name("probe".into()).spawn(move || ask(&asked, &is_over)).ok()?;
+        Some(probe)
     }
 
     /// How late the answers were so far, in nanoseconds.
@@ -42,7 +42,7 @@ impl Bell {
     }
 }
 
-impl Drop for Bell {
+impl Drop for ReceiveLagProbe {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
@@ -51,7 +51,7 @@ impl Drop for Bell {
 fn ask(asked: &Sender<Instant>, is_over: &AtomicBool) {
     let mut due = Instant::now();
     while !is_over.load(Ordering::Relaxed) {
-        due += EVERY;
+        due += PROBE_INTERVAL;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         if let Err(mpsc::error::TrySendError::Closed(_)) = asked.try_send(due) {
             break;
@@ -72,15 +72,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_loop_that_stands_still_is_late_for_every_question_that_it_missed() {
-        let bell = Bell::ring().expect("a thread");
-        while bell.lag().is_empty() {
+        let probe = ReceiveLagProbe::start().expect("a thread");
+        while probe.lag().is_empty() {
             tokio::task::yield_now().await;
         }
         thread::sleep(Duration::from_millis(500));
-        while bell.lag().len() < 90 {
+        while probe.lag().len() < 90 {
             tokio::task::yield_now().await;
         }
-        let lag = bell.lag();
+        let lag = probe.lag();
         let late = lag.count_between(100_000_000, 500_000_000_000);
         assert!(late >= 70, "{late} of 100 questions waited for more than a fifth of the silence");
     }

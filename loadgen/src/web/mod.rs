@@ -4,6 +4,6 @@ mod client;
 mod outlet;
 mod page;
 
-pub(crate) use client::Client;
+pub(crate) use client::WebClient;
 pub(crate) use outlet::WebOutlet;
-pub(crate) use page::Page;
+pub(crate) use page::PageConnection;

@@ -3,7 +3,7 @@
 use async_channel::{Sender, TrySendError};
 
 use crate::plan::Due;
-use crate::record::{Shared, count};
+use crate::record::{RunState, count};
 use crate::run::{Outlet, Sent};
 
 /// The waiting line in front of the connections.
@@ -25,14 +25,14 @@ impl Outlet for WebOutlet {
         self.connections
     }
 
-    fn send(&mut self, shared: &Shared, due: &Due, _lag_ns: u64) -> Sent {
-        count(&shared.live.awaited, 1);
+    fn send(&mut self, state: &RunState, due: &Due, _lag_ns: u64) -> Sent {
+        count(&state.live.awaited, 1);
         let sent = match self.queue.try_send(*due) {
             Ok(()) => return Sent::Queued,
             Err(TrySendError::Full(_)) => Sent::Skipped,
             Err(TrySendError::Closed(_)) => Sent::Closed,
         };
-        shared.on_request_lost(0, due.at_ns, shared.now_ns());
+        state.on_request_lost(0, due.at_ns, state.now_ns());
         sent
     }
 

@@ -14,7 +14,7 @@ use crate::record::Failure;
 /// What is asked for, and a connection that is kept alive where the server
 /// allows it.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct PageConnection {
     address: SocketAddr,
     host: String,
     path: String,
@@ -22,7 +22,7 @@ pub(crate) struct Page {
     connection: Option<SendRequest<Empty<Bytes>>>,
 }
 
-impl Page {
+impl PageConnection {
     /// `path` of the server at `address`, for connection `number`.
     pub(crate) const fn new(address: SocketAddr, host: String, path: String, number: usize) -> Self {
         Self { address, host, path, number, connection: None }

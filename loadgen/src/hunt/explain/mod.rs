@@ -10,7 +10,7 @@
 //!   held up what had not been sent, whatever it overlaps.
 //! * **Explained**, by finding: the time in which a stall of that finding held
 //!   up some worker of the server. Where stalls of several findings overlap, each
-//!   finding has an equal part; see [`Timeline`].
+//!   finding has an equal part; see [`StallTimeline`].
 //! * **After a stall**: the time from the end of the last stall that the delivery
 //!   waited in to its arrival. It is the backlog that the stall left behind, and
 //!   the ordinary way of a message; which of the two cannot be told from
@@ -33,8 +33,8 @@ use std::time::Instant;
 use loopscope::{FindingsDocument, Stall};
 
 use super::clock::Alignment;
-use super::timeline::{Standstill, Timeline};
-use crate::record::{SlowDeliveries, Span};
+use super::timeline::{FindingStall, StallTimeline};
+use crate::record::{DeliverySpan, SlowDeliveries};
 use crate::report::{Share, Tail};
 
 /// Splits up what the slow deliveries waited for.
@@ -48,14 +48,14 @@ pub(crate) fn explain(
     let start = clock.server_unix_ns(slow.start);
     let ids: Vec<&str> = findings.findings.iter().map(|finding| &*finding.id).collect();
     let stood = standstills(stalls, &ids, start, clock.server_unix_ns(Instant::now()));
-    let timeline = Timeline::new(&stood, ids.len());
+    let timeline = StallTimeline::new(&stood, ids.len());
     let mut account = Account::new(ids.len());
     for span in &slow.kept {
         account.own += span.sent_ns.saturating_sub(span.due_ns) as f64;
         account.waited += span.nanoseconds() as f64;
         account.charge(&timeline, signed(span.sent_ns), signed(span.arrived_ns));
     }
-    let hurt = Hurt::new(&slow.kept);
+    let hurt = HurtIndex::new(&slow.kept);
     let share = |(index, id): (usize, &&str)| {
         let own = stood.iter().filter(|stall| stall.finding == index);
         let during =
@@ -94,11 +94,11 @@ pub(crate) fn explain(
 
 /// The stalls in nanoseconds since the measuring began; one that lasts, lasts
 /// until `now`.
-fn standstills(stalls: &[Stall], ids: &[&str], start: i64, now: i64) -> Vec<Standstill> {
+fn standstills(stalls: &[Stall], ids: &[&str], start: i64, now: i64) -> Vec<FindingStall> {
     let stall = |stall: &Stall| {
         let finding = stall.finding.as_deref()?;
         let end = stall.end_unix_ns.map_or(now, signed);
-        Some(Standstill {
+        Some(FindingStall {
             start_ns: signed(stall.start_unix_ns).saturating_sub(start),
             end_ns: end.saturating_sub(start),
             finding: ids.iter().position(|id| *id == finding)?,
@@ -130,7 +130,7 @@ impl Account {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "latencies are far shorter than 2^53 ns")]
-    fn charge(&mut self, timeline: &Timeline, sent_ns: i64, arrived_ns: i64) {
+    fn charge(&mut self, timeline: &StallTimeline, sent_ns: i64, arrived_ns: i64) {
         for finding in 0..self.explained.len() {
             let part = timeline.part_ns(finding, sent_ns, arrived_ns);
             self.explained[finding] += part;
@@ -150,13 +150,13 @@ impl Account {
 
 /// Answers which stalls were met by a slow delivery.
 #[derive(Debug)]
-struct Hurt {
+struct HurtIndex {
     /// By the time of sending, with the latest arrival among all up to there.
     sent_and_latest: Vec<(u64, u64)>,
 }
 
-impl Hurt {
-    fn new(spans: &[Span]) -> Self {
+impl HurtIndex {
+    fn new(spans: &[DeliverySpan]) -> Self {
         let mut sent_and_latest: Vec<_> = spans.iter().map(|span| (span.sent_ns, span.arrived_ns)).collect();
         sent_and_latest.sort_unstable();
         let mut latest = 0;
@@ -167,7 +167,7 @@ impl Hurt {
         Self { sent_and_latest }
     }
 
-    fn by(&self, stall: &Standstill) -> bool {
+    fn by(&self, stall: &FindingStall) -> bool {
         let sent_before_its_end =
             self.sent_and_latest.partition_point(|&(sent, _)| signed(sent) < stall.end_ns);
         let last = sent_before_its_end.checked_sub(1).and_then(|last| self.sent_and_latest.get(last));
@@ -176,7 +176,7 @@ impl Hurt {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "runs are far shorter than 2^53 ns")]
-fn by_chance(timeline: &Timeline, finding: usize, measured_ns: u64) -> f64 {
+fn by_chance(timeline: &StallTimeline, finding: usize, measured_ns: u64) -> f64 {
     if measured_ns == 0 {
         0.0
     } else {

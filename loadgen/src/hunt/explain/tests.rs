@@ -50,8 +50,11 @@ fn stall(finding: &str, start: i64, end: Option<i64>) -> Stall {
 fn slow(spans: &[(u64, u64)], weight: u64) -> (SlowDeliveries, Alignment) {
     let start = Instant::now();
     let exchange = Exchange { sent: start, server_unix_ns: BEGIN, answered: start };
-    let span =
-        |&(due, arrived): &(u64, u64)| Span { due_ns: due * MS, sent_ns: due * MS, arrived_ns: arrived * MS };
+    let span = |&(due, arrived): &(u64, u64)| DeliverySpan {
+        due_ns: due * MS,
+        sent_ns: due * MS,
+        arrived_ns: arrived * MS,
+    };
     let slow = SlowDeliveries {
         start,
         measured_ns: 1000 * MS,

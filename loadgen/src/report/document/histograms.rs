@@ -8,7 +8,7 @@ use hdrhistogram::{Counter, Histogram};
 use serde::{Deserialize, Serialize};
 
 /// The longest text that is taken for a histogram: 16 MiB.
-const MAX_TEXT: usize = 16 << 20;
+const MAX_TEXT_BYTES: usize = 16 << 20;
 
 /// All distributions of a run, in nanoseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub(crate) fn encode<T: Counter>(histogram: &Histogram<T>) -> String {
 
 /// A histogram from its text; why not, if it is none.
 pub(crate) fn decode<T: Counter>(text: &str) -> Result<Histogram<T>, String> {
-    if text.len() > MAX_TEXT {
+    if text.len() > MAX_TEXT_BYTES {
         return Err("it is too long".to_owned());
     }
     let bytes = STANDARD.decode(text).map_err(|error| format!("it is no Base64: {error}"))?;
@@ -63,6 +63,6 @@ mod tests {
         for text in ["", "HISTFAAA", "no base 64!", "SGVsbG8gd29ybGQ="] {
             assert!(decode::<u64>(text).is_err(), "{text}");
         }
-        assert!(decode::<u64>(&"A".repeat(MAX_TEXT + 4)).is_err());
+        assert!(decode::<u64>(&"A".repeat(MAX_TEXT_BYTES + 4)).is_err());
     }
 }

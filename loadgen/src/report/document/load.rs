@@ -37,12 +37,12 @@ pub(crate) struct Load {
     pub(crate) visitors: Visitors,
     /// The distribution of the latency, from its half to its end.
     #[serde(default)]
-    pub(crate) spectrum: Vec<Point>,
+    pub(crate) spectrum: Vec<SpectrumPoint>,
     /// All of them behind the figures, so that reports can be added up.
     pub(crate) histograms: Histograms,
     /// How it went over time.
     #[serde(default)]
-    pub(crate) timeline: Timeline,
+    pub(crate) timeline: LoadTimeline,
     /// Failed connections and words out of place, by kind.
     #[serde(default)]
     pub(crate) failures: BTreeMap<String, u64>,
@@ -142,7 +142,7 @@ pub(crate) struct Visitors {
 
 impl Visitors {
     /// Of what they got together.
-    pub(crate) const fn of(visits: u64, counts: &Counts) -> Self {
+    pub(crate) const fn from_counts(visits: u64, counts: &Counts) -> Self {
         let &Counts { delivered, lost, duplicated, out_of_order, .. } = counts;
         Self { visits, delivered, lost, duplicated, out_of_order }
     }
@@ -170,7 +170,7 @@ pub(crate) struct RoomLoad {
 
 impl Rooms {
     /// Of the counts of all rooms, by number.
-    pub(crate) fn of(counts: &[Counts]) -> Self {
+    pub(crate) fn from_counts(counts: &[Counts]) -> Self {
         let mut faulty: Vec<_> =
             counts.iter().enumerate().filter(|(_, counts)| counts.faults() > 0).collect();
         faulty.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.faults()));
@@ -197,7 +197,7 @@ pub(crate) struct Timing {
 impl Timing {
     /// Of nanoseconds; `None` if there are no samples.
     #[expect(clippy::cast_precision_loss, reason = "three digits are kept")]
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Option<Self> {
+    pub(crate) fn from_histogram(histogram: &Histogram<u64>) -> Option<Self> {
         let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
         let quantile = |quantile| seconds(histogram.value_at_quantile(quantile));
         (!histogram.is_empty()).then(|| Self {
@@ -216,7 +216,7 @@ impl Timing {
 /// A point of a distribution: the share `quantile` of the samples is at most
 /// `seconds`.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Point {
+pub(crate) struct SpectrumPoint {
     pub(crate) quantile: f64,
     pub(crate) seconds: f64,
 }
@@ -224,14 +224,14 @@ pub(crate) struct Point {
 /// A run over time, cut into stretches of the same length.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Timeline {
+pub(crate) struct LoadTimeline {
     pub(crate) bin_seconds: f64,
-    pub(crate) bins: Vec<Bin>,
+    pub(crate) bins: Vec<TimelineBin>,
 }
 
 /// One stretch of a run.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Bin {
+pub(crate) struct TimelineBin {
     /// Commands that were due in it.
     pub(crate) planned: u64,
     /// Those of them that were sent, then or later.

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 pub(crate) use coverage::{Coverage, TaskPolls};
 pub(crate) use histograms::{Histograms, decode, encode};
 pub(crate) use load::{
-    Bin, CommandCount, Commands, Connections, Deliveries, Load, Point, Rooms, StageLoad, Timeline, Timing,
-    Visitors,
+    CommandCount, Commands, Connections, Deliveries, Load, LoadTimeline, Rooms, SpectrumPoint, StageLoad,
+    TimelineBin, Timing, Visitors,
 };
 pub(crate) use minimal::Minimal;
 pub(crate) use tail::{Clock, Share, Tail};
@@ -59,7 +59,7 @@ pub(crate) struct Report {
     pub(crate) generator: Generator,
     /// The objectives, each with what it came to.
     #[serde(default)]
-    pub(crate) objectives: Vec<Judged>,
+    pub(crate) objectives: Vec<JudgedObjective>,
     /// For how long the server's loopscope was asked: connecting included.
     pub(crate) watched_seconds: Option<f64>,
     /// What it found in the meantime, the most harm to slow deliveries first.
@@ -148,7 +148,7 @@ pub(crate) struct Blocking {
 
 /// One objective and what it came to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Judged {
+pub(crate) struct JudgedObjective {
     /// As it was written.
     pub(crate) objective: String,
     pub(crate) metric: String,
@@ -163,7 +163,7 @@ pub(crate) struct Judged {
     pub(crate) of_generator: bool,
 }
 
-impl Judged {
+impl JudgedObjective {
     /// What it came to, for the eye.
     pub(crate) fn actual_text(&self) -> String {
         match (self.actual, self.unit) {
@@ -178,7 +178,7 @@ impl Judged {
 /// What a run means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Outcome {
+pub(crate) enum RunOutcome {
     /// Everything held.
     Held,
     /// An objective was missed.
@@ -189,7 +189,7 @@ pub(crate) enum Outcome {
     Invalid,
 }
 
-impl Outcome {
+impl RunOutcome {
     /// Its name in reports.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -204,7 +204,7 @@ impl Outcome {
 /// The outcome, with the program's exit code and the reasons for it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Verdict {
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: RunOutcome,
     #[serde(default)]
     pub(crate) exit_code: u8,
     pub(crate) reasons: Vec<String>,

@@ -6,13 +6,13 @@ mod style;
 
 use std::fmt::Write as _;
 
-use super::document::{Judged, Outcome, Report, Timing};
+use super::document::{JudgedObjective, Report, RunOutcome, Timing};
 use super::text::text;
 use super::text::units::{count, duration};
 use plot::{Axis, Plot, Scale};
 
 /// How many of the server's stalls are drawn: what a page can bear.
-const MAX_STALLS: usize = 5_000;
+const MAX_STALLS_DRAWN: usize = 5_000;
 
 /// The page.
 pub(crate) fn html(report: &Report) -> String {
@@ -54,9 +54,9 @@ fn section(page: &mut String, title: &str, note: &str, body: &str) {
 
 fn verdict(page: &mut String, report: &Report) {
     let (class, word) = match report.verdict.outcome {
-        Outcome::Held => ("good", "held"),
-        Outcome::Missed | Outcome::Denied => ("bad", "failed"),
-        Outcome::Invalid => ("bad", "invalid"),
+        RunOutcome::Held => ("good", "held"),
+        RunOutcome::Missed | RunOutcome::Denied => ("bad", "failed"),
+        RunOutcome::Invalid => ("bad", "invalid"),
     };
     let early = if report.interrupted { " Ended early by a signal." } else { "" };
     let reasons = escape(&report.verdict.reasons.join("; "));
@@ -100,7 +100,7 @@ fn timings(page: &mut String, report: &Report) {
     page.push_str("</table></div>\n");
 }
 
-fn objectives(page: &mut String, objectives: &[Judged]) {
+fn objectives(page: &mut String, objectives: &[JudgedObjective]) {
     if objectives.is_empty() {
         return;
     }
@@ -149,7 +149,10 @@ fn seconds_axis(values: &[(f64, f64)]) -> Scale {
 }
 
 /// The points of one figure over time, in the middles of the stretches.
-fn over_time(report: &Report, figure: impl Fn(&super::document::Bin) -> Option<f64>) -> Vec<(f64, f64)> {
+fn over_time(
+    report: &Report,
+    figure: impl Fn(&super::document::TimelineBin) -> Option<f64>,
+) -> Vec<(f64, f64)> {
     let width = report.load.timeline.bin_seconds;
     let bins = (0..).map(f64::from).zip(&report.load.timeline.bins);
     bins.filter_map(|(number, bin)| Some(((number + 0.5) * width, figure(bin)?))).collect()
@@ -192,7 +195,7 @@ fn stalls(plot: &mut Plot, report: &Report) {
         let unix = unix_ns as f64 / 1e9;
         unix - report.started_unix_seconds
     };
-    for stall in document.stalls.iter().rev().take(MAX_STALLS) {
+    for stall in document.stalls.iter().rev().take(MAX_STALLS_DRAWN) {
         let begin = since_start(stall.start_unix_ns);
         let end = since_start(stall.end_unix_ns.unwrap_or(document.now_unix_ns));
         let words = format!("{} in {}, worker {}", duration(end - begin), stall.task, stall.worker);

@@ -5,15 +5,15 @@ use std::fmt::Write as _;
 use super::escape;
 use crate::report::text::units::duration;
 
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 260.0;
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 12.0;
-const TOP: f64 = 26.0;
-const BOTTOM: f64 = 26.0;
+const PLOT_WIDTH: f64 = 960.0;
+const PLOT_HEIGHT: f64 = 260.0;
+const LEFT_MARGIN: f64 = 64.0;
+const RIGHT_MARGIN: f64 = 12.0;
+const TOP_MARGIN: f64 = 26.0;
+const BOTTOM_MARGIN: f64 = 26.0;
 
 /// About how many ticks a linear axis has.
-const TICKS: f64 = 8.0;
+const TYPICAL_TICKS: f64 = 8.0;
 
 /// The horizontal axis, with what is written at its ticks.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Axis {
 
     fn place(&self, x: f64) -> f64 {
         let share = (x - self.begin) / (self.end - self.begin);
-        LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
+        LEFT_MARGIN + share.clamp(0.0, 1.0) * (PLOT_WIDTH - LEFT_MARGIN - RIGHT_MARGIN)
     }
 }
 
@@ -71,7 +71,7 @@ impl Scale {
         } else {
             (y - self.least) / (self.most - self.least)
         };
-        HEIGHT - BOTTOM - share.clamp(0.0, 1.0) * (HEIGHT - TOP - BOTTOM)
+        PLOT_HEIGHT - BOTTOM_MARGIN - share.clamp(0.0, 1.0) * (PLOT_HEIGHT - TOP_MARGIN - BOTTOM_MARGIN)
     }
 }
 
@@ -104,8 +104,8 @@ impl Plot {
     pub(super) fn level(&mut self, class: &str, name: &str, y: f64) {
         if y <= self.y.most && y >= self.y.least {
             let y = self.y.place(y);
-            let right = WIDTH - RIGHT;
-            let _ = writeln!(self.body, "<path class=\"level\" d=\"M{LEFT} {y:.1}H{right}\"/>");
+            let right = PLOT_WIDTH - RIGHT_MARGIN;
+            let _ = writeln!(self.body, "<path class=\"level\" d=\"M{LEFT_MARGIN} {y:.1}H{right}\"/>");
             self.legend.push((class.to_owned(), name.to_owned()));
         }
     }
@@ -116,10 +116,10 @@ impl Plot {
             return;
         }
         let (left, right) = (self.x.place(begin), self.x.place(end));
-        let (width, height) = ((right - left).max(1.0), HEIGHT - TOP - BOTTOM);
+        let (width, height) = ((right - left).max(1.0), PLOT_HEIGHT - TOP_MARGIN - BOTTOM_MARGIN);
         let _ = writeln!(
             self.body,
-            "<rect class=\"stall\" x=\"{left:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{height}\">\
+            "<rect class=\"stall\" x=\"{left:.1}\" y=\"{TOP_MARGIN}\" width=\"{width:.1}\" height=\"{height}\">\
              <title>{}</title></rect>",
             escape(words)
         );
@@ -127,16 +127,18 @@ impl Plot {
 
     /// The whole of it.
     pub(super) fn svg(&self) -> String {
-        let mut svg =
-            format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n", self.name);
-        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        let mut svg = format!(
+            "<svg viewBox=\"0 0 {PLOT_WIDTH} {PLOT_HEIGHT}\" role=\"img\" aria-label=\"{}\">\n",
+            self.name
+        );
+        let (right, bottom) = (PLOT_WIDTH - RIGHT_MARGIN, PLOT_HEIGHT - BOTTOM_MARGIN);
         for (y, label) in &self.y.ticks {
             let y = self.y.place(*y);
             let _ = writeln!(
                 svg,
-                "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right}\"/>\
+                "<path class=\"grid\" d=\"M{LEFT_MARGIN} {y:.1}H{right}\"/>\
                  <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
-                LEFT - 8.0,
+                LEFT_MARGIN - 8.0,
                 y + 4.0
             );
         }
@@ -146,11 +148,11 @@ impl Plot {
                 svg,
                 "<path class=\"grid\" d=\"M{x:.1} {bottom}v4\"/>\
                  <text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
-                HEIGHT - 6.0
+                PLOT_HEIGHT - 6.0
             );
         }
         svg.push_str(&self.body);
-        let mut x = LEFT;
+        let mut x = LEFT_MARGIN;
         for (class, name) in &self.legend {
             let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x:.0}\" y=\"16\">{}</text>", escape(name));
             x += 24.0 + 7.0 * f64::from(u16::try_from(name.chars().count()).unwrap_or(u16::MAX));
@@ -162,7 +164,7 @@ impl Plot {
 
 /// Round numbers from zero to `end`.
 fn round_steps(end: f64) -> impl Iterator<Item = f64> {
-    let rough = (end / TICKS).max(f64::MIN_POSITIVE);
+    let rough = (end / TYPICAL_TICKS).max(f64::MIN_POSITIVE);
     let decade = 10_f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * decade).into_iter().find(|&step| step >= rough);
     let step = step.unwrap_or(decade * 10.0);
@@ -202,6 +204,8 @@ mod tests {
         let scale = Scale::log_seconds(1e-3, 0.9);
         let steps: Vec<_> = [1e-3, 1e-2, 1e-1, 1.0].map(|y| scale.place(y)).to_vec();
         assert!(steps.windows(2).all(|pair| (pair[0] - pair[1] - (steps[0] - steps[1])).abs() < 1e-6));
-        assert!((scale.place(0.0) - (HEIGHT - BOTTOM)).abs() < 1e-6 && scale.place(1e9) >= TOP);
+        assert!(
+            (scale.place(0.0) - (PLOT_HEIGHT - BOTTOM_MARGIN)).abs() < 1e-6 && scale.place(1e9) >= TOP_MARGIN
+        );
     }
 }

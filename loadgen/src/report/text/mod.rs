@@ -11,7 +11,9 @@ use std::fmt::Write as _;
 
 use loopscope::FindingsDocument;
 
-use super::document::{Blocking, Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing, Visitors};
+use super::document::{
+    Blocking, Deliveries, JudgedObjective, Load, Report, RunOutcome, StageLoad, Timing, Visitors,
+};
 use units::{count, counted, duration};
 
 const BOLD: &str = "\x1b[1m";
@@ -232,7 +234,7 @@ fn failures(load: &Load) -> String {
     format!("{}{first}", kinds.join(", "))
 }
 
-fn objective(text: &mut String, judged: &Judged, color: bool) {
+fn objective(text: &mut String, judged: &JudgedObjective, color: bool) {
     let word = if judged.held { paint("held  ", GREEN, color) } else { paint("missed", RED, color) };
     line(text, &format!("{word}       {} ({})", judged.objective, judged.actual_text()));
 }
@@ -268,9 +270,9 @@ fn found(document: &FindingsDocument, report: &Report) -> String {
 
 fn verdict(text: &mut String, report: &Report, color: bool) {
     let verdict = &report.verdict;
-    if verdict.outcome == Outcome::Held {
+    if verdict.outcome == RunOutcome::Held {
         return;
     }
-    let word = if verdict.outcome == Outcome::Invalid { "invalid" } else { "failed" };
+    let word = if verdict.outcome == RunOutcome::Invalid { "invalid" } else { "failed" };
     line(text, &format!("{}: {}", paint(word, RED, color), verdict.reasons.join("; ")));
 }
