@@ -206,7 +206,7 @@ fn settings(plan: &Plan, inject: Vec<String>) -> Settings {
     let mix = plan.mix.entries().iter().map(|&(action, weight)| (action.as_str().to_owned(), weight));
     Settings {
         connections: plan.connections as u64,
-        rooms: plan.rooms as u64,
+        rooms: plan.channels as u64,
         rate: plan.stages.mean_rate(),
         arrivals: plan.arrivals.as_str().to_owned(),
         duration_seconds: plan.duration().as_secs_f64(),

@@ -13,7 +13,7 @@ pub(crate) struct CommandWriter {
     run: u32,
     payload: usize,
     oper: String,
-    /// Which members are in their scratch room, by index.
+    /// Which members are in their scratch channel, by index.
     in_scratch: Vec<bool>,
 }
 
@@ -33,15 +33,15 @@ impl CommandWriter {
     /// The line for what is due, from `member`, now that it is `lag_ns` late.
     pub(crate) fn line(&mut self, due: &Due, lag_ns: u64, member: &Member) -> &[u8] {
         self.line.clear();
-        let room = &member.room;
+        let channel = &member.channel;
         // Writing into a vector cannot fail.
         let _ = match due.action {
             Action::Privmsg => self.privmsg(due, lag_ns, member),
-            Action::Join => self.join_or_part(due.sender, room),
-            Action::Names => write!(self.line, "NAMES {room}"),
-            Action::Who => write!(self.line, "WHO {room}"),
+            Action::Join => self.join_or_part(due.sender, channel),
+            Action::Names => write!(self.line, "NAMES {channel}"),
+            Action::Who => write!(self.line, "WHO {channel}"),
             Action::Whois => write!(self.line, "WHOIS {}", member.nick),
-            Action::Topic => write!(self.line, "TOPIC {room}"),
+            Action::Topic => write!(self.line, "TOPIC {channel}"),
             Action::List => write!(self.line, "LIST"),
             Action::Oper => write!(self.line, "{}", self.oper),
             Action::Motd => write!(self.line, "MOTD"),
@@ -53,19 +53,19 @@ impl CommandWriter {
     }
 
     fn privmsg(&mut self, due: &Due, lag_ns: u64, member: &Member) -> std::io::Result<()> {
-        write!(self.line, "PRIVMSG {} :", member.room)?;
+        write!(self.line, "PRIVMSG {} :", member.channel)?;
         let payload =
             Payload { run: self.run, sender: member.id, sequence: due.sequence, due_ns: due.at_ns, lag_ns };
         payload.write(&mut self.line, self.payload);
         Ok(())
     }
 
-    /// Joins the scratch room beside the member's own, or leaves it again: who
-    /// is in the measured rooms never changes, so that everybody who should
+    /// Joins the scratch channel beside the member's own, or leaves it again: who
+    /// is in the measured channels never changes, so that everybody who should
     /// receive is known.
-    fn join_or_part(&mut self, member: usize, room: &str) -> std::io::Result<()> {
+    fn join_or_part(&mut self, member: usize, channel: &str) -> std::io::Result<()> {
         let verb = if self.in_scratch[member] { "PART" } else { "JOIN" };
         self.in_scratch[member] = !self.in_scratch[member];
-        write!(self.line, "{verb} {room}-scratch")
+        write!(self.line, "{verb} {channel}-scratch")
     }
 }

@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn command_and_trailing_are_found() {
-        let message = Message::parse(b"@time=1 :a!b@c PRIVMSG  #room :hello : you").expect("a message");
+        let message = Message::parse(b"@time=1 :a!b@c PRIVMSG  #channel :hello : you").expect("a message");
         assert_eq!((message.command, message.trailing()), (&b"PRIVMSG"[..], &b"hello : you"[..]));
         let message = Message::parse(b":server 433 * lg1 :in use").expect("a message");
         assert_eq!((message.numeric(), message.trailing()), (Some(433), &b"in use"[..]));

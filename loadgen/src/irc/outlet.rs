@@ -22,9 +22,9 @@ impl ChatOutlet {
     pub(crate) fn new(state: &RunState, members: Vec<Member>) -> Self {
         let mut sizes: HashMap<&str, u64> = HashMap::new();
         for member in &members {
-            *sizes.entry(&member.room).or_default() += 1;
+            *sizes.entry(&member.channel).or_default() += 1;
         }
-        let fanout = members.iter().map(|member| sizes[member.room.as_str()] - 1).collect();
+        let fanout = members.iter().map(|member| sizes[member.channel.as_str()] - 1).collect();
         let commands = CommandWriter::new(&state.plan, state.run, members.len());
         Self { members, fanout, commands }
     }

@@ -1,4 +1,4 @@
-//! One client of the chat: registers, joins its room, answers, receives.
+//! One client of the chat: registers, joins its channel, answers, receives.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,8 +21,8 @@ pub(crate) struct Member {
     pub(crate) id: usize,
     /// The nick that the server accepted.
     pub(crate) nick: String,
-    /// Its room.
-    pub(crate) room: String,
+    /// Its channel.
+    pub(crate) channel: String,
     /// Its connection.
     pub(crate) link: Arc<Link>,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Session {
     state: Arc<RunState>,
     id: usize,
     nick: String,
-    room: String,
+    channel: String,
     link: Arc<Link>,
     lines: LineBuffer,
     stage: SessionPhase,
@@ -50,23 +50,23 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Connects, registers and joins `room`.
+    /// Connects, registers and joins `channel`.
     pub(crate) async fn open(
         state: &Arc<RunState>,
         address: SocketAddr,
         id: usize,
-        room: String,
+        channel: String,
     ) -> Result<Self, Failure> {
         let link = Link::connect(address, id).await.map_err(|error| Failure::connecting(&error))?;
         let mut session = Self {
             state: Arc::clone(state),
             id,
             nick: format!("{}{id}", state.plan.nick_prefix),
-            room,
+            channel,
             link: Arc::new(link),
             lines: LineBuffer::default(),
             stage: SessionPhase::Registering { tries: 0 },
-            inbox: Inbox::new(state.room_size()),
+            inbox: Inbox::new(state.channel_size()),
             visit: (id >= state.plan.connections).then(Visit::default),
         };
         session.register();
@@ -78,8 +78,8 @@ impl Session {
 
     /// What the sender needs to know.
     pub(crate) fn member(&self) -> Member {
-        let (nick, room) = (self.nick.clone(), self.room.clone());
-        Member { id: self.id, nick, room, link: Arc::clone(&self.link) }
+        let (nick, channel) = (self.nick.clone(), self.channel.clone());
+        Member { id: self.id, nick, channel, link: Arc::clone(&self.link) }
     }
 
     /// Receives until the connection fails.
@@ -173,7 +173,7 @@ impl Session {
         match (self.stage, numeric) {
             (SessionPhase::Registering { .. }, 1) => {
                 self.stage = SessionPhase::Joining;
-                self.link.send(format!("JOIN {}\r\n", self.room).as_bytes());
+                self.link.send(format!("JOIN {}\r\n", self.channel).as_bytes());
             }
             (SessionPhase::Registering { tries }, 433 | 436 | 437) if tries < MAX_NICK_TRIES => {
                 self.stage = SessionPhase::Registering { tries: tries + 1 };

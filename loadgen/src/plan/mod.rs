@@ -21,7 +21,7 @@ pub(crate) use schedule::{Arrivals, Due, Schedule};
 pub(crate) use stages::{Stages, nanoseconds};
 pub(crate) use target::Target;
 
-/// The longest payload: with prefix, room and line end it still fits into the
+/// The longest payload: with prefix, channel and line end it still fits into the
 /// 512 bytes that the protocol allows a line.
 const MAX_PAYLOAD_BYTES: usize = 400;
 
@@ -36,8 +36,8 @@ pub(crate) struct Plan {
     pub(crate) target: String,
     /// How many connections take part.
     pub(crate) connections: usize,
-    /// Over how many rooms they are spread.
-    pub(crate) rooms: usize,
+    /// Over how many channels they are spread.
+    pub(crate) channels: usize,
     /// Commands a second, of all connections together, over the run.
     pub(crate) stages: Stages,
     /// How the due times are spread.
@@ -83,10 +83,10 @@ impl Plan {
     pub(crate) fn new(target: String, args: LoadArgs, default_mix: &str) -> anyhow::Result<Self> {
         let connections = usize::try_from(args.connections)?;
         let is_web = target.parse().is_ok_and(|target: Target| target.is_web());
-        let rooms = if is_web { 1 } else { usize::try_from(args.rooms)? };
-        if !is_web && rooms * 2 > connections {
+        let channels = if is_web { 1 } else { usize::try_from(args.rooms)? };
+        if !is_web && channels * 2 > connections {
             anyhow::bail!(
-                "--rooms {rooms} leaves a room with fewer than two of the {connections} connections, \
+                "--rooms {channels} leaves a channel with fewer than two of the {connections} connections, \
                  so nobody would receive; use at most {}",
                 connections / 2
             );
@@ -108,7 +108,7 @@ impl Plan {
         Ok(Self {
             target,
             connections,
-            rooms,
+            channels,
             stages: args.stages.unwrap_or_else(|| Stages::constant(args.rate, args.duration)),
             arrivals: args.arrivals,
             ramp: args.ramp,
@@ -172,9 +172,9 @@ impl Plan {
     }
 }
 
-/// What room number `room` is called.
-pub(crate) fn room_name(room: usize) -> String {
-    format!("#lg-{room}")
+/// What channel number `channel` is called.
+pub(crate) fn channel_name(channel: usize) -> String {
+    format!("#lg-{channel}")
 }
 
 /// 10 ms, or a tenth of the tightest latency objective, but never less than the

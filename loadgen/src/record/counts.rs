@@ -1,6 +1,6 @@
 //! What became of a number of deliveries.
 
-/// Counts of deliveries: of the whole run, of one stage or of one room.
+/// Counts of deliveries: of the whole run, of one stage or of one channel.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
     /// That should have come; known once the run has ended.

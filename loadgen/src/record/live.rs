@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The run's counters.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    /// Connections that have joined their room.
+    /// Connections that have joined their channel.
     pub(crate) joined: AtomicU64,
     /// Those of them that have gone again.
     pub(crate) left: AtomicU64,
@@ -22,7 +22,7 @@ pub(crate) struct Live {
 /// One look at them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LiveView {
-    /// Connections open in their rooms.
+    /// Connections open in their channels.
     pub(crate) open: u64,
     /// Commands whose time has come.
     pub(crate) planned: u64,

@@ -22,8 +22,8 @@ const BELOW_TAIL_QUANTILE: f64 = 0.95;
 pub(crate) struct Receipt {
     /// Whether it is new, late or a repeat.
     pub(crate) arrival: Arrival,
-    /// The receiver's room.
-    pub(crate) room: usize,
+    /// The receiver's channel.
+    pub(crate) channel: usize,
     /// The stage in which it was due.
     pub(crate) stage: usize,
     /// When it was due.
@@ -59,8 +59,8 @@ pub(crate) struct Recorder {
     pub(crate) send_lag: Histogram<u64>,
     /// By stage of the plan.
     pub(crate) stages: Vec<StageRecord>,
-    /// By room.
-    pub(crate) rooms: Vec<Counts>,
+    /// By channel.
+    pub(crate) channels: Vec<Counts>,
     /// What visitors got, and how many of them came.
     pub(crate) visitors: Counts,
     pub(crate) visits: u64,
@@ -87,7 +87,7 @@ impl Recorder {
             given_up: histogram(),
             send_lag: histogram(),
             stages: vec![stage; plan.stages.all().len()],
-            rooms: vec![Counts::default(); plan.rooms],
+            channels: vec![Counts::default(); plan.channels],
             visitors: Counts::default(),
             visits: 0,
             error_replies: BTreeMap::new(),
@@ -109,10 +109,10 @@ impl Recorder {
 
     /// Takes in one arrival.
     pub(crate) fn record(&mut self, receipt: &Receipt) {
-        let &Receipt { arrival, room, stage, due_ns, sent_ns, now_ns } = receipt;
+        let &Receipt { arrival, channel, stage, due_ns, sent_ns, now_ns } = receipt;
         let Arrival::First { late: overtaken, given_up } = arrival else {
             let again = Counts { duplicated: 1, ..Counts::default() };
-            return self.count(room, stage, &again);
+            return self.count(channel, stage, &again);
         };
         let latency = now_ns.saturating_sub(due_ns).max(1);
         let service = now_ns.saturating_sub(sent_ns).max(1);
@@ -142,7 +142,7 @@ impl Recorder {
             late: u64::from(latency > self.late_over_ns),
             ..Counts::default()
         };
-        self.count(room, stage, &counts);
+        self.count(channel, stage, &counts);
     }
 
     /// Takes in one arrival at a visitor.
@@ -156,8 +156,8 @@ impl Recorder {
 
     /// Deliveries of one message that never came, although `waited_ns` were
     /// waited for them: censored samples.
-    pub(crate) fn lose(&mut self, room: usize, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
-        self.count(room, stage, &Counts { lost: missing, ..Counts::default() });
+    pub(crate) fn lose(&mut self, channel: usize, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
+        self.count(channel, stage, &Counts { lost: missing, ..Counts::default() });
         self.censor(stage, due_ns, waited_ns, missing);
     }
 
@@ -177,8 +177,8 @@ impl Recorder {
     }
 
     /// This many deliveries should come.
-    pub(crate) fn expect(&mut self, room: usize, stage: usize, expected: u64) {
-        self.count(room, stage, &Counts { expected, ..Counts::default() });
+    pub(crate) fn expect(&mut self, channel: usize, stage: usize, expected: u64) {
+        self.count(channel, stage, &Counts { expected, ..Counts::default() });
     }
 
     /// Adds what `other` received; its intervals stay with it.
@@ -194,8 +194,8 @@ impl Recorder {
             stage.counts.add(&other.counts);
             let _ = stage.latency.add(&other.latency);
         }
-        for (room, other) in self.rooms.iter_mut().zip(&other.rooms) {
-            room.add(other);
+        for (channel, other) in self.channels.iter_mut().zip(&other.channels) {
+            channel.add(other);
         }
         self.slow.add(&other.slow);
         self.visitors.add(&other.visitors);
@@ -205,8 +205,8 @@ impl Recorder {
         }
     }
 
-    fn count(&mut self, room: usize, stage: usize, counts: &Counts) {
+    fn count(&mut self, channel: usize, stage: usize, counts: &Counts) {
         self.stages[stage].counts.add(counts);
-        self.rooms[room].add(counts);
+        self.channels[channel].add(counts);
     }
 }

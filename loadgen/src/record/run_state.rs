@@ -8,7 +8,7 @@ use super::live::count;
 use super::sequence::Arrival;
 use super::{Counts, Failure, Failures, Inbox, Intervals, Live, Receipt, Recorder, Visit};
 use crate::irc::Payload;
-use crate::plan::{Plan, nanoseconds, room_name};
+use crate::plan::{Plan, channel_name, nanoseconds};
 
 /// One run: its plan, its clock, and the places where things are counted.
 #[derive(Debug)]
@@ -44,24 +44,24 @@ impl RunState {
         }
     }
 
-    /// The room of connection `id`, by number.
-    pub(crate) const fn room(&self, id: usize) -> usize {
-        id % self.plan.rooms
+    /// The channel of connection `id`, by number.
+    pub(crate) const fn channel(&self, id: usize) -> usize {
+        id % self.plan.channels
     }
 
-    /// The name of the room of connection `id`.
-    pub(crate) fn room_name(&self, id: usize) -> String {
-        room_name(self.room(id))
+    /// The name of the channel of connection `id`.
+    pub(crate) fn channel_name(&self, id: usize) -> String {
+        channel_name(self.channel(id))
     }
 
-    /// The most members that a room has.
-    pub(crate) const fn room_size(&self) -> usize {
-        self.plan.connections.div_ceil(self.plan.rooms)
+    /// The most members that a channel has.
+    pub(crate) const fn channel_size(&self) -> usize {
+        self.plan.connections.div_ceil(self.plan.channels)
     }
 
-    /// The place of connection `id` in its room.
+    /// The place of connection `id` in its channel.
     pub(crate) const fn place(&self, id: usize) -> usize {
-        id / self.plan.rooms
+        id / self.plan.channels
     }
 
     /// The measuring begins: due times count from here.
@@ -88,7 +88,7 @@ impl RunState {
         let Some(arrival) = arrival else { return self.on_stray() };
         let receipt = Receipt {
             arrival,
-            room: self.room(receiver),
+            channel: self.channel(receiver),
             stage: self.plan.stages.index_at(due_ns),
             due_ns,
             sent_ns: due_ns.saturating_add(lag_ns),
@@ -109,7 +109,7 @@ impl RunState {
     pub(crate) fn on_answer(&self, id: usize, status: u16, due_ns: u64, sent_ns: u64, now_ns: u64) {
         let arrival = Arrival::First { late: false, given_up: 0 };
         let stage = self.plan.stages.index_at(due_ns);
-        let receipt = Receipt { arrival, room: 0, stage, due_ns, sent_ns, now_ns };
+        let receipt = Receipt { arrival, channel: 0, stage, due_ns, sent_ns, now_ns };
         self.with_recorder(id, |recorder| {
             recorder.expect(0, stage, 1);
             recorder.record(&receipt);
@@ -155,12 +155,12 @@ impl RunState {
         });
     }
 
-    /// Whether this message was sent, into the receiver's room.
+    /// Whether this message was sent, into the receiver's channel.
     fn is_known(&self, receiver: usize, payload: &Payload) -> bool {
         let sender = payload.sender;
         let issued = self.issued.get(sender).map_or(0, |issued| issued.load(Ordering::Relaxed));
-        let same_room = self.room(sender) == self.room(receiver);
-        same_room && sender != receiver && payload.sequence < issued
+        let same_channel = self.channel(sender) == self.channel(receiver);
+        same_channel && sender != receiver && payload.sequence < issued
     }
 
     fn on_stray(&self) {

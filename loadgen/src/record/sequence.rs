@@ -74,25 +74,25 @@ impl Sequence {
     }
 }
 
-/// One window per member of the room: memory grows with the room, never with
+/// One window per member of the channel: memory grows with the channel, never with
 /// the run.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    room_size: usize,
+    channel_size: usize,
     senders: Vec<Sequence>,
 }
 
 impl Inbox {
-    /// For a room of `room_size` members; takes no memory until something comes.
-    pub(crate) const fn new(room_size: usize) -> Self {
-        Self { room_size, senders: Vec::new() }
+    /// For a channel of `channel_size` members; takes no memory until something comes.
+    pub(crate) const fn new(channel_size: usize) -> Self {
+        Self { channel_size, senders: Vec::new() }
     }
 
-    /// Message `number` of the member at `place` in the room has arrived.
-    /// `None` if the room has no such place.
+    /// Message `number` of the member at `place` in the channel has arrived.
+    /// `None` if the channel has no such place.
     pub(crate) fn arrive(&mut self, place: usize, number: u64) -> Option<Arrival> {
         if self.senders.is_empty() {
-            self.senders = vec![Sequence::default(); self.room_size];
+            self.senders = vec![Sequence::default(); self.channel_size];
         }
         Some(self.senders.get_mut(place)?.arrive(number))
     }

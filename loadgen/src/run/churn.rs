@@ -1,4 +1,4 @@
-//! Extra clients that come and go: connect, register, join a measured room,
+//! Extra clients that come and go: connect, register, join a measured channel,
 //! listen for a while, leave.
 
 use std::net::SocketAddr;
@@ -35,7 +35,7 @@ pub(crate) async fn churn(state: Arc<RunState>, address: SocketAddr) {
 }
 
 async fn visit(state: Arc<RunState>, address: SocketAddr, number: usize) {
-    let open = Session::open(&state, address, number, state.room_name(number));
+    let open = Session::open(&state, address, number, state.channel_name(number));
     match timeout(state.plan.timeout, open).await {
         Ok(Ok(mut session)) => {
             if let Ok(failure) = timeout(VISIT_DURATION, session.receive()).await {

@@ -124,8 +124,8 @@ impl ChatClient {
     async fn open(&self, at: Instant) -> Result<Session, Failure> {
         sleep_until(at).await;
         let limit = self.state.plan.timeout;
-        let room = self.state.room_name(self.id);
-        match timeout(limit, Session::open(&self.state, self.address, self.id, room)).await {
+        let channel = self.state.channel_name(self.id);
+        match timeout(limit, Session::open(&self.state, self.address, self.id, channel)).await {
             Ok(opened) => opened,
             Err(_elapsed) => {
                 let limit = humantime::format_duration(limit);

@@ -132,7 +132,7 @@ fn load(state: &RunState, record: &RunRecord) -> Load {
         service: Timing::from_histogram(&received.service),
         send_lag: Timing::from_histogram(&send_lag),
         stages: stages(state, pace, received),
-        rooms: Rooms::from_counts(&received.rooms),
+        rooms: Rooms::from_counts(&received.channels),
         visitors: Visitors::from_counts(received.visits, &received.visitors),
         spectrum: spectrum(&received.latency),
         histograms: Histograms {

@@ -20,25 +20,25 @@ pub(crate) fn reconcile(
 ) {
     let drain_ns = nanoseconds(state.plan.drain);
     let waited = |due_ns: u64| end_ns.saturating_sub(due_ns).max(drain_ns);
-    let mut rooms: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut channels: HashMap<usize, Vec<usize>> = HashMap::new();
     for member in members {
-        rooms.entry(state.room(member.id)).or_default().push(member.id);
+        channels.entry(state.channel(member.id)).or_default().push(member.id);
     }
 
     let schedule = state.plan.schedule(members.len());
     let planned = usize::try_from(planned).unwrap_or(usize::MAX);
     for due in schedule.take(planned).filter(|due| due.action == Action::Privmsg) {
         let sender = &members[due.sender];
-        let (room, place) = (state.room(sender.id), state.place(sender.id));
-        let receivers = rooms[&room].iter().filter(|&&receiver| receiver != sender.id);
+        let (channel, place) = (state.channel(sender.id), state.place(sender.id));
+        let receivers = channels[&channel].iter().filter(|&&receiver| receiver != sender.id);
         let (mut expected, mut missing) = (0, 0);
         for &receiver in receivers {
             expected += 1;
             missing += u64::from(inboxes[receiver].is_missing(place, due.sequence));
         }
         let stage = state.plan.stages.index_at(due.at_ns);
-        received.expect(room, stage, expected);
-        received.lose(room, stage, due.at_ns, waited(due.at_ns), missing);
+        received.expect(channel, stage, expected);
+        received.lose(channel, stage, due.at_ns, waited(due.at_ns), missing);
     }
     // These are counted as lost already, but not how long they were waited for.
     let given_up: Vec<_> = received

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::histograms::Histograms;
-use crate::plan::room_name;
+use crate::plan::channel_name;
 use crate::record::Counts;
 
 /// The load figures; all but the connections are of the measured time alone.
@@ -176,7 +176,7 @@ impl Rooms {
         faulty.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.faults()));
         let worst = faulty.iter().take(MAX_ROOMS);
         let worst =
-            worst.map(|&(room, &counts)| RoomLoad { room: room_name(room), deliveries: counts.into() });
+            worst.map(|&(room, &counts)| RoomLoad { room: channel_name(room), deliveries: counts.into() });
         Self { faulty: faulty.len() as u64, worst: worst.collect() }
     }
 }
