@@ -61,7 +61,7 @@ impl Scale {
     pub(super) fn log_seconds(least: f64, most: f64) -> Self {
         let (first, last) = (least.log10().floor(), (most * 1.01).log10().ceil());
         let decades = (0..).map(|step| first + f64::from(step)).take_while(|&decade| decade <= last);
-        let ticks = decades.map(|decade| 10_f64.powf(decade)).map(|tick| (tick, round_duration(tick)));
+        let ticks = decades.map(|decade| 10_f64.powf(decade)).map(|tick| (tick, duration(tick)));
         Self { least: 10_f64.powf(first), most: 10_f64.powf(last), is_log: true, ticks: ticks.collect() }
     }
 
@@ -175,14 +175,6 @@ fn round_steps(end: f64) -> impl Iterator<Item = f64> {
 fn number(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// A decade of seconds: `100 ms`.
-fn round_duration(seconds: f64) -> String {
-    let text = duration(seconds);
-    let (value, unit) = text.split_once(' ').unwrap_or((&text, ""));
-    let value = if value.contains('.') { value.trim_end_matches('0').trim_end_matches('.') } else { value };
-    format!("{value} {unit}")
 }
 
 #[cfg(test)]
