@@ -1,9 +1,10 @@
-//! As many file descriptors as there are connections.
+//! Raises the file-descriptor limit; each connection needs one descriptor.
 
-/// What the program needs besides: files, telemetry, its runtime.
+/// Descriptors for everything else: files, telemetry, the runtime.
 const RESERVED_DESCRIPTORS: u64 = 64;
 
-/// Raises the limit so that `connections` and `visitors` can be open at once.
+/// Raises the limit so that `connections` and `visitors` can be open at the same
+/// time.
 ///
 /// # Errors
 ///
@@ -13,7 +14,7 @@ pub(crate) fn raise_limit(connections: u32, visitors: u64) -> anyhow::Result<()>
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let needed = u64::from(connections) + visitors + RESERVED_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
-    // No limit at all is `None`.
+    // `None` means unlimited.
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());
     }
@@ -26,14 +27,14 @@ pub(crate) fn raise_limit(connections: u32, visitors: u64) -> anyhow::Result<()>
     if most < needed {
         anyhow::bail!(
             "--connections {connections} needs {needed} file descriptors and the limit is {most}; \
-             raise it (ulimit -Hn, LimitNOFILE) or use at most {}",
+             raise the limit (ulimit -Hn, LimitNOFILE) or use at most {} connections",
             most.saturating_sub(visitors + RESERVED_DESCRIPTORS)
         );
     }
     Ok(())
 }
 
-/// Elsewhere there is no such limit.
+/// Does nothing: there is no such limit on this system.
 #[cfg(not(unix))]
 pub(crate) const fn raise_limit(_connections: u32, _visitors: u64) -> anyhow::Result<()> {
     Ok(())

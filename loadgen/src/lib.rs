@@ -1,14 +1,16 @@
-//! An open-model load generator for chat servers that finds what blocks them.
+//! An open-model load generator for chat servers that finds their blocking
+//! calls.
 //!
-//! Commands are due at planned times, whatever the server does, and latency
-//! counts from the due time: a server that stalls cannot hide it. Every message
-//! is awaited at every other member of its room; what never comes stays in the
-//! latency figures as a censored sample.
+//! Commands are due at planned times that do not depend on the server. Latency
+//! counts from the due time, so a server that stalls cannot hide it. A message
+//! is awaited at every other member of its channel; a delivery that never
+//! arrives stays in the latency figures as a censored sample.
 //!
-//! The data flows one way: [`Cli`] is made into a `plan`, `run` carries it out
-//! with clients of `irc` or `web`, which `record` what they receive, and `report` holds
-//! the outcome as plain data, from which text and JSON are drawn. `hunt` asks
-//! the server's own loopscope what it found meanwhile.
+//! The data flows one way. `plan` turns the flags of [`Cli`] into a plan. `run`
+//! executes the plan with the clients of `irc` or `web`; `record` holds what
+//! they receive. `hunt` asks the server's own loopscope what it found in the
+//! same time. `report` holds the result as plain data and renders it as text,
+//! JSON and HTML.
 
 #![forbid(unsafe_code)]
 

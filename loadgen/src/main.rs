@@ -1,10 +1,10 @@
-//! `loadgen`: see the library of the same name.
+//! The `loadgen` program; the library of the same name does the work.
 
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
-/// The exit code of what could not be done.
+/// The exit code after an error.
 const COULD_NOT_RUN_EXIT_CODE: u8 = 2;
 
 fn main() -> ExitCode {

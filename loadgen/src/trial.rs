@@ -1,4 +1,4 @@
-//! One trial from plan to report: load, findings, verdict.
+//! A trial from plan to report: load, findings, verdict.
 
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,15 +9,15 @@ use crate::plan::{Action, Mix, Plan};
 use crate::report::{self, Coverage, Load, Minimal, Report, RunOutcome, Settings};
 use crate::run::{self, Measurement, Progress, Stop};
 
-/// What `run` sends unless told otherwise.
+/// The default mix of `loadgen run`.
 const RUN_MIX: &str = "privmsg:90,join:5,who:5";
 
-/// `loadgen run`.
+/// Runs `loadgen run`.
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
     let mut plan = Plan::new(args.target, args.load, RUN_MIX)?;
     plan.hlog.clone_from(&args.output.hlog);
     if let (Some(objective), None) = (plan.needs_telemetry(), &args.telemetry) {
-        anyhow::bail!("--slo {} is the server's to tell, which needs --telemetry URL", objective.text());
+        anyhow::bail!("--slo {} is measured by the server; add --telemetry URL", objective.text());
     }
     let stop = Stop::on_signals()?;
     let observation = match &args.telemetry {
@@ -30,14 +30,14 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
     Ok(report("run", measurement, found, vec![], false))
 }
 
-/// `loadgen hunt`.
+/// Runs `loadgen hunt`.
 pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
     hunt::add_default_operator(&mut args);
     refuse_objectives_on_deliveries(&args)?;
     if args.server.target.is_some() && args.server.telemetry.is_none() {
-        anyhow::bail!("--target needs --telemetry URL, for what blocks a server only itself can tell");
+        anyhow::bail!("--target requires --telemetry URL: only the server can report its own blocking calls");
     }
-    // What is wrong with the flags is told before a server is started.
+    // A wrong flag is reported before a server is started.
     plan(&args, args.server.target.as_deref().unwrap_or_default())?;
     let stop = Stop::on_signals()?;
     let server = TargetServer::start_or_connect(&args).await?;
@@ -52,7 +52,8 @@ pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// The least loads of what was found; `None` if there is nothing to minimise.
+/// Returns the smallest load of each finding; `None` if there is nothing to
+/// minimise.
 async fn minimal(
     args: &HuntArgs,
     server: &TargetServer,
@@ -71,7 +72,7 @@ async fn minimal(
     hunt::minimise(&mut trials, &ids, &mix, args.load.rate).await
 }
 
-/// Short trials against one server.
+/// Further trials against the same server.
 struct Trials<'a> {
     args: HuntArgs,
     server: &'a TargetServer,
@@ -95,7 +96,7 @@ impl LoadProbe for Trials<'_> {
     }
 }
 
-/// One trial against a server that is there.
+/// Runs one trial against a server that is running.
 pub(crate) async fn run_trial(
     args: &HuntArgs,
     server: &TargetServer,
@@ -112,10 +113,10 @@ pub(crate) async fn run_trial(
         (run::measure(plan, stop, progress).await, None)
     } else {
         let output_taken = args.output.json_on_stdout();
-        let begun = SystemTime::now();
+        let started = SystemTime::now();
         let ran = hunt::program::run(&args.command, server, output_taken, stop).await?;
         let mut measurement = run::unmeasured(plan, ran.interrupted);
-        measurement.started = begun;
+        measurement.started = started;
         measurement.invalid.extend(ran.failure);
         (measurement, Some(ran.program))
     };
@@ -128,20 +129,22 @@ fn plan(args: &HuntArgs, target: &str) -> anyhow::Result<Plan> {
     Plan::new(target.to_owned(), args.load.clone(), hunt::HUNT_MIX)
 }
 
-/// A command does not tell what was delivered.
+/// Refuses objectives on deliveries if a command generates the load, because a
+/// command does not report its deliveries.
 fn refuse_objectives_on_deliveries(args: &HuntArgs) -> anyhow::Result<()> {
     let of_deliveries = args.load.slo.iter().find(|objective| !objective.metric().needs_telemetry());
     match of_deliveries {
         Some(objective) if !args.command.is_empty() => anyhow::bail!(
-            "--slo {} cannot be judged, for a command does not tell what was delivered; \
-             use one such as blocking.events==0",
+            "--slo {} cannot be judged, because the command does not report its deliveries; \
+             use an objective such as blocking.events==0",
             objective.text()
         ),
         _ => Ok(()),
     }
 }
 
-/// Asks what was found; where there is no answer, there is no verdict.
+/// Ends the observation and returns its result. If the server does not answer, the
+/// measurement becomes invalid.
 async fn finish_observation(
     observation: Option<Observation>,
     measurement: &mut Measurement,
@@ -189,11 +192,11 @@ fn report(
     }
 }
 
-/// What was exercised, as far as the server tells.
+/// Returns what the load exercised; `None` if the server does not report polls.
 fn coverage(load: &Load, found: &ObservationResult) -> Option<Coverage> {
     let tasks = found.polled.clone()?;
     let sent = |name: &str| load.commands.by_kind.get(name).is_some_and(|count| count.sent > 0);
-    // Each protocol has its own commands.
+    // Chat and web targets have different commands.
     let is_web = |action: &Action| *action == Action::Get;
     let web = load.commands.by_kind.contains_key(Action::Get.as_str());
     let known = Action::ALL.into_iter().filter(|action| is_web(action) == web);

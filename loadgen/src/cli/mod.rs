@@ -28,27 +28,27 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Drives a chat server at a planned rate and measures every delivery.
+    /// Drives a server at a planned rate and measures every delivery.
     Run(RunArgs),
-    /// Drives a server until its blocking calls show, and names their lines.
+    /// Drives a server and reports its blocking calls with their source lines.
     Hunt(HuntArgs),
     /// Finds the highest rate that holds every --slo.
     Search(SearchArgs),
-    /// Compares two reports, or two commands run in alternation.
+    /// Compares two reports, or two commands that are run in alternation.
     Compare(CompareArgs),
-    /// Adds up the shards of one test.
+    /// Merges the shards of one test.
     Merge(MergeArgs),
-    /// Runs the embedded chat server until standard input ends.
+    /// Runs the embedded chat server until its standard input closes.
     #[command(hide = true, disable_help_flag = true)]
     Serve(ServeArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The server to drive: an IRC server, or a page such as http://HOST:PORT/PATH.
+    /// The server to drive: an IRC server, or a web page such as http://HOST:PORT/PATH.
     #[arg(long, value_name = "HOST:PORT|URL", value_parser = parse_target)]
     pub(crate) target: String,
-    /// The server's telemetry; its findings go into the report.
+    /// The URL of the server's telemetry; its findings become part of the report.
     #[arg(long, value_name = "URL")]
     pub(crate) telemetry: Option<String>,
     #[command(flatten)]
@@ -62,26 +62,26 @@ pub(crate) struct RunArgs {
 pub(crate) struct HuntArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// Then looks for the least load under which each finding appears, in further
-    /// trials of --duration each.
+    /// Afterwards, search for the smallest load at which each finding appears, in
+    /// further trials of --duration each.
     #[arg(long, conflicts_with_all = ["command", "stages"])]
     pub(crate) minimise: bool,
-    /// Fail, with exit code 1, if anything is found.
+    /// Fail with exit code 1 if there is any finding.
     #[arg(long)]
     pub(crate) deny: bool,
     #[command(flatten)]
     pub(crate) load: LoadArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-    /// A command that is the load, instead of the generator's own clients; the
-    /// environment tells it LOADGEN_TARGET and LOADGEN_TELEMETRY.
+    /// A command that generates the load instead of the generator's own clients; it
+    /// gets LOADGEN_TARGET and LOADGEN_TELEMETRY in its environment.
     #[arg(last = true)]
     pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Flags of the chat server.
+    /// The flags of the chat server.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) arguments: Vec<OsString>,
 }
@@ -89,35 +89,35 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
-    /// Writes the report as JSON; `-` is standard output.
+    /// Write the report as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Writes the latencies of each second as an HdrHistogram log (V2).
+    /// Write the latencies of each second as an HdrHistogram log (V2).
     #[arg(long, value_name = "FILE")]
     pub(crate) hlog: Option<PathBuf>,
-    /// Writes the report as one page, with plots, that needs nothing else.
+    /// Write the report as one self-contained HTML page with plots.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Serves the run's figures, and those of the generator's own loop, to
-    /// Prometheus at /metrics while it runs.
+    /// Serve Prometheus metrics of the run and of the generator's own event loop at
+    /// /metrics during the run.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
-    /// Shows no progress.
+    /// Show no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// Shows what the embedded server logs.
+    /// Show the log of the embedded server.
     #[arg(long, short)]
     pub(crate) verbose: bool,
 }
 
 impl OutputArgs {
-    /// Whether standard output is taken by the report as JSON.
+    /// Returns whether the JSON report goes to standard output.
     pub(crate) fn json_on_stdout(&self) -> bool {
         self.json.as_deref().is_some_and(|path| path == "-")
     }
 }
 
-/// What is wrong with the command line, in one sentence.
+/// Returns the error in the command line as one sentence.
 pub(crate) fn sentence(error: &clap::Error) -> String {
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();

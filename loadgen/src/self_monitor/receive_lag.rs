@@ -1,4 +1,4 @@
-//! How late the loop is that receives.
+//! Measures how late the event loop is that receives messages.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,15 +10,15 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::record::histogram;
 
-/// How often the loop is asked.
+/// Time between two probes of the loop.
 const PROBE_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How many questions may wait: more than 20 s of them.
+/// Probes that may wait for an answer: more than 20 s of them.
 const MAX_PENDING_PROBES: usize = 4096;
 
-/// Asks the loop at planned times for an answer, from a thread of its own. A
-/// question counts from the time for which it was planned, so that a loop that
-/// stands still is late for each that it missed.
+/// Sends a probe to the loop at planned times, from a separate thread. The lag of
+/// a probe counts from its planned time, so a loop that is blocked is late for
+/// every probe that it misses.
 #[derive(Debug)]
 pub(crate) struct ReceiveLagProbe {
     lag: Arc<Mutex<Histogram<u64>>>,
@@ -26,17 +26,21 @@ pub(crate) struct ReceiveLagProbe {
 }
 
 impl ReceiveLagProbe {
-    /// Begins; `None` if there can be no thread for it, or there is no loop.
+    /// Starts probing; `None` if the thread cannot be started, or if the caller is
+    /// not on a runtime.
     pub(crate) fn start() -> Option<Self> {
-        let (asked, questions) = mpsc::channel(MAX_PENDING_PROBES);
+        let (due_times, probes) = mpsc::channel(MAX_PENDING_PROBES);
         let probe = Self { lag: Arc::new(Mutex::new(histogram())), is_over: Arc::default() };
-        tokio::runtime::Handle::try_current().ok()?.spawn(answer(questions, Arc::clone(&probe.lag)));
+        tokio::runtime::Handle::try_current().ok()?.spawn(answer_probes(probes, Arc::clone(&probe.lag)));
         let is_over = Arc::clone(&probe.is_over);
-        thread::Builder::new().name("probe".into()).spawn(move || ask(&asked, &is_over)).ok()?;
+        thread::Builder::new()
+            .name("receive-lag".into())
+            .spawn(move || send_probes(&due_times, &is_over))
+            .ok()?;
         Some(probe)
     }
 
-    /// How late the answers were so far, in nanoseconds.
+    /// Returns the lags of all answers so far, in nanoseconds.
     pub(crate) fn lag(&self) -> Histogram<u64> {
         self.lag.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -48,19 +52,19 @@ impl Drop for ReceiveLagProbe {
     }
 }
 
-fn ask(asked: &Sender<Instant>, is_over: &AtomicBool) {
+fn send_probes(due_times: &Sender<Instant>, is_over: &AtomicBool) {
     let mut due = Instant::now();
     while !is_over.load(Ordering::Relaxed) {
         due += PROBE_INTERVAL;
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        if let Err(mpsc::error::TrySendError::Closed(_)) = asked.try_send(due) {
+        if let Err(mpsc::error::TrySendError::Closed(_)) = due_times.try_send(due) {
             break;
         }
     }
 }
 
-async fn answer(mut questions: Receiver<Instant>, lag: Arc<Mutex<Histogram<u64>>>) {
-    while let Some(due) = questions.recv().await {
+async fn answer_probes(mut probes: Receiver<Instant>, lag: Arc<Mutex<Histogram<u64>>>) {
+    while let Some(due) = probes.recv().await {
         let late = u64::try_from(due.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
         lag.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(late);
     }
@@ -71,7 +75,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_loop_that_stands_still_is_late_for_every_question_that_it_missed() {
+    async fn a_blocked_loop_is_late_for_every_probe_that_it_missed() {
         let probe = ReceiveLagProbe::start().expect("a thread");
         while probe.lag().is_empty() {
             tokio::task::yield_now().await;
@@ -82,6 +86,6 @@ mod tests {
         }
         let lag = probe.lag();
         let late = lag.count_between(100_000_000, 500_000_000_000);
-        assert!(late >= 70, "{late} of 100 questions waited for more than a fifth of the silence");
+        assert!(late >= 70, "{late} of 100 probes waited for more than a fifth of the 500 ms");
     }
 }
