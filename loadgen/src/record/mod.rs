@@ -1,4 +1,5 @@
-//! What happened: counts, latencies and sequences, in bounded memory.
+//! Records what the clients receive: counts, latencies and sequences, in bounded
+//! memory.
 
 mod counts;
 mod failure;

@@ -1,4 +1,4 @@
-//! Latencies and counts of one part of the connections.
+//! Latencies and counts of a part of the connections.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,17 @@ use super::slow::{DeliverySpan, SlowestDeliveries};
 use super::timeline::{Bins, DeliveryTimeline};
 use crate::plan::Plan;
 
-/// The quantile below which no delivery will be among the slowest hundredth.
+/// A delivery below this quantile cannot become one of the slowest hundredth.
 const BELOW_TAIL_QUANTILE: f64 = 0.95;
 
-/// One arrival: what it is, and when. All times are nanoseconds since the
-/// measuring began.
+/// One arrival. All times are nanoseconds since the measurement began.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Receipt {
-    /// Whether it is new, late or a repeat.
+    /// Whether it is new, late or a duplicate.
     pub(crate) arrival: Arrival,
     /// The receiver's channel.
     pub(crate) channel: usize,
-    /// The stage in which it was due.
+    /// The stage of its due time.
     pub(crate) stage: usize,
     /// When it was due.
     pub(crate) due_ns: u64,
@@ -34,51 +33,52 @@ pub(crate) struct Receipt {
     pub(crate) now_ns: u64,
 }
 
-/// One stage's share of what was received.
+/// The deliveries of one stage.
 #[derive(Debug, Clone)]
 pub(crate) struct StageRecord {
-    /// Counts of the deliveries that were due in it.
+    /// Counts of the deliveries that were due in the stage.
     pub(crate) counts: Counts,
-    /// From the due time to the arrival, to two digits.
+    /// From the due time to the arrival, with two digits.
     pub(crate) latency: Histogram<u64>,
 }
 
-/// What was received. Each part of the connections has its own, so that they
-/// do not wait for each other; at the end all are added up. Its size depends
-/// on the plan, never on how long the run lasts.
+/// The received deliveries of a part of the connections. Each part has its own
+/// recorder, so the parts do not wait for each other; all are added up at the
+/// end. The size depends on the plan, but not on the duration of the run.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     /// From the due time to the arrival.
     pub(crate) latency: Histogram<u64>,
     /// From the sending to the arrival.
     pub(crate) service: Histogram<u64>,
-    /// The due times, or a little later, of deliveries given up: their waiting
-    /// time is known once the run has ended.
+    /// The due times, or slightly later ones, of deliveries that were given up. How
+    /// long they were waited for is known only after the run.
     pub(crate) given_up: Histogram<u64>,
-    /// From due to sent, where not the pacer itself sends.
+    /// From due to sent, if the pacer itself does not send.
     pub(crate) send_lag: Histogram<u64>,
     /// By stage of the plan.
     pub(crate) stages: Vec<StageRecord>,
     /// By channel.
     pub(crate) channels: Vec<Counts>,
-    /// What visitors got, and how many of them came.
+    /// Deliveries to visitors.
     pub(crate) visitors: Counts,
+    /// Visitors that came and left.
     pub(crate) visits: u64,
     /// Error replies by number.
     pub(crate) error_replies: BTreeMap<u16, u64>,
-    /// The slowest of what was received, one by one.
+    /// The slowest deliveries, one by one.
     pub(crate) slow: SlowestDeliveries,
-    /// The latency by stretch of time.
+    /// The latency by slice of the run.
     pub(crate) slices: LatencySlices,
-    /// How it went over time.
+    /// Deliveries and latency over time.
     pub(crate) timeline: DeliveryTimeline,
-    /// What an interval log has not taken yet, if there is one.
+    /// The latencies that the interval log has not taken yet, if there is a log.
     pub(crate) intervals: Option<Intervals>,
     late_over_ns: u64,
 }
 
 impl Recorder {
-    /// Nothing received yet.
+    /// Returns an empty recorder.
     pub(crate) fn new(plan: &Plan) -> Self {
         let stage = StageRecord { counts: Counts::default(), latency: with_digits(2) };
         Self {
@@ -99,7 +99,7 @@ impl Recorder {
         }
     }
 
-    /// All deliveries together.
+    /// Returns the counts of all stages together.
     pub(crate) fn counts(&self) -> Counts {
         self.stages.iter().fold(Counts::default(), |mut sum, stage| {
             sum.add(&stage.counts);
@@ -107,7 +107,7 @@ impl Recorder {
         })
     }
 
-    /// Takes in one arrival.
+    /// Records one arrival.
     pub(crate) fn record(&mut self, receipt: &Receipt) {
         let &Receipt { arrival, channel, stage, due_ns, sent_ns, now_ns } = receipt;
         let Arrival::First { late: overtaken, given_up } = arrival else {
@@ -125,9 +125,9 @@ impl Recorder {
         );
         self.service.saturating_record(service);
         self.stages[stage].latency.saturating_record(latency);
-        self.timeline.deliver(now_ns);
-        self.timeline.took(due_ns, latency, 1);
-        self.slices.took(due_ns, latency, 1);
+        self.timeline.record_arrival(now_ns);
+        self.timeline.record_latency(due_ns, latency, 1);
+        self.slices.record(due_ns, latency, 1);
         if let Some(intervals) = &mut self.intervals {
             intervals.latency.saturating_record(latency);
             intervals.service.saturating_record(service);
@@ -145,7 +145,7 @@ impl Recorder {
         self.count(channel, stage, &counts);
     }
 
-    /// Takes in one arrival at a visitor.
+    /// Records one arrival at a visitor.
     pub(crate) const fn record_visitor(&mut self, arrival: Arrival) {
         let mut counts = Counts { duplicated: 1, ..Counts::NONE };
         if let Arrival::First { late, given_up } = arrival {
@@ -154,36 +154,36 @@ impl Recorder {
         self.visitors.add(&counts);
     }
 
-    /// Deliveries of one message that never came, although `waited_ns` were
-    /// waited for them: censored samples.
+    /// Records `missing` deliveries of one message as lost, with censored samples of
+    /// at least `waited_ns`.
     pub(crate) fn lose(&mut self, channel: usize, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
         self.count(channel, stage, &Counts { lost: missing, ..Counts::default() });
         self.censor(stage, due_ns, waited_ns, missing);
     }
 
-    /// Puts samples of at least `waited_ns` in, for deliveries that are
-    /// counted as lost.
+    /// Records censored samples of at least `waited_ns` for deliveries that are
+    /// already counted as lost.
     pub(crate) fn censor(&mut self, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
-        // Recording nothing would still raise the histogram's maximum.
+        // Recording zero samples would still raise the maximum of the histogram.
         if missing > 0 {
             self.latency.saturating_record_n(waited_ns, missing);
             self.stages[stage].latency.saturating_record_n(waited_ns, missing);
-            self.timeline.took(due_ns, waited_ns, missing);
-            self.slices.took(due_ns, waited_ns, missing);
+            self.timeline.record_latency(due_ns, waited_ns, missing);
+            self.slices.record(due_ns, waited_ns, missing);
             if let Some(intervals) = &mut self.intervals {
                 intervals.latency.saturating_record_n(waited_ns, missing);
             }
         }
     }
 
-    /// This many deliveries should come.
+    /// Counts deliveries that should arrive.
     pub(crate) fn expect(&mut self, channel: usize, stage: usize, expected: u64) {
         self.count(channel, stage, &Counts { expected, ..Counts::default() });
     }
 
-    /// Adds what `other` received; its intervals stay with it.
+    /// Adds the deliveries of `other`, but not its intervals.
     pub(crate) fn add(&mut self, other: &Self) {
-        // Equal bounds cannot fail to add up.
+        // Adding cannot fail, because the bounds are equal.
         let _ = self.latency.add(&other.latency);
         let _ = self.service.add(&other.service);
         let _ = self.given_up.add(&other.given_up);

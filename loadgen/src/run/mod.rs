@@ -70,7 +70,7 @@ async fn run_with_driver<D: Driver>(
     let ready = joined >= state.plan.required_connections() && !stop.requested();
     let mut pace = Pace::none(state);
     let mut monitor = SelfMonitor::start();
-    let log = match begin_log(state) {
+    let log = match start_log(state) {
         Ok(log) => log,
         Err(reason) => return Measurement::impossible(state, reason),
     };
@@ -92,7 +92,7 @@ async fn run_with_driver<D: Driver>(
     let alone = ready && state.live.view().open == 0;
     let planned = pace.total().planned;
     let mut received = driver.finish(planned, state.since_start(end)).await;
-    let unwritten = log.zip(received.intervals.take()).and_then(|(log, last)| log.end(last).err());
+    let unwritten = log.zip(received.intervals.take()).and_then(|(log, last)| log.finish(last).err());
     progress.clear();
     let interrupted = stop.requested();
     let mut measurement =
@@ -104,9 +104,9 @@ async fn run_with_driver<D: Driver>(
 }
 
 /// Begins the interval log, if there shall be one.
-fn begin_log(state: &Arc<RunState>) -> Result<Option<IntervalLog>, String> {
+fn start_log(state: &Arc<RunState>) -> Result<Option<IntervalLog>, String> {
     let Some(path) = &state.plan.hlog else { return Ok(None) };
-    let log = IntervalLog::begin(path, Arc::clone(state));
+    let log = IntervalLog::start(path, Arc::clone(state));
     log.map(Some).map_err(|error| format!("--hlog {} cannot be written: {error}", path.display()))
 }
 
