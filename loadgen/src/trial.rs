@@ -83,7 +83,7 @@ struct Trials<'a> {
 
 impl LoadProbe for Trials<'_> {
     async fn try_load(&mut self, mix: &Mix, rate: f64) -> anyhow::Result<Option<BTreeSet<String>>> {
-        if self.stop.requested() {
+        if self.stop.is_requested() {
             return Ok(None);
         }
         self.number += 1;

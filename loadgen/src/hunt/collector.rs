@@ -1,5 +1,5 @@
-//! Collects a server's stalls while the run goes on, because the server itself
-//! remembers the latest only.
+//! Collects a server's stalls during the run, because the server itself keeps only
+//! the latest ones.
 
 use std::collections::BTreeMap;
 use std::thread::{self, JoinHandle};
@@ -10,17 +10,18 @@ use tokio::sync::oneshot;
 
 use super::telemetry::Telemetry;
 
-/// How often the server is asked. It remembers 4096 stalls, so none is lost up
-/// to as many a second.
+/// Time between two requests. The server keeps 4096 stalls, so none is lost up to
+/// 4096 stalls per second.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How far back is asked each time: a stall may be told a little after its end.
+/// How far each request goes back before the previous answer: the server may
+/// report a stall a little after its end.
 const QUERY_OVERLAP: Duration = Duration::from_secs(2);
 
-/// How many stalls are kept; later ones are left out.
+/// The most stalls that are kept; later ones are left out.
 const MAX_STALLS: usize = 65_536;
 
-/// The stalls of a stretch of time.
+/// The stalls from a begin on.
 #[derive(Debug, Default)]
 pub(crate) struct CollectedStalls {
     ended: BTreeMap<(u64, String), Stall>,
@@ -29,12 +30,13 @@ pub(crate) struct CollectedStalls {
 }
 
 impl CollectedStalls {
-    /// Those that end after `begin_unix_ns`, of the server's clock.
+    /// Returns an empty collection of the stalls that end after `begin_unix_ns` of
+    /// the server's clock.
     pub(crate) fn since(begin_unix_ns: u64) -> Self {
         Self { begin_unix_ns, ..Self::default() }
     }
 
-    /// Takes an answer in, which may tell again what is known.
+    /// Adds an answer, which may contain known stalls again.
     pub(crate) fn take(&mut self, stalls: Vec<Stall>) {
         self.ongoing.clear();
         for stall in stalls {
@@ -51,7 +53,7 @@ impl CollectedStalls {
         }
     }
 
-    /// All of them, by their beginning.
+    /// Returns all stalls, by their begin.
     pub(crate) fn into_all(self) -> Vec<Stall> {
         let mut stalls: Vec<_> = self.ended.into_values().chain(self.ongoing).collect();
         stalls.sort_by_key(|stall| stall.start_unix_ns);
@@ -59,8 +61,8 @@ impl CollectedStalls {
     }
 }
 
-/// The thread that asks, so that reading the answers delays no client of the
-/// generator.
+/// The thread that requests the stalls. It is a separate one, so reading the
+/// answers delays no client of the generator.
 #[derive(Debug)]
 pub(crate) struct Collector {
     stop: oneshot::Sender<()>,
@@ -68,7 +70,7 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// Begins to ask.
+    /// Starts the thread.
     pub(crate) fn start(telemetry: Telemetry, begin_unix_ns: u64) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -78,7 +80,7 @@ impl Collector {
         Ok(Self { stop, thread })
     }
 
-    /// Stops; what there was up to now.
+    /// Stops the thread. Returns the stalls so far.
     pub(crate) async fn stop(self) -> CollectedStalls {
         let _ = self.stop.send(());
         let joined = tokio::task::spawn_blocking(|| self.thread.join().unwrap_or_default()).await;
@@ -86,8 +88,9 @@ impl Collector {
     }
 }
 
-/// A question without an answer is asked again: whether any stalls got lost
-/// shows in the end, when they are held against the findings' counts.
+/// Requests stalls until `stopped`. A request without an answer is repeated.
+/// Whether stalls were lost shows later in a comparison with the counts of the
+/// findings.
 async fn collect(
     telemetry: Telemetry,
     mut stalls: CollectedStalls,
@@ -109,7 +112,7 @@ async fn collect(
     }
 }
 
-/// An instant of the server's clock as the telemetry takes it.
+/// Returns `unix_ns` as a system time.
 pub(crate) fn system_time(unix_ns: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(unix_ns)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
@@ -133,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_twice_is_there_once_and_what_goes_on_is_replaced() {
+    fn a_repeated_stall_is_kept_once_and_an_ongoing_one_is_replaced() {
         let mut stalls = CollectedStalls::since(100);
         stalls.take(vec![stall(10, Some(99), "0"), stall(90, Some(110), "0"), stall(120, None, "1")]);
         stalls.take(vec![stall(90, Some(110), "0"), stall(90, Some(130), "1"), stall(120, Some(140), "1")]);
@@ -144,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded() {
+    fn the_number_of_stalls_is_bounded() {
         let mut stalls = CollectedStalls::since(0);
         for start in 0..MAX_STALLS as u64 + 10 {
             stalls.take(vec![stall(start, Some(start + 1), "0")]);

@@ -1,4 +1,4 @@
-//! The chat server inside this program.
+//! The embedded chat server: `loadgen serve`.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 
-/// How long the server may take to end in good order.
+/// How long a graceful shutdown may take.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Runs the embedded chat server until standard input ends, so that it never
+/// Runs the embedded chat server until its standard input closes, so that it never
 /// outlives the process that started it.
 pub(crate) fn serve(arguments: Vec<OsString>) -> anyhow::Result<()> {
     let name = OsString::from("chat-server");
@@ -18,8 +18,8 @@ pub(crate) fn serve(arguments: Vec<OsString>) -> anyhow::Result<()> {
         Ok(args) => args,
         Err(error) => anyhow::bail!("{}", crate::cli::sentence(&error)),
     };
-    let guard = std::thread::Builder::new().name("guard".into()).spawn(end_with_stdin);
-    guard.context("the thread that watches standard input cannot be started")?;
+    let thread = std::thread::Builder::new().name("stdin".into()).spawn(end_with_stdin);
+    thread.context("the thread that reads standard input cannot be started")?;
     chat_server::main_with(args)
 }
 
@@ -31,7 +31,7 @@ fn end_with_stdin() {
     std::process::exit(0);
 }
 
-/// Asks this process to end as its supervisor would.
+/// Sends SIGTERM to this process, as a supervisor does.
 #[cfg(unix)]
 fn terminate() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);

@@ -1,4 +1,5 @@
-//! The server that is hunted in: started, asked what it found, stopped.
+//! Hunts for blocking calls: starts the server, collects its findings and stalls,
+//! and explains slow deliveries by them.
 
 mod clock;
 mod collector;
@@ -20,22 +21,23 @@ pub(crate) use observation::{Observation, ObservationResult};
 use server::EmbeddedServer;
 use std::ffi::OsString;
 
-/// What a hunt sends: every command behind which a call could block, most of
-/// all messages.
+/// The default mix of a hunt: every command that may lead to a blocking call, most
+/// of them messages.
 pub(crate) const HUNT_MIX: &str = "privmsg:180,join:6,names:4,who:4,topic:2,oper:2,whois:1,motd:1";
 
-/// The server of a hunt: an embedded one, or one that runs already.
+/// The server of a hunt: the embedded one, or one that already runs.
 #[derive(Debug)]
 pub(crate) struct TargetServer {
     server: Option<EmbeddedServer>,
-    /// Where it takes chat connections; empty if a command knows better.
+    /// The address for chat connections; empty if a command generates the load and
+    /// there is no `--target`.
     pub(crate) target: String,
-    /// The URL of its telemetry, if it has one.
+    /// The URL of its telemetry, if it has any.
     pub(crate) telemetry: Option<String>,
 }
 
 impl TargetServer {
-    /// Starts the embedded server, unless there is a target.
+    /// Starts the embedded server, unless the arguments name a server.
     pub(crate) async fn start_or_connect(args: &HuntArgs) -> anyhow::Result<Self> {
         if args.server.target.is_some() || args.server.telemetry.is_some() {
             let ServerArgs { target, telemetry, .. } = args.server.clone();
@@ -46,7 +48,11 @@ impl TargetServer {
         Ok(Self { target: server.irc.clone(), telemetry, server: Some(server) })
     }
 
-    /// Stops the server if it was ours; an error if it had died.
+    /// Stops the embedded server.
+    ///
+    /// # Errors
+    ///
+    /// If the embedded server had died before.
     pub(crate) async fn stop(self) -> Result<(), String> {
         match self.server {
             Some(server) => server.stop().await,
@@ -55,15 +61,15 @@ impl TargetServer {
     }
 }
 
-/// What the clients and the embedded server have to agree on: where nobody said
-/// otherwise, the operator's login.
+/// Adds an operator login for the clients and the embedded server, unless the
+/// arguments have one.
 pub(crate) fn add_default_operator(args: &mut HuntArgs) {
     if args.server.target.is_none() && args.load.oper.is_none() {
         args.load.oper = Some(Login { name: "loadgen".to_owned(), password: "loadgen".to_owned() });
     }
 }
 
-/// The embedded server's flags.
+/// Returns the flags of the embedded server.
 fn flags(args: &HuntArgs) -> Vec<OsString> {
     let mut flags: Vec<String> = Vec::new();
     let mut flag = |name: &str, value: String| flags.extend([name.to_owned(), value]);

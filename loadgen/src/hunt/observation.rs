@@ -1,4 +1,4 @@
-//! What the server's own loopscope found in a stretch of time.
+//! Observes what the server's own loopscope finds during a run.
 
 use std::time::{Duration, Instant};
 
@@ -14,34 +14,34 @@ use super::telemetry::Telemetry;
 use crate::record::SlowDeliveries;
 use crate::report::{Clock, Tail, TaskPolls};
 
-/// How long the server gets at least to put its last stall among the findings:
-/// the first one has to wait until debug information is read.
+/// How long to wait at least until the server has added its last stall to the
+/// findings: the first stall has to wait until debug information is read.
 const MIN_SETTLE_TIME: Duration = Duration::from_secs(1);
 
-/// How often it is looked at whether it has.
+/// Time between two checks whether the findings still change.
 const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long that is waited for at most: a server may have other clients.
+/// How long to wait at most: with other clients, the findings may never settle.
 const MAX_SETTLE_TIME: Duration = Duration::from_secs(4);
 
-/// What was found, and what is known about it.
+/// The result of an observation.
 #[derive(Debug)]
 pub(crate) struct ObservationResult {
-    /// The blocking calls, those that did the most harm first.
+    /// The blocking calls, the most harmful one first.
     pub(crate) findings: FindingsDocument,
     /// The stalls.
     pub(crate) stalls: StallsDocument,
-    /// How long the stretch was.
+    /// How long the observation lasted.
     pub(crate) seconds: f64,
-    /// Which tasks were polled; `None` if the server does not tell.
+    /// Which tasks were polled; `None` if the server does not report it.
     pub(crate) polled: Option<Vec<TaskPolls>>,
-    /// The server's clock against this machine's.
+    /// The server's clock relative to this machine's.
     pub(crate) clock: Clock,
-    /// What the slow deliveries waited for; `None` where none were measured.
+    /// What the slow deliveries waited for; `None` if no deliveries were measured.
     pub(crate) tail: Option<Tail>,
 }
 
-/// A stretch of time for which a server is asked what it found.
+/// An observation in progress.
 #[derive(Debug)]
 pub(crate) struct Observation {
     telemetry: Telemetry,
@@ -53,7 +53,7 @@ pub(crate) struct Observation {
 }
 
 impl Observation {
-    /// Begins: what was found up to now does not count.
+    /// Starts an observation. Earlier findings do not count.
     pub(crate) async fn start(url: &str) -> anyhow::Result<Self> {
         let telemetry = Telemetry::from_url(url)?;
         let begin = telemetry.time().await?;
@@ -64,12 +64,12 @@ impl Observation {
         Ok(Self { telemetry, before, tasks, begin, since: Instant::now(), collector })
     }
 
-    /// The findings, once no more are added.
+    /// Returns the findings when they no longer change.
     async fn settled(&self) -> anyhow::Result<FindingsDocument> {
-        let begun = Instant::now();
+        let started = Instant::now();
         tokio::time::sleep(MIN_SETTLE_TIME).await;
         let mut findings = self.telemetry.findings().await?;
-        while begun.elapsed() < MAX_SETTLE_TIME {
+        while started.elapsed() < MAX_SETTLE_TIME {
             tokio::time::sleep(SETTLE_POLL_INTERVAL).await;
             let later = self.telemetry.findings().await?;
             let is_settled = is_settled(&findings, &later);
@@ -81,7 +81,8 @@ impl Observation {
         Ok(findings)
     }
 
-    /// Ends: what was found since, and what it has to do with `slow`.
+    /// Ends the observation. Returns what was found since the start, and how it
+    /// explains `slow`.
     pub(crate) async fn finish(self, slow: Option<&SlowDeliveries>) -> anyhow::Result<ObservationResult> {
         let seconds = self.since.elapsed().as_secs_f64();
         let mut findings = findings_delta::between(&self.before, self.settled().await?);
@@ -102,7 +103,7 @@ impl Observation {
     }
 }
 
-/// Whether nothing was added between two looks.
+/// Returns whether nothing was added between two samples.
 fn is_settled(a: &FindingsDocument, b: &FindingsDocument) -> bool {
     let stalls = |document: &FindingsDocument| {
         let findings = document.findings.iter();
@@ -111,7 +112,8 @@ fn is_settled(a: &FindingsDocument, b: &FindingsDocument) -> bool {
     stalls(a) == stalls(b)
 }
 
-/// By their share of the slow deliveries' waiting, then by their own time.
+/// Sorts the findings by their share of the time that slow deliveries waited. The
+/// order of findings with equal shares stays.
 fn most_harm_first(findings: &mut FindingsDocument, tail: &Tail) {
     let share = |id: &str| tail.findings.iter().find(|share| share.id == id).map_or(0.0, |share| share.share);
     findings.findings.sort_by(|a, b| share(&b.id).total_cmp(&share(&a.id)));

@@ -1,4 +1,4 @@
-//! A command as the load: wrk, k6, a test suite.
+//! A command that generates the load: wrk, k6, a test suite.
 
 use std::ffi::OsString;
 use std::process::{ExitStatus, Stdio};
@@ -12,27 +12,28 @@ use super::TargetServer;
 use crate::report::Program;
 use crate::run::Stop;
 
-/// How long the command may take to end once it is asked to.
+/// How long the command may take to end after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What came of the command.
+/// The result of the command.
 #[derive(Debug)]
 pub(crate) struct ProgramResult {
-    /// For the report.
+    /// The part for the report.
     pub(crate) program: Program,
     /// Whether a signal ended it early.
     pub(crate) interrupted: bool,
-    /// Why its load is none to judge by, if it is not.
+    /// Why its load allows no verdict, if it allows none.
     pub(crate) failure: Option<String>,
 }
 
-/// Runs `command` to its end, or to a signal's. It is told where the server is
-/// by `LOADGEN_TARGET` and `LOADGEN_TELEMETRY`. What it prints goes to standard
-/// error if standard output is taken by the report.
+/// Runs `command` until it ends, or until a signal ends it. It gets the address of
+/// the server in the environment variables `LOADGEN_TARGET` and
+/// `LOADGEN_TELEMETRY`. If the report takes standard output, the output of the
+/// command goes to standard error.
 ///
 /// # Errors
 ///
-/// If it cannot be started.
+/// If the command cannot be started.
 pub(crate) async fn run(
     command: &[OsString],
     server: &TargetServer,
@@ -67,7 +68,7 @@ pub(crate) async fn run(
     Ok(ProgramResult { program, interrupted, failure })
 }
 
-/// Asks it to end, then makes it.
+/// Sends SIGTERM, and kills the command if it does not end.
 async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
     terminate(child);
     if let Ok(status) = timeout(STOP_TIMEOUT, child.wait()).await {

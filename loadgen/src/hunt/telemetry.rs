@@ -1,4 +1,4 @@
-//! The client of a server's telemetry.
+//! A client for a server's telemetry.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,14 +18,14 @@ use super::coverage::{TASKS_SCHEMA, TasksDocument};
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an answer may be.
+/// The largest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// Asks for the stalls since a time that never comes: the shortest answer that
-/// has the server's clock in it.
+/// A request for the stalls since a time far in the future: the shortest answer
+/// that contains the time of the server's clock.
 const CLOCK_ROUTE: &str = "/stalls?since=18446744073";
 
-/// Where a server's telemetry is.
+/// The address of a server's telemetry.
 #[derive(Debug, Clone)]
 pub(crate) struct Telemetry {
     authority: String,
@@ -33,7 +33,7 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
-    /// From a URL such as `http://127.0.0.1:9464`.
+    /// Parses a URL such as `http://127.0.0.1:9464`.
     pub(crate) fn from_url(url: &str) -> anyhow::Result<Self> {
         let uri: hyper::Uri = url.parse().with_context(|| format!("--telemetry {url} is no URL"))?;
         let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -44,14 +44,14 @@ impl Telemetry {
         Ok(Self { authority, path: uri.path().trim_end_matches('/').to_owned() })
     }
 
-    /// What was found so far.
+    /// Requests the findings so far.
     pub(crate) async fn findings(&self) -> anyhow::Result<FindingsDocument> {
         let document: FindingsDocument = self.get("/findings").await?;
         self.check("/findings", &document.schema, FINDINGS_SCHEMA)?;
         Ok(document)
     }
 
-    /// The stalls since `since`.
+    /// Requests the stalls since `since`.
     pub(crate) async fn stalls(&self, since: SystemTime) -> anyhow::Result<StallsDocument> {
         let seconds = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let route = format!("/stalls?since={seconds:.3}");
@@ -60,14 +60,14 @@ impl Telemetry {
         Ok(document)
     }
 
-    /// The kinds of tasks and how often they were polled; `None` where the
-    /// telemetry does not tell.
+    /// Requests the kinds of tasks and how often they were polled; `None` if the
+    /// telemetry does not report them.
     pub(crate) async fn tasks(&self) -> Option<TasksDocument> {
         let document: TasksDocument = self.get("/tasks").await.ok()?;
         (document.schema == TASKS_SCHEMA).then_some(document)
     }
 
-    /// Asks what time it is there, a few times; the best of the answers.
+    /// Requests the server's time several times. Returns the best exchange.
     pub(crate) async fn time(&self) -> anyhow::Result<Exchange> {
         let mut exchanges = Vec::with_capacity(CLOCK_EXCHANGES);
         for _ in 0..CLOCK_EXCHANGES {
@@ -75,12 +75,12 @@ impl Telemetry {
             self.check(CLOCK_ROUTE, &document.schema, STALLS_SCHEMA)?;
             exchanges.push(Exchange { sent, server_unix_ns: document.now_unix_ns, answered });
         }
-        Exchange::best(exchanges).context("the time was never asked for")
+        Exchange::best(exchanges).context("the server's time was not requested")
     }
 
     fn check(&self, route: &str, schema: &str, expected: &str) -> anyhow::Result<()> {
         if schema != expected {
-            bail!("{} speaks `{schema}`, not `{expected}`", self.url(route));
+            bail!("{} has the schema `{schema}` instead of `{expected}`", self.url(route));
         }
         Ok(())
     }
@@ -93,7 +93,8 @@ impl Telemetry {
         Ok(self.get_timed(route).await?.0)
     }
 
-    /// An answer, and from when to when it took.
+    /// Requests `route`. Returns the answer, when the request was sent and when the
+    /// answer had arrived.
     async fn get_timed<T: DeserializeOwned>(&self, route: &str) -> anyhow::Result<(T, Instant, Instant)> {
         let url = self.url(route);
         let (body, sent, answered) = match timeout(ANSWER_TIMEOUT, self.fetch(route)).await {
@@ -103,10 +104,15 @@ impl Telemetry {
             }
         };
         let answer = serde_json::from_slice(&body);
-        Ok((answer.with_context(|| format!("the telemetry at {url} is not loopscope's"))?, sent, answered))
+        Ok((
+            answer.with_context(|| format!("the answer of {url} is not loopscope telemetry"))?,
+            sent,
+            answered,
+        ))
     }
 
-    /// The time runs from the request, not from the connecting.
+    /// Requests `route`. The time of sending is that of the request, not that of the
+    /// connection.
     async fn fetch(&self, route: &str) -> anyhow::Result<(Bytes, Instant, Instant)> {
         let stream = TcpStream::connect(&self.authority).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -132,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_taken_apart_or_refused() {
+    fn a_url_is_parsed_or_refused() {
         let telemetry = Telemetry::from_url("http://localhost:9464/").expect("a URL");
         assert_eq!(telemetry.url("/findings"), "http://localhost:9464/findings");
         let telemetry = Telemetry::from_url("http://example.test/scope/").expect("a URL");

@@ -1,43 +1,43 @@
-//! When the server stood, and on whose account.
+//! The stalls of a run over time, by finding.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// One stall: from when to when, and the finding it was counted to.
+/// The times of one stall, and its finding.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FindingStall {
-    /// When it began, in nanoseconds of any one clock.
+    /// When it began, in nanoseconds; all stalls use the same clock.
     pub(crate) start_ns: i64,
     /// When it ended.
     pub(crate) end_ns: i64,
-    /// The number of its finding.
+    /// The index of its finding.
     pub(crate) finding: usize,
 }
 
-/// A segment of time in which the same findings held the server up.
+/// A segment of time in which the same findings blocked the server.
 #[derive(Debug, Clone)]
 struct Segment {
     start_ns: i64,
     end_ns: i64,
-    /// In ascending order; none twice.
+    /// In ascending order, without duplicates.
     findings: Vec<usize>,
 }
 
-/// A segment as one finding sees it.
+/// The part of a segment that belongs to one finding.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     start_ns: i64,
     end_ns: i64,
     /// Its part of each nanosecond.
     weight: f64,
-    /// What it had of all segments before this one, in nanoseconds.
+    /// The finding's parts of all earlier segments, in nanoseconds.
     before_ns: f64,
 }
 
-/// The stalls of a run, laid over each other.
+/// The stalls of a run over time.
 ///
-/// Where stalls of several findings overlap, on several workers, each of the
-/// findings has an equal part of that time; several stalls of one finding count
-/// once. So all parts together are never more than the time that passed.
+/// Where stalls of several findings overlap on several workers, each of these
+/// findings gets an equal part of that time. Overlapping stalls of one finding
+/// count once. So the sum of all parts never exceeds the time that passed.
 #[derive(Debug, Default)]
 pub(crate) struct StallTimeline {
     segments: Vec<Segment>,
@@ -46,7 +46,7 @@ pub(crate) struct StallTimeline {
 }
 
 impl StallTimeline {
-    /// Of the stalls of `findings` findings.
+    /// Returns the timeline of the stalls of `findings` findings.
     pub(crate) fn new(stalls: &[FindingStall], findings: usize) -> Self {
         let segments = segments(stalls);
         let mut pieces: Vec<Vec<Piece>> = vec![Vec::new(); findings];
@@ -62,14 +62,15 @@ impl StallTimeline {
         Self { segments, pieces }
     }
 
-    /// How many nanoseconds between `start_ns` and `end_ns` are on account of
+    /// Returns how many nanoseconds between `start_ns` and `end_ns` belong to
     /// `finding`.
     pub(crate) fn part_ns(&self, finding: usize, start_ns: i64, end_ns: i64) -> f64 {
         (self.until(finding, end_ns) - self.until(finding, start_ns)).max(0.0)
     }
 
-    /// What came after the last stall that held up somebody who waited from
-    /// `start_ns` to `end_ns`: its nanoseconds, and the findings of that stall.
+    /// Returns the nanoseconds from the last stall in which a delivery waited to its
+    /// arrival, and the findings of that stall. The delivery waits from `start_ns` to
+    /// `end_ns`.
     pub(crate) fn aftermath(&self, start_ns: i64, end_ns: i64) -> Option<(i64, &[usize])> {
         let begun = self.segments.partition_point(|segment| segment.start_ns < end_ns);
         let last = self.segments.get(begun.checked_sub(1)?)?;
@@ -77,7 +78,7 @@ impl StallTimeline {
         (last.end_ns > start_ns && after > 0).then_some((after, &*last.findings))
     }
 
-    /// What `finding` had of all time up to `at_ns`.
+    /// Returns the part of `finding` in the time up to `at_ns`.
     fn until(&self, finding: usize, at_ns: i64) -> f64 {
         let Some(pieces) = self.pieces.get(finding) else { return 0.0 };
         let begun = pieces.partition_point(|piece| piece.start_ns < at_ns);
@@ -93,7 +94,7 @@ impl Piece {
     }
 }
 
-/// Cuts the time at every beginning and end.
+/// Divides the time at every begin and end of a stall.
 fn segments(stalls: &[FindingStall]) -> Vec<Segment> {
     let stalls = stalls.iter().filter(|stall| stall.start_ns < stall.end_ns);
     let mut changes: BTreeMap<i64, Vec<(usize, bool)>> = BTreeMap::new();
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_findings_share_what_is_common() {
+    fn overlapping_findings_share_the_common_time() {
         let timeline = StallTimeline::new(&[stall(0, 100, 200), stall(1, 150, 300)], 2);
         assert_part(&timeline, 0, 0, 1000, 75.0);
         assert_part(&timeline, 1, 0, 1000, 125.0);
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn touching_and_empty_stalls_leave_nothing_open() {
+    fn adjacent_and_empty_stalls_leave_no_open_segment() {
         let timeline =
             StallTimeline::new(&[stall(0, 10, 20), stall(0, 20, 30), stall(0, 40, 40), stall(1, 60, 50)], 2);
         assert_part(&timeline, 0, 0, 100, 20.0);
@@ -163,12 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn the_aftermath_is_that_of_the_last_stall_waited_for() {
+    fn the_aftermath_follows_the_last_stall_that_was_waited_for() {
         let timeline = StallTimeline::new(&[stall(0, 100, 200), stall(1, 150, 300)], 2);
         assert_eq!(timeline.aftermath(250, 340), Some((40, &[1][..])));
-        assert_eq!(timeline.aftermath(250, 290), None, "it goes on");
+        assert_eq!(timeline.aftermath(250, 290), None, "the stall is ongoing");
         assert_eq!(timeline.aftermath(300, 340), None, "due after the stall");
-        assert_eq!(timeline.aftermath(0, 90), None, "arrived before it");
+        assert_eq!(timeline.aftermath(0, 90), None, "arrived before the stall");
         let timeline = StallTimeline::new(&[stall(0, 100, 200), stall(1, 100, 200)], 2);
         assert_eq!(timeline.aftermath(100, 210), Some((10, &[0, 1][..])));
     }

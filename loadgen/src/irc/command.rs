@@ -1,4 +1,4 @@
-//! The lines that the load consists of.
+//! The lines of the planned commands.
 
 use std::io::Write as _;
 
@@ -6,19 +6,19 @@ use super::payload::Payload;
 use super::session::Member;
 use crate::plan::{Action, Due, Plan};
 
-/// Writes planned commands as lines, into one buffer for all of them.
+/// Formats planned commands as lines, in one buffer for all of them.
 #[derive(Debug)]
 pub(crate) struct CommandWriter {
     line: Vec<u8>,
     run: u32,
     payload: usize,
     oper: String,
-    /// Which members are in their scratch channel, by index.
+    /// Whether each member is in its scratch channel, by index.
     in_scratch: Vec<bool>,
 }
 
 impl CommandWriter {
-    /// For a run of `members` members.
+    /// Returns a writer for `members` members.
     pub(crate) fn new(plan: &Plan, run: u32, members: usize) -> Self {
         let oper = plan.oper.as_ref().map(|login| format!("OPER {} {}", login.name, login.password));
         Self {
@@ -30,7 +30,7 @@ impl CommandWriter {
         }
     }
 
-    /// The line for what is due, from `member`, now that it is `lag_ns` late.
+    /// Formats the line of the command `due` of `member`, which is `lag_ns` late.
     pub(crate) fn line(&mut self, due: &Due, lag_ns: u64, member: &Member) -> &[u8] {
         self.line.clear();
         let channel = &member.channel;
@@ -45,7 +45,7 @@ impl CommandWriter {
             Action::List => write!(self.line, "LIST"),
             Action::Oper => write!(self.line, "{}", self.oper),
             Action::Motd => write!(self.line, "MOTD"),
-            // `get` is no command of this protocol; a plan never has it here.
+            // `get` is no IRC command; the plan of a chat target never has it.
             Action::Ping | Action::Get => write!(self.line, "PING {}", due.at_ns),
         };
         self.line.extend_from_slice(b"\r\n");
@@ -60,9 +60,9 @@ impl CommandWriter {
         Ok(())
     }
 
-    /// Joins the scratch channel beside the member's own, or leaves it again: who
-    /// is in the measured channels never changes, so that everybody who should
-    /// receive is known.
+    /// Joins the scratch channel of the member's channel, or leaves it again. The
+    /// members of the measured channels never change, so the receivers of every
+    /// message are known.
     fn join_or_part(&mut self, member: usize, channel: &str) -> std::io::Result<()> {
         let verb = if self.in_scratch[member] { "PART" } else { "JOIN" };
         self.in_scratch[member] = !self.in_scratch[member];

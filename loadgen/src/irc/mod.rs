@@ -1,4 +1,4 @@
-//! The chat protocol, as a client speaks it.
+//! The client side of the IRC protocol.
 
 mod command;
 mod lines;

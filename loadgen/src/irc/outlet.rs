@@ -1,4 +1,4 @@
-//! What is due, sent as lines from the members' connections.
+//! Sends due commands as lines on the connections of the members.
 
 use std::collections::HashMap;
 
@@ -8,17 +8,17 @@ use crate::plan::{Action, Due};
 use crate::record::{RunState, count};
 use crate::run::{Outlet, Sent};
 
-/// Sends commands from the pacer's thread, without waiting for anybody.
+/// Sends commands on the pacer's thread, without waiting.
 #[derive(Debug)]
 pub(crate) struct ChatOutlet {
     members: Vec<Member>,
-    /// To how many others each member's messages go.
+    /// The number of receivers of each member's messages.
     fanout: Vec<u64>,
     commands: CommandWriter,
 }
 
 impl ChatOutlet {
-    /// For what `members` send.
+    /// Returns an outlet for the commands of `members`.
     pub(crate) fn new(state: &RunState, members: Vec<Member>) -> Self {
         let mut sizes: HashMap<&str, u64> = HashMap::new();
         for member in &members {

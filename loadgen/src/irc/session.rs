@@ -1,4 +1,5 @@
-//! One client of the chat: registers, joins its channel, answers, receives.
+//! One chat client: registers, joins its channel, answers pings, receives
+//! messages.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,10 +12,10 @@ use super::message::Message;
 use super::payload::Payload;
 use crate::record::{Failure, Inbox, RunState, Visit};
 
-/// How often a nick that is in use is replaced by another.
+/// How often a nick that is in use is replaced by another one.
 const MAX_NICK_TRIES: u32 = 8;
 
-/// A client that takes part: what the sender needs to know of it.
+/// The data of a client that has joined, as the outlet needs it.
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
     /// Its number among all connections.
@@ -45,7 +46,7 @@ pub(crate) struct Session {
     lines: LineBuffer,
     stage: SessionPhase,
     inbox: Inbox,
-    /// For one who comes and goes, instead of the inbox.
+    /// Used by a visitor instead of the inbox.
     visit: Option<Visit>,
 }
 
@@ -71,12 +72,12 @@ impl Session {
         };
         session.register();
         while session.stage != SessionPhase::Joined {
-            session.turn().await?;
+            session.receive_once().await?;
         }
         Ok(session)
     }
 
-    /// What the sender needs to know.
+    /// Returns the data that the outlet needs.
     pub(crate) fn member(&self) -> Member {
         let (nick, channel) = (self.nick.clone(), self.channel.clone());
         Member { id: self.id, nick, channel, link: Arc::clone(&self.link) }
@@ -85,14 +86,14 @@ impl Session {
     /// Receives until the connection fails.
     pub(crate) async fn receive(&mut self) -> Failure {
         loop {
-            if let Err(failure) = self.turn().await {
+            if let Err(failure) = self.receive_once().await {
                 self.link.close();
                 return failure;
             }
         }
     }
 
-    /// Says good-bye and gives what was received.
+    /// Quits. Returns the received messages.
     pub(crate) fn leave(self) -> Inbox {
         self.link.send(b"QUIT :done\r\n");
         self.link.close();
@@ -109,14 +110,14 @@ impl Session {
         self.link.send(lines.as_bytes());
     }
 
-    /// Waits for bytes and takes in what they say.
-    async fn turn(&mut self) -> Result<(), Failure> {
+    /// Waits for bytes and processes their lines.
+    async fn receive_once(&mut self) -> Result<(), Failure> {
         self.link.readable().await.map_err(|error| Failure::reading(&error))?;
-        self.take_in()
+        self.read_lines()
     }
 
-    /// One read; all its lines came at the same moment.
-    fn take_in(&mut self) -> Result<(), Failure> {
+    /// Reads once. All lines of one read have the same arrival time.
+    fn read_lines(&mut self) -> Result<(), Failure> {
         let mut buffer = [0; 16 * 1024];
         let length = match self.link.read(&mut buffer) {
             Ok(0) => return Err(Failure::closed("the target closed the connection")),
@@ -126,14 +127,14 @@ impl Session {
         };
         let now = Instant::now();
         let mut lines = std::mem::take(&mut self.lines);
-        let taken = lines.feed(&buffer[..length], |line| self.on_line(line, now));
+        let result = lines.feed(&buffer[..length], |line| self.on_line(line, now));
         self.lines = lines;
-        taken
+        result
     }
 
     fn on_line(&mut self, line: Option<&[u8]>, now: Instant) -> Result<(), Failure> {
         let Some((line, message)) = line.and_then(|line| Some((line, Message::parse(line)?))) else {
-            let failure = Failure::protocol("the target does not speak IRC: it said", line);
+            let failure = Failure::protocol("the target does not speak IRC: it sent", line);
             if self.stage == SessionPhase::Joined {
                 self.state.failures.count(&failure);
                 return Ok(());
@@ -154,7 +155,7 @@ impl Session {
     }
 
     fn on_message(&mut self, text: &[u8], now: Instant) {
-        if let Some(payload) = Payload::read(text).filter(|payload| payload.run == self.state.run) {
+        if let Some(payload) = Payload::parse(text).filter(|payload| payload.run == self.state.run) {
             match &mut self.visit {
                 Some(visit) => self.state.on_visit(self.id, visit, &payload),
                 None => self.state.on_delivery(self.id, &mut self.inbox, &payload, now),
@@ -182,10 +183,10 @@ impl Session {
                 self.link.send(format!("NICK {}\r\n", self.nick).as_bytes());
             }
             (SessionPhase::Joining, 366) => self.stage = SessionPhase::Joined,
-            // There is no message of the day: that refuses nobody anything.
+            // 422 says that there is no message of the day; it refuses nothing.
             (_, 422) => {}
             (SessionPhase::Registering { .. } | SessionPhase::Joining, 400..=599) => {
-                return Err(Failure::protocol("the target did not let a client in:", Some(line)));
+                return Err(Failure::protocol("the target refused to register a client:", Some(line)));
             }
             (SessionPhase::Joined, 400..=599) => self.state.on_error_reply(self.id, numeric),
             _ => {}

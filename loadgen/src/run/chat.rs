@@ -1,4 +1,4 @@
-//! The driver of the chat protocol.
+//! The driver for the chat protocol.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::{Progress, Stop, churn, reconcile};
 use crate::irc::{ChatOutlet, Member};
 use crate::record::{Recorder, RunState};
 
-/// A fleet of chat clients.
+/// The chat clients of a run.
 #[derive(Debug)]
 pub(crate) struct ChatDriver {
     state: Arc<RunState>,
@@ -19,7 +19,7 @@ pub(crate) struct ChatDriver {
 }
 
 impl ChatDriver {
-    /// Sends the clients out.
+    /// Starts the clients.
     pub(crate) fn launch(state: &Arc<RunState>, address: SocketAddr) -> Self {
         let fleet = Fleet::launch(state, address);
         Self { state: Arc::clone(state), address, fleet, members: Vec::new() }

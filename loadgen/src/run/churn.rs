@@ -1,5 +1,5 @@
-//! Extra clients that come and go: connect, register, join a measured channel,
-//! listen for a while, leave.
+//! Visitors: extra clients that connect, register, join a measured channel,
+//! receive for a while and quit.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::irc::Session;
 use crate::plan::MAX_VISITORS;
 use crate::record::{Failure, RunState};
 
-/// How long a visitor stays.
+/// How long a visitor receives before it quits.
 const VISIT_DURATION: Duration = Duration::from_millis(500);
 
-/// Sends visitors at the plan's rate until dropped. They are no members: what
-/// members should receive does not change by them.
+/// Starts visitors at the plan's rate until it is dropped. Visitors are not
+/// members: they do not change what the members should receive.
 pub(crate) async fn churn(state: Arc<RunState>, address: SocketAddr) {
     if state.plan.churn <= 0.0 {
         return std::future::pending().await;

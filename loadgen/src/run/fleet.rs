@@ -1,4 +1,4 @@
-//! All the clients of a run: sent out, assembled, quit_was_requested quit.
+//! The chat clients of a run: connects them, waits for them, disconnects them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use super::progress::Progress;
 use crate::irc::{Member, Session};
 use crate::record::{Failure, Inbox, RunState, count};
 
-/// How long the clients get to say good-bye.
+/// How long the clients may take to quit.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often the progress is looked at.
+/// Time between two updates of the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The clients, each a task of its own.
+/// The clients; each one is a task.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     state: Arc<RunState>,
@@ -29,7 +29,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Sends the clients out, spread over the plan's ramp.
+    /// Starts the clients, spread over the plan's ramp.
     pub(crate) fn launch(state: &Arc<RunState>, address: SocketAddr) -> Self {
         let plan = &state.plan;
         let (arrived, arrivals) = mpsc::channel(plan.connections);
@@ -44,8 +44,8 @@ impl Fleet {
         Self { state: Arc::clone(state), clients, arrivals, quit }
     }
 
-    /// Waits until every client has joined or failed, or it is clear that too
-    /// few will. Those who have joined, by number.
+    /// Waits until every client has joined or failed, or too many have failed.
+    /// Returns the members that have joined, by number.
     pub(crate) async fn wait_until_joined(
         &mut self,
         stop: &mut Stop,
@@ -54,7 +54,7 @@ impl Fleet {
         let all = self.state.plan.connections;
         let allowed = all - self.state.plan.required_connections();
         let (mut members, mut failed) = (Vec::with_capacity(all), 0);
-        let mut look = tokio::time::interval(PROGRESS_INTERVAL);
+        let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
         while members.len() + failed < all && failed <= allowed {
             tokio::select! {
                 arrival = self.arrivals.recv() => match arrival {
@@ -62,7 +62,7 @@ impl Fleet {
                     Some(None) => failed += 1,
                     None => break,
                 },
-                _ = look.tick() => progress.show("connecting", &self.state),
+                _ = ticks.tick() => progress.show("connecting", &self.state),
                 () = stop.wait() => break,
             }
         }
@@ -70,7 +70,7 @@ impl Fleet {
         members
     }
 
-    /// Calls everybody quit. What each received, by number.
+    /// Disconnects all clients. Returns what each of them received, by number.
     pub(crate) async fn disconnect(mut self) -> Vec<Inbox> {
         let _ = self.quit.send(true);
         let mut inboxes: Vec<Inbox> = Vec::new();

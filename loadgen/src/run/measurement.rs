@@ -1,4 +1,4 @@
-//! What a run came to, as plain data.
+//! The result of a run, as plain data.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,64 +15,64 @@ use crate::report::{
 };
 use crate::self_monitor::SelfMonitor;
 
-/// The load figures, and what keeps them from being a verdict.
+/// The load figures, and the reasons why they allow no verdict.
 #[derive(Debug)]
 pub(crate) struct Measurement {
     /// The figures.
     pub(crate) load: Load,
-    /// What the generator did late by itself.
+    /// The generator's own lateness.
     pub(crate) generator: Generator,
-    /// When the measuring began.
+    /// When the measurement began.
     pub(crate) started: SystemTime,
-    /// Whether it was ended early by a signal.
+    /// Whether a signal ended it early.
     pub(crate) interrupted: bool,
     /// Why the run is invalid; empty if it is valid.
     pub(crate) invalid: Vec<String>,
-    /// What was asked for.
+    /// The plan.
     pub(crate) plan: Plan,
-    /// The deliveries that took long; `None` if nothing arrived.
+    /// The slow deliveries; `None` if nothing arrived.
     pub(crate) slow: Option<SlowDeliveries>,
 }
 
-/// How a run went.
+/// What happened in a run.
 #[derive(Debug)]
 pub(super) struct RunRecord {
-    /// How many connections were ready.
+    /// Number of connections that were ready.
     pub(super) joined: usize,
     /// What was sent.
     pub(super) pace: Pace,
-    /// What was received, and what was not.
+    /// What was received and what was lost.
     pub(super) received: Recorder,
-    /// When nothing more was waited for.
+    /// When the waiting for deliveries ended.
     pub(super) end: Instant,
-    /// What the generator itself did meanwhile.
+    /// The generator's own figures in this time.
     pub(super) generator: Generator,
-    /// Whether no connection was left by then.
-    pub(super) alone: bool,
-    /// Whether a signal had ended it.
+    /// Whether every connection was closed by then.
+    pub(super) all_closed: bool,
+    /// Whether a signal ended the run.
     pub(super) interrupted: bool,
 }
 
 impl Measurement {
-    /// Of a run that could not begin.
+    /// Returns the measurement of a run that could not begin.
     pub(super) fn impossible(state: &RunState, reason: String) -> Self {
         let (pace, received) = (Pace::none(state), state.received());
         let (generator, end) = (SelfMonitor::start().figures(), Instant::now());
         let record =
-            RunRecord { joined: 0, pace, received, end, generator, alone: false, interrupted: false };
+            RunRecord { joined: 0, pace, received, end, generator, all_closed: false, interrupted: false };
         let mut measurement = Self::new(state, record);
         measurement.invalid = vec![reason];
         measurement
     }
 
-    /// Of a run that went as `record` says.
+    /// Returns the measurement of a run.
     pub(super) fn new(state: &RunState, record: RunRecord) -> Self {
         let start = state.begin();
         let ended = record.end.saturating_duration_since(start);
         let started = SystemTime::now().checked_sub(start.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
         let load = load(state, &record);
         let mut invalid = Vec::new();
-        if record.alone {
+        if record.all_closed {
             invalid.push(all_gone(state, ended));
         } else if load.commands.planned == 0 {
             invalid.push(not_begun(state, record.joined, record.interrupted));
@@ -84,8 +84,8 @@ impl Measurement {
     }
 }
 
-/// The deliveries above the tightest objective on latency, or above the p99 of
-/// what arrived.
+/// Returns the deliveries above the tightest latency objective, or without one
+/// above the p99 of the deliveries that arrived.
 fn slow(state: &RunState, record: &RunRecord, start: Instant) -> Option<SlowDeliveries> {
     let received = &record.received;
     let lost = received.counts().lost;
@@ -106,8 +106,9 @@ fn slow(state: &RunState, record: &RunRecord, start: Instant) -> Option<SlowDeli
     })
 }
 
-/// What never came is in the histogram with at least the drain time, which is
-/// above whatever came, but for a run that was cut short.
+/// Returns the p99 of the deliveries that arrived. Lost ones are in the histogram
+/// with at least the drain time, which is above every latency that was received,
+/// except in a run that ended early.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
 fn p99_of_arrived(latency: &Histogram<u64>, arrived: u64) -> u64 {
     latency.value_at_quantile(0.99 * arrived as f64 / latency.len() as f64)
@@ -116,7 +117,7 @@ fn p99_of_arrived(latency: &Histogram<u64>, arrived: u64) -> u64 {
 fn load(state: &RunState, record: &RunRecord) -> Load {
     let RunRecord { joined, pace, received, end, .. } = record;
     let mut send_lag = pace.lag.clone();
-    // Equal bounds cannot fail to add up.
+    // Adding cannot fail, because the bounds are equal.
     let _ = send_lag.add(&received.send_lag);
     let live = state.live.view();
     Load {
@@ -150,8 +151,8 @@ fn load(state: &RunState, record: &RunRecord) -> Load {
     }
 }
 
-/// Points of the distribution, ever closer towards its end: each stands for
-/// half as many samples as the one before, in steps of a fifth.
+/// Returns points of the distribution: five for each halving of the share of the
+/// samples that are above them, so the points get closer towards the end.
 pub(crate) fn spectrum(latency: &Histogram<u64>) -> Vec<SpectrumPoint> {
     let points = latency.iter_quantiles(5);
     points
@@ -183,7 +184,7 @@ fn timeline(state: &RunState, pace: &Pace, received: &Recorder) -> LoadTimeline 
     LoadTimeline { bin_seconds: width.as_secs_f64(), bins }
 }
 
-/// What came of each stage.
+/// Returns the figures of each stage.
 fn stages(state: &RunState, pace: &Pace, received: &Recorder) -> Vec<StageLoad> {
     let planned = state.plan.stages.all().iter();
     let outcome = pace.stages.iter().zip(&received.stages);
@@ -233,12 +234,12 @@ fn commands(
     }
 }
 
-/// How many of the samples are above `limit`.
+/// Returns how many of the samples are above `limit`.
 fn later_than(lag: &Histogram<u64>, limit: Duration) -> u64 {
     lag.len() - lag.count_between(0, nanoseconds(limit))
 }
 
-/// How long was measured: all of the plan's duration, unless it ended early.
+/// Returns how long was measured: the plan's duration, unless the run ended early.
 fn measured(state: &RunState, pace: &Pace, end: Instant) -> Duration {
     if pace.total().planned == 0 {
         return Duration::ZERO;
@@ -247,13 +248,13 @@ fn measured(state: &RunState, pace: &Pace, end: Instant) -> Duration {
 }
 
 fn reason(state: &RunState) -> String {
-    state.failures.main_reason().unwrap_or_else(|| "no reason is known".to_owned())
+    state.failures.main_reason().unwrap_or_else(|| "the reason is unknown".to_owned())
 }
 
 fn all_gone(state: &RunState, after: Duration) -> String {
     let seconds = after.as_secs_f64();
     let target = &state.plan.target;
-    format!("{target}: every connection was gone {seconds:.1} s into the run: {}", reason(state))
+    format!("{target}: every connection was gone after {seconds:.1} s of the run: {}", reason(state))
 }
 
 fn not_begun(state: &RunState, joined: usize, interrupted: bool) -> String {
@@ -264,16 +265,16 @@ fn not_begun(state: &RunState, joined: usize, interrupted: bool) -> String {
     format!("{target}: only {joined} of {all} connections could be opened: {}", reason(state))
 }
 
-/// The share of the measured time that the generator's own stalls may take.
+/// The largest share of the measured time that the generator's own stalls may take.
 const MAX_OWN_BLOCKING_SHARE: f64 = 0.01;
 
-/// Why the generator's own lateness spoils the run, if it does.
+/// Returns why the generator's own lateness makes the run invalid, if it does.
 fn too_late(plan: &Plan, load: &Load, generator: &Generator) -> Option<String> {
     let late = |what: &str, timing: &Option<Timing>, budget: Duration| {
         let (lag, budget) = (timing.as_ref()?.p99_seconds, budget.as_secs_f64());
         (lag > budget).then(|| {
             format!(
-                "the generator was late, not the server: p99 of the {what} lag is {}, above the {} allowed; \
+                "the generator was late, not the server: p99 of the {what} lag is {}, above the limit of {}; \
                  use a lower --rate or a machine with more free CPU",
                 duration(lag),
                 duration(budget),
@@ -285,13 +286,13 @@ fn too_late(plan: &Plan, load: &Load, generator: &Generator) -> Option<String> {
         .or_else(|| blocked(plan, load, &generator.blocking))
 }
 
-/// Whether the generator's own stalls took too much of the time.
+/// Returns an error text if the generator's own stalls took too much of the time.
 fn blocked(plan: &Plan, load: &Load, blocking: &Blocking) -> Option<String> {
     let share = blocking.seconds / load.measured_seconds.max(f64::MIN_POSITIVE);
     let is_long = blocking.longest_seconds > plan.max_receive_lag.as_secs_f64();
     (share > MAX_OWN_BLOCKING_SHARE && is_long).then(|| {
-        let site = blocking.worst_site.as_deref().unwrap_or("an unknown place");
+        let site = blocking.worst_site.as_deref().unwrap_or("an unknown function");
         let seconds = duration(blocking.seconds);
-        format!("the generator's own loop was blocked for {seconds} in all, mostly in {site}")
+        format!("the generator's own event loop was blocked for {seconds} in total, mostly in {site}")
     })
 }

@@ -1,4 +1,4 @@
-//! A load test carried out: connect, join, settle, measure, drain.
+//! Runs a load test: connect, join, settle, measure, drain.
 
 mod chat;
 mod churn;
@@ -31,11 +31,11 @@ use measurement::RunRecord;
 use pacer::Pace;
 use web::WebDriver;
 
-/// How often it is looked at how things stand.
+/// Time between two checks of the state of the run.
 const STATE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Carries the plan out. Whatever the target does, there is a measurement in
-/// the end; where it allows no verdict, it says why.
+/// Executes the plan. The result is a measurement whatever the target does; if it
+/// allows no verdict, it contains the reason.
 pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> Measurement {
     let state = Arc::new(RunState::new(plan));
     metrics::set_current_run(&state);
@@ -52,7 +52,8 @@ pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> 
     }
 }
 
-/// What there is to say of a run in which another program was the load.
+/// Returns the measurement of a run in which another program generates the load:
+/// the plan and no figures.
 pub(crate) fn unmeasured(plan: Plan, interrupted: bool) -> Measurement {
     let mut measurement = Measurement::impossible(&RunState::new(plan), String::new());
     measurement.invalid.clear();
@@ -67,7 +68,7 @@ async fn run_with_driver<D: Driver>(
     progress: &mut Progress,
 ) -> Measurement {
     let joined = driver.wait_until_ready(&mut stop, progress).await;
-    let ready = joined >= state.plan.required_connections() && !stop.requested();
+    let ready = joined >= state.plan.required_connections() && !stop.is_requested();
     let mut pace = Pace::none(state);
     let mut monitor = SelfMonitor::start();
     let log = match start_log(state) {
@@ -75,7 +76,7 @@ async fn run_with_driver<D: Driver>(
         Err(reason) => return Measurement::impossible(state, reason),
     };
     if ready {
-        progress.say("all are ready, settling");
+        progress.say("all clients are ready, settling");
         tokio::select! {
             () = tokio::time::sleep(state.plan.settle) => {}
             () = stop.wait() => {}
@@ -89,41 +90,43 @@ async fn run_with_driver<D: Driver>(
     }
     let end = Instant::now();
     let generator = monitor.figures();
-    let alone = ready && state.live.view().open == 0;
+    let all_closed = ready && state.live.view().open == 0;
     let planned = pace.total().planned;
     let mut received = driver.finish(planned, state.since_start(end)).await;
     let unwritten = log.zip(received.intervals.take()).and_then(|(log, last)| log.finish(last).err());
     progress.clear();
-    let interrupted = stop.requested();
-    let mut measurement =
-        Measurement::new(state, RunRecord { joined, pace, received, end, generator, alone, interrupted });
+    let interrupted = stop.is_requested();
+    let mut measurement = Measurement::new(
+        state,
+        RunRecord { joined, pace, received, end, generator, all_closed, interrupted },
+    );
     if let (Some(error), Some(path)) = (unwritten, &state.plan.hlog) {
         measurement.invalid.push(format!("--hlog {} cannot be written: {error}", path.display()));
     }
     measurement
 }
 
-/// Begins the interval log, if there shall be one.
+/// Starts the interval log, if the plan has one.
 fn start_log(state: &Arc<RunState>) -> Result<Option<IntervalLog>, String> {
     let Some(path) = &state.plan.hlog else { return Ok(None) };
     let log = IntervalLog::start(path, Arc::clone(state));
     log.map(Some).map_err(|error| format!("--hlog {} cannot be written: {error}", path.display()))
 }
 
-/// Lets the pacer send what is due, until the schedule's end, a signal, or the
-/// last connection's end.
+/// Runs the pacer until the end of the schedule, a signal, or the end of the last
+/// connection.
 async fn send(state: &Arc<RunState>, outlet: impl Outlet, stop: &Stop, progress: &mut Progress) -> Pace {
     let halt = Arc::new(AtomicBool::new(false));
     let Ok(mut pace) = pacer::start(state, outlet, Arc::clone(&halt)) else {
         return Pace::none(state);
     };
-    let mut look = tokio::time::interval(STATE_POLL_INTERVAL);
+    let mut ticks = tokio::time::interval(STATE_POLL_INTERVAL);
     loop {
         tokio::select! {
             pace = &mut pace => break pace.unwrap_or_else(|_| Pace::none(state)),
-            _ = look.tick() => {
+            _ = ticks.tick() => {
                 progress.show("measuring", state);
-                if stop.requested() || state.live.view().open == 0 {
+                if stop.is_requested() || state.live.view().open == 0 {
                     halt.store(true, Ordering::Relaxed);
                 }
             }
@@ -131,7 +134,7 @@ async fn send(state: &Arc<RunState>, outlet: impl Outlet, stop: &Stop, progress:
     }
 }
 
-/// Waits for what is still under way.
+/// Waits for deliveries that have not arrived yet, for at most the drain time.
 async fn drain(state: &RunState, progress: &mut Progress) {
     let end = Instant::now() + state.plan.drain;
     while Instant::now() < end {

@@ -1,4 +1,4 @@
-//! The thread that sends: on schedule, never waiting for the server.
+//! The thread that sends on schedule and never waits for the server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,45 +11,45 @@ use tokio::sync::oneshot;
 use crate::plan::{Action, Due};
 use crate::record::{Bins, RunState, count, histogram};
 
-/// The longest sleep at a stretch, so that a halt is soon seen.
+/// The longest sleep without a check whether the pacer must halt.
 const MAX_SLEEP_BETWEEN_HALT_CHECKS: Duration = Duration::from_millis(20);
 
-/// What became of a command whose time had come.
+/// The result of sending a command that was due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// It is with the kernel, or with whoever sends it next.
+    /// The kernel has taken it.
     Now,
-    /// The server is slow to read; it waits in the outbox.
+    /// It waits in the outbox, or in the queue for a connection.
     Queued,
-    /// Too much waits already; it is skipped.
+    /// It is skipped, because too much is waiting already.
     Skipped,
-    /// The connection is gone.
+    /// It is not sent, because the connection is closed.
     Closed,
 }
 
-/// Where due commands go: one for each protocol.
+/// Sends the commands that are due; there is one for each protocol.
 pub(crate) trait Outlet: Send + 'static {
-    /// How many there are to send from.
+    /// Returns the number of senders.
     fn senders(&self) -> usize;
 
-    /// Sends what is due, now that it is `lag_ns` late, without waiting.
+    /// Sends the command that is due, without waiting. It is `lag_ns` late now.
     fn send(&mut self, state: &RunState, due: &Due, lag_ns: u64) -> Sent;
 
-    /// Whether this is the moment of sending. If not, whoever sends records
-    /// how late it was.
+    /// Returns whether `send` sends at once. If not, the client that sends later
+    /// records the send lag.
     fn sends_at_once(&self) -> bool {
         true
     }
 }
 
-/// How often one command was planned, and what became of it.
+/// How often commands were planned, sent and skipped.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SendCounts {
-    /// Its time had come.
+    /// They became due.
     pub(crate) planned: u64,
-    /// It was sent.
+    /// They were sent.
     pub(crate) sent: u64,
-    /// It was not: the connection was gone, or its outbox full.
+    /// They were not sent: the connection was closed, or its outbox was full.
     pub(crate) skipped: u64,
 }
 
@@ -63,22 +63,22 @@ impl SendCounts {
     }
 }
 
-/// What the pacer did.
+/// The figures of the pacer.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// How late each command was sent.
+    /// The send lag of each command.
     pub(crate) lag: Histogram<u64>,
-    /// By command, as in [`Action::ALL`].
+    /// By action, in the order of [`Action::ALL`].
     pub(crate) by_action: [SendCounts; Action::ALL.len()],
     /// By stage of the plan.
     pub(crate) stages: Vec<SendCounts>,
-    /// Over time.
+    /// By bin of the run.
     pub(crate) timeline: Vec<SendCounts>,
     bins: Bins,
 }
 
 impl Pace {
-    /// Nothing sent.
+    /// Returns the figures of a run without commands.
     pub(crate) fn none(state: &RunState) -> Self {
         let stages = vec![SendCounts::default(); state.plan.stages.all().len()];
         let bins = Bins::new(state.plan.duration());
@@ -92,14 +92,15 @@ impl Pace {
         }
     }
 
-    /// All commands together.
+    /// Returns the counts of all commands together.
     pub(crate) fn total(&self) -> SendCounts {
         self.stages.iter().fold(SendCounts::default(), |sum, &counts| sum.add(counts))
     }
 }
 
-/// Starts the pacer on a thread of its own, where neither timers' ticks nor
-/// received messages delay it. It ends with the schedule, or when halted.
+/// Starts the pacer on a separate thread, where neither the resolution of the
+/// runtime's timers nor received messages delay it. It ends with the schedule, or
+/// when `halt` is set.
 pub(crate) fn start(
     state: &Arc<RunState>,
     outlet: impl Outlet,
@@ -154,7 +155,7 @@ impl<O: Outlet> Pacer<O> {
     }
 }
 
-/// Whether `instant` was reached before a halt.
+/// Sleeps until `instant`. Returns whether it was reached before a halt.
 fn sleep_until(instant: Instant, halt: &AtomicBool) -> bool {
     loop {
         if halt.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! The reckoning: every planned delivery either came or is lost.
+//! Reconciles plan and arrivals: every planned delivery has arrived or is lost.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,11 @@ use crate::irc::Member;
 use crate::plan::{Action, nanoseconds};
 use crate::record::{Inbox, Recorder, RunState};
 
-/// Walks the schedule's first `planned` commands again, asks every receiver's
-/// inbox, and puts what never came into `received`'s latencies as a censored
-/// sample: the time that it was waited for until `end_ns`, and no less than
-/// the drain time, so that no loss can better a percentile.
+/// Walks over the first `planned` commands of the schedule again and looks each
+/// delivery up in the inbox of its receiver. A delivery that never arrived becomes
+/// a censored sample in the latencies of `received`: the time that it was waited
+/// for until `end_ns`, but at least the drain time, so that a loss cannot improve
+/// a percentile.
 pub(crate) fn reconcile(
     state: &RunState,
     members: &[Member],
@@ -40,7 +41,8 @@ pub(crate) fn reconcile(
         received.expect(channel, stage, expected);
         received.lose(channel, stage, due.at_ns, waited(due.at_ns), missing);
     }
-    // These are counted as lost already, but not how long they were waited for.
+    // Deliveries that were given up are counted as lost already. Their censored
+    // samples are still missing.
     let given_up: Vec<_> = received
         .given_up
         .iter_recorded()

@@ -1,4 +1,4 @@
-//! The driver of HTTP/1.1.
+//! The driver for HTTP/1.1.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::plan::{Due, Target};
 use crate::record::{Failure, Recorder, RunState};
 use crate::web::{PageConnection, WebClient, WebOutlet};
 
-/// How many requests may wait for a free connection; what is due on top is
+/// The most requests that wait for a free connection. Further requests are
 /// skipped, so that a stalled target cannot make the generator grow.
 const MAX_QUEUED_REQUESTS: usize = 100_000;
 
-/// How often the progress is looked at.
+/// Time between two updates of the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A pool of connections, each a task of its own.
+/// A pool of connections; each one is a task.
 #[derive(Debug)]
 pub(crate) struct WebDriver {
     state: Arc<RunState>,
@@ -57,7 +57,7 @@ impl Driver for WebDriver {
         let all = self.state.plan.connections;
         let allowed = all - self.state.plan.required_connections();
         let (mut ready, mut failed) = (0, 0);
-        let mut look = tokio::time::interval(PROGRESS_INTERVAL);
+        let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
         while ready + failed < all && failed <= allowed {
             tokio::select! {
                 arrival = self.arrivals.recv() => match arrival {
@@ -65,7 +65,7 @@ impl Driver for WebDriver {
                     Some(false) => failed += 1,
                     None => break,
                 },
-                _ = look.tick() => progress.show("connecting", &self.state),
+                _ = ticks.tick() => progress.show("connecting", &self.state),
                 () = stop.wait() => break,
             }
         }
@@ -115,7 +115,7 @@ async fn run_client(
     match opened {
         Ok(mut client) => {
             let _ = arrived.send(true).await;
-            client.work().await;
+            client.run().await;
         }
         Err(failure) => {
             state.failures.count(&failure);

@@ -86,7 +86,7 @@ impl Search {
     /// Trial after trial; whether a signal ended it.
     async fn go(&mut self, stop: &Stop) -> anyhow::Result<bool> {
         while let Some(rate) = self.bracket.next() {
-            if stop.requested() {
+            if stop.is_requested() {
                 return Ok(true);
             }
             self.hunt.load.rate = rate;

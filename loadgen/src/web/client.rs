@@ -1,4 +1,4 @@
-//! One connection's worth of requests.
+//! The client that sends requests on one connection.
 
 use std::sync::Arc;
 
@@ -9,21 +9,21 @@ use super::page::PageConnection;
 use crate::plan::Due;
 use crate::record::{Failure, RunState, count};
 
-/// Takes what is due out of the waiting line, asks, and waits for the answer.
+/// Takes due requests from the queue, sends them, and waits for the answers.
 #[derive(Debug)]
 pub(crate) struct WebClient {
     state: Arc<RunState>,
     id: usize,
     page: PageConnection,
     queue: Receiver<Due>,
-    /// Since when there is nothing to wait for.
+    /// Since when the connection is free.
     free_ns: u64,
     is_up: bool,
 }
 
 impl WebClient {
-    /// Connects and asks once, unmeasured, so that it is known whether the
-    /// target speaks HTTP.
+    /// Connects and sends one request that is not measured, to check that the target
+    /// speaks HTTP.
     pub(crate) async fn open(
         state: &Arc<RunState>,
         id: usize,
@@ -37,25 +37,29 @@ impl WebClient {
         Ok(client)
     }
 
-    /// Works until nothing more can become due.
-    pub(crate) async fn work(&mut self) {
+    /// Sends requests until no more can become due.
+    pub(crate) async fn run(&mut self) {
         while let Ok(due) = self.queue.recv().await {
-            self.ask(due).await;
+            self.request(due).await;
         }
     }
 
-    async fn ask(&mut self, due: Due) {
-        let mut open =
-            Open { state: Arc::clone(&self.state), id: self.id, due_ns: due.at_ns, is_done: false };
+    async fn request(&mut self, due: Due) {
+        let mut open = OpenRequest {
+            state: Arc::clone(&self.state),
+            id: self.id,
+            due_ns: due.at_ns,
+            is_answered: false,
+        };
         let sent_ns = self.state.now_ns();
-        // Late is the generator only while it had both a request and a
+        // The generator is late only while it has both a request and a free
         // connection for it.
         self.state.on_send(self.id, sent_ns.saturating_sub(due.at_ns.max(self.free_ns)));
         let answer = timeout(self.state.plan.timeout, self.page.get()).await;
         self.free_ns = self.state.now_ns();
         match answer {
             Ok(Ok(status)) => {
-                open.is_done = true;
+                open.is_answered = true;
                 self.state.on_answer(self.id, status, due.at_ns, sent_ns, self.free_ns);
                 self.set_up(true);
             }
@@ -67,7 +71,7 @@ impl WebClient {
                 let limit = humantime::format_duration(self.state.plan.timeout);
                 let text = format!("the target let a request wait for more than {limit}");
                 self.state.failures.count(&Failure::timeout(text));
-                self.page.hang_up();
+                self.page.close();
             }
         }
     }
@@ -83,18 +87,18 @@ impl WebClient {
     }
 }
 
-/// A request without an answer: lost, unless it is done, even if the run ends
-/// in the middle of it.
-struct Open {
+/// A request in progress. When it is dropped without an answer, the request is
+/// recorded as lost, also if the run ends during the request.
+struct OpenRequest {
     state: Arc<RunState>,
     id: usize,
     due_ns: u64,
-    is_done: bool,
+    is_answered: bool,
 }
 
-impl Drop for Open {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
-        if !self.is_done {
+        if !self.is_answered {
             self.state.on_request_lost(self.id, self.due_ns, self.state.now_ns());
         }
     }

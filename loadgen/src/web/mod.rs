@@ -1,4 +1,4 @@
-//! HTTP/1.1, as a client speaks it.
+//! The client side of HTTP/1.1.
 
 mod client;
 mod outlet;

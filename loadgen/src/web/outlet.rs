@@ -1,4 +1,4 @@
-//! What is due, handed to whichever connection is free.
+//! Puts due requests into the queue for the next free connection.
 
 use async_channel::{Sender, TrySendError};
 
@@ -6,7 +6,7 @@ use crate::plan::Due;
 use crate::record::{RunState, count};
 use crate::run::{Outlet, Sent};
 
-/// The waiting line in front of the connections.
+/// The queue of requests that wait for a free connection.
 #[derive(Debug)]
 pub(crate) struct WebOutlet {
     queue: Sender<Due>,
@@ -14,7 +14,7 @@ pub(crate) struct WebOutlet {
 }
 
 impl WebOutlet {
-    /// In front of this many `connections`.
+    /// Returns an outlet that feeds `queue`, for this many connections.
     pub(crate) const fn new(queue: Sender<Due>, connections: usize) -> Self {
         Self { queue, connections }
     }
