@@ -81,7 +81,7 @@ fn nonsense() {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         let _ = stream.read_to_end(&mut Vec::new());
     });
-    assert_invalid(&run(address, &[]), "protocol", "does not speak IRC: it said `HTTP/1.1 400 Bad Request`");
+    assert_invalid(&run(address, &[]), "protocol", "does not speak IRC: it sent `HTTP/1.1 400 Bad Request`");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn wrong_flags_get_one_sentence() {
         (&["--rate", "0"], "above 0"),
         (&["--duration", "soon"], "500ms, 20s or 2m"),
         (&["--slo", "p98<5ms"], "cannot be an objective"),
-        (&["--slo", "blocking.events==0"], "needs --telemetry URL"),
+        (&["--slo", "blocking.events==0"], "add --telemetry URL"),
         (&["--slo-file", "/nowhere/at/all"], "cannot be read"),
         (&["--stages", "5"], "RATE:DURATION"),
         (&["--stages", "5:1s", "--rate", "5"], "cannot be used with"),

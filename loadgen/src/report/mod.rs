@@ -1,4 +1,4 @@
-//! What is handed out in the end: plain data, a verdict on it, and its text.
+//! The report of a run: plain data, the verdict, and both as text and HTML.
 
 mod document;
 mod html;
@@ -8,8 +8,8 @@ mod verdict;
 
 pub(crate) use document::{
     Blocking, Clock, CommandCount, Commands, Connections, Coverage, Deliveries, Generator, Histograms, Load,
-    LoadTimeline, Minimal, Program, Report, Rooms, RunOutcome, SCHEMA, Settings, Share, SpectrumPoint,
-    StageLoad, Tail, TaskPolls, TimelineBin, Timing, Visitors, decode, encode,
+    LoadTimeline, MAX_NAMED_CHANNELS, Minimal, Program, Report, Rooms, RunOutcome, SCHEMA, Settings, Share,
+    SpectrumPoint, StageLoad, Tail, TaskPolls, TimelineBin, Timing, Visitors, decode, encode,
 };
 pub(crate) use html::html;
 pub(crate) use read::{parse, read, read_whole};

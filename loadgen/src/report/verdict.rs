@@ -1,4 +1,4 @@
-//! From figures to an outcome.
+//! Judges the figures by the objectives.
 
 use loopscope::FindingsDocument;
 
@@ -6,8 +6,8 @@ use super::document::{Generator, JudgedObjective, Load, RunOutcome, Timing, Verd
 use super::text::units::counted;
 use crate::plan::{Metric, Objective, Quantile, Unit};
 
-/// Holds every objective against the figures; `server` is what the server's
-/// loopscope found, and in how many seconds.
+/// Judges every objective; `server` contains the findings of the server's
+/// loopscope, and the seconds in which they were collected.
 pub(crate) fn judge(
     objectives: &[Objective],
     load: &Load,
@@ -57,7 +57,7 @@ fn actual(
     }
 }
 
-/// One quantile of a distribution.
+/// Returns one quantile of a distribution, in seconds.
 pub(crate) fn quantile_seconds(timing: Option<&Timing>, quantile: Quantile) -> Option<f64> {
     timing.map(|timing| match quantile {
         Quantile::P50 => timing.p50_seconds,
@@ -68,23 +68,23 @@ pub(crate) fn quantile_seconds(timing: Option<&Timing>, quantile: Quantile) -> O
     })
 }
 
-/// `count`, or its share of `whole`; `None` where nothing was to be counted.
+/// Returns `count`, or its share of `whole`; `None` if `whole` is zero.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
 fn part(count: u64, whole: u64, share: bool) -> Option<f64> {
     (whole > 0).then(|| if share { count as f64 / whole as f64 } else { count as f64 })
 }
 
-/// The outcome: `invalid` says why there can be none, `denied` how many
-/// findings are held against the server.
+/// Returns the verdict. `invalid` contains the reasons why the run is invalid;
+/// `denied` is the number of findings that `--deny` turns into a failure.
 pub(crate) fn verdict(invalid: Vec<String>, objectives: &[JudgedObjective], denied: usize) -> Verdict {
     let unmeasured = objectives.iter().filter(|judged| judged.actual.is_none());
     let mut invalid = invalid;
     if invalid.is_empty() {
         invalid.extend(unmeasured.map(|judged| {
-            format!("{}: there was nothing to measure, so there is nothing to judge", judged.objective)
+            format!("{}: nothing was measured, so the objective cannot be judged", judged.objective)
         }));
     }
-    // What the generator did late says nothing of the server.
+    // If the generator was late, the figures say nothing about the server.
     let own = objectives.iter().filter(|judged| judged.of_generator && !judged.held);
     if invalid.is_empty() {
         invalid.extend(own.map(|judged| format!("the generator missed {}", judged.objective)));
@@ -105,7 +105,7 @@ pub(crate) fn verdict(invalid: Vec<String>, objectives: &[JudgedObjective], deni
     Verdict { outcome, exit_code: u8::from(outcome != RunOutcome::Held), reasons }
 }
 
-/// The verdict once it has turned out that the server had died.
+/// Returns the verdict after the server has died.
 pub(crate) fn died(reason: String, verdict: &Verdict) -> Verdict {
     let before = if verdict.outcome == RunOutcome::Invalid { verdict.reasons.clone() } else { vec![] };
     let reasons = std::iter::once(reason).chain(before).collect();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_code_follows_the_contract() {
+    fn each_outcome_has_its_exit_code() {
         let held = verdict(vec![], &[judged(true, Some(0.001))], 0);
         assert_eq!((held.outcome, held.exit_code), (RunOutcome::Held, 0));
         let missed = verdict(vec![], &[judged(false, Some(0.1))], 2);
@@ -142,6 +142,10 @@ mod tests {
         let unmeasured = verdict(vec![], &[judged(false, None)], 0);
         assert_eq!((unmeasured.outcome, unmeasured.exit_code), (RunOutcome::Invalid, 2));
         let own = JudgedObjective { of_generator: true, ..judged(false, Some(0.1)) };
-        assert_eq!(verdict(vec![], &[own], 0).exit_code, 2, "the generator's fault is not the server's");
+        assert_eq!(
+            verdict(vec![], &[own], 0).exit_code,
+            2,
+            "an objective that the generator misses makes the run invalid"
+        );
     }
 }

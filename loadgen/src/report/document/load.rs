@@ -9,7 +9,7 @@ use super::histograms::Histograms;
 use crate::plan::channel_name;
 use crate::record::Counts;
 
-/// The load figures; all but the connections are of the measured time alone.
+/// The load figures. Except for the connections, they are of the measured time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Load {
     #[serde(default)]
@@ -19,50 +19,50 @@ pub(crate) struct Load {
     #[serde(default)]
     pub(crate) commands: Commands,
     pub(crate) deliveries: Deliveries,
-    /// From due to received; lost deliveries are in it as censored samples.
+    /// From due to received; lost deliveries are included as censored samples.
     pub(crate) latency: Option<Timing>,
-    /// From sent to received, of what was received: what a closed model would
-    /// call latency.
+    /// From sent to received, of the received deliveries: the latency of a
+    /// closed model.
     pub(crate) service: Option<Timing>,
     /// From due to sent: the generator's own lateness.
     pub(crate) send_lag: Option<Timing>,
-    /// The same by stage of the plan, by the time at which they were due.
+    /// The same by stage of the plan, according to the due time.
     #[serde(default)]
     pub(crate) stages: Vec<StageLoad>,
-    /// Deliveries by room, where any went wrong.
+    /// Channels with lost, duplicated or out-of-order deliveries.
     #[serde(default)]
     pub(crate) rooms: Rooms,
-    /// What those got who came and went (`--churn`).
+    /// Deliveries to visitors (`--churn`).
     #[serde(default)]
     pub(crate) visitors: Visitors,
-    /// The distribution of the latency, from its half to its end.
+    /// Points of the distribution of the latency.
     #[serde(default)]
     pub(crate) spectrum: Vec<SpectrumPoint>,
-    /// All of them behind the figures, so that reports can be added up.
+    /// The histograms of the figures, so that reports can be merged.
     pub(crate) histograms: Histograms,
-    /// How it went over time.
+    /// The run over time.
     #[serde(default)]
     pub(crate) timeline: LoadTimeline,
-    /// Failed connections and words out of place, by kind.
+    /// Failed connections and protocol errors, by kind.
     #[serde(default)]
     pub(crate) failures: BTreeMap<String, u64>,
-    /// The first failure of the commonest kind, in words.
+    /// The text of the first failure of the most frequent kind.
     pub(crate) first_failure: Option<String>,
 }
 
-/// What became of the connections.
+/// Counts of connections.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Connections {
-    /// That were to be opened.
+    /// Connections to open.
     pub(crate) asked: u64,
-    /// That joined their room.
+    /// Connections that joined their channel.
     pub(crate) joined: u64,
-    /// That ended before the run did.
+    /// Connections that closed before the end of the run.
     pub(crate) lost: u64,
 }
 
-/// What became of the commands.
+/// Counts of commands.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Commands {
@@ -73,13 +73,13 @@ pub(crate) struct Commands {
     pub(crate) late: u64,
     pub(crate) planned_per_second: f64,
     pub(crate) sent_per_second: f64,
-    /// By command: what the load exercised.
+    /// Counts by command.
     pub(crate) by_kind: BTreeMap<String, CommandCount>,
-    /// Replies that refuse a command, by their number.
+    /// Replies that refuse a command, by their numeric.
     pub(crate) error_replies: BTreeMap<u16, u64>,
 }
 
-/// What became of one kind of command.
+/// Counts of one kind of command.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct CommandCount {
@@ -88,7 +88,7 @@ pub(crate) struct CommandCount {
     pub(crate) skipped: u64,
 }
 
-/// What became of the messages, receiver by receiver.
+/// Counts of deliveries: one for each message and receiver.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Deliveries {
     pub(crate) expected: u64,
@@ -99,7 +99,7 @@ pub(crate) struct Deliveries {
     pub(crate) duplicated: u64,
     #[serde(default)]
     pub(crate) out_of_order: u64,
-    /// That took longer than the tightest objective on latency.
+    /// Deliveries that took longer than the tightest latency objective.
     #[serde(default)]
     pub(crate) late: u64,
 }
@@ -111,28 +111,29 @@ impl From<Counts> for Deliveries {
     }
 }
 
-/// What came of one stage of the plan.
+/// The figures of one stage of the plan.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct StageLoad {
-    /// Commands a second at its beginning.
+    /// Commands per second at its beginning.
     pub(crate) from_rate: f64,
-    /// Commands a second at its end.
+    /// Commands per second at its end.
     pub(crate) to_rate: f64,
-    /// How long it was to last.
+    /// Its planned duration.
     pub(crate) seconds: f64,
     pub(crate) commands: CommandCount,
     pub(crate) deliveries: Deliveries,
-    /// From due to received, to two digits.
+    /// From due to received, with two digits.
     pub(crate) latency: Option<Timing>,
 }
 
-/// Clients that came into a measured room, and left it again. Between the
-/// first and the last message that such a one got of a sender, none may be
-/// missing; its deliveries are in none of the other figures.
+/// Deliveries to visitors: clients that joined a measured channel and left it
+/// again. Between the first and the last message that a visitor got from a
+/// sender, none may be missing. These deliveries are in none of the other
+/// figures.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Visitors {
-    /// Those that came and left.
+    /// Visitors that joined and left.
     pub(crate) visits: u64,
     pub(crate) delivered: u64,
     pub(crate) lost: u64,
@@ -141,27 +142,27 @@ pub(crate) struct Visitors {
 }
 
 impl Visitors {
-    /// Of what they got together.
+    /// Returns the figures of all visitors together.
     pub(crate) const fn from_counts(visits: u64, counts: &Counts) -> Self {
         let &Counts { delivered, lost, duplicated, out_of_order, .. } = counts;
         Self { visits, delivered, lost, duplicated, out_of_order }
     }
 }
 
-/// How many rooms the report names.
-const MAX_ROOMS: usize = 20;
+/// The most channels that a report names.
+pub(crate) const MAX_NAMED_CHANNELS: usize = 20;
 
-/// Deliveries by room.
+/// Channels with lost, duplicated or out-of-order deliveries.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Rooms {
-    /// Rooms with a lost, duplicated or overtaken delivery.
+    /// Number of these channels.
     pub(crate) faulty: u64,
-    /// The worst of them, the worst first.
+    /// The worst ones, the worst first.
     pub(crate) worst: Vec<RoomLoad>,
 }
 
-/// What came of one room.
+/// The deliveries of one channel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RoomLoad {
     pub(crate) room: String,
@@ -169,12 +170,12 @@ pub(crate) struct RoomLoad {
 }
 
 impl Rooms {
-    /// Of the counts of all rooms, by number.
+    /// Returns the figures for the counts of all channels, by number.
     pub(crate) fn from_counts(counts: &[Counts]) -> Self {
         let mut faulty: Vec<_> =
             counts.iter().enumerate().filter(|(_, counts)| counts.faults() > 0).collect();
         faulty.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.faults()));
-        let worst = faulty.iter().take(MAX_ROOMS);
+        let worst = faulty.iter().take(MAX_NAMED_CHANNELS);
         let worst =
             worst.map(|&(room, &counts)| RoomLoad { room: channel_name(room), deliveries: counts.into() });
         Self { faulty: faulty.len() as u64, worst: worst.collect() }
@@ -195,7 +196,8 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    /// Of nanoseconds; `None` if there are no samples.
+    /// Returns the figures of a histogram of nanoseconds; `None` if it has no
+    /// samples.
     #[expect(clippy::cast_precision_loss, reason = "three digits are kept")]
     pub(crate) fn from_histogram(histogram: &Histogram<u64>) -> Option<Self> {
         let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
@@ -221,7 +223,7 @@ pub(crate) struct SpectrumPoint {
     pub(crate) seconds: f64,
 }
 
-/// A run over time, cut into stretches of the same length.
+/// A run over time, in bins of equal length.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct LoadTimeline {
@@ -229,16 +231,17 @@ pub(crate) struct LoadTimeline {
     pub(crate) bins: Vec<TimelineBin>,
 }
 
-/// One stretch of a run.
+/// One bin of a run.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct TimelineBin {
-    /// Commands that were due in it.
+    /// Commands that were due in the bin.
     pub(crate) planned: u64,
-    /// Those of them that were sent, then or later.
+    /// Those of them that were sent, in the bin or later.
     pub(crate) sent: u64,
-    /// Deliveries that came in it.
+    /// Deliveries that arrived in the bin.
     pub(crate) delivered: u64,
-    /// The latency of what was due in it; `None` if nothing was. To one digit.
+    /// The latency of deliveries that were due in the bin, with one digit;
+    /// `None` if there are none.
     pub(crate) p50_seconds: Option<f64>,
     pub(crate) p99_seconds: Option<f64>,
     pub(crate) max_seconds: Option<f64>,

@@ -1,4 +1,4 @@
-//! The report as plain data: what `--json` writes, field by field.
+//! The report as plain data: the fields that `--json` writes.
 
 mod coverage;
 mod histograms;
@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 pub(crate) use coverage::{Coverage, TaskPolls};
 pub(crate) use histograms::{Histograms, decode, encode};
 pub(crate) use load::{
-    CommandCount, Commands, Connections, Deliveries, Load, LoadTimeline, Rooms, SpectrumPoint, StageLoad,
-    TimelineBin, Timing, Visitors,
+    CommandCount, Commands, Connections, Deliveries, Load, LoadTimeline, MAX_NAMED_CHANNELS, Rooms,
+    SpectrumPoint, StageLoad, TimelineBin, Timing, Visitors,
 };
 pub(crate) use minimal::Minimal;
 pub(crate) use tail::{Clock, Share, Tail};
@@ -42,44 +42,45 @@ pub(crate) struct Report {
     pub(crate) command: String,
     /// The server that was driven.
     pub(crate) target: String,
-    /// When the measuring began, in seconds of the Unix epoch.
+    /// When the measurement began, in seconds of the Unix epoch.
     #[serde(default)]
     pub(crate) started_unix_seconds: f64,
-    /// Whether a signal ended it early; the figures are those up to there.
+    /// Whether a signal ended the run early; the figures are those up to then.
     #[serde(default)]
     pub(crate) interrupted: bool,
-    /// What was asked for.
+    /// The settings of the run.
     pub(crate) settings: Settings,
-    /// The command that was the load instead; then `load` is empty.
+    /// The command that generated the load; then `load` is empty.
     pub(crate) program: Option<Program>,
-    /// What came of it.
+    /// The load figures.
     pub(crate) load: Load,
-    /// What the generator did late by itself.
+    /// The generator's own lateness.
     #[serde(default)]
     pub(crate) generator: Generator,
-    /// The objectives, each with what it came to.
+    /// The objectives, each with its actual value.
     #[serde(default)]
     pub(crate) objectives: Vec<JudgedObjective>,
-    /// For how long the server's loopscope was asked: connecting included.
+    /// How long the server's loopscope was observed, including connecting.
     pub(crate) watched_seconds: Option<f64>,
-    /// What it found in the meantime, the most harm to slow deliveries first.
+    /// The findings in that time, the most harmful to slow deliveries first.
     pub(crate) findings: Option<FindingsDocument>,
-    /// The server's stalls in the meantime, as many as it remembers.
+    /// The server's stalls in that time, as far as they were collected.
     pub(crate) stalls: Option<StallsDocument>,
-    /// What of the server was exercised and watched.
+    /// The parts of the server that were exercised and polled.
     pub(crate) coverage: Option<Coverage>,
-    /// What the slow deliveries waited for; null if it was not asked or nothing
-    /// was delivered.
+    /// What the slow deliveries waited for; null if the server was not observed
+    /// or nothing was delivered.
     pub(crate) tail: Option<Tail>,
-    /// The least load under which each finding appears; null if it was not asked.
+    /// The smallest load at which each finding appears; null without
+    /// `--minimise`.
     pub(crate) minimal: Option<Vec<Minimal>>,
-    /// The server's clock against this machine's.
+    /// The server's clock relative to this machine's.
     pub(crate) clock: Option<Clock>,
-    /// What all this means.
+    /// The verdict.
     pub(crate) verdict: Verdict,
 }
 
-/// The plan, as it was carried out.
+/// The plan, as it was executed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) connections: u64,
@@ -110,28 +111,28 @@ pub(crate) struct Settings {
     pub(crate) inject: Vec<String>,
 }
 
-/// A command that ran instead of the generator's own clients.
+/// A command that generated the load instead of the generator's own clients.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Program {
     /// The program and its arguments.
     pub(crate) command: Vec<String>,
     /// How long it ran.
     pub(crate) seconds: f64,
-    /// What it ended with; null if a signal ended it.
+    /// Its exit code; null if a signal ended it.
     pub(crate) exit_code: Option<i32>,
 }
 
-/// The generator's own event loop, as its own loopscope saw it.
+/// The generator's own event loop, as measured by its own loopscope.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Generator {
-    /// How late the loop was that receives; every arrival may have been taken
-    /// note of this much later.
+    /// How late the receiving loop was. Every arrival may have been recorded
+    /// this much too late.
     pub(crate) receive_lag: Option<Timing>,
     pub(crate) blocking: Blocking,
-    /// Time that its threads waited for a CPU in the middle of their work.
+    /// Time that its threads waited for a CPU in long polls.
     pub(crate) starved_seconds: f64,
-    /// CPU time of its process while it measured; `None` where it is not known.
+    /// CPU time of its process during the measurement; `None` if it is unknown.
     pub(crate) cpu_seconds: Option<f64>,
 }
 
@@ -142,29 +143,29 @@ pub(crate) struct Blocking {
     pub(crate) events: u64,
     pub(crate) seconds: f64,
     pub(crate) longest_seconds: f64,
-    /// The function that blocked it for longest.
+    /// The function that blocked the loop for the longest time.
     pub(crate) worst_site: Option<String>,
 }
 
-/// One objective and what it came to.
+/// One objective with its actual value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct JudgedObjective {
-    /// As it was written.
+    /// The objective as it was written.
     pub(crate) objective: String,
     pub(crate) metric: String,
-    /// What limit and actual value are measured in.
+    /// The unit of the limit and of the actual value.
     pub(crate) unit: Unit,
     pub(crate) limit: f64,
-    /// `None` if there was nothing to measure.
+    /// `None` if nothing was measured.
     pub(crate) actual: Option<f64>,
     pub(crate) held: bool,
-    /// Whether it is the generator that is held to it.
+    /// Whether it limits the generator and not the server.
     #[serde(skip)]
     pub(crate) of_generator: bool,
 }
 
 impl JudgedObjective {
-    /// What it came to, for the eye.
+    /// Returns the actual value as text.
     pub(crate) fn actual_text(&self) -> String {
         match (self.actual, self.unit) {
             (None, _) => "nothing measured".to_owned(),
@@ -175,22 +176,22 @@ impl JudgedObjective {
     }
 }
 
-/// What a run means.
+/// The outcome of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RunOutcome {
-    /// Everything held.
+    /// Every objective held.
     Held,
     /// An objective was missed.
     Missed,
-    /// Blocking calls were found, which `--deny` makes a failure.
+    /// Blocking calls were found, and `--deny` was given.
     Denied,
     /// No verdict is possible.
     Invalid,
 }
 
 impl RunOutcome {
-    /// Its name in reports.
+    /// Returns its name in reports.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Held => "held",
@@ -201,7 +202,7 @@ impl RunOutcome {
     }
 }
 
-/// The outcome, with the program's exit code and the reasons for it.
+/// The outcome, the exit code of the program, and the reasons.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub(crate) outcome: RunOutcome,

@@ -1,26 +1,28 @@
-//! What the slow deliveries waited for, as plain data.
+//! What the slow deliveries waited for, and how precisely the clocks are
+//! aligned, as plain data.
 
 use serde::{Deserialize, Serialize};
 
-/// The slow deliveries, and the accounts that their waiting was put to:
-/// [`crate::hunt`] says how.
+/// The slow deliveries, and the categories of their waiting time, which
+/// [`crate::hunt`] defines.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Tail {
-    /// What makes a delivery slow: `p99`, or an objective.
+    /// A delivery is slow above this: `p99`, or an objective.
     pub(crate) threshold: String,
-    /// The same as a time.
+    /// The same, in seconds.
     pub(crate) threshold_seconds: f64,
-    /// How many took longer.
+    /// Number of slow deliveries.
     pub(crate) deliveries: u64,
-    /// How many of them were kept and looked at.
+    /// How many of them were kept and examined.
     pub(crate) looked_at: u64,
-    /// How long they waited, all together.
+    /// How long they waited in total.
     pub(crate) waited_seconds: f64,
-    /// The part of it in which a stall of a finding held up some worker.
+    /// The share of that time in which a stall of a finding blocked some
+    /// worker.
     pub(crate) explained_share: f64,
-    /// The part from the end of the last stall to the arrival.
+    /// The share from the end of the last stall to the arrival.
     pub(crate) after_share: f64,
-    /// The part from due to sent: the generator's own lateness.
+    /// The share from due to sent: the generator's own lateness.
     pub(crate) generator_share: f64,
     /// The rest.
     pub(crate) unexplained_share: f64,
@@ -28,36 +30,37 @@ pub(crate) struct Tail {
     pub(crate) findings: Vec<Share>,
 }
 
-/// One finding's share of what the slow deliveries waited.
+/// One finding's share of the time that slow deliveries waited.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Share {
     /// The finding.
     pub(crate) id: String,
-    /// Its part of the waiting.
+    /// Its share of the waiting time.
     pub(crate) share: f64,
-    /// What the share would be of a delivery that has nothing to do with it.
+    /// The share that a delivery shows which is independent of the finding.
     pub(crate) share_by_chance: f64,
-    /// The part that was waited after one of its stalls had ended.
+    /// The share of the waiting time after the end of one of its stalls.
     pub(crate) after_share: f64,
-    /// Slow deliveries that met one of its stalls.
+    /// Slow deliveries that waited in one of its stalls.
     pub(crate) deliveries: u64,
-    /// Its stalls while it was measured.
+    /// Its stalls during the measurement.
     pub(crate) stalls: u64,
-    /// Those of them that a slow delivery met; the others hurt nobody.
+    /// Those of them in which a slow delivery waited.
     pub(crate) hurtful_stalls: u64,
-    /// Stalls that it counts and of which the server could not tell the times.
+    /// Stalls that the finding counts and whose times are unknown.
     pub(crate) missing_stalls: u64,
 }
 
-/// The server's clock against this machine's.
+/// The server's clock relative to this machine's.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Clock {
-    /// By how much the server's was ahead as the run ended.
+    /// By how much the server's clock was ahead at the end of the run.
     pub(crate) ahead_seconds: f64,
-    /// By how much its times, put on this machine's clock, can be wrong.
+    /// The largest error of the server's times when they are converted to this
+    /// machine's clock.
     pub(crate) error_seconds: f64,
-    /// By how much it got ahead during the run.
+    /// By how much more than this machine's clock it advanced during the run.
     pub(crate) drift_seconds: f64,
-    /// How often it was asked, before and after the run together.
+    /// Number of requests for its time, before and after the run together.
     pub(crate) exchanges: u64,
 }

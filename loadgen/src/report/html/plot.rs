@@ -1,4 +1,4 @@
-//! Lines and bars over an axis, as SVG.
+//! Plots of lines and bars, as SVG.
 
 use std::fmt::Write as _;
 
@@ -12,10 +12,10 @@ const RIGHT_MARGIN: f64 = 12.0;
 const TOP_MARGIN: f64 = 26.0;
 const BOTTOM_MARGIN: f64 = 26.0;
 
-/// About how many ticks a linear axis has.
+/// The approximate number of ticks of a linear axis.
 const TYPICAL_TICKS: f64 = 8.0;
 
-/// The horizontal axis, with what is written at its ticks.
+/// The horizontal axis, with the labels of its ticks.
 #[derive(Debug)]
 pub(super) struct Axis {
     begin: f64,
@@ -24,12 +24,12 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// With these `ticks`.
+    /// Returns an axis with these `ticks`.
     pub(super) fn new(begin: f64, end: f64, ticks: Vec<(f64, String)>) -> Self {
         Self { begin, end: end.max(begin + f64::MIN_POSITIVE), ticks }
     }
 
-    /// With round numbers of `unit`.
+    /// Returns an axis with round numbers of `unit` as ticks.
     pub(super) fn linear(begin: f64, end: f64, unit: &str) -> Self {
         let ticks = round_steps(end).map(|tick| (tick, format!("{}{unit}", number(tick)))).collect();
         Self::new(begin, end, ticks)
@@ -51,13 +51,13 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// From zero, in `unit`.
+    /// Returns a linear scale from zero, in `unit`.
     pub(super) fn linear(most: f64, unit: &str) -> Self {
         let ticks = round_steps(most).map(|tick| (tick, format!("{}{unit}", number(tick)))).collect();
         Self { least: 0.0, most: most * 1.05, is_log: false, ticks }
     }
 
-    /// Of seconds, each decade as high as the next.
+    /// Returns a logarithmic scale of seconds.
     pub(super) fn log_seconds(least: f64, most: f64) -> Self {
         let (first, last) = (least.log10().floor(), (most * 1.01).log10().ceil());
         let decades = (0..).map(|step| first + f64::from(step)).take_while(|&decade| decade <= last);
@@ -75,7 +75,7 @@ impl Scale {
     }
 }
 
-/// Lines and bars, drawn one after the other.
+/// A plot of lines and bars, which are drawn one after the other.
 #[derive(Debug)]
 pub(super) struct Plot {
     name: &'static str,
@@ -86,12 +86,12 @@ pub(super) struct Plot {
 }
 
 impl Plot {
-    /// An empty one.
+    /// Returns an empty plot.
     pub(super) const fn new(name: &'static str, x: Axis, y: Scale) -> Self {
         Self { name, x, y, body: String::new(), legend: Vec::new() }
     }
 
-    /// A line through `points`, in the colour of `class`.
+    /// Draws a line through `points`, in the colour of `class`.
     pub(super) fn line(&mut self, class: &str, name: &str, points: &[(f64, f64)]) {
         let points: Vec<_> =
             points.iter().map(|&(x, y)| format!("{:.1},{:.1}", self.x.place(x), self.y.place(y))).collect();
@@ -100,7 +100,7 @@ impl Plot {
         self.legend.push((class.to_owned(), name.to_owned()));
     }
 
-    /// A level that should not be passed, if the scale reaches it.
+    /// Draws a horizontal line at a limit, if it lies on the scale.
     pub(super) fn level(&mut self, class: &str, name: &str, y: f64) {
         if y <= self.y.most && y >= self.y.least {
             let y = self.y.place(y);
@@ -110,8 +110,8 @@ impl Plot {
         }
     }
 
-    /// A bar of the full height, never too thin to be seen.
-    pub(super) fn bar(&mut self, begin: f64, end: f64, words: &str) {
+    /// Draws a bar of the full height and of a visible width.
+    pub(super) fn bar(&mut self, begin: f64, end: f64, label: &str) {
         if end < self.x.begin || begin > self.x.end {
             return;
         }
@@ -121,11 +121,11 @@ impl Plot {
             self.body,
             "<rect class=\"stall\" x=\"{left:.1}\" y=\"{TOP_MARGIN}\" width=\"{width:.1}\" height=\"{height}\">\
              <title>{}</title></rect>",
-            escape(words)
+            escape(label)
         );
     }
 
-    /// The whole of it.
+    /// Returns the plot as SVG.
     pub(super) fn svg(&self) -> String {
         let mut svg = format!(
             "<svg viewBox=\"0 0 {PLOT_WIDTH} {PLOT_HEIGHT}\" role=\"img\" aria-label=\"{}\">\n",
@@ -162,7 +162,7 @@ impl Plot {
     }
 }
 
-/// Round numbers from zero to `end`.
+/// Returns round numbers from zero to `end`.
 fn round_steps(end: f64) -> impl Iterator<Item = f64> {
     let rough = (end / TYPICAL_TICKS).max(f64::MIN_POSITIVE);
     let decade = 10_f64.powf(rough.log10().floor());
@@ -171,7 +171,7 @@ fn round_steps(end: f64) -> impl Iterator<Item = f64> {
     (0..).map(move |number| f64::from(number) * step).take_while(move |&tick| tick <= end * 1.001)
 }
 
-/// A round number without the dust of its arithmetic.
+/// Formats a round number without rounding errors.
 fn number(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn decades_are_equally_high_and_nothing_leaves_the_frame() {
+    fn decades_have_equal_height_and_values_stay_in_the_plot() {
         let scale = Scale::log_seconds(1e-3, 0.9);
         let steps: Vec<_> = [1e-3, 1e-2, 1e-1, 1.0].map(|y| scale.place(y)).to_vec();
         assert!(steps.windows(2).all(|pair| (pair[0] - pair[1] - (steps[0] - steps[1])).abs() < 1e-6));

@@ -21,18 +21,18 @@ const RED: &str = "\x1b[1;31m";
 const GREEN: &str = "\x1b[1;32m";
 const RESET: &str = "\x1b[0m";
 
-/// The whole report; ANSI colours if `color`.
+/// Returns the whole report; with ANSI colours if `color`.
 pub(crate) fn text(report: &Report, color: bool) -> String {
     let mut text = String::new();
     match &report.program {
-        Some(program) => row(&mut text, "command", &coverage::ran(program), color),
+        Some(program) => row(&mut text, "command", &coverage::program(program), color),
         None => load(&mut text, report, color),
     }
     if let Some(coverage) = &report.coverage {
         if !coverage.never_sent.is_empty() {
             row(&mut text, "never sent", &coverage.never_sent.join(", "), color);
         }
-        row(&mut text, "watched", &coverage::watched(coverage), color);
+        row(&mut text, "watched", &coverage::polls(coverage), color);
     }
     for judged in &report.objectives {
         objective(&mut text, judged, color);
@@ -58,7 +58,7 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
     text
 }
 
-/// Writing into a string cannot fail.
+/// Appends one line. Writing to a string cannot fail.
 fn line(text: &mut String, line: &str) {
     let _ = writeln!(text, "{line}");
 }
@@ -116,9 +116,10 @@ fn connections(report: &Report) -> String {
         lost => format!(", {} lost", count(lost)),
     };
     let (joined, asked) = (count(connections.joined), count(connections.asked));
-    let rooms = match report.target.starts_with("http://") {
-        true => String::new(),
-        false => format!(" in {}", counted(report.settings.rooms, "room")),
+    let rooms = if report.target.starts_with("http://") {
+        String::new()
+    } else {
+        format!(" in {}", counted(report.settings.rooms, "room"))
     };
     format!("{joined} of {asked}{rooms}{lost}")
 }
@@ -136,7 +137,7 @@ fn commands(load: &Load) -> String {
     text
 }
 
-/// What the load reached, so that "nothing found" has a denominator.
+/// Returns what the load exercised, so that "nothing found" has a denominator.
 fn exercised(load: &Load) -> String {
     let mut kinds: Vec<_> = load.commands.by_kind.iter().collect();
     kinds.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.sent));
@@ -175,9 +176,9 @@ fn timing(timing: &Timing) -> String {
 }
 
 fn own_stalls(blocking: &Blocking) -> String {
-    let site = blocking.worst_site.as_deref().unwrap_or("an unknown place");
+    let site = blocking.worst_site.as_deref().unwrap_or("an unknown function");
     let (events, seconds) = (counted(blocking.events, "stall"), duration(blocking.seconds));
-    format!("{events} of the generator itself, {seconds}, mostly in {site}")
+    format!("{events} of the generator itself, {seconds} in total, mostly in {site}")
 }
 
 fn stage_name(stage: &StageLoad) -> String {
@@ -189,7 +190,7 @@ fn stage_name(stage: &StageLoad) -> String {
     }
 }
 
-/// What came of one stage, in one line.
+/// Returns the figures of one stage in one line.
 fn stage(stage: &StageLoad) -> String {
     let lost = match stage.deliveries.lost {
         0 => String::new(),
@@ -202,7 +203,7 @@ fn stage(stage: &StageLoad) -> String {
 fn visitors(load: &Load) -> String {
     let Visitors { visits, delivered, lost, duplicated, out_of_order } = load.visitors;
     format!(
-        "{} came and went, {} delivered, {} lost, {} duplicated, {} out of order",
+        "{} joined and left, {} delivered, {} lost, {} duplicated, {} out of order",
         count(visits),
         count(delivered),
         count(lost),
@@ -211,7 +212,8 @@ fn visitors(load: &Load) -> String {
     )
 }
 
-/// Where deliveries went wrong: the worst rooms by name.
+/// Returns the channels with lost, duplicated or out-of-order deliveries, the
+/// worst ones by name.
 fn rooms(load: &Load) -> String {
     let named = load.rooms.worst.iter().take(3).map(|room| {
         let Deliveries { lost, duplicated, out_of_order, .. } = room.deliveries;
@@ -239,7 +241,7 @@ fn objective(text: &mut String, judged: &JudgedObjective, color: bool) {
     line(text, &format!("{word}       {} ({})", judged.objective, judged.actual_text()));
 }
 
-/// One sentence on what was found, and what limits it.
+/// Returns one sentence about what was found, and what limits it.
 fn found(document: &FindingsDocument, report: &Report) -> String {
     let findings = &document.findings;
     let watched = duration(report.watched_seconds.unwrap_or_default());

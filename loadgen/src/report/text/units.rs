@@ -6,9 +6,9 @@ pub(crate) fn duration_ns(nanoseconds: u64) -> String {
     duration(nanoseconds as f64 / 1e9)
 }
 
-/// Returns `seconds` with three significant digits and a unit that fits, such as
-/// `12 ms` or `2.41 s`. This is the format of the library's findings, which are
-/// printed in the same output.
+/// Returns `seconds` with three significant digits and a unit that fits, such
+/// as `12 ms` or `2.41 s`. This is the format of the library's findings, which
+/// are printed in the same output.
 pub(crate) fn duration(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
         return "an unknown time".to_owned();
