@@ -1,4 +1,4 @@
-//! Findings gone, new, better and worse.
+//! Compares the findings of two sides.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ use loopscope::Finding;
 use super::document::{ChangeKind, FindingChange};
 use crate::report::{Report, place};
 
-/// What all runs of one side found of one finding.
+/// The sum of one finding over all runs of one side.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     stalls: u64,
     seconds: f64,
 }
 
-/// Every finding of either side, the worst news first; `None` unless both
-/// sides were asked what they found.
+/// Returns the changes of all findings of either side, the worst change first;
+/// `None` unless both sides have findings.
 pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<FindingChange>> {
     let (a_seconds, b_seconds) = (watched(a)?, watched(b)?);
     let mut all: BTreeMap<&str, (&Finding, Sum, Sum)> = BTreeMap::new();
@@ -37,7 +37,7 @@ pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<
         b_stalls: b.stalls,
         a_share: a.seconds / a_seconds,
         b_share: b.seconds / b_seconds,
-        change: kind(a, b, b_seconds / a_seconds, tolerance),
+        change: change_kind(a, b, b_seconds / a_seconds, tolerance),
     };
     let mut changes: Vec<_> = all.into_iter().map(change).collect();
     let order = |kind: ChangeKind| match kind {
@@ -52,27 +52,27 @@ pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<
     Some(changes)
 }
 
-/// For how long a side was watched in all.
+/// Returns how long a side was observed in total.
 fn watched(side: &[Report]) -> Option<f64> {
     let seconds = side.iter().map(|report| report.findings.as_ref().and(report.watched_seconds));
     seconds.sum::<Option<f64>>().filter(|&seconds| seconds > 0.0)
 }
 
-/// Stalls come at random, so their number in a given time scatters as in a
-/// Poisson process: with 95 % confidence the ratio of two such numbers is off
-/// by no more than the square root of 1/a + 1/b, in logarithms and doubled.
+/// Stalls occur at random, so their number in a given time varies as in a
+/// Poisson process. With 95 % confidence, the logarithm of the ratio of two
+/// such numbers is wrong by at most 1.96 times the square root of 1/a + 1/b.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
-fn kind(a: Sum, b: Sum, time_ratio: f64, tolerance: f64) -> ChangeKind {
+fn change_kind(a: Sum, b: Sum, time_ratio: f64, tolerance: f64) -> ChangeKind {
     match (a.stalls, b.stalls) {
         (0, _) => ChangeKind::New,
         (_, 0) => ChangeKind::Gone,
         (before, after) => {
             let ratio = (b.seconds / a.seconds / time_ratio).ln();
-            let room = 1.96 * (1.0 / before as f64 + 1.0 / after as f64).sqrt();
+            let margin = 1.96 * (1.0 / before as f64 + 1.0 / after as f64).sqrt();
             let tolerated = tolerance.ln_1p();
-            if ratio - room > tolerated {
+            if ratio - margin > tolerated {
                 ChangeKind::Worse
-            } else if ratio + room < -tolerated {
+            } else if ratio + margin < -tolerated {
                 ChangeKind::Better
             } else {
                 ChangeKind::Same
@@ -90,13 +90,17 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_more_than_chance_is_a_change() {
-        assert_eq!(kind(sum(0, 0.0), sum(1, 0.1), 1.0, 0.05), ChangeKind::New);
-        assert_eq!(kind(sum(1, 0.1), sum(0, 0.0), 1.0, 0.05), ChangeKind::Gone);
-        assert_eq!(kind(sum(20, 1.0), sum(25, 1.25), 1.0, 0.05), ChangeKind::Same);
-        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 1.0, 0.05), ChangeKind::Worse);
-        assert_eq!(kind(sum(60, 3.0), sum(20, 1.0), 1.0, 0.05), ChangeKind::Better);
-        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 3.0, 0.05), ChangeKind::Same, "in three times the time");
-        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 1.0, 4.0), ChangeKind::Same, "tolerated");
+    fn only_a_difference_beyond_chance_is_a_change() {
+        assert_eq!(change_kind(sum(0, 0.0), sum(1, 0.1), 1.0, 0.05), ChangeKind::New);
+        assert_eq!(change_kind(sum(1, 0.1), sum(0, 0.0), 1.0, 0.05), ChangeKind::Gone);
+        assert_eq!(change_kind(sum(20, 1.0), sum(25, 1.25), 1.0, 0.05), ChangeKind::Same);
+        assert_eq!(change_kind(sum(20, 1.0), sum(60, 3.0), 1.0, 0.05), ChangeKind::Worse);
+        assert_eq!(change_kind(sum(60, 3.0), sum(20, 1.0), 1.0, 0.05), ChangeKind::Better);
+        assert_eq!(
+            change_kind(sum(20, 1.0), sum(60, 3.0), 3.0, 0.05),
+            ChangeKind::Same,
+            "in three times the time"
+        );
+        assert_eq!(change_kind(sum(20, 1.0), sum(60, 3.0), 1.0, 4.0), ChangeKind::Same, "tolerated");
     }
 }

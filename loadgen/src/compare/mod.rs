@@ -1,4 +1,5 @@
-//! `loadgen compare`: before and after, with what of the difference is chance.
+//! `loadgen compare`: compares runs before and after a change, and estimates
+//! how much of the difference is chance.
 
 mod bootstrap;
 mod document;
@@ -19,11 +20,11 @@ pub(crate) use text::text;
 /// The quantiles that are compared.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
-/// Compares what the arguments name.
+/// Compares the two reports or commands of the arguments.
 ///
 /// # Errors
 ///
-/// If a report cannot be read or a command does not write one.
+/// If a report cannot be read, or a command does not write one.
 pub(crate) async fn compare(args: &CompareArgs) -> anyhow::Result<Comparison> {
     match (&args.ab[..], &args.reports[..]) {
         ([a, b], []) => {
@@ -34,7 +35,7 @@ pub(crate) async fn compare(args: &CompareArgs) -> anyhow::Result<Comparison> {
             let (name_a, name_b) = (a.display().to_string(), b.display().to_string());
             compare_runs(&name_a, &name_b, &[report::read(a)?], &[report::read(b)?], args.tolerance)
         }
-        _ => bail!("name two reports, or two commands with --ab 'A' 'B'"),
+        _ => bail!("the reports are missing: name two reports, or two commands with --ab 'A' 'B'"),
     }
 }
 
@@ -76,19 +77,19 @@ fn latency(a: &[Report], b: &[Report], tolerance: f64) -> anyhow::Result<Vec<Qua
     if a_whole.iter().chain(&b_whole).any(|histogram| histogram.is_empty()) {
         return Ok(vec![]);
     }
-    let stretches = match (a, b) {
-        ([a], [b]) => Some((stretches(a)?, stretches(b)?)),
+    let slices = match (a, b) {
+        ([a], [b]) => Some((slice_counts(a)?, slice_counts(b)?)),
         _ => None,
     };
     let quantiles = QUANTILES.map(|(_, quantile)| quantile);
-    let of_stretches =
-        stretches.map(|(a, b)| bootstrap::ratios_of_quantiles(&a, &b, &quantiles, bootstrap::RESAMPLES));
+    let of_slices =
+        slices.map(|(a, b)| bootstrap::ratios_of_quantiles(&a, &b, &quantiles, bootstrap::RESAMPLES));
     let quantile = |(index, &(name, quantile)): (usize, &(&'static str, f64))| {
-        let seconds = |histogram: &Histogram<u64>| as_seconds(histogram.value_at_quantile(quantile));
+        let seconds = |histogram: &Histogram<u64>| to_seconds(histogram.value_at_quantile(quantile));
         let (a, b): (Vec<_>, Vec<_>) =
             (a_whole.iter().map(seconds).collect(), b_whole.iter().map(seconds).collect());
         let ratios: Vec<_> = a.iter().zip(&b).map(|(a, b)| b / a).collect();
-        let interval = match &of_stretches {
+        let interval = match &of_slices {
             Some(intervals) => intervals[index],
             None => bootstrap::ratio_of_pairs(&ratios),
         };
@@ -99,7 +100,7 @@ fn latency(a: &[Report], b: &[Report], tolerance: f64) -> anyhow::Result<Vec<Qua
             ratio: bootstrap::geometric_mean(&ratios),
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
-            change: interval.map_or(ChangeKind::Same, |interval| kind(interval, tolerance)),
+            change: interval.map_or(ChangeKind::Same, |interval| change_kind(interval, tolerance)),
         }
     };
     Ok(QUANTILES.iter().enumerate().map(quantile).collect())
@@ -112,21 +113,21 @@ fn whole(report: &Report) -> anyhow::Result<Histogram<u64>> {
     })
 }
 
-fn stretches(report: &Report) -> anyhow::Result<SliceCounts> {
+fn slice_counts(report: &Report) -> anyhow::Result<SliceCounts> {
     let slices = report.load.histograms.latency_slices.iter();
     let slices: Result<Vec<Histogram<u64>>, _> = slices.map(|slice| decode(slice)).collect();
     let slices = slices.map_err(|error| {
-        anyhow::anyhow!("the slices of the run against {} cannot be read: {error}", report.target)
+        anyhow::anyhow!("the latency slices of the run against {} cannot be read: {error}", report.target)
     })?;
     Ok(SliceCounts::from_histograms(&slices))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-fn as_seconds(nanoseconds: u64) -> f64 {
+fn to_seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }
 
-fn kind(interval: ConfidenceInterval, tolerance: f64) -> ChangeKind {
+fn change_kind(interval: ConfidenceInterval, tolerance: f64) -> ChangeKind {
     if interval.low > 1.0 + tolerance {
         ChangeKind::Worse
     } else if interval.high < 1.0 / (1.0 + tolerance) {
@@ -136,8 +137,9 @@ fn kind(interval: ConfidenceInterval, tolerance: f64) -> ChangeKind {
     }
 }
 
-/// Losses come in bursts, so no formula for independent ones would be right:
-/// any loss where there was none, or twice the share, is worse.
+/// Compares the losses. Losses come in bursts, so a formula for independent
+/// losses would be wrong: a loss where there was none before, or more than
+/// twice the share, is worse.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
 fn lost(a: &[Report], b: &[Report]) -> LossChange {
     let sum = |side: &[Report]| {
@@ -159,7 +161,7 @@ fn lost(a: &[Report], b: &[Report]) -> LossChange {
     LossChange { a, a_expected, b, b_expected, change }
 }
 
-/// Where the two were not asked the same.
+/// Returns the settings that differ between the two sides.
 fn notes(a: &[Report], b: &[Report]) -> Vec<String> {
     let (Some(a), Some(b)) = (a.first(), b.first()) else { return vec![] };
     let (a, b) = (&a.settings, &b.settings);

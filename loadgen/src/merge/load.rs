@@ -1,16 +1,15 @@
-//! The load figures of several shards, added up.
+//! Adds up the load figures of several shards.
 
 use hdrhistogram::Histogram;
 
 use super::shard::Shard;
 use crate::record::{histogram, with_digits};
-use crate::report::{CommandCount, Deliveries, Generator, Histograms, Load, Timing, decode, encode};
+use crate::report::{
+    CommandCount, Deliveries, Generator, Histograms, Load, MAX_NAMED_CHANNELS, Timing, decode, encode,
+};
 use crate::run::spectrum;
 
-/// How many rooms a report names.
-const MAX_ROOMS: usize = 20;
-
-/// All shards' load as one.
+/// Returns the load figures of all shards together.
 pub(super) fn load(shards: &[Shard]) -> anyhow::Result<Load> {
     let mut load = shards[0].report.load.clone();
     for shard in &shards[1..] {
@@ -36,7 +35,8 @@ pub(super) fn load(shards: &[Shard]) -> anyhow::Result<Load> {
         send_lag: encode(&send_lag),
         latency_slices: slices(shards)?,
     };
-    // By stage and by stretch there are no histograms to add, so no percentiles.
+    // A report has no histograms by stage and by bin, so there are no
+    // percentiles.
     if shards.len() > 1 {
         load.stages.iter_mut().for_each(|stage| stage.latency = None);
     }
@@ -93,7 +93,7 @@ fn add(sum: &mut Load, load: &Load) {
     sum.rooms.worst.extend(load.rooms.worst.iter().cloned());
     let faults = |deliveries: &Deliveries| deliveries.lost + deliveries.duplicated + deliveries.out_of_order;
     sum.rooms.worst.sort_by_key(|room| std::cmp::Reverse(faults(&room.deliveries)));
-    sum.rooms.worst.truncate(MAX_ROOMS);
+    sum.rooms.worst.truncate(MAX_NAMED_CHANNELS);
     let (visitors, more) = (&mut sum.visitors, &load.visitors);
     visitors.visits += more.visits;
     visitors.delivered += more.delivered;
@@ -130,8 +130,8 @@ fn add_deliveries(sum: &mut Deliveries, deliveries: &Deliveries) {
     sum.late += deliveries.late;
 }
 
-/// The loop that was the latest: what it did is the most that any shard's
-/// figures can be off by.
+/// Returns the generator figures of the shard with the highest receive lag: no
+/// shard's figures are less precise.
 pub(super) fn worst_generator(shards: &[Shard]) -> Generator {
     let lag = |generator: &Generator| generator.receive_lag.as_ref().map_or(0.0, |lag| lag.p99_seconds);
     let worst = shards.iter().max_by(|a, b| lag(&a.report.generator).total_cmp(&lag(&b.report.generator)));

@@ -1,4 +1,4 @@
-//! What several shards heard of one server.
+//! Merges what several shards report about the same server.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use loopscope::{FindingsDocument, Stall, StallsDocument};
 use super::shard::Shard;
 use crate::report::{Clock, Coverage, Share, Tail, TaskPolls};
 
-/// What is known about the server after all.
+/// The facts about the server.
 #[derive(Debug, Default)]
 pub(super) struct ServerFacts {
     pub(super) watched_seconds: Option<f64>,
@@ -18,8 +18,8 @@ pub(super) struct ServerFacts {
     pub(super) clock: Option<Clock>,
 }
 
-/// Of all shards that asked.
-pub(super) fn found(shards: &[Shard]) -> ServerFacts {
+/// Returns the facts from all shards that observed the server.
+pub(super) fn merged(shards: &[Shard]) -> ServerFacts {
     let seconds = shards.iter().filter_map(|shard| shard.report.watched_seconds);
     ServerFacts {
         watched_seconds: seconds.reduce(f64::max),
@@ -80,8 +80,9 @@ fn coverage(shards: &[Shard]) -> Option<Coverage> {
     Some(Coverage { never_sent, polls: tasks.iter().map(|task| task.polls).sum(), tasks })
 }
 
-/// Every share is one of the shard's waiting, so the shards' waiting weighs it.
-/// The thresholds of p99s differ from shard to shard: the lowest is told.
+/// Every share refers to the waiting time of its shard, so it is weighted by
+/// that waiting time. If the threshold is the p99, it differs between shards;
+/// the lowest one is reported.
 fn tail(shards: &[Shard]) -> Option<Tail> {
     let tails: Vec<&Tail> = shards.iter().filter_map(|shard| shard.report.tail.as_ref()).collect();
     let first = *tails.first()?;
@@ -127,7 +128,7 @@ fn tail(shards: &[Shard]) -> Option<Tail> {
     })
 }
 
-/// The one that is known worst.
+/// Returns the clock with the largest error.
 fn clock(shards: &[Shard]) -> Option<Clock> {
     let clocks = shards.iter().filter_map(|shard| shard.report.clock.clone());
     clocks.max_by(|a, b| a.error_seconds.total_cmp(&b.error_seconds))

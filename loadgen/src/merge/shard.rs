@@ -1,4 +1,4 @@
-//! One shard's report, read back whole.
+//! The report of one shard.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ impl Shard {
         Ok(Self { name: path.display().to_string(), report: report::read_whole(path)? })
     }
 
-    /// That it is of the same test as `first`.
+    /// Checks that the shard is of the same test as `first`.
     pub(super) fn must_fit(&self, first: &Self) -> anyhow::Result<()> {
         let (a, b) = (&self.report, &first.report);
         let (own, other) = (&a.settings, &b.settings);
@@ -28,7 +28,7 @@ impl Shard {
             if a == b {
                 Ok(())
             } else {
-                bail!("{} and {} are not of one test: {what} {b} and {a}", first.name, self.name)
+                bail!("{} and {} are not of the same test: {what} {b} and {a}", first.name, self.name)
             }
         };
         differs("target", a.target.clone(), b.target.clone())?;
@@ -38,7 +38,7 @@ impl Shard {
     }
 }
 
-/// What all shards together were asked for.
+/// Returns the settings of all shards together.
 pub(super) fn settings(shards: &[Shard]) -> Settings {
     let mut sum = shards[0].report.settings.clone();
     for Shard { report, .. } in &shards[1..] {

@@ -16,22 +16,22 @@ pub(crate) use document::SearchReport;
 use document::{Answer, Limit, Trial};
 pub(crate) use text::text;
 
-/// The lowest rate that is tried: less is no load.
+/// The lowest rate to try, in commands per second.
 const MIN_RATE: f64 = 1.0;
 
-/// Carries the search out, against one server from beginning to end.
+/// Runs the search against one server, which runs during the whole search.
 ///
 /// # Errors
 ///
-/// If a flag is wrong, the server cannot be had, or a trial could not run.
+/// If a flag is wrong, the server cannot be reached, or a trial cannot run.
 pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
     let mut hunt = args.as_hunt();
     hunt::add_default_operator(&mut hunt);
     if hunt.load.slo.is_empty() {
-        anyhow::bail!("say what has to hold, such as --slo 'p99<50ms'");
+        anyhow::bail!("the objective is missing: add one such as --slo 'p99<50ms'");
     }
     if hunt.load.stages.is_some() {
-        anyhow::bail!("--stages does not go with a search, which chooses the rates itself");
+        anyhow::bail!("--stages cannot be used with search, which chooses the rates itself");
     }
     let limits = Limits {
         first: hunt.load.rate.clamp(MIN_RATE, args.max_rate.max(MIN_RATE)),
@@ -45,7 +45,7 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
     let server = TargetServer::start_or_connect(&hunt).await?;
     let started = SystemTime::now();
     let mut search = Search { hunt, server, bracket: Bracket::new(limits), trials: Vec::new() };
-    let interrupted = search.go(&stop).await?;
+    let interrupted = search.run_trials(&stop).await?;
     let (target, dwell) = (search.server.target.clone(), search.hunt.load.duration);
     let objectives = search.hunt.load.slo.iter().map(|objective| objective.text().to_owned()).collect();
     let (bracket, trials) = (search.bracket, search.trials);
@@ -83,8 +83,8 @@ struct Search {
 }
 
 impl Search {
-    /// Trial after trial; whether a signal ended it.
-    async fn go(&mut self, stop: &Stop) -> anyhow::Result<bool> {
+    /// Runs all trials. Returns whether a signal ended the search.
+    async fn run_trials(&mut self, stop: &Stop) -> anyhow::Result<bool> {
         while let Some(rate) = self.bracket.next() {
             if stop.is_requested() {
                 return Ok(true);
@@ -111,7 +111,7 @@ impl Search {
             } else {
                 TrialResult::Missed
             };
-            self.bracket.tell(rate, result);
+            self.bracket.record(rate, result);
             self.trials.push(trial);
         }
         Ok(false)
