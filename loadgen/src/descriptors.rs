@@ -3,8 +3,8 @@
 /// Descriptors for everything else: files, telemetry, the runtime.
 const RESERVED_DESCRIPTORS: u64 = 64;
 
-/// Raises the limit so that `connections` and `visitors` can be open at the same
-/// time.
+/// Raises the limit so that `connections` and `visitors` can be open at the
+/// same time.
 ///
 /// # Errors
 ///

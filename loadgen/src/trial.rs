@@ -143,8 +143,8 @@ fn refuse_objectives_on_deliveries(args: &HuntArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Ends the observation and returns its result. If the server does not answer, the
-/// measurement becomes invalid.
+/// Ends the observation and returns its result. If the server does not answer,
+/// the measurement becomes invalid.
 async fn finish_observation(
     observation: Option<Observation>,
     measurement: &mut Measurement,

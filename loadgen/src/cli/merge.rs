@@ -8,8 +8,8 @@ use crate::plan::Objective;
 
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
-    /// The shards: reports as --json writes them, or logs as --hlog writes them; not
-    /// both, because both contain the same deliveries.
+    /// The shards: reports as --json writes them, or logs as --hlog writes
+    /// them; not both, because both contain the same deliveries.
     #[arg(value_name = "SHARD", required = true)]
     pub(crate) shards: Vec<PathBuf>,
     /// An objective for all shards together; repeatable.

@@ -18,7 +18,8 @@ pub(crate) use server::ServerArgs;
 
 use crate::plan::{LoadArgs, parse_target};
 
-/// An open-model load generator that finds the blocking calls of the server it drives.
+/// An open-model load generator that finds the blocking calls of the server it
+/// drives.
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version)]
 pub struct Cli {
@@ -45,10 +46,12 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The server to drive: an IRC server, or a web page such as http://HOST:PORT/PATH.
+    /// The server to drive: an IRC server, or a web page such as
+    /// http://HOST:PORT/PATH.
     #[arg(long, value_name = "HOST:PORT|URL", value_parser = parse_target)]
     pub(crate) target: String,
-    /// The URL of the server's telemetry; its findings become part of the report.
+    /// The URL of the server's telemetry; its findings become part of the
+    /// report.
     #[arg(long, value_name = "URL")]
     pub(crate) telemetry: Option<String>,
     #[command(flatten)]
@@ -62,8 +65,8 @@ pub(crate) struct RunArgs {
 pub(crate) struct HuntArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// Afterwards, search for the smallest load at which each finding appears, in
-    /// further trials of --duration each.
+    /// Afterwards, search for the smallest load at which each finding appears,
+    /// in further trials of --duration each.
     #[arg(long, conflicts_with_all = ["command", "stages"])]
     pub(crate) minimise: bool,
     /// Fail with exit code 1 if there is any finding.
@@ -73,8 +76,9 @@ pub(crate) struct HuntArgs {
     pub(crate) load: LoadArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-    /// A command that generates the load instead of the generator's own clients; it
-    /// gets LOADGEN_TARGET and LOADGEN_TELEMETRY in its environment.
+    /// A command that generates the load instead of the generator's own
+    /// clients; it gets LOADGEN_TARGET and LOADGEN_TELEMETRY in its
+    /// environment.
     #[arg(last = true)]
     pub(crate) command: Vec<OsString>,
 }
@@ -98,8 +102,8 @@ pub(crate) struct OutputArgs {
     /// Write the report as one self-contained HTML page with plots.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Serve Prometheus metrics of the run and of the generator's own event loop at
-    /// /metrics during the run.
+    /// Serve Prometheus metrics of the run and of the generator's own event
+    /// loop at /metrics during the run.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
     /// Show no progress.

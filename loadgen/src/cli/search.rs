@@ -14,8 +14,8 @@ pub(crate) struct SearchArgs {
     /// The highest rate to try.
     #[arg(long, value_name = "MSGS/s", default_value = "100000", value_parser = parse_rate)]
     pub(crate) max_rate: f64,
-    /// Stop when the highest rate that held and the lowest rate that missed differ by
-    /// no more than this.
+    /// Stop when the highest rate that held and the lowest rate that missed
+    /// differ by no more than this.
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     pub(crate) resolution: f64,
     /// Trials in which the answer must hold, without a miss.

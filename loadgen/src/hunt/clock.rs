@@ -1,11 +1,12 @@
 //! The server's clock relative to the clock of this machine.
 //!
-//! The method is that of NTP. The server reads its clock at some time between the
-//! request and the answer, so the offset can be wrong by at most half of the round
-//! trip. Of several exchanges, the one with the shortest round trip is the most
-//! precise. Exchanges take place before and after the run. In between, the clocks
-//! are assumed to drift linearly. Half of the drift is added to the error bound, so
-//! a clock that was set during the run shows in the bound.
+//! The method is that of NTP. The server reads its clock at some time between
+//! the request and the answer, so the offset can be wrong by at most half of
+//! the round trip. Of several exchanges, the one with the shortest round trip
+//! is the most precise. Exchanges take place before and after the run. In
+//! between, the clocks are assumed to drift linearly. Half of the drift is
+//! added to the error bound, so a clock that was set during the run shows in
+//! the bound.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -48,14 +49,14 @@ pub(crate) struct Alignment {
 }
 
 impl Alignment {
-    /// Returns the alignment by the best exchange before the run and the best one
-    /// after it.
+    /// Returns the alignment by the best exchange before the run and the best
+    /// one after it.
     pub(crate) const fn new(before: Exchange, after: Exchange) -> Self {
         Self { before, after }
     }
 
-    /// Returns the time of the server's clock at `instant`, in nanoseconds of the
-    /// Unix epoch.
+    /// Returns the time of the server's clock at `instant`, in nanoseconds of
+    /// the Unix epoch.
     pub(crate) fn server_unix_ns(&self, instant: Instant) -> i64 {
         let since = signed(instant, self.before.middle());
         let between = signed(self.after.middle(), self.before.middle());
@@ -73,15 +74,15 @@ impl Alignment {
         slower / 2 + Duration::from_nanos(self.drift_ns().unsigned_abs() / 2)
     }
 
-    /// Returns by how much the server's clock advanced more than the clock of this
-    /// machine between the two exchanges, in nanoseconds.
+    /// Returns by how much the server's clock advanced more than the clock of
+    /// this machine between the two exchanges, in nanoseconds.
     pub(crate) fn drift_ns(&self) -> i64 {
         let server = i128::from(self.after.server_unix_ns) - i128::from(self.before.server_unix_ns);
         saturated(server - i128::from(signed(self.after.middle(), self.before.middle())))
     }
 
-    /// Returns by how much the server's wall clock is ahead of this machine's now, in
-    /// nanoseconds.
+    /// Returns by how much the server's wall clock is ahead of this machine's
+    /// now, in nanoseconds.
     pub(crate) fn offset_ns(&self) -> i64 {
         let local = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let server = i128::from(self.server_unix_ns(Instant::now()));
@@ -101,7 +102,8 @@ impl From<&Alignment> for Clock {
     }
 }
 
-/// Returns the time from `b` to `a`, in nanoseconds; negative if `a` is earlier.
+/// Returns the time from `b` to `a`, in nanoseconds; negative if `a` is
+/// earlier.
 fn signed(a: Instant, b: Instant) -> i64 {
     let nanoseconds = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
     match a.checked_duration_since(b) {

@@ -1,5 +1,5 @@
-//! Collects a server's stalls during the run, because the server itself keeps only
-//! the latest ones.
+//! Collects a server's stalls during the run, because the server itself keeps
+//! only the latest ones.
 
 use std::collections::BTreeMap;
 use std::thread::{self, JoinHandle};
@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::telemetry::Telemetry;
 
-/// Time between two requests. The server keeps 4096 stalls, so none is lost up to
-/// 4096 stalls per second.
+/// Time between two requests. The server keeps 4096 stalls, so none is lost up
+/// to 4096 stalls per second.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How far each request goes back before the previous answer: the server may
@@ -30,8 +30,8 @@ pub(crate) struct CollectedStalls {
 }
 
 impl CollectedStalls {
-    /// Returns an empty collection of the stalls that end after `begin_unix_ns` of
-    /// the server's clock.
+    /// Returns an empty collection of the stalls that end after `begin_unix_ns`
+    /// of the server's clock.
     pub(crate) fn since(begin_unix_ns: u64) -> Self {
         Self { begin_unix_ns, ..Self::default() }
     }

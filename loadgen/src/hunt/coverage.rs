@@ -26,8 +26,8 @@ struct PollCount {
     count: u64,
 }
 
-/// Returns the tasks that were polled between `before` and `after`, the most polls
-/// first. A server that was restarted in between counts from zero.
+/// Returns the tasks that were polled between `before` and `after`, the most
+/// polls first. A server that was restarted in between counts from zero.
 pub(crate) fn polled(before: &TasksDocument, after: &TasksDocument) -> Vec<TaskPolls> {
     let then = |name: &str| {
         let kind = before.kinds.iter().find(|kind| kind.name == name);

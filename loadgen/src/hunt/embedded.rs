@@ -10,8 +10,8 @@ use clap::Parser as _;
 /// How long a graceful shutdown may take.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Runs the embedded chat server until its standard input closes, so that it never
-/// outlives the process that started it.
+/// Runs the embedded chat server until its standard input closes, so that it
+/// never outlives the process that started it.
 pub(crate) fn serve(arguments: Vec<OsString>) -> anyhow::Result<()> {
     let name = OsString::from("chat-server");
     let args = match chat_server::Args::try_parse_from(std::iter::once(name).chain(arguments)) {

@@ -2,9 +2,9 @@
 
 use loopscope::{Finding, FindingsDocument};
 
-/// Returns what `after` has in addition to `before`, without findings that did not
-/// grow. The server reports the longest stall of its whole lifetime, so the longest
-/// stall in between is given as an upper bound.
+/// Returns what `after` has in addition to `before`, without findings that did
+/// not grow. The server reports the longest stall of its whole lifetime, so the
+/// longest stall in between is given as an upper bound.
 pub(crate) fn between(before: &FindingsDocument, mut after: FindingsDocument) -> FindingsDocument {
     if before.process.pid != after.process.pid {
         return after;

@@ -1,15 +1,15 @@
 //! `hunt --minimise`: the smallest load at which each finding appears.
 //!
-//! The first trial has the lowest load, one command per second of the first kind: a
-//! finding that appears there needs only connections. Then each kind of command runs
-//! alone at the full rate, which shows for all findings which kinds suffice. If no
-//! single kind suffices for a finding, kinds are removed from its mix one after the
-//! other, as long as the finding still appears. With the smallest mix, the rate is
-//! halved until the finding no longer appears.
+//! The first trial has the lowest load, one command per second of the first
+//! kind: a finding that appears there needs only connections. Then each kind of
+//! command runs alone at the full rate, which shows for all findings which
+//! kinds suffice. If no single kind suffices for a finding, kinds are removed
+//! from its mix one after the other, as long as the finding still appears. With
+//! the smallest mix, the rate is halved until the finding no longer appears.
 //!
-//! A finding that appears by chance may be absent from a trial by chance. So the
-//! reported rate is the lowest one at which the finding *appeared*, together with
-//! the next lower rate that was tried.
+//! A finding that appears by chance may be absent from a trial by chance. So
+//! the reported rate is the lowest one at which the finding *appeared*,
+//! together with the next lower rate that was tried.
 
 use std::collections::BTreeSet;
 
@@ -68,8 +68,8 @@ pub(crate) async fn minimise(
     Ok(Some(minimal))
 }
 
-/// Removes one kind after the other, as long as the finding appears. Returns the
-/// smallest mix, and whether a kind could be removed.
+/// Removes one kind after the other, as long as the finding appears. Returns
+/// the smallest mix, and whether a kind could be removed.
 async fn remove_kinds(
     probe: &mut impl LoadProbe,
     id: &str,
@@ -87,8 +87,8 @@ async fn remove_kinds(
     Ok((smallest, appeared))
 }
 
-/// Halves the rate. Returns the lowest rate at which the finding appeared, and the
-/// rate at which it did not.
+/// Halves the rate. Returns the lowest rate at which the finding appeared, and
+/// the rate at which it did not.
 async fn halve_rate(
     probe: &mut impl LoadProbe,
     id: &str,

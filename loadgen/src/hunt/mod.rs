@@ -1,5 +1,5 @@
-//! Hunts for blocking calls: starts the server, collects its findings and stalls,
-//! and explains slow deliveries by them.
+//! Hunts for blocking calls: starts the server, collects its findings and
+//! stalls, and explains slow deliveries by them.
 
 mod clock;
 mod collector;
@@ -21,16 +21,16 @@ pub(crate) use observation::{Observation, ObservationResult};
 use server::EmbeddedServer;
 use std::ffi::OsString;
 
-/// The default mix of a hunt: every command that may lead to a blocking call, most
-/// of them messages.
+/// The default mix of a hunt: every command that may lead to a blocking call,
+/// most of them messages.
 pub(crate) const HUNT_MIX: &str = "privmsg:180,join:6,names:4,who:4,topic:2,oper:2,whois:1,motd:1";
 
 /// The server of a hunt: the embedded one, or one that already runs.
 #[derive(Debug)]
 pub(crate) struct TargetServer {
     server: Option<EmbeddedServer>,
-    /// The address for chat connections; empty if a command generates the load and
-    /// there is no `--target`.
+    /// The address for chat connections; empty if a command generates the load
+    /// and there is no `--target`.
     pub(crate) target: String,
     /// The URL of its telemetry, if it has any.
     pub(crate) telemetry: Option<String>,

@@ -37,7 +37,8 @@ pub(crate) struct ObservationResult {
     pub(crate) polled: Option<Vec<TaskPolls>>,
     /// The server's clock relative to this machine's.
     pub(crate) clock: Clock,
-    /// What the slow deliveries waited for; `None` if no deliveries were measured.
+    /// What the slow deliveries waited for; `None` if no deliveries were
+    /// measured.
     pub(crate) tail: Option<Tail>,
 }
 
@@ -112,8 +113,8 @@ fn is_settled(a: &FindingsDocument, b: &FindingsDocument) -> bool {
     stalls(a) == stalls(b)
 }
 
-/// Sorts the findings by their share of the time that slow deliveries waited. The
-/// order of findings with equal shares stays.
+/// Sorts the findings by their share of the time that slow deliveries waited.
+/// The order of findings with equal shares stays.
 fn most_harm_first(findings: &mut FindingsDocument, tail: &Tail) {
     let share = |id: &str| tail.findings.iter().find(|share| share.id == id).map_or(0.0, |share| share.share);
     findings.findings.sort_by(|a, b| share(&b.id).total_cmp(&share(&a.id)));

@@ -26,8 +26,8 @@ pub(crate) struct ProgramResult {
     pub(crate) failure: Option<String>,
 }
 
-/// Runs `command` until it ends, or until a signal ends it. It gets the address of
-/// the server in the environment variables `LOADGEN_TARGET` and
+/// Runs `command` until it ends, or until a signal ends it. It gets the address
+/// of the server in the environment variables `LOADGEN_TARGET` and
 /// `LOADGEN_TELEMETRY`. If the report takes standard output, the output of the
 /// command goes to standard error.
 ///

@@ -19,8 +19,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// The beginning of the line that the server prints when it listens.
 const READY_PREFIX: &str = "chat-server ready ";
 
-/// A running server. Its process ends when its standard input closes, so also when
-/// this process is killed. When this value is dropped, the server is killed.
+/// A running server. Its process ends when its standard input closes, so also
+/// when this process is killed. When this value is dropped, the server is
+/// killed.
 #[derive(Debug)]
 pub(crate) struct EmbeddedServer {
     child: Child,
@@ -34,7 +35,7 @@ pub(crate) struct EmbeddedServer {
 impl EmbeddedServer {
     /// Starts this program again as the server, and waits until it listens.
     pub(crate) async fn start(arguments: &[OsString], verbose: bool) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("this program's own path is not known")?;
+        let program = std::env::current_exe().context("the path of this program is unknown")?;
         let mut command = Command::new(program);
         command.arg("serve").arg("--").args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -79,7 +80,8 @@ impl EmbeddedServer {
     }
 }
 
-/// Returns the addresses in the ready line; `None` if the output ends without it.
+/// Returns the addresses in the ready line; `None` if the output ends without
+/// it.
 async fn ready(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<(String, String)> {
     while let Ok(Some(line)) = lines.next_line().await {
         if let Some(addresses) = line.strip_prefix(READY_PREFIX) {

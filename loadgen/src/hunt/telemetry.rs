@@ -60,8 +60,8 @@ impl Telemetry {
         Ok(document)
     }
 
-    /// Requests the kinds of tasks and how often they were polled; `None` if the
-    /// telemetry does not report them.
+    /// Requests the kinds of tasks and how often they were polled; `None` if
+    /// the telemetry does not report them.
     pub(crate) async fn tasks(&self) -> Option<TasksDocument> {
         let document: TasksDocument = self.get("/tasks").await.ok()?;
         (document.schema == TASKS_SCHEMA).then_some(document)
@@ -93,8 +93,8 @@ impl Telemetry {
         Ok(self.get_timed(route).await?.0)
     }
 
-    /// Requests `route`. Returns the answer, when the request was sent and when the
-    /// answer had arrived.
+    /// Requests `route`. Returns the answer, when the request was sent and when
+    /// the answer had arrived.
     async fn get_timed<T: DeserializeOwned>(&self, route: &str) -> anyhow::Result<(T, Instant, Instant)> {
         let url = self.url(route);
         let (body, sent, answered) = match timeout(ANSWER_TIMEOUT, self.fetch(route)).await {
@@ -111,8 +111,8 @@ impl Telemetry {
         ))
     }
 
-    /// Requests `route`. The time of sending is that of the request, not that of the
-    /// connection.
+    /// Requests `route`. The time of sending is that of the request, not that
+    /// of the connection.
     async fn fetch(&self, route: &str) -> anyhow::Result<(Bytes, Instant, Instant)> {
         let stream = TcpStream::connect(&self.authority).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

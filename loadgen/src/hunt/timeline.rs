@@ -68,9 +68,9 @@ impl StallTimeline {
         (self.until(finding, end_ns) - self.until(finding, start_ns)).max(0.0)
     }
 
-    /// Returns the nanoseconds from the last stall in which a delivery waited to its
-    /// arrival, and the findings of that stall. The delivery waits from `start_ns` to
-    /// `end_ns`.
+    /// Returns the nanoseconds from the last stall in which a delivery waited
+    /// to its arrival, and the findings of that stall. The delivery waits from
+    /// `start_ns` to `end_ns`.
     pub(crate) fn aftermath(&self, start_ns: i64, end_ns: i64) -> Option<(i64, &[usize])> {
         let begun = self.segments.partition_point(|segment| segment.start_ns < end_ns);
         let last = self.segments.get(begun.checked_sub(1)?)?;

@@ -30,7 +30,8 @@ impl CommandWriter {
         }
     }
 
-    /// Formats the line of the command `due` of `member`, which is `lag_ns` late.
+    /// Formats the line of the command `due` of `member`, which is `lag_ns`
+    /// late.
     pub(crate) fn line(&mut self, due: &Due, lag_ns: u64, member: &Member) -> &[u8] {
         self.line.clear();
         let channel = &member.channel;
@@ -60,9 +61,9 @@ impl CommandWriter {
         Ok(())
     }
 
-    /// Joins the scratch channel of the member's channel, or leaves it again. The
-    /// members of the measured channels never change, so the receivers of every
-    /// message are known.
+    /// Joins the scratch channel of the member's channel, or leaves it again.
+    /// The members of the measured channels never change, so the receivers of
+    /// every message are known.
     fn join_or_part(&mut self, member: usize, channel: &str) -> std::io::Result<()> {
         let verb = if self.in_scratch[member] { "PART" } else { "JOIN" };
         self.in_scratch[member] = !self.in_scratch[member];

@@ -1,7 +1,7 @@
 //! Divides the bytes from the network into lines.
 
-/// The longest line that is accepted. The protocol allows 512 bytes; the tags of
-/// some servers make lines longer. A longer line is dropped and counted.
+/// The longest line that is accepted. The protocol allows 512 bytes; the tags
+/// of some servers make lines longer. A longer line is dropped and counted.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
 /// Buffers the beginning of a line until its end arrives.
@@ -12,9 +12,9 @@ pub(crate) struct LineBuffer {
 }
 
 impl LineBuffer {
-    /// Adds `bytes` and calls `on_line` with each complete line, without its line
-    /// end. Empty lines are skipped, as the protocol requires. An overlong line is
-    /// passed as `None`, once, when its end arrives.
+    /// Adds `bytes` and calls `on_line` with each complete line, without its
+    /// line end. Empty lines are skipped, as the protocol requires. An overlong
+    /// line is passed as `None`, once, when its end arrives.
     pub(crate) fn feed<E>(
         &mut self,
         mut bytes: &[u8],

@@ -33,8 +33,8 @@ impl Link {
         Ok(Self { stream, outbox: Mutex::default(), waiting: Notify::new(), open: AtomicBool::new(true) })
     }
 
-    /// Writes a line if the kernel takes it at once, and otherwise puts it into the
-    /// outbox.
+    /// Writes a line if the kernel takes it at once, and otherwise puts it into
+    /// the outbox.
     pub(crate) fn send(&self, line: &[u8]) -> Sent {
         if !self.open.load(Ordering::Relaxed) {
             return Sent::Closed;
@@ -79,7 +79,8 @@ impl Link {
         }
     }
 
-    /// Reads the available bytes; an error of the kind `WouldBlock` if there are none.
+    /// Reads the available bytes; an error of the kind `WouldBlock` if there
+    /// are none.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.try_read(buffer)
     }

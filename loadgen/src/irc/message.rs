@@ -1,6 +1,6 @@
 //! Parses one line of the protocol.
 //!
-//! The chat server has a parser of its own. The two are independent on purpose, so
+//! The chat server has its own parser. The two are independent on purpose, so
 //! that each one checks the other.
 
 /// The parts of a line that the generator needs: command and parameters.

@@ -1,5 +1,5 @@
-//! The payload of a measured message, as text that any server delivers unchanged:
-//! sender, sequence number, due time, and send lag.
+//! The payload of a measured message, as text that any server delivers
+//! unchanged: sender, sequence number, due time, and send lag.
 
 use std::io::Write as _;
 

@@ -8,9 +8,11 @@ use super::rng::Rng;
 /// One command that the load may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Action {
-    /// A message to the sender's channel: the only chat command that is measured.
+    /// A message to the sender's channel: the only chat command that is
+    /// measured.
     Privmsg,
-    /// Joins a scratch channel without measured traffic, and parts it the next time.
+    /// Joins a scratch channel without measured traffic, and parts it the next
+    /// time.
     Join,
     /// Requests the names of the channel's members.
     Names,

@@ -52,8 +52,9 @@ pub(crate) struct Plan {
     /// The p99 of the send lag above which the run is invalid, because the
     /// generator was late and not the server.
     pub(crate) max_send_lag: Duration,
-    /// The p99 of the receive lag above which the run is invalid: `max_send_lag` if
-    /// latency is judged; unlimited in a hunt for findings alone.
+    /// The p99 of the receive lag above which the run is invalid:
+    /// `max_send_lag` if latency is judged; unlimited in a hunt for findings
+    /// alone.
     pub(crate) max_receive_lag: Duration,
     /// Visitors per second: extra connections that join and leave again.
     pub(crate) churn: f64,
@@ -78,8 +79,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Checks the flags against each other and fills in the defaults that depend
-    /// on several flags.
+    /// Checks the flags against each other and fills in the defaults that
+    /// depend on several flags.
     pub(crate) fn new(target: String, args: LoadArgs, default_mix: &str) -> anyhow::Result<Self> {
         let connections = usize::try_from(args.connections)?;
         let is_web = target.parse().is_ok_and(|target: Target| target.is_web());
@@ -145,8 +146,8 @@ impl Plan {
         self.stages.duration()
     }
 
-    /// Returns the limit of the tightest latency objective: a delivery above it is
-    /// late.
+    /// Returns the limit of the tightest latency objective: a delivery above it
+    /// is late.
     pub(crate) fn late_over(&self) -> Option<Duration> {
         self.objectives.iter().filter_map(Objective::latency_limit).min()
     }
@@ -160,14 +161,16 @@ impl Plan {
         limited.min_by_key(|&(_, limit)| limit)
     }
 
-    /// Returns how long after the first connection the connection `id` is opened.
+    /// Returns how long after the first connection the connection `id` is
+    /// opened.
     pub(crate) fn connects_after(&self, id: usize) -> Duration {
         let share = u32::try_from(id).unwrap_or(0);
         let of = u32::try_from(self.connections).unwrap_or(1);
         self.ramp * share / of
     }
 
-    /// Returns how many connections must be ready: with fewer, nothing is measured.
+    /// Returns how many connections must be ready: with fewer, nothing is
+    /// measured.
     pub(crate) const fn required_connections(&self) -> usize {
         self.connections - self.connections / 100
     }
@@ -179,8 +182,8 @@ pub(crate) fn channel_name(channel: usize) -> String {
 }
 
 /// Returns the default of `--max-send-lag`: 10 ms, or a tenth of the tightest
-/// latency objective, but at least the 1 ms that timers and a shared CPU cost in
-/// any case.
+/// latency objective, but at least the 1 ms that timers and a shared CPU cost
+/// in any case.
 fn send_lag_budget(objectives: &[Objective]) -> Duration {
     let tightest = objectives.iter().filter_map(Objective::latency_limit).min();
     let budget = tightest.map_or(Duration::from_millis(10), |limit| limit / 10);
@@ -198,8 +201,8 @@ fn web_mix(asked: Option<Mix>) -> anyhow::Result<Mix> {
     }
 }
 
-/// Returns the requested mix, or else the default mix, without `oper` if there is
-/// no operator login.
+/// Returns the requested mix, or else the default mix, without `oper` if there
+/// is no operator login.
 fn mix(asked: Option<Mix>, oper: bool, default: &str) -> anyhow::Result<Mix> {
     let Some(mix) = asked else {
         let mix: Mix = default.parse().map_err(anyhow::Error::msg)?;

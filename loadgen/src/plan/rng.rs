@@ -1,5 +1,5 @@
-//! A small seeded random number generator: one seed gives the same plan on every
-//! machine.
+//! A small seeded random number generator: one seed gives the same plan on
+//! every machine.
 
 /// SplitMix64. Its sequence is part of what `--seed` promises. A crate could
 /// change its algorithm with its version, so the algorithm is implemented here.
@@ -27,8 +27,8 @@ impl Rng {
         u64::try_from(product >> 64).unwrap_or(0)
     }
 
-    /// Returns a number of the exponential distribution with a mean of 1: the gap
-    /// between two events of a Poisson process.
+    /// Returns a number of the exponential distribution with a mean of 1: the
+    /// gap between two events of a Poisson process.
     #[expect(clippy::cast_precision_loss, reason = "53 bits are kept")]
     pub(crate) fn gap(&mut self) -> f64 {
         let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;

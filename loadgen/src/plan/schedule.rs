@@ -1,4 +1,5 @@
-//! The schedule of the open model: which command is due when, from which sender.
+//! The schedule of the open model: which command is due when, from which
+//! sender.
 
 use clap::ValueEnum;
 

@@ -27,8 +27,8 @@ impl Stage {
         f64::midpoint(self.from, self.to) * self.duration.as_secs_f64()
     }
 
-    /// Returns the time, in nanoseconds since its beginning, at which `commands` of
-    /// its commands have become due.
+    /// Returns the time, in nanoseconds since its beginning, at which
+    /// `commands` of its commands have become due.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -71,8 +71,8 @@ impl Stages {
         self.0.iter().map(Stage::commands).sum::<f64>() / self.duration().as_secs_f64()
     }
 
-    /// Returns the rate at `at_ns` of the run, in commands per second; zero after
-    /// the end.
+    /// Returns the rate at `at_ns` of the run, in commands per second; zero
+    /// after the end.
     pub(crate) fn rate_at(&self, at_ns: u64) -> f64 {
         let mut begin = 0;
         for stage in &self.0 {

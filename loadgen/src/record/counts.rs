@@ -7,8 +7,8 @@ pub(crate) struct Counts {
     pub(crate) expected: u64,
     /// Deliveries that arrived, without duplicates.
     pub(crate) delivered: u64,
-    /// Deliveries that never arrived. During the run: deliveries that are given up
-    /// because they are too far behind the newest one.
+    /// Deliveries that never arrived. During the run: deliveries that are given
+    /// up because they are too far behind the newest one.
     pub(crate) lost: u64,
     /// Deliveries that arrived more than once.
     pub(crate) duplicated: u64,

@@ -18,7 +18,8 @@ pub(crate) enum FailureKind {
     Closed,
     /// The target did not answer in time.
     Timeout,
-    /// The target violated the protocol, or refused the registration of a client.
+    /// The target violated the protocol, or refused the registration of a
+    /// client.
     Protocol,
     /// The connection could not be opened for another reason.
     Connect,
@@ -80,8 +81,8 @@ impl Failure {
         Self { kind: FailureKind::Closed, text: text.to_owned() }
     }
 
-    /// Returns the failure of a connection that the target closed with the reason
-    /// `line`.
+    /// Returns the failure of a connection that the target closed with the
+    /// reason `line`.
     pub(crate) fn closed_with(text: &str, line: &[u8]) -> Self {
         Self { kind: FailureKind::Closed, text: format!("{text}: {}", quote(line)) }
     }
@@ -91,16 +92,16 @@ impl Failure {
         Self { kind: FailureKind::Timeout, text }
     }
 
-    /// Returns the failure of a target that violated the protocol with `line`; `None`
-    /// if the line was too long to keep.
+    /// Returns the failure of a target that violated the protocol with `line`;
+    /// `None` if the line was too long to keep.
     pub(crate) fn protocol(text: &str, line: Option<&[u8]>) -> Self {
         let quoted = line.map_or_else(|| "an overlong line".to_owned(), quote);
         Self { kind: FailureKind::Protocol, text: format!("{text} {quoted}") }
     }
 }
 
-/// Quotes a line of the server. Control characters are replaced, so the quote is
-/// safe to print on a terminal.
+/// Quotes a line of the server. Control characters are replaced, so the quote
+/// is safe to print on a terminal.
 fn quote(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(&line[..line.len().min(MAX_QUOTE_BYTES)]);
     let clean: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();

@@ -48,8 +48,8 @@ impl Intervals {
     }
 }
 
-/// A log that is being written on a separate thread, because writing a file must
-/// not block the loop that receives.
+/// A log that is being written on a separate thread, because writing a file
+/// must not block the loop that receives.
 #[derive(Debug)]
 pub(crate) struct IntervalLog {
     last: Sender<Intervals>,

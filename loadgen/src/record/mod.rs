@@ -1,5 +1,5 @@
-//! Records what the clients receive: counts, latencies and sequences, in bounded
-//! memory.
+//! Records what the clients receive: counts, latencies and sequences, in
+//! bounded memory.
 
 mod counts;
 mod failure;

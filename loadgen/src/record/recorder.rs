@@ -51,8 +51,8 @@ pub(crate) struct Recorder {
     pub(crate) latency: Histogram<u64>,
     /// From the sending to the arrival.
     pub(crate) service: Histogram<u64>,
-    /// The due times, or slightly later ones, of deliveries that were given up. How
-    /// long they were waited for is known only after the run.
+    /// The due times, or slightly later ones, of deliveries that were given up.
+    /// How long they were waited for is known only after the run.
     pub(crate) given_up: Histogram<u64>,
     /// From due to sent, if the pacer itself does not send.
     pub(crate) send_lag: Histogram<u64>,
@@ -72,7 +72,8 @@ pub(crate) struct Recorder {
     pub(crate) slices: LatencySlices,
     /// Deliveries and latency over time.
     pub(crate) timeline: DeliveryTimeline,
-    /// The latencies that the interval log has not taken yet, if there is a log.
+    /// The latencies that the interval log has not taken yet, if there is a
+    /// log.
     pub(crate) intervals: Option<Intervals>,
     late_over_ns: u64,
 }
@@ -154,8 +155,8 @@ impl Recorder {
         self.visitors.add(&counts);
     }
 
-    /// Records `missing` deliveries of one message as lost, with censored samples of
-    /// at least `waited_ns`.
+    /// Records `missing` deliveries of one message as lost, with censored
+    /// samples of at least `waited_ns`.
     pub(crate) fn lose(&mut self, channel: usize, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
         self.count(channel, stage, &Counts { lost: missing, ..Counts::default() });
         self.censor(stage, due_ns, waited_ns, missing);
@@ -164,7 +165,8 @@ impl Recorder {
     /// Records censored samples of at least `waited_ns` for deliveries that are
     /// already counted as lost.
     pub(crate) fn censor(&mut self, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
-        // Recording zero samples would still raise the maximum of the histogram.
+        // Recording zero samples would still raise the maximum of the
+        // histogram.
         if missing > 0 {
             self.latency.saturating_record_n(waited_ns, missing);
             self.stages[stage].latency.saturating_record_n(waited_ns, missing);

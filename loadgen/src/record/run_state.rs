@@ -64,8 +64,8 @@ impl RunState {
         id / self.plan.channels
     }
 
-    /// Begins the measurement: due times count from here. Returns its begin, also if
-    /// it has begun before.
+    /// Begins the measurement: due times count from here. Returns its begin,
+    /// also if it has begun before.
     pub(crate) fn begin(&self) -> Instant {
         *self.start.get_or_init(Instant::now)
     }
@@ -101,8 +101,8 @@ impl RunState {
         }
     }
 
-    /// Records that connection `id` sends a request `lag_ns` after it could have sent
-    /// it.
+    /// Records that connection `id` sends a request `lag_ns` after it could
+    /// have sent it.
     pub(crate) fn on_send(&self, id: usize, lag_ns: u64) {
         self.with_recorder(id, |recorder| recorder.send_lag.saturating_record(lag_ns.max(1)));
     }
@@ -122,7 +122,8 @@ impl RunState {
         count(&self.live.delivered, 1);
     }
 
-    /// Records a request that gets no answer, and that was waited for until `now_ns`.
+    /// Records a request that gets no answer, and that was waited for until
+    /// `now_ns`.
     pub(crate) fn on_request_lost(&self, id: usize, due_ns: u64, now_ns: u64) {
         let stage = self.plan.stages.index_at(due_ns);
         let waited = now_ns.saturating_sub(due_ns).max(nanoseconds(self.plan.drain));
@@ -184,8 +185,8 @@ impl RunState {
         sum
     }
 
-    /// Returns the sum of all recorders at the end of the run, with the latencies
-    /// that the interval log has not taken.
+    /// Returns the sum of all recorders at the end of the run, with the
+    /// latencies that the interval log has not taken.
     pub(crate) fn settle(&self) -> Recorder {
         let mut received = self.received();
         received.intervals = self.plan.hlog.is_some().then(|| self.take_intervals());

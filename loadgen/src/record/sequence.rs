@@ -9,8 +9,8 @@ const WINDOW_MESSAGES: u64 = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// The message arrived for the first time. It is `late` if a newer message
-    /// arrived before it. `given_up` older messages are now too far behind and are
-    /// given up.
+    /// arrived before it. `given_up` older messages are now too far behind and
+    /// are given up.
     First { late: bool, given_up: u64 },
     /// The message arrived before, or it was given up before.
     Again,
@@ -31,8 +31,8 @@ impl Sequence {
         Self { base: number, seen: 0, next: number }
     }
 
-    /// Returns how many messages before the newest one are missing, without those
-    /// that were given up.
+    /// Returns how many messages before the newest one are missing, without
+    /// those that were given up.
     pub(crate) const fn gaps(&self) -> u64 {
         (self.next - self.base) - self.seen.count_ones() as u64
     }
@@ -62,8 +62,8 @@ impl Sequence {
         }
     }
 
-    /// Moves the window forward by `by` messages. Returns how many missing messages
-    /// are no longer in it.
+    /// Moves the window forward by `by` messages. Returns how many missing
+    /// messages are no longer in it.
     fn slide(&mut self, by: u64) -> u64 {
         let Some(shift) = u32::try_from(by).ok().filter(|&shift| u64::from(shift) < WINDOW_MESSAGES) else {
             let missing = by - u64::from(self.seen.count_ones());
@@ -78,8 +78,9 @@ impl Sequence {
     }
 }
 
-/// The messages that one receiver got from each member of its channel. The memory
-/// depends on the size of the channel, but not on the duration of the run.
+/// The messages that one receiver got from each member of its channel. The
+/// memory depends on the size of the channel, but not on the duration of the
+/// run.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     channel_size: usize,
@@ -87,8 +88,8 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Returns an empty inbox for a channel of `channel_size` members. It takes no
-    /// memory before the first arrival.
+    /// Returns an empty inbox for a channel of `channel_size` members. It takes
+    /// no memory before the first arrival.
     pub(crate) const fn new(channel_size: usize) -> Self {
         Self { channel_size, senders: Vec::new() }
     }
@@ -102,17 +103,17 @@ impl Inbox {
         Some(self.senders.get_mut(place)?.arrive(number))
     }
 
-    /// Returns whether message `number` of the member at `place` never arrived and
-    /// was not yet counted as lost.
+    /// Returns whether message `number` of the member at `place` never arrived
+    /// and was not yet counted as lost.
     pub(crate) fn is_missing(&self, place: usize, number: u64) -> bool {
         self.senders.get(place).is_none_or(|sequence| sequence.is_missing(number))
     }
 }
 
-/// The messages that a visitor got. Which message is the first or the last one for
-/// a visitor depends on when the server processes its JOIN and QUIT, so it is
-/// unknown. Between the first and the last message that the visitor got from a
-/// sender, none may be missing.
+/// The messages that a visitor got. Which message is the first or the last one
+/// for a visitor depends on when the server processes its JOIN and QUIT, so it
+/// is unknown. Between the first and the last message that the visitor got from
+/// a sender, none may be missing.
 #[derive(Debug, Default)]
 pub(crate) struct Visit {
     /// By sender: the number of the first message, and the window from there.
@@ -120,16 +121,17 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    /// Records the arrival of message `number` of `sender`. Returns `None` if it is
-    /// older than the first one, because nothing is known about such messages.
+    /// Records the arrival of message `number` of `sender`. Returns `None` if
+    /// it is older than the first one, because nothing is known about such
+    /// messages.
     pub(crate) fn arrive(&mut self, sender: usize, number: u64) -> Option<Arrival> {
         let (first, sequence) =
             self.senders.entry(sender).or_insert_with(|| (number, Sequence::starting_at(number)));
         (number >= *first).then(|| sequence.arrive(number))
     }
 
-    /// Returns how many messages between the first and the last one are missing,
-    /// without those that were given up.
+    /// Returns how many messages between the first and the last one are
+    /// missing, without those that were given up.
     pub(crate) fn missing(&self) -> u64 {
         self.senders.values().map(|(_, sequence)| sequence.gaps()).sum()
     }

@@ -27,11 +27,12 @@ impl DeliverySpan {
 
 /// A sample of the deliveries above a floor, in bounded memory.
 ///
-/// As long as the capacity suffices, all of them are kept. When it is reached, the
-/// floor rises to a latency that, according to the caller, is below the tail. If
-/// that does not remove enough, each delivery is removed with a probability of one
-/// half, and each later one is kept with the same probability as the earlier ones.
-/// So the kept deliveries are always a fair sample of all above the floor.
+/// As long as the capacity suffices, all of them are kept. When it is reached,
+/// the floor rises to a latency that, according to the caller, is below the
+/// tail. If that does not remove enough, each delivery is removed with a
+/// probability of one half, and each later one is kept with the same
+/// probability as the earlier ones. So the kept deliveries are always a fair
+/// sample of all above the floor.
 #[derive(Debug)]
 pub(crate) struct SlowestDeliveries {
     floor_ns: u64,
@@ -42,13 +43,14 @@ pub(crate) struct SlowestDeliveries {
 }
 
 impl SlowestDeliveries {
-    /// Returns an empty sample of the deliveries that take longer than `floor_ns`.
+    /// Returns an empty sample of the deliveries that take longer than
+    /// `floor_ns`.
     pub(crate) const fn with_floor(floor_ns: u64) -> Self {
         Self { floor_ns, halvings: 0, kept: Vec::new(), rng: Rng::new(1) }
     }
 
-    /// Offers a delivery to the sample. When the capacity is reached, `below_tail_ns`
-    /// returns a latency below the tail.
+    /// Offers a delivery to the sample. When the capacity is reached,
+    /// `below_tail_ns` returns a latency below the tail.
     pub(crate) fn offer(&mut self, span: DeliverySpan, below_tail_ns: impl FnOnce() -> u64) {
         if span.nanoseconds() <= self.floor_ns || !self.is_drawn(self.halvings) {
             return;
@@ -155,7 +157,8 @@ mod tests {
         let mut slow = SlowestDeliveries::with_floor(0);
         let total = 1_000_000;
         for number in 0..total {
-            // A tenth is slow, spread over the whole run; the floor may remove the rest.
+            // A tenth is slow, spread over the whole run; the floor may remove
+            // the rest.
             slow.offer(span(if number % 10 == 0 { 1000 + number } else { 50 }), || 50);
             assert!(slow.kept.len() <= MAX_KEPT);
         }

@@ -40,8 +40,8 @@ impl Bins {
         self.count
     }
 
-    /// Returns the index of the bin of `at_ns`. A time after the end belongs to the
-    /// last bin.
+    /// Returns the index of the bin of `at_ns`. A time after the end belongs to
+    /// the last bin.
     pub(crate) fn index(self, at_ns: u64) -> usize {
         usize::try_from(at_ns / self.width_ns).unwrap_or(usize::MAX).min(self.count - 1)
     }

@@ -9,18 +9,18 @@ pub(crate) trait Driver: Sized {
     /// The outlet that sends for the clients.
     type Outlet: Outlet;
 
-    /// Waits until every client is ready or has failed, or too many have failed.
-    /// Returns how many are ready.
+    /// Waits until every client is ready or has failed, or too many have
+    /// failed. Returns how many are ready.
     async fn wait_until_ready(&mut self, stop: &mut Stop, progress: &mut Progress) -> usize;
 
     /// Returns the outlet that sends for the clients that are ready.
     fn outlet(&self) -> Self::Outlet;
 
-    /// Runs the visitors during the measurement, until it is dropped. A protocol
-    /// without visitors waits forever.
+    /// Runs the visitors during the measurement, until it is dropped. A
+    /// protocol without visitors waits forever.
     async fn run_visitors(&self);
 
-    /// Disconnects all clients. Returns what was received; each delivery of the first
-    /// `planned` commands is then either delivered, or lost by `end_ns`.
+    /// Disconnects all clients. Returns what was received; each delivery of the
+    /// first `planned` commands is then either delivered, or lost by `end_ns`.
     async fn finish(self, planned: u64, end_ns: u64) -> Recorder;
 }

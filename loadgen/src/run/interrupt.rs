@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM: the first signal ends the measurement, the second one the
-//! program.
+//! Ctrl-C and SIGTERM: the first signal ends the measurement, the second one
+//! the program.
 
 use tokio::sync::watch;
 

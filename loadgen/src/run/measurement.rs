@@ -106,9 +106,9 @@ fn slow(state: &RunState, record: &RunRecord, start: Instant) -> Option<SlowDeli
     })
 }
 
-/// Returns the p99 of the deliveries that arrived. Lost ones are in the histogram
-/// with at least the drain time, which is above every latency that was received,
-/// except in a run that ended early.
+/// Returns the p99 of the deliveries that arrived. Lost ones are in the
+/// histogram with at least the drain time, which is above every latency that
+/// was received, except in a run that ended early.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
 fn p99_of_arrived(latency: &Histogram<u64>, arrived: u64) -> u64 {
     latency.value_at_quantile(0.99 * arrived as f64 / latency.len() as f64)
@@ -151,8 +151,8 @@ fn load(state: &RunState, record: &RunRecord) -> Load {
     }
 }
 
-/// Returns points of the distribution: five for each halving of the share of the
-/// samples that are above them, so the points get closer towards the end.
+/// Returns points of the distribution: five for each halving of the share of
+/// the samples that are above them, so the points get closer towards the end.
 pub(crate) fn spectrum(latency: &Histogram<u64>) -> Vec<SpectrumPoint> {
     let points = latency.iter_quantiles(5);
     points
@@ -239,7 +239,8 @@ fn later_than(lag: &Histogram<u64>, limit: Duration) -> u64 {
     lag.len() - lag.count_between(0, nanoseconds(limit))
 }
 
-/// Returns how long was measured: the plan's duration, unless the run ended early.
+/// Returns how long was measured: the plan's duration, unless the run ended
+/// early.
 fn measured(state: &RunState, pace: &Pace, end: Instant) -> Duration {
     if pace.total().planned == 0 {
         return Duration::ZERO;
@@ -265,7 +266,8 @@ fn not_begun(state: &RunState, joined: usize, interrupted: bool) -> String {
     format!("{target}: only {joined} of {all} connections could be opened: {}", reason(state))
 }
 
-/// The largest share of the measured time that the generator's own stalls may take.
+/// The largest share of the measured time that the generator's own stalls may
+/// take.
 const MAX_OWN_BLOCKING_SHARE: f64 = 0.01;
 
 /// Returns why the generator's own lateness makes the run invalid, if it does.
@@ -286,7 +288,8 @@ fn too_late(plan: &Plan, load: &Load, generator: &Generator) -> Option<String> {
         .or_else(|| blocked(plan, load, &generator.blocking))
 }
 
-/// Returns an error text if the generator's own stalls took too much of the time.
+/// Returns an error text if the generator's own stalls took too much of the
+/// time.
 fn blocked(plan: &Plan, load: &Load, blocking: &Blocking) -> Option<String> {
     let share = blocking.seconds / load.measured_seconds.max(f64::MIN_POSITIVE);
     let is_long = blocking.longest_seconds > plan.max_receive_lag.as_secs_f64();

@@ -34,8 +34,8 @@ use web::WebDriver;
 /// Time between two checks of the state of the run.
 const STATE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Executes the plan. The result is a measurement whatever the target does; if it
-/// allows no verdict, it contains the reason.
+/// Executes the plan. The result is a measurement whatever the target does; if
+/// it allows no verdict, it contains the reason.
 pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> Measurement {
     let state = Arc::new(RunState::new(plan));
     metrics::set_current_run(&state);
@@ -52,8 +52,8 @@ pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> 
     }
 }
 
-/// Returns the measurement of a run in which another program generates the load:
-/// the plan and no figures.
+/// Returns the measurement of a run in which another program generates the
+/// load: the plan and no figures.
 pub(crate) fn unmeasured(plan: Plan, interrupted: bool) -> Measurement {
     let mut measurement = Measurement::impossible(&RunState::new(plan), String::new());
     measurement.invalid.clear();
@@ -113,8 +113,8 @@ fn start_log(state: &Arc<RunState>) -> Result<Option<IntervalLog>, String> {
     log.map(Some).map_err(|error| format!("--hlog {} cannot be written: {error}", path.display()))
 }
 
-/// Runs the pacer until the end of the schedule, a signal, or the end of the last
-/// connection.
+/// Runs the pacer until the end of the schedule, a signal, or the end of the
+/// last connection.
 async fn send(state: &Arc<RunState>, outlet: impl Outlet, stop: &Stop, progress: &mut Progress) -> Pace {
     let halt = Arc::new(AtomicBool::new(false));
     let Ok(mut pace) = pacer::start(state, outlet, Arc::clone(&halt)) else {

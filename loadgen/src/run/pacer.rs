@@ -35,8 +35,8 @@ pub(crate) trait Outlet: Send + 'static {
     /// Sends the command that is due, without waiting. It is `lag_ns` late now.
     fn send(&mut self, state: &RunState, due: &Due, lag_ns: u64) -> Sent;
 
-    /// Returns whether `send` sends at once. If not, the client that sends later
-    /// records the send lag.
+    /// Returns whether `send` sends at once. If not, the client that sends
+    /// later records the send lag.
     fn sends_at_once(&self) -> bool {
         true
     }
@@ -99,8 +99,8 @@ impl Pace {
 }
 
 /// Starts the pacer on a separate thread, where neither the resolution of the
-/// runtime's timers nor received messages delay it. It ends with the schedule, or
-/// when `halt` is set.
+/// runtime's timers nor received messages delay it. It ends with the schedule,
+/// or when `halt` is set.
 pub(crate) fn start(
     state: &Arc<RunState>,
     outlet: impl Outlet,

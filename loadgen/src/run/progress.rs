@@ -23,8 +23,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Returns a progress that rewrites one line on a terminal, adds lines elsewhere,
-    /// and shows nothing if `quiet`.
+    /// Returns a progress that rewrites one line on a terminal, adds lines
+    /// elsewhere, and shows nothing if `quiet`.
     pub(crate) fn new(quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = (terminal && !quiet).then(|| {

@@ -7,10 +7,10 @@ use crate::plan::{Action, nanoseconds};
 use crate::record::{Inbox, Recorder, RunState};
 
 /// Walks over the first `planned` commands of the schedule again and looks each
-/// delivery up in the inbox of its receiver. A delivery that never arrived becomes
-/// a censored sample in the latencies of `received`: the time that it was waited
-/// for until `end_ns`, but at least the drain time, so that a loss cannot improve
-/// a percentile.
+/// delivery up in the inbox of its receiver. A delivery that never arrived
+/// becomes a censored sample in the latencies of `received`: the time that it
+/// was waited for until `end_ns`, but at least the drain time, so that a loss
+/// cannot improve a percentile.
 pub(crate) fn reconcile(
     state: &RunState,
     members: &[Member],

@@ -16,9 +16,9 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(5);
 /// Probes that may wait for an answer: more than 20 s of them.
 const MAX_PENDING_PROBES: usize = 4096;
 
-/// Sends a probe to the loop at planned times, from a separate thread. The lag of
-/// a probe counts from its planned time, so a loop that is blocked is late for
-/// every probe that it misses.
+/// Sends a probe to the loop at planned times, from a separate thread. The lag
+/// of a probe counts from its planned time, so a loop that is blocked is late
+/// for every probe that it misses.
 #[derive(Debug)]
 pub(crate) struct ReceiveLagProbe {
     lag: Arc<Mutex<Histogram<u64>>>,
@@ -26,8 +26,8 @@ pub(crate) struct ReceiveLagProbe {
 }
 
 impl ReceiveLagProbe {
-    /// Starts probing; `None` if the thread cannot be started, or if the caller is
-    /// not on a runtime.
+    /// Starts probing; `None` if the thread cannot be started, or if the caller
+    /// is not on a runtime.
     pub(crate) fn start() -> Option<Self> {
         let (due_times, probes) = mpsc::channel(MAX_PENDING_PROBES);
         let probe = Self { lag: Arc::new(Mutex::new(histogram())), is_over: Arc::default() };

@@ -22,8 +22,8 @@ pub(crate) struct WebClient {
 }
 
 impl WebClient {
-    /// Connects and sends one request that is not measured, to check that the target
-    /// speaks HTTP.
+    /// Connects and sends one request that is not measured, to check that the
+    /// target speaks HTTP.
     pub(crate) async fn open(
         state: &Arc<RunState>,
         id: usize,

@@ -11,8 +11,8 @@ use hyper_util::rt::TokioIo;
 use crate::net;
 use crate::record::Failure;
 
-/// The page to request, and a connection that is kept alive if the server allows
-/// it.
+/// The page to request, and a connection that is kept alive if the server
+/// allows it.
 #[derive(Debug)]
 pub(crate) struct PageConnection {
     address: SocketAddr,
@@ -23,8 +23,8 @@ pub(crate) struct PageConnection {
 }
 
 impl PageConnection {
-    /// Returns connection `number` for `path` of the server at `address`. It is not
-    /// connected yet.
+    /// Returns connection `number` for `path` of the server at `address`. It is
+    /// not connected yet.
     pub(crate) const fn new(address: SocketAddr, host: String, path: String, number: usize) -> Self {
         Self { address, host, path, number, connection: None }
     }
@@ -33,8 +33,9 @@ impl PageConnection {
     pub(crate) async fn get(&mut self) -> Result<u16, Failure> {
         let reused = self.connect().await?;
         match self.request().await {
-            // The server may close an idle connection at any time. If it does so
-            // when a request is sent, that is no failure; the request is repeated.
+            // The server may close an idle connection at any time. If it does
+            // so when a request is sent, that is no failure; the request is
+            // repeated.
             Err(error) if reused && (error.is_canceled() || error.is_incomplete_message()) => {
                 self.connection = None;
                 self.connect().await?;
@@ -53,8 +54,8 @@ impl PageConnection {
         self.connection = None;
     }
 
-    /// Connects, unless there is a connection that can be reused. Returns whether it
-    /// is reused.
+    /// Connects, unless there is a connection that can be reused. Returns
+    /// whether it is reused.
     async fn connect(&mut self) -> Result<bool, Failure> {
         if let Some(connection) = &mut self.connection
             && connection.ready().await.is_ok()

@@ -1,34 +1,34 @@
-//! Why the slow deliveries were slow: their waiting time compared with the stalls
-//! of the server.
+//! Why the slow deliveries were slow: their waiting time compared with the
+//! stalls of the server.
 //!
-//! A delivery is *slow* if it took longer than the tightest latency objective, or,
-//! without one, longer than the p99 of the deliveries that arrived. It waited from
-//! its due time to its arrival. Every part of that time belongs to one of four
-//! categories:
+//! A delivery is *slow* if it took longer than the tightest latency objective,
+//! or, without one, longer than the p99 of the deliveries that arrived. It
+//! waited from its due time to its arrival. Every part of that time belongs to
+//! one of four categories:
 //!
-//! * **The generator's own**: from due to sent. A stall of the server cannot delay
-//!   a message that was not sent yet, whatever it overlaps.
-//! * **Explained**, by finding: the time in which a stall of that finding blocked
-//!   some worker of the server. Where stalls of several findings overlap, each
-//!   finding gets an equal part; see [`StallTimeline`].
-//! * **After a stall**: the time from the end of the last stall that the delivery
-//!   waited in to its arrival. It consists of the backlog that the stall caused and
-//!   of the usual latency of a message. The two cannot be distinguished from
-//!   outside, so this time is not part of a finding's share; the report shows it
-//!   separately.
+//! * **The generator's own**: from due to sent. A stall of the server cannot
+//!   delay a message that was not sent yet, whatever it overlaps.
+//! * **Explained**, by finding: the time in which a stall of that finding
+//!   blocked some worker of the server. Where stalls of several findings
+//!   overlap, each finding gets an equal part; see [`StallTimeline`].
+//! * **After a stall**: the time from the end of the last stall that the
+//!   delivery waited in to its arrival. It consists of the backlog that the
+//!   stall caused and of the usual latency of a message. The two cannot be
+//!   distinguished from outside, so this time is not part of a finding's share;
+//!   the report shows it separately.
 //! * **Unexplained**: the rest. It includes deliveries that became due after a
 //!   stall and waited in its backlog, stalls below the server's threshold, and
 //!   stalls that the server could not capture.
 //!
 //! Each share is a share of the total time that slow deliveries waited, so the
-//! four categories add up to 1. A delivery that never arrived has no arrival time
-//! to compare with stalls; it is counted as lost.
+//! four categories add up to 1. A delivery that never arrived has no arrival
+//! time to compare with stalls; it is counted as lost.
 //!
-//! An overlap alone proves nothing: the stalls of a server that is stalled half of
-//! the time overlap half of any waiting time. So each finding also has its share of
-//! the measured time: the *share by chance*, which a delivery that is independent
-//! of the finding would show. A stall is harmful if at least one slow delivery
-//! waited in it.
+//! An overlap alone proves nothing: the stalls of a server that is stalled half
+//! of the time overlap half of any waiting time. So each finding also has its
+//! share of the measured time: the *share by chance*, which a delivery that is
+//! independent of the finding would show. A stall is harmful if at least one
+//! slow delivery waited in it.
 
 use std::time::Instant;
 
@@ -98,8 +98,8 @@ pub(crate) fn explain(
     }
 }
 
-/// Returns the stalls of the findings `ids`, in nanoseconds since the measurement
-/// began. An ongoing stall lasts until `now`.
+/// Returns the stalls of the findings `ids`, in nanoseconds since the
+/// measurement began. An ongoing stall lasts until `now`.
 fn timed_stalls(stalls: &[Stall], ids: &[&str], start: i64, now: i64) -> Vec<FindingStall> {
     let stall = |stall: &Stall| {
         let finding = stall.finding.as_deref()?;
@@ -157,8 +157,8 @@ impl WaitingTime {
 /// Answers which stalls are harmful: at least one slow delivery waited in them.
 #[derive(Debug)]
 struct HarmIndex {
-    /// The times of sending in ascending order, each with the latest arrival of all
-    /// deliveries that were sent up to then.
+    /// The times of sending in ascending order, each with the latest arrival of
+    /// all deliveries that were sent up to then.
     sent_and_latest: Vec<(u64, u64)>,
 }
 

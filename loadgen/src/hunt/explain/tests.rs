@@ -121,7 +121,8 @@ fn an_ongoing_stall_counts_up_to_now_and_one_without_a_finding_not_at_all() {
     let (slow, clock) = slow(&[(0, 100)], 1);
     let mut unnamed = stall("a", 50, Some(100));
     unnamed.finding = None;
-    // The measurement has only just begun, so the ongoing stall explains little.
+    // The measurement has only just begun, so the ongoing stall explains
+    // little.
     let lasting = stall("a", -1000, None);
     let tail = explain(&slow, &[lasting, unnamed], &findings(&[("a", 1)]), &clock);
     assert!(tail.explained_share < 1.0, "{tail:?}");
