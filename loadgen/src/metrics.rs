@@ -176,7 +176,7 @@ mod tests {
             "loadgen_latency_seconds_bucket{le=\"+Inf\"} 4",
             "loadgen_latency_seconds_count 4",
         ] {
-            assert!(text.lines().any(|own| own == line), "{line}\n{text}");
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }
     }
 }

@@ -17,7 +17,7 @@ struct Sum {
 /// Returns the changes of all findings of either side, the worst change first;
 /// `None` unless both sides have findings.
 pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<FindingChange>> {
-    let (a_seconds, b_seconds) = (watched(a)?, watched(b)?);
+    let (a_seconds, b_seconds) = (observed_seconds(a)?, observed_seconds(b)?);
     let mut all: BTreeMap<&str, (&Finding, Sum, Sum)> = BTreeMap::new();
     for (is_b, report) in a.iter().map(|report| (false, report)).chain(b.iter().map(|report| (true, report)))
     {
@@ -53,7 +53,7 @@ pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<
 }
 
 /// Returns how long a side was observed in total.
-fn watched(side: &[Report]) -> Option<f64> {
+fn observed_seconds(side: &[Report]) -> Option<f64> {
     let seconds = side.iter().map(|report| report.findings.as_ref().and(report.watched_seconds));
     seconds.sum::<Option<f64>>().filter(|&seconds| seconds > 0.0)
 }

@@ -37,9 +37,9 @@ pub(crate) async fn alternate(
 /// Runs one command: arguments of this program such as `hunt --inject sleep`,
 /// or a shell command that writes a report to standard output.
 async fn run(line: &str) -> anyhow::Result<Report> {
-    let own = ["run", "hunt"].contains(&line.split_whitespace().next().unwrap_or_default());
+    let is_own_command = ["run", "hunt"].contains(&line.split_whitespace().next().unwrap_or_default());
     let mut shell = Command::new("sh");
-    if own {
+    if is_own_command {
         let program = std::env::current_exe().context("the path of this program is unknown")?;
         shell.arg("-c").arg(format!("exec \"$0\" {line} --json - --quiet")).arg(program);
     } else {

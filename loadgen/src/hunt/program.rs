@@ -55,7 +55,7 @@ pub(crate) async fn run(
     }
     let mut child = child.spawn().with_context(|| format!("the command `{}` cannot be started", words[0]))?;
 
-    let begun = Instant::now();
+    let started = Instant::now();
     let (status, interrupted) = tokio::select! {
         status = child.wait() => (status, false),
         () = stop.wait() => (end(&mut child).await, true),
@@ -64,7 +64,7 @@ pub(crate) async fn run(
     let failed = !interrupted && !status.success();
     let failure = failed.then(|| format!("the command `{}` failed ({status})", words[0]));
     let program =
-        Program { command: words, seconds: begun.elapsed().as_secs_f64(), exit_code: status.code() };
+        Program { command: words, seconds: started.elapsed().as_secs_f64(), exit_code: status.code() };
     Ok(ProgramResult { program, interrupted, failure })
 }
 

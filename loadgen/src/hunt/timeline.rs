@@ -72,8 +72,8 @@ impl StallTimeline {
     /// to its arrival, and the findings of that stall. The delivery waits from
     /// `start_ns` to `end_ns`.
     pub(crate) fn aftermath(&self, start_ns: i64, end_ns: i64) -> Option<(i64, &[usize])> {
-        let begun = self.segments.partition_point(|segment| segment.start_ns < end_ns);
-        let last = self.segments.get(begun.checked_sub(1)?)?;
+        let started = self.segments.partition_point(|segment| segment.start_ns < end_ns);
+        let last = self.segments.get(started.checked_sub(1)?)?;
         let after = end_ns - last.end_ns;
         (last.end_ns > start_ns && after > 0).then_some((after, &*last.findings))
     }
@@ -81,8 +81,8 @@ impl StallTimeline {
     /// Returns the part of `finding` in the time up to `at_ns`.
     fn until(&self, finding: usize, at_ns: i64) -> f64 {
         let Some(pieces) = self.pieces.get(finding) else { return 0.0 };
-        let begun = pieces.partition_point(|piece| piece.start_ns < at_ns);
-        let last = begun.checked_sub(1).and_then(|last| pieces.get(last));
+        let started = pieces.partition_point(|piece| piece.start_ns < at_ns);
+        let last = started.checked_sub(1).and_then(|last| pieces.get(last));
         last.map_or(0.0, |piece| piece.before_ns + piece.part(at_ns))
     }
 }

@@ -95,18 +95,18 @@ fn tail(shards: &[Shard]) -> Option<Tail> {
     ids.sort_unstable();
     ids.dedup();
     let share = |id: &&str| {
-        let own = |tail: &&Tail| tail.findings.iter().find(|share| share.id == *id).cloned();
-        let own: Vec<Share> = tails.iter().filter_map(own).collect();
+        let shares = |tail: &&Tail| tail.findings.iter().find(|share| share.id == *id).cloned();
+        let shares: Vec<Share> = tails.iter().filter_map(shares).collect();
         let of = |field: fn(&Share) -> f64| {
             weigh(&|tail| tail.findings.iter().find(|share| share.id == *id).map_or(0.0, field))
         };
-        let most = |field: fn(&Share) -> u64| own.iter().map(field).max().unwrap_or(0);
+        let most = |field: fn(&Share) -> u64| shares.iter().map(field).max().unwrap_or(0);
         Share {
             id: (*id).to_owned(),
             share: of(|share| share.share),
-            share_by_chance: own.iter().map(|share| share.share_by_chance).fold(0.0, f64::max),
+            share_by_chance: shares.iter().map(|share| share.share_by_chance).fold(0.0, f64::max),
             after_share: of(|share| share.after_share),
-            deliveries: own.iter().map(|share| share.deliveries).sum(),
+            deliveries: shares.iter().map(|share| share.deliveries).sum(),
             stalls: most(|share| share.stalls),
             hurtful_stalls: most(|share| share.hurtful_stalls),
             missing_stalls: most(|share| share.missing_stalls),

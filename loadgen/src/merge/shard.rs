@@ -23,7 +23,7 @@ impl Shard {
     /// Checks that the shard is of the same test as `first`.
     pub(super) fn must_fit(&self, first: &Self) -> anyhow::Result<()> {
         let (a, b) = (&self.report, &first.report);
-        let (own, other) = (&a.settings, &b.settings);
+        let (a_settings, b_settings) = (&a.settings, &b.settings);
         let differs = |what: &str, a: String, b: String| {
             if a == b {
                 Ok(())
@@ -32,9 +32,13 @@ impl Shard {
             }
         };
         differs("target", a.target.clone(), b.target.clone())?;
-        differs("duration", own.duration_seconds.to_string(), other.duration_seconds.to_string())?;
+        differs(
+            "duration",
+            a_settings.duration_seconds.to_string(),
+            b_settings.duration_seconds.to_string(),
+        )?;
         differs("stages", a.load.stages.len().to_string(), b.load.stages.len().to_string())?;
-        differs("arrivals", own.arrivals.clone(), other.arrivals.clone())
+        differs("arrivals", a_settings.arrivals.clone(), b_settings.arrivals.clone())
     }
 }
 

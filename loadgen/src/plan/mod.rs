@@ -191,9 +191,9 @@ fn send_lag_budget(objectives: &[Objective]) -> Duration {
 }
 
 /// Returns the mix for a web server, whose only command is `get`.
-fn web_mix(asked: Option<Mix>) -> anyhow::Result<Mix> {
+fn web_mix(requested: Option<Mix>) -> anyhow::Result<Mix> {
     let get: Mix = Action::Get.as_str().parse().map_err(anyhow::Error::msg)?;
-    match asked {
+    match requested {
         Some(mix) if mix != get => {
             anyhow::bail!("--mix has chat commands, but an http:// target knows only `get`")
         }
@@ -203,8 +203,8 @@ fn web_mix(asked: Option<Mix>) -> anyhow::Result<Mix> {
 
 /// Returns the requested mix, or else the default mix, without `oper` if there
 /// is no operator login.
-fn mix(asked: Option<Mix>, oper: bool, default: &str) -> anyhow::Result<Mix> {
-    let Some(mix) = asked else {
+fn mix(requested: Option<Mix>, oper: bool, default: &str) -> anyhow::Result<Mix> {
+    let Some(mix) = requested else {
         let mix: Mix = default.parse().map_err(anyhow::Error::msg)?;
         let without = if oper { None } else { mix.without(Action::Oper) };
         return Ok(without.unwrap_or(mix));

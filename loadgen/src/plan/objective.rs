@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Quantile {
     /// 50 % of the samples are at most this.
     P50,
-    /// 90 % of the samples are.
+    /// 90 % of the samples are at most this.
     P90,
-    /// 99 % of the samples are.
+    /// 99 % of the samples are at most this.
     P99,
-    /// 99.9 % of the samples are.
+    /// 99.9 % of the samples are at most this.
     P999,
-    /// All samples are.
+    /// All samples are at most this.
     Max,
 }
 

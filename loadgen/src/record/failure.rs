@@ -160,8 +160,8 @@ mod tests {
 
     #[test]
     fn a_quoted_line_has_no_control_characters() {
-        let failure = Failure::protocol("it said", Some(b"\x1b[2J\xffhi"));
-        assert_eq!(failure.text, "it said `\u{fffd}[2J\u{fffd}hi`");
-        assert!(Failure::protocol("it said", Some(&[b'x'; 9000])).text.len() < 200);
+        let failure = Failure::protocol("it sent", Some(b"\x1b[2J\xffhi"));
+        assert_eq!(failure.text, "it sent `\u{fffd}[2J\u{fffd}hi`");
+        assert!(Failure::protocol("it sent", Some(&[b'x'; 9000])).text.len() < 200);
     }
 }

@@ -85,9 +85,9 @@ pub(crate) fn verdict(invalid: Vec<String>, objectives: &[JudgedObjective], deni
         }));
     }
     // If the generator was late, the figures say nothing about the server.
-    let own = objectives.iter().filter(|judged| judged.of_generator && !judged.held);
+    let missed = objectives.iter().filter(|judged| judged.of_generator && !judged.held);
     if invalid.is_empty() {
-        invalid.extend(own.map(|judged| format!("the generator missed {}", judged.objective)));
+        invalid.extend(missed.map(|judged| format!("the generator missed {}", judged.objective)));
     }
     if !invalid.is_empty() {
         return Verdict { outcome: RunOutcome::Invalid, exit_code: 2, reasons: invalid };

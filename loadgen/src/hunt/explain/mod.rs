@@ -59,9 +59,10 @@ pub(crate) fn explain(
     }
     let harm = HarmIndex::new(&slow.kept);
     let share = |(index, id): (usize, &&str)| {
-        let own = timed.iter().filter(|stall| stall.finding == index);
-        let during =
-            own.clone().filter(|stall| stall.end_ns > 0 && stall.start_ns < signed(slow.measured_ns));
+        let stalls_of_finding = timed.iter().filter(|stall| stall.finding == index);
+        let during = stalls_of_finding
+            .clone()
+            .filter(|stall| stall.end_ns > 0 && stall.start_ns < signed(slow.measured_ns));
         let count = findings.findings[index].count;
         Share {
             id: (*id).to_owned(),
@@ -71,7 +72,7 @@ pub(crate) fn explain(
             deliveries: waiting.deliveries[index] * slow.weight,
             stalls: during.clone().count() as u64,
             hurtful_stalls: during.filter(|stall| harm.is_harmful(stall)).count() as u64,
-            missing_stalls: count.saturating_sub(own.count() as u64),
+            missing_stalls: count.saturating_sub(stalls_of_finding.count() as u64),
         }
     };
     let mut shares: Vec<_> = ids.iter().enumerate().map(share).collect();

@@ -197,8 +197,8 @@ fn stalls(plot: &mut Plot, report: &Report) {
     for stall in document.stalls.iter().rev().take(MAX_STALLS_DRAWN) {
         let begin = since_start(stall.start_unix_ns);
         let end = since_start(stall.end_unix_ns.unwrap_or(document.now_unix_ns));
-        let words = format!("{} in {}, worker {}", duration(end - begin), stall.task, stall.worker);
-        plot.bar(begin, end, &words);
+        let label = format!("{} in {}, worker {}", duration(end - begin), stall.task, stall.worker);
+        plot.bar(begin, end, &label);
     }
 }
 
