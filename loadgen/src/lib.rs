@@ -22,6 +22,7 @@ mod irc;
 mod merge;
 mod metrics;
 mod net;
+mod outlet;
 mod output;
 mod plan;
 mod record;

@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 
-use super::payload::Payload;
 use super::session::Member;
 use crate::plan::{Action, Due, Plan};
+use crate::record::Payload;
 
 /// Formats planned commands as lines, in one buffer for all of them.
 #[derive(Debug)]

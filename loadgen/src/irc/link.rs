@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::net;
-use crate::run::Sent;
+use crate::outlet::Sent;
 
 /// The most bytes that wait for a server that does not read; further lines are
 /// skipped.

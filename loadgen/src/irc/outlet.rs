@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::command::CommandWriter;
 use super::session::Member;
+use crate::outlet::{Outlet, Sent};
 use crate::plan::{Action, Due};
 use crate::record::{RunState, count};
-use crate::run::{Outlet, Sent};
 
 /// Sends commands on the pacer's thread, without waiting.
 #[derive(Debug)]

@@ -9,8 +9,7 @@ use std::time::Instant;
 use super::lines::LineBuffer;
 use super::link::Link;
 use super::message::Message;
-use super::payload::Payload;
-use crate::record::{Failure, Inbox, RunState, Visit};
+use crate::record::{Failure, Inbox, Payload, RunState, Visit};
 
 /// How often a nick that is in use is replaced by another one.
 const MAX_NICK_TRIES: u32 = 8;

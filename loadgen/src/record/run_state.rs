@@ -5,9 +5,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::live::count;
+use super::payload::Payload;
 use super::sequence::Arrival;
 use super::{Counts, Failure, Failures, Inbox, Intervals, Live, Receipt, Recorder, Visit};
-use crate::irc::Payload;
 use crate::plan::{Plan, channel_name, nanoseconds};
 
 /// One run: its plan, its clock, its counters and recorders.

@@ -1,7 +1,7 @@
 //! The interface between a run and its protocol.
 
-use super::pacer::Outlet;
 use super::{Progress, Stop};
+use crate::outlet::Outlet;
 use crate::record::Recorder;
 
 /// The clients of one protocol.

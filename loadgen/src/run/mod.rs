@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 
 pub(crate) use interrupt::Stop;
 pub(crate) use measurement::{Measurement, spectrum};
-pub(crate) use pacer::{Outlet, Sent};
 pub(crate) use progress::Progress;
 
 use crate::metrics;
 use crate::net;
+use crate::outlet::Outlet;
 use crate::plan::{Plan, Target};
 use crate::record::{IntervalLog, RunState};
 use crate::self_monitor::SelfMonitor;

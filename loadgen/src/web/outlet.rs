@@ -2,9 +2,9 @@
 
 use async_channel::{Sender, TrySendError};
 
+use crate::outlet::{Outlet, Sent};
 use crate::plan::Due;
 use crate::record::{RunState, count};
-use crate::run::{Outlet, Sent};
 
 /// The queue of requests that wait for a free connection.
 #[derive(Debug)]
