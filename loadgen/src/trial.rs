@@ -46,8 +46,8 @@ pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
     if args.minimise {
         report.minimal = minimal(&args, &server, &stop, &mut progress, &report).await?;
     }
-    if let Err(died) = server.stop().await {
-        report.verdict = report::died(died, &report.verdict);
+    if let Err(reason) = server.stop().await {
+        report.verdict = report::server_died(reason, &report.verdict);
     }
     Ok(report)
 }
@@ -87,7 +87,7 @@ impl LoadProbe for Trials<'_> {
             return Ok(None);
         }
         self.number += 1;
-        self.progress.say(&format!("minimising, trial {}: {mix} at {rate:.1}/s", self.number));
+        self.progress.show_text(&format!("minimising, trial {}: {mix} at {rate:.1}/s", self.number));
         self.args.load.mix = Some(mix.clone());
         self.args.load.rate = rate;
         let report = run_trial(&self.args, self.server, self.stop.clone(), self.progress).await?;
@@ -114,11 +114,11 @@ pub(crate) async fn run_trial(
     } else {
         let output_taken = args.output.json_on_stdout();
         let started = SystemTime::now();
-        let ran = hunt::program::run(&args.command, server, output_taken, stop).await?;
-        let mut measurement = run::unmeasured(plan, ran.interrupted);
+        let result = hunt::program::run(&args.command, server, output_taken, stop).await?;
+        let mut measurement = run::unmeasured(plan, result.interrupted);
         measurement.started = started;
-        measurement.invalid.extend(ran.failure);
-        (measurement, Some(ran.program))
+        measurement.invalid.extend(result.failure);
+        (measurement, Some(result.program))
     };
     let found = finish_observation(observation, &mut measurement).await;
     let report = report("hunt", measurement, found, args.server.inject.clone(), args.deny);

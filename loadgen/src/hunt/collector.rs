@@ -19,7 +19,7 @@ const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
 const QUERY_OVERLAP: Duration = Duration::from_secs(2);
 
 /// The most stalls that are kept; later ones are left out.
-const MAX_STALLS: usize = 65_536;
+const MAX_COLLECTED_STALLS: usize = 65_536;
 
 /// The stalls from a begin on.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl CollectedStalls {
                 Some(end) if end < self.begin_unix_ns => {}
                 Some(_) => {
                     let key = (stall.start_unix_ns, stall.worker.clone());
-                    if self.ended.len() < MAX_STALLS || self.ended.contains_key(&key) {
+                    if self.ended.len() < MAX_COLLECTED_STALLS || self.ended.contains_key(&key) {
                         self.ended.insert(key, stall);
                     }
                 }
@@ -149,9 +149,9 @@ mod tests {
     #[test]
     fn the_number_of_stalls_is_bounded() {
         let mut stalls = CollectedStalls::since(0);
-        for start in 0..MAX_STALLS as u64 + 10 {
+        for start in 0..MAX_COLLECTED_STALLS as u64 + 10 {
             stalls.take(vec![stall(start, Some(start + 1), "0")]);
         }
-        assert_eq!(stalls.into_all().len(), MAX_STALLS);
+        assert_eq!(stalls.into_all().len(), MAX_COLLECTED_STALLS);
     }
 }

@@ -9,7 +9,7 @@ use super::latency::with_digits;
 use crate::plan::nanoseconds;
 
 /// The number of slices of a run.
-pub(crate) const SLICES: usize = 32;
+const SLICE_COUNT: usize = 32;
 
 /// The latencies of a run in slices of equal length.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub(crate) struct LatencySlices {
 impl LatencySlices {
     /// Returns empty slices for a run of this duration.
     pub(crate) fn new(duration: Duration) -> Self {
-        let width_ns = nanoseconds(duration).div_ceil(SLICES as u64).max(1);
-        Self { width_ns, latency: vec![with_digits(2); SLICES] }
+        let width_ns = nanoseconds(duration).div_ceil(SLICE_COUNT as u64).max(1);
+        Self { width_ns, latency: vec![with_digits(2); SLICE_COUNT] }
     }
 
     /// Records `count` deliveries that were due at `due_ns`.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::plan::Rng;
 
 /// The most deliveries that are kept: 1.5 MiB.
-const MAX_KEPT: usize = 65_536;
+const MAX_KEPT_DELIVERIES: usize = 65_536;
 
 /// The times of one delivery, in nanoseconds since the measurement began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +56,9 @@ impl SlowestDeliveries {
             return;
         }
         self.kept.push(span);
-        if self.kept.len() >= MAX_KEPT {
+        if self.kept.len() >= MAX_KEPT_DELIVERIES {
             self.raise(below_tail_ns());
-            if self.kept.len() > MAX_KEPT / 2 {
+            if self.kept.len() > MAX_KEPT_DELIVERIES / 2 {
                 self.halve();
             }
         }
@@ -160,7 +160,7 @@ mod tests {
             // A tenth is slow, spread over the whole run; the floor may remove
             // the rest.
             slow.offer(span(if number % 10 == 0 { 1000 + number } else { 50 }), || 50);
-            assert!(slow.kept.len() <= MAX_KEPT);
+            assert!(slow.kept.len() <= MAX_KEPT_DELIVERIES);
         }
         assert_eq!(slow.floor_ns, 50);
         assert!(slow.weight() > 1, "100,000 do not fit");
@@ -178,7 +178,7 @@ mod tests {
         for nanoseconds in 1..=1000 {
             fine.offer(span(nanoseconds), || 0);
         }
-        for nanoseconds in 1..=MAX_KEPT as u64 {
+        for nanoseconds in 1..=MAX_KEPT_DELIVERIES as u64 {
             coarse.offer(span(nanoseconds), || 0);
         }
         assert_eq!(coarse.weight(), 2);

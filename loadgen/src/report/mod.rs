@@ -14,4 +14,4 @@ pub(crate) use document::{
 pub(crate) use html::html;
 pub(crate) use read::{parse, read, read_whole};
 pub(crate) use text::{place, text};
-pub(crate) use verdict::{died, judge, quantile_seconds, verdict};
+pub(crate) use verdict::{judge, quantile_seconds, server_died, verdict};

@@ -106,7 +106,7 @@ pub(crate) fn verdict(invalid: Vec<String>, objectives: &[JudgedObjective], deni
 }
 
 /// Returns the verdict after the server has died.
-pub(crate) fn died(reason: String, verdict: &Verdict) -> Verdict {
+pub(crate) fn server_died(reason: String, verdict: &Verdict) -> Verdict {
     let before = if verdict.outcome == RunOutcome::Invalid { verdict.reasons.clone() } else { vec![] };
     let reasons = std::iter::once(reason).chain(before).collect();
     Verdict { outcome: RunOutcome::Invalid, exit_code: 2, reasons }

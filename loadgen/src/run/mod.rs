@@ -76,7 +76,7 @@ async fn run_with_driver<D: Driver>(
         Err(reason) => return Measurement::impossible(state, reason),
     };
     if ready {
-        progress.say("all clients are ready, settling");
+        progress.show_text("all clients are ready, settling");
         tokio::select! {
             () = tokio::time::sleep(state.plan.settle) => {}
             () = stop.wait() => {}

@@ -57,7 +57,7 @@ impl Progress {
     }
 
     /// Shows `text` at once, such as the beginning of a phase.
-    pub(crate) fn say(&self, text: &str) {
+    pub(crate) fn show_text(&self, text: &str) {
         match (&self.bar, self.interval) {
             (Some(bar), _) => {
                 bar.set_message(text.to_owned());

@@ -49,7 +49,7 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
     let (target, dwell) = (search.server.target.clone(), search.hunt.load.duration);
     let objectives = search.hunt.load.slo.iter().map(|objective| objective.text().to_owned()).collect();
     let (bracket, trials) = (search.bracket, search.trials);
-    let died = search.server.stop().await.err();
+    let server_failure = search.server.stop().await.err();
     let answer = bracket.below().map(|below| Answer {
         rate: below.rate,
         held: below.held,
@@ -67,10 +67,10 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
         objectives,
         dwell_seconds: dwell.as_secs_f64(),
         resolution: limits.resolution,
-        exit_code: if died.is_some() { 2 } else { u8::from(answer.is_none()) },
+        exit_code: if server_failure.is_some() { 2 } else { u8::from(answer.is_none()) },
         answer,
         limit,
-        invalid: died,
+        invalid: server_failure,
         trials,
     })
 }
@@ -91,7 +91,7 @@ impl Search {
             }
             self.hunt.load.rate = rate;
             let mut progress = Progress::new(self.hunt.output.quiet);
-            progress.say(&format!("trial {} at {rate:.1}/s", self.trials.len() + 1));
+            progress.show_text(&format!("trial {} at {rate:.1}/s", self.trials.len() + 1));
             let report = trial::run_trial(&self.hunt, &self.server, stop.clone(), &mut progress).await?;
             if report.interrupted {
                 return Ok(true);
