@@ -296,6 +296,6 @@ fn blocked(plan: &Plan, load: &Load, blocking: &Blocking) -> Option<String> {
     (share > MAX_OWN_BLOCKING_SHARE && is_long).then(|| {
         let site = blocking.worst_site.as_deref().unwrap_or("an unknown function");
         let seconds = duration(blocking.seconds);
-        format!("the generator's own event loop was blocked for {seconds} in total, mostly in {site}")
+        format!("the generator's own event loop was blocked for {seconds} in all, mostly in {site}")
     })
 }

@@ -20,7 +20,6 @@ pub(crate) use tail::{Clock, Share, Tail};
 use loopscope::{FindingsDocument, StallsDocument};
 use serde::{Deserialize, Serialize};
 
-use super::text::units::duration;
 use crate::plan::Unit;
 
 /// The name of the report's schema.
@@ -29,7 +28,7 @@ pub(crate) const SCHEMA: &str = "loadgen.report/1";
 /// The report of one run.
 ///
 /// A field with `#[serde(default)]`, here and in the parts, may be missing in a
-/// document that is only compared; see [`super::read`].
+/// document that is only compared; see [`mod@super::read`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// Always [`SCHEMA`].
@@ -162,18 +161,6 @@ pub(crate) struct JudgedObjective {
     /// Whether it limits the generator and not the server.
     #[serde(skip)]
     pub(crate) of_generator: bool,
-}
-
-impl JudgedObjective {
-    /// Returns the actual value as text.
-    pub(crate) fn actual_text(&self) -> String {
-        match (self.actual, self.unit) {
-            (None, _) => "nothing measured".to_owned(),
-            (Some(actual), Unit::Seconds) => duration(actual),
-            (Some(actual), Unit::Share) => format!("{:.3} %", actual * 100.0),
-            (Some(actual), Unit::Count) => format!("{actual:.0}"),
-        }
-    }
 }
 
 /// The outcome of a run.

@@ -6,8 +6,8 @@ mod style;
 use std::fmt::Write as _;
 
 use super::document::{JudgedObjective, Report, RunOutcome, Timing};
-use super::text::text;
 use super::text::units::{count, duration};
+use super::text::{actual_text, text};
 use plot::{Axis, Plot, Scale};
 
 /// The most stalls of the server that are drawn, so that the page stays small.
@@ -106,7 +106,7 @@ fn objectives(page: &mut String, objectives: &[JudgedObjective]) {
     page.push_str("<div class=\"wide\"><table>\n<tr><th>objective<th>actual<th>\n");
     for judged in objectives {
         let (class, word) = if judged.held { ("good", "held") } else { ("bad", "missed") };
-        let (objective, actual) = (escape(&judged.objective), escape(&judged.actual_text()));
+        let (objective, actual) = (escape(&judged.objective), escape(&actual_text(judged)));
         let _ = writeln!(page, "<tr><th>{objective}<td>{actual}<td><b class=\"{class}\">{word}</b>");
     }
     page.push_str("</table></div>\n");

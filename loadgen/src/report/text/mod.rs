@@ -14,6 +14,7 @@ use loopscope::FindingsDocument;
 use super::document::{
     Blocking, Deliveries, JudgedObjective, Load, Report, RunOutcome, StageLoad, Timing, Visitors,
 };
+use crate::plan::Unit;
 use units::{count, counted, duration};
 
 const BOLD: &str = "\x1b[1m";
@@ -178,7 +179,7 @@ fn timing(timing: &Timing) -> String {
 fn own_stalls(blocking: &Blocking) -> String {
     let site = blocking.worst_site.as_deref().unwrap_or("an unknown function");
     let (events, seconds) = (counted(blocking.events, "stall"), duration(blocking.seconds));
-    format!("{events} of the generator itself, {seconds} in total, mostly in {site}")
+    format!("{events} of the generator itself, {seconds} in all, mostly in {site}")
 }
 
 fn stage_name(stage: &StageLoad) -> String {
@@ -238,7 +239,17 @@ fn failures(load: &Load) -> String {
 
 fn objective(text: &mut String, judged: &JudgedObjective, color: bool) {
     let word = if judged.held { paint("held  ", GREEN, color) } else { paint("missed", RED, color) };
-    line(text, &format!("{word}       {} ({})", judged.objective, judged.actual_text()));
+    line(text, &format!("{word}       {} ({})", judged.objective, actual_text(judged)));
+}
+
+/// Returns the actual value of an objective.
+pub(crate) fn actual_text(judged: &JudgedObjective) -> String {
+    match (judged.actual, judged.unit) {
+        (None, _) => "nothing measured".to_owned(),
+        (Some(actual), Unit::Seconds) => duration(actual),
+        (Some(actual), Unit::Share) => format!("{:.3} %", actual * 100.0),
+        (Some(actual), Unit::Count) => format!("{actual:.0}"),
+    }
 }
 
 /// Returns one sentence about what was found, and what limits it.

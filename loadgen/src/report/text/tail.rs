@@ -47,7 +47,7 @@ fn headline(tail: &Tail) -> String {
         return format!("no delivery was slower than {what}");
     }
     let (slow, waited) = (deliveries(tail.deliveries), duration(tail.waited_seconds));
-    let begin = format!("{slow} slower than {what} waited {waited} in total");
+    let begin = format!("{slow} slower than {what} waited {waited} in all");
     if tail.findings.is_empty() {
         return format!("{begin}, none of it in a stall of a finding:");
     }
