@@ -119,7 +119,7 @@ fn has_color(text_on_stderr: bool) -> bool {
 }
 
 /// Prints to standard output. A reader that has closed the pipe, such as
-/// `head`, is no error.
+/// `head`, is not an error.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

@@ -121,11 +121,11 @@ fn wrong_flags_get_one_sentence() {
         (&["--slo-file", "/nowhere/at/all"], "cannot be read"),
         (&["--stages", "5"], "RATE:DURATION"),
         (&["--stages", "5:1s", "--rate", "5"], "cannot be used with"),
-        (&["--mix", "dance"], "no command of the mix"),
+        (&["--mix", "dance"], "not a command of the mix"),
         (&["--mix", "oper:1"], "needs --oper NAME:PASSWORD"),
         (&["--oper", "a:b c"], "must not be empty, have blanks"),
         (&["--nick-prefix", "9x"], "a letter first"),
-        (&["--telemetry", "127.0.0.1:1"], "is no URL"),
+        (&["--telemetry", "127.0.0.1:1"], "is not a URL"),
         (&["--telemetry", "http://127.0.0.1:1"], "cannot be read"),
         (&["--bogus"], "unexpected argument '--bogus'"),
     ] {

@@ -37,7 +37,7 @@ impl CollectedStalls {
     }
 
     /// Adds an answer, which may contain known stalls again.
-    pub(crate) fn take(&mut self, stalls: Vec<Stall>) {
+    pub(crate) fn add(&mut self, stalls: Vec<Stall>) {
         self.ongoing.clear();
         for stall in stalls {
             match stall.end_unix_ns {
@@ -105,7 +105,7 @@ async fn collect(
         tokio::select! {
             answer = telemetry.stalls(system_time(since)) => if let Ok(answer) = answer {
                 since = answer.now_unix_ns.saturating_sub(nanoseconds(QUERY_OVERLAP));
-                stalls.take(answer.stalls);
+                stalls.add(answer.stalls);
             },
             _ = &mut stopped => return stalls,
         }
@@ -138,9 +138,9 @@ mod tests {
     #[test]
     fn a_repeated_stall_is_kept_once_and_an_ongoing_one_is_replaced() {
         let mut stalls = CollectedStalls::since(100);
-        stalls.take(vec![stall(10, Some(99), "0"), stall(90, Some(110), "0"), stall(120, None, "1")]);
-        stalls.take(vec![stall(90, Some(110), "0"), stall(90, Some(130), "1"), stall(120, Some(140), "1")]);
-        stalls.take(vec![stall(150, None, "0")]);
+        stalls.add(vec![stall(10, Some(99), "0"), stall(90, Some(110), "0"), stall(120, None, "1")]);
+        stalls.add(vec![stall(90, Some(110), "0"), stall(90, Some(130), "1"), stall(120, Some(140), "1")]);
+        stalls.add(vec![stall(150, None, "0")]);
         let all: Vec<_> =
             stalls.into_all().into_iter().map(|stall| (stall.start_unix_ns, stall.end_unix_ns)).collect();
         assert_eq!(all, [(90, Some(110)), (90, Some(130)), (120, Some(140)), (150, None)]);
@@ -150,7 +150,7 @@ mod tests {
     fn the_number_of_stalls_is_bounded() {
         let mut stalls = CollectedStalls::since(0);
         for start in 0..MAX_COLLECTED_STALLS as u64 + 10 {
-            stalls.take(vec![stall(start, Some(start + 1), "0")]);
+            stalls.add(vec![stall(start, Some(start + 1), "0")]);
         }
         assert_eq!(stalls.into_all().len(), MAX_COLLECTED_STALLS);
     }

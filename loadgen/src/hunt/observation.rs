@@ -91,7 +91,7 @@ impl Observation {
         let polled = self.tasks.zip(after).map(|(before, after)| coverage::polled(&before, &after));
         let mut stalls = self.collector.stop().await;
         let latest = self.telemetry.stalls(system_time(self.begin.server_unix_ns)).await?;
-        stalls.take(latest.stalls);
+        stalls.add(latest.stalls);
         let stalls = stalls.into_all();
         let clock = Alignment::new(self.begin, self.telemetry.time().await?);
         let tail = slow.map(|slow| explain(slow, &stalls, &findings, &clock));

@@ -35,9 +35,9 @@ pub(crate) struct Telemetry {
 impl Telemetry {
     /// Parses a URL such as `http://127.0.0.1:9464`.
     pub(crate) fn from_url(url: &str) -> anyhow::Result<Self> {
-        let uri: hyper::Uri = url.parse().with_context(|| format!("--telemetry {url} is no URL"))?;
+        let uri: hyper::Uri = url.parse().with_context(|| format!("--telemetry {url} is not a URL"))?;
         let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            bail!("--telemetry {url} is no URL such as http://127.0.0.1:9464");
+            bail!("--telemetry {url} is not a URL such as http://127.0.0.1:9464");
         };
         let port = authority.port_u16().unwrap_or(80);
         let authority = format!("{}:{port}", authority.host());

@@ -46,7 +46,8 @@ impl CommandWriter {
             Action::List => write!(self.line, "LIST"),
             Action::Oper => write!(self.line, "{}", self.oper),
             Action::Motd => write!(self.line, "MOTD"),
-            // `get` is no IRC command; the plan of a chat target never has it.
+            // `get` is not an IRC command; the plan of a chat target never has
+            // it.
             Action::Ping | Action::Get => write!(self.line, "PING {}", due.at_ns),
         };
         self.line.extend_from_slice(b"\r\n");

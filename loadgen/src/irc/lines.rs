@@ -8,7 +8,7 @@ const MAX_LINE_BYTES: usize = 8 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct LineBuffer {
     partial: Vec<u8>,
-    overlong: bool,
+    is_overlong: bool,
 }
 
 impl LineBuffer {
@@ -23,8 +23,8 @@ impl LineBuffer {
         while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
             let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
             bytes = rest;
-            if self.overlong || self.partial.len() + line.len() > MAX_LINE_BYTES {
-                self.overlong = false;
+            if self.is_overlong || self.partial.len() + line.len() > MAX_LINE_BYTES {
+                self.is_overlong = false;
                 self.partial.clear();
                 on_line(None)?;
             } else if self.partial.is_empty() {
@@ -36,9 +36,9 @@ impl LineBuffer {
             }
         }
         if self.partial.len() + bytes.len() > MAX_LINE_BYTES {
-            self.overlong = true;
+            self.is_overlong = true;
             self.partial.clear();
-        } else if !self.overlong {
+        } else if !self.is_overlong {
             self.partial.extend_from_slice(bytes);
         }
         Ok(())

@@ -22,7 +22,7 @@ pub(crate) struct Link {
     stream: TcpStream,
     outbox: Mutex<Vec<u8>>,
     waiting: Notify,
-    open: AtomicBool,
+    is_open: AtomicBool,
 }
 
 impl Link {
@@ -30,13 +30,13 @@ impl Link {
     /// connection comes from.
     pub(crate) async fn connect(address: SocketAddr, number: usize) -> io::Result<Self> {
         let stream = net::connect(address, number).await?;
-        Ok(Self { stream, outbox: Mutex::default(), waiting: Notify::new(), open: AtomicBool::new(true) })
+        Ok(Self { stream, outbox: Mutex::default(), waiting: Notify::new(), is_open: AtomicBool::new(true) })
     }
 
     /// Writes a line if the kernel takes it at once, and otherwise puts it into
     /// the outbox.
     pub(crate) fn send(&self, line: &[u8]) -> Sent {
-        if !self.open.load(Ordering::Relaxed) {
+        if !self.is_open.load(Ordering::Relaxed) {
             return Sent::Closed;
         }
         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,7 +87,7 @@ impl Link {
 
     /// Refuses further sends.
     pub(crate) fn close(&self) {
-        self.open.store(false, Ordering::Relaxed);
+        self.is_open.store(false, Ordering::Relaxed);
     }
 
     fn flush(&self) -> io::Result<()> {

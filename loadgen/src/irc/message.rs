@@ -13,7 +13,7 @@ pub(crate) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Parses a line; `None` if it is no IRC line.
+    /// Parses a line; `None` if it is not an IRC line.
     pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
         let mut rest = line;
         for prefix in [b'@', b':'] {

@@ -11,7 +11,7 @@ use super::link::Link;
 use super::message::Message;
 use crate::record::{Failure, Inbox, Payload, RunState, Visit};
 
-/// How often a nick that is in use is replaced by another one.
+/// The most replacements of a nick that is in use.
 const MAX_NICK_TRIES: u32 = 8;
 
 /// The data of a client that has joined, as the outlet needs it.
@@ -43,7 +43,7 @@ pub(crate) struct Session {
     channel: String,
     link: Arc<Link>,
     lines: LineBuffer,
-    stage: SessionPhase,
+    phase: SessionPhase,
     inbox: Inbox,
     /// Used by a visitor instead of the inbox.
     visit: Option<Visit>,
@@ -65,12 +65,12 @@ impl Session {
             channel,
             link: Arc::new(link),
             lines: LineBuffer::default(),
-            stage: SessionPhase::Registering { tries: 0 },
+            phase: SessionPhase::Registering { tries: 0 },
             inbox: Inbox::new(state.channel_size()),
             visit: (id >= state.plan.connections).then(Visit::default),
         };
         session.register();
-        while session.stage != SessionPhase::Joined {
+        while session.phase != SessionPhase::Joined {
             session.receive_once().await?;
         }
         Ok(session)
@@ -134,7 +134,7 @@ impl Session {
     fn on_line(&mut self, line: Option<&[u8]>, now: Instant) -> Result<(), Failure> {
         let Some((line, message)) = line.and_then(|line| Some((line, Message::parse(line)?))) else {
             let failure = Failure::protocol("the target does not speak IRC: it sent", line);
-            if self.stage == SessionPhase::Joined {
+            if self.phase == SessionPhase::Joined {
                 self.state.failures.count(&failure);
                 return Ok(());
             }
@@ -170,18 +170,18 @@ impl Session {
     }
 
     fn on_numeric(&mut self, numeric: u16, line: &[u8]) -> Result<(), Failure> {
-        match (self.stage, numeric) {
+        match (self.phase, numeric) {
             (SessionPhase::Registering { .. }, 1) => {
-                self.stage = SessionPhase::Joining;
+                self.phase = SessionPhase::Joining;
                 self.link.send(format!("JOIN {}\r\n", self.channel).as_bytes());
             }
             (SessionPhase::Registering { tries }, 433 | 436 | 437) if tries < MAX_NICK_TRIES => {
-                self.stage = SessionPhase::Registering { tries: tries + 1 };
+                self.phase = SessionPhase::Registering { tries: tries + 1 };
                 let suffix = char::from(b'a' + u8::try_from(tries).unwrap_or(0));
                 self.nick = format!("{}{}{suffix}", self.state.plan.nick_prefix, self.id);
                 self.link.send(format!("NICK {}\r\n", self.nick).as_bytes());
             }
-            (SessionPhase::Joining, 366) => self.stage = SessionPhase::Joined,
+            (SessionPhase::Joining, 366) => self.phase = SessionPhase::Joined,
             // 422 says that there is no message of the day; it refuses nothing.
             (_, 422) => {}
             (SessionPhase::Registering { .. } | SessionPhase::Joining, 400..=599) => {

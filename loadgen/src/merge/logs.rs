@@ -76,7 +76,7 @@ pub(super) fn merge(paths: &[PathBuf], objectives: &[Objective]) -> anyhow::Resu
     for path in paths {
         let name = path.display();
         let bytes = std::fs::read(path).with_context(|| format!("{name} cannot be read"))?;
-        merged.add(&bytes).with_context(|| format!("{name} is no complete HdrHistogram log"))?;
+        merged.add(&bytes).with_context(|| format!("{name} is not a complete HdrHistogram log"))?;
     }
     if merged.intervals == 0 {
         bail!("the logs contain no interval");

@@ -137,7 +137,7 @@ impl FromStr for Mix {
             let (name, weight) = part.trim().split_once(':').unwrap_or((part.trim(), "1"));
             let action = Action::ALL.into_iter().find(|action| action.as_str() == name).ok_or_else(|| {
                 let names: Vec<_> = Action::ALL.iter().map(|action| action.as_str()).collect();
-                format!("`{name}` is no command of the mix; the commands are {}", names.join(", "))
+                format!("`{name}` is not a command of the mix; the commands are {}", names.join(", "))
             })?;
             let weight = weight
                 .parse()
@@ -185,11 +185,11 @@ mod tests {
     #[test]
     fn a_bad_mix_is_refused_with_a_reason() {
         for (text, reason) in [
-            ("dance:1", "no command"),
+            ("dance:1", "not a command"),
             ("who:x", "not a whole number"),
             ("who:1,who:2", "twice"),
             ("who:0", "above zero"),
-            ("", "no command"),
+            ("", "not a command"),
         ] {
             let error = text.parse::<Mix>().expect_err(text);
             assert!(error.contains(reason), "{text}: {error}");

@@ -204,7 +204,7 @@ impl FromStr for Objective {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let usage = || format!("`{text}` is no objective; write one such as `p99<50ms` or `lost==0`");
+        let usage = || format!("`{text}` is not an objective; write one such as `p99<50ms` or `lost==0`");
         let at = text.find(['<', '=']).ok_or_else(usage)?;
         let (name, rest) = text.split_at(at);
         let (comparison, value) = if let Some(value) = rest.strip_prefix("<=") {
@@ -233,7 +233,7 @@ impl FromStr for Objective {
 fn limit(metric: Metric, value: &str) -> Result<(f64, Unit), String> {
     if metric.is_time() {
         let limit = humantime::parse_duration(value)
-            .map_err(|error| format!("`{value}` is no duration such as 50ms: {error}"))?;
+            .map_err(|error| format!("`{value}` is not a duration such as 50ms: {error}"))?;
         return Ok((limit.as_secs_f64(), Unit::Seconds));
     }
     let (number, scale, unit) = match value.strip_suffix('%').filter(|_| metric.is_share()) {
@@ -241,7 +241,7 @@ fn limit(metric: Metric, value: &str) -> Result<(f64, Unit), String> {
         None => (value, 1.0, Unit::Count),
     };
     if metric == Metric::BlockingShare && unit == Unit::Count {
-        return Err(format!("`{value}` is no share of the time; write a percentage such as 1%"));
+        return Err(format!("`{value}` is not a share of the time; write a percentage such as 1%"));
     }
     let limit: f64 =
         number.trim().parse().map_err(|_| format!("`{value}` is neither a count nor a percentage"))?;
@@ -301,10 +301,10 @@ mod tests {
     #[test]
     fn a_bad_objective_is_refused_with_a_reason() {
         for (text, reason) in [
-            ("p99", "no objective"),
-            ("p99=5ms", "no objective"),
+            ("p99", "not an objective"),
+            ("p99=5ms", "not an objective"),
             ("p98<5ms", "use p50"),
-            ("p99<fast", "no duration"),
+            ("p99<fast", "not a duration"),
             ("lost<x", "neither"),
             ("lost<-1", "zero or more"),
             ("blocking.share<1", "such as 1%"),

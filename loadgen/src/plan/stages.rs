@@ -119,7 +119,7 @@ impl FromStr for Stages {
 
 fn stage(text: &str) -> Result<Stage, String> {
     let usage =
-        || format!("`{text}` is no stage; write RATE:DURATION or FROM-TO:DURATION, such as 0-500:30s");
+        || format!("`{text}` is not a stage; write RATE:DURATION or FROM-TO:DURATION, such as 0-500:30s");
     let (rates, duration) = text.trim().split_once(':').ok_or_else(usage)?;
     let (from, to) = rates.split_once('-').unwrap_or((rates, rates));
     let rate = |rate: &str| match rate.trim().parse() {

@@ -48,13 +48,13 @@ impl FromStr for Target {
         }
         match port.parse::<u16>() {
             Ok(1..) => Ok(Self::Chat { address: text.to_owned() }),
-            _ => Err(format!("`{port}` is no port between 1 and 65535")),
+            _ => Err(format!("`{port}` is not a port between 1 and 65535")),
         }
     }
 }
 
 fn web(text: &str) -> Result<Target, String> {
-    let uri: hyper::Uri = text.parse().map_err(|error| format!("it is no URL: {error}"))?;
+    let uri: hyper::Uri = text.parse().map_err(|error| format!("it is not a URL: {error}"))?;
     if uri.scheme_str() != Some("http") {
         return Err("only http:// is supported, without TLS".into());
     }

@@ -39,8 +39,8 @@ impl Intervals {
     }
 
     /// Moves everything out of `other` into `self`.
-    pub(crate) fn take(&mut self, other: &mut Self) {
-        // Equal bounds cannot fail to add up.
+    pub(crate) fn take_from(&mut self, other: &mut Self) {
+        // Adding cannot fail, because the bounds are equal.
         let _ = self.latency.add(&other.latency);
         let _ = self.service.add(&other.service);
         other.latency.reset();

@@ -35,7 +35,7 @@ impl Payload {
         }
     }
 
-    /// Parses the text of a message; `None` if it is no payload.
+    /// Parses the text of a message; `None` if it is not a payload.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let mut fields = text.split(|&byte| byte == b' ');
         if fields.next() != Some(PAYLOAD_MARK) {
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_payload() {
+    fn other_texts_are_not_payloads() {
         for text in [
             &b""[..],
             b"hello",

@@ -199,7 +199,7 @@ impl RunState {
         for recorder in &self.recorders {
             let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(intervals) = &mut recorder.intervals {
-                sum.take(intervals);
+                sum.take_from(intervals);
             }
         }
         sum

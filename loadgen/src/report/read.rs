@@ -22,7 +22,7 @@ const LOOPSCOPE_DOCUMENTS: [&str; 2] = ["findings", "stalls"];
 ///
 /// # Errors
 ///
-/// If the file cannot be read, or is no report of this schema.
+/// If the file cannot be read, or is not a report of this schema.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Report> {
     let (name, text) = contents(path)?;
     parse(&text, &name)
@@ -32,7 +32,8 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Report> {
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is no report of this schema, or lacks a field.
+/// If the file cannot be read, is not a report of this schema, or lacks a
+/// field.
 pub(crate) fn read_whole(path: &Path) -> anyhow::Result<Report> {
     let (name, text) = contents(path)?;
     let report = parse(&text, &name)?;
@@ -47,14 +48,14 @@ pub(crate) fn read_whole(path: &Path) -> anyhow::Result<Report> {
 ///
 /// # Errors
 ///
-/// If `text` is no report of this schema.
+/// If `text` is not a report of this schema.
 pub(crate) fn parse(text: &[u8], name: &str) -> anyhow::Result<Report> {
     #[derive(Deserialize)]
     struct Schema {
         schema: String,
     }
     let Schema { schema } = serde_json::from_slice(text)
-        .with_context(|| format!("{name} is no report as `loadgen run --json FILE` writes it"))?;
+        .with_context(|| format!("{name} is not a report as `loadgen run --json FILE` writes it"))?;
     if schema != SCHEMA {
         bail!("{name} has the schema `{schema}` instead of `{SCHEMA}`");
     }

@@ -34,7 +34,7 @@ impl PageConnection {
         let reused = self.connect().await?;
         match self.request().await {
             // The server may close an idle connection at any time. If it does
-            // so when a request is sent, that is no failure; the request is
+            // so when a request is sent, that is not a failure; the request is
             // repeated.
             Err(error) if reused && (error.is_canceled() || error.is_incomplete_message()) => {
                 self.connection = None;

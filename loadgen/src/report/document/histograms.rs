@@ -36,14 +36,14 @@ pub(crate) fn encode<T: Counter>(histogram: &Histogram<T>) -> String {
 ///
 /// # Errors
 ///
-/// If `text` is no histogram. The error is the reason.
+/// If `text` is not a histogram. The error is the reason.
 pub(crate) fn decode<T: Counter>(text: &str) -> Result<Histogram<T>, String> {
     if text.len() > MAX_TEXT_BYTES {
         return Err("it is too long".to_owned());
     }
-    let bytes = STANDARD.decode(text).map_err(|error| format!("it is no Base64: {error}"))?;
+    let bytes = STANDARD.decode(text).map_err(|error| format!("it is not Base64: {error}"))?;
     let histogram = HdrDeserializer::new().deserialize(&mut &*bytes);
-    histogram.map_err(|error| format!("it is no HdrHistogram: {error}"))
+    histogram.map_err(|error| format!("it is not an HdrHistogram: {error}"))
 }
 
 #[cfg(test)]
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_histogram_is_refused() {
+    fn text_that_is_not_a_histogram_is_refused() {
         for text in ["", "HISTFAAA", "no base 64!", "SGVsbG8gd29ybGQ="] {
             assert!(decode::<u64>(text).is_err(), "{text}");
         }
