@@ -120,6 +120,8 @@ pub(crate) enum Message {
     Wait {
         start_nanos: u64,
         end_nanos: u64,
+        /// The task's number.
+        task: u64,
     },
     /// Somebody has set a hook of ours anew.
     Replaced(Hook),
