@@ -47,7 +47,7 @@ fn assert_site(finding: &Finding, function: &str) {
     let site = finding.site.as_ref().expect("the site is known");
     assert_eq!(site.file.as_deref(), Some("tests/detection.rs"), "{finding:#?}");
     assert!(site.function.ends_with(function), "{finding:#?}");
-    assert!(finding.total_seconds >= STALL.as_secs_f64(), "{finding:#?}");
+    assert!(finding.total >= STALL, "{finding:#?}");
     assert!(finding.stack.iter().any(|frame| frame.kind == FrameKind::Runtime), "{finding:#?}");
 }
 
@@ -64,7 +64,7 @@ fn a_sleep() {
     assert!(finding.advice.contains("tokio::time::sleep"));
     assert_site(&finding, "sleeps");
     assert_eq!(finding.site.unwrap().line, Some(SLEEP_LINE.load(Ordering::Relaxed)));
-    assert!(finding.split.off_cpu_seconds > finding.split.on_cpu_seconds);
+    assert!(finding.split.off_cpu > finding.split.on_cpu);
 }
 
 /// The watchdog looks just as these sleeps end, at twice and four times the
@@ -203,7 +203,7 @@ fn one_worker_of_four() {
     let ongoing = eventually("the finding of a stall that goes on", || {
         scope.findings().findings.into_iter().find(|finding| finding.task.kind == "blocked")
     });
-    assert!(ongoing.ongoing_seconds.is_some());
+    assert!(ongoing.ongoing.is_some());
     go_on.wait();
     runtime.block_on(task).unwrap();
     assert_eq!(finding(&scope, "blocked").count, 1);
@@ -267,7 +267,10 @@ fn who_waited_is_counted() {
         let victims = finding(&scope, "blocker").victims;
         (victims.tasks > 0).then_some(victims)
     });
-    assert!(victims.tasks <= 5 && victims.delay_seconds > 0.01, "{victims:?}");
+    assert!(
+        victims.tasks <= 5 && victims.tasks <= victims.waits && victims.delay > Duration::from_millis(10),
+        "{victims:?}"
+    );
 }
 
 #[inline(never)]

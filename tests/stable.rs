@@ -22,7 +22,7 @@ fn runtime(scope: &Scope, workers: usize) -> Runtime {
 
 fn unnamed(scope: &Scope) -> Option<Finding> {
     let findings = scope.findings().findings;
-    findings.into_iter().find(|f| f.task.kind == "unnamed tasks" && f.ongoing_seconds.is_none())
+    findings.into_iter().find(|f| f.task.kind == "unnamed tasks" && f.ongoing.is_none())
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_stuck_worker_is_found_with_its_line() {
     assert_eq!((finding.cause, site.line), (Cause::Sleep, Some(line)), "{}", site.function);
     assert_eq!(finding.primitive.as_deref(), Some("std::thread::sleep"));
     assert_eq!(finding.count, 1);
-    assert!(finding.max_seconds > STALL.as_secs_f64() * 0.8, "{}", finding.max_seconds);
+    assert!(finding.max > STALL.mul_f64(0.8), "{:?}", finding.max);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_worker_that_never_comes_back_is_seen_now() {
     let task = runtime.spawn(async move { wait.recv().is_err() });
     eventually("the stall", || (scope.snapshot().workers_blocked() == 1).then_some(()));
     eventually("the ongoing finding", || {
-        scope.findings().findings.into_iter().find(|finding| finding.ongoing_seconds.is_some())
+        scope.findings().findings.into_iter().find(|finding| finding.ongoing.is_some())
     });
     drop(release);
     assert!(runtime.block_on(task).unwrap());
@@ -64,7 +64,7 @@ fn named_and_unnamed_tasks_beside_each_other() {
     runtime.block_on(unnamed_task).unwrap();
     let of = |kind: &str| {
         let findings = scope.findings().findings;
-        findings.into_iter().find(|f| f.task.kind == kind && f.ongoing_seconds.is_none())
+        findings.into_iter().find(|f| f.task.kind == kind && f.ongoing.is_none())
     };
     let found = eventually("both", || Some((of("named")?, unnamed(&scope)?)));
     assert_eq!((found.0.cause, found.1.cause), (Cause::Sleep, Cause::Cpu));

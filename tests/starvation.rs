@@ -45,7 +45,7 @@ fn a_process_that_is_stopped_blames_nobody() {
         if starved.count == 0 {
             stand_still("0.3");
         }
-        (starved.total_seconds >= 0.25 && starved.count >= 1).then_some(starved)
+        (starved.total >= Duration::from_millis(250) && starved.count >= 1).then_some(starved)
     });
     over.store(true, Relaxed);
     runtime.block_on(task).unwrap();
@@ -82,13 +82,13 @@ fn a_stall_that_the_machine_made_longer_is_split() {
     }
     let found = eventually("the finding", || {
         let findings = scope.findings().findings;
-        findings.into_iter().find(|finding| finding.ongoing_seconds.is_none())
+        findings.into_iter().find(|finding| finding.ongoing.is_none())
     });
     let split = found.split;
-    assert!(split.off_cpu_seconds >= 0.05, "the sleep: {split:?}");
-    assert!(split.on_cpu_seconds >= 0.02, "the work: {split:?}");
-    assert!(split.run_queue_seconds >= 0.05, "the machine: {split:?}");
-    assert!(scope.findings().starved.total_seconds >= 0.05);
+    assert!(split.off_cpu >= Duration::from_millis(50), "the sleep: {split:?}");
+    assert!(split.on_cpu >= Duration::from_millis(20), "the work: {split:?}");
+    assert!(split.run_queue >= Duration::from_millis(50), "the machine: {split:?}");
+    assert!(scope.findings().starved.total >= Duration::from_millis(50));
 }
 
 /// The tests of this file change the pace of the whole machine or process.
@@ -126,7 +126,7 @@ fn starvation_is_counted_and_blamed_on_nobody() {
     for hog in hogs {
         hog.join().unwrap();
     }
-    assert!(starved.total_seconds > 0.0);
+    assert!(starved.total > Duration::ZERO);
     assert_eq!(scope.findings().findings, [], "the machine's fault is nobody's line");
 }
 

@@ -46,7 +46,7 @@ fn within_a_minute<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
 pub fn finding(scope: &Scope, kind: &str) -> Finding {
     let look = || {
         let findings = scope.findings().findings;
-        let ended = |finding: &Finding| finding.task.kind == kind && finding.ongoing_seconds.is_none();
+        let ended = |finding: &Finding| finding.task.kind == kind && finding.ongoing.is_none();
         let mut found = findings.into_iter().filter(ended);
         let first = found.next()?;
         assert_eq!(found.next(), None, "one mistake is one finding");
