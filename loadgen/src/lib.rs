@@ -31,6 +31,7 @@ mod run;
 mod search;
 mod self_monitor;
 mod trial;
+mod unix_time;
 mod web;
 
 use std::ffi::OsString;

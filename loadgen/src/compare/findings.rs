@@ -26,7 +26,7 @@ pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<
             *latest = finding;
             let sum = if is_b { b } else { a };
             sum.stalls += finding.count;
-            sum.seconds += finding.total_seconds;
+            sum.seconds += finding.total.as_secs_f64();
         }
     }
     let change = |(id, (finding, a, b)): (&str, (&Finding, Sum, Sum))| FindingChange {

@@ -22,29 +22,29 @@ const QUERY_OVERLAP: Duration = Duration::from_secs(2);
 const MAX_COLLECTED_STALLS: usize = 65_536;
 
 /// The stalls from a begin on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CollectedStalls {
-    ended: BTreeMap<(u64, String), Stall>,
+    ended: BTreeMap<(SystemTime, String), Stall>,
     ongoing: Vec<Stall>,
-    begin_unix_ns: u64,
+    begin: SystemTime,
 }
 
 impl CollectedStalls {
-    /// Returns an empty collection of the stalls that end after `begin_unix_ns`
+    /// Returns an empty collection of the stalls that end after `begin`
     /// of the server's clock.
-    pub(crate) fn since(begin_unix_ns: u64) -> Self {
-        Self { begin_unix_ns, ..Self::default() }
+    pub(crate) const fn since(begin: SystemTime) -> Self {
+        Self { ended: BTreeMap::new(), ongoing: Vec::new(), begin }
     }
 
     /// Adds an answer, which may contain known stalls again.
     pub(crate) fn add(&mut self, stalls: Vec<Stall>) {
         self.ongoing.clear();
         for stall in stalls {
-            match stall.end_unix_ns {
+            match stall.end {
                 None => self.ongoing.push(stall),
-                Some(end) if end < self.begin_unix_ns => {}
+                Some(end) if end < self.begin => {}
                 Some(_) => {
-                    let key = (stall.start_unix_ns, stall.worker.clone());
+                    let key = (stall.start, stall.worker.clone());
                     if self.ended.len() < MAX_COLLECTED_STALLS || self.ended.contains_key(&key) {
                         self.ended.insert(key, stall);
                     }
@@ -56,7 +56,7 @@ impl CollectedStalls {
     /// Returns all stalls, by their begin.
     pub(crate) fn into_all(self) -> Vec<Stall> {
         let mut stalls: Vec<_> = self.ended.into_values().chain(self.ongoing).collect();
-        stalls.sort_by_key(|stall| stall.start_unix_ns);
+        stalls.sort_by_key(|stall| stall.start);
         stalls
     }
 }
@@ -66,25 +66,27 @@ impl CollectedStalls {
 #[derive(Debug)]
 pub(crate) struct Collector {
     stop: oneshot::Sender<()>,
+    begin: SystemTime,
     thread: JoinHandle<CollectedStalls>,
 }
 
 impl Collector {
     /// Starts the thread.
-    pub(crate) fn start(telemetry: Telemetry, begin_unix_ns: u64) -> std::io::Result<Self> {
+    pub(crate) fn start(telemetry: Telemetry, begin: SystemTime) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = thread::Builder::new().name("stalls".into()).spawn(move || {
-            runtime.block_on(collect(telemetry, CollectedStalls::since(begin_unix_ns), stopped))
-        })?;
-        Ok(Self { stop, thread })
+        let thread = thread::Builder::new()
+            .name("stalls".into())
+            .spawn(move || runtime.block_on(collect(telemetry, CollectedStalls::since(begin), stopped)))?;
+        Ok(Self { stop, begin, thread })
     }
 
     /// Stops the thread. Returns the stalls so far.
     pub(crate) async fn stop(self) -> CollectedStalls {
         let _ = self.stop.send(());
-        let joined = tokio::task::spawn_blocking(|| self.thread.join().unwrap_or_default()).await;
-        joined.unwrap_or_default()
+        let begin = self.begin;
+        let joined = tokio::task::spawn_blocking(|| self.thread.join().ok()).await;
+        joined.ok().flatten().unwrap_or_else(|| CollectedStalls::since(begin))
     }
 }
 
@@ -96,15 +98,15 @@ async fn collect(
     mut stalls: CollectedStalls,
     mut stopped: oneshot::Receiver<()>,
 ) -> CollectedStalls {
-    let mut since = stalls.begin_unix_ns;
+    let mut since = stalls.begin;
     loop {
         tokio::select! {
             () = tokio::time::sleep(COLLECT_INTERVAL) => {}
             _ = &mut stopped => return stalls,
         }
         tokio::select! {
-            answer = telemetry.stalls(system_time(since)) => if let Ok(answer) = answer {
-                since = answer.now_unix_ns.saturating_sub(nanoseconds(QUERY_OVERLAP));
+            answer = telemetry.stalls(since) => if let Ok(answer) = answer {
+                since = answer.now.checked_sub(QUERY_OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH);
                 stalls.add(answer.stalls);
             },
             _ = &mut stopped => return stalls,
@@ -112,43 +114,37 @@ async fn collect(
     }
 }
 
-/// Returns `unix_ns` as a system time.
-pub(crate) fn system_time(unix_ns: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(unix_ns)).unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unix_time;
+    use serde_json::json;
 
     fn stall(start_unix_ns: u64, end_unix_ns: Option<u64>, worker: &str) -> Stall {
-        Stall {
-            start_unix_ns,
-            end_unix_ns,
-            worker: worker.into(),
-            task: "t".into(),
-            finding: Some("f".into()),
-        }
+        serde_json::from_value(json!({
+            "start_unix_ns": start_unix_ns, "end_unix_ns": end_unix_ns,
+            "worker": worker, "task": "t", "finding": "f",
+        }))
+        .expect("a stall")
     }
 
     #[test]
     fn a_repeated_stall_is_kept_once_and_an_ongoing_one_is_replaced() {
-        let mut stalls = CollectedStalls::since(100);
+        let mut stalls = CollectedStalls::since(unix_time::from_nanos(100));
         stalls.add(vec![stall(10, Some(99), "0"), stall(90, Some(110), "0"), stall(120, None, "1")]);
         stalls.add(vec![stall(90, Some(110), "0"), stall(90, Some(130), "1"), stall(120, Some(140), "1")]);
         stalls.add(vec![stall(150, None, "0")]);
-        let all: Vec<_> =
-            stalls.into_all().into_iter().map(|stall| (stall.start_unix_ns, stall.end_unix_ns)).collect();
+        let all: Vec<_> = stalls
+            .into_all()
+            .into_iter()
+            .map(|stall| (unix_time::to_nanos(stall.start), stall.end.map(unix_time::to_nanos)))
+            .collect();
         assert_eq!(all, [(90, Some(110)), (90, Some(130)), (120, Some(140)), (150, None)]);
     }
 
     #[test]
     fn the_number_of_stalls_is_bounded() {
-        let mut stalls = CollectedStalls::since(0);
+        let mut stalls = CollectedStalls::since(SystemTime::UNIX_EPOCH);
         for start in 0..MAX_COLLECTED_STALLS as u64 + 10 {
             stalls.add(vec![stall(start, Some(start + 1), "0")]);
         }

@@ -3,16 +3,17 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use loopscope::{FindingsDocument, STALLS_SCHEMA, StallsDocument};
+use loopscope::{FindingsDocument, StallsDocument};
 
 use super::clock::{Alignment, Exchange};
-use super::collector::{Collector, system_time};
+use super::collector::Collector;
 use super::coverage::{self, TasksDocument};
 use super::explain::explain;
 use super::findings_delta;
 use super::telemetry::Telemetry;
 use crate::record::SlowDeliveries;
 use crate::report::{Clock, Tail, TaskPolls};
+use crate::unix_time;
 
 /// How long to wait at least until the server has added its last stall to the
 /// findings: the first stall has to wait until debug information is read.
@@ -60,7 +61,7 @@ impl Observation {
         let begin = telemetry.time().await?;
         let before = telemetry.findings().await?;
         let tasks = telemetry.tasks().await;
-        let collector = Collector::start(telemetry.clone(), begin.server_unix_ns)
+        let collector = Collector::start(telemetry.clone(), unix_time::from_nanos(begin.server_unix_ns))
             .context("the thread that collects stalls cannot be started")?;
         Ok(Self { telemetry, before, tasks, begin, since: Instant::now(), collector })
     }
@@ -89,17 +90,15 @@ impl Observation {
         let mut findings = findings_delta::between(&self.before, self.settled().await?);
         let after = self.telemetry.tasks().await;
         let polled = self.tasks.zip(after).map(|(before, after)| coverage::polled(&before, &after));
-        let mut stalls = self.collector.stop().await;
-        let latest = self.telemetry.stalls(system_time(self.begin.server_unix_ns)).await?;
-        stalls.add(latest.stalls);
-        let stalls = stalls.into_all();
+        let mut collected = self.collector.stop().await;
+        let mut stalls = self.telemetry.stalls(unix_time::from_nanos(self.begin.server_unix_ns)).await?;
+        collected.add(std::mem::take(&mut stalls.stalls));
+        stalls.stalls = collected.into_all();
         let clock = Alignment::new(self.begin, self.telemetry.time().await?);
-        let tail = slow.map(|slow| explain(slow, &stalls, &findings, &clock));
+        let tail = slow.map(|slow| explain(slow, &stalls.stalls, &findings, &clock));
         if let Some(tail) = &tail {
             most_harm_first(&mut findings, tail);
         }
-        let stalls =
-            StallsDocument { schema: STALLS_SCHEMA.to_owned(), now_unix_ns: latest.now_unix_ns, stalls };
         Ok(ObservationResult { findings, stalls, seconds, polled, clock: Clock::from(&clock), tail })
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::clock::{CLOCK_EXCHANGES, Exchange};
 use super::coverage::{TASKS_SCHEMA, TasksDocument};
+use crate::unix_time;
 
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,7 +74,7 @@ impl Telemetry {
         for _ in 0..CLOCK_EXCHANGES {
             let (document, sent, answered): (StallsDocument, _, _) = self.get_timed(CLOCK_ROUTE).await?;
             self.check(CLOCK_ROUTE, &document.schema, STALLS_SCHEMA)?;
-            exchanges.push(Exchange { sent, server_unix_ns: document.now_unix_ns, answered });
+            exchanges.push(Exchange { sent, server_unix_ns: unix_time::to_nanos(document.now), answered });
         }
         Exchange::best(exchanges).context("the server's time was not requested")
     }

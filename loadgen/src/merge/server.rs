@@ -1,6 +1,7 @@
 //! Merges what several shards report about the same server.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use loopscope::{FindingsDocument, Stall, StallsDocument};
 
@@ -48,16 +49,16 @@ fn findings(shards: &[Shard]) -> Option<FindingsDocument> {
         merged.suppressed_reports = merged.suppressed_reports.max(document.suppressed_reports);
         merged.dropped = merged.dropped.max(document.dropped);
     }
-    merged.findings.sort_by(|a, b| b.total_seconds.total_cmp(&a.total_seconds));
+    merged.findings.sort_by_key(|finding| std::cmp::Reverse(finding.total));
     Some(merged)
 }
 
 fn stalls(shards: &[Shard]) -> Option<StallsDocument> {
     let documents = || shards.iter().filter_map(|shard| shard.report.stalls.as_ref());
-    let mut merged = documents().max_by_key(|document| document.now_unix_ns)?.clone();
+    let mut merged = documents().max_by_key(|document| document.now)?.clone();
     let all = documents().flat_map(|document| &document.stalls);
-    let by_place: BTreeMap<(u64, &str), &Stall> =
-        all.map(|stall| ((stall.start_unix_ns, &*stall.worker), stall)).collect();
+    let by_place: BTreeMap<(SystemTime, &str), &Stall> =
+        all.map(|stall| ((stall.start, &*stall.worker), stall)).collect();
     merged.stalls = by_place.into_values().cloned().collect();
     Some(merged)
 }

@@ -36,7 +36,8 @@ fn actual(
     server: Option<(&FindingsDocument, f64)>,
 ) -> Option<f64> {
     let findings = || server.map(|(document, _)| document.findings.iter());
-    let blocked = || findings().map(|findings| findings.map(|finding| finding.total_seconds).sum::<f64>());
+    let blocked =
+        || findings().map(|findings| findings.map(|finding| finding.total.as_secs_f64()).sum::<f64>());
     let deliveries = &load.deliveries;
     let share = objective.unit() == Unit::Share;
     match objective.metric() {

@@ -74,8 +74,8 @@ impl SelfMonitor {
         let Some(scope) = SCOPE.get() else { return Blocking::default() };
         let stalls = scope.stalls(Some(self.at)).stalls;
         let seconds = |stall: &loopscope::Stall| {
-            let end = stall.end_unix_ns.unwrap_or(stall.start_unix_ns);
-            Duration::from_nanos(end.saturating_sub(stall.start_unix_ns)).as_secs_f64()
+            let end = stall.end.unwrap_or(stall.start);
+            end.duration_since(stall.start).unwrap_or_default().as_secs_f64()
         };
         let seconds: Vec<f64> = stalls.iter().filter(|stall| stall.finding.is_some()).map(seconds).collect();
         let worst = scope.findings().findings.into_iter().next();

@@ -38,6 +38,7 @@ use super::clock::Alignment;
 use super::timeline::{FindingStall, StallTimeline};
 use crate::record::{DeliverySpan, SlowDeliveries};
 use crate::report::{Share, Tail};
+use crate::unix_time;
 
 /// Divides the waiting time of the slow deliveries into the four categories.
 #[expect(clippy::cast_precision_loss, reason = "latencies are far shorter than 2^53 ns")]
@@ -104,9 +105,9 @@ pub(crate) fn explain(
 fn timed_stalls(stalls: &[Stall], ids: &[&str], start: i64, now: i64) -> Vec<FindingStall> {
     let stall = |stall: &Stall| {
         let finding = stall.finding.as_deref()?;
-        let end = stall.end_unix_ns.map_or(now, signed);
+        let end = stall.end.map_or(now, |end| signed(unix_time::to_nanos(end)));
         Some(FindingStall {
-            start_ns: signed(stall.start_unix_ns).saturating_sub(start),
+            start_ns: signed(unix_time::to_nanos(stall.start)).saturating_sub(start),
             end_ns: end.saturating_sub(start),
             finding: ids.iter().position(|id| *id == finding)?,
         })

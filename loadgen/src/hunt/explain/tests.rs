@@ -37,13 +37,11 @@ fn findings(counts: &[(&str, u64)]) -> FindingsDocument {
 /// Times in milliseconds since the measurement began.
 fn stall(finding: &str, start: i64, end: Option<i64>) -> Stall {
     let at = |ms: i64| BEGIN.saturating_add_signed(ms * MS as i64);
-    Stall {
-        start_unix_ns: at(start),
-        end_unix_ns: end.map(at),
-        worker: "0".into(),
-        task: "session".into(),
-        finding: Some(finding.into()),
-    }
+    serde_json::from_value(json!({
+        "start_unix_ns": at(start), "end_unix_ns": end.map(at),
+        "worker": "0", "task": "session", "finding": finding,
+    }))
+    .expect("a stall")
 }
 
 /// The spans in milliseconds, of a measurement of 1000 ms.

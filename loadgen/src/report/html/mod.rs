@@ -4,6 +4,7 @@ mod plot;
 mod style;
 
 use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::document::{JudgedObjective, Report, RunOutcome, Timing};
 use super::text::units::{count, duration};
@@ -189,14 +190,13 @@ fn throughput(report: &Report) -> String {
 /// Draws the server's stalls as bars on the time axis.
 fn stalls(plot: &mut Plot, report: &Report) {
     let Some(document) = &report.stalls else { return };
-    let since_start = |unix_ns: u64| {
-        #[expect(clippy::cast_precision_loss, reason = "microseconds are enough")]
-        let unix = unix_ns as f64 / 1e9;
+    let since_start = |time: SystemTime| {
+        let unix = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         unix - report.started_unix_seconds
     };
     for stall in document.stalls.iter().rev().take(MAX_STALLS_DRAWN) {
-        let begin = since_start(stall.start_unix_ns);
-        let end = since_start(stall.end_unix_ns.unwrap_or(document.now_unix_ns));
+        let begin = since_start(stall.start);
+        let end = since_start(stall.end.unwrap_or(document.now));
         let label = format!("{} in {}, worker {}", duration(end - begin), stall.task, stall.worker);
         plot.bar(begin, end, &label);
     }

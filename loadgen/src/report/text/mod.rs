@@ -8,6 +8,7 @@ pub(crate) mod units;
 pub(crate) use tail::place;
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use loopscope::FindingsDocument;
 
@@ -260,12 +261,12 @@ fn found(document: &FindingsDocument, report: &Report) -> String {
         format!("no blocking call found in {} and {watched}", coverage::denominator(report))
     } else {
         let stalls = findings.iter().map(|finding| finding.count).sum();
-        let seconds = findings.iter().map(|finding| finding.total_seconds).sum();
+        let total: Duration = findings.iter().map(|finding| finding.total).sum();
         format!(
             "{} found in {watched}: {}, {} of worker time",
             counted(findings.len() as u64, "blocking call"),
             counted(stalls, "stall"),
-            duration(seconds),
+            duration(total.as_secs_f64()),
         )
     };
     if document.starved.count > 0 {

@@ -1,5 +1,7 @@
 //! Times and counts, formatted for people.
 
+use std::time::Duration;
+
 /// Returns `nanoseconds` as [`duration`] formats them.
 pub(crate) fn duration_ns(nanoseconds: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
@@ -10,24 +12,10 @@ pub(crate) fn duration_ns(nanoseconds: u64) -> String {
 /// as `12 ms` or `2.41 s`. This is the format of the library's findings, which
 /// are printed in the same output.
 pub(crate) fn duration(seconds: f64) -> String {
-    if !seconds.is_finite() || seconds < 0.0 {
-        return "an unknown time".to_owned();
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) => loopscope::report::duration(duration),
+        Err(_) => "an unknown time".to_owned(),
     }
-    // The limits lie where rounding to three digits would show 1000.
-    let (value, unit) = match seconds {
-        s if s >= 0.999_5 => (s, "s"),
-        s if s >= 0.000_999_5 => (s * 1e3, "ms"),
-        s if s > 0.0 => (s * 1e6, "µs"),
-        _ => return "0 s".to_owned(),
-    };
-    let digits = match value {
-        v if v >= 99.95 => 0,
-        v if v >= 9.995 => 1,
-        _ => 2,
-    };
-    let number = format!("{value:.digits$}");
-    let number = if digits > 0 { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
-    format!("{number} {unit}")
 }
 
 /// Returns `number` with a comma after each thousand: `76,000`.
