@@ -9,24 +9,17 @@
 
 mod app;
 mod args;
-mod command;
 mod config;
 mod config_file;
-mod ctcp;
-mod cut;
 mod data_dir;
 mod hub;
 mod inject;
+mod irc;
 mod limits;
-mod lines;
 mod logging;
-mod masks;
-mod message;
 mod metrics;
-mod names;
 mod outbox;
 mod patience;
-mod reply;
 mod rest;
 mod server;
 mod session;

@@ -6,7 +6,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
-use crate::command::Command;
+use crate::irc::command::Command;
 
 /// The upper ends of the buckets, in seconds: those of loopscope's own histograms.
 const BUCKETS: [f64; 19] = [

@@ -12,9 +12,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{self, Instant};
 
+use crate::irc::reply::{Buffer, Line};
 use crate::metrics::Metrics;
 use crate::patience::Patience;
-use crate::reply::{Buffer, Line};
 use crate::rest::{Rest, Waiting};
 
 /// Buffers written by one system call at most.

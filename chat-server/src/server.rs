@@ -23,8 +23,8 @@ use crate::inject::password::Passwords;
 use crate::inject::resolve::Resolver;
 use crate::inject::sleep::Throttle;
 use crate::inject::upstream::Upstream;
+use crate::irc::reply::Line;
 use crate::metrics::{Metrics, Rejection};
-use crate::reply::Line;
 use crate::session::{self, Context};
 use crate::work::Work;
 

@@ -12,7 +12,7 @@ use tokio::net::tcp::ReadHalf;
 use tokio::time::{self, Instant};
 
 use crate::hub::{ClientId, Hub, Outcome, Request};
-use crate::lines::{Line, LineBuffer};
+use crate::irc::lines::{Line, LineBuffer};
 use crate::metrics::Rejection;
 use crate::outbox::{self, Slowness};
 use crate::patience::Patience;

@@ -8,7 +8,7 @@ use redb::{
     Builder, Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
 
-use crate::names::Key;
+use crate::irc::names::Key;
 
 type Row<'a> = (u64, &'a [u8], &'a [u8], &'a [u8]);
 

@@ -2,7 +2,6 @@
 //!
 //! This is where the mistakes of [`inject`](crate::inject) sit, all in the session's own task.
 
-use crate::command::Command;
 use crate::hub::{Checks, Entry};
 use crate::inject::channel::Questions;
 use crate::inject::child::Saying;
@@ -13,7 +12,8 @@ use crate::inject::password::Passwords;
 use crate::inject::resolve::Resolver;
 use crate::inject::sleep::Throttle;
 use crate::inject::upstream::Upstream;
-use crate::message::{Message, list};
+use crate::irc::command::Command;
+use crate::irc::message::{Message, list};
 use crate::metrics::Metrics;
 
 /// What all sessions share.

@@ -1,8 +1,8 @@
 //! CAP: what a client wants beyond RFC 1459.
 
 use super::{ClientId, Next, World};
-use crate::message::Message;
-use crate::reply::Replies;
+use crate::irc::message::Message;
+use crate::irc::reply::Replies;
 
 /// What is on offer.
 const OFFER: &[&str] = &["echo-message", "multi-prefix", "server-time"];

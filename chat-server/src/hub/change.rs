@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use super::channel::{BANS, Ban, Channel, Refusal};
 use super::client::Client;
-use crate::masks;
-use crate::names::Key;
+use crate::irc::masks;
+use crate::irc::names::Key;
 
 /// The most bytes of a mask; with [`CHANGES`](super::modes::CHANGES) of them the line that tells it to all is whole.
 pub(super) const MASK_LENGTH: usize = 80;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::ClientId;
 use super::client::Client;
-use crate::masks;
+use crate::irc::masks;
 use crate::outbox::Outbox;
 
 /// The most bans of one channel.

@@ -5,10 +5,10 @@ use std::time::{Instant, SystemTime};
 
 use super::ClientId;
 use super::caps::Capabilities;
-use crate::masks;
-use crate::names::Key;
+use crate::irc::masks;
+use crate::irc::names::Key;
+use crate::irc::reply::Line;
 use crate::outbox::Outbox;
-use crate::reply::Line;
 
 /// A connection and who is behind it.
 pub(super) struct Client {

@@ -3,10 +3,10 @@
 //! The hub only says who may ask: the session fetches the lines, and brings them back for their reply.
 
 use super::{ClientId, Next, World};
-use crate::ctcp::Text;
-use crate::message::Message;
-use crate::names::Key;
-use crate::reply::Replies;
+use crate::irc::ctcp::Text;
+use crate::irc::message::Message;
+use crate::irc::names::Key;
+use crate::irc::reply::Replies;
 use crate::store::Past;
 
 /// Lines of an answer, and of one that was asked for no number.

@@ -7,7 +7,7 @@ use super::moderation::{KICK_LENGTH, KICKS};
 use super::modes::CHANGES;
 use super::people::AWAY_LENGTH;
 use super::registration::{CHANNELS_EACH, TOPIC_LENGTH, USER_LENGTH};
-use crate::names::{CHANNEL_LENGTH, NICK_LENGTH};
+use crate::irc::names::{CHANNEL_LENGTH, NICK_LENGTH};
 
 /// Tokens on one line: a line has 15 parameters, and the name and the text are two of them.
 const EACH: usize = 12;

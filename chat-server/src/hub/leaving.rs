@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::client::Client;
 use super::{ClientId, Next, World};
-use crate::message::Message;
-use crate::names::Key;
+use crate::irc::message::Message;
+use crate::irc::names::Key;
+use crate::irc::reply::Line;
 use crate::outbox::Outbox;
-use crate::reply::Line;
 
 impl World {
     pub(super) fn quit(&self, message: &Message<'_>) -> Next {

@@ -4,9 +4,9 @@
 use super::channel::{Channel, Wanted};
 use super::client::Client;
 use super::{ClientId, World};
-use crate::message::{Message, list};
-use crate::names::Key;
-use crate::reply::Replies;
+use crate::irc::message::{Message, list};
+use crate::irc::names::Key;
+use crate::irc::reply::Replies;
 
 /// Names put on lines in one go.
 const CHUNK: usize = 512;
@@ -106,7 +106,7 @@ impl World {
             if client.operator || !operators_only {
                 who_line(&self.identity.name, b"*", client, b"", replies);
             }
-        } else if !crate::names::is_channel_like(mask) {
+        } else if !crate::irc::names::is_channel_like(mask) {
             for client in self.clients.values().filter(|client| client.registered) {
                 self.post.step(2).await;
                 let seen = !client.invisible || client.id == id || client.meets(asker);

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use super::channel::Refusal;
 use super::{Checks, ClientId, Next, World};
-use crate::command::Command;
-use crate::ctcp::Text;
 use crate::inject::history::Entry;
-use crate::message::{Message, list};
-use crate::names::{Key, is_channel_like};
-use crate::reply::{Line, Replies};
+use crate::irc::command::Command;
+use crate::irc::ctcp::Text;
+use crate::irc::message::{Message, list};
+use crate::irc::names::{Key, is_channel_like};
+use crate::irc::reply::{Line, Replies};
 
 /// The most targets of one PRIVMSG or NOTICE, each counted once.
 pub(super) const TARGETS: usize = 4;

@@ -48,12 +48,12 @@ use self::channel::Channel;
 use self::client::Client;
 use self::people::Gone;
 use self::post::Post;
-use crate::command::Command;
-use crate::message::Message;
+use crate::irc::command::Command;
+use crate::irc::message::Message;
+use crate::irc::names::Key;
+use crate::irc::reply::Replies;
 use crate::metrics::{Metrics, Rejection};
-use crate::names::Key;
 use crate::outbox::Outbox;
-use crate::reply::Replies;
 use crate::store::Past;
 
 pub(crate) use self::direct::Hub;

@@ -2,10 +2,10 @@
 
 use super::registration::CHANNELS_EACH;
 use super::{ClientId, World};
-use crate::cut::cut;
-use crate::message::{Message, list};
-use crate::names::Key;
-use crate::reply::{Line, Replies};
+use crate::irc::message::{Message, list};
+use crate::irc::names::Key;
+use crate::irc::reply::{Line, Replies};
+use crate::irc::truncate::cut;
 
 /// The most bytes of the reason for a KICK.
 pub(super) const KICK_LENGTH: usize = 300;

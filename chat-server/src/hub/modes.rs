@@ -4,9 +4,9 @@ use super::change::{Changes, Wish};
 use super::channel::Channel;
 use super::queries::unix_seconds;
 use super::{ClientId, World};
-use crate::message::Message;
-use crate::names::{Key, is_channel_like};
-use crate::reply::{Line, Replies};
+use crate::irc::message::Message;
+use crate::irc::names::{Key, is_channel_like};
+use crate::irc::reply::{Line, Replies};
 
 /// The most changes with a parameter in one MODE.
 pub(super) const CHANGES: usize = 4;

@@ -1,10 +1,10 @@
 //! Operators of the server: OPER makes one, KILL is what one may do.
 
 use super::{Checks, ClientId, Next, World};
-use crate::cut::cut;
-use crate::message::Message;
-use crate::names::Key;
-use crate::reply::{Line, Replies};
+use crate::irc::message::Message;
+use crate::irc::names::Key;
+use crate::irc::reply::{Line, Replies};
+use crate::irc::truncate::cut;
 
 /// The most bytes of the reason for a KILL; with it, every line that tells it is whole.
 const KILL_LENGTH: usize = 300;

@@ -6,10 +6,10 @@ use super::client::Client;
 use super::queries::unix_seconds;
 use super::registration::VERSION;
 use super::{ClientId, World};
-use crate::cut::cut;
-use crate::message::Message;
-use crate::names::Key;
-use crate::reply::Replies;
+use crate::irc::message::Message;
+use crate::irc::names::Key;
+use crate::irc::reply::Replies;
+use crate::irc::truncate::cut;
 
 /// The most bytes of the reason to be away.
 pub(super) const AWAY_LENGTH: usize = 300;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::ClientId;
+use crate::irc::reply::{Line, Replies};
 use crate::metrics::{Metrics, Rejection};
 use crate::outbox::Outbox;
-use crate::reply::{Line, Replies};
 
 /// Steps between two yields. A delivery takes a little less than a microsecond, as it may wake a task; with half
 /// as many, writers that are busy themselves let the hub have its turn too seldom.

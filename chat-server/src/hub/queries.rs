@@ -4,9 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::registration::VERSION;
 use super::{Checks, ClientId, World};
-use crate::command::Command;
-use crate::message::Message;
-use crate::reply::Replies;
+use crate::irc::command::Command;
+use crate::irc::message::Message;
+use crate::irc::reply::Replies;
 
 pub(super) fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())

@@ -2,10 +2,10 @@
 
 use super::client::User;
 use super::{Checks, ClientId, Next, World, isupport};
-use crate::message::Message;
+use crate::irc::message::Message;
+use crate::irc::names::{Key, is_nick};
+use crate::irc::reply::{Line, Replies};
 use crate::metrics::Rejection;
-use crate::names::{Key, is_nick};
-use crate::reply::{Line, Replies};
 
 /// The most bytes of a user name, its `~` included.
 pub(super) const USER_LENGTH: usize = 16;

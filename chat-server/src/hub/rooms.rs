@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use super::channel::{Channel, Topic};
 use super::registration::{CHANNELS_EACH, TOPIC_LENGTH};
 use super::{ClientId, World};
-use crate::cut::cut;
-use crate::message::{Message, list};
-use crate::names::{Key, is_channel};
-use crate::reply::{Line, Replies};
+use crate::irc::message::{Message, list};
+use crate::irc::names::{Key, is_channel};
+use crate::irc::reply::{Line, Replies};
+use crate::irc::truncate::cut;
 
 impl World {
     pub(super) async fn join(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {

@@ -2,8 +2,8 @@
 
 use super::change::Changes;
 use super::{ClientId, World};
-use crate::names::Key;
-use crate::reply::Replies;
+use crate::irc::names::Key;
+use crate::irc::reply::Replies;
 
 impl World {
     pub(super) fn user_mode(

@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::Mistake;
+use crate::irc::names::Key;
 use crate::metrics::Metrics;
-use crate::names::Key;
 use crate::store::{KEPT, Past, Store};
 
 /// Entries that may wait to be written; beyond it they are dropped and counted, as no sender may wait.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::Mistake;
-use crate::names::Key;
+use crate::irc::names::Key;
 
 /// The pause between two reports.
 const PERIOD: Duration = Duration::from_millis(500);

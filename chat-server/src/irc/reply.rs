@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use crate::cut::cut;
-use crate::lines::MAX_LINE;
+use crate::irc::lines::MAX_LINE;
+use crate::irc::truncate::cut;
 
 /// The most bytes of a parameter that is not the last one; none of the server's own is as long.
 const LONGEST_PARAM: usize = 200;

@@ -177,7 +177,7 @@ fn the_vectors_hold() {
         params: Vec<String>,
     }
     let file: File =
-        serde_norway::from_str(include_str!("../../tests/vectors/msg-split.yaml")).expect("YAML");
+        serde_norway::from_str(include_str!("../../../tests/vectors/msg-split.yaml")).expect("YAML");
     assert!(file.tests.len() >= 30, "{}", file.tests.len());
     for case in file.tests {
         let message = Message::parse(case.input.as_bytes()).unwrap_or_else(|| panic!("{}", case.input));

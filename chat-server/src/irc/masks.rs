@@ -1,6 +1,6 @@
 //! Masks: `*` stands for any bytes, `?` for one, and names compare as RFC 1459 folds them.
 
-use crate::names::fold;
+use crate::irc::names::fold;
 
 /// Whether `mask` fits all of `text`.
 ///
@@ -95,7 +95,7 @@ mod tests {
             fails: Vec<String>,
         }
         let file: File =
-            serde_norway::from_str(include_str!("../tests/vectors/mask-match.yaml")).expect("YAML");
+            serde_norway::from_str(include_str!("../../tests/vectors/mask-match.yaml")).expect("YAML");
         assert!(file.tests.len() >= 6);
         for case in file.tests {
             for text in &case.matches {
