@@ -3,7 +3,7 @@
 //! Thousands of clients on a few threads. Everything in it that could block the event loop is done right;
 //! `--inject` turns one place into the mistake that people really make (`inject/` has each as a pair).
 //!
-//! How a line flows: `session` reads it, `work` checks it, `hub` decides and hands buffers to the
+//! How a line flows: `session` reads it, `services` checks it, `hub` decides and hands buffers to the
 //! `outbox` of everybody who gets to read it, and the writing half of their sessions sends them.
 #![forbid(unsafe_code)]
 
@@ -22,10 +22,9 @@ mod outbox;
 mod patience;
 mod rest;
 mod server;
+mod services;
 mod session;
 mod signals;
-mod store;
-mod work;
 
 pub use app::{main_with, serve};
 pub use args::Args;

@@ -16,7 +16,7 @@ use crate::irc::lines::{Line, LineBuffer};
 use crate::metrics::Rejection;
 use crate::outbox::{self, Slowness};
 use crate::patience::Patience;
-use crate::work::Work;
+use crate::services::Work;
 
 /// How long the far end may take to close after us. Closing at once, with bytes of it unread, would
 /// reset the connection, and the ERROR that says why could be lost.

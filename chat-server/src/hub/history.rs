@@ -7,7 +7,7 @@ use crate::irc::ctcp::Text;
 use crate::irc::message::Message;
 use crate::irc::names::Key;
 use crate::irc::reply::Replies;
-use crate::store::Past;
+use crate::services::history_store::Past;
 
 /// Lines of an answer, and of one that was asked for no number.
 const MOST: usize = 100;

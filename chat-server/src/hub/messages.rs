@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use super::channel::Refusal;
 use super::{Checks, ClientId, Next, World};
-use crate::inject::history::Entry;
 use crate::irc::command::Command;
 use crate::irc::ctcp::Text;
 use crate::irc::message::{Message, list};
 use crate::irc::names::{Key, is_channel_like};
 use crate::irc::reply::{Line, Replies};
+use crate::services::history::Entry;
 
 /// The most targets of one PRIVMSG or NOTICE, each counted once.
 pub(super) const TARGETS: usize = 4;

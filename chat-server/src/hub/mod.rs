@@ -12,7 +12,7 @@
 //! | what waits for a client | its [`outbox`](crate::outbox): pushed by the hub, emptied by the session | – |
 //! | how much that is, and whether lines are stamped | atomics that both ends share | relaxed loads |
 //! | bytes of a line | all queues that hold it, by count | never changed once queued |
-//! | what is logged, counted, hashed | `work` and its tasks | channels, atomics |
+//! | what is logged, counted, hashed | `services` and their tasks | channels, atomics |
 //!
 //! So no session ever waits for another one's client, and nothing can be locked across an await.
 //!
@@ -54,10 +54,10 @@ use crate::irc::names::Key;
 use crate::irc::reply::Replies;
 use crate::metrics::{Metrics, Rejection};
 use crate::outbox::Outbox;
-use crate::store::Past;
+use crate::services::history_store::Past;
 
 pub(crate) use self::direct::Hub;
-pub(crate) use crate::inject::history::Entry;
+pub(crate) use crate::services::history::Entry;
 
 /// A connection, for as long as the server runs; in the order they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,16 +4,7 @@
 //! turns on. Each `wrong` is a plain function that is never inlined, and the line that blocks stands
 //! alone in it: it is what loopscope has to name.
 
-pub(crate) mod channel;
-pub(crate) mod child;
-pub(crate) mod filter;
-pub(crate) mod history;
-pub(crate) mod lock;
-pub(crate) mod password;
-pub(crate) mod resolve;
-pub(crate) mod sleep;
 mod spec;
-pub(crate) mod upstream;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -72,6 +63,12 @@ impl Mistake {
     pub(crate) fn strikes(&self) -> Option<Duration> {
         let case = self.cases.fetch_add(1, Ordering::Relaxed);
         (scramble(case) <= self.threshold).then_some(self.duration)
+    }
+
+    /// The same mistake, made on every call.
+    #[cfg(test)]
+    pub(crate) fn on_every_call(self) -> Self {
+        Self { threshold: u64::MAX, ..self }
     }
 
     pub(crate) fn duration(&self) -> Duration {

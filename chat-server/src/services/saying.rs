@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::Mistake;
+use crate::inject::Mistake;
 
 /// Runs the program that MOTD waits for.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use super::Mistake;
+use crate::inject::Mistake;
 
 /// What is not passed on. Spammers vary their words, so each stands for a family of endings.
 const STEMS: [&str; 8] = [

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Mistake;
+use crate::inject::Mistake;
 
 /// Questions that may wait for the service.
 const BACKLOG: usize = 1024;
@@ -93,7 +93,7 @@ mod tests {
     async fn right_and_wrong_count() {
         for inject in [&[][..], &["channel=1ms"]] {
             let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::Channel);
-            let mistake = mistake.map(|mistake| Mistake { threshold: u64::MAX, ..mistake });
+            let mistake = mistake.map(Mistake::on_every_call);
             let questions = Questions::start(mistake).expect("started");
             assert_eq!(
                 (questions.number().await, questions.number().await),

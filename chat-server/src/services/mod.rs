@@ -2,19 +2,30 @@
 //!
 //! This is where the mistakes of [`inject`](crate::inject) sit, all in the session's own task.
 
+pub(crate) mod directory;
+pub(crate) mod filter;
+pub(crate) mod history;
+pub(crate) mod history_store;
+pub(crate) mod password;
+pub(crate) mod resolve;
+pub(crate) mod saying;
+pub(crate) mod throttle;
+pub(crate) mod upstream;
+pub(crate) mod visits;
+
 use crate::hub::{Checks, Entry};
-use crate::inject::channel::Questions;
-use crate::inject::child::Saying;
-use crate::inject::filter::Filter;
-use crate::inject::history::History;
-use crate::inject::lock::Visits;
-use crate::inject::password::Passwords;
-use crate::inject::resolve::Resolver;
-use crate::inject::sleep::Throttle;
-use crate::inject::upstream::Upstream;
 use crate::irc::command::Command;
 use crate::irc::message::{Message, list};
 use crate::metrics::Metrics;
+use crate::services::directory::Questions;
+use crate::services::filter::Filter;
+use crate::services::history::History;
+use crate::services::password::Passwords;
+use crate::services::resolve::Resolver;
+use crate::services::saying::Saying;
+use crate::services::throttle::Throttle;
+use crate::services::upstream::Upstream;
+use crate::services::visits::Visits;
 
 /// What all sessions share.
 #[derive(Debug)]

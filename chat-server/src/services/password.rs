@@ -8,7 +8,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, Block, Params};
 use tokio::sync::Mutex;
 
-use super::Mistake;
+use crate::inject::Mistake;
 
 /// The passwords, hashed, and who may ask.
 #[derive(Debug)]

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::Mistake;
+use crate::inject::Mistake;
 use crate::irc::names::Key;
 use crate::metrics::Metrics;
-use crate::store::{KEPT, Past, Store};
+use crate::services::history_store::{KEPT, Past, Store};
 
 /// Entries that may wait to be written; beyond it they are dropped and counted, as no sender may wait.
 const BACKLOG: usize = 8192;

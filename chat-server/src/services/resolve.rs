@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use dns_lookup::lookup_addr;
 use tokio::sync::Semaphore;
 
-use super::Mistake;
+use crate::inject::Mistake;
 
 /// Look-ups at one time. Beyond it peers go unnamed: a name server may take many seconds, connects do not wait.
 const MOST: usize = 16;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::Mistake;
+use crate::inject::Mistake;
 
 /// How long its answer is waited for where that is done right.
 const PATIENCE: Duration = Duration::from_secs(5);

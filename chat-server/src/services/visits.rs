@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::Mistake;
+use crate::inject::Mistake;
 use crate::irc::names::Key;
 
 /// The pause between two reports.
