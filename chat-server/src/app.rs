@@ -13,7 +13,7 @@ use crate::args::Args;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::metrics::Metrics;
-use crate::{limits, logging, server, signals};
+use crate::{descriptors, logging, server, signals};
 
 /// Connections that the system may hold ready while the acceptor is busy.
 const BACKLOG: u32 = 4096;
@@ -40,7 +40,7 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let directory = DataDir::open(config.data_dir.as_deref())?;
-    limits::prepare_descriptors(config.server.max_connections);
+    descriptors::prepare_descriptors(config.server.max_connections);
     logging::start(config.console);
     let (metrics, registry) = (Metrics::default(), prometheus::Registry::new());
     metrics.register(&registry)?;

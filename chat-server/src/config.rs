@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::args::Args;
+use crate::client_limits::Patience;
 use crate::config_file;
 use crate::inject::{Injections, SpecError};
-use crate::patience::Patience;
 
 /// A message of the day that is longer is no message any more.
 const MOTD_BYTES: usize = 64 * 1024;

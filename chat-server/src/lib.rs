@@ -9,24 +9,24 @@
 
 mod app;
 mod args;
+mod client_limits;
 mod config;
 mod config_file;
 mod data_dir;
+mod descriptors;
 mod hub;
 mod inject;
 mod irc;
-mod limits;
 mod logging;
 mod metrics;
 mod outbox;
-mod patience;
-mod rest;
 mod server;
 mod services;
 mod session;
 mod signals;
+mod write_coalescing;
 
 pub use app::{main_with, serve};
 pub use args::Args;
+pub use client_limits::Patience;
 pub use config::{Config, ConfigError};
-pub use patience::Patience;

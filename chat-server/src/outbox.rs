@@ -12,10 +12,10 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{self, Instant};
 
+use crate::client_limits::Patience;
 use crate::irc::reply::{Buffer, Line};
 use crate::metrics::Metrics;
-use crate::patience::Patience;
-use crate::rest::{Rest, Waiting};
+use crate::write_coalescing::{Rest, Waiting};
 
 /// Buffers written by one system call at most.
 const BATCH: usize = 64;

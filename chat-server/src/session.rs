@@ -11,11 +11,11 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 use tokio::time::{self, Instant};
 
+use crate::client_limits::Patience;
 use crate::hub::{ClientId, Hub, Outcome, Request};
 use crate::irc::lines::{Line, LineBuffer};
 use crate::metrics::Rejection;
 use crate::outbox::{self, Slowness};
-use crate::patience::Patience;
 use crate::services::Work;
 
 /// How long the far end may take to close after us. Closing at once, with bytes of it unread, would

@@ -1,12 +1,12 @@
 //! RPL_ISUPPORT: what clients may rely on, out of the constants that hold.
 
-use super::change::KEY_LENGTH;
 use super::channel::BANS;
 use super::messages::TARGETS;
+use super::mode_change::KEY_LENGTH;
 use super::moderation::{KICK_LENGTH, KICKS};
 use super::modes::CHANGES;
-use super::people::AWAY_LENGTH;
 use super::registration::{CHANNELS_EACH, TOPIC_LENGTH, USER_LENGTH};
+use super::whois::AWAY_LENGTH;
 use crate::irc::names::{CHANNEL_LENGTH, NICK_LENGTH};
 
 /// Tokens on one line: a line has 15 parameters, and the name and the text are two of them.

@@ -16,27 +16,27 @@
 //!
 //! So no session ever waits for another one's client, and nothing can be locked across an await.
 //!
-//! As nobody else can change the state, long loops may yield in their middle: see [`post`].
+//! As nobody else can change the state, long loops may yield in their middle: see [`delivery`].
 
 mod caps;
-mod change;
 mod channel;
 mod client;
-mod direct;
+mod delivery;
+mod handle;
 mod history;
 mod isupport;
+mod join_part;
 mod leaving;
 mod listing;
 mod messages;
+mod mode_change;
 mod moderation;
 mod modes;
 mod operators;
-mod people;
-mod post;
 mod queries;
 mod registration;
-mod rooms;
 mod user_modes;
+mod whois;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,8 +46,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::channel::Channel;
 use self::client::Client;
-use self::people::Gone;
-use self::post::Post;
+use self::delivery::Post;
+use self::whois::Gone;
 use crate::irc::command::Command;
 use crate::irc::message::Message;
 use crate::irc::names::Key;
@@ -56,7 +56,7 @@ use crate::metrics::{Metrics, Rejection};
 use crate::outbox::Outbox;
 use crate::services::history_store::Past;
 
-pub(crate) use self::direct::Hub;
+pub(crate) use self::handle::Hub;
 pub(crate) use crate::services::history::Entry;
 
 /// A connection, for as long as the server runs; in the order they came.

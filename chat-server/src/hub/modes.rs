@@ -1,7 +1,7 @@
 //! MODE of channels: who may ask for what, and who is told.
 
-use super::change::{Changes, Wish};
 use super::channel::Channel;
+use super::mode_change::{Changes, Wish};
 use super::queries::unix_seconds;
 use super::{ClientId, World};
 use crate::irc::message::Message;

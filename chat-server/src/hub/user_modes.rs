@@ -1,6 +1,6 @@
 //! MODE of users.
 
-use super::change::Changes;
+use super::mode_change::Changes;
 use super::{ClientId, World};
 use crate::irc::names::Key;
 use crate::irc::reply::Replies;
