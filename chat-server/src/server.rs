@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time;
 
 use crate::config::ServerConfig;
-use crate::hub::{ClientId, Hub, Identity};
+use crate::hub::{ClientId, Hub, ServerIdentity};
 use crate::inject::Site;
 use crate::irc::reply::Line;
 use crate::metrics::{Metrics, Rejection};
@@ -94,7 +94,7 @@ impl Server {
             injections,
             created,
         } = config;
-        let identity = Identity {
+        let identity = ServerIdentity {
             name,
             motd,
             needs_password: password.is_some(),

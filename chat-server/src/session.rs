@@ -12,7 +12,7 @@ use tokio::net::tcp::ReadHalf;
 use tokio::time::{self, Instant};
 
 use crate::client_limits::Patience;
-use crate::hub::{ClientId, Hub, Outcome, Request};
+use crate::hub::{ClientId, Hub, Request, RequestOutcome};
 use crate::irc::lines::{Line, LineBuffer};
 use crate::metrics::Rejection;
 use crate::outbox::{self, Slowness};
@@ -103,7 +103,7 @@ impl Reader<'_> {
         loop {
             while let Some(line) = self.lines.next() {
                 throttle.pace(&mut allowance).await;
-                if let Outcome::Gone = self.take(line).await {
+                if let RequestOutcome::Disconnected = self.take(line).await {
                     return None;
                 }
             }
@@ -111,8 +111,8 @@ impl Reader<'_> {
                 read = read_some(socket, &mut self.lines) => read,
                 () = due(&mut registration) => {
                     registration = None;
-                    match self.context.hub.ask(self.id, Request::Registered).await {
-                        Outcome::Gone => return None,
+                    match self.context.hub.ask(self.id, Request::RegistrationTimeout).await {
+                        RequestOutcome::Disconnected => return None,
                         _ => continue,
                     }
                 }
@@ -136,7 +136,7 @@ impl Reader<'_> {
         }
     }
 
-    async fn take(&self, line: Line) -> Outcome {
+    async fn take(&self, line: Line) -> RequestOutcome {
         let Context { hub, work, .. } = self.context;
         let outcome = match line {
             Line::TooLong => hub.ask(self.id, Request::TooLong).await,
@@ -149,13 +149,13 @@ impl Reader<'_> {
             }
         };
         match outcome {
-            Outcome::Said(entries) => {
+            RequestOutcome::Said(entries) => {
                 work.after(entries);
-                Outcome::Done
+                RequestOutcome::Done
             }
-            Outcome::Recall { channel, most } => {
-                let lines = work.history.latest(channel.clone(), most).await;
-                hub.ask(self.id, Request::Recalled { channel, lines }).await
+            RequestOutcome::ReadHistory { channel, max_lines } => {
+                let lines = work.history.latest(channel.clone(), max_lines).await;
+                hub.ask(self.id, Request::History { channel, lines }).await
             }
             other => other,
         }

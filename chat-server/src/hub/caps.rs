@@ -1,11 +1,11 @@
 //! CAP: what a client wants beyond RFC 1459.
 
-use super::{ClientId, Next, World};
+use super::{ClientId, CommandOutcome, HubState};
 use crate::irc::message::Message;
 use crate::irc::reply::Replies;
 
 /// What is on offer.
-const OFFER: &[&str] = &["echo-message", "multi-prefix", "server-time"];
+const OFFERED: &[&str] = &["echo-message", "multi-prefix", "server-time"];
 
 /// What a client asked for and got.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,17 +38,22 @@ impl Capabilities {
     }
 
     fn names(mut self) -> Vec<&'static str> {
-        OFFER.iter().copied().filter(|name| self.slot(name.as_bytes()).is_some_and(|on| *on)).collect()
+        OFFERED.iter().copied().filter(|name| self.slot(name.as_bytes()).is_some_and(|on| *on)).collect()
     }
 }
 
-impl World {
-    pub(super) fn cap(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
-        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
+impl HubState {
+    pub(super) fn cap(
+        &mut self,
+        id: ClientId,
+        message: &Message<'_>,
+        replies: &mut Replies,
+    ) -> CommandOutcome {
+        let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
         let nick = client.nick_or_star().to_vec();
         let Some(asked) = message.param(0) else {
             replies.numeric(461, &[b"CAP"], "Not enough parameters");
-            return Next::Done;
+            return CommandOutcome::Done;
         };
         let word = asked.to_ascii_uppercase();
         if matches!(&word[..], b"LS" | b"REQ") {
@@ -57,7 +62,7 @@ impl World {
         let mut answer =
             |word: &[u8], rest: &[u8]| replies.server_line(&[b"CAP ", &nick, b" ", word, b" :", rest]);
         match &word[..] {
-            b"LS" => answer(b"LS", OFFER.join(" ").as_bytes()),
+            b"LS" => answer(b"LS", OFFERED.join(" ").as_bytes()),
             b"LIST" => answer(b"LIST", client.capabilities.names().join(" ").as_bytes()),
             b"REQ" => {
                 let wish = message.params().get(1).copied().unwrap_or_default();
@@ -77,7 +82,7 @@ impl World {
             }
             _ => replies.numeric(410, &[asked], "Invalid CAP command"),
         }
-        Next::Done
+        CommandOutcome::Done
     }
 }
 
@@ -88,8 +93,8 @@ mod tests {
     #[test]
     fn what_is_offered_can_be_had_and_given_back() {
         let none = Capabilities::default();
-        let all = none.with(OFFER.join(" ").as_bytes()).expect("all of it is offered");
-        assert_eq!(all.names(), OFFER);
+        let all = none.with(OFFERED.join(" ").as_bytes()).expect("all of it is offered");
+        assert_eq!(all.names(), OFFERED);
         assert_eq!(
             all.with(b"-server-time  -multi-prefix").map(Capabilities::names),
             Some(vec!["echo-message"])

@@ -9,7 +9,7 @@ use crate::irc::masks;
 use crate::outbox::Outbox;
 
 /// The most bans of one channel.
-pub(super) const BANS: usize = 100;
+pub(super) const MAX_BANS: usize = 100;
 
 /// A room; it exists while somebody is in it.
 pub(super) struct Channel {
@@ -17,7 +17,7 @@ pub(super) struct Channel {
     pub(super) name: Box<[u8]>,
     pub(super) topic: Option<Topic>,
     pub(super) members: BTreeMap<ClientId, Member>,
-    pub(super) modes: Modes,
+    pub(super) modes: ChannelModes,
     pub(super) bans: Vec<Ban>,
     pub(super) created: SystemTime,
 }
@@ -31,7 +31,7 @@ pub(super) struct Member {
 
 /// What is allowed in a channel.
 #[derive(Default)]
-pub(super) struct Modes {
+pub(super) struct ChannelModes {
     /// `i`: only the invited enter.
     pub(super) invite_only: bool,
     /// `m`: only operators and voices speak.
@@ -63,7 +63,7 @@ pub(super) struct Topic {
 }
 
 /// What LIST asks for: a name, a mask, or how many are inside.
-pub(super) enum Wanted<'a> {
+pub(super) enum ListFilter<'a> {
     /// `#name`, or with `*` and `?` in it.
     Named(&'a [u8]),
     /// `>N`
@@ -72,21 +72,21 @@ pub(super) enum Wanted<'a> {
     FewerThan(usize),
 }
 
-impl<'a> Wanted<'a> {
-    pub(super) fn of(text: &'a [u8]) -> Self {
+impl<'a> ListFilter<'a> {
+    pub(super) fn parse(text: &'a [u8]) -> Self {
         let number = || std::str::from_utf8(&text[1..]).ok()?.parse().ok();
         match text.first() {
-            Some(b'>') => number().map_or(Wanted::Named(text), Wanted::MoreThan),
-            Some(b'<') => number().map_or(Wanted::Named(text), Wanted::FewerThan),
-            _ => Wanted::Named(text),
+            Some(b'>') => number().map_or(ListFilter::Named(text), ListFilter::MoreThan),
+            Some(b'<') => number().map_or(ListFilter::Named(text), ListFilter::FewerThan),
+            _ => ListFilter::Named(text),
         }
     }
 
-    pub(super) fn picks(&self, channel: &Channel) -> bool {
+    pub(super) fn matches(&self, channel: &Channel) -> bool {
         match *self {
-            Wanted::Named(mask) => masks::fits(mask, &channel.name),
-            Wanted::MoreThan(count) => channel.members.len() > count,
-            Wanted::FewerThan(count) => channel.members.len() < count,
+            ListFilter::Named(mask) => masks::matches(mask, &channel.name),
+            ListFilter::MoreThan(count) => channel.members.len() > count,
+            ListFilter::FewerThan(count) => channel.members.len() < count,
         }
     }
 }
@@ -96,12 +96,12 @@ pub(super) type Refusal = (u16, &'static str);
 
 impl Channel {
     pub(super) fn new(name: &[u8]) -> Self {
-        let modes = Modes { members_only: true, topic_locked: true, ..Modes::default() };
+        let modes = ChannelModes { members_only: true, topic_locked: true, ..ChannelModes::default() };
         let (topic, members, bans) = Default::default();
         Channel { name: name.into(), topic, members, modes, bans, created: SystemTime::now() }
     }
 
-    pub(super) fn has(&self, id: ClientId) -> bool {
+    pub(super) fn has_member(&self, id: ClientId) -> bool {
         self.members.contains_key(&id)
     }
 
@@ -110,8 +110,8 @@ impl Channel {
     }
 
     /// Whether `id` may know that the channel is there.
-    pub(super) fn shows_to(&self, id: ClientId) -> bool {
-        !self.modes.secret || self.has(id)
+    pub(super) fn is_visible_to(&self, id: ClientId) -> bool {
+        !self.modes.secret || self.has_member(id)
     }
 
     /// All who are in it.
@@ -120,18 +120,18 @@ impl Channel {
     }
 
     /// All who are in it but `id`.
-    pub(super) fn others(&self, id: ClientId) -> impl Iterator<Item = (ClientId, &Outbox)> {
+    pub(super) fn other_members(&self, id: ClientId) -> impl Iterator<Item = (ClientId, &Outbox)> {
         self.receivers().filter(move |(member, _)| *member != id)
     }
 
     /// Adds a member; the first one is its operator.
-    pub(super) fn admit(&mut self, id: ClientId, outbox: Outbox) {
+    pub(super) fn add_member(&mut self, id: ClientId, outbox: Outbox) {
         let operator = self.members.is_empty();
         self.members.insert(id, Member { outbox, operator, voice: false });
     }
 
     /// Whether `client` may enter with `key`. An invitation opens every door.
-    pub(super) fn may_enter(
+    pub(super) fn check_entry(
         &self,
         client: &Client,
         key: Option<&[u8]>,
@@ -143,7 +143,7 @@ impl Channel {
         if self.modes.invite_only {
             return Err((473, "Cannot join channel (+i)"));
         }
-        if self.bans(client) {
+        if self.is_banned(client) {
             return Err((474, "Cannot join channel (+b)"));
         }
         if self.modes.key.as_deref().is_some_and(|right| key != Some(right)) {
@@ -156,20 +156,20 @@ impl Channel {
     }
 
     /// Whether `client` may speak.
-    pub(super) fn may_speak(&self, client: &Client) -> bool {
+    pub(super) fn can_speak(&self, client: &Client) -> bool {
         match self.members.get(&client.id) {
             Some(member) if member.operator || member.voice => true,
-            Some(_) => !self.modes.moderated && !self.bans(client),
-            None => !self.modes.members_only && !self.modes.moderated && !self.bans(client),
+            Some(_) => !self.modes.moderated && !self.is_banned(client),
+            None => !self.modes.members_only && !self.modes.moderated && !self.is_banned(client),
         }
     }
 
-    fn bans(&self, client: &Client) -> bool {
+    fn is_banned(&self, client: &Client) -> bool {
         if self.bans.is_empty() {
             return false;
         }
         let prefix = client.prefix();
-        self.bans.iter().any(|ban| masks::fits(&ban.mask, &prefix))
+        self.bans.iter().any(|ban| masks::matches(&ban.mask, &prefix))
     }
 }
 
@@ -185,7 +185,7 @@ impl Member {
     }
 }
 
-impl Modes {
+impl ChannelModes {
     /// The flag of a letter that stands alone.
     pub(super) fn flag(&mut self, letter: u8) -> Option<&mut bool> {
         match letter {
@@ -199,7 +199,7 @@ impl Modes {
     }
 
     /// `+nt`, with key and limit for members; others learn only that there are such.
-    pub(super) fn shown(&self, member: bool) -> Vec<u8> {
+    pub(super) fn to_text(&self, member: bool) -> Vec<u8> {
         let flags = [
             (self.invite_only, b'i'),
             (self.moderated, b'm'),

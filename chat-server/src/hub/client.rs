@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use super::ClientId;
 use super::caps::Capabilities;
 use crate::irc::masks;
-use crate::irc::names::Key;
+use crate::irc::names::NameKey;
 use crate::irc::reply::Line;
 use crate::outbox::Outbox;
 
@@ -27,10 +27,10 @@ pub(super) struct Client {
     pub(super) operator: bool,
     /// Why it is away, if it is.
     pub(super) away: Option<Box<[u8]>>,
-    pub(super) channels: BTreeSet<Key>,
+    pub(super) channels: BTreeSet<NameKey>,
     /// Channels that it may enter once, whatever their modes; and when those were created, as another one
     /// of the same name knows nothing of the invitation.
-    pub(super) invitations: BTreeMap<Key, SystemTime>,
+    pub(super) invitations: BTreeMap<NameKey, SystemTime>,
     pub(super) since: SystemTime,
     /// When it last said something.
     pub(super) spoke: Instant,
@@ -86,20 +86,20 @@ impl Client {
     }
 
     /// Whether `mask` means it: by its nick, user name, host, or all of its prefix.
-    pub(super) fn fits(&self, mask: &[u8]) -> bool {
+    pub(super) fn matches_mask(&self, mask: &[u8]) -> bool {
         [self.nick_or_star(), self.user_name(), &self.host, &self.prefix()]
             .iter()
-            .any(|text| masks::fits(mask, text))
+            .any(|text| masks::matches(mask, text))
     }
 
     /// The last line it gets, after what is queued for it.
-    pub(super) fn farewell(&self, reason: &[u8]) {
+    pub(super) fn send_closing_error(&self, reason: &[u8]) {
         self.outbox.push_last(&Line::new(&[b"ERROR :Closing Link: ", &self.host, b" (", reason, b")"]));
         self.outbox.close();
     }
 
     /// Whether both are in one channel.
-    pub(super) fn meets(&self, other: &Client) -> bool {
+    pub(super) fn shares_channel_with(&self, other: &Client) -> bool {
         !self.channels.is_disjoint(&other.channels)
     }
 }

@@ -9,21 +9,21 @@ use crate::outbox::Outbox;
 
 /// Steps between two yields. A delivery takes a little less than a microsecond, as it may wake a task; with half
 /// as many, writers that are busy themselves let the hub have its turn too seldom.
-const STEPS: u32 = 512;
+const STEPS_BETWEEN_YIELDS: u32 = 512;
 /// What an event costs beside its deliveries, in steps.
-const EVENT: u32 = 8;
+const STEPS_PER_EVENT: u32 = 8;
 
 /// The hub's outgoing side.
-pub(super) struct Post {
+pub(super) struct Delivery {
     metrics: Metrics,
     /// Clients whose queue was over its hard limit, to be let go one after the other.
-    slow: BTreeSet<ClientId>,
+    slow_readers: BTreeSet<ClientId>,
     steps: u32,
 }
 
-impl Post {
+impl Delivery {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Post { metrics, slow: BTreeSet::new(), steps: 0 }
+        Delivery { metrics, slow_readers: BTreeSet::new(), steps: 0 }
     }
 
     /// Hands `line` to all of `receivers`.
@@ -33,17 +33,17 @@ impl Post {
         line: &Line,
     ) {
         for (id, outbox) in receivers {
-            self.one(id, outbox, line, 1);
-            self.step(1).await;
+            self.send(id, outbox, line, 1);
+            self.add_steps(1).await;
         }
     }
 
     /// Hands `line`, which may be so many `lines`, to one client.
-    pub(super) fn one(&mut self, id: ClientId, outbox: &Outbox, line: &Line, lines: u64) {
+    pub(super) fn send(&mut self, id: ClientId, outbox: &Outbox, line: &Line, lines: u64) {
         match outbox.push(line) {
             Ok(()) => self.metrics.queued(lines),
             Err(_) => {
-                if self.slow.insert(id) {
+                if self.slow_readers.insert(id) {
                     self.metrics.slow_reader();
                 }
             }
@@ -51,9 +51,9 @@ impl Post {
     }
 
     /// Hands a client the replies collected for it.
-    pub(super) fn answer(&mut self, id: ClientId, outbox: &Outbox, replies: &mut Replies) {
+    pub(super) fn reply(&mut self, id: ClientId, outbox: &Outbox, replies: &mut Replies) {
         if let Some((line, lines)) = replies.take() {
-            self.one(id, outbox, &line, lines);
+            self.send(id, outbox, &line, lines);
             outbox.hurry();
         }
     }
@@ -63,23 +63,23 @@ impl Post {
         self.metrics.rejected(reason);
     }
 
-    pub(super) fn has_slow(&self) -> bool {
-        !self.slow.is_empty()
+    pub(super) fn has_slow_readers(&self) -> bool {
+        !self.slow_readers.is_empty()
     }
 
-    pub(super) fn take_slow(&mut self) -> Option<ClientId> {
-        self.slow.pop_first()
+    pub(super) fn take_slow_reader(&mut self) -> Option<ClientId> {
+        self.slow_readers.pop_first()
     }
 
     /// An event is done.
-    pub(super) async fn rest(&mut self) {
-        self.step(EVENT).await;
+    pub(super) async fn end_event(&mut self) {
+        self.add_steps(STEPS_PER_EVENT).await;
     }
 
     /// Accounts for work done, and lets others have the worker when it was enough.
-    pub(super) async fn step(&mut self, steps: u32) {
+    pub(super) async fn add_steps(&mut self, steps: u32) {
         self.steps += steps;
-        if self.steps >= STEPS {
+        if self.steps >= STEPS_BETWEEN_YIELDS {
             self.steps = 0;
             tokio::task::yield_now().await;
         }

@@ -2,36 +2,41 @@
 //!
 //! The hub only says who may ask: the session fetches the lines, and brings them back for their reply.
 
-use super::{ClientId, Next, World};
+use super::{ClientId, CommandOutcome, HubState};
 use crate::irc::ctcp::Text;
 use crate::irc::message::Message;
-use crate::irc::names::Key;
+use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
 use crate::services::history_store::Past;
 
 /// Lines of an answer, and of one that was asked for no number.
-const MOST: usize = 100;
-const USUAL: usize = 20;
+const MAX_LINES: usize = 100;
+const DEFAULT_LINES: usize = 20;
 
-impl World {
+impl HubState {
     /// `HISTORY #channel [lines]`
-    pub(super) fn history(&self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
+    pub(super) fn history(
+        &self,
+        id: ClientId,
+        message: &Message<'_>,
+        replies: &mut Replies,
+    ) -> CommandOutcome {
         let Some(target) = message.param(0) else {
             replies.numeric(461, &[b"HISTORY"], "Not enough parameters");
-            return Next::Done;
+            return CommandOutcome::Done;
         };
-        let Some(channel) = self.inside(id, target, replies) else { return Next::Done };
-        let Some(most) = message.param(1).map_or(Some(USUAL), number) else {
+        let Some(channel) = self.joined_channel(id, target, replies) else { return CommandOutcome::Done };
+        let Some(max_lines) = message.param(1).map_or(Some(DEFAULT_LINES), number) else {
             // No numeric means it; it stands where the lines would.
             let text = b"The number of lines must be 1 or more";
             replies.server_text(&[b"NOTICE ", &channel.name, b" :"], text);
-            return Next::Done;
+            return CommandOutcome::Done;
         };
-        Next::Recall { channel: Key::new(target), most: most.min(MOST) }
+        CommandOutcome::ReadHistory { channel: NameKey::new(target), max_lines: max_lines.min(MAX_LINES) }
     }
 
     /// The answer, once the session has the lines.
-    pub(super) fn recalled(&self, channel: &Key, lines: Option<Vec<Past>>, replies: &mut Replies) {
+    pub(super) fn send_history(&self, channel: &NameKey, lines: Option<Vec<Past>>, replies: &mut Replies) {
         let name = self.channels.get(channel).map_or(channel.as_bytes(), |channel| &channel.name);
         let mut notice = |head: &[&[u8]], text: &[u8]| {
             replies.server_text(&[&[&b"NOTICE "[..], name, b" :"], head].concat(), text);

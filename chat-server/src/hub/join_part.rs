@@ -3,14 +3,14 @@
 use std::time::SystemTime;
 
 use super::channel::{Channel, Topic};
-use super::registration::{CHANNELS_EACH, TOPIC_LENGTH};
-use super::{ClientId, World};
+use super::registration::{MAX_CHANNELS_PER_CLIENT, MAX_TOPIC_BYTES};
+use super::{ClientId, HubState};
 use crate::irc::message::{Message, list};
-use crate::irc::names::{Key, is_channel};
+use crate::irc::names::{NameKey, is_channel};
 use crate::irc::reply::{Line, Replies};
 use crate::irc::truncate::cut;
 
-impl World {
+impl HubState {
     pub(super) async fn join(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(names) = message.param(0) else {
             replies.numeric(461, &[b"JOIN"], "Not enough parameters");
@@ -32,17 +32,17 @@ impl World {
             return;
         }
         let Some(client) = self.clients.get_mut(&id) else { return };
-        let key = Key::new(name);
+        let key = NameKey::new(name);
         if client.channels.contains(&key) {
             return;
         }
-        if client.channels.len() >= CHANNELS_EACH {
+        if client.channels.len() >= MAX_CHANNELS_PER_CLIENT {
             replies.numeric(405, &[name], "You have joined too many channels");
             return;
         }
         if let Some(channel) = self.channels.get(&key) {
             let invited = client.invitations.get(&key) == Some(&channel.created);
-            if let Err((code, text)) = channel.may_enter(client, word, invited) {
+            if let Err((code, text)) = channel.check_entry(client, word, invited) {
                 replies.numeric(code, &[&channel.name], text);
                 return;
             }
@@ -52,10 +52,10 @@ impl World {
         let channel = self.channels.entry(key.clone()).or_insert_with(|| Channel::new(name));
         let line = Line::new(&[b":", &client.prefix(), b" JOIN ", &channel.name]);
         replies.copy(&line);
-        self.post.deliver(channel.receivers(), &line).await;
-        channel.admit(id, client.outbox.clone());
+        self.delivery.deliver(channel.receivers(), &line).await;
+        channel.add_member(id, client.outbox.clone());
         if channel.topic.is_some() {
-            tell_topic(channel, replies);
+            send_topic(channel, replies);
         }
         self.names_of(id, &key, name, replies).await;
     }
@@ -66,17 +66,22 @@ impl World {
             return;
         };
         for name in list(names) {
-            if self.inside(id, name, replies).is_some() {
-                self.part_one(id, &Key::new(name), message.param(1), replies).await;
+            if self.joined_channel(id, name, replies).is_some() {
+                self.part_one(id, &NameKey::new(name), message.param(1), replies).await;
             }
         }
     }
 
     /// The channel of that name, if `id` is in it; else it is told why not.
-    pub(super) fn inside(&self, id: ClientId, name: &[u8], replies: &mut Replies) -> Option<&Channel> {
-        let channel = self.channels.get(&Key::new(name)).filter(|channel| channel.shows_to(id));
+    pub(super) fn joined_channel(
+        &self,
+        id: ClientId,
+        name: &[u8],
+        replies: &mut Replies,
+    ) -> Option<&Channel> {
+        let channel = self.channels.get(&NameKey::new(name)).filter(|channel| channel.is_visible_to(id));
         match channel {
-            Some(channel) if channel.has(id) => return Some(channel),
+            Some(channel) if channel.has_member(id) => return Some(channel),
             // As the channel is called, whatever was asked for: clients put it where the channel is.
             Some(channel) => replies.numeric(442, &[&channel.name], "You're not on that channel"),
             // How a secret one spells its name is a secret too.
@@ -85,7 +90,7 @@ impl World {
         None
     }
 
-    async fn part_one(&mut self, id: ClientId, key: &Key, reason: Option<&[u8]>, replies: &mut Replies) {
+    async fn part_one(&mut self, id: ClientId, key: &NameKey, reason: Option<&[u8]>, replies: &mut Replies) {
         let (Some(client), Some(channel)) = (self.clients.get_mut(&id), self.channels.get_mut(key)) else {
             return;
         };
@@ -94,7 +99,7 @@ impl World {
         client.channels.remove(key);
         channel.members.remove(&id);
         replies.copy(&line);
-        self.post.deliver(channel.receivers(), &line).await;
+        self.delivery.deliver(channel.receivers(), &line).await;
         if channel.members.is_empty() {
             self.channels.remove(key);
         }
@@ -112,16 +117,16 @@ impl World {
             replies.numeric(461, &[b"TOPIC"], "Not enough parameters");
             return;
         };
-        let channel = self.channels.get_mut(&Key::new(name)).filter(|channel| channel.shows_to(id));
+        let channel = self.channels.get_mut(&NameKey::new(name)).filter(|channel| channel.is_visible_to(id));
         let (Some(client), Some(channel)) = (self.clients.get(&id), channel) else {
             replies.numeric(403, &[name], "No such channel");
             return;
         };
         let Some(&text) = message.params().get(1) else {
-            tell_topic(channel, replies);
+            send_topic(channel, replies);
             return;
         };
-        if !channel.has(id) {
+        if !channel.has_member(id) {
             replies.numeric(442, &[&channel.name], "You're not on that channel");
             return;
         }
@@ -129,16 +134,16 @@ impl World {
             replies.numeric(482, &[&channel.name], "You're not channel operator");
             return;
         }
-        let text = cut(text, TOPIC_LENGTH);
+        let text = cut(text, MAX_TOPIC_BYTES);
         let topic = || Topic { text: text.into(), by: client.prefix(), at: SystemTime::now() };
         channel.topic = (!text.is_empty()).then(topic);
         let line = Line::new(&[b":", &client.prefix(), b" TOPIC ", &channel.name, b" :", text]);
         replies.copy(&line);
-        self.post.deliver(channel.others(id), &line).await;
+        self.delivery.deliver(channel.other_members(id), &line).await;
     }
 }
 
-fn tell_topic(channel: &Channel, replies: &mut Replies) {
+fn send_topic(channel: &Channel, replies: &mut Replies) {
     let Some(topic) = &channel.topic else {
         replies.numeric(331, &[&channel.name], "No topic is set");
         return;

@@ -1,28 +1,28 @@
 //! Answers of many lines: NAMES, LIST, WHO. They rest between entries, so that no poll takes long, and end
 //! early rather than fill the queue of whoever asks: that would cost it its connection.
 
-use super::channel::{Channel, Wanted};
+use super::channel::{Channel, ListFilter};
 use super::client::Client;
-use super::{ClientId, World};
+use super::{ClientId, HubState};
 use crate::irc::message::{Message, list};
-use crate::irc::names::Key;
+use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
 
 /// Names put on lines in one go.
-const CHUNK: usize = 512;
+const NAMES_PER_CHUNK: usize = 512;
 /// Bytes of an answer over which no further entry begins: half of what lets a client go at once.
-const LONGEST: usize = 512 * 1024;
+const MAX_REPLY_BYTES: usize = 512 * 1024;
 
 /// Whether there is room for one more entry; says so if there is none.
 fn has_room(command: &[u8], replies: &mut Replies) -> bool {
-    let room = replies.bytes() < LONGEST;
+    let room = replies.bytes() < MAX_REPLY_BYTES;
     if !room {
         replies.numeric(416, &[command], "Too many matches, ask for fewer");
     }
     room
 }
 
-impl World {
+impl HubState {
     pub(super) async fn names(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(names) = message.param(0) else {
             replies.numeric(366, &[b"*"], "End of /NAMES list");
@@ -32,26 +32,26 @@ impl World {
             if !has_room(b"NAMES", replies) {
                 break;
             }
-            self.names_of(id, &Key::new(name), name, replies).await;
+            self.names_of(id, &NameKey::new(name), name, replies).await;
         }
     }
 
     /// Who is in the channel, as `id` may see it; just the end of the list if that is nobody.
-    pub(super) async fn names_of(&mut self, id: ClientId, key: &Key, name: &[u8], replies: &mut Replies) {
-        let channel = self.channels.get(key).filter(|channel| channel.shows_to(id));
+    pub(super) async fn names_of(&mut self, id: ClientId, key: &NameKey, name: &[u8], replies: &mut Replies) {
+        let channel = self.channels.get(key).filter(|channel| channel.is_visible_to(id));
         if let (Some(channel), Some(asker)) = (channel, self.clients.get(&id)) {
             let symbol: &[u8] = if channel.modes.secret { b"@" } else { b"=" };
-            let (inside, all) = (channel.has(id), asker.capabilities.multi_prefix);
+            let (inside, all) = (channel.has_member(id), asker.capabilities.multi_prefix);
             let mut nicks: Vec<Vec<u8>> = Vec::new();
             for (member_id, member) in &channel.members {
                 let Some(client) = self.clients.get(member_id) else { continue };
                 if inside || !client.invisible {
                     nicks.push([member.sigils(all), client.nick_or_star()].concat());
                 }
-                if nicks.len() == CHUNK {
+                if nicks.len() == NAMES_PER_CHUNK {
                     replies.numeric_words(353, &[symbol, &channel.name], &nicks);
                     nicks.clear();
-                    self.post.step(CHUNK as u32 / 4).await;
+                    self.delivery.add_steps(NAMES_PER_CHUNK as u32 / 4).await;
                 }
             }
             replies.numeric_words(353, &[symbol, &channel.name], &nicks);
@@ -61,15 +61,15 @@ impl World {
 
     /// LIST of all channels, or of those that any of the conditions picks.
     pub(super) async fn list(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
-        let wanted: Vec<Wanted<'_>> =
-            message.param(0).map_or_else(Vec::new, |it| list(it).map(Wanted::of).collect());
-        let wanted = |channel: &Channel| wanted.is_empty() || wanted.iter().any(|it| it.picks(channel));
+        let wanted: Vec<ListFilter<'_>> =
+            message.param(0).map_or_else(Vec::new, |it| list(it).map(ListFilter::parse).collect());
+        let wanted = |channel: &Channel| wanted.is_empty() || wanted.iter().any(|it| it.matches(channel));
         replies.numeric(321, &[b"Channel"], "Users  Name");
         // Comparing with a mask takes longer than counting.
         let each = 1 + message.param(0).map_or(0, <[u8]>::len) as u32 / 16;
         for channel in self.channels.values() {
-            self.post.step(each).await;
-            if !channel.shows_to(id) || !wanted(channel) {
+            self.delivery.add_steps(each).await;
+            if !channel.is_visible_to(id) || !wanted(channel) {
                 continue;
             }
             if !has_room(b"LIST", replies) {
@@ -88,9 +88,9 @@ impl World {
         let mask = if asked == b"0" { b"*" } else { asked };
         let operators_only = message.param(1) == Some(b"o");
         let Some(asker) = self.clients.get(&id) else { return };
-        let key = Key::new(mask);
-        if let Some(channel) = self.channels.get(&key).filter(|channel| channel.shows_to(id)) {
-            let (inside, all) = (channel.has(id), asker.capabilities.multi_prefix);
+        let key = NameKey::new(mask);
+        if let Some(channel) = self.channels.get(&key).filter(|channel| channel.is_visible_to(id)) {
+            let (inside, all) = (channel.has_member(id), asker.capabilities.multi_prefix);
             for (member_id, member) in &channel.members {
                 let Some(client) = self.clients.get(member_id) else { continue };
                 if !has_room(b"WHO", replies) {
@@ -100,17 +100,17 @@ impl World {
                     let name = &self.identity.name;
                     who_line(name, &channel.name, client, member.sigils(all), replies);
                 }
-                self.post.step(1).await;
+                self.delivery.add_steps(1).await;
             }
-        } else if let Some(client) = self.named(mask) {
+        } else if let Some(client) = self.registered_client(mask) {
             if client.operator || !operators_only {
                 who_line(&self.identity.name, b"*", client, b"", replies);
             }
         } else if !crate::irc::names::is_channel_like(mask) {
             for client in self.clients.values().filter(|client| client.registered) {
-                self.post.step(2).await;
-                let seen = !client.invisible || client.id == id || client.meets(asker);
-                if !seen || !client.fits(mask) || (operators_only && !client.operator) {
+                self.delivery.add_steps(2).await;
+                let seen = !client.invisible || client.id == id || client.shares_channel_with(asker);
+                if !seen || !client.matches_mask(mask) || (operators_only && !client.operator) {
                     continue;
                 }
                 if !has_room(b"WHO", replies) {

@@ -3,19 +3,19 @@
 use std::time::Instant;
 
 use super::channel::Refusal;
-use super::{Checks, ClientId, Next, World};
+use super::{Checks, ClientId, CommandOutcome, HubState};
 use crate::irc::command::Command;
 use crate::irc::ctcp::Text;
 use crate::irc::message::{Message, list};
-use crate::irc::names::{Key, is_channel_like};
+use crate::irc::names::{NameKey, is_channel_like};
 use crate::irc::reply::{Line, Replies};
 use crate::services::history::Entry;
 
 /// The most targets of one PRIVMSG or NOTICE, each counted once.
-pub(super) const TARGETS: usize = 4;
+pub(super) const MAX_MESSAGE_TARGETS: usize = 4;
 
 /// Something to say and who says it.
-struct Speech<'a> {
+struct OutgoingMessage<'a> {
     id: ClientId,
     prefix: Vec<u8>,
     command: Command,
@@ -25,7 +25,7 @@ struct Speech<'a> {
     echo: bool,
 }
 
-impl World {
+impl HubState {
     pub(super) async fn talk(
         &mut self,
         id: ClientId,
@@ -33,99 +33,105 @@ impl World {
         message: &Message<'_>,
         checks: Checks,
         replies: &mut Replies,
-    ) -> Next {
+    ) -> CommandOutcome {
         // A NOTICE is never answered, so that two robots cannot keep each other talking.
         let silent = command == Command::Notice;
         let targets = message.param(0).filter(|targets| list(targets).next().is_some());
         let (targets, text) = match (targets, message.param(1)) {
             (Some(targets), Some(text)) => (targets, text),
-            _ if silent => return Next::Done,
+            _ if silent => return CommandOutcome::Done,
             (None, _) => {
                 replies.numeric(411, &[], format!("No recipient given ({})", command.name()));
-                return Next::Done;
+                return CommandOutcome::Done;
             }
             (Some(_), None) => {
                 replies.numeric(412, &[], "No text to send");
-                return Next::Done;
+                return CommandOutcome::Done;
             }
         };
-        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
+        let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
         client.spoke = Instant::now();
         let echo = client.capabilities.echo_message;
-        let speech = Speech { id, prefix: client.prefix(), command, text, refused: checks.refused, echo };
-        let (mut said, mut told) = (Vec::new(), Vec::new());
+        let outgoing =
+            OutgoingMessage { id, prefix: client.prefix(), command, text, refused: checks.refused, echo };
+        let (mut said, mut seen_targets) = (Vec::new(), Vec::new());
         for target in list(targets) {
-            let key = Key::new(target);
+            let key = NameKey::new(target);
             // Named twice is no reason to hear it twice.
-            if told.contains(&key) {
+            if seen_targets.contains(&key) {
                 continue;
             }
-            let too_many = told.len() == TARGETS;
+            let too_many = seen_targets.len() == MAX_MESSAGE_TARGETS;
             let failed = match too_many {
                 true => Err((407, "Too many targets")),
                 false if is_channel_like(target) => {
-                    self.say_in_channel(&speech, &key, &mut said, replies).await
+                    self.say_in_channel(&outgoing, &key, &mut said, replies).await
                 }
-                false => self.say_to_nick(&speech, &key, replies),
+                false => self.say_to_nick(&outgoing, &key, replies),
             };
             if let (Err((code, text)), false) = (failed, silent) {
-                let channel = self.channels.get(&key).filter(|channel| channel.shows_to(id));
+                let channel = self.channels.get(&key).filter(|channel| channel.is_visible_to(id));
                 replies.numeric(code, &[channel.map_or(target, |it| &it.name)], text);
             }
             if too_many {
                 break;
             }
-            told.push(key);
+            seen_targets.push(key);
         }
-        if said.is_empty() { Next::Done } else { Next::Said(said) }
+        if said.is_empty() { CommandOutcome::Done } else { CommandOutcome::Said(said) }
     }
 
     async fn say_in_channel(
         &mut self,
-        speech: &Speech<'_>,
-        key: &Key,
+        outgoing: &OutgoingMessage<'_>,
+        key: &NameKey,
         said: &mut Vec<Entry>,
         replies: &mut Replies,
     ) -> Result<(), Refusal> {
         let channel = self.channels.get(key).ok_or((403, "No such channel"))?;
-        if !self.clients.get(&speech.id).is_some_and(|client| channel.may_speak(client)) {
-            return Err(match channel.shows_to(speech.id) {
+        if !self.clients.get(&outgoing.id).is_some_and(|client| channel.can_speak(client)) {
+            return Err(match channel.is_visible_to(outgoing.id) {
                 true => (404, "Cannot send to channel"),
                 false => (403, "No such channel"),
             });
         }
-        if speech.refused {
+        if outgoing.refused {
             return Err((404, "Cannot send to channel (the word filter refuses it)"));
         }
-        let line = speech.line(&channel.name);
-        speech.echo(&line, replies);
-        self.post.deliver(channel.others(speech.id), &line).await;
+        let line = outgoing.line(&channel.name);
+        outgoing.echo(&line, replies);
+        self.delivery.deliver(channel.other_members(outgoing.id), &line).await;
         // What clients ask each other is no part of what people said.
-        if speech.command == Command::Privmsg && Text::of(speech.text) != Text::Request {
-            let nick = speech.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
-            said.push(Entry { channel: key.clone(), nick, text: speech.text.into() });
+        if outgoing.command == Command::Privmsg && Text::of(outgoing.text) != Text::Request {
+            let nick = outgoing.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
+            said.push(Entry { channel: key.clone(), nick, text: outgoing.text.into() });
         }
         Ok(())
     }
 
-    fn say_to_nick(&mut self, speech: &Speech<'_>, key: &Key, replies: &mut Replies) -> Result<(), Refusal> {
+    fn say_to_nick(
+        &mut self,
+        outgoing: &OutgoingMessage<'_>,
+        key: &NameKey,
+        replies: &mut Replies,
+    ) -> Result<(), Refusal> {
         let id = self.nicks.get(key).copied();
         let client = id.and_then(|id| self.clients.get(&id)).filter(|client| client.registered);
         let client = client.ok_or((401, "No such nick/channel"))?;
-        if speech.refused {
+        if outgoing.refused {
             return Err((404, "Cannot send (the word filter refuses it)"));
         }
-        let line = speech.line(client.nick_or_star());
-        speech.echo(&line, replies);
-        self.post.one(client.id, &client.outbox, &line, 1);
-        if let (Some(reason), Command::Privmsg) = (&client.away, speech.command) {
+        let line = outgoing.line(client.nick_or_star());
+        outgoing.echo(&line, replies);
+        self.delivery.send(client.id, &client.outbox, &line, 1);
+        if let (Some(reason), Command::Privmsg) = (&client.away, outgoing.command) {
             replies.numeric(301, &[client.nick_or_star()], reason);
         }
         Ok(())
     }
 }
 
-impl Speech<'_> {
+impl OutgoingMessage<'_> {
     fn echo(&self, line: &Line, replies: &mut Replies) {
         if self.echo {
             replies.copy(line);

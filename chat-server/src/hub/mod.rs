@@ -46,11 +46,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::channel::Channel;
 use self::client::Client;
-use self::delivery::Post;
-use self::whois::Gone;
+use self::delivery::Delivery;
+use self::whois::FormerClients;
 use crate::irc::command::Command;
 use crate::irc::message::Message;
-use crate::irc::names::Key;
+use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
 use crate::metrics::{Metrics, Rejection};
 use crate::outbox::Outbox;
@@ -72,10 +72,10 @@ pub(crate) enum Request {
     TooLong,
     /// The client is to show that it is alive.
     Ping,
-    /// What the store gave for [`Outcome::Recall`].
-    Recalled { channel: Key, lines: Option<Vec<Past>> },
+    /// What the store gave for [`RequestOutcome::ReadHistory`].
+    History { channel: NameKey, lines: Option<Vec<Past>> },
     /// The client had its time to register.
-    Registered,
+    RegistrationTimeout,
 }
 
 /// What the session checked before it passed a line on.
@@ -89,41 +89,41 @@ pub(crate) struct Checks {
 
 /// What became of a request.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum RequestOutcome {
     /// It is done.
     Done,
     /// It was said in these channels.
     Said(Vec<Entry>),
     /// The session is to fetch so many lines of this channel, and to come back with them.
-    Recall { channel: Key, most: usize },
+    ReadHistory { channel: NameKey, max_lines: usize },
     /// The client is let go; nothing it sends is heard any more.
-    Gone,
+    Disconnected,
 }
 
 /// What a command leads to.
-enum Next {
+enum CommandOutcome {
     Done,
     Said(Vec<Entry>),
-    Recall { channel: Key, most: usize },
-    Close(Vec<u8>),
+    ReadHistory { channel: NameKey, max_lines: usize },
+    Disconnect(Vec<u8>),
 }
 
-enum Event {
+enum HubEvent {
     Connect { id: ClientId, host: Box<[u8]>, outbox: Outbox, done: oneshot::Sender<()> },
-    Request { id: ClientId, request: Request, outcome: oneshot::Sender<Outcome> },
+    Request { id: ClientId, request: Request, outcome: oneshot::Sender<RequestOutcome> },
     Drain { reason: &'static str },
 }
 
 /// A client is gone, or to be let go.
 #[derive(Debug)]
-struct Leave {
+struct LeaveRequest {
     id: ClientId,
     reason: String,
 }
 
 /// What the server says about itself.
 #[derive(Debug)]
-pub(crate) struct Identity {
+pub(crate) struct ServerIdentity {
     pub(crate) name: Arc<str>,
     pub(crate) motd: Option<Vec<Box<[u8]>>>,
     pub(crate) needs_password: bool,
@@ -132,19 +132,19 @@ pub(crate) struct Identity {
 }
 
 /// The state, owned by the hub's task.
-struct World {
-    identity: Identity,
+struct HubState {
+    identity: ServerIdentity,
     clients: HashMap<ClientId, Client>,
-    nicks: HashMap<Key, ClientId>,
-    channels: HashMap<Key, Channel>,
-    gone: Gone,
+    nicks: HashMap<NameKey, ClientId>,
+    channels: HashMap<NameKey, Channel>,
+    former_clients: FormerClients,
     /// How many clients are registered, how many of them operators, and how many invisible.
     registered: usize,
     operators: usize,
     invisible: usize,
     /// The most clients there were at a time.
-    most: usize,
-    post: Post,
+    max_registered: usize,
+    delivery: Delivery,
 }
 
 /// Serves events until all handles are gone.
@@ -152,108 +152,116 @@ struct World {
 /// Those who leave come by a way of their own, and whoever is next is left to chance: each QUIT goes to all
 /// who share a channel, and when a thousand leave at once, what others say is not to wait for all of them.
 async fn run(
-    mut events: mpsc::Receiver<Event>,
-    mut leaving: mpsc::Receiver<Leave>,
-    identity: Identity,
+    mut events: mpsc::Receiver<HubEvent>,
+    mut leaving: mpsc::Receiver<LeaveRequest>,
+    identity: ServerIdentity,
     metrics: Metrics,
 ) {
-    let post = Post::new(metrics);
-    let (clients, nicks, channels, gone) = Default::default();
-    let mut world = World {
+    let delivery = Delivery::new(metrics);
+    let (clients, nicks, channels, former_clients) = Default::default();
+    let mut state = HubState {
         identity,
         clients,
         nicks,
         channels,
-        gone,
+        former_clients,
         registered: 0,
         operators: 0,
         invisible: 0,
-        most: 0,
-        post,
+        max_registered: 0,
+        delivery,
     };
     loop {
         tokio::select! {
             event = events.recv() => match event {
-                Some(event) => world.handle(event).await,
+                Some(event) => state.handle(event).await,
                 None => return,
             },
-            Some(Leave { id, reason }) = leaving.recv() => world.remove(id, reason.as_bytes()).await,
-            () = std::future::ready(()), if world.post.has_slow() => {
-                if let Some(slow) = world.post.take_slow() {
-                    world.remove(slow, b"SendQ exceeded").await;
+            Some(LeaveRequest { id, reason }) = leaving.recv() => state.remove(id, reason.as_bytes()).await,
+            () = std::future::ready(()), if state.delivery.has_slow_readers() => {
+                if let Some(slow) = state.delivery.take_slow_reader() {
+                    state.remove(slow, b"SendQ exceeded").await;
                 }
             }
         }
-        world.post.rest().await;
+        state.delivery.end_event().await;
     }
 }
 
-impl World {
-    async fn handle(&mut self, event: Event) {
+impl HubState {
+    async fn handle(&mut self, event: HubEvent) {
         match event {
-            Event::Connect { id, host, outbox, done } => {
+            HubEvent::Connect { id, host, outbox, done } => {
                 self.clients.insert(id, Client::new(id, host, outbox, !self.identity.needs_password));
                 let _ = done.send(());
             }
-            Event::Request { id, request, outcome } => {
+            HubEvent::Request { id, request, outcome } => {
                 let result = self.request(id, request).await;
                 // The session may have ended meanwhile; it then says so itself.
                 let _ = outcome.send(result);
             }
-            Event::Drain { reason } => self.drain(reason.as_bytes()).await,
+            HubEvent::Drain { reason } => self.drain(reason.as_bytes()).await,
         }
     }
 
-    async fn request(&mut self, id: ClientId, request: Request) -> Outcome {
-        let Some(client) = self.clients.get(&id) else { return Outcome::Gone };
+    async fn request(&mut self, id: ClientId, request: Request) -> RequestOutcome {
+        let Some(client) = self.clients.get(&id) else { return RequestOutcome::Disconnected };
         let stamped = client.outbox.stamped();
         let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star(), stamped);
         let next = match request {
             Request::Line(line, checks) => self.line(id, &line, checks, &mut replies).await,
             Request::TooLong => {
                 replies.numeric(417, &[], "Input line was too long");
-                Next::Done
+                CommandOutcome::Done
             }
-            Request::Registered if client.registered => Next::Done,
-            Request::Registered => {
-                self.post.rejected(Rejection::Timeout);
-                Next::Close(b"Registration timed out".to_vec())
+            Request::RegistrationTimeout if client.registered => CommandOutcome::Done,
+            Request::RegistrationTimeout => {
+                self.delivery.rejected(Rejection::Timeout);
+                CommandOutcome::Disconnect(b"Registration timed out".to_vec())
             }
             Request::Ping => {
                 replies.line(&[b"PING :", self.identity.name.as_bytes()]);
-                Next::Done
+                CommandOutcome::Done
             }
-            Request::Recalled { channel, lines } => {
-                self.recalled(&channel, lines, &mut replies);
-                Next::Done
+            Request::History { channel, lines } => {
+                self.send_history(&channel, lines, &mut replies);
+                CommandOutcome::Done
             }
         };
         if let Some(client) = self.clients.get(&id) {
-            self.post.answer(id, &client.outbox, &mut replies);
+            self.delivery.reply(id, &client.outbox, &mut replies);
         }
         match next {
-            Next::Done => Outcome::Done,
-            Next::Said(entries) => Outcome::Said(entries),
-            Next::Recall { channel, most } => Outcome::Recall { channel, most },
-            Next::Close(reason) => {
+            CommandOutcome::Done => RequestOutcome::Done,
+            CommandOutcome::Said(entries) => RequestOutcome::Said(entries),
+            CommandOutcome::ReadHistory { channel, max_lines } => {
+                RequestOutcome::ReadHistory { channel, max_lines }
+            }
+            CommandOutcome::Disconnect(reason) => {
                 self.remove(id, &reason).await;
-                Outcome::Gone
+                RequestOutcome::Disconnected
             }
         }
     }
 
-    async fn line(&mut self, id: ClientId, line: &[u8], checks: Checks, replies: &mut Replies) -> Next {
-        let Some(message) = Message::parse(line) else { return Next::Done };
-        let command = Command::of(message.command);
+    async fn line(
+        &mut self,
+        id: ClientId,
+        line: &[u8],
+        checks: Checks,
+        replies: &mut Replies,
+    ) -> CommandOutcome {
+        let Some(message) = Message::parse(line) else { return CommandOutcome::Done };
+        let command = Command::from_word(message.command);
         let registered = self.clients.get(&id).is_some_and(|client| client.registered);
         // irssi sends an empty JOIN first, to see whether it talks to a proxy.
         let empty_join = command == Command::Join && message.params() == [b""];
         if empty_join {
-            return Next::Done;
+            return CommandOutcome::Done;
         }
-        if !registered && !command.before_registration() {
+        if !registered && !command.is_allowed_before_registration() {
             replies.numeric(451, &[], "You have not registered");
-            return Next::Done;
+            return CommandOutcome::Done;
         }
         match command {
             Command::Quit => return self.quit(&message),
@@ -276,6 +284,6 @@ impl World {
             Command::Who => self.who(id, &message, replies).await,
             _ => self.query(id, command, &message, checks, replies),
         }
-        Next::Done
+        CommandOutcome::Done
     }
 }

@@ -2,21 +2,21 @@
 
 use std::time::SystemTime;
 
-use super::channel::{BANS, Ban, Channel, Refusal};
+use super::channel::{Ban, Channel, MAX_BANS, Refusal};
 use super::client::Client;
 use crate::irc::masks;
-use crate::irc::names::Key;
+use crate::irc::names::NameKey;
 
-/// The most bytes of a mask; with [`CHANGES`](super::modes::CHANGES) of them the line that tells it to all is whole.
-pub(super) const MASK_LENGTH: usize = 80;
+/// The most bytes of a mask; with [`MAX_MODE_CHANGES`](super::modes::MAX_MODE_CHANGES) of them the line that tells it to all is whole.
+pub(super) const MAX_MASK_BYTES: usize = 80;
 /// The most bytes of a channel's key.
-pub(super) const KEY_LENGTH: usize = 23;
+pub(super) const MAX_KEY_BYTES: usize = 23;
 /// The most members that `l` can ask for.
-const HIGHEST_LIMIT: u32 = 1_000_000;
+const MAX_MEMBER_LIMIT: u32 = 1_000_000;
 
 /// One letter of a MODE, with what belongs to it.
 #[derive(Clone, Copy)]
-pub(super) struct Wish<'a> {
+pub(super) struct ModeRequest<'a> {
     pub(super) on: bool,
     pub(super) letter: u8,
     pub(super) param: Option<&'a [u8]>,
@@ -24,14 +24,14 @@ pub(super) struct Wish<'a> {
 
 /// What was changed, as it is told to all.
 #[derive(Default)]
-pub(super) struct Changes {
+pub(super) struct ModeChanges {
     pub(super) letters: Vec<u8>,
     pub(super) params: Vec<u8>,
     sign: Option<bool>,
 }
 
-impl Changes {
-    pub(super) fn note(&mut self, on: bool, letter: u8, param: Option<&[u8]>) {
+impl ModeChanges {
+    pub(super) fn add(&mut self, on: bool, letter: u8, param: Option<&[u8]>) {
         if self.sign.replace(on) != Some(on) {
             self.letters.push(if on { b'+' } else { b'-' });
         }
@@ -44,88 +44,101 @@ const MISSING: Refusal = (461, "Not enough parameters");
 
 impl Channel {
     /// `o` and `v`.
-    pub(super) fn rank(
+    pub(super) fn set_rank(
         &mut self,
         client: &Client,
-        wish: Wish<'_>,
-        done: &mut Changes,
+        request: ModeRequest<'_>,
+        done: &mut ModeChanges,
     ) -> Result<(), Refusal> {
         let member = self.members.get_mut(&client.id).ok_or((441, "They aren't on that channel"))?;
-        let right = if wish.letter == b'o' { &mut member.operator } else { &mut member.voice };
-        if std::mem::replace(right, wish.on) != wish.on {
-            done.note(wish.on, wish.letter, Some(client.nick_or_star()));
+        let right = if request.letter == b'o' { &mut member.operator } else { &mut member.voice };
+        if std::mem::replace(right, request.on) != request.on {
+            done.add(request.on, request.letter, Some(client.nick_or_star()));
         }
         Ok(())
     }
 
     /// `b`.
-    pub(super) fn ban(
+    pub(super) fn set_ban(
         &mut self,
         mask: &[u8],
         on: bool,
         by: &Client,
-        done: &mut Changes,
+        done: &mut ModeChanges,
     ) -> Result<(), Refusal> {
-        let mask = masks::of_user(mask);
-        if mask.len() > MASK_LENGTH {
+        let mask = masks::full_user_mask(mask);
+        if mask.len() > MAX_MASK_BYTES {
             return Err((696, "The mask is too long"));
         }
         // All members read it as one parameter of a line.
         if mask.contains(&b' ') || mask.starts_with(b":") {
             return Err((696, "The mask must have no space and no colon in front"));
         }
-        let key = Key::new(&mask);
-        match (on, self.bans.iter().position(|ban| Key::new(&ban.mask) == key)) {
-            (true, None) if self.bans.len() >= BANS => return Err((478, "Channel ban list is full")),
+        let key = NameKey::new(&mask);
+        match (on, self.bans.iter().position(|ban| NameKey::new(&ban.mask) == key)) {
+            (true, None) if self.bans.len() >= MAX_BANS => return Err((478, "Channel ban list is full")),
             (true, None) => {
                 self.bans.push(Ban { mask: mask.clone(), by: by.prefix(), at: SystemTime::now() });
             }
             (false, Some(index)) => drop(self.bans.remove(index)),
             _ => return Ok(()),
         }
-        done.note(on, b'b', Some(&mask));
+        done.add(on, b'b', Some(&mask));
         Ok(())
     }
 
     /// `k`. It is taken away whatever is said of it, as the members know it anyway.
-    pub(super) fn lock(&mut self, wish: Wish<'_>, done: &mut Changes) -> Result<(), Refusal> {
-        if !wish.on {
+    pub(super) fn set_key(
+        &mut self,
+        request: ModeRequest<'_>,
+        done: &mut ModeChanges,
+    ) -> Result<(), Refusal> {
+        if !request.on {
             if let Some(key) = self.modes.key.take() {
-                done.note(false, b'k', Some(&key));
+                done.add(false, b'k', Some(&key));
             }
             return Ok(());
         }
-        let key = wish.param.ok_or(MISSING)?;
+        let key = request.param.ok_or(MISSING)?;
         let plain = |byte: &u8| byte.is_ascii_graphic() && !b",:".contains(byte);
-        if key.len() > KEY_LENGTH || !key.iter().all(plain) {
+        if key.len() > MAX_KEY_BYTES || !key.iter().all(plain) {
             return Err((525, "Key is not well-formed"));
         }
         self.modes.key = Some(key.into());
-        done.note(true, b'k', Some(key));
+        done.add(true, b'k', Some(key));
         Ok(())
     }
 
     /// `l`.
-    pub(super) fn limit(&mut self, wish: Wish<'_>, done: &mut Changes) -> Result<(), Refusal> {
-        if !wish.on {
+    pub(super) fn set_limit(
+        &mut self,
+        request: ModeRequest<'_>,
+        done: &mut ModeChanges,
+    ) -> Result<(), Refusal> {
+        if !request.on {
             if self.modes.limit.take().is_some() {
-                done.note(false, b'l', None);
+                done.add(false, b'l', None);
             }
             return Ok(());
         }
-        let number = std::str::from_utf8(wish.param.ok_or(MISSING)?).ok();
-        let limit = number.and_then(|text| text.parse().ok()).filter(|it| (1..=HIGHEST_LIMIT).contains(it));
+        let number = std::str::from_utf8(request.param.ok_or(MISSING)?).ok();
+        let limit =
+            number.and_then(|text| text.parse().ok()).filter(|it| (1..=MAX_MEMBER_LIMIT).contains(it));
         let limit = limit.ok_or((696, "The limit must be 1 to 1000000"))?;
         self.modes.limit = Some(limit);
-        done.note(true, b'l', Some(limit.to_string().as_bytes()));
+        done.add(true, b'l', Some(limit.to_string().as_bytes()));
         Ok(())
     }
 
     /// The letters that stand alone.
-    pub(super) fn switch(&mut self, wish: Wish<'_>, done: &mut Changes) -> Result<(), Refusal> {
-        let flag = self.modes.flag(wish.letter).ok_or(MISSING)?;
-        if std::mem::replace(flag, wish.on) != wish.on {
-            done.note(wish.on, wish.letter, None);
+    pub(super) fn set_flag(
+        &mut self,
+        request: ModeRequest<'_>,
+        done: &mut ModeChanges,
+    ) -> Result<(), Refusal> {
+        let flag = self.modes.flag(request.letter).ok_or(MISSING)?;
+        if std::mem::replace(flag, request.on) != request.on {
+            done.add(request.on, request.letter, None);
         }
         Ok(())
     }

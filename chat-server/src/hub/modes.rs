@@ -1,29 +1,31 @@
 //! MODE of channels: who may ask for what, and who is told.
 
 use super::channel::Channel;
-use super::mode_change::{Changes, Wish};
+use super::mode_change::{ModeChanges, ModeRequest};
 use super::queries::unix_seconds;
-use super::{ClientId, World};
+use super::{ClientId, HubState};
 use crate::irc::message::Message;
-use crate::irc::names::{Key, is_channel_like};
+use crate::irc::names::{NameKey, is_channel_like};
 use crate::irc::reply::{Line, Replies};
 
 /// The most changes with a parameter in one MODE.
-pub(super) const CHANGES: usize = 4;
-impl World {
+pub(super) const MAX_MODE_CHANGES: usize = 4;
+impl HubState {
     pub(super) async fn mode(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         match message.param(0) {
             None => replies.numeric(461, &[b"MODE"], "Not enough parameters"),
             Some(target) if !is_channel_like(target) => {
                 self.user_mode(id, target, message.param(1), replies);
             }
-            Some(target) => match self.channels.get(&Key::new(target)).filter(|it| it.shows_to(id)) {
-                None => replies.numeric(403, &[target], "No such channel"),
-                Some(channel) => match message.param(1) {
-                    None => tell_modes(channel, id, replies),
-                    Some(_) => self.change_modes(id, target, message, replies).await,
-                },
-            },
+            Some(target) => {
+                match self.channels.get(&NameKey::new(target)).filter(|it| it.is_visible_to(id)) {
+                    None => replies.numeric(403, &[target], "No such channel"),
+                    Some(channel) => match message.param(1) {
+                        None => send_modes(channel, id, replies),
+                        Some(_) => self.change_modes(id, target, message, replies).await,
+                    },
+                }
+            }
         }
     }
 
@@ -34,7 +36,7 @@ impl World {
         message: &Message<'_>,
         replies: &mut Replies,
     ) {
-        let (mut done, mut on, mut refused, mut told_bans) = (Changes::default(), true, false, false);
+        let (mut done, mut on, mut refused, mut sent_bans) = (ModeChanges::default(), true, false, false);
         let mut params = message.params()[2..].iter().copied();
         let mut taken = 0;
         let letters = message.params()[1];
@@ -57,12 +59,12 @@ impl World {
             let param = if wants { params.next().filter(|param| !param.is_empty()) } else { None };
             if letter == b'b' && param.is_none() {
                 // Told once: 500 letters must not be 500 lists, as they are collected in one buffer.
-                if !std::mem::replace(&mut told_bans, true) {
-                    self.tell_bans(target, replies);
+                if !std::mem::replace(&mut sent_bans, true) {
+                    self.send_bans(target, replies);
                 }
                 continue;
             }
-            let Some(channel) = self.channels.get(&Key::new(target)) else { return };
+            let Some(channel) = self.channels.get(&NameKey::new(target)) else { return };
             if !channel.is_operator(id) {
                 // Said once: the rest of the line is no more allowed than its beginning.
                 if !std::mem::replace(&mut refused, true) {
@@ -72,13 +74,13 @@ impl World {
             }
             if param.is_some() {
                 taken += 1;
-                if taken > CHANGES {
+                if taken > MAX_MODE_CHANGES {
                     break;
                 }
             }
-            self.change(id, target, Wish { on, letter, param }, &mut done, replies);
+            self.change(id, target, ModeRequest { on, letter, param }, &mut done, replies);
         }
-        self.tell_changes(id, target, &done, replies).await;
+        self.announce_changes(id, target, &done, replies).await;
     }
 
     /// One change by an operator of the channel.
@@ -86,42 +88,51 @@ impl World {
         &mut self,
         id: ClientId,
         target: &[u8],
-        wish: Wish<'_>,
-        done: &mut Changes,
+        request: ModeRequest<'_>,
+        done: &mut ModeChanges,
         replies: &mut Replies,
     ) {
-        let (Some(client), Some(channel)) = (self.clients.get(&id), self.channels.get_mut(&Key::new(target)))
+        let (Some(client), Some(channel)) =
+            (self.clients.get(&id), self.channels.get_mut(&NameKey::new(target)))
         else {
             return;
         };
-        let refused = match wish {
-            Wish { letter: b'o' | b'v', param: Some(nick), .. } => {
-                let member = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get(id));
+        let refused = match request {
+            ModeRequest { letter: b'o' | b'v', param: Some(nick), .. } => {
+                let member = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get(id));
                 match member.filter(|client| client.registered) {
-                    Some(member) => channel.rank(member, wish, done),
+                    Some(member) => channel.set_rank(member, request, done),
                     None => return replies.numeric(401, &[nick], "No such nick/channel"),
                 }
             }
-            Wish { letter: b'b', param: Some(mask), .. } => channel.ban(mask, wish.on, client, done),
-            Wish { letter: b'k', .. } => channel.lock(wish, done),
-            Wish { letter: b'l', .. } => channel.limit(wish, done),
-            _ => channel.switch(wish, done),
+            ModeRequest { letter: b'b', param: Some(mask), .. } => {
+                channel.set_ban(mask, request.on, client, done)
+            }
+            ModeRequest { letter: b'k', .. } => channel.set_key(request, done),
+            ModeRequest { letter: b'l', .. } => channel.set_limit(request, done),
+            _ => channel.set_flag(request, done),
         };
         match refused {
             Ok(()) => {}
             Err((441, text)) => {
-                replies.numeric(441, &[wish.param.unwrap_or_default(), &channel.name], text);
+                replies.numeric(441, &[request.param.unwrap_or_default(), &channel.name], text);
             }
             Err((461, text)) => replies.numeric(461, &[b"MODE"], text),
             // The parameter itself is not repeated: it may be anything.
-            Err((696, text)) => replies.numeric(696, &[&channel.name, &[wish.letter], b"*"], text),
-            Err((478, text)) => replies.numeric(478, &[&channel.name, &[wish.letter]], text),
+            Err((696, text)) => replies.numeric(696, &[&channel.name, &[request.letter], b"*"], text),
+            Err((478, text)) => replies.numeric(478, &[&channel.name, &[request.letter]], text),
             Err((code, text)) => replies.numeric(code, &[&channel.name], text),
         }
     }
 
-    async fn tell_changes(&mut self, id: ClientId, target: &[u8], done: &Changes, replies: &mut Replies) {
-        let (Some(client), Some(channel)) = (self.clients.get(&id), self.channels.get(&Key::new(target)))
+    async fn announce_changes(
+        &mut self,
+        id: ClientId,
+        target: &[u8],
+        done: &ModeChanges,
+        replies: &mut Replies,
+    ) {
+        let (Some(client), Some(channel)) = (self.clients.get(&id), self.channels.get(&NameKey::new(target)))
         else {
             return;
         };
@@ -131,11 +142,11 @@ impl World {
         let by = client.prefix();
         let line = Line::new(&[b":", &by, b" MODE ", &channel.name, b" ", &done.letters, &done.params]);
         replies.copy(&line);
-        self.post.deliver(channel.others(id), &line).await;
+        self.delivery.deliver(channel.other_members(id), &line).await;
     }
 
-    fn tell_bans(&self, target: &[u8], replies: &mut Replies) {
-        let Some(channel) = self.channels.get(&Key::new(target)) else { return };
+    fn send_bans(&self, target: &[u8], replies: &mut Replies) {
+        let Some(channel) = self.channels.get(&NameKey::new(target)) else { return };
         for ban in &channel.bans {
             let at = unix_seconds(ban.at).to_string();
             replies.numeric_params(367, &[&channel.name, &ban.mask, &ban.by, at.as_bytes()]);
@@ -144,9 +155,9 @@ impl World {
     }
 }
 
-fn tell_modes(channel: &Channel, id: ClientId, replies: &mut Replies) {
+fn send_modes(channel: &Channel, id: ClientId, replies: &mut Replies) {
     let created = unix_seconds(channel.created).to_string();
-    let modes = channel.modes.shown(channel.has(id));
+    let modes = channel.modes.to_text(channel.has_member(id));
     let params: Vec<&[u8]> = [&channel.name[..]].into_iter().chain(modes.split(|&it| it == b' ')).collect();
     replies.numeric_params(324, &params);
     replies.numeric_params(329, &[&channel.name, created.as_bytes()]);

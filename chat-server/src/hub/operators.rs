@@ -1,15 +1,15 @@
 //! Operators of the server: OPER makes one, KILL is what one may do.
 
-use super::{Checks, ClientId, Next, World};
+use super::{Checks, ClientId, CommandOutcome, HubState};
 use crate::irc::message::Message;
-use crate::irc::names::Key;
+use crate::irc::names::NameKey;
 use crate::irc::reply::{Line, Replies};
 use crate::irc::truncate::cut;
 
 /// The most bytes of the reason for a KILL; with it, every line that tells it is whole.
-const KILL_LENGTH: usize = 300;
+const MAX_KILL_REASON_BYTES: usize = 300;
 
-impl World {
+impl HubState {
     pub(super) fn oper(
         &mut self,
         id: ClientId,
@@ -33,30 +33,35 @@ impl World {
     }
 
     /// `KILL nick [reason]`
-    pub(super) async fn kill(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
+    pub(super) async fn kill(
+        &mut self,
+        id: ClientId,
+        message: &Message<'_>,
+        replies: &mut Replies,
+    ) -> CommandOutcome {
         let Some(nick) = message.param(0) else {
             replies.numeric(461, &[b"KILL"], "Not enough parameters");
-            return Next::Done;
+            return CommandOutcome::Done;
         };
         let Some(by) = self.clients.get(&id).filter(|client| client.operator) else {
             replies.numeric(481, &[], "Permission Denied- You're not an IRC operator");
-            return Next::Done;
+            return CommandOutcome::Done;
         };
-        let victim = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get(id));
-        let Some(victim) = victim.filter(|client| client.registered) else {
+        let target = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get(id));
+        let Some(target) = target.filter(|client| client.registered) else {
             replies.numeric(401, &[nick], "No such nick/channel");
-            return Next::Done;
+            return CommandOutcome::Done;
         };
-        let reason = cut(message.param(1).unwrap_or(b"no reason given"), KILL_LENGTH);
-        let line = Line::new(&[b":", &by.prefix(), b" KILL ", victim.nick_or_star(), b" :", reason]);
+        let reason = cut(message.param(1).unwrap_or(b"no reason given"), MAX_KILL_REASON_BYTES);
+        let line = Line::new(&[b":", &by.prefix(), b" KILL ", target.nick_or_star(), b" :", reason]);
         let reason = [b"Killed (", by.nick_or_star(), b" (", reason, b"))"].concat();
-        if victim.id == id {
+        if target.id == id {
             // Its replies go out before it is let go, and its session learns of the end by the outcome.
             replies.copy(&line);
-            return Next::Close(reason);
+            return CommandOutcome::Disconnect(reason);
         }
-        self.post.one(victim.id, &victim.outbox, &line, 1);
-        self.remove(victim.id, &reason).await;
-        Next::Done
+        self.delivery.send(target.id, &target.outbox, &line, 1);
+        self.remove(target.id, &reason).await;
+        CommandOutcome::Done
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::registration::VERSION;
-use super::{Checks, ClientId, World};
+use super::{Checks, ClientId, HubState};
 use crate::irc::command::Command;
 use crate::irc::message::Message;
 use crate::irc::reply::Replies;
@@ -12,7 +12,7 @@ pub(super) fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-impl World {
+impl HubState {
     pub(super) fn query(
         &mut self,
         id: ClientId,
@@ -78,7 +78,7 @@ impl World {
             }
         }
         replies.numeric(255, &[], format!("I have {clients} clients and 0 servers"));
-        let (now, most) = (clients.to_string(), self.most.max(clients).to_string());
+        let (now, most) = (clients.to_string(), self.max_registered.max(clients).to_string());
         let text = |scope: &str| format!("Current {scope} users {now}, max {most}");
         replies.numeric(265, &[now.as_bytes(), most.as_bytes()], text("local"));
         replies.numeric(266, &[now.as_bytes(), most.as_bytes()], text("global"));

@@ -1,23 +1,23 @@
 //! Becoming known: PASS, NICK, USER, in any order.
 
 use super::client::User;
-use super::{Checks, ClientId, Next, World, isupport};
+use super::{Checks, ClientId, CommandOutcome, HubState, isupport};
 use crate::irc::message::Message;
-use crate::irc::names::{Key, is_nick};
+use crate::irc::names::{NameKey, is_nick};
 use crate::irc::reply::{Line, Replies};
 use crate::metrics::Rejection;
 
 /// The most bytes of a user name, its `~` included.
-pub(super) const USER_LENGTH: usize = 16;
+pub(super) const MAX_USER_BYTES: usize = 16;
 /// The most bytes of a topic: a line of LIST shows all of it, with the longest names of all concerned.
-pub(super) const TOPIC_LENGTH: usize = 350;
+pub(super) const MAX_TOPIC_BYTES: usize = 350;
 /// The most channels of one client.
-pub(super) const CHANNELS_EACH: usize = 100;
+pub(super) const MAX_CHANNELS_PER_CLIENT: usize = 100;
 
 /// Name and version as clients see them.
 pub(super) const VERSION: &str = concat!("chat-server-", env!("CARGO_PKG_VERSION"));
 
-impl World {
+impl HubState {
     pub(super) fn pass(
         &mut self,
         id: ClientId,
@@ -35,44 +35,54 @@ impl World {
         }
     }
 
-    pub(super) fn user(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
-        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
+    pub(super) fn user(
+        &mut self,
+        id: ClientId,
+        message: &Message<'_>,
+        replies: &mut Replies,
+    ) -> CommandOutcome {
+        let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
         if client.registered {
             replies.numeric(462, &[], "You may not reregister");
-            return Next::Done;
+            return CommandOutcome::Done;
         }
         let (Some(name), Some(&real)) = (message.param(0), message.params().get(3)) else {
             replies.numeric(461, &[b"USER"], "Not enough parameters");
-            return Next::Done;
+            return CommandOutcome::Done;
         };
         client.user = Some(User { name: user_name(name), real: real.into() });
         self.register(id, replies)
     }
 
-    pub(super) async fn nick(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
+    pub(super) async fn nick(
+        &mut self,
+        id: ClientId,
+        message: &Message<'_>,
+        replies: &mut Replies,
+    ) -> CommandOutcome {
         let Some(wish) = message.param(0) else {
             replies.numeric(431, &[], "No nickname given");
-            return Next::Done;
+            return CommandOutcome::Done;
         };
         if !is_nick(wish) {
             replies.numeric(432, &[wish], "Erroneous nickname");
-            return Next::Done;
+            return CommandOutcome::Done;
         }
-        let key = Key::new(wish);
+        let key = NameKey::new(wish);
         if self.nicks.get(&key).is_some_and(|&owner| owner != id) {
             replies.numeric(433, &[wish], "Nickname is already in use");
-            return Next::Done;
+            return CommandOutcome::Done;
         }
-        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
+        let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
         if client.nick.as_deref() == Some(wish) {
-            return Next::Done;
+            return CommandOutcome::Done;
         }
         if !self.nicks.contains_key(&key) {
-            self.gone.note(client);
+            self.former_clients.add(client);
         }
         let before = client.prefix();
         if let Some(old) = client.nick.replace(wish.into()) {
-            self.nicks.remove(&Key::new(&old));
+            self.nicks.remove(&NameKey::new(&old));
         }
         self.nicks.insert(key, id);
         replies.retarget(wish);
@@ -82,29 +92,29 @@ impl World {
         let line = Line::new(&[b":", &before, b" NICK :", wish]);
         replies.copy(&line);
         let peers = self.clients.get(&id).map(|client| self.peers(client)).unwrap_or_default();
-        self.post.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &line).await;
-        Next::Done
+        self.delivery.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &line).await;
+        CommandOutcome::Done
     }
 
     /// Registers the client if nothing is missing any more.
-    pub(super) fn register(&mut self, id: ClientId, replies: &mut Replies) -> Next {
-        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
+    pub(super) fn register(&mut self, id: ClientId, replies: &mut Replies) -> CommandOutcome {
+        let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
         if client.registered || client.negotiating || client.nick.is_none() || client.user.is_none() {
-            return Next::Done;
+            return CommandOutcome::Done;
         }
         if !client.admitted {
             replies.numeric(464, &[], "Password incorrect");
-            self.post.rejected(Rejection::Password);
-            return Next::Close(b"Bad password".to_vec());
+            self.delivery.rejected(Rejection::Password);
+            return CommandOutcome::Disconnect(b"Bad password".to_vec());
         }
         client.registered = true;
         self.registered += 1;
-        self.most = self.most.max(self.registered);
+        self.max_registered = self.max_registered.max(self.registered);
         let prefix = client.prefix();
         self.welcome(&prefix, replies);
         self.lusers(replies);
         self.motd(replies);
-        Next::Done
+        CommandOutcome::Done
     }
 
     fn welcome(&self, prefix: &[u8], replies: &mut Replies) {
@@ -124,5 +134,5 @@ impl World {
 /// `~` and what of the name can stand in a prefix.
 fn user_name(name: &[u8]) -> Box<[u8]> {
     let plain = name.iter().copied().filter(|&byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    std::iter::once(b'~').chain(plain).take(USER_LENGTH).collect()
+    std::iter::once(b'~').chain(plain).take(MAX_USER_BYTES).collect()
 }

@@ -1,11 +1,11 @@
 //! MODE of users.
 
-use super::mode_change::Changes;
-use super::{ClientId, World};
-use crate::irc::names::Key;
+use super::mode_change::ModeChanges;
+use super::{ClientId, HubState};
+use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
 
-impl World {
+impl HubState {
     pub(super) fn user_mode(
         &mut self,
         id: ClientId,
@@ -14,8 +14,8 @@ impl World {
         replies: &mut Replies,
     ) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        if Key::new(target) != Key::new(client.nick_or_star()) {
-            return match self.named(target).is_some() {
+        if NameKey::new(target) != NameKey::new(client.nick_or_star()) {
+            return match self.registered_client(target).is_some() {
                 true => replies.numeric(502, &[], "Cannot change mode for other users"),
                 false => replies.numeric(401, &[target], "No such nick/channel"),
             };
@@ -23,7 +23,7 @@ impl World {
         let Some(change) = change else {
             return replies.numeric_params(221, &[client.modes().as_bytes()]);
         };
-        let (mut done, mut on, mut unknown) = (Changes::default(), true, false);
+        let (mut done, mut on, mut unknown) = (ModeChanges::default(), true, false);
         for (index, &letter) in change.iter().enumerate() {
             let (flag, value) = match (letter, on) {
                 (b'+' | b'-', _) => {
@@ -42,7 +42,7 @@ impl World {
                 }
             };
             if std::mem::replace(flag, value) != value {
-                done.note(value, letter, None);
+                done.add(value, letter, None);
                 match (letter, value) {
                     (b'o', _) => self.operators -= 1,
                     (_, true) => self.invisible += 1,

@@ -5,38 +5,38 @@ use std::collections::VecDeque;
 use super::client::Client;
 use super::queries::unix_seconds;
 use super::registration::VERSION;
-use super::{ClientId, World};
+use super::{ClientId, HubState};
 use crate::irc::message::Message;
-use crate::irc::names::Key;
+use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
 use crate::irc::truncate::cut;
 
 /// The most bytes of the reason to be away.
-pub(super) const AWAY_LENGTH: usize = 300;
+pub(super) const MAX_AWAY_REASON_BYTES: usize = 300;
 /// The most nicks of one USERHOST.
-const HOSTS: usize = 5;
+const MAX_USERHOST_NICKS: usize = 5;
 /// How many of those who left are remembered.
-const REMEMBERED: usize = 1_000;
+const MAX_FORMER_CLIENTS: usize = 1_000;
 
 /// Those who left last, or took another nick.
 #[derive(Default)]
-pub(super) struct Gone(VecDeque<Past>);
+pub(super) struct FormerClients(VecDeque<FormerClient>);
 
-struct Past {
-    key: Key,
+struct FormerClient {
+    key: NameKey,
     nick: Box<[u8]>,
     user: Box<[u8]>,
     host: Box<[u8]>,
     real: Box<[u8]>,
 }
 
-impl Gone {
+impl FormerClients {
     /// Remembers who `client` was.
-    pub(super) fn note(&mut self, client: &Client) {
+    pub(super) fn add(&mut self, client: &Client) {
         let Some(nick) = client.nick.as_deref().filter(|_| client.registered) else { return };
-        self.0.truncate(REMEMBERED - 1);
-        self.0.push_front(Past {
-            key: Key::new(nick),
+        self.0.truncate(MAX_FORMER_CLIENTS - 1);
+        self.0.push_front(FormerClient {
+            key: NameKey::new(nick),
             nick: nick.into(),
             user: client.user_name().into(),
             host: client.host.clone(),
@@ -45,10 +45,10 @@ impl Gone {
     }
 }
 
-impl World {
+impl HubState {
     /// The registered client of that name.
-    pub(super) fn named(&self, nick: &[u8]) -> Option<&Client> {
-        let id = self.nicks.get(&Key::new(nick))?;
+    pub(super) fn registered_client(&self, nick: &[u8]) -> Option<&Client> {
+        let id = self.nicks.get(&NameKey::new(nick))?;
         self.clients.get(id).filter(|client| client.registered)
     }
 
@@ -57,7 +57,7 @@ impl World {
         let Some(wanted) = message.param(1).or(message.param(0)) else {
             return replies.numeric(431, &[], "No nickname given");
         };
-        match self.named(wanted) {
+        match self.registered_client(wanted) {
             None => replies.numeric(401, &[wanted], "No such nick/channel"),
             Some(client) => self.describe(client, id, replies),
         }
@@ -68,7 +68,7 @@ impl World {
         let nick = client.nick_or_star();
         let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
         let names: Vec<Vec<u8>> = channels
-            .filter(|channel| channel.shows_to(asker))
+            .filter(|channel| channel.is_visible_to(asker))
             .map(|channel| {
                 let sigils = channel.members.get(&client.id).map_or(&b""[..], |it| it.sigils(false));
                 [sigils, &channel.name].concat()
@@ -92,15 +92,15 @@ impl World {
         let Some(wanted) = message.param(0) else {
             return replies.numeric(431, &[], "No nickname given");
         };
-        let key = Key::new(wanted);
+        let key = NameKey::new(wanted);
         let most = message.param(1).and_then(|it| std::str::from_utf8(it).ok()?.parse().ok());
         let most = most.filter(|&most| most > 0).unwrap_or(usize::MAX);
-        let mut found = self.gone.0.iter().filter(|past| past.key == key).take(most).peekable();
+        let mut found = self.former_clients.0.iter().filter(|former| former.key == key).take(most).peekable();
         if found.peek().is_none() {
             replies.numeric(406, &[wanted], "There was no such nickname");
         }
-        for past in found {
-            replies.numeric(314, &[&past.nick, &past.user, &past.host, b"*"], &past.real);
+        for former in found {
+            replies.numeric(314, &[&former.nick, &former.user, &former.host, b"*"], &former.real);
         }
         replies.numeric(369, &[wanted], "End of WHOWAS");
     }
@@ -115,8 +115,8 @@ impl World {
             let marks = format!("{star}={sign}");
             [client.nick_or_star(), marks.as_bytes(), client.user_name(), b"@", &client.host].concat()
         };
-        let nicks = message.params().iter().take(HOSTS);
-        let found: Vec<_> = nicks.filter_map(|nick| self.named(nick)).map(about).collect();
+        let nicks = message.params().iter().take(MAX_USERHOST_NICKS);
+        let found: Vec<_> = nicks.filter_map(|nick| self.registered_client(nick)).map(about).collect();
         replies.numeric(302, &[], found.join(&b' '));
     }
 
@@ -125,13 +125,14 @@ impl World {
             return replies.numeric(461, &[b"ISON"], "Not enough parameters");
         }
         let nicks = message.params().iter().flat_map(|param| param.split(|&byte| byte == b' '));
-        let here: Vec<_> = nicks.filter_map(|nick| self.named(nick)).map(Client::nick_or_star).collect();
+        let here: Vec<_> =
+            nicks.filter_map(|nick| self.registered_client(nick)).map(Client::nick_or_star).collect();
         replies.numeric(303, &[], here.join(&b' '));
     }
 
     pub(super) fn away(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        client.away = message.param(0).map(|reason| cut(reason, AWAY_LENGTH).into());
+        client.away = message.param(0).map(|reason| cut(reason, MAX_AWAY_REASON_BYTES).into());
         match client.away {
             Some(_) => replies.numeric(306, &[], "You have been marked as being away"),
             None => replies.numeric(305, &[], "You are no longer marked as being away"),

@@ -12,7 +12,7 @@ macro_rules! commands {
             pub(crate) const ALL: &[Command] = &[$(Command::$variant,)+ Command::Unknown];
 
             /// Looks the word up; the case does not matter.
-            pub(crate) fn of(word: &[u8]) -> Self {
+            pub(crate) fn from_word(word: &[u8]) -> Self {
                 $(if word.eq_ignore_ascii_case($name.as_bytes()) { return Command::$variant; })+
                 Command::Unknown
             }
@@ -37,7 +37,7 @@ commands! {
 
 impl Command {
     /// What a client may send before it is registered.
-    pub(crate) fn before_registration(self) -> bool {
+    pub(crate) fn is_allowed_before_registration(self) -> bool {
         use Command::{Cap, Nick, Pass, Ping, Pong, Quit, User};
         matches!(self, Cap | Nick | Pass | Ping | Pong | Quit | User)
     }
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn names_lead_back_to_their_command() {
         for &command in Command::ALL {
-            assert_eq!(Command::of(command.name().to_lowercase().as_bytes()), command);
+            assert_eq!(Command::from_word(command.name().to_lowercase().as_bytes()), command);
         }
     }
 }

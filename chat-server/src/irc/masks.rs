@@ -5,7 +5,7 @@ use crate::irc::names::fold;
 /// Whether `mask` fits all of `text`.
 ///
 /// Takes time in proportion to the product of the lengths at worst, which lines of 512 bytes bound.
-pub(crate) fn fits(mask: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(mask: &[u8], text: &[u8]) -> bool {
     let (mut at, mut from) = (0, 0);
     // The last star and where its text may end: it takes one byte more each time the rest does not fit.
     let mut star: Option<(usize, usize)> = None;
@@ -32,7 +32,7 @@ pub(crate) fn fits(mask: &[u8], text: &[u8]) -> bool {
 }
 
 /// A mask of users in its full form, `nick!user@host`, from any shorter one.
-pub(crate) fn of_user(text: &[u8]) -> Box<[u8]> {
+pub(crate) fn full_user_mask(text: &[u8]) -> Box<[u8]> {
     let has = |byte: u8| text.contains(&byte);
     match (has(b'!'), has(b'@')) {
         (true, true) => text.into(),
@@ -52,13 +52,13 @@ mod tests {
         for (short, full) in
             [("ada", "ada!*@*"), ("a!b", "a!b@*"), ("b@c", "*!b@c"), ("a!b@c", "a!b@c"), ("", "!*@*")]
         {
-            assert_eq!(&*of_user(short.as_bytes()), full.as_bytes());
+            assert_eq!(&*full_user_mask(short.as_bytes()), full.as_bytes());
         }
     }
 
     #[test]
     fn case_is_folded() {
-        assert!(fits(b"ADA[]!*@*", b"ada{}!x@y"));
+        assert!(matches(b"ADA[]!*@*", b"ada{}!x@y"));
     }
 
     /// By recursion, slow and plain.
@@ -77,7 +77,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_agrees_with_plain_recursion(mask in "[ab*?]{0,8}", text in "[ab]{0,10}") {
-            prop_assert_eq!(fits(mask.as_bytes(), text.as_bytes()), plainly(mask.as_bytes(), text.as_bytes()));
+            prop_assert_eq!(matches(mask.as_bytes(), text.as_bytes()), plainly(mask.as_bytes(), text.as_bytes()));
         }
     }
 
@@ -99,10 +99,10 @@ mod tests {
         assert!(file.tests.len() >= 6);
         for case in file.tests {
             for text in &case.matches {
-                assert!(fits(case.mask.as_bytes(), text.as_bytes()), "{} {text}", case.mask);
+                assert!(matches(case.mask.as_bytes(), text.as_bytes()), "{} {text}", case.mask);
             }
             for text in &case.fails {
-                assert!(!fits(case.mask.as_bytes(), text.as_bytes()), "{} {text}", case.mask);
+                assert!(!matches(case.mask.as_bytes(), text.as_bytes()), "{} {text}", case.mask);
             }
         }
     }

@@ -1,18 +1,18 @@
 //! Nicknames and channel names: what is allowed, and when two are the same.
 
 /// The most bytes of a nickname.
-pub(crate) const NICK_LENGTH: usize = 30;
+pub(crate) const MAX_NICK_BYTES: usize = 30;
 /// The most bytes of a channel name.
-pub(crate) const CHANNEL_LENGTH: usize = 50;
+pub(crate) const MAX_CHANNEL_BYTES: usize = 50;
 
 /// A name folded by RFC 1459, where `{}|^` are the small letters of `[]\~`.
 /// Two names are the same name if their keys are equal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key(Box<[u8]>);
+pub(crate) struct NameKey(Box<[u8]>);
 
-impl Key {
+impl NameKey {
     pub(crate) fn new(name: &[u8]) -> Self {
-        Key(name.iter().map(|&byte| fold(byte)).collect())
+        NameKey(name.iter().map(|&byte| fold(byte)).collect())
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -35,13 +35,13 @@ pub(crate) fn is_nick(name: &[u8]) -> bool {
     let special = |byte: u8| matches!(byte, b'['..=b'`' | b'{'..=b'}');
     let first = name.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || special(byte));
     let all = name.iter().all(|&byte| byte.is_ascii_alphanumeric() || special(byte) || byte == b'-');
-    first && all && name.len() <= NICK_LENGTH
+    first && all && name.len() <= MAX_NICK_BYTES
 }
 
 /// `#` and at least one byte that is no control, space or comma.
 pub(crate) fn is_channel(name: &[u8]) -> bool {
     let plain = |byte: &u8| !matches!(byte, 0..=b' ' | b',' | 0x7f);
-    is_channel_like(name) && (2..=CHANNEL_LENGTH).contains(&name.len()) && name.iter().all(plain)
+    is_channel_like(name) && (2..=MAX_CHANNEL_BYTES).contains(&name.len()) && name.iter().all(plain)
 }
 
 /// Whether a target is meant to be a channel, valid or not.
@@ -55,8 +55,8 @@ mod tests {
 
     #[test]
     fn folding_follows_rfc1459() {
-        assert_eq!(Key::new(b"Ada[x]\\~"), Key::new(b"aDA{X}|^"));
-        assert_ne!(Key::new(b"ada"), Key::new(b"ada_"));
+        assert_eq!(NameKey::new(b"Ada[x]\\~"), NameKey::new(b"aDA{X}|^"));
+        assert_ne!(NameKey::new(b"ada"), NameKey::new(b"ada_"));
     }
 
     #[test]
@@ -65,7 +65,7 @@ mod tests {
             assert!(is_nick(nick), "{nick:?}");
         }
         for nick in
-            [&b""[..], b"1a", b"-a", b"a b", b"a!b", b"#a", b"a~", b"\xc3\xa4", &[b'a'; NICK_LENGTH + 1]]
+            [&b""[..], b"1a", b"-a", b"a b", b"a!b", b"#a", b"a~", b"\xc3\xa4", &[b'a'; MAX_NICK_BYTES + 1]]
         {
             assert!(!is_nick(nick), "{nick:?}");
         }
@@ -76,7 +76,8 @@ mod tests {
         for channel in [&b"#a"[..], b"##", b"#\xc3\xa4", b"#a:b"] {
             assert!(is_channel(channel), "{channel:?}");
         }
-        for channel in [&b""[..], b"#", b"a", b"&a", b"#a b", b"#a,b", b"#a\x07", &[b'#'; CHANNEL_LENGTH + 1]]
+        for channel in
+            [&b""[..], b"#", b"a", b"&a", b"#a b", b"#a,b", b"#a\x07", &[b'#'; MAX_CHANNEL_BYTES + 1]]
         {
             assert!(!is_channel(channel), "{channel:?}");
         }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::inject::Mistake;
-use crate::irc::names::Key;
+use crate::irc::names::NameKey;
 use crate::metrics::Metrics;
 use crate::services::history_store::{KEPT, Past, Store};
 
@@ -28,7 +28,7 @@ const JOURNAL_BYTES: u64 = 16 << 20;
 /// Something said in a channel.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) channel: Key,
+    pub(crate) channel: NameKey,
     pub(crate) nick: Box<[u8]>,
     pub(crate) text: Box<[u8]>,
 }
@@ -36,8 +36,8 @@ pub(crate) struct Entry {
 /// What the writing task gets.
 #[derive(Debug)]
 enum Order {
-    Keep(Key, Past),
-    Recall { channel: Key, most: usize, answer: oneshot::Sender<Vec<Past>> },
+    Keep(NameKey, Past),
+    Recall { channel: NameKey, most: usize, answer: oneshot::Sender<Vec<Past>> },
 }
 
 /// Keeps what is said.
@@ -88,7 +88,7 @@ impl History {
 
     /// The newest `most` lines of `channel`, after all that was appended before is on disk; `None` if that
     /// cannot be had now.
-    pub(crate) async fn latest(&self, channel: Key, most: usize) -> Option<Vec<Past>> {
+    pub(crate) async fn latest(&self, channel: NameKey, most: usize) -> Option<Vec<Past>> {
         let (answer, lines) = oneshot::channel();
         self.backlog.try_send(Order::Recall { channel, most, answer }).ok()?;
         lines.await.ok()
@@ -174,7 +174,7 @@ mod tests {
     use crate::inject::{Injections, Site};
 
     fn entry(text: &str) -> Entry {
-        Entry { channel: Key::new(b"#Rust"), nick: b"ada"[..].into(), text: text.as_bytes().into() }
+        Entry { channel: NameKey::new(b"#Rust"), nick: b"ada"[..].into(), text: text.as_bytes().into() }
     }
 
     #[tokio::test]
@@ -186,7 +186,7 @@ mod tests {
             let (history, writer) = started.expect("opened");
             history.append(entry("one"));
             history.append(entry("two"));
-            let kept = history.latest(Key::new(b"#RUST"), 10).await.expect("answered");
+            let kept = history.latest(NameKey::new(b"#RUST"), 10).await.expect("answered");
             let texts: Vec<_> = kept.iter().map(|line| &*line.text).collect();
             assert_eq!(texts, [b"one", b"two"], "{inject:?}");
             drop(history);
@@ -201,7 +201,7 @@ mod tests {
         let (history, _) = History::start(directory.path(), Metrics::default(), None).await.expect("opened");
         history.append(entry("one"));
         let began = tokio::time::Instant::now();
-        assert_eq!(history.latest(Key::new(b"#rust"), 1).await.expect("answered").len(), 1);
+        assert_eq!(history.latest(NameKey::new(b"#rust"), 1).await.expect("answered").len(), 1);
         assert!(began.elapsed() < GATHER, "{:?}", began.elapsed());
     }
 }

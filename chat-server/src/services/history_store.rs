@@ -8,7 +8,7 @@ use redb::{
     Builder, Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
 
-use crate::irc::names::Key;
+use crate::irc::names::NameKey;
 
 type Row<'a> = (u64, &'a [u8], &'a [u8], &'a [u8]);
 
@@ -56,7 +56,7 @@ impl Store {
     }
 
     /// Keeps `lines`, all or none. They are on disk when it returns.
-    pub(crate) fn append(&self, lines: &[(Key, Past)]) -> Result<(), redb::Error> {
+    pub(crate) fn append(&self, lines: &[(NameKey, Past)]) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
             let (mut all, mut channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
@@ -77,7 +77,7 @@ impl Store {
     }
 
     /// The newest `most` lines of `channel`, the oldest of them first.
-    pub(crate) fn latest(&self, channel: &Key, most: usize) -> Result<Vec<Past>, redb::Error> {
+    pub(crate) fn latest(&self, channel: &NameKey, most: usize) -> Result<Vec<Past>, redb::Error> {
         let transaction = self.database.begin_read()?;
         let (all, channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
         let name = channel.as_bytes();
@@ -104,13 +104,16 @@ fn milliseconds(time: SystemTime) -> u64 {
 mod tests {
     use super::*;
 
-    fn said(channel: &str, text: &str) -> (Key, Past) {
+    fn said(channel: &str, text: &str) -> (NameKey, Past) {
         let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
-        (Key::new(channel.as_bytes()), Past { time, nick: b"ada"[..].into(), text: text.as_bytes().into() })
+        (
+            NameKey::new(channel.as_bytes()),
+            Past { time, nick: b"ada"[..].into(), text: text.as_bytes().into() },
+        )
     }
 
     fn texts(store: &Store, channel: &str, most: usize) -> Vec<String> {
-        let lines = store.latest(&Key::new(channel.as_bytes()), most).expect("read");
+        let lines = store.latest(&NameKey::new(channel.as_bytes()), most).expect("read");
         lines.into_iter().map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect()
     }
 
@@ -126,7 +129,7 @@ mod tests {
         assert_eq!(texts(&store, "#a", 2), ["two", "three"]);
         assert_eq!(texts(&store, "#b", 10), ["other"]);
         assert!(texts(&store, "#", 10).is_empty());
-        assert_eq!(store.latest(&Key::new(b"#b"), 1).expect("read"), [said("#b", "other").1]);
+        assert_eq!(store.latest(&NameKey::new(b"#b"), 1).expect("read"), [said("#b", "other").1]);
     }
 
     #[test]

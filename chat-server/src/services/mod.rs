@@ -47,7 +47,7 @@ impl Work {
     pub(crate) async fn before(&self, line: &[u8]) -> (Option<Command>, Checks) {
         let mut checks = Checks::default();
         let Some(message) = Message::parse(line) else { return (None, checks) };
-        let command = Command::of(message.command);
+        let command = Command::from_word(message.command);
         self.metrics.received(command);
         match (command, message.param(0), message.param(1)) {
             (Command::Pass, Some(password), _) => checks.password = self.passwords.admits(password).await,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::inject::Mistake;
-use crate::irc::names::Key;
+use crate::irc::names::NameKey;
 
 /// The pause between two reports.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -17,12 +17,12 @@ const BACKLOG: usize = 1024;
 /// Channels that are counted in one period at most.
 const MOST: usize = 10_000;
 
-type Counts = HashMap<Key, u64>;
+type Counts = HashMap<NameKey, u64>;
 
 /// Counts visits.
 #[derive(Debug)]
 pub(crate) struct Visits {
-    counted: mpsc::Sender<Key>,
+    counted: mpsc::Sender<NameKey>,
     mistake: Option<(Mistake, Arc<Mutex<Counts>>)>,
 }
 
@@ -44,7 +44,7 @@ impl Visits {
 
     /// Counts one visit of `channel`.
     pub(crate) fn count(&self, channel: &[u8]) {
-        let channel = Key::new(channel);
+        let channel = NameKey::new(channel);
         match &self.mistake {
             Some((mistake, shared)) if mistake.strikes().is_some() => wrong(shared, channel),
             _ => self.right(channel),
@@ -52,14 +52,14 @@ impl Visits {
     }
 
     /// Right: nothing is shared. The task that owns the counts is told, and nobody waits for it.
-    fn right(&self, channel: Key) {
+    fn right(&self, channel: NameKey) {
         let _ = self.counted.try_send(channel);
     }
 }
 
 /// Wrong: the worker waits for a lock that a slow thread holds.
 #[inline(never)]
-fn wrong(shared: &Mutex<Counts>, channel: Key) {
+fn wrong(shared: &Mutex<Counts>, channel: NameKey) {
     let counts = shared.lock(); // THE MISTAKE
     add(&mut counts.unwrap_or_else(PoisonError::into_inner), channel);
 }
@@ -77,7 +77,7 @@ fn hold(shared: &Weak<Mutex<Counts>>, duration: Duration) {
     }
 }
 
-async fn count(mut visits: mpsc::Receiver<Key>) {
+async fn count(mut visits: mpsc::Receiver<NameKey>) {
     let mut counts = Counts::new();
     let mut period = tokio::time::interval(PERIOD);
     loop {
@@ -91,7 +91,7 @@ async fn count(mut visits: mpsc::Receiver<Key>) {
     }
 }
 
-fn add(counts: &mut Counts, channel: Key) {
+fn add(counts: &mut Counts, channel: NameKey) {
     if counts.len() < MOST || counts.contains_key(&channel) {
         *counts.entry(channel).or_default() += 1;
     }
