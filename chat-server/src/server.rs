@@ -16,8 +16,8 @@ use crate::hub::{ClientId, Hub, ServerIdentity};
 use crate::inject::Site;
 use crate::irc::reply::Line;
 use crate::metrics::{Metrics, Rejection};
-use crate::services::Work;
-use crate::services::directory::Questions;
+use crate::services::Services;
+use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
 use crate::services::history::History;
 use crate::services::password::Passwords;
@@ -25,7 +25,7 @@ use crate::services::resolve::Resolver;
 use crate::services::saying::Saying;
 use crate::services::throttle::Throttle;
 use crate::services::upstream::Upstream;
-use crate::services::visits::Visits;
+use crate::services::visits::VisitCounter;
 use crate::session::{self, Context};
 
 /// Sessions have this long to end, once they are let go.
@@ -108,13 +108,13 @@ impl Server {
         });
         let (history, writer) =
             History::start(directory, metrics.clone(), injections.at(Site::History)).await?;
-        let work = Work {
+        let services = Services {
             throttle: Throttle::new(rate, injections.at(Site::Sleep)),
             filter: Filter::new(injections.at(Site::Filter)),
             passwords: hashing.await??,
-            visits: Visits::start(injections.at(Site::Lock)),
+            visits: VisitCounter::start(injections.at(Site::Lock)),
             resolver: Resolver::new(injections.at(Site::Resolve)),
-            questions: Questions::start(injections.at(Site::Channel))?,
+            directory: UserDirectory::start(injections.at(Site::Channel))?,
             saying: Saying::new(injections.at(Site::Child)),
             upstream: Upstream::start(injections.at(Site::Upstream))?,
             history,
@@ -123,7 +123,7 @@ impl Server {
         let (hub, _) = Hub::start(identity, metrics);
         let sessions = Arc::new(Semaphore::new(max_connections as usize));
         Ok(Server {
-            context: Arc::new(Context { hub, work, patience }),
+            context: Arc::new(Context { hub, services, patience }),
             sessions,
             most: max_connections,
             history: writer,
@@ -170,7 +170,7 @@ impl Acceptor {
     }
 
     fn refuse(&self, socket: TcpStream, refusals: &Arc<Semaphore>) {
-        self.context.work.metrics.rejected(Rejection::ServerFull);
+        self.context.services.metrics.rejected(Rejection::ServerFull);
         // A new socket has room for one line; if not, the client learns by the closing.
         let _ =
             socket.try_write(Line::new(&[b"ERROR :Closing Link: (Server full, try again later)"]).plain());

@@ -16,7 +16,7 @@ use crate::hub::{ClientId, Hub, Request, RequestOutcome};
 use crate::irc::lines::{Line, LineBuffer};
 use crate::metrics::Rejection;
 use crate::outbox::{self, Slowness};
-use crate::services::Work;
+use crate::services::Services;
 
 /// How long the far end may take to close after us. Closing at once, with bytes of it unread, would
 /// reset the connection, and the ERROR that says why could be lost.
@@ -26,17 +26,17 @@ const LINGER: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) hub: Hub,
-    pub(crate) work: Work,
+    pub(crate) services: Services,
     pub(crate) patience: Patience,
 }
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(id: ClientId, mut socket: TcpStream, peer: SocketAddr, context: Arc<Context>) {
-    context.work.metrics.connected();
+    context.services.metrics.connected();
     // Lines are small and written in batches already; waiting for more only delays them.
     let _ = socket.set_nodelay(true);
-    context.work.resolver.note(peer);
-    let (outbox, queue) = outbox::bounded(context.patience, context.work.metrics.clone());
+    context.services.resolver.log_host_name(peer);
+    let (outbox, queue) = outbox::bounded(context.patience, context.services.metrics.clone());
     let slowness = queue.slowness();
     context.hub.connect(id, host(peer.ip()), outbox).await;
     let (read_half, mut write_half) = socket.split();
@@ -49,7 +49,7 @@ pub(crate) async fn serve(id: ClientId, mut socket: TcpStream, peer: SocketAddr,
         Ok(()) => linger(socket).await,
         Err(error) => context.hub.leave(id, format!("Write error: {}", error.kind())).await,
     }
-    context.work.metrics.disconnected();
+    context.services.metrics.disconnected();
 }
 
 /// Says that nothing more comes and reads away what the far end still sends.
@@ -84,7 +84,7 @@ impl Reader<'_> {
         let reason = tokio::select! {
             reason = self.listen(&mut socket) => reason,
             () = slowness.told() => {
-                context.work.metrics.slow_reader();
+                context.services.metrics.slow_reader();
                 Some("SendQ exceeded".into())
             }
         };
@@ -96,13 +96,13 @@ impl Reader<'_> {
 
     /// Why the client is to be let go; `None` if the hub has done so.
     async fn listen(&mut self, socket: &mut ReadHalf<'_>) -> Option<String> {
-        let throttle = &self.context.work.throttle;
-        let mut allowance = throttle.allowance();
+        let throttle = &self.context.services.throttle;
+        let mut bucket = throttle.new_bucket();
         let mut silence = Silence::new(self.context.patience);
         let mut registration = Some(Box::pin(time::sleep(self.context.patience.register)));
         loop {
             while let Some(line) = self.lines.next() {
-                throttle.pace(&mut allowance).await;
+                throttle.wait_for_token(&mut bucket).await;
                 if let RequestOutcome::Disconnected = self.take(line).await {
                     return None;
                 }
@@ -118,7 +118,7 @@ impl Reader<'_> {
                 }
                 () = silence.passed() => match silence.next() {
                     Some(reason) => {
-                        self.context.work.metrics.rejected(Rejection::Timeout);
+                        self.context.services.metrics.rejected(Rejection::Timeout);
                         return Some(reason);
                     }
                     None => {
@@ -129,7 +129,7 @@ impl Reader<'_> {
             };
             match read {
                 Ok(0) => return Some("Connection closed".into()),
-                Ok(bytes) => self.context.work.metrics.read(bytes),
+                Ok(bytes) => self.context.services.metrics.read(bytes),
                 Err(error) => return Some(format!("Read error: {}", error.kind())),
             }
             silence.broken();
@@ -137,24 +137,24 @@ impl Reader<'_> {
     }
 
     async fn take(&self, line: Line) -> RequestOutcome {
-        let Context { hub, work, .. } = self.context;
+        let Context { hub, services, .. } = self.context;
         let outcome = match line {
             Line::TooLong => hub.ask(self.id, Request::TooLong).await,
             Line::Whole(line) => {
                 let began = Instant::now();
-                let (command, checks) = work.before(&line).await;
+                let (command, checks) = services.check(&line).await;
                 let outcome = hub.ask(self.id, Request::Line(line, checks)).await;
-                command.inspect(|&command| work.metrics.took(command, began.elapsed()));
+                command.inspect(|&command| services.metrics.took(command, began.elapsed()));
                 outcome
             }
         };
         match outcome {
             RequestOutcome::Said(entries) => {
-                work.after(entries);
+                services.log(entries);
                 RequestOutcome::Done
             }
             RequestOutcome::ReadHistory { channel, max_lines } => {
-                let lines = work.history.latest(channel.clone(), max_lines).await;
+                let lines = services.history.latest(channel.clone(), max_lines).await;
                 hub.ask(self.id, Request::History { channel, lines }).await
             }
             other => other,

@@ -7,7 +7,7 @@ use crate::irc::ctcp::Text;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
-use crate::services::history_store::Past;
+use crate::services::history_store::StoredMessage;
 
 /// Lines of an answer, and of one that was asked for no number.
 const MAX_LINES: usize = 100;
@@ -36,7 +36,12 @@ impl HubState {
     }
 
     /// The answer, once the session has the lines.
-    pub(super) fn send_history(&self, channel: &NameKey, lines: Option<Vec<Past>>, replies: &mut Replies) {
+    pub(super) fn send_history(
+        &self,
+        channel: &NameKey,
+        lines: Option<Vec<StoredMessage>>,
+        replies: &mut Replies,
+    ) {
         let name = self.channels.get(channel).map_or(channel.as_bytes(), |channel| &channel.name);
         let mut notice = |head: &[&[u8]], text: &[u8]| {
             replies.server_text(&[&[&b"NOTICE "[..], name, b" :"], head].concat(), text);

@@ -9,7 +9,7 @@ use crate::irc::ctcp::Text;
 use crate::irc::message::{Message, list};
 use crate::irc::names::{NameKey, is_channel_like};
 use crate::irc::reply::{Line, Replies};
-use crate::services::history::Entry;
+use crate::services::history::ChannelMessage;
 
 /// The most targets of one PRIVMSG or NOTICE, each counted once.
 pub(super) const MAX_MESSAGE_TARGETS: usize = 4;
@@ -85,7 +85,7 @@ impl HubState {
         &mut self,
         outgoing: &OutgoingMessage<'_>,
         key: &NameKey,
-        said: &mut Vec<Entry>,
+        said: &mut Vec<ChannelMessage>,
         replies: &mut Replies,
     ) -> Result<(), Refusal> {
         let channel = self.channels.get(key).ok_or((403, "No such channel"))?;
@@ -104,7 +104,7 @@ impl HubState {
         // What clients ask each other is no part of what people said.
         if outgoing.command == Command::Privmsg && Text::of(outgoing.text) != Text::Request {
             let nick = outgoing.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
-            said.push(Entry { channel: key.clone(), nick, text: outgoing.text.into() });
+            said.push(ChannelMessage { channel: key.clone(), nick, text: outgoing.text.into() });
         }
         Ok(())
     }

@@ -54,10 +54,10 @@ use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
 use crate::metrics::{Metrics, Rejection};
 use crate::outbox::Outbox;
-use crate::services::history_store::Past;
+use crate::services::history_store::StoredMessage;
 
 pub(crate) use self::handle::Hub;
-pub(crate) use crate::services::history::Entry;
+pub(crate) use crate::services::history::ChannelMessage;
 
 /// A connection, for as long as the server runs; in the order they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,7 +73,7 @@ pub(crate) enum Request {
     /// The client is to show that it is alive.
     Ping,
     /// What the store gave for [`RequestOutcome::ReadHistory`].
-    History { channel: NameKey, lines: Option<Vec<Past>> },
+    History { channel: NameKey, lines: Option<Vec<StoredMessage>> },
     /// The client had its time to register.
     RegistrationTimeout,
 }
@@ -93,7 +93,7 @@ pub(crate) enum RequestOutcome {
     /// It is done.
     Done,
     /// It was said in these channels.
-    Said(Vec<Entry>),
+    Said(Vec<ChannelMessage>),
     /// The session is to fetch so many lines of this channel, and to come back with them.
     ReadHistory { channel: NameKey, max_lines: usize },
     /// The client is let go; nothing it sends is heard any more.
@@ -103,7 +103,7 @@ pub(crate) enum RequestOutcome {
 /// What a command leads to.
 enum CommandOutcome {
     Done,
-    Said(Vec<Entry>),
+    Said(Vec<ChannelMessage>),
     ReadHistory { channel: NameKey, max_lines: usize },
     Disconnect(Vec<u8>),
 }

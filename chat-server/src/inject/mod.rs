@@ -13,24 +13,24 @@ pub(crate) use spec::{Site, SpecError};
 
 /// How long a mistake blocks, and how often it is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Dose {
+pub(crate) struct MistakeSettings {
     /// How long it blocks at least.
     pub(crate) duration: Duration,
-    /// In how many of a hundred cases.
+    /// In how many of a hundred calls.
     pub(crate) percent: f64,
 }
 
 /// Which mistakes are made.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Injections([Option<Dose>; Site::ALL.len()]);
+pub(crate) struct Injections([Option<MistakeSettings>; Site::ALL.len()]);
 
 impl Injections {
     /// Reads the values of all `--inject`; a later one for the same site wins.
     pub(crate) fn parse<'a>(specs: impl IntoIterator<Item = &'a str>) -> Result<Self, SpecError> {
         let mut injections = Injections::default();
         for text in specs {
-            for (site, dose) in spec::parse(text)? {
-                injections.0[site as usize] = Some(dose);
+            for (site, settings) in spec::parse(text)? {
+                injections.0[site as usize] = Some(settings);
             }
         }
         Ok(injections)
@@ -38,31 +38,31 @@ impl Injections {
 
     /// The mistake to make at `site`, if any.
     pub(crate) fn at(&self, site: Site) -> Option<Mistake> {
-        self.0[site as usize].map(|dose| Mistake::new(site, dose))
+        self.0[site as usize].map(|settings| Mistake::new(site, settings))
     }
 }
 
-/// Decides, case by case, whether the mistake is made.
+/// Decides, call by call, whether the mistake is made.
 #[derive(Debug)]
 pub(crate) struct Mistake {
     duration: Duration,
     /// The share of all 64-bit numbers that mean yes.
     threshold: u64,
-    cases: AtomicU64,
+    calls: AtomicU64,
 }
 
 impl Mistake {
-    fn new(site: Site, dose: Dose) -> Self {
-        let threshold = (dose.percent / 100.0 * u64::MAX as f64) as u64;
+    fn new(site: Site, settings: MistakeSettings) -> Self {
+        let threshold = (settings.percent / 100.0 * u64::MAX as f64) as u64;
         // Else all sites would strike on the same messages.
         let first = (site as u64) << 32;
-        Mistake { duration: dose.duration, threshold, cases: AtomicU64::new(first) }
+        Mistake { duration: settings.duration, threshold, calls: AtomicU64::new(first) }
     }
 
     /// How long to block this time, if this time is one.
-    pub(crate) fn strikes(&self) -> Option<Duration> {
-        let case = self.cases.fetch_add(1, Ordering::Relaxed);
-        (scramble(case) <= self.threshold).then_some(self.duration)
+    pub(crate) fn decide(&self) -> Option<Duration> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        (scramble(call) <= self.threshold).then_some(self.duration)
     }
 
     /// The same mistake, made on every call.
@@ -88,16 +88,17 @@ fn scramble(number: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn strikes(percent: f64) -> usize {
-        let mistake = Mistake::new(Site::Sleep, Dose { duration: Duration::from_millis(1), percent });
-        (0..10_000).filter(|_| mistake.strikes().is_some()).count()
+    fn decided_calls(percent: f64) -> usize {
+        let mistake =
+            Mistake::new(Site::Sleep, MistakeSettings { duration: Duration::from_millis(1), percent });
+        (0..10_000).filter(|_| mistake.decide().is_some()).count()
     }
 
     #[test]
     fn the_share_of_strikes_is_the_percentage() {
-        assert_eq!(strikes(100.0), 10_000);
-        assert!((50..=200).contains(&strikes(1.0)), "{}", strikes(1.0));
-        assert!((4_500..=5_500).contains(&strikes(50.0)), "{}", strikes(50.0));
+        assert_eq!(decided_calls(100.0), 10_000);
+        assert!((50..=200).contains(&decided_calls(1.0)), "{}", decided_calls(1.0));
+        assert!((4_500..=5_500).contains(&decided_calls(50.0)), "{}", decided_calls(50.0));
     }
 
     #[test]

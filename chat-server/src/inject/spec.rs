@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Dose;
+use super::MistakeSettings;
 
 /// Where a mistake can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) enum Site {
 }
 
 /// The sites as sentences name them.
-const SITES_HELP: &str = "sleep, history, password, filter, resolve, lock, channel, child, upstream or all";
+const SITE_NAMES: &str = "sleep, history, password, filter, resolve, lock, channel, child, upstream or all";
 
 impl Site {
     pub(crate) const ALL: [Site; 9] = [
@@ -52,7 +52,7 @@ impl Site {
     /// What a site does without figures: with 1,000 clients that say 200 messages a second, a few dozen
     /// strikes in 20 s, and still a server. What is rare strikes more often or always; `lock` is held
     /// for its duration every half second, which is rarity enough.
-    fn dose(self) -> Dose {
+    fn default_settings(self) -> MistakeSettings {
         let (milliseconds, percent) = match self {
             Site::Sleep | Site::History | Site::Filter => (50, 1.0),
             Site::Resolve => (30, 2.0),
@@ -62,7 +62,7 @@ impl Site {
             Site::Child => (40, 100.0),
             Site::Lock => (60, 100.0),
         };
-        Dose { duration: Duration::from_millis(milliseconds), percent }
+        MistakeSettings { duration: Duration::from_millis(milliseconds), percent }
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) enum SpecError {
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Site(name) => write!(f, "there is no site `{name}`, it must be {SITES_HELP}"),
+            Self::Site(name) => write!(f, "there is no site `{name}`, it must be {SITE_NAMES}"),
             Self::Duration(text) => write!(f, "duration `{text}` must be from 1ms to 60s, such as `50ms`"),
             Self::Percent(text) => write!(f, "`@{text}` must be over 0% and up to 100%, such as `@5%`"),
         }
@@ -90,7 +90,7 @@ impl fmt::Display for SpecError {
 impl std::error::Error for SpecError {}
 
 /// Reads one value; `all` gives every site.
-pub(super) fn parse(text: &str) -> Result<Vec<(Site, Dose)>, SpecError> {
+pub(super) fn parse(text: &str) -> Result<Vec<(Site, MistakeSettings)>, SpecError> {
     let (rest, percent) = match text.split_once('@') {
         Some((rest, percent)) => (rest, Some(parse_percent(percent)?)),
         None => (text, None),
@@ -99,14 +99,17 @@ pub(super) fn parse(text: &str) -> Result<Vec<(Site, Dose)>, SpecError> {
         Some((name, duration)) => (name, Some(parse_duration(duration)?)),
         None => (rest, None),
     };
-    let dosed = |site: Site| {
-        let usual = site.dose();
+    let with_settings = |site: Site| {
+        let default = site.default_settings();
         (
             site,
-            Dose { duration: duration.unwrap_or(usual.duration), percent: percent.unwrap_or(usual.percent) },
+            MistakeSettings {
+                duration: duration.unwrap_or(default.duration),
+                percent: percent.unwrap_or(default.percent),
+            },
         )
     };
-    Ok(sites(name)?.into_iter().map(dosed).collect())
+    Ok(sites(name)?.into_iter().map(with_settings).collect())
 }
 
 fn sites(name: &str) -> Result<Vec<Site>, SpecError> {
@@ -149,7 +152,7 @@ mod tests {
         assert_eq!(one("lock=60ms@100%"), (Site::Lock, Duration::from_millis(60), 100.0));
         let all = parse("all=30ms").expect("valid");
         assert_eq!(all.iter().map(|(site, _)| *site).collect::<Vec<_>>(), Site::ALL);
-        assert!(all.iter().all(|(_, dose)| dose.duration == Duration::from_millis(30)));
+        assert!(all.iter().all(|(_, settings)| settings.duration == Duration::from_millis(30)));
     }
 
     #[test]

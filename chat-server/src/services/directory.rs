@@ -8,29 +8,29 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::inject::Mistake;
 
-/// Questions that may wait for the service.
-const BACKLOG: usize = 1024;
+/// UserDirectory that may wait for the service.
+const MAX_QUEUED_QUERIES: usize = 1024;
 
 /// Numbers the questions about users, so that the log tells who searches the whole server.
 #[derive(Debug)]
-pub(crate) struct Questions {
+pub(crate) struct UserDirectory {
     service: mpsc::Sender<oneshot::Sender<u64>>,
     mistake: Option<(Mistake, blocking::SyncSender<blocking::Sender<u64>>)>,
 }
 
-impl Questions {
+impl UserDirectory {
     /// Starts the service: a task; with the mistake, also a thread that takes its time.
     ///
     /// # Errors
     ///
     /// If the thread cannot be started.
     pub(crate) fn start(mistake: Option<Mistake>) -> anyhow::Result<Self> {
-        let (service, asked) = mpsc::channel(BACKLOG);
+        let (service, asked) = mpsc::channel(MAX_QUEUED_QUERIES);
         loopscope::spawn("questions", serve(asked));
         let mistake = match mistake {
             None => None,
             Some(mistake) => {
-                let (slow_service, asked) = blocking::sync_channel(BACKLOG);
+                let (slow_service, asked) = blocking::sync_channel(MAX_QUEUED_QUERIES);
                 let duration = mistake.duration();
                 thread::Builder::new()
                     .name("questions".into())
@@ -38,13 +38,13 @@ impl Questions {
                 Some((mistake, slow_service))
             }
         };
-        Ok(Questions { service, mistake })
+        Ok(UserDirectory { service, mistake })
     }
 
     /// The number of this question; `None` if the service is gone.
-    pub(crate) async fn number(&self) -> Option<u64> {
+    pub(crate) async fn next_query_number(&self) -> Option<u64> {
         match &self.mistake {
-            Some((mistake, service)) if mistake.strikes().is_some() => wrong(service),
+            Some((mistake, service)) if mistake.decide().is_some() => wrong(service),
             _ => self.right().await,
         }
     }
@@ -94,9 +94,9 @@ mod tests {
         for inject in [&[][..], &["channel=1ms"]] {
             let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::Channel);
             let mistake = mistake.map(Mistake::on_every_call);
-            let questions = Questions::start(mistake).expect("started");
+            let directory = UserDirectory::start(mistake).expect("started");
             assert_eq!(
-                (questions.number().await, questions.number().await),
+                (directory.next_query_number().await, directory.next_query_number().await),
                 (Some(1), Some(2)),
                 "{inject:?}"
             );

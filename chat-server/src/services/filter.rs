@@ -17,7 +17,7 @@ const STEMS: [&str; 8] = [
     "adminpasswd",
 ];
 /// Endings of each stem.
-const ENDINGS: usize = 250;
+const ENDINGS_PER_STEM: usize = 250;
 
 /// Knows the words that are not passed on.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Filter {
 
 impl Filter {
     pub(crate) fn new(mistake: Option<Mistake>) -> Self {
-        let endings = |stem: &'static str| (0..ENDINGS).map(move |number| format!("{stem}{number}"));
+        let endings = |stem: &'static str| (0..ENDINGS_PER_STEM).map(move |number| format!("{stem}{number}"));
         let families =
             STEMS.into_iter().flat_map(|stem| std::iter::once(stem.to_owned()).chain(endings(stem)));
         let words: Vec<Box<[u8]>> = families.map(|word| word.into_bytes().into()).collect();
@@ -39,15 +39,15 @@ impl Filter {
     }
 
     /// Whether a word of `text` is on the list. Both ways find the same words.
-    pub(crate) fn refuses(&self, text: &[u8]) -> bool {
-        match self.mistake.as_ref().and_then(Mistake::strikes) {
+    pub(crate) fn refuses_privmsg(&self, text: &[u8]) -> bool {
+        match self.mistake.as_ref().and_then(Mistake::decide) {
             Some(duration) => wrong(&self.words, text, duration),
-            None => self.refuses_quickly(text),
+            None => self.refuses_notice(text),
         }
     }
 
     /// The same for NOTICE, where no mistake is made.
-    pub(crate) fn refuses_quickly(&self, text: &[u8]) -> bool {
+    pub(crate) fn refuses_notice(&self, text: &[u8]) -> bool {
         right(&self.set, text)
     }
 }
@@ -90,14 +90,14 @@ fn wrong(list: &[Box<[u8]>], text: &[u8], duration: Duration) -> bool {
                 found |= row[word.len()] == 0;
             }
             if started.elapsed() >= duration {
-                return found || right_away(list, &words);
+                return found || contains_listed_word(list, &words);
             }
         }
     }
 }
 
 /// The answer where time ran out before the whole list was compared.
-fn right_away(list: &[Box<[u8]>], words: &[&[u8]]) -> bool {
+fn contains_listed_word(list: &[Box<[u8]>], words: &[&[u8]]) -> bool {
     list.iter().any(|entry| words.contains(&&**entry))
 }
 

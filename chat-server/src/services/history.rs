@@ -2,7 +2,7 @@
 //!
 //! A line is *acknowledged* by the answer to HISTORY: it is sent after the disk has everything that was said
 //! before the question, and shows only what is on disk. What such an answer shows survives `kill -9`; a line
-//! that nobody asked for is safe within [`GATHER`] and a commit.
+//! that nobody asked for is safe within [`BATCH_INTERVAL`] and a commit.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -16,18 +16,18 @@ use tokio::task::JoinHandle;
 use crate::inject::Mistake;
 use crate::irc::names::NameKey;
 use crate::metrics::Metrics;
-use crate::services::history_store::{KEPT, Past, Store};
+use crate::services::history_store::{HistoryStore, MAX_STORED_LINES, StoredMessage};
 
 /// Entries that may wait to be written; beyond it they are dropped and counted, as no sender may wait.
-const BACKLOG: usize = 8192;
+const MAX_QUEUED_REQUESTS: usize = 8192;
 /// Entries are gathered this long, so that one commit serves them all.
-const GATHER: Duration = Duration::from_secs(1);
+const BATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The journal of the wrong way begins anew beyond this.
-const JOURNAL_BYTES: u64 = 16 << 20;
+const MAX_JOURNAL_BYTES: u64 = 16 << 20;
 
 /// Something said in a channel.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct ChannelMessage {
     pub(crate) channel: NameKey,
     pub(crate) nick: Box<[u8]>,
     pub(crate) text: Box<[u8]>,
@@ -35,16 +35,16 @@ pub(crate) struct Entry {
 
 /// What the writing task gets.
 #[derive(Debug)]
-enum Order {
-    Keep(NameKey, Past),
-    Recall { channel: NameKey, most: usize, answer: oneshot::Sender<Vec<Past>> },
+enum HistoryRequest {
+    Append(NameKey, StoredMessage),
+    Read { channel: NameKey, max_lines: usize, reply: oneshot::Sender<Vec<StoredMessage>> },
 }
 
 /// Keeps what is said.
 #[derive(Debug)]
 pub(crate) struct History {
     journal: PathBuf,
-    backlog: mpsc::Sender<Order>,
+    requests_sender: mpsc::Sender<HistoryRequest>,
     metrics: Metrics,
     mistake: Option<Mistake>,
 }
@@ -62,35 +62,37 @@ impl History {
         mistake: Option<Mistake>,
     ) -> anyhow::Result<(Self, JoinHandle<()>)> {
         let (owned, journal) = (directory.to_owned(), directory.join("journal.log"));
-        let store = loopscope::spawn_blocking("history-open", move || Store::open(&owned, KEPT)).await??;
-        let (backlog, orders) = mpsc::channel(BACKLOG);
-        let writer = loopscope::spawn("history", commit_batches(Arc::new(store), metrics.clone(), orders));
-        Ok((History { journal, backlog, metrics, mistake }, writer))
+        let store =
+            loopscope::spawn_blocking("history-open", move || HistoryStore::open(&owned, MAX_STORED_LINES))
+                .await??;
+        let (requests_sender, requests) = mpsc::channel(MAX_QUEUED_REQUESTS);
+        let writer = loopscope::spawn("history", commit_batches(Arc::new(store), metrics.clone(), requests));
+        Ok((History { journal, requests_sender, metrics, mistake }, writer))
     }
 
     /// Keeps `entry`.
-    pub(crate) fn append(&self, entry: Entry) {
-        if let Some(duration) = self.mistake.as_ref().and_then(Mistake::strikes) {
-            wrong(&self.journal, &entry, duration).unwrap_or_else(|error| {
+    pub(crate) fn append(&self, message: ChannelMessage) {
+        if let Some(duration) = self.mistake.as_ref().and_then(Mistake::decide) {
+            wrong(&self.journal, &message, duration).unwrap_or_else(|error| {
                 tracing::warn!("{} could not be written: {error}", self.journal.display());
             });
         }
-        self.right(entry);
+        self.right(message);
     }
 
     /// Right: handed to the task that writes, and nobody waits for the disk.
-    fn right(&self, Entry { channel, nick, text }: Entry) {
-        let line = Past { time: SystemTime::now(), nick, text };
-        if self.backlog.try_send(Order::Keep(channel, line)).is_err() {
+    fn right(&self, ChannelMessage { channel, nick, text }: ChannelMessage) {
+        let line = StoredMessage { time: SystemTime::now(), nick, text };
+        if self.requests_sender.try_send(HistoryRequest::Append(channel, line)).is_err() {
             self.metrics.history_dropped(1);
         }
     }
 
-    /// The newest `most` lines of `channel`, after all that was appended before is on disk; `None` if that
+    /// The newest `max_lines` lines of `channel`, after all that was appended before is on disk; `None` if that
     /// cannot be had now.
-    pub(crate) async fn latest(&self, channel: NameKey, most: usize) -> Option<Vec<Past>> {
-        let (answer, lines) = oneshot::channel();
-        self.backlog.try_send(Order::Recall { channel, most, answer }).ok()?;
+    pub(crate) async fn latest(&self, channel: NameKey, max_lines: usize) -> Option<Vec<StoredMessage>> {
+        let (reply, lines) = oneshot::channel();
+        self.requests_sender.try_send(HistoryRequest::Read { channel, max_lines, reply }).ok()?;
         lines.await.ok()
     }
 }
@@ -98,11 +100,11 @@ impl History {
 /// Wrong: a journal "to be safe", and the worker waits for the disk. (Repeated until `duration` is over, for
 /// disks that are fast; both calls stand on one line as they are one mistake.)
 #[inline(never)]
-fn wrong(journal: &Path, entry: &Entry, duration: Duration) -> io::Result<()> {
+fn wrong(journal: &Path, message: &ChannelMessage, duration: Duration) -> io::Result<()> {
     let started = Instant::now();
-    let line = [entry.channel.as_bytes(), b" <", &entry.nick, b"> ", &entry.text, b"\n"].concat();
+    let line = [message.channel.as_bytes(), b" <", &message.nick, b"> ", &message.text, b"\n"].concat();
     let mut file = OpenOptions::new().create(true).append(true).open(journal)?;
-    if file.metadata()?.len() > JOURNAL_BYTES {
+    if file.metadata()?.len() > MAX_JOURNAL_BYTES {
         file.set_len(0)?;
     }
     loop {
@@ -115,11 +117,15 @@ fn wrong(journal: &Path, entry: &Entry, duration: Duration) -> io::Result<()> {
 }
 
 /// Takes what has gathered and has it committed on a thread for such work.
-async fn commit_batches(store: Arc<Store>, metrics: Metrics, mut orders: mpsc::Receiver<Order>) {
+async fn commit_batches(
+    store: Arc<HistoryStore>,
+    metrics: Metrics,
+    mut requests: mpsc::Receiver<HistoryRequest>,
+) {
     let mut batch = Vec::new();
-    while gather(&mut orders, &mut batch).await {
+    while collect_batch(&mut requests, &mut batch).await {
         let (store, full) = (store.clone(), std::mem::take(&mut batch));
-        let lines = full.iter().filter(|order| matches!(order, Order::Keep(..))).count();
+        let lines = full.iter().filter(|request| matches!(request, HistoryRequest::Append(..))).count();
         let committed = loopscope::spawn_blocking("history-commit", move || commit(&store, full)).await;
         if let Err(error) = committed.map_err(anyhow::Error::from).flatten() {
             metrics.history_dropped(lines as u64);
@@ -128,40 +134,45 @@ async fn commit_batches(store: Arc<Store>, metrics: Metrics, mut orders: mpsc::R
     }
 }
 
-/// Fills `batch` with what comes within [`GATHER`] of the first order, or until somebody waits for an answer;
+/// Fills `batch` with what comes within [`BATCH_INTERVAL`] of the first request, or until somebody waits for an answer;
 /// `false` if nothing comes any more.
-async fn gather(orders: &mut mpsc::Receiver<Order>, batch: &mut Vec<Order>) -> bool {
-    let first = orders.recv_many(batch, BACKLOG).await;
+async fn collect_batch(
+    requests: &mut mpsc::Receiver<HistoryRequest>,
+    batch: &mut Vec<HistoryRequest>,
+) -> bool {
+    let first = requests.recv_many(batch, MAX_QUEUED_REQUESTS).await;
     let mut seen = 0;
     let more = async {
-        while batch.len() < BACKLOG && !batch[seen..].iter().any(|it| matches!(it, Order::Recall { .. })) {
+        while batch.len() < MAX_QUEUED_REQUESTS
+            && !batch[seen..].iter().any(|it| matches!(it, HistoryRequest::Read { .. }))
+        {
             seen = batch.len();
-            if orders.recv_many(batch, BACKLOG - seen).await == 0 {
+            if requests.recv_many(batch, MAX_QUEUED_REQUESTS - seen).await == 0 {
                 break;
             }
         }
     };
     // Over time or over size, or at the end at once: what there is gets written.
-    let _ = tokio::time::timeout(GATHER, more).await;
+    let _ = tokio::time::timeout(BATCH_INTERVAL, more).await;
     first > 0
 }
 
 /// One commit for the whole batch; the answers come after it. If it fails, who asked gets none.
-fn commit(store: &Store, batch: Vec<Order>) -> anyhow::Result<()> {
-    let (mut lines, mut questions) = (Vec::new(), Vec::new());
-    for order in batch {
-        match order {
-            Order::Keep(channel, line) => lines.push((channel, line)),
-            Order::Recall { channel, most, answer } => questions.push((channel, most, answer)),
+fn commit(store: &HistoryStore, batch: Vec<HistoryRequest>) -> anyhow::Result<()> {
+    let (mut lines, mut reads) = (Vec::new(), Vec::new());
+    for request in batch {
+        match request {
+            HistoryRequest::Append(channel, line) => lines.push((channel, line)),
+            HistoryRequest::Read { channel, max_lines, reply } => reads.push((channel, max_lines, reply)),
         }
     }
     if !lines.is_empty() {
         store.append(&lines)?;
     }
-    for (channel, most, answer) in questions {
-        match store.latest(&channel, most) {
+    for (channel, max_lines, reply) in reads {
+        match store.latest(&channel, max_lines) {
             // Whoever asked may have left.
-            Ok(lines) => drop(answer.send(lines)),
+            Ok(lines) => drop(reply.send(lines)),
             Err(error) => tracing::error!("the history could not be read: {error}"),
         }
     }
@@ -173,8 +184,12 @@ mod tests {
     use super::*;
     use crate::inject::{Injections, Site};
 
-    fn entry(text: &str) -> Entry {
-        Entry { channel: NameKey::new(b"#Rust"), nick: b"ada"[..].into(), text: text.as_bytes().into() }
+    fn entry(text: &str) -> ChannelMessage {
+        ChannelMessage {
+            channel: NameKey::new(b"#Rust"),
+            nick: b"ada"[..].into(),
+            text: text.as_bytes().into(),
+        }
     }
 
     #[tokio::test]
@@ -202,6 +217,6 @@ mod tests {
         history.append(entry("one"));
         let began = tokio::time::Instant::now();
         assert_eq!(history.latest(NameKey::new(b"#rust"), 1).await.expect("answered").len(), 1);
-        assert!(began.elapsed() < GATHER, "{:?}", began.elapsed());
+        assert!(began.elapsed() < BATCH_INTERVAL, "{:?}", began.elapsed());
     }
 }

@@ -16,14 +16,14 @@ type Row<'a> = (u64, &'a [u8], &'a [u8], &'a [u8]);
 const LINES: TableDefinition<'_, u64, Row<'_>> = TableDefinition::new("lines");
 /// The numbers of each channel's lines.
 const CHANNELS: TableDefinition<'_, (&[u8], u64), ()> = TableDefinition::new("channels");
-/// Lines that are kept, of all channels together: the newest. Some 60 MB of the longest.
-pub(crate) const KEPT: u64 = 100_000;
+/// Lines that are max_lines, of all channels together: the newest. Some 60 MB of the longest.
+pub(crate) const MAX_STORED_LINES: u64 = 100_000;
 /// Pages held in memory. The default of the store is a gigabyte.
-const CACHE: usize = 8 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 
 /// Something said in a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Past {
+pub(crate) struct StoredMessage {
     pub(crate) time: SystemTime,
     pub(crate) nick: Box<[u8]>,
     pub(crate) text: Box<[u8]>,
@@ -31,18 +31,18 @@ pub(crate) struct Past {
 
 /// The store. Every call waits for the disk: keep it off the event loop.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub(crate) struct HistoryStore {
     database: Database,
-    kept: u64,
+    max_lines: u64,
 }
 
-impl Store {
-    /// Opens `history.redb` in `directory`, made if it is not there, that keeps the newest `kept` lines.
+impl HistoryStore {
+    /// Opens `history.redb` in `directory`, made if it is not there, that keeps the newest `max_lines` lines.
     /// What a killed process left behind is repaired.
-    pub(crate) fn open(directory: &Path, kept: u64) -> anyhow::Result<Self> {
+    pub(crate) fn open(directory: &Path, max_lines: u64) -> anyhow::Result<Self> {
         let path = directory.join("history.redb");
         let open = || -> anyhow::Result<Database> {
-            let database = Builder::new().set_cache_size(CACHE).create(&path)?;
+            let database = Builder::new().set_cache_size(CACHE_BYTES).create(&path)?;
             let transaction = database.begin_write()?;
             transaction.open_table(LINES)?;
             transaction.open_table(CHANNELS)?;
@@ -52,11 +52,11 @@ impl Store {
         let database = open().with_context(|| {
             format!("`{}` must be the history of a server that is not running", path.display())
         })?;
-        Ok(Store { database, kept })
+        Ok(HistoryStore { database, max_lines })
     }
 
     /// Keeps `lines`, all or none. They are on disk when it returns.
-    pub(crate) fn append(&self, lines: &[(NameKey, Past)]) -> Result<(), redb::Error> {
+    pub(crate) fn append(&self, lines: &[(NameKey, StoredMessage)]) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
             let (mut all, mut channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
@@ -66,7 +66,7 @@ impl Store {
                 all.insert(number, value)?;
                 channels.insert((channel.as_bytes(), number), ())?;
             }
-            while all.len()? > self.kept {
+            while all.len()? > self.max_lines {
                 let Some((number, line)) = all.pop_first()? else { break };
                 channels.remove((line.value().1, number.value()))?;
             }
@@ -76,18 +76,22 @@ impl Store {
         Ok(())
     }
 
-    /// The newest `most` lines of `channel`, the oldest of them first.
-    pub(crate) fn latest(&self, channel: &NameKey, most: usize) -> Result<Vec<Past>, redb::Error> {
+    /// The newest `max_lines` lines of `channel`, the oldest of them first.
+    pub(crate) fn latest(
+        &self,
+        channel: &NameKey,
+        max_lines: usize,
+    ) -> Result<Vec<StoredMessage>, redb::Error> {
         let transaction = self.database.begin_read()?;
         let (all, channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
         let name = channel.as_bytes();
         let mut lines = Vec::new();
-        for entry in channels.range((name, 0)..=(name, u64::MAX))?.rev().take(most) {
+        for entry in channels.range((name, 0)..=(name, u64::MAX))?.rev().take(max_lines) {
             let number = entry?.0.value().1;
             if let Some(line) = all.get(number)? {
                 let (time, _, nick, text) = line.value();
                 let time = UNIX_EPOCH + Duration::from_millis(time);
-                lines.push(Past { time, nick: nick.into(), text: text.into() });
+                lines.push(StoredMessage { time, nick: nick.into(), text: text.into() });
             }
         }
         lines.reverse();
@@ -104,26 +108,26 @@ fn milliseconds(time: SystemTime) -> u64 {
 mod tests {
     use super::*;
 
-    fn said(channel: &str, text: &str) -> (NameKey, Past) {
+    fn said(channel: &str, text: &str) -> (NameKey, StoredMessage) {
         let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
         (
             NameKey::new(channel.as_bytes()),
-            Past { time, nick: b"ada"[..].into(), text: text.as_bytes().into() },
+            StoredMessage { time, nick: b"ada"[..].into(), text: text.as_bytes().into() },
         )
     }
 
-    fn texts(store: &Store, channel: &str, most: usize) -> Vec<String> {
-        let lines = store.latest(&NameKey::new(channel.as_bytes()), most).expect("read");
+    fn texts(store: &HistoryStore, channel: &str, max_lines: usize) -> Vec<String> {
+        let lines = store.latest(&NameKey::new(channel.as_bytes()), max_lines).expect("read");
         lines.into_iter().map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect()
     }
 
     #[test]
     fn lines_come_back_in_order_by_channel_and_after_a_restart() {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = Store::open(directory.path(), KEPT).expect("opened");
+        let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened");
         store.append(&[said("#A", "one"), said("#b", "other"), said("#a", "two")]).expect("written");
         drop(store);
-        let store = Store::open(directory.path(), KEPT).expect("opened again");
+        let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened again");
         store.append(&[said("#a", "three")]).expect("written");
         assert_eq!(texts(&store, "#a", 10), ["one", "two", "three"]);
         assert_eq!(texts(&store, "#a", 2), ["two", "three"]);
@@ -135,7 +139,7 @@ mod tests {
     #[test]
     fn only_the_newest_are_kept() {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = Store::open(directory.path(), 3).expect("opened");
+        let store = HistoryStore::open(directory.path(), 3).expect("opened");
         for round in 0..4 {
             store
                 .append(&[said("#a", &format!("a{round}")), said("#b", &format!("b{round}"))])
@@ -148,11 +152,11 @@ mod tests {
     #[test]
     fn a_store_in_use_or_of_another_kind_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = Store::open(directory.path(), KEPT).expect("opened");
-        let error = Store::open(directory.path(), KEPT).expect_err("in use");
+        let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened");
+        let error = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect_err("in use");
         assert!(format!("{error:#}").contains("history of a server that is not running"), "{error:#}");
         drop(store);
         std::fs::write(directory.path().join("history.redb"), b"something else").expect("written");
-        Store::open(directory.path(), KEPT).expect_err("no store");
+        HistoryStore::open(directory.path(), MAX_STORED_LINES).expect_err("no store");
     }
 }

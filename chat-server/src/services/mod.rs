@@ -13,11 +13,11 @@ pub(crate) mod throttle;
 pub(crate) mod upstream;
 pub(crate) mod visits;
 
-use crate::hub::{Checks, Entry};
+use crate::hub::{ChannelMessage, Checks};
 use crate::irc::command::Command;
 use crate::irc::message::{Message, list};
 use crate::metrics::Metrics;
-use crate::services::directory::Questions;
+use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
 use crate::services::history::History;
 use crate::services::password::Passwords;
@@ -25,26 +25,26 @@ use crate::services::resolve::Resolver;
 use crate::services::saying::Saying;
 use crate::services::throttle::Throttle;
 use crate::services::upstream::Upstream;
-use crate::services::visits::Visits;
+use crate::services::visits::VisitCounter;
 
 /// What all sessions share.
 #[derive(Debug)]
-pub(crate) struct Work {
+pub(crate) struct Services {
     pub(crate) throttle: Throttle,
     pub(crate) filter: Filter,
     pub(crate) passwords: Passwords,
-    pub(crate) visits: Visits,
+    pub(crate) visits: VisitCounter,
     pub(crate) resolver: Resolver,
-    pub(crate) questions: Questions,
+    pub(crate) directory: UserDirectory,
     pub(crate) saying: Saying,
     pub(crate) upstream: Upstream,
     pub(crate) history: History,
     pub(crate) metrics: Metrics,
 }
 
-impl Work {
+impl Services {
     /// Checks a line before it goes to the hub; also which command it is.
-    pub(crate) async fn before(&self, line: &[u8]) -> (Option<Command>, Checks) {
+    pub(crate) async fn check(&self, line: &[u8]) -> (Option<Command>, Checks) {
         let mut checks = Checks::default();
         let Some(message) = Message::parse(line) else { return (None, checks) };
         let command = Command::from_word(message.command);
@@ -58,12 +58,12 @@ impl Work {
                 list(channels).for_each(|channel| self.visits.count(channel));
             }
             (Command::Privmsg, Some(_), Some(text)) => {
-                self.throttle.before_privmsg();
-                checks.refused = self.filter.refuses(text);
+                self.throttle.check_privmsg();
+                checks.refused = self.filter.refuses_privmsg(text);
             }
-            (Command::Notice, Some(_), Some(text)) => checks.refused = self.filter.refuses_quickly(text),
+            (Command::Notice, Some(_), Some(text)) => checks.refused = self.filter.refuses_notice(text),
             (Command::Who | Command::Whois, _, _) => {
-                let number = self.questions.number().await;
+                let number = self.directory.next_query_number().await;
                 tracing::trace!(number, "a question about users");
             }
             (Command::Motd, _, _) => note("the program of the saying", self.saying.fetch().await),
@@ -74,7 +74,7 @@ impl Work {
     }
 
     /// Logs what was said in channels.
-    pub(crate) fn after(&self, said: Vec<Entry>) {
+    pub(crate) fn log(&self, said: Vec<ChannelMessage>) {
         said.into_iter().for_each(|entry| self.history.append(entry));
     }
 }

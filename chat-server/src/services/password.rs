@@ -13,10 +13,10 @@ use crate::inject::Mistake;
 /// The passwords, hashed, and who may ask.
 #[derive(Debug)]
 pub(crate) struct Passwords {
-    server: Option<Hash>,
-    operator: Option<(Box<[u8]>, Hash)>,
+    server: Option<PhcHash>,
+    operator: Option<(Box<[u8]>, PhcHash)>,
     /// Verified where there is no such operator, so that the time taken tells nothing.
-    decoy: Option<Hash>,
+    decoy: Option<PhcHash>,
     /// What a verification works in. Whoever holds it has the turn: one at a time, as each takes a core. It is
     /// kept, as 19 MiB allocated on a different thread each time would stay with every thread's allocator.
     memory: Arc<Mutex<Vec<Block>>>,
@@ -25,7 +25,7 @@ pub(crate) struct Passwords {
 
 /// A hash in the PHC format.
 #[derive(Debug, Clone)]
-struct Hash(Arc<str>);
+struct PhcHash(Arc<str>);
 
 impl Passwords {
     /// Hashes what is configured. Heavy: call it off the event loop.
@@ -36,12 +36,12 @@ impl Passwords {
     ) -> anyhow::Result<Self> {
         let decoy = operator.is_some() || mistake.is_some();
         Ok(Passwords {
-            server: server.map(Hash::of).transpose()?,
+            server: server.map(PhcHash::new).transpose()?,
             operator: match operator {
-                Some((name, password)) => Some((name.as_bytes().into(), Hash::of(password)?)),
+                Some((name, password)) => Some((name.as_bytes().into(), PhcHash::new(password)?)),
                 None => None,
             },
-            decoy: decoy.then(|| Hash::of("no password")).transpose()?,
+            decoy: decoy.then(|| PhcHash::new("no password")).transpose()?,
             memory: Arc::default(),
             mistake,
         })
@@ -67,15 +67,15 @@ impl Passwords {
         }
     }
 
-    async fn verify(&self, hash: &Hash, password: &[u8]) -> bool {
-        match self.mistake.as_ref().and_then(Mistake::strikes) {
+    async fn verify(&self, hash: &PhcHash, password: &[u8]) -> bool {
+        match self.mistake.as_ref().and_then(Mistake::decide) {
             Some(duration) => wrong(hash, password, duration),
             None => self.right(hash, password).await,
         }
     }
 
     /// Right: on a thread for such work, and no more of it at once than the machine can bear.
-    async fn right(&self, hash: &Hash, password: &[u8]) -> bool {
+    async fn right(&self, hash: &PhcHash, password: &[u8]) -> bool {
         let mut memory = self.memory.clone().lock_owned().await;
         let (hash, password) = (hash.clone(), password.to_vec());
         let verify = move || hash.matches(&password, &mut memory).unwrap_or(false);
@@ -85,7 +85,7 @@ impl Passwords {
 
 /// Wrong: tens of milliseconds of pure work on the worker.
 #[inline(never)]
-fn wrong(hash: &Hash, password: &[u8], duration: Duration) -> bool {
+fn wrong(hash: &PhcHash, password: &[u8], duration: Duration) -> bool {
     let started = Instant::now();
     let Ok(parsed) = PasswordHash::new(&hash.0) else { return false };
     loop {
@@ -96,10 +96,10 @@ fn wrong(hash: &Hash, password: &[u8], duration: Duration) -> bool {
     }
 }
 
-impl Hash {
-    fn of(password: &str) -> anyhow::Result<Self> {
+impl PhcHash {
+    fn new(password: &str) -> anyhow::Result<Self> {
         let hash = Argon2::default().hash_password(password.as_bytes());
-        Ok(Hash(
+        Ok(PhcHash(
             hash.map_err(|error| anyhow::anyhow!("a password could not be hashed: {error}"))?
                 .to_string()
                 .into(),

@@ -10,23 +10,23 @@ use tokio::sync::Semaphore;
 use crate::inject::Mistake;
 
 /// Look-ups at one time. Beyond it peers go unnamed: a name server may take many seconds, connects do not wait.
-const MOST: usize = 16;
+const MAX_LOOKUPS: usize = 16;
 
 /// Looks up who connects.
 #[derive(Debug)]
 pub(crate) struct Resolver {
-    turns: Arc<Semaphore>,
+    lookups: Arc<Semaphore>,
     mistake: Option<Mistake>,
 }
 
 impl Resolver {
     pub(crate) fn new(mistake: Option<Mistake>) -> Self {
-        Resolver { turns: Arc::new(Semaphore::new(MOST)), mistake }
+        Resolver { lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)), mistake }
     }
 
     /// Logs the host name of `peer`.
-    pub(crate) fn note(&self, peer: SocketAddr) {
-        match self.mistake.as_ref().and_then(Mistake::strikes) {
+    pub(crate) fn log_host_name(&self, peer: SocketAddr) {
+        match self.mistake.as_ref().and_then(Mistake::decide) {
             Some(duration) => wrong(peer.ip(), duration),
             None => self.right(peer.ip()),
         }
@@ -34,12 +34,12 @@ impl Resolver {
 
     /// Right: on a thread for such work, and the client is served meanwhile. This machine needs no look-up.
     fn right(&self, peer: IpAddr) {
-        let Ok(turn) = self.turns.clone().try_acquire_owned() else { return };
+        let Ok(permit) = self.lookups.clone().try_acquire_owned() else { return };
         if !peer.is_loopback() {
             // Nobody waits for the name; the task ends by itself.
             drop(loopscope::spawn_blocking("resolve", move || {
                 log(peer, lookup_addr(&peer).ok());
-                drop(turn);
+                drop(permit);
             }));
         }
     }
@@ -77,8 +77,8 @@ mod tests {
     async fn a_peer_on_this_machine_takes_no_turn() {
         let resolver = Resolver::new(None);
         for port in 0..100 {
-            resolver.note(SocketAddr::from(([127, 0, 0, 1], port)));
+            resolver.log_host_name(SocketAddr::from(([127, 0, 0, 1], port)));
         }
-        assert_eq!(resolver.turns.available_permits(), MOST);
+        assert_eq!(resolver.lookups.available_permits(), MAX_LOOKUPS);
     }
 }

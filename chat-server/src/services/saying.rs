@@ -19,7 +19,7 @@ impl Saying {
     /// Whether the program ran well. Without the mistake there is none to run.
     pub(crate) async fn fetch(&self) -> bool {
         let Some(mistake) = &self.mistake else { return true };
-        match mistake.strikes() {
+        match mistake.decide() {
             Some(duration) => wrong(duration),
             None => right(mistake.duration()).await,
         }

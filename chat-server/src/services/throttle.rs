@@ -15,11 +15,11 @@ pub(crate) struct Throttle {
     mistake: Option<Mistake>,
 }
 
-/// What one client still has of its allowance.
+/// What one client still has of its bucket.
 #[derive(Debug)]
-pub(crate) struct Allowance {
-    lines: f64,
-    counted: Instant,
+pub(crate) struct TokenBucket {
+    tokens: f64,
+    refilled_at: Instant,
 }
 
 impl Throttle {
@@ -27,53 +27,53 @@ impl Throttle {
         Throttle { rate, mistake }
     }
 
-    /// The allowance of a new client.
-    pub(crate) fn allowance(&self) -> Allowance {
-        Allowance { lines: self.rate.unwrap_or(0.0) * BURST_SECONDS, counted: Instant::now() }
+    /// The bucket of a new client.
+    pub(crate) fn new_bucket(&self) -> TokenBucket {
+        TokenBucket { tokens: self.rate.unwrap_or(0.0) * BURST_SECONDS, refilled_at: Instant::now() }
     }
 
-    /// Takes one line off the allowance and waits until it is covered.
-    pub(crate) async fn pace(&self, allowance: &mut Allowance) {
-        if let Some(owed) = self.rate.and_then(|rate| allowance.take(rate)) {
-            right(owed).await;
+    /// Takes one line off the bucket and waits until it is covered.
+    pub(crate) async fn wait_for_token(&self, bucket: &mut TokenBucket) {
+        if let Some(wait) = self.rate.and_then(|rate| bucket.take(rate)) {
+            right(wait).await;
         }
     }
 
     /// The flood check of PRIVMSG, where the mistake is made.
-    pub(crate) fn before_privmsg(&self) {
-        if let Some(owed) = self.mistake.as_ref().and_then(Mistake::strikes) {
-            wrong(owed);
+    pub(crate) fn check_privmsg(&self) {
+        if let Some(wait) = self.mistake.as_ref().and_then(Mistake::decide) {
+            wrong(wait);
         }
     }
 }
 
-impl Allowance {
-    /// Spends one line; how long to wait for it, if the allowance is used up.
+impl TokenBucket {
+    /// Spends one line; how long to wait for it, if the bucket is used up.
     fn take(&mut self, rate: f64) -> Option<Duration> {
         let now = Instant::now();
-        let earned = now.duration_since(self.counted).as_secs_f64() * rate;
-        self.lines = (self.lines + earned).min(rate * BURST_SECONDS) - 1.0;
-        self.counted = now;
-        (self.lines < 0.0).then(|| Duration::from_secs_f64(-self.lines / rate))
+        let earned = now.duration_since(self.refilled_at).as_secs_f64() * rate;
+        self.tokens = (self.tokens + earned).min(rate * BURST_SECONDS) - 1.0;
+        self.refilled_at = now;
+        (self.tokens < 0.0).then(|| Duration::from_secs_f64(-self.tokens / rate))
     }
 }
 
 /// Right: this client waits, its worker serves the others.
-async fn right(owed: Duration) {
-    tokio::time::sleep(owed).await;
-    slowed_down(owed);
+async fn right(wait: Duration) {
+    tokio::time::sleep(wait).await;
+    slowed_down(wait);
 }
 
 /// Wrong: the worker waits, and with it every client it would have served.
 #[inline(never)]
-fn wrong(owed: Duration) {
-    std::thread::sleep(owed); // THE MISTAKE
-    slowed_down(owed);
+fn wrong(wait: Duration) {
+    std::thread::sleep(wait); // THE MISTAKE
+    slowed_down(wait);
 }
 
 /// Also keeps the sleep above from being a tail call, which would leave no frame of `wrong` to name.
-fn slowed_down(owed: Duration) {
-    tracing::trace!(?owed, "a client was slowed down");
+fn slowed_down(wait: Duration) {
+    tracing::trace!(?wait, "a client was slowed down");
 }
 
 #[cfg(test)]
@@ -83,10 +83,10 @@ mod tests {
     #[test]
     fn a_burst_passes_and_then_each_line_waits() {
         let throttle = Throttle::new(Some(0.001), None);
-        let mut allowance = Allowance { lines: 2.0, ..throttle.allowance() };
-        assert_eq!(allowance.take(0.001).map(|_| ()), Some(()), "no burst at 2 lines in 1000 s: capped");
-        let mut allowance = Throttle::new(Some(10.0), None).allowance();
-        let waits = (0..30).filter_map(|_| allowance.take(10.0)).count();
+        let mut bucket = TokenBucket { tokens: 2.0, ..throttle.new_bucket() };
+        assert_eq!(bucket.take(0.001).map(|_| ()), Some(()), "no burst at 2 lines in 1000 s: capped");
+        let mut bucket = Throttle::new(Some(10.0), None).new_bucket();
+        let waits = (0..30).filter_map(|_| bucket.take(10.0)).count();
         assert!((1..=10).contains(&waits), "{waits} of 30 lines, 20 of them a burst");
     }
 }

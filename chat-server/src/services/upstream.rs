@@ -12,15 +12,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::inject::Mistake;
 
 /// How long its answer is waited for where that is done right.
-const PATIENCE: Duration = Duration::from_secs(5);
-const QUESTION: &[u8] = b"?\n";
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST: &[u8] = b"?\n";
 
 /// The service: one of our own that is slow; without the mistake there is none to ask.
 #[derive(Debug)]
-pub(crate) struct Upstream(Option<Slow>);
+pub(crate) struct Upstream(Option<SlowService>);
 
 #[derive(Debug)]
-struct Slow {
+struct SlowService {
     mistake: Mistake,
     address: SocketAddr,
     ended: Arc<AtomicBool>,
@@ -40,13 +40,13 @@ impl Upstream {
         let seen = ended.clone();
         // A thread, as a task might wait for the very worker that waits for it.
         thread::Builder::new().name("upstream".into()).spawn(move || serve(&listener, duration, &seen))?;
-        Ok(Upstream(Some(Slow { mistake, address, ended })))
+        Ok(Upstream(Some(SlowService { mistake, address, ended })))
     }
 
     /// Asks it; whether it answered.
     pub(crate) async fn ask(&self) -> bool {
         let Some(slow) = &self.0 else { return true };
-        let answer = match slow.mistake.strikes() {
+        let answer = match slow.mistake.decide() {
             Some(_) => wrong(slow.address),
             None => right(slow.address).await,
         };
@@ -54,7 +54,7 @@ impl Upstream {
     }
 }
 
-impl Drop for Slow {
+impl Drop for SlowService {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         // Wakes the thread, so that it sees this. If it does not, it is asleep and sees it next.
@@ -66,17 +66,17 @@ impl Drop for Slow {
 async fn right(address: SocketAddr) -> io::Result<u8> {
     let ask = async {
         let mut stream = tokio::net::TcpStream::connect(address).await?;
-        stream.write_all(QUESTION).await?;
+        stream.write_all(REQUEST).await?;
         stream.read_u8().await
     };
-    tokio::time::timeout(PATIENCE, ask).await?
+    tokio::time::timeout(ANSWER_TIMEOUT, ask).await?
 }
 
 /// Wrong: the worker waits for a peer's bytes.
 #[inline(never)]
 fn wrong(address: SocketAddr) -> io::Result<u8> {
     let mut stream = TcpStream::connect(address)?;
-    stream.write_all(QUESTION)?;
+    stream.write_all(REQUEST)?;
     let mut answer = [0];
     let read = stream.read_exact(&mut answer); // THE MISTAKE
     read.map(|()| answer[0])

@@ -11,25 +11,25 @@ use crate::inject::Mistake;
 use crate::irc::names::NameKey;
 
 /// The pause between two reports.
-const PERIOD: Duration = Duration::from_millis(500);
-/// Visits that may wait to be counted. Beyond it they go uncounted: these are statistics.
-const BACKLOG: usize = 1024;
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+/// VisitCounter that may wait to be counted. Beyond it they go uncounted: these are statistics.
+const MAX_QUEUED_VISITS: usize = 1024;
 /// Channels that are counted in one period at most.
-const MOST: usize = 10_000;
+const MAX_COUNTED_CHANNELS: usize = 10_000;
 
 type Counts = HashMap<NameKey, u64>;
 
 /// Counts visits.
 #[derive(Debug)]
-pub(crate) struct Visits {
+pub(crate) struct VisitCounter {
     counted: mpsc::Sender<NameKey>,
     mistake: Option<(Mistake, Arc<Mutex<Counts>>)>,
 }
 
-impl Visits {
+impl VisitCounter {
     /// Starts the counting task; with the mistake, also the thread that holds the lock.
     pub(crate) fn start(mistake: Option<Mistake>) -> Self {
-        let (counted, visits) = mpsc::channel(BACKLOG);
+        let (counted, visits) = mpsc::channel(MAX_QUEUED_VISITS);
         loopscope::spawn("visits", count(visits));
         let mistake = mistake.map(|mistake| {
             let shared = Arc::new(Mutex::new(Counts::new()));
@@ -39,14 +39,14 @@ impl Visits {
                 thread::Builder::new().name("visits-report".into()).spawn(move || hold(&watched, duration));
             (mistake, shared)
         });
-        Visits { counted, mistake }
+        VisitCounter { counted, mistake }
     }
 
     /// Counts one visit of `channel`.
     pub(crate) fn count(&self, channel: &[u8]) {
         let channel = NameKey::new(channel);
         match &self.mistake {
-            Some((mistake, shared)) if mistake.strikes().is_some() => wrong(shared, channel),
+            Some((mistake, shared)) if mistake.decide().is_some() => wrong(shared, channel),
             _ => self.right(channel),
         }
     }
@@ -73,13 +73,13 @@ fn hold(shared: &Weak<Mutex<Counts>>, duration: Duration) {
         counts.clear();
         drop(counts);
         drop(shared);
-        thread::sleep(PERIOD);
+        thread::sleep(REPORT_INTERVAL);
     }
 }
 
 async fn count(mut visits: mpsc::Receiver<NameKey>) {
     let mut counts = Counts::new();
-    let mut period = tokio::time::interval(PERIOD);
+    let mut period = tokio::time::interval(REPORT_INTERVAL);
     loop {
         tokio::select! {
             visit = visits.recv() => match visit {
@@ -92,7 +92,7 @@ async fn count(mut visits: mpsc::Receiver<NameKey>) {
 }
 
 fn add(counts: &mut Counts, channel: NameKey) {
-    if counts.len() < MOST || counts.contains_key(&channel) {
+    if counts.len() < MAX_COUNTED_CHANNELS || counts.contains_key(&channel) {
         *counts.entry(channel).or_default() += 1;
     }
 }
