@@ -16,15 +16,15 @@ use crate::metrics::Metrics;
 use crate::{descriptors, logging, server, signals};
 
 /// Connections that the system may hold ready while the acceptor is busy.
-const BACKLOG: u32 = 4096;
+const LISTEN_BACKLOG: u32 = 4096;
 /// What the kernel may hold for a client that does not read, beside its queue here. Left to itself it is
 /// megabytes each.
-const SEND_BUFFER: u32 = 128 * 1024;
+const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 /// Stacks that loopscope may take in a second. Its usual 10 are for production; here every site may be wrong at
 /// once, and a stall over the budget would be counted without its line.
-const CAPTURES: u32 = 50;
+const CAPTURES_PER_SECOND: u32 = 50;
 /// Work on blocking threads has this long to end.
-const LEFTOVERS: Duration = Duration::from_millis(200);
+const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Runs a server until SIGTERM or Ctrl-C: checks the flags, starts loopscope and a runtime that it watches,
 /// and prints one line on stdout when everything is bound. With `--check` it only says that all is right.
@@ -46,7 +46,7 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
     metrics.register(&registry)?;
     let mut scope = Scope::builder()
         .blocking_threshold(config.threshold)
-        .captures_per_second(CAPTURES)
+        .captures_per_second(CAPTURES_PER_SECOND)
         // All tasks here have names, so that their own wakers tell it, at half the cost.
         .schedule_delay(false)
         .registry(registry);
@@ -65,7 +65,7 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
         announce(listener.local_addr()?, scope.telemetry_address());
         server::run(listener, directory.path(), config.server, metrics, shutdown).await
     });
-    runtime.shutdown_timeout(LEFTOVERS);
+    runtime.shutdown_timeout(BLOCKING_TASKS_TIMEOUT);
     served
 }
 
@@ -95,9 +95,9 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         // Else a restart would have to wait for the connections of its predecessor to time out.
         socket.set_reuseaddr(true)?;
         // Those that are accepted inherit it.
-        socket.set_send_buffer_size(SEND_BUFFER)?;
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
         socket.bind(address)?;
-        socket.listen(BACKLOG)
+        socket.listen(LISTEN_BACKLOG)
     };
     bind().with_context(|| format!("--listen: {address} cannot be bound, choose a free port or port 0"))
 }

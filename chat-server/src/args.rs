@@ -1,6 +1,6 @@
 //! The flags as they were given.
 
-const EXITS: &str = "SIGTERM or Ctrl-C: what was accepted is delivered, then it ends; a second time ends it at once. \
+const AFTER_HELP: &str = "SIGTERM or Ctrl-C: what was accepted is delivered, then it ends; a second time ends it at once. \
                      Exit code 2: it could not start.";
 
 /// An IRC chat server on a few threads, watched by loopscope.
@@ -8,7 +8,7 @@ const EXITS: &str = "SIGTERM or Ctrl-C: what was accepted is delivered, then it 
 /// Flags are kept as text here; what they mean, and what is wrong with them, says
 /// [`Config`](crate::Config).
 #[derive(Debug, Clone, clap::Parser)]
-#[command(name = "chat-server", version, about, long_about = None, after_help = EXITS)]
+#[command(name = "chat-server", version, about, long_about = None, after_help = AFTER_HELP)]
 pub struct Args {
     /// Settings in TOML, under the names of these flags; a flag wins over the file
     #[arg(long, value_name = "FILE")]

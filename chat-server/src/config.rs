@@ -13,7 +13,7 @@ use crate::config_file;
 use crate::inject::{Injections, SpecError};
 
 /// A message of the day that is longer is no message any more.
-const MOTD_BYTES: usize = 64 * 1024;
+const MAX_MOTD_BYTES: usize = 64 * 1024;
 
 /// A flag that makes no sense: what was given, and what would be right.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,12 +73,13 @@ impl TryFrom<Args> for Config {
     /// Reads the file that `--config` names and checks every setting; the first wrong one is reported.
     fn try_from(args: Args) -> Result<Self, ConfigError> {
         let (args, origins) = config_file::merge(args)?;
-        Config::of(args).map_err(|error| ConfigError { place: origins.of(error.flag), ..error })
+        Config::from_merged(args)
+            .map_err(|error| ConfigError { place: origins.place_of(error.flag), ..error })
     }
 }
 
 impl Config {
-    fn of(args: Args) -> Result<Self, ConfigError> {
+    fn from_merged(args: Args) -> Result<Self, ConfigError> {
         let or = |given: Option<String>, default: &str| given.unwrap_or_else(|| default.to_owned());
         Ok(Config {
             listen: address("--listen", &or(args.listen, "127.0.0.1:6667"))?,
@@ -172,15 +173,16 @@ fn operator(text: String) -> Result<(String, String), ConfigError> {
 
 fn motd(path: &str) -> Result<Vec<Box<[u8]>>, ConfigError> {
     match std::fs::read(path) {
-        Ok(bytes) if bytes.len() <= MOTD_BYTES => {
+        Ok(bytes) if bytes.len() <= MAX_MOTD_BYTES => {
             let lines = bytes.strip_suffix(b"\n").unwrap_or(&bytes).split(|&byte| byte == b'\n');
             let clean =
                 |line: &[u8]| line.iter().copied().filter(|byte| !matches!(byte, b'\r' | 0)).collect();
             Ok(lines.map(clean).collect())
         }
-        Ok(bytes) => {
-            wrong("--motd", format!("`{path}` has {} bytes, but must have at most {MOTD_BYTES}", bytes.len()))
-        }
+        Ok(bytes) => wrong(
+            "--motd",
+            format!("`{path}` has {} bytes, but must have at most {MAX_MOTD_BYTES}", bytes.len()),
+        ),
         Err(error) => wrong("--motd", format!("`{path}` must be a file that can be read: {error}")),
     }
 }

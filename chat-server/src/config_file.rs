@@ -10,29 +10,29 @@ use crate::args::Args;
 use crate::config::ConfigError;
 
 /// A file that is longer holds no settings.
-const MOST_BYTES: u64 = 64 * 1024;
+const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// What a file may set.
-const NAMES: &str = "listen, telemetry, console, workers, threshold, server-name, password, oper, motd, data-dir, \
+const SETTING_NAMES: &str = "listen, telemetry, console, workers, threshold, server-name, password, oper, motd, data-dir, \
     max-connections, flood-limit or inject";
 
 /// Which setting came from which line of the file, so that what is wrong with it can be said where it stands.
 #[derive(Debug, Default)]
-pub(crate) struct Origins {
+pub(crate) struct SettingOrigins {
     path: String,
     lines: BTreeMap<String, usize>,
 }
 
-impl Origins {
+impl SettingOrigins {
     /// The place of a flag's value, if it came from the file.
-    pub(crate) fn of(&self, flag: &str) -> Option<String> {
+    pub(crate) fn place_of(&self, flag: &str) -> Option<String> {
         let line = self.lines.get(flag.trim_start_matches('-'))?;
         Some(format!("{}, line {line}", self.path))
     }
 }
 
 /// Sets from the file that `args` names what no flag sets.
-pub(crate) fn merge(mut args: Args) -> Result<(Args, Origins), ConfigError> {
-    let Some(path) = args.config.take() else { return Ok((args, Origins::default())) };
+pub(crate) fn merge(mut args: Args) -> Result<(Args, SettingOrigins), ConfigError> {
+    let Some(path) = args.config.take() else { return Ok((args, SettingOrigins::default())) };
     let wrong = |reason: String| Err(ConfigError::new("--config", reason));
     let text = match read(&path) {
         Ok(text) => text,
@@ -47,7 +47,7 @@ pub(crate) fn merge(mut args: Args) -> Result<(Args, Origins), ConfigError> {
             return wrong(format!("`{path}`, line {line}, is no TOML: {}", reason.replace('\n', ", ")));
         }
     };
-    let mut origins = Origins { path: path.clone(), lines: BTreeMap::new() };
+    let mut origins = SettingOrigins { path: path.clone(), lines: BTreeMap::new() };
     for (key, value) in table {
         let (line, name) = (line_of(key.span().start), key.into_inner());
         match set(&mut args, &name, value.get_ref()) {
@@ -61,9 +61,9 @@ pub(crate) fn merge(mut args: Args) -> Result<(Args, Origins), ConfigError> {
 
 fn read(path: &str) -> std::io::Result<String> {
     let mut text = String::new();
-    let read = File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    if read as u64 > MOST_BYTES {
-        return Err(std::io::Error::other(format!("it has more than {MOST_BYTES} bytes")));
+    let read = File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if read as u64 > MAX_FILE_BYTES {
+        return Err(std::io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes")));
     }
     Ok(text)
 }
@@ -91,7 +91,7 @@ fn set(args: &mut Args, name: &str, value: &DeValue<'_>) -> Result<bool, String>
         "data-dir" => &mut args.data_dir,
         "max-connections" => &mut args.max_connections,
         "flood-limit" => &mut args.flood_limit,
-        _ => return Err(format!("there is no setting `{name}`, it must be {NAMES}")),
+        _ => return Err(format!("there is no setting `{name}`, it must be {SETTING_NAMES}")),
     };
     let text = text_of(value).ok_or_else(|| format!("`{name}` must be a text or a whole number"))?;
     let free = slot.is_none();

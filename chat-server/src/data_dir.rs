@@ -8,29 +8,29 @@ use anyhow::Context;
 #[derive(Debug)]
 pub(crate) enum DataDir {
     /// Given by flag; stays.
-    Kept(PathBuf),
+    Given(PathBuf),
     /// In the system's temporary directory; removed when dropped.
-    Own(tempfile::TempDir),
+    Temporary(tempfile::TempDir),
 }
 
 impl DataDir {
     pub(crate) fn open(given: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = given else {
             let own = tempfile::Builder::new().prefix("chat-server-").tempdir();
-            return Ok(DataDir::Own(
+            return Ok(DataDir::Temporary(
                 own.context("no directory for logs can be made, give one with --data-dir")?,
             ));
         };
         std::fs::create_dir_all(path).and_then(|()| tempfile::tempfile_in(path).map(drop)).with_context(
             || format!("--data-dir: `{}` must be a directory that can be written", path.display()),
         )?;
-        Ok(DataDir::Kept(path.to_owned()))
+        Ok(DataDir::Given(path.to_owned()))
     }
 
     pub(crate) fn path(&self) -> &Path {
         match self {
-            DataDir::Kept(path) => path,
-            DataDir::Own(directory) => directory.path(),
+            DataDir::Given(path) => path,
+            DataDir::Temporary(directory) => directory.path(),
         }
     }
 }

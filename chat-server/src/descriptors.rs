@@ -2,7 +2,7 @@
 
 /// Descriptors beside those of clients.
 #[cfg(unix)]
-const OTHERS: i32 = 128;
+const OTHER_DESCRIPTORS: i32 = 128;
 
 /// Makes room for the descriptors of so many connections. Call it while the process has one thread.
 ///
@@ -18,7 +18,8 @@ pub(crate) fn prepare_descriptors(connections: u32) {
     }
     let allowed =
         getrlimit(Resource::Nofile).current.and_then(|most| i32::try_from(most).ok()).unwrap_or(i32::MAX);
-    let highest = i32::try_from(connections).unwrap_or(i32::MAX).saturating_add(OTHERS).min(allowed - 1);
+    let highest =
+        i32::try_from(connections).unwrap_or(i32::MAX).saturating_add(OTHER_DESCRIPTORS).min(allowed - 1);
     if let Err(error) = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), highest) {
         tracing::debug!("the table of descriptors grows as it is needed: {error}");
     }

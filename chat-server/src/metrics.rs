@@ -9,7 +9,7 @@ use prometheus::{
 use crate::irc::command::Command;
 
 /// The upper ends of the buckets, in seconds: those of loopscope's own histograms.
-const BUCKETS: [f64; 19] = [
+const DURATION_BUCKETS_SECONDS: [f64; 19] = [
     0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
     0.5, 1.0, 2.5, 5.0, 10.0,
 ];
@@ -64,7 +64,8 @@ impl Default for Metrics {
             "chat_command_duration_seconds",
             "From a line's arrival until the hub has done it, by command.",
         );
-        let took = HistogramVec::new(took.buckets(BUCKETS.to_vec()), &["command"]).expect("valid buckets");
+        let took = HistogramVec::new(took.buckets(DURATION_BUCKETS_SECONDS.to_vec()), &["command"])
+            .expect("valid buckets");
         let by_reason = labelled("chat_rejected_total", "Connections turned away, by reason.", "reason");
         let messages_out = plain("chat_messages_out_total", "Messages queued for clients.");
         let bytes_in = plain("chat_bytes_in_total", "Bytes received from clients.");
@@ -112,23 +113,23 @@ impl Metrics {
         self.connections.dec();
     }
 
-    pub(crate) fn received(&self, command: Command) {
+    pub(crate) fn count_received(&self, command: Command) {
         self.messages_in[command as usize].inc();
     }
 
-    pub(crate) fn took(&self, command: Command, time: Duration) {
+    pub(crate) fn observe_duration(&self, command: Command, time: Duration) {
         self.durations[command as usize].observe(time.as_secs_f64());
     }
 
-    pub(crate) fn read(&self, bytes: usize) {
+    pub(crate) fn count_bytes_in(&self, bytes: usize) {
         self.bytes_in.inc_by(bytes as u64);
     }
 
-    pub(crate) fn queued(&self, messages: u64) {
+    pub(crate) fn count_messages_out(&self, messages: u64) {
         self.messages_out.inc_by(messages);
     }
 
-    pub(crate) fn sent(&self, bytes: usize) {
+    pub(crate) fn count_bytes_out(&self, bytes: usize) {
         self.bytes_out.inc_by(bytes as u64);
     }
 
@@ -147,15 +148,15 @@ impl Metrics {
         self.queue_bytes.get()
     }
 
-    pub(crate) fn slow_reader(&self) {
+    pub(crate) fn count_slow_reader(&self) {
         self.slow_readers.inc();
     }
 
-    pub(crate) fn history_dropped(&self, lines: u64) {
+    pub(crate) fn count_history_dropped(&self, lines: u64) {
         self.history_dropped.inc_by(lines);
     }
 
-    pub(crate) fn rejected(&self, reason: Rejection) {
+    pub(crate) fn count_rejected(&self, reason: Rejection) {
         self.rejected[reason as usize].inc();
     }
 }
@@ -170,10 +171,10 @@ mod tests {
     fn all_of_them_are_shown_with_their_values() {
         let (metrics, registry) = (Metrics::default(), Registry::new());
         metrics.register(&registry).expect("no name twice");
-        metrics.received(Command::Join);
-        metrics.rejected(Rejection::Password);
-        metrics.slow_reader();
-        metrics.took(Command::Join, Duration::from_micros(20));
+        metrics.count_received(Command::Join);
+        metrics.count_rejected(Rejection::Password);
+        metrics.count_slow_reader();
+        metrics.observe_duration(Command::Join, Duration::from_micros(20));
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
         for line in [
             "chat_messages_in_total{command=\"JOIN\"} 1",

@@ -13,34 +13,34 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{self, Instant};
 
 use crate::client_limits::Patience;
-use crate::irc::reply::{Buffer, Line};
+use crate::irc::reply::{Buffer, OutputLine};
 use crate::metrics::Metrics;
-use crate::write_coalescing::{Rest, Waiting};
+use crate::write_coalescing::{QueueWait, WriteCoalescer};
 
 /// Buffers written by one system call at most.
-const BATCH: usize = 64;
+const MAX_BUFFERS_PER_WRITE: usize = 64;
 /// What a queued buffer costs beside its bytes, so that many tiny ones are bounded too.
-const OVERHEAD: usize = 64;
+const OVERHEAD_BYTES_PER_BUFFER: usize = 64;
 
 /// The sending end, held by the hub alone. Pushing never waits.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     queue: mpsc::UnboundedSender<Buffer>,
-    level: Arc<Level>,
+    level: Arc<QueueLevel>,
 }
 
 /// The queue is over its hard limit; the client is too slow.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) struct QueueFull;
 
 /// What both ends see. Bytes are bounded instead of slots: that is what costs memory.
 #[derive(Debug)]
-struct Level {
+struct QueueLevel {
     queued: AtomicUsize,
-    waiting: Waiting,
+    waiting: QueueWait,
     patience: Patience,
     /// The client wants to know when each line was sent.
-    stamped: AtomicBool,
+    has_time_tags: AtomicBool,
     closing: Notify,
     slow: Notify,
     metrics: Metrics,
@@ -48,39 +48,39 @@ struct Level {
 
 /// The receiving end, held by the session.
 #[derive(Debug)]
-pub(crate) struct Queue {
+pub(crate) struct SendQueue {
     queue: mpsc::UnboundedReceiver<Buffer>,
-    level: Arc<Level>,
+    level: Arc<QueueLevel>,
 }
 
 /// Tells the session's reading half that its client is too slow.
 #[derive(Debug)]
-pub(crate) struct Slowness(Arc<Level>);
+pub(crate) struct SlowReader(Arc<QueueLevel>);
 
 /// A queue that is as long as `patience` allows.
-pub(crate) fn bounded(patience: Patience, metrics: Metrics) -> (Outbox, Queue) {
+pub(crate) fn bounded(patience: Patience, metrics: Metrics) -> (Outbox, SendQueue) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let (queued, stamped) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let (closing, slow, waiting) = (Notify::new(), Notify::new(), Waiting::new());
-    let level = Level { queued, waiting, patience, stamped, closing, slow, metrics };
+    let (queued, has_time_tags) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (closing, slow, waiting) = (Notify::new(), Notify::new(), QueueWait::new());
+    let level = QueueLevel { queued, waiting, patience, has_time_tags, closing, slow, metrics };
     let level = Arc::new(level);
-    (Outbox { queue: sender, level: level.clone() }, Queue { queue: receiver, level })
+    (Outbox { queue: sender, level: level.clone() }, SendQueue { queue: receiver, level })
 }
 
 impl Outbox {
     /// Queues `line`, unless the queue is over its hard limit.
-    pub(crate) fn push(&self, line: &Line) -> Result<(), Full> {
+    pub(crate) fn push(&self, line: &OutputLine) -> Result<(), QueueFull> {
         if self.level.queued.load(Ordering::Relaxed) > self.level.patience.longest_queue {
-            return Err(Full);
+            return Err(QueueFull);
         }
         self.push_last(line);
         Ok(())
     }
 
     /// Queues `line` whatever the level: for the one line that says why it ends.
-    pub(crate) fn push_last(&self, line: &Line) {
-        let buffer = if self.stamped() { line.stamped() } else { line.plain() };
-        let cost = buffer.len() + OVERHEAD;
+    pub(crate) fn push_last(&self, line: &OutputLine) {
+        let buffer = if self.has_time_tags() { line.tagged() } else { line.plain() };
+        let cost = buffer.len() + OVERHEAD_BYTES_PER_BUFFER;
         self.level.add(cost);
         if self.queue.send(buffer.clone()).is_err() {
             // The session has ended and is telling the hub so.
@@ -89,18 +89,18 @@ impl Outbox {
     }
 
     /// What is queued is for this client alone, which may wait for it.
-    pub(crate) fn hurry(&self) {
-        self.level.waiting.hurry();
+    pub(crate) fn mark_reply_queued(&self) {
+        self.level.waiting.end_pause();
     }
 
     /// Whether the client wants a time with each line.
-    pub(crate) fn stamped(&self) -> bool {
-        self.level.stamped.load(Ordering::Relaxed)
+    pub(crate) fn has_time_tags(&self) -> bool {
+        self.level.has_time_tags.load(Ordering::Relaxed)
     }
 
     /// From here on, each line comes with its time, or without.
-    pub(crate) fn stamp(&self, stamped: bool) {
-        self.level.stamped.store(stamped, Ordering::Relaxed);
+    pub(crate) fn set_time_tags(&self, has_time_tags: bool) {
+        self.level.has_time_tags.store(has_time_tags, Ordering::Relaxed);
     }
 
     /// Starts the client's last second; what is queued is still written.
@@ -109,7 +109,7 @@ impl Outbox {
     }
 }
 
-impl Level {
+impl QueueLevel {
     fn add(&self, bytes: usize) {
         if self.queued.fetch_add(bytes, Ordering::Relaxed) == 0 {
             self.waiting.begin();
@@ -123,17 +123,17 @@ impl Level {
     }
 }
 
-impl Slowness {
+impl SlowReader {
     /// Ready once the queue was full for too long.
-    pub(crate) async fn told(&self) {
+    pub(crate) async fn notified(&self) {
         self.0.slow.notified().await;
     }
 }
 
-impl Queue {
+impl SendQueue {
     /// What tells of this client being too slow.
-    pub(crate) fn slowness(&self) -> Slowness {
-        Slowness(self.level.clone())
+    pub(crate) fn slow_reader(&self) -> SlowReader {
+        SlowReader(self.level.clone())
     }
 
     /// Writes what is queued until the hub lets go of its end, or the grace ends.
@@ -151,58 +151,59 @@ impl Queue {
 
     async fn write_all(mut self, socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let mut batch = Vec::new();
-        let mut fullness = Fullness { level: self.level.clone(), since: None };
-        let (mut rest, mut resting, mut is_more) = (Rest::new(), None, false);
-        while self.queue.recv_many(&mut batch, BATCH).await > 0 {
-            if !is_more {
-                resting = rest.after(&self.level.waiting);
+        let mut soft_limit = SoftLimitTimer { level: self.level.clone(), since: None };
+        let (mut coalescer, mut pause_until, mut has_more) = (WriteCoalescer::new(), None, false);
+        while self.queue.recv_many(&mut batch, MAX_BUFFERS_PER_WRITE).await > 0 {
+            if !has_more {
+                pause_until = coalescer.pause_after(&self.level.waiting);
             }
-            is_more = !self.queue.is_empty();
+            has_more = !self.queue.is_empty();
             let bytes = batch.iter().map(|buffer| buffer.len()).sum::<usize>();
             // While it is being written it counts as queued: it takes up memory all the same.
-            let cost = Cost { bytes: bytes + OVERHEAD * batch.len(), level: &self.level };
-            write_batch(socket, &batch, &mut fullness).await?;
+            let cost =
+                BatchCost { bytes: bytes + OVERHEAD_BYTES_PER_BUFFER * batch.len(), level: &self.level };
+            write_batch(socket, &batch, &mut soft_limit).await?;
             drop(cost);
-            self.level.metrics.sent(bytes);
+            self.level.metrics.count_bytes_out(bytes);
             batch.clear();
             // It rests with an empty queue, so that no rest holds a client to so many lines a second.
-            if let Some(until) = resting.take_if(|_| !is_more) {
-                Rest::rest(until, &self.level.waiting).await;
+            if let Some(until) = pause_until.take_if(|_| !has_more) {
+                WriteCoalescer::pause(until, &self.level.waiting).await;
             }
         }
         Ok(())
     }
 }
 
-impl Drop for Queue {
+impl Drop for SendQueue {
     fn drop(&mut self) {
         self.queue.close();
         while let Ok(buffer) = self.queue.try_recv() {
-            self.level.subtract(buffer.len() + OVERHEAD);
+            self.level.subtract(buffer.len() + OVERHEAD_BYTES_PER_BUFFER);
         }
     }
 }
 
 /// What a batch adds to the level, until it is written or given up.
-struct Cost<'a> {
+struct BatchCost<'a> {
     bytes: usize,
-    level: &'a Level,
+    level: &'a QueueLevel,
 }
 
-impl Drop for Cost<'_> {
+impl Drop for BatchCost<'_> {
     fn drop(&mut self) {
         self.level.subtract(self.bytes);
     }
 }
 
 /// Since when the queue is over its soft limit, as far as its writer has seen.
-struct Fullness {
-    level: Arc<Level>,
+struct SoftLimitTimer {
+    level: Arc<QueueLevel>,
     since: Option<Instant>,
 }
 
-impl Fullness {
-    fn look(&mut self) {
+impl SoftLimitTimer {
+    fn check(&mut self) {
         let patience = self.level.patience;
         if self.level.queued.load(Ordering::Relaxed) <= patience.queue {
             self.since = None;
@@ -218,20 +219,20 @@ impl Fullness {
 async fn write_batch(
     socket: &mut (impl AsyncWrite + Unpin),
     batch: &[Buffer],
-    fullness: &mut Fullness,
+    soft_limit: &mut SoftLimitTimer,
 ) -> io::Result<()> {
-    let mut slices = [IoSlice::new(&[]); BATCH];
+    let mut slices = [IoSlice::new(&[]); MAX_BUFFERS_PER_WRITE];
     for (slice, buffer) in slices.iter_mut().zip(batch) {
         *slice = IoSlice::new(buffer);
     }
     let mut rest = &mut slices[..batch.len()];
-    let glance = fullness.level.patience.slow / 4;
+    let check_interval = soft_limit.level.patience.slow / 4;
     while !rest.is_empty() {
         // The timer costs nothing as long as the socket takes the bytes at once.
-        let written = match time::timeout(glance, socket.write_vectored(rest)).await {
+        let written = match time::timeout(check_interval, socket.write_vectored(rest)).await {
             Ok(written) => written?,
             Err(_) => {
-                fullness.look();
+                soft_limit.check();
                 continue;
             }
         };
@@ -240,7 +241,7 @@ async fn write_batch(
         }
         IoSlice::advance_slices(&mut rest, written);
     }
-    fullness.look();
+    soft_limit.check();
     Ok(())
 }
 
@@ -250,11 +251,11 @@ mod tests {
     use std::time::Duration;
     use tokio::io::AsyncReadExt;
 
-    fn line(bytes: &[u8]) -> Line {
-        Line::new(&[bytes])
+    fn line(bytes: &[u8]) -> OutputLine {
+        OutputLine::new(&[bytes])
     }
 
-    fn queue(soft: usize, hard: usize) -> (Outbox, Queue, Metrics) {
+    fn queue(soft: usize, hard: usize) -> (Outbox, SendQueue, Metrics) {
         let metrics = Metrics::default();
         let (outbox, queue) =
             bounded(Patience { queue: soft, longest_queue: hard, ..Patience::default() }, metrics.clone());
@@ -265,7 +266,7 @@ mod tests {
     async fn a_full_queue_refuses_and_a_drained_one_accepts() {
         let (outbox, queue, metrics) = queue(50, 100);
         assert_eq!(outbox.push(&line(&[b'x'; 90])), Ok(()));
-        assert_eq!(outbox.push(&line(b"y")), Err(Full));
+        assert_eq!(outbox.push(&line(b"y")), Err(QueueFull));
         outbox.push_last(&line(b"z"));
         assert_eq!(metrics.queue_bytes(), 92 + 3 + 2 * 64);
         drop(outbox);
@@ -299,7 +300,7 @@ mod tests {
         tokio::task::yield_now().await;
         let begun = time::Instant::now();
         // Late each time, so that it rests after the second and the third.
-        for lines in [1, 1, 5 * BATCH] {
+        for lines in [1, 1, 5 * MAX_BUFFERS_PER_WRITE] {
             say(lines);
             time::advance(Duration::from_millis(50)).await;
             let late = begun.elapsed();
@@ -326,15 +327,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_queue_that_stays_full_is_told_after_its_patience() {
         let (outbox, queue, _) = queue(200, 1 << 20);
-        let slowness = queue.slowness();
+        let slow_reader = queue.slow_reader();
         let begun = Instant::now();
         let (mut near, mut far) = tokio::io::duplex(7);
         let writer = tokio::spawn(async move { queue.drain(&mut near).await });
         // Below the soft limit a client may take as long as it likes.
         outbox.push(&line(&[b'x'; 100])).expect("room");
-        time::timeout(Duration::from_secs(100), slowness.told()).await.expect_err("not full");
+        time::timeout(Duration::from_secs(100), slow_reader.notified()).await.expect_err("not full");
         outbox.push(&line(&[b'x'; 100])).expect("room");
-        slowness.told().await;
+        slow_reader.notified().await;
         let full = begun.elapsed() - Duration::from_secs(100);
         assert!((10..=15).contains(&full.as_secs()), "{full:?}");
         drop(outbox);

@@ -14,7 +14,7 @@ use tokio::time;
 use crate::config::ServerConfig;
 use crate::hub::{ClientId, Hub, ServerIdentity};
 use crate::inject::Site;
-use crate::irc::reply::Line;
+use crate::irc::reply::OutputLine;
 use crate::metrics::{Metrics, Rejection};
 use crate::services::Services;
 use crate::services::directory::UserDirectory;
@@ -26,17 +26,17 @@ use crate::services::saying::Saying;
 use crate::services::throttle::Throttle;
 use crate::services::upstream::Upstream;
 use crate::services::visits::VisitCounter;
-use crate::session::{self, Context};
+use crate::session::{self, SessionContext};
 
 /// Sessions have this long to end, once they are let go.
-const DRAIN: Duration = Duration::from_millis(1_600);
+const SESSIONS_END_TIMEOUT: Duration = Duration::from_millis(1_600);
 /// The log has this long to be written after the last session.
-const LAST_WORDS: Duration = Duration::from_millis(400);
+const HISTORY_END_TIMEOUT: Duration = Duration::from_millis(400);
 /// Refused clients that get to read why; beyond it they are only closed.
-const REFUSALS: usize = 64;
+const MAX_OPEN_REFUSALS: usize = 64;
 /// The pause after accepting failed, doubled up to the longest while it goes on failing.
-const BACKOFF: Duration = Duration::from_millis(50);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+const MIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Serves clients of `listener` until `shutdown` is ready, then lets them go: what was accepted is
 /// delivered, and everybody is told why it ends.
@@ -55,7 +55,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let server = Server::start(directory, config, metrics).await?;
     let sessions = server.sessions.clone();
-    let most = server.most;
+    let max_connections = server.max_connections;
     let (hub, history) = (server.context.hub.clone(), server.history);
     let acceptor = Acceptor { context: server.context, sessions: sessions.clone(), next: 0 };
     let accepting = loopscope::spawn("acceptor", acceptor.run(listener));
@@ -65,19 +65,22 @@ pub(crate) async fn run(
     let _ = accepting.await;
     hub.drain("Server shutting down").await;
     drop(hub);
-    if time::timeout(DRAIN, sessions.acquire_many(most)).await.is_err() {
-        tracing::warn!("{} clients did not close in time", most as usize - sessions.available_permits());
+    if time::timeout(SESSIONS_END_TIMEOUT, sessions.acquire_many(max_connections)).await.is_err() {
+        tracing::warn!(
+            "{} clients did not close in time",
+            max_connections as usize - sessions.available_permits()
+        );
     }
-    if time::timeout(LAST_WORDS, history).await.is_err() {
+    if time::timeout(HISTORY_END_TIMEOUT, history).await.is_err() {
         tracing::warn!("the end of the history is not written: the disk is too slow");
     }
     Ok(())
 }
 
 struct Server {
-    context: Arc<Context>,
+    context: Arc<SessionContext>,
     sessions: Arc<Semaphore>,
-    most: u32,
+    max_connections: u32,
     history: JoinHandle<()>,
 }
 
@@ -123,38 +126,38 @@ impl Server {
         let (hub, _) = Hub::start(identity, metrics);
         let sessions = Arc::new(Semaphore::new(max_connections as usize));
         Ok(Server {
-            context: Arc::new(Context { hub, services, patience }),
+            context: Arc::new(SessionContext { hub, services, patience }),
             sessions,
-            most: max_connections,
+            max_connections: max_connections,
             history: writer,
         })
     }
 }
 
 struct Acceptor {
-    context: Arc<Context>,
+    context: Arc<SessionContext>,
     sessions: Arc<Semaphore>,
     next: u64,
 }
 
 impl Acceptor {
     async fn run(mut self, listener: TcpListener) {
-        let refusals = Arc::new(Semaphore::new(REFUSALS));
-        let mut backoff = BACKOFF;
+        let refusals = Arc::new(Semaphore::new(MAX_OPEN_REFUSALS));
+        let mut backoff = MIN_ACCEPT_BACKOFF;
         loop {
             match listener.accept().await {
                 Ok((socket, peer)) => {
-                    backoff = BACKOFF;
+                    backoff = MIN_ACCEPT_BACKOFF;
                     match self.sessions.clone().try_acquire_owned() {
                         Ok(permit) => self.serve(socket, peer, permit),
                         Err(_) => self.refuse(socket, &refusals),
                     }
                 }
-                Err(error) if is_the_peers(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     tracing::warn!("no connection can be accepted for {backoff:?}: {error}");
                     time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
+                    backoff = (backoff * 2).min(MAX_ACCEPT_BACKOFF);
                 }
             }
         }
@@ -170,13 +173,13 @@ impl Acceptor {
     }
 
     fn refuse(&self, socket: TcpStream, refusals: &Arc<Semaphore>) {
-        self.context.services.metrics.rejected(Rejection::ServerFull);
+        self.context.services.metrics.count_rejected(Rejection::ServerFull);
         // A new socket has room for one line; if not, the client learns by the closing.
-        let _ =
-            socket.try_write(Line::new(&[b"ERROR :Closing Link: (Server full, try again later)"]).plain());
+        let _ = socket
+            .try_write(OutputLine::new(&[b"ERROR :Closing Link: (Server full, try again later)"]).plain());
         if let Ok(permit) = refusals.clone().try_acquire_owned() {
             loopscope::spawn("refusal", async move {
-                session::linger(socket).await;
+                session::close_gracefully(socket).await;
                 drop(permit);
             });
         }
@@ -184,7 +187,7 @@ impl Acceptor {
 }
 
 /// Whether only the connection that was to be accepted failed, and the next one may be fine.
-fn is_the_peers(error: &io::Error) -> bool {
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }

@@ -13,47 +13,52 @@ use tokio::time::{self, Instant};
 
 use crate::client_limits::Patience;
 use crate::hub::{ClientId, Hub, Request, RequestOutcome};
-use crate::irc::lines::{Line, LineBuffer};
+use crate::irc::lines::{InputLine, LineBuffer};
 use crate::metrics::Rejection;
-use crate::outbox::{self, Slowness};
+use crate::outbox::{self, SlowReader};
 use crate::services::Services;
 
 /// How long the far end may take to close after us. Closing at once, with bytes of it unread, would
 /// reset the connection, and the ERROR that says why could be lost.
-const LINGER: Duration = Duration::from_millis(500);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What a session needs; shared by all.
 #[derive(Debug)]
-pub(crate) struct Context {
+pub(crate) struct SessionContext {
     pub(crate) hub: Hub,
     pub(crate) services: Services,
     pub(crate) patience: Patience,
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(id: ClientId, mut socket: TcpStream, peer: SocketAddr, context: Arc<Context>) {
+pub(crate) async fn serve(
+    id: ClientId,
+    mut socket: TcpStream,
+    peer: SocketAddr,
+    context: Arc<SessionContext>,
+) {
     context.services.metrics.connected();
     // Lines are small and written in batches already; waiting for more only delays them.
     let _ = socket.set_nodelay(true);
     context.services.resolver.log_host_name(peer);
     let (outbox, queue) = outbox::bounded(context.patience, context.services.metrics.clone());
-    let slowness = queue.slowness();
+    let slow_reader = queue.slow_reader();
     context.hub.connect(id, host(peer.ip()), outbox).await;
     let (read_half, mut write_half) = socket.split();
     let reader = Reader { id, context: &context, lines: LineBuffer::default() };
     let written = tokio::select! {
         written = queue.drain(&mut write_half) => written,
-        never = reader.run(read_half, slowness) => match never {},
+        never = reader.run(read_half, slow_reader) => match never {},
     };
     match written {
-        Ok(()) => linger(socket).await,
+        Ok(()) => close_gracefully(socket).await,
         Err(error) => context.hub.leave(id, format!("Write error: {}", error.kind())).await,
     }
     context.services.metrics.disconnected();
 }
 
 /// Says that nothing more comes and reads away what the far end still sends.
-pub(crate) async fn linger(mut socket: TcpStream) {
+pub(crate) async fn close_gracefully(mut socket: TcpStream) {
     let drain = async {
         socket.shutdown().await?;
         let mut waste = [0; 512];
@@ -61,7 +66,7 @@ pub(crate) async fn linger(mut socket: TcpStream) {
         io::Result::Ok(())
     };
     // Whether it ends in time or by an error: the connection is over.
-    let _ = time::timeout(LINGER, drain).await;
+    let _ = time::timeout(CLOSE_TIMEOUT, drain).await;
 }
 
 /// The address as it can stand in a prefix and as a parameter, where `:` in front means something else.
@@ -72,19 +77,19 @@ fn host(ip: IpAddr) -> Box<[u8]> {
 
 struct Reader<'a> {
     id: ClientId,
-    context: &'a Context,
+    context: &'a SessionContext,
     lines: LineBuffer,
 }
 
 impl Reader<'_> {
     /// Reads until the client is gone; then leaves the end to the writing half, which ends
     /// when the hub lets go of the queue.
-    async fn run(mut self, mut socket: ReadHalf<'_>, slowness: Slowness) -> Infallible {
+    async fn run(mut self, mut socket: ReadHalf<'_>, slow_reader: SlowReader) -> Infallible {
         let (id, context) = (self.id, self.context);
         let reason = tokio::select! {
             reason = self.listen(&mut socket) => reason,
-            () = slowness.told() => {
-                context.services.metrics.slow_reader();
+            () = slow_reader.notified() => {
+                context.services.metrics.count_slow_reader();
                 Some("SendQ exceeded".into())
             }
         };
@@ -98,7 +103,7 @@ impl Reader<'_> {
     async fn listen(&mut self, socket: &mut ReadHalf<'_>) -> Option<String> {
         let throttle = &self.context.services.throttle;
         let mut bucket = throttle.new_bucket();
-        let mut silence = Silence::new(self.context.patience);
+        let mut silence = SilenceTimer::new(self.context.patience);
         let mut registration = Some(Box::pin(time::sleep(self.context.patience.register)));
         loop {
             while let Some(line) = self.lines.next() {
@@ -116,9 +121,9 @@ impl Reader<'_> {
                         _ => continue,
                     }
                 }
-                () = silence.passed() => match silence.next() {
+                () = silence.elapsed() => match silence.timeout_reason() {
                     Some(reason) => {
-                        self.context.services.metrics.rejected(Rejection::Timeout);
+                        self.context.services.metrics.count_rejected(Rejection::Timeout);
                         return Some(reason);
                     }
                     None => {
@@ -129,22 +134,22 @@ impl Reader<'_> {
             };
             match read {
                 Ok(0) => return Some("Connection closed".into()),
-                Ok(bytes) => self.context.services.metrics.read(bytes),
+                Ok(bytes) => self.context.services.metrics.count_bytes_in(bytes),
                 Err(error) => return Some(format!("Read error: {}", error.kind())),
             }
-            silence.broken();
+            silence.reset();
         }
     }
 
-    async fn take(&self, line: Line) -> RequestOutcome {
-        let Context { hub, services, .. } = self.context;
+    async fn take(&self, line: InputLine) -> RequestOutcome {
+        let SessionContext { hub, services, .. } = self.context;
         let outcome = match line {
-            Line::TooLong => hub.ask(self.id, Request::TooLong).await,
-            Line::Whole(line) => {
+            InputLine::TooLong => hub.ask(self.id, Request::TooLong).await,
+            InputLine::Whole(line) => {
                 let began = Instant::now();
                 let (command, checks) = services.check(&line).await;
                 let outcome = hub.ask(self.id, Request::Line(line, checks)).await;
-                command.inspect(|&command| services.metrics.took(command, began.elapsed()));
+                command.inspect(|&command| services.metrics.observe_duration(command, began.elapsed()));
                 outcome
             }
         };
@@ -175,30 +180,36 @@ async fn read_some(socket: &mut (impl AsyncRead + Unpin), lines: &mut LineBuffer
 }
 
 /// Watches for a client that says nothing.
-struct Silence {
+struct SilenceTimer {
     patience: Patience,
-    heard: Instant,
-    asked: bool,
+    last_read_at: Instant,
+    is_ping_sent: bool,
     /// Not reset with each read, which is cheaper: it finds out as it fires.
     timer: std::pin::Pin<Box<time::Sleep>>,
 }
 
-impl Silence {
+impl SilenceTimer {
     fn new(patience: Patience) -> Self {
-        Silence { patience, heard: Instant::now(), asked: false, timer: Box::pin(time::sleep(patience.idle)) }
+        SilenceTimer {
+            patience,
+            last_read_at: Instant::now(),
+            is_ping_sent: false,
+            timer: Box::pin(time::sleep(patience.idle)),
+        }
     }
 
-    fn broken(&mut self) {
-        self.heard = Instant::now();
-        self.asked = false;
+    fn reset(&mut self) {
+        self.last_read_at = Instant::now();
+        self.is_ping_sent = false;
     }
 
     /// Waits until the client was silent for too long.
-    async fn passed(&mut self) {
+    async fn elapsed(&mut self) {
         loop {
             self.timer.as_mut().await;
-            let allowed = self.patience.idle + if self.asked { self.patience.answer } else { Duration::ZERO };
-            let due = self.heard + allowed;
+            let allowed =
+                self.patience.idle + if self.is_ping_sent { self.patience.answer } else { Duration::ZERO };
+            let due = self.last_read_at + allowed;
             if Instant::now() >= due {
                 return;
             }
@@ -207,11 +218,11 @@ impl Silence {
     }
 
     /// What follows from it: `None` to ask once more, or the reason to give up.
-    fn next(&mut self) -> Option<String> {
-        if self.asked {
-            return Some(format!("Ping timeout: {} seconds", self.heard.elapsed().as_secs()));
+    fn timeout_reason(&mut self) -> Option<String> {
+        if self.is_ping_sent {
+            return Some(format!("Ping timeout: {} seconds", self.last_read_at.elapsed().as_secs()));
         }
-        self.asked = true;
+        self.is_ping_sent = true;
         None
     }
 }

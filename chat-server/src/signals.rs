@@ -3,7 +3,7 @@
 use std::io;
 
 /// What a shell reports for a program that Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
+const EXIT_CODE_INTERRUPTED: i32 = 130;
 
 /// Starts listening for signals. The future is ready at the first one; a second one ends the process
 /// at once, for whoever does not want to wait.
@@ -19,7 +19,7 @@ pub(crate) fn shutdown() -> io::Result<impl Future<Output = ()>> {
         tracing::info!("stopping; once more stops at once");
         let _ = first.send(());
         signals.next().await;
-        std::process::exit(INTERRUPTED);
+        std::process::exit(EXIT_CODE_INTERRUPTED);
     });
     Ok(async move {
         let _ = stopped.await;

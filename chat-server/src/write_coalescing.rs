@@ -14,13 +14,13 @@ use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
 /// A turn that comes later than this after its line is late.
-const LATE: Duration = Duration::from_micros(500);
+const LATE_AFTER: Duration = Duration::from_micros(500);
 /// The rest. Nobody who reads notices it.
-const REST: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What both ends of a queue know of its waiting.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct QueueWait {
     /// When the queue was empty last and got a line, in nanoseconds after `origin`.
     since: AtomicU64,
     origin: Instant,
@@ -28,9 +28,9 @@ pub(crate) struct Waiting {
     answer: Notify,
 }
 
-impl Waiting {
+impl QueueWait {
     pub(crate) fn new() -> Self {
-        Waiting { since: AtomicU64::new(0), origin: Instant::now(), answer: Notify::new() }
+        QueueWait { since: AtomicU64::new(0), origin: Instant::now(), answer: Notify::new() }
     }
 
     /// The queue was empty and is not any more.
@@ -39,7 +39,7 @@ impl Waiting {
     }
 
     /// The client may wait for what is queued.
-    pub(crate) fn hurry(&self) {
+    pub(crate) fn end_pause(&self) {
         self.answer.notify_one();
     }
 
@@ -50,32 +50,32 @@ impl Waiting {
 
 /// The rests of one writer.
 #[derive(Debug)]
-pub(crate) struct Rest {
+pub(crate) struct WriteCoalescer {
     /// When the last one was to end.
     until: Instant,
     /// Whether the turn before was late.
     late: bool,
 }
 
-impl Rest {
+impl WriteCoalescer {
     pub(crate) fn new() -> Self {
-        Rest { until: Instant::now(), late: false }
+        WriteCoalescer { until: Instant::now(), late: false }
     }
 
     /// The writer has its turn: until when it is to rest after it, if at all.
-    pub(crate) fn after(&mut self, waiting: &Waiting) -> Option<Instant> {
+    pub(crate) fn pause_after(&mut self, waiting: &QueueWait) -> Option<Instant> {
         let now = Instant::now();
         // What came during a rest was not kept waiting by others.
-        let late = now.saturating_duration_since(waiting.since().max(self.until)) > LATE;
+        let late = now.saturating_duration_since(waiting.since().max(self.until)) > LATE_AFTER;
         let again = std::mem::replace(&mut self.late, late);
         (late && again).then(|| {
-            self.until = now + REST;
+            self.until = now + PAUSE;
             self.until
         })
     }
 
     /// Rests, unless there is an answer to write.
-    pub(crate) async fn rest(until: Instant, waiting: &Waiting) {
+    pub(crate) async fn pause(until: Instant, waiting: &QueueWait) {
         tokio::select! {
             () = time::sleep_until(until) => {}
             () = waiting.answer.notified() => {}
@@ -88,37 +88,37 @@ mod tests {
     use super::*;
 
     /// A line comes, and its writer has its turn so much later.
-    async fn turn(rest: &mut Rest, waiting: &Waiting, later: Duration) -> Option<Duration> {
+    async fn turn(coalescer: &mut WriteCoalescer, waiting: &QueueWait, later: Duration) -> Option<Duration> {
         waiting.begin();
         time::advance(later).await;
-        rest.after(waiting).map(|until| until - Instant::now())
+        coalescer.pause_after(waiting).map(|until| until - Instant::now())
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_is_late_again_and_again_rests() {
-        let (mut rest, waiting) = (Rest::new(), Waiting::new());
-        let (soon, late) = (LATE / 2, LATE * 2);
+        let (mut coalescer, waiting) = (WriteCoalescer::new(), QueueWait::new());
+        let (soon, late) = (LATE_AFTER / 2, LATE_AFTER * 2);
         for (later, rests) in
             [(soon, false), (late, false), (soon, false), (late, false), (late, true), (late, true)]
         {
-            assert_eq!(turn(&mut rest, &waiting, later).await, rests.then_some(REST));
-            time::advance(REST * 2).await;
+            assert_eq!(turn(&mut coalescer, &waiting, later).await, rests.then_some(PAUSE));
+            time::advance(PAUSE * 2).await;
         }
         // What waited while the writer rested, waited for the rest.
-        turn(&mut rest, &waiting, late).await.expect("a rest");
-        assert_eq!(turn(&mut rest, &waiting, REST).await, None);
+        turn(&mut coalescer, &waiting, late).await.expect("a rest");
+        assert_eq!(turn(&mut coalescer, &waiting, PAUSE).await, None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_ends_the_rest() {
-        let (waiting, begun) = (Waiting::new(), Instant::now());
-        Rest::rest(begun + REST, &waiting).await;
-        assert_eq!(begun.elapsed(), REST);
+        let (waiting, begun) = (QueueWait::new(), Instant::now());
+        WriteCoalescer::pause(begun + PAUSE, &waiting).await;
+        assert_eq!(begun.elapsed(), PAUSE);
         let asked = async {
-            time::sleep(REST / 4).await;
-            waiting.hurry();
+            time::sleep(PAUSE / 4).await;
+            waiting.end_pause();
         };
-        tokio::join!(Rest::rest(Instant::now() + REST, &waiting), asked);
-        assert_eq!(begun.elapsed(), REST + REST / 4);
+        tokio::join!(WriteCoalescer::pause(Instant::now() + PAUSE, &waiting), asked);
+        assert_eq!(begun.elapsed(), PAUSE + PAUSE / 4);
     }
 }

@@ -70,8 +70,8 @@ impl HubState {
                     Some(granted) => {
                         answer(b"ACK", wish);
                         client.capabilities = granted;
-                        client.outbox.stamp(granted.server_time);
-                        replies.stamp(granted.server_time);
+                        client.outbox.set_time_tags(granted.server_time);
+                        replies.set_time_tags(granted.server_time);
                     }
                     None => answer(b"NAK", wish),
                 }

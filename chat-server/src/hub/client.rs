@@ -7,7 +7,7 @@ use super::ClientId;
 use super::caps::Capabilities;
 use crate::irc::masks;
 use crate::irc::names::NameKey;
-use crate::irc::reply::Line;
+use crate::irc::reply::OutputLine;
 use crate::outbox::Outbox;
 
 /// A connection and who is behind it.
@@ -94,7 +94,7 @@ impl Client {
 
     /// The last line it gets, after what is queued for it.
     pub(super) fn send_closing_error(&self, reason: &[u8]) {
-        self.outbox.push_last(&Line::new(&[b"ERROR :Closing Link: ", &self.host, b" (", reason, b")"]));
+        self.outbox.push_last(&OutputLine::new(&[b"ERROR :Closing Link: ", &self.host, b" (", reason, b")"]));
         self.outbox.close();
     }
 

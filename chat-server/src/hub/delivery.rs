@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::ClientId;
-use crate::irc::reply::{Line, Replies};
+use crate::irc::reply::{OutputLine, Replies};
 use crate::metrics::{Metrics, Rejection};
 use crate::outbox::Outbox;
 
@@ -30,7 +30,7 @@ impl Delivery {
     pub(super) async fn deliver<'a>(
         &mut self,
         receivers: impl Iterator<Item = (ClientId, &'a Outbox)>,
-        line: &Line,
+        line: &OutputLine,
     ) {
         for (id, outbox) in receivers {
             self.send(id, outbox, line, 1);
@@ -39,12 +39,12 @@ impl Delivery {
     }
 
     /// Hands `line`, which may be so many `lines`, to one client.
-    pub(super) fn send(&mut self, id: ClientId, outbox: &Outbox, line: &Line, lines: u64) {
+    pub(super) fn send(&mut self, id: ClientId, outbox: &Outbox, line: &OutputLine, lines: u64) {
         match outbox.push(line) {
-            Ok(()) => self.metrics.queued(lines),
+            Ok(()) => self.metrics.count_messages_out(lines),
             Err(_) => {
                 if self.slow_readers.insert(id) {
-                    self.metrics.slow_reader();
+                    self.metrics.count_slow_reader();
                 }
             }
         }
@@ -54,13 +54,13 @@ impl Delivery {
     pub(super) fn reply(&mut self, id: ClientId, outbox: &Outbox, replies: &mut Replies) {
         if let Some((line, lines)) = replies.take() {
             self.send(id, outbox, &line, lines);
-            outbox.hurry();
+            outbox.mark_reply_queued();
         }
     }
 
     /// A client is turned away.
-    pub(super) fn rejected(&self, reason: Rejection) {
-        self.metrics.rejected(reason);
+    pub(super) fn count_rejected(&self, reason: Rejection) {
+        self.metrics.count_rejected(reason);
     }
 
     pub(super) fn has_slow_readers(&self) -> bool {

@@ -3,7 +3,7 @@
 //! The hub only says who may ask: the session fetches the lines, and brings them back for their reply.
 
 use super::{ClientId, CommandOutcome, HubState};
-use crate::irc::ctcp::Text;
+use crate::irc::ctcp::MessageText;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
@@ -51,11 +51,11 @@ impl HubState {
         };
         let mut shown = 0;
         for line in &lines {
-            let (before, after, text): (&[u8], &[u8], _) = match Text::of(&line.text) {
-                Text::Words(text) => (b"<", b"> ", text),
-                Text::Action(text) => (b"* ", b" ", text),
+            let (before, after, text): (&[u8], &[u8], _) = match MessageText::parse(&line.text) {
+                MessageText::Words(text) => (b"<", b"> ", text),
+                MessageText::Action(text) => (b"* ", b" ", text),
                 // Not kept any more; a store may have some of before.
-                Text::Request => continue,
+                MessageText::Request => continue,
             };
             let time = humantime::format_rfc3339_millis(line.time).to_string();
             notice(&[b"[", time.as_bytes(), b"] ", before, &line.nick, after], text);

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use super::channel::{Channel, Topic};
 use super::registration::{MAX_CHANNELS_PER_CLIENT, MAX_TOPIC_BYTES};
 use super::{ClientId, HubState};
-use crate::irc::message::{Message, list};
+use crate::irc::message::{Message, comma_list};
 use crate::irc::names::{NameKey, is_channel};
-use crate::irc::reply::{Line, Replies};
-use crate::irc::truncate::cut;
+use crate::irc::reply::{OutputLine, Replies};
+use crate::irc::truncate::truncate;
 
 impl HubState {
     pub(super) async fn join(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
@@ -20,7 +20,7 @@ impl HubState {
             return self.leave_all(id, replies).await;
         }
         let mut keys = message.param(1).unwrap_or_default().split(|&byte| byte == b',');
-        for name in list(names) {
+        for name in comma_list(names) {
             let key = keys.next().filter(|key| !key.is_empty());
             self.join_one(id, name, key, replies).await;
         }
@@ -50,7 +50,7 @@ impl HubState {
         client.invitations.remove(&key);
         client.channels.insert(key.clone());
         let channel = self.channels.entry(key.clone()).or_insert_with(|| Channel::new(name));
-        let line = Line::new(&[b":", &client.prefix(), b" JOIN ", &channel.name]);
+        let line = OutputLine::new(&[b":", &client.prefix(), b" JOIN ", &channel.name]);
         replies.copy(&line);
         self.delivery.deliver(channel.receivers(), &line).await;
         channel.add_member(id, client.outbox.clone());
@@ -65,7 +65,7 @@ impl HubState {
             replies.numeric(461, &[b"PART"], "Not enough parameters");
             return;
         };
-        for name in list(names) {
+        for name in comma_list(names) {
             if self.joined_channel(id, name, replies).is_some() {
                 self.part_one(id, &NameKey::new(name), message.param(1), replies).await;
             }
@@ -95,7 +95,7 @@ impl HubState {
             return;
         };
         let (colon, reason) = reason.map_or((&b""[..], &b""[..]), |reason| (b" :", reason));
-        let line = Line::new(&[b":", &client.prefix(), b" PART ", &channel.name, colon, reason]);
+        let line = OutputLine::new(&[b":", &client.prefix(), b" PART ", &channel.name, colon, reason]);
         client.channels.remove(key);
         channel.members.remove(&id);
         replies.copy(&line);
@@ -134,10 +134,10 @@ impl HubState {
             replies.numeric(482, &[&channel.name], "You're not channel operator");
             return;
         }
-        let text = cut(text, MAX_TOPIC_BYTES);
+        let text = truncate(text, MAX_TOPIC_BYTES);
         let topic = || Topic { text: text.into(), by: client.prefix(), at: SystemTime::now() };
         channel.topic = (!text.is_empty()).then(topic);
-        let line = Line::new(&[b":", &client.prefix(), b" TOPIC ", &channel.name, b" :", text]);
+        let line = OutputLine::new(&[b":", &client.prefix(), b" TOPIC ", &channel.name, b" :", text]);
         replies.copy(&line);
         self.delivery.deliver(channel.other_members(id), &line).await;
     }

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::{ClientId, CommandOutcome, HubState};
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
-use crate::irc::reply::Line;
+use crate::irc::reply::OutputLine;
 use crate::outbox::Outbox;
 
 impl HubState {
@@ -36,7 +36,7 @@ impl HubState {
                 }
             }
         }
-        let quit = Line::new(&[b":", &client.prefix(), b" QUIT :", reason]);
+        let quit = OutputLine::new(&[b":", &client.prefix(), b" QUIT :", reason]);
         self.delivery.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &quit).await;
     }
 

@@ -4,7 +4,7 @@
 use super::channel::{Channel, ListFilter};
 use super::client::Client;
 use super::{ClientId, HubState};
-use crate::irc::message::{Message, list};
+use crate::irc::message::{Message, comma_list};
 use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
 
@@ -28,7 +28,7 @@ impl HubState {
             replies.numeric(366, &[b"*"], "End of /NAMES list");
             return;
         };
-        for name in list(names) {
+        for name in comma_list(names) {
             if !has_room(b"NAMES", replies) {
                 break;
             }
@@ -62,7 +62,7 @@ impl HubState {
     /// LIST of all channels, or of those that any of the conditions picks.
     pub(super) async fn list(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let wanted: Vec<ListFilter<'_>> =
-            message.param(0).map_or_else(Vec::new, |it| list(it).map(ListFilter::parse).collect());
+            message.param(0).map_or_else(Vec::new, |it| comma_list(it).map(ListFilter::parse).collect());
         let wanted = |channel: &Channel| wanted.is_empty() || wanted.iter().any(|it| it.matches(channel));
         replies.numeric(321, &[b"Channel"], "Users  Name");
         // Comparing with a mask takes longer than counting.

@@ -5,10 +5,10 @@ use std::time::Instant;
 use super::channel::Refusal;
 use super::{Checks, ClientId, CommandOutcome, HubState};
 use crate::irc::command::Command;
-use crate::irc::ctcp::Text;
-use crate::irc::message::{Message, list};
+use crate::irc::ctcp::MessageText;
+use crate::irc::message::{Message, comma_list};
 use crate::irc::names::{NameKey, is_channel_like};
-use crate::irc::reply::{Line, Replies};
+use crate::irc::reply::{OutputLine, Replies};
 use crate::services::history::ChannelMessage;
 
 /// The most targets of one PRIVMSG or NOTICE, each counted once.
@@ -36,7 +36,7 @@ impl HubState {
     ) -> CommandOutcome {
         // A NOTICE is never answered, so that two robots cannot keep each other talking.
         let silent = command == Command::Notice;
-        let targets = message.param(0).filter(|targets| list(targets).next().is_some());
+        let targets = message.param(0).filter(|targets| comma_list(targets).next().is_some());
         let (targets, text) = match (targets, message.param(1)) {
             (Some(targets), Some(text)) => (targets, text),
             _ if silent => return CommandOutcome::Done,
@@ -55,7 +55,7 @@ impl HubState {
         let outgoing =
             OutgoingMessage { id, prefix: client.prefix(), command, text, refused: checks.refused, echo };
         let (mut said, mut seen_targets) = (Vec::new(), Vec::new());
-        for target in list(targets) {
+        for target in comma_list(targets) {
             let key = NameKey::new(target);
             // Named twice is no reason to hear it twice.
             if seen_targets.contains(&key) {
@@ -102,7 +102,7 @@ impl HubState {
         outgoing.echo(&line, replies);
         self.delivery.deliver(channel.other_members(outgoing.id), &line).await;
         // What clients ask each other is no part of what people said.
-        if outgoing.command == Command::Privmsg && Text::of(outgoing.text) != Text::Request {
+        if outgoing.command == Command::Privmsg && MessageText::parse(outgoing.text) != MessageText::Request {
             let nick = outgoing.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
             said.push(ChannelMessage { channel: key.clone(), nick, text: outgoing.text.into() });
         }
@@ -132,13 +132,22 @@ impl HubState {
 }
 
 impl OutgoingMessage<'_> {
-    fn echo(&self, line: &Line, replies: &mut Replies) {
+    fn echo(&self, line: &OutputLine, replies: &mut Replies) {
         if self.echo {
             replies.copy(line);
         }
     }
 
-    fn line(&self, target: &[u8]) -> Line {
-        Line::new(&[b":", &self.prefix, b" ", self.command.name().as_bytes(), b" ", target, b" :", self.text])
+    fn line(&self, target: &[u8]) -> OutputLine {
+        OutputLine::new(&[
+            b":",
+            &self.prefix,
+            b" ",
+            self.command.name().as_bytes(),
+            b" ",
+            target,
+            b" :",
+            self.text,
+        ])
     }
 }

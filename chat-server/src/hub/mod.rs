@@ -206,8 +206,8 @@ impl HubState {
 
     async fn request(&mut self, id: ClientId, request: Request) -> RequestOutcome {
         let Some(client) = self.clients.get(&id) else { return RequestOutcome::Disconnected };
-        let stamped = client.outbox.stamped();
-        let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star(), stamped);
+        let has_time_tags = client.outbox.has_time_tags();
+        let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star(), has_time_tags);
         let next = match request {
             Request::Line(line, checks) => self.line(id, &line, checks, &mut replies).await,
             Request::TooLong => {
@@ -216,7 +216,7 @@ impl HubState {
             }
             Request::RegistrationTimeout if client.registered => CommandOutcome::Done,
             Request::RegistrationTimeout => {
-                self.delivery.rejected(Rejection::Timeout);
+                self.delivery.count_rejected(Rejection::Timeout);
                 CommandOutcome::Disconnect(b"Registration timed out".to_vec())
             }
             Request::Ping => {

@@ -2,10 +2,10 @@
 
 use super::registration::MAX_CHANNELS_PER_CLIENT;
 use super::{ClientId, HubState};
-use crate::irc::message::{Message, list};
+use crate::irc::message::{Message, comma_list};
 use crate::irc::names::NameKey;
-use crate::irc::reply::{Line, Replies};
-use crate::irc::truncate::cut;
+use crate::irc::reply::{OutputLine, Replies};
+use crate::irc::truncate::truncate;
 
 /// The most bytes of the reason for a KICK.
 pub(super) const MAX_KICK_REASON_BYTES: usize = 300;
@@ -22,7 +22,7 @@ impl HubState {
             return replies.numeric(482, &[&channel.name], "You're not channel operator");
         }
         let key = NameKey::new(name);
-        for (index, nick) in list(nicks).enumerate() {
+        for (index, nick) in comma_list(nicks).enumerate() {
             if index == MAX_KICK_TARGETS {
                 return replies.numeric(407, &[nick], "Too many targets");
             }
@@ -51,9 +51,9 @@ impl HubState {
         if !channel.has_member(target.id) {
             return replies.numeric(441, &[nick, &channel.name], "They aren't on that channel");
         }
-        let reason = cut(reason.unwrap_or(&by_nick), MAX_KICK_REASON_BYTES);
+        let reason = truncate(reason.unwrap_or(&by_nick), MAX_KICK_REASON_BYTES);
         let line = [b":", &by[..], b" KICK ", &channel.name, b" ", target.nick_or_star(), b" :", reason];
-        let line = Line::new(&line);
+        let line = OutputLine::new(&line);
         replies.copy(&line);
         self.delivery.deliver(channel.other_members(id), &line).await;
         target.channels.remove(key);
@@ -93,7 +93,7 @@ impl HubState {
         if let Some(reason) = &target.away {
             replies.numeric(301, &[target.nick_or_star()], reason);
         }
-        let line = Line::new(&[b":", &by, b" INVITE ", target.nick_or_star(), b" :", &channel.name]);
+        let line = OutputLine::new(&[b":", &by, b" INVITE ", target.nick_or_star(), b" :", &channel.name]);
         self.delivery.send(target.id, &target.outbox, &line, 1);
     }
 }

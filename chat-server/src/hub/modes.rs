@@ -6,7 +6,7 @@ use super::queries::unix_seconds;
 use super::{ClientId, HubState};
 use crate::irc::message::Message;
 use crate::irc::names::{NameKey, is_channel_like};
-use crate::irc::reply::{Line, Replies};
+use crate::irc::reply::{OutputLine, Replies};
 
 /// The most changes with a parameter in one MODE.
 pub(super) const MAX_MODE_CHANGES: usize = 4;
@@ -140,7 +140,7 @@ impl HubState {
             return;
         }
         let by = client.prefix();
-        let line = Line::new(&[b":", &by, b" MODE ", &channel.name, b" ", &done.letters, &done.params]);
+        let line = OutputLine::new(&[b":", &by, b" MODE ", &channel.name, b" ", &done.letters, &done.params]);
         replies.copy(&line);
         self.delivery.deliver(channel.other_members(id), &line).await;
     }

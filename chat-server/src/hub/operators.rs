@@ -3,8 +3,8 @@
 use super::{Checks, ClientId, CommandOutcome, HubState};
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
-use crate::irc::reply::{Line, Replies};
-use crate::irc::truncate::cut;
+use crate::irc::reply::{OutputLine, Replies};
+use crate::irc::truncate::truncate;
 
 /// The most bytes of the reason for a KILL; with it, every line that tells it is whole.
 const MAX_KILL_REASON_BYTES: usize = 300;
@@ -52,8 +52,8 @@ impl HubState {
             replies.numeric(401, &[nick], "No such nick/channel");
             return CommandOutcome::Done;
         };
-        let reason = cut(message.param(1).unwrap_or(b"no reason given"), MAX_KILL_REASON_BYTES);
-        let line = Line::new(&[b":", &by.prefix(), b" KILL ", target.nick_or_star(), b" :", reason]);
+        let reason = truncate(message.param(1).unwrap_or(b"no reason given"), MAX_KILL_REASON_BYTES);
+        let line = OutputLine::new(&[b":", &by.prefix(), b" KILL ", target.nick_or_star(), b" :", reason]);
         let reason = [b"Killed (", by.nick_or_star(), b" (", reason, b"))"].concat();
         if target.id == id {
             // Its replies go out before it is let go, and its session learns of the end by the outcome.

@@ -4,7 +4,7 @@ use super::client::User;
 use super::{Checks, ClientId, CommandOutcome, HubState, isupport};
 use crate::irc::message::Message;
 use crate::irc::names::{NameKey, is_nick};
-use crate::irc::reply::{Line, Replies};
+use crate::irc::reply::{OutputLine, Replies};
 use crate::metrics::Rejection;
 
 /// The most bytes of a user name, its `~` included.
@@ -89,7 +89,7 @@ impl HubState {
         if !client.registered {
             return self.register(id, replies);
         }
-        let line = Line::new(&[b":", &before, b" NICK :", wish]);
+        let line = OutputLine::new(&[b":", &before, b" NICK :", wish]);
         replies.copy(&line);
         let peers = self.clients.get(&id).map(|client| self.peers(client)).unwrap_or_default();
         self.delivery.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &line).await;
@@ -104,7 +104,7 @@ impl HubState {
         }
         if !client.admitted {
             replies.numeric(464, &[], "Password incorrect");
-            self.delivery.rejected(Rejection::Password);
+            self.delivery.count_rejected(Rejection::Password);
             return CommandOutcome::Disconnect(b"Bad password".to_vec());
         }
         client.registered = true;

@@ -9,7 +9,7 @@ use super::{ClientId, HubState};
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
-use crate::irc::truncate::cut;
+use crate::irc::truncate::truncate;
 
 /// The most bytes of the reason to be away.
 pub(super) const MAX_AWAY_REASON_BYTES: usize = 300;
@@ -132,7 +132,7 @@ impl HubState {
 
     pub(super) fn away(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        client.away = message.param(0).map(|reason| cut(reason, MAX_AWAY_REASON_BYTES).into());
+        client.away = message.param(0).map(|reason| truncate(reason, MAX_AWAY_REASON_BYTES).into());
         match client.away {
             Some(_) => replies.numeric(306, &[], "You have been marked as being away"),
             None => replies.numeric(305, &[], "You are no longer marked as being away"),

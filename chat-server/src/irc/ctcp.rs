@@ -2,7 +2,7 @@
 
 /// What a text is to who reads it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Text<'a> {
+pub(crate) enum MessageText<'a> {
     /// Words.
     Words(&'a [u8]),
     /// What somebody does: `/me`.
@@ -11,16 +11,16 @@ pub(crate) enum Text<'a> {
     Request,
 }
 
-impl<'a> Text<'a> {
-    pub(crate) fn of(text: &'a [u8]) -> Self {
-        let Some(inside) = text.strip_prefix(b"\x01") else { return Text::Words(text) };
+impl<'a> MessageText<'a> {
+    pub(crate) fn parse(text: &'a [u8]) -> Self {
+        let Some(inside) = text.strip_prefix(b"\x01") else { return MessageText::Words(text) };
         // Some clients leave it out, and a line that was too long has lost it.
         let inside = inside.strip_suffix(b"\x01").unwrap_or(inside);
         let end = inside.iter().position(|&byte| byte == b' ').unwrap_or(inside.len());
         let (command, rest) = inside.split_at(end);
         match command.eq_ignore_ascii_case(b"ACTION") {
-            true => Text::Action(rest.strip_prefix(b" ").unwrap_or(rest)),
-            false => Text::Request,
+            true => MessageText::Action(rest.strip_prefix(b" ").unwrap_or(rest)),
+            false => MessageText::Request,
         }
     }
 }
@@ -32,18 +32,18 @@ mod tests {
     #[test]
     fn actions_are_told_from_words_and_requests() {
         for (text, is) in [
-            (&b"waves"[..], Text::Words(b"waves")),
-            (b"", Text::Words(b"")),
-            (b"a\x01ACTION waves\x01", Text::Words(b"a\x01ACTION waves\x01")),
-            (b"\x01ACTION waves  back\x01", Text::Action(b"waves  back")),
-            (b"\x01action waves", Text::Action(b"waves")),
-            (b"\x01ACTION\x01", Text::Action(b"")),
-            (b"\x01ACTIONS waves\x01", Text::Request),
-            (b"\x01VERSION\x01", Text::Request),
-            (b"\x01\x01", Text::Request),
-            (b"\x01", Text::Request),
+            (&b"waves"[..], MessageText::Words(b"waves")),
+            (b"", MessageText::Words(b"")),
+            (b"a\x01ACTION waves\x01", MessageText::Words(b"a\x01ACTION waves\x01")),
+            (b"\x01ACTION waves  back\x01", MessageText::Action(b"waves  back")),
+            (b"\x01action waves", MessageText::Action(b"waves")),
+            (b"\x01ACTION\x01", MessageText::Action(b"")),
+            (b"\x01ACTIONS waves\x01", MessageText::Request),
+            (b"\x01VERSION\x01", MessageText::Request),
+            (b"\x01\x01", MessageText::Request),
+            (b"\x01", MessageText::Request),
         ] {
-            assert_eq!(Text::of(text), is, "{text:?}");
+            assert_eq!(MessageText::parse(text), is, "{text:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ pub(crate) const MAX_LINE: usize = 512;
 
 /// One cut.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Line {
+pub(crate) enum InputLine {
     /// A line without its ending; never empty.
     Whole(Box<[u8]>),
     /// A line over the limit, dropped; said once, as soon as it is known.
@@ -33,7 +33,7 @@ impl LineBuffer {
     }
 
     /// The next line, if one is complete. CR, LF and CRLF all end one.
-    pub(crate) fn next(&mut self) -> Option<Line> {
+    pub(crate) fn next(&mut self) -> Option<InputLine> {
         loop {
             let rest = &self.bytes[self.start..];
             let Some(end) = rest.iter().position(|&byte| matches!(byte, b'\r' | b'\n')) else {
@@ -44,11 +44,11 @@ impl LineBuffer {
             if std::mem::take(&mut self.discarding) || line.is_empty() {
                 continue;
             }
-            return Some(if end > MAX_LINE - 2 { Line::TooLong } else { Line::Whole(line.into()) });
+            return Some(if end > MAX_LINE - 2 { InputLine::TooLong } else { InputLine::Whole(line.into()) });
         }
     }
 
-    fn incomplete(&mut self) -> Option<Line> {
+    fn incomplete(&mut self) -> Option<InputLine> {
         if self.discarding {
             self.start = self.bytes.len();
             return None;
@@ -58,7 +58,7 @@ impl LineBuffer {
         }
         self.discarding = true;
         self.start = self.bytes.len();
-        Some(Line::TooLong)
+        Some(InputLine::TooLong)
     }
 }
 
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn cut(chunks: &[&[u8]]) -> Vec<Line> {
+    fn cut(chunks: &[&[u8]]) -> Vec<InputLine> {
         let mut buffer = LineBuffer::default();
         let mut lines = Vec::new();
         for chunk in chunks {
@@ -77,8 +77,8 @@ mod tests {
         lines
     }
 
-    fn whole(line: &[u8]) -> Line {
-        Line::Whole(line.into())
+    fn whole(line: &[u8]) -> InputLine {
+        InputLine::Whole(line.into())
     }
 
     #[test]
@@ -90,10 +90,10 @@ mod tests {
     #[test]
     fn an_overlong_line_is_said_once_and_dropped_whole() {
         let long = [b'x'; 600];
-        assert_eq!(cut(&[&long, &long, b"tail\r\nnext\r\n"]), [Line::TooLong, whole(b"next")]);
+        assert_eq!(cut(&[&long, &long, b"tail\r\nnext\r\n"]), [InputLine::TooLong, whole(b"next")]);
         let mut ended = vec![b'x'; 511];
         ended.extend_from_slice(b"\r\nnext\n");
-        assert_eq!(cut(&[&ended]), [Line::TooLong, whole(b"next")]);
+        assert_eq!(cut(&[&ended]), [InputLine::TooLong, whole(b"next")]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crate::irc::lines::MAX_LINE;
-use crate::irc::truncate::cut;
+use crate::irc::truncate::truncate;
 
 /// The most bytes of a parameter that is not the last one; none of the server's own is as long.
 const LONGEST_PARAM: usize = 200;
@@ -19,17 +19,17 @@ pub(crate) fn time_tag(time: SystemTime) -> Vec<u8> {
 
 /// One line, or several, for any number of receivers: encoded once in each form, copied never.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct OutputLine {
     plain: Buffer,
-    stamped: OnceLock<Buffer>,
+    tagged: OnceLock<Buffer>,
 }
 
-impl Line {
+impl OutputLine {
     /// Puts the parts together, cut to what the protocol allows.
     pub(crate) fn new(parts: &[&[u8]]) -> Self {
         let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 2);
         push_line(&mut bytes, parts);
-        Line { plain: bytes.into(), stamped: OnceLock::new() }
+        OutputLine { plain: bytes.into(), tagged: OnceLock::new() }
     }
 
     /// As most clients get it.
@@ -38,8 +38,8 @@ impl Line {
     }
 
     /// With the time at which the first such client got it.
-    pub(crate) fn stamped(&self) -> &Buffer {
-        self.stamped.get_or_init(|| [&time_tag(SystemTime::now())[..], &self.plain].concat().into())
+    pub(crate) fn tagged(&self) -> &Buffer {
+        self.tagged.get_or_init(|| [&time_tag(SystemTime::now())[..], &self.plain].concat().into())
     }
 }
 
@@ -52,7 +52,7 @@ fn push_line(bytes: &mut Vec<u8>, parts: &[&[u8]]) {
 
 /// Ends the line that begins at `start`, where it has to end at the latest.
 fn end_line(bytes: &mut Vec<u8>, start: usize) {
-    let length = cut(&bytes[start..], MAX_LINE - 2).len();
+    let length = truncate(&bytes[start..], MAX_LINE - 2).len();
     bytes.truncate(start + length);
     bytes.extend_from_slice(b"\r\n");
 }
@@ -65,7 +65,7 @@ fn middle(param: &[u8]) -> &[u8] {
     match param.first() {
         None | Some(b':') => b"*",
         Some(_) if param.contains(&b' ') => b"*",
-        Some(_) => cut(param, LONGEST_PARAM),
+        Some(_) => truncate(param, LONGEST_PARAM),
     }
 }
 
@@ -82,10 +82,10 @@ pub(crate) struct Replies {
 
 impl Replies {
     /// Answers of `server` to the client that is called `target`, `*` before it has a name.
-    pub(crate) fn new(server: Arc<str>, target: &[u8], stamped: bool) -> Self {
+    pub(crate) fn new(server: Arc<str>, target: &[u8], has_time_tags: bool) -> Self {
         let mut replies =
             Replies { server, target: target.into(), tag: Vec::new(), bytes: Vec::new(), lines: 0 };
-        replies.stamp(stamped);
+        replies.set_time_tags(has_time_tags);
         replies
     }
 
@@ -95,8 +95,8 @@ impl Replies {
     }
 
     /// From here on, each line comes with its time, or without.
-    pub(crate) fn stamp(&mut self, stamped: bool) {
-        self.tag = if stamped { time_tag(SystemTime::now()) } else { Vec::new() };
+    pub(crate) fn set_time_tags(&mut self, has_time_tags: bool) {
+        self.tag = if has_time_tags { time_tag(SystemTime::now()) } else { Vec::new() };
     }
 
     /// `:server CODE target params :trailing`
@@ -144,7 +144,7 @@ impl Replies {
     }
 
     /// Whether lines come with their time.
-    pub(crate) fn stamped(&self) -> bool {
+    pub(crate) fn has_time_tags(&self) -> bool {
         !self.tag.is_empty()
     }
 
@@ -161,7 +161,7 @@ impl Replies {
         let room = MAX_LINE.saturating_sub(head + b":  \r\n".len() - 1).max(4);
         let mut rest = text;
         loop {
-            let piece = cut(rest, room);
+            let piece = truncate(rest, room);
             self.server_line(&[parts, &[piece]].concat());
             rest = &rest[piece.len()..];
             if rest.is_empty() {
@@ -171,8 +171,8 @@ impl Replies {
     }
 
     /// A line that others receive too.
-    pub(crate) fn copy(&mut self, line: &Line) {
-        let buffer = if self.stamped() { line.stamped() } else { line.plain() };
+    pub(crate) fn copy(&mut self, line: &OutputLine) {
+        let buffer = if self.has_time_tags() { line.tagged() } else { line.plain() };
         self.bytes.extend_from_slice(buffer);
         self.lines += 1;
     }
@@ -183,10 +183,10 @@ impl Replies {
     }
 
     /// What was collected and how many lines it is; `None` if there is nothing.
-    pub(crate) fn take(&mut self) -> Option<(Line, u64)> {
+    pub(crate) fn take(&mut self) -> Option<(OutputLine, u64)> {
         let bytes: Buffer = std::mem::take(&mut self.bytes).into();
         // They have their times already, each line its own.
-        let line = Line { stamped: OnceLock::from(bytes.clone()), plain: bytes };
+        let line = OutputLine { tagged: OnceLock::from(bytes.clone()), plain: bytes };
         (!line.plain.is_empty()).then(|| (line, std::mem::take(&mut self.lines)))
     }
 
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn each_line_has_its_time_for_those_who_asked() {
         let mut replies = Replies::new("s".into(), b"ada", true);
-        let line = Line::new(&[b":bob PRIVMSG #a :x"]);
+        let line = OutputLine::new(&[b":bob PRIVMSG #a :x"]);
         replies.numeric(332, &[b"#a"], [b'x'; 600]);
         replies.copy(&line);
         replies.server_line(&[b"PONG s :x"]);

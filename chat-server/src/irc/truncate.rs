@@ -4,7 +4,7 @@
 ///
 /// Half a character at the end makes some clients take all of the line for Latin-1. What is no UTF-8 itself
 /// is cut where the limit is.
-pub(crate) fn cut(text: &[u8], most: usize) -> &[u8] {
+pub(crate) fn truncate(text: &[u8], most: usize) -> &[u8] {
     let Some(&(mut next)) = text.get(most) else { return text };
     let continues = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;
     let mut end = most;
@@ -23,10 +23,10 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_utf8_are_cut_at_the_limit() {
-        assert_eq!(cut(b"x\xe4\xf6\xfc", 3), b"x\xe4\xf6");
-        assert_eq!(cut(b"x\x80\x80\x80\x80", 4), b"x\x80\x80\x80");
-        assert_eq!(cut(b"\x80\x80", 1), b"\x80");
-        assert_eq!(cut("€".as_bytes(), 0), b"");
+        assert_eq!(truncate(b"x\xe4\xf6\xfc", 3), b"x\xe4\xf6");
+        assert_eq!(truncate(b"x\x80\x80\x80\x80", 4), b"x\x80\x80\x80");
+        assert_eq!(truncate(b"\x80\x80", 1), b"\x80");
+        assert_eq!(truncate("€".as_bytes(), 0), b"");
     }
 
     proptest! {
@@ -36,12 +36,12 @@ mod tests {
             while !text.is_char_boundary(end) {
                 end -= 1;
             }
-            prop_assert_eq!(cut(text.as_bytes(), most), &text.as_bytes()[..end]);
+            prop_assert_eq!(truncate(text.as_bytes(), most), &text.as_bytes()[..end]);
         }
 
         #[test]
         fn at_most_three_bytes_are_lost(text in proptest::collection::vec(any::<u8>(), 0..40), most in 0usize..50) {
-            let kept = cut(&text, most).len();
+            let kept = truncate(&text, most).len();
             prop_assert!(kept <= most && kept + 3 >= most.min(text.len()));
         }
     }

@@ -26,14 +26,14 @@ impl UserDirectory {
     /// If the thread cannot be started.
     pub(crate) fn start(mistake: Option<Mistake>) -> anyhow::Result<Self> {
         let (service, asked) = mpsc::channel(MAX_QUEUED_QUERIES);
-        loopscope::spawn("questions", serve(asked));
+        loopscope::spawn("directory", serve(asked));
         let mistake = match mistake {
             None => None,
             Some(mistake) => {
                 let (slow_service, asked) = blocking::sync_channel(MAX_QUEUED_QUERIES);
                 let duration = mistake.duration();
                 thread::Builder::new()
-                    .name("questions".into())
+                    .name("directory".into())
                     .spawn(move || serve_slowly(&asked, duration))?;
                 Some((mistake, slow_service))
             }

@@ -84,7 +84,7 @@ impl History {
     fn right(&self, ChannelMessage { channel, nick, text }: ChannelMessage) {
         let line = StoredMessage { time: SystemTime::now(), nick, text };
         if self.requests_sender.try_send(HistoryRequest::Append(channel, line)).is_err() {
-            self.metrics.history_dropped(1);
+            self.metrics.count_history_dropped(1);
         }
     }
 
@@ -128,7 +128,7 @@ async fn commit_batches(
         let lines = full.iter().filter(|request| matches!(request, HistoryRequest::Append(..))).count();
         let committed = loopscope::spawn_blocking("history-commit", move || commit(&store, full)).await;
         if let Err(error) = committed.map_err(anyhow::Error::from).flatten() {
-            metrics.history_dropped(lines as u64);
+            metrics.count_history_dropped(lines as u64);
             tracing::error!("{lines} lines of the history are lost: {error:#}");
         }
     }

@@ -15,7 +15,7 @@ pub(crate) mod visits;
 
 use crate::hub::{ChannelMessage, Checks};
 use crate::irc::command::Command;
-use crate::irc::message::{Message, list};
+use crate::irc::message::{Message, comma_list};
 use crate::metrics::Metrics;
 use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
@@ -48,14 +48,14 @@ impl Services {
         let mut checks = Checks::default();
         let Some(message) = Message::parse(line) else { return (None, checks) };
         let command = Command::from_word(message.command);
-        self.metrics.received(command);
+        self.metrics.count_received(command);
         match (command, message.param(0), message.param(1)) {
             (Command::Pass, Some(password), _) => checks.password = self.passwords.admits(password).await,
             (Command::Oper, Some(name), Some(password)) => {
                 checks.password = self.passwords.is_operator(name, password).await;
             }
             (Command::Join | Command::Names, Some(channels), _) => {
-                list(channels).for_each(|channel| self.visits.count(channel));
+                comma_list(channels).for_each(|channel| self.visits.count(channel));
             }
             (Command::Privmsg, Some(_), Some(text)) => {
                 self.throttle.check_privmsg();

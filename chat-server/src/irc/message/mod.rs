@@ -56,7 +56,7 @@ impl<'a> Message<'a> {
 }
 
 /// The parts of a comma list, empty ones left out.
-pub(crate) fn list(param: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn comma_list(param: &[u8]) -> impl Iterator<Item = &[u8]> {
     param.split(|&byte| byte == b',').filter(|part| !part.is_empty())
 }
 
