@@ -9,6 +9,7 @@ const AFTER_HELP: &str = "SIGTERM or Ctrl-C: what was accepted is delivered, the
 /// [`Config`](crate::Config).
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "chat-server", version, about, long_about = None, after_help = AFTER_HELP)]
+#[non_exhaustive]
 pub struct Args {
     /// Settings in TOML, under the names of these flags; a flag wins over the file
     #[arg(long, value_name = "FILE")]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::args::Args;
-use crate::client_limits::Patience;
+use crate::client_limits::ClientLimits;
 use crate::config_file;
 use crate::inject::{Injections, SpecError};
 
@@ -62,7 +62,7 @@ pub(crate) struct ServerConfig {
     pub(crate) motd: Option<Vec<Box<[u8]>>>,
     pub(crate) max_connections: u32,
     pub(crate) rate: Option<f64>,
-    pub(crate) patience: Patience,
+    pub(crate) client_limits: ClientLimits,
     pub(crate) injections: Injections,
     pub(crate) created: SystemTime,
 }
@@ -79,6 +79,13 @@ impl TryFrom<Args> for Config {
 }
 
 impl Config {
+    /// Returns the same configuration with other limits on each client.
+    #[must_use]
+    pub fn with_client_limits(mut self, limits: ClientLimits) -> Self {
+        self.server.client_limits = limits;
+        self
+    }
+
     fn from_merged(args: Args) -> Result<Self, ConfigError> {
         let or = |given: Option<String>, default: &str| given.unwrap_or_else(|| default.to_owned());
         Ok(Config {
@@ -98,7 +105,7 @@ impl Config {
                 motd: args.motd.as_deref().map(motd).transpose()?,
                 max_connections: max_connections(&or(args.max_connections, "10000"))?,
                 rate: flood_limit(&or(args.flood_limit, "50/s"))?,
-                patience: Patience::default(),
+                client_limits: ClientLimits::default(),
                 injections: Injections::parse(args.inject.iter().map(String::as_str)).map_err(injection)?,
                 created: SystemTime::now(),
             },

@@ -28,5 +28,5 @@ mod write_coalescing;
 
 pub use app::{main_with, serve};
 pub use args::Args;
-pub use client_limits::Patience;
+pub use client_limits::ClientLimits;
 pub use config::{Config, ConfigError};

@@ -12,7 +12,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{self, Instant};
 
-use crate::client_limits::Patience;
+use crate::client_limits::ClientLimits;
 use crate::irc::reply::{Buffer, OutputLine};
 use crate::metrics::Metrics;
 use crate::write_coalescing::{QueueWait, WriteCoalescer};
@@ -38,7 +38,7 @@ pub(crate) struct QueueFull;
 struct QueueLevel {
     queued: AtomicUsize,
     waiting: QueueWait,
-    patience: Patience,
+    limits: ClientLimits,
     /// The client wants to know when each line was sent.
     has_time_tags: AtomicBool,
     closing: Notify,
@@ -57,12 +57,12 @@ pub(crate) struct SendQueue {
 #[derive(Debug)]
 pub(crate) struct SlowReader(Arc<QueueLevel>);
 
-/// A queue that is as long as `patience` allows.
-pub(crate) fn bounded(patience: Patience, metrics: Metrics) -> (Outbox, SendQueue) {
+/// A queue that is as long as `limits` allows.
+pub(crate) fn bounded(limits: ClientLimits, metrics: Metrics) -> (Outbox, SendQueue) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let (queued, has_time_tags) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (closing, slow, waiting) = (Notify::new(), Notify::new(), QueueWait::new());
-    let level = QueueLevel { queued, waiting, patience, has_time_tags, closing, slow, metrics };
+    let level = QueueLevel { queued, waiting, limits, has_time_tags, closing, slow, metrics };
     let level = Arc::new(level);
     (Outbox { queue: sender, level: level.clone() }, SendQueue { queue: receiver, level })
 }
@@ -70,7 +70,7 @@ pub(crate) fn bounded(patience: Patience, metrics: Metrics) -> (Outbox, SendQueu
 impl Outbox {
     /// Queues `line`, unless the queue is over its hard limit.
     pub(crate) fn push(&self, line: &OutputLine) -> Result<(), QueueFull> {
-        if self.level.queued.load(Ordering::Relaxed) > self.level.patience.longest_queue {
+        if self.level.queued.load(Ordering::Relaxed) > self.level.limits.hard_queue_bytes {
             return Err(QueueFull);
         }
         self.push_last(line);
@@ -141,7 +141,7 @@ impl SendQueue {
         let level = self.level.clone();
         let grace = async {
             level.closing.notified().await;
-            time::sleep(level.patience.grace).await;
+            time::sleep(level.limits.close_grace).await;
         };
         tokio::select! {
             written = self.write_all(socket) => written,
@@ -204,12 +204,12 @@ struct SoftLimitTimer {
 
 impl SoftLimitTimer {
     fn check(&mut self) {
-        let patience = self.level.patience;
-        if self.level.queued.load(Ordering::Relaxed) <= patience.queue {
+        let limits = self.level.limits;
+        if self.level.queued.load(Ordering::Relaxed) <= limits.soft_queue_bytes {
             self.since = None;
             return;
         }
-        if self.since.get_or_insert_with(Instant::now).elapsed() >= patience.slow {
+        if self.since.get_or_insert_with(Instant::now).elapsed() >= limits.slow_reader_timeout {
             self.level.slow.notify_one();
         }
     }
@@ -226,7 +226,7 @@ async fn write_batch(
         *slice = IoSlice::new(buffer);
     }
     let mut rest = &mut slices[..batch.len()];
-    let check_interval = soft_limit.level.patience.slow / 4;
+    let check_interval = soft_limit.level.limits.slow_reader_timeout / 4;
     while !rest.is_empty() {
         // The timer costs nothing as long as the socket takes the bytes at once.
         let written = match time::timeout(check_interval, socket.write_vectored(rest)).await {
@@ -257,8 +257,10 @@ mod tests {
 
     fn queue(soft: usize, hard: usize) -> (Outbox, SendQueue, Metrics) {
         let metrics = Metrics::default();
-        let (outbox, queue) =
-            bounded(Patience { queue: soft, longest_queue: hard, ..Patience::default() }, metrics.clone());
+        let (outbox, queue) = bounded(
+            ClientLimits::default().with_soft_queue_bytes(soft).with_hard_queue_bytes(hard),
+            metrics.clone(),
+        );
         (outbox, queue, metrics)
     }
 

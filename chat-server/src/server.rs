@@ -93,7 +93,7 @@ impl Server {
             motd,
             max_connections,
             rate,
-            patience,
+            client_limits,
             injections,
             created,
         } = config;
@@ -126,7 +126,7 @@ impl Server {
         let (hub, _) = Hub::start(identity, metrics);
         let sessions = Arc::new(Semaphore::new(max_connections as usize));
         Ok(Server {
-            context: Arc::new(SessionContext { hub, services, patience }),
+            context: Arc::new(SessionContext { hub, services, client_limits }),
             sessions,
             max_connections: max_connections,
             history: writer,

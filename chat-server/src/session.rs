@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 use tokio::time::{self, Instant};
 
-use crate::client_limits::Patience;
+use crate::client_limits::ClientLimits;
 use crate::hub::{ClientId, Hub, Request, RequestOutcome};
 use crate::irc::lines::{InputLine, LineBuffer};
 use crate::metrics::Rejection;
@@ -27,7 +27,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 pub(crate) struct SessionContext {
     pub(crate) hub: Hub,
     pub(crate) services: Services,
-    pub(crate) patience: Patience,
+    pub(crate) client_limits: ClientLimits,
 }
 
 /// Serves one connection to its end.
@@ -41,7 +41,7 @@ pub(crate) async fn serve(
     // Lines are small and written in batches already; waiting for more only delays them.
     let _ = socket.set_nodelay(true);
     context.services.resolver.log_host_name(peer);
-    let (outbox, queue) = outbox::bounded(context.patience, context.services.metrics.clone());
+    let (outbox, queue) = outbox::bounded(context.client_limits, context.services.metrics.clone());
     let slow_reader = queue.slow_reader();
     context.hub.connect(id, host(peer.ip()), outbox).await;
     let (read_half, mut write_half) = socket.split();
@@ -103,8 +103,8 @@ impl Reader<'_> {
     async fn listen(&mut self, socket: &mut ReadHalf<'_>) -> Option<String> {
         let throttle = &self.context.services.throttle;
         let mut bucket = throttle.new_bucket();
-        let mut silence = SilenceTimer::new(self.context.patience);
-        let mut registration = Some(Box::pin(time::sleep(self.context.patience.register)));
+        let mut silence = SilenceTimer::new(self.context.client_limits);
+        let mut registration = Some(Box::pin(time::sleep(self.context.client_limits.registration_timeout)));
         loop {
             while let Some(line) = self.lines.next() {
                 throttle.wait_for_token(&mut bucket).await;
@@ -181,7 +181,7 @@ async fn read_some(socket: &mut (impl AsyncRead + Unpin), lines: &mut LineBuffer
 
 /// Watches for a client that says nothing.
 struct SilenceTimer {
-    patience: Patience,
+    client_limits: ClientLimits,
     last_read_at: Instant,
     is_ping_sent: bool,
     /// Not reset with each read, which is cheaper: it finds out as it fires.
@@ -189,12 +189,12 @@ struct SilenceTimer {
 }
 
 impl SilenceTimer {
-    fn new(patience: Patience) -> Self {
+    fn new(client_limits: ClientLimits) -> Self {
         SilenceTimer {
-            patience,
+            client_limits,
             last_read_at: Instant::now(),
             is_ping_sent: false,
-            timer: Box::pin(time::sleep(patience.idle)),
+            timer: Box::pin(time::sleep(client_limits.ping_after)),
         }
     }
 
@@ -207,8 +207,8 @@ impl SilenceTimer {
     async fn elapsed(&mut self) {
         loop {
             self.timer.as_mut().await;
-            let allowed =
-                self.patience.idle + if self.is_ping_sent { self.patience.answer } else { Duration::ZERO };
+            let allowed = self.client_limits.ping_after
+                + if self.is_ping_sent { self.client_limits.pong_timeout } else { Duration::ZERO };
             let due = self.last_read_at + allowed;
             if Instant::now() >= due {
                 return;

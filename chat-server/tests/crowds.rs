@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use chat_server::Patience;
+use chat_server::ClientLimits;
 use support::{Client, Server};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
@@ -80,8 +80,10 @@ fn p99(delays: &[Duration]) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_slow_readers_do_not_hold_up_a_hundred_lively_ones() {
     allow_descriptors(2 * (SLOW + LIVELY) as u64 + 100);
-    let patience = Patience { queue: 32 * 1024, slow: Duration::from_secs(3), ..Patience::default() };
-    let server = Server::patient(&["--flood-limit", "off"], patience).await;
+    let limits = ClientLimits::default()
+        .with_soft_queue_bytes(32 * 1024)
+        .with_slow_reader_timeout(Duration::from_secs(3));
+    let server = Server::with_limits(&["--flood-limit", "off"], limits).await;
     let (tell, mut heard) = mpsc::unbounded_channel();
     let gone = Arc::new(AtomicUsize::new(0));
     // The slow ones read for as long as this is open.

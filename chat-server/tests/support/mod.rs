@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chat_server::{Args, Config, Patience, serve};
+use chat_server::{Args, ClientLimits, Config, serve};
 use clap::Parser;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
@@ -24,14 +24,15 @@ pub struct Server {
 impl Server {
     /// Starts a server with these flags.
     pub async fn start(flags: &[&str]) -> Server {
-        Server::patient(flags, Patience::default()).await
+        Server::with_limits(flags, ClientLimits::default()).await
     }
 
-    /// Starts a server with these flags and this patience, which has small buffers in the kernel.
-    pub async fn patient(flags: &[&str], patience: Patience) -> Server {
+    /// Starts a server with these flags and client limits. Its sockets have
+    /// small send buffers.
+    pub async fn with_limits(flags: &[&str], limits: ClientLimits) -> Server {
         let name: &[&str] = if flags.contains(&"--server-name") { &[] } else { &["--server-name", "s"] };
         let args = Args::try_parse_from([&["chat-server"], name, flags].concat()).expect("flags");
-        let config = Config::try_from(args).expect("valid flags").with_patience(patience);
+        let config = Config::try_from(args).expect("valid flags").with_client_limits(limits);
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_send_buffer_size(16 * 1024).expect("taken");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use chat_server::Patience;
+use chat_server::ClientLimits;
 use support::{Client, Server};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -20,7 +20,9 @@ async fn register(client: &mut Client, nick: &str, channel: &str) {
 
 #[tokio::test]
 async fn silence_is_asked_about_and_then_ended() {
-    let server = Server::patient(&[], Patience { idle: SOON, answer: ENOUGH, ..Patience::default() }).await;
+    let server =
+        Server::with_limits(&[], ClientLimits::default().with_ping_after(SOON).with_pong_timeout(ENOUGH))
+            .await;
     let mut ada = server.member("ada", "#a").await;
     let (listening, speaking) = tokio::join!(ada.rest(), async {
         // It stays for as long as it answers, and sees ada go.
@@ -46,7 +48,7 @@ async fn silence_is_asked_about_and_then_ended() {
 
 #[tokio::test]
 async fn whoever_does_not_register_is_let_go_even_if_it_talks() {
-    let server = Server::patient(&[], Patience { register: ENOUGH, ..Patience::default() }).await;
+    let server = Server::with_limits(&[], ClientLimits::default().with_registration_timeout(ENOUGH)).await;
     let mut mute = server.connect().await;
     let mut chatty = server.connect().await;
     let ada = server.client("ada").await;
@@ -71,9 +73,12 @@ async fn half_open_peers_end() {
 
 #[tokio::test]
 async fn a_queue_that_stays_full_ends_its_client_with_a_reason() {
-    let patience =
-        Patience { queue: 8 * 1024, slow: SOON, longest_queue: 1 << 30, grace: LONG, ..Patience::default() };
-    let server = Server::patient(&["--flood-limit", "off"], patience).await;
+    let limits = ClientLimits::default()
+        .with_soft_queue_bytes(8 * 1024)
+        .with_slow_reader_timeout(SOON)
+        .with_hard_queue_bytes(1 << 30)
+        .with_close_grace(LONG);
+    let server = Server::with_limits(&["--flood-limit", "off"], limits).await;
     let mut slow = server.connect_small().await;
     register(&mut slow, "slow", "#a").await;
     let mut ada = server.member("ada", "#a").await;
@@ -98,8 +103,8 @@ async fn a_queue_that_stays_full_ends_its_client_with_a_reason() {
 
 #[tokio::test]
 async fn a_queue_that_grows_too_long_ends_its_client_at_once() {
-    let patience = Patience { slow: LONG, longest_queue: 64 * 1024, ..Patience::default() };
-    let server = Server::patient(&["--flood-limit", "off"], patience).await;
+    let limits = ClientLimits::default().with_slow_reader_timeout(LONG).with_hard_queue_bytes(64 * 1024);
+    let server = Server::with_limits(&["--flood-limit", "off"], limits).await;
     let mut slow = server.connect_small().await;
     register(&mut slow, "slow", "#a").await;
     let mut ada = server.member("ada", "#a").await;
