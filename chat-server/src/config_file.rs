@@ -7,7 +7,7 @@ use std::io::Read as _;
 use toml::de::{DeTable, DeValue};
 
 use crate::args::Args;
-use crate::config::ConfigError;
+use crate::config_error::ConfigError;
 
 /// A file that is longer holds no settings.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -113,59 +113,5 @@ fn texts_of(value: &DeValue<'_>) -> Option<Vec<String>> {
     match value {
         DeValue::Array(values) => values.iter().map(|value| text_of(value.get_ref())).collect(),
         one => text_of(one).map(|text| vec![text]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser as _;
-
-    use super::*;
-    use crate::config::Config;
-
-    fn with_file(text: &str, flags: &[&str]) -> Result<Config, String> {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("chat.toml");
-        std::fs::write(&path, text).expect("written");
-        let path = path.to_str().expect("plain").to_owned();
-        let args =
-            Args::try_parse_from([&["chat-server", "--config", &path], flags].concat()).expect("flags");
-        Config::try_from(args).map_err(|error| error.to_string().replace(&path, "chat.toml"))
-    }
-
-    #[test]
-    fn a_file_sets_and_a_flag_wins() {
-        let text = "threshold = \"20ms\"\nworkers = 3\ninject = [\"sleep\", \"lock=5ms\"]\nmax-connections = 1_000\n";
-        let config = with_file(text, &["--workers", "2"]).expect("valid");
-        assert_eq!(config.threshold, std::time::Duration::from_millis(20));
-        assert_eq!(config.workers.map(|it| it.get()), Some(2));
-        assert_eq!(config.server.max_connections, 1_000);
-        assert!(config.server.injections.at(crate::inject::Site::Lock).is_some());
-        let config = with_file(text, &["--inject", "filter"]).expect("valid");
-        assert!(config.server.injections.at(crate::inject::Site::Lock).is_none());
-    }
-
-    #[test]
-    fn each_mistake_gets_a_sentence_with_its_line() {
-        for (text, sentence) in [
-            (
-                "\nlisen = \"x\"",
-                "--config: `chat.toml`, line 2: there is no setting `lisen`, it must be listen",
-            ),
-            ("a = 1\na = 2", "--config: `chat.toml`, line 2, is no TOML: "),
-            ("# one\nthreshold = \"soon\"", "chat.toml, line 2: threshold: `soon` must be a duration"),
-            ("inject = [\"slep\"]", "chat.toml, line 1: inject: there is no site `slep`"),
-            ("workers = 0x10", "line 1: `workers` must be a text or a whole number"),
-            ("workers = true", "line 1: `workers` must be a text or a whole number"),
-            ("inject = [1.5]", "line 1: `inject` must be a text or a list of texts"),
-            ("[listen]\nport = 1", "line 1: `listen` must be"),
-        ] {
-            let error = with_file(text, &[]).expect_err(text);
-            assert!(error.contains(sentence) && error.lines().count() == 1, "{text}: {error}");
-        }
-        let error = with_file("password = \"geheim\"\noper = \"geheim\"", &[]).expect_err("no colon");
-        assert!(!error.contains("geheim"), "{error}");
-        let error = with_file("password = \"geheim", &[]).expect_err("no end");
-        assert!(!error.contains("geheim"), "{error}");
     }
 }
