@@ -10,7 +10,8 @@ use crate::args::Args;
 use crate::client_limits::ClientLimits;
 use crate::config_error::ConfigError;
 use crate::config_file;
-use crate::inject::{Injections, SpecError};
+use crate::inject::flag::Injections;
+use crate::inject::spec::SpecError;
 
 /// A message of the day that is longer is no message any more.
 const MAX_MOTD_BYTES: usize = 64 * 1024;
@@ -259,9 +260,9 @@ mod tests {
         assert_eq!(config.threshold, std::time::Duration::from_millis(20));
         assert_eq!(config.workers.map(|it| it.get()), Some(2));
         assert_eq!(config.server.max_connections, 1_000);
-        assert!(config.server.injections.at(crate::inject::Site::Lock).is_some());
+        assert!(config.server.injections.at(crate::inject::spec::Site::Lock).is_some());
         let config = with_file(text, &["--inject", "filter"]).expect("valid");
-        assert!(config.server.injections.at(crate::inject::Site::Lock).is_none());
+        assert!(config.server.injections.at(crate::inject::spec::Site::Lock).is_none());
     }
 
     #[test]

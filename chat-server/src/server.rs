@@ -12,8 +12,9 @@ use tokio::task::JoinHandle;
 use tokio::time;
 
 use crate::config::ServerConfig;
-use crate::hub::{ClientId, Hub, ServerIdentity};
-use crate::inject::Site;
+use crate::hub::handle::Hub;
+use crate::hub::request::{ClientId, ServerIdentity};
+use crate::inject::spec::Site;
 use crate::irc::reply::OutputLine;
 use crate::metrics::{Metrics, Rejection};
 use crate::services::Services;

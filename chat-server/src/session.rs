@@ -12,7 +12,8 @@ use tokio::net::tcp::ReadHalf;
 use tokio::time::{self, Instant};
 
 use crate::client_limits::ClientLimits;
-use crate::hub::{ClientId, Hub, Request, RequestOutcome};
+use crate::hub::handle::Hub;
+use crate::hub::request::{ClientId, Request, RequestOutcome};
 use crate::irc::lines::{InputLine, LineBuffer};
 use crate::metrics::Rejection;
 use crate::outbox::{self, SlowReader};

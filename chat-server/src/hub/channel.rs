@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use super::ClientId;
 use super::client::Client;
+use super::request::ClientId;
 use crate::irc::masks;
 use crate::outbox::Outbox;
-
-/// The most bans of one channel.
-pub(super) const MAX_BANS: usize = 100;
 
 /// A room; it exists while somebody is in it.
 pub(super) struct Channel {

@@ -1,10 +1,10 @@
 //! A client, as the hub knows it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Instant, SystemTime};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::ClientId;
-use super::caps::Capabilities;
+use super::capabilities::Capabilities;
+use super::request::ClientId;
 use crate::irc::masks;
 use crate::irc::names::NameKey;
 use crate::irc::reply::OutputLine;
@@ -102,4 +102,9 @@ impl Client {
     pub(super) fn shares_channel_with(&self, other: &Client) -> bool {
         !self.channels.is_disjoint(&other.channels)
     }
+}
+
+/// Returns `time` as seconds of Unix time, as numerics show it.
+pub(super) fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

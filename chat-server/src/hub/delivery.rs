@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ClientId;
+use super::request::ClientId;
 use crate::irc::reply::{OutputLine, Replies};
 use crate::metrics::{Metrics, Rejection};
 use crate::outbox::Outbox;

@@ -3,7 +3,8 @@
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{ClientId, HubEvent, LeaveRequest, Request, RequestOutcome, ServerIdentity, run};
+use super::request::{ClientId, HubEvent, LeaveRequest, Request, RequestOutcome, ServerIdentity};
+use super::task::run;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 

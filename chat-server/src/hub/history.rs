@@ -2,7 +2,8 @@
 //!
 //! The hub only says who may ask: the session fetches the lines, and brings them back for their reply.
 
-use super::{ClientId, CommandOutcome, HubState};
+use super::request::{ClientId, CommandOutcome};
+use super::state::HubState;
 use crate::irc::ctcp::MessageText;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;

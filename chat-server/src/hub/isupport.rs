@@ -1,12 +1,9 @@
 //! RPL_ISUPPORT: what clients may rely on, out of the constants that hold.
 
-use super::channel::MAX_BANS;
-use super::messages::MAX_MESSAGE_TARGETS;
-use super::mode_change::MAX_KEY_BYTES;
-use super::moderation::{MAX_KICK_REASON_BYTES, MAX_KICK_TARGETS};
-use super::modes::MAX_MODE_CHANGES;
-use super::registration::{MAX_CHANNELS_PER_CLIENT, MAX_TOPIC_BYTES, MAX_USER_BYTES};
-use super::whois::MAX_AWAY_REASON_BYTES;
+use super::limits::{
+    MAX_AWAY_REASON_BYTES, MAX_BANS, MAX_CHANNELS_PER_CLIENT, MAX_KEY_BYTES, MAX_KICK_REASON_BYTES,
+    MAX_KICK_TARGETS, MAX_MESSAGE_TARGETS, MAX_MODE_CHANGES, MAX_TOPIC_BYTES, MAX_USER_BYTES,
+};
 use crate::irc::names::{MAX_CHANNEL_BYTES, MAX_NICK_BYTES};
 
 /// Tokens on one line: a line has 15 parameters, and the name and the text are two of them.

@@ -3,8 +3,10 @@
 use std::time::SystemTime;
 
 use super::channel::{Channel, Topic};
-use super::registration::{MAX_CHANNELS_PER_CLIENT, MAX_TOPIC_BYTES};
-use super::{ClientId, HubState};
+use super::client::unix_seconds;
+use super::limits::{MAX_CHANNELS_PER_CLIENT, MAX_TOPIC_BYTES};
+use super::request::ClientId;
+use super::state::HubState;
 use crate::irc::message::{Message, comma_list};
 use crate::irc::names::{NameKey, is_channel};
 use crate::irc::reply::{OutputLine, Replies};
@@ -149,6 +151,6 @@ fn send_topic(channel: &Channel, replies: &mut Replies) {
         return;
     };
     replies.numeric(332, &[&channel.name], &topic.text);
-    let at = super::queries::unix_seconds(topic.at).to_string();
+    let at = unix_seconds(topic.at).to_string();
     replies.numeric_params(333, &[&channel.name, &topic.by, at.as_bytes()]);
 }

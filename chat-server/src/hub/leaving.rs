@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::client::Client;
-use super::{ClientId, CommandOutcome, HubState};
+use super::request::{ClientId, CommandOutcome};
+use super::state::HubState;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
 use crate::irc::reply::OutputLine;

@@ -3,7 +3,8 @@
 
 use super::channel::{Channel, ListFilter};
 use super::client::Client;
-use super::{ClientId, HubState};
+use super::request::ClientId;
+use super::state::HubState;
 use crate::irc::message::{Message, comma_list};
 use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;

@@ -3,16 +3,16 @@
 use std::time::Instant;
 
 use super::channel::Refusal;
-use super::{Checks, ClientId, CommandOutcome, HubState};
+use super::limits::MAX_MESSAGE_TARGETS;
+use super::request::{ClientId, CommandOutcome};
+use super::state::HubState;
 use crate::irc::command::Command;
 use crate::irc::ctcp::MessageText;
 use crate::irc::message::{Message, comma_list};
 use crate::irc::names::{NameKey, is_channel_like};
 use crate::irc::reply::{OutputLine, Replies};
 use crate::services::history::ChannelMessage;
-
-/// The most targets of one PRIVMSG or NOTICE, each counted once.
-pub(super) const MAX_MESSAGE_TARGETS: usize = 4;
+use crate::services::line_checks::LineChecks;
 
 /// Something to say and who says it.
 struct OutgoingMessage<'a> {
@@ -31,7 +31,7 @@ impl HubState {
         id: ClientId,
         command: Command,
         message: &Message<'_>,
-        checks: Checks,
+        checks: LineChecks,
         replies: &mut Replies,
     ) -> CommandOutcome {
         // A NOTICE is never answered, so that two robots cannot keep each other talking.
@@ -53,7 +53,7 @@ impl HubState {
         client.spoke = Instant::now();
         let echo = client.capabilities.echo_message;
         let outgoing =
-            OutgoingMessage { id, prefix: client.prefix(), command, text, refused: checks.refused, echo };
+            OutgoingMessage { id, prefix: client.prefix(), command, text, refused: checks.is_refused, echo };
         let (mut said, mut seen_targets) = (Vec::new(), Vec::new());
         for target in comma_list(targets) {
             let key = NameKey::new(target);

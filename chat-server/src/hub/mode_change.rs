@@ -2,17 +2,11 @@
 
 use std::time::SystemTime;
 
-use super::channel::{Ban, Channel, MAX_BANS, Refusal};
+use super::channel::{Ban, Channel, Refusal};
 use super::client::Client;
+use super::limits::{MAX_BANS, MAX_KEY_BYTES, MAX_MASK_BYTES, MAX_MEMBER_LIMIT};
 use crate::irc::masks;
 use crate::irc::names::NameKey;
-
-/// The most bytes of a mask; with [`MAX_MODE_CHANGES`](super::modes::MAX_MODE_CHANGES) of them the line that tells it to all is whole.
-pub(super) const MAX_MASK_BYTES: usize = 80;
-/// The most bytes of a channel's key.
-pub(super) const MAX_KEY_BYTES: usize = 23;
-/// The most members that `l` can ask for.
-const MAX_MEMBER_LIMIT: u32 = 1_000_000;
 
 /// One letter of a MODE, with what belongs to it.
 #[derive(Clone, Copy)]

@@ -1,16 +1,12 @@
 //! Who is in a channel against or by the will of others: KICK, INVITE.
 
-use super::registration::MAX_CHANNELS_PER_CLIENT;
-use super::{ClientId, HubState};
+use super::limits::{MAX_CHANNELS_PER_CLIENT, MAX_KICK_REASON_BYTES, MAX_KICK_TARGETS};
+use super::request::ClientId;
+use super::state::HubState;
 use crate::irc::message::{Message, comma_list};
 use crate::irc::names::NameKey;
 use crate::irc::reply::{OutputLine, Replies};
 use crate::irc::truncate::truncate;
-
-/// The most bytes of the reason for a KICK.
-pub(super) const MAX_KICK_REASON_BYTES: usize = 300;
-/// The most nicks of one KICK.
-pub(super) const MAX_KICK_TARGETS: usize = 4;
 
 impl HubState {
     pub(super) async fn kick(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {

@@ -1,15 +1,15 @@
 //! MODE of channels: who may ask for what, and who is told.
 
 use super::channel::Channel;
+use super::client::unix_seconds;
+use super::limits::MAX_MODE_CHANGES;
 use super::mode_change::{ModeChanges, ModeRequest};
-use super::queries::unix_seconds;
-use super::{ClientId, HubState};
+use super::request::ClientId;
+use super::state::HubState;
 use crate::irc::message::Message;
 use crate::irc::names::{NameKey, is_channel_like};
 use crate::irc::reply::{OutputLine, Replies};
 
-/// The most changes with a parameter in one MODE.
-pub(super) const MAX_MODE_CHANGES: usize = 4;
 impl HubState {
     pub(super) async fn mode(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         match message.param(0) {

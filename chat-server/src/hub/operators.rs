@@ -1,20 +1,20 @@
 //! Operators of the server: OPER makes one, KILL is what one may do.
 
-use super::{Checks, ClientId, CommandOutcome, HubState};
+use super::limits::MAX_KILL_REASON_BYTES;
+use super::request::{ClientId, CommandOutcome};
+use super::state::HubState;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
 use crate::irc::reply::{OutputLine, Replies};
 use crate::irc::truncate::truncate;
-
-/// The most bytes of the reason for a KILL; with it, every line that tells it is whole.
-const MAX_KILL_REASON_BYTES: usize = 300;
+use crate::services::line_checks::LineChecks;
 
 impl HubState {
     pub(super) fn oper(
         &mut self,
         id: ClientId,
         message: &Message<'_>,
-        checks: Checks,
+        checks: LineChecks,
         replies: &mut Replies,
     ) {
         let Some(client) = self.clients.get_mut(&id) else { return };
@@ -22,7 +22,7 @@ impl HubState {
             replies.numeric(461, &[b"OPER"], "Not enough parameters");
         } else if !self.identity.has_operators {
             replies.numeric(491, &[], "No O-lines for your host");
-        } else if !checks.password {
+        } else if !checks.is_password_right {
             replies.numeric(464, &[], "Password incorrect");
         } else {
             self.operators += usize::from(!std::mem::replace(&mut client.operator, true));

@@ -1,16 +1,14 @@
 //! Commands that are answered at once: PING, and what the server says about itself.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use super::registration::VERSION;
-use super::{Checks, ClientId, HubState};
+use super::limits::VERSION;
+use super::request::ClientId;
+use super::state::HubState;
 use crate::irc::command::Command;
 use crate::irc::message::Message;
 use crate::irc::reply::Replies;
-
-pub(super) fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
+use crate::services::line_checks::LineChecks;
 
 impl HubState {
     pub(super) fn query(
@@ -18,7 +16,7 @@ impl HubState {
         id: ClientId,
         command: Command,
         message: &Message<'_>,
-        checks: Checks,
+        checks: LineChecks,
         replies: &mut Replies,
     ) {
         let name = self.identity.name.clone();

@@ -1,28 +1,22 @@
 //! Becoming known: PASS, NICK, USER, in any order.
 
 use super::client::User;
-use super::{Checks, ClientId, CommandOutcome, HubState, isupport};
+use super::isupport;
+use super::limits::{MAX_USER_BYTES, VERSION};
+use super::request::{ClientId, CommandOutcome};
+use super::state::HubState;
 use crate::irc::message::Message;
 use crate::irc::names::{NameKey, is_nick};
 use crate::irc::reply::{OutputLine, Replies};
 use crate::metrics::Rejection;
-
-/// The most bytes of a user name, its `~` included.
-pub(super) const MAX_USER_BYTES: usize = 16;
-/// The most bytes of a topic: a line of LIST shows all of it, with the longest names of all concerned.
-pub(super) const MAX_TOPIC_BYTES: usize = 350;
-/// The most channels of one client.
-pub(super) const MAX_CHANNELS_PER_CLIENT: usize = 100;
-
-/// Name and version as clients see them.
-pub(super) const VERSION: &str = concat!("chat-server-", env!("CARGO_PKG_VERSION"));
+use crate::services::line_checks::LineChecks;
 
 impl HubState {
     pub(super) fn pass(
         &mut self,
         id: ClientId,
         message: &Message<'_>,
-        checks: Checks,
+        checks: LineChecks,
         replies: &mut Replies,
     ) {
         let Some(client) = self.clients.get_mut(&id) else { return };
@@ -31,7 +25,7 @@ impl HubState {
         } else if message.param(0).is_none() {
             replies.numeric(461, &[b"PASS"], "Not enough parameters");
         } else {
-            client.admitted = checks.password;
+            client.admitted = checks.is_password_right;
         }
     }
 

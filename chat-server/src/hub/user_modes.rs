@@ -1,7 +1,8 @@
 //! MODE of users.
 
 use super::mode_change::ModeChanges;
-use super::{ClientId, HubState};
+use super::request::ClientId;
+use super::state::HubState;
 use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
 

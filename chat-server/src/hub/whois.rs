@@ -1,57 +1,15 @@
 //! About people: WHOIS, WHOWAS, USERHOST, ISON, AWAY.
 
-use std::collections::VecDeque;
-
-use super::client::Client;
-use super::queries::unix_seconds;
-use super::registration::VERSION;
-use super::{ClientId, HubState};
+use super::client::{Client, unix_seconds};
+use super::limits::{MAX_AWAY_REASON_BYTES, MAX_USERHOST_NICKS, VERSION};
+use super::request::ClientId;
+use super::state::HubState;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
 use crate::irc::truncate::truncate;
 
-/// The most bytes of the reason to be away.
-pub(super) const MAX_AWAY_REASON_BYTES: usize = 300;
-/// The most nicks of one USERHOST.
-const MAX_USERHOST_NICKS: usize = 5;
-/// How many of those who left are remembered.
-const MAX_FORMER_CLIENTS: usize = 1_000;
-
-/// Those who left last, or took another nick.
-#[derive(Default)]
-pub(super) struct FormerClients(VecDeque<FormerClient>);
-
-struct FormerClient {
-    key: NameKey,
-    nick: Box<[u8]>,
-    user: Box<[u8]>,
-    host: Box<[u8]>,
-    real: Box<[u8]>,
-}
-
-impl FormerClients {
-    /// Remembers who `client` was.
-    pub(super) fn add(&mut self, client: &Client) {
-        let Some(nick) = client.nick.as_deref().filter(|_| client.registered) else { return };
-        self.0.truncate(MAX_FORMER_CLIENTS - 1);
-        self.0.push_front(FormerClient {
-            key: NameKey::new(nick),
-            nick: nick.into(),
-            user: client.user_name().into(),
-            host: client.host.clone(),
-            real: client.real_name().into(),
-        });
-    }
-}
-
 impl HubState {
-    /// The registered client of that name.
-    pub(super) fn registered_client(&self, nick: &[u8]) -> Option<&Client> {
-        let id = self.nicks.get(&NameKey::new(nick))?;
-        self.clients.get(id).filter(|client| client.registered)
-    }
-
     pub(super) fn whois(&self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         // With two parameters, the first one names a server.
         let Some(wanted) = message.param(1).or(message.param(0)) else {
@@ -95,7 +53,7 @@ impl HubState {
         let key = NameKey::new(wanted);
         let most = message.param(1).and_then(|it| std::str::from_utf8(it).ok()?.parse().ok());
         let most = most.filter(|&most| most > 0).unwrap_or(usize::MAX);
-        let mut found = self.former_clients.0.iter().filter(|former| former.key == key).take(most).peekable();
+        let mut found = self.former_clients.with_nick(&key).take(most).peekable();
         if found.peek().is_none() {
             replies.numeric(406, &[wanted], "There was no such nickname");
         }

@@ -1,9 +1,16 @@
-//! `--inject SITE[=DURATION][@PERCENT%]`, read.
+//! Reads one value of `--inject SITE[=DURATION][@PERCENT%]`.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::MistakeSettings;
+/// How long a mistake blocks and how often it is made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct MistakeSettings {
+    /// The minimum time that the mistake blocks.
+    pub(super) duration: Duration,
+    /// The percentage of calls that make the mistake.
+    pub(super) percent: f64,
+}
 
 /// Where a mistake can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +26,7 @@ pub(crate) enum Site {
     Upstream,
 }
 
-/// The sites as sentences name them.
+/// The names of the sites, as error texts list them.
 const SITE_NAMES: &str = "sleep, history, password, filter, resolve, lock, channel, child, upstream or all";
 
 impl Site {
@@ -49,9 +56,12 @@ impl Site {
         }
     }
 
-    /// What a site does without figures: with 1,000 clients that say 200 messages a second, a few dozen
-    /// strikes in 20 s, and still a server. What is rare strikes more often or always; `lock` is held
-    /// for its duration every half second, which is rarity enough.
+    /// Returns the settings of a site without figures.
+    ///
+    /// With 1,000 clients that send 200 messages a second, a site makes a few
+    /// dozen mistakes in 20 s and the server stays usable. A site whose command
+    /// is rare makes its mistake more often, or always. `lock` needs no lower
+    /// percentage: its lock is held only once every half second.
     fn default_settings(self) -> MistakeSettings {
         let (milliseconds, percent) = match self {
             Site::Sleep | Site::History | Site::Filter => (50, 1.0),
@@ -66,14 +76,14 @@ impl Site {
     }
 }
 
-/// What is wrong with a value of `--inject`.
+/// The error of a value of `--inject`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SpecError {
-    /// No such site.
+    /// The site does not exist.
     Site(String),
-    /// No duration from 1 ms to 60 s.
+    /// The duration is not from 1 ms to 60 s.
     Duration(String),
-    /// No percentage over 0 and up to 100.
+    /// The percentage is not above 0 and up to 100.
     Percent(String),
 }
 
@@ -82,14 +92,14 @@ impl fmt::Display for SpecError {
         match self {
             Self::Site(name) => write!(f, "there is no site `{name}`, it must be {SITE_NAMES}"),
             Self::Duration(text) => write!(f, "duration `{text}` must be from 1ms to 60s, such as `50ms`"),
-            Self::Percent(text) => write!(f, "`@{text}` must be over 0% and up to 100%, such as `@5%`"),
+            Self::Percent(text) => write!(f, "`@{text}` must be above 0% and at most 100%, such as `@5%`"),
         }
     }
 }
 
 impl std::error::Error for SpecError {}
 
-/// Reads one value; `all` gives every site.
+/// Reads one value. `all` returns every site.
 pub(super) fn parse(text: &str) -> Result<Vec<(Site, MistakeSettings)>, SpecError> {
     let (rest, percent) = match text.split_once('@') {
         Some((rest, percent)) => (rest, Some(parse_percent(percent)?)),
@@ -156,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_says_what_would_be_right() {
+    fn every_error_says_what_is_right() {
         for (text, part) in [
             ("slep", "no site `slep`"),
             ("", "no site ``"),
@@ -166,9 +176,9 @@ mod tests {
             ("sleep=2h", "from 1ms to 60s"),
             ("sleep=0ms", "from 1ms to 60s"),
             ("sleep@5", "`@5` must be"),
-            ("sleep@0%", "over 0%"),
-            ("sleep@101%", "up to 100%"),
-            ("sleep@NaN%", "up to 100%"),
+            ("sleep@0%", "above 0%"),
+            ("sleep@101%", "at most 100%"),
+            ("sleep@NaN%", "at most 100%"),
             ("all@x%", "`@x%`"),
         ] {
             let message = parse(text).expect_err(text).to_string();

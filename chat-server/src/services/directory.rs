@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::inject::Mistake;
+use crate::inject::dice::Mistake;
 
 /// UserDirectory that may wait for the service.
 const MAX_QUEUED_QUERIES: usize = 1024;
@@ -87,7 +87,8 @@ fn serve_slowly(asked: &blocking::Receiver<blocking::Sender<u64>>, duration: Dur
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inject::{Injections, Site};
+    use crate::inject::flag::Injections;
+    use crate::inject::spec::Site;
 
     #[tokio::test]
     async fn right_and_wrong_count() {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use crate::inject::Mistake;
+use crate::inject::dice::Mistake;
 
 /// What is not passed on. Spammers vary their words, so each stands for a family of endings.
 const STEMS: [&str; 8] = [

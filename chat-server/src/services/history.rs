@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::inject::Mistake;
+use crate::inject::dice::Mistake;
 use crate::irc::names::NameKey;
 use crate::metrics::Metrics;
 use crate::services::history_store::{HistoryStore, MAX_STORED_LINES, StoredMessage};
@@ -182,7 +182,8 @@ fn commit(store: &HistoryStore, batch: Vec<HistoryRequest>) -> anyhow::Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inject::{Injections, Site};
+    use crate::inject::flag::Injections;
+    use crate::inject::spec::Site;
 
     fn entry(text: &str) -> ChannelMessage {
         ChannelMessage {

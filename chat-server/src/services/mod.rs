@@ -6,6 +6,7 @@ pub(crate) mod directory;
 pub(crate) mod filter;
 pub(crate) mod history;
 pub(crate) mod history_store;
+pub(crate) mod line_checks;
 pub(crate) mod password;
 pub(crate) mod resolve;
 pub(crate) mod saying;
@@ -13,13 +14,13 @@ pub(crate) mod throttle;
 pub(crate) mod upstream;
 pub(crate) mod visits;
 
-use crate::hub::{ChannelMessage, Checks};
 use crate::irc::command::Command;
 use crate::irc::message::{Message, comma_list};
 use crate::metrics::Metrics;
 use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
-use crate::services::history::History;
+use crate::services::history::{ChannelMessage, History};
+use crate::services::line_checks::LineChecks;
 use crate::services::password::Passwords;
 use crate::services::resolve::Resolver;
 use crate::services::saying::Saying;
@@ -43,25 +44,27 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Checks a line before it goes to the hub; also which command it is.
-    pub(crate) async fn check(&self, line: &[u8]) -> (Option<Command>, Checks) {
-        let mut checks = Checks::default();
+    /// LineChecks a line before it goes to the hub; also which command it is.
+    pub(crate) async fn check(&self, line: &[u8]) -> (Option<Command>, LineChecks) {
+        let mut checks = LineChecks::default();
         let Some(message) = Message::parse(line) else { return (None, checks) };
         let command = Command::from_word(message.command);
         self.metrics.count_received(command);
         match (command, message.param(0), message.param(1)) {
-            (Command::Pass, Some(password), _) => checks.password = self.passwords.admits(password).await,
+            (Command::Pass, Some(password), _) => {
+                checks.is_password_right = self.passwords.admits(password).await
+            }
             (Command::Oper, Some(name), Some(password)) => {
-                checks.password = self.passwords.is_operator(name, password).await;
+                checks.is_password_right = self.passwords.is_operator(name, password).await;
             }
             (Command::Join | Command::Names, Some(channels), _) => {
                 comma_list(channels).for_each(|channel| self.visits.count(channel));
             }
             (Command::Privmsg, Some(_), Some(text)) => {
                 self.throttle.check_privmsg();
-                checks.refused = self.filter.refuses_privmsg(text);
+                checks.is_refused = self.filter.refuses_privmsg(text);
             }
-            (Command::Notice, Some(_), Some(text)) => checks.refused = self.filter.refuses_notice(text),
+            (Command::Notice, Some(_), Some(text)) => checks.is_refused = self.filter.refuses_notice(text),
             (Command::Who | Command::Whois, _, _) => {
                 let number = self.directory.next_query_number().await;
                 tracing::trace!(number, "a question about users");

@@ -8,7 +8,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, Block, Params};
 use tokio::sync::Mutex;
 
-use crate::inject::Mistake;
+use crate::inject::dice::Mistake;
 
 /// The passwords, hashed, and who may ask.
 #[derive(Debug)]
@@ -122,7 +122,8 @@ impl PhcHash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inject::{Injections, Site};
+    use crate::inject::flag::Injections;
+    use crate::inject::spec::Site;
 
     async fn check(inject: &[&str]) {
         let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::Password);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use dns_lookup::lookup_addr;
 use tokio::sync::Semaphore;
 
-use crate::inject::Mistake;
+use crate::inject::dice::Mistake;
 
 /// Look-ups at one time. Beyond it peers go unnamed: a name server may take many seconds, connects do not wait.
 const MAX_LOOKUPS: usize = 16;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::inject::Mistake;
+use crate::inject::dice::Mistake;
 
 /// Lines that a client may send at once, in seconds of its rate.
 const BURST_SECONDS: f64 = 2.0;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::inject::Mistake;
+use crate::inject::dice::Mistake;
 
 /// How long its answer is waited for where that is done right.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,7 +97,8 @@ fn serve(listener: &TcpListener, duration: Duration, ended: &AtomicBool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inject::{Injections, Site};
+    use crate::inject::flag::Injections;
+    use crate::inject::spec::Site;
 
     #[tokio::test]
     async fn right_and_wrong_get_the_same_answer() {

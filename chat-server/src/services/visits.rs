@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::inject::Mistake;
+use crate::inject::dice::Mistake;
 use crate::irc::names::NameKey;
 
 /// The pause between two reports.

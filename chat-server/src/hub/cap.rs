@@ -1,0 +1,51 @@
+//! CAP: capability negotiation.
+
+use super::capabilities::OFFERED;
+use super::request::{ClientId, CommandOutcome};
+use super::state::HubState;
+use crate::irc::message::Message;
+use crate::irc::reply::Replies;
+
+impl HubState {
+    pub(super) fn cap(
+        &mut self,
+        id: ClientId,
+        message: &Message<'_>,
+        replies: &mut Replies,
+    ) -> CommandOutcome {
+        let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
+        let nick = client.nick_or_star().to_vec();
+        let Some(asked) = message.param(0) else {
+            replies.numeric(461, &[b"CAP"], "Not enough parameters");
+            return CommandOutcome::Done;
+        };
+        let word = asked.to_ascii_uppercase();
+        if matches!(&word[..], b"LS" | b"REQ") {
+            client.negotiating = !client.registered;
+        }
+        let mut answer =
+            |word: &[u8], rest: &[u8]| replies.server_line(&[b"CAP ", &nick, b" ", word, b" :", rest]);
+        match &word[..] {
+            b"LS" => answer(b"LS", OFFERED.join(" ").as_bytes()),
+            b"LIST" => answer(b"LIST", client.capabilities.names().join(" ").as_bytes()),
+            b"REQ" => {
+                let wish = message.params().get(1).copied().unwrap_or_default();
+                match client.capabilities.with(wish) {
+                    Some(granted) => {
+                        answer(b"ACK", wish);
+                        client.capabilities = granted;
+                        client.outbox.set_time_tags(granted.server_time);
+                        replies.set_time_tags(granted.server_time);
+                    }
+                    None => answer(b"NAK", wish),
+                }
+            }
+            b"END" => {
+                client.negotiating = false;
+                return self.register(id, replies);
+            }
+            _ => replies.numeric(410, &[asked], "Invalid CAP command"),
+        }
+        CommandOutcome::Done
+    }
+}

@@ -1,0 +1,57 @@
+//! The IRCv3 capabilities that the server offers.
+
+/// What is on offer.
+pub(super) const OFFERED: &[&str] = &["echo-message", "multi-prefix", "server-time"];
+
+/// What a client asked for and got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Capabilities {
+    /// What it says comes back to it, as the others got it.
+    pub(super) echo_message: bool,
+    /// Names come with all of their sigils.
+    pub(super) multi_prefix: bool,
+    /// Each line comes with its time.
+    pub(super) server_time: bool,
+}
+
+impl Capabilities {
+    fn slot(&mut self, name: &[u8]) -> Option<&mut bool> {
+        match name {
+            b"echo-message" => Some(&mut self.echo_message),
+            b"multi-prefix" => Some(&mut self.multi_prefix),
+            b"server-time" => Some(&mut self.server_time),
+            _ => None,
+        }
+    }
+
+    /// As `wish` has it, such as `a -b`; `None` if it has something that is not on offer: all or nothing.
+    pub(super) fn with(mut self, wish: &[u8]) -> Option<Self> {
+        for word in wish.split(|&byte| byte == b' ').filter(|word| !word.is_empty()) {
+            let (name, on) = word.strip_prefix(b"-").map_or((word, true), |name| (name, false));
+            *self.slot(name)? = on;
+        }
+        Some(self)
+    }
+
+    pub(super) fn names(mut self) -> Vec<&'static str> {
+        OFFERED.iter().copied().filter(|name| self.slot(name.as_bytes()).is_some_and(|on| *on)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_offered_can_be_had_and_given_back() {
+        let none = Capabilities::default();
+        let all = none.with(OFFERED.join(" ").as_bytes()).expect("all of it is offered");
+        assert_eq!(all.names(), OFFERED);
+        assert_eq!(
+            all.with(b"-server-time  -multi-prefix").map(Capabilities::names),
+            Some(vec!["echo-message"])
+        );
+        assert_eq!(none.with(b"echo-message sasl"), None);
+        assert_eq!(none.with(b""), Some(none));
+    }
+}
