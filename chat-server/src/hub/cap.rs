@@ -4,6 +4,7 @@ use super::capabilities::OFFERED;
 use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
 use crate::irc::message::Message;
+use crate::irc::numeric::ERR_INVALIDCAPCMD;
 use crate::irc::reply::Replies;
 
 impl HubState {
@@ -16,7 +17,7 @@ impl HubState {
         let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
         let nick = client.nick_or_star().to_vec();
         let Some(asked) = message.param(0) else {
-            replies.numeric(461, &[b"CAP"], "Not enough parameters");
+            replies.need_more_params("CAP");
             return CommandOutcome::Done;
         };
         let word = asked.to_ascii_uppercase();
@@ -44,7 +45,7 @@ impl HubState {
                 client.negotiating = false;
                 return self.register(id, replies);
             }
-            _ => replies.numeric(410, &[asked], "Invalid CAP command"),
+            _ => replies.standard(ERR_INVALIDCAPCMD, &[asked]),
         }
         CommandOutcome::Done
     }

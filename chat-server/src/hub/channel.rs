@@ -6,6 +6,9 @@ use std::time::SystemTime;
 use super::client::Client;
 use super::request::ClientId;
 use crate::irc::masks;
+use crate::irc::numeric::{
+    ERR_BADCHANNELKEY, ERR_BANNEDFROMCHAN, ERR_CHANNELISFULL, ERR_INVITEONLYCHAN, StandardReply,
+};
 use crate::outbox::Outbox;
 
 /// A room; it exists while somebody is in it.
@@ -88,9 +91,6 @@ impl<'a> ListFilter<'a> {
     }
 }
 
-/// Why something is not allowed: a numeric and its text.
-pub(super) type Refusal = (u16, &'static str);
-
 impl Channel {
     pub(super) fn new(name: &[u8]) -> Self {
         let modes = ChannelModes { members_only: true, topic_locked: true, ..ChannelModes::default() };
@@ -133,21 +133,21 @@ impl Channel {
         client: &Client,
         key: Option<&[u8]>,
         invited: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), StandardReply> {
         if invited {
             return Ok(());
         }
         if self.modes.invite_only {
-            return Err((473, "Cannot join channel (+i)"));
+            return Err(ERR_INVITEONLYCHAN);
         }
         if self.is_banned(client) {
-            return Err((474, "Cannot join channel (+b)"));
+            return Err(ERR_BANNEDFROMCHAN);
         }
         if self.modes.key.as_deref().is_some_and(|right| key != Some(right)) {
-            return Err((475, "Cannot join channel (+k)"));
+            return Err(ERR_BADCHANNELKEY);
         }
         if self.modes.limit.is_some_and(|most| self.members.len() >= most as usize) {
-            return Err((471, "Cannot join channel (+l)"));
+            return Err(ERR_CHANNELISFULL);
         }
         Ok(())
     }

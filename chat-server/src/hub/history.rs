@@ -23,7 +23,7 @@ impl HubState {
         replies: &mut Replies,
     ) -> CommandOutcome {
         let Some(target) = message.param(0) else {
-            replies.numeric(461, &[b"HISTORY"], "Not enough parameters");
+            replies.need_more_params("HISTORY");
             return CommandOutcome::Done;
         };
         let Some(channel) = self.joined_channel(id, target, replies) else { return CommandOutcome::Done };

@@ -9,13 +9,14 @@ use super::request::ClientId;
 use super::state::HubState;
 use crate::irc::message::{Message, comma_list};
 use crate::irc::names::{NameKey, is_channel};
+use crate::irc::numeric::{ERR_TOOMANYCHANNELS, RPL_NOTOPIC, RPL_TOPIC, RPL_TOPICWHOTIME};
 use crate::irc::reply::{OutputLine, Replies};
 use crate::irc::truncate::truncate;
 
 impl HubState {
     pub(super) async fn join(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(names) = message.param(0) else {
-            replies.numeric(461, &[b"JOIN"], "Not enough parameters");
+            replies.need_more_params("JOIN");
             return;
         };
         if names == b"0" {
@@ -30,7 +31,7 @@ impl HubState {
 
     async fn join_one(&mut self, id: ClientId, name: &[u8], word: Option<&[u8]>, replies: &mut Replies) {
         if !is_channel(name) {
-            replies.numeric(403, &[name], "No such channel");
+            replies.no_such_channel(name);
             return;
         }
         let Some(client) = self.clients.get_mut(&id) else { return };
@@ -39,13 +40,13 @@ impl HubState {
             return;
         }
         if client.channels.len() >= MAX_CHANNELS_PER_CLIENT {
-            replies.numeric(405, &[name], "You have joined too many channels");
+            replies.standard(ERR_TOOMANYCHANNELS, &[name]);
             return;
         }
         if let Some(channel) = self.channels.get(&key) {
             let invited = client.invitations.get(&key) == Some(&channel.created);
-            if let Err((code, text)) = channel.check_entry(client, word, invited) {
-                replies.numeric(code, &[&channel.name], text);
+            if let Err(error) = channel.check_entry(client, word, invited) {
+                replies.standard(error, &[&channel.name]);
                 return;
             }
         }
@@ -64,7 +65,7 @@ impl HubState {
 
     pub(super) async fn part(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(names) = message.param(0) else {
-            replies.numeric(461, &[b"PART"], "Not enough parameters");
+            replies.need_more_params("PART");
             return;
         };
         for name in comma_list(names) {
@@ -85,9 +86,9 @@ impl HubState {
         match channel {
             Some(channel) if channel.has_member(id) => return Some(channel),
             // As the channel is called, whatever was asked for: clients put it where the channel is.
-            Some(channel) => replies.numeric(442, &[&channel.name], "You're not on that channel"),
+            Some(channel) => replies.not_on_channel(&channel.name),
             // How a secret one spells its name is a secret too.
-            None => replies.numeric(403, &[name], "No such channel"),
+            None => replies.no_such_channel(name),
         }
         None
     }
@@ -116,12 +117,12 @@ impl HubState {
 
     pub(super) async fn topic(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(name) = message.param(0) else {
-            replies.numeric(461, &[b"TOPIC"], "Not enough parameters");
+            replies.need_more_params("TOPIC");
             return;
         };
         let channel = self.channels.get_mut(&NameKey::new(name)).filter(|channel| channel.is_visible_to(id));
         let (Some(client), Some(channel)) = (self.clients.get(&id), channel) else {
-            replies.numeric(403, &[name], "No such channel");
+            replies.no_such_channel(name);
             return;
         };
         let Some(&text) = message.params().get(1) else {
@@ -129,11 +130,11 @@ impl HubState {
             return;
         };
         if !channel.has_member(id) {
-            replies.numeric(442, &[&channel.name], "You're not on that channel");
+            replies.not_on_channel(&channel.name);
             return;
         }
         if channel.modes.topic_locked && !channel.is_operator(id) {
-            replies.numeric(482, &[&channel.name], "You're not channel operator");
+            replies.not_channel_operator(&channel.name);
             return;
         }
         let text = truncate(text, MAX_TOPIC_BYTES);
@@ -147,10 +148,10 @@ impl HubState {
 
 fn send_topic(channel: &Channel, replies: &mut Replies) {
     let Some(topic) = &channel.topic else {
-        replies.numeric(331, &[&channel.name], "No topic is set");
+        replies.standard(RPL_NOTOPIC, &[&channel.name]);
         return;
     };
-    replies.numeric(332, &[&channel.name], &topic.text);
+    replies.numeric(RPL_TOPIC, &[&channel.name], &topic.text);
     let at = unix_seconds(topic.at).to_string();
-    replies.numeric_params(333, &[&channel.name, &topic.by, at.as_bytes()]);
+    replies.numeric_params(RPL_TOPICWHOTIME, &[&channel.name, &topic.by, at.as_bytes()]);
 }

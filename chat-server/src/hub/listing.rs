@@ -7,6 +7,10 @@ use super::request::ClientId;
 use super::state::HubState;
 use crate::irc::message::{Message, comma_list};
 use crate::irc::names::NameKey;
+use crate::irc::numeric::{
+    ERR_TOOMANYMATCHES, RPL_ENDOFNAMES, RPL_ENDOFWHO, RPL_LIST, RPL_LISTEND, RPL_LISTSTART, RPL_NAMREPLY,
+    RPL_WHOREPLY,
+};
 use crate::irc::reply::Replies;
 
 /// Names put on lines in one go.
@@ -18,7 +22,7 @@ const MAX_REPLY_BYTES: usize = 512 * 1024;
 fn has_room(command: &[u8], replies: &mut Replies) -> bool {
     let room = replies.bytes() < MAX_REPLY_BYTES;
     if !room {
-        replies.numeric(416, &[command], "Too many matches, ask for fewer");
+        replies.standard(ERR_TOOMANYMATCHES, &[command]);
     }
     room
 }
@@ -26,7 +30,7 @@ fn has_room(command: &[u8], replies: &mut Replies) -> bool {
 impl HubState {
     pub(super) async fn names(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(names) = message.param(0) else {
-            replies.numeric(366, &[b"*"], "End of /NAMES list");
+            replies.standard(RPL_ENDOFNAMES, &[b"*"]);
             return;
         };
         for name in comma_list(names) {
@@ -50,14 +54,14 @@ impl HubState {
                     nicks.push([member.sigils(all), client.nick_or_star()].concat());
                 }
                 if nicks.len() == NAMES_PER_CHUNK {
-                    replies.numeric_words(353, &[symbol, &channel.name], &nicks);
+                    replies.numeric_words(RPL_NAMREPLY, &[symbol, &channel.name], &nicks);
                     nicks.clear();
                     self.delivery.add_steps(NAMES_PER_CHUNK as u32 / 4).await;
                 }
             }
-            replies.numeric_words(353, &[symbol, &channel.name], &nicks);
+            replies.numeric_words(RPL_NAMREPLY, &[symbol, &channel.name], &nicks);
         }
-        replies.numeric(366, &[channel.map_or(name, |it| &it.name)], "End of /NAMES list");
+        replies.standard(RPL_ENDOFNAMES, &[channel.map_or(name, |it| &it.name)]);
     }
 
     /// LIST of all channels, or of those that any of the conditions picks.
@@ -65,7 +69,7 @@ impl HubState {
         let wanted: Vec<ListFilter<'_>> =
             message.param(0).map_or_else(Vec::new, |it| comma_list(it).map(ListFilter::parse).collect());
         let wanted = |channel: &Channel| wanted.is_empty() || wanted.iter().any(|it| it.matches(channel));
-        replies.numeric(321, &[b"Channel"], "Users  Name");
+        replies.standard(RPL_LISTSTART, &[b"Channel"]);
         // Comparing with a mask takes longer than counting.
         let each = 1 + message.param(0).map_or(0, <[u8]>::len) as u32 / 16;
         for channel in self.channels.values() {
@@ -77,9 +81,9 @@ impl HubState {
                 break;
             }
             let topic: &[u8] = channel.topic.as_ref().map_or(b"", |topic| &topic.text);
-            replies.numeric(322, &[&channel.name, channel.members.len().to_string().as_bytes()], topic);
+            replies.numeric(RPL_LIST, &[&channel.name, channel.members.len().to_string().as_bytes()], topic);
         }
-        replies.numeric(323, &[], "End of /LIST");
+        replies.standard(RPL_LISTEND, &[]);
     }
 
     /// WHO of a channel, or of all whom a mask fits: those in no channel of the asker only if they are not
@@ -120,7 +124,7 @@ impl HubState {
                 who_line(&self.identity.name, b"*", client, b"", replies);
             }
         }
-        replies.numeric(315, &[asked], "End of /WHO list");
+        replies.standard(RPL_ENDOFWHO, &[asked]);
     }
 }
 
@@ -129,5 +133,5 @@ fn who_line(server: &str, channel: &[u8], client: &Client, sigils: &[u8], replie
     let star: &[u8] = if client.operator { b"*" } else { b"" };
     let (nick, flags) = (client.nick_or_star(), [here, star, sigils].concat());
     let params = [channel, client.user_name(), &client.host, server.as_bytes(), nick, &flags];
-    replies.numeric(352, &params, [b"0 ", client.real_name()].concat());
+    replies.numeric(RPL_WHOREPLY, &params, [b"0 ", client.real_name()].concat());
 }

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::channel::Refusal;
 use super::limits::MAX_MESSAGE_TARGETS;
 use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
@@ -10,6 +9,10 @@ use crate::irc::command::Command;
 use crate::irc::ctcp::MessageText;
 use crate::irc::message::{Message, comma_list};
 use crate::irc::names::{NameKey, is_channel_like};
+use crate::irc::numeric::{
+    ERR_CANNOTSENDTOCHAN, ERR_NORECIPIENT, ERR_NOSUCHCHANNEL, ERR_NOSUCHNICK, ERR_NOTEXTTOSEND,
+    ERR_TOOMANYTARGETS, RPL_AWAY, StandardReply,
+};
 use crate::irc::reply::{OutputLine, Replies};
 use crate::services::history::ChannelMessage;
 use crate::services::line_checks::LineChecks;
@@ -41,11 +44,11 @@ impl HubState {
             (Some(targets), Some(text)) => (targets, text),
             _ if silent => return CommandOutcome::Done,
             (None, _) => {
-                replies.numeric(411, &[], format!("No recipient given ({})", command.name()));
+                replies.numeric(ERR_NORECIPIENT, &[], format!("No recipient given ({})", command.name()));
                 return CommandOutcome::Done;
             }
             (Some(_), None) => {
-                replies.numeric(412, &[], "No text to send");
+                replies.standard(ERR_NOTEXTTOSEND, &[]);
                 return CommandOutcome::Done;
             }
         };
@@ -63,15 +66,15 @@ impl HubState {
             }
             let too_many = seen_targets.len() == MAX_MESSAGE_TARGETS;
             let failed = match too_many {
-                true => Err((407, "Too many targets")),
+                true => Err(ERR_TOOMANYTARGETS),
                 false if is_channel_like(target) => {
                     self.say_in_channel(&outgoing, &key, &mut said, replies).await
                 }
                 false => self.say_to_nick(&outgoing, &key, replies),
             };
-            if let (Err((code, text)), false) = (failed, silent) {
+            if let (Err(error), false) = (failed, silent) {
                 let channel = self.channels.get(&key).filter(|channel| channel.is_visible_to(id));
-                replies.numeric(code, &[channel.map_or(target, |it| &it.name)], text);
+                replies.standard(error, &[channel.map_or(target, |it| &it.name)]);
             }
             if too_many {
                 break;
@@ -87,16 +90,16 @@ impl HubState {
         key: &NameKey,
         said: &mut Vec<ChannelMessage>,
         replies: &mut Replies,
-    ) -> Result<(), Refusal> {
-        let channel = self.channels.get(key).ok_or((403, "No such channel"))?;
+    ) -> Result<(), StandardReply> {
+        let channel = self.channels.get(key).ok_or(ERR_NOSUCHCHANNEL)?;
         if !self.clients.get(&outgoing.id).is_some_and(|client| channel.can_speak(client)) {
             return Err(match channel.is_visible_to(outgoing.id) {
-                true => (404, "Cannot send to channel"),
-                false => (403, "No such channel"),
+                true => ERR_CANNOTSENDTOCHAN,
+                false => ERR_NOSUCHCHANNEL,
             });
         }
         if outgoing.refused {
-            return Err((404, "Cannot send to channel (the word filter refuses it)"));
+            return Err(ERR_CANNOTSENDTOCHAN.with_text("Cannot send to channel (the word filter refuses it)"));
         }
         let line = outgoing.line(&channel.name);
         outgoing.echo(&line, replies);
@@ -114,18 +117,18 @@ impl HubState {
         outgoing: &OutgoingMessage<'_>,
         key: &NameKey,
         replies: &mut Replies,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), StandardReply> {
         let id = self.nicks.get(key).copied();
         let client = id.and_then(|id| self.clients.get(&id)).filter(|client| client.registered);
-        let client = client.ok_or((401, "No such nick/channel"))?;
+        let client = client.ok_or(ERR_NOSUCHNICK)?;
         if outgoing.refused {
-            return Err((404, "Cannot send (the word filter refuses it)"));
+            return Err(ERR_CANNOTSENDTOCHAN.with_text("Cannot send (the word filter refuses it)"));
         }
         let line = outgoing.line(client.nick_or_star());
         outgoing.echo(&line, replies);
         self.delivery.send(client.id, &client.outbox, &line, 1);
         if let (Some(reason), Command::Privmsg) = (&client.away, outgoing.command) {
-            replies.numeric(301, &[client.nick_or_star()], reason);
+            replies.numeric(RPL_AWAY, &[client.nick_or_star()], reason);
         }
         Ok(())
     }

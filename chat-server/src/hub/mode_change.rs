@@ -2,11 +2,15 @@
 
 use std::time::SystemTime;
 
-use super::channel::{Ban, Channel, Refusal};
+use super::channel::{Ban, Channel};
 use super::client::Client;
 use super::limits::{MAX_BANS, MAX_KEY_BYTES, MAX_MASK_BYTES, MAX_MEMBER_LIMIT};
 use crate::irc::masks;
 use crate::irc::names::NameKey;
+use crate::irc::numeric::{
+    ERR_BANLISTFULL, ERR_INVALIDKEY, ERR_INVALIDMODEPARAM, ERR_NEEDMOREPARAMS, ERR_USERNOTINCHANNEL,
+    StandardReply,
+};
 
 /// One letter of a MODE, with what belongs to it.
 #[derive(Clone, Copy)]
@@ -34,8 +38,6 @@ impl ModeChanges {
     }
 }
 
-const MISSING: Refusal = (461, "Not enough parameters");
-
 impl Channel {
     /// `o` and `v`.
     pub(super) fn set_rank(
@@ -43,8 +45,8 @@ impl Channel {
         client: &Client,
         request: ModeRequest<'_>,
         done: &mut ModeChanges,
-    ) -> Result<(), Refusal> {
-        let member = self.members.get_mut(&client.id).ok_or((441, "They aren't on that channel"))?;
+    ) -> Result<(), StandardReply> {
+        let member = self.members.get_mut(&client.id).ok_or(ERR_USERNOTINCHANNEL)?;
         let right = if request.letter == b'o' { &mut member.operator } else { &mut member.voice };
         if std::mem::replace(right, request.on) != request.on {
             done.add(request.on, request.letter, Some(client.nick_or_star()));
@@ -59,18 +61,18 @@ impl Channel {
         on: bool,
         by: &Client,
         done: &mut ModeChanges,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), StandardReply> {
         let mask = masks::full_user_mask(mask);
         if mask.len() > MAX_MASK_BYTES {
-            return Err((696, "The mask is too long"));
+            return Err(ERR_INVALIDMODEPARAM.with_text("The mask is too long"));
         }
         // All members read it as one parameter of a line.
         if mask.contains(&b' ') || mask.starts_with(b":") {
-            return Err((696, "The mask must have no space and no colon in front"));
+            return Err(ERR_INVALIDMODEPARAM.with_text("The mask must have no space and no colon in front"));
         }
         let key = NameKey::new(&mask);
         match (on, self.bans.iter().position(|ban| NameKey::new(&ban.mask) == key)) {
-            (true, None) if self.bans.len() >= MAX_BANS => return Err((478, "Channel ban list is full")),
+            (true, None) if self.bans.len() >= MAX_BANS => return Err(ERR_BANLISTFULL),
             (true, None) => {
                 self.bans.push(Ban { mask: mask.clone(), by: by.prefix(), at: SystemTime::now() });
             }
@@ -86,17 +88,17 @@ impl Channel {
         &mut self,
         request: ModeRequest<'_>,
         done: &mut ModeChanges,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), StandardReply> {
         if !request.on {
             if let Some(key) = self.modes.key.take() {
                 done.add(false, b'k', Some(&key));
             }
             return Ok(());
         }
-        let key = request.param.ok_or(MISSING)?;
+        let key = request.param.ok_or(ERR_NEEDMOREPARAMS)?;
         let plain = |byte: &u8| byte.is_ascii_graphic() && !b",:".contains(byte);
         if key.len() > MAX_KEY_BYTES || !key.iter().all(plain) {
-            return Err((525, "Key is not well-formed"));
+            return Err(ERR_INVALIDKEY);
         }
         self.modes.key = Some(key.into());
         done.add(true, b'k', Some(key));
@@ -108,17 +110,17 @@ impl Channel {
         &mut self,
         request: ModeRequest<'_>,
         done: &mut ModeChanges,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), StandardReply> {
         if !request.on {
             if self.modes.limit.take().is_some() {
                 done.add(false, b'l', None);
             }
             return Ok(());
         }
-        let number = std::str::from_utf8(request.param.ok_or(MISSING)?).ok();
+        let number = std::str::from_utf8(request.param.ok_or(ERR_NEEDMOREPARAMS)?).ok();
         let limit =
             number.and_then(|text| text.parse().ok()).filter(|it| (1..=MAX_MEMBER_LIMIT).contains(it));
-        let limit = limit.ok_or((696, "The limit must be 1 to 1000000"))?;
+        let limit = limit.ok_or(ERR_INVALIDMODEPARAM.with_text("The limit must be 1 to 1000000"))?;
         self.modes.limit = Some(limit);
         done.add(true, b'l', Some(limit.to_string().as_bytes()));
         Ok(())
@@ -129,8 +131,8 @@ impl Channel {
         &mut self,
         request: ModeRequest<'_>,
         done: &mut ModeChanges,
-    ) -> Result<(), Refusal> {
-        let flag = self.modes.flag(request.letter).ok_or(MISSING)?;
+    ) -> Result<(), StandardReply> {
+        let flag = self.modes.flag(request.letter).ok_or(ERR_NEEDMOREPARAMS)?;
         if std::mem::replace(flag, request.on) != request.on {
             done.add(request.on, request.letter, None);
         }

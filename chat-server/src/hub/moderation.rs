@@ -5,22 +5,25 @@ use super::request::ClientId;
 use super::state::HubState;
 use crate::irc::message::{Message, comma_list};
 use crate::irc::names::NameKey;
+use crate::irc::numeric::{
+    ERR_TOOMANYTARGETS, ERR_USERNOTINCHANNEL, ERR_USERONCHANNEL, RPL_AWAY, RPL_INVITING,
+};
 use crate::irc::reply::{OutputLine, Replies};
 use crate::irc::truncate::truncate;
 
 impl HubState {
     pub(super) async fn kick(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let (Some(name), Some(nicks)) = (message.param(0), message.param(1)) else {
-            return replies.numeric(461, &[b"KICK"], "Not enough parameters");
+            return replies.need_more_params("KICK");
         };
         let Some(channel) = self.joined_channel(id, name, replies) else { return };
         if !channel.is_operator(id) {
-            return replies.numeric(482, &[&channel.name], "You're not channel operator");
+            return replies.not_channel_operator(&channel.name);
         }
         let key = NameKey::new(name);
         for (index, nick) in comma_list(nicks).enumerate() {
             if index == MAX_KICK_TARGETS {
-                return replies.numeric(407, &[nick], "Too many targets");
+                return replies.standard(ERR_TOOMANYTARGETS, &[nick]);
             }
             self.kick_one(id, &key, nick, message.param(2), replies).await;
         }
@@ -38,14 +41,14 @@ impl HubState {
         let (Some((by, by_nick)), Some(channel)) = (by, self.channels.get_mut(key)) else { return };
         // It may have kicked itself with the nick before.
         if !channel.has_member(id) {
-            return replies.numeric(442, &[&channel.name], "You're not on that channel");
+            return replies.not_on_channel(&channel.name);
         }
         let target = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get_mut(id));
         let Some(target) = target.filter(|client| client.registered) else {
-            return replies.numeric(401, &[nick], "No such nick/channel");
+            return replies.no_such_nick(nick);
         };
         if !channel.has_member(target.id) {
-            return replies.numeric(441, &[nick, &channel.name], "They aren't on that channel");
+            return replies.standard(ERR_USERNOTINCHANNEL, &[nick, &channel.name]);
         }
         let reason = truncate(reason.unwrap_or(&by_nick), MAX_KICK_REASON_BYTES);
         let line = [b":", &by[..], b" KICK ", &channel.name, b" ", target.nick_or_star(), b" :", reason];
@@ -61,21 +64,21 @@ impl HubState {
 
     pub(super) fn invite(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let (Some(nick), Some(name)) = (message.param(0), message.param(1)) else {
-            return replies.numeric(461, &[b"INVITE"], "Not enough parameters");
+            return replies.need_more_params("INVITE");
         };
         let Some(channel) = self.joined_channel(id, name, replies) else { return };
         if channel.modes.invite_only && !channel.is_operator(id) {
-            return replies.numeric(482, &[&channel.name], "You're not channel operator");
+            return replies.not_channel_operator(&channel.name);
         }
         let key = NameKey::new(name);
         let by = self.clients.get(&id).map(|client| client.prefix()).unwrap_or_default();
         let Some(channel) = self.channels.get(&key) else { return };
         let target = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get_mut(id));
         let Some(target) = target.filter(|client| client.registered) else {
-            return replies.numeric(401, &[nick], "No such nick/channel");
+            return replies.no_such_nick(nick);
         };
         if channel.has_member(target.id) {
-            return replies.numeric(443, &[target.nick_or_star(), &channel.name], "is already on channel");
+            return replies.standard(ERR_USERONCHANNEL, &[target.nick_or_star(), &channel.name]);
         }
         // Whoever cannot lift bans, keys and limits cannot help others past them either: it only tells.
         if channel.is_operator(id) {
@@ -85,9 +88,9 @@ impl HubState {
             }
             target.invitations.insert(key, channel.created);
         }
-        replies.numeric_params(341, &[target.nick_or_star(), &channel.name]);
+        replies.numeric_params(RPL_INVITING, &[target.nick_or_star(), &channel.name]);
         if let Some(reason) = &target.away {
-            replies.numeric(301, &[target.nick_or_star()], reason);
+            replies.numeric(RPL_AWAY, &[target.nick_or_star()], reason);
         }
         let line = OutputLine::new(&[b":", &by, b" INVITE ", target.nick_or_star(), b" :", &channel.name]);
         self.delivery.send(target.id, &target.outbox, &line, 1);

@@ -8,18 +8,22 @@ use super::request::ClientId;
 use super::state::HubState;
 use crate::irc::message::Message;
 use crate::irc::names::{NameKey, is_channel_like};
+use crate::irc::numeric::{
+    ERR_BANLISTFULL, ERR_INVALIDMODEPARAM, ERR_NEEDMOREPARAMS, ERR_UNKNOWNMODE, ERR_USERNOTINCHANNEL,
+    RPL_BANLIST, RPL_CHANNELMODEIS, RPL_CREATIONTIME, RPL_ENDOFBANLIST, StandardReply,
+};
 use crate::irc::reply::{OutputLine, Replies};
 
 impl HubState {
     pub(super) async fn mode(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         match message.param(0) {
-            None => replies.numeric(461, &[b"MODE"], "Not enough parameters"),
+            None => replies.need_more_params("MODE"),
             Some(target) if !is_channel_like(target) => {
                 self.user_mode(id, target, message.param(1), replies);
             }
             Some(target) => {
                 match self.channels.get(&NameKey::new(target)).filter(|it| it.is_visible_to(id)) {
-                    None => replies.numeric(403, &[target], "No such channel"),
+                    None => replies.no_such_channel(target),
                     Some(channel) => match message.param(1) {
                         None => send_modes(channel, id, replies),
                         Some(_) => self.change_modes(id, target, message, replies).await,
@@ -51,7 +55,7 @@ impl HubState {
                 b'i' | b'm' | b'n' | b's' | b't' | b'l' | b'k' | b'o' | b'v' | b'b' => {}
                 _ if letters[..index].contains(&letter) => continue,
                 _ => {
-                    replies.numeric(472, &[&[letter]], "is unknown mode char to me");
+                    replies.standard(ERR_UNKNOWNMODE, &[&[letter]]);
                     continue;
                 }
             }
@@ -68,7 +72,7 @@ impl HubState {
             if !channel.is_operator(id) {
                 // Said once: the rest of the line is no more allowed than its beginning.
                 if !std::mem::replace(&mut refused, true) {
-                    replies.numeric(482, &[&channel.name], "You're not channel operator");
+                    replies.not_channel_operator(&channel.name);
                 }
                 continue;
             }
@@ -102,7 +106,7 @@ impl HubState {
                 let member = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get(id));
                 match member.filter(|client| client.registered) {
                     Some(member) => channel.set_rank(member, request, done),
-                    None => return replies.numeric(401, &[nick], "No such nick/channel"),
+                    None => return replies.no_such_nick(nick),
                 }
             }
             ModeRequest { letter: b'b', param: Some(mask), .. } => {
@@ -114,14 +118,17 @@ impl HubState {
         };
         match refused {
             Ok(()) => {}
-            Err((441, text)) => {
-                replies.numeric(441, &[request.param.unwrap_or_default(), &channel.name], text);
+            Err(ERR_USERNOTINCHANNEL) => {
+                let nick = request.param.unwrap_or_default();
+                replies.standard(ERR_USERNOTINCHANNEL, &[nick, &channel.name]);
             }
-            Err((461, text)) => replies.numeric(461, &[b"MODE"], text),
+            Err(ERR_NEEDMOREPARAMS) => replies.need_more_params("MODE"),
             // The parameter itself is not repeated: it may be anything.
-            Err((696, text)) => replies.numeric(696, &[&channel.name, &[request.letter], b"*"], text),
-            Err((478, text)) => replies.numeric(478, &[&channel.name, &[request.letter]], text),
-            Err((code, text)) => replies.numeric(code, &[&channel.name], text),
+            Err(error @ StandardReply { numeric: ERR_INVALIDMODEPARAM, .. }) => {
+                replies.standard(error, &[&channel.name, &[request.letter], b"*"]);
+            }
+            Err(ERR_BANLISTFULL) => replies.standard(ERR_BANLISTFULL, &[&channel.name, &[request.letter]]),
+            Err(error) => replies.standard(error, &[&channel.name]),
         }
     }
 
@@ -149,9 +156,9 @@ impl HubState {
         let Some(channel) = self.channels.get(&NameKey::new(target)) else { return };
         for ban in &channel.bans {
             let at = unix_seconds(ban.at).to_string();
-            replies.numeric_params(367, &[&channel.name, &ban.mask, &ban.by, at.as_bytes()]);
+            replies.numeric_params(RPL_BANLIST, &[&channel.name, &ban.mask, &ban.by, at.as_bytes()]);
         }
-        replies.numeric(368, &[&channel.name], "End of channel ban list");
+        replies.standard(RPL_ENDOFBANLIST, &[&channel.name]);
     }
 }
 
@@ -159,6 +166,6 @@ fn send_modes(channel: &Channel, id: ClientId, replies: &mut Replies) {
     let created = unix_seconds(channel.created).to_string();
     let modes = channel.modes.to_text(channel.has_member(id));
     let params: Vec<&[u8]> = [&channel.name[..]].into_iter().chain(modes.split(|&it| it == b' ')).collect();
-    replies.numeric_params(324, &params);
-    replies.numeric_params(329, &[&channel.name, created.as_bytes()]);
+    replies.numeric_params(RPL_CHANNELMODEIS, &params);
+    replies.numeric_params(RPL_CREATIONTIME, &[&channel.name, created.as_bytes()]);
 }

@@ -5,6 +5,7 @@ use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
+use crate::irc::numeric::{ERR_NOOPERHOST, ERR_NOPRIVILEGES, ERR_PASSWDMISMATCH, RPL_YOUREOPER};
 use crate::irc::reply::{OutputLine, Replies};
 use crate::irc::truncate::truncate;
 use crate::services::line_checks::LineChecks;
@@ -19,15 +20,15 @@ impl HubState {
     ) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if message.param(1).is_none() {
-            replies.numeric(461, &[b"OPER"], "Not enough parameters");
+            replies.need_more_params("OPER");
         } else if !self.identity.has_operators {
-            replies.numeric(491, &[], "No O-lines for your host");
+            replies.standard(ERR_NOOPERHOST, &[]);
         } else if !checks.is_password_right {
-            replies.numeric(464, &[], "Password incorrect");
+            replies.standard(ERR_PASSWDMISMATCH, &[]);
         } else {
             self.operators += usize::from(!std::mem::replace(&mut client.operator, true));
             let nick = client.nick_or_star();
-            replies.numeric(381, &[], "You are now an IRC operator");
+            replies.standard(RPL_YOUREOPER, &[]);
             replies.line(&[b":", nick, b" MODE ", nick, b" :+o"]);
         }
     }
@@ -40,16 +41,16 @@ impl HubState {
         replies: &mut Replies,
     ) -> CommandOutcome {
         let Some(nick) = message.param(0) else {
-            replies.numeric(461, &[b"KILL"], "Not enough parameters");
+            replies.need_more_params("KILL");
             return CommandOutcome::Done;
         };
         let Some(by) = self.clients.get(&id).filter(|client| client.operator) else {
-            replies.numeric(481, &[], "Permission Denied- You're not an IRC operator");
+            replies.standard(ERR_NOPRIVILEGES, &[]);
             return CommandOutcome::Done;
         };
         let target = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get(id));
         let Some(target) = target.filter(|client| client.registered) else {
-            replies.numeric(401, &[nick], "No such nick/channel");
+            replies.no_such_nick(nick);
             return CommandOutcome::Done;
         };
         let reason = truncate(message.param(1).unwrap_or(b"no reason given"), MAX_KILL_REASON_BYTES);

@@ -7,6 +7,10 @@ use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
 use crate::irc::message::Message;
 use crate::irc::names::{NameKey, is_nick};
+use crate::irc::numeric::{
+    ERR_ALREADYREGISTERED, ERR_ERRONEUSNICKNAME, ERR_NICKNAMEINUSE, ERR_NONICKNAMEGIVEN, ERR_PASSWDMISMATCH,
+    RPL_CREATED, RPL_ISUPPORT, RPL_MYINFO, RPL_WELCOME, RPL_YOURHOST,
+};
 use crate::irc::reply::{OutputLine, Replies};
 use crate::metrics::Rejection;
 use crate::services::line_checks::LineChecks;
@@ -21,9 +25,9 @@ impl HubState {
     ) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if client.registered {
-            replies.numeric(462, &[], "You may not reregister");
+            replies.standard(ERR_ALREADYREGISTERED, &[]);
         } else if message.param(0).is_none() {
-            replies.numeric(461, &[b"PASS"], "Not enough parameters");
+            replies.need_more_params("PASS");
         } else {
             client.admitted = checks.is_password_right;
         }
@@ -37,11 +41,11 @@ impl HubState {
     ) -> CommandOutcome {
         let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
         if client.registered {
-            replies.numeric(462, &[], "You may not reregister");
+            replies.standard(ERR_ALREADYREGISTERED, &[]);
             return CommandOutcome::Done;
         }
         let (Some(name), Some(&real)) = (message.param(0), message.params().get(3)) else {
-            replies.numeric(461, &[b"USER"], "Not enough parameters");
+            replies.need_more_params("USER");
             return CommandOutcome::Done;
         };
         client.user = Some(User { name: user_name(name), real: real.into() });
@@ -55,16 +59,16 @@ impl HubState {
         replies: &mut Replies,
     ) -> CommandOutcome {
         let Some(wish) = message.param(0) else {
-            replies.numeric(431, &[], "No nickname given");
+            replies.standard(ERR_NONICKNAMEGIVEN, &[]);
             return CommandOutcome::Done;
         };
         if !is_nick(wish) {
-            replies.numeric(432, &[wish], "Erroneous nickname");
+            replies.standard(ERR_ERRONEUSNICKNAME, &[wish]);
             return CommandOutcome::Done;
         }
         let key = NameKey::new(wish);
         if self.nicks.get(&key).is_some_and(|&owner| owner != id) {
-            replies.numeric(433, &[wish], "Nickname is already in use");
+            replies.standard(ERR_NICKNAMEINUSE, &[wish]);
             return CommandOutcome::Done;
         }
         let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
@@ -97,7 +101,7 @@ impl HubState {
             return CommandOutcome::Done;
         }
         if !client.admitted {
-            replies.numeric(464, &[], "Password incorrect");
+            replies.standard(ERR_PASSWDMISMATCH, &[]);
             self.delivery.count_rejected(Rejection::Password);
             return CommandOutcome::Disconnect(b"Bad password".to_vec());
         }
@@ -114,13 +118,16 @@ impl HubState {
     fn welcome(&self, prefix: &[u8], replies: &mut Replies) {
         let name = &self.identity.name;
         let created = humantime::format_rfc3339_seconds(self.identity.created);
-        replies.numeric(1, &[], [b"Welcome to the network, ", prefix].concat());
-        replies.numeric(2, &[], format!("Your host is {name}, running {VERSION}"));
-        replies.numeric(3, &[], format!("This server was started {created}"));
-        replies.numeric_params(4, &[name.as_bytes(), VERSION.as_bytes(), b"io", b"biklmnostv", b"bklov"]);
+        replies.numeric(RPL_WELCOME, &[], [b"Welcome to the network, ", prefix].concat());
+        replies.numeric(RPL_YOURHOST, &[], format!("Your host is {name}, running {VERSION}"));
+        replies.numeric(RPL_CREATED, &[], format!("This server was started {created}"));
+        replies.numeric_params(
+            RPL_MYINFO,
+            &[name.as_bytes(), VERSION.as_bytes(), b"io", b"biklmnostv", b"bklov"],
+        );
         for tokens in isupport::lines(name) {
             let tokens: Vec<&[u8]> = tokens.split(' ').map(str::as_bytes).collect();
-            replies.numeric(5, &tokens, "are supported by this server");
+            replies.standard(RPL_ISUPPORT, &tokens);
         }
     }
 }

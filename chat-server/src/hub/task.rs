@@ -9,6 +9,7 @@ use super::request::{
 use super::state::HubState;
 use crate::irc::command::Command;
 use crate::irc::message::Message;
+use crate::irc::numeric::{ERR_INPUTTOOLONG, ERR_NOTREGISTERED};
 use crate::irc::reply::Replies;
 use crate::metrics::{Metrics, Rejection};
 use crate::services::line_checks::LineChecks;
@@ -66,7 +67,7 @@ impl HubState {
         let next = match request {
             Request::Line(line, checks) => self.line(id, &line, checks, &mut replies).await,
             Request::TooLong => {
-                replies.numeric(417, &[], "Input line was too long");
+                replies.standard(ERR_INPUTTOOLONG, &[]);
                 CommandOutcome::Done
             }
             Request::RegistrationTimeout if client.registered => CommandOutcome::Done,
@@ -115,7 +116,7 @@ impl HubState {
             return CommandOutcome::Done;
         }
         if !registered && !command.is_allowed_before_registration() {
-            replies.numeric(451, &[], "You have not registered");
+            replies.standard(ERR_NOTREGISTERED, &[]);
             return CommandOutcome::Done;
         }
         match command {

@@ -4,6 +4,7 @@ use super::mode_change::ModeChanges;
 use super::request::ClientId;
 use super::state::HubState;
 use crate::irc::names::NameKey;
+use crate::irc::numeric::{ERR_UMODEUNKNOWNFLAG, ERR_USERSDONTMATCH, RPL_UMODEIS};
 use crate::irc::reply::Replies;
 
 impl HubState {
@@ -17,12 +18,12 @@ impl HubState {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if NameKey::new(target) != NameKey::new(client.nick_or_star()) {
             return match self.registered_client(target).is_some() {
-                true => replies.numeric(502, &[], "Cannot change mode for other users"),
-                false => replies.numeric(401, &[target], "No such nick/channel"),
+                true => replies.standard(ERR_USERSDONTMATCH, &[]),
+                false => replies.no_such_nick(target),
             };
         }
         let Some(change) = change else {
-            return replies.numeric_params(221, &[client.modes().as_bytes()]);
+            return replies.numeric_params(RPL_UMODEIS, &[client.modes().as_bytes()]);
         };
         let (mut done, mut on, mut unknown) = (ModeChanges::default(), true, false);
         for (index, &letter) in change.iter().enumerate() {
@@ -52,7 +53,7 @@ impl HubState {
             }
         }
         if unknown {
-            replies.numeric(501, &[], "Unknown MODE flag");
+            replies.standard(ERR_UMODEUNKNOWNFLAG, &[]);
         }
         if !done.letters.is_empty() {
             let nick = client.nick_or_star();

@@ -6,6 +6,11 @@ use super::request::ClientId;
 use super::state::HubState;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
+use crate::irc::numeric::{
+    ERR_NONICKNAMEGIVEN, ERR_WASNOSUCHNICK, RPL_AWAY, RPL_ENDOFWHOIS, RPL_ENDOFWHOWAS, RPL_ISON, RPL_NOWAWAY,
+    RPL_UNAWAY, RPL_USERHOST, RPL_WHOISCHANNELS, RPL_WHOISIDLE, RPL_WHOISOPERATOR, RPL_WHOISSERVER,
+    RPL_WHOISUSER, RPL_WHOWASUSER,
+};
 use crate::irc::reply::Replies;
 use crate::irc::truncate::truncate;
 
@@ -13,13 +18,13 @@ impl HubState {
     pub(super) fn whois(&self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         // With two parameters, the first one names a server.
         let Some(wanted) = message.param(1).or(message.param(0)) else {
-            return replies.numeric(431, &[], "No nickname given");
+            return replies.standard(ERR_NONICKNAMEGIVEN, &[]);
         };
         match self.registered_client(wanted) {
-            None => replies.numeric(401, &[wanted], "No such nick/channel"),
+            None => replies.no_such_nick(wanted),
             Some(client) => self.describe(client, id, replies),
         }
-        replies.numeric(318, &[wanted], "End of /WHOIS list");
+        replies.standard(RPL_ENDOFWHOIS, &[wanted]);
     }
 
     fn describe(&self, client: &Client, asker: ClientId, replies: &mut Replies) {
@@ -32,40 +37,40 @@ impl HubState {
                 [sigils, &channel.name].concat()
             })
             .collect();
-        replies.numeric(311, &[nick, client.user_name(), &client.host, b"*"], client.real_name());
-        replies.numeric_words(319, &[nick], &names);
-        replies.numeric(312, &[nick, self.identity.name.as_bytes()], VERSION);
+        replies.numeric(RPL_WHOISUSER, &[nick, client.user_name(), &client.host, b"*"], client.real_name());
+        replies.numeric_words(RPL_WHOISCHANNELS, &[nick], &names);
+        replies.numeric(RPL_WHOISSERVER, &[nick, self.identity.name.as_bytes()], VERSION);
         if let Some(reason) = &client.away {
-            replies.numeric(301, &[nick], reason);
+            replies.numeric(RPL_AWAY, &[nick], reason);
         }
         if client.operator {
-            replies.numeric(313, &[nick], "is an IRC operator");
+            replies.standard(RPL_WHOISOPERATOR, &[nick]);
         }
         let idle = client.spoke.elapsed().as_secs().to_string();
         let since = unix_seconds(client.since).to_string();
-        replies.numeric(317, &[nick, idle.as_bytes(), since.as_bytes()], "seconds idle, signon time");
+        replies.standard(RPL_WHOISIDLE, &[nick, idle.as_bytes(), since.as_bytes()]);
     }
 
     pub(super) fn whowas(&self, message: &Message<'_>, replies: &mut Replies) {
         let Some(wanted) = message.param(0) else {
-            return replies.numeric(431, &[], "No nickname given");
+            return replies.standard(ERR_NONICKNAMEGIVEN, &[]);
         };
         let key = NameKey::new(wanted);
         let most = message.param(1).and_then(|it| std::str::from_utf8(it).ok()?.parse().ok());
         let most = most.filter(|&most| most > 0).unwrap_or(usize::MAX);
         let mut found = self.former_clients.with_nick(&key).take(most).peekable();
         if found.peek().is_none() {
-            replies.numeric(406, &[wanted], "There was no such nickname");
+            replies.standard(ERR_WASNOSUCHNICK, &[wanted]);
         }
         for former in found {
-            replies.numeric(314, &[&former.nick, &former.user, &former.host, b"*"], &former.real);
+            replies.numeric(RPL_WHOWASUSER, &[&former.nick, &former.user, &former.host, b"*"], &former.real);
         }
-        replies.numeric(369, &[wanted], "End of WHOWAS");
+        replies.standard(RPL_ENDOFWHOWAS, &[wanted]);
     }
 
     pub(super) fn userhost(&self, message: &Message<'_>, replies: &mut Replies) {
         if message.param(0).is_none() {
-            return replies.numeric(461, &[b"USERHOST"], "Not enough parameters");
+            return replies.need_more_params("USERHOST");
         }
         let about = |client: &Client| {
             let (star, sign) =
@@ -75,25 +80,25 @@ impl HubState {
         };
         let nicks = message.params().iter().take(MAX_USERHOST_NICKS);
         let found: Vec<_> = nicks.filter_map(|nick| self.registered_client(nick)).map(about).collect();
-        replies.numeric(302, &[], found.join(&b' '));
+        replies.numeric(RPL_USERHOST, &[], found.join(&b' '));
     }
 
     pub(super) fn ison(&self, message: &Message<'_>, replies: &mut Replies) {
         if message.param(0).is_none() {
-            return replies.numeric(461, &[b"ISON"], "Not enough parameters");
+            return replies.need_more_params("ISON");
         }
         let nicks = message.params().iter().flat_map(|param| param.split(|&byte| byte == b' '));
         let here: Vec<_> =
             nicks.filter_map(|nick| self.registered_client(nick)).map(Client::nick_or_star).collect();
-        replies.numeric(303, &[], here.join(&b' '));
+        replies.numeric(RPL_ISON, &[], here.join(&b' '));
     }
 
     pub(super) fn away(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         client.away = message.param(0).map(|reason| truncate(reason, MAX_AWAY_REASON_BYTES).into());
         match client.away {
-            Some(_) => replies.numeric(306, &[], "You have been marked as being away"),
-            None => replies.numeric(305, &[], "You are no longer marked as being away"),
+            Some(_) => replies.standard(RPL_NOWAWAY, &[]),
+            None => replies.standard(RPL_UNAWAY, &[]),
         }
     }
 }

@@ -6,5 +6,6 @@ pub(crate) mod lines;
 pub(crate) mod masks;
 pub(crate) mod message;
 pub(crate) mod names;
+pub(crate) mod numeric;
 pub(crate) mod reply;
 pub(crate) mod truncate;

@@ -4,6 +4,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crate::irc::lines::MAX_LINE;
+use crate::irc::numeric::{
+    ERR_CHANOPRIVSNEEDED, ERR_NEEDMOREPARAMS, ERR_NOSUCHCHANNEL, ERR_NOSUCHNICK, ERR_NOTONCHANNEL, Numeric,
+    StandardReply,
+};
 use crate::irc::truncate::truncate;
 
 /// The most bytes of a parameter that is not the last one; none of the server's own is as long.
@@ -100,19 +104,49 @@ impl Replies {
     }
 
     /// `:server CODE target params :trailing`
-    pub(crate) fn numeric(&mut self, code: u16, params: &[&[u8]], trailing: impl AsRef<[u8]>) {
-        self.coded(code, params, &[b" :", trailing.as_ref()]);
+    pub(crate) fn numeric(&mut self, numeric: Numeric, params: &[&[u8]], trailing: impl AsRef<[u8]>) {
+        self.coded(numeric, params, &[b" :", trailing.as_ref()]);
+    }
+
+    /// `:server CODE target params :fixed text`
+    pub(crate) fn standard(&mut self, reply: StandardReply, params: &[&[u8]]) {
+        self.numeric(reply.numeric, params, reply.text);
+    }
+
+    /// The command lacks a parameter.
+    pub(crate) fn need_more_params(&mut self, command: &str) {
+        self.standard(ERR_NEEDMOREPARAMS, &[command.as_bytes()]);
+    }
+
+    /// No registered client has that nick.
+    pub(crate) fn no_such_nick(&mut self, nick: &[u8]) {
+        self.standard(ERR_NOSUCHNICK, &[nick]);
+    }
+
+    /// The channel does not exist or the client may not know that it does.
+    pub(crate) fn no_such_channel(&mut self, name: &[u8]) {
+        self.standard(ERR_NOSUCHCHANNEL, &[name]);
+    }
+
+    /// The client is not a member of the channel.
+    pub(crate) fn not_on_channel(&mut self, name: &[u8]) {
+        self.standard(ERR_NOTONCHANNEL, &[name]);
+    }
+
+    /// The client is not an operator of the channel.
+    pub(crate) fn not_channel_operator(&mut self, name: &[u8]) {
+        self.standard(ERR_CHANOPRIVSNEEDED, &[name]);
     }
 
     /// `:server CODE target params`
-    pub(crate) fn numeric_params(&mut self, code: u16, params: &[&[u8]]) {
-        self.coded(code, params, &[]);
+    pub(crate) fn numeric_params(&mut self, numeric: Numeric, params: &[&[u8]]) {
+        self.coded(numeric, params, &[]);
     }
 
     /// A numeric whose trailing part lists `words`, on as many lines as they need.
     pub(crate) fn numeric_words<'a, W: AsRef<[u8]> + ?Sized + 'a>(
         &mut self,
-        code: u16,
+        numeric: Numeric,
         params: &[&[u8]],
         words: impl IntoIterator<Item = &'a W>,
     ) {
@@ -123,7 +157,7 @@ impl Replies {
         for word in words {
             let word = word.as_ref();
             if !line.is_empty() && line.len() + 1 + word.len() > room {
-                self.numeric(code, params, &line);
+                self.numeric(numeric, params, &line);
                 line.clear();
             }
             if !line.is_empty() {
@@ -132,7 +166,7 @@ impl Replies {
             line.extend_from_slice(word);
         }
         if !line.is_empty() {
-            self.numeric(code, params, &line);
+            self.numeric(numeric, params, &line);
         }
     }
 
@@ -190,12 +224,12 @@ impl Replies {
         (!line.plain.is_empty()).then(|| (line, std::mem::take(&mut self.lines)))
     }
 
-    fn coded(&mut self, code: u16, params: &[&[u8]], rest: &[&[u8]]) {
+    fn coded(&mut self, numeric: Numeric, params: &[&[u8]], rest: &[&[u8]]) {
         self.bytes.extend_from_slice(&self.tag);
         let start = self.bytes.len();
         self.bytes.extend_from_slice(b":");
         self.bytes.extend_from_slice(self.server.as_bytes());
-        self.bytes.extend_from_slice(format!(" {code:03} ").as_bytes());
+        self.bytes.extend_from_slice(format!(" {:03} ", numeric.0).as_bytes());
         self.bytes.extend_from_slice(&self.target);
         for param in params {
             self.bytes.push(b' ');
@@ -210,6 +244,7 @@ impl Replies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::irc::numeric::{RPL_NAMREPLY, RPL_TOPIC, RPL_UMODEIS, RPL_WELCOME};
 
     fn text(replies: &mut Replies) -> String {
         String::from_utf8_lossy(replies.take().expect("something").0.plain()).into_owned()
@@ -218,14 +253,14 @@ mod tests {
     #[test]
     fn numerics_have_their_form() {
         let mut replies = Replies::new("s".into(), b"*", false);
-        replies.numeric(1, &[], "Welcome");
+        replies.numeric(RPL_WELCOME, &[], "Welcome");
         replies.retarget(b"ada");
-        replies.numeric(401, &[b"bob"], "No such nick");
-        replies.numeric_params(221, &[b"+i"]);
+        replies.no_such_nick(b"bob");
+        replies.numeric_params(RPL_UMODEIS, &[b"+i"]);
         replies.server_line(&[b"PONG s :x"]);
         assert_eq!(
             text(&mut replies),
-            ":s 001 * :Welcome\r\n:s 401 ada bob :No such nick\r\n:s 221 ada +i\r\n:s PONG s :x\r\n"
+            ":s 001 * :Welcome\r\n:s 401 ada bob :No such nick/channel\r\n:s 221 ada +i\r\n:s PONG s :x\r\n"
         );
         assert!(replies.take().is_none());
     }
@@ -234,7 +269,7 @@ mod tests {
     fn each_line_has_its_time_for_those_who_asked() {
         let mut replies = Replies::new("s".into(), b"ada", true);
         let line = OutputLine::new(&[b":bob PRIVMSG #a :x"]);
-        replies.numeric(332, &[b"#a"], [b'x'; 600]);
+        replies.numeric(RPL_TOPIC, &[b"#a"], [b'x'; 600]);
         replies.copy(&line);
         replies.server_line(&[b"PONG s :x"]);
         let text = text(&mut replies);
@@ -265,8 +300,8 @@ mod tests {
     fn no_line_is_too_long_and_no_word_is_lost() {
         let mut replies = Replies::new("server".into(), b"ada", false);
         let words: Vec<Vec<u8>> = (0..200).map(|number| format!("nick{number}").into_bytes()).collect();
-        replies.numeric_words(353, &[b"=", b"#a"], &words);
-        replies.numeric(332, &[b"#a"], [b'x'; 600]);
+        replies.numeric_words(RPL_NAMREPLY, &[b"=", b"#a"], &words);
+        replies.numeric(RPL_TOPIC, &[b"#a"], [b'x'; 600]);
         let text = text(&mut replies);
         assert!(text.split_inclusive("\r\n").all(|line| line.len() <= MAX_LINE));
         assert!(text.lines().any(|line| line.len() > MAX_LINE - 20));
