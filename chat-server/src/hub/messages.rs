@@ -38,11 +38,11 @@ impl HubState {
         replies: &mut Replies,
     ) -> CommandOutcome {
         // A NOTICE is never answered, so that two robots cannot keep each other talking.
-        let silent = command == Command::Notice;
+        let is_notice = command == Command::Notice;
         let targets = message.param(0).filter(|targets| comma_list(targets).next().is_some());
         let (targets, text) = match (targets, message.param(1)) {
             (Some(targets), Some(text)) => (targets, text),
-            _ if silent => return CommandOutcome::Done,
+            _ if is_notice => return CommandOutcome::Done,
             (None, _) => {
                 replies.numeric(ERR_NORECIPIENT, &[], format!("No recipient given ({})", command.name()));
                 return CommandOutcome::Done;
@@ -65,14 +65,16 @@ impl HubState {
                 continue;
             }
             let too_many = seen_targets.len() == MAX_MESSAGE_TARGETS;
-            let failed = match too_many {
-                true => Err(ERR_TOOMANYTARGETS),
-                false if is_channel_like(target) => {
-                    self.say_in_channel(&outgoing, &key, &mut said, replies).await
-                }
-                false => self.say_to_nick(&outgoing, &key, replies),
+            let sent = if too_many {
+                Err(ERR_TOOMANYTARGETS)
+            } else if is_channel_like(target) {
+                self.say_in_channel(&outgoing, &key, &mut said, replies).await
+            } else {
+                self.say_to_nick(&outgoing, &key, replies)
             };
-            if let (Err(error), false) = (failed, silent) {
+            if let Err(error) = sent
+                && !is_notice
+            {
                 let channel = self.channels.get(&key).filter(|channel| channel.is_visible_to(id));
                 replies.standard(error, &[channel.map_or(target, |it| &it.name)]);
             }
@@ -93,10 +95,8 @@ impl HubState {
     ) -> Result<(), StandardReply> {
         let channel = self.channels.get(key).ok_or(ERR_NOSUCHCHANNEL)?;
         if !self.clients.get(&outgoing.id).is_some_and(|client| channel.can_speak(client)) {
-            return Err(match channel.is_visible_to(outgoing.id) {
-                true => ERR_CANNOTSENDTOCHAN,
-                false => ERR_NOSUCHCHANNEL,
-            });
+            let is_visible = channel.is_visible_to(outgoing.id);
+            return Err(if is_visible { ERR_CANNOTSENDTOCHAN } else { ERR_NOSUCHCHANNEL });
         }
         if outgoing.refused {
             return Err(ERR_CANNOTSENDTOCHAN.with_text("Cannot send to channel (the word filter refuses it)"));

@@ -17,9 +17,10 @@ impl HubState {
     ) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if NameKey::new(target) != NameKey::new(client.nick_or_star()) {
-            return match self.registered_client(target).is_some() {
-                true => replies.standard(ERR_USERSDONTMATCH, &[]),
-                false => replies.no_such_nick(target),
+            return if self.registered_client(target).is_some() {
+                replies.standard(ERR_USERSDONTMATCH, &[]);
+            } else {
+                replies.no_such_nick(target);
             };
         }
         let Some(change) = change else {

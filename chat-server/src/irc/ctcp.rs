@@ -18,9 +18,10 @@ impl<'a> MessageText<'a> {
         let inside = inside.strip_suffix(b"\x01").unwrap_or(inside);
         let end = inside.iter().position(|&byte| byte == b' ').unwrap_or(inside.len());
         let (command, rest) = inside.split_at(end);
-        match command.eq_ignore_ascii_case(b"ACTION") {
-            true => MessageText::Action(rest.strip_prefix(b" ").unwrap_or(rest)),
-            false => MessageText::Request,
+        if command.eq_ignore_ascii_case(b"ACTION") {
+            MessageText::Action(rest.strip_prefix(b" ").unwrap_or(rest))
+        } else {
+            MessageText::Request
         }
     }
 }
