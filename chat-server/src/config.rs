@@ -48,8 +48,7 @@ impl TryFrom<Args> for Config {
     /// Reads the file that `--config` names and checks every setting; the first wrong one is reported.
     fn try_from(args: Args) -> Result<Self, ConfigError> {
         let (args, origins) = config_file::merge(args)?;
-        Config::from_merged(args)
-            .map_err(|error| ConfigError { place: origins.place_of(error.flag), ..error })
+        Self::from_merged(args).map_err(|error| ConfigError { place: origins.place_of(error.flag), ..error })
     }
 }
 
@@ -63,7 +62,7 @@ impl Config {
 
     fn from_merged(args: Args) -> Result<Self, ConfigError> {
         let or = |given: Option<String>, default: &str| given.unwrap_or_else(|| default.to_owned());
-        Ok(Config {
+        Ok(Self {
             listen: address("--listen", &or(args.listen, "127.0.0.1:6667"))?,
             telemetry: match &*or(args.telemetry, "127.0.0.1:9464") {
                 "off" => None,

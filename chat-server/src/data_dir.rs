@@ -17,20 +17,20 @@ impl DataDir {
     pub(crate) fn open(given: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = given else {
             let own = tempfile::Builder::new().prefix("chat-server-").tempdir();
-            return Ok(DataDir::Temporary(
+            return Ok(Self::Temporary(
                 own.context("no directory for logs can be made, give one with --data-dir")?,
             ));
         };
         std::fs::create_dir_all(path).and_then(|()| tempfile::tempfile_in(path).map(drop)).with_context(
             || format!("--data-dir: `{}` must be a directory that can be written", path.display()),
         )?;
-        Ok(DataDir::Given(path.to_owned()))
+        Ok(Self::Given(path.to_owned()))
     }
 
     pub(crate) fn path(&self) -> &Path {
         match self {
-            DataDir::Given(path) => path,
-            DataDir::Temporary(directory) => directory.path(),
+            Self::Given(path) => path,
+            Self::Temporary(directory) => directory.path(),
         }
     }
 }

@@ -78,7 +78,7 @@ impl Default for Metrics {
         families.extend([Family::Labelled(by_command.clone()), Family::Labelled(by_reason.clone())]);
         families.extend([&connections, &queue_bytes].map(|it| Family::Gauge(it.clone())));
         families.push(Family::Timed(took.clone()));
-        Metrics {
+        Self {
             durations: Command::ALL.iter().map(|it| took.with_label_values(&[it.name()])).collect(),
             connections,
             queue_bytes,

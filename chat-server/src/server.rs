@@ -126,10 +126,10 @@ impl Server {
         };
         let (hub, _) = Hub::start(identity, metrics);
         let sessions = Arc::new(Semaphore::new(max_connections as usize));
-        Ok(Server {
+        Ok(Self {
             context: Arc::new(SessionContext { hub, services, client_limits }),
             sessions,
-            max_connections: max_connections,
+            max_connections,
             history: writer,
         })
     }

@@ -191,7 +191,7 @@ struct SilenceTimer {
 
 impl SilenceTimer {
     fn new(client_limits: ClientLimits) -> Self {
-        SilenceTimer {
+        Self {
             client_limits,
             last_read_at: Instant::now(),
             is_ping_sent: false,

@@ -30,7 +30,7 @@ pub(crate) struct QueueWait {
 
 impl QueueWait {
     pub(crate) fn new() -> Self {
-        QueueWait { since: AtomicU64::new(0), origin: Instant::now(), answer: Notify::new() }
+        Self { since: AtomicU64::new(0), origin: Instant::now(), answer: Notify::new() }
     }
 
     /// The queue was empty and is not any more.
@@ -59,7 +59,7 @@ pub(crate) struct WriteCoalescer {
 
 impl WriteCoalescer {
     pub(crate) fn new() -> Self {
-        WriteCoalescer { until: Instant::now(), late: false }
+        Self { until: Instant::now(), late: false }
     }
 
     /// The writer has its turn: until when it is to rest after it, if at all.

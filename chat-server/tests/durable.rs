@@ -15,7 +15,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(directory: &Path) -> Server {
+    fn start(directory: &Path) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_chat-server"))
             .args(["--listen=127.0.0.1:0", "--telemetry=off", "--flood-limit=off", "--data-dir"])
             .arg(directory)
@@ -26,7 +26,7 @@ impl Server {
         let stdout = process.stdout.take().expect("piped");
         BufReader::new(stdout).read_line(&mut ready).expect("a line");
         let address = ready.split_whitespace().find_map(|word| word.strip_prefix("irc="));
-        Server { address: address.expect(&ready).to_owned(), process }
+        Self { address: address.expect(&ready).to_owned(), process }
     }
 
     /// A registered client in `#a`.

@@ -95,7 +95,7 @@ impl Channel {
     pub(super) fn new(name: &[u8]) -> Self {
         let modes = ChannelModes { members_only: true, topic_locked: true, ..ChannelModes::default() };
         let (topic, members, bans) = Default::default();
-        Channel { name: name.into(), topic, members, modes, bans, created: SystemTime::now() }
+        Self { name: name.into(), topic, members, modes, bans, created: SystemTime::now() }
     }
 
     pub(super) fn has_member(&self, id: ClientId) -> bool {

@@ -44,7 +44,7 @@ pub(super) struct User {
 
 impl Client {
     pub(super) fn new(id: ClientId, host: Box<[u8]>, outbox: Outbox, admitted: bool) -> Self {
-        Client {
+        Self {
             id,
             outbox,
             host,
@@ -99,7 +99,7 @@ impl Client {
     }
 
     /// Whether both are in one channel.
-    pub(super) fn shares_channel_with(&self, other: &Client) -> bool {
+    pub(super) fn shares_channel_with(&self, other: &Self) -> bool {
         !self.channels.is_disjoint(&other.channels)
     }
 }

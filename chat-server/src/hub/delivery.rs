@@ -23,7 +23,7 @@ pub(super) struct Delivery {
 
 impl Delivery {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Delivery { metrics, slow_readers: BTreeSet::new(), steps: 0 }
+        Self { metrics, slow_readers: BTreeSet::new(), steps: 0 }
     }
 
     /// Hands `line` to all of `receivers`.

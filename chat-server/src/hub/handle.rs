@@ -23,7 +23,7 @@ impl Hub {
     pub(crate) fn start(identity: ServerIdentity, metrics: Metrics) -> (Self, JoinHandle<()>) {
         let (events, receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
         let (leaving, leavers) = mpsc::channel(MAX_QUEUED_EVENTS);
-        (Hub { events, leaving }, loopscope::spawn("hub", run(receiver, leavers, identity, metrics)))
+        (Self { events, leaving }, loopscope::spawn("hub", run(receiver, leavers, identity, metrics)))
     }
 
     /// A client is here. Waits until the hub knows, so that it cannot hear of the end before.

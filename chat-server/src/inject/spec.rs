@@ -30,29 +30,29 @@ pub(crate) enum Site {
 const SITE_NAMES: &str = "sleep, history, password, filter, resolve, lock, channel, child, upstream or all";
 
 impl Site {
-    pub(crate) const ALL: [Site; 9] = [
-        Site::Sleep,
-        Site::History,
-        Site::Password,
-        Site::Filter,
-        Site::Resolve,
-        Site::Lock,
-        Site::Channel,
-        Site::Child,
-        Site::Upstream,
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Sleep,
+        Self::History,
+        Self::Password,
+        Self::Filter,
+        Self::Resolve,
+        Self::Lock,
+        Self::Channel,
+        Self::Child,
+        Self::Upstream,
     ];
 
     fn name(self) -> &'static str {
         match self {
-            Site::Sleep => "sleep",
-            Site::History => "history",
-            Site::Password => "password",
-            Site::Filter => "filter",
-            Site::Resolve => "resolve",
-            Site::Lock => "lock",
-            Site::Channel => "channel",
-            Site::Child => "child",
-            Site::Upstream => "upstream",
+            Self::Sleep => "sleep",
+            Self::History => "history",
+            Self::Password => "password",
+            Self::Filter => "filter",
+            Self::Resolve => "resolve",
+            Self::Lock => "lock",
+            Self::Channel => "channel",
+            Self::Child => "child",
+            Self::Upstream => "upstream",
         }
     }
 
@@ -64,13 +64,13 @@ impl Site {
     /// percentage: its lock is held only once every half second.
     fn default_settings(self) -> MistakeSettings {
         let (milliseconds, percent) = match self {
-            Site::Sleep | Site::History | Site::Filter => (50, 1.0),
-            Site::Resolve => (30, 2.0),
-            Site::Channel => (40, 20.0),
-            Site::Upstream => (40, 50.0),
-            Site::Password => (50, 100.0),
-            Site::Child => (40, 100.0),
-            Site::Lock => (60, 100.0),
+            Self::Sleep | Self::History | Self::Filter => (50, 1.0),
+            Self::Resolve => (30, 2.0),
+            Self::Channel => (40, 20.0),
+            Self::Upstream => (40, 50.0),
+            Self::Password => (50, 100.0),
+            Self::Child => (40, 100.0),
+            Self::Lock => (60, 100.0),
         };
         MistakeSettings { duration: Duration::from_millis(milliseconds), percent }
     }

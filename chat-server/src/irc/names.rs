@@ -12,7 +12,7 @@ pub(crate) struct NameKey(Box<[u8]>);
 
 impl NameKey {
     pub(crate) fn new(name: &[u8]) -> Self {
-        NameKey(name.iter().map(|&byte| fold(byte)).collect())
+        Self(name.iter().map(|&byte| fold(byte)).collect())
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

@@ -38,10 +38,10 @@ macro_rules! standard_replies {
 }
 
 numerics! {
-    001 RPL_WELCOME
-    002 RPL_YOURHOST
-    003 RPL_CREATED
-    004 RPL_MYINFO
+    1 RPL_WELCOME
+    2 RPL_YOURHOST
+    3 RPL_CREATED
+    4 RPL_MYINFO
     221 RPL_UMODEIS
     251 RPL_LUSERCLIENT
     255 RPL_LUSERME
@@ -73,7 +73,7 @@ numerics! {
 }
 
 standard_replies! {
-    005 RPL_ISUPPORT "are supported by this server"
+    5 RPL_ISUPPORT "are supported by this server"
     252 RPL_LUSEROP "operator(s) online"
     253 RPL_LUSERUNKNOWN "unknown connection(s)"
     254 RPL_LUSERCHANNELS "channels formed"

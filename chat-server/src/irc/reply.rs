@@ -33,7 +33,7 @@ impl OutputLine {
     pub(crate) fn new(parts: &[&[u8]]) -> Self {
         let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 2);
         push_line(&mut bytes, parts);
-        OutputLine { plain: bytes.into(), tagged: OnceLock::new() }
+        Self { plain: bytes.into(), tagged: OnceLock::new() }
     }
 
     /// As most clients get it.
@@ -88,7 +88,7 @@ impl Replies {
     /// Answers of `server` to the client that is called `target`, `*` before it has a name.
     pub(crate) fn new(server: Arc<str>, target: &[u8], has_time_tags: bool) -> Self {
         let mut replies =
-            Replies { server, target: target.into(), tag: Vec::new(), bytes: Vec::new(), lines: 0 };
+            Self { server, target: target.into(), tag: Vec::new(), bytes: Vec::new(), lines: 0 };
         replies.set_time_tags(has_time_tags);
         replies
     }

@@ -38,7 +38,7 @@ impl UserDirectory {
                 Some((mistake, slow_service))
             }
         };
-        Ok(UserDirectory { service, mistake })
+        Ok(Self { service, mistake })
     }
 
     /// The number of this question; `None` if the service is gone.

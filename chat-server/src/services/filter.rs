@@ -35,7 +35,7 @@ impl Filter {
         let families =
             STEMS.into_iter().flat_map(|stem| std::iter::once(stem.to_owned()).chain(endings(stem)));
         let words: Vec<Box<[u8]>> = families.map(|word| word.into_bytes().into()).collect();
-        Filter { set: words.iter().cloned().collect(), words, mistake }
+        Self { set: words.iter().cloned().collect(), words, mistake }
     }
 
     /// Whether a word of `text` is on the list. Both ways find the same words.

@@ -67,7 +67,7 @@ impl History {
                 .await??;
         let (requests_sender, requests) = mpsc::channel(MAX_QUEUED_REQUESTS);
         let writer = loopscope::spawn("history", commit_batches(Arc::new(store), metrics.clone(), requests));
-        Ok((History { journal, requests_sender, metrics, mistake }, writer))
+        Ok((Self { journal, requests_sender, metrics, mistake }, writer))
     }
 
     /// Keeps `entry`.

@@ -52,7 +52,7 @@ impl HistoryStore {
         let database = open().with_context(|| {
             format!("`{}` must be the history of a server that is not running", path.display())
         })?;
-        Ok(HistoryStore { database, max_lines })
+        Ok(Self { database, max_lines })
     }
 
     /// Keeps `lines`, all or none. They are on disk when it returns.

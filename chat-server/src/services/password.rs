@@ -35,7 +35,7 @@ impl Passwords {
         mistake: Option<Mistake>,
     ) -> anyhow::Result<Self> {
         let decoy = operator.is_some() || mistake.is_some();
-        Ok(Passwords {
+        Ok(Self {
             server: server.map(PhcHash::new).transpose()?,
             operator: match operator {
                 Some((name, password)) => Some((name.as_bytes().into(), PhcHash::new(password)?)),
@@ -99,7 +99,7 @@ fn wrong(hash: &PhcHash, password: &[u8], duration: Duration) -> bool {
 impl PhcHash {
     fn new(password: &str) -> anyhow::Result<Self> {
         let hash = Argon2::default().hash_password(password.as_bytes());
-        Ok(PhcHash(
+        Ok(Self(
             hash.map_err(|error| anyhow::anyhow!("a password could not be hashed: {error}"))?
                 .to_string()
                 .into(),

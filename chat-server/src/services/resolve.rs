@@ -21,7 +21,7 @@ pub(crate) struct Resolver {
 
 impl Resolver {
     pub(crate) fn new(mistake: Option<Mistake>) -> Self {
-        Resolver { lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)), mistake }
+        Self { lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)), mistake }
     }
 
     /// Logs the host name of `peer`.

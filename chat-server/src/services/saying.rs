@@ -13,7 +13,7 @@ pub(crate) struct Saying {
 
 impl Saying {
     pub(crate) fn new(mistake: Option<Mistake>) -> Self {
-        Saying { mistake }
+        Self { mistake }
     }
 
     /// Whether the program ran well. Without the mistake there is none to run.

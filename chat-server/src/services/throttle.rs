@@ -24,7 +24,7 @@ pub(crate) struct TokenBucket {
 
 impl Throttle {
     pub(crate) fn new(rate: Option<f64>, mistake: Option<Mistake>) -> Self {
-        Throttle { rate, mistake }
+        Self { rate, mistake }
     }
 
     /// The bucket of a new client.

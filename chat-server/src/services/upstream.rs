@@ -33,14 +33,14 @@ impl Upstream {
     ///
     /// If the service gets no port of this machine or no thread.
     pub(crate) fn start(mistake: Option<Mistake>) -> io::Result<Self> {
-        let Some(mistake) = mistake else { return Ok(Upstream(None)) };
+        let Some(mistake) = mistake else { return Ok(Self(None)) };
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let (address, duration) = (listener.local_addr()?, mistake.duration());
         let ended = Arc::new(AtomicBool::new(false));
         let seen = ended.clone();
         // A thread, as a task might wait for the very worker that waits for it.
         thread::Builder::new().name("upstream".into()).spawn(move || serve(&listener, duration, &seen))?;
-        Ok(Upstream(Some(SlowService { mistake, address, ended })))
+        Ok(Self(Some(SlowService { mistake, address, ended })))
     }
 
     /// Asks it; whether it answered.

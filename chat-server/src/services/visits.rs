@@ -39,7 +39,7 @@ impl VisitCounter {
                 thread::Builder::new().name("visits-report".into()).spawn(move || hold(&watched, duration));
             (mistake, shared)
         });
-        VisitCounter { counted, mistake }
+        Self { counted, mistake }
     }
 
     /// Counts one visit of `channel`.

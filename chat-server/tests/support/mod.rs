@@ -23,13 +23,13 @@ pub struct Server {
 
 impl Server {
     /// Starts a server with these flags.
-    pub async fn start(flags: &[&str]) -> Server {
-        Server::with_limits(flags, ClientLimits::default()).await
+    pub async fn start(flags: &[&str]) -> Self {
+        Self::with_limits(flags, ClientLimits::default()).await
     }
 
     /// Starts a server with these flags and client limits. Its sockets have
     /// small send buffers.
-    pub async fn with_limits(flags: &[&str], limits: ClientLimits) -> Server {
+    pub async fn with_limits(flags: &[&str], limits: ClientLimits) -> Self {
         let name: &[&str] = if flags.contains(&"--server-name") { &[] } else { &["--server-name", "s"] };
         let args = Args::try_parse_from([&["chat-server"], name, flags].concat()).expect("flags");
         let config = Config::try_from(args).expect("valid flags").with_client_limits(limits);
@@ -40,7 +40,7 @@ impl Server {
         let address = listener.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move { drop(stopped.await) };
-        Server { address, stop: Some(stop), running: tokio::spawn(serve(listener, config, shutdown)) }
+        Self { address, stop: Some(stop), running: tokio::spawn(serve(listener, config, shutdown)) }
     }
 
     /// Lets it drain and waits for its end.

@@ -27,12 +27,12 @@ impl Reason {
         let inner = line.strip_suffix(b"\n").unwrap_or(line);
         let inner = inner.strip_suffix(b"\r").unwrap_or(inner);
         if inner.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
-            return Some(Reason::Control);
+            return Some(Self::Control);
         }
         let mut rest = inner;
         for marker in [b'@', b':'] {
             if rest.first() == Some(&b' ') {
-                return Some(Reason::Spaces);
+                return Some(Self::Spaces);
             }
             if rest.first() == Some(&marker) {
                 let space = rest.iter().position(|&byte| byte == b' ');
@@ -41,12 +41,12 @@ impl Reason {
         }
         let trailing = rest.windows(2).position(|pair| pair == b" :");
         match rest.first() {
-            Some(b' ') => return Some(Reason::Spaces),
-            Some(b':') if !rest.contains(&b' ') => return Some(Reason::Colon),
+            Some(b' ') => return Some(Self::Spaces),
+            Some(b':') if !rest.contains(&b' ') => return Some(Self::Colon),
             _ => {}
         }
         let middle = &rest[..trailing.unwrap_or(rest.len())];
-        (middle.iter().filter(|&&byte| byte == b' ').count() > 13).then_some(Reason::Pieces)
+        (middle.iter().filter(|&&byte| byte == b' ').count() > 13).then_some(Self::Pieces)
     }
 }
 
