@@ -1,16 +1,16 @@
 //! The IRCv3 capabilities that the server offers.
 
-/// What is on offer.
+/// The names of the capabilities.
 pub(super) const OFFERED: &[&str] = &["echo-message", "multi-prefix", "server-time"];
 
-/// What a client asked for and got.
+/// The capabilities that a client has requested and received.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Capabilities {
-    /// What it says comes back to it, as the others got it.
+    /// The client receives its own messages, as others receive them.
     pub(super) echo_message: bool,
-    /// Names come with all of their sigils.
+    /// NAMES and WHO show all sigils of a member, not only the highest.
     pub(super) multi_prefix: bool,
-    /// Each line comes with its time.
+    /// Each line carries its time.
     pub(super) server_time: bool,
 }
 
@@ -24,7 +24,8 @@ impl Capabilities {
         }
     }
 
-    /// As `wish` has it, such as `a -b`; `None` if it has something that is not on offer: all or nothing.
+    /// Applies a request such as `a -b`. Returns `None` if any of its
+    /// capabilities is not offered: a request applies as a whole or not at all.
     pub(super) fn with(mut self, wish: &[u8]) -> Option<Self> {
         for word in wish.split(|&byte| byte == b' ').filter(|word| !word.is_empty()) {
             let (name, on) = word.strip_prefix(b"-").map_or((word, true), |name| (name, false));

@@ -1,4 +1,4 @@
-//! A channel: who is in it, what is allowed there, and who may enter.
+//! A channel: its members, its modes, and the rules for joining and speaking.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -11,9 +11,9 @@ use crate::irc::numeric::{
 };
 use crate::outbox::Outbox;
 
-/// A room; it exists while somebody is in it.
+/// A channel. It exists as long as it has members.
 pub(super) struct Channel {
-    /// As the first visitor wrote it.
+    /// The name as the first member spelled it.
     pub(super) name: Box<[u8]>,
     pub(super) topic: Option<Topic>,
     pub(super) members: BTreeMap<ClientId, Member>,
@@ -22,49 +22,49 @@ pub(super) struct Channel {
     pub(super) created: SystemTime,
 }
 
-/// Somebody in a channel, and what it may do there.
+/// A member of a channel and its rank.
 pub(super) struct Member {
     pub(super) outbox: Outbox,
     pub(super) operator: bool,
     pub(super) voice: bool,
 }
 
-/// What is allowed in a channel.
+/// The modes of a channel.
 #[derive(Default)]
 pub(super) struct ChannelModes {
-    /// `i`: only the invited enter.
+    /// `i`: only invited clients may join.
     pub(super) invite_only: bool,
-    /// `m`: only operators and voices speak.
+    /// `m`: only operators and voiced members may speak.
     pub(super) moderated: bool,
-    /// `n`: only members speak.
+    /// `n`: only members may speak.
     pub(super) members_only: bool,
-    /// `s`: only members see that it is there.
+    /// `s`: only members see that the channel exists.
     pub(super) secret: bool,
-    /// `t`: only operators change the topic.
+    /// `t`: only operators may change the topic.
     pub(super) topic_locked: bool,
-    /// `k`: who enters must know it.
+    /// `k`: the key that a client needs to join.
     pub(super) key: Option<Box<[u8]>>,
-    /// `l`: so many have room.
+    /// `l`: the maximum number of members.
     pub(super) limit: Option<u32>,
 }
 
-/// Who is kept out, by whom and since when.
+/// A ban: its mask, the prefix of the client that set it, and when.
 pub(super) struct Ban {
     pub(super) mask: Box<[u8]>,
     pub(super) by: Vec<u8>,
     pub(super) at: SystemTime,
 }
 
-/// A channel's topic, by whom and since when.
+/// A topic: its text, the prefix of the client that set it, and when.
 pub(super) struct Topic {
     pub(super) text: Box<[u8]>,
     pub(super) by: Vec<u8>,
     pub(super) at: SystemTime,
 }
 
-/// What LIST asks for: a name, a mask, or how many are inside.
+/// A condition of LIST: a name, a mask or a number of members.
 pub(super) enum ListFilter<'a> {
-    /// `#name`, or with `*` and `?` in it.
+    /// `#name`, or a mask with `*` and `?`.
     Named(&'a [u8]),
     /// `>N`
     MoreThan(usize),
@@ -106,28 +106,29 @@ impl Channel {
         self.members.get(&id).is_some_and(|member| member.operator)
     }
 
-    /// Whether `id` may know that the channel is there.
+    /// Returns whether `id` may know that the channel exists.
     pub(super) fn is_visible_to(&self, id: ClientId) -> bool {
         !self.modes.secret || self.has_member(id)
     }
 
-    /// All who are in it.
+    /// Returns all members.
     pub(super) fn receivers(&self) -> impl Iterator<Item = (ClientId, &Outbox)> {
         self.members.iter().map(|(&id, member)| (id, &member.outbox))
     }
 
-    /// All who are in it but `id`.
+    /// Returns all members except `id`.
     pub(super) fn other_members(&self, id: ClientId) -> impl Iterator<Item = (ClientId, &Outbox)> {
         self.receivers().filter(move |(member, _)| *member != id)
     }
 
-    /// Adds a member; the first one is its operator.
+    /// Adds a member. The first member becomes operator.
     pub(super) fn add_member(&mut self, id: ClientId, outbox: Outbox) {
         let operator = self.members.is_empty();
         self.members.insert(id, Member { outbox, operator, voice: false });
     }
 
-    /// Whether `client` may enter with `key`. An invitation opens every door.
+    /// Checks whether `client` may join with `key`. An invitation overrides
+    /// every mode.
     pub(super) fn check_entry(
         &self,
         client: &Client,
@@ -152,7 +153,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Whether `client` may speak.
+    /// Returns whether `client` may speak.
     pub(super) fn can_speak(&self, client: &Client) -> bool {
         match self.members.get(&client.id) {
             Some(member) if member.operator || member.voice => true,
@@ -171,7 +172,7 @@ impl Channel {
 }
 
 impl Member {
-    /// What stands before its nick: `@`, `+`, or with `all` both.
+    /// Returns the sigil in front of the nick: `@`, `+`, or with `all` both.
     pub(super) fn sigils(&self, all: bool) -> &'static [u8] {
         match (self.operator, self.voice) {
             (true, true) if all => b"@+",
@@ -183,7 +184,7 @@ impl Member {
 }
 
 impl ChannelModes {
-    /// The flag of a letter that stands alone.
+    /// Returns the flag of a mode that takes no parameter.
     pub(super) fn flag(&mut self, letter: u8) -> Option<&mut bool> {
         match letter {
             b'i' => Some(&mut self.invite_only),
@@ -195,7 +196,8 @@ impl ChannelModes {
         }
     }
 
-    /// `+nt`, with key and limit for members; others learn only that there are such.
+    /// Formats the modes, such as `+nt`. Only members see the values of key and
+    /// limit; others see only that they are set.
     pub(super) fn to_text(&self, member: bool) -> Vec<u8> {
         let flags = [
             (self.invite_only, b'i'),

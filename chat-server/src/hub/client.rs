@@ -10,33 +10,34 @@ use crate::irc::names::NameKey;
 use crate::irc::reply::OutputLine;
 use crate::outbox::Outbox;
 
-/// A connection and who is behind it.
+/// A connection and its user.
 pub(super) struct Client {
     pub(super) id: ClientId,
     pub(super) outbox: Outbox,
     pub(super) host: Box<[u8]>,
     pub(super) nick: Option<Box<[u8]>>,
     pub(super) user: Option<User>,
-    /// Between CAP LS and CAP END; registration waits.
+    /// Set between CAP LS or REQ and CAP END. Registration waits for it.
     pub(super) negotiating: bool,
     pub(super) capabilities: Capabilities,
-    /// The server's password was given, or there is none.
+    /// The client has sent the server's password, or the server has none.
     pub(super) admitted: bool,
     pub(super) registered: bool,
     pub(super) invisible: bool,
     pub(super) operator: bool,
-    /// Why it is away, if it is.
+    /// The reason, if the client is away.
     pub(super) away: Option<Box<[u8]>>,
     pub(super) channels: BTreeSet<NameKey>,
-    /// Channels that it may enter once, whatever their modes; and when those were created, as another one
-    /// of the same name knows nothing of the invitation.
+    /// Channels that the client may join once, whatever their modes, with their
+    /// creation time. A later channel of the same name does not honour the
+    /// invitation.
     pub(super) invitations: BTreeMap<NameKey, SystemTime>,
     pub(super) since: SystemTime,
-    /// When it last said something.
+    /// When the client last sent a message. WHOIS shows it as idle time.
     pub(super) spoke: Instant,
 }
 
-/// What USER said.
+/// The parameters of USER.
 pub(super) struct User {
     pub(super) name: Box<[u8]>,
     pub(super) real: Box<[u8]>,
@@ -76,7 +77,7 @@ impl Client {
         self.user.as_ref().map_or(b"", |user| &user.real)
     }
 
-    /// `nick!user@host`: where its messages come from.
+    /// Returns `nick!user@host`, the source of the client's messages.
     pub(super) fn prefix(&self) -> Vec<u8> {
         [self.nick_or_star(), b"!", self.user_name(), b"@", &self.host].concat()
     }
@@ -85,20 +86,21 @@ impl Client {
         format!("+{}{}", if self.invisible { "i" } else { "" }, if self.operator { "o" } else { "" })
     }
 
-    /// Whether `mask` means it: by its nick, user name, host, or all of its prefix.
+    /// Returns whether `mask` matches the nick, user name, host or whole
+    /// prefix.
     pub(super) fn matches_mask(&self, mask: &[u8]) -> bool {
         [self.nick_or_star(), self.user_name(), &self.host, &self.prefix()]
             .iter()
             .any(|text| masks::matches(mask, text))
     }
 
-    /// The last line it gets, after what is queued for it.
+    /// Queues the last line of the client and starts closing its connection.
     pub(super) fn send_closing_error(&self, reason: &[u8]) {
         self.outbox.push_last(&OutputLine::new(&[b"ERROR :Closing Link: ", &self.host, b" (", reason, b")"]));
         self.outbox.close();
     }
 
-    /// Whether both are in one channel.
+    /// Returns whether both clients are in a common channel.
     pub(super) fn shares_channel_with(&self, other: &Self) -> bool {
         !self.channels.is_disjoint(&other.channels)
     }

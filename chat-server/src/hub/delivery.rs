@@ -1,4 +1,5 @@
-//! Handing buffers to clients, in pieces small enough that no poll of the hub takes long.
+//! Delivers buffers to clients. Yields often enough that no poll of the hub
+//! takes long.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +8,18 @@ use crate::irc::reply::{OutputLine, Replies};
 use crate::metrics::{Metrics, Rejection};
 use crate::outbox::Outbox;
 
-/// Steps between two yields. A delivery takes a little less than a microsecond, as it may wake a task; with half
-/// as many, writers that are busy themselves let the hub have its turn too seldom.
+/// Steps between two yields. A delivery is one step and takes a little less
+/// than a microsecond, as it may wake a task. With half as many steps, busy
+/// writers delay the hub too much.
 const STEPS_BETWEEN_YIELDS: u32 = 512;
-/// What an event costs beside its deliveries, in steps.
+/// The cost of an event in addition to its deliveries, in steps.
 const STEPS_PER_EVENT: u32 = 8;
 
 /// The hub's outgoing side.
 pub(super) struct Delivery {
     metrics: Metrics,
-    /// Clients whose queue was over its hard limit, to be let go one after the other.
+    /// Clients whose queue exceeded its hard limit. The hub disconnects them
+    /// one after the other.
     slow_readers: BTreeSet<ClientId>,
     steps: u32,
 }
@@ -26,7 +29,7 @@ impl Delivery {
         Self { metrics, slow_readers: BTreeSet::new(), steps: 0 }
     }
 
-    /// Hands `line` to all of `receivers`.
+    /// Sends `line` to all `receivers`.
     pub(super) async fn deliver<'a>(
         &mut self,
         receivers: impl Iterator<Item = (ClientId, &'a Outbox)>,
@@ -38,7 +41,8 @@ impl Delivery {
         }
     }
 
-    /// Hands `line`, which may be so many `lines`, to one client.
+    /// Sends `line` to one client. `lines` is the number of protocol lines in
+    /// it.
     pub(super) fn send(&mut self, id: ClientId, outbox: &Outbox, line: &OutputLine, lines: u64) {
         match outbox.push(line) {
             Ok(()) => self.metrics.count_messages_out(lines),
@@ -50,7 +54,7 @@ impl Delivery {
         }
     }
 
-    /// Hands a client the replies collected for it.
+    /// Sends a client the replies collected for it.
     pub(super) fn reply(&mut self, id: ClientId, outbox: &Outbox, replies: &mut Replies) {
         if let Some((line, lines)) = replies.take() {
             self.send(id, outbox, &line, lines);
@@ -58,7 +62,7 @@ impl Delivery {
         }
     }
 
-    /// A client is turned away.
+    /// Counts a connection that the server refused or closed.
     pub(super) fn count_rejected(&self, reason: Rejection) {
         self.metrics.count_rejected(reason);
     }
@@ -71,12 +75,12 @@ impl Delivery {
         self.slow_readers.pop_first()
     }
 
-    /// An event is done.
+    /// Accounts for the fixed cost of an event.
     pub(super) async fn end_event(&mut self) {
         self.add_steps(STEPS_PER_EVENT).await;
     }
 
-    /// Accounts for work done, and lets others have the worker when it was enough.
+    /// Accounts for work done. Yields after [`STEPS_BETWEEN_YIELDS`] steps.
     pub(super) async fn add_steps(&mut self, steps: u32) {
         self.steps += steps;
         if self.steps >= STEPS_BETWEEN_YIELDS {

@@ -1,6 +1,7 @@
-//! HISTORY: what was said in a channel before, to who is in it.
+//! HISTORY: sends members of a channel its earlier messages.
 //!
-//! The hub only says who may ask: the session fetches the lines, and brings them back for their reply.
+//! The hub only checks the request. The session reads the lines and sends them
+//! back with [`Request::History`](super::request::Request::History).
 
 use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
@@ -10,8 +11,9 @@ use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
 use crate::services::history_store::StoredMessage;
 
-/// Lines of an answer, and of one that was asked for no number.
+/// Maximum lines of an answer.
 const MAX_LINES: usize = 100;
+/// Lines of an answer to a request without a number.
 const DEFAULT_LINES: usize = 20;
 
 impl HubState {
@@ -28,7 +30,8 @@ impl HubState {
         };
         let Some(channel) = self.joined_channel(id, target, replies) else { return CommandOutcome::Done };
         let Some(max_lines) = message.param(1).map_or(Some(DEFAULT_LINES), number) else {
-            // No numeric means it; it stands where the lines would.
+            // IRC has no numeric for this error. The NOTICE stands where the
+            // lines would.
             let text = b"The number of lines must be 1 or more";
             replies.server_text(&[b"NOTICE ", &channel.name, b" :"], text);
             return CommandOutcome::Done;
@@ -36,7 +39,7 @@ impl HubState {
         CommandOutcome::ReadHistory { channel: NameKey::new(target), max_lines: max_lines.min(MAX_LINES) }
     }
 
-    /// The answer, once the session has the lines.
+    /// Sends the lines that the session has read.
     pub(super) fn send_history(
         &self,
         channel: &NameKey,
@@ -55,7 +58,8 @@ impl HubState {
             let (before, after, text): (&[u8], &[u8], _) = match MessageText::parse(&line.text) {
                 MessageText::Words(text) => (b"<", b"> ", text),
                 MessageText::Action(text) => (b"* ", b" ", text),
-                // Not kept any more; a store may have some of before.
+                // The server no longer stores CTCP requests. An older store may
+                // hold some.
                 MessageText::Request => continue,
             };
             let time = humantime::format_rfc3339_millis(line.time).to_string();
@@ -68,6 +72,6 @@ impl HubState {
 
 fn number(text: &[u8]) -> Option<usize> {
     let digits = std::str::from_utf8(text).ok().filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()))?;
-    // More than can be counted is more than an answer has anyway.
+    // A number too large for usize exceeds the maximum of an answer anyway.
     Some(digits.parse().unwrap_or(usize::MAX)).filter(|&lines| lines > 0)
 }

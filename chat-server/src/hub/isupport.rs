@@ -1,4 +1,4 @@
-//! RPL_ISUPPORT: what clients may rely on, out of the constants that hold.
+//! RPL_ISUPPORT: announces the limits, from the constants that apply.
 
 use super::limits::{
     MAX_AWAY_REASON_BYTES, MAX_BANS, MAX_CHANNELS_PER_CLIENT, MAX_KEY_BYTES, MAX_KICK_REASON_BYTES,
@@ -6,10 +6,11 @@ use super::limits::{
 };
 use crate::irc::names::{MAX_CHANNEL_BYTES, MAX_NICK_BYTES};
 
-/// Tokens on one line: a line has 15 parameters, and the name and the text are two of them.
+/// Maximum tokens in one line. A line has at most 15 parameters; the nick and
+/// the text take two.
 const MAX_TOKENS_PER_LINE: usize = 12;
 
-/// The tokens, a line each.
+/// Returns the tokens of each line.
 pub(super) fn lines(network: &str) -> Vec<String> {
     let tokens = [
         "CASEMAPPING=rfc1459".to_owned(),
@@ -26,11 +27,12 @@ pub(super) fn lines(network: &str) -> Vec<String> {
         format!("KICKLEN={MAX_KICK_REASON_BYTES}"),
         format!("AWAYLEN={MAX_AWAY_REASON_BYTES}"),
         format!("KEYLEN={MAX_KEY_BYTES}"),
-        // Those without a number take as many as the line has room for.
+        // A command without a number takes as many targets as fit in a line.
         format!(
             "TARGMAX=PRIVMSG:{MAX_MESSAGE_TARGETS},NOTICE:{MAX_MESSAGE_TARGETS},KICK:{MAX_KICK_TARGETS},WHOIS:1,JOIN:,PART:,NAMES:,LIST:"
         ),
-        // LIST by mask and by how many are inside; and it never costs whoever asks the connection.
+        // `M`: LIST takes masks; `U`: it takes numbers of members. SAFELIST: no
+        // LIST disconnects the client that asks.
         "ELIST=MU".to_owned(),
         "SAFELIST".to_owned(),
         format!("NETWORK={network}"),

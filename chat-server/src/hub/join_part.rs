@@ -1,4 +1,4 @@
-//! Channels: JOIN, PART, TOPIC.
+//! JOIN, PART and TOPIC.
 
 use std::time::SystemTime;
 
@@ -75,7 +75,8 @@ impl HubState {
         }
     }
 
-    /// The channel of that name, if `id` is in it; else it is told why not.
+    /// Returns the channel of that name if `id` is a member. Otherwise sends
+    /// the client an error.
     pub(super) fn joined_channel(
         &self,
         id: ClientId,
@@ -85,9 +86,10 @@ impl HubState {
         let channel = self.channels.get(&NameKey::new(name)).filter(|channel| channel.is_visible_to(id));
         match channel {
             Some(channel) if channel.has_member(id) => return Some(channel),
-            // As the channel is called, whatever was asked for: clients put it where the channel is.
+            // The error holds the channel's own spelling of its name, as
+            // clients use it to find the window of the channel.
             Some(channel) => replies.not_on_channel(&channel.name),
-            // How a secret one spells its name is a secret too.
+            // A secret channel does not reveal how it spells its name.
             None => replies.no_such_channel(name),
         }
         None

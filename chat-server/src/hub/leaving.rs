@@ -1,4 +1,4 @@
-//! How clients leave, and who gets to see it.
+//! How clients leave: QUIT and disconnection.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ impl HubState {
         )
     }
 
-    /// Lets a client go: its peers see a QUIT, itself an ERROR after what is queued for it.
+    /// Removes a client. Its peers receive a QUIT. The client itself receives
+    /// an ERROR after the lines queued for it.
     pub(super) async fn remove(&mut self, id: ClientId, reason: &[u8]) {
         let Some(client) = self.clients.remove(&id) else { return };
         if let Some(nick) = &client.nick {
@@ -41,14 +42,15 @@ impl HubState {
         self.delivery.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &quit).await;
     }
 
-    /// All who share a channel with `client`, each once, without itself.
+    /// Returns all clients that share a channel with `client`, each once,
+    /// without the client itself.
     pub(super) fn peers(&self, client: &Client) -> BTreeMap<ClientId, Outbox> {
         let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
         let others = channels.flat_map(|channel| channel.other_members(client.id));
         others.map(|(member, outbox)| (member, outbox.clone())).collect()
     }
 
-    /// Lets everybody go. Nobody is told of the others: they all leave.
+    /// Disconnects all clients. Nobody receives a QUIT, as all leave.
     pub(super) async fn drain(&mut self, reason: &[u8]) {
         self.nicks.clear();
         self.channels.clear();

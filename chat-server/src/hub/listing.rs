@@ -1,5 +1,8 @@
-//! Answers of many lines: NAMES, LIST, WHO. They rest between entries, so that no poll takes long, and end
-//! early rather than fill the queue of whoever asks: that would cost it its connection.
+//! Replies of many lines: NAMES, LIST and WHO.
+//!
+//! They yield between entries, so that no poll takes long. They stop early
+//! rather than overfill the queue of the client that asks, which would cost it
+//! its connection.
 
 use super::channel::{Channel, ListFilter};
 use super::client::Client;
@@ -13,12 +16,13 @@ use crate::irc::numeric::{
 };
 use crate::irc::reply::Replies;
 
-/// Names put on lines in one go.
+/// Names collected before they are formatted as lines.
 const NAMES_PER_CHUNK: usize = 512;
-/// Bytes of an answer over which no further entry begins: half of what lets a client go at once.
+/// Reply size from which no further entry is added. It is half of the default
+/// hard queue limit.
 const MAX_REPLY_BYTES: usize = 512 * 1024;
 
-/// Whether there is room for one more entry; says so if there is none.
+/// Returns whether one more entry fits. Otherwise sends an error.
 fn has_room(command: &[u8], replies: &mut Replies) -> bool {
     let room = replies.bytes() < MAX_REPLY_BYTES;
     if !room {
@@ -41,7 +45,8 @@ impl HubState {
         }
     }
 
-    /// Who is in the channel, as `id` may see it; just the end of the list if that is nobody.
+    /// Sends the members of a channel that `id` may see. If it may see none,
+    /// only the end of the list follows.
     pub(super) async fn names_of(&mut self, id: ClientId, key: &NameKey, name: &[u8], replies: &mut Replies) {
         let channel = self.channels.get(key).filter(|channel| channel.is_visible_to(id));
         if let (Some(channel), Some(asker)) = (channel, self.clients.get(&id)) {
@@ -64,13 +69,13 @@ impl HubState {
         replies.standard(RPL_ENDOFNAMES, &[channel.map_or(name, |it| &it.name)]);
     }
 
-    /// LIST of all channels, or of those that any of the conditions picks.
+    /// LIST of all channels, or of those that match any of the conditions.
     pub(super) async fn list(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let wanted: Vec<ListFilter<'_>> =
             message.param(0).map_or_else(Vec::new, |it| comma_list(it).map(ListFilter::parse).collect());
         let wanted = |channel: &Channel| wanted.is_empty() || wanted.iter().any(|it| it.matches(channel));
         replies.standard(RPL_LISTSTART, &[b"Channel"]);
-        // Comparing with a mask takes longer than counting.
+        // Matching a mask takes longer than comparing a number.
         let each = 1 + message.param(0).map_or(0, <[u8]>::len) as u32 / 16;
         for channel in self.channels.values() {
             self.delivery.add_steps(each).await;
@@ -86,8 +91,8 @@ impl HubState {
         replies.standard(RPL_LISTEND, &[]);
     }
 
-    /// WHO of a channel, or of all whom a mask fits: those in no channel of the asker only if they are not
-    /// invisible.
+    /// WHO of a channel, or of all clients that match a mask. A mask finds an
+    /// invisible client only if it shares a channel with the client that asks.
     pub(super) async fn who(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let asked = message.param(0).unwrap_or(b"*");
         let mask = if asked == b"0" { b"*" } else { asked };

@@ -1,4 +1,4 @@
-//! Talking: PRIVMSG and NOTICE.
+//! PRIVMSG and NOTICE.
 
 use std::time::Instant;
 
@@ -17,14 +17,14 @@ use crate::irc::reply::{OutputLine, Replies};
 use crate::services::history::ChannelMessage;
 use crate::services::line_checks::LineChecks;
 
-/// Something to say and who says it.
+/// A message to send and its sender.
 struct OutgoingMessage<'a> {
     id: ClientId,
     prefix: Vec<u8>,
     command: Command,
     text: &'a [u8],
     refused: bool,
-    /// Who says it gets to read it too.
+    /// The sender receives the message too.
     echo: bool,
 }
 
@@ -37,7 +37,8 @@ impl HubState {
         checks: LineChecks,
         replies: &mut Replies,
     ) -> CommandOutcome {
-        // A NOTICE is never answered, so that two robots cannot keep each other talking.
+        // A NOTICE never gets a reply, so that two bots cannot answer each
+        // other for ever.
         let is_notice = command == Command::Notice;
         let targets = message.param(0).filter(|targets| comma_list(targets).next().is_some());
         let (targets, text) = match (targets, message.param(1)) {
@@ -60,7 +61,7 @@ impl HubState {
         let (mut said, mut seen_targets) = (Vec::new(), Vec::new());
         for target in comma_list(targets) {
             let key = NameKey::new(target);
-            // Named twice is no reason to hear it twice.
+            // A target that is named twice receives the message once.
             if seen_targets.contains(&key) {
                 continue;
             }
@@ -104,7 +105,8 @@ impl HubState {
         let line = outgoing.line(&channel.name);
         outgoing.echo(&line, replies);
         self.delivery.deliver(channel.other_members(outgoing.id), &line).await;
-        // What clients ask each other is no part of what people said.
+        // A CTCP request is not part of the conversation, so the history skips
+        // it.
         if outgoing.command == Command::Privmsg && MessageText::parse(outgoing.text) != MessageText::Request {
             let nick = outgoing.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
             said.push(ChannelMessage { channel: key.clone(), nick, text: outgoing.text.into() });

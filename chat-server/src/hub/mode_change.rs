@@ -1,4 +1,4 @@
-//! What one letter of a MODE changes in a channel.
+//! The effect of each letter of a channel MODE.
 
 use std::time::SystemTime;
 
@@ -12,7 +12,7 @@ use crate::irc::numeric::{
     StandardReply,
 };
 
-/// One letter of a MODE, with what belongs to it.
+/// One letter of a MODE with its sign and parameter.
 #[derive(Clone, Copy)]
 pub(super) struct ModeRequest<'a> {
     pub(super) on: bool,
@@ -20,7 +20,7 @@ pub(super) struct ModeRequest<'a> {
     pub(super) param: Option<&'a [u8]>,
 }
 
-/// What was changed, as it is told to all.
+/// The changes that took effect, in the form that members receive.
 #[derive(Default)]
 pub(super) struct ModeChanges {
     pub(super) letters: Vec<u8>,
@@ -39,7 +39,7 @@ impl ModeChanges {
 }
 
 impl Channel {
-    /// `o` and `v`.
+    /// `o` and `v`: sets or takes the rank of a member.
     pub(super) fn set_rank(
         &mut self,
         client: &Client,
@@ -54,7 +54,7 @@ impl Channel {
         Ok(())
     }
 
-    /// `b`.
+    /// `b`: adds or removes a ban.
     pub(super) fn set_ban(
         &mut self,
         mask: &[u8],
@@ -66,7 +66,7 @@ impl Channel {
         if mask.len() > MAX_MASK_BYTES {
             return Err(ERR_INVALIDMODEPARAM.with_text("The mask is too long"));
         }
-        // All members read it as one parameter of a line.
+        // All members receive the mask as one parameter of a line.
         if mask.contains(&b' ') || mask.starts_with(b":") {
             return Err(ERR_INVALIDMODEPARAM.with_text("The mask must have no space and no colon in front"));
         }
@@ -83,7 +83,8 @@ impl Channel {
         Ok(())
     }
 
-    /// `k`. It is taken away whatever is said of it, as the members know it anyway.
+    /// `k`: sets or removes the key. `-k` needs no matching parameter, as the
+    /// members know the key anyway.
     pub(super) fn set_key(
         &mut self,
         request: ModeRequest<'_>,
@@ -105,7 +106,7 @@ impl Channel {
         Ok(())
     }
 
-    /// `l`.
+    /// `l`: sets or removes the member limit.
     pub(super) fn set_limit(
         &mut self,
         request: ModeRequest<'_>,
@@ -126,7 +127,7 @@ impl Channel {
         Ok(())
     }
 
-    /// The letters that stand alone.
+    /// `i`, `m`, `n`, `s` and `t`: sets or clears a flag.
     pub(super) fn set_flag(
         &mut self,
         request: ModeRequest<'_>,

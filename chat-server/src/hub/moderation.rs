@@ -1,4 +1,4 @@
-//! Who is in a channel against or by the will of others: KICK, INVITE.
+//! KICK and INVITE.
 
 use super::limits::{MAX_CHANNELS_PER_CLIENT, MAX_KICK_REASON_BYTES, MAX_KICK_TARGETS};
 use super::request::ClientId;
@@ -39,7 +39,7 @@ impl HubState {
     ) {
         let by = self.clients.get(&id).map(|client| (client.prefix(), client.nick_or_star().to_vec()));
         let (Some((by, by_nick)), Some(channel)) = (by, self.channels.get_mut(key)) else { return };
-        // It may have kicked itself with the nick before.
+        // The client may have kicked itself with the previous nick.
         if !channel.has_member(id) {
             return replies.not_on_channel(&channel.name);
         }
@@ -80,9 +80,12 @@ impl HubState {
         if channel.has_member(target.id) {
             return replies.standard(ERR_USERONCHANNEL, &[target.nick_or_star(), &channel.name]);
         }
-        // Whoever cannot lift bans, keys and limits cannot help others past them either: it only tells.
+        // Only an operator can lift bans, keys and limits, so only the
+        // invitation of an operator overrides them. Any other invitation is
+        // just a message.
         if channel.is_operator(id) {
-            // The first by name makes room: nobody is to fill the memory of another with invitations.
+            // The first invitation by name is dropped. Otherwise one client
+            // could fill the memory of another with invitations.
             if target.invitations.len() >= MAX_CHANNELS_PER_CLIENT {
                 target.invitations.pop_first();
             }

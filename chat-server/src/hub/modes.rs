@@ -1,4 +1,4 @@
-//! MODE of channels: who may ask for what, and who is told.
+//! MODE of channels: checks each letter, applies it and announces the changes.
 
 use super::channel::Channel;
 use super::client::unix_seconds;
@@ -50,7 +50,8 @@ impl HubState {
                     on = letter == b'+';
                     continue;
                 }
-                // The last word about a flag counts: the line that tells all of them must have room for it.
+                // Only the last occurrence of a flag counts. Otherwise the line
+                // that announces all changes could get too long.
                 b'i' | b'm' | b'n' | b's' | b't' if letters[index + 1..].contains(&letter) => continue,
                 b'i' | b'm' | b'n' | b's' | b't' | b'l' | b'k' | b'o' | b'v' | b'b' => {}
                 _ if letters[..index].contains(&letter) => continue,
@@ -62,7 +63,8 @@ impl HubState {
             let wants = matches!(letter, b'k' | b'o' | b'v' | b'b') || (letter == b'l' && on);
             let param = if wants { params.next().filter(|param| !param.is_empty()) } else { None };
             if letter == b'b' && param.is_none() {
-                // Told once: 500 letters must not be 500 lists, as they are collected in one buffer.
+                // The list is sent once. 500 letters must not send 500 lists,
+                // as all replies to a line are collected in one buffer.
                 if !std::mem::replace(&mut sent_bans, true) {
                     self.send_bans(target, replies);
                 }
@@ -70,7 +72,7 @@ impl HubState {
             }
             let Some(channel) = self.channels.get(&NameKey::new(target)) else { return };
             if !channel.is_operator(id) {
-                // Said once: the rest of the line is no more allowed than its beginning.
+                // The error is sent once, as it applies to the whole line.
                 if !std::mem::replace(&mut refused, true) {
                     replies.not_channel_operator(&channel.name);
                 }
@@ -87,7 +89,7 @@ impl HubState {
         self.announce_changes(id, target, &done, replies).await;
     }
 
-    /// One change by an operator of the channel.
+    /// Applies one change, requested by an operator of the channel.
     fn change(
         &mut self,
         id: ClientId,
@@ -123,7 +125,8 @@ impl HubState {
                 replies.standard(ERR_USERNOTINCHANNEL, &[nick, &channel.name]);
             }
             Err(ERR_NEEDMOREPARAMS) => replies.need_more_params("MODE"),
-            // The parameter itself is not repeated: it may be anything.
+            // The reply does not repeat the parameter, which may hold any
+            // bytes.
             Err(error @ StandardReply { numeric: ERR_INVALIDMODEPARAM, .. }) => {
                 replies.standard(error, &[&channel.name, &[request.letter], b"*"]);
             }

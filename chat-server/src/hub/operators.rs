@@ -1,4 +1,4 @@
-//! Operators of the server: OPER makes one, KILL is what one may do.
+//! OPER and KILL: the operators of the server.
 
 use super::limits::MAX_KILL_REASON_BYTES;
 use super::request::{ClientId, CommandOutcome};
@@ -57,7 +57,8 @@ impl HubState {
         let line = OutputLine::new(&[b":", &by.prefix(), b" KILL ", target.nick_or_star(), b" :", reason]);
         let reason = [b"Killed (", by.nick_or_star(), b" (", reason, b"))"].concat();
         if target.id == id {
-            // Its replies go out before it is let go, and its session learns of the end by the outcome.
+            // The hub first sends the replies and then disconnects the client.
+            // The session learns of it by the outcome.
             replies.copy(&line);
             return CommandOutcome::Disconnect(reason);
         }

@@ -1,4 +1,4 @@
-//! Commands that are answered at once: PING, and what the server says about itself.
+//! Commands with an immediate reply: PING, and information about the server.
 
 use std::time::SystemTime;
 
@@ -71,7 +71,8 @@ impl HubState {
     }
 
     pub(super) fn lusers(&self, replies: &mut Replies) {
-        // Counted as they come and go: 1,000 clients registering at once must not each count 1,000.
+        // These counts are kept up to date as clients come and go. Counting all
+        // clients here would be quadratic when 1,000 clients register at once.
         let clients = self.registered;
         let (hidden, seen) = (self.invisible, clients.saturating_sub(self.invisible));
         let unknown = self.clients.len().saturating_sub(clients);
@@ -85,7 +86,8 @@ impl HubState {
             (RPL_LUSERUNKNOWN, unknown),
             (RPL_LUSERCHANNELS, self.channels.len()),
         ] {
-            // RFC 2812: these are only sent for a count that is not zero.
+            // RFC 2812: these numerics are sent only for a count that is not
+            // zero.
             if count > 0 {
                 replies.standard(reply, &[count.to_string().as_bytes()]);
             }

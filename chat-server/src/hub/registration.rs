@@ -1,4 +1,4 @@
-//! Becoming known: PASS, NICK, USER, in any order.
+//! Registration: PASS, NICK and USER, in any order.
 
 use super::client::User;
 use super::isupport;
@@ -94,7 +94,7 @@ impl HubState {
         CommandOutcome::Done
     }
 
-    /// Registers the client if nothing is missing any more.
+    /// Registers the client if nothing is missing.
     pub(super) fn register(&mut self, id: ClientId, replies: &mut Replies) -> CommandOutcome {
         let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
         if client.registered || client.negotiating || client.nick.is_none() || client.user.is_none() {
@@ -132,7 +132,7 @@ impl HubState {
     }
 }
 
-/// `~` and what of the name can stand in a prefix.
+/// Returns `~` and those bytes of the name that are valid in a prefix.
 fn user_name(name: &[u8]) -> Box<[u8]> {
     let plain = name.iter().copied().filter(|&byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     std::iter::once(b'~').chain(plain).take(MAX_USER_BYTES).collect()

@@ -53,7 +53,8 @@ impl HubState {
             }
             HubEvent::Request { id, request, outcome } => {
                 let result = self.request(id, request).await;
-                // The session may have ended meanwhile; it then says so itself.
+                // If the session has ended in the meantime, it sends a leave
+                // request itself.
                 let _ = outcome.send(result);
             }
             HubEvent::Drain { reason } => self.drain(reason.as_bytes()).await,
@@ -110,7 +111,8 @@ impl HubState {
         let Some(message) = Message::parse(line) else { return CommandOutcome::Done };
         let command = Command::from_word(message.command);
         let registered = self.clients.get(&id).is_some_and(|client| client.registered);
-        // irssi sends an empty JOIN first, to see whether it talks to a proxy.
+        // irssi sends an empty JOIN first, to find out whether it is connected
+        // to a proxy.
         let empty_join = command == Command::Join && message.params() == [b""];
         if empty_join {
             return CommandOutcome::Done;

@@ -33,7 +33,8 @@ impl HubState {
                     on = letter == b'+';
                     continue;
                 }
-                // The last word about a flag counts: the line that tells the client must have room for it.
+                // Only the last occurrence of a flag counts. Otherwise the line
+                // that announces the changes could get too long.
                 (b'i' | b'o', _) if change[index + 1..].contains(&letter) => continue,
                 (b'i', _) => (&mut client.invisible, on),
                 (b'o', false) => (&mut client.operator, false),

@@ -1,4 +1,4 @@
-//! About people: WHOIS, WHOWAS, USERHOST, ISON, AWAY.
+//! Information about users: WHOIS, WHOWAS, USERHOST, ISON and AWAY.
 
 use super::client::{Client, unix_seconds};
 use super::limits::{MAX_AWAY_REASON_BYTES, MAX_USERHOST_NICKS, VERSION};
