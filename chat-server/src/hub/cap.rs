@@ -16,36 +16,36 @@ impl HubState {
     ) -> CommandOutcome {
         let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
         let nick = client.nick_or_star().to_vec();
-        let Some(asked) = message.param(0) else {
+        let Some(subcommand) = message.param(0) else {
             replies.need_more_params("CAP");
             return CommandOutcome::Done;
         };
-        let word = asked.to_ascii_uppercase();
+        let word = subcommand.to_ascii_uppercase();
         if matches!(&word[..], b"LS" | b"REQ") {
-            client.negotiating = !client.registered;
+            client.is_negotiating = !client.is_registered;
         }
-        let mut answer =
+        let mut reply =
             |word: &[u8], rest: &[u8]| replies.server_line(&[b"CAP ", &nick, b" ", word, b" :", rest]);
         match &word[..] {
-            b"LS" => answer(b"LS", OFFERED.join(" ").as_bytes()),
-            b"LIST" => answer(b"LIST", client.capabilities.names().join(" ").as_bytes()),
+            b"LS" => reply(b"LS", OFFERED.join(" ").as_bytes()),
+            b"LIST" => reply(b"LIST", client.capabilities.names().join(" ").as_bytes()),
             b"REQ" => {
-                let wish = message.params().get(1).copied().unwrap_or_default();
-                match client.capabilities.with(wish) {
+                let requested = message.params().get(1).copied().unwrap_or_default();
+                match client.capabilities.with(requested) {
                     Some(granted) => {
-                        answer(b"ACK", wish);
+                        reply(b"ACK", requested);
                         client.capabilities = granted;
                         client.outbox.set_time_tags(granted.server_time);
                         replies.set_time_tags(granted.server_time);
                     }
-                    None => answer(b"NAK", wish),
+                    None => reply(b"NAK", requested),
                 }
             }
             b"END" => {
-                client.negotiating = false;
+                client.is_negotiating = false;
                 return self.register(id, replies);
             }
-            _ => replies.standard(ERR_INVALIDCAPCMD, &[asked]),
+            _ => replies.standard(ERR_INVALIDCAPCMD, &[subcommand]),
         }
         CommandOutcome::Done
     }

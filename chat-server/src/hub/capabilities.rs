@@ -26,8 +26,8 @@ impl Capabilities {
 
     /// Applies a request such as `a -b`. Returns `None` if any of its
     /// capabilities is not offered: a request applies as a whole or not at all.
-    pub(super) fn with(mut self, wish: &[u8]) -> Option<Self> {
-        for word in wish.split(|&byte| byte == b' ').filter(|word| !word.is_empty()) {
+    pub(super) fn with(mut self, request: &[u8]) -> Option<Self> {
+        for word in request.split(|&byte| byte == b' ').filter(|word| !word.is_empty()) {
             let (name, on) = word.strip_prefix(b"-").map_or((word, true), |name| (name, false));
             *self.slot(name)? = on;
         }

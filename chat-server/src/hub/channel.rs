@@ -25,8 +25,8 @@ pub(super) struct Channel {
 /// A member of a channel and its rank.
 pub(super) struct Member {
     pub(super) outbox: Outbox,
-    pub(super) operator: bool,
-    pub(super) voice: bool,
+    pub(super) is_operator: bool,
+    pub(super) has_voice: bool,
 }
 
 /// The modes of a channel.
@@ -51,15 +51,15 @@ pub(super) struct ChannelModes {
 /// A ban: its mask, the prefix of the client that set it, and when.
 pub(super) struct Ban {
     pub(super) mask: Box<[u8]>,
-    pub(super) by: Vec<u8>,
-    pub(super) at: SystemTime,
+    pub(super) set_by: Vec<u8>,
+    pub(super) set_at: SystemTime,
 }
 
 /// A topic: its text, the prefix of the client that set it, and when.
 pub(super) struct Topic {
     pub(super) text: Box<[u8]>,
-    pub(super) by: Vec<u8>,
-    pub(super) at: SystemTime,
+    pub(super) set_by: Vec<u8>,
+    pub(super) set_at: SystemTime,
 }
 
 /// A condition of LIST: a name, a mask or a number of members.
@@ -103,7 +103,7 @@ impl Channel {
     }
 
     pub(super) fn is_operator(&self, id: ClientId) -> bool {
-        self.members.get(&id).is_some_and(|member| member.operator)
+        self.members.get(&id).is_some_and(|member| member.is_operator)
     }
 
     /// Returns whether `id` may know that the channel exists.
@@ -123,8 +123,8 @@ impl Channel {
 
     /// Adds a member. The first member becomes operator.
     pub(super) fn add_member(&mut self, id: ClientId, outbox: Outbox) {
-        let operator = self.members.is_empty();
-        self.members.insert(id, Member { outbox, operator, voice: false });
+        let is_operator = self.members.is_empty();
+        self.members.insert(id, Member { outbox, is_operator, has_voice: false });
     }
 
     /// Checks whether `client` may join with `key`. An invitation overrides
@@ -156,7 +156,7 @@ impl Channel {
     /// Returns whether `client` may speak.
     pub(super) fn can_speak(&self, client: &Client) -> bool {
         match self.members.get(&client.id) {
-            Some(member) if member.operator || member.voice => true,
+            Some(member) if member.is_operator || member.has_voice => true,
             Some(_) => !self.modes.moderated && !self.is_banned(client),
             None => !self.modes.members_only && !self.modes.moderated && !self.is_banned(client),
         }
@@ -174,7 +174,7 @@ impl Channel {
 impl Member {
     /// Returns the sigil in front of the nick: `@`, `+`, or with `all` both.
     pub(super) fn sigils(&self, all: bool) -> &'static [u8] {
-        match (self.operator, self.voice) {
+        match (self.is_operator, self.has_voice) {
             (true, true) if all => b"@+",
             (true, _) => b"@",
             (false, true) => b"+",

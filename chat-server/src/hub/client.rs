@@ -18,13 +18,13 @@ pub(super) struct Client {
     pub(super) nick: Option<Box<[u8]>>,
     pub(super) user: Option<User>,
     /// Set between CAP LS or REQ and CAP END. Registration waits for it.
-    pub(super) negotiating: bool,
+    pub(super) is_negotiating: bool,
     pub(super) capabilities: Capabilities,
     /// The client has sent the server's password, or the server has none.
-    pub(super) admitted: bool,
-    pub(super) registered: bool,
-    pub(super) invisible: bool,
-    pub(super) operator: bool,
+    pub(super) is_admitted: bool,
+    pub(super) is_registered: bool,
+    pub(super) is_invisible: bool,
+    pub(super) is_operator: bool,
     /// The reason, if the client is away.
     pub(super) away: Option<Box<[u8]>>,
     pub(super) channels: BTreeSet<NameKey>,
@@ -32,9 +32,9 @@ pub(super) struct Client {
     /// creation time. A later channel of the same name does not honour the
     /// invitation.
     pub(super) invitations: BTreeMap<NameKey, SystemTime>,
-    pub(super) since: SystemTime,
+    pub(super) connected_at: SystemTime,
     /// When the client last sent a message. WHOIS shows it as idle time.
-    pub(super) spoke: Instant,
+    pub(super) last_message_at: Instant,
 }
 
 /// The parameters of USER.
@@ -44,24 +44,24 @@ pub(super) struct User {
 }
 
 impl Client {
-    pub(super) fn new(id: ClientId, host: Box<[u8]>, outbox: Outbox, admitted: bool) -> Self {
+    pub(super) fn new(id: ClientId, host: Box<[u8]>, outbox: Outbox, is_admitted: bool) -> Self {
         Self {
             id,
             outbox,
             host,
             nick: None,
             user: None,
-            negotiating: false,
+            is_negotiating: false,
             capabilities: Capabilities::default(),
-            admitted,
-            registered: false,
-            invisible: false,
-            operator: false,
+            is_admitted,
+            is_registered: false,
+            is_invisible: false,
+            is_operator: false,
             away: None,
             channels: BTreeSet::new(),
             invitations: BTreeMap::new(),
-            since: SystemTime::now(),
-            spoke: Instant::now(),
+            connected_at: SystemTime::now(),
+            last_message_at: Instant::now(),
         }
     }
 
@@ -83,7 +83,7 @@ impl Client {
     }
 
     pub(super) fn modes(&self) -> String {
-        format!("+{}{}", if self.invisible { "i" } else { "" }, if self.operator { "o" } else { "" })
+        format!("+{}{}", if self.is_invisible { "i" } else { "" }, if self.is_operator { "o" } else { "" })
     }
 
     /// Returns whether `mask` matches the nick, user name, host or whole

@@ -22,7 +22,7 @@ pub(super) struct FormerClient {
 impl FormerClients {
     /// Records the current nick and user of `client`.
     pub(super) fn add(&mut self, client: &Client) {
-        let Some(nick) = client.nick.as_deref().filter(|_| client.registered) else { return };
+        let Some(nick) = client.nick.as_deref().filter(|_| client.is_registered) else { return };
         self.0.truncate(MAX_FORMER_CLIENTS - 1);
         self.0.push_front(FormerClient {
             key: NameKey::new(nick),

@@ -140,7 +140,7 @@ impl HubState {
             return;
         }
         let text = truncate(text, MAX_TOPIC_BYTES);
-        let topic = || Topic { text: text.into(), by: client.prefix(), at: SystemTime::now() };
+        let topic = || Topic { text: text.into(), set_by: client.prefix(), set_at: SystemTime::now() };
         channel.topic = (!text.is_empty()).then(topic);
         let line = OutputLine::new(&[b":", &client.prefix(), b" TOPIC ", &channel.name, b" :", text]);
         replies.copy(&line);
@@ -154,6 +154,6 @@ fn send_topic(channel: &Channel, replies: &mut Replies) {
         return;
     };
     replies.numeric(RPL_TOPIC, &[&channel.name], &topic.text);
-    let at = unix_seconds(topic.at).to_string();
-    replies.numeric_params(RPL_TOPICWHOTIME, &[&channel.name, &topic.by, at.as_bytes()]);
+    let at = unix_seconds(topic.set_at).to_string();
+    replies.numeric_params(RPL_TOPICWHOTIME, &[&channel.name, &topic.set_by, at.as_bytes()]);
 }

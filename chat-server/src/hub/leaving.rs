@@ -24,9 +24,9 @@ impl HubState {
         if let Some(nick) = &client.nick {
             self.nicks.remove(&NameKey::new(nick));
         }
-        self.registered -= usize::from(client.registered);
-        self.operators -= usize::from(client.operator);
-        self.invisible -= usize::from(client.invisible);
+        self.registered_count -= usize::from(client.is_registered);
+        self.operator_count -= usize::from(client.is_operator);
+        self.invisible_count -= usize::from(client.is_invisible);
         self.former_clients.add(&client);
         client.send_closing_error(reason);
         let peers = self.peers(&client);

@@ -55,7 +55,7 @@ impl HubState {
             let mut nicks: Vec<Vec<u8>> = Vec::new();
             for (member_id, member) in &channel.members {
                 let Some(client) = self.clients.get(member_id) else { continue };
-                if inside || !client.invisible {
+                if inside || !client.is_invisible {
                     nicks.push([member.sigils(all), client.nick_or_star()].concat());
                 }
                 if nicks.len() == NAMES_PER_CHUNK {
@@ -76,9 +76,9 @@ impl HubState {
         let wanted = |channel: &Channel| wanted.is_empty() || wanted.iter().any(|it| it.matches(channel));
         replies.standard(RPL_LISTSTART, &[b"Channel"]);
         // Matching a mask takes longer than comparing a number.
-        let each = 1 + message.param(0).map_or(0, <[u8]>::len) as u32 / 16;
+        let steps = 1 + message.param(0).map_or(0, <[u8]>::len) as u32 / 16;
         for channel in self.channels.values() {
-            self.delivery.add_steps(each).await;
+            self.delivery.add_steps(steps).await;
             if !channel.is_visible_to(id) || !wanted(channel) {
                 continue;
             }
@@ -106,21 +106,21 @@ impl HubState {
                 if !has_room(b"WHO", replies) {
                     break;
                 }
-                if (inside || !client.invisible) && (client.operator || !operators_only) {
+                if (inside || !client.is_invisible) && (client.is_operator || !operators_only) {
                     let name = &self.identity.name;
                     who_line(name, &channel.name, client, member.sigils(all), replies);
                 }
                 self.delivery.add_steps(1).await;
             }
         } else if let Some(client) = self.registered_client(mask) {
-            if client.operator || !operators_only {
+            if client.is_operator || !operators_only {
                 who_line(&self.identity.name, b"*", client, b"", replies);
             }
         } else if !crate::irc::names::is_channel_like(mask) {
-            for client in self.clients.values().filter(|client| client.registered) {
+            for client in self.clients.values().filter(|client| client.is_registered) {
                 self.delivery.add_steps(2).await;
-                let seen = !client.invisible || client.id == id || client.shares_channel_with(asker);
-                if !seen || !client.matches_mask(mask) || (operators_only && !client.operator) {
+                let seen = !client.is_invisible || client.id == id || client.shares_channel_with(asker);
+                if !seen || !client.matches_mask(mask) || (operators_only && !client.is_operator) {
                     continue;
                 }
                 if !has_room(b"WHO", replies) {
@@ -135,7 +135,7 @@ impl HubState {
 
 fn who_line(server: &str, channel: &[u8], client: &Client, sigils: &[u8], replies: &mut Replies) {
     let here: &[u8] = if client.away.is_some() { b"G" } else { b"H" };
-    let star: &[u8] = if client.operator { b"*" } else { b"" };
+    let star: &[u8] = if client.is_operator { b"*" } else { b"" };
     let (nick, flags) = (client.nick_or_star(), [here, star, sigils].concat());
     let params = [channel, client.user_name(), &client.host, server.as_bytes(), nick, &flags];
     replies.numeric(RPL_WHOREPLY, &params, [b"0 ", client.real_name()].concat());

@@ -23,13 +23,13 @@ struct OutgoingMessage<'a> {
     prefix: Vec<u8>,
     command: Command,
     text: &'a [u8],
-    refused: bool,
+    is_refused: bool,
     /// The sender receives the message too.
-    echo: bool,
+    wants_echo: bool,
 }
 
 impl HubState {
-    pub(super) async fn talk(
+    pub(super) async fn send_message(
         &mut self,
         id: ClientId,
         command: Command,
@@ -54,10 +54,16 @@ impl HubState {
             }
         };
         let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
-        client.spoke = Instant::now();
-        let echo = client.capabilities.echo_message;
-        let outgoing =
-            OutgoingMessage { id, prefix: client.prefix(), command, text, refused: checks.is_refused, echo };
+        client.last_message_at = Instant::now();
+        let wants_echo = client.capabilities.echo_message;
+        let outgoing = OutgoingMessage {
+            id,
+            prefix: client.prefix(),
+            command,
+            text,
+            is_refused: checks.is_refused,
+            wants_echo,
+        };
         let (mut said, mut seen_targets) = (Vec::new(), Vec::new());
         for target in comma_list(targets) {
             let key = NameKey::new(target);
@@ -69,9 +75,9 @@ impl HubState {
             let sent = if too_many {
                 Err(ERR_TOOMANYTARGETS)
             } else if is_channel_like(target) {
-                self.say_in_channel(&outgoing, &key, &mut said, replies).await
+                self.send_to_channel(&outgoing, &key, &mut said, replies).await
             } else {
-                self.say_to_nick(&outgoing, &key, replies)
+                self.send_to_nick(&outgoing, &key, replies)
             };
             if let Err(error) = sent
                 && !is_notice
@@ -87,7 +93,7 @@ impl HubState {
         if said.is_empty() { CommandOutcome::Done } else { CommandOutcome::Said(said) }
     }
 
-    async fn say_in_channel(
+    async fn send_to_channel(
         &mut self,
         outgoing: &OutgoingMessage<'_>,
         key: &NameKey,
@@ -99,7 +105,7 @@ impl HubState {
             let is_visible = channel.is_visible_to(outgoing.id);
             return Err(if is_visible { ERR_CANNOTSENDTOCHAN } else { ERR_NOSUCHCHANNEL });
         }
-        if outgoing.refused {
+        if outgoing.is_refused {
             return Err(ERR_CANNOTSENDTOCHAN.with_text("Cannot send to channel (the word filter refuses it)"));
         }
         let line = outgoing.line(&channel.name);
@@ -114,16 +120,16 @@ impl HubState {
         Ok(())
     }
 
-    fn say_to_nick(
+    fn send_to_nick(
         &mut self,
         outgoing: &OutgoingMessage<'_>,
         key: &NameKey,
         replies: &mut Replies,
     ) -> Result<(), StandardReply> {
         let id = self.nicks.get(key).copied();
-        let client = id.and_then(|id| self.clients.get(&id)).filter(|client| client.registered);
+        let client = id.and_then(|id| self.clients.get(&id)).filter(|client| client.is_registered);
         let client = client.ok_or(ERR_NOSUCHNICK)?;
-        if outgoing.refused {
+        if outgoing.is_refused {
             return Err(ERR_CANNOTSENDTOCHAN.with_text("Cannot send (the word filter refuses it)"));
         }
         let line = outgoing.line(client.nick_or_star());
@@ -138,7 +144,7 @@ impl HubState {
 
 impl OutgoingMessage<'_> {
     fn echo(&self, line: &OutputLine, replies: &mut Replies) {
-        if self.echo {
+        if self.wants_echo {
             replies.copy(line);
         }
     }

@@ -44,12 +44,12 @@ impl Channel {
         &mut self,
         client: &Client,
         request: ModeRequest<'_>,
-        done: &mut ModeChanges,
+        changes: &mut ModeChanges,
     ) -> Result<(), StandardReply> {
         let member = self.members.get_mut(&client.id).ok_or(ERR_USERNOTINCHANNEL)?;
-        let right = if request.letter == b'o' { &mut member.operator } else { &mut member.voice };
-        if std::mem::replace(right, request.on) != request.on {
-            done.add(request.on, request.letter, Some(client.nick_or_star()));
+        let rank = if request.letter == b'o' { &mut member.is_operator } else { &mut member.has_voice };
+        if std::mem::replace(rank, request.on) != request.on {
+            changes.add(request.on, request.letter, Some(client.nick_or_star()));
         }
         Ok(())
     }
@@ -60,7 +60,7 @@ impl Channel {
         mask: &[u8],
         on: bool,
         by: &Client,
-        done: &mut ModeChanges,
+        changes: &mut ModeChanges,
     ) -> Result<(), StandardReply> {
         let mask = masks::full_user_mask(mask);
         if mask.len() > MAX_MASK_BYTES {
@@ -74,12 +74,12 @@ impl Channel {
         match (on, self.bans.iter().position(|ban| NameKey::new(&ban.mask) == key)) {
             (true, None) if self.bans.len() >= MAX_BANS => return Err(ERR_BANLISTFULL),
             (true, None) => {
-                self.bans.push(Ban { mask: mask.clone(), by: by.prefix(), at: SystemTime::now() });
+                self.bans.push(Ban { mask: mask.clone(), set_by: by.prefix(), set_at: SystemTime::now() });
             }
             (false, Some(index)) => drop(self.bans.remove(index)),
             _ => return Ok(()),
         }
-        done.add(on, b'b', Some(&mask));
+        changes.add(on, b'b', Some(&mask));
         Ok(())
     }
 
@@ -88,11 +88,11 @@ impl Channel {
     pub(super) fn set_key(
         &mut self,
         request: ModeRequest<'_>,
-        done: &mut ModeChanges,
+        changes: &mut ModeChanges,
     ) -> Result<(), StandardReply> {
         if !request.on {
             if let Some(key) = self.modes.key.take() {
-                done.add(false, b'k', Some(&key));
+                changes.add(false, b'k', Some(&key));
             }
             return Ok(());
         }
@@ -102,7 +102,7 @@ impl Channel {
             return Err(ERR_INVALIDKEY);
         }
         self.modes.key = Some(key.into());
-        done.add(true, b'k', Some(key));
+        changes.add(true, b'k', Some(key));
         Ok(())
     }
 
@@ -110,11 +110,11 @@ impl Channel {
     pub(super) fn set_limit(
         &mut self,
         request: ModeRequest<'_>,
-        done: &mut ModeChanges,
+        changes: &mut ModeChanges,
     ) -> Result<(), StandardReply> {
         if !request.on {
             if self.modes.limit.take().is_some() {
-                done.add(false, b'l', None);
+                changes.add(false, b'l', None);
             }
             return Ok(());
         }
@@ -123,7 +123,7 @@ impl Channel {
             number.and_then(|text| text.parse().ok()).filter(|it| (1..=MAX_MEMBER_LIMIT).contains(it));
         let limit = limit.ok_or(ERR_INVALIDMODEPARAM.with_text("The limit must be 1 to 1000000"))?;
         self.modes.limit = Some(limit);
-        done.add(true, b'l', Some(limit.to_string().as_bytes()));
+        changes.add(true, b'l', Some(limit.to_string().as_bytes()));
         Ok(())
     }
 
@@ -131,11 +131,11 @@ impl Channel {
     pub(super) fn set_flag(
         &mut self,
         request: ModeRequest<'_>,
-        done: &mut ModeChanges,
+        changes: &mut ModeChanges,
     ) -> Result<(), StandardReply> {
         let flag = self.modes.flag(request.letter).ok_or(ERR_NEEDMOREPARAMS)?;
         if std::mem::replace(flag, request.on) != request.on {
-            done.add(request.on, request.letter, None);
+            changes.add(request.on, request.letter, None);
         }
         Ok(())
     }

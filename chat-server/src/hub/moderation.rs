@@ -44,7 +44,7 @@ impl HubState {
             return replies.not_on_channel(&channel.name);
         }
         let target = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get_mut(id));
-        let Some(target) = target.filter(|client| client.registered) else {
+        let Some(target) = target.filter(|client| client.is_registered) else {
             return replies.no_such_nick(nick);
         };
         if !channel.has_member(target.id) {
@@ -74,7 +74,7 @@ impl HubState {
         let by = self.clients.get(&id).map(|client| client.prefix()).unwrap_or_default();
         let Some(channel) = self.channels.get(&key) else { return };
         let target = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get_mut(id));
-        let Some(target) = target.filter(|client| client.registered) else {
+        let Some(target) = target.filter(|client| client.is_registered) else {
             return replies.no_such_nick(nick);
         };
         if channel.has_member(target.id) {

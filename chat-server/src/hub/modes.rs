@@ -40,9 +40,10 @@ impl HubState {
         message: &Message<'_>,
         replies: &mut Replies,
     ) {
-        let (mut done, mut on, mut refused, mut sent_bans) = (ModeChanges::default(), true, false, false);
+        let (mut changes, mut on, mut is_refused, mut sent_bans) =
+            (ModeChanges::default(), true, false, false);
         let mut params = message.params()[2..].iter().copied();
-        let mut taken = 0;
+        let mut param_count = 0;
         let letters = message.params()[1];
         for (index, &letter) in letters.iter().enumerate() {
             match letter {
@@ -60,8 +61,8 @@ impl HubState {
                     continue;
                 }
             }
-            let wants = matches!(letter, b'k' | b'o' | b'v' | b'b') || (letter == b'l' && on);
-            let param = if wants { params.next().filter(|param| !param.is_empty()) } else { None };
+            let takes_param = matches!(letter, b'k' | b'o' | b'v' | b'b') || (letter == b'l' && on);
+            let param = if takes_param { params.next().filter(|param| !param.is_empty()) } else { None };
             if letter == b'b' && param.is_none() {
                 // The list is sent once. 500 letters must not send 500 lists,
                 // as all replies to a line are collected in one buffer.
@@ -73,20 +74,20 @@ impl HubState {
             let Some(channel) = self.channels.get(&NameKey::new(target)) else { return };
             if !channel.is_operator(id) {
                 // The error is sent once, as it applies to the whole line.
-                if !std::mem::replace(&mut refused, true) {
+                if !std::mem::replace(&mut is_refused, true) {
                     replies.not_channel_operator(&channel.name);
                 }
                 continue;
             }
             if param.is_some() {
-                taken += 1;
-                if taken > MAX_MODE_CHANGES {
+                param_count += 1;
+                if param_count > MAX_MODE_CHANGES {
                     break;
                 }
             }
-            self.change(id, target, ModeRequest { on, letter, param }, &mut done, replies);
+            self.change(id, target, ModeRequest { on, letter, param }, &mut changes, replies);
         }
-        self.announce_changes(id, target, &done, replies).await;
+        self.announce_changes(id, target, &changes, replies).await;
     }
 
     /// Applies one change, requested by an operator of the channel.
@@ -95,7 +96,7 @@ impl HubState {
         id: ClientId,
         target: &[u8],
         request: ModeRequest<'_>,
-        done: &mut ModeChanges,
+        changes: &mut ModeChanges,
         replies: &mut Replies,
     ) {
         let (Some(client), Some(channel)) =
@@ -103,22 +104,22 @@ impl HubState {
         else {
             return;
         };
-        let refused = match request {
+        let result = match request {
             ModeRequest { letter: b'o' | b'v', param: Some(nick), .. } => {
                 let member = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get(id));
-                match member.filter(|client| client.registered) {
-                    Some(member) => channel.set_rank(member, request, done),
+                match member.filter(|client| client.is_registered) {
+                    Some(member) => channel.set_rank(member, request, changes),
                     None => return replies.no_such_nick(nick),
                 }
             }
             ModeRequest { letter: b'b', param: Some(mask), .. } => {
-                channel.set_ban(mask, request.on, client, done)
+                channel.set_ban(mask, request.on, client, changes)
             }
-            ModeRequest { letter: b'k', .. } => channel.set_key(request, done),
-            ModeRequest { letter: b'l', .. } => channel.set_limit(request, done),
-            _ => channel.set_flag(request, done),
+            ModeRequest { letter: b'k', .. } => channel.set_key(request, changes),
+            ModeRequest { letter: b'l', .. } => channel.set_limit(request, changes),
+            _ => channel.set_flag(request, changes),
         };
-        match refused {
+        match result {
             Ok(()) => {}
             Err(ERR_USERNOTINCHANNEL) => {
                 let nick = request.param.unwrap_or_default();
@@ -139,18 +140,19 @@ impl HubState {
         &mut self,
         id: ClientId,
         target: &[u8],
-        done: &ModeChanges,
+        changes: &ModeChanges,
         replies: &mut Replies,
     ) {
         let (Some(client), Some(channel)) = (self.clients.get(&id), self.channels.get(&NameKey::new(target)))
         else {
             return;
         };
-        if done.letters.is_empty() {
+        if changes.letters.is_empty() {
             return;
         }
         let by = client.prefix();
-        let line = OutputLine::new(&[b":", &by, b" MODE ", &channel.name, b" ", &done.letters, &done.params]);
+        let line =
+            OutputLine::new(&[b":", &by, b" MODE ", &channel.name, b" ", &changes.letters, &changes.params]);
         replies.copy(&line);
         self.delivery.deliver(channel.other_members(id), &line).await;
     }
@@ -158,8 +160,8 @@ impl HubState {
     fn send_bans(&self, target: &[u8], replies: &mut Replies) {
         let Some(channel) = self.channels.get(&NameKey::new(target)) else { return };
         for ban in &channel.bans {
-            let at = unix_seconds(ban.at).to_string();
-            replies.numeric_params(RPL_BANLIST, &[&channel.name, &ban.mask, &ban.by, at.as_bytes()]);
+            let at = unix_seconds(ban.set_at).to_string();
+            replies.numeric_params(RPL_BANLIST, &[&channel.name, &ban.mask, &ban.set_by, at.as_bytes()]);
         }
         replies.standard(RPL_ENDOFBANLIST, &[&channel.name]);
     }

@@ -26,7 +26,7 @@ impl HubState {
         } else if !checks.is_password_right {
             replies.standard(ERR_PASSWDMISMATCH, &[]);
         } else {
-            self.operators += usize::from(!std::mem::replace(&mut client.operator, true));
+            self.operator_count += usize::from(!std::mem::replace(&mut client.is_operator, true));
             let nick = client.nick_or_star();
             replies.standard(RPL_YOUREOPER, &[]);
             replies.line(&[b":", nick, b" MODE ", nick, b" :+o"]);
@@ -44,12 +44,12 @@ impl HubState {
             replies.need_more_params("KILL");
             return CommandOutcome::Done;
         };
-        let Some(by) = self.clients.get(&id).filter(|client| client.operator) else {
+        let Some(by) = self.clients.get(&id).filter(|client| client.is_operator) else {
             replies.standard(ERR_NOPRIVILEGES, &[]);
             return CommandOutcome::Done;
         };
         let target = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get(id));
-        let Some(target) = target.filter(|client| client.registered) else {
+        let Some(target) = target.filter(|client| client.is_registered) else {
             replies.no_such_nick(nick);
             return CommandOutcome::Done;
         };

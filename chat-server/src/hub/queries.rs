@@ -73,8 +73,8 @@ impl HubState {
     pub(super) fn lusers(&self, replies: &mut Replies) {
         // These counts are kept up to date as clients come and go. Counting all
         // clients here would be quadratic when 1,000 clients register at once.
-        let clients = self.registered;
-        let (hidden, seen) = (self.invisible, clients.saturating_sub(self.invisible));
+        let clients = self.registered_count;
+        let (hidden, seen) = (self.invisible_count, clients.saturating_sub(self.invisible_count));
         let unknown = self.clients.len().saturating_sub(clients);
         replies.numeric(
             RPL_LUSERCLIENT,
@@ -82,7 +82,7 @@ impl HubState {
             format!("There are {seen} users and {hidden} invisible on 1 servers"),
         );
         for (reply, count) in [
-            (RPL_LUSEROP, self.operators),
+            (RPL_LUSEROP, self.operator_count),
             (RPL_LUSERUNKNOWN, unknown),
             (RPL_LUSERCHANNELS, self.channels.len()),
         ] {

@@ -24,12 +24,12 @@ impl HubState {
         replies: &mut Replies,
     ) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        if client.registered {
+        if client.is_registered {
             replies.standard(ERR_ALREADYREGISTERED, &[]);
         } else if message.param(0).is_none() {
             replies.need_more_params("PASS");
         } else {
-            client.admitted = checks.is_password_right;
+            client.is_admitted = checks.is_password_right;
         }
     }
 
@@ -40,7 +40,7 @@ impl HubState {
         replies: &mut Replies,
     ) -> CommandOutcome {
         let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
-        if client.registered {
+        if client.is_registered {
             replies.standard(ERR_ALREADYREGISTERED, &[]);
             return CommandOutcome::Done;
         }
@@ -58,36 +58,36 @@ impl HubState {
         message: &Message<'_>,
         replies: &mut Replies,
     ) -> CommandOutcome {
-        let Some(wish) = message.param(0) else {
+        let Some(nick) = message.param(0) else {
             replies.standard(ERR_NONICKNAMEGIVEN, &[]);
             return CommandOutcome::Done;
         };
-        if !is_nick(wish) {
-            replies.standard(ERR_ERRONEUSNICKNAME, &[wish]);
+        if !is_nick(nick) {
+            replies.standard(ERR_ERRONEUSNICKNAME, &[nick]);
             return CommandOutcome::Done;
         }
-        let key = NameKey::new(wish);
+        let key = NameKey::new(nick);
         if self.nicks.get(&key).is_some_and(|&owner| owner != id) {
-            replies.standard(ERR_NICKNAMEINUSE, &[wish]);
+            replies.standard(ERR_NICKNAMEINUSE, &[nick]);
             return CommandOutcome::Done;
         }
         let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
-        if client.nick.as_deref() == Some(wish) {
+        if client.nick.as_deref() == Some(nick) {
             return CommandOutcome::Done;
         }
         if !self.nicks.contains_key(&key) {
             self.former_clients.add(client);
         }
         let before = client.prefix();
-        if let Some(old) = client.nick.replace(wish.into()) {
+        if let Some(old) = client.nick.replace(nick.into()) {
             self.nicks.remove(&NameKey::new(&old));
         }
         self.nicks.insert(key, id);
-        replies.retarget(wish);
-        if !client.registered {
+        replies.retarget(nick);
+        if !client.is_registered {
             return self.register(id, replies);
         }
-        let line = OutputLine::new(&[b":", &before, b" NICK :", wish]);
+        let line = OutputLine::new(&[b":", &before, b" NICK :", nick]);
         replies.copy(&line);
         let peers = self.clients.get(&id).map(|client| self.peers(client)).unwrap_or_default();
         self.delivery.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &line).await;
@@ -97,17 +97,17 @@ impl HubState {
     /// Registers the client if nothing is missing.
     pub(super) fn register(&mut self, id: ClientId, replies: &mut Replies) -> CommandOutcome {
         let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
-        if client.registered || client.negotiating || client.nick.is_none() || client.user.is_none() {
+        if client.is_registered || client.is_negotiating || client.nick.is_none() || client.user.is_none() {
             return CommandOutcome::Done;
         }
-        if !client.admitted {
+        if !client.is_admitted {
             replies.standard(ERR_PASSWDMISMATCH, &[]);
             self.delivery.count_rejected(Rejection::Password);
             return CommandOutcome::Disconnect(b"Bad password".to_vec());
         }
-        client.registered = true;
-        self.registered += 1;
-        self.max_registered = self.max_registered.max(self.registered);
+        client.is_registered = true;
+        self.registered_count += 1;
+        self.max_registered = self.max_registered.max(self.registered_count);
         let prefix = client.prefix();
         self.welcome(&prefix, replies);
         self.lusers(replies);

@@ -18,11 +18,11 @@ pub(super) struct HubState {
     pub(super) channels: HashMap<NameKey, Channel>,
     pub(super) former_clients: FormerClients,
     /// How many clients are registered now.
-    pub(super) registered: usize,
+    pub(super) registered_count: usize,
     /// How many registered clients are operators of the server.
-    pub(super) operators: usize,
+    pub(super) operator_count: usize,
     /// How many clients are invisible.
-    pub(super) invisible: usize,
+    pub(super) invisible_count: usize,
     /// The most clients that were registered at one time.
     pub(super) max_registered: usize,
     pub(super) delivery: Delivery,
@@ -37,9 +37,9 @@ impl HubState {
             nicks,
             channels,
             former_clients,
-            registered: 0,
-            operators: 0,
-            invisible: 0,
+            registered_count: 0,
+            operator_count: 0,
+            invisible_count: 0,
             max_registered: 0,
             delivery: Delivery::new(metrics),
         }
@@ -48,6 +48,6 @@ impl HubState {
     /// Returns the registered client with that nick.
     pub(super) fn registered_client(&self, nick: &[u8]) -> Option<&Client> {
         let id = self.nicks.get(&NameKey::new(nick))?;
-        self.clients.get(id).filter(|client| client.registered)
+        self.clients.get(id).filter(|client| client.is_registered)
     }
 }

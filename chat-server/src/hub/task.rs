@@ -30,7 +30,7 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             event = events.recv() => match event {
-                Some(event) => state.handle(event).await,
+                Some(event) => state.handle_event(event).await,
                 None => return,
             },
             Some(LeaveRequest { id, reason }) = leaving.recv() => state.remove(id, reason.as_bytes()).await,
@@ -45,14 +45,14 @@ pub(super) async fn run(
 }
 
 impl HubState {
-    async fn handle(&mut self, event: HubEvent) {
+    async fn handle_event(&mut self, event: HubEvent) {
         match event {
             HubEvent::Connect { id, host, outbox, done } => {
                 self.clients.insert(id, Client::new(id, host, outbox, !self.identity.needs_password));
                 let _ = done.send(());
             }
             HubEvent::Request { id, request, outcome } => {
-                let result = self.request(id, request).await;
+                let result = self.handle_request(id, request).await;
                 // If the session has ended in the meantime, it sends a leave
                 // request itself.
                 let _ = outcome.send(result);
@@ -61,17 +61,17 @@ impl HubState {
         }
     }
 
-    async fn request(&mut self, id: ClientId, request: Request) -> RequestOutcome {
+    async fn handle_request(&mut self, id: ClientId, request: Request) -> RequestOutcome {
         let Some(client) = self.clients.get(&id) else { return RequestOutcome::Disconnected };
         let has_time_tags = client.outbox.has_time_tags();
         let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star(), has_time_tags);
         let next = match request {
-            Request::Line(line, checks) => self.line(id, &line, checks, &mut replies).await,
+            Request::Line(line, checks) => self.handle_line(id, &line, checks, &mut replies).await,
             Request::TooLong => {
                 replies.standard(ERR_INPUTTOOLONG, &[]);
                 CommandOutcome::Done
             }
-            Request::RegistrationTimeout if client.registered => CommandOutcome::Done,
+            Request::RegistrationTimeout if client.is_registered => CommandOutcome::Done,
             Request::RegistrationTimeout => {
                 self.delivery.count_rejected(Rejection::Timeout);
                 CommandOutcome::Disconnect(b"Registration timed out".to_vec())
@@ -101,7 +101,7 @@ impl HubState {
         }
     }
 
-    async fn line(
+    async fn handle_line(
         &mut self,
         id: ClientId,
         line: &[u8],
@@ -110,7 +110,7 @@ impl HubState {
     ) -> CommandOutcome {
         let Some(message) = Message::parse(line) else { return CommandOutcome::Done };
         let command = Command::from_word(message.command);
-        let registered = self.clients.get(&id).is_some_and(|client| client.registered);
+        let registered = self.clients.get(&id).is_some_and(|client| client.is_registered);
         // irssi sends an empty JOIN first, to find out whether it is connected
         // to a proxy.
         let empty_join = command == Command::Join && message.params() == [b""];
@@ -125,7 +125,7 @@ impl HubState {
             Command::Quit => return self.quit(&message),
             Command::History => return self.history(id, &message, replies),
             Command::Privmsg | Command::Notice => {
-                return self.talk(id, command, &message, checks, replies).await;
+                return self.send_message(id, command, &message, checks, replies).await;
             }
             Command::Cap => return self.cap(id, &message, replies),
             Command::Pass => self.pass(id, &message, checks, replies),

@@ -26,7 +26,7 @@ impl HubState {
         let Some(change) = change else {
             return replies.numeric_params(RPL_UMODEIS, &[client.modes().as_bytes()]);
         };
-        let (mut done, mut on, mut unknown) = (ModeChanges::default(), true, false);
+        let (mut changes, mut on, mut unknown) = (ModeChanges::default(), true, false);
         for (index, &letter) in change.iter().enumerate() {
             let (flag, value) = match (letter, on) {
                 (b'+' | b'-', _) => {
@@ -36,8 +36,8 @@ impl HubState {
                 // Only the last occurrence of a flag counts. Otherwise the line
                 // that announces the changes could get too long.
                 (b'i' | b'o', _) if change[index + 1..].contains(&letter) => continue,
-                (b'i', _) => (&mut client.invisible, on),
-                (b'o', false) => (&mut client.operator, false),
+                (b'i', _) => (&mut client.is_invisible, on),
+                (b'o', false) => (&mut client.is_operator, false),
                 // Only OPER makes operators.
                 (b'o', true) => continue,
                 _ => {
@@ -46,20 +46,20 @@ impl HubState {
                 }
             };
             if std::mem::replace(flag, value) != value {
-                done.add(value, letter, None);
+                changes.add(value, letter, None);
                 match (letter, value) {
-                    (b'o', _) => self.operators -= 1,
-                    (_, true) => self.invisible += 1,
-                    (_, false) => self.invisible -= 1,
+                    (b'o', _) => self.operator_count -= 1,
+                    (_, true) => self.invisible_count += 1,
+                    (_, false) => self.invisible_count -= 1,
                 }
             }
         }
         if unknown {
             replies.standard(ERR_UMODEUNKNOWNFLAG, &[]);
         }
-        if !done.letters.is_empty() {
+        if !changes.letters.is_empty() {
             let nick = client.nick_or_star();
-            replies.line(&[b":", nick, b" MODE ", nick, b" :", &done.letters]);
+            replies.line(&[b":", nick, b" MODE ", nick, b" :", &changes.letters]);
         }
     }
 }

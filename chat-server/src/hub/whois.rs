@@ -43,11 +43,11 @@ impl HubState {
         if let Some(reason) = &client.away {
             replies.numeric(RPL_AWAY, &[nick], reason);
         }
-        if client.operator {
+        if client.is_operator {
             replies.standard(RPL_WHOISOPERATOR, &[nick]);
         }
-        let idle = client.spoke.elapsed().as_secs().to_string();
-        let since = unix_seconds(client.since).to_string();
+        let idle = client.last_message_at.elapsed().as_secs().to_string();
+        let since = unix_seconds(client.connected_at).to_string();
         replies.standard(RPL_WHOISIDLE, &[nick, idle.as_bytes(), since.as_bytes()]);
     }
 
@@ -74,9 +74,9 @@ impl HubState {
         }
         let about = |client: &Client| {
             let (star, sign) =
-                (if client.operator { "*" } else { "" }, if client.away.is_some() { "-" } else { "+" });
-            let marks = format!("{star}={sign}");
-            [client.nick_or_star(), marks.as_bytes(), client.user_name(), b"@", &client.host].concat()
+                (if client.is_operator { "*" } else { "" }, if client.away.is_some() { "-" } else { "+" });
+            let flags = format!("{star}={sign}");
+            [client.nick_or_star(), flags.as_bytes(), client.user_name(), b"@", &client.host].concat()
         };
         let nicks = message.params().iter().take(MAX_USERHOST_NICKS);
         let found: Vec<_> = nicks.filter_map(|nick| self.registered_client(nick)).map(about).collect();
