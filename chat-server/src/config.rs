@@ -1,4 +1,4 @@
-//! The flags, understood.
+//! The checked configuration.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -13,10 +13,10 @@ use crate::config_file;
 use crate::inject::flag::Injections;
 use crate::inject::spec::SpecError;
 
-/// A message of the day that is longer is no message any more.
+/// Maximum size of the message of the day.
 const MAX_MOTD_BYTES: usize = 64 * 1024;
 
-/// Everything that the process needs to know, checked.
+/// The checked configuration of the process.
 #[derive(Debug)]
 pub struct Config {
     pub(crate) listen: SocketAddr,
@@ -28,7 +28,7 @@ pub struct Config {
     pub(crate) server: ServerConfig,
 }
 
-/// What the server itself needs to know.
+/// The configuration of the server itself.
 #[derive(Debug)]
 pub(crate) struct ServerConfig {
     pub(crate) name: Arc<str>,
@@ -45,7 +45,8 @@ pub(crate) struct ServerConfig {
 impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
-    /// Reads the file that `--config` names and checks every setting; the first wrong one is reported.
+    /// Reads the file that `--config` names and checks every setting. Reports
+    /// the first one that is wrong.
     fn try_from(args: Args) -> Result<Self, ConfigError> {
         let (args, origins) = config_file::merge(args)?;
         Self::from_merged(args).map_err(|error| ConfigError { place: origins.place_of(error.flag), ..error })
@@ -133,7 +134,7 @@ fn server_name(text: &str) -> Result<Arc<str>, ConfigError> {
 }
 
 fn word(flag: &'static str, text: String) -> Result<String, ConfigError> {
-    // Neither its value nor a part of it is repeated: it is a secret.
+    // The error must not repeat the password or a part of it.
     if text.is_empty() || text.len() > 200 || text.contains(|it: char| it.is_control()) {
         return wrong(flag, "a password must be 1 to 200 bytes without control characters");
     }

@@ -1,4 +1,4 @@
-//! `--config FILE`: settings in TOML, under the names of the flags.
+//! `--config FILE`: settings in TOML, named like the flags.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,13 +9,13 @@ use toml::de::{DeTable, DeValue};
 use crate::args::Args;
 use crate::config_error::ConfigError;
 
-/// A file that is longer holds no settings.
+/// Maximum size of a configuration file.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
-/// What a file may set.
+/// The names of the settings, as error texts list them.
 const SETTING_NAMES: &str = "listen, telemetry, console, workers, threshold, server-name, password, oper, motd, data-dir, \
     max-connections, flood-limit or inject";
 
-/// Which setting came from which line of the file, so that what is wrong with it can be said where it stands.
+/// The line of the file from which each setting came. Errors name it.
 #[derive(Debug, Default)]
 pub(crate) struct SettingOrigins {
     path: String,
@@ -23,14 +23,14 @@ pub(crate) struct SettingOrigins {
 }
 
 impl SettingOrigins {
-    /// The place of a flag's value, if it came from the file.
+    /// Returns the place of a setting in the file, if it came from there.
     pub(crate) fn place_of(&self, flag: &str) -> Option<String> {
         let line = self.lines.get(flag.trim_start_matches('-'))?;
         Some(format!("{}, line {line}", self.path))
     }
 }
 
-/// Sets from the file that `args` names what no flag sets.
+/// Sets each setting of the file that no flag sets.
 pub(crate) fn merge(mut args: Args) -> Result<(Args, SettingOrigins), ConfigError> {
     let Some(path) = args.config.take() else { return Ok((args, SettingOrigins::default())) };
     let wrong = |reason: String| Err(ConfigError::new("--config", reason));
@@ -42,7 +42,7 @@ pub(crate) fn merge(mut args: Args) -> Result<(Args, SettingOrigins), ConfigErro
     let table = match DeTable::parse(&text) {
         Ok(table) => table.into_inner(),
         Err(error) => {
-            // Its own rendering shows the line, which may hold a password.
+            // The error's own text shows the line, which may hold a password.
             let (line, reason) = (line_of(error.span().map_or(0, |span| span.start)), error.message());
             return wrong(format!("`{path}`, line {line}, is no TOML: {}", reason.replace('\n', ", ")));
         }
@@ -68,7 +68,7 @@ fn read(path: &str) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// Sets one, unless a flag has; whether it did.
+/// Sets one setting unless a flag has set it. Returns whether it did.
 fn set(args: &mut Args, name: &str, value: &DeValue<'_>) -> Result<bool, String> {
     if name == "inject" {
         let texts = texts_of(value).ok_or("`inject` must be a text or a list of texts")?;

@@ -1,15 +1,15 @@
-//! Where channel logs go.
+//! The directory of the channel history.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// A directory of the user's, or one of our own.
+/// A directory that the user names, or a temporary one.
 #[derive(Debug)]
 pub(crate) enum DataDir {
-    /// Given by flag; stays.
+    /// Named by a flag. The server keeps it.
     Given(PathBuf),
-    /// In the system's temporary directory; removed when dropped.
+    /// In the system's temporary directory. Removed when dropped.
     Temporary(tempfile::TempDir),
 }
 

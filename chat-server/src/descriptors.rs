@@ -1,14 +1,18 @@
-//! Descriptors: one per connection, and many systems start programs with 1,024.
+//! Raises the file-descriptor limit: each connection needs one descriptor and
+//! the usual soft limit is 1,024.
 
-/// Descriptors beside those of clients.
+/// Descriptors that the process needs in addition to those of clients.
 #[cfg(unix)]
 const OTHER_DESCRIPTORS: i32 = 128;
 
-/// Makes room for the descriptors of so many connections. Call it while the process has one thread.
+/// Prepares the process for that many connections. Call it while the process
+/// has one thread.
 ///
-/// The limit is raised to what the system lets us have; if that is less, the server takes fewer connections,
-/// and the accept loop copes. The kernel's table of descriptors is grown now, by using a high number once:
-/// growing it in a process with threads makes `accept` wait for all cores, 10 ms and more each time it doubles.
+/// It raises the limit to the system's maximum. If that is too low, the server
+/// accepts fewer connections: the accept loop handles the error. It also grows
+/// the kernel's table of descriptors by using a high number once. If the table
+/// grew later, in a process with threads, `accept` would wait for all cores, 10
+/// ms and more each time the table doubles.
 #[cfg(unix)]
 pub(crate) fn prepare_descriptors(connections: u32) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

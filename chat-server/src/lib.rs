@@ -1,10 +1,13 @@
-//! An IRC chat server on Tokio, watched by loopscope: right by default, wrong on demand.
+//! An IRC chat server on Tokio, monitored by loopscope. It never blocks its
+//! event loop, unless a flag asks for it.
 //!
-//! Thousands of clients on a few threads. Everything in it that could block the event loop is done right;
-//! `--inject` turns one place into the mistake that people really make (`inject/` has each as a pair).
+//! The server handles thousands of clients on a few threads. `--inject`
+//! replaces one of its operations by a common mistake that blocks the event
+//! loop. Each mistake stands beside the right way in `services/`.
 //!
-//! How a line flows: `session` reads it, `services` checks it, `hub` decides and hands buffers to the
-//! `outbox` of everybody who gets to read it, and the writing half of their sessions sends them.
+//! A line takes this way: `session` reads it, `services` checks it, `hub`
+//! handles it and pushes buffers to the `outbox` of each receiver, and the
+//! writing half of the receiver's session sends them.
 #![forbid(unsafe_code)]
 
 mod app;

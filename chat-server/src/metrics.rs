@@ -1,4 +1,5 @@
-//! The server's own figures, `chat_*`, shown beside loopscope's at `/metrics`.
+//! The server's own metrics, `chat_*`. `/metrics` shows them together with
+//! those of loopscope.
 
 use std::time::Duration;
 
@@ -8,31 +9,32 @@ use prometheus::{
 
 use crate::irc::command::Command;
 
-/// The upper ends of the buckets, in seconds: those of loopscope's own histograms.
+/// The upper bounds of the buckets: the same as in loopscope's histograms.
 const DURATION_BUCKETS_SECONDS: [f64; 19] = [
     0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
     0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Why a connection was not served to its natural end.
+/// Why the server refused or ended a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rejection {
-    /// `--max-connections` are open.
+    /// The number of connections has reached `--max-connections`.
     ServerFull,
-    /// No registration, or no answer to a PING, in time.
+    /// The client did not register or answer a PING in time.
     Timeout,
-    /// PASS was missing or wrong.
+    /// The client sent no PASS or a wrong one.
     Password,
 }
 
-/// Counters of one server. Cloning shares them.
+/// The counters of one server. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     connections: IntGauge,
     queue_bytes: IntGauge,
-    /// One per command, resolved once: a look-up by label takes a lock.
+    /// One counter per command, looked up once: a look-up by label takes a
+    /// lock.
     messages_in: Vec<IntCounter>,
-    /// The same for their time.
+    /// One histogram per command.
     durations: Vec<Histogram>,
     messages_out: IntCounter,
     bytes_in: IntCounter,
@@ -95,7 +97,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Shows them in `registry`.
+    /// Registers all metrics in `registry`.
     pub(crate) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         self.families.iter().cloned().try_for_each(|family| match family {
             Family::Plain(counter) => registry.register(Box::new(counter)),
@@ -133,12 +135,12 @@ impl Metrics {
         self.bytes_out.inc_by(bytes as u64);
     }
 
-    /// So many bytes more wait for a client.
+    /// Records that a queue has grown by that many bytes.
     pub(crate) fn queue_grew(&self, bytes: usize) {
         self.queue_bytes.add(bytes as i64);
     }
 
-    /// So many bytes wait no more: written, or given up.
+    /// Records that a queue has shrunk by that many bytes, written or dropped.
     pub(crate) fn queue_shrank(&self, bytes: usize) {
         self.queue_bytes.sub(bytes as i64);
     }

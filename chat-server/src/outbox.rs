@@ -1,8 +1,9 @@
-//! The bounded queue in front of each client, and the task half that empties it.
+//! The bounded queue of each client and the writing half of its session.
 //!
-//! A queue may be over its soft limit for a while, as a slow line is no fault; for longer, or over the hard
-//! limit, the client is let go. It is never waited for, and nothing is left out of what it gets: a gap would
-//! be worse than an end.
+//! A queue may stay above its soft limit for a while, because a slow connection
+//! is no fault. If it stays longer, or exceeds the hard limit, the server
+//! disconnects the client. The server never waits for a client and never skips
+//! a line: a gap would be worse than a disconnection.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -17,47 +18,49 @@ use crate::irc::reply::{Buffer, OutputLine};
 use crate::metrics::Metrics;
 use crate::write_coalescing::{QueueWait, WriteCoalescer};
 
-/// Buffers written by one system call at most.
+/// Maximum buffers in one system call.
 const MAX_BUFFERS_PER_WRITE: usize = 64;
-/// What a queued buffer costs beside its bytes, so that many tiny ones are bounded too.
+/// The cost of a queued buffer in addition to its bytes. It bounds the number
+/// of tiny buffers.
 const OVERHEAD_BYTES_PER_BUFFER: usize = 64;
 
-/// The sending end, held by the hub alone. Pushing never waits.
+/// The sending end. Only the hub holds it. A push never waits.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     queue: mpsc::UnboundedSender<Buffer>,
     level: Arc<QueueLevel>,
 }
 
-/// The queue is over its hard limit; the client is too slow.
+/// The queue exceeds its hard limit: the client is too slow.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct QueueFull;
 
-/// What both ends see. Bytes are bounded instead of slots: that is what costs memory.
+/// What both ends share. The limit counts bytes instead of lines, as bytes cost
+/// memory.
 #[derive(Debug)]
 struct QueueLevel {
     queued: AtomicUsize,
     waiting: QueueWait,
     limits: ClientLimits,
-    /// The client wants to know when each line was sent.
+    /// The client wants a time on each line.
     has_time_tags: AtomicBool,
     closing: Notify,
     slow: Notify,
     metrics: Metrics,
 }
 
-/// The receiving end, held by the session.
+/// The receiving end. The session holds it.
 #[derive(Debug)]
 pub(crate) struct SendQueue {
     queue: mpsc::UnboundedReceiver<Buffer>,
     level: Arc<QueueLevel>,
 }
 
-/// Tells the session's reading half that its client is too slow.
+/// Notifies the reading half of the session that its client is too slow.
 #[derive(Debug)]
 pub(crate) struct SlowReader(Arc<QueueLevel>);
 
-/// A queue that is as long as `limits` allows.
+/// Creates a queue with these limits.
 pub(crate) fn bounded(limits: ClientLimits, metrics: Metrics) -> (Outbox, SendQueue) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let (queued, has_time_tags) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -68,7 +71,7 @@ pub(crate) fn bounded(limits: ClientLimits, metrics: Metrics) -> (Outbox, SendQu
 }
 
 impl Outbox {
-    /// Queues `line`, unless the queue is over its hard limit.
+    /// Queues `line` unless the queue exceeds its hard limit.
     pub(crate) fn push(&self, line: &OutputLine) -> Result<(), QueueFull> {
         if self.level.queued.load(Ordering::Relaxed) > self.level.limits.hard_queue_bytes {
             return Err(QueueFull);
@@ -77,33 +80,34 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues `line` whatever the level: for the one line that says why it ends.
+    /// Queues `line` in any case. Only the last line, which gives the reason of
+    /// the end, uses this.
     pub(crate) fn push_last(&self, line: &OutputLine) {
         let buffer = if self.has_time_tags() { line.tagged() } else { line.plain() };
         let cost = buffer.len() + OVERHEAD_BYTES_PER_BUFFER;
         self.level.add(cost);
         if self.queue.send(buffer.clone()).is_err() {
-            // The session has ended and is telling the hub so.
+            // The session has ended and is reporting that to the hub.
             self.level.subtract(cost);
         }
     }
 
-    /// What is queued is for this client alone, which may wait for it.
+    /// The queued line is a reply, which the client may be waiting for.
     pub(crate) fn mark_reply_queued(&self) {
         self.level.waiting.end_pause();
     }
 
-    /// Whether the client wants a time with each line.
+    /// Returns whether the client wants a time on each line.
     pub(crate) fn has_time_tags(&self) -> bool {
         self.level.has_time_tags.load(Ordering::Relaxed)
     }
 
-    /// From here on, each line comes with its time, or without.
+    /// Turns the time on each further line on or off.
     pub(crate) fn set_time_tags(&self, has_time_tags: bool) {
         self.level.has_time_tags.store(has_time_tags, Ordering::Relaxed);
     }
 
-    /// Starts the client's last second; what is queued is still written.
+    /// Starts the close grace of the client. Queued lines are still written.
     pub(crate) fn close(&self) {
         self.level.closing.notify_one();
     }
@@ -124,19 +128,20 @@ impl QueueLevel {
 }
 
 impl SlowReader {
-    /// Ready once the queue was full for too long.
+    /// Completes when the queue has been above its soft limit for too long.
     pub(crate) async fn notified(&self) {
         self.0.slow.notified().await;
     }
 }
 
 impl SendQueue {
-    /// What tells of this client being too slow.
+    /// Returns the notification that this client is too slow.
     pub(crate) fn slow_reader(&self) -> SlowReader {
         SlowReader(self.level.clone())
     }
 
-    /// Writes what is queued until the hub lets go of its end, or the grace ends.
+    /// Writes the queue until the hub drops the sending end or the close grace
+    /// ends.
     pub(crate) async fn drain(self, socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let level = self.level.clone();
         let grace = async {
@@ -159,14 +164,16 @@ impl SendQueue {
             }
             has_more = !self.queue.is_empty();
             let bytes = batch.iter().map(|buffer| buffer.len()).sum::<usize>();
-            // While it is being written it counts as queued: it takes up memory all the same.
+            // Buffers that are being written still count as queued, as they use
+            // memory.
             let cost =
                 BatchCost { bytes: bytes + OVERHEAD_BYTES_PER_BUFFER * batch.len(), level: &self.level };
             write_batch(socket, &batch, &mut soft_limit).await?;
             drop(cost);
             self.level.metrics.count_bytes_out(bytes);
             batch.clear();
-            // It rests with an empty queue, so that no rest holds a client to so many lines a second.
+            // The pause comes only after the queue is empty. Otherwise the
+            // pauses would limit the rate of lines.
             if let Some(until) = pause_until.take_if(|_| !has_more) {
                 WriteCoalescer::pause(until, &self.level.waiting).await;
             }
@@ -184,7 +191,7 @@ impl Drop for SendQueue {
     }
 }
 
-/// What a batch adds to the level, until it is written or given up.
+/// What a batch adds to the level until it is written or dropped.
 struct BatchCost<'a> {
     bytes: usize,
     level: &'a QueueLevel,
@@ -196,7 +203,7 @@ impl Drop for BatchCost<'_> {
     }
 }
 
-/// Since when the queue is over its soft limit, as far as its writer has seen.
+/// How long the queue has been above its soft limit, as seen by its writer.
 struct SoftLimitTimer {
     level: Arc<QueueLevel>,
     since: Option<Instant>,
@@ -228,7 +235,7 @@ async fn write_batch(
     let mut rest = &mut slices[..batch.len()];
     let check_interval = soft_limit.level.limits.slow_reader_timeout / 4;
     while !rest.is_empty() {
-        // The timer costs nothing as long as the socket takes the bytes at once.
+        // The timer costs nothing while the socket accepts the bytes at once.
         let written = match time::timeout(check_interval, socket.write_vectored(rest)).await {
             Ok(written) => written?,
             Err(_) => {
@@ -301,7 +308,7 @@ mod tests {
         let say = |lines| (0..lines).for_each(|_| outbox.push(&line(b"x")).expect("room"));
         tokio::task::yield_now().await;
         let begun = time::Instant::now();
-        // Late each time, so that it rests after the second and the third.
+        // Late each time, so that the writer pauses after the second and third.
         for lines in [1, 1, 5 * MAX_BUFFERS_PER_WRITE] {
             say(lines);
             time::advance(Duration::from_millis(50)).await;

@@ -1,4 +1,4 @@
-//! Accepting connections, and letting them all go in the end.
+//! Accepts connections and disconnects all clients at the end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,24 +29,29 @@ use crate::services::upstream::Upstream;
 use crate::services::visits::VisitCounter;
 use crate::session::{self, SessionContext};
 
-/// Sessions have this long to end, once they are let go.
+/// Time that sessions have to end after the shutdown begins.
 const SESSIONS_END_TIMEOUT: Duration = Duration::from_millis(1_600);
-/// The log has this long to be written after the last session.
+/// Time that the history has to be written after the last session.
 const HISTORY_END_TIMEOUT: Duration = Duration::from_millis(400);
-/// Refused clients that get to read why; beyond it they are only closed.
+/// Maximum refused clients that still receive the reason. Further ones are only
+/// closed.
 const MAX_OPEN_REFUSALS: usize = 64;
-/// The pause after accepting failed, doubled up to the longest while it goes on failing.
+/// Pause after a failed accept. It doubles with each further failure, up to
+/// [`MAX_ACCEPT_BACKOFF`].
 const MIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Serves clients of `listener` until `shutdown` is ready, then lets them go: what was accepted is
-/// delivered, and everybody is told why it ends.
+/// Serves clients of `listener` until `shutdown` completes. Then disconnects
+/// them: everything that was accepted is delivered, and each client receives
+/// the reason.
 ///
-/// Must run in a Tokio runtime with I/O and time. `directory` is where channel logs go.
+/// Must run in a Tokio runtime with I/O and time enabled. `directory` holds the
+/// channel history.
 ///
 /// # Errors
 ///
-/// If a password cannot be hashed.
+/// Returns an error if a password cannot be hashed or the history cannot be
+/// opened.
 pub(crate) async fn run(
     listener: TcpListener,
     directory: &Path,
@@ -62,7 +67,8 @@ pub(crate) async fn run(
     let accepting = loopscope::spawn("acceptor", acceptor.run(listener));
     shutdown.await;
     accepting.abort();
-    // The listener is closed once the task is gone, which the abort alone does not say.
+    // The listener closes when the task has ended, which may be after the
+    // abort.
     let _ = accepting.await;
     hub.drain("Server shutting down").await;
     drop(hub);
@@ -175,7 +181,8 @@ impl Acceptor {
 
     fn refuse(&self, socket: TcpStream, refusals: &Arc<Semaphore>) {
         self.context.services.metrics.count_rejected(Rejection::ServerFull);
-        // A new socket has room for one line; if not, the client learns by the closing.
+        // The buffer of a new socket has space for one line. If the write fails
+        // anyway, the client only sees that the connection closes.
         let _ = socket
             .try_write(OutputLine::new(&[b"ERROR :Closing Link: (Server full, try again later)"]).plain());
         if let Ok(permit) = refusals.clone().try_acquire_owned() {
@@ -187,7 +194,8 @@ impl Acceptor {
     }
 }
 
-/// Whether only the connection that was to be accepted failed, and the next one may be fine.
+/// Returns whether the error concerns only the connection to be accepted, so
+/// that the next accept may succeed.
 fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)

@@ -19,11 +19,12 @@ use crate::metrics::Rejection;
 use crate::outbox::{self, SlowReader};
 use crate::services::Services;
 
-/// How long the far end may take to close after us. Closing at once, with bytes of it unread, would
-/// reset the connection, and the ERROR that says why could be lost.
+/// Time that the peer has to close after us. Closing at once, with unread
+/// input, would reset the connection, and the peer could lose the ERROR with
+/// the reason.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What a session needs; shared by all.
+/// What all sessions share.
 #[derive(Debug)]
 pub(crate) struct SessionContext {
     pub(crate) hub: Hub,
@@ -31,7 +32,7 @@ pub(crate) struct SessionContext {
     pub(crate) client_limits: ClientLimits,
 }
 
-/// Serves one connection to its end.
+/// Serves one connection until it ends.
 pub(crate) async fn serve(
     id: ClientId,
     mut socket: TcpStream,
@@ -39,7 +40,8 @@ pub(crate) async fn serve(
     context: Arc<SessionContext>,
 ) {
     context.services.metrics.connected();
-    // Lines are small and written in batches already; waiting for more only delays them.
+    // Lines are small and already written in batches. Nagle's algorithm would
+    // only delay them.
     let _ = socket.set_nodelay(true);
     context.services.resolver.log_host_name(peer);
     let (outbox, queue) = outbox::bounded(context.client_limits, context.services.metrics.clone());
@@ -58,7 +60,7 @@ pub(crate) async fn serve(
     context.services.metrics.disconnected();
 }
 
-/// Says that nothing more comes and reads away what the far end still sends.
+/// Closes the sending side and discards what the peer still sends.
 pub(crate) async fn close_gracefully(mut socket: TcpStream) {
     let drain = async {
         socket.shutdown().await?;
@@ -66,11 +68,12 @@ pub(crate) async fn close_gracefully(mut socket: TcpStream) {
         while socket.read(&mut waste).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whether it ends in time or by an error: the connection is over.
+    // Success, error or timeout: the connection is over in any case.
     let _ = time::timeout(CLOSE_TIMEOUT, drain).await;
 }
 
-/// The address as it can stand in a prefix and as a parameter, where `:` in front means something else.
+/// Formats the address for prefixes and parameters. A leading `:` has another
+/// meaning there, so the address gets a leading `0`.
 fn host(ip: IpAddr) -> Box<[u8]> {
     let text = ip.to_canonical().to_string();
     if text.starts_with(':') { format!("0{text}").into_bytes().into() } else { text.into_bytes().into() }
@@ -83,8 +86,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads until the client is gone; then leaves the end to the writing half, which ends
-    /// when the hub lets go of the queue.
+    /// Reads until the client disconnects. Then it never completes: the writing
+    /// half ends the session when the hub drops the queue's sender.
     async fn run(mut self, mut socket: ReadHalf<'_>, slow_reader: SlowReader) -> Infallible {
         let (id, context) = (self.id, self.context);
         let reason = tokio::select! {
@@ -100,7 +103,8 @@ impl Reader<'_> {
         std::future::pending().await
     }
 
-    /// Why the client is to be let go; `None` if the hub has done so.
+    /// Returns the reason to disconnect the client, or `None` if the hub has
+    /// disconnected it.
     async fn listen(&mut self, socket: &mut ReadHalf<'_>) -> Option<String> {
         let throttle = &self.context.services.throttle;
         let mut bucket = throttle.new_bucket();
@@ -168,7 +172,7 @@ impl Reader<'_> {
     }
 }
 
-/// Ready when the timer is over; never without one.
+/// Completes when the timer does. Never completes without a timer.
 async fn due(timer: &mut Option<std::pin::Pin<Box<time::Sleep>>>) {
     match timer {
         Some(timer) => timer.as_mut().await,
@@ -180,12 +184,13 @@ async fn read_some(socket: &mut (impl AsyncRead + Unpin), lines: &mut LineBuffer
     socket.read_buf(lines.space()).await
 }
 
-/// Watches for a client that says nothing.
+/// Detects a client that sends nothing.
 struct SilenceTimer {
     client_limits: ClientLimits,
     last_read_at: Instant,
     is_ping_sent: bool,
-    /// Not reset with each read, which is cheaper: it finds out as it fires.
+    /// Not reset at each read, which is cheaper. When it fires, `elapsed`
+    /// compares it with `last_read_at`.
     timer: std::pin::Pin<Box<time::Sleep>>,
 }
 
@@ -204,7 +209,7 @@ impl SilenceTimer {
         self.is_ping_sent = false;
     }
 
-    /// Waits until the client was silent for too long.
+    /// Waits until the client has been silent for too long.
     async fn elapsed(&mut self) {
         loop {
             self.timer.as_mut().await;
@@ -218,7 +223,8 @@ impl SilenceTimer {
         }
     }
 
-    /// What follows from it: `None` to ask once more, or the reason to give up.
+    /// Returns the reason to disconnect the client, or `None` if it must get a
+    /// PING first.
     fn timeout_reason(&mut self) -> Option<String> {
         if self.is_ping_sent {
             return Some(format!("Ping timeout: {} seconds", self.last_read_at.elapsed().as_secs()));

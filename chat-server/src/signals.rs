@@ -2,15 +2,15 @@
 
 use std::io;
 
-/// What a shell reports for a program that Ctrl-C ended.
+/// The exit code that shells use for a program ended by Ctrl-C.
 const EXIT_CODE_INTERRUPTED: i32 = 130;
 
-/// Starts listening for signals. The future is ready at the first one; a second one ends the process
-/// at once, for whoever does not want to wait.
+/// Starts listening for signals. The future completes at the first signal. A
+/// second one ends the process at once.
 ///
 /// # Errors
 ///
-/// If the system does not let us listen.
+/// Returns an error if the system refuses the signal handlers.
 pub(crate) fn shutdown() -> io::Result<impl Future<Output = ()>> {
     let mut signals = Signals::new()?;
     let (first, stopped) = tokio::sync::oneshot::channel();

@@ -1,11 +1,16 @@
-//! When a writer rests after a write, so that a busy server writes much at a time instead of often.
+//! Write coalescing: under load, writers pause 20 ms after a write so that more
+//! lines share one system call.
 //!
-//! A write to a socket costs ten times what it takes to queue a line, and for ten lines as much as for one.
-//! As long as the server keeps up, each line is written when it comes. Once writers get their turn late again
-//! and again, each rests after its write: what comes meanwhile goes out together, and there is less to do for
-//! all. Only what others say waits so; an answer ends the rest, as somebody may wait for it to ask on.
+//! A write to a socket costs ten times as much as queueing a line, and a write
+//! of ten lines costs as much as a write of one. While the server keeps up,
+//! each line is written as soon as it arrives. When a writer runs late twice in
+//! a row, it pauses after its write. The lines that arrive in the pause go out
+//! together, which reduces the work for all. Only messages from other clients
+//! wait for the pause. A reply ends it, because the client may be waiting for
+//! that reply.
 //!
-//! A timer is a little late too, so a writer that rests goes on so for as long as lines come in every rest.
+//! A timer is also a little late. So a writer that pauses continues to pause as
+//! long as lines arrive in every pause.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,18 +18,19 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
-/// A turn that comes later than this after its line is late.
+/// A writer that runs more than this after its line arrived is late.
 const LATE_AFTER: Duration = Duration::from_micros(500);
-/// The rest. Nobody who reads notices it.
+/// Length of a pause. It is too short for a reader to notice.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What both ends of a queue know of its waiting.
+/// What both ends of a queue share about its waiting time.
 #[derive(Debug)]
 pub(crate) struct QueueWait {
-    /// When the queue was empty last and got a line, in nanoseconds after `origin`.
+    /// When a line last arrived in the empty queue, in nanoseconds after
+    /// `origin`.
     since: AtomicU64,
     origin: Instant,
-    /// An answer is in the queue.
+    /// Notified when a reply is in the queue.
     answer: Notify,
 }
 
@@ -33,12 +39,13 @@ impl QueueWait {
         Self { since: AtomicU64::new(0), origin: Instant::now(), answer: Notify::new() }
     }
 
-    /// The queue was empty and is not any more.
+    /// Records that a line has arrived in the empty queue.
     pub(crate) fn begin(&self) {
         self.since.store(self.origin.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
 
-    /// The client may wait for what is queued.
+    /// Ends the pause of the writer, as the client may be waiting for the
+    /// queued line.
     pub(crate) fn end_pause(&self) {
         self.answer.notify_one();
     }
@@ -48,12 +55,12 @@ impl QueueWait {
     }
 }
 
-/// The rests of one writer.
+/// Decides when one writer pauses.
 #[derive(Debug)]
 pub(crate) struct WriteCoalescer {
-    /// When the last one was to end.
+    /// When the last pause was due to end.
     until: Instant,
-    /// Whether the turn before was late.
+    /// Whether the writer was late the last time.
     late: bool,
 }
 
@@ -62,10 +69,11 @@ impl WriteCoalescer {
         Self { until: Instant::now(), late: false }
     }
 
-    /// The writer has its turn: until when it is to rest after it, if at all.
+    /// Called when the writer runs. Returns until when it must pause after its
+    /// write, if at all.
     pub(crate) fn pause_after(&mut self, waiting: &QueueWait) -> Option<Instant> {
         let now = Instant::now();
-        // What came during a rest was not kept waiting by others.
+        // The time that a line waits because of a pause is not lateness.
         let late = now.saturating_duration_since(waiting.since().max(self.until)) > LATE_AFTER;
         let again = std::mem::replace(&mut self.late, late);
         (late && again).then(|| {
@@ -74,7 +82,7 @@ impl WriteCoalescer {
         })
     }
 
-    /// Rests, unless there is an answer to write.
+    /// Pauses until `until` or until a reply is queued.
     pub(crate) async fn pause(until: Instant, waiting: &QueueWait) {
         tokio::select! {
             () = time::sleep_until(until) => {}
@@ -87,7 +95,7 @@ impl WriteCoalescer {
 mod tests {
     use super::*;
 
-    /// A line comes, and its writer has its turn so much later.
+    /// Queues a line and lets its writer run `delay` later.
     async fn turn(coalescer: &mut WriteCoalescer, waiting: &QueueWait, later: Duration) -> Option<Duration> {
         waiting.begin();
         time::advance(later).await;
@@ -104,7 +112,7 @@ mod tests {
             assert_eq!(turn(&mut coalescer, &waiting, later).await, rests.then_some(PAUSE));
             time::advance(PAUSE * 2).await;
         }
-        // What waited while the writer rested, waited for the rest.
+        // A line that waited only for the pause does not count as late.
         turn(&mut coalescer, &waiting, late).await.expect("a rest");
         assert_eq!(turn(&mut coalescer, &waiting, PAUSE).await, None);
     }

@@ -56,7 +56,7 @@ impl Site {
         }
     }
 
-    /// Returns the settings of a site without figures.
+    /// Returns the settings of a site for a flag without figures.
     ///
     /// With 1,000 clients that send 200 messages a second, a site makes a few
     /// dozen mistakes in 20 s and the server stays usable. A site whose command

@@ -2,22 +2,22 @@
 
 macro_rules! commands {
     ($($variant:ident = $name:literal),+ $(,)?) => {
-        /// A command, for dispatch and as a label of the metrics.
+        /// A command. The hub dispatches on it, and metrics use it as a label.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Command { $($variant,)+ /// Any other word.
             Unknown }
 
         impl Command {
-            /// All of them.
+            /// All commands.
             pub(crate) const ALL: &[Command] = &[$(Command::$variant,)+ Command::Unknown];
 
-            /// Looks the word up; the case does not matter.
+            /// Returns the command of that name. The case does not matter.
             pub(crate) fn from_word(word: &[u8]) -> Self {
                 $(if word.eq_ignore_ascii_case($name.as_bytes()) { return Command::$variant; })+
                 Command::Unknown
             }
 
-            /// Its name in the protocol.
+            /// Returns the name of the command in the protocol.
             pub(crate) fn name(self) -> &'static str {
                 match self { $(Command::$variant => $name,)+ Command::Unknown => "unknown" }
             }
@@ -25,7 +25,7 @@ macro_rules! commands {
     };
 }
 
-// The most frequent first: the look-up goes through them in turn.
+// The most frequent commands come first, because the look-up is linear.
 commands! {
     Privmsg = "PRIVMSG", Ping = "PING", Pong = "PONG", Join = "JOIN", Part = "PART", Notice = "NOTICE",
     Nick = "NICK", User = "USER", Cap = "CAP", Pass = "PASS", Quit = "QUIT", Mode = "MODE", Who = "WHO",
@@ -36,7 +36,7 @@ commands! {
 }
 
 impl Command {
-    /// What a client may send before it is registered.
+    /// Returns whether a client may send the command before registration.
     pub(crate) fn is_allowed_before_registration(self) -> bool {
         use Command::{Cap, Nick, Pass, Ping, Pong, Quit, User};
         matches!(self, Cap | Nick | Pass | Ping | Pong | Quit | User)

@@ -1,20 +1,21 @@
-//! CTCP: what clients say to each other inside of a PRIVMSG, between bytes 0x01.
+//! CTCP: requests and actions inside a PRIVMSG, between bytes 0x01.
 
-/// What a text is to who reads it.
+/// The kind of a message text.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum MessageText<'a> {
-    /// Words.
+    /// Plain words.
     Words(&'a [u8]),
-    /// What somebody does: `/me`.
+    /// An action, such as `/me waves`.
     Action(&'a [u8]),
-    /// A request to the clients, such as VERSION: nothing that people say.
+    /// A request to the receiving client, such as VERSION. It is not part of
+    /// the conversation.
     Request,
 }
 
 impl<'a> MessageText<'a> {
     pub(crate) fn parse(text: &'a [u8]) -> Self {
         let Some(inside) = text.strip_prefix(b"\x01") else { return MessageText::Words(text) };
-        // Some clients leave it out, and a line that was too long has lost it.
+        // Some clients omit the final byte, and truncation removes it.
         let inside = inside.strip_suffix(b"\x01").unwrap_or(inside);
         let end = inside.iter().position(|&byte| byte == b' ').unwrap_or(inside.len());
         let (command, rest) = inside.split_at(end);

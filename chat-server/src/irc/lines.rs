@@ -1,30 +1,32 @@
-//! Bytes of a socket cut into lines, none longer than the protocol allows.
+//! Splits the bytes of a socket into lines and drops lines that are too long.
 
-/// The most bytes of a line, its ending included.
+/// Maximum bytes of a line, including its ending.
 pub(crate) const MAX_LINE: usize = 512;
 
-/// One cut.
+/// A received line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum InputLine {
-    /// A line without its ending; never empty.
+    /// A line without its ending. It is never empty.
     Whole(Box<[u8]>),
-    /// A line over the limit, dropped; said once, as soon as it is known.
+    /// A line over the limit. It is dropped and reported once, as soon as the
+    /// limit is exceeded.
     TooLong,
 }
 
-/// Holds what came in and was not handed out yet.
+/// Holds received bytes until they form lines.
 #[derive(Debug, Default)]
 pub(crate) struct LineBuffer {
     bytes: Vec<u8>,
-    /// Up to here `bytes` is handed out.
+    /// The start of the bytes that have not been returned yet.
     start: usize,
-    /// The rest of an overlong line is being dropped.
+    /// Set while the rest of an overlong line is dropped.
     discarding: bool,
 }
 
 impl LineBuffer {
-    /// Where the next read goes. Call once [`next`](Self::next) has nothing more,
-    /// so that what is kept stays below one line.
+    /// Returns the buffer for the next read. Call it only when
+    /// [`next`](Self::next) has returned `None`, so that the buffer holds less
+    /// than one line.
     pub(crate) fn space(&mut self) -> &mut Vec<u8> {
         self.bytes.drain(..self.start);
         self.start = 0;
@@ -32,7 +34,7 @@ impl LineBuffer {
         &mut self.bytes
     }
 
-    /// The next line, if one is complete. CR, LF and CRLF all end one.
+    /// Returns the next complete line. CR, LF and CRLF end a line.
     pub(crate) fn next(&mut self) -> Option<InputLine> {
         loop {
             let rest = &self.bytes[self.start..];

@@ -1,13 +1,16 @@
-//! Masks: `*` stands for any bytes, `?` for one, and names compare as RFC 1459 folds them.
+//! Masks: `*` matches any bytes and `?` one byte. Letters compare as in RFC
+//! 1459.
 
 use crate::irc::names::fold;
 
-/// Whether `mask` fits all of `text`.
+/// Returns whether `mask` matches all of `text`.
 ///
-/// Takes time in proportion to the product of the lengths at worst, which lines of 512 bytes bound.
+/// The worst-case time is proportional to the product of the lengths. Lines of
+/// 512 bytes bound it.
 pub(crate) fn matches(mask: &[u8], text: &[u8]) -> bool {
     let (mut at, mut from) = (0, 0);
-    // The last star and where its text may end: it takes one byte more each time the rest does not fit.
+    // The position after the last star, and the end of the text that it
+    // matches. That text grows by one byte each time the rest does not match.
     let mut star: Option<(usize, usize)> = None;
     while from < text.len() {
         match mask.get(at) {
@@ -31,7 +34,7 @@ pub(crate) fn matches(mask: &[u8], text: &[u8]) -> bool {
     mask[at..].iter().all(|&byte| byte == b'*')
 }
 
-/// A mask of users in its full form, `nick!user@host`, from any shorter one.
+/// Completes a mask to its full form, `nick!user@host`.
 pub(crate) fn full_user_mask(text: &[u8]) -> Box<[u8]> {
     let has = |byte: u8| text.contains(&byte);
     match (has(b'!'), has(b'@')) {
@@ -61,7 +64,7 @@ mod tests {
         assert!(matches(b"ADA[]!*@*", b"ada{}!x@y"));
     }
 
-    /// By recursion, slow and plain.
+    /// A slow reference implementation by recursion.
     fn plainly(mask: &[u8], text: &[u8]) -> bool {
         match (mask.split_first(), text.split_first()) {
             (None, None) => true,
@@ -81,7 +84,8 @@ mod tests {
         }
     }
 
-    /// The vectors of irc-parser-tests, by Daniel Oaks, in the public domain (CC0).
+    /// The test vectors of irc-parser-tests, by Daniel Oaks, in the public
+    /// domain (CC0).
     #[test]
     fn the_vectors_hold() {
         #[derive(serde::Deserialize)]

@@ -1,12 +1,12 @@
-//! Nicknames and channel names: what is allowed, and when two are the same.
+//! Nicknames and channel names: their syntax and their comparison.
 
-/// The most bytes of a nickname.
+/// Maximum bytes of a nickname.
 pub(crate) const MAX_NICK_BYTES: usize = 30;
-/// The most bytes of a channel name.
+/// Maximum bytes of a channel name.
 pub(crate) const MAX_CHANNEL_BYTES: usize = 50;
 
-/// A name folded by RFC 1459, where `{}|^` are the small letters of `[]\~`.
-/// Two names are the same name if their keys are equal.
+/// A name in lower case as RFC 1459 defines it: `{}|^` are the lower case of
+/// `[]\~`. Two names are the same if their keys are equal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct NameKey(Box<[u8]>);
 
@@ -30,7 +30,8 @@ pub(crate) fn fold(byte: u8) -> u8 {
     }
 }
 
-/// Letters, digits and ``[]\`_^{|}-``, no digit or dash in front.
+/// Returns whether a nickname is valid: letters, digits and ``[]\`_^{|}-``,
+/// with no digit or dash in front.
 pub(crate) fn is_nick(name: &[u8]) -> bool {
     let special = |byte: u8| matches!(byte, b'['..=b'`' | b'{'..=b'}');
     let first = name.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || special(byte));
@@ -38,13 +39,14 @@ pub(crate) fn is_nick(name: &[u8]) -> bool {
     first && all && name.len() <= MAX_NICK_BYTES
 }
 
-/// `#` and at least one byte that is no control, space or comma.
+/// Returns whether a channel name is valid: `#` and at least one byte, without
+/// control characters, spaces and commas.
 pub(crate) fn is_channel(name: &[u8]) -> bool {
     let plain = |byte: &u8| !matches!(byte, 0..=b' ' | b',' | 0x7f);
     is_channel_like(name) && (2..=MAX_CHANNEL_BYTES).contains(&name.len()) && name.iter().all(plain)
 }
 
-/// Whether a target is meant to be a channel, valid or not.
+/// Returns whether a target means a channel, valid or not.
 pub(crate) fn is_channel_like(name: &[u8]) -> bool {
     name.first() == Some(&b'#')
 }

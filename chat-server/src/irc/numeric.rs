@@ -1,6 +1,7 @@
-//! The numeric replies of the server, by their names in the IRC documents.
+//! The numeric replies of the server, with the names that the IRC documents
+//! use.
 //!
-//! The texts are those that clients know from other servers.
+//! Clients know the texts from other servers.
 
 /// The code of a numeric reply whose text or parameters vary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Lines from the server, encoded.
+//! Encodes lines for clients.
 
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -10,18 +10,20 @@ use crate::irc::numeric::{
 };
 use crate::irc::truncate::truncate;
 
-/// The most bytes of a parameter that is not the last one; none of the server's own is as long.
+/// Maximum bytes of a parameter that is not the last one. Every parameter of
+/// the server's own is shorter.
 const LONGEST_PARAM: usize = 200;
 
-/// Encoded lines, shared by all who receive them.
+/// Encoded lines, shared by all receivers.
 pub(crate) type Buffer = Arc<[u8]>;
 
-/// `@time=… `, which stands before a line for clients that asked for `server-time`.
+/// Returns `@time=… `, the prefix of a line for clients with `server-time`.
 pub(crate) fn time_tag(time: SystemTime) -> Vec<u8> {
     format!("@time={} ", humantime::format_rfc3339_millis(time)).into_bytes()
 }
 
-/// One line, or several, for any number of receivers: encoded once in each form, copied never.
+/// One or more lines for any number of receivers. Each form is encoded once and
+/// never copied.
 #[derive(Debug)]
 pub(crate) struct OutputLine {
     plain: Buffer,
@@ -29,19 +31,19 @@ pub(crate) struct OutputLine {
 }
 
 impl OutputLine {
-    /// Puts the parts together, cut to what the protocol allows.
+    /// Joins the parts and truncates the line to the maximum length.
     pub(crate) fn new(parts: &[&[u8]]) -> Self {
         let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 2);
         push_line(&mut bytes, parts);
         Self { plain: bytes.into(), tagged: OnceLock::new() }
     }
 
-    /// As most clients get it.
+    /// Returns the line without a time.
     pub(crate) fn plain(&self) -> &Buffer {
         &self.plain
     }
 
-    /// With the time at which the first such client got it.
+    /// Returns the line with a time: when the first such client received it.
     pub(crate) fn tagged(&self) -> &Buffer {
         self.tagged.get_or_init(|| [&time_tag(SystemTime::now())[..], &self.plain].concat().into())
     }
@@ -54,17 +56,18 @@ fn push_line(bytes: &mut Vec<u8>, parts: &[&[u8]]) {
     end_line(bytes, start);
 }
 
-/// Ends the line that begins at `start`, where it has to end at the latest.
+/// Ends the line that begins at `start`, truncated to the maximum length.
 fn end_line(bytes: &mut Vec<u8>, start: usize) {
     let length = truncate(&bytes[start..], MAX_LINE - 2).len();
     bytes.truncate(start + length);
     bytes.extend_from_slice(b"\r\n");
 }
 
-/// `param` as it can stand before the last parameter.
+/// Returns `param` in a form that is valid before the last parameter.
 ///
-/// What a client asked for is repeated to it, and as a last parameter that may be anything: a space in it
-/// would move all that follows, and much of it would leave no room for the text.
+/// Replies repeat parameters of the client, which may have been a last
+/// parameter with any bytes. A space would shift all following parameters, and
+/// a long one would leave no space for the text.
 fn middle(param: &[u8]) -> &[u8] {
     match param.first() {
         None | Some(b':') => b"*",
@@ -73,19 +76,20 @@ fn middle(param: &[u8]) -> &[u8] {
     }
 }
 
-/// The answers to one request, in order, sent as one buffer.
+/// The replies to one request, in order. They are sent as one buffer.
 #[derive(Debug)]
 pub(crate) struct Replies {
     server: Arc<str>,
     target: Box<[u8]>,
-    /// What stands before each line; it does not count towards the line's length.
+    /// The prefix of each line. It does not count towards the line's length.
     tag: Vec<u8>,
     bytes: Vec<u8>,
     lines: u64,
 }
 
 impl Replies {
-    /// Answers of `server` to the client that is called `target`, `*` before it has a name.
+    /// Creates the replies of `server` to the client with the nick `target`, or
+    /// `*` before it has one.
     pub(crate) fn new(server: Arc<str>, target: &[u8], has_time_tags: bool) -> Self {
         let mut replies =
             Self { server, target: target.into(), tag: Vec::new(), bytes: Vec::new(), lines: 0 };
@@ -93,12 +97,12 @@ impl Replies {
         replies
     }
 
-    /// The client is called `target` from here on.
+    /// Sets the nick of the client for the following lines.
     pub(crate) fn retarget(&mut self, target: &[u8]) {
         self.target = target.into();
     }
 
-    /// From here on, each line comes with its time, or without.
+    /// Turns the time on each following line on or off.
     pub(crate) fn set_time_tags(&mut self, has_time_tags: bool) {
         self.tag = if has_time_tags { time_tag(SystemTime::now()) } else { Vec::new() };
     }
@@ -143,7 +147,8 @@ impl Replies {
         self.coded(numeric, params, &[]);
     }
 
-    /// A numeric whose trailing part lists `words`, on as many lines as they need.
+    /// A numeric whose trailing part lists `words`, on as many lines as
+    /// necessary.
     pub(crate) fn numeric_words<'a, W: AsRef<[u8]> + ?Sized + 'a>(
         &mut self,
         numeric: Numeric,
@@ -170,14 +175,14 @@ impl Replies {
         }
     }
 
-    /// Any other line.
+    /// Appends any other line.
     pub(crate) fn line(&mut self, parts: &[&[u8]]) {
         self.bytes.extend_from_slice(&self.tag);
         push_line(&mut self.bytes, parts);
         self.lines += 1;
     }
 
-    /// Whether lines come with their time.
+    /// Returns whether lines carry a time.
     pub(crate) fn has_time_tags(&self) -> bool {
         !self.tag.is_empty()
     }
@@ -188,10 +193,11 @@ impl Replies {
         self.line(&[&[b":", server.as_bytes(), b" "], parts].concat());
     }
 
-    /// `:server command...text`, on as many lines as the text needs, which all begin alike.
+    /// `:server command...text`, on as many lines as the text needs. All lines
+    /// begin with the same parts.
     pub(crate) fn server_text(&mut self, parts: &[&[u8]], text: &[u8]) {
         let head = self.server.len() + parts.iter().map(|it| it.len()).sum::<usize>();
-        // Room for one character at least, so that this ends.
+        // At least one character fits in each line, so that the loop ends.
         let room = MAX_LINE.saturating_sub(head + b":  \r\n".len() - 1).max(4);
         let mut rest = text;
         loop {
@@ -204,22 +210,23 @@ impl Replies {
         }
     }
 
-    /// A line that others receive too.
+    /// Appends a line that others receive too.
     pub(crate) fn copy(&mut self, line: &OutputLine) {
         let buffer = if self.has_time_tags() { line.tagged() } else { line.plain() };
         self.bytes.extend_from_slice(buffer);
         self.lines += 1;
     }
 
-    /// How many bytes were collected.
+    /// Returns the number of bytes collected.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// What was collected and how many lines it is; `None` if there is nothing.
+    /// Takes the collected lines and their number. Returns `None` if there are
+    /// no lines.
     pub(crate) fn take(&mut self) -> Option<(OutputLine, u64)> {
         let bytes: Buffer = std::mem::take(&mut self.bytes).into();
-        // They have their times already, each line its own.
+        // The lines already carry their own times.
         let line = OutputLine { tagged: OnceLock::from(bytes.clone()), plain: bytes };
         (!line.plain.is_empty()).then(|| (line, std::mem::take(&mut self.lines)))
     }
@@ -292,7 +299,7 @@ mod tests {
             let pieces: Vec<_> = text.lines().filter_map(|it| it.strip_prefix(":s NOTICE #a :")).collect();
             assert_eq!((pieces.concat(), pieces.len()), (said, (2 * count).div_ceil(496).max(1)));
         }
-        // However little room there is, it ends.
+        // The loop ends even if the head fills the line.
         replies.server_text(&[&[b'x'; 600]], "äöü".as_bytes());
     }
 

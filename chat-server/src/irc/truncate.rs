@@ -1,9 +1,10 @@
-//! Where a text ends that is longer than it may be.
+//! Truncates texts between characters.
 
-/// The longest beginning of `text` with at most `most` bytes that splits no character.
+/// Returns the longest prefix of `text` with at most `most` bytes that splits
+/// no character.
 ///
-/// Half a character at the end makes some clients take all of the line for Latin-1. What is no UTF-8 itself
-/// is cut where the limit is.
+/// Half a character at the end makes some clients read the whole line as
+/// Latin-1. Text that is not UTF-8 is cut at the limit.
 pub(crate) fn truncate(text: &[u8], most: usize) -> &[u8] {
     let Some(&(mut next)) = text.get(most) else { return text };
     let continues = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;

@@ -1,4 +1,4 @@
-//! Site `channel`: WHO and WHOIS ask the service that counts them for a number.
+//! Site `channel`: WHO and WHOIS ask a service for the number of the query.
 
 use std::sync::mpsc as blocking;
 use std::thread;
@@ -8,10 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::inject::dice::Mistake;
 
-/// UserDirectory that may wait for the service.
+/// Maximum queries that wait for the service.
 const MAX_QUEUED_QUERIES: usize = 1024;
 
-/// Numbers the questions about users, so that the log tells who searches the whole server.
+/// Numbers the queries about users, so that the log shows who searches the
+/// whole server.
 #[derive(Debug)]
 pub(crate) struct UserDirectory {
     service: mpsc::Sender<oneshot::Sender<u64>>,
@@ -19,11 +20,12 @@ pub(crate) struct UserDirectory {
 }
 
 impl UserDirectory {
-    /// Starts the service: a task; with the mistake, also a thread that takes its time.
+    /// Starts the service, a task. With the mistake, also starts a slow
+    /// service, a thread.
     ///
     /// # Errors
     ///
-    /// If the thread cannot be started.
+    /// Returns an error if the thread cannot be started.
     pub(crate) fn start(mistake: Option<Mistake>) -> anyhow::Result<Self> {
         let (service, asked) = mpsc::channel(MAX_QUEUED_QUERIES);
         loopscope::spawn("directory", serve(asked));
@@ -41,7 +43,7 @@ impl UserDirectory {
         Ok(Self { service, mistake })
     }
 
-    /// The number of this question; `None` if the service is gone.
+    /// Returns the number of this query, or `None` if the service has ended.
     pub(crate) async fn next_query_number(&self) -> Option<u64> {
         match &self.mistake {
             Some((mistake, service)) if mistake.decide().is_some() => wrong(service),
@@ -57,7 +59,7 @@ impl UserDirectory {
     }
 }
 
-/// Wrong: a channel of threads between tasks; the worker waits for the reply.
+/// Wrong: a thread channel between tasks. The worker waits for the reply.
 #[inline(never)]
 fn wrong(service: &blocking::SyncSender<blocking::Sender<u64>>) -> Option<u64> {
     let (reply, number) = blocking::channel();
@@ -70,16 +72,16 @@ async fn serve(mut asked: mpsc::Receiver<oneshot::Sender<u64>>) {
     let mut number = 0;
     while let Some(reply) = asked.recv().await {
         number += 1;
-        // Whoever asked may have left.
+        // The session that asked may have ended.
         let _ = reply.send(number);
     }
 }
 
-/// The slow service. It ends once nobody can ask any more.
+/// Runs the slow service until all senders are dropped.
 fn serve_slowly(asked: &blocking::Receiver<blocking::Sender<u64>>, duration: Duration) {
     for (number, reply) in (1..).zip(asked) {
         thread::sleep(duration);
-        // Whoever asked may have left.
+        // The session that asked may have ended.
         let _ = reply.send(number);
     }
 }

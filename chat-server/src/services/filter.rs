@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::inject::dice::Mistake;
 
-/// What is not passed on. Spammers vary their words, so each stands for a family of endings.
+/// The listed words. Spammers vary their words, so each stem stands for a
+/// family of words with different endings.
 const STEMS: [&str; 8] = [
     "freebitcoin",
     "cheapmeds",
@@ -16,15 +17,15 @@ const STEMS: [&str; 8] = [
     "fakewatches",
     "adminpasswd",
 ];
-/// Endings of each stem.
+/// Number of endings of each stem.
 const ENDINGS_PER_STEM: usize = 250;
 
-/// Knows the words that are not passed on.
+/// Refuses messages that contain a listed word.
 #[derive(Debug)]
 pub(crate) struct Filter {
-    /// For the right way.
+    /// Used by the right way.
     set: HashSet<Box<[u8]>>,
-    /// For the wrong way.
+    /// Used by the wrong way.
     words: Vec<Box<[u8]>>,
     mistake: Option<Mistake>,
 }
@@ -38,7 +39,8 @@ impl Filter {
         Self { set: words.iter().cloned().collect(), words, mistake }
     }
 
-    /// Whether a word of `text` is on the list. Both ways find the same words.
+    /// Returns whether `text` contains a listed word. Both ways find the same
+    /// words.
     pub(crate) fn refuses_privmsg(&self, text: &[u8]) -> bool {
         match self.mistake.as_ref().and_then(Mistake::decide) {
             Some(duration) => wrong(&self.words, text, duration),
@@ -46,7 +48,7 @@ impl Filter {
         }
     }
 
-    /// The same for NOTICE, where no mistake is made.
+    /// The same for NOTICE, which makes no mistake.
     pub(crate) fn refuses_notice(&self, text: &[u8]) -> bool {
         right(&self.set, text)
     }
@@ -56,25 +58,26 @@ fn words_of(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty())
 }
 
-/// Right: one look-up a word, some hundred nanoseconds a message. (A check that must be heavy goes to
-/// `spawn_blocking`.)
+/// Right: one hash look-up per word, a few hundred nanoseconds per message. A
+/// check that must be expensive belongs in `spawn_blocking`.
 fn right(set: &HashSet<Box<[u8]>>, text: &[u8]) -> bool {
     words_of(text).any(|word| set.contains(word.to_ascii_lowercase().as_slice()))
 }
 
-/// Wrong: the edit distance of every word to every entry, on the worker, for as long as it takes.
+/// Wrong: computes the edit distance of every word to every entry, on the
+/// worker, for `duration`.
 #[inline(never)]
 fn wrong(list: &[Box<[u8]>], text: &[u8], duration: Duration) -> bool {
     let started = Instant::now();
     let text = text.to_ascii_lowercase();
-    // Split beforehand: all the time is to be spent in this one function.
+    // Split in advance, so that all the time is spent in this one function.
     let words: Vec<&[u8]> = words_of(&text).collect();
     let mut row = [0usize; 64];
     let mut found = false;
     loop {
         for entry in list {
             for word in &words {
-                // The edit distance row by row, in place.
+                // Computes the edit distance row by row, in place.
                 let word = &word[..word.len().min(row.len() - 1)];
                 for (column, cell) in row.iter_mut().enumerate() {
                     *cell = column;
@@ -96,7 +99,7 @@ fn wrong(list: &[Box<[u8]>], text: &[u8], duration: Duration) -> bool {
     }
 }
 
-/// The answer where time ran out before the whole list was compared.
+/// Returns the answer when `duration` ends before the whole list is compared.
 fn contains_listed_word(list: &[Box<[u8]>], words: &[&[u8]]) -> bool {
     list.iter().any(|entry| words.contains(&&**entry))
 }

@@ -1,8 +1,9 @@
-//! Site `history`: what is said in channels, kept on disk.
+//! Site `history`: keeps channel messages on disk.
 //!
-//! A line is *acknowledged* by the answer to HISTORY: it is sent after the disk has everything that was said
-//! before the question, and shows only what is on disk. What such an answer shows survives `kill -9`; a line
-//! that nobody asked for is safe within [`BATCH_INTERVAL`] and a commit.
+//! The reply to HISTORY *acknowledges* lines. It is sent after everything that
+//! was said before the request is on disk, and it shows only what is on disk.
+//! So all lines in such a reply survive `kill -9`. A line that no reply has
+//! shown is on disk after [`BATCH_INTERVAL`] and a commit.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -18,14 +19,15 @@ use crate::irc::names::NameKey;
 use crate::metrics::Metrics;
 use crate::services::history_store::{HistoryStore, MAX_STORED_LINES, StoredMessage};
 
-/// Entries that may wait to be written; beyond it they are dropped and counted, as no sender may wait.
+/// Maximum queued requests. Further messages are dropped and counted, as the
+/// sender must not wait.
 const MAX_QUEUED_REQUESTS: usize = 8192;
-/// Entries are gathered this long, so that one commit serves them all.
+/// Time in which messages are collected for one commit.
 const BATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// The journal of the wrong way begins anew beyond this.
+/// Size at which the wrong way truncates its journal.
 const MAX_JOURNAL_BYTES: u64 = 16 << 20;
 
-/// Something said in a channel.
+/// A message that was sent to a channel.
 #[derive(Debug)]
 pub(crate) struct ChannelMessage {
     pub(crate) channel: NameKey,
@@ -33,14 +35,14 @@ pub(crate) struct ChannelMessage {
     pub(crate) text: Box<[u8]>,
 }
 
-/// What the writing task gets.
+/// A request to the writing task.
 #[derive(Debug)]
 enum HistoryRequest {
     Append(NameKey, StoredMessage),
     Read { channel: NameKey, max_lines: usize, reply: oneshot::Sender<Vec<StoredMessage>> },
 }
 
-/// Keeps what is said.
+/// Keeps channel messages.
 #[derive(Debug)]
 pub(crate) struct History {
     journal: PathBuf,
@@ -50,12 +52,12 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Opens the store in `directory` and starts the task that writes. It ends, with everything written, after
-    /// the last `History` is dropped.
+    /// Opens the store in `directory` and starts the writing task. The task
+    /// writes everything and ends after the last `History` is dropped.
     ///
     /// # Errors
     ///
-    /// If the store is in use or damaged.
+    /// Returns an error if the store is in use or damaged.
     pub(crate) async fn start(
         directory: &Path,
         metrics: Metrics,
@@ -70,7 +72,7 @@ impl History {
         Ok((Self { journal, requests_sender, metrics, mistake }, writer))
     }
 
-    /// Keeps `entry`.
+    /// Keeps `message`.
     pub(crate) fn append(&self, message: ChannelMessage) {
         if let Some(duration) = self.mistake.as_ref().and_then(Mistake::decide) {
             wrong(&self.journal, &message, duration).unwrap_or_else(|error| {
@@ -80,7 +82,8 @@ impl History {
         self.right(message);
     }
 
-    /// Right: handed to the task that writes, and nobody waits for the disk.
+    /// Right: hands the message to the writing task. The session does not wait
+    /// for the disk.
     fn right(&self, ChannelMessage { channel, nick, text }: ChannelMessage) {
         let line = StoredMessage { time: SystemTime::now(), nick, text };
         if self.requests_sender.try_send(HistoryRequest::Append(channel, line)).is_err() {
@@ -88,8 +91,9 @@ impl History {
         }
     }
 
-    /// The newest `max_lines` lines of `channel`, after all that was appended before is on disk; `None` if that
-    /// cannot be had now.
+    /// Returns the newest `max_lines` lines of `channel`, after everything
+    /// appended before is on disk. Returns `None` if the queue is full or the
+    /// read fails.
     pub(crate) async fn latest(&self, channel: NameKey, max_lines: usize) -> Option<Vec<StoredMessage>> {
         let (reply, lines) = oneshot::channel();
         self.requests_sender.try_send(HistoryRequest::Read { channel, max_lines, reply }).ok()?;
@@ -97,8 +101,9 @@ impl History {
     }
 }
 
-/// Wrong: a journal "to be safe", and the worker waits for the disk. (Repeated until `duration` is over, for
-/// disks that are fast; both calls stand on one line as they are one mistake.)
+/// Wrong: writes a journal "to be safe", and the worker waits for the disk.
+/// Repeats until `duration` has passed, as some disks are fast. Both calls
+/// stand on one line because they are one mistake.
 #[inline(never)]
 fn wrong(journal: &Path, message: &ChannelMessage, duration: Duration) -> io::Result<()> {
     let started = Instant::now();
@@ -116,7 +121,7 @@ fn wrong(journal: &Path, message: &ChannelMessage, duration: Duration) -> io::Re
     }
 }
 
-/// Takes what has gathered and has it committed on a thread for such work.
+/// Commits collected requests on a thread for blocking work.
 async fn commit_batches(
     store: Arc<HistoryStore>,
     metrics: Metrics,
@@ -134,8 +139,9 @@ async fn commit_batches(
     }
 }
 
-/// Fills `batch` with what comes within [`BATCH_INTERVAL`] of the first request, or until somebody waits for an answer;
-/// `false` if nothing comes any more.
+/// Fills `batch` with the requests that arrive within [`BATCH_INTERVAL`] of the
+/// first one. Ends early when a read arrives. Returns `false` when all senders
+/// are dropped and no request is left.
 async fn collect_batch(
     requests: &mut mpsc::Receiver<HistoryRequest>,
     batch: &mut Vec<HistoryRequest>,
@@ -152,12 +158,14 @@ async fn collect_batch(
             }
         }
     };
-    // Over time or over size, or at the end at once: what there is gets written.
+    // The batch is complete on timeout, at the size limit, on a read, or when
+    // all senders are dropped.
     let _ = tokio::time::timeout(BATCH_INTERVAL, more).await;
     first > 0
 }
 
-/// One commit for the whole batch; the answers come after it. If it fails, who asked gets none.
+/// Commits the whole batch and then answers the reads. If the commit fails,
+/// reads get no answer.
 fn commit(store: &HistoryStore, batch: Vec<HistoryRequest>) -> anyhow::Result<()> {
     let (mut lines, mut reads) = (Vec::new(), Vec::new());
     for request in batch {
@@ -171,7 +179,7 @@ fn commit(store: &HistoryStore, batch: Vec<HistoryRequest>) -> anyhow::Result<()
     }
     for (channel, max_lines, reply) in reads {
         match store.latest(&channel, max_lines) {
-            // Whoever asked may have left.
+            // The session that asked may have ended.
             Ok(lines) => drop(reply.send(lines)),
             Err(error) => tracing::error!("the history could not be read: {error}"),
         }

@@ -1,4 +1,4 @@
-//! What was said in channels, on disk: an embedded store, one file.
+//! The channel messages on disk: an embedded database in one file.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,16 +12,18 @@ use crate::irc::names::NameKey;
 
 type Row<'a> = (u64, &'a [u8], &'a [u8], &'a [u8]);
 
-/// Lines by number: when (milliseconds of Unix time), channel, nick, text. The numbers only grow.
+/// Lines by number: time (milliseconds of Unix time), channel, nick, text. The
+/// numbers only grow.
 const LINES: TableDefinition<'_, u64, Row<'_>> = TableDefinition::new("lines");
-/// The numbers of each channel's lines.
+/// The line numbers of each channel.
 const CHANNELS: TableDefinition<'_, (&[u8], u64), ()> = TableDefinition::new("channels");
-/// Lines that are max_lines, of all channels together: the newest. Some 60 MB of the longest.
+/// Maximum stored lines of all channels together. The oldest are removed. Lines
+/// of maximum length take about 60 MB.
 pub(crate) const MAX_STORED_LINES: u64 = 100_000;
-/// Pages held in memory. The default of the store is a gigabyte.
+/// Size of the page cache. The database's default is 1 GB.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// Something said in a channel.
+/// A stored channel message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredMessage {
     pub(crate) time: SystemTime,
@@ -29,7 +31,7 @@ pub(crate) struct StoredMessage {
     pub(crate) text: Box<[u8]>,
 }
 
-/// The store. Every call waits for the disk: keep it off the event loop.
+/// The database. Every call waits for the disk, so call it off the event loop.
 #[derive(Debug)]
 pub(crate) struct HistoryStore {
     database: Database,
@@ -37,8 +39,8 @@ pub(crate) struct HistoryStore {
 }
 
 impl HistoryStore {
-    /// Opens `history.redb` in `directory`, made if it is not there, that keeps the newest `max_lines` lines.
-    /// What a killed process left behind is repaired.
+    /// Opens `history.redb` in `directory`, or creates it. It keeps the newest
+    /// `max_lines` lines. Opening repairs the database after a crash.
     pub(crate) fn open(directory: &Path, max_lines: u64) -> anyhow::Result<Self> {
         let path = directory.join("history.redb");
         let open = || -> anyhow::Result<Database> {
@@ -55,7 +57,7 @@ impl HistoryStore {
         Ok(Self { database, max_lines })
     }
 
-    /// Keeps `lines`, all or none. They are on disk when it returns.
+    /// Stores all of `lines` or none. They are on disk when it returns.
     pub(crate) fn append(&self, lines: &[(NameKey, StoredMessage)]) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
@@ -71,12 +73,12 @@ impl HistoryStore {
                 channels.remove((line.value().1, number.value()))?;
             }
         }
-        // Its default is the durable one: this waits until the disk has it.
+        // The default durability waits until the disk has the data.
         transaction.commit()?;
         Ok(())
     }
 
-    /// The newest `max_lines` lines of `channel`, the oldest of them first.
+    /// Returns the newest `max_lines` lines of `channel`, the oldest first.
     pub(crate) fn latest(
         &self,
         channel: &NameKey,

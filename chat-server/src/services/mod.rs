@@ -1,6 +1,8 @@
-//! What a line costs beyond the hub: the checks before it and the log after it.
+//! The services behind the commands: checks before the hub, the history after
+//! it.
 //!
-//! This is where the mistakes of [`inject`](crate::inject) sit, all in the session's own task.
+//! Each service has a right way, which is the default, and the wrong way that
+//! [`inject`](crate::inject) turns on. Both run in the session's own task.
 
 pub(crate) mod directory;
 pub(crate) mod filter;
@@ -28,7 +30,7 @@ use crate::services::throttle::Throttle;
 use crate::services::upstream::Upstream;
 use crate::services::visits::VisitCounter;
 
-/// What all sessions share.
+/// The services that all sessions share.
 #[derive(Debug)]
 pub(crate) struct Services {
     pub(crate) throttle: Throttle,
@@ -44,7 +46,7 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// LineChecks a line before it goes to the hub; also which command it is.
+    /// Checks a line before it goes to the hub. Also returns its command.
     pub(crate) async fn check(&self, line: &[u8]) -> (Option<Command>, LineChecks) {
         let mut checks = LineChecks::default();
         let Some(message) = Message::parse(line) else { return (None, checks) };
@@ -76,13 +78,13 @@ impl Services {
         (Some(command), checks)
     }
 
-    /// Logs what was said in channels.
+    /// Adds channel messages to the history.
     pub(crate) fn log(&self, said: Vec<ChannelMessage>) {
         said.into_iter().for_each(|entry| self.history.append(entry));
     }
 }
 
-/// What stands behind a command and fails is no reason to refuse the command.
+/// Logs a failure. A command does not fail because its service does.
 fn note(what: &str, went_well: bool) {
     if !went_well {
         tracing::debug!("{what} failed");

@@ -1,4 +1,4 @@
-//! Site `password`: verifying a password, by PASS and OPER.
+//! Site `password`: verifies passwords for PASS and OPER.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,15 +10,17 @@ use tokio::sync::Mutex;
 
 use crate::inject::dice::Mistake;
 
-/// The passwords, hashed, and who may ask.
+/// The hashed passwords and the operator's name.
 #[derive(Debug)]
 pub(crate) struct Passwords {
     server: Option<PhcHash>,
     operator: Option<(Box<[u8]>, PhcHash)>,
-    /// Verified where there is no such operator, so that the time taken tells nothing.
+    /// Verified when the operator's name is wrong, so that the time taken
+    /// reveals nothing.
     decoy: Option<PhcHash>,
-    /// What a verification works in. Whoever holds it has the turn: one at a time, as each takes a core. It is
-    /// kept, as 19 MiB allocated on a different thread each time would stay with every thread's allocator.
+    /// Working memory of a verification. Its lock allows one verification at a
+    /// time, as each takes a core. It is reused: 19 MiB allocated on a
+    /// different thread each time would stay in the allocator of every thread.
     memory: Arc<Mutex<Vec<Block>>>,
     mistake: Option<Mistake>,
 }
@@ -28,7 +30,8 @@ pub(crate) struct Passwords {
 struct PhcHash(Arc<str>);
 
 impl Passwords {
-    /// Hashes what is configured. Heavy: call it off the event loop.
+    /// Hashes the configured passwords. This is expensive, so call it off the
+    /// event loop.
     pub(crate) fn hash(
         server: Option<&str>,
         operator: Option<(&str, &str)>,
@@ -47,7 +50,8 @@ impl Passwords {
         })
     }
 
-    /// PASS: whether the server's password is right. Without one, every password is.
+    /// PASS: returns whether the server's password is right. If the server has
+    /// none, every password is.
     pub(crate) async fn admits(&self, password: &[u8]) -> bool {
         match &self.server {
             Some(hash) => self.verify(hash, password).await,
@@ -55,7 +59,7 @@ impl Passwords {
         }
     }
 
-    /// OPER: whether name and password are an operator's.
+    /// OPER: returns whether name and password are those of the operator.
     pub(crate) async fn is_operator(&self, name: &[u8], password: &[u8]) -> bool {
         match (&self.operator, &self.decoy) {
             (Some((operator, hash)), _) if **operator == *name => self.verify(hash, password).await,
@@ -74,7 +78,7 @@ impl Passwords {
         }
     }
 
-    /// Right: on a thread for such work, and no more of it at once than the machine can bear.
+    /// Right: verifies on a thread for blocking work, one password at a time.
     async fn right(&self, hash: &PhcHash, password: &[u8]) -> bool {
         let mut memory = self.memory.clone().lock_owned().await;
         let (hash, password) = (hash.clone(), password.to_vec());
@@ -83,7 +87,7 @@ impl Passwords {
     }
 }
 
-/// Wrong: tens of milliseconds of pure work on the worker.
+/// Wrong: computes for tens of milliseconds on the worker.
 #[inline(never)]
 fn wrong(hash: &PhcHash, password: &[u8], duration: Duration) -> bool {
     let started = Instant::now();
@@ -106,7 +110,7 @@ impl PhcHash {
         ))
     }
 
-    /// Verifies in `memory`; `None` if that cannot be done.
+    /// Verifies in `memory`. Returns `None` if that fails.
     fn matches(&self, password: &[u8], memory: &mut Vec<Block>) -> Option<bool> {
         let parsed = PasswordHash::new(&self.0).ok()?;
         let (salt, expected) = (parsed.salt?, parsed.hash?);
@@ -114,7 +118,7 @@ impl PhcHash {
         memory.resize(argon2.params().block_count(), Block::new());
         let mut output = vec![0; expected.len()];
         argon2.hash_password_into_with_memory(password, salt.as_ref(), &mut output, memory).ok()?;
-        // Compared in constant time, whatever the bytes.
+        // `Output` compares in constant time.
         Some(Output::new(&output).ok()? == expected)
     }
 }

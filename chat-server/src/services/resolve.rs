@@ -1,4 +1,4 @@
-//! Site `resolve`: the name of a peer's host, for the log, as it connects.
+//! Site `resolve`: logs the host name of each peer that connects.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use tokio::sync::Semaphore;
 
 use crate::inject::dice::Mistake;
 
-/// Look-ups at one time. Beyond it peers go unnamed: a name server may take many seconds, connects do not wait.
+/// Maximum look-ups at one time. Further peers are not looked up: a name server
+/// may take many seconds, and connects must not wait.
 const MAX_LOOKUPS: usize = 16;
 
-/// Looks up who connects.
+/// Looks up the host names of peers.
 #[derive(Debug)]
 pub(crate) struct Resolver {
     lookups: Arc<Semaphore>,
@@ -32,11 +33,12 @@ impl Resolver {
         }
     }
 
-    /// Right: on a thread for such work, and the client is served meanwhile. This machine needs no look-up.
+    /// Right: looks up on a thread for blocking work, while the client is
+    /// served. The loopback address needs no look-up.
     fn right(&self, peer: IpAddr) {
         let Ok(permit) = self.lookups.clone().try_acquire_owned() else { return };
         if !peer.is_loopback() {
-            // Nobody waits for the name; the task ends by itself.
+            // Nobody waits for the name. The task ends by itself.
             drop(loopscope::spawn_blocking("resolve", move || {
                 log(peer, lookup_addr(&peer).ok());
                 drop(permit);
@@ -45,8 +47,8 @@ impl Resolver {
     }
 }
 
-/// Wrong: the worker waits for the resolver. (Repeated until `duration` is over, for names that stand in the
-/// machine's own hosts file.)
+/// Wrong: the worker waits for the resolver. Repeats until `duration` has
+/// passed, as names in the machine's hosts file resolve fast.
 #[inline(never)]
 fn wrong(peer: IpAddr, duration: Duration) {
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! Site `child`: a saying under the message of the day, from a program.
+//! Site `child`: runs a program for MOTD.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -16,7 +16,8 @@ impl Saying {
         Self { mistake }
     }
 
-    /// Whether the program ran well. Without the mistake there is none to run.
+    /// Returns whether the program succeeded. Without the mistake no program
+    /// runs.
     pub(crate) async fn fetch(&self) -> bool {
         let Some(mistake) = &self.mistake else { return true };
         match mistake.decide() {
@@ -26,8 +27,9 @@ impl Saying {
     }
 }
 
-/// Right: started and waited for on a thread for such work. (`tokio::process` waits without one, but starting a
-/// program takes a large process milliseconds, and that it too does on the worker.)
+/// Right: starts the program and waits for it on a thread for blocking work.
+/// `tokio::process` waits without a thread, but starting a program takes a
+/// large process milliseconds, and `tokio::process` does that on the worker.
 async fn right(duration: Duration) -> bool {
     let run = move || program(duration).status().is_ok_and(|status| status.success());
     loopscope::spawn_blocking("saying", run).await.unwrap_or(false)
@@ -40,7 +42,7 @@ fn wrong(duration: Duration) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// A program that takes `duration` to think of something.
+/// Returns a program that runs for `duration`.
 fn program(duration: Duration) -> Command {
     let mut program = Command::new("sleep");
     program.arg(format!("{:.3}", duration.as_secs_f64()));

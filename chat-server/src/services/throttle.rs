@@ -1,21 +1,21 @@
-//! Site `sleep`: how a client that talks too fast is slowed down.
+//! Site `sleep`: slows down clients that send too many lines.
 
 use std::time::{Duration, Instant};
 
 use crate::inject::dice::Mistake;
 
-/// Lines that a client may send at once, in seconds of its rate.
+/// Size of the token bucket, in seconds of its rate.
 const BURST_SECONDS: f64 = 2.0;
 
-/// Slows clients down to a rate.
+/// Limits the rate of lines of each client.
 #[derive(Debug)]
 pub(crate) struct Throttle {
-    /// Lines a second; `None` lets everything pass.
+    /// Lines per second. `None` sets no limit.
     rate: Option<f64>,
     mistake: Option<Mistake>,
 }
 
-/// What one client still has of its bucket.
+/// The token bucket of one client. Each line costs one token.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
     tokens: f64,
@@ -27,19 +27,19 @@ impl Throttle {
         Self { rate, mistake }
     }
 
-    /// The bucket of a new client.
+    /// Creates the full bucket of a new client.
     pub(crate) fn new_bucket(&self) -> TokenBucket {
         TokenBucket { tokens: self.rate.unwrap_or(0.0) * BURST_SECONDS, refilled_at: Instant::now() }
     }
 
-    /// Takes one line off the bucket and waits until it is covered.
+    /// Takes a token for one line and waits until the bucket covers it.
     pub(crate) async fn wait_for_token(&self, bucket: &mut TokenBucket) {
         if let Some(wait) = self.rate.and_then(|rate| bucket.take(rate)) {
             right(wait).await;
         }
     }
 
-    /// The flood check of PRIVMSG, where the mistake is made.
+    /// The flood check of PRIVMSG, which makes the mistake.
     pub(crate) fn check_privmsg(&self) {
         if let Some(wait) = self.mistake.as_ref().and_then(Mistake::decide) {
             wrong(wait);
@@ -48,7 +48,7 @@ impl Throttle {
 }
 
 impl TokenBucket {
-    /// Spends one line; how long to wait for it, if the bucket is used up.
+    /// Takes one token. Returns how long to wait if the bucket was empty.
     fn take(&mut self, rate: f64) -> Option<Duration> {
         let now = Instant::now();
         let earned = now.duration_since(self.refilled_at).as_secs_f64() * rate;
@@ -58,20 +58,21 @@ impl TokenBucket {
     }
 }
 
-/// Right: this client waits, its worker serves the others.
+/// Right: this client waits while its worker serves the others.
 async fn right(wait: Duration) {
     tokio::time::sleep(wait).await;
     slowed_down(wait);
 }
 
-/// Wrong: the worker waits, and with it every client it would have served.
+/// Wrong: the worker waits, and with it every client that it serves.
 #[inline(never)]
 fn wrong(wait: Duration) {
     std::thread::sleep(wait); // THE MISTAKE
     slowed_down(wait);
 }
 
-/// Also keeps the sleep above from being a tail call, which would leave no frame of `wrong` to name.
+/// Logs the wait. It also keeps the sleep above from being a tail call, which
+/// would remove the stack frame of `wrong`.
 fn slowed_down(wait: Duration) {
     tracing::trace!(?wait, "a client was slowed down");
 }

@@ -1,4 +1,4 @@
-//! Site `upstream`: another service, over the network, that TOPIC asks.
+//! Site `upstream`: TOPIC asks another service over the network.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,11 +11,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::inject::dice::Mistake;
 
-/// How long its answer is waited for where that is done right.
+/// Time that the right way waits for the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST: &[u8] = b"?\n";
 
-/// The service: one of our own that is slow; without the mistake there is none to ask.
+/// The service. With the mistake it is a slow local one; without the mistake
+/// there is no service to ask.
 #[derive(Debug)]
 pub(crate) struct Upstream(Option<SlowService>);
 
@@ -31,19 +32,21 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// If the service gets no port of this machine or no thread.
+    /// Returns an error if no port can be bound or the thread cannot be
+    /// started.
     pub(crate) fn start(mistake: Option<Mistake>) -> io::Result<Self> {
         let Some(mistake) = mistake else { return Ok(Self(None)) };
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let (address, duration) = (listener.local_addr()?, mistake.duration());
         let ended = Arc::new(AtomicBool::new(false));
         let seen = ended.clone();
-        // A thread, as a task might wait for the very worker that waits for it.
+        // The service needs a thread of its own: a task could wait for the
+        // worker that waits for it.
         thread::Builder::new().name("upstream".into()).spawn(move || serve(&listener, duration, &seen))?;
         Ok(Self(Some(SlowService { mistake, address, ended })))
     }
 
-    /// Asks it; whether it answered.
+    /// Asks the service. Returns whether it answered.
     pub(crate) async fn ask(&self) -> bool {
         let Some(slow) = &self.0 else { return true };
         let answer = match slow.mistake.decide() {
@@ -57,12 +60,13 @@ impl Upstream {
 impl Drop for SlowService {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
-        // Wakes the thread, so that it sees this. If it does not, it is asleep and sees it next.
+        // Wakes the thread so that it sees the flag. If the connect fails, the
+        // thread is handling a request and sees the flag at the next one.
         let _ = TcpStream::connect(self.address);
     }
 }
 
-/// Right: the task waits, and not for ever.
+/// Right: the task waits, with a timeout.
 async fn right(address: SocketAddr) -> io::Result<u8> {
     let ask = async {
         let mut stream = tokio::net::TcpStream::connect(address).await?;
@@ -72,7 +76,7 @@ async fn right(address: SocketAddr) -> io::Result<u8> {
     tokio::time::timeout(ANSWER_TIMEOUT, ask).await?
 }
 
-/// Wrong: the worker waits for a peer's bytes.
+/// Wrong: the worker waits for the bytes of the peer.
 #[inline(never)]
 fn wrong(address: SocketAddr) -> io::Result<u8> {
     let mut stream = TcpStream::connect(address)?;
@@ -82,14 +86,14 @@ fn wrong(address: SocketAddr) -> io::Result<u8> {
     read.map(|()| answer[0])
 }
 
-/// One question after the other, each after its time.
+/// Answers one request after the other, each after `duration`.
 fn serve(listener: &TcpListener, duration: Duration, ended: &AtomicBool) {
     while let Ok((mut stream, _)) = listener.accept() {
         if ended.load(Ordering::Relaxed) {
             return;
         }
         thread::sleep(duration);
-        // Whoever asked may have left.
+        // The session that asked may have ended.
         let _ = stream.write_all(b"!");
     }
 }

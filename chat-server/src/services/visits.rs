@@ -1,4 +1,4 @@
-//! Site `lock`: counting which channels are visited, by JOIN and NAMES.
+//! Site `lock`: counts the channels that JOIN and NAMES visit.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,16 +10,17 @@ use tokio::sync::mpsc;
 use crate::inject::dice::Mistake;
 use crate::irc::names::NameKey;
 
-/// The pause between two reports.
+/// Time between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
-/// VisitCounter that may wait to be counted. Beyond it they go uncounted: these are statistics.
+/// Maximum visits that wait to be counted. Further visits are not counted, as
+/// these are only statistics.
 const MAX_QUEUED_VISITS: usize = 1024;
-/// Channels that are counted in one period at most.
+/// Maximum channels that are counted between two reports.
 const MAX_COUNTED_CHANNELS: usize = 10_000;
 
 type Counts = HashMap<NameKey, u64>;
 
-/// Counts visits.
+/// Counts visits of channels.
 #[derive(Debug)]
 pub(crate) struct VisitCounter {
     counted: mpsc::Sender<NameKey>,
@@ -27,14 +28,15 @@ pub(crate) struct VisitCounter {
 }
 
 impl VisitCounter {
-    /// Starts the counting task; with the mistake, also the thread that holds the lock.
+    /// Starts the counting task. With the mistake, also starts the thread that
+    /// holds the lock.
     pub(crate) fn start(mistake: Option<Mistake>) -> Self {
         let (counted, visits) = mpsc::channel(MAX_QUEUED_VISITS);
         loopscope::spawn("visits", count(visits));
         let mistake = mistake.map(|mistake| {
             let shared = Arc::new(Mutex::new(Counts::new()));
             let (watched, duration) = (Arc::downgrade(&shared), mistake.duration());
-            // If the thread does not start, the lock is merely never held.
+            // If the thread does not start, nothing holds the lock.
             let _ =
                 thread::Builder::new().name("visits-report".into()).spawn(move || hold(&watched, duration));
             (mistake, shared)
@@ -51,7 +53,8 @@ impl VisitCounter {
         }
     }
 
-    /// Right: nothing is shared. The task that owns the counts is told, and nobody waits for it.
+    /// Right: sends the visit to the task that owns the counts. Nothing is
+    /// shared and nothing waits.
     fn right(&self, channel: NameKey) {
         let _ = self.counted.try_send(channel);
     }
@@ -64,7 +67,8 @@ fn wrong(shared: &Mutex<Counts>, channel: NameKey) {
     add(&mut counts.unwrap_or_else(PoisonError::into_inner), channel);
 }
 
-/// The slow thread: writes its report while it holds the lock, instead of taking the counts out first.
+/// The slow thread. It writes its report while it holds the lock, instead of
+/// taking the counts out first.
 fn hold(shared: &Weak<Mutex<Counts>>, duration: Duration) {
     while let Some(shared) = shared.upgrade() {
         let mut counts = shared.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,21 +1,23 @@
-//! One line of the protocol, borrowed: nothing is copied, and bytes stay bytes.
+//! Parses one line of the protocol. The message borrows the line and keeps
+//! bytes as they are.
 
-/// The most parameters a line has; the last one takes what is left.
+/// Maximum parameters of a line. The last one takes the rest of the line.
 const MAX_PARAMS: usize = 15;
 
 /// A parsed line: `[@tags ][:source ]COMMAND[ params][ :trailing]`.
 ///
-/// Tags and source are accepted and passed over: a client has no say in either.
+/// Tags and source are skipped: clients may send them, but the server does not
+/// use them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Message<'a> {
-    /// The command as it was sent, never empty.
+    /// The command as the client spelled it. It is never empty.
     pub(crate) command: &'a [u8],
     params: [&'a [u8]; MAX_PARAMS],
     count: usize,
 }
 
 impl<'a> Message<'a> {
-    /// Parses a line without its line ending; `None` if there is no command in it.
+    /// Parses a line without its ending. Returns `None` if it holds no command.
     ///
     /// A NUL ends the line, as in every server since the first.
     pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
@@ -44,23 +46,23 @@ impl<'a> Message<'a> {
         Some(message)
     }
 
-    /// All parameters.
+    /// Returns all parameters.
     pub(crate) fn params(&self) -> &[&'a [u8]] {
         &self.params[..self.count]
     }
 
-    /// The parameter at `index`, if it is there and not empty.
+    /// Returns the parameter at `index` unless it is missing or empty.
     pub(crate) fn param(&self, index: usize) -> Option<&'a [u8]> {
         self.params().get(index).copied().filter(|param| !param.is_empty())
     }
 }
 
-/// The parts of a comma list, empty ones left out.
+/// Returns the parts of a comma list, without empty ones.
 pub(crate) fn comma_list(param: &[u8]) -> impl Iterator<Item = &[u8]> {
     param.split(|&byte| byte == b',').filter(|part| !part.is_empty())
 }
 
-/// Splits off the first word; the rest starts at the next one.
+/// Splits off the first word. The rest starts at the next word.
 fn word(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = bytes.iter().position(|&byte| byte == b' ').unwrap_or(bytes.len());
     (&bytes[..end], skip_spaces(&bytes[end..]))

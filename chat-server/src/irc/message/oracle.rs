@@ -1,24 +1,30 @@
-//! The parser beside others: the vectors of irc-parser-tests, and `irc-proto` on generated lines.
+//! Compares the parser with others: the vectors of irc-parser-tests, and
+//! `irc-proto` on generated lines.
 //!
-//! `CHAT_ORACLE_LINES=10000000 cargo test -p chat-server oracle -- --nocapture` compares so many.
+//! `CHAT_ORACLE_LINES=10000000 cargo test -p chat-server oracle -- --nocapture`
+//! compares that many lines.
 //!
-//! Where the two differ by intent, the lines are counted by reason (see [`Reason`]) and not compared; all
-//! others must come out the same. Any byte is compared: `irc-proto`, which takes text only, gets each byte as
-//! the character of that number.
+//! Some lines are parsed differently on purpose. They are counted by [`Reason`]
+//! and not compared. All other lines must give the same result. Every byte
+//! value is compared: `irc-proto` takes only text, so it gets each byte as the
+//! character with that number.
 
 use super::Message;
 
-/// Why a line is read in another way than by `irc-proto`.
+/// Why the parser reads a line differently from `irc-proto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reason {
-    /// NUL, CR or LF in the middle: here they end the line, there they are part of it.
+    /// NUL, CR or LF in the middle. Here they end the line; in `irc-proto` they
+    /// are part of it.
     Control,
-    /// More than one space around tags and source: one gap here, an empty command there.
+    /// More than one space around tags and source. Here they are one gap; in
+    /// `irc-proto` the command is empty.
     Spaces,
-    /// A command that begins with a colon and has no parameters: unknown here, an error there.
+    /// A command that begins with a colon and has no parameters. Here it is
+    /// unknown; in `irc-proto` it is an error.
     Colon,
-    /// More than 14 pieces: here the 15th parameter takes the rest, there empty pieces count too and the
-    /// 14th takes the rest.
+    /// More than 14 pieces. Here the 15th parameter takes the rest; in
+    /// `irc-proto` empty pieces count too and the 14th takes the rest.
     Pieces,
 }
 
@@ -68,7 +74,8 @@ fn text(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
-/// Lines out of pieces that parsers stumble over, the same ones each time.
+/// Generates lines from pieces that are hard to parse. The sequence is the same
+/// in each run.
 struct Lines(u64);
 
 impl Lines {
@@ -101,7 +108,7 @@ impl Lines {
                 self.spaces(line);
             }
         }
-        // No command that irc-proto knows begins with these.
+        // No command that irc-proto knows begins with these letters.
         line.extend_from_slice([&b"X"[..], b"Xy", b"xYZ", b"Z9", b":", b""][self.below(6)]);
         let most = if self.below(10) == 0 { 20 } else { 6 };
         for _ in 0..self.below(most) {
@@ -128,7 +135,7 @@ fn generated_lines_are_read_as_by_irc_proto() {
         lines.fill(&mut line);
         match Reason::of(&line) {
             Some(reason) => {
-                // It must not panic, whatever it makes of it.
+                // The parser must not panic on these lines either.
                 ours(&line);
                 *skipped.entry(reason).or_insert(0u64) += 1;
             }
@@ -142,7 +149,7 @@ fn generated_lines_are_read_as_by_irc_proto() {
     assert!(compared > count / 2 && skipped.len() == 4, "{compared} of {count}, {skipped:?}");
 }
 
-/// Each reason has a line that shows it, and shows it still.
+/// Each reason has a line that still shows the difference.
 #[test]
 fn the_differences_are_still_there() {
     for (line, reason) in [
@@ -158,7 +165,7 @@ fn the_differences_are_still_there() {
     }
 }
 
-/// By Daniel Oaks, in the public domain (CC0).
+/// The vectors are by Daniel Oaks, in the public domain (CC0).
 #[test]
 fn the_vectors_hold() {
     #[derive(serde::Deserialize)]
