@@ -40,7 +40,7 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
     let check = args.check;
     let config = Config::try_from(args)?;
     if check {
-        let _ = writeln!(io::stdout(), "chat-server: the configuration is right");
+        let _ = writeln!(io::stdout(), "chat-server: the configuration is valid");
         return Ok(());
     }
     let directory = DataDir::open(config.data_dir.as_deref())?;
@@ -63,10 +63,10 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
     if let Some(workers) = config.workers {
         builder.worker_threads(workers.get());
     }
-    let runtime = scope.watch(builder.enable_all()).build().context("the runtime could not be started")?;
+    let runtime = scope.watch(builder.enable_all()).build().context("the runtime cannot be started")?;
     let served = scope.block_on(&runtime, async {
         let listener = listen(config.listen)?;
-        let shutdown = signals::shutdown().context("signals could not be listened for")?;
+        let shutdown = signals::shutdown().context("the signal handlers cannot be installed")?;
         announce(listener.local_addr()?, scope.telemetry_address());
         server::run(listener, directory.path(), config.server, metrics, shutdown).await
     });

@@ -75,7 +75,7 @@ impl Config {
             data_dir: args.data_dir.map(PathBuf::from),
             server: ServerConfig {
                 name: server_name(&or(args.server_name, "chat.localhost"))?,
-                password: args.password.map(|it| word("--password", it)).transpose()?,
+                password: args.password.map(|it| password("--password", it)).transpose()?,
                 operator: args.oper.map(operator).transpose()?,
                 motd: args.motd.as_deref().map(motd).transpose()?,
                 max_connections: max_connections(&or(args.max_connections, "10000"))?,
@@ -89,7 +89,7 @@ impl Config {
 }
 
 fn wrong<T>(flag: &'static str, reason: impl Into<String>) -> Result<T, ConfigError> {
-    Err(ConfigError::new(flag, reason.into()))
+    Err(ConfigError::new(flag, reason))
 }
 
 fn address(flag: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
@@ -101,10 +101,7 @@ fn address(flag: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
 
 fn console(text: &str) -> Result<SocketAddr, ConfigError> {
     if !cfg!(all(feature = "console", tokio_unstable)) {
-        return wrong(
-            "--console",
-            "this program must be built with its feature `console` and `--cfg tokio_unstable`",
-        );
+        return wrong("--console", "needs a build with the feature `console` and `--cfg tokio_unstable`");
     }
     address("--console", text)
 }
@@ -133,24 +130,24 @@ fn server_name(text: &str) -> Result<Arc<str>, ConfigError> {
     Ok(text.into())
 }
 
-fn word(flag: &'static str, text: String) -> Result<String, ConfigError> {
+fn password(flag: &'static str, text: String) -> Result<String, ConfigError> {
     // The error must not repeat the password or a part of it.
     if text.is_empty() || text.len() > 200 || text.contains(|it: char| it.is_control()) {
-        return wrong(flag, "a password must be 1 to 200 bytes without control characters");
+        return wrong(flag, "the password must be 1 to 200 bytes without control characters");
     }
     Ok(text)
 }
 
 fn operator(text: String) -> Result<(String, String), ConfigError> {
-    let Some((name, password)) =
+    let Some((name, secret)) =
         text.split_once(':').filter(|(name, _)| !name.is_empty() && !name.contains(' '))
     else {
         return wrong(
             "--oper",
-            "it must be a name without spaces, a colon and a password, such as admin:secret",
+            "must be a name without spaces, a colon and a password, such as admin:secret",
         );
     };
-    Ok((name.to_owned(), word("--oper", password.to_owned())?))
+    Ok((name.to_owned(), password("--oper", secret.to_owned())?))
 }
 
 fn motd(path: &str) -> Result<Vec<Box<[u8]>>, ConfigError> {
@@ -165,13 +162,13 @@ fn motd(path: &str) -> Result<Vec<Box<[u8]>>, ConfigError> {
             "--motd",
             format!("`{path}` has {} bytes, but must have at most {MAX_MOTD_BYTES}", bytes.len()),
         ),
-        Err(error) => wrong("--motd", format!("`{path}` must be a file that can be read: {error}")),
+        Err(error) => wrong("--motd", format!("`{path}` must be a readable file: {error}")),
     }
 }
 
 fn max_connections(text: &str) -> Result<u32, ConfigError> {
     match text.parse() {
-        Ok(most @ 1..=1_000_000) => Ok(most),
+        Ok(count @ 1..=1_000_000) => Ok(count),
         _ => wrong("--max-connections", format!("`{text}` must be a number from 1 to 1000000")),
     }
 }
@@ -182,9 +179,7 @@ fn flood_limit(text: &str) -> Result<Option<f64>, ConfigError> {
     }
     match text.strip_suffix("/s").and_then(|number| number.parse::<f64>().ok()) {
         Some(rate) if (0.1..=1_000_000.0).contains(&rate) => Ok(Some(rate)),
-        _ => {
-            wrong("--flood-limit", format!("`{text}` must be lines a second from 0.1/s to 1000000/s, or off"))
-        }
+        _ => wrong("--flood-limit", format!("`{text}` must be a rate from 0.1/s to 1000000/s, or off")),
     }
 }
 
@@ -203,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_hold() {
+    fn defaults_are_as_documented() {
         let config = parse(&[]).expect("valid");
         assert_eq!(config.listen.to_string(), "127.0.0.1:6667");
         assert_eq!(config.telemetry.map(|it| it.to_string()).as_deref(), Some("127.0.0.1:9464"));
@@ -213,13 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_off_is_off() {
+    fn telemetry_and_flood_limit_can_be_off() {
         let config = parse(&["--telemetry", "off", "--flood-limit", "off"]).expect("valid");
         assert_eq!((config.telemetry, config.server.rate), (None, None));
     }
 
     #[test]
-    fn each_wrong_flag_gets_a_sentence() {
+    fn each_wrong_flag_is_reported_with_what_is_right() {
         for (flag, value, right) in [
             ("--listen", "localhost", "such as 127.0.0.1:6667"),
             ("--telemetry", "on", "IP address and a port"),
@@ -228,7 +223,7 @@ mod tests {
             ("--server-name", "a b", "letters, digits"),
             ("--password", "", "1 to 200 bytes"),
             ("--oper", "admin", "such as admin:secret"),
-            ("--motd", "no/such/file", "a file that can be read"),
+            ("--motd", "no/such/file", "a readable file"),
             ("--max-connections", "-1", "from 1 to 1000000"),
             ("--flood-limit", "fast", "or off"),
             ("--inject", "downstream", "lock, channel, child, upstream or all"),
@@ -239,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_repeated() {
+    fn errors_do_not_repeat_secrets() {
         let error = parse(&["--oper", "geheim"]).expect_err("no colon").to_string();
         assert!(!error.contains("geheim"), "{error}");
     }
@@ -254,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_sets_and_a_flag_wins() {
+    fn a_flag_overrides_the_file() {
         let text = "threshold = \"20ms\"\nworkers = 3\ninject = [\"sleep\", \"lock=5ms\"]\nmax-connections = 1_000\n";
         let config = with_file(text, &["--workers", "2"]).expect("valid");
         assert_eq!(config.threshold, std::time::Duration::from_millis(20));
@@ -266,18 +261,15 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_gets_a_sentence_with_its_line() {
+    fn each_wrong_setting_is_reported_with_its_line() {
         for (text, sentence) in [
-            (
-                "\nlisen = \"x\"",
-                "--config: `chat.toml`, line 2: there is no setting `lisen`, it must be listen",
-            ),
-            ("a = 1\na = 2", "--config: `chat.toml`, line 2, is no TOML: "),
+            ("\nlisen = \"x\"", "--config: `chat.toml`, line 2: unknown setting `lisen`, must be listen"),
+            ("a = 1\na = 2", "--config: `chat.toml`, line 2, is not TOML: "),
             ("# one\nthreshold = \"soon\"", "chat.toml, line 2: threshold: `soon` must be a duration"),
-            ("inject = [\"slep\"]", "chat.toml, line 1: inject: there is no site `slep`"),
-            ("workers = 0x10", "line 1: `workers` must be a text or a whole number"),
-            ("workers = true", "line 1: `workers` must be a text or a whole number"),
-            ("inject = [1.5]", "line 1: `inject` must be a text or a list of texts"),
+            ("inject = [\"slep\"]", "chat.toml, line 1: inject: unknown site `slep`"),
+            ("workers = 0x10", "line 1: `workers` must be a string or an integer"),
+            ("workers = true", "line 1: `workers` must be a string or an integer"),
+            ("inject = [1.5]", "line 1: `inject` must be a string or a list of strings"),
             ("[listen]\nport = 1", "line 1: `listen` must be"),
         ] {
             let error = with_file(text, &[]).expect_err(text);

@@ -36,7 +36,7 @@ pub(crate) fn merge(mut args: Args) -> Result<(Args, SettingOrigins), ConfigErro
     let wrong = |reason: String| Err(ConfigError::new("--config", reason));
     let text = match read(&path) {
         Ok(text) => text,
-        Err(error) => return wrong(format!("`{path}` must be a text file that can be read: {error}")),
+        Err(error) => return wrong(format!("`{path}` must be a readable text file: {error}")),
     };
     let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
     let table = match DeTable::parse(&text) {
@@ -44,7 +44,7 @@ pub(crate) fn merge(mut args: Args) -> Result<(Args, SettingOrigins), ConfigErro
         Err(error) => {
             // The error's own text shows the line, which may hold a password.
             let (line, reason) = (line_of(error.span().map_or(0, |span| span.start)), error.message());
-            return wrong(format!("`{path}`, line {line}, is no TOML: {}", reason.replace('\n', ", ")));
+            return wrong(format!("`{path}`, line {line}, is not TOML: {}", reason.replace('\n', ", ")));
         }
     };
     let mut origins = SettingOrigins { path: path.clone(), lines: BTreeMap::new() };
@@ -71,7 +71,7 @@ fn read(path: &str) -> std::io::Result<String> {
 /// Sets one setting unless a flag has set it. Returns whether it did.
 fn set(args: &mut Args, name: &str, value: &DeValue<'_>) -> Result<bool, String> {
     if name == "inject" {
-        let texts = texts_of(value).ok_or("`inject` must be a text or a list of texts")?;
+        let texts = texts_of(value).ok_or("`inject` must be a string or a list of strings")?;
         let free = args.inject.is_empty();
         if free {
             args.inject = texts;
@@ -91,9 +91,9 @@ fn set(args: &mut Args, name: &str, value: &DeValue<'_>) -> Result<bool, String>
         "data-dir" => &mut args.data_dir,
         "max-connections" => &mut args.max_connections,
         "flood-limit" => &mut args.flood_limit,
-        _ => return Err(format!("there is no setting `{name}`, it must be {SETTING_NAMES}")),
+        _ => return Err(format!("unknown setting `{name}`, must be {SETTING_NAMES}")),
     };
-    let text = text_of(value).ok_or_else(|| format!("`{name}` must be a text or a whole number"))?;
+    let text = text_of(value).ok_or_else(|| format!("`{name}` must be a string or an integer"))?;
     let free = slot.is_none();
     if free {
         *slot = Some(text);

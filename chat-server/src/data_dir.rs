@@ -18,12 +18,12 @@ impl DataDir {
         let Some(path) = given else {
             let own = tempfile::Builder::new().prefix("chat-server-").tempdir();
             return Ok(Self::Temporary(
-                own.context("no directory for logs can be made, give one with --data-dir")?,
+                own.context("a temporary directory cannot be created, name a directory with --data-dir")?,
             ));
         };
-        std::fs::create_dir_all(path).and_then(|()| tempfile::tempfile_in(path).map(drop)).with_context(
-            || format!("--data-dir: `{}` must be a directory that can be written", path.display()),
-        )?;
+        std::fs::create_dir_all(path)
+            .and_then(|()| tempfile::tempfile_in(path).map(drop))
+            .with_context(|| format!("--data-dir: `{}` must be a writable directory", path.display()))?;
         Ok(Self::Given(path.to_owned()))
     }
 

@@ -18,14 +18,14 @@ pub(crate) fn prepare_descriptors(connections: u32) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::debug!("descriptors stay limited to {current:?}: {error}");
+        tracing::debug!("cannot raise the limit of {current:?} descriptors: {error}");
     }
     let allowed =
-        getrlimit(Resource::Nofile).current.and_then(|most| i32::try_from(most).ok()).unwrap_or(i32::MAX);
+        getrlimit(Resource::Nofile).current.and_then(|limit| i32::try_from(limit).ok()).unwrap_or(i32::MAX);
     let highest =
         i32::try_from(connections).unwrap_or(i32::MAX).saturating_add(OTHER_DESCRIPTORS).min(allowed - 1);
     if let Err(error) = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), highest) {
-        tracing::debug!("the table of descriptors grows as it is needed: {error}");
+        tracing::debug!("cannot grow the descriptor table in advance: {error}");
     }
 }
 

@@ -58,23 +58,26 @@ impl Default for Metrics {
         let plain = |name, help| IntCounter::new(name, help).expect("a valid name");
         let labelled =
             |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]).expect("a valid name");
-        let connections = IntGauge::new("chat_connections", "Connections open now.").expect("a valid name");
-        let queue_bytes = IntGauge::new("chat_send_queue_bytes", "Bytes that wait for clients to take them.");
+        let connections = IntGauge::new("chat_connections", "Open connections.").expect("a valid name");
+        let queue_bytes = IntGauge::new("chat_send_queue_bytes", "Bytes queued for clients.");
         let queue_bytes = queue_bytes.expect("a valid name");
         let by_command = labelled("chat_messages_in_total", "Lines received, by command.", "command");
         let took = HistogramOpts::new(
             "chat_command_duration_seconds",
-            "From a line's arrival until the hub has done it, by command.",
+            "Time from the arrival of a line until the hub has handled it, by command.",
         );
         let took = HistogramVec::new(took.buckets(DURATION_BUCKETS_SECONDS.to_vec()), &["command"])
             .expect("valid buckets");
-        let by_reason = labelled("chat_rejected_total", "Connections turned away, by reason.", "reason");
+        let by_reason = labelled("chat_rejected_total", "Connections refused or ended, by reason.", "reason");
         let messages_out = plain("chat_messages_out_total", "Messages queued for clients.");
         let bytes_in = plain("chat_bytes_in_total", "Bytes received from clients.");
         let bytes_out = plain("chat_bytes_out_total", "Bytes written to clients.");
-        let slow_readers = plain("chat_slow_readers_dropped_total", "Clients dropped with a full queue.");
-        let history_dropped =
-            plain("chat_history_dropped_total", "Log entries dropped, the log being behind.");
+        let slow_readers =
+            plain("chat_slow_readers_dropped_total", "Clients disconnected because their queue was full.");
+        let history_dropped = plain(
+            "chat_history_dropped_total",
+            "Messages missing from the history because its queue was full or a commit failed.",
+        );
         let plain = [&messages_out, &bytes_in, &bytes_out, &slow_readers, &history_dropped];
         let mut families: Vec<_> = plain.into_iter().cloned().map(Family::Plain).collect();
         families.extend([Family::Labelled(by_command.clone()), Family::Labelled(by_reason.clone())]);
@@ -170,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_them_are_shown_with_their_values() {
+    fn all_metrics_are_exported_with_their_values() {
         let (metrics, registry) = (Metrics::default(), Registry::new());
         metrics.register(&registry).expect("no name twice");
         metrics.count_received(Command::Join);
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_names_all_of_them_and_no_others() {
+    fn the_document_names_exactly_the_exported_metrics() {
         let (metrics, registry) = (Metrics::default(), Registry::new());
         metrics.register(&registry).expect("no name twice");
         let shown: BTreeSet<String> =

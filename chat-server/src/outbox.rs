@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_refuses_and_a_drained_one_accepts() {
+    async fn a_full_queue_refuses_lines_and_drains_completely() {
         let (outbox, queue, metrics) = queue(50, 100);
         assert_eq!(outbox.push(&line(&[b'x'; 90])), Ok(()));
         assert_eq!(outbox.push(&line(b"y")), Err(QueueFull));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_came_in_a_rest_is_written_in_one_go() {
+    async fn lines_of_a_pause_are_written_at_once() {
         let (outbox, queue, _) = queue(1 << 20, 1 << 20);
         let (mut near, mut far) = tokio::io::duplex(1 << 20);
         let writer = tokio::spawn(async move { queue.drain(&mut near).await });
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_takes_nothing_is_left_after_the_grace() {
+    async fn draining_ends_after_the_close_grace() {
         let (outbox, queue, metrics) = queue(10, 10);
         outbox.push(&line(&[b'x'; 100])).expect("empty");
         outbox.close();
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_queue_that_stays_full_is_told_after_its_patience() {
+    async fn a_queue_that_stays_full_is_reported_after_its_timeout() {
         let (outbox, queue, _) = queue(200, 1 << 20);
         let slow_reader = queue.slow_reader();
         let begun = Instant::now();

@@ -74,12 +74,12 @@ pub(crate) async fn run(
     drop(hub);
     if time::timeout(SESSIONS_END_TIMEOUT, sessions.acquire_many(max_connections)).await.is_err() {
         tracing::warn!(
-            "{} clients did not close in time",
+            "{} clients did not disconnect in time",
             max_connections as usize - sessions.available_permits()
         );
     }
     if time::timeout(HISTORY_END_TIMEOUT, history).await.is_err() {
-        tracing::warn!("the end of the history is not written: the disk is too slow");
+        tracing::warn!("the last messages may not be in the history: the disk is too slow");
     }
     Ok(())
 }
@@ -162,7 +162,7 @@ impl Acceptor {
                 }
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
-                    tracing::warn!("no connection can be accepted for {backoff:?}: {error}");
+                    tracing::warn!("cannot accept connections for {backoff:?}: {error}");
                     time::sleep(backoff).await;
                     backoff = (backoff * 2).min(MAX_ACCEPT_BACKOFF);
                 }

@@ -16,7 +16,7 @@ pub(crate) fn shutdown() -> io::Result<impl Future<Output = ()>> {
     let (first, stopped) = tokio::sync::oneshot::channel();
     loopscope::spawn("signals", async move {
         signals.next().await;
-        tracing::info!("stopping; once more stops at once");
+        tracing::info!("stopping; a second signal ends the process at once");
         let _ = first.send(());
         signals.next().await;
         std::process::exit(EXIT_CODE_INTERRUPTED);

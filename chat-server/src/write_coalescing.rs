@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_late_again_and_again_rests() {
+    async fn a_writer_that_is_late_twice_in_a_row_pauses() {
         let (mut coalescer, waiting) = (WriteCoalescer::new(), QueueWait::new());
         let (soon, late) = (LATE_AFTER / 2, LATE_AFTER * 2);
         for (later, rests) in
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_ends_the_rest() {
+    async fn a_reply_ends_the_pause() {
         let (waiting, begun) = (QueueWait::new(), Instant::now());
         WriteCoalescer::pause(begun + PAUSE, &waiting).await;
         assert_eq!(begun.elapsed(), PAUSE);

@@ -11,8 +11,8 @@ fn run(flags: &[&str]) -> Output {
 fn wrong_flags_get_one_sentence_and_code_2() {
     for (flags, part) in [
         (&["--threshold=soon"][..], "--threshold: `soon` must be a duration"),
-        (&["--inject=kid"], "--inject: there is no site `kid`, it must be sleep"),
-        (&["--data-dir=/dev/null/x"], "--data-dir: `/dev/null/x` must be a directory"),
+        (&["--inject=kid"], "--inject: unknown site `kid`, must be sleep"),
+        (&["--data-dir=/dev/null/x"], "--data-dir: `/dev/null/x` must be a writable directory"),
     ] {
         let output = run(flags);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -112,7 +112,7 @@ mod unix {
         // It says so, as those in the backlog see nothing of it.
         let mut stderr = BufReader::new(server.stderr.take().expect("piped"));
         let mut log = String::new();
-        while !log.contains("no connection can be accepted for ") {
+        while !log.contains("cannot accept connections for ") {
             assert!(stderr.read_line(&mut log).expect("a log") > 0, "{log}");
         }
         answered(&clients[0]);
@@ -149,11 +149,11 @@ fn check_says_whether_file_and_flags_are_right() {
     std::fs::write(&path, "server-name = \"chat.example.org\"\nworkers = 2\n").expect("written");
     let right = run(&["--config", file, "--check"]);
     assert_eq!(right.status.code(), Some(0), "{right:?}");
-    assert_eq!(String::from_utf8_lossy(&right.stdout), "chat-server: the configuration is right\n");
+    assert_eq!(String::from_utf8_lossy(&right.stdout), "chat-server: the configuration is valid\n");
     std::fs::write(&path, "workers = 2\nserver_name = \"x\"\n").expect("written");
     let wrong = run(&["--config", file, "--check"]);
     let error = String::from_utf8_lossy(&wrong.stderr);
     assert_eq!(wrong.status.code(), Some(2), "{error}");
-    assert!(error.contains("line 2: there is no setting `server_name`"), "{error}");
+    assert!(error.contains("line 2: unknown setting `server_name`"), "{error}");
     assert!(error.trim_end().lines().count() == 1 && wrong.stdout.is_empty(), "{error}");
 }

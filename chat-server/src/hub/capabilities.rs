@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_offered_can_be_had_and_given_back() {
+    fn offered_capabilities_can_be_turned_on_and_off() {
         let none = Capabilities::default();
         let all = none.with(OFFERED.join(" ").as_bytes()).expect("all of it is offered");
         assert_eq!(all.names(), OFFERED);

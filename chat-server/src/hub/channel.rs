@@ -147,7 +147,7 @@ impl Channel {
         if self.modes.key.as_deref().is_some_and(|right| key != Some(right)) {
             return Err(ERR_BADCHANNELKEY);
         }
-        if self.modes.limit.is_some_and(|most| self.members.len() >= most as usize) {
+        if self.modes.limit.is_some_and(|limit| self.members.len() >= limit as usize) {
             return Err(ERR_CHANNELISFULL);
         }
         Ok(())

@@ -93,9 +93,9 @@ impl HubState {
             }
         }
         replies.numeric(RPL_LUSERME, &[], format!("I have {clients} clients and 0 servers"));
-        let (now, most) = (clients.to_string(), self.max_registered.max(clients).to_string());
-        let text = |scope: &str| format!("Current {scope} users {now}, max {most}");
-        replies.numeric(RPL_LOCALUSERS, &[now.as_bytes(), most.as_bytes()], text("local"));
-        replies.numeric(RPL_GLOBALUSERS, &[now.as_bytes(), most.as_bytes()], text("global"));
+        let (now, max) = (clients.to_string(), self.max_registered.max(clients).to_string());
+        let text = |scope: &str| format!("Current {scope} users {now}, max {max}");
+        replies.numeric(RPL_LOCALUSERS, &[now.as_bytes(), max.as_bytes()], text("local"));
+        replies.numeric(RPL_GLOBALUSERS, &[now.as_bytes(), max.as_bytes()], text("global"));
     }
 }

@@ -56,9 +56,9 @@ impl HubState {
             return replies.standard(ERR_NONICKNAMEGIVEN, &[]);
         };
         let key = NameKey::new(wanted);
-        let most = message.param(1).and_then(|it| std::str::from_utf8(it).ok()?.parse().ok());
-        let most = most.filter(|&most| most > 0).unwrap_or(usize::MAX);
-        let mut found = self.former_clients.with_nick(&key).take(most).peekable();
+        let max_records = message.param(1).and_then(|it| std::str::from_utf8(it).ok()?.parse().ok());
+        let max_records = max_records.filter(|&max_records| max_records > 0).unwrap_or(usize::MAX);
+        let mut found = self.former_clients.with_nick(&key).take(max_records).peekable();
         if found.peek().is_none() {
             replies.standard(ERR_WASNOSUCHNICK, &[wanted]);
         }

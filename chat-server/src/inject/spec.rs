@@ -90,7 +90,7 @@ pub(crate) enum SpecError {
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Site(name) => write!(f, "there is no site `{name}`, it must be {SITE_NAMES}"),
+            Self::Site(name) => write!(f, "unknown site `{name}`, must be {SITE_NAMES}"),
             Self::Duration(text) => write!(f, "duration `{text}` must be from 1ms to 60s, such as `50ms`"),
             Self::Percent(text) => write!(f, "`@{text}` must be above 0% and at most 100%, such as `@5%`"),
         }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_read() {
+    fn every_form_is_parsed() {
         assert_eq!(one("sleep"), (Site::Sleep, Duration::from_millis(50), 1.0));
         assert_eq!(one("history=20ms"), (Site::History, Duration::from_millis(20), 1.0));
         assert_eq!(one("password@5%"), (Site::Password, Duration::from_millis(50), 5.0));
@@ -168,9 +168,9 @@ mod tests {
     #[test]
     fn every_error_says_what_is_right() {
         for (text, part) in [
-            ("slep", "no site `slep`"),
-            ("", "no site ``"),
-            ("sleeping=20ms", "it must be sleep, history"),
+            ("slep", "unknown site `slep`"),
+            ("", "unknown site ``"),
+            ("sleeping=20ms", "must be sleep, history"),
             ("sleep=", "duration ``"),
             ("sleep=20", "duration `20`"),
             ("sleep=2h", "from 1ms to 60s"),

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_lead_back_to_their_command() {
+    fn every_name_parses_to_its_command() {
         for &command in Command::ALL {
             assert_eq!(Command::from_word(command.name().to_lowercase().as_bytes()), command);
         }

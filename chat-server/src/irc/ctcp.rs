@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn actions_are_told_from_words_and_requests() {
+    fn words_actions_and_requests_are_distinguished() {
         for (text, is) in [
             (&b"waves"[..], MessageText::Words(b"waves")),
             (b"", MessageText::Words(b"")),

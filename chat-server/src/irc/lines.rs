@@ -1,7 +1,7 @@
 //! Splits the bytes of a socket into lines and drops lines that are too long.
 
 /// Maximum bytes of a line, including its ending.
-pub(crate) const MAX_LINE: usize = 512;
+pub(crate) const MAX_LINE_BYTES: usize = 512;
 
 /// A received line.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl LineBuffer {
     pub(crate) fn space(&mut self) -> &mut Vec<u8> {
         self.bytes.drain(..self.start);
         self.start = 0;
-        self.bytes.reserve(MAX_LINE);
+        self.bytes.reserve(MAX_LINE_BYTES);
         &mut self.bytes
     }
 
@@ -46,7 +46,11 @@ impl LineBuffer {
             if std::mem::take(&mut self.discarding) || line.is_empty() {
                 continue;
             }
-            return Some(if end > MAX_LINE - 2 { InputLine::TooLong } else { InputLine::Whole(line.into()) });
+            return Some(if end > MAX_LINE_BYTES - 2 {
+                InputLine::TooLong
+            } else {
+                InputLine::Whole(line.into())
+            });
         }
     }
 
@@ -55,7 +59,7 @@ impl LineBuffer {
             self.start = self.bytes.len();
             return None;
         }
-        if self.bytes.len() - self.start <= MAX_LINE - 2 {
+        if self.bytes.len() - self.start <= MAX_LINE_BYTES - 2 {
             return None;
         }
         self.discarding = true;
@@ -84,13 +88,13 @@ mod tests {
     }
 
     #[test]
-    fn every_ending_counts_and_empty_lines_do_not() {
+    fn every_ending_ends_a_line_and_empty_lines_are_skipped() {
         assert_eq!(cut(&[b"a\r\nb\nc\r\r\n\nd"]), [whole(b"a"), whole(b"b"), whole(b"c")]);
         assert_eq!(cut(&[b"PI", b"NG", b"\r", b"\n"]), [whole(b"PING")]);
     }
 
     #[test]
-    fn an_overlong_line_is_said_once_and_dropped_whole() {
+    fn an_overlong_line_is_reported_once_and_dropped() {
         let long = [b'x'; 600];
         assert_eq!(cut(&[&long, &long, b"tail\r\nnext\r\n"]), [InputLine::TooLong, whole(b"next")]);
         let mut ended = vec![b'x'; 511];
@@ -100,14 +104,14 @@ mod tests {
 
     #[test]
     fn the_longest_line_allowed_passes() {
-        let mut line = vec![b'x'; MAX_LINE - 2];
+        let mut line = vec![b'x'; MAX_LINE_BYTES - 2];
         line.extend_from_slice(b"\r\n");
-        assert_eq!(cut(&[&line]), [whole(&[b'x'; MAX_LINE - 2])]);
+        assert_eq!(cut(&[&line]), [whole(&[b'x'; MAX_LINE_BYTES - 2])]);
     }
 
     proptest! {
         #[test]
-        fn how_it_is_chunked_makes_no_difference(
+        fn chunk_sizes_make_no_difference(
             bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..2000),
             size in 1usize..700,
         ) {

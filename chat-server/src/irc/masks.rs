@@ -51,7 +51,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn short_masks_become_full() {
+    fn short_masks_are_completed() {
         for (short, full) in
             [("ada", "ada!*@*"), ("a!b", "a!b@*"), ("b@c", "*!b@c"), ("a!b@c", "a!b@c"), ("", "!*@*")]
         {
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn case_is_folded() {
+    fn letters_match_in_either_case() {
         assert!(matches(b"ADA[]!*@*", b"ada{}!x@y"));
     }
 
@@ -79,7 +79,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_agrees_with_plain_recursion(mask in "[ab*?]{0,8}", text in "[ab]{0,10}") {
+        fn matching_agrees_with_plain_recursion(mask in "[ab*?]{0,8}", text in "[ab]{0,10}") {
             prop_assert_eq!(matches(mask.as_bytes(), text.as_bytes()), plainly(mask.as_bytes(), text.as_bytes()));
         }
     }
@@ -87,7 +87,7 @@ mod tests {
     /// The test vectors of irc-parser-tests, by Daniel Oaks, in the public
     /// domain (CC0).
     #[test]
-    fn the_vectors_hold() {
+    fn the_test_vectors_match() {
         #[derive(serde::Deserialize)]
         struct File {
             tests: Vec<Case>,

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn nicks_are_checked() {
+    fn invalid_nicks_are_refused() {
         for nick in [&b"ada"[..], b"[x]", b"_a-1", b"`a", b"a^b"] {
             assert!(is_nick(nick), "{nick:?}");
         }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_are_checked() {
+    fn invalid_channel_names_are_refused() {
         for channel in [&b"#a"[..], b"##", b"#\xc3\xa4", b"#a:b"] {
             assert!(is_channel(channel), "{channel:?}");
         }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use crate::irc::lines::MAX_LINE;
+use crate::irc::lines::MAX_LINE_BYTES;
 use crate::irc::numeric::{
     ERR_CHANOPRIVSNEEDED, ERR_NEEDMOREPARAMS, ERR_NOSUCHCHANNEL, ERR_NOSUCHNICK, ERR_NOTONCHANNEL, Numeric,
     StandardReply,
@@ -12,7 +12,7 @@ use crate::irc::truncate::truncate;
 
 /// Maximum bytes of a parameter that is not the last one. Every parameter of
 /// the server's own is shorter.
-const LONGEST_PARAM: usize = 200;
+const MAX_PARAM_BYTES: usize = 200;
 
 /// Encoded lines, shared by all receivers.
 pub(crate) type Buffer = Arc<[u8]>;
@@ -58,7 +58,7 @@ fn push_line(bytes: &mut Vec<u8>, parts: &[&[u8]]) {
 
 /// Ends the line that begins at `start`, truncated to the maximum length.
 fn end_line(bytes: &mut Vec<u8>, start: usize) {
-    let length = truncate(&bytes[start..], MAX_LINE - 2).len();
+    let length = truncate(&bytes[start..], MAX_LINE_BYTES - 2).len();
     bytes.truncate(start + length);
     bytes.extend_from_slice(b"\r\n");
 }
@@ -72,7 +72,7 @@ fn middle(param: &[u8]) -> &[u8] {
     match param.first() {
         None | Some(b':') => b"*",
         Some(_) if param.contains(&b' ') => b"*",
-        Some(_) => truncate(param, LONGEST_PARAM),
+        Some(_) => truncate(param, MAX_PARAM_BYTES),
     }
 }
 
@@ -157,11 +157,11 @@ impl Replies {
     ) {
         let head =
             self.server.len() + self.target.len() + params.iter().map(|it| it.len() + 1).sum::<usize>();
-        let room = MAX_LINE.saturating_sub(head + b":  000  :\r\n".len());
-        let mut line: Vec<u8> = Vec::with_capacity(MAX_LINE);
+        let space = MAX_LINE_BYTES.saturating_sub(head + b":  000  :\r\n".len());
+        let mut line: Vec<u8> = Vec::with_capacity(MAX_LINE_BYTES);
         for word in words {
             let word = word.as_ref();
-            if !line.is_empty() && line.len() + 1 + word.len() > room {
+            if !line.is_empty() && line.len() + 1 + word.len() > space {
                 self.numeric(numeric, params, &line);
                 line.clear();
             }
@@ -198,10 +198,10 @@ impl Replies {
     pub(crate) fn server_text(&mut self, parts: &[&[u8]], text: &[u8]) {
         let head = self.server.len() + parts.iter().map(|it| it.len()).sum::<usize>();
         // At least one character fits in each line, so that the loop ends.
-        let room = MAX_LINE.saturating_sub(head + b":  \r\n".len() - 1).max(4);
+        let space = MAX_LINE_BYTES.saturating_sub(head + b":  \r\n".len() - 1).max(4);
         let mut rest = text;
         loop {
-            let piece = truncate(rest, room);
+            let piece = truncate(rest, space);
             self.server_line(&[parts, &[piece]].concat());
             rest = &rest[piece.len()..];
             if rest.is_empty() {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn numerics_have_their_form() {
+    fn numerics_have_the_form_of_rfc1459() {
         let mut replies = Replies::new("s".into(), b"*", false);
         replies.numeric(RPL_WELCOME, &[], "Welcome");
         replies.retarget(b"ada");
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_has_its_time_for_those_who_asked() {
+    fn lines_carry_a_time_when_it_is_on() {
         let mut replies = Replies::new("s".into(), b"ada", true);
         let line = OutputLine::new(&[b":bob PRIVMSG #a :x"]);
         replies.numeric(RPL_TOPIC, &[b"#a"], [b'x'; 600]);
@@ -283,19 +283,19 @@ mod tests {
         let (tags, lines): (Vec<_>, Vec<_>) =
             text.split_inclusive("\r\n").filter_map(|line| line.split_once(' ')).unzip();
         assert!(tags.iter().all(|tag| tag.starts_with("@time=") && tag.len() == 30), "{tags:?}");
-        assert_eq!(lines[0].len(), MAX_LINE);
+        assert_eq!(lines[0].len(), MAX_LINE_BYTES);
         assert_eq!(lines[1..], [":bob PRIVMSG #a :x\r\n", ":s PONG s :x\r\n"]);
         assert_eq!(&line.plain()[..], b":bob PRIVMSG #a :x\r\n");
     }
 
     #[test]
-    fn a_text_goes_on_where_its_line_ends() {
+    fn a_long_text_continues_on_further_lines() {
         let mut replies = Replies::new("s".into(), b"ada", false);
         for count in [0, 1, 250, 251, 700] {
             let said = "ä".repeat(count);
             replies.server_text(&[b"NOTICE ", b"#a :"], said.as_bytes());
             let text = text(&mut replies);
-            assert!(text.split_inclusive("\r\n").all(|line| line.len() <= MAX_LINE));
+            assert!(text.split_inclusive("\r\n").all(|line| line.len() <= MAX_LINE_BYTES));
             let pieces: Vec<_> = text.lines().filter_map(|it| it.strip_prefix(":s NOTICE #a :")).collect();
             assert_eq!((pieces.concat(), pieces.len()), (said, (2 * count).div_ceil(496).max(1)));
         }
@@ -304,14 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_too_long_and_no_word_is_lost() {
+    fn word_lists_fit_their_lines_and_lose_no_word() {
         let mut replies = Replies::new("server".into(), b"ada", false);
         let words: Vec<Vec<u8>> = (0..200).map(|number| format!("nick{number}").into_bytes()).collect();
         replies.numeric_words(RPL_NAMREPLY, &[b"=", b"#a"], &words);
         replies.numeric(RPL_TOPIC, &[b"#a"], [b'x'; 600]);
         let text = text(&mut replies);
-        assert!(text.split_inclusive("\r\n").all(|line| line.len() <= MAX_LINE));
-        assert!(text.lines().any(|line| line.len() > MAX_LINE - 20));
+        assert!(text.split_inclusive("\r\n").all(|line| line.len() <= MAX_LINE_BYTES));
+        assert!(text.lines().any(|line| line.len() > MAX_LINE_BYTES - 20));
         let listed: Vec<_> =
             text.lines().filter_map(|it| it.strip_prefix(":server 353 ada = #a :")).collect();
         assert_eq!(listed.join(" ").as_bytes(), words.join(&b' '));

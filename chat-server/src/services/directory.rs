@@ -93,7 +93,7 @@ mod tests {
     use crate::inject::spec::Site;
 
     #[tokio::test]
-    async fn right_and_wrong_count() {
+    async fn right_and_wrong_count_queries() {
         for inject in [&[][..], &["channel=1ms"]] {
             let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::Channel);
             let mistake = mistake.map(Mistake::on_every_call);

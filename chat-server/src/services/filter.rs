@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn right_and_wrong_find_the_same() {
+    fn right_and_wrong_find_the_same_words() {
         let filter = Filter::new(None);
         let long = [b'x'; 400];
         for (text, refused) in [

@@ -76,7 +76,7 @@ impl History {
     pub(crate) fn append(&self, message: ChannelMessage) {
         if let Some(duration) = self.mistake.as_ref().and_then(Mistake::decide) {
             wrong(&self.journal, &message, duration).unwrap_or_else(|error| {
-                tracing::warn!("{} could not be written: {error}", self.journal.display());
+                tracing::warn!("cannot write {}: {error}", self.journal.display());
             });
         }
         self.right(message);
@@ -134,7 +134,7 @@ async fn commit_batches(
         let committed = loopscope::spawn_blocking("history-commit", move || commit(&store, full)).await;
         if let Err(error) = committed.map_err(anyhow::Error::from).flatten() {
             metrics.count_history_dropped(lines as u64);
-            tracing::error!("{lines} lines of the history are lost: {error:#}");
+            tracing::error!("lost {lines} lines of the history: {error:#}");
         }
     }
 }
@@ -181,7 +181,7 @@ fn commit(store: &HistoryStore, batch: Vec<HistoryRequest>) -> anyhow::Result<()
         match store.latest(&channel, max_lines) {
             // The session that asked may have ended.
             Ok(lines) => drop(reply.send(lines)),
-            Err(error) => tracing::error!("the history could not be read: {error}"),
+            Err(error) => tracing::error!("cannot read the history: {error}"),
         }
     }
     Ok(())
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn right_and_wrong_keep_the_same() {
+    async fn right_and_wrong_keep_the_same_messages() {
         for inject in [&[][..], &["history=1ms@100%"]] {
             let directory = tempfile::tempdir().expect("a directory");
             let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::History);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_does_not_wait_for_the_gathering() {
+    async fn a_read_does_not_wait_for_the_batch_interval() {
         let directory = tempfile::tempdir().expect("a directory");
         let (history, _) = History::start(directory.path(), Metrics::default(), None).await.expect("opened");
         history.append(entry("one"));

@@ -52,7 +52,7 @@ impl HistoryStore {
             Ok(database)
         };
         let database = open().with_context(|| {
-            format!("`{}` must be the history of a server that is not running", path.display())
+            format!("`{}` must be a history file that no other server has open", path.display())
         })?;
         Ok(Self { database, max_lines })
     }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_newest_are_kept() {
+    fn only_the_newest_lines_are_kept() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = HistoryStore::open(directory.path(), 3).expect("opened");
         for round in 0..4 {
@@ -152,11 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn a_store_in_use_or_of_another_kind_is_refused() {
+    fn a_store_in_use_or_in_another_format_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened");
         let error = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect_err("in use");
-        assert!(format!("{error:#}").contains("history of a server that is not running"), "{error:#}");
+        assert!(format!("{error:#}").contains("history file that no other server has open"), "{error:#}");
         drop(store);
         std::fs::write(directory.path().join("history.redb"), b"something else").expect("written");
         HistoryStore::open(directory.path(), MAX_STORED_LINES).expect_err("no store");

@@ -69,10 +69,10 @@ impl Services {
             (Command::Notice, Some(_), Some(text)) => checks.is_refused = self.filter.refuses_notice(text),
             (Command::Who | Command::Whois, _, _) => {
                 let number = self.directory.next_query_number().await;
-                tracing::trace!(number, "a question about users");
+                tracing::trace!(number, "query about users");
             }
-            (Command::Motd, _, _) => note("the program of the saying", self.saying.fetch().await),
-            (Command::Topic, _, _) => note("the upstream service", self.upstream.ask().await),
+            (Command::Motd, _, _) => log_failure("the program for MOTD", self.saying.fetch().await),
+            (Command::Topic, _, _) => log_failure("the upstream service", self.upstream.ask().await),
             _ => {}
         }
         (Some(command), checks)
@@ -85,8 +85,8 @@ impl Services {
 }
 
 /// Logs a failure. A command does not fail because its service does.
-fn note(what: &str, went_well: bool) {
-    if !went_well {
+fn log_failure(what: &str, succeeded: bool) {
+    if !succeeded {
         tracing::debug!("{what} failed");
     }
 }

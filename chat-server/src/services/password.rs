@@ -103,11 +103,7 @@ fn wrong(hash: &PhcHash, password: &[u8], duration: Duration) -> bool {
 impl PhcHash {
     fn new(password: &str) -> anyhow::Result<Self> {
         let hash = Argon2::default().hash_password(password.as_bytes());
-        Ok(Self(
-            hash.map_err(|error| anyhow::anyhow!("a password could not be hashed: {error}"))?
-                .to_string()
-                .into(),
-        ))
+        Ok(Self(hash.map_err(|error| anyhow::anyhow!("cannot hash a password: {error}"))?.to_string().into()))
     }
 
     /// Verifies in `memory`. Returns `None` if that fails.
@@ -140,13 +136,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn right_and_wrong_decide_alike() {
+    async fn right_and_wrong_accept_the_same_passwords() {
         check(&[]).await;
         check(&["password=1ms"]).await;
     }
 
     #[tokio::test]
-    async fn nothing_configured_admits_all_and_knows_no_operator() {
+    async fn without_passwords_all_are_admitted_and_none_is_operator() {
         let passwords = Passwords::hash(None, None, None).expect("nothing to hash");
         assert!(passwords.admits(b"").await);
         assert!(!passwords.is_operator(b"no password", b"no password").await);

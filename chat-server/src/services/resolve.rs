@@ -69,14 +69,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mistake_takes_as_long_as_it_is_told() {
+    fn the_mistake_takes_at_least_its_duration() {
         let started = Instant::now();
         wrong(IpAddr::from([127, 0, 0, 1]), Duration::from_millis(20));
         assert!(started.elapsed() >= Duration::from_millis(20));
     }
 
     #[tokio::test]
-    async fn a_peer_on_this_machine_takes_no_turn() {
+    async fn a_peer_on_this_machine_is_not_looked_up() {
         let resolver = Resolver::new(None);
         for port in 0..100 {
             resolver.log_host_name(SocketAddr::from(([127, 0, 0, 1], port)));

@@ -97,13 +97,13 @@ mod tests {
     }
 
     #[test]
-    fn passes_over_tags_source_and_extra_spaces() {
+    fn skips_tags_source_and_extra_spaces() {
         assert_eq!(parts("@time=1 :ada!a@h  PRIVMSG   #a  x "), parts("PRIVMSG #a x"));
         assert_eq!(parts("  NICK  ada  "), parts("NICK ada"));
     }
 
     #[test]
-    fn nothing_is_no_command() {
+    fn a_line_without_a_command_is_not_a_message() {
         for line in ["", "   ", ":source", "@tags", "@tags :source", "\0NICK a", "\r\n"] {
             assert_eq!(Message::parse(line.as_bytes()), None, "{line:?}");
         }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_utf8_stay_as_they_are() {
+    fn bytes_that_are_not_utf8_are_kept() {
         let message = Message::parse(b"PRIVMSG #a :\xff\xfe").expect("a command");
         assert_eq!(message.param(1), Some(&b"\xff\xfe"[..]));
     }
@@ -133,7 +133,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_put_together_comes_apart(
+        fn parsing_inverts_formatting(
             command in "[A-Za-z0-9]{1,10}",
             middle in proptest::collection::vec("[^ :\r\n\0][^ \r\n\0]{0,8}", 0..14),
             trailing in "[^\r\n\0]{0,40}",

@@ -127,7 +127,7 @@ impl Lines {
 }
 
 #[test]
-fn generated_lines_are_read_as_by_irc_proto() {
+fn generated_lines_parse_as_in_irc_proto() {
     let count = std::env::var("CHAT_ORACLE_LINES").ok().and_then(|it| it.parse().ok()).unwrap_or(100_000u64);
     let (mut lines, mut line) = (Lines(0x9e37_79b9_7f4a_7c15), Vec::new());
     let (mut compared, mut skipped) = (0u64, std::collections::BTreeMap::new());
@@ -151,7 +151,7 @@ fn generated_lines_are_read_as_by_irc_proto() {
 
 /// Each reason has a line that still shows the difference.
 #[test]
-fn the_differences_are_still_there() {
+fn the_documented_differences_still_exist() {
     for (line, reason) in [
         (&b"X a\0b"[..], Reason::Control),
         (b"X a\rb", Reason::Control),
@@ -167,7 +167,7 @@ fn the_differences_are_still_there() {
 
 /// The vectors are by Daniel Oaks, in the public domain (CC0).
 #[test]
-fn the_vectors_hold() {
+fn the_test_vectors_parse() {
     #[derive(serde::Deserialize)]
     struct File {
         tests: Vec<Case>,
