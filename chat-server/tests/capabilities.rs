@@ -18,7 +18,7 @@ async fn with(server: &Server, nick: &str, capabilities: &str) -> Client {
 }
 
 #[tokio::test]
-async fn whoever_asks_hears_itself() {
+async fn clients_with_echo_message_receive_their_own_messages() {
     let server = Server::start(&[]).await;
     let mut ada = with(&server, "ada", "echo-message").await;
     let mut bob = server.client("bob").await;
@@ -33,7 +33,7 @@ async fn whoever_asks_hears_itself() {
 }
 
 #[tokio::test]
-async fn lines_come_with_their_time_for_those_who_asked() {
+async fn clients_with_server_time_receive_the_time_of_each_line() {
     let server = Server::start(&[]).await;
     let mut ada = with(&server, "ada", "server-time").await;
     let mut bob = server.client("bob").await;
@@ -59,7 +59,7 @@ async fn lines_come_with_their_time_for_those_who_asked() {
 }
 
 #[tokio::test]
-async fn names_have_all_their_sigils_for_those_who_asked() {
+async fn clients_with_multi_prefix_see_all_sigils() {
     let server = Server::start(&[]).await;
     let mut ada = with(&server, "ada", "multi-prefix").await;
     ada.ask("JOIN #a\r\nMODE #a +v ada").await;

@@ -1,4 +1,4 @@
-//! The program as a user starts it.
+//! The program, as a user starts it.
 #![allow(missing_docs)]
 
 use std::process::{Command, Output};
@@ -8,7 +8,7 @@ fn run(flags: &[&str]) -> Output {
 }
 
 #[test]
-fn wrong_flags_get_one_sentence_and_code_2() {
+fn wrong_flags_print_one_sentence_and_exit_with_2() {
     for (flags, part) in [
         (&["--threshold=soon"][..], "--threshold: `soon` must be a duration"),
         (&["--inject=kid"], "--inject: unknown site `kid`, must be sleep"),
@@ -23,7 +23,7 @@ fn wrong_flags_get_one_sentence_and_code_2() {
 }
 
 #[test]
-fn a_port_in_use_gets_one_sentence_and_code_2() {
+fn a_port_in_use_prints_one_sentence_and_exits_with_2() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
     let output = run(&["--telemetry=off", "--listen", &address]);
@@ -34,7 +34,7 @@ fn a_port_in_use_gets_one_sentence_and_code_2() {
 
 #[cfg(unix)]
 #[test]
-fn it_says_where_it_listens_and_ends_on_sigterm() {
+fn it_prints_its_addresses_and_ends_on_sigterm() {
     use std::io::{BufRead, BufReader, Read, Write};
     use std::process::Stdio;
 
@@ -71,7 +71,8 @@ mod unix {
     use std::process::{Child, Stdio};
     use std::time::Duration;
 
-    /// A server with these flags under this limit of descriptors, and its address.
+    /// Starts a server under a limit of descriptors. Returns it and its
+    /// address.
     fn start(descriptors: u32) -> (Child, String) {
         let program = env!("CARGO_BIN_EXE_chat-server");
         let mut server = Command::new("sh")
@@ -105,11 +106,11 @@ mod unix {
     }
 
     #[test]
-    fn without_descriptors_it_waits_and_then_accepts_again() {
+    fn it_accepts_again_after_running_out_of_descriptors() {
         const DESCRIPTORS: u32 = 64;
         let (mut server, address) = start(DESCRIPTORS);
         let mut clients: Vec<_> = (0..DESCRIPTORS).map(|_| connect(&address)).collect();
-        // It says so, as those in the backlog see nothing of it.
+        // The log shows it; the clients in the backlog see nothing.
         let mut stderr = BufReader::new(server.stderr.take().expect("piped"));
         let mut log = String::new();
         while !log.contains("cannot accept connections for ") {
@@ -127,7 +128,8 @@ mod unix {
     #[test]
     fn the_second_interrupt_ends_it_at_once() {
         let (mut server, address) = start(1024);
-        // Its end stays open, so that the server waits for it a moment.
+        // The client keeps its end open, so that the server waits for it for a
+        // moment.
         let client = connect(&address);
         answered(&client);
         signal(&server, Signal::INT);
@@ -142,7 +144,7 @@ mod unix {
 }
 
 #[test]
-fn check_says_whether_file_and_flags_are_right() {
+fn check_validates_the_file_and_the_flags() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("chat.toml");
     let file = path.to_str().expect("plain");

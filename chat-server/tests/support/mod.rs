@@ -1,4 +1,5 @@
-//! A server on a port of its own, and clients that wait for lines instead of for time.
+//! Starts a server on a free port and connects clients to it. Clients wait for
+//! lines, never for a fixed time.
 #![allow(dead_code, unreachable_pub)]
 
 use std::time::Duration;
@@ -11,8 +12,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Beyond this a test has failed; nothing depends on how long it really takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A test fails after this time. No result depends on the actual duration.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running server.
 pub struct Server {
@@ -43,10 +44,14 @@ impl Server {
         Self { address, stop: Some(stop), running: tokio::spawn(serve(listener, config, shutdown)) }
     }
 
-    /// Lets it drain and waits for its end.
+    /// Starts the shutdown and waits for its end.
     pub async fn stop(mut self) {
         self.begin_stop();
-        timeout(PATIENCE, self.running).await.expect("ends in time").expect("no panic").expect("no error");
+        timeout(STEP_TIMEOUT, self.running)
+            .await
+            .expect("ends in time")
+            .expect("no panic")
+            .expect("no error");
     }
 
     pub fn begin_stop(&mut self) {
@@ -58,7 +63,8 @@ impl Server {
         Client { read: BufReader::new(read), write }
     }
 
-    /// A connection whose buffers are small, so that it is soon seen when it does not read.
+    /// Connects with small buffers, so that the server soon notices when the
+    /// client does not read.
     pub async fn connect_small(&self) -> Client {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4 * 1024).expect("taken");
@@ -66,7 +72,7 @@ impl Server {
         Client { read: BufReader::with_capacity(512, read), write }
     }
 
-    /// A registered client.
+    /// Returns a registered client.
     pub async fn client(&self, nick: &str) -> Client {
         let mut client = self.connect().await;
         client.send(&format!("NICK {nick}\r\nUSER {nick} 0 * :Real {nick}")).await;
@@ -74,7 +80,7 @@ impl Server {
         client
     }
 
-    /// A registered client in a channel.
+    /// Returns a registered client in a channel.
     pub async fn member(&self, nick: &str, channel: &str) -> Client {
         let mut client = self.client(nick).await;
         client.send(&format!("JOIN {channel}")).await;
@@ -95,13 +101,15 @@ impl Client {
     }
 
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
-        timeout(PATIENCE, self.write.write_all(bytes)).await.expect("taken in time").expect("connected");
+        timeout(STEP_TIMEOUT, self.write.write_all(bytes)).await.expect("taken in time").expect("connected");
     }
 
-    /// The next line without its ending; `None` at the end of the connection.
+    /// Returns the next line without its ending, or `None` at the end of the
+    /// connection.
     pub async fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
-        let read = timeout(PATIENCE, self.read.read_until(b'\n', &mut line)).await.expect("a line in time");
+        let read =
+            timeout(STEP_TIMEOUT, self.read.read_until(b'\n', &mut line)).await.expect("a line in time");
         let tag = if line.starts_with(b"@") {
             line.iter().position(|&byte| byte == b' ').unwrap_or(0) + 1
         } else {
@@ -111,7 +119,7 @@ impl Client {
         (read.is_ok() && !line.is_empty()).then(|| String::from_utf8_lossy(&line).trim_end().to_owned())
     }
 
-    /// All lines up to and with the first that contains `part`.
+    /// Returns all lines up to the first that contains `part`.
     pub async fn lines_until(&mut self, part: &str) -> Vec<String> {
         let mut lines = Vec::new();
         while let Some(line) = self.line().await {
@@ -123,17 +131,17 @@ impl Client {
         panic!("the connection ended before {part:?}, after {lines:#?}");
     }
 
-    /// The first line that contains `part`.
+    /// Returns the first line that contains `part`.
     pub async fn until(&mut self, part: &str) -> String {
         self.lines_until(part).await.pop().expect("at least one")
     }
 
-    /// Sends `line` and gives what is answered, known to be all by a PING after it.
+    /// Sends `line` and returns the replies. A PING after it marks their end.
     pub async fn ask(&mut self, line: &str) -> Vec<String> {
         self.ask_of("s", line).await
     }
 
-    /// The same of a server with another name.
+    /// The same for a server with another name.
     pub async fn ask_of(&mut self, server: &str, line: &str) -> Vec<String> {
         self.send(&format!("{line}\r\nPING done")).await;
         let mut lines = self.lines_until(&format!("PONG {server} :done")).await;
@@ -141,7 +149,7 @@ impl Client {
         lines
     }
 
-    /// All lines to the end of the connection.
+    /// Returns all lines up to the end of the connection.
     pub async fn rest(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         while let Some(line) = self.line().await {

@@ -1,4 +1,4 @@
-//! The history after the process was killed.
+//! The history, also after the server was killed.
 #![cfg(unix)]
 #![allow(missing_docs)]
 
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// A server in a process of its own, killed when dropped.
+/// A server in its own process. Dropping it kills the process.
 struct Server {
     process: Child,
     address: String,
@@ -29,7 +29,7 @@ impl Server {
         Self { address: address.expect(&ready).to_owned(), process }
     }
 
-    /// A registered client in `#a`.
+    /// Returns a registered client in `#a`.
     fn member(&self) -> BufReader<TcpStream> {
         let stream = TcpStream::connect(&self.address).expect("accepted");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
@@ -41,7 +41,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// SIGKILL: nothing of the server's own gets to run.
+    /// Sends SIGKILL, so that the server cannot clean up.
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -52,7 +52,7 @@ fn say(client: &mut BufReader<TcpStream>, lines: &str) {
     client.get_mut().write_all(format!("{lines}\r\n").as_bytes()).expect("taken");
 }
 
-/// All lines up to the first with `part`.
+/// Returns all lines up to the first that contains `part`.
 fn until(client: &mut BufReader<TcpStream>, part: &str) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
@@ -65,7 +65,7 @@ fn until(client: &mut BufReader<TcpStream>, part: &str) -> Vec<String> {
     }
 }
 
-/// What HISTORY shows, without times.
+/// Returns what HISTORY shows, without times.
 fn history(client: &mut BufReader<TcpStream>) -> Vec<String> {
     say(client, "HISTORY #a 100");
     let lines = until(client, " :End of history");
@@ -74,7 +74,7 @@ fn history(client: &mut BufReader<TcpStream>) -> Vec<String> {
 }
 
 #[test]
-fn what_was_acknowledged_is_there_after_sigkill() {
+fn acknowledged_lines_survive_sigkill() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut expected = Vec::new();
     for round in 0..3 {
@@ -86,14 +86,14 @@ fn what_was_acknowledged_is_there_after_sigkill() {
             expected.push(format!("<ada> {round}.{line}"));
         }
         assert_eq!(history(&mut ada), expected, "acknowledged");
-        // Said and not acknowledged: it may be lost, and must not do harm.
+        // This message is not acknowledged. It may be lost and must do no harm.
         say(&mut ada, "PRIVMSG #a :unasked");
         drop(server);
     }
 }
 
 #[test]
-fn actions_are_shown_as_such_and_what_clients_ask_each_other_is_not_kept() {
+fn the_history_shows_actions_and_skips_ctcp_requests() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start(directory.path());
     let mut ada = server.member();
@@ -106,7 +106,7 @@ fn actions_are_shown_as_such_and_what_clients_ask_each_other_is_not_kept() {
 }
 
 #[test]
-fn the_longest_lines_are_shown_whole() {
+fn the_longest_lines_are_shown_completely() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start(directory.path());
     let mut ada = server.member();
@@ -123,7 +123,7 @@ fn the_longest_lines_are_shown_whole() {
 }
 
 #[test]
-fn only_who_is_in_a_channel_may_read_what_was_said_there() {
+fn only_members_can_read_the_history() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start(directory.path());
     let mut ada = server.member();

@@ -1,8 +1,8 @@
-//! A client library that others wrote (`irc` of PyPI), scripted in `client.py`.
+//! Runs a client library (`irc` from PyPI), scripted in `client_library.py`.
 //!
-//! Skipped, and loudly, where it is not installed; with `CHAT_CLIENT=1` it then fails instead. It is looked for
-//! by `python3`, also below `target/python` of the workspace:
-//! `python3 -m pip install --target target/python irc==20.5.0`.
+//! If it is not installed, the test is skipped with a message, or fails if
+//! `CHAT_CLIENT=1` is set. `python3` also looks for it below `target/python` of
+//! the workspace: `python3 -m pip install --target target/python irc==20.5.0`.
 #![allow(missing_docs)]
 
 mod support;
@@ -25,20 +25,22 @@ fn python() -> Command {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_library_of_others_chats() {
+async fn a_client_library_can_chat() {
     let there = python().args(["-c", "import irc.client"]).output();
     if !there.as_ref().is_ok_and(|output| output.status.success()) {
         let hint = "python3 -m pip install --target target/python irc==20.5.0";
         assert!(std::env::var_os("CHAT_CLIENT").is_none(), "{there:?}; install it: {hint}");
-        // Past the harness, which shows nothing of a test that passes.
+        // Written to stderr directly, as the harness hides the output of a
+        // passing test.
         let _ = std::io::Write::write_all(
             &mut std::io::stderr(),
-            format!("\n*** SKIPPED: the client library test, as python3 has no `irc`: {hint}\n").as_bytes(),
+            format!("\n*** SKIPPED: the client library test: python3 has no `irc`; install it: {hint}\n")
+                .as_bytes(),
         );
         return;
     }
     let server = Server::start(&[]).await;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client_library.py");
     let mut client = python();
     client.arg(script).args([server.address.ip().to_string(), server.address.port().to_string()]);
     let output =

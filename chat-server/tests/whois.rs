@@ -1,4 +1,4 @@
-//! What people learn of each other: AWAY, WHOIS, WHOWAS, USERHOST, ISON.
+//! Information about users: AWAY, WHOIS, WHOWAS, USERHOST and ISON.
 #![allow(missing_docs)]
 
 mod support;
@@ -6,7 +6,7 @@ mod support;
 use support::Server;
 
 #[tokio::test]
-async fn who_is_away_says_so() {
+async fn away_clients_are_reported_as_away() {
     let server = Server::start(&[]).await;
     let (mut ada, mut bob) = (server.client("ada").await, server.client("bob").await);
     assert_eq!(ada.ask("AWAY :at lunch").await, [":s 306 ada :You have been marked as being away"]);
@@ -24,7 +24,7 @@ async fn who_is_away_says_so() {
 }
 
 #[tokio::test]
-async fn who_is_here_and_who_was() {
+async fn present_and_former_clients_can_be_queried() {
     let server = Server::start(&["--oper", "root:secret"]).await;
     let (mut ada, mut bob) = (server.member("ada", "#a").await, server.client("bob").await);
     bob.ask("OPER root secret").await;
@@ -51,7 +51,8 @@ async fn who_is_here_and_who_was() {
     ada.ask("PART #a").await;
     assert_eq!(codes(ada.ask("LUSERS").await), ["251", "255", "265", "266"]);
     ada.ask("JOIN #a").await;
-    // Another nick is a way to leave too; the same one in capitals is not.
+    // A client that changes its nick leaves its old one. A change of case is no
+    // new nick.
     let mut eve = server.client("bob").await;
     eve.ask("NICK BOB\r\nNICK eve").await;
     let was = ada.ask("WHOWAS bob").await;
@@ -63,7 +64,7 @@ async fn who_is_here_and_who_was() {
     assert_eq!(ada.ask("WHOWAS bob -1").await, was);
     eve.send("QUIT").await;
     eve.rest().await;
-    // Who only has a nick is not here yet.
+    // A client with only a nick is not registered yet.
     let mut early = server.connect().await;
     early.ask("NICK early").await;
     assert_eq!(ada.ask("LUSERS").await[0], ":s 251 ada :There are 1 users and 0 invisible on 1 servers");
