@@ -1,6 +1,6 @@
-"""A chat of two by the client library `irc` of PyPI, as its users write it. Arguments: host, port.
+"""A chat of two clients with the library `irc` of PyPI. Arguments: host, port.
 
-Each step waits for an event; the last line is `done`, and anything else is a failure.
+Each step waits for an event. The last line is `done`; any other last line is a failure.
 """
 
 import sys
@@ -13,7 +13,7 @@ REACTOR = irc.client.Reactor()
 
 
 class Person:
-    """A connection and what came in on it."""
+    """A connection and the events it received."""
 
     def __init__(self, nick):
         self.nick, self.events = nick, []
@@ -28,12 +28,12 @@ class Person:
         self.connection.connect(HOST, PORT, nick)
 
     def note(self, connection, event):
-        # Handlers are global to the reactor, whose connections are both persons'.
+        # Handlers are global to the reactor, which holds the connections of all persons.
         if connection is self.connection:
             self.events.append(event)
 
     def until(self, kind, **wanted):
-        """The next event of that kind, and of that source, target or arguments."""
+        """Return the next event of that kind with that source, target or arguments."""
         while True:
             while self.events:
                 event = self.events.pop(0)
@@ -56,7 +56,7 @@ def main():
     bob.connection.join("#tea")
     assert bob.until("namreply").arguments[2].split() == ["@ada", "bob"]
     ada.until("join", nick="bob")
-    # What the library understood of RPL_ISUPPORT.
+    # What the library has parsed from RPL_ISUPPORT.
     assert ada.connection.features.nicklen == 30, vars(ada.connection.features)
     assert ada.connection.features.prefix == {"@": "o", "+": "v"}, vars(ada.connection.features)
 
@@ -120,8 +120,8 @@ def main():
     print("done")
 
 
-# It waits for events; if one does not come, this ends it.
-threading.Timer(60, lambda: (print("an event did not come", flush=True), __import__("os")._exit(1))).start()
+# End the process if an event does not arrive.
+threading.Timer(60, lambda: (print("an event did not arrive", flush=True), __import__("os")._exit(1))).start()
 main()
 sys.stdout.flush()
 __import__("os")._exit(0)
