@@ -290,7 +290,7 @@ mod tests {
     async fn partial_writes_lose_nothing() {
         let (outbox, queue, _) = queue(1 << 20, 1 << 20);
         let lines: Vec<Vec<u8>> = (0..200).map(|line| format!("line {line}").into_bytes()).collect();
-        lines.iter().for_each(|it| outbox.push(&line(it)).expect("room"));
+        lines.iter().for_each(|it| outbox.push(&line(it)).expect("space"));
         drop(outbox);
         let (mut near, mut far) = tokio::io::duplex(7);
         let write = async move { queue.drain(&mut near).await };
@@ -305,12 +305,12 @@ mod tests {
         let (outbox, queue, _) = queue(1 << 20, 1 << 20);
         let (mut near, mut far) = tokio::io::duplex(1 << 20);
         let writer = tokio::spawn(async move { queue.drain(&mut near).await });
-        let say = |lines| (0..lines).for_each(|_| outbox.push(&line(b"x")).expect("room"));
+        let push = |lines| (0..lines).for_each(|_| outbox.push(&line(b"x")).expect("space"));
         tokio::task::yield_now().await;
         let begun = time::Instant::now();
         // Late each time, so that the writer pauses after the second and third.
         for lines in [1, 1, 5 * MAX_BUFFERS_PER_WRITE] {
-            say(lines);
+            push(lines);
             time::advance(Duration::from_millis(50)).await;
             let late = begun.elapsed();
             far.read_exact(&mut vec![0; 3 * lines]).await.expect("written");
@@ -318,7 +318,7 @@ mod tests {
         }
         drop(outbox);
         writer.await.expect("no panic").expect("written");
-        assert!(begun.elapsed() > Duration::from_millis(150), "it rested");
+        assert!(begun.elapsed() > Duration::from_millis(150), "the writer paused");
     }
 
     #[tokio::test(start_paused = true)]
@@ -341,9 +341,9 @@ mod tests {
         let (mut near, mut far) = tokio::io::duplex(7);
         let writer = tokio::spawn(async move { queue.drain(&mut near).await });
         // Below the soft limit a client may take as long as it likes.
-        outbox.push(&line(&[b'x'; 100])).expect("room");
+        outbox.push(&line(&[b'x'; 100])).expect("space");
         time::timeout(Duration::from_secs(100), slow_reader.notified()).await.expect_err("not full");
-        outbox.push(&line(&[b'x'; 100])).expect("room");
+        outbox.push(&line(&[b'x'; 100])).expect("space");
         slow_reader.notified().await;
         let full = begun.elapsed() - Duration::from_secs(100);
         assert!((10..=15).contains(&full.as_secs()), "{full:?}");

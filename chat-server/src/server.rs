@@ -50,8 +50,8 @@ const MAX_ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// Returns an error if a password cannot be hashed or the history cannot be
-/// opened.
+/// Returns an error if a password cannot be hashed or a service cannot
+/// start.
 pub(crate) async fn run(
     listener: TcpListener,
     directory: &Path,
@@ -64,12 +64,12 @@ pub(crate) async fn run(
     let max_connections = server.max_connections;
     let (hub, history) = (server.context.hub.clone(), server.history);
     let acceptor = Acceptor { context: server.context, sessions: sessions.clone(), next: 0 };
-    let accepting = loopscope::spawn("acceptor", acceptor.run(listener));
+    let acceptor_task = loopscope::spawn("acceptor", acceptor.run(listener));
     shutdown.await;
-    accepting.abort();
+    acceptor_task.abort();
     // The listener closes when the task has ended, which may be after the
     // abort.
-    let _ = accepting.await;
+    let _ = acceptor_task.await;
     hub.drain("Server shutting down").await;
     drop(hub);
     if time::timeout(SESSIONS_END_TIMEOUT, sessions.acquire_many(max_connections)).await.is_err() {

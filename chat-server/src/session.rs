@@ -64,8 +64,8 @@ pub(crate) async fn serve(
 pub(crate) async fn close_gracefully(mut socket: TcpStream) {
     let drain = async {
         socket.shutdown().await?;
-        let mut waste = [0; 512];
-        while socket.read(&mut waste).await? > 0 {}
+        let mut discarded = [0; 512];
+        while socket.read(&mut discarded).await? > 0 {}
         io::Result::Ok(())
     };
     // Success, error or timeout: the connection is over in any case.
@@ -91,7 +91,7 @@ impl Reader<'_> {
     async fn run(mut self, mut socket: ReadHalf<'_>, slow_reader: SlowReader) -> Infallible {
         let (id, context) = (self.id, self.context);
         let reason = tokio::select! {
-            reason = self.listen(&mut socket) => reason,
+            reason = self.read_lines(&mut socket) => reason,
             () = slow_reader.notified() => {
                 context.services.metrics.count_slow_reader();
                 Some("SendQ exceeded".into())
@@ -105,7 +105,7 @@ impl Reader<'_> {
 
     /// Returns the reason to disconnect the client, or `None` if the hub has
     /// disconnected it.
-    async fn listen(&mut self, socket: &mut ReadHalf<'_>) -> Option<String> {
+    async fn read_lines(&mut self, socket: &mut ReadHalf<'_>) -> Option<String> {
         let throttle = &self.context.services.throttle;
         let mut bucket = throttle.new_bucket();
         let mut silence = SilenceTimer::new(self.context.client_limits);
@@ -113,13 +113,13 @@ impl Reader<'_> {
         loop {
             while let Some(line) = self.lines.next() {
                 throttle.wait_for_token(&mut bucket).await;
-                if let RequestOutcome::Disconnected = self.take(line).await {
+                if let RequestOutcome::Disconnected = self.handle_line(line).await {
                     return None;
                 }
             }
             let read = tokio::select! {
                 read = read_some(socket, &mut self.lines) => read,
-                () = due(&mut registration) => {
+                () = completion(&mut registration) => {
                     registration = None;
                     match self.context.hub.ask(self.id, Request::RegistrationTimeout).await {
                         RequestOutcome::Disconnected => return None,
@@ -146,7 +146,7 @@ impl Reader<'_> {
         }
     }
 
-    async fn take(&self, line: InputLine) -> RequestOutcome {
+    async fn handle_line(&self, line: InputLine) -> RequestOutcome {
         let SessionContext { hub, services, .. } = self.context;
         let outcome = match line {
             InputLine::TooLong => hub.ask(self.id, Request::TooLong).await,
@@ -159,8 +159,8 @@ impl Reader<'_> {
             }
         };
         match outcome {
-            RequestOutcome::Said(entries) => {
-                services.log(entries);
+            RequestOutcome::Said(messages) => {
+                services.log(messages);
                 RequestOutcome::Done
             }
             RequestOutcome::ReadHistory { channel, max_lines } => {
@@ -173,7 +173,7 @@ impl Reader<'_> {
 }
 
 /// Completes when the timer does. Never completes without a timer.
-async fn due(timer: &mut Option<std::pin::Pin<Box<time::Sleep>>>) {
+async fn completion(timer: &mut Option<std::pin::Pin<Box<time::Sleep>>>) {
     match timer {
         Some(timer) => timer.as_mut().await,
         None => std::future::pending().await,

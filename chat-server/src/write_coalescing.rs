@@ -28,30 +28,30 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct QueueWait {
     /// When a line last arrived in the empty queue, in nanoseconds after
     /// `origin`.
-    since: AtomicU64,
+    first_line_nanos: AtomicU64,
     origin: Instant,
     /// Notified when a reply is in the queue.
-    answer: Notify,
+    reply_queued: Notify,
 }
 
 impl QueueWait {
     pub(crate) fn new() -> Self {
-        Self { since: AtomicU64::new(0), origin: Instant::now(), answer: Notify::new() }
+        Self { first_line_nanos: AtomicU64::new(0), origin: Instant::now(), reply_queued: Notify::new() }
     }
 
     /// Records that a line has arrived in the empty queue.
     pub(crate) fn begin(&self) {
-        self.since.store(self.origin.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        self.first_line_nanos.store(self.origin.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
 
     /// Ends the pause of the writer, as the client may be waiting for the
     /// queued line.
     pub(crate) fn end_pause(&self) {
-        self.answer.notify_one();
+        self.reply_queued.notify_one();
     }
 
-    fn since(&self) -> Instant {
-        self.origin + Duration::from_nanos(self.since.load(Ordering::Relaxed))
+    fn first_line_at(&self) -> Instant {
+        self.origin + Duration::from_nanos(self.first_line_nanos.load(Ordering::Relaxed))
     }
 }
 
@@ -59,14 +59,14 @@ impl QueueWait {
 #[derive(Debug)]
 pub(crate) struct WriteCoalescer {
     /// When the last pause was due to end.
-    until: Instant,
+    pause_ends_at: Instant,
     /// Whether the writer was late the last time.
-    late: bool,
+    was_late: bool,
 }
 
 impl WriteCoalescer {
     pub(crate) fn new() -> Self {
-        Self { until: Instant::now(), late: false }
+        Self { pause_ends_at: Instant::now(), was_late: false }
     }
 
     /// Called when the writer runs. Returns until when it must pause after its
@@ -74,11 +74,12 @@ impl WriteCoalescer {
     pub(crate) fn pause_after(&mut self, waiting: &QueueWait) -> Option<Instant> {
         let now = Instant::now();
         // The time that a line waits because of a pause is not lateness.
-        let late = now.saturating_duration_since(waiting.since().max(self.until)) > LATE_AFTER;
-        let again = std::mem::replace(&mut self.late, late);
-        (late && again).then(|| {
-            self.until = now + PAUSE;
-            self.until
+        let is_late =
+            now.saturating_duration_since(waiting.first_line_at().max(self.pause_ends_at)) > LATE_AFTER;
+        let was_late = std::mem::replace(&mut self.was_late, is_late);
+        (is_late && was_late).then(|| {
+            self.pause_ends_at = now + PAUSE;
+            self.pause_ends_at
         })
     }
 
@@ -86,7 +87,7 @@ impl WriteCoalescer {
     pub(crate) async fn pause(until: Instant, waiting: &QueueWait) {
         tokio::select! {
             () = time::sleep_until(until) => {}
-            () = waiting.answer.notified() => {}
+            () = waiting.reply_queued.notified() => {}
         }
     }
 }
@@ -95,10 +96,14 @@ impl WriteCoalescer {
 mod tests {
     use super::*;
 
-    /// Queues a line and lets its writer run `delay` later.
-    async fn turn(coalescer: &mut WriteCoalescer, waiting: &QueueWait, later: Duration) -> Option<Duration> {
+    /// Queues a line and lets its writer run `delay` delay.
+    async fn run_writer(
+        coalescer: &mut WriteCoalescer,
+        waiting: &QueueWait,
+        delay: Duration,
+    ) -> Option<Duration> {
         waiting.begin();
-        time::advance(later).await;
+        time::advance(delay).await;
         coalescer.pause_after(waiting).map(|until| until - Instant::now())
     }
 
@@ -106,15 +111,15 @@ mod tests {
     async fn a_writer_that_is_late_twice_in_a_row_pauses() {
         let (mut coalescer, waiting) = (WriteCoalescer::new(), QueueWait::new());
         let (soon, late) = (LATE_AFTER / 2, LATE_AFTER * 2);
-        for (later, rests) in
+        for (delay, pauses) in
             [(soon, false), (late, false), (soon, false), (late, false), (late, true), (late, true)]
         {
-            assert_eq!(turn(&mut coalescer, &waiting, later).await, rests.then_some(PAUSE));
+            assert_eq!(run_writer(&mut coalescer, &waiting, delay).await, pauses.then_some(PAUSE));
             time::advance(PAUSE * 2).await;
         }
         // A line that waited only for the pause does not count as late.
-        turn(&mut coalescer, &waiting, late).await.expect("a rest");
-        assert_eq!(turn(&mut coalescer, &waiting, PAUSE).await, None);
+        run_writer(&mut coalescer, &waiting, late).await.expect("a pause");
+        assert_eq!(run_writer(&mut coalescer, &waiting, PAUSE).await, None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -51,12 +51,12 @@ async fn idle_clients_are_pinged_then_disconnected() {
 #[tokio::test]
 async fn clients_that_do_not_register_are_disconnected() {
     let server = Server::with_limits(&[], ClientLimits::default().with_registration_timeout(TIMEOUT)).await;
-    let mut mute = server.connect().await;
-    let mut chatty = server.connect().await;
+    let mut silent = server.connect().await;
+    let mut active = server.connect().await;
     let ada = server.client("ada").await;
-    assert_eq!(mute.rest().await, ["ERROR :Closing Link: 127.0.0.1 (Registration timed out)"]);
-    chatty.send("PING a\r\nPING b").await;
-    let last = chatty.rest().await.pop();
+    assert_eq!(silent.rest().await, ["ERROR :Closing Link: 127.0.0.1 (Registration timed out)"]);
+    active.send("PING a\r\nPING b").await;
+    let last = active.rest().await.pop();
     assert_eq!(last.as_deref(), Some("ERROR :Closing Link: 127.0.0.1 (Registration timed out)"));
     let mut ada = ada;
     assert_eq!(ada.ask("ISON ada").await, [":s 303 ada :ada"]);

@@ -134,7 +134,7 @@ mod unix {
         answered(&client);
         signal(&server, Signal::INT);
         let mut line = String::new();
-        BufReader::new(&client).read_line(&mut line).expect("a farewell");
+        BufReader::new(&client).read_line(&mut line).expect("an ERROR");
         assert!(line.starts_with("ERROR "), "{line}");
         signal(&server, Signal::INT);
         assert_eq!(server.wait().expect("it ends").code(), Some(130));

@@ -51,7 +51,7 @@ impl HubState {
             replies.server_text(&[&[&b"NOTICE "[..], name, b" :"], head].concat(), text);
         };
         let Some(lines) = lines else {
-            return notice(&[], b"The history cannot be had now, try again later");
+            return notice(&[], b"The history is not available now, try again later");
         };
         let mut shown = 0;
         for line in &lines {

@@ -23,12 +23,12 @@ const NAMES_PER_CHUNK: usize = 512;
 const MAX_REPLY_BYTES: usize = 512 * 1024;
 
 /// Returns whether one more entry fits. Otherwise sends an error.
-fn has_room(command: &[u8], replies: &mut Replies) -> bool {
-    let room = replies.bytes() < MAX_REPLY_BYTES;
-    if !room {
+fn has_space(command: &[u8], replies: &mut Replies) -> bool {
+    let has_space = replies.bytes() < MAX_REPLY_BYTES;
+    if !has_space {
         replies.standard(ERR_TOOMANYMATCHES, &[command]);
     }
-    room
+    has_space
 }
 
 impl HubState {
@@ -38,7 +38,7 @@ impl HubState {
             return;
         };
         for name in comma_list(names) {
-            if !has_room(b"NAMES", replies) {
+            if !has_space(b"NAMES", replies) {
                 break;
             }
             self.names_of(id, &NameKey::new(name), name, replies).await;
@@ -82,7 +82,7 @@ impl HubState {
             if !channel.is_visible_to(id) || !wanted(channel) {
                 continue;
             }
-            if !has_room(b"LIST", replies) {
+            if !has_space(b"LIST", replies) {
                 break;
             }
             let topic: &[u8] = channel.topic.as_ref().map_or(b"", |topic| &topic.text);
@@ -103,7 +103,7 @@ impl HubState {
             let (inside, all) = (channel.has_member(id), asker.capabilities.multi_prefix);
             for (member_id, member) in &channel.members {
                 let Some(client) = self.clients.get(member_id) else { continue };
-                if !has_room(b"WHO", replies) {
+                if !has_space(b"WHO", replies) {
                     break;
                 }
                 if (inside || !client.is_invisible) && (client.is_operator || !operators_only) {
@@ -123,7 +123,7 @@ impl HubState {
                 if !seen || !client.matches_mask(mask) || (operators_only && !client.is_operator) {
                     continue;
                 }
-                if !has_room(b"WHO", replies) {
+                if !has_space(b"WHO", replies) {
                     break;
                 }
                 who_line(&self.identity.name, b"*", client, b"", replies);
