@@ -49,7 +49,7 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
     let (metrics, registry) = (Metrics::default(), prometheus::Registry::new());
     metrics.register(&registry)?;
     let mut scope = Scope::builder()
-        .blocking_threshold(config.threshold)
+        .blocking_threshold(config.blocking_threshold)
         .captures_per_second(CAPTURES_PER_SECOND)
         // All tasks here have names, so their wakers measure the schedule delay
         // at half the cost.

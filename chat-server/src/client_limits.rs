@@ -31,8 +31,8 @@ pub struct ClientLimits {
     /// Time that the queue may stay above `soft_queue_bytes` before the server
     /// disconnects the client; default 10 s.
     pub slow_reader_timeout: Duration,
-    /// Queue size above which the server disconnects the client at once; default
-    /// 1 MiB.
+    /// Queue size above which the server disconnects the client at once;
+    /// default 1 MiB.
     pub hard_queue_bytes: usize,
     /// Time in which the server still writes the queue of a client that it
     /// disconnects; default 1 s.

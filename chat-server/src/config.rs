@@ -15,6 +15,14 @@ use crate::inject::spec::SpecError;
 
 /// Maximum size of the message of the day.
 const MAX_MOTD_BYTES: usize = 64 * 1024;
+const MAX_WORKERS: usize = 1024;
+const MIN_THRESHOLD: Duration = Duration::from_millis(1);
+const MAX_THRESHOLD: Duration = Duration::from_secs(60);
+const MAX_SERVER_NAME_BYTES: usize = 63;
+const MAX_PASSWORD_BYTES: usize = 200;
+const MAX_CONNECTIONS: u32 = 1_000_000;
+const MIN_LINES_PER_SECOND: f64 = 0.1;
+const MAX_LINES_PER_SECOND: f64 = 1_000_000.0;
 
 /// The checked configuration of the process.
 #[derive(Debug)]
@@ -23,7 +31,7 @@ pub struct Config {
     pub(crate) telemetry: Option<SocketAddr>,
     pub(crate) console: Option<SocketAddr>,
     pub(crate) workers: Option<NonZeroUsize>,
-    pub(crate) threshold: Duration,
+    pub(crate) blocking_threshold: Duration,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) server: ServerConfig,
 }
@@ -36,10 +44,10 @@ pub(crate) struct ServerConfig {
     pub(crate) operator: Option<(String, String)>,
     pub(crate) motd: Option<Vec<Box<[u8]>>>,
     pub(crate) max_connections: u32,
-    pub(crate) rate: Option<f64>,
+    pub(crate) lines_per_second: Option<f64>,
     pub(crate) client_limits: ClientLimits,
     pub(crate) injections: Injections,
-    pub(crate) created: SystemTime,
+    pub(crate) started_at: SystemTime,
 }
 
 impl TryFrom<Args> for Config {
@@ -71,7 +79,7 @@ impl Config {
             },
             console: args.console.as_deref().map(console).transpose()?,
             workers: args.workers.as_deref().map(workers).transpose()?,
-            threshold: threshold(&or(args.threshold, "10ms"))?,
+            blocking_threshold: threshold(&or(args.threshold, "10ms"))?,
             data_dir: args.data_dir.map(PathBuf::from),
             server: ServerConfig {
                 name: server_name(&or(args.server_name, "chat.localhost"))?,
@@ -79,10 +87,10 @@ impl Config {
                 operator: args.oper.map(operator).transpose()?,
                 motd: args.motd.as_deref().map(motd).transpose()?,
                 max_connections: max_connections(&or(args.max_connections, "10000"))?,
-                rate: flood_limit(&or(args.flood_limit, "50/s"))?,
+                lines_per_second: flood_limit(&or(args.flood_limit, "50/s"))?,
                 client_limits: ClientLimits::default(),
                 injections: Injections::parse(args.inject.iter().map(String::as_str)).map_err(injection)?,
-                created: SystemTime::now(),
+                started_at: SystemTime::now(),
             },
         })
     }
@@ -108,32 +116,34 @@ fn console(text: &str) -> Result<SocketAddr, ConfigError> {
 
 fn workers(text: &str) -> Result<NonZeroUsize, ConfigError> {
     match text.parse::<NonZeroUsize>() {
-        Ok(workers) if workers.get() <= 1024 => Ok(workers),
-        _ => wrong("--workers", format!("`{text}` must be a number from 1 to 1024")),
+        Ok(workers) if workers.get() <= MAX_WORKERS => Ok(workers),
+        _ => wrong("--workers", format!("`{text}` must be a number from 1 to {MAX_WORKERS}")),
     }
 }
 
 fn threshold(text: &str) -> Result<Duration, ConfigError> {
-    let allowed = Duration::from_millis(1)..=Duration::from_secs(60);
     match humantime::parse_duration(text) {
-        Ok(threshold) if allowed.contains(&threshold) => Ok(threshold),
+        Ok(threshold) if (MIN_THRESHOLD..=MAX_THRESHOLD).contains(&threshold) => Ok(threshold),
         _ => wrong("--threshold", format!("`{text}` must be a duration from 1ms to 60s, such as 10ms")),
     }
 }
 
 fn server_name(text: &str) -> Result<Arc<str>, ConfigError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
-    if text.is_empty() || text.len() > 63 || !plain || text.starts_with(['-', '.']) {
-        let right = "must be 1 to 63 letters, digits, dots and dashes, such as chat.example.org";
-        return wrong("--server-name", format!("`{text}` {right}"));
+    if text.is_empty() || text.len() > MAX_SERVER_NAME_BYTES || !plain || text.starts_with(['-', '.']) {
+        let right = "letters, digits, dots and dashes, such as chat.example.org";
+        return wrong("--server-name", format!("`{text}` must be 1 to {MAX_SERVER_NAME_BYTES} {right}"));
     }
     Ok(text.into())
 }
 
 fn password(flag: &'static str, text: String) -> Result<String, ConfigError> {
     // The error must not repeat the password or a part of it.
-    if text.is_empty() || text.len() > 200 || text.contains(|it: char| it.is_control()) {
-        return wrong(flag, "the password must be 1 to 200 bytes without control characters");
+    if text.is_empty() || text.len() > MAX_PASSWORD_BYTES || text.contains(|it: char| it.is_control()) {
+        return wrong(
+            flag,
+            format!("the password must be 1 to {MAX_PASSWORD_BYTES} bytes without control characters"),
+        );
     }
     Ok(text)
 }
@@ -168,8 +178,8 @@ fn motd(path: &str) -> Result<Vec<Box<[u8]>>, ConfigError> {
 
 fn max_connections(text: &str) -> Result<u32, ConfigError> {
     match text.parse() {
-        Ok(count @ 1..=1_000_000) => Ok(count),
-        _ => wrong("--max-connections", format!("`{text}` must be a number from 1 to 1000000")),
+        Ok(count @ 1..=MAX_CONNECTIONS) => Ok(count),
+        _ => wrong("--max-connections", format!("`{text}` must be a number from 1 to {MAX_CONNECTIONS}")),
     }
 }
 
@@ -178,8 +188,13 @@ fn flood_limit(text: &str) -> Result<Option<f64>, ConfigError> {
         return Ok(None);
     }
     match text.strip_suffix("/s").and_then(|number| number.parse::<f64>().ok()) {
-        Some(rate) if (0.1..=1_000_000.0).contains(&rate) => Ok(Some(rate)),
-        _ => wrong("--flood-limit", format!("`{text}` must be a rate from 0.1/s to 1000000/s, or off")),
+        Some(rate) if (MIN_LINES_PER_SECOND..=MAX_LINES_PER_SECOND).contains(&rate) => Ok(Some(rate)),
+        _ => wrong(
+            "--flood-limit",
+            format!(
+                "`{text}` must be a rate from {MIN_LINES_PER_SECOND}/s to {MAX_LINES_PER_SECOND}/s, or off"
+            ),
+        ),
     }
 }
 
@@ -202,15 +217,15 @@ mod tests {
         let config = parse(&[]).expect("valid");
         assert_eq!(config.listen.to_string(), "127.0.0.1:6667");
         assert_eq!(config.telemetry.map(|it| it.to_string()).as_deref(), Some("127.0.0.1:9464"));
-        assert_eq!(config.threshold, Duration::from_millis(10));
-        assert_eq!((config.server.max_connections, config.server.rate), (10_000, Some(50.0)));
+        assert_eq!(config.blocking_threshold, Duration::from_millis(10));
+        assert_eq!((config.server.max_connections, config.server.lines_per_second), (10_000, Some(50.0)));
         assert_eq!(config.server.injections, Injections::default());
     }
 
     #[test]
     fn telemetry_and_flood_limit_can_be_off() {
         let config = parse(&["--telemetry", "off", "--flood-limit", "off"]).expect("valid");
-        assert_eq!((config.telemetry, config.server.rate), (None, None));
+        assert_eq!((config.telemetry, config.server.lines_per_second), (None, None));
     }
 
     #[test]
@@ -252,7 +267,7 @@ mod tests {
     fn a_flag_overrides_the_file() {
         let text = "threshold = \"20ms\"\nworkers = 3\ninject = [\"sleep\", \"lock=5ms\"]\nmax-connections = 1_000\n";
         let config = with_file(text, &["--workers", "2"]).expect("valid");
-        assert_eq!(config.threshold, std::time::Duration::from_millis(20));
+        assert_eq!(config.blocking_threshold, std::time::Duration::from_millis(20));
         assert_eq!(config.workers.map(|it| it.get()), Some(2));
         assert_eq!(config.server.max_connections, 1_000);
         assert!(config.server.injections.at(crate::inject::spec::Site::Lock).is_some());

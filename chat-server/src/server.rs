@@ -99,17 +99,17 @@ impl Server {
             operator,
             motd,
             max_connections,
-            rate,
+            lines_per_second,
             client_limits,
             injections,
-            created,
+            started_at,
         } = config;
         let identity = ServerIdentity {
             name,
             motd,
             needs_password: password.is_some(),
             has_operators: operator.is_some(),
-            created,
+            started_at,
         };
         let mistake = injections.at(Site::Password);
         let hashing = loopscope::spawn_blocking("hash-passwords", move || {
@@ -119,7 +119,7 @@ impl Server {
         let (history, writer) =
             History::start(directory, metrics.clone(), injections.at(Site::History)).await?;
         let services = Services {
-            throttle: Throttle::new(rate, injections.at(Site::Sleep)),
+            throttle: Throttle::new(lines_per_second, injections.at(Site::Sleep)),
             filter: Filter::new(injections.at(Site::Filter)),
             passwords: hashing.await??,
             visits: VisitCounter::start(injections.at(Site::Lock)),

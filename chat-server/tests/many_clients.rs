@@ -55,7 +55,7 @@ const MESSAGES: usize = 100;
 
 /// Sends `MESSAGES` numbered messages, each after all readers have received the
 /// one before. Returns the time that each message took to each reader, sorted.
-async fn talk(
+async fn send_messages(
     speaker: &mut Client,
     received: &mut mpsc::UnboundedReceiver<(usize, Instant)>,
     first: usize,
@@ -124,7 +124,7 @@ async fn a_thousand_slow_readers_do_not_delay_a_hundred_others() {
         });
     }
     let mut speaker = server.member("speaker", "#a").await;
-    let before = talk(&mut speaker, &mut received, 0).await;
+    let before = send_messages(&mut speaker, &mut received, 0).await;
     drop(open);
     let silent = slow.join_all().await;
     let mut after = Vec::new();
@@ -132,7 +132,7 @@ async fn a_thousand_slow_readers_do_not_delay_a_hundred_others() {
     // Sends until the last slow client is disconnected. All these messages
     // count.
     while gone.load(Ordering::Relaxed) < SLOW_READERS {
-        after.extend(talk(&mut speaker, &mut received, first).await);
+        after.extend(send_messages(&mut speaker, &mut received, first).await);
         first += MESSAGES;
     }
     after.sort();

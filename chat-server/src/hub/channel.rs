@@ -19,7 +19,7 @@ pub(super) struct Channel {
     pub(super) members: BTreeMap<ClientId, Member>,
     pub(super) modes: ChannelModes,
     pub(super) bans: Vec<Ban>,
-    pub(super) created: SystemTime,
+    pub(super) created_at: SystemTime,
 }
 
 /// A member of a channel and its rank.
@@ -95,7 +95,7 @@ impl Channel {
     pub(super) fn new(name: &[u8]) -> Self {
         let modes = ChannelModes { members_only: true, topic_locked: true, ..ChannelModes::default() };
         let (topic, members, bans) = Default::default();
-        Self { name: name.into(), topic, members, modes, bans, created: SystemTime::now() }
+        Self { name: name.into(), topic, members, modes, bans, created_at: SystemTime::now() }
     }
 
     pub(super) fn has_member(&self, id: ClientId) -> bool {
@@ -133,9 +133,9 @@ impl Channel {
         &self,
         client: &Client,
         key: Option<&[u8]>,
-        invited: bool,
+        is_invited: bool,
     ) -> Result<(), StandardReply> {
-        if invited {
+        if is_invited {
             return Ok(());
         }
         if self.modes.invite_only {

@@ -29,7 +29,13 @@ impl HubState {
         }
     }
 
-    async fn join_one(&mut self, id: ClientId, name: &[u8], word: Option<&[u8]>, replies: &mut Replies) {
+    async fn join_one(
+        &mut self,
+        id: ClientId,
+        name: &[u8],
+        channel_key: Option<&[u8]>,
+        replies: &mut Replies,
+    ) {
         if !is_channel(name) {
             replies.no_such_channel(name);
             return;
@@ -44,8 +50,8 @@ impl HubState {
             return;
         }
         if let Some(channel) = self.channels.get(&key) {
-            let invited = client.invitations.get(&key) == Some(&channel.created);
-            if let Err(error) = channel.check_entry(client, word, invited) {
+            let is_invited = client.invitations.get(&key) == Some(&channel.created_at);
+            if let Err(error) = channel.check_entry(client, channel_key, is_invited) {
                 replies.standard(error, &[&channel.name]);
                 return;
             }

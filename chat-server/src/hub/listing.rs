@@ -51,12 +51,12 @@ impl HubState {
         let channel = self.channels.get(key).filter(|channel| channel.is_visible_to(id));
         if let (Some(channel), Some(asker)) = (channel, self.clients.get(&id)) {
             let symbol: &[u8] = if channel.modes.secret { b"@" } else { b"=" };
-            let (inside, all) = (channel.has_member(id), asker.capabilities.multi_prefix);
+            let (is_member, all_sigils) = (channel.has_member(id), asker.capabilities.multi_prefix);
             let mut nicks: Vec<Vec<u8>> = Vec::new();
             for (member_id, member) in &channel.members {
                 let Some(client) = self.clients.get(member_id) else { continue };
-                if inside || !client.is_invisible {
-                    nicks.push([member.sigils(all), client.nick_or_star()].concat());
+                if is_member || !client.is_invisible {
+                    nicks.push([member.sigils(all_sigils), client.nick_or_star()].concat());
                 }
                 if nicks.len() == NAMES_PER_CHUNK {
                     replies.numeric_words(RPL_NAMREPLY, &[symbol, &channel.name], &nicks);
@@ -71,15 +71,16 @@ impl HubState {
 
     /// LIST of all channels, or of those that match any of the conditions.
     pub(super) async fn list(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
-        let wanted: Vec<ListFilter<'_>> =
+        let filters: Vec<ListFilter<'_>> =
             message.param(0).map_or_else(Vec::new, |it| comma_list(it).map(ListFilter::parse).collect());
-        let wanted = |channel: &Channel| wanted.is_empty() || wanted.iter().any(|it| it.matches(channel));
+        let is_wanted =
+            |channel: &Channel| filters.is_empty() || filters.iter().any(|it| it.matches(channel));
         replies.standard(RPL_LISTSTART, &[b"Channel"]);
         // Matching a mask takes longer than comparing a number.
         let steps = 1 + message.param(0).map_or(0, <[u8]>::len) as u32 / 16;
         for channel in self.channels.values() {
             self.delivery.add_steps(steps).await;
-            if !channel.is_visible_to(id) || !wanted(channel) {
+            if !channel.is_visible_to(id) || !is_wanted(channel) {
                 continue;
             }
             if !has_space(b"LIST", replies) {
@@ -92,7 +93,8 @@ impl HubState {
     }
 
     /// WHO of a channel, or of all clients that match a mask. A mask finds an
-    /// invisible client only if it shares a channel with the client that asks.
+    /// invisible client only if it is the client that asks or shares a channel
+    /// with it.
     pub(super) async fn who(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let asked = message.param(0).unwrap_or(b"*");
         let mask = if asked == b"0" { b"*" } else { asked };
@@ -100,15 +102,15 @@ impl HubState {
         let Some(asker) = self.clients.get(&id) else { return };
         let key = NameKey::new(mask);
         if let Some(channel) = self.channels.get(&key).filter(|channel| channel.is_visible_to(id)) {
-            let (inside, all) = (channel.has_member(id), asker.capabilities.multi_prefix);
+            let (is_member, all_sigils) = (channel.has_member(id), asker.capabilities.multi_prefix);
             for (member_id, member) in &channel.members {
                 let Some(client) = self.clients.get(member_id) else { continue };
                 if !has_space(b"WHO", replies) {
                     break;
                 }
-                if (inside || !client.is_invisible) && (client.is_operator || !operators_only) {
+                if (is_member || !client.is_invisible) && (client.is_operator || !operators_only) {
                     let name = &self.identity.name;
-                    who_line(name, &channel.name, client, member.sigils(all), replies);
+                    who_line(name, &channel.name, client, member.sigils(all_sigils), replies);
                 }
                 self.delivery.add_steps(1).await;
             }
@@ -119,8 +121,8 @@ impl HubState {
         } else if !crate::irc::names::is_channel_like(mask) {
             for client in self.clients.values().filter(|client| client.is_registered) {
                 self.delivery.add_steps(2).await;
-                let seen = !client.is_invisible || client.id == id || client.shares_channel_with(asker);
-                if !seen || !client.matches_mask(mask) || (operators_only && !client.is_operator) {
+                let is_visible = !client.is_invisible || client.id == id || client.shares_channel_with(asker);
+                if !is_visible || !client.matches_mask(mask) || (operators_only && !client.is_operator) {
                     continue;
                 }
                 if !has_space(b"WHO", replies) {

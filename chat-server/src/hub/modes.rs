@@ -168,7 +168,7 @@ impl HubState {
 }
 
 fn send_modes(channel: &Channel, id: ClientId, replies: &mut Replies) {
-    let created = unix_seconds(channel.created).to_string();
+    let created = unix_seconds(channel.created_at).to_string();
     let modes = channel.modes.to_text(channel.has_member(id));
     let params: Vec<&[u8]> = [&channel.name[..]].into_iter().chain(modes.split(|&it| it == b' ')).collect();
     replies.numeric_params(RPL_CHANNELMODEIS, &params);

@@ -53,7 +53,7 @@ impl HubState {
                     &[],
                     format!("{VERSION}: an IRC chat server, watched by loopscope"),
                 );
-                let started = humantime::format_rfc3339_seconds(self.identity.created);
+                let started = humantime::format_rfc3339_seconds(self.identity.started_at);
                 replies.numeric(RPL_INFO, &[], format!("On-line since {started}"));
                 replies.standard(RPL_ENDOFINFO, &[]);
             }

@@ -117,7 +117,7 @@ impl HubState {
 
     fn welcome(&self, prefix: &[u8], replies: &mut Replies) {
         let name = &self.identity.name;
-        let created = humantime::format_rfc3339_seconds(self.identity.created);
+        let created = humantime::format_rfc3339_seconds(self.identity.started_at);
         replies.numeric(RPL_WELCOME, &[], [b"Welcome to the network, ", prefix].concat());
         replies.numeric(RPL_YOURHOST, &[], format!("Your host is {name}, running {VERSION}"));
         replies.numeric(RPL_CREATED, &[], format!("This server was started {created}"));

@@ -78,5 +78,5 @@ pub(crate) struct ServerIdentity {
     pub(crate) motd: Option<Vec<Box<[u8]>>>,
     pub(crate) needs_password: bool,
     pub(crate) has_operators: bool,
-    pub(crate) created: SystemTime,
+    pub(crate) started_at: SystemTime,
 }

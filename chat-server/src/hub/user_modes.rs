@@ -12,7 +12,7 @@ impl HubState {
         &mut self,
         id: ClientId,
         target: &[u8],
-        change: Option<&[u8]>,
+        letters: Option<&[u8]>,
         replies: &mut Replies,
     ) {
         let Some(client) = self.clients.get_mut(&id) else { return };
@@ -23,11 +23,11 @@ impl HubState {
                 replies.no_such_nick(target);
             };
         }
-        let Some(change) = change else {
+        let Some(letters) = letters else {
             return replies.numeric_params(RPL_UMODEIS, &[client.modes().as_bytes()]);
         };
-        let (mut changes, mut on, mut unknown) = (ModeChanges::default(), true, false);
-        for (index, &letter) in change.iter().enumerate() {
+        let (mut changes, mut on, mut has_unknown) = (ModeChanges::default(), true, false);
+        for (index, &letter) in letters.iter().enumerate() {
             let (flag, value) = match (letter, on) {
                 (b'+' | b'-', _) => {
                     on = letter == b'+';
@@ -35,13 +35,13 @@ impl HubState {
                 }
                 // Only the last occurrence of a flag counts. Otherwise the line
                 // that announces the changes could get too long.
-                (b'i' | b'o', _) if change[index + 1..].contains(&letter) => continue,
+                (b'i' | b'o', _) if letters[index + 1..].contains(&letter) => continue,
                 (b'i', _) => (&mut client.is_invisible, on),
                 (b'o', false) => (&mut client.is_operator, false),
                 // Only OPER makes operators.
                 (b'o', true) => continue,
                 _ => {
-                    unknown = true;
+                    has_unknown = true;
                     continue;
                 }
             };
@@ -54,7 +54,7 @@ impl HubState {
                 }
             }
         }
-        if unknown {
+        if has_unknown {
             replies.standard(ERR_UMODEUNKNOWNFLAG, &[]);
         }
         if !changes.letters.is_empty() {

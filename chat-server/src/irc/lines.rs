@@ -20,7 +20,7 @@ pub(crate) struct LineBuffer {
     /// The start of the bytes that have not been returned yet.
     start: usize,
     /// Set while the rest of an overlong line is dropped.
-    discarding: bool,
+    is_discarding: bool,
 }
 
 impl LineBuffer {
@@ -43,7 +43,7 @@ impl LineBuffer {
             };
             let line = &rest[..end];
             self.start += end + 1;
-            if std::mem::take(&mut self.discarding) || line.is_empty() {
+            if std::mem::take(&mut self.is_discarding) || line.is_empty() {
                 continue;
             }
             return Some(if end > MAX_LINE_BYTES - 2 {
@@ -55,14 +55,14 @@ impl LineBuffer {
     }
 
     fn incomplete(&mut self) -> Option<InputLine> {
-        if self.discarding {
+        if self.is_discarding {
             self.start = self.bytes.len();
             return None;
         }
         if self.bytes.len() - self.start <= MAX_LINE_BYTES - 2 {
             return None;
         }
-        self.discarding = true;
+        self.is_discarding = true;
         self.start = self.bytes.len();
         Some(InputLine::TooLong)
     }

@@ -1,7 +1,7 @@
 //! Truncates texts between characters.
 
-/// Returns the longest prefix of `text` with at max_bytes `max_bytes` bytes that splits
-/// no character.
+/// Returns the longest prefix of `text` with at most `max_bytes` bytes that
+/// splits no character.
 ///
 /// Half a character at the end makes some clients read the whole line as
 /// Latin-1. Text that is not UTF-8 is cut at the limit.
@@ -9,7 +9,7 @@ pub(crate) fn truncate(text: &[u8], max_bytes: usize) -> &[u8] {
     let Some(&(mut next)) = text.get(max_bytes) else { return text };
     let continues = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;
     let mut end = max_bytes;
-    // A character has at max_bytes three bytes after its first one.
+    // A character has at most three bytes after its first one.
     while continues(next) && end > 0 && end + 3 > max_bytes {
         end -= 1;
         next = text[end];

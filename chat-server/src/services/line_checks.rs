@@ -1,6 +1,6 @@
 //! The result of the checks of a line.
 
-/// What [`Services::check`](crate::services::Services::check) found out about a line.
+/// What [`check`](crate::services::Services::check) found out about a line.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LineChecks {
     /// The line holds the right password (PASS, OPER).

@@ -1,8 +1,11 @@
 //! The services behind the commands: checks before the hub, the history after
 //! it.
 //!
-//! Each service has a right way, which is the default, and the wrong way that
-//! [`inject`](crate::inject) turns on. Both run in the session's own task.
+//! There is one file for each service. Its `right` way is the default. Its
+//! `wrong` function is a common mistake, which [`inject`](crate::inject) turns
+//! on. Sessions call both from their own tasks. Each `wrong` is a plain function
+//! that is never inlined, and the blocking line stands alone in it: loopscope
+//! must report exactly that line.
 
 pub(crate) mod directory;
 pub(crate) mod filter;
@@ -71,7 +74,7 @@ impl Services {
                 let number = self.directory.next_query_number().await;
                 tracing::trace!(number, "query about users");
             }
-            (Command::Motd, _, _) => log_failure("the program for MOTD", self.saying.fetch().await),
+            (Command::Motd, _, _) => log_failure("the program for MOTD", self.saying.run_program().await),
             (Command::Topic, _, _) => log_failure("the upstream service", self.upstream.ask().await),
             _ => {}
         }

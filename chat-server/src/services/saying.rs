@@ -18,7 +18,7 @@ impl Saying {
 
     /// Returns whether the program succeeded. Without the mistake no program
     /// runs.
-    pub(crate) async fn fetch(&self) -> bool {
+    pub(crate) async fn run_program(&self) -> bool {
         let Some(mistake) = &self.mistake else { return true };
         match mistake.decide() {
             Some(duration) => wrong(duration),
@@ -58,6 +58,6 @@ mod tests {
     async fn right_and_wrong_run_the_program() {
         assert!(right(Duration::from_millis(1)).await);
         assert!(wrong(Duration::from_millis(1)));
-        assert!(Saying::new(None).fetch().await, "nothing to run");
+        assert!(Saying::new(None).run_program().await, "nothing to run");
     }
 }
