@@ -257,7 +257,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("chat.toml");
         std::fs::write(&path, text).expect("written");
-        let path = path.to_str().expect("plain").to_owned();
+        let path = path.to_str().expect("a UTF-8 path").to_owned();
         let args =
             Args::try_parse_from([&["chat-server", "--config", &path], flags].concat()).expect("flags");
         Config::try_from(args).map_err(|error| error.to_string().replace(&path, "chat.toml"))
@@ -292,7 +292,7 @@ mod tests {
         }
         let error = with_file("password = \"geheim\"\noper = \"geheim\"", &[]).expect_err("no colon");
         assert!(!error.contains("geheim"), "{error}");
-        let error = with_file("password = \"geheim", &[]).expect_err("no end");
+        let error = with_file("password = \"geheim", &[]).expect_err("no closing quote");
         assert!(!error.contains("geheim"), "{error}");
     }
 }

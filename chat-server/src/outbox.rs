@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(metrics.queue_bytes(), 92 + 3 + 2 * 64);
         drop(outbox);
         let mut written = Vec::new();
-        queue.drain(&mut written).await.expect("a Vec takes all");
+        queue.drain(&mut written).await.expect("a Vec accepts everything");
         assert_eq!(written.len(), 92 + 3);
         assert!(written.ends_with(b"z\r\n"));
         assert_eq!(metrics.queue_bytes(), 0);
@@ -314,7 +314,7 @@ mod tests {
             time::advance(Duration::from_millis(50)).await;
             let late = begun.elapsed();
             far.read_exact(&mut vec![0; 3 * lines]).await.expect("written");
-            assert_eq!(begun.elapsed(), late, "{lines} lines wait for nothing");
+            assert_eq!(begun.elapsed(), late, "{lines} lines are written without a pause");
         }
         drop(outbox);
         writer.await.expect("no panic").expect("written");

@@ -68,7 +68,7 @@ async fn half_open_connections_are_closed() {
     let mut ada = server.member("ada", "#a").await;
     let mut bob = server.member("bob", "#a").await;
     // Bob shuts down his sending side and could still read.
-    tokio::io::AsyncWriteExt::shutdown(&mut bob.write).await.expect("shut");
+    tokio::io::AsyncWriteExt::shutdown(&mut bob.write).await.expect("shut down");
     assert_eq!(ada.until("QUIT").await, ":bob!~bob@127.0.0.1 QUIT :Connection closed");
     assert_eq!(bob.rest().await, ["ERROR :Closing Link: 127.0.0.1 (Connection closed)"]);
 }

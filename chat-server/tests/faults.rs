@@ -153,12 +153,12 @@ async fn the_flood_limit_delays_lines_and_loses_none() {
 #[tokio::test]
 async fn shutdown_delivers_accepted_messages_and_sends_the_reason() {
     let directory = std::env::temp_dir().join(format!("chat-server-drain-{}", std::process::id()));
-    let server = Server::start(&["--data-dir", directory.to_str().expect("plain")]).await;
+    let server = Server::start(&["--data-dir", directory.to_str().expect("a UTF-8 path")]).await;
     let mut ada = server.member("ada", "#a").await;
     let mut bob = server.member("bob", "#a").await;
     // A client that has not registered does not delay the shutdown.
     let mut half = server.connect().await;
-    half.write.write_all(b"NICK h").await.expect("taken");
+    half.write.write_all(b"NICK h").await.expect("sent");
     bob.send("PRIVMSG #a :last words\r\nPING sent").await;
     bob.until("PONG s :sent").await;
     let address = server.address;
@@ -168,7 +168,7 @@ async fn shutdown_delivers_accepted_messages_and_sends_the_reason() {
     assert_eq!(lines[2..], ["ERROR :Closing Link: 127.0.0.1 (Server shutting down)"]);
     assert!(half.rest().await[0].starts_with("ERROR :"));
     tokio::net::TcpStream::connect(address).await.expect_err("nobody listens");
-    let server = Server::start(&["--data-dir", directory.to_str().expect("plain")]).await;
+    let server = Server::start(&["--data-dir", directory.to_str().expect("a UTF-8 path")]).await;
     let history = server.member("eve", "#a").await.ask("HISTORY #a").await;
     assert!(history[0].ends_with("] <bob> last words"), "{history:?}");
     server.stop().await;

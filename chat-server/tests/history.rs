@@ -49,7 +49,7 @@ impl Drop for Server {
 }
 
 fn say(client: &mut BufReader<TcpStream>, lines: &str) {
-    client.get_mut().write_all(format!("{lines}\r\n").as_bytes()).expect("taken");
+    client.get_mut().write_all(format!("{lines}\r\n").as_bytes()).expect("sent");
 }
 
 /// Returns all lines up to the first that contains `part`.
@@ -140,7 +140,7 @@ fn only_members_can_read_the_history() {
         assert_eq!(answers.len(), 2, "{answers:?}");
     }
     say(&mut ada, "HISTORY #a 99999999999999999999999");
-    assert_eq!(until(&mut ada, " :End of history").len(), 2, "as many as there are");
+    assert_eq!(until(&mut ada, " :End of history").len(), 2, "all lines that exist");
     let mut bob = BufReader::new(TcpStream::connect(&server.address).expect("accepted"));
     bob.get_ref().set_read_timeout(Some(Duration::from_secs(30))).expect("set");
     say(&mut bob, "NICK bob\r\nUSER bob 0 * :Bob\r\nHISTORY #a\r\nPING end");

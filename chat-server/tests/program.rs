@@ -49,7 +49,7 @@ fn it_prints_its_addresses_and_ends_on_sigterm() {
     let address =
         ready.strip_prefix("chat-server ready irc=").and_then(|it| it.strip_suffix(" telemetry=none\n"));
     let mut client = std::net::TcpStream::connect(address.expect(&ready)).expect("accepted");
-    client.write_all(b"PING x\r\n").expect("taken");
+    client.write_all(b"PING x\r\n").expect("sent");
     BufReader::new(client.try_clone().expect("cloned")).read_line(&mut String::new()).expect("a PONG");
     let killed = Command::new("kill").arg(server.id().to_string()).status().expect("kill runs");
     assert!(killed.success());
@@ -89,13 +89,13 @@ mod unix {
     }
 
     fn signal(server: &Child, signal: Signal) {
-        kill_process(Pid::from_child(server), signal).expect("it lives");
+        kill_process(Pid::from_child(server), signal).expect("it is running");
     }
 
     fn connect(address: &str) -> TcpStream {
-        let stream = TcpStream::connect(address).expect("in the backlog at least");
+        let stream = TcpStream::connect(address).expect("connected or in the backlog");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
-        (&stream).write_all(b"PING x\r\n").expect("taken");
+        (&stream).write_all(b"PING x\r\n").expect("sent");
         stream
     }
 
@@ -147,7 +147,7 @@ mod unix {
 fn check_validates_the_file_and_the_flags() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("chat.toml");
-    let file = path.to_str().expect("plain");
+    let file = path.to_str().expect("a UTF-8 path");
     std::fs::write(&path, "server-name = \"chat.example.org\"\nworkers = 2\n").expect("written");
     let right = run(&["--config", file, "--check"]);
     assert_eq!(right.status.code(), Some(0), "{right:?}");

@@ -270,7 +270,7 @@ async fn only_operators_can_kill() {
 async fn the_message_of_the_day_is_shown() {
     let file = std::env::temp_dir().join(format!("chat-server-motd-{}", std::process::id()));
     std::fs::write(&file, "Welcome\r\nto tea\n").expect("written");
-    let server = Server::start(&["--motd", file.to_str().expect("plain")]).await;
+    let server = Server::start(&["--motd", file.to_str().expect("a UTF-8 path")]).await;
     let mut client = server.connect().await;
     client.send("NICK a\r\nUSER u 0 * :r").await;
     let lines = client.lines_until(" 376 ").await;

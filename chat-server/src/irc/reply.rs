@@ -254,7 +254,7 @@ mod tests {
     use crate::irc::numeric::{RPL_NAMREPLY, RPL_TOPIC, RPL_UMODEIS, RPL_WELCOME};
 
     fn text(replies: &mut Replies) -> String {
-        String::from_utf8_lossy(replies.take().expect("something").0.plain()).into_owned()
+        String::from_utf8_lossy(replies.take().expect("collected lines").0.plain()).into_owned()
     }
 
     #[test]

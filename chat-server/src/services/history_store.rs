@@ -159,6 +159,6 @@ mod tests {
         assert!(format!("{error:#}").contains("history file that no other server has open"), "{error:#}");
         drop(store);
         std::fs::write(directory.path().join("history.redb"), b"something else").expect("written");
-        HistoryStore::open(directory.path(), MAX_STORED_LINES).expect_err("no store");
+        HistoryStore::open(directory.path(), MAX_STORED_LINES).expect_err("not a store");
     }
 }

@@ -35,7 +35,7 @@ impl Server {
         let args = Args::try_parse_from([&["chat-server"], name, flags].concat()).expect("flags");
         let config = Config::try_from(args).expect("valid flags").with_client_limits(limits);
         let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_send_buffer_size(16 * 1024).expect("taken");
+        socket.set_send_buffer_size(16 * 1024).expect("set");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let listener = socket.listen(4096).expect("a listener");
         let address = listener.local_addr().expect("bound");
@@ -67,7 +67,7 @@ impl Server {
     /// client does not read.
     pub async fn connect_small(&self) -> Client {
         let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_recv_buffer_size(4 * 1024).expect("taken");
+        socket.set_recv_buffer_size(4 * 1024).expect("set");
         let (read, write) = socket.connect(self.address).await.expect("accepted").into_split();
         Client { read: BufReader::with_capacity(512, read), write }
     }
@@ -101,7 +101,7 @@ impl Client {
     }
 
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
-        timeout(STEP_TIMEOUT, self.write.write_all(bytes)).await.expect("taken in time").expect("connected");
+        timeout(STEP_TIMEOUT, self.write.write_all(bytes)).await.expect("sent in time").expect("connected");
     }
 
     /// Returns the next line without its ending, or `None` at the end of the
