@@ -1,7 +1,7 @@
 //! The flags, as text.
 
-const AFTER_HELP: &str = "SIGTERM or Ctrl-C: what was accepted is delivered, then it ends; a second time ends it at once. \
-                     Exit code 2: it could not start.";
+const AFTER_HELP: &str = "SIGTERM or Ctrl-C stops the server after it has delivered all accepted messages. \
+                          A second signal stops it at once. Exit code 2 means that it could not start.";
 
 /// An IRC chat server on a few threads, monitored by loopscope.
 ///
