@@ -96,7 +96,7 @@ impl WriteCoalescer {
 mod tests {
     use super::*;
 
-    /// Queues a line and lets its writer run `delay` delay.
+    /// Queues a line and lets its writer run after `delay`.
     async fn run_writer(
         coalescer: &mut WriteCoalescer,
         waiting: &QueueWait,

@@ -11,7 +11,7 @@ use support::{Client, Server};
 const LONG_TIMEOUT: Duration = Duration::from_secs(600);
 const SHORT_TIMEOUT: Duration = Duration::from_millis(200);
 /// Long enough for a client to act in the meantime, even on a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(4);
+const ACTION_TIMEOUT: Duration = Duration::from_secs(4);
 
 async fn register(client: &mut Client, nick: &str, channel: &str) {
     client.send(&format!("NICK {nick}\r\nUSER {nick} 0 * :r\r\nJOIN {channel}")).await;
@@ -22,12 +22,12 @@ async fn register(client: &mut Client, nick: &str, channel: &str) {
 async fn idle_clients_are_pinged_then_disconnected() {
     let server = Server::with_limits(
         &[],
-        ClientLimits::default().with_ping_after(SHORT_TIMEOUT).with_pong_timeout(TIMEOUT),
+        ClientLimits::default().with_ping_after(SHORT_TIMEOUT).with_pong_timeout(ACTION_TIMEOUT),
     )
     .await;
     let mut ada = server.member("ada", "#a").await;
-    let (silent, active) = tokio::join!(ada.rest(), async {
-        // Bob stays connected as long as he answers, and sees ada leave.
+    let (silent, active) = tokio::join!(ada.lines_until_end(), async {
+        // Bob stays connected as long as it answers, and sees ada leave.
         let mut bob = server.member("bob", "#a").await;
         let mut pings = 0;
         loop {
@@ -50,13 +50,14 @@ async fn idle_clients_are_pinged_then_disconnected() {
 
 #[tokio::test]
 async fn clients_that_do_not_register_are_disconnected() {
-    let server = Server::with_limits(&[], ClientLimits::default().with_registration_timeout(TIMEOUT)).await;
+    let server =
+        Server::with_limits(&[], ClientLimits::default().with_registration_timeout(ACTION_TIMEOUT)).await;
     let mut silent = server.connect().await;
     let mut active = server.connect().await;
     let ada = server.client("ada").await;
-    assert_eq!(silent.rest().await, ["ERROR :Closing Link: 127.0.0.1 (Registration timed out)"]);
+    assert_eq!(silent.lines_until_end().await, ["ERROR :Closing Link: 127.0.0.1 (Registration timed out)"]);
     active.send("PING a\r\nPING b").await;
-    let last = active.rest().await.pop();
+    let last = active.lines_until_end().await.pop();
     assert_eq!(last.as_deref(), Some("ERROR :Closing Link: 127.0.0.1 (Registration timed out)"));
     let mut ada = ada;
     assert_eq!(ada.ask("ISON ada").await, [":s 303 ada :ada"]);
@@ -67,10 +68,10 @@ async fn half_open_connections_are_closed() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#a").await;
     let mut bob = server.member("bob", "#a").await;
-    // Bob shuts down his sending side and could still read.
+    // Bob shuts down its sending side and could still read.
     tokio::io::AsyncWriteExt::shutdown(&mut bob.write).await.expect("shut down");
     assert_eq!(ada.until("QUIT").await, ":bob!~bob@127.0.0.1 QUIT :Connection closed");
-    assert_eq!(bob.rest().await, ["ERROR :Closing Link: 127.0.0.1 (Connection closed)"]);
+    assert_eq!(bob.lines_until_end().await, ["ERROR :Closing Link: 127.0.0.1 (Connection closed)"]);
 }
 
 #[tokio::test]
@@ -97,7 +98,7 @@ async fn a_client_above_the_soft_limit_is_disconnected_after_the_timeout() {
     assert_eq!(quit, ":slow!~slow@127.0.0.1 QUIT :SendQ exceeded");
     // The slow client received every message until then, and finally the
     // reason.
-    let lines = slow.rest().await;
+    let lines = slow.lines_until_end().await;
     assert_eq!(lines.last().map(String::as_str), Some("ERROR :Closing Link: 127.0.0.1 (SendQ exceeded)"));
     let received = lines.iter().filter(|line| line.contains(" PRIVMSG #a :"));
     for (number, line) in received.enumerate() {

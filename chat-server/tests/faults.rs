@@ -123,10 +123,10 @@ async fn a_full_server_refuses_clients_until_one_leaves() {
     let server = Server::start(&["--max-connections", "2"]).await;
     let mut ada = server.client("ada").await;
     let mut bob = server.client("bob").await;
-    let refused = server.connect().await.rest().await;
+    let refused = server.connect().await.lines_until_end().await;
     assert_eq!(refused, ["ERROR :Closing Link: (Server full, try again later)"]);
     bob.send("QUIT").await;
-    bob.rest().await;
+    bob.lines_until_end().await;
     drop(bob);
     loop {
         let mut next = server.connect().await;
@@ -163,10 +163,10 @@ async fn shutdown_delivers_accepted_messages_and_sends_the_reason() {
     bob.until("PONG s :sent").await;
     let address = server.address;
     server.stop().await;
-    let lines = ada.rest().await;
+    let lines = ada.lines_until_end().await;
     assert_eq!(lines[1], ":bob!~bob@127.0.0.1 PRIVMSG #a :last words");
     assert_eq!(lines[2..], ["ERROR :Closing Link: 127.0.0.1 (Server shutting down)"]);
-    assert!(half.rest().await[0].starts_with("ERROR :"));
+    assert!(half.lines_until_end().await[0].starts_with("ERROR :"));
     tokio::net::TcpStream::connect(address).await.expect_err("nobody listens");
     let server = Server::start(&["--data-dir", directory.to_str().expect("a UTF-8 path")]).await;
     let history = server.member("eve", "#a").await.ask("HISTORY #a").await;

@@ -205,7 +205,7 @@ async fn passwords_admit_clients_and_make_operators() {
     let mut bad = server.connect().await;
     bad.send("PASS wrong\r\nNICK bad\r\nUSER u 0 * :r").await;
     assert_eq!(bad.until(" 464 ").await, ":s 464 bad :Password incorrect");
-    assert_eq!(bad.rest().await, ["ERROR :Closing Link: 127.0.0.1 (Bad password)"]);
+    assert_eq!(bad.lines_until_end().await, ["ERROR :Closing Link: 127.0.0.1 (Bad password)"]);
     let mut ada = server.connect().await;
     ada.send("PASS open\r\nNICK ada\r\nUSER u 0 * :r").await;
     ada.until(" 422 ").await;
@@ -241,7 +241,7 @@ async fn only_operators_can_kill() {
         ":ada!~ada@127.0.0.1 KILL bob :too loud",
         "ERROR :Closing Link: 127.0.0.1 (Killed (ada (too loud)))",
     ];
-    assert_eq!(bob.rest().await, ended);
+    assert_eq!(bob.lines_until_end().await, ended);
     assert_eq!(eve.until("QUIT").await, ":bob!~bob@127.0.0.1 QUIT :Killed (ada (too loud))");
     assert_eq!(eve.ask("NAMES #a").await[0], ":s 353 eve = #a :eve");
     // The nick is free again. All lines about the KILL are complete, whatever
@@ -250,7 +250,7 @@ async fn only_operators_can_kill() {
     eve.until("JOIN").await;
     ada.ask(&format!("KILL bob :{}", "€".repeat(150))).await;
     let reason = format!("Killed (ada ({}))", "€".repeat(100));
-    assert!(bob.rest().await[1].ends_with(&format!(" ({reason})")));
+    assert!(bob.lines_until_end().await[1].ends_with(&format!(" ({reason})")));
     assert_eq!(eve.until("QUIT").await, format!(":bob!~bob@127.0.0.1 QUIT :{reason}"));
     // A former operator cannot kill. An operator may kill itself.
     ada.ask("MODE ada -o").await;
@@ -261,7 +261,7 @@ async fn only_operators_can_kill() {
         ":ada!~ada@127.0.0.1 KILL ada :no reason given",
         "ERROR :Closing Link: 127.0.0.1 (Killed (ada (no reason given)))",
     ];
-    assert_eq!(ada.rest().await, ended);
+    assert_eq!(ada.lines_until_end().await, ended);
     let counted = eve.ask("LUSERS").await;
     assert!(!counted.iter().any(|line| line.contains(" 252 ")), "no operator is left: {counted:?}");
 }

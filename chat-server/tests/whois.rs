@@ -42,7 +42,7 @@ async fn present_and_former_clients_can_be_queried() {
     assert_eq!(ada.ask("ISON BOB eve ada").await, [":s 303 ada :bob ada"]);
     assert_eq!(ada.ask("WHOWAS bob").await[0], ":s 406 ada bob :There was no such nickname");
     bob.send("QUIT").await;
-    bob.rest().await;
+    bob.lines_until_end().await;
     let was = ada.ask("WHOWAS Bob").await;
     assert_eq!(was, [":s 314 ada bob ~bob 127.0.0.1 * :Real bob", ":s 369 ada Bob :End of WHOWAS"]);
     let codes = |answer: Vec<String>| answer.iter().map(|it| it[3..6].to_owned()).collect::<Vec<_>>();
@@ -63,7 +63,7 @@ async fn present_and_former_clients_can_be_queried() {
     assert_eq!(ada.ask("WHOWAS bob 1").await, [&was[0], ":s 369 ada bob :End of WHOWAS"]);
     assert_eq!(ada.ask("WHOWAS bob -1").await, was);
     eve.send("QUIT").await;
-    eve.rest().await;
+    eve.lines_until_end().await;
     // A client with only a nick is not registered yet.
     let mut early = server.connect().await;
     early.ask("NICK early").await;

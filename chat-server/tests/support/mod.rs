@@ -150,7 +150,7 @@ impl Client {
     }
 
     /// Returns all lines up to the end of the connection.
-    pub async fn rest(&mut self) -> Vec<String> {
+    pub async fn lines_until_end(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         while let Some(line) = self.line().await {
             lines.push(line);
