@@ -27,8 +27,8 @@ fn an_injected_mistake_is_found_and_denied() {
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
     let findings = outcome.report["findings"]["findings"].as_array().expect("findings");
     let sleep = findings.iter().find(|finding| finding["cause"] == "sleep").expect("the sleep is found");
-    assert_eq!(sleep["site"]["file"], "chat-server/src/inject/sleep.rs");
-    assert!(outcome.stderr.contains("chat-server/src/inject/sleep.rs:"), "{}", outcome.stderr);
+    assert_eq!(sleep["site"]["file"], "chat-server/src/services/throttle.rs");
+    assert!(outcome.stderr.contains("chat-server/src/services/throttle.rs:"), "{}", outcome.stderr);
 }
 
 #[test]

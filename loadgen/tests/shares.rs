@@ -39,8 +39,14 @@ fn shares(report: &Value) -> Vec<(String, f64)> {
     of_tail.iter().map(|share| (file(&share["id"]), share["share"].as_f64().expect("a share"))).collect()
 }
 
+/// The file that contains the mistake of a site.
 fn file(site: &str) -> String {
-    format!("chat-server/src/inject/{site}.rs")
+    let service = match site {
+        "sleep" => "throttle",
+        "lock" => "visits",
+        same => same,
+    };
+    format!("chat-server/src/services/{service}.rs")
 }
 
 #[test]
