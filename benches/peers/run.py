@@ -4,7 +4,7 @@ each. Prints the tables of ../README.md."""
 import argparse, json, os, pathlib, statistics, subprocess, sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-UNITS = {"yield": "a poll", "pingpong": "a message there and back", "echo": "an echo of 64 bytes"}
+UNITS = {"yield": "per poll", "pingpong": "per message there and back", "echo": "per echo of 64 bytes"}
 FLAVOURS = {1: "current-thread", 2: "2 workers"}
 TRACED = ("tokio-blocked", "console")
 
