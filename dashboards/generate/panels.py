@@ -1,8 +1,8 @@
-"""The parts that all dashboards are made of."""
+"""Parts of all dashboards."""
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
-# What every expression selects by; `R` where the metric has a runtime.
+# Labels that every expression selects by. `R` is for metrics with a runtime.
 M = 'job=~"$job", instance=~"$instance"'
 R = M + ', runtime=~"$runtime"'
 
@@ -10,7 +10,7 @@ RATE = "[$__rate_interval]"
 
 
 def rate(metric, select=M):
-    """How fast a counter goes up."""
+    """The rate of a counter."""
     return f"rate({metric}{{{select}}}{RATE})"
 
 
@@ -29,7 +29,7 @@ def steps(*limits):
 
 
 FINE = steps("green")
-# From which limits on a dashed line or a colour warns: docs/runbook.md has the reasons.
+# Limits of colours and dashed lines. docs/runbook.md has the reasons.
 LOST = steps("green", 0.01, "orange", 0.05, "red")
 DELAY = steps("green", 0.005, "orange", 0.05, "red")
 POLL = steps("green", 0.01, "orange", 0.05, "red")
@@ -52,7 +52,7 @@ PAGE_LINK = {"title": "Live page of this instance", "url": "http://${__value.tex
 
 
 def column(name, **properties):
-    """How a table's column is shown."""
+    """The appearance of a table's column."""
     return {"matcher": {"id": "byName", "options": name},
             "properties": [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]}
 
@@ -91,7 +91,7 @@ class Board:
             "thresholdsStyle": {"mode": "dashed" if thresholds else "off"},
             "scaleDistribution": {"type": "log", "log": 10} if log else {"type": "linear"},
         }
-        # On an axis of its own: what has another unit.
+        # A query with another unit has a separate axis.
         overrides = [] if right is None else [{
             "matcher": {"id": "byFrameRefID", "options": right[0]},
             "properties": [{"id": "unit", "value": right[1]}, {"id": "custom.axisPlacement", "value": "right"},
@@ -117,7 +117,7 @@ class Board:
         }, width, height)
 
     def table(self, title, description, unit, expressions, names, columns=(), sort=None, width=24, height=9):
-        """`names` gives each column its name, in their order; what is not named is not shown."""
+        """`names` maps each column to its title, in order. Other columns are not shown."""
         transformations = [{"id": "merge", "options": {}}] if len(expressions) > 1 else []
         transformations.append({"id": "filterFieldsByName", "options": {"include": {"names": list(names)}}})
         transformations.append({"id": "organize", "options": {
@@ -169,7 +169,7 @@ def builtin():
 
 
 def alerts():
-    """Where an alert of ours fires."""
+    """Annotations for loopscope's firing alerts."""
     return annotation("Alerts", f'ALERTS{{alertname=~"Loopscope.+", alertstate="firing", {M}}}', "red",
                       "instance,severity", "{{instance}}", "{{alertname}}")
 
