@@ -1,6 +1,6 @@
 """Which lines block, for how long, why, and which tasks wait for them."""
 
-from panels import FINDINGS_LINK, FINE, M, Board, column, p, query, rate, steps
+from panels import FINDINGS_LINK, NO_LIMITS, M, Board, column, p, query, rate, steps
 
 
 def board():

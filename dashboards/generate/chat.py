@@ -1,6 +1,6 @@
 """The chat server under load: its traffic, and the effect of stalls."""
 
-from panels import DELAY, M, Board, annotation, p, query, rate, steps
+from panels import DELAY_LIMITS, M, Board, annotation, p, query, rate, steps
 
 
 def board():
@@ -17,10 +17,10 @@ def board():
                   query(f"sum({rate('loopscope_blocking_seconds_total')})", "time lost to blocking"),
                   query(p(0.99, "loadgen_service_seconds"), "from sent, p99"),
                   query(p(0.5, "loadgen_latency_seconds"), "from due, p50")],
-            24, 9, thresholds=DELAY, right=("B", "percentunit"))
+            24, 9, thresholds=DELAY_LIMITS, right=("B", "percentunit"))
     b.lines("Session delay", "Time that a ready session waits for a worker. This is the server's own part of the latency above.",
             "s", [query(p(0.99, "loopscope_task_schedule_delay_seconds", ["task"], f'task="session", {M}'), "delay of {{task}}, p99")],
-            8, thresholds=DELAY)
+            8, thresholds=DELAY_LIMITS)
     b.lines("Commands", "Lines received per second, by command.",
             "ops", [query(f"sum by (command) ({rate('chat_messages_in_total')}) > 0", "{{command}}")], 8, stack=True)
     b.lines("Bytes", "Bytes per second, from and to clients.",

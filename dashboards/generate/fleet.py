@@ -1,6 +1,6 @@
 """Many instances side by side, the worst first. Reads the recording rules."""
 
-from panels import BUSY, DELAY, FINDINGS_LINK, LOST, M, PAGE_LINK, Board, column, query, steps
+from panels import BUSY_LIMITS, DELAY_LIMITS, FINDINGS_LINK, LOST_LIMITS, M, PAGE_LINK, Board, column, query, steps
 
 
 def worst(rule, n=10):
@@ -16,7 +16,7 @@ def board():
     b.stat("Losing over 1 %", "Instances that lose more than 1 % of their workers' time to blocking.", "none",
            f"count(instance:loopscope_time_lost:ratio_rate5m{{{M}}} > 0.01) or vector(0)", steps("green", 1, "orange"), 6)
     b.stat("Time lost, all instances", "Share of the workers' time of all instances that was spent in stalls.", "percentunit",
-           f"avg(instance:loopscope_time_lost:ratio_rate5m{{{M}}})", LOST, 6, 2)
+           f"avg(instance:loopscope_time_lost:ratio_rate5m{{{M}}})", LOST_LIMITS, 6, 2)
     b.row("Worst first")
     b.table("Instances", "One row for each instance, sorted by time lost. The links open the instance's findings and live page, if this browser can reach it.", "percentunit",
             [f"instance:loopscope_time_lost:ratio_rate5m{{{M}}}", f"instance:loopscope_schedule_delay_seconds:p99_rate5m{{{M}}}",
@@ -25,8 +25,8 @@ def board():
              f"group by (job, instance, version) (loopscope_build_info{{{M}}})"],
             {"instance": "Instance", "job": "Job", "Value #A": "Time lost", "Value #B": "Delay, p99", "Value #C": "Busy",
              "Value #D": "Longest now", "Value #E": "Workers", "Value #F": "Threshold", "version": "loopscope"},
-            [column("Instance", links=[FINDINGS_LINK, PAGE_LINK]), column("Time lost", thresholds=LOST, decimals=2, custom__cellOptions={"type": "color-text"}),
-             column("Delay, p99", unit="s", thresholds=DELAY, custom__cellOptions={"type": "color-text"}), column("Busy", thresholds=BUSY, custom__cellOptions={"type": "color-text"}),
+            [column("Instance", links=[FINDINGS_LINK, PAGE_LINK]), column("Time lost", thresholds=LOST_LIMITS, decimals=2, custom__cellOptions={"type": "color-text"}),
+             column("Delay, p99", unit="s", thresholds=DELAY_LIMITS, custom__cellOptions={"type": "color-text"}), column("Busy", thresholds=BUSY_LIMITS, custom__cellOptions={"type": "color-text"}),
              column("Longest now", unit="s"), column("Workers", unit="none"), column("Threshold", unit="s")], "Time lost", 24, 12)
     b.lines("Time lost", "The ten instances that lose the most at each moment. An instance that stands out has another load, another version, or a slower machine.",
             "percentunit", [worst("instance:loopscope_time_lost:ratio_rate5m")], thresholds=steps("transparent", 0.01, "orange", 0.05, "red"))

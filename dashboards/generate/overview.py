@@ -1,6 +1,6 @@
 """Health of a service, and where to look next."""
 
-from panels import BUSY, DELAY, LOST, M, R, Board, p, query, rate, steps
+from panels import BUSY_LIMITS, DELAY_LIMITS, LOST_LIMITS, M, R, Board, p, query, rate, steps
 
 SOME = f'level="some", {M}'
 LOST_SHARE = f"sum({rate('loopscope_blocking_seconds_total')}) / sum(loopscope_workers{{{M}}})"
@@ -11,15 +11,15 @@ def board():
     b = Board("overview", "overview", "Health of a service: blocking, waiting tasks, worker use, and the cost of loopscope itself.")
     b.row("Health")
     b.stat("Time lost to blocking", "Share of all workers' time that was spent in stalls that have ended. Users begin to notice at about 1 %. The dashboard \"blocking\" shows the lines.",
-           "percentunit", LOST_SHARE, LOST, 4, 2)
+           "percentunit", LOST_SHARE, LOST_LIMITS, 4, 2)
     b.stat("Workers blocked now", "Workers that have been in one poll for longer than the threshold at the last scrape. A stall that is shorter than the scrape interval may not show here, but it counts in the time lost.",
            "none", f"sum(loopscope_workers_blocked{{{M}}})", steps("green", 1, "red"), 4)
     b.stat("Longest poll now", "Age of the oldest poll in progress. It grows while a stall lasts; a histogram cannot show that. The live page of the instance shows its line.",
            "s", f"max(loopscope_longest_active_poll_seconds{{{M}}})", steps("green", 0.1, "orange", 1, "red"), 4)
     b.stat("Schedule delay, p99", "Time that a ready task waits for its poll. Stalls and overload increase it for all tasks.",
-           "s", p(0.99, "loopscope_task_schedule_delay_seconds"), DELAY, 4)
+           "s", p(0.99, "loopscope_task_schedule_delay_seconds"), DELAY_LIMITS, 4)
     b.stat("Workers busy", "Share of the workers' time that is spent in polls. Near 100 %, there is more work than the workers can do.",
-           "percentunit", BUSY_SHARE, BUSY, 4, 1)
+           "percentunit", BUSY_SHARE, BUSY_LIMITS, 4, 1)
     b.stat("Pressure", "Share of the time in which tasks were ready while a worker was blocked. Some task waited in all of this time.",
            "percentunit", f"avg({rate('loopscope_pressure_seconds_total', SOME)})",
            steps("green", 0.01, "orange", 0.1, "red"), 4, 2)
@@ -28,12 +28,12 @@ def board():
             "percentunit", [query(f"sum by (cause) ({rate('loopscope_blocking_seconds_total')}) > 0", "{{cause}}")], stack=True)
     b.lines("Schedule delay", "Time that ready tasks wait for a worker. The p99.9 shows the delay that few users notice; the median shows whether all users are affected. Dashed: 5 ms and 50 ms.",
             "s", [query(p(q, "loopscope_task_schedule_delay_seconds"), f"p{name}") for q, name in [(0.5, 50), (0.99, 99), (0.999, "99.9")]],
-            log=True, thresholds=DELAY)
+            log=True, thresholds=DELAY_LIMITS)
     b.lines("Pressure", "Share of the time in which tasks were ready while some workers (`some`) or all workers (`full`) were blocked.",
             "percentunit", [query(f"avg by (level) ({rate('loopscope_pressure_seconds_total')})", "{{level}}")])
     b.row("Work")
     b.lines("Worker use", "Share of its time that each worker spends in polls. If all are near 100 %, there is more work than the workers can do. If only one is, the work does not spread, or that worker is blocked. A poll counts when it ends.",
-            "percentunit", [query(f"sum by (instance, runtime, worker) ({rate('loopscope_worker_busy_seconds_total', R)})", "{{instance}} {{runtime}} {{worker}}")], thresholds=BUSY)
+            "percentunit", [query(f"sum by (instance, runtime, worker) ({rate('loopscope_worker_busy_seconds_total', R)})", "{{instance}} {{runtime}} {{worker}}")], thresholds=BUSY_LIMITS)
     b.lines("Run queues", "Ready tasks that wait in the queue shared by all workers and in the workers' own queues. A growing queue means that work arrives faster than it is done.",
             "none", [query(f"sum by (instance, runtime) (loopscope_global_queue_depth{{{R}}})", "{{instance}} {{runtime}} shared"),
                      query(f"sum by (instance, runtime) (loopscope_local_queue_depth{{{R}}})", "{{instance}} {{runtime}} workers' own")])

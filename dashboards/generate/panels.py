@@ -28,12 +28,11 @@ def steps(*limits):
     return {"mode": "absolute", "steps": values}
 
 
-FINE = steps("green")
+NO_LIMITS = steps("green")
 # Limits of colours and dashed lines. docs/runbook.md has the reasons.
-LOST = steps("green", 0.01, "orange", 0.05, "red")
-DELAY = steps("green", 0.005, "orange", 0.05, "red")
-POLL = steps("green", 0.01, "orange", 0.05, "red")
-BUSY = steps("green", 0.7, "orange", 0.9, "red")
+LOST_LIMITS = steps("green", 0.01, "orange", 0.05, "red")
+DELAY_LIMITS = steps("green", 0.005, "orange", 0.05, "red")
+BUSY_LIMITS = steps("green", 0.7, "orange", 0.9, "red")
 
 
 def query(expr, legend="", **more):
@@ -98,7 +97,7 @@ class Board:
                            {"id": "custom.drawStyle", "value": "bars"}, {"id": "custom.fillOpacity", "value": 40}],
         }]
         self._panel("timeseries", title, description, queries, {
-            "unit": unit, "min": None if log else 0, "custom": custom, "thresholds": thresholds or FINE,
+            "unit": unit, "min": None if log else 0, "custom": custom, "thresholds": thresholds or NO_LIMITS,
             "color": {"mode": "palette-classic"},
         }, {
             "legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["mean", "max"]},
@@ -107,7 +106,7 @@ class Board:
 
     def heatmap(self, title, description, expr, width=8, height=8):
         self._panel("heatmap", title, description, [query(expr, "{{le}}", format="heatmap")], {
-            "unit": "s", "custom": {"scaleDistribution": {"type": "linear"}}, "thresholds": FINE,
+            "unit": "s", "custom": {"scaleDistribution": {"type": "linear"}}, "thresholds": NO_LIMITS,
         }, {
             "calculate": False, "cellGap": 1, "cellValues": {"unit": "none"}, "filterValues": {"le": 1e-9},
             "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5, "fill": "dark-orange",
@@ -125,7 +124,7 @@ class Board:
         if sort:
             transformations.append({"id": "sortBy", "options": {"sort": [{"field": sort, "desc": True}]}})
         self._panel("table", title, description, [rows(expr) for expr in expressions], {
-            "unit": unit, "custom": {"align": "auto", "filterable": True}, "thresholds": FINE,
+            "unit": unit, "custom": {"align": "auto", "filterable": True}, "thresholds": NO_LIMITS,
         }, {"showHeader": True, "cellHeight": "sm", "footer": {"show": False}}, width, height, list(columns),
             transformations)
 
