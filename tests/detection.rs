@@ -200,7 +200,7 @@ fn an_ongoing_stall_on_one_of_four_workers_is_reported() {
         let snapshot = scope.snapshot();
         (snapshot.workers_blocked() == 1 && snapshot.longest_active_poll() >= STALL).then_some(())
     });
-    let ongoing = eventually("the finding of a stall that goes on", || {
+    let ongoing = eventually("the finding of an ongoing stall", || {
         scope.findings().findings.into_iter().find(|finding| finding.task.kind == "blocked")
     });
     assert!(ongoing.ongoing_seconds.is_some());
@@ -257,12 +257,12 @@ fn tasks_that_waited_for_a_stall_are_counted() {
     let runtime = runtime(&scope, 1);
     let tasks = runtime.block_on(async {
         let blocker = loopscope::spawn("blocker", async { thread::sleep(STALL) });
-        let victims: Vec<_> = (0..5).map(|_| tokio::spawn(async {})).collect();
-        (blocker, victims)
+        let waiting: Vec<_> = (0..5).map(|_| tokio::spawn(async {})).collect();
+        (blocker, waiting)
     });
     runtime.block_on(tasks.0).unwrap();
-    for victim in tasks.1 {
-        runtime.block_on(victim).unwrap();
+    for task in tasks.1 {
+        runtime.block_on(task).unwrap();
     }
     let victims = eventually("the victims", || {
         let victims = finding(&scope, "blocker").victims;

@@ -64,22 +64,22 @@ fn a_stall_is_split_into_cpu_run_queue_and_off_cpu_time() {
     let ends = Arc::clone(&stop);
     let work = async move {
         thread::sleep(Duration::from_millis(100));
-        let hog = |_| {
+        let start_spinner = |_| {
             let stop = Arc::clone(&ends);
             thread::spawn(move || while !stop.load(Relaxed) {})
         };
-        let hogs: Vec<_> = (0..cpus * 4).map(hog).collect();
+        let spinners: Vec<_> = (0..cpus * 4).map(start_spinner).collect();
         // Uses 50 ms of CPU time, which takes far longer by the wall clock.
         let begin = cpu_time();
         while cpu_time() - begin < Duration::from_millis(50) {
             spin(Duration::from_millis(1));
         }
-        hogs
+        spinners
     };
-    let hogs = runtime.block_on(runtime.spawn(work.named("mixed"))).unwrap();
+    let spinners = runtime.block_on(runtime.spawn(work.named("mixed"))).unwrap();
     stop.store(true, Relaxed);
-    for hog in hogs {
-        hog.join().unwrap();
+    for spinner in spinners {
+        spinner.join().unwrap();
     }
     let found = eventually("the finding", || {
         let findings = scope.findings().findings;
@@ -104,7 +104,7 @@ fn polls_without_a_free_cpu_are_counted_as_starved_and_cause_no_finding() {
     let stop = Arc::new(AtomicBool::new(false));
     let cpus = thread::available_parallelism().map_or(4, usize::from);
     // Eight spinning threads for each CPU: the worker gets a ninth of a CPU.
-    let hogs: Vec<_> = (0..cpus * 8)
+    let spinners: Vec<_> = (0..cpus * 8)
         .map(|_| {
             let stop = Arc::clone(&stop);
             thread::spawn(move || while !stop.load(Relaxed) {})
@@ -125,8 +125,8 @@ fn polls_without_a_free_cpu_are_counted_as_starved_and_cause_no_finding() {
     });
     stop.store(true, Relaxed);
     runtime.block_on(task).unwrap();
-    for hog in hogs {
-        hog.join().unwrap();
+    for spinner in spinners {
+        spinner.join().unwrap();
     }
     assert!(starved.total_seconds > 0.0);
     assert_eq!(scope.findings().findings, [], "no line is reported for a lack of CPU");

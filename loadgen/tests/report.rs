@@ -127,7 +127,7 @@ fn invalid_reports_are_rejected_by_the_schema() {
     with_unknown_field["surprise"] = json!(1);
     assert!(!validator.is_valid(&with_unknown_field));
     let mut without_load = good;
-    without_load.as_object_mut().and_then(|report| report.remove("load")).expect("it had one");
+    without_load.as_object_mut().and_then(|report| report.remove("load")).expect("the report has a load");
     assert!(!validator.is_valid(&without_load));
 }
 
