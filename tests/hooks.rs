@@ -62,7 +62,7 @@ fn replaced_hooks(scope: &Scope) -> Vec<&'static str> {
 
 /// Defines one test for each hook: Tokio calls the application's hook as often
 /// as it would without loopscope, and loopscope still records everything.
-macro_rules! composes {
+macro_rules! also_called {
     ($($test:ident: $hook:ident $of:ident, $at_least:expr;)*) => {$(
         #[test]
         fn $test() {
@@ -84,25 +84,25 @@ macro_rules! composes {
     )*};
 }
 
-composes! {
-    thread_start: on_thread_start on_thread, 2;
-    thread_stop: on_thread_stop on_thread, 2;
-    thread_park: on_thread_park on_thread, 2;
-    thread_unpark: on_thread_unpark on_thread, 2;
+also_called! {
+    the_thread_start_hook_is_also_called: on_thread_start on_thread, 2;
+    the_thread_stop_hook_is_also_called: on_thread_stop on_thread, 2;
+    the_thread_park_hook_is_also_called: on_thread_park on_thread, 2;
+    the_thread_unpark_hook_is_also_called: on_thread_unpark on_thread, 2;
 }
 #[cfg(tokio_unstable)]
-composes! {
-    task_spawn: on_task_spawn on_task, TASKS;
-    before_task_poll: on_before_task_poll on_task, 2 * TASKS;
-    after_task_poll: on_after_task_poll on_task, 2 * TASKS;
-    task_terminate: on_task_terminate on_task, TASKS;
+also_called! {
+    the_task_spawn_hook_is_also_called: on_task_spawn on_task, TASKS;
+    the_before_task_poll_hook_is_also_called: on_before_task_poll on_task, 2 * TASKS;
+    the_after_task_poll_hook_is_also_called: on_after_task_poll on_task, 2 * TASKS;
+    the_task_terminate_hook_is_also_called: on_task_terminate on_task, TASKS;
 }
 
 /// Defines one test for each hook: a hook that is set after `watch` replaces
 /// loopscope's. loopscope detects the replacement and reports it once.
-macro_rules! replaces {
+macro_rules! replaced {
     ($($test:ident: $hook:ident $of:ident;)*) => {
-        mod replaced {
+        mod replacing_a_hook_is_reported {
             use super::*;
             $(
                 #[test]
@@ -130,13 +130,13 @@ macro_rules! replaces {
 }
 
 #[cfg(not(tokio_unstable))]
-replaces! {
+replaced! {
     thread_start: on_thread_start on_thread;
     thread_park: on_thread_park on_thread;
     thread_unpark: on_thread_unpark on_thread;
 }
 #[cfg(tokio_unstable)]
-replaces! {
+replaced! {
     thread_start: on_thread_start on_thread;
     thread_park: on_thread_park on_thread;
     thread_unpark: on_thread_unpark on_thread;

@@ -65,7 +65,7 @@ fn tasks_with_one_name_are_one_kind_and_are_counted_once() {
     let runtime = runtime(&scope, 2);
     scope.block_on(&runtime, async {
         let tasks: Vec<_> = (0..10)
-            .map(|_| loopscope::spawn("worker bee", async { tokio::task::yield_now().await }))
+            .map(|_| loopscope::spawn("yields once", async { tokio::task::yield_now().await }))
             .collect();
         for task in tasks {
             task.await.unwrap();
@@ -73,10 +73,10 @@ fn tasks_with_one_name_are_one_kind_and_are_counted_once() {
     });
     let snapshot = eventually("all tasks to end", || {
         let snapshot = scope.snapshot();
-        let kind = snapshot.kinds.iter().find(|kind| kind.name == "worker bee")?;
+        let kind = snapshot.kinds.iter().find(|kind| kind.name == "yields once")?;
         (kind.completed == 10).then(|| snapshot.clone())
     });
-    let kind = snapshot.kinds.iter().find(|kind| kind.name == "worker bee").unwrap();
+    let kind = snapshot.kinds.iter().find(|kind| kind.name == "yields once").unwrap();
     assert_eq!((kind.spawned, kind.completed, kind.alive()), (10, 10, 0));
     assert_eq!(kind.poll_time.count, 20, "each task is polled twice");
     assert!(polls(&snapshot, "main") > 0);

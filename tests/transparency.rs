@@ -25,7 +25,7 @@ type Call = fn() -> io::Result<()>;
 const CALLS: &[(&str, Call)] = &[
     ("nanosleep", nanosleep),
     ("clock_nanosleep", clock_nanosleep),
-    ("clock_nanosleep to an instant", clock_nanosleep_absolute),
+    ("clock_nanosleep with an absolute time", clock_nanosleep_absolute),
     ("usleep", || result(unsafe { libc::usleep(WAIT.as_micros() as u32) })),
     ("epoll_wait", epoll_wait),
     ("poll", || result(unsafe { libc::poll(ptr::null_mut(), 0, WAIT.as_millis() as i32) })),
