@@ -47,7 +47,7 @@ fn stopping_the_process_causes_starved_time_and_no_finding() {
         if starved.count == 0 {
             stop_process("0.3");
         }
-        (starved.total_seconds >= 0.25 && starved.count >= 1).then_some(())
+        (starved.total_seconds >= 0.25 && starved.count >= 1).then_some(starved)
     });
     stop.store(true, Relaxed);
     runtime.block_on(task).unwrap();

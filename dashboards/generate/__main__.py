@@ -1,4 +1,4 @@
-"""Writes ../grafana/*.json. With --check, reports the files that differ from the output of this code.
+"""Writes ../grafana/*.json. With --check, reports which files differ from what this code writes.
 
     python3 dashboards/generate [--check]
 """
@@ -25,7 +25,7 @@ def main():
             path.write_text(text)
         elif not path.exists() or path.read_text() != text:
             outdated += 1
-            print(f"{path} is out of date: run python3 dashboards/generate", file=sys.stderr)
+            print(f"{path} differs from what dashboards/generate writes: run python3 dashboards/generate", file=sys.stderr)
     return 1 if outdated else 0
 
 

@@ -1,4 +1,4 @@
-"""Many instances side by side, the worst first. Reads the recording rules."""
+"""Many instances, the worst first, from the recording rules."""
 
 from panels import BUSY_LIMITS, DELAY_LIMITS, FINDINGS_LINK, LOST_LIMITS, M, PAGE_LINK, Board, column, query, steps
 

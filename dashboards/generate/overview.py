@@ -1,4 +1,4 @@
-"""Health of a service, and where to look next."""
+"""Whether a service is healthy, which tasks wait, and where to look next."""
 
 from panels import BUSY_LIMITS, DELAY_LIMITS, LOST_LIMITS, M, R, Board, p, query, rate, steps
 

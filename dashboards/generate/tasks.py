@@ -1,4 +1,4 @@
-"""Poll time, schedule delay, lints and numbers of each kind of task."""
+"""How each kind of task affects the others and itself."""
 
 from panels import M, R, Board, column, p, query, rate, steps
 
