@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<()> {
         println!(
             "{:5} {:.0} ms at {site} ({})",
             finding.cause,
-            finding.total_seconds * 1e3,
+            finding.total.as_secs_f64() * 1e3,
             finding.evidence
         );
     }

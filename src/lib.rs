@@ -41,63 +41,51 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 // Where stacks cannot be had, some of what reads them has nothing to do.
-#![cfg_attr(
-    not(all(
-        target_os = "linux",
-        any(target_arch = "x86_64", target_arch = "aarch64"),
-        not(loopscope_no_capture)
-    )),
-    allow(dead_code, unused_imports)
-)]
+#![cfg_attr(not(stack_capture), allow(dead_code, unused_imports))]
 
-mod builder;
-mod canary;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(loopscope_no_capture)
-))]
+#[cfg(stack_capture)]
 mod capture;
 #[cfg(feature = "console")]
 pub mod console;
 mod diagnose;
 mod error;
+mod evidence;
 mod export;
 mod finding;
 mod findings;
-mod hooks;
-mod instrumented;
+mod instrument;
 mod os;
-mod reader;
 mod record;
 pub mod report;
-mod reporter;
 mod scope;
+mod self_metrics;
+#[cfg(feature = "serde")]
+mod serde_time;
 mod settings;
-mod spawn;
-mod state;
-mod wake;
-mod watch;
+mod snapshot;
+mod token_bucket;
+mod unix_time;
 mod watchdog;
 
-pub use builder::Builder;
-pub use canary::Canary;
 pub use error::StartError;
 #[cfg(feature = "prometheus")]
-pub use export::Collector;
+pub use export::metrics::prometheus::Collector;
 pub use finding::{
     Cause, Detail, Evidence, FINDINGS_SCHEMA, Finding, FindingsDocument, Frame, FrameKind, ProcessInfo,
     STALLS_SCHEMA, Site, Split, Stall, StallsDocument, Starved, TaskInfo, Victims,
 };
-pub use hooks::Hooks;
-pub use instrumented::{Instrumented, LARGE_FUTURE, Named};
-pub use record::{
+pub use instrument::canary::Canary;
+pub use instrument::future::{Instrumented, LARGE_FUTURE, Named};
+pub use instrument::hooks::Hooks;
+pub use instrument::spawn::{spawn, spawn_blocking, spawn_local};
+pub use scope::Scope;
+pub use scope::builder::Builder;
+pub use scope::run::run;
+pub use settings::{Signals, Terminal};
+pub use snapshot::{
     BlockingCallSnapshot, CauseSnapshot, HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot,
     PressureSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
 };
-pub use scope::{Scope, run};
-pub use settings::{Signals, Terminal};
-pub use spawn::{spawn, spawn_blocking, spawn_local};
 
 /// The README's programs compile.
 #[cfg(doctest)]

@@ -3,10 +3,7 @@
 
 /// A thread as the operating system knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(
-    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
-    allow(dead_code)
-)]
+#[cfg_attr(not(stack_capture), allow(dead_code))]
 pub(crate) struct ThreadInfo {
     /// The kernel's id of the thread.
     pub(crate) tid: i32,
@@ -29,7 +26,7 @@ mod linux {
     use std::mem::MaybeUninit;
     use std::os::unix::fs::FileExt;
 
-    use super::ThreadInfo;
+    use crate::os::ThreadInfo;
 
     /// The calling thread.
     pub(crate) fn current_thread() -> Option<ThreadInfo> {

@@ -4,7 +4,7 @@ use std::env;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::StartError;
+use crate::error::StartError;
 
 /// Where reports are drawn for people to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -46,7 +46,7 @@ fn assert_site(finding: &Finding, function: &str) {
     let site = finding.site.as_ref().expect("the site is known");
     assert_eq!(site.file.as_deref(), Some("tests/detection.rs"), "{finding:#?}");
     assert!(site.function.ends_with(function), "{finding:#?}");
-    assert!(finding.total_seconds >= STALL.as_secs_f64(), "{finding:#?}");
+    assert!(finding.total >= STALL, "{finding:#?}");
     assert!(finding.stack.iter().any(|frame| frame.kind == FrameKind::Runtime), "{finding:#?}");
 }
 
@@ -63,7 +63,7 @@ fn a_sleep_is_found_at_its_line() {
     assert!(finding.advice.contains("tokio::time::sleep"));
     assert_site(&finding, "sleeps");
     assert_eq!(finding.site.unwrap().line, Some(SLEEP_LINE.load(Ordering::Relaxed)));
-    assert!(finding.split.off_cpu_seconds > finding.split.on_cpu_seconds);
+    assert!(finding.split.off_cpu > finding.split.on_cpu);
 }
 
 /// The watchdog samples the thread just as these sleeps end, at twice and four
@@ -203,7 +203,7 @@ fn an_ongoing_stall_on_one_of_four_workers_is_reported() {
     let ongoing = eventually("the finding of an ongoing stall", || {
         scope.findings().findings.into_iter().find(|finding| finding.task.kind == "blocked")
     });
-    assert!(ongoing.ongoing_seconds.is_some());
+    assert!(ongoing.ongoing.is_some());
     release.wait();
     runtime.block_on(task).unwrap();
     assert_eq!(finding(&scope, "blocked").count, 1);
@@ -268,7 +268,10 @@ fn tasks_that_waited_for_a_stall_are_counted() {
         let victims = finding(&scope, "blocker").victims;
         (victims.tasks > 0).then_some(victims)
     });
-    assert!(victims.tasks <= 5 && victims.delay_seconds > 0.01, "{victims:?}");
+    assert!(
+        victims.tasks <= 5 && victims.tasks <= victims.waits && victims.delay > Duration::from_millis(10),
+        "{victims:?}"
+    );
 }
 
 #[inline(never)]

@@ -10,7 +10,7 @@ use common::{eventually, runtime, scope};
 use loopscope::{Cause, Finding, spawn};
 
 fn ongoing(scope: &loopscope::Scope, kind: &str) -> Option<Finding> {
-    let is_ongoing = |finding: &Finding| finding.task.kind == kind && finding.ongoing_seconds.is_some();
+    let is_ongoing = |finding: &Finding| finding.task.kind == kind && finding.ongoing.is_some();
     scope.findings().findings.into_iter().find(is_ongoing)
 }
 
@@ -38,12 +38,11 @@ fn a_deadlock_is_one_finding_and_names_both_tasks() {
     let finding = eventually("the finding of both tasks", || {
         let findings = scope.findings().findings;
         let found = findings.into_iter().find(|finding| finding.cause == Cause::Lock)?;
-        (found.count == 2 && found.ongoing_seconds? > 1.0).then_some(found)
+        (found.count == 2 && found.ongoing? > Duration::from_secs(1)).then_some(found)
     });
     assert!(finding.site.unwrap().function.ends_with("takes_both"));
     let stalls = scope.stalls(None).stalls;
-    let mut tasks: Vec<_> =
-        stalls.iter().filter(|s| s.end_unix_ns.is_none()).map(|s| s.task.as_str()).collect();
+    let mut tasks: Vec<_> = stalls.iter().filter(|s| s.end.is_none()).map(|s| s.task.as_str()).collect();
     tasks.sort_unstable();
     assert_eq!(tasks, ["left", "right"]);
     // The tasks never end.
@@ -63,10 +62,10 @@ fn a_hang_is_reported_while_it_lasts() {
     let hangs = Arc::clone(&release);
     runtime.spawn(async move { spawn("hangs", async move { hangs.wait().is_leader() }).await });
     let report = reports.recv_timeout(Duration::from_secs(60)).expect("a report before the end");
-    assert!(report.ongoing_seconds.unwrap() >= 1.0, "{report:#?}");
+    assert!(report.ongoing.unwrap() >= Duration::from_secs(1), "{report:#?}");
     let age = scope.snapshot().longest_active_poll();
     assert!(age >= Duration::from_secs(1), "{age:?}");
-    assert!(ongoing(&scope, "hangs").unwrap().ongoing_seconds.unwrap() + 0.5 >= age.as_secs_f64());
+    assert!(ongoing(&scope, "hangs").unwrap().ongoing.unwrap() + Duration::from_millis(500) >= age);
     release.wait();
 }
 

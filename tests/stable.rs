@@ -23,7 +23,7 @@ fn runtime(scope: &Scope, workers: usize) -> Runtime {
 
 fn unnamed(scope: &Scope) -> Option<Finding> {
     let findings = scope.findings().findings;
-    findings.into_iter().find(|f| f.task.kind == "unnamed tasks" && f.ongoing_seconds.is_none())
+    findings.into_iter().find(|f| f.task.kind == "unnamed tasks" && f.ongoing.is_none())
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_blocked_worker_is_found_with_its_line() {
     assert_eq!((finding.cause, site.line), (Cause::Sleep, Some(line)), "{}", site.function);
     assert_eq!(finding.primitive.as_deref(), Some("std::thread::sleep"));
     assert_eq!(finding.count, 1);
-    assert!(finding.max_seconds > STALL.as_secs_f64() * 0.8, "{}", finding.max_seconds);
+    assert!(finding.max > STALL.mul_f64(0.8), "{:?}", finding.max);
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn an_ongoing_stall_is_reported_without_hooks() {
     let task = runtime.spawn(async move { wait.recv().is_err() });
     eventually("the stall", || (scope.snapshot().workers_blocked() == 1).then_some(()));
     eventually("the ongoing finding", || {
-        scope.findings().findings.into_iter().find(|finding| finding.ongoing_seconds.is_some())
+        scope.findings().findings.into_iter().find(|finding| finding.ongoing.is_some())
     });
     drop(release);
     assert!(runtime.block_on(task).unwrap());
@@ -65,7 +65,7 @@ fn named_and_unnamed_tasks_on_one_worker_have_separate_findings() {
     runtime.block_on(unnamed_task).unwrap();
     let ended_finding = |kind: &str| {
         let findings = scope.findings().findings;
-        findings.into_iter().find(|f| f.task.kind == kind && f.ongoing_seconds.is_none())
+        findings.into_iter().find(|f| f.task.kind == kind && f.ongoing.is_none())
     };
     let found = eventually("both findings", || Some((ended_finding("named")?, unnamed(&scope)?)));
     assert_eq!((found.0.cause, found.1.cause), (Cause::Sleep, Cause::Cpu));

@@ -47,7 +47,7 @@ fn stopping_the_process_causes_starved_time_and_no_finding() {
         if starved.count == 0 {
             stop_process("0.3");
         }
-        (starved.total_seconds >= 0.25 && starved.count >= 1).then_some(starved)
+        (starved.total >= Duration::from_millis(250) && starved.count >= 1).then_some(starved)
     });
     stop.store(true, Relaxed);
     runtime.block_on(task).unwrap();
@@ -83,13 +83,13 @@ fn a_stall_is_split_into_cpu_run_queue_and_off_cpu_time() {
     }
     let found = eventually("the finding", || {
         let findings = scope.findings().findings;
-        findings.into_iter().find(|finding| finding.ongoing_seconds.is_none())
+        findings.into_iter().find(|finding| finding.ongoing.is_none())
     });
     let split = found.split;
-    assert!(split.off_cpu_seconds >= 0.05, "the sleep: {split:?}");
-    assert!(split.on_cpu_seconds >= 0.02, "the work: {split:?}");
-    assert!(split.run_queue_seconds >= 0.05, "the machine: {split:?}");
-    assert!(scope.findings().starved.total_seconds >= 0.05);
+    assert!(split.off_cpu >= Duration::from_millis(50), "the sleep: {split:?}");
+    assert!(split.on_cpu >= Duration::from_millis(20), "the work: {split:?}");
+    assert!(split.run_queue >= Duration::from_millis(50), "the machine: {split:?}");
+    assert!(scope.findings().starved.total >= Duration::from_millis(50));
 }
 
 /// Held by each test of this file: each slows down the whole machine or
@@ -128,7 +128,7 @@ fn polls_without_a_free_cpu_are_counted_as_starved_and_cause_no_finding() {
     for spinner in spinners {
         spinner.join().unwrap();
     }
-    assert!(starved.total_seconds > 0.0);
+    assert!(starved.total > Duration::ZERO);
     assert_eq!(scope.findings().findings, [], "no line is reported for a lack of CPU");
 }
 

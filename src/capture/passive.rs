@@ -1,6 +1,6 @@
 //! A stack read from outside, while its thread waits in a system call.
 
-use super::{CopiedStack, STACK_BYTES};
+use crate::capture::{CopiedStack, STACK_BYTES};
 use crate::os::{self, ThreadInfo};
 
 /// Copies the stack of a thread that waits with these registers. The caller

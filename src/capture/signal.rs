@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::machine::{self, Registers};
-use super::{CopiedStack, STACK_BYTES};
+use crate::capture::machine::{self, Registers};
+use crate::capture::{CopiedStack, STACK_BYTES};
 use crate::os::{self, ThreadInfo};
 
 /// Threads that can be asked at one time.

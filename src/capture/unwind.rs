@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use framehop::{CacheNative, ExplicitModuleSectionInfo, Unwinder as _, UnwinderNative};
 use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection};
 
-use super::modules::{self, Module};
-use super::{CopiedStack, machine};
-use crate::Evidence;
+use crate::capture::modules::{self, Module};
+use crate::capture::{CopiedStack, machine};
+use crate::finding::Evidence;
 
 /// Frames that are unwound at most.
 const MAX_FRAMES: usize = 256;

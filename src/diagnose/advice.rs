@@ -1,10 +1,10 @@
 //! What blocks, and what to write instead: a table.
 
-use crate::{Cause, FrameKind};
+use crate::finding::{Cause, FrameKind};
 
 /// A call that is known to block.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct AdviceRule {
     /// Function names begin with one of these.
     prefixes: &'static [&'static str],
     /// What it does, where the name alone decides; else the system call does.
@@ -17,13 +17,13 @@ const MOVE_OFF: &str = "move the work off the event loop: `tokio::task::spawn_bl
     with a `tokio::sync::oneshot`; a long loop may also `tokio::task::yield_now().await` now and then";
 
 /// The first entry that fits decides.
-static TABLE: &[Entry] = &[
-    Entry {
+static TABLE: &[AdviceRule] = &[
+    AdviceRule {
         prefixes: &["std::thread::sleep", "std::thread::park_timeout"],
         cause: Some(Cause::Sleep),
         advice: "use `tokio::time::sleep(..).await`",
     },
-    Entry {
+    AdviceRule {
         prefixes: &[
             "std::fs::",
             "<std::fs::",
@@ -39,7 +39,7 @@ static TABLE: &[Entry] = &[
         advice: "use `tokio::fs`, or put the whole sequence of file operations into one \
             `tokio::task::spawn_blocking(move || ..).await`",
     },
-    Entry {
+    AdviceRule {
         prefixes: &[
             "<str as std::net::ToSocketAddrs>",
             "<std::string::String as std::net::ToSocketAddrs>",
@@ -56,7 +56,7 @@ static TABLE: &[Entry] = &[
         cause: Some(Cause::Dns),
         advice: "use `tokio::net::lookup_host(..).await`; Tokio's own `TcpStream::connect` takes a name too",
     },
-    Entry {
+    AdviceRule {
         prefixes: &[
             "std::net::",
             "<std::net::",
@@ -68,17 +68,17 @@ static TABLE: &[Entry] = &[
         cause: Some(Cause::Network),
         advice: "use the type of the same name in `tokio::net`",
     },
-    Entry {
+    AdviceRule {
         prefixes: &["std::sync::mpsc::", "std::sync::mpmc::", "crossbeam_channel::"],
         cause: Some(Cause::Channel),
         advice: "use `tokio::sync::mpsc` or `tokio::sync::oneshot` and await the message",
     },
-    Entry {
+    AdviceRule {
         prefixes: &["std::process::"],
         cause: Some(Cause::Child),
         advice: "use `tokio::process::Command` and await the child",
     },
-    Entry {
+    AdviceRule {
         prefixes: &[
             "std::sync::Mutex",
             "std::sync::RwLock",
@@ -92,33 +92,33 @@ static TABLE: &[Entry] = &[
         advice: "somebody holds this lock for too long: shorten what the holder does with it, or use \
             `tokio::sync::Mutex` if it has to be held over an await",
     },
-    Entry {
+    AdviceRule {
         prefixes: &["futures_executor::", "pollster::", "tokio::runtime::handle::Handle::block_on"],
         cause: Some(Cause::Other),
         advice: "await the future instead of blocking on it",
     },
-    Entry {
+    AdviceRule {
         prefixes: &["std::sync::", "std::sys::sync::", "std::thread::park"],
         cause: Some(Cause::Lock),
         advice: "use the counterpart in `tokio::sync` and await it",
     },
-    Entry {
+    AdviceRule {
         prefixes: &["sched_yield", "std::thread::yield_now", "core::hint::spin_loop"],
         cause: Some(Cause::Cpu),
         advice: "do not wait by spinning: await a `tokio::sync::Notify` or `tokio::sync::watch`, or at least \
             `tokio::task::yield_now().await` in the loop",
     },
-    Entry {
+    AdviceRule {
         prefixes: &["reqwest::blocking::", "ureq::"],
         cause: None,
         advice: "use an asynchronous HTTP client, such as `reqwest::Client`",
     },
-    Entry {
+    AdviceRule {
         prefixes: &["postgres::"],
         cause: None,
         advice: "use `tokio-postgres`, whose synchronous face this crate is",
     },
-    Entry {
+    AdviceRule {
         prefixes: &["std::thread::"],
         cause: Some(Cause::Other),
         advice: "use `tokio::task::spawn_blocking(..).await` instead of a thread that is waited for",
@@ -135,7 +135,7 @@ pub(crate) fn for_dependency(function: &str, blocks_in: &str) -> String {
 }
 
 /// The entry for a function, by its public path.
-pub(crate) fn find(function: &str) -> Option<&'static Entry> {
+pub(crate) fn find(function: &str) -> Option<&'static AdviceRule> {
     TABLE.iter().find(|entry| entry.prefixes.iter().any(|prefix| function.starts_with(prefix)))
 }
 

@@ -2,33 +2,20 @@
 //! reading of debug information.
 
 mod advice;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(loopscope_no_capture)
-))]
+#[cfg(stack_capture)]
 mod image;
 mod names;
 pub(crate) mod roots;
 mod site;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(loopscope_no_capture)
-))]
-mod symbols;
-#[cfg(not(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(loopscope_no_capture)
-)))]
+#[cfg(stack_capture)]
+pub(crate) mod symbols;
+#[cfg(not(stack_capture))]
 #[path = "symbols_none.rs"]
-mod symbols;
+pub(crate) mod symbols;
 
-pub(crate) use symbols::Symbols;
-
-use crate::watchdog::evidence::{CallInfo, Capture, StallEvidence, Times};
-use crate::{Cause, Detail, Evidence, Frame, FrameKind, Site};
+use crate::diagnose::symbols::Symbols;
+use crate::evidence::{CallInfo, Capture, StallEvidence, TimeSplit};
+use crate::finding::{Cause, Detail, Evidence, Frame, FrameKind, Site};
 
 /// What one stall was.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,11 +34,11 @@ pub(crate) struct Diagnosis {
 }
 
 /// A capture with its frames.
-struct Look<'c> {
+struct CaptureView<'c> {
     capture: &'c Capture,
     stack: Vec<Frame>,
     place: site::Place,
-    known: Option<Known>,
+    known: Option<KnownCall>,
     cause: Cause,
     /// The time for which it stands.
     weight: u64,
@@ -59,8 +46,8 @@ struct Look<'c> {
 
 /// A call in the table of calls that block.
 #[derive(Debug, Clone)]
-struct Known {
-    entry: &'static advice::Entry,
+struct KnownCall {
+    entry: &'static advice::AdviceRule,
     function: String,
     kind: FrameKind,
 }
@@ -89,7 +76,7 @@ pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> Verdict {
     Verdict::Blocked(Box::new(diagnose(stall, &looks, best)))
 }
 
-fn diagnose(stall: &StallEvidence, looks: &[Look<'_>], best: &Look<'_>) -> Diagnosis {
+fn diagnose(stall: &StallEvidence, looks: &[CaptureView<'_>], best: &CaptureView<'_>) -> Diagnosis {
     let of_site = || looks.iter().filter(|look| look.place.site == best.place.site);
     let is_steady = of_site().count() > 1 && of_site().all(|look| look.place == best.place);
     let conclusion = conclude(best, is_steady);
@@ -100,7 +87,7 @@ fn diagnose(stall: &StallEvidence, looks: &[Look<'_>], best: &Look<'_>) -> Diagn
 }
 
 /// Whether what holds the worker is less a call than how the task is polled.
-fn way_of_polling(stall: &StallEvidence, looks: &[Look<'_>], best: &Look<'_>) -> Option<Cause> {
+fn way_of_polling(stall: &StallEvidence, looks: &[CaptureView<'_>], best: &CaptureView<'_>) -> Option<Cause> {
     if stall.polls > 1 {
         return Some(Cause::Hog);
     }
@@ -126,8 +113,8 @@ impl Diagnosis {
 
 /// A look that shows a line of the application counts before any that does
 /// not, then what took the most time, then the best evidence.
-fn best<'l, 'c>(looks: &'l [Look<'c>]) -> Option<&'l Look<'c>> {
-    let weight_of = |is_same: &dyn Fn(&Look<'_>) -> bool| {
+fn best<'l, 'c>(looks: &'l [CaptureView<'c>]) -> Option<&'l CaptureView<'c>> {
+    let weight_of = |is_same: &dyn Fn(&CaptureView<'_>) -> bool| {
         looks.iter().filter(|other| is_same(other)).map(|other| other.weight).sum::<u64>()
     };
     looks.iter().max_by_key(|look| {
@@ -138,7 +125,7 @@ fn best<'l, 'c>(looks: &'l [Look<'c>]) -> Option<&'l Look<'c>> {
     })
 }
 
-impl<'c> Look<'c> {
+impl<'c> CaptureView<'c> {
     fn new(capture: &'c Capture, stack: Vec<Frame>, weight: u64) -> Self {
         let known = known_call(&stack);
         let cause = cause_of(capture, &stack, known.as_ref());
@@ -158,16 +145,16 @@ impl<'c> Look<'c> {
 #[cfg(not(tokio_unstable))]
 pub(crate) fn is_one_poll(stall: &StallEvidence, symbols: &mut Symbols) -> bool {
     let looks = looks(stall, symbols);
-    let function = |look: &Look<'_>| look.place.site.as_ref().map(|site| site.function.clone());
+    let function = |look: &CaptureView<'_>| look.place.site.as_ref().map(|site| site.function.clone());
     looks.windows(2).any(|pair| function(&pair[0]).is_some() && function(&pair[0]) == function(&pair[1]))
 }
 
-fn looks<'s>(stall: &'s StallEvidence, symbols: &mut Symbols) -> Vec<Look<'s>> {
+fn looks<'s>(stall: &'s StallEvidence, symbols: &mut Symbols) -> Vec<CaptureView<'s>> {
     // As if the machine's part had been spread over the rest.
-    let own = Times { run_queue: 0, ..stall.times }.scaled_to(stall.duration_nanos);
+    let own = TimeSplit { run_queue: 0, ..stall.times }.scaled_to(stall.duration_nanos);
     let weights = weights(&stall.captures, stall.duration_nanos, own.on_cpu);
     let captures = stall.captures.iter().zip(weights);
-    captures.map(|(capture, weight)| Look::new(capture, symbols.stack(capture), weight)).collect()
+    captures.map(|(capture, weight)| CaptureView::new(capture, symbols.stack(capture), weight)).collect()
 }
 
 /// Each capture stands for the time that is nearer to it than to any other. But
@@ -192,7 +179,7 @@ fn weights(captures: &[Capture], duration_nanos: u64, on_cpu_nanos: u64) -> Vec<
 }
 
 /// `is_steady` says that every look at the stall met the same call.
-fn conclude(look: &Look<'_>, is_steady: bool) -> Diagnosis {
+fn conclude(look: &CaptureView<'_>, is_steady: bool) -> Diagnosis {
     let cause = look.cause;
     let computes = cause == Cause::Cpu;
     let known = look.known.as_ref().filter(|known| !computes || known.entry.cause == Some(Cause::Cpu));
@@ -227,18 +214,18 @@ fn conclude(look: &Look<'_>, is_steady: bool) -> Diagnosis {
 /// The outermost call below the site that the table knows: `write_all` says
 /// less than the `<File as Write>::write` inside it. But a name that is looked
 /// up inside a `connect` is what takes the time, not the connection.
-fn known_call(stack: &[Frame]) -> Option<Known> {
+fn known_call(stack: &[Frame]) -> Option<KnownCall> {
     let below = stack.iter().position(|frame| frame.kind == FrameKind::Application).unwrap_or(stack.len());
     let known = || {
         stack[..below].iter().rev().filter_map(|frame| {
             let function = names::public_path(&frame.function);
-            Some(Known { entry: advice::find(&function)?, function, kind: frame.kind })
+            Some(KnownCall { entry: advice::find(&function)?, function, kind: frame.kind })
         })
     };
     known().find(|known| known.entry.cause == Some(Cause::Dns)).or_else(|| known().next())
 }
 
-fn cause_of(capture: &Capture, stack: &[Frame], known: Option<&Known>) -> Cause {
+fn cause_of(capture: &Capture, stack: &[Frame], known: Option<&KnownCall>) -> Cause {
     let of_function = known.and_then(|known| known.entry.cause);
     if capture.on_cpu {
         return of_function.filter(|cause| is_at_work(*cause, stack)).unwrap_or(Cause::Cpu);
@@ -298,14 +285,14 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    fn look<'c>(capture: &'c Capture, functions: &[(&str, FrameKind)]) -> Look<'c> {
+    fn look<'c>(capture: &'c Capture, functions: &[(&str, FrameKind)]) -> CaptureView<'c> {
         let frame = |(function, kind): &(&str, FrameKind)| Frame {
             function: (*function).to_owned(),
             file: Some("app/src/lib.rs".to_owned()),
             line: Some(3),
             kind: *kind,
         };
-        Look::new(capture, functions.iter().map(frame).collect(), 1)
+        CaptureView::new(capture, functions.iter().map(frame).collect(), 1)
     }
 
     fn capture(on_cpu: bool, call: Option<(&str, Cause)>) -> Capture {
@@ -340,9 +327,9 @@ mod tests {
     fn a_machine_that_is_busy_turns_no_computation_into_a_wait() {
         let ms = |ms: u64| ms * 1_000_000;
         let at = |on_cpu, at_nanos| Capture { at_nanos, ..capture(on_cpu, None) };
-        let times = Times { on_cpu: ms(16), run_queue: ms(140), off_cpu: ms(4) };
+        let times = TimeSplit { on_cpu: ms(16), run_queue: ms(140), off_cpu: ms(4) };
         let captures = [at(false, ms(80)), at(true, ms(158))];
-        let own = Times { run_queue: 0, ..times }.scaled_to(ms(160));
+        let own = TimeSplit { run_queue: 0, ..times }.scaled_to(ms(160));
         assert_eq!(own.on_cpu, ms(128));
         assert_eq!(weights(&captures, ms(160), own.on_cpu), [ms(119), ms(41)]);
     }

@@ -1,6 +1,6 @@
 //! Function names as people write them.
 
-use crate::FrameKind;
+use crate::finding::FrameKind;
 
 /// A demangled name without what the compiler adds: `{{closure}}` of async
 /// functions and closures, `{closure#0}`, the hash of a legacy name.

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::names;
-use crate::FrameKind;
+use crate::diagnose::names;
+use crate::finding::FrameKind;
 
 /// The directories that paths of the application's sources start from.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Whose line it is: the innermost frame of the application's own code, and
 //! the call it made.
 
-use crate::{Frame, FrameKind, Site};
+use crate::finding::{Frame, FrameKind, Site};
 
 /// What a stack says.
 #[derive(Debug, Clone, PartialEq, Eq)]

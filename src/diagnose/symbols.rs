@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use addr2line::Loader;
 
-use super::image::Image;
-use super::names;
-use super::roots::Roots;
-use crate::watchdog::evidence::{Capture, CodeAddress};
-use crate::{Frame, FrameKind};
+use crate::diagnose::image::Image;
+use crate::diagnose::names;
+use crate::diagnose::roots::Roots;
+use crate::evidence::{Capture, CodeAddress};
+use crate::finding::{Frame, FrameKind};
 
 /// Addresses whose frames are kept at most.
 const CACHED_ADDRESSES: usize = 16_384;

@@ -1,7 +1,7 @@
 //! Where stacks cannot be had, there is nothing to name.
 
-use crate::Frame;
-use crate::watchdog::evidence::Capture;
+use crate::evidence::Capture;
+use crate::finding::Frame;
 
 /// Knows no symbols.
 #[derive(Debug)]

@@ -1,27 +1,28 @@
 //! A source of fixed data for tests: every number in it is there only once.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::reader::{Health, Source};
-use crate::record::FlightPoll;
+use crate::export::source::{Health, Source};
+use crate::finding::{Cause, FindingsDocument, STALLS_SCHEMA, Stall, StallsDocument};
+use crate::record::flight_recorder::FlightPoll;
 use crate::report::sample;
-use crate::{
-    BlockingCallSnapshot, Cause, CauseSnapshot, FindingsDocument, HistogramSnapshot, KindSnapshot,
-    LoopLagSnapshot, ObserverSnapshot, PressureSnapshot, RuntimeSnapshot, STALLS_SCHEMA, Snapshot, Stall,
-    StallsDocument, WorkerSnapshot,
+use crate::snapshot::{
+    BlockingCallSnapshot, CauseSnapshot, HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot,
+    PressureSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
 };
+use crate::unix_time;
 
 /// What it answers may be changed while it is being read.
 #[derive(Debug)]
-pub(super) struct FakeSource {
-    pub(super) snapshot: Mutex<Snapshot>,
-    pub(super) findings: Mutex<FindingsDocument>,
-    pub(super) health: Mutex<Health>,
+pub(crate) struct FakeSource {
+    pub(crate) snapshot: Mutex<Snapshot>,
+    pub(crate) findings: Mutex<FindingsDocument>,
+    pub(crate) health: Mutex<Health>,
 }
 
 impl FakeSource {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             snapshot: Mutex::new(snapshot()),
             findings: Mutex::new(sample::document(vec![sample::sleep()])),
@@ -39,10 +40,10 @@ impl Source for FakeSource {
         self.findings.lock().unwrap().clone()
     }
 
-    fn stalls(&self, since_unix_ns: Option<u64>) -> StallsDocument {
+    fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {
         let mut stalls: Vec<_> = [1_000_000_000, 2_000_000_000].map(stall).into();
-        stalls.retain(|stall| stall.end_unix_ns > since_unix_ns);
-        StallsDocument { schema: STALLS_SCHEMA.to_owned(), now_unix_ns: 3_000_000_000, stalls }
+        stalls.retain(|stall| stall.end > since);
+        StallsDocument { schema: STALLS_SCHEMA.to_owned(), now: unix_time::from_nanos(3_000_000_000), stalls }
     }
 
     #[cfg(feature = "tokio-metrics")]
@@ -51,8 +52,9 @@ impl Source for FakeSource {
     }
 
     fn flight(&self, _: u64) -> Vec<FlightPoll> {
-        let Stall { worker, start_unix_ns, end_unix_ns, task, .. } = stall(1_000_000_000);
-        vec![FlightPoll { worker, kind: task, start_unix_ns, end_unix_ns: end_unix_ns.unwrap() }]
+        let Stall { worker, start, end, task, .. } = stall(1_000_000_000);
+        let (start_unix_ns, end_unix_ns) = (unix_time::to_nanos(start), unix_time::to_nanos(end.unwrap()));
+        vec![FlightPoll { worker, kind: task, start_unix_ns, end_unix_ns }]
     }
 
     fn health(&self) -> Health {
@@ -62,8 +64,8 @@ impl Source for FakeSource {
 
 fn stall(start: u64) -> Stall {
     Stall {
-        start_unix_ns: start,
-        end_unix_ns: Some(start + 500_000_000),
+        start: unix_time::from_nanos(start),
+        end: Some(unix_time::from_nanos(start + 500_000_000)),
         worker: "0".to_owned(),
         task: "session".to_owned(),
         finding: Some("sleep-5f3a".to_owned()),
@@ -71,7 +73,7 @@ fn stall(start: u64) -> Stall {
 }
 
 /// As many values of `low` milliseconds as that number, and one of `high`.
-pub(super) fn distribution(low: u64, high: u64) -> HistogramSnapshot {
+pub(crate) fn distribution(low: u64, high: u64) -> HistogramSnapshot {
     HistogramSnapshot {
         buckets: vec![(low * 1_000_000, low), (high * 1_000_000, 1)],
         count: low + 1,
@@ -80,7 +82,7 @@ pub(super) fn distribution(low: u64, high: u64) -> HistogramSnapshot {
     }
 }
 
-pub(super) fn snapshot() -> Snapshot {
+pub(crate) fn snapshot() -> Snapshot {
     Snapshot {
         threshold: Duration::from_millis(17),
         kinds: vec![KindSnapshot {

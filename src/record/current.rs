@@ -8,13 +8,13 @@ use std::thread;
 
 use tokio::runtime::Id;
 
-use super::Recorder;
-use super::seat::{By, Seat};
-use super::worker::Label;
+use crate::record::poll_stack::{PollSource, PollStack};
+use crate::record::recorder::Recorder;
+use crate::record::worker::WorkerLabel;
 
 thread_local! {
     static HOME: RefCell<Option<Home>> = const { RefCell::new(None) };
-    static CURRENT: RefCell<Option<Seat>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<PollStack>> = const { RefCell::new(None) };
 }
 
 /// The scope that watches the thread's runtime, for as long as the thread lives.
@@ -34,16 +34,16 @@ impl Drop for Home {
 /// Runs `f` with the thread's seat in `recorder`, which it takes with its first
 /// call. `None` while the thread is ending.
 #[inline]
-pub(crate) fn with_seat<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&Seat) -> R) -> Option<R> {
+pub(crate) fn with_poll_stack<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
     CURRENT
         .try_with(|current| {
-            if let Some(seat) = &*current.borrow()
-                && seat.recorder.id == recorder.id
-                && !has_left(seat)
+            if let Some(polls) = &*current.borrow()
+                && polls.recorder.id == recorder.id
+                && !has_left(polls)
             {
-                return f(seat);
+                return f(polls);
             }
-            take_seat(current, recorder);
+            set_poll_stack(current, recorder);
             let current = current.borrow();
             f(current.as_ref().expect("was just taken"))
         })
@@ -52,11 +52,11 @@ pub(crate) fn with_seat<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&Seat) -> R)
 
 /// Runs `f` with the thread's seat in `recorder` if it has one already.
 #[inline]
-pub(crate) fn with_existing_seat<R>(recorder: &Recorder, f: impl FnOnce(&Seat) -> R) -> Option<R> {
+pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
     CURRENT
         .try_with(|current| {
             let current = current.borrow();
-            current.as_ref().filter(|seat| seat.recorder.id == recorder.id).map(f)
+            current.as_ref().filter(|polls| polls.recorder.id == recorder.id).map(f)
         })
         .ok()
         .flatten()
@@ -76,8 +76,8 @@ pub(crate) fn leave(recorder: &Recorder) {
 
 /// Whether another thread sits there now, and nothing is left to end.
 #[inline]
-fn has_left(seat: &Seat) -> bool {
-    seat.worker.handed_over_at().is_some() && seat.by() == By::Nobody
+fn has_left(polls: &PollStack) -> bool {
+    polls.worker.handed_over_at().is_some() && polls.by() == PollSource::Nobody
 }
 
 /// Says which scope watches the runtime whose thread this is.
@@ -113,10 +113,10 @@ pub(crate) fn recorder() -> Option<Arc<Recorder>> {
 }
 
 #[cold]
-fn take_seat(current: &RefCell<Option<Seat>>, recorder: &Arc<Recorder>) {
+fn set_poll_stack(current: &RefCell<Option<PollStack>>, recorder: &Arc<Recorder>) {
     let runtime = recorder.runtimes.enter();
     let index = tokio::runtime::worker_index();
-    let label = Label {
+    let label = WorkerLabel {
         runtime: runtime.as_ref().map(|runtime| runtime.label.clone()).unwrap_or_default(),
         worker: match index {
             Some(index) => index.to_string(),
@@ -124,9 +124,9 @@ fn take_seat(current: &RefCell<Option<Seat>>, recorder: &Arc<Recorder>) {
         },
     };
     let worker = recorder.register(label, index.is_some());
-    let seat = Seat::new(Arc::clone(recorder), worker, runtime.map(|runtime| runtime.id));
+    let polls = PollStack::new(Arc::clone(recorder), worker, runtime.map(|runtime| runtime.id));
     // The one before, of another scope, is left only once the cell is free.
-    let before = current.replace(Some(seat));
+    let before = current.replace(Some(polls));
     drop(before);
 }
 

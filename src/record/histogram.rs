@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::HistogramSnapshot;
+use crate::snapshot::HistogramSnapshot;
 
 /// Buckets of a power of two: 2 to this.
 const SUB_BITS: u32 = 4;

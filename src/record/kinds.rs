@@ -8,9 +8,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::KindSnapshot;
 #[cfg(tokio_unstable)]
-use super::locations::Locations;
+use crate::record::locations::Locations;
+use crate::snapshot::KindSnapshot;
 
 /// Kinds with histograms of their own, `other` among them.
 pub(crate) const MAX_KINDS: usize = 257;
@@ -41,7 +41,7 @@ impl KindId {
 
 /// What is known of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Kind {
+pub(crate) struct TaskKind {
     /// The name it was given, or its spawn location.
     pub(crate) name: String,
     /// Where its tasks are spawned, if known.
@@ -70,13 +70,13 @@ pub(crate) struct TaskCounts {
 
 #[derive(Debug)]
 struct Known {
-    kinds: Vec<Kind>,
+    kinds: Vec<TaskKind>,
     by_name: HashMap<String, KindId>,
 }
 
 impl Kinds {
     pub(crate) fn new() -> Self {
-        let other = Kind { name: "other".to_owned(), spawned_at: None };
+        let other = TaskKind { name: "other".to_owned(), spawned_at: None };
         Self {
             #[cfg(tokio_unstable)]
             locations: Locations::new(),
@@ -150,11 +150,11 @@ impl Kinds {
         }
     }
 
-    pub(crate) fn get(&self, kind: KindId) -> Kind {
+    pub(crate) fn get(&self, kind: KindId) -> TaskKind {
         self.known().kinds[kind.index()].clone()
     }
 
-    pub(crate) fn all(&self) -> Vec<Kind> {
+    pub(crate) fn all(&self) -> Vec<TaskKind> {
         self.known().kinds.clone()
     }
 
@@ -172,7 +172,7 @@ impl Known {
             return KindId::OTHER;
         }
         let kind = KindId(self.kinds.len() as u16);
-        self.kinds.push(Kind { name: name.to_owned(), spawned_at: spawned_at.map(str::to_owned) });
+        self.kinds.push(TaskKind { name: name.to_owned(), spawned_at: spawned_at.map(str::to_owned) });
         self.by_name.insert(name.to_owned(), kind);
         kind
     }

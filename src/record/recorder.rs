@@ -6,19 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use super::bells::Bells;
-use super::calls::Calls;
-use super::clock::{self, Clock};
-use super::doze::Doze;
-use super::flight::{self, FlightPoll};
-use super::kinds::{Kind, Kinds};
-use super::replaced::Replaced;
-use super::runtimes::{Runtimes, local_queue_depth};
-use super::slot::ActivePoll;
-use super::watched::Watched;
-use super::worker::{Label, Worker};
-use super::{KindId, KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
 use crate::os;
+use crate::record::blocking_calls::Calls;
+use crate::record::clock::{self, Clock};
+use crate::record::flight_recorder::{self, FlightPoll};
+use crate::record::hook_status::{HookStatus, ReplacedHooks};
+use crate::record::idle_park::IdlePark;
+use crate::record::kinds::{KindId, Kinds, TaskKind};
+use crate::record::loop_lag::LagProbes;
+use crate::record::runtimes::{Runtimes, local_queue_depth};
+use crate::record::slot::ActivePoll;
+use crate::record::worker::{Worker, WorkerLabel};
+use crate::snapshot::{KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
 
 /// Where everything is recorded that a scope watches.
 #[derive(Debug)]
@@ -32,18 +31,18 @@ pub(crate) struct Recorder {
     /// with a name know theirs.
     pub(crate) every_delay: bool,
     pub(crate) kinds: Kinds,
-    pub(crate) doze: Doze,
+    pub(crate) idle_park: IdlePark,
     pub(crate) runtimes: Runtimes,
-    pub(crate) replaced: Replaced,
-    pub(crate) calls: Calls,
-    pub(crate) bells: Bells,
+    pub(crate) replaced_hooks: ReplacedHooks,
+    pub(crate) blocking_calls: Calls,
+    pub(crate) lag_probes: LagProbes,
     /// The kind of what runs between an unpark and a park.
     #[cfg(not(tokio_unstable))]
     pub(crate) unnamed: KindId,
     live: AtomicBool,
     workers: Mutex<Workers>,
     generation: AtomicU64,
-    watched: Mutex<Vec<Weak<Watched>>>,
+    hook_statuses: Mutex<Vec<Weak<HookStatus>>>,
 }
 
 #[derive(Debug, Default)]
@@ -65,18 +64,18 @@ impl Recorder {
             id: NEXT_ID.fetch_add(1, Relaxed),
             clock: Clock::new(),
             threshold_nanos,
-            notable_nanos: flight::SHORTEST_NANOS.min(threshold_nanos),
+            notable_nanos: flight_recorder::SHORTEST_NANOS.min(threshold_nanos),
             every_delay: true,
             kinds,
-            doze: Doze::default(),
+            idle_park: IdlePark::default(),
             runtimes: Runtimes::default(),
-            replaced: Replaced::default(),
-            calls: Calls::default(),
-            bells: Bells::default(),
+            replaced_hooks: ReplacedHooks::default(),
+            blocking_calls: Calls::default(),
+            lag_probes: LagProbes::default(),
             live: AtomicBool::new(true),
             workers: Mutex::default(),
             generation: AtomicU64::new(0),
-            watched: Mutex::default(),
+            hook_statuses: Mutex::default(),
         }
     }
 
@@ -89,7 +88,7 @@ impl Recorder {
     /// The scope is gone.
     pub(crate) fn end(&self) {
         self.live.store(false, Relaxed);
-        self.bells.end();
+        self.lag_probes.end();
         self.runtimes.clear();
     }
 
@@ -104,24 +103,24 @@ impl Recorder {
     }
 
     /// A runtime is going to be built that calls our hooks.
-    pub(crate) fn watch(&self) -> Arc<Watched> {
-        let watched = Arc::new(Watched::new());
-        let mut all = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn add_hook_status(&self) -> Arc<HookStatus> {
+        let hook_statuses = Arc::new(HookStatus::new());
+        let mut all = self.hook_statuses.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|known| known.strong_count() > 0);
-        all.push(Arc::downgrade(&watched));
-        watched
+        all.push(Arc::downgrade(&hook_statuses));
+        hook_statuses
     }
 
     /// Whose runtimes still live.
-    pub(crate) fn watched(&self) -> Vec<Arc<Watched>> {
-        let all = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn hook_statuses(&self) -> Vec<Arc<HookStatus>> {
+        let all = self.hook_statuses.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// A record for the calling thread, with the totals of an ended thread of
     /// the same label if there is one. A runtime has one thread a worker: with
     /// `is_worker`, another one of the label has handed its worker over.
-    pub(crate) fn register(&self, label: Label, is_worker: bool) -> Arc<Worker> {
+    pub(crate) fn register(&self, label: WorkerLabel, is_worker: bool) -> Arc<Worker> {
         let mut workers = self.workers();
         if is_worker {
             let now = self.clock.ticks();
@@ -139,7 +138,7 @@ impl Recorder {
         worker.set_thread(os::current_thread());
         worker.slot.set_awake();
         self.generation.fetch_add(1, Release);
-        self.doze.wake();
+        self.idle_park.wake();
         worker
     }
 
@@ -183,7 +182,7 @@ impl Recorder {
         let carried: Vec<_> = workers.iter().map(|worker| worker.carried.table()).collect();
         let mut merged = Vec::<KindSnapshot>::new();
         let mut by_name = HashMap::new();
-        for (index, Kind { name, .. }) in self.kinds.all().into_iter().enumerate() {
+        for (index, TaskKind { name, .. }) in self.kinds.all().into_iter().enumerate() {
             let place = *by_name.entry(name.clone()).or_insert_with(|| {
                 merged.push(KindSnapshot { name, ..KindSnapshot::default() });
                 merged.len() - 1
@@ -215,7 +214,7 @@ impl Recorder {
         let (_, of_runtime) = metrics.iter().find(|(label, _)| label == runtime)?;
         let workers = of_runtime.num_workers();
         let waits_at = |worker: usize| {
-            let label = Label { runtime: runtime.to_owned(), worker: worker.to_string() };
+            let label = WorkerLabel { runtime: runtime.to_owned(), worker: worker.to_string() };
             local_queue_depth(&metrics, &label).is_some_and(|depth| depth > 0)
         };
         (of_runtime.global_queue_depth() > 0 || (0..workers).any(waits_at)).then_some(workers)
@@ -227,7 +226,7 @@ impl Recorder {
         let mut merged = Vec::<WorkerSnapshot>::new();
         let mut by_label = HashMap::new();
         for worker in self.all_workers() {
-            let Label { runtime, worker: label } = worker.label.clone();
+            let WorkerLabel { runtime, worker: label } = worker.label.clone();
             let place = *by_label.entry(worker.label.clone()).or_insert_with(|| {
                 let local_queue_depth = local_queue_depth(&metrics, &worker.label);
                 merged.push(WorkerSnapshot {
@@ -281,24 +280,25 @@ impl Recorder {
 mod tests {
     use super::*;
     use crate::record::kinds::MAX_KINDS;
-    use crate::record::seat::{By, Seat};
+    use crate::record::poll_stack::{PollSource, PollStack};
 
     #[test]
     fn totals_survive_the_thread_and_runtimes_stay_apart() {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
         let kind = recorder.kinds.of_name("task");
-        let label = |runtime: &str| Label { runtime: runtime.to_owned(), worker: "0".to_owned() };
-        let seat = |runtime| Seat::new(Arc::clone(&recorder), recorder.register(label(runtime), true), None);
-        let poll = |seat: &Seat| {
-            seat.begin(recorder.clock.ticks(), 1, kind, By::Future);
-            seat.end(By::Future);
+        let label = |runtime: &str| WorkerLabel { runtime: runtime.to_owned(), worker: "0".to_owned() };
+        let polls =
+            |runtime| PollStack::new(Arc::clone(&recorder), recorder.register(label(runtime), true), None);
+        let poll = |polls: &PollStack| {
+            polls.begin(recorder.clock.ticks(), 1, kind, PollSource::Future);
+            polls.end(PollSource::Future);
         };
-        let first = seat("a");
-        let second = seat("b");
+        let first = polls("a");
+        let second = polls("b");
         poll(&first);
         poll(&second);
         drop(first);
-        poll(&seat("a"));
+        poll(&polls("a"));
         let kinds = recorder.kind_snapshots();
         assert_eq!(kinds.len(), 1);
         assert_eq!((kinds[0].name.as_str(), kinds[0].poll_time.count), ("task", 3));
@@ -311,14 +311,14 @@ mod tests {
     #[test]
     fn a_worker_on_another_thread_keeps_its_label_and_totals() {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
-        let label = || Label { runtime: "a".to_owned(), worker: "3".to_owned() };
-        let before = Seat::new(Arc::clone(&recorder), recorder.register(label(), true), None);
-        before.begin(recorder.clock.ticks(), 1, KindId::OTHER, By::Hook(1));
-        let after = Seat::new(Arc::clone(&recorder), recorder.register(label(), true), None);
+        let label = || WorkerLabel { runtime: "a".to_owned(), worker: "3".to_owned() };
+        let before = PollStack::new(Arc::clone(&recorder), recorder.register(label(), true), None);
+        before.begin(recorder.clock.ticks(), 1, KindId::OTHER, PollSource::Hook(1));
+        let after = PollStack::new(Arc::clone(&recorder), recorder.register(label(), true), None);
         assert!(before.worker.handed_over_at().is_some() && after.worker.handed_over_at().is_none());
-        after.begin(recorder.clock.ticks(), 2, KindId::OTHER, By::Hook(1));
-        after.end(By::Hook(1));
-        before.end(By::Hook(1));
+        after.begin(recorder.clock.ticks(), 2, KindId::OTHER, PollSource::Hook(1));
+        after.end(PollSource::Hook(1));
+        before.end(PollSource::Hook(1));
         let [worker] = &recorder.worker_snapshots()[..] else { panic!("one worker") };
         assert_eq!((worker.label.as_str(), worker.polls, worker.active_poll), ("3", 2, None));
     }
@@ -326,13 +326,13 @@ mod tests {
     #[test]
     fn kinds_are_bounded_and_none_is_lost() {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
-        let label = |worker: &str| Label { runtime: String::new(), worker: worker.to_owned() };
+        let label = |worker: &str| WorkerLabel { runtime: String::new(), worker: worker.to_owned() };
         for worker in ["0", "1"] {
-            let seat = Seat::new(Arc::clone(&recorder), recorder.register(label(worker), true), None);
+            let polls = PollStack::new(Arc::clone(&recorder), recorder.register(label(worker), true), None);
             for kind in 0..MAX_KINDS + 10 {
                 let kind = recorder.kinds.of_name(&kind.to_string());
-                seat.begin(recorder.clock.ticks(), 1, kind, By::Future);
-                seat.end(By::Future);
+                polls.begin(recorder.clock.ticks(), 1, kind, PollSource::Future);
+                polls.end(PollSource::Future);
             }
         }
         assert_eq!(recorder.kinds.all().len(), MAX_KINDS);

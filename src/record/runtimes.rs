@@ -4,8 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::{Handle, Id, RuntimeFlavor, RuntimeMetrics};
 
-use super::RuntimeSnapshot;
-use super::worker::Label;
+use crate::record::worker::WorkerLabel;
+use crate::snapshot::RuntimeSnapshot;
 
 /// What a runtime is called that its builder gave no name.
 pub(crate) const UNNAMED_RUNTIME: &str = "tokio";
@@ -14,10 +14,10 @@ pub(crate) const UNNAMED_RUNTIME: &str = "tokio";
 /// handle holds its runtime's memory, and the runtime holds the hooks that hold
 /// the recorder, so [`Self::clear`] has to cut that ring.
 #[derive(Debug, Default)]
-pub(crate) struct Runtimes(Mutex<Vec<Known>>);
+pub(crate) struct Runtimes(Mutex<Vec<KnownRuntime>>);
 
 #[derive(Debug)]
-struct Known {
+struct KnownRuntime {
     handle: Handle,
     label: String,
     threads: usize,
@@ -41,7 +41,7 @@ impl Runtimes {
             return Some(Entered { id, label: known.label.clone() });
         }
         let label = free_label(&known, handle.name().unwrap_or(UNNAMED_RUNTIME));
-        known.push(Known { handle, label: label.clone(), threads: 1 });
+        known.push(KnownRuntime { handle, label: label.clone(), threads: 1 });
         Some(Entered { id, label })
     }
 
@@ -66,7 +66,7 @@ impl Runtimes {
         drop(all);
     }
 
-    fn known(&self) -> MutexGuard<'_, Vec<Known>> {
+    fn known(&self) -> MutexGuard<'_, Vec<KnownRuntime>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -103,7 +103,7 @@ impl Runtimes {
 }
 
 /// The name itself, or, where a living runtime has it, the name with a number.
-fn free_label(known: &[Known], name: &str) -> String {
+fn free_label(known: &[KnownRuntime], name: &str) -> String {
     let is_free = |label: &String| known.iter().all(|known| known.label != *label);
     let numbered = (2..).map(|n| format!("{name}#{n}"));
     std::iter::once(name.to_owned()).chain(numbered).find(is_free).unwrap_or_default()
@@ -111,7 +111,7 @@ fn free_label(known: &[Known], name: &str) -> String {
 
 /// The depth of a worker's local queue.
 #[cfg(tokio_unstable)]
-pub(crate) fn local_queue_depth(metrics: &[(String, RuntimeMetrics)], label: &Label) -> Option<usize> {
+pub(crate) fn local_queue_depth(metrics: &[(String, RuntimeMetrics)], label: &WorkerLabel) -> Option<usize> {
     let (_, metrics) = metrics.iter().find(|(runtime, _)| *runtime == label.runtime)?;
     let worker = label.worker.parse().ok().filter(|worker| *worker < metrics.num_workers())?;
     Some(metrics.worker_local_queue_depth(worker))
@@ -119,7 +119,10 @@ pub(crate) fn local_queue_depth(metrics: &[(String, RuntimeMetrics)], label: &La
 
 /// The depth of a worker's local queue.
 #[cfg(not(tokio_unstable))]
-pub(crate) fn local_queue_depth(_metrics: &[(String, RuntimeMetrics)], _label: &Label) -> Option<usize> {
+pub(crate) fn local_queue_depth(
+    _metrics: &[(String, RuntimeMetrics)],
+    _label: &WorkerLabel,
+) -> Option<usize> {
     None
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::clock::Ticks;
-use super::kinds::KindId;
-use super::sync::{Acquire, AtomicBool, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, fence};
+use crate::record::clock::Ticks;
+use crate::record::kinds::KindId;
+use crate::record::sync::{Acquire, AtomicBool, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, fence};
 
 /// One thread's current poll, alone on its cache lines.
 ///

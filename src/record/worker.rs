@@ -5,15 +5,15 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Mutex, PoisonError};
 
-use super::KindSnapshot;
-use super::clock::Ticks;
-use super::events::EventRing;
-use super::flight::FlightRing;
-use super::histogram::{Carried, CarriedTable, Histogram, Tally};
-use super::kinds::{KindId, MAX_KINDS};
-use super::runtimes::UNNAMED_RUNTIME;
-use super::slot::{self, ActivePoll, Slot};
 use crate::os::ThreadInfo;
+use crate::record::clock::Ticks;
+use crate::record::flight_recorder::FlightRing;
+use crate::record::histogram::{Carried, CarriedTable, Histogram, Tally};
+use crate::record::kinds::{KindId, MAX_KINDS};
+use crate::record::long_events::EventRing;
+use crate::record::runtimes::UNNAMED_RUNTIME;
+use crate::record::slot::{self, ActivePoll, Slot};
+use crate::snapshot::KindSnapshot;
 
 /// What one thread recorded of one kind.
 #[derive(Debug)]
@@ -44,12 +44,12 @@ impl Cell {
 /// Whose record it is: the runtime's label, empty without one, and the
 /// worker's index, or its thread's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Label {
+pub(crate) struct WorkerLabel {
     pub(crate) runtime: String,
     pub(crate) worker: String,
 }
 
-impl fmt::Display for Label {
+impl fmt::Display for WorkerLabel {
     /// The worker; with its runtime before it where that has a name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.runtime {
@@ -65,7 +65,7 @@ impl fmt::Display for Label {
 /// another thread (`block_in_place`), both have the same label for a while.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    pub(crate) label: Label,
+    pub(crate) label: WorkerLabel,
     pub(crate) slot: &'static Slot,
     pub(crate) events: EventRing,
     pub(crate) flight: FlightRing,
@@ -81,7 +81,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(label: Label) -> Self {
+    pub(crate) fn new(label: WorkerLabel) -> Self {
         Self {
             label,
             slot: slot::take(),

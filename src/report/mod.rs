@@ -11,8 +11,10 @@ pub(crate) mod source_line;
 #[cfg(feature = "diagnostic")]
 mod summary;
 pub(crate) mod text;
+pub(crate) mod thread;
 
 #[cfg(feature = "diagnostic")]
-pub use self::diagnostic::diagnostic;
+pub use diagnostic::diagnostic;
 #[cfg(feature = "diagnostic")]
-pub use self::summary::diagnostics;
+pub use summary::diagnostics;
+pub use text::duration;

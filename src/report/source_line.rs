@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::text::is_printable;
 use crate::diagnose::roots;
+use crate::report::text::is_printable;
 
 /// A source file larger than this is not read.
 const MAX_FILE: u64 = 4 << 20;

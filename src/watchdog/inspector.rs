@@ -6,19 +6,20 @@ use std::sync::atomic::Ordering::Acquire;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::evidence::{CallInfo, Capture, CodeAddress};
-use super::meter::{Captured, Meter};
-use super::probe::Probe;
-use super::sample::{Activity, InSyscall, Sample};
-use super::syscalls::{self, Fd, Restart, Syscall};
 use crate::capture::descriptor::{Descriptor, Transport};
 use crate::capture::signal::{Answer, Asker};
 use crate::capture::unwind::Unwound;
 use crate::capture::{CopiedStack, machine, passive};
+use crate::evidence::{CallInfo, Capture, CodeAddress};
+use crate::finding::Evidence;
 use crate::os::{self, ThreadInfo};
 use crate::record::clock::Clock;
 use crate::record::slot::Slot;
-use crate::{Evidence, Signals};
+use crate::self_metrics::{Captured, SelfMetrics};
+use crate::settings::Signals;
+use crate::watchdog::procfs::ProcReader;
+use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
+use crate::watchdog::syscalls::{self, Fd, Restart, Syscall};
 
 pub(crate) use crate::capture::unwind::Unwinder;
 
@@ -30,7 +31,7 @@ const PATIENCE: Duration = Duration::from_micros(500);
 pub(crate) struct Inspector {
     thread: ThreadInfo,
     slot: &'static Slot,
-    probe: Probe,
+    probe: ProcReader,
     asker: Option<Asker>,
     open: Option<Question>,
 }
@@ -45,22 +46,22 @@ struct Question {
 }
 
 /// What a look needs besides the thread.
-pub(crate) struct Tools<'t> {
+pub(crate) struct CaptureTools<'t> {
     pub(crate) unwinder: &'t mut Unwinder,
-    pub(crate) meter: &'t Meter,
+    pub(crate) self_metrics: &'t SelfMetrics,
     pub(crate) signals: Signals,
 }
 
 impl Inspector {
     pub(crate) fn new(thread: ThreadInfo, slot: &'static Slot) -> Self {
-        Self { thread, slot, probe: Probe::new(thread.tid), asker: None, open: None }
+        Self { thread, slot, probe: ProcReader::new(thread.tid), asker: None, open: None }
     }
 
     pub(crate) fn thread(&self) -> ThreadInfo {
         self.thread
     }
 
-    pub(crate) fn sample(&self, clock: &Clock) -> Option<Sample> {
+    pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
         self.probe.sample(clock)
     }
 
@@ -70,19 +71,19 @@ impl Inspector {
         &mut self,
         seq: u64,
         at_nanos: u64,
-        now: &Sample,
-        tools: &mut Tools<'_>,
+        now: &ThreadSample,
+        tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
         match now.activity {
-            Activity::InSyscall(call) => self.capture_waiting(seq, at_nanos, call, now.state, tools),
-            Activity::Running | Activity::Unknown => {
+            ThreadActivity::InSyscall(call) => self.capture_waiting(seq, at_nanos, call, now.state, tools),
+            ThreadActivity::Running | ThreadActivity::Unknown => {
                 // Outside of a call and in state D: a page that comes from disk.
-                let runs = now.activity == Activity::Running;
+                let runs = now.activity == ThreadActivity::Running;
                 let question = Question { at_nanos, runs, uninterruptible: now.state == b'D', call: None };
                 if tools.signals != Signals::Never && self.ask(seq, question) {
                     return self.await_answer(tools);
                 }
-                tools.meter.captured(Captured::Nothing);
+                tools.self_metrics.captured(Captured::Nothing);
                 Some(Capture::without_stack(at_nanos, runs, None))
             }
         }
@@ -91,7 +92,7 @@ impl Inspector {
     /// Whether the thread waits for something else than this lock, and has its
     /// address on the stack: as who holds a guard of std's has.
     pub(crate) fn seems_to_hold(&self, lock: u64) -> bool {
-        let Activity::InSyscall(call) = self.probe.activity() else { return false };
+        let ThreadActivity::InSyscall(call) = self.probe.activity() else { return false };
         let is_waiter = call.number == libc::SYS_futex && call.arguments[0] == lock;
         let stack = || passive::copy(self.thread, call.sp, call.pc);
         !is_waiter
@@ -104,12 +105,12 @@ impl Inspector {
     }
 
     /// What a sample alone says of a stall: no stack.
-    pub(crate) fn classify(&self, at_nanos: u64, now: &Sample) -> Capture {
+    pub(crate) fn classify(&self, at_nanos: u64, now: &ThreadSample) -> Capture {
         let call = match now.activity {
-            Activity::InSyscall(call) => Some(call_info(&call, syscalls::find(call.number))),
-            Activity::Running | Activity::Unknown => None,
+            ThreadActivity::InSyscall(call) => Some(call_info(&call, syscalls::find(call.number))),
+            ThreadActivity::Running | ThreadActivity::Unknown => None,
         };
-        Capture::without_stack(at_nanos, now.activity == Activity::Running, call)
+        Capture::without_stack(at_nanos, now.activity == ThreadActivity::Running, call)
     }
 
     fn capture_waiting(
@@ -118,12 +119,12 @@ impl Inspector {
         at_nanos: u64,
         call: InSyscall,
         state: u8,
-        tools: &mut Tools<'_>,
+        tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
         let known = syscalls::find(call.number);
         let Some(stack) = self.copy_passively(seq, call) else {
             // It went on while we looked; if the poll goes on, so do we.
-            tools.meter.captured(Captured::Late);
+            tools.self_metrics.captured(Captured::Late);
             return None;
         };
         let info = call_info(&call, known);
@@ -146,7 +147,7 @@ impl Inspector {
                 return self.await_answer(tools);
             }
         }
-        tools.meter.captured(Captured::Passive);
+        tools.self_metrics.captured(Captured::Passive);
         let unwound =
             if unwound.evidence == Evidence::Leaf { tools.unwinder.reconstruct(&stack) } else { unwound };
         let capture = capture(at_nanos, unwound, false, Some(info), tools.unwinder);
@@ -157,7 +158,7 @@ impl Inspector {
     /// poll, before and after.
     fn copy_passively(&self, seq: u64, call: InSyscall) -> Option<CopiedStack> {
         let stack = passive::copy(self.thread, call.sp, call.pc)?;
-        let unchanged = self.probe.activity() == Activity::InSyscall(call) && self.is_in(seq);
+        let unchanged = self.probe.activity() == ThreadActivity::InSyscall(call) && self.is_in(seq);
         unchanged.then_some(stack)
     }
 
@@ -167,7 +168,7 @@ impl Inspector {
         call: InSyscall,
         known: Option<&Syscall>,
         leaf: &Unwound,
-        tools: &mut Tools<'_>,
+        tools: &mut CaptureTools<'_>,
     ) -> bool {
         match known.map(|syscall| syscall.restart) {
             Some(Restart::Always) => true,
@@ -201,7 +202,7 @@ impl Inspector {
         asked
     }
 
-    fn await_answer(&mut self, tools: &mut Tools<'_>) -> Option<Capture> {
+    fn await_answer(&mut self, tools: &mut CaptureTools<'_>) -> Option<Capture> {
         let until = Instant::now() + PATIENCE;
         loop {
             let capture = self.late_answer(tools);
@@ -213,17 +214,17 @@ impl Inspector {
     }
 
     /// The answer to a signal that was still on its way.
-    pub(crate) fn late_answer(&mut self, tools: &mut Tools<'_>) -> Option<Capture> {
+    pub(crate) fn late_answer(&mut self, tools: &mut CaptureTools<'_>) -> Option<Capture> {
         self.open.as_ref()?;
         match self.asker.as_ref()?.answer() {
             Answer::Pending => None,
             Answer::Late => {
-                tools.meter.captured(Captured::Late);
+                tools.self_metrics.captured(Captured::Late);
                 self.open = None;
                 None
             }
             Answer::Copied(stack) => {
-                tools.meter.captured(Captured::Signal);
+                tools.self_metrics.captured(Captured::Signal);
                 let Question { at_nanos, uninterruptible, call, .. } = self.open.take()?;
                 let runs = call.is_none();
                 let in_kernel = !runs || machine::follows_syscall(stack.ip);
@@ -235,7 +236,8 @@ impl Inspector {
                 let info = call.map(|(_, info)| info);
                 // Giving back memory is work, if the kernel's; a call on a file is
                 // a call on a file.
-                let works = runs && info.as_ref().is_none_or(|call| call.cause == crate::Cause::Other);
+                let works =
+                    runs && info.as_ref().is_none_or(|call| call.cause == crate::finding::Cause::Other);
                 let on_cpu = !uninterruptible && (!in_kernel || works);
                 Some(Capture { uninterruptible, ..capture(at_nanos, unwound, on_cpu, info, tools.unwinder) })
             }
@@ -291,7 +293,7 @@ fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
     let Some(syscall) = known else {
         return CallInfo {
             name: format!("system call {}", call.number),
-            cause: crate::Cause::Other,
+            cause: crate::finding::Cause::Other,
             fd: None,
             fd_type: None,
             lock: None,
@@ -317,10 +319,12 @@ fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
 }
 
 /// `read`, `write` and `poll` mean what their descriptor is.
-fn cause_of(syscall: &Syscall, descriptor: Option<&Descriptor>) -> crate::Cause {
+fn cause_of(syscall: &Syscall, descriptor: Option<&Descriptor>) -> crate::finding::Cause {
     match (syscall.cause, descriptor) {
-        (crate::Cause::Other, Some(Descriptor::Socket { .. })) => crate::Cause::Network,
-        (crate::Cause::Other, Some(Descriptor::Path(_) | Descriptor::Pipe)) => crate::Cause::File,
+        (crate::finding::Cause::Other, Some(Descriptor::Socket { .. })) => crate::finding::Cause::Network,
+        (crate::finding::Cause::Other, Some(Descriptor::Path(_) | Descriptor::Pipe)) => {
+            crate::finding::Cause::File
+        }
         (cause, _) => cause,
     }
 }

@@ -1,12 +1,12 @@
 //! Where stacks cannot be had yet: the stall is seen, its line is not.
 
-use super::evidence::Capture;
-use super::meter::{Captured, Meter};
-use super::sample::{Activity, Sample};
-use crate::Signals;
+use crate::evidence::Capture;
 use crate::os::ThreadInfo;
 use crate::record::clock::Clock;
 use crate::record::slot::Slot;
+use crate::self_metrics::{Captured, SelfMetrics};
+use crate::settings::Signals;
+use crate::watchdog::sample::{ThreadActivity, ThreadSample};
 
 /// Looks at one thread.
 #[derive(Debug)]
@@ -15,9 +15,9 @@ pub(crate) struct Inspector {
 }
 
 /// What a look needs besides the thread.
-pub(crate) struct Tools<'t> {
+pub(crate) struct CaptureTools<'t> {
     pub(crate) unwinder: &'t mut Unwinder,
-    pub(crate) meter: &'t Meter,
+    pub(crate) self_metrics: &'t SelfMetrics,
     pub(crate) signals: Signals,
 }
 
@@ -41,14 +41,14 @@ impl Inspector {
     }
 
     /// A made-up sample: time passes, and nothing is known of it.
-    pub(crate) fn sample(&self, clock: &Clock) -> Option<Sample> {
-        Some(Sample {
+    pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
+        Some(ThreadSample {
             at: clock.ticks(),
             cpu_nanos: 0,
             run_queue_nanos: 0,
             slices: 0,
             state: b'?',
-            activity: Activity::Unknown,
+            activity: ThreadActivity::Unknown,
         })
     }
 
@@ -56,11 +56,11 @@ impl Inspector {
         &mut self,
         _: u64,
         at_nanos: u64,
-        _: &Sample,
-        tools: &mut Tools<'_>,
+        _: &ThreadSample,
+        tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
-        let Tools { meter, unwinder: Unwinder, signals: _ } = tools;
-        meter.captured(Captured::Nothing);
+        let CaptureTools { self_metrics, unwinder: Unwinder, signals: _ } = tools;
+        self_metrics.captured(Captured::Nothing);
         Some(Capture::without_stack(at_nanos, false, None))
     }
 
@@ -72,11 +72,11 @@ impl Inspector {
         false
     }
 
-    pub(crate) fn classify(&self, at_nanos: u64, _: &Sample) -> Capture {
+    pub(crate) fn classify(&self, at_nanos: u64, _: &ThreadSample) -> Capture {
         Capture::without_stack(at_nanos, false, None)
     }
 
-    pub(crate) fn late_answer(&mut self, _: &mut Tools<'_>) -> Option<Capture> {
+    pub(crate) fn late_answer(&mut self, _: &mut CaptureTools<'_>) -> Option<Capture> {
         None
     }
 

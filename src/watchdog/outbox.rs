@@ -2,8 +2,8 @@
 
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
-use super::evidence::Message;
-use super::meter::{Dropped, Meter};
+use crate::evidence::Message;
+use crate::self_metrics::{Dropped, SelfMetrics};
 
 /// Messages that may wait for the reporting thread.
 const CAPACITY: usize = 1024;
@@ -17,9 +17,9 @@ impl Outbox {
         (Self(sender), receiver)
     }
 
-    pub(crate) fn send(&self, message: Message, meter: &Meter) {
+    pub(crate) fn send(&self, message: Message, self_metrics: &SelfMetrics) {
         if self.0.try_send(message).is_err() {
-            meter.dropped(Dropped::QueueFull, 1);
+            self_metrics.dropped(Dropped::QueueFull, 1);
         }
     }
 

@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
-use super::meter::Meter;
-use crate::record::Recorder;
 use crate::record::clock::{Clock, Ticks};
+use crate::record::recorder::Recorder;
+use crate::self_metrics::SelfMetrics;
 
 #[derive(Debug)]
 pub(crate) struct Pressure {
@@ -25,7 +25,7 @@ impl Pressure {
         blocked: impl Iterator<Item = &'r str>,
         longest_nanos: u64,
         recorder: &Recorder,
-        meter: &Meter,
+        self_metrics: &SelfMetrics,
     ) {
         let now = recorder.clock.ticks();
         let passed = recorder.clock.nanos(std::mem::replace(&mut self.at, now), now).min(longest_nanos);
@@ -40,6 +40,6 @@ impl Pressure {
                 full |= blocked >= all;
             }
         }
-        meter.pressed(if some { passed } else { 0 }, if full { passed } else { 0 });
+        self_metrics.pressed(if some { passed } else { 0 }, if full { passed } else { 0 });
     }
 }

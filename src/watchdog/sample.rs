@@ -4,7 +4,7 @@ use crate::record::clock::Ticks;
 
 /// What a thread does at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Activity {
+pub(crate) enum ThreadActivity {
     /// Running or runnable, in user code or in the kernel.
     Running,
     /// Waiting inside a system call.
@@ -24,7 +24,7 @@ pub(crate) struct InSyscall {
 
 /// A thread's accounts at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sample {
+pub(crate) struct ThreadSample {
     pub(crate) at: Ticks,
     /// Total CPU time.
     pub(crate) cpu_nanos: u64,
@@ -34,5 +34,5 @@ pub(crate) struct Sample {
     pub(crate) slices: u64,
     /// The state's letter in proc(5): R, S, D, ...
     pub(crate) state: u8,
-    pub(crate) activity: Activity,
+    pub(crate) activity: ThreadActivity,
 }

@@ -8,7 +8,7 @@
 //! `recv` and `accept` without a timeout, `flock`, `wait4` and a futex without
 //! a timeout do not (signal(7) says the same).
 
-use crate::Cause;
+use crate::finding::Cause;
 
 /// What a signal to a thread inside the call does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -54,7 +54,7 @@ fn try_eventually<T>(mut check: impl FnMut() -> Option<T>) -> Option<T> {
 pub fn finding(scope: &Scope, kind: &str) -> Finding {
     let check = || {
         let findings = scope.findings().findings;
-        let ended = |finding: &Finding| finding.task.kind == kind && finding.ongoing_seconds.is_none();
+        let ended = |finding: &Finding| finding.task.kind == kind && finding.ongoing.is_none();
         let mut found = findings.into_iter().filter(ended);
         let first = found.next()?;
         assert_eq!(found.next(), None, "one mistake causes one finding");

@@ -2,7 +2,7 @@
 
 use framehop::aarch64::{PtrAuthMask, UnwindRegsAarch64};
 
-use super::{Registers, code_before};
+use crate::capture::machine::{Registers, code_before};
 
 /// Reads the context that a signal handler is given; safe to call there.
 pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {

@@ -2,7 +2,7 @@
 
 use framehop::x86_64::UnwindRegsX86_64;
 
-use super::{Registers, code_before};
+use crate::capture::machine::{Registers, code_before};
 
 /// Reads the context that a signal handler is given; safe to call there.
 pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {

@@ -1,0 +1,7 @@
+//! Findings and past polls in the formats of other tools: folded stacks, flame
+//! graph, pprof, SARIF, Perfetto.
+
+mod pprof;
+pub(crate) mod profile;
+pub(crate) mod sarif;
+pub(crate) mod trace;

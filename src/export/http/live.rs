@@ -1,0 +1,271 @@
+//! What the live page asks for once a second, and `/tasks`, as JSON.
+//!
+//! Everything in it is a total since the beginning or a value of the moment:
+//! who reads takes the differences, so that any number may read.
+
+use serde::Serialize;
+
+use crate::export::metrics::buckets::counts_at_most;
+use crate::export::metrics::catalogue::BUCKETS;
+use crate::finding::{Cause, Finding, FindingsDocument, ProcessInfo, Stall, StallsDocument, Starved};
+use crate::record::worker::WorkerLabel;
+use crate::snapshot::{HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot};
+use crate::unix_time;
+
+/// The schema name of [`LiveDocument`].
+const LIVE_SCHEMA: &str = "loopscope.live/1";
+
+/// The schema name of [`TasksDocument`].
+const TASKS_SCHEMA: &str = "loopscope.tasks/1";
+
+/// Everything on the page.
+#[derive(Debug, Serialize)]
+pub(crate) struct LiveDocument {
+    schema: &'static str,
+    now_unix_ns: u64,
+    process: ProcessInfo,
+    threshold_seconds: f64,
+    workers: Vec<Worker>,
+    runtimes: Vec<Runtime>,
+    starved: Starved,
+    pressure: Pressure,
+    dropped: u64,
+    suppressed_reports: u64,
+    watchdog_cpu_seconds: f64,
+    stalls: Vec<Stall>,
+    findings: Vec<Summary>,
+    tasks: TasksDocument,
+}
+
+/// All kinds of tasks.
+#[derive(Debug, Serialize)]
+pub(crate) struct TasksDocument {
+    schema: &'static str,
+    now_unix_ns: u64,
+    /// Upper bounds of the histograms' buckets; one more bucket has none.
+    bounds_seconds: [f64; BUCKETS.len()],
+    kinds: Vec<Kind>,
+    /// The polls that are being held up now, the oldest first.
+    blocked: Vec<Stall>,
+}
+
+#[derive(Debug, Serialize)]
+struct Kind {
+    name: String,
+    spawned: u64,
+    completed: u64,
+    alive: u64,
+    self_wakes: u64,
+    lost_wakers: u64,
+    never_yielded: u64,
+    large_futures: u64,
+    future_size_bytes: u64,
+    poll: Distribution,
+    delay: Distribution,
+}
+
+#[derive(Debug, Serialize)]
+struct Distribution {
+    count: u64,
+    sum_seconds: f64,
+    max_seconds: f64,
+    p50_seconds: f64,
+    p99_seconds: f64,
+    /// Not cumulated; the last one is what lies above all bounds.
+    buckets: Vec<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Worker {
+    /// As in [`Stall::worker`].
+    label: String,
+    runtime: String,
+    busy_seconds: f64,
+    polls: u64,
+    parks: u64,
+    local_queue_depth: Option<usize>,
+    active_poll_seconds: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Runtime {
+    name: String,
+    workers: usize,
+    alive_tasks: usize,
+    global_queue_depth: usize,
+    blocking_threads: Option<usize>,
+    idle_blocking_threads: Option<usize>,
+    blocking_queue_depth: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct Pressure {
+    some_seconds: f64,
+    full_seconds: f64,
+}
+
+/// A finding without its stack, which `/findings/ID` has.
+#[derive(Debug, Serialize)]
+struct Summary {
+    id: String,
+    cause: Cause,
+    primitive: Option<String>,
+    function: Option<String>,
+    site: Option<String>,
+    task: String,
+    count: u64,
+    total_seconds: f64,
+    max_seconds: f64,
+    ongoing_seconds: Option<f64>,
+    victims: u64,
+    victim_waits: u64,
+    victims_delay_seconds: f64,
+    advice: String,
+    evidence: &'static str,
+    last_seen_unix_seconds: f64,
+}
+
+impl LiveDocument {
+    pub(crate) fn new(snapshot: Snapshot, stalls: StallsDocument, findings: FindingsDocument) -> Self {
+        Self {
+            schema: LIVE_SCHEMA,
+            now_unix_ns: unix_time::to_nanos(stalls.now),
+            process: findings.process,
+            threshold_seconds: snapshot.threshold.as_secs_f64(),
+            workers: snapshot.workers.into_iter().map(Worker::from).collect(),
+            runtimes: snapshot.runtimes.into_iter().map(Runtime::from).collect(),
+            starved: findings.starved,
+            pressure: Pressure {
+                some_seconds: snapshot.pressure.some.as_secs_f64(),
+                full_seconds: snapshot.pressure.full.as_secs_f64(),
+            },
+            dropped: findings.dropped,
+            suppressed_reports: findings.suppressed_reports,
+            watchdog_cpu_seconds: snapshot.observer.watchdog_cpu.as_secs_f64(),
+            tasks: TasksDocument::new(snapshot.kinds, &stalls),
+            stalls: stalls.stalls,
+            findings: findings.findings.into_iter().map(Summary::from).collect(),
+        }
+    }
+}
+
+impl TasksDocument {
+    pub(crate) fn new(kinds: Vec<KindSnapshot>, stalls: &StallsDocument) -> Self {
+        let mut blocked: Vec<_> = stalls.stalls.iter().filter(|stall| stall.end.is_none()).cloned().collect();
+        blocked.sort_by_key(|stall| stall.start);
+        Self {
+            schema: TASKS_SCHEMA,
+            now_unix_ns: unix_time::to_nanos(stalls.now),
+            bounds_seconds: BUCKETS.map(|bound| bound.as_secs_f64()),
+            kinds: kinds.into_iter().map(Kind::from).collect(),
+            blocked,
+        }
+    }
+}
+
+impl From<KindSnapshot> for Kind {
+    fn from(kind: KindSnapshot) -> Self {
+        Self {
+            alive: kind.alive(),
+            spawned: kind.spawned,
+            completed: kind.completed,
+            self_wakes: kind.self_wakes,
+            lost_wakers: kind.lost_wakers,
+            never_yielded: kind.never_yielded,
+            large_futures: kind.large_futures,
+            future_size_bytes: kind.future_size,
+            poll: Distribution::from(&kind.poll_time),
+            delay: Distribution::from(&kind.schedule_delay),
+            name: kind.name,
+        }
+    }
+}
+
+impl From<&HistogramSnapshot> for Distribution {
+    fn from(histogram: &HistogramSnapshot) -> Self {
+        let mut below = 0;
+        let within = |at_most| at_most - std::mem::replace(&mut below, at_most);
+        let mut buckets: Vec<_> = counts_at_most(histogram).into_iter().map(within).collect();
+        // A reading of a histogram that is being written may be one value short.
+        buckets.push(histogram.count.saturating_sub(below));
+        Self {
+            count: histogram.count,
+            sum_seconds: histogram.sum.as_secs_f64(),
+            max_seconds: histogram.max.as_secs_f64(),
+            p50_seconds: histogram.quantile(0.5).as_secs_f64(),
+            p99_seconds: histogram.quantile(0.99).as_secs_f64(),
+            buckets,
+        }
+    }
+}
+
+/// What the worker is called in a [`Stall`].
+fn label(worker: &WorkerSnapshot) -> String {
+    WorkerLabel { runtime: worker.runtime.clone(), worker: worker.label.clone() }.to_string()
+}
+
+impl From<WorkerSnapshot> for Worker {
+    fn from(worker: WorkerSnapshot) -> Self {
+        Self {
+            label: label(&worker),
+            runtime: worker.runtime,
+            busy_seconds: worker.busy.as_secs_f64(),
+            polls: worker.polls,
+            parks: worker.parks,
+            local_queue_depth: worker.local_queue_depth,
+            active_poll_seconds: worker.active_poll.map(|age| age.as_secs_f64()),
+        }
+    }
+}
+
+impl From<RuntimeSnapshot> for Runtime {
+    fn from(runtime: RuntimeSnapshot) -> Self {
+        Self {
+            name: runtime.name,
+            workers: runtime.workers,
+            alive_tasks: runtime.alive_tasks,
+            global_queue_depth: runtime.global_queue_depth,
+            blocking_threads: runtime.blocking_threads,
+            idle_blocking_threads: runtime.idle_blocking_threads,
+            blocking_queue_depth: runtime.blocking_queue_depth,
+        }
+    }
+}
+
+impl From<Finding> for Summary {
+    fn from(finding: Finding) -> Self {
+        Self {
+            site: finding.site.as_ref().map(ToString::to_string),
+            function: finding.site.map(|site| site.function),
+            id: finding.id,
+            cause: finding.cause,
+            primitive: finding.primitive,
+            task: finding.task.kind,
+            count: finding.count,
+            total_seconds: finding.total.as_secs_f64(),
+            max_seconds: finding.max.as_secs_f64(),
+            ongoing_seconds: finding.ongoing.map(|age| age.as_secs_f64()),
+            victims: finding.victims.tasks,
+            victim_waits: finding.victims.waits,
+            victims_delay_seconds: finding.victims.delay.as_secs_f64(),
+            advice: finding.advice,
+            evidence: finding.evidence.as_str(),
+            last_seen_unix_seconds: unix_time::since_epoch(finding.last_seen).as_secs_f64(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::fake::distribution;
+
+    #[test]
+    fn every_value_is_in_one_bucket() {
+        let distribution = Distribution::from(&distribution(3, 60_000));
+        assert_eq!(distribution.buckets.len(), BUCKETS.len() + 1);
+        assert_eq!(distribution.buckets.iter().sum::<u64>(), distribution.count);
+        assert_eq!(distribution.buckets.last(), Some(&1), "a minute is above all bounds");
+        assert_eq!(distribution.buckets[8], 3, "3 ms lie between 2.5 and 5");
+    }
+}

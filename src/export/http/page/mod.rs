@@ -1,0 +1,65 @@
+//! The live page at `/`: one document with its style and script in it, that
+//! fetches nothing but `/live` and `/findings` of the server it came from.
+
+use axum::http::HeaderValue;
+
+macro_rules! script {
+    () => {
+        concat!(
+            include_str!("format.js"),
+            include_str!("history.js"),
+            include_str!("lanes.js"),
+            include_str!("findings.js"),
+            include_str!("tasks.js"),
+            include_str!("page.js"),
+        )
+    };
+}
+
+/// The document.
+pub(crate) const INDEX: &str = concat!(
+    include_str!("head.html"),
+    "<style>\n",
+    include_str!("page.css"),
+    "</style>\n</head>\n",
+    include_str!("body.html"),
+    "<script>",
+    script!(),
+    "</script>\n</body>\n</html>\n"
+);
+
+/// Only this script may run, and it cannot write markup: whatever a task or a
+/// file is called stays text.
+pub(crate) const SECURITY_POLICY: HeaderValue = HeaderValue::from_static(concat!(
+    "default-src 'none'; script-src ",
+    include_str!("script.sha256"),
+    "; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+));
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn the_policy_names_this_script() {
+        let hash = format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(script!())));
+        if std::env::var_os("LOOPSCOPE_BLESS").is_some() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/export/http/page/script.sha256");
+            std::fs::write(path, &hash).unwrap();
+        }
+        let policy = SECURITY_POLICY.to_str().unwrap().to_owned();
+        assert!(policy.contains(&hash), "the script has changed: run the tests once with LOOPSCOPE_BLESS=1");
+    }
+
+    #[test]
+    fn nothing_is_loaded_from_anywhere() {
+        for loads in ["http://", "https://", "src=", "@import", "url(", "innerHTML", "import("] {
+            assert!(!INDEX.contains(loads), "{loads}");
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! Every route and every limit, over real sockets.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use prometheus::IntCounter;
+
+use super::*;
+use crate::export::fake::FakeSource;
+use crate::export::metrics::catalogue;
+use crate::export::metrics::prometheus::Collector;
+use crate::export::source::Health;
+use crate::finding::{FindingsDocument, StallsDocument};
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Far more than an answer takes, for a machine that has other things to do.
+const LONG: Duration = Duration::from_secs(20);
+
+struct Response {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+fn served() -> (Telemetry, Arc<FakeSource>) {
+    let source = FakeSource::new();
+    (start(LOOPBACK, source.clone(), None).unwrap(), source)
+}
+
+fn served_with(limits: Limits) -> Telemetry {
+    start_with(LOOPBACK, FakeSource::new(), None, limits).unwrap()
+}
+
+fn connect(telemetry: &Telemetry) -> TcpStream {
+    let stream = TcpStream::connect(telemetry.address()).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream
+}
+
+/// Sends `request` as it is and reads until the server closes.
+fn exchange(telemetry: &Telemetry, request: &str) -> Response {
+    let mut stream = connect(telemetry);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    // A server that refuses early may reset what it has not read.
+    match stream.read_to_end(&mut bytes) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+        _ => {}
+    }
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Response { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+fn request(telemetry: &Telemetry, method: &str, path: &str, host: &str) -> Response {
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    exchange(telemetry, &request)
+}
+
+fn get(telemetry: &Telemetry, path: &str) -> Response {
+    request(telemetry, "GET", path, &telemetry.address().to_string())
+}
+
+/// Waits until the server has closed `stream`.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    match stream.read(&mut [0; 1_024]) {
+        Ok(read) => read == 0 || is_closed(stream),
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
+}
+
+#[track_caller]
+fn is_one_sentence(response: &Response, status: u16) {
+    assert_eq!(response.status, status, "{}", response.body);
+    assert!(response.body.ends_with(".\n"), "{:?}", response.body);
+    assert_eq!(response.body.lines().count(), 1, "{:?}", response.body);
+}
+
+#[test]
+fn metrics() {
+    let (telemetry, _) = served();
+    let response = get(&telemetry, "/metrics");
+    assert_eq!(response.status, 200);
+    assert!(response.head.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8"));
+    assert!(response.body.contains("\nloopscope_longest_active_poll_seconds 1.213\n"));
+    for metric in catalogue::ALL {
+        assert!(response.body.contains(&format!("# TYPE {} ", metric.name)), "{}", metric.name);
+    }
+}
+
+#[test]
+fn metrics_of_the_application_come_after_and_never_twice() {
+    let source = FakeSource::new();
+    let registry = Registry::new();
+    let counter = IntCounter::new("chat_messages_total", "Messages.").unwrap();
+    counter.inc_by(42);
+    registry.register(Box::new(counter)).unwrap();
+    registry.register(Box::new(Collector::new(source.clone()))).unwrap();
+    let telemetry = start(LOOPBACK, source, Some(registry)).unwrap();
+    let body = get(&telemetry, "/metrics").body;
+    assert!(body.ends_with("\nchat_messages_total 42\n"), "{body}");
+    assert_eq!(body.matches("# TYPE loopscope_workers gauge").count(), 1);
+}
+
+/// What its collectors do must not keep loopscope's own metrics back.
+#[test]
+fn a_collector_that_hangs_or_panics_is_left_out() {
+    struct Wild(Collector, Arc<Mutex<()>>);
+    impl prometheus::core::Collector for Wild {
+        fn desc(&self) -> Vec<&prometheus::core::Desc> {
+            self.0.desc()
+        }
+        fn collect(&self) -> Vec<prometheus::proto::MetricFamily> {
+            drop(self.1.lock().unwrap());
+            self.0.collect()
+        }
+    }
+    let lock = Arc::new(Mutex::new(()));
+    let registry = Registry::new();
+    registry.register(Box::new(Wild(Collector::new(FakeSource::new()), lock.clone()))).unwrap();
+    let telemetry = start(LOOPBACK, FakeSource::new(), Some(registry)).unwrap();
+
+    let held = lock.lock().unwrap();
+    let ends = ["were not collected within 1 s.\n", "are still being collected for an earlier scrape.\n"];
+    for end in ends {
+        let body = get(&telemetry, "/metrics").body;
+        assert!(body.starts_with("# HELP loopscope_"), "{body}");
+        assert!(body.ends_with(&format!("\n# The application's own metrics {end}")), "{body}");
+    }
+    drop(held);
+    let _ = thread::spawn(move || {
+        let _poison = lock.lock().unwrap();
+        panic!("on purpose: poisons the lock, so that the collector panics");
+    })
+    .join();
+    let deadline = Instant::now() + LONG;
+    while !get(&telemetry, "/metrics").body.ends_with("could not be collected: a collector panicked.\n") {
+        assert!(Instant::now() < deadline);
+    }
+}
+
+#[test]
+fn findings() {
+    let (telemetry, source) = served();
+    let response = get(&telemetry, "/findings");
+    assert_eq!(response.status, 200);
+    assert!(response.head.contains("\r\ncontent-type: application/json"));
+    let document: FindingsDocument = serde_json::from_str(&response.body).unwrap();
+    assert_eq!(document, source.findings());
+
+    let text = get(&telemetry, "/findings.txt");
+    assert_eq!(text.status, 200);
+    assert!(text.head.contains("\r\ncontent-type: text/plain; charset=utf-8"));
+    assert_eq!(text.body, crate::report::diagnostics(&source.findings(), false));
+}
+
+#[test]
+fn findings_are_coloured_when_asked() {
+    let (telemetry, source) = served();
+    let text = get(&telemetry, "/findings.txt?color=true").body;
+    assert_eq!(text, crate::report::diagnostics(&source.findings(), true));
+    assert!(text.contains("\u{1b}["));
+    assert!(!get(&telemetry, "/findings.txt?color=false").body.contains('\u{1b}'));
+    for query in ["color=red", "colour=true", "color"] {
+        is_one_sentence(&get(&telemetry, &format!("/findings.txt?{query}")), 400);
+    }
+}
+
+#[test]
+fn one_finding() {
+    let (telemetry, source) = served();
+    let finding = &source.findings().findings[0];
+    let json = get(&telemetry, &format!("/findings/{}", finding.id));
+    let document: serde_json::Value = serde_json::from_str(&json.body).unwrap();
+    assert_eq!(document["schema"], "loopscope.finding/1");
+    assert_eq!(document["finding"], serde_json::to_value(finding).unwrap());
+    assert!(document["source"].is_null(), "there is no such file");
+    let text = get(&telemetry, &format!("/findings/{}.txt", finding.id));
+    assert_eq!(text.body, crate::report::diagnostic(finding, false));
+    for absent in ["no-such-id", "..%2f..%2fetc%2fpasswd", "%ff"] {
+        let response = get(&telemetry, &format!("/findings/{absent}"));
+        assert!([400, 404].contains(&response.status), "{absent}: {}", response.status);
+    }
+}
+
+/// Plain data in, plain data out: what the page needs, with the labels that
+/// stalls have.
+#[test]
+fn live_and_tasks() {
+    let (telemetry, source) = served();
+    let live: serde_json::Value = serde_json::from_str(&get(&telemetry, "/live?since=1.6").body).unwrap();
+    assert_eq!(live["schema"], "loopscope.live/1");
+    assert_eq!(live["stalls"].as_array().unwrap().len(), 1);
+    assert_eq!(live["workers"][0]["label"], "api/0", "named runtimes are part of the label");
+    assert_eq!(live["findings"][0]["site"], "src/flood.rs:31");
+    assert!(live["findings"][0]["stack"].is_null(), "stacks are asked for one by one");
+    let tasks: serde_json::Value = serde_json::from_str(&get(&telemetry, "/tasks").body).unwrap();
+    assert_eq!(tasks["schema"], "loopscope.tasks/1");
+    assert_eq!(tasks["kinds"], live["tasks"]["kinds"]);
+    let kind = &source.snapshot().kinds[0];
+    assert_eq!(tasks["kinds"][0]["alive"], kind.alive());
+    assert_eq!(tasks["kinds"][0]["poll"]["count"], kind.poll_time.count);
+    is_one_sentence(&get(&telemetry, "/live?since=yesterday"), 400);
+}
+
+#[test]
+fn openmetrics_by_accept() {
+    let (telemetry, _) = served();
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+                   Accept: application/openmetrics-text;version=1.0.0\r\n\r\n";
+    let response = exchange(&telemetry, request);
+    assert!(
+        response
+            .head
+            .contains("\r\ncontent-type: application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    assert!(response.body.ends_with("\n# EOF\n"));
+    assert!(
+        response
+            .body
+            .contains("\n# TYPE loopscope_starved_seconds counter\nloopscope_starved_seconds_total ")
+    );
+}
+
+#[test]
+fn stalls() {
+    let (telemetry, _) = served();
+    for (query, expected) in [("", 2), ("?since=0", 2), ("?since=1.6", 1), ("?since=3e0", 0)] {
+        let response = get(&telemetry, &format!("/stalls{query}"));
+        assert_eq!(response.status, 200, "{query}");
+        let document: StallsDocument = serde_json::from_str(&response.body).unwrap();
+        assert_eq!(document.stalls.len(), expected, "{query}");
+    }
+    for query in ["?since=yesterday", "?since=", "?since=-1", "?since=nan", "?until=1", "?since=%ff"] {
+        is_one_sentence(&get(&telemetry, &format!("/stalls{query}")), 400);
+    }
+}
+
+#[test]
+fn healthz() {
+    let (telemetry, source) = served();
+    let healthy = get(&telemetry, "/healthz");
+    assert_eq!((healthy.status, healthy.body.as_str()), (200, "ok\n"));
+
+    let longest = Duration::from_millis(1_213);
+    *source.health.lock().unwrap() = Health::AllWorkersBlocked { workers: 4, longest };
+    let blocked = get(&telemetry, "/healthz");
+    is_one_sentence(&blocked, 503);
+    assert_eq!(blocked.body, "Every worker is blocked (4 of 4); the longest poll has lasted 1.213 s.\n");
+}
+
+#[test]
+fn the_index_links_to_every_route() {
+    let (telemetry, _) = served();
+    let index = get(&telemetry, "/");
+    assert_eq!(index.status, 200);
+    assert!(index.head.contains("\r\ncontent-type: text/html; charset=utf-8"));
+    let footer = index.body.split_once("<footer>").unwrap().1;
+    let links: Vec<_> = footer.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(
+        links[..7],
+        ["findings.txt", "findings", "profile.svg", "stalls", "tasks", "metrics", "healthz"]
+    );
+    for link in links.iter().take(7) {
+        assert_eq!(get(&telemetry, &format!("/{link}")).status, 200, "{link}");
+    }
+}
+
+#[test]
+fn head_is_answered_without_a_body() {
+    let (telemetry, _) = served();
+    for path in [
+        "/",
+        "/metrics",
+        "/findings",
+        "/findings.txt",
+        "/findings/sleep-5f3a",
+        "/findings.sarif",
+        "/profile.folded",
+        "/profile.svg",
+        "/profile.pb.gz",
+        "/stalls",
+        "/tasks",
+        "/trace",
+        "/live",
+        "/healthz",
+    ] {
+        let response = request(&telemetry, "HEAD", path, "localhost");
+        assert_eq!((response.status, response.body.as_str()), (200, ""), "{path}");
+    }
+}
+
+#[test]
+fn findings_are_told_in_the_formats_of_others() {
+    let (telemetry, _) = served();
+    assert!(get(&telemetry, "/findings.sarif").body.contains("\"version\":\"2.1.0\""));
+    assert!(get(&telemetry, "/profile.folded").body.contains(";chat::flood::throttle (src/flood.rs:31);"));
+    assert!(get(&telemetry, "/trace").body.contains("\"traceEvents\""));
+    assert_eq!(get(&telemetry, "/trace?seconds=2.5").status, 200);
+    for query in ["seconds=0", "seconds=-1", "seconds=1e6", "seconds=soon", "since=1"] {
+        is_one_sentence(&get(&telemetry, &format!("/trace?{query}")), 400);
+    }
+    let picture = get(&telemetry, "/profile.svg");
+    assert!(picture.body.contains("chat::flood::throttle"));
+    assert_eq!(picture.head.matches("content-security-policy").count(), 1, "{}", picture.head);
+    assert!(picture.head.contains("sandbox allow-scripts"), "{}", picture.head);
+}
+
+#[test]
+fn what_is_not_there_is_refused_in_one_sentence() {
+    let (telemetry, _) = served();
+    is_one_sentence(&get(&telemetry, "/nonsense"), 404);
+    is_one_sentence(&get(&telemetry, "/findings/../../etc/passwd"), 404);
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
+        let response = request(&telemetry, method, "/findings", "localhost");
+        is_one_sentence(&response, 405);
+        assert!(response.head.contains("\r\nallow: get,head"), "{}", response.head);
+    }
+}
+
+#[test]
+fn every_response_carries_the_security_headers() {
+    let (telemetry, _) = served();
+    let responses =
+        [get(&telemetry, "/"), get(&telemetry, "/no"), request(&telemetry, "GET", "/", "evil.example")];
+    for response in responses {
+        for header in ["cache-control: no-store", "x-content-type-options: nosniff", "default-src 'none'"] {
+            assert!(response.head.contains(header), "{}", response.head);
+        }
+        assert!(!response.head.contains("access-control"), "{}", response.head);
+    }
+}
+
+#[test]
+fn a_name_that_was_made_to_point_here_is_refused() {
+    let (telemetry, _) = served();
+    for host in ["evil.example", "evil.example:9464", "localhost.evil.example", "a@localhost", ""] {
+        is_one_sentence(&request(&telemetry, "GET", "/findings", host), 403);
+    }
+    is_one_sentence(&request(&telemetry, "GET", "http://evil.example/findings", "localhost"), 403);
+    for host in ["localhost", "127.0.0.1:1", "[::1]:9464"] {
+        assert_eq!(request(&telemetry, "GET", "/findings", host).status, 200, "{host}");
+    }
+}
+
+/// Whoever opens it to a network has names for it.
+#[test]
+fn a_server_for_other_machines_takes_any_name() {
+    let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+    let mut telemetry = start(any, FakeSource::new(), None).unwrap();
+    telemetry.address.set_ip(Ipv4Addr::LOCALHOST.into());
+    assert_eq!(request(&telemetry, "GET", "/healthz", "chat.internal:9464").status, 200);
+}
+
+/// Bound to loopback, it says nothing.
+#[test]
+fn to_serve_other_machines_is_warned_of() {
+    let said = |ip: Ipv4Addr| {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || -> Box<dyn Write> { Box::new(Shared(writer.clone())) })
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            drop(start(SocketAddr::new(ip.into(), 0), FakeSource::new(), None).unwrap());
+        });
+        String::from_utf8(log.lock().unwrap().clone()).unwrap()
+    };
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let warning = said(Ipv4Addr::UNSPECIFIED);
+    assert!(warning.contains("WARN") && warning.contains("to anybody who asks"), "{warning:?}");
+    assert_eq!(said(Ipv4Addr::LOCALHOST), "");
+}
+
+#[test]
+fn requests_that_are_too_large_are_refused() {
+    let (telemetry, _) = served();
+    let long = "x".repeat(100_000);
+    assert_eq!(request(&telemetry, "GET", "/", &long).status, 431);
+    assert!([414, 431].contains(&request(&telemetry, "GET", &format!("/{long}"), "localhost").status));
+    let body = "GET /findings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n";
+    is_one_sentence(&exchange(&telemetry, body), 413);
+}
+
+#[test]
+fn nonsense_is_answered_and_disturbs_nobody() {
+    let (telemetry, _) = served();
+    assert_eq!(exchange(&telemetry, "\0\u{1}\u{2}\r\n\r\n").status, 400);
+    assert_eq!(exchange(&telemetry, "PING :irc\r\n\r\n").status, 400);
+    assert_eq!(get(&telemetry, "/healthz").status, 200);
+}
+
+#[test]
+fn a_client_that_sends_its_head_slowly_holds_up_nobody_and_is_cut_off() {
+    let telemetry = served_with(Limits { head_time: Duration::from_millis(300), ..Limits::default() });
+    let mut slow = connect(&telemetry);
+    let begun = Instant::now();
+    slow.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    assert_eq!(get(&telemetry, "/healthz").status, 200);
+    while slow.write_all(b"X-A: b\r\n").is_ok() {
+        assert!(begun.elapsed() < LONG, "still open");
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    assert_eq!(get(&telemetry, "/healthz").status, 200);
+}
+
+#[test]
+fn a_client_that_falls_silent_is_cut_off() {
+    let telemetry = served_with(Limits { silence: Duration::from_millis(200), ..Limits::default() });
+    let mut idle = connect(&telemetry);
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert!(is_closed(&mut idle));
+}
+
+#[test]
+fn idle_connections_do_not_stop_a_scrape() {
+    let (telemetry, _) = served();
+    let mut idle: Vec<_> = (0..100).map(|_| connect(&telemetry)).collect();
+    assert_eq!(get(&telemetry, "/metrics").status, 200);
+    // Of 101 connections 37 had to go, first those that came first.
+    assert!(idle[..30].iter_mut().all(is_closed));
+    assert_eq!(get(&telemetry, "/metrics").status, 200);
+}
+
+/// As many as this process may open, both ends counted: 1,000 where it may.
+#[test]
+fn a_thousand_slow_clients_hold_up_nobody() {
+    let (telemetry, _) = served();
+    let mut slow = Vec::new();
+    while slow.len() < 1_000 {
+        let Ok(mut stream) = TcpStream::connect(telemetry.address()) else { break };
+        // One that was pushed out already says so here.
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: local");
+        slow.push(stream);
+        if slow.len() % 100 == 0 {
+            let begun = Instant::now();
+            assert_eq!(get(&telemetry, "/healthz").status, 200);
+            assert!(begun.elapsed() < Duration::from_secs(2), "{:?} beside {}", begun.elapsed(), slow.len());
+        }
+    }
+    assert!(slow.len() >= 400, "{} connections are no crowd", slow.len());
+    slow.truncate(400);
+    assert_eq!(get(&telemetry, "/metrics").status, 200);
+}
+
+#[test]
+fn a_connection_serves_several_requests() {
+    let (telemetry, _) = served();
+    let mut stream = connect(&telemetry);
+    for _ in 0..3 {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\nok\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            bytes.push(byte[0]);
+        }
+    }
+}
+
+#[test]
+fn dropping_it_closes_everything_at_once() {
+    let (telemetry, _) = served();
+    let address = telemetry.address();
+    let mut open: Vec<_> = (0..10).map(|_| connect(&telemetry)).collect();
+    open[0].write_all(b"GET / HT").unwrap();
+    assert_eq!(get(&telemetry, "/healthz").status, 200);
+    let begun = Instant::now();
+    drop(telemetry);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(open.iter_mut().all(is_closed));
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_port_in_use_is_an_error() {
+    let (telemetry, _) = served();
+    let error = start(telemetry.address(), FakeSource::new(), None).unwrap_err();
+    assert!(matches!(&error, StartError::Bind { address, source }
+        if *address == telemetry.address() && source.kind() == ErrorKind::AddrInUse));
+    assert!(error.to_string().contains(&telemetry.address().to_string()), "{error}");
+    let chain = format!("{:?}", anyhow::Error::from(error));
+    assert_eq!(chain.matches("Address already in use").count(), 1, "{chain}");
+}

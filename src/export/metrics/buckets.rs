@@ -1,0 +1,31 @@
+//! From a snapshot's fine buckets to those of the catalogue.
+
+use crate::export::metrics::catalogue::BUCKETS;
+use crate::snapshot::HistogramSnapshot;
+
+/// How many values are at most each of [`BUCKETS`], in one pass.
+pub(crate) fn counts_at_most(histogram: &HistogramSnapshot) -> [u64; BUCKETS.len()] {
+    let mut fine = histogram.buckets.iter().peekable();
+    let mut seen = 0;
+    BUCKETS.map(|bound| {
+        let bound = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
+        while let Some((_, count)) = fine.next_if(|(highest, _)| *highest <= bound) {
+            seen += count;
+        }
+        seen
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_as_asking_for_each_bound() {
+        let buckets: Vec<_> = (1..2_000_u64).map(|n| (n * n * 5_003, n % 7)).collect();
+        let count = buckets.iter().map(|(_, n)| n).sum();
+        let histogram = HistogramSnapshot { buckets, count, ..HistogramSnapshot::default() };
+        assert_eq!(counts_at_most(&histogram), BUCKETS.map(|bound| histogram.count_at_most(bound)));
+        assert_eq!(counts_at_most(&HistogramSnapshot::default()), [0; BUCKETS.len()]);
+    }
+}

@@ -1,0 +1,286 @@
+//! Every field is exported, every metric is there, and the text is what
+//! Prometheus reads.
+
+use std::collections::BTreeSet;
+
+use prometheus::core::Collector as _;
+use prometheus::{Registry, TextEncoder};
+
+use super::*;
+use crate::export::fake::{FakeSource, distribution, snapshot};
+use crate::export::metrics::prometheus::{Collector, to_proto};
+use crate::finding::Site;
+use crate::report::sample;
+use crate::snapshot::{
+    BlockingCallSnapshot, CauseSnapshot, LoopLagSnapshot, ObserverSnapshot, PressureSnapshot, RuntimeSnapshot,
+};
+
+fn text(snapshot: &Snapshot, findings: Vec<Finding>) -> String {
+    let families = to_proto(families(snapshot, &sample::document(findings)));
+    TextEncoder::new().encode_to_string(&families).unwrap()
+}
+
+/// Fails unless `line` is one of the lines of `text`.
+#[track_caller]
+fn has(text: &str, line: &str) {
+    assert!(text.lines().any(|l| l == line), "no line `{line}` in:\n{text}");
+}
+
+#[test]
+fn every_metric_of_the_catalogue_is_emitted_in_its_order() {
+    let families = families(&snapshot(), &sample::document(vec![sample::sleep()]));
+    let emitted: Vec<_> = families.iter().map(|family| family.metric.name.to_owned()).collect();
+    let expected: Vec<_> = c::ALL.iter().map(|metric| metric.name.to_owned()).collect();
+    assert_eq!(emitted, expected);
+}
+
+/// No `..` below: a new field does not compile until it is exported, or said
+/// to be exported in another form.
+#[test]
+fn every_field_of_the_snapshot_is_exported() {
+    let Snapshot {
+        threshold,
+        kinds,
+        workers,
+        runtimes,
+        blocking_calls,
+        loop_lag,
+        causes,
+        starved,
+        pressure,
+        observer,
+    } = snapshot();
+    let text = text(&snapshot(), vec![]);
+    has(&text, &format!("loopscope_blocking_threshold_seconds {}", seconds(threshold)));
+    has(&text, &format!("loopscope_starved_seconds_total {}", seconds(starved)));
+    kinds.iter().for_each(|kind| kind_is_exported(&text, kind));
+    workers.iter().for_each(|worker| worker_is_exported(&text, worker));
+    runtimes.iter().for_each(|runtime| runtime_is_exported(&text, runtime));
+    for BlockingCallSnapshot { name, queue_wait, run_time } in &blocking_calls {
+        let label = format!("task=\"{name}\"");
+        histogram_is_exported(&text, "loopscope_blocking_pool_queue_wait_seconds", &label, queue_wait);
+        histogram_is_exported(&text, "loopscope_blocking_pool_run_seconds", &label, run_time);
+    }
+    for LoopLagSnapshot { name, lag, unanswered } in &loop_lag {
+        let label = format!("loop=\"{name}\"");
+        histogram_is_exported(&text, "loopscope_loop_lag_seconds", &label, lag);
+        let age = seconds(unanswered.unwrap());
+        has(&text, &format!("loopscope_loop_lag_unanswered_seconds{{{label}}} {age}"));
+    }
+    let PressureSnapshot { some, full } = pressure;
+    has(&text, &format!("loopscope_pressure_seconds_total{{level=\"some\"}} {}", seconds(some)));
+    has(&text, &format!("loopscope_pressure_seconds_total{{level=\"full\"}} {}", seconds(full)));
+    for CauseSnapshot { cause, durations } in &causes {
+        let label = format!("cause=\"{cause}\"");
+        has(&text, &format!("loopscope_blocking_events_total{{{label}}} {}", durations.count));
+        has(&text, &format!("loopscope_blocking_seconds_total{{{label}}} {}", seconds(durations.sum)));
+        histogram_is_exported(&text, "loopscope_blocking_duration_seconds", &label, durations);
+    }
+    let ObserverSnapshot { watchdog_cpu, captures, dropped, replaced_hooks } = observer;
+    for hook in replaced_hooks {
+        has(&text, &format!("loopscope_hooks_replaced{{hook=\"{hook}\"}} 1"));
+    }
+    has(&text, &format!("loopscope_watchdog_cpu_seconds_total {}", seconds(watchdog_cpu)));
+    for (result, count) in captures {
+        has(&text, &format!("loopscope_captures_total{{result=\"{result}\"}} {count}"));
+    }
+    for (reason, count) in dropped {
+        has(&text, &format!("loopscope_dropped_total{{reason=\"{reason}\"}} {count}"));
+    }
+}
+
+fn kind_is_exported(text: &str, kind: &KindSnapshot) {
+    let KindSnapshot {
+        name,
+        poll_time,
+        schedule_delay,
+        spawned,
+        completed,
+        self_wakes,
+        lost_wakers,
+        never_yielded,
+        large_futures,
+        future_size,
+    } = kind;
+    let label = format!("task=\"{name}\"");
+    histogram_is_exported(text, "loopscope_task_poll_duration_seconds", &label, poll_time);
+    histogram_is_exported(text, "loopscope_task_schedule_delay_seconds", &label, schedule_delay);
+    has(text, &format!("loopscope_tasks_spawned_total{{{label}}} {spawned}"));
+    has(text, &format!("loopscope_tasks_completed_total{{{label}}} {completed}"));
+    has(text, &format!("loopscope_tasks_alive{{{label}}} {}", spawned - completed));
+    for (lint, count) in [
+        ("self-wake", self_wakes),
+        ("lost-waker", lost_wakers),
+        ("never-yielded", never_yielded),
+        ("large-future", large_futures),
+    ] {
+        has(text, &format!("loopscope_task_lints_total{{{label},lint=\"{lint}\"}} {count}"));
+    }
+    has(text, &format!("loopscope_task_future_size_bytes{{{label}}} {future_size}"));
+}
+
+fn histogram_is_exported(text: &str, name: &str, label: &str, histogram: &HistogramSnapshot) {
+    // The largest value has no counterpart in a Prometheus histogram.
+    let HistogramSnapshot { buckets: _, count, sum, max: _ } = histogram;
+    has(text, &format!("{name}_count{{{label}}} {count}"));
+    has(text, &format!("{name}_sum{{{label}}} {}", seconds(*sum)));
+    for bound in BUCKETS {
+        let at_most = histogram.count_at_most(bound);
+        has(text, &format!("{name}_bucket{{{label},le=\"{}\"}} {at_most}", seconds(bound)));
+    }
+    has(text, &format!("{name}_bucket{{{label},le=\"+Inf\"}} {count}"));
+}
+
+fn worker_is_exported(text: &str, worker: &WorkerSnapshot) {
+    let WorkerSnapshot { label, busy, polls, parks, local_queue_depth, active_poll, runtime } = worker;
+    let label = format!("runtime=\"{runtime}\",worker=\"{label}\"");
+    has(text, &format!("loopscope_worker_busy_seconds_total{{{label}}} {}", seconds(*busy)));
+    has(text, &format!("loopscope_worker_polls_total{{{label}}} {polls}"));
+    has(text, &format!("loopscope_worker_parks_total{{{label}}} {parks}"));
+    has(text, &format!("loopscope_local_queue_depth{{{label}}} {}", local_queue_depth.unwrap()));
+    if let Some(age) = active_poll {
+        has(text, &format!("loopscope_longest_active_poll_seconds {}", seconds(*age)));
+        has(text, "loopscope_workers_blocked 1");
+    }
+}
+
+fn runtime_is_exported(text: &str, runtime: &RuntimeSnapshot) {
+    let RuntimeSnapshot {
+        workers,
+        global_queue_depth,
+        blocking_threads,
+        idle_blocking_threads,
+        blocking_queue_depth,
+        name,
+        alive_tasks,
+    } = runtime;
+    for (metric, value) in [
+        ("workers", *workers),
+        ("runtime_tasks_alive", *alive_tasks),
+        ("global_queue_depth", *global_queue_depth),
+        ("blocking_pool_threads", blocking_threads.unwrap()),
+        ("blocking_pool_idle_threads", idle_blocking_threads.unwrap()),
+        ("blocking_pool_queue_depth", blocking_queue_depth.unwrap()),
+    ] {
+        has(text, &format!("loopscope_{metric}{{runtime=\"{name}\"}} {value}"));
+    }
+}
+
+#[test]
+fn starvation_is_not_blamed_on_code() {
+    assert!(!text(&snapshot(), vec![]).contains("cause=\"starved\""));
+}
+
+#[test]
+fn what_tokio_does_not_tell_is_absent() {
+    let mut snapshot = snapshot();
+    snapshot.runtimes = vec![RuntimeSnapshot { workers: 2, ..RuntimeSnapshot::default() }];
+    snapshot.workers.iter_mut().for_each(|worker| worker.local_queue_depth = None);
+    let text = text(&snapshot, vec![]);
+    for metric in ["threads", "idle_threads", "queue_depth"] {
+        assert!(!text.contains(&format!("loopscope_blocking_pool_{metric}")), "{text}");
+    }
+    assert!(!text.contains("loopscope_local_queue_depth"), "{text}");
+    has(&text, "loopscope_workers{runtime=\"\"} 2");
+}
+
+/// Two series of one name and the same labels make the whole scrape invalid.
+#[test]
+fn equal_names_of_several_runtimes_are_summed() {
+    let mut twice = snapshot();
+    twice.kinds.extend(snapshot().kinds);
+    twice.workers.extend(snapshot().workers);
+    twice.runtimes.extend(snapshot().runtimes);
+    let text = text(&twice, vec![sample::sleep(), sample::sleep()]);
+    has(&text, "loopscope_tasks_spawned_total{task=\"session\"} 2018");
+    has(&text, "loopscope_task_poll_duration_seconds_count{task=\"session\"} 8");
+    has(&text, "loopscope_worker_polls_total{runtime=\"api\",worker=\"0\"} 22004");
+    has(&text, "loopscope_local_queue_depth{runtime=\"api\",worker=\"0\"} 22008");
+    has(&text, "loopscope_workers{runtime=\"api\"} 10");
+    has(&text, "loopscope_blocking_pool_queue_depth{runtime=\"api\"} 1262");
+    has(&text, "loopscope_blocking_site_events_total{site=\"src/flood.rs:31\",cause=\"sleep\"} 24");
+    each_series_is_there_once(&text);
+}
+
+fn each_series_is_there_once(text: &str) {
+    let mut seen = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        assert!(seen.insert(series.to_owned()), "{series} is there twice");
+        assert!(value.parse::<f64>().unwrap().is_finite(), "{line}");
+    }
+}
+
+#[test]
+fn sites_beyond_the_worst_fifty_are_one() {
+    let findings = (1..=60_u32).map(|n| {
+        let mut finding = sample::sleep();
+        finding.site =
+            Some(Site { function: "f".to_owned(), file: Some("src/a.rs".to_owned()), line: Some(n) });
+        finding.count = 1;
+        finding.total = Duration::from_secs(n.into());
+        finding
+    });
+    let text = text(&snapshot(), findings.collect());
+    let seconds = text.lines().filter(|line| line.starts_with("loopscope_blocking_site_seconds_total{"));
+    assert_eq!(seconds.count(), MAX_SITES + 1);
+    has(&text, "loopscope_blocking_site_seconds_total{site=\"src/a.rs:60\",cause=\"sleep\"} 60");
+    has(&text, "loopscope_blocking_site_seconds_total{site=\"other\",cause=\"sleep\"} 55");
+    has(&text, "loopscope_blocking_site_events_total{site=\"other\",cause=\"sleep\"} 10");
+}
+
+#[test]
+fn a_finding_without_a_site_is_counted() {
+    let mut finding = sample::sleep();
+    finding.site = None;
+    let text = text(&snapshot(), vec![finding]);
+    has(&text, "loopscope_blocking_site_events_total{site=\"unknown\",cause=\"sleep\"} 12");
+}
+
+/// Each look meets another line of a loop, and a counter must not move from
+/// series to series.
+#[test]
+fn a_computation_is_counted_by_its_function() {
+    let mut finding = sample::sleep();
+    finding.cause = Cause::Cpu;
+    let text = text(&snapshot(), vec![finding]);
+    has(&text, "loopscope_blocking_site_events_total{site=\"chat::flood::throttle\",cause=\"cpu\"} 12");
+}
+
+#[test]
+fn any_kind_name_is_a_valid_label() {
+    let mut snapshot = snapshot();
+    snapshot.kinds[0].name = "a \"b\"\\\nc</script> \u{e9}".to_owned();
+    let text = text(&snapshot, vec![]);
+    has(&text, "loopscope_tasks_spawned_total{task=\"a \\\"b\\\"\\\\\\nc</script> \u{e9}\"} 1009");
+}
+
+#[test]
+fn a_collection_resets_nothing() {
+    let collector = Collector::new(FakeSource::new());
+    let described: Vec<_> = collector.desc().into_iter().map(|desc| desc.fq_name.clone()).collect();
+    assert!(c::ALL.iter().all(|metric| described.iter().any(|name| name == metric.name)), "{described:?}");
+    assert_eq!(collector.collect(), collector.collect());
+}
+
+#[test]
+fn the_applications_own_registry_takes_the_collector() {
+    let registry = Registry::new();
+    registry.register(Box::new(Collector::new(FakeSource::new()))).unwrap();
+    assert_eq!(registry.gather().len(), c::ALL.len());
+}
+
+/// The file is what dashboards/check.sh shows to `promtool check metrics`.
+#[test]
+fn the_example_exposition_is_current() {
+    let mut snapshot = snapshot();
+    snapshot.kinds[0].poll_time = distribution(1, 30);
+    let text = text(&snapshot, vec![sample::sleep()]);
+    let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    if std::env::var_os("LOOPSCOPE_BLESS").is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/prometheus/exposition.txt"), &text)
+            .unwrap();
+    }
+    let shown = include_str!("../../../../dashboards/prometheus/exposition.txt");
+    assert!(text == shown, "run the tests once with LOOPSCOPE_BLESS=1, then read the difference");
+}

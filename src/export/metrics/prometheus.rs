@@ -1,0 +1,117 @@
+//! The snapshot as a collector for a Prometheus registry.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use ::prometheus::core::{Collector as PrometheusCollector, Desc};
+use ::prometheus::proto;
+
+use crate::export::metrics::catalogue::{self, BUCKETS, Metric, MetricKind};
+use crate::export::metrics::families::{Distribution, Family, Series, Value, families};
+use crate::export::source::Source;
+
+/// Everything recorded, for a [`prometheus::Registry`](::prometheus::Registry)
+/// of the application's own.
+///
+/// Each collection reads a new snapshot; nothing is reset by it, so several
+/// scrapers see the same.
+pub struct Collector {
+    source: Arc<dyn Source>,
+    descriptions: Vec<Desc>,
+    #[cfg(feature = "tokio-metrics")]
+    tokio: super::tokio_series::TokioSeries,
+}
+
+impl Collector {
+    pub(crate) fn new(source: Arc<dyn Source>) -> Self {
+        let metrics = catalogue::ALL.iter().copied();
+        #[cfg(feature = "tokio-metrics")]
+        let metrics = metrics.chain(super::tokio_series::metrics());
+        let descriptions = metrics.filter_map(|metric| {
+            let labels = metric.labels.iter().map(ToString::to_string).collect();
+            // Fails for an invalid name only; a test builds them all.
+            Desc::new(metric.name.to_owned(), metric.help.to_owned(), labels, HashMap::new()).ok()
+        });
+        Self {
+            descriptions: descriptions.collect(),
+            source,
+            #[cfg(feature = "tokio-metrics")]
+            tokio: Default::default(),
+        }
+    }
+}
+
+impl PrometheusCollector for Collector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        let families = families(&self.source.snapshot(), &self.source.findings());
+        #[cfg(feature = "tokio-metrics")]
+        let families = families.into_iter().chain(self.tokio.families(&self.source.runtimes())).collect();
+        to_proto(families)
+    }
+}
+
+impl fmt::Debug for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collector").finish_non_exhaustive()
+    }
+}
+
+/// Families as the crate has them.
+pub(crate) fn to_proto(families: Vec<Family>) -> Vec<proto::MetricFamily> {
+    let of = |Family { metric, series }| {
+        let mut family = proto::MetricFamily::default();
+        family.set_name(metric.name.to_owned());
+        family.set_help(metric.help.to_owned());
+        family.set_field_type(match metric.kind {
+            MetricKind::Counter => proto::MetricType::COUNTER,
+            MetricKind::Gauge => proto::MetricType::GAUGE,
+            MetricKind::Histogram => proto::MetricType::HISTOGRAM,
+        });
+        family.set_metric(series.into_iter().map(|series| one(metric, series)).collect());
+        family
+    };
+    families.into_iter().map(of).collect()
+}
+
+fn one(metric: &Metric, Series { labels, value }: Series) -> proto::Metric {
+    let pairs = metric.labels.iter().zip(labels).map(|(name, value)| {
+        let mut pair = proto::LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value(value);
+        pair
+    });
+    let mut series = proto::Metric::from_label(pairs.collect());
+    match value {
+        Value::Distribution(distribution) => series.set_histogram(histogram(&distribution)),
+        Value::Number(number) if metric.kind == MetricKind::Counter => {
+            let mut counter = proto::Counter::default();
+            counter.set_value(number);
+            series.set_counter(counter);
+        }
+        Value::Number(number) => {
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(number);
+            series.set_gauge(gauge);
+        }
+    }
+    series
+}
+
+fn histogram(distribution: &Distribution) -> proto::Histogram {
+    let buckets = BUCKETS.iter().zip(distribution.at_most).map(|(bound, at_most)| {
+        let mut bucket = proto::Bucket::default();
+        bucket.set_upper_bound(bound.as_secs_f64());
+        bucket.set_cumulative_count(at_most);
+        bucket
+    });
+    let mut histogram = proto::Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(distribution.count);
+    histogram.set_sample_sum(distribution.sum_seconds);
+    histogram
+}

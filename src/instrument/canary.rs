@@ -1,0 +1,49 @@
+//! A task whose only work is to be polled in time.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::record::loop_lag::LagProbe;
+use crate::record::recorder::Recorder;
+
+/// Measures how late an event loop is: see [`Scope::canary`](crate::Scope::canary).
+#[must_use = "a canary measures nothing unless spawned"]
+pub struct Canary {
+    recorder: Arc<Recorder>,
+    lag_probe: Arc<LagProbe>,
+}
+
+impl Canary {
+    pub(crate) fn new(recorder: &Arc<Recorder>, name: &'static str) -> Self {
+        Self { recorder: Arc::clone(recorder), lag_probe: recorder.lag_probes.hang(name) }
+    }
+}
+
+impl Future for Canary {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if !self.recorder.is_live() {
+            return Poll::Ready(());
+        }
+        let polled = self.lag_probe.poll(&self.recorder.clock, context);
+        // The watchdog may sleep, for want of anybody to ring for.
+        self.recorder.idle_park.wake();
+        polled
+    }
+}
+
+impl Drop for Canary {
+    fn drop(&mut self) {
+        self.lag_probe.leave();
+    }
+}
+
+impl fmt::Debug for Canary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canary").finish_non_exhaustive()
+    }
+}

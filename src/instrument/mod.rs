@@ -1,0 +1,10 @@
+//! What runs on a worker's own thread: Tokio's hooks, named futures with their
+//! wakers, spawning. It writes into [`record`](crate::record) and reads nothing
+//! back.
+
+pub(crate) mod canary;
+pub(crate) mod future;
+pub(crate) mod hooks;
+pub(crate) mod install;
+pub(crate) mod spawn;
+pub(crate) mod waker;

@@ -1,0 +1,104 @@
+//! Polls and waits over the threshold, from the thread that had them to the
+//! watchdog: a ring with one writer and one reader, neither of which waits.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crate::record::clock::Ticks;
+use crate::record::histogram::Tally;
+use crate::record::kinds::KindId;
+
+const CAPACITY: usize = 256;
+
+/// Something that took longer than the threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LongEvent {
+    /// A poll.
+    Poll { seq: u64, start: Ticks, end: Ticks, task: u64, kind: KindId },
+    /// A ready task's wait for its poll, which began at `end`.
+    Wait { nanos: u64, end: Ticks, task: u64 },
+}
+
+#[derive(Debug)]
+pub(crate) struct EventRing {
+    cells: Box<[[AtomicU64; 5]]>,
+    written: AtomicU64,
+    read: AtomicU64,
+    lost: Tally,
+}
+
+/// In place of a kind: the cell holds a wait.
+const WAIT: u64 = u64::MAX;
+
+impl EventRing {
+    pub(crate) fn new() -> Self {
+        Self {
+            cells: (0..CAPACITY).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect(),
+            written: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            lost: Tally::default(),
+        }
+    }
+
+    /// For the writing thread only. A full ring counts the event as lost.
+    #[cold]
+    pub(crate) fn push(&self, event: LongEvent) {
+        let written = self.written.load(Relaxed);
+        if written - self.read.load(Acquire) >= CAPACITY as u64 {
+            return self.lost.add(1);
+        }
+        let values = match event {
+            LongEvent::Poll { seq, start, end, task, kind } => {
+                [seq, start, end, task, u64::from(kind.as_u32())]
+            }
+            LongEvent::Wait { nanos, end, task } => [0, nanos, end, task, WAIT],
+        };
+        for (cell, value) in self.cells[written as usize % CAPACITY].iter().zip(values) {
+            cell.store(value, Relaxed);
+        }
+        self.written.store(written + 1, Release);
+    }
+
+    /// For the reading thread only: everything since the last call.
+    pub(crate) fn drain(&self) -> impl Iterator<Item = LongEvent> {
+        std::iter::from_fn(|| {
+            let read = self.read.load(Relaxed);
+            if read == self.written.load(Acquire) {
+                return None;
+            }
+            let [seq, start, end, task, kind] =
+                std::array::from_fn(|field| self.cells[read as usize % CAPACITY][field].load(Relaxed));
+            self.read.store(read + 1, Release);
+            Some(match kind {
+                WAIT => LongEvent::Wait { nanos: start, end, task },
+                kind => LongEvent::Poll { seq, start, end, task, kind: KindId::from_u32(kind as u32) },
+            })
+        })
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_arrive_in_order_and_overflow_is_counted() {
+        let ring = EventRing::new();
+        let wait = |n| LongEvent::Wait { nanos: n, end: n, task: n };
+        let poll = LongEvent::Poll { seq: 1, start: 2, end: 3, task: 4, kind: KindId::from_u32(5) };
+        ring.push(poll);
+        for n in 1..CAPACITY as u64 + 3 {
+            ring.push(wait(n));
+        }
+        let drained: Vec<_> = ring.drain().collect();
+        assert_eq!(drained.len(), CAPACITY);
+        assert_eq!(drained[0], poll);
+        assert_eq!(drained[1], wait(1));
+        assert_eq!(ring.lost(), 3);
+        assert_eq!(ring.drain().count(), 0);
+    }
+}

@@ -1,0 +1,131 @@
+//! What the threads of one scope share, and what readers may ask of it.
+
+use std::env;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
+
+use crate::export::source::{Health, Source};
+use crate::finding::{
+    FINDINGS_SCHEMA, FindingsDocument, ProcessInfo, STALLS_SCHEMA, StallsDocument, Starved,
+};
+use crate::findings::Findings;
+use crate::os;
+use crate::record::flight_recorder::FlightPoll;
+use crate::record::hook_status::Hook;
+use crate::record::recorder::Recorder;
+use crate::self_metrics::SelfMetrics;
+use crate::settings::Settings;
+use crate::snapshot::{ObserverSnapshot, Snapshot};
+
+/// The record, the findings, the observer's own counters.
+#[derive(Debug)]
+pub(crate) struct ScopeState {
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) self_metrics: Arc<SelfMetrics>,
+    pub(crate) findings: Arc<Findings>,
+    threshold: Duration,
+}
+
+impl ScopeState {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let threshold = settings.threshold;
+        let mut recorder = Recorder::new(threshold);
+        recorder.every_delay = settings.schedule_delay;
+        Self {
+            recorder: Arc::new(recorder),
+            self_metrics: Arc::default(),
+            findings: Arc::default(),
+            threshold,
+        }
+    }
+
+    fn observer(&self) -> ObserverSnapshot {
+        let cpu_nanos = match self.self_metrics.tid.load(Relaxed) {
+            0 => None,
+            tid => os::thread_cpu_nanos(tid),
+        };
+        ObserverSnapshot {
+            watchdog_cpu: Duration::from_nanos(cpu_nanos.unwrap_or(0)),
+            captures: self.self_metrics.captures(),
+            dropped: self.self_metrics.drops(),
+            replaced_hooks: self.recorder.replaced_hooks.all().into_iter().map(Hook::name).collect(),
+        }
+    }
+}
+
+impl Source for ScopeState {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            threshold: self.threshold,
+            kinds: self.recorder.kind_snapshots(),
+            workers: self.recorder.worker_snapshots(),
+            runtimes: self.recorder.runtime_snapshots(),
+            blocking_calls: self.recorder.blocking_calls.snapshots(),
+            loop_lag: self.recorder.lag_probes.snapshots(&self.recorder.clock),
+            causes: self.findings.causes(),
+            starved: Duration::from_nanos(self.self_metrics.starved_nanos()),
+            pressure: self.self_metrics.pressure(),
+            observer: self.observer(),
+        }
+    }
+
+    fn findings(&self) -> FindingsDocument {
+        let program = env::current_exe().unwrap_or_default();
+        FindingsDocument {
+            schema: FINDINGS_SCHEMA.to_owned(),
+            process: ProcessInfo {
+                pid: std::process::id(),
+                program: program.to_string_lossy().into_owned(),
+                loopscope: env!("CARGO_PKG_VERSION").to_owned(),
+                all_tasks: cfg!(tokio_unstable),
+            },
+            threshold: self.threshold,
+            findings: self.findings.all(),
+            starved: Starved {
+                count: self.self_metrics.starved_polls(),
+                total: Duration::from_nanos(self.self_metrics.starved_nanos()),
+            },
+            suppressed_reports: self.self_metrics.suppressed_reports(),
+            dropped: self.self_metrics.drops().iter().map(|(_, n)| n).sum(),
+        }
+    }
+
+    fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {
+        StallsDocument {
+            schema: STALLS_SCHEMA.to_owned(),
+            now: SystemTime::now(),
+            stalls: self.findings.stalls(since.unwrap_or(SystemTime::UNIX_EPOCH)),
+        }
+    }
+
+    #[cfg(feature = "tokio-metrics")]
+    fn runtimes(&self) -> Vec<(String, tokio::runtime::Handle)> {
+        self.recorder.runtimes.handles()
+    }
+
+    fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {
+        self.recorder.flight(since_unix_ns)
+    }
+
+    /// Workers of the runtimes count, the root future's thread does not: it
+    /// polls no task.
+    fn health(&self) -> Health {
+        let is_worker = |label: &str| label.starts_with(|first: char| first.is_ascii_digit());
+        let workers: Vec<_> =
+            self.recorder.worker_snapshots().into_iter().filter(|worker| is_worker(&worker.label)).collect();
+        let blocked = |age: &Duration| *age >= self.threshold.max(UNHEALTHY_AFTER);
+        let ages: Vec<_> = workers.iter().filter_map(|worker| worker.active_poll).filter(blocked).collect();
+        let expected = self.recorder.runtime_snapshots().iter().map(|runtime| runtime.workers).sum::<usize>();
+        match ages.iter().max() {
+            Some(longest) if ages.len() >= expected.max(1) => {
+                Health::AllWorkersBlocked { workers: ages.len(), longest: *longest }
+            }
+            _ => Health::Ok,
+        }
+    }
+}
+
+/// How long all workers must have been blocked before the process is called
+/// unhealthy: a probe that restarts it is a hard answer to a short stall.
+const UNHEALTHY_AFTER: Duration = Duration::from_millis(100);

@@ -1,0 +1,154 @@
+//! What the kernel tells of a thread without touching it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::os;
+use crate::record::clock::Clock;
+use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
+
+/// A sample that took longer was interrupted: what it has is of two moments, and
+/// is read anew.
+const AT_ONCE_NANOS: u64 = 200_000;
+/// But only so often.
+const TRIES: u32 = 3;
+
+/// The files of one thread, kept open: a sample is three reads of a
+/// microsecond or two each.
+#[derive(Debug)]
+pub(crate) struct ProcReader {
+    tid: i32,
+    schedstat: Option<File>,
+    stat: Option<File>,
+    syscall: Option<File>,
+}
+
+impl ProcReader {
+    /// Opens what can be opened; the rest is missing from the samples.
+    pub(crate) fn new(tid: i32) -> Self {
+        let open = |name| File::open(format!("/proc/self/task/{tid}/{name}")).ok();
+        Self { tid, schedstat: open("schedstat"), stat: open("stat"), syscall: open("syscall") }
+    }
+
+    /// The thread now, or `None` once it has ended.
+    pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
+        let mut tries = TRIES;
+        loop {
+            let begin = clock.ticks();
+            let sample = self.read(clock)?;
+            tries -= 1;
+            if tries == 0 || clock.nanos(begin, clock.ticks()) < AT_ONCE_NANOS {
+                return Some(sample);
+            }
+        }
+    }
+
+    fn read(&self, clock: &Clock) -> Option<ThreadSample> {
+        let cpu_nanos = os::thread_cpu_nanos(self.tid)?;
+        let at = clock.ticks();
+        let (run_queue_nanos, slices) = self.schedule().unwrap_or_default();
+        Some(ThreadSample {
+            at,
+            cpu_nanos,
+            run_queue_nanos,
+            slices,
+            state: self.state().unwrap_or(b'?'),
+            activity: self.activity(),
+        })
+    }
+
+    /// Time in the run queue, and how often it ended.
+    fn schedule(&self) -> Option<(u64, u64)> {
+        let mut buffer = [0; 96];
+        let text = read(self.schedstat.as_ref()?, &mut buffer).ok()?;
+        let mut fields = text.split_whitespace().skip(1).map(str::parse);
+        Some((fields.next()?.ok()?, fields.next()?.ok()?))
+    }
+
+    fn state(&self) -> Option<u8> {
+        let mut buffer = [0; 96];
+        let text = read(self.stat.as_ref()?, &mut buffer).ok()?;
+        // The name before it is in brackets and may hold anything, brackets too.
+        text.as_bytes().get(text.rfind(')')? + 2).copied()
+    }
+
+    /// What the thread does now.
+    pub(crate) fn activity(&self) -> ThreadActivity {
+        let mut buffer = [0; 256];
+        let text = self.syscall.as_ref().and_then(|file| read(file, &mut buffer).ok());
+        text.and_then(parse_activity).unwrap_or(ThreadActivity::Unknown)
+    }
+}
+
+fn read<'b>(file: &File, buffer: &'b mut [u8]) -> io::Result<&'b str> {
+    let length = file.read_at(buffer, 0)?;
+    // A thread's name may be cut in the middle of a character: what follows
+    // the last valid one is not what we look for.
+    match std::str::from_utf8(&buffer[..length]) {
+        Ok(text) => Ok(text),
+        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+    }
+}
+
+/// `running`, or `number arg0 … arg5 sp pc`, or `-1 sp pc` for a thread that
+/// waits outside a system call.
+fn parse_activity(line: &str) -> Option<ThreadActivity> {
+    let mut words = line.split_whitespace();
+    let first = words.next()?;
+    if first == "running" {
+        return Some(ThreadActivity::Running);
+    }
+    let number = first.parse().ok().filter(|number| *number >= 0)?;
+    let mut hex = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+    let mut arguments = [0; 6];
+    for argument in &mut arguments {
+        *argument = hex()?;
+    }
+    Some(ThreadActivity::InSyscall(InSyscall { number, arguments, sp: hex()?, pc: hex()? }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_proc_are_read() {
+        assert_eq!(parse_activity("running\n"), Some(ThreadActivity::Running));
+        assert_eq!(parse_activity("-1 0x7f 0x80\n"), None);
+        assert_eq!(parse_activity(""), None);
+        assert_eq!(parse_activity("230 0x0 zz"), None);
+        let line = "230 0x0 0x0 0x7ffd 0x7ffe 0x0 0x1 0x7fffffffe000 0x7f12\n";
+        let Some(ThreadActivity::InSyscall(call)) = parse_activity(line) else { panic!("not parsed") };
+        assert_eq!(
+            (call.number, call.arguments[2], call.sp, call.pc),
+            (230, 0x7ffd, 0x7fff_ffff_e000, 0x7f12)
+        );
+    }
+
+    #[test]
+    fn a_running_thread_runs_and_an_ended_one_is_gone() {
+        use std::sync::atomic::AtomicBool;
+        use std::sync::atomic::Ordering::Relaxed;
+        use std::sync::mpsc;
+        static OVER: AtomicBool = AtomicBool::new(false);
+        let clock = Clock::new();
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            tell.send(os::current_thread().unwrap().tid).unwrap();
+            while !OVER.load(Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let probe = ProcReader::new(told.recv().unwrap());
+        while probe.sample(&clock).unwrap().activity != ThreadActivity::Running {
+            std::thread::yield_now();
+        }
+        OVER.store(true, Relaxed);
+        thread.join().unwrap();
+        // The kernel may take a moment to forget it.
+        while probe.sample(&clock).is_some() {
+            std::thread::yield_now();
+        }
+    }
+}
