@@ -60,7 +60,7 @@ fn duplicated_and_swapped_deliveries_are_counted_exactly() {
 #[test]
 fn loss_is_reported_by_channel_and_by_stage() {
     let server = Server::start(Faults {
-        delivery: |number, room| match room {
+        delivery: |number, channel| match channel {
             "#lg-1" if number.is_multiple_of(3) => Fate::Dropped,
             _ => Fate::Passed,
         },

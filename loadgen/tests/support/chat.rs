@@ -66,7 +66,7 @@ pub(crate) struct ServerCounts {
 
 struct Peer {
     stream: TcpStream,
-    room: String,
+    channel: String,
     held: Option<String>,
 }
 
@@ -160,10 +160,10 @@ fn serve(hub: &Mutex<Hub>, id: u64, stream: TcpStream) {
 }
 
 impl Hub {
-    fn join(&mut self, id: u64, room: &str, stream: &TcpStream) {
-        if !room.ends_with("-scratch") {
+    fn join(&mut self, id: u64, channel: &str, stream: &TcpStream) {
+        if !channel.ends_with("-scratch") {
             let stream = stream.try_clone().expect("a second handle");
-            self.peers.insert(id, Peer { stream, room: room.to_owned(), held: None });
+            self.peers.insert(id, Peer { stream, channel: channel.to_owned(), held: None });
         }
     }
 
@@ -191,13 +191,13 @@ impl Hub {
     }
 
     fn pass(&mut self, sender: u64, line: &str) {
-        let Some(room) = self.peers.get(&sender).map(|peer| peer.room.clone()) else { return };
-        let receivers = self.peers.iter_mut().filter(|(id, peer)| **id != sender && peer.room == room);
+        let Some(channel) = self.peers.get(&sender).map(|peer| peer.channel.clone()) else { return };
+        let receivers = self.peers.iter_mut().filter(|(id, peer)| **id != sender && peer.channel == channel);
         let before = self.counts.deliveries;
         let sent_at = SystemTime::now();
         for (_, peer) in receivers {
             self.counts.deliveries += 1;
-            let fate = (self.faults.delivery)(self.counts.deliveries, &peer.room);
+            let fate = (self.faults.delivery)(self.counts.deliveries, &peer.channel);
             deliver(peer, line, fate, &mut self.counts);
         }
         // The text contains a marker, the run, the sender, the sequence number
