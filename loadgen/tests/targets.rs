@@ -81,7 +81,7 @@ fn a_target_that_does_not_speak_irc_is_reported() {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         let _ = stream.read_to_end(&mut Vec::new());
     });
-    assert_invalid(&run(address, &[]), "protocol", "does not speak IRC: it said `HTTP/1.1 400 Bad Request`");
+    assert_invalid(&run(address, &[]), "protocol", "does not speak IRC: it sent `HTTP/1.1 400 Bad Request`");
 }
 
 #[test]
@@ -117,15 +117,15 @@ fn invalid_flags_are_rejected_in_one_sentence() {
         (&["--rate", "0"], "above 0"),
         (&["--duration", "soon"], "500ms, 20s or 2m"),
         (&["--slo", "p98<5ms"], "cannot be an objective"),
-        (&["--slo", "blocking.events==0"], "needs --telemetry URL"),
+        (&["--slo", "blocking.events==0"], "add --telemetry URL"),
         (&["--slo-file", "/nowhere/at/all"], "cannot be read"),
         (&["--stages", "5"], "RATE:DURATION"),
         (&["--stages", "5:1s", "--rate", "5"], "cannot be used with"),
-        (&["--mix", "dance"], "no command of the mix"),
+        (&["--mix", "dance"], "not a command of the mix"),
         (&["--mix", "oper:1"], "needs --oper NAME:PASSWORD"),
         (&["--oper", "a:b c"], "must not be empty, have blanks"),
         (&["--nick-prefix", "9x"], "a letter first"),
-        (&["--telemetry", "127.0.0.1:1"], "is no URL"),
+        (&["--telemetry", "127.0.0.1:1"], "is not a URL"),
         (&["--telemetry", "http://127.0.0.1:1"], "cannot be read"),
         (&["--bogus"], "unexpected argument '--bogus'"),
     ] {

@@ -1,5 +1,5 @@
-//! The histograms behind the figures, so that reports can be added up and
-//! compared: in HdrHistogram's own V2 format, compressed, as Base64.
+//! The histograms of the figures, so that reports can be merged and compared:
+//! in HdrHistogram's V2 format, compressed, as Base64.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,23 +7,23 @@ use hdrhistogram::serialization::{Deserializer as HdrDeserializer, Serializer as
 use hdrhistogram::{Counter, Histogram};
 use serde::{Deserialize, Serialize};
 
-/// The longest text that is taken for a histogram: 16 MiB.
-const MAX_TEXT: usize = 16 << 20;
+/// The longest text of a histogram that is decoded: 16 MiB.
+const MAX_TEXT_BYTES: usize = 16 << 20;
 
 /// All distributions of a run, in nanoseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Histograms {
-    /// From due to received; lost ones as censored samples.
+    /// From due to received; lost deliveries are censored samples.
     pub(crate) latency: String,
     /// From sent to received.
     pub(crate) service: String,
     /// From due to sent.
     pub(crate) send_lag: String,
-    /// The latency again, to two digits, for each of 32 stretches of the run.
+    /// The latency again, with two digits, for each of 32 slices of the run.
     pub(crate) latency_slices: Vec<String>,
 }
 
-/// A histogram as text; empty if it cannot be written, which does not happen.
+/// Encodes a histogram. The text is empty if that fails, which does not happen.
 pub(crate) fn encode<T: Counter>(histogram: &Histogram<T>) -> String {
     let mut bytes = Vec::new();
     match V2DeflateSerializer::new().serialize(histogram, &mut bytes) {
@@ -32,14 +32,18 @@ pub(crate) fn encode<T: Counter>(histogram: &Histogram<T>) -> String {
     }
 }
 
-/// A histogram from its text; why not, if it is none.
+/// Decodes a histogram.
+///
+/// # Errors
+///
+/// If `text` is not a histogram. The error is the reason.
 pub(crate) fn decode<T: Counter>(text: &str) -> Result<Histogram<T>, String> {
-    if text.len() > MAX_TEXT {
+    if text.len() > MAX_TEXT_BYTES {
         return Err("it is too long".to_owned());
     }
-    let bytes = STANDARD.decode(text).map_err(|error| format!("it is no Base64: {error}"))?;
+    let bytes = STANDARD.decode(text).map_err(|error| format!("it is not Base64: {error}"))?;
     let histogram = HdrDeserializer::new().deserialize(&mut &*bytes);
-    histogram.map_err(|error| format!("it is no HdrHistogram: {error}"))
+    histogram.map_err(|error| format!("it is not an HdrHistogram: {error}"))
 }
 
 #[cfg(test)]
@@ -47,22 +51,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_histogram_comes_back_as_it_was() {
+    fn a_decoded_histogram_equals_the_encoded_one() {
         let mut histogram = crate::record::histogram();
         for value in [1, 1000, 1_000_000, 3_600_000_000_000] {
             histogram.saturating_record_n(value, 3);
         }
         let text = encode(&histogram);
-        assert!(text.starts_with("HISTFAAA"), "as other tools know it: {text}");
+        assert!(text.starts_with("HISTFAAA"), "the beginning that other tools expect: {text}");
         let back: Histogram<u64> = decode(&text).expect("a histogram");
         assert_eq!((back.len(), back.value_at_quantile(0.6)), (12, histogram.value_at_quantile(0.6)));
     }
 
     #[test]
-    fn what_is_none_is_refused() {
+    fn text_that_is_not_a_histogram_is_refused() {
         for text in ["", "HISTFAAA", "no base 64!", "SGVsbG8gd29ybGQ="] {
             assert!(decode::<u64>(text).is_err(), "{text}");
         }
-        assert!(decode::<u64>(&"A".repeat(MAX_TEXT + 4)).is_err());
+        assert!(decode::<u64>(&"A".repeat(MAX_TEXT_BYTES + 4)).is_err());
     }
 }

@@ -1,34 +1,34 @@
-//! What all connections of a run share.
+//! The state of a run, which all its connections share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::live::count;
+use super::payload::Payload;
 use super::sequence::Arrival;
 use super::{Counts, Failure, Failures, Inbox, Intervals, Live, Receipt, Recorder, Visit};
-use crate::irc::Payload;
-use crate::plan::{Plan, nanoseconds, room_name};
+use crate::plan::{Plan, channel_name, nanoseconds};
 
-/// One run: its plan, its clock, and the places where things are counted.
+/// One run: its plan, its clock, its counters and recorders.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    /// What was asked for.
+pub(crate) struct RunState {
+    /// The plan.
     pub(crate) plan: Plan,
-    /// Tells this run's messages from those of others.
+    /// The id that distinguishes messages of this run from those of other runs.
     pub(crate) run: u32,
-    /// What went wrong.
+    /// Failures of connections.
     pub(crate) failures: Failures,
-    /// Counters to look at meanwhile.
+    /// Counters that can be read during the run.
     pub(crate) live: Live,
     start: OnceLock<Instant>,
     recorders: Vec<Mutex<Recorder>>,
-    /// How many messages each connection has been told to send.
+    /// Number of messages that each connection has begun to send.
     issued: Vec<AtomicU64>,
 }
 
-impl Shared {
-    /// A run that has not begun.
+impl RunState {
+    /// Returns the state of a run that has not begun.
     pub(crate) fn new(plan: Plan) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let recorders = (0..plan.threads).map(|_| Mutex::new(Recorder::new(&plan))).collect();
@@ -44,43 +44,44 @@ impl Shared {
         }
     }
 
-    /// The room of connection `id`, by number.
-    pub(crate) const fn room(&self, id: usize) -> usize {
-        id % self.plan.rooms
+    /// Returns the number of the channel of connection `id`.
+    pub(crate) const fn channel(&self, id: usize) -> usize {
+        id % self.plan.channels
     }
 
-    /// The name of the room of connection `id`.
-    pub(crate) fn room_name(&self, id: usize) -> String {
-        room_name(self.room(id))
+    /// Returns the name of the channel of connection `id`.
+    pub(crate) fn channel_name(&self, id: usize) -> String {
+        channel_name(self.channel(id))
     }
 
-    /// The most members that a room has.
-    pub(crate) const fn room_size(&self) -> usize {
-        self.plan.connections.div_ceil(self.plan.rooms)
+    /// Returns the largest number of members of a channel.
+    pub(crate) const fn channel_size(&self) -> usize {
+        self.plan.connections.div_ceil(self.plan.channels)
     }
 
-    /// The place of connection `id` in its room.
+    /// Returns the place of connection `id` in its channel.
     pub(crate) const fn place(&self, id: usize) -> usize {
-        id / self.plan.rooms
+        id / self.plan.channels
     }
 
-    /// The measuring begins: due times count from here.
+    /// Begins the measurement: due times count from here. Returns its begin,
+    /// also if it has begun before.
     pub(crate) fn begin(&self) -> Instant {
         *self.start.get_or_init(Instant::now)
     }
 
-    /// When `instant` was, since the measuring began.
+    /// Returns the nanoseconds from the begin of the measurement to `instant`.
     pub(crate) fn since_start(&self, instant: Instant) -> u64 {
         let since = self.start.get().map_or_else(Default::default, |&start| instant.duration_since(start));
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Connection `sender` is about to send its message `sequence`.
+    /// Notes that connection `sender` is about to send its message `sequence`.
     pub(crate) fn issue(&self, sender: usize, sequence: u64) {
         self.issued[sender].store(sequence + 1, Ordering::Relaxed);
     }
 
-    /// A measured message has arrived at `receiver`.
+    /// Records a measured message that has arrived at `receiver`.
     pub(crate) fn on_delivery(&self, receiver: usize, inbox: &mut Inbox, payload: &Payload, now: Instant) {
         let &Payload { sender, sequence, due_ns, lag_ns, .. } = payload;
         let known = self.is_known(receiver, payload);
@@ -88,7 +89,7 @@ impl Shared {
         let Some(arrival) = arrival else { return self.on_stray() };
         let receipt = Receipt {
             arrival,
-            room: self.room(receiver),
+            channel: self.channel(receiver),
             stage: self.plan.stages.index_at(due_ns),
             due_ns,
             sent_ns: due_ns.saturating_add(lag_ns),
@@ -100,16 +101,17 @@ impl Shared {
         }
     }
 
-    /// Connection `id` sends what it is free for since `lag_ns`.
+    /// Records that connection `id` sends a request `lag_ns` after it could
+    /// have sent it.
     pub(crate) fn on_send(&self, id: usize, lag_ns: u64) {
         self.with_recorder(id, |recorder| recorder.send_lag.saturating_record(lag_ns.max(1)));
     }
 
-    /// The answer to a request has come, whole.
+    /// Records the complete answer to a request.
     pub(crate) fn on_answer(&self, id: usize, status: u16, due_ns: u64, sent_ns: u64, now_ns: u64) {
         let arrival = Arrival::First { late: false, given_up: 0 };
         let stage = self.plan.stages.index_at(due_ns);
-        let receipt = Receipt { arrival, room: 0, stage, due_ns, sent_ns, now_ns };
+        let receipt = Receipt { arrival, channel: 0, stage, due_ns, sent_ns, now_ns };
         self.with_recorder(id, |recorder| {
             recorder.expect(0, stage, 1);
             recorder.record(&receipt);
@@ -120,7 +122,8 @@ impl Shared {
         count(&self.live.delivered, 1);
     }
 
-    /// A request will have no answer; nobody waits for it after `now_ns`.
+    /// Records a request that gets no answer, and that was waited for until
+    /// `now_ns`.
     pub(crate) fn on_request_lost(&self, id: usize, due_ns: u64, now_ns: u64) {
         let stage = self.plan.stages.index_at(due_ns);
         let waited = now_ns.saturating_sub(due_ns).max(nanoseconds(self.plan.drain));
@@ -131,12 +134,12 @@ impl Shared {
         self.live.awaited.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Nanoseconds since the measuring began.
+    /// Returns the nanoseconds since the measurement began.
     pub(crate) fn now_ns(&self) -> u64 {
         self.since_start(Instant::now())
     }
 
-    /// A measured message has arrived at a visitor.
+    /// Records a measured message that has arrived at a visitor.
     pub(crate) fn on_visit(&self, visitor: usize, visit: &mut Visit, payload: &Payload) {
         if !self.is_known(visitor, payload) {
             return self.on_stray();
@@ -146,7 +149,7 @@ impl Shared {
         }
     }
 
-    /// A visitor leaves.
+    /// Records that a visitor leaves.
     pub(crate) fn on_leave(&self, visitor: usize, visit: &Visit) {
         let missing = Counts { lost: visit.missing(), ..Counts::NONE };
         self.with_recorder(visitor, |recorder| {
@@ -155,12 +158,12 @@ impl Shared {
         });
     }
 
-    /// Whether this message was sent, into the receiver's room.
+    /// Returns whether this message was sent to the receiver's channel.
     fn is_known(&self, receiver: usize, payload: &Payload) -> bool {
         let sender = payload.sender;
         let issued = self.issued.get(sender).map_or(0, |issued| issued.load(Ordering::Relaxed));
-        let same_room = self.room(sender) == self.room(receiver);
-        same_room && sender != receiver && payload.sequence < issued
+        let same_channel = self.channel(sender) == self.channel(receiver);
+        same_channel && sender != receiver && payload.sequence < issued
     }
 
     fn on_stray(&self) {
@@ -168,12 +171,12 @@ impl Shared {
         self.failures.count(&Failure::protocol(text, Some(b"")));
     }
 
-    /// The server answered a command with an error.
+    /// Records that the server answered a command with an error.
     pub(crate) fn on_error_reply(&self, receiver: usize, numeric: u16) {
         self.with_recorder(receiver, |recorder| *recorder.error_replies.entry(numeric).or_default() += 1);
     }
 
-    /// Everything that was received so far.
+    /// Returns the sum of all recorders so far.
     pub(crate) fn received(&self) -> Recorder {
         let mut sum = Recorder::new(&self.plan);
         for recorder in &self.recorders {
@@ -182,21 +185,21 @@ impl Shared {
         sum
     }
 
-    /// Everything that was received, now that nothing more will be; with what
-    /// the interval log has not taken.
+    /// Returns the sum of all recorders at the end of the run, with the
+    /// latencies that the interval log has not taken.
     pub(crate) fn settle(&self) -> Recorder {
         let mut received = self.received();
         received.intervals = self.plan.hlog.is_some().then(|| self.take_intervals());
         received
     }
 
-    /// What was recorded since this was last asked.
+    /// Takes the latencies that were recorded since the last call.
     pub(crate) fn take_intervals(&self) -> Intervals {
         let mut sum = Intervals::new();
         for recorder in &self.recorders {
             let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(intervals) = &mut recorder.intervals {
-                sum.take(intervals);
+                sum.take_from(intervals);
             }
         }
         sum

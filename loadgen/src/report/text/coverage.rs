@@ -1,32 +1,33 @@
-//! What was exercised and watched, on a terminal.
+//! What was exercised and polled, on a terminal.
 
-use super::coverage::Coverage;
-use super::document::Report;
-use super::program::Program;
 use super::units::{count, counted, duration};
+use crate::report::document::{Coverage, Program, Report};
 
-/// The command that was the load.
-pub(super) fn ran(program: &Program) -> String {
+/// The most kinds of tasks that are named.
+const MAX_NAMED_KINDS: usize = 4;
+
+/// Returns the command that generated the load.
+pub(super) fn program(program: &Program) -> String {
     let ended = match program.exit_code {
         Some(0) => String::new(),
-        Some(code) => format!(", ended with {code}"),
+        Some(code) => format!(", exit code {code}"),
         None => ", ended by a signal".to_owned(),
     };
     format!("{}, for {}{ended}", program.command.join(" "), duration(program.seconds))
 }
 
-/// What was watched meanwhile, by kind of task.
-pub(super) fn watched(coverage: &Coverage) -> String {
-    let named = coverage.tasks.iter().take(4);
+/// Returns the polls by kind of task, the most frequent kinds by name.
+pub(super) fn polls(coverage: &Coverage) -> String {
+    let named = coverage.tasks.iter().take(MAX_NAMED_KINDS);
     let named: Vec<_> = named.map(|task| format!("{} {}", task.task, count(task.polls))).collect();
-    let more = match coverage.tasks.len().saturating_sub(4) {
+    let more = match coverage.tasks.len().saturating_sub(MAX_NAMED_KINDS) {
         0 => String::new(),
         more => format!(" and {}", counted(more as u64, "more kind")),
     };
     format!("{} of {}{more}", counted(coverage.polls, "poll"), named.join(", "))
 }
 
-/// In how much of what nothing was found.
+/// Returns the commands and polls in which nothing was found.
 pub(super) fn denominator(report: &Report) -> String {
     let polls = report.coverage.as_ref().map(|coverage| counted(coverage.polls, "poll"));
     let commands = report.program.is_none().then(|| counted(report.load.commands.sent, "command"));

@@ -1,43 +1,41 @@
-//! What was found between two looks at the same server.
+//! The difference of two samples of a server's findings.
 
 use loopscope::{Finding, FindingsDocument};
 
-/// What `after` has on top of `before`: findings that did not grow are left
-/// out. A longest stall is known only over the server's whole life, so it is
-/// given as the most that it can have been.
+/// Returns what `after` has in addition to `before`, without findings that did
+/// not grow. The server reports the longest stall of its whole lifetime, so the
+/// longest stall in between is given as an upper bound. The number of tasks that
+/// waited is a lower bound: a task that also waited before is not counted.
 pub(crate) fn between(before: &FindingsDocument, mut after: FindingsDocument) -> FindingsDocument {
     if before.process.pid != after.process.pid {
         return after;
     }
-    after.findings = after.findings.into_iter().filter_map(|finding| grown(before, finding)).collect();
-    after.findings.sort_by(|a, b| b.total_seconds.total_cmp(&a.total_seconds));
+    after.findings = after.findings.into_iter().filter_map(|finding| growth(before, finding)).collect();
+    after.findings.sort_by_key(|finding| std::cmp::Reverse(finding.total));
     after.starved.count = after.starved.count.saturating_sub(before.starved.count);
-    after.starved.total_seconds = less(after.starved.total_seconds, before.starved.total_seconds);
+    after.starved.total = after.starved.total.saturating_sub(before.starved.total);
     after.suppressed_reports = after.suppressed_reports.saturating_sub(before.suppressed_reports);
     after.dropped = after.dropped.saturating_sub(before.dropped);
     after
 }
 
-fn grown(before: &FindingsDocument, mut finding: Finding) -> Option<Finding> {
+fn growth(before: &FindingsDocument, mut finding: Finding) -> Option<Finding> {
     let Some(old) = before.findings.iter().find(|old| old.id == finding.id) else { return Some(finding) };
-    if finding.count <= old.count && finding.ongoing_seconds.is_none() {
+    if finding.count <= old.count && finding.ongoing.is_none() {
         return None;
     }
     finding.count = finding.count.saturating_sub(old.count);
-    finding.total_seconds = less(finding.total_seconds, old.total_seconds);
-    if finding.max_seconds <= old.max_seconds {
-        finding.max_seconds = finding.max_seconds.min(finding.total_seconds);
+    finding.total = finding.total.saturating_sub(old.total);
+    if finding.max <= old.max {
+        finding.max = finding.max.min(finding.total);
     }
-    finding.split.on_cpu_seconds = less(finding.split.on_cpu_seconds, old.split.on_cpu_seconds);
-    finding.split.run_queue_seconds = less(finding.split.run_queue_seconds, old.split.run_queue_seconds);
-    finding.split.off_cpu_seconds = less(finding.split.off_cpu_seconds, old.split.off_cpu_seconds);
+    finding.split.on_cpu = finding.split.on_cpu.saturating_sub(old.split.on_cpu);
+    finding.split.run_queue = finding.split.run_queue.saturating_sub(old.split.run_queue);
+    finding.split.off_cpu = finding.split.off_cpu.saturating_sub(old.split.off_cpu);
     finding.victims.tasks = finding.victims.tasks.saturating_sub(old.victims.tasks);
-    finding.victims.delay_seconds = less(finding.victims.delay_seconds, old.victims.delay_seconds);
+    finding.victims.waits = finding.victims.waits.saturating_sub(old.victims.waits);
+    finding.victims.delay = finding.victims.delay.saturating_sub(old.victims.delay);
     Some(finding)
-}
-
-fn less(after: f64, before: f64) -> f64 {
-    (after - before).max(0.0)
 }
 
 #[cfg(test)]
@@ -70,20 +68,20 @@ mod tests {
     }
 
     #[test]
-    fn only_what_grew_is_left_the_most_first() {
+    fn only_findings_that_grew_remain_the_longest_first() {
         let before = document(1, &[("a", 5, 1.0, 0.5), ("b", 2, 0.2, 0.1)]);
         let after = document(1, &[("a", 5, 1.0, 0.5), ("b", 4, 0.3, 0.1), ("c", 1, 9.0, 9.0)]);
-        let window = between(&before, after);
-        let ids: Vec<_> = window.findings.iter().map(|finding| finding.id.as_str()).collect();
+        let delta = between(&before, after);
+        let ids: Vec<_> = delta.findings.iter().map(|finding| finding.id.as_str()).collect();
         assert_eq!(ids, ["c", "b"]);
-        let b = &window.findings[1];
+        let b = &delta.findings[1];
         assert_eq!((b.count, b.victims.tasks), (2, 2));
-        assert!((b.total_seconds - 0.1).abs() < 1e-9 && b.max_seconds <= 0.1);
-        assert_eq!((window.starved.count, window.suppressed_reports, window.dropped), (0, 0, 0));
+        assert!((b.total.as_secs_f64() - 0.1).abs() < 1e-9 && b.max.as_secs_f64() <= 0.1);
+        assert_eq!((delta.starved.count, delta.suppressed_reports, delta.dropped), (0, 0, 0));
     }
 
     #[test]
-    fn a_restarted_server_starts_from_nothing() {
+    fn a_restarted_server_counts_from_zero() {
         let before = document(1, &[("a", 5, 1.0, 0.5)]);
         let after = document(2, &[("a", 5, 1.0, 0.5)]);
         assert_eq!(between(&before, after.clone()), after);

@@ -1,31 +1,32 @@
-//! What a measured message carries, as text that any server passes on: who
-//! sent it, as which, when it was due, and how late the generator was.
+//! The payload of a measured message, as text that any server delivers
+//! unchanged: sender, sequence number, due time, and send lag.
 
 use std::io::Write as _;
 
-/// Which message this is: sender, number and due time.
+/// The identity and the times of a measured message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Payload {
-    /// The run that sent it; messages of other runs are not ours to count.
+    /// The run that sent it; messages of other runs are not counted.
     pub(crate) run: u32,
-    /// The sender's connection.
+    /// The number of the sender's connection.
     pub(crate) sender: usize,
     /// Its number among the sender's messages.
     pub(crate) sequence: u64,
-    /// When it was due, in nanoseconds since the measuring began.
+    /// When it was due, in nanoseconds since the measurement began.
     pub(crate) due_ns: u64,
-    /// How much later it was sent, in nanoseconds.
+    /// The send lag: how much later it was sent, in nanoseconds.
     pub(crate) lag_ns: u64,
 }
 
-const MARK: &[u8] = b"lg2";
+/// The first word of every payload.
+const PAYLOAD_MARK: &[u8] = b"lg2";
 
 impl Payload {
-    /// Appends it to `line`, filled up to `length` bytes.
+    /// Appends the payload to `line`, padded to `length` bytes.
     pub(crate) fn write(&self, line: &mut Vec<u8>, length: usize) {
         let begin = line.len();
         let Self { run, sender, sequence, due_ns, lag_ns } = self;
-        line.extend_from_slice(MARK);
+        line.extend_from_slice(PAYLOAD_MARK);
         // Writing into a vector cannot fail.
         let _ = write!(line, " {run:x} {sender} {sequence} {due_ns} {lag_ns} ");
         let end = begin + length;
@@ -34,10 +35,10 @@ impl Payload {
         }
     }
 
-    /// Reads a message's text; `None` if it was not sent by a generator.
-    pub(crate) fn read(text: &[u8]) -> Option<Self> {
+    /// Parses the text of a message; `None` if it is not a payload.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let mut fields = text.split(|&byte| byte == b' ');
-        if fields.next() != Some(MARK) {
+        if fields.next() != Some(PAYLOAD_MARK) {
             return None;
         }
         let mut field = || std::str::from_utf8(fields.next()?).ok();
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_payload_parses_to_itself() {
         let payload = Payload {
             run: 0xdead_beef,
             sender: 99_999,
@@ -69,12 +70,12 @@ mod tests {
             let begin = line.len();
             payload.write(&mut line, length);
             assert!(line.len() - begin >= length && line.len() <= 500);
-            assert_eq!(Payload::read(&line[begin..]), Some(payload));
+            assert_eq!(Payload::parse(&line[begin..]), Some(payload));
         }
     }
 
     #[test]
-    fn other_texts_are_nobodys() {
+    fn other_texts_are_not_payloads() {
         for text in [
             &b""[..],
             b"hello",
@@ -84,7 +85,7 @@ mod tests {
             b"lg2 1 2 3 4 \xff",
             b"lg2 1 -2 3 4 5",
         ] {
-            assert_eq!(Payload::read(text), None, "{text:?}");
+            assert_eq!(Payload::parse(text), None, "{text:?}");
         }
     }
 }

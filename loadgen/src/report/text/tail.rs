@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use loopscope::{Finding, FindingsDocument, Site};
 
-use super::clock::Clock;
-use super::tail::{Share, Tail};
 use super::units::{count, counted, duration};
+use crate::report::document::{Clock, Share, Tail};
 
-/// The table of shares, and what it rests on; `heading` makes a headline.
+/// Returns the table of shares with its footnotes; `heading` formats a
+/// headline.
 pub(crate) fn tail(
     tail: &Tail,
     findings: &FindingsDocument,
@@ -26,11 +26,11 @@ pub(crate) fn tail(
             let _ = writeln!(text, "{}", row(share, &finding.map_or_else(|| share.id.clone(), name)));
         }
         let rest = [
-            (tail.after_share, "after a stall had ended: its backlog, and the message's ordinary way"),
-            (tail.generator_share, "before it was sent: the generator's own lateness"),
+            (tail.after_share, "after a stall: its backlog and the usual latency of a message"),
+            (tail.generator_share, "before sending: the generator's own lateness"),
             (tail.unexplained_share, "unexplained"),
         ];
-        // What rounds to nothing is not worth a line, but for the rest.
+        // A share that rounds to zero gets no line, except the unexplained one.
         let is_something = |&(share, what): &(f64, &str)| share >= 0.0005 || what == "unexplained";
         for (share, what) in rest.into_iter().filter(is_something) {
             let _ = writeln!(text, "{}{:>29}{what}", percent(share), "");
@@ -46,8 +46,8 @@ fn headline(tail: &Tail) -> String {
     if tail.deliveries == 0 {
         return format!("no delivery was slower than {what}");
     }
-    let (deliveries, waited) = (counted_ies(tail.deliveries), duration(tail.waited_seconds));
-    let begin = format!("{deliveries} slower than {what} waited {waited} in all");
+    let (slow, waited) = (deliveries(tail.deliveries), duration(tail.waited_seconds));
+    let begin = format!("{slow} slower than {what} waited {waited} in all");
     if tail.findings.is_empty() {
         return format!("{begin}, none of it in a stall of a finding:");
     }
@@ -55,13 +55,13 @@ fn headline(tail: &Tail) -> String {
     format!("{begin}, {} of it in stalls of these findings:", explained.trim_start())
 }
 
-fn counted_ies(number: u64) -> String {
+fn deliveries(number: u64) -> String {
     if number == 1 { "1 delivery".to_owned() } else { format!("{} deliveries", count(number)) }
 }
 
 fn row(share: &Share, name: &str) -> String {
     let Share { stalls, hurtful_stalls, .. } = *share;
-    let harmless = if hurtful_stalls == 0 { ", which hurt no slow delivery" } else { "" };
+    let harmless = if hurtful_stalls == 0 { ", in which no slow delivery waited" } else { "" };
     format!(
         "{}  {:>9}  {:>6}  {:>7}  {name}{harmless}",
         percent(share.share),
@@ -71,7 +71,7 @@ fn row(share: &Share, name: &str) -> String {
     )
 }
 
-/// File and line, or else the function.
+/// Returns file and line, or else the function.
 pub(crate) fn place(site: &Site) -> String {
     match (&site.file, site.line) {
         (Some(file), Some(line)) => format!("{file}:{line}"),
@@ -79,7 +79,7 @@ pub(crate) fn place(site: &Site) -> String {
     }
 }
 
-/// Cause and place.
+/// Returns cause and place.
 pub(super) fn name(finding: &Finding) -> String {
     let place = finding.site.as_ref().map(place).unwrap_or_else(|| format!("task {}", finding.task.kind));
     format!("{:<8} {place}", finding.cause.as_str())
@@ -89,20 +89,20 @@ fn percent(share: f64) -> String {
     format!("{:>6.1} %", share * 100.0)
 }
 
-/// What the table rests on, and what it leaves out.
+/// Returns what limits the precision of the table.
 fn footnote(tail: &Tail, clock: Option<&Clock>) -> String {
     let mut notes = Vec::new();
     if let Some(clock) = clock {
         let (ahead, error) = (duration(clock.ahead_seconds.abs()), duration(clock.error_seconds));
         let side = if clock.ahead_seconds < 0.0 { "behind" } else { "ahead" };
-        notes.push(format!("the server's clock is {ahead} {side}, give or take {error}"));
+        notes.push(format!("the server's clock is {ahead} {side}, with an error of at most {error}"));
     }
     if tail.looked_at < tail.deliveries {
-        notes.push(format!("{} of the deliveries were looked at", count(tail.looked_at)));
+        notes.push(format!("{} of the deliveries were examined", count(tail.looked_at)));
     }
     let missing: u64 = tail.findings.iter().map(|share| share.missing_stalls).sum();
     if missing > 0 {
-        notes.push(format!("the times of {} are not known", counted(missing, "stall")));
+        notes.push(format!("the times of {} are unknown", counted(missing, "stall")));
     }
     notes.join("; ")
 }

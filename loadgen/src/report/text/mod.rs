@@ -1,30 +1,40 @@
 //! The report on a terminal. A pure function of the report.
 
+mod coverage;
+mod minimal;
+mod tail;
+pub(crate) mod units;
+
+pub(crate) use tail::place;
+
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use loopscope::FindingsDocument;
 
-use super::document::{Blocking, Deliveries, Judged, Load, Outcome, Report, StageLoad, Timing, Visitors};
-use super::units::{count, counted, duration};
-use super::{coverage_text, minimal, tail_text};
+use super::document::{
+    Blocking, Deliveries, JudgedObjective, Load, Report, RunOutcome, StageLoad, Timing, Visitors,
+};
+use crate::plan::Unit;
+use units::{count, counted, duration};
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[1;31m";
 const GREEN: &str = "\x1b[1;32m";
 const RESET: &str = "\x1b[0m";
 
-/// The whole report; ANSI colours if `color`.
+/// Returns the whole report; with ANSI colours if `color`.
 pub(crate) fn text(report: &Report, color: bool) -> String {
     let mut text = String::new();
     match &report.program {
-        Some(program) => row(&mut text, "command", &coverage_text::ran(program), color),
+        Some(program) => row(&mut text, "command", &coverage::program(program), color),
         None => load(&mut text, report, color),
     }
     if let Some(coverage) = &report.coverage {
         if !coverage.never_sent.is_empty() {
             row(&mut text, "never sent", &coverage.never_sent.join(", "), color);
         }
-        row(&mut text, "watched", &coverage_text::watched(coverage), color);
+        row(&mut text, "watched", &coverage::polls(coverage), color);
     }
     for judged in &report.objectives {
         objective(&mut text, judged, color);
@@ -39,7 +49,7 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
         if let Some(tail) = &report.tail {
             let heading = |heading: &str| paint(heading, BOLD, color);
             text.push('\n');
-            text.push_str(&tail_text::tail(tail, findings, report.clock.as_ref(), heading));
+            text.push_str(&tail::tail(tail, findings, report.clock.as_ref(), heading));
         }
     }
     if let (Some(minimal), Some(findings)) = (&report.minimal, &report.findings) {
@@ -50,7 +60,7 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
     text
 }
 
-/// Writing into a string cannot fail.
+/// Appends one line. Writing to a string cannot fail.
 fn line(text: &mut String, line: &str) {
     let _ = writeln!(text, "{line}");
 }
@@ -108,9 +118,10 @@ fn connections(report: &Report) -> String {
         lost => format!(", {} lost", count(lost)),
     };
     let (joined, asked) = (count(connections.joined), count(connections.asked));
-    let rooms = match report.target.starts_with("http://") {
-        true => String::new(),
-        false => format!(" in {}", counted(report.settings.rooms, "room")),
+    let rooms = if report.target.starts_with("http://") {
+        String::new()
+    } else {
+        format!(" in {}", counted(report.settings.rooms, "room"))
     };
     format!("{joined} of {asked}{rooms}{lost}")
 }
@@ -128,7 +139,7 @@ fn commands(load: &Load) -> String {
     text
 }
 
-/// What the load reached, so that "nothing found" has a denominator.
+/// Returns what the load exercised, so that "nothing found" has a denominator.
 fn exercised(load: &Load) -> String {
     let mut kinds: Vec<_> = load.commands.by_kind.iter().collect();
     kinds.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.sent));
@@ -167,9 +178,9 @@ fn timing(timing: &Timing) -> String {
 }
 
 fn own_stalls(blocking: &Blocking) -> String {
-    let site = blocking.worst_site.as_deref().unwrap_or("an unknown place");
+    let site = blocking.worst_site.as_deref().unwrap_or("an unknown function");
     let (events, seconds) = (counted(blocking.events, "stall"), duration(blocking.seconds));
-    format!("{events} of the generator itself, {seconds}, mostly in {site}")
+    format!("{events} of the generator itself, {seconds} in all, mostly in {site}")
 }
 
 fn stage_name(stage: &StageLoad) -> String {
@@ -181,7 +192,7 @@ fn stage_name(stage: &StageLoad) -> String {
     }
 }
 
-/// What came of one stage, in one line.
+/// Returns the figures of one stage in one line.
 fn stage(stage: &StageLoad) -> String {
     let lost = match stage.deliveries.lost {
         0 => String::new(),
@@ -194,7 +205,7 @@ fn stage(stage: &StageLoad) -> String {
 fn visitors(load: &Load) -> String {
     let Visitors { visits, delivered, lost, duplicated, out_of_order } = load.visitors;
     format!(
-        "{} came and went, {} delivered, {} lost, {} duplicated, {} out of order",
+        "{} joined and left, {} delivered, {} lost, {} duplicated, {} out of order",
         count(visits),
         count(delivered),
         count(lost),
@@ -203,7 +214,8 @@ fn visitors(load: &Load) -> String {
     )
 }
 
-/// Where deliveries went wrong: the worst rooms by name.
+/// Returns the channels with lost, duplicated or out-of-order deliveries, the
+/// worst ones by name.
 fn rooms(load: &Load) -> String {
     let named = load.rooms.worst.iter().take(3).map(|room| {
         let Deliveries { lost, duplicated, out_of_order, .. } = room.deliveries;
@@ -226,25 +238,35 @@ fn failures(load: &Load) -> String {
     format!("{}{first}", kinds.join(", "))
 }
 
-fn objective(text: &mut String, judged: &Judged, color: bool) {
+fn objective(text: &mut String, judged: &JudgedObjective, color: bool) {
     let word = if judged.held { paint("held  ", GREEN, color) } else { paint("missed", RED, color) };
-    line(text, &format!("{word}       {} ({})", judged.objective, judged.actual_text()));
+    line(text, &format!("{word}       {} ({})", judged.objective, actual_text(judged)));
 }
 
-/// One sentence on what was found, and what limits it.
+/// Returns the actual value of an objective.
+pub(crate) fn actual_text(judged: &JudgedObjective) -> String {
+    match (judged.actual, judged.unit) {
+        (None, _) => "nothing measured".to_owned(),
+        (Some(actual), Unit::Seconds) => duration(actual),
+        (Some(actual), Unit::Share) => format!("{:.3} %", actual * 100.0),
+        (Some(actual), Unit::Count) => format!("{actual:.0}"),
+    }
+}
+
+/// Returns one sentence about what was found, and what limits it.
 fn found(document: &FindingsDocument, report: &Report) -> String {
     let findings = &document.findings;
     let watched = duration(report.watched_seconds.unwrap_or_default());
     let mut text = if findings.is_empty() {
-        format!("no blocking call found in {} and {watched}", coverage_text::denominator(report))
+        format!("no blocking call found in {} and {watched}", coverage::denominator(report))
     } else {
         let stalls = findings.iter().map(|finding| finding.count).sum();
-        let seconds = findings.iter().map(|finding| finding.total_seconds).sum();
+        let total: Duration = findings.iter().map(|finding| finding.total).sum();
         format!(
             "{} found in {watched}: {}, {} of worker time",
             counted(findings.len() as u64, "blocking call"),
             counted(stalls, "stall"),
-            duration(seconds),
+            duration(total.as_secs_f64()),
         )
     };
     if document.starved.count > 0 {
@@ -262,9 +284,9 @@ fn found(document: &FindingsDocument, report: &Report) -> String {
 
 fn verdict(text: &mut String, report: &Report, color: bool) {
     let verdict = &report.verdict;
-    if verdict.outcome == Outcome::Held {
+    if verdict.outcome == RunOutcome::Held {
         return;
     }
-    let word = if verdict.outcome == Outcome::Invalid { "invalid" } else { "failed" };
+    let word = if verdict.outcome == RunOutcome::Invalid { "invalid" } else { "failed" };
     line(text, &format!("{}: {}", paint(word, RED, color), verdict.reasons.join("; ")));
 }

@@ -1,7 +1,7 @@
-//! The generator watches itself: what it does late, it must not blame on the
-//! server.
+//! Monitors the generator itself, so that its own lateness is not attributed to
+//! the server.
 
-mod bell;
+mod receive_lag;
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -13,25 +13,27 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::metrics;
 use crate::report::{Blocking, Generator, Timing};
-use bell::Bell;
+use receive_lag::ReceiveLagProbe;
 
-/// The one scope of this process: a runtime's hooks are for its whole life.
+/// The loopscope of this process. It is never replaced, because the hooks of a
+/// runtime stay installed for the lifetime of the runtime.
 static SCOPE: OnceLock<Scope> = OnceLock::new();
 
-/// The runtime that receives, watched by loopscope; `metrics` is where that
-/// serves its telemetry, the run's own figures among it, from a thread of its
-/// own.
+/// Builds the runtime that runs the clients, monitored by loopscope. If
+/// `metrics` is an address, loopscope's telemetry thread serves the metrics
+/// there, including those of the run.
 ///
 /// # Errors
 ///
-/// If there can be no runtime, or `LOOPSCOPE_…` of the environment is wrong.
+/// If the runtime cannot be built, the metrics cannot be served, or a
+/// `LOOPSCOPE_…` environment variable has an invalid value.
 pub(crate) fn runtime(threads: usize, metrics: Option<SocketAddr>) -> anyhow::Result<Runtime> {
     let mut scope = Scope::builder().terminal(loopscope::Terminal::Never);
     if let Some(address) = metrics {
         let registry = metrics::registry().context("--metrics cannot be served")?;
         scope = scope.telemetry(address).registry(registry);
     }
-    let scope = scope.start().context("the generator cannot watch its own loop")?;
+    let scope = scope.start().context("the generator cannot monitor its own event loop")?;
     if let Some(address) = scope.telemetry_address() {
         eprintln!("metrics: http://{address}/metrics");
     }
@@ -41,39 +43,39 @@ pub(crate) fn runtime(threads: usize, metrics: Option<SocketAddr>) -> anyhow::Re
     builder.build().context("the runtime cannot be started")
 }
 
-/// A moment, and how late the receiving loop was since.
+/// Collects the generator's own figures from a start time on.
 #[derive(Debug)]
-pub(crate) struct Mark {
+pub(crate) struct SelfMonitor {
     at: SystemTime,
-    bell: Option<Bell>,
+    probe: Option<ReceiveLagProbe>,
     starved: Duration,
     cpu: Option<Duration>,
 }
 
-impl Mark {
-    /// Now; from now on the receiving loop is asked how late it is.
-    pub(crate) fn now() -> Self {
-        Self { at: SystemTime::now(), bell: Bell::ring(), starved: starved(), cpu: cpu() }
+impl SelfMonitor {
+    /// Starts now, with a probe of the receive lag.
+    pub(crate) fn start() -> Self {
+        Self { at: SystemTime::now(), probe: ReceiveLagProbe::start(), starved: starved(), cpu: cpu() }
     }
 
-    /// What the generator did since.
-    pub(crate) fn elapsed(&self) -> Generator {
+    /// Returns the figures since the start.
+    pub(crate) fn figures(&self) -> Generator {
         let cpu = cpu().zip(self.cpu).map(|(now, then)| now.saturating_sub(then).as_secs_f64());
         Generator {
-            receive_lag: self.bell.as_ref().and_then(|bell| Timing::of(&bell.lag())),
+            receive_lag: self.probe.as_ref().and_then(|probe| Timing::from_histogram(&probe.lag())),
             blocking: self.blocking(),
             starved_seconds: starved().saturating_sub(self.starved).as_secs_f64(),
             cpu_seconds: cpu,
         }
     }
 
-    /// The generator's own stalls since.
+    /// Returns the generator's own stalls since the start.
     fn blocking(&self) -> Blocking {
         let Some(scope) = SCOPE.get() else { return Blocking::default() };
         let stalls = scope.stalls(Some(self.at)).stalls;
         let seconds = |stall: &loopscope::Stall| {
-            let end = stall.end_unix_ns.unwrap_or(stall.start_unix_ns);
-            Duration::from_nanos(end.saturating_sub(stall.start_unix_ns)).as_secs_f64()
+            let end = stall.end.unwrap_or(stall.start);
+            end.duration_since(stall.start).unwrap_or_default().as_secs_f64()
         };
         let seconds: Vec<f64> = stalls.iter().filter(|stall| stall.finding.is_some()).map(seconds).collect();
         let worst = scope.findings().findings.into_iter().next();
@@ -91,7 +93,7 @@ fn starved() -> Duration {
     SCOPE.get().map(|scope| scope.snapshot().starved).unwrap_or_default()
 }
 
-/// CPU time of this process.
+/// Returns the CPU time of this process.
 #[cfg(unix)]
 fn cpu() -> Option<Duration> {
     use rustix::time::{ClockId, clock_gettime};

@@ -1,15 +1,15 @@
-//! What the load reached, so that "nothing found" has a denominator.
+//! What the load exercised, so that "nothing found" has a denominator.
 
 use serde::{Deserialize, Serialize};
 
-/// What was exercised and watched. How often each command was sent stands in
-/// the load.
+/// What was exercised and polled. The load figures contain how often each
+/// command was sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Coverage {
-    /// Commands that the generator knows and that were never sent; empty where
-    /// another program was the load.
+    /// Commands of the generator that were never sent; empty if another program
+    /// generated the load.
     pub(crate) never_sent: Vec<String>,
-    /// Polls of all tasks that the server's loopscope watched meanwhile.
+    /// Polls of all tasks that the server's loopscope monitored.
     pub(crate) polls: u64,
     /// By kind of task, the most polls first.
     pub(crate) tasks: Vec<TaskPolls>,
@@ -20,6 +20,6 @@ pub(crate) struct Coverage {
 pub(crate) struct TaskPolls {
     /// The kind's name, or where it is spawned.
     pub(crate) task: String,
-    /// How often.
+    /// The number of polls.
     pub(crate) polls: u64,
 }

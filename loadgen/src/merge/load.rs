@@ -1,34 +1,33 @@
-//! The load figures of several shards, added up.
+//! Adds up the load figures of several shards.
 
 use hdrhistogram::Histogram;
 
 use super::shard::Shard;
-use crate::record::histogram;
-use crate::report::{CommandCount, Deliveries, Generator, Histograms, Load, Timing, decode, encode};
+use crate::record::{histogram, with_digits};
+use crate::report::{
+    CommandCount, Deliveries, Generator, Histograms, Load, MAX_NAMED_CHANNELS, Timing, decode, encode,
+};
 use crate::run::spectrum;
 
-/// How many rooms a report names.
-const MAX_ROOMS: usize = 20;
-
-/// All shards' load as one.
+/// Returns the load figures of all shards together.
 pub(super) fn load(shards: &[Shard]) -> anyhow::Result<Load> {
-    let mut load = shards[0].load.clone();
+    let mut load = shards[0].report.load.clone();
     for shard in &shards[1..] {
-        add(&mut load, &shard.load);
+        add(&mut load, &shard.report.load);
     }
     let sum = |of: fn(&Histograms) -> &String| -> anyhow::Result<Histogram<u64>> {
         let mut sum = histogram();
         for shard in shards {
-            add_text(&mut sum, of(&shard.load.histograms), &shard.name)?;
+            add_text(&mut sum, of(&shard.report.load.histograms), &shard.name)?;
         }
         Ok(sum)
     };
     let latency = sum(|histograms| &histograms.latency)?;
     let service = sum(|histograms| &histograms.service)?;
     let send_lag = sum(|histograms| &histograms.send_lag)?;
-    load.latency = Timing::of(&latency);
-    load.service = Timing::of(&service);
-    load.send_lag = Timing::of(&send_lag);
+    load.latency = Timing::from_histogram(&latency);
+    load.service = Timing::from_histogram(&service);
+    load.send_lag = Timing::from_histogram(&send_lag);
     load.spectrum = spectrum(&latency);
     load.histograms = Histograms {
         latency: encode(&latency),
@@ -36,7 +35,8 @@ pub(super) fn load(shards: &[Shard]) -> anyhow::Result<Load> {
         send_lag: encode(&send_lag),
         latency_slices: slices(shards)?,
     };
-    // By stage and by stretch there are no histograms to add, so no percentiles.
+    // A report has no histograms by stage and by bin, so there are no
+    // percentiles.
     if shards.len() > 1 {
         load.stages.iter_mut().for_each(|stage| stage.latency = None);
     }
@@ -44,11 +44,12 @@ pub(super) fn load(shards: &[Shard]) -> anyhow::Result<Load> {
 }
 
 fn slices(shards: &[Shard]) -> anyhow::Result<Vec<String>> {
-    let most = shards.iter().map(|shard| shard.load.histograms.latency_slices.len()).max().unwrap_or(0);
+    let most =
+        shards.iter().map(|shard| shard.report.load.histograms.latency_slices.len()).max().unwrap_or(0);
     let slice = |index: usize| {
-        let mut sum = Histogram::<u64>::new_with_bounds(1, histogram().high(), 2)?;
+        let mut sum = with_digits(2);
         for shard in shards {
-            if let Some(text) = shard.load.histograms.latency_slices.get(index) {
+            if let Some(text) = shard.report.load.histograms.latency_slices.get(index) {
                 add_text(&mut sum, text, &shard.name)?;
             }
         }
@@ -92,7 +93,7 @@ fn add(sum: &mut Load, load: &Load) {
     sum.rooms.worst.extend(load.rooms.worst.iter().cloned());
     let faults = |deliveries: &Deliveries| deliveries.lost + deliveries.duplicated + deliveries.out_of_order;
     sum.rooms.worst.sort_by_key(|room| std::cmp::Reverse(faults(&room.deliveries)));
-    sum.rooms.worst.truncate(MAX_ROOMS);
+    sum.rooms.worst.truncate(MAX_NAMED_CHANNELS);
     let (visitors, more) = (&mut sum.visitors, &load.visitors);
     visitors.visits += more.visits;
     visitors.delivered += more.delivered;
@@ -129,10 +130,10 @@ fn add_deliveries(sum: &mut Deliveries, deliveries: &Deliveries) {
     sum.late += deliveries.late;
 }
 
-/// The loop that was the latest: what it did is the most that any shard's
-/// figures can be off by.
+/// Returns the generator figures of the shard with the highest receive lag: no
+/// shard's figures are less precise.
 pub(super) fn worst_generator(shards: &[Shard]) -> Generator {
     let lag = |generator: &Generator| generator.receive_lag.as_ref().map_or(0.0, |lag| lag.p99_seconds);
-    let worst = shards.iter().max_by(|a, b| lag(&a.generator).total_cmp(&lag(&b.generator)));
-    worst.unwrap_or(&shards[0]).generator.clone()
+    let worst = shards.iter().max_by(|a, b| lag(&a.report.generator).total_cmp(&lag(&b.report.generator)));
+    worst.unwrap_or(&shards[0]).report.generator.clone()
 }

@@ -1,20 +1,20 @@
-//! The report as one page that needs nothing else. A pure function of the
-//! report.
+//! The report as a self-contained web page. A pure function of the report.
 
 mod plot;
 mod style;
 
 use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::document::{Judged, Outcome, Report, Timing};
-use super::text::text;
-use super::units::{count, duration};
+use super::document::{JudgedObjective, Report, RunOutcome, Timing};
+use super::text::units::{count, duration};
+use super::text::{actual_text, text};
 use plot::{Axis, Plot, Scale};
 
-/// How many of the server's stalls are drawn: what a page can bear.
-const MAX_STALLS: usize = 5_000;
+/// The most stalls of the server that are drawn, so that the page stays small.
+const MAX_STALLS_DRAWN: usize = 5_000;
 
-/// The page.
+/// Returns the page.
 pub(crate) fn html(report: &Report) -> String {
     let title = escape(&format!("loadgen {}: {}", report.command, report.target));
     let mut page = format!(
@@ -31,21 +31,21 @@ pub(crate) fn html(report: &Report) -> String {
         section(&mut page, "Latency by percentile", SPECTRUM_NOTE, &spectrum(report));
         section(&mut page, "Over time", &timeline_note(report), &(latency(report) + &throughput(report)));
     }
-    let words = escape(&text(report, false));
-    let _ = write!(page, "<h2>In words</h2>\n<pre>{words}</pre>\n</main>\n</html>\n");
+    let plain = escape(&text(report, false));
+    let _ = write!(page, "<h2>As text</h2>\n<pre>{plain}</pre>\n</main>\n</html>\n");
     page
 }
 
-const SPECTRUM_NOTE: &str = "From the due time to the arrival. Lost deliveries are in it, \
-                             with the time that was waited for them.";
+const SPECTRUM_NOTE: &str = "From the due time to the arrival. Lost deliveries are included, \
+                             with the time that they were waited for.";
 
 fn timeline_note(report: &Report) -> String {
     let stalls = report.stalls.as_ref().map(|stalls| stalls.stalls.len());
-    let told = match stalls {
-        Some(stalls) => format!("{} stalls of the server's event loop are the bars.", count(stalls as u64)),
-        None => "The server was not asked for its stalls (--telemetry).".to_owned(),
+    let stalls = match stalls {
+        Some(stalls) => format!("The bars are {} stalls of the server's event loop.", count(stalls as u64)),
+        None => "The stalls of the server are unknown without --telemetry.".to_owned(),
     };
-    format!("Latency by the time at which a message was due, throughput by the time of arrival. {told}")
+    format!("Latency by the time at which a message was due, throughput by the time of arrival. {stalls}")
 }
 
 fn section(page: &mut String, title: &str, note: &str, body: &str) {
@@ -54,11 +54,11 @@ fn section(page: &mut String, title: &str, note: &str, body: &str) {
 
 fn verdict(page: &mut String, report: &Report) {
     let (class, word) = match report.verdict.outcome {
-        Outcome::Held => ("good", "held"),
-        Outcome::Missed | Outcome::Denied => ("bad", "failed"),
-        Outcome::Invalid => ("bad", "invalid"),
+        RunOutcome::Held => ("good", "held"),
+        RunOutcome::Missed | RunOutcome::Denied => ("bad", "failed"),
+        RunOutcome::Invalid => ("bad", "invalid"),
     };
-    let early = if report.interrupted { " Ended early by a signal." } else { "" };
+    let early = if report.interrupted { " A signal ended the run early." } else { "" };
     let reasons = escape(&report.verdict.reasons.join("; "));
     let _ = writeln!(page, "<p><b class=\"{class}\">{word}</b> {reasons}{early}</p>");
 }
@@ -69,7 +69,7 @@ fn tiles(page: &mut String, report: &Report) {
     for (name, value) in [
         ("measured", duration(load.measured_seconds)),
         ("connections", format!("{} of {}", count(load.connections.joined), count(load.connections.asked))),
-        ("commands a second", format!("{:.1}", load.commands.sent_per_second)),
+        ("commands per second", format!("{:.1}", load.commands.sent_per_second)),
         ("delivered", format!("{} of {}", count(deliveries.delivered), count(deliveries.expected))),
         ("lost", count(deliveries.lost)),
         ("duplicated", count(deliveries.duplicated)),
@@ -100,23 +100,23 @@ fn timings(page: &mut String, report: &Report) {
     page.push_str("</table></div>\n");
 }
 
-fn objectives(page: &mut String, objectives: &[Judged]) {
+fn objectives(page: &mut String, objectives: &[JudgedObjective]) {
     if objectives.is_empty() {
         return;
     }
     page.push_str("<div class=\"wide\"><table>\n<tr><th>objective<th>actual<th>\n");
     for judged in objectives {
         let (class, word) = if judged.held { ("good", "held") } else { ("bad", "missed") };
-        let (objective, actual) = (escape(&judged.objective), escape(&judged.actual_text()));
+        let (objective, actual) = (escape(&judged.objective), escape(&actual_text(judged)));
         let _ = writeln!(page, "<tr><th>{objective}<td>{actual}<td><b class=\"{class}\">{word}</b>");
     }
     page.push_str("</table></div>\n");
 }
 
-/// The percentile plot: each nine as wide as the one before.
+/// Returns the percentile plot, in which each further nine has the same width.
 fn spectrum(report: &Report) -> String {
     let points = &report.load.spectrum;
-    // The very end has no share above it; it stands one step after the rest.
+    // The maximum has no share above it; it is drawn one step after the rest.
     let nines = |quantile: f64| -(1.0 - quantile).log10();
     let last = points.iter().map(|point| nines(point.quantile)).filter(|nines| nines.is_finite());
     let end = last.fold(1.0, f64::max) + 0.1;
@@ -133,7 +133,7 @@ fn spectrum(report: &Report) -> String {
     plot.svg()
 }
 
-/// A time axis over the whole run, in seconds.
+/// Returns a time axis over the whole run, in seconds.
 fn time_axis(report: &Report) -> Axis {
     let timeline = &report.load.timeline;
     #[expect(clippy::cast_precision_loss, reason = "at most 200")]
@@ -148,8 +148,11 @@ fn seconds_axis(values: &[(f64, f64)]) -> Scale {
     Scale::log_seconds(least.min(most), most)
 }
 
-/// The points of one figure over time, in the middles of the stretches.
-fn over_time(report: &Report, figure: impl Fn(&super::document::Bin) -> Option<f64>) -> Vec<(f64, f64)> {
+/// Returns the points of one figure over time, in the middle of each bin.
+fn over_time(
+    report: &Report,
+    figure: impl Fn(&super::document::TimelineBin) -> Option<f64>,
+) -> Vec<(f64, f64)> {
     let width = report.load.timeline.bin_seconds;
     let bins = (0..).map(f64::from).zip(&report.load.timeline.bins);
     bins.filter_map(|(number, bin)| Some(((number + 0.5) * width, figure(bin)?))).collect()
@@ -179,28 +182,27 @@ fn throughput(report: &Report) -> String {
     let most = delivered.iter().chain(&sent).map(|&(_, rate)| rate).fold(1.0, f64::max);
     let mut plot = Plot::new("throughput over time", time_axis(report), Scale::linear(most, "/s"));
     stalls(&mut plot, report);
-    plot.line("two", "sent a second", &sent);
-    plot.line("one", "delivered a second", &delivered);
+    plot.line("two", "sent per second", &sent);
+    plot.line("one", "delivered per second", &delivered);
     plot.svg()
 }
 
-/// The server's stalls, as bars on the time axis.
+/// Draws the server's stalls as bars on the time axis.
 fn stalls(plot: &mut Plot, report: &Report) {
     let Some(document) = &report.stalls else { return };
-    let since_start = |unix_ns: u64| {
-        #[expect(clippy::cast_precision_loss, reason = "microseconds are enough")]
-        let unix = unix_ns as f64 / 1e9;
+    let since_start = |time: SystemTime| {
+        let unix = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         unix - report.started_unix_seconds
     };
-    for stall in document.stalls.iter().rev().take(MAX_STALLS) {
-        let begin = since_start(stall.start_unix_ns);
-        let end = since_start(stall.end_unix_ns.unwrap_or(document.now_unix_ns));
-        let words = format!("{} in {}, worker {}", duration(end - begin), stall.task, stall.worker);
-        plot.bar(begin, end, &words);
+    for stall in document.stalls.iter().rev().take(MAX_STALLS_DRAWN) {
+        let begin = since_start(stall.start);
+        let end = since_start(stall.end.unwrap_or(document.now));
+        let label = format!("{} in {}, worker {}", duration(end - begin), stall.task, stall.worker);
+        plot.bar(begin, end, &label);
     }
 }
 
-/// Text that cannot be taken for markup.
+/// Escapes text so that it contains no markup.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
