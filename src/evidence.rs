@@ -127,6 +127,8 @@ pub(crate) enum Message {
     Wait {
         start_nanos: u64,
         end_nanos: u64,
+        /// The task's number.
+        task: u64,
     },
     /// The program replaced one of the recorder's hooks.
     Replaced(Hook),

@@ -1,17 +1,22 @@
-//! What was found: plain data, the same in memory and in JSON.
+//! What was found, as plain data: [`Finding`] and the documents around it.
 //!
-//! The JSON form is the schema `loopscope.findings/1`. All durations are
-//! seconds as floating point numbers, all instants seconds of the Unix epoch.
+//! With the feature `serde`, the JSON form is the schema `loopscope.findings/1`:
+//! durations are seconds as floating point numbers (`total` is
+//! `total_seconds`), instants are seconds of the Unix epoch.
 
 use std::fmt;
+use std::time::{Duration, SystemTime};
+
+#[cfg(feature = "serde")]
+use crate::serde_time;
 
 /// The schema name that [`FindingsDocument::schema`] carries.
 pub const FINDINGS_SCHEMA: &str = "loopscope.findings/1";
 
 /// Why a worker did not come back from a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "json", serde(rename_all = "lowercase"))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Cause {
     /// Computing: the thread was on a CPU, in user code.
@@ -32,9 +37,6 @@ pub enum Cause {
     Child,
     /// In the kernel, in a state that nothing can interrupt.
     Uninterruptible,
-    /// Runnable, but not running: the machine had no CPU for the thread. Never
-    /// blamed on code, never a finding; counted apart.
-    Starved,
     /// None of the above could be shown.
     Other,
     /// One task in many polls, each of them under the threshold, that together
@@ -47,7 +49,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order in which exporters list them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 12] = [
         Self::Cpu,
         Self::Sleep,
         Self::File,
@@ -57,7 +59,6 @@ impl Cause {
         Self::Channel,
         Self::Child,
         Self::Uninterruptible,
-        Self::Starved,
         Self::Other,
         Self::Hog,
         Self::Unyielding,
@@ -81,7 +82,6 @@ impl Cause {
             Self::Channel => "channel",
             Self::Child => "child",
             Self::Uninterruptible => "uninterruptible",
-            Self::Starved => "starved",
             Self::Other => "other",
             Self::Hog => "hog",
             Self::Unyielding => "unyielding",
@@ -97,8 +97,8 @@ impl fmt::Display for Cause {
 
 /// How a stack was got, and so how far it can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "json", serde(rename_all = "lowercase"))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Evidence {
     /// No stack could be had; cause and duration are still true.
@@ -110,8 +110,6 @@ pub enum Evidence {
     Reconstructed,
     /// Unwound from a copy of the thread's own registers and stack: exact.
     Stack,
-    /// The blocking call itself was intercepted: exact.
-    Intercepted,
 }
 
 impl Evidence {
@@ -123,7 +121,6 @@ impl Evidence {
             Self::Leaf => "leaf",
             Self::Reconstructed => "reconstructed",
             Self::Stack => "stack",
-            Self::Intercepted => "intercepted",
         }
     }
 }
@@ -136,8 +133,8 @@ impl fmt::Display for Evidence {
 
 /// Whose code a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "json", serde(rename_all = "lowercase"))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum FrameKind {
     /// The application's own code: neither of the others.
@@ -154,7 +151,8 @@ pub enum FrameKind {
 
 /// One frame of a stack, innermost first. Inlined calls are frames too.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Frame {
     /// The function's readable name, or its address where no symbol is known.
     pub function: String,
@@ -168,7 +166,8 @@ pub struct Frame {
 
 /// The line to change: the innermost frame of the application's own code.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Site {
     /// The function that holds the line.
     pub function: String,
@@ -190,7 +189,8 @@ impl fmt::Display for Site {
 
 /// The task whose poll did not come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct TaskInfo {
     /// Its kind: the name it was given, or its spawn location.
     pub kind: String,
@@ -200,19 +200,24 @@ pub struct TaskInfo {
 
 /// Where the time of the stalls went.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Split {
     /// Running on a CPU.
-    pub on_cpu_seconds: f64,
+    #[cfg_attr(feature = "serde", serde(rename = "on_cpu_seconds", with = "serde_time::seconds"))]
+    pub on_cpu: Duration,
     /// Ready to run, without a CPU.
-    pub run_queue_seconds: f64,
+    #[cfg_attr(feature = "serde", serde(rename = "run_queue_seconds", with = "serde_time::seconds"))]
+    pub run_queue: Duration,
     /// Waiting for something.
-    pub off_cpu_seconds: f64,
+    #[cfg_attr(feature = "serde", serde(rename = "off_cpu_seconds", with = "serde_time::seconds"))]
+    pub off_cpu: Duration,
 }
 
 /// What is known of the blocking call itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Detail {
     /// The system call the thread was in, by name.
     pub syscall: Option<String>,
@@ -222,27 +227,48 @@ pub struct Detail {
     pub lock: Option<String>,
     /// How many workers waited for it at one time, at most; zero if it was no
     /// lock.
-    #[cfg_attr(feature = "json", serde(default))]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub waiters: u64,
     /// Who probably held it, where that is a worker too, and what that one did:
     /// the lock's address lay on its stack.
-    #[cfg_attr(feature = "json", serde(default))]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub holder: Option<String>,
 }
 
-/// Who had to wait because of the stalls.
+/// The tasks that the stalls delayed: ready to run, but not polled.
+///
+/// Only waits that are longer than the threshold are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Victims {
-    /// How many times a ready task waited for one of the stalls.
+    /// How many distinct tasks waited: exact up to
+    /// [`MAX_EXACT_TASKS`](Self::MAX_EXACT_TASKS), an estimate beyond.
     pub tasks: u64,
-    /// For how long, in all.
-    pub delay_seconds: f64,
+    /// How many waits there were. A task may wait many times.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub waits: u64,
+    /// How long the waits were together, counting only the time that overlaps
+    /// a stall.
+    #[cfg_attr(feature = "serde", serde(rename = "delay_seconds", with = "serde_time::seconds"))]
+    pub delay: Duration,
+}
+
+impl Victims {
+    /// Beyond this number, [`tasks`](Self::tasks) is an estimate with a standard
+    /// error of 4.4 %.
+    pub const MAX_EXACT_TASKS: u64 = 512;
+
+    /// Whether [`tasks`](Self::tasks) is an estimate.
+    #[must_use]
+    pub const fn is_estimate(&self) -> bool {
+        self.tasks > Self::MAX_EXACT_TASKS
+    }
 }
 
 /// One place in the code that blocked the event loop, with all it did so far.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Finding {
     /// Stable across runs of the same program: made from cause and site.
@@ -258,11 +284,17 @@ pub struct Finding {
     /// How many stalls.
     pub count: u64,
     /// How long they were together.
-    pub total_seconds: f64,
+    #[cfg_attr(feature = "serde", serde(rename = "total_seconds", with = "serde_time::seconds"))]
+    pub total: Duration,
     /// How long the longest was.
-    pub max_seconds: f64,
+    #[cfg_attr(feature = "serde", serde(rename = "max_seconds", with = "serde_time::seconds"))]
+    pub max: Duration,
     /// The age of a stall that has not ended yet.
-    pub ongoing_seconds: Option<f64>,
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "ongoing_seconds", with = "serde_time::optional_seconds", default)
+    )]
+    pub ongoing: Option<Duration>,
     /// Where the time went.
     pub split: Split,
     /// The call.
@@ -276,24 +308,35 @@ pub struct Finding {
     /// The stack of the best evidence so far, innermost frame first.
     pub stack: Vec<Frame>,
     /// When it was first seen.
-    pub first_seen_unix_seconds: f64,
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "first_seen_unix_seconds", with = "serde_time::unix_seconds")
+    )]
+    pub first_seen: SystemTime,
     /// When it was last seen.
-    pub last_seen_unix_seconds: f64,
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "last_seen_unix_seconds", with = "serde_time::unix_seconds")
+    )]
+    pub last_seen: SystemTime,
 }
 
 /// Stalls in which the machine, not the code, was at fault.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Starved {
     /// How many polls were long because the thread had no CPU.
     pub count: u64,
     /// How long the threads of all long polls waited for a CPU.
-    pub total_seconds: f64,
+    #[cfg_attr(feature = "serde", serde(rename = "total_seconds", with = "serde_time::seconds"))]
+    pub total: Duration,
 }
 
 /// The process that was watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct ProcessInfo {
     /// Its process id.
     pub pid: u32,
@@ -308,14 +351,16 @@ pub struct ProcessInfo {
 
 /// Everything found so far, with what was left out.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct FindingsDocument {
     /// Always [`FINDINGS_SCHEMA`].
     pub schema: String,
     /// Where this comes from.
     pub process: ProcessInfo,
     /// Polls longer than this are stalls.
-    pub threshold_seconds: f64,
+    #[cfg_attr(feature = "serde", serde(rename = "threshold_seconds", with = "serde_time::seconds"))]
+    pub threshold: Duration,
     /// The findings, the most total time first.
     pub findings: Vec<Finding>,
     /// What the machine did.
@@ -329,12 +374,18 @@ pub struct FindingsDocument {
 
 /// One stall, for whoever wants to lay stalls and latencies side by side.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Stall {
     /// When the poll began, in nanoseconds of the Unix epoch.
-    pub start_unix_ns: u64,
+    #[cfg_attr(feature = "serde", serde(rename = "start_unix_ns", with = "serde_time::unix_nanos"))]
+    pub start: SystemTime,
     /// When it ended; `None` while it lasts.
-    pub end_unix_ns: Option<u64>,
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "end_unix_ns", with = "serde_time::optional_unix_nanos", default)
+    )]
+    pub end: Option<SystemTime>,
     /// The worker's label: its index, or `main` for the root future.
     pub worker: String,
     /// The kind of the task.
@@ -348,13 +399,15 @@ pub const STALLS_SCHEMA: &str = "loopscope.stalls/1";
 
 /// The most recent stalls, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct StallsDocument {
     /// Always [`STALLS_SCHEMA`].
     pub schema: String,
     /// This process's clock as the document was made, in nanoseconds of the
     /// Unix epoch: lets a reader on another machine align its own.
-    pub now_unix_ns: u64,
+    #[cfg_attr(feature = "serde", serde(rename = "now_unix_ns", with = "serde_time::unix_nanos"))]
+    pub now: SystemTime,
     /// The stalls.
     pub stalls: Vec<Stall>,
 }

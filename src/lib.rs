@@ -59,9 +59,12 @@ mod record;
 pub mod report;
 mod scope;
 mod self_metrics;
+#[cfg(feature = "serde")]
+mod serde_time;
 mod settings;
 mod snapshot;
 mod token_bucket;
+mod unix_time;
 mod watchdog;
 
 pub use error::StartError;

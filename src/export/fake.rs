@@ -1,7 +1,7 @@
 //! A source of fixed data for tests: every number in it is there only once.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::export::source::{Health, Source};
 use crate::finding::{Cause, FindingsDocument, STALLS_SCHEMA, Stall, StallsDocument};
@@ -11,6 +11,7 @@ use crate::snapshot::{
     BlockingCallSnapshot, CauseSnapshot, HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot,
     PressureSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
 };
+use crate::unix_time;
 
 /// What it answers may be changed while it is being read.
 #[derive(Debug)]
@@ -39,10 +40,10 @@ impl Source for FakeSource {
         self.findings.lock().unwrap().clone()
     }
 
-    fn stalls(&self, since_unix_ns: Option<u64>) -> StallsDocument {
+    fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {
         let mut stalls: Vec<_> = [1_000_000_000, 2_000_000_000].map(stall).into();
-        stalls.retain(|stall| stall.end_unix_ns > since_unix_ns);
-        StallsDocument { schema: STALLS_SCHEMA.to_owned(), now_unix_ns: 3_000_000_000, stalls }
+        stalls.retain(|stall| stall.end > since);
+        StallsDocument { schema: STALLS_SCHEMA.to_owned(), now: unix_time::from_nanos(3_000_000_000), stalls }
     }
 
     #[cfg(feature = "tokio-metrics")]
@@ -51,8 +52,9 @@ impl Source for FakeSource {
     }
 
     fn flight(&self, _: u64) -> Vec<FlightPoll> {
-        let Stall { worker, start_unix_ns, end_unix_ns, task, .. } = stall(1_000_000_000);
-        vec![FlightPoll { worker, kind: task, start_unix_ns, end_unix_ns: end_unix_ns.unwrap() }]
+        let Stall { worker, start, end, task, .. } = stall(1_000_000_000);
+        let (start_unix_ns, end_unix_ns) = (unix_time::to_nanos(start), unix_time::to_nanos(end.unwrap()));
+        vec![FlightPoll { worker, kind: task, start_unix_ns, end_unix_ns }]
     }
 
     fn health(&self) -> Health {
@@ -62,8 +64,8 @@ impl Source for FakeSource {
 
 fn stall(start: u64) -> Stall {
     Stall {
-        start_unix_ns: start,
-        end_unix_ns: Some(start + 500_000_000),
+        start: unix_time::from_nanos(start),
+        end: Some(unix_time::from_nanos(start + 500_000_000)),
         worker: "0".to_owned(),
         task: "session".to_owned(),
         finding: Some("sleep-5f3a".to_owned()),

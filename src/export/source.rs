@@ -1,6 +1,6 @@
 //! What the exporters may ask of the core: plain data, made on request.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::finding::{FindingsDocument, StallsDocument};
 use crate::record::flight_recorder::FlightPoll;
@@ -17,9 +17,9 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn snapshot(&self) -> Snapshot;
     /// Everything found so far.
     fn findings(&self) -> FindingsDocument;
-    /// The stalls that had not ended by `since_unix_ns`; all that are kept
+    /// The stalls that had not ended by `since`; all that are kept
     /// without it.
-    fn stalls(&self, since_unix_ns: Option<u64>) -> StallsDocument;
+    fn stalls(&self, since: Option<SystemTime>) -> StallsDocument;
     /// The watched runtimes that have run, by the names that a snapshot has.
     #[cfg(feature = "tokio-metrics")]
     fn runtimes(&self) -> Vec<(String, tokio::runtime::Handle)>;

@@ -1,12 +1,13 @@
 //! One finding as it grows.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::diagnose::Diagnosis;
 use crate::evidence::StallEvidence;
 use crate::finding::{Cause, Detail, Evidence, Finding, Site, Split, TaskInfo, Victims};
-use crate::record::clock::unix_nanos_now;
+use crate::findings::distinct::DistinctTasks;
+use crate::findings::recent::Delay;
 
 /// Views of one finding that are told apart.
 const MAX_VIEWS: usize = 64;
@@ -24,11 +25,13 @@ pub(crate) struct FindingEntry {
     finding: Finding,
     /// How often it was met in which way.
     views: HashMap<View, u64>,
+    /// The tasks that waited.
+    victims: DistinctTasks,
 }
 
 impl FindingEntry {
     pub(crate) fn new(diagnosis: &Diagnosis, task: TaskInfo) -> Self {
-        let now = seconds(unix_nanos_now());
+        let now = SystemTime::now();
         let finding = Finding {
             id: diagnosis.id.clone(),
             cause: diagnosis.cause,
@@ -36,25 +39,25 @@ impl FindingEntry {
             site: None,
             task,
             count: 0,
-            total_seconds: 0.0,
-            max_seconds: 0.0,
-            ongoing_seconds: None,
+            total: Duration::ZERO,
+            max: Duration::ZERO,
+            ongoing: None,
             split: Split::default(),
             detail: diagnosis.detail.clone(),
             victims: Victims::default(),
             advice: diagnosis.advice.clone(),
             evidence: Evidence::None,
             stack: Vec::new(),
-            first_seen_unix_seconds: now,
-            last_seen_unix_seconds: now,
+            first_seen: now,
+            last_seen: now,
         };
-        Self { finding, views: HashMap::new() }
+        Self { finding, views: HashMap::new(), victims: DistinctTasks::default() }
     }
 
     /// Takes in another look at the same site. The best evidence is shown, and
     /// of equals what was met most often.
     pub(crate) fn see(&mut self, diagnosis: Diagnosis, task: TaskInfo) {
-        self.finding.last_seen_unix_seconds = seconds(unix_nanos_now());
+        self.finding.last_seen = SystemTime::now();
         self.finding.task = task;
         let shown = self.views.get(&view(&self.finding.site, &self.finding.primitive)).copied();
         let met = self.meet(view(&diagnosis.site, &diagnosis.primitive));
@@ -107,18 +110,22 @@ impl FindingEntry {
     /// Counts a stall that has ended.
     pub(crate) fn count(&mut self, stall: &StallEvidence) {
         let finding = &mut self.finding;
-        let duration = seconds(stall.duration_nanos);
+        let duration = Duration::from_nanos(stall.duration_nanos);
         finding.count += 1;
-        finding.total_seconds += duration;
-        finding.max_seconds = finding.max_seconds.max(duration);
-        finding.split.on_cpu_seconds += seconds(stall.times.on_cpu);
-        finding.split.run_queue_seconds += seconds(stall.times.run_queue);
-        finding.split.off_cpu_seconds += seconds(stall.times.off_cpu);
+        finding.total += duration;
+        finding.max = finding.max.max(duration);
+        finding.split.on_cpu += Duration::from_nanos(stall.times.on_cpu);
+        finding.split.run_queue += Duration::from_nanos(stall.times.run_queue);
+        finding.split.off_cpu += Duration::from_nanos(stall.times.off_cpu);
     }
 
-    pub(crate) fn delayed(&mut self, victims: Victims) {
-        self.finding.victims.tasks += victims.tasks;
-        self.finding.victims.delay_seconds += victims.delay_seconds;
+    /// Counts waiting that the finding caused.
+    pub(crate) fn delayed(&mut self, delay: Delay) {
+        self.victims.add(delay.task);
+        let victims = &mut self.finding.victims;
+        victims.tasks = self.victims.count();
+        victims.waits += u64::from(delay.is_new_wait);
+        victims.delay += Duration::from_nanos(delay.nanos);
     }
 
     pub(crate) fn cause(&self) -> Cause {
@@ -136,18 +143,14 @@ impl FindingEntry {
     }
 
     /// The finding with the stalls that still go on, given their ages.
-    pub(crate) fn finding(&self, ongoing_nanos: impl Iterator<Item = u64>) -> Finding {
+    pub(crate) fn finding(&self, ongoing: impl Iterator<Item = Duration>) -> Finding {
         let mut finding = self.finding.clone();
-        for age in ongoing_nanos.map(seconds) {
+        for age in ongoing {
             finding.count += 1;
-            finding.total_seconds += age;
-            finding.max_seconds = finding.max_seconds.max(age);
-            finding.ongoing_seconds = Some(finding.ongoing_seconds.unwrap_or(0.0).max(age));
+            finding.total += age;
+            finding.max = finding.max.max(age);
+            finding.ongoing = finding.ongoing.max(Some(age));
         }
         finding
     }
-}
-
-fn seconds(nanos: u64) -> f64 {
-    Duration::from_nanos(nanos).as_secs_f64()
 }

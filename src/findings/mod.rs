@@ -1,19 +1,21 @@
 //! Everything found so far: stalls grouped by site, with who waited for them.
 
+mod distinct;
 mod entry;
 mod recent;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use crate::diagnose::Diagnosis;
 use crate::evidence::{Phase, StallEvidence};
 use crate::finding::{Cause, Finding, Stall, TaskInfo};
 use crate::findings::entry::FindingEntry;
 use crate::findings::recent::Recent;
-use crate::record::clock::unix_nanos_now;
 use crate::record::histogram::{Carried, Histogram};
 use crate::snapshot::CauseSnapshot;
+use crate::unix_time;
 
 /// Findings that are kept at most.
 const MAX_FINDINGS: usize = 500;
@@ -73,8 +75,8 @@ impl Findings {
             return Err(Full);
         }
         let record = Stall {
-            start_unix_ns: stall.start_unix_ns,
-            end_unix_ns: None,
+            start: unix_time::from_nanos(stall.start_unix_ns),
+            end: None,
             worker: stall.worker.clone(),
             task: task.kind.clone(),
             finding: Some(id.clone()),
@@ -84,24 +86,27 @@ impl Findings {
         entry.see(diagnosis, task);
         if stall.phase == Phase::Ended {
             entry.count(stall);
-            let end_unix_ns = Some(stall.start_unix_ns + stall.duration_nanos);
+            let end = Some(unix_time::from_nanos(stall.start_unix_ns.saturating_add(stall.duration_nanos)));
             let during = stall.start_nanos..stall.start_nanos + stall.duration_nanos;
-            let victims = inner.recent.stall_ended(Stall { end_unix_ns, ..record }, during);
-            entry.delayed(victims);
+            inner
+                .recent
+                .stall_ended(Stall { end, ..record }, during)
+                .into_iter()
+                .for_each(|it| entry.delayed(it));
             let cause = entry.cause();
             inner.durations[index_of(cause)].record(stall.duration_nanos, &inner.carried);
         } else {
             inner.ongoing.insert(stall.key, Ongoing { finding: id.clone(), lock, stall: record });
         }
-        Ok(inner.finding(&id, unix_nanos_now()).expect("has just been added"))
+        Ok(inner.finding(&id, SystemTime::now()).expect("has just been added"))
     }
 
     /// Counts a ready task's wait towards the stalls during which it waited.
-    pub(crate) fn add_wait(&self, start_nanos: u64, end_nanos: u64) {
+    pub(crate) fn add_wait(&self, start_nanos: u64, end_nanos: u64, task: u64) {
         let inner = &mut *self.inner();
-        for (finding, victims) in inner.recent.waited(start_nanos..end_nanos) {
+        for (finding, delay) in inner.recent.waited(start_nanos..end_nanos, task) {
             if let Some(entry) = inner.entries.get_mut(&finding) {
-                entry.delayed(victims);
+                entry.delayed(delay);
             }
         }
     }
@@ -114,18 +119,18 @@ impl Findings {
     /// All findings, the most total time first.
     pub(crate) fn all(&self) -> Vec<Finding> {
         let inner = self.inner();
-        let now = unix_nanos_now();
+        let now = SystemTime::now();
         let mut findings: Vec<_> = inner.entries.keys().filter_map(|id| inner.finding(id, now)).collect();
-        findings.sort_by(|a, b| b.total_seconds.total_cmp(&a.total_seconds).then_with(|| a.id.cmp(&b.id)));
+        findings.sort_by(|a, b| b.total.cmp(&a.total).then_with(|| a.id.cmp(&b.id)));
         findings
     }
 
     /// The most recent stalls and those that go on, by their beginning.
-    pub(crate) fn stalls(&self, since_unix_ns: u64) -> Vec<Stall> {
+    pub(crate) fn stalls(&self, since: SystemTime) -> Vec<Stall> {
         let inner = self.inner();
         let ongoing = inner.ongoing.values().map(|ongoing| ongoing.stall.clone());
-        let mut stalls: Vec<_> = inner.recent.stalls_since(since_unix_ns).chain(ongoing).collect();
-        stalls.sort_by_key(|stall| stall.start_unix_ns);
+        let mut stalls: Vec<_> = inner.recent.stalls_since(since).chain(ongoing).collect();
+        stalls.sort_by_key(|stall| stall.start);
         stalls
     }
 
@@ -184,9 +189,9 @@ impl Inner {
         only(&|entry| entry.cause() == cause).or_else(|| only(&|_| cause == Cause::Cpu))
     }
 
-    fn finding(&self, id: &str, now_unix_ns: u64) -> Option<Finding> {
+    fn finding(&self, id: &str, now: SystemTime) -> Option<Finding> {
         let ages = self.ongoing.values().filter(|ongoing| ongoing.finding == id);
-        let ages = ages.map(|ongoing| now_unix_ns.saturating_sub(ongoing.stall.start_unix_ns));
+        let ages = ages.map(|ongoing| now.duration_since(ongoing.stall.start).unwrap_or_default());
         Some(self.entries.get(id)?.finding(ages))
     }
 }
@@ -197,6 +202,8 @@ fn index_of(cause: Cause) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::evidence;
     use crate::finding::{Detail, Evidence};
@@ -239,12 +246,12 @@ mod tests {
         let findings = Findings::default();
         let began = findings.add(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("a")).unwrap();
         assert_eq!(began.count, 1, "the one that goes on");
-        assert!(began.ongoing_seconds.is_some());
+        assert!(began.ongoing.is_some());
         findings.add(&stall(Phase::Lasts, 1, 1000, 20), task(), diagnosis("a")).unwrap();
         let ended = findings.add(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
-        assert_eq!((ended.count, ended.ongoing_seconds), (1, None));
-        assert!((ended.total_seconds - 0.030).abs() < 1e-9);
-        assert_eq!(findings.stalls(0).len(), 1);
+        assert_eq!((ended.count, ended.ongoing), (1, None));
+        assert!(ended.total == Duration::from_millis(30));
+        assert_eq!(findings.stalls(SystemTime::UNIX_EPOCH).len(), 1);
     }
 
     #[test]
@@ -259,13 +266,28 @@ mod tests {
     #[test]
     fn who_waits_is_counted_whichever_is_told_first() {
         let findings = Findings::default();
-        findings.add_wait(1_005_000_000, 1_020_000_000);
+        findings.add_wait(1_005_000_000, 1_020_000_000, 7);
         findings.add(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
-        findings.add_wait(1_020_000_000, 1_040_000_000);
-        findings.add_wait(2_000_000_000, 2_040_000_000);
+        findings.add_wait(1_020_000_000, 1_040_000_000, 8);
+        findings.add_wait(2_000_000_000, 2_040_000_000, 9);
         let victims = findings.all()[0].victims;
-        assert_eq!(victims.tasks, 2);
-        assert!((victims.delay_seconds - 0.025).abs() < 1e-9, "{victims:?}");
+        assert_eq!((victims.tasks, victims.waits), (2, 2));
+        assert_eq!(victims.delay, Duration::from_millis(25));
+    }
+
+    #[test]
+    fn tasks_and_waits_are_counted_each_once() {
+        let findings = Findings::default();
+        let ms = |ms: u64| ms * 1_000_000;
+        // One task waits twice for one stall, another once for two stalls.
+        findings.add_wait(ms(1000), ms(1011), 7);
+        findings.add(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+        findings.add_wait(ms(1015), ms(1030), 7);
+        findings.add_wait(ms(1020), ms(1050), 8);
+        findings.add(&stall(Phase::Ended, 2, 1035, 30), task(), diagnosis("a")).unwrap();
+        let victims = findings.all()[0].victims;
+        assert_eq!((victims.tasks, victims.waits), (2, 3));
+        assert_eq!(victims.delay, Duration::from_millis(11 + 15 + 10 + 15));
     }
 
     #[test]

@@ -16,10 +16,11 @@ pub(crate) fn emit(finding: &Finding, suppressed: u64) {
         function = site.map(|site| site.function.as_str()),
         task = finding.task.kind.as_str(),
         count = finding.count,
-        seconds = finding.total_seconds,
-        max_seconds = finding.max_seconds,
-        ongoing_seconds = finding.ongoing_seconds,
+        seconds = finding.total.as_secs_f64(),
+        max_seconds = finding.max.as_secs_f64(),
+        ongoing_seconds = finding.ongoing.map(|age| age.as_secs_f64()),
         victims = finding.victims.tasks,
+        waits = finding.victims.waits,
         evidence = finding.evidence.as_str(),
         advice = finding.advice.as_str(),
         id = finding.id.as_str(),
@@ -45,6 +46,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::fmt;
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use tracing::field::{Field, Visit};
     use tracing::{Event, Level, Metadata, Subscriber, span};
@@ -120,6 +122,7 @@ mod tests {
             ("seconds", "2.41"),
             ("max_seconds", "0.212"),
             ("victims", "37"),
+            ("waits", "52"),
             ("evidence", "stack"),
             ("advice", "use `tokio::time::sleep(..).await`"),
             ("id", "sleep-5f3a"),
@@ -134,7 +137,7 @@ mod tests {
         let mut finding = sample::sleep();
         finding.site = None;
         finding.primitive = None;
-        finding.ongoing_seconds = Some(1.5);
+        finding.ongoing = Some(Duration::from_millis(1_500));
         finding.task.kind = "a\nb".to_owned();
         let fields = emitted(&finding, 0);
         for absent in ["file", "line", "function", "primitive"] {

@@ -14,6 +14,7 @@ pub(crate) mod text;
 pub(crate) mod thread;
 
 #[cfg(feature = "diagnostic")]
-pub use crate::report::diagnostic::diagnostic;
+pub use diagnostic::diagnostic;
 #[cfg(feature = "diagnostic")]
-pub use crate::report::summary::diagnostics;
+pub use summary::diagnostics;
+pub use text::duration;

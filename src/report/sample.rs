@@ -1,8 +1,11 @@
 //! A finding for tests.
 
+use std::time::Duration;
+
 use crate::finding::{Cause, Detail, Evidence, Finding, Frame, FrameKind, Site, Split, TaskInfo, Victims};
 #[cfg(any(feature = "diagnostic", feature = "prometheus"))]
 use crate::finding::{FindingsDocument, ProcessInfo, Starved};
+use crate::unix_time;
 
 fn frame(kind: FrameKind, function: &str, file: &str, line: u32) -> Frame {
     Frame { function: function.to_owned(), file: Some(file.to_owned()), line: Some(line), kind }
@@ -21,10 +24,10 @@ pub(crate) fn sleep() -> Finding {
         }),
         task: TaskInfo { kind: "session".to_owned(), spawned_at: Some("src/server.rs:61:9".to_owned()) },
         count: 12,
-        total_seconds: 2.41,
-        max_seconds: 0.212,
-        ongoing_seconds: None,
-        split: Split { on_cpu_seconds: 0.0, run_queue_seconds: 0.0, off_cpu_seconds: 2.41 },
+        total: Duration::from_millis(2_410),
+        max: Duration::from_millis(212),
+        ongoing: None,
+        split: Split { off_cpu: Duration::from_millis(2_410), ..Split::default() },
         detail: Detail {
             syscall: Some("clock_nanosleep".to_owned()),
             fd: None,
@@ -32,7 +35,7 @@ pub(crate) fn sleep() -> Finding {
             waiters: 0,
             holder: None,
         },
-        victims: Victims { tasks: 37, delay_seconds: 4.1 },
+        victims: Victims { tasks: 37, waits: 52, delay: Duration::from_millis(4_100) },
         advice: "use `tokio::time::sleep(..).await`".to_owned(),
         evidence: Evidence::Stack,
         stack: vec![
@@ -42,8 +45,8 @@ pub(crate) fn sleep() -> Finding {
             frame(FrameKind::Application, "chat::session::privmsg", "src/session.rs", 88),
             frame(FrameKind::Runtime, "tokio::runtime::task::raw::poll", "src/runtime/task/raw.rs", 200),
         ],
-        first_seen_unix_seconds: 1_700_000_000.5,
-        last_seen_unix_seconds: 1_700_000_060.25,
+        first_seen: unix_time::from_nanos(1_700_000_000_500_000_000),
+        last_seen: unix_time::from_nanos(1_700_000_060_250_000_000),
     }
 }
 
@@ -58,9 +61,9 @@ pub(crate) fn document(findings: Vec<Finding>) -> FindingsDocument {
             loopscope: "0.1.0".to_owned(),
             all_tasks: true,
         },
-        threshold_seconds: 0.01,
+        threshold: Duration::from_millis(10),
         findings,
-        starved: Starved { count: 0, total_seconds: 0.0 },
+        starved: Starved::default(),
         suppressed_reports: 0,
         dropped: 0,
     }

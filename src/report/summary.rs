@@ -13,7 +13,7 @@ pub fn diagnostics(document: &FindingsDocument, color: bool) -> String {
 }
 
 fn summary(document: &FindingsDocument) -> Vec<String> {
-    let threshold = duration(document.threshold_seconds);
+    let threshold = duration(document.threshold);
     let mut lines = vec![match document.findings.len() {
         0 => format!("no call was found that blocked the event loop for {threshold} or longer"),
         n => format!(
@@ -26,7 +26,7 @@ fn summary(document: &FindingsDocument) -> Vec<String> {
         lines.push(format!(
             "{} long because the machine had no CPU for the thread, {} in all: not the code's fault",
             count(starved.count, "poll was", "polls were"),
-            duration(starved.total_seconds)
+            duration(starved.total)
         ));
     }
     if document.dropped > 0 {
@@ -46,6 +46,8 @@ fn summary(document: &FindingsDocument) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::finding::Starved;
     use crate::report::sample;
@@ -59,7 +61,7 @@ mod tests {
     #[test]
     fn every_finding_is_drawn_and_what_is_left_out_is_said() {
         let mut document = sample::document(vec![sample::sleep()]);
-        document.starved = Starved { count: 3, total_seconds: 0.5 };
+        document.starved = Starved { count: 3, total: Duration::from_millis(500) };
         document.dropped = 1;
         document.process.all_tasks = false;
         let text = diagnostics(&document, false);

@@ -88,8 +88,8 @@ impl ReporterLoop {
         while let Ok(message) = messages.recv() {
             match message {
                 Message::Stall(stall) => self.stall(&stall),
-                Message::Wait { start_nanos, end_nanos } => {
-                    self.findings.add_wait(start_nanos, end_nanos);
+                Message::Wait { start_nanos, end_nanos, task } => {
+                    self.findings.add_wait(start_nanos, end_nanos, task);
                 }
                 Message::Replaced(hook) => self.replaced(hook),
                 Message::NoStall(key) => self.findings.forget(key),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use tokio::runtime::Runtime;
 
@@ -140,8 +140,7 @@ impl Scope {
     /// The most recent stalls, at most 4096, that had not ended by `since`.
     #[must_use]
     pub fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {
-        let nanos = |since: SystemTime| since.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        self.state.stalls(since.map(|since| u64::try_from(nanos(since)).unwrap_or(u64::MAX)))
+        self.state.stalls(since)
     }
 
     /// Sets everything recorded in the recorder of the [`metrics`] crate, under the

@@ -3,7 +3,7 @@
 use std::env;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::export::source::{Health, Source};
 use crate::finding::{
@@ -11,7 +11,6 @@ use crate::finding::{
 };
 use crate::findings::Findings;
 use crate::os;
-use crate::record::clock::unix_nanos_now;
 use crate::record::flight_recorder::FlightPoll;
 use crate::record::hook_status::Hook;
 use crate::record::recorder::Recorder;
@@ -81,22 +80,22 @@ impl Source for ScopeState {
                 loopscope: env!("CARGO_PKG_VERSION").to_owned(),
                 all_tasks: cfg!(tokio_unstable),
             },
-            threshold_seconds: self.threshold.as_secs_f64(),
+            threshold: self.threshold,
             findings: self.findings.all(),
             starved: Starved {
                 count: self.self_metrics.starved_polls(),
-                total_seconds: Duration::from_nanos(self.self_metrics.starved_nanos()).as_secs_f64(),
+                total: Duration::from_nanos(self.self_metrics.starved_nanos()),
             },
             suppressed_reports: self.self_metrics.suppressed_reports(),
             dropped: self.self_metrics.drops().iter().map(|(_, n)| n).sum(),
         }
     }
 
-    fn stalls(&self, since_unix_ns: Option<u64>) -> StallsDocument {
+    fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {
         StallsDocument {
             schema: STALLS_SCHEMA.to_owned(),
-            now_unix_ns: unix_nanos_now(),
-            stalls: self.findings.stalls(since_unix_ns.unwrap_or(0)),
+            now: SystemTime::now(),
+            stalls: self.findings.stalls(since.unwrap_or(SystemTime::UNIX_EPOCH)),
         }
     }
 

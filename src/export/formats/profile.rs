@@ -13,6 +13,7 @@ use prost::Message;
 
 use crate::export::formats::pprof::{Function, Line, Location, Profile, Sample, ValueType};
 use crate::finding::{Finding, FindingsDocument, Frame, FrameKind};
+use crate::unix_time;
 
 /// What a finding without a stack is shown as.
 const UNKNOWN: &str = "(no stack)";
@@ -55,7 +56,7 @@ fn single_word(text: &str) -> String {
 }
 
 fn microseconds(finding: &Finding) -> u64 {
-    (finding.total_seconds * 1e6) as u64
+    u64::try_from(finding.total.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A flame graph as a picture that can be searched and zoomed in a browser.
@@ -80,17 +81,17 @@ pub(crate) fn pprof(document: &FindingsDocument) -> Option<Vec<u8>> {
     let mut tables = Tables::default();
     let (stalls, time) = (tables.value_type("stalls", "count"), tables.value_type("blocked", "nanoseconds"));
     let samples = document.findings.iter().map(|finding| tables.sample(finding)).collect();
-    let first = document.findings.iter().map(|finding| finding.first_seen_unix_seconds).reduce(f64::min);
-    let last = document.findings.iter().map(|finding| finding.last_seen_unix_seconds).reduce(f64::max);
-    let (first, last) = (first.unwrap_or(0.0), last.unwrap_or(0.0));
+    let first = document.findings.iter().map(|finding| unix_time::to_nanos(finding.first_seen)).min();
+    let last = document.findings.iter().map(|finding| unix_time::to_nanos(finding.last_seen)).max();
+    let (first, last) = (first.unwrap_or(0), last.unwrap_or(0));
     let profile = Profile {
         sample_type: vec![stalls, time],
         sample: samples,
         location: tables.locations,
         function: tables.functions,
         string_table: tables.strings.list,
-        time_nanos: (first * 1e9) as i64,
-        duration_nanos: ((last - first) * 1e9) as i64,
+        time_nanos: first as i64,
+        duration_nanos: last.saturating_sub(first) as i64,
         default_sample_type: time.r#type,
     };
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
@@ -135,7 +136,7 @@ impl Tables {
 
     fn sample(&mut self, finding: &Finding) -> Sample {
         let location_id = finding.stack.iter().map(|frame| self.location(frame)).collect();
-        let nanos = (finding.total_seconds * 1e9) as i64;
+        let nanos = i64::try_from(finding.total.as_nanos()).unwrap_or(i64::MAX);
         let labels = [
             ("cause", finding.cause.as_str()),
             ("task", &*finding.task.kind),
@@ -222,7 +223,7 @@ mod tests {
         let finding = sample::sleep();
         let text = |number: i64| &*profile.string_table[number as usize];
         let sample = &profile.sample[0];
-        assert_eq!(sample.value, [finding.count as i64, (finding.total_seconds * 1e9) as i64]);
+        assert_eq!(sample.value, [finding.count as i64, finding.total.as_nanos() as i64]);
         assert_eq!(sample.location_id.len(), finding.stack.len());
         for (id, frame) in sample.location_id.iter().zip(&finding.stack) {
             let location = profile.location.iter().find(|location| location.id == *id).unwrap();

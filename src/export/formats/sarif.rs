@@ -21,7 +21,7 @@ pub(crate) fn document(document: &FindingsDocument) -> Value {
             "columnKind": "unicodeCodePoints",
             "properties": {
                 "program": document.process.program,
-                "thresholdSeconds": document.threshold_seconds,
+                "thresholdSeconds": document.threshold.as_secs_f64(),
                 "dropped": document.dropped,
             },
             "results": document.findings.iter().map(result).collect::<Vec<_>>(),
@@ -53,10 +53,11 @@ fn result(finding: &Finding) -> Value {
         "occurrenceCount": finding.count.max(1),
         "properties": {
             "task": finding.task.kind,
-            "totalSeconds": finding.total_seconds,
-            "maxSeconds": finding.max_seconds,
+            "totalSeconds": finding.total.as_secs_f64(),
+            "maxSeconds": finding.max.as_secs_f64(),
             "victims": finding.victims.tasks,
-            "victimDelaySeconds": finding.victims.delay_seconds,
+            "victimWaits": finding.victims.waits,
+            "victimDelaySeconds": finding.victims.delay.as_secs_f64(),
         },
     })
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::finding::{FindingsDocument, StallsDocument};
 use crate::record::flight_recorder::FlightPoll;
 use crate::report;
+use crate::unix_time;
 
 /// Polls and stalls, a row of the picture for each worker.
 pub(crate) fn document(polls: &[FlightPoll], stalls: &StallsDocument, findings: &FindingsDocument) -> Value {
@@ -18,10 +19,10 @@ pub(crate) fn document(polls: &[FlightPoll], stalls: &StallsDocument, findings: 
         let of = findings.findings.iter().find(|finding| Some(&finding.id) == stall.finding.as_ref());
         let name = of.map_or_else(|| "stall".to_owned(), report::text::title);
         let site = of.and_then(|finding| finding.site.as_ref()).map(ToString::to_string);
-        let ongoing = stall.end_unix_ns.is_none();
+        let ongoing = stall.end.is_none();
         let args = json!({ "finding": stall.finding, "site": site, "ongoing": ongoing });
-        let end = stall.end_unix_ns.unwrap_or(stalls.now_unix_ns);
-        rows.span("stall", &name, &stall.worker, (stall.start_unix_ns, end), &args);
+        let span = (unix_time::to_nanos(stall.start), unix_time::to_nanos(stall.end.unwrap_or(stalls.now)));
+        rows.span("stall", &name, &stall.worker, span, &args);
     }
     let process = json!({ "name": findings.process.program });
     rows.events.push(json!({ "ph": "M", "name": "process_name", "pid": pid, "args": process }));

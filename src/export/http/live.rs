@@ -10,6 +10,7 @@ use crate::export::metrics::catalogue::BUCKETS;
 use crate::finding::{Cause, Finding, FindingsDocument, ProcessInfo, Stall, StallsDocument, Starved};
 use crate::record::worker::WorkerLabel;
 use crate::snapshot::{HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot};
+use crate::unix_time;
 
 /// The schema name of [`LiveDocument`].
 const LIVE_SCHEMA: &str = "loopscope.live/1";
@@ -117,6 +118,7 @@ struct Summary {
     max_seconds: f64,
     ongoing_seconds: Option<f64>,
     victims: u64,
+    victim_waits: u64,
     victims_delay_seconds: f64,
     advice: String,
     evidence: &'static str,
@@ -127,7 +129,7 @@ impl LiveDocument {
     pub(crate) fn new(snapshot: Snapshot, stalls: StallsDocument, findings: FindingsDocument) -> Self {
         Self {
             schema: LIVE_SCHEMA,
-            now_unix_ns: stalls.now_unix_ns,
+            now_unix_ns: unix_time::to_nanos(stalls.now),
             process: findings.process,
             threshold_seconds: snapshot.threshold.as_secs_f64(),
             workers: snapshot.workers.into_iter().map(Worker::from).collect(),
@@ -149,12 +151,11 @@ impl LiveDocument {
 
 impl TasksDocument {
     pub(crate) fn new(kinds: Vec<KindSnapshot>, stalls: &StallsDocument) -> Self {
-        let mut blocked: Vec<_> =
-            stalls.stalls.iter().filter(|stall| stall.end_unix_ns.is_none()).cloned().collect();
-        blocked.sort_by_key(|stall| stall.start_unix_ns);
+        let mut blocked: Vec<_> = stalls.stalls.iter().filter(|stall| stall.end.is_none()).cloned().collect();
+        blocked.sort_by_key(|stall| stall.start);
         Self {
             schema: TASKS_SCHEMA,
-            now_unix_ns: stalls.now_unix_ns,
+            now_unix_ns: unix_time::to_nanos(stalls.now),
             bounds_seconds: BUCKETS.map(|bound| bound.as_secs_f64()),
             kinds: kinds.into_iter().map(Kind::from).collect(),
             blocked,
@@ -241,14 +242,15 @@ impl From<Finding> for Summary {
             primitive: finding.primitive,
             task: finding.task.kind,
             count: finding.count,
-            total_seconds: finding.total_seconds,
-            max_seconds: finding.max_seconds,
-            ongoing_seconds: finding.ongoing_seconds,
+            total_seconds: finding.total.as_secs_f64(),
+            max_seconds: finding.max.as_secs_f64(),
+            ongoing_seconds: finding.ongoing.map(|age| age.as_secs_f64()),
             victims: finding.victims.tasks,
-            victims_delay_seconds: finding.victims.delay_seconds,
+            victim_waits: finding.victims.waits,
+            victims_delay_seconds: finding.victims.delay.as_secs_f64(),
             advice: finding.advice,
             evidence: finding.evidence.as_str(),
-            last_seen_unix_seconds: finding.last_seen_unix_seconds,
+            last_seen_unix_seconds: unix_time::since_epoch(finding.last_seen).as_secs_f64(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What each route answers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -19,6 +19,7 @@ use crate::export::http::{findings, page};
 use crate::export::metrics::gather::Metrics;
 use crate::export::metrics::text::Format;
 use crate::export::source::{Health, Source};
+use crate::unix_time;
 
 /// What the handlers read from.
 #[derive(Clone)]
@@ -87,8 +88,9 @@ async fn trace_of_polls(
     };
     let source = &sources.source;
     let stalls = source.stalls(None);
-    let since = stalls.now_unix_ns.saturating_sub(seconds.as_nanos() as u64);
-    json(&trace::document(&source.flight(since), &source.stalls(Some(since)), &source.findings()))
+    let since = stalls.now.checked_sub(seconds).unwrap_or(SystemTime::UNIX_EPOCH);
+    let polls = source.flight(unix_time::to_nanos(since));
+    json(&trace::document(&polls, &source.stalls(Some(since)), &source.findings()))
 }
 
 /// How far to look back; a minute if nothing is said.
@@ -106,7 +108,7 @@ fn seconds(query: Result<Query<Vec<(String, String)>>, QueryRejection>) -> Optio
 
 async fn tasks(State(sources): State<Sources>) -> Response {
     let source = &sources.source;
-    json(&TasksDocument::new(source.snapshot().kinds, &source.stalls(Some(u64::MAX))))
+    json(&TasksDocument::new(source.snapshot().kinds, &source.stalls(Some(SystemTime::now()))))
 }
 
 async fn live(
@@ -132,12 +134,13 @@ fn refuse_since() -> Response {
 }
 
 /// The time asked for, in nanoseconds; `None` if the parameters make no sense.
-fn since(query: Result<Query<Vec<(String, String)>>, QueryRejection>) -> Option<Option<u64>> {
+fn since(query: Result<Query<Vec<(String, String)>>, QueryRejection>) -> Option<Option<SystemTime>> {
     match query.ok()?.0.as_slice() {
         [] => Some(None),
         [(name, value)] if name == "since" => {
             let since = Duration::try_from_secs_f64(value.parse().ok()?).ok()?;
-            Some(Some(u64::try_from(since.as_nanos()).ok()?))
+            let nanos = u64::try_from(since.as_nanos()).ok()?;
+            Some(Some(unix_time::from_nanos(nanos)))
         }
         _ => None,
     }
@@ -169,7 +172,7 @@ mod tests {
 
     fn parsed(parameters: &[(&str, &str)]) -> Option<Option<u64>> {
         let owned = parameters.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        since(Ok(Query(owned)))
+        Some(since(Ok(Query(owned)))?.map(unix_time::to_nanos))
     }
 
     #[test]

@@ -109,7 +109,7 @@ catalogue! {
     WORKER_POLLS: Counter "loopscope_worker_polls_total" ["runtime", "worker"]
         "Polls, by worker.";
     WORKER_PARKS: Counter "loopscope_worker_parks_total" ["runtime", "worker"]
-        "TimeSplit a worker parked because it had nothing to do.";
+        "Times a worker parked because it had nothing to do.";
     WORKERS: Gauge "loopscope_workers" ["runtime"]
         "Worker threads of a watched runtime.";
     WORKERS_BLOCKED: Gauge "loopscope_workers_blocked" []

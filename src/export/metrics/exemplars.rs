@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use crate::export::metrics::catalogue::BUCKETS;
 use crate::finding::{Finding, Stall};
+use crate::unix_time;
 
 /// One stall, as OpenMetrics shows it beside a bucket.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,14 +29,14 @@ impl Exemplars {
         let causes: HashMap<_, _> = findings.iter().map(|finding| (&*finding.id, finding.cause)).collect();
         let mut latest = HashMap::new();
         for stall in stalls {
-            let (Some(end), Some(finding)) = (stall.end_unix_ns, &stall.finding) else { continue };
+            let (Some(end), Some(finding)) = (stall.end, &stall.finding) else { continue };
             let Some(cause) = causes.get(&**finding) else { continue };
-            let nanos = end.saturating_sub(stall.start_unix_ns);
-            let bucket = BUCKETS.partition_point(|bound| bound.as_nanos() < u128::from(nanos));
+            let length = end.duration_since(stall.start).unwrap_or_default();
+            let bucket = BUCKETS.partition_point(|bound| *bound < length);
             let exemplar = Exemplar {
                 finding: finding.clone(),
-                value: nanos as f64 / 1e9,
-                unix_seconds: end as f64 / 1e9,
+                value: length.as_secs_f64(),
+                unix_seconds: unix_time::since_epoch(end).as_secs_f64(),
             };
             latest.insert((cause.as_str(), bucket), exemplar);
         }
@@ -56,8 +57,8 @@ mod tests {
     fn the_latest_of_each_bucket() {
         let finding = sample::sleep();
         let stall = |start, nanos: u64, id: &str| Stall {
-            start_unix_ns: start,
-            end_unix_ns: Some(start + nanos),
+            start: unix_time::from_nanos(start),
+            end: Some(unix_time::from_nanos(start + nanos)),
             worker: "0".to_owned(),
             task: "t".to_owned(),
             finding: Some(id.to_owned()),

@@ -59,20 +59,20 @@ fields! {
     Now "tokio_workers_count" workers_count "Worker threads." size;
     Now "tokio_live_tasks_count" live_tasks_count "Tasks that live now." size;
     Now "tokio_global_queue_depth" global_queue_depth "Tasks in the queue that all workers share." size;
-    New "tokio_total_park_count" total_park_count "TimeSplit that workers parked." number;
+    New "tokio_total_park_count" total_park_count "Times that workers parked." number;
     New "tokio_total_busy_duration" total_busy_duration "Microseconds that workers were busy, by Tokio's own count." micros;
-    #[cfg(tokio_unstable)] New "tokio_total_noop_count" total_noop_count "TimeSplit that workers woke and found nothing to do." number;
+    #[cfg(tokio_unstable)] New "tokio_total_noop_count" total_noop_count "Times that workers woke and found nothing to do." number;
     #[cfg(tokio_unstable)] New "tokio_total_steal_count" total_steal_count "Tasks that workers stole from others." number;
-    #[cfg(tokio_unstable)] New "tokio_total_steal_operations" total_steal_operations "TimeSplit that workers stole from others." number;
+    #[cfg(tokio_unstable)] New "tokio_total_steal_operations" total_steal_operations "Times that workers stole from others." number;
     #[cfg(tokio_unstable)] New "tokio_num_remote_schedules" num_remote_schedules "Tasks that were woken from outside the runtime." number;
     #[cfg(tokio_unstable)] New "tokio_total_local_schedule_count" total_local_schedule_count "Tasks that workers woke." number;
-    #[cfg(tokio_unstable)] New "tokio_total_overflow_count" total_overflow_count "TimeSplit that a worker's own queue was full." number;
+    #[cfg(tokio_unstable)] New "tokio_total_overflow_count" total_overflow_count "Times that a worker's own queue was full." number;
     #[cfg(tokio_unstable)] New "tokio_total_polls_count" total_polls_count "Polls, by Tokio's own count." number;
     #[cfg(tokio_unstable)] Now "tokio_total_local_queue_depth" total_local_queue_depth "Tasks in the workers' own queues." size;
     #[cfg(tokio_unstable)] Now "tokio_blocking_queue_depth" blocking_queue_depth "Calls that wait for a thread of the blocking pool." size;
     #[cfg(tokio_unstable)] Now "tokio_blocking_threads_count" blocking_threads_count "Threads of the blocking pool." size;
     #[cfg(tokio_unstable)] Now "tokio_idle_blocking_threads_count" idle_blocking_threads_count "Threads of the blocking pool that have nothing to do." size;
-    #[cfg(tokio_unstable)] New "tokio_budget_forced_yield_count" budget_forced_yield_count "TimeSplit that a task had used up its budget and had to yield." number;
+    #[cfg(tokio_unstable)] New "tokio_budget_forced_yield_count" budget_forced_yield_count "Times that a task had used up its budget and had to yield." number;
     #[cfg(tokio_unstable)] New "tokio_io_driver_ready_count" io_driver_ready_count "Events that the I/O driver passed on." number;
 }
 

@@ -94,8 +94,11 @@ fn task(finding: &Finding) -> String {
 fn waited(finding: &Finding) -> Option<String> {
     let victims = &finding.victims;
     (victims.tasks > 0).then(|| {
+        let about = if victims.is_estimate() { "about " } else { "" };
         let tasks = count(victims.tasks, "task", "tasks");
-        format!("{tasks} waited {} in all", duration(victims.delay_seconds))
+        let times =
+            if victims.waits > victims.tasks { format!("{} times, ", victims.waits) } else { String::new() };
+        format!("{about}{tasks} waited {times}{} in all", duration(victims.delay))
     })
 }
 
@@ -146,7 +149,7 @@ fn callers(finding: &Finding) -> impl Iterator<Item = String> {
 /// How far the frames can be trusted, if not fully.
 fn evidence(evidence: Evidence) -> Option<&'static str> {
     match evidence {
-        Evidence::Stack | Evidence::Intercepted => None,
+        Evidence::Stack => None,
         Evidence::Reconstructed => Some(
             "the stack is reconstructed: the innermost frames are certain, those further out may be stale",
         ),

@@ -1,6 +1,8 @@
 //! Drawings, character by character.
 
 use super::*;
+use std::time::Duration;
+
 use crate::finding::{TaskInfo, Victims};
 use crate::report::sample;
 
@@ -21,7 +23,7 @@ fn bare() -> Finding {
         site: None,
         cause: Cause::Other,
         count: 1,
-        total_seconds: 0.02,
+        total: Duration::from_millis(20),
         detail: crate::finding::Detail::default(),
         victims: Victims::default(),
         advice: String::new(),
@@ -42,7 +44,7 @@ warning[loopscope::sleep]: `std::thread::sleep` blocked the event loop 12 times,
    |     ^^^^^^^^^^^^^^^^^^^^^^^^^^ blocks here, in clock_nanosleep
    |
    = task: session (spawned at src/server.rs:61:9)
-   = waited: 37 tasks waited 4.1 s in all
+   = waited: 37 tasks waited 52 times, 4.1 s in all
    = called from: `chat::session::privmsg` at src/session.rs:88
    = help: use `tokio::time::sleep(..).await`
 ";
@@ -69,7 +71,7 @@ fn the_same_in_colour() {
         ),
         format!("   {}", blue("|")),
         note("task", "session (spawned at src/server.rs:61:9)"),
-        note("waited", "37 tasks waited 4.1 s in all"),
+        note("waited", "37 tasks waited 52 times, 4.1 s in all"),
         note("called from", "`chat::session::privmsg` at src/session.rs:88"),
         note("help", "use `tokio::time::sleep(..).await`"),
     ];
@@ -80,14 +82,14 @@ fn the_same_in_colour() {
 #[test]
 fn a_stall_in_progress_without_its_source() {
     let mut finding = sample::sleep();
-    finding.ongoing_seconds = Some(1.2);
+    finding.ongoing = Some(Duration::from_millis(1_200));
     finding.evidence = Evidence::Reconstructed;
     let expected = "\
 warning[loopscope::sleep]: `std::thread::sleep` has been blocking the event loop for 1.2 s \
 (so far 12 times, 2.41 s in all, 212 ms at most)
 --> src/flood.rs:31
  = task: session (spawned at src/server.rs:61:9)
- = waited: 37 tasks waited 4.1 s in all
+ = waited: 37 tasks waited 52 times, 4.1 s in all
  = called from: `chat::session::privmsg` at src/session.rs:88
  = evidence: the stack is reconstructed: the innermost frames are certain, those further out may be stale
  = help: use `tokio::time::sleep(..).await`

@@ -211,13 +211,13 @@ impl WorkerMonitor {
     fn handle_event(&mut self, event: LongEvent, context: &mut MonitorContext<'_>) {
         let clock = &context.recorder.clock;
         match event {
-            LongEvent::Wait { nanos, end, .. } => {
+            LongEvent::Wait { nanos, end, task } => {
                 if let Some(run) = &mut self.run {
                     run.others_waited = true;
                 }
                 let end_nanos = clock.since_start(end);
                 let start_nanos = end_nanos.saturating_sub(nanos);
-                context.outbox.send(Message::Wait { start_nanos, end_nanos }, context.self_metrics);
+                context.outbox.send(Message::Wait { start_nanos, end_nanos, task }, context.self_metrics);
             }
             LongEvent::Poll { seq, start, end, kind, .. } => {
                 self.finish_poll(seq, kind, start..end, context);

@@ -78,7 +78,9 @@ function fill(card, finding, now) {
   ];
   if (isOngoing) facts.unshift(`blocks now, for ${age(finding.ongoing_seconds)}`);
   if (finding.victims > 0) {
-    facts.push(`${many(finding.victims, "wait", "waits")} of others, ${duration(finding.victims_delay_seconds)}`);
+    const tasks = many(finding.victims, "task", "tasks");
+    const times = finding.victim_waits > finding.victims ? `${finding.victim_waits} times, ` : "";
+    facts.push(`${tasks} waited ${times}${duration(finding.victims_delay_seconds)} in all`);
   }
   const since = Math.round(now - finding.last_seen_unix_seconds);
   if (!isOngoing) facts.push(since > 0 ? `last ${ago(since)} ago` : "last just now");

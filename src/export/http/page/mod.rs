@@ -49,7 +49,7 @@ mod tests {
     fn the_policy_names_this_script() {
         let hash = format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(script!())));
         if std::env::var_os("LOOPSCOPE_BLESS").is_some() {
-            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/export/page/script.sha256");
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/export/http/page/script.sha256");
             std::fs::write(path, &hash).unwrap();
         }
         let policy = SECURITY_POLICY.to_str().unwrap().to_owned();

@@ -93,7 +93,7 @@ fn moment(out: &mut Families, snapshot: &Snapshot) {
 /// Starvation is the machine's doing: a sum over these families must not blame
 /// the code for it, so it has its own metric.
 fn blocking(out: &mut Families, snapshot: &Snapshot) {
-    for cause in snapshot.causes.iter().filter(|cause| cause.cause != Cause::Starved) {
+    for cause in snapshot.causes.iter() {
         let label = [cause.cause.as_str()];
         out.add(&c::BLOCKING_EVENTS, &label, cause.durations.count as f64);
         out.add(&c::BLOCKING_SECONDS, &label, seconds(cause.durations.sum));
@@ -106,7 +106,7 @@ fn sites(out: &mut Families, findings: &[Finding]) {
     for finding in findings {
         let sum = by_site.entry((site(finding), finding.cause)).or_default();
         sum.0 += finding.count;
-        sum.1 += finding.total_seconds;
+        sum.1 += finding.total.as_secs_f64();
     }
     let mut worst: Vec<_> = by_site.into_iter().collect();
     worst.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));

@@ -71,13 +71,10 @@ fn every_field_of_the_snapshot_is_exported() {
     has(&text, &format!("loopscope_pressure_seconds_total{{level=\"some\"}} {}", seconds(some)));
     has(&text, &format!("loopscope_pressure_seconds_total{{level=\"full\"}} {}", seconds(full)));
     for CauseSnapshot { cause, durations } in &causes {
-        // Starvation is exported as the time without a CPU, above.
-        if *cause != Cause::Starved {
-            let label = format!("cause=\"{cause}\"");
-            has(&text, &format!("loopscope_blocking_events_total{{{label}}} {}", durations.count));
-            has(&text, &format!("loopscope_blocking_seconds_total{{{label}}} {}", seconds(durations.sum)));
-            histogram_is_exported(&text, "loopscope_blocking_duration_seconds", &label, durations);
-        }
+        let label = format!("cause=\"{cause}\"");
+        has(&text, &format!("loopscope_blocking_events_total{{{label}}} {}", durations.count));
+        has(&text, &format!("loopscope_blocking_seconds_total{{{label}}} {}", seconds(durations.sum)));
+        histogram_is_exported(&text, "loopscope_blocking_duration_seconds", &label, durations);
     }
     let ObserverSnapshot { watchdog_cpu, captures, dropped, replaced_hooks } = observer;
     for hook in replaced_hooks {
@@ -221,7 +218,7 @@ fn sites_beyond_the_worst_fifty_are_one() {
         finding.site =
             Some(Site { function: "f".to_owned(), file: Some("src/a.rs".to_owned()), line: Some(n) });
         finding.count = 1;
-        finding.total_seconds = f64::from(n);
+        finding.total = Duration::from_secs(n.into());
         finding
     });
     let text = text(&snapshot(), findings.collect());

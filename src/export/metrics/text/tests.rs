@@ -28,8 +28,8 @@ fn the_text_is_that_of_the_crates_own_encoder() {
 #[test]
 fn openmetrics_names_counters_without_their_suffix_and_has_exemplars() {
     let stall = Stall {
-        start_unix_ns: 1_700_000_000_000_000_000,
-        end_unix_ns: Some(1_700_000_000_212_000_000),
+        start: crate::unix_time::from_nanos(1_700_000_000_000_000_000),
+        end: Some(crate::unix_time::from_nanos(1_700_000_000_212_000_000)),
         worker: "0".to_owned(),
         task: "session".to_owned(),
         finding: Some(sample::sleep().id),
