@@ -10,7 +10,7 @@ use tokio::runtime::Id;
 
 use crate::record::poll_stack::{PollSource, PollStack};
 use crate::record::recorder::Recorder;
-use crate::record::worker::WorkerLabel;
+use crate::record::runtimes::WorkerLabel;
 
 thread_local! {
     static HOME: RefCell<Option<Home>> = const { RefCell::new(None) };

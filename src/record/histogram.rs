@@ -232,11 +232,6 @@ mod tests {
         assert_eq!(histogram.buckets[bucket_of(5)].load(Relaxed), 1);
     }
 
-    #[test]
-    fn a_kind_is_small() {
-        assert!(size_of::<super::super::worker::Cell>() <= 4096);
-    }
-
     proptest! {
         /// The same values in hdrhistogram, which has three significant figures
         /// here, and so an error of its own of a thousandth.

@@ -245,7 +245,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::record::worker::WorkerLabel;
+    use crate::record::runtimes::WorkerLabel;
 
     fn polls(threshold: Duration) -> PollStack {
         let recorder = Arc::new(Recorder::new(threshold));

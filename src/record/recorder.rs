@@ -14,9 +14,9 @@ use crate::record::hook_status::{HookStatus, ReplacedHooks};
 use crate::record::idle_park::IdlePark;
 use crate::record::kinds::{KindId, Kinds, TaskKind};
 use crate::record::loop_lag::LagProbes;
-use crate::record::runtimes::{Runtimes, local_queue_depth};
+use crate::record::runtimes::{Runtimes, WorkerLabel, local_queue_depth};
 use crate::record::slot::ActivePoll;
-use crate::record::worker::{Worker, WorkerLabel};
+use crate::record::worker::Worker;
 use crate::snapshot::{KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
 
 /// Where everything is recorded that a scope watches.

@@ -1,14 +1,32 @@
 //! The runtimes that a scope watches, as far as Tokio itself tells about them.
 
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::{Handle, Id, RuntimeFlavor, RuntimeMetrics};
 
-use crate::record::worker::WorkerLabel;
 use crate::snapshot::RuntimeSnapshot;
 
 /// What a runtime is called that its builder gave no name.
 pub(crate) const UNNAMED_RUNTIME: &str = "tokio";
+
+/// Whose record it is: the runtime's label, empty without one, and the
+/// worker's index, or its thread's name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct WorkerLabel {
+    pub(crate) runtime: String,
+    pub(crate) worker: String,
+}
+
+impl fmt::Display for WorkerLabel {
+    /// The worker; with its runtime before it where that has a name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.runtime {
+            "" | UNNAMED_RUNTIME => f.write_str(&self.worker),
+            runtime => write!(f, "{runtime}/{}", self.worker),
+        }
+    }
+}
 
 /// Known by a handle that a thread takes as it is seen for the first time. A
 /// handle holds its runtime's memory, and the runtime holds the hooks that hold

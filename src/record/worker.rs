@@ -1,6 +1,5 @@
 //! What one thread records: its slot, its histograms, its long events.
 
-use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +10,7 @@ use crate::record::flight_recorder::FlightRing;
 use crate::record::histogram::{Carried, CarriedTable, Histogram, Tally};
 use crate::record::kinds::{KindId, MAX_KINDS};
 use crate::record::long_events::EventRing;
-use crate::record::runtimes::UNNAMED_RUNTIME;
+use crate::record::runtimes::WorkerLabel;
 use crate::record::slot::{self, ActivePoll, Slot};
 use crate::snapshot::KindSnapshot;
 
@@ -38,24 +37,6 @@ impl Cell {
         snapshot.self_wakes += self.self_wakes.get();
         snapshot.lost_wakers += self.lost_wakers.get();
         snapshot.never_yielded += self.never_yielded.get();
-    }
-}
-
-/// Whose record it is: the runtime's label, empty without one, and the
-/// worker's index, or its thread's name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct WorkerLabel {
-    pub(crate) runtime: String,
-    pub(crate) worker: String,
-}
-
-impl fmt::Display for WorkerLabel {
-    /// The worker; with its runtime before it where that has a name.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.runtime {
-            "" | UNNAMED_RUNTIME => f.write_str(&self.worker),
-            runtime => write!(f, "{runtime}/{}", self.worker),
-        }
     }
 }
 
@@ -163,5 +144,15 @@ fn zeroed_cells() -> Box<[Cell]> {
     #[allow(unsafe_code)]
     unsafe {
         cells.assume_init()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_small() {
+        assert!(size_of::<Cell>() <= 4096);
     }
 }

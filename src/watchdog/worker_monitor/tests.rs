@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::os;
 use crate::record::kinds::KindId;
-use crate::record::worker::WorkerLabel;
+use crate::record::runtimes::WorkerLabel;
 use crate::watchdog::procfs::ProcReader;
 
 const TICK: Duration = Duration::from_micros(2_500);
