@@ -7,13 +7,14 @@
 use std::cell::Cell;
 use std::mem::{self, MaybeUninit};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::capture::machine::{self, Registers};
 use crate::capture::{CopiedStack, STACK_BYTES};
+use crate::lock::Lock;
 use crate::os::{self, ThreadInfo};
 
 /// Threads that can be asked at one time.
@@ -63,7 +64,7 @@ static TABLE: [Target; TARGETS] = [const {
 
 /// Which entries of [`TABLE`] have no owner. Entries are handed on with their
 /// buffers.
-static UNOWNED: Mutex<Option<Vec<usize>>> = Mutex::new(None);
+static UNOWNED: Lock<Option<Vec<usize>>> = Lock::new(None);
 
 /// The process that installed the handler: requests carry it, a child made by
 /// `fork` makes none.
@@ -95,7 +96,7 @@ impl Asker {
     /// `None` where no signal is to be had, or too many threads are asked.
     pub(crate) fn new() -> Option<Self> {
         let signal = signal_number()?;
-        let mut unowned = UNOWNED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unowned = UNOWNED.lock();
         let index = unowned.get_or_insert_with(|| (0..TARGETS).collect()).pop()?;
         let target = &TABLE[index];
         if target.buffer.load(Relaxed).is_null() {
@@ -177,7 +178,7 @@ impl Drop for Asker {
         self.cancel();
         // A handler that is just writing keeps the entry: it is not handed on.
         if self.target().state.load(Acquire) == FREE {
-            let mut unowned = UNOWNED.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut unowned = UNOWNED.lock();
             unowned.get_or_insert_default().push(self.index);
         }
     }

@@ -1,7 +1,6 @@
 //! Calls on the blocking pool, by their names.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use crate::lock::Lock;
 use crate::record::histogram::{Carried, Histogram};
 use crate::snapshot::BlockingCallSnapshot;
 
@@ -11,7 +10,7 @@ const OTHER: &str = "other";
 
 /// Written by the pool's own threads as a call ends, never by a poll.
 #[derive(Debug, Default)]
-pub(crate) struct Calls(Mutex<Vec<Call>>);
+pub(crate) struct Calls(Lock<Vec<Call>>);
 
 #[derive(Debug)]
 struct Call {
@@ -24,7 +23,7 @@ struct Call {
 impl Calls {
     /// A call has waited for a thread, and has run.
     pub(crate) fn ended(&self, name: &'static str, queue_wait_nanos: u64, run_nanos: u64) {
-        let mut calls = self.calls();
+        let mut calls = self.0.lock();
         let known = calls.iter().position(|call| call.name == name);
         let index = known.unwrap_or_else(|| place_of_new(&mut calls, name));
         let call = &calls[index];
@@ -38,11 +37,7 @@ impl Calls {
             queue_wait: call.queue_wait.snapshot(&call.carried),
             run_time: call.run_time.snapshot(&call.carried),
         };
-        self.calls().iter().map(snapshot).collect()
-    }
-
-    fn calls(&self) -> MutexGuard<'_, Vec<Call>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().iter().map(snapshot).collect()
     }
 }
 

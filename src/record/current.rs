@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 
 use tokio::runtime::Id;
 
+use crate::lock::Lock;
 use crate::record::poll_stack::{PollSource, PollStack};
 use crate::record::recorder::Recorder;
 use crate::record::runtimes::WorkerLabel;
@@ -130,14 +131,14 @@ fn set_poll_stack(current: &RefCell<Option<PollStack>>, recorder: &Arc<Recorder>
     drop(before);
 }
 
-static DEFAULT: Mutex<Weak<Recorder>> = Mutex::new(Weak::new());
+static DEFAULT: Lock<Weak<Recorder>> = Lock::new(Weak::new());
 /// Changes with [`DEFAULT`], so that futures on threads without a worker need
 /// not lock to learn that there is still nothing.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 /// Makes a recorder the one for threads that belong to none.
 pub(crate) fn set_default(recorder: &Arc<Recorder>) {
-    *DEFAULT.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(recorder);
+    *DEFAULT.lock() = Arc::downgrade(recorder);
     GENERATION.fetch_add(1, Release);
 }
 
@@ -148,5 +149,5 @@ pub(crate) fn default_generation() -> u64 {
 
 #[cold]
 fn default_recorder() -> Option<Arc<Recorder>> {
-    DEFAULT.lock().unwrap_or_else(PoisonError::into_inner).upgrade().filter(|recorder| recorder.is_live())
+    DEFAULT.lock().upgrade().filter(|recorder| recorder.is_live())
 }

@@ -6,11 +6,12 @@
 //! have 32 bits, which keeps a kind below 4 KB a worker; a bucket that is half
 //! full is carried over into 64 bits: see [`Carried`].
 
+use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::lock::Lock;
 use crate::snapshot::HistogramSnapshot;
 
 /// Buckets of a power of two: 2 to this.
@@ -127,7 +128,7 @@ impl Histogram {
 /// bucket has room for two thousand million values more until it finds the
 /// lock free, and asks for it once in two thousand million values.
 #[derive(Debug)]
-pub(crate) struct Carried(Mutex<Vec<(usize, u64)>>);
+pub(crate) struct Carried(Lock<Vec<(usize, u64)>>);
 
 /// Held by a reader.
 pub(crate) struct CarriedTable<'c>(MutexGuard<'c, Vec<(usize, u64)>>);
@@ -135,12 +136,12 @@ pub(crate) struct CarriedTable<'c>(MutexGuard<'c, Vec<(usize, u64)>>);
 impl Carried {
     pub(crate) fn new() -> Self {
         // Room enough for two hundred thousand million values.
-        Self(Mutex::new(Vec::with_capacity(64)))
+        Self(Lock::new(Vec::with_capacity(64)))
     }
 
     #[cold]
     fn take_from(&self, bucket: &AtomicU32) {
-        let Ok(mut table) = self.0.try_lock() else { return };
+        let Some(mut table) = self.0.try_lock() else { return };
         let key = address_of(bucket);
         match table.iter_mut().find(|(address, _)| *address == key) {
             Some((_, total)) => *total += u64::from(HALF_FULL),
@@ -150,7 +151,7 @@ impl Carried {
     }
 
     pub(crate) fn table(&self) -> CarriedTable<'_> {
-        CarriedTable(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        CarriedTable(self.0.lock())
     }
 }
 

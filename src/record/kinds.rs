@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::panic::Location;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::lock::Lock;
 #[cfg(tokio_unstable)]
 use crate::record::locations::Locations;
 use crate::snapshot::KindSnapshot;
@@ -54,7 +54,7 @@ pub(crate) struct TaskKind {
 pub(crate) struct Kinds {
     #[cfg(tokio_unstable)]
     locations: Locations,
-    known: Mutex<Known>,
+    known: Lock<Known>,
     /// What is counted once a task, from any thread.
     tasks: Box<[TaskCounts]>,
 }
@@ -80,7 +80,7 @@ impl Kinds {
         Self {
             #[cfg(tokio_unstable)]
             locations: Locations::new(),
-            known: Mutex::new(Known {
+            known: Lock::new(Known {
                 by_name: HashMap::from([(other.name.clone(), KindId::OTHER)]),
                 kinds: vec![other],
             }),
@@ -108,7 +108,7 @@ impl Kinds {
         if self.locations.is_full() {
             return KindId::OTHER;
         }
-        let mut known = self.known();
+        let mut known = self.known.lock();
         let text = location.to_string();
         let kind = known.kind_of(&text, Some(&text));
         // Under the lock, so that no two threads put it in.
@@ -134,13 +134,13 @@ impl Kinds {
 
     /// The kind with a name, which is made if there is none yet.
     pub(crate) fn of_name(&self, name: &str) -> KindId {
-        self.known().kind_of(name, None)
+        self.known.lock().kind_of(name, None)
     }
 
     /// Says that the tasks of the kind `spawned` turned out to be called
     /// `named`: from now on both count as one. The first name wins.
     pub(crate) fn name(&self, spawned: KindId, named: KindId) {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         let name = known.kinds[named.index()].name.clone();
         let kind = &mut known.kinds[spawned.index()];
         let location = kind.spawned_at.clone();
@@ -151,15 +151,11 @@ impl Kinds {
     }
 
     pub(crate) fn get(&self, kind: KindId) -> TaskKind {
-        self.known().kinds[kind.index()].clone()
+        self.known.lock().kinds[kind.index()].clone()
     }
 
     pub(crate) fn all(&self) -> Vec<TaskKind> {
-        self.known().kinds.clone()
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().kinds.clone()
     }
 }
 

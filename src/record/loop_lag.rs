@@ -1,12 +1,13 @@
 //! Bells that the watchdog rings and canaries answer: how late they do is how
 //! far behind an event loop is.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::lock::Lock;
 use crate::record::clock::{Clock, Ticks};
 use crate::record::histogram::{Carried, Histogram};
 use crate::snapshot::LoopLagSnapshot;
@@ -19,7 +20,7 @@ pub(crate) struct LagProbe {
     carried: Carried,
     /// When it was rung; zero once that was answered.
     rung_at: AtomicU64,
-    waker: Mutex<Option<Waker>>,
+    waker: Lock<Option<Waker>>,
     is_over: AtomicBool,
 }
 
@@ -27,7 +28,7 @@ impl LagProbe {
     /// Polled by its one canary: answers, and waits for the next ring. Ready
     /// once there will be none.
     pub(crate) fn poll(&self, clock: &Clock, context: &mut Context<'_>) -> Poll<()> {
-        let mut waker = self.waker();
+        let mut waker = self.waker.lock();
         if waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
             *waker = Some(context.waker().clone());
         }
@@ -42,12 +43,12 @@ impl LagProbe {
 
     /// Nobody answers any more.
     pub(crate) fn leave(&self) {
-        *self.waker() = None;
+        *self.waker.lock() = None;
         self.rung_at.store(0, Release);
     }
 
     fn ring(&self, now: Ticks) {
-        let waker = self.waker().clone();
+        let waker = self.waker.lock().clone();
         let Some(waker) = waker else { return };
         // One that was not answered yet goes on ringing.
         if self.rung_at.compare_exchange(0, now.max(1), Release, Relaxed).is_ok() {
@@ -57,7 +58,7 @@ impl LagProbe {
 
     fn end(&self) {
         self.is_over.store(true, Release);
-        let waker = self.waker().take();
+        let waker = self.waker.lock().take();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -71,21 +72,17 @@ impl LagProbe {
             unanswered: (rung_at != 0).then(|| Duration::from_nanos(clock.nanos(rung_at, now))),
         }
     }
-
-    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
-        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// All bells of a scope.
 #[derive(Debug, Default)]
-pub(crate) struct LagProbes(Mutex<Vec<Arc<LagProbe>>>);
+pub(crate) struct LagProbes(Lock<Vec<Arc<LagProbe>>>);
 
 impl LagProbes {
     /// A bell for a new canary: that of an ended one of the same name if there
     /// is one.
     pub(crate) fn hang(&self, name: &'static str) -> Arc<LagProbe> {
-        let mut lag_probes = self.lag_probes();
+        let mut lag_probes = self.0.lock();
         let is_free =
             |lag_probe: &&Arc<LagProbe>| lag_probe.name == name && Arc::strong_count(lag_probe) == 1;
         if let Some(lag_probe) = lag_probes.iter().find(is_free) {
@@ -96,7 +93,7 @@ impl LagProbes {
             lag: Histogram::new(),
             carried: Carried::new(),
             rung_at: AtomicU64::new(0),
-            waker: Mutex::new(None),
+            waker: Lock::new(None),
             is_over: AtomicBool::new(false),
         });
         lag_probes.push(Arc::clone(&lag_probe));
@@ -105,7 +102,7 @@ impl LagProbes {
 
     /// Whether there is a canary to hear one.
     pub(crate) fn are_heard(&self) -> bool {
-        self.lag_probes().iter().any(|lag_probe| Arc::strong_count(lag_probe) > 1)
+        self.0.lock().iter().any(|lag_probe| Arc::strong_count(lag_probe) > 1)
     }
 
     pub(crate) fn ring(&self, now: Ticks) {
@@ -135,10 +132,6 @@ impl LagProbes {
 
     /// A waker is called without the lock: it may run anything.
     fn all(&self) -> Vec<Arc<LagProbe>> {
-        self.lag_probes().clone()
-    }
-
-    fn lag_probes(&self) -> MutexGuard<'_, Vec<Arc<LagProbe>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().clone()
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::lock::Lock;
 use crate::os;
 use crate::record::blocking_calls::Calls;
 use crate::record::clock::{self, Clock};
@@ -40,9 +41,9 @@ pub(crate) struct Recorder {
     #[cfg(not(tokio_unstable))]
     pub(crate) unnamed: KindId,
     live: AtomicBool,
-    workers: Mutex<Workers>,
+    workers: Lock<Workers>,
     generation: AtomicU64,
-    hook_statuses: Mutex<Vec<Weak<HookStatus>>>,
+    hook_statuses: Lock<Vec<Weak<HookStatus>>>,
 }
 
 #[derive(Debug, Default)]
@@ -73,9 +74,9 @@ impl Recorder {
             blocking_calls: Calls::default(),
             lag_probes: LagProbes::default(),
             live: AtomicBool::new(true),
-            workers: Mutex::default(),
+            workers: Lock::default(),
             generation: AtomicU64::new(0),
-            hook_statuses: Mutex::default(),
+            hook_statuses: Lock::default(),
         }
     }
 
@@ -105,7 +106,7 @@ impl Recorder {
     /// A runtime is going to be built that calls our hooks.
     pub(crate) fn add_hook_status(&self) -> Arc<HookStatus> {
         let hook_statuses = Arc::new(HookStatus::new());
-        let mut all = self.hook_statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.hook_statuses.lock();
         all.retain(|known| known.strong_count() > 0);
         all.push(Arc::downgrade(&hook_statuses));
         hook_statuses
@@ -113,7 +114,7 @@ impl Recorder {
 
     /// Whose runtimes still live.
     pub(crate) fn hook_statuses(&self) -> Vec<Arc<HookStatus>> {
-        let all = self.hook_statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.hook_statuses.lock();
         all.iter().filter_map(Weak::upgrade).collect()
     }
 
@@ -121,7 +122,7 @@ impl Recorder {
     /// the same label if there is one. A runtime has one thread a worker: with
     /// `is_worker`, another one of the label has handed its worker over.
     pub(crate) fn register(&self, label: WorkerLabel, is_worker: bool) -> Arc<Worker> {
-        let mut workers = self.workers();
+        let mut workers = self.workers.lock();
         if is_worker {
             let now = self.clock.ticks();
             let same = |worker: &&Arc<Worker>| worker.label == label && worker.thread().is_some();
@@ -147,14 +148,14 @@ impl Recorder {
     pub(crate) fn disown(&self, runtime: &str) {
         let now = self.clock.ticks();
         let of_runtime = |worker: &&Arc<Worker>| worker.label.runtime == runtime;
-        self.workers().all.iter().filter(of_runtime).for_each(|worker| worker.hand_over(now));
+        self.workers.lock().all.iter().filter(of_runtime).for_each(|worker| worker.hand_over(now));
     }
 
     /// The worker's thread ends, or is a worker no more.
     pub(crate) fn retire(&self, worker: Arc<Worker>) {
         worker.set_thread(None);
         worker.slot.set_idle();
-        self.workers().retired.push(worker);
+        self.workers.lock().retired.push(worker);
         self.generation.fetch_add(1, Release);
     }
 
@@ -164,16 +165,12 @@ impl Recorder {
     }
 
     pub(crate) fn all_workers(&self) -> Vec<Arc<Worker>> {
-        self.workers().all.clone()
-    }
-
-    fn workers(&self) -> MutexGuard<'_, Workers> {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.workers.lock().all.clone()
     }
 
     /// Observations that were lost because a ring was full.
     pub(crate) fn lost_events(&self) -> u64 {
-        self.workers().all.iter().map(|worker| worker.events.lost()).sum()
+        self.workers.lock().all.iter().map(|worker| worker.events.lost()).sum()
     }
 
     pub(crate) fn kind_snapshots(&self) -> Vec<KindSnapshot> {

@@ -1,10 +1,10 @@
 //! The runtimes that a scope watches, as far as Tokio itself tells about them.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::{Handle, Id, RuntimeFlavor, RuntimeMetrics};
 
+use crate::lock::Lock;
 use crate::snapshot::RuntimeSnapshot;
 
 /// What a runtime is called that its builder gave no name.
@@ -32,7 +32,7 @@ impl fmt::Display for WorkerLabel {
 /// handle holds its runtime's memory, and the runtime holds the hooks that hold
 /// the recorder, so [`Self::clear`] has to cut that ring.
 #[derive(Debug, Default)]
-pub(crate) struct Runtimes(Mutex<Vec<KnownRuntime>>);
+pub(crate) struct Runtimes(Lock<Vec<KnownRuntime>>);
 
 #[derive(Debug)]
 struct KnownRuntime {
@@ -53,7 +53,7 @@ impl Runtimes {
     pub(crate) fn enter(&self) -> Option<Entered> {
         let handle = Handle::try_current().ok()?;
         let id = handle.id();
-        let mut known = self.known();
+        let mut known = self.0.lock();
         if let Some(known) = known.iter_mut().find(|known| known.handle.id() == id) {
             known.threads += 1;
             return Some(Entered { id, label: known.label.clone() });
@@ -65,7 +65,7 @@ impl Runtimes {
 
     /// A thread of that runtime has ended; with the last one goes the runtime.
     pub(crate) fn leave(&self, id: Id) {
-        let mut known = self.known();
+        let mut known = self.0.lock();
         let mut gone = None;
         if let Some(index) = known.iter().position(|known| known.handle.id() == id) {
             known[index].threads -= 1;
@@ -80,29 +80,25 @@ impl Runtimes {
     }
 
     pub(crate) fn clear(&self) {
-        let all = std::mem::take(&mut *self.known());
+        let all = std::mem::take(&mut *self.0.lock());
         drop(all);
-    }
-
-    fn known(&self) -> MutexGuard<'_, Vec<KnownRuntime>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Each runtime's handle, by its label. Whoever keeps one keeps the runtime's
     /// memory.
     #[cfg(feature = "tokio-metrics")]
     pub(crate) fn handles(&self) -> Vec<(String, Handle)> {
-        self.known().iter().map(|known| (known.label.clone(), known.handle.clone())).collect()
+        self.0.lock().iter().map(|known| (known.label.clone(), known.handle.clone())).collect()
     }
 
     /// Tokio's own figures of each runtime, by its label.
     pub(crate) fn metrics(&self) -> Vec<(String, RuntimeMetrics)> {
-        self.known().iter().map(|known| (known.label.clone(), known.handle.metrics())).collect()
+        self.0.lock().iter().map(|known| (known.label.clone(), known.handle.metrics())).collect()
     }
 
     /// Those of one runtime, and whether it has threads of its own.
     pub(crate) fn metrics_of(&self, id: Id) -> Option<(bool, RuntimeMetrics)> {
-        let known = self.known();
+        let known = self.0.lock();
         let handle = &known.iter().find(|known| known.handle.id() == id)?.handle;
         Some((handle.runtime_flavor() == RuntimeFlavor::MultiThread, handle.metrics()))
     }
@@ -110,7 +106,7 @@ impl Runtimes {
     /// Those of the runtime with that label.
     #[cfg(not(tokio_unstable))]
     pub(crate) fn metrics_by_label(&self, label: &str) -> Option<RuntimeMetrics> {
-        self.known().iter().find(|known| known.label == label).map(|known| known.handle.metrics())
+        self.0.lock().iter().find(|known| known.label == label).map(|known| known.handle.metrics())
     }
 
     pub(crate) fn snapshots(&self) -> Vec<RuntimeSnapshot> {

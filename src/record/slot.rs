@@ -1,7 +1,6 @@
 //! What a thread is polling right now: one writer, any number of readers.
 
-use std::sync::{Mutex, PoisonError};
-
+use crate::lock::Lock;
 use crate::record::clock::Ticks;
 use crate::record::kinds::KindId;
 use crate::record::sync::{Acquire, AtomicBool, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, fence};
@@ -146,11 +145,11 @@ impl Slot {
 /// Slots that no thread uses. They are never freed, because a signal that is
 /// still on its way may look at the number of a slot whose thread has ended;
 /// there are at most as many as there were watched threads at one time.
-static FREE: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
+static FREE: Lock<Vec<&'static Slot>> = Lock::new(Vec::new());
 
 /// Takes a slot out of the pool.
 pub(crate) fn take() -> &'static Slot {
-    let slot = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let slot = FREE.lock().pop();
     slot.unwrap_or_else(|| Box::leak(Box::default()))
 }
 
@@ -159,7 +158,7 @@ pub(crate) fn give_back(slot: &'static Slot) {
     if slot.in_poll() {
         slot.end();
     }
-    FREE.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+    FREE.lock().push(slot);
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Mutex, PoisonError};
 
+use crate::lock::Lock;
 use crate::os::ThreadInfo;
 use crate::record::clock::Ticks;
 use crate::record::flight_recorder::FlightRing;
@@ -58,7 +58,7 @@ pub(crate) struct Worker {
     pub(crate) unparks: Tally,
     /// When another thread took this worker's place; zero if none has.
     handed_over_at: AtomicU64,
-    thread: Mutex<Option<ThreadInfo>>,
+    thread: Lock<Option<ThreadInfo>>,
 }
 
 impl Worker {
@@ -75,19 +75,19 @@ impl Worker {
             parks: Tally::default(),
             unparks: Tally::default(),
             handed_over_at: AtomicU64::new(0),
-            thread: Mutex::new(None),
+            thread: Lock::new(None),
         }
     }
 
     /// The thread that polls here now, if any.
     pub(crate) fn thread(&self) -> Option<ThreadInfo> {
-        *self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.thread.lock()
     }
 
     /// Begins to be the record of a thread, or ends to be.
     pub(crate) fn set_thread(&self, thread: Option<ThreadInfo>) {
         self.handed_over_at.store(0, Relaxed);
-        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = thread;
+        *self.thread.lock() = thread;
     }
 
     #[inline]
