@@ -13,7 +13,7 @@ use crate::finding::{Cause, Finding, Stall, TaskInfo};
 use crate::findings::entry::FindingEntry;
 use crate::findings::recent::Recent;
 use crate::lock::Lock;
-use crate::record::histogram::{Carried, Histogram};
+use crate::record::histogram::{CarriedCounts, Histogram};
 use crate::snapshot::CauseSnapshot;
 use crate::unix_time;
 
@@ -30,7 +30,7 @@ struct Inner {
     ongoing: HashMap<(usize, u64), Ongoing>,
     recent: Recent,
     durations: Vec<Histogram>,
-    carried: Carried,
+    carried: CarriedCounts,
 }
 
 /// A stall that has begun and not ended.
@@ -52,7 +52,7 @@ impl Default for Inner {
             ongoing: HashMap::new(),
             recent: Recent::default(),
             durations: Cause::ALL.iter().map(|_| Histogram::new()).collect(),
-            carried: Carried::new(),
+            carried: CarriedCounts::new(),
         }
     }
 }

@@ -150,7 +150,7 @@ fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, no_scope_at: &mut u64,
 fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -> Role {
     let is_part = |polls: &PollStack| polls.polled_with.get() == WakerId::of(context.waker());
     let role = current::with_poll_stack(recorder, |polls| match polls.by() {
-        PollSource::Hook(_) => match polls.worker.slot.name(kind) {
+        PollSource::Hook(_) => match polls.worker.slot.set_named_kind(kind) {
             Some(unnamed) => {
                 recorder.kinds.name(unnamed, kind);
                 Some(Role::Name(Wakes::new(context.waker(), recorder, !recorder.every_delay)))
@@ -198,10 +198,10 @@ impl<'r> RecordedPoll<'r> {
                     polls.waited(recorder.clock.nanos(woken_at, now), now, 0, kind);
                 }
                 polls.begin(now, 0, kind, PollSource::Future);
-                polls.worker.slot.name(kind);
+                polls.worker.slot.set_named_kind(kind);
                 polls.wakes_watchdog();
             } else if matches!(polls.by(), PollSource::Hook(_))
-                && polls.worker.slot.name(kind).is_some()
+                && polls.worker.slot.set_named_kind(kind).is_some()
                 && !recorder.every_delay
                 && let Some(woken_at) = woken_at
             {

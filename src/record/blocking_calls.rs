@@ -1,7 +1,7 @@
 //! Calls on the blocking pool, by their names.
 
 use crate::lock::Lock;
-use crate::record::histogram::{Carried, Histogram};
+use crate::record::histogram::{CarriedCounts, Histogram};
 use crate::snapshot::BlockingCallSnapshot;
 
 /// Names with histograms of their own; what comes later is `other`.
@@ -17,7 +17,7 @@ struct Call {
     name: &'static str,
     queue_wait: Histogram,
     run_time: Histogram,
-    carried: Carried,
+    carried: CarriedCounts,
 }
 
 impl Calls {
@@ -45,7 +45,7 @@ fn place_of_new(calls: &mut Vec<Call>, name: &'static str) -> usize {
     let name = if calls.len() < MAX_NAMES { name } else { OTHER };
     calls.iter().position(|call| call.name == name).unwrap_or_else(|| {
         let [queue_wait, run_time] = std::array::from_fn(|_| Histogram::new());
-        calls.push(Call { name, queue_wait, run_time, carried: Carried::new() });
+        calls.push(Call { name, queue_wait, run_time, carried: CarriedCounts::new() });
         calls.len() - 1
     })
 }

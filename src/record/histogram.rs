@@ -4,7 +4,7 @@
 //! Buckets are log-linear: up to 64 ns they are 4 ns wide, every power of two
 //! above has 16, so that a bucket is at most 1/16 of its value wide. Counts
 //! have 32 bits, which keeps a kind below 4 KB a worker; a bucket that is half
-//! full is carried over into 64 bits: see [`Carried`].
+//! full is carried over into 64 bits: see [`CarriedCounts`].
 
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::Relaxed;
@@ -77,7 +77,7 @@ impl Histogram {
 
     /// For the owning thread only.
     #[inline]
-    pub(crate) fn record(&self, nanos: u64, carried: &Carried) {
+    pub(crate) fn record(&self, nanos: u64, carried: &CarriedCounts) {
         // At least 1, so that a sum of zero means empty.
         self.sum.add(nanos.max(1));
         self.max.raise_to(nanos);
@@ -98,7 +98,7 @@ impl Histogram {
     /// Adds what was recorded to a snapshot while it may go on. No value is
     /// lost or counted twice; the last few may show in the buckets and not yet
     /// in the sum, or the other way round.
-    pub(crate) fn add_to(&self, into: &mut HistogramSnapshot, carried: &CarriedTable<'_>) {
+    pub(crate) fn add_to(&self, into: &mut HistogramSnapshot, carried: &CarriedCountsGuard<'_>) {
         if self.is_empty() {
             return;
         }
@@ -114,7 +114,7 @@ impl Histogram {
     }
 
     /// The snapshot of a histogram that stands alone.
-    pub(crate) fn snapshot(&self, carried: &Carried) -> HistogramSnapshot {
+    pub(crate) fn snapshot(&self, carried: &CarriedCounts) -> HistogramSnapshot {
         let mut snapshot = HistogramSnapshot::default();
         self.add_to(&mut snapshot, &carried.table());
         snapshot
@@ -128,12 +128,12 @@ impl Histogram {
 /// bucket has room for two thousand million values more until it finds the
 /// lock free, and asks for it once in two thousand million values.
 #[derive(Debug)]
-pub(crate) struct Carried(Lock<Vec<(usize, u64)>>);
+pub(crate) struct CarriedCounts(Lock<Vec<(usize, u64)>>);
 
 /// Held by a reader.
-pub(crate) struct CarriedTable<'c>(MutexGuard<'c, Vec<(usize, u64)>>);
+pub(crate) struct CarriedCountsGuard<'c>(MutexGuard<'c, Vec<(usize, u64)>>);
 
-impl Carried {
+impl CarriedCounts {
     pub(crate) fn new() -> Self {
         // Room enough for two hundred thousand million values.
         Self(Lock::new(Vec::with_capacity(64)))
@@ -150,12 +150,12 @@ impl Carried {
         bucket.store(bucket.load(Relaxed) - HALF_FULL, Relaxed);
     }
 
-    pub(crate) fn table(&self) -> CarriedTable<'_> {
-        CarriedTable(self.0.lock())
+    pub(crate) fn table(&self) -> CarriedCountsGuard<'_> {
+        CarriedCountsGuard(self.0.lock())
     }
 }
 
-impl CarriedTable<'_> {
+impl CarriedCountsGuard<'_> {
     #[inline]
     fn of(&self, bucket: &AtomicU32) -> u64 {
         if self.0.is_empty() {
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_full_bucket_is_carried_over_and_nothing_is_lost() {
-        let (histogram, carried) = (Histogram::new(), Carried::new());
+        let (histogram, carried) = (Histogram::new(), CarriedCounts::new());
         histogram.record(5, &carried);
         histogram.buckets[bucket_of(5)].store(HALF_FULL - 2, Relaxed);
         for expected in u64::from(HALF_FULL) - 1..u64::from(HALF_FULL) + 3 {
@@ -241,7 +241,7 @@ mod tests {
             values in prop::collection::vec((0_u32..34, any::<u64>()), 1..400),
             quantile in 0.0_f64..=1.0,
         ) {
-            let (histogram, carried) = (Histogram::new(), Carried::new());
+            let (histogram, carried) = (Histogram::new(), CarriedCounts::new());
             let mut reference = hdrhistogram::Histogram::<u64>::new(3).unwrap();
             let mut exact = Vec::new();
             for (bits, value) in values {
@@ -269,7 +269,7 @@ mod tests {
             ours in prop::collection::vec(0_u64..1 << 40, 0..200),
             theirs in prop::collection::vec(0_u64..1 << 40, 0..200),
         ) {
-            let carried = Carried::new();
+            let carried = CarriedCounts::new();
             let [a, b, all] = std::array::from_fn(|_| Histogram::new());
             let mut last = HistogramSnapshot::default();
             for value in &ours {
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_reader_beside_the_writer_loses_nothing_and_never_goes_back() {
-        let (histogram, carried) = (Histogram::new(), Carried::new());
+        let (histogram, carried) = (Histogram::new(), CarriedCounts::new());
         let (histogram, carried) = (&histogram, &carried);
         const VALUES: u64 = 300_000;
         std::thread::scope(|scope| {

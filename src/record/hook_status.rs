@@ -47,7 +47,7 @@ impl Hook {
     }
 
     /// What is missing without it.
-    pub(crate) fn loss(self) -> &'static str {
+    pub(crate) fn consequence(self) -> &'static str {
         match self {
             Self::ThreadStart => "named futures on the runtime's blocking pool may count for another scope",
             Self::ThreadPark | Self::ThreadUnpark => "the watchdog cannot sleep while the runtime is idle",
@@ -97,7 +97,7 @@ impl HookStatus {
         self.state.fetch_or(bit(hook), Relaxed);
     }
 
-    pub(crate) fn has_called(&self, hook: Hook) -> bool {
+    pub(crate) fn was_called(&self, hook: Hook) -> bool {
         self.state.load(Relaxed) & bit(hook) != 0
     }
 
@@ -123,11 +123,11 @@ fn bit(hook: Hook) -> u32 {
     1 << hook as u32
 }
 
-/// Hooks that were replaced, and which of them nobody was told of yet.
+/// Hooks that were replaced, and which of them were not reported yet.
 #[derive(Debug, Default)]
 pub(crate) struct ReplacedHooks {
     all: AtomicU32,
-    told: AtomicU32,
+    reported: AtomicU32,
 }
 
 impl ReplacedHooks {
@@ -142,9 +142,9 @@ impl ReplacedHooks {
     }
 
     /// Those that this was not asked for before.
-    pub(crate) fn untold(&self) -> Vec<Hook> {
+    pub(crate) fn take_unreported(&self) -> Vec<Hook> {
         let all = self.all.load(Relaxed);
-        of_bits(all & !self.told.swap(all, Relaxed))
+        of_bits(all & !self.reported.swap(all, Relaxed))
     }
 }
 

@@ -50,7 +50,12 @@ impl IdlePark {
     /// asked after the flag is up, that somebody runs by now. `unhooked` says
     /// whether there are threads without park hooks. Sleeps for `limit` at most.
     /// May also return for no reason.
-    pub(crate) fn sleep_while(&self, unhooked: bool, limit: Option<Duration>, all_idle: impl Fn() -> bool) {
+    pub(crate) fn sleep_while_idle(
+        &self,
+        unhooked: bool,
+        limit: Option<Duration>,
+        all_idle: impl Fn() -> bool,
+    ) {
         self.watchdog.get_or_init(thread::current);
         self.asleep.store(true, SeqCst);
         fence(SeqCst);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::lock::Lock;
 use crate::record::clock::{Clock, Ticks};
-use crate::record::histogram::{Carried, Histogram};
+use crate::record::histogram::{CarriedCounts, Histogram};
 use crate::snapshot::LoopLagSnapshot;
 
 /// One loop's bell. Outlives its canary, so that totals never go back.
@@ -17,7 +17,7 @@ use crate::snapshot::LoopLagSnapshot;
 pub(crate) struct LagProbe {
     name: &'static str,
     lag: Histogram,
-    carried: Carried,
+    carried: CarriedCounts,
     /// When it was rung; zero once that was answered.
     rung_at: AtomicU64,
     waker: Lock<Option<Waker>>,
@@ -91,7 +91,7 @@ impl LagProbes {
         let lag_probe = Arc::new(LagProbe {
             name,
             lag: Histogram::new(),
-            carried: Carried::new(),
+            carried: CarriedCounts::new(),
             rung_at: AtomicU64::new(0),
             waker: Lock::new(None),
             is_over: AtomicBool::new(false),
@@ -101,11 +101,11 @@ impl LagProbes {
     }
 
     /// Whether there is a canary to hear one.
-    pub(crate) fn are_heard(&self) -> bool {
+    pub(crate) fn has_canaries(&self) -> bool {
         self.0.lock().iter().any(|lag_probe| Arc::strong_count(lag_probe) > 1)
     }
 
-    pub(crate) fn ring(&self, now: Ticks) {
+    pub(crate) fn wake_canaries(&self, now: Ticks) {
         self.all().iter().for_each(|lag_probe| lag_probe.ring(now));
     }
 

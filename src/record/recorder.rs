@@ -95,7 +95,7 @@ impl Recorder {
 
     /// Whether no event will tell of the poll's end: it is all that runs unnamed
     /// on a thread.
-    pub(crate) fn tells_no_end(&self, poll: &ActivePoll) -> bool {
+    pub(crate) fn has_no_end_event(&self, poll: &ActivePoll) -> bool {
         #[cfg(tokio_unstable)]
         let is_unnamed = |_: &ActivePoll| false;
         #[cfg(not(tokio_unstable))]
@@ -196,7 +196,7 @@ impl Recorder {
 
     /// Whether tasks of the worker's runtime are ready that it, or anyone, could
     /// poll.
-    pub(crate) fn is_anyone_ready_at(&self, worker: &Worker) -> bool {
+    pub(crate) fn has_ready_tasks_for(&self, worker: &Worker) -> bool {
         let metrics = self.runtimes.metrics();
         let is_global = |(runtime, metrics): &(String, tokio::runtime::RuntimeMetrics)| {
             *runtime == worker.label.runtime && metrics.global_queue_depth() > 0

@@ -97,7 +97,7 @@ impl Runtimes {
     }
 
     /// Those of one runtime, and whether it has threads of its own.
-    pub(crate) fn metrics_of(&self, id: Id) -> Option<(bool, RuntimeMetrics)> {
+    pub(crate) fn metrics_by_id(&self, id: Id) -> Option<(bool, RuntimeMetrics)> {
         let known = self.0.lock();
         let handle = &known.iter().find(|known| known.handle.id() == id)?.handle;
         Some((handle.runtime_flavor() == RuntimeFlavor::MultiThread, handle.metrics()))

@@ -79,7 +79,7 @@ impl Slot {
     /// Gives the poll in progress the kind of a name, unless it has one, and
     /// says which kind it had.
     #[inline]
-    pub(crate) fn name(&self, kind: KindId) -> Option<KindId> {
+    pub(crate) fn set_named_kind(&self, kind: KindId) -> Option<KindId> {
         let before = self.kind.load(Relaxed);
         if before & NAMED != 0 {
             return None;
@@ -191,8 +191,8 @@ mod tests {
     fn the_outermost_name_counts() {
         let slot = take();
         slot.begin(1, 1, KindId::from_u32(1));
-        assert_eq!(slot.name(KindId::from_u32(2)), Some(KindId::from_u32(1)));
-        assert_eq!(slot.name(KindId::from_u32(3)), None);
+        assert_eq!(slot.set_named_kind(KindId::from_u32(2)), Some(KindId::from_u32(1)));
+        assert_eq!(slot.set_named_kind(KindId::from_u32(3)), None);
         assert_eq!(slot.end().kind, KindId::from_u32(2));
         give_back(slot);
     }

@@ -7,7 +7,7 @@ use crate::lock::Lock;
 use crate::os::ThreadInfo;
 use crate::record::clock::Ticks;
 use crate::record::flight_recorder::FlightRing;
-use crate::record::histogram::{Carried, CarriedTable, Histogram, Tally};
+use crate::record::histogram::{CarriedCounts, CarriedCountsGuard, Histogram, Tally};
 use crate::record::kinds::{KindId, MAX_KINDS};
 use crate::record::long_events::EventRing;
 use crate::record::runtimes::WorkerLabel;
@@ -29,7 +29,7 @@ pub(crate) struct Cell {
 
 impl Cell {
     /// Adds what was recorded to a snapshot.
-    pub(crate) fn add_to(&self, snapshot: &mut KindSnapshot, carried: &CarriedTable<'_>) {
+    pub(crate) fn add_to(&self, snapshot: &mut KindSnapshot, carried: &CarriedCountsGuard<'_>) {
         snapshot.completed += self.completed.get();
         snapshot.spawned += self.spawned.get();
         self.poll_time.add_to(&mut snapshot.poll_time, carried);
@@ -50,7 +50,7 @@ pub(crate) struct Worker {
     pub(crate) slot: &'static Slot,
     pub(crate) events: EventRing,
     pub(crate) flight: FlightRing,
-    pub(crate) carried: Carried,
+    pub(crate) carried: CarriedCounts,
     cells: Box<[Cell]>,
     pub(crate) busy_nanos: Tally,
     pub(crate) polls: Tally,
@@ -68,7 +68,7 @@ impl Worker {
             slot: slot::take(),
             events: EventRing::new(),
             flight: FlightRing::new(),
-            carried: Carried::new(),
+            carried: CarriedCounts::new(),
             cells: zeroed_cells(),
             busy_nanos: Tally::default(),
             polls: Tally::default(),

@@ -147,10 +147,10 @@ impl ReporterLoop {
     }
 
     fn replaced(&self, hook: Hook) {
-        let (hook, loss) = (hook.name(), hook.loss());
+        let (hook, consequence) = (hook.name(), hook.consequence());
         let text = format!(
             "`{hook}` was set on a watched runtime's builder after `Scope::watch`, which replaces loopscope's: \
-             {loss}; give yours to `Scope::watch_with`"
+             {consequence}; give yours to `Scope::watch_with`"
         );
         tracing::warn!(target: "loopscope", hook, "{text}");
         if self.draws() {

@@ -31,14 +31,14 @@ impl HookAudit {
         }
         self.last = now;
         for hook_statuses in recorder.hook_statuses() {
-            let metrics = hook_statuses.runtime().and_then(|id| recorder.runtimes.metrics_of(id));
+            let metrics = hook_statuses.runtime().and_then(|id| recorder.runtimes.metrics_by_id(id));
             if let Some((is_multi_thread, metrics)) = metrics {
                 for hook in missing(&hook_statuses, is_multi_thread, &metrics) {
                     recorder.replaced_hooks.note(hook);
                 }
             }
         }
-        recorder.replaced_hooks.untold()
+        recorder.replaced_hooks.take_unreported()
     }
 }
 
@@ -61,6 +61,6 @@ fn missing(hook_statuses: &HookStatus, is_multi_thread: bool, metrics: &RuntimeM
             (Hook::TaskTerminate, ended >= OFTEN),
         ]);
     }
-    happened.retain(|(hook, happened)| *happened && !hook_statuses.has_called(*hook));
+    happened.retain(|(hook, happened)| *happened && !hook_statuses.was_called(*hook));
     happened.into_iter().map(|(hook, _)| hook).collect()
 }

@@ -155,8 +155,8 @@ impl<'r> WatchdogLoop<'r> {
                 quiet_since = Instant::now();
             } else if quiet_since.elapsed() > QUIET {
                 let unhooked = self.monitors.iter().any(WorkerMonitor::is_unhooked);
-                let limit = self.recorder.lag_probes.are_heard().then_some(RING_EVERY);
-                self.recorder.idle_park.sleep_while(unhooked, limit, || {
+                let limit = self.recorder.lag_probes.has_canaries().then_some(RING_EVERY);
+                self.recorder.idle_park.sleep_while_idle(unhooked, limit, || {
                     !stop.load(Relaxed)
                         && self.generation == Some(self.recorder.generation())
                         && self.all_idle()
@@ -181,7 +181,7 @@ impl<'r> WatchdogLoop<'r> {
         let ages = self.monitors.iter().filter_map(|monitor| monitor.suspect_age(self.recorder));
         let oldest = Duration::from_nanos(ages.max().unwrap_or(0));
         let pause = if is_run { self.tick } else { (self.tick * 2).saturating_sub(oldest).max(self.tick) };
-        if self.recorder.lag_probes.are_heard() { pause.min(RING_EVERY) } else { pause }
+        if self.recorder.lag_probes.has_canaries() { pause.min(RING_EVERY) } else { pause }
     }
 
     fn all_idle(&self) -> bool {
@@ -219,7 +219,7 @@ impl<'r> WatchdogLoop<'r> {
         self.lost_events = lost_events;
         if self.rang_at.elapsed() >= RING_EVERY {
             self.rang_at = Instant::now();
-            self.recorder.lag_probes.ring(self.recorder.clock.ticks());
+            self.recorder.lag_probes.wake_canaries(self.recorder.clock.ticks());
         }
         for hook in self.hook_audit.look(self.recorder) {
             self.outbox.send(Message::Replaced(hook), self.self_metrics);

@@ -128,7 +128,7 @@ impl WorkerMonitor {
         let active = worker.active();
         #[cfg(not(tokio_unstable))]
         let active = active.map(|poll| self.frozen.poll(poll, &worker, context.recorder));
-        self.follow(active.filter(|poll| !context.recorder.tells_no_end(poll)), context);
+        self.follow(active.filter(|poll| !context.recorder.has_no_end_event(poll)), context);
         if let (Some(tracked), Some(poll)) = (&mut self.tracked, active)
             && (tracked.poll.seq, tracked.poll.start) == (poll.seq, poll.start)
         {
@@ -211,11 +211,11 @@ impl WorkerMonitor {
                 tracked.captures.push(unanswered);
             }
         }
-        let tells_no_end = context.recorder.tells_no_end(&tracked.poll);
+        let has_no_end_event = context.recorder.has_no_end_event(&tracked.poll);
         if tracked.time_split.is_some() {
             let ActivePoll { seq, start, kind, .. } = tracked.poll;
             self.closing = Some(tracked);
-            if tells_no_end {
+            if has_no_end_event {
                 self.poll_ended(seq, kind, start..context.recorder.clock.ticks(), context);
             }
         }
@@ -296,7 +296,7 @@ impl WorkerMonitor {
         if !run.is_watched(clock.nanos(run.start(), clock.ticks()), threshold) {
             return;
         }
-        run.others_waited = run.others_waited || context.recorder.is_anyone_ready_at(&self.worker);
+        run.others_waited = run.others_waited || context.recorder.has_ready_tasks_for(&self.worker);
         let Some(inspector) = inspector(&mut self.inspector, &self.worker) else { return };
         let Some(sample) = inspector.sample(clock) else { return };
         context.pauses.measure(0, clock);

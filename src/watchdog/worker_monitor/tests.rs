@@ -139,7 +139,7 @@ fn a_hang_is_told_again_after_a_second_a_minute_ten_and_an_hour() {
 fn a_name_that_is_given_after_the_first_look_counts() {
     let mut scene = Scene::new();
     scene.pass(TICK);
-    scene.hung.worker.slot.name(KindId::from_u32(5));
+    scene.hung.worker.slot.set_named_kind(KindId::from_u32(5));
     assert_eq!(scene.until_told()[0].kind, KindId::from_u32(5));
     // More than the thread may really have waited for a CPU, which is the machine's.
     assert_eq!(scene.pass(Duration::from_secs(60))[0].kind, KindId::from_u32(5));
