@@ -18,7 +18,7 @@ pub struct Canary {
 
 impl Canary {
     pub(crate) fn new(recorder: &Arc<Recorder>, name: &'static str) -> Self {
-        Self { recorder: Arc::clone(recorder), lag_probe: recorder.lag_probes.hang(name) }
+        Self { recorder: Arc::clone(recorder), lag_probe: recorder.lag_probes.for_canary(name) }
     }
 }
 
@@ -38,7 +38,7 @@ impl Future for Canary {
 
 impl Drop for Canary {
     fn drop(&mut self) {
-        self.lag_probe.leave();
+        self.lag_probe.canary_dropped();
     }
 }
 

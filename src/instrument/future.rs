@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::instrument::waker::Wakes;
+use crate::instrument::waker::WakeTracker;
 use crate::record::current;
 use crate::record::kinds::KindId;
 use crate::record::poll_stack::{PollSource, PollStack, WakerId};
@@ -61,37 +61,37 @@ pin_project! {
         future: F,
         name: &'static str,
         kind: Option<(Arc<Recorder>, KindId)>,
-        role: Option<Role>,
+        role: Option<FutureRole>,
         no_scope_at: u64,
     }
 }
 
 /// What the future is, as its first poll shows.
-enum Role {
+enum FutureRole {
     /// The future of a task whose polls a hook records: gives it the name.
-    Name(Wakes),
+    Name(WakeTracker),
     /// A task of its own: counted for as long as the future lives.
-    Task(Wakes, #[allow(dead_code)] Count),
+    Task(WakeTracker, #[allow(dead_code)] TaskCount),
     /// A part of another named future, which counts for it.
     Part,
 }
 
 /// One task, from its first poll to its drop.
-struct Count {
+struct TaskCount {
     recorder: Arc<Recorder>,
     kind: KindId,
 }
 
-impl Count {
+impl TaskCount {
     fn new(recorder: &Arc<Recorder>, kind: KindId) -> Self {
-        recorder.kinds.tasks(kind).spawned.fetch_add(1, Relaxed);
+        recorder.kinds.task_counts(kind).spawned.fetch_add(1, Relaxed);
         Self { recorder: Arc::clone(recorder), kind }
     }
 }
 
-impl Drop for Count {
+impl Drop for TaskCount {
     fn drop(&mut self) {
-        self.recorder.kinds.tasks(self.kind).completed.fetch_add(1, Relaxed);
+        self.recorder.kinds.task_counts(self.kind).completed.fetch_add(1, Relaxed);
     }
 }
 
@@ -104,7 +104,7 @@ impl<F> fmt::Debug for Instrumented<F> {
 impl<F> Instrumented<F> {
     /// The same, for a scope that is known.
     pub(crate) fn in_recorder(future: F, name: &'static str, recorder: Arc<Recorder>) -> Self {
-        let kind = recorder.kinds.of_name(name);
+        let kind = recorder.kinds.for_name(name);
         Self { future, name, kind: Some((recorder, kind)), role: None, no_scope_at: u64::MAX }
     }
 }
@@ -123,11 +123,11 @@ impl<F: Future> Future for Instrumented<F> {
         let is_first = this.role.is_none();
         let role = this.role.get_or_insert_with(|| find_role::<F>(recorder, *kind, context));
         let (wakes, is_task) = match role {
-            Role::Part => return this.future.poll(context),
-            Role::Name(wakes) => (wakes, false),
-            Role::Task(wakes, _) => (wakes, true),
+            FutureRole::Part => return this.future.poll(context),
+            FutureRole::Name(wakes) => (wakes, false),
+            FutureRole::Task(wakes, _) => (wakes, true),
         };
-        wakes.follow(context.waker());
+        wakes.set_task(context.waker());
         let mut poll = RecordedPoll::begin(recorder, *kind, wakes, is_task);
         let output = this.future.poll(&mut Context::from_waker(poll.wakes.waker()));
         poll.returned(output.is_ready(), is_first);
@@ -141,30 +141,34 @@ impl<F: Future> Future for Instrumented<F> {
 fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, no_scope_at: &mut u64, name: &str) {
     *no_scope_at = current::default_generation();
     *kind = current::recorder().map(|recorder| {
-        let kind = recorder.kinds.of_name(name);
+        let kind = recorder.kinds.for_name(name);
         (recorder, kind)
     });
 }
 
 #[cold]
-fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -> Role {
-    let is_part = |polls: &PollStack| polls.polled_with.get() == WakerId::of(context.waker());
-    let role = current::with_poll_stack(recorder, |polls| match polls.by() {
+fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -> FutureRole {
+    let is_part = |polls: &PollStack| polls.innermost_waker.get() == WakerId::new(context.waker());
+    let role = current::with_poll_stack(recorder, |polls| match polls.source() {
         PollSource::Hook(_) => match polls.worker.slot.set_named_kind(kind) {
             Some(unnamed) => {
-                recorder.kinds.name(unnamed, kind);
-                Some(Role::Name(Wakes::new(context.waker(), recorder, !recorder.every_delay)))
+                recorder.kinds.assign_name(unnamed, kind);
+                Some(FutureRole::Name(WakeTracker::new(
+                    context.waker(),
+                    recorder,
+                    !recorder.tokio_measures_delay,
+                )))
             }
-            None => is_part(polls).then_some(Role::Part),
+            None => is_part(polls).then_some(FutureRole::Part),
         },
-        PollSource::Future if is_part(polls) => Some(Role::Part),
-        PollSource::Future | PollSource::Thread | PollSource::Nobody => None,
+        PollSource::Future if is_part(polls) => Some(FutureRole::Part),
+        PollSource::Future | PollSource::Thread | PollSource::NoPoll => None,
     });
     let role = role.flatten().unwrap_or_else(|| {
-        Role::Task(Wakes::new(context.waker(), recorder, true), Count::new(recorder, kind))
+        FutureRole::Task(WakeTracker::new(context.waker(), recorder, true), TaskCount::new(recorder, kind))
     });
-    if !matches!(role, Role::Part) {
-        let counts = recorder.kinds.tasks(kind);
+    if !matches!(role, FutureRole::Part) {
+        let counts = recorder.kinds.task_counts(kind);
         counts.future_size.fetch_max(size_of::<F>() as u64, Relaxed);
         if size_of::<F>() >= LARGE_FUTURE {
             counts.large_futures.fetch_add(1, Relaxed);
@@ -177,47 +181,47 @@ fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -
 struct RecordedPoll<'r> {
     recorder: &'r Arc<Recorder>,
     kind: KindId,
-    wakes: &'r mut Wakes,
+    wakes: &'r mut WakeTracker,
     is_task: bool,
     /// The waker of the named future around this one.
     outer: WakerId,
     is_lost: bool,
     /// It was the first poll and the last.
-    is_only: bool,
+    is_only_poll: bool,
 }
 
 impl<'r> RecordedPoll<'r> {
     #[inline]
-    fn begin(recorder: &'r Arc<Recorder>, kind: KindId, wakes: &'r mut Wakes, is_task: bool) -> Self {
-        let woken_at = wakes.poll_begins();
-        let id = WakerId::of(wakes.waker());
+    fn begin(recorder: &'r Arc<Recorder>, kind: KindId, wakes: &'r mut WakeTracker, is_task: bool) -> Self {
+        let woken_at = wakes.begin_poll();
+        let id = WakerId::new(wakes.waker());
         let begin = |polls: &PollStack| {
             if is_task {
                 let now = recorder.clock.ticks();
                 if let Some(woken_at) = woken_at {
-                    polls.waited(recorder.clock.nanos(woken_at, now), now, 0, kind);
+                    polls.record_wait(recorder.clock.nanos(woken_at, now), now, 0, kind);
                 }
                 polls.begin(now, 0, kind, PollSource::Future);
                 polls.worker.slot.set_named_kind(kind);
-                polls.wakes_watchdog();
-            } else if matches!(polls.by(), PollSource::Hook(_))
+                polls.wake_watchdog();
+            } else if matches!(polls.source(), PollSource::Hook(_))
                 && polls.worker.slot.set_named_kind(kind).is_some()
-                && !recorder.every_delay
+                && !recorder.tokio_measures_delay
                 && let Some(woken_at) = woken_at
             {
-                let (now, task) = polls.poll_began();
-                polls.waited(recorder.clock.nanos(woken_at, now), now, task, kind);
+                let (now, task) = polls.poll_start_and_task();
+                polls.record_wait(recorder.clock.nanos(woken_at, now), now, task, kind);
             }
-            polls.polled_with.replace(id)
+            polls.innermost_waker.replace(id)
         };
         let outer = current::with_poll_stack(recorder, begin).unwrap_or_default();
-        Self { recorder, kind, wakes, is_task, outer, is_lost: false, is_only: false }
+        Self { recorder, kind, wakes, is_task, outer, is_lost: false, is_only_poll: false }
     }
 
     /// The future has returned: it did not panic.
     #[inline]
     fn returned(&mut self, is_ready: bool, is_first: bool) {
-        self.is_only = is_ready && is_first;
+        self.is_only_poll = is_ready && is_first;
         self.is_lost = !is_ready && self.wakes.became_lost();
     }
 }
@@ -225,28 +229,28 @@ impl<'r> RecordedPoll<'r> {
 impl Drop for RecordedPoll<'_> {
     #[inline]
     fn drop(&mut self) {
-        let woke_itself = self.wakes.poll_ends();
+        let woke_itself = self.wakes.end_poll();
         // Where nothing is to be recorded, what the poll left in the seat does
         // no harm: no other future has its waker.
-        if !self.is_task && !woke_itself && !self.is_lost && !self.is_only {
+        if !self.is_task && !woke_itself && !self.is_lost && !self.is_only_poll {
             return;
         }
         current::with_existing_poll_stack(self.recorder, |polls| {
-            polls.polled_with.set(self.outer);
-            let took = if self.is_task {
+            polls.innermost_waker.set(self.outer);
+            let poll_nanos = if self.is_task {
                 polls.end(PollSource::Future).map(|ended| ended.nanos)
             } else {
-                self.is_only.then(|| polls.poll_nanos())
+                self.is_only_poll.then(|| polls.poll_nanos())
             };
-            let cell = polls.worker.cell(self.kind);
+            let kind_record = polls.worker.kind_record(self.kind);
             if woke_itself {
-                cell.self_wakes.add(1);
+                kind_record.self_wakes.add(1);
             }
             if self.is_lost {
-                cell.lost_wakers.add(1);
+                kind_record.lost_wakers.add(1);
             }
-            if self.is_only && took >= Some(self.recorder.threshold_nanos) {
-                cell.never_yielded.add(1);
+            if self.is_only_poll && poll_nanos >= Some(self.recorder.threshold_nanos) {
+                kind_record.never_yielded.add(1);
             }
         });
     }

@@ -22,14 +22,14 @@ struct HookContext {
 impl HookContext {
     /// Whether what the hook is called for is to be recorded.
     #[inline]
-    fn sees(&self, hook: Hook) -> bool {
-        self.hook_status.calls(hook);
-        self.recorder.is_live() && !self.hook_status.is_blind()
+    fn should_record(&self, hook: Hook) -> bool {
+        self.hook_status.record_call(hook);
+        self.recorder.is_live() && !self.hook_status.is_recording_stopped()
     }
 
     #[cfg(tokio_unstable)]
     #[inline]
-    fn by(&self) -> PollSource {
+    fn source(&self) -> PollSource {
         PollSource::Hook(self.hook_status.id)
     }
 }
@@ -48,17 +48,17 @@ pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Ho
     let [start, stop, park, unpark] = std::array::from_fn(|_| Arc::clone(&context));
     builder
         .on_thread_start(move || {
-            start.hook_status.calls(Hook::ThreadStart);
-            current::set_home(&start.recorder);
+            start.hook_status.record_call(Hook::ThreadStart);
+            current::set_thread_scope(&start.recorder);
             call(&start.hooks.thread_start);
         })
         .on_thread_park(move || {
-            parks(&park);
+            on_park(&park);
             call(&park.hooks.thread_park);
         })
         .on_thread_unpark(move || {
             call(&unpark.hooks.thread_unpark);
-            unparks(&unpark);
+            on_unpark(&unpark);
         });
     if context.hooks.thread_stop.is_some() {
         builder.on_thread_stop(move || call(&stop.hooks.thread_stop));
@@ -66,7 +66,7 @@ pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Ho
     #[cfg(tokio_unstable)]
     {
         tasks::install(builder, &context);
-        if recorder.every_delay {
+        if recorder.tokio_measures_delay {
             builder.track_task_schedule_latency();
         }
     }
@@ -112,15 +112,15 @@ fn call(hook: &Option<OnThread>) {
 
 /// A thread that parks is a worker, or a root future's thread, from now on: it
 /// is known before its first poll.
-fn parks(context: &HookContext) {
-    if !context.sees(Hook::ThreadPark) {
+fn on_park(context: &HookContext) {
+    if !context.should_record(Hook::ThreadPark) {
         return;
     }
     current::with_existing_poll_stack(&context.recorder, |polls| {
-        polls.abandon(PollSource::Thread);
+        polls.discard(PollSource::Thread);
         #[cfg(tokio_unstable)]
-        if polls.by() == context.by() {
-            no_poll_ends(context, polls);
+        if polls.source() == context.source() {
+            stop_recording(context, polls);
         }
     });
     current::with_poll_stack(&context.recorder, |polls| polls.worker.park());
@@ -131,24 +131,24 @@ fn parks(context: &HookContext) {
 /// recorded any more, and what seems to be polled there is not.
 #[cfg(tokio_unstable)]
 #[cold]
-fn no_poll_ends(context: &HookContext, polls: &PollStack) {
-    context.hook_status.set_blind();
-    polls.abandon(context.by());
-    context.recorder.replaced_hooks.note(Hook::AfterTaskPoll);
-    context.recorder.disown(&polls.worker.label.runtime);
+fn stop_recording(context: &HookContext, polls: &PollStack) {
+    context.hook_status.stop_recording();
+    polls.discard(context.source());
+    context.recorder.replaced_hooks.add(Hook::AfterTaskPoll);
+    context.recorder.abandon_workers(&polls.worker.label.runtime);
 }
 
-fn unparks(context: &HookContext) {
-    if !context.sees(Hook::ThreadUnpark) {
+fn on_unpark(context: &HookContext) {
+    if !context.should_record(Hook::ThreadUnpark) {
         return;
     }
     let woke = current::with_existing_poll_stack(&context.recorder, |polls| {
         polls.worker.unpark();
         // Nothing else tells what runs until it parks again.
         #[cfg(not(tokio_unstable))]
-        if polls.by() == PollSource::Nobody {
+        if polls.source() == PollSource::NoPoll {
             let recorder = &context.recorder;
-            polls.begin(recorder.clock.ticks(), 0, recorder.unnamed, PollSource::Thread);
+            polls.begin(recorder.clock.ticks(), 0, recorder.unnamed_kind, PollSource::Thread);
         }
     });
     if woke.is_some() {
@@ -174,19 +174,19 @@ mod tasks {
         let [spawn, before, after, terminate] = std::array::from_fn(|_| Arc::clone(context));
         builder
             .on_task_spawn(move |meta| {
-                spawned(&spawn, meta);
+                on_spawn(&spawn, meta);
                 call(&spawn.hooks.task_spawn, meta);
             })
             .on_before_task_poll(move |meta| {
                 call(&before.hooks.before_task_poll, meta);
-                poll_begins(&before, meta);
+                on_poll_begin(&before, meta);
             })
             .on_after_task_poll(move |meta| {
-                poll_ends(&after);
+                on_poll_end(&after);
                 call(&after.hooks.after_task_poll, meta);
             })
             .on_task_terminate(move |meta| {
-                terminated(&terminate, meta);
+                on_terminate(&terminate, meta);
                 call(&terminate.hooks.task_terminate, meta);
             });
     }
@@ -200,87 +200,89 @@ mod tasks {
 
     /// May run on any thread, so what is not counted at a worker is counted in
     /// common: once a task, never once a poll.
-    fn spawned(context: &HookContext, meta: &TaskMeta<'_>) {
-        if !context.sees(Hook::TaskSpawn) {
+    fn on_spawn(context: &HookContext, meta: &TaskMeta<'_>) {
+        if !context.should_record(Hook::TaskSpawn) {
             return;
         }
         let recorder = &context.recorder;
-        let kind = recorder.kinds.of_location(meta.spawned_at());
-        let counted =
-            current::with_existing_poll_stack(recorder, |polls| polls.worker.cell(kind).spawned.add(1));
+        let kind = recorder.kinds.for_location(meta.spawned_at());
+        let counted = current::with_existing_poll_stack(recorder, |polls| {
+            polls.worker.kind_record(kind).spawned.add(1)
+        });
         if counted.is_none() {
-            recorder.kinds.tasks(kind).spawned.fetch_add(1, Relaxed);
+            recorder.kinds.task_counts(kind).spawned.fetch_add(1, Relaxed);
         }
     }
 
     #[inline]
-    fn poll_begins(context: &HookContext, meta: &TaskMeta<'_>) {
-        if !context.sees(Hook::BeforeTaskPoll) {
+    fn on_poll_begin(context: &HookContext, meta: &TaskMeta<'_>) {
+        if !context.should_record(Hook::BeforeTaskPoll) {
             return;
         }
         let recorder = &context.recorder;
-        let kind = recorder.kinds.of_location(meta.spawned_at());
-        let task = number_of(meta.id());
+        let kind = recorder.kinds.for_location(meta.spawned_at());
+        let task = task_number(meta.id());
         current::with_poll_stack(recorder, |polls| {
-            if polls.by() == context.by() {
-                return super::no_poll_ends(context, polls);
+            if polls.source() == context.source() {
+                return super::stop_recording(context, polls);
             }
             let now = recorder.clock.ticks();
             // An application may have asked Tokio for it by itself: named futures
             // know theirs then.
-            if recorder.every_delay
+            if recorder.tokio_measures_delay
                 && let Some(delay) = meta.schedule_latency()
             {
-                polls.waited(delay.as_nanos() as u64, now, task, kind);
+                polls.record_wait(delay.as_nanos() as u64, now, task, kind);
             }
             if polls.worker.slot.is_idle() {
-                wakes_up(polls);
+                set_awake(polls);
             }
-            polls.begin(now, task, kind, context.by());
-            polls.wakes_watchdog();
+            polls.begin(now, task, kind, context.source());
+            polls.wake_watchdog();
         });
     }
 
     /// No unpark came before: a root future's thread turns to its tasks.
     #[cold]
-    fn wakes_up(polls: &PollStack) {
+    fn set_awake(polls: &PollStack) {
         polls.worker.slot.set_awake();
         polls.recorder.idle_park.wake();
     }
 
     #[inline]
-    fn poll_ends(context: &HookContext) {
-        if !context.sees(Hook::AfterTaskPoll) {
+    fn on_poll_end(context: &HookContext) {
+        if !context.should_record(Hook::AfterTaskPoll) {
             return;
         }
         let recorder = &context.recorder;
-        let handed_over = current::with_existing_poll_stack(recorder, |polls| {
-            polls.end(context.by());
-            polls.worker.handed_over_at().is_some()
+        let is_taken_over = current::with_existing_poll_stack(recorder, |polls| {
+            polls.end(context.source());
+            polls.worker.taken_over_at().is_some()
         });
-        if handed_over == Some(true) {
-            current::leave(recorder);
+        if is_taken_over == Some(true) {
+            current::drop_taken_over_poll_stack(recorder);
         }
     }
 
     /// Also fires for calls of `spawn_blocking` and for the runtime's own jobs,
     /// which were never spawned as tasks: their locations are not known here.
-    fn terminated(context: &HookContext, meta: &TaskMeta<'_>) {
-        if !context.sees(Hook::TaskTerminate) {
+    fn on_terminate(context: &HookContext, meta: &TaskMeta<'_>) {
+        if !context.should_record(Hook::TaskTerminate) {
             return;
         }
         let recorder = &context.recorder;
-        let Some(kind) = recorder.kinds.seen(meta.spawned_at()) else { return };
-        let counted =
-            current::with_existing_poll_stack(recorder, |polls| polls.worker.cell(kind).completed.add(1));
+        let Some(kind) = recorder.kinds.find_location(meta.spawned_at()) else { return };
+        let counted = current::with_existing_poll_stack(recorder, |polls| {
+            polls.worker.kind_record(kind).completed.add(1)
+        });
         if counted.is_none() {
-            recorder.kinds.tasks(kind).completed.fetch_add(1, Relaxed);
+            recorder.kinds.task_counts(kind).completed.fetch_add(1, Relaxed);
         }
     }
 
     /// A task's number. `Id` does not give it out, but hashes as it.
     #[inline]
-    fn number_of(id: tokio::task::Id) -> u64 {
+    fn task_number(id: tokio::task::Id) -> u64 {
         struct Number(u64);
         impl Hasher for Number {
             fn write(&mut self, bytes: &[u8]) {

@@ -89,9 +89,10 @@ where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,
 {
-    let queued = current::recorder().map(|recorder| Queued { name, at: recorder.clock.ticks(), recorder });
+    let queued =
+        current::recorder().map(|recorder| QueuedCall { name, queued_at: recorder.clock.ticks(), recorder });
     let f = move || {
-        let _running = queued.map(Queued::begins);
+        let _running = queued.map(QueuedCall::start);
         f()
     };
     #[cfg(all(tokio_unstable, feature = "console"))]
@@ -103,32 +104,32 @@ where
 }
 
 /// A call that waits for a thread.
-struct Queued {
+struct QueuedCall {
     name: &'static str,
     recorder: Arc<Recorder>,
-    at: Ticks,
+    queued_at: Ticks,
 }
 
 /// A call that has one; over as it is dropped, also by a panic.
-struct Running {
-    queued: Queued,
-    since: Ticks,
+struct RunningCall {
+    queued: QueuedCall,
+    started_at: Ticks,
 }
 
-impl Queued {
-    fn begins(self) -> Running {
-        Running { since: self.recorder.clock.ticks(), queued: self }
+impl QueuedCall {
+    fn start(self) -> RunningCall {
+        RunningCall { started_at: self.recorder.clock.ticks(), queued: self }
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningCall {
     fn drop(&mut self) {
-        let Queued { name, recorder, at } = &self.queued;
+        let QueuedCall { name, recorder, queued_at } = &self.queued;
         let clock = &recorder.clock;
-        recorder.blocking_calls.ended(
+        recorder.blocking_calls.record(
             name,
-            clock.nanos(*at, self.since),
-            clock.nanos(self.since, clock.ticks()),
+            clock.nanos(*queued_at, self.started_at),
+            clock.nanos(self.started_at, clock.ticks()),
         );
     }
 }

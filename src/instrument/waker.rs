@@ -10,7 +10,7 @@ use crate::record::recorder::Recorder;
 
 /// What a future knows of its wakes. Allocated once, and again if the future is
 /// handed to another task.
-pub(crate) struct Wakes {
+pub(crate) struct WakeTracker {
     state: Arc<WakeState>,
     /// The same state, as what the future is polled with.
     waker: Waker,
@@ -26,11 +26,11 @@ struct WakeState {
     /// came earlier; zero if there was none.
     woken_at: AtomicU64,
     /// The thread that polls the future now; zero if none does.
-    polled_on: AtomicUsize,
+    polling_thread: AtomicUsize,
     woke_itself: AtomicBool,
 }
 
-impl Wakes {
+impl WakeTracker {
     #[cold]
     pub(crate) fn new(task: &Waker, recorder: &Arc<Recorder>, is_timed: bool) -> Self {
         let state = Arc::new(WakeState {
@@ -38,7 +38,7 @@ impl Wakes {
             recorder: Arc::clone(recorder),
             is_timed,
             woken_at: AtomicU64::new(0),
-            polled_on: AtomicUsize::new(0),
+            polling_thread: AtomicUsize::new(0),
             woke_itself: AtomicBool::new(false),
         });
         Self { waker: Waker::from(Arc::clone(&state)), state, is_known_lost: false }
@@ -47,7 +47,7 @@ impl Wakes {
     /// Sees to it that `task` is what is woken. A waker of before wakes the task
     /// of before.
     #[inline]
-    pub(crate) fn follow(&mut self, task: &Waker) {
+    pub(crate) fn set_task(&mut self, task: &Waker) {
         if !self.state.task.will_wake(task) {
             *self = Self::new(task, &self.state.recorder, self.state.is_timed);
         }
@@ -61,9 +61,9 @@ impl Wakes {
 
     /// A poll begins: when the wake was that led to it, if there was one.
     #[inline]
-    pub(crate) fn poll_begins(&self) -> Option<Ticks> {
+    pub(crate) fn begin_poll(&self) -> Option<Ticks> {
         let state = &*self.state;
-        state.polled_on.store(this_thread(), Relaxed);
+        state.polling_thread.store(thread_key(), Relaxed);
         let woken_at = state.woken_at.load(Acquire);
         if woken_at != 0 {
             // A wake that comes in between is the same to this poll.
@@ -74,9 +74,9 @@ impl Wakes {
 
     /// The poll has ended: whether the future woke itself in it.
     #[inline]
-    pub(crate) fn poll_ends(&self) -> bool {
+    pub(crate) fn end_poll(&self) -> bool {
         let state = &*self.state;
-        state.polled_on.store(0, Relaxed);
+        state.polling_thread.store(0, Relaxed);
         if state.is_timed && state.woken_at.load(Relaxed) != 0 {
             // Woken amid the poll: it waits only from now on.
             state.woken_at.store(state.recorder.clock.ticks().max(1), Release);
@@ -103,13 +103,13 @@ impl Wakes {
 
 impl WakeState {
     #[inline]
-    fn note(&self) {
+    fn record_wake(&self) {
         if self.woken_at.load(Relaxed) == 0 {
             // Of two at once either is the first.
             let now = if self.is_timed { self.recorder.clock.ticks().max(1) } else { 1 };
             self.woken_at.store(now, Release);
         }
-        if self.polled_on.load(Relaxed) == this_thread() {
+        if self.polling_thread.load(Relaxed) == thread_key() {
             self.woke_itself.store(true, Relaxed);
         }
     }
@@ -121,16 +121,16 @@ impl Wake for WakeState {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.note();
+        self.record_wake();
         self.task.wake_by_ref();
     }
 }
 
 /// A number that no other living thread has, and not zero.
 #[inline]
-fn this_thread() -> usize {
-    thread_local!(static MARK: u8 = const { 0 });
-    MARK.try_with(|mark| std::ptr::from_ref(mark).addr()).unwrap_or(1)
+fn thread_key() -> usize {
+    thread_local!(static THREAD_MARKER: u8 = const { 0 });
+    THREAD_MARKER.try_with(|marker| std::ptr::from_ref(marker).addr()).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -139,59 +139,59 @@ mod tests {
 
     use super::*;
 
-    fn wakes() -> Wakes {
-        Wakes::new(Waker::noop(), &Arc::new(Recorder::new(Duration::from_secs(1))), true)
+    fn wake_tracker() -> WakeTracker {
+        WakeTracker::new(Waker::noop(), &Arc::new(Recorder::new(Duration::from_secs(1))), true)
     }
 
     #[test]
     fn the_first_wake_counts_and_only_once() {
-        let wakes = wakes();
-        assert_eq!(wakes.poll_begins(), None);
-        wakes.poll_ends();
+        let wakes = wake_tracker();
+        assert_eq!(wakes.begin_poll(), None);
+        wakes.end_poll();
         let before = wakes.state.recorder.clock.ticks();
         wakes.waker().wake_by_ref();
         let between = wakes.state.recorder.clock.ticks();
         wakes.waker().wake_by_ref();
-        let woken_at = wakes.poll_begins().unwrap();
+        let woken_at = wakes.begin_poll().unwrap();
         assert!((before..=between).contains(&woken_at));
-        wakes.poll_ends();
-        assert_eq!(wakes.poll_begins(), None);
+        wakes.end_poll();
+        assert_eq!(wakes.begin_poll(), None);
     }
 
     #[test]
     fn who_is_woken_amid_a_poll_waits_from_its_end() {
-        let wakes = wakes();
+        let wakes = wake_tracker();
         let clock = &wakes.state.recorder.clock;
-        wakes.poll_begins();
+        wakes.begin_poll();
         wakes.waker().wake_by_ref();
         let before = clock.ticks();
-        wakes.poll_ends();
-        assert!((before..=clock.ticks()).contains(&wakes.poll_begins().unwrap()));
+        wakes.end_poll();
+        assert!((before..=clock.ticks()).contains(&wakes.begin_poll().unwrap()));
     }
 
     #[test]
     fn waking_oneself_is_not_being_woken_by_another_thread() {
-        let wakes = wakes();
-        wakes.poll_begins();
+        let wakes = wake_tracker();
+        wakes.begin_poll();
         std::thread::scope(|scope| {
             scope.spawn(|| wakes.waker().wake_by_ref());
         });
-        assert!(!wakes.poll_ends());
-        wakes.poll_begins();
+        assert!(!wakes.end_poll());
+        wakes.begin_poll();
         wakes.waker().wake_by_ref();
-        assert!(wakes.poll_ends());
+        assert!(wakes.end_poll());
         wakes.waker().wake_by_ref();
-        assert!(!wakes.poll_ends(), "not in a poll");
+        assert!(!wakes.end_poll(), "not in a poll");
     }
 
     #[test]
     fn a_future_is_lost_with_its_last_waker_unless_that_was_called() {
-        let mut wakes = wakes();
+        let mut wakes = wake_tracker();
         let held = wakes.waker().clone();
         assert!(!wakes.became_lost());
         held.wake();
         assert!(!wakes.became_lost(), "it is to be polled");
-        wakes.poll_begins();
+        wakes.begin_poll();
         assert!(wakes.became_lost());
         assert!(!wakes.became_lost(), "is known");
     }
@@ -206,9 +206,9 @@ mod tests {
         }
         let [first, second] = std::array::from_fn(|_| Arc::new(Count(AtomicUsize::new(0))));
         let recorder = Arc::new(Recorder::new(Duration::from_secs(1)));
-        let mut wakes = Wakes::new(&Waker::from(Arc::clone(&first)), &recorder, true);
+        let mut wakes = WakeTracker::new(&Waker::from(Arc::clone(&first)), &recorder, true);
         let old = wakes.waker().clone();
-        wakes.follow(&Waker::from(Arc::clone(&second)));
+        wakes.set_task(&Waker::from(Arc::clone(&second)));
         old.wake();
         wakes.waker().wake_by_ref();
         assert_eq!((first.0.load(Relaxed), second.0.load(Relaxed)), (1, 1));

@@ -14,20 +14,20 @@ use crate::record::recorder::Recorder;
 use crate::record::runtimes::WorkerLabel;
 
 thread_local! {
-    static HOME: RefCell<Option<Home>> = const { RefCell::new(None) };
-    static CURRENT: RefCell<Option<PollStack>> = const { RefCell::new(None) };
+    static THREAD_SCOPE: RefCell<Option<ThreadScope>> = const { RefCell::new(None) };
+    static POLL_STACK: RefCell<Option<PollStack>> = const { RefCell::new(None) };
 }
 
 /// The scope that watches the thread's runtime, for as long as the thread lives.
-struct Home {
+struct ThreadScope {
     recorder: Weak<Recorder>,
     runtime: Option<Id>,
 }
 
-impl Drop for Home {
+impl Drop for ThreadScope {
     fn drop(&mut self) {
         if let (Some(recorder), Some(runtime)) = (self.recorder.upgrade(), self.runtime) {
-            recorder.runtimes.leave(runtime);
+            recorder.runtimes.remove_thread(runtime);
         }
     }
 }
@@ -36,11 +36,11 @@ impl Drop for Home {
 /// call. `None` while the thread is ending.
 #[inline]
 pub(crate) fn with_poll_stack<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
-    CURRENT
+    POLL_STACK
         .try_with(|current| {
             if let Some(polls) = &*current.borrow()
                 && polls.recorder.id == recorder.id
-                && !has_left(polls)
+                && !is_taken_over(polls)
             {
                 return f(polls);
             }
@@ -54,7 +54,7 @@ pub(crate) fn with_poll_stack<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&PollS
 /// Runs `f` with the thread's seat in `recorder` if it has one already.
 #[inline]
 pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
-    CURRENT
+    POLL_STACK
         .try_with(|current| {
             let current = current.borrow();
             current.as_ref().filter(|polls| polls.recorder.id == recorder.id).map(f)
@@ -66,9 +66,10 @@ pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&P
 /// Gives up the thread's seat in `recorder` if another thread has taken its
 /// place at the worker: this one may be another worker next.
 #[cfg(tokio_unstable)]
-pub(crate) fn leave(recorder: &Recorder) {
-    let left = CURRENT.try_with(|current| {
-        let is_over = current.borrow().as_ref().is_some_and(|s| s.recorder.id == recorder.id && has_left(s));
+pub(crate) fn drop_taken_over_poll_stack(recorder: &Recorder) {
+    let left = POLL_STACK.try_with(|current| {
+        let is_over =
+            current.borrow().as_ref().is_some_and(|s| s.recorder.id == recorder.id && is_taken_over(s));
         // Dropped only once the cell is free.
         if is_over { current.take() } else { None }
     });
@@ -77,19 +78,19 @@ pub(crate) fn leave(recorder: &Recorder) {
 
 /// Whether another thread sits there now, and nothing is left to end.
 #[inline]
-fn has_left(polls: &PollStack) -> bool {
-    polls.worker.handed_over_at().is_some() && polls.by() == PollSource::Nobody
+fn is_taken_over(polls: &PollStack) -> bool {
+    polls.worker.taken_over_at().is_some() && polls.source() == PollSource::NoPoll
 }
 
 /// Says which scope watches the runtime whose thread this is.
-pub(crate) fn set_home(recorder: &Arc<Recorder>) {
+pub(crate) fn set_thread_scope(recorder: &Arc<Recorder>) {
     if !recorder.is_live() {
         return;
     }
-    let runtime = recorder.runtimes.enter().map(|runtime| runtime.id);
-    let home = Home { recorder: Arc::downgrade(recorder), runtime };
+    let runtime = recorder.runtimes.add_current_thread().map(|runtime| runtime.id);
+    let home = ThreadScope { recorder: Arc::downgrade(recorder), runtime };
     // The one before is left only once the cell is free.
-    let before = HOME.try_with(|cell| cell.replace(Some(home)));
+    let before = THREAD_SCOPE.try_with(|cell| cell.replace(Some(home)));
     drop(before);
 }
 
@@ -100,12 +101,12 @@ pub(crate) fn recorder() -> Option<Arc<Recorder>> {
     if default_generation() == 0 {
         return None;
     }
-    let home = HOME.try_with(|home| home.borrow().as_ref().and_then(|home| home.recorder.upgrade()));
+    let home = THREAD_SCOPE.try_with(|home| home.borrow().as_ref().and_then(|home| home.recorder.upgrade()));
     let home = home.ok().flatten();
     if let Some(home) = home.filter(|recorder| recorder.is_live()) {
         return Some(home);
     }
-    let of_thread = CURRENT
+    let of_thread = POLL_STACK
         .try_with(|current| {
             current.borrow().as_ref().map(|s| Arc::clone(&s.recorder)).filter(|recorder| recorder.is_live())
         })
@@ -115,7 +116,7 @@ pub(crate) fn recorder() -> Option<Arc<Recorder>> {
 
 #[cold]
 fn set_poll_stack(current: &RefCell<Option<PollStack>>, recorder: &Arc<Recorder>) {
-    let runtime = recorder.runtimes.enter();
+    let runtime = recorder.runtimes.add_current_thread();
     let index = tokio::runtime::worker_index();
     let label = WorkerLabel {
         runtime: runtime.as_ref().map(|runtime| runtime.label.clone()).unwrap_or_default(),

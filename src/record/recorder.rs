@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::lock::Lock;
 use crate::os;
-use crate::record::blocking_calls::Calls;
+use crate::record::blocking_calls::BlockingCalls;
 use crate::record::clock::{self, Clock};
 use crate::record::flight_recorder::{self, FlightPoll};
 use crate::record::hook_status::{HookStatus, ReplacedHooks};
@@ -27,19 +27,19 @@ pub(crate) struct Recorder {
     pub(crate) clock: Clock,
     pub(crate) threshold_nanos: u64,
     /// Polls of at least this length are kept for a look back.
-    pub(crate) notable_nanos: u64,
+    pub(crate) min_kept_nanos: u64,
     /// Whether Tokio tells the scheduling delay of every task; else only futures
     /// with a name know theirs.
-    pub(crate) every_delay: bool,
+    pub(crate) tokio_measures_delay: bool,
     pub(crate) kinds: Kinds,
     pub(crate) idle_park: IdlePark,
     pub(crate) runtimes: Runtimes,
     pub(crate) replaced_hooks: ReplacedHooks,
-    pub(crate) blocking_calls: Calls,
+    pub(crate) blocking_calls: BlockingCalls,
     pub(crate) lag_probes: LagProbes,
     /// The kind of what runs between an unpark and a park.
     #[cfg(not(tokio_unstable))]
-    pub(crate) unnamed: KindId,
+    pub(crate) unnamed_kind: KindId,
     live: AtomicBool,
     workers: Lock<Workers>,
     generation: AtomicU64,
@@ -61,17 +61,17 @@ impl Recorder {
         let threshold_nanos = u64::try_from(threshold.as_nanos()).unwrap_or(u64::MAX);
         Self {
             #[cfg(not(tokio_unstable))]
-            unnamed: kinds.of_name("unnamed tasks"),
+            unnamed_kind: kinds.for_name("unnamed tasks"),
             id: NEXT_ID.fetch_add(1, Relaxed),
             clock: Clock::new(),
             threshold_nanos,
-            notable_nanos: flight_recorder::SHORTEST_NANOS.min(threshold_nanos),
-            every_delay: true,
+            min_kept_nanos: flight_recorder::MIN_KEPT_NANOS.min(threshold_nanos),
+            tokio_measures_delay: true,
             kinds,
             idle_park: IdlePark::default(),
             runtimes: Runtimes::default(),
             replaced_hooks: ReplacedHooks::default(),
-            blocking_calls: Calls::default(),
+            blocking_calls: BlockingCalls::default(),
             lag_probes: LagProbes::default(),
             live: AtomicBool::new(true),
             workers: Lock::default(),
@@ -99,7 +99,7 @@ impl Recorder {
         #[cfg(tokio_unstable)]
         let is_unnamed = |_: &ActivePoll| false;
         #[cfg(not(tokio_unstable))]
-        let is_unnamed = |poll: &ActivePoll| poll.kind == self.unnamed;
+        let is_unnamed = |poll: &ActivePoll| poll.kind == self.unnamed_kind;
         is_unnamed(poll)
     }
 
@@ -126,7 +126,7 @@ impl Recorder {
         if is_worker {
             let now = self.clock.ticks();
             let same = |worker: &&Arc<Worker>| worker.label == label && worker.thread().is_some();
-            workers.all.iter().filter(same).for_each(|worker| worker.hand_over(now));
+            workers.all.iter().filter(same).for_each(|worker| worker.mark_taken_over(now));
         }
         let reusable = workers.retired.iter().position(|worker| worker.label == label);
         let worker = if let Some(index) = reusable {
@@ -145,10 +145,10 @@ impl Recorder {
 
     /// Nothing is known any more of what a runtime's workers poll.
     #[cfg(tokio_unstable)]
-    pub(crate) fn disown(&self, runtime: &str) {
+    pub(crate) fn abandon_workers(&self, runtime: &str) {
         let now = self.clock.ticks();
         let of_runtime = |worker: &&Arc<Worker>| worker.label.runtime == runtime;
-        self.workers.lock().all.iter().filter(of_runtime).for_each(|worker| worker.hand_over(now));
+        self.workers.lock().all.iter().filter(of_runtime).for_each(|worker| worker.mark_taken_over(now));
     }
 
     /// The worker's thread ends, or is a worker no more.
@@ -176,7 +176,7 @@ impl Recorder {
     pub(crate) fn kind_snapshots(&self) -> Vec<KindSnapshot> {
         let workers = self.all_workers();
         // Held until all is read, so that nothing moves from one to the other.
-        let carried: Vec<_> = workers.iter().map(|worker| worker.carried.table()).collect();
+        let carried: Vec<_> = workers.iter().map(|worker| worker.carried.read()).collect();
         let mut merged = Vec::<KindSnapshot>::new();
         let mut by_name = HashMap::new();
         for (index, TaskKind { name, .. }) in self.kinds.all().into_iter().enumerate() {
@@ -187,7 +187,7 @@ impl Recorder {
             let kind = &mut merged[place];
             self.kinds.add_to(index, kind);
             for (worker, carried) in workers.iter().zip(&carried) {
-                worker.cell(KindId::from_u32(index as u32)).add_to(kind, carried);
+                worker.kind_record(KindId::from_u32(index as u32)).add_to(kind, carried);
             }
         }
         merged.retain(|kind| kind.spawned > 0 || kind.poll_time.count > 0);
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn totals_survive_the_thread_and_runtimes_stay_apart() {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
-        let kind = recorder.kinds.of_name("task");
+        let kind = recorder.kinds.for_name("task");
         let label = |runtime: &str| WorkerLabel { runtime: runtime.to_owned(), worker: "0".to_owned() };
         let polls =
             |runtime| PollStack::new(Arc::clone(&recorder), recorder.register(label(runtime), true), None);
@@ -312,7 +312,7 @@ mod tests {
         let before = PollStack::new(Arc::clone(&recorder), recorder.register(label(), true), None);
         before.begin(recorder.clock.ticks(), 1, KindId::OTHER, PollSource::Hook(1));
         let after = PollStack::new(Arc::clone(&recorder), recorder.register(label(), true), None);
-        assert!(before.worker.handed_over_at().is_some() && after.worker.handed_over_at().is_none());
+        assert!(before.worker.taken_over_at().is_some() && after.worker.taken_over_at().is_none());
         after.begin(recorder.clock.ticks(), 2, KindId::OTHER, PollSource::Hook(1));
         after.end(PollSource::Hook(1));
         before.end(PollSource::Hook(1));
@@ -327,7 +327,7 @@ mod tests {
         for worker in ["0", "1"] {
             let polls = PollStack::new(Arc::clone(&recorder), recorder.register(label(worker), true), None);
             for kind in 0..MAX_KINDS + 10 {
-                let kind = recorder.kinds.of_name(&kind.to_string());
+                let kind = recorder.kinds.for_name(&kind.to_string());
                 polls.begin(recorder.clock.ticks(), 1, kind, PollSource::Future);
                 polls.end(PollSource::Future);
             }

@@ -7,27 +7,28 @@ use crate::lock::Lock;
 use crate::os::ThreadInfo;
 use crate::record::clock::Ticks;
 use crate::record::flight_recorder::FlightRing;
-use crate::record::histogram::{CarriedCounts, CarriedCountsGuard, Histogram, Tally};
+use crate::record::histogram::{CarriedCounts, CarriedCountsGuard, Histogram};
 use crate::record::kinds::{KindId, MAX_KINDS};
 use crate::record::long_events::EventRing;
 use crate::record::runtimes::WorkerLabel;
+use crate::record::single_writer::SingleWriterU64;
 use crate::record::slot::{self, ActivePoll, Slot};
 use crate::snapshot::KindSnapshot;
 
 /// What one thread recorded of one kind.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct Cell {
+pub(crate) struct KindRecord {
     pub(crate) poll_time: Histogram,
     pub(crate) schedule_delay: Histogram,
-    pub(crate) spawned: Tally,
-    pub(crate) completed: Tally,
-    pub(crate) self_wakes: Tally,
-    pub(crate) lost_wakers: Tally,
-    pub(crate) never_yielded: Tally,
+    pub(crate) spawned: SingleWriterU64,
+    pub(crate) completed: SingleWriterU64,
+    pub(crate) self_wakes: SingleWriterU64,
+    pub(crate) lost_wakers: SingleWriterU64,
+    pub(crate) never_yielded: SingleWriterU64,
 }
 
-impl Cell {
+impl KindRecord {
     /// Adds what was recorded to a snapshot.
     pub(crate) fn add_to(&self, snapshot: &mut KindSnapshot, carried: &CarriedCountsGuard<'_>) {
         snapshot.completed += self.completed.get();
@@ -51,13 +52,13 @@ pub(crate) struct Worker {
     pub(crate) events: EventRing,
     pub(crate) flight: FlightRing,
     pub(crate) carried: CarriedCounts,
-    cells: Box<[Cell]>,
-    pub(crate) busy_nanos: Tally,
-    pub(crate) polls: Tally,
-    pub(crate) parks: Tally,
-    pub(crate) unparks: Tally,
+    kind_records: Box<[KindRecord]>,
+    pub(crate) busy_nanos: SingleWriterU64,
+    pub(crate) polls: SingleWriterU64,
+    pub(crate) parks: SingleWriterU64,
+    pub(crate) unparks: SingleWriterU64,
     /// When another thread took this worker's place; zero if none has.
-    handed_over_at: AtomicU64,
+    taken_over_at: AtomicU64,
     thread: Lock<Option<ThreadInfo>>,
 }
 
@@ -69,12 +70,12 @@ impl Worker {
             events: EventRing::new(),
             flight: FlightRing::new(),
             carried: CarriedCounts::new(),
-            cells: zeroed_cells(),
-            busy_nanos: Tally::default(),
-            polls: Tally::default(),
-            parks: Tally::default(),
-            unparks: Tally::default(),
-            handed_over_at: AtomicU64::new(0),
+            kind_records: zeroed_kind_records(),
+            busy_nanos: SingleWriterU64::default(),
+            polls: SingleWriterU64::default(),
+            parks: SingleWriterU64::default(),
+            unparks: SingleWriterU64::default(),
+            taken_over_at: AtomicU64::new(0),
             thread: Lock::new(None),
         }
     }
@@ -86,30 +87,30 @@ impl Worker {
 
     /// Begins to be the record of a thread, or ends to be.
     pub(crate) fn set_thread(&self, thread: Option<ThreadInfo>) {
-        self.handed_over_at.store(0, Relaxed);
+        self.taken_over_at.store(0, Relaxed);
         *self.thread.lock() = thread;
     }
 
     #[inline]
-    pub(crate) fn cell(&self, kind: KindId) -> &Cell {
-        &self.cells[kind.index()]
+    pub(crate) fn kind_record(&self, kind: KindId) -> &KindRecord {
+        &self.kind_records[kind.index()]
     }
 
     /// The poll in progress that holds the worker up, read from any thread: not
     /// one that has left the worker to another thread.
     pub(crate) fn active(&self) -> Option<ActivePoll> {
-        self.slot.active().filter(|_| self.handed_over_at().is_none())
+        self.slot.active().filter(|_| self.taken_over_at().is_none())
     }
 
     /// Says, on the thread that took its place, that the worker is no longer
     /// this thread's.
-    pub(crate) fn hand_over(&self, now: Ticks) {
-        let _ = self.handed_over_at.compare_exchange(0, now.max(1), Release, Relaxed);
+    pub(crate) fn mark_taken_over(&self, now: Ticks) {
+        let _ = self.taken_over_at.compare_exchange(0, now.max(1), Release, Relaxed);
     }
 
     #[inline]
-    pub(crate) fn handed_over_at(&self) -> Option<Ticks> {
-        match self.handed_over_at.load(Acquire) {
+    pub(crate) fn taken_over_at(&self) -> Option<Ticks> {
+        match self.taken_over_at.load(Acquire) {
             0 => None,
             at => Some(at),
         }
@@ -137,13 +138,13 @@ impl Drop for Worker {
 /// Cells that are all zero and not yet in memory: a page comes in as the first
 /// value falls into it, so a kind that is never seen here costs nothing, and
 /// the poll path never calls the allocator.
-fn zeroed_cells() -> Box<[Cell]> {
-    let cells = Box::<[Cell]>::new_zeroed_slice(MAX_KINDS);
-    // SAFETY: a `Cell` is made of `AtomicU64` and `AtomicU32` alone, for which
+fn zeroed_kind_records() -> Box<[KindRecord]> {
+    let kind_records = Box::<[KindRecord]>::new_zeroed_slice(MAX_KINDS);
+    // SAFETY: a `KindRecord` is made of `AtomicU64` and `AtomicU32` alone, for which
     // all zero bytes are the value zero.
     #[allow(unsafe_code)]
     unsafe {
-        cells.assume_init()
+        kind_records.assume_init()
     }
 }
 
@@ -153,6 +154,6 @@ mod tests {
 
     #[test]
     fn a_kind_is_small() {
-        assert!(size_of::<Cell>() <= 4096);
+        assert!(size_of::<KindRecord>() <= 4096);
     }
 }

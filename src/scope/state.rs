@@ -31,7 +31,7 @@ impl ScopeState {
     pub(crate) fn new(settings: &Settings) -> Self {
         let threshold = settings.threshold;
         let mut recorder = Recorder::new(threshold);
-        recorder.every_delay = settings.schedule_delay;
+        recorder.tokio_measures_delay = settings.schedule_delay;
         Self {
             recorder: Arc::new(recorder),
             self_metrics: Arc::default(),

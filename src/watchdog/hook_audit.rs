@@ -34,7 +34,7 @@ impl HookAudit {
             let metrics = hook_statuses.runtime().and_then(|id| recorder.runtimes.metrics_by_id(id));
             if let Some((is_multi_thread, metrics)) = metrics {
                 for hook in missing(&hook_statuses, is_multi_thread, &metrics) {
-                    recorder.replaced_hooks.note(hook);
+                    recorder.replaced_hooks.add(hook);
                 }
             }
         }
