@@ -1,4 +1,4 @@
-//! The calling thread's seat.
+//! The calling thread's poll stack, and the scope that it belongs to.
 
 use std::cell::RefCell;
 use std::sync::atomic::AtomicU64;
@@ -18,7 +18,7 @@ thread_local! {
     static POLL_STACK: RefCell<Option<PollStack>> = const { RefCell::new(None) };
 }
 
-/// The scope that watches the thread's runtime, for as long as the thread lives.
+/// The scope that watches the runtime of a thread. Dropped when the thread ends.
 struct ThreadScope {
     recorder: Weak<Recorder>,
     runtime: Option<Id>,
@@ -32,8 +32,8 @@ impl Drop for ThreadScope {
     }
 }
 
-/// Runs `f` with the thread's seat in `recorder`, which it takes with its first
-/// call. `None` while the thread is ending.
+/// Runs `f` with the thread's poll stack for `recorder`. The first call creates
+/// it. Returns `None` while the thread is ending.
 #[inline]
 pub(crate) fn with_poll_stack<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
     POLL_STACK
@@ -46,12 +46,12 @@ pub(crate) fn with_poll_stack<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&PollS
             }
             set_poll_stack(current, recorder);
             let current = current.borrow();
-            f(current.as_ref().expect("was just taken"))
+            f(current.as_ref().expect("the poll stack was just set"))
         })
         .ok()
 }
 
-/// Runs `f` with the thread's seat in `recorder` if it has one already.
+/// Runs `f` with the thread's poll stack for `recorder` if it already has one.
 #[inline]
 pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
     POLL_STACK
@@ -63,55 +63,63 @@ pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&P
         .flatten()
 }
 
-/// Gives up the thread's seat in `recorder` if another thread has taken its
-/// place at the worker: this one may be another worker next.
+/// Drops the thread's poll stack for `recorder` if another thread has taken over
+/// its worker. This thread may become another worker next.
 #[cfg(tokio_unstable)]
 pub(crate) fn drop_taken_over_poll_stack(recorder: &Recorder) {
-    let left = POLL_STACK.try_with(|current| {
-        let is_over =
-            current.borrow().as_ref().is_some_and(|s| s.recorder.id == recorder.id && is_taken_over(s));
-        // Dropped only once the cell is free.
-        if is_over { current.take() } else { None }
+    let dropped = POLL_STACK.try_with(|current| {
+        let is_taken_over = current
+            .borrow()
+            .as_ref()
+            .is_some_and(|polls| polls.recorder.id == recorder.id && is_taken_over(polls));
+        // Dropped only after the borrow has ended.
+        if is_taken_over { current.take() } else { None }
     });
-    drop(left);
+    drop(dropped);
 }
 
-/// Whether another thread sits there now, and nothing is left to end.
+/// Whether another thread has taken over the worker, and no poll is in progress.
 #[inline]
 fn is_taken_over(polls: &PollStack) -> bool {
     polls.worker.taken_over_at().is_some() && polls.source() == PollSource::NoPoll
 }
 
-/// Says which scope watches the runtime whose thread this is.
+/// Sets the scope that watches the runtime of this thread.
 pub(crate) fn set_thread_scope(recorder: &Arc<Recorder>) {
     if !recorder.is_live() {
         return;
     }
     let runtime = recorder.runtimes.add_current_thread().map(|runtime| runtime.id);
-    let home = ThreadScope { recorder: Arc::downgrade(recorder), runtime };
-    // The one before is left only once the cell is free.
-    let before = THREAD_SCOPE.try_with(|cell| cell.replace(Some(home)));
-    drop(before);
+    let scope = ThreadScope { recorder: Arc::downgrade(recorder), runtime };
+    // The previous value is dropped only after the borrow has ended.
+    let previous = THREAD_SCOPE.try_with(|cell| cell.replace(Some(scope)));
+    drop(previous);
 }
 
-/// The recorder that the thread records to: that of its runtime's scope, else
-/// the one whose worker it is, else that of the scope which was started last.
+/// Returns the recorder for the thread: that of the scope that watches its
+/// runtime, else that of its poll stack, else that of the scope that was started
+/// last.
 pub(crate) fn recorder() -> Option<Arc<Recorder>> {
-    // No scope was ever started.
+    // No scope has been started yet.
     if default_generation() == 0 {
         return None;
     }
-    let home = THREAD_SCOPE.try_with(|home| home.borrow().as_ref().and_then(|home| home.recorder.upgrade()));
-    let home = home.ok().flatten();
-    if let Some(home) = home.filter(|recorder| recorder.is_live()) {
-        return Some(home);
+    let of_runtime =
+        THREAD_SCOPE.try_with(|scope| scope.borrow().as_ref().and_then(|scope| scope.recorder.upgrade()));
+    let of_runtime = of_runtime.ok().flatten();
+    if let Some(recorder) = of_runtime.filter(|recorder| recorder.is_live()) {
+        return Some(recorder);
     }
-    let of_thread = POLL_STACK
+    let of_poll_stack = POLL_STACK
         .try_with(|current| {
-            current.borrow().as_ref().map(|s| Arc::clone(&s.recorder)).filter(|recorder| recorder.is_live())
+            current
+                .borrow()
+                .as_ref()
+                .map(|polls| Arc::clone(&polls.recorder))
+                .filter(|recorder| recorder.is_live())
         })
         .ok()?;
-    of_thread.or_else(default_recorder)
+    of_poll_stack.or_else(default_recorder)
 }
 
 #[cold]
@@ -127,23 +135,24 @@ fn set_poll_stack(current: &RefCell<Option<PollStack>>, recorder: &Arc<Recorder>
     };
     let worker = recorder.register(label, index.is_some());
     let polls = PollStack::new(Arc::clone(recorder), worker, runtime.map(|runtime| runtime.id));
-    // The one before, of another scope, is left only once the cell is free.
-    let before = current.replace(Some(polls));
-    drop(before);
+    // The previous poll stack is dropped only after the borrow has ended.
+    let previous = current.replace(Some(polls));
+    drop(previous);
 }
 
+/// The recorder for threads that belong to no scope.
 static DEFAULT: Lock<Weak<Recorder>> = Lock::new(Weak::new());
-/// Changes with [`DEFAULT`], so that futures on threads without a worker need
-/// not lock to learn that there is still nothing.
+/// Changes with [`DEFAULT`], so that futures on threads without a worker can
+/// detect without a lock that there is still no recorder.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
-/// Makes a recorder the one for threads that belong to none.
+/// Sets the recorder for threads that belong to no scope.
 pub(crate) fn set_default(recorder: &Arc<Recorder>) {
     *DEFAULT.lock() = Arc::downgrade(recorder);
     GENERATION.fetch_add(1, Release);
 }
 
-/// Changes whenever another recorder became the default.
+/// Returns a number that changes whenever another recorder becomes the default.
 pub(crate) fn default_generation() -> u64 {
     GENERATION.load(Acquire)
 }

@@ -1,4 +1,4 @@
-//! What one thread records: its slot, its histograms, its long events.
+//! The record of one thread: its slot, its histograms, its long events.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -15,7 +15,7 @@ use crate::record::single_writer::SingleWriterU64;
 use crate::record::slot::{self, ActivePoll, Slot};
 use crate::snapshot::KindSnapshot;
 
-/// What one thread recorded of one kind.
+/// What one thread recorded about one kind of tasks.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct KindRecord {
@@ -29,7 +29,7 @@ pub(crate) struct KindRecord {
 }
 
 impl KindRecord {
-    /// Adds what was recorded to a snapshot.
+    /// Adds the recorded values to a snapshot.
     pub(crate) fn add_to(&self, snapshot: &mut KindSnapshot, carried: &CarriedCountsGuard<'_>) {
         snapshot.completed += self.completed.get();
         snapshot.spawned += self.spawned.get();
@@ -41,10 +41,10 @@ impl KindRecord {
     }
 }
 
-/// A watched thread. Outlives it: the next thread of the same label goes on
-/// with the same totals, so they never go back and memory stays bounded by the
-/// number of threads that live at one time. Where a worker's identity moves to
-/// another thread (`block_in_place`), both have the same label for a while.
+/// The record of a watched thread. It outlives the thread: the next thread with
+/// the same label continues its totals. So totals never decrease, and memory is
+/// bounded by the number of threads that live at the same time. While a worker
+/// moves to another thread (`block_in_place`), both threads have the same label.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) label: WorkerLabel,
@@ -57,7 +57,7 @@ pub(crate) struct Worker {
     pub(crate) polls: SingleWriterU64,
     pub(crate) parks: SingleWriterU64,
     pub(crate) unparks: SingleWriterU64,
-    /// When another thread took this worker's place; zero if none has.
+    /// When another thread took over the worker; zero if none has.
     taken_over_at: AtomicU64,
     thread: Lock<Option<ThreadInfo>>,
 }
@@ -80,12 +80,12 @@ impl Worker {
         }
     }
 
-    /// The thread that polls here now, if any.
+    /// Returns the thread that uses this record now.
     pub(crate) fn thread(&self) -> Option<ThreadInfo> {
         *self.thread.lock()
     }
 
-    /// Begins to be the record of a thread, or ends to be.
+    /// Assigns the record to a thread, or to none.
     pub(crate) fn set_thread(&self, thread: Option<ThreadInfo>) {
         self.taken_over_at.store(0, Relaxed);
         *self.thread.lock() = thread;
@@ -96,18 +96,18 @@ impl Worker {
         &self.kind_records[kind.index()]
     }
 
-    /// The poll in progress that holds the worker up, read from any thread: not
-    /// one that has left the worker to another thread.
+    /// Returns the poll in progress that occupies the worker. A poll whose worker
+    /// another thread has taken over does not. Any thread may call it.
     pub(crate) fn active(&self) -> Option<ActivePoll> {
         self.slot.active().filter(|_| self.taken_over_at().is_none())
     }
 
-    /// Says, on the thread that took its place, that the worker is no longer
-    /// this thread's.
+    /// Marks the worker as taken over by another thread. That thread calls it.
     pub(crate) fn mark_taken_over(&self, now: Ticks) {
         let _ = self.taken_over_at.compare_exchange(0, now.max(1), Release, Relaxed);
     }
 
+    /// Returns when another thread took over the worker, if one has.
     #[inline]
     pub(crate) fn taken_over_at(&self) -> Option<Ticks> {
         match self.taken_over_at.load(Acquire) {
@@ -116,13 +116,13 @@ impl Worker {
         }
     }
 
-    /// Marks the thread as parked, on itself.
+    /// Marks the thread as parked. The thread itself calls it.
     pub(crate) fn park(&self) {
         self.parks.add(1);
         self.slot.set_idle();
     }
 
-    /// Marks it as awake, on itself.
+    /// Marks the thread as awake. The thread itself calls it.
     pub(crate) fn unpark(&self) {
         self.unparks.add(1);
         self.slot.set_awake();
@@ -135,13 +135,13 @@ impl Drop for Worker {
     }
 }
 
-/// Cells that are all zero and not yet in memory: a page comes in as the first
-/// value falls into it, so a kind that is never seen here costs nothing, and
-/// the poll path never calls the allocator.
+/// Allocates records that are all zero. A page occupies memory only after the
+/// first value is written to it. So a kind that this thread never polls costs no
+/// memory, and the poll path never calls the allocator.
 fn zeroed_kind_records() -> Box<[KindRecord]> {
     let kind_records = Box::<[KindRecord]>::new_zeroed_slice(MAX_KINDS);
-    // SAFETY: a `KindRecord` is made of `AtomicU64` and `AtomicU32` alone, for which
-    // all zero bytes are the value zero.
+    // SAFETY: a `KindRecord` consists only of `AtomicU64` and `AtomicU32`, for
+    // which all zero bytes are the value zero.
     #[allow(unsafe_code)]
     unsafe {
         kind_records.assume_init()
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_is_small() {
+    fn a_kind_takes_at_most_4_kb() {
         assert!(size_of::<KindRecord>() <= 4096);
     }
 }
