@@ -15,8 +15,8 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Creates a clock. The first one in a process calibrates the counter, which
-    /// takes up to 200 ms. Later ones take no time.
+    /// Creates a clock. The first one in a process calibrates the counter,
+    /// which takes up to 200 ms. Later ones take no time.
     pub(crate) fn new() -> Self {
         let counter = quanta::Clock::new();
         Self { start: counter.raw(), counter }
@@ -41,15 +41,15 @@ impl Clock {
         self.counter.delta_as_nanos(start, end)
     }
 
-    /// Returns the nanoseconds from the creation of this clock to a reading. Such
-    /// instants can be compared exactly.
+    /// Returns the nanoseconds from the creation of this clock to a reading.
+    /// Such instants can be compared exactly.
     pub(crate) fn since_start(&self, at: Ticks) -> u64 {
         self.nanos(self.start, at)
     }
 
-    /// Returns the instant of a reading, in nanoseconds since the Unix epoch. Each
-    /// call reads the wall clock again, so that it and the counter cannot drift
-    /// apart in a long run.
+    /// Returns the instant of a reading, in nanoseconds since the Unix epoch.
+    /// Each call reads the wall clock again, so that it and the counter cannot
+    /// drift apart in a long run.
     pub(crate) fn unix_nanos(&self, at: Ticks) -> u64 {
         let wall = unix_nanos_now();
         let now = self.ticks();

@@ -18,7 +18,8 @@ thread_local! {
     static POLL_STACK: RefCell<Option<PollStack>> = const { RefCell::new(None) };
 }
 
-/// The scope that watches the runtime of a thread. Dropped when the thread ends.
+/// The scope that watches the runtime of a thread. Dropped when the thread
+/// ends.
 struct ThreadScope {
     recorder: Weak<Recorder>,
     runtime: Option<Id>,
@@ -63,8 +64,8 @@ pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&P
         .flatten()
 }
 
-/// Drops the thread's poll stack for `recorder` if another thread has taken over
-/// its worker. This thread may become another worker next.
+/// Drops the thread's poll stack for `recorder` if another thread has taken
+/// over its worker. This thread may become another worker next.
 #[cfg(tokio_unstable)]
 pub(crate) fn drop_taken_over_poll_stack(recorder: &Recorder) {
     let dropped = POLL_STACK.try_with(|current| {
@@ -78,7 +79,8 @@ pub(crate) fn drop_taken_over_poll_stack(recorder: &Recorder) {
     drop(dropped);
 }
 
-/// Whether another thread has taken over the worker, and no poll is in progress.
+/// Whether another thread has taken over the worker, and no poll is in
+/// progress.
 #[inline]
 fn is_taken_over(polls: &PollStack) -> bool {
     polls.worker.taken_over_at().is_some() && polls.source() == PollSource::NoPoll
@@ -97,8 +99,8 @@ pub(crate) fn set_thread_scope(recorder: &Arc<Recorder>) {
 }
 
 /// Returns the recorder for the thread: that of the scope that watches its
-/// runtime, else that of its poll stack, else that of the scope that was started
-/// last.
+/// runtime, else that of its poll stack, else that of the scope that was
+/// started last.
 pub(crate) fn recorder() -> Option<Arc<Recorder>> {
     // No scope has been started yet.
     if default_generation() == 0 {

@@ -78,8 +78,8 @@ impl FlightRing {
         let start = end.saturating_sub(CAPACITY as u64);
         let entries: Vec<_> = (start..end).map(|number| self.load(number)).collect();
         fence(Acquire);
-        // The writer may be in the middle of the next entry, which overwrites the
-        // oldest of these.
+        // The writer may be in the middle of the next entry, which overwrites
+        // the oldest of these.
         let overwritten = (self.written.load(Relaxed) + 1).saturating_sub(CAPACITY as u64);
         let discarded = usize::try_from(overwritten.saturating_sub(start)).unwrap_or(CAPACITY);
         entries.into_iter().skip(discarded).collect()

@@ -2,10 +2,10 @@
 //! and any thread may read.
 //!
 //! Buckets are log-linear. Up to 64 ns they are 4 ns wide. Above that, each
-//! power of two has 16 buckets, so that the width of a bucket is at most 1/16 of
-//! its values. Counts have 32 bits, so that a kind takes less than 4 KB for each
-//! worker. The count of a bucket that is half full is carried over into 64 bits:
-//! see [`CarriedCounts`].
+//! power of two has 16 buckets, so that the width of a bucket is at most 1/16
+//! of its values. Counts have 32 bits, so that a kind takes less than 4 KB for
+//! each worker. The count of a bucket that is half full is carried over into 64
+//! bits: see [`CarriedCounts`].
 
 use std::sync::MutexGuard;
 use std::sync::atomic::AtomicU32;
@@ -71,9 +71,9 @@ impl Histogram {
         self.sum.get() == 0
     }
 
-    /// Adds the recorded values to a snapshot. The writer may record at the same
-    /// time. No value is lost or counted twice, but the last few may be in the
-    /// buckets and not yet in the sum, or the other way round.
+    /// Adds the recorded values to a snapshot. The writer may record at the
+    /// same time. No value is lost or counted twice, but the last few may be in
+    /// the buckets and not yet in the sum, or the other way round.
     pub(crate) fn add_to(&self, into: &mut HistogramSnapshot, carried: &CarriedCountsGuard<'_>) {
         if self.is_empty() {
             return;
@@ -101,8 +101,8 @@ impl Histogram {
 ///
 /// A reader takes the lock before it reads the first bucket, so that no bucket
 /// is carried over while it reads. The writer never waits. It tries the lock
-/// once in two thousand million values of a bucket. If the lock is not free, the
-/// bucket can still count two thousand million more until it is.
+/// once in two thousand million values of a bucket. If the lock is not free,
+/// the bucket can still count two thousand million more until it is.
 #[derive(Debug)]
 pub(crate) struct CarriedCounts(Lock<Vec<(usize, u64)>>);
 

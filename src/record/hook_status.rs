@@ -62,8 +62,8 @@ impl Hook {
     }
 }
 
-/// Set when a hook that delimits polls was replaced. Nothing is recorded for this
-/// runtime from then on.
+/// Set when a hook that delimits polls was replaced. Nothing is recorded for
+/// this runtime from then on.
 const RECORDING_STOPPED: u32 = 1 << 31;
 
 /// The status of the hooks that one call of `Scope::watch` installed.
@@ -107,8 +107,8 @@ impl HookStatus {
         self.state.load(Relaxed) & bit(hook) != 0
     }
 
-    /// Returns the runtime that calls the hooks. If the builder has built several,
-    /// it is the one that called first.
+    /// Returns the runtime that calls the hooks. If the builder has built
+    /// several, it is the one that called first.
     pub(crate) fn runtime(&self) -> Option<Id> {
         self.runtime.get().copied()
     }

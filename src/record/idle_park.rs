@@ -10,9 +10,9 @@
 //! Either the worker sees the flag, or the watchdog sees that the worker runs.
 //! A worker with park hooks executes a fence for this at each unpark. A thread
 //! that polls named futures without such hooks would need a fence at each poll.
-//! For those threads, the watchdog instead asks the kernel to execute a fence on
-//! all threads before it reads their slots ([`os::fence_all_threads`]). If the
-//! kernel cannot do that, the watchdog does not sleep.
+//! For those threads, the watchdog instead asks the kernel to execute a fence
+//! on all threads before it reads their slots ([`os::fence_all_threads`]). If
+//! the kernel cannot do that, the watchdog does not sleep.
 
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -32,8 +32,8 @@ pub(crate) struct IdlePark {
 impl IdlePark {
     /// Wakes the watchdog if it sleeps. Before this call, the caller has either
     /// marked its slot as awake, which includes a fence
-    /// ([`Slot::set_awake`](super::slot::Slot::set_awake)), or has begun a poll in
-    /// its slot on a thread without hooks.
+    /// ([`Slot::set_awake`](super::slot::Slot::set_awake)), or has begun a poll
+    /// in its slot on a thread without hooks.
     #[inline]
     pub(crate) fn wake(&self) {
         if self.asleep.load(Relaxed) {
@@ -51,9 +51,9 @@ impl IdlePark {
     }
 
     /// Puts the watchdog's own thread to sleep until [`Self::wake`], or until
-    /// `limit` has passed. Does not sleep if `all_idle`, which is called after the
-    /// flag is set, returns `false`. `has_unhooked_threads` says whether some
-    /// threads have no park hooks. May also return spuriously.
+    /// `limit` has passed. Does not sleep if `all_idle`, which is called after
+    /// the flag is set, returns `false`. `has_unhooked_threads` says whether
+    /// some threads have no park hooks. May also return spuriously.
     pub(crate) fn sleep_while_idle(
         &self,
         has_unhooked_threads: bool,

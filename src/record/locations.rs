@@ -66,9 +66,9 @@ impl Locations {
     #[inline]
     fn probe_sequence(&self, location: &'static Location<'static>) -> impl Iterator<Item = &LocationEntry> {
         let address = ptr::from_ref(location).addr();
-        // Locations are 24 bytes apart in read-only data. The multiplier
-        // (2^64 / phi) spreads their addresses over all bits, of which the upper
-        // ones are used.
+        // Locations are 24 bytes apart in read-only data. The multiplier (2^64
+        // / phi) spreads their addresses over all bits, of which the upper ones
+        // are used.
         let hash = (address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
         (0..CAPACITY).map(move |step| &self.entries[(hash as usize + step) % CAPACITY])
     }

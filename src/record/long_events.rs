@@ -43,8 +43,8 @@ impl EventRing {
         }
     }
 
-    /// Adds an event, or counts it as lost if the ring is full. Only the writing
-    /// thread may call it.
+    /// Adds an event, or counts it as lost if the ring is full. Only the
+    /// writing thread may call it.
     #[cold]
     pub(crate) fn push(&self, event: LongEvent) {
         let written = self.written.load(Relaxed);

@@ -26,8 +26,9 @@ pub(crate) struct LagProbe {
 }
 
 impl LagProbe {
-    /// Records the lag since the last wake, and stores the waker for the next one.
-    /// Called by the poll of the one canary. Ready after [`LagProbes::end`].
+    /// Records the lag since the last wake, and stores the waker for the next
+    /// one. Called by the poll of the one canary. Ready after
+    /// [`LagProbes::end`].
     pub(crate) fn poll(&self, clock: &Clock, context: &mut Context<'_>) -> Poll<()> {
         let mut waker = self.waker.lock();
         if waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
@@ -51,8 +52,8 @@ impl LagProbe {
     fn wake_canary(&self, now: Ticks) {
         let waker = self.waker.lock().clone();
         let Some(waker) = waker else { return };
-        // If the canary has not been polled since the last wake, that measurement
-        // continues.
+        // If the canary has not been polled since the last wake, that
+        // measurement continues.
         if self.woken_at.compare_exchange(0, now.max(1), Release, Relaxed).is_ok() {
             waker.wake();
         }
@@ -81,8 +82,8 @@ impl LagProbe {
 pub(crate) struct LagProbes(Lock<Vec<Arc<LagProbe>>>);
 
 impl LagProbes {
-    /// Returns a lag probe for a new canary. Reuses that of a dropped canary of the
-    /// same name if there is one.
+    /// Returns a lag probe for a new canary. Reuses that of a dropped canary of
+    /// the same name if there is one.
     pub(crate) fn for_canary(&self, name: &'static str) -> Arc<LagProbe> {
         let mut lag_probes = self.0.lock();
         let is_free =
@@ -134,8 +135,8 @@ impl LagProbes {
         merged
     }
 
-    /// Returns copies, so that no waker is called while the lock is held: a waker
-    /// may run any code.
+    /// Returns copies, so that no waker is called while the lock is held: a
+    /// waker may run any code.
     fn all(&self) -> Vec<Arc<LagProbe>> {
         self.0.lock().clone()
     }

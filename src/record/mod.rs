@@ -1,5 +1,5 @@
-//! Recording. Each worker writes its own slot and histograms; a reader adds them
-//! up. This module depends neither on the watchdog nor on any exporter.
+//! Recording. Each worker writes its own slot and histograms; a reader adds
+//! them up. This module depends neither on the watchdog nor on any exporter.
 
 pub(crate) mod blocking_calls;
 pub(crate) mod clock;

@@ -19,8 +19,8 @@ use crate::record::worker::Worker;
 pub(crate) enum PollSource {
     /// No poll is in progress.
     NoPoll,
-    /// The hooks of one call of [`Scope::watch`](crate::Scope::watch), by the id
-    /// of their [`HookStatus`](crate::record::hook_status::HookStatus).
+    /// The hooks of one call of [`Scope::watch`](crate::Scope::watch), by the
+    /// id of their [`HookStatus`](crate::record::hook_status::HookStatus).
     #[cfg_attr(not(tokio_unstable), allow(dead_code))]
     Hook(u32),
     /// A named future, which records its own polls.
@@ -120,7 +120,8 @@ impl PollStack {
         self.worker.slot.begin(now, task, kind);
     }
 
-    /// Suspends the poll in progress. Returns `false` if too many are suspended.
+    /// Suspends the poll in progress. Returns `false` if too many are
+    /// suspended.
     #[cold]
     fn suspend(&self) -> bool {
         let depth = self.depth.get();
@@ -230,7 +231,8 @@ impl PollStack {
         }
     }
 
-    /// Records how long a ready task waited for its poll, which begins at `now`.
+    /// Records how long a ready task waited for its poll, which begins at
+    /// `now`.
     #[inline]
     pub(crate) fn record_wait(&self, nanos: u64, now: Ticks, task: u64, kind: KindId) {
         let worker = &*self.worker;

@@ -118,10 +118,10 @@ impl Recorder {
         all.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Returns a record for the calling thread. It continues the totals of an ended
-    /// thread with the same label if there is one. A runtime has one thread for
-    /// each worker. So, with `is_worker`, the calling thread has taken over the
-    /// worker of any live thread with the same label.
+    /// Returns a record for the calling thread. It continues the totals of an
+    /// ended thread with the same label if there is one. A runtime has one
+    /// thread for each worker. So, with `is_worker`, the calling thread has
+    /// taken over the worker of any live thread with the same label.
     pub(crate) fn register(&self, label: WorkerLabel, is_worker: bool) -> Arc<Worker> {
         let mut workers = self.workers.lock();
         if is_worker {
@@ -144,8 +144,8 @@ impl Recorder {
         worker
     }
 
-    /// Marks all workers of a runtime as taken over: what they poll is unknown from
-    /// now on.
+    /// Marks all workers of a runtime as taken over: what they poll is unknown
+    /// from now on.
     #[cfg(tokio_unstable)]
     pub(crate) fn abandon_workers(&self, runtime: &str) {
         let now = self.clock.ticks();
@@ -153,8 +153,8 @@ impl Recorder {
         self.workers.lock().all.iter().filter(of_runtime).for_each(|worker| worker.mark_taken_over(now));
     }
 
-    /// Makes a record available for reuse: its thread has ended, or is no longer
-    /// that worker.
+    /// Makes a record available for reuse: its thread has ended, or is no
+    /// longer that worker.
     pub(crate) fn retire(&self, worker: Arc<Worker>) {
         worker.set_thread(None);
         worker.slot.set_idle();
@@ -162,8 +162,8 @@ impl Recorder {
         self.generation.fetch_add(1, Release);
     }
 
-    /// Returns a number that changes whenever the result of [`Self::all_workers`]
-    /// does.
+    /// Returns a number that changes whenever the result of
+    /// [`Self::all_workers`] does.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Acquire)
     }
@@ -180,8 +180,8 @@ impl Recorder {
 
     pub(crate) fn kind_snapshots(&self) -> Vec<KindSnapshot> {
         let workers = self.all_workers();
-        // Locked until everything is read, so that no count moves from a bucket to
-        // the carried counts in between.
+        // Locked until everything is read, so that no count moves from a bucket
+        // to the carried counts in between.
         let carried: Vec<_> = workers.iter().map(|worker| worker.carried.read()).collect();
         let mut merged = Vec::<KindSnapshot>::new();
         let mut by_name = HashMap::new();
@@ -200,8 +200,8 @@ impl Recorder {
         merged
     }
 
-    /// Whether tasks that the worker could poll are ready, in its local queue or in
-    /// the global queue of its runtime.
+    /// Whether tasks that the worker could poll are ready, in its local queue
+    /// or in the global queue of its runtime.
     pub(crate) fn has_ready_tasks_for(&self, worker: &Worker) -> bool {
         let metrics = self.runtimes.metrics();
         let is_global = |(runtime, metrics): &(String, tokio::runtime::RuntimeMetrics)| {
@@ -251,8 +251,8 @@ impl Recorder {
         merged
     }
 
-    /// Returns the polls in the flight recorders that ended after `since_unix_ns`,
-    /// by worker.
+    /// Returns the polls in the flight recorders that ended after
+    /// `since_unix_ns`, by worker.
     #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
     pub(crate) fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {
         let (now, now_unix_ns) = (self.clock.ticks(), clock::unix_nanos_now());

@@ -87,8 +87,8 @@ impl Runtimes {
         drop(all);
     }
 
-    /// Returns each runtime's label and handle. A handle keeps the memory of its
-    /// runtime.
+    /// Returns each runtime's label and handle. A handle keeps the memory of
+    /// its runtime.
     #[cfg(feature = "tokio-metrics")]
     pub(crate) fn handles(&self) -> Vec<(String, Handle)> {
         self.0.lock().iter().map(|known| (known.label.clone(), known.handle.clone())).collect()

@@ -21,8 +21,8 @@ pub(crate) struct Slot {
     idle: AtomicBool,
 }
 
-/// A bit in `kind`: a future has set the kind by its name. Later names inside the
-/// same poll do not count.
+/// A bit in `kind`: a future has set the kind by its name. Later names inside
+/// the same poll do not count.
 const NAMED: u32 = 1 << 31;
 
 /// A poll in progress.
@@ -52,8 +52,8 @@ impl Slot {
         self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
     }
 
-    /// Returns the task of the poll in progress. Only the owning thread may call
-    /// it.
+    /// Returns the task of the poll in progress. Only the owning thread may
+    /// call it.
     #[inline]
     pub(crate) fn task(&self) -> u64 {
         self.task.load(Relaxed)
@@ -73,13 +73,15 @@ impl Slot {
     pub(crate) fn end(&self) -> ActivePoll {
         let ended = self.load(self.seq.load(Relaxed));
         self.seq.store(ended.seq.wrapping_add(1), Release);
-        // The fields of the next poll must not become visible under this number.
+        // The fields of the next poll must not become visible under this
+        // number.
         fence(Release);
         ended
     }
 
-    /// Sets the kind of the poll in progress to that of a named future, and returns
-    /// the previous kind. Returns `None` if a named future has already set it.
+    /// Sets the kind of the poll in progress to that of a named future, and
+    /// returns the previous kind. Returns `None` if a named future has already
+    /// set it.
     #[inline]
     pub(crate) fn set_named_kind(&self, kind: KindId) -> Option<KindId> {
         let before = self.kind.load(Relaxed);
@@ -132,9 +134,9 @@ impl Slot {
         self.idle.store(true, Release);
     }
 
-    /// Marks the thread as awake. The fence makes the store sequentially consistent
-    /// with a call of [`Self::is_idle`] after another fence, because the watchdog
-    /// may be about to sleep.
+    /// Marks the thread as awake. The fence makes the store sequentially
+    /// consistent with a call of [`Self::is_idle`] after another fence, because
+    /// the watchdog may be about to sleep.
     #[inline]
     pub(crate) fn set_awake(&self) {
         self.idle.store(false, Relaxed);

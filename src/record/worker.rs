@@ -44,7 +44,8 @@ impl KindRecord {
 /// The record of a watched thread. It outlives the thread: the next thread with
 /// the same label continues its totals. So totals never decrease, and memory is
 /// bounded by the number of threads that live at the same time. While a worker
-/// moves to another thread (`block_in_place`), both threads have the same label.
+/// moves to another thread (`block_in_place`), both threads have the same
+/// label.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) label: WorkerLabel,
@@ -96,8 +97,8 @@ impl Worker {
         &self.kind_records[kind.index()]
     }
 
-    /// Returns the poll in progress that occupies the worker. A poll whose worker
-    /// another thread has taken over does not. Any thread may call it.
+    /// Returns the poll in progress that occupies the worker. A poll whose
+    /// worker another thread has taken over does not. Any thread may call it.
     pub(crate) fn active(&self) -> Option<ActivePoll> {
         self.slot.active().filter(|_| self.taken_over_at().is_none())
     }
@@ -136,8 +137,8 @@ impl Drop for Worker {
 }
 
 /// Allocates records that are all zero. A page occupies memory only after the
-/// first value is written to it. So a kind that this thread never polls costs no
-/// memory, and the poll path never calls the allocator.
+/// first value is written to it. So a kind that this thread never polls costs
+/// no memory, and the poll path never calls the allocator.
 fn zeroed_kind_records() -> Box<[KindRecord]> {
     let kind_records = Box::<[KindRecord]>::new_zeroed_slice(MAX_KINDS);
     // SAFETY: a `KindRecord` consists only of `AtomicU64` and `AtomicU32`, for
