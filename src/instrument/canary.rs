@@ -1,4 +1,4 @@
-//! A task whose only work is to be polled in time.
+//! A task that does nothing but measure when it is polled.
 
 use std::fmt;
 use std::future::Future;
@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use crate::record::loop_lag::LagProbe;
 use crate::record::recorder::Recorder;
 
-/// Measures how late an event loop is: see [`Scope::canary`](crate::Scope::canary).
+/// Measures the lag of an event loop: see
+/// [`Scope::canary`](crate::Scope::canary).
 #[must_use = "a canary measures nothing unless spawned"]
 pub struct Canary {
     recorder: Arc<Recorder>,
@@ -30,7 +31,7 @@ impl Future for Canary {
             return Poll::Ready(());
         }
         let polled = self.lag_probe.poll(&self.recorder.clock, context);
-        // The watchdog may sleep, for want of anybody to ring for.
+        // The watchdog may sleep because there was no canary to wake.
         self.recorder.idle_park.wake();
         polled
     }

@@ -1,4 +1,4 @@
-//! Futures with a name, recorded wherever they are polled.
+//! Named futures, which are recorded on whatever executor polls them.
 
 use std::fmt;
 use std::future::Future;
@@ -15,28 +15,41 @@ use crate::record::kinds::KindId;
 use crate::record::poll_stack::{PollSource, PollStack, WakerId};
 use crate::record::recorder::Recorder;
 
-/// A future of so many bytes and more is large: each spawn and each move copies
-/// it, and the stack has to hold it meanwhile. Tokio puts a task's future into a
-/// box of its own from this size on.
+/// The size in bytes from which a future counts as large.
+///
+/// Each spawn and each move of a future copies it, and the stack must have room
+/// for it. From this size on, Tokio puts the future of a task into a separate
+/// box.
 pub const LARGE_FUTURE: usize = 16 * 1024;
 
-/// Gives futures a name.
+/// Gives a future a name, by which it is recorded.
 pub trait Named: Future + Sized {
-    /// The same future, recorded as a task of the kind `name`.
+    /// Wraps the future so that it is recorded as a task of the kind `name`.
     ///
-    /// As the future of a task on a watched runtime it only gives that task its
-    /// name, and its scheduling delay where Tokio is not asked for that
-    /// ([`Builder::schedule_delay`](crate::Builder::schedule_delay)). Anywhere
-    /// else, on any executor, it is a task of its own for the
-    /// [`Scope`](crate::Scope) that was started last: its polls are recorded,
-    /// how long it waited from its first wake to its poll, polls in which it
-    /// woke itself, and whether its last waker was dropped while it still waits
-    /// for one. Inside another named future it counts as a task where it has a
-    /// waker of its own, as in a `LocalSet` or a `FuturesUnordered`; else it is
-    /// part of the outer one. Without a scope it does nothing.
+    /// What is recorded depends on where the future is polled:
     ///
-    /// The future gets a waker of loopscope's, allocated with its first poll,
-    /// which wakes the task's own.
+    /// * As the future of a task on a watched runtime, it gives that task its
+    ///   name. If Tokio does not measure schedule delays
+    ///   ([`Builder::schedule_delay`](crate::Builder::schedule_delay)), it also
+    ///   measures that of the task.
+    /// * Inside another named future that polls it with the same waker, it is a
+    ///   part of the outer future and records nothing.
+    /// * Inside another named future that polls it with a different waker, as a
+    ///   `LocalSet` or a `FuturesUnordered` does, it counts as a separate task.
+    /// * Anywhere else, on any executor, it counts as a separate task of the
+    ///   [`Scope`](crate::Scope) that was started last, unless the thread
+    ///   belongs to another scope.
+    ///
+    /// For a separate task, loopscope records its polls, the delay from its
+    /// first wake to the next poll, the polls in which it woke itself, and
+    /// whether its last waker was dropped while it was pending.
+    ///
+    /// Without a scope the wrapper does nothing.
+    ///
+    /// The future is polled with loopscope's own waker, which wakes the waker
+    /// of the task. It is allocated at the first poll.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use loopscope::Named;
@@ -54,7 +67,7 @@ pub trait Named: Future + Sized {
 impl<F: Future> Named for F {}
 
 pin_project! {
-    /// A future with a name: see [`Named::named`].
+    /// A named future: see [`Named::named`].
     #[must_use = "futures do nothing unless awaited or spawned"]
     pub struct Instrumented<F> {
         #[pin]
@@ -66,17 +79,17 @@ pin_project! {
     }
 }
 
-/// What the future is, as its first poll shows.
+/// What a named future stands for. Its first poll determines it.
 enum FutureRole {
-    /// The future of a task whose polls a hook records: gives it the name.
+    /// The future of a task whose polls a hook records. It names the task.
     Name(WakeTracker),
-    /// A task of its own: counted for as long as the future lives.
+    /// A separate task. It counts as alive as long as the future exists.
     Task(WakeTracker, #[allow(dead_code)] TaskCount),
-    /// A part of another named future, which counts for it.
+    /// A part of another named future, which is recorded instead.
     Part,
 }
 
-/// One task, from its first poll to its drop.
+/// Counts a task as spawned at its first poll and as completed at its drop.
 struct TaskCount {
     recorder: Arc<Recorder>,
     kind: KindId,
@@ -102,7 +115,7 @@ impl<F> fmt::Debug for Instrumented<F> {
 }
 
 impl<F> Instrumented<F> {
-    /// The same, for a scope that is known.
+    /// Wraps a future for the scope of `recorder`.
     pub(crate) fn in_recorder(future: F, name: &'static str, recorder: Arc<Recorder>) -> Self {
         let kind = recorder.kinds.for_name(name);
         Self { future, name, kind: Some((recorder, kind)), role: None, no_scope_at: u64::MAX }
@@ -135,8 +148,8 @@ impl<F: Future> Future for Instrumented<F> {
     }
 }
 
-/// Looks for a scope as the future is polled for the first time, and again
-/// whenever another scope has started since.
+/// Finds the scope at the first poll of a future, and tries again whenever
+/// another scope has started since.
 #[cold]
 fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, no_scope_at: &mut u64, name: &str) {
     *no_scope_at = current::default_generation();
@@ -146,6 +159,7 @@ fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, no_scope_at: &mut u64,
     });
 }
 
+/// Determines what the future stands for, at its first poll.
 #[cold]
 fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -> FutureRole {
     let is_part = |polls: &PollStack| polls.innermost_waker.get() == WakerId::new(context.waker());
@@ -177,16 +191,17 @@ fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -
     role
 }
 
-/// A poll of a named future; ends as it is dropped, also by a panic.
+/// A poll of a named future. It ends when this is dropped, also by a panic.
 struct RecordedPoll<'r> {
     recorder: &'r Arc<Recorder>,
     kind: KindId,
     wakes: &'r mut WakeTracker,
     is_task: bool,
-    /// The waker of the named future around this one.
+    /// The waker of the enclosing named future.
     outer: WakerId,
+    /// Whether the future's last waker was dropped uncalled.
     is_lost: bool,
-    /// It was the first poll and the last.
+    /// Whether it was the first poll and also the last.
     is_only_poll: bool,
 }
 
@@ -218,7 +233,7 @@ impl<'r> RecordedPoll<'r> {
         Self { recorder, kind, wakes, is_task, outer, is_lost: false, is_only_poll: false }
     }
 
-    /// The future has returned: it did not panic.
+    /// Notes that the future has returned, and so did not panic.
     #[inline]
     fn returned(&mut self, is_ready: bool, is_first: bool) {
         self.is_only_poll = is_ready && is_first;
@@ -230,8 +245,8 @@ impl Drop for RecordedPoll<'_> {
     #[inline]
     fn drop(&mut self) {
         let woke_itself = self.wakes.end_poll();
-        // Where nothing is to be recorded, what the poll left in the seat does
-        // no harm: no other future has its waker.
+        // If there is nothing to record, `innermost_waker` keeps the waker of
+        // this poll. That is harmless, because no other future has this waker.
         if !self.is_task && !woke_itself && !self.is_lost && !self.is_only_poll {
             return;
         }

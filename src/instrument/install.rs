@@ -1,4 +1,4 @@
-//! Sets Tokio's hooks: where every task of a watched runtime is recorded.
+//! Installs Tokio's hooks, which record every task of a watched runtime.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::record::poll_stack::PollSource;
 use crate::record::poll_stack::PollStack;
 use crate::record::recorder::Recorder;
 
-/// What the hooks of one call of `watch` share.
+/// The data that the hooks of one call of `Scope::watch` share.
 struct HookContext {
     hook_status: Arc<HookStatus>,
     recorder: Arc<Recorder>,
@@ -20,7 +20,7 @@ struct HookContext {
 }
 
 impl HookContext {
-    /// Whether what the hook is called for is to be recorded.
+    /// Notes the call of a hook, and returns whether to record its event.
     #[inline]
     fn should_record(&self, hook: Hook) -> bool {
         self.hook_status.record_call(hook);
@@ -34,8 +34,9 @@ impl HookContext {
     }
 }
 
-/// Sets the hooks on a runtime's builder, and lets them call the application's.
-/// They replace those set before and are replaced by those set after.
+/// Sets the hooks on a runtime's builder. They call the application's hooks.
+/// They replace all hooks that were set before, and a hook that is set later
+/// replaces them.
 pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Hooks) {
     if !recorder.is_live() {
         return install_alone(builder, hooks);
@@ -72,7 +73,7 @@ pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Ho
     }
 }
 
-/// Sets the application's hooks as if there were no scope.
+/// Sets only the application's hooks: there is no live scope.
 fn install_alone(builder: &mut Builder, hooks: Hooks) {
     if let Some(f) = hooks.thread_start {
         builder.on_thread_start(f);
@@ -110,8 +111,9 @@ fn call(hook: &Option<OnThread>) {
     }
 }
 
-/// A thread that parks is a worker, or a root future's thread, from now on: it
-/// is known before its first poll.
+/// Marks a thread as parked, and registers it if it is new. A thread that parks
+/// is a worker or the thread of a root future, so it is known before its first
+/// poll.
 fn on_park(context: &HookContext) {
     if !context.should_record(Hook::ThreadPark) {
         return;
@@ -126,9 +128,10 @@ fn on_park(context: &HookContext) {
     current::with_poll_stack(&context.recorder, |polls| polls.worker.park());
 }
 
-/// A runtime polls one task after the other and parks after the last, so the
-/// hook that ends polls is somebody else's: nothing of this runtime can be
-/// recorded any more, and what seems to be polled there is not.
+/// Stops recording for the runtime, because the hook that ends polls was
+/// replaced. A runtime polls one task at a time and parks after the last one,
+/// so a poll that is still in progress at that time never gets its end event.
+/// The polls that seem to be in progress on its workers have ended.
 #[cfg(tokio_unstable)]
 #[cold]
 fn stop_recording(context: &HookContext, polls: &PollStack) {
@@ -142,16 +145,16 @@ fn on_unpark(context: &HookContext) {
     if !context.should_record(Hook::ThreadUnpark) {
         return;
     }
-    let woke = current::with_existing_poll_stack(&context.recorder, |polls| {
+    let has_poll_stack = current::with_existing_poll_stack(&context.recorder, |polls| {
         polls.worker.unpark();
-        // Nothing else tells what runs until it parks again.
+        // No other hook reports the code that runs until the next park.
         #[cfg(not(tokio_unstable))]
         if polls.source() == PollSource::NoPoll {
             let recorder = &context.recorder;
             polls.begin(recorder.clock.ticks(), 0, recorder.unnamed_kind, PollSource::Thread);
         }
     });
-    if woke.is_some() {
+    if has_poll_stack.is_some() {
         context.recorder.idle_park.wake();
     }
 }
@@ -198,8 +201,9 @@ mod tasks {
         }
     }
 
-    /// May run on any thread, so what is not counted at a worker is counted in
-    /// common: once a task, never once a poll.
+    /// Counts a spawned task. Any thread may spawn one. Outside a worker the
+    /// count goes to a shared counter, but only once for each task, never for
+    /// each poll.
     fn on_spawn(context: &HookContext, meta: &TaskMeta<'_>) {
         if !context.should_record(Hook::TaskSpawn) {
             return;
@@ -227,8 +231,8 @@ mod tasks {
                 return super::stop_recording(context, polls);
             }
             let now = recorder.clock.ticks();
-            // An application may have asked Tokio for it by itself: named futures
-            // know theirs then.
+            // The application may have enabled Tokio's measurement itself. It
+            // is not used then, because named futures measure their own delay.
             if recorder.tokio_measures_delay
                 && let Some(delay) = meta.schedule_latency()
             {
@@ -242,7 +246,8 @@ mod tasks {
         });
     }
 
-    /// No unpark came before: a root future's thread turns to its tasks.
+    /// Marks a thread as awake that polls a task without an unpark: the thread
+    /// of a root future does so.
     #[cold]
     fn set_awake(polls: &PollStack) {
         polls.worker.slot.set_awake();
@@ -264,8 +269,9 @@ mod tasks {
         }
     }
 
-    /// Also fires for calls of `spawn_blocking` and for the runtime's own jobs,
-    /// which were never spawned as tasks: their locations are not known here.
+    /// Counts a completed task. Tokio also calls this hook for calls of
+    /// `spawn_blocking` and for its own jobs. They were not spawned as tasks,
+    /// so their locations are unknown here and they are not counted.
     fn on_terminate(context: &HookContext, meta: &TaskMeta<'_>) {
         if !context.should_record(Hook::TaskTerminate) {
             return;
@@ -280,7 +286,8 @@ mod tasks {
         }
     }
 
-    /// A task's number. `Id` does not give it out, but hashes as it.
+    /// Returns the number of a task. `Id` has no getter for it, but hashes as
+    /// exactly that number.
     #[inline]
     fn task_number(id: tokio::task::Id) -> u64 {
         struct Number(u64);

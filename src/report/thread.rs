@@ -111,7 +111,7 @@ impl ReporterLoop {
             Verdict::Allowed => return self.findings.forget(stall.key),
         };
         #[cfg(not(tokio_unstable))]
-        if stall.kind == self.recorder.unnamed && !diagnose::is_one_poll(stall, &mut self.symbols) {
+        if stall.kind == self.recorder.unnamed_kind && !diagnose::is_one_poll(stall, &mut self.symbols) {
             // Suspected only: the worker may have got on from one poll to the next.
             return self.findings.forget(stall.key);
         }

@@ -24,7 +24,7 @@ impl NoProgress {
     /// The poll, if it is one; in place of what runs unnamed, the time since the
     /// worker was last seen to get on.
     pub(crate) fn poll(&mut self, poll: ActivePoll, worker: &Worker, recorder: &Recorder) -> ActivePoll {
-        if poll.kind != recorder.unnamed {
+        if poll.kind != recorder.unnamed_kind {
             return poll;
         }
         let now = recorder.clock.ticks();
