@@ -86,7 +86,7 @@ impl Hooks {
     }
 
     /// Sets the callback for when a task is spawned: see
-    /// `tokio::runtime::Builder::on_task_spawn`. Requires `tokio_unstable`.
+    /// `tokio::runtime::Builder::on_task_spawn`. Needs `tokio_unstable`.
     #[cfg(tokio_unstable)]
     pub fn on_task_spawn(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
         self.task_spawn = Some(Box::new(f));
@@ -94,7 +94,7 @@ impl Hooks {
     }
 
     /// Sets the callback for when a task is about to be polled: see
-    /// `tokio::runtime::Builder::on_before_task_poll`. Requires `tokio_unstable`.
+    /// `tokio::runtime::Builder::on_before_task_poll`. Needs `tokio_unstable`.
     #[cfg(tokio_unstable)]
     pub fn on_before_task_poll(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
         self.before_task_poll = Some(Box::new(f));
@@ -102,7 +102,7 @@ impl Hooks {
     }
 
     /// Sets the callback for when a task has been polled: see
-    /// `tokio::runtime::Builder::on_after_task_poll`. Requires `tokio_unstable`.
+    /// `tokio::runtime::Builder::on_after_task_poll`. Needs `tokio_unstable`.
     #[cfg(tokio_unstable)]
     pub fn on_after_task_poll(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
         self.after_task_poll = Some(Box::new(f));
@@ -110,7 +110,7 @@ impl Hooks {
     }
 
     /// Sets the callback for when a task has ended: see
-    /// `tokio::runtime::Builder::on_task_terminate`. Requires `tokio_unstable`.
+    /// `tokio::runtime::Builder::on_task_terminate`. Needs `tokio_unstable`.
     #[cfg(tokio_unstable)]
     pub fn on_task_terminate(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
         self.task_terminate = Some(Box::new(f));
