@@ -238,24 +238,24 @@ mod tests {
             prop_assert_eq!(snapshot.count, exact.len() as u64);
             prop_assert_eq!(snapshot.sum, Duration::from_nanos(exact.iter().sum()));
             prop_assert_eq!(snapshot.max, Duration::from_nanos(*exact.iter().max().unwrap()));
-            let ours = snapshot.quantile(quantile).as_nanos() as f64;
-            let theirs = reference.value_at_quantile(quantile) as f64;
+            let actual = snapshot.quantile(quantile).as_nanos() as f64;
+            let expected = reference.value_at_quantile(quantile) as f64;
             prop_assert!(
-                ours >= theirs * 0.998 - 4.0 && ours <= theirs * (1.0 + 1.0 / 16.0) * 1.002 + 4.0,
-                "{}: {} against {}", quantile, ours, theirs
+                actual >= expected * 0.998 - 4.0 && actual <= expected * (1.0 + 1.0 / 16.0) * 1.002 + 4.0,
+                "{}: {} against {}", quantile, actual, expected
             );
         }
 
         /// Neither a snapshot in between nor a merge changes the result.
         #[test]
         fn merged_snapshots_are_the_snapshot_of_all(
-            ours in prop::collection::vec(0_u64..1 << 40, 0..200),
-            theirs in prop::collection::vec(0_u64..1 << 40, 0..200),
+            left in prop::collection::vec(0_u64..1 << 40, 0..200),
+            right in prop::collection::vec(0_u64..1 << 40, 0..200),
         ) {
             let carried = CarriedCounts::new();
             let [a, b, all] = std::array::from_fn(|_| Histogram::new());
             let mut last = HistogramSnapshot::default();
-            for value in &ours {
+            for value in &left {
                 a.record(*value, &carried);
                 all.record(*value, &carried);
                 let now = a.snapshot(&carried);
@@ -263,7 +263,7 @@ mod tests {
                 prop_assert!(now.sum >= last.sum && now.max >= last.max);
                 last = now;
             }
-            for value in &theirs {
+            for value in &right {
                 b.record(*value, &carried);
                 all.record(*value, &carried);
             }
