@@ -84,12 +84,12 @@ impl Slot {
     /// set it.
     #[inline]
     pub(crate) fn set_named_kind(&self, kind: KindId) -> Option<KindId> {
-        let before = self.kind.load(Relaxed);
-        if before & NAMED != 0 {
+        let previous = self.kind.load(Relaxed);
+        if previous & NAMED != 0 {
             return None;
         }
         self.kind.store(kind.as_u32() | NAMED, Relaxed);
-        Some(KindId::from_u32(before))
+        Some(KindId::from_u32(previous))
     }
 
     /// Returns the poll in progress. Any thread may call it.
@@ -122,7 +122,8 @@ impl Slot {
         }
     }
 
-    /// Returns the number of the current poll; it is even between polls.
+    /// Returns the counter that holds the number of the current poll. It is even
+    /// between polls.
     #[inline]
     pub(crate) fn seq(&self) -> &AtomicU64 {
         &self.seq

@@ -77,7 +77,8 @@ impl Builder {
     }
 
     /// Sets where reports for people are printed. Default: [`Terminal::Auto`],
-    /// on stderr if that is a terminal. Needs the feature `diagnostic`.
+    /// on stderr if that is a terminal. Without the feature `diagnostic`, a
+    /// report is a single line.
     pub fn terminal(mut self, terminal: Terminal) -> Self {
         self.settings.terminal = terminal;
         self
@@ -85,7 +86,7 @@ impl Builder {
 
     /// Sets a callback for each report of a finding: when the finding is new,
     /// each time its count has doubled, and when a stall has lasted for one
-    /// second.
+    /// second, one minute, ten minutes and one hour.
     ///
     /// loopscope's reporting thread calls it and waits for it to return. If it
     /// panics, the panic is caught.

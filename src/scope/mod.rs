@@ -29,7 +29,7 @@ use crate::watchdog::Watchdog;
 ///
 /// Dropping it stops and joins its threads immediately. The hooks in watched
 /// runtimes stay installed, but no longer record anything. With `LOOPSCOPE=off`
-/// in the environment it never does anything.
+/// in the environment it records and reports nothing.
 ///
 /// # Examples
 ///
