@@ -5,9 +5,9 @@ use std::fmt;
 #[cfg(tokio_unstable)]
 use tokio::runtime::TaskMeta;
 
-pub(crate) type OnThread = Box<dyn Fn() + Send + Sync>;
+pub(crate) type ThreadCallback = Box<dyn Fn() + Send + Sync>;
 #[cfg(tokio_unstable)]
-pub(crate) type OnTask = Box<dyn Fn(&TaskMeta<'_>) + Send + Sync>;
+pub(crate) type TaskCallback = Box<dyn Fn(&TaskMeta<'_>) + Send + Sync>;
 
 /// The application's own callbacks, for [`Scope::watch_with`].
 ///
@@ -37,18 +37,18 @@ pub(crate) type OnTask = Box<dyn Fn(&TaskMeta<'_>) + Send + Sync>;
 #[derive(Default)]
 #[must_use = "hooks do nothing unless passed to `Scope::watch_with`"]
 pub struct Hooks {
-    pub(crate) thread_start: Option<OnThread>,
-    pub(crate) thread_stop: Option<OnThread>,
-    pub(crate) thread_park: Option<OnThread>,
-    pub(crate) thread_unpark: Option<OnThread>,
+    pub(crate) thread_start: Option<ThreadCallback>,
+    pub(crate) thread_stop: Option<ThreadCallback>,
+    pub(crate) thread_park: Option<ThreadCallback>,
+    pub(crate) thread_unpark: Option<ThreadCallback>,
     #[cfg(tokio_unstable)]
-    pub(crate) task_spawn: Option<OnTask>,
+    pub(crate) task_spawn: Option<TaskCallback>,
     #[cfg(tokio_unstable)]
-    pub(crate) before_task_poll: Option<OnTask>,
+    pub(crate) before_task_poll: Option<TaskCallback>,
     #[cfg(tokio_unstable)]
-    pub(crate) after_task_poll: Option<OnTask>,
+    pub(crate) after_task_poll: Option<TaskCallback>,
     #[cfg(tokio_unstable)]
-    pub(crate) task_terminate: Option<OnTask>,
+    pub(crate) task_terminate: Option<TaskCallback>,
 }
 
 impl Hooks {

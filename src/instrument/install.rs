@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Builder;
 
-use crate::instrument::hooks::{Hooks, OnThread};
+use crate::instrument::hooks::{Hooks, ThreadCallback};
 use crate::record::current;
 use crate::record::hook_status::{Hook, HookStatus};
 use crate::record::poll_stack::PollSource;
@@ -39,7 +39,7 @@ impl HookContext {
 /// replaces them.
 pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Hooks) {
     if !recorder.is_live() {
-        return install_alone(builder, hooks);
+        return install_application_hooks(builder, hooks);
     }
     let context = Arc::new(HookContext {
         hook_status: recorder.add_hook_status(),
@@ -74,7 +74,7 @@ pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Ho
 }
 
 /// Sets only the application's hooks: there is no live scope.
-fn install_alone(builder: &mut Builder, hooks: Hooks) {
+fn install_application_hooks(builder: &mut Builder, hooks: Hooks) {
     if let Some(f) = hooks.thread_start {
         builder.on_thread_start(f);
     }
@@ -105,7 +105,7 @@ fn install_alone(builder: &mut Builder, hooks: Hooks) {
 }
 
 #[inline]
-fn call(hook: &Option<OnThread>) {
+fn call(hook: &Option<ThreadCallback>) {
     if let Some(hook) = hook {
         hook();
     }
@@ -167,7 +167,7 @@ mod tasks {
 
     use tokio::runtime::{Builder, TaskMeta};
 
-    use crate::instrument::hooks::OnTask;
+    use crate::instrument::hooks::TaskCallback;
     use crate::instrument::install::HookContext;
     use crate::record::current;
     use crate::record::hook_status::Hook;
@@ -195,7 +195,7 @@ mod tasks {
     }
 
     #[inline]
-    fn call(hook: &Option<OnTask>, meta: &TaskMeta<'_>) {
+    fn call(hook: &Option<TaskCallback>, meta: &TaskMeta<'_>) {
         if let Some(hook) = hook {
             hook(meta);
         }

@@ -126,8 +126,8 @@ impl Recorder {
         let mut workers = self.workers.lock();
         if is_worker {
             let now = self.clock.ticks();
-            let same = |worker: &&Arc<Worker>| worker.label == label && worker.thread().is_some();
-            workers.all.iter().filter(same).for_each(|worker| worker.mark_taken_over(now));
+            let has_live_thread = |worker: &&Arc<Worker>| worker.label == label && worker.thread().is_some();
+            workers.all.iter().filter(has_live_thread).for_each(|worker| worker.mark_taken_over(now));
         }
         let reusable = workers.retired.iter().position(|worker| worker.label == label);
         let worker = if let Some(index) = reusable {
