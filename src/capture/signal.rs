@@ -7,13 +7,14 @@
 use std::cell::Cell;
 use std::mem::{self, MaybeUninit};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::capture::machine::{self, Registers};
 use crate::capture::{CopiedStack, STACK_BYTES};
+use crate::lock::Lock;
 use crate::os::{self, ThreadInfo};
 
 /// How many threads can have a request at the same time.
@@ -70,7 +71,7 @@ static TARGETS: [Target; MAX_TARGETS] = [const {
 
 /// The indexes of the entries of [`TARGETS`] that no [`StackRequester`] owns.
 /// An entry keeps its buffer when its owner changes.
-static FREE_TARGETS: Mutex<Option<Vec<usize>>> = Mutex::new(None);
+static FREE_TARGETS: Lock<Option<Vec<usize>>> = Lock::new(None);
 
 /// The process that installed the handler. Each request contains it. A child
 /// process made by `fork` sends no requests.
@@ -104,7 +105,7 @@ impl StackRequester {
     /// [`MAX_TARGETS`] requesters exist.
     pub(crate) fn new() -> Option<Self> {
         let signal = signal_number()?;
-        let mut free_targets = FREE_TARGETS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free_targets = FREE_TARGETS.lock();
         let index = free_targets.get_or_insert_with(|| (0..MAX_TARGETS).collect()).pop()?;
         let target = &TARGETS[index];
         if target.buffer.load(Relaxed).is_null() {
@@ -195,7 +196,7 @@ impl Drop for StackRequester {
         self.cancel();
         // An entry to which a handler is still writing gets no new owner.
         if self.target().state.load(Acquire) == STATE_FREE {
-            let mut free_targets = FREE_TARGETS.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut free_targets = FREE_TARGETS.lock();
             free_targets.get_or_insert_default().push(self.index);
         }
     }

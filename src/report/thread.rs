@@ -111,7 +111,7 @@ impl ReporterLoop {
             Verdict::Allowed => return self.findings.forget(stall.key),
         };
         #[cfg(not(tokio_unstable))]
-        if stall.kind == self.recorder.unnamed && !diagnose::is_one_poll(stall, &mut self.symbols) {
+        if stall.kind == self.recorder.unnamed_kind && !diagnose::is_one_poll(stall, &mut self.symbols) {
             // Suspected only: the worker may have got on from one poll to the next.
             return self.findings.forget(stall.key);
         }
@@ -147,10 +147,10 @@ impl ReporterLoop {
     }
 
     fn replaced(&self, hook: Hook) {
-        let (hook, loss) = (hook.name(), hook.loss());
+        let (hook, consequence) = (hook.name(), hook.consequence());
         let text = format!(
             "`{hook}` was set on a watched runtime's builder after `Scope::watch`, which replaces loopscope's: \
-             {loss}; give yours to `Scope::watch_with`"
+             {consequence}; give yours to `Scope::watch_with`"
         );
         tracing::warn!(target: "loopscope", hook, "{text}");
         if self.draws() {

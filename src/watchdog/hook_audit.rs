@@ -33,14 +33,14 @@ impl HookAudit {
         }
         self.last_audit = now;
         for hook_statuses in recorder.hook_statuses() {
-            let metrics = hook_statuses.runtime().and_then(|id| recorder.runtimes.metrics_of(id));
+            let metrics = hook_statuses.runtime().and_then(|id| recorder.runtimes.metrics_by_id(id));
             if let Some((is_multi_thread, metrics)) = metrics {
                 for hook in uncalled_hooks(&hook_statuses, is_multi_thread, &metrics) {
-                    recorder.replaced_hooks.note(hook);
+                    recorder.replaced_hooks.add(hook);
                 }
             }
         }
-        recorder.replaced_hooks.untold()
+        recorder.replaced_hooks.take_unreported()
     }
 }
 
@@ -63,6 +63,6 @@ fn uncalled_hooks(hook_statuses: &HookStatus, is_multi_thread: bool, metrics: &R
             (Hook::TaskTerminate, ended >= MIN_EVENTS_WITHOUT_CALL),
         ]);
     }
-    hooks.retain(|(hook, has_happened)| *has_happened && !hook_statuses.has_called(*hook));
+    hooks.retain(|(hook, has_happened)| *has_happened && !hook_statuses.was_called(*hook));
     hooks.into_iter().map(|(hook, _)| hook).collect()
 }

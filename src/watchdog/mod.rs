@@ -163,8 +163,8 @@ impl<'r> WatchdogLoop<'r> {
                 idle_since = Instant::now();
             } else if idle_since.elapsed() > SLEEP_AFTER_IDLE {
                 let unhooked = self.monitors.iter().any(WorkerMonitor::is_unhooked);
-                let limit = self.recorder.lag_probes.are_heard().then_some(LAG_PROBE_INTERVAL);
-                self.recorder.idle_park.sleep_while(unhooked, limit, || {
+                let limit = self.recorder.lag_probes.has_canaries().then_some(LAG_PROBE_INTERVAL);
+                self.recorder.idle_park.sleep_while_idle(unhooked, limit, || {
                     !stop.load(Relaxed)
                         && self.generation == Some(self.recorder.generation())
                         && self.all_idle()
@@ -191,7 +191,7 @@ impl<'r> WatchdogLoop<'r> {
         let ages = self.monitors.iter().filter_map(|monitor| monitor.tracked_poll_age(&self.process_clock));
         let oldest = Duration::from_nanos(ages.max().unwrap_or(0));
         let sleep = if has_run { self.tick } else { (self.tick * 2).saturating_sub(oldest).max(self.tick) };
-        if self.recorder.lag_probes.are_heard() { sleep.min(LAG_PROBE_INTERVAL) } else { sleep }
+        if self.recorder.lag_probes.has_canaries() { sleep.min(LAG_PROBE_INTERVAL) } else { sleep }
     }
 
     fn all_idle(&self) -> bool {
@@ -231,7 +231,7 @@ impl<'r> WatchdogLoop<'r> {
         self.lost_events = lost_events;
         if self.lag_probes_woken_at.elapsed() >= LAG_PROBE_INTERVAL {
             self.lag_probes_woken_at = Instant::now();
-            self.recorder.lag_probes.ring(self.recorder.clock.ticks());
+            self.recorder.lag_probes.wake_canaries(self.recorder.clock.ticks());
         }
         for hook in self.hook_audit.audit(self.recorder) {
             self.outbox.send(Message::Replaced(hook), self.self_metrics);

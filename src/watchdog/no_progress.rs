@@ -30,7 +30,7 @@ impl NoProgress {
         worker: &Worker,
         recorder: &Recorder,
     ) -> ActivePoll {
-        if poll.kind != recorder.unnamed {
+        if poll.kind != recorder.unnamed_kind {
             return poll;
         }
         let now = recorder.clock.ticks();

@@ -29,7 +29,7 @@ impl WorkerMonitor {
         if !run.is_sample_due(context.process_clock.wall_since(run.start()), threshold) {
             return;
         }
-        run.others_waited = run.others_waited || context.recorder.is_anyone_ready_at(&self.worker);
+        run.others_waited = run.others_waited || context.recorder.has_ready_tasks_for(&self.worker);
         let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
         let Some(sample) = context.process_clock.sample(inspector) else { return };
         let age = context.process_clock.elapsed(run.start(), sample.at);

@@ -87,7 +87,7 @@ impl WorkerMonitor {
         let active = worker.active();
         #[cfg(not(tokio_unstable))]
         let active = active.map(|poll| self.no_progress.since_last_progress(poll, &worker, context.recorder));
-        self.follow_run(active.filter(|poll| !context.recorder.tells_no_end(poll)), context);
+        self.follow_run(active.filter(|poll| !context.recorder.has_no_end_event(poll)), context);
         if let (Some(tracked), Some(poll)) = (&mut self.tracked, active)
             && (tracked.poll.seq, tracked.poll.start) == (poll.seq, poll.start)
         {
@@ -198,11 +198,11 @@ impl WorkerMonitor {
                 tracked.captures.push(unanswered);
             }
         }
-        let tells_no_end = context.recorder.tells_no_end(&tracked.poll);
+        let has_no_end_event = context.recorder.has_no_end_event(&tracked.poll);
         if tracked.splitter.is_some() {
             let ActivePoll { seq, start, kind, .. } = tracked.poll;
             self.finished = Some(tracked);
-            if tells_no_end {
+            if has_no_end_event {
                 self.finish_poll(seq, kind, start..context.recorder.clock.ticks(), context);
             }
         }

@@ -6,7 +6,7 @@ use super::*;
 use crate::evidence::TimeSplit;
 use crate::os;
 use crate::record::recorder::Recorder;
-use crate::record::worker::WorkerLabel;
+use crate::record::runtimes::WorkerLabel;
 use crate::self_metrics::SelfMetrics;
 use crate::settings::Signals;
 use crate::token_bucket::TokenBucket;
@@ -148,7 +148,7 @@ fn a_hang_is_reported_again_after_a_second_a_minute_ten_minutes_and_an_hour() {
 fn a_name_that_is_given_after_the_first_pass_counts() {
     let mut scene = Scene::new();
     scene.pass(TICK);
-    scene.hung.worker.slot.name(KindId::from_u32(5));
+    scene.hung.worker.slot.set_named_kind(KindId::from_u32(5));
     assert_eq!(scene.pass_until_reported()[0].kind, KindId::from_u32(5));
     // The thread may really have waited for a CPU, which does not count. This
     // time is longer than any such wait.
