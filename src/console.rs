@@ -1,4 +1,4 @@
-//! tokio-console beside loopscope: its layer for the application's subscriber.
+//! The layer of tokio-console, for the application's subscriber.
 
 use std::net::SocketAddr;
 
@@ -6,11 +6,13 @@ use tracing::Subscriber;
 use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
-/// The layer that serves tokio-console on `address`.
+/// Returns a layer that serves tokio-console on `address`.
 ///
-/// It needs `--cfg tokio_unstable`, and must see Tokio's own spans: give any
-/// filter to the other layers, not to the whole subscriber. Each poll then
-/// costs about half a microsecond more, so it is for looking, not for always.
+/// It needs `--cfg tokio_unstable`, and it must receive Tokio's own spans: add
+/// filters to the other layers, not to the whole subscriber. It costs about
+/// half a microsecond for each poll, so use it for debugging, not permanently.
+///
+/// # Examples
 ///
 /// ```no_run
 /// use tracing_subscriber::prelude::*;

@@ -1,19 +1,19 @@
-//! What can go wrong as a scope starts.
+//! The errors of starting a scope.
 
 use std::net::SocketAddr;
 use std::{fmt, io};
 
-/// Why [`Builder::start`](crate::Builder::start) failed.
+/// The reason why [`Builder::start`](crate::Builder::start) failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A setting is out of range, or an environment variable does not parse.
+    /// A setting is out of range, or an environment variable is invalid.
     Setting {
-        /// The setting or variable.
+        /// The name of the setting or variable.
         name: &'static str,
-        /// What was given.
+        /// Its value.
         value: String,
-        /// What would be right.
+        /// What a valid value is, as a phrase that follows "must be".
         expected: &'static str,
     },
     /// The telemetry address could not be bound. Choose a free port, or port 0
@@ -21,14 +21,14 @@ pub enum StartError {
     Bind {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A thread of loopscope's own could not be started.
+    /// One of loopscope's threads could not be started.
     Thread {
-        /// Its name.
+        /// The name of the thread.
         name: &'static str,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -37,21 +37,21 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setting { name, value, expected } => {
-                write!(f, "loopscope: {name} is `{value}`, but must be {expected}")
+                write!(f, "{name} is `{value}`, but must be {expected}")
             }
             Self::Bind { address, source } => {
                 write!(
                     f,
-                    "loopscope: cannot serve telemetry on {address}: {source}; choose a free port, or port 0 for any"
+                    "cannot serve telemetry on {address}: {source}; choose a free port, or port 0 for any"
                 )
             }
             Self::Thread { name, source } => {
-                write!(f, "loopscope: cannot start the thread {name}: {source}")
+                write!(f, "cannot start the thread {name}: {source}")
             }
         }
     }
 }
 
-// The messages hold what the system said: as a source, too, it would be printed twice by
-// whoever prints the chain.
+// The texts contain the error of the operating system. It is not also the
+// source, because code that prints the chain of sources would print it twice.
 impl std::error::Error for StartError {}

@@ -1,4 +1,4 @@
-//! What the watchdog hands over to be diagnosed: plain data.
+//! What the watchdog sends to the diagnosis: plain data.
 
 use std::sync::Arc;
 
@@ -6,58 +6,63 @@ use crate::finding::{Cause, Evidence};
 use crate::record::hook_status::Hook;
 use crate::record::kinds::KindId;
 
-/// An address in a program or library, as its own file counts.
+/// An address in a program or library, relative to its file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct CodeAddress {
     pub(crate) module: Arc<str>,
     pub(crate) address: u64,
 }
 
-/// The system call that a thread was in.
+/// The system call that a thread was executing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CallInfo {
-    /// Its name, or its number where the table has none.
+    /// The name, or the number if the table of system calls does not contain
+    /// it.
     pub(crate) name: String,
     pub(crate) cause: Cause,
-    /// What its descriptor refers to.
+    /// The object that the descriptor refers to.
     pub(crate) fd: Option<String>,
-    /// The type in std that reads and writes such a descriptor: identical
-    /// functions of several types may have been merged into one.
+    /// The type in std that reads and writes this kind of descriptor. It is
+    /// needed because identical functions of several types may be merged into
+    /// one.
     pub(crate) fd_type: Option<&'static str>,
-    /// The address of the lock it waits for.
+    /// The address of the lock that the thread waits for.
     pub(crate) lock: Option<u64>,
-    /// The number of the worker that probably holds it.
+    /// The number of the worker that probably holds that lock.
     pub(crate) holder: Option<usize>,
 }
 
-/// A look at the stalled thread.
+/// The stack and the state of a stalled thread at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Capture {
-    /// How old the stall was by then.
+    /// The age of the stall at that moment.
     pub(crate) at_nanos: u64,
     pub(crate) evidence: Evidence,
-    /// Innermost first.
+    /// Code addresses, innermost first; empty without a stack.
     pub(crate) stack: Vec<CodeAddress>,
-    /// Whether the thread was computing, not inside a system call.
+    /// Whether the thread was computing, and did not wait in a system call.
     pub(crate) on_cpu: bool,
-    /// Whether the thread was in a state that nothing can interrupt.
+    /// Whether the thread was in uninterruptible sleep (state D).
     pub(crate) uninterruptible: bool,
-    /// The call, if the kernel said which.
+    /// The system call, if it is known.
     pub(crate) call: Option<CallInfo>,
 }
 
 impl Capture {
-    /// A look that showed nothing but the thread's activity.
+    /// Creates a capture that has the thread's activity, but no stack.
     pub(crate) fn without_stack(at_nanos: u64, on_cpu: bool, call: Option<CallInfo>) -> Self {
         Self { at_nanos, evidence: Evidence::None, stack: Vec::new(), on_cpu, uninterruptible: false, call }
     }
 }
 
-/// Time since the first sample, split in three.
+/// A time in nanoseconds, split by what the thread did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TimeSplit {
+    /// The thread ran.
     pub(crate) on_cpu: u64,
+    /// The thread was runnable and waited for a CPU.
     pub(crate) run_queue: u64,
+    /// The thread waited for something else.
     pub(crate) off_cpu: u64,
 }
 
@@ -66,46 +71,48 @@ impl TimeSplit {
         self.on_cpu + self.run_queue + self.off_cpu
     }
 
-    /// The time that is not the machine's fault.
-    pub(crate) fn own(self) -> u64 {
+    /// Returns the time that the thread's code caused: all but the waits for a
+    /// CPU.
+    pub(crate) fn attributable(self) -> u64 {
         self.on_cpu + self.off_cpu
     }
 
-    /// The same proportions, for another total.
+    /// Splits another total in the same proportions.
     pub(crate) fn scaled_to(self, total: u64) -> Self {
-        let whole = self.total();
-        if whole == 0 {
+        let old_total = self.total();
+        if old_total == 0 {
             return Self { off_cpu: total, ..Self::default() };
         }
-        let part = |of: u64| (u128::from(of) * u128::from(total) / u128::from(whole)) as u64;
-        let (on_cpu, run_queue) = (part(self.on_cpu), part(self.run_queue));
+        let scale = |nanos: u64| (u128::from(nanos) * u128::from(total) / u128::from(old_total)) as u64;
+        let (on_cpu, run_queue) = (scale(self.on_cpu), scale(self.run_queue));
         Self { on_cpu, run_queue, off_cpu: total.saturating_sub(on_cpu + run_queue) }
     }
 }
 
-/// How far a stall is.
+/// The progress of a stall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It has just passed the threshold.
+    /// The stall has just passed the threshold.
     Began,
-    /// It has lasted long enough to be reported before its end.
+    /// The stall has lasted long enough for a report before its end.
     Lasts,
-    /// It is over.
+    /// The stall is over.
     Ended,
 }
 
-/// A stall, as far as it is known.
+/// What is known of a stall.
 #[derive(Debug, Clone)]
 pub(crate) struct StallEvidence {
     pub(crate) phase: Phase,
-    /// One, or how many polls of one task together held the worker.
+    /// The number of polls: one, or more if a task held the worker over many
+    /// polls.
     pub(crate) polls: u64,
-    /// The same in all messages about one stall.
+    /// Identifies the stall: all messages about it have the same key.
     pub(crate) key: (usize, u64),
     pub(crate) worker: String,
     pub(crate) kind: KindId,
     pub(crate) start_unix_ns: u64,
-    /// The same by the recorder's own clock, to be compared exactly.
+    /// The start by the recorder's clock, for exact comparisons.
     pub(crate) start_nanos: u64,
     pub(crate) duration_nanos: u64,
     pub(crate) times: TimeSplit,
@@ -116,17 +123,17 @@ pub(crate) struct StallEvidence {
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
     Stall(StallEvidence),
-    /// A ready task waited from then to then, by the recorder's own clock.
+    /// A ready task waited during this time, by the recorder's clock.
     Wait {
         start_nanos: u64,
         end_nanos: u64,
         /// The task's number.
         task: u64,
     },
-    /// Somebody has set a hook of ours anew.
+    /// The program replaced one of the recorder's hooks.
     Replaced(Hook),
-    /// A stall that was told of turned out to be the machine's fault.
+    /// The reported stall with this key was not caused by the task's code.
     NoStall((usize, u64)),
-    /// Nothing more comes.
+    /// The last message.
     End,
 }

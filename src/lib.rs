@@ -54,6 +54,7 @@ mod export;
 mod finding;
 mod findings;
 mod instrument;
+mod lock;
 mod os;
 mod record;
 pub mod report;

@@ -1,4 +1,4 @@
-//! What the watchdog counts of its own doings.
+//! Counters of the watchdog's own work.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI32, AtomicU64};
@@ -19,40 +19,43 @@ macro_rules! counters {
 }
 
 counters! {
-    /// How a capture ended.
-    Captured {
+    /// The outcome of a capture.
+    CaptureOutcome {
         /// The thread copied its own stack.
         Signal = "signal",
-        /// The stack was read from outside.
+        /// The watchdog read the stack from outside.
         Passive = "passive",
-        /// No stack: cause and duration only.
-        Nothing = "none",
-        /// The poll was over before the stack was copied: thrown away.
-        Late = "late",
+        /// The capture has no stack, only cause and duration.
+        NoStack = "none",
+        /// The thread moved on before the copy was complete, so it was
+        /// discarded.
+        Outdated = "late",
     }
 }
 
 counters! {
     /// Why an observation was lost.
-    Dropped {
-        /// A worker had more long polls at once than its ring holds.
+    DropReason {
+        /// A worker had more long polls between two passes of the watchdog than
+        /// its ring buffer holds.
         RingFull = "ring_full",
-        /// A poll passed the threshold but ended before the watchdog's next look.
+        /// A poll passed the threshold but ended before the watchdog's next
+        /// sample.
         EndedBeforeCapture = "ended_before_capture",
-        /// The budget of captures was spent.
+        /// The capture budget was used up.
         CaptureBudget = "capture_budget",
-        /// The reporting thread could not keep up.
+        /// The queue of the reporting thread was full.
         QueueFull = "queue_full",
-        /// There are more findings than are kept.
+        /// The maximum number of findings was reached.
         TooManyFindings = "too_many_findings",
     }
 }
 
-/// Counters that any thread may raise.
+/// Counters that any thread may increment.
 #[derive(Debug, Default)]
 pub(crate) struct SelfMetrics {
-    captured: [AtomicU64; Captured::LABELS.len()],
-    dropped: [AtomicU64; Dropped::LABELS.len()],
+    captures: [AtomicU64; CaptureOutcome::LABELS.len()],
+    dropped: [AtomicU64; DropReason::LABELS.len()],
     starved_polls: AtomicU64,
     starved_nanos: AtomicU64,
     some_pressure_nanos: AtomicU64,
@@ -63,34 +66,40 @@ pub(crate) struct SelfMetrics {
 }
 
 impl SelfMetrics {
-    pub(crate) fn captured(&self, how: Captured) {
-        self.captured[how as usize].fetch_add(1, Relaxed);
+    pub(crate) fn count_capture(&self, outcome: CaptureOutcome) {
+        self.captures[outcome as usize].fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn dropped(&self, why: Dropped, n: u64) {
-        self.dropped[why as usize].fetch_add(n, Relaxed);
+    pub(crate) fn count_dropped(&self, reason: DropReason, n: u64) {
+        self.dropped[reason as usize].fetch_add(n, Relaxed);
     }
 
-    /// A poll's thread waited that long for a CPU; `only` if that was what made
-    /// the poll long.
-    pub(crate) fn starved(&self, nanos: u64, only: bool) {
-        self.starved_nanos.fetch_add(nanos, Relaxed);
-        self.starved_polls.fetch_add(u64::from(only), Relaxed);
+    /// Counts the time that a poll lost, because its thread waited for a CPU or
+    /// the process was paused. `is_only_cause` says whether the poll was long
+    /// only because of that.
+    pub(crate) fn count_starvation(&self, lost_nanos: u64, is_only_cause: bool) {
+        self.starved_nanos.fetch_add(lost_nanos, Relaxed);
+        self.starved_polls.fetch_add(u64::from(is_only_cause), Relaxed);
     }
 
-    /// Tasks were ready for that long while some, or all, workers were blocked.
-    pub(crate) fn pressed(&self, some_nanos: u64, full_nanos: u64) {
+    /// Adds time in which tasks were ready while some, or all, workers of a
+    /// runtime were blocked.
+    pub(crate) fn add_pressure(&self, some_nanos: u64, full_nanos: u64) {
         self.some_pressure_nanos.fetch_add(some_nanos, Relaxed);
         self.full_pressure_nanos.fetch_add(full_nanos, Relaxed);
     }
 
     pub(crate) fn pressure(&self) -> PressureSnapshot {
-        let time = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Relaxed));
-        PressureSnapshot { some: time(&self.some_pressure_nanos), full: time(&self.full_pressure_nanos) }
+        let duration = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Relaxed));
+        PressureSnapshot {
+            some: duration(&self.some_pressure_nanos),
+            full: duration(&self.full_pressure_nanos),
+        }
     }
 
-    /// Counts a report that its budget kept from log and terminal.
-    pub(crate) fn report_suppressed(&self) {
+    /// Counts a report that was kept from log and terminal by the report
+    /// budget.
+    pub(crate) fn count_suppressed_report(&self) {
         self.suppressed_reports.fetch_add(1, Relaxed);
     }
 
@@ -107,11 +116,11 @@ impl SelfMetrics {
     }
 
     pub(crate) fn captures(&self) -> Vec<(&'static str, u64)> {
-        labelled(Captured::LABELS, &self.captured)
+        labelled(CaptureOutcome::LABELS, &self.captures)
     }
 
     pub(crate) fn drops(&self) -> Vec<(&'static str, u64)> {
-        labelled(Dropped::LABELS, &self.dropped)
+        labelled(DropReason::LABELS, &self.dropped)
     }
 }
 

@@ -1,42 +1,44 @@
-//! A budget: so many a period, saved up to so many.
+//! A token bucket.
 
 use std::time::{Duration, Instant};
 
+/// Limits a rate: tokens accrue at a constant rate up to a capacity.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
-    left: f64,
+    tokens: f64,
     capacity: f64,
-    per_second: f64,
-    at: Instant,
+    tokens_per_second: f64,
+    refilled_at: Instant,
 }
 
 impl TokenBucket {
-    pub(crate) fn new(capacity: u32, per_second: f64, now: Instant) -> Self {
+    /// Creates a bucket that is full.
+    pub(crate) fn new(capacity: u32, tokens_per_second: f64, now: Instant) -> Self {
         let capacity = f64::from(capacity);
-        Self { left: capacity, capacity, per_second, at: now }
+        Self { tokens: capacity, capacity, tokens_per_second, refilled_at: now }
     }
 
-    /// Takes one, if there is one.
+    /// Takes a token. Returns `false` if there is none.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         self.refill(now);
-        let granted = self.left >= 1.0;
+        let granted = self.tokens >= 1.0;
         if granted {
-            self.left -= 1.0;
+            self.tokens -= 1.0;
         }
         granted
     }
 
     fn refill(&mut self, now: Instant) {
-        let passed: Duration = now.saturating_duration_since(self.at);
-        self.at = now;
-        self.left = (self.left + passed.as_secs_f64() * self.per_second).min(self.capacity);
+        let passed: Duration = now.saturating_duration_since(self.refilled_at);
+        self.refilled_at = now;
+        self.tokens = (self.tokens + passed.as_secs_f64() * self.tokens_per_second).min(self.capacity);
     }
 
-    /// Takes one only if more than half of the capacity would be left: for what
-    /// may well be left out.
+    /// Takes a token if the bucket is more than half full, so that optional
+    /// work leaves tokens for required work. Returns `false` otherwise.
     pub(crate) fn take_spare(&mut self, now: Instant) -> bool {
         self.refill(now);
-        self.left > self.capacity / 2.0 && self.take(now)
+        self.tokens > self.capacity / 2.0 && self.take(now)
     }
 }
 
@@ -45,14 +47,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_spent_comes_back_with_time() {
+    fn tokens_accrue_up_to_the_capacity() {
         let start = Instant::now();
-        let mut budget = TokenBucket::new(2, 10.0, start);
-        assert!(budget.take(start) && budget.take(start));
-        assert!(!budget.take(start));
-        assert!(budget.take(start + Duration::from_millis(150)));
-        assert!(!budget.take(start + Duration::from_millis(160)));
+        let mut bucket = TokenBucket::new(2, 10.0, start);
+        assert!(bucket.take(start) && bucket.take(start));
+        assert!(!bucket.take(start));
+        assert!(bucket.take(start + Duration::from_millis(150)));
+        assert!(!bucket.take(start + Duration::from_millis(160)));
         let later = start + Duration::from_secs(60);
-        assert!(budget.take(later) && budget.take(later) && !budget.take(later), "no more than the capacity");
+        assert!(bucket.take(later) && bucket.take(later) && !bucket.take(later), "no more than the capacity");
     }
 }

@@ -7,16 +7,16 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::raw::c_int;
 use std::path::PathBuf;
 
-/// What a descriptor refers to.
+/// The object that a descriptor refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Descriptor {
-    /// A file, directory, device or named pipe, by its path.
+    /// The path of a file, directory, device or named pipe.
     Path(PathBuf),
-    /// A pipe without a name.
+    /// An unnamed pipe.
     Pipe,
     /// A socket.
     Socket { transport: Transport, address: Option<Address> },
-    /// Anything else, as the kernel names it.
+    /// Any other object, by the kernel's name for it.
     Other(String),
 }
 
@@ -29,7 +29,7 @@ pub(crate) enum Transport {
     Unknown,
 }
 
-/// One end of a socket: the peer's, or its own where it has no peer.
+/// The address of the peer, or the socket's own address if it has no peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Address {
     Peer(String),
@@ -37,9 +37,9 @@ pub(crate) enum Address {
 }
 
 impl Descriptor {
-    /// Asks the kernel about a descriptor of this process, without a change to
-    /// what it refers to. `None` where there is no such descriptor.
-    pub(crate) fn of(fd: i32) -> Option<Self> {
+    /// Returns what a descriptor of this process refers to, without a change to
+    /// that object; `None` if the descriptor is not open.
+    pub(crate) fn from_fd(fd: i32) -> Option<Self> {
         let link = fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
         let name = link.to_string_lossy();
         Some(if name.starts_with('/') {
@@ -90,34 +90,35 @@ fn transport(fd: i32) -> Transport {
 fn option(fd: i32, name: c_int) -> Option<c_int> {
     let mut value: c_int = 0;
     let mut length = size_of::<c_int>() as libc::socklen_t;
-    // SAFETY: at most `length` bytes are written to `value`.
+    // SAFETY: the call writes at most `length` bytes to `value`.
     let failed =
         unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, (&raw mut value).cast(), &raw mut length) };
     (failed == 0).then_some(value)
 }
 
 fn address(fd: i32) -> Option<Address> {
-    let peer = named(fd, libc::getpeername).map(Address::Peer);
-    peer.or_else(|| named(fd, libc::getsockname).map(Address::Own))
+    let peer = socket_name(fd, libc::getpeername).map(Address::Peer);
+    peer.or_else(|| socket_name(fd, libc::getsockname).map(Address::Own))
 }
 
-type Name = unsafe extern "C" fn(c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> c_int;
+/// `getpeername` or `getsockname`.
+type GetName = unsafe extern "C" fn(c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> c_int;
 
-fn named(fd: i32, name: Name) -> Option<String> {
+fn socket_name(fd: i32, get_name: GetName) -> Option<String> {
     let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    // SAFETY: at most `length` bytes are written to `storage`, for which all
-    // zero is valid.
+    // SAFETY: the call writes at most `length` bytes to `storage`, for which
+    // all-zero is valid.
     let storage = unsafe {
-        if name(fd, storage.as_mut_ptr().cast(), &raw mut length) != 0 {
+        if get_name(fd, storage.as_mut_ptr().cast(), &raw mut length) != 0 {
             return None;
         }
         storage.assume_init()
     };
     match c_int::from(storage.ss_family) {
         libc::AF_INET => {
-            // SAFETY: the family says which of the addresses it is, and the
-            // storage is large enough, and aligned, for each of them.
+            // SAFETY: the family says which type of address the storage holds,
+            // and the storage is large enough and aligned for each type.
             let address = unsafe { &*(&raw const storage).cast::<libc::sockaddr_in>() };
             let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
             Some(SocketAddr::from((ip, u16::from_be(address.sin_port))).to_string())
@@ -147,23 +148,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_say_who_is_at_their_other_end() {
+    fn a_socket_is_described_by_its_peer_or_its_own_address() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stream = std::net::TcpStream::connect(address).unwrap();
-        let of = |fd| Descriptor::of(fd).unwrap().to_string();
-        assert_eq!(of(listener.as_raw_fd()), format!("tcp on {address}"));
-        assert_eq!(of(stream.as_raw_fd()), format!("tcp to {address}"));
+        let describe = |fd| Descriptor::from_fd(fd).unwrap().to_string();
+        assert_eq!(describe(listener.as_raw_fd()), format!("tcp on {address}"));
+        assert_eq!(describe(stream.as_raw_fd()), format!("tcp to {address}"));
         let socket = UdpSocket::bind("[::1]:0").unwrap();
-        assert_eq!(of(socket.as_raw_fd()), format!("udp on {}", socket.local_addr().unwrap()));
+        assert_eq!(describe(socket.as_raw_fd()), format!("udp on {}", socket.local_addr().unwrap()));
     }
 
     #[test]
-    fn files_and_pipes_are_told_apart() {
+    fn files_and_pipes_are_distinguished() {
         let file = fs::File::open("/dev/null").unwrap();
-        assert_eq!(Descriptor::of(file.as_raw_fd()), Some(Descriptor::Path("/dev/null".into())));
+        assert_eq!(Descriptor::from_fd(file.as_raw_fd()), Some(Descriptor::Path("/dev/null".into())));
         let (reader, _writer) = std::io::pipe().unwrap();
-        assert_eq!(Descriptor::of(reader.as_raw_fd()), Some(Descriptor::Pipe));
-        assert_eq!(Descriptor::of(-1), None);
+        assert_eq!(Descriptor::from_fd(reader.as_raw_fd()), Some(Descriptor::Pipe));
+        assert_eq!(Descriptor::from_fd(-1), None);
     }
 }

@@ -1,10 +1,10 @@
-//! Getting the stack of another thread without stopping it, and unwinding it
-//! somewhere else.
+//! Copies the stack of another thread without stopping that thread, and unwinds
+//! the copy on the watchdog.
 //!
-//! Two ways to a copy of registers and stack: [`signal`] asks the thread itself
-//! to copy them, in a handler that does nothing else; [`passive`] reads them
-//! from outside while the thread waits in a system call. [`unwind`] makes
-//! addresses of either, on the asking thread.
+//! There are two ways to copy registers and stack. With [`signal`], the thread
+//! copies them itself, in a handler that does nothing else. [`passive`] reads
+//! the stack from outside while the thread waits in a system call. [`unwind`]
+//! turns either copy into code addresses.
 
 pub(crate) mod descriptor;
 pub(crate) mod machine;
@@ -13,22 +13,23 @@ pub(crate) mod passive;
 pub(crate) mod signal;
 pub(crate) mod unwind;
 
-/// Bytes of a stack that are copied at most, from the innermost frame outward.
+/// The maximum number of bytes copied from a stack, from the innermost frame
+/// outward.
 pub(crate) const STACK_BYTES: usize = 64 * 1024;
 
-/// Registers and stack of a thread at one moment.
+/// The registers and the stack of a thread at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CopiedStack {
     pub(crate) ip: u64,
     pub(crate) sp: u64,
-    /// All registers, where they are known.
+    /// The registers; `None` if only `ip` and `sp` are known.
     pub(crate) registers: Option<machine::Registers>,
-    /// The stack from `sp` on.
+    /// The stack, starting at `sp`.
     pub(crate) bytes: Vec<u8>,
 }
 
 impl CopiedStack {
-    /// The word at an address of the stack.
+    /// Returns the word at an address of the stack.
     pub(crate) fn word(&self, address: u64) -> Option<u64> {
         let offset = usize::try_from(address.checked_sub(self.sp)?).ok()?;
         let bytes = self.bytes.get(offset..offset.checked_add(8)?)?;

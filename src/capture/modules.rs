@@ -1,8 +1,9 @@
-//! The programs and libraries that are mapped, and their unwind tables, read
-//! from memory: the file may have been replaced since, or be out of reach.
+//! The mapped programs and libraries with their unwind tables. The tables are
+//! read from memory, because the file may have been replaced since it was
+//! mapped, or may be inaccessible.
 //!
-//! `/proc/self/maps` rather than `dl_iterate_phdr`: the latter takes the
-//! loader's lock, which the very thread we look at may hold.
+//! The list comes from `/proc/self/maps`, not from `dl_iterate_phdr`: the
+//! latter takes the loader's lock, which the sampled thread may hold.
 
 use std::fs;
 use std::ops::Range;
@@ -13,20 +14,21 @@ use crate::os;
 /// One mapped ELF image.
 #[derive(Debug, Clone)]
 pub(crate) struct Module {
-    /// The path it was mapped from, or a name such as `[vdso]`.
+    /// The path of the mapped file, or a name such as `[vdso]`.
     pub(crate) path: String,
-    /// What to add to an address in the file to get the one in memory.
+    /// The address in memory minus the address in the file.
     pub(crate) bias: u64,
-    /// From its first to its last mapping.
+    /// The addresses from the first to the last mapping.
     pub(crate) range: Range<u64>,
-    /// Its code.
+    /// The executable mappings.
     pub(crate) code: Vec<Range<u64>>,
-    /// `.eh_frame_hdr` and `.eh_frame`: addresses in memory and contents.
+    /// The section `.eh_frame_hdr`.
     pub(crate) eh_frame_hdr: Option<Section>,
+    /// The section `.eh_frame`.
     pub(crate) eh_frame: Option<Section>,
 }
 
-/// A piece of a module, copied.
+/// A section of a module: its addresses in memory and a copy of its contents.
 #[derive(Debug, Clone)]
 pub(crate) struct Section {
     pub(crate) range: Range<u64>,
@@ -43,21 +45,22 @@ impl Module {
 #[derive(Debug, PartialEq, Eq)]
 struct Mapping<'l> {
     range: Range<u64>,
-    executable: bool,
+    is_executable: bool,
     offset: u64,
     path: &'l str,
 }
 
-/// Every image that is mapped now; empty where `/proc` is not to be had.
-pub(crate) fn mapped() -> Vec<Module> {
+/// Returns every image that is mapped now; no image if `/proc` is unavailable.
+pub(crate) fn mapped_modules() -> Vec<Module> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let mappings: Vec<_> = maps.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
-    mappings.chunk_by(continues).filter_map(module).collect()
+    mappings.chunk_by(is_same_image).filter_map(module).collect()
 }
 
-/// Whether two neighbours belong to one image. A file may be mapped twice, once
-/// to run and once to be read, as symbols are: each time from its beginning.
-fn continues(one: &Mapping<'_>, next: &Mapping<'_>) -> bool {
+/// Returns whether two adjacent mappings belong to one image. A file may be
+/// mapped twice, once to run and once to be read, for example for its symbols.
+/// Each image begins with the offset 0.
+fn is_same_image(one: &Mapping<'_>, next: &Mapping<'_>) -> bool {
     one.path == next.path && next.offset > 0
 }
 
@@ -69,14 +72,14 @@ fn parse(line: &str) -> Option<Mapping<'_>> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
     let hex = |text| u64::from_str_radix(text, 16).ok();
-    let executable = fields.next()?.contains('x');
+    let is_executable = fields.next()?.contains('x');
     let offset = hex(fields.next()?)?;
     let path = fields.nth(2)?.trim_start();
-    Some(Mapping { range: hex(start)?..hex(end)?, executable, offset, path })
+    Some(Mapping { range: hex(start)?..hex(end)?, is_executable, offset, path })
 }
 
 fn module(mappings: &[Mapping<'_>]) -> Option<Module> {
-    let code: Vec<_> = mappings.iter().filter(|m| m.executable).map(|m| m.range.clone()).collect();
+    let code: Vec<_> = mappings.iter().filter(|m| m.is_executable).map(|m| m.range.clone()).collect();
     let first = mappings.iter().find(|m| m.offset == 0).filter(|_| !code.is_empty())?;
     let base = first.range.start;
     let segments = segments(base)?;
@@ -99,28 +102,31 @@ struct Segment {
 }
 
 fn segments(base: u64) -> Option<Vec<Segment>> {
-    const HEADER: usize = 64;
-    const ENTRY: usize = 56;
-    let header = read(base, HEADER)?;
+    const FILE_HEADER_BYTES: usize = 64;
+    const PROGRAM_HEADER_BYTES: usize = 56;
+    let header = read(base, FILE_HEADER_BYTES)?;
     let is_elf64_le = header.starts_with(b"\x7FELF\x02\x01");
     let (table, entry, count) = (u64_at(&header, 32)?, u16_at(&header, 54)?, u16_at(&header, 56)?);
-    if !is_elf64_le || usize::from(entry) != ENTRY {
+    if !is_elf64_le || usize::from(entry) != PROGRAM_HEADER_BYTES {
         return None;
     }
-    let headers = read(base.checked_add(table)?, ENTRY * usize::from(count))?;
-    let of = |entry: &[u8]| {
+    let headers = read(base.checked_add(table)?, PROGRAM_HEADER_BYTES * usize::from(count))?;
+    let segment = |entry: &[u8]| {
         Some(Segment { kind: u32_at(entry, 0)?, address: u64_at(entry, 16)?, size: u64_at(entry, 40)? })
     };
-    headers.chunks_exact(ENTRY).map(of).collect()
+    headers.chunks_exact(PROGRAM_HEADER_BYTES).map(segment).collect()
 }
 
-/// `.eh_frame_hdr` has a segment of its own and points to `.eh_frame`, whose
-/// length is nowhere said: it ends within the same loaded segment.
+/// Returns `.eh_frame_hdr` and `.eh_frame`.
+///
+/// `.eh_frame_hdr` is a separate segment and points to `.eh_frame`. The length
+/// of `.eh_frame` is not recorded; the section ends within its loaded segment,
+/// so the rest of that segment is read.
 fn unwind_tables(segments: &[Segment], bias: u64) -> Option<(Section, Section)> {
     const POINTER_RELATIVE_TO_ITSELF: u8 = 0x1B;
-    const LONGEST: u64 = 256 << 20;
+    const MAX_SECTION_BYTES: u64 = 256 << 20;
     let header = segments.iter().find(|s| s.kind == PT_GNU_EH_FRAME)?;
-    let header = section(header.address.wrapping_add(bias), header.size.min(LONGEST))?;
+    let header = section(header.address.wrapping_add(bias), header.size.min(MAX_SECTION_BYTES))?;
     if header.bytes.get(1) != Some(&POINTER_RELATIVE_TO_ITSELF) {
         return None;
     }
@@ -132,7 +138,7 @@ fn unwind_tables(segments: &[Segment], bias: u64) -> Option<(Section, Section)> 
     };
     let segment = segments.iter().find(within)?;
     let end = segment.address.wrapping_add(bias).saturating_add(segment.size);
-    let frames = section(start, (end - start).min(LONGEST))?;
+    let frames = section(start, (end - start).min(MAX_SECTION_BYTES))?;
     Some((header, frames))
 }
 
@@ -162,11 +168,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_maps_are_read() {
+    fn lines_of_proc_maps_are_parsed() {
         let line = "7f10-7f20 r-xp 00001000 fe:00 4242                       /usr/lib/with space.so";
         let expected = Mapping {
             range: 0x7F10..0x7F20,
-            executable: true,
+            is_executable: true,
             offset: 0x1000,
             path: "/usr/lib/with space.so",
         };
@@ -176,20 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn this_program_is_mapped_with_its_unwind_tables() {
+    fn the_running_program_is_found_with_its_unwind_tables() {
         let here = lines_of_code as *const () as u64;
-        let modules = mapped();
+        let modules = mapped_modules();
         let program = modules.iter().find(|module| module.holds_code(here)).unwrap();
         assert!(program.range.contains(&here));
         assert!(program.eh_frame.as_ref().is_some_and(|section| section.bytes.len() > 1000));
     }
 
     #[test]
-    fn a_file_that_is_mapped_to_be_read_is_no_image() {
+    fn a_file_that_is_mapped_twice_gives_two_images() {
         let maps = "1000-2000 r--p 00000000 fe:00 1 /lib/a.so\n3000-4000 r--p 00000000 fe:00 1 /lib/a.so\n\
                     4000-5000 r-xp 00001000 fe:00 1 /lib/a.so";
         let mappings: Vec<_> = maps.lines().filter_map(parse).collect();
-        let groups: Vec<_> = mappings.chunk_by(continues).map(|group| group[0].range.start).collect();
+        let groups: Vec<_> = mappings.chunk_by(is_same_image).map(|group| group[0].range.start).collect();
         assert_eq!(groups, [0x1000, 0x3000]);
     }
 

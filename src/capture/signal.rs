@@ -1,45 +1,53 @@
-//! A stack copied by its own thread, in a signal handler.
+//! Copies the stack of a thread on that thread itself, in a signal handler.
 //!
-//! Async-signal-safety, line by line, is argued at [`on_signal`]; everything
-//! else in this file runs on the watchdog.
+//! [`on_signal`] argues its async-signal-safety line by line. Everything else
+//! in this file runs on the watchdog.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
 use std::mem::{self, MaybeUninit};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::capture::machine::{self, Registers};
 use crate::capture::{CopiedStack, STACK_BYTES};
+use crate::lock::Lock;
 use crate::os::{self, ThreadInfo};
 
-/// Threads that can be asked at one time.
-const TARGETS: usize = 512;
+/// How many threads can have a request at the same time.
+const MAX_TARGETS: usize = 512;
 
-/// A signal that has not come after so long was taken by somebody else, as
-/// `sigtimedwait` does; to a thread that only blocks it, few enough go out so.
-const LOST: Duration = Duration::from_secs(600);
+/// A signal that has not arrived after this time is taken for lost: other code
+/// may have consumed it, for example with `sigtimedwait`. If the thread only
+/// blocks the signal, one more signal per ten minutes is few enough.
+const LOST_SIGNAL_AFTER: Duration = Duration::from_secs(600);
 
-const FREE: u64 = 0;
-const REQUESTED: u64 = 1;
-const WRITING: u64 = 2;
-const DONE: u64 = 3;
-/// The thread was in another poll by the time the signal came.
-const LATE: u64 = 4;
+/// No request is open.
+const STATE_FREE: u64 = 0;
+/// A request is open, and no handler has started on it.
+const STATE_REQUESTED: u64 = 1;
+/// A handler is writing the copy.
+const STATE_WRITING: u64 = 2;
+/// The copy is complete.
+const STATE_COPIED: u64 = 3;
+/// The thread was in another poll when the signal arrived.
+const STATE_OTHER_POLL: u64 = 4;
 
-/// Where one thread's copy goes. Never freed, so that a signal which comes at
-/// any time, even after its thread's worker is gone, finds it.
+/// The destination of one thread's copy. It is never freed, so a signal finds
+/// it whenever it arrives, even after the thread's worker is gone.
 struct Target {
     state: AtomicU64,
-    /// Signals that have come, whatever they found.
+    /// How many signals have arrived, whatever state they found.
     arrived: AtomicU64,
-    /// The poll that is meant: a sequence number, and where to read it.
+    /// The sequence number of the requested poll.
     expected_seq: AtomicU64,
+    /// Where the handler reads the sequence number of the current poll.
     seq: AtomicPtr<AtomicU64>,
-    /// The stack of the thread that is meant; another thread's is not in it.
+    /// The stack of the requested thread. The stack pointer of any other thread
+    /// is outside these bounds.
     stack_bottom: AtomicUsize,
     stack_top: AtomicUsize,
     buffer: AtomicPtr<u8>,
@@ -47,9 +55,9 @@ struct Target {
     copied: AtomicUsize,
 }
 
-static TABLE: [Target; TARGETS] = [const {
+static TARGETS: [Target; MAX_TARGETS] = [const {
     Target {
-        state: AtomicU64::new(FREE),
+        state: AtomicU64::new(STATE_FREE),
         arrived: AtomicU64::new(0),
         expected_seq: AtomicU64::new(0),
         seq: AtomicPtr::new(ptr::null_mut()),
@@ -59,45 +67,47 @@ static TABLE: [Target; TARGETS] = [const {
         registers: [const { AtomicU64::new(0) }; Registers::COUNT],
         copied: AtomicUsize::new(0),
     }
-}; TARGETS];
+}; MAX_TARGETS];
 
-/// Which entries of [`TABLE`] have no owner. Entries are handed on with their
-/// buffers.
-static UNOWNED: Mutex<Option<Vec<usize>>> = Mutex::new(None);
+/// The indexes of the entries of [`TARGETS`] that no [`StackRequester`] owns.
+/// An entry keeps its buffer when its owner changes.
+static FREE_TARGETS: Lock<Option<Vec<usize>>> = Lock::new(None);
 
-/// The process that installed the handler: requests carry it, a child made by
-/// `fork` makes none.
+/// The process that installed the handler. Each request contains it. A child
+/// process made by `fork` sends no requests.
 static PID: AtomicI32 = AtomicI32::new(0);
 
-/// How a request ended.
+/// The answer to a request.
 #[derive(Debug)]
-pub(crate) enum Answer {
-    /// Not yet: the thread has not been scheduled since, or is inside a call
-    /// that nothing interrupts.
+pub(crate) enum StackAnswer {
+    /// There is no answer yet: the thread has not been scheduled since the
+    /// request, or is inside a call that nothing interrupts.
     Pending,
-    /// The thread's registers and stack, in the poll that was meant.
+    /// The thread's registers and stack, copied in the requested poll.
     Copied(CopiedStack),
-    /// The thread was no longer in that poll.
-    Late,
+    /// The thread was no longer in the requested poll.
+    OtherPoll,
 }
 
-/// The right to ask one thread, one question at a time.
+/// Requests the stack of one thread, with at most one open request.
 #[derive(Debug)]
-pub(crate) struct Asker {
+pub(crate) struct StackRequester {
+    /// The entry of [`TARGETS`].
     index: usize,
     signal: i32,
-    /// What the target's `arrived` is once all that was sent has come.
+    /// The value of the target's `arrived` once every sent signal has arrived.
     sent: Cell<u64>,
     sent_at: Cell<Instant>,
 }
 
-impl Asker {
-    /// `None` where no signal is to be had, or too many threads are asked.
+impl StackRequester {
+    /// Returns `None` if no real-time signal is unclaimed, or if
+    /// [`MAX_TARGETS`] requesters exist.
     pub(crate) fn new() -> Option<Self> {
         let signal = signal_number()?;
-        let mut unowned = UNOWNED.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = unowned.get_or_insert_with(|| (0..TARGETS).collect()).pop()?;
-        let target = &TABLE[index];
+        let mut free_targets = FREE_TARGETS.lock();
+        let index = free_targets.get_or_insert_with(|| (0..MAX_TARGETS).collect()).pop()?;
+        let target = &TARGETS[index];
         if target.buffer.load(Relaxed).is_null() {
             let buffer = Box::leak(vec![0_u8; STACK_BYTES].into_boxed_slice());
             target.buffer.store(buffer.as_mut_ptr(), Release);
@@ -106,92 +116,102 @@ impl Asker {
     }
 
     fn target(&self) -> &'static Target {
-        &TABLE[self.index]
+        &TARGETS[self.index]
     }
 
-    /// Sends the question for the poll `expected` of the slot that counts in
-    /// `seq`. False if it could not be sent, or the one before is still open, or
-    /// on its way though taken back: to a thread that blocks signals they would
-    /// pile up, and the user's other programs share what may be queued.
-    pub(crate) fn ask(&self, thread: ThreadInfo, seq: &'static AtomicU64, expected: u64) -> bool {
+    /// Requests the stack of `thread` in the poll with the number `expected`;
+    /// `seq` holds the number of the thread's current poll.
+    ///
+    /// Returns false if the signal could not be sent, if the previous request
+    /// is still open, or if its signal has not arrived yet, even though the
+    /// request was cancelled. Signals to a thread that blocks them would
+    /// accumulate, and the limit of queued signals is shared by all programs of
+    /// the user.
+    pub(crate) fn request(&self, thread: ThreadInfo, seq: &'static AtomicU64, expected: u64) -> bool {
         let target = self.target();
-        if target.state.load(Acquire) != FREE || thread.stack_top == 0 || !is_ours(self.signal) {
+        if target.state.load(Acquire) != STATE_FREE
+            || thread.stack_top == 0
+            || !is_handler_installed(self.signal)
+        {
             return false;
         }
         let arrived = target.arrived.load(Acquire);
-        if arrived < self.sent.get() && self.sent_at.get().elapsed() < LOST {
+        if arrived < self.sent.get() && self.sent_at.get().elapsed() < LOST_SIGNAL_AFTER {
             return false;
         }
         target.expected_seq.store(expected, Relaxed);
         target.seq.store(ptr::from_ref(seq).cast_mut(), Relaxed);
         target.stack_bottom.store(thread.stack_bottom, Relaxed);
         target.stack_top.store(thread.stack_top, Relaxed);
-        target.state.store(REQUESTED, Release);
+        target.state.store(STATE_REQUESTED, Release);
         if send(self.signal, thread.tid, self.index) {
             self.sent.set(arrived + 1);
             self.sent_at.set(Instant::now());
             return true;
         }
-        target.state.store(FREE, Release);
+        target.state.store(STATE_FREE, Release);
         false
     }
 
-    /// Looks for the answer. Anything but `Pending` closes the question.
-    pub(crate) fn answer(&self) -> Answer {
+    /// Returns the answer. Any answer except `Pending` closes the request.
+    pub(crate) fn answer(&self) -> StackAnswer {
         let target = self.target();
         match target.state.load(Acquire) {
-            DONE => {
+            STATE_COPIED => {
                 let length = target.copied.load(Relaxed).min(STACK_BYTES);
                 // SAFETY: the buffer has STACK_BYTES initialised bytes and is
-                // never freed; in state DONE the handler does not write to it,
-                // and its writes happened before the state was stored.
+                // never freed. In state STATE_COPIED the handler does not write
+                // to it, and the handler's writes happened before it stored the
+                // state.
                 let bytes =
                     unsafe { std::slice::from_raw_parts(target.buffer.load(Relaxed), length) }.to_vec();
                 let words = target.registers.each_ref().map(|register| register.load(Relaxed));
-                target.state.store(FREE, Release);
+                target.state.store(STATE_FREE, Release);
                 let registers = Registers::from_words(words);
                 let Registers { ip, sp, .. } = registers;
-                Answer::Copied(CopiedStack { ip, sp, registers: Some(registers), bytes })
+                StackAnswer::Copied(CopiedStack { ip, sp, registers: Some(registers), bytes })
             }
-            LATE => {
-                target.state.store(FREE, Release);
-                Answer::Late
+            STATE_OTHER_POLL => {
+                target.state.store(STATE_FREE, Release);
+                StackAnswer::OtherPoll
             }
-            _ => Answer::Pending,
+            _ => StackAnswer::Pending,
         }
     }
 
-    /// Takes the question back. A handler that has begun finishes first; what
-    /// it copied is dropped by the next call, before the next question.
+    /// Cancels the request. A handler that has already started completes its
+    /// copy; the next call of this function discards it. The caller makes that
+    /// call before the next request.
     pub(crate) fn cancel(&self) {
         let target = self.target();
-        let taken_back = target.state.compare_exchange(REQUESTED, FREE, AcqRel, Acquire);
-        if taken_back.is_err() {
+        let cancelled = target.state.compare_exchange(STATE_REQUESTED, STATE_FREE, AcqRel, Acquire);
+        if cancelled.is_err() {
             let _ = self.answer();
         }
     }
 }
 
-impl Drop for Asker {
+impl Drop for StackRequester {
     fn drop(&mut self) {
         self.cancel();
-        // A handler that is just writing keeps the entry: it is not handed on.
-        if self.target().state.load(Acquire) == FREE {
-            let mut unowned = UNOWNED.lock().unwrap_or_else(PoisonError::into_inner);
-            unowned.get_or_insert_default().push(self.index);
+        // An entry to which a handler is still writing gets no new owner.
+        if self.target().state.load(Acquire) == STATE_FREE {
+            let mut free_targets = FREE_TARGETS.lock();
+            free_targets.get_or_insert_default().push(self.index);
         }
     }
 }
 
-/// The signal of this process, whose handler is installed with the first call
-/// and never taken away: its default action would end the process, and one may
-/// be on its way at any time.
+/// Returns the signal that this process uses. The first call installs its
+/// handler. The handler is never removed: a signal may be pending at any time,
+/// and its default action would end the process.
 fn signal_number() -> Option<i32> {
     static SIGNAL: OnceLock<Option<i32>> = OnceLock::new();
     *SIGNAL.get_or_init(|| {
         PID.store(os::getpid(), Relaxed);
-        // The first ones are often taken by hand, so an unclaimed one it must
-        // be; several observers in one process then do not meet either.
+        // Programs often use the first real-time signals without a check, so
+        // this takes one that has no handler. Two observers in one process also
+        // get different signals that way.
         (libc::SIGRTMIN()..=libc::SIGRTMAX())
             .find(|signal| handler_of(*signal) == Some(libc::SIG_DFL) && install(*signal))
     })
@@ -199,9 +219,11 @@ fn signal_number() -> Option<i32> {
 
 fn handler_of(signal: i32) -> Option<usize> {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: a null new action only asks; `action` is ours to be written.
+    // SAFETY: with a null new action the call only reads the current one, and
+    // writes it to `action`, a local.
     let failed = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
-    // SAFETY: zeroed, then written by the call; all-zero is valid for it.
+    // SAFETY: `action` is zeroed, which is a valid sigaction, and then written
+    // by the call.
     (failed == 0).then(|| unsafe { action.assume_init() }.sa_sigaction)
 }
 
@@ -210,18 +232,18 @@ fn install(signal: i32) -> bool {
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     action.sa_sigaction = on_signal as *const () as usize;
     action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
-    // SAFETY: `action` is initialised, and the handler is async-signal-safe as
-    // argued there.
+    // SAFETY: `action` is initialised, and the handler is async-signal-safe, as
+    // its documentation argues.
     unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) == 0 }
 }
 
-/// Whether the handler is still ours: somebody may have replaced it, and would
-/// not know what to do with our signals.
-fn is_ours(signal: i32) -> bool {
+/// Returns whether [`on_signal`] is still the handler, in the process that
+/// installed it. Another handler would not expect these signals.
+fn is_handler_installed(signal: i32) -> bool {
     handler_of(signal) == Some(on_signal as *const () as usize) && PID.load(Relaxed) == os::getpid()
 }
 
-/// `siginfo_t` as the kernel takes it from `rt_tgsigqueueinfo`.
+/// The `siginfo_t` that `rt_tgsigqueueinfo` takes.
 #[repr(C)]
 struct QueuedInfo {
     signo: i32,
@@ -248,41 +270,45 @@ fn send(signal: i32, tid: i32, index: usize) -> bool {
         value: index,
         rest: [0; 12],
     };
-    // SAFETY: `info` is a full siginfo_t of 128 bytes that outlives the call,
-    // and a thread id of another process is refused by the kernel.
+    // SAFETY: `info` is a full siginfo_t of 128 bytes that outlives the call.
+    // The kernel refuses a thread id of another process.
     unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, tid, signal, &raw const info) == 0 }
 }
 
-/// Copies registers and stack of the thread it interrupts.
+/// Copies registers and stack of the thread that it interrupts.
 ///
-/// Why it is safe at any point of any thread, also inside malloc, an unwinder,
-/// the dynamic loader, or a thread's end:
-/// * It calls nothing but the reading of the context: no allocation, no lock, no system call, no formatting,
-///   no thread-local; `errno` stays as it is. `copy_nonoverlapping` is `memcpy`
-///   at most, which is async-signal-safe (POSIX.1-2024) and bound at start-up.
-/// * It cannot panic: no indexing without a check, no arithmetic that traps.
-/// * It reads memory it did not get from the kernel only if it cannot fault:
-///   statics; the slot's number, which is never freed; and its own stack, from
-///   the interrupted stack pointer up to the top that the thread registered.
-///   A thread on another stack (a fiber), or another thread altogether, has a
-///   stack pointer outside those bounds, and nothing is read.
-/// * It writes only to a preallocated buffer that is never freed, and only
-///   after it took the request with one compare-and-exchange; so a late, a
-///   doubled or a foreign signal writes nothing but that it came, to a static.
+/// The handler is safe at any point of any thread, also inside malloc, an
+/// unwinder, the dynamic loader, or the end of a thread:
+/// * It calls only functions that read the context. It makes no allocation, no
+///   system call and no formatting, takes no lock and reads no thread-local;
+///   `errno` does not change. `copy_nonoverlapping` is at most a `memcpy`,
+///   which is async-signal-safe (POSIX.1-2024) and bound at start-up.
+/// * It cannot panic: it has no unchecked indexing and no arithmetic that
+///   traps.
+/// * Apart from what the kernel passes to it, it reads only memory that cannot
+///   fault: statics; the slot's number, which is never freed; and its own
+///   stack, from the interrupted stack pointer up to the top that the thread
+///   registered. A thread on another stack (a fiber), or another thread, has a
+///   stack pointer outside those bounds; then the handler reads no stack.
+/// * It writes the copy only to a preallocated buffer that is never freed, and
+///   only after it took the request with one compare-and-exchange. A late, a
+///   duplicate or a foreign signal finds no request; at most it increments
+///   `arrived`, in a static.
 /// * It uses less than 200 bytes of stack, on the alternate stack where the
 ///   thread has one.
 extern "C" fn on_signal(_signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo_t; the fields
-    // pid and value are those of SI_QUEUE, checked first.
-    let (code, pid, index) = unsafe {
+    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo_t. Its fields
+    // pid and value are valid for SI_QUEUE, which is checked before they are
+    // read.
+    let (pid, index) = unsafe {
         let info = &*info;
         if info.si_code != libc::SI_QUEUE {
             return;
         }
-        (info.si_code, info.si_pid(), info.si_value().sival_ptr.addr())
+        (info.si_pid(), info.si_value().sival_ptr.addr())
     };
-    let Some(target) = TABLE.get(index) else { return };
-    if code != libc::SI_QUEUE || pid != PID.load(Relaxed) {
+    let Some(target) = TARGETS.get(index) else { return };
+    if pid != PID.load(Relaxed) {
         return;
     }
     target.arrived.fetch_add(1, Release);
@@ -293,27 +319,27 @@ extern "C" fn on_signal(_signal: i32, info: *mut libc::siginfo_t, context: *mut 
     if sp < bottom || sp >= top {
         return;
     }
-    if target.state.compare_exchange(REQUESTED, WRITING, AcqRel, Acquire).is_err() {
+    if target.state.compare_exchange(STATE_REQUESTED, STATE_WRITING, AcqRel, Acquire).is_err() {
         return;
     }
     let seq = target.seq.load(Relaxed);
-    // SAFETY: stored before REQUESTED; points to the number of a slot, and
-    // slots are never freed.
-    let now = unsafe { (*seq).load(Relaxed) };
-    if now != target.expected_seq.load(Relaxed) {
-        target.state.store(LATE, Release);
+    // SAFETY: the pointer was stored before STATE_REQUESTED. It points to the
+    // number of a slot, and slots are never freed.
+    let current_seq = unsafe { (*seq).load(Relaxed) };
+    if current_seq != target.expected_seq.load(Relaxed) {
+        target.state.store(STATE_OTHER_POLL, Release);
         return;
     }
     let length = if top - sp < STACK_BYTES { top - sp } else { STACK_BYTES };
     // SAFETY: sp..sp+length lies in this thread's own stack, which is mapped
-    // from the stack pointer up; the buffer has STACK_BYTES bytes, belongs to
-    // this handler in state WRITING, and is no part of a stack.
+    // from the stack pointer up. The buffer has STACK_BYTES bytes, belongs to
+    // this handler in state STATE_WRITING, and is not part of a stack.
     unsafe {
         ptr::copy_nonoverlapping(ptr::with_exposed_provenance::<u8>(sp), target.buffer.load(Relaxed), length)
     };
     target.copied.store(length, Relaxed);
-    for (kept, word) in target.registers.iter().zip(registers.words()) {
-        kept.store(word, Relaxed);
+    for (register, word) in target.registers.iter().zip(registers.words()) {
+        register.store(word, Relaxed);
     }
-    target.state.store(DONE, Release);
+    target.state.store(STATE_COPIED, Release);
 }

@@ -1,5 +1,5 @@
-//! From a copied stack to return addresses, with the unwind tables alone: no
-//! frame pointers, no debug information.
+//! Finds the return addresses in a copied stack by the unwind tables alone,
+//! without frame pointers and without debug information.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,35 +11,35 @@ use crate::capture::modules::{self, Module};
 use crate::capture::{CopiedStack, machine};
 use crate::finding::Evidence;
 
-/// Frames that are unwound at most.
+/// The maximum number of unwound frames.
 const MAX_FRAMES: usize = 256;
-/// Where a frame pointer is not known: odd, so that reading there fails and
-/// unwinding ends instead of going astray.
-const NO_FRAME_POINTER: u64 = 1;
-/// Where it is not known what the innermost function returns to: no code is
-/// there, so that the walk ends.
-const NO_LINK: u64 = 2;
-/// Below this, nothing is mapped that could be code.
-const FIRST_CODE: u64 = 4096;
-/// How often the mapped modules are read again at most.
-const REFRESH_EVERY: Duration = Duration::from_secs(1);
-/// How much of the stack is searched for a frame pointer.
-const SEARCHED_BYTES: usize = 8 * 1024;
+/// Stands for an unknown frame pointer. The value is odd, so a read at it
+/// fails, and unwinding ends instead of following a wrong frame.
+const UNKNOWN_FRAME_POINTER: u64 = 1;
+/// Stands for an unknown return address of the innermost function. No code is
+/// at this address, so the walk ends.
+const UNKNOWN_LINK: u64 = 2;
+/// No code is mapped below this address.
+const LOWEST_CODE_ADDRESS: u64 = 4096;
+/// The minimum time between two reads of the mapped modules.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// How many bytes of the stack are searched for a frame pointer.
+const FRAME_POINTER_SEARCH_BYTES: usize = 8 * 1024;
 
-/// Addresses in the code, innermost first: the first is where the thread is,
-/// the others are inside the call instruction that has not returned.
+/// Code addresses, innermost first. The first is the thread's current position;
+/// the others are inside the call instructions that have not returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unwound {
     pub(crate) addresses: Vec<u64>,
     pub(crate) evidence: Evidence,
 }
 
-/// Unwinds on the thread that owns it.
+/// Unwinds copied stacks of this process.
 pub(crate) struct Unwinder {
     framehop: UnwinderNative<Arc<[u8]>, framehop::MayAllocateDuringUnwind>,
     cache: CacheNative<framehop::MayAllocateDuringUnwind>,
     modules: Vec<Module>,
-    refreshed: Instant,
+    refreshed_at: Instant,
 }
 
 impl Unwinder {
@@ -48,48 +48,51 @@ impl Unwinder {
             framehop: UnwinderNative::new(),
             cache: CacheNative::new(),
             modules: Vec::new(),
-            refreshed: Instant::now(),
+            refreshed_at: Instant::now(),
         };
         unwinder.refresh();
         unwinder
     }
 
-    /// Reads again what is mapped, as libraries may have come and gone.
+    /// Reads the mapped modules again: libraries may have been loaded and
+    /// unloaded.
     fn refresh(&mut self) {
-        self.refreshed = Instant::now();
-        self.modules = modules::mapped();
+        self.refreshed_at = Instant::now();
+        self.modules = modules::mapped_modules();
         self.framehop = UnwinderNative::new();
         for module in &self.modules {
             self.framehop.add_module(to_framehop(module));
         }
     }
 
-    /// Unwinds a stack whose frame pointer register is known, or, if it is not,
-    /// as far as that goes without it.
+    /// Unwinds a stack. If its frame pointer register is not known, unwinding
+    /// ends at the first frame that needs it.
     pub(crate) fn unwind(&mut self, stack: &CopiedStack) -> Unwound {
-        // Code that no file holds, a compiler's at run time, is no reason to
-        // read everything again and again.
-        let known = self.modules.iter().any(|module| module.holds_code(stack.ip));
-        if !known && self.refreshed.elapsed() > REFRESH_EVERY {
+        // Code that a compiler made at run time belongs to no file. It must not
+        // cause a refresh for each stack.
+        let is_known = self.modules.iter().any(|module| module.holds_code(stack.ip));
+        if !is_known && self.refreshed_at.elapsed() > MIN_REFRESH_INTERVAL {
             self.refresh();
         }
-        let (addresses, rooted) =
-            self.walk(stack, stack.registers.map_or(NO_FRAME_POINTER, |all| all.frame_pointer));
-        // From registers that are all known, what was walked is true, also
-        // where it ends early: in code without tables, or past what was copied.
-        let exact = rooted || stack.registers.is_some() && addresses.len() > 2;
-        Unwound { addresses, evidence: if exact { Evidence::Stack } else { Evidence::Leaf } }
+        let (addresses, is_complete) =
+            self.walk(stack, stack.registers.map_or(UNKNOWN_FRAME_POINTER, |all| all.frame_pointer));
+        // If all registers are known, every found frame is right, even if the
+        // walk ends early: in code without tables, or at the end of the copy.
+        let is_exact = is_complete || stack.registers.is_some() && addresses.len() > 2;
+        Unwound { addresses, evidence: if is_exact { Evidence::Stack } else { Evidence::Leaf } }
     }
 
-    /// Unwinds a stack without a frame pointer register, by looking for a place
-    /// on it that may be where the register points: with a return address above
-    /// it, and from which the walk arrives at the thread's first frame. That is
-    /// no proof, as an old frame may lie there, so the result is marked.
+    /// Unwinds a stack whose frame pointer register is not known. Searches the
+    /// stack for an address that the register may hold: a return address is
+    /// above it, and a walk from it reaches the thread's first frame. This is
+    /// no proof, because the frame there may be stale, so the result is marked
+    /// as [`Evidence::Reconstructed`].
     pub(crate) fn reconstruct(&mut self, stack: &CopiedStack) -> Unwound {
-        let (leaf, _) = self.walk(stack, NO_FRAME_POINTER);
+        let (leaf, _) = self.walk(stack, UNKNOWN_FRAME_POINTER);
         let mut best = None::<(usize, Vec<u64>)>;
-        let candidates =
-            (0..stack.bytes.len().min(SEARCHED_BYTES) as u64).step_by(8).map(|offset| stack.sp + offset);
+        let candidates = (0..stack.bytes.len().min(FRAME_POINTER_SEARCH_BYTES) as u64)
+            .step_by(8)
+            .map(|offset| stack.sp + offset);
         for candidate in candidates {
             let returns_to_code = stack
                 .word(candidate + 8)
@@ -97,13 +100,13 @@ impl Unwinder {
             if !returns_to_code {
                 continue;
             }
-            let (addresses, rooted) = self.walk(stack, candidate);
-            if rooted && addresses.len() > leaf.len() {
-                let doubts = self.doubts(&addresses);
-                if best.as_ref().is_none_or(|(fewest, _)| doubts < *fewest) {
-                    best = Some((doubts, addresses));
+            let (addresses, is_complete) = self.walk(stack, candidate);
+            if is_complete && addresses.len() > leaf.len() {
+                let mismatches = self.count_mismatched_calls(&addresses);
+                if best.as_ref().is_none_or(|(fewest, _)| mismatches < *fewest) {
+                    best = Some((mismatches, addresses));
                 }
-                if doubts == 0 {
+                if mismatches == 0 {
                     break;
                 }
             }
@@ -114,19 +117,21 @@ impl Unwinder {
         }
     }
 
-    /// How many direct calls on the way lead elsewhere than to the function that
-    /// is said to have been called: those of a stale frame do, or, now and then,
-    /// those of a call in tail position.
-    fn doubts(&self, addresses: &[u64]) -> usize {
-        let is_doubtful = |pair: &[u64]| {
+    /// Counts the direct calls whose target is not the function of the next
+    /// inner frame. A stale frame causes such a mismatch, and sometimes a tail
+    /// call.
+    fn count_mismatched_calls(&self, addresses: &[u64]) -> usize {
+        let is_mismatch = |pair: &[u64]| {
             let (callee, after_call) = (pair[0], pair[1].wrapping_add(1));
             machine::direct_call_target(after_call).is_some_and(|target| !self.is_within(callee, target))
         };
-        addresses.windows(2).filter(|pair| is_doubtful(pair)).count()
+        addresses.windows(2).filter(|pair| is_mismatch(pair)).count()
     }
 
+    /// Returns the addresses, and whether the walk reached the thread's first
+    /// frame.
     fn walk(&mut self, stack: &CopiedStack, frame_pointer: u64) -> (Vec<u64>, bool) {
-        let link = stack.registers.map_or(NO_LINK, |all| all.link);
+        let link = stack.registers.map_or(UNKNOWN_LINK, |all| all.link);
         let registers = machine::unwind_registers(stack.ip, stack.sp, frame_pointer, link);
         let mut read = |address: u64| {
             let aligned = address.is_multiple_of(8).then_some(address);
@@ -136,7 +141,7 @@ impl Unwinder {
         let mut addresses = Vec::new();
         while addresses.len() < MAX_FRAMES {
             match frames.next() {
-                Ok(Some(frame)) if frame.address_for_lookup() >= FIRST_CODE => {
+                Ok(Some(frame)) if frame.address_for_lookup() >= LOWEST_CODE_ADDRESS => {
                     addresses.push(frame.address_for_lookup());
                 }
                 Ok(None) => return (addresses, true),
@@ -146,13 +151,13 @@ impl Unwinder {
         (addresses, false)
     }
 
-    /// Whether an address lies in the function that begins at `start`, by the
-    /// unwind tables, which even a stripped program has.
+    /// Returns whether an address lies in the function that begins at `start`.
+    /// This uses the unwind tables, which even a stripped program has.
     pub(crate) fn is_within(&self, address: u64, start: u64) -> bool {
         self.module_of(address).and_then(|module| function_start(module, address)) == Some(start)
     }
 
-    /// The module that holds an address.
+    /// Returns the module that contains an address.
     pub(crate) fn module_of(&self, address: u64) -> Option<&Module> {
         self.modules.iter().find(|module| module.range.contains(&address))
     }

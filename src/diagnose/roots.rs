@@ -2,22 +2,22 @@
 //! it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use crate::diagnose::names;
 use crate::finding::FrameKind;
+use crate::lock::Lock;
 
 /// The directories that paths of the application's sources start from.
 #[derive(Debug)]
 pub(super) struct Roots(Vec<PathBuf>);
 
 /// The same, for whoever shows a line of source.
-static SHARED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static SHARED: Lock<Vec<PathBuf>> = Lock::new(Vec::new());
 
 /// The directories in which this process's own sources were compiled.
 #[cfg(feature = "diagnostic")]
 pub(crate) fn source_roots() -> Vec<PathBuf> {
-    SHARED.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    SHARED.lock().clone()
 }
 
 impl Roots {
@@ -37,7 +37,7 @@ impl Roots {
         }
         // The innermost that fits comes first.
         roots.sort_by_key(|root| std::cmp::Reverse(root.components().count()));
-        SHARED.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&roots);
+        SHARED.lock().clone_from(&roots);
         Self(roots)
     }
 

@@ -5,7 +5,6 @@ mod entry;
 mod recent;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::diagnose::Diagnosis;
@@ -13,7 +12,8 @@ use crate::evidence::{Phase, StallEvidence};
 use crate::finding::{Cause, Finding, Stall, TaskInfo};
 use crate::findings::entry::FindingEntry;
 use crate::findings::recent::Recent;
-use crate::record::histogram::{Carried, Histogram};
+use crate::lock::Lock;
+use crate::record::histogram::{CarriedCounts, Histogram};
 use crate::snapshot::CauseSnapshot;
 use crate::unix_time;
 
@@ -22,7 +22,7 @@ const MAX_FINDINGS: usize = 500;
 
 /// Shared by the reporting thread, which writes, and whoever reads.
 #[derive(Debug, Default)]
-pub(crate) struct Findings(Mutex<Inner>);
+pub(crate) struct Findings(Lock<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -30,7 +30,7 @@ struct Inner {
     ongoing: HashMap<(usize, u64), Ongoing>,
     recent: Recent,
     durations: Vec<Histogram>,
-    carried: Carried,
+    carried: CarriedCounts,
 }
 
 /// A stall that has begun and not ended.
@@ -52,7 +52,7 @@ impl Default for Inner {
             ongoing: HashMap::new(),
             recent: Recent::default(),
             durations: Cause::ALL.iter().map(|_| Histogram::new()).collect(),
-            carried: Carried::new(),
+            carried: CarriedCounts::new(),
         }
     }
 }
@@ -65,7 +65,7 @@ impl Findings {
         task: TaskInfo,
         mut diagnosis: Diagnosis,
     ) -> Result<Finding, Full> {
-        let inner = &mut *self.inner();
+        let inner = &mut *self.0.lock();
         inner.tell_of_lock(stall.key, &mut diagnosis);
         let lock = diagnosis.detail.lock.clone();
         let adopted = diagnosis.stack.is_empty().then(|| inner.only_finding_of(&task.kind, diagnosis.cause));
@@ -103,7 +103,7 @@ impl Findings {
 
     /// Counts a ready task's wait towards the stalls during which it waited.
     pub(crate) fn add_wait(&self, start_nanos: u64, end_nanos: u64, task: u64) {
-        let inner = &mut *self.inner();
+        let inner = &mut *self.0.lock();
         for (finding, delay) in inner.recent.waited(start_nanos..end_nanos, task) {
             if let Some(entry) = inner.entries.get_mut(&finding) {
                 entry.delayed(delay);
@@ -113,12 +113,12 @@ impl Findings {
 
     /// A stall turned out to be none.
     pub(crate) fn forget(&self, key: (usize, u64)) {
-        self.inner().forget_ongoing(key, "");
+        self.0.lock().forget_ongoing(key, "");
     }
 
     /// All findings, the most total time first.
     pub(crate) fn all(&self) -> Vec<Finding> {
-        let inner = self.inner();
+        let inner = self.0.lock();
         let now = SystemTime::now();
         let mut findings: Vec<_> = inner.entries.keys().filter_map(|id| inner.finding(id, now)).collect();
         findings.sort_by(|a, b| b.total.cmp(&a.total).then_with(|| a.id.cmp(&b.id)));
@@ -127,7 +127,7 @@ impl Findings {
 
     /// The most recent stalls and those that go on, by their beginning.
     pub(crate) fn stalls(&self, since: SystemTime) -> Vec<Stall> {
-        let inner = self.inner();
+        let inner = self.0.lock();
         let ongoing = inner.ongoing.values().map(|ongoing| ongoing.stall.clone());
         let mut stalls: Vec<_> = inner.recent.stalls_since(since).chain(ongoing).collect();
         stalls.sort_by_key(|stall| stall.start);
@@ -135,16 +135,12 @@ impl Findings {
     }
 
     pub(crate) fn causes(&self) -> Vec<CauseSnapshot> {
-        let inner = self.inner();
+        let inner = self.0.lock();
         let snapshot = |(cause, durations): (&Cause, &Histogram)| CauseSnapshot {
             cause: *cause,
             durations: durations.snapshot(&inner.carried),
         };
         Cause::ALL.iter().zip(&inner.durations).map(snapshot).collect()
-    }
-
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A task whose only work is to be polled in time.
+//! A task that does nothing but measure when it is polled.
 
 use std::fmt;
 use std::future::Future;
@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use crate::record::loop_lag::LagProbe;
 use crate::record::recorder::Recorder;
 
-/// Measures how late an event loop is: see [`Scope::canary`](crate::Scope::canary).
+/// Measures the lag of an event loop: see
+/// [`Scope::canary`](crate::Scope::canary).
 #[must_use = "a canary measures nothing unless spawned"]
 pub struct Canary {
     recorder: Arc<Recorder>,
@@ -18,7 +19,7 @@ pub struct Canary {
 
 impl Canary {
     pub(crate) fn new(recorder: &Arc<Recorder>, name: &'static str) -> Self {
-        Self { recorder: Arc::clone(recorder), lag_probe: recorder.lag_probes.hang(name) }
+        Self { recorder: Arc::clone(recorder), lag_probe: recorder.lag_probes.for_canary(name) }
     }
 }
 
@@ -30,7 +31,7 @@ impl Future for Canary {
             return Poll::Ready(());
         }
         let polled = self.lag_probe.poll(&self.recorder.clock, context);
-        // The watchdog may sleep, for want of anybody to ring for.
+        // The watchdog may sleep because there was no canary to wake.
         self.recorder.idle_park.wake();
         polled
     }
@@ -38,7 +39,7 @@ impl Future for Canary {
 
 impl Drop for Canary {
     fn drop(&mut self) {
-        self.lag_probe.leave();
+        self.lag_probe.canary_dropped();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Futures with a name, recorded wherever they are polled.
+//! Named futures, which are recorded on whatever executor polls them.
 
 use std::fmt;
 use std::future::Future;
@@ -9,34 +9,47 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::instrument::waker::Wakes;
+use crate::instrument::waker::WakeTracker;
 use crate::record::current;
 use crate::record::kinds::KindId;
 use crate::record::poll_stack::{PollSource, PollStack, WakerId};
 use crate::record::recorder::Recorder;
 
-/// A future of so many bytes and more is large: each spawn and each move copies
-/// it, and the stack has to hold it meanwhile. Tokio puts a task's future into a
-/// box of its own from this size on.
+/// The size in bytes from which a future counts as large.
+///
+/// Each spawn and each move of a future copies it, and the stack must have room
+/// for it. From this size on, Tokio puts the future of a task into a separate
+/// box.
 pub const LARGE_FUTURE: usize = 16 * 1024;
 
-/// Gives futures a name.
+/// Gives a future a name, by which it is recorded.
 pub trait Named: Future + Sized {
-    /// The same future, recorded as a task of the kind `name`.
+    /// Wraps the future so that it is recorded as a task of the kind `name`.
     ///
-    /// As the future of a task on a watched runtime it only gives that task its
-    /// name, and its scheduling delay where Tokio is not asked for that
-    /// ([`Builder::schedule_delay`](crate::Builder::schedule_delay)). Anywhere
-    /// else, on any executor, it is a task of its own for the
-    /// [`Scope`](crate::Scope) that was started last: its polls are recorded,
-    /// how long it waited from its first wake to its poll, polls in which it
-    /// woke itself, and whether its last waker was dropped while it still waits
-    /// for one. Inside another named future it counts as a task where it has a
-    /// waker of its own, as in a `LocalSet` or a `FuturesUnordered`; else it is
-    /// part of the outer one. Without a scope it does nothing.
+    /// What is recorded depends on where the future is polled:
     ///
-    /// The future gets a waker of loopscope's, allocated with its first poll,
-    /// which wakes the task's own.
+    /// * As the future of a task on a watched runtime, it gives that task its
+    ///   name. If Tokio does not measure schedule delays
+    ///   ([`Builder::schedule_delay`](crate::Builder::schedule_delay)), it also
+    ///   measures that of the task.
+    /// * Inside another named future that polls it with the same waker, it is a
+    ///   part of the outer future and records nothing.
+    /// * Inside another named future that polls it with a different waker, as a
+    ///   `LocalSet` or a `FuturesUnordered` does, it counts as a separate task.
+    /// * Anywhere else, on any executor, it counts as a separate task of the
+    ///   [`Scope`](crate::Scope) that was started last, unless the thread
+    ///   belongs to another scope.
+    ///
+    /// For a separate task, loopscope records its polls, the delay from its
+    /// first wake to the next poll, the polls in which it woke itself, and
+    /// whether its last waker was dropped while it was pending.
+    ///
+    /// Without a scope the wrapper does nothing.
+    ///
+    /// The future is polled with loopscope's own waker, which wakes the waker
+    /// of the task. It is allocated at the first poll.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use loopscope::Named;
@@ -54,44 +67,44 @@ pub trait Named: Future + Sized {
 impl<F: Future> Named for F {}
 
 pin_project! {
-    /// A future with a name: see [`Named::named`].
+    /// A named future: see [`Named::named`].
     #[must_use = "futures do nothing unless awaited or spawned"]
     pub struct Instrumented<F> {
         #[pin]
         future: F,
         name: &'static str,
         kind: Option<(Arc<Recorder>, KindId)>,
-        role: Option<Role>,
+        role: Option<FutureRole>,
         no_scope_at: u64,
     }
 }
 
-/// What the future is, as its first poll shows.
-enum Role {
-    /// The future of a task whose polls a hook records: gives it the name.
-    Name(Wakes),
-    /// A task of its own: counted for as long as the future lives.
-    Task(Wakes, #[allow(dead_code)] Count),
-    /// A part of another named future, which counts for it.
+/// What a named future stands for. Its first poll determines it.
+enum FutureRole {
+    /// The future of a task whose polls a hook records. It names the task.
+    Name(WakeTracker),
+    /// A separate task. It counts as alive as long as the future exists.
+    Task(WakeTracker, #[allow(dead_code)] TaskCount),
+    /// A part of another named future, which is recorded instead.
     Part,
 }
 
-/// One task, from its first poll to its drop.
-struct Count {
+/// Counts a task as spawned at its first poll and as completed at its drop.
+struct TaskCount {
     recorder: Arc<Recorder>,
     kind: KindId,
 }
 
-impl Count {
+impl TaskCount {
     fn new(recorder: &Arc<Recorder>, kind: KindId) -> Self {
-        recorder.kinds.tasks(kind).spawned.fetch_add(1, Relaxed);
+        recorder.kinds.task_counts(kind).spawned.fetch_add(1, Relaxed);
         Self { recorder: Arc::clone(recorder), kind }
     }
 }
 
-impl Drop for Count {
+impl Drop for TaskCount {
     fn drop(&mut self) {
-        self.recorder.kinds.tasks(self.kind).completed.fetch_add(1, Relaxed);
+        self.recorder.kinds.task_counts(self.kind).completed.fetch_add(1, Relaxed);
     }
 }
 
@@ -102,9 +115,9 @@ impl<F> fmt::Debug for Instrumented<F> {
 }
 
 impl<F> Instrumented<F> {
-    /// The same, for a scope that is known.
+    /// Wraps a future for the scope of `recorder`.
     pub(crate) fn in_recorder(future: F, name: &'static str, recorder: Arc<Recorder>) -> Self {
-        let kind = recorder.kinds.of_name(name);
+        let kind = recorder.kinds.for_name(name);
         Self { future, name, kind: Some((recorder, kind)), role: None, no_scope_at: u64::MAX }
     }
 }
@@ -123,11 +136,11 @@ impl<F: Future> Future for Instrumented<F> {
         let is_first = this.role.is_none();
         let role = this.role.get_or_insert_with(|| find_role::<F>(recorder, *kind, context));
         let (wakes, is_task) = match role {
-            Role::Part => return this.future.poll(context),
-            Role::Name(wakes) => (wakes, false),
-            Role::Task(wakes, _) => (wakes, true),
+            FutureRole::Part => return this.future.poll(context),
+            FutureRole::Name(wakes) => (wakes, false),
+            FutureRole::Task(wakes, _) => (wakes, true),
         };
-        wakes.follow(context.waker());
+        wakes.set_task(context.waker());
         let mut poll = RecordedPoll::begin(recorder, *kind, wakes, is_task);
         let output = this.future.poll(&mut Context::from_waker(poll.wakes.waker()));
         poll.returned(output.is_ready(), is_first);
@@ -135,36 +148,41 @@ impl<F: Future> Future for Instrumented<F> {
     }
 }
 
-/// Looks for a scope as the future is polled for the first time, and again
-/// whenever another scope has started since.
+/// Finds the scope at the first poll of a future, and tries again whenever
+/// another scope has started since.
 #[cold]
 fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, no_scope_at: &mut u64, name: &str) {
     *no_scope_at = current::default_generation();
     *kind = current::recorder().map(|recorder| {
-        let kind = recorder.kinds.of_name(name);
+        let kind = recorder.kinds.for_name(name);
         (recorder, kind)
     });
 }
 
+/// Determines what the future stands for, at its first poll.
 #[cold]
-fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -> Role {
-    let is_part = |polls: &PollStack| polls.polled_with.get() == WakerId::of(context.waker());
-    let role = current::with_poll_stack(recorder, |polls| match polls.by() {
-        PollSource::Hook(_) => match polls.worker.slot.name(kind) {
+fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -> FutureRole {
+    let is_part = |polls: &PollStack| polls.innermost_waker.get() == WakerId::new(context.waker());
+    let role = current::with_poll_stack(recorder, |polls| match polls.source() {
+        PollSource::Hook(_) => match polls.worker.slot.set_named_kind(kind) {
             Some(unnamed) => {
-                recorder.kinds.name(unnamed, kind);
-                Some(Role::Name(Wakes::new(context.waker(), recorder, !recorder.every_delay)))
+                recorder.kinds.assign_name(unnamed, kind);
+                Some(FutureRole::Name(WakeTracker::new(
+                    context.waker(),
+                    recorder,
+                    !recorder.tokio_measures_delay,
+                )))
             }
-            None => is_part(polls).then_some(Role::Part),
+            None => is_part(polls).then_some(FutureRole::Part),
         },
-        PollSource::Future if is_part(polls) => Some(Role::Part),
-        PollSource::Future | PollSource::Thread | PollSource::Nobody => None,
+        PollSource::Future if is_part(polls) => Some(FutureRole::Part),
+        PollSource::Future | PollSource::Thread | PollSource::NoPoll => None,
     });
     let role = role.flatten().unwrap_or_else(|| {
-        Role::Task(Wakes::new(context.waker(), recorder, true), Count::new(recorder, kind))
+        FutureRole::Task(WakeTracker::new(context.waker(), recorder, true), TaskCount::new(recorder, kind))
     });
-    if !matches!(role, Role::Part) {
-        let counts = recorder.kinds.tasks(kind);
+    if !matches!(role, FutureRole::Part) {
+        let counts = recorder.kinds.task_counts(kind);
         counts.future_size.fetch_max(size_of::<F>() as u64, Relaxed);
         if size_of::<F>() >= LARGE_FUTURE {
             counts.large_futures.fetch_add(1, Relaxed);
@@ -173,51 +191,52 @@ fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -
     role
 }
 
-/// A poll of a named future; ends as it is dropped, also by a panic.
+/// A poll of a named future. It ends when this is dropped, also by a panic.
 struct RecordedPoll<'r> {
     recorder: &'r Arc<Recorder>,
     kind: KindId,
-    wakes: &'r mut Wakes,
+    wakes: &'r mut WakeTracker,
     is_task: bool,
-    /// The waker of the named future around this one.
+    /// The waker of the enclosing named future.
     outer: WakerId,
+    /// Whether the future's last waker was dropped uncalled.
     is_lost: bool,
-    /// It was the first poll and the last.
-    is_only: bool,
+    /// Whether it was the first poll and also the last.
+    is_only_poll: bool,
 }
 
 impl<'r> RecordedPoll<'r> {
     #[inline]
-    fn begin(recorder: &'r Arc<Recorder>, kind: KindId, wakes: &'r mut Wakes, is_task: bool) -> Self {
-        let woken_at = wakes.poll_begins();
-        let id = WakerId::of(wakes.waker());
+    fn begin(recorder: &'r Arc<Recorder>, kind: KindId, wakes: &'r mut WakeTracker, is_task: bool) -> Self {
+        let woken_at = wakes.begin_poll();
+        let id = WakerId::new(wakes.waker());
         let begin = |polls: &PollStack| {
             if is_task {
                 let now = recorder.clock.ticks();
                 if let Some(woken_at) = woken_at {
-                    polls.waited(recorder.clock.nanos(woken_at, now), now, 0, kind);
+                    polls.record_wait(recorder.clock.nanos(woken_at, now), now, 0, kind);
                 }
                 polls.begin(now, 0, kind, PollSource::Future);
-                polls.worker.slot.name(kind);
-                polls.wakes_watchdog();
-            } else if matches!(polls.by(), PollSource::Hook(_))
-                && polls.worker.slot.name(kind).is_some()
-                && !recorder.every_delay
+                polls.worker.slot.set_named_kind(kind);
+                polls.wake_watchdog();
+            } else if matches!(polls.source(), PollSource::Hook(_))
+                && polls.worker.slot.set_named_kind(kind).is_some()
+                && !recorder.tokio_measures_delay
                 && let Some(woken_at) = woken_at
             {
-                let (now, task) = polls.poll_began();
-                polls.waited(recorder.clock.nanos(woken_at, now), now, task, kind);
+                let (now, task) = polls.poll_start_and_task();
+                polls.record_wait(recorder.clock.nanos(woken_at, now), now, task, kind);
             }
-            polls.polled_with.replace(id)
+            polls.innermost_waker.replace(id)
         };
         let outer = current::with_poll_stack(recorder, begin).unwrap_or_default();
-        Self { recorder, kind, wakes, is_task, outer, is_lost: false, is_only: false }
+        Self { recorder, kind, wakes, is_task, outer, is_lost: false, is_only_poll: false }
     }
 
-    /// The future has returned: it did not panic.
+    /// Notes that the future has returned, and so did not panic.
     #[inline]
     fn returned(&mut self, is_ready: bool, is_first: bool) {
-        self.is_only = is_ready && is_first;
+        self.is_only_poll = is_ready && is_first;
         self.is_lost = !is_ready && self.wakes.became_lost();
     }
 }
@@ -225,28 +244,28 @@ impl<'r> RecordedPoll<'r> {
 impl Drop for RecordedPoll<'_> {
     #[inline]
     fn drop(&mut self) {
-        let woke_itself = self.wakes.poll_ends();
-        // Where nothing is to be recorded, what the poll left in the seat does
-        // no harm: no other future has its waker.
-        if !self.is_task && !woke_itself && !self.is_lost && !self.is_only {
+        let woke_itself = self.wakes.end_poll();
+        // If there is nothing to record, `innermost_waker` keeps the waker of
+        // this poll. That is harmless, because no other future has this waker.
+        if !self.is_task && !woke_itself && !self.is_lost && !self.is_only_poll {
             return;
         }
         current::with_existing_poll_stack(self.recorder, |polls| {
-            polls.polled_with.set(self.outer);
-            let took = if self.is_task {
+            polls.innermost_waker.set(self.outer);
+            let poll_nanos = if self.is_task {
                 polls.end(PollSource::Future).map(|ended| ended.nanos)
             } else {
-                self.is_only.then(|| polls.poll_nanos())
+                self.is_only_poll.then(|| polls.poll_nanos())
             };
-            let cell = polls.worker.cell(self.kind);
+            let kind_record = polls.worker.kind_record(self.kind);
             if woke_itself {
-                cell.self_wakes.add(1);
+                kind_record.self_wakes.add(1);
             }
             if self.is_lost {
-                cell.lost_wakers.add(1);
+                kind_record.lost_wakers.add(1);
             }
-            if self.is_only && took >= Some(self.recorder.threshold_nanos) {
-                cell.never_yielded.add(1);
+            if self.is_only_poll && poll_nanos >= Some(self.recorder.threshold_nanos) {
+                kind_record.never_yielded.add(1);
             }
         });
     }

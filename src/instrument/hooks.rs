@@ -5,23 +5,28 @@ use std::fmt;
 #[cfg(tokio_unstable)]
 use tokio::runtime::TaskMeta;
 
-pub(crate) type OnThread = Box<dyn Fn() + Send + Sync>;
+pub(crate) type ThreadCallback = Box<dyn Fn() + Send + Sync>;
 #[cfg(tokio_unstable)]
-pub(crate) type OnTask = Box<dyn Fn(&TaskMeta<'_>) + Send + Sync>;
+pub(crate) type TaskCallback = Box<dyn Fn(&TaskMeta<'_>) + Send + Sync>;
 
-/// The application's own callbacks, for [`Scope::watch_with`]: Tokio keeps one
-/// callback a hook, so they have to be given to the scope instead of to the
+/// The application's own callbacks, for [`Scope::watch_with`].
+///
+/// Tokio stores only one callback for each hook, and loopscope uses most hooks.
+/// So the application passes its own callbacks to the scope instead of to the
 /// runtime's builder.
 ///
-/// They are called as Tokio would call them, also once the scope is gone. What
-/// they do before and after a poll is not counted as a part of it. A panic in
-/// one of them is the application's, as without loopscope.
+/// loopscope calls them when Tokio would, also after the scope has ended. The
+/// time that they take before and after a poll does not count as part of the
+/// poll. loopscope does not catch a panic in a callback: it has the same effect
+/// as without loopscope.
+///
+/// # Examples
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let scope = loopscope::Scope::builder().start()?;
 /// let mut builder = tokio::runtime::Builder::new_multi_thread();
-/// let hooks = loopscope::Hooks::new().on_thread_start(|| println!("one thread more"));
+/// let hooks = loopscope::Hooks::new().on_thread_start(|| println!("a thread has started"));
 /// let runtime = scope.watch_with(&mut builder, hooks).build()?;
 /// # drop(runtime);
 /// # Ok(())
@@ -30,74 +35,82 @@ pub(crate) type OnTask = Box<dyn Fn(&TaskMeta<'_>) + Send + Sync>;
 ///
 /// [`Scope::watch_with`]: crate::Scope::watch_with
 #[derive(Default)]
-#[must_use = "they are called once given to `Scope::watch_with`"]
+#[must_use = "hooks do nothing unless passed to `Scope::watch_with`"]
 pub struct Hooks {
-    pub(crate) thread_start: Option<OnThread>,
-    pub(crate) thread_stop: Option<OnThread>,
-    pub(crate) thread_park: Option<OnThread>,
-    pub(crate) thread_unpark: Option<OnThread>,
+    pub(crate) thread_start: Option<ThreadCallback>,
+    pub(crate) thread_stop: Option<ThreadCallback>,
+    pub(crate) thread_park: Option<ThreadCallback>,
+    pub(crate) thread_unpark: Option<ThreadCallback>,
     #[cfg(tokio_unstable)]
-    pub(crate) task_spawn: Option<OnTask>,
+    pub(crate) task_spawn: Option<TaskCallback>,
     #[cfg(tokio_unstable)]
-    pub(crate) before_task_poll: Option<OnTask>,
+    pub(crate) before_task_poll: Option<TaskCallback>,
     #[cfg(tokio_unstable)]
-    pub(crate) after_task_poll: Option<OnTask>,
+    pub(crate) after_task_poll: Option<TaskCallback>,
     #[cfg(tokio_unstable)]
-    pub(crate) task_terminate: Option<OnTask>,
+    pub(crate) task_terminate: Option<TaskCallback>,
 }
 
 impl Hooks {
-    /// None yet.
+    /// Creates an empty set of callbacks.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// See [`tokio::runtime::Builder::on_thread_start`].
+    /// Sets the callback for when a thread of the runtime starts: see
+    /// [`tokio::runtime::Builder::on_thread_start`].
     pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
         self.thread_start = Some(Box::new(f));
         self
     }
 
-    /// See [`tokio::runtime::Builder::on_thread_stop`].
+    /// Sets the callback for when a thread of the runtime stops: see
+    /// [`tokio::runtime::Builder::on_thread_stop`].
     pub fn on_thread_stop(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
         self.thread_stop = Some(Box::new(f));
         self
     }
 
-    /// See [`tokio::runtime::Builder::on_thread_park`].
+    /// Sets the callback for when a worker is about to park: see
+    /// [`tokio::runtime::Builder::on_thread_park`].
     pub fn on_thread_park(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
         self.thread_park = Some(Box::new(f));
         self
     }
 
-    /// See [`tokio::runtime::Builder::on_thread_unpark`].
+    /// Sets the callback for when a worker has unparked: see
+    /// [`tokio::runtime::Builder::on_thread_unpark`].
     pub fn on_thread_unpark(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
         self.thread_unpark = Some(Box::new(f));
         self
     }
 
-    /// See `tokio::runtime::Builder::on_task_spawn` (`tokio_unstable` only).
+    /// Sets the callback for when a task is spawned: see
+    /// `tokio::runtime::Builder::on_task_spawn`. Needs `tokio_unstable`.
     #[cfg(tokio_unstable)]
     pub fn on_task_spawn(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
         self.task_spawn = Some(Box::new(f));
         self
     }
 
-    /// See `tokio::runtime::Builder::on_before_task_poll` (`tokio_unstable` only).
+    /// Sets the callback for when a task is about to be polled: see
+    /// `tokio::runtime::Builder::on_before_task_poll`. Needs `tokio_unstable`.
     #[cfg(tokio_unstable)]
     pub fn on_before_task_poll(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
         self.before_task_poll = Some(Box::new(f));
         self
     }
 
-    /// See `tokio::runtime::Builder::on_after_task_poll` (`tokio_unstable` only).
+    /// Sets the callback for when a task has been polled: see
+    /// `tokio::runtime::Builder::on_after_task_poll`. Needs `tokio_unstable`.
     #[cfg(tokio_unstable)]
     pub fn on_after_task_poll(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
         self.after_task_poll = Some(Box::new(f));
         self
     }
 
-    /// See `tokio::runtime::Builder::on_task_terminate` (`tokio_unstable` only).
+    /// Sets the callback for when a task has ended: see
+    /// `tokio::runtime::Builder::on_task_terminate`. Needs `tokio_unstable`.
     #[cfg(tokio_unstable)]
     pub fn on_task_terminate(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
         self.task_terminate = Some(Box::new(f));

@@ -1,10 +1,10 @@
-//! Sets Tokio's hooks: where every task of a watched runtime is recorded.
+//! Installs Tokio's hooks, which record every task of a watched runtime.
 
 use std::sync::Arc;
 
 use tokio::runtime::Builder;
 
-use crate::instrument::hooks::{Hooks, OnThread};
+use crate::instrument::hooks::{Hooks, ThreadCallback};
 use crate::record::current;
 use crate::record::hook_status::{Hook, HookStatus};
 use crate::record::poll_stack::PollSource;
@@ -12,7 +12,7 @@ use crate::record::poll_stack::PollSource;
 use crate::record::poll_stack::PollStack;
 use crate::record::recorder::Recorder;
 
-/// What the hooks of one call of `watch` share.
+/// The data that the hooks of one call of `Scope::watch` share.
 struct HookContext {
     hook_status: Arc<HookStatus>,
     recorder: Arc<Recorder>,
@@ -20,25 +20,26 @@ struct HookContext {
 }
 
 impl HookContext {
-    /// Whether what the hook is called for is to be recorded.
+    /// Notes the call of a hook, and returns whether to record its event.
     #[inline]
-    fn sees(&self, hook: Hook) -> bool {
-        self.hook_status.calls(hook);
-        self.recorder.is_live() && !self.hook_status.is_blind()
+    fn should_record(&self, hook: Hook) -> bool {
+        self.hook_status.record_call(hook);
+        self.recorder.is_live() && !self.hook_status.is_recording_stopped()
     }
 
     #[cfg(tokio_unstable)]
     #[inline]
-    fn by(&self) -> PollSource {
+    fn source(&self) -> PollSource {
         PollSource::Hook(self.hook_status.id)
     }
 }
 
-/// Sets the hooks on a runtime's builder, and lets them call the application's.
-/// They replace those set before and are replaced by those set after.
+/// Sets the hooks on a runtime's builder. They call the application's hooks.
+/// They replace all hooks that were set before, and a hook that is set later
+/// replaces them.
 pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Hooks) {
     if !recorder.is_live() {
-        return install_alone(builder, hooks);
+        return install_application_hooks(builder, hooks);
     }
     let context = Arc::new(HookContext {
         hook_status: recorder.add_hook_status(),
@@ -48,17 +49,17 @@ pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Ho
     let [start, stop, park, unpark] = std::array::from_fn(|_| Arc::clone(&context));
     builder
         .on_thread_start(move || {
-            start.hook_status.calls(Hook::ThreadStart);
-            current::set_home(&start.recorder);
+            start.hook_status.record_call(Hook::ThreadStart);
+            current::set_thread_scope(&start.recorder);
             call(&start.hooks.thread_start);
         })
         .on_thread_park(move || {
-            parks(&park);
+            on_park(&park);
             call(&park.hooks.thread_park);
         })
         .on_thread_unpark(move || {
             call(&unpark.hooks.thread_unpark);
-            unparks(&unpark);
+            on_unpark(&unpark);
         });
     if context.hooks.thread_stop.is_some() {
         builder.on_thread_stop(move || call(&stop.hooks.thread_stop));
@@ -66,14 +67,14 @@ pub(crate) fn install(builder: &mut Builder, recorder: &Arc<Recorder>, hooks: Ho
     #[cfg(tokio_unstable)]
     {
         tasks::install(builder, &context);
-        if recorder.every_delay {
+        if recorder.tokio_measures_delay {
             builder.track_task_schedule_latency();
         }
     }
 }
 
-/// Sets the application's hooks as if there were no scope.
-fn install_alone(builder: &mut Builder, hooks: Hooks) {
+/// Sets only the application's hooks: there is no live scope.
+fn install_application_hooks(builder: &mut Builder, hooks: Hooks) {
     if let Some(f) = hooks.thread_start {
         builder.on_thread_start(f);
     }
@@ -104,54 +105,56 @@ fn install_alone(builder: &mut Builder, hooks: Hooks) {
 }
 
 #[inline]
-fn call(hook: &Option<OnThread>) {
+fn call(hook: &Option<ThreadCallback>) {
     if let Some(hook) = hook {
         hook();
     }
 }
 
-/// A thread that parks is a worker, or a root future's thread, from now on: it
-/// is known before its first poll.
-fn parks(context: &HookContext) {
-    if !context.sees(Hook::ThreadPark) {
+/// Marks a thread as parked, and registers it if it is new. A thread that parks
+/// is a worker or the thread of a root future, so it is known before its first
+/// poll.
+fn on_park(context: &HookContext) {
+    if !context.should_record(Hook::ThreadPark) {
         return;
     }
     current::with_existing_poll_stack(&context.recorder, |polls| {
-        polls.abandon(PollSource::Thread);
+        polls.discard(PollSource::Thread);
         #[cfg(tokio_unstable)]
-        if polls.by() == context.by() {
-            no_poll_ends(context, polls);
+        if polls.source() == context.source() {
+            stop_recording(context, polls);
         }
     });
     current::with_poll_stack(&context.recorder, |polls| polls.worker.park());
 }
 
-/// A runtime polls one task after the other and parks after the last, so the
-/// hook that ends polls is somebody else's: nothing of this runtime can be
-/// recorded any more, and what seems to be polled there is not.
+/// Stops recording for the runtime, because the hook that ends polls was
+/// replaced. A runtime polls one task at a time and parks after the last one,
+/// so a poll that is still in progress at that time never gets its end event.
+/// The polls that seem to be in progress on its workers have ended.
 #[cfg(tokio_unstable)]
 #[cold]
-fn no_poll_ends(context: &HookContext, polls: &PollStack) {
-    context.hook_status.set_blind();
-    polls.abandon(context.by());
-    context.recorder.replaced_hooks.note(Hook::AfterTaskPoll);
-    context.recorder.disown(&polls.worker.label.runtime);
+fn stop_recording(context: &HookContext, polls: &PollStack) {
+    context.hook_status.stop_recording();
+    polls.discard(context.source());
+    context.recorder.replaced_hooks.add(Hook::AfterTaskPoll);
+    context.recorder.abandon_workers(&polls.worker.label.runtime);
 }
 
-fn unparks(context: &HookContext) {
-    if !context.sees(Hook::ThreadUnpark) {
+fn on_unpark(context: &HookContext) {
+    if !context.should_record(Hook::ThreadUnpark) {
         return;
     }
-    let woke = current::with_existing_poll_stack(&context.recorder, |polls| {
+    let has_poll_stack = current::with_existing_poll_stack(&context.recorder, |polls| {
         polls.worker.unpark();
-        // Nothing else tells what runs until it parks again.
+        // No other hook reports the code that runs until the next park.
         #[cfg(not(tokio_unstable))]
-        if polls.by() == PollSource::Nobody {
+        if polls.source() == PollSource::NoPoll {
             let recorder = &context.recorder;
-            polls.begin(recorder.clock.ticks(), 0, recorder.unnamed, PollSource::Thread);
+            polls.begin(recorder.clock.ticks(), 0, recorder.unnamed_kind, PollSource::Thread);
         }
     });
-    if woke.is_some() {
+    if has_poll_stack.is_some() {
         context.recorder.idle_park.wake();
     }
 }
@@ -164,7 +167,7 @@ mod tasks {
 
     use tokio::runtime::{Builder, TaskMeta};
 
-    use crate::instrument::hooks::OnTask;
+    use crate::instrument::hooks::TaskCallback;
     use crate::instrument::install::HookContext;
     use crate::record::current;
     use crate::record::hook_status::Hook;
@@ -174,113 +177,119 @@ mod tasks {
         let [spawn, before, after, terminate] = std::array::from_fn(|_| Arc::clone(context));
         builder
             .on_task_spawn(move |meta| {
-                spawned(&spawn, meta);
+                on_spawn(&spawn, meta);
                 call(&spawn.hooks.task_spawn, meta);
             })
             .on_before_task_poll(move |meta| {
                 call(&before.hooks.before_task_poll, meta);
-                poll_begins(&before, meta);
+                on_poll_begin(&before, meta);
             })
             .on_after_task_poll(move |meta| {
-                poll_ends(&after);
+                on_poll_end(&after);
                 call(&after.hooks.after_task_poll, meta);
             })
             .on_task_terminate(move |meta| {
-                terminated(&terminate, meta);
+                on_terminate(&terminate, meta);
                 call(&terminate.hooks.task_terminate, meta);
             });
     }
 
     #[inline]
-    fn call(hook: &Option<OnTask>, meta: &TaskMeta<'_>) {
+    fn call(hook: &Option<TaskCallback>, meta: &TaskMeta<'_>) {
         if let Some(hook) = hook {
             hook(meta);
         }
     }
 
-    /// May run on any thread, so what is not counted at a worker is counted in
-    /// common: once a task, never once a poll.
-    fn spawned(context: &HookContext, meta: &TaskMeta<'_>) {
-        if !context.sees(Hook::TaskSpawn) {
+    /// Counts a spawned task. Any thread may spawn one. Outside a worker the
+    /// count goes to a shared counter, but only once for each task, never for
+    /// each poll.
+    fn on_spawn(context: &HookContext, meta: &TaskMeta<'_>) {
+        if !context.should_record(Hook::TaskSpawn) {
             return;
         }
         let recorder = &context.recorder;
-        let kind = recorder.kinds.of_location(meta.spawned_at());
-        let counted =
-            current::with_existing_poll_stack(recorder, |polls| polls.worker.cell(kind).spawned.add(1));
+        let kind = recorder.kinds.for_location(meta.spawned_at());
+        let counted = current::with_existing_poll_stack(recorder, |polls| {
+            polls.worker.kind_record(kind).spawned.add(1)
+        });
         if counted.is_none() {
-            recorder.kinds.tasks(kind).spawned.fetch_add(1, Relaxed);
+            recorder.kinds.task_counts(kind).spawned.fetch_add(1, Relaxed);
         }
     }
 
     #[inline]
-    fn poll_begins(context: &HookContext, meta: &TaskMeta<'_>) {
-        if !context.sees(Hook::BeforeTaskPoll) {
+    fn on_poll_begin(context: &HookContext, meta: &TaskMeta<'_>) {
+        if !context.should_record(Hook::BeforeTaskPoll) {
             return;
         }
         let recorder = &context.recorder;
-        let kind = recorder.kinds.of_location(meta.spawned_at());
-        let task = number_of(meta.id());
+        let kind = recorder.kinds.for_location(meta.spawned_at());
+        let task = task_number(meta.id());
         current::with_poll_stack(recorder, |polls| {
-            if polls.by() == context.by() {
-                return super::no_poll_ends(context, polls);
+            if polls.source() == context.source() {
+                return super::stop_recording(context, polls);
             }
             let now = recorder.clock.ticks();
-            // An application may have asked Tokio for it by itself: named futures
-            // know theirs then.
-            if recorder.every_delay
+            // The application may have enabled Tokio's measurement itself. It
+            // is not used then, because named futures measure their own delay.
+            if recorder.tokio_measures_delay
                 && let Some(delay) = meta.schedule_latency()
             {
-                polls.waited(delay.as_nanos() as u64, now, task, kind);
+                polls.record_wait(delay.as_nanos() as u64, now, task, kind);
             }
             if polls.worker.slot.is_idle() {
-                wakes_up(polls);
+                set_awake(polls);
             }
-            polls.begin(now, task, kind, context.by());
-            polls.wakes_watchdog();
+            polls.begin(now, task, kind, context.source());
+            polls.wake_watchdog();
         });
     }
 
-    /// No unpark came before: a root future's thread turns to its tasks.
+    /// Marks a thread as awake that polls a task without an unpark: the thread
+    /// of a root future does so.
     #[cold]
-    fn wakes_up(polls: &PollStack) {
+    fn set_awake(polls: &PollStack) {
         polls.worker.slot.set_awake();
         polls.recorder.idle_park.wake();
     }
 
     #[inline]
-    fn poll_ends(context: &HookContext) {
-        if !context.sees(Hook::AfterTaskPoll) {
+    fn on_poll_end(context: &HookContext) {
+        if !context.should_record(Hook::AfterTaskPoll) {
             return;
         }
         let recorder = &context.recorder;
-        let handed_over = current::with_existing_poll_stack(recorder, |polls| {
-            polls.end(context.by());
-            polls.worker.handed_over_at().is_some()
+        let is_taken_over = current::with_existing_poll_stack(recorder, |polls| {
+            polls.end(context.source());
+            polls.worker.taken_over_at().is_some()
         });
-        if handed_over == Some(true) {
-            current::leave(recorder);
+        if is_taken_over == Some(true) {
+            current::drop_taken_over_poll_stack(recorder);
         }
     }
 
-    /// Also fires for calls of `spawn_blocking` and for the runtime's own jobs,
-    /// which were never spawned as tasks: their locations are not known here.
-    fn terminated(context: &HookContext, meta: &TaskMeta<'_>) {
-        if !context.sees(Hook::TaskTerminate) {
+    /// Counts a completed task. Tokio also calls this hook for calls of
+    /// `spawn_blocking` and for its own jobs. They were not spawned as tasks,
+    /// so their locations are unknown here and they are not counted.
+    fn on_terminate(context: &HookContext, meta: &TaskMeta<'_>) {
+        if !context.should_record(Hook::TaskTerminate) {
             return;
         }
         let recorder = &context.recorder;
-        let Some(kind) = recorder.kinds.seen(meta.spawned_at()) else { return };
-        let counted =
-            current::with_existing_poll_stack(recorder, |polls| polls.worker.cell(kind).completed.add(1));
+        let Some(kind) = recorder.kinds.find_location(meta.spawned_at()) else { return };
+        let counted = current::with_existing_poll_stack(recorder, |polls| {
+            polls.worker.kind_record(kind).completed.add(1)
+        });
         if counted.is_none() {
-            recorder.kinds.tasks(kind).completed.fetch_add(1, Relaxed);
+            recorder.kinds.task_counts(kind).completed.fetch_add(1, Relaxed);
         }
     }
 
-    /// A task's number. `Id` does not give it out, but hashes as it.
+    /// Returns the number of a task. `Id` has no getter for it, but hashes as
+    /// exactly that number.
     #[inline]
-    fn number_of(id: tokio::task::Id) -> u64 {
+    fn task_number(id: tokio::task::Id) -> u64 {
         struct Number(u64);
         impl Hasher for Number {
             fn write(&mut self, bytes: &[u8]) {

@@ -1,6 +1,6 @@
-//! What runs on a worker's own thread: Tokio's hooks, named futures with their
-//! wakers, spawning. It writes into [`record`](crate::record) and reads nothing
-//! back.
+//! The code that runs on a worker's own thread: Tokio's hooks, named futures
+//! and their wakers, spawning. It writes to [`record`](crate::record) and reads
+//! nothing back.
 
 pub(crate) mod canary;
 pub(crate) mod future;

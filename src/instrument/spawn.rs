@@ -1,4 +1,4 @@
-//! Spawning with a name.
+//! Spawning tasks and blocking calls with a name.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,11 +10,15 @@ use crate::record::clock::Ticks;
 use crate::record::current;
 use crate::record::recorder::Recorder;
 
-/// [`tokio::spawn`], with a name for the task's kind, which tokio-console shows
-/// too (feature `console`).
+/// Spawns a task of the kind `name`, as [`tokio::spawn`] does.
+///
+/// With the feature `console`, tokio-console also shows the name.
 ///
 /// # Panics
-/// Outside a Tokio runtime, as `tokio::spawn` does.
+///
+/// Panics outside a Tokio runtime, as `tokio::spawn` does.
+///
+/// # Examples
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -31,17 +35,24 @@ where
     let future = future.named(name);
     #[cfg(all(tokio_unstable, feature = "console"))]
     {
-        tokio::task::Builder::new().name(name).spawn(future).expect("outside a Tokio runtime")
+        tokio::task::Builder::new().name(name).spawn(future).expect("not in a Tokio runtime")
     }
     #[cfg(not(all(tokio_unstable, feature = "console")))]
     tokio::spawn(future)
 }
 
-/// [`tokio::task::spawn_local`], with a name for the task's kind: a task of its
-/// own there, with poll times and scheduling delay, though no hook sees it.
+/// Spawns a local task of the kind `name`, as [`tokio::task::spawn_local`]
+/// does.
+///
+/// Tokio calls no hook for a task of a `LocalSet`. The name is what makes
+/// loopscope record its poll times and its schedule delay.
 ///
 /// # Panics
-/// Outside a `LocalSet` or `LocalRuntime`, as `tokio::task::spawn_local` does.
+///
+/// Panics outside a `LocalSet` or `LocalRuntime`, as `tokio::task::spawn_local`
+/// does.
+///
+/// # Examples
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -59,23 +70,29 @@ where
     let future = future.named(name);
     #[cfg(all(tokio_unstable, feature = "console"))]
     {
-        tokio::task::Builder::new().name(name).spawn_local(future).expect("outside a `LocalSet`")
+        tokio::task::Builder::new().name(name).spawn_local(future).expect("not in a `LocalSet`")
     }
     #[cfg(not(all(tokio_unstable, feature = "console")))]
     tokio::task::spawn_local(future)
 }
 
-/// [`tokio::task::spawn_blocking`], with a name under which is recorded how long
-/// such calls wait for a thread of the blocking pool and how long they hold it
-/// ([`Snapshot::blocking_calls`](crate::Snapshot::blocking_calls)), and which
-/// tokio-console shows (feature `console`). One that is aborted before it begins
-/// is not recorded.
+/// Runs a call on the blocking pool under a name, as
+/// [`tokio::task::spawn_blocking`] does.
 ///
-/// The blocking pool is the right place for a call that blocks, so nothing in
-/// it is ever a finding.
+/// loopscope records how long the calls of each name wait for a thread of the
+/// pool, and how long they use it: see
+/// [`Snapshot::blocking_calls`](crate::Snapshot::blocking_calls). A call that
+/// is aborted before it begins is not recorded. With the feature `console`,
+/// tokio-console also shows the name.
+///
+/// The blocking pool is the right place for a call that blocks, so no finding
+/// is ever reported for it.
 ///
 /// # Panics
-/// Outside a Tokio runtime, as `tokio::task::spawn_blocking` does.
+///
+/// Panics outside a Tokio runtime, as `tokio::task::spawn_blocking` does.
+///
+/// # Examples
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -89,46 +106,50 @@ where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,
 {
-    let queued = current::recorder().map(|recorder| Queued { name, at: recorder.clock.ticks(), recorder });
+    let queued =
+        current::recorder().map(|recorder| QueuedCall { name, queued_at: recorder.clock.ticks(), recorder });
     let f = move || {
-        let _running = queued.map(Queued::begins);
+        let _running_call = queued.map(QueuedCall::start);
         f()
     };
     #[cfg(all(tokio_unstable, feature = "console"))]
     {
-        tokio::task::Builder::new().name(name).spawn_blocking(f).expect("the runtime has no thread for it")
+        tokio::task::Builder::new()
+            .name(name)
+            .spawn_blocking(f)
+            .expect("the runtime cannot start a thread for the call")
     }
     #[cfg(not(all(tokio_unstable, feature = "console")))]
     tokio::task::spawn_blocking(f)
 }
 
-/// A call that waits for a thread.
-struct Queued {
+/// A call that waits for a thread of the blocking pool.
+struct QueuedCall {
     name: &'static str,
     recorder: Arc<Recorder>,
-    at: Ticks,
+    queued_at: Ticks,
 }
 
-/// A call that has one; over as it is dropped, also by a panic.
-struct Running {
-    queued: Queued,
-    since: Ticks,
+/// A call that runs. It ends when this is dropped, also by a panic.
+struct RunningCall {
+    queued: QueuedCall,
+    started_at: Ticks,
 }
 
-impl Queued {
-    fn begins(self) -> Running {
-        Running { since: self.recorder.clock.ticks(), queued: self }
+impl QueuedCall {
+    fn start(self) -> RunningCall {
+        RunningCall { started_at: self.recorder.clock.ticks(), queued: self }
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningCall {
     fn drop(&mut self) {
-        let Queued { name, recorder, at } = &self.queued;
+        let QueuedCall { name, recorder, queued_at } = &self.queued;
         let clock = &recorder.clock;
-        recorder.blocking_calls.ended(
+        recorder.blocking_calls.record(
             name,
-            clock.nanos(*at, self.since),
-            clock.nanos(self.since, clock.ticks()),
+            clock.nanos(*queued_at, self.started_at),
+            clock.nanos(self.started_at, clock.ticks()),
         );
     }
 }

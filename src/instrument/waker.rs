@@ -1,4 +1,4 @@
-//! A named future's waker: notes when it is first called, then wakes the task.
+//! The waker of a named future: it records its first call, then wakes the task.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -8,29 +8,31 @@ use std::task::{Wake, Waker};
 use crate::record::clock::Ticks;
 use crate::record::recorder::Recorder;
 
-/// What a future knows of its wakes. Allocated once, and again if the future is
-/// handed to another task.
-pub(crate) struct Wakes {
+/// Records the wakes of one future. It allocates once, and again if the future
+/// moves to another task.
+pub(crate) struct WakeTracker {
     state: Arc<WakeState>,
-    /// The same state, as what the future is polled with.
+    /// The same state as a waker, with which the future is polled.
     waker: Waker,
     is_known_lost: bool,
 }
 
+/// The part of a [`WakeTracker`] that its wakers share.
 struct WakeState {
     task: Waker,
     recorder: Arc<Recorder>,
-    /// Whether the time of the wake is wanted, or Tokio knows it.
+    /// Whether to record the time of a wake. Not needed if Tokio measures it.
     is_timed: bool,
-    /// The first wake since the last poll began, or the end of that poll if it
-    /// came earlier; zero if there was none.
+    /// The time of the first wake since the last poll began. For a wake during
+    /// that poll it is the end of the poll. Zero if there was no wake.
     woken_at: AtomicU64,
-    /// The thread that polls the future now; zero if none does.
-    polled_on: AtomicUsize,
+    /// The key of the thread that polls the future now; zero if none does.
+    polling_thread: AtomicUsize,
     woke_itself: AtomicBool,
 }
 
-impl Wakes {
+impl WakeTracker {
+    /// Creates a tracker for a future that `task` wakes.
     #[cold]
     pub(crate) fn new(task: &Waker, recorder: &Arc<Recorder>, is_timed: bool) -> Self {
         let state = Arc::new(WakeState {
@@ -38,47 +40,48 @@ impl Wakes {
             recorder: Arc::clone(recorder),
             is_timed,
             woken_at: AtomicU64::new(0),
-            polled_on: AtomicUsize::new(0),
+            polling_thread: AtomicUsize::new(0),
             woke_itself: AtomicBool::new(false),
         });
         Self { waker: Waker::from(Arc::clone(&state)), state, is_known_lost: false }
     }
 
-    /// Sees to it that `task` is what is woken. A waker of before wakes the task
-    /// of before.
+    /// Points new wakers at `task`. Wakers created earlier keep waking the
+    /// previous task.
     #[inline]
-    pub(crate) fn follow(&mut self, task: &Waker) {
+    pub(crate) fn set_task(&mut self, task: &Waker) {
         if !self.state.task.will_wake(task) {
             *self = Self::new(task, &self.state.recorder, self.state.is_timed);
         }
     }
 
-    /// What the future is to be polled with.
+    /// Returns the waker with which to poll the future.
     #[inline]
     pub(crate) fn waker(&self) -> &Waker {
         &self.waker
     }
 
-    /// A poll begins: when the wake was that led to it, if there was one.
+    /// Begins a poll. Returns the time of the wake that led to it, if there was
+    /// one.
     #[inline]
-    pub(crate) fn poll_begins(&self) -> Option<Ticks> {
+    pub(crate) fn begin_poll(&self) -> Option<Ticks> {
         let state = &*self.state;
-        state.polled_on.store(this_thread(), Relaxed);
+        state.polling_thread.store(thread_key(), Relaxed);
         let woken_at = state.woken_at.load(Acquire);
         if woken_at != 0 {
-            // A wake that comes in between is the same to this poll.
+            // A wake between the load and the store also leads to this poll.
             state.woken_at.store(0, Relaxed);
         }
         (woken_at != 0).then_some(woken_at)
     }
 
-    /// The poll has ended: whether the future woke itself in it.
+    /// Ends a poll. Returns whether the future woke itself during it.
     #[inline]
-    pub(crate) fn poll_ends(&self) -> bool {
+    pub(crate) fn end_poll(&self) -> bool {
         let state = &*self.state;
-        state.polled_on.store(0, Relaxed);
+        state.polling_thread.store(0, Relaxed);
         if state.is_timed && state.woken_at.load(Relaxed) != 0 {
-            // Woken amid the poll: it waits only from now on.
+            // Woken during the poll: the future waits only from now on.
             state.woken_at.store(state.recorder.clock.ticks().max(1), Release);
         }
         let woke_itself = state.woke_itself.load(Relaxed);
@@ -88,13 +91,14 @@ impl Wakes {
         woke_itself
     }
 
-    /// Whether nobody is left to wake the future, which is pending: true once.
+    /// Whether no waker is left that can wake the future, which is pending.
+    /// Returns `true` at most once.
     #[inline]
     pub(crate) fn became_lost(&mut self) -> bool {
         if Arc::strong_count(&self.state) > 2 || self.is_known_lost {
             return false;
         }
-        // Who dropped the last waker may have called it before.
+        // The thread that dropped the last waker may have called it before.
         fence(Acquire);
         self.is_known_lost = self.state.woken_at.load(Relaxed) == 0;
         self.is_known_lost
@@ -103,13 +107,14 @@ impl Wakes {
 
 impl WakeState {
     #[inline]
-    fn note(&self) {
+    fn record_wake(&self) {
         if self.woken_at.load(Relaxed) == 0 {
-            // Of two at once either is the first.
+            // If two threads wake at the same time, either may count as the
+            // first.
             let now = if self.is_timed { self.recorder.clock.ticks().max(1) } else { 1 };
             self.woken_at.store(now, Release);
         }
-        if self.polled_on.load(Relaxed) == this_thread() {
+        if self.polling_thread.load(Relaxed) == thread_key() {
             self.woke_itself.store(true, Relaxed);
         }
     }
@@ -121,16 +126,17 @@ impl Wake for WakeState {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.note();
+        self.record_wake();
         self.task.wake_by_ref();
     }
 }
 
-/// A number that no other living thread has, and not zero.
+/// Returns a key that differs from that of each other live thread and is not
+/// zero.
 #[inline]
-fn this_thread() -> usize {
-    thread_local!(static MARK: u8 = const { 0 });
-    MARK.try_with(|mark| std::ptr::from_ref(mark).addr()).unwrap_or(1)
+fn thread_key() -> usize {
+    thread_local!(static THREAD_MARKER: u8 = const { 0 });
+    THREAD_MARKER.try_with(|marker| std::ptr::from_ref(marker).addr()).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -139,61 +145,61 @@ mod tests {
 
     use super::*;
 
-    fn wakes() -> Wakes {
-        Wakes::new(Waker::noop(), &Arc::new(Recorder::new(Duration::from_secs(1))), true)
+    fn wake_tracker() -> WakeTracker {
+        WakeTracker::new(Waker::noop(), &Arc::new(Recorder::new(Duration::from_secs(1))), true)
     }
 
     #[test]
     fn the_first_wake_counts_and_only_once() {
-        let wakes = wakes();
-        assert_eq!(wakes.poll_begins(), None);
-        wakes.poll_ends();
+        let wakes = wake_tracker();
+        assert_eq!(wakes.begin_poll(), None);
+        wakes.end_poll();
         let before = wakes.state.recorder.clock.ticks();
         wakes.waker().wake_by_ref();
-        let between = wakes.state.recorder.clock.ticks();
+        let after_first = wakes.state.recorder.clock.ticks();
         wakes.waker().wake_by_ref();
-        let woken_at = wakes.poll_begins().unwrap();
-        assert!((before..=between).contains(&woken_at));
-        wakes.poll_ends();
-        assert_eq!(wakes.poll_begins(), None);
+        let woken_at = wakes.begin_poll().unwrap();
+        assert!((before..=after_first).contains(&woken_at));
+        wakes.end_poll();
+        assert_eq!(wakes.begin_poll(), None);
     }
 
     #[test]
-    fn who_is_woken_amid_a_poll_waits_from_its_end() {
-        let wakes = wakes();
+    fn a_future_that_is_woken_during_a_poll_waits_from_its_end() {
+        let wakes = wake_tracker();
         let clock = &wakes.state.recorder.clock;
-        wakes.poll_begins();
+        wakes.begin_poll();
         wakes.waker().wake_by_ref();
         let before = clock.ticks();
-        wakes.poll_ends();
-        assert!((before..=clock.ticks()).contains(&wakes.poll_begins().unwrap()));
+        wakes.end_poll();
+        assert!((before..=clock.ticks()).contains(&wakes.begin_poll().unwrap()));
     }
 
     #[test]
-    fn waking_oneself_is_not_being_woken_by_another_thread() {
-        let wakes = wakes();
-        wakes.poll_begins();
+    fn only_a_wake_on_the_polling_thread_is_a_self_wake() {
+        let wakes = wake_tracker();
+        wakes.begin_poll();
         std::thread::scope(|scope| {
             scope.spawn(|| wakes.waker().wake_by_ref());
         });
-        assert!(!wakes.poll_ends());
-        wakes.poll_begins();
+        assert!(!wakes.end_poll());
+        wakes.begin_poll();
         wakes.waker().wake_by_ref();
-        assert!(wakes.poll_ends());
+        assert!(wakes.end_poll());
         wakes.waker().wake_by_ref();
-        assert!(!wakes.poll_ends(), "not in a poll");
+        assert!(!wakes.end_poll(), "the wake came outside a poll");
     }
 
     #[test]
-    fn a_future_is_lost_with_its_last_waker_unless_that_was_called() {
-        let mut wakes = wakes();
+    fn a_future_whose_last_waker_is_dropped_uncalled_is_lost() {
+        let mut wakes = wake_tracker();
         let held = wakes.waker().clone();
         assert!(!wakes.became_lost());
         held.wake();
-        assert!(!wakes.became_lost(), "it is to be polled");
-        wakes.poll_begins();
+        assert!(!wakes.became_lost(), "it will be polled");
+        wakes.begin_poll();
         assert!(wakes.became_lost());
-        assert!(!wakes.became_lost(), "is known");
+        assert!(!wakes.became_lost(), "already reported");
     }
 
     #[test]
@@ -206,9 +212,9 @@ mod tests {
         }
         let [first, second] = std::array::from_fn(|_| Arc::new(Count(AtomicUsize::new(0))));
         let recorder = Arc::new(Recorder::new(Duration::from_secs(1)));
-        let mut wakes = Wakes::new(&Waker::from(Arc::clone(&first)), &recorder, true);
+        let mut wakes = WakeTracker::new(&Waker::from(Arc::clone(&first)), &recorder, true);
         let old = wakes.waker().clone();
-        wakes.follow(&Waker::from(Arc::clone(&second)));
+        wakes.set_task(&Waker::from(Arc::clone(&second)));
         old.wake();
         wakes.waker().wake_by_ref();
         assert_eq!((first.0.load(Relaxed), second.0.load(Relaxed)), (1, 1));

@@ -1,9 +1,9 @@
-//! Time as the poll path reads it: the CPU's time stamp counter.
+//! The clock of the poll path: the CPU's time stamp counter.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A reading of the counter, in ticks of unknown length. Only differences,
-/// taken by [`Clock`], mean anything.
+/// A reading of the counter, in ticks of unknown length. Only differences that
+/// [`Clock`] computes are meaningful.
 pub(crate) type Ticks = u64;
 
 /// Reads the time stamp counter (about 10 ns), or the monotonic clock where
@@ -15,14 +15,14 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Calibrates the counter the first time in a process, which takes up to
-    /// 200 ms; later ones are free.
+    /// Creates a clock. The first one in a process calibrates the counter,
+    /// which takes up to 200 ms. Later ones take no time.
     pub(crate) fn new() -> Self {
         let counter = quanta::Clock::new();
         Self { start: counter.raw(), counter }
     }
 
-    /// A clock that stands still until it is told to go on.
+    /// Creates a clock that only advances when the mock does.
     #[cfg(test)]
     pub(crate) fn mock() -> (Self, std::sync::Arc<quanta::Mock>) {
         let (counter, mock) = quanta::Clock::mock();
@@ -34,22 +34,22 @@ impl Clock {
         self.counter.raw()
     }
 
-    /// Nanoseconds from `start` to `end`; zero if `end` is earlier, as counters
-    /// of two CPUs may differ by a little.
+    /// Returns the nanoseconds from `start` to `end`, or zero if `end` is
+    /// earlier: the counters of two CPUs may differ slightly.
     #[inline]
     pub(crate) fn nanos(&self, start: Ticks, end: Ticks) -> u64 {
         self.counter.delta_as_nanos(start, end)
     }
 
-    /// Nanoseconds from the making of this clock to a reading: instants that can
-    /// be compared exactly.
+    /// Returns the nanoseconds from the creation of this clock to a reading.
+    /// Such instants can be compared exactly.
     pub(crate) fn since_start(&self, at: Ticks) -> u64 {
         self.nanos(self.start, at)
     }
 
-    /// The instant of a reading, in nanoseconds of the Unix epoch. The wall
-    /// clock is read anew each time, so that it and the counter cannot drift
-    /// apart in a long run.
+    /// Returns the instant of a reading, in nanoseconds since the Unix epoch.
+    /// Each call reads the wall clock again, so that it and the counter cannot
+    /// drift apart in a long run.
     pub(crate) fn unix_nanos(&self, at: Ticks) -> u64 {
         let wall = unix_nanos_now();
         let now = self.ticks();
@@ -57,7 +57,8 @@ impl Clock {
     }
 }
 
-/// Now, in nanoseconds of the Unix epoch; zero if the clock is set before it.
+/// Returns the current time in nanoseconds since the Unix epoch, or zero if the
+/// system clock is set to an earlier time.
 pub(crate) fn unix_nanos_now() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)

@@ -1,59 +1,61 @@
-//! The calling thread's seat.
+//! The calling thread's poll stack, and the scope that it belongs to.
 
 use std::cell::RefCell;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 
 use tokio::runtime::Id;
 
+use crate::lock::Lock;
 use crate::record::poll_stack::{PollSource, PollStack};
 use crate::record::recorder::Recorder;
-use crate::record::worker::WorkerLabel;
+use crate::record::runtimes::WorkerLabel;
 
 thread_local! {
-    static HOME: RefCell<Option<Home>> = const { RefCell::new(None) };
-    static CURRENT: RefCell<Option<PollStack>> = const { RefCell::new(None) };
+    static THREAD_SCOPE: RefCell<Option<ThreadScope>> = const { RefCell::new(None) };
+    static POLL_STACK: RefCell<Option<PollStack>> = const { RefCell::new(None) };
 }
 
-/// The scope that watches the thread's runtime, for as long as the thread lives.
-struct Home {
+/// The scope that watches the runtime of a thread. Dropped when the thread
+/// ends.
+struct ThreadScope {
     recorder: Weak<Recorder>,
     runtime: Option<Id>,
 }
 
-impl Drop for Home {
+impl Drop for ThreadScope {
     fn drop(&mut self) {
         if let (Some(recorder), Some(runtime)) = (self.recorder.upgrade(), self.runtime) {
-            recorder.runtimes.leave(runtime);
+            recorder.runtimes.remove_thread(runtime);
         }
     }
 }
 
-/// Runs `f` with the thread's seat in `recorder`, which it takes with its first
-/// call. `None` while the thread is ending.
+/// Runs `f` with the thread's poll stack for `recorder`. The first call creates
+/// it. Returns `None` while the thread is ending.
 #[inline]
 pub(crate) fn with_poll_stack<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
-    CURRENT
+    POLL_STACK
         .try_with(|current| {
             if let Some(polls) = &*current.borrow()
                 && polls.recorder.id == recorder.id
-                && !has_left(polls)
+                && !is_taken_over(polls)
             {
                 return f(polls);
             }
             set_poll_stack(current, recorder);
             let current = current.borrow();
-            f(current.as_ref().expect("was just taken"))
+            f(current.as_ref().expect("the poll stack was just set"))
         })
         .ok()
 }
 
-/// Runs `f` with the thread's seat in `recorder` if it has one already.
+/// Runs `f` with the thread's poll stack for `recorder` if it already has one.
 #[inline]
 pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
-    CURRENT
+    POLL_STACK
         .try_with(|current| {
             let current = current.borrow();
             current.as_ref().filter(|polls| polls.recorder.id == recorder.id).map(f)
@@ -62,59 +64,69 @@ pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&P
         .flatten()
 }
 
-/// Gives up the thread's seat in `recorder` if another thread has taken its
-/// place at the worker: this one may be another worker next.
+/// Drops the thread's poll stack for `recorder` if another thread has taken
+/// over its worker. This thread may become another worker next.
 #[cfg(tokio_unstable)]
-pub(crate) fn leave(recorder: &Recorder) {
-    let left = CURRENT.try_with(|current| {
-        let is_over = current.borrow().as_ref().is_some_and(|s| s.recorder.id == recorder.id && has_left(s));
-        // Dropped only once the cell is free.
-        if is_over { current.take() } else { None }
+pub(crate) fn drop_taken_over_poll_stack(recorder: &Recorder) {
+    let dropped = POLL_STACK.try_with(|current| {
+        let is_taken_over = current
+            .borrow()
+            .as_ref()
+            .is_some_and(|polls| polls.recorder.id == recorder.id && is_taken_over(polls));
+        // Dropped only after the borrow has ended.
+        if is_taken_over { current.take() } else { None }
     });
-    drop(left);
+    drop(dropped);
 }
 
-/// Whether another thread sits there now, and nothing is left to end.
+/// Whether another thread has taken over the worker, and no poll is in
+/// progress.
 #[inline]
-fn has_left(polls: &PollStack) -> bool {
-    polls.worker.handed_over_at().is_some() && polls.by() == PollSource::Nobody
+fn is_taken_over(polls: &PollStack) -> bool {
+    polls.worker.taken_over_at().is_some() && polls.source() == PollSource::NoPoll
 }
 
-/// Says which scope watches the runtime whose thread this is.
-pub(crate) fn set_home(recorder: &Arc<Recorder>) {
+/// Sets the scope that watches the runtime of this thread.
+pub(crate) fn set_thread_scope(recorder: &Arc<Recorder>) {
     if !recorder.is_live() {
         return;
     }
-    let runtime = recorder.runtimes.enter().map(|runtime| runtime.id);
-    let home = Home { recorder: Arc::downgrade(recorder), runtime };
-    // The one before is left only once the cell is free.
-    let before = HOME.try_with(|cell| cell.replace(Some(home)));
-    drop(before);
+    let runtime = recorder.runtimes.add_current_thread().map(|runtime| runtime.id);
+    let scope = ThreadScope { recorder: Arc::downgrade(recorder), runtime };
+    // The previous value is dropped only after the borrow has ended.
+    let previous = THREAD_SCOPE.try_with(|cell| cell.replace(Some(scope)));
+    drop(previous);
 }
 
-/// The recorder that the thread records to: that of its runtime's scope, else
-/// the one whose worker it is, else that of the scope which was started last.
+/// Returns the recorder for the thread: that of the scope that watches its
+/// runtime, else that of its poll stack, else that of the scope that was
+/// started last.
 pub(crate) fn recorder() -> Option<Arc<Recorder>> {
-    // No scope was ever started.
+    // No scope has been started yet.
     if default_generation() == 0 {
         return None;
     }
-    let home = HOME.try_with(|home| home.borrow().as_ref().and_then(|home| home.recorder.upgrade()));
-    let home = home.ok().flatten();
-    if let Some(home) = home.filter(|recorder| recorder.is_live()) {
-        return Some(home);
+    let of_runtime =
+        THREAD_SCOPE.try_with(|scope| scope.borrow().as_ref().and_then(|scope| scope.recorder.upgrade()));
+    let of_runtime = of_runtime.ok().flatten();
+    if let Some(recorder) = of_runtime.filter(|recorder| recorder.is_live()) {
+        return Some(recorder);
     }
-    let of_thread = CURRENT
+    let of_poll_stack = POLL_STACK
         .try_with(|current| {
-            current.borrow().as_ref().map(|s| Arc::clone(&s.recorder)).filter(|recorder| recorder.is_live())
+            current
+                .borrow()
+                .as_ref()
+                .map(|polls| Arc::clone(&polls.recorder))
+                .filter(|recorder| recorder.is_live())
         })
         .ok()?;
-    of_thread.or_else(default_recorder)
+    of_poll_stack.or_else(default_recorder)
 }
 
 #[cold]
 fn set_poll_stack(current: &RefCell<Option<PollStack>>, recorder: &Arc<Recorder>) {
-    let runtime = recorder.runtimes.enter();
+    let runtime = recorder.runtimes.add_current_thread();
     let index = tokio::runtime::worker_index();
     let label = WorkerLabel {
         runtime: runtime.as_ref().map(|runtime| runtime.label.clone()).unwrap_or_default(),
@@ -125,28 +137,29 @@ fn set_poll_stack(current: &RefCell<Option<PollStack>>, recorder: &Arc<Recorder>
     };
     let worker = recorder.register(label, index.is_some());
     let polls = PollStack::new(Arc::clone(recorder), worker, runtime.map(|runtime| runtime.id));
-    // The one before, of another scope, is left only once the cell is free.
-    let before = current.replace(Some(polls));
-    drop(before);
+    // The previous poll stack is dropped only after the borrow has ended.
+    let previous = current.replace(Some(polls));
+    drop(previous);
 }
 
-static DEFAULT: Mutex<Weak<Recorder>> = Mutex::new(Weak::new());
-/// Changes with [`DEFAULT`], so that futures on threads without a worker need
-/// not lock to learn that there is still nothing.
+/// The recorder for threads that belong to no scope.
+static DEFAULT: Lock<Weak<Recorder>> = Lock::new(Weak::new());
+/// Changes with [`DEFAULT`], so that futures on threads without a worker can
+/// detect without a lock that there is still no recorder.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
-/// Makes a recorder the one for threads that belong to none.
+/// Sets the recorder for threads that belong to no scope.
 pub(crate) fn set_default(recorder: &Arc<Recorder>) {
-    *DEFAULT.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(recorder);
+    *DEFAULT.lock() = Arc::downgrade(recorder);
     GENERATION.fetch_add(1, Release);
 }
 
-/// Changes whenever another recorder became the default.
+/// Returns a number that changes whenever another recorder becomes the default.
 pub(crate) fn default_generation() -> u64 {
     GENERATION.load(Acquire)
 }
 
 #[cold]
 fn default_recorder() -> Option<Arc<Recorder>> {
-    DEFAULT.lock().unwrap_or_else(PoisonError::into_inner).upgrade().filter(|recorder| recorder.is_live())
+    DEFAULT.lock().upgrade().filter(|recorder| recorder.is_live())
 }

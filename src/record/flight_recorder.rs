@@ -1,16 +1,17 @@
-//! A thread's last polls that took some time: for looking back.
+//! The last polls of a thread that took some time, kept for later inspection.
 
 use crate::record::clock::Ticks;
 use crate::record::kinds::KindId;
 use crate::record::sync::{Acquire, AtomicU32, AtomicU64, Relaxed, Release, fence};
 
-/// Shorter polls are in the histograms only. A worker whose polls are all just
-/// as long has its last 0.4 s in the ring; most have minutes.
-pub(crate) const SHORTEST_NANOS: u64 = 50_000;
+/// The shortest poll that is kept, in nanoseconds. Shorter ones are only in the
+/// histograms. If all polls of a worker are this long, the ring holds its last
+/// 0.4 s. For most workers it holds minutes.
+pub(crate) const MIN_KEPT_NANOS: u64 = 50_000;
 
-/// Polls that are kept: 192 KB a thread, of which only what was written is in
-/// memory.
-const ROWS: usize = 8_192;
+/// How many polls are kept: 192 KB for each thread. Only the part that has been
+/// written occupies memory.
+const CAPACITY: usize = 8_192;
 
 /// A poll that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub(crate) struct PastPoll {
     pub(crate) kind: KindId,
 }
 
-/// The same, for readers.
+/// A poll that ended, in the form that exporters use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
 pub(crate) struct FlightPoll {
@@ -32,16 +33,17 @@ pub(crate) struct FlightPoll {
     pub(crate) end_unix_ns: u64,
 }
 
-/// One writer, plain stores only; any number of readers, who leave out what is
-/// being written over.
+/// A ring buffer of polls. Its one writer uses only plain stores. Any number of
+/// readers may copy it; they discard entries that are overwritten at that
+/// time.
 #[derive(Debug)]
 pub(crate) struct FlightRing {
     written: AtomicU64,
-    rows: Box<[Row]>,
+    entries: Box<[FlightEntry]>,
 }
 
 #[derive(Debug)]
-struct Row {
+struct FlightEntry {
     start: AtomicU64,
     end: AtomicU64,
     kind: AtomicU32,
@@ -49,44 +51,46 @@ struct Row {
 
 impl FlightRing {
     pub(crate) fn new() -> Self {
-        let rows = Box::<[Row]>::new_zeroed_slice(ROWS);
-        // SAFETY: a `Row` is made of `AtomicU64` and `AtomicU32` alone, for which
-        // all zero bytes are the value zero.
+        let entries = Box::<[FlightEntry]>::new_zeroed_slice(CAPACITY);
+        // SAFETY: a `FlightEntry` consists of `AtomicU64` and `AtomicU32`, for
+        // which all zero bytes are the value zero.
         #[allow(unsafe_code)]
-        let rows = unsafe { rows.assume_init() };
-        Self { written: AtomicU64::new(0), rows }
+        let entries = unsafe { entries.assume_init() };
+        Self { written: AtomicU64::new(0), entries }
     }
 
-    /// Called by the ring's own thread alone.
+    /// Adds a poll. Only the ring's own thread may call it.
     pub(crate) fn push(&self, poll: PastPoll) {
         let number = self.written.load(Relaxed);
-        // Whoever sees anything of this row sees that the ones before are done.
+        // A reader that sees any store to this entry also sees that the entries
+        // before it are complete.
         fence(Release);
-        let row = &self.rows[number as usize % ROWS];
-        row.start.store(poll.start, Relaxed);
-        row.end.store(poll.end, Relaxed);
-        row.kind.store(poll.kind.as_u32(), Relaxed);
+        let entry = &self.entries[number as usize % CAPACITY];
+        entry.start.store(poll.start, Relaxed);
+        entry.end.store(poll.end, Relaxed);
+        entry.kind.store(poll.kind.as_u32(), Relaxed);
         self.written.store(number + 1, Release);
     }
 
-    /// The polls that are kept, oldest first.
+    /// Returns the polls that are kept, oldest first.
     pub(crate) fn polls(&self) -> Vec<PastPoll> {
         let end = self.written.load(Acquire);
-        let start = end.saturating_sub(ROWS as u64);
-        let rows: Vec<_> = (start..end).map(|number| self.load(number)).collect();
+        let start = end.saturating_sub(CAPACITY as u64);
+        let entries: Vec<_> = (start..end).map(|number| self.load(number)).collect();
         fence(Acquire);
-        // The one after these may be half written, over the oldest of them.
-        let overwritten = (self.written.load(Relaxed) + 1).saturating_sub(ROWS as u64);
-        let gone = usize::try_from(overwritten.saturating_sub(start)).unwrap_or(ROWS);
-        rows.into_iter().skip(gone).collect()
+        // The writer may be in the middle of the next entry, which overwrites
+        // the oldest of these.
+        let overwritten = (self.written.load(Relaxed) + 1).saturating_sub(CAPACITY as u64);
+        let discarded = usize::try_from(overwritten.saturating_sub(start)).unwrap_or(CAPACITY);
+        entries.into_iter().skip(discarded).collect()
     }
 
     fn load(&self, number: u64) -> PastPoll {
-        let row = &self.rows[number as usize % ROWS];
+        let entry = &self.entries[number as usize % CAPACITY];
         PastPoll {
-            start: row.start.load(Relaxed),
-            end: row.end.load(Relaxed),
-            kind: KindId::from_u32(row.kind.load(Relaxed)),
+            start: entry.start.load(Relaxed),
+            end: entry.end.load(Relaxed),
+            kind: KindId::from_u32(entry.kind.load(Relaxed)),
         }
     }
 }
@@ -103,32 +107,32 @@ mod tests {
     }
 
     #[test]
-    fn the_last_are_kept_in_their_order() {
+    fn the_last_polls_are_kept_in_order() {
         let ring = FlightRing::new();
         assert_eq!(ring.polls(), []);
         (1..=3).for_each(|n| ring.push(poll(n)));
         assert_eq!(ring.polls(), [poll(1), poll(2), poll(3)]);
-        (4..=3 * ROWS as u64).for_each(|n| ring.push(poll(n)));
+        (4..=3 * CAPACITY as u64).for_each(|n| ring.push(poll(n)));
         let polls = ring.polls();
-        assert_eq!(polls.len(), ROWS - 1, "the oldest may be in writing");
-        assert_eq!(polls.last(), Some(&poll(3 * ROWS as u64)));
+        assert_eq!(polls.len(), CAPACITY - 1, "the oldest may be about to be overwritten");
+        assert_eq!(polls.last(), Some(&poll(3 * CAPACITY as u64)));
         assert!(polls.windows(2).all(|pair| pair[0].start + 1 == pair[1].start));
     }
 
     #[test]
-    fn a_reader_beside_the_writer_sees_whole_polls_in_their_order() {
-        let (ring, over) = (FlightRing::new(), AtomicBool::new(false));
+    fn a_concurrent_reader_sees_whole_polls_in_order() {
+        let (ring, done) = (FlightRing::new(), AtomicBool::new(false));
         thread::scope(|scope| {
             scope.spawn(|| {
-                for n in 1..=40 * ROWS as u64 {
+                for n in 1..=40 * CAPACITY as u64 {
                     ring.push(poll(n));
                 }
-                over.store(true, Ordering::Release);
+                done.store(true, Ordering::Release);
             });
             let mut readings = 0;
-            while !over.load(Ordering::Acquire) || readings == 0 {
+            while !done.load(Ordering::Acquire) || readings == 0 {
                 let polls = ring.polls();
-                assert!(polls.iter().all(|read| *read == poll(read.start)), "a mixture of two");
+                assert!(polls.iter().all(|read| *read == poll(read.start)), "a mixture of two polls");
                 assert!(polls.windows(2).all(|pair| pair[0].start < pair[1].start));
                 readings += 1;
             }

@@ -1,147 +1,126 @@
 //! A histogram of nanoseconds that one thread writes without read-modify-write
 //! and any thread may read.
 //!
-//! Buckets are log-linear: up to 64 ns they are 4 ns wide, every power of two
-//! above has 16, so that a bucket is at most 1/16 of its value wide. Counts
-//! have 32 bits, which keeps a kind below 4 KB a worker; a bucket that is half
-//! full is carried over into 64 bits: see [`Carried`].
+//! Buckets are log-linear. Up to 64 ns they are 4 ns wide. Above that, each
+//! power of two has 16 buckets, so that the width of a bucket is at most 1/16
+//! of its values. Counts have 32 bits, so that a kind takes less than 4 KB for
+//! each worker. The count of a bucket that is half full is carried over into 64
+//! bits: see [`CarriedCounts`].
 
+use std::sync::MutexGuard;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::lock::Lock;
+use crate::record::single_writer::SingleWriterU64;
 use crate::snapshot::HistogramSnapshot;
 
-/// Buckets of a power of two: 2 to this.
-const SUB_BITS: u32 = 4;
-const SUB: usize = 1 << SUB_BITS;
-/// Nanoseconds of the narrowest bucket: 2 to this.
+/// The number of buckets in a power of two is 2 to this power.
+const SUB_BUCKET_BITS: u32 = 4;
+const SUB_BUCKETS: usize = 1 << SUB_BUCKET_BITS;
+/// The width of the narrowest bucket, in nanoseconds, is 2 to this power.
 const UNIT_BITS: u32 = 2;
-/// Values from here on share the last bucket: 2^34 ns, about 17 s.
+/// Values from 2 to this power share the last bucket: 2^34 ns, about 17 s.
 const MAX_BITS: u32 = 34;
-const BUCKETS: usize = (MAX_BITS - UNIT_BITS - SUB_BITS) as usize * SUB + SUB;
+const BUCKETS: usize = (MAX_BITS - UNIT_BITS - SUB_BUCKET_BITS) as usize * SUB_BUCKETS + SUB_BUCKETS;
 
-/// A bucket is carried over at this count, and may go on to twice that while
-/// somebody reads.
+/// The count at which a bucket is carried over. It can grow to twice this while
+/// a reader delays that.
 const HALF_FULL: u32 = 1 << 31;
 
-/// A total with a single writer.
-#[derive(Debug, Default)]
-#[repr(transparent)]
-pub(crate) struct Tally(AtomicU64);
-
-impl Tally {
-    /// Adds `n`. Only the owning thread may call it: a load and a store, not a
-    /// read-modify-write, so a second writer's additions would be lost.
-    #[inline]
-    pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-
-    /// The larger of itself and `n`; for the owning thread only.
-    #[inline]
-    pub(crate) fn raise_to(&self, n: u64) {
-        if n > self.0.load(Relaxed) {
-            self.0.store(n, Relaxed);
-        }
-    }
-}
-
-/// All zero bytes are an empty histogram: see `worker.rs`.
+/// A histogram with one writer. All zero bytes are an empty histogram: see
+/// `worker.rs`.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Histogram {
-    sum: Tally,
-    max: Tally,
-    /// The smallest value, as its complement, so that zero means none yet.
-    min: Tally,
+    sum: SingleWriterU64,
+    max: SingleWriterU64,
+    /// The complement of the smallest value, so that zero means no value yet.
+    min: SingleWriterU64,
     buckets: [AtomicU32; BUCKETS],
 }
 
 impl Histogram {
     pub(crate) fn new() -> Self {
         Self {
-            sum: Tally::default(),
-            max: Tally::default(),
-            min: Tally::default(),
+            sum: SingleWriterU64::default(),
+            max: SingleWriterU64::default(),
+            min: SingleWriterU64::default(),
             buckets: std::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
 
-    /// For the owning thread only.
+    /// Records a value. Only the owning thread may call it.
     #[inline]
-    pub(crate) fn record(&self, nanos: u64, carried: &Carried) {
-        // At least 1, so that a sum of zero means empty.
+    pub(crate) fn record(&self, nanos: u64, carried: &CarriedCounts) {
+        // At least 1, so that a sum of zero means that nothing was recorded.
         self.sum.add(nanos.max(1));
         self.max.raise_to(nanos);
         self.min.raise_to(!nanos);
-        let bucket = &self.buckets[bucket_of(nanos)];
+        let bucket = &self.buckets[bucket_index(nanos)];
         let count = bucket.load(Relaxed).wrapping_add(1);
         bucket.store(count, Relaxed);
         if count >= HALF_FULL {
-            carried.take_from(bucket);
+            carried.carry_over(bucket);
         }
     }
 
-    /// Whether nothing was recorded; touches none of the buckets.
+    /// Whether nothing was recorded. Does not access the buckets.
     pub(crate) fn is_empty(&self) -> bool {
         self.sum.get() == 0
     }
 
-    /// Adds what was recorded to a snapshot while it may go on. No value is
-    /// lost or counted twice; the last few may show in the buckets and not yet
-    /// in the sum, or the other way round.
-    pub(crate) fn add_to(&self, into: &mut HistogramSnapshot, carried: &CarriedTable<'_>) {
+    /// Adds the recorded values to a snapshot. The writer may record at the
+    /// same time. No value is lost or counted twice, but the last few may be in
+    /// the buckets and not yet in the sum, or the other way round.
+    pub(crate) fn add_to(&self, into: &mut HistogramSnapshot, carried: &CarriedCountsGuard<'_>) {
         if self.is_empty() {
             return;
         }
-        let touched = bucket_of(!self.min.get())..=bucket_of(self.max.get());
+        let touched = bucket_index(!self.min.get())..=bucket_index(self.max.get());
         let buckets = touched.filter_map(|index| {
             let bucket = self.buckets.get(index)?;
-            let count = u64::from(bucket.load(Relaxed)) + carried.of(bucket);
-            (count > 0).then(|| (highest_of(index), count))
+            let count = u64::from(bucket.load(Relaxed)) + carried.get(bucket);
+            (count > 0).then(|| (highest_value(index), count))
         });
         into.add_buckets(buckets);
         into.sum += Duration::from_nanos(self.sum.get());
         into.max = into.max.max(Duration::from_nanos(self.max.get()));
     }
 
-    /// The snapshot of a histogram that stands alone.
-    pub(crate) fn snapshot(&self, carried: &Carried) -> HistogramSnapshot {
+    /// Returns a snapshot of this histogram alone.
+    pub(crate) fn snapshot(&self, carried: &CarriedCounts) -> HistogramSnapshot {
         let mut snapshot = HistogramSnapshot::default();
-        self.add_to(&mut snapshot, &carried.table());
+        self.add_to(&mut snapshot, &carried.read());
         snapshot
     }
 }
 
-/// What buckets held beyond their 32 bits, each under its address.
+/// The counts that buckets carried over from their 32 bits, by bucket address.
 ///
-/// A reader holds the lock from before it reads the first bucket, so that no
-/// bucket is carried over between two of its looks. The writer never waits: a
-/// bucket has room for two thousand million values more until it finds the
-/// lock free, and asks for it once in two thousand million values.
+/// A reader takes the lock before it reads the first bucket, so that no bucket
+/// is carried over while it reads. The writer never waits. It tries the lock
+/// once in two thousand million values of a bucket. If the lock is not free,
+/// the bucket can still count two thousand million more until it is.
 #[derive(Debug)]
-pub(crate) struct Carried(Mutex<Vec<(usize, u64)>>);
+pub(crate) struct CarriedCounts(Lock<Vec<(usize, u64)>>);
 
-/// Held by a reader.
-pub(crate) struct CarriedTable<'c>(MutexGuard<'c, Vec<(usize, u64)>>);
+/// The carried counts, locked by a reader.
+pub(crate) struct CarriedCountsGuard<'c>(MutexGuard<'c, Vec<(usize, u64)>>);
 
-impl Carried {
+impl CarriedCounts {
     pub(crate) fn new() -> Self {
-        // Room enough for two hundred thousand million values.
-        Self(Mutex::new(Vec::with_capacity(64)))
+        // 64 buckets: enough for more than a hundred thousand million values.
+        Self(Lock::new(Vec::with_capacity(64)))
     }
 
+    /// Carries over half of what a bucket can count, unless a reader holds the
+    /// lock.
     #[cold]
-    fn take_from(&self, bucket: &AtomicU32) {
-        let Ok(mut table) = self.0.try_lock() else { return };
-        let key = address_of(bucket);
+    fn carry_over(&self, bucket: &AtomicU32) {
+        let Some(mut table) = self.0.try_lock() else { return };
+        let key = address(bucket);
         match table.iter_mut().find(|(address, _)| *address == key) {
             Some((_, total)) => *total += u64::from(HALF_FULL),
             None => table.push((key, u64::from(HALF_FULL))),
@@ -149,44 +128,45 @@ impl Carried {
         bucket.store(bucket.load(Relaxed) - HALF_FULL, Relaxed);
     }
 
-    pub(crate) fn table(&self) -> CarriedTable<'_> {
-        CarriedTable(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Locks the counts for a reader.
+    pub(crate) fn read(&self) -> CarriedCountsGuard<'_> {
+        CarriedCountsGuard(self.0.lock())
     }
 }
 
-impl CarriedTable<'_> {
+impl CarriedCountsGuard<'_> {
     #[inline]
-    fn of(&self, bucket: &AtomicU32) -> u64 {
+    fn get(&self, bucket: &AtomicU32) -> u64 {
         if self.0.is_empty() {
             return 0;
         }
-        let key = address_of(bucket);
+        let key = address(bucket);
         self.0.iter().find(|(address, _)| *address == key).map_or(0, |(_, total)| *total)
     }
 }
 
-fn address_of(bucket: &AtomicU32) -> usize {
+fn address(bucket: &AtomicU32) -> usize {
     std::ptr::from_ref(bucket).addr()
 }
 
 #[inline]
-fn bucket_of(nanos: u64) -> usize {
+fn bucket_index(nanos: u64) -> usize {
     let value = nanos >> UNIT_BITS;
     let magnitude = 63 - (value | 1).leading_zeros();
     if magnitude >= MAX_BITS - UNIT_BITS {
         return BUCKETS - 1;
     }
-    let shift = magnitude.saturating_sub(SUB_BITS);
-    shift as usize * SUB + (value >> shift) as usize
+    let shift = magnitude.saturating_sub(SUB_BUCKET_BITS);
+    shift as usize * SUB_BUCKETS + (value >> shift) as usize
 }
 
-/// The highest value that falls into a bucket.
-fn highest_of(bucket: usize) -> u64 {
+/// Returns the highest value that belongs to a bucket.
+fn highest_value(bucket: usize) -> u64 {
     if bucket == BUCKETS - 1 {
         return u64::MAX;
     }
-    let shift = (bucket / SUB).saturating_sub(1);
-    let low = ((bucket - shift * SUB) as u64) << shift;
+    let shift = (bucket / SUB_BUCKETS).saturating_sub(1);
+    let low = ((bucket - shift * SUB_BUCKETS) as u64) << shift;
     ((low + (1 << shift)) << UNIT_BITS) - 1
 }
 
@@ -200,56 +180,55 @@ mod tests {
     fn buckets_are_contiguous_and_narrow() {
         let mut expected_lowest = 0_u64;
         for bucket in 0..BUCKETS - 1 {
-            let highest = highest_of(bucket);
-            assert_eq!(bucket_of(expected_lowest), bucket);
-            assert_eq!(bucket_of(highest), bucket);
+            let highest = highest_value(bucket);
+            assert_eq!(bucket_index(expected_lowest), bucket);
+            assert_eq!(bucket_index(highest), bucket);
             let width = highest - expected_lowest + 1;
             assert!(width == 4 || width * 16 <= expected_lowest, "bucket {bucket} is {width} wide");
             expected_lowest = highest + 1;
         }
-        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
-        assert_eq!(bucket_of(1 << MAX_BITS), BUCKETS - 1);
+        assert_eq!(bucket_index(u64::MAX), BUCKETS - 1);
+        assert_eq!(bucket_index(1 << MAX_BITS), BUCKETS - 1);
     }
 
     #[test]
     fn a_full_bucket_is_carried_over_and_nothing_is_lost() {
-        let (histogram, carried) = (Histogram::new(), Carried::new());
+        let (histogram, carried) = (Histogram::new(), CarriedCounts::new());
         histogram.record(5, &carried);
-        histogram.buckets[bucket_of(5)].store(HALF_FULL - 2, Relaxed);
+        histogram.buckets[bucket_index(5)].store(HALF_FULL - 2, Relaxed);
         for expected in u64::from(HALF_FULL) - 1..u64::from(HALF_FULL) + 3 {
             histogram.record(5, &carried);
             assert_eq!(histogram.snapshot(&carried).count, expected);
         }
-        assert_eq!(histogram.buckets[bucket_of(5)].load(Relaxed), 2);
-        histogram.buckets[bucket_of(5)].store(HALF_FULL - 1, Relaxed);
+        assert_eq!(histogram.buckets[bucket_index(5)].load(Relaxed), 2);
+        histogram.buckets[bucket_index(5)].store(HALF_FULL - 1, Relaxed);
         {
-            let _reader = carried.table();
+            let _reader = carried.read();
             histogram.record(5, &carried);
         }
-        assert_eq!(histogram.snapshot(&carried).count, 2 * u64::from(HALF_FULL), "a reader was in the way");
+        assert_eq!(
+            histogram.snapshot(&carried).count,
+            2 * u64::from(HALF_FULL),
+            "a reader delayed the carry-over"
+        );
         histogram.record(5, &carried);
         assert_eq!(histogram.snapshot(&carried).count, 2 * u64::from(HALF_FULL) + 1);
-        assert_eq!(histogram.buckets[bucket_of(5)].load(Relaxed), 1);
-    }
-
-    #[test]
-    fn a_kind_is_small() {
-        assert!(size_of::<super::super::worker::Cell>() <= 4096);
+        assert_eq!(histogram.buckets[bucket_index(5)].load(Relaxed), 1);
     }
 
     proptest! {
-        /// The same values in hdrhistogram, which has three significant figures
-        /// here, and so an error of its own of a thousandth.
+        /// hdrhistogram has three significant figures here, so its own error is
+        /// up to a thousandth.
         #[test]
         fn quantiles_match_hdrhistogram(
             values in prop::collection::vec((0_u32..34, any::<u64>()), 1..400),
             quantile in 0.0_f64..=1.0,
         ) {
-            let (histogram, carried) = (Histogram::new(), Carried::new());
+            let (histogram, carried) = (Histogram::new(), CarriedCounts::new());
             let mut reference = hdrhistogram::Histogram::<u64>::new(3).unwrap();
             let mut exact = Vec::new();
             for (bits, value) in values {
-                // All magnitudes alike.
+                // All magnitudes are equally likely.
                 let value = value % (1 << bits) + (1 << bits);
                 histogram.record(value, &carried);
                 reference.record(value).unwrap();
@@ -259,24 +238,24 @@ mod tests {
             prop_assert_eq!(snapshot.count, exact.len() as u64);
             prop_assert_eq!(snapshot.sum, Duration::from_nanos(exact.iter().sum()));
             prop_assert_eq!(snapshot.max, Duration::from_nanos(*exact.iter().max().unwrap()));
-            let ours = snapshot.quantile(quantile).as_nanos() as f64;
-            let theirs = reference.value_at_quantile(quantile) as f64;
+            let actual = snapshot.quantile(quantile).as_nanos() as f64;
+            let expected = reference.value_at_quantile(quantile) as f64;
             prop_assert!(
-                ours >= theirs * 0.998 - 4.0 && ours <= theirs * (1.0 + 1.0 / 16.0) * 1.002 + 4.0,
-                "{}: {} against {}", quantile, ours, theirs
+                actual >= expected * 0.998 - 4.0 && actual <= expected * (1.0 + 1.0 / 16.0) * 1.002 + 4.0,
+                "{}: {} against {}", quantile, actual, expected
             );
         }
 
-        /// Reading in between, and merging, changes nothing.
+        /// Neither a snapshot in between nor a merge changes the result.
         #[test]
         fn merged_snapshots_are_the_snapshot_of_all(
-            ours in prop::collection::vec(0_u64..1 << 40, 0..200),
-            theirs in prop::collection::vec(0_u64..1 << 40, 0..200),
+            left in prop::collection::vec(0_u64..1 << 40, 0..200),
+            right in prop::collection::vec(0_u64..1 << 40, 0..200),
         ) {
-            let carried = Carried::new();
+            let carried = CarriedCounts::new();
             let [a, b, all] = std::array::from_fn(|_| Histogram::new());
             let mut last = HistogramSnapshot::default();
-            for value in &ours {
+            for value in &left {
                 a.record(*value, &carried);
                 all.record(*value, &carried);
                 let now = a.snapshot(&carried);
@@ -284,7 +263,7 @@ mod tests {
                 prop_assert!(now.sum >= last.sum && now.max >= last.max);
                 last = now;
             }
-            for value in &theirs {
+            for value in &right {
                 b.record(*value, &carried);
                 all.record(*value, &carried);
             }
@@ -295,8 +274,8 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_beside_the_writer_loses_nothing_and_never_goes_back() {
-        let (histogram, carried) = (Histogram::new(), Carried::new());
+    fn a_concurrent_reader_loses_nothing_and_counts_never_decrease() {
+        let (histogram, carried) = (Histogram::new(), CarriedCounts::new());
         let (histogram, carried) = (&histogram, &carried);
         const VALUES: u64 = 300_000;
         std::thread::scope(|scope| {
@@ -310,8 +289,8 @@ mod tests {
                 let now = histogram.snapshot(carried);
                 assert!(now.count >= last.count && now.sum >= last.sum && now.max >= last.max);
                 for (highest, count) in &last.buckets {
-                    let same = now.buckets.iter().find(|(bound, _)| bound == highest);
-                    assert!(same.is_some_and(|(_, now)| now >= count), "{highest}");
+                    let current = now.buckets.iter().find(|(bound, _)| bound == highest);
+                    assert!(current.is_some_and(|(_, now)| now >= count), "{highest}");
                 }
                 last = now;
             }

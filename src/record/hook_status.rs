@@ -1,5 +1,5 @@
-//! One call of `watch`: which of its hooks have been called, and for which
-//! runtime.
+//! The hooks of one call of `Scope::watch`: which of them have been called, for
+//! which runtime, and which were replaced.
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::runtime::{Handle, Id};
 
-/// A hook of Tokio's builder that a scope uses.
+/// A hook of Tokio's runtime builder that a scope uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-// Without `tokio_unstable` there are only the first three.
+// Without `tokio_unstable`, only the first three exist.
 #[cfg_attr(not(tokio_unstable), allow(dead_code))]
 pub(crate) enum Hook {
     ThreadStart,
@@ -33,7 +33,7 @@ impl Hook {
         Self::TaskTerminate,
     ];
 
-    /// Its name in Tokio's builder.
+    /// Returns the name of its setter in Tokio's builder.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ThreadStart => "on_thread_start",
@@ -46,10 +46,12 @@ impl Hook {
         }
     }
 
-    /// What is missing without it.
-    pub(crate) fn loss(self) -> &'static str {
+    /// Describes the consequence of its replacement, as part of a warning.
+    pub(crate) fn consequence(self) -> &'static str {
         match self {
-            Self::ThreadStart => "named futures on the runtime's blocking pool may count for another scope",
+            Self::ThreadStart => {
+                "named futures on the runtime's blocking pool may be recorded by another scope"
+            }
             Self::ThreadPark | Self::ThreadUnpark => "the watchdog cannot sleep while the runtime is idle",
             Self::TaskSpawn => "spawned tasks are not counted",
             Self::BeforeTaskPoll | Self::AfterTaskPoll => {
@@ -60,14 +62,16 @@ impl Hook {
     }
 }
 
-/// A hook was replaced without which polls cannot be told apart.
-const BLIND: u32 = 1 << 31;
+/// Set when a hook that delimits polls was replaced. Nothing is recorded for
+/// this runtime from then on.
+const RECORDING_STOPPED: u32 = 1 << 31;
 
+/// The status of the hooks that one call of `Scope::watch` installed.
 #[derive(Debug)]
 pub(crate) struct HookStatus {
     #[cfg_attr(not(tokio_unstable), allow(dead_code))]
     pub(crate) id: u32,
-    /// A bit for each hook that has been called, and [`BLIND`].
+    /// A bit for each hook that has been called, and [`RECORDING_STOPPED`].
     state: AtomicU32,
     runtime: OnceLock<Id>,
 }
@@ -78,9 +82,9 @@ impl HookStatus {
         Self { id: NEXT_ID.fetch_add(1, Relaxed), state: AtomicU32::new(0), runtime: OnceLock::new() }
     }
 
-    /// A hook is called. Only the first time does more than look.
+    /// Notes that a hook is called. Only the first call writes.
     #[inline]
-    pub(crate) fn calls(&self, hook: Hook) {
+    pub(crate) fn record_call(&self, hook: Hook) {
         if self.state.load(Relaxed) & bit(hook) == 0 {
             self.first_call(hook);
         }
@@ -88,7 +92,8 @@ impl HookStatus {
 
     #[cold]
     fn first_call(&self, hook: Hook) {
-        // A task may be spawned from outside, so only a thread tells for sure.
+        // A task may be spawned from another runtime. All other hooks run on a
+        // thread of their own runtime.
         if hook != Hook::TaskSpawn
             && let Ok(handle) = Handle::try_current()
         {
@@ -97,25 +102,26 @@ impl HookStatus {
         self.state.fetch_or(bit(hook), Relaxed);
     }
 
-    pub(crate) fn has_called(&self, hook: Hook) -> bool {
+    /// Whether a hook has been called.
+    pub(crate) fn was_called(&self, hook: Hook) -> bool {
         self.state.load(Relaxed) & bit(hook) != 0
     }
 
-    /// The runtime that calls the hooks; the first one, if a builder has built
-    /// several.
+    /// Returns the runtime that calls the hooks. If the builder has built
+    /// several, it is the one that called first.
     pub(crate) fn runtime(&self) -> Option<Id> {
         self.runtime.get().copied()
     }
 
-    /// From now on nothing is recorded.
+    /// Stops recording for this runtime: see [`RECORDING_STOPPED`].
     #[cfg(tokio_unstable)]
-    pub(crate) fn set_blind(&self) {
-        self.state.fetch_or(BLIND, Relaxed);
+    pub(crate) fn stop_recording(&self) {
+        self.state.fetch_or(RECORDING_STOPPED, Relaxed);
     }
 
     #[inline]
-    pub(crate) fn is_blind(&self) -> bool {
-        self.state.load(Relaxed) & BLIND != 0
+    pub(crate) fn is_recording_stopped(&self) -> bool {
+        self.state.load(Relaxed) & RECORDING_STOPPED != 0
     }
 }
 
@@ -123,31 +129,31 @@ fn bit(hook: Hook) -> u32 {
     1 << hook as u32
 }
 
-/// Hooks that were replaced, and which of them nobody was told of yet.
+/// Hooks that were replaced, and which of them were already reported.
 #[derive(Debug, Default)]
 pub(crate) struct ReplacedHooks {
     all: AtomicU32,
-    told: AtomicU32,
+    reported: AtomicU32,
 }
 
 impl ReplacedHooks {
-    /// Says that a hook was replaced.
-    pub(crate) fn note(&self, hook: Hook) {
+    /// Notes that a hook was replaced.
+    pub(crate) fn add(&self, hook: Hook) {
         self.all.fetch_or(1 << hook as u32, Relaxed);
     }
 
-    /// All that were.
+    /// Returns all replaced hooks.
     pub(crate) fn all(&self) -> Vec<Hook> {
-        of_bits(self.all.load(Relaxed))
+        hooks_from_bits(self.all.load(Relaxed))
     }
 
-    /// Those that this was not asked for before.
-    pub(crate) fn untold(&self) -> Vec<Hook> {
+    /// Returns the replaced hooks that no earlier call has returned.
+    pub(crate) fn take_unreported(&self) -> Vec<Hook> {
         let all = self.all.load(Relaxed);
-        of_bits(all & !self.told.swap(all, Relaxed))
+        hooks_from_bits(all & !self.reported.swap(all, Relaxed))
     }
 }
 
-fn of_bits(bits: u32) -> Vec<Hook> {
+fn hooks_from_bits(bits: u32) -> Vec<Hook> {
     Hook::ALL.into_iter().filter(|hook| bits >> *hook as u32 & 1 == 1).collect()
 }

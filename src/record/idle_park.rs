@@ -1,16 +1,18 @@
-//! How the watchdog sleeps while nothing runs, without a system call on the
-//! path of those who wake it.
+//! Parks the watchdog while nothing runs, so that waking it rarely costs a
+//! worker a system call.
 //!
-//! It wakes often while a worker runs. Once all are parked for a while it says
-//! so here and sleeps until a worker unparks. A worker that unparks looks at
-//! one flag, and only finds it set after such a pause: at most one system call
-//! a pause, however often it parks.
+//! While a worker runs, the watchdog wakes often. After all workers have been
+//! parked for a while, it sets a flag here and sleeps until a worker unparks. A
+//! worker that unparks reads the flag. It finds the flag set only if the
+//! watchdog sleeps, so it makes at most one system call each time that the
+//! watchdog sleeps, however often it parks.
 //!
-//! Either the worker sees the flag or the watchdog sees that the worker runs.
-//! A worker with park hooks has a fence for that, once an unpark. A thread that
-//! polls named futures without such hooks would need one every poll, so there
-//! the watchdog makes the kernel fence all threads before it looks
-//! ([`os::fence_all_threads`]); where the kernel cannot, it does not sleep.
+//! Either the worker sees the flag, or the watchdog sees that the worker runs.
+//! A worker with park hooks executes a fence for this at each unpark. A thread
+//! that polls named futures without such hooks would need a fence at each poll.
+//! For those threads, the watchdog instead asks the kernel to execute a fence
+//! on all threads before it reads their slots ([`os::fence_all_threads`]). If
+//! the kernel cannot do that, the watchdog does not sleep.
 
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 use crate::os;
 
+/// The flag of a sleeping watchdog, and its thread.
 #[derive(Debug, Default)]
 pub(crate) struct IdlePark {
     asleep: AtomicBool,
@@ -27,9 +30,10 @@ pub(crate) struct IdlePark {
 }
 
 impl IdlePark {
-    /// Wakes the watchdog if it sleeps. The caller has marked its slot awake
-    /// ([`Slot::set_awake`](super::slot::Slot::set_awake)), behind a fence, or
-    /// has begun a poll in it on a thread without hooks.
+    /// Wakes the watchdog if it sleeps. Before this call, the caller has either
+    /// marked its slot as awake, which includes a fence
+    /// ([`Slot::set_awake`](super::slot::Slot::set_awake)), or has begun a poll
+    /// in its slot on a thread without hooks.
     #[inline]
     pub(crate) fn wake(&self) {
         if self.asleep.load(Relaxed) {
@@ -46,16 +50,21 @@ impl IdlePark {
         }
     }
 
-    /// Sleeps on the watchdog's thread until woken, unless `all_idle` says,
-    /// asked after the flag is up, that somebody runs by now. `unhooked` says
-    /// whether there are threads without park hooks. Sleeps for `limit` at most.
-    /// May also return for no reason.
-    pub(crate) fn sleep_while(&self, unhooked: bool, limit: Option<Duration>, all_idle: impl Fn() -> bool) {
+    /// Puts the watchdog's own thread to sleep until [`Self::wake`], or until
+    /// `limit` has passed. Does not sleep if `all_idle`, which is called after
+    /// the flag is set, returns `false`. `has_unhooked_threads` says whether
+    /// some threads have no park hooks. May also return spuriously.
+    pub(crate) fn sleep_while_idle(
+        &self,
+        has_unhooked_threads: bool,
+        limit: Option<Duration>,
+        all_idle: impl Fn() -> bool,
+    ) {
         self.watchdog.get_or_init(thread::current);
         self.asleep.store(true, SeqCst);
         fence(SeqCst);
-        let is_seen = !unhooked || os::fence_all_threads();
-        if is_seen && all_idle() {
+        let sees_all_polls = !has_unhooked_threads || os::fence_all_threads();
+        if sees_all_polls && all_idle() {
             match limit {
                 None => thread::park(),
                 Some(limit) => thread::park_timeout(limit),

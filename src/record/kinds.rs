@@ -1,26 +1,26 @@
-//! Kinds of tasks: one for each name, one for each spawn location without a
-//! name, at most [`MAX_KINDS`]; what comes later is counted as `other`.
+//! Kinds of tasks: one for each name, and one for each spawn location of tasks
+//! without a name. At most [`MAX_KINDS`]; later ones are counted as `other`.
 
 use std::collections::HashMap;
 #[cfg(tokio_unstable)]
 use std::panic::Location;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::lock::Lock;
 #[cfg(tokio_unstable)]
 use crate::record::locations::Locations;
 use crate::snapshot::KindSnapshot;
 
-/// Kinds with histograms of their own, `other` among them.
+/// How many kinds have their own histograms, including `other`.
 pub(crate) const MAX_KINDS: usize = 257;
 
-/// Which kind: an index below [`MAX_KINDS`].
+/// Identifies a kind by an index below [`MAX_KINDS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct KindId(u16);
 
 impl KindId {
-    /// What has no kind of its own.
+    /// All tasks that have no kind of their own.
     pub(crate) const OTHER: Self = Self(0);
 
     #[inline]
@@ -39,37 +39,39 @@ impl KindId {
     }
 }
 
-/// What is known of a kind.
+/// The name of a kind, and where its tasks are spawned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TaskKind {
-    /// The name it was given, or its spawn location.
+    /// The name that was given to it, or else its spawn location.
     pub(crate) name: String,
     /// Where its tasks are spawned, if known.
     pub(crate) spawned_at: Option<String>,
 }
 
-/// The table. A look-up by location is lock-free, all else is for the moments
-/// when something is seen for the first time.
+/// All kinds of a scope. Looking up a known location is lock-free. Everything
+/// else takes a lock and is needed only the first time that a name or location
+/// occurs.
 #[derive(Debug)]
 pub(crate) struct Kinds {
     #[cfg(tokio_unstable)]
     locations: Locations,
-    known: Mutex<Known>,
-    /// What is counted once a task, from any thread.
-    tasks: Box<[TaskCounts]>,
+    table: Lock<KindTable>,
+    /// Counted once for each task, from any thread.
+    task_counts: Box<[TaskCounts]>,
 }
 
-/// Counts of a kind's tasks that no worker has to itself.
+/// Counts of a kind's tasks that several threads write.
 #[derive(Debug, Default)]
 pub(crate) struct TaskCounts {
     pub(crate) spawned: AtomicU64,
     pub(crate) completed: AtomicU64,
     pub(crate) large_futures: AtomicU64,
+    /// The size of the largest future, in bytes.
     pub(crate) future_size: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Known {
+struct KindTable {
     kinds: Vec<TaskKind>,
     by_name: HashMap<String, KindId>,
 }
@@ -80,91 +82,88 @@ impl Kinds {
         Self {
             #[cfg(tokio_unstable)]
             locations: Locations::new(),
-            known: Mutex::new(Known {
+            table: Lock::new(KindTable {
                 by_name: HashMap::from([(other.name.clone(), KindId::OTHER)]),
                 kinds: vec![other],
             }),
-            tasks: (0..MAX_KINDS).map(|_| TaskCounts::default()).collect(),
+            task_counts: (0..MAX_KINDS).map(|_| TaskCounts::default()).collect(),
         }
     }
 
-    /// The kind of a location that has been seen before.
+    /// Returns the kind of a known location.
     #[cfg(tokio_unstable)]
     #[inline]
-    pub(crate) fn seen(&self, location: &'static Location<'static>) -> Option<KindId> {
+    pub(crate) fn find_location(&self, location: &'static Location<'static>) -> Option<KindId> {
         self.locations.find(location).map(KindId::from_u32)
     }
 
-    /// The kind of a location, which gets one if it has none yet.
+    /// Returns the kind of a location. Adds the location if it is new.
     #[cfg(tokio_unstable)]
     #[inline]
-    pub(crate) fn of_location(&self, location: &'static Location<'static>) -> KindId {
-        self.seen(location).unwrap_or_else(|| self.of_new_location(location))
+    pub(crate) fn for_location(&self, location: &'static Location<'static>) -> KindId {
+        self.find_location(location).unwrap_or_else(|| self.insert_location(location))
     }
 
     #[cfg(tokio_unstable)]
     #[cold]
-    fn of_new_location(&self, location: &'static Location<'static>) -> KindId {
+    fn insert_location(&self, location: &'static Location<'static>) -> KindId {
         if self.locations.is_full() {
             return KindId::OTHER;
         }
-        let mut known = self.known();
+        let mut table = self.table.lock();
         let text = location.to_string();
-        let kind = known.kind_of(&text, Some(&text));
-        // Under the lock, so that no two threads put it in.
+        let kind = table.get_or_insert(&text, Some(&text));
+        // While the lock is held, so that no two threads insert it.
         self.locations.insert(location, kind.as_u32());
         kind
     }
 
-    /// Counts of a kind's tasks.
+    /// Returns the counts of a kind's tasks.
     #[inline]
-    pub(crate) fn tasks(&self, kind: KindId) -> &TaskCounts {
-        &self.tasks[kind.index()]
+    pub(crate) fn task_counts(&self, kind: KindId) -> &TaskCounts {
+        &self.task_counts[kind.index()]
     }
 
-    /// Adds what is counted here to a snapshot.
+    /// Adds the counts of the kind with that index to a snapshot.
     pub(crate) fn add_to(&self, index: usize, snapshot: &mut KindSnapshot) {
-        let counts = &self.tasks[index];
-        // Ends before beginnings, so that no reading shows more ended.
+        let counts = &self.task_counts[index];
+        // Completed tasks are read first, so that no snapshot has more of them
+        // than spawned ones.
         snapshot.completed += counts.completed.load(Acquire);
         snapshot.spawned += counts.spawned.load(Acquire);
         snapshot.large_futures += counts.large_futures.load(Relaxed);
         snapshot.future_size = snapshot.future_size.max(counts.future_size.load(Relaxed));
     }
 
-    /// The kind with a name, which is made if there is none yet.
-    pub(crate) fn of_name(&self, name: &str) -> KindId {
-        self.known().kind_of(name, None)
+    /// Returns the kind with a name. Adds it if it is new.
+    pub(crate) fn for_name(&self, name: &str) -> KindId {
+        self.table.lock().get_or_insert(name, None)
     }
 
-    /// Says that the tasks of the kind `spawned` turned out to be called
-    /// `named`: from now on both count as one. The first name wins.
-    pub(crate) fn name(&self, spawned: KindId, named: KindId) {
-        let mut known = self.known();
-        let name = known.kinds[named.index()].name.clone();
-        let kind = &mut known.kinds[spawned.index()];
+    /// Gives the kind `spawned`, that of a spawn location, the name of the kind
+    /// `named`. From now on both count as one. The first name wins.
+    pub(crate) fn assign_name(&self, spawned: KindId, named: KindId) {
+        let mut table = self.table.lock();
+        let name = table.kinds[named.index()].name.clone();
+        let kind = &mut table.kinds[spawned.index()];
         let location = kind.spawned_at.clone();
         if spawned != KindId::OTHER && Some(&kind.name) == location.as_ref() {
             kind.name = name;
-            known.kinds[named.index()].spawned_at.get_or_insert_with(|| location.unwrap_or_default());
+            table.kinds[named.index()].spawned_at.get_or_insert_with(|| location.unwrap_or_default());
         }
     }
 
     pub(crate) fn get(&self, kind: KindId) -> TaskKind {
-        self.known().kinds[kind.index()].clone()
+        self.table.lock().kinds[kind.index()].clone()
     }
 
     pub(crate) fn all(&self) -> Vec<TaskKind> {
-        self.known().kinds.clone()
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().kinds.clone()
     }
 }
 
-impl Known {
-    fn kind_of(&mut self, name: &str, spawned_at: Option<&str>) -> KindId {
+impl KindTable {
+    fn get_or_insert(&mut self, name: &str, spawned_at: Option<&str>) -> KindId {
         if let Some(kind) = self.by_name.get(name) {
             return *kind;
         }
@@ -187,27 +186,27 @@ mod tests {
     fn a_location_keeps_its_kind_and_takes_a_name() {
         let kinds = Kinds::new();
         let here = Location::caller();
-        assert_eq!(kinds.seen(here), None);
-        let kind = kinds.of_location(here);
-        assert_eq!(kinds.seen(here), Some(kind));
+        assert_eq!(kinds.find_location(here), None);
+        let kind = kinds.for_location(here);
+        assert_eq!(kinds.find_location(here), Some(kind));
         assert_eq!(kinds.get(kind).name, here.to_string());
 
-        let session = kinds.of_name("session");
-        kinds.name(kind, session);
+        let session = kinds.for_name("session");
+        kinds.assign_name(kind, session);
         assert_eq!(kinds.get(kind).name, "session");
         assert_eq!(kinds.get(session).spawned_at, Some(here.to_string()));
 
-        kinds.name(kind, kinds.of_name("another"));
+        kinds.assign_name(kind, kinds.for_name("another"));
         assert_eq!(kinds.get(kind).name, "session", "the first name wins");
     }
 
     #[test]
-    fn what_is_too_many_is_other() {
+    fn kinds_beyond_the_limit_are_other() {
         let kinds = Kinds::new();
         for n in 1..MAX_KINDS {
-            assert_eq!(kinds.of_name(&n.to_string()).index(), n);
+            assert_eq!(kinds.for_name(&n.to_string()).index(), n);
         }
-        assert_eq!(kinds.of_name("one more"), KindId::OTHER);
-        assert_eq!(kinds.of_name("7").index(), 7);
+        assert_eq!(kinds.for_name("one more"), KindId::OTHER);
+        assert_eq!(kinds.for_name("7").index(), 7);
     }
 }

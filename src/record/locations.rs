@@ -1,40 +1,41 @@
-//! A number for each spawn location: a table that every poll looks into,
-//! without a lock.
+//! The number of each spawn location: a table that every poll reads without a
+//! lock.
 
 use std::panic::Location;
 use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
 
-/// Places: a power of two, filled to three quarters at most. The same line may
-/// have several addresses, hence more than there are kinds.
-const PLACES: usize = 4096;
+/// Entries of the table. A power of two, of which at most three quarters are
+/// used. There are more than kinds, because the same source line may have
+/// several addresses.
+const CAPACITY: usize = 4096;
 
 #[derive(Debug, Default)]
-struct Place {
+struct LocationEntry {
     location: AtomicPtr<Location<'static>>,
     number: AtomicU32,
 }
 
-/// A hash table with open addressing, keyed by the location's address, which
-/// only grows.
+/// A hash table with open addressing. The key is the address of the location.
+/// Entries are never removed.
 #[derive(Debug)]
 pub(crate) struct Locations {
-    places: Box<[Place]>,
+    entries: Box<[LocationEntry]>,
     used: AtomicUsize,
 }
 
 impl Locations {
     pub(crate) fn new() -> Self {
-        Self { places: (0..PLACES).map(|_| Place::default()).collect(), used: AtomicUsize::new(0) }
+        Self { entries: (0..CAPACITY).map(|_| LocationEntry::default()).collect(), used: AtomicUsize::new(0) }
     }
 
     #[inline]
     pub(crate) fn find(&self, location: &'static Location<'static>) -> Option<u32> {
-        for place in self.places_from(location) {
-            let key = place.location.load(Acquire);
+        for entry in self.probe_sequence(location) {
+            let key = entry.location.load(Acquire);
             if ptr::eq(key, location) {
-                return Some(place.number.load(Relaxed));
+                return Some(entry.number.load(Relaxed));
             }
             if key.is_null() {
                 return None;
@@ -44,29 +45,32 @@ impl Locations {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.used.load(Relaxed) >= PLACES / 4 * 3
+        self.used.load(Relaxed) >= CAPACITY / 4 * 3
     }
 
-    /// Puts a location in, unless it is there or the table is full. The caller
-    /// sees to it that no other thread does so at the same time.
+    /// Inserts a location, unless it is known or the table is full. The caller
+    /// ensures that no other thread inserts at the same time.
     pub(crate) fn insert(&self, location: &'static Location<'static>, number: u32) {
         if self.find(location).is_some() || self.is_full() {
             return;
         }
-        if let Some(place) = self.places_from(location).find(|place| place.location.load(Relaxed).is_null()) {
+        if let Some(entry) =
+            self.probe_sequence(location).find(|entry| entry.location.load(Relaxed).is_null())
+        {
             self.used.fetch_add(1, Relaxed);
-            place.number.store(number, Relaxed);
-            place.location.store(ptr::from_ref(location).cast_mut(), Release);
+            entry.number.store(number, Relaxed);
+            entry.location.store(ptr::from_ref(location).cast_mut(), Release);
         }
     }
 
     #[inline]
-    fn places_from(&self, location: &'static Location<'static>) -> impl Iterator<Item = &Place> {
+    fn probe_sequence(&self, location: &'static Location<'static>) -> impl Iterator<Item = &LocationEntry> {
         let address = ptr::from_ref(location).addr();
-        // Locations lie 24 bytes apart in read-only data; the multiplier
-        // (2^64 / phi) spreads that over all bits, of which the top ones count.
+        // Locations are 24 bytes apart in read-only data. The multiplier (2^64
+        // / phi) spreads their addresses over all bits, of which the upper ones
+        // are used.
         let hash = (address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
-        (0..PLACES).map(move |step| &self.places[(hash as usize + step) % PLACES])
+        (0..CAPACITY).map(move |step| &self.entries[(hash as usize + step) % CAPACITY])
     }
 }
 
@@ -75,15 +79,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_table_still_answers() {
+    fn a_full_table_keeps_its_entries_and_takes_no_more() {
         let locations = Locations::new();
         let leaked: Vec<&'static Location<'static>> =
-            (0..PLACES).map(|_| &*Box::leak(Box::new(*Location::caller()))).collect();
+            (0..CAPACITY).map(|_| &*Box::leak(Box::new(*Location::caller()))).collect();
         for (n, location) in leaked.iter().enumerate() {
             locations.insert(location, n as u32);
         }
         for (n, location) in leaked.iter().enumerate() {
-            let expected = (n < PLACES / 4 * 3).then_some(n as u32);
+            let expected = (n < CAPACITY / 4 * 3).then_some(n as u32);
             assert_eq!(locations.find(location), expected);
         }
     }

@@ -1,46 +1,50 @@
-//! Polls and waits over the threshold, from the thread that had them to the
-//! watchdog: a ring with one writer and one reader, neither of which waits.
+//! Reports polls and waits over the threshold from the thread on which they
+//! occurred to the watchdog: a ring with one writer and one reader, neither of
+//! which blocks.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::record::clock::Ticks;
-use crate::record::histogram::Tally;
 use crate::record::kinds::KindId;
+use crate::record::single_writer::SingleWriterU64;
 
 const CAPACITY: usize = 256;
 
-/// Something that took longer than the threshold.
+/// A poll or a wait that took longer than the threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LongEvent {
     /// A poll.
     Poll { seq: u64, start: Ticks, end: Ticks, task: u64, kind: KindId },
-    /// A ready task's wait for its poll, which began at `end`.
+    /// The wait of a ready task for its poll, which began at `end`.
     Wait { nanos: u64, end: Ticks, task: u64 },
 }
 
+/// A ring buffer of [`LongEvent`]s.
 #[derive(Debug)]
 pub(crate) struct EventRing {
-    cells: Box<[[AtomicU64; 5]]>,
+    entries: Box<[[AtomicU64; 5]]>,
     written: AtomicU64,
     read: AtomicU64,
-    lost: Tally,
+    /// How many events found the ring full.
+    lost: SingleWriterU64,
 }
 
-/// In place of a kind: the cell holds a wait.
-const WAIT: u64 = u64::MAX;
+/// Stored in place of the kind where the entry is a wait.
+const WAIT_KIND: u64 = u64::MAX;
 
 impl EventRing {
     pub(crate) fn new() -> Self {
         Self {
-            cells: (0..CAPACITY).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect(),
+            entries: (0..CAPACITY).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect(),
             written: AtomicU64::new(0),
             read: AtomicU64::new(0),
-            lost: Tally::default(),
+            lost: SingleWriterU64::default(),
         }
     }
 
-    /// For the writing thread only. A full ring counts the event as lost.
+    /// Adds an event, or counts it as lost if the ring is full. Only the
+    /// writing thread may call it.
     #[cold]
     pub(crate) fn push(&self, event: LongEvent) {
         let written = self.written.load(Relaxed);
@@ -51,15 +55,15 @@ impl EventRing {
             LongEvent::Poll { seq, start, end, task, kind } => {
                 [seq, start, end, task, u64::from(kind.as_u32())]
             }
-            LongEvent::Wait { nanos, end, task } => [0, nanos, end, task, WAIT],
+            LongEvent::Wait { nanos, end, task } => [0, nanos, end, task, WAIT_KIND],
         };
-        for (cell, value) in self.cells[written as usize % CAPACITY].iter().zip(values) {
-            cell.store(value, Relaxed);
+        for (field, value) in self.entries[written as usize % CAPACITY].iter().zip(values) {
+            field.store(value, Relaxed);
         }
         self.written.store(written + 1, Release);
     }
 
-    /// For the reading thread only: everything since the last call.
+    /// Removes and returns all events. Only the reading thread may call it.
     pub(crate) fn drain(&self) -> impl Iterator<Item = LongEvent> {
         std::iter::from_fn(|| {
             let read = self.read.load(Relaxed);
@@ -67,10 +71,10 @@ impl EventRing {
                 return None;
             }
             let [seq, start, end, task, kind] =
-                std::array::from_fn(|field| self.cells[read as usize % CAPACITY][field].load(Relaxed));
+                std::array::from_fn(|field| self.entries[read as usize % CAPACITY][field].load(Relaxed));
             self.read.store(read + 1, Release);
             Some(match kind {
-                WAIT => LongEvent::Wait { nanos: start, end, task },
+                WAIT_KIND => LongEvent::Wait { nanos: start, end, task },
                 kind => LongEvent::Poll { seq, start, end, task, kind: KindId::from_u32(kind as u32) },
             })
         })

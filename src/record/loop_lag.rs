@@ -1,91 +1,91 @@
-//! Bells that the watchdog rings and canaries answer: how late they do is how
-//! far behind an event loop is.
+//! Measures the lag of an event loop: the watchdog wakes a canary task, and the
+//! time until the canary is polled is the lag.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::lock::Lock;
 use crate::record::clock::{Clock, Ticks};
-use crate::record::histogram::{Carried, Histogram};
+use crate::record::histogram::{CarriedCounts, Histogram};
 use crate::snapshot::LoopLagSnapshot;
 
-/// One loop's bell. Outlives its canary, so that totals never go back.
+/// The measurements of one canary. They outlive it, so that totals never
+/// decrease.
 #[derive(Debug)]
 pub(crate) struct LagProbe {
     name: &'static str,
     lag: Histogram,
-    carried: Carried,
-    /// When it was rung; zero once that was answered.
-    rung_at: AtomicU64,
-    waker: Mutex<Option<Waker>>,
-    is_over: AtomicBool,
+    carried: CarriedCounts,
+    /// When the canary was woken; zero if it has been polled since.
+    woken_at: AtomicU64,
+    waker: Lock<Option<Waker>>,
+    has_ended: AtomicBool,
 }
 
 impl LagProbe {
-    /// Polled by its one canary: answers, and waits for the next ring. Ready
-    /// once there will be none.
+    /// Records the lag since the last wake, and stores the waker for the next
+    /// one. Called by the poll of the one canary. Ready after
+    /// [`LagProbes::end`].
     pub(crate) fn poll(&self, clock: &Clock, context: &mut Context<'_>) -> Poll<()> {
-        let mut waker = self.waker();
+        let mut waker = self.waker.lock();
         if waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
             *waker = Some(context.waker().clone());
         }
         drop(waker);
-        let rung_at = self.rung_at.load(Acquire);
-        if rung_at != 0 {
-            self.lag.record(clock.nanos(rung_at, clock.ticks()), &self.carried);
-            self.rung_at.store(0, Release);
+        let woken_at = self.woken_at.load(Acquire);
+        if woken_at != 0 {
+            self.lag.record(clock.nanos(woken_at, clock.ticks()), &self.carried);
+            self.woken_at.store(0, Release);
         }
-        if self.is_over.load(Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        if self.has_ended.load(Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Nobody answers any more.
-    pub(crate) fn leave(&self) {
-        *self.waker() = None;
-        self.rung_at.store(0, Release);
+    /// Stops the measurement in progress: its canary was dropped.
+    pub(crate) fn canary_dropped(&self) {
+        *self.waker.lock() = None;
+        self.woken_at.store(0, Release);
     }
 
-    fn ring(&self, now: Ticks) {
-        let waker = self.waker().clone();
+    fn wake_canary(&self, now: Ticks) {
+        let waker = self.waker.lock().clone();
         let Some(waker) = waker else { return };
-        // One that was not answered yet goes on ringing.
-        if self.rung_at.compare_exchange(0, now.max(1), Release, Relaxed).is_ok() {
+        // If the canary has not been polled since the last wake, that
+        // measurement continues.
+        if self.woken_at.compare_exchange(0, now.max(1), Release, Relaxed).is_ok() {
             waker.wake();
         }
     }
 
     fn end(&self) {
-        self.is_over.store(true, Release);
-        let waker = self.waker().take();
+        self.has_ended.store(true, Release);
+        let waker = self.waker.lock().take();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
     fn snapshot(&self, clock: &Clock, now: Ticks) -> LoopLagSnapshot {
-        let rung_at = self.rung_at.load(Relaxed);
+        let woken_at = self.woken_at.load(Relaxed);
         LoopLagSnapshot {
             name: self.name,
             lag: self.lag.snapshot(&self.carried),
-            unanswered: (rung_at != 0).then(|| Duration::from_nanos(clock.nanos(rung_at, now))),
+            unanswered: (woken_at != 0).then(|| Duration::from_nanos(clock.nanos(woken_at, now))),
         }
-    }
-
-    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
-        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// All bells of a scope.
+/// All lag probes of a scope.
 #[derive(Debug, Default)]
-pub(crate) struct LagProbes(Mutex<Vec<Arc<LagProbe>>>);
+pub(crate) struct LagProbes(Lock<Vec<Arc<LagProbe>>>);
 
 impl LagProbes {
-    /// A bell for a new canary: that of an ended one of the same name if there
-    /// is one.
-    pub(crate) fn hang(&self, name: &'static str) -> Arc<LagProbe> {
-        let mut lag_probes = self.lag_probes();
+    /// Returns a lag probe for a new canary. Reuses that of a dropped canary of
+    /// the same name if there is one.
+    pub(crate) fn for_canary(&self, name: &'static str) -> Arc<LagProbe> {
+        let mut lag_probes = self.0.lock();
         let is_free =
             |lag_probe: &&Arc<LagProbe>| lag_probe.name == name && Arc::strong_count(lag_probe) == 1;
         if let Some(lag_probe) = lag_probes.iter().find(is_free) {
@@ -94,29 +94,31 @@ impl LagProbes {
         let lag_probe = Arc::new(LagProbe {
             name,
             lag: Histogram::new(),
-            carried: Carried::new(),
-            rung_at: AtomicU64::new(0),
-            waker: Mutex::new(None),
-            is_over: AtomicBool::new(false),
+            carried: CarriedCounts::new(),
+            woken_at: AtomicU64::new(0),
+            waker: Lock::new(None),
+            has_ended: AtomicBool::new(false),
         });
         lag_probes.push(Arc::clone(&lag_probe));
         lag_probe
     }
 
-    /// Whether there is a canary to hear one.
-    pub(crate) fn are_heard(&self) -> bool {
-        self.lag_probes().iter().any(|lag_probe| Arc::strong_count(lag_probe) > 1)
+    /// Whether a canary exists.
+    pub(crate) fn has_canaries(&self) -> bool {
+        self.0.lock().iter().any(|lag_probe| Arc::strong_count(lag_probe) > 1)
     }
 
-    pub(crate) fn ring(&self, now: Ticks) {
-        self.all().iter().for_each(|lag_probe| lag_probe.ring(now));
+    /// Wakes each canary and begins a measurement.
+    pub(crate) fn wake_canaries(&self, now: Ticks) {
+        self.all().iter().for_each(|lag_probe| lag_probe.wake_canary(now));
     }
 
-    /// There will be no more ringing.
+    /// Ends all canaries: the scope has ended.
     pub(crate) fn end(&self) {
         self.all().iter().for_each(|lag_probe| lag_probe.end());
     }
 
+    /// Returns a snapshot for each name.
     pub(crate) fn snapshots(&self, clock: &Clock) -> Vec<LoopLagSnapshot> {
         let now = clock.ticks();
         let mut merged = Vec::<LoopLagSnapshot>::new();
@@ -133,12 +135,9 @@ impl LagProbes {
         merged
     }
 
-    /// A waker is called without the lock: it may run anything.
+    /// Returns copies, so that no waker is called while the lock is held: a
+    /// waker may run any code.
     fn all(&self) -> Vec<Arc<LagProbe>> {
-        self.lag_probes().clone()
-    }
-
-    fn lag_probes(&self) -> MutexGuard<'_, Vec<Arc<LagProbe>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().clone()
     }
 }

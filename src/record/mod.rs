@@ -1,5 +1,5 @@
-//! Recording: slots and histograms that each worker writes for itself, summed
-//! as they are read. Knows neither the watchdog nor any exporter.
+//! Recording. Each worker writes its own slot and histograms; a reader adds
+//! them up. This module depends neither on the watchdog nor on any exporter.
 
 pub(crate) mod blocking_calls;
 pub(crate) mod clock;
@@ -16,6 +16,7 @@ pub(crate) mod loop_lag;
 pub(crate) mod poll_stack;
 pub(crate) mod recorder;
 pub(crate) mod runtimes;
+mod single_writer;
 pub(crate) mod slot;
 mod sync;
 pub(crate) mod worker;

@@ -1,4 +1,4 @@
-//! A thread at its worker: begins and ends polls there, one inside another too.
+//! The polls in progress on one thread. A poll may run inside another one.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,22 +14,23 @@ use crate::record::recorder::Recorder;
 use crate::record::slot::ActivePoll;
 use crate::record::worker::Worker;
 
-/// Who began a poll, and so who ends it.
+/// What began a poll. The same source must end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PollSource {
     /// No poll is in progress.
-    Nobody,
-    /// The hooks of one call of `watch`.
+    NoPoll,
+    /// The hooks of one call of [`Scope::watch`](crate::Scope::watch), by the
+    /// id of their [`HookStatus`](crate::record::hook_status::HookStatus).
     #[cfg_attr(not(tokio_unstable), allow(dead_code))]
     Hook(u32),
-    /// A named future itself.
+    /// A named future, which records its own polls.
     Future,
-    /// The thread's own hooks, where no hook sees the polls: what runs from its
-    /// unpark to its park.
+    /// The park hooks of the thread, where no hook reports polls: the time from
+    /// an unpark to the next park.
     Thread,
 }
 
-/// Which waker: one that will wake the same task has the same id.
+/// Identifies a waker: wakers that wake the same task have the same id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct WakerId {
     data: usize,
@@ -38,39 +39,42 @@ pub(crate) struct WakerId {
 
 impl WakerId {
     #[inline]
-    pub(crate) fn of(waker: &Waker) -> Self {
+    pub(crate) fn new(waker: &Waker) -> Self {
         Self { data: waker.data().addr(), vtable: std::ptr::from_ref(waker.vtable()).addr() }
     }
 }
 
-/// Polls inside one another that are told apart: a runtime in a
-/// `block_in_place`, a `LocalSet` in a root future. What is deeper counts as
-/// part of the innermost.
-const DEPTH: usize = 4;
+/// How many polls can be suspended at the same time. Polls nest, for example,
+/// in a runtime inside `block_in_place` and in a `LocalSet` inside a root
+/// future. A poll that is nested more deeply counts as a part of the innermost
+/// recorded one.
+const MAX_SUSPENDED_POLLS: usize = 4;
 
-/// A poll that stands still while one inside it goes on.
+/// A poll that has begun and waits for a poll inside it to end.
 #[derive(Debug, Clone, Copy)]
 struct SuspendedPoll {
     poll: ActivePoll,
-    began: Ticks,
-    by: PollSource,
+    began_at: Ticks,
+    source: PollSource,
 }
 
-/// Ties a thread to its worker; dropped as the thread ends.
+/// The polls in progress on a thread, and the worker that records them. Dropped
+/// when the thread ends.
 pub(crate) struct PollStack {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) worker: Arc<Worker>,
     runtime: Option<tokio::runtime::Id>,
-    by: Cell<PollSource>,
-    /// What the innermost named future is polled with.
-    pub(crate) polled_with: Cell<WakerId>,
-    /// When the poll in progress began. Its slot may have a later start: the
-    /// watchdog is to see only the time since the last poll inside it.
-    began: Cell<Ticks>,
-    outer: [Cell<Option<SuspendedPoll>>; DEPTH],
+    source: Cell<PollSource>,
+    /// The waker with which the innermost named future is polled.
+    pub(crate) innermost_waker: Cell<WakerId>,
+    /// When the poll in progress began. Its slot may contain a later start,
+    /// because the watchdog must see only the time since the last nested poll
+    /// ended.
+    began_at: Cell<Ticks>,
+    suspended: [Cell<Option<SuspendedPoll>>; MAX_SUSPENDED_POLLS],
     depth: Cell<usize>,
-    /// Polls in progress that are too deep.
-    uncounted: Cell<u32>,
+    /// How many polls in progress are nested too deeply to be recorded.
+    too_deep: Cell<u32>,
 }
 
 /// A poll that has ended.
@@ -90,141 +94,149 @@ impl PollStack {
             recorder,
             worker,
             runtime,
-            by: Cell::new(PollSource::Nobody),
-            polled_with: Cell::default(),
-            began: Cell::new(0),
-            outer: Default::default(),
+            source: Cell::new(PollSource::NoPoll),
+            innermost_waker: Cell::default(),
+            began_at: Cell::new(0),
+            suspended: Default::default(),
             depth: Cell::new(0),
-            uncounted: Cell::new(0),
+            too_deep: Cell::new(0),
         }
     }
 
-    /// Who began the poll in progress.
+    /// Returns what began the poll in progress.
     #[inline]
-    pub(crate) fn by(&self) -> PollSource {
-        self.by.get()
+    pub(crate) fn source(&self) -> PollSource {
+        self.source.get()
     }
 
-    /// Begins a poll, inside the one in progress if there is one.
+    /// Begins a poll. If one is in progress, the new one is nested in it.
     #[inline]
-    pub(crate) fn begin(&self, now: Ticks, task: u64, kind: KindId, by: PollSource) {
-        if self.by.get() != PollSource::Nobody && !self.nest() {
+    pub(crate) fn begin(&self, now: Ticks, task: u64, kind: KindId, source: PollSource) {
+        if self.source.get() != PollSource::NoPoll && !self.suspend() {
             return;
         }
-        self.by.set(by);
-        self.began.set(now);
+        self.source.set(source);
+        self.began_at.set(now);
         self.worker.slot.begin(now, task, kind);
     }
 
-    /// Puts the poll in progress aside, unless that is too deep.
+    /// Suspends the poll in progress. Returns `false` if too many are
+    /// suspended.
     #[cold]
-    fn nest(&self) -> bool {
+    fn suspend(&self) -> bool {
         let depth = self.depth.get();
-        if depth == DEPTH {
-            self.uncounted.set(self.uncounted.get().saturating_add(1));
+        if depth == MAX_SUSPENDED_POLLS {
+            self.too_deep.set(self.too_deep.get().saturating_add(1));
             return false;
         }
         let poll = self.worker.slot.end();
-        self.outer[depth].set(Some(SuspendedPoll { poll, began: self.began.get(), by: self.by.get() }));
+        self.suspended[depth].set(Some(SuspendedPoll {
+            poll,
+            began_at: self.began_at.get(),
+            source: self.source.get(),
+        }));
         self.depth.set(depth + 1);
         true
     }
 
-    /// Ends the poll in progress and records it, if it is `by` that began it.
+    /// Ends and records the poll in progress, if `source` began it.
     #[inline]
-    pub(crate) fn end(&self, by: PollSource) -> Option<EndedPoll> {
-        if self.uncounted.get() > 0 {
-            self.uncounted_ends();
+    pub(crate) fn end(&self, source: PollSource) -> Option<EndedPoll> {
+        if self.too_deep.get() > 0 {
+            self.end_too_deep();
             return None;
         }
-        if self.by.get() != by {
+        if self.source.get() != source {
             return None;
         }
         let worker = &*self.worker;
         let clock = &self.recorder.clock;
         let now = clock.ticks();
-        // A worker that went on elsewhere was held for only so long.
-        let end = worker.handed_over_at().unwrap_or(now);
+        // If another thread has taken over the worker, the poll blocked the
+        // worker only until then.
+        let end = worker.taken_over_at().unwrap_or(now);
         let poll = worker.slot.end();
-        let nanos = clock.nanos(self.began.get(), end);
-        worker.cell(poll.kind).poll_time.record(nanos, &worker.carried);
+        let nanos = clock.nanos(self.began_at.get(), end);
+        worker.kind_record(poll.kind).poll_time.record(nanos, &worker.carried);
         worker.polls.add(1);
-        if nanos >= self.recorder.notable_nanos {
-            self.notable_poll(poll, end);
+        if nanos >= self.recorder.min_kept_nanos {
+            self.keep_poll(poll, end);
         }
-        self.by.set(PollSource::Nobody);
+        self.source.set(PollSource::NoPoll);
         if self.depth.get() == 0 {
             worker.busy_nanos.add(nanos);
         } else {
-            self.unnest(now);
+            self.resume_suspended(now);
         }
         Some(EndedPoll { kind: poll.kind, nanos })
     }
 
-    /// Ends what [`PollSource::Thread`] began: it was no poll, so nothing is recorded.
-    pub(crate) fn abandon(&self, by: PollSource) {
-        if self.by.get() == by {
+    /// Ends the poll in progress, if `source` began it, without recording it.
+    pub(crate) fn discard(&self, source: PollSource) {
+        if self.source.get() == source {
             self.worker.slot.end();
-            self.by.set(PollSource::Nobody);
+            self.source.set(PollSource::NoPoll);
             if self.depth.get() > 0 {
-                self.unnest(self.recorder.clock.ticks());
+                self.resume_suspended(self.recorder.clock.ticks());
             }
         }
     }
 
     #[cold]
-    fn uncounted_ends(&self) {
-        self.uncounted.set(self.uncounted.get() - 1);
+    fn end_too_deep(&self) {
+        self.too_deep.set(self.too_deep.get() - 1);
     }
 
-    /// Goes on with the poll that was put aside last.
+    /// Resumes the poll that was suspended last.
     #[cold]
-    fn unnest(&self, now: Ticks) {
+    fn resume_suspended(&self, now: Ticks) {
         let depth = self.depth.get() - 1;
         self.depth.set(depth);
-        if let Some(SuspendedPoll { poll, began, by }) = self.outer[depth].take() {
+        if let Some(SuspendedPoll { poll, began_at, source }) = self.suspended[depth].take() {
             self.worker.slot.resume(now, poll);
-            self.by.set(by);
-            self.began.set(began);
+            self.source.set(source);
+            self.began_at.set(began_at);
         }
     }
 
-    /// When the poll in progress began, and of which task it is.
+    /// Returns when the poll in progress began, and its task.
     #[inline]
-    pub(crate) fn poll_began(&self) -> (Ticks, u64) {
-        (self.began.get(), self.worker.slot.task())
+    pub(crate) fn poll_start_and_task(&self) -> (Ticks, u64) {
+        (self.began_at.get(), self.worker.slot.task())
     }
 
-    /// How long the poll in progress has lasted.
+    /// Returns how long the poll in progress has lasted.
     pub(crate) fn poll_nanos(&self) -> u64 {
-        self.recorder.clock.nanos(self.began.get(), self.recorder.clock.ticks())
+        self.recorder.clock.nanos(self.began_at.get(), self.recorder.clock.ticks())
     }
 
-    /// Wakes the watchdog if it sleeps, from a thread that no hook tells awake.
-    /// The poll has begun in the slot; that the watchdog sees it, or this
-    /// thread the flag, is the watchdog's care: see `Doze`.
+    /// Wakes the watchdog if it sleeps. Needed on threads for which no unpark
+    /// hook does so. The poll has begun in the slot. The watchdog ensures that
+    /// either it sees the poll or this thread sees its flag: see
+    /// [`idle_park`](crate::record::idle_park).
     #[inline]
-    pub(crate) fn wakes_watchdog(&self) {
+    pub(crate) fn wake_watchdog(&self) {
         compiler_fence(SeqCst);
         self.recorder.idle_park.wake();
     }
 
-    /// A poll to be kept; long if its own part, since the last poll inside it,
-    /// was long.
+    /// Keeps a poll in the flight recorder. Reports it as long if its own part,
+    /// the time since the last nested poll ended, passes the threshold.
     #[cold]
-    fn notable_poll(&self, poll: ActivePoll, end: Ticks) {
+    fn keep_poll(&self, poll: ActivePoll, end: Ticks) {
         let ActivePoll { seq, start, task, kind, .. } = poll;
-        self.worker.flight.push(PastPoll { start: self.began.get(), end, kind });
+        self.worker.flight.push(PastPoll { start: self.began_at.get(), end, kind });
         if self.recorder.clock.nanos(start, end) >= self.recorder.threshold_nanos {
             self.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });
         }
     }
 
-    /// Records that a ready task waited for the poll that begins at `now`.
+    /// Records how long a ready task waited for its poll, which begins at
+    /// `now`.
     #[inline]
-    pub(crate) fn waited(&self, nanos: u64, now: Ticks, task: u64, kind: KindId) {
+    pub(crate) fn record_wait(&self, nanos: u64, now: Ticks, task: u64, kind: KindId) {
         let worker = &*self.worker;
-        worker.cell(kind).schedule_delay.record(nanos, &worker.carried);
+        worker.kind_record(kind).schedule_delay.record(nanos, &worker.carried);
         if nanos >= self.recorder.threshold_nanos {
             worker.events.push(LongEvent::Wait { nanos, end: now, task });
         }
@@ -235,7 +247,7 @@ impl Drop for PollStack {
     fn drop(&mut self) {
         self.recorder.retire(Arc::clone(&self.worker));
         if let Some(runtime) = self.runtime {
-            self.recorder.runtimes.leave(runtime);
+            self.recorder.runtimes.remove_thread(runtime);
         }
     }
 }
@@ -245,7 +257,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::record::worker::WorkerLabel;
+    use crate::record::runtimes::WorkerLabel;
 
     fn polls(threshold: Duration) -> PollStack {
         let recorder = Arc::new(Recorder::new(threshold));
@@ -262,9 +274,9 @@ mod tests {
         let quick = polls(Duration::from_secs(60));
         let kind = KindId::from_u32(3);
         quick.begin(quick.recorder.clock.ticks(), 7, kind, PollSource::Hook(1));
-        assert_eq!(quick.end(PollSource::Hook(2)), None, "somebody else's");
+        assert_eq!(quick.end(PollSource::Hook(2)), None, "another source began it");
         assert_eq!(quick.end(PollSource::Hook(1)).map(|ended| ended.kind), Some(kind));
-        assert_eq!(quick.end(PollSource::Hook(1)), None, "has ended");
+        assert_eq!(quick.end(PollSource::Hook(1)), None, "it has already ended");
         assert!(events(&quick).is_empty());
         let slow = polls(Duration::ZERO);
         slow.begin(slow.recorder.clock.ticks(), 8, kind, PollSource::Future);
@@ -274,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_inside_a_poll_is_its_own_and_its_time_is_busy_once() {
+    fn nested_polls_are_recorded_apart_and_busy_time_counts_once() {
         let polls = polls(Duration::ZERO);
         let [root, task] = [1, 2].map(KindId::from_u32);
         let spin = |nanos| {
@@ -294,7 +306,7 @@ mod tests {
         assert!(resumed.seq != first.seq && resumed.start > first.start);
         let outer = polls.end(PollSource::Future).unwrap();
         assert_eq!((inner.kind, outer.kind), (task, root));
-        assert!(outer.nanos >= inner.nanos + 200_000, "all of it");
+        assert!(outer.nanos >= inner.nanos + 200_000, "the outer poll includes the inner one");
         assert_eq!(polls.worker.busy_nanos.get(), outer.nanos);
         let starts: Vec<_> = events(&polls)
             .into_iter()
@@ -303,11 +315,11 @@ mod tests {
                 LongEvent::Wait { .. } => unreachable!(),
             })
             .collect();
-        assert_eq!(starts[1], resumed.start, "the outer one only for its own part");
+        assert_eq!(starts[1], resumed.start, "the event covers only the outer poll's own part");
     }
 
     #[test]
-    fn what_is_too_deep_is_part_of_the_innermost() {
+    fn polls_nested_too_deeply_are_part_of_the_innermost() {
         let polls = polls(Duration::from_secs(60));
         for depth in 0..10_u32 {
             polls.begin(polls.recorder.clock.ticks(), 0, KindId::from_u32(depth + 1), PollSource::Future);
@@ -315,20 +327,20 @@ mod tests {
         let ended: Vec<_> =
             (0..10).filter_map(|_| polls.end(PollSource::Future)).map(|e| e.kind.as_u32()).collect();
         assert_eq!(ended, [5, 4, 3, 2, 1]);
-        assert_eq!(polls.by(), PollSource::Nobody);
+        assert_eq!(polls.source(), PollSource::NoPoll);
         assert_eq!(polls.worker.slot.active(), None);
     }
 
     #[test]
-    fn a_poll_that_left_its_worker_ends_there() {
+    fn a_poll_ends_when_another_thread_takes_over_its_worker() {
         let polls = polls(Duration::from_secs(60));
         let clock = &polls.recorder.clock;
         let begin = clock.ticks();
         polls.begin(begin, 1, KindId::OTHER, PollSource::Hook(1));
-        let taken = clock.ticks();
-        polls.worker.hand_over(taken);
+        let taken_over_at = clock.ticks();
+        polls.worker.mark_taken_over(taken_over_at);
         assert_eq!(polls.worker.active(), None);
-        while clock.nanos(taken, clock.ticks()) < 1_000_000 {}
-        assert_eq!(polls.end(PollSource::Hook(1)).unwrap().nanos, clock.nanos(begin, taken));
+        while clock.nanos(taken_over_at, clock.ticks()) < 1_000_000 {}
+        assert_eq!(polls.end(PollSource::Hook(1)).unwrap().nanos, clock.nanos(begin, taken_over_at));
     }
 }

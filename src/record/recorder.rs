@@ -3,53 +3,54 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::lock::Lock;
 use crate::os;
-use crate::record::blocking_calls::Calls;
+use crate::record::blocking_calls::BlockingCalls;
 use crate::record::clock::{self, Clock};
 use crate::record::flight_recorder::{self, FlightPoll};
 use crate::record::hook_status::{HookStatus, ReplacedHooks};
 use crate::record::idle_park::IdlePark;
 use crate::record::kinds::{KindId, Kinds, TaskKind};
 use crate::record::loop_lag::LagProbes;
-use crate::record::runtimes::{Runtimes, local_queue_depth};
+use crate::record::runtimes::{Runtimes, WorkerLabel, local_queue_depth};
 use crate::record::slot::ActivePoll;
-use crate::record::worker::{Worker, WorkerLabel};
+use crate::record::worker::Worker;
 use crate::snapshot::{KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
 
-/// Where everything is recorded that a scope watches.
+/// Everything that a scope records.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     pub(crate) id: u64,
     pub(crate) clock: Clock,
     pub(crate) threshold_nanos: u64,
-    /// Polls of at least this length are kept for a look back.
-    pub(crate) notable_nanos: u64,
-    /// Whether Tokio tells the scheduling delay of every task; else only futures
-    /// with a name know theirs.
-    pub(crate) every_delay: bool,
+    /// The flight recorder keeps polls of at least this length.
+    pub(crate) min_kept_nanos: u64,
+    /// Whether Tokio measures the schedule delay of every task. If not, named
+    /// futures measure their own.
+    pub(crate) tokio_measures_delay: bool,
     pub(crate) kinds: Kinds,
     pub(crate) idle_park: IdlePark,
     pub(crate) runtimes: Runtimes,
     pub(crate) replaced_hooks: ReplacedHooks,
-    pub(crate) blocking_calls: Calls,
+    pub(crate) blocking_calls: BlockingCalls,
     pub(crate) lag_probes: LagProbes,
-    /// The kind of what runs between an unpark and a park.
+    /// The kind of all code that runs between an unpark and a park.
     #[cfg(not(tokio_unstable))]
-    pub(crate) unnamed: KindId,
+    pub(crate) unnamed_kind: KindId,
     live: AtomicBool,
-    workers: Mutex<Workers>,
+    workers: Lock<Workers>,
     generation: AtomicU64,
-    hook_statuses: Mutex<Vec<Weak<HookStatus>>>,
+    hook_statuses: Lock<Vec<Weak<HookStatus>>>,
 }
 
 #[derive(Debug, Default)]
 struct Workers {
-    /// Every worker there ever was, in the order of their first polls.
+    /// All workers since the start, in the order of their registration.
     all: Vec<Arc<Worker>>,
-    /// Those whose thread has ended.
+    /// The workers whose thread has ended.
     retired: Vec<Arc<Worker>>,
 }
 
@@ -60,72 +61,73 @@ impl Recorder {
         let threshold_nanos = u64::try_from(threshold.as_nanos()).unwrap_or(u64::MAX);
         Self {
             #[cfg(not(tokio_unstable))]
-            unnamed: kinds.of_name("unnamed tasks"),
+            unnamed_kind: kinds.for_name("unnamed tasks"),
             id: NEXT_ID.fetch_add(1, Relaxed),
             clock: Clock::new(),
             threshold_nanos,
-            notable_nanos: flight_recorder::SHORTEST_NANOS.min(threshold_nanos),
-            every_delay: true,
+            min_kept_nanos: flight_recorder::MIN_KEPT_NANOS.min(threshold_nanos),
+            tokio_measures_delay: true,
             kinds,
             idle_park: IdlePark::default(),
             runtimes: Runtimes::default(),
             replaced_hooks: ReplacedHooks::default(),
-            blocking_calls: Calls::default(),
+            blocking_calls: BlockingCalls::default(),
             lag_probes: LagProbes::default(),
             live: AtomicBool::new(true),
-            workers: Mutex::default(),
+            workers: Lock::default(),
             generation: AtomicU64::new(0),
-            hook_statuses: Mutex::default(),
+            hook_statuses: Lock::default(),
         }
     }
 
-    /// Whether the scope still exists: hooks do nothing once it is gone.
+    /// Whether the scope still exists. Hooks do nothing after it has ended.
     #[inline]
     pub(crate) fn is_live(&self) -> bool {
         self.live.load(Relaxed)
     }
 
-    /// The scope is gone.
+    /// Ends all recording: the scope has ended.
     pub(crate) fn end(&self) {
         self.live.store(false, Relaxed);
         self.lag_probes.end();
         self.runtimes.clear();
     }
 
-    /// Whether no event will tell of the poll's end: it is all that runs unnamed
-    /// on a thread.
-    pub(crate) fn tells_no_end(&self, poll: &ActivePoll) -> bool {
+    /// Whether no event reports the end of the poll: it stands for all unnamed
+    /// code on a thread.
+    pub(crate) fn has_no_end_event(&self, poll: &ActivePoll) -> bool {
         #[cfg(tokio_unstable)]
         let is_unnamed = |_: &ActivePoll| false;
         #[cfg(not(tokio_unstable))]
-        let is_unnamed = |poll: &ActivePoll| poll.kind == self.unnamed;
+        let is_unnamed = |poll: &ActivePoll| poll.kind == self.unnamed_kind;
         is_unnamed(poll)
     }
 
-    /// A runtime is going to be built that calls our hooks.
+    /// Adds the status of the hooks of a runtime that will be built.
     pub(crate) fn add_hook_status(&self) -> Arc<HookStatus> {
-        let hook_statuses = Arc::new(HookStatus::new());
-        let mut all = self.hook_statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let hook_status = Arc::new(HookStatus::new());
+        let mut all = self.hook_statuses.lock();
         all.retain(|known| known.strong_count() > 0);
-        all.push(Arc::downgrade(&hook_statuses));
-        hook_statuses
+        all.push(Arc::downgrade(&hook_status));
+        hook_status
     }
 
-    /// Whose runtimes still live.
+    /// Returns the status of the hooks of each runtime that still exists.
     pub(crate) fn hook_statuses(&self) -> Vec<Arc<HookStatus>> {
-        let all = self.hook_statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.hook_statuses.lock();
         all.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// A record for the calling thread, with the totals of an ended thread of
-    /// the same label if there is one. A runtime has one thread a worker: with
-    /// `is_worker`, another one of the label has handed its worker over.
+    /// Returns a record for the calling thread. It continues the totals of an
+    /// ended thread with the same label if there is one. A runtime has one
+    /// thread for each worker. So, with `is_worker`, the calling thread has
+    /// taken over the worker of any live thread with the same label.
     pub(crate) fn register(&self, label: WorkerLabel, is_worker: bool) -> Arc<Worker> {
-        let mut workers = self.workers();
+        let mut workers = self.workers.lock();
         if is_worker {
             let now = self.clock.ticks();
-            let same = |worker: &&Arc<Worker>| worker.label == label && worker.thread().is_some();
-            workers.all.iter().filter(same).for_each(|worker| worker.hand_over(now));
+            let has_live_thread = |worker: &&Arc<Worker>| worker.label == label && worker.thread().is_some();
+            workers.all.iter().filter(has_live_thread).for_each(|worker| worker.mark_taken_over(now));
         }
         let reusable = workers.retired.iter().position(|worker| worker.label == label);
         let worker = if let Some(index) = reusable {
@@ -142,64 +144,65 @@ impl Recorder {
         worker
     }
 
-    /// Nothing is known any more of what a runtime's workers poll.
+    /// Marks all workers of a runtime as taken over: what they poll is unknown
+    /// from now on.
     #[cfg(tokio_unstable)]
-    pub(crate) fn disown(&self, runtime: &str) {
+    pub(crate) fn abandon_workers(&self, runtime: &str) {
         let now = self.clock.ticks();
         let of_runtime = |worker: &&Arc<Worker>| worker.label.runtime == runtime;
-        self.workers().all.iter().filter(of_runtime).for_each(|worker| worker.hand_over(now));
+        self.workers.lock().all.iter().filter(of_runtime).for_each(|worker| worker.mark_taken_over(now));
     }
 
-    /// The worker's thread ends, or is a worker no more.
+    /// Makes a record available for reuse: its thread has ended, or is no
+    /// longer that worker.
     pub(crate) fn retire(&self, worker: Arc<Worker>) {
         worker.set_thread(None);
         worker.slot.set_idle();
-        self.workers().retired.push(worker);
+        self.workers.lock().retired.push(worker);
         self.generation.fetch_add(1, Release);
     }
 
-    /// Changes whenever [`Self::all_workers`] would say something new.
+    /// Returns a number that changes whenever the result of
+    /// [`Self::all_workers`] does.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Acquire)
     }
 
+    /// Returns all workers since the start.
     pub(crate) fn all_workers(&self) -> Vec<Arc<Worker>> {
-        self.workers().all.clone()
+        self.workers.lock().all.clone()
     }
 
-    fn workers(&self) -> MutexGuard<'_, Workers> {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Observations that were lost because a ring was full.
+    /// Returns how many long events were lost because a ring was full.
     pub(crate) fn lost_events(&self) -> u64 {
-        self.workers().all.iter().map(|worker| worker.events.lost()).sum()
+        self.workers.lock().all.iter().map(|worker| worker.events.lost()).sum()
     }
 
     pub(crate) fn kind_snapshots(&self) -> Vec<KindSnapshot> {
         let workers = self.all_workers();
-        // Held until all is read, so that nothing moves from one to the other.
-        let carried: Vec<_> = workers.iter().map(|worker| worker.carried.table()).collect();
+        // Locked until everything is read, so that no count moves from a bucket
+        // to the carried counts in between.
+        let carried: Vec<_> = workers.iter().map(|worker| worker.carried.read()).collect();
         let mut merged = Vec::<KindSnapshot>::new();
         let mut by_name = HashMap::new();
         for (index, TaskKind { name, .. }) in self.kinds.all().into_iter().enumerate() {
-            let place = *by_name.entry(name.clone()).or_insert_with(|| {
+            let index_in_merged = *by_name.entry(name.clone()).or_insert_with(|| {
                 merged.push(KindSnapshot { name, ..KindSnapshot::default() });
                 merged.len() - 1
             });
-            let kind = &mut merged[place];
+            let kind = &mut merged[index_in_merged];
             self.kinds.add_to(index, kind);
             for (worker, carried) in workers.iter().zip(&carried) {
-                worker.cell(KindId::from_u32(index as u32)).add_to(kind, carried);
+                worker.kind_record(KindId::from_u32(index as u32)).add_to(kind, carried);
             }
         }
         merged.retain(|kind| kind.spawned > 0 || kind.poll_time.count > 0);
         merged
     }
 
-    /// Whether tasks of the worker's runtime are ready that it, or anyone, could
-    /// poll.
-    pub(crate) fn is_anyone_ready_at(&self, worker: &Worker) -> bool {
+    /// Whether tasks that the worker could poll are ready, in its local queue
+    /// or in the global queue of its runtime.
+    pub(crate) fn has_ready_tasks_for(&self, worker: &Worker) -> bool {
         let metrics = self.runtimes.metrics();
         let is_global = |(runtime, metrics): &(String, tokio::runtime::RuntimeMetrics)| {
             *runtime == worker.label.runtime && metrics.global_queue_depth() > 0
@@ -208,16 +211,17 @@ impl Recorder {
             || metrics.iter().any(is_global)
     }
 
-    /// How many workers a runtime has, if one of its tasks is ready and waits.
+    /// Returns how many workers a runtime has, if one of its tasks is ready and
+    /// waits in a queue.
     pub(crate) fn workers_if_tasks_are_ready(&self, runtime: &str) -> Option<usize> {
         let metrics = self.runtimes.metrics();
         let (_, of_runtime) = metrics.iter().find(|(label, _)| label == runtime)?;
         let workers = of_runtime.num_workers();
-        let waits_at = |worker: usize| {
+        let has_ready_tasks = |worker: usize| {
             let label = WorkerLabel { runtime: runtime.to_owned(), worker: worker.to_string() };
             local_queue_depth(&metrics, &label).is_some_and(|depth| depth > 0)
         };
-        (of_runtime.global_queue_depth() > 0 || (0..workers).any(waits_at)).then_some(workers)
+        (of_runtime.global_queue_depth() > 0 || (0..workers).any(has_ready_tasks)).then_some(workers)
     }
 
     pub(crate) fn worker_snapshots(&self) -> Vec<WorkerSnapshot> {
@@ -227,7 +231,7 @@ impl Recorder {
         let mut by_label = HashMap::new();
         for worker in self.all_workers() {
             let WorkerLabel { runtime, worker: label } = worker.label.clone();
-            let place = *by_label.entry(worker.label.clone()).or_insert_with(|| {
+            let index = *by_label.entry(worker.label.clone()).or_insert_with(|| {
                 let local_queue_depth = local_queue_depth(&metrics, &worker.label);
                 merged.push(WorkerSnapshot {
                     label,
@@ -237,7 +241,7 @@ impl Recorder {
                 });
                 merged.len() - 1
             });
-            let snapshot = &mut merged[place];
+            let snapshot = &mut merged[index];
             snapshot.busy += Duration::from_nanos(worker.busy_nanos.get());
             snapshot.polls += worker.polls.get();
             snapshot.parks += worker.parks.get();
@@ -247,20 +251,21 @@ impl Recorder {
         merged
     }
 
-    /// The notable polls that had not ended by `since_unix_ns`, by worker.
+    /// Returns the polls in the flight recorders that ended after
+    /// `since_unix_ns`, by worker.
     #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
     pub(crate) fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {
         let (now, now_unix_ns) = (self.clock.ticks(), clock::unix_nanos_now());
-        let at = |ticks| now_unix_ns.saturating_sub(self.clock.nanos(ticks, now));
+        let unix_nanos = |ticks| now_unix_ns.saturating_sub(self.clock.nanos(ticks, now));
         let kinds = self.kinds.all();
         let mut polls = Vec::new();
         for worker in self.all_workers() {
             let label = worker.label.to_string();
             polls.extend(worker.flight.polls().into_iter().filter_map(|poll| {
-                let (start_unix_ns, end_unix_ns) = (at(poll.start), at(poll.end));
+                let (start_unix_ns, end_unix_ns) = (unix_nanos(poll.start), unix_nanos(poll.end));
                 let kind = || kinds.get(poll.kind.index()).map_or_else(String::new, |kind| kind.name.clone());
-                let is_asked_for = end_unix_ns > since_unix_ns;
-                is_asked_for.then(|| FlightPoll {
+                let is_requested = end_unix_ns > since_unix_ns;
+                is_requested.then(|| FlightPoll {
                     worker: label.clone(),
                     kind: kind(),
                     start_unix_ns,
@@ -283,9 +288,9 @@ mod tests {
     use crate::record::poll_stack::{PollSource, PollStack};
 
     #[test]
-    fn totals_survive_the_thread_and_runtimes_stay_apart() {
+    fn totals_outlive_the_thread_and_runtimes_are_separate() {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
-        let kind = recorder.kinds.of_name("task");
+        let kind = recorder.kinds.for_name("task");
         let label = |runtime: &str| WorkerLabel { runtime: runtime.to_owned(), worker: "0".to_owned() };
         let polls =
             |runtime| PollStack::new(Arc::clone(&recorder), recorder.register(label(runtime), true), None);
@@ -305,7 +310,7 @@ mod tests {
         let polls: Vec<_> =
             recorder.worker_snapshots().into_iter().map(|w| (w.runtime, w.label, w.polls)).collect();
         assert_eq!(polls, [("a".to_owned(), "0".to_owned(), 2), ("b".to_owned(), "0".to_owned(), 1)]);
-        assert_eq!(recorder.all_workers().len(), 2, "the ended thread's record is used again");
+        assert_eq!(recorder.all_workers().len(), 2, "the record of the ended thread is reused");
     }
 
     #[test]
@@ -315,7 +320,7 @@ mod tests {
         let before = PollStack::new(Arc::clone(&recorder), recorder.register(label(), true), None);
         before.begin(recorder.clock.ticks(), 1, KindId::OTHER, PollSource::Hook(1));
         let after = PollStack::new(Arc::clone(&recorder), recorder.register(label(), true), None);
-        assert!(before.worker.handed_over_at().is_some() && after.worker.handed_over_at().is_none());
+        assert!(before.worker.taken_over_at().is_some() && after.worker.taken_over_at().is_none());
         after.begin(recorder.clock.ticks(), 2, KindId::OTHER, PollSource::Hook(1));
         after.end(PollSource::Hook(1));
         before.end(PollSource::Hook(1));
@@ -324,13 +329,13 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_bounded_and_none_is_lost() {
+    fn kinds_are_bounded_and_no_poll_is_lost() {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
         let label = |worker: &str| WorkerLabel { runtime: String::new(), worker: worker.to_owned() };
         for worker in ["0", "1"] {
             let polls = PollStack::new(Arc::clone(&recorder), recorder.register(label(worker), true), None);
             for kind in 0..MAX_KINDS + 10 {
-                let kind = recorder.kinds.of_name(&kind.to_string());
+                let kind = recorder.kinds.for_name(&kind.to_string());
                 polls.begin(recorder.clock.ticks(), 1, kind, PollSource::Future);
                 polls.end(PollSource::Future);
             }
@@ -338,8 +343,8 @@ mod tests {
         assert_eq!(recorder.kinds.all().len(), MAX_KINDS);
         let kinds = recorder.kind_snapshots();
         let other = kinds.iter().find(|kind| kind.name == "other").unwrap();
-        let without_a_place = MAX_KINDS + 10 - (kinds.len() - 1);
-        assert_eq!(other.poll_time.count, 2 * without_a_place as u64);
+        let without_own_kind = MAX_KINDS + 10 - (kinds.len() - 1);
+        assert_eq!(other.poll_time.count, 2 * without_own_kind as u64);
         assert_eq!(kinds.iter().map(|kind| kind.poll_time.count).sum::<u64>(), 2 * (MAX_KINDS as u64 + 10));
     }
 }

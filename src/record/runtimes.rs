@@ -1,20 +1,40 @@
-//! The runtimes that a scope watches, as far as Tokio itself tells about them.
+//! The runtimes that a scope watches, and what Tokio itself reports about them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
 
 use tokio::runtime::{Handle, Id, RuntimeFlavor, RuntimeMetrics};
 
-use crate::record::worker::WorkerLabel;
+use crate::lock::Lock;
 use crate::snapshot::RuntimeSnapshot;
 
-/// What a runtime is called that its builder gave no name.
+/// The label of a runtime whose builder gave it no name.
 pub(crate) const UNNAMED_RUNTIME: &str = "tokio";
 
-/// Known by a handle that a thread takes as it is seen for the first time. A
-/// handle holds its runtime's memory, and the runtime holds the hooks that hold
-/// the recorder, so [`Self::clear`] has to cut that ring.
+/// Identifies a worker: the label of its runtime, empty if it has none, and the
+/// worker's index or, for other threads, the name of the thread.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct WorkerLabel {
+    pub(crate) runtime: String,
+    pub(crate) worker: String,
+}
+
+impl fmt::Display for WorkerLabel {
+    /// Writes `runtime/worker`, or only the worker if the runtime has no name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.runtime {
+            "" | UNNAMED_RUNTIME => f.write_str(&self.worker),
+            runtime => write!(f, "{runtime}/{}", self.worker),
+        }
+    }
+}
+
+/// The watched runtimes. The first thread of a runtime that a hook reports adds
+/// its handle.
+///
+/// A handle keeps the memory of its runtime, the runtime keeps the hooks, and
+/// the hooks keep the recorder. [`Self::clear`] breaks this reference cycle.
 #[derive(Debug, Default)]
-pub(crate) struct Runtimes(Mutex<Vec<KnownRuntime>>);
+pub(crate) struct Runtimes(Lock<Vec<KnownRuntime>>);
 
 #[derive(Debug)]
 struct KnownRuntime {
@@ -23,76 +43,73 @@ struct KnownRuntime {
     threads: usize,
 }
 
-/// A worker's own runtime.
+/// The runtime of the current thread.
 #[derive(Debug)]
-pub(crate) struct Entered {
+pub(crate) struct RuntimeIdentity {
     pub(crate) id: Id,
     pub(crate) label: String,
 }
 
 impl Runtimes {
-    /// A thread of the current runtime has begun.
-    pub(crate) fn enter(&self) -> Option<Entered> {
+    /// Counts a new thread of the current runtime. Returns `None` outside one.
+    pub(crate) fn add_current_thread(&self) -> Option<RuntimeIdentity> {
         let handle = Handle::try_current().ok()?;
         let id = handle.id();
-        let mut known = self.known();
-        if let Some(known) = known.iter_mut().find(|known| known.handle.id() == id) {
+        let mut runtimes = self.0.lock();
+        if let Some(known) = runtimes.iter_mut().find(|known| known.handle.id() == id) {
             known.threads += 1;
-            return Some(Entered { id, label: known.label.clone() });
+            return Some(RuntimeIdentity { id, label: known.label.clone() });
         }
-        let label = free_label(&known, handle.name().unwrap_or(UNNAMED_RUNTIME));
-        known.push(KnownRuntime { handle, label: label.clone(), threads: 1 });
-        Some(Entered { id, label })
+        let label = free_label(&runtimes, handle.name().unwrap_or(UNNAMED_RUNTIME));
+        runtimes.push(KnownRuntime { handle, label: label.clone(), threads: 1 });
+        Some(RuntimeIdentity { id, label })
     }
 
-    /// A thread of that runtime has ended; with the last one goes the runtime.
-    pub(crate) fn leave(&self, id: Id) {
-        let mut known = self.known();
-        let mut gone = None;
-        if let Some(index) = known.iter().position(|known| known.handle.id() == id) {
-            known[index].threads -= 1;
-            if known[index].threads == 0 {
-                gone = Some(known.swap_remove(index));
+    /// Counts a thread of the runtime that has ended. The last one removes the
+    /// runtime.
+    pub(crate) fn remove_thread(&self, id: Id) {
+        let mut runtimes = self.0.lock();
+        let mut removed = None;
+        if let Some(index) = runtimes.iter().position(|known| known.handle.id() == id) {
+            runtimes[index].threads -= 1;
+            if runtimes[index].threads == 0 {
+                removed = Some(runtimes.swap_remove(index));
             }
         }
-        // Dropping the last handle may run the runtime's own clean-up: not
-        // while the lock is held.
-        drop(known);
-        drop(gone);
+        // Dropping the last handle may run the clean-up of the runtime, which
+        // must not happen while the lock is held.
+        drop(runtimes);
+        drop(removed);
     }
 
     pub(crate) fn clear(&self) {
-        let all = std::mem::take(&mut *self.known());
+        let all = std::mem::take(&mut *self.0.lock());
         drop(all);
     }
 
-    fn known(&self) -> MutexGuard<'_, Vec<KnownRuntime>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Each runtime's handle, by its label. Whoever keeps one keeps the runtime's
-    /// memory.
+    /// Returns each runtime's label and handle. A handle keeps the memory of
+    /// its runtime.
     #[cfg(feature = "tokio-metrics")]
     pub(crate) fn handles(&self) -> Vec<(String, Handle)> {
-        self.known().iter().map(|known| (known.label.clone(), known.handle.clone())).collect()
+        self.0.lock().iter().map(|known| (known.label.clone(), known.handle.clone())).collect()
     }
 
-    /// Tokio's own figures of each runtime, by its label.
+    /// Returns each runtime's label and Tokio's own metrics of it.
     pub(crate) fn metrics(&self) -> Vec<(String, RuntimeMetrics)> {
-        self.known().iter().map(|known| (known.label.clone(), known.handle.metrics())).collect()
+        self.0.lock().iter().map(|known| (known.label.clone(), known.handle.metrics())).collect()
     }
 
-    /// Those of one runtime, and whether it has threads of its own.
-    pub(crate) fn metrics_of(&self, id: Id) -> Option<(bool, RuntimeMetrics)> {
-        let known = self.known();
-        let handle = &known.iter().find(|known| known.handle.id() == id)?.handle;
+    /// Returns whether a runtime is multi-threaded, and its metrics.
+    pub(crate) fn metrics_by_id(&self, id: Id) -> Option<(bool, RuntimeMetrics)> {
+        let runtimes = self.0.lock();
+        let handle = &runtimes.iter().find(|known| known.handle.id() == id)?.handle;
         Some((handle.runtime_flavor() == RuntimeFlavor::MultiThread, handle.metrics()))
     }
 
-    /// Those of the runtime with that label.
+    /// Returns the metrics of the runtime with that label.
     #[cfg(not(tokio_unstable))]
     pub(crate) fn metrics_by_label(&self, label: &str) -> Option<RuntimeMetrics> {
-        self.known().iter().find(|known| known.label == label).map(|known| known.handle.metrics())
+        self.0.lock().iter().find(|known| known.label == label).map(|known| known.handle.metrics())
     }
 
     pub(crate) fn snapshots(&self) -> Vec<RuntimeSnapshot> {
@@ -102,14 +119,14 @@ impl Runtimes {
     }
 }
 
-/// The name itself, or, where a living runtime has it, the name with a number.
-fn free_label(known: &[KnownRuntime], name: &str) -> String {
-    let is_free = |label: &String| known.iter().all(|known| known.label != *label);
+/// Returns the name or, if a live runtime has it, the name with a number.
+fn free_label(runtimes: &[KnownRuntime], name: &str) -> String {
+    let is_free = |label: &String| runtimes.iter().all(|known| known.label != *label);
     let numbered = (2..).map(|n| format!("{name}#{n}"));
     std::iter::once(name.to_owned()).chain(numbered).find(is_free).unwrap_or_default()
 }
 
-/// The depth of a worker's local queue.
+/// Returns the depth of a worker's local queue.
 #[cfg(tokio_unstable)]
 pub(crate) fn local_queue_depth(metrics: &[(String, RuntimeMetrics)], label: &WorkerLabel) -> Option<usize> {
     let (_, metrics) = metrics.iter().find(|(runtime, _)| *runtime == label.runtime)?;
@@ -117,7 +134,7 @@ pub(crate) fn local_queue_depth(metrics: &[(String, RuntimeMetrics)], label: &Wo
     Some(metrics.worker_local_queue_depth(worker))
 }
 
-/// The depth of a worker's local queue.
+/// Returns `None`: Tokio reports the local queues only with `tokio_unstable`.
 #[cfg(not(tokio_unstable))]
 pub(crate) fn local_queue_depth(
     _metrics: &[(String, RuntimeMetrics)],

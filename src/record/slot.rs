@@ -1,17 +1,16 @@
-//! What a thread is polling right now: one writer, any number of readers.
+//! The poll in progress on a thread: one writer, any number of readers.
 
-use std::sync::{Mutex, PoisonError};
-
+use crate::lock::Lock;
 use crate::record::clock::Ticks;
 use crate::record::kinds::KindId;
 use crate::record::sync::{Acquire, AtomicBool, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, fence};
 
-/// One thread's current poll, alone on its cache lines.
+/// The current poll of one thread. A slot shares its cache lines with nothing.
 ///
-/// `seq` is odd during a poll. It is a sequence lock over the other fields with
-/// plain stores only: a reader that sees the same odd number before and after
-/// has read one poll. It never goes back, not even as the slot passes on to
-/// another thread, so a number names one poll for ever.
+/// `seq` is odd during a poll. It is a sequence lock over the other fields that
+/// uses plain stores only: a reader that sees the same odd number before and
+/// after it reads them has read one poll. The number never decreases, not even
+/// when the slot passes to another thread, so it identifies one poll for ever.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Slot {
@@ -22,8 +21,8 @@ pub(crate) struct Slot {
     idle: AtomicBool,
 }
 
-/// In `kind`: a name has been given, a second one inside the same poll does not
-/// count.
+/// A bit in `kind`: a future has set the kind by its name. Later names inside
+/// the same poll do not count.
 const NAMED: u32 = 1 << 31;
 
 /// A poll in progress.
@@ -33,17 +32,18 @@ pub(crate) struct ActivePoll {
     pub(crate) start: Ticks,
     pub(crate) task: u64,
     pub(crate) kind: KindId,
-    /// Whether the kind is one that the task's future has named.
+    /// Whether a named future has set the kind.
     pub(crate) is_named: bool,
 }
 
 impl Slot {
-    /// Whether a poll is in progress, as its own thread sees it.
+    /// Whether a poll is in progress. Only the owning thread may call it.
     #[inline]
     fn in_poll(&self) -> bool {
         self.seq.load(Relaxed) & 1 == 1
     }
 
+    /// Begins a poll. Only the owning thread may call it.
     #[inline]
     pub(crate) fn begin(&self, start: Ticks, task: u64, kind: KindId) {
         self.start.store(start, Relaxed);
@@ -52,14 +52,15 @@ impl Slot {
         self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
     }
 
-    /// The task of the poll in progress, as its own thread sees it.
+    /// Returns the task of the poll in progress. Only the owning thread may
+    /// call it.
     #[inline]
     pub(crate) fn task(&self) -> u64 {
         self.task.load(Relaxed)
     }
 
-    /// Goes on with a poll that was ended for one inside it. It gets a number of
-    /// its own, and what it took before does not count.
+    /// Resumes a poll that was ended because a nested one began. It gets a new
+    /// number, and the time that it took before does not count.
     pub(crate) fn resume(&self, now: Ticks, poll: ActivePoll) {
         self.begin(now, poll.task, poll.kind);
         if poll.is_named {
@@ -67,32 +68,35 @@ impl Slot {
         }
     }
 
-    /// Ends the poll and says what it was.
+    /// Ends the poll and returns it.
     #[inline]
     pub(crate) fn end(&self) -> ActivePoll {
         let ended = self.load(self.seq.load(Relaxed));
         self.seq.store(ended.seq.wrapping_add(1), Release);
-        // The fields of the next poll must not be seen under this number.
+        // The fields of the next poll must not become visible under this
+        // number.
         fence(Release);
         ended
     }
 
-    /// Gives the poll in progress the kind of a name, unless it has one, and
-    /// says which kind it had.
+    /// Sets the kind of the poll in progress to that of a named future, and
+    /// returns the previous kind. Returns `None` if a named future has already
+    /// set it.
     #[inline]
-    pub(crate) fn name(&self, kind: KindId) -> Option<KindId> {
-        let before = self.kind.load(Relaxed);
-        if before & NAMED != 0 {
+    pub(crate) fn set_named_kind(&self, kind: KindId) -> Option<KindId> {
+        let previous = self.kind.load(Relaxed);
+        if previous & NAMED != 0 {
             return None;
         }
         self.kind.store(kind.as_u32() | NAMED, Relaxed);
-        Some(KindId::from_u32(before))
+        Some(KindId::from_u32(previous))
     }
 
-    /// The poll in progress, read from any thread.
+    /// Returns the poll in progress. Any thread may call it.
     pub(crate) fn active(&self) -> Option<ActivePoll> {
-        // A thread that begins and ends polls all the time may spoil a reading;
-        // it is then not in a long poll, which is all that readers look for.
+        // A thread that begins and ends polls continuously can invalidate each
+        // attempt. It is then not in a long poll, and readers look only for
+        // those.
         for _ in 0..3 {
             let before = self.seq.load(Acquire);
             if before & 1 == 0 {
@@ -118,20 +122,22 @@ impl Slot {
         }
     }
 
-    /// The number of the current poll, or an even one between polls.
+    /// Returns the counter that holds the number of the current poll. It is even
+    /// between polls.
     #[inline]
     pub(crate) fn seq(&self) -> &AtomicU64 {
         &self.seq
     }
 
-    /// Marks the thread as one that polls nothing until it says otherwise.
+    /// Marks the thread as idle: it polls nothing until [`Self::set_awake`].
     #[inline]
     pub(crate) fn set_idle(&self) {
         self.idle.store(true, Release);
     }
 
-    /// Marks it as awake. Sequentially consistent towards [`Self::is_idle`]
-    /// behind a fence, as the watchdog may be going to sleep just now.
+    /// Marks the thread as awake. The fence makes the store sequentially
+    /// consistent with a call of [`Self::is_idle`] after another fence, because
+    /// the watchdog may be about to sleep.
     #[inline]
     pub(crate) fn set_awake(&self) {
         self.idle.store(false, Relaxed);
@@ -143,23 +149,23 @@ impl Slot {
     }
 }
 
-/// Slots that no thread uses. They are never freed, because a signal that is
-/// still on its way may look at the number of a slot whose thread has ended;
-/// there are at most as many as there were watched threads at one time.
-static FREE: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
+/// Slots that no thread uses. They are never freed, because the handler of a
+/// pending signal may read the number of a slot whose thread has ended. There
+/// are at most as many slots as there were watched threads at one time.
+static FREE: Lock<Vec<&'static Slot>> = Lock::new(Vec::new());
 
-/// Takes a slot out of the pool.
+/// Takes an unused slot, or allocates one.
 pub(crate) fn take() -> &'static Slot {
-    let slot = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let slot = FREE.lock().pop();
     slot.unwrap_or_else(|| Box::leak(Box::default()))
 }
 
-/// Puts a slot back. A poll that its thread never ended is ended here.
+/// Returns a slot for reuse. Ends a poll that its thread has not ended.
 pub(crate) fn give_back(slot: &'static Slot) {
     if slot.in_poll() {
         slot.end();
     }
-    FREE.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+    FREE.lock().push(slot);
 }
 
 #[cfg(test)]
@@ -189,17 +195,17 @@ mod tests {
     }
 
     #[test]
-    fn the_outermost_name_counts() {
+    fn only_the_first_name_in_a_poll_counts() {
         let slot = take();
         slot.begin(1, 1, KindId::from_u32(1));
-        assert_eq!(slot.name(KindId::from_u32(2)), Some(KindId::from_u32(1)));
-        assert_eq!(slot.name(KindId::from_u32(3)), None);
+        assert_eq!(slot.set_named_kind(KindId::from_u32(2)), Some(KindId::from_u32(1)));
+        assert_eq!(slot.set_named_kind(KindId::from_u32(3)), None);
         assert_eq!(slot.end().kind, KindId::from_u32(2));
         give_back(slot);
     }
 
     #[test]
-    fn a_reused_slot_goes_on_counting() {
+    fn a_reused_slot_continues_its_sequence_numbers() {
         let slot = Box::leak(Box::<Slot>::default());
         slot.begin(1, 1, KindId::OTHER);
         give_back(slot);

@@ -1,5 +1,5 @@
-//! The atomics of the slot: the standard library's here, loom's in
-//! `tests/slot_model`, which compiles the slot's own source.
+//! The atomics of the slot. They are those of the standard library here.
+//! `tests/slot_model` compiles the same source of the slot with those of loom.
 
 pub(crate) use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};

@@ -1,36 +1,36 @@
-//! What one thread records: its slot, its histograms, its long events.
+//! The record of one thread: its slot, its histograms, its long events.
 
-use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Mutex, PoisonError};
 
+use crate::lock::Lock;
 use crate::os::ThreadInfo;
 use crate::record::clock::Ticks;
 use crate::record::flight_recorder::FlightRing;
-use crate::record::histogram::{Carried, CarriedTable, Histogram, Tally};
+use crate::record::histogram::{CarriedCounts, CarriedCountsGuard, Histogram};
 use crate::record::kinds::{KindId, MAX_KINDS};
 use crate::record::long_events::EventRing;
-use crate::record::runtimes::UNNAMED_RUNTIME;
+use crate::record::runtimes::WorkerLabel;
+use crate::record::single_writer::SingleWriterU64;
 use crate::record::slot::{self, ActivePoll, Slot};
 use crate::snapshot::KindSnapshot;
 
-/// What one thread recorded of one kind.
+/// What one thread recorded about one kind of tasks.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct Cell {
+pub(crate) struct KindRecord {
     pub(crate) poll_time: Histogram,
     pub(crate) schedule_delay: Histogram,
-    pub(crate) spawned: Tally,
-    pub(crate) completed: Tally,
-    pub(crate) self_wakes: Tally,
-    pub(crate) lost_wakers: Tally,
-    pub(crate) never_yielded: Tally,
+    pub(crate) spawned: SingleWriterU64,
+    pub(crate) completed: SingleWriterU64,
+    pub(crate) self_wakes: SingleWriterU64,
+    pub(crate) lost_wakers: SingleWriterU64,
+    pub(crate) never_yielded: SingleWriterU64,
 }
 
-impl Cell {
-    /// Adds what was recorded to a snapshot.
-    pub(crate) fn add_to(&self, snapshot: &mut KindSnapshot, carried: &CarriedTable<'_>) {
+impl KindRecord {
+    /// Adds the recorded values to a snapshot.
+    pub(crate) fn add_to(&self, snapshot: &mut KindSnapshot, carried: &CarriedCountsGuard<'_>) {
         snapshot.completed += self.completed.get();
         snapshot.spawned += self.spawned.get();
         self.poll_time.add_to(&mut snapshot.poll_time, carried);
@@ -41,43 +41,26 @@ impl Cell {
     }
 }
 
-/// Whose record it is: the runtime's label, empty without one, and the
-/// worker's index, or its thread's name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct WorkerLabel {
-    pub(crate) runtime: String,
-    pub(crate) worker: String,
-}
-
-impl fmt::Display for WorkerLabel {
-    /// The worker; with its runtime before it where that has a name.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.runtime {
-            "" | UNNAMED_RUNTIME => f.write_str(&self.worker),
-            runtime => write!(f, "{runtime}/{}", self.worker),
-        }
-    }
-}
-
-/// A watched thread. Outlives it: the next thread of the same label goes on
-/// with the same totals, so they never go back and memory stays bounded by the
-/// number of threads that live at one time. Where a worker's identity moves to
-/// another thread (`block_in_place`), both have the same label for a while.
+/// The record of a watched thread. It outlives the thread: the next thread with
+/// the same label continues its totals. So totals never decrease, and memory is
+/// bounded by the number of threads that live at the same time. While a worker
+/// moves to another thread (`block_in_place`), both threads have the same
+/// label.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) label: WorkerLabel,
     pub(crate) slot: &'static Slot,
     pub(crate) events: EventRing,
     pub(crate) flight: FlightRing,
-    pub(crate) carried: Carried,
-    cells: Box<[Cell]>,
-    pub(crate) busy_nanos: Tally,
-    pub(crate) polls: Tally,
-    pub(crate) parks: Tally,
-    pub(crate) unparks: Tally,
-    /// When another thread took this worker's place; zero if none has.
-    handed_over_at: AtomicU64,
-    thread: Mutex<Option<ThreadInfo>>,
+    pub(crate) carried: CarriedCounts,
+    kind_records: Box<[KindRecord]>,
+    pub(crate) busy_nanos: SingleWriterU64,
+    pub(crate) polls: SingleWriterU64,
+    pub(crate) parks: SingleWriterU64,
+    pub(crate) unparks: SingleWriterU64,
+    /// When another thread took over the worker; zero if none has.
+    taken_over_at: AtomicU64,
+    thread: Lock<Option<ThreadInfo>>,
 }
 
 impl Worker {
@@ -87,60 +70,60 @@ impl Worker {
             slot: slot::take(),
             events: EventRing::new(),
             flight: FlightRing::new(),
-            carried: Carried::new(),
-            cells: zeroed_cells(),
-            busy_nanos: Tally::default(),
-            polls: Tally::default(),
-            parks: Tally::default(),
-            unparks: Tally::default(),
-            handed_over_at: AtomicU64::new(0),
-            thread: Mutex::new(None),
+            carried: CarriedCounts::new(),
+            kind_records: zeroed_kind_records(),
+            busy_nanos: SingleWriterU64::default(),
+            polls: SingleWriterU64::default(),
+            parks: SingleWriterU64::default(),
+            unparks: SingleWriterU64::default(),
+            taken_over_at: AtomicU64::new(0),
+            thread: Lock::new(None),
         }
     }
 
-    /// The thread that polls here now, if any.
+    /// Returns the thread that uses this record now.
     pub(crate) fn thread(&self) -> Option<ThreadInfo> {
-        *self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.thread.lock()
     }
 
-    /// Begins to be the record of a thread, or ends to be.
+    /// Assigns the record to a thread, or to none.
     pub(crate) fn set_thread(&self, thread: Option<ThreadInfo>) {
-        self.handed_over_at.store(0, Relaxed);
-        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = thread;
+        self.taken_over_at.store(0, Relaxed);
+        *self.thread.lock() = thread;
     }
 
     #[inline]
-    pub(crate) fn cell(&self, kind: KindId) -> &Cell {
-        &self.cells[kind.index()]
+    pub(crate) fn kind_record(&self, kind: KindId) -> &KindRecord {
+        &self.kind_records[kind.index()]
     }
 
-    /// The poll in progress that holds the worker up, read from any thread: not
-    /// one that has left the worker to another thread.
+    /// Returns the poll in progress that occupies the worker. A poll whose
+    /// worker another thread has taken over does not. Any thread may call it.
     pub(crate) fn active(&self) -> Option<ActivePoll> {
-        self.slot.active().filter(|_| self.handed_over_at().is_none())
+        self.slot.active().filter(|_| self.taken_over_at().is_none())
     }
 
-    /// Says, on the thread that took its place, that the worker is no longer
-    /// this thread's.
-    pub(crate) fn hand_over(&self, now: Ticks) {
-        let _ = self.handed_over_at.compare_exchange(0, now.max(1), Release, Relaxed);
+    /// Marks the worker as taken over by another thread. That thread calls it.
+    pub(crate) fn mark_taken_over(&self, now: Ticks) {
+        let _ = self.taken_over_at.compare_exchange(0, now.max(1), Release, Relaxed);
     }
 
+    /// Returns when another thread took over the worker, if one has.
     #[inline]
-    pub(crate) fn handed_over_at(&self) -> Option<Ticks> {
-        match self.handed_over_at.load(Acquire) {
+    pub(crate) fn taken_over_at(&self) -> Option<Ticks> {
+        match self.taken_over_at.load(Acquire) {
             0 => None,
             at => Some(at),
         }
     }
 
-    /// Marks the thread as parked, on itself.
+    /// Marks the thread as parked. The thread itself calls it.
     pub(crate) fn park(&self) {
         self.parks.add(1);
         self.slot.set_idle();
     }
 
-    /// Marks it as awake, on itself.
+    /// Marks the thread as awake. The thread itself calls it.
     pub(crate) fn unpark(&self) {
         self.unparks.add(1);
         self.slot.set_awake();
@@ -153,15 +136,25 @@ impl Drop for Worker {
     }
 }
 
-/// Cells that are all zero and not yet in memory: a page comes in as the first
-/// value falls into it, so a kind that is never seen here costs nothing, and
-/// the poll path never calls the allocator.
-fn zeroed_cells() -> Box<[Cell]> {
-    let cells = Box::<[Cell]>::new_zeroed_slice(MAX_KINDS);
-    // SAFETY: a `Cell` is made of `AtomicU64` and `AtomicU32` alone, for which
-    // all zero bytes are the value zero.
+/// Allocates records that are all zero. A page occupies memory only after the
+/// first value is written to it. So a kind that this thread never polls costs
+/// no memory, and the poll path never calls the allocator.
+fn zeroed_kind_records() -> Box<[KindRecord]> {
+    let kind_records = Box::<[KindRecord]>::new_zeroed_slice(MAX_KINDS);
+    // SAFETY: a `KindRecord` consists only of `AtomicU64` and `AtomicU32`, for
+    // which all zero bytes are the value zero.
     #[allow(unsafe_code)]
     unsafe {
-        cells.assume_init()
+        kind_records.assume_init()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_takes_at_most_4_kb() {
+        assert!(size_of::<KindRecord>() <= 4096);
     }
 }

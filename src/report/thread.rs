@@ -16,7 +16,7 @@ use crate::findings::Findings;
 use crate::record::hook_status::Hook;
 use crate::record::recorder::Recorder;
 use crate::report;
-use crate::self_metrics::{Dropped, SelfMetrics};
+use crate::self_metrics::{DropReason, SelfMetrics};
 use crate::settings::Terminal;
 use crate::token_bucket::TokenBucket;
 
@@ -103,7 +103,7 @@ impl ReporterLoop {
             Verdict::Blocked(diagnosis) => *diagnosis,
             Verdict::Starved => {
                 if matches!(stall.phase, Phase::Ended) {
-                    self.self_metrics.starved(stall.times.off_cpu, true);
+                    self.self_metrics.count_starvation(stall.times.off_cpu, true);
                 }
                 return self.findings.forget(stall.key);
             }
@@ -111,14 +111,14 @@ impl ReporterLoop {
             Verdict::Allowed => return self.findings.forget(stall.key),
         };
         #[cfg(not(tokio_unstable))]
-        if stall.kind == self.recorder.unnamed && !diagnose::is_one_poll(stall, &mut self.symbols) {
+        if stall.kind == self.recorder.unnamed_kind && !diagnose::is_one_poll(stall, &mut self.symbols) {
             // Suspected only: the worker may have got on from one poll to the next.
             return self.findings.forget(stall.key);
         }
         let kind = self.recorder.kinds.get(stall.kind);
         let task = TaskInfo { kind: kind.name, spawned_at: kind.spawned_at };
         let Ok(finding) = self.findings.add(stall, task, diagnosis) else {
-            return self.self_metrics.dropped(Dropped::TooManyFindings, 1);
+            return self.self_metrics.count_dropped(DropReason::TooManyFindings, 1);
         };
         let is_news = match stall.phase {
             Phase::Began => false,
@@ -136,7 +136,7 @@ impl ReporterLoop {
         }
         if !self.budget.take(Instant::now()) {
             self.suppressed += 1;
-            self.self_metrics.report_suppressed();
+            self.self_metrics.count_suppressed_report();
             return;
         }
         let suppressed = std::mem::take(&mut self.suppressed);
@@ -147,10 +147,10 @@ impl ReporterLoop {
     }
 
     fn replaced(&self, hook: Hook) {
-        let (hook, loss) = (hook.name(), hook.loss());
+        let (hook, consequence) = (hook.name(), hook.consequence());
         let text = format!(
             "`{hook}` was set on a watched runtime's builder after `Scope::watch`, which replaces loopscope's: \
-             {loss}; give yours to `Scope::watch_with`"
+             {consequence}; give yours to `Scope::watch_with`"
         );
         tracing::warn!(target: "loopscope", hook, "{text}");
         if self.draws() {

@@ -1,4 +1,4 @@
-//! Settings of a scope, up to its start.
+//! The settings of a scope, and its start.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use crate::settings::{Settings, Signals, Terminal};
 use crate::watchdog::outbox::Outbox;
 use crate::watchdog::{Watchdog, WatchdogConfig};
 
-/// Sets up a [`Scope`]: see [`Scope::builder`].
+/// Sets up and starts a [`Scope`]: see [`Scope::builder`].
 #[must_use = "a builder does nothing until `start` is called"]
 #[derive(Default)]
 pub struct Builder {
@@ -30,93 +30,109 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A poll longer than this is a stall. Default: 10 ms. From 1 ms to 60 s.
+    /// Sets the blocking threshold: a poll that takes longer is a stall. From
+    /// 1 ms to 60 s; default: 10 ms.
     ///
-    /// The watchdog looks twice as often, and only at atomics, until a poll has
-    /// lasted for a quarter of it; from then on four times as often.
+    /// The watchdog samples all workers twice per threshold, and reads only
+    /// atomics. Once a poll has lasted for a quarter of the threshold, it
+    /// samples four times per threshold.
     pub fn blocking_threshold(mut self, threshold: Duration) -> Self {
         self.settings.threshold = threshold;
         self
     }
 
-    /// Whether to record how long every task waits from its wake to its poll.
-    /// Default: yes. It needs `--cfg tokio_unstable`, and costs two more clock
-    /// readings a poll, Tokio's own.
+    /// Sets whether Tokio measures the schedule delay of every task: how long
+    /// it waits from its wake to its poll. Default: `true`. It needs
+    /// `--cfg tokio_unstable`, and Tokio reads its clock twice more for each
+    /// poll.
     ///
-    /// Without it, futures with a name still record their own delay, from their
-    /// first wake, or the end of the poll it came in, to their next poll. That costs
-    /// one reading of the time stamp counter, so where all tasks have names it is
-    /// the cheaper way. A task's first poll has no delay then, as no waker led to
-    /// it; of tasks without a name, findings cannot say that they waited.
+    /// With `false`, only named futures measure their delay. It lasts from
+    /// their first wake, or from the end of the poll if the wake came during
+    /// one, to their next poll. This takes one reading of the time stamp
+    /// counter, so it costs less where all tasks have names. The first poll of
+    /// a task then has no delay, because no wake led to it. Findings do not
+    /// report the waits of tasks without a name.
     pub fn schedule_delay(mut self, record: bool) -> Self {
         self.settings.schedule_delay = record;
         self
     }
 
-    /// Whether watched threads may be sent signals to get at their stacks.
-    /// Default: [`Signals::Safe`], where the program cannot notice.
+    /// Sets whether loopscope may send signals to watched threads to capture
+    /// their stacks. Default: [`Signals::Safe`], only where the program cannot
+    /// notice it.
     pub fn signals(mut self, signals: Signals) -> Self {
         self.settings.signals = signals;
         self
     }
 
-    /// How many stacks are captured a second at most, on average; a burst may
-    /// take ten times as many. Default: 10. A stall beyond that still counts: to
-    /// the finding that its kind of task has, if that is one, or else without a
+    /// Sets how many stacks are captured per second on average. Default: 10. A
+    /// burst may contain ten times as many.
+    ///
+    /// Stalls beyond the budget are still counted, under the only finding of
+    /// the same task kind if there is exactly one, otherwise without a source
     /// line.
     pub fn captures_per_second(mut self, captures: u32) -> Self {
         self.settings.captures_per_second = captures;
         self
     }
 
-    /// Where reports are drawn for people. Default: on stderr, if that is a
-    /// terminal (feature `diagnostic`).
+    /// Sets where reports for people are printed. Default: [`Terminal::Auto`],
+    /// on stderr if that is a terminal. Without the feature `diagnostic`, a
+    /// report is a single line.
     pub fn terminal(mut self, terminal: Terminal) -> Self {
         self.settings.terminal = terminal;
         self
     }
 
-    /// Calls `callback` whenever a finding is reported: as it is new, each time
-    /// its count has doubled, and when a stall has lasted for a second. It is
-    /// called on loopscope's reporting thread, which waits for it; should it
-    /// panic, the panic is caught.
+    /// Sets a callback for each report of a finding: when the finding is new,
+    /// each time its count has doubled, and when a stall has lasted for one
+    /// second, one minute, ten minutes and one hour.
+    ///
+    /// loopscope's reporting thread calls it and waits for it to return. If it
+    /// panics, the panic is caught.
     pub fn on_finding(mut self, callback: impl Fn(&Finding) + Send + Sync + 'static) -> Self {
         self.on_finding = Some(Box::new(callback));
         self
     }
 
     /// Serves `/metrics`, `/findings`, `/stalls` and `/healthz` over HTTP on
-    /// this address, on a thread of loopscope's own: it answers while every
-    /// worker is blocked. Default: not served. Read-only, but without any
-    /// authentication: use a loopback address.
+    /// this address. Default: not served.
+    ///
+    /// A separate thread serves it, so it answers even while every worker is
+    /// blocked. Access is read-only and without authentication: use a loopback
+    /// address.
     #[cfg(feature = "telemetry")]
     pub fn telemetry(mut self, address: SocketAddr) -> Self {
         self.settings.telemetry = Some(address);
         self
     }
 
-    /// The application's own metrics, which `/metrics` then shows too. To show
-    /// loopscope's metrics in the application's own endpoint instead, register
-    /// a [`Collector`](crate::Collector) there.
+    /// Adds the application's own metrics to `/metrics`. To add loopscope's
+    /// metrics to the application's endpoint instead, register a
+    /// [`Collector`](crate::Collector) there.
     #[cfg(feature = "telemetry")]
     pub fn registry(mut self, registry: prometheus::Registry) -> Self {
         self.registry = Some(registry);
         self
     }
 
-    /// Starts the watchdog, the reporting thread and, if asked for, the
-    /// telemetry thread. The variables `LOOPSCOPE` (`off`),
-    /// `LOOPSCOPE_THRESHOLD` (`10ms`) and `LOOPSCOPE_TELEMETRY`
-    /// (`127.0.0.1:9464`) override the settings.
+    /// Starts the watchdog, the reporting thread and, if an address is set, the
+    /// telemetry thread.
+    ///
+    /// These environment variables override the settings: `LOOPSCOPE` (for
+    /// example `off`), `LOOPSCOPE_THRESHOLD` (`10ms`) and `LOOPSCOPE_TELEMETRY`
+    /// (`127.0.0.1:9464`).
     ///
     /// # Errors
-    /// If a setting or variable is wrong, the telemetry address cannot be
-    /// bound, or a thread cannot be started. Nothing runs then.
+    ///
+    /// Returns an error if a setting or variable is invalid, the telemetry
+    /// address cannot be bound, or a thread cannot be started. No thread is
+    /// left running in that case.
     pub fn start(self) -> Result<Scope, StartError> {
         Scope::start(self)
     }
 
-    /// The telemetry address, for builds that cannot serve it.
+    /// Rejects a telemetry address in a build without the feature `telemetry`.
     #[cfg(not(feature = "telemetry"))]
     pub(crate) fn refuse_telemetry(address: Option<SocketAddr>) -> Result<(), StartError> {
         match address {
@@ -124,7 +140,7 @@ impl Builder {
             Some(address) => Err(StartError::Setting {
                 name: "LOOPSCOPE_TELEMETRY",
                 value: address.to_string(),
-                expected: "unset, as this program was built without loopscope's feature `telemetry`",
+                expected: "unset, because this program was built without loopscope's feature `telemetry`",
             }),
         }
     }
@@ -137,7 +153,7 @@ impl fmt::Debug for Builder {
 }
 
 impl Scope {
-    /// A scope with the default settings, to be changed and started.
+    /// Returns a builder with the default settings.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -176,7 +192,7 @@ impl Scope {
         )
         .map_err(failed("loopscope-report"))?;
         let (recorder, self_metrics) = (Arc::clone(&state.recorder), Arc::clone(&state.self_metrics));
-        let watchdog = Watchdog::start(recorder, self_metrics, outbox, WatchdogConfig::of(&settings))
+        let watchdog = Watchdog::start(recorder, self_metrics, outbox, WatchdogConfig::from(&settings))
             .map_err(failed("loopscope-watch"))?;
         current::set_default(&state.recorder);
         Ok(Self {

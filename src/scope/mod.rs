@@ -1,4 +1,4 @@
-//! What an application holds while it is watched.
+//! The handle of an application that is watched.
 
 pub(crate) mod builder;
 pub(crate) mod run;
@@ -25,11 +25,13 @@ use crate::scope::state::ScopeState;
 use crate::snapshot::Snapshot;
 use crate::watchdog::Watchdog;
 
-/// Watches runtimes and futures for as long as it lives.
+/// Watches runtimes and futures until it is dropped.
 ///
-/// Dropping it stops its threads and joins them at once; the hooks in watched
-/// runtimes stay and do nothing any more. With `LOOPSCOPE=off` in the
-/// environment it does nothing from the start.
+/// Dropping it stops and joins its threads immediately. The hooks in watched
+/// runtimes stay installed, but no longer record anything. With `LOOPSCOPE=off`
+/// in the environment it records and reports nothing.
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,7 +50,7 @@ use crate::watchdog::Watchdog;
 /// ```
 pub struct Scope {
     state: Arc<ScopeState>,
-    // The order in which they stop: first who reads, then who writes.
+    // They stop in this order: readers before writers.
     #[cfg(feature = "telemetry")]
     telemetry: Option<Telemetry>,
     watchdog: Option<Watchdog>,
@@ -56,17 +58,20 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Sets the hooks that record on a runtime that is to be built.
+    /// Sets loopscope's hooks on the builder of a runtime.
     ///
-    /// With `--cfg tokio_unstable` every task of it is covered from then on.
-    /// Without, only named futures are (see [`Named`](crate::Named)).
+    /// With `--cfg tokio_unstable`, they record every task of the runtime.
+    /// Without it, only named futures are recorded one by one: see
+    /// [`Named`](crate::Named).
     ///
-    /// Tokio keeps one callback a hook: those set on `builder` before are
-    /// replaced, and those set after replace loopscope's, which it notices and
-    /// says once. The application's own go to [`Self::watch_with`]. Used are
-    /// `on_thread_start`, `on_thread_park`, `on_thread_unpark` and, with `tokio_unstable`,
-    /// `on_task_spawn`, `on_before_task_poll`, `on_after_task_poll`,
-    /// `on_task_terminate`.
+    /// Tokio stores only one callback for each hook. loopscope replaces the
+    /// callbacks that were set on `builder` before. Callbacks that are set
+    /// later replace loopscope's; it detects this and reports it once. Pass the
+    /// application's own callbacks to [`Self::watch_with`] instead.
+    ///
+    /// loopscope uses `on_thread_start`, `on_thread_park` and
+    /// `on_thread_unpark`, and with `tokio_unstable` also `on_task_spawn`,
+    /// `on_before_task_poll`, `on_after_task_poll` and `on_task_terminate`.
     pub fn watch<'b>(&self, builder: &'b mut tokio::runtime::Builder) -> &'b mut tokio::runtime::Builder {
         if self.state.recorder.is_live() {
             install::install(builder, &self.state.recorder, Hooks::new());
@@ -74,8 +79,8 @@ impl Scope {
         builder
     }
 
-    /// [`Self::watch`], with the application's own hooks beside loopscope's.
-    /// They are set also where loopscope is switched off.
+    /// Sets loopscope's hooks as [`Self::watch`] does, and the application's
+    /// own ones. The latter are also set if loopscope is switched off.
     pub fn watch_with<'b>(
         &self,
         builder: &'b mut tokio::runtime::Builder,
@@ -85,21 +90,27 @@ impl Scope {
         builder
     }
 
-    /// [`Runtime::block_on`], with the future recorded as the kind `main`: no
-    /// hook of Tokio's sees that one.
+    /// Runs a root future as [`Runtime::block_on`] does, and records it as the
+    /// kind `main`. Tokio calls no hook for the root future.
     ///
     /// # Panics
-    /// If the future panics, or within a runtime, as `Runtime::block_on` does.
+    ///
+    /// Panics if the future panics or if called within a runtime, as
+    /// `Runtime::block_on` does.
     pub fn block_on<F: Future>(&self, runtime: &Runtime, future: F) -> F::Output {
         runtime.block_on(Instrumented::in_recorder(future, "main", Arc::clone(&self.state.recorder)))
     }
 
-    /// A task that measures how late an event loop is, from a wake to its poll,
-    /// for loops whose tasks no hook sees: a `LocalSet`, another executor, a
-    /// runtime without `tokio_unstable`. Spawn it there. The watchdog wakes it
-    /// every 100 ms, so a loop with a canary never sleeps for longer; it ends
-    /// with the scope. Its figures are [`Snapshot::loop_lag`] and
-    /// `loopscope_loop_lag_seconds`.
+    /// Returns a task that measures the lag of an event loop: the time from a
+    /// wake to its poll. Spawn it on that loop.
+    ///
+    /// Use it where no hook reports the tasks: in a `LocalSet`, on another
+    /// executor, on a runtime without `tokio_unstable`. The watchdog wakes it
+    /// every 100 ms, so a loop with a canary never sleeps for longer. It ends
+    /// when the scope is dropped. The results are in [`Snapshot::loop_lag`] and
+    /// in the metric `loopscope_loop_lag_seconds`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -116,7 +127,8 @@ impl Scope {
         Canary::new(&self.state.recorder, name)
     }
 
-    /// Where the telemetry thread listens: the real port where 0 was asked for.
+    /// Returns the address on which telemetry is served, with the actual port
+    /// if port 0 was requested. Returns `None` if telemetry is not served.
     #[must_use]
     pub fn telemetry_address(&self) -> Option<SocketAddr> {
         #[cfg(feature = "telemetry")]
@@ -125,38 +137,43 @@ impl Scope {
         None
     }
 
-    /// What was found so far.
+    /// Returns all findings so far.
     #[must_use]
     pub fn findings(&self) -> FindingsDocument {
         self.state.findings()
     }
 
-    /// What was recorded so far.
+    /// Returns everything that was recorded so far.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.state.snapshot()
     }
 
-    /// The most recent stalls, at most 4096, that had not ended by `since`.
+    /// Returns the most recent stalls, at most 4096, that had not ended by
+    /// `since`. Without `since`, returns all of them.
     #[must_use]
     pub fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {
         self.state.stalls(since)
     }
 
-    /// Sets everything recorded in the recorder of the [`metrics`] crate, under the
-    /// names of docs/metrics.md. Call it as often as your exporter is scraped,
-    /// from a thread that no event loop can block.
+    /// Publishes everything that was recorded to the recorder of the
+    /// [`metrics`] crate, under the names in `docs/metrics.md`. Call it as
+    /// often as the exporter is scraped, from a thread that no event loop can
+    /// block.
     ///
-    /// Totals of seconds are gauges, as that crate's counters are whole numbers,
-    /// and histograms go out as counters `…_bucket` with a label `le`, a counter
-    /// `…_count` and a gauge `…_sum`, which is what Prometheus makes of one.
+    /// Totals in seconds become gauges, because the counters of that crate are
+    /// integers. A histogram becomes counters `…_bucket` with a label `le`, a
+    /// counter `…_count` and a gauge `…_sum`: the series that Prometheus stores
+    /// for a histogram.
+    ///
+    /// # Examples
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let scope = std::sync::Arc::new(loopscope::Scope::builder().start()?);
-    /// let of_thread = std::sync::Arc::downgrade(&scope);
+    /// let weak_scope = std::sync::Arc::downgrade(&scope);
     /// std::thread::spawn(move || {
-    ///     while let Some(scope) = of_thread.upgrade() {
+    ///     while let Some(scope) = weak_scope.upgrade() {
     ///         scope.publish_metrics();
     ///         drop(scope);
     ///         std::thread::sleep(std::time::Duration::from_secs(5));
@@ -176,7 +193,7 @@ impl Scope {
         crate::export::metrics::facade::publish(&self.state.snapshot(), &self.state.findings());
     }
 
-    /// Loopscope's metrics for the application's own registry.
+    /// Returns loopscope's metrics, for the application's own registry.
     #[cfg(feature = "prometheus")]
     #[must_use]
     pub fn collector(&self) -> crate::export::metrics::prometheus::Collector {

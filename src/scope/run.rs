@@ -1,17 +1,20 @@
-//! loopscope in one line.
+//! Running a future on a watched runtime in one line.
 
 use std::future::Future;
 
 use crate::scope::Scope;
 
-/// Runs a future on a watched multi-thread runtime with the default settings
-/// and all of Tokio's drivers: loopscope in one line.
+/// Runs a future on a watched multi-thread runtime, with the default settings
+/// and all of Tokio's drivers.
 ///
-/// Should loopscope be unable to start, it says so on stderr and the future
+/// If loopscope cannot start, it prints the reason to stderr, and the future
 /// runs unwatched.
 ///
 /// # Panics
-/// If the runtime cannot be built, or the future panics.
+///
+/// Panics if the runtime cannot be built, or if the future panics.
+///
+/// # Examples
 ///
 /// ```
 /// let sum = loopscope::run(async {
@@ -28,7 +31,7 @@ pub fn run<F: Future>(future: F) -> F::Output {
             scope.block_on(&runtime, future)
         }
         Err(error) => {
-            eprintln!("{error}; running unwatched");
+            eprintln!("loopscope: {error}; running unwatched");
             builder.build().expect("failed to build the runtime").block_on(future)
         }
     }

@@ -1,4 +1,4 @@
-//! What the threads of one scope share, and what readers may ask of it.
+//! The state that the threads of one scope share, and its view for exporters.
 
 use std::env;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::self_metrics::SelfMetrics;
 use crate::settings::Settings;
 use crate::snapshot::{ObserverSnapshot, Snapshot};
 
-/// The record, the findings, the observer's own counters.
+/// What was recorded, what was found, and loopscope's own metrics.
 #[derive(Debug)]
 pub(crate) struct ScopeState {
     pub(crate) recorder: Arc<Recorder>,
@@ -31,7 +31,7 @@ impl ScopeState {
     pub(crate) fn new(settings: &Settings) -> Self {
         let threshold = settings.threshold;
         let mut recorder = Recorder::new(threshold);
-        recorder.every_delay = settings.schedule_delay;
+        recorder.tokio_measures_delay = settings.schedule_delay;
         Self {
             recorder: Arc::new(recorder),
             self_metrics: Arc::default(),
@@ -108,14 +108,15 @@ impl Source for ScopeState {
         self.recorder.flight(since_unix_ns)
     }
 
-    /// Workers of the runtimes count, the root future's thread does not: it
-    /// polls no task.
+    /// Only the workers of the runtimes count. The thread of a root future does
+    /// not, because it polls no task.
     fn health(&self) -> Health {
         let is_worker = |label: &str| label.starts_with(|first: char| first.is_ascii_digit());
         let workers: Vec<_> =
             self.recorder.worker_snapshots().into_iter().filter(|worker| is_worker(&worker.label)).collect();
-        let blocked = |age: &Duration| *age >= self.threshold.max(UNHEALTHY_AFTER);
-        let ages: Vec<_> = workers.iter().filter_map(|worker| worker.active_poll).filter(blocked).collect();
+        let is_blocked = |age: &Duration| *age >= self.threshold.max(UNHEALTHY_AFTER);
+        let ages: Vec<_> =
+            workers.iter().filter_map(|worker| worker.active_poll).filter(is_blocked).collect();
         let expected = self.recorder.runtime_snapshots().iter().map(|runtime| runtime.workers).sum::<usize>();
         match ages.iter().max() {
             Some(longest) if ages.len() >= expected.max(1) => {
@@ -126,6 +127,7 @@ impl Source for ScopeState {
     }
 }
 
-/// How long all workers must have been blocked before the process is called
-/// unhealthy: a probe that restarts it is a hard answer to a short stall.
+/// How long all workers must have been blocked before the process counts as
+/// unhealthy. A health probe may restart the process, which is too harsh for a
+/// shorter stall.
 const UNHEALTHY_AFTER: Duration = Duration::from_millis(100);

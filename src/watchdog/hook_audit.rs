@@ -1,5 +1,6 @@
-//! Looks whether hooks of ours are still called: Tokio keeps one callback a
-//! hook, and one set after ours has replaced it without a word.
+//! Checks whether Tokio still calls the recorder's hooks. Tokio keeps one
+//! callback per hook, so a callback that the program sets later replaces the
+//! recorder's, without any notice.
 
 use std::time::{Duration, Instant};
 
@@ -8,59 +9,60 @@ use tokio::runtime::RuntimeMetrics;
 use crate::record::hook_status::{Hook, HookStatus};
 use crate::record::recorder::Recorder;
 
-const EVERY: Duration = Duration::from_millis(500);
-/// As often must something have happened without a call of its hook.
-const OFTEN: u64 = 10;
+const AUDIT_INTERVAL: Duration = Duration::from_millis(500);
+/// How many events Tokio must count before a hook that was never called is
+/// reported as replaced.
+const MIN_EVENTS_WITHOUT_CALL: u64 = 10;
 
-/// Compares what Tokio counts with what was called.
+/// Compares the events that Tokio counts with the hooks that were called.
 #[derive(Debug)]
 pub(crate) struct HookAudit {
-    last: Instant,
+    last_audit: Instant,
 }
 
 impl HookAudit {
     pub(crate) fn new() -> Self {
-        Self { last: Instant::now() }
+        Self { last_audit: Instant::now() }
     }
 
-    /// Hooks that are known as replaced from now on.
-    pub(crate) fn look(&mut self, recorder: &Recorder) -> Vec<Hook> {
+    /// Returns the hooks that are newly found to be replaced.
+    pub(crate) fn audit(&mut self, recorder: &Recorder) -> Vec<Hook> {
         let now = Instant::now();
-        if now.duration_since(self.last) < EVERY {
+        if now.duration_since(self.last_audit) < AUDIT_INTERVAL {
             return Vec::new();
         }
-        self.last = now;
+        self.last_audit = now;
         for hook_statuses in recorder.hook_statuses() {
-            let metrics = hook_statuses.runtime().and_then(|id| recorder.runtimes.metrics_of(id));
+            let metrics = hook_statuses.runtime().and_then(|id| recorder.runtimes.metrics_by_id(id));
             if let Some((is_multi_thread, metrics)) = metrics {
-                for hook in missing(&hook_statuses, is_multi_thread, &metrics) {
-                    recorder.replaced_hooks.note(hook);
+                for hook in uncalled_hooks(&hook_statuses, is_multi_thread, &metrics) {
+                    recorder.replaced_hooks.add(hook);
                 }
             }
         }
-        recorder.replaced_hooks.untold()
+        recorder.replaced_hooks.take_unreported()
     }
 }
 
-/// The hooks that should have been called by now.
-fn missing(hook_statuses: &HookStatus, is_multi_thread: bool, metrics: &RuntimeMetrics) -> Vec<Hook> {
-    let sum = |of: &dyn Fn(usize) -> u64| (0..metrics.num_workers()).map(of).sum::<u64>();
+/// Returns the hooks that were never called although their events happened.
+fn uncalled_hooks(hook_statuses: &HookStatus, is_multi_thread: bool, metrics: &RuntimeMetrics) -> Vec<Hook> {
+    let sum = |count: &dyn Fn(usize) -> u64| (0..metrics.num_workers()).map(count).sum::<u64>();
     let parks = sum(&|worker| metrics.worker_park_count(worker));
-    let mut happened = vec![
+    let mut hooks = vec![
         // A current-thread runtime starts no thread by itself.
         (Hook::ThreadStart, is_multi_thread),
-        (Hook::ThreadPark, parks >= OFTEN),
-        (Hook::ThreadUnpark, parks >= OFTEN),
+        (Hook::ThreadPark, parks >= MIN_EVENTS_WITHOUT_CALL),
+        (Hook::ThreadUnpark, parks >= MIN_EVENTS_WITHOUT_CALL),
     ];
     #[cfg(tokio_unstable)]
     {
         let ended = metrics.spawned_tasks_count().saturating_sub(metrics.num_alive_tasks() as u64);
-        happened.extend([
-            (Hook::TaskSpawn, metrics.spawned_tasks_count() >= OFTEN),
-            (Hook::BeforeTaskPoll, ended >= OFTEN),
-            (Hook::TaskTerminate, ended >= OFTEN),
+        hooks.extend([
+            (Hook::TaskSpawn, metrics.spawned_tasks_count() >= MIN_EVENTS_WITHOUT_CALL),
+            (Hook::BeforeTaskPoll, ended >= MIN_EVENTS_WITHOUT_CALL),
+            (Hook::TaskTerminate, ended >= MIN_EVENTS_WITHOUT_CALL),
         ]);
     }
-    happened.retain(|(hook, happened)| *happened && !hook_statuses.has_called(*hook));
-    happened.into_iter().map(|(hook, _)| hook).collect()
+    hooks.retain(|(hook, has_happened)| *has_happened && !hook_statuses.was_called(*hook));
+    hooks.into_iter().map(|(hook, _)| hook).collect()
 }

@@ -1,27 +1,28 @@
-//! Where stacks cannot be had yet: the stall is seen, its line is not.
+//! The inspector for targets without stack capture: a stall is detected, but
+//! its source line is unknown.
 
 use crate::evidence::Capture;
 use crate::os::ThreadInfo;
 use crate::record::clock::Clock;
 use crate::record::slot::Slot;
-use crate::self_metrics::{Captured, SelfMetrics};
+use crate::self_metrics::{CaptureOutcome, SelfMetrics};
 use crate::settings::Signals;
 use crate::watchdog::sample::{ThreadActivity, ThreadSample};
 
-/// Looks at one thread.
+/// Inspects one thread.
 #[derive(Debug)]
 pub(crate) struct Inspector {
     thread: ThreadInfo,
 }
 
-/// What a look needs besides the thread.
+/// What a capture needs in addition to the thread.
 pub(crate) struct CaptureTools<'t> {
     pub(crate) unwinder: &'t mut Unwinder,
     pub(crate) self_metrics: &'t SelfMetrics,
     pub(crate) signals: Signals,
 }
 
-/// Unwinds nothing here.
+/// Unwinds nothing.
 #[derive(Debug)]
 pub(crate) struct Unwinder;
 
@@ -40,7 +41,7 @@ impl Inspector {
         self.thread
     }
 
-    /// A made-up sample: time passes, and nothing is known of it.
+    /// Returns a sample that has the time and nothing else.
     pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
         Some(ThreadSample {
             at: clock.ticks(),
@@ -60,7 +61,7 @@ impl Inspector {
         tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
         let CaptureTools { self_metrics, unwinder: Unwinder, signals: _ } = tools;
-        self_metrics.captured(Captured::Nothing);
+        self_metrics.count_capture(CaptureOutcome::NoStack);
         Some(Capture::without_stack(at_nanos, false, None))
     }
 
@@ -68,19 +69,19 @@ impl Inspector {
         false
     }
 
-    pub(crate) fn is_asking(&self) -> bool {
+    pub(crate) fn has_open_request(&self) -> bool {
         false
     }
 
-    pub(crate) fn classify(&self, at_nanos: u64, _: &ThreadSample) -> Capture {
+    pub(crate) fn capture_without_stack(&self, at_nanos: u64, _: &ThreadSample) -> Capture {
         Capture::without_stack(at_nanos, false, None)
     }
 
-    pub(crate) fn late_answer(&mut self, _: &mut CaptureTools<'_>) -> Option<Capture> {
+    pub(crate) fn take_answer(&mut self, _: &mut CaptureTools<'_>) -> Option<Capture> {
         None
     }
 
-    pub(crate) fn forget(&mut self) -> Option<Capture> {
+    pub(crate) fn cancel_request(&mut self) -> Option<Capture> {
         None
     }
 }

@@ -1,6 +1,9 @@
-//! The thread that watches: looks at the workers' slots, and at a thread only
-//! once its poll has gone on for some time. Writes evidence, judges nothing.
+//! The watchdog thread. In each pass it reads the slots of all workers, and it
+//! samples a worker's thread once that thread's poll has lasted for some time.
+//! It collects evidence; the diagnosis is elsewhere.
 
+#[cfg(stack_capture)]
+mod call_info;
 mod hook_audit;
 #[cfg(stack_capture)]
 mod inspector;
@@ -11,6 +14,7 @@ mod inspector;
 mod no_progress;
 pub(crate) mod outbox;
 mod pressure;
+mod process_clock;
 mod process_pause;
 #[cfg(stack_capture)]
 mod procfs;
@@ -31,37 +35,38 @@ use std::time::{Duration, Instant};
 use crate::evidence::Message;
 use crate::os;
 use crate::record::recorder::Recorder;
-use crate::self_metrics::{Dropped, SelfMetrics};
+use crate::self_metrics::{DropReason, SelfMetrics};
 use crate::settings::{Settings, Signals};
 use crate::token_bucket::TokenBucket;
 use crate::watchdog::hook_audit::HookAudit;
 use crate::watchdog::inspector::Unwinder;
 use crate::watchdog::outbox::Outbox;
 use crate::watchdog::pressure::Pressure;
-use crate::watchdog::process_pause::ProcessPauses;
+use crate::watchdog::process_clock::ProcessClock;
 use crate::watchdog::worker_monitor::{MonitorContext, WorkerMonitor};
 
-/// A burst may take the captures of so many seconds.
-const SECONDS_IN_A_BURST: u32 = 10;
-/// How long nothing must run before the watchdog sleeps without a time limit.
-const QUIET: Duration = Duration::from_secs(1);
-/// How often canaries are woken.
-const RING_EVERY: Duration = Duration::from_millis(100);
+/// The burst size of the capture budget, in seconds of its refill rate.
+const CAPTURE_BURST_SECONDS: u32 = 10;
+/// All workers must be idle for this time before the watchdog sleeps until one
+/// of them wakes it.
+const SLEEP_AFTER_IDLE: Duration = Duration::from_secs(1);
+/// The time between two wakes of the canaries.
+const LAG_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How the watchdog goes about it.
+/// The settings that the watchdog uses.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WatchdogConfig {
     signals: Signals,
     captures_per_second: u32,
 }
 
-impl WatchdogConfig {
-    pub(crate) fn of(settings: &Settings) -> Self {
+impl From<&Settings> for WatchdogConfig {
+    fn from(settings: &Settings) -> Self {
         Self { signals: settings.signals, captures_per_second: settings.captures_per_second }
     }
 }
 
-/// The running watchdog. Stops and joins its thread as it is dropped.
+/// The running watchdog. Dropping it stops and joins its thread.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     stop: Arc<AtomicBool>,
@@ -73,13 +78,13 @@ impl Watchdog {
         recorder: Arc<Recorder>,
         self_metrics: Arc<SelfMetrics>,
         outbox: Outbox,
-        manner: WatchdogConfig,
+        config: WatchdogConfig,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("loopscope-watch".to_owned())
-            .spawn(move || WatchdogLoop::new(&recorder, &self_metrics, &outbox, manner).run(&stopped))?;
+            .spawn(move || WatchdogLoop::new(&recorder, &self_metrics, &outbox, config).run(&stopped))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -89,106 +94,112 @@ impl Drop for Watchdog {
         self.stop.store(true, Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // A panic there has been printed by the panic hook already.
+            // The panic hook has already printed a panic of that thread.
             let _ = thread.join();
         }
     }
 }
 
-/// The watchdog's own state.
+/// The state of the watchdog's thread.
 struct WatchdogLoop<'r> {
     recorder: &'r Recorder,
     self_metrics: &'r SelfMetrics,
     outbox: &'r Outbox,
     signals: Signals,
     unwinder: Unwinder,
-    captures: TokenBucket,
+    capture_budget: TokenBucket,
     monitors: Vec<WorkerMonitor>,
+    /// The recorder's generation when `monitors` was last updated.
     generation: Option<u64>,
-    /// The shortest pause between looks, a quarter of the threshold.
+    /// The shortest sleep between two passes, a quarter of the threshold.
     tick: Duration,
-    pauses: ProcessPauses,
+    process_clock: ProcessClock,
     pressure: Pressure,
+    /// How many of the recorder's lost events have been counted.
     lost_events: u64,
     hook_audit: HookAudit,
-    rang_at: Instant,
+    lag_probes_woken_at: Instant,
 }
 
 impl<'r> WatchdogLoop<'r> {
+    /// Must be called on the watchdog's thread: the process clock reads the CPU
+    /// times of the calling thread.
     fn new(
         recorder: &'r Recorder,
         self_metrics: &'r SelfMetrics,
         outbox: &'r Outbox,
-        manner: WatchdogConfig,
+        config: WatchdogConfig,
     ) -> Self {
-        let burst = manner.captures_per_second.saturating_mul(SECONDS_IN_A_BURST);
+        let tid = os::current_thread().map_or(0, |thread| thread.tid);
+        self_metrics.tid.store(tid, Relaxed);
+        let tick = Duration::from_nanos(recorder.threshold_nanos / 4);
+        let burst = config.captures_per_second.saturating_mul(CAPTURE_BURST_SECONDS);
         Self {
             recorder,
             self_metrics,
             outbox,
-            signals: manner.signals,
+            signals: config.signals,
             unwinder: Unwinder::new(),
-            captures: TokenBucket::new(burst, f64::from(manner.captures_per_second), Instant::now()),
+            capture_budget: TokenBucket::new(burst, f64::from(config.captures_per_second), Instant::now()),
             monitors: Vec::new(),
             generation: None,
-            tick: Duration::from_nanos(recorder.threshold_nanos / 4),
-            pauses: ProcessPauses::new(0, 0, &recorder.clock),
+            tick,
+            process_clock: ProcessClock::new(recorder.clock.clone(), tid, tick.as_nanos() as u64),
             pressure: Pressure::new(&recorder.clock),
             lost_events: 0,
             hook_audit: HookAudit::new(),
-            rang_at: Instant::now(),
+            lag_probes_woken_at: Instant::now(),
         }
     }
 
     fn run(&mut self, stop: &AtomicBool) {
-        let tid = os::current_thread().map_or(0, |thread| thread.tid);
-        self.self_metrics.tid.store(tid, Relaxed);
-        let clock = &self.recorder.clock;
-        self.pauses = ProcessPauses::new(tid, self.tick.as_nanos() as u64, clock);
-        let mut quiet_since = Instant::now();
+        let mut idle_since = Instant::now();
         while !stop.load(Relaxed) {
-            let pause = self.pause();
-            thread::park_timeout(pause);
-            self.pauses.measure(pause.as_nanos() as u64, clock);
-            self.look();
+            let sleep = self.time_to_next_pass();
+            thread::park_timeout(sleep);
+            self.process_clock.measure_pause_after_sleep(sleep);
+            self.sample_workers();
             if !self.all_idle() {
-                quiet_since = Instant::now();
-            } else if quiet_since.elapsed() > QUIET {
+                idle_since = Instant::now();
+            } else if idle_since.elapsed() > SLEEP_AFTER_IDLE {
                 let unhooked = self.monitors.iter().any(WorkerMonitor::is_unhooked);
-                let limit = self.recorder.lag_probes.are_heard().then_some(RING_EVERY);
-                self.recorder.idle_park.sleep_while(unhooked, limit, || {
+                let limit = self.recorder.lag_probes.has_canaries().then_some(LAG_PROBE_INTERVAL);
+                self.recorder.idle_park.sleep_while_idle(unhooked, limit, || {
                     !stop.load(Relaxed)
                         && self.generation == Some(self.recorder.generation())
                         && self.all_idle()
                 });
                 if limit.is_none() {
-                    quiet_since = Instant::now();
+                    idle_since = Instant::now();
                 }
-                self.pauses.skip(clock);
+                self.process_clock.skip();
             }
         }
-        // What has just ended is told before the end.
-        self.look();
+        // Report what has ended since the last pass.
+        self.sample_workers();
         self.outbox.close();
     }
 
-    /// Until the next look. Any poll is to be met, and its thread's accounts be
-    /// read, by the time it has lasted for half of the threshold, and looked at
-    /// each quarter from then on: a worker that is busy with short polls needs
-    /// no more than two looks a threshold.
-    fn pause(&self) -> Duration {
-        let is_run = self.monitors.iter().any(|monitor| monitor.follows_run(self.recorder));
-        let ages = self.monitors.iter().filter_map(|monitor| monitor.suspect_age(self.recorder));
+    /// Returns the time to sleep until the next pass.
+    ///
+    /// Every poll is sampled, including its thread's CPU times, before it
+    /// reaches half the threshold, and then each quarter of the threshold.
+    /// While all polls are short, two passes per threshold are enough.
+    fn time_to_next_pass(&self) -> Duration {
+        let threshold = self.recorder.threshold_nanos;
+        let has_run = self.monitors.iter().any(|monitor| monitor.follows_run(&self.process_clock, threshold));
+        let ages = self.monitors.iter().filter_map(|monitor| monitor.tracked_poll_age(&self.process_clock));
         let oldest = Duration::from_nanos(ages.max().unwrap_or(0));
-        let pause = if is_run { self.tick } else { (self.tick * 2).saturating_sub(oldest).max(self.tick) };
-        if self.recorder.lag_probes.are_heard() { pause.min(RING_EVERY) } else { pause }
+        let sleep = if has_run { self.tick } else { (self.tick * 2).saturating_sub(oldest).max(self.tick) };
+        if self.recorder.lag_probes.has_canaries() { sleep.min(LAG_PROBE_INTERVAL) } else { sleep }
     }
 
     fn all_idle(&self) -> bool {
         self.monitors.iter().all(WorkerMonitor::is_idle)
     }
 
-    fn look(&mut self) {
+    /// Makes one pass over all workers.
+    fn sample_workers(&mut self) {
         let generation = self.recorder.generation();
         if self.generation != Some(generation) {
             self.generation = Some(generation);
@@ -201,36 +212,37 @@ impl<'r> WatchdogLoop<'r> {
             recorder: self.recorder,
             self_metrics: self.self_metrics,
             unwinder: &mut self.unwinder,
-            captures: &mut self.captures,
+            capture_budget: &mut self.capture_budget,
             outbox: self.outbox,
             signals: self.signals,
-            pauses: &mut self.pauses,
+            process_clock: &mut self.process_clock,
         };
         for monitor in &mut self.monitors {
-            monitor.look(&mut context);
+            monitor.sample(&mut context);
         }
-        self.seek_holders();
+        self.find_lock_holders();
         let threshold = self.recorder.threshold_nanos;
-        let blocked = self.monitors.iter().filter(|monitor| monitor.is_blocked(self.recorder));
+        let blocked =
+            self.monitors.iter().filter(|monitor| monitor.is_blocked(&self.process_clock, threshold));
         let runtimes = blocked.map(|monitor| monitor.runtime());
-        self.pressure.look(runtimes, threshold, self.recorder, self.self_metrics);
+        self.pressure.update(runtimes, threshold, self.recorder, self.self_metrics);
         let lost_events = self.recorder.lost_events();
-        self.self_metrics.dropped(Dropped::RingFull, lost_events - self.lost_events);
+        self.self_metrics.count_dropped(DropReason::RingFull, lost_events - self.lost_events);
         self.lost_events = lost_events;
-        if self.rang_at.elapsed() >= RING_EVERY {
-            self.rang_at = Instant::now();
-            self.recorder.lag_probes.ring(self.recorder.clock.ticks());
+        if self.lag_probes_woken_at.elapsed() >= LAG_PROBE_INTERVAL {
+            self.lag_probes_woken_at = Instant::now();
+            self.recorder.lag_probes.wake_canaries(self.recorder.clock.ticks());
         }
-        for hook in self.hook_audit.look(self.recorder) {
+        for hook in self.hook_audit.audit(self.recorder) {
             self.outbox.send(Message::Replaced(hook), self.self_metrics);
         }
     }
 
-    /// Looks who holds what others wait for. Two that could are none: it must
-    /// not be the wrong one.
-    fn seek_holders(&mut self) {
+    /// Finds which worker holds a lock that another worker waits for. If two
+    /// workers qualify, records neither of them rather than the wrong one.
+    fn find_lock_holders(&mut self) {
         for waiter in 0..self.monitors.len() {
-            let Some(lock) = self.monitors[waiter].wanted_lock() else { continue };
+            let Some(lock) = self.monitors[waiter].take_awaited_lock() else { continue };
             let others = self.monitors.iter_mut().enumerate().filter(|(index, _)| *index != waiter);
             let mut holders =
                 others.filter_map(|(index, monitor)| monitor.seems_to_hold(lock).then_some(index));

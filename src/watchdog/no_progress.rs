@@ -1,9 +1,9 @@
-//! Without hooks for polls: whether a worker that runs has got anywhere.
+//! Detects workers without progress where Tokio has no hooks for polls.
 //!
-//! Between its unpark and its park a worker polls, and nothing tells how many
-//! tasks. Tokio publishes a worker's counters as it parks and after every 61st
-//! poll at the latest, so one whose counters stand still is in one long poll, or
-//! in a few long ones.
+//! Between its unpark and its park a worker polls an unknown number of tasks.
+//! Tokio publishes a worker's counters when the worker parks, and at the latest
+//! after every 61st poll. A running worker whose counters do not change is
+//! therefore in one long poll, or in a few long polls.
 
 use tokio::runtime::RuntimeMetrics;
 
@@ -12,7 +12,7 @@ use crate::record::recorder::Recorder;
 use crate::record::slot::ActivePoll;
 use crate::record::worker::Worker;
 
-/// The worker's counters as they were last seen to change.
+/// The worker's counters, and when their last change was observed.
 #[derive(Debug, Default)]
 pub(crate) struct NoProgress {
     seq: u64,
@@ -21,16 +21,23 @@ pub(crate) struct NoProgress {
 }
 
 impl NoProgress {
-    /// The poll, if it is one; in place of what runs unnamed, the time since the
-    /// worker was last seen to get on.
-    pub(crate) fn poll(&mut self, poll: ActivePoll, worker: &Worker, recorder: &Recorder) -> ActivePoll {
-        if poll.kind != recorder.unnamed {
+    /// Returns a real poll unchanged. Where `poll` stands for everything that
+    /// runs between unpark and park, returns it with its start moved to the
+    /// last observed progress.
+    pub(crate) fn since_last_progress(
+        &mut self,
+        poll: ActivePoll,
+        worker: &Worker,
+        recorder: &Recorder,
+    ) -> ActivePoll {
+        if poll.kind != recorder.unnamed_kind {
             return poll;
         }
         let now = recorder.clock.ticks();
         let counters = counters(worker, recorder);
         if self.seq != poll.seq || self.counters != counters || counters.is_none() {
-            // What began before the last look may be over since.
+            // After progress, the poll in progress began at an unknown time
+            // since the last pass. Its time is counted from now on.
             let is_new = self.seq != poll.seq;
             *self = Self { seq: poll.seq, counters, since: if is_new { poll.start } else { now } };
         }

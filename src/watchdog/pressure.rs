@@ -1,6 +1,6 @@
-//! How much a runtime is short of workers, in the manner of the kernel's
-//! pressure stall information: time in which a task was ready while some of its
-//! workers, or all of them, were blocked.
+//! Measures the lack of workers in a runtime, like the kernel's pressure stall
+//! information: the time in which a task was ready while some of the workers,
+//! or all of them, were blocked.
 
 use std::collections::HashMap;
 
@@ -8,27 +8,29 @@ use crate::record::clock::{Clock, Ticks};
 use crate::record::recorder::Recorder;
 use crate::self_metrics::SelfMetrics;
 
+/// Adds up the pressure from pass to pass.
 #[derive(Debug)]
 pub(crate) struct Pressure {
-    at: Ticks,
+    last_update: Ticks,
 }
 
 impl Pressure {
     pub(crate) fn new(clock: &Clock) -> Self {
-        Self { at: clock.ticks() }
+        Self { last_update: clock.ticks() }
     }
 
-    /// Counts the time since the last look; `blocked` has each blocked worker's
-    /// runtime. Time in which the watchdog slept, as nobody ran, is not for it.
-    pub(crate) fn look<'r>(
+    /// Adds the time since the last update, but at most `max_nanos`: the
+    /// watchdog may have slept because no worker ran. `blocked` has the runtime
+    /// of each blocked worker.
+    pub(crate) fn update<'r>(
         &mut self,
         blocked: impl Iterator<Item = &'r str>,
-        longest_nanos: u64,
+        max_nanos: u64,
         recorder: &Recorder,
         self_metrics: &SelfMetrics,
     ) {
         let now = recorder.clock.ticks();
-        let passed = recorder.clock.nanos(std::mem::replace(&mut self.at, now), now).min(longest_nanos);
+        let elapsed = recorder.clock.nanos(std::mem::replace(&mut self.last_update, now), now).min(max_nanos);
         let mut workers = HashMap::<&str, usize>::new();
         for runtime in blocked {
             *workers.entry(runtime).or_default() += 1;
@@ -40,6 +42,6 @@ impl Pressure {
                 full |= blocked >= all;
             }
         }
-        self_metrics.pressed(if some { passed } else { 0 }, if full { passed } else { 0 });
+        self_metrics.add_pressure(if some { elapsed } else { 0 }, if full { elapsed } else { 0 });
     }
 }

@@ -1,5 +1,5 @@
-//! When everybody stood still: a stopped process or a suspended machine must
-//! not be blamed on a poll.
+//! Detects pauses of the whole process: a stopped process or a suspended
+//! machine must not make a poll look long.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -7,28 +7,33 @@ use std::ops::Range;
 use crate::os;
 use crate::record::clock::{Clock, Ticks};
 
-/// How often the watchdog's own accounts are read while it is on time: the
-/// small waits of many ticks must not add up to one long one.
-const READ_EVERY_TICKS: u32 = 64;
-/// Spans that are kept: a poll has met fewer, or is a hang.
-const MAX_SPANS: usize = 64;
+/// After this many measurements without a delay, the watchdog reads how long it
+/// has waited for a CPU. Otherwise the short waits of many ticks would add up
+/// to one long wait.
+const MEASUREMENTS_PER_RUN_QUEUE_READ: u32 = 64;
+/// How many pauses are kept. A poll with more pauses than that is a hang.
+const MAX_PAUSES: usize = 64;
 
-/// The watchdog's own lateness, which tells: it sleeps for one tick to two.
+/// The pauses, detected by the delay of the watchdog's own thread, which sleeps
+/// for one tick to two.
 ///
-/// Time is the recorder's, as that is what polls are measured by; of a suspended
-/// machine it may count what the system's clock leaves out.
+/// Times are by the recorder's clock, because polls are measured by it. That
+/// clock may count the time of a suspended machine, which the system's clock
+/// leaves out.
 #[derive(Debug)]
 pub(crate) struct ProcessPauses {
+    /// The time of the last measurement.
     at: Ticks,
     tick_nanos: u64,
+    /// The watchdog's thread.
     tid: i32,
-    looks: u32,
-    /// What the watchdog had run at the last call.
+    measurements: u32,
+    /// The watchdog's CPU time at the last measurement.
     cpu_nanos: u64,
-    /// What it had waited for a CPU as that was read last.
+    /// The watchdog's time in the run queue, when it was last read.
     run_queue_nanos: u64,
-    /// In nanoseconds of the recorder's clock.
-    spans: VecDeque<Range<u64>>,
+    /// From start to end, in nanoseconds of the recorder's clock.
+    pauses: VecDeque<Range<u64>>,
 }
 
 impl ProcessPauses {
@@ -37,38 +42,43 @@ impl ProcessPauses {
             at: clock.ticks(),
             tick_nanos,
             tid,
-            looks: 0,
+            measurements: 0,
             cpu_nanos: cpu_nanos(tid),
             run_queue_nanos: os::run_queue_nanos(tid),
-            spans: VecDeque::new(),
+            pauses: VecDeque::new(),
         }
     }
 
-    /// The watchdog has slept for as long as it wanted.
+    /// Starts the next measurement now: the watchdog slept for as long as it
+    /// wanted.
     pub(crate) fn skip(&mut self, clock: &Clock) {
         self.at = clock.ticks();
         self.cpu_nanos = cpu_nanos(self.tid);
         self.run_queue_nanos = os::run_queue_nanos(self.tid);
     }
 
-    /// Notes how long nothing ran since the last call, after which the watchdog
-    /// meant to sleep for `pause_nanos`: what it overslept without having run or
-    /// waited for a CPU. Where it did wait for one, the workers' own accounts tell
-    /// who else did. In the middle of its looks it means not to sleep at all.
-    pub(crate) fn measure(&mut self, pause_nanos: u64, clock: &Clock) {
+    /// Records a pause if the process did not run for more than a tick since
+    /// the last measurement, in which time the watchdog planned to sleep for
+    /// `planned_sleep_nanos`. That planned time is zero in the middle of a
+    /// pass.
+    ///
+    /// The pause is the time beyond the planned sleep and one tick in which the
+    /// watchdog neither ran nor waited for a CPU. A wait for a CPU is not a
+    /// pause: the workers' own CPU times show which of them waited too.
+    pub(crate) fn measure(&mut self, planned_sleep_nanos: u64, clock: &Clock) {
         let now = clock.ticks();
-        let passed = clock.nanos(std::mem::replace(&mut self.at, now), now);
+        let elapsed = clock.nanos(std::mem::replace(&mut self.at, now), now);
         let cpu = cpu_nanos(self.tid);
         let ran = cpu.saturating_sub(std::mem::replace(&mut self.cpu_nanos, cpu));
-        self.looks = self.looks.wrapping_add(1);
-        let Some(overslept) = passed.checked_sub(pause_nanos + self.tick_nanos) else {
-            if self.looks.is_multiple_of(READ_EVERY_TICKS) {
+        self.measurements = self.measurements.wrapping_add(1);
+        let Some(overslept) = elapsed.checked_sub(planned_sleep_nanos + self.tick_nanos) else {
+            if self.measurements.is_multiple_of(MEASUREMENTS_PER_RUN_QUEUE_READ) {
                 self.run_queue_nanos = os::run_queue_nanos(self.tid);
             }
             return;
         };
-        let queued = os::run_queue_nanos(self.tid);
-        let waited = queued.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, queued));
+        let run_queue = os::run_queue_nanos(self.tid);
+        let waited = run_queue.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, run_queue));
         let lost = overslept.saturating_sub(ran + waited);
         if lost > self.tick_nanos {
             let end = clock.since_start(now);
@@ -76,17 +86,18 @@ impl ProcessPauses {
         }
     }
 
-    fn note(&mut self, span: Range<u64>) {
-        if self.spans.len() >= MAX_SPANS {
-            self.spans.pop_front();
+    fn note(&mut self, pause: Range<u64>) {
+        if self.pauses.len() >= MAX_PAUSES {
+            self.pauses.pop_front();
         }
-        self.spans.push_back(span);
+        self.pauses.push_back(pause);
     }
 
-    /// How much of a time was lost to everybody, in nanoseconds.
+    /// Returns how much of the time from `start` to `end` was in pauses, in
+    /// nanoseconds.
     pub(crate) fn within(&self, start: Ticks, end: Ticks, clock: &Clock) -> u64 {
         let (start, end) = (clock.since_start(start), clock.since_start(end));
-        self.spans.iter().map(|span| span.end.min(end).saturating_sub(span.start.max(start))).sum()
+        self.pauses.iter().map(|pause| pause.end.min(end).saturating_sub(pause.start.max(start))).sum()
     }
 }
 
@@ -99,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_poll_is_spared_what_it_shares_with_a_standstill() {
+    fn only_the_overlap_with_a_pause_is_lost() {
         let clock = Clock::new();
         let mut pauses = ProcessPauses::new(0, 1_000, &clock);
         let begin = clock.ticks();

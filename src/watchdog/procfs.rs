@@ -1,4 +1,4 @@
-//! What the kernel tells of a thread without touching it.
+//! Reads the state of a thread from `/proc`, without disturbing the thread.
 
 use std::fs::File;
 use std::io;
@@ -8,14 +8,14 @@ use crate::os;
 use crate::record::clock::Clock;
 use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
 
-/// A sample that took longer was interrupted: what it has is of two moments, and
-/// is read anew.
-const AT_ONCE_NANOS: u64 = 200_000;
-/// But only so often.
-const TRIES: u32 = 3;
+/// A sample that took longer was interrupted. Its values belong to two moments,
+/// so it is read again.
+const MAX_SAMPLE_NANOS: u64 = 200_000;
+/// How many times a sample is read at most. The last one is used in any case.
+const MAX_SAMPLE_ATTEMPTS: u32 = 3;
 
-/// The files of one thread, kept open: a sample is three reads of a
-/// microsecond or two each.
+/// The open `/proc` files of one thread. A sample makes three reads, which take
+/// one or two microseconds each.
 #[derive(Debug)]
 pub(crate) struct ProcReader {
     tid: i32,
@@ -25,20 +25,21 @@ pub(crate) struct ProcReader {
 }
 
 impl ProcReader {
-    /// Opens what can be opened; the rest is missing from the samples.
+    /// Opens the files. What a file that cannot be opened contains is missing
+    /// from the samples.
     pub(crate) fn new(tid: i32) -> Self {
         let open = |name| File::open(format!("/proc/self/task/{tid}/{name}")).ok();
         Self { tid, schedstat: open("schedstat"), stat: open("stat"), syscall: open("syscall") }
     }
 
-    /// The thread now, or `None` once it has ended.
+    /// Samples the thread; `None` once the thread has ended.
     pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
-        let mut tries = TRIES;
+        let mut attempts_left = MAX_SAMPLE_ATTEMPTS;
         loop {
             let begin = clock.ticks();
             let sample = self.read(clock)?;
-            tries -= 1;
-            if tries == 0 || clock.nanos(begin, clock.ticks()) < AT_ONCE_NANOS {
+            attempts_left -= 1;
+            if attempts_left == 0 || clock.nanos(begin, clock.ticks()) < MAX_SAMPLE_NANOS {
                 return Some(sample);
             }
         }
@@ -58,7 +59,8 @@ impl ProcReader {
         })
     }
 
-    /// Time in the run queue, and how often it ended.
+    /// Returns the time in the run queue, and how many times the thread was put
+    /// on a CPU.
     fn schedule(&self) -> Option<(u64, u64)> {
         let mut buffer = [0; 96];
         let text = read(self.schedstat.as_ref()?, &mut buffer).ok()?;
@@ -69,11 +71,12 @@ impl ProcReader {
     fn state(&self) -> Option<u8> {
         let mut buffer = [0; 96];
         let text = read(self.stat.as_ref()?, &mut buffer).ok()?;
-        // The name before it is in brackets and may hold anything, brackets too.
+        // The name before the state is in parentheses. It may contain any
+        // character, also parentheses.
         text.as_bytes().get(text.rfind(')')? + 2).copied()
     }
 
-    /// What the thread does now.
+    /// Returns what the thread does now.
     pub(crate) fn activity(&self) -> ThreadActivity {
         let mut buffer = [0; 256];
         let text = self.syscall.as_ref().and_then(|file| read(file, &mut buffer).ok());
@@ -83,16 +86,13 @@ impl ProcReader {
 
 fn read<'b>(file: &File, buffer: &'b mut [u8]) -> io::Result<&'b str> {
     let length = file.read_at(buffer, 0)?;
-    // A thread's name may be cut in the middle of a character: what follows
-    // the last valid one is not what we look for.
-    match std::str::from_utf8(&buffer[..length]) {
-        Ok(text) => Ok(text),
-        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-    }
+    // A thread's name may end in the middle of a character. Then the text is
+    // not valid UTF-8 and is not used.
+    std::str::from_utf8(&buffer[..length]).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// `running`, or `number arg0 … arg5 sp pc`, or `-1 sp pc` for a thread that
-/// waits outside a system call.
+/// Parses a line of `/proc/self/task/TID/syscall`: `running`, or `number arg0 …
+/// arg5 sp pc`, or `-1 sp pc` for a thread that waits outside of a system call.
 fn parse_activity(line: &str) -> Option<ThreadActivity> {
     let mut words = line.split_whitespace();
     let first = words.next()?;
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_proc_are_read() {
+    fn lines_of_proc_syscall_are_parsed() {
         assert_eq!(parse_activity("running\n"), Some(ThreadActivity::Running));
         assert_eq!(parse_activity("-1 0x7f 0x80\n"), None);
         assert_eq!(parse_activity(""), None);
@@ -127,27 +127,27 @@ mod tests {
     }
 
     #[test]
-    fn a_running_thread_runs_and_an_ended_one_is_gone() {
+    fn a_running_thread_is_sampled_until_it_ends() {
         use std::sync::atomic::AtomicBool;
         use std::sync::atomic::Ordering::Relaxed;
         use std::sync::mpsc;
-        static OVER: AtomicBool = AtomicBool::new(false);
+        static IS_OVER: AtomicBool = AtomicBool::new(false);
         let clock = Clock::new();
-        let (tell, told) = mpsc::channel();
+        let (send_tid, receive_tid) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            tell.send(os::current_thread().unwrap().tid).unwrap();
-            while !OVER.load(Relaxed) {
+            send_tid.send(os::current_thread().unwrap().tid).unwrap();
+            while !IS_OVER.load(Relaxed) {
                 std::hint::spin_loop();
             }
         });
-        let probe = ProcReader::new(told.recv().unwrap());
-        while probe.sample(&clock).unwrap().activity != ThreadActivity::Running {
+        let reader = ProcReader::new(receive_tid.recv().unwrap());
+        while reader.sample(&clock).unwrap().activity != ThreadActivity::Running {
             std::thread::yield_now();
         }
-        OVER.store(true, Relaxed);
+        IS_OVER.store(true, Relaxed);
         thread.join().unwrap();
-        // The kernel may take a moment to forget it.
-        while probe.sample(&clock).is_some() {
+        // The kernel may need a moment to remove the thread.
+        while reader.sample(&clock).is_some() {
             std::thread::yield_now();
         }
     }

@@ -1,15 +1,15 @@
-//! A look at a thread: plain data.
+//! A sample of a thread: plain data.
 
 use crate::record::clock::Ticks;
 
 /// What a thread does at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ThreadActivity {
-    /// Running or runnable, in user code or in the kernel.
+    /// The thread is running or runnable, in user code or in the kernel.
     Running,
-    /// Waiting inside a system call.
+    /// The thread waits inside a system call.
     InSyscall(InSyscall),
-    /// The kernel does not say.
+    /// The kernel does not report the activity.
     Unknown,
 }
 
@@ -22,17 +22,18 @@ pub(crate) struct InSyscall {
     pub(crate) pc: u64,
 }
 
-/// A thread's accounts at one moment.
+/// A thread's CPU times and state at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ThreadSample {
     pub(crate) at: Ticks,
-    /// Total CPU time.
+    /// The total CPU time.
     pub(crate) cpu_nanos: u64,
-    /// Total time runnable without a CPU, credited as the wait ends.
+    /// The total time runnable without a CPU. The kernel adds a wait when it
+    /// ends.
     pub(crate) run_queue_nanos: u64,
-    /// How often it has been put on a CPU.
+    /// How many times the thread was put on a CPU.
     pub(crate) slices: u64,
-    /// The state's letter in proc(5): R, S, D, ...
+    /// The letter of the state in proc(5): R, S, D, ...
     pub(crate) state: u8,
     pub(crate) activity: ThreadActivity,
 }

@@ -1,44 +1,48 @@
-//! The system calls that a worker blocks in: names, what they mean, and
-//! whether a signal to a thread inside would show in the program.
+//! The system calls in which a worker may block: their names, their causes, and
+//! whether the program notices a signal to a thread inside the call.
 //!
-//! After a signal with `SA_RESTART` the kernel restarts some calls by itself;
-//! others return `EINTR`, which a program may take for a failure. Measured on
+//! After a signal with `SA_RESTART` the kernel restarts some calls by itself.
+//! Others return `EINTR`, which a program may take for a failure. Measured on
 //! Linux 6.18: `clock_nanosleep`, `epoll_wait`, `poll`, `select`, a futex with
-//! a timeout and a `recv` with `SO_RCVTIMEO` surface it; `read` of a pipe,
+//! a timeout and a `recv` with `SO_RCVTIMEO` return it. `read` of a pipe,
 //! `recv` and `accept` without a timeout, `flock`, `wait4` and a futex without
 //! a timeout do not (signal(7) says the same).
 
 use crate::finding::Cause;
 
-/// What a signal to a thread inside the call does.
+/// When the kernel restarts a call after a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Restart {
-    /// The kernel restarts the call, whatever its arguments.
+    /// The kernel always restarts the call.
     Always,
-    /// It restarts the call if this argument, a pointer to a timeout, is null.
+    /// The kernel restarts the call if this argument, a pointer to a timeout,
+    /// is null.
     IfNull(usize),
-    /// It restarts the call if the descriptor in argument 0 has no receive
-    /// timeout.
+    /// The kernel restarts the call if the descriptor in argument 0 has no
+    /// receive timeout.
     IfNoReceiveTimeout,
-    /// It restarts the call if the descriptor in argument 0 has no send
+    /// The kernel restarts the call if the descriptor in argument 0 has no send
     /// timeout.
     IfNoSendTimeout,
-    /// Only where the caller is known to take up the call again by itself.
+    /// The kernel does not restart the call. A signal is safe only if the
+    /// caller is known to repeat the call.
     Never,
 }
 
+/// A row of the table.
 #[derive(Debug)]
 pub(crate) struct Syscall {
     pub(crate) number: i64,
     pub(crate) name: &'static str,
-    /// What the call means where its frames say nothing more exact.
+    /// The cause of a stall in this call, unless the stack shows a more exact
+    /// one.
     pub(crate) cause: Cause,
     pub(crate) restart: Restart,
-    /// The descriptor that says more.
+    /// Which descriptor shows more about the call.
     pub(crate) descriptor: Fd,
 }
 
-/// Where a call has its descriptor.
+/// Where the descriptor of a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fd {
     None,
@@ -52,9 +56,11 @@ const fn call(number: i64, name: &'static str, cause: Cause, restart: Restart, d
     Syscall { number, name, cause, restart, descriptor }
 }
 
-/// What newer CPUs have no number for, the C library makes of the others.
-/// Calls on a file go uninterrupted once they run (a disk is not a slow device
-/// in the sense of signal(7)), hence `Always`.
+/// The known system calls. Newer CPUs lack some of the old calls; there the C
+/// library uses the newer calls instead.
+///
+/// A running call on a file is not interrupted, because a disk is not a slow
+/// device in the sense of signal(7). Hence `Always`.
 static TABLE: &[Syscall] = &[
     call(libc::SYS_clock_nanosleep, "clock_nanosleep", Cause::Sleep, Restart::Never, Fd::None),
     call(libc::SYS_nanosleep, "nanosleep", Cause::Sleep, Restart::Never, Fd::None),
@@ -134,7 +140,7 @@ static TABLE: &[Syscall] = &[
     call(libc::SYS_sched_yield, "sched_yield", Cause::Cpu, Restart::Always, Fd::None),
 ];
 
-/// The call with a number, if it is one that the table knows.
+/// Returns the call with this number, if the table contains it.
 pub(crate) fn find(number: i64) -> Option<&'static Syscall> {
     TABLE.iter().find(|syscall| syscall.number == number)
 }

@@ -1,36 +1,39 @@
-//! The view of the whole tick: a task that is met at look after look, in many
-//! polls, each of them under the threshold.
+//! Detects a task that holds its worker over many polls, each of them under the
+//! threshold.
 //!
-//! Ten polls of nine milliseconds hold up the others as one of ninety does, but
-//! no poll of them is a stall. What counts as such a run is narrow, so that an
-//! application that is merely busy shows none: the same task at every look, in
-//! polls of a tenth of the threshold or more on average, for ten thresholds,
-//! while others were ready.
+//! Ten polls of nine milliseconds delay the other tasks as much as one poll of
+//! ninety, but none of the ten is a stall. The definition of a run is narrow,
+//! so that a busy application has no runs: every pass finds the same task, the
+//! average poll lasts for a tenth of the threshold or longer, all this lasts
+//! for ten thresholds, and other tasks were ready.
 
 use crate::evidence::Capture;
 use crate::record::clock::Ticks;
 use crate::record::slot::ActivePoll;
 use crate::watchdog::time_split::TimeSplitter;
 
-/// A run must last for so many thresholds.
-const THRESHOLDS: u64 = 10;
-/// The part of the threshold that its polls must last on average.
-const POLL_SHARE: u64 = 10;
-/// It must have so many polls: fewer are stalls that nearly were.
-const POLLS: u64 = 4;
-/// Its thread's accounts are read at every so many looks: most runs end before
-/// the first.
-const LOOKS: u32 = 4;
+/// The minimum length of a run, in thresholds.
+const MIN_RUN_THRESHOLDS: u64 = 10;
+/// The average poll must last for at least the threshold divided by this.
+const MIN_AVERAGE_POLL_DIVISOR: u64 = 10;
+/// The minimum number of polls in a run. With fewer polls, each poll is nearly
+/// a stall by itself.
+const MIN_POLLS: u64 = 4;
+/// The thread's CPU times are read once in this many passes. Most runs end
+/// before the first read.
+const PASSES_PER_SAMPLE: u32 = 4;
 
-/// One task at look after look.
+/// One task that every pass since `first` has found on its worker.
 #[derive(Debug)]
 pub(super) struct TaskRun {
     first: ActivePoll,
     last_seq: u64,
-    looks: u32,
-    pub(super) time_split: Option<TimeSplitter>,
+    passes: u32,
+    pub(super) splitter: Option<TimeSplitter>,
     pub(super) captures: Vec<Capture>,
+    /// Whether other tasks were ready in any pass.
     pub(super) others_waited: bool,
+    /// The attributable time at which the next capture is due.
     next_capture_nanos: u64,
 }
 
@@ -39,26 +42,26 @@ impl TaskRun {
         Self {
             first: poll,
             last_seq: poll.seq,
-            looks: 1,
-            time_split: None,
+            passes: 1,
+            splitter: None,
             captures: Vec::new(),
             others_waited: false,
-            next_capture_nanos: threshold_nanos * THRESHOLDS,
+            next_capture_nanos: threshold_nanos * MIN_RUN_THRESHOLDS,
         }
     }
 
-    /// Takes in another look. False if it met another task, or none: the run is
-    /// over.
-    pub(super) fn goes_on(&mut self, poll: Option<ActivePoll>) -> bool {
+    /// Adds the poll that the next pass found. Returns false if the run is
+    /// over: the pass found another task, or no task.
+    pub(super) fn continue_with(&mut self, poll: Option<ActivePoll>) -> bool {
         let Some(poll) = poll.filter(|poll| poll.task == self.first.task && poll.task != 0) else {
             return false;
         };
         if poll.is_named {
-            // Its future has given it a name, if not before the first look.
+            // The task's future may have given its name after the first pass.
             self.first.kind = poll.kind;
         }
         self.last_seq = poll.seq;
-        self.looks += 1;
+        self.passes += 1;
         true
     }
 
@@ -70,37 +73,44 @@ impl TaskRun {
         self.first.start
     }
 
-    /// All polls of the worker since: its own, and those in between.
+    /// Returns the number of the worker's polls since the start of the run,
+    /// which includes polls of other tasks between two passes.
     pub(super) fn polls(&self) -> u64 {
         (self.last_seq.saturating_sub(self.first.seq)) / 2 + 1
     }
 
-    /// Whether it is time to read the thread's accounts, which costs more than
-    /// all the rest of a look: not for a run of short polls.
-    pub(super) fn is_watched(&self, age: u64, threshold_nanos: u64) -> bool {
-        self.looks.is_multiple_of(LOOKS) && self.polls() >= POLLS && self.has_long_polls(age, threshold_nanos)
+    /// Returns whether the thread's CPU times are to be read in this pass. That
+    /// read costs more than the rest of the pass, so a run of short polls has
+    /// none.
+    pub(super) fn is_sample_due(&self, age: u64, threshold_nanos: u64) -> bool {
+        self.passes.is_multiple_of(PASSES_PER_SAMPLE)
+            && self.polls() >= MIN_POLLS
+            && self.has_long_polls(age, threshold_nanos)
     }
 
-    /// Whether it may become one that is told: more than one look met it, in polls
-    /// that are not short.
-    pub(super) fn is_long(&self, age: u64, threshold_nanos: u64) -> bool {
-        self.looks > 1 && self.has_long_polls(age, threshold_nanos)
+    /// Returns whether the run may become long enough for a report: more than
+    /// one pass found the task, and its polls are not short.
+    pub(super) fn may_be_reported(&self, age: u64, threshold_nanos: u64) -> bool {
+        self.passes > 1 && self.has_long_polls(age, threshold_nanos)
     }
 
     fn has_long_polls(&self, age: u64, threshold_nanos: u64) -> bool {
-        age / self.polls() >= threshold_nanos / POLL_SHARE
+        age / self.polls() >= threshold_nanos / MIN_AVERAGE_POLL_DIVISOR
     }
 
-    /// Whether a capture is due for a run that is `age` old, of which `own` was
-    /// not the machine's fault.
-    pub(super) fn is_due(&self, age: u64, own: u64, threshold_nanos: u64) -> bool {
-        own >= self.next_capture_nanos && self.others_waited && self.has_long_polls(age, threshold_nanos)
+    /// Returns whether a capture is due for a run with this age, of which
+    /// `attributable` was caused by the thread's code.
+    pub(super) fn is_capture_due(&self, age: u64, attributable: u64, threshold_nanos: u64) -> bool {
+        attributable >= self.next_capture_nanos
+            && self.others_waited
+            && self.has_long_polls(age, threshold_nanos)
     }
 
-    /// Keeps what was captured then.
-    pub(super) fn keep(&mut self, capture: Capture, own: u64) {
+    /// Adds a capture that was taken at this attributable time, which doubles
+    /// the time of the next one.
+    pub(super) fn add_capture(&mut self, capture: Capture, attributable: u64) {
         self.captures.push(capture);
-        while self.next_capture_nanos <= own {
+        while self.next_capture_nanos <= attributable {
             self.next_capture_nanos *= 2;
         }
     }
@@ -118,32 +128,32 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_one_task_in_many_polls_that_are_not_short() {
+    fn a_run_is_one_task_in_many_long_polls() {
         let mut run = TaskRun::new(poll(1, 7), 10 * MS);
-        assert!((1..40).all(|n| run.goes_on(Some(poll(1 + 2 * n, 7)))));
+        assert!((1..40).all(|n| run.continue_with(Some(poll(1 + 2 * n, 7)))));
         assert_eq!(run.polls(), 40);
-        assert!(run.is_watched(120 * MS, 10 * MS));
-        assert!(run.is_long(120 * MS, 10 * MS));
-        assert!(!run.is_long(30 * MS, 10 * MS), "polls of less than a millisecond");
-        assert!(!TaskRun::new(poll(1, 7), 10 * MS).is_long(9 * MS, 10 * MS), "met once");
-        assert!(!run.is_due(120 * MS, 120 * MS, 10 * MS), "nobody waited");
+        assert!(run.is_sample_due(120 * MS, 10 * MS));
+        assert!(run.may_be_reported(120 * MS, 10 * MS));
+        assert!(!run.may_be_reported(30 * MS, 10 * MS), "polls of less than a millisecond");
+        assert!(!TaskRun::new(poll(1, 7), 10 * MS).may_be_reported(9 * MS, 10 * MS), "found by one pass");
+        assert!(!run.is_capture_due(120 * MS, 120 * MS, 10 * MS), "no other task was ready");
         run.others_waited = true;
-        assert!(!run.is_due(120 * MS, 50 * MS, 10 * MS), "the machine's fault");
-        assert!(run.is_due(120 * MS, 120 * MS, 10 * MS));
-        run.keep(Capture::without_stack(120 * MS, true, None), 120 * MS);
-        assert!(!run.is_due(130 * MS, 130 * MS, 10 * MS), "not again so soon");
-        assert!(run.is_due(220 * MS, 220 * MS, 10 * MS));
+        assert!(!run.is_capture_due(120 * MS, 50 * MS, 10 * MS), "most of it waited for a CPU");
+        assert!(run.is_capture_due(120 * MS, 120 * MS, 10 * MS));
+        run.add_capture(Capture::without_stack(120 * MS, true, None), 120 * MS);
+        assert!(!run.is_capture_due(130 * MS, 130 * MS, 10 * MS), "too soon after the first capture");
+        assert!(run.is_capture_due(220 * MS, 220 * MS, 10 * MS));
     }
 
     #[test]
-    fn short_polls_and_other_tasks_are_none() {
+    fn short_polls_and_other_tasks_are_not_part_of_a_run() {
         let mut run = TaskRun::new(poll(1, 7), 10 * MS);
         run.others_waited = true;
-        assert!(run.goes_on(Some(poll(2_001, 7))));
-        assert!(!run.is_due(200 * MS, 200 * MS, 10 * MS), "polls of 0.2 ms");
-        assert!(!run.is_watched(200 * MS, 10 * MS));
-        assert!(!run.goes_on(Some(poll(2_003, 8))));
-        assert!(!run.goes_on(None));
-        assert!(!TaskRun::new(poll(1, 0), MS).goes_on(Some(poll(3, 0))), "no task");
+        assert!(run.continue_with(Some(poll(2_001, 7))));
+        assert!(!run.is_capture_due(200 * MS, 200 * MS, 10 * MS), "polls of 0.2 ms");
+        assert!(!run.is_sample_due(200 * MS, 10 * MS));
+        assert!(!run.continue_with(Some(poll(2_003, 8))));
+        assert!(!run.continue_with(None));
+        assert!(!TaskRun::new(poll(1, 0), MS).continue_with(Some(poll(3, 0))), "no task");
     }
 }

@@ -1,77 +1,96 @@
-//! Where the time of a poll went, from samples of its thread.
+//! Splits the time of a poll by what its thread did, from samples of the
+//! thread.
 
 use crate::evidence::TimeSplit;
 use crate::record::clock::Ticks;
 use crate::watchdog::sample::{ThreadActivity, ThreadSample};
 
-/// CPU time that shows that a thread has been running, and not only that its
-/// accounts were read one after the other.
-const RAN: u64 = 20_000;
+/// More CPU time than this shows that the thread has run between two samples.
+/// The values of one sample are read one after the other, so a smaller
+/// difference may come from the reads alone.
+const MIN_CPU_NANOS_TO_COUNT_AS_RUNNING: u64 = 20_000;
 
-/// Adds up the samples of one poll.
+/// Adds up the intervals between the samples of one poll.
 #[derive(Debug)]
 pub(crate) struct TimeSplitter {
     last: ThreadSample,
     credited: TimeSplit,
-    /// Run-queue wait that goes on: the kernel credits it only as it ends.
-    pending: u64,
-    /// How often the thread had been put on a CPU as that wait was first seen.
-    slices: u64,
-    /// What has been taken for a wait since the thread last ran: the kernel may
-    /// yet credit it.
-    advanced: u64,
+    /// The current wait for a CPU. The kernel adds a wait to the thread's
+    /// run-queue time only when the wait ends.
+    pending_run_queue: u64,
+    /// How many times the thread had been put on a CPU when that wait was first
+    /// observed.
+    slices_at_pending: u64,
+    /// The time that was credited as a wait for a CPU since the thread last
+    /// ran, although the kernel had not added it yet. The kernel may still add
+    /// it.
+    assumed_run_queue: u64,
 }
 
 impl TimeSplitter {
     pub(crate) fn new(first: ThreadSample) -> Self {
-        Self { last: first, credited: TimeSplit::default(), pending: 0, slices: first.slices, advanced: 0 }
+        Self {
+            last: first,
+            credited: TimeSplit::default(),
+            pending_run_queue: 0,
+            slices_at_pending: first.slices,
+            assumed_run_queue: 0,
+        }
     }
 
-    /// Begins with the first sample of a poll that is `age` old by then, and with
-    /// what is certain of the time until then: a thread that waits now has waited
-    /// for as long as its accounts, since the sample `before` that poll or since
-    /// its birth, have not grown. A watchdog that comes late itself, as everybody
-    /// does on a busy machine, would miss the begin of a long wait otherwise.
+    /// Begins with the first sample of a poll that has this age, and credits
+    /// the part of the age that is certain.
+    ///
+    /// `before` is a sample of the thread from before the poll; without it, the
+    /// CPU times are compared with zero, their values at the thread's start. A
+    /// thread that waits at the first sample has waited for the whole age,
+    /// except for the growth of its CPU times. On a busy machine the watchdog
+    /// itself is late, and without this rule it would miss the start of a long
+    /// wait.
     pub(crate) fn begin(first: ThreadSample, before: Option<ThreadSample>, age: u64) -> Self {
-        let mut time_split = Self::new(first);
-        let tells_its_waits = first.slices > 0;
-        if matches!(first.state, b'S' | b'D') && tells_its_waits {
+        let mut splitter = Self::new(first);
+        let has_schedstat = first.slices > 0;
+        if matches!(first.state, b'S' | b'D') && has_schedstat {
             let (cpu, queue) = before.map_or((0, 0), |before| (before.cpu_nanos, before.run_queue_nanos));
             let grown = first.cpu_nanos.saturating_sub(cpu) + first.run_queue_nanos.saturating_sub(queue);
-            time_split.credited.off_cpu = age.saturating_sub(grown);
+            splitter.credited.off_cpu = age.saturating_sub(grown);
         }
-        time_split
+        splitter
     }
 
-    /// When the last sample was taken.
+    /// Returns the time of the last sample.
     pub(crate) fn at(&self) -> Ticks {
         self.last.at
     }
 
-    /// Adds the time from the last sample to `now`, of which `wall` nanoseconds
-    /// passed for everybody: while a process is stopped, its threads seem to wait.
-    pub(crate) fn add(&mut self, now: ThreadSample, wall: u64) {
-        let on_cpu = now.cpu_nanos.saturating_sub(self.last.cpu_nanos).min(wall);
+    /// Adds the interval from the last sample to `now`. `elapsed` is its length
+    /// in nanoseconds without pauses of the process: a thread of a stopped
+    /// process seems to wait.
+    pub(crate) fn add(&mut self, now: ThreadSample, elapsed: u64) {
+        let on_cpu = now.cpu_nanos.saturating_sub(self.last.cpu_nanos).min(elapsed);
         let mut credit = now.run_queue_nanos.saturating_sub(self.last.run_queue_nanos);
-        let has_run = on_cpu > RAN;
+        let has_run = on_cpu > MIN_CPU_NANOS_TO_COUNT_AS_RUNNING;
         self.settle(&mut credit, has_run, now.slices);
-        let run_queue = credit.min(wall - on_cpu);
-        // More than this interval holds: an earlier one has it already, or looked
-        // like a wait for something else.
-        let excess = (credit - run_queue).saturating_sub(self.advanced);
+        let run_queue = credit.min(elapsed - on_cpu);
+        // The kernel may add a wait that is longer than this interval. An
+        // earlier interval has that part already, or counted it as off-CPU
+        // time.
+        let excess = (credit - run_queue).saturating_sub(self.assumed_run_queue);
         let earlier = excess.min(self.credited.off_cpu);
         self.credited.off_cpu -= earlier;
         self.credited.run_queue += earlier + run_queue;
         self.credited.on_cpu += on_cpu;
-        let rest = wall - on_cpu - run_queue;
-        self.advanced = if has_run { 0 } else { self.advanced };
+        let rest = elapsed - on_cpu - run_queue;
+        self.assumed_run_queue = if has_run { 0 } else { self.assumed_run_queue };
         if is_runnable(&self.last) && is_runnable(&now) {
             if has_run && now.slices == self.last.slices {
                 self.credited.run_queue += rest;
-                self.advanced = rest;
+                self.assumed_run_queue = rest;
             } else {
-                self.slices = if self.pending == 0 { self.last.slices } else { self.slices };
-                self.pending += rest;
+                if self.pending_run_queue == 0 {
+                    self.slices_at_pending = self.last.slices;
+                }
+                self.pending_run_queue += rest;
             }
         } else {
             self.credited.off_cpu += rest;
@@ -79,18 +98,21 @@ impl TimeSplitter {
         self.last = now;
     }
 
-    /// Takes what was pending out of the kernel's credit. Where the thread has
-    /// run since, the kernel has credited all, and what is left was no wait for
-    /// a CPU after all. But if it was never taken off its CPU, it is the CPU that
-    /// was taken away: a virtual one, by its host.
+    /// Subtracts the pending wait from `credit`, the run-queue time that the
+    /// kernel has added.
+    ///
+    /// If the thread has run since, the kernel has added every wait, so the
+    /// rest of the pending time was not a wait for a CPU. There is one
+    /// exception: if the thread was never taken off its CPU, its virtual CPU
+    /// was taken away by the host, and the rest counts as a wait for a CPU.
     fn settle(&mut self, credit: &mut u64, has_run: bool, slices: u64) {
-        let settled = (*credit).min(self.pending);
+        let settled = (*credit).min(self.pending_run_queue);
         *credit -= settled;
         self.credited.run_queue += settled;
-        self.pending -= settled;
+        self.pending_run_queue -= settled;
         if has_run {
-            let unexplained = std::mem::take(&mut self.pending);
-            if slices == self.slices {
+            let unexplained = std::mem::take(&mut self.pending_run_queue);
+            if slices == self.slices_at_pending {
                 self.credited.run_queue += unexplained;
             } else {
                 self.credited.off_cpu += unexplained;
@@ -98,9 +120,9 @@ impl TimeSplitter {
         }
     }
 
-    /// The split so far.
-    pub(crate) fn times(&self) -> TimeSplit {
-        TimeSplit { run_queue: self.credited.run_queue + self.pending, ..self.credited }
+    /// Returns the split of all intervals so far.
+    pub(crate) fn split(&self) -> TimeSplit {
+        TimeSplit { run_queue: self.credited.run_queue + self.pending_run_queue, ..self.credited }
     }
 }
 
@@ -127,18 +149,19 @@ mod tests {
         }
     }
 
-    /// Samples in a made-up time of one tick a nanosecond.
-    fn time_split(samples: &[(u64, u64, u64, u8)]) -> TimeSplit {
-        account_of(samples, false)
+    /// Splits samples of (time, CPU time, run-queue time, state) in
+    /// milliseconds.
+    fn split(samples: &[(u64, u64, u64, u8)]) -> TimeSplit {
+        split_with_slices(samples, false)
     }
 
-    /// `stays` says that the thread is never taken off its CPU.
-    fn account_of(samples: &[(u64, u64, u64, u8)], stays: bool) -> TimeSplit {
+    /// `stays_on_cpu` says that the thread is never taken off its CPU.
+    fn split_with_slices(samples: &[(u64, u64, u64, u8)], stays_on_cpu: bool) -> TimeSplit {
         let clock = Clock::new();
         let ticks_per_ms = (1..).map(|n| n * 1_000).find(|n| clock.nanos(0, *n) >= MS).unwrap();
         let waiting = ThreadActivity::InSyscall(InSyscall { number: 230, arguments: [0; 6], sp: 0, pc: 0 });
         let sample = |(slices, &(at, cpu, queue, state)): (usize, &(u64, u64, u64, u8))| ThreadSample {
-            slices: if stays { 0 } else { slices as u64 },
+            slices: if stays_on_cpu { 0 } else { slices as u64 },
             at: at * ticks_per_ms,
             cpu_nanos: cpu * MS,
             run_queue_nanos: queue * MS,
@@ -146,11 +169,11 @@ mod tests {
             activity: if state == b'R' { ThreadActivity::Running } else { waiting },
         };
         let mut samples = samples.iter().enumerate().map(sample);
-        let mut time_split = TimeSplitter::new(samples.next().unwrap());
+        let mut splitter = TimeSplitter::new(samples.next().unwrap());
         for sample in samples {
-            time_split.add(sample, clock.nanos(time_split.at(), sample.at));
+            splitter.add(sample, clock.nanos(splitter.at(), sample.at));
         }
-        let times = time_split.times();
+        let times = splitter.split();
         let round = |nanos: u64| (nanos + MS / 2) / MS;
         TimeSplit {
             on_cpu: round(times.on_cpu),
@@ -161,77 +184,79 @@ mod tests {
 
     #[test]
     fn a_sleeper_is_off_cpu() {
-        let times = time_split(&[(0, 0, 0, b'S'), (100, 1, 0, b'S')]);
+        let times = split(&[(0, 0, 0, b'S'), (100, 1, 0, b'S')]);
         assert_eq!(times, TimeSplit { on_cpu: 1, run_queue: 0, off_cpu: 99 });
     }
 
     #[test]
     fn a_spinner_is_on_cpu() {
-        let times = time_split(&[(0, 0, 0, b'R'), (50, 50, 0, b'R'), (100, 99, 1, b'R')]);
+        let times = split(&[(0, 0, 0, b'R'), (50, 50, 0, b'R'), (100, 99, 1, b'R')]);
         assert_eq!(times, TimeSplit { on_cpu: 99, run_queue: 1, off_cpu: 0 });
     }
 
     #[test]
-    fn a_wait_for_a_cpu_counts_before_the_kernel_credits_it_and_once() {
+    fn a_wait_for_a_cpu_counts_once_and_before_the_kernel_adds_it() {
         let waiting = [(0, 0, 0, b'R'), (30, 0, 0, b'R'), (60, 0, 0, b'R')];
-        assert_eq!(time_split(&waiting), TimeSplit { on_cpu: 0, run_queue: 60, off_cpu: 0 });
+        assert_eq!(split(&waiting), TimeSplit { on_cpu: 0, run_queue: 60, off_cpu: 0 });
         let credited = [waiting[0], waiting[1], waiting[2], (70, 5, 65, b'R')];
-        assert_eq!(time_split(&credited), TimeSplit { on_cpu: 5, run_queue: 65, off_cpu: 0 });
+        assert_eq!(split(&credited), TimeSplit { on_cpu: 5, run_queue: 65, off_cpu: 0 });
     }
 
     #[test]
-    fn short_waits_between_runs_are_no_starvation() {
-        // Runnable at each look, but asleep in between: a disk that is quick.
-        let looks = [(0, 0, 0, b'R'), (10, 2, 0, b'R'), (20, 4, 0, b'R'), (30, 6, 0, b'R')];
-        let times = time_split(&looks);
-        assert_eq!((times.on_cpu, times.off_cpu), (6, 16), "the last look's wait is still open");
+    fn short_waits_between_runs_are_not_starvation() {
+        // The thread is runnable at each sample, but sleeps in between, for
+        // example on a fast disk.
+        let samples = [(0, 0, 0, b'R'), (10, 2, 0, b'R'), (20, 4, 0, b'R'), (30, 6, 0, b'R')];
+        let times = split(&samples);
+        assert_eq!((times.on_cpu, times.off_cpu), (6, 16), "the wait at the last sample has not ended");
     }
 
     #[test]
-    fn a_virtual_cpu_that_its_host_took_away_is_the_machines_fault() {
-        let looks = [(0, 0, 0, b'R'), (10, 1, 0, b'R'), (20, 1, 0, b'R'), (30, 2, 0, b'R')];
-        assert_eq!(account_of(&looks, true), TimeSplit { on_cpu: 2, run_queue: 28, off_cpu: 0 });
+    fn a_virtual_cpu_taken_away_by_its_host_counts_as_run_queue_time() {
+        let samples = [(0, 0, 0, b'R'), (10, 1, 0, b'R'), (20, 1, 0, b'R'), (30, 2, 0, b'R')];
+        assert_eq!(split_with_slices(&samples, true), TimeSplit { on_cpu: 2, run_queue: 28, off_cpu: 0 });
     }
 
     #[test]
-    fn a_wait_that_began_after_some_work_counts_once() {
+    fn a_wait_that_began_after_work_counts_once() {
         let clock = Clock::new();
         let ms = (1..).map(|n| n * 1_000).find(|n| clock.nanos(0, *n) >= MS).unwrap();
         let sample =
             |at, cpu, queue, slices, state| ThreadSample { at: at * ms, slices, ..sample(cpu, queue, state) };
-        let mut time_split = TimeSplitter::new(sample(0, 0, 0, 1, b'S'));
+        let mut splitter = TimeSplitter::new(sample(0, 0, 0, 1, b'S'));
         for sample in [
             sample(100, 0, 0, 1, b'S'),
             sample(110, 4, 0, 2, b'R'),
-            // Taken off its CPU after 2 ms, waits for 46.
+            // The thread is taken off its CPU after 2 ms and waits for 46 ms.
             sample(120, 6, 0, 2, b'R'),
             sample(150, 6, 0, 2, b'R'),
             sample(160, 8, 46, 3, b'R'),
         ] {
-            time_split.add(sample, clock.nanos(time_split.at(), sample.at));
+            splitter.add(sample, clock.nanos(splitter.at(), sample.at));
         }
-        let times = time_split.times();
-        assert!(times.off_cpu >= 100 * MS, "the sleep is still there: {times:?}");
+        let times = splitter.split();
+        assert!(times.off_cpu >= 100 * MS, "the sleep still counts: {times:?}");
         assert_eq!(times.run_queue / MS, 46, "{times:?}");
     }
 
     #[test]
-    fn what_was_before_the_first_sample_is_a_wait_as_far_as_that_is_certain() {
-        let off_cpu = |first, before| TimeSplitter::begin(first, before, 70 * MS).times().off_cpu / MS;
-        assert_eq!(off_cpu(sample(2, 5, b'S'), None), 63, "since the thread was born");
+    fn a_certain_wait_before_the_first_sample_is_credited() {
+        let off_cpu = |first, before| TimeSplitter::begin(first, before, 70 * MS).split().off_cpu / MS;
+        assert_eq!(off_cpu(sample(2, 5, b'S'), None), 63, "since the start of the thread");
         assert_eq!(off_cpu(sample(100, 250, b'D'), Some(sample(99, 240, b'S'))), 59);
-        assert_eq!(off_cpu(sample(100, 250, b'S'), None), 0, "it may have run, or waited for a CPU");
-        assert_eq!(off_cpu(sample(2, 5, b'R'), None), 0, "it may wait for a CPU now");
-        assert_eq!(off_cpu(sample(2, 5, b'T'), None), 0, "it was stopped");
+        assert_eq!(off_cpu(sample(100, 250, b'S'), None), 0, "the thread may have run or waited for a CPU");
+        assert_eq!(off_cpu(sample(2, 5, b'R'), None), 0, "the thread may wait for a CPU now");
+        assert_eq!(off_cpu(sample(2, 5, b'T'), None), 0, "the thread was stopped");
         assert_eq!(off_cpu(ThreadSample { slices: 0, ..sample(2, 0, b'S') }, None), 0, "no schedstat");
     }
 
     #[test]
-    fn what_was_lost_to_everybody_was_no_wait() {
-        let mut time_split = TimeSplitter::new(sample(0, 0, b'R'));
-        // Stopped for 300 ms, of 342: after that it waits for a CPU like everybody.
-        time_split.add(sample(2, 40, b'R'), 42 * MS);
-        assert_eq!(time_split.times(), TimeSplit { on_cpu: 2 * MS, run_queue: 40 * MS, off_cpu: 0 });
+    fn a_pause_of_the_process_is_not_a_wait() {
+        let mut splitter = TimeSplitter::new(sample(0, 0, b'R'));
+        // The process was stopped for 300 of 342 ms. After that the thread
+        // waited for a CPU.
+        splitter.add(sample(2, 40, b'R'), 42 * MS);
+        assert_eq!(splitter.split(), TimeSplit { on_cpu: 2 * MS, run_queue: 40 * MS, off_cpu: 0 });
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! aarch64.
+//! Registers and machine code of aarch64.
 
 use framehop::aarch64::{PtrAuthMask, UnwindRegsAarch64};
 
 use crate::capture::machine::{Registers, code_before};
 
-/// Reads the context that a signal handler is given; safe to call there.
+/// Reads the registers from the context of a signal handler. This is
+/// async-signal-safe.
 pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {
     let all = &context.uc_mcontext;
     Registers {
@@ -16,15 +17,16 @@ pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {
     }
 }
 
-/// Return addresses may carry a signature in their upper bits. A stack lies high
-/// in the address space, so that its address tells which bits are of addresses.
+/// Return addresses may contain a signature in their upper bits. A stack is at
+/// a high address, so that address shows which bits belong to an address.
 pub(crate) fn unwind_registers(_ip: u64, sp: u64, frame_pointer: u64, link: u64) -> UnwindRegsAarch64 {
     let mask = PtrAuthMask::from_max_known_address(sp.max(1));
     UnwindRegsAarch64::new_with_ptr_auth_mask(mask, link, sp, frame_pointer)
 }
 
-/// Where the call that returns to `return_address` leads, if that is in its code:
-/// `bl` has it in its lower 26 bits, in instructions.
+/// Returns the target of the call that returns to `return_address`, if the call
+/// instruction contains its target: the lower 26 bits of `bl` are the distance
+/// in instructions.
 pub(crate) fn direct_call_target(return_address: u64) -> Option<u64> {
     const BL: u32 = 0b10_0101;
     let instruction = u32::from_le_bytes(code_before(return_address)?);
@@ -32,15 +34,16 @@ pub(crate) fn direct_call_target(return_address: u64) -> Option<u64> {
     (instruction >> 26 == BL).then(|| return_address.wrapping_sub(4).wrapping_add_signed(instructions * 4))
 }
 
-/// Whether `ip` is behind an `svc` instruction.
+/// Returns whether the instruction before `ip` is `svc`.
 pub(crate) fn follows_syscall(ip: u64) -> bool {
     code_before::<4>(ip).map(u32::from_le_bytes) == Some(SVC)
 }
 
 const SVC: u32 = 0xD400_0001;
 
-/// The number of the system call behind which `ip` is: `mov x8, #number` stands
-/// just before it, but in `syscall(2)`.
+/// Returns the number of the system call whose instruction is directly before
+/// `ip`. Except in `syscall(2)`, the code has `mov x8, #number` directly before
+/// that instruction.
 pub(crate) fn syscall_number(ip: u64) -> Option<i64> {
     const MOV_X8: u32 = 0xD280_0008;
     let [a, b, c, d, ..] = code_before::<8>(ip)?;
@@ -57,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_tells_where_it_leads() {
+    fn the_target_of_a_direct_call_is_read_from_its_code() {
         let forward = [0x9400_0003_u32];
         assert_eq!(direct_call_target(end(&forward)), Some(end(&forward) - 4 + 12));
         let backward = [0x97FF_FFFE_u32];
@@ -67,16 +70,16 @@ mod tests {
     }
 
     #[test]
-    fn a_system_call_tells_its_number() {
+    fn the_number_of_a_system_call_is_read_from_its_code() {
         let write = [0xD280_0808_u32, SVC];
         assert!(follows_syscall(end(&write)));
         assert_eq!(syscall_number(end(&write)), Some(64));
-        let of_a_register = [0xAA00_03E8_u32, SVC];
-        assert_eq!(syscall_number(end(&of_a_register)), None);
+        let from_a_register = [0xAA00_03E8_u32, SVC];
+        assert_eq!(syscall_number(end(&from_a_register)), None);
     }
 
     #[test]
-    fn a_signature_is_no_part_of_a_return_address() {
+    fn the_signature_of_a_return_address_is_removed() {
         let registers = unwind_registers(0, 0x0000_FFFF_F000_0000, 0, 0x0030_AAAA_0000_1234);
         assert_eq!(registers.lr(), 0x0000_AAAA_0000_1234);
     }

@@ -1,5 +1,5 @@
-//! What differs from CPU to CPU: registers, and how a call and a system call
-//! look in the code.
+//! The differences between CPUs: registers, and the machine code of calls and
+//! system calls.
 
 #[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
@@ -9,23 +9,23 @@ pub(crate) use cpu::{direct_call_target, follows_syscall, registers, syscall_num
 
 use crate::os;
 
-/// The registers of an interrupted thread that a walk up its stack begins with.
+/// The registers of an interrupted thread with which unwinding begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Registers {
     pub(crate) ip: u64,
     pub(crate) sp: u64,
     pub(crate) frame_pointer: u64,
-    /// Where the innermost function returns to; zero on a CPU that keeps this on
-    /// the stack.
+    /// The return address of the innermost function; zero on a CPU that stores
+    /// it on the stack.
     pub(crate) link: u64,
-    /// The first argument of a call.
+    /// The register of a call's first argument.
     pub(crate) first_argument: u64,
 }
 
 impl Registers {
     pub(crate) const COUNT: usize = 5;
 
-    /// In the order of the fields.
+    /// Returns the registers in the order of the fields.
     pub(crate) const fn words(self) -> [u64; Self::COUNT] {
         [self.ip, self.sp, self.frame_pointer, self.link, self.first_argument]
     }
@@ -36,7 +36,7 @@ impl Registers {
     }
 }
 
-/// The bytes of code that end where `ip` points.
+/// Returns the `N` bytes of code before `ip`.
 fn code_before<const N: usize>(ip: u64) -> Option<[u8; N]> {
     let at = usize::try_from(ip).ok()?.checked_sub(N)?;
     os::read_memory(at, N)?.try_into().ok()

@@ -1,10 +1,11 @@
-//! x86_64.
+//! Registers and machine code of x86_64.
 
 use framehop::x86_64::UnwindRegsX86_64;
 
 use crate::capture::machine::{Registers, code_before};
 
-/// Reads the context that a signal handler is given; safe to call there.
+/// Reads the registers from the context of a signal handler. This is
+/// async-signal-safe.
 pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {
     let all = &context.uc_mcontext.gregs;
     Registers {
@@ -20,22 +21,24 @@ pub(crate) fn unwind_registers(ip: u64, sp: u64, frame_pointer: u64, _link: u64)
     UnwindRegsX86_64::new(ip, sp, frame_pointer)
 }
 
-/// Where the call that returns to `return_address` leads, if that is in its code.
+/// Returns the target of the call that returns to `return_address`, if the call
+/// instruction contains its target.
 pub(crate) fn direct_call_target(return_address: u64) -> Option<u64> {
     const CALL: u8 = 0xE8;
     let [CALL, a, b, c, d] = code_before::<5>(return_address)? else { return None };
     Some(return_address.wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d]))))
 }
 
-/// Whether `ip` is behind a `syscall` instruction.
+/// Returns whether the instruction before `ip` is `syscall`.
 pub(crate) fn follows_syscall(ip: u64) -> bool {
     code_before::<2>(ip) == Some(SYSCALL)
 }
 
 const SYSCALL: [u8; 2] = [0x0F, 0x05];
 
-/// The number of the system call behind which `ip` is: it is loaded as a
-/// constant just before the call is made, but by `syscall(2)`.
+/// Returns the number of the system call whose instruction is directly before
+/// `ip`. Except in `syscall(2)`, the code loads the number as a constant
+/// directly before that instruction.
 pub(crate) fn syscall_number(ip: u64) -> Option<i64> {
     const MOV_EAX: u8 = 0xB8;
     const XOR_EAX: [u8; 2] = [0x31, 0xC0];
@@ -55,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_tells_where_it_leads() {
+    fn the_target_of_a_direct_call_is_read_from_its_code() {
         let backward = [0x90, 0xE8, 0xF8, 0xFF, 0xFF, 0xFF];
         assert_eq!(direct_call_target(end(&backward)), Some(end(&backward) - 8));
         let through_a_register = [0x90, 0x90, 0x90, 0x90, 0xFF, 0xD0];
@@ -63,13 +66,13 @@ mod tests {
     }
 
     #[test]
-    fn a_system_call_tells_its_number() {
+    fn the_number_of_a_system_call_is_read_from_its_code() {
         let write = [0xB8, 1, 0, 0, 0, 0x0F, 0x05];
         assert!(follows_syscall(end(&write)));
         assert_eq!(syscall_number(end(&write)), Some(1));
         let read = [0x90, 0x90, 0x90, 0x31, 0xC0, 0x0F, 0x05];
         assert_eq!(syscall_number(end(&read)), Some(0));
-        let of_a_register = [0x90, 0x90, 0x48, 0x89, 0xF8, 0x0F, 0x05];
-        assert_eq!(syscall_number(end(&of_a_register)), None);
+        let from_a_register = [0x90, 0x90, 0x48, 0x89, 0xF8, 0x0F, 0x05];
+        assert_eq!(syscall_number(end(&from_a_register)), None);
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::export::metrics::buckets::counts_at_most;
 use crate::export::metrics::catalogue::BUCKETS;
 use crate::finding::{Cause, Finding, FindingsDocument, ProcessInfo, Stall, StallsDocument, Starved};
-use crate::record::worker::WorkerLabel;
+use crate::record::runtimes::WorkerLabel;
 use crate::snapshot::{HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot};
 use crate::unix_time;
 

@@ -1,6 +1,6 @@
 //! Connections over HTTP/1, bounded in number, time and size.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
+
+use crate::lock::Lock;
 
 /// How much the clients may take together.
 #[derive(Debug, Clone, Copy)]
@@ -121,19 +123,19 @@ impl Connections {
 }
 
 /// When a client last began a request, or came.
-struct Activity(Mutex<Instant>);
+struct Activity(Lock<Instant>);
 
 impl Activity {
     fn now() -> Self {
-        Self(Mutex::new(Instant::now()))
+        Self(Lock::new(Instant::now()))
     }
 
     fn touch(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.0.lock() = Instant::now();
     }
 
     fn silence(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.0.lock().elapsed()
     }
 
     /// Returns once the client has been silent for `limit`.

@@ -6,13 +6,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use tokio::runtime::{Handle, Id};
 use tokio_metrics::{RuntimeMetrics, RuntimeMonitor};
 
 use crate::export::metrics::catalogue::{Metric, MetricKind};
 use crate::export::metrics::families::{Family, Series, Value};
+use crate::lock::Lock;
 
 /// How a field becomes a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub(crate) fn metrics() -> impl Iterator<Item = &'static Metric> {
 
 /// The monitors of the runtimes there are.
 #[derive(Default)]
-pub(crate) struct TokioSeries(Mutex<HashMap<String, Monitored>>);
+pub(crate) struct TokioSeries(Lock<HashMap<String, Monitored>>);
 
 struct Monitored {
     runtime: Id,
@@ -110,7 +110,7 @@ impl TokioSeries {
     /// The families of `runtimes`, by their labels. A runtime that is no more is
     /// forgotten, and its memory let go.
     pub(crate) fn families(&self, runtimes: &[(String, Handle)]) -> Vec<Family> {
-        let mut monitored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut monitored = self.0.lock();
         monitored.retain(|label, of| {
             runtimes.iter().any(|(name, handle)| name == label && handle.id() == of.runtime)
         });
@@ -163,7 +163,7 @@ mod tests {
         }
         assert!(before >= 3.0, "nothing is taken away by a scrape: {before}");
         assert!(series.families(&[]).is_empty());
-        assert!(series.0.lock().unwrap().is_empty());
+        assert!(series.0.lock().is_empty());
     }
 
     #[test]

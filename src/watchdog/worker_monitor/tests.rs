@@ -3,56 +3,64 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::*;
+use crate::evidence::TimeSplit;
 use crate::os;
-use crate::record::kinds::KindId;
-use crate::record::worker::WorkerLabel;
+use crate::record::recorder::Recorder;
+use crate::record::runtimes::WorkerLabel;
+use crate::self_metrics::SelfMetrics;
+use crate::settings::Signals;
+use crate::token_bucket::TokenBucket;
+use crate::watchdog::inspector::Unwinder;
+use crate::watchdog::outbox::Outbox;
 use crate::watchdog::procfs::ProcReader;
+use crate::watchdog::sample::ThreadActivity;
+use crate::watchdog::worker_monitor::tracked_poll::has_just_woken;
 
 const TICK: Duration = Duration::from_micros(2_500);
 
-/// A thread that hangs in a poll until it is let go.
-struct Hung {
+/// A thread that hangs in a poll until it is released.
+struct HungThread {
     worker: Arc<Worker>,
-    let_go: Sender<()>,
+    release: Sender<()>,
     thread: JoinHandle<()>,
 }
 
-impl Hung {
+impl HungThread {
     fn new(recorder: &Recorder) -> Self {
         let worker = Arc::new(Worker::new(WorkerLabel { runtime: String::new(), worker: "0".to_owned() }));
-        let (let_go, wait) = mpsc::channel();
-        let (tell, told) = mpsc::channel();
-        let (its, now) = (Arc::clone(&worker), recorder.clock.ticks());
+        let (release, released) = mpsc::channel();
+        let (send_started, started) = mpsc::channel();
+        let (its_worker, now) = (Arc::clone(&worker), recorder.clock.ticks());
         let thread = thread::spawn(move || {
-            its.set_thread(os::current_thread());
-            its.slot.begin(now, 7, KindId::OTHER);
-            tell.send(()).unwrap();
-            let _ = wait.recv();
+            its_worker.set_thread(os::current_thread());
+            its_worker.slot.begin(now, 7, KindId::OTHER);
+            send_started.send(()).unwrap();
+            let _ = released.recv();
         });
-        told.recv().unwrap();
-        Self { worker, let_go, thread }
+        started.recv().unwrap();
+        Self { worker, release, thread }
     }
 
-    /// Returns once it waits: on its way there, or back from a signal, mocked
-    /// time would seem to be a wait for a CPU.
-    fn until_it_waits(&self, clock: &crate::record::clock::Clock) {
-        let probe = ProcReader::new(self.worker.thread().unwrap().tid);
-        while probe.sample(clock).unwrap().state != b'S' {
+    /// Returns once the thread waits. In a thread that is still running, also
+    /// after a signal, mocked time would count as a wait for a CPU.
+    fn wait_until_blocked(&self, clock: &crate::record::clock::Clock) {
+        let reader = ProcReader::new(self.worker.thread().unwrap().tid);
+        while reader.sample(clock).unwrap().state != b'S' {
             thread::yield_now();
         }
     }
 }
 
-/// A watch over one hung thread, in time that stands still between passes.
+/// A monitor of one hung thread. Time does not pass between two passes.
 struct Scene {
     recorder: Recorder,
     time: Arc<quanta::Mock>,
-    hung: Hung,
+    hung: HungThread,
     monitor: WorkerMonitor,
     self_metrics: SelfMetrics,
     unwinder: Unwinder,
-    captures: TokenBucket,
-    pauses: ProcessPauses,
+    capture_budget: TokenBucket,
+    process_clock: ProcessClock,
     outbox: Outbox,
     messages: Receiver<Message>,
 }
@@ -63,14 +71,14 @@ impl Scene {
         let (clock, time) = crate::record::clock::Clock::mock();
         recorder.clock = clock;
         let (outbox, messages) = Outbox::new();
-        let hung = Hung::new(&recorder);
+        let hung = HungThread::new(&recorder);
         Self {
             monitor: WorkerMonitor::new(0, Arc::clone(&hung.worker)),
-            // Made-up time is none that was lost to everybody.
-            pauses: ProcessPauses::new(0, u64::MAX / 2, &recorder.clock),
+            // With this tick, mocked time is never a pause of the process.
+            process_clock: ProcessClock::new(recorder.clock.clone(), 0, u64::MAX / 2),
             self_metrics: SelfMetrics::default(),
             unwinder: Unwinder::new(),
-            captures: TokenBucket::new(100, 10.0, Instant::now()),
+            capture_budget: TokenBucket::new(100, 10.0, Instant::now()),
             recorder,
             time,
             hung,
@@ -79,18 +87,18 @@ impl Scene {
         }
     }
 
-    /// What is told at the look after so long.
+    /// Makes one pass after this time. Returns the reports.
     fn pass(&mut self, time_passes: Duration) -> Vec<StallEvidence> {
-        self.hung.until_it_waits(&self.recorder.clock);
+        self.hung.wait_until_blocked(&self.recorder.clock);
         self.time.increment(time_passes);
-        self.monitor.look(&mut MonitorContext {
+        self.monitor.sample(&mut MonitorContext {
             recorder: &self.recorder,
             self_metrics: &self.self_metrics,
             unwinder: &mut self.unwinder,
-            captures: &mut self.captures,
+            capture_budget: &mut self.capture_budget,
             outbox: &self.outbox,
             signals: Signals::Safe,
-            pauses: &mut self.pauses,
+            process_clock: &mut self.process_clock,
         });
         let stall = |message| match message {
             Message::Stall(stall) => Some(stall),
@@ -103,45 +111,47 @@ impl Scene {
         self.pass(time_passes).iter().map(|stall| stall.phase).collect()
     }
 
-    /// Looks until the stall is told of, past the threshold.
-    fn until_told(&mut self) -> Vec<StallEvidence> {
+    /// Makes passes until the stall is reported, past the threshold.
+    fn pass_until_reported(&mut self) -> Vec<StallEvidence> {
         loop {
-            let told = self.pass(TICK);
-            if !told.is_empty() {
-                return told;
+            let reports = self.pass(TICK);
+            if !reports.is_empty() {
+                return reports;
             }
             thread::yield_now();
         }
     }
 
     fn end(self) {
-        self.hung.let_go.send(()).unwrap();
+        self.hung.release.send(()).unwrap();
         self.hung.thread.join().unwrap();
     }
 }
 
 #[test]
-fn a_hang_is_told_again_after_a_second_a_minute_ten_and_an_hour() {
+fn a_hang_is_reported_again_after_a_second_a_minute_ten_minutes_and_an_hour() {
     let mut scene = Scene::new();
-    let told: Vec<_> = scene.until_told().iter().map(|stall| stall.phase).collect();
-    assert_eq!(told, [Phase::Began]);
+    let phases: Vec<_> = scene.pass_until_reported().iter().map(|stall| stall.phase).collect();
+    assert_eq!(phases, [Phase::Began]);
     assert_eq!(scene.phases(TICK), []);
     for seconds in [1, 60, 600, 3600] {
         assert_eq!(scene.phases(Duration::from_secs(seconds)), [Phase::Lasts], "after {seconds} s");
         assert_eq!(scene.phases(Duration::from_millis(500)), []);
     }
-    assert_eq!(scene.phases(Duration::from_secs(7200)), [], "enough is enough");
+    assert_eq!(scene.phases(Duration::from_secs(7200)), [], "no report after an hour");
     scene.end();
 }
 
-/// The first look may come between the hook and the future that has the name.
+/// The first pass may come after the hook and before the named future is
+/// polled.
 #[test]
-fn a_name_that_is_given_after_the_first_look_counts() {
+fn a_name_that_is_given_after_the_first_pass_counts() {
     let mut scene = Scene::new();
     scene.pass(TICK);
-    scene.hung.worker.slot.name(KindId::from_u32(5));
-    assert_eq!(scene.until_told()[0].kind, KindId::from_u32(5));
-    // More than the thread may really have waited for a CPU, which is the machine's.
+    scene.hung.worker.slot.set_named_kind(KindId::from_u32(5));
+    assert_eq!(scene.pass_until_reported()[0].kind, KindId::from_u32(5));
+    // The thread may really have waited for a CPU, which does not count. This
+    // time is longer than any such wait.
     assert_eq!(scene.pass(Duration::from_secs(60))[0].kind, KindId::from_u32(5));
     scene.hung.worker.slot.end();
     let ActivePoll { seq, start, task, .. } = scene.monitor.tracked.as_ref().unwrap().poll;
@@ -153,13 +163,13 @@ fn a_name_that_is_given_after_the_first_look_counts() {
 }
 
 #[test]
-fn who_runs_after_a_long_wait_has_just_woken() {
+fn a_thread_that_runs_after_a_long_wait_has_just_woken() {
     let sample =
         |activity| ThreadSample { at: 0, cpu_nanos: 0, run_queue_nanos: 0, slices: 0, state: b'R', activity };
     let times = |on_cpu, off_cpu| TimeSplit { on_cpu, run_queue: 100, off_cpu };
-    let [runs, unknown] = [ThreadActivity::Running, ThreadActivity::Unknown].map(sample);
-    assert!(has_just_woken(&runs, times(1, 9)));
-    assert!(!has_just_woken(&runs, times(3, 9)));
+    let [running, unknown] = [ThreadActivity::Running, ThreadActivity::Unknown].map(sample);
+    assert!(has_just_woken(&running, times(1, 9)));
+    assert!(!has_just_woken(&running, times(3, 9)));
     assert!(!has_just_woken(&unknown, times(1, 9)));
-    assert!(!has_just_woken(&runs, times(10, 0)));
+    assert!(!has_just_woken(&running, times(10, 0)));
 }

@@ -2,6 +2,8 @@
 //! test can run it under every interleaving that the memory model allows.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+#[path = "../../../src/lock.rs"]
+mod lock;
 mod record;
 
 use record::kinds::KindId;

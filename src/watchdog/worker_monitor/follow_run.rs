@@ -1,0 +1,74 @@
+//! Follows one task over many polls.
+
+use std::time::Instant;
+
+use crate::evidence::{Message, Phase, StallEvidence};
+use crate::record::slot::ActivePoll;
+use crate::watchdog::task_run::TaskRun;
+use crate::watchdog::time_split::TimeSplitter;
+use crate::watchdog::worker_monitor::context::MonitorContext;
+use crate::watchdog::worker_monitor::{WorkerMonitor, current_inspector};
+
+impl WorkerMonitor {
+    /// Adds the poll of this pass to the run of its task.
+    pub(super) fn follow_run(&mut self, active: Option<ActivePoll>, context: &mut MonitorContext<'_>) {
+        let threshold = context.recorder.threshold_nanos;
+        // A poll that is a stall by itself is not part of a run.
+        if self.tracked.as_ref().is_some_and(|tracked| !tracked.captures.is_empty()) {
+            return self.end_run(context);
+        }
+        let Some(run) = &mut self.run else {
+            self.run = active.map(|poll| TaskRun::new(poll, threshold));
+            return;
+        };
+        if !run.continue_with(active) {
+            self.end_run(context);
+            self.run = active.map(|poll| TaskRun::new(poll, threshold));
+            return;
+        }
+        if !run.is_sample_due(context.process_clock.wall_since(run.start()), threshold) {
+            return;
+        }
+        run.others_waited = run.others_waited || context.recorder.has_ready_tasks_for(&self.worker);
+        let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
+        let Some(sample) = context.process_clock.sample(inspector) else { return };
+        let age = context.process_clock.elapsed(run.start(), sample.at);
+        let splitter = run.splitter.get_or_insert_with(|| TimeSplitter::new(sample));
+        splitter.add(sample, context.process_clock.elapsed(splitter.at(), sample.at));
+        let attributable = splitter.split().scaled_to(age).attributable();
+        if !inspector.has_open_request()
+            && run.is_capture_due(age, attributable, threshold)
+            && context.capture_budget.take_spare(Instant::now())
+            && let Some(poll) = active
+        {
+            let capture = inspector.capture(poll.seq, age, &sample, &mut context.capture_tools());
+            if let Some(capture) = capture.filter(|capture| !capture.stack.is_empty()) {
+                run.add_capture(capture, attributable);
+            }
+            // An answer that arrives later would count for this poll alone.
+            inspector.cancel_request();
+        }
+    }
+
+    /// Ends the run, and reports it if it has a capture.
+    fn end_run(&mut self, context: &MonitorContext<'_>) {
+        let Some(run) = self.run.take().filter(|run| !run.captures.is_empty()) else { return };
+        let clock = &context.recorder.clock;
+        let (first, now) = (run.first(), clock.ticks());
+        let elapsed = context.process_clock.elapsed(run.start(), now);
+        let evidence = StallEvidence {
+            phase: Phase::Ended,
+            polls: run.polls(),
+            // Polls have odd numbers, so no poll has this key.
+            key: (self.index, first.seq + 1),
+            worker: self.worker.label.to_string(),
+            kind: first.kind,
+            start_unix_ns: clock.unix_nanos(first.start),
+            start_nanos: clock.since_start(first.start),
+            duration_nanos: context.process_clock.wall(run.start(), now),
+            times: run.splitter.map(|splitter| splitter.split().scaled_to(elapsed)).unwrap_or_default(),
+            captures: run.captures,
+        };
+        context.outbox.send(Message::Stall(evidence), context.self_metrics);
+    }
+}

@@ -1,0 +1,81 @@
+//! A poll that is followed from pass to pass.
+
+use crate::evidence::{Capture, TimeSplit};
+use crate::record::slot::ActivePoll;
+use crate::watchdog::sample::{ThreadActivity, ThreadSample};
+use crate::watchdog::time_split::TimeSplitter;
+
+/// A running thread has just woken if its CPU time is less than the poll's
+/// attributable time divided by this.
+const JUST_WOKEN_CPU_DIVISOR: u64 = 4;
+/// Captures are skipped for at most this many consecutive samples of a
+/// just-woken thread. A thread with more of them sleeps in short intervals, in
+/// step with the watchdog.
+const MAX_SKIPPED_JUST_WOKEN_SAMPLES: u32 = 8;
+
+/// A poll that was in progress in some pass.
+pub(super) struct TrackedPoll {
+    pub(super) poll: ActivePoll,
+    /// The samples of the poll; `None` before the first one.
+    pub(super) splitter: Option<TimeSplitter>,
+    /// The part of the poll's time in which the whole process was paused.
+    pub(super) lost_nanos: u64,
+    pub(super) captures: Vec<Capture>,
+    /// Whether the holder of the awaited lock has been searched.
+    pub(super) is_holder_searched: bool,
+    /// The attributable time at which the next capture is due. It doubles each
+    /// time.
+    next_capture_nanos: u64,
+    /// The number of consecutive samples in which the thread had just woken.
+    just_woken_samples: u32,
+    /// The milestone of the latest report: how many ages of
+    /// [`ONGOING_REPORT_NANOS`](super::ONGOING_REPORT_NANOS) had passed.
+    pub(super) reported_milestone: Option<usize>,
+}
+
+impl TrackedPoll {
+    pub(super) fn new(poll: ActivePoll, threshold_nanos: u64) -> Self {
+        Self {
+            poll,
+            splitter: None,
+            lost_nanos: 0,
+            captures: Vec::new(),
+            is_holder_searched: false,
+            next_capture_nanos: threshold_nanos,
+            just_woken_samples: 0,
+            reported_milestone: None,
+        }
+    }
+
+    /// Returns whether a capture is due after this sample, and schedules the
+    /// next one if so. `times` is the poll's time until the sample.
+    pub(super) fn take_due_capture(&mut self, sample: &ThreadSample, times: TimeSplit) -> bool {
+        self.just_woken_samples = if has_just_woken(sample, times) { self.just_woken_samples + 1 } else { 0 };
+        let is_skipped = (1..=MAX_SKIPPED_JUST_WOKEN_SAMPLES).contains(&self.just_woken_samples);
+        let is_due = times.attributable() >= self.next_capture_nanos && !is_skipped;
+        while is_due && self.next_capture_nanos <= times.attributable() {
+            self.next_capture_nanos *= 2;
+        }
+        is_due
+    }
+
+    /// Splits the poll's time until the age `wall_nanos`. The time before the
+    /// first sample, except for the part that is certain, is split in the same
+    /// proportions as the rest.
+    pub(super) fn times(&self, wall_nanos: u64) -> TimeSplit {
+        let times = self.splitter.as_ref().map(TimeSplitter::split).unwrap_or_default();
+        times.scaled_to(wall_nanos.saturating_sub(self.lost_nanos))
+    }
+
+    /// Returns the part of the poll's time that its code caused.
+    pub(super) fn attributable_nanos(&self, wall_nanos: u64) -> u64 {
+        self.times(wall_nanos).attributable()
+    }
+}
+
+/// Returns whether the thread runs now but waited for most of the poll. Then
+/// its current code did not take the time. The next sample, if there is one,
+/// shows more.
+pub(super) fn has_just_woken(sample: &ThreadSample, times: TimeSplit) -> bool {
+    sample.activity == ThreadActivity::Running && times.on_cpu < times.attributable() / JUST_WOKEN_CPU_DIVISOR
+}
