@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use crate::diagnose::Diagnosis;
+use crate::diagnose::diagnosis::Diagnosis;
 use crate::evidence::StallEvidence;
 use crate::finding::{Cause, Detail, Evidence, Finding, Site, Split, TaskInfo, Victims};
 use crate::findings::distinct::DistinctTasks;

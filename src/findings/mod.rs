@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use crate::diagnose::Diagnosis;
+use crate::diagnose::diagnosis::Diagnosis;
 use crate::evidence::{Phase, StallEvidence};
 use crate::finding::{Cause, Finding, Stall, TaskInfo};
 use crate::findings::entry::FindingEntry;
@@ -168,7 +168,7 @@ impl Inner {
             **other != key && ongoing.lock.is_some() && ongoing.lock == detail.lock
         };
         detail.waiters += self.ongoing.iter().filter(is_other).count() as u64;
-        let Some(holder) = diagnosis.holder else { return };
+        let Some(holder) = diagnosis.lock_holder else { return };
         let stall =
             self.ongoing.iter().find(|((worker, _), _)| *worker == holder).map(|(_, ongoing)| ongoing);
         detail.holder = stall.and_then(|ongoing| {
@@ -233,7 +233,7 @@ mod tests {
             evidence: Evidence::None,
             stack: Vec::new(),
             detail: Detail::default(),
-            holder: None,
+            lock_holder: None,
         }
     }
 

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crate::diagnose::symbols::Symbols;
-use crate::diagnose::{self, Verdict};
+use crate::diagnose::verdict::{self, StallVerdict};
 use crate::evidence::{Message, Phase, StallEvidence};
 use crate::finding::{Finding, TaskInfo};
 use crate::findings::Findings;
@@ -99,19 +99,19 @@ impl ReporterLoop {
     }
 
     fn stall(&mut self, stall: &StallEvidence) {
-        let diagnosis = match diagnose::judge(stall, &mut self.symbols) {
-            Verdict::Blocked(diagnosis) => *diagnosis,
-            Verdict::Starved => {
+        let diagnosis = match verdict::judge(stall, &mut self.symbols) {
+            StallVerdict::Blocked(diagnosis) => *diagnosis,
+            StallVerdict::Starved => {
                 if matches!(stall.phase, Phase::Ended) {
                     self.self_metrics.starved(stall.times.off_cpu, true);
                 }
                 return self.findings.forget(stall.key);
             }
-            // What was told of its beginning is taken back.
-            Verdict::Allowed => return self.findings.forget(stall.key),
+            // The finding may have been added when the stall began.
+            StallVerdict::Ignored => return self.findings.forget(stall.key),
         };
         #[cfg(not(tokio_unstable))]
-        if stall.kind == self.recorder.unnamed && !diagnose::is_one_poll(stall, &mut self.symbols) {
+        if stall.kind == self.recorder.unnamed && !verdict::is_single_poll(stall, &mut self.symbols) {
             // Suspected only: the worker may have got on from one poll to the next.
             return self.findings.forget(stall.key);
         }
