@@ -92,7 +92,7 @@ impl ReporterLoop {
                     self.findings.add_wait(start_nanos, end_nanos, task);
                 }
                 Message::Replaced(hook) => self.replaced(hook),
-                Message::NoStall(key) => self.findings.forget(key),
+                Message::NoStall(key) => self.findings.retract_stall(key),
                 Message::End => return,
             }
         }
@@ -105,19 +105,19 @@ impl ReporterLoop {
                 if matches!(stall.phase, Phase::Ended) {
                     self.self_metrics.starved(stall.times.off_cpu, true);
                 }
-                return self.findings.forget(stall.key);
+                return self.findings.retract_stall(stall.key);
             }
             // The finding may have been added when the stall began.
-            StallVerdict::Ignored => return self.findings.forget(stall.key),
+            StallVerdict::Ignored => return self.findings.retract_stall(stall.key),
         };
         #[cfg(not(tokio_unstable))]
         if stall.kind == self.recorder.unnamed && !verdict::is_single_poll(stall, &mut self.symbols) {
             // Suspected only: the worker may have got on from one poll to the next.
-            return self.findings.forget(stall.key);
+            return self.findings.retract_stall(stall.key);
         }
         let kind = self.recorder.kinds.get(stall.kind);
         let task = TaskInfo { kind: kind.name, spawned_at: kind.spawned_at };
-        let Ok(finding) = self.findings.add(stall, task, diagnosis) else {
+        let Ok(finding) = self.findings.add_stall(stall, task, diagnosis) else {
             return self.self_metrics.dropped(Dropped::TooManyFindings, 1);
         };
         let is_news = match stall.phase {
