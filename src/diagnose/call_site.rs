@@ -46,9 +46,9 @@ pub(super) fn has_block_in_place(stack: &[Frame]) -> bool {
 }
 
 /// Whether the thread waits for the allocator's own lock. That lock is held for
-/// less than a microsecond, or while the kernel maps memory. A thread that waits
-/// longer waits for a holder that has no CPU; no line of the application is the
-/// cause.
+/// less than a microsecond, or while the kernel maps memory. A thread that
+/// waits longer waits for a holder that has no CPU; no line of the application
+/// is the cause.
 pub(super) fn is_waiting_for_allocator(stack: &[Frame]) -> bool {
     const ALLOCATOR_FUNCTIONS: [&str; 9] = [
         "malloc",

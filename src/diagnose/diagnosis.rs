@@ -61,9 +61,9 @@ fn polling_cause(
     if stall.polls > 1 {
         return Some(Cause::Hog);
     }
-    // The captures of one poll show the culprit in several places, and in one of
-    // them it polls a future or stream: what it awaits is ready immediately, so
-    // the loop goes on. A culprit in one place only may await a future that
+    // The captures of one poll show the culprit in several places, and in one
+    // of them it polls a future or stream: what it awaits is ready immediately,
+    // so the loop goes on. A culprit in one place only may await a future that
     // computes.
     let of_culprit = || captures.iter().filter(|capture| capture.culprit() == main.culprit());
     let has_several_places = of_culprit().any(|capture| capture.call_site != main.call_site);
@@ -77,8 +77,8 @@ fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> D
     let cause = capture.cause;
     let is_cpu = cause == Cause::Cpu;
     let matched = capture.matched_call.as_ref().filter(|call| !is_cpu || call.rule.cause == Some(Cause::Cpu));
-    // A call that happened to run at the moment of the capture is not what keeps
-    // a loop busy.
+    // A call that happened to run at the moment of the capture is not what
+    // keeps a loop busy.
     let is_responsible = |frame: &&Frame| {
         !is_cpu
             || frame.kind == FrameKind::Dependency

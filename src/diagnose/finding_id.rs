@@ -2,9 +2,9 @@
 
 use crate::finding::{Cause, Site};
 
-/// Returns the id for a cause and a site, or for a cause and the called function
-/// where no site is known. For a computation the line is left out, because each
-/// capture shows another line of the same loop.
+/// Returns the id for a cause and a site, or for a cause and the called
+/// function where no site is known. For a computation the line is left out,
+/// because each capture shows another line of the same loop.
 pub(super) fn finding_id(cause: Cause, site: Option<&Site>, primitive: Option<&str>) -> String {
     let (place, line) = match site {
         Some(site) => (site.function.as_str(), site.line.filter(|_| !cause.is_computation())),

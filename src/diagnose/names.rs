@@ -3,8 +3,8 @@
 use crate::finding::FrameKind;
 
 /// Returns a demangled name without the parts that the compiler adds:
-/// `{{closure}}` of async functions and closures, `{closure#0}`, and the hash of
-/// a legacy name.
+/// `{{closure}}` of async functions and closures, `{closure#0}`, and the hash
+/// of a legacy name.
 pub(super) fn readable(name: &str) -> String {
     let mut parts = Vec::new();
     for part in split_path(name) {
@@ -70,10 +70,10 @@ fn inherent_type(part: &str) -> Option<&str> {
         .then_some(inner)
 }
 
-/// Returns a function's public path, without type parameters: the path to import
-/// it from, where its own path leads through private modules. The name of an
-/// inlined function has only its module before it; where a module of std holds
-/// one type, that type is inserted.
+/// Returns a function's public path, without type parameters: the path to
+/// import it from, where its own path leads through private modules. The name
+/// of an inlined function has only its module before it; where a module of std
+/// holds one type, that type is inserted.
 pub(super) fn public_path(name: &str) -> String {
     const PUBLIC_PATH_OF_PRIVATE: [(&str, &str); 37] = [
         ("std::thread::functions::", "std::thread::"),
@@ -115,7 +115,7 @@ pub(super) fn public_path(name: &str) -> String {
         ("lock_api::rwlock::", "lock_api::RwLock::"),
     ];
     if !name.contains("::") {
-        // A function of the C library; `__poll` is its internal name for `poll`.
+        // The C library has internal names, such as `__poll` for `poll`.
         let public = ["__GI_", "__libc_", "__"].into_iter().find_map(|prefix| name.strip_prefix(prefix));
         return public.unwrap_or(name).to_owned();
     }
@@ -182,8 +182,8 @@ fn is_hash(part: &str) -> bool {
     part.len() == 17 && part.starts_with('h') && part[1..].bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Returns the kind of a function by its name alone, for a program without debug
-/// information. `None` if the name is not a path.
+/// Returns the kind of a function by its name alone, for a program without
+/// debug information. `None` if the name is not a path.
 pub(super) fn kind_of(name: &str) -> Option<FrameKind> {
     let root = name.trim_start_matches(['<', '&', '*', '(', '[', '{']);
     let root = root.strip_prefix("dyn ").or_else(|| root.strip_prefix("impl ")).unwrap_or(root);

@@ -21,9 +21,9 @@ pub(crate) fn source_roots() -> Vec<PathBuf> {
 }
 
 impl SourceRoots {
-    /// Selects the application's source roots among the directories in which the
-    /// program was compiled. Crates of a registry are compiled in directories of
-    /// their own, which are left out.
+    /// Selects the application's source roots among the directories in which
+    /// the program was compiled. Crates of a registry are compiled in
+    /// directories of their own, which are left out.
     pub(super) fn new(compile_directories: impl IntoIterator<Item = PathBuf>) -> Self {
         let is_application =
             |path: &PathBuf| path.parent().is_some() && !is_in_registry(path) && !is_in_rustc(path);

@@ -1,7 +1,7 @@
 //! Turns addresses into functions and lines, including inlined calls.
 //!
-//! Lines need `debug = "line-tables-only"`. Without it, functions are named from
-//! the symbol table. A stripped program gives only addresses.
+//! Lines need `debug = "line-tables-only"`. Without it, functions are named
+//! from the symbol table. A stripped program gives only addresses.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -137,7 +137,7 @@ fn symbolise(loader: &Loader, address: &CodeAddress, roots: &SourceRoots) -> Vec
     if frames.is_empty() {
         frames.extend(symbol.clone().map(|symbol| (Some(symbol), None, None)));
     }
-    // The symbol names the outermost of the inlined frames, with its whole path.
+    // The symbol names the outermost inlined frame, with its whole path.
     if let (Some((function, ..)), Some(symbol)) = (frames.last_mut(), symbol) {
         *function = Some(symbol);
     }

@@ -58,8 +58,8 @@ impl FindingEntry {
     }
 
     /// Updates the finding with the diagnosis of a stall. The finding shows the
-    /// diagnosis with the best evidence; among equals, the call that was sampled
-    /// most often.
+    /// diagnosis with the best evidence; among equals, the call that was
+    /// sampled most often.
     pub(crate) fn update(&mut self, diagnosis: Diagnosis, task: TaskInfo) {
         self.finding.last_seen = SystemTime::now();
         self.finding.task = task;

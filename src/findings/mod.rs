@@ -63,8 +63,8 @@ impl Default for Inner {
 }
 
 impl Findings {
-    /// Adds a stall to its finding and returns the finding. A stall may be added
-    /// several times while it lasts; it counts once.
+    /// Adds a stall to its finding and returns the finding. A stall may be
+    /// added several times while it lasts; it counts once.
     pub(crate) fn add_stall(
         &self,
         stall: &StallEvidence,
@@ -130,8 +130,8 @@ impl Findings {
         findings
     }
 
-    /// Returns the recent stalls that had not ended by `since`, and all stalls in
-    /// progress, ordered by start.
+    /// Returns the recent stalls that had not ended by `since`, and all stalls
+    /// in progress, ordered by start.
     pub(crate) fn stalls(&self, since: SystemTime) -> Vec<Stall> {
         let inner = self.inner();
         let ongoing = inner.ongoing.values().map(|ongoing| ongoing.stall.clone());
@@ -157,8 +157,8 @@ impl Findings {
 
 impl Inner {
     /// Removes a stall from those in progress, before it is added with the
-    /// finding `new_id`. Also removes the finding that it had before, if that is
-    /// another one and has no other stall: a first diagnosis may be wrong.
+    /// finding `new_id`. Also removes the finding that it had before, if that
+    /// is another one and has no other stall: a first diagnosis may be wrong.
     fn remove_ongoing(&mut self, key: (usize, u64), new_id: &str) {
         let Some(before) = self.ongoing.remove(&key) else { return };
         let is_only_ongoing = self.ongoing.values().all(|other| other.finding != before.finding);
@@ -193,8 +193,8 @@ impl Inner {
                 self.entries.iter().filter(|(_, entry)| entry.is_located_in(kind) && is_match(entry));
             matching.next().filter(|_| matching.next().is_none()).map(|(id, _)| id.clone())
         };
-        // A running thread may be inside a call of another cause, which only its
-        // stack would show.
+        // A running thread may be inside a call of another cause, which only
+        // its stack would show.
         only(&|entry| entry.cause() == cause).or_else(|| only(&|_| cause == Cause::Cpu))
     }
 

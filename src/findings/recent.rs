@@ -12,8 +12,8 @@ const MAX_WAITS: usize = 4096;
 /// Stalls are not kept in the exact order of their ends.
 const MAX_STALL_DISORDER_NANOS: u64 = 1_000_000_000;
 /// An overlap up to this length does not count. The wait of the stalled task
-/// itself ends when its poll begins, but the time stamp counters of two CPUs may
-/// differ.
+/// itself ends when its poll begins, but the time stamp counters of two CPUs
+/// may differ.
 const CLOCK_SKEW_TOLERANCE_NANOS: u64 = 10_000;
 
 /// The part of a task's wait that overlaps a stall of a finding.
@@ -67,8 +67,8 @@ impl RecentStalls {
     pub(crate) fn add_wait(&mut self, nanos: Range<u64>, task: u64) -> Vec<(String, TaskDelay)> {
         let mut findings = Vec::new();
         let mut delays = Vec::new();
-        // Stalls are kept roughly in the order of their ends, so the search ends
-        // at a stall that ended long before the wait began.
+        // Stalls are kept roughly in the order of their ends, so the search
+        // ends at a stall that ended long before the wait began.
         let oldest_end = nanos.start.saturating_sub(MAX_STALL_DISORDER_NANOS);
         let stalls = self.stalls.iter().rev().take_while(|(stalled, _)| stalled.end >= oldest_end);
         for (stalled, stall) in stalls {

@@ -3,8 +3,8 @@
 use crate::finding::Finding;
 use crate::report::text;
 
-/// Emits one warning for `finding`. `suppressed_reports` is the number of reports
-/// that the rate limit suppressed since the previous one.
+/// Emits one warning for `finding`. `suppressed_reports` is the number of
+/// reports that the rate limit suppressed since the previous one.
 pub(crate) fn emit(finding: &Finding, suppressed_reports: u64) {
     let site = finding.site.as_ref();
     tracing::warn!(

@@ -13,10 +13,10 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 /// A longer line is cut.
 const MAX_LINE_CHARS: usize = 160;
 
-/// Returns line `line`, counted from 1, of the file at `path`. A relative path is
-/// tried in the directories where this process was compiled, then in the current
-/// directory. `None` if no such regular file or line exists, or if the line is
-/// blank.
+/// Returns line `line`, counted from 1, of the file at `path`. A relative path
+/// is tried in the directories where this process was compiled, then in the
+/// current directory. `None` if no such regular file or line exists, or if the
+/// line is blank.
 pub(crate) fn read(path: &str, line: u32) -> Option<String> {
     let in_roots = roots::source_roots().into_iter().map(|root| root.join(path));
     in_roots.chain([PathBuf::from(path)]).find_map(|path| read_at(&path, line))

@@ -4,9 +4,9 @@ use crate::finding::FindingsDocument;
 use crate::report::diagnostic;
 use crate::report::text::{count, duration};
 
-/// Formats every finding of `document` as [`diagnostic`](crate::report::diagnostic)
-/// does, with ANSI colours if `color`. A summary of a few lines follows: the
-/// number of findings, and what their figures do not include.
+/// Formats every finding of `document` as [`diagnostic()`] does, with ANSI
+/// colours if `color`. A summary of a few lines follows: the number of findings,
+/// and what their figures do not include.
 #[must_use]
 pub fn diagnostics(document: &FindingsDocument, color: bool) -> String {
     let diagnostics = document.findings.iter().map(|finding| diagnostic(finding, color) + "\n");

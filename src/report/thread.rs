@@ -121,7 +121,7 @@ impl ReporterLoop {
         };
         #[cfg(not(tokio_unstable))]
         if stall.kind == self.recorder.unnamed && !verdict::is_single_poll(stall, &mut self.symbols) {
-            // Not certain: the worker may have gone on from one poll to the next.
+            // It may be several polls: no hook shows where one ends.
             return self.findings.retract_stall(stall.key);
         }
         let kind = self.recorder.kinds.get(stall.kind);

@@ -70,7 +70,8 @@ fn label(finding: &Finding) -> String {
     format!("{action}{}{}", call.unwrap_or_default(), on.unwrap_or_default())
 }
 
-/// Returns the notes below the source line, in the order in which they are read.
+/// Returns the notes below the source line, in the order in which they are
+/// read.
 fn notes(finding: &Finding) -> Vec<Message<'static>> {
     let note = |name: &'static str, message: String| Level::NOTE.with_name(name).message(message);
     let mut notes = vec![note("task", task(finding))];

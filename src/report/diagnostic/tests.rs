@@ -189,5 +189,5 @@ fn the_source_is_read_from_below_the_current_directory() {
     let mut finding = sample::sleep();
     finding.site =
         Some(Site { function: "f".to_owned(), file: Some("src/finding.rs".to_owned()), line: Some(1) });
-    assert!(diagnostic(&finding, false).contains("\n1 | //! What was found"));
+    assert!(diagnostic(&finding, false).contains("\n1 | //! Findings and stalls"));
 }
