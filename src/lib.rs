@@ -39,18 +39,18 @@
 //!
 //! # Caveats
 //!
-//! * Stack traces are available on Linux (x86_64, aarch64). Elsewhere a stall is
-//!   detected and counted, but its source line is unknown.
+//! * Stack traces are available on Linux (x86_64, aarch64). Elsewhere a stall
+//!   is detected and counted, but its source line is unknown.
 //! * The compiler may turn a call in tail position into a jump. The caller is
 //!   then not on the stack, and the finding shows the line of the caller's
 //!   caller.
-//! * A poll that exceeds the threshold by less than a quarter may end before the
-//!   watchdog takes its next sample. It is recorded in the histograms and
+//! * A poll that exceeds the threshold by less than a quarter may end before
+//!   the watchdog takes its next sample. It is recorded in the histograms and
 //!   counted as dropped, but it is not a finding.
-//! * Without `tokio_unstable`, a worker is watched from its first park on. Tasks
-//!   without a name share one kind. A poll of such a task is reported only after
-//!   two consecutive captures show the same function, because what looks like
-//!   one long poll may be several.
+//! * Without `tokio_unstable`, a worker is watched from its first park on.
+//!   Tasks without a name share one kind. A poll of such a task is reported
+//!   only after two consecutive captures show the same function, because what
+//!   looks like one long poll may be several.
 //! * loopscope may send a real-time signal to a thread of a watched runtime
 //!   while the thread computes, or while it waits in a system call that the
 //!   kernel restarts by itself. By default it avoids calls that would return

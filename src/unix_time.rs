@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Returns the time that many nanoseconds after the epoch.
+/// Returns the time `nanos` nanoseconds after the epoch.
 pub(crate) fn from_nanos(nanos: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)
 }

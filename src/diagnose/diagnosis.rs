@@ -35,7 +35,8 @@ impl Diagnosis {
     }
 }
 
-/// Diagnoses a stall by its main capture, in the light of all its captures.
+/// Diagnoses a stall. The main capture gives the diagnosis; the others show
+/// whether it holds for the whole stall.
 pub(super) fn diagnose(
     stall: &StallEvidence,
     captures: &[SymbolisedCapture<'_>],
@@ -61,10 +62,10 @@ fn polling_cause(
     if stall.polls > 1 {
         return Some(Cause::Hog);
     }
-    // The captures of one poll show the culprit in several places, and in one
-    // of them it polls a future or stream: what it awaits is ready immediately,
-    // so the loop goes on. A culprit in one place only may await a future that
-    // computes.
+    // If the captures of one poll show the culprit at several places, and at one
+    // of them it polls a future or stream, then what it awaits is ready
+    // immediately and the poll goes on. With a single place, the polled future
+    // itself may be computing.
     let of_culprit = || captures.iter().filter(|capture| capture.culprit() == main.culprit());
     let has_several_places = of_culprit().any(|capture| capture.call_site != main.call_site);
     let has_inner_poll = of_culprit().any(|capture| capture.call_site.is_polling());

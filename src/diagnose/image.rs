@@ -78,6 +78,7 @@ fn compile_directory(
     Some(PathBuf::from(directory))
 }
 
+/// Returns the names of std's functions that share an address with others.
 fn merged_functions(file: &ObjectFile<'_>) -> HashMap<u64, Vec<String>> {
     let mut names = HashMap::<u64, Vec<String>>::new();
     for symbol in file.symbols().filter(|symbol| symbol.kind() == object::SymbolKind::Text) {

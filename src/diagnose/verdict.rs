@@ -15,8 +15,8 @@ pub(crate) enum StallVerdict {
     /// The machine had no CPU for a thread that the worker waited for: count it
     /// as starvation.
     Starved,
-    /// The code may block here (`block_in_place`), or no capture exists: do not
-    /// report it.
+    /// The code is allowed to block here (`block_in_place`), or no capture exists:
+    /// do not report it.
     Ignored,
 }
 
@@ -44,9 +44,8 @@ pub(crate) fn is_single_poll(stall: &StallEvidence, symbols: &mut Symbols) -> bo
 }
 
 /// Returns the capture that explains the stall. A capture with a line of the
-/// application goes before any without; then the culprit that took the most
-/// time decides, then its line that took the most time, then the better
-/// evidence.
+/// application is preferred to one without. Among those, the culprit with the
+/// most time wins, then its line with the most time, then the best evidence.
 fn main_capture<'l, 'c>(captures: &'l [SymbolisedCapture<'c>]) -> Option<&'l SymbolisedCapture<'c>> {
     let weight_of = |is_same: &dyn Fn(&SymbolisedCapture<'_>) -> bool| {
         captures.iter().filter(|other| is_same(other)).map(|other| other.weight_nanos).sum::<u64>()

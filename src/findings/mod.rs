@@ -169,7 +169,7 @@ impl Inner {
     }
 
     /// Adds to the diagnosis how many other workers wait for the same lock now,
-    /// and what the worker does that probably holds it.
+    /// and the activity of the worker that probably holds it.
     fn add_lock_contention(&self, key: (usize, u64), diagnosis: &mut Diagnosis) {
         let detail = &mut diagnosis.detail;
         let waits_for_same_lock = |(other, ongoing): &(&(usize, u64), &OngoingStall)| {

@@ -5,8 +5,8 @@ use crate::report::diagnostic;
 use crate::report::text::{count, duration};
 
 /// Formats every finding of `document` as [`diagnostic()`] does, with ANSI
-/// colours if `color`. A summary of a few lines follows: the number of findings,
-/// and what their figures do not include.
+/// colours if `color`. A summary of a few lines follows: the number of
+/// findings, and what their figures do not include.
 #[must_use]
 pub fn diagnostics(document: &FindingsDocument, color: bool) -> String {
     let diagnostics = document.findings.iter().map(|finding| diagnostic(finding, color) + "\n");
