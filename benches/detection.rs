@@ -1,8 +1,8 @@
-//! How late a stall is seen, how long its thread is held, how soon the finding
-//! is there, and what the watchdog itself uses.
+//! Measures how late a stall is detected, how long a capture pauses its thread,
+//! how soon the finding exists, and how much CPU the watchdog uses.
 //!
-//! `cargo bench --bench detection [-- --stalls N]` prints the tables that
-//! README.md in this folder keeps, with the machine they are from.
+//! `cargo bench --bench detection [-- --stalls N]` prints the tables of
+//! README.md in this folder, which also names the machine.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -14,25 +14,25 @@ use loopscope::{Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
 
 const THRESHOLD: Duration = Duration::from_millis(10);
-/// Twice the threshold: each must be seen.
+/// Twice the threshold, so that each stall must be detected.
 const STALL: Duration = Duration::from_millis(20);
 
 fn main() {
     let stalls = stalls();
     println!("threshold {THRESHOLD:?}, {stalls} stalls of {STALL:?} each, 1 worker\n");
     println!(
-        "| stalls by | seen | detected after the threshold, p50 | p99 | max | finding after detection, p50 | p99 |"
+        "| stalls by | detected | delay after the threshold, p50 | p99 | max | finding after detection, p50 | p99 |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|");
-    delays("`std::thread::sleep`", stalls, || thread::sleep(STALL));
-    delays("computing", stalls, || {
+    measure_delays("`std::thread::sleep`", stalls, || thread::sleep(STALL));
+    measure_delays("computing", stalls, || {
         spin(STALL);
     });
-    println!("\n| the stalled thread stands still for | p50 | 90 % | 99 % |\n|---|---:|---:|---:|");
-    holds(stalls);
-    println!("\n| the watchdog uses | of a core |\n|---|---:|");
-    println!("| while all workers are parked | {:.3} % |", used(idle));
-    println!("| while 2 workers poll all the time, 100 µs a poll | {:.3} % |", used(busy));
+    println!("\n| the stalled thread is paused by | p50 | p90 | p99 |\n|---|---:|---:|---:|");
+    measure_pauses(stalls);
+    println!("\n| CPU use of the watchdog | share of a core |\n|---|---:|");
+    println!("| while all workers are parked | {:.3} % |", watchdog_cpu_percent(idle));
+    println!("| while 2 workers poll all the time, 100 µs per poll | {:.3} % |", watchdog_cpu_percent(busy));
 }
 
 fn stalls() -> u64 {
@@ -41,7 +41,7 @@ fn stalls() -> u64 {
 }
 
 fn scope() -> Scope {
-    // All of them are to be captured, not only ten a second.
+    // Captures every stall, not only ten per second.
     let builder = Scope::builder().terminal(Terminal::Never).blocking_threshold(THRESHOLD);
     builder.captures_per_second(1_000_000).start().expect("a scope")
 }
@@ -51,23 +51,24 @@ fn runtime(scope: &Scope, workers: usize) -> Runtime {
     scope.watch(builder.worker_threads(workers).enable_all()).build().expect("a runtime")
 }
 
-/// When a spinning thread did not spin.
+/// The pauses of a spinning thread.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pauses {
     count: u32,
     longest: Duration,
 }
 
-/// Two readings of the clock are further apart only if something came between.
-const PAUSE: Duration = Duration::from_nanos(800);
+/// A larger gap between two clock readings means that the thread was paused.
+const MIN_PAUSE: Duration = Duration::from_nanos(800);
 
+/// Spins for `time` of wall-clock time and returns the pauses.
 fn spin(time: Duration) -> Pauses {
     let begin = Instant::now();
     let (mut last, mut pauses) = (begin, Pauses::default());
     loop {
         let now = Instant::now();
         let gap = now - last;
-        if gap > PAUSE {
+        if gap > MIN_PAUSE {
             pauses = Pauses { count: pauses.count + 1, longest: pauses.longest.max(gap) };
         }
         last = now;
@@ -77,14 +78,14 @@ fn spin(time: Duration) -> Pauses {
     }
 }
 
-fn captured(scope: &Scope) -> u64 {
+fn capture_count(scope: &Scope) -> u64 {
     let captures = scope.snapshot().observer.captures;
-    captures.iter().filter(|(how, _)| matches!(*how, "signal" | "passive")).map(|(_, n)| n).sum()
+    captures.iter().filter(|(result, _)| matches!(*result, "signal" | "passive")).map(|(_, n)| n).sum()
 }
 
-/// Watches from a thread of its own, as a reader would: the capture by its
-/// counter, the finding by the list of stalls. Each look takes some 50 µs more.
-fn delays(name: &str, stalls: u64, block: fn()) {
+/// Observes from another thread, as a reader would: the capture by its counter,
+/// the finding by the list of stalls. Each reading adds about 50 µs.
+fn measure_delays(name: &str, stalls: u64, block: fn()) {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let origin = Instant::now();
@@ -92,7 +93,7 @@ fn delays(name: &str, stalls: u64, block: fn()) {
     let (mut detected, mut found) = (Vec::new(), Vec::new());
     for _ in 0..stalls {
         began.store(0, Relaxed);
-        let (before, since) = (captured(&scope), SystemTime::now());
+        let (before, since) = (capture_count(&scope), SystemTime::now());
         let at = Arc::clone(&began);
         let task = runtime.spawn(async move {
             at.store(origin.elapsed().as_nanos() as u64, Relaxed);
@@ -101,7 +102,7 @@ fn delays(name: &str, stalls: u64, block: fn()) {
         let (mut capture, mut finding) = (None, None);
         while finding.is_none() && !(task.is_finished() && began_long_ago(&began, origin)) {
             thread::sleep(Duration::from_micros(20));
-            if capture.is_none() && captured(&scope) > before {
+            if capture.is_none() && capture_count(&scope) > before {
                 capture = Some(origin.elapsed());
             }
             if capture.is_some() && !scope.stalls(Some(since)).stalls.is_empty() {
@@ -109,16 +110,16 @@ fn delays(name: &str, stalls: u64, block: fn()) {
             }
         }
         if let (Some(capture), Some(finding)) = (capture, finding) {
-            let over = Duration::from_nanos(began.load(Relaxed)) + THRESHOLD;
-            detected.push(capture.saturating_sub(over));
+            let threshold_at = Duration::from_nanos(began.load(Relaxed)) + THRESHOLD;
+            detected.push(capture.saturating_sub(threshold_at));
             found.push(finding - capture);
         }
         runtime.block_on(task).expect("no stall panics");
     }
-    let seen = detected.len();
+    let count = detected.len();
     let [p50, p99, max] = [0.5, 0.99, 1.0].map(|q| millis(quantile(&mut detected, q)));
     let [found50, found99] = [0.5, 0.99].map(|q| millis(quantile(&mut found, q)));
-    println!("| {name} | {seen} of {stalls} | {p50} | {p99} | {max} | {found50} | {found99} |");
+    println!("| {name} | {count} of {stalls} | {p50} | {p99} | {max} | {found50} | {found99} |");
 }
 
 fn began_long_ago(began: &AtomicU64, origin: Instant) -> bool {
@@ -126,71 +127,72 @@ fn began_long_ago(began: &AtomicU64, origin: Instant) -> bool {
     origin.elapsed().saturating_sub(began) > STALL * 5
 }
 
-/// How long a spinning thread stands still: over windows of 3 ms with one pause,
-/// in which neither tick nor other thread nor host interrupted it.
-fn holds(stalls: u64) {
-    print_held("an empty signal handler, all of it the kernel's", stalls, &empty_handlers(stalls));
+/// Measures how long a capture pauses a spinning thread. Only windows with a
+/// single pause count: there, no timer tick, other thread or host interrupted
+/// the thread.
+fn measure_pauses(stalls: u64) {
+    print_pauses("an empty signal handler (kernel time only)", stalls, &empty_handler_pauses(stalls));
     let scope = scope();
     let runtime = runtime(&scope, 1);
-    let mut held = Vec::new();
+    let mut pauses_by_capture = Vec::new();
     for _ in 0..stalls {
-        let before = captured(&scope);
+        let before = capture_count(&scope);
         let task = runtime.spawn(async {
-            // Up to shortly before the first capture is due.
+            // Spins until shortly before the first capture is due.
             spin(Duration::from_micros(9_900));
             spin(WINDOW)
         });
         let pauses = runtime.block_on(task).expect("no poll panics");
-        if captured(&scope) == before + 1 && pauses.count == 1 {
-            held.push(pauses.longest);
+        if capture_count(&scope) == before + 1 && pauses.count == 1 {
+            pauses_by_capture.push(pauses.longest);
         }
     }
-    print_held("a capture by signal", stalls, &held);
+    print_pauses("a capture by signal", stalls, &pauses_by_capture);
 }
 
 const WINDOW: Duration = Duration::from_micros(2_800);
 
-fn print_held(what: &str, stalls: u64, held: &[Duration]) {
-    let mut held = held.to_vec();
-    let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|q| micros(quantile(&mut held, q)));
-    println!("| {what} ({} of {stalls} windows) | {p50} | {p90} | {p99} |", held.len());
+fn print_pauses(cause: &str, stalls: u64, pauses: &[Duration]) {
+    let mut pauses = pauses.to_vec();
+    let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|q| micros(quantile(&mut pauses, q)));
+    println!("| {cause} ({} of {stalls} windows) | {p50} | {p90} | {p99} |", pauses.len());
 }
 
-/// The same for a signal whose handler does nothing.
+/// Measures the pauses caused by a signal whose handler does nothing.
 #[allow(unsafe_code)]
-fn empty_handlers(stalls: u64) -> Vec<Duration> {
-    extern "C" fn nothing(_: i32) {}
-    // SAFETY: the handler does nothing, so it may come at any time; signals go
-    // to a thread of this process that is joined after the last of them.
-    unsafe { libc::signal(libc::SIGUSR2, nothing as *const () as usize) };
-    let (tell, told) = std::sync::mpsc::channel();
-    let (answer, answers) = std::sync::mpsc::channel();
+fn empty_handler_pauses(stalls: u64) -> Vec<Duration> {
+    extern "C" fn do_nothing(_: i32) {}
+    // SAFETY: the handler does nothing, so it may run at any time. Signals go to
+    // a thread of this process that is joined after the last signal.
+    unsafe { libc::signal(libc::SIGUSR2, do_nothing as *const () as usize) };
+    let (start_sender, start_receiver) = std::sync::mpsc::channel();
+    let (result_sender, result_receiver) = std::sync::mpsc::channel();
     let spinner = thread::spawn(move || {
-        // SAFETY: no arguments.
-        answer.send((unsafe { libc::gettid() }, Pauses::default())).expect("somebody asks");
-        while told.recv().is_ok() {
-            answer.send((0, spin(WINDOW))).expect("somebody asks");
+        // SAFETY: the call has no arguments.
+        result_sender.send((unsafe { libc::gettid() }, Pauses::default())).expect("the receiver exists");
+        while start_receiver.recv().is_ok() {
+            result_sender.send((0, spin(WINDOW))).expect("the receiver exists");
         }
     });
-    let (tid, _) = answers.recv().expect("the thread runs");
-    let mut held = Vec::new();
+    let (tid, _) = result_receiver.recv().expect("the thread runs");
+    let mut longest_pauses = Vec::new();
     for _ in 0..stalls {
-        tell.send(()).expect("the thread runs");
+        start_sender.send(()).expect("the thread runs");
         thread::sleep(Duration::from_millis(1));
-        // SAFETY: as above.
+        // SAFETY: the thread `tid` runs until it is joined below.
         unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, libc::SIGUSR2) };
-        let (_, pauses) = answers.recv().expect("the thread runs");
-        held.extend((pauses.count == 1).then_some(pauses.longest));
+        let (_, pauses) = result_receiver.recv().expect("the thread runs");
+        longest_pauses.extend((pauses.count == 1).then_some(pauses.longest));
     }
-    drop(tell);
+    drop(start_sender);
     spinner.join().expect("the thread does not panic");
-    held
+    longest_pauses
 }
 
-fn used(work: fn(&Runtime)) -> f64 {
+fn watchdog_cpu_percent(work: fn(&Runtime)) -> f64 {
     let scope = scope();
     let runtime = runtime(&scope, 2);
-    // Its last look before it rests.
+    // Waits until the watchdog has parked.
     thread::sleep(Duration::from_secs(2));
     let (before, begin) = (scope.snapshot().observer.watchdog_cpu, Instant::now());
     work(&runtime);

@@ -1,10 +1,10 @@
-//! What a poll costs more: bare tokio, empty hooks, loopscope, tokio-metrics,
-//! side by side in one run.
+//! Measures the time that instrumentation adds to a poll: bare tokio, empty
+//! hooks, loopscope and tokio-metrics, side by side in one run.
 //!
-//! `cargo bench --bench overhead [-- --rounds N]` prints a table; README.md in
-//! this folder keeps one, with the machine it is from. The rounds of all
-//! configurations are interleaved, so that a change of the machine's pace falls
-//! on all of them, and medians are compared.
+//! `cargo bench --bench overhead [-- --rounds N]` prints the tables of
+//! README.md in this folder, which also names the machine. The rounds of all
+//! configurations are interleaved, so that a change of the machine's speed
+//! affects all of them. Medians are compared.
 
 use std::env;
 use std::future::Future;
@@ -17,13 +17,15 @@ use tokio_metrics::TaskMonitor;
 const TASKS: u64 = 64;
 const YIELDS: u64 = 20_000;
 
-/// One way to run the same polls.
+/// A runtime with one kind of instrumentation. All configurations run the same
+/// polls.
 struct Configuration {
     name: &'static str,
     runtime: Runtime,
     spawn: fn(&Runtime),
+    /// Nanoseconds per poll of each round.
     rounds: Vec<f64>,
-    /// Watches the runtime, if anything does.
+    /// The scope that watches the runtime, if there is one.
     _scope: Option<Scope>,
 }
 
@@ -34,12 +36,12 @@ fn main() {
     {
         let mut configurations = configurations(build);
         for configuration in &mut configurations {
-            configuration.round();
+            configuration.run_round();
             configuration.rounds.clear();
         }
         for _ in 0..rounds {
             for configuration in &mut configurations {
-                configuration.round();
+                configuration.run_round();
             }
         }
         print(flavour, rounds, &mut configurations);
@@ -100,7 +102,7 @@ fn empty_hooks(build: fn() -> Builder) -> Configuration {
 
 #[cfg(not(tokio_unstable))]
 fn empty_hooks(_build: fn() -> Builder) -> Configuration {
-    panic!("the overhead of hooks is measured with --cfg tokio_unstable");
+    panic!("this benchmark needs --cfg tokio_unstable, which enables Tokio's hooks");
 }
 
 async fn work() {
@@ -132,8 +134,8 @@ fn spawn_monitored(runtime: &Runtime) {
 }
 
 impl Configuration {
-    /// Nanoseconds a poll.
-    fn round(&mut self) {
+    /// Runs one round and records its nanoseconds per poll.
+    fn run_round(&mut self) {
         let begin = Instant::now();
         (self.spawn)(&self.runtime);
         let elapsed: Duration = begin.elapsed();
@@ -148,9 +150,9 @@ impl Configuration {
 
 fn print(flavour: &str, rounds: usize, configurations: &mut [Configuration]) {
     println!(
-        "\n{flavour}, {TASKS} tasks that yield {YIELDS} times each, {rounds} interleaved rounds, ns a poll\n"
+        "\n{flavour}, {TASKS} tasks that yield {YIELDS} times each, {rounds} interleaved rounds, ns per poll\n"
     );
-    println!("| configuration | median | 10 % | 90 % | added |");
+    println!("| configuration | median | p10 | p90 | added |");
     println!("|---|---:|---:|---:|---:|");
     let bare = configurations[0].quantile(0.5);
     for configuration in configurations {

@@ -1,5 +1,6 @@
-//! What a scrape costs: the time of `/metrics` with as many kinds as there may
-//! be on two workers, over a connection that stays open, in both formats.
+//! Measures what a scrape costs: the time of a request for `/metrics`, in both
+//! formats, over an open connection. The process has two workers and the
+//! maximum number of task kinds.
 //!
 //! `cargo bench --bench scrape --features telemetry`
 
@@ -29,28 +30,28 @@ fn main() {
             }
         }
     });
-    let mut snapshots = times(|| drop(scope.snapshot()));
-    println!("a snapshot: {}", shown(&mut snapshots));
+    let mut snapshots = durations(|| drop(scope.snapshot()));
+    println!("a snapshot: {}", summary(&mut snapshots));
     let mut client = Client::new(scope.telemetry_address().expect("telemetry"));
     for (name, accept) in
         [("text 0.0.4", "text/plain"), ("OpenMetrics", "application/openmetrics-text;version=1.0.0")]
     {
         let bytes = client.get("/metrics", accept);
-        measure(&format!("/metrics, {name}"), bytes.len(), || drop(client.get("/metrics", accept)));
+        print_measurement(&format!("/metrics, {name}"), bytes.len(), || drop(client.get("/metrics", accept)));
     }
     let bytes = client.get("/live", "*/*");
-    measure("/live", bytes.len(), || drop(client.get("/live", "*/*")));
+    print_measurement("/live", bytes.len(), || drop(client.get("/live", "*/*")));
 }
 
-fn measure(what: &str, bytes: usize, work: impl FnMut()) {
+fn print_measurement(what: &str, bytes: usize, work: impl FnMut()) {
     let before = telemetry_cpu();
-    let mut answers = times(work);
+    let mut answers = durations(work);
     let cpu = (telemetry_cpu() - before) / SCRAPES as u32;
-    println!("{what}, {} KB: {}, {cpu:.2?} of the thread's CPU", bytes / 1024, shown(&mut answers));
+    println!("{what}, {} KB: {}, {cpu:.2?} CPU time of the thread", bytes / 1024, summary(&mut answers));
 }
 
-/// What the telemetry thread has run so far: that does not depend on what else
-/// the machine does.
+/// Returns the CPU time that the telemetry thread has used. It does not depend
+/// on other load on the machine.
 fn telemetry_cpu() -> Duration {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let is_telemetry = |path: &Path| {
@@ -63,7 +64,7 @@ fn telemetry_cpu() -> Duration {
     threads.map(|thread| thread.path()).filter(|path| is_telemetry(path)).filter_map(|path| run(&path)).sum()
 }
 
-/// From 100 ns to 30 µs, so that many of a histogram's buckets are in use.
+/// Polls for up to 30 µs each, so that many buckets of a histogram are in use.
 async fn polls(task: u32) {
     for poll in 0..50_u32 {
         let begin = Instant::now();
@@ -72,7 +73,7 @@ async fn polls(task: u32) {
     }
 }
 
-fn times(mut work: impl FnMut()) -> Vec<Duration> {
+fn durations(mut work: impl FnMut()) -> Vec<Duration> {
     (0..SCRAPES)
         .map(|_| {
             let begin = Instant::now();
@@ -82,9 +83,13 @@ fn times(mut work: impl FnMut()) -> Vec<Duration> {
         .collect()
 }
 
-fn shown(times: &mut [Duration]) -> String {
-    times.sort();
-    format!("median {:.2?}, 99 % {:.2?}", times[times.len() / 2], times[times.len() * 99 / 100])
+fn summary(durations: &mut [Duration]) -> String {
+    durations.sort();
+    format!(
+        "median {:.2?}, p99 {:.2?}",
+        durations[durations.len() / 2],
+        durations[durations.len() * 99 / 100]
+    )
 }
 
 struct Client {

@@ -1,7 +1,9 @@
-//! What reading costs: the time of a snapshot of as many kinds as there may be
-//! on two workers, its effect on those who poll, and the memory a kind takes.
+//! Measures what reading costs: the time of a snapshot, its effect on workers
+//! that poll, and the memory per task kind. The process has two workers and the
+//! maximum number of task kinds.
 //!
-//! `cargo bench --bench snapshot`; README.md in this folder keeps a run's output.
+//! `cargo bench --bench snapshot`. README.md in this folder contains the output
+//! of a run.
 
 use std::hint::black_box;
 use std::sync::atomic::AtomicBool;
@@ -19,16 +21,16 @@ fn main() {
     let scope = Scope::builder().terminal(Terminal::Never).start().expect("a scope");
     let mut builder = Builder::new_multi_thread();
     let runtime = scope.watch(builder.worker_threads(2).enable_all()).build().expect("a runtime");
-    // The first polls set up what is there once a thread.
-    fill(&runtime, &["first".to_owned().leak()]);
+    // The first polls allocate what exists once per thread.
+    run_polls(&runtime, &["first".to_owned().leak()]);
     let before = resident_bytes();
     let names: Vec<&'static str> = (0..KINDS).map(|n| &*format!("kind {n}").leak()).collect();
-    fill(&runtime, &names);
-    let grown = resident_bytes().saturating_sub(before);
+    run_polls(&runtime, &names);
+    let growth = resident_bytes().saturating_sub(before);
     let snapshot = scope.snapshot();
     let used: usize = snapshot.kinds.iter().map(|kind| kind.poll_time.buckets.len()).sum();
-    println!("{} kinds, 2 workers, {used} buckets in use over all", snapshot.kinds.len());
-    println!("memory: {} bytes a kind and worker", grown / KINDS / 2);
+    println!("{} kinds, 2 workers, {used} buckets in use in total", snapshot.kinds.len());
+    println!("memory: {} bytes per kind and worker", growth / KINDS / 2);
 
     let mut times: Vec<Duration> = (0..SNAPSHOTS)
         .map(|_| {
@@ -38,14 +40,15 @@ fn main() {
         })
         .collect();
     times.sort();
-    println!("a snapshot: median {:?}, 99 % {:?}", times[SNAPSHOTS / 2], times[SNAPSHOTS * 99 / 100]);
+    println!("a snapshot: median {:?}, p99 {:?}", times[SNAPSHOTS / 2], times[SNAPSHOTS * 99 / 100]);
 
-    // The pollers go on one CPU of two, so that the reader takes none from them.
+    // The runtime polls on one thread, so that on a machine with two CPUs the
+    // reader has the other CPU.
     let mut builder = Builder::new_current_thread();
     let poller = scope.watch(&mut builder).build().expect("a runtime");
-    let [mut alone, mut read] = [Vec::new(), Vec::new()];
+    let [mut without_reader, mut with_reader] = [Vec::new(), Vec::new()];
     for _ in 0..15 {
-        alone.push(yields(&poller));
+        without_reader.push(nanos_per_poll(&poller));
         let stop = AtomicBool::new(false);
         thread::scope(|threads| {
             threads.spawn(|| {
@@ -54,7 +57,7 @@ fn main() {
                     thread::sleep(Duration::from_millis(10));
                 }
             });
-            read.push(yields(&poller));
+            with_reader.push(nanos_per_poll(&poller));
             stop.store(true, Relaxed);
         });
     }
@@ -62,15 +65,15 @@ fn main() {
         rounds.sort_by(f64::total_cmp);
         rounds[rounds.len() / 2]
     };
-    let (alone, read) = (median(&mut alone), median(&mut read));
+    let (without_reader, with_reader) = (median(&mut without_reader), median(&mut with_reader));
     println!(
-        "a poll: {alone:.1} ns, with 100 snapshots a second beside it {read:.1} ns, ratio {:.3}",
-        read / alone
+        "a poll: {without_reader:.1} ns, with 100 snapshots per second {with_reader:.1} ns, ratio {:.3}",
+        with_reader / without_reader
     );
 }
 
-/// Tasks of each kind on both workers, with polls from 100 ns to 30 µs.
-fn fill(runtime: &Runtime, names: &[&'static str]) {
+/// Runs tasks of each kind on both workers, with polls from 100 ns to 30 µs.
+fn run_polls(runtime: &Runtime, names: &[&'static str]) {
     runtime.block_on(async {
         for name in names {
             let tasks: Vec<_> = (0..4_u64)
@@ -93,17 +96,17 @@ fn fill(runtime: &Runtime, names: &[&'static str]) {
     });
 }
 
-/// Nanoseconds a poll.
-fn yields(runtime: &Runtime) -> f64 {
+/// Runs polls that only yield, and returns the nanoseconds per poll.
+fn nanos_per_poll(runtime: &Runtime) -> f64 {
     const POLLS: u32 = 2_000_000;
     let begin = Instant::now();
     runtime.block_on(async {
-        let yields = async {
+        let task = async {
             for _ in 0..POLLS {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::spawn(yields).await.expect("no task panics");
+        tokio::spawn(task).await.expect("no task panics");
     });
     begin.elapsed().as_nanos() as f64 / f64::from(POLLS)
 }

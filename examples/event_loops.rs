@@ -1,6 +1,6 @@
-//! Several event loops under one watch: a runtime with a name, one thread with a
-//! `LocalSet` whose tasks no hook sees, so that a canary sits there, and a
-//! blocking pool that is too small for what it gets.
+//! Several event loops observed by one scope: a runtime with a name, a thread
+//! with a `LocalSet`, and a blocking pool that is too small for its load. No
+//! hook sees the tasks of the `LocalSet`, so a canary measures its lag.
 //!
 //! `LOOPSCOPE_TELEMETRY=127.0.0.1:9465 cargo run --features telemetry --example event_loops -- 60`
 //! serves the live page for a minute.
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for _ in 0..3 {
             tokio::spawn(requests().named("requests"));
         }
-        tokio::spawn(impatient().named("impatient"));
+        tokio::spawn(self_waking().named("self-waking"));
         sleep(Duration::from_secs(seconds)).await;
     });
     runtime.shutdown_background();
@@ -51,13 +51,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             call.queue_wait.quantile(0.99)
         );
     }
-    for of in &snapshot.loop_lag {
-        println!("{}: {} wakes, p99 of the lag {:?}", of.name, of.lag.count, of.lag.quantile(0.99));
+    for event_loop in &snapshot.loop_lag {
+        let lag = &event_loop.lag;
+        println!("{}: {} wakes, p99 of the lag {:?}", event_loop.name, lag.count, lag.quantile(0.99));
     }
     Ok(())
 }
 
-/// Each has something for the blocking pool.
+/// Each request runs a call on the blocking pool.
 async fn requests() {
     loop {
         let _ = loopscope::spawn_blocking("hash", || thread::sleep(Duration::from_millis(5))).await;
@@ -65,14 +66,15 @@ async fn requests() {
     }
 }
 
-/// Asks again and again instead of waiting, which is a lint.
-async fn impatient() {
+/// Wakes itself at each poll instead of waiting. loopscope counts this as the
+/// lint `self-wake`.
+async fn self_waking() {
     loop {
-        let mut asked = 0;
+        let mut polls = 0;
         std::future::poll_fn(|context| {
-            asked += 1;
+            polls += 1;
             context.waker().wake_by_ref();
-            if asked < 10 { Poll::Pending } else { Poll::Ready(()) }
+            if polls < 10 { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
         sleep(Duration::from_millis(10)).await;

@@ -1,6 +1,7 @@
-//! What an event loop is, with nothing but the standard library: a queue of tasks
-//! that are ready, a thread that polls them in turn, and wakers that put them back.
-//! And what "blocking the event loop" means: see how late the clock is.
+//! A minimal event loop with nothing but the standard library: a queue of ready
+//! tasks, a thread that polls one after the other, and wakers that put tasks
+//! back into the queue. It shows what "blocking the event loop" means: a task
+//! that ticks every 10 ms measures how late its ticks are.
 //!
 //! `cargo run --example minimal_event_loop`
 
@@ -13,36 +14,36 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 fn main() {
-    println!("every task gives way at its `.await`:");
-    run(vec![Box::pin(clock("polite")), Box::pin(polite())]);
-    println!("one task holds the thread for 60 ms:");
-    run(vec![Box::pin(clock("blocked")), Box::pin(rude())]);
+    println!("every task yields at its `.await`:");
+    run(vec![Box::pin(measure_ticks()), Box::pin(yielding())]);
+    println!("one task blocks the thread for 60 ms:");
+    run(vec![Box::pin(measure_ticks()), Box::pin(blocking())]);
 }
 
-/// Ticks every 10 ms and says how late the latest tick was.
-async fn clock(name: &str) {
-    let mut latest = Duration::ZERO;
+/// Ticks every 10 ms and prints the largest delay of a tick.
+async fn measure_ticks() {
+    let mut max_delay = Duration::ZERO;
     for _ in 0..8 {
         let due = Instant::now() + Duration::from_millis(10);
         Timer::until(due).await;
-        latest = latest.max(due.elapsed());
+        max_delay = max_delay.max(due.elapsed());
     }
-    println!("  the {name} clock ticked up to {} ms late", latest.as_millis());
+    println!("  ticks were up to {} ms late", max_delay.as_millis());
 }
 
-async fn polite() {
+async fn yielding() {
     Timer::until(Instant::now() + Duration::from_millis(60)).await;
 }
 
-/// The mistake: nobody else is polled until this returns.
-async fn rude() {
+/// The mistake: no other task is polled until the sleep returns.
+async fn blocking() {
     Timer::until(Instant::now() + Duration::from_millis(5)).await;
     thread::sleep(Duration::from_millis(60));
 }
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// The event loop: polls what is ready, and sleeps while nothing is.
+/// The event loop: polls ready tasks, and sleeps while no task is ready.
 fn run(tasks: Vec<Task>) {
     let ready = Arc::new(Ready::default());
     (0..tasks.len()).for_each(|number| ready.push(number));
@@ -51,16 +52,16 @@ fn run(tasks: Vec<Task>) {
         let number = ready.pop();
         let waker = Waker::from(Arc::new(TaskWaker { number, ready: ready.clone() }));
         let task = &mut tasks[number];
-        // A task that is done may still be woken.
-        let done =
-            task.as_mut().is_some_and(|it| it.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
-        if done {
+        // A wake may also arrive after the task is done.
+        let is_done =
+            task.as_mut().is_some_and(|task| task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+        if is_done {
             *task = None;
         }
     }
 }
 
-/// The numbers of the tasks that have something to do.
+/// The queue of ready tasks, by their numbers.
 #[derive(Default)]
 struct Ready {
     queue: Mutex<VecDeque<usize>>,
@@ -88,7 +89,7 @@ impl Ready {
     }
 }
 
-/// Waking a task is putting its number into the queue, from any thread.
+/// Wakes a task: any thread can put the task's number into the queue.
 struct TaskWaker {
     number: usize,
     ready: Arc<Ready>,
@@ -100,7 +101,8 @@ impl Wake for TaskWaker {
     }
 }
 
-/// Done at a time: it leaves its waker with somebody who keeps the time, here a thread of its own.
+/// A future that is ready at the time `due`. It gives its waker to a new
+/// thread, which sleeps until then and wakes the task.
 struct Timer {
     due: Instant,
     shared: Arc<Mutex<Option<Waker>>>,
@@ -109,7 +111,7 @@ struct Timer {
 
 impl Timer {
     fn until(due: Instant) -> Self {
-        Timer { due, shared: Arc::default(), started: false }
+        Self { due, shared: Arc::default(), started: false }
     }
 }
 
@@ -120,7 +122,7 @@ impl Future for Timer {
         if Instant::now() >= self.due {
             return Poll::Ready(());
         }
-        // The newest waker counts, as the task may have moved since the last poll.
+        // Stores the newest waker: the task may have moved since the last poll.
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
         if !std::mem::replace(&mut self.started, true) {
             let (due, shared) = (self.due, self.shared.clone());

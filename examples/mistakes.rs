@@ -1,5 +1,5 @@
-//! Four mistakes that block the event loop, each in a task of its own: loopscope
-//! draws what it finds on the terminal.
+//! Four mistakes that block the event loop, each in a separate task. loopscope
+//! prints its findings on the terminal.
 //!
 //! `cargo run --example mistakes`
 
@@ -23,7 +23,7 @@ fn main() -> anyhow::Result<()> {
         anyhow::Ok(())
     })?;
     drop(runtime);
-    // What was seen last is on its way to the findings.
+    // The last stall takes a moment to become a finding.
     let begin = Instant::now();
     while scope.findings().findings.len() < 4 && begin.elapsed() < Duration::from_secs(10) {
         thread::sleep(Duration::from_millis(10));
@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<()> {
         println!(
             "{:5} {:.0} ms at {site} ({})",
             finding.cause,
-            finding.total_seconds * 1e3,
+            finding.total.as_secs_f64() * 1e3,
             finding.evidence
         );
     }
@@ -73,7 +73,7 @@ async fn waiter() {
         thread::sleep(Duration::from_millis(100));
         drop(guard);
     });
-    // Told once the lock is held, so that what follows is sure to wait.
+    // Waits until the other thread holds the lock, so that `lock` must block.
     let _ = is_held.recv();
     drop(lock.lock());
 }

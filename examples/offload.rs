@@ -1,5 +1,6 @@
-//! `spawn_blocking`: work that takes a while, once on the event loop and once on a
-//! thread for such work. A ticker that shares the loop shows what it feels.
+//! Runs a long computation on the event loop, and then with `spawn_blocking` on
+//! a thread of the blocking pool. A ticker on the event loop measures the delay
+//! in both cases.
 //!
 //! `cargo run --example offload`
 
@@ -12,20 +13,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let scope = Scope::builder().start()?;
     let runtime = scope.watch(tokio::runtime::Builder::new_current_thread().enable_all()).build()?;
     scope.block_on(&runtime, async {
-        let late = beside(loopscope::spawn("on-the-loop", async { work() })).await;
-        println!("on the event loop: a tick came {} ms late", late.as_millis());
-        let late = beside(loopscope::spawn_blocking("off-the-loop", work)).await;
-        println!("spawn_blocking: a tick came {} ms late", late.as_millis());
+        let delay = max_tick_delay(loopscope::spawn("on-the-loop", async { compute() })).await;
+        println!("on the event loop: a tick was {} ms late", delay.as_millis());
+        let delay = max_tick_delay(loopscope::spawn_blocking("off-the-loop", compute)).await;
+        println!("spawn_blocking: a tick was {} ms late", delay.as_millis());
     });
     let snapshot = scope.snapshot();
     for call in &snapshot.blocking_calls {
-        println!("loopscope: {} went to the blocking pool {} time(s)", call.name, call.queue_wait.count);
+        println!("loopscope: `{}` ran on the blocking pool {} time(s)", call.name, call.queue_wait.count);
     }
     Ok(())
 }
 
-/// Half a password hash.
-fn work() {
+/// Computes for 120 ms, about half as long as a password hash takes.
+fn compute() {
     let begin = Instant::now();
     let mut sum = 0_u64;
     while begin.elapsed() < Duration::from_millis(120) {
@@ -33,13 +34,14 @@ fn work() {
     }
 }
 
-/// Ticks every 5 ms until `task` is done; how late the latest tick was.
-async fn beside(task: tokio::task::JoinHandle<()>) -> Duration {
-    let mut latest = Duration::ZERO;
+/// Ticks every 5 ms until `task` is done, and returns the largest delay of a
+/// tick.
+async fn max_tick_delay(task: tokio::task::JoinHandle<()>) -> Duration {
+    let mut max_delay = Duration::ZERO;
     while !task.is_finished() {
         let due = tokio::time::Instant::now() + Duration::from_millis(5);
         tokio::time::sleep_until(due).await;
-        latest = latest.max(due.elapsed());
+        max_delay = max_delay.max(due.elapsed());
     }
-    latest
+    max_delay
 }

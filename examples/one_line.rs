@@ -1,7 +1,8 @@
-//! loopscope in one line: the application is the future that `run` runs.
+//! loopscope in one line: `run` runs the application's main future on a watched
+//! runtime.
 //!
-//! `cargo run --example one_line` draws what it finds if stderr is a terminal,
-//! and says nothing otherwise; `LOOPSCOPE=off` turns it off.
+//! `cargo run --example one_line` prints findings if stderr is a terminal, and
+//! prints nothing otherwise. `LOOPSCOPE=off` turns loopscope off.
 
 use std::thread;
 use std::time::Duration;
@@ -13,7 +14,8 @@ fn main() {
 }
 
 async fn greet() {
-    // The mistake: everybody on this worker waits. `tokio::time::sleep` is the cure.
+    // The mistake: all tasks on this worker wait. The fix is
+    // `tokio::time::sleep`.
     thread::sleep(Duration::from_millis(50));
     println!("hello");
 }

@@ -1,5 +1,5 @@
-//! A watched runtime with one task that yields as often as it is told: what a
-//! tracer of system calls sees of the poll path.
+//! A watched runtime with one task that yields N times. A tracer shows which
+//! system calls the poll path makes.
 //!
 //! `cargo run --release --example yields -- 1000000`
 

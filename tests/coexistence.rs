@@ -1,12 +1,14 @@
-//! Beside what else a process does with signals, `fork` and its rights: the
-//! program goes on as it would, and what can still be seen is seen.
+//! loopscope works in processes that use signals, call `fork`, or give up
+//! rights. The program behaves as it would without loopscope, and stalls are
+//! still detected as far as the process allows it.
 //!
-//! Each scene changes a whole process, so it is played by a process of its own:
-//! this program, run once more for one of the tests that are otherwise ignored.
+//! Each scenario changes a whole process, so it runs in a separate process:
+//! this test program runs itself again for one of the tests marked `#[ignore]`.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-// SAFETY of all of them: each call gets numbers, null where that is allowed, and
-// pointers to initialised locals of the type it wants, which outlive it; after a
-// fork only calls are made that are allowed there.
+// SAFETY of all unsafe blocks: each call gets numbers, null where null is
+// allowed, and pointers to initialised locals of the expected type, which
+// outlive the call. After a fork, the child makes only calls that are allowed
+// there.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 
 mod common;
@@ -21,39 +23,41 @@ use common::{STALL, cpu_time, eventually, finding, runtime, scope, spin};
 use loopscope::{Cause, Evidence, Finding, Scope};
 use tokio::runtime::Runtime;
 
-/// Plays a scene, which fails by a panic or a signal.
-fn play(scene: &str) {
+/// Runs a scenario in a child process. A failed scenario panics or is killed
+/// by a signal.
+fn run_scenario(scenario: &str) {
     let this = env::current_exe().unwrap();
-    let output = Command::new(this).args(["--exact", scene, "--ignored", "--nocapture"]).output().unwrap();
+    let output = Command::new(this).args(["--exact", scenario, "--ignored", "--nocapture"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{scene}: {}\n{text}", output.status);
-    assert!(text.contains("1 passed"), "no scene {scene}\n{text}");
+    assert!(output.status.success(), "{scenario}: {}\n{text}", output.status);
+    assert!(text.contains("1 passed"), "there is no scenario {scenario}\n{text}");
 }
 
-macro_rules! scenes {
-    ($($test:ident plays $scene:ident;)*) => {$(
+macro_rules! scenarios {
+    ($($test:ident runs $scenario:ident;)*) => {$(
         #[test]
         fn $test() {
-            play(stringify!($scene));
+            run_scenario(stringify!($scenario));
         }
     )*};
 }
 
-scenes! {
-    blocked_signals_are_done_without plays blocked_signals;
-    the_handlers_of_others_go_on plays others_handlers;
-    a_handler_that_took_our_place_gets_nothing plays replaced_handler;
-    a_fork_is_left_alone plays fork;
-    a_process_that_must_not_be_dumped_is_watched plays not_dumpable;
-    what_a_sandbox_forbids_is_done_without plays sandbox;
-    without_proc_stalls_are_counted plays no_proc;
+scenarios! {
+    stalls_are_found_although_the_worker_blocks_all_signals runs blocked_signals;
+    signal_handlers_of_the_application_still_run runs application_handlers;
+    a_handler_that_replaced_loopscopes_receives_no_signal runs replaced_handler;
+    the_handler_does_nothing_in_a_forked_child runs fork;
+    stalls_are_found_in_a_process_that_is_not_dumpable runs not_dumpable;
+    stalls_are_found_in_a_sandbox_without_ptrace runs sandbox;
+    stalls_are_counted_without_proc runs no_proc;
 }
 
 #[inline(never)]
 fn computes() {
     let before = cpu_time();
     while cpu_time() - before < STALL / 4 {
-        // Here, and not in a function that it calls, it is to be met.
+        // The loop is here and not in a function that it calls, so that the
+        // sampled stack ends in `computes`.
         let begin = Instant::now();
         while begin.elapsed() < STALL {
             std::hint::black_box(());
@@ -71,14 +75,14 @@ fn run(runtime: &Runtime, name: &'static str, work: fn()) {
     runtime.block_on(async move { loopscope::spawn(name, async move { work() }).await }).unwrap();
 }
 
-/// What is found of a computation and of a sleep.
-fn stalls(scope: &Scope, runtime: &Runtime) -> [Finding; 2] {
+/// Runs a computation and a sleep, and returns their findings.
+fn cause_stalls(scope: &Scope, runtime: &Runtime) -> [Finding; 2] {
     run(runtime, "computer", computes);
     run(runtime, "sleeper", sleeps);
     ["computer", "sleeper"].map(|kind| finding(scope, kind))
 }
 
-fn assert_complete([computer, sleeper]: &[Finding; 2]) {
+fn assert_causes_and_sites([computer, sleeper]: &[Finding; 2]) {
     for (finding, cause, function) in [(computer, Cause::Cpu, "computes"), (sleeper, Cause::Sleep, "sleeps")]
     {
         assert_eq!(finding.cause, cause, "{finding:#?}");
@@ -88,7 +92,7 @@ fn assert_complete([computer, sleeper]: &[Finding; 2]) {
 }
 
 #[test]
-#[ignore = "a scene"]
+#[ignore = "a scenario that another test runs in a child process"]
 fn blocked_signals() {
     let scope = scope();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -100,96 +104,102 @@ fn blocked_signals() {
         }
     });
     let runtime = scope.watch_with(builder.worker_threads(1).enable_all(), hooks).build().unwrap();
-    let [computer, sleeper] = stalls(&scope, &runtime);
+    let [computer, sleeper] = cause_stalls(&scope, &runtime);
     assert_eq!(computer.cause, Cause::Cpu, "{computer:#?}");
-    assert_eq!(computer.evidence, Evidence::None, "nothing is known of where: {computer:#?}");
+    assert_eq!(computer.evidence, Evidence::None, "the line is unknown: {computer:#?}");
     assert_eq!(sleeper.cause, Cause::Sleep, "{sleeper:#?}");
     assert!(sleeper.evidence >= Evidence::Leaf, "{sleeper:#?}");
     for _ in 0..3 {
         run(&runtime, "computer", computes);
     }
     let pending = runtime.block_on(async { tokio::spawn(async { pending_signals() }).await }).unwrap();
-    assert!(pending <= 1, "{pending} signals of ours have piled up");
+    assert!(pending <= 1, "{pending} signals of loopscope are pending");
 }
 
-/// How many real-time signals wait for the calling thread, which blocks them.
+/// Counts the real-time signals that are pending for the calling thread, which
+/// blocks them.
 fn pending_signals() -> usize {
     let mut real_time: libc::sigset_t = unsafe { mem::zeroed() };
     unsafe { libc::sigemptyset(&raw mut real_time) };
     for signal in libc::SIGRTMIN()..=libc::SIGRTMAX() {
         unsafe { libc::sigaddset(&raw mut real_time, signal) };
     }
-    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let take = || unsafe { libc::sigtimedwait(&raw const real_time, ptr::null_mut(), &raw const at_once) };
+    let no_wait = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let take = || unsafe { libc::sigtimedwait(&raw const real_time, ptr::null_mut(), &raw const no_wait) };
     std::iter::repeat_with(take).take_while(|signal| *signal > 0).count()
 }
 
-static PROFILED: AtomicU64 = AtomicU64::new(0);
-static THEIRS: AtomicU64 = AtomicU64::new(0);
+static PROFILER_SIGNALS: AtomicU64 = AtomicU64::new(0);
+static APPLICATION_SIGNALS: AtomicU64 = AtomicU64::new(0);
 
-extern "C" fn on_profile(_: i32) {
-    PROFILED.fetch_add(1, Relaxed);
+extern "C" fn on_profiler_signal(_: i32) {
+    PROFILER_SIGNALS.fetch_add(1, Relaxed);
 }
 
-extern "C" fn on_theirs(_: i32) {
-    THEIRS.fetch_add(1, Relaxed);
+extern "C" fn on_application_signal(_: i32) {
+    APPLICATION_SIGNALS.fetch_add(1, Relaxed);
 }
 
-fn handle(signal: i32, handler: extern "C" fn(i32)) {
+fn install_handler(signal: i32, handler: extern "C" fn(i32)) {
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     action.sa_sigaction = handler as *const () as usize;
     action.sa_flags = libc::SA_RESTART;
     assert_eq!(unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) }, 0);
 }
 
-/// As a sampling profiler does, and a library with a real-time signal.
+/// The process has the handler of a sampling profiler and the handler of a
+/// library that uses a real-time signal.
 #[test]
-#[ignore = "a scene"]
-fn others_handlers() {
-    handle(libc::SIGPROF, on_profile);
+#[ignore = "a scenario that another test runs in a child process"]
+fn application_handlers() {
+    install_handler(libc::SIGPROF, on_profiler_signal);
     let first = libc::SIGRTMIN();
-    handle(first, on_theirs);
+    install_handler(first, on_application_signal);
     let period = libc::timeval { tv_sec: 0, tv_usec: 2_000 };
     let timer = libc::itimerval { it_interval: period, it_value: period };
     assert_eq!(unsafe { libc::setitimer(libc::ITIMER_PROF, &raw const timer, ptr::null_mut()) }, 0);
     let scope = scope();
     let runtime = runtime(&scope, 1);
-    assert_complete(&stalls(&scope, &runtime));
-    let before = (PROFILED.load(Relaxed), THEIRS.load(Relaxed));
+    assert_causes_and_sites(&cause_stalls(&scope, &runtime));
+    let before = (PROFILER_SIGNALS.load(Relaxed), APPLICATION_SIGNALS.load(Relaxed));
     unsafe { libc::raise(first) };
     eventually("the profiler's signal", || {
-        // It counts CPU time.
+        // The profiler's timer counts CPU time, so the thread must use some.
         spin(Duration::from_millis(5));
-        (PROFILED.load(Relaxed) > before.0).then_some(())
+        (PROFILER_SIGNALS.load(Relaxed) > before.0).then_some(())
     });
-    assert_eq!((before.1, THEIRS.load(Relaxed)), (0, 1), "theirs is theirs");
+    assert_eq!(
+        (before.1, APPLICATION_SIGNALS.load(Relaxed)),
+        (0, 1),
+        "only the application's own signal reached its handler"
+    );
 }
 
 #[test]
-#[ignore = "a scene"]
+#[ignore = "a scenario that another test runs in a child process"]
 fn replaced_handler() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
-    assert_complete(&stalls(&scope, &runtime));
+    assert_causes_and_sites(&cause_stalls(&scope, &runtime));
     for signal in libc::SIGRTMIN()..=libc::SIGRTMAX() {
-        handle(signal, on_theirs);
+        install_handler(signal, on_application_signal);
     }
     run(&runtime, "later", computes);
     let later = finding(&scope, "later");
     assert_eq!(later.evidence, Evidence::None, "{later:#?}");
-    assert_eq!(THEIRS.load(Relaxed), 0, "they were sent nothing of ours");
+    assert_eq!(APPLICATION_SIGNALS.load(Relaxed), 0, "loopscope sent no signal to the application's handler");
 }
 
-/// A child has the handler, and none of the threads.
+/// A forked child inherits the handler, but none of the threads.
 #[test]
-#[ignore = "a scene"]
+#[ignore = "a scenario that another test runs in a child process"]
 fn fork() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
-    assert_complete(&stalls(&scope, &runtime));
+    assert_causes_and_sites(&cause_stalls(&scope, &runtime));
     let child = unsafe { libc::fork() };
     if child == 0 {
-        // Only what may be called after a fork.
+        // Only calls that are allowed after a fork.
         for signal in libc::SIGRTMIN()..=libc::SIGRTMAX() {
             if handler_of(signal) != libc::SIG_DFL {
                 unsafe { libc::raise(signal) };
@@ -210,9 +220,10 @@ fn handler_of(signal: i32) -> usize {
     action.sa_sigaction
 }
 
-/// As services are that hold secrets; also without root's rights.
+/// Services that hold secrets make themselves undumpable. The scenario also
+/// gives up root's rights.
 #[test]
-#[ignore = "a scene"]
+#[ignore = "a scenario that another test runs in a child process"]
 fn not_dumpable() {
     if unsafe { libc::getuid() } == 0 {
         const NOBODY: u32 = 65_534;
@@ -221,15 +232,15 @@ fn not_dumpable() {
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) }, 0);
     let scope = scope();
     let runtime = runtime(&scope, 1);
-    let found = stalls(&scope, &runtime);
+    let found = cause_stalls(&scope, &runtime);
     println!("{found:#?}");
-    assert_complete(&found);
+    assert_causes_and_sites(&found);
 }
 
-/// No `ptrace`, no `perf_event_open`, no reading of memory by a call: what
-/// containers forbid by default, and some more.
+/// Forbids `ptrace`, `perf_event_open`, and the calls that read or write the
+/// memory of a process: what containers forbid by default, and more.
 #[test]
-#[ignore = "a scene"]
+#[ignore = "a scenario that another test runs in a child process"]
 fn sandbox() {
     const FORBIDDEN: [i64; 4] = [
         libc::SYS_ptrace,
@@ -240,13 +251,13 @@ fn sandbox() {
     const LOAD_NUMBER: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let mut program = vec![step(LOAD_NUMBER, 0, 0, 0)];
+    let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut program = vec![instruction(LOAD_NUMBER, 0, 0, 0)];
     for number in FORBIDDEN {
-        program.push(step(JUMP_IF_EQUAL, 0, 1, number as u32));
-        program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
+        program.push(instruction(JUMP_IF_EQUAL, 0, 1, number as u32));
+        program.push(instruction(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
     }
-    program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    program.push(instruction(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
     let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
@@ -255,14 +266,14 @@ fn sandbox() {
     }
     let scope = scope();
     let runtime = runtime(&scope, 1);
-    assert_complete(&stalls(&scope, &runtime));
+    assert_causes_and_sites(&cause_stalls(&scope, &runtime));
 }
 
-/// Needs root, to take `/proc` away in a name space of its own.
+/// Unmounts `/proc` in a separate mount namespace, which needs root.
 #[test]
-#[ignore = "a scene"]
+#[ignore = "a scenario that another test runs in a child process"]
 fn no_proc() {
-    let taken = unsafe {
+    let unmounted = unsafe {
         libc::unshare(libc::CLONE_NEWNS) == 0
             && libc::mount(
                 ptr::null(),
@@ -273,15 +284,15 @@ fn no_proc() {
             ) == 0
             && libc::umount2(c"/proc".as_ptr(), libc::MNT_DETACH) == 0
     };
-    if !taken {
-        eprintln!("SKIPPED: no rights to take /proc away: {}", io::Error::last_os_error());
+    if !unmounted {
+        eprintln!("SKIPPED: no rights to unmount /proc: {}", io::Error::last_os_error());
         return;
     }
     let scope = scope();
     let runtime = runtime(&scope, 1);
-    let found = stalls(&scope, &runtime);
+    let found = cause_stalls(&scope, &runtime);
     for finding in &found {
         assert_eq!(finding.count, 1, "{finding:#?}");
-        assert!(finding.total_seconds >= STALL.as_secs_f64(), "{finding:#?}");
+        assert!(finding.total >= STALL, "{finding:#?}");
     }
 }

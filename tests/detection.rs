@@ -1,7 +1,7 @@
-//! Each mistake is found, with its line, its cause and its cure.
+//! Each blocking call is found, with its line, its cause and advice.
 //!
-//! Stalls last thirty times the threshold and the tests wait for findings, not
-//! for times, so that a busy machine makes them slow but not wrong.
+//! Stalls last thirty times the threshold, and the tests wait until a finding
+//! exists. A busy machine makes these tests slow, but does not make them fail.
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 mod common;
@@ -17,7 +17,7 @@ use common::{STALL, cpu_time, eventually, finding, runtime, scope, spin};
 use loopscope::{Cause, Evidence, Finding, FrameKind, Named, Scope, Terminal};
 use tokio::runtime::Runtime;
 
-/// The line of the mistake, as the mistake itself tells.
+/// The line of the call that blocks, stored by `sleeps` itself.
 static SLEEP_LINE: AtomicU32 = AtomicU32::new(0);
 
 #[inline(never)]
@@ -27,14 +27,13 @@ fn sleeps() {
     no_tail_call();
 }
 
-/// Keeps the compiler from turning the call before into a jump, which would
-/// take the caller's frame off the stack, and so its line out of everybody's
-/// sight.
+/// Keeps the compiler from turning the previous call into a jump. A jump would
+/// remove the caller's frame from the stack, and with it the caller's line.
 fn no_tail_call() {
     std::hint::black_box(());
 }
 
-/// Runs `work` as a task of that name.
+/// Runs `work` as a task with this name.
 fn run<T: Send + 'static>(
     runtime: &Runtime,
     name: &'static str,
@@ -47,12 +46,12 @@ fn assert_site(finding: &Finding, function: &str) {
     let site = finding.site.as_ref().expect("the site is known");
     assert_eq!(site.file.as_deref(), Some("tests/detection.rs"), "{finding:#?}");
     assert!(site.function.ends_with(function), "{finding:#?}");
-    assert!(finding.total_seconds >= STALL.as_secs_f64(), "{finding:#?}");
+    assert!(finding.total >= STALL, "{finding:#?}");
     assert!(finding.stack.iter().any(|frame| frame.kind == FrameKind::Runtime), "{finding:#?}");
 }
 
 #[test]
-fn a_sleep() {
+fn a_sleep_is_found_at_its_line() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     run(&runtime, "sleeper", sleeps);
@@ -64,13 +63,13 @@ fn a_sleep() {
     assert!(finding.advice.contains("tokio::time::sleep"));
     assert_site(&finding, "sleeps");
     assert_eq!(finding.site.unwrap().line, Some(SLEEP_LINE.load(Ordering::Relaxed)));
-    assert!(finding.split.off_cpu_seconds > finding.split.on_cpu_seconds);
+    assert!(finding.split.off_cpu > finding.split.on_cpu);
 }
 
-/// The watchdog looks just as these sleeps end, at twice and four times the
-/// threshold, and meets the thread at what follows.
+/// The watchdog samples the thread just as these sleeps end, at twice and four
+/// times the threshold, when the thread already runs the code after the sleep.
 #[test]
-fn who_has_just_woken_is_not_blamed() {
+fn code_after_a_sleep_is_not_reported() {
     let scope = Scope::builder()
         .terminal(Terminal::Never)
         .captures_per_second(1000)
@@ -95,7 +94,7 @@ fn who_has_just_woken_is_not_blamed() {
 }
 
 #[test]
-fn a_sleep_is_not_cut_short() {
+fn a_capture_does_not_shorten_a_sleep() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let slept = run(&runtime, "long sleeper", || {
@@ -119,7 +118,7 @@ fn writes(path: &std::path::Path) -> std::io::Result<()> {
 }
 
 #[test]
-fn a_file() {
+fn a_file_write_is_found_at_its_function() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let path = std::env::temp_dir().join(format!("loopscope-test-{}", std::process::id()));
@@ -133,7 +132,7 @@ fn a_file() {
 }
 
 #[test]
-fn a_computation() {
+fn a_computation_is_found_at_its_function() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     #[inline(never)]
@@ -164,7 +163,7 @@ fn waits_for(lock: &Mutex<()>) {
 }
 
 #[test]
-fn a_lock() {
+fn a_wait_for_a_lock_is_found_at_its_function() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let lock = Arc::new(Mutex::new(()));
@@ -174,7 +173,8 @@ fn a_lock() {
         move || {
             let _guard = lock.lock().unwrap();
             held.wait();
-            // Not until the other is sure to have waited for long.
+            // Holds the lock until the task has waited for much longer than
+            // the threshold.
             thread::sleep(STALL * 2);
         }
     });
@@ -190,27 +190,27 @@ fn a_lock() {
 }
 
 #[test]
-fn one_worker_of_four() {
+fn an_ongoing_stall_on_one_of_four_workers_is_reported() {
     let scope = scope();
     let runtime = runtime(&scope, 4);
-    let go_on = Arc::new(Barrier::new(2));
-    let blocked = Arc::clone(&go_on);
+    let release = Arc::new(Barrier::new(2));
+    let blocked = Arc::clone(&release);
     let task = runtime.spawn(async move { blocked.wait() }.named("blocked"));
     eventually("the stall in progress", || {
         let snapshot = scope.snapshot();
         (snapshot.workers_blocked() == 1 && snapshot.longest_active_poll() >= STALL).then_some(())
     });
-    let ongoing = eventually("the finding of a stall that goes on", || {
+    let ongoing = eventually("the finding of an ongoing stall", || {
         scope.findings().findings.into_iter().find(|finding| finding.task.kind == "blocked")
     });
-    assert!(ongoing.ongoing_seconds.is_some());
-    go_on.wait();
+    assert!(ongoing.ongoing.is_some());
+    release.wait();
     runtime.block_on(task).unwrap();
     assert_eq!(finding(&scope, "blocked").count, 1);
 }
 
 #[test]
-fn short_polls_are_no_findings() {
+fn short_polls_cause_no_findings() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let tasks: Vec<_> = (0..100)
@@ -230,18 +230,19 @@ fn short_polls_are_no_findings() {
 }
 
 #[test]
-fn a_block_in_place_is_allowed() {
+fn block_in_place_causes_no_finding() {
     let scope = scope();
     let runtime = runtime(&scope, 2);
     run(&runtime, "in place", || tokio::task::block_in_place(|| thread::sleep(STALL)));
-    // A stall after it, so that its own evidence has been judged by then.
+    // A second stall. Once its finding exists, any evidence of the first has
+    // been judged too.
     run(&runtime, "after", || thread::sleep(STALL));
     finding(&scope, "after");
     assert!(scope.findings().findings.iter().all(|finding| finding.task.kind != "in place"));
 }
 
 #[test]
-fn the_root_future_counts_too() {
+fn a_stall_of_the_root_future_is_found() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     scope.block_on(&runtime, async { thread::sleep(STALL) });
@@ -251,23 +252,26 @@ fn the_root_future_counts_too() {
 
 #[test]
 #[cfg(tokio_unstable)]
-fn who_waited_is_counted() {
+fn tasks_that_waited_for_a_stall_are_counted() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let tasks = runtime.block_on(async {
         let blocker = loopscope::spawn("blocker", async { thread::sleep(STALL) });
-        let victims: Vec<_> = (0..5).map(|_| tokio::spawn(async {})).collect();
-        (blocker, victims)
+        let waiting: Vec<_> = (0..5).map(|_| tokio::spawn(async {})).collect();
+        (blocker, waiting)
     });
     runtime.block_on(tasks.0).unwrap();
-    for victim in tasks.1 {
-        runtime.block_on(victim).unwrap();
+    for task in tasks.1 {
+        runtime.block_on(task).unwrap();
     }
     let victims = eventually("the victims", || {
         let victims = finding(&scope, "blocker").victims;
         (victims.tasks > 0).then_some(victims)
     });
-    assert!(victims.tasks <= 5 && victims.delay_seconds > 0.01, "{victims:?}");
+    assert!(
+        victims.tasks <= 5 && victims.tasks <= victims.waits && victims.delay > Duration::from_millis(10),
+        "{victims:?}"
+    );
 }
 
 #[inline(never)]
@@ -277,36 +281,37 @@ fn reads(mut peer: std::net::TcpStream) -> std::io::Result<usize> {
 }
 
 #[test]
-fn a_call_that_a_signal_would_break_is_left_alone() {
+fn a_call_that_a_signal_would_interrupt_gets_no_signal() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     peer.set_read_timeout(Some(STALL)).unwrap();
     let error = run(&runtime, "reader", move || reads(peer)).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "the timeout, and no interruption");
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "the call ends by its timeout, not by EINTR");
     let finding = finding(&scope, "reader");
     assert_eq!(finding.cause, Cause::Network, "{finding:#?}");
     assert!(finding.evidence > Evidence::None);
-    // On a busy machine the thread may be met before it is in the call, and asked by a signal there.
+    // On a busy machine, a sample may find the thread before it is in the call.
+    // That sample uses a signal.
     let captures = scope.snapshot().observer.captures;
-    assert!(captures.iter().any(|(way, count)| *way == "passive" && *count > 0), "{captures:?}");
+    assert!(captures.iter().any(|(result, count)| *result == "passive" && *count > 0), "{captures:?}");
 }
 
 #[inline(never)]
-fn waits_at_most(receiver: &std::sync::mpsc::Receiver<()>) {
+fn receives_with_timeout(receiver: &std::sync::mpsc::Receiver<()>) {
     let _ = receiver.recv_timeout(STALL);
     no_tail_call();
 }
 
 #[test]
-fn a_stack_is_reconstructed_where_a_signal_would_show() {
+fn a_stack_is_reconstructed_where_a_signal_would_interrupt_the_call() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let (_sender, receiver) = std::sync::mpsc::channel();
-    run(&runtime, "receiver", move || waits_at_most(&receiver));
+    run(&runtime, "receiver", move || receives_with_timeout(&receiver));
     let finding = finding(&scope, "receiver");
     assert_eq!(finding.cause, Cause::Channel, "{finding:#?}");
     assert_eq!(finding.evidence, Evidence::Reconstructed, "{finding:#?}");
-    assert_site(&finding, "waits_at_most");
+    assert_site(&finding, "receives_with_timeout");
 }

@@ -1,4 +1,4 @@
-//! Named futures are recorded under any executor.
+//! Named futures are recorded on any executor.
 
 mod common;
 
@@ -18,11 +18,12 @@ use futures::stream::FuturesUnordered;
 use futures::task::SpawnExt;
 use loopscope::{KindSnapshot, Named, Scope};
 
-/// Futures outside a watched runtime count for the scope that was started
-/// last, so these tests go one after the other.
-fn alone() -> (MutexGuard<'static, ()>, Scope) {
-    static ALONE: Mutex<()> = Mutex::new(());
-    let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+/// Starts a scope while no other test of this file runs. Futures outside a
+/// watched runtime count for the scope that was started last, so the tests run
+/// one after the other.
+fn exclusive_scope() -> (MutexGuard<'static, ()>, Scope) {
+    static ONE_TEST_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let guard = ONE_TEST_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     (guard, scope())
 }
 
@@ -30,8 +31,8 @@ fn kind(scope: &Scope, name: &str) -> KindSnapshot {
     scope.snapshot().kinds.iter().find(|kind| kind.name == name).cloned().unwrap_or_default()
 }
 
-/// Wakes itself, and is ready at the next poll.
-fn again() -> impl Future<Output = ()> {
+/// Returns a future that wakes itself and is ready at its second poll.
+fn yield_once() -> impl Future<Output = ()> {
     let mut polled = false;
     poll_fn(move |context| {
         if std::mem::replace(&mut polled, true) {
@@ -43,8 +44,8 @@ fn again() -> impl Future<Output = ()> {
 }
 
 #[test]
-fn smol() {
-    let (_alone, scope) = alone();
+fn tasks_on_smol_are_recorded_and_their_stalls_found() {
+    let (_guard, scope) = exclusive_scope();
     let executor = Arc::new(smol::Executor::new());
     let stop = Arc::new(AtomicBool::new(false));
     let threads: Vec<_> = (0..2)
@@ -66,7 +67,7 @@ fn smol() {
         .map(|_| {
             executor.spawn(
                 async {
-                    again().await;
+                    yield_once().await;
                     smol::Timer::after(Duration::from_millis(1)).await;
                 }
                 .named("smol task"),
@@ -78,8 +79,9 @@ fn smol() {
             task.await;
         }
     });
-    let task =
-        eventually("all of them", || Some(kind(&scope, "smol task")).filter(|kind| kind.completed == 50));
+    let task = eventually("the completion of all tasks", || {
+        Some(kind(&scope, "smol task")).filter(|kind| kind.completed == 50)
+    });
     assert_eq!((task.spawned, task.self_wakes), (50, 50));
     assert!(task.poll_time.count >= 150, "{}", task.poll_time.count);
     assert!(task.schedule_delay.count >= 100, "{}", task.schedule_delay.count);
@@ -93,14 +95,14 @@ fn smol() {
 }
 
 #[test]
-fn the_futures_crate() {
-    let (_alone, scope) = alone();
+fn tasks_of_the_futures_crate_are_recorded() {
+    let (_guard, scope) = exclusive_scope();
     let mut pool = LocalPool::new();
     for _ in 0..10 {
-        pool.spawner().spawn(async { again().await }.named("pool task")).unwrap();
+        pool.spawner().spawn(async { yield_once().await }.named("pool task")).unwrap();
     }
     pool.run();
-    futures::executor::block_on(async { again().await }.named("blocked on"));
+    futures::executor::block_on(async { yield_once().await }.named("blocked on"));
     let task = kind(&scope, "pool task");
     assert_eq!((task.spawned, task.completed, task.poll_time.count), (10, 10, 20));
     assert_eq!((task.self_wakes, task.schedule_delay.count, task.lost_wakers), (10, 10, 0));
@@ -108,27 +110,28 @@ fn the_futures_crate() {
 }
 
 #[test]
-fn tokio_that_nobody_watches() {
-    let (_alone, scope) = alone();
+fn named_tasks_on_an_unwatched_tokio_runtime_are_recorded() {
+    let (_guard, scope) = exclusive_scope();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     for _ in 0..20 {
         let task = runtime.spawn(async { tokio::task::yield_now().await }.named("unwatched"));
         runtime.block_on(task).unwrap();
     }
-    let task =
-        eventually("all of them", || Some(kind(&scope, "unwatched")).filter(|kind| kind.completed == 20));
+    let task = eventually("the completion of all tasks", || {
+        Some(kind(&scope, "unwatched")).filter(|kind| kind.completed == 20)
+    });
     assert_eq!((task.spawned, task.poll_time.count, task.schedule_delay.count), (20, 40, 20));
     assert_eq!(scope.snapshot().observer.replaced_hooks, <[&str; 0]>::default());
 }
 
 #[test]
-fn a_child_with_a_waker_of_its_own_is_a_task_and_one_without_is_a_part() {
-    let (_alone, scope) = alone();
+fn a_child_future_is_a_task_only_if_it_has_its_own_waker() {
+    let (_guard, scope) = exclusive_scope();
     futures::executor::block_on(
         async {
-            let children: FuturesUnordered<_> = (0..5).map(|_| again().named("child")).collect();
+            let children: FuturesUnordered<_> = (0..5).map(|_| yield_once().named("child")).collect();
             children.collect::<()>().await;
-            again().named("part").await;
+            yield_once().named("part").await;
         }
         .named("parent"),
     );
@@ -139,24 +142,24 @@ fn a_child_with_a_waker_of_its_own_is_a_task_and_one_without_is_a_part() {
 }
 
 #[test]
-fn a_future_that_forgets_its_waker_is_seen() {
-    let (_alone, scope) = alone();
+fn a_future_that_drops_its_waker_is_counted_as_lost() {
+    let (_guard, scope) = exclusive_scope();
     let mut pool = LocalPool::new();
     pool.spawner().spawn(pending::<()>().named("forgetful")).unwrap();
     pool.try_run_one();
     pool.run_until_stalled();
     assert_eq!(kind(&scope, "forgetful").lost_wakers, 1);
     drop(pool);
-    assert_eq!(kind(&scope, "forgetful").completed, 1, "dropped, not leaked by its own waker");
+    assert_eq!(kind(&scope, "forgetful").completed, 1, "its own waker does not keep the future alive");
 }
 
 #[test]
-fn one_that_never_yields_and_one_that_is_large_are_seen() {
-    let (_alone, scope) = alone();
+fn futures_that_never_yield_and_large_futures_are_counted() {
+    let (_guard, scope) = exclusive_scope();
     futures::executor::block_on(async { thread::sleep(STALL) }.named("greedy"));
     let large = async {
         let bytes = [1_u8; loopscope::LARGE_FUTURE];
-        again().await;
+        yield_once().await;
         std::hint::black_box(bytes);
     };
     futures::executor::block_on(Box::pin(large.named("large")));
@@ -166,10 +169,10 @@ fn one_that_never_yields_and_one_that_is_large_are_seen() {
     assert!((16_384..20_000).contains(&large.future_size), "{}", large.future_size);
 }
 
-/// The wake decides, not the poll that came for another reason.
+/// Only a wake starts the delay. A poll without a wake has none.
 #[test]
-fn scheduling_delay_counts_from_the_first_wake() {
-    let (_alone, scope) = alone();
+fn schedule_delay_is_measured_from_the_first_wake() {
+    let (_guard, scope) = exclusive_scope();
     struct Nothing;
     impl Wake for Nothing {
         fn wake(self: Arc<Self>) {}
@@ -189,7 +192,7 @@ fn scheduling_delay_counts_from_the_first_wake() {
     };
     poll(future.as_mut());
     poll(future.as_mut());
-    assert_eq!(kind(&scope, "delayed").schedule_delay.count, 0, "nobody woke it");
+    assert_eq!(kind(&scope, "delayed").schedule_delay.count, 0, "there was no wake");
     let waker = held.lock().unwrap().clone().unwrap();
     waker.wake_by_ref();
     thread::sleep(Duration::from_millis(50));
@@ -201,10 +204,10 @@ fn scheduling_delay_counts_from_the_first_wake() {
     assert!(delay.max >= Duration::from_millis(50), "{:?}", delay.max);
 }
 
-/// The panic passes, the poll has ended.
+/// The panic propagates, and the poll is recorded as ended.
 #[test]
 fn a_panic_ends_the_poll() {
-    let (_alone, scope) = alone();
+    let (_guard, scope) = exclusive_scope();
     let panics = thread::spawn(|| futures::executor::block_on(async { panic!("planned") }.named("panics")));
     assert!(panics.join().is_err());
     let kind = kind(&scope, "panics");

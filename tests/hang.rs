@@ -1,4 +1,4 @@
-//! What never comes back is found while it hangs.
+//! A poll that does not return is found while it hangs.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod common;
@@ -10,43 +10,42 @@ use common::{eventually, runtime, scope};
 use loopscope::{Cause, Finding, spawn};
 
 fn ongoing(scope: &loopscope::Scope, kind: &str) -> Option<Finding> {
-    let is_it = |finding: &Finding| finding.task.kind == kind && finding.ongoing_seconds.is_some();
-    scope.findings().findings.into_iter().find(is_it)
+    let is_ongoing = |finding: &Finding| finding.task.kind == kind && finding.ongoing.is_some();
+    scope.findings().findings.into_iter().find(is_ongoing)
 }
 
 #[inline(never)]
-fn takes_both(first: &Mutex<()>, second: &Mutex<()>, both: &Barrier) {
+fn takes_both(first: &Mutex<()>, second: &Mutex<()>, both_locked: &Barrier) {
     let _first = first.lock().unwrap();
-    both.wait();
+    both_locked.wait();
     let _second = second.lock().unwrap();
     std::hint::black_box(());
 }
 
 #[test]
-fn a_deadlock_names_both() {
+fn a_deadlock_is_one_finding_and_names_both_tasks() {
     let scope = scope();
     let runtime = runtime(&scope, 2);
     let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
-    let both = Arc::new(Barrier::new(2));
+    let both_locked = Arc::new(Barrier::new(2));
     for (name, order) in [("left", [0, 1]), ("right", [1, 0])] {
-        let (locks, both) = (Arc::clone(&locks), Arc::clone(&both));
+        let (locks, both_locked) = (Arc::clone(&locks), Arc::clone(&both_locked));
         let [first, second] = order;
         runtime.spawn(async move {
-            spawn(name, async move { takes_both(&locks[first], &locks[second], &both) }).await
+            spawn(name, async move { takes_both(&locks[first], &locks[second], &both_locked) }).await
         });
     }
-    let finding = eventually("both of them", || {
+    let finding = eventually("the finding of both tasks", || {
         let findings = scope.findings().findings;
         let found = findings.into_iter().find(|finding| finding.cause == Cause::Lock)?;
-        (found.count == 2 && found.ongoing_seconds? > 1.0).then_some(found)
+        (found.count == 2 && found.ongoing? > Duration::from_secs(1)).then_some(found)
     });
     assert!(finding.site.unwrap().function.ends_with("takes_both"));
     let stalls = scope.stalls(None).stalls;
-    let mut tasks: Vec<_> =
-        stalls.iter().filter(|s| s.end_unix_ns.is_none()).map(|s| s.task.as_str()).collect();
+    let mut tasks: Vec<_> = stalls.iter().filter(|s| s.end.is_none()).map(|s| s.task.as_str()).collect();
     tasks.sort_unstable();
     assert_eq!(tasks, ["left", "right"]);
-    // They never end.
+    // The tasks never end.
     runtime.shutdown_background();
 }
 
@@ -59,15 +58,15 @@ fn a_hang_is_reported_while_it_lasts() {
         .start()
         .unwrap();
     let runtime = runtime(&scope, 1);
-    let go_on = Arc::new(Barrier::new(2));
-    let hangs = Arc::clone(&go_on);
+    let release = Arc::new(Barrier::new(2));
+    let hangs = Arc::clone(&release);
     runtime.spawn(async move { spawn("hangs", async move { hangs.wait().is_leader() }).await });
     let report = reports.recv_timeout(Duration::from_secs(60)).expect("a report before the end");
-    assert!(report.ongoing_seconds.unwrap() >= 1.0, "{report:#?}");
+    assert!(report.ongoing.unwrap() >= Duration::from_secs(1), "{report:#?}");
     let age = scope.snapshot().longest_active_poll();
     assert!(age >= Duration::from_secs(1), "{age:?}");
-    assert!(ongoing(&scope, "hangs").unwrap().ongoing_seconds.unwrap() + 0.5 >= age.as_secs_f64());
-    go_on.wait();
+    assert!(ongoing(&scope, "hangs").unwrap().ongoing.unwrap() + Duration::from_millis(500) >= age);
+    release.wait();
 }
 
 #[inline(never)]
@@ -79,30 +78,34 @@ fn holds(lock: &Mutex<()>, held: &Barrier) {
 }
 
 #[inline(never)]
-fn wants(lock: &Mutex<()>) {
+fn waits_for(lock: &Mutex<()>) {
     drop(lock.lock().unwrap());
 }
 
 #[test]
-fn who_holds_a_lock_and_how_many_wait_is_told() {
+fn a_lock_finding_names_the_holder_and_counts_the_waiters() {
     let scope = scope();
     let runtime = runtime(&scope, 3);
     let lock = Arc::new(Mutex::new(()));
     let held = Arc::new(Barrier::new(2));
-    let (its_lock, its_held) = (Arc::clone(&lock), Arc::clone(&held));
+    let (holder_lock, holder_held) = (Arc::clone(&lock), Arc::clone(&held));
     let holder =
-        runtime.spawn(async move { spawn("holder", async move { holds(&its_lock, &its_held) }).await });
+        runtime.spawn(async move { spawn("holder", async move { holds(&holder_lock, &holder_held) }).await });
     held.wait();
     let waiters = [(); 2].map(|()| {
         let lock = Arc::clone(&lock);
-        runtime.spawn(loopscope::Named::named(async move { wants(&lock) }, "waiter"))
+        runtime.spawn(loopscope::Named::named(async move { waits_for(&lock) }, "waiter"))
     });
     for task in waiters {
         runtime.block_on(task).unwrap();
     }
     runtime.block_on(holder).unwrap().unwrap();
     let found = common::finding(&scope, "waiter");
-    assert_eq!((found.cause, found.count), (Cause::Lock, 2), "one lock at one place is one finding");
+    assert_eq!(
+        (found.cause, found.count),
+        (Cause::Lock, 2),
+        "waits for one lock at one place are one finding"
+    );
     assert_eq!(found.detail.waiters, 2, "{found:#?}");
     let holder = found.detail.holder.expect("the holder is known");
     assert!(holder.contains("task `holder`, in `std::thread::sleep` at tests/hang.rs:"), "{holder}");

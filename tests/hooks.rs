@@ -1,4 +1,5 @@
-//! The application's hooks beside loopscope's, and in place of them.
+//! The application's runtime hooks work together with loopscope's. A hook that
+//! replaces one of loopscope's is reported.
 
 mod common;
 
@@ -12,9 +13,9 @@ use loopscope::{Hooks, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
 
 #[derive(Clone, Default)]
-struct Count(Arc<AtomicU64>);
+struct CallCount(Arc<AtomicU64>);
 
-impl Count {
+impl CallCount {
     fn add(&self) {
         self.0.fetch_add(1, Relaxed);
     }
@@ -37,8 +38,8 @@ impl Count {
 
 const TASKS: u64 = 25;
 
-/// Spawns, polls and ends tasks, parks and unparks threads.
-fn work(runtime: &Runtime) {
+/// Spawns, polls and completes tasks, and makes threads park and unpark.
+fn run_tasks(runtime: &Runtime) {
     for _ in 0..TASKS {
         runtime.block_on(async {
             let task = tokio::spawn(async { tokio::time::sleep(Duration::from_millis(1)).await });
@@ -47,76 +48,79 @@ fn work(runtime: &Runtime) {
     }
 }
 
+/// Returns how many tasks were spawned, how many completed, and how many polls
+/// were recorded.
 fn recorded(scope: &Scope) -> (u64, u64, u64) {
     let kinds = scope.snapshot().kinds;
-    let sum = |of: fn(&loopscope::KindSnapshot) -> u64| kinds.iter().map(of).sum();
+    let sum = |count: fn(&loopscope::KindSnapshot) -> u64| kinds.iter().map(count).sum();
     (sum(|kind| kind.spawned), sum(|kind| kind.completed), sum(|kind| kind.poll_time.count))
 }
 
-fn replaced(scope: &Scope) -> Vec<&'static str> {
+fn replaced_hooks(scope: &Scope) -> Vec<&'static str> {
     scope.snapshot().observer.replaced_hooks
 }
 
-/// One test for each hook: it is called as often as it would be without
-/// loopscope, and loopscope records all the same.
-macro_rules! composes {
+/// Defines one test for each hook: Tokio calls the application's hook as often
+/// as it would without loopscope, and loopscope still records everything.
+macro_rules! also_called {
     ($($test:ident: $hook:ident $of:ident, $at_least:expr;)*) => {$(
         #[test]
         fn $test() {
             let scope = scope();
-            let count = Count::default();
+            let count = CallCount::default();
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(2).enable_all();
             let hooks = Hooks::new().$hook(count.$of());
             let runtime = scope.watch_with(&mut builder, hooks).build().unwrap();
-            work(&runtime);
+            run_tasks(&runtime);
             if cfg!(tokio_unstable) {
-                eventually("all is recorded", || (recorded(&scope) == (TASKS, TASKS, 2 * TASKS)).then_some(()));
+                eventually("all polls to be recorded", || (recorded(&scope) == (TASKS, TASKS, 2 * TASKS)).then_some(()));
             }
             assert!(scope.snapshot().workers.iter().map(|worker| worker.parks).sum::<u64>() > 0);
             drop(runtime);
             assert!(count.get() >= $at_least, "{} calls", count.get());
-            assert_eq!(replaced(&scope), <[&str; 0]>::default());
+            assert_eq!(replaced_hooks(&scope), <[&str; 0]>::default());
         }
     )*};
 }
 
-composes! {
-    thread_start: on_thread_start on_thread, 2;
-    thread_stop: on_thread_stop on_thread, 2;
-    thread_park: on_thread_park on_thread, 2;
-    thread_unpark: on_thread_unpark on_thread, 2;
+also_called! {
+    the_thread_start_hook_is_also_called: on_thread_start on_thread, 2;
+    the_thread_stop_hook_is_also_called: on_thread_stop on_thread, 2;
+    the_thread_park_hook_is_also_called: on_thread_park on_thread, 2;
+    the_thread_unpark_hook_is_also_called: on_thread_unpark on_thread, 2;
 }
 #[cfg(tokio_unstable)]
-composes! {
-    task_spawn: on_task_spawn on_task, TASKS;
-    before_task_poll: on_before_task_poll on_task, 2 * TASKS;
-    after_task_poll: on_after_task_poll on_task, 2 * TASKS;
-    task_terminate: on_task_terminate on_task, TASKS;
+also_called! {
+    the_task_spawn_hook_is_also_called: on_task_spawn on_task, TASKS;
+    the_before_task_poll_hook_is_also_called: on_before_task_poll on_task, 2 * TASKS;
+    the_after_task_poll_hook_is_also_called: on_after_task_poll on_task, 2 * TASKS;
+    the_task_terminate_hook_is_also_called: on_task_terminate on_task, TASKS;
 }
 
-/// One test for each hook: set after `watch`, it replaces loopscope's, which
-/// is noticed, and said once.
-macro_rules! replaces {
+/// Defines one test for each hook: a hook that is set after `watch` replaces
+/// loopscope's. loopscope detects the replacement and reports it once.
+macro_rules! replaced {
     ($($test:ident: $hook:ident $of:ident;)*) => {
-        mod replaced {
+        mod replacing_a_hook_is_reported {
             use super::*;
             $(
                 #[test]
                 fn $test() {
                     let scope = scope();
-                    let count = Count::default();
+                    let count = CallCount::default();
                     let mut builder = Builder::new_multi_thread();
                     scope.watch(builder.worker_threads(2).enable_all()).$hook(count.$of());
                     let runtime = builder.build().unwrap();
-                    let named = eventually("the notice", || {
-                        work(&runtime);
-                        Some(replaced(&scope)).filter(|replaced| !replaced.is_empty())
+                    let reported = eventually("the report of the replaced hook", || {
+                        run_tasks(&runtime);
+                        Some(replaced_hooks(&scope)).filter(|hooks| !hooks.is_empty())
                     });
-                    assert_eq!(named, [stringify!($hook)]);
+                    assert_eq!(reported, [stringify!($hook)]);
                     assert!(count.get() > 0);
-                    // What cannot be recorded is not: nothing is blamed.
-                    work(&runtime);
+                    // Without the hook loopscope records nothing that could be
+                    // wrong, so there are no findings.
+                    run_tasks(&runtime);
                     assert_eq!(scope.findings().findings, []);
                     assert_eq!(scope.snapshot().workers_blocked(), 0);
                 }
@@ -126,13 +130,13 @@ macro_rules! replaces {
 }
 
 #[cfg(not(tokio_unstable))]
-replaces! {
+replaced! {
     thread_start: on_thread_start on_thread;
     thread_park: on_thread_park on_thread;
     thread_unpark: on_thread_unpark on_thread;
 }
 #[cfg(tokio_unstable)]
-replaces! {
+replaced! {
     thread_start: on_thread_start on_thread;
     thread_park: on_thread_park on_thread;
     thread_unpark: on_thread_unpark on_thread;
@@ -142,17 +146,17 @@ replaces! {
     task_terminate: on_task_terminate on_task;
 }
 
-/// Its own hooks are the application's, whatever becomes of the scope.
+/// Tokio still calls the application's hooks after the scope is dropped.
 #[test]
-fn hooks_outlive_the_scope() {
+fn hooks_of_the_application_outlive_the_scope() {
     let scope = Scope::builder().terminal(Terminal::Never).start().unwrap();
-    let count = Count::default();
+    let count = CallCount::default();
     let mut builder = Builder::new_multi_thread();
     scope.watch_with(builder.enable_all(), Hooks::new().on_thread_unpark(count.on_thread()));
     let runtime = builder.build().unwrap();
-    work(&runtime);
+    run_tasks(&runtime);
     drop(scope);
     let before = count.get();
-    work(&runtime);
+    run_tasks(&runtime);
     assert!(count.get() > before);
 }

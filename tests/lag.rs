@@ -1,4 +1,5 @@
-//! How late a loop is, and how long calls wait for the blocking pool.
+//! Loop lag measured by canaries, and the time that calls wait for the
+//! blocking pool.
 
 mod common;
 
@@ -18,9 +19,9 @@ fn call(scope: &Scope, name: &str) -> BlockingCallSnapshot {
     scope.snapshot().blocking_calls.into_iter().find(|call| call.name == name).unwrap_or_default()
 }
 
-/// A loop that nobody watches, with tasks that no hook sees.
+/// The runtime is not watched, and no hook sees the tasks of its `LocalSet`.
 #[test]
-fn a_canary_shows_how_late_a_local_set_is_now_and_was() {
+fn a_canary_measures_the_current_and_past_lag_of_a_local_set() {
     let scope = scope();
     let canary = scope.canary("local set");
     let local = thread::spawn(move || {
@@ -33,39 +34,40 @@ fn a_canary_shows_how_late_a_local_set_is_now_and_was() {
         let canary = set.spawn_local(canary);
         set.block_on(&runtime, canary).unwrap();
     });
-    eventually("an answer", || (lag(&scope, "local set").lag.count > 0).then_some(()));
-    eventually("a ring without an answer", || {
+    eventually("the first measured lag", || (lag(&scope, "local set").lag.count > 0).then_some(()));
+    eventually("an unanswered wake", || {
         lag(&scope, "local set").unanswered.filter(|age| *age > Duration::from_millis(200))
     });
-    let seen = eventually("the late answer", || {
+    let measured = eventually("the measured lag of the late poll", || {
         Some(lag(&scope, "local set").lag).filter(|lag| lag.max > Duration::from_millis(200))
     });
-    assert!(seen.quantile(0.0) < Duration::from_millis(200), "it was on time before: {seen:?}");
+    assert!(measured.quantile(0.0) < Duration::from_millis(200), "earlier polls were on time: {measured:?}");
     drop(scope);
     local.join().expect("the canary ends with the scope");
 }
 
 #[test]
-fn a_canary_on_an_idle_runtime_is_answered_and_one_that_left_is_not_waited_for() {
+fn an_idle_runtime_answers_its_canary_and_an_aborted_canary_leaves_no_unanswered_wake() {
     let scope = scope();
     let runtime = common::runtime(&scope, 1);
     let task = runtime.spawn(scope.canary("workers"));
-    // Longer than the watchdog goes on without sleeping.
-    eventually("answers", || (lag(&scope, "workers").lag.count > 15).then_some(()));
+    // 15 wakes take longer than the idle time after which the watchdog parks.
+    // It must wake canaries while it is parked, too.
+    eventually("15 answers", || (lag(&scope, "workers").lag.count > 15).then_some(()));
     task.abort();
     assert!(runtime.block_on(task).unwrap_err().is_cancelled());
     let count = eventually("the last answer", || {
         Some(lag(&scope, "workers")).filter(|lag| lag.unanswered.is_none()).map(|lag| lag.lag.count)
     });
-    let again = runtime.spawn(scope.canary("workers"));
-    eventually("answers of the next", || (lag(&scope, "workers").lag.count > count).then_some(()));
+    let second = runtime.spawn(scope.canary("workers"));
+    eventually("answers of the second canary", || (lag(&scope, "workers").lag.count > count).then_some(()));
     assert_eq!(scope.snapshot().loop_lag.len(), 1);
     drop(scope);
-    runtime.block_on(again).unwrap();
+    runtime.block_on(second).unwrap();
 }
 
 #[test]
-fn calls_on_the_blocking_pool_wait_and_run_under_their_names() {
+fn calls_on_the_blocking_pool_are_timed_by_name() {
     let scope = scope();
     let mut builder = Builder::new_multi_thread();
     let runtime = scope.watch(builder.worker_threads(1).max_blocking_threads(1)).build().unwrap();
@@ -80,7 +82,7 @@ fn calls_on_the_blocking_pool_wait_and_run_under_their_names() {
     });
     let hash = call(&scope, "hash");
     assert_eq!((hash.queue_wait.count, hash.run_time.count), (2, 2));
-    assert!(hash.queue_wait.max >= STALL, "one had to wait for the other: {:?}", hash.queue_wait.max);
+    assert!(hash.queue_wait.max >= STALL, "the second call waited for the first: {:?}", hash.queue_wait.max);
     assert!(hash.run_time.quantile(0.0) >= STALL);
     assert_eq!(call(&scope, "panics").run_time.count, 1);
     assert_eq!(scope.findings().findings, []);

@@ -1,4 +1,4 @@
-//! Scopes come and go; what they watched goes on.
+//! A scope can end at any time. The runtimes that it watched continue to run.
 
 mod common;
 
@@ -19,7 +19,7 @@ fn polls(snapshot: &Snapshot, kind: &str) -> u64 {
 }
 
 #[test]
-fn a_dropped_scope_is_gone_at_once_and_its_runtime_goes_on() {
+fn a_scope_drops_quickly_and_its_runtime_continues() {
     let scope = scope();
     let runtime = runtime(&scope, 2);
     runtime.block_on(async { tokio::spawn(async {}).await }).unwrap();
@@ -30,7 +30,7 @@ fn a_dropped_scope_is_gone_at_once_and_its_runtime_goes_on() {
 }
 
 #[test]
-fn a_drop_does_not_wait_for_a_blocked_worker() {
+fn dropping_a_scope_does_not_wait_for_a_blocked_worker() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let (block, blocked) = std::sync::mpsc::channel::<()>();
@@ -42,14 +42,14 @@ fn a_drop_does_not_wait_for_a_blocked_worker() {
 }
 
 #[test]
-fn what_ends_with_the_scope_is_still_reported() {
+fn a_stall_that_ends_just_before_the_scope_is_reported() {
     let found = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&found);
     let scope = Scope::builder()
         .terminal(Terminal::Never)
         .on_finding(move |_| {
             count.fetch_add(1, Relaxed);
-            panic!("a callback's panic stays there");
+            panic!("a panic in the callback does not spread");
         })
         .start()
         .unwrap();
@@ -60,12 +60,12 @@ fn what_ends_with_the_scope_is_still_reported() {
 }
 
 #[test]
-fn a_name_is_a_kind_and_counts_once() {
+fn tasks_with_one_name_are_one_kind_and_are_counted_once() {
     let scope = scope();
     let runtime = runtime(&scope, 2);
     scope.block_on(&runtime, async {
         let tasks: Vec<_> = (0..10)
-            .map(|_| loopscope::spawn("worker bee", async { tokio::task::yield_now().await }))
+            .map(|_| loopscope::spawn("yields once", async { tokio::task::yield_now().await }))
             .collect();
         for task in tasks {
             task.await.unwrap();
@@ -73,12 +73,12 @@ fn a_name_is_a_kind_and_counts_once() {
     });
     let snapshot = eventually("all tasks to end", || {
         let snapshot = scope.snapshot();
-        let kind = snapshot.kinds.iter().find(|kind| kind.name == "worker bee")?;
+        let kind = snapshot.kinds.iter().find(|kind| kind.name == "yields once")?;
         (kind.completed == 10).then(|| snapshot.clone())
     });
-    let kind = snapshot.kinds.iter().find(|kind| kind.name == "worker bee").unwrap();
+    let kind = snapshot.kinds.iter().find(|kind| kind.name == "yields once").unwrap();
     assert_eq!((kind.spawned, kind.completed, kind.alive()), (10, 10, 0));
-    assert_eq!(kind.poll_time.count, 20, "two polls each");
+    assert_eq!(kind.poll_time.count, 20, "each task is polled twice");
     assert!(polls(&snapshot, "main") > 0);
     if cfg!(tokio_unstable) {
         assert!(kind.schedule_delay.count >= 10);
@@ -88,7 +88,7 @@ fn a_name_is_a_kind_and_counts_once() {
 
 #[test]
 #[cfg(tokio_unstable)]
-fn every_task_is_recorded_by_where_it_was_spawned() {
+fn unnamed_tasks_are_recorded_by_spawn_location() {
     let scope = scope();
     let runtime = runtime(&scope, 2);
     let line = line!() + 1;
@@ -97,7 +97,7 @@ fn every_task_is_recorded_by_where_it_was_spawned() {
         runtime.block_on(task).unwrap();
     }
     let here = format!("tests/lifecycle.rs:{line}:");
-    eventually("seven tasks", || {
+    eventually("all seven tasks", || {
         let kinds = scope.snapshot().kinds;
         let kind = kinds.iter().find(|kind| kind.name.starts_with(&here))?;
         (kind.spawned == 7 && kind.completed == 7 && kind.poll_time.count == 7).then_some(())
@@ -106,7 +106,7 @@ fn every_task_is_recorded_by_where_it_was_spawned() {
     assert!(workers.iter().map(|worker| worker.polls).sum::<u64>() >= 7);
 }
 
-/// An executor of a few lines: loopscope needs none of Tokio's.
+/// A minimal executor. Named futures do not need Tokio.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(thread::Thread);
     impl Wake for Unpark {
@@ -128,8 +128,9 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 fn a_named_future_is_recorded_on_any_executor() {
     let scope = scope();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    // Other tests of this process have scopes too, and the last one started
-    // counts: a watched thread makes sure that it is this one.
+    // Other tests of this process start scopes too. An unwatched future counts
+    // for the scope that was started last, unless its thread is watched. This
+    // call makes the thread a watched thread of this scope.
     scope.block_on(&runtime, async {});
     let answer = block_on(async { 42 }.named("elsewhere"));
     assert_eq!(answer, 42);
@@ -137,6 +138,6 @@ fn a_named_future_is_recorded_on_any_executor() {
 }
 
 #[test]
-fn without_a_scope_a_name_changes_nothing() {
-    assert_eq!(block_on(async { 42 }.named("nobody looks")), 42);
+fn a_named_future_without_a_scope_works_as_before() {
+    assert_eq!(block_on(async { 42 }.named("no scope")), 42);
 }

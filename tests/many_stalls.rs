@@ -1,4 +1,4 @@
-//! A burst of stalls: every one is counted, and the budgets hold.
+//! A burst of stalls. Each stall is counted, and the capture budget is kept.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", tokio_unstable))]
 
 mod common;
@@ -17,7 +17,7 @@ fn resident_bytes() -> u64 {
 }
 
 #[test]
-fn five_hundred_tasks_in_turn_are_counted_within_the_budgets() {
+fn five_hundred_stalls_are_counted_within_the_capture_budget() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let begin = Instant::now();
@@ -33,29 +33,33 @@ fn five_hundred_tasks_in_turn_are_counted_within_the_budgets() {
     run(TASKS / 2);
     let before = resident_bytes();
     run(TASKS / 2);
-    // Where others keep the CPUs from the watchdog itself, it says what it missed, and
-    // what it met only as the thread waited for a CPU too.
+    // On a busy machine the watchdog itself may not get a CPU in time. It
+    // counts the stalls that it missed, and the stalls in which it found the
+    // thread only waiting for a CPU.
     let missed = || {
         let dropped = scope.snapshot().observer.dropped;
         let missed = dropped.iter().find(|(reason, _)| *reason == "ended_before_capture");
         missed.map_or(0, |(_, n)| *n) + scope.findings().starved.count
     };
-    let found = eventually("every one of them", || {
+    let found = eventually("the count of all stalls", || {
         let findings = scope.findings().findings;
         let counted: u64 = findings.iter().map(|finding| finding.count).sum();
         (counted + missed() >= TASKS).then_some(findings)
     });
     let missed = missed();
-    assert!(missed <= TASKS / 10, "{missed} were missed");
-    let grown = resident_bytes().saturating_sub(before);
+    assert!(missed <= TASKS / 10, "{missed} stalls were missed");
+    let growth = resident_bytes().saturating_sub(before);
     let seconds = begin.elapsed().as_secs();
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!((found[0].cause, found[0].count), (Cause::Sleep, TASKS - missed));
-    assert!(found[0].total_seconds >= 0.020 * found[0].count as f64);
+    assert!(found[0].total >= Duration::from_millis(20) * found[0].count as u32);
     let captures: u64 = scope.snapshot().observer.captures.iter().map(|(_, n)| n).sum();
     assert!(captures <= 100 + 10 * (seconds + 1), "{captures} captures in {seconds} s");
     let pressure = scope.snapshot().pressure;
-    assert!(pressure.full >= Duration::from_secs(2), "others were ready nearly all the time: {pressure:?}");
+    assert!(
+        pressure.full >= Duration::from_secs(2),
+        "other tasks were ready nearly all the time: {pressure:?}"
+    );
     assert!(pressure.full <= pressure.some && pressure.some <= begin.elapsed(), "{pressure:?}");
-    assert!(grown < 8 << 20, "{grown} bytes more after as many stalls again");
+    assert!(growth < 8 << 20, "memory grew by {growth} bytes in the second half of the stalls");
 }

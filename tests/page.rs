@@ -17,63 +17,67 @@ use browser::Browser;
 use common::{eventually, runtime};
 use loopscope::{Named, Scope, Terminal};
 
-fn served(address: &str) -> (Scope, SocketAddr) {
+/// Starts a scope that serves telemetry at `address`, and returns the actual
+/// address.
+fn serve(address: &str) -> (Scope, SocketAddr) {
     let scope =
         Scope::builder().terminal(Terminal::Never).telemetry(address.parse().unwrap()).start().unwrap();
     let address = scope.telemetry_address().unwrap();
     (scope, address)
 }
 
-/// One at a time: a stall has to show within a time that two browsers on two
-/// CPUs would need for themselves.
-static ALONE: Mutex<()> = Mutex::new(());
+/// Held by each test. The page must show a stall within a time limit that two
+/// browsers at once would exceed on a machine with two CPUs.
+static ONE_BROWSER_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+fn exclusive() -> MutexGuard<'static, ()> {
+    ONE_BROWSER_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Says so where there is no browser, so that nobody takes it for a success.
+/// Starts a browser. Without an installed browser, it prints that the test is
+/// skipped, so that the result is not mistaken for a success.
 fn browser() -> Option<Browser> {
     let browser = Browser::start();
     if browser.is_none() {
         assert!(
             std::env::var_os("LOOPSCOPE_BROWSER").is_none(),
-            "no Chromium, but LOOPSCOPE_BROWSER asks for it"
+            "LOOPSCOPE_BROWSER is set, but Chromium is not installed"
         );
         eprintln!(
-            "SKIPPED: the live page was not tested, since no Chromium is installed (apt-get install chromium)"
+            "SKIPPED: the live page was not tested, because Chromium is not installed (apt-get install chromium)"
         );
     }
     browser
 }
 
-/// For how long somebody on this machine had no CPU, so far: where other work
-/// goes on, a page takes its time through no fault of its own.
+/// Returns the total time in which some task on this machine waited for a CPU.
+/// The tests add it to their time limits: other work on the machine delays the
+/// page.
 fn cpu_pressure() -> Duration {
     let text = fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
     let total = text.lines().next().and_then(|line| line.rsplit_once("total=")?.1.parse().ok());
     Duration::from_micros(total.unwrap_or_default())
 }
 
-/// The name of a task that would be a script, were it written as markup.
+/// A task name that would run as a script if the page inserted it as markup.
 const SCRIPT: &str = "<script>window.hacked = true</script><img onerror='window.hacked = true' src=x>";
 
 #[test]
-fn a_stall_shows_as_it_happens_and_nothing_else_is_asked_for() {
-    let _alone = alone();
+fn an_ongoing_stall_is_shown_and_the_page_requests_only_its_own_server() {
+    let _guard = exclusive();
     let Some(mut browser) = browser() else { return };
-    let (scope, address) = served("127.0.0.1:0");
+    let (scope, address) = serve("127.0.0.1:0");
     let runtime = runtime(&scope, 2);
     browser.open(&format!("http://{address}/"));
-    eventually("the first answer", || (browser.text("#status") == "no stall now").then_some(()));
+    eventually("the first response", || (browser.text("#status") == "no stall now").then_some(()));
 
-    // A stall that goes on until all has been seen, with its line.
-    let over = Arc::new(AtomicBool::new(false));
-    let until = Arc::clone(&over);
-    let (begun, others) = (Instant::now(), cpu_pressure());
+    // The stall lasts until the page has shown it with its line.
+    let release = Arc::new(AtomicBool::new(false));
+    let is_released = Arc::clone(&release);
+    let (start, pressure_before) = (Instant::now(), cpu_pressure());
     let line = line!() + 3;
     let stall = async move {
-        while !until.load(Relaxed) {
+        while !is_released.load(Relaxed) {
             thread::sleep(Duration::from_millis(100));
         }
     };
@@ -83,16 +87,16 @@ fn a_stall_shows_as_it_happens_and_nothing_else_is_asked_for() {
         let state = browser.text(".lane.blocked .lane-state");
         state.contains(&place).then_some(state)
     });
-    let (took, lost) = (begun.elapsed(), cpu_pressure() - others);
-    eprintln!("shown after {took:.2?}, in which somebody waited for a CPU for {lost:.2?}");
-    assert!(took < Duration::from_secs(2) + lost, "shown only after {took:?}: {state}");
+    let (took, cpu_wait) = (start.elapsed(), cpu_pressure() - pressure_before);
+    eprintln!("shown after {took:.2?}; tasks of this machine waited for a CPU for {cpu_wait:.2?} of it");
+    assert!(took < Duration::from_secs(2) + cpu_wait, "shown only after {took:?}: {state}");
     assert!(state.contains("std::thread::sleep"), "{state}");
-    eventually("the stall has grown", || {
+    eventually("the growing age of the stall", || {
         let later = browser.text(".lane.blocked .lane-state");
         (later != state && later.ends_with(state.rsplit(" · ").next().unwrap())).then_some(())
     });
 
-    // The card: line, advice, and the stack when opened.
+    // The card shows line and advice, and the stack when it is opened.
     eventually("the card", || (browser.text(".card .site") == place).then_some(()));
     assert!(
         browser.text(".card .advice").contains("tokio::time::sleep"),
@@ -105,43 +109,43 @@ fn a_stall_shows_as_it_happens_and_nothing_else_is_asked_for() {
     browser.value("document.querySelector('.card summary').click()");
     eventually("the stack", || browser.text(".card .stack").contains(&place).then_some(()));
 
-    // Paused, it stands; resumed, it goes on.
+    // The page does not change while it is paused, and continues afterwards.
     browser.press("p");
     eventually("the pause", || browser.text("#status").starts_with("paused at").then_some(()));
     assert_eq!(browser.value("document.querySelector('#pause').ariaPressed"), "true");
-    let asked = browser.requested().len();
-    let stands = browser.text(".lane.blocked .lane-state");
-    over.store(true, Relaxed);
+    let requests = browser.requested_urls().len();
+    let paused_state = browser.text(".lane.blocked .lane-state");
+    release.store(true, Relaxed);
     runtime.block_on(task).unwrap();
     thread::sleep(Duration::from_millis(1_500));
-    assert_eq!(browser.text(".lane.blocked .lane-state"), stands);
-    assert_eq!(browser.requested().len(), asked, "it asked on though paused");
+    assert_eq!(browser.text(".lane.blocked .lane-state"), paused_state);
+    assert_eq!(browser.requested_urls().len(), requests, "a paused page sends no request");
     browser.press("p");
     eventually("the end of the stall", || (browser.text("#status") == "no stall now").then_some(()));
 
-    // A name is text, whatever is in it.
-    let evil = async { thread::sleep(Duration::from_millis(100)) };
-    runtime.block_on(runtime.spawn(evil.named(SCRIPT))).unwrap();
-    eventually("the odd name in the table", || browser.text("#kinds").contains(SCRIPT).then_some(()));
-    eventually("the odd name in a card", || browser.text("#cards").contains(SCRIPT).then_some(()));
+    // The page shows a name as text, even if it contains markup.
+    let stall_with_markup_name = async { thread::sleep(Duration::from_millis(100)) };
+    runtime.block_on(runtime.spawn(stall_with_markup_name.named(SCRIPT))).unwrap();
+    eventually("the name with markup in the table", || browser.text("#kinds").contains(SCRIPT).then_some(()));
+    eventually("the name with markup in a card", || browser.text("#cards").contains(SCRIPT).then_some(()));
     assert!(browser.value("window.hacked ?? null").is_null());
 
     let origin = format!("http://{address}/");
     let foreign: Vec<_> = browser
-        .requested()
+        .requested_urls()
         .into_iter()
         .filter(|url| !url.starts_with(&origin) && url != "about:blank" && url != "data:,")
         .collect();
     assert!(foreign.is_empty(), "{foreign:?}");
-    assert!(browser.complaints().is_empty(), "{:#?}", browser.complaints());
+    assert!(browser.console_messages().is_empty(), "{:#?}", browser.console_messages());
 }
 
-/// Without a mouse, and without seeing it.
+/// The page can be used without a mouse and without sight.
 #[test]
-fn keys_and_screen_readers_reach_everything() {
-    let _alone = alone();
+fn keyboard_and_screen_reader_reach_every_control() {
+    let _guard = exclusive();
     let Some(mut browser) = browser() else { return };
-    let (scope, address) = served("127.0.0.1:0");
+    let (scope, address) = serve("127.0.0.1:0");
     let runtime = runtime(&scope, 2);
     let line = line!() + 1;
     let stall = async { thread::sleep(Duration::from_millis(100)) };
@@ -151,9 +155,9 @@ fn keys_and_screen_readers_reach_everything() {
     eventually("the card", || (browser.text(".card .site") == place).then_some(()));
     eventually("its stack", || browser.text(".card summary").contains("frames").then_some(()));
 
-    let nodes = browser.accessible();
+    let nodes = browser.accessibility_nodes();
     let named = |role: &str, name: &str| nodes.iter().any(|(r, n)| r == role && n.starts_with(name));
-    let wanted = [
+    let expected_nodes = [
         ("link", "Skip to the findings"),
         ("banner", ""),
         ("main", ""),
@@ -176,22 +180,25 @@ fn keys_and_screen_readers_reach_everything() {
         ("button", &format!("Copy as text: {place}")),
         ("button", "Pause"),
     ];
-    for (role, name) in wanted {
+    for (role, name) in expected_nodes {
         assert!(named(role, name), "no {role} {name:?} in {nodes:#?}");
     }
-    let operated = ["link", "button", "searchbox", "textbox", "DisclosureTriangle"];
-    let nameless: Vec<_> =
-        nodes.iter().filter(|(role, name)| operated.contains(&role.as_str()) && name.is_empty()).collect();
-    assert!(nameless.is_empty(), "{nameless:?}");
+    let control_roles = ["link", "button", "searchbox", "textbox", "DisclosureTriangle"];
+    let unnamed_controls: Vec<_> = nodes
+        .iter()
+        .filter(|(role, name)| control_roles.contains(&role.as_str()) && name.is_empty())
+        .collect();
+    assert!(unnamed_controls.is_empty(), "{unnamed_controls:?}");
 
-    // The first key leads past everything to the findings; the next ones through them.
+    // The first Tab reaches the link that skips to the findings. The next ones
+    // move through the findings.
     let focus =
         "document.activeElement.className || document.activeElement.id || document.activeElement.tagName";
     browser.press("Tab");
     assert_eq!(browser.value(focus), "skip");
     assert!(browser.value("document.activeElement.getBoundingClientRect().width").as_f64().unwrap() > 50.0);
     browser.press("Enter");
-    eventually("the findings", || (browser.value(focus) == "findings").then_some(()));
+    eventually("the focus on the findings", || (browser.value(focus) == "findings").then_some(()));
     let path: Vec<_> = (0..4)
         .map(|_| {
             browser.press("Tab");
@@ -204,17 +211,17 @@ fn keys_and_screen_readers_reach_everything() {
         browser.press("Tab");
     }
     browser.press("Enter");
-    eventually("the copy, or why not", || (browser.text(".card .copy") != "Copy as text").then_some(()));
-    assert_eq!(browser.text("#announcement"), browser.text(".card .copy"), "is told, too");
-    // What has the keyboard's focus stays where it is, though the page goes on.
-    let asked = browser.requested().len();
-    eventually("three answers", || {
+    eventually("the result of the copy", || (browser.text(".card .copy") != "Copy as text").then_some(()));
+    assert_eq!(browser.text("#announcement"), browser.text(".card .copy"), "the result is announced, too");
+    // The focused element keeps the focus when the page updates.
+    let requests = browser.requested_urls().len();
+    eventually("three updates", || {
         browser.value("0");
-        (browser.requested().len() > asked + 3).then_some(())
+        (browser.requested_urls().len() > requests + 3).then_some(())
     });
     assert_eq!(browser.value(focus), "copy");
 
-    // In a text field, a letter is a letter.
+    // In a text field, the pause key types a letter.
     browser.value("document.querySelector('#tasks-filter').focus()");
     browser.press("p");
     assert_eq!(browser.value("document.querySelector('#tasks-filter').value"), "p");
@@ -225,21 +232,23 @@ fn keys_and_screen_readers_reach_everything() {
     browser.value("document.querySelector('th[data-key=name] button').focus()");
     browser.press("Enter");
     assert_eq!(browser.value("document.querySelector('th[data-key=name]').ariaSort"), "ascending");
-    assert!(browser.complaints().is_empty(), "{:#?}", browser.complaints());
+    assert!(browser.console_messages().is_empty(), "{:#?}", browser.console_messages());
 }
 
 #[test]
-fn it_survives_the_server() {
-    let _alone = alone();
+fn the_page_continues_after_the_server_restarts() {
+    let _guard = exclusive();
     let Some(mut browser) = browser() else { return };
-    let (scope, address) = served("127.0.0.1:0");
+    let (scope, address) = serve("127.0.0.1:0");
     let watched = runtime(&scope, 1);
     browser.open(&format!("http://{address}/"));
-    eventually("the first answer", || (browser.text("#status") == "no stall now").then_some(()));
+    eventually("the first response", || (browser.text("#status") == "no stall now").then_some(()));
     drop(scope);
     drop(watched);
-    eventually("the absence", || browser.text("#status").starts_with("no answer since").then_some(()));
-    let (scope, _) = served(&address.to_string());
+    eventually("the notice that the server does not respond", || {
+        browser.text("#status").starts_with("no answer since").then_some(())
+    });
+    let (scope, _) = serve(&address.to_string());
     let watched = runtime(&scope, 3);
     watched.block_on(watched.spawn(async {}.named("after"))).unwrap();
     eventually("the new server", || (browser.text("#status") == "no stall now").then_some(()));
@@ -247,10 +256,10 @@ fn it_survives_the_server() {
 }
 
 #[test]
-fn it_holds_as_many_kinds_and_findings_as_there_may_be() {
-    let _alone = alone();
+fn the_page_shows_the_maximum_number_of_kinds_and_findings_quickly() {
+    let _guard = exclusive();
     let Some(mut browser) = browser() else { return };
-    let (scope, address) = served("127.0.0.1:0");
+    let (scope, address) = serve("127.0.0.1:0");
     let runtime = runtime(&scope, 2);
     for kind in 0..256 {
         let name: &'static str = format!("kind {kind}").leak();
@@ -260,8 +269,9 @@ fn it_holds_as_many_kinds_and_findings_as_there_may_be() {
     eventually("all kinds", || {
         (browser.value("document.querySelectorAll('#kinds tr').length").as_u64()? >= 256).then_some(())
     });
-    let others = cpu_pressure();
-    // As many findings as are kept, made from the one answer that it has.
+    let pressure_before = cpu_pressure();
+    // Renders as many findings as the library keeps. They replace the findings
+    // of the last response.
     let took = browser.value(
         r#"(() => {
             const live = structuredClone(page.live);
@@ -272,37 +282,39 @@ fn it_holds_as_many_kinds_and_findings_as_there_may_be() {
             }));
             setPaused(true);
             showAll = true;
-            const begun = performance.now();
+            const start = performance.now();
             render(live);
-            const first = performance.now() - begun;
+            const first = performance.now() - start;
             live.findings.forEach((finding) => (finding.count += 1));
             render(live);
-            return [document.querySelectorAll(".card").length, first, performance.now() - begun - first];
+            return [document.querySelectorAll(".card").length, first, performance.now() - start - first];
         })()"#,
     );
-    eprintln!("256 kinds, 500 findings: cards, ms for the first and the second drawing: {took}");
+    eprintln!("256 kinds, 500 findings: cards, ms of the first and the second rendering: {took}");
     assert_eq!(took[0], 500);
-    let again = Duration::from_secs_f64(took[2].as_f64().unwrap() / 1e3);
-    let lost = cpu_pressure() - others;
-    assert!(again < Duration::from_millis(500) + lost, "to draw again what changed took {again:?}");
+    let rerender = Duration::from_secs_f64(took[2].as_f64().unwrap() / 1e3);
+    let cpu_wait = cpu_pressure() - pressure_before;
+    assert!(rerender < Duration::from_millis(500) + cpu_wait, "rendering the changes took {rerender:?}");
 }
 
-/// `LOOPSCOPE_PAGE=http://127.0.0.1:9464/ cargo test --test page -- --ignored pictures`
-/// writes pictures of that server's page to docs/.
+/// `LOOPSCOPE_PAGE=http://127.0.0.1:9464/ cargo test --test page -- --ignored write_screenshots`
+/// writes screenshots of that server's page to docs/.
 #[test]
-#[ignore = "draws docs/page-*.png from a server that is under load"]
-fn pictures() {
+#[ignore = "writes docs/page-*.png; needs a server that is under load"]
+fn write_screenshots() {
     let url = std::env::var("LOOPSCOPE_PAGE").expect("LOOPSCOPE_PAGE is the address of a page");
     let mut browser = Browser::start().expect("Chromium");
-    browser.appear(1200, 900, "light");
+    browser.set_appearance(1200, 900, "light");
     browser.open(&url);
     let seconds = std::env::var("LOOPSCOPE_PAGE_SECONDS").map_or(30, |seconds| seconds.parse().unwrap());
     thread::sleep(Duration::from_secs(seconds));
     for scheme in ["light", "dark"] {
-        browser.appear(1200, 900, scheme);
-        // With a stall in progress, which is what one comes for.
-        eventually("a stall", || (browser.text(".lane.blocked .lane-state").contains(".rs:")).then_some(()));
-        let png = BASE64_STANDARD.decode(browser.picture()).unwrap();
+        browser.set_appearance(1200, 900, scheme);
+        // The screenshot shows a stall in progress.
+        eventually("a stall in progress", || {
+            (browser.text(".lane.blocked .lane-state").contains(".rs:")).then_some(())
+        });
+        let png = BASE64_STANDARD.decode(browser.screenshot()).unwrap();
         fs::write(format!("{}/docs/page-{scheme}.png", env!("CARGO_MANIFEST_DIR")), png).unwrap();
     }
 }

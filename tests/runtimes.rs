@@ -1,4 +1,4 @@
-//! Every flavour of runtime is recorded, and several at once.
+//! Every flavour of Tokio runtime is recorded, and several runtimes at once.
 
 mod common;
 
@@ -22,19 +22,19 @@ fn workers(scope: &Scope, runtime: &str) -> Vec<WorkerSnapshot> {
     workers
 }
 
-/// Three polls each.
-async fn three() {
+/// Returns after three polls.
+async fn three_polls() {
     tokio::task::yield_now().await;
     tokio::task::yield_now().await;
 }
 
 #[test]
-fn current_thread() {
+fn tasks_of_a_current_thread_runtime_are_recorded() {
     let scope = scope();
     let runtime = scope.watch(Builder::new_current_thread().name("single")).build().unwrap();
     scope.block_on(&runtime, async {
         for _ in 0..5 {
-            loopscope::spawn("task", three()).await.unwrap();
+            loopscope::spawn("task", three_polls()).await.unwrap();
         }
     });
     let snapshot = eventually("all polls", || {
@@ -50,7 +50,7 @@ fn current_thread() {
 
 #[test]
 #[cfg(tokio_unstable)]
-fn local_runtime() {
+fn tasks_of_a_local_runtime_are_recorded() {
     let scope = scope();
     let runtime = scope
         .watch(Builder::new_current_thread().name("local"))
@@ -59,7 +59,7 @@ fn local_runtime() {
     let not_send = std::rc::Rc::new(());
     runtime.block_on(async {
         let task = async move {
-            three().await;
+            three_polls().await;
             drop(not_send);
         };
         tokio::task::spawn_local(task.named("local task")).await.unwrap();
@@ -71,63 +71,69 @@ fn local_runtime() {
     assert_eq!(workers(&scope, "local").len(), 1);
 }
 
-/// Who waits is known without Tokio's clock, if it has a name.
+/// Named tasks measure their schedule delay with their own wakers, without
+/// Tokio's schedule latency.
 #[test]
-fn named_tasks_know_their_own_delay() {
+fn named_tasks_have_a_schedule_delay_without_tokios_latency_tracking() {
     let scope = Scope::builder().schedule_delay(false).terminal(Terminal::Never).start().unwrap();
     let runtime = scope.watch(&mut Builder::new_current_thread()).build().unwrap();
-    let held = Duration::from_millis(50);
-    let waits = || {
-        let (ring, heard) = tokio::sync::oneshot::channel::<()>();
-        (ring, async { heard.await.unwrap() })
+    let stall = Duration::from_millis(50);
+    let waiting_task = || {
+        let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+        (sender, async { receiver.await.unwrap() })
     };
-    let ((first, named), (second, unnamed)) = (waits(), waits());
+    let ((first, named), (second, unnamed)) = (waiting_task(), waiting_task());
     runtime.block_on(async {
         let tasks = [tokio::spawn(named.named("waiter")), tokio::spawn(unnamed)];
-        // Both have been polled once.
+        // After this, both tasks have been polled once.
         tokio::task::yield_now().await;
         first.send(()).unwrap();
         second.send(()).unwrap();
-        thread::sleep(held);
+        thread::sleep(stall);
         for task in tasks {
             task.await.unwrap();
         }
     });
     let snapshot = scope.snapshot();
     let waiter = kind(&snapshot, "waiter");
-    assert_eq!((waiter.poll_time.count, waiter.schedule_delay.count), (2, 1), "its first poll was no wake");
-    assert!(waiter.schedule_delay.max >= held, "{:?}", waiter.schedule_delay.max);
+    assert_eq!(
+        (waiter.poll_time.count, waiter.schedule_delay.count),
+        (2, 1),
+        "the first poll of a task follows no wake"
+    );
+    assert!(waiter.schedule_delay.max >= stall, "{:?}", waiter.schedule_delay.max);
     let others = snapshot.kinds.iter().filter(|kind| kind.name != "waiter");
-    assert!(others.map(|kind| kind.schedule_delay.count).sum::<u64>() == 0, "they are not asked for");
+    assert!(others.map(|kind| kind.schedule_delay.count).sum::<u64>() == 0, "only named tasks have a delay");
 }
 
-/// No hook sees the tasks of a `LocalSet`; named ones are tasks of their own.
+/// No hook sees the tasks of a `LocalSet`. Named futures in it are recorded as
+/// separate tasks.
 #[test]
-fn a_local_set_inside_a_recorded_root() {
+fn named_tasks_of_a_local_set_are_recorded_inside_the_root_future() {
     let scope = scope();
     let runtime = scope.watch(&mut Builder::new_current_thread()).build().unwrap();
     scope.block_on(&runtime, async {
         let set = LocalSet::new();
         for _ in 0..4 {
-            set.spawn_local(three().named("local"));
+            set.spawn_local(three_polls().named("local"));
         }
         set.await;
     });
     let snapshot = scope.snapshot();
     let local = kind(&snapshot, "local");
     assert_eq!((local.spawned, local.completed, local.poll_time.count), (4, 4, 12));
-    assert_eq!(local.schedule_delay.count, 8, "the first poll of each was no wake of loopscope's");
-    assert_eq!(local.self_wakes, 0, "`yield_now` lets the runtime wake it, after the poll");
+    assert_eq!(local.schedule_delay.count, 8, "the first poll of each task follows no wake");
+    assert_eq!(local.self_wakes, 0, "after `yield_now`, the runtime wakes the task, after the poll");
     let main = kind(&snapshot, "main");
     let worker = &workers(&scope, "tokio")[0];
     assert_eq!(worker.polls, main.poll_time.count + local.poll_time.count);
-    assert!(worker.busy <= main.poll_time.sum, "time inside the root is busy once");
+    assert!(worker.busy <= main.poll_time.sum, "time inside the root future counts as busy once");
 }
 
-/// A long root poll that is made of short ones blocks nobody; the one that is
-/// long is found by its name.
+/// The root future's poll is long because it consists of many short polls.
+/// Only the task with a long poll causes a finding.
 #[test]
-fn what_blocks_in_a_local_set_is_found_and_nothing_else() {
+fn only_the_blocking_task_of_a_local_set_causes_a_finding() {
     let scope = scope();
     let runtime = scope.watch(&mut Builder::new_current_thread()).build().unwrap();
     scope.block_on(&runtime, async {
@@ -145,13 +151,13 @@ fn what_blocks_in_a_local_set_is_found_and_nothing_else() {
 }
 
 #[test]
-fn two_runtimes_at_once_are_told_apart() {
+fn runtimes_at_the_same_time_are_recorded_separately() {
     let scope = scope();
     let named = scope.watch(Builder::new_multi_thread().worker_threads(1).name("api")).build().unwrap();
     let same = scope.watch(Builder::new_multi_thread().worker_threads(1).name("api")).build().unwrap();
     let unnamed = runtime(&scope, 1);
     for runtime in [&named, &same, &unnamed] {
-        runtime.block_on(async { tokio::spawn(three().named("task")).await.unwrap() });
+        runtime.block_on(async { tokio::spawn(three_polls().named("task")).await.unwrap() });
     }
     eventually("all polls", || (kind(&scope.snapshot(), "task").poll_time.count == 9).then_some(()));
     for runtime in ["api", "api#2", "tokio"] {
@@ -165,7 +171,7 @@ fn two_runtimes_at_once_are_told_apart() {
 }
 
 #[test]
-fn runtimes_come_and_go_and_totals_never_go_back() {
+fn totals_never_decrease_when_runtimes_end() {
     let scope = scope();
     let mut last = 0;
     for round in 1..=20_u64 {
@@ -178,16 +184,16 @@ fn runtimes_come_and_go_and_totals_never_go_back() {
         let polls = kind(&snapshot, "brief").poll_time.count;
         assert!(polls > last && polls == round * 10, "{polls} after {round}");
         last = polls;
-        assert!(snapshot.runtimes.is_empty(), "it has ended");
+        assert!(snapshot.runtimes.is_empty(), "the runtime has ended");
     }
     let labels: Vec<_> = workers(&scope, "tokio").into_iter().map(|worker| worker.label).collect();
-    assert!(labels.len() <= 2, "slots are used again: {labels:?}");
+    assert!(labels.len() <= 2, "slots are reused: {labels:?}");
 }
 
-/// The worker goes on on another thread meanwhile: a place where blocking is
-/// allowed.
+/// Inside `block_in_place` blocking is allowed: the worker continues on another
+/// thread.
 #[test]
-fn block_in_place_hands_the_worker_over_and_is_no_stall() {
+fn block_in_place_moves_the_worker_to_another_thread_and_is_no_stall() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let (release, wait) = mpsc::channel::<()>();
@@ -200,11 +206,13 @@ fn block_in_place_hands_the_worker_over_and_is_no_stall() {
         }
         .named("in place"),
     );
-    // The only worker polls these, so it has moved.
+    // Only one worker exists. It polls these tasks, so it has moved.
     for _ in 0..50 {
-        runtime.block_on(runtime.spawn(three().named("meanwhile"))).unwrap();
+        runtime.block_on(runtime.spawn(three_polls().named("on the moved worker"))).unwrap();
     }
-    eventually("all polls", || (kind(&scope.snapshot(), "meanwhile").poll_time.count == 150).then_some(()));
+    eventually("all polls", || {
+        (kind(&scope.snapshot(), "on the moved worker").poll_time.count == 150).then_some(())
+    });
     assert_eq!(scope.snapshot().workers_blocked(), 0);
     release.send(()).unwrap();
     runtime.block_on(blocking).unwrap();
@@ -213,32 +221,35 @@ fn block_in_place_hands_the_worker_over_and_is_no_stall() {
         (kind(&snapshot, "in place").poll_time.count == 1).then_some(snapshot)
     });
     if cfg!(tokio_unstable) {
-        assert!(kind(&snapshot, "in place").poll_time.max < STALL, "only what it held the worker for");
+        assert!(
+            kind(&snapshot, "in place").poll_time.max < STALL,
+            "the time inside block_in_place is not part of the poll time"
+        );
         let workers = workers(&scope, "tokio");
         assert_eq!(workers.iter().map(|worker| worker.label.as_str()).collect::<Vec<_>>(), ["0"]);
-        assert_eq!(workers[0].polls, 151, "on two threads, one worker");
+        assert_eq!(workers[0].polls, 151, "the polls on both threads count for one worker");
     }
     assert_eq!(scope.findings().findings, []);
-    // Threads that were workers, and are again.
+    // Threads stop being workers, and become workers again.
     for _ in 0..20 {
         let task =
             runtime.spawn(async { tokio::task::block_in_place(|| thread::sleep(Duration::from_millis(1))) });
         runtime.block_on(task).unwrap();
-        runtime.block_on(runtime.spawn(three().named("after"))).unwrap();
+        runtime.block_on(runtime.spawn(three_polls().named("after"))).unwrap();
     }
     eventually("all polls", || (kind(&scope.snapshot(), "after").poll_time.count == 60).then_some(()));
 }
 
-/// A runtime inside a poll of another one.
+/// One runtime runs inside a poll of another.
 #[test]
-fn nested_runtimes() {
+fn polls_of_nested_runtimes_are_recorded_separately() {
     let scope = scope();
     let outer = runtime(&scope, 1);
     let inner = scope.watch(Builder::new_current_thread().name("inner")).build().unwrap();
     let task = async move {
         tokio::task::block_in_place(|| {
-            inner.block_on(async { tokio::spawn(three().named("inner task")).await.unwrap() });
-            // A runtime must not be dropped where blocking is not allowed.
+            inner.block_on(async { tokio::spawn(three_polls().named("inner task")).await.unwrap() });
+            // Tokio forbids dropping a runtime where blocking is not allowed.
             drop(inner);
         });
     };
@@ -252,13 +263,13 @@ fn nested_runtimes() {
 }
 
 #[test]
-fn a_thread_can_be_a_worker_of_two_scopes_in_turn() {
+fn a_thread_can_alternate_between_two_scopes() {
     let [first, second] = [scope(), scope()];
     let runtimes =
         [&first, &second].map(|scope| scope.watch(&mut Builder::new_current_thread()).build().unwrap());
     for _ in 0..5 {
         for (scope, runtime) in [&first, &second].into_iter().zip(&runtimes) {
-            scope.block_on(runtime, async { tokio::spawn(three().named("task")).await.unwrap() });
+            scope.block_on(runtime, async { tokio::spawn(three_polls().named("task")).await.unwrap() });
         }
     }
     for scope in [&first, &second] {
@@ -267,13 +278,13 @@ fn a_thread_can_be_a_worker_of_two_scopes_in_turn() {
 }
 
 #[test]
-fn many_threads_at_once_lose_nothing() {
+fn concurrent_polls_are_all_counted() {
     let scope = scope();
     let runtime = runtime(&scope, 4);
     let begin = Instant::now();
     let mut tasks = 0;
     while begin.elapsed() < Duration::from_millis(300) {
-        let spawned: Vec<_> = (0..100).map(|_| runtime.spawn(three().named("many"))).collect();
+        let spawned: Vec<_> = (0..100).map(|_| runtime.spawn(three_polls().named("many"))).collect();
         tasks += spawned.len() as u64;
         let before = kind(&scope.snapshot(), "many");
         for task in spawned {

@@ -1,4 +1,4 @@
-//! Without `tokio_unstable` no hook sees a poll, but a stuck worker is found.
+//! Without `tokio_unstable` no hook sees a poll, but a blocked worker is found.
 #![cfg(not(tokio_unstable))]
 
 mod common;
@@ -10,7 +10,8 @@ use common::{STALL, compute, eventually, scope, spin};
 use loopscope::{Cause, Finding, Named, Scope};
 use tokio::runtime::Runtime;
 
-/// A worker is known from its first park on.
+/// Builds a runtime and waits until all its workers have parked once: a worker
+/// is known from its first park on.
 fn runtime(scope: &Scope, workers: usize) -> Runtime {
     let runtime = common::runtime(scope, workers);
     eventually("all workers to park", || {
@@ -22,11 +23,11 @@ fn runtime(scope: &Scope, workers: usize) -> Runtime {
 
 fn unnamed(scope: &Scope) -> Option<Finding> {
     let findings = scope.findings().findings;
-    findings.into_iter().find(|f| f.task.kind == "unnamed tasks" && f.ongoing_seconds.is_none())
+    findings.into_iter().find(|f| f.task.kind == "unnamed tasks" && f.ongoing.is_none())
 }
 
 #[test]
-fn a_stuck_worker_is_found_with_its_line() {
+fn a_blocked_worker_is_found_with_its_line() {
     let scope = scope();
     let runtime = runtime(&scope, 2);
     let line = line!() + 1;
@@ -37,44 +38,44 @@ fn a_stuck_worker_is_found_with_its_line() {
     assert_eq!((finding.cause, site.line), (Cause::Sleep, Some(line)), "{}", site.function);
     assert_eq!(finding.primitive.as_deref(), Some("std::thread::sleep"));
     assert_eq!(finding.count, 1);
-    assert!(finding.max_seconds > STALL.as_secs_f64() * 0.8, "{}", finding.max_seconds);
+    assert!(finding.max > STALL.mul_f64(0.8), "{:?}", finding.max);
 }
 
 #[test]
-fn a_worker_that_never_comes_back_is_seen_now() {
+fn an_ongoing_stall_is_reported_without_hooks() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let task = runtime.spawn(async move { wait.recv().is_err() });
     eventually("the stall", || (scope.snapshot().workers_blocked() == 1).then_some(()));
     eventually("the ongoing finding", || {
-        scope.findings().findings.into_iter().find(|finding| finding.ongoing_seconds.is_some())
+        scope.findings().findings.into_iter().find(|finding| finding.ongoing.is_some())
     });
     drop(release);
     assert!(runtime.block_on(task).unwrap());
 }
 
 #[test]
-fn named_and_unnamed_tasks_beside_each_other() {
+fn named_and_unnamed_tasks_on_one_worker_have_separate_findings() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let named = runtime.spawn(async { thread::sleep(STALL) }.named("named"));
     let unnamed_task = runtime.spawn(async { compute(STALL) });
     runtime.block_on(named).unwrap();
     runtime.block_on(unnamed_task).unwrap();
-    let of = |kind: &str| {
+    let ended_finding = |kind: &str| {
         let findings = scope.findings().findings;
-        findings.into_iter().find(|f| f.task.kind == kind && f.ongoing_seconds.is_none())
+        findings.into_iter().find(|f| f.task.kind == kind && f.ongoing.is_none())
     };
-    let found = eventually("both", || Some((of("named")?, unnamed(&scope)?)));
+    let found = eventually("both findings", || Some((ended_finding("named")?, unnamed(&scope)?)));
     assert_eq!((found.0.cause, found.1.cause), (Cause::Sleep, Cause::Cpu));
     let named = scope.snapshot().kinds.into_iter().find(|kind| kind.name == "named").unwrap();
     assert_eq!((named.poll_time.count, named.completed), (1, 1));
 }
 
-/// A worker that is busy all the time, with short polls, blocks nobody.
+/// A worker that is always busy with short polls does not block other tasks.
 #[test]
-fn a_busy_worker_is_not_a_stuck_one() {
+fn a_worker_busy_with_short_polls_causes_no_finding() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let tasks: Vec<_> = (0..20)

@@ -1,4 +1,5 @@
-//! A machine without a free CPU makes polls long, and no code is blamed for it.
+//! Polls that are long only because the machine has no free CPU are counted as
+//! starved. They cause no finding.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod common;
@@ -12,9 +13,9 @@ use std::time::Duration;
 use common::{cpu_time, eventually, runtime, scope, spin};
 use loopscope::Named;
 
-/// Stops this process for a time and lets it go on, as a debugger or a suspended
-/// machine does.
-fn stand_still(seconds: &str) {
+/// Stops this process for `seconds` and continues it, as a debugger or a
+/// suspended machine does.
+fn stop_process(seconds: &str) {
     let pid = std::process::id();
     let script = format!("kill -STOP {pid}; sleep {seconds}; kill -CONT {pid}");
     let stopped = std::process::Command::new("sh").args(["-c", &script]).status().unwrap();
@@ -22,97 +23,98 @@ fn stand_still(seconds: &str) {
 }
 
 #[test]
-fn a_process_that_is_stopped_blames_nobody() {
-    let _alone = ALONE.lock();
+fn stopping_the_process_causes_starved_time_and_no_finding() {
+    let _guard = ONE_TEST_AT_A_TIME.lock();
     let scope = scope();
     let runtime = runtime(&scope, 1);
-    let over = Arc::new(AtomicBool::new(false));
-    let polls = Arc::clone(&over);
+    let stop = Arc::new(AtomicBool::new(false));
+    let polls = Arc::clone(&stop);
     let work = async move {
         while !polls.load(Relaxed) {
-            spin_on_cpu(Duration::from_millis(2));
+            spin_well_below(Duration::from_millis(2));
             tokio::task::yield_now().await;
         }
     };
     let task = runtime.spawn(work.named("short polls"));
     for _ in 0..5 {
-        stand_still("0.3");
+        stop_process("0.3");
     }
-    // What was in a poll at the time is over by now, or soon. On a busy machine a poll may have
-    // waited for a CPU too, and be none that only a stop made long: then one more tells.
-    let starved = eventually("the lost time", || {
+    // The polls that the stops interrupted have ended by now, or end soon. On a
+    // busy machine such a poll may also have waited for a CPU. Then it is not
+    // counted as long only because of a stop, and one more stop is needed.
+    eventually("the starved time", || {
         let starved = scope.findings().starved;
         if starved.count == 0 {
-            stand_still("0.3");
+            stop_process("0.3");
         }
-        (starved.total_seconds >= 0.25 && starved.count >= 1).then_some(starved)
+        (starved.total >= Duration::from_millis(250) && starved.count >= 1).then_some(starved)
     });
-    over.store(true, Relaxed);
+    stop.store(true, Relaxed);
     runtime.block_on(task).unwrap();
-    assert!(starved.count >= 1);
-    assert_eq!(scope.findings().findings, [], "nobody's line");
+    assert_eq!(scope.findings().findings, [], "no line is reported");
 }
 
 #[test]
-fn a_stall_that_the_machine_made_longer_is_split() {
-    let _alone = ALONE.lock();
+fn a_stall_is_split_into_cpu_run_queue_and_off_cpu_time() {
+    let _guard = ONE_TEST_AT_A_TIME.lock();
     let scope = scope();
     let runtime = runtime(&scope, 1);
-    let over = Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
     let cpus = thread::available_parallelism().map_or(4, usize::from);
-    let ends = Arc::clone(&over);
+    let ends = Arc::clone(&stop);
     let work = async move {
         thread::sleep(Duration::from_millis(100));
-        let hog = |_| {
-            let over = Arc::clone(&ends);
-            thread::spawn(move || while !over.load(Relaxed) {})
+        let start_spinner = |_| {
+            let stop = Arc::clone(&ends);
+            thread::spawn(move || while !stop.load(Relaxed) {})
         };
-        let hogs: Vec<_> = (0..cpus * 4).map(hog).collect();
-        // Half as long again of the thread's own, and far longer by the clock.
+        let spinners: Vec<_> = (0..cpus * 4).map(start_spinner).collect();
+        // Uses 50 ms of CPU time, which takes far longer by the wall clock.
         let begin = cpu_time();
         while cpu_time() - begin < Duration::from_millis(50) {
             spin(Duration::from_millis(1));
         }
-        hogs
+        spinners
     };
-    let hogs = runtime.block_on(runtime.spawn(work.named("mixed"))).unwrap();
-    over.store(true, Relaxed);
-    for hog in hogs {
-        hog.join().unwrap();
+    let spinners = runtime.block_on(runtime.spawn(work.named("mixed"))).unwrap();
+    stop.store(true, Relaxed);
+    for spinner in spinners {
+        spinner.join().unwrap();
     }
     let found = eventually("the finding", || {
         let findings = scope.findings().findings;
-        findings.into_iter().find(|finding| finding.ongoing_seconds.is_none())
+        findings.into_iter().find(|finding| finding.ongoing.is_none())
     });
     let split = found.split;
-    assert!(split.off_cpu_seconds >= 0.05, "the sleep: {split:?}");
-    assert!(split.on_cpu_seconds >= 0.02, "the work: {split:?}");
-    assert!(split.run_queue_seconds >= 0.05, "the machine: {split:?}");
-    assert!(scope.findings().starved.total_seconds >= 0.05);
+    assert!(split.off_cpu >= Duration::from_millis(50), "the sleep: {split:?}");
+    assert!(split.on_cpu >= Duration::from_millis(20), "the work: {split:?}");
+    assert!(split.run_queue >= Duration::from_millis(50), "the machine: {split:?}");
+    assert!(scope.findings().starved.total >= Duration::from_millis(50));
 }
 
-/// The tests of this file change the pace of the whole machine or process.
-static ALONE: Mutex<()> = Mutex::new(());
+/// Held by each test of this file: each slows down the whole machine or
+/// process.
+static ONE_TEST_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 #[test]
-fn starvation_is_counted_and_blamed_on_nobody() {
-    let _alone = ALONE.lock();
+fn polls_without_a_free_cpu_are_counted_as_starved_and_cause_no_finding() {
+    let _guard = ONE_TEST_AT_A_TIME.lock();
     let scope = scope();
     let runtime = runtime(&scope, 1);
-    let over = Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
     let cpus = thread::available_parallelism().map_or(4, usize::from);
-    // Eight for each CPU: the worker gets a ninth of one.
-    let hogs: Vec<_> = (0..cpus * 8)
+    // Eight spinning threads for each CPU: the worker gets a ninth of a CPU.
+    let spinners: Vec<_> = (0..cpus * 8)
         .map(|_| {
-            let over = Arc::clone(&over);
-            thread::spawn(move || while !over.load(Relaxed) {})
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || while !stop.load(Relaxed) {})
         })
         .collect();
-    let polls = Arc::clone(&over);
+    let polls = Arc::clone(&stop);
     let work = async move {
         while !polls.load(Relaxed) {
-            // Of its own, a poll is well below the threshold.
-            spin_on_cpu(Duration::from_millis(2));
+            // With a free CPU, a poll is well below the threshold.
+            spin_well_below(Duration::from_millis(2));
             tokio::task::yield_now().await;
         }
     };
@@ -121,19 +123,20 @@ fn starvation_is_counted_and_blamed_on_nobody() {
         let starved = scope.findings().starved;
         (starved.count >= 10).then_some(starved)
     });
-    over.store(true, Relaxed);
+    stop.store(true, Relaxed);
     runtime.block_on(task).unwrap();
-    for hog in hogs {
-        hog.join().unwrap();
+    for spinner in spinners {
+        spinner.join().unwrap();
     }
-    assert!(starved.total_seconds > 0.0);
-    assert_eq!(scope.findings().findings, [], "the machine's fault is nobody's line");
+    assert!(starved.total > Duration::ZERO);
+    assert_eq!(scope.findings().findings, [], "no line is reported for a lack of CPU");
 }
 
-/// Spins for a time of the thread's own, however long that takes.
-fn spin_on_cpu(time: Duration) {
-    // About 1 µs a round on the machines of the day, and never ten times that.
-    for _ in 0..time.as_micros() / 10 {
+/// Spins for a tenth of `limit` or a little more on a free CPU, and for less
+/// than `limit`. Without a free CPU it takes longer by the wall clock.
+fn spin_well_below(limit: Duration) {
+    // A round takes about 1 µs on a machine of 2026, and never 10 µs.
+    for _ in 0..limit.as_micros() / 10 {
         spin(Duration::from_micros(1));
     }
 }

@@ -1,4 +1,5 @@
-//! Stacks are captured at any moment of anything, and nothing breaks.
+//! A stack can be captured at any moment: while the thread allocates, unwinds,
+//! loads a library, spawns a thread, or ends. Nothing breaks.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", tokio_unstable))]
 #![allow(unsafe_code)]
 
@@ -14,24 +15,24 @@ use common::runtime;
 use loopscope::{Scope, Terminal};
 
 const CAPTURES: u64 = 10_000;
-/// Far more than it takes: a hang must not hang the tests.
-const PATIENCE: Duration = Duration::from_secs(180);
-/// A poll of so long is captured once or twice at a threshold of 1 ms.
-const POLL: Duration = Duration::from_micros(3_500);
+/// Far longer than the test needs. A hang in loopscope must not hang the tests.
+const TEST_TIMEOUT: Duration = Duration::from_secs(180);
+/// With a threshold of 1 ms, a poll of this duration is captured once or twice.
+const POLL_DURATION: Duration = Duration::from_micros(3_500);
 
-/// Does something over and over for the length of a poll.
-fn over_and_over(mut act: impl FnMut(u64)) {
+/// Repeats an action for [`POLL_DURATION`].
+fn repeat_for_one_poll(mut action: impl FnMut(u64)) {
     let begin = Instant::now();
     let mut n = 0;
-    while begin.elapsed() < POLL {
-        act(n);
+    while begin.elapsed() < POLL_DURATION {
+        action(n);
         n += 1;
     }
 }
 
 fn allocate() {
     let mut kept = Vec::new();
-    over_and_over(|n| {
+    repeat_for_one_poll(|n| {
         kept.push(vec![n as u8; 16 << (n % 14)]);
         if n % 7 == 0 {
             kept.drain(..kept.len() / 2);
@@ -51,23 +52,24 @@ impl Drop for Guard {
 fn unwind_from(depth: u64) {
     let guard = Guard(vec![1; 64]);
     if depth == 0 {
-        // Not `panic!`, whose hook would write to the terminal.
-        panic::resume_unwind(Box::new("caught again at once"));
+        // Not `panic!`: its hook would write to the terminal.
+        panic::resume_unwind(Box::new("the caller catches this"));
     }
     unwind_from(depth - 1);
     drop(guard);
 }
 
-fn panics() {
-    over_and_over(|n| assert!(panic::catch_unwind(|| unwind_from(n % 20)).is_err()));
+fn unwind_panics() {
+    repeat_for_one_poll(|n| assert!(panic::catch_unwind(|| unwind_from(n % 20)).is_err()));
 }
 
 fn load_libraries() {
     const LIBRARIES: [&std::ffi::CStr; 4] =
         [c"libresolv.so.2", c"libutil.so.1", c"libnsl.so.1", c"libanl.so.1"];
-    over_and_over(|n| {
-        // SAFETY: libraries of the C library's own, which do nothing as they are
-        // loaded; what is closed has been opened, and nothing of it is used.
+    repeat_for_one_poll(|n| {
+        // SAFETY: these libraries belong to the C library and do nothing when
+        // they are loaded. A library is closed only after it was opened, and
+        // nothing in it is used.
         unsafe {
             let library = libc::dlopen(LIBRARIES[n as usize % LIBRARIES.len()].as_ptr(), libc::RTLD_NOW);
             if !library.is_null() {
@@ -77,29 +79,29 @@ fn load_libraries() {
     });
 }
 
-fn threads_end() {
-    over_and_over(|_| thread::spawn(|| std::hint::black_box(vec![1; 100])).join().map(drop).unwrap());
+fn spawn_threads() {
+    repeat_for_one_poll(|_| thread::spawn(|| std::hint::black_box(vec![1; 100])).join().map(drop).unwrap());
 }
 
-/// A watched thread that stalls as it ends.
-struct AtTheEnd;
+/// Makes a watched thread stall while it ends.
+struct StallOnThreadEnd;
 
-impl Drop for AtTheEnd {
+impl Drop for StallOnThreadEnd {
     fn drop(&mut self) {
         allocate();
     }
 }
 
 thread_local! {
-    static AT_THE_END: AtTheEnd = const { AtTheEnd };
+    static STALL_ON_THREAD_END: StallOnThreadEnd = const { StallOnThreadEnd };
 }
 
-/// Workers whose threads end in the middle of it all.
-fn workers_come_and_go(scope: &Scope, over: &AtomicBool) {
-    while !over.load(Relaxed) {
+/// Starts and ends worker threads while stacks are captured.
+fn start_and_end_workers(scope: &Scope, stop: &AtomicBool) {
+    while !stop.load(Relaxed) {
         let runtime = runtime(scope, 1);
         runtime.spawn(async {
-            AT_THE_END.with(|_| ());
+            STALL_ON_THREAD_END.with(|_| ());
             allocate();
         });
         runtime.block_on(async { tokio::task::yield_now().await });
@@ -107,9 +109,9 @@ fn workers_come_and_go(scope: &Scope, over: &AtomicBool) {
     }
 }
 
-fn captured(scope: &Scope, how: &str) -> u64 {
+fn captures_with_result(scope: &Scope, result: &str) -> u64 {
     let captures = scope.snapshot().observer.captures;
-    captures.iter().filter(|(name, _)| *name == how).map(|(_, n)| n).sum()
+    captures.iter().filter(|(name, _)| *name == result).map(|(_, n)| n).sum()
 }
 
 #[test]
@@ -120,29 +122,29 @@ fn ten_thousand_captures_break_nothing() {
         .captures_per_second(100_000)
         .start()
         .unwrap();
-    let over = Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
     let runtime = runtime(&scope, 2);
-    for act in [allocate, panics, load_libraries, threads_end] {
-        let over = Arc::clone(&over);
+    for action in [allocate, unwind_panics, load_libraries, spawn_threads] {
+        let stop = Arc::clone(&stop);
         runtime.spawn(async move {
-            while !over.load(Relaxed) {
-                act();
+            while !stop.load(Relaxed) {
+                action();
                 tokio::task::yield_now().await;
             }
         });
     }
     let begin = Instant::now();
     thread::scope(|threads| {
-        threads.spawn(|| workers_come_and_go(&scope, &over));
-        while captured(&scope, "signal") < CAPTURES && begin.elapsed() < PATIENCE {
+        threads.spawn(|| start_and_end_workers(&scope, &stop));
+        while captures_with_result(&scope, "signal") < CAPTURES && begin.elapsed() < TEST_TIMEOUT {
             thread::sleep(Duration::from_millis(20));
         }
-        over.store(true, Relaxed);
+        stop.store(true, Relaxed);
     });
-    let [signal, late] = ["signal", "late"].map(|how| captured(&scope, how));
-    println!("{signal} by signal and {late} late in {:?}", begin.elapsed());
+    let [signal, late] = ["signal", "late"].map(|result| captures_with_result(&scope, result));
+    println!("{signal} captures by signal and {late} late ones in {:?}", begin.elapsed());
     assert!(signal >= CAPTURES, "{signal} captures in {:?}", begin.elapsed());
-    // All of them are still in order.
+    // The runtime and the scope still end.
     drop(runtime);
     drop(scope);
 }

@@ -21,14 +21,14 @@ fn get(address: SocketAddr, path: &str) -> (u16, String) {
     (status, body.to_owned())
 }
 
-/// The value of a metric without labels.
+/// Returns the value of a metric without labels.
 fn metric(text: &str, name: &str) -> f64 {
     let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).expect("the metric is there");
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 #[test]
-fn a_blocked_process_still_answers() {
+fn the_telemetry_thread_responds_while_all_workers_are_blocked() {
     let scope =
         Scope::builder().terminal(Terminal::Never).telemetry("127.0.0.1:0".parse().unwrap()).start().unwrap();
     let address = scope.telemetry_address().unwrap();
@@ -66,7 +66,7 @@ fn a_blocked_process_still_answers() {
         let (_, text) = get(address, "/findings");
         let document: FindingsDocument = serde_json::from_str(&text).unwrap();
         (document.findings.iter().map(|finding| finding.count).sum::<u64>() == 2
-            && document.findings[0].ongoing_seconds.is_none())
+            && document.findings[0].ongoing.is_none())
         .then_some(document)
     });
     assert_eq!(findings.schema, loopscope::FINDINGS_SCHEMA);
@@ -74,14 +74,15 @@ fn a_blocked_process_still_answers() {
     let stalls: StallsDocument = serde_json::from_str(&text).unwrap();
     assert_eq!(stalls.stalls.len(), 2);
     for stall in &stalls.stalls {
-        let end = stall.end_unix_ns.unwrap();
-        assert!(end - stall.start_unix_ns >= 2_000_000_000 && end <= stalls.now_unix_ns, "{stall:?}");
+        let end = stall.end.unwrap();
+        let length = end.duration_since(stall.start).unwrap();
+        assert!(length >= Duration::from_secs(2) && end <= stalls.now, "{stall:?}");
         assert_eq!(stall.finding.as_deref(), Some(&*findings.findings[0].id));
     }
 }
 
 #[test]
-fn a_port_in_use_is_an_error_and_starts_nothing() {
+fn a_port_in_use_is_an_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let error = Scope::builder().telemetry(address).start().unwrap_err().to_string();
@@ -89,7 +90,7 @@ fn a_port_in_use_is_an_error_and_starts_nothing() {
 }
 
 #[test]
-fn past_polls_and_stalls_are_a_trace() {
+fn the_trace_contains_past_polls_and_stalls() {
     let scope =
         Scope::builder().terminal(Terminal::Never).telemetry("127.0.0.1:0".parse().unwrap()).start().unwrap();
     let address = scope.telemetry_address().unwrap();
@@ -102,15 +103,16 @@ fn past_polls_and_stalls_are_a_trace() {
     assert_eq!(status, 200, "{text}");
     let trace: serde_json::Value = serde_json::from_str(&text).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
-    let of = |category: &str, name: &str| {
-        let is_it = |event: &&serde_json::Value| {
+    let event = |category: &str, name: &str| {
+        let matches = |event: &&serde_json::Value| {
             event["cat"] == category && event["name"].as_str().unwrap().contains(name)
         };
-        events.iter().find(is_it).unwrap_or_else(|| panic!("no {category} of {name}: {text}"))
+        events.iter().find(matches).unwrap_or_else(|| panic!("no {category} event named {name}: {text}"))
     };
-    let (short, long, stall) = (of("poll", "short"), of("poll", "long"), of("stall", "std::thread::sleep"));
+    let (short, long, stall) =
+        (event("poll", "short"), event("poll", "long"), event("stall", "std::thread::sleep"));
     let micros = |event: &serde_json::Value, field: &str| event[field].as_f64().unwrap();
     assert!(micros(short, "dur") >= 2e3 && micros(long, "dur") >= 3e5, "{text}");
     assert!(micros(short, "ts") < micros(long, "ts") && long["tid"] == stall["tid"], "{text}");
-    assert!((micros(stall, "ts") - micros(long, "ts")).abs() < 1e4, "the stall is the poll: {text}");
+    assert!((micros(stall, "ts") - micros(long, "ts")).abs() < 1e4, "the stall begins with its poll: {text}");
 }

@@ -1,8 +1,9 @@
-//! A blocked program does not notice that it is looked at: no call returns
-//! `EINTR`, and none ends early.
+//! Sampling does not change the blocked program: no call returns `EINTR`, and
+//! no call ends early.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-// SAFETY of all of them: each call gets numbers, null where that is allowed, and
-// pointers to initialised locals of the type it wants, which outlive it.
+// SAFETY of all unsafe blocks: each call gets numbers, null where null is
+// allowed, and pointers to initialised locals of the expected type, which
+// outlive the call.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 
 mod common;
@@ -13,17 +14,18 @@ use std::{io, ptr};
 use common::{finding, runtime};
 use loopscope::{Scope, Signals, Terminal};
 
-/// Several looks at a threshold of 10 ms.
+/// How long each call waits: long enough for several samples at a threshold of
+/// 10 ms.
 const WAIT: Duration = Duration::from_millis(150);
 
-/// A call that waits for [`WAIT`], and what it returned.
+/// A call that waits for [`WAIT`] and returns its result.
 type Call = fn() -> io::Result<()>;
 
-/// The calls that a signal breaks even with `SA_RESTART`.
+/// The calls that a signal interrupts even with `SA_RESTART`.
 const CALLS: &[(&str, Call)] = &[
     ("nanosleep", nanosleep),
     ("clock_nanosleep", clock_nanosleep),
-    ("clock_nanosleep to an instant", clock_nanosleep_absolute),
+    ("clock_nanosleep with an absolute time", clock_nanosleep_absolute),
     ("usleep", || result(unsafe { libc::usleep(WAIT.as_micros() as u32) })),
     ("epoll_wait", epoll_wait),
     ("poll", || result(unsafe { libc::poll(ptr::null_mut(), 0, WAIT.as_millis() as i32) })),
@@ -38,41 +40,42 @@ const CALLS: &[(&str, Call)] = &[
 ];
 
 fn run(scope: &Scope, name: &'static str, call: Call) -> (io::Result<()>, Duration) {
-    let (before, runtime) = (looks(scope), runtime(scope, 1));
+    let (before, runtime) = (capture_count(scope), runtime(scope, 1));
     let task = async move {
         let begin = Instant::now();
         let result = call();
         (result, begin.elapsed())
     };
     let outcome = runtime.block_on(async { loopscope::spawn(name, task).await }).unwrap();
-    common::eventually("a look at it", || (looks(scope) > before).then_some(()));
+    common::eventually("a capture of its stack", || (capture_count(scope) > before).then_some(()));
     outcome
 }
 
-/// How often a stack was captured, in whichever way.
-fn looks(scope: &Scope) -> u64 {
+/// Counts all stack captures, by any method.
+fn capture_count(scope: &Scope) -> u64 {
     scope.snapshot().observer.captures.iter().map(|(_, n)| n).sum()
 }
 
 #[test]
-fn no_call_is_interrupted() {
+fn no_blocking_call_is_interrupted_or_shortened() {
     let scope = common::scope();
     for (name, call) in CALLS {
         let (result, took) = run(&scope, name, *call);
         assert!(result.is_ok(), "{name}: {result:?}");
         assert!(took >= WAIT - Duration::from_millis(1), "{name} ended after {took:?}");
     }
-    // On a busy machine a thread may be met before it is in its call, and asked by a signal there.
+    // On a busy machine, a sample may find a thread before it is in its call.
+    // That sample uses a signal.
     let captures = scope.snapshot().observer.captures;
     assert!(
-        captures.iter().any(|(how, n)| *how == "passive" && *n >= CALLS.len() as u64 / 2),
+        captures.iter().any(|(result, n)| *result == "passive" && *n >= CALLS.len() as u64 / 2),
         "{captures:?}"
     );
 }
 
-/// What the test above would see if a signal were sent.
+/// Checks the test above: it would fail if a signal were sent.
 #[test]
-fn a_signal_in_poll_would_show() {
+fn a_forced_signal_interrupts_poll() {
     let scope = Scope::builder().terminal(Terminal::Never).signals(Signals::Always).start().unwrap();
     let (_, poll) = CALLS.iter().find(|(name, _)| *name == "poll").unwrap();
     let (result, took) = run(&scope, "poll", *poll);
@@ -99,10 +102,11 @@ fn result(returned: i32) -> io::Result<()> {
     if returned >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// That the time is over is what these calls report when all is well.
-fn unless_over(returned: i32, over: i32) -> io::Result<()> {
+/// Returns `Ok` if the call failed with `expected_error`, the error that it
+/// reports at the end of its timeout.
+fn expect_error(returned: i32, expected_error: i32) -> io::Result<()> {
     match result(returned) {
-        Err(error) if error.raw_os_error() == Some(over) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(expected_error) => Ok(()),
         result => result,
     }
 }
@@ -162,7 +166,7 @@ fn recv() -> io::Result<()> {
     let socket = socket(libc::SOCK_DGRAM);
     let mut byte = 0_u8;
     let received = unsafe { libc::recv(socket, (&raw mut byte).cast(), 1, 0) };
-    let received = unless_over(received as i32, libc::EAGAIN);
+    let received = expect_error(received as i32, libc::EAGAIN);
     unsafe { libc::close(socket) };
     received
 }
@@ -172,7 +176,7 @@ fn recvfrom() -> io::Result<()> {
     let mut byte = 0_u8;
     let (none, buffer) = (ptr::null_mut(), (&raw mut byte).cast());
     let received = unsafe { libc::recvfrom(socket, buffer, 1, 0, none, ptr::null_mut()) };
-    let received = unless_over(received as i32, libc::EAGAIN);
+    let received = expect_error(received as i32, libc::EAGAIN);
     unsafe { libc::close(socket) };
     received
 }
@@ -183,7 +187,7 @@ fn accept() -> io::Result<()> {
         libc::listen(socket, 1);
         libc::accept(socket, ptr::null_mut(), ptr::null_mut())
     };
-    let accepted = unless_over(accepted, libc::EAGAIN);
+    let accepted = expect_error(accepted, libc::EAGAIN);
     unsafe { libc::close(socket) };
     accepted
 }
@@ -193,7 +197,7 @@ fn sem_timedwait() -> io::Result<()> {
     unsafe {
         let mut semaphore: libc::sem_t = std::mem::zeroed();
         libc::sem_init(&raw mut semaphore, 0, 0);
-        unless_over(libc::sem_timedwait(&raw mut semaphore, &until), libc::ETIMEDOUT)
+        expect_error(libc::sem_timedwait(&raw mut semaphore, &until), libc::ETIMEDOUT)
     }
 }
 
@@ -201,7 +205,7 @@ fn futex() -> io::Result<()> {
     let word = 0_u32;
     let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
     let waited = unsafe { libc::syscall(libc::SYS_futex, &raw const word, operation, 0, &wait()) };
-    unless_over(waited as i32, libc::ETIMEDOUT)
+    expect_error(waited as i32, libc::ETIMEDOUT)
 }
 
 fn sigtimedwait() -> io::Result<()> {
@@ -209,11 +213,11 @@ fn sigtimedwait() -> io::Result<()> {
         let mut signals: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut signals);
         libc::sigaddset(&raw mut signals, libc::SIGURG);
-        unless_over(libc::sigtimedwait(&signals, ptr::null_mut(), &wait()), libc::EAGAIN)
+        expect_error(libc::sigtimedwait(&signals, ptr::null_mut(), &wait()), libc::EAGAIN)
     }
 }
 
-/// Waits without a limit, until the queue goes away.
+/// Waits without a timeout, until another thread removes the queue.
 fn msgrcv() -> io::Result<()> {
     unsafe {
         let queue = libc::msgget(libc::IPC_PRIVATE, 0o600);
@@ -222,6 +226,6 @@ fn msgrcv() -> io::Result<()> {
             libc::msgctl(queue, libc::IPC_RMID, ptr::null_mut());
         });
         let mut message = [0_u64; 4];
-        unless_over(libc::msgrcv(queue, message.as_mut_ptr().cast(), 8, 0, 0) as i32, libc::EIDRM)
+        expect_error(libc::msgrcv(queue, message.as_mut_ptr().cast(), 8, 0, 0) as i32, libc::EIDRM)
     }
 }

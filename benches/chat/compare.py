@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""chat-server beside ngircd and a server with a thread for each connection.
+"""Compares chat-server with ngircd and with a server that has one thread per connection.
 
     cargo build --release --bin loadgen --bin chat-server --bin thread-chat
-    python3 benches/chat/compare.py memory      KB of memory a connection, and latency, at 100, 1,000, 10,000
-    python3 benches/chat/compare.py rate        highest rate of messages with p99 delivery below 50 ms
-    python3 benches/chat/compare.py on-off      throughput and CPU a delivery, with loopscope and without
+    python3 benches/chat/compare.py memory      KB of memory per connection, and latency, at 100, 1,000 and 10,000
+    python3 benches/chat/compare.py rate        highest message rate with a p99 of delivery below 50 ms
+    python3 benches/chat/compare.py on-off      throughput and CPU per delivery, with and without loopscope
 
-Every figure is of this machine in this run. ngircd is Debian's package of that name.
+All figures are from this machine and this run. ngircd is Debian's package of that name.
 """
 import json, os, pathlib, selectors, signal, socket, statistics, subprocess, sys, tempfile, time
 
@@ -21,7 +21,7 @@ def free_port():
 
 
 class Server:
-    """A server under test, started anew."""
+    """A freshly started server under test."""
 
     def __init__(self, name, **env):
         self.port, self.dir = free_port(), tempfile.TemporaryDirectory()
@@ -50,7 +50,7 @@ class Server:
                 time.sleep(0.05)
         else:
             self.log.seek(0)
-            sys.exit(f"{name} did not start: {self.log.read()}")
+            sys.exit(f"compare.py: {name} did not start: {self.log.read()}")
         self.target = listen
 
     def __enter__(self):
@@ -71,12 +71,15 @@ class Server:
                 return int(line.split()[1])
 
     def cpu(self):
-        """Seconds, by the process's own CPU clock (see clock_getcpuclockid(3)): one call, however many threads it has."""
+        """Returns the CPU seconds of the process by its CPU clock (see clock_getcpuclockid(3)).
+
+        This takes one call for any number of threads.
+        """
         return time.clock_gettime(~self.process.pid << 3 | 2)
 
 
 def load(server, **flags):
-    """A run of the load generator, watched meanwhile."""
+    """Runs the load generator and samples the server's memory and CPU time during the run."""
     report = pathlib.Path(server.dir.name) / "report.json"
     arguments = [f"--{key.replace('_', '-')}={value}" for key, value in flags.items()]
     command = [str(BIN / "loadgen"), "run", "--target", server.target, "--quiet", "--json", str(report),
@@ -96,9 +99,9 @@ def load(server, **flags):
 
 
 def memory():
-    print("100 messages/s in rooms of 20, medians of the runs; memory as the system counts it for the process (VmRSS),\n"
-          "less that of the server without connections; the kernel's buffers are not in it\n")
-    print("| server | connections | runs | KB a connection | lost | p50 | p99 | p99 from to |\n"
+    print("100 messages/s in channels of 20 members, medians of the runs. Memory is the VmRSS of the process minus the\n"
+          "VmRSS without connections. It does not include kernel buffers.\n")
+    print("| server | connections | runs | KB per connection | lost | p50 | p99 | range of p99 |\n"
           "|---|---:|---:|---:|---:|---:|---:|---:|")
     for connections, runs in ((100, 5), (1_000, 5), (10_000, 1)):
         figures = {"chat-server": [], "thread-chat": [], "ngircd": []}
@@ -106,24 +109,25 @@ def memory():
             for name, rows in figures.items():
                 with Server(name) as server:
                     empty = server.rss_kb()
-                    # ngircd takes some 150 connections a second.
+                    # ngircd accepts about 150 connections per second.
                     report, rss, _, error = load(server, connections=connections, rooms=max(connections // 20, 1),
                                                  rate=100, duration="8s", ramp=f"{max(connections / 100, 1)}s",
                                                  timeout="60s", mix="privmsg:1")
                 l, d = report and report["load"]["latency"], report and report["load"]["deliveries"]
                 if not l:
-                    sys.exit(f"{name} with {connections} connections: {report['verdict']['reasons'] if report else error}")
+                    sys.exit(f"compare.py: {name} with {connections} connections: "
+                             f"{report['verdict']['reasons'] if report else error}")
                 joined = report["load"]["connections"]["joined"]
                 rows.append((joined, (rss - empty) / joined, d["lost"], l["p50_seconds"] * 1e3, l["p99_seconds"] * 1e3))
         for name, rows in figures.items():
             joined, kb, lost, p50, p99 = (statistics.median(column) for column in zip(*rows))
-            every = [row[4] for row in rows]
+            p99s = [row[4] for row in rows]
             print(f"| {name} | {joined:.0f} | {runs} | {kb:.1f} | {lost:.0f} | {p50:.2f} ms | {p99:.2f} ms | "
-                  f"{min(every):.2f} to {max(every):.2f} ms |", flush=True)
+                  f"{min(p99s):.2f} to {max(p99s):.2f} ms |", flush=True)
 
 
 def rate(runs=3):
-    print("1,000 connections in 50 rooms; the rate is raised until p99 passes 50 ms or a message is lost\n")
+    print("1,000 connections in 50 channels. The rate is raised until p99 exceeds 50 ms or a message is lost.\n")
     print("| run | server | messages sent/s | delivered/s | p99 | CPU of the server |\n|---|---|---:|---:|---:|---:|")
     best = {"chat-server": [], "ngircd": []}
     for run in range(1, runs + 1):
@@ -142,14 +146,15 @@ def rate(runs=3):
                 if l["p99_seconds"] > 0.05 or d["lost"]:
                     break
                 highest[-1] = d["delivered"] / 8
-    ours, theirs = (statistics.median(figures) for figures in best.values())
-    print(f"\nmedians of {runs} runs: chat-server {ours:.0f} deliveries/s, ngircd {theirs:.0f}: {ours / theirs:.2f} times")
+    chat_server, ngircd = (statistics.median(figures) for figures in best.values())
+    print(f"\nmedians of {runs} runs: chat-server {chat_server:.0f} deliveries/s, ngircd {ngircd:.0f}: "
+          f"ratio {chat_server / ngircd:.2f}")
 
 
-class Crowd:
-    """Members of rooms who want what they say back (echo-message), so that they know when all have it.
+class Clients:
+    """Clients in channels. Each gets its own messages back (echo-message) and so knows when they are delivered.
 
-    Lines are counted, not read, so that the server is what is short of CPU.
+    Received lines are only counted, not parsed, so that the server is what needs the most CPU.
     """
 
     def __init__(self, server, rooms=10, members=20):
@@ -164,97 +169,97 @@ class Crowd:
             while b" PONG " not in answer:
                 answer += s.recv(65536)
             s.setblocking(False)
-            says = b"PRIVMSG #r%d :%s\r\n" % (n // members, b"x" * 64)
-            self.selector.register(s, selectors.EVENT_READ, [b":n%d!" % n, says, 0, b""])
-        self.people = [key.fileobj for key in self.selector.get_map().values()]
+            message = b"PRIVMSG #r%d :%s\r\n" % (n // members, b"x" * 64)
+            self.selector.register(s, selectors.EVENT_READ, [b":n%d!" % n, message, 0, b""])
         time.sleep(0.3)
-        for s in self.people:
+        for s in [key.fileobj for key in self.selector.get_map().values()]:
             try:
                 while s.recv(1 << 20):
                     pass
             except BlockingIOError:
                 pass
 
-    def listen(self, seconds, again=None):
-        """Reads for so long; `again(key)` is called for each line of its own that a member gets back."""
+    def receive(self, seconds, on_data=None):
+        """Waits up to `seconds` for data and counts it. Calls `on_data(key)` for each client that received data."""
         for key, _ in self.selector.select(seconds):
-            own, _, back, rest = key.data
-            got = rest + key.fileobj.recv(1 << 20)
-            lines = got[: got.rfind(b"\n") + 1]
+            own_prefix, _, echoed, rest = key.data
+            data = rest + key.fileobj.recv(1 << 20)
+            lines = data[: data.rfind(b"\n") + 1]
             self.deliveries += lines.count(b"\n")
-            key.data[2:] = back + lines.count(own), got[len(lines):]
-            if again:
-                again(key)
+            key.data[2:] = echoed + lines.count(own_prefix), data[len(lines):]
+            if on_data:
+                on_data(key)
 
-    def finish(self, due):
-        while self.deliveries < due:
-            self.listen(1)
+    def receive_until(self, deliveries):
+        while self.deliveries < deliveries:
+            self.receive(1)
 
-    def full(self, seconds, window=5):
-        """Each says `window` lines at once, and again as soon as it has them back: deliveries a second."""
-        self.deliveries, said, begun = 0, 0, time.monotonic()
+    def full_load(self, seconds, window=5):
+        """Each client sends `window` lines at once, and again when all are echoed. Returns deliveries per second."""
+        self.deliveries, sent, start = 0, 0, time.monotonic()
 
-        def say(key):
-            nonlocal said
+        def send(key):
+            nonlocal sent
             key.data[2] = 0
             key.fileobj.sendall(key.data[1] * window)
-            said += window
+            sent += window
 
         for key in self.selector.get_map().values():
-            say(key)
-        while time.monotonic() - begun < seconds:
-            self.listen(1, lambda key: key.data[2] >= window and say(key))
-        self.finish(said * self.members)
-        return self.deliveries / (time.monotonic() - begun)
+            send(key)
+        while time.monotonic() - start < seconds:
+            self.receive(1, lambda key: key.data[2] >= window and send(key))
+        self.receive_until(sent * self.members)
+        return self.deliveries / (time.monotonic() - start)
 
-    def part(self, seconds, rate=2000, tick=0.01):
-        """So many messages a second, by one after the other: deliveries for a second of the server's CPU."""
-        self.deliveries, said, begun, cpu = 0, 0, time.monotonic(), self.server.cpu()
+    def partial_load(self, seconds, rate=2000, tick=0.01):
+        """The clients send `rate` messages per second, one after the other. Returns deliveries per CPU second."""
+        self.deliveries, sent, start, cpu = 0, 0, time.monotonic(), self.server.cpu()
         keys = list(self.selector.get_map().values())
-        while (now := time.monotonic() - begun) < seconds:
-            while said < now * rate:
-                key = keys[said % len(keys)]
+        while (now := time.monotonic() - start) < seconds:
+            while sent < now * rate:
+                key = keys[sent % len(keys)]
                 key.fileobj.sendall(key.data[1])
-                said += 1
-            self.listen(tick)
-        self.finish(said * self.members)
+                sent += 1
+            self.receive(tick)
+        self.receive_until(sent * self.members)
         return self.deliveries / (self.server.cpu() - cpu)
 
 
 def on_off(pairs=10, slices=20):
-    """One server with loopscope and one without, loaded in turn, so that both meet the same moods of the machine."""
-    # A core for the servers and one for the load: what differs is the server.
+    """Loads a server with loopscope and one without alternately, so that changes of the machine's speed affect both."""
+    # One core for the servers and one for the load: only the servers differ.
     os.sched_setaffinity(0, {1})
-    settings, kinds = ("on", "off"), {"full": 0.25, "part": 0.5}
-    titles = {"full": "as much as it can do, deliveries/s", "part": "2,000 messages/s, deliveries for a second of CPU"}
+    settings, kinds = ("on", "off"), {"full_load": 0.25, "partial_load": 0.5}
+    titles = {"full_load": "maximum load, deliveries/s", "partial_load": "2,000 messages/s, deliveries per CPU second"}
     figures = {(kind, setting): [] for kind in kinds for setting in settings}
     ratios = {kind: [] for kind in kinds}
     for _ in range(pairs):
         with Server("chat-server", LOOPSCOPE="on") as on, Server("chat-server", LOOPSCOPE="off") as off:
-            crowds = {}
+            clients = {}
             for setting, server in zip(settings, (on, off)):
                 for thread in os.listdir(f"/proc/{server.process.pid}/task"):
                     os.sched_setaffinity(int(thread), {0})
-                crowds[setting] = Crowd(server)
-                crowds[setting].full(1)
+                clients[setting] = Clients(server)
+                clients[setting].full_load(1)
             for kind, seconds in kinds.items():
-                seen = {"on": [], "off": []}
+                results = {"on": [], "off": []}
                 for number in range(slices):
                     for setting in settings if number % 2 else settings[::-1]:
-                        seen[setting].append(getattr(crowds[setting], kind)(seconds))
+                        results[setting].append(getattr(clients[setting], kind)(seconds))
                 for setting in settings:
-                    figures[kind, setting] += seen[setting]
-                ratios[kind].append(statistics.median(on / off for on, off in zip(seen["on"], seen["off"])))
-    print(f"{pairs} pairs of servers, each loaded for {slices} slices of {kinds['full']} s and {slices} of {kinds['part']} s in "
-          "turn, 200 connections in 10 rooms,\nboth servers on one core, the load on the other\n")
+                    figures[kind, setting] += results[setting]
+                ratios[kind].append(statistics.median(on / off for on, off in zip(results["on"], results["off"])))
+    print(f"{pairs} pairs of servers, each loaded alternately for {slices} slices of {kinds['full_load']} s and\n"
+          f"{slices} of {kinds['partial_load']} s. 200 connections in 10 channels, both servers on one core, the load on\n"
+          "the other.\n")
     print("| load | loopscope | median | lowest | highest |\n|---|---|---:|---:|---:|")
     for (kind, setting), values in figures.items():
         print(f"| {titles[kind]} | {setting} | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |")
-    print("\non to off, the median of the pairs' medians:\n")
+    print("\nratio of on to off, median of the pairs' medians:\n")
     for kind, title in titles.items():
-        low, middle, high = statistics.quantiles(ratios[kind])
-        print(f"* {title}: {middle:.3f}, half of the pairs {low:.3f} to {high:.3f}, all {min(ratios[kind]):.3f} to "
-              f"{max(ratios[kind]):.3f}")
+        low, median, high = statistics.quantiles(ratios[kind])
+        print(f"* {title}: {median:.3f}, middle half of the pairs {low:.3f} to {high:.3f}, all pairs "
+              f"{min(ratios[kind]):.3f} to {max(ratios[kind]):.3f}")
 
 
 if __name__ == "__main__":

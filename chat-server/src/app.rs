@@ -1,4 +1,4 @@
-//! The process: everything that a checked configuration brings to life, in order.
+//! The process: starts everything that a checked configuration asks for.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -13,41 +13,46 @@ use crate::args::Args;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::metrics::Metrics;
-use crate::{limits, logging, server, signals};
+use crate::{descriptors, logging, server, signals};
 
-/// Connections that the system may hold ready while the acceptor is busy.
-const BACKLOG: u32 = 4096;
-/// What the kernel may hold for a client that does not read, beside its queue here. Left to itself it is
-/// megabytes each.
-const SEND_BUFFER: u32 = 128 * 1024;
-/// Stacks that loopscope may take in a second. Its usual 10 are for production; here every site may be wrong at
-/// once, and a stall over the budget would be counted without its line.
-const CAPTURES: u32 = 50;
-/// Work on blocking threads has this long to end.
-const LEFTOVERS: Duration = Duration::from_millis(200);
+/// Connections that the kernel may queue while the acceptor is busy.
+const LISTEN_BACKLOG: u32 = 4096;
+/// Kernel buffer for a client that does not read, in addition to its queue in
+/// the server. Without a limit the kernel uses megabytes per client.
+const SEND_BUFFER_BYTES: u32 = 128 * 1024;
+/// Stack captures per second. The default of loopscope, 10, is meant for
+/// production. Here every site may make its mistake at the same time, and a
+/// stall beyond the budget is counted without its line.
+const CAPTURES_PER_SECOND: u32 = 50;
+/// Time that work on blocking threads has to end.
+const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Runs a server until SIGTERM or Ctrl-C: checks the flags, starts loopscope and a runtime that it watches,
-/// and prints one line on stdout when everything is bound. With `--check` it only says that all is right.
+/// Runs a server until SIGTERM or Ctrl-C.
+///
+/// Checks the flags, starts loopscope and a monitored runtime, and prints one
+/// line on stdout when all addresses are bound. With `--check` it only checks
+/// the flags.
 ///
 /// # Errors
 ///
-/// With one sentence that says what is wrong with a flag, an address or a directory.
+/// Returns one sentence about the flag, address or directory that is wrong.
 pub fn main_with(args: Args) -> anyhow::Result<()> {
     let check = args.check;
     let config = Config::try_from(args)?;
     if check {
-        let _ = writeln!(io::stdout(), "chat-server: the configuration is right");
+        let _ = writeln!(io::stdout(), "chat-server: the configuration is valid");
         return Ok(());
     }
     let directory = DataDir::open(config.data_dir.as_deref())?;
-    limits::prepare_descriptors(config.server.max_connections);
+    descriptors::prepare_descriptors(config.server.max_connections);
     logging::start(config.console);
     let (metrics, registry) = (Metrics::default(), prometheus::Registry::new());
     metrics.register(&registry)?;
     let mut scope = Scope::builder()
-        .blocking_threshold(config.threshold)
-        .captures_per_second(CAPTURES)
-        // All tasks here have names, so that their own wakers tell it, at half the cost.
+        .blocking_threshold(config.blocking_threshold)
+        .captures_per_second(CAPTURES_PER_SECOND)
+        // All tasks here have names, so their wakers measure the schedule delay
+        // at half the cost.
         .schedule_delay(false)
         .registry(registry);
     if let Some(address) = config.telemetry {
@@ -58,26 +63,28 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
     if let Some(workers) = config.workers {
         builder.worker_threads(workers.get());
     }
-    let runtime = scope.watch(builder.enable_all()).build().context("the runtime could not be started")?;
+    let runtime = scope.watch(builder.enable_all()).build().context("the runtime cannot be started")?;
     let served = scope.block_on(&runtime, async {
         let listener = listen(config.listen)?;
-        let shutdown = signals::shutdown().context("signals could not be listened for")?;
+        let shutdown = signals::shutdown().context("the signal handlers cannot be installed")?;
         announce(listener.local_addr()?, scope.telemetry_address());
         server::run(listener, directory.path(), config.server, metrics, shutdown).await
     });
-    runtime.shutdown_timeout(LEFTOVERS);
+    runtime.shutdown_timeout(BLOCKING_TASKS_TIMEOUT);
     served
 }
 
-/// Serves clients of `listener` on the caller's own runtime until `shutdown` is ready, then lets them go:
-/// what was accepted is delivered, and everybody is told why it ends.
+/// Serves clients of `listener` on the caller's runtime until `shutdown`
+/// completes. Then disconnects them: everything that was accepted is delivered,
+/// and each client receives the reason.
 ///
-/// What `config` says of addresses, threads and loopscope is the caller's to do. The runtime must have
-/// I/O and time.
+/// The caller must handle the settings of `config` for addresses, threads and
+/// loopscope. The runtime must have I/O and time enabled.
 ///
 /// # Errors
 ///
-/// If the data directory cannot be used, or a password not be hashed.
+/// Returns an error if the data directory cannot be used or a password cannot
+/// be hashed.
 pub async fn serve(
     listener: TcpListener,
     config: Config,
@@ -92,20 +99,21 @@ pub async fn serve(
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let bind = || -> io::Result<TcpListener> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // Else a restart would have to wait for the connections of its predecessor to time out.
+        // Without it, a restart must wait until the connections of the previous
+        // process time out.
         socket.set_reuseaddr(true)?;
-        // Those that are accepted inherit it.
-        socket.set_send_buffer_size(SEND_BUFFER)?;
+        // Accepted sockets inherit the buffer size.
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
         socket.bind(address)?;
-        socket.listen(BACKLOG)
+        socket.listen(LISTEN_BACKLOG)
     };
     bind().with_context(|| format!("--listen: {address} cannot be bound, choose a free port or port 0"))
 }
 
-/// The line that programs wait for, and read the ports from.
+/// Prints the line that other programs wait for. They read the ports from it.
 fn announce(irc: SocketAddr, telemetry: Option<SocketAddr>) {
     let telemetry = telemetry.map_or_else(|| "none".to_owned(), |address| address.to_string());
     let mut out = io::stdout().lock();
-    // Nobody may be listening any more; the server is for its clients all the same.
+    // The reader of stdout may be gone. The server runs anyway.
     let _ = writeln!(out, "chat-server ready irc={irc} telemetry={telemetry}").and_then(|()| out.flush());
 }

@@ -1,6 +1,5 @@
-//! The flags, understood.
+//! The checked configuration.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,52 +7,36 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::args::Args;
+use crate::client_limits::ClientLimits;
+use crate::config_error::ConfigError;
 use crate::config_file;
-use crate::inject::{Injections, SpecError};
-use crate::patience::Patience;
+use crate::inject::flag::Injections;
+use crate::inject::spec::SpecError;
 
-/// A message of the day that is longer is no message any more.
-const MOTD_BYTES: usize = 64 * 1024;
+/// Maximum size of the message of the day.
+const MAX_MOTD_BYTES: usize = 64 * 1024;
+const MAX_WORKERS: usize = 1024;
+const MIN_THRESHOLD: Duration = Duration::from_millis(1);
+const MAX_THRESHOLD: Duration = Duration::from_secs(60);
+const MAX_SERVER_NAME_BYTES: usize = 63;
+const MAX_PASSWORD_BYTES: usize = 200;
+const MAX_CONNECTIONS: u32 = 1_000_000;
+const MIN_LINES_PER_SECOND: f64 = 0.1;
+const MAX_LINES_PER_SECOND: f64 = 1_000_000.0;
 
-/// A flag that makes no sense: what was given, and what would be right.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    flag: &'static str,
-    reason: String,
-    /// The line of the file, if the value came from there.
-    place: Option<String>,
-}
-
-impl ConfigError {
-    pub(crate) fn new(flag: &'static str, reason: String) -> Self {
-        ConfigError { flag, reason, place: None }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "{place}: {}: {}", self.flag.trim_start_matches('-'), self.reason),
-            None => write!(f, "{}: {}", self.flag, self.reason),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-/// Everything that the process needs to know, checked.
+/// The checked configuration of the process.
 #[derive(Debug)]
 pub struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) telemetry: Option<SocketAddr>,
     pub(crate) console: Option<SocketAddr>,
     pub(crate) workers: Option<NonZeroUsize>,
-    pub(crate) threshold: Duration,
+    pub(crate) blocking_threshold: Duration,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) server: ServerConfig,
 }
 
-/// What the server itself needs to know.
+/// The configuration of the server itself.
 #[derive(Debug)]
 pub(crate) struct ServerConfig {
     pub(crate) name: Arc<str>,
@@ -61,26 +44,34 @@ pub(crate) struct ServerConfig {
     pub(crate) operator: Option<(String, String)>,
     pub(crate) motd: Option<Vec<Box<[u8]>>>,
     pub(crate) max_connections: u32,
-    pub(crate) rate: Option<f64>,
-    pub(crate) patience: Patience,
+    pub(crate) lines_per_second: Option<f64>,
+    pub(crate) client_limits: ClientLimits,
     pub(crate) injections: Injections,
-    pub(crate) created: SystemTime,
+    pub(crate) started_at: SystemTime,
 }
 
 impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
-    /// Reads the file that `--config` names and checks every setting; the first wrong one is reported.
+    /// Reads the file that `--config` names and checks every setting. Reports
+    /// the first one that is wrong.
     fn try_from(args: Args) -> Result<Self, ConfigError> {
         let (args, origins) = config_file::merge(args)?;
-        Config::of(args).map_err(|error| ConfigError { place: origins.of(error.flag), ..error })
+        Self::from_merged(args).map_err(|error| ConfigError { place: origins.place_of(error.flag), ..error })
     }
 }
 
 impl Config {
-    fn of(args: Args) -> Result<Self, ConfigError> {
+    /// Returns the same configuration with other limits on each client.
+    #[must_use]
+    pub fn with_client_limits(mut self, limits: ClientLimits) -> Self {
+        self.server.client_limits = limits;
+        self
+    }
+
+    fn from_merged(args: Args) -> Result<Self, ConfigError> {
         let or = |given: Option<String>, default: &str| given.unwrap_or_else(|| default.to_owned());
-        Ok(Config {
+        Ok(Self {
             listen: address("--listen", &or(args.listen, "127.0.0.1:6667"))?,
             telemetry: match &*or(args.telemetry, "127.0.0.1:9464") {
                 "off" => None,
@@ -88,25 +79,25 @@ impl Config {
             },
             console: args.console.as_deref().map(console).transpose()?,
             workers: args.workers.as_deref().map(workers).transpose()?,
-            threshold: threshold(&or(args.threshold, "10ms"))?,
+            blocking_threshold: threshold(&or(args.threshold, "10ms"))?,
             data_dir: args.data_dir.map(PathBuf::from),
             server: ServerConfig {
                 name: server_name(&or(args.server_name, "chat.localhost"))?,
-                password: args.password.map(|it| word("--password", it)).transpose()?,
+                password: args.password.map(|it| password("--password", it)).transpose()?,
                 operator: args.oper.map(operator).transpose()?,
                 motd: args.motd.as_deref().map(motd).transpose()?,
                 max_connections: max_connections(&or(args.max_connections, "10000"))?,
-                rate: flood_limit(&or(args.flood_limit, "50/s"))?,
-                patience: Patience::default(),
+                lines_per_second: flood_limit(&or(args.flood_limit, "50/s"))?,
+                client_limits: ClientLimits::default(),
                 injections: Injections::parse(args.inject.iter().map(String::as_str)).map_err(injection)?,
-                created: SystemTime::now(),
+                started_at: SystemTime::now(),
             },
         })
     }
 }
 
 fn wrong<T>(flag: &'static str, reason: impl Into<String>) -> Result<T, ConfigError> {
-    Err(ConfigError::new(flag, reason.into()))
+    Err(ConfigError::new(flag, reason))
 }
 
 fn address(flag: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
@@ -118,77 +109,77 @@ fn address(flag: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
 
 fn console(text: &str) -> Result<SocketAddr, ConfigError> {
     if !cfg!(all(feature = "console", tokio_unstable)) {
-        return wrong(
-            "--console",
-            "this program must be built with its feature `console` and `--cfg tokio_unstable`",
-        );
+        return wrong("--console", "needs a build with the feature `console` and `--cfg tokio_unstable`");
     }
     address("--console", text)
 }
 
 fn workers(text: &str) -> Result<NonZeroUsize, ConfigError> {
     match text.parse::<NonZeroUsize>() {
-        Ok(workers) if workers.get() <= 1024 => Ok(workers),
-        _ => wrong("--workers", format!("`{text}` must be a number from 1 to 1024")),
+        Ok(workers) if workers.get() <= MAX_WORKERS => Ok(workers),
+        _ => wrong("--workers", format!("`{text}` must be a number from 1 to {MAX_WORKERS}")),
     }
 }
 
 fn threshold(text: &str) -> Result<Duration, ConfigError> {
-    let allowed = Duration::from_millis(1)..=Duration::from_secs(60);
     match humantime::parse_duration(text) {
-        Ok(threshold) if allowed.contains(&threshold) => Ok(threshold),
+        Ok(threshold) if (MIN_THRESHOLD..=MAX_THRESHOLD).contains(&threshold) => Ok(threshold),
         _ => wrong("--threshold", format!("`{text}` must be a duration from 1ms to 60s, such as 10ms")),
     }
 }
 
 fn server_name(text: &str) -> Result<Arc<str>, ConfigError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
-    if text.is_empty() || text.len() > 63 || !plain || text.starts_with(['-', '.']) {
-        let right = "must be 1 to 63 letters, digits, dots and dashes, such as chat.example.org";
-        return wrong("--server-name", format!("`{text}` {right}"));
+    if text.is_empty() || text.len() > MAX_SERVER_NAME_BYTES || !plain || text.starts_with(['-', '.']) {
+        let right = "letters, digits, dots and dashes, such as chat.example.org";
+        return wrong("--server-name", format!("`{text}` must be 1 to {MAX_SERVER_NAME_BYTES} {right}"));
     }
     Ok(text.into())
 }
 
-fn word(flag: &'static str, text: String) -> Result<String, ConfigError> {
-    // Neither its value nor a part of it is repeated: it is a secret.
-    if text.is_empty() || text.len() > 200 || text.contains(|it: char| it.is_control()) {
-        return wrong(flag, "a password must be 1 to 200 bytes without control characters");
+fn password(flag: &'static str, text: String) -> Result<String, ConfigError> {
+    // The error must not repeat the password or a part of it.
+    if text.is_empty() || text.len() > MAX_PASSWORD_BYTES || text.contains(|it: char| it.is_control()) {
+        return wrong(
+            flag,
+            format!("the password must be 1 to {MAX_PASSWORD_BYTES} bytes without control characters"),
+        );
     }
     Ok(text)
 }
 
 fn operator(text: String) -> Result<(String, String), ConfigError> {
-    let Some((name, password)) =
+    let Some((name, secret)) =
         text.split_once(':').filter(|(name, _)| !name.is_empty() && !name.contains(' '))
     else {
         return wrong(
             "--oper",
-            "it must be a name without spaces, a colon and a password, such as admin:secret",
+            "must be a name without spaces, a colon and a password, such as admin:secret",
         );
     };
-    Ok((name.to_owned(), word("--oper", password.to_owned())?))
+    Ok((name.to_owned(), password("--oper", secret.to_owned())?))
 }
 
 fn motd(path: &str) -> Result<Vec<Box<[u8]>>, ConfigError> {
     match std::fs::read(path) {
-        Ok(bytes) if bytes.len() <= MOTD_BYTES => {
+        Ok(bytes) if bytes.len() <= MAX_MOTD_BYTES => {
             let lines = bytes.strip_suffix(b"\n").unwrap_or(&bytes).split(|&byte| byte == b'\n');
             let clean =
                 |line: &[u8]| line.iter().copied().filter(|byte| !matches!(byte, b'\r' | 0)).collect();
             Ok(lines.map(clean).collect())
         }
-        Ok(bytes) => {
-            wrong("--motd", format!("`{path}` has {} bytes, but must have at most {MOTD_BYTES}", bytes.len()))
-        }
-        Err(error) => wrong("--motd", format!("`{path}` must be a file that can be read: {error}")),
+        Ok(bytes) => wrong(
+            "--motd",
+            format!("`{path}` has {} bytes, but must have at most {MAX_MOTD_BYTES}", bytes.len()),
+        ),
+        Err(error) => wrong("--motd", format!("`{path}` must be a readable file: {error}")),
     }
 }
 
 fn max_connections(text: &str) -> Result<u32, ConfigError> {
     match text.parse() {
-        Ok(most @ 1..=1_000_000) => Ok(most),
-        _ => wrong("--max-connections", format!("`{text}` must be a number from 1 to 1000000")),
+        Ok(count @ 1..=MAX_CONNECTIONS) => Ok(count),
+        _ => wrong("--max-connections", format!("`{text}` must be a number from 1 to {MAX_CONNECTIONS}")),
     }
 }
 
@@ -197,10 +188,13 @@ fn flood_limit(text: &str) -> Result<Option<f64>, ConfigError> {
         return Ok(None);
     }
     match text.strip_suffix("/s").and_then(|number| number.parse::<f64>().ok()) {
-        Some(rate) if (0.1..=1_000_000.0).contains(&rate) => Ok(Some(rate)),
-        _ => {
-            wrong("--flood-limit", format!("`{text}` must be lines a second from 0.1/s to 1000000/s, or off"))
-        }
+        Some(rate) if (MIN_LINES_PER_SECOND..=MAX_LINES_PER_SECOND).contains(&rate) => Ok(Some(rate)),
+        _ => wrong(
+            "--flood-limit",
+            format!(
+                "`{text}` must be a rate from {MIN_LINES_PER_SECOND}/s to {MAX_LINES_PER_SECOND}/s, or off"
+            ),
+        ),
     }
 }
 
@@ -219,23 +213,23 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_hold() {
+    fn defaults_are_as_documented() {
         let config = parse(&[]).expect("valid");
         assert_eq!(config.listen.to_string(), "127.0.0.1:6667");
         assert_eq!(config.telemetry.map(|it| it.to_string()).as_deref(), Some("127.0.0.1:9464"));
-        assert_eq!(config.threshold, Duration::from_millis(10));
-        assert_eq!((config.server.max_connections, config.server.rate), (10_000, Some(50.0)));
+        assert_eq!(config.blocking_threshold, Duration::from_millis(10));
+        assert_eq!((config.server.max_connections, config.server.lines_per_second), (10_000, Some(50.0)));
         assert_eq!(config.server.injections, Injections::default());
     }
 
     #[test]
-    fn what_is_off_is_off() {
+    fn telemetry_and_flood_limit_can_be_off() {
         let config = parse(&["--telemetry", "off", "--flood-limit", "off"]).expect("valid");
-        assert_eq!((config.telemetry, config.server.rate), (None, None));
+        assert_eq!((config.telemetry, config.server.lines_per_second), (None, None));
     }
 
     #[test]
-    fn each_wrong_flag_gets_a_sentence() {
+    fn each_wrong_flag_is_reported_with_what_is_right() {
         for (flag, value, right) in [
             ("--listen", "localhost", "such as 127.0.0.1:6667"),
             ("--telemetry", "on", "IP address and a port"),
@@ -244,7 +238,7 @@ mod tests {
             ("--server-name", "a b", "letters, digits"),
             ("--password", "", "1 to 200 bytes"),
             ("--oper", "admin", "such as admin:secret"),
-            ("--motd", "no/such/file", "a file that can be read"),
+            ("--motd", "no/such/file", "a readable file"),
             ("--max-connections", "-1", "from 1 to 1000000"),
             ("--flood-limit", "fast", "or off"),
             ("--inject", "downstream", "lock, channel, child, upstream or all"),
@@ -255,8 +249,50 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_repeated() {
+    fn errors_do_not_repeat_secrets() {
         let error = parse(&["--oper", "geheim"]).expect_err("no colon").to_string();
+        assert!(!error.contains("geheim"), "{error}");
+    }
+    fn with_file(text: &str, flags: &[&str]) -> Result<Config, String> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("chat.toml");
+        std::fs::write(&path, text).expect("written");
+        let path = path.to_str().expect("a UTF-8 path").to_owned();
+        let args =
+            Args::try_parse_from([&["chat-server", "--config", &path], flags].concat()).expect("flags");
+        Config::try_from(args).map_err(|error| error.to_string().replace(&path, "chat.toml"))
+    }
+
+    #[test]
+    fn a_flag_overrides_the_file() {
+        let text = "threshold = \"20ms\"\nworkers = 3\ninject = [\"sleep\", \"lock=5ms\"]\nmax-connections = 1_000\n";
+        let config = with_file(text, &["--workers", "2"]).expect("valid");
+        assert_eq!(config.blocking_threshold, std::time::Duration::from_millis(20));
+        assert_eq!(config.workers.map(|it| it.get()), Some(2));
+        assert_eq!(config.server.max_connections, 1_000);
+        assert!(config.server.injections.at(crate::inject::spec::Site::Lock).is_some());
+        let config = with_file(text, &["--inject", "filter"]).expect("valid");
+        assert!(config.server.injections.at(crate::inject::spec::Site::Lock).is_none());
+    }
+
+    #[test]
+    fn each_wrong_setting_is_reported_with_its_line() {
+        for (text, sentence) in [
+            ("\nlisen = \"x\"", "--config: `chat.toml`, line 2: unknown setting `lisen`, must be listen"),
+            ("a = 1\na = 2", "--config: `chat.toml`, line 2, is not TOML: "),
+            ("# one\nthreshold = \"soon\"", "chat.toml, line 2: threshold: `soon` must be a duration"),
+            ("inject = [\"slep\"]", "chat.toml, line 1: inject: unknown site `slep`"),
+            ("workers = 0x10", "line 1: `workers` must be a string or an integer"),
+            ("workers = true", "line 1: `workers` must be a string or an integer"),
+            ("inject = [1.5]", "line 1: `inject` must be a string or a list of strings"),
+            ("[listen]\nport = 1", "line 1: `listen` must be"),
+        ] {
+            let error = with_file(text, &[]).expect_err(text);
+            assert!(error.contains(sentence) && error.lines().count() == 1, "{text}: {error}");
+        }
+        let error = with_file("password = \"geheim\"\noper = \"geheim\"", &[]).expect_err("no colon");
+        assert!(!error.contains("geheim"), "{error}");
+        let error = with_file("password = \"geheim", &[]).expect_err("no closing quote");
         assert!(!error.contains("geheim"), "{error}");
     }
 }

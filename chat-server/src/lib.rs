@@ -1,40 +1,37 @@
-//! An IRC chat server on Tokio, watched by loopscope: right by default, wrong on demand.
+//! An IRC chat server on Tokio, monitored by loopscope. It never blocks its
+//! event loop, unless a flag asks for it.
 //!
-//! Thousands of clients on a few threads. Everything in it that could block the event loop is done right;
-//! `--inject` turns one place into the mistake that people really make (`inject/` has each as a pair).
+//! The server handles thousands of clients on a few threads. `--inject`
+//! replaces one of its operations by a common mistake that blocks the event
+//! loop. Each mistake stands beside the right way in `services/`.
 //!
-//! How a line flows: `session` reads it, `work` checks it, `hub` decides and hands buffers to the
-//! `outbox` of everybody who gets to read it, and the writing half of their sessions sends them.
+//! A line takes this way: `session` reads it, `services` checks it, `hub`
+//! handles it and pushes buffers to the `outbox` of each receiver, and the
+//! writing half of the receiver's session sends them.
 #![forbid(unsafe_code)]
 
 mod app;
 mod args;
-mod command;
+mod client_limits;
 mod config;
+mod config_error;
 mod config_file;
-mod ctcp;
-mod cut;
 mod data_dir;
+mod descriptors;
 mod hub;
 mod inject;
-mod limits;
-mod lines;
+mod irc;
 mod logging;
-mod masks;
-mod message;
 mod metrics;
-mod names;
 mod outbox;
-mod patience;
-mod reply;
-mod rest;
 mod server;
+mod services;
 mod session;
 mod signals;
-mod store;
-mod work;
+mod write_coalescing;
 
 pub use app::{main_with, serve};
 pub use args::Args;
-pub use config::{Config, ConfigError};
-pub use patience::Patience;
+pub use client_limits::ClientLimits;
+pub use config::Config;
+pub use config_error::ConfigError;

@@ -1,4 +1,4 @@
-//! The log on stderr, and tokio-console beside it.
+//! The log on stderr, and tokio-console.
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
@@ -9,13 +9,14 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Starts logging. Where the host program logs already, its log is used.
+/// Starts logging. If the host program has set a subscriber, that one stays.
 pub(crate) fn start(console: Option<SocketAddr>) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,chat_server=info"));
     let color =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    // The filter is the log's alone: a global one would silence what the console listens to.
+    // The filter applies to the log only. A global filter would hide the events
+    // that the console needs.
     let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(color).with_filter(filter);
     let mut layers: Vec<BoxedLayer> = vec![log.boxed()];
     layers.extend(console.and_then(console_layer));

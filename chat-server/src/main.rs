@@ -1,4 +1,5 @@
-//! The program: flags in, a sentence and exit code 2 out if something is wrong with them.
+//! The program. Exit code 2 and one sentence on stderr mean that it could not
+//! start.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

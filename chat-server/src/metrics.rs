@@ -1,4 +1,5 @@
-//! The server's own figures, `chat_*`, shown beside loopscope's at `/metrics`.
+//! The server's own metrics, `chat_*`. `/metrics` shows them together with
+//! those of loopscope.
 
 use std::time::Duration;
 
@@ -6,33 +7,34 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
-use crate::command::Command;
+use crate::irc::command::Command;
 
-/// The upper ends of the buckets, in seconds: those of loopscope's own histograms.
-const BUCKETS: [f64; 19] = [
+/// The upper bounds of the buckets: the same as in loopscope's histograms.
+const DURATION_BUCKETS_SECONDS: [f64; 19] = [
     0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
     0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Why a connection was not served to its natural end.
+/// Why the server refused or ended a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rejection {
-    /// `--max-connections` are open.
+    /// The number of connections has reached `--max-connections`.
     ServerFull,
-    /// No registration, or no answer to a PING, in time.
+    /// The client did not register or answer a PING in time.
     Timeout,
-    /// PASS was missing or wrong.
+    /// The client sent no PASS or a wrong one.
     Password,
 }
 
-/// Counters of one server. Cloning shares them.
+/// The counters of one server. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     connections: IntGauge,
     queue_bytes: IntGauge,
-    /// One per command, resolved once: a look-up by label takes a lock.
+    /// One counter per command, looked up once: a look-up by label takes a
+    /// lock.
     messages_in: Vec<IntCounter>,
-    /// The same for their time.
+    /// One histogram per command.
     durations: Vec<Histogram>,
     messages_out: IntCounter,
     bytes_in: IntCounter,
@@ -56,28 +58,32 @@ impl Default for Metrics {
         let plain = |name, help| IntCounter::new(name, help).expect("a valid name");
         let labelled =
             |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]).expect("a valid name");
-        let connections = IntGauge::new("chat_connections", "Connections open now.").expect("a valid name");
-        let queue_bytes = IntGauge::new("chat_send_queue_bytes", "Bytes that wait for clients to take them.");
+        let connections = IntGauge::new("chat_connections", "Open connections.").expect("a valid name");
+        let queue_bytes = IntGauge::new("chat_send_queue_bytes", "Bytes queued for clients.");
         let queue_bytes = queue_bytes.expect("a valid name");
         let by_command = labelled("chat_messages_in_total", "Lines received, by command.", "command");
         let took = HistogramOpts::new(
             "chat_command_duration_seconds",
-            "From a line's arrival until the hub has done it, by command.",
+            "Time from the arrival of a line until the hub has handled it, by command.",
         );
-        let took = HistogramVec::new(took.buckets(BUCKETS.to_vec()), &["command"]).expect("valid buckets");
-        let by_reason = labelled("chat_rejected_total", "Connections turned away, by reason.", "reason");
+        let took = HistogramVec::new(took.buckets(DURATION_BUCKETS_SECONDS.to_vec()), &["command"])
+            .expect("valid buckets");
+        let by_reason = labelled("chat_rejected_total", "Connections refused or ended, by reason.", "reason");
         let messages_out = plain("chat_messages_out_total", "Messages queued for clients.");
         let bytes_in = plain("chat_bytes_in_total", "Bytes received from clients.");
         let bytes_out = plain("chat_bytes_out_total", "Bytes written to clients.");
-        let slow_readers = plain("chat_slow_readers_dropped_total", "Clients dropped with a full queue.");
-        let history_dropped =
-            plain("chat_history_dropped_total", "Log entries dropped, the log being behind.");
+        let slow_readers =
+            plain("chat_slow_readers_dropped_total", "Clients disconnected because their queue was full.");
+        let history_dropped = plain(
+            "chat_history_dropped_total",
+            "Messages missing from the history because its queue was full or a commit failed.",
+        );
         let plain = [&messages_out, &bytes_in, &bytes_out, &slow_readers, &history_dropped];
         let mut families: Vec<_> = plain.into_iter().cloned().map(Family::Plain).collect();
         families.extend([Family::Labelled(by_command.clone()), Family::Labelled(by_reason.clone())]);
         families.extend([&connections, &queue_bytes].map(|it| Family::Gauge(it.clone())));
         families.push(Family::Timed(took.clone()));
-        Metrics {
+        Self {
             durations: Command::ALL.iter().map(|it| took.with_label_values(&[it.name()])).collect(),
             connections,
             queue_bytes,
@@ -94,7 +100,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Shows them in `registry`.
+    /// Registers all metrics in `registry`.
     pub(crate) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         self.families.iter().cloned().try_for_each(|family| match family {
             Family::Plain(counter) => registry.register(Box::new(counter)),
@@ -112,32 +118,32 @@ impl Metrics {
         self.connections.dec();
     }
 
-    pub(crate) fn received(&self, command: Command) {
+    pub(crate) fn count_received(&self, command: Command) {
         self.messages_in[command as usize].inc();
     }
 
-    pub(crate) fn took(&self, command: Command, time: Duration) {
+    pub(crate) fn observe_duration(&self, command: Command, time: Duration) {
         self.durations[command as usize].observe(time.as_secs_f64());
     }
 
-    pub(crate) fn read(&self, bytes: usize) {
+    pub(crate) fn count_bytes_in(&self, bytes: usize) {
         self.bytes_in.inc_by(bytes as u64);
     }
 
-    pub(crate) fn queued(&self, messages: u64) {
+    pub(crate) fn count_messages_out(&self, messages: u64) {
         self.messages_out.inc_by(messages);
     }
 
-    pub(crate) fn sent(&self, bytes: usize) {
+    pub(crate) fn count_bytes_out(&self, bytes: usize) {
         self.bytes_out.inc_by(bytes as u64);
     }
 
-    /// So many bytes more wait for a client.
+    /// Records that a queue has grown by that many bytes.
     pub(crate) fn queue_grew(&self, bytes: usize) {
         self.queue_bytes.add(bytes as i64);
     }
 
-    /// So many bytes wait no more: written, or given up.
+    /// Records that a queue has shrunk by that many bytes, written or dropped.
     pub(crate) fn queue_shrank(&self, bytes: usize) {
         self.queue_bytes.sub(bytes as i64);
     }
@@ -147,15 +153,15 @@ impl Metrics {
         self.queue_bytes.get()
     }
 
-    pub(crate) fn slow_reader(&self) {
+    pub(crate) fn count_slow_reader(&self) {
         self.slow_readers.inc();
     }
 
-    pub(crate) fn history_dropped(&self, lines: u64) {
+    pub(crate) fn count_history_dropped(&self, lines: u64) {
         self.history_dropped.inc_by(lines);
     }
 
-    pub(crate) fn rejected(&self, reason: Rejection) {
+    pub(crate) fn count_rejected(&self, reason: Rejection) {
         self.rejected[reason as usize].inc();
     }
 }
@@ -167,13 +173,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_them_are_shown_with_their_values() {
+    fn all_metrics_are_exported_with_their_values() {
         let (metrics, registry) = (Metrics::default(), Registry::new());
         metrics.register(&registry).expect("no name twice");
-        metrics.received(Command::Join);
-        metrics.rejected(Rejection::Password);
-        metrics.slow_reader();
-        metrics.took(Command::Join, Duration::from_micros(20));
+        metrics.count_received(Command::Join);
+        metrics.count_rejected(Rejection::Password);
+        metrics.count_slow_reader();
+        metrics.observe_duration(Command::Join, Duration::from_micros(20));
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
         for line in [
             "chat_messages_in_total{command=\"JOIN\"} 1",
@@ -193,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_names_all_of_them_and_no_others() {
+    fn the_document_names_exactly_the_exported_metrics() {
         let (metrics, registry) = (Metrics::default(), Registry::new());
         metrics.register(&registry).expect("no name twice");
         let shown: BTreeSet<String> =

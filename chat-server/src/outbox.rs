@@ -1,8 +1,9 @@
-//! The bounded queue in front of each client, and the task half that empties it.
+//! The bounded queue of each client and the writing half of its session.
 //!
-//! A queue may be over its soft limit for a while, as a slow line is no fault; for longer, or over the hard
-//! limit, the client is let go. It is never waited for, and nothing is left out of what it gets: a gap would
-//! be worse than an end.
+//! A queue may stay above its soft limit for a while, because a slow connection
+//! is no fault. If it stays longer, or exceeds the hard limit, the server
+//! disconnects the client. The server never waits for a client and never skips
+//! a line: a gap would be worse than a disconnection.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -12,104 +13,107 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{self, Instant};
 
+use crate::client_limits::ClientLimits;
+use crate::irc::reply::{Buffer, OutputLine};
 use crate::metrics::Metrics;
-use crate::patience::Patience;
-use crate::reply::{Buffer, Line};
-use crate::rest::{Rest, Waiting};
+use crate::write_coalescing::{QueueWait, WriteCoalescer};
 
-/// Buffers written by one system call at most.
-const BATCH: usize = 64;
-/// What a queued buffer costs beside its bytes, so that many tiny ones are bounded too.
-const OVERHEAD: usize = 64;
+/// Maximum buffers in one system call.
+const MAX_BUFFERS_PER_WRITE: usize = 64;
+/// The cost of a queued buffer in addition to its bytes. It bounds the number
+/// of tiny buffers.
+const OVERHEAD_BYTES_PER_BUFFER: usize = 64;
 
-/// The sending end, held by the hub alone. Pushing never waits.
+/// The sending end. Only the hub holds it. A push never waits.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     queue: mpsc::UnboundedSender<Buffer>,
-    level: Arc<Level>,
+    level: Arc<QueueLevel>,
 }
 
-/// The queue is over its hard limit; the client is too slow.
+/// The queue exceeds its hard limit: the client is too slow.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) struct QueueFull;
 
-/// What both ends see. Bytes are bounded instead of slots: that is what costs memory.
+/// What both ends share. The limit counts bytes instead of lines, as bytes cost
+/// memory.
 #[derive(Debug)]
-struct Level {
+struct QueueLevel {
     queued: AtomicUsize,
-    waiting: Waiting,
-    patience: Patience,
-    /// The client wants to know when each line was sent.
-    stamped: AtomicBool,
+    waiting: QueueWait,
+    limits: ClientLimits,
+    /// The client wants a time on each line.
+    has_time_tags: AtomicBool,
     closing: Notify,
     slow: Notify,
     metrics: Metrics,
 }
 
-/// The receiving end, held by the session.
+/// The receiving end. The session holds it.
 #[derive(Debug)]
-pub(crate) struct Queue {
+pub(crate) struct SendQueue {
     queue: mpsc::UnboundedReceiver<Buffer>,
-    level: Arc<Level>,
+    level: Arc<QueueLevel>,
 }
 
-/// Tells the session's reading half that its client is too slow.
+/// Notifies the reading half of the session that its client is too slow.
 #[derive(Debug)]
-pub(crate) struct Slowness(Arc<Level>);
+pub(crate) struct SlowReader(Arc<QueueLevel>);
 
-/// A queue that is as long as `patience` allows.
-pub(crate) fn bounded(patience: Patience, metrics: Metrics) -> (Outbox, Queue) {
+/// Creates a queue with these limits.
+pub(crate) fn bounded(limits: ClientLimits, metrics: Metrics) -> (Outbox, SendQueue) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let (queued, stamped) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let (closing, slow, waiting) = (Notify::new(), Notify::new(), Waiting::new());
-    let level = Level { queued, waiting, patience, stamped, closing, slow, metrics };
+    let (queued, has_time_tags) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (closing, slow, waiting) = (Notify::new(), Notify::new(), QueueWait::new());
+    let level = QueueLevel { queued, waiting, limits, has_time_tags, closing, slow, metrics };
     let level = Arc::new(level);
-    (Outbox { queue: sender, level: level.clone() }, Queue { queue: receiver, level })
+    (Outbox { queue: sender, level: level.clone() }, SendQueue { queue: receiver, level })
 }
 
 impl Outbox {
-    /// Queues `line`, unless the queue is over its hard limit.
-    pub(crate) fn push(&self, line: &Line) -> Result<(), Full> {
-        if self.level.queued.load(Ordering::Relaxed) > self.level.patience.longest_queue {
-            return Err(Full);
+    /// Queues `line` unless the queue exceeds its hard limit.
+    pub(crate) fn push(&self, line: &OutputLine) -> Result<(), QueueFull> {
+        if self.level.queued.load(Ordering::Relaxed) > self.level.limits.hard_queue_bytes {
+            return Err(QueueFull);
         }
         self.push_last(line);
         Ok(())
     }
 
-    /// Queues `line` whatever the level: for the one line that says why it ends.
-    pub(crate) fn push_last(&self, line: &Line) {
-        let buffer = if self.stamped() { line.stamped() } else { line.plain() };
-        let cost = buffer.len() + OVERHEAD;
+    /// Queues `line` in any case. Only the last line, which gives the reason of
+    /// the end, uses this.
+    pub(crate) fn push_last(&self, line: &OutputLine) {
+        let buffer = if self.has_time_tags() { line.tagged() } else { line.plain() };
+        let cost = buffer.len() + OVERHEAD_BYTES_PER_BUFFER;
         self.level.add(cost);
         if self.queue.send(buffer.clone()).is_err() {
-            // The session has ended and is telling the hub so.
+            // The session has ended and is reporting that to the hub.
             self.level.subtract(cost);
         }
     }
 
-    /// What is queued is for this client alone, which may wait for it.
-    pub(crate) fn hurry(&self) {
-        self.level.waiting.hurry();
+    /// The queued line is a reply, which the client may be waiting for.
+    pub(crate) fn mark_reply_queued(&self) {
+        self.level.waiting.end_pause();
     }
 
-    /// Whether the client wants a time with each line.
-    pub(crate) fn stamped(&self) -> bool {
-        self.level.stamped.load(Ordering::Relaxed)
+    /// Returns whether the client wants a time on each line.
+    pub(crate) fn has_time_tags(&self) -> bool {
+        self.level.has_time_tags.load(Ordering::Relaxed)
     }
 
-    /// From here on, each line comes with its time, or without.
-    pub(crate) fn stamp(&self, stamped: bool) {
-        self.level.stamped.store(stamped, Ordering::Relaxed);
+    /// Turns the time on each further line on or off.
+    pub(crate) fn set_time_tags(&self, has_time_tags: bool) {
+        self.level.has_time_tags.store(has_time_tags, Ordering::Relaxed);
     }
 
-    /// Starts the client's last second; what is queued is still written.
+    /// Starts the close grace of the client. Queued lines are still written.
     pub(crate) fn close(&self) {
         self.level.closing.notify_one();
     }
 }
 
-impl Level {
+impl QueueLevel {
     fn add(&self, bytes: usize) {
         if self.queued.fetch_add(bytes, Ordering::Relaxed) == 0 {
             self.waiting.begin();
@@ -123,25 +127,26 @@ impl Level {
     }
 }
 
-impl Slowness {
-    /// Ready once the queue was full for too long.
-    pub(crate) async fn told(&self) {
+impl SlowReader {
+    /// Completes when the queue has been above its soft limit for too long.
+    pub(crate) async fn notified(&self) {
         self.0.slow.notified().await;
     }
 }
 
-impl Queue {
-    /// What tells of this client being too slow.
-    pub(crate) fn slowness(&self) -> Slowness {
-        Slowness(self.level.clone())
+impl SendQueue {
+    /// Returns the notification that this client is too slow.
+    pub(crate) fn slow_reader(&self) -> SlowReader {
+        SlowReader(self.level.clone())
     }
 
-    /// Writes what is queued until the hub lets go of its end, or the grace ends.
+    /// Writes the queue until the hub drops the sending end or the close grace
+    /// ends.
     pub(crate) async fn drain(self, socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let level = self.level.clone();
         let grace = async {
             level.closing.notified().await;
-            time::sleep(level.patience.grace).await;
+            time::sleep(level.limits.close_grace).await;
         };
         tokio::select! {
             written = self.write_all(socket) => written,
@@ -151,64 +156,67 @@ impl Queue {
 
     async fn write_all(mut self, socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let mut batch = Vec::new();
-        let mut fullness = Fullness { level: self.level.clone(), since: None };
-        let (mut rest, mut resting, mut is_more) = (Rest::new(), None, false);
-        while self.queue.recv_many(&mut batch, BATCH).await > 0 {
-            if !is_more {
-                resting = rest.after(&self.level.waiting);
+        let mut soft_limit = SoftLimitTimer { level: self.level.clone(), since: None };
+        let (mut coalescer, mut pause_until, mut has_more) = (WriteCoalescer::new(), None, false);
+        while self.queue.recv_many(&mut batch, MAX_BUFFERS_PER_WRITE).await > 0 {
+            if !has_more {
+                pause_until = coalescer.pause_after(&self.level.waiting);
             }
-            is_more = !self.queue.is_empty();
+            has_more = !self.queue.is_empty();
             let bytes = batch.iter().map(|buffer| buffer.len()).sum::<usize>();
-            // While it is being written it counts as queued: it takes up memory all the same.
-            let cost = Cost { bytes: bytes + OVERHEAD * batch.len(), level: &self.level };
-            write_batch(socket, &batch, &mut fullness).await?;
+            // Buffers that are being written still count as queued, as they use
+            // memory.
+            let cost =
+                BatchCost { bytes: bytes + OVERHEAD_BYTES_PER_BUFFER * batch.len(), level: &self.level };
+            write_batch(socket, &batch, &mut soft_limit).await?;
             drop(cost);
-            self.level.metrics.sent(bytes);
+            self.level.metrics.count_bytes_out(bytes);
             batch.clear();
-            // It rests with an empty queue, so that no rest holds a client to so many lines a second.
-            if let Some(until) = resting.take_if(|_| !is_more) {
-                Rest::rest(until, &self.level.waiting).await;
+            // The pause comes only after the queue is empty. Otherwise the
+            // pauses would limit the rate of lines.
+            if let Some(until) = pause_until.take_if(|_| !has_more) {
+                WriteCoalescer::pause(until, &self.level.waiting).await;
             }
         }
         Ok(())
     }
 }
 
-impl Drop for Queue {
+impl Drop for SendQueue {
     fn drop(&mut self) {
         self.queue.close();
         while let Ok(buffer) = self.queue.try_recv() {
-            self.level.subtract(buffer.len() + OVERHEAD);
+            self.level.subtract(buffer.len() + OVERHEAD_BYTES_PER_BUFFER);
         }
     }
 }
 
-/// What a batch adds to the level, until it is written or given up.
-struct Cost<'a> {
+/// What a batch adds to the level until it is written or dropped.
+struct BatchCost<'a> {
     bytes: usize,
-    level: &'a Level,
+    level: &'a QueueLevel,
 }
 
-impl Drop for Cost<'_> {
+impl Drop for BatchCost<'_> {
     fn drop(&mut self) {
         self.level.subtract(self.bytes);
     }
 }
 
-/// Since when the queue is over its soft limit, as far as its writer has seen.
-struct Fullness {
-    level: Arc<Level>,
+/// How long the queue has been above its soft limit, as seen by its writer.
+struct SoftLimitTimer {
+    level: Arc<QueueLevel>,
     since: Option<Instant>,
 }
 
-impl Fullness {
-    fn look(&mut self) {
-        let patience = self.level.patience;
-        if self.level.queued.load(Ordering::Relaxed) <= patience.queue {
+impl SoftLimitTimer {
+    fn check(&mut self) {
+        let limits = self.level.limits;
+        if self.level.queued.load(Ordering::Relaxed) <= limits.soft_queue_bytes {
             self.since = None;
             return;
         }
-        if self.since.get_or_insert_with(Instant::now).elapsed() >= patience.slow {
+        if self.since.get_or_insert_with(Instant::now).elapsed() >= limits.slow_reader_timeout {
             self.level.slow.notify_one();
         }
     }
@@ -218,20 +226,20 @@ impl Fullness {
 async fn write_batch(
     socket: &mut (impl AsyncWrite + Unpin),
     batch: &[Buffer],
-    fullness: &mut Fullness,
+    soft_limit: &mut SoftLimitTimer,
 ) -> io::Result<()> {
-    let mut slices = [IoSlice::new(&[]); BATCH];
+    let mut slices = [IoSlice::new(&[]); MAX_BUFFERS_PER_WRITE];
     for (slice, buffer) in slices.iter_mut().zip(batch) {
         *slice = IoSlice::new(buffer);
     }
     let mut rest = &mut slices[..batch.len()];
-    let glance = fullness.level.patience.slow / 4;
+    let check_interval = soft_limit.level.limits.slow_reader_timeout / 4;
     while !rest.is_empty() {
-        // The timer costs nothing as long as the socket takes the bytes at once.
-        let written = match time::timeout(glance, socket.write_vectored(rest)).await {
+        // The timer costs nothing while the socket accepts the bytes at once.
+        let written = match time::timeout(check_interval, socket.write_vectored(rest)).await {
             Ok(written) => written?,
             Err(_) => {
-                fullness.look();
+                soft_limit.check();
                 continue;
             }
         };
@@ -240,7 +248,7 @@ async fn write_batch(
         }
         IoSlice::advance_slices(&mut rest, written);
     }
-    fullness.look();
+    soft_limit.check();
     Ok(())
 }
 
@@ -250,27 +258,29 @@ mod tests {
     use std::time::Duration;
     use tokio::io::AsyncReadExt;
 
-    fn line(bytes: &[u8]) -> Line {
-        Line::new(&[bytes])
+    fn line(bytes: &[u8]) -> OutputLine {
+        OutputLine::new(&[bytes])
     }
 
-    fn queue(soft: usize, hard: usize) -> (Outbox, Queue, Metrics) {
+    fn queue(soft: usize, hard: usize) -> (Outbox, SendQueue, Metrics) {
         let metrics = Metrics::default();
-        let (outbox, queue) =
-            bounded(Patience { queue: soft, longest_queue: hard, ..Patience::default() }, metrics.clone());
+        let (outbox, queue) = bounded(
+            ClientLimits::default().with_soft_queue_bytes(soft).with_hard_queue_bytes(hard),
+            metrics.clone(),
+        );
         (outbox, queue, metrics)
     }
 
     #[tokio::test]
-    async fn a_full_queue_refuses_and_a_drained_one_accepts() {
+    async fn a_full_queue_refuses_lines_and_drains_completely() {
         let (outbox, queue, metrics) = queue(50, 100);
         assert_eq!(outbox.push(&line(&[b'x'; 90])), Ok(()));
-        assert_eq!(outbox.push(&line(b"y")), Err(Full));
+        assert_eq!(outbox.push(&line(b"y")), Err(QueueFull));
         outbox.push_last(&line(b"z"));
         assert_eq!(metrics.queue_bytes(), 92 + 3 + 2 * 64);
         drop(outbox);
         let mut written = Vec::new();
-        queue.drain(&mut written).await.expect("a Vec takes all");
+        queue.drain(&mut written).await.expect("a Vec accepts everything");
         assert_eq!(written.len(), 92 + 3);
         assert!(written.ends_with(b"z\r\n"));
         assert_eq!(metrics.queue_bytes(), 0);
@@ -280,7 +290,7 @@ mod tests {
     async fn partial_writes_lose_nothing() {
         let (outbox, queue, _) = queue(1 << 20, 1 << 20);
         let lines: Vec<Vec<u8>> = (0..200).map(|line| format!("line {line}").into_bytes()).collect();
-        lines.iter().for_each(|it| outbox.push(&line(it)).expect("room"));
+        lines.iter().for_each(|it| outbox.push(&line(it)).expect("space"));
         drop(outbox);
         let (mut near, mut far) = tokio::io::duplex(7);
         let write = async move { queue.drain(&mut near).await };
@@ -291,28 +301,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_came_in_a_rest_is_written_in_one_go() {
+    async fn lines_of_a_pause_are_written_at_once() {
         let (outbox, queue, _) = queue(1 << 20, 1 << 20);
         let (mut near, mut far) = tokio::io::duplex(1 << 20);
         let writer = tokio::spawn(async move { queue.drain(&mut near).await });
-        let say = |lines| (0..lines).for_each(|_| outbox.push(&line(b"x")).expect("room"));
+        let push = |lines| (0..lines).for_each(|_| outbox.push(&line(b"x")).expect("space"));
         tokio::task::yield_now().await;
         let begun = time::Instant::now();
-        // Late each time, so that it rests after the second and the third.
-        for lines in [1, 1, 5 * BATCH] {
-            say(lines);
+        // Late each time, so that the writer pauses after the second and third.
+        for lines in [1, 1, 5 * MAX_BUFFERS_PER_WRITE] {
+            push(lines);
             time::advance(Duration::from_millis(50)).await;
             let late = begun.elapsed();
             far.read_exact(&mut vec![0; 3 * lines]).await.expect("written");
-            assert_eq!(begun.elapsed(), late, "{lines} lines wait for nothing");
+            assert_eq!(begun.elapsed(), late, "{lines} lines are written without a pause");
         }
         drop(outbox);
         writer.await.expect("no panic").expect("written");
-        assert!(begun.elapsed() > Duration::from_millis(150), "it rested");
+        assert!(begun.elapsed() > Duration::from_millis(150), "the writer paused");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_takes_nothing_is_left_after_the_grace() {
+    async fn draining_ends_after_the_close_grace() {
         let (outbox, queue, metrics) = queue(10, 10);
         outbox.push(&line(&[b'x'; 100])).expect("empty");
         outbox.close();
@@ -324,17 +334,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_queue_that_stays_full_is_told_after_its_patience() {
+    async fn a_queue_that_stays_full_is_reported_after_its_timeout() {
         let (outbox, queue, _) = queue(200, 1 << 20);
-        let slowness = queue.slowness();
+        let slow_reader = queue.slow_reader();
         let begun = Instant::now();
         let (mut near, mut far) = tokio::io::duplex(7);
         let writer = tokio::spawn(async move { queue.drain(&mut near).await });
         // Below the soft limit a client may take as long as it likes.
-        outbox.push(&line(&[b'x'; 100])).expect("room");
-        time::timeout(Duration::from_secs(100), slowness.told()).await.expect_err("not full");
-        outbox.push(&line(&[b'x'; 100])).expect("room");
-        slowness.told().await;
+        outbox.push(&line(&[b'x'; 100])).expect("space");
+        time::timeout(Duration::from_secs(100), slow_reader.notified()).await.expect_err("not full");
+        outbox.push(&line(&[b'x'; 100])).expect("space");
+        slow_reader.notified().await;
         let full = begun.elapsed() - Duration::from_secs(100);
         assert!((10..=15).contains(&full.as_secs()), "{full:?}");
         drop(outbox);

@@ -1,4 +1,4 @@
-//! Accepting connections, and letting them all go in the end.
+//! Accepts connections and disconnects all clients at the end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,40 +12,46 @@ use tokio::task::JoinHandle;
 use tokio::time;
 
 use crate::config::ServerConfig;
-use crate::hub::{ClientId, Hub, Identity};
-use crate::inject::Site;
-use crate::inject::channel::Questions;
-use crate::inject::child::Saying;
-use crate::inject::filter::Filter;
-use crate::inject::history::History;
-use crate::inject::lock::Visits;
-use crate::inject::password::Passwords;
-use crate::inject::resolve::Resolver;
-use crate::inject::sleep::Throttle;
-use crate::inject::upstream::Upstream;
+use crate::hub::handle::Hub;
+use crate::hub::request::{ClientId, ServerIdentity};
+use crate::inject::spec::Site;
+use crate::irc::reply::OutputLine;
 use crate::metrics::{Metrics, Rejection};
-use crate::reply::Line;
-use crate::session::{self, Context};
-use crate::work::Work;
+use crate::services::Services;
+use crate::services::directory::UserDirectory;
+use crate::services::filter::Filter;
+use crate::services::history::History;
+use crate::services::password::Passwords;
+use crate::services::resolve::Resolver;
+use crate::services::saying::Saying;
+use crate::services::throttle::Throttle;
+use crate::services::upstream::Upstream;
+use crate::services::visits::VisitCounter;
+use crate::session::{self, SessionContext};
 
-/// Sessions have this long to end, once they are let go.
-const DRAIN: Duration = Duration::from_millis(1_600);
-/// The log has this long to be written after the last session.
-const LAST_WORDS: Duration = Duration::from_millis(400);
-/// Refused clients that get to read why; beyond it they are only closed.
-const REFUSALS: usize = 64;
-/// The pause after accepting failed, doubled up to the longest while it goes on failing.
-const BACKOFF: Duration = Duration::from_millis(50);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+/// Time that sessions have to end after the shutdown begins.
+const SESSIONS_END_TIMEOUT: Duration = Duration::from_millis(1_600);
+/// Time that the history has to be written after the last session.
+const HISTORY_END_TIMEOUT: Duration = Duration::from_millis(400);
+/// Maximum refused clients that still receive the reason. Further ones are only
+/// closed.
+const MAX_OPEN_REFUSALS: usize = 64;
+/// Pause after a failed accept. It doubles with each further failure, up to
+/// [`MAX_ACCEPT_BACKOFF`].
+const MIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Serves clients of `listener` until `shutdown` is ready, then lets them go: what was accepted is
-/// delivered, and everybody is told why it ends.
+/// Serves clients of `listener` until `shutdown` completes. Then disconnects
+/// them: everything that was accepted is delivered, and each client receives
+/// the reason.
 ///
-/// Must run in a Tokio runtime with I/O and time. `directory` is where channel logs go.
+/// Must run in a Tokio runtime with I/O and time enabled. `directory` holds the
+/// channel history.
 ///
 /// # Errors
 ///
-/// If a password cannot be hashed.
+/// Returns an error if a password cannot be hashed or a service cannot
+/// start.
 pub(crate) async fn run(
     listener: TcpListener,
     directory: &Path,
@@ -55,29 +61,33 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let server = Server::start(directory, config, metrics).await?;
     let sessions = server.sessions.clone();
-    let most = server.most;
+    let max_connections = server.max_connections;
     let (hub, history) = (server.context.hub.clone(), server.history);
     let acceptor = Acceptor { context: server.context, sessions: sessions.clone(), next: 0 };
-    let accepting = loopscope::spawn("acceptor", acceptor.run(listener));
+    let acceptor_task = loopscope::spawn("acceptor", acceptor.run(listener));
     shutdown.await;
-    accepting.abort();
-    // The listener is closed once the task is gone, which the abort alone does not say.
-    let _ = accepting.await;
+    acceptor_task.abort();
+    // The listener closes when the task has ended, which may be after the
+    // abort.
+    let _ = acceptor_task.await;
     hub.drain("Server shutting down").await;
     drop(hub);
-    if time::timeout(DRAIN, sessions.acquire_many(most)).await.is_err() {
-        tracing::warn!("{} clients did not close in time", most as usize - sessions.available_permits());
+    if time::timeout(SESSIONS_END_TIMEOUT, sessions.acquire_many(max_connections)).await.is_err() {
+        tracing::warn!(
+            "{} clients did not disconnect in time",
+            max_connections as usize - sessions.available_permits()
+        );
     }
-    if time::timeout(LAST_WORDS, history).await.is_err() {
-        tracing::warn!("the end of the history is not written: the disk is too slow");
+    if time::timeout(HISTORY_END_TIMEOUT, history).await.is_err() {
+        tracing::warn!("the last messages may not be in the history: the disk is too slow");
     }
     Ok(())
 }
 
 struct Server {
-    context: Arc<Context>,
+    context: Arc<SessionContext>,
     sessions: Arc<Semaphore>,
-    most: u32,
+    max_connections: u32,
     history: JoinHandle<()>,
 }
 
@@ -89,17 +99,17 @@ impl Server {
             operator,
             motd,
             max_connections,
-            rate,
-            patience,
+            lines_per_second,
+            client_limits,
             injections,
-            created,
+            started_at,
         } = config;
-        let identity = Identity {
+        let identity = ServerIdentity {
             name,
             motd,
             needs_password: password.is_some(),
             has_operators: operator.is_some(),
-            created,
+            started_at,
         };
         let mistake = injections.at(Site::Password);
         let hashing = loopscope::spawn_blocking("hash-passwords", move || {
@@ -108,13 +118,13 @@ impl Server {
         });
         let (history, writer) =
             History::start(directory, metrics.clone(), injections.at(Site::History)).await?;
-        let work = Work {
-            throttle: Throttle::new(rate, injections.at(Site::Sleep)),
+        let services = Services {
+            throttle: Throttle::new(lines_per_second, injections.at(Site::Sleep)),
             filter: Filter::new(injections.at(Site::Filter)),
             passwords: hashing.await??,
-            visits: Visits::start(injections.at(Site::Lock)),
+            visits: VisitCounter::start(injections.at(Site::Lock)),
             resolver: Resolver::new(injections.at(Site::Resolve)),
-            questions: Questions::start(injections.at(Site::Channel))?,
+            directory: UserDirectory::start(injections.at(Site::Channel))?,
             saying: Saying::new(injections.at(Site::Child)),
             upstream: Upstream::start(injections.at(Site::Upstream))?,
             history,
@@ -122,39 +132,39 @@ impl Server {
         };
         let (hub, _) = Hub::start(identity, metrics);
         let sessions = Arc::new(Semaphore::new(max_connections as usize));
-        Ok(Server {
-            context: Arc::new(Context { hub, work, patience }),
+        Ok(Self {
+            context: Arc::new(SessionContext { hub, services, client_limits }),
             sessions,
-            most: max_connections,
+            max_connections,
             history: writer,
         })
     }
 }
 
 struct Acceptor {
-    context: Arc<Context>,
+    context: Arc<SessionContext>,
     sessions: Arc<Semaphore>,
     next: u64,
 }
 
 impl Acceptor {
     async fn run(mut self, listener: TcpListener) {
-        let refusals = Arc::new(Semaphore::new(REFUSALS));
-        let mut backoff = BACKOFF;
+        let refusals = Arc::new(Semaphore::new(MAX_OPEN_REFUSALS));
+        let mut backoff = MIN_ACCEPT_BACKOFF;
         loop {
             match listener.accept().await {
                 Ok((socket, peer)) => {
-                    backoff = BACKOFF;
+                    backoff = MIN_ACCEPT_BACKOFF;
                     match self.sessions.clone().try_acquire_owned() {
                         Ok(permit) => self.serve(socket, peer, permit),
                         Err(_) => self.refuse(socket, &refusals),
                     }
                 }
-                Err(error) if is_the_peers(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
-                    tracing::warn!("no connection can be accepted for {backoff:?}: {error}");
+                    tracing::warn!("cannot accept connections for {backoff:?}: {error}");
                     time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
+                    backoff = (backoff * 2).min(MAX_ACCEPT_BACKOFF);
                 }
             }
         }
@@ -170,21 +180,23 @@ impl Acceptor {
     }
 
     fn refuse(&self, socket: TcpStream, refusals: &Arc<Semaphore>) {
-        self.context.work.metrics.rejected(Rejection::ServerFull);
-        // A new socket has room for one line; if not, the client learns by the closing.
-        let _ =
-            socket.try_write(Line::new(&[b"ERROR :Closing Link: (Server full, try again later)"]).plain());
+        self.context.services.metrics.count_rejected(Rejection::ServerFull);
+        // The buffer of a new socket has space for one line. If the write fails
+        // anyway, the client only sees that the connection closes.
+        let _ = socket
+            .try_write(OutputLine::new(&[b"ERROR :Closing Link: (Server full, try again later)"]).plain());
         if let Ok(permit) = refusals.clone().try_acquire_owned() {
             loopscope::spawn("refusal", async move {
-                session::linger(socket).await;
+                session::close_gracefully(socket).await;
                 drop(permit);
             });
         }
     }
 }
 
-/// Whether only the connection that was to be accepted failed, and the next one may be fine.
-fn is_the_peers(error: &io::Error) -> bool {
+/// Returns whether the error concerns only the connection to be accepted, so
+/// that the next accept may succeed.
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }

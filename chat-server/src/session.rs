@@ -11,60 +11,69 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 use tokio::time::{self, Instant};
 
-use crate::hub::{ClientId, Hub, Outcome, Request};
-use crate::lines::{Line, LineBuffer};
+use crate::client_limits::ClientLimits;
+use crate::hub::handle::Hub;
+use crate::hub::request::{ClientId, Request, RequestOutcome};
+use crate::irc::lines::{InputLine, LineBuffer};
 use crate::metrics::Rejection;
-use crate::outbox::{self, Slowness};
-use crate::patience::Patience;
-use crate::work::Work;
+use crate::outbox::{self, SlowReader};
+use crate::services::Services;
 
-/// How long the far end may take to close after us. Closing at once, with bytes of it unread, would
-/// reset the connection, and the ERROR that says why could be lost.
-const LINGER: Duration = Duration::from_millis(500);
+/// Time that the peer has to close after us. Closing at once, with unread
+/// input, would reset the connection, and the peer could lose the ERROR with
+/// the reason.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What a session needs; shared by all.
+/// What all sessions share.
 #[derive(Debug)]
-pub(crate) struct Context {
+pub(crate) struct SessionContext {
     pub(crate) hub: Hub,
-    pub(crate) work: Work,
-    pub(crate) patience: Patience,
+    pub(crate) services: Services,
+    pub(crate) client_limits: ClientLimits,
 }
 
-/// Serves one connection to its end.
-pub(crate) async fn serve(id: ClientId, mut socket: TcpStream, peer: SocketAddr, context: Arc<Context>) {
-    context.work.metrics.connected();
-    // Lines are small and written in batches already; waiting for more only delays them.
+/// Serves one connection until it ends.
+pub(crate) async fn serve(
+    id: ClientId,
+    mut socket: TcpStream,
+    peer: SocketAddr,
+    context: Arc<SessionContext>,
+) {
+    context.services.metrics.connected();
+    // Lines are small and already written in batches. Nagle's algorithm would
+    // only delay them.
     let _ = socket.set_nodelay(true);
-    context.work.resolver.note(peer);
-    let (outbox, queue) = outbox::bounded(context.patience, context.work.metrics.clone());
-    let slowness = queue.slowness();
+    context.services.resolver.log_host_name(peer);
+    let (outbox, queue) = outbox::bounded(context.client_limits, context.services.metrics.clone());
+    let slow_reader = queue.slow_reader();
     context.hub.connect(id, host(peer.ip()), outbox).await;
     let (read_half, mut write_half) = socket.split();
     let reader = Reader { id, context: &context, lines: LineBuffer::default() };
     let written = tokio::select! {
         written = queue.drain(&mut write_half) => written,
-        never = reader.run(read_half, slowness) => match never {},
+        never = reader.run(read_half, slow_reader) => match never {},
     };
     match written {
-        Ok(()) => linger(socket).await,
+        Ok(()) => close_gracefully(socket).await,
         Err(error) => context.hub.leave(id, format!("Write error: {}", error.kind())).await,
     }
-    context.work.metrics.disconnected();
+    context.services.metrics.disconnected();
 }
 
-/// Says that nothing more comes and reads away what the far end still sends.
-pub(crate) async fn linger(mut socket: TcpStream) {
+/// Closes the sending side and discards what the peer still sends.
+pub(crate) async fn close_gracefully(mut socket: TcpStream) {
     let drain = async {
         socket.shutdown().await?;
-        let mut waste = [0; 512];
-        while socket.read(&mut waste).await? > 0 {}
+        let mut discarded = [0; 512];
+        while socket.read(&mut discarded).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whether it ends in time or by an error: the connection is over.
-    let _ = time::timeout(LINGER, drain).await;
+    // Success, error or timeout: the connection is over in any case.
+    let _ = time::timeout(CLOSE_TIMEOUT, drain).await;
 }
 
-/// The address as it can stand in a prefix and as a parameter, where `:` in front means something else.
+/// Formats the address for prefixes and parameters. A leading `:` has another
+/// meaning there, so the address gets a leading `0`.
 fn host(ip: IpAddr) -> Box<[u8]> {
     let text = ip.to_canonical().to_string();
     if text.starts_with(':') { format!("0{text}").into_bytes().into() } else { text.into_bytes().into() }
@@ -72,19 +81,19 @@ fn host(ip: IpAddr) -> Box<[u8]> {
 
 struct Reader<'a> {
     id: ClientId,
-    context: &'a Context,
+    context: &'a SessionContext,
     lines: LineBuffer,
 }
 
 impl Reader<'_> {
-    /// Reads until the client is gone; then leaves the end to the writing half, which ends
-    /// when the hub lets go of the queue.
-    async fn run(mut self, mut socket: ReadHalf<'_>, slowness: Slowness) -> Infallible {
+    /// Reads until the client disconnects. Then it never completes: the writing
+    /// half ends the session when the hub drops the queue's sender.
+    async fn run(mut self, mut socket: ReadHalf<'_>, slow_reader: SlowReader) -> Infallible {
         let (id, context) = (self.id, self.context);
         let reason = tokio::select! {
-            reason = self.listen(&mut socket) => reason,
-            () = slowness.told() => {
-                context.work.metrics.slow_reader();
+            reason = self.read_lines(&mut socket) => reason,
+            () = slow_reader.notified() => {
+                context.services.metrics.count_slow_reader();
                 Some("SendQ exceeded".into())
             }
         };
@@ -94,31 +103,32 @@ impl Reader<'_> {
         std::future::pending().await
     }
 
-    /// Why the client is to be let go; `None` if the hub has done so.
-    async fn listen(&mut self, socket: &mut ReadHalf<'_>) -> Option<String> {
-        let throttle = &self.context.work.throttle;
-        let mut allowance = throttle.allowance();
-        let mut silence = Silence::new(self.context.patience);
-        let mut registration = Some(Box::pin(time::sleep(self.context.patience.register)));
+    /// Returns the reason to disconnect the client, or `None` if the hub has
+    /// disconnected it.
+    async fn read_lines(&mut self, socket: &mut ReadHalf<'_>) -> Option<String> {
+        let throttle = &self.context.services.throttle;
+        let mut bucket = throttle.new_bucket();
+        let mut silence = SilenceTimer::new(self.context.client_limits);
+        let mut registration = Some(Box::pin(time::sleep(self.context.client_limits.registration_timeout)));
         loop {
             while let Some(line) = self.lines.next() {
-                throttle.pace(&mut allowance).await;
-                if let Outcome::Gone = self.take(line).await {
+                throttle.wait_for_token(&mut bucket).await;
+                if let RequestOutcome::Disconnected = self.handle_line(line).await {
                     return None;
                 }
             }
             let read = tokio::select! {
                 read = read_some(socket, &mut self.lines) => read,
-                () = due(&mut registration) => {
+                () = completion(&mut registration) => {
                     registration = None;
-                    match self.context.hub.ask(self.id, Request::Registered).await {
-                        Outcome::Gone => return None,
+                    match self.context.hub.ask(self.id, Request::RegistrationTimeout).await {
+                        RequestOutcome::Disconnected => return None,
                         _ => continue,
                     }
                 }
-                () = silence.passed() => match silence.next() {
+                () = silence.elapsed() => match silence.timeout_reason() {
                     Some(reason) => {
-                        self.context.work.metrics.rejected(Rejection::Timeout);
+                        self.context.services.metrics.count_rejected(Rejection::Timeout);
                         return Some(reason);
                     }
                     None => {
@@ -129,41 +139,41 @@ impl Reader<'_> {
             };
             match read {
                 Ok(0) => return Some("Connection closed".into()),
-                Ok(bytes) => self.context.work.metrics.read(bytes),
+                Ok(bytes) => self.context.services.metrics.count_bytes_in(bytes),
                 Err(error) => return Some(format!("Read error: {}", error.kind())),
             }
-            silence.broken();
+            silence.reset();
         }
     }
 
-    async fn take(&self, line: Line) -> Outcome {
-        let Context { hub, work, .. } = self.context;
+    async fn handle_line(&self, line: InputLine) -> RequestOutcome {
+        let SessionContext { hub, services, .. } = self.context;
         let outcome = match line {
-            Line::TooLong => hub.ask(self.id, Request::TooLong).await,
-            Line::Whole(line) => {
+            InputLine::TooLong => hub.ask(self.id, Request::TooLong).await,
+            InputLine::Whole(line) => {
                 let began = Instant::now();
-                let (command, checks) = work.before(&line).await;
+                let (command, checks) = services.check(&line).await;
                 let outcome = hub.ask(self.id, Request::Line(line, checks)).await;
-                command.inspect(|&command| work.metrics.took(command, began.elapsed()));
+                command.inspect(|&command| services.metrics.observe_duration(command, began.elapsed()));
                 outcome
             }
         };
         match outcome {
-            Outcome::Said(entries) => {
-                work.after(entries);
-                Outcome::Done
+            RequestOutcome::Said(messages) => {
+                services.log(messages);
+                RequestOutcome::Done
             }
-            Outcome::Recall { channel, most } => {
-                let lines = work.history.latest(channel.clone(), most).await;
-                hub.ask(self.id, Request::Recalled { channel, lines }).await
+            RequestOutcome::ReadHistory { channel, max_lines } => {
+                let lines = services.history.latest(channel.clone(), max_lines).await;
+                hub.ask(self.id, Request::History { channel, lines }).await
             }
             other => other,
         }
     }
 }
 
-/// Ready when the timer is over; never without one.
-async fn due(timer: &mut Option<std::pin::Pin<Box<time::Sleep>>>) {
+/// Completes when the timer does. Never completes without a timer.
+async fn completion(timer: &mut Option<std::pin::Pin<Box<time::Sleep>>>) {
     match timer {
         Some(timer) => timer.as_mut().await,
         None => std::future::pending().await,
@@ -174,31 +184,38 @@ async fn read_some(socket: &mut (impl AsyncRead + Unpin), lines: &mut LineBuffer
     socket.read_buf(lines.space()).await
 }
 
-/// Watches for a client that says nothing.
-struct Silence {
-    patience: Patience,
-    heard: Instant,
-    asked: bool,
-    /// Not reset with each read, which is cheaper: it finds out as it fires.
+/// Detects a client that sends nothing.
+struct SilenceTimer {
+    client_limits: ClientLimits,
+    last_read_at: Instant,
+    is_ping_sent: bool,
+    /// Not reset at each read, which is cheaper. When it fires, `elapsed`
+    /// compares it with `last_read_at`.
     timer: std::pin::Pin<Box<time::Sleep>>,
 }
 
-impl Silence {
-    fn new(patience: Patience) -> Self {
-        Silence { patience, heard: Instant::now(), asked: false, timer: Box::pin(time::sleep(patience.idle)) }
+impl SilenceTimer {
+    fn new(client_limits: ClientLimits) -> Self {
+        Self {
+            client_limits,
+            last_read_at: Instant::now(),
+            is_ping_sent: false,
+            timer: Box::pin(time::sleep(client_limits.ping_after)),
+        }
     }
 
-    fn broken(&mut self) {
-        self.heard = Instant::now();
-        self.asked = false;
+    fn reset(&mut self) {
+        self.last_read_at = Instant::now();
+        self.is_ping_sent = false;
     }
 
-    /// Waits until the client was silent for too long.
-    async fn passed(&mut self) {
+    /// Waits until the client has been silent for too long.
+    async fn elapsed(&mut self) {
         loop {
             self.timer.as_mut().await;
-            let allowed = self.patience.idle + if self.asked { self.patience.answer } else { Duration::ZERO };
-            let due = self.heard + allowed;
+            let allowed = self.client_limits.ping_after
+                + if self.is_ping_sent { self.client_limits.pong_timeout } else { Duration::ZERO };
+            let due = self.last_read_at + allowed;
             if Instant::now() >= due {
                 return;
             }
@@ -206,12 +223,13 @@ impl Silence {
         }
     }
 
-    /// What follows from it: `None` to ask once more, or the reason to give up.
-    fn next(&mut self) -> Option<String> {
-        if self.asked {
-            return Some(format!("Ping timeout: {} seconds", self.heard.elapsed().as_secs()));
+    /// Returns the reason to disconnect the client, or `None` if it must get a
+    /// PING first.
+    fn timeout_reason(&mut self) -> Option<String> {
+        if self.is_ping_sent {
+            return Some(format!("Ping timeout: {} seconds", self.last_read_at.elapsed().as_secs()));
         }
-        self.asked = true;
+        self.is_ping_sent = true;
         None
     }
 }

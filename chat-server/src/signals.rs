@@ -2,24 +2,24 @@
 
 use std::io;
 
-/// What a shell reports for a program that Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
+/// The exit code that shells use for a program ended by Ctrl-C.
+const EXIT_CODE_INTERRUPTED: i32 = 130;
 
-/// Starts listening for signals. The future is ready at the first one; a second one ends the process
-/// at once, for whoever does not want to wait.
+/// Starts listening for signals. The future completes at the first signal. A
+/// second one ends the process at once.
 ///
 /// # Errors
 ///
-/// If the system does not let us listen.
+/// Returns an error if the system refuses the signal handlers.
 pub(crate) fn shutdown() -> io::Result<impl Future<Output = ()>> {
     let mut signals = Signals::new()?;
     let (first, stopped) = tokio::sync::oneshot::channel();
     loopscope::spawn("signals", async move {
         signals.next().await;
-        tracing::info!("stopping; once more stops at once");
+        tracing::info!("stopping; a second signal ends the process at once");
         let _ = first.send(());
         signals.next().await;
-        std::process::exit(INTERRUPTED);
+        std::process::exit(EXIT_CODE_INTERRUPTED);
     });
     Ok(async move {
         let _ = stopped.await;
@@ -36,10 +36,7 @@ struct Signals {
 impl Signals {
     fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn next(&mut self) {

@@ -1,12 +1,13 @@
-//! Channels: their modes, who may enter, speak and rule.
+//! Channels: modes, joining, speaking, operators, bans and invitations.
 #![allow(missing_docs)]
 
 mod support;
 
 use support::{Client, Server};
 
-/// A server, with ada who rules `#a` and bob who is in it; what they heard of each other is read.
-async fn room() -> (Server, Client, Client) {
+/// Starts a server with ada, operator of `#a`, and bob, a member. Both have
+/// read what they received so far.
+async fn start_channel() -> (Server, Client, Client) {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#a").await;
     let bob = server.member("bob", "#a").await;
@@ -18,8 +19,8 @@ const ADA: &str = ":ada!~ada@127.0.0.1";
 const BOB: &str = ":bob!~bob@127.0.0.1";
 
 #[tokio::test]
-async fn the_first_one_rules_and_hands_it_on() {
-    let (_server, mut ada, mut bob) = room().await;
+async fn the_first_member_is_operator_and_can_pass_it_on() {
+    let (_server, mut ada, mut bob) = start_channel().await;
     assert_eq!(bob.ask("MODE #a +o bob").await, [":s 482 bob #a :You're not channel operator"]);
     assert_eq!(ada.ask("MODE #a +ov-v bob bob bob").await, [format!("{ADA} MODE #a +ov-v bob bob bob")]);
     assert_eq!(bob.until("MODE").await, format!("{ADA} MODE #a +ov-v bob bob bob"));
@@ -31,8 +32,8 @@ async fn the_first_one_rules_and_hands_it_on() {
 }
 
 #[tokio::test]
-async fn only_whom_the_modes_let_in_enters() {
-    let (server, mut ada, mut bob) = room().await;
+async fn modes_restrict_who_can_join() {
+    let (server, mut ada, mut bob) = start_channel().await;
     let mut eve = server.client("eve").await;
     for (set, code, sign, unset) in [
         ("+i", 473, "+i", "-i"),
@@ -43,7 +44,7 @@ async fn only_whom_the_modes_let_in_enters() {
         assert_eq!(ada.ask(&format!("MODE #a {set}")).await.len(), 1, "{set}");
         bob.until("MODE").await;
         assert_eq!(eve.ask("JOIN #a").await, [format!(":s {code} eve #a :Cannot join channel ({sign})")]);
-        // An invitation opens the door, once.
+        // An invitation overrides the modes, once.
         assert_eq!(ada.ask("INVITE eve #a").await, [":s 341 ada eve #a"]);
         assert_eq!(eve.until("INVITE").await, format!("{ADA} INVITE eve :#a"));
         assert_eq!(eve.ask("JOIN #a").await[0], ":eve!~eve@127.0.0.1 JOIN #a");
@@ -58,44 +59,44 @@ async fn only_whom_the_modes_let_in_enters() {
 }
 
 #[tokio::test]
-async fn only_whom_the_modes_let_speak_is_heard() {
-    let (server, mut ada, mut bob) = room().await;
+async fn modes_restrict_who_can_speak() {
+    let (server, mut ada, mut bob) = start_channel().await;
     let mut eve = server.client("eve").await;
-    let deaf = |nick: &str| [format!(":s 404 {nick} #a :Cannot send to channel")];
-    assert_eq!(eve.ask("PRIVMSG #a :from outside").await, deaf("eve"));
+    let refused = |nick: &str| [format!(":s 404 {nick} #a :Cannot send to channel")];
+    assert_eq!(eve.ask("PRIVMSG #a :from outside").await, refused("eve"));
     ada.ask("MODE #a -n").await;
     assert_eq!(eve.ask("PRIVMSG #a :from outside").await, [""; 0]);
     assert_eq!(ada.until("PRIVMSG").await, ":eve!~eve@127.0.0.1 PRIVMSG #a :from outside");
     ada.ask("MODE #a +m").await;
-    assert_eq!(eve.ask("PRIVMSG #a :x").await, deaf("eve"));
+    assert_eq!(eve.ask("PRIVMSG #a :x").await, refused("eve"));
     bob.until("+m").await;
-    assert_eq!(bob.ask("PRIVMSG #a :x").await, deaf("bob"));
+    assert_eq!(bob.ask("PRIVMSG #a :x").await, refused("bob"));
     ada.ask("MODE #a +v bob").await;
     bob.until("+v").await;
     assert_eq!(bob.ask("PRIVMSG #a :x").await, [""; 0]);
     ada.ask("MODE #a +b-mv *!*@127.0.0.? bob").await;
     bob.until("+b-mv").await;
-    assert_eq!(bob.ask("PRIVMSG #a :x").await, deaf("bob"), "banned members are silent");
-    assert_eq!(ada.ask("PRIVMSG #a :x").await, [""; 0], "but not those who rule");
+    assert_eq!(bob.ask("PRIVMSG #a :x").await, refused("bob"), "banned members are silent");
+    assert_eq!(ada.ask("PRIVMSG #a :x").await, [""; 0], "but operators are not");
 }
 
 #[tokio::test]
-async fn bans_are_listed_with_their_makers() {
-    let (_server, mut ada, mut bob) = room().await;
+async fn bans_are_listed_with_the_client_that_set_them() {
+    let (_server, mut ada, mut bob) = start_channel().await;
     assert_eq!(ada.ask("MODE #a +bb eve *@10.*").await, [format!("{ADA} MODE #a +bb eve!*@* *!*@10.*")]);
     bob.until("MODE").await;
     let list = bob.ask("MODE #a b").await;
     assert!(list[0].starts_with(":s 367 bob #a eve!*@* ada!~ada@127.0.0.1 "), "{list:#?}");
     assert!(list[1].starts_with(":s 367 bob #a *!*@10.* ada!~ada@127.0.0.1 "), "{list:#?}");
     assert_eq!(list[2..], [":s 368 bob #a :End of channel ban list"]);
-    assert_eq!(ada.ask("MODE #a +b EVE!*@*").await, [""; 0], "it is there");
+    assert_eq!(ada.ask("MODE #a +b EVE!*@*").await, [""; 0], "the ban exists");
     assert_eq!(ada.ask("MODE #a -b EVE").await, [format!("{ADA} MODE #a -b EVE!*@*")]);
     assert_eq!(ada.ask("MODE #a +b").await.len(), 2);
 }
 
 #[tokio::test]
-async fn secret_channels_and_invisible_people_are_not_seen_from_outside() {
-    let (server, mut ada, mut bob) = room().await;
+async fn secret_channels_and_invisible_users_are_hidden_from_others() {
+    let (server, mut ada, mut bob) = start_channel().await;
     let mut eve = server.client("eve").await;
     ada.ask("MODE #a +s").await;
     bob.until("MODE").await;
@@ -115,7 +116,7 @@ async fn secret_channels_and_invisible_people_are_not_seen_from_outside() {
 }
 
 #[tokio::test]
-async fn a_channel_is_called_by_its_name_however_it_was_asked_for() {
+async fn replies_spell_a_channel_as_its_first_member_did() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#Inv").await;
     let mut bob = server.client("bob").await;
@@ -134,8 +135,8 @@ async fn a_channel_is_called_by_its_name_however_it_was_asked_for() {
         ("MODE #iNV b", "368"),
     ] {
         let answer = bob.ask(line).await;
-        let told = answer.iter().find(|it| it.starts_with(&format!(":s {code} bob "))).expect(code);
-        assert!(told.contains(" #Inv ") || told.ends_with(" #Inv"), "{line}: {told}");
+        let reply = answer.iter().find(|it| it.starts_with(&format!(":s {code} bob "))).expect(code);
+        assert!(reply.contains(" #Inv ") || reply.ends_with(" #Inv"), "{line}: {reply}");
         assert!(!answer.iter().any(|it| it.contains("iNV")), "{line}: {answer:?}");
     }
     assert_eq!(ada.ask("INVITE bob #iNV").await, [":s 341 ada bob #Inv"]);
@@ -148,7 +149,7 @@ async fn a_channel_is_called_by_its_name_however_it_was_asked_for() {
     assert!(answer.iter().all(|it| it.contains(" #Inv") && !it.contains("iNV")), "{answer:?}");
     assert_eq!(bob.ask("TOPIC #iNV :x").await, [":s 482 bob #Inv :You're not channel operator"]);
     assert_eq!(bob.ask("KICK #iNV ada").await, [":s 482 bob #Inv :You're not channel operator"]);
-    // How a secret one spells itself is a secret too.
+    // A secret channel does not reveal how it spells its name.
     bob.ask("PART #iNV").await;
     ada.ask("MODE #iNV +s").await;
     assert_eq!(bob.ask("NAMES #iNV").await, [":s 366 bob #iNV :End of /NAMES list"]);
@@ -158,8 +159,8 @@ async fn a_channel_is_called_by_its_name_however_it_was_asked_for() {
 }
 
 #[tokio::test]
-async fn list_picks_by_name_mask_and_size() {
-    let (_server, mut ada, _bob) = room().await;
+async fn list_filters_by_name_mask_and_size() {
+    let (_server, mut ada, _bob) = start_channel().await;
     ada.ask("JOIN #b").await;
     ada.ask("JOIN #ab").await;
     for (wanted, found) in [
@@ -182,7 +183,7 @@ async fn list_picks_by_name_mask_and_size() {
 }
 
 #[tokio::test]
-async fn no_answer_costs_whoever_asks_its_connection() {
+async fn no_long_reply_disconnects_the_client_that_asks() {
     let server = Server::start(&["--flood-limit", "off"]).await;
     let mut ada = server.client("ada").await;
     let mut hosts = Vec::new();
@@ -203,8 +204,8 @@ async fn no_answer_costs_whoever_asks_its_connection() {
 }
 
 #[tokio::test]
-async fn kicks_are_seen_by_all_and_end_the_membership() {
-    let (server, mut ada, mut bob) = room().await;
+async fn kicks_are_announced_and_end_the_membership() {
+    let (server, mut ada, mut bob) = start_channel().await;
     let mut eve = server.client("eve").await;
     assert_eq!(eve.ask("KICK #a bob").await, [":s 442 eve #a :You're not on that channel"]);
     assert_eq!(bob.ask("KICK #a ada").await, [":s 482 bob #a :You're not channel operator"]);
@@ -224,14 +225,14 @@ async fn kicks_are_seen_by_all_and_end_the_membership() {
     ada.ask("JOIN #a").await;
     bob.ask("JOIN #a").await;
     ada.until("JOIN").await;
-    let himself = [format!("{ADA} KICK #a ada :ada"), ":s 442 ada #a :You're not on that channel".into()];
-    assert_eq!(ada.ask("KICK #a ada,bob").await, himself, "who is out kicks nobody");
+    let kicked = [format!("{ADA} KICK #a ada :ada"), ":s 442 ada #a :You're not on that channel".into()];
+    assert_eq!(ada.ask("KICK #a ada,bob").await, kicked, "a client outside the channel cannot kick");
     assert_eq!(bob.ask("NAMES #a").await[1], ":s 353 bob = #a :bob");
 }
 
 #[tokio::test]
-async fn invitations_need_a_reason() {
-    let (server, mut ada, mut bob) = room().await;
+async fn invalid_invitations_are_refused() {
+    let (server, mut ada, mut bob) = start_channel().await;
     let mut eve = server.client("eve").await;
     assert_eq!(eve.ask("INVITE bob #a").await, [":s 442 eve #a :You're not on that channel"]);
     assert_eq!(ada.ask("INVITE bob #a").await, [":s 443 ada bob #a :is already on channel"]);
@@ -246,8 +247,8 @@ async fn invitations_need_a_reason() {
 }
 
 #[tokio::test]
-async fn only_operators_invite_past_the_modes_and_only_into_their_own_channel() {
-    let (server, mut ada, mut bob) = room().await;
+async fn only_invitations_of_operators_override_the_modes() {
+    let (server, mut ada, mut bob) = start_channel().await;
     let mut eve = server.client("eve").await;
     ada.ask("MODE #a +b eve").await;
     bob.until("MODE").await;
@@ -258,14 +259,14 @@ async fn only_operators_invite_past_the_modes_and_only_into_their_own_channel() 
     eve.until("INVITE").await;
     bob.ask("PART #a").await;
     ada.ask("PART #a").await;
-    // The name is the same, the channel is another one.
+    // The new channel has the same name but knows no invitation.
     bob.ask("JOIN #a\r\nMODE #a +i").await;
     assert_eq!(eve.ask("JOIN #a").await, [":s 473 eve #a :Cannot join channel (+i)"]);
 }
 
 #[tokio::test]
 async fn keys_and_limits_are_checked_and_shown_to_members_only() {
-    let (server, mut ada, _bob) = room().await;
+    let (server, mut ada, _bob) = start_channel().await;
     let mut eve = server.client("eve").await;
     for (change, answer) in [
         ("+k a,b", ":s 525 ada #a :Key is not well-formed"),
@@ -284,8 +285,8 @@ async fn keys_and_limits_are_checked_and_shown_to_members_only() {
 }
 
 #[tokio::test]
-async fn bans_have_an_end() {
-    let (_server, mut ada, _bob) = room().await;
+async fn the_number_and_form_of_bans_is_limited() {
+    let (_server, mut ada, _bob) = start_channel().await;
     for number in 0..100 {
         ada.send(&format!("MODE #a +b nick{number}")).await;
     }
@@ -300,29 +301,30 @@ async fn bans_have_an_end() {
 }
 
 #[tokio::test]
-async fn however_many_letters_there_are_all_learn_how_it_ends() {
-    let (server, mut ada, mut bob) = room().await;
-    // The first and the last flag as they were set last, whatever was said of them before.
+async fn members_receive_the_final_modes_of_a_long_mode_line() {
+    let (server, mut ada, mut bob) = start_channel().await;
+    // The first and the last flag, as set last, whatever the letters between
+    // them said.
     let letters = format!("+i{}-n", "-m+m".repeat(110));
     assert_eq!(ada.ask(&format!("MODE #a {letters}")).await, [format!("{ADA} MODE #a +im-n")]);
     assert_eq!(bob.until("MODE").await, format!("{ADA} MODE #a +im-n"));
     assert_eq!(ada.ask("MODE #a").await[0], ":s 324 ada #a +imt");
     assert_eq!(ada.ask("MODE #a +m-m").await, [format!("{ADA} MODE #a -m")]);
-    // The longest one that there can be.
+    // The longest MODE line that is possible.
     let mut host = server.member(&"n".repeat(30), &format!("#{}", "c".repeat(49))).await;
     let masks: Vec<String> = ["a", "b", "c", "d"].map(|it| format!("{}!*@*", it.repeat(76))).into();
     let change = format!("#{} +i-n+m-t+sb-l+bbb {}", "c".repeat(49), masks.join(" "));
     host.ask(&format!("MODE #{} +l 9", "c".repeat(49))).await;
     assert!(host.ask(&format!("MODE {change}")).await[0].ends_with(&format!(" MODE {change}")));
-    // Each unknown one is said once.
+    // Each unknown letter is reported once.
     assert_eq!(bob.ask(&format!("MODE #a {}", "zy".repeat(200))).await.len(), 3);
 }
 
 #[tokio::test]
-async fn a_list_asked_for_many_times_in_one_line_is_told_once() {
-    let (_server, mut ada, mut bob) = room().await;
+async fn a_ban_list_is_sent_once_per_line() {
+    let (_server, mut ada, mut bob) = start_channel().await;
     ada.ask("MODE #a +b nick").await;
     bob.until("MODE").await;
-    let told = bob.ask(&format!("MODE #a +{}", "b".repeat(400))).await;
-    assert_eq!(told.iter().filter(|line| line.contains(" 367 ")).count(), 1, "{} lines", told.len());
+    let reply = bob.ask(&format!("MODE #a +{}", "b".repeat(400))).await;
+    assert_eq!(reply.iter().filter(|line| line.contains(" 367 ")).count(), 1, "{} lines", reply.len());
 }

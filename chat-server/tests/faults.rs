@@ -1,4 +1,4 @@
-//! Clients that misbehave, and the end: whoever is not concerned does not notice.
+//! Faulty clients and the shutdown: other clients are not affected.
 #![allow(missing_docs)]
 
 mod support;
@@ -7,7 +7,7 @@ use support::Server;
 use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
-async fn an_overlong_line_costs_only_itself() {
+async fn an_overlong_line_affects_no_other_line() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#a").await;
     let mut bob = server.member("bob", "#a").await;
@@ -19,7 +19,7 @@ async fn an_overlong_line_costs_only_itself() {
 }
 
 #[tokio::test]
-async fn whatever_is_repeated_leaves_the_answer_whole() {
+async fn repeated_parameters_do_not_break_replies() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#a").await;
     let long = format!("#{}", "x".repeat(480));
@@ -41,7 +41,7 @@ async fn whatever_is_repeated_leaves_the_answer_whole() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_utf8_pass_unchanged() {
+async fn bytes_that_are_not_utf8_pass_unchanged() {
     use tokio::io::AsyncBufReadExt;
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#a").await;
@@ -54,21 +54,22 @@ async fn bytes_that_are_no_utf8_pass_unchanged() {
 }
 
 #[tokio::test]
-async fn a_text_that_is_cut_ends_with_a_whole_character() {
+async fn a_truncated_text_ends_with_a_whole_character() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#a").await;
     let mut bob = server.member("bob", "#a").await;
     ada.until("JOIN").await;
-    // Three bytes each, and one before: no limit falls between two of them.
+    // Each character has three bytes and follows an offset, so that no limit
+    // falls between two characters.
     for (line, part) in [("TOPIC #a :x", "TOPIC"), ("PRIVMSG #a :", "PRIVMSG"), ("KICK #a bob :xx", "KICK")] {
         ada.send(&format!("{line}{}", "€".repeat(165))).await;
-        let heard = bob.until(part).await;
-        assert!(heard.ends_with('€'), "{heard:?}");
+        let received = bob.until(part).await;
+        assert!(received.ends_with('€'), "{received:?}");
     }
 }
 
 #[tokio::test]
-async fn garbage_is_answered_and_hurts_nobody() {
+async fn garbage_does_not_affect_other_clients() {
     let server = Server::start(&["--flood-limit", "off"]).await;
     let mut ada = server.member("ada", "#a").await;
     let mut garbage = server.connect().await;
@@ -84,7 +85,7 @@ async fn garbage_is_answered_and_hurts_nobody() {
 }
 
 #[tokio::test]
-async fn a_peer_that_vanishes_is_noticed() {
+async fn a_dropped_connection_is_announced() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#a").await;
     let bob = server.member("bob", "#a").await;
@@ -95,17 +96,18 @@ async fn a_peer_that_vanishes_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_is_dropped_and_the_others_get_everything() {
+async fn a_slow_reader_is_disconnected_and_others_lose_nothing() {
     let server = Server::start(&["--flood-limit", "off"]).await;
     let mut ada = server.member("ada", "#a").await;
-    // It joins and then never reads again.
+    // This client joins and never reads again.
     let _slow = server.member("slow", "#a").await;
     let mut bob = server.member("bob", "#a").await;
     let flood = async {
         let text = "x".repeat(400);
         for number in 0.. {
             bob.send(&format!("PRIVMSG #a :{number} {text}")).await;
-            // Speaking in step with the listener, else it would be slow itself.
+            // The speaker sends in step with the listener. Otherwise it would
+            // be a slow reader itself.
             let line = ada.until(" #a :").await;
             assert!(line.contains(&format!(" PRIVMSG #a :{number} ")), "{line}");
             if number % 100 == 0 && ada.ask("NAMES #a").await[0] == ":s 353 ada = #a :@ada bob" {
@@ -117,14 +119,14 @@ async fn a_slow_reader_is_dropped_and_the_others_get_everything() {
 }
 
 #[tokio::test]
-async fn a_full_server_says_so_and_takes_the_next_when_one_left() {
+async fn a_full_server_refuses_clients_until_one_leaves() {
     let server = Server::start(&["--max-connections", "2"]).await;
     let mut ada = server.client("ada").await;
     let mut bob = server.client("bob").await;
-    let refused = server.connect().await.rest().await;
+    let refused = server.connect().await.lines_until_end().await;
     assert_eq!(refused, ["ERROR :Closing Link: (Server full, try again later)"]);
     bob.send("QUIT").await;
-    bob.rest().await;
+    bob.lines_until_end().await;
     drop(bob);
     loop {
         let mut next = server.connect().await;
@@ -137,7 +139,7 @@ async fn a_full_server_says_so_and_takes_the_next_when_one_left() {
 }
 
 #[tokio::test]
-async fn a_flood_is_slowed_down_and_loses_nothing() {
+async fn the_flood_limit_delays_lines_and_loses_none() {
     let server = Server::start(&["--flood-limit", "100/s"]).await;
     let mut ada = server.client("ada").await;
     for number in 0..250 {
@@ -149,24 +151,24 @@ async fn a_flood_is_slowed_down_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn shutting_down_delivers_what_was_accepted_and_says_goodbye() {
+async fn shutdown_delivers_accepted_messages_and_sends_the_reason() {
     let directory = std::env::temp_dir().join(format!("chat-server-drain-{}", std::process::id()));
-    let server = Server::start(&["--data-dir", directory.to_str().expect("plain")]).await;
+    let server = Server::start(&["--data-dir", directory.to_str().expect("a UTF-8 path")]).await;
     let mut ada = server.member("ada", "#a").await;
     let mut bob = server.member("bob", "#a").await;
-    // Half a registration does not hold it up.
+    // A client that has not registered does not delay the shutdown.
     let mut half = server.connect().await;
-    half.write.write_all(b"NICK h").await.expect("taken");
+    half.write.write_all(b"NICK h").await.expect("sent");
     bob.send("PRIVMSG #a :last words\r\nPING sent").await;
     bob.until("PONG s :sent").await;
     let address = server.address;
     server.stop().await;
-    let lines = ada.rest().await;
+    let lines = ada.lines_until_end().await;
     assert_eq!(lines[1], ":bob!~bob@127.0.0.1 PRIVMSG #a :last words");
     assert_eq!(lines[2..], ["ERROR :Closing Link: 127.0.0.1 (Server shutting down)"]);
-    assert!(half.rest().await[0].starts_with("ERROR :"));
+    assert!(half.lines_until_end().await[0].starts_with("ERROR :"));
     tokio::net::TcpStream::connect(address).await.expect_err("nobody listens");
-    let server = Server::start(&["--data-dir", directory.to_str().expect("plain")]).await;
+    let server = Server::start(&["--data-dir", directory.to_str().expect("a UTF-8 path")]).await;
     let history = server.member("eve", "#a").await.ask("HISTORY #a").await;
     assert!(history[0].ends_with("] <bob> last words"), "{history:?}");
     server.stop().await;

@@ -1,4 +1,4 @@
-//! The program as a user starts it.
+//! The program, as a user starts it.
 #![allow(missing_docs)]
 
 use std::process::{Command, Output};
@@ -8,11 +8,11 @@ fn run(flags: &[&str]) -> Output {
 }
 
 #[test]
-fn wrong_flags_get_one_sentence_and_code_2() {
+fn wrong_flags_print_one_sentence_and_exit_with_2() {
     for (flags, part) in [
         (&["--threshold=soon"][..], "--threshold: `soon` must be a duration"),
-        (&["--inject=kid"], "--inject: there is no site `kid`, it must be sleep"),
-        (&["--data-dir=/dev/null/x"], "--data-dir: `/dev/null/x` must be a directory"),
+        (&["--inject=kid"], "--inject: unknown site `kid`, must be sleep"),
+        (&["--data-dir=/dev/null/x"], "--data-dir: `/dev/null/x` must be a writable directory"),
     ] {
         let output = run(flags);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -23,7 +23,7 @@ fn wrong_flags_get_one_sentence_and_code_2() {
 }
 
 #[test]
-fn a_port_in_use_gets_one_sentence_and_code_2() {
+fn a_port_in_use_prints_one_sentence_and_exits_with_2() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
     let output = run(&["--telemetry=off", "--listen", &address]);
@@ -34,7 +34,7 @@ fn a_port_in_use_gets_one_sentence_and_code_2() {
 
 #[cfg(unix)]
 #[test]
-fn it_says_where_it_listens_and_ends_on_sigterm() {
+fn it_prints_its_addresses_and_ends_on_sigterm() {
     use std::io::{BufRead, BufReader, Read, Write};
     use std::process::Stdio;
 
@@ -49,7 +49,7 @@ fn it_says_where_it_listens_and_ends_on_sigterm() {
     let address =
         ready.strip_prefix("chat-server ready irc=").and_then(|it| it.strip_suffix(" telemetry=none\n"));
     let mut client = std::net::TcpStream::connect(address.expect(&ready)).expect("accepted");
-    client.write_all(b"PING x\r\n").expect("taken");
+    client.write_all(b"PING x\r\n").expect("sent");
     BufReader::new(client.try_clone().expect("cloned")).read_line(&mut String::new()).expect("a PONG");
     let killed = Command::new("kill").arg(server.id().to_string()).status().expect("kill runs");
     assert!(killed.success());
@@ -71,7 +71,8 @@ mod unix {
     use std::process::{Child, Stdio};
     use std::time::Duration;
 
-    /// A server with these flags under this limit of descriptors, and its address.
+    /// Starts a server under a limit of descriptors. Returns it and its
+    /// address.
     fn start(descriptors: u32) -> (Child, String) {
         let program = env!("CARGO_BIN_EXE_chat-server");
         let mut server = Command::new("sh")
@@ -88,13 +89,13 @@ mod unix {
     }
 
     fn signal(server: &Child, signal: Signal) {
-        kill_process(Pid::from_child(server), signal).expect("it lives");
+        kill_process(Pid::from_child(server), signal).expect("it is running");
     }
 
     fn connect(address: &str) -> TcpStream {
-        let stream = TcpStream::connect(address).expect("in the backlog at least");
+        let stream = TcpStream::connect(address).expect("connected or in the backlog");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
-        (&stream).write_all(b"PING x\r\n").expect("taken");
+        (&stream).write_all(b"PING x\r\n").expect("sent");
         stream
     }
 
@@ -105,14 +106,14 @@ mod unix {
     }
 
     #[test]
-    fn without_descriptors_it_waits_and_then_accepts_again() {
+    fn it_accepts_again_after_running_out_of_descriptors() {
         const DESCRIPTORS: u32 = 64;
         let (mut server, address) = start(DESCRIPTORS);
         let mut clients: Vec<_> = (0..DESCRIPTORS).map(|_| connect(&address)).collect();
-        // It says so, as those in the backlog see nothing of it.
+        // The log shows it; the clients in the backlog see nothing.
         let mut stderr = BufReader::new(server.stderr.take().expect("piped"));
         let mut log = String::new();
-        while !log.contains("no connection can be accepted for ") {
+        while !log.contains("cannot accept connections for ") {
             assert!(stderr.read_line(&mut log).expect("a log") > 0, "{log}");
         }
         answered(&clients[0]);
@@ -127,12 +128,13 @@ mod unix {
     #[test]
     fn the_second_interrupt_ends_it_at_once() {
         let (mut server, address) = start(1024);
-        // Its end stays open, so that the server waits for it a moment.
+        // The client keeps its end open, so that the server waits for it for a
+        // moment.
         let client = connect(&address);
         answered(&client);
         signal(&server, Signal::INT);
         let mut line = String::new();
-        BufReader::new(&client).read_line(&mut line).expect("a farewell");
+        BufReader::new(&client).read_line(&mut line).expect("an ERROR");
         assert!(line.starts_with("ERROR "), "{line}");
         signal(&server, Signal::INT);
         assert_eq!(server.wait().expect("it ends").code(), Some(130));
@@ -142,18 +144,18 @@ mod unix {
 }
 
 #[test]
-fn check_says_whether_file_and_flags_are_right() {
+fn check_validates_the_file_and_the_flags() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("chat.toml");
-    let file = path.to_str().expect("plain");
+    let file = path.to_str().expect("a UTF-8 path");
     std::fs::write(&path, "server-name = \"chat.example.org\"\nworkers = 2\n").expect("written");
     let right = run(&["--config", file, "--check"]);
     assert_eq!(right.status.code(), Some(0), "{right:?}");
-    assert_eq!(String::from_utf8_lossy(&right.stdout), "chat-server: the configuration is right\n");
+    assert_eq!(String::from_utf8_lossy(&right.stdout), "chat-server: the configuration is valid\n");
     std::fs::write(&path, "workers = 2\nserver_name = \"x\"\n").expect("written");
     let wrong = run(&["--config", file, "--check"]);
     let error = String::from_utf8_lossy(&wrong.stderr);
     assert_eq!(wrong.status.code(), Some(2), "{error}");
-    assert!(error.contains("line 2: there is no setting `server_name`"), "{error}");
+    assert!(error.contains("line 2: unknown setting `server_name`"), "{error}");
     assert!(error.trim_end().lines().count() == 1 && wrong.stdout.is_empty(), "{error}");
 }

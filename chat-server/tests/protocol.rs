@@ -1,4 +1,4 @@
-//! What clients and server say to each other.
+//! The protocol between client and server.
 #![allow(missing_docs)]
 
 mod support;
@@ -29,7 +29,7 @@ async fn registration_works_in_any_order() {
 }
 
 #[tokio::test]
-async fn capabilities_are_negotiated_and_registration_waits_for_it() {
+async fn registration_waits_for_capability_negotiation() {
     let server = Server::start(&[]).await;
     let mut client = server.connect().await;
     assert_eq!(
@@ -47,7 +47,7 @@ async fn capabilities_are_negotiated_and_registration_waits_for_it() {
 }
 
 #[tokio::test]
-async fn members_hear_each_other_in_order() {
+async fn members_receive_messages_in_order() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#Rust").await;
     let mut bob = server.member("bob", "#rust").await;
@@ -69,19 +69,19 @@ async fn members_hear_each_other_in_order() {
 }
 
 #[tokio::test]
-async fn whoever_is_named_twice_hears_it_once() {
+async fn a_target_named_twice_receives_the_message_once() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada[1]", "#a[1]").await;
     let mut bob = server.member("bob", "#a[1]").await;
     for command in ["PRIVMSG", "NOTICE"] {
         let line =
             format!("{command} ada[1],#a[1],ADA{{1}},#A{{1}},ada[1],#a[1] :x\r\n{command} ada[1] :end");
-        assert_eq!(bob.ask(&line).await, [""; 0], "twice is not one more target");
-        let heard = ada.lines_until(" :end").await;
-        let heard: Vec<_> =
-            heard.iter().filter_map(|line| line.split_once(&format!(" {command} "))).collect();
+        assert_eq!(bob.ask(&line).await, [""; 0], "a repeated target does not count");
+        let received = ada.lines_until(" :end").await;
+        let received: Vec<_> =
+            received.iter().filter_map(|line| line.split_once(&format!(" {command} "))).collect();
         assert_eq!(
-            heard.iter().map(|(_, it)| *it).collect::<Vec<_>>(),
+            received.iter().map(|(_, it)| *it).collect::<Vec<_>>(),
             ["ada[1] :x", "#a[1] :x", "ada[1] :end"]
         );
     }
@@ -91,14 +91,14 @@ async fn whoever_is_named_twice_hears_it_once() {
 }
 
 #[tokio::test]
-async fn nicks_collide_by_rfc1459_and_change_in_view_of_all() {
+async fn nicks_collide_by_rfc1459_and_changes_are_announced() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada[1]", "#a").await;
     let mut bob = server.member("bob", "#a").await;
     assert_eq!(bob.ask("NICK ADA{1}").await, [":s 433 bob ADA{1} :Nickname is already in use"]);
     assert_eq!(bob.ask("NICK 1a").await, [":s 432 bob 1a :Erroneous nickname"]);
     assert_eq!(bob.ask("NICK").await, [":s 431 bob :No nickname given"]);
-    assert_eq!(bob.ask("NICK bob").await, [""; 0], "it is called so");
+    assert_eq!(bob.ask("NICK bob").await, [""; 0], "the nick is unchanged");
     assert_eq!(bob.ask("NICK Bob").await, [":bob!~bob@127.0.0.1 NICK :Bob"]);
     assert_eq!(ada.until("NICK").await, ":bob!~bob@127.0.0.1 NICK :Bob");
     bob.send("QUIT").await;
@@ -128,7 +128,7 @@ async fn topics_are_set_shown_and_cleared() {
 }
 
 #[tokio::test]
-async fn questions_about_channels_and_people_are_answered() {
+async fn queries_about_channels_and_users_are_answered() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#a").await;
     let _bob = server.member("bob", "#a").await;
@@ -149,7 +149,7 @@ async fn questions_about_channels_and_people_are_answered() {
 }
 
 #[tokio::test]
-async fn modes_are_told() {
+async fn modes_are_shown_and_changed() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#a").await;
     let channel = ada.ask("MODE #a").await;
@@ -168,7 +168,7 @@ async fn modes_are_told() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_gets_its_numeric() {
+async fn invalid_commands_get_their_error_numeric() {
     let server = Server::start(&[]).await;
     let mut early = server.connect().await;
     assert_eq!(early.ask("PRIVMSG a :b").await, [":s 451 * :You have not registered"]);
@@ -200,12 +200,12 @@ async fn what_is_wrong_gets_its_numeric() {
 }
 
 #[tokio::test]
-async fn passwords_open_the_server_and_make_operators() {
+async fn passwords_admit_clients_and_make_operators() {
     let server = Server::start(&["--password", "open", "--oper", "root:secret"]).await;
     let mut bad = server.connect().await;
     bad.send("PASS wrong\r\nNICK bad\r\nUSER u 0 * :r").await;
     assert_eq!(bad.until(" 464 ").await, ":s 464 bad :Password incorrect");
-    assert_eq!(bad.rest().await, ["ERROR :Closing Link: 127.0.0.1 (Bad password)"]);
+    assert_eq!(bad.lines_until_end().await, ["ERROR :Closing Link: 127.0.0.1 (Bad password)"]);
     let mut ada = server.connect().await;
     ada.send("PASS open\r\nNICK ada\r\nUSER u 0 * :r").await;
     ada.until(" 422 ").await;
@@ -219,7 +219,7 @@ async fn passwords_open_the_server_and_make_operators() {
 }
 
 #[tokio::test]
-async fn operators_and_nobody_else_kill() {
+async fn only_operators_can_kill() {
     let server = Server::start(&["--oper", "root:secret"]).await;
     let (mut ada, mut bob) = (server.client("ada").await, server.member("bob", "#a").await);
     let mut eve = server.member("eve", "#a").await;
@@ -241,17 +241,18 @@ async fn operators_and_nobody_else_kill() {
         ":ada!~ada@127.0.0.1 KILL bob :too loud",
         "ERROR :Closing Link: 127.0.0.1 (Killed (ada (too loud)))",
     ];
-    assert_eq!(bob.rest().await, ended);
+    assert_eq!(bob.lines_until_end().await, ended);
     assert_eq!(eve.until("QUIT").await, ":bob!~bob@127.0.0.1 QUIT :Killed (ada (too loud))");
     assert_eq!(eve.ask("NAMES #a").await[0], ":s 353 eve = #a :eve");
-    // The nick is free; and what all of them read is whole, however long the reason is.
+    // The nick is free again. All lines about the KILL are complete, whatever
+    // the length of its reason.
     let mut bob = server.member("bob", "#a").await;
     eve.until("JOIN").await;
     ada.ask(&format!("KILL bob :{}", "€".repeat(150))).await;
-    let told = format!("Killed (ada ({}))", "€".repeat(100));
-    assert!(bob.rest().await[1].ends_with(&format!(" ({told})")));
-    assert_eq!(eve.until("QUIT").await, format!(":bob!~bob@127.0.0.1 QUIT :{told}"));
-    // Who is none any more cannot; who is may end itself.
+    let reason = format!("Killed (ada ({}))", "€".repeat(100));
+    assert!(bob.lines_until_end().await[1].ends_with(&format!(" ({reason})")));
+    assert_eq!(eve.until("QUIT").await, format!(":bob!~bob@127.0.0.1 QUIT :{reason}"));
+    // A former operator cannot kill. An operator may kill itself.
     ada.ask("MODE ada -o").await;
     assert_eq!(ada.ask("KILL eve").await, forbidden);
     ada.ask("OPER root secret").await;
@@ -260,7 +261,7 @@ async fn operators_and_nobody_else_kill() {
         ":ada!~ada@127.0.0.1 KILL ada :no reason given",
         "ERROR :Closing Link: 127.0.0.1 (Killed (ada (no reason given)))",
     ];
-    assert_eq!(ada.rest().await, ended);
+    assert_eq!(ada.lines_until_end().await, ended);
     let counted = eve.ask("LUSERS").await;
     assert!(!counted.iter().any(|line| line.contains(" 252 ")), "no operator is left: {counted:?}");
 }
@@ -269,7 +270,7 @@ async fn operators_and_nobody_else_kill() {
 async fn the_message_of_the_day_is_shown() {
     let file = std::env::temp_dir().join(format!("chat-server-motd-{}", std::process::id()));
     std::fs::write(&file, "Welcome\r\nto tea\n").expect("written");
-    let server = Server::start(&["--motd", file.to_str().expect("plain")]).await;
+    let server = Server::start(&["--motd", file.to_str().expect("a UTF-8 path")]).await;
     let mut client = server.connect().await;
     client.send("NICK a\r\nUSER u 0 * :r").await;
     let lines = client.lines_until(" 376 ").await;
@@ -278,7 +279,7 @@ async fn the_message_of_the_day_is_shown() {
 }
 
 #[tokio::test]
-async fn the_server_works_with_every_mistake() {
+async fn the_server_works_with_all_mistakes_injected() {
     let server = Server::start(&["--inject", "all=1ms@100%", "--oper", "root:secret"]).await;
     let mut ada = server.member("ada", "#a").await;
     let mut bob = server.member("bob", "#a").await;

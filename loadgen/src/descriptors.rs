@@ -1,19 +1,20 @@
-//! As many file descriptors as there are connections.
+//! Raises the file-descriptor limit; each connection needs one descriptor.
 
-/// What the program needs besides: files, telemetry, its runtime.
-const BESIDES: u64 = 64;
+/// Descriptors for everything else: files, telemetry, the runtime.
+const RESERVED_DESCRIPTORS: u64 = 64;
 
-/// Raises the limit so that `connections` and `visitors` can be open at once.
+/// Raises the limit so that `connections` and `visitors` can be open at the
+/// same time.
 ///
 /// # Errors
 ///
 /// If the limit cannot be raised that far.
 #[cfg(unix)]
-pub(crate) fn allow(connections: u32, visitors: u64) -> anyhow::Result<()> {
+pub(crate) fn raise_limit(connections: u32, visitors: u64) -> anyhow::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let needed = u64::from(connections) + visitors + BESIDES;
+    let needed = u64::from(connections) + visitors + RESERVED_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
-    // No limit at all is `None`.
+    // `None` means unlimited.
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());
     }
@@ -26,15 +27,15 @@ pub(crate) fn allow(connections: u32, visitors: u64) -> anyhow::Result<()> {
     if most < needed {
         anyhow::bail!(
             "--connections {connections} needs {needed} file descriptors and the limit is {most}; \
-             raise it (ulimit -Hn, LimitNOFILE) or use at most {}",
-            most.saturating_sub(visitors + BESIDES)
+             raise the limit (ulimit -Hn, LimitNOFILE) or use at most {} connections",
+            most.saturating_sub(visitors + RESERVED_DESCRIPTORS)
         );
     }
     Ok(())
 }
 
-/// Elsewhere there is no such limit.
+/// Does nothing: there is no such limit on this system.
 #[cfg(not(unix))]
-pub(crate) const fn allow(_connections: u32, _visitors: u64) -> anyhow::Result<()> {
+pub(crate) const fn raise_limit(_connections: u32, _visitors: u64) -> anyhow::Result<()> {
     Ok(())
 }

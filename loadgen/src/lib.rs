@@ -1,14 +1,16 @@
-//! An open-model load generator for chat servers that finds what blocks them.
+//! An open-model load generator for chat servers that finds their blocking
+//! calls.
 //!
-//! Commands are due at planned times, whatever the server does, and latency
-//! counts from the due time: a server that stalls cannot hide it. Every message
-//! is awaited at every other member of its room; what never comes stays in the
-//! latency figures as a censored sample.
+//! Commands are due at planned times that do not depend on the server. Latency
+//! counts from the due time, so a server that stalls cannot hide it. A message
+//! is awaited at every other member of its channel; a delivery that never
+//! arrives stays in the latency figures as a censored sample.
 //!
-//! The data flows one way: [`Cli`] is made into a `plan`, `run` carries it out
-//! with clients of `irc` or `web`, which `record` what they receive, and `report` holds
-//! the outcome as plain data, from which text and JSON are drawn. `hunt` asks
-//! the server's own loopscope what it found meanwhile.
+//! The data flows one way. `plan` turns the flags of [`Cli`] into a plan. `run`
+//! executes the plan with the clients of `irc` or `web`; `record` holds what
+//! they receive. `hunt` asks the server's own loopscope what it found in the
+//! same time. `report` holds the result as plain data and renders it as text,
+//! JSON and HTML.
 
 #![forbid(unsafe_code)]
 
@@ -20,101 +22,98 @@ mod irc;
 mod merge;
 mod metrics;
 mod net;
+mod outlet;
 mod output;
-mod own;
 mod plan;
 mod record;
 mod report;
 mod run;
 mod search;
+mod self_monitor;
 mod trial;
+mod unix_time;
 mod web;
 
-use anyhow::Context as _;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
 pub use cli::Cli;
-use cli::{Command, OutputArgs};
+use cli::Command;
+use output::{Destinations, Document};
+use plan::LoadArgs;
 
-/// Reads the command line and does what it asks; the exit code is the verdict:
-/// 0 all held, 1 an objective was missed or findings are denied. An error means
-/// that it could not run, for which the exit code is 2.
+/// Parses the command line and runs the command. Returns the exit code, which
+/// is the verdict: 0 if every objective held, 1 if an objective was missed or
+/// findings are denied, 2 if no verdict is possible. After an error the exit
+/// code is 2 as well.
 ///
 /// # Errors
 ///
-/// If a flag is wrong, or the server or a file cannot be had.
-pub fn main_with(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> anyhow::Result<u8> {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+/// If a flag is wrong, the server cannot be reached, or a file cannot be read
+/// or written.
+pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<u8> {
+    let command = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli.command,
         Err(error) => return usage(&error),
     };
-    match cli.command {
-        Command::Serve(args) => hunt::embedded::serve(args.arguments).map(|()| 0),
-        Command::Run(args) => {
-            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
-            let (threads, output) = (args.load.threads, args.output.clone());
-            block_on(threads, output.metrics, trial::run(args)).and_then(|report| hand_out(&report, &output))
-        }
-        Command::Hunt(args) => {
-            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
-            let (threads, output) = (args.load.threads, args.output.clone());
-            block_on(threads, output.metrics, trial::hunt(args)).and_then(|report| hand_out(&report, &output))
-        }
-        Command::Search(args) => {
-            descriptors::allow(args.load.connections, run::visitors(args.load.churn))?;
-            let (threads, json) = (args.load.threads, args.output.json.clone());
-            let metrics = args.output.metrics;
-            let report = block_on(threads, metrics, search::search(args))?;
-            output::hand_out(&search::text(&report), &report, json.as_deref())?;
-            Ok(report.exit_code)
-        }
-        Command::Merge(args) => match merge::merge(&args)? {
-            merge::Merged::Report(report) => {
-                let color = output::color(args.json.as_deref().is_some_and(|path| path == "-"));
-                output::hand_out(&report::text(&report, color), &*report, args.json.as_deref())?;
-                Ok(report.verdict.exit_code)
-            }
-            merge::Merged::Log(log) => {
-                output::hand_out(&log.text(), &*log, args.json.as_deref())?;
-                Ok(log.exit_code)
-            }
-        },
-        Command::Compare(args) => {
-            let comparison = block_on(1, None, compare::compare(&args))?;
-            output::hand_out(&compare::text(&comparison), &comparison, args.json.as_deref())?;
-            Ok(comparison.exit_code)
-        }
-    }
+    let destinations = Destinations::from(&command);
+    let Some(document) = execute(command)? else { return Ok(0) };
+    output::write(&document, &destinations)?;
+    Ok(document.exit_code())
 }
 
-/// Help and version are printed; a wrong flag is one sentence.
+/// Runs `command`. Returns its document; `serve` has none.
+fn execute(command: Command) -> anyhow::Result<Option<Document>> {
+    let document = match command {
+        Command::Serve(args) => {
+            hunt::embedded::serve(args.arguments)?;
+            return Ok(None);
+        }
+        Command::Run(args) => {
+            let (load, metrics) = (args.load.clone(), args.output.metrics);
+            Document::Report(Box::new(with_load(&load, metrics, trial::run(args))?))
+        }
+        Command::Hunt(args) => {
+            let (load, metrics) = (args.load.clone(), args.output.metrics);
+            Document::Report(Box::new(with_load(&load, metrics, trial::hunt(args))?))
+        }
+        Command::Search(args) => {
+            let (load, metrics) = (args.load.clone(), args.output.metrics);
+            Document::Search(Box::new(with_load(&load, metrics, search::search(args))?))
+        }
+        Command::Compare(args) => {
+            let comparison = self_monitor::runtime(1, None)?.block_on(compare::compare(&args))?;
+            Document::Comparison(Box::new(comparison))
+        }
+        Command::Merge(args) => match merge::merge(&args)? {
+            merge::Merged::Report(report) => Document::Report(report),
+            merge::Merged::Log(log) => Document::MergedLog(log),
+        },
+    };
+    Ok(Some(document))
+}
+
+/// Runs `work` with as many file descriptors and threads as `load` needs.
+fn with_load<T>(
+    load: &LoadArgs,
+    metrics: Option<SocketAddr>,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    descriptors::raise_limit(load.connections, load.max_visitors())?;
+    self_monitor::runtime(load.threads, metrics)?.block_on(work)
+}
+
+/// Prints help or the version; turns a wrong flag into a one-sentence error.
 fn usage(error: &clap::Error) -> anyhow::Result<u8> {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         error.print()?;
         return Ok(0);
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        anyhow::bail!("say what to do: run, hunt, search, compare or merge; --help says more");
+        anyhow::bail!("the command is missing: use run, hunt, search, compare or merge; see --help");
     }
     anyhow::bail!("{}", cli::sentence(error))
-}
-
-fn block_on<T>(
-    threads: usize,
-    metrics: Option<std::net::SocketAddr>,
-    work: impl Future<Output = anyhow::Result<T>>,
-) -> anyhow::Result<T> {
-    own::runtime(threads, metrics)?.block_on(work)
-}
-
-/// Prints the report, writes it, and gives the exit code.
-fn hand_out(report: &report::Report, output: &OutputArgs) -> anyhow::Result<u8> {
-    let color = output::color(output.json_on_stdout());
-    output::hand_out(&report::text(report, color), report, output.json.as_deref())?;
-    if let Some(path) = &output.html {
-        let page = report::html(report);
-        std::fs::write(path, page).with_context(|| format!("--html {} cannot be written", path.display()))?;
-    }
-    Ok(report.verdict.exit_code)
 }

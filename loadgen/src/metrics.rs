@@ -1,4 +1,4 @@
-//! The generator's own figures for Prometheus, `loadgen_*`, while it runs.
+//! Prometheus metrics of the run in progress, `loadgen_*`.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -6,30 +6,30 @@ use hdrhistogram::Histogram;
 use prometheus::core::{Collector, Desc};
 use prometheus::{Registry, proto};
 
-use crate::record::{FailureKind, Shared};
+use crate::record::{FailureKind, RunState};
 
-/// The bounds of the histograms, in seconds: those of loopscope's.
-const BUCKETS: [f64; 19] = [
+/// The bucket bounds of the histograms: the same as those of loopscope's.
+const BUCKET_BOUNDS_SECONDS: [f64; 19] = [
     0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
     0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// The run under way: there is at most one at a time in a process.
-static RUN: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
+/// The run in progress. A process has at most one at a time.
+static CURRENT_RUN: Mutex<Weak<RunState>> = Mutex::new(Weak::new());
 
-/// From now on the figures are those of `run`.
-pub(crate) fn show(run: &Arc<Shared>) {
-    *RUN.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(run);
+/// Makes `run` the source of the metrics.
+pub(crate) fn set_current_run(run: &Arc<RunState>) {
+    *CURRENT_RUN.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(run);
 }
 
-/// A registry that knows them.
+/// Returns a registry with the metrics.
 pub(crate) fn registry() -> prometheus::Result<Registry> {
     let registry = Registry::new();
     registry.register(Box::new(Exposition))?;
     Ok(registry)
 }
 
-/// Reads the run's counters when it is asked, and touches nothing meanwhile.
+/// Reads the run's counters at each scrape, and costs nothing in between.
 #[derive(Debug)]
 struct Exposition;
 
@@ -39,12 +39,12 @@ impl Collector for Exposition {
     }
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
-        let run = RUN.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let run = CURRENT_RUN.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         run.map(|run| families(&run)).unwrap_or_default()
     }
 }
 
-fn families(run: &Shared) -> Vec<proto::MetricFamily> {
+fn families(run: &RunState) -> Vec<proto::MetricFamily> {
     let live = run.live.view();
     let received = run.received();
     let counts = received.counts();
@@ -52,39 +52,47 @@ fn families(run: &Shared) -> Vec<proto::MetricFamily> {
         |name, help, value| family(name, help, proto::MetricType::COUNTER, vec![counter(value, None)]);
     let failures = FailureKind::ALL
         .into_iter()
-        .map(|kind| counter(run.failures.of(kind), Some(("kind", kind.as_str()))))
+        .map(|kind| counter(run.failures.count_of(kind), Some(("kind", kind.as_str()))))
         .collect();
     let stages = &run.plan.stages;
     vec![
-        gauged("loadgen_connections", "Connections that take part.", live.open as f64),
+        gauged("loadgen_connections", "Connections that are open.", live.open as f64),
         gauged(
             "loadgen_target_rate",
-            "Commands a second that are planned now.",
+            "Planned rate of commands at this time, in commands per second.",
             stages.rate_at(run.now_ns()),
         ),
-        counted("loadgen_commands_planned_total", "Commands whose time has come.", live.planned),
+        counted("loadgen_commands_planned_total", "Commands that have become due.", live.planned),
         counted("loadgen_commands_sent_total", "Commands that were sent.", live.sent),
         counted(
             "loadgen_deliveries_total",
-            "Deliveries or answers that came, each counted once.",
+            "Deliveries or answers received, without duplicates.",
             live.delivered,
         ),
-        counted("loadgen_deliveries_late_total", "Those above the tightest objective.", counts.late),
-        counted("loadgen_duplicates_total", "Deliveries that came again.", counts.duplicated),
-        counted("loadgen_out_of_order_total", "Deliveries that were overtaken.", counts.out_of_order),
+        counted(
+            "loadgen_deliveries_late_total",
+            "Deliveries or answers above the tightest latency objective.",
+            counts.late,
+        ),
+        counted("loadgen_duplicates_total", "Deliveries received more than once.", counts.duplicated),
+        counted(
+            "loadgen_out_of_order_total",
+            "Deliveries that arrived after a later message of the same sender.",
+            counts.out_of_order,
+        ),
         gauged(
             "loadgen_deliveries_outstanding",
-            "Deliveries or answers that have not come yet.",
+            "Deliveries or answers not received yet.",
             live.awaited.saturating_sub(live.delivered) as f64,
         ),
         family(
             "loadgen_failures_total",
-            "Failed connections and words out of place.",
+            "Failed connections and protocol errors, by kind.",
             proto::MetricType::COUNTER,
             failures,
         ),
-        distribution("loadgen_latency_seconds", "From due to received.", &received.latency),
-        distribution("loadgen_service_seconds", "From sent to received.", &received.service),
+        distribution("loadgen_latency_seconds", "Time from due to received.", &received.latency),
+        distribution("loadgen_service_seconds", "Time from sent to received.", &received.service),
     ]
 }
 
@@ -125,15 +133,15 @@ fn gauged(name: &str, help: &str, value: f64) -> proto::MetricFamily {
 }
 
 fn distribution(name: &str, help: &str, nanoseconds: &Histogram<u64>) -> proto::MetricFamily {
-    let mut at_most = [0; BUCKETS.len()];
+    let mut at_most = [0; BUCKET_BOUNDS_SECONDS.len()];
     for value in nanoseconds.iter_recorded() {
         let seconds = value.value_iterated_to() as f64 / 1e9;
-        let first = BUCKETS.partition_point(|&bound| bound < seconds);
+        let first = BUCKET_BOUNDS_SECONDS.partition_point(|&bound| bound < seconds);
         for bucket in &mut at_most[first..] {
             *bucket += value.count_at_value();
         }
     }
-    let buckets = BUCKETS.into_iter().zip(at_most).map(|(bound, count)| {
+    let buckets = BUCKET_BOUNDS_SECONDS.into_iter().zip(at_most).map(|(bound, count)| {
         let mut bucket = proto::Bucket::default();
         bucket.set_upper_bound(bound);
         bucket.set_cumulative_count(count);
@@ -153,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_distribution_is_cut_at_the_bounds() {
+    fn samples_are_counted_in_the_bucket_of_the_next_bound() {
         let mut histogram = crate::record::histogram();
         for nanoseconds in [900, 400_000, 400_000, 30_000_000_000] {
             histogram.record(nanoseconds).expect("within an hour");
@@ -168,7 +176,7 @@ mod tests {
             "loadgen_latency_seconds_bucket{le=\"+Inf\"} 4",
             "loadgen_latency_seconds_count 4",
         ] {
-            assert!(text.lines().any(|own| own == line), "{line}\n{text}");
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }
     }
 }

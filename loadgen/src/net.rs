@@ -1,15 +1,17 @@
-//! Connecting from as many addresses as it takes.
+//! Connections to the target, from several loopback addresses if one has too
+//! few ports.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::net::{TcpSocket, TcpStream};
 
-/// How many connections one loopback address gets: well below the ephemeral
-/// ports that a pair of addresses has.
+/// Connections from one loopback address: well below the number of ephemeral
+/// ports between two addresses, which is about 28,000.
 const CONNECTIONS_PER_ADDRESS: usize = 10_000;
 
-/// Connects; `number` tells which loopback address to come from.
+/// Connects to `address`; `number` is the number of the connection and selects
+/// the loopback address that it comes from.
 pub(crate) async fn connect(address: SocketAddr, number: usize) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = source(address.ip(), number) {
@@ -20,7 +22,7 @@ pub(crate) async fn connect(address: SocketAddr, number: usize) -> io::Result<Tc
     Ok(stream)
 }
 
-/// The first address of `target`, which is `HOST:PORT`.
+/// Returns the first address of `target`, which is `HOST:PORT`.
 pub(crate) async fn resolve(target: &str) -> Result<SocketAddr, String> {
     let mut addresses = tokio::net::lookup_host(target)
         .await
@@ -28,8 +30,8 @@ pub(crate) async fn resolve(target: &str) -> Result<SocketAddr, String> {
     addresses.next().ok_or_else(|| format!("{target} has no address"))
 }
 
-/// Another loopback address for each ten thousand connections: the ports of
-/// one would not do for more than about 28,000.
+/// Returns the loopback address for connection `number`: another one for every
+/// [`CONNECTIONS_PER_ADDRESS`] connections. The first ones need none.
 fn source(target: IpAddr, number: usize) -> Option<IpAddr> {
     let block = u8::try_from(number / CONNECTIONS_PER_ADDRESS).ok()?;
     let loopback = matches!(target, IpAddr::V4(address) if address.is_loopback());

@@ -1,149 +1,155 @@
-//! One trial from plan to report: load, findings, verdict.
+//! A trial from plan to report: load, findings, verdict.
 
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::{HuntArgs, RunArgs};
-use crate::hunt::{self, Found, Probe, Quarry, Watch};
+use crate::hunt::{self, LoadProbe, Observation, ObservationResult, TargetServer};
 use crate::plan::{Action, Mix, Plan};
-use crate::report::{self, Coverage, Load, Minimal, Outcome, Report, Settings};
+use crate::report::{self, Coverage, Load, Minimal, Report, RunOutcome, Settings};
 use crate::run::{self, Measurement, Progress, Stop};
 
-/// What `run` sends unless told otherwise.
+/// The default mix of `loadgen run`.
 const RUN_MIX: &str = "privmsg:90,join:5,who:5";
 
-/// `loadgen run`.
+/// Runs `loadgen run`.
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
     let mut plan = Plan::new(args.target, args.load, RUN_MIX)?;
     plan.hlog.clone_from(&args.output.hlog);
     if let (Some(objective), None) = (plan.needs_telemetry(), &args.telemetry) {
-        anyhow::bail!("--slo {} is the server's to tell, which needs --telemetry URL", objective.text());
+        anyhow::bail!("--slo {} is measured by the server; add --telemetry URL", objective.text());
     }
     let stop = Stop::on_signals()?;
-    let watch = match &args.telemetry {
-        Some(url) => Some(Watch::begin(url).await?),
+    let observation = match &args.telemetry {
+        Some(url) => Some(Observation::start(url).await?),
         None => None,
     };
     let mut progress = Progress::new(args.output.quiet);
     let mut measurement = run::measure(plan, stop, &mut progress).await;
-    let found = look(watch, &mut measurement).await;
+    let found = finish_observation(observation, &mut measurement).await;
     Ok(report("run", measurement, found, vec![], false))
 }
 
-/// `loadgen hunt`.
+/// Runs `loadgen hunt`.
 pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
-    hunt::agree(&mut args);
+    hunt::add_default_operator(&mut args);
     refuse_objectives_on_deliveries(&args)?;
     if args.server.target.is_some() && args.server.telemetry.is_none() {
-        anyhow::bail!("--target needs --telemetry URL, for what blocks a server only itself can tell");
+        anyhow::bail!("--target requires --telemetry URL: only the server can report its own blocking calls");
     }
-    // What is wrong with the flags is told before a server is started.
+    // A wrong flag is reported before a server is started.
     plan(&args, args.server.target.as_deref().unwrap_or_default())?;
     let stop = Stop::on_signals()?;
-    let quarry = Quarry::find(&args).await?;
+    let server = TargetServer::start_or_connect(&args).await?;
     let mut progress = Progress::new(args.output.quiet);
-    let mut report = once(&args, &quarry, stop.clone(), &mut progress).await?;
+    let mut report = run_trial(&args, &server, stop.clone(), &mut progress).await?;
     if args.minimise {
-        report.minimal = minimal(&args, &quarry, &stop, &mut progress, &report).await?;
+        report.minimal = minimal(&args, &server, &stop, &mut progress, &report).await?;
     }
-    if let Err(died) = quarry.release().await {
-        report.verdict = report::died(died, &report.verdict);
+    if let Err(reason) = server.stop().await {
+        report.verdict = report::server_died(reason, &report.verdict);
     }
     Ok(report)
 }
 
-/// The least loads of what was found; `None` if there is nothing to minimise.
+/// Returns the smallest load of each finding; `None` if there is nothing to
+/// minimise.
 async fn minimal(
     args: &HuntArgs,
-    quarry: &Quarry,
+    server: &TargetServer,
     stop: &Stop,
     progress: &mut Progress,
     report: &Report,
 ) -> anyhow::Result<Option<Vec<Minimal>>> {
-    let Some(findings) = report.findings.as_ref().filter(|_| report.verdict.outcome != Outcome::Invalid)
+    let Some(findings) = report.findings.as_ref().filter(|_| report.verdict.outcome != RunOutcome::Invalid)
     else {
         return Ok(None);
     };
     let ids: Vec<_> = findings.findings.iter().map(|finding| finding.id.clone()).collect();
-    let mix = plan(args, &quarry.target)?.mix;
-    let mut trials = Trials { args: args.clone(), quarry, stop, progress, number: 0 };
+    let mix = plan(args, &server.target)?.mix;
+    let mut trials = Trials { args: args.clone(), server, stop, progress, number: 0 };
     trials.args.output.hlog = None;
     hunt::minimise(&mut trials, &ids, &mix, args.load.rate).await
 }
 
-/// Short trials against one server.
+/// Further trials against the same server.
 struct Trials<'a> {
     args: HuntArgs,
-    quarry: &'a Quarry,
+    server: &'a TargetServer,
     stop: &'a Stop,
     progress: &'a mut Progress,
     number: usize,
 }
 
-impl Probe for Trials<'_> {
+impl LoadProbe for Trials<'_> {
     async fn try_load(&mut self, mix: &Mix, rate: f64) -> anyhow::Result<Option<BTreeSet<String>>> {
-        if self.stop.requested() {
+        if self.stop.is_requested() {
             return Ok(None);
         }
         self.number += 1;
-        self.progress.say(&format!("minimising, trial {}: {mix} at {rate:.1}/s", self.number));
+        self.progress.show_text(&format!("minimising, trial {}: {mix} at {rate:.1}/s", self.number));
         self.args.load.mix = Some(mix.clone());
         self.args.load.rate = rate;
-        let report = once(&self.args, self.quarry, self.stop.clone(), self.progress).await?;
+        let report = run_trial(&self.args, self.server, self.stop.clone(), self.progress).await?;
         let findings = report.findings.into_iter().flat_map(|document| document.findings);
         Ok((!report.interrupted).then(|| findings.map(|finding| finding.id).collect()))
     }
 }
 
-/// One trial against a server that is there.
-pub(crate) async fn once(
+/// Runs one trial against a server that is running.
+pub(crate) async fn run_trial(
     args: &HuntArgs,
-    quarry: &Quarry,
+    server: &TargetServer,
     stop: Stop,
     progress: &mut Progress,
 ) -> anyhow::Result<Report> {
-    let mut plan = plan(args, &quarry.target)?;
+    let mut plan = plan(args, &server.target)?;
     plan.hlog.clone_from(&args.output.hlog);
-    let watch = match &quarry.telemetry {
-        Some(url) => Some(Watch::begin(url).await?),
+    let observation = match &server.telemetry {
+        Some(url) => Some(Observation::start(url).await?),
         None => None,
     };
     let (mut measurement, program) = if args.command.is_empty() {
         (run::measure(plan, stop, progress).await, None)
     } else {
         let output_taken = args.output.json_on_stdout();
-        let begun = SystemTime::now();
-        let ran = hunt::program::run(&args.command, quarry, output_taken, stop).await?;
-        let mut measurement = run::unmeasured(plan, ran.interrupted);
-        measurement.started = begun;
-        measurement.invalid.extend(ran.failure);
-        (measurement, Some(ran.program))
+        let started = SystemTime::now();
+        let result = hunt::program::run(&args.command, server, output_taken, stop).await?;
+        let mut measurement = run::unmeasured(plan, result.interrupted);
+        measurement.started = started;
+        measurement.invalid.extend(result.failure);
+        (measurement, Some(result.program))
     };
-    let found = look(watch, &mut measurement).await;
+    let found = finish_observation(observation, &mut measurement).await;
     let report = report("hunt", measurement, found, args.server.inject.clone(), args.deny);
     Ok(Report { program, ..report })
 }
 
 fn plan(args: &HuntArgs, target: &str) -> anyhow::Result<Plan> {
-    Plan::new(target.to_owned(), args.load.clone(), hunt::MIX)
+    Plan::new(target.to_owned(), args.load.clone(), hunt::HUNT_MIX)
 }
 
-/// A command does not tell what was delivered.
+/// Refuses objectives on deliveries if a command generates the load, because a
+/// command does not report its deliveries.
 fn refuse_objectives_on_deliveries(args: &HuntArgs) -> anyhow::Result<()> {
     let of_deliveries = args.load.slo.iter().find(|objective| !objective.metric().needs_telemetry());
     match of_deliveries {
         Some(objective) if !args.command.is_empty() => anyhow::bail!(
-            "--slo {} cannot be judged, for a command does not tell what was delivered; \
-             use one such as blocking.events==0",
+            "--slo {} cannot be judged, because the command does not report its deliveries; \
+             use an objective such as blocking.events==0",
             objective.text()
         ),
         _ => Ok(()),
     }
 }
 
-/// Asks what was found; where there is no answer, there is no verdict.
-async fn look(watch: Option<Watch>, measurement: &mut Measurement) -> Option<Found> {
-    match watch?.end(measurement.slow.as_ref()).await {
+/// Ends the observation and returns its result. If the server does not answer,
+/// the measurement becomes invalid.
+async fn finish_observation(
+    observation: Option<Observation>,
+    measurement: &mut Measurement,
+) -> Option<ObservationResult> {
+    match observation?.finish(measurement.slow.as_ref()).await {
         Ok(found) => Some(found),
         Err(error) => {
             measurement.invalid.push(format!("{error:#}"));
@@ -153,9 +159,9 @@ async fn look(watch: Option<Watch>, measurement: &mut Measurement) -> Option<Fou
 }
 
 fn report(
-    command: &'static str,
+    command: &str,
     measurement: Measurement,
-    found: Option<Found>,
+    found: Option<ObservationResult>,
     inject: Vec<String>,
     deny: bool,
 ) -> Report {
@@ -164,9 +170,9 @@ fn report(
     let server = found.as_ref().map(|found| (&found.findings, found.seconds));
     let objectives = report::judge(&plan.objectives, &load, &generator, server);
     Report {
-        schema: report::SCHEMA,
-        version: env!("CARGO_PKG_VERSION"),
-        command,
+        schema: report::SCHEMA.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: command.to_owned(),
         target: plan.target.clone(),
         started_unix_seconds: started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         interrupted,
@@ -186,11 +192,11 @@ fn report(
     }
 }
 
-/// What was exercised, as far as the server tells.
-fn coverage(load: &Load, found: &Found) -> Option<Coverage> {
+/// Returns what the load exercised; `None` if the server does not report polls.
+fn coverage(load: &Load, found: &ObservationResult) -> Option<Coverage> {
     let tasks = found.polled.clone()?;
     let sent = |name: &str| load.commands.by_kind.get(name).is_some_and(|count| count.sent > 0);
-    // Each protocol has its own commands.
+    // Chat and web targets have different commands.
     let is_web = |action: &Action| *action == Action::Get;
     let web = load.commands.by_kind.contains_key(Action::Get.as_str());
     let known = Action::ALL.into_iter().filter(|action| is_web(action) == web);
@@ -203,7 +209,7 @@ fn settings(plan: &Plan, inject: Vec<String>) -> Settings {
     let mix = plan.mix.entries().iter().map(|&(action, weight)| (action.as_str().to_owned(), weight));
     Settings {
         connections: plan.connections as u64,
-        rooms: plan.rooms as u64,
+        rooms: plan.channels as u64,
         rate: plan.stages.mean_rate(),
         arrivals: plan.arrivals.as_str().to_owned(),
         duration_seconds: plan.duration().as_secs_f64(),

@@ -1,4 +1,4 @@
-//! `compare`: what is worse is told, what is chance is not.
+//! `compare` reports real changes and ignores random ones.
 
 mod support;
 
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::chat::{Conduct, Server};
+use support::chat::{Faults, Server};
 use support::program::{Outcome, loadgen, run};
 use support::telemetry;
 
-/// A report of a run against a server of this conduct, in a file of its own.
-fn saved(name: &str, conduct: Conduct, more: &[&str]) -> (PathBuf, Value) {
-    let server = Server::start(conduct);
+/// Runs against a server with these faults, and saves the report in a file.
+fn save_report(name: &str, faults: Faults, more: &[&str]) -> (PathBuf, Value) {
+    let server = Server::start(faults);
     let report = run(server.address, more).report;
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, report.to_string()).expect("a file can be written");
@@ -24,6 +24,7 @@ fn compare(a: &Path, b: &Path, more: &[&str]) -> Outcome {
     loadgen(&[&["compare", &a, &b, "--json", "-"][..], more].concat())
 }
 
+/// Returns how a latency quantile changed.
 fn change<'a>(outcome: &'a Outcome, name: &str) -> &'a str {
     let quantiles = outcome.report["latency"].as_array().expect("latencies");
     let quantile = quantiles.iter().find(|quantile| quantile["name"] == name).expect("the quantile");
@@ -31,18 +32,18 @@ fn change<'a>(outcome: &'a Outcome, name: &str) -> &'a str {
 }
 
 #[test]
-fn a_run_is_the_same_as_itself() {
-    let (path, _) = saved("same.json", Conduct::default(), &[]);
+fn a_report_compared_with_itself_is_the_same() {
+    let (path, _) = save_report("same.json", Faults::default(), &[]);
     let outcome = compare(&path, &path, &[]);
     assert_eq!((outcome.code, &outcome.report["outcome"]), (0, &json!("same")), "{}", outcome.stderr);
     assert_eq!(outcome.report["notes"], json!([]));
 }
 
 #[test]
-fn a_server_that_got_slow_has_regressed_and_the_way_back_is_better() {
-    let (fast, _) = saved("fast.json", Conduct::default(), &[]);
+fn a_slower_server_is_regressed_and_a_faster_one_is_better() {
+    let (fast, _) = save_report("fast.json", Faults::default(), &[]);
     let freeze = Some((Duration::ZERO, Duration::from_millis(900)));
-    let (slow, _) = saved("slow.json", Conduct { freeze, ..Conduct::default() }, &["--rate", "101"]);
+    let (slow, _) = save_report("slow.json", Faults { freeze, ..Faults::default() }, &["--rate", "101"]);
     let outcome = compare(&fast, &slow, &[]);
     assert_eq!((outcome.code, &outcome.report["outcome"]), (1, &json!("regressed")), "{}", outcome.stderr);
     assert_eq!(change(&outcome, "p50"), "worse");
@@ -52,9 +53,9 @@ fn a_server_that_got_slow_has_regressed_and_the_way_back_is_better() {
 }
 
 #[test]
-fn findings_are_new_gone_or_worse() {
-    let (_, plain) = saved("plain.json", Conduct::default(), &[]);
-    let with = |name: &str, findings: Vec<Value>| {
+fn findings_are_reported_as_new_gone_or_worse() {
+    let (_, plain) = save_report("plain.json", Faults::default(), &[]);
+    let save_with_findings = |name: &str, findings: Vec<Value>| {
         let mut report = plain.clone();
         report["watched_seconds"] = json!(10.0);
         report["findings"] = telemetry::document(&findings, 0);
@@ -62,12 +63,12 @@ fn findings_are_new_gone_or_worse() {
         std::fs::write(&path, report.to_string()).expect("a file can be written");
         path
     };
-    let mut often = telemetry::finding("worse", 0.1);
-    let mut seldom = often.clone();
-    (seldom["count"], seldom["total_seconds"]) = (json!(20), json!(1.0));
-    (often["count"], often["total_seconds"]) = (json!(80), json!(4.0));
-    let a = with("a.json", vec![telemetry::finding("gone", 0.1), seldom]);
-    let b = with("b.json", vec![telemetry::finding("new", 0.1), often]);
+    let mut many_stalls = telemetry::finding("worse", 0.1);
+    let mut few_stalls = many_stalls.clone();
+    (few_stalls["count"], few_stalls["total_seconds"]) = (json!(20), json!(1.0));
+    (many_stalls["count"], many_stalls["total_seconds"]) = (json!(80), json!(4.0));
+    let a = save_with_findings("a.json", vec![telemetry::finding("gone", 0.1), few_stalls]);
+    let b = save_with_findings("b.json", vec![telemetry::finding("new", 0.1), many_stalls]);
     let outcome = compare(&a, &b, &[]);
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
     let changes = outcome.report["findings"].as_array().expect("findings");
@@ -78,8 +79,8 @@ fn findings_are_new_gone_or_worse() {
 }
 
 #[test]
-fn commands_are_run_in_alternation() {
-    let (_, report) = saved("round.json", Conduct::default(), &[]);
+fn commands_of_a_and_b_run_alternately() {
+    let (_, report) = save_report("round.json", Faults::default(), &[]);
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("round.json");
     let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("rounds.log");
     let _ = std::fs::remove_file(&log);
@@ -94,8 +95,8 @@ fn commands_are_run_in_alternation() {
 }
 
 #[test]
-fn own_arguments_need_no_program() {
-    let server = Server::start(Conduct::default());
+fn arguments_of_loadgen_need_no_program_name() {
+    let server = Server::start(Faults::default());
     let line = format!(
         "run --target {} --connections 4 --rooms 1 --rate 50 --duration 300ms --ramp 0s --max-send-lag 10s --mix privmsg",
         server.address
@@ -114,12 +115,12 @@ fn own_arguments_need_no_program() {
         "100%",
     ]);
     assert!(outcome.code <= 1, "{}", outcome.stderr);
-    assert_eq!(outcome.report["findings"], Value::Null, "nobody asked");
+    assert_eq!(outcome.report["findings"], Value::Null, "the runs had no telemetry");
 }
 
 #[test]
-fn an_invalid_run_says_nothing_and_no_report_is_one_sentence() {
-    let (path, _) = saved("invalid.json", Conduct::default(), &["--max-send-lag", "1ns"]);
+fn an_invalid_run_gives_an_invalid_comparison_and_a_missing_report_one_sentence() {
+    let (path, _) = save_report("invalid.json", Faults::default(), &["--max-send-lag", "1ns"]);
     let outcome = compare(&path, &path, &[]);
     assert_eq!((outcome.code, &outcome.report["outcome"]), (2, &json!("invalid")), "{}", outcome.stderr);
     for arguments in [

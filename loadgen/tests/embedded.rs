@@ -1,4 +1,5 @@
-//! The embedded server: started, hunted in, and gone when it should be.
+//! `hunt` starts the embedded server, finds its mistakes, and the server ends
+//! with its parent.
 
 mod support;
 
@@ -7,32 +8,33 @@ use std::process::Stdio;
 
 use support::program::{command, loadgen};
 
-const SMALL: [&str; 10] =
+const SMALL_LOAD: [&str; 10] =
     ["--connections", "10", "--rooms", "2", "--ramp", "0s", "--duration", "500ms", "--max-send-lag", "10s"];
 
 #[test]
-fn a_flag_that_the_server_refuses_is_told_in_its_words() {
-    let outcome = loadgen(&[&["hunt", "--inject", "dance", "--quiet"][..], &SMALL].concat());
+fn an_invalid_server_flag_is_reported_with_the_servers_sentence() {
+    let outcome = loadgen(&[&["hunt", "--inject", "dance", "--quiet"][..], &SMALL_LOAD].concat());
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("the embedded chat server did not start: "), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("dance"), "{}", outcome.stderr);
 }
 
 #[test]
-fn an_injected_mistake_is_found_and_denied() {
+fn an_injected_mistake_is_found_and_fails_the_run_with_deny() {
     let hunt = ["hunt", "--inject", "sleep=60ms@50%", "--deny", "--json", "-", "--quiet"];
-    // Long enough for a busy machine to read the debug information meanwhile.
+    // The load lasts long enough for a busy machine to read the debug
+    // information.
     let load = ["--connections", "10", "--rooms", "2", "--ramp", "0s", "--stages", "50:1s,5:3s"];
     let outcome = loadgen(&[&hunt[..], &load, &["--max-send-lag", "10s"]].concat());
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
     let findings = outcome.report["findings"]["findings"].as_array().expect("findings");
     let sleep = findings.iter().find(|finding| finding["cause"] == "sleep").expect("the sleep is found");
-    assert_eq!(sleep["site"]["file"], "chat-server/src/inject/sleep.rs");
-    assert!(outcome.stderr.contains("chat-server/src/inject/sleep.rs:"), "{}", outcome.stderr);
+    assert_eq!(sleep["site"]["file"], "chat-server/src/services/throttle.rs");
+    assert!(outcome.stderr.contains("chat-server/src/services/throttle.rs:"), "{}", outcome.stderr);
 }
 
 #[test]
-fn the_server_ends_with_its_standard_input() {
+fn the_server_ends_when_its_standard_input_closes() {
     let mut serve = command(&["serve", "--", "--listen", "127.0.0.1:0", "--telemetry", "127.0.0.1:0"]);
     let mut child = serve.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -40,6 +42,6 @@ fn the_server_ends_with_its_standard_input() {
     stdout.read_line(&mut line).expect("text");
     assert!(line.starts_with("chat-server ready irc=127.0.0.1:"), "{line}");
     drop(child.stdin.take());
-    stdout.read_to_string(&mut line).expect("its output ends, for it has ended");
-    assert!(child.wait().expect("it has ended").success());
+    stdout.read_to_string(&mut line).expect("the output ends with the server");
+    assert!(child.wait().expect("the server ends").success());
 }

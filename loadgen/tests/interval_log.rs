@@ -1,4 +1,5 @@
-//! `--hlog`: what the log holds is what the report says, and others can read it.
+//! `--hlog` writes a log that agrees with the report. Other programs can read
+//! it.
 
 mod support;
 
@@ -8,14 +9,15 @@ use std::process::Command;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
-use support::chat::{Conduct, Fate, Server};
+use support::chat::{Fate, Faults, Server};
 use support::program::{Outcome, loadgen, run};
 
-/// A run over more than one interval that loses something, with its log.
-fn logged(name: &str) -> (Outcome, PathBuf) {
-    let server = Server::start(Conduct {
+/// Runs over several intervals with some lost deliveries, and returns the path
+/// of the log.
+fn run_with_log(name: &str) -> (Outcome, PathBuf) {
+    let server = Server::start(Faults {
         delivery: |number, _| if number.is_multiple_of(50) { Fate::Dropped } else { Fate::Passed },
-        ..Conduct::default()
+        ..Faults::default()
     });
     let path = std::env::temp_dir().join(format!("loadgen-{name}-{}.hlog", std::process::id()));
     let outcome = run(server.address, &["--duration", "2500ms", "--hlog", path.to_str().expect("text")]);
@@ -23,7 +25,7 @@ fn logged(name: &str) -> (Outcome, PathBuf) {
     (outcome, path)
 }
 
-/// All intervals of `tag`, added up, and how many there were.
+/// Returns the sum of all intervals of `tag`, and their number.
 fn sum(path: &Path, tag: &str) -> (Histogram<u64>, usize) {
     let bytes = std::fs::read(path).expect("the log");
     let (mut sum, mut intervals) = (Histogram::new(3).expect("a histogram"), 0);
@@ -36,7 +38,7 @@ fn sum(path: &Path, tag: &str) -> (Histogram<u64>, usize) {
             );
             let histogram: Histogram<u64> =
                 Deserializer::new().deserialize(&mut &decoded.expect("base64")[..]).expect("a histogram");
-            sum.add(histogram).expect("it resizes itself");
+            sum.add(histogram).expect("the sum resizes automatically");
             intervals += 1;
         }
     }
@@ -44,11 +46,11 @@ fn sum(path: &Path, tag: &str) -> (Histogram<u64>, usize) {
 }
 
 #[test]
-fn the_intervals_add_up_to_the_report() {
-    let (outcome, path) = logged("sum");
+fn the_sum_of_the_intervals_agrees_with_the_report() {
+    let (outcome, path) = run_with_log("sum");
     let (latency, intervals) = sum(&path, "latency");
-    assert!(intervals >= 3, "a second each, and the last: {intervals}");
-    assert_eq!(latency.len(), outcome.count("/load/latency/samples"), "lost ones are in it");
+    assert!(intervals >= 3, "two intervals of a second and a shorter one: {intervals}");
+    assert_eq!(latency.len(), outcome.count("/load/latency/samples"), "the log includes lost deliveries");
     let max = std::time::Duration::from_nanos(latency.max()).as_secs_f64();
     let reported = outcome.number("/load/latency/max_seconds");
     assert!((max / reported - 1.0).abs() < 0.002, "{max} {reported}");
@@ -56,17 +58,17 @@ fn the_intervals_add_up_to_the_report() {
     std::fs::remove_file(path).expect("it was there");
 }
 
-/// Needs `pip install hdrhistogram` for `python3`, or for what
+/// Needs `pip install hdrhistogram` for `python3`, or for the interpreter that
 /// `LOADGEN_TEST_PYTHON` names.
 #[test]
-fn pypis_hdrhistogram_reads_it() {
+fn pypis_hdrhistogram_reads_the_log() {
     let python = std::env::var("LOADGEN_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let has = Command::new(&python).args(["-c", "import hdrh.log"]).output();
-    if !has.is_ok_and(|output| output.status.success()) {
+    let import = Command::new(&python).args(["-c", "import hdrh.log"]).output();
+    if !import.is_ok_and(|output| output.status.success()) {
         eprintln!("SKIPPED: {python} has no `hdrhistogram` (pip install hdrhistogram)");
         return;
     }
-    let (outcome, path) = logged("python");
+    let (outcome, path) = run_with_log("python");
     let script = "
 import sys
 from hdrh.histogram import HdrHistogram
@@ -92,8 +94,8 @@ print(total.get_total_count(), total.get_value_at_percentile(99))
 }
 
 #[test]
-fn a_log_that_cannot_be_written_is_told_in_one_sentence() {
-    let server = Server::start(Conduct::default());
+fn an_unwritable_log_is_reported_in_one_sentence() {
+    let server = Server::start(Faults::default());
     let outcome = run(server.address, &["--hlog", "/nowhere/at/all.hlog"]);
     assert_eq!(outcome.code, 2, "{}", outcome.stderr);
     assert!(

@@ -1,5 +1,5 @@
-//! The manifest of a sharded test: it is what Kubernetes takes, and what its
-//! containers run does what it says.
+//! The Kubernetes manifest of a sharded test is valid, and the commands of its
+//! containers work.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use support::chat::{Conduct, Server};
+use support::chat::{Faults, Server};
 use support::{schema, telemetry};
 
 fn manifest() -> Vec<Value> {
@@ -25,7 +25,7 @@ fn job(name: &str) -> Value {
 }
 
 #[test]
-fn every_document_is_one_that_kubernetes_knows() {
+fn every_document_is_valid_for_kubernetes() {
     let schema: Value = serde_json::from_str(include_str!("kubernetes/schema.json")).expect("JSON");
     let validator = jsonschema::validator_for(&schema).expect("a schema");
     let documents = manifest();
@@ -42,7 +42,7 @@ fn every_document_is_one_that_kubernetes_knows() {
 }
 
 #[test]
-fn the_number_of_shards_is_one_number() {
+fn the_number_of_shards_is_the_same_everywhere() {
     let shards = job("loadgen")["spec"]["completions"].as_u64().expect("a number");
     assert_eq!(job("loadgen")["spec"]["parallelism"], shards);
     assert_eq!(job("loadgen")["spec"]["completionMode"], "Indexed");
@@ -57,7 +57,7 @@ fn the_number_of_shards_is_one_number() {
     }
 }
 
-/// The container's command as it stands, but for where the results go.
+/// Returns the container's command, with another folder for the results.
 fn script(name: &str, results: &Path) -> Command {
     let container = &job(name)["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["command"], json!(["sh", "-c"]));
@@ -76,11 +76,11 @@ fn assert_success(output: &Output) {
 }
 
 #[test]
-fn what_the_containers_run_makes_one_report_of_all_shards() {
+fn the_containers_commands_merge_all_shards_into_one_report() {
     let results = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("kubernetes");
     let _ = std::fs::remove_dir_all(&results);
     std::fs::create_dir_all(&results).expect("a folder");
-    let server = Server::start(Conduct::default());
+    let server = Server::start(Faults::default());
     let url = telemetry::start(vec![]);
     for index in 0..2 {
         let output = script("loadgen", &results)
@@ -111,7 +111,7 @@ fn what_the_containers_run_makes_one_report_of_all_shards() {
 }
 
 #[test]
-fn a_shard_that_could_not_run_fails_its_pod() {
+fn a_shard_that_cannot_run_fails_its_pod() {
     let results = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("kubernetes-failed");
     std::fs::create_dir_all(&results).expect("a folder");
     let mut shard = script("loadgen", &results);

@@ -1,11 +1,11 @@
-//! `merge`: shards add up to what one run would have reported.
+//! `merge` adds shards up to the report of one run.
 
 mod support;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use support::chat::{Conduct, Fate, Server};
+use support::chat::{Fate, Faults, Server};
 use support::program::{Outcome, loadgen, run};
 use support::schema;
 
@@ -13,12 +13,12 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-/// Two shards against one server that loses something: their reports, also in
-/// files, and their logs.
-fn shards(name: &str) -> [(Value, PathBuf, PathBuf); 2] {
+/// Runs two shards against one server that loses some deliveries. Returns the
+/// reports, and the paths of the reports and logs.
+fn run_shards(name: &str) -> [(Value, PathBuf, PathBuf); 2] {
     let delivery =
         |number: u64, _: &str| if number.is_multiple_of(50) { Fate::Dropped } else { Fate::Passed };
-    let server = Server::start(Conduct { delivery, ..Conduct::default() });
+    let server = Server::start(Faults { delivery, ..Faults::default() });
     [("a", "1"), ("b", "2")].map(|(nick, seed)| {
         let (report, log) = (path(&format!("{name}-{nick}.json")), path(&format!("{name}-{nick}.hlog")));
         let more = ["--nick-prefix", nick, "--seed", seed, "--hlog", log.to_str().expect("text")];
@@ -34,8 +34,8 @@ fn merge(shards: &[&Path], more: &[&str]) -> Outcome {
 }
 
 #[test]
-fn reports_add_up_to_a_report() {
-    let [(a, a_path, _), (b, b_path, _)] = shards("reports");
+fn the_merged_report_is_the_sum_of_the_reports() {
+    let [(a, a_path, _), (b, b_path, _)] = run_shards("reports");
     let outcome = merge(&[&a_path, &b_path], &["--slo", "p99<5s", "--slo", "lost<50%"]);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     schema::assert_valid(&outcome.report);
@@ -47,20 +47,23 @@ fn reports_add_up_to_a_report() {
         "/load/latency/samples",
         "/settings/connections",
     ] {
-        let of = |report: &Value| report.pointer(pointer).and_then(Value::as_u64).expect(pointer);
-        assert_eq!(of(&outcome.report), of(&a) + of(&b), "{pointer}");
+        let count = |report: &Value| report.pointer(pointer).and_then(Value::as_u64).expect(pointer);
+        assert_eq!(count(&outcome.report), count(&a) + count(&b), "{pointer}");
     }
-    let of = |report: &Value, pointer| report.pointer(pointer).and_then(Value::as_f64).expect("a number");
+    let number = |report: &Value, pointer| report.pointer(pointer).and_then(Value::as_f64).expect("a number");
     let max = "/load/latency/max_seconds";
-    assert!((of(&outcome.report, max) - of(&a, max).max(of(&b, max))).abs() < 1e-9);
+    assert!((number(&outcome.report, max) - number(&a, max).max(number(&b, max))).abs() < 1e-9);
     let p50 = "/load/latency/p50_seconds";
-    let (low, high) = (of(&a, p50).min(of(&b, p50)), of(&a, p50).max(of(&b, p50)));
-    assert!((low..=high).contains(&of(&outcome.report, p50)), "a quantile of a sum lies in between");
+    let (low, high) = (number(&a, p50).min(number(&b, p50)), number(&a, p50).max(number(&b, p50)));
+    assert!(
+        (low..=high).contains(&number(&outcome.report, p50)),
+        "the merged quantile is between those of the shards"
+    );
 }
 
 #[test]
-fn a_report_of_a_merge_can_be_merged_again() {
-    let [(_, a, _), (_, b, _)] = shards("again");
+fn a_merged_report_can_be_merged_again() {
+    let [(_, a, _), (_, b, _)] = run_shards("again");
     let once = merge(&[&a, &b], &[]);
     let merged = path("again.json");
     std::fs::write(&merged, once.report.to_string()).expect("a file can be written");
@@ -69,8 +72,8 @@ fn a_report_of_a_merge_can_be_merged_again() {
 }
 
 #[test]
-fn logs_add_up_to_the_reports_latency_and_to_one_log() {
-    let [(_, a_report, a), (_, b_report, b)] = shards("logs");
+fn merged_logs_agree_with_the_merged_reports_and_with_their_own_log() {
+    let [(_, a_report, a), (_, b_report, b)] = run_shards("logs");
     let reports = merge(&[&a_report, &b_report], &[]);
     let merged = path("merged.hlog");
     let logs = merge(&[&a, &b], &["--hlog", merged.to_str().expect("text"), "--slo", "p99.9<60s"]);
@@ -83,14 +86,14 @@ fn logs_add_up_to_the_reports_latency_and_to_one_log() {
     }
     let again = merge(&[&merged], &[]);
     assert_eq!(again.report["timings"], logs.report["timings"]);
-    assert_eq!(again.report["intervals"], json!(2), "one a tag");
+    assert_eq!(again.report["intervals"], json!(2), "one interval per tag");
     let missed = merge(&[&a], &["--slo", "p50<1ns"]);
     assert_eq!(missed.code, 1, "{}", missed.stderr);
 }
 
 #[test]
-fn what_does_not_belong_together_is_refused_in_one_sentence() {
-    let [(report, a, a_log), (_, b, _)] = shards("refused");
+fn inputs_that_do_not_belong_together_are_rejected_in_one_sentence() {
+    let [(report, a, a_log), (_, b, _)] = run_shards("refused");
     let mut longer = report;
     longer["settings"]["duration_seconds"] = json!(99);
     let other = path("refused-longer.json");

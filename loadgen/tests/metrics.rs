@@ -1,4 +1,4 @@
-//! `--metrics`: the run's figures for Prometheus, while it runs.
+//! `--metrics` serves the run's figures for Prometheus while the run lasts.
 
 mod support;
 
@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use support::chat::{Conduct, Server};
+use support::chat::{Faults, Server};
 use support::program::{command, loadgen};
 
 fn get(address: &str) -> String {
@@ -18,8 +18,8 @@ fn get(address: &str) -> String {
     text
 }
 
-/// The sum of all series of `name`.
-fn value(text: &str, name: &str) -> f64 {
+/// Returns the sum of all series of `name`.
+fn sum(text: &str, name: &str) -> f64 {
     let values = text.lines().filter_map(|line| {
         let (series, value) = line.rsplit_once(' ')?;
         (series.split('{').next() == Some(name)).then(|| value.parse::<f64>().expect("a number"))
@@ -28,8 +28,8 @@ fn value(text: &str, name: &str) -> f64 {
 }
 
 #[test]
-fn the_run_can_be_watched_while_it_goes_on() {
-    let server = Server::start(Conduct::default());
+fn metrics_are_served_during_the_run() {
+    let server = Server::start(Faults::default());
     let target = server.address.to_string();
     let run = ["run", "--target", &target, "--metrics", "127.0.0.1:0", "--max-send-lag", "10s", "--quiet"];
     let plan = [
@@ -55,7 +55,7 @@ fn the_run_can_be_watched_while_it_goes_on() {
     let address = url.strip_suffix("/metrics").expect("the route");
     let text = loop {
         let text = get(address);
-        if value(&text, "loadgen_deliveries_total") >= 100.0 {
+        if sum(&text, "loadgen_deliveries_total") >= 100.0 {
             break text;
         }
         assert!(child.try_wait().expect("a child").is_none(), "it ended too early");
@@ -63,17 +63,17 @@ fn the_run_can_be_watched_while_it_goes_on() {
     };
     child.kill().expect("it runs");
     child.wait().expect("it ends");
-    assert_eq!(value(&text, "loadgen_connections"), 10.0);
-    assert_eq!(value(&text, "loadgen_target_rate"), 200.0);
-    assert!(value(&text, "loadgen_commands_sent_total") >= 25.0, "{text}");
-    assert!(value(&text, "loadgen_latency_seconds_count") >= 100.0, "{text}");
-    assert_eq!(value(&text, "loadgen_failures_total"), 0.0);
+    assert_eq!(sum(&text, "loadgen_connections"), 10.0);
+    assert_eq!(sum(&text, "loadgen_target_rate"), 200.0);
+    assert!(sum(&text, "loadgen_commands_sent_total") >= 25.0, "{text}");
+    assert!(sum(&text, "loadgen_latency_seconds_count") >= 100.0, "{text}");
+    assert_eq!(sum(&text, "loadgen_failures_total"), 0.0);
     assert!(text.contains("loadgen_failures_total{kind=\"timeout\"} 0"), "{text}");
-    assert!(text.contains("loopscope_worker_polls_total"), "the generator's own loop is there too");
+    assert!(text.contains("loopscope_worker_polls_total"), "the generator's own event loop is included");
 }
 
 #[test]
-fn a_port_in_use_is_told_in_one_sentence() {
+fn a_port_in_use_is_reported_in_one_sentence() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     let outcome = loadgen(&["run", "--target", "127.0.0.1:1", "--metrics", &address]);

@@ -1,4 +1,4 @@
-//! `hunt -- COMMAND`: another program is the load.
+//! `hunt -- COMMAND` uses another program as the load.
 
 mod support;
 
@@ -11,19 +11,23 @@ fn hunt(findings: Vec<serde_json::Value>, more: &[&str]) -> Outcome {
 }
 
 #[test]
-fn what_a_command_brought_to_light_is_reported() {
+fn findings_during_a_command_are_reported() {
     let outcome =
         hunt(vec![telemetry::finding("a", 0.1)], &["--deny", "--", "sh", "-c", "echo $LOADGEN_TELEMETRY"]);
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
     schema::assert_valid(&outcome.report);
     assert_eq!(outcome.report["program"]["exit_code"], 0);
     assert_eq!(outcome.report["findings"]["findings"][0]["id"], "a");
-    assert!(outcome.report["tail"].is_null(), "no delivery was measured");
-    assert!(outcome.stderr.starts_with("http://127.0.0.1:"), "the command's own output: {}", outcome.stderr);
+    assert!(outcome.report["tail"].is_null(), "without the generator no delivery is measured");
+    assert!(
+        outcome.stderr.starts_with("http://127.0.0.1:"),
+        "the output of the command comes first: {}",
+        outcome.stderr
+    );
 }
 
 #[test]
-fn nothing_found_has_a_denominator() {
+fn a_hunt_without_findings_reports_the_number_of_polls() {
     let outcome = hunt(vec![], &["--slo", "blocking.events==0", "--", "true"]);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     schema::assert_valid(&outcome.report);
@@ -32,7 +36,7 @@ fn nothing_found_has_a_denominator() {
 }
 
 #[test]
-fn a_command_that_fails_is_no_load_to_judge_by() {
+fn a_failed_command_makes_the_hunt_invalid() {
     let outcome = hunt(vec![], &["--", "sh", "-c", "exit 3"]);
     assert_eq!(outcome.code, 2, "{}", outcome.stderr);
     schema::assert_valid(&outcome.report);
@@ -43,7 +47,7 @@ fn a_command_that_fails_is_no_load_to_judge_by() {
 }
 
 #[test]
-fn what_does_not_fit_a_command_is_refused_in_one_sentence() {
+fn options_that_do_not_fit_a_command_are_rejected_in_one_sentence() {
     let outcome = hunt(vec![], &["--slo", "p99<50ms", "--", "true"]);
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("p99<50ms"), "{}", outcome.stderr);

@@ -1,9 +1,10 @@
-//! The JSON report: its schema holds it, and refuses what is none.
+//! The JSON report is valid by its schema, and the schema rejects other
+//! documents.
 
 mod support;
 
 use serde_json::{Value, json};
-use support::chat::{Conduct, Server};
+use support::chat::{Faults, Server};
 use support::program::{Outcome, loadgen, run};
 use support::schema::{self, validator};
 use support::telemetry;
@@ -13,12 +14,12 @@ fn assert_valid(outcome: &Outcome) {
     schema::assert_valid(&outcome.report);
 }
 
-/// A hunt against servers that run already, which has these findings.
+/// Runs a hunt against a running server whose telemetry has these findings.
 fn hunt(findings: Vec<Value>, more: &[&str]) -> Outcome {
-    let server = Server::start(Conduct::default());
+    let server = Server::start(Faults::default());
     let (target, url) = (server.address.to_string(), telemetry::start(findings));
     let hunt = ["hunt", "--target", &target, "--telemetry", &url, "--json", "-", "--quiet"];
-    let small = [
+    let small_load = [
         "--connections",
         "4",
         "--rooms",
@@ -30,12 +31,12 @@ fn hunt(findings: Vec<Value>, more: &[&str]) -> Outcome {
         "--max-send-lag",
         "10s",
     ];
-    loadgen(&[&hunt[..], &small, more].concat())
+    loadgen(&[&hunt[..], &small_load, more].concat())
 }
 
 #[test]
 fn the_report_of_a_run_is_valid() {
-    let server = Server::start(Conduct::default());
+    let server = Server::start(Faults::default());
     let slo = ["--slo", "p99.9<5s", "--slo", "lost<1%", "--slo", "max<1us", "--mix", "privmsg,who,join"];
     let outcome = run(server.address, &[&slo[..], &["--churn", "20"]].concat());
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
@@ -43,18 +44,18 @@ fn the_report_of_a_run_is_valid() {
 }
 
 #[test]
-fn the_report_of_a_run_that_could_not_begin_is_valid() {
+fn the_report_of_a_run_that_cannot_start_is_valid() {
     let outcome = loadgen(&["run", "--target", "nowhere.invalid:1", "--json", "-", "--quiet"]);
     assert_eq!(outcome.code, 2);
     assert_valid(&outcome);
 }
 
 #[test]
-fn the_report_of_a_hunt_is_valid_and_its_findings_come_with_it() {
+fn the_report_of_a_hunt_is_valid_and_contains_the_findings() {
     let outcome = hunt(vec![telemetry::finding("a", 0.1), telemetry::finding("b", 0.5)], &[]);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert_valid(&outcome);
-    assert_eq!(outcome.report["findings"]["findings"][0]["id"], "b", "the most total time first");
+    assert_eq!(outcome.report["findings"]["findings"][0]["id"], "b", "findings are sorted by total time");
     assert_eq!(outcome.report["stalls"]["stalls"][0]["start_unix_ns"], 1);
     for part in ["2 blocking calls found in ", ": 8 stalls, 600 ms of worker time; 3 polls starved"] {
         assert!(outcome.stderr.contains(part), "{}", outcome.stderr);
@@ -62,7 +63,7 @@ fn the_report_of_a_hunt_is_valid_and_its_findings_come_with_it() {
 }
 
 #[test]
-fn findings_can_be_denied() {
+fn findings_fail_a_run_with_deny() {
     let denied = hunt(vec![telemetry::finding("a", 0.1)], &["--deny"]);
     assert_eq!((denied.code, &denied.report["verdict"]["outcome"]), (1, &json!("denied")));
     assert_valid(&denied);
@@ -72,7 +73,7 @@ fn findings_can_be_denied() {
 }
 
 #[test]
-fn objectives_of_a_file_are_held_on_both_sides() {
+fn objectives_of_a_file_are_checked_on_both_sides() {
     let path = std::env::temp_dir().join(format!("loadgen-slo-{}", std::process::id()));
     let objectives =
         "# both sides\np99<5s  # what clients feel\n\nblocking.events==0\nblocking.share<1000%\n";
@@ -93,8 +94,8 @@ fn objectives_of_a_file_are_held_on_both_sides() {
 }
 
 #[test]
-fn an_objective_that_the_generator_misses_spoils_the_run() {
-    let server = Server::start(Conduct::default());
+fn an_objective_missed_by_the_generator_makes_the_run_invalid() {
+    let server = Server::start(Faults::default());
     let outcome = run(server.address, &["--slo", "send_lag.max<1ns", "--slo", "p99<1ns"]);
     assert_eq!(outcome.code, 2, "{}", outcome.stderr);
     assert_eq!(outcome.reasons(), r#"["the generator missed send_lag.max<1ns"]"#);
@@ -103,7 +104,7 @@ fn an_objective_that_the_generator_misses_spoils_the_run() {
 }
 
 #[test]
-fn what_is_no_report_is_refused() {
+fn invalid_reports_are_rejected_by_the_schema() {
     let good = hunt(vec![telemetry::finding("a", 0.1)], &[]).report;
     let validator = validator("loadgen.report/1");
     assert!(validator.is_valid(&good));
@@ -122,16 +123,16 @@ fn what_is_no_report_is_refused() {
         *report.pointer_mut(pointer).expect(pointer) = value;
         assert!(!validator.is_valid(&report), "{pointer}");
     }
-    let mut more = good.clone();
-    more["surprise"] = json!(1);
-    assert!(!validator.is_valid(&more));
-    let mut less = good;
-    less.as_object_mut().and_then(|report| report.remove("load")).expect("it had one");
-    assert!(!validator.is_valid(&less));
+    let mut with_unknown_field = good.clone();
+    with_unknown_field["surprise"] = json!(1);
+    assert!(!validator.is_valid(&with_unknown_field));
+    let mut without_load = good;
+    without_load.as_object_mut().and_then(|report| report.remove("load")).expect("the report has a load");
+    assert!(!validator.is_valid(&without_load));
 }
 
 #[test]
-fn the_page_needs_nothing_else_and_nothing_in_it_is_taken_for_markup() {
+fn the_page_is_self_contained_and_escapes_markup() {
     let path = std::env::temp_dir().join(format!("loadgen-{}.html", std::process::id()));
     let mut finding = telemetry::finding("a", 0.1);
     finding["advice"] = json!("<script>alert(1)</script>");

@@ -1,16 +1,16 @@
-//! `search` against a server whose limit is known.
+//! `search` finds the limit of a server whose limit is known.
 
 mod support;
 
 use serde_json::json;
-use support::chat::{Conduct, Fate, Server};
+use support::chat::{Fate, Faults, Server};
 use support::program::{Outcome, loadgen};
 
 fn search(server: &Server, more: &[&str]) -> Outcome {
     let target = server.address.to_string();
     let arguments =
         ["search", "--target", &target, "--json", "-", "--quiet", "--connections", "4", "--rooms", "1"];
-    let short = [
+    let short_trials = [
         "--ramp",
         "0s",
         "--duration",
@@ -22,12 +22,12 @@ fn search(server: &Server, more: &[&str]) -> Outcome {
         "--mix",
         "privmsg",
     ];
-    loadgen(&[&arguments[..], &short, more].concat())
+    loadgen(&[&arguments[..], &short_trials, more].concat())
 }
 
 #[test]
-fn what_always_holds_is_found_up_to_the_highest_rate() {
-    let server = Server::start(Conduct::default());
+fn an_objective_that_always_holds_gives_the_maximum_rate() {
+    let server = Server::start(Faults::default());
     let outcome =
         search(&server, &["--slo", "lost==0", "--rate", "50", "--max-rate", "200", "--trials", "2"]);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
@@ -47,10 +47,11 @@ fn what_always_holds_is_found_up_to_the_highest_rate() {
 }
 
 #[test]
-fn the_limit_is_bracketed_and_said_to_be_one() {
-    // Of each trial's sends a fixed number is lost once there are many.
+fn the_limit_is_bracketed_and_reported() {
+    // The server drops 3 of every 100 deliveries, so a trial loses none only if
+    // it has few deliveries.
     let delivery = |number: u64, _: &str| if number % 100 < 97 { Fate::Passed } else { Fate::Dropped };
-    let server = Server::start(Conduct { delivery, ..Conduct::default() });
+    let server = Server::start(Faults { delivery, ..Faults::default() });
     let outcome = search(&server, &["--slo", "lost==0", "--rate", "320", "--max-trials", "12"]);
     assert_eq!(outcome.report["schema"], "loadgen.search/1");
     let limit = &outcome.report["limit"];
@@ -63,16 +64,16 @@ fn the_limit_is_bracketed_and_said_to_be_one() {
 }
 
 #[test]
-fn where_nothing_holds_there_is_no_answer() {
-    let server = Server::start(Conduct::default());
+fn no_answer_is_given_if_no_rate_meets_the_objective() {
+    let server = Server::start(Faults::default());
     let outcome = search(&server, &["--slo", "p50<1ns", "--rate", "4"]);
     assert_eq!((outcome.code, &outcome.report["answer"]), (1, &json!(null)), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("no rate was found that holds p50<1ns"), "{}", outcome.stderr);
 }
 
 #[test]
-fn what_cannot_be_searched_is_told_in_one_sentence() {
-    let server = Server::start(Conduct::default());
+fn invalid_searches_are_rejected_in_one_sentence() {
+    let server = Server::start(Faults::default());
     for more in
         [&[][..], &["--slo", "lost==0", "--resolution", "5"], &["--slo", "lost==0", "--stages", "5:1s"]]
     {

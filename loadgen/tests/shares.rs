@@ -1,7 +1,7 @@
-//! What the shares are for: every mistake of the embedded server, alone and
-//! two at a time, must be named as what the slow deliveries waited for.
+//! Checks the shares of the tail: if the embedded server has one or two
+//! mistakes, the report must name each as the cause of the slow deliveries.
 //!
-//! Takes minutes and wants a machine of its own, so it has to be asked for:
+//! The tests take minutes and need an otherwise idle machine. Run them with
 //! `cargo test --release -p loadgen --test shares -- --ignored --nocapture`.
 
 mod support;
@@ -9,7 +9,7 @@ mod support;
 use serde_json::Value;
 use support::program::{Outcome, loadgen};
 
-/// The sites, and what the load needs so that they are met often enough.
+/// The sites, with the flags that make the load reach each site often enough.
 const SITES: [(&str, &[&str]); 5] = [
     ("sleep", &[]),
     ("history", &[]),
@@ -27,20 +27,29 @@ fn hunt(sites: &[&str], more: &[&str]) -> Outcome {
     loadgen(&arguments)
 }
 
-/// The sites' source files by their share, the largest first, as the report
-/// has them.
+/// Returns the source files of the sites with their shares, the largest first,
+/// as in the report.
 fn shares(report: &Value) -> Vec<(String, f64)> {
-    let of_tail = report["tail"]["findings"].as_array().expect("a tail");
+    let tail_findings = report["tail"]["findings"].as_array().expect("a tail");
     let file = |id: &Value| {
         let mut findings = report["findings"]["findings"].as_array().expect("findings").iter();
         let finding = findings.find(|finding| finding["id"] == *id).expect("the finding of the share");
         finding["site"]["file"].as_str().unwrap_or("?").to_owned()
     };
-    of_tail.iter().map(|share| (file(&share["id"]), share["share"].as_f64().expect("a share"))).collect()
+    tail_findings
+        .iter()
+        .map(|share| (file(&share["id"]), share["share"].as_f64().expect("a share")))
+        .collect()
 }
 
+/// The file that contains the mistake of a site.
 fn file(site: &str) -> String {
-    format!("chat-server/src/inject/{site}.rs")
+    let service = match site {
+        "sleep" => "throttle",
+        "lock" => "visits",
+        same => same,
+    };
+    format!("chat-server/src/services/{service}.rs")
 }
 
 #[test]
@@ -73,7 +82,7 @@ fn a_single_mistake_explains_nine_tenths_of_the_tail() {
 #[test]
 #[ignore = "takes minutes; the figures are those of a release build"]
 fn of_two_mistakes_the_more_harmful_comes_first() {
-    // The same mistakes, one three times as long as the other.
+    // One mistake blocks three times as long as the other.
     for (worse, lesser) in [("sleep", "filter"), ("filter", "sleep"), ("sleep", "history")] {
         let (long, short) = (format!("{worse}=90ms"), format!("{lesser}=30ms"));
         let outcome = hunt(&[&long, &short], &["--slo", "p99<20ms"]);

@@ -1,5 +1,5 @@
-//! Targets and flags with which no verdict is possible: one sentence, exit
-//! code 2, and a report wherever there was a run.
+//! Targets and flags that make a verdict impossible give one sentence, exit code
+//! 2, and a report if there was a run.
 
 mod support;
 
@@ -8,16 +8,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::thread;
 
-use support::chat::{Conduct, Server};
+use support::chat::{Faults, Server};
 use support::program::{Outcome, command, loadgen, outcome, run};
 
-/// A server that does `what` with every connection.
-fn target(what: fn(TcpStream)) -> SocketAddr {
+/// Starts a server that calls `serve` for each connection.
+fn target(serve: fn(TcpStream)) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            thread::spawn(move || what(stream));
+            thread::spawn(move || serve(stream));
         }
     });
     address
@@ -33,7 +33,7 @@ fn assert_invalid(outcome: &Outcome, failure: &str, sentence: &str) {
 }
 
 #[test]
-fn refused() {
+fn a_target_that_refuses_connections_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
@@ -41,7 +41,7 @@ fn refused() {
 }
 
 #[test]
-fn closed_at_once() {
+fn a_target_that_closes_connections_is_reported() {
     let address = target(|mut stream| {
         let _ = stream.read(&mut [0; 512]);
     });
@@ -49,7 +49,7 @@ fn closed_at_once() {
 }
 
 #[test]
-fn closed_with_a_reason() {
+fn the_targets_reason_for_closing_is_reported() {
     let address = target(|mut stream| {
         let _ = stream.read(&mut [0; 512]);
         let _ = stream.write_all(b"ERROR :no room \x1b[2J\xff\r\n");
@@ -59,8 +59,8 @@ fn closed_with_a_reason() {
 }
 
 #[test]
-fn reset() {
-    // Who closes with something unread resets.
+fn a_target_that_resets_connections_is_reported() {
+    // A socket that is closed with unread data resets the connection.
     let address = target(|stream| {
         let _ = stream.peek(&mut [0]);
     });
@@ -68,7 +68,7 @@ fn reset() {
 }
 
 #[test]
-fn silent() {
+fn a_silent_target_is_reported_as_a_timeout() {
     let address = target(|mut stream| {
         let _ = stream.read_to_end(&mut Vec::new());
     });
@@ -76,40 +76,40 @@ fn silent() {
 }
 
 #[test]
-fn nonsense() {
+fn a_target_that_does_not_speak_irc_is_reported() {
     let address = target(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         let _ = stream.read_to_end(&mut Vec::new());
     });
-    assert_invalid(&run(address, &[]), "protocol", "does not speak IRC: it said `HTTP/1.1 400 Bad Request`");
+    assert_invalid(&run(address, &[]), "protocol", "does not speak IRC: it sent `HTTP/1.1 400 Bad Request`");
 }
 
 #[test]
-fn gone_in_the_middle() {
-    let server = Server::start(Conduct { closes_after: Some(20), ..Conduct::default() });
+fn a_target_that_fails_during_the_run_ends_it() {
+    let server = Server::start(Faults { closes_after: Some(20), ..Faults::default() });
     let outcome = run(server.address, &["--duration", "20s"]);
     assert_invalid(&outcome, "closed", "every connection was gone");
     assert!(outcome.count("/load/deliveries/delivered") > 0);
-    assert!(outcome.number("/load/measured_seconds") < 10.0, "it does not go on alone");
+    assert!(outcome.number("/load/measured_seconds") < 10.0, "the run ends without connections");
 }
 
 #[test]
-fn a_late_generator_spoils_its_own_run() {
-    let server = Server::start(Conduct::default());
+fn a_late_generator_makes_the_run_invalid() {
+    let server = Server::start(Faults::default());
     let outcome = run(server.address, &["--max-send-lag", "1ns"]);
     assert_eq!((outcome.code, outcome.count("/load/deliveries/lost")), (2, 0), "{}", outcome.stderr);
     assert!(outcome.reasons().contains("the generator was late, not the server"), "{}", outcome.reasons());
 }
 
 #[test]
-fn a_name_without_an_address() {
+fn a_host_name_that_does_not_resolve_is_reported() {
     let outcome = loadgen(&["run", "--target", "nowhere.invalid:6667", "--json", "-", "--quiet"]);
     assert_eq!(outcome.code, 2, "{}", outcome.stderr);
     assert!(outcome.reasons().contains("the address of nowhere.invalid:6667"), "{}", outcome.reasons());
 }
 
 #[test]
-fn wrong_flags_get_one_sentence() {
+fn invalid_flags_are_rejected_in_one_sentence() {
     let target = ["run", "--target", "127.0.0.1:1"];
     for (flags, sentence) in [
         (&["--rooms", "600"][..], "use at most 500"),
@@ -117,15 +117,15 @@ fn wrong_flags_get_one_sentence() {
         (&["--rate", "0"], "above 0"),
         (&["--duration", "soon"], "500ms, 20s or 2m"),
         (&["--slo", "p98<5ms"], "cannot be an objective"),
-        (&["--slo", "blocking.events==0"], "needs --telemetry URL"),
+        (&["--slo", "blocking.events==0"], "add --telemetry URL"),
         (&["--slo-file", "/nowhere/at/all"], "cannot be read"),
         (&["--stages", "5"], "RATE:DURATION"),
         (&["--stages", "5:1s", "--rate", "5"], "cannot be used with"),
-        (&["--mix", "dance"], "no command of the mix"),
+        (&["--mix", "dance"], "not a command of the mix"),
         (&["--mix", "oper:1"], "needs --oper NAME:PASSWORD"),
         (&["--oper", "a:b c"], "must not be empty, have blanks"),
         (&["--nick-prefix", "9x"], "a letter first"),
-        (&["--telemetry", "127.0.0.1:1"], "is no URL"),
+        (&["--telemetry", "127.0.0.1:1"], "is not a URL"),
         (&["--telemetry", "http://127.0.0.1:1"], "cannot be read"),
         (&["--bogus"], "unexpected argument '--bogus'"),
     ] {
@@ -147,10 +147,10 @@ fn wrong_flags_get_one_sentence() {
     }
 }
 
-/// Only who may raise its own hard limit gets beyond it.
+/// Skipped for a user that can raise its hard limit or has a high one.
 #[cfg(unix)]
 #[test]
-fn too_few_descriptors_are_told_before_anything_is_opened() {
+fn too_few_descriptors_are_reported_before_the_run() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let may_raise = limit.maximum.is_none_or(|maximum| {
@@ -158,7 +158,7 @@ fn too_few_descriptors_are_told_before_anything_is_opened() {
         setrlimit(Resource::Nofile, more).is_ok()
     });
     if may_raise || limit.maximum.is_some_and(|maximum| maximum >= 100_064) {
-        eprintln!("SKIPPED: there is no limit on descriptors that this user could not raise");
+        eprintln!("SKIPPED: this user can open 100,064 file descriptors");
         return;
     }
     let outcome = loadgen(&["run", "--target", "127.0.0.1:1", "--connections", "100000"]);
@@ -166,10 +166,10 @@ fn too_few_descriptors_are_told_before_anything_is_opened() {
     assert!(outcome.stderr.contains("needs 100064 file descriptors"), "{}", outcome.stderr);
 }
 
-/// While it connects there is nothing to judge yet, and that is what it says.
+/// While the generator connects, nothing is measured yet. The report says so.
 #[cfg(unix)]
 #[test]
-fn a_signal_while_connecting_ends_with_a_report_too() {
+fn a_signal_while_connecting_gives_an_invalid_report() {
     let address = target(|mut stream| {
         let _ = stream.read_to_end(&mut Vec::new());
     });
@@ -181,7 +181,7 @@ fn a_signal_while_connecting_ends_with_a_report_too() {
     let mut line = String::new();
     while !line.starts_with("connecting") {
         line.clear();
-        assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "it ended too early");
+        assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "the program ended too early");
     }
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
@@ -193,8 +193,8 @@ fn a_signal_while_connecting_ends_with_a_report_too() {
 
 #[cfg(unix)]
 #[test]
-fn a_signal_ends_the_run_early_with_a_true_report() {
-    let server = Server::start(Conduct::default());
+fn a_signal_ends_the_run_early_with_a_correct_report() {
+    let server = Server::start(Faults::default());
     let target = server.address.to_string();
     let flags = [
         "--connections",
@@ -216,7 +216,7 @@ fn a_signal_ends_the_run_early_with_a_true_report() {
     let mut line = String::new();
     while !line.starts_with("measuring") {
         line.clear();
-        assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "it ended too early");
+        assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "the program ended too early");
     }
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
@@ -224,7 +224,7 @@ fn a_signal_ends_the_run_early_with_a_true_report() {
 
     let outcome = outcome(child.wait_with_output().expect("it ends"));
     assert_eq!((outcome.code, &outcome.report["interrupted"]), (0, &serde_json::Value::Bool(true)));
-    let messages = server.tally(|tally| tally.messages);
+    let messages = server.counts(|counts| counts.messages);
     assert_eq!(outcome.count("/load/commands/by_kind/privmsg/planned"), messages);
     assert_eq!(outcome.count("/load/deliveries/expected"), messages * 4);
     assert_eq!(outcome.count("/load/deliveries/delivered"), messages * 4);

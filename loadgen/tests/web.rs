@@ -1,4 +1,4 @@
-//! The HTTP driver: the same schedule, the same report.
+//! The HTTP driver uses the same schedule and the same report as the IRC driver.
 
 mod support;
 
@@ -7,10 +7,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use support::program::{Outcome, loadgen};
-use support::web::{Manners, WebServer};
+use support::web::{WebFaults, WebServer};
 
-/// A short run: five connections, a hundred requests a second for a second.
-fn get(address: SocketAddr, more: &[&str]) -> Outcome {
+/// Runs a short load: five connections, 100 requests per second for one second.
+fn run_get(address: SocketAddr, more: &[&str]) -> Outcome {
     let url = format!("http://{address}/page?x=1");
     let mut arguments = vec!["run", "--target", &url, "--json", "-", "--quiet"];
     for (flag, value) in [
@@ -31,65 +31,70 @@ fn get(address: SocketAddr, more: &[&str]) -> Outcome {
 
 #[test]
 fn every_request_is_answered_and_counted() {
-    let server = WebServer::start(Manners { fails_every: Some(10), ..Manners::default() });
-    let outcome = get(server.address, &["--slo", "lost==0", "--slo", "error_replies<20%", "--slo", "p99<5s"]);
+    let server = WebServer::start(WebFaults { fails_every: Some(10), ..WebFaults::default() });
+    let outcome =
+        run_get(server.address, &["--slo", "lost==0", "--slo", "error_replies<20%", "--slo", "p99<5s"]);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert_eq!(outcome.count("/load/commands/by_kind/get/sent"), 100);
     assert_eq!(outcome.count("/load/deliveries/delivered"), 100);
     assert_eq!(outcome.count("/load/latency/samples"), 100);
     assert_eq!(outcome.count("/load/send_lag/samples"), 100);
-    assert_eq!(server.count(), 105, "and one from each connection, to see whether the target speaks HTTP");
-    // Of the first five requests none failed.
+    assert_eq!(server.count(), 105, "each of the 5 connections first sends a request to check for HTTP");
+    // None of these first five requests failed.
     assert_eq!(outcome.count("/load/commands/error_replies/503"), 10);
 }
 
 #[test]
 fn a_server_that_closes_every_connection_loses_nothing() {
-    let server = WebServer::start(Manners { closes: true, ..Manners::default() });
-    let outcome = get(server.address, &[]);
+    let server = WebServer::start(WebFaults { closes: true, ..WebFaults::default() });
+    let outcome = run_get(server.address, &[]);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert_eq!(outcome.count("/load/deliveries/delivered"), 100);
     assert_eq!(outcome.count("/load/deliveries/lost"), 0);
 }
 
-/// 200 requests come evenly over 2 s and the server freezes for 1 s: half of
-/// them wait, although there are only five connections to wait on.
+/// 200 requests are evenly spread over 2 s, and the server freezes for 1 s. Half
+/// of the requests wait, although there are only five connections.
 #[test]
-fn a_frozen_server_cannot_hide() {
+fn a_freeze_delays_all_requests_that_were_due_during_it() {
     let freeze = Some((Duration::from_millis(500), Duration::from_secs(1)));
-    let server = WebServer::start(Manners { freeze, ..Manners::default() });
-    let outcome = get(server.address, &["--duration", "2s"]);
+    let server = WebServer::start(WebFaults { freeze, ..WebFaults::default() });
+    let outcome = run_get(server.address, &["--duration", "2s"]);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert_eq!(outcome.count("/load/deliveries/delivered"), 200);
-    let near = |pointer: &str, expected: f64| {
+    let assert_near = |pointer: &str, expected: f64| {
         let actual = outcome.number(pointer);
-        // A busy machine adds to a wait and takes nothing away.
-        let about = expected - 0.2..expected + 0.6;
-        assert!(about.contains(&actual), "{pointer} is {actual}, not about {expected}");
+        // A busy machine only makes a wait longer.
+        let range = expected - 0.2..expected + 0.6;
+        assert!(range.contains(&actual), "{pointer} is {actual}, not about {expected}");
     };
-    near("/load/latency/max_seconds", 1.0);
-    near("/load/latency/p90_seconds", 0.8);
-    near("/load/latency/mean_seconds", 0.25);
-    // What a closed model would have reported: five slow answers.
+    assert_near("/load/latency/max_seconds", 1.0);
+    assert_near("/load/latency/p90_seconds", 0.8);
+    assert_near("/load/latency/mean_seconds", 0.25);
+    // The service time is what a closed-loop generator would report: five slow
+    // responses.
     let (service, latency) = ("/load/service/p90_seconds", "/load/latency/p90_seconds");
     assert!(outcome.number(service) < outcome.number(latency) / 2.0, "{}", outcome.report["load"]["service"]);
-    assert!(outcome.number("/load/send_lag/p90_seconds") < 0.5, "waiting for a connection is no lateness");
+    assert!(outcome.number("/load/send_lag/p90_seconds") < 0.5, "the wait for a connection is not send lag");
 }
 
 #[test]
-fn a_server_that_stalls_loses_what_it_does_not_answer() {
-    let server = WebServer::start(Manners { stalls_after: Some(55), ..Manners::default() });
-    let outcome = get(server.address, &["--timeout", "300ms", "--slo", "lost==0"]);
+fn requests_without_a_response_are_lost() {
+    let server = WebServer::start(WebFaults { stalls_after: Some(55), ..WebFaults::default() });
+    let outcome = run_get(server.address, &["--timeout", "300ms", "--slo", "lost==0"]);
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
     assert_eq!(outcome.count("/load/deliveries/delivered"), 50);
     assert_eq!(outcome.count("/load/deliveries/lost"), 50);
     assert_eq!(outcome.count("/load/latency/samples"), 100);
-    assert!(outcome.number("/load/latency/p90_seconds") >= 1.0, "censored at no less than the drain time");
+    assert!(
+        outcome.number("/load/latency/p90_seconds") >= 1.0,
+        "a lost request counts as at least the drain time"
+    );
     assert!(outcome.count("/load/failures/timeout") > 0, "{}", outcome.report["load"]["failures"]);
 }
 
 #[test]
-fn nonsense_is_told_as_such() {
+fn a_target_that_does_not_speak_http_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
@@ -98,14 +103,14 @@ fn nonsense_is_told_as_such() {
             let _ = stream.write_all(b":server NOTICE * :who are you\r\n\r\n");
         }
     });
-    let outcome = get(address, &[]);
+    let outcome = run_get(address, &[]);
     assert_eq!(outcome.code, 2, "{}", outcome.stderr);
     assert!(outcome.reasons().contains("does not speak HTTP/1.1"), "{}", outcome.reasons());
     assert!(outcome.count("/load/failures/protocol") > 0);
 }
 
 #[test]
-fn a_chat_mix_is_refused_for_a_page_and_a_page_for_chat() {
+fn a_mix_that_does_not_fit_the_target_is_rejected() {
     let page = loadgen(&["run", "--target", "http://127.0.0.1:1/", "--mix", "privmsg"]);
     assert!(page.code == 2 && page.stderr.contains("knows only `get`"), "{}", page.stderr);
     let chat = loadgen(&["run", "--target", "127.0.0.1:1", "--mix", "privmsg,get"]);

@@ -1,4 +1,5 @@
-//! A headless Chromium, over its own protocol on two pipes: no driver, no port.
+//! Controls a headless Chromium by the DevTools protocol over two pipes. It
+//! needs no driver program and no port.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 use std::io::{BufRead, BufReader, Write};
@@ -12,22 +13,22 @@ use std::{env, thread};
 
 use serde_json::{Value, json};
 
-const LONG: Duration = Duration::from_secs(60);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One browser with one page.
+/// A browser process with one page.
 pub struct Browser {
     process: Child,
     requests: ChildStdin,
     messages: Receiver<Value>,
     session: String,
     next_id: u64,
-    /// Every event so far, oldest first.
+    /// All events received so far, oldest first.
     pub events: Vec<Value>,
     profile: PathBuf,
 }
 
 impl Browser {
-    /// `None` where no Chromium is installed.
+    /// Starts the browser. Returns `None` if Chromium is not installed.
     pub fn start() -> Option<Self> {
         let names = ["chromium", "chromium-browser", "google-chrome"];
         let mut folders = env::split_paths(&env::var_os("PATH")?).collect::<Vec<_>>().into_iter();
@@ -36,7 +37,7 @@ impl Browser {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let started = STARTED.fetch_add(1, Relaxed);
         let profile = env::temp_dir().join(format!("loopscope-browser-{}-{started}", std::process::id()));
-        // The protocol's pipes are descriptors 3 and 4.
+        // Chromium uses descriptors 3 and 4 for the protocol.
         let mut process = Command::new("sh")
             .args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1"#])
             .arg(program)
@@ -74,7 +75,7 @@ impl Browser {
         Some(browser)
     }
 
-    /// Calls a method and gives its result.
+    /// Calls a protocol method and returns its result.
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.next_id += 1;
         let mut request = json!({ "id": self.next_id, "method": method, "params": parameters });
@@ -83,7 +84,7 @@ impl Browser {
         }
         write!(self.requests, "{request}\0").expect("Chromium reads");
         loop {
-            let mut message = self.messages.recv_timeout(LONG).expect("Chromium answers");
+            let mut message = self.messages.recv_timeout(REPLY_TIMEOUT).expect("Chromium answers");
             if message["id"] == self.next_id {
                 assert!(message["error"].is_null(), "{method}: {message}");
                 return message["result"].take();
@@ -96,7 +97,7 @@ impl Browser {
         self.call("Page.navigate", json!({ "url": url }));
     }
 
-    /// The value of an expression of JavaScript.
+    /// Evaluates a JavaScript expression and returns its value.
     pub fn value(&mut self, expression: &str) -> Value {
         let parameters = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let mut result = self.call("Runtime.evaluate", parameters);
@@ -104,7 +105,8 @@ impl Browser {
         result["result"]["value"].take()
     }
 
-    /// The text of what a selector finds first, empty without it.
+    /// Returns the text of the first element that matches a selector, or an
+    /// empty string if no element matches.
     pub fn text(&mut self, selector: &str) -> String {
         let text = self.value(&format!("document.querySelector({})?.textContent ?? ''", json!(selector)));
         text.as_str().expect("a text").to_owned()
@@ -125,10 +127,11 @@ impl Browser {
         }
     }
 
-    /// What a screen reader finds: role and name of each node, in order.
-    pub fn accessible(&mut self) -> Vec<(String, String)> {
+    /// Returns the accessibility tree that a screen reader uses: the role and
+    /// name of each node, in document order.
+    pub fn accessibility_nodes(&mut self) -> Vec<(String, String)> {
         let tree = self.call("Accessibility.getFullAXTree", json!({}));
-        let text = |of: &Value| of["value"].as_str().unwrap_or_default().to_owned();
+        let text = |field: &Value| field["value"].as_str().unwrap_or_default().to_owned();
         let nodes = tree["nodes"].as_array().expect("nodes").iter();
         nodes
             .filter(|node| node["ignored"] == false)
@@ -136,8 +139,8 @@ impl Browser {
             .collect()
     }
 
-    /// Sets the size of the window and whether the system is dark.
-    pub fn appear(&mut self, width: u32, height: u32, scheme: &str) {
+    /// Sets the window size and the preferred color scheme (`light` or `dark`).
+    pub fn set_appearance(&mut self, width: u32, height: u32, scheme: &str) {
         self.call(
             "Emulation.setDeviceMetricsOverride",
             json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false }),
@@ -148,26 +151,27 @@ impl Browser {
         );
     }
 
-    /// A picture of the window, as PNG in base64.
-    pub fn picture(&mut self) -> String {
-        let picture = self.call("Page.captureScreenshot", json!({ "format": "png" }));
-        picture["data"].as_str().expect("a picture").to_owned()
+    /// Returns a screenshot of the window, as PNG in base64.
+    pub fn screenshot(&mut self) -> String {
+        let screenshot = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+        screenshot["data"].as_str().expect("a screenshot").to_owned()
     }
 
-    /// Every address that anything was asked for.
-    pub fn requested(&self) -> Vec<String> {
-        let of = |event: &&Value| event["method"] == "Network.requestWillBeSent";
+    /// Returns the URL of every request that the page has made.
+    pub fn requested_urls(&self) -> Vec<String> {
+        let is_request = |event: &&Value| event["method"] == "Network.requestWillBeSent";
         let url = |event: &Value| event["params"]["request"]["url"].as_str().unwrap_or_default().to_owned();
-        self.events.iter().filter(of).map(url).collect()
+        self.events.iter().filter(is_request).map(url).collect()
     }
 
-    /// What the console shows: calls, exceptions, and the browser's own complaints.
-    pub fn complaints(&self) -> Vec<&Value> {
-        let of = |event: &&Value| {
+    /// Returns all console output: calls of `console`, exceptions, and the
+    /// browser's own warnings.
+    pub fn console_messages(&self) -> Vec<&Value> {
+        let is_console_message = |event: &&Value| {
             ["Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"]
                 .contains(&event["method"].as_str().unwrap_or_default())
         };
-        self.events.iter().filter(of).collect()
+        self.events.iter().filter(is_console_message).collect()
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the tests of detection share: a watched runtime, and waiting for what
-//! must come instead of for a time.
+//! Helpers for the detection tests: a watched runtime, and waits that end when
+//! a condition holds, not after a fixed time.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 use std::thread;
@@ -8,8 +8,13 @@ use std::time::{Duration, Instant};
 use loopscope::{Finding, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
 
-/// Far above the threshold of 10 ms, also on a machine that is busy.
+/// Duration of a test stall. It is far above the threshold of 10 ms, so that a
+/// busy machine does not change the result.
 pub const STALL: Duration = Duration::from_millis(300);
+
+/// A condition that does not hold by then is not expected to hold at all.
+const EVENTUALLY_TIMEOUT: Duration = Duration::from_secs(60);
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 pub fn scope() -> Scope {
     Scope::builder().terminal(Terminal::Never).start().expect("the scope starts")
@@ -20,45 +25,49 @@ pub fn runtime(scope: &Scope, workers: usize) -> Runtime {
     scope.watch(builder.worker_threads(workers).enable_all()).build().expect("the runtime starts")
 }
 
-/// Waits until `look` finds something.
+/// Calls `check` until it returns `Some`.
 ///
 /// # Panics
-/// After a minute: what has not come by then does not come.
-pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
-    within_a_minute(look).unwrap_or_else(|| panic!("{what} did not come"))
+///
+/// After [`EVENTUALLY_TIMEOUT`]. The message contains `what`.
+pub fn eventually<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    try_eventually(check).unwrap_or_else(|| panic!("timed out waiting for {what}"))
 }
 
-fn within_a_minute<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+fn try_eventually<T>(mut check: impl FnMut() -> Option<T>) -> Option<T> {
     let begin = Instant::now();
     loop {
-        let found = look();
-        if found.is_some() || begin.elapsed() > Duration::from_secs(60) {
+        let found = check();
+        if found.is_some() || begin.elapsed() > EVENTUALLY_TIMEOUT {
             return found;
         }
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(CHECK_INTERVAL);
     }
 }
 
-/// The finding of the tasks of one kind, once one of its stalls has ended.
+/// Waits for the finding of one task kind, until one of its stalls has ended.
 ///
 /// # Panics
-/// After a minute, with all that the scope knows, and if there are two.
+///
+/// After [`EVENTUALLY_TIMEOUT`], with all findings of the scope, and if the
+/// kind has two findings.
 pub fn finding(scope: &Scope, kind: &str) -> Finding {
-    let look = || {
+    let check = || {
         let findings = scope.findings().findings;
-        let ended = |finding: &Finding| finding.task.kind == kind && finding.ongoing_seconds.is_none();
+        let ended = |finding: &Finding| finding.task.kind == kind && finding.ongoing.is_none();
         let mut found = findings.into_iter().filter(ended);
         let first = found.next()?;
-        assert_eq!(found.next(), None, "one mistake is one finding");
+        assert_eq!(found.next(), None, "one mistake causes one finding");
         Some(first)
     };
-    within_a_minute(look).unwrap_or_else(|| {
+    try_eventually(check).unwrap_or_else(|| {
         let snapshot = scope.snapshot();
         panic!("no finding of `{kind}`: {:#?}\n{:#?}", scope.findings(), snapshot.observer)
     })
 }
 
-/// Spins for a time of the clock, which a busy machine may take for itself.
+/// Spins for `time` of wall-clock time. On a busy machine the thread may wait
+/// for a CPU during part of it.
 pub fn spin(time: Duration) {
     let begin = Instant::now();
     while begin.elapsed() < time {
@@ -66,8 +75,8 @@ pub fn spin(time: Duration) {
     }
 }
 
-/// Computes for a time of the clock, and on until it has had a part of that for
-/// itself, also on a machine that is busy.
+/// Spins for `time` of wall-clock time, and longer on a busy machine: until
+/// the thread has used a quarter of `time` on CPU.
 pub fn compute(time: Duration) {
     let begin = cpu_time();
     while cpu_time() - begin < time / 4 {
@@ -75,13 +84,15 @@ pub fn compute(time: Duration) {
     }
 }
 
-/// What the calling thread has run so far. To be asked for seldom: on a busy machine
-/// every other look met a thread there that asked each 50 µs, as if the kernel had
-/// noticed only by that question that its slice was over.
+/// Returns the CPU time that the calling thread has used so far.
+///
+/// Call it rarely. On a busy machine, every other sample found a thread inside
+/// this call if it called it every 50 µs, as if the kernel noticed only at this
+/// call that the thread's time slice was over.
 #[allow(unsafe_code)]
 pub fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is ours to be written.
+    // SAFETY: `time` is a local variable that the call may write.
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     assert_eq!(failed, 0);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

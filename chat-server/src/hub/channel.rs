@@ -1,70 +1,70 @@
-//! A channel: who is in it, what is allowed there, and who may enter.
+//! A channel: its members, its modes, and the rules for joining and speaking.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use super::ClientId;
 use super::client::Client;
-use crate::masks;
+use super::request::ClientId;
+use crate::irc::masks;
+use crate::irc::numeric::{
+    ERR_BADCHANNELKEY, ERR_BANNEDFROMCHAN, ERR_CHANNELISFULL, ERR_INVITEONLYCHAN, StandardReply,
+};
 use crate::outbox::Outbox;
 
-/// The most bans of one channel.
-pub(super) const BANS: usize = 100;
-
-/// A room; it exists while somebody is in it.
+/// A channel. It exists as long as it has members.
 pub(super) struct Channel {
-    /// As the first visitor wrote it.
+    /// The name as the first member spelled it.
     pub(super) name: Box<[u8]>,
     pub(super) topic: Option<Topic>,
     pub(super) members: BTreeMap<ClientId, Member>,
-    pub(super) modes: Modes,
+    pub(super) modes: ChannelModes,
     pub(super) bans: Vec<Ban>,
-    pub(super) created: SystemTime,
+    pub(super) created_at: SystemTime,
 }
 
-/// Somebody in a channel, and what it may do there.
+/// A member of a channel and its rank.
 pub(super) struct Member {
     pub(super) outbox: Outbox,
-    pub(super) operator: bool,
-    pub(super) voice: bool,
+    pub(super) is_operator: bool,
+    pub(super) has_voice: bool,
 }
 
-/// What is allowed in a channel.
+/// The modes of a channel.
 #[derive(Default)]
-pub(super) struct Modes {
-    /// `i`: only the invited enter.
+pub(super) struct ChannelModes {
+    /// `i`: only invited clients may join.
     pub(super) invite_only: bool,
-    /// `m`: only operators and voices speak.
+    /// `m`: only operators and voiced members may speak.
     pub(super) moderated: bool,
-    /// `n`: only members speak.
+    /// `n`: only members may speak.
     pub(super) members_only: bool,
-    /// `s`: only members see that it is there.
+    /// `s`: only members see that the channel exists.
     pub(super) secret: bool,
-    /// `t`: only operators change the topic.
+    /// `t`: only operators may change the topic.
     pub(super) topic_locked: bool,
-    /// `k`: who enters must know it.
+    /// `k`: the key that a client needs to join.
     pub(super) key: Option<Box<[u8]>>,
-    /// `l`: so many have room.
+    /// `l`: the maximum number of members.
     pub(super) limit: Option<u32>,
 }
 
-/// Who is kept out, by whom and since when.
+/// A ban: its mask, the prefix of the client that set it, and when.
 pub(super) struct Ban {
     pub(super) mask: Box<[u8]>,
-    pub(super) by: Vec<u8>,
-    pub(super) at: SystemTime,
+    pub(super) set_by: Vec<u8>,
+    pub(super) set_at: SystemTime,
 }
 
-/// A channel's topic, by whom and since when.
+/// A topic: its text, the prefix of the client that set it, and when.
 pub(super) struct Topic {
     pub(super) text: Box<[u8]>,
-    pub(super) by: Vec<u8>,
-    pub(super) at: SystemTime,
+    pub(super) set_by: Vec<u8>,
+    pub(super) set_at: SystemTime,
 }
 
-/// What LIST asks for: a name, a mask, or how many are inside.
-pub(super) enum Wanted<'a> {
-    /// `#name`, or with `*` and `?` in it.
+/// A condition of LIST: a name, a mask or a number of members.
+pub(super) enum ListFilter<'a> {
+    /// `#name`, or a mask with `*` and `?`.
     Named(&'a [u8]),
     /// `>N`
     MoreThan(usize),
@@ -72,111 +72,109 @@ pub(super) enum Wanted<'a> {
     FewerThan(usize),
 }
 
-impl<'a> Wanted<'a> {
-    pub(super) fn of(text: &'a [u8]) -> Self {
+impl<'a> ListFilter<'a> {
+    pub(super) fn parse(text: &'a [u8]) -> Self {
         let number = || std::str::from_utf8(&text[1..]).ok()?.parse().ok();
         match text.first() {
-            Some(b'>') => number().map_or(Wanted::Named(text), Wanted::MoreThan),
-            Some(b'<') => number().map_or(Wanted::Named(text), Wanted::FewerThan),
-            _ => Wanted::Named(text),
+            Some(b'>') => number().map_or(ListFilter::Named(text), ListFilter::MoreThan),
+            Some(b'<') => number().map_or(ListFilter::Named(text), ListFilter::FewerThan),
+            _ => ListFilter::Named(text),
         }
     }
 
-    pub(super) fn picks(&self, channel: &Channel) -> bool {
+    pub(super) fn matches(&self, channel: &Channel) -> bool {
         match *self {
-            Wanted::Named(mask) => masks::fits(mask, &channel.name),
-            Wanted::MoreThan(count) => channel.members.len() > count,
-            Wanted::FewerThan(count) => channel.members.len() < count,
+            ListFilter::Named(mask) => masks::matches(mask, &channel.name),
+            ListFilter::MoreThan(count) => channel.members.len() > count,
+            ListFilter::FewerThan(count) => channel.members.len() < count,
         }
     }
 }
 
-/// Why something is not allowed: a numeric and its text.
-pub(super) type Refusal = (u16, &'static str);
-
 impl Channel {
     pub(super) fn new(name: &[u8]) -> Self {
-        let modes = Modes { members_only: true, topic_locked: true, ..Modes::default() };
+        let modes = ChannelModes { members_only: true, topic_locked: true, ..ChannelModes::default() };
         let (topic, members, bans) = Default::default();
-        Channel { name: name.into(), topic, members, modes, bans, created: SystemTime::now() }
+        Self { name: name.into(), topic, members, modes, bans, created_at: SystemTime::now() }
     }
 
-    pub(super) fn has(&self, id: ClientId) -> bool {
+    pub(super) fn has_member(&self, id: ClientId) -> bool {
         self.members.contains_key(&id)
     }
 
     pub(super) fn is_operator(&self, id: ClientId) -> bool {
-        self.members.get(&id).is_some_and(|member| member.operator)
+        self.members.get(&id).is_some_and(|member| member.is_operator)
     }
 
-    /// Whether `id` may know that the channel is there.
-    pub(super) fn shows_to(&self, id: ClientId) -> bool {
-        !self.modes.secret || self.has(id)
+    /// Returns whether `id` may know that the channel exists.
+    pub(super) fn is_visible_to(&self, id: ClientId) -> bool {
+        !self.modes.secret || self.has_member(id)
     }
 
-    /// All who are in it.
+    /// Returns all members.
     pub(super) fn receivers(&self) -> impl Iterator<Item = (ClientId, &Outbox)> {
         self.members.iter().map(|(&id, member)| (id, &member.outbox))
     }
 
-    /// All who are in it but `id`.
-    pub(super) fn others(&self, id: ClientId) -> impl Iterator<Item = (ClientId, &Outbox)> {
+    /// Returns all members except `id`.
+    pub(super) fn other_members(&self, id: ClientId) -> impl Iterator<Item = (ClientId, &Outbox)> {
         self.receivers().filter(move |(member, _)| *member != id)
     }
 
-    /// Adds a member; the first one is its operator.
-    pub(super) fn admit(&mut self, id: ClientId, outbox: Outbox) {
-        let operator = self.members.is_empty();
-        self.members.insert(id, Member { outbox, operator, voice: false });
+    /// Adds a member. The first member becomes operator.
+    pub(super) fn add_member(&mut self, id: ClientId, outbox: Outbox) {
+        let is_operator = self.members.is_empty();
+        self.members.insert(id, Member { outbox, is_operator, has_voice: false });
     }
 
-    /// Whether `client` may enter with `key`. An invitation opens every door.
-    pub(super) fn may_enter(
+    /// Checks whether `client` may join with `key`. An invitation overrides
+    /// every mode.
+    pub(super) fn check_entry(
         &self,
         client: &Client,
         key: Option<&[u8]>,
-        invited: bool,
-    ) -> Result<(), Refusal> {
-        if invited {
+        is_invited: bool,
+    ) -> Result<(), StandardReply> {
+        if is_invited {
             return Ok(());
         }
         if self.modes.invite_only {
-            return Err((473, "Cannot join channel (+i)"));
+            return Err(ERR_INVITEONLYCHAN);
         }
-        if self.bans(client) {
-            return Err((474, "Cannot join channel (+b)"));
+        if self.is_banned(client) {
+            return Err(ERR_BANNEDFROMCHAN);
         }
         if self.modes.key.as_deref().is_some_and(|right| key != Some(right)) {
-            return Err((475, "Cannot join channel (+k)"));
+            return Err(ERR_BADCHANNELKEY);
         }
-        if self.modes.limit.is_some_and(|most| self.members.len() >= most as usize) {
-            return Err((471, "Cannot join channel (+l)"));
+        if self.modes.limit.is_some_and(|limit| self.members.len() >= limit as usize) {
+            return Err(ERR_CHANNELISFULL);
         }
         Ok(())
     }
 
-    /// Whether `client` may speak.
-    pub(super) fn may_speak(&self, client: &Client) -> bool {
+    /// Returns whether `client` may speak.
+    pub(super) fn can_speak(&self, client: &Client) -> bool {
         match self.members.get(&client.id) {
-            Some(member) if member.operator || member.voice => true,
-            Some(_) => !self.modes.moderated && !self.bans(client),
-            None => !self.modes.members_only && !self.modes.moderated && !self.bans(client),
+            Some(member) if member.is_operator || member.has_voice => true,
+            Some(_) => !self.modes.moderated && !self.is_banned(client),
+            None => !self.modes.members_only && !self.modes.moderated && !self.is_banned(client),
         }
     }
 
-    fn bans(&self, client: &Client) -> bool {
+    fn is_banned(&self, client: &Client) -> bool {
         if self.bans.is_empty() {
             return false;
         }
         let prefix = client.prefix();
-        self.bans.iter().any(|ban| masks::fits(&ban.mask, &prefix))
+        self.bans.iter().any(|ban| masks::matches(&ban.mask, &prefix))
     }
 }
 
 impl Member {
-    /// What stands before its nick: `@`, `+`, or with `all` both.
+    /// Returns the sigil in front of the nick: `@`, `+`, or with `all` both.
     pub(super) fn sigils(&self, all: bool) -> &'static [u8] {
-        match (self.operator, self.voice) {
+        match (self.is_operator, self.has_voice) {
             (true, true) if all => b"@+",
             (true, _) => b"@",
             (false, true) => b"+",
@@ -185,8 +183,8 @@ impl Member {
     }
 }
 
-impl Modes {
-    /// The flag of a letter that stands alone.
+impl ChannelModes {
+    /// Returns the flag of a mode that takes no parameter.
     pub(super) fn flag(&mut self, letter: u8) -> Option<&mut bool> {
         match letter {
             b'i' => Some(&mut self.invite_only),
@@ -198,8 +196,9 @@ impl Modes {
         }
     }
 
-    /// `+nt`, with key and limit for members; others learn only that there are such.
-    pub(super) fn shown(&self, member: bool) -> Vec<u8> {
+    /// Formats the modes, such as `+nt`. Only members see the values of key and
+    /// limit; others see only that they are set.
+    pub(super) fn to_text(&self, member: bool) -> Vec<u8> {
         let flags = [
             (self.invite_only, b'i'),
             (self.moderated, b'm'),

@@ -1,66 +1,67 @@
 //! A client, as the hub knows it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Instant, SystemTime};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::ClientId;
-use super::caps::Capabilities;
-use crate::masks;
-use crate::names::Key;
+use super::capabilities::Capabilities;
+use super::request::ClientId;
+use crate::irc::masks;
+use crate::irc::names::NameKey;
+use crate::irc::reply::OutputLine;
 use crate::outbox::Outbox;
-use crate::reply::Line;
 
-/// A connection and who is behind it.
+/// A connection and its user.
 pub(super) struct Client {
     pub(super) id: ClientId,
     pub(super) outbox: Outbox,
     pub(super) host: Box<[u8]>,
     pub(super) nick: Option<Box<[u8]>>,
     pub(super) user: Option<User>,
-    /// Between CAP LS and CAP END; registration waits.
-    pub(super) negotiating: bool,
+    /// Set between CAP LS or REQ and CAP END. Registration waits for it.
+    pub(super) is_negotiating: bool,
     pub(super) capabilities: Capabilities,
-    /// The server's password was given, or there is none.
-    pub(super) admitted: bool,
-    pub(super) registered: bool,
-    pub(super) invisible: bool,
-    pub(super) operator: bool,
-    /// Why it is away, if it is.
+    /// The client has sent the server's password, or the server has none.
+    pub(super) is_admitted: bool,
+    pub(super) is_registered: bool,
+    pub(super) is_invisible: bool,
+    pub(super) is_operator: bool,
+    /// The reason, if the client is away.
     pub(super) away: Option<Box<[u8]>>,
-    pub(super) channels: BTreeSet<Key>,
-    /// Channels that it may enter once, whatever their modes; and when those were created, as another one
-    /// of the same name knows nothing of the invitation.
-    pub(super) invitations: BTreeMap<Key, SystemTime>,
-    pub(super) since: SystemTime,
-    /// When it last said something.
-    pub(super) spoke: Instant,
+    pub(super) channels: BTreeSet<NameKey>,
+    /// Channels that the client may join once, whatever their modes, with their
+    /// creation time. A later channel of the same name does not honour the
+    /// invitation.
+    pub(super) invitations: BTreeMap<NameKey, SystemTime>,
+    pub(super) connected_at: SystemTime,
+    /// When the client last sent a message. WHOIS shows it as idle time.
+    pub(super) last_message_at: Instant,
 }
 
-/// What USER said.
+/// The parameters of USER.
 pub(super) struct User {
     pub(super) name: Box<[u8]>,
     pub(super) real: Box<[u8]>,
 }
 
 impl Client {
-    pub(super) fn new(id: ClientId, host: Box<[u8]>, outbox: Outbox, admitted: bool) -> Self {
-        Client {
+    pub(super) fn new(id: ClientId, host: Box<[u8]>, outbox: Outbox, is_admitted: bool) -> Self {
+        Self {
             id,
             outbox,
             host,
             nick: None,
             user: None,
-            negotiating: false,
+            is_negotiating: false,
             capabilities: Capabilities::default(),
-            admitted,
-            registered: false,
-            invisible: false,
-            operator: false,
+            is_admitted,
+            is_registered: false,
+            is_invisible: false,
+            is_operator: false,
             away: None,
             channels: BTreeSet::new(),
             invitations: BTreeMap::new(),
-            since: SystemTime::now(),
-            spoke: Instant::now(),
+            connected_at: SystemTime::now(),
+            last_message_at: Instant::now(),
         }
     }
 
@@ -76,30 +77,36 @@ impl Client {
         self.user.as_ref().map_or(b"", |user| &user.real)
     }
 
-    /// `nick!user@host`: where its messages come from.
+    /// Returns `nick!user@host`, the source of the client's messages.
     pub(super) fn prefix(&self) -> Vec<u8> {
         [self.nick_or_star(), b"!", self.user_name(), b"@", &self.host].concat()
     }
 
     pub(super) fn modes(&self) -> String {
-        format!("+{}{}", if self.invisible { "i" } else { "" }, if self.operator { "o" } else { "" })
+        format!("+{}{}", if self.is_invisible { "i" } else { "" }, if self.is_operator { "o" } else { "" })
     }
 
-    /// Whether `mask` means it: by its nick, user name, host, or all of its prefix.
-    pub(super) fn fits(&self, mask: &[u8]) -> bool {
+    /// Returns whether `mask` matches the nick, user name, host or whole
+    /// prefix.
+    pub(super) fn matches_mask(&self, mask: &[u8]) -> bool {
         [self.nick_or_star(), self.user_name(), &self.host, &self.prefix()]
             .iter()
-            .any(|text| masks::fits(mask, text))
+            .any(|text| masks::matches(mask, text))
     }
 
-    /// The last line it gets, after what is queued for it.
-    pub(super) fn farewell(&self, reason: &[u8]) {
-        self.outbox.push_last(&Line::new(&[b"ERROR :Closing Link: ", &self.host, b" (", reason, b")"]));
+    /// Queues the last line of the client and starts closing its connection.
+    pub(super) fn send_closing_error(&self, reason: &[u8]) {
+        self.outbox.push_last(&OutputLine::new(&[b"ERROR :Closing Link: ", &self.host, b" (", reason, b")"]));
         self.outbox.close();
     }
 
-    /// Whether both are in one channel.
-    pub(super) fn meets(&self, other: &Client) -> bool {
+    /// Returns whether both clients are in a common channel.
+    pub(super) fn shares_channel_with(&self, other: &Self) -> bool {
         !self.channels.is_disjoint(&other.channels)
     }
+}
+
+/// Returns `time` as seconds of Unix time, as numerics show it.
+pub(super) fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -1,51 +1,66 @@
-//! HISTORY: what was said in a channel before, to who is in it.
+//! HISTORY: sends members of a channel its earlier messages.
 //!
-//! The hub only says who may ask: the session fetches the lines, and brings them back for their reply.
+//! The hub only checks the request. The session reads the lines and sends them
+//! back with [`Request::History`](super::request::Request::History).
 
-use super::{ClientId, Next, World};
-use crate::ctcp::Text;
-use crate::message::Message;
-use crate::names::Key;
-use crate::reply::Replies;
-use crate::store::Past;
+use super::request::{ClientId, CommandOutcome};
+use super::state::HubState;
+use crate::irc::ctcp::MessageText;
+use crate::irc::message::Message;
+use crate::irc::names::NameKey;
+use crate::irc::reply::Replies;
+use crate::services::history_store::StoredMessage;
 
-/// Lines of an answer, and of one that was asked for no number.
-const MOST: usize = 100;
-const USUAL: usize = 20;
+/// Maximum lines of an answer.
+const MAX_LINES: usize = 100;
+/// Lines of an answer to a request without a number.
+const DEFAULT_LINES: usize = 20;
 
-impl World {
+impl HubState {
     /// `HISTORY #channel [lines]`
-    pub(super) fn history(&self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
+    pub(super) fn history(
+        &self,
+        id: ClientId,
+        message: &Message<'_>,
+        replies: &mut Replies,
+    ) -> CommandOutcome {
         let Some(target) = message.param(0) else {
-            replies.numeric(461, &[b"HISTORY"], "Not enough parameters");
-            return Next::Done;
+            replies.need_more_params("HISTORY");
+            return CommandOutcome::Done;
         };
-        let Some(channel) = self.inside(id, target, replies) else { return Next::Done };
-        let Some(most) = message.param(1).map_or(Some(USUAL), number) else {
-            // No numeric means it; it stands where the lines would.
+        let Some(channel) = self.joined_channel(id, target, replies) else { return CommandOutcome::Done };
+        let Some(max_lines) = message.param(1).map_or(Some(DEFAULT_LINES), number) else {
+            // IRC has no numeric for this error. The NOTICE stands where the
+            // lines would.
             let text = b"The number of lines must be 1 or more";
             replies.server_text(&[b"NOTICE ", &channel.name, b" :"], text);
-            return Next::Done;
+            return CommandOutcome::Done;
         };
-        Next::Recall { channel: Key::new(target), most: most.min(MOST) }
+        CommandOutcome::ReadHistory { channel: NameKey::new(target), max_lines: max_lines.min(MAX_LINES) }
     }
 
-    /// The answer, once the session has the lines.
-    pub(super) fn recalled(&self, channel: &Key, lines: Option<Vec<Past>>, replies: &mut Replies) {
+    /// Sends the lines that the session has read.
+    pub(super) fn send_history(
+        &self,
+        channel: &NameKey,
+        lines: Option<Vec<StoredMessage>>,
+        replies: &mut Replies,
+    ) {
         let name = self.channels.get(channel).map_or(channel.as_bytes(), |channel| &channel.name);
         let mut notice = |head: &[&[u8]], text: &[u8]| {
             replies.server_text(&[&[&b"NOTICE "[..], name, b" :"], head].concat(), text);
         };
         let Some(lines) = lines else {
-            return notice(&[], b"The history cannot be had now, try again later");
+            return notice(&[], b"The history is not available now, try again later");
         };
         let mut shown = 0;
         for line in &lines {
-            let (before, after, text): (&[u8], &[u8], _) = match Text::of(&line.text) {
-                Text::Words(text) => (b"<", b"> ", text),
-                Text::Action(text) => (b"* ", b" ", text),
-                // Not kept any more; a store may have some of before.
-                Text::Request => continue,
+            let (before, after, text): (&[u8], &[u8], _) = match MessageText::parse(&line.text) {
+                MessageText::Words(text) => (b"<", b"> ", text),
+                MessageText::Action(text) => (b"* ", b" ", text),
+                // The server no longer stores CTCP requests. An older store may
+                // hold some.
+                MessageText::Request => continue,
             };
             let time = humantime::format_rfc3339_millis(line.time).to_string();
             notice(&[b"[", time.as_bytes(), b"] ", before, &line.nick, after], text);
@@ -57,6 +72,6 @@ impl World {
 
 fn number(text: &[u8]) -> Option<usize> {
     let digits = std::str::from_utf8(text).ok().filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()))?;
-    // More than can be counted is more than an answer has anyway.
+    // A number too large for usize exceeds the maximum of an answer anyway.
     Some(digits.parse().unwrap_or(usize::MAX)).filter(|&lines| lines > 0)
 }

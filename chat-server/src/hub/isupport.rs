@@ -1,40 +1,41 @@
-//! RPL_ISUPPORT: what clients may rely on, out of the constants that hold.
+//! RPL_ISUPPORT: announces the limits, from the constants that apply.
 
-use super::change::KEY_LENGTH;
-use super::channel::BANS;
-use super::messages::TARGETS;
-use super::moderation::{KICK_LENGTH, KICKS};
-use super::modes::CHANGES;
-use super::people::AWAY_LENGTH;
-use super::registration::{CHANNELS_EACH, TOPIC_LENGTH, USER_LENGTH};
-use crate::names::{CHANNEL_LENGTH, NICK_LENGTH};
+use super::limits::{
+    MAX_AWAY_REASON_BYTES, MAX_BANS, MAX_CHANNELS_PER_CLIENT, MAX_KEY_BYTES, MAX_KICK_REASON_BYTES,
+    MAX_KICK_TARGETS, MAX_MESSAGE_TARGETS, MAX_MODE_CHANGES, MAX_TOPIC_BYTES, MAX_USER_BYTES,
+};
+use crate::irc::names::{MAX_CHANNEL_BYTES, MAX_NICK_BYTES};
 
-/// Tokens on one line: a line has 15 parameters, and the name and the text are two of them.
-const EACH: usize = 12;
+/// Maximum tokens in one line. A line has at most 15 parameters; the nick and
+/// the text take two.
+const MAX_TOKENS_PER_LINE: usize = 12;
 
-/// The tokens, a line each.
+/// Returns the tokens of each line.
 pub(super) fn lines(network: &str) -> Vec<String> {
     let tokens = [
         "CASEMAPPING=rfc1459".to_owned(),
         "CHANTYPES=#".to_owned(),
         "PREFIX=(ov)@+".to_owned(),
         "CHANMODES=b,k,l,imnst".to_owned(),
-        format!("CHANLIMIT=#:{CHANNELS_EACH}"),
-        format!("MAXLIST=b:{BANS}"),
-        format!("MODES={CHANGES}"),
-        format!("NICKLEN={NICK_LENGTH}"),
-        format!("USERLEN={USER_LENGTH}"),
-        format!("CHANNELLEN={CHANNEL_LENGTH}"),
-        format!("TOPICLEN={TOPIC_LENGTH}"),
-        format!("KICKLEN={KICK_LENGTH}"),
-        format!("AWAYLEN={AWAY_LENGTH}"),
-        format!("KEYLEN={KEY_LENGTH}"),
-        // Those without a number take as many as the line has room for.
-        format!("TARGMAX=PRIVMSG:{TARGETS},NOTICE:{TARGETS},KICK:{KICKS},WHOIS:1,JOIN:,PART:,NAMES:,LIST:"),
-        // LIST by mask and by how many are inside; and it never costs whoever asks the connection.
+        format!("CHANLIMIT=#:{MAX_CHANNELS_PER_CLIENT}"),
+        format!("MAXLIST=b:{MAX_BANS}"),
+        format!("MODES={MAX_MODE_CHANGES}"),
+        format!("NICKLEN={MAX_NICK_BYTES}"),
+        format!("USERLEN={MAX_USER_BYTES}"),
+        format!("CHANNELLEN={MAX_CHANNEL_BYTES}"),
+        format!("TOPICLEN={MAX_TOPIC_BYTES}"),
+        format!("KICKLEN={MAX_KICK_REASON_BYTES}"),
+        format!("AWAYLEN={MAX_AWAY_REASON_BYTES}"),
+        format!("KEYLEN={MAX_KEY_BYTES}"),
+        // A command without a number takes as many targets as fit in a line.
+        format!(
+            "TARGMAX=PRIVMSG:{MAX_MESSAGE_TARGETS},NOTICE:{MAX_MESSAGE_TARGETS},KICK:{MAX_KICK_TARGETS},WHOIS:1,JOIN:,PART:,NAMES:,LIST:"
+        ),
+        // `M`: LIST takes masks; `U`: it takes numbers of members. SAFELIST: no
+        // LIST disconnects the client that asks.
         "ELIST=MU".to_owned(),
         "SAFELIST".to_owned(),
         format!("NETWORK={network}"),
     ];
-    tokens.chunks(EACH).map(|tokens| tokens.join(" ")).collect()
+    tokens.chunks(MAX_TOKENS_PER_LINE).map(|tokens| tokens.join(" ")).collect()
 }

@@ -1,30 +1,34 @@
-//! How clients leave, and who gets to see it.
+//! How clients leave: QUIT and disconnection.
 
 use std::collections::BTreeMap;
 
 use super::client::Client;
-use super::{ClientId, Next, World};
-use crate::message::Message;
-use crate::names::Key;
+use super::request::{ClientId, CommandOutcome};
+use super::state::HubState;
+use crate::irc::message::Message;
+use crate::irc::names::NameKey;
+use crate::irc::reply::OutputLine;
 use crate::outbox::Outbox;
-use crate::reply::Line;
 
-impl World {
-    pub(super) fn quit(&self, message: &Message<'_>) -> Next {
-        Next::Close(message.param(0).map_or_else(|| b"Client quit".to_vec(), |it| [b"Quit: ", it].concat()))
+impl HubState {
+    pub(super) fn quit(&self, message: &Message<'_>) -> CommandOutcome {
+        CommandOutcome::Disconnect(
+            message.param(0).map_or_else(|| b"Client quit".to_vec(), |it| [b"Quit: ", it].concat()),
+        )
     }
 
-    /// Lets a client go: its peers see a QUIT, itself an ERROR after what is queued for it.
+    /// Removes a client. Its peers receive a QUIT. The client itself receives
+    /// an ERROR after the lines queued for it.
     pub(super) async fn remove(&mut self, id: ClientId, reason: &[u8]) {
         let Some(client) = self.clients.remove(&id) else { return };
         if let Some(nick) = &client.nick {
-            self.nicks.remove(&Key::new(nick));
+            self.nicks.remove(&NameKey::new(nick));
         }
-        self.registered -= usize::from(client.registered);
-        self.operators -= usize::from(client.operator);
-        self.invisible -= usize::from(client.invisible);
-        self.gone.note(&client);
-        client.farewell(reason);
+        self.registered_count -= usize::from(client.is_registered);
+        self.operator_count -= usize::from(client.is_operator);
+        self.invisible_count -= usize::from(client.is_invisible);
+        self.former_clients.add(&client);
+        client.send_closing_error(reason);
         let peers = self.peers(&client);
         for key in &client.channels {
             if let Some(channel) = self.channels.get_mut(key) {
@@ -34,24 +38,25 @@ impl World {
                 }
             }
         }
-        let quit = Line::new(&[b":", &client.prefix(), b" QUIT :", reason]);
-        self.post.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &quit).await;
+        let quit = OutputLine::new(&[b":", &client.prefix(), b" QUIT :", reason]);
+        self.delivery.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &quit).await;
     }
 
-    /// All who share a channel with `client`, each once, without itself.
+    /// Returns all clients that share a channel with `client`, each once,
+    /// without the client itself.
     pub(super) fn peers(&self, client: &Client) -> BTreeMap<ClientId, Outbox> {
         let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
-        let others = channels.flat_map(|channel| channel.others(client.id));
+        let others = channels.flat_map(|channel| channel.other_members(client.id));
         others.map(|(member, outbox)| (member, outbox.clone())).collect()
     }
 
-    /// Lets everybody go. Nobody is told of the others: they all leave.
+    /// Disconnects all clients. Nobody receives a QUIT, as all leave.
     pub(super) async fn drain(&mut self, reason: &[u8]) {
         self.nicks.clear();
         self.channels.clear();
         for (_, client) in std::mem::take(&mut self.clients) {
-            client.farewell(reason);
-            self.post.rest().await;
+            client.send_closing_error(reason);
+            self.delivery.end_event().await;
         }
     }
 }

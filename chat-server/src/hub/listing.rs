@@ -1,132 +1,144 @@
-//! Answers of many lines: NAMES, LIST, WHO. They rest between entries, so that no poll takes long, and end
-//! early rather than fill the queue of whoever asks: that would cost it its connection.
+//! Replies of many lines: NAMES, LIST and WHO.
+//!
+//! They yield between entries, so that no poll takes long. They stop early
+//! rather than overfill the queue of the client that asks, which would cost it
+//! its connection.
 
-use super::channel::{Channel, Wanted};
+use super::channel::{Channel, ListFilter};
 use super::client::Client;
-use super::{ClientId, World};
-use crate::message::{Message, list};
-use crate::names::Key;
-use crate::reply::Replies;
+use super::request::ClientId;
+use super::state::HubState;
+use crate::irc::message::{Message, comma_list};
+use crate::irc::names::NameKey;
+use crate::irc::numeric::{
+    ERR_TOOMANYMATCHES, RPL_ENDOFNAMES, RPL_ENDOFWHO, RPL_LIST, RPL_LISTEND, RPL_LISTSTART, RPL_NAMREPLY,
+    RPL_WHOREPLY,
+};
+use crate::irc::reply::Replies;
 
-/// Names put on lines in one go.
-const CHUNK: usize = 512;
-/// Bytes of an answer over which no further entry begins: half of what lets a client go at once.
-const LONGEST: usize = 512 * 1024;
+/// Names collected before they are formatted as lines.
+const NAMES_PER_CHUNK: usize = 512;
+/// Reply size from which no further entry is added. It is half of the default
+/// hard queue limit.
+const MAX_REPLY_BYTES: usize = 512 * 1024;
 
-/// Whether there is room for one more entry; says so if there is none.
-fn has_room(command: &[u8], replies: &mut Replies) -> bool {
-    let room = replies.bytes() < LONGEST;
-    if !room {
-        replies.numeric(416, &[command], "Too many matches, ask for fewer");
+/// Returns whether one more entry fits. Otherwise sends an error.
+fn has_space(command: &[u8], replies: &mut Replies) -> bool {
+    let has_space = replies.bytes() < MAX_REPLY_BYTES;
+    if !has_space {
+        replies.standard(ERR_TOOMANYMATCHES, &[command]);
     }
-    room
+    has_space
 }
 
-impl World {
+impl HubState {
     pub(super) async fn names(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(names) = message.param(0) else {
-            replies.numeric(366, &[b"*"], "End of /NAMES list");
+            replies.standard(RPL_ENDOFNAMES, &[b"*"]);
             return;
         };
-        for name in list(names) {
-            if !has_room(b"NAMES", replies) {
+        for name in comma_list(names) {
+            if !has_space(b"NAMES", replies) {
                 break;
             }
-            self.names_of(id, &Key::new(name), name, replies).await;
+            self.names_of(id, &NameKey::new(name), name, replies).await;
         }
     }
 
-    /// Who is in the channel, as `id` may see it; just the end of the list if that is nobody.
-    pub(super) async fn names_of(&mut self, id: ClientId, key: &Key, name: &[u8], replies: &mut Replies) {
-        let channel = self.channels.get(key).filter(|channel| channel.shows_to(id));
+    /// Sends the members of a channel that `id` may see. If it may see none,
+    /// only the end of the list follows.
+    pub(super) async fn names_of(&mut self, id: ClientId, key: &NameKey, name: &[u8], replies: &mut Replies) {
+        let channel = self.channels.get(key).filter(|channel| channel.is_visible_to(id));
         if let (Some(channel), Some(asker)) = (channel, self.clients.get(&id)) {
             let symbol: &[u8] = if channel.modes.secret { b"@" } else { b"=" };
-            let (inside, all) = (channel.has(id), asker.capabilities.multi_prefix);
+            let (is_member, all_sigils) = (channel.has_member(id), asker.capabilities.multi_prefix);
             let mut nicks: Vec<Vec<u8>> = Vec::new();
             for (member_id, member) in &channel.members {
                 let Some(client) = self.clients.get(member_id) else { continue };
-                if inside || !client.invisible {
-                    nicks.push([member.sigils(all), client.nick_or_star()].concat());
+                if is_member || !client.is_invisible {
+                    nicks.push([member.sigils(all_sigils), client.nick_or_star()].concat());
                 }
-                if nicks.len() == CHUNK {
-                    replies.numeric_words(353, &[symbol, &channel.name], &nicks);
+                if nicks.len() == NAMES_PER_CHUNK {
+                    replies.numeric_words(RPL_NAMREPLY, &[symbol, &channel.name], &nicks);
                     nicks.clear();
-                    self.post.step(CHUNK as u32 / 4).await;
+                    self.delivery.add_steps(NAMES_PER_CHUNK as u32 / 4).await;
                 }
             }
-            replies.numeric_words(353, &[symbol, &channel.name], &nicks);
+            replies.numeric_words(RPL_NAMREPLY, &[symbol, &channel.name], &nicks);
         }
-        replies.numeric(366, &[channel.map_or(name, |it| &it.name)], "End of /NAMES list");
+        replies.standard(RPL_ENDOFNAMES, &[channel.map_or(name, |it| &it.name)]);
     }
 
-    /// LIST of all channels, or of those that any of the conditions picks.
+    /// LIST of all channels, or of those that match any of the conditions.
     pub(super) async fn list(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
-        let wanted: Vec<Wanted<'_>> =
-            message.param(0).map_or_else(Vec::new, |it| list(it).map(Wanted::of).collect());
-        let wanted = |channel: &Channel| wanted.is_empty() || wanted.iter().any(|it| it.picks(channel));
-        replies.numeric(321, &[b"Channel"], "Users  Name");
-        // Comparing with a mask takes longer than counting.
-        let each = 1 + message.param(0).map_or(0, <[u8]>::len) as u32 / 16;
+        let filters: Vec<ListFilter<'_>> =
+            message.param(0).map_or_else(Vec::new, |it| comma_list(it).map(ListFilter::parse).collect());
+        let is_wanted =
+            |channel: &Channel| filters.is_empty() || filters.iter().any(|it| it.matches(channel));
+        replies.standard(RPL_LISTSTART, &[b"Channel"]);
+        // Matching a mask takes longer than comparing a number.
+        let steps = 1 + message.param(0).map_or(0, <[u8]>::len) as u32 / 16;
         for channel in self.channels.values() {
-            self.post.step(each).await;
-            if !channel.shows_to(id) || !wanted(channel) {
+            self.delivery.add_steps(steps).await;
+            if !channel.is_visible_to(id) || !is_wanted(channel) {
                 continue;
             }
-            if !has_room(b"LIST", replies) {
+            if !has_space(b"LIST", replies) {
                 break;
             }
             let topic: &[u8] = channel.topic.as_ref().map_or(b"", |topic| &topic.text);
-            replies.numeric(322, &[&channel.name, channel.members.len().to_string().as_bytes()], topic);
+            replies.numeric(RPL_LIST, &[&channel.name, channel.members.len().to_string().as_bytes()], topic);
         }
-        replies.numeric(323, &[], "End of /LIST");
+        replies.standard(RPL_LISTEND, &[]);
     }
 
-    /// WHO of a channel, or of all whom a mask fits: those in no channel of the asker only if they are not
-    /// invisible.
+    /// WHO of a channel, or of all clients that match a mask. A mask finds an
+    /// invisible client only if it is the client that asks or shares a channel
+    /// with it.
     pub(super) async fn who(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let asked = message.param(0).unwrap_or(b"*");
         let mask = if asked == b"0" { b"*" } else { asked };
         let operators_only = message.param(1) == Some(b"o");
         let Some(asker) = self.clients.get(&id) else { return };
-        let key = Key::new(mask);
-        if let Some(channel) = self.channels.get(&key).filter(|channel| channel.shows_to(id)) {
-            let (inside, all) = (channel.has(id), asker.capabilities.multi_prefix);
+        let key = NameKey::new(mask);
+        if let Some(channel) = self.channels.get(&key).filter(|channel| channel.is_visible_to(id)) {
+            let (is_member, all_sigils) = (channel.has_member(id), asker.capabilities.multi_prefix);
             for (member_id, member) in &channel.members {
                 let Some(client) = self.clients.get(member_id) else { continue };
-                if !has_room(b"WHO", replies) {
+                if !has_space(b"WHO", replies) {
                     break;
                 }
-                if (inside || !client.invisible) && (client.operator || !operators_only) {
+                if (is_member || !client.is_invisible) && (client.is_operator || !operators_only) {
                     let name = &self.identity.name;
-                    who_line(name, &channel.name, client, member.sigils(all), replies);
+                    who_line(name, &channel.name, client, member.sigils(all_sigils), replies);
                 }
-                self.post.step(1).await;
+                self.delivery.add_steps(1).await;
             }
-        } else if let Some(client) = self.named(mask) {
-            if client.operator || !operators_only {
+        } else if let Some(client) = self.registered_client(mask) {
+            if client.is_operator || !operators_only {
                 who_line(&self.identity.name, b"*", client, b"", replies);
             }
-        } else if !crate::names::is_channel_like(mask) {
-            for client in self.clients.values().filter(|client| client.registered) {
-                self.post.step(2).await;
-                let seen = !client.invisible || client.id == id || client.meets(asker);
-                if !seen || !client.fits(mask) || (operators_only && !client.operator) {
+        } else if !crate::irc::names::is_channel_like(mask) {
+            for client in self.clients.values().filter(|client| client.is_registered) {
+                self.delivery.add_steps(2).await;
+                let is_visible = !client.is_invisible || client.id == id || client.shares_channel_with(asker);
+                if !is_visible || !client.matches_mask(mask) || (operators_only && !client.is_operator) {
                     continue;
                 }
-                if !has_room(b"WHO", replies) {
+                if !has_space(b"WHO", replies) {
                     break;
                 }
                 who_line(&self.identity.name, b"*", client, b"", replies);
             }
         }
-        replies.numeric(315, &[asked], "End of /WHO list");
+        replies.standard(RPL_ENDOFWHO, &[asked]);
     }
 }
 
 fn who_line(server: &str, channel: &[u8], client: &Client, sigils: &[u8], replies: &mut Replies) {
     let here: &[u8] = if client.away.is_some() { b"G" } else { b"H" };
-    let star: &[u8] = if client.operator { b"*" } else { b"" };
+    let star: &[u8] = if client.is_operator { b"*" } else { b"" };
     let (nick, flags) = (client.nick_or_star(), [here, star, sigils].concat());
     let params = [channel, client.user_name(), &client.host, server.as_bytes(), nick, &flags];
-    replies.numeric(352, &params, [b"0 ", client.real_name()].concat());
+    replies.numeric(RPL_WHOREPLY, &params, [b"0 ", client.real_name()].concat());
 }

@@ -1,138 +1,164 @@
-//! Talking: PRIVMSG and NOTICE.
+//! PRIVMSG and NOTICE.
 
 use std::time::Instant;
 
-use super::channel::Refusal;
-use super::{Checks, ClientId, Next, World};
-use crate::command::Command;
-use crate::ctcp::Text;
-use crate::inject::history::Entry;
-use crate::message::{Message, list};
-use crate::names::{Key, is_channel_like};
-use crate::reply::{Line, Replies};
+use super::limits::MAX_MESSAGE_TARGETS;
+use super::request::{ClientId, CommandOutcome};
+use super::state::HubState;
+use crate::irc::command::Command;
+use crate::irc::ctcp::MessageText;
+use crate::irc::message::{Message, comma_list};
+use crate::irc::names::{NameKey, is_channel_like};
+use crate::irc::numeric::{
+    ERR_CANNOTSENDTOCHAN, ERR_NORECIPIENT, ERR_NOSUCHCHANNEL, ERR_NOSUCHNICK, ERR_NOTEXTTOSEND,
+    ERR_TOOMANYTARGETS, RPL_AWAY, StandardReply,
+};
+use crate::irc::reply::{OutputLine, Replies};
+use crate::services::history::ChannelMessage;
+use crate::services::line_checks::LineChecks;
 
-/// The most targets of one PRIVMSG or NOTICE, each counted once.
-pub(super) const TARGETS: usize = 4;
-
-/// Something to say and who says it.
-struct Speech<'a> {
+/// A message to send and its sender.
+struct OutgoingMessage<'a> {
     id: ClientId,
     prefix: Vec<u8>,
     command: Command,
     text: &'a [u8],
-    refused: bool,
-    /// Who says it gets to read it too.
-    echo: bool,
+    is_refused: bool,
+    /// The sender receives the message too.
+    wants_echo: bool,
 }
 
-impl World {
-    pub(super) async fn talk(
+impl HubState {
+    pub(super) async fn send_message(
         &mut self,
         id: ClientId,
         command: Command,
         message: &Message<'_>,
-        checks: Checks,
+        checks: LineChecks,
         replies: &mut Replies,
-    ) -> Next {
-        // A NOTICE is never answered, so that two robots cannot keep each other talking.
-        let silent = command == Command::Notice;
-        let targets = message.param(0).filter(|targets| list(targets).next().is_some());
+    ) -> CommandOutcome {
+        // A NOTICE never gets a reply, so that two bots cannot answer each
+        // other for ever.
+        let is_notice = command == Command::Notice;
+        let targets = message.param(0).filter(|targets| comma_list(targets).next().is_some());
         let (targets, text) = match (targets, message.param(1)) {
             (Some(targets), Some(text)) => (targets, text),
-            _ if silent => return Next::Done,
+            _ if is_notice => return CommandOutcome::Done,
             (None, _) => {
-                replies.numeric(411, &[], format!("No recipient given ({})", command.name()));
-                return Next::Done;
+                replies.numeric(ERR_NORECIPIENT, &[], format!("No recipient given ({})", command.name()));
+                return CommandOutcome::Done;
             }
             (Some(_), None) => {
-                replies.numeric(412, &[], "No text to send");
-                return Next::Done;
+                replies.standard(ERR_NOTEXTTOSEND, &[]);
+                return CommandOutcome::Done;
             }
         };
-        let Some(client) = self.clients.get_mut(&id) else { return Next::Done };
-        client.spoke = Instant::now();
-        let echo = client.capabilities.echo_message;
-        let speech = Speech { id, prefix: client.prefix(), command, text, refused: checks.refused, echo };
-        let (mut said, mut told) = (Vec::new(), Vec::new());
-        for target in list(targets) {
-            let key = Key::new(target);
-            // Named twice is no reason to hear it twice.
-            if told.contains(&key) {
+        let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
+        client.last_message_at = Instant::now();
+        let wants_echo = client.capabilities.echo_message;
+        let outgoing = OutgoingMessage {
+            id,
+            prefix: client.prefix(),
+            command,
+            text,
+            is_refused: checks.is_refused,
+            wants_echo,
+        };
+        let (mut said, mut seen_targets) = (Vec::new(), Vec::new());
+        for target in comma_list(targets) {
+            let key = NameKey::new(target);
+            // A target that is named twice receives the message once.
+            if seen_targets.contains(&key) {
                 continue;
             }
-            let too_many = told.len() == TARGETS;
-            let failed = match too_many {
-                true => Err((407, "Too many targets")),
-                false if is_channel_like(target) => {
-                    self.say_in_channel(&speech, &key, &mut said, replies).await
-                }
-                false => self.say_to_nick(&speech, &key, replies),
+            let too_many = seen_targets.len() == MAX_MESSAGE_TARGETS;
+            let sent = if too_many {
+                Err(ERR_TOOMANYTARGETS)
+            } else if is_channel_like(target) {
+                self.send_to_channel(&outgoing, &key, &mut said, replies).await
+            } else {
+                self.send_to_nick(&outgoing, &key, replies)
             };
-            if let (Err((code, text)), false) = (failed, silent) {
-                let channel = self.channels.get(&key).filter(|channel| channel.shows_to(id));
-                replies.numeric(code, &[channel.map_or(target, |it| &it.name)], text);
+            if let Err(error) = sent
+                && !is_notice
+            {
+                let channel = self.channels.get(&key).filter(|channel| channel.is_visible_to(id));
+                replies.standard(error, &[channel.map_or(target, |it| &it.name)]);
             }
             if too_many {
                 break;
             }
-            told.push(key);
+            seen_targets.push(key);
         }
-        if said.is_empty() { Next::Done } else { Next::Said(said) }
+        if said.is_empty() { CommandOutcome::Done } else { CommandOutcome::Said(said) }
     }
 
-    async fn say_in_channel(
+    async fn send_to_channel(
         &mut self,
-        speech: &Speech<'_>,
-        key: &Key,
-        said: &mut Vec<Entry>,
+        outgoing: &OutgoingMessage<'_>,
+        key: &NameKey,
+        said: &mut Vec<ChannelMessage>,
         replies: &mut Replies,
-    ) -> Result<(), Refusal> {
-        let channel = self.channels.get(key).ok_or((403, "No such channel"))?;
-        if !self.clients.get(&speech.id).is_some_and(|client| channel.may_speak(client)) {
-            return Err(match channel.shows_to(speech.id) {
-                true => (404, "Cannot send to channel"),
-                false => (403, "No such channel"),
-            });
+    ) -> Result<(), StandardReply> {
+        let channel = self.channels.get(key).ok_or(ERR_NOSUCHCHANNEL)?;
+        if !self.clients.get(&outgoing.id).is_some_and(|client| channel.can_speak(client)) {
+            let is_visible = channel.is_visible_to(outgoing.id);
+            return Err(if is_visible { ERR_CANNOTSENDTOCHAN } else { ERR_NOSUCHCHANNEL });
         }
-        if speech.refused {
-            return Err((404, "Cannot send to channel (the word filter refuses it)"));
+        if outgoing.is_refused {
+            return Err(ERR_CANNOTSENDTOCHAN.with_text("Cannot send to channel (the word filter refuses it)"));
         }
-        let line = speech.line(&channel.name);
-        speech.echo(&line, replies);
-        self.post.deliver(channel.others(speech.id), &line).await;
-        // What clients ask each other is no part of what people said.
-        if speech.command == Command::Privmsg && Text::of(speech.text) != Text::Request {
-            let nick = speech.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
-            said.push(Entry { channel: key.clone(), nick, text: speech.text.into() });
+        let line = outgoing.line(&channel.name);
+        outgoing.echo(&line, replies);
+        self.delivery.deliver(channel.other_members(outgoing.id), &line).await;
+        // A CTCP request is not part of the conversation, so the history skips
+        // it.
+        if outgoing.command == Command::Privmsg && MessageText::parse(outgoing.text) != MessageText::Request {
+            let nick = outgoing.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
+            said.push(ChannelMessage { channel: key.clone(), nick, text: outgoing.text.into() });
         }
         Ok(())
     }
 
-    fn say_to_nick(&mut self, speech: &Speech<'_>, key: &Key, replies: &mut Replies) -> Result<(), Refusal> {
+    fn send_to_nick(
+        &mut self,
+        outgoing: &OutgoingMessage<'_>,
+        key: &NameKey,
+        replies: &mut Replies,
+    ) -> Result<(), StandardReply> {
         let id = self.nicks.get(key).copied();
-        let client = id.and_then(|id| self.clients.get(&id)).filter(|client| client.registered);
-        let client = client.ok_or((401, "No such nick/channel"))?;
-        if speech.refused {
-            return Err((404, "Cannot send (the word filter refuses it)"));
+        let client = id.and_then(|id| self.clients.get(&id)).filter(|client| client.is_registered);
+        let client = client.ok_or(ERR_NOSUCHNICK)?;
+        if outgoing.is_refused {
+            return Err(ERR_CANNOTSENDTOCHAN.with_text("Cannot send (the word filter refuses it)"));
         }
-        let line = speech.line(client.nick_or_star());
-        speech.echo(&line, replies);
-        self.post.one(client.id, &client.outbox, &line, 1);
-        if let (Some(reason), Command::Privmsg) = (&client.away, speech.command) {
-            replies.numeric(301, &[client.nick_or_star()], reason);
+        let line = outgoing.line(client.nick_or_star());
+        outgoing.echo(&line, replies);
+        self.delivery.send(client.id, &client.outbox, &line, 1);
+        if let (Some(reason), Command::Privmsg) = (&client.away, outgoing.command) {
+            replies.numeric(RPL_AWAY, &[client.nick_or_star()], reason);
         }
         Ok(())
     }
 }
 
-impl Speech<'_> {
-    fn echo(&self, line: &Line, replies: &mut Replies) {
-        if self.echo {
+impl OutgoingMessage<'_> {
+    fn echo(&self, line: &OutputLine, replies: &mut Replies) {
+        if self.wants_echo {
             replies.copy(line);
         }
     }
 
-    fn line(&self, target: &[u8]) -> Line {
-        Line::new(&[b":", &self.prefix, b" ", self.command.name().as_bytes(), b" ", target, b" :", self.text])
+    fn line(&self, target: &[u8]) -> OutputLine {
+        OutputLine::new(&[
+            b":",
+            &self.prefix,
+            b" ",
+            self.command.name().as_bytes(),
+            b" ",
+            target,
+            b" :",
+            self.text,
+        ])
     }
 }

@@ -1,281 +1,49 @@
-//! Who is here, in which channels, and what they get to read: one task owns it all.
+//! The clients, their channels and what they receive: one task owns it all.
 //!
-//! The lock discipline is that there is no lock. Sessions send requests and wait for the outcome, so each
-//! has one request here at a time and its replies come in order; what everybody sees is in the order in
-//! which this task took the requests. It never waits for a client: a queue that is full costs that client
-//! its connection. Whatever takes long (argon2, files, a flood's pause) is done by the sessions.
+//! There are no locks. A session sends a request and waits for its outcome, so
+//! each session has at most one request here and its replies come in order.
+//! All clients see events in the order in which this task took the requests.
+//! The task never waits for a client: a client whose queue is full is
+//! disconnected. Sessions do everything that takes long (argon2, files, the
+//! pause of the flood control).
 //!
-//! | what | owned by | others reach it by |
+//! | what | owner | access for others |
 //! |---|---|---|
-//! | clients, nicks, channels, who was here | the hub's task | [`Hub`]: a message, and its outcome |
-//! | the socket, what was read and not yet asked, the allowance of lines | the session's task | nobody |
-//! | what waits for a client | its [`outbox`](crate::outbox): pushed by the hub, emptied by the session | – |
-//! | how much that is, and whether lines are stamped | atomics that both ends share | relaxed loads |
-//! | bytes of a line | all queues that hold it, by count | never changed once queued |
-//! | what is logged, counted, hashed | `work` and its tasks | channels, atomics |
+//! | clients, nicks, channels, former clients | the hub's task | [`Hub`](handle::Hub): a message and its outcome |
+//! | the socket, unprocessed input, the token bucket | the session's task | none |
+//! | lines queued for a client | its [`outbox`](crate::outbox): the hub pushes, the session writes | none |
+//! | size of that queue, whether lines carry a time | atomics that both ends share | relaxed loads |
+//! | bytes of a line | all queues that hold it (reference count) | immutable once queued |
+//! | history, counts, password hashes | `services` and their tasks | channels, atomics |
 //!
-//! So no session ever waits for another one's client, and nothing can be locked across an await.
+//! So no session waits for the client of another session, and nothing can be
+//! locked across an await.
 //!
-//! As nobody else can change the state, long loops may yield in their middle: see [`post`].
+//! Nobody else can change the state, so long loops may yield in the middle:
+//! see [`delivery`].
 
-mod caps;
-mod change;
+mod cap;
+mod capabilities;
 mod channel;
 mod client;
-mod direct;
+mod delivery;
+mod former_clients;
+pub(crate) mod handle;
 mod history;
 mod isupport;
+mod join_part;
 mod leaving;
+mod limits;
 mod listing;
 mod messages;
+mod mode_change;
 mod moderation;
 mod modes;
 mod operators;
-mod people;
-mod post;
 mod queries;
 mod registration;
-mod rooms;
+pub(crate) mod request;
+mod state;
+mod task;
 mod user_modes;
-
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::SystemTime;
-
-use tokio::sync::{mpsc, oneshot};
-
-use self::channel::Channel;
-use self::client::Client;
-use self::people::Gone;
-use self::post::Post;
-use crate::command::Command;
-use crate::message::Message;
-use crate::metrics::{Metrics, Rejection};
-use crate::names::Key;
-use crate::outbox::Outbox;
-use crate::reply::Replies;
-use crate::store::Past;
-
-pub(crate) use self::direct::Hub;
-pub(crate) use crate::inject::history::Entry;
-
-/// A connection, for as long as the server runs; in the order they came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ClientId(pub(crate) u64);
-
-/// What a session asks for.
-#[derive(Debug)]
-pub(crate) enum Request {
-    /// A line of the client, with what the session found out about it.
-    Line(Box<[u8]>, Checks),
-    /// The client sent a line over the limit.
-    TooLong,
-    /// The client is to show that it is alive.
-    Ping,
-    /// What the store gave for [`Outcome::Recall`].
-    Recalled { channel: Key, lines: Option<Vec<Past>> },
-    /// The client had its time to register.
-    Registered,
-}
-
-/// What the session checked before it passed a line on.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Checks {
-    /// The password in it (PASS, OPER) is right.
-    pub(crate) password: bool,
-    /// The word filter refuses its text.
-    pub(crate) refused: bool,
-}
-
-/// What became of a request.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    /// It is done.
-    Done,
-    /// It was said in these channels.
-    Said(Vec<Entry>),
-    /// The session is to fetch so many lines of this channel, and to come back with them.
-    Recall { channel: Key, most: usize },
-    /// The client is let go; nothing it sends is heard any more.
-    Gone,
-}
-
-/// What a command leads to.
-enum Next {
-    Done,
-    Said(Vec<Entry>),
-    Recall { channel: Key, most: usize },
-    Close(Vec<u8>),
-}
-
-enum Event {
-    Connect { id: ClientId, host: Box<[u8]>, outbox: Outbox, done: oneshot::Sender<()> },
-    Request { id: ClientId, request: Request, outcome: oneshot::Sender<Outcome> },
-    Drain { reason: &'static str },
-}
-
-/// A client is gone, or to be let go.
-#[derive(Debug)]
-struct Leave {
-    id: ClientId,
-    reason: String,
-}
-
-/// What the server says about itself.
-#[derive(Debug)]
-pub(crate) struct Identity {
-    pub(crate) name: Arc<str>,
-    pub(crate) motd: Option<Vec<Box<[u8]>>>,
-    pub(crate) needs_password: bool,
-    pub(crate) has_operators: bool,
-    pub(crate) created: SystemTime,
-}
-
-/// The state, owned by the hub's task.
-struct World {
-    identity: Identity,
-    clients: HashMap<ClientId, Client>,
-    nicks: HashMap<Key, ClientId>,
-    channels: HashMap<Key, Channel>,
-    gone: Gone,
-    /// How many clients are registered, how many of them operators, and how many invisible.
-    registered: usize,
-    operators: usize,
-    invisible: usize,
-    /// The most clients there were at a time.
-    most: usize,
-    post: Post,
-}
-
-/// Serves events until all handles are gone.
-///
-/// Those who leave come by a way of their own, and whoever is next is left to chance: each QUIT goes to all
-/// who share a channel, and when a thousand leave at once, what others say is not to wait for all of them.
-async fn run(
-    mut events: mpsc::Receiver<Event>,
-    mut leaving: mpsc::Receiver<Leave>,
-    identity: Identity,
-    metrics: Metrics,
-) {
-    let post = Post::new(metrics);
-    let (clients, nicks, channels, gone) = Default::default();
-    let mut world = World {
-        identity,
-        clients,
-        nicks,
-        channels,
-        gone,
-        registered: 0,
-        operators: 0,
-        invisible: 0,
-        most: 0,
-        post,
-    };
-    loop {
-        tokio::select! {
-            event = events.recv() => match event {
-                Some(event) => world.handle(event).await,
-                None => return,
-            },
-            Some(Leave { id, reason }) = leaving.recv() => world.remove(id, reason.as_bytes()).await,
-            () = std::future::ready(()), if world.post.has_slow() => {
-                if let Some(slow) = world.post.take_slow() {
-                    world.remove(slow, b"SendQ exceeded").await;
-                }
-            }
-        }
-        world.post.rest().await;
-    }
-}
-
-impl World {
-    async fn handle(&mut self, event: Event) {
-        match event {
-            Event::Connect { id, host, outbox, done } => {
-                self.clients.insert(id, Client::new(id, host, outbox, !self.identity.needs_password));
-                let _ = done.send(());
-            }
-            Event::Request { id, request, outcome } => {
-                let result = self.request(id, request).await;
-                // The session may have ended meanwhile; it then says so itself.
-                let _ = outcome.send(result);
-            }
-            Event::Drain { reason } => self.drain(reason.as_bytes()).await,
-        }
-    }
-
-    async fn request(&mut self, id: ClientId, request: Request) -> Outcome {
-        let Some(client) = self.clients.get(&id) else { return Outcome::Gone };
-        let stamped = client.outbox.stamped();
-        let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star(), stamped);
-        let next = match request {
-            Request::Line(line, checks) => self.line(id, &line, checks, &mut replies).await,
-            Request::TooLong => {
-                replies.numeric(417, &[], "Input line was too long");
-                Next::Done
-            }
-            Request::Registered if client.registered => Next::Done,
-            Request::Registered => {
-                self.post.rejected(Rejection::Timeout);
-                Next::Close(b"Registration timed out".to_vec())
-            }
-            Request::Ping => {
-                replies.line(&[b"PING :", self.identity.name.as_bytes()]);
-                Next::Done
-            }
-            Request::Recalled { channel, lines } => {
-                self.recalled(&channel, lines, &mut replies);
-                Next::Done
-            }
-        };
-        if let Some(client) = self.clients.get(&id) {
-            self.post.answer(id, &client.outbox, &mut replies);
-        }
-        match next {
-            Next::Done => Outcome::Done,
-            Next::Said(entries) => Outcome::Said(entries),
-            Next::Recall { channel, most } => Outcome::Recall { channel, most },
-            Next::Close(reason) => {
-                self.remove(id, &reason).await;
-                Outcome::Gone
-            }
-        }
-    }
-
-    async fn line(&mut self, id: ClientId, line: &[u8], checks: Checks, replies: &mut Replies) -> Next {
-        let Some(message) = Message::parse(line) else { return Next::Done };
-        let command = Command::of(message.command);
-        let registered = self.clients.get(&id).is_some_and(|client| client.registered);
-        // irssi sends an empty JOIN first, to see whether it talks to a proxy.
-        let empty_join = command == Command::Join && message.params() == [b""];
-        if empty_join {
-            return Next::Done;
-        }
-        if !registered && !command.before_registration() {
-            replies.numeric(451, &[], "You have not registered");
-            return Next::Done;
-        }
-        match command {
-            Command::Quit => return self.quit(&message),
-            Command::History => return self.history(id, &message, replies),
-            Command::Privmsg | Command::Notice => {
-                return self.talk(id, command, &message, checks, replies).await;
-            }
-            Command::Cap => return self.cap(id, &message, replies),
-            Command::Pass => self.pass(id, &message, checks, replies),
-            Command::User => return self.user(id, &message, replies),
-            Command::Kill => return self.kill(id, &message, replies).await,
-            Command::Nick => return self.nick(id, &message, replies).await,
-            Command::Join => self.join(id, &message, replies).await,
-            Command::Part => self.part(id, &message, replies).await,
-            Command::Topic => self.topic(id, &message, replies).await,
-            Command::Mode => self.mode(id, &message, replies).await,
-            Command::Kick => self.kick(id, &message, replies).await,
-            Command::Names => self.names(id, &message, replies).await,
-            Command::List => self.list(id, &message, replies).await,
-            Command::Who => self.who(id, &message, replies).await,
-            _ => self.query(id, command, &message, checks, replies),
-        }
-        Next::Done
-    }
-}
+mod whois;

@@ -1,30 +1,29 @@
-//! Who is in a channel against or by the will of others: KICK, INVITE.
+//! KICK and INVITE.
 
-use super::registration::CHANNELS_EACH;
-use super::{ClientId, World};
-use crate::cut::cut;
-use crate::message::{Message, list};
-use crate::names::Key;
-use crate::reply::{Line, Replies};
+use super::limits::{MAX_CHANNELS_PER_CLIENT, MAX_KICK_REASON_BYTES, MAX_KICK_TARGETS};
+use super::request::ClientId;
+use super::state::HubState;
+use crate::irc::message::{Message, comma_list};
+use crate::irc::names::NameKey;
+use crate::irc::numeric::{
+    ERR_TOOMANYTARGETS, ERR_USERNOTINCHANNEL, ERR_USERONCHANNEL, RPL_AWAY, RPL_INVITING,
+};
+use crate::irc::reply::{OutputLine, Replies};
+use crate::irc::truncate::truncate;
 
-/// The most bytes of the reason for a KICK.
-pub(super) const KICK_LENGTH: usize = 300;
-/// The most nicks of one KICK.
-pub(super) const KICKS: usize = 4;
-
-impl World {
+impl HubState {
     pub(super) async fn kick(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let (Some(name), Some(nicks)) = (message.param(0), message.param(1)) else {
-            return replies.numeric(461, &[b"KICK"], "Not enough parameters");
+            return replies.need_more_params("KICK");
         };
-        let Some(channel) = self.inside(id, name, replies) else { return };
+        let Some(channel) = self.joined_channel(id, name, replies) else { return };
         if !channel.is_operator(id) {
-            return replies.numeric(482, &[&channel.name], "You're not channel operator");
+            return replies.not_channel_operator(&channel.name);
         }
-        let key = Key::new(name);
-        for (index, nick) in list(nicks).enumerate() {
-            if index == KICKS {
-                return replies.numeric(407, &[nick], "Too many targets");
+        let key = NameKey::new(name);
+        for (index, nick) in comma_list(nicks).enumerate() {
+            if index == MAX_KICK_TARGETS {
+                return replies.standard(ERR_TOOMANYTARGETS, &[nick]);
             }
             self.kick_one(id, &key, nick, message.param(2), replies).await;
         }
@@ -33,29 +32,29 @@ impl World {
     async fn kick_one(
         &mut self,
         id: ClientId,
-        key: &Key,
+        key: &NameKey,
         nick: &[u8],
         reason: Option<&[u8]>,
         replies: &mut Replies,
     ) {
         let by = self.clients.get(&id).map(|client| (client.prefix(), client.nick_or_star().to_vec()));
         let (Some((by, by_nick)), Some(channel)) = (by, self.channels.get_mut(key)) else { return };
-        // It may have kicked itself with the nick before.
-        if !channel.has(id) {
-            return replies.numeric(442, &[&channel.name], "You're not on that channel");
+        // The client may have kicked itself with the previous nick.
+        if !channel.has_member(id) {
+            return replies.not_on_channel(&channel.name);
         }
-        let target = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get_mut(id));
-        let Some(target) = target.filter(|client| client.registered) else {
-            return replies.numeric(401, &[nick], "No such nick/channel");
+        let target = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get_mut(id));
+        let Some(target) = target.filter(|client| client.is_registered) else {
+            return replies.no_such_nick(nick);
         };
-        if !channel.has(target.id) {
-            return replies.numeric(441, &[nick, &channel.name], "They aren't on that channel");
+        if !channel.has_member(target.id) {
+            return replies.standard(ERR_USERNOTINCHANNEL, &[nick, &channel.name]);
         }
-        let reason = cut(reason.unwrap_or(&by_nick), KICK_LENGTH);
+        let reason = truncate(reason.unwrap_or(&by_nick), MAX_KICK_REASON_BYTES);
         let line = [b":", &by[..], b" KICK ", &channel.name, b" ", target.nick_or_star(), b" :", reason];
-        let line = Line::new(&line);
+        let line = OutputLine::new(&line);
         replies.copy(&line);
-        self.post.deliver(channel.others(id), &line).await;
+        self.delivery.deliver(channel.other_members(id), &line).await;
         target.channels.remove(key);
         channel.members.remove(&target.id);
         if channel.members.is_empty() {
@@ -65,35 +64,38 @@ impl World {
 
     pub(super) fn invite(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let (Some(nick), Some(name)) = (message.param(0), message.param(1)) else {
-            return replies.numeric(461, &[b"INVITE"], "Not enough parameters");
+            return replies.need_more_params("INVITE");
         };
-        let Some(channel) = self.inside(id, name, replies) else { return };
+        let Some(channel) = self.joined_channel(id, name, replies) else { return };
         if channel.modes.invite_only && !channel.is_operator(id) {
-            return replies.numeric(482, &[&channel.name], "You're not channel operator");
+            return replies.not_channel_operator(&channel.name);
         }
-        let key = Key::new(name);
+        let key = NameKey::new(name);
         let by = self.clients.get(&id).map(|client| client.prefix()).unwrap_or_default();
         let Some(channel) = self.channels.get(&key) else { return };
-        let target = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get_mut(id));
-        let Some(target) = target.filter(|client| client.registered) else {
-            return replies.numeric(401, &[nick], "No such nick/channel");
+        let target = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get_mut(id));
+        let Some(target) = target.filter(|client| client.is_registered) else {
+            return replies.no_such_nick(nick);
         };
-        if channel.has(target.id) {
-            return replies.numeric(443, &[target.nick_or_star(), &channel.name], "is already on channel");
+        if channel.has_member(target.id) {
+            return replies.standard(ERR_USERONCHANNEL, &[target.nick_or_star(), &channel.name]);
         }
-        // Whoever cannot lift bans, keys and limits cannot help others past them either: it only tells.
+        // Only an operator can lift bans, keys and limits, so only the
+        // invitation of an operator overrides them. Any other invitation is
+        // just a message.
         if channel.is_operator(id) {
-            // The first by name makes room: nobody is to fill the memory of another with invitations.
-            if target.invitations.len() >= CHANNELS_EACH {
+            // The first invitation by name is dropped. Otherwise one client
+            // could fill the memory of another with invitations.
+            if target.invitations.len() >= MAX_CHANNELS_PER_CLIENT {
                 target.invitations.pop_first();
             }
-            target.invitations.insert(key, channel.created);
+            target.invitations.insert(key, channel.created_at);
         }
-        replies.numeric_params(341, &[target.nick_or_star(), &channel.name]);
+        replies.numeric_params(RPL_INVITING, &[target.nick_or_star(), &channel.name]);
         if let Some(reason) = &target.away {
-            replies.numeric(301, &[target.nick_or_star()], reason);
+            replies.numeric(RPL_AWAY, &[target.nick_or_star()], reason);
         }
-        let line = Line::new(&[b":", &by, b" INVITE ", target.nick_or_star(), b" :", &channel.name]);
-        self.post.one(target.id, &target.outbox, &line, 1);
+        let line = OutputLine::new(&[b":", &by, b" INVITE ", target.nick_or_star(), b" :", &channel.name]);
+        self.delivery.send(target.id, &target.outbox, &line, 1);
     }
 }

@@ -1,29 +1,35 @@
-//! MODE of channels: who may ask for what, and who is told.
+//! MODE of channels: checks each letter, applies it and announces the changes.
 
-use super::change::{Changes, Wish};
 use super::channel::Channel;
-use super::queries::unix_seconds;
-use super::{ClientId, World};
-use crate::message::Message;
-use crate::names::{Key, is_channel_like};
-use crate::reply::{Line, Replies};
+use super::client::unix_seconds;
+use super::limits::MAX_MODE_CHANGES;
+use super::mode_change::{ModeChanges, ModeRequest};
+use super::request::ClientId;
+use super::state::HubState;
+use crate::irc::message::Message;
+use crate::irc::names::{NameKey, is_channel_like};
+use crate::irc::numeric::{
+    ERR_BANLISTFULL, ERR_INVALIDMODEPARAM, ERR_NEEDMOREPARAMS, ERR_UNKNOWNMODE, ERR_USERNOTINCHANNEL,
+    RPL_BANLIST, RPL_CHANNELMODEIS, RPL_CREATIONTIME, RPL_ENDOFBANLIST, StandardReply,
+};
+use crate::irc::reply::{OutputLine, Replies};
 
-/// The most changes with a parameter in one MODE.
-pub(super) const CHANGES: usize = 4;
-impl World {
+impl HubState {
     pub(super) async fn mode(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         match message.param(0) {
-            None => replies.numeric(461, &[b"MODE"], "Not enough parameters"),
+            None => replies.need_more_params("MODE"),
             Some(target) if !is_channel_like(target) => {
                 self.user_mode(id, target, message.param(1), replies);
             }
-            Some(target) => match self.channels.get(&Key::new(target)).filter(|it| it.shows_to(id)) {
-                None => replies.numeric(403, &[target], "No such channel"),
-                Some(channel) => match message.param(1) {
-                    None => tell_modes(channel, id, replies),
-                    Some(_) => self.change_modes(id, target, message, replies).await,
-                },
-            },
+            Some(target) => {
+                match self.channels.get(&NameKey::new(target)).filter(|it| it.is_visible_to(id)) {
+                    None => replies.no_such_channel(target),
+                    Some(channel) => match message.param(1) {
+                        None => send_modes(channel, id, replies),
+                        Some(_) => self.change_modes(id, target, message, replies).await,
+                    },
+                }
+            }
         }
     }
 
@@ -34,9 +40,10 @@ impl World {
         message: &Message<'_>,
         replies: &mut Replies,
     ) {
-        let (mut done, mut on, mut refused, mut told_bans) = (Changes::default(), true, false, false);
+        let (mut changes, mut on, mut is_refused, mut sent_bans) =
+            (ModeChanges::default(), true, false, false);
         let mut params = message.params()[2..].iter().copied();
-        let mut taken = 0;
+        let mut param_count = 0;
         let letters = message.params()[1];
         for (index, &letter) in letters.iter().enumerate() {
             match letter {
@@ -44,110 +51,126 @@ impl World {
                     on = letter == b'+';
                     continue;
                 }
-                // The last word about a flag counts: the line that tells all of them must have room for it.
+                // Only the last occurrence of a flag counts. Otherwise the line
+                // that announces all changes could get too long.
                 b'i' | b'm' | b'n' | b's' | b't' if letters[index + 1..].contains(&letter) => continue,
                 b'i' | b'm' | b'n' | b's' | b't' | b'l' | b'k' | b'o' | b'v' | b'b' => {}
                 _ if letters[..index].contains(&letter) => continue,
                 _ => {
-                    replies.numeric(472, &[&[letter]], "is unknown mode char to me");
+                    replies.standard(ERR_UNKNOWNMODE, &[&[letter]]);
                     continue;
                 }
             }
-            let wants = matches!(letter, b'k' | b'o' | b'v' | b'b') || (letter == b'l' && on);
-            let param = if wants { params.next().filter(|param| !param.is_empty()) } else { None };
+            let takes_param = matches!(letter, b'k' | b'o' | b'v' | b'b') || (letter == b'l' && on);
+            let param = if takes_param { params.next().filter(|param| !param.is_empty()) } else { None };
             if letter == b'b' && param.is_none() {
-                // Told once: 500 letters must not be 500 lists, as they are collected in one buffer.
-                if !std::mem::replace(&mut told_bans, true) {
-                    self.tell_bans(target, replies);
+                // The list is sent once. 500 letters must not send 500 lists,
+                // as all replies to a line are collected in one buffer.
+                if !std::mem::replace(&mut sent_bans, true) {
+                    self.send_bans(target, replies);
                 }
                 continue;
             }
-            let Some(channel) = self.channels.get(&Key::new(target)) else { return };
+            let Some(channel) = self.channels.get(&NameKey::new(target)) else { return };
             if !channel.is_operator(id) {
-                // Said once: the rest of the line is no more allowed than its beginning.
-                if !std::mem::replace(&mut refused, true) {
-                    replies.numeric(482, &[&channel.name], "You're not channel operator");
+                // The error is sent once, as it applies to the whole line.
+                if !std::mem::replace(&mut is_refused, true) {
+                    replies.not_channel_operator(&channel.name);
                 }
                 continue;
             }
             if param.is_some() {
-                taken += 1;
-                if taken > CHANGES {
+                param_count += 1;
+                if param_count > MAX_MODE_CHANGES {
                     break;
                 }
             }
-            self.change(id, target, Wish { on, letter, param }, &mut done, replies);
+            self.change(id, target, ModeRequest { on, letter, param }, &mut changes, replies);
         }
-        self.tell_changes(id, target, &done, replies).await;
+        self.announce_changes(id, target, &changes, replies).await;
     }
 
-    /// One change by an operator of the channel.
+    /// Applies one change, requested by an operator of the channel.
     fn change(
         &mut self,
         id: ClientId,
         target: &[u8],
-        wish: Wish<'_>,
-        done: &mut Changes,
+        request: ModeRequest<'_>,
+        changes: &mut ModeChanges,
         replies: &mut Replies,
     ) {
-        let (Some(client), Some(channel)) = (self.clients.get(&id), self.channels.get_mut(&Key::new(target)))
+        let (Some(client), Some(channel)) =
+            (self.clients.get(&id), self.channels.get_mut(&NameKey::new(target)))
         else {
             return;
         };
-        let refused = match wish {
-            Wish { letter: b'o' | b'v', param: Some(nick), .. } => {
-                let member = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get(id));
-                match member.filter(|client| client.registered) {
-                    Some(member) => channel.rank(member, wish, done),
-                    None => return replies.numeric(401, &[nick], "No such nick/channel"),
+        let result = match request {
+            ModeRequest { letter: b'o' | b'v', param: Some(nick), .. } => {
+                let member = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get(id));
+                match member.filter(|client| client.is_registered) {
+                    Some(member) => channel.set_rank(member, request, changes),
+                    None => return replies.no_such_nick(nick),
                 }
             }
-            Wish { letter: b'b', param: Some(mask), .. } => channel.ban(mask, wish.on, client, done),
-            Wish { letter: b'k', .. } => channel.lock(wish, done),
-            Wish { letter: b'l', .. } => channel.limit(wish, done),
-            _ => channel.switch(wish, done),
-        };
-        match refused {
-            Ok(()) => {}
-            Err((441, text)) => {
-                replies.numeric(441, &[wish.param.unwrap_or_default(), &channel.name], text);
+            ModeRequest { letter: b'b', param: Some(mask), .. } => {
+                channel.set_ban(mask, request.on, client, changes)
             }
-            Err((461, text)) => replies.numeric(461, &[b"MODE"], text),
-            // The parameter itself is not repeated: it may be anything.
-            Err((696, text)) => replies.numeric(696, &[&channel.name, &[wish.letter], b"*"], text),
-            Err((478, text)) => replies.numeric(478, &[&channel.name, &[wish.letter]], text),
-            Err((code, text)) => replies.numeric(code, &[&channel.name], text),
+            ModeRequest { letter: b'k', .. } => channel.set_key(request, changes),
+            ModeRequest { letter: b'l', .. } => channel.set_limit(request, changes),
+            _ => channel.set_flag(request, changes),
+        };
+        match result {
+            Ok(()) => {}
+            Err(ERR_USERNOTINCHANNEL) => {
+                let nick = request.param.unwrap_or_default();
+                replies.standard(ERR_USERNOTINCHANNEL, &[nick, &channel.name]);
+            }
+            Err(ERR_NEEDMOREPARAMS) => replies.need_more_params("MODE"),
+            // The reply does not repeat the parameter, which may hold any
+            // bytes.
+            Err(error @ StandardReply { numeric: ERR_INVALIDMODEPARAM, .. }) => {
+                replies.standard(error, &[&channel.name, &[request.letter], b"*"]);
+            }
+            Err(ERR_BANLISTFULL) => replies.standard(ERR_BANLISTFULL, &[&channel.name, &[request.letter]]),
+            Err(error) => replies.standard(error, &[&channel.name]),
         }
     }
 
-    async fn tell_changes(&mut self, id: ClientId, target: &[u8], done: &Changes, replies: &mut Replies) {
-        let (Some(client), Some(channel)) = (self.clients.get(&id), self.channels.get(&Key::new(target)))
+    async fn announce_changes(
+        &mut self,
+        id: ClientId,
+        target: &[u8],
+        changes: &ModeChanges,
+        replies: &mut Replies,
+    ) {
+        let (Some(client), Some(channel)) = (self.clients.get(&id), self.channels.get(&NameKey::new(target)))
         else {
             return;
         };
-        if done.letters.is_empty() {
+        if changes.letters.is_empty() {
             return;
         }
         let by = client.prefix();
-        let line = Line::new(&[b":", &by, b" MODE ", &channel.name, b" ", &done.letters, &done.params]);
+        let line =
+            OutputLine::new(&[b":", &by, b" MODE ", &channel.name, b" ", &changes.letters, &changes.params]);
         replies.copy(&line);
-        self.post.deliver(channel.others(id), &line).await;
+        self.delivery.deliver(channel.other_members(id), &line).await;
     }
 
-    fn tell_bans(&self, target: &[u8], replies: &mut Replies) {
-        let Some(channel) = self.channels.get(&Key::new(target)) else { return };
+    fn send_bans(&self, target: &[u8], replies: &mut Replies) {
+        let Some(channel) = self.channels.get(&NameKey::new(target)) else { return };
         for ban in &channel.bans {
-            let at = unix_seconds(ban.at).to_string();
-            replies.numeric_params(367, &[&channel.name, &ban.mask, &ban.by, at.as_bytes()]);
+            let at = unix_seconds(ban.set_at).to_string();
+            replies.numeric_params(RPL_BANLIST, &[&channel.name, &ban.mask, &ban.set_by, at.as_bytes()]);
         }
-        replies.numeric(368, &[&channel.name], "End of channel ban list");
+        replies.standard(RPL_ENDOFBANLIST, &[&channel.name]);
     }
 }
 
-fn tell_modes(channel: &Channel, id: ClientId, replies: &mut Replies) {
-    let created = unix_seconds(channel.created).to_string();
-    let modes = channel.modes.shown(channel.has(id));
+fn send_modes(channel: &Channel, id: ClientId, replies: &mut Replies) {
+    let created = unix_seconds(channel.created_at).to_string();
+    let modes = channel.modes.to_text(channel.has_member(id));
     let params: Vec<&[u8]> = [&channel.name[..]].into_iter().chain(modes.split(|&it| it == b' ')).collect();
-    replies.numeric_params(324, &params);
-    replies.numeric_params(329, &[&channel.name, created.as_bytes()]);
+    replies.numeric_params(RPL_CHANNELMODEIS, &params);
+    replies.numeric_params(RPL_CREATIONTIME, &[&channel.name, created.as_bytes()]);
 }

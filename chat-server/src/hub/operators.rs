@@ -1,62 +1,69 @@
-//! Operators of the server: OPER makes one, KILL is what one may do.
+//! OPER and KILL: the operators of the server.
 
-use super::{Checks, ClientId, Next, World};
-use crate::cut::cut;
-use crate::message::Message;
-use crate::names::Key;
-use crate::reply::{Line, Replies};
+use super::limits::MAX_KILL_REASON_BYTES;
+use super::request::{ClientId, CommandOutcome};
+use super::state::HubState;
+use crate::irc::message::Message;
+use crate::irc::names::NameKey;
+use crate::irc::numeric::{ERR_NOOPERHOST, ERR_NOPRIVILEGES, ERR_PASSWDMISMATCH, RPL_YOUREOPER};
+use crate::irc::reply::{OutputLine, Replies};
+use crate::irc::truncate::truncate;
+use crate::services::line_checks::LineChecks;
 
-/// The most bytes of the reason for a KILL; with it, every line that tells it is whole.
-const KILL_LENGTH: usize = 300;
-
-impl World {
+impl HubState {
     pub(super) fn oper(
         &mut self,
         id: ClientId,
         message: &Message<'_>,
-        checks: Checks,
+        checks: LineChecks,
         replies: &mut Replies,
     ) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if message.param(1).is_none() {
-            replies.numeric(461, &[b"OPER"], "Not enough parameters");
+            replies.need_more_params("OPER");
         } else if !self.identity.has_operators {
-            replies.numeric(491, &[], "No O-lines for your host");
-        } else if !checks.password {
-            replies.numeric(464, &[], "Password incorrect");
+            replies.standard(ERR_NOOPERHOST, &[]);
+        } else if !checks.is_password_right {
+            replies.standard(ERR_PASSWDMISMATCH, &[]);
         } else {
-            self.operators += usize::from(!std::mem::replace(&mut client.operator, true));
+            self.operator_count += usize::from(!std::mem::replace(&mut client.is_operator, true));
             let nick = client.nick_or_star();
-            replies.numeric(381, &[], "You are now an IRC operator");
+            replies.standard(RPL_YOUREOPER, &[]);
             replies.line(&[b":", nick, b" MODE ", nick, b" :+o"]);
         }
     }
 
     /// `KILL nick [reason]`
-    pub(super) async fn kill(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) -> Next {
+    pub(super) async fn kill(
+        &mut self,
+        id: ClientId,
+        message: &Message<'_>,
+        replies: &mut Replies,
+    ) -> CommandOutcome {
         let Some(nick) = message.param(0) else {
-            replies.numeric(461, &[b"KILL"], "Not enough parameters");
-            return Next::Done;
+            replies.need_more_params("KILL");
+            return CommandOutcome::Done;
         };
-        let Some(by) = self.clients.get(&id).filter(|client| client.operator) else {
-            replies.numeric(481, &[], "Permission Denied- You're not an IRC operator");
-            return Next::Done;
+        let Some(by) = self.clients.get(&id).filter(|client| client.is_operator) else {
+            replies.standard(ERR_NOPRIVILEGES, &[]);
+            return CommandOutcome::Done;
         };
-        let victim = self.nicks.get(&Key::new(nick)).and_then(|id| self.clients.get(id));
-        let Some(victim) = victim.filter(|client| client.registered) else {
-            replies.numeric(401, &[nick], "No such nick/channel");
-            return Next::Done;
+        let target = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get(id));
+        let Some(target) = target.filter(|client| client.is_registered) else {
+            replies.no_such_nick(nick);
+            return CommandOutcome::Done;
         };
-        let reason = cut(message.param(1).unwrap_or(b"no reason given"), KILL_LENGTH);
-        let line = Line::new(&[b":", &by.prefix(), b" KILL ", victim.nick_or_star(), b" :", reason]);
+        let reason = truncate(message.param(1).unwrap_or(b"no reason given"), MAX_KILL_REASON_BYTES);
+        let line = OutputLine::new(&[b":", &by.prefix(), b" KILL ", target.nick_or_star(), b" :", reason]);
         let reason = [b"Killed (", by.nick_or_star(), b" (", reason, b"))"].concat();
-        if victim.id == id {
-            // Its replies go out before it is let go, and its session learns of the end by the outcome.
+        if target.id == id {
+            // The hub first sends the replies and then disconnects the client.
+            // The session learns of it by the outcome.
             replies.copy(&line);
-            return Next::Close(reason);
+            return CommandOutcome::Disconnect(reason);
         }
-        self.post.one(victim.id, &victim.outbox, &line, 1);
-        self.remove(victim.id, &reason).await;
-        Next::Done
+        self.delivery.send(target.id, &target.outbox, &line, 1);
+        self.remove(target.id, &reason).await;
+        CommandOutcome::Done
     }
 }

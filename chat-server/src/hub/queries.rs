@@ -1,31 +1,34 @@
-//! Commands that are answered at once: PING, and what the server says about itself.
+//! Commands with an immediate reply: PING, and information about the server.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use super::registration::VERSION;
-use super::{Checks, ClientId, World};
-use crate::command::Command;
-use crate::message::Message;
-use crate::reply::Replies;
+use super::limits::VERSION;
+use super::request::ClientId;
+use super::state::HubState;
+use crate::irc::command::Command;
+use crate::irc::message::Message;
+use crate::irc::numeric::{
+    ERR_NOMOTD, ERR_NOORIGIN, ERR_UNKNOWNCOMMAND, RPL_ENDOFINFO, RPL_ENDOFMOTD, RPL_GLOBALUSERS, RPL_INFO,
+    RPL_LOCALUSERS, RPL_LUSERCHANNELS, RPL_LUSERCLIENT, RPL_LUSERME, RPL_LUSEROP, RPL_LUSERUNKNOWN, RPL_MOTD,
+    RPL_MOTDSTART, RPL_TIME, RPL_VERSION,
+};
+use crate::irc::reply::Replies;
+use crate::services::line_checks::LineChecks;
 
-pub(super) fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-impl World {
+impl HubState {
     pub(super) fn query(
         &mut self,
         id: ClientId,
         command: Command,
         message: &Message<'_>,
-        checks: Checks,
+        checks: LineChecks,
         replies: &mut Replies,
     ) {
         let name = self.identity.name.clone();
         match command {
             Command::Ping => match message.param(0) {
                 Some(token) => replies.server_line(&[b"PONG ", name.as_bytes(), b" :", token]),
-                None => replies.numeric(409, &[], "No origin specified"),
+                None => replies.standard(ERR_NOORIGIN, &[]),
             },
             Command::Pong => {}
             Command::Whois => self.whois(id, message, replies),
@@ -37,50 +40,62 @@ impl World {
             Command::Oper => self.oper(id, message, checks, replies),
             Command::Motd => self.motd(replies),
             Command::Lusers => self.lusers(replies),
-            Command::Version => replies.numeric(351, &[VERSION.as_bytes(), name.as_bytes()], "loopscope"),
+            Command::Version => {
+                replies.numeric(RPL_VERSION, &[VERSION.as_bytes(), name.as_bytes()], "loopscope")
+            }
             Command::Time => {
                 let now = humantime::format_rfc3339_seconds(SystemTime::now());
-                replies.numeric(391, &[name.as_bytes()], now.to_string());
+                replies.numeric(RPL_TIME, &[name.as_bytes()], now.to_string());
             }
             Command::Info => {
-                replies.numeric(371, &[], format!("{VERSION}: an IRC chat server, watched by loopscope"));
-                let started = humantime::format_rfc3339_seconds(self.identity.created);
-                replies.numeric(371, &[], format!("On-line since {started}"));
-                replies.numeric(374, &[], "End of /INFO list");
+                replies.numeric(
+                    RPL_INFO,
+                    &[],
+                    format!("{VERSION}: an IRC chat server, watched by loopscope"),
+                );
+                let started = humantime::format_rfc3339_seconds(self.identity.started_at);
+                replies.numeric(RPL_INFO, &[], format!("On-line since {started}"));
+                replies.standard(RPL_ENDOFINFO, &[]);
             }
-            _ => replies.numeric(421, &[message.command], "Unknown command"),
+            _ => replies.standard(ERR_UNKNOWNCOMMAND, &[message.command]),
         }
     }
 
     pub(super) fn motd(&self, replies: &mut Replies) {
         let Some(lines) = &self.identity.motd else {
-            return replies.numeric(422, &[], "MOTD File is missing");
+            return replies.standard(ERR_NOMOTD, &[]);
         };
-        replies.numeric(375, &[], format!("- {} Message of the day -", self.identity.name));
-        lines.iter().for_each(|line| replies.numeric(372, &[], [b"- ", &line[..]].concat()));
-        replies.numeric(376, &[], "End of /MOTD command");
+        replies.numeric(RPL_MOTDSTART, &[], format!("- {} Message of the day -", self.identity.name));
+        lines.iter().for_each(|line| replies.numeric(RPL_MOTD, &[], [b"- ", &line[..]].concat()));
+        replies.standard(RPL_ENDOFMOTD, &[]);
     }
 
     pub(super) fn lusers(&self, replies: &mut Replies) {
-        // Counted as they come and go: 1,000 clients registering at once must not each count 1,000.
-        let clients = self.registered;
-        let (hidden, seen) = (self.invisible, clients.saturating_sub(self.invisible));
+        // These counts are kept up to date as clients come and go. Counting all
+        // clients here would be quadratic when 1,000 clients register at once.
+        let clients = self.registered_count;
+        let (hidden, seen) = (self.invisible_count, clients.saturating_sub(self.invisible_count));
         let unknown = self.clients.len().saturating_sub(clients);
-        replies.numeric(251, &[], format!("There are {seen} users and {hidden} invisible on 1 servers"));
-        for (code, count, text) in [
-            (252, self.operators, "operator(s) online"),
-            (253, unknown, "unknown connection(s)"),
-            (254, self.channels.len(), "channels formed"),
+        replies.numeric(
+            RPL_LUSERCLIENT,
+            &[],
+            format!("There are {seen} users and {hidden} invisible on 1 servers"),
+        );
+        for (reply, count) in [
+            (RPL_LUSEROP, self.operator_count),
+            (RPL_LUSERUNKNOWN, unknown),
+            (RPL_LUSERCHANNELS, self.channels.len()),
         ] {
-            // RFC 2812: these are only sent for a count that is not zero.
+            // RFC 2812: these numerics are sent only for a count that is not
+            // zero.
             if count > 0 {
-                replies.numeric(code, &[count.to_string().as_bytes()], text);
+                replies.standard(reply, &[count.to_string().as_bytes()]);
             }
         }
-        replies.numeric(255, &[], format!("I have {clients} clients and 0 servers"));
-        let (now, most) = (clients.to_string(), self.most.max(clients).to_string());
-        let text = |scope: &str| format!("Current {scope} users {now}, max {most}");
-        replies.numeric(265, &[now.as_bytes(), most.as_bytes()], text("local"));
-        replies.numeric(266, &[now.as_bytes(), most.as_bytes()], text("global"));
+        replies.numeric(RPL_LUSERME, &[], format!("I have {clients} clients and 0 servers"));
+        let (now, max) = (clients.to_string(), self.max_registered.max(clients).to_string());
+        let text = |scope: &str| format!("Current {scope} users {now}, max {max}");
+        replies.numeric(RPL_LOCALUSERS, &[now.as_bytes(), max.as_bytes()], text("local"));
+        replies.numeric(RPL_GLOBALUSERS, &[now.as_bytes(), max.as_bytes()], text("global"));
     }
 }

@@ -1,61 +1,65 @@
 //! MODE of users.
 
-use super::change::Changes;
-use super::{ClientId, World};
-use crate::names::Key;
-use crate::reply::Replies;
+use super::mode_change::ModeChanges;
+use super::request::ClientId;
+use super::state::HubState;
+use crate::irc::names::NameKey;
+use crate::irc::numeric::{ERR_UMODEUNKNOWNFLAG, ERR_USERSDONTMATCH, RPL_UMODEIS};
+use crate::irc::reply::Replies;
 
-impl World {
+impl HubState {
     pub(super) fn user_mode(
         &mut self,
         id: ClientId,
         target: &[u8],
-        change: Option<&[u8]>,
+        letters: Option<&[u8]>,
         replies: &mut Replies,
     ) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        if Key::new(target) != Key::new(client.nick_or_star()) {
-            return match self.named(target).is_some() {
-                true => replies.numeric(502, &[], "Cannot change mode for other users"),
-                false => replies.numeric(401, &[target], "No such nick/channel"),
+        if NameKey::new(target) != NameKey::new(client.nick_or_star()) {
+            return if self.registered_client(target).is_some() {
+                replies.standard(ERR_USERSDONTMATCH, &[]);
+            } else {
+                replies.no_such_nick(target);
             };
         }
-        let Some(change) = change else {
-            return replies.numeric_params(221, &[client.modes().as_bytes()]);
+        let Some(letters) = letters else {
+            return replies.numeric_params(RPL_UMODEIS, &[client.modes().as_bytes()]);
         };
-        let (mut done, mut on, mut unknown) = (Changes::default(), true, false);
-        for (index, &letter) in change.iter().enumerate() {
+        let (mut changes, mut on, mut has_unknown) = (ModeChanges::default(), true, false);
+        for (index, &letter) in letters.iter().enumerate() {
             let (flag, value) = match (letter, on) {
                 (b'+' | b'-', _) => {
                     on = letter == b'+';
                     continue;
                 }
-                // The last word about a flag counts: the line that tells the client must have room for it.
-                (b'i' | b'o', _) if change[index + 1..].contains(&letter) => continue,
-                (b'i', _) => (&mut client.invisible, on),
-                (b'o', false) => (&mut client.operator, false),
+                // Only the last occurrence of a flag counts. Otherwise the line
+                // that announces the changes could get too long.
+                (b'i' | b'o', _) if letters[index + 1..].contains(&letter) => continue,
+                (b'i', _) => (&mut client.is_invisible, on),
+                (b'o', false) => (&mut client.is_operator, false),
                 // Only OPER makes operators.
                 (b'o', true) => continue,
                 _ => {
-                    unknown = true;
+                    has_unknown = true;
                     continue;
                 }
             };
             if std::mem::replace(flag, value) != value {
-                done.note(value, letter, None);
+                changes.add(value, letter, None);
                 match (letter, value) {
-                    (b'o', _) => self.operators -= 1,
-                    (_, true) => self.invisible += 1,
-                    (_, false) => self.invisible -= 1,
+                    (b'o', _) => self.operator_count -= 1,
+                    (_, true) => self.invisible_count += 1,
+                    (_, false) => self.invisible_count -= 1,
                 }
             }
         }
-        if unknown {
-            replies.numeric(501, &[], "Unknown MODE flag");
+        if has_unknown {
+            replies.standard(ERR_UMODEUNKNOWNFLAG, &[]);
         }
-        if !done.letters.is_empty() {
+        if !changes.letters.is_empty() {
             let nick = client.nick_or_star();
-            replies.line(&[b":", nick, b" MODE ", nick, b" :", &done.letters]);
+            replies.line(&[b":", nick, b" MODE ", nick, b" :", &changes.letters]);
         }
     }
 }

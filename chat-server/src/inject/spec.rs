@@ -1,9 +1,16 @@
-//! `--inject SITE[=DURATION][@PERCENT%]`, read.
+//! Reads one value of `--inject SITE[=DURATION][@PERCENT%]`.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::Dose;
+/// How long a mistake blocks and how often it is made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct MistakeSettings {
+    /// The minimum time that the mistake blocks.
+    pub(super) duration: Duration,
+    /// The percentage of calls that make the mistake.
+    pub(super) percent: f64,
+}
 
 /// Where a mistake can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,78 +26,81 @@ pub(crate) enum Site {
     Upstream,
 }
 
-/// The sites as sentences name them.
-const SITES_HELP: &str = "sleep, history, password, filter, resolve, lock, channel, child, upstream or all";
+/// The names of the sites, as error texts list them.
+const SITE_NAMES: &str = "sleep, history, password, filter, resolve, lock, channel, child, upstream or all";
 
 impl Site {
-    pub(crate) const ALL: [Site; 9] = [
-        Site::Sleep,
-        Site::History,
-        Site::Password,
-        Site::Filter,
-        Site::Resolve,
-        Site::Lock,
-        Site::Channel,
-        Site::Child,
-        Site::Upstream,
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Sleep,
+        Self::History,
+        Self::Password,
+        Self::Filter,
+        Self::Resolve,
+        Self::Lock,
+        Self::Channel,
+        Self::Child,
+        Self::Upstream,
     ];
 
     fn name(self) -> &'static str {
         match self {
-            Site::Sleep => "sleep",
-            Site::History => "history",
-            Site::Password => "password",
-            Site::Filter => "filter",
-            Site::Resolve => "resolve",
-            Site::Lock => "lock",
-            Site::Channel => "channel",
-            Site::Child => "child",
-            Site::Upstream => "upstream",
+            Self::Sleep => "sleep",
+            Self::History => "history",
+            Self::Password => "password",
+            Self::Filter => "filter",
+            Self::Resolve => "resolve",
+            Self::Lock => "lock",
+            Self::Channel => "channel",
+            Self::Child => "child",
+            Self::Upstream => "upstream",
         }
     }
 
-    /// What a site does without figures: with 1,000 clients that say 200 messages a second, a few dozen
-    /// strikes in 20 s, and still a server. What is rare strikes more often or always; `lock` is held
-    /// for its duration every half second, which is rarity enough.
-    fn dose(self) -> Dose {
+    /// Returns the settings of a site for a flag without figures.
+    ///
+    /// With 1,000 clients that send 200 messages a second, a site makes a few
+    /// dozen mistakes in 20 s and the server stays usable. A site whose command
+    /// is rare makes its mistake more often, or always. `lock` needs no lower
+    /// percentage: its lock is held only once every half second.
+    fn default_settings(self) -> MistakeSettings {
         let (milliseconds, percent) = match self {
-            Site::Sleep | Site::History | Site::Filter => (50, 1.0),
-            Site::Resolve => (30, 2.0),
-            Site::Channel => (40, 20.0),
-            Site::Upstream => (40, 50.0),
-            Site::Password => (50, 100.0),
-            Site::Child => (40, 100.0),
-            Site::Lock => (60, 100.0),
+            Self::Sleep | Self::History | Self::Filter => (50, 1.0),
+            Self::Resolve => (30, 2.0),
+            Self::Channel => (40, 20.0),
+            Self::Upstream => (40, 50.0),
+            Self::Password => (50, 100.0),
+            Self::Child => (40, 100.0),
+            Self::Lock => (60, 100.0),
         };
-        Dose { duration: Duration::from_millis(milliseconds), percent }
+        MistakeSettings { duration: Duration::from_millis(milliseconds), percent }
     }
 }
 
-/// What is wrong with a value of `--inject`.
+/// The error of a value of `--inject`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SpecError {
-    /// No such site.
+    /// The site does not exist.
     Site(String),
-    /// No duration from 1 ms to 60 s.
+    /// The duration is not from 1 ms to 60 s.
     Duration(String),
-    /// No percentage over 0 and up to 100.
+    /// The percentage is not above 0 and up to 100.
     Percent(String),
 }
 
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Site(name) => write!(f, "there is no site `{name}`, it must be {SITES_HELP}"),
+            Self::Site(name) => write!(f, "unknown site `{name}`, must be {SITE_NAMES}"),
             Self::Duration(text) => write!(f, "duration `{text}` must be from 1ms to 60s, such as `50ms`"),
-            Self::Percent(text) => write!(f, "`@{text}` must be over 0% and up to 100%, such as `@5%`"),
+            Self::Percent(text) => write!(f, "`@{text}` must be above 0% and at most 100%, such as `@5%`"),
         }
     }
 }
 
 impl std::error::Error for SpecError {}
 
-/// Reads one value; `all` gives every site.
-pub(super) fn parse(text: &str) -> Result<Vec<(Site, Dose)>, SpecError> {
+/// Reads one value. `all` returns every site.
+pub(super) fn parse(text: &str) -> Result<Vec<(Site, MistakeSettings)>, SpecError> {
     let (rest, percent) = match text.split_once('@') {
         Some((rest, percent)) => (rest, Some(parse_percent(percent)?)),
         None => (text, None),
@@ -99,14 +109,17 @@ pub(super) fn parse(text: &str) -> Result<Vec<(Site, Dose)>, SpecError> {
         Some((name, duration)) => (name, Some(parse_duration(duration)?)),
         None => (rest, None),
     };
-    let dosed = |site: Site| {
-        let usual = site.dose();
+    let with_settings = |site: Site| {
+        let default = site.default_settings();
         (
             site,
-            Dose { duration: duration.unwrap_or(usual.duration), percent: percent.unwrap_or(usual.percent) },
+            MistakeSettings {
+                duration: duration.unwrap_or(default.duration),
+                percent: percent.unwrap_or(default.percent),
+            },
         )
     };
-    Ok(sites(name)?.into_iter().map(dosed).collect())
+    Ok(sites(name)?.into_iter().map(with_settings).collect())
 }
 
 fn sites(name: &str) -> Result<Vec<Site>, SpecError> {
@@ -141,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_read() {
+    fn every_form_is_parsed() {
         assert_eq!(one("sleep"), (Site::Sleep, Duration::from_millis(50), 1.0));
         assert_eq!(one("history=20ms"), (Site::History, Duration::from_millis(20), 1.0));
         assert_eq!(one("password@5%"), (Site::Password, Duration::from_millis(50), 5.0));
@@ -149,23 +162,23 @@ mod tests {
         assert_eq!(one("lock=60ms@100%"), (Site::Lock, Duration::from_millis(60), 100.0));
         let all = parse("all=30ms").expect("valid");
         assert_eq!(all.iter().map(|(site, _)| *site).collect::<Vec<_>>(), Site::ALL);
-        assert!(all.iter().all(|(_, dose)| dose.duration == Duration::from_millis(30)));
+        assert!(all.iter().all(|(_, settings)| settings.duration == Duration::from_millis(30)));
     }
 
     #[test]
-    fn every_error_says_what_would_be_right() {
+    fn every_error_says_what_is_right() {
         for (text, part) in [
-            ("slep", "no site `slep`"),
-            ("", "no site ``"),
-            ("sleeping=20ms", "it must be sleep, history"),
+            ("slep", "unknown site `slep`"),
+            ("", "unknown site ``"),
+            ("sleeping=20ms", "must be sleep, history"),
             ("sleep=", "duration ``"),
             ("sleep=20", "duration `20`"),
             ("sleep=2h", "from 1ms to 60s"),
             ("sleep=0ms", "from 1ms to 60s"),
             ("sleep@5", "`@5` must be"),
-            ("sleep@0%", "over 0%"),
-            ("sleep@101%", "up to 100%"),
-            ("sleep@NaN%", "up to 100%"),
+            ("sleep@0%", "above 0%"),
+            ("sleep@101%", "at most 100%"),
+            ("sleep@NaN%", "at most 100%"),
             ("all@x%", "`@x%`"),
         ] {
             let message = parse(text).expect_err(text).to_string();

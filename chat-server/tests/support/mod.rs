@@ -1,9 +1,10 @@
-//! A server on a port of its own, and clients that wait for lines instead of for time.
+//! Starts a server on a free port and connects clients to it. Clients wait for
+//! lines, never for a fixed time.
 #![allow(dead_code, unreachable_pub)]
 
 use std::time::Duration;
 
-use chat_server::{Args, Config, Patience, serve};
+use chat_server::{Args, ClientLimits, Config, serve};
 use clap::Parser;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
@@ -11,8 +12,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Beyond this a test has failed; nothing depends on how long it really takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A test fails after this time. No result depends on the actual duration.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running server.
 pub struct Server {
@@ -23,29 +24,34 @@ pub struct Server {
 
 impl Server {
     /// Starts a server with these flags.
-    pub async fn start(flags: &[&str]) -> Server {
-        Server::patient(flags, Patience::default()).await
+    pub async fn start(flags: &[&str]) -> Self {
+        Self::with_limits(flags, ClientLimits::default()).await
     }
 
-    /// Starts a server with these flags and this patience, which has small buffers in the kernel.
-    pub async fn patient(flags: &[&str], patience: Patience) -> Server {
+    /// Starts a server with these flags and client limits. Its sockets have
+    /// small send buffers.
+    pub async fn with_limits(flags: &[&str], limits: ClientLimits) -> Self {
         let name: &[&str] = if flags.contains(&"--server-name") { &[] } else { &["--server-name", "s"] };
         let args = Args::try_parse_from([&["chat-server"], name, flags].concat()).expect("flags");
-        let config = Config::try_from(args).expect("valid flags").with_patience(patience);
+        let config = Config::try_from(args).expect("valid flags").with_client_limits(limits);
         let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_send_buffer_size(16 * 1024).expect("taken");
+        socket.set_send_buffer_size(16 * 1024).expect("set");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let listener = socket.listen(4096).expect("a listener");
         let address = listener.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move { drop(stopped.await) };
-        Server { address, stop: Some(stop), running: tokio::spawn(serve(listener, config, shutdown)) }
+        Self { address, stop: Some(stop), running: tokio::spawn(serve(listener, config, shutdown)) }
     }
 
-    /// Lets it drain and waits for its end.
+    /// Starts the shutdown and waits for its end.
     pub async fn stop(mut self) {
         self.begin_stop();
-        timeout(PATIENCE, self.running).await.expect("ends in time").expect("no panic").expect("no error");
+        timeout(STEP_TIMEOUT, self.running)
+            .await
+            .expect("ends in time")
+            .expect("no panic")
+            .expect("no error");
     }
 
     pub fn begin_stop(&mut self) {
@@ -57,15 +63,16 @@ impl Server {
         Client { read: BufReader::new(read), write }
     }
 
-    /// A connection whose buffers are small, so that it is soon seen when it does not read.
+    /// Connects with small buffers, so that the server soon notices when the
+    /// client does not read.
     pub async fn connect_small(&self) -> Client {
         let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_recv_buffer_size(4 * 1024).expect("taken");
+        socket.set_recv_buffer_size(4 * 1024).expect("set");
         let (read, write) = socket.connect(self.address).await.expect("accepted").into_split();
         Client { read: BufReader::with_capacity(512, read), write }
     }
 
-    /// A registered client.
+    /// Returns a registered client.
     pub async fn client(&self, nick: &str) -> Client {
         let mut client = self.connect().await;
         client.send(&format!("NICK {nick}\r\nUSER {nick} 0 * :Real {nick}")).await;
@@ -73,7 +80,7 @@ impl Server {
         client
     }
 
-    /// A registered client in a channel.
+    /// Returns a registered client in a channel.
     pub async fn member(&self, nick: &str, channel: &str) -> Client {
         let mut client = self.client(nick).await;
         client.send(&format!("JOIN {channel}")).await;
@@ -94,13 +101,15 @@ impl Client {
     }
 
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
-        timeout(PATIENCE, self.write.write_all(bytes)).await.expect("taken in time").expect("connected");
+        timeout(STEP_TIMEOUT, self.write.write_all(bytes)).await.expect("sent in time").expect("connected");
     }
 
-    /// The next line without its ending; `None` at the end of the connection.
+    /// Returns the next line without its ending, or `None` at the end of the
+    /// connection.
     pub async fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
-        let read = timeout(PATIENCE, self.read.read_until(b'\n', &mut line)).await.expect("a line in time");
+        let read =
+            timeout(STEP_TIMEOUT, self.read.read_until(b'\n', &mut line)).await.expect("a line in time");
         let tag = if line.starts_with(b"@") {
             line.iter().position(|&byte| byte == b' ').unwrap_or(0) + 1
         } else {
@@ -110,7 +119,7 @@ impl Client {
         (read.is_ok() && !line.is_empty()).then(|| String::from_utf8_lossy(&line).trim_end().to_owned())
     }
 
-    /// All lines up to and with the first that contains `part`.
+    /// Returns all lines up to the first that contains `part`.
     pub async fn lines_until(&mut self, part: &str) -> Vec<String> {
         let mut lines = Vec::new();
         while let Some(line) = self.line().await {
@@ -122,17 +131,17 @@ impl Client {
         panic!("the connection ended before {part:?}, after {lines:#?}");
     }
 
-    /// The first line that contains `part`.
+    /// Returns the first line that contains `part`.
     pub async fn until(&mut self, part: &str) -> String {
         self.lines_until(part).await.pop().expect("at least one")
     }
 
-    /// Sends `line` and gives what is answered, known to be all by a PING after it.
+    /// Sends `line` and returns the replies. A PING after it marks their end.
     pub async fn ask(&mut self, line: &str) -> Vec<String> {
         self.ask_of("s", line).await
     }
 
-    /// The same of a server with another name.
+    /// The same for a server with another name.
     pub async fn ask_of(&mut self, server: &str, line: &str) -> Vec<String> {
         self.send(&format!("{line}\r\nPING done")).await;
         let mut lines = self.lines_until(&format!("PONG {server} :done")).await;
@@ -140,8 +149,8 @@ impl Client {
         lines
     }
 
-    /// All lines to the end of the connection.
-    pub async fn rest(&mut self) -> Vec<String> {
+    /// Returns all lines up to the end of the connection.
+    pub async fn lines_until_end(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         while let Some(line) = self.line().await {
             lines.push(line);

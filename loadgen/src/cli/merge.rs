@@ -8,17 +8,17 @@ use crate::plan::Objective;
 
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
-    /// The shards: reports as --json wrote them, or logs as --hlog did; not both,
-    /// for both hold the same deliveries.
+    /// The shards: reports as --json writes them, or logs as --hlog writes
+    /// them; not both, because both contain the same deliveries.
     #[arg(value_name = "SHARD", required = true)]
     pub(crate) shards: Vec<PathBuf>,
     /// An objective for all shards together; repeatable.
     #[arg(long, value_name = "p99<50ms")]
     pub(crate) slo: Vec<Objective>,
-    /// Writes the merged report as JSON; `-` is standard output.
+    /// Write the merged report as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Writes what the shards' logs hold as one log.
+    /// Write the sum of the shards' logs as one log.
     #[arg(long, value_name = "FILE")]
     pub(crate) hlog: Option<PathBuf>,
 }

@@ -2,24 +2,26 @@
 
 use clap::Args;
 
-use super::{HuntArgs, LoadArgs, OutputArgs, ServerArgs, percent, rate};
+use super::{HuntArgs, OutputArgs, ServerArgs};
+use crate::plan::{LoadArgs, parse_percent, parse_rate};
 
-/// Each trial lasts --duration; --rate is the first one's.
+/// Each trial lasts --duration; --rate is the rate of the first trial.
 #[derive(Debug, Args)]
 #[group(id = "driven", args = ["target"], multiple = true)]
 pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// No higher rate is tried.
-    #[arg(long, value_name = "MSGS/s", default_value = "100000", value_parser = rate)]
+    /// The highest rate to try.
+    #[arg(long, value_name = "MSGS/s", default_value = "100000", value_parser = parse_rate)]
     pub(crate) max_rate: f64,
-    /// How near the answer and the rate that missed shall be.
-    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = percent)]
+    /// Stop when the highest rate that held and the lowest rate that missed
+    /// differ by no more than this.
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     pub(crate) resolution: f64,
-    /// How often the answer must hold, without one miss.
+    /// Trials in which the answer must hold, without a miss.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) trials: u32,
-    /// How many trials there may be in all.
+    /// The most trials of the whole search.
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) max_trials: u32,
     #[command(flatten)]
@@ -29,7 +31,7 @@ pub(crate) struct SearchArgs {
 }
 
 impl SearchArgs {
-    /// What each trial is asked to do.
+    /// Returns the arguments of each trial.
     pub(crate) fn as_hunt(&self) -> HuntArgs {
         HuntArgs {
             server: self.server.clone(),

@@ -1,38 +1,40 @@
-//! How much of a difference is chance: intervals by the bootstrap.
+//! How much of a difference is chance: confidence intervals by the bootstrap.
 //!
-//! Deliveries are no independent samples: one stall delays hundreds. So what is
-//! drawn again and again is never a delivery. Of two reports it is stretches of
-//! time, 32 of each run, each longer than what one stall disturbs; of commands
-//! run in alternation it is whole rounds, both runs of a round together.
+//! Deliveries are not independent samples: one stall delays hundreds of them.
+//! So the bootstrap never resamples deliveries. For two reports it resamples
+//! slices of the run; a run has 32, and each is longer than the effect of one
+//! stall. For commands that run in alternation it resamples whole rounds, with
+//! both runs of a round together.
 
 use hdrhistogram::{Counter, Histogram};
 
 use crate::plan::Rng;
 
-/// How often is drawn.
-pub(crate) const DRAWS: usize = 2000;
+/// The number of resamples.
+pub(crate) const RESAMPLES: usize = 2000;
 
-/// A ratio of B to A, and between what it lies with 95 % confidence.
+/// The interval of a ratio of B to A, with 95 % confidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Interval {
+pub(crate) struct ConfidenceInterval {
     /// The lower end.
     pub(crate) low: f64,
     /// The upper end.
     pub(crate) high: f64,
 }
 
-/// Latencies by stretch of time, such that any choice of them is soon added up.
+/// The latencies of each slice of a run, stored so that any selection of slices
+/// is added up quickly.
 #[derive(Debug)]
-pub(crate) struct Stretches {
-    /// The values that occur, in ascending order.
+pub(crate) struct SliceCounts {
+    /// The latencies that occur, in ascending order.
     values: Vec<u64>,
-    /// For each stretch, how often each value occurs.
+    /// For each slice, how often each latency occurs.
     counts: Vec<Vec<u64>>,
 }
 
-impl Stretches {
-    /// Of one histogram a stretch; those without a sample are left out.
-    pub(crate) fn of<T: Counter>(histograms: &[Histogram<T>]) -> Self {
+impl SliceCounts {
+    /// Returns the counts of one histogram per slice, without empty slices.
+    pub(crate) fn from_histograms<T: Counter>(histograms: &[Histogram<T>]) -> Self {
         let mut values: Vec<u64> = histograms
             .iter()
             .flat_map(|histogram| histogram.iter_recorded().map(|step| step.value_iterated_to()))
@@ -52,7 +54,8 @@ impl Stretches {
         Self { values, counts }
     }
 
-    /// The quantiles over as many stretches as there are, each drawn by lot.
+    /// Draws as many slices as there are, with replacement, and returns their
+    /// quantiles.
     fn draw(&self, quantiles: &[f64], rng: &mut Rng) -> Vec<f64> {
         let mut sum = vec![0_u64; self.values.len()];
         for _ in &self.counts {
@@ -82,14 +85,14 @@ impl Stretches {
     }
 }
 
-/// The intervals of the ratios of B's quantiles to A's, after `draws`; `None`
-/// with fewer than two stretches on either side.
+/// Returns the intervals of the ratios of B's quantiles to A's, from `draws`
+/// resamples; `None` with fewer than two slices on either side.
 pub(crate) fn ratios_of_quantiles(
-    a: &Stretches,
-    b: &Stretches,
+    a: &SliceCounts,
+    b: &SliceCounts,
     quantiles: &[f64],
     draws: usize,
-) -> Vec<Option<Interval>> {
+) -> Vec<Option<ConfidenceInterval>> {
     if a.counts.len() < 2 || b.counts.len() < 2 {
         return vec![None; quantiles.len()];
     }
@@ -100,9 +103,9 @@ pub(crate) fn ratios_of_quantiles(
     (0..quantiles.len()).map(|index| middle(ratios(index))).collect()
 }
 
-/// The interval of the typical ratio (the geometric mean) of pairs of one round
-/// each; `None` with fewer than two.
-pub(crate) fn ratio_of_pairs(ratios: &[f64]) -> Option<Interval> {
+/// Returns the interval of the geometric mean of the ratios, one for each
+/// round; `None` with fewer than two rounds.
+pub(crate) fn ratio_of_pairs(ratios: &[f64]) -> Option<ConfidenceInterval> {
     if ratios.len() < 2 {
         return None;
     }
@@ -114,59 +117,60 @@ pub(crate) fn ratio_of_pairs(ratios: &[f64]) -> Option<Interval> {
         });
         geometric_mean(&drawn.collect::<Vec<_>>())
     };
-    middle((0..DRAWS).map(|_| draw(&mut rng)).collect())
+    middle((0..RESAMPLES).map(|_| draw(&mut rng)).collect())
 }
 
-/// The typical one of several ratios.
+/// Returns the geometric mean.
 #[expect(clippy::cast_precision_loss, reason = "as many as there are rounds")]
 pub(crate) fn geometric_mean(ratios: &[f64]) -> f64 {
     (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp()
 }
 
-/// Where the middle 95 % lie.
-fn middle(mut draws: Vec<f64>) -> Option<Interval> {
+/// Returns the interval that contains the middle 95 %.
+fn middle(mut draws: Vec<f64>) -> Option<ConfidenceInterval> {
     draws.retain(|draw| draw.is_finite());
     draws.sort_by(f64::total_cmp);
     let at = |part: usize| draws.get(draws.len() * part / 1000).copied();
-    Some(Interval { low: at(25)?, high: at(975).or(draws.last().copied())? })
+    Some(ConfidenceInterval { low: at(25)?, high: at(975).or(draws.last().copied())? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// 32 stretches of 500 samples around `typical` ms.
-    fn run(seed: u64, typical: f64) -> Stretches {
+    /// Returns 32 slices of 500 samples around `typical` ms.
+    fn run(seed: u64, typical: f64) -> SliceCounts {
         let mut rng = Rng::new(seed);
-        let stretch = |_| {
+        let slice = |_| {
             let mut histogram = Histogram::<u32>::new_with_bounds(1, 3_600_000_000_000, 2).expect("bounds");
-            // Each stretch is slow or fast as a whole: samples in it hang together.
-            let mood = 0.8 + rng.below(400) as f64 / 1000.0;
+            // Each slice is slow or fast as a whole: its samples are
+            // correlated.
+            let slice_factor = 0.8 + rng.below(400) as f64 / 1000.0;
             for _ in 0..500 {
                 let spread = 0.5 + rng.below(1000) as f64 / 1000.0;
-                histogram.saturating_record((typical * mood * spread * 1e6) as u64);
+                histogram.saturating_record((typical * slice_factor * spread * 1e6) as u64);
             }
             histogram
         };
-        Stretches::of(&(0..32).map(stretch).collect::<Vec<_>>())
+        SliceCounts::from_histograms(&(0..32).map(slice).collect::<Vec<_>>())
     }
 
-    fn ratio(a: &Stretches, b: &Stretches, quantile: f64) -> Interval {
+    fn ratio(a: &SliceCounts, b: &SliceCounts, quantile: f64) -> ConfidenceInterval {
         ratios_of_quantiles(a, b, &[quantile], 200)[0].expect("an interval")
     }
 
     #[test]
-    fn equal_runs_differ_by_chance_and_the_interval_knows_in_nineteen_of_twenty() {
+    fn the_interval_of_equal_runs_contains_one_in_most_cases() {
         let outside = (0..40).filter(|&pair| {
             let interval = ratio(&run(2 * pair + 1, 10.0), &run(2 * pair + 2, 10.0), 0.9);
             interval.low > 1.0 || interval.high < 1.0
         });
         let outside = outside.count();
-        assert!(outside <= 6, "{outside} of 40 equal pairs were told apart");
+        assert!(outside <= 6, "{outside} of 40 equal pairs were reported as different");
     }
 
     #[test]
-    fn a_run_that_is_half_as_slow_again_is_told_apart() {
+    fn a_run_that_is_slower_by_half_is_reported_as_different() {
         for pair in 0..5 {
             let interval = ratio(&run(100 + pair, 10.0), &run(200 + pair, 15.0), 0.99);
             assert!(interval.low > 1.1 && interval.low < 1.5 && interval.high > 1.4, "{interval:?}");
@@ -174,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_that_agree_leave_little_room() {
+    fn rounds_that_agree_have_a_narrow_interval() {
         let interval = ratio_of_pairs(&[1.2, 1.25, 1.22, 1.18, 1.21]).expect("an interval");
         assert!(interval.low > 1.17 && interval.high < 1.26, "{interval:?}");
         let interval = ratio_of_pairs(&[0.5, 2.0, 1.0, 0.7, 1.6]).expect("an interval");
@@ -183,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_measured_has_no_interval() {
-        let nothing = Stretches::of::<u32>(&[]);
+    fn runs_without_samples_have_no_interval() {
+        let nothing = SliceCounts::from_histograms::<u32>(&[]);
         assert_eq!(ratios_of_quantiles(&nothing, &run(1, 1.0), &[0.5], 10), [None]);
     }
 }

@@ -1,95 +1,95 @@
-//! What a comparison came to, as plain data: what `--json` writes.
+//! The comparison as plain data: the fields that `--json` writes.
 
 use serde::Serialize;
 
 /// The name of the comparison's schema.
 pub(crate) const SCHEMA: &str = "loadgen.compare/1";
 
-/// Before and after.
+/// A comparison of runs before and after a change.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Comparison {
     /// Always [`SCHEMA`].
     pub(crate) schema: &'static str,
     /// The generator's version.
     pub(crate) version: &'static str,
-    /// The file or command that is compared with.
+    /// The file or command before the change.
     pub(crate) a: String,
-    /// The one that is compared.
+    /// The file or command after the change.
     pub(crate) b: String,
-    /// How many runs of each there were.
+    /// Number of runs of each side.
     pub(crate) rounds: u64,
-    /// What is drawn again and again for the intervals.
+    /// The unit that is resampled for the intervals.
     pub(crate) drawn: &'static str,
-    /// A difference below this share is none.
+    /// Smaller differences than this share are ignored.
     pub(crate) tolerance: f64,
-    /// Where the two were not asked the same.
+    /// The settings that differ between the two sides.
     pub(crate) notes: Vec<String>,
     /// Latency by quantile.
-    pub(crate) latency: Vec<Quantile>,
-    /// Deliveries that never came.
-    pub(crate) lost: Lost,
-    /// Blocking calls of the server; null where nobody asked it.
-    pub(crate) findings: Option<Vec<Change>>,
+    pub(crate) latency: Vec<QuantileChange>,
+    /// Deliveries that never arrived.
+    pub(crate) lost: LossChange,
+    /// Blocking calls of the server; null unless both sides have findings.
+    pub(crate) findings: Option<Vec<FindingChange>>,
     /// `same`, `better`, `regressed` or `invalid`.
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: ComparisonOutcome,
     /// The program's exit code.
     pub(crate) exit_code: u8,
-    /// Why it is no `same`.
+    /// The reasons of an outcome of `regressed` or `invalid`.
     pub(crate) reasons: Vec<String>,
 }
 
-/// What a comparison means.
+/// The outcome of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Outcome {
-    /// No difference that is more than chance and tolerance.
+pub(crate) enum ComparisonOutcome {
+    /// No difference exceeds chance and tolerance.
     Same,
     /// Something is better and nothing worse.
     Better,
     /// Something is worse.
     Regressed,
-    /// A run was invalid, so nothing can be said.
+    /// A run was invalid, so no comparison is possible.
     Invalid,
 }
 
 /// One quantile of the latency.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Quantile {
+pub(crate) struct QuantileChange {
     /// `p50`, `p90`, `p99` or `p99.9`.
     pub(crate) name: &'static str,
-    /// A's; of several rounds the geometric mean.
+    /// A's latency; for several rounds the geometric mean.
     pub(crate) a_seconds: f64,
-    /// B's.
+    /// B's latency.
     pub(crate) b_seconds: f64,
-    /// B's divided by A's.
+    /// B's latency divided by A's.
     pub(crate) ratio: f64,
-    /// Between what the ratio lies with 95 % confidence.
+    /// The lower end of the ratio's interval, with 95 % confidence.
     pub(crate) low: Option<f64>,
-    /// The upper end.
+    /// The upper end of the ratio's interval.
     pub(crate) high: Option<f64>,
-    /// What that means.
-    pub(crate) change: Kind,
+    /// The kind of the change.
+    pub(crate) change: ChangeKind,
 }
 
-/// Deliveries that never came, of all rounds.
+/// Deliveries that never arrived, of all rounds.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Lost {
+pub(crate) struct LossChange {
     pub(crate) a: u64,
     pub(crate) a_expected: u64,
     pub(crate) b: u64,
     pub(crate) b_expected: u64,
-    pub(crate) change: Kind,
+    pub(crate) change: ChangeKind,
 }
 
-/// What became of something from A to B.
+/// The kind of a change from A to B.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
+pub(crate) enum ChangeKind {
     /// The difference may be chance, or is below the tolerance.
     Same,
-    /// Less of it.
+    /// B is better.
     Better,
-    /// More of it.
+    /// B is worse.
     Worse,
     /// Only in B.
     New,
@@ -97,16 +97,16 @@ pub(crate) enum Kind {
     Gone,
 }
 
-/// One finding, before and after.
+/// One finding, before and after the change.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Change {
+pub(crate) struct FindingChange {
     pub(crate) id: String,
     pub(crate) cause: String,
     pub(crate) site: Option<String>,
     pub(crate) a_stalls: u64,
     pub(crate) b_stalls: u64,
-    /// Blocked seconds per watched second.
+    /// Blocked seconds per observed second.
     pub(crate) a_share: f64,
     pub(crate) b_share: f64,
-    pub(crate) change: Kind,
+    pub(crate) change: ChangeKind,
 }

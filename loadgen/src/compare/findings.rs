@@ -1,35 +1,35 @@
-//! Findings gone, new, better and worse.
+//! Compares the findings of two sides.
 
 use std::collections::BTreeMap;
 
 use loopscope::Finding;
 
-use super::document::{Change, Kind};
-use super::saved::Saved;
-use crate::report::place;
+use super::document::{ChangeKind, FindingChange};
+use crate::report::{Report, place};
 
-/// What all runs of one side found of one finding.
+/// The sum of one finding over all runs of one side.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     stalls: u64,
     seconds: f64,
 }
 
-/// Every finding of either side, the worst news first; `None` unless both
-/// sides were asked what they found.
-pub(crate) fn changes(a: &[Saved], b: &[Saved], tolerance: f64) -> Option<Vec<Change>> {
-    let (a_seconds, b_seconds) = (watched(a)?, watched(b)?);
+/// Returns the changes of all findings of either side, the worst change first;
+/// `None` unless both sides have findings.
+pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<FindingChange>> {
+    let (a_seconds, b_seconds) = (observed_seconds(a)?, observed_seconds(b)?);
     let mut all: BTreeMap<&str, (&Finding, Sum, Sum)> = BTreeMap::new();
-    for (is_b, saved) in a.iter().map(|saved| (false, saved)).chain(b.iter().map(|saved| (true, saved))) {
-        for finding in saved.findings.iter().flat_map(|document| &document.findings) {
+    for (is_b, report) in a.iter().map(|report| (false, report)).chain(b.iter().map(|report| (true, report)))
+    {
+        for finding in report.findings.iter().flat_map(|document| &document.findings) {
             let (latest, a, b) = all.entry(&finding.id).or_insert((finding, Sum::default(), Sum::default()));
             *latest = finding;
             let sum = if is_b { b } else { a };
             sum.stalls += finding.count;
-            sum.seconds += finding.total_seconds;
+            sum.seconds += finding.total.as_secs_f64();
         }
     }
-    let change = |(id, (finding, a, b)): (&str, (&Finding, Sum, Sum))| Change {
+    let change = |(id, (finding, a, b)): (&str, (&Finding, Sum, Sum))| FindingChange {
         id: id.to_owned(),
         cause: finding.cause.as_str().to_owned(),
         site: finding.site.as_ref().map(place),
@@ -37,45 +37,45 @@ pub(crate) fn changes(a: &[Saved], b: &[Saved], tolerance: f64) -> Option<Vec<Ch
         b_stalls: b.stalls,
         a_share: a.seconds / a_seconds,
         b_share: b.seconds / b_seconds,
-        change: kind(a, b, b_seconds / a_seconds, tolerance),
+        change: change_kind(a, b, b_seconds / a_seconds, tolerance),
     };
     let mut changes: Vec<_> = all.into_iter().map(change).collect();
-    let order = |kind: Kind| match kind {
-        Kind::New => 0,
-        Kind::Worse => 1,
-        Kind::Same => 2,
-        Kind::Better => 3,
-        Kind::Gone => 4,
+    let order = |kind: ChangeKind| match kind {
+        ChangeKind::New => 0,
+        ChangeKind::Worse => 1,
+        ChangeKind::Same => 2,
+        ChangeKind::Better => 3,
+        ChangeKind::Gone => 4,
     };
     changes
         .sort_by(|x, y| order(x.change).cmp(&order(y.change)).then_with(|| y.b_share.total_cmp(&x.b_share)));
     Some(changes)
 }
 
-/// For how long a side was watched in all.
-fn watched(side: &[Saved]) -> Option<f64> {
-    let seconds = side.iter().map(|saved| saved.findings.as_ref().and(saved.watched_seconds));
+/// Returns how long a side was observed in total.
+fn observed_seconds(side: &[Report]) -> Option<f64> {
+    let seconds = side.iter().map(|report| report.findings.as_ref().and(report.watched_seconds));
     seconds.sum::<Option<f64>>().filter(|&seconds| seconds > 0.0)
 }
 
-/// Stalls come at random, so their number in a given time scatters as in a
-/// Poisson process: with 95 % confidence the ratio of two such numbers is off
-/// by no more than the square root of 1/a + 1/b, in logarithms and doubled.
+/// Stalls occur at random, so their number in a given time varies as in a
+/// Poisson process. With 95 % confidence, the logarithm of the ratio of two
+/// such numbers is wrong by at most 1.96 times the square root of 1/a + 1/b.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
-fn kind(a: Sum, b: Sum, time_ratio: f64, tolerance: f64) -> Kind {
+fn change_kind(a: Sum, b: Sum, time_ratio: f64, tolerance: f64) -> ChangeKind {
     match (a.stalls, b.stalls) {
-        (0, _) => Kind::New,
-        (_, 0) => Kind::Gone,
+        (0, _) => ChangeKind::New,
+        (_, 0) => ChangeKind::Gone,
         (before, after) => {
             let ratio = (b.seconds / a.seconds / time_ratio).ln();
-            let room = 1.96 * (1.0 / before as f64 + 1.0 / after as f64).sqrt();
+            let margin = 1.96 * (1.0 / before as f64 + 1.0 / after as f64).sqrt();
             let tolerated = tolerance.ln_1p();
-            if ratio - room > tolerated {
-                Kind::Worse
-            } else if ratio + room < -tolerated {
-                Kind::Better
+            if ratio - margin > tolerated {
+                ChangeKind::Worse
+            } else if ratio + margin < -tolerated {
+                ChangeKind::Better
             } else {
-                Kind::Same
+                ChangeKind::Same
             }
         }
     }
@@ -90,13 +90,17 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_more_than_chance_is_a_change() {
-        assert_eq!(kind(sum(0, 0.0), sum(1, 0.1), 1.0, 0.05), Kind::New);
-        assert_eq!(kind(sum(1, 0.1), sum(0, 0.0), 1.0, 0.05), Kind::Gone);
-        assert_eq!(kind(sum(20, 1.0), sum(25, 1.25), 1.0, 0.05), Kind::Same);
-        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 1.0, 0.05), Kind::Worse);
-        assert_eq!(kind(sum(60, 3.0), sum(20, 1.0), 1.0, 0.05), Kind::Better);
-        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 3.0, 0.05), Kind::Same, "in three times the time");
-        assert_eq!(kind(sum(20, 1.0), sum(60, 3.0), 1.0, 4.0), Kind::Same, "tolerated");
+    fn only_a_difference_beyond_chance_is_a_change() {
+        assert_eq!(change_kind(sum(0, 0.0), sum(1, 0.1), 1.0, 0.05), ChangeKind::New);
+        assert_eq!(change_kind(sum(1, 0.1), sum(0, 0.0), 1.0, 0.05), ChangeKind::Gone);
+        assert_eq!(change_kind(sum(20, 1.0), sum(25, 1.25), 1.0, 0.05), ChangeKind::Same);
+        assert_eq!(change_kind(sum(20, 1.0), sum(60, 3.0), 1.0, 0.05), ChangeKind::Worse);
+        assert_eq!(change_kind(sum(60, 3.0), sum(20, 1.0), 1.0, 0.05), ChangeKind::Better);
+        assert_eq!(
+            change_kind(sum(20, 1.0), sum(60, 3.0), 3.0, 0.05),
+            ChangeKind::Same,
+            "in three times the time"
+        );
+        assert_eq!(change_kind(sum(20, 1.0), sum(60, 3.0), 1.0, 4.0), ChangeKind::Same, "tolerated");
     }
 }

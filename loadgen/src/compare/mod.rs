@@ -1,47 +1,52 @@
-//! `loadgen compare`: before and after, with what of the difference is chance.
+//! `loadgen compare`: compares runs before and after a change, and estimates
+//! how much of the difference is chance.
 
 mod bootstrap;
 mod document;
 mod findings;
 mod rounds;
-mod saved;
 mod text;
 
 use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
 
 use crate::cli::CompareArgs;
-use crate::report::decode;
-use bootstrap::{Interval, Stretches};
+use crate::report::{self, Report, RunOutcome, decode};
+use bootstrap::{ConfidenceInterval, SliceCounts};
 pub(crate) use document::Comparison;
-use document::{Kind, Lost, Outcome, Quantile, SCHEMA};
-pub(crate) use saved::Saved;
+use document::{ChangeKind, ComparisonOutcome, LossChange, QuantileChange, SCHEMA};
 pub(crate) use text::text;
 
 /// The quantiles that are compared.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
-/// Compares what the arguments name.
+/// Compares the two reports or commands of the arguments.
 ///
 /// # Errors
 ///
-/// If a report cannot be read or a command does not write one.
+/// If a report cannot be read, or a command does not write one.
 pub(crate) async fn compare(args: &CompareArgs) -> anyhow::Result<Comparison> {
     match (&args.ab[..], &args.reports[..]) {
         ([a, b], []) => {
             let (before, after) = rounds::alternate(a, b, args.rounds, args.quiet).await?;
-            of(a, b, &before, &after, args.tolerance)
+            compare_runs(a, b, &before, &after, args.tolerance)
         }
         ([], [a, b]) => {
             let (name_a, name_b) = (a.display().to_string(), b.display().to_string());
-            of(&name_a, &name_b, &[Saved::read(a)?], &[Saved::read(b)?], args.tolerance)
+            compare_runs(&name_a, &name_b, &[report::read(a)?], &[report::read(b)?], args.tolerance)
         }
-        _ => bail!("name two reports, or two commands with --ab 'A' 'B'"),
+        _ => bail!("the reports are missing: name two reports, or two commands with --ab 'A' 'B'"),
     }
 }
 
 /// Compares as many runs of `a` as of `b`.
-fn of(a: &str, b: &str, before: &[Saved], after: &[Saved], tolerance: f64) -> anyhow::Result<Comparison> {
+fn compare_runs(
+    a: &str,
+    b: &str,
+    before: &[Report],
+    after: &[Report],
+    tolerance: f64,
+) -> anyhow::Result<Comparison> {
     let latency =
         latency(before, after, tolerance).with_context(|| format!("{a} and {b} cannot be compared"))?;
     let lost = lost(before, after);
@@ -58,7 +63,7 @@ fn of(a: &str, b: &str, before: &[Saved], after: &[Saved], tolerance: f64) -> an
         latency,
         lost,
         findings,
-        outcome: Outcome::Same,
+        outcome: ComparisonOutcome::Same,
         exit_code: 0,
         reasons: Vec::new(),
     };
@@ -66,79 +71,80 @@ fn of(a: &str, b: &str, before: &[Saved], after: &[Saved], tolerance: f64) -> an
     Ok(comparison)
 }
 
-fn latency(a: &[Saved], b: &[Saved], tolerance: f64) -> anyhow::Result<Vec<Quantile>> {
-    let whole = |side: &[Saved]| side.iter().map(whole).collect::<anyhow::Result<Vec<_>>>();
+fn latency(a: &[Report], b: &[Report], tolerance: f64) -> anyhow::Result<Vec<QuantileChange>> {
+    let whole = |side: &[Report]| side.iter().map(whole).collect::<anyhow::Result<Vec<_>>>();
     let (a_whole, b_whole) = (whole(a)?, whole(b)?);
     if a_whole.iter().chain(&b_whole).any(|histogram| histogram.is_empty()) {
         return Ok(vec![]);
     }
-    let stretches = match (a, b) {
-        ([a], [b]) => Some((stretches(a)?, stretches(b)?)),
+    let slices = match (a, b) {
+        ([a], [b]) => Some((slice_counts(a)?, slice_counts(b)?)),
         _ => None,
     };
     let quantiles = QUANTILES.map(|(_, quantile)| quantile);
-    let of_stretches =
-        stretches.map(|(a, b)| bootstrap::ratios_of_quantiles(&a, &b, &quantiles, bootstrap::DRAWS));
+    let of_slices =
+        slices.map(|(a, b)| bootstrap::ratios_of_quantiles(&a, &b, &quantiles, bootstrap::RESAMPLES));
     let quantile = |(index, &(name, quantile)): (usize, &(&'static str, f64))| {
-        let seconds = |histogram: &Histogram<u64>| as_seconds(histogram.value_at_quantile(quantile));
+        let seconds = |histogram: &Histogram<u64>| to_seconds(histogram.value_at_quantile(quantile));
         let (a, b): (Vec<_>, Vec<_>) =
             (a_whole.iter().map(seconds).collect(), b_whole.iter().map(seconds).collect());
         let ratios: Vec<_> = a.iter().zip(&b).map(|(a, b)| b / a).collect();
-        let interval = match &of_stretches {
+        let interval = match &of_slices {
             Some(intervals) => intervals[index],
             None => bootstrap::ratio_of_pairs(&ratios),
         };
-        Quantile {
+        QuantileChange {
             name,
             a_seconds: bootstrap::geometric_mean(&a),
             b_seconds: bootstrap::geometric_mean(&b),
             ratio: bootstrap::geometric_mean(&ratios),
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
-            change: interval.map_or(Kind::Same, |interval| kind(interval, tolerance)),
+            change: interval.map_or(ChangeKind::Same, |interval| change_kind(interval, tolerance)),
         }
     };
     Ok(QUANTILES.iter().enumerate().map(quantile).collect())
 }
 
-fn whole(saved: &Saved) -> anyhow::Result<Histogram<u64>> {
-    let text = &saved.load.histograms.latency;
+fn whole(report: &Report) -> anyhow::Result<Histogram<u64>> {
+    let text = &report.load.histograms.latency;
     decode(text).map_err(|error| {
-        anyhow::anyhow!("the latency of the run against {} cannot be read: {error}", saved.target)
+        anyhow::anyhow!("the latency of the run against {} cannot be read: {error}", report.target)
     })
 }
 
-fn stretches(saved: &Saved) -> anyhow::Result<Stretches> {
-    let slices = saved.load.histograms.latency_slices.iter();
+fn slice_counts(report: &Report) -> anyhow::Result<SliceCounts> {
+    let slices = report.load.histograms.latency_slices.iter();
     let slices: Result<Vec<Histogram<u64>>, _> = slices.map(|slice| decode(slice)).collect();
     let slices = slices.map_err(|error| {
-        anyhow::anyhow!("the slices of the run against {} cannot be read: {error}", saved.target)
+        anyhow::anyhow!("the latency slices of the run against {} cannot be read: {error}", report.target)
     })?;
-    Ok(Stretches::of(&slices))
+    Ok(SliceCounts::from_histograms(&slices))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-fn as_seconds(nanoseconds: u64) -> f64 {
+fn to_seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }
 
-fn kind(interval: Interval, tolerance: f64) -> Kind {
+fn change_kind(interval: ConfidenceInterval, tolerance: f64) -> ChangeKind {
     if interval.low > 1.0 + tolerance {
-        Kind::Worse
+        ChangeKind::Worse
     } else if interval.high < 1.0 / (1.0 + tolerance) {
-        Kind::Better
+        ChangeKind::Better
     } else {
-        Kind::Same
+        ChangeKind::Same
     }
 }
 
-/// Losses come in bursts, so no formula for independent ones would be right:
-/// any loss where there was none, or twice the share, is worse.
+/// Compares the losses. Losses come in bursts, so a formula for independent
+/// losses would be wrong: a loss where there was none before, or more than
+/// twice the share, is worse.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
-fn lost(a: &[Saved], b: &[Saved]) -> Lost {
-    let sum = |side: &[Saved]| {
-        side.iter().fold((0, 0), |(lost, expected), saved| {
-            let deliveries = saved.load.deliveries;
+fn lost(a: &[Report], b: &[Report]) -> LossChange {
+    let sum = |side: &[Report]| {
+        side.iter().fold((0, 0), |(lost, expected), report| {
+            let deliveries = report.load.deliveries;
             (lost + deliveries.lost, expected + deliveries.expected)
         })
     };
@@ -146,17 +152,17 @@ fn lost(a: &[Saved], b: &[Saved]) -> Lost {
     let share = |lost: u64, expected: u64| lost as f64 / expected.max(1) as f64;
     let (before, after) = (share(a, a_expected), share(b, b_expected));
     let change = if after > 2.0 * before {
-        Kind::Worse
+        ChangeKind::Worse
     } else if before > 2.0 * after {
-        Kind::Better
+        ChangeKind::Better
     } else {
-        Kind::Same
+        ChangeKind::Same
     };
-    Lost { a, a_expected, b, b_expected, change }
+    LossChange { a, a_expected, b, b_expected, change }
 }
 
-/// Where the two were not asked the same.
-fn notes(a: &[Saved], b: &[Saved]) -> Vec<String> {
+/// Returns the settings that differ between the two sides.
+fn notes(a: &[Report], b: &[Report]) -> Vec<String> {
     let (Some(a), Some(b)) = (a.first(), b.first()) else { return vec![] };
     let (a, b) = (&a.settings, &b.settings);
     let differ = |name: &str, a: String, b: String| (a != b).then(|| format!("{name} {a} in A, {b} in B"));
@@ -178,35 +184,35 @@ fn notes(a: &[Saved], b: &[Saved]) -> Vec<String> {
     .collect()
 }
 
-fn judge<'a>(comparison: &mut Comparison, runs: impl Iterator<Item = &'a Saved>) {
-    let invalid = runs.filter(|saved| saved.verdict.outcome == "invalid");
+fn judge<'a>(comparison: &mut Comparison, runs: impl Iterator<Item = &'a Report>) {
+    let invalid = runs.filter(|report| report.verdict.outcome == RunOutcome::Invalid);
     let invalid: Vec<_> =
-        invalid.map(|saved| format!("a run was invalid: {}", saved.verdict.reasons.join("; "))).collect();
+        invalid.map(|report| format!("a run was invalid: {}", report.verdict.reasons.join("; "))).collect();
     let mut worse = Vec::new();
     let mut better = false;
     for quantile in &comparison.latency {
-        if quantile.change == Kind::Worse {
+        if quantile.change == ChangeKind::Worse {
             worse.push(format!("{} is {:.2} times what it was", quantile.name, quantile.ratio));
         }
-        better |= quantile.change == Kind::Better;
+        better |= quantile.change == ChangeKind::Better;
     }
-    if comparison.lost.change == Kind::Worse {
+    if comparison.lost.change == ChangeKind::Worse {
         worse.push(format!("{} deliveries were lost instead of {}", comparison.lost.b, comparison.lost.a));
     }
     for finding in comparison.findings.iter().flatten() {
         let site = finding.site.as_deref().unwrap_or(&finding.id);
         match finding.change {
-            Kind::New => worse.push(format!("{} at {site} is new", finding.cause)),
-            Kind::Worse => worse.push(format!("{} at {site} is worse", finding.cause)),
-            Kind::Gone | Kind::Better => better = true,
-            Kind::Same => {}
+            ChangeKind::New => worse.push(format!("{} at {site} is new", finding.cause)),
+            ChangeKind::Worse => worse.push(format!("{} at {site} is worse", finding.cause)),
+            ChangeKind::Gone | ChangeKind::Better => better = true,
+            ChangeKind::Same => {}
         }
     }
     (comparison.outcome, comparison.exit_code, comparison.reasons) = if !invalid.is_empty() {
-        (Outcome::Invalid, 2, invalid)
+        (ComparisonOutcome::Invalid, 2, invalid)
     } else if !worse.is_empty() {
-        (Outcome::Regressed, 1, worse)
+        (ComparisonOutcome::Regressed, 1, worse)
     } else {
-        (if better { Outcome::Better } else { Outcome::Same }, 0, vec![])
+        (if better { ComparisonOutcome::Better } else { ComparisonOutcome::Same }, 0, vec![])
     };
 }

@@ -1,15 +1,15 @@
-//! Two commands in alternation: whatever the machine does meanwhile, it does to
-//! both.
+//! Runs two commands in alternation, so that other activity of the machine
+//! affects both.
 
 use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
 use tokio::process::Command;
 
-use super::saved::Saved;
+use crate::report::{self, Report};
 
-/// Runs A and B `rounds` times each; the order changes from round to round, so
-/// that a machine that warms up favours neither.
+/// Runs A and B `rounds` times each. The order changes from round to round, so
+/// that a machine that becomes faster or slower favours neither.
 ///
 /// # Errors
 ///
@@ -19,7 +19,7 @@ pub(crate) async fn alternate(
     b: &str,
     rounds: u32,
     quiet: bool,
-) -> anyhow::Result<(Vec<Saved>, Vec<Saved>)> {
+) -> anyhow::Result<(Vec<Report>, Vec<Report>)> {
     let (mut before, mut after) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let a_first = round.is_multiple_of(2);
@@ -34,13 +34,13 @@ pub(crate) async fn alternate(
     Ok((before, after))
 }
 
-/// Arguments of this program such as `hunt --inject sleep`, or a command of the
-/// shell that writes a report to standard output.
-async fn run(line: &str) -> anyhow::Result<Saved> {
-    let own = ["run", "hunt"].contains(&line.split_whitespace().next().unwrap_or_default());
+/// Runs one command: arguments of this program such as `hunt --inject sleep`,
+/// or a shell command that writes a report to standard output.
+async fn run(line: &str) -> anyhow::Result<Report> {
+    let is_own_command = ["run", "hunt"].contains(&line.split_whitespace().next().unwrap_or_default());
     let mut shell = Command::new("sh");
-    if own {
-        let program = std::env::current_exe().context("this program's own path is not known")?;
+    if is_own_command {
+        let program = std::env::current_exe().context("the path of this program is unknown")?;
         shell.arg("-c").arg(format!("exec \"$0\" {line} --json - --quiet")).arg(program);
     } else {
         shell.arg("-c").arg(line);
@@ -48,9 +48,10 @@ async fn run(line: &str) -> anyhow::Result<Saved> {
     shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = shell.output().await.with_context(|| format!("`{line}` cannot be run"))?;
     if output.stdout.is_empty() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned();
-        bail!("`{line}` wrote no report ({}): {said}", output.status);
+        let error = String::from_utf8_lossy(&output.stderr);
+        let error =
+            error.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it printed no error").to_owned();
+        bail!("`{line}` wrote no report ({}): {error}", output.status);
     }
-    Saved::parse(&output.stdout, &format!("what `{line}` wrote"))
+    report::parse(&output.stdout, &format!("the output of `{line}`"))
 }

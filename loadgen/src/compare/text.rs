@@ -2,16 +2,16 @@
 
 use std::fmt::Write as _;
 
-use super::document::{Change, Comparison, Kind, Outcome, Quantile};
-use crate::report::units::{count, counted, duration};
+use super::document::{ChangeKind, Comparison, ComparisonOutcome, FindingChange, QuantileChange};
+use crate::report::text::units::{count, counted, duration};
 
-/// The whole comparison.
+/// Returns the whole comparison.
 pub(crate) fn text(comparison: &Comparison) -> String {
     let mut text = String::new();
     let rounds = counted(comparison.rounds, "run");
     let _ = writeln!(text, "A  {}\nB  {}\n   {rounds} each", comparison.a, comparison.b);
     for note in &comparison.notes {
-        let _ = writeln!(text, "   not like for like: {note}");
+        let _ = writeln!(text, "   different settings: {note}");
     }
     text.push('\n');
     if comparison.latency.is_empty() {
@@ -19,7 +19,7 @@ pub(crate) fn text(comparison: &Comparison) -> String {
     } else {
         let _ = writeln!(
             text,
-            "latency           A          B   B/A  95 % interval, by drawing {}",
+            "latency           A          B   B/A  95 % interval, from resampled {}",
             comparison.drawn
         );
         for quantile in &comparison.latency {
@@ -37,7 +37,7 @@ pub(crate) fn text(comparison: &Comparison) -> String {
         word(lost.change)
     );
     match &comparison.findings {
-        None => text.push_str("findings  were not asked for on both sides\n"),
+        None => text.push_str("findings  are not available on both sides\n"),
         Some(changes) if changes.is_empty() => text.push_str("findings  none in A, none in B\n"),
         Some(changes) => {
             text.push_str("\nstalls A       B  blocked A        B  finding\n");
@@ -50,7 +50,7 @@ pub(crate) fn text(comparison: &Comparison) -> String {
     text
 }
 
-fn row(quantile: &Quantile) -> String {
+fn row(quantile: &QuantileChange) -> String {
     let interval = match (quantile.low, quantile.high) {
         (Some(low), Some(high)) => format!("{low:.2} to {high:.2}"),
         _ => "unknown: too little was measured".to_owned(),
@@ -65,7 +65,7 @@ fn row(quantile: &Quantile) -> String {
     )
 }
 
-fn finding(change: &Change) -> String {
+fn finding(change: &FindingChange) -> String {
     let site = change.site.as_deref().unwrap_or(&change.id);
     format!(
         "{:>8} {:>7} {:>8.1} % {:>6.1} %  {} {site}{}",
@@ -78,22 +78,24 @@ fn finding(change: &Change) -> String {
     )
 }
 
-const fn word(kind: Kind) -> &'static str {
+const fn word(kind: ChangeKind) -> &'static str {
     match kind {
-        Kind::Same => "",
-        Kind::Better => "  better",
-        Kind::Worse => "  WORSE",
-        Kind::New => "  NEW",
-        Kind::Gone => "  gone",
+        ChangeKind::Same => "",
+        ChangeKind::Better => "  better",
+        ChangeKind::Worse => "  WORSE",
+        ChangeKind::New => "  NEW",
+        ChangeKind::Gone => "  gone",
     }
 }
 
 fn verdict(comparison: &Comparison) -> String {
     let tolerance = comparison.tolerance * 100.0;
     match comparison.outcome {
-        Outcome::Same => format!("no difference beyond chance and {tolerance:.0} %"),
-        Outcome::Better => "better, and nothing worse".to_owned(),
-        Outcome::Regressed => format!("regressed: {}", comparison.reasons.join("; ")),
-        Outcome::Invalid => format!("invalid: {}", comparison.reasons.join("; ")),
+        ComparisonOutcome::Same => {
+            format!("no difference beyond chance and the tolerance of {tolerance:.0} %")
+        }
+        ComparisonOutcome::Better => "better, and nothing is worse".to_owned(),
+        ComparisonOutcome::Regressed => format!("regressed: {}", comparison.reasons.join("; ")),
+        ComparisonOutcome::Invalid => format!("invalid: {}", comparison.reasons.join("; ")),
     }
 }

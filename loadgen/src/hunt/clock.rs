@@ -1,44 +1,47 @@
-//! The server's clock as seen from here.
+//! The server's clock relative to the clock of this machine.
 //!
-//! As NTP does it: of several questions, the one that was answered fastest
-//! tells most, for the server read its clock somewhere between the sending and
-//! the answer. Half of that time is all that the offset can be wrong by. It is
-//! asked before and after the run; in between the clocks are taken to drift
-//! evenly, and half of the drift is added to the bound, so that a clock which
-//! was set in the meantime shows.
+//! The method is that of NTP. The server reads its clock at some time between
+//! the request and the answer, so the offset can be wrong by at most half of
+//! the round trip. Of several exchanges, the one with the shortest round trip
+//! is the most precise. Exchanges take place before and after the run. In
+//! between, the clocks are assumed to drift linearly. Half of the drift is
+//! added to the error bound, so a clock that was set during the run shows in
+//! the bound.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How often the time is asked for at one occasion.
-pub(crate) const QUESTIONS: usize = 8;
+use crate::report::Clock;
 
-/// One question for the time.
+/// The number of exchanges before the run, and again after it.
+pub(crate) const CLOCK_EXCHANGES: usize = 8;
+
+/// One request for the server's time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exchange {
-    /// When it was sent.
+    /// When the request was sent.
     pub(crate) sent: Instant,
-    /// What the server's clock said, in nanoseconds of the Unix epoch.
+    /// The time of the server's clock, in nanoseconds of the Unix epoch.
     pub(crate) server_unix_ns: u64,
-    /// When the answer had come.
+    /// When the answer had arrived.
     pub(crate) answered: Instant,
 }
 
 impl Exchange {
-    fn took(&self) -> Duration {
+    fn round_trip(&self) -> Duration {
         self.answered.saturating_duration_since(self.sent)
     }
 
     fn middle(&self) -> Instant {
-        self.sent + self.took() / 2
+        self.sent + self.round_trip() / 2
     }
 
-    /// The one that was answered fastest.
+    /// Returns the exchange with the shortest round trip.
     pub(crate) fn best(exchanges: impl IntoIterator<Item = Self>) -> Option<Self> {
-        exchanges.into_iter().min_by_key(Self::took)
+        exchanges.into_iter().min_by_key(Self::round_trip)
     }
 }
 
-/// Turns instants of this machine into the server's wall clock.
+/// Converts instants of this machine to the server's wall clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Alignment {
     before: Exchange,
@@ -46,13 +49,14 @@ pub(crate) struct Alignment {
 }
 
 impl Alignment {
-    /// From the best exchange before the run and the best one after it.
+    /// Returns the alignment by the best exchange before the run and the best
+    /// one after it.
     pub(crate) const fn new(before: Exchange, after: Exchange) -> Self {
         Self { before, after }
     }
 
-    /// What the server's clock said at `instant`, in nanoseconds of the Unix
-    /// epoch.
+    /// Returns the time of the server's clock at `instant`, in nanoseconds of
+    /// the Unix epoch.
     pub(crate) fn server_unix_ns(&self, instant: Instant) -> i64 {
         let since = signed(instant, self.before.middle());
         let between = signed(self.after.middle(), self.before.middle());
@@ -64,29 +68,42 @@ impl Alignment {
         saturated(i128::from(self.before.server_unix_ns) + i128::from(since) + drift)
     }
 
-    /// By how much [`Alignment::server_unix_ns`] can be wrong, at most.
+    /// Returns the largest error of [`Alignment::server_unix_ns`].
     pub(crate) fn error(&self) -> Duration {
-        let slower = self.before.took().max(self.after.took());
+        let slower = self.before.round_trip().max(self.after.round_trip());
         slower / 2 + Duration::from_nanos(self.drift_ns().unsigned_abs() / 2)
     }
 
-    /// By how much the server's clock got ahead of ours between the two
-    /// exchanges, in nanoseconds.
+    /// Returns by how much the server's clock advanced more than the clock of
+    /// this machine between the two exchanges, in nanoseconds.
     pub(crate) fn drift_ns(&self) -> i64 {
-        let theirs = i128::from(self.after.server_unix_ns) - i128::from(self.before.server_unix_ns);
-        saturated(theirs - i128::from(signed(self.after.middle(), self.before.middle())))
+        let server = i128::from(self.after.server_unix_ns) - i128::from(self.before.server_unix_ns);
+        saturated(server - i128::from(signed(self.after.middle(), self.before.middle())))
     }
 
-    /// By how much the server's wall clock is ahead of this machine's now, in
-    /// nanoseconds.
+    /// Returns by how much the server's wall clock is ahead of this machine's
+    /// now, in nanoseconds.
     pub(crate) fn offset_ns(&self) -> i64 {
-        let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let theirs = i128::from(self.server_unix_ns(Instant::now()));
-        saturated(theirs - i128::try_from(ours).unwrap_or(i128::MAX))
+        let local = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let server = i128::from(self.server_unix_ns(Instant::now()));
+        saturated(server - i128::try_from(local).unwrap_or(i128::MAX))
     }
 }
 
-/// From `b` to `a`, in nanoseconds.
+impl From<&Alignment> for Clock {
+    #[expect(clippy::cast_precision_loss, reason = "the difference of two clocks is shown with three digits")]
+    fn from(alignment: &Alignment) -> Self {
+        Self {
+            ahead_seconds: alignment.offset_ns() as f64 / 1e9,
+            error_seconds: alignment.error().as_secs_f64(),
+            drift_seconds: alignment.drift_ns() as f64 / 1e9,
+            exchanges: 2 * CLOCK_EXCHANGES as u64,
+        }
+    }
+}
+
+/// Returns the time from `b` to `a`, in nanoseconds; negative if `a` is
+/// earlier.
 fn signed(a: Instant, b: Instant) -> i64 {
     let nanoseconds = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
     match a.checked_duration_since(b) {
@@ -112,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fastest_answer_counts_and_half_of_it_is_the_bound() {
+    fn the_fastest_exchange_counts_and_half_of_it_is_the_error_bound() {
         let start = Instant::now();
         let slow = exchange(start, 0, 100, 5_090);
         let fast = exchange(start, 200, 10, 5_205);
@@ -126,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drift_is_followed_and_widens_the_bound() {
+    fn a_drift_is_interpolated_and_widens_the_error_bound() {
         let start = Instant::now();
         let alignment = Alignment::new(exchange(start, 0, 0, 1_000), exchange(start, 1_000, 0, 2_020));
         assert_eq!(alignment.drift_ns(), 20 * MS as i64);
@@ -135,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_lives_in_the_past_or_the_future_is_no_matter() {
+    fn an_extreme_server_time_causes_no_overflow() {
         let start = Instant::now();
         for server in [0, u64::MAX] {
             let odd = Exchange { sent: start, answered: start, server_unix_ns: server };

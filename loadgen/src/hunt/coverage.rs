@@ -1,33 +1,33 @@
-//! Which tasks were polled between two looks at the same server.
+//! Which tasks were polled between two samples of the same server.
 
 use serde::Deserialize;
 
 use crate::report::TaskPolls;
 
-/// What `/tasks` is named.
+/// The schema name of `/tasks`.
 pub(crate) const TASKS_SCHEMA: &str = "loopscope.tasks/1";
 
-/// As much of `/tasks` as matters here.
+/// The part of `/tasks` that is used here.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct TasksDocument {
     /// Always [`TASKS_SCHEMA`].
     pub(crate) schema: String,
-    kinds: Vec<Kind>,
+    kinds: Vec<TaskKind>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Kind {
+struct TaskKind {
     name: String,
-    poll: Polls,
+    poll: PollCount,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Polls {
+struct PollCount {
     count: u64,
 }
 
-/// What was polled between `before` and `after`, the most polls first. A server
-/// that was restarted in between counts from nothing.
+/// Returns the tasks that were polled between `before` and `after`, the most
+/// polls first. A server that was restarted in between counts from zero.
 pub(crate) fn polled(before: &TasksDocument, after: &TasksDocument) -> Vec<TaskPolls> {
     let then = |name: &str| {
         let kind = before.kinds.iter().find(|kind| kind.name == name);
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_polled_in_between_counts() {
+    fn only_polls_in_between_count() {
         let polled = polled(
             &tasks(&[("a", 5), ("b", 7), ("c", 100)]),
             &tasks(&[("a", 5), ("b", 10), ("c", 4), ("d", 9)]),

@@ -1,4 +1,4 @@
-//! The chat server inside this program.
+//! The embedded chat server: `loadgen serve`.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -7,19 +7,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 
-/// How long the server may take to end in good order.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long a graceful shutdown may take.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Runs the embedded chat server until standard input ends, so that it never
-/// outlives the process that started it.
+/// Runs the embedded chat server until its standard input closes, so that it
+/// never outlives the process that started it.
 pub(crate) fn serve(arguments: Vec<OsString>) -> anyhow::Result<()> {
     let name = OsString::from("chat-server");
     let args = match chat_server::Args::try_parse_from(std::iter::once(name).chain(arguments)) {
         Ok(args) => args,
         Err(error) => anyhow::bail!("{}", crate::cli::sentence(&error)),
     };
-    let guard = std::thread::Builder::new().name("guard".into()).spawn(end_with_stdin);
-    guard.context("the thread that watches standard input cannot be started")?;
+    let thread = std::thread::Builder::new().name("stdin".into()).spawn(end_with_stdin);
+    thread.context("the thread that reads standard input cannot be started")?;
     chat_server::main_with(args)
 }
 
@@ -27,11 +27,11 @@ fn end_with_stdin() {
     let mut ignored = [0; 64];
     while matches!(std::io::stdin().read(&mut ignored), Ok(1..)) {}
     terminate();
-    std::thread::sleep(GRACE);
+    std::thread::sleep(SHUTDOWN_TIMEOUT);
     std::process::exit(0);
 }
 
-/// Asks this process to end as its supervisor would.
+/// Sends SIGTERM to this process, as a supervisor does.
 #[cfg(unix)]
 fn terminate() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);

@@ -1,49 +1,50 @@
-//! `hunt --minimise`: the least load under which each finding appears.
+//! `hunt --minimise`: the smallest load at which each finding appears.
 //!
-//! First the lowest load there is, one command a second of the first kind: what
-//! appears there needs no more than the connecting. Then each kind of command
-//! alone at the full rate, which settles for all findings at once which kinds
-//! suffice. A finding for which none does gets its mix taken apart, one kind
-//! after the other, as long as it still appears. With the smallest mix the rate
-//! is halved until the finding stays away.
+//! The first trial has the lowest load, one command per second of the first
+//! kind: a finding that appears there needs only connections. Then each kind of
+//! command runs alone at the full rate, which shows for all findings which
+//! kinds suffice. If no single kind suffices for a finding, kinds are removed
+//! from its mix one after the other, as long as the finding still appears. With
+//! the smallest mix, the rate is halved until the finding no longer appears.
 //!
-//! A finding that appears by chance may stay away from a trial by chance: so the
-//! rate is the lowest that was *seen* to suffice, and the next lower one that was
-//! tried is told with it.
+//! A finding that appears by chance may be absent from a trial by chance. So
+//! the reported rate is the lowest one at which the finding *appeared*,
+//! together with the next lower rate that was tried.
 
 use std::collections::BTreeSet;
 
 use crate::plan::{Action, Mix};
 use crate::report::Minimal;
 
-/// No lower rate is tried.
-const LOWEST: f64 = 1.0;
+/// The lowest rate to try, in commands per second.
+const MIN_RATE: f64 = 1.0;
 
-/// One question: which findings appear under this load?
-pub(crate) trait Probe {
-    /// Their ids; `None` if a signal wants an end.
+/// Answers which findings appear at a load.
+pub(crate) trait LoadProbe {
+    /// Runs a trial. Returns the ids of the findings; `None` if a signal has
+    /// requested the end.
     ///
     /// # Errors
     ///
-    /// If it could not be tried.
+    /// If the trial cannot run.
     async fn try_load(&mut self, mix: &Mix, rate: f64) -> anyhow::Result<Option<BTreeSet<String>>>;
 }
 
-/// The least loads of the findings `ids`, all of which appeared under `mix` at
-/// `rate`.
+/// Returns the smallest loads of the findings `ids`, all of which appeared with
+/// `mix` at `rate`; `None` if a signal has requested the end.
 ///
 /// # Errors
 ///
-/// If a trial could not run.
+/// If a trial cannot run.
 pub(crate) async fn minimise(
-    probe: &mut impl Probe,
+    probe: &mut impl LoadProbe,
     ids: &[String],
     mix: &Mix,
     rate: f64,
 ) -> anyhow::Result<Option<Vec<Minimal>>> {
     let actions: Vec<Action> = mix.entries().iter().map(|&(action, _)| action).collect();
     let Some(&first) = actions.first() else { return Ok(Some(vec![])) };
-    let Some(idle) = probe.try_load(&Mix::only(first), LOWEST).await? else { return Ok(None) };
+    let Some(idle) = probe.try_load(&Mix::only(first), MIN_RATE).await? else { return Ok(None) };
     let mut alone = Vec::with_capacity(actions.len());
     for &action in &actions {
         let Some(found) = probe.try_load(&Mix::only(action), rate).await? else { return Ok(None) };
@@ -58,17 +59,23 @@ pub(crate) async fn minimise(
         let sufficient = alone.iter().find(|(_, found)| found.contains(id));
         let (smallest, appeared) = match sufficient {
             Some(&(action, _)) => (Mix::only(action), true),
-            None => take_apart(probe, id, mix, rate).await?,
+            None => remove_kinds(probe, id, mix, rate).await?,
         };
-        let (lowest, not_at) = if appeared { halve(probe, id, &smallest, rate).await? } else { (rate, None) };
+        let (lowest, not_at) =
+            if appeared { halve_rate(probe, id, &smallest, rate).await? } else { (rate, None) };
         minimal.push(Minimal { id: id.clone(), mix: Some(smallest.to_string()), rate: lowest, not_at });
     }
     Ok(Some(minimal))
 }
 
-/// Leaves out one kind after the other, as long as the finding appears; whether
-/// anything could be left out.
-async fn take_apart(probe: &mut impl Probe, id: &str, mix: &Mix, rate: f64) -> anyhow::Result<(Mix, bool)> {
+/// Removes one kind after the other, as long as the finding appears. Returns
+/// the smallest mix, and whether a kind could be removed.
+async fn remove_kinds(
+    probe: &mut impl LoadProbe,
+    id: &str,
+    mix: &Mix,
+    rate: f64,
+) -> anyhow::Result<(Mix, bool)> {
     let (mut smallest, mut appeared) = (mix.clone(), false);
     for &(action, _) in mix.entries() {
         let Some(less) = smallest.without(action) else { continue };
@@ -80,12 +87,17 @@ async fn take_apart(probe: &mut impl Probe, id: &str, mix: &Mix, rate: f64) -> a
     Ok((smallest, appeared))
 }
 
-/// The lowest rate at which the finding was seen, and the one at which it was
-/// not.
-async fn halve(probe: &mut impl Probe, id: &str, mix: &Mix, rate: f64) -> anyhow::Result<(f64, Option<f64>)> {
+/// Halves the rate. Returns the lowest rate at which the finding appeared, and
+/// the rate at which it did not.
+async fn halve_rate(
+    probe: &mut impl LoadProbe,
+    id: &str,
+    mix: &Mix,
+    rate: f64,
+) -> anyhow::Result<(f64, Option<f64>)> {
     let mut lowest = rate;
-    while lowest > LOWEST {
-        let lower = (lowest / 2.0).max(LOWEST);
+    while lowest > MIN_RATE {
+        let lower = (lowest / 2.0).max(MIN_RATE);
         let Some(found) = probe.try_load(mix, lower).await? else { break };
         if !found.contains(id) {
             return Ok((lowest, Some(lower)));
@@ -99,12 +111,12 @@ async fn halve(probe: &mut impl Probe, id: &str, mix: &Mix, rate: f64) -> anyhow
 mod tests {
     use super::*;
 
-    /// A server whose findings are known functions of the load.
+    /// A server whose findings are a known function of the load.
     struct Model {
         trials: usize,
     }
 
-    impl Probe for Model {
+    impl LoadProbe for Model {
         async fn try_load(&mut self, mix: &Mix, rate: f64) -> anyhow::Result<Option<BTreeSet<String>>> {
             self.trials += 1;
             let has = |action| mix.contains(action);
@@ -129,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_load_of_each_finding_is_found() {
+    fn the_smallest_load_of_each_finding_is_found() {
         let (minimal, trials) = run(&["connect", "password", "race"]);
         let [connect, password, race] = &minimal[..] else { panic!("three: {minimal:?}") };
         assert_eq!((connect.mix.as_deref(), connect.rate), (None, 0.0));
@@ -145,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_that_does_not_come_again_keeps_its_load() {
+    fn a_finding_that_does_not_appear_again_keeps_its_load() {
         let (minimal, _) = run(&["once"]);
         assert_eq!(minimal[0].mix.as_deref(), Some("privmsg:180,join:6,names:4,oper:2"));
         assert_eq!((minimal[0].rate, minimal[0].not_at), (200.0, None));

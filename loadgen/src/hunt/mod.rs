@@ -1,54 +1,59 @@
-//! The server that is hunted in: started, asked what it found, stopped.
+//! Hunts for blocking calls: starts the server, collects its findings and
+//! stalls, and explains slow deliveries by them.
 
 mod clock;
 mod collector;
 mod coverage;
 pub(crate) mod embedded;
 mod explain;
+mod findings_delta;
 mod minimise;
+mod observation;
 pub(crate) mod program;
 mod server;
 mod telemetry;
 mod timeline;
-mod watch;
-mod window;
 
-use crate::cli::{HuntArgs, Login, ServerArgs};
-pub(crate) use clock::{Alignment, QUESTIONS};
-pub(crate) use explain::SlowDeliveries;
-pub(crate) use minimise::{Probe, minimise};
-use server::Server;
+use crate::cli::{HuntArgs, ServerArgs};
+use crate::plan::Login;
+pub(crate) use minimise::{LoadProbe, minimise};
+pub(crate) use observation::{Observation, ObservationResult};
+use server::EmbeddedServer;
 use std::ffi::OsString;
-pub(crate) use watch::{Found, Watch};
 
-/// What a hunt sends: every command behind which a call could block, most of
-/// all messages.
-pub(crate) const MIX: &str = "privmsg:180,join:6,names:4,who:4,topic:2,oper:2,whois:1,motd:1";
+/// The default mix of a hunt: every command that may lead to a blocking call,
+/// most of them messages.
+pub(crate) const HUNT_MIX: &str = "privmsg:180,join:6,names:4,who:4,topic:2,oper:2,whois:1,motd:1";
 
-/// The server of a hunt: an embedded one, or one that runs already.
+/// The server of a hunt: the embedded one, or one that already runs.
 #[derive(Debug)]
-pub(crate) struct Quarry {
-    server: Option<Server>,
-    /// Where it takes chat connections; empty if a command knows better.
+pub(crate) struct TargetServer {
+    server: Option<EmbeddedServer>,
+    /// The address for chat connections; empty if a command generates the load
+    /// and there is no `--target`.
     pub(crate) target: String,
-    /// The URL of its telemetry, if it has one.
+    /// The URL of its telemetry, if it has any.
     pub(crate) telemetry: Option<String>,
 }
 
-impl Quarry {
-    /// Starts the embedded server, unless there is a target.
-    pub(crate) async fn find(args: &HuntArgs) -> anyhow::Result<Self> {
+impl TargetServer {
+    /// Starts the embedded server, unless the arguments name a server.
+    pub(crate) async fn start_or_connect(args: &HuntArgs) -> anyhow::Result<Self> {
         if args.server.target.is_some() || args.server.telemetry.is_some() {
             let ServerArgs { target, telemetry, .. } = args.server.clone();
             return Ok(Self { server: None, target: target.unwrap_or_default(), telemetry });
         }
-        let server = Server::start(&flags(args), args.output.verbose).await?;
+        let server = EmbeddedServer::start(&flags(args), args.output.verbose).await?;
         let telemetry = Some(format!("http://{}", server.telemetry));
         Ok(Self { target: server.irc.clone(), telemetry, server: Some(server) })
     }
 
-    /// Stops the server if it was ours; an error if it had died.
-    pub(crate) async fn release(self) -> Result<(), String> {
+    /// Stops the embedded server.
+    ///
+    /// # Errors
+    ///
+    /// If the embedded server had died before.
+    pub(crate) async fn stop(self) -> Result<(), String> {
         match self.server {
             Some(server) => server.stop().await,
             None => Ok(()),
@@ -56,22 +61,22 @@ impl Quarry {
     }
 }
 
-/// What the clients and the embedded server have to agree on: where nobody said
-/// otherwise, the operator's login.
-pub(crate) fn agree(args: &mut HuntArgs) {
+/// Adds an operator login for the clients and the embedded server, unless the
+/// arguments have one.
+pub(crate) fn add_default_operator(args: &mut HuntArgs) {
     if args.server.target.is_none() && args.load.oper.is_none() {
         args.load.oper = Some(Login { name: "loadgen".to_owned(), password: "loadgen".to_owned() });
     }
 }
 
-/// The embedded server's flags.
+/// Returns the flags of the embedded server.
 fn flags(args: &HuntArgs) -> Vec<OsString> {
     let mut flags: Vec<String> = Vec::new();
     let mut flag = |name: &str, value: String| flags.extend([name.to_owned(), value]);
     flag("--listen", "127.0.0.1:0".into());
     flag("--telemetry", "127.0.0.1:0".into());
     flag("--flood-limit", "off".into());
-    let clients = u64::from(args.load.connections) + crate::run::visitors(args.load.churn);
+    let clients = u64::from(args.load.connections) + args.load.max_visitors();
     flag("--max-connections", clients.max(10_000).to_string());
     if let Some(login) = &args.load.oper {
         flag("--oper", format!("{}:{}", login.name, login.password));

@@ -1,4 +1,4 @@
-//! A command as the load: wrk, k6, a test suite.
+//! A command that generates the load: wrk, k6, a test suite.
 
 use std::ffi::OsString;
 use std::process::{ExitStatus, Stdio};
@@ -8,53 +8,54 @@ use anyhow::Context as _;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::Quarry;
+use super::TargetServer;
 use crate::report::Program;
 use crate::run::Stop;
 
-/// How long the command may take to end once it is asked to.
-const END: Duration = Duration::from_secs(5);
+/// How long the command may take to end after SIGTERM.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What came of the command.
+/// The result of the command.
 #[derive(Debug)]
-pub(crate) struct Ran {
-    /// For the report.
+pub(crate) struct ProgramResult {
+    /// The part for the report.
     pub(crate) program: Program,
     /// Whether a signal ended it early.
     pub(crate) interrupted: bool,
-    /// Why its load is none to judge by, if it is not.
+    /// Why its load allows no verdict, if it allows none.
     pub(crate) failure: Option<String>,
 }
 
-/// Runs `command` to its end, or to a signal's. It is told where the server is
-/// by `LOADGEN_TARGET` and `LOADGEN_TELEMETRY`. What it prints goes to standard
-/// error if standard output is taken by the report.
+/// Runs `command` until it ends, or until a signal ends it. It gets the address
+/// of the server in the environment variables `LOADGEN_TARGET` and
+/// `LOADGEN_TELEMETRY`. If the report takes standard output, the output of the
+/// command goes to standard error.
 ///
 /// # Errors
 ///
-/// If it cannot be started.
+/// If the command cannot be started.
 pub(crate) async fn run(
     command: &[OsString],
-    quarry: &Quarry,
+    server: &TargetServer,
     output_taken: bool,
     mut stop: Stop,
-) -> anyhow::Result<Ran> {
+) -> anyhow::Result<ProgramResult> {
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let (program, arguments) = command.split_first().context("there is no command after `--`")?;
     let mut child = Command::new(program);
     child.args(arguments).kill_on_drop(true);
-    if let Some(telemetry) = &quarry.telemetry {
+    if let Some(telemetry) = &server.telemetry {
         child.env("LOADGEN_TELEMETRY", telemetry);
     }
-    if !quarry.target.is_empty() {
-        child.env("LOADGEN_TARGET", &quarry.target);
+    if !server.target.is_empty() {
+        child.env("LOADGEN_TARGET", &server.target);
     }
     if output_taken {
         child.stdout(Stdio::from(std::io::stderr()));
     }
     let mut child = child.spawn().with_context(|| format!("the command `{}` cannot be started", words[0]))?;
 
-    let begun = Instant::now();
+    let started = Instant::now();
     let (status, interrupted) = tokio::select! {
         status = child.wait() => (status, false),
         () = stop.wait() => (end(&mut child).await, true),
@@ -63,14 +64,14 @@ pub(crate) async fn run(
     let failed = !interrupted && !status.success();
     let failure = failed.then(|| format!("the command `{}` failed ({status})", words[0]));
     let program =
-        Program { command: words, seconds: begun.elapsed().as_secs_f64(), exit_code: status.code() };
-    Ok(Ran { program, interrupted, failure })
+        Program { command: words, seconds: started.elapsed().as_secs_f64(), exit_code: status.code() };
+    Ok(ProgramResult { program, interrupted, failure })
 }
 
-/// Asks it to end, then makes it.
+/// Sends SIGTERM, and kills the command if it does not end.
 async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
     terminate(child);
-    if let Ok(status) = timeout(END, child.wait()).await {
+    if let Ok(status) = timeout(STOP_TIMEOUT, child.wait()).await {
         return status;
     }
     child.kill().await?;

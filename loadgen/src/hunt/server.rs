@@ -1,4 +1,4 @@
-//! The embedded chat server, in a process of its own.
+//! The embedded chat server, in a separate process.
 
 use std::ffi::OsString;
 use std::process::Stdio;
@@ -11,72 +11,80 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// How long the server may take until it listens.
-const START: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long it may take to end.
-const END: Duration = Duration::from_secs(3);
+/// How long the server may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What the ready line begins with.
-const READY: &str = "chat-server ready ";
+/// The beginning of the line that the server prints when it listens.
+const READY_PREFIX: &str = "chat-server ready ";
 
-/// A running server. Its process ends when its standard input does, so also
-/// when this process dies without a word; dropped, it is killed.
+/// A running server. Its process ends when its standard input closes, so also
+/// when this process is killed. When this value is dropped, the server is
+/// killed.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct EmbeddedServer {
     child: Child,
-    said: Arc<Mutex<String>>,
-    /// Where it takes chat connections.
+    last_line: Arc<Mutex<String>>,
+    /// The address for chat connections.
     pub(crate) irc: String,
-    /// Where its telemetry is.
+    /// The address of its telemetry.
     pub(crate) telemetry: String,
 }
 
-impl Server {
-    /// Runs this program again as the server, and waits until it listens.
+impl EmbeddedServer {
+    /// Starts this program again as the server, and waits until it listens.
     pub(crate) async fn start(arguments: &[OsString], verbose: bool) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("this program's own path is not known")?;
+        let program = std::env::current_exe().context("the path of this program is unknown")?;
         let mut command = Command::new(program);
         command.arg("serve").arg("--").args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        // It was meant for the generator's own, and two cannot have one port.
+        // The variable is for the generator's own telemetry, and two processes
+        // cannot listen on one port.
         command.env_remove("LOOPSCOPE_TELEMETRY");
-        // A terminal's Ctrl-C is for the generator, which still wants answers.
+        // Ctrl-C on a terminal must end the generator only, which still needs
+        // answers from the server.
         #[cfg(unix)]
         command.process_group(0);
         let mut child = command.spawn().context("the embedded chat server cannot be started")?;
 
-        let said = Arc::new(Mutex::new(String::new()));
+        let last_line = Arc::new(Mutex::new(String::new()));
         if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(listen(stderr, Arc::clone(&said), verbose));
+            tokio::spawn(read_log(stderr, Arc::clone(&last_line), verbose));
         }
         let stdout = child.stdout.take().context("the embedded chat server has no output")?;
         let mut lines = BufReader::new(stdout).lines();
-        let ready = timeout(START, ready(&mut lines)).await;
+        let ready = timeout(START_TIMEOUT, ready(&mut lines)).await;
         let Ok(Some((irc, telemetry))) = ready else {
-            bail!("the embedded chat server did not start: {}", last_words(&mut child, &said).await);
+            bail!("the embedded chat server did not start: {}", last_log_line(&mut child, &last_line).await);
         };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, said, irc, telemetry })
+        Ok(Self { child, last_line, irc, telemetry })
     }
 
-    /// Ends it; an error if it had ended by itself before.
+    /// Stops the server.
+    ///
+    /// # Errors
+    ///
+    /// If the server had ended by itself before.
     pub(crate) async fn stop(mut self) -> Result<(), String> {
         if let Ok(Some(status)) = self.child.try_wait() {
-            let words = last_words(&mut self.child, &self.said).await;
-            return Err(format!("the embedded chat server died ({status}): {words}"));
+            let line = last_log_line(&mut self.child, &self.last_line).await;
+            return Err(format!("the embedded chat server died ({status}): {line}"));
         }
         drop(self.child.stdin.take());
-        if timeout(END, self.child.wait()).await.is_err() {
+        if timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }
         Ok(())
     }
 }
 
-/// The addresses in the ready line; `None` if the output ends without it.
+/// Returns the addresses in the ready line; `None` if the output ends without
+/// it.
 async fn ready(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<(String, String)> {
     while let Ok(Some(line)) = lines.next_line().await {
-        if let Some(addresses) = line.strip_prefix(READY) {
+        if let Some(addresses) = line.strip_prefix(READY_PREFIX) {
             let value = |name: &str| addresses.split(' ').find_map(|word| word.strip_prefix(name));
             return Some((value("irc=")?.to_owned(), value("telemetry=")?.to_owned()));
         }
@@ -84,8 +92,8 @@ async fn ready(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<(String, Str
     None
 }
 
-/// Keeps the last line that the server logged; shows all if `verbose`.
-async fn listen(stderr: impl AsyncRead + Unpin, said: Arc<Mutex<String>>, verbose: bool) {
+/// Keeps the last line that the server logged; prints all lines if `verbose`.
+async fn read_log(stderr: impl AsyncRead + Unpin, last_line: Arc<Mutex<String>>, verbose: bool) {
     let mut lines = BufReader::new(stderr).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line);
@@ -93,17 +101,17 @@ async fn listen(stderr: impl AsyncRead + Unpin, said: Arc<Mutex<String>>, verbos
             eprintln!("{line}");
         }
         if !line.trim().is_empty() {
-            line.trim().clone_into(&mut said.lock().unwrap_or_else(PoisonError::into_inner));
+            line.trim().clone_into(&mut last_line.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }
 
-/// What a server that has ended, or is ended now, said last.
-async fn last_words(child: &mut Child, said: &Mutex<String>) -> String {
+/// Kills the server if it still runs. Returns the last line that it logged.
+async fn last_log_line(child: &mut Child, last_line: &Mutex<String>) -> String {
     let _ = child.start_kill();
-    let _ = timeout(END, child.wait()).await;
+    let _ = timeout(STOP_TIMEOUT, child.wait()).await;
     // Its last line may still be on its way through the pipe.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let said = said.lock().unwrap_or_else(PoisonError::into_inner);
-    if said.is_empty() { "it said nothing".to_owned() } else { said.clone() }
+    let last_line = last_line.lock().unwrap_or_else(PoisonError::into_inner);
+    if last_line.is_empty() { "it logged nothing".to_owned() } else { last_line.clone() }
 }

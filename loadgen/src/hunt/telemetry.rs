@@ -1,4 +1,4 @@
-//! The client of a server's telemetry.
+//! A client for a server's telemetry.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,20 +12,21 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::clock::{Exchange, QUESTIONS};
+use super::clock::{CLOCK_EXCHANGES, Exchange};
 use super::coverage::{TASKS_SCHEMA, TasksDocument};
+use crate::unix_time;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an answer may be.
-const MAX_BODY: usize = 64 * 1024 * 1024;
+/// The largest answer, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// Asks for the stalls since a time that never comes: the shortest answer that
-/// has the server's clock in it.
-const NO_STALLS: &str = "/stalls?since=18446744073";
+/// A request for the stalls since a time far in the future: the shortest answer
+/// that contains the time of the server's clock.
+const CLOCK_ROUTE: &str = "/stalls?since=18446744073";
 
-/// Where a server's telemetry is.
+/// The address of a server's telemetry.
 #[derive(Debug, Clone)]
 pub(crate) struct Telemetry {
     authority: String,
@@ -33,25 +34,25 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
-    /// From a URL such as `http://127.0.0.1:9464`.
-    pub(crate) fn at(url: &str) -> anyhow::Result<Self> {
-        let uri: hyper::Uri = url.parse().with_context(|| format!("--telemetry {url} is no URL"))?;
+    /// Parses a URL such as `http://127.0.0.1:9464`.
+    pub(crate) fn from_url(url: &str) -> anyhow::Result<Self> {
+        let uri: hyper::Uri = url.parse().with_context(|| format!("--telemetry {url} is not a URL"))?;
         let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            bail!("--telemetry {url} is no URL such as http://127.0.0.1:9464");
+            bail!("--telemetry {url} is not a URL such as http://127.0.0.1:9464");
         };
         let port = authority.port_u16().unwrap_or(80);
         let authority = format!("{}:{port}", authority.host());
         Ok(Self { authority, path: uri.path().trim_end_matches('/').to_owned() })
     }
 
-    /// What was found so far.
+    /// Requests the findings so far.
     pub(crate) async fn findings(&self) -> anyhow::Result<FindingsDocument> {
         let document: FindingsDocument = self.get("/findings").await?;
         self.check("/findings", &document.schema, FINDINGS_SCHEMA)?;
         Ok(document)
     }
 
-    /// The stalls since `since`.
+    /// Requests the stalls since `since`.
     pub(crate) async fn stalls(&self, since: SystemTime) -> anyhow::Result<StallsDocument> {
         let seconds = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let route = format!("/stalls?since={seconds:.3}");
@@ -60,27 +61,27 @@ impl Telemetry {
         Ok(document)
     }
 
-    /// The kinds of tasks and how often they were polled; `None` where the
-    /// telemetry does not tell.
+    /// Requests the kinds of tasks and how often they were polled; `None` if
+    /// the telemetry does not report them.
     pub(crate) async fn tasks(&self) -> Option<TasksDocument> {
         let document: TasksDocument = self.get("/tasks").await.ok()?;
         (document.schema == TASKS_SCHEMA).then_some(document)
     }
 
-    /// Asks what time it is there, a few times; the best of the answers.
+    /// Requests the server's time several times. Returns the best exchange.
     pub(crate) async fn time(&self) -> anyhow::Result<Exchange> {
-        let mut exchanges = Vec::with_capacity(QUESTIONS);
-        for _ in 0..QUESTIONS {
-            let (document, sent, answered): (StallsDocument, _, _) = self.get_timed(NO_STALLS).await?;
-            self.check(NO_STALLS, &document.schema, STALLS_SCHEMA)?;
-            exchanges.push(Exchange { sent, server_unix_ns: document.now_unix_ns, answered });
+        let mut exchanges = Vec::with_capacity(CLOCK_EXCHANGES);
+        for _ in 0..CLOCK_EXCHANGES {
+            let (document, sent, answered): (StallsDocument, _, _) = self.get_timed(CLOCK_ROUTE).await?;
+            self.check(CLOCK_ROUTE, &document.schema, STALLS_SCHEMA)?;
+            exchanges.push(Exchange { sent, server_unix_ns: unix_time::to_nanos(document.now), answered });
         }
-        Exchange::best(exchanges).context("the time was never asked for")
+        Exchange::best(exchanges).context("the server's time was not requested")
     }
 
     fn check(&self, route: &str, schema: &str, expected: &str) -> anyhow::Result<()> {
         if schema != expected {
-            bail!("{} speaks `{schema}`, not `{expected}`", self.url(route));
+            bail!("{} has the schema `{schema}` instead of `{expected}`", self.url(route));
         }
         Ok(())
     }
@@ -93,18 +94,26 @@ impl Telemetry {
         Ok(self.get_timed(route).await?.0)
     }
 
-    /// An answer, and from when to when it took.
+    /// Requests `route`. Returns the answer, when the request was sent and when
+    /// the answer had arrived.
     async fn get_timed<T: DeserializeOwned>(&self, route: &str) -> anyhow::Result<(T, Instant, Instant)> {
         let url = self.url(route);
-        let (body, sent, answered) = match timeout(PATIENCE, self.fetch(route)).await {
+        let (body, sent, answered) = match timeout(ANSWER_TIMEOUT, self.fetch(route)).await {
             Ok(answer) => answer.with_context(|| format!("the telemetry at {url} cannot be read"))?,
-            Err(_elapsed) => bail!("the telemetry at {url} did not answer within {} s", PATIENCE.as_secs()),
+            Err(_elapsed) => {
+                bail!("the telemetry at {url} did not answer within {} s", ANSWER_TIMEOUT.as_secs())
+            }
         };
         let answer = serde_json::from_slice(&body);
-        Ok((answer.with_context(|| format!("the telemetry at {url} is not loopscope's"))?, sent, answered))
+        Ok((
+            answer.with_context(|| format!("the answer of {url} is not loopscope telemetry"))?,
+            sent,
+            answered,
+        ))
     }
 
-    /// The time runs from the request, not from the connecting.
+    /// Requests `route`. The time of sending is that of the request, not that
+    /// of the connection.
     async fn fetch(&self, route: &str) -> anyhow::Result<(Bytes, Instant, Instant)> {
         let stream = TcpStream::connect(&self.authority).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -118,7 +127,7 @@ impl Telemetry {
         if !response.status().is_success() {
             bail!("the answer is {}", response.status());
         }
-        let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         let answered = Instant::now();
         connection.abort();
         Ok((body.map_err(anyhow::Error::from_boxed)?.to_bytes(), sent, answered))
@@ -130,13 +139,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_taken_apart_or_refused() {
-        let telemetry = Telemetry::at("http://localhost:9464/").expect("a URL");
+    fn a_url_is_parsed_or_refused() {
+        let telemetry = Telemetry::from_url("http://localhost:9464/").expect("a URL");
         assert_eq!(telemetry.url("/findings"), "http://localhost:9464/findings");
-        let telemetry = Telemetry::at("http://example.test/scope/").expect("a URL");
+        let telemetry = Telemetry::from_url("http://example.test/scope/").expect("a URL");
         assert_eq!(telemetry.url("/findings"), "http://example.test:80/scope/findings");
         for url in ["127.0.0.1:9464", "https://localhost", "http://", "nonsense", ""] {
-            assert!(Telemetry::at(url).is_err(), "{url}");
+            assert!(Telemetry::from_url(url).is_err(), "{url}");
         }
     }
 }

@@ -1,24 +1,24 @@
-//! The lines that the load consists of.
+//! The lines of the planned commands.
 
 use std::io::Write as _;
 
-use super::payload::Payload;
 use super::session::Member;
 use crate::plan::{Action, Due, Plan};
+use crate::record::Payload;
 
-/// Writes planned commands as lines, into one buffer for all of them.
+/// Formats planned commands as lines, in one buffer for all of them.
 #[derive(Debug)]
-pub(crate) struct Commands {
+pub(crate) struct CommandWriter {
     line: Vec<u8>,
     run: u32,
     payload: usize,
     oper: String,
-    /// Which members are in their scratch room, by index.
+    /// Whether each member is in its scratch channel, by index.
     in_scratch: Vec<bool>,
 }
 
-impl Commands {
-    /// For a run of `members` members.
+impl CommandWriter {
+    /// Returns a writer for `members` members.
     pub(crate) fn new(plan: &Plan, run: u32, members: usize) -> Self {
         let oper = plan.oper.as_ref().map(|login| format!("OPER {} {}", login.name, login.password));
         Self {
@@ -30,22 +30,24 @@ impl Commands {
         }
     }
 
-    /// The line for what is due, from `member`, now that it is `lag_ns` late.
+    /// Formats the line of the command `due` of `member`, which is `lag_ns`
+    /// late.
     pub(crate) fn line(&mut self, due: &Due, lag_ns: u64, member: &Member) -> &[u8] {
         self.line.clear();
-        let room = &member.room;
+        let channel = &member.channel;
         // Writing into a vector cannot fail.
         let _ = match due.action {
             Action::Privmsg => self.privmsg(due, lag_ns, member),
-            Action::Join => self.join_or_part(due.sender, room),
-            Action::Names => write!(self.line, "NAMES {room}"),
-            Action::Who => write!(self.line, "WHO {room}"),
+            Action::Join => self.join_or_part(due.sender, channel),
+            Action::Names => write!(self.line, "NAMES {channel}"),
+            Action::Who => write!(self.line, "WHO {channel}"),
             Action::Whois => write!(self.line, "WHOIS {}", member.nick),
-            Action::Topic => write!(self.line, "TOPIC {room}"),
+            Action::Topic => write!(self.line, "TOPIC {channel}"),
             Action::List => write!(self.line, "LIST"),
             Action::Oper => write!(self.line, "{}", self.oper),
             Action::Motd => write!(self.line, "MOTD"),
-            // `get` is no command of this protocol; a plan never has it here.
+            // `get` is not an IRC command; the plan of a chat target never has
+            // it.
             Action::Ping | Action::Get => write!(self.line, "PING {}", due.at_ns),
         };
         self.line.extend_from_slice(b"\r\n");
@@ -53,19 +55,19 @@ impl Commands {
     }
 
     fn privmsg(&mut self, due: &Due, lag_ns: u64, member: &Member) -> std::io::Result<()> {
-        write!(self.line, "PRIVMSG {} :", member.room)?;
+        write!(self.line, "PRIVMSG {} :", member.channel)?;
         let payload =
             Payload { run: self.run, sender: member.id, sequence: due.sequence, due_ns: due.at_ns, lag_ns };
         payload.write(&mut self.line, self.payload);
         Ok(())
     }
 
-    /// Joins the scratch room beside the member's own, or leaves it again: who
-    /// is in the measured rooms never changes, so that everybody who should
-    /// receive is known.
-    fn join_or_part(&mut self, member: usize, room: &str) -> std::io::Result<()> {
+    /// Joins the scratch channel of the member's channel, or leaves it again.
+    /// The members of the measured channels never change, so the receivers of
+    /// every message are known.
+    fn join_or_part(&mut self, member: usize, channel: &str) -> std::io::Result<()> {
         let verb = if self.in_scratch[member] { "PART" } else { "JOIN" };
         self.in_scratch[member] = !self.in_scratch[member];
-        write!(self.line, "{verb} {room}-scratch")
+        write!(self.line, "{verb} {channel}-scratch")
     }
 }

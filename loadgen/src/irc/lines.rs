@@ -1,20 +1,20 @@
-//! Bytes from the network, cut into lines.
+//! Divides the bytes from the network into lines.
 
-/// The longest line that is taken in; the protocol allows 512 bytes, some
-/// servers' tags more. What is longer is dropped and counted.
-const MAX_LINE: usize = 8 * 1024;
+/// The longest line that is accepted. The protocol allows 512 bytes; the tags
+/// of some servers make lines longer. A longer line is dropped and counted.
+const MAX_LINE_BYTES: usize = 8 * 1024;
 
-/// Keeps the beginning of a line until its end has come.
+/// Buffers the beginning of a line until its end arrives.
 #[derive(Debug, Default)]
 pub(crate) struct LineBuffer {
     partial: Vec<u8>,
-    overlong: bool,
+    is_overlong: bool,
 }
 
 impl LineBuffer {
-    /// Takes `bytes` in and calls `on_line` with each line that is complete,
-    /// without its end. Empty lines are left out, as the protocol wants. An
-    /// overlong line is given as `None`, once, when its end has come.
+    /// Adds `bytes` and calls `on_line` with each complete line, without its
+    /// line end. Empty lines are skipped, as the protocol requires. An overlong
+    /// line is passed as `None`, once, when its end arrives.
     pub(crate) fn feed<E>(
         &mut self,
         mut bytes: &[u8],
@@ -23,29 +23,29 @@ impl LineBuffer {
         while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
             let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
             bytes = rest;
-            if self.overlong || self.partial.len() + line.len() > MAX_LINE {
-                self.overlong = false;
+            if self.is_overlong || self.partial.len() + line.len() > MAX_LINE_BYTES {
+                self.is_overlong = false;
                 self.partial.clear();
                 on_line(None)?;
             } else if self.partial.is_empty() {
-                hand_over(line, &mut on_line)?;
+                pass_line(line, &mut on_line)?;
             } else {
                 self.partial.extend_from_slice(line);
                 let whole = std::mem::take(&mut self.partial);
-                hand_over(&whole, &mut on_line)?;
+                pass_line(&whole, &mut on_line)?;
             }
         }
-        if self.partial.len() + bytes.len() > MAX_LINE {
-            self.overlong = true;
+        if self.partial.len() + bytes.len() > MAX_LINE_BYTES {
+            self.is_overlong = true;
             self.partial.clear();
-        } else if !self.overlong {
+        } else if !self.is_overlong {
             self.partial.extend_from_slice(bytes);
         }
         Ok(())
     }
 }
 
-fn hand_over<E>(line: &[u8], on_line: &mut impl FnMut(Option<&[u8]>) -> Result<(), E>) -> Result<(), E> {
+fn pass_line<E>(line: &[u8], on_line: &mut impl FnMut(Option<&[u8]>) -> Result<(), E>) -> Result<(), E> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.is_empty() { Ok(()) } else { on_line(Some(line)) }
 }
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_cut_wherever_the_chunks_end() {
+    fn lines_do_not_depend_on_where_the_chunks_end() {
         let expected = vec![Some(b"PING x".to_vec()), Some(b"A".to_vec()), Some(b"\xff\xfe".to_vec())];
         let text: &[u8] = b"PING x\r\n\r\nA\n\xff\xfe\r\nrest";
         assert_eq!(lines(&[text]), expected);
@@ -77,8 +77,8 @@ mod tests {
     }
 
     #[test]
-    fn an_overlong_line_is_dropped_once_and_the_next_is_whole() {
-        let long = vec![b'x'; MAX_LINE + 1];
+    fn an_overlong_line_is_dropped_once_and_the_next_line_is_complete() {
+        let long = vec![b'x'; MAX_LINE_BYTES + 1];
         assert_eq!(lines(&[&long, &long, b"\nPING\n"]), vec![None, Some(b"PING".to_vec())]);
         let mut at_once = long.clone();
         at_once.extend_from_slice(b"\nPING\n");

@@ -1,4 +1,5 @@
-//! One connection's socket, with what could not be written at once.
+//! The socket of one connection, with an outbox for lines that could not be
+//! written at once.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,36 +10,38 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::net;
-use crate::run::Sent;
+use crate::outlet::Sent;
 
-/// How many bytes wait for a server that does not read; what comes on top is
+/// The most bytes that wait for a server that does not read; further lines are
 /// skipped.
-const OUTBOX_LIMIT: usize = 64 * 1024;
+const MAX_OUTBOX_BYTES: usize = 64 * 1024;
 
-/// A connection. Sending never waits, from whichever thread.
+/// A connection. Sending never waits, and is possible from any thread.
 #[derive(Debug)]
 pub(crate) struct Link {
     stream: TcpStream,
     outbox: Mutex<Vec<u8>>,
     waiting: Notify,
-    open: AtomicBool,
+    is_open: AtomicBool,
 }
 
 impl Link {
-    /// Connects; `number` tells which loopback address to come from.
+    /// Connects to `address`; `number` selects the loopback address that the
+    /// connection comes from.
     pub(crate) async fn connect(address: SocketAddr, number: usize) -> io::Result<Self> {
         let stream = net::connect(address, number).await?;
-        Ok(Self { stream, outbox: Mutex::default(), waiting: Notify::new(), open: AtomicBool::new(true) })
+        Ok(Self { stream, outbox: Mutex::default(), waiting: Notify::new(), is_open: AtomicBool::new(true) })
     }
 
-    /// Hands a line to the kernel if it takes it at once, keeps it otherwise.
+    /// Writes a line if the kernel takes it at once, and otherwise puts it into
+    /// the outbox.
     pub(crate) fn send(&self, line: &[u8]) -> Sent {
-        if !self.open.load(Ordering::Relaxed) {
+        if !self.is_open.load(Ordering::Relaxed) {
             return Sent::Closed;
         }
         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         if !outbox.is_empty() {
-            if outbox.len() + line.len() > OUTBOX_LIMIT {
+            if outbox.len() + line.len() > MAX_OUTBOX_BYTES {
                 return Sent::Skipped;
             }
             outbox.extend_from_slice(line);
@@ -46,8 +49,8 @@ impl Link {
         }
         match self.stream.try_write(line) {
             Ok(written) if written == line.len() => Sent::Now,
-            Ok(written) => self.keep(&mut outbox, &line[written..]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep(&mut outbox, line),
+            Ok(written) => self.queue(&mut outbox, &line[written..]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.queue(&mut outbox, line),
             Err(_) => {
                 self.close();
                 Sent::Closed
@@ -55,13 +58,13 @@ impl Link {
         }
     }
 
-    fn keep(&self, outbox: &mut Vec<u8>, rest: &[u8]) -> Sent {
+    fn queue(&self, outbox: &mut Vec<u8>, rest: &[u8]) -> Sent {
         outbox.extend_from_slice(rest);
         self.waiting.notify_one();
         Sent::Queued
     }
 
-    /// Waits until there is something to read; writes meanwhile what waits.
+    /// Waits until the socket is readable. Writes the outbox in the meantime.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         loop {
             let pending = !self.outbox.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
@@ -76,14 +79,15 @@ impl Link {
         }
     }
 
-    /// Reads what there is; an error of kind `WouldBlock` if there is nothing.
+    /// Reads the available bytes; an error of the kind `WouldBlock` if there
+    /// are none.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.try_read(buffer)
     }
 
-    /// Nothing is sent any more.
+    /// Refuses further sends.
     pub(crate) fn close(&self) {
-        self.open.store(false, Ordering::Relaxed);
+        self.is_open.store(false, Ordering::Relaxed);
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -104,7 +108,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_server_that_does_not_read_fills_the_outbox_and_then_lines_are_skipped() {
+    async fn lines_to_a_server_that_does_not_read_are_queued_then_skipped() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let link = Link::connect(address, 0).await.expect("connected");

@@ -1,42 +1,45 @@
-//! One line of the protocol, borrowed.
+//! Parses one line of the protocol.
+//!
+//! The chat server has its own parser. The two are independent on purpose, so
+//! that each one checks the other.
 
-/// What the generator needs of a line: its command and its parameters.
+/// The parts of a line that the generator needs: command and parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Message<'a> {
     /// The command: letters, or three digits.
     pub(crate) command: &'a [u8],
-    /// What follows it, as it came.
+    /// The rest of the line, unparsed.
     parameters: &'a [u8],
 }
 
 impl<'a> Message<'a> {
-    /// Reads a line; `None` if it is not of this protocol.
+    /// Parses a line; `None` if it is not an IRC line.
     pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
         let mut rest = line;
-        for mark in [b'@', b':'] {
-            if rest.first() == Some(&mark) {
-                rest = cut(rest).1;
+        for prefix in [b'@', b':'] {
+            if rest.first() == Some(&prefix) {
+                rest = split_word(rest).1;
             }
         }
-        let (command, parameters) = cut(rest);
+        let (command, parameters) = split_word(rest);
         let numeric = command.len() == 3 && command.iter().all(u8::is_ascii_digit);
         let word = !command.is_empty() && command.iter().all(u8::is_ascii_alphabetic);
         (numeric || word).then_some(Self { command, parameters })
     }
 
-    /// The reply's number, if it is a numeric one.
+    /// Returns the number of a numeric reply.
     pub(crate) fn numeric(&self) -> Option<u16> {
         std::str::from_utf8(self.command).ok()?.parse().ok()
     }
 
-    /// The last parameter: what follows a colon, or the last word.
+    /// Returns the last parameter: the text after a colon, or the last word.
     pub(crate) fn trailing(&self) -> &'a [u8] {
         let mut rest = self.parameters;
         loop {
             if let Some(trailing) = rest.strip_prefix(b":") {
                 return trailing;
             }
-            let (word, next) = cut(rest);
+            let (word, next) = split_word(rest);
             if next.is_empty() {
                 return word;
             }
@@ -45,8 +48,8 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The first word, and what follows the blanks after it.
-fn cut(bytes: &[u8]) -> (&[u8], &[u8]) {
+/// Returns the first word, and the rest after the blanks that follow it.
+fn split_word(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = bytes.iter().position(|&byte| byte == b' ').unwrap_or(bytes.len());
     let (word, rest) = bytes.split_at(end);
     let blanks = rest.iter().take_while(|&&byte| byte == b' ').count();
@@ -58,8 +61,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn command_and_trailing_are_found() {
-        let message = Message::parse(b"@time=1 :a!b@c PRIVMSG  #room :hello : you").expect("a message");
+    fn command_and_last_parameter_are_parsed() {
+        let message = Message::parse(b"@time=1 :a!b@c PRIVMSG  #channel :hello : you").expect("a message");
         assert_eq!((message.command, message.trailing()), (&b"PRIVMSG"[..], &b"hello : you"[..]));
         let message = Message::parse(b":server 433 * lg1 :in use").expect("a message");
         assert_eq!((message.numeric(), message.trailing()), (Some(433), &b"in use"[..]));
@@ -69,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn other_protocols_are_told_apart() {
+    fn lines_of_other_protocols_are_refused() {
         for line in
             [&b"HTTP/1.1 400 Bad Request"[..], b"SSH-2.0-x", b"-ERR unknown", b"\x16\x03\x01", b":a", b"@"]
         {

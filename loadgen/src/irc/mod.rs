@@ -1,13 +1,11 @@
-//! The chat protocol, as a client speaks it.
+//! The client side of the IRC protocol.
 
 mod command;
 mod lines;
 mod link;
 mod message;
 mod outlet;
-mod payload;
 mod session;
 
 pub(crate) use outlet::ChatOutlet;
-pub(crate) use payload::Payload;
 pub(crate) use session::{Member, Session};

@@ -1,31 +1,31 @@
-//! What is due, sent as lines from the members' connections.
+//! Sends due commands as lines on the connections of the members.
 
 use std::collections::HashMap;
 
-use super::command::Commands;
+use super::command::CommandWriter;
 use super::session::Member;
+use crate::outlet::{Outlet, Sent};
 use crate::plan::{Action, Due};
-use crate::record::{Shared, count};
-use crate::run::{Outlet, Sent};
+use crate::record::{RunState, count};
 
-/// Sends commands from the pacer's thread, without waiting for anybody.
+/// Sends commands on the pacer's thread, without waiting.
 #[derive(Debug)]
 pub(crate) struct ChatOutlet {
     members: Vec<Member>,
-    /// To how many others each member's messages go.
+    /// The number of receivers of each member's messages.
     fanout: Vec<u64>,
-    commands: Commands,
+    commands: CommandWriter,
 }
 
 impl ChatOutlet {
-    /// For what `members` send.
-    pub(crate) fn new(shared: &Shared, members: Vec<Member>) -> Self {
+    /// Returns an outlet for the commands of `members`.
+    pub(crate) fn new(state: &RunState, members: Vec<Member>) -> Self {
         let mut sizes: HashMap<&str, u64> = HashMap::new();
         for member in &members {
-            *sizes.entry(&member.room).or_default() += 1;
+            *sizes.entry(&member.channel).or_default() += 1;
         }
-        let fanout = members.iter().map(|member| sizes[member.room.as_str()] - 1).collect();
-        let commands = Commands::new(&shared.plan, shared.run, members.len());
+        let fanout = members.iter().map(|member| sizes[member.channel.as_str()] - 1).collect();
+        let commands = CommandWriter::new(&state.plan, state.run, members.len());
         Self { members, fanout, commands }
     }
 }
@@ -35,15 +35,15 @@ impl Outlet for ChatOutlet {
         self.members.len()
     }
 
-    fn send(&mut self, shared: &Shared, due: &Due, lag_ns: u64) -> Sent {
+    fn send(&mut self, state: &RunState, due: &Due, lag_ns: u64) -> Sent {
         let member = &self.members[due.sender];
         let measured = due.action == Action::Privmsg;
         if measured {
-            shared.issue(member.id, due.sequence);
+            state.issue(member.id, due.sequence);
         }
         let sent = member.link.send(self.commands.line(due, lag_ns, member));
         if measured && matches!(sent, Sent::Now | Sent::Queued) {
-            count(&shared.live.awaited, self.fanout[due.sender]);
+            count(&state.live.awaited, self.fanout[due.sender]);
         }
         sent
     }

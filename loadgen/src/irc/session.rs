@@ -1,4 +1,5 @@
-//! One client of the chat: registers, joins its room, answers, receives.
+//! One chat client: registers, joins its channel, answers pings, receives
+//! messages.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,27 +9,26 @@ use std::time::Instant;
 use super::lines::LineBuffer;
 use super::link::Link;
 use super::message::Message;
-use super::payload::Payload;
-use crate::record::{Failure, Inbox, Shared, Visit};
+use crate::record::{Failure, Inbox, Payload, RunState, Visit};
 
-/// How often a nick that is in use is replaced by another.
-const NICK_TRIES: u32 = 8;
+/// The most replacements of a nick that is in use.
+const MAX_NICK_TRIES: u32 = 8;
 
-/// A client that takes part: what the sender needs to know of it.
+/// The data of a client that has joined, as the outlet needs it.
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
     /// Its number among all connections.
     pub(crate) id: usize,
     /// The nick that the server accepted.
     pub(crate) nick: String,
-    /// Its room.
-    pub(crate) room: String,
+    /// Its channel.
+    pub(crate) channel: String,
     /// Its connection.
     pub(crate) link: Arc<Link>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum SessionPhase {
     Registering { tries: u32 },
     Joining,
     Joined,
@@ -37,86 +37,86 @@ enum Stage {
 /// The receiving side of a client.
 #[derive(Debug)]
 pub(crate) struct Session {
-    shared: Arc<Shared>,
+    state: Arc<RunState>,
     id: usize,
     nick: String,
-    room: String,
+    channel: String,
     link: Arc<Link>,
     lines: LineBuffer,
-    stage: Stage,
+    phase: SessionPhase,
     inbox: Inbox,
-    /// For one who comes and goes, instead of the inbox.
+    /// Used by a visitor instead of the inbox.
     visit: Option<Visit>,
 }
 
 impl Session {
-    /// Connects, registers and joins `room`.
+    /// Connects, registers and joins `channel`.
     pub(crate) async fn open(
-        shared: &Arc<Shared>,
+        state: &Arc<RunState>,
         address: SocketAddr,
         id: usize,
-        room: String,
+        channel: String,
     ) -> Result<Self, Failure> {
         let link = Link::connect(address, id).await.map_err(|error| Failure::connecting(&error))?;
         let mut session = Self {
-            shared: Arc::clone(shared),
+            state: Arc::clone(state),
             id,
-            nick: format!("{}{id}", shared.plan.nick_prefix),
-            room,
+            nick: format!("{}{id}", state.plan.nick_prefix),
+            channel,
             link: Arc::new(link),
             lines: LineBuffer::default(),
-            stage: Stage::Registering { tries: 0 },
-            inbox: Inbox::new(shared.room_size()),
-            visit: (id >= shared.plan.connections).then(Visit::default),
+            phase: SessionPhase::Registering { tries: 0 },
+            inbox: Inbox::new(state.channel_size()),
+            visit: (id >= state.plan.connections).then(Visit::default),
         };
         session.register();
-        while session.stage != Stage::Joined {
-            session.turn().await?;
+        while session.phase != SessionPhase::Joined {
+            session.receive_once().await?;
         }
         Ok(session)
     }
 
-    /// What the sender needs to know.
+    /// Returns the data that the outlet needs.
     pub(crate) fn member(&self) -> Member {
-        let (nick, room) = (self.nick.clone(), self.room.clone());
-        Member { id: self.id, nick, room, link: Arc::clone(&self.link) }
+        let (nick, channel) = (self.nick.clone(), self.channel.clone());
+        Member { id: self.id, nick, channel, link: Arc::clone(&self.link) }
     }
 
     /// Receives until the connection fails.
     pub(crate) async fn receive(&mut self) -> Failure {
         loop {
-            if let Err(failure) = self.turn().await {
+            if let Err(failure) = self.receive_once().await {
                 self.link.close();
                 return failure;
             }
         }
     }
 
-    /// Says good-bye and gives what was received.
+    /// Quits. Returns the received messages.
     pub(crate) fn leave(self) -> Inbox {
         self.link.send(b"QUIT :done\r\n");
         self.link.close();
         if let Some(visit) = &self.visit {
-            self.shared.on_leave(self.id, visit);
+            self.state.on_leave(self.id, visit);
         }
         self.inbox
     }
 
     fn register(&self) {
-        let pass = self.shared.plan.pass.as_ref().map(|pass| format!("PASS {pass}\r\n"));
+        let pass = self.state.plan.pass.as_ref().map(|pass| format!("PASS {pass}\r\n"));
         let nick = &self.nick;
         let lines = format!("{}NICK {nick}\r\nUSER {nick} 0 * :loadgen\r\n", pass.unwrap_or_default());
         self.link.send(lines.as_bytes());
     }
 
-    /// Waits for bytes and takes in what they say.
-    async fn turn(&mut self) -> Result<(), Failure> {
+    /// Waits for bytes and processes their lines.
+    async fn receive_once(&mut self) -> Result<(), Failure> {
         self.link.readable().await.map_err(|error| Failure::reading(&error))?;
-        self.take_in()
+        self.read_lines()
     }
 
-    /// One read; all its lines came at the same moment.
-    fn take_in(&mut self) -> Result<(), Failure> {
+    /// Reads once. All lines of one read have the same arrival time.
+    fn read_lines(&mut self) -> Result<(), Failure> {
         let mut buffer = [0; 16 * 1024];
         let length = match self.link.read(&mut buffer) {
             Ok(0) => return Err(Failure::closed("the target closed the connection")),
@@ -126,16 +126,16 @@ impl Session {
         };
         let now = Instant::now();
         let mut lines = std::mem::take(&mut self.lines);
-        let taken = lines.feed(&buffer[..length], |line| self.on_line(line, now));
+        let result = lines.feed(&buffer[..length], |line| self.on_line(line, now));
         self.lines = lines;
-        taken
+        result
     }
 
     fn on_line(&mut self, line: Option<&[u8]>, now: Instant) -> Result<(), Failure> {
         let Some((line, message)) = line.and_then(|line| Some((line, Message::parse(line)?))) else {
-            let failure = Failure::protocol("the target does not speak IRC: it said", line);
-            if self.stage == Stage::Joined {
-                self.shared.failures.count(&failure);
+            let failure = Failure::protocol("the target does not speak IRC: it sent", line);
+            if self.phase == SessionPhase::Joined {
+                self.state.failures.count(&failure);
                 return Ok(());
             }
             return Err(failure);
@@ -154,10 +154,10 @@ impl Session {
     }
 
     fn on_message(&mut self, text: &[u8], now: Instant) {
-        if let Some(payload) = Payload::read(text).filter(|payload| payload.run == self.shared.run) {
+        if let Some(payload) = Payload::parse(text).filter(|payload| payload.run == self.state.run) {
             match &mut self.visit {
-                Some(visit) => self.shared.on_visit(self.id, visit, &payload),
-                None => self.shared.on_delivery(self.id, &mut self.inbox, &payload, now),
+                Some(visit) => self.state.on_visit(self.id, visit, &payload),
+                None => self.state.on_delivery(self.id, &mut self.inbox, &payload, now),
             }
         }
     }
@@ -170,24 +170,24 @@ impl Session {
     }
 
     fn on_numeric(&mut self, numeric: u16, line: &[u8]) -> Result<(), Failure> {
-        match (self.stage, numeric) {
-            (Stage::Registering { .. }, 1) => {
-                self.stage = Stage::Joining;
-                self.link.send(format!("JOIN {}\r\n", self.room).as_bytes());
+        match (self.phase, numeric) {
+            (SessionPhase::Registering { .. }, 1) => {
+                self.phase = SessionPhase::Joining;
+                self.link.send(format!("JOIN {}\r\n", self.channel).as_bytes());
             }
-            (Stage::Registering { tries }, 433 | 436 | 437) if tries < NICK_TRIES => {
-                self.stage = Stage::Registering { tries: tries + 1 };
+            (SessionPhase::Registering { tries }, 433 | 436 | 437) if tries < MAX_NICK_TRIES => {
+                self.phase = SessionPhase::Registering { tries: tries + 1 };
                 let suffix = char::from(b'a' + u8::try_from(tries).unwrap_or(0));
-                self.nick = format!("{}{}{suffix}", self.shared.plan.nick_prefix, self.id);
+                self.nick = format!("{}{}{suffix}", self.state.plan.nick_prefix, self.id);
                 self.link.send(format!("NICK {}\r\n", self.nick).as_bytes());
             }
-            (Stage::Joining, 366) => self.stage = Stage::Joined,
-            // There is no message of the day: that refuses nobody anything.
+            (SessionPhase::Joining, 366) => self.phase = SessionPhase::Joined,
+            // 422 says that there is no message of the day; it refuses nothing.
             (_, 422) => {}
-            (Stage::Registering { .. } | Stage::Joining, 400..=599) => {
-                return Err(Failure::protocol("the target did not let a client in:", Some(line)));
+            (SessionPhase::Registering { .. } | SessionPhase::Joining, 400..=599) => {
+                return Err(Failure::protocol("the target refused to register a client:", Some(line)));
             }
-            (Stage::Joined, 400..=599) => self.shared.on_error_reply(self.id, numeric),
+            (SessionPhase::Joined, 400..=599) => self.state.on_error_reply(self.id, numeric),
             _ => {}
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Interval logs of several shards, added up.
+//! Adds up the interval logs of several shards.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,31 +16,31 @@ use serde::Serialize;
 
 use crate::plan::{Metric, Objective};
 use crate::record::histogram;
-use crate::report::units::{counted, duration};
-use crate::report::{Timing, at, decode};
+use crate::report::text::units::{counted, duration};
+use crate::report::{Timing, decode, quantile_seconds};
 
 /// The name of the schema of merged logs.
 const SCHEMA: &str = "loadgen.merged-log/1";
 
-/// What readers of other languages show the maximum in: milliseconds.
+/// Readers of the format show the maximum in milliseconds.
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
 
-/// Several logs as one.
+/// The sum of several logs.
 #[derive(Debug, Serialize)]
 pub(crate) struct MergedLog {
     schema: &'static str,
-    /// The logs.
+    /// The files of the logs.
     shards: Vec<String>,
-    /// How many intervals they had in all.
+    /// Number of intervals of all logs.
     intervals: u64,
-    /// When the first one begins, in seconds of the Unix epoch.
+    /// When the first log begins, in seconds of the Unix epoch.
     started_unix_seconds: f64,
-    /// How long the longest shard lasted.
+    /// The duration of the longest shard.
     seconds: f64,
     /// By tag: `latency`, `service`.
     timings: BTreeMap<String, Option<Timing>>,
     /// Objectives on latency and service time, and whether they held.
-    objectives: Vec<Held>,
+    objectives: Vec<LogObjective>,
     /// The program's exit code.
     pub(crate) exit_code: u8,
     #[serde(skip)]
@@ -48,16 +48,19 @@ pub(crate) struct MergedLog {
 }
 
 #[derive(Debug, Serialize)]
-struct Held {
+struct LogObjective {
     objective: String,
     actual: Option<f64>,
     held: bool,
 }
 
-/// Reads and adds up.
+/// Reads the logs and adds them up.
 pub(super) fn merge(paths: &[PathBuf], objectives: &[Objective]) -> anyhow::Result<MergedLog> {
-    if let Some(other) = objectives.iter().find(|objective| tag_of(objective.metric()).is_none()) {
-        bail!("--slo {} cannot be judged by logs, which hold latency and service time alone", other.text());
+    if let Some(other) = objectives.iter().find(|objective| tag_for(objective.metric()).is_none()) {
+        bail!(
+            "--slo {} cannot be judged from logs, which contain only latency and service time",
+            other.text()
+        );
     }
     let mut merged = MergedLog {
         schema: SCHEMA,
@@ -73,22 +76,23 @@ pub(super) fn merge(paths: &[PathBuf], objectives: &[Objective]) -> anyhow::Resu
     for path in paths {
         let name = path.display();
         let bytes = std::fs::read(path).with_context(|| format!("{name} cannot be read"))?;
-        merged.add(&bytes).with_context(|| format!("{name} is no whole HdrHistogram log"))?;
+        merged.add(&bytes).with_context(|| format!("{name} is not a complete HdrHistogram log"))?;
     }
     if merged.intervals == 0 {
-        bail!("the logs hold no interval at all");
+        bail!("the logs contain no interval");
     }
-    merged.timings = merged.sums.iter().map(|(tag, sum)| (tag.clone(), Timing::of(sum))).collect();
+    merged.timings =
+        merged.sums.iter().map(|(tag, sum)| (tag.clone(), Timing::from_histogram(sum))).collect();
     merged.objectives = objectives.iter().map(|objective| merged.judge(objective)).collect();
     merged.exit_code = merged.objectives.iter().map(exit_code).max().unwrap_or(0);
     Ok(merged)
 }
 
-fn exit_code(held: &Held) -> u8 {
+fn exit_code(held: &LogObjective) -> u8 {
     if held.actual.is_none() { 2 } else { u8::from(!held.held) }
 }
 
-fn tag_of(metric: Metric) -> Option<&'static str> {
+fn tag_for(metric: Metric) -> Option<&'static str> {
     match metric {
         Metric::Latency(_) => Some("latency"),
         Metric::Service(_) => Some("service"),
@@ -120,17 +124,17 @@ impl MergedLog {
         Ok(())
     }
 
-    fn judge(&self, objective: &Objective) -> Held {
+    fn judge(&self, objective: &Objective) -> LogObjective {
         let (Metric::Latency(quantile) | Metric::Service(quantile)) = objective.metric() else {
-            return Held { objective: objective.text().to_owned(), actual: None, held: false };
+            return LogObjective { objective: objective.text().to_owned(), actual: None, held: false };
         };
-        let timing = tag_of(objective.metric()).and_then(|tag| self.timings.get(tag)?.as_ref());
-        let actual = at(timing, quantile);
+        let timing = tag_for(objective.metric()).and_then(|tag| self.timings.get(tag)?.as_ref());
+        let actual = quantile_seconds(timing, quantile);
         let held = actual.is_some_and(|actual| objective.holds(actual));
-        Held { objective: objective.text().to_owned(), actual, held }
+        LogObjective { objective: objective.text().to_owned(), actual, held }
     }
 
-    /// One log with one interval, which is the whole test.
+    /// Writes a log with one interval, which is the whole test.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
         let mut serializer = V2DeflateSerializer::new();
@@ -150,7 +154,7 @@ impl MergedLog {
         file.flush()
     }
 
-    /// On a terminal.
+    /// Returns the result as text for a terminal.
     pub(crate) fn text(&self) -> String {
         let shards = counted(self.shards.len() as u64, "shard");
         let mut lines = vec![format!("merged       {shards}, {} long", duration(self.seconds))];
@@ -171,7 +175,7 @@ impl MergedLog {
             );
             lines.push(format!("{tag:<12} {timing}"));
         }
-        for Held { objective, actual, held } in &self.objectives {
+        for LogObjective { objective, actual, held } in &self.objectives {
             let word = if *held { "held" } else { "missed" };
             let actual = actual.map_or_else(|| "nothing measured".to_owned(), duration);
             lines.push(format!("{word:<12} {objective} ({actual})"));

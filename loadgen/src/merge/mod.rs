@@ -1,12 +1,12 @@
-//! `loadgen merge`: the shards of one test as one report.
+//! `loadgen merge`: merges the shards of one test into one report.
 //!
-//! Counts are added, histograms are added, and percentiles are taken of the sum:
-//! an average of percentiles would be none. The shards drove one server, so what
-//! it found is one thing that several asked for: of each finding the shard that
-//! saw most of it counts. Shares of the tail are weighed by how long each shard's
-//! slow deliveries waited.
+//! Counts and histograms are added. Percentiles are those of the added
+//! histograms, because an average of percentiles is not a percentile. All
+//! shards drive the same server, so several of them report the same findings:
+//! of each finding, the shard with the highest count is used. Shares of the
+//! tail are weighted by how long the slow deliveries of each shard waited.
 
-mod histograms;
+mod load;
 mod logs;
 mod server;
 mod shard;
@@ -16,11 +16,11 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use crate::cli::MergeArgs;
-use crate::report::{self, Report};
+use crate::report::{self, Report, RunOutcome};
 pub(crate) use logs::MergedLog;
 use shard::Shard;
 
-/// What merging came to.
+/// The result of a merge.
 #[derive(Debug)]
 pub(crate) enum Merged {
     /// Of reports.
@@ -29,11 +29,11 @@ pub(crate) enum Merged {
     Log(Box<MergedLog>),
 }
 
-/// Merges the shards that the arguments name.
+/// Merges the shards of the arguments.
 ///
 /// # Errors
 ///
-/// If one cannot be read, or they are not of one test.
+/// If a shard cannot be read, or the shards are not of the same test.
 pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<Merged> {
     let is_log = |path: &Path| path.extension().is_some_and(|extension| extension == "hlog");
     let logs = args.shards.iter().filter(|path| is_log(path)).count();
@@ -45,10 +45,10 @@ pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<Merged> {
         return Ok(Merged::Log(Box::new(merged)));
     }
     if logs > 0 {
-        bail!("reports and logs cannot be merged with each other, for both hold the same deliveries");
+        bail!("reports and logs cannot be merged with each other, because both contain the same deliveries");
     }
     if args.hlog.is_some() {
-        bail!("--hlog goes with logs only; reports have no intervals");
+        bail!("--hlog requires logs as shards; reports have no intervals");
     }
     let shards = args.shards.iter().map(|path| Shard::read(path)).collect::<anyhow::Result<Vec<_>>>()?;
     reports(shards, args).map(|report| Merged::Report(Box::new(report)))
@@ -59,35 +59,36 @@ fn reports(shards: Vec<Shard>, args: &MergeArgs) -> anyhow::Result<Report> {
     for shard in &shards {
         shard.must_fit(first)?;
     }
-    let load = histograms::load(&shards)?;
-    let generator = histograms::worst_generator(&shards);
-    let found = server::found(&shards);
-    let server = found.findings.as_ref().zip(found.watched_seconds);
+    let load = load::load(&shards)?;
+    let generator = load::worst_generator(&shards);
+    let facts = server::merged(&shards);
+    let server = facts.findings.as_ref().zip(facts.watched_seconds);
     let objectives = report::judge(&args.slo, &load, &generator, server);
-    let invalid = shards.iter().filter(|shard| shard.verdict.outcome == "invalid");
-    let invalid = invalid
-        .flat_map(|shard| shard.verdict.reasons.iter().map(|reason| format!("{}: {reason}", shard.name)));
+    let invalid = shards.iter().filter(|shard| shard.report.verdict.outcome == RunOutcome::Invalid);
+    let invalid = invalid.flat_map(|shard| {
+        shard.report.verdict.reasons.iter().map(|reason| format!("{}: {reason}", shard.name))
+    });
     let verdict = report::verdict(invalid.collect(), &objectives, 0);
-    let started = shards.iter().map(|shard| shard.started_unix_seconds).fold(f64::INFINITY, f64::min);
+    let started = shards.iter().map(|shard| shard.report.started_unix_seconds).fold(f64::INFINITY, f64::min);
     Ok(Report {
-        schema: report::SCHEMA,
-        version: env!("CARGO_PKG_VERSION"),
-        command: "merge",
-        target: first.target.clone(),
+        schema: report::SCHEMA.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: "merge".to_owned(),
+        target: first.report.target.clone(),
         started_unix_seconds: started,
-        interrupted: shards.iter().any(|shard| shard.interrupted),
+        interrupted: shards.iter().any(|shard| shard.report.interrupted),
         settings: shard::settings(&shards),
         program: None,
         load,
         generator,
         objectives,
-        watched_seconds: found.watched_seconds,
-        findings: found.findings,
-        stalls: found.stalls,
-        coverage: found.coverage,
-        tail: found.tail,
+        watched_seconds: facts.watched_seconds,
+        findings: facts.findings,
+        stalls: facts.stalls,
+        coverage: facts.coverage,
+        tail: facts.tail,
         minimal: None,
-        clock: found.clock,
+        clock: facts.clock,
         verdict,
     })
 }

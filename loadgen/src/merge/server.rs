@@ -1,15 +1,16 @@
-//! What several shards heard of one server.
+//! Merges what several shards report about the same server.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use loopscope::{FindingsDocument, Stall, StallsDocument};
 
 use super::shard::Shard;
 use crate::report::{Clock, Coverage, Share, Tail, TaskPolls};
 
-/// What is known about the server after all.
+/// The facts about the server.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct ServerFacts {
     pub(super) watched_seconds: Option<f64>,
     pub(super) findings: Option<FindingsDocument>,
     pub(super) stalls: Option<StallsDocument>,
@@ -18,10 +19,10 @@ pub(super) struct Found {
     pub(super) clock: Option<Clock>,
 }
 
-/// Of all shards that asked.
-pub(super) fn found(shards: &[Shard]) -> Found {
-    let seconds = shards.iter().filter_map(|shard| shard.watched_seconds);
-    Found {
+/// Returns the facts from all shards that observed the server.
+pub(super) fn merged(shards: &[Shard]) -> ServerFacts {
+    let seconds = shards.iter().filter_map(|shard| shard.report.watched_seconds);
+    ServerFacts {
         watched_seconds: seconds.reduce(f64::max),
         findings: findings(shards),
         stalls: stalls(shards),
@@ -32,7 +33,7 @@ pub(super) fn found(shards: &[Shard]) -> Found {
 }
 
 fn findings(shards: &[Shard]) -> Option<FindingsDocument> {
-    let mut documents = shards.iter().filter_map(|shard| shard.findings.clone());
+    let mut documents = shards.iter().filter_map(|shard| shard.report.findings.clone());
     let mut merged = documents.next()?;
     for document in documents {
         for finding in document.findings {
@@ -48,22 +49,22 @@ fn findings(shards: &[Shard]) -> Option<FindingsDocument> {
         merged.suppressed_reports = merged.suppressed_reports.max(document.suppressed_reports);
         merged.dropped = merged.dropped.max(document.dropped);
     }
-    merged.findings.sort_by(|a, b| b.total_seconds.total_cmp(&a.total_seconds));
+    merged.findings.sort_by_key(|finding| std::cmp::Reverse(finding.total));
     Some(merged)
 }
 
 fn stalls(shards: &[Shard]) -> Option<StallsDocument> {
-    let documents = || shards.iter().filter_map(|shard| shard.stalls.as_ref());
-    let mut merged = documents().max_by_key(|document| document.now_unix_ns)?.clone();
+    let documents = || shards.iter().filter_map(|shard| shard.report.stalls.as_ref());
+    let mut merged = documents().max_by_key(|document| document.now)?.clone();
     let all = documents().flat_map(|document| &document.stalls);
-    let by_place: BTreeMap<(u64, &str), &Stall> =
-        all.map(|stall| ((stall.start_unix_ns, &*stall.worker), stall)).collect();
+    let by_place: BTreeMap<(SystemTime, &str), &Stall> =
+        all.map(|stall| ((stall.start, &*stall.worker), stall)).collect();
     merged.stalls = by_place.into_values().cloned().collect();
     Some(merged)
 }
 
 fn coverage(shards: &[Shard]) -> Option<Coverage> {
-    let mut all = shards.iter().filter_map(|shard| shard.coverage.as_ref());
+    let mut all = shards.iter().filter_map(|shard| shard.report.coverage.as_ref());
     let first = all.next()?;
     let mut never_sent = first.never_sent.clone();
     let mut polls: BTreeMap<&str, u64> = first.tasks.iter().map(|task| (&*task.task, task.polls)).collect();
@@ -80,10 +81,11 @@ fn coverage(shards: &[Shard]) -> Option<Coverage> {
     Some(Coverage { never_sent, polls: tasks.iter().map(|task| task.polls).sum(), tasks })
 }
 
-/// Every share is one of the shard's waiting, so the shards' waiting weighs it.
-/// The thresholds of p99s differ from shard to shard: the lowest is told.
+/// Every share refers to the waiting time of its shard, so it is weighted by
+/// that waiting time. If the threshold is the p99, it differs between shards;
+/// the lowest one is reported.
 fn tail(shards: &[Shard]) -> Option<Tail> {
-    let tails: Vec<&Tail> = shards.iter().filter_map(|shard| shard.tail.as_ref()).collect();
+    let tails: Vec<&Tail> = shards.iter().filter_map(|shard| shard.report.tail.as_ref()).collect();
     let first = *tails.first()?;
     let waited: f64 = tails.iter().map(|tail| tail.waited_seconds).sum();
     let weigh = |of: &dyn Fn(&Tail) -> f64| {
@@ -94,18 +96,18 @@ fn tail(shards: &[Shard]) -> Option<Tail> {
     ids.sort_unstable();
     ids.dedup();
     let share = |id: &&str| {
-        let own = |tail: &&Tail| tail.findings.iter().find(|share| share.id == *id).cloned();
-        let own: Vec<Share> = tails.iter().filter_map(own).collect();
+        let shares = |tail: &&Tail| tail.findings.iter().find(|share| share.id == *id).cloned();
+        let shares: Vec<Share> = tails.iter().filter_map(shares).collect();
         let of = |field: fn(&Share) -> f64| {
             weigh(&|tail| tail.findings.iter().find(|share| share.id == *id).map_or(0.0, field))
         };
-        let most = |field: fn(&Share) -> u64| own.iter().map(field).max().unwrap_or(0);
+        let most = |field: fn(&Share) -> u64| shares.iter().map(field).max().unwrap_or(0);
         Share {
             id: (*id).to_owned(),
             share: of(|share| share.share),
-            share_by_chance: own.iter().map(|share| share.share_by_chance).fold(0.0, f64::max),
+            share_by_chance: shares.iter().map(|share| share.share_by_chance).fold(0.0, f64::max),
             after_share: of(|share| share.after_share),
-            deliveries: own.iter().map(|share| share.deliveries).sum(),
+            deliveries: shares.iter().map(|share| share.deliveries).sum(),
             stalls: most(|share| share.stalls),
             hurtful_stalls: most(|share| share.hurtful_stalls),
             missing_stalls: most(|share| share.missing_stalls),
@@ -127,8 +129,8 @@ fn tail(shards: &[Shard]) -> Option<Tail> {
     })
 }
 
-/// The one that is known worst.
+/// Returns the clock with the largest error.
 fn clock(shards: &[Shard]) -> Option<Clock> {
-    let clocks = shards.iter().filter_map(|shard| shard.clock.clone());
+    let clocks = shards.iter().filter_map(|shard| shard.report.clock.clone());
     clocks.max_by(|a, b| a.error_seconds.total_cmp(&b.error_seconds))
 }

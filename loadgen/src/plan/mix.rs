@@ -1,34 +1,36 @@
-//! What the load is made of: commands and their weights.
+//! The commands of the load and their weights.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::rng::Rng;
 
-/// One command of the chat protocol that the load may contain.
+/// One command that the load may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Action {
-    /// A message to the sender's room: the only one whose delivery is measured.
+    /// A message to the sender's channel: the only chat command that is
+    /// measured.
     Privmsg,
-    /// Joins, and the next time parts, a scratch room without measured traffic.
+    /// Joins a scratch channel without measured traffic, and parts it the next
+    /// time.
     Join,
-    /// Asks who is in the room, by name.
+    /// Requests the names of the channel's members.
     Names,
-    /// Asks who is in the room, in full.
+    /// Requests the full data of the channel's members.
     Who,
-    /// Asks about the sender's own nick.
+    /// Requests the data of the sender's own nick.
     Whois,
-    /// Asks for the room's topic.
+    /// Requests the channel's topic.
     Topic,
-    /// Asks for the list of rooms.
+    /// Requests the list of channels.
     List,
     /// Logs in as an operator (needs `--oper`).
     Oper,
-    /// Asks for the message of the day.
+    /// Requests the message of the day.
     Motd,
     /// Pings the server.
     Ping,
-    /// Asks a web server for its page.
+    /// Requests the page of a web server.
     Get,
 }
 
@@ -48,7 +50,7 @@ impl Action {
         Self::Get,
     ];
 
-    /// Its name in flags and reports.
+    /// Returns its name in flags and reports.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Privmsg => "privmsg",
@@ -65,12 +67,12 @@ impl Action {
         }
     }
 
-    /// Whether its effect is awaited and timed.
+    /// Returns whether its delivery or answer is awaited and timed.
     pub(crate) const fn is_measured(self) -> bool {
         matches!(self, Self::Privmsg | Self::Get)
     }
 
-    /// Its place in [`Action::ALL`].
+    /// Returns its index in [`Action::ALL`].
     pub(crate) const fn index(self) -> usize {
         self as usize
     }
@@ -84,22 +86,22 @@ pub(crate) struct Mix {
 }
 
 impl Mix {
-    /// The actions and their weights.
+    /// Returns the actions and their weights.
     pub(crate) fn entries(&self) -> &[(Action, u32)] {
         &self.entries
     }
 
-    /// Whether `action` is ever chosen.
+    /// Returns whether the mix contains `action`.
     pub(crate) fn contains(&self, action: Action) -> bool {
         self.entries.iter().any(|&(entry, _)| entry == action)
     }
 
-    /// Nothing but `action`.
+    /// Returns a mix of `action` alone.
     pub(crate) fn only(action: Action) -> Self {
         Self { entries: vec![(action, 1)], total: 1 }
     }
 
-    /// The same mix without `action`; `None` if nothing is left.
+    /// Returns the same mix without `action`; `None` if nothing is left.
     pub(crate) fn without(&self, action: Action) -> Option<Self> {
         let entries: Vec<_> = self.entries.iter().copied().filter(|&(entry, _)| entry != action).collect();
         Self::new(entries).ok()
@@ -135,7 +137,7 @@ impl FromStr for Mix {
             let (name, weight) = part.trim().split_once(':').unwrap_or((part.trim(), "1"));
             let action = Action::ALL.into_iter().find(|action| action.as_str() == name).ok_or_else(|| {
                 let names: Vec<_> = Action::ALL.iter().map(|action| action.as_str()).collect();
-                format!("`{name}` is no command of the mix; there are {}", names.join(", "))
+                format!("`{name}` is not a command of the mix; the commands are {}", names.join(", "))
             })?;
             let weight = weight
                 .parse()
@@ -165,14 +167,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_action_stands_at_its_index() {
+    fn every_action_is_at_its_index() {
         for (index, action) in Action::ALL.into_iter().enumerate() {
             assert_eq!(action.index(), index);
         }
     }
 
     #[test]
-    fn weights_are_kept_and_followed() {
+    fn actions_are_picked_by_weight() {
         let mix: Mix = "privmsg:90, join:0,who:10".parse().expect("a good mix");
         assert_eq!(mix.to_string(), "privmsg:90,who:10");
         let mut rng = Rng::new(1);
@@ -183,11 +185,11 @@ mod tests {
     #[test]
     fn a_bad_mix_is_refused_with_a_reason() {
         for (text, reason) in [
-            ("dance:1", "no command"),
+            ("dance:1", "not a command"),
             ("who:x", "not a whole number"),
             ("who:1,who:2", "twice"),
             ("who:0", "above zero"),
-            ("", "no command"),
+            ("", "not a command"),
         ] {
             let error = text.parse::<Mix>().expect_err(text);
             assert!(error.contains(reason), "{text}: {error}");

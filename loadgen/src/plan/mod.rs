@@ -1,5 +1,6 @@
-//! What is asked for: flags made into a plan that can be carried out.
+//! The plan of a run: flags checked and completed.
 
+mod args;
 mod mix;
 mod objective;
 mod rng;
@@ -10,65 +11,66 @@ mod target;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use args::{
+    LoadArgs, Login, MAX_VISITORS, parse_duration, parse_percent, parse_rate, parse_target,
+};
 pub(crate) use mix::{Action, Mix};
 pub(crate) use objective::{Metric, Objective, Quantile, Unit};
 pub(crate) use rng::Rng;
 pub(crate) use schedule::{Arrivals, Due, Schedule};
-pub(crate) use stages::{MAX_RATE, Stages, nanoseconds};
+pub(crate) use stages::{Stages, nanoseconds};
 pub(crate) use target::Target;
 
-use crate::cli::{LoadArgs, Login};
+/// The longest payload: with prefix, channel and line end it fits into the 512
+/// bytes that the protocol allows for a line.
+const MAX_PAYLOAD_BYTES: usize = 400;
 
-/// The longest payload: with prefix, room and line end it still fits into the
-/// 512 bytes that the protocol allows a line.
-const MAX_PAYLOAD: usize = 400;
-
-/// How long after the joining nothing is measured, so that the joins' own
-/// traffic has settled.
-const SETTLE: Duration = Duration::from_millis(500);
+/// Time between joining and measuring, in which the traffic of the joins ends.
+const SETTLE_TIME: Duration = Duration::from_millis(500);
 
 /// A load test whose parts fit together.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     /// `HOST:PORT` of the server.
     pub(crate) target: String,
-    /// How many connections take part.
+    /// Number of connections.
     pub(crate) connections: usize,
-    /// Over how many rooms they are spread.
-    pub(crate) rooms: usize,
-    /// Commands a second, of all connections together, over the run.
+    /// Number of channels that the connections are spread over.
+    pub(crate) channels: usize,
+    /// Commands per second, of all connections together, over the run.
     pub(crate) stages: Stages,
-    /// How the due times are spread.
+    /// How the due times are distributed.
     pub(crate) arrivals: Arrivals,
-    /// Over how long the connecting is spread.
+    /// The time over which connecting is spread.
     pub(crate) ramp: Duration,
-    /// How long is waited between joining and measuring.
+    /// The time between joining and measuring.
     pub(crate) settle: Duration,
-    /// How long is waited for deliveries after the last message.
+    /// How long to wait for deliveries after the last message.
     pub(crate) drain: Duration,
-    /// How long a connection may take to be ready.
+    /// How long a connection may take until it is ready.
     pub(crate) timeout: Duration,
-    /// The p99 of the send lag above which the generator, not the server, was
-    /// late.
+    /// The p99 of the send lag above which the run is invalid, because the
+    /// generator was late and not the server.
     pub(crate) max_send_lag: Duration,
-    /// The p99 of the receive lag above which a run is invalid: the same, where
-    /// latency is judged; a hunt for findings alone does not need it.
+    /// The p99 of the receive lag above which the run is invalid:
+    /// `max_send_lag` if latency is judged; unlimited in a hunt for findings
+    /// alone.
     pub(crate) max_receive_lag: Duration,
-    /// Extra connections a second that come, join and go.
+    /// Visitors per second: extra connections that join and leave again.
     pub(crate) churn: f64,
     /// The length of a message's text.
     pub(crate) payload: usize,
     /// The seed of senders and commands.
     pub(crate) seed: u64,
-    /// The commands.
+    /// The commands and their weights.
     pub(crate) mix: Mix,
-    /// What must hold.
+    /// The objectives.
     pub(crate) objectives: Vec<Objective>,
-    /// Where the latencies of each second are written.
+    /// The file that gets the latencies of each second.
     pub(crate) hlog: Option<PathBuf>,
-    /// Threads that receive.
+    /// Number of threads that receive.
     pub(crate) threads: usize,
-    /// What every nick begins with.
+    /// The beginning of every nick.
     pub(crate) nick_prefix: String,
     /// The server's password.
     pub(crate) pass: Option<String>,
@@ -77,20 +79,24 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Checks what no single flag can check, and fills in the defaults.
+    /// Checks the flags against each other and fills in the defaults that
+    /// depend on several flags.
     pub(crate) fn new(target: String, args: LoadArgs, default_mix: &str) -> anyhow::Result<Self> {
         let connections = usize::try_from(args.connections)?;
         let is_web = target.parse().is_ok_and(|target: Target| target.is_web());
-        let rooms = if is_web { 1 } else { usize::try_from(args.rooms)? };
-        if !is_web && rooms * 2 > connections {
+        let channels = if is_web { 1 } else { usize::try_from(args.rooms)? };
+        if !is_web && channels * 2 > connections {
             anyhow::bail!(
-                "--rooms {rooms} leaves a room with fewer than two of the {connections} connections, \
-                 so nobody would receive; use at most {}",
+                "--rooms {channels} leaves a channel with fewer than two of the {connections} connections, \
+                 so no message would be delivered; use at most {}",
                 connections / 2
             );
         }
-        if args.payload > MAX_PAYLOAD {
-            anyhow::bail!("--payload {} does not fit into a line; use at most {MAX_PAYLOAD}", args.payload);
+        if args.payload > MAX_PAYLOAD_BYTES {
+            anyhow::bail!(
+                "--payload {} does not fit into a line; use at most {MAX_PAYLOAD_BYTES}",
+                args.payload
+            );
         }
         let mut objectives = args.slo;
         if let Some(path) = &args.slo_file {
@@ -103,11 +109,11 @@ impl Plan {
         Ok(Self {
             target,
             connections,
-            rooms,
+            channels,
             stages: args.stages.unwrap_or_else(|| Stages::constant(args.rate, args.duration)),
             arrivals: args.arrivals,
             ramp: args.ramp,
-            settle: SETTLE,
+            settle: SETTLE_TIME,
             drain: args.drain,
             timeout: args.timeout,
             max_send_lag,
@@ -125,27 +131,28 @@ impl Plan {
         })
     }
 
-    /// The schedule, once it is known how many members take part.
+    /// Returns the schedule for this many members.
     pub(crate) fn schedule(&self, members: usize) -> Schedule {
         Schedule::new(self.seed, self.stages.clone(), self.arrivals, members, self.mix.clone())
     }
 
-    /// An objective that only the server's telemetry can tell of.
+    /// Returns the first objective that needs the server's telemetry.
     pub(crate) fn needs_telemetry(&self) -> Option<&Objective> {
         self.objectives.iter().find(|objective| objective.metric().needs_telemetry())
     }
 
-    /// How long is measured.
+    /// Returns how long is measured.
     pub(crate) fn duration(&self) -> Duration {
         self.stages.duration()
     }
 
-    /// The tightest objective on latency: a delivery above it is late.
+    /// Returns the limit of the tightest latency objective: a delivery above it
+    /// is late.
     pub(crate) fn late_over(&self) -> Option<Duration> {
         self.objectives.iter().filter_map(Objective::latency_limit).min()
     }
 
-    /// The tightest objective on latency: as it was written, and its limit.
+    /// Returns the text and the limit of the tightest latency objective.
     pub(crate) fn tightest(&self) -> Option<(String, Duration)> {
         let limited = self
             .objectives
@@ -154,46 +161,50 @@ impl Plan {
         limited.min_by_key(|&(_, limit)| limit)
     }
 
-    /// When connection `id` is opened, after the first one.
+    /// Returns how long after the first connection the connection `id` is
+    /// opened.
     pub(crate) fn connects_after(&self, id: usize) -> Duration {
         let share = u32::try_from(id).unwrap_or(0);
         let of = u32::try_from(self.connections).unwrap_or(1);
         self.ramp * share / of
     }
 
-    /// How many connections must be ready for a run to be worth measuring.
+    /// Returns how many connections must be ready: with fewer, nothing is
+    /// measured.
     pub(crate) const fn required_connections(&self) -> usize {
         self.connections - self.connections / 100
     }
 }
 
-/// What room number `room` is called.
-pub(crate) fn room_name(room: usize) -> String {
-    format!("#lg-{room}")
+/// Returns the name of the channel with the number `channel`.
+pub(crate) fn channel_name(channel: usize) -> String {
+    format!("#lg-{channel}")
 }
 
-/// 10 ms, or a tenth of the tightest latency objective, but never less than the
-/// 1 ms that timers and a shared CPU cost anyhow.
+/// Returns the default of `--max-send-lag`: 10 ms, or a tenth of the tightest
+/// latency objective, but at least the 1 ms that timers and a shared CPU cost
+/// in any case.
 fn send_lag_budget(objectives: &[Objective]) -> Duration {
     let tightest = objectives.iter().filter_map(Objective::latency_limit).min();
     let budget = tightest.map_or(Duration::from_millis(10), |limit| limit / 10);
     budget.clamp(Duration::from_millis(1), Duration::from_millis(10))
 }
 
-/// A web server is asked for its page and nothing else.
-fn web_mix(asked: Option<Mix>) -> anyhow::Result<Mix> {
+/// Returns the mix for a web server, whose only command is `get`.
+fn web_mix(requested: Option<Mix>) -> anyhow::Result<Mix> {
     let get: Mix = Action::Get.as_str().parse().map_err(anyhow::Error::msg)?;
-    match asked {
+    match requested {
         Some(mix) if mix != get => {
-            anyhow::bail!("--mix is of chat commands; an http:// target knows only `get`")
+            anyhow::bail!("--mix has chat commands, but an http:// target knows only `get`")
         }
         _ => Ok(get),
     }
 }
 
-/// The mix that was asked for; the default one leaves out what cannot be done.
-fn mix(asked: Option<Mix>, oper: bool, default: &str) -> anyhow::Result<Mix> {
-    let Some(mix) = asked else {
+/// Returns the requested mix, or else the default mix, without `oper` if there
+/// is no operator login.
+fn mix(requested: Option<Mix>, oper: bool, default: &str) -> anyhow::Result<Mix> {
+    let Some(mix) = requested else {
         let mix: Mix = default.parse().map_err(anyhow::Error::msg)?;
         let without = if oper { None } else { mix.without(Action::Oper) };
         return Ok(without.unwrap_or(mix));

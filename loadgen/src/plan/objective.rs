@@ -5,46 +5,47 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
 
 /// A point of a distribution of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quantile {
-    /// Half of the samples are at most this.
+    /// 50 % of the samples are at most this.
     P50,
-    /// Nine of ten are.
+    /// 90 % of the samples are at most this.
     P90,
-    /// 99 of 100 are.
+    /// 99 % of the samples are at most this.
     P99,
-    /// 999 of 1000 are.
+    /// 99.9 % of the samples are at most this.
     P999,
-    /// All are.
+    /// All samples are at most this.
     Max,
 }
 
-/// What an objective looks at.
+/// The figure that an objective limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Metric {
-    /// From due to received.
+    /// The time from due to received.
     Latency(Quantile),
-    /// From sent to received.
+    /// The time from sent to received.
     Service(Quantile),
-    /// From due to sent: the generator's side.
+    /// The time from due to sent: the generator's side.
     SendLag(Quantile),
-    /// How late the generator's receiving was: its side too.
+    /// How late the generator's receiving loop was: its side too.
     ReceiveLag(Quantile),
-    /// Deliveries that never came.
+    /// Deliveries that never arrived.
     Lost,
-    /// Deliveries that came again.
+    /// Deliveries that arrived more than once.
     Duplicated,
-    /// Deliveries that were overtaken.
+    /// Deliveries that arrived after a later message of the same sender.
     OutOfOrder,
     /// Replies that refuse a command.
     ErrorReplies,
     /// Stalls of the server's event loop.
     BlockingEvents,
-    /// Time that they took, all workers together.
+    /// The time that the stalls took, all workers together.
     BlockingSeconds,
-    /// The same, as a share of the watched time.
+    /// The same as a share of the observed time.
     BlockingShare,
 }
 
@@ -56,7 +57,7 @@ const QUANTILES: [(&str, Quantile); 5] = [
     ("max", Quantile::Max),
 ];
 
-const COUNTED: [(&str, Metric); 7] = [
+const COUNTED_METRICS: [(&str, Metric); 7] = [
     ("lost", Metric::Lost),
     ("duplicated", Metric::Duplicated),
     ("out_of_order", Metric::OutOfOrder),
@@ -68,8 +69,8 @@ const COUNTED: [(&str, Metric); 7] = [
 
 type Timed = (&'static str, fn(Quantile) -> Metric);
 
-/// What is timed, with the prefix by which it is told apart.
-const TIMED: [Timed; 4] = [
+/// The metrics that are times, each with the prefix of its name.
+const TIMED_METRICS: [Timed; 4] = [
     ("", Metric::Latency),
     ("service.", Metric::Service),
     ("send_lag.", Metric::SendLag),
@@ -77,25 +78,25 @@ const TIMED: [Timed; 4] = [
 ];
 
 impl Metric {
-    /// Every metric, by its name.
+    /// Returns every metric with its name.
     fn all() -> impl Iterator<Item = (String, Self)> {
-        let timed = TIMED.into_iter().flat_map(|(prefix, metric)| {
+        let timed = TIMED_METRICS.into_iter().flat_map(|(prefix, metric)| {
             QUANTILES.map(|(name, quantile)| (format!("{prefix}{name}"), metric(quantile)))
         });
-        timed.chain(COUNTED.map(|(name, metric)| (name.to_owned(), metric)))
+        timed.chain(COUNTED_METRICS.map(|(name, metric)| (name.to_owned(), metric)))
     }
 
-    /// Its name in flags and reports.
+    /// Returns its name in flags and reports.
     pub(crate) fn name(self) -> String {
         Self::all().find(|&(_, metric)| metric == self).map(|(name, _)| name).unwrap_or_default()
     }
 
-    /// Whether the generator is held to it, not the server.
+    /// Returns whether it limits the generator and not the server.
     pub(crate) const fn is_of_generator(self) -> bool {
         matches!(self, Self::SendLag(_) | Self::ReceiveLag(_))
     }
 
-    /// Whether only the server's telemetry knows it.
+    /// Returns whether only the server's telemetry reports it.
     pub(crate) const fn needs_telemetry(self) -> bool {
         matches!(self, Self::BlockingEvents | Self::BlockingSeconds | Self::BlockingShare)
     }
@@ -104,7 +105,7 @@ impl Metric {
         !self.is_share() && !matches!(self, Self::BlockingEvents | Self::BlockingShare)
     }
 
-    /// Whether a limit may be a percentage.
+    /// Returns whether a limit may be a percentage.
     const fn is_share(self) -> bool {
         matches!(
             self,
@@ -113,34 +114,24 @@ impl Metric {
     }
 }
 
-/// How the actual value must stand to the limit.
+/// The required relation of the actual value to the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Comparison {
+enum Relation {
     Below,
     AtMost,
     Equal,
 }
 
-/// What the limit is measured in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The unit of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Unit {
     /// A time, in seconds.
     Seconds,
     /// A number of deliveries, replies or stalls.
     Count,
-    /// A share of what was expected, from 0 to 1.
+    /// A share of the expected number, from 0 to 1.
     Share,
-}
-
-impl Unit {
-    /// Its name in reports.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Seconds => "seconds",
-            Self::Count => "count",
-            Self::Share => "share",
-        }
-    }
 }
 
 /// One objective.
@@ -148,47 +139,47 @@ impl Unit {
 pub(crate) struct Objective {
     text: String,
     metric: Metric,
-    comparison: Comparison,
+    comparison: Relation,
     limit: f64,
     unit: Unit,
 }
 
 impl Objective {
-    /// As it was written.
+    /// Returns the objective as it was written.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// What it looks at.
+    /// Returns the figure that it limits.
     pub(crate) const fn metric(&self) -> Metric {
         self.metric
     }
 
-    /// The limit, in the objective's unit.
+    /// Returns the limit, in the objective's unit.
     pub(crate) const fn limit(&self) -> f64 {
         self.limit
     }
 
-    /// What limit and actual value are measured in.
+    /// Returns the unit of the limit and of the actual value.
     pub(crate) const fn unit(&self) -> Unit {
         self.unit
     }
 
-    /// Whether `actual`, in the objective's unit, holds it.
+    /// Returns whether `actual`, in the objective's unit, meets the objective.
     pub(crate) fn holds(&self, actual: f64) -> bool {
         match self.comparison {
-            Comparison::Below => actual < self.limit,
-            Comparison::AtMost => actual <= self.limit,
-            Comparison::Equal => (actual - self.limit).abs() < f64::EPSILON,
+            Relation::Below => actual < self.limit,
+            Relation::AtMost => actual <= self.limit,
+            Relation::Equal => (actual - self.limit).abs() < f64::EPSILON,
         }
     }
 
-    /// The limit, if this is an objective on latency.
+    /// Returns the limit, if this is a latency objective.
     pub(crate) fn latency_limit(&self) -> Option<Duration> {
         matches!(self.metric, Metric::Latency(_)).then(|| Duration::from_secs_f64(self.limit))
     }
 
-    /// The objectives of a file: one a line, `#` begins a comment.
+    /// Reads the objectives of a file: one per line, `#` begins a comment.
     pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<Self>> {
         let name = path.display();
         let text =
@@ -203,7 +194,7 @@ impl Objective {
             }
         }
         if objectives.is_empty() {
-            anyhow::bail!("--slo-file {name} has no objective; write one a line, such as `p99<50ms`");
+            anyhow::bail!("--slo-file {name} has no objective; write one per line, such as `p99<50ms`");
         }
         Ok(objectives)
     }
@@ -213,24 +204,24 @@ impl FromStr for Objective {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let usage = || format!("`{text}` is no objective; write one such as `p99<50ms` or `lost==0`");
+        let usage = || format!("`{text}` is not an objective; write one such as `p99<50ms` or `lost==0`");
         let at = text.find(['<', '=']).ok_or_else(usage)?;
         let (name, rest) = text.split_at(at);
         let (comparison, value) = if let Some(value) = rest.strip_prefix("<=") {
-            (Comparison::AtMost, value)
+            (Relation::AtMost, value)
         } else if let Some(value) = rest.strip_prefix('<') {
-            (Comparison::Below, value)
+            (Relation::Below, value)
         } else {
-            (Comparison::Equal, rest.strip_prefix("==").ok_or_else(usage)?)
+            (Relation::Equal, rest.strip_prefix("==").ok_or_else(usage)?)
         };
         let name = name.trim();
         let metric = Metric::all().find(|(known, _)| known == name).map(|(_, metric)| metric);
         let metric = metric.ok_or_else(|| {
-            let counted: Vec<_> = COUNTED.iter().map(|(name, _)| *name).collect();
+            let counted: Vec<_> = COUNTED_METRICS.iter().map(|(name, _)| *name).collect();
             let counted = counted.join(", ");
             format!(
-                "`{name}` cannot be an objective; there are p50, p90, p99, p99.9, max, the same after \
-                 `service.`, `send_lag.` or `receive_lag.`, and {counted}"
+                "`{name}` cannot be an objective; use p50, p90, p99, p99.9, max, the same with the prefix \
+                 `service.`, `send_lag.` or `receive_lag.`, or {counted}"
             )
         })?;
         let (limit, unit) = limit(metric, value.trim())?;
@@ -238,11 +229,11 @@ impl FromStr for Objective {
     }
 }
 
-/// Parses the right side as what `metric` is measured in.
+/// Parses the limit of `metric`; returns it with its unit.
 fn limit(metric: Metric, value: &str) -> Result<(f64, Unit), String> {
     if metric.is_time() {
         let limit = humantime::parse_duration(value)
-            .map_err(|error| format!("`{value}` is no duration such as 50ms: {error}"))?;
+            .map_err(|error| format!("`{value}` is not a duration such as 50ms: {error}"))?;
         return Ok((limit.as_secs_f64(), Unit::Seconds));
     }
     let (number, scale, unit) = match value.strip_suffix('%').filter(|_| metric.is_share()) {
@@ -250,7 +241,7 @@ fn limit(metric: Metric, value: &str) -> Result<(f64, Unit), String> {
         None => (value, 1.0, Unit::Count),
     };
     if metric == Metric::BlockingShare && unit == Unit::Count {
-        return Err(format!("`{value}` is no share of the time; write a percentage such as 1%"));
+        return Err(format!("`{value}` is not a share of the time; write a percentage such as 1%"));
     }
     let limit: f64 =
         number.trim().parse().map_err(|_| format!("`{value}` is neither a count nor a percentage"))?;
@@ -269,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_has_a_name_of_its_own_that_is_read() {
+    fn every_metric_has_a_unique_name_that_parses() {
         let names: std::collections::BTreeSet<_> = Metric::all().map(|(name, _)| name).collect();
         assert_eq!(names.len(), 27);
         for (name, metric) in Metric::all() {
@@ -292,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_are_counted_or_taken_as_a_share() {
+    fn a_limit_on_losses_is_a_count_or_a_share() {
         assert!(objective("lost==0").holds(0.0) && !objective("lost==0").holds(1.0));
         let share = objective("lost<0.1%");
         assert_eq!((share.unit(), share.latency_limit()), (Unit::Share, None));
@@ -300,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_side_is_counted_timed_or_a_share() {
+    fn a_limit_on_blocking_is_a_count_a_time_or_a_share() {
         assert_eq!(objective("blocking.events==0").unit(), Unit::Count);
         assert_eq!(objective("blocking.seconds<200ms").unit(), Unit::Seconds);
         assert!(objective("blocking.share<1%").holds(0.009));
@@ -310,10 +301,10 @@ mod tests {
     #[test]
     fn a_bad_objective_is_refused_with_a_reason() {
         for (text, reason) in [
-            ("p99", "no objective"),
-            ("p99=5ms", "no objective"),
-            ("p98<5ms", "there are p50"),
-            ("p99<fast", "no duration"),
+            ("p99", "not an objective"),
+            ("p99=5ms", "not an objective"),
+            ("p98<5ms", "use p50"),
+            ("p99<fast", "not a duration"),
             ("lost<x", "neither"),
             ("lost<-1", "zero or more"),
             ("blocking.share<1", "such as 1%"),

@@ -1,17 +1,18 @@
-//! A small seeded generator, so that one seed plans one run on every machine.
+//! A small seeded random number generator: one seed gives the same plan on
+//! every machine.
 
-/// SplitMix64. Its sequence is part of what `--seed` promises, which is why it
-/// is not left to a crate whose algorithm may change with its version.
+/// SplitMix64. Its sequence is part of what `--seed` promises. A crate could
+/// change its algorithm with its version, so the algorithm is implemented here.
 #[derive(Debug, Clone)]
 pub(crate) struct Rng(u64);
 
 impl Rng {
-    /// A generator that always gives the same sequence for the same `seed`.
+    /// Returns a generator whose sequence depends on `seed` alone.
     pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub(crate) const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -20,14 +21,14 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `limit`, which must not be zero.
+    /// Returns a number below `limit`, which must not be zero.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         let product = u128::from(self.next()) * u128::from(limit);
         u64::try_from(product >> 64).unwrap_or(0)
     }
 
-    /// A number of the exponential distribution with a mean of 1: the gap
-    /// between two events of a Poisson process.
+    /// Returns a number of the exponential distribution with a mean of 1: the
+    /// gap between two events of a Poisson process.
     #[expect(clippy::cast_precision_loss, reason = "53 bits are kept")]
     pub(crate) fn gap(&mut self) -> f64 {
         let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
@@ -47,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_have_the_mean_and_the_spread_of_a_poisson_process() {
+    fn gaps_have_the_mean_and_variance_of_a_poisson_process() {
         let mut rng = Rng::new(3);
         let gaps: Vec<f64> = (0..100_000).map(|_| rng.gap()).collect();
         let mean = gaps.iter().sum::<f64>() / 1e5;

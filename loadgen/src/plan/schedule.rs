@@ -1,4 +1,5 @@
-//! When what is due, from whom: the open model's plan.
+//! The schedule of the open model: which command is due when, from which
+//! sender.
 
 use clap::ValueEnum;
 
@@ -6,18 +7,18 @@ use super::mix::{Action, Mix};
 use super::rng::Rng;
 use super::stages::{Stages, nanoseconds};
 
-/// How the due times are spread.
+/// How the due times are distributed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Arrivals {
-    /// Evenly.
+    /// At even intervals.
     #[default]
     Constant,
-    /// As a Poisson process, as independent users would send.
+    /// As a Poisson process, the way independent users send.
     Poisson,
 }
 
 impl Arrivals {
-    /// Its name in flags and reports.
+    /// Returns its name in flags and reports.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Constant => "constant",
@@ -29,22 +30,22 @@ impl Arrivals {
 /// One planned command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Due {
-    /// When, in nanoseconds since the measuring began.
+    /// When it is due, in nanoseconds since the measurement began.
     pub(crate) at_ns: u64,
-    /// Who, as an index into the members that take part.
+    /// The sender, as an index into the members.
     pub(crate) sender: usize,
-    /// What.
+    /// The command.
     pub(crate) action: Action,
-    /// For a measured message, its number among the sender's, from 0.
+    /// The number of a measured message among those of its sender, from 0.
     pub(crate) sequence: u64,
 }
 
-/// The plan of a whole run, as an iterator: absolute times that follow the
-/// stages' rates, sender and command chosen by a seeded generator.
+/// The commands of a whole run, as an iterator. Their absolute times follow the
+/// rates of the stages; a seeded generator chooses sender and command.
 ///
-/// It knows nothing of what the server does; that is what makes the model
-/// open. Cloning it and walking it again gives the same plan, so that nobody
-/// has to remember it message by message.
+/// The schedule does not depend on the server; that makes the model open. A
+/// second walk over a clone gives the same commands, so no message has to be
+/// stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     rng: Rng,
@@ -52,19 +53,19 @@ pub(crate) struct Schedule {
     mix: Mix,
     arrivals: Arrivals,
     times: Times,
-    /// Where the next command lies under the curve of the rate.
+    /// The position of the next command in the area under the rate curve.
     position: f64,
     issued: u64,
     sequences: Vec<u64>,
 }
 
 impl Schedule {
-    /// What `stages` ask for, from `senders` members.
+    /// Returns the schedule of `stages` for this many senders.
     pub(crate) fn new(seed: u64, stages: Stages, arrivals: Arrivals, senders: usize, mix: Mix) -> Self {
         Self {
             rng: Rng::new(seed),
-            // A stream of its own, so that a seed chooses the same senders and
-            // commands however they are spread.
+            // A separate sequence, so that a seed chooses the same senders and
+            // commands for every distribution of the due times.
             gaps: Rng::new(!seed),
             mix,
             arrivals,
@@ -106,7 +107,7 @@ impl Iterator for Schedule {
     }
 }
 
-/// Turns ascending positions under the curve of the rate into times.
+/// Converts ascending positions in the area under the rate curve to times.
 #[derive(Debug, Clone)]
 struct Times {
     stages: Stages,
@@ -120,14 +121,14 @@ impl Times {
         Self { stages, stage: 0, begin_ns: 0, begin_position: 0.0 }
     }
 
-    /// `None` after the end of the last stage.
+    /// Returns the time of `position`; `None` after the end of the last stage.
     fn at_ns(&mut self, position: f64) -> Option<u64> {
         loop {
             let stage = self.stages.all().get(self.stage)?;
             let into = position - self.begin_position;
             let length_ns = nanoseconds(stage.duration);
             if into < stage.commands() {
-                // Rounding must not move it into the next stage.
+                // Rounding must not move the command into the next stage.
                 return Some(self.begin_ns + stage.at_ns(into).min(length_ns - 1));
             }
             self.begin_position += stage.commands();
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_follow_each_other_and_a_pause_is_empty() {
+    fn stages_follow_each_other_and_a_rate_of_zero_has_no_commands() {
         let times: Vec<_> =
             planned(1, "0-100:10s,0:5s,50:2s", Arrivals::Constant).map(|due| due.at_ns).collect();
         assert_eq!(times.len(), 600);
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn poisson_arrivals_keep_the_rate_and_bunch_as_they_should() {
+    fn poisson_arrivals_have_the_mean_and_variance_of_the_rate() {
         let times: Vec<_> = planned(1, "1000:100s", Arrivals::Poisson).map(|due| due.at_ns).collect();
         assert!(times.is_sorted());
         let mut per_100ms = vec![0_u32; 1000];
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_chooses_the_same_senders_however_times_are_spread() {
+    fn a_seed_chooses_the_same_senders_for_every_distribution_of_times() {
         let who = |arrivals| planned(5, "50:1s", arrivals).map(|due| due.sender).take(30).collect::<Vec<_>>();
         assert_eq!(who(Arrivals::Constant), who(Arrivals::Poisson));
     }

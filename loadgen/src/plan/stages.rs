@@ -1,33 +1,34 @@
-//! How the rate changes over a run.
+//! The stages of a run: how the rate changes over time.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How many stages there are at most: each has its own figures in the report.
+/// The most stages of a plan: each has its own figures in the report.
 const MAX_STAGES: usize = 32;
 
-/// The highest rate.
+/// The highest rate, in commands per second.
 pub(crate) const MAX_RATE: f64 = 1_000_000.0;
 
-/// A stretch of time in which the rate is constant or changes evenly.
+/// A part of the run in which the rate is constant or changes linearly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Stage {
-    /// Commands a second at its beginning.
+    /// Commands per second at its beginning.
     pub(crate) from: f64,
-    /// Commands a second at its end.
+    /// Commands per second at its end.
     pub(crate) to: f64,
     /// How long it lasts.
     pub(crate) duration: Duration,
 }
 
 impl Stage {
-    /// How many commands it has, as the area under the rate.
+    /// Returns the number of its commands: the area under the rate curve.
     pub(crate) fn commands(&self) -> f64 {
         f64::midpoint(self.from, self.to) * self.duration.as_secs_f64()
     }
 
-    /// When, in nanoseconds since its beginning, `commands` of it are due.
+    /// Returns the time, in nanoseconds since its beginning, at which
+    /// `commands` of its commands have become due.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -38,8 +39,8 @@ impl Stage {
             return 0;
         }
         let slope = (self.to - self.from) / self.duration.as_secs_f64();
-        // The root of from·x + slope·x²/2 = commands, in the form that is
-        // exact for a slope of zero too.
+        // The root of from·x + slope·x²/2 = commands, in the form that is exact
+        // for a slope of zero too.
         let root = (self.from * self.from + 2.0 * slope * commands).max(0.0).sqrt();
         (2e9 * commands / (self.from + root)) as u64
     }
@@ -50,27 +51,28 @@ impl Stage {
 pub(crate) struct Stages(Vec<Stage>);
 
 impl Stages {
-    /// One stage of one rate.
+    /// Returns one stage with a constant rate.
     pub(crate) fn constant(rate: f64, duration: Duration) -> Self {
         Self(vec![Stage { from: rate, to: rate, duration }])
     }
 
-    /// All of them.
+    /// Returns all stages.
     pub(crate) fn all(&self) -> &[Stage] {
         &self.0
     }
 
-    /// How long they last together.
+    /// Returns the duration of all stages together.
     pub(crate) fn duration(&self) -> Duration {
         self.0.iter().map(|stage| stage.duration).sum()
     }
 
-    /// Commands a second, on average.
+    /// Returns the average number of commands per second.
     pub(crate) fn mean_rate(&self) -> f64 {
         self.0.iter().map(Stage::commands).sum::<f64>() / self.duration().as_secs_f64()
     }
 
-    /// Commands a second at `at_ns` of the run; none after its end.
+    /// Returns the rate at `at_ns` of the run, in commands per second; zero
+    /// after the end.
     pub(crate) fn rate_at(&self, at_ns: u64) -> f64 {
         let mut begin = 0;
         for stage in &self.0 {
@@ -84,7 +86,7 @@ impl Stages {
         0.0
     }
 
-    /// Which stage is under way at `at_ns` of the run.
+    /// Returns the index of the stage at `at_ns` of the run.
     pub(crate) fn index_at(&self, at_ns: u64) -> usize {
         let mut end = 0;
         let under_way = self.0.iter().position(|stage| {
@@ -95,7 +97,7 @@ impl Stages {
     }
 }
 
-/// A duration in whole nanoseconds; what is too long for them is the most.
+/// Returns `duration` in nanoseconds; `u64::MAX` if it is longer.
 pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -109,7 +111,7 @@ impl FromStr for Stages {
             return Err(format!("there are {} stages; use at most {MAX_STAGES}", stages.len()));
         }
         if stages.iter().map(Stage::commands).sum::<f64>() < 1.0 {
-            return Err("these stages have no command; raise a rate or a duration".into());
+            return Err("the stages have no command; raise a rate or a duration".into());
         }
         Ok(Self(stages))
     }
@@ -117,17 +119,17 @@ impl FromStr for Stages {
 
 fn stage(text: &str) -> Result<Stage, String> {
     let usage =
-        || format!("`{text}` is no stage; write RATE:DURATION or FROM-TO:DURATION, such as 0-500:30s");
+        || format!("`{text}` is not a stage; write RATE:DURATION or FROM-TO:DURATION, such as 0-500:30s");
     let (rates, duration) = text.trim().split_once(':').ok_or_else(usage)?;
     let (from, to) = rates.split_once('-').unwrap_or((rates, rates));
     let rate = |rate: &str| match rate.trim().parse() {
         Ok(rate) if (0.0..=MAX_RATE).contains(&rate) => Ok(rate),
-        Ok(_) => Err(format!("the rate `{rate}` must be between 0 and 1,000,000 a second")),
+        Ok(_) => Err(format!("the rate `{rate}` must be between 0 and 1,000,000 per second")),
         Err(_) => Err(usage()),
     };
     let duration = humantime::parse_duration(duration.trim()).map_err(|_| usage())?;
     if duration.is_zero() {
-        return Err(format!("`{text}` must be longer than nothing"));
+        return Err(format!("the stage `{text}` must be longer than zero"));
     }
     Ok(Stage { from: rate(from)?, to: rate(to)?, duration })
 }
@@ -147,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stages_are_read_and_written() {
+    fn stages_are_parsed_and_formatted() {
         let stages: Stages = "100:10s, 100-500:1m30s,0:5s".parse().expect("stages");
         let texts: Vec<_> = stages.all().iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["100:10s", "100-500:1m30s", "0:5s"]);
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ramp_has_its_commands_where_its_area_says() {
+    fn the_commands_of_a_ramp_follow_the_area_under_the_rate() {
         let up = Stage { from: 0.0, to: 100.0, duration: Duration::from_secs(10) };
         assert!((up.commands() - 500.0).abs() < 1e-9);
         assert_eq!((up.at_ns(0.0), up.at_ns(500.0)), (0, 10_000_000_000));
@@ -178,7 +180,7 @@ mod tests {
             ("1-2-3:1s", "RATE:DURATION"),
             ("2000000:1s", "1,000,000"),
             ("nan:1s", "1,000,000"),
-            ("5:0s", "longer than nothing"),
+            ("5:0s", "longer than zero"),
             ("0:10s", "no command"),
             (&["1:1s"; 33].join(","), "at most 32"),
         ] {

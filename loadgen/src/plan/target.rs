@@ -1,4 +1,4 @@
-//! What is driven, and in which protocol.
+//! The server that is driven, and its protocol.
 
 use std::str::FromStr;
 
@@ -14,7 +14,7 @@ pub(crate) enum Target {
     Web {
         /// `HOST:PORT`.
         address: String,
-        /// What the request's `Host` is.
+        /// The `Host` of the request.
         host: String,
         /// Path and query.
         path: String,
@@ -22,14 +22,14 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// Where to connect: `HOST:PORT`.
+    /// Returns the address to connect to: `HOST:PORT`.
     pub(crate) fn address(&self) -> &str {
         match self {
             Self::Chat { address } | Self::Web { address, .. } => address,
         }
     }
 
-    /// Whether it speaks HTTP.
+    /// Returns whether it speaks HTTP.
     pub(crate) const fn is_web(&self) -> bool {
         matches!(self, Self::Web { .. })
     }
@@ -48,15 +48,15 @@ impl FromStr for Target {
         }
         match port.parse::<u16>() {
             Ok(1..) => Ok(Self::Chat { address: text.to_owned() }),
-            _ => Err(format!("`{port}` is no port between 1 and 65535")),
+            _ => Err(format!("`{port}` is not a port between 1 and 65535")),
         }
     }
 }
 
 fn web(text: &str) -> Result<Target, String> {
-    let uri: hyper::Uri = text.parse().map_err(|error| format!("it is no URL: {error}"))?;
+    let uri: hyper::Uri = text.parse().map_err(|error| format!("it is not a URL: {error}"))?;
     if uri.scheme_str() != Some("http") {
-        return Err("only http:// is spoken, without TLS".into());
+        return Err("only http:// is supported, without TLS".into());
     }
     let authority = uri.authority().filter(|authority| !authority.host().is_empty());
     let authority = authority.ok_or("the host is missing; write it as http://HOST:PORT/PATH")?;

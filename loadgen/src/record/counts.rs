@@ -1,25 +1,25 @@
-//! What became of a number of deliveries.
+//! Counts of deliveries.
 
-/// Counts of deliveries: of the whole run, of one stage or of one room.
+/// Counts of deliveries of the whole run, of one stage or of one channel.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
-    /// That should have come; known once the run has ended.
+    /// Deliveries that should arrive; known after the run.
     pub(crate) expected: u64,
-    /// That came, each counted once.
+    /// Deliveries that arrived, without duplicates.
     pub(crate) delivered: u64,
-    /// That never came. While the run goes on, those that are too far behind
-    /// to be waited for.
+    /// Deliveries that never arrived. During the run: deliveries that are given
+    /// up because they are too far behind the newest one.
     pub(crate) lost: u64,
-    /// That came again.
+    /// Deliveries that arrived more than once.
     pub(crate) duplicated: u64,
-    /// That a later message of the same sender overtook.
+    /// Deliveries that arrived after a later message of the same sender.
     pub(crate) out_of_order: u64,
-    /// That took longer than the tightest objective on latency.
+    /// Deliveries that took longer than the tightest latency objective.
     pub(crate) late: u64,
 }
 
 impl Counts {
-    /// Nothing.
+    /// No delivery.
     pub(crate) const NONE: Self =
         Self { expected: 0, delivered: 0, lost: 0, duplicated: 0, out_of_order: 0, late: 0 };
 
@@ -33,7 +33,7 @@ impl Counts {
         self.late += other.late;
     }
 
-    /// How many of them went wrong.
+    /// Returns the number of lost, duplicated and out-of-order deliveries.
     pub(crate) const fn faults(&self) -> u64 {
         self.lost + self.duplicated + self.out_of_order
     }

@@ -1,26 +1,27 @@
-//! What went wrong with connections, by kind.
+//! Failures of connections, by kind.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// How many bytes of a server's own words are shown.
-const MAX_QUOTE: usize = 160;
+/// The most bytes of a server's text that a failure quotes.
+const MAX_QUOTE_BYTES: usize = 160;
 
-/// The kinds of failure that are told apart.
+/// The kinds of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailureKind {
-    /// Nobody listens there.
+    /// Nothing listens at the address.
     Refused,
     /// The connection was reset.
     Reset,
-    /// The target ended the connection.
+    /// The target closed the connection.
     Closed,
     /// The target did not answer in time.
     Timeout,
-    /// The target said what the protocol does not allow, or let nobody in.
+    /// The target violated the protocol, or refused the registration of a
+    /// client.
     Protocol,
-    /// Another reason for which no connection could be made.
+    /// The connection could not be opened for another reason.
     Connect,
 }
 
@@ -29,7 +30,7 @@ impl FailureKind {
     pub(crate) const ALL: [Self; 6] =
         [Self::Refused, Self::Reset, Self::Closed, Self::Timeout, Self::Protocol, Self::Connect];
 
-    /// Its name in reports.
+    /// Returns its name in reports.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Refused => "refused",
@@ -42,7 +43,7 @@ impl FailureKind {
     }
 }
 
-/// One failure, in words that fit a sentence.
+/// One failure, with a text that fits into a sentence.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     kind: FailureKind,
@@ -50,7 +51,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// No connection could be made.
+    /// Returns the failure of opening a connection.
     pub(crate) fn connecting(error: &io::Error) -> Self {
         let kind = match error.kind() {
             io::ErrorKind::ConnectionRefused => FailureKind::Refused,
@@ -65,7 +66,7 @@ impl Failure {
         Self { kind, text }
     }
 
-    /// A connection broke.
+    /// Returns the failure of reading from a connection.
     pub(crate) fn reading(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
@@ -75,36 +76,39 @@ impl Failure {
         }
     }
 
-    /// The target ended the connection.
+    /// Returns the failure of a connection that the target closed.
     pub(crate) fn closed(text: &str) -> Self {
         Self { kind: FailureKind::Closed, text: text.to_owned() }
     }
 
-    /// The target ended the connection and said why.
+    /// Returns the failure of a connection that the target closed with the
+    /// reason `line`.
     pub(crate) fn closed_with(text: &str, line: &[u8]) -> Self {
         Self { kind: FailureKind::Closed, text: format!("{text}: {}", quote(line)) }
     }
 
-    /// The target was silent for too long.
+    /// Returns the failure of a connection whose target did not answer in time.
     pub(crate) fn timeout(text: String) -> Self {
         Self { kind: FailureKind::Timeout, text }
     }
 
-    /// The target said something unfit; `None` if it was too long to keep.
+    /// Returns the failure of a target that violated the protocol with `line`;
+    /// `None` if the line was too long to keep.
     pub(crate) fn protocol(text: &str, line: Option<&[u8]>) -> Self {
         let quoted = line.map_or_else(|| "an overlong line".to_owned(), quote);
         Self { kind: FailureKind::Protocol, text: format!("{text} {quoted}") }
     }
 }
 
-/// The server's words, safe for a terminal: nothing but printable text.
+/// Quotes a line of the server. Control characters are replaced, so the quote
+/// is safe to print on a terminal.
 fn quote(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&line[..line.len().min(MAX_QUOTE)]);
+    let text = String::from_utf8_lossy(&line[..line.len().min(MAX_QUOTE_BYTES)]);
     let clean: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     format!("`{clean}`")
 }
 
-/// Counts of failures, and the words of the first of each kind.
+/// Counts of failures, and the text of the first one of each kind.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
     counts: [AtomicU64; FailureKind::ALL.len()],
@@ -112,7 +116,7 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    /// Counts one.
+    /// Counts one failure.
     pub(crate) fn count(&self, failure: &Failure) {
         let index = failure.kind as usize;
         if self.counts[index].fetch_add(1, Ordering::Relaxed) == 0 {
@@ -121,19 +125,19 @@ impl Failures {
         }
     }
 
-    /// How many there were of `kind`.
-    pub(crate) fn of(&self, kind: FailureKind) -> u64 {
+    /// Returns the number of failures of `kind`.
+    pub(crate) fn count_of(&self, kind: FailureKind) -> u64 {
         self.counts[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// How many there were.
+    /// Returns the number of all failures.
     pub(crate) fn total(&self) -> u64 {
-        FailureKind::ALL.into_iter().map(|kind| self.of(kind)).sum()
+        FailureKind::ALL.into_iter().map(|kind| self.count_of(kind)).sum()
     }
 
-    /// The words of the kind that there were most of.
+    /// Returns the text of the first failure of the most frequent kind.
     pub(crate) fn main_reason(&self) -> Option<String> {
-        let kind = FailureKind::ALL.into_iter().max_by_key(|&kind| self.of(kind))?;
+        let kind = FailureKind::ALL.into_iter().max_by_key(|&kind| self.count_of(kind))?;
         self.first.lock().unwrap_or_else(PoisonError::into_inner)[kind as usize].clone()
     }
 }
@@ -143,21 +147,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commonest_failure_gives_the_reason() {
+    fn the_most_frequent_failure_gives_the_reason() {
         let failures = Failures::default();
         assert_eq!(failures.main_reason(), None);
         failures.count(&Failure::closed("the target closed the connection"));
         let refused = Failure::connecting(&io::ErrorKind::ConnectionRefused.into());
         failures.count(&refused);
         failures.count(&refused);
-        assert_eq!((failures.of(FailureKind::Refused), failures.total()), (2, 3));
+        assert_eq!((failures.count_of(FailureKind::Refused), failures.total()), (2, 3));
         assert_eq!(failures.main_reason().as_deref(), Some("the target refuses connections"));
     }
 
     #[test]
-    fn a_servers_words_cannot_drive_the_terminal() {
-        let failure = Failure::protocol("it said", Some(b"\x1b[2J\xffhi"));
-        assert_eq!(failure.text, "it said `\u{fffd}[2J\u{fffd}hi`");
-        assert!(Failure::protocol("it said", Some(&[b'x'; 9000])).text.len() < 200);
+    fn a_quoted_line_has_no_control_characters() {
+        let failure = Failure::protocol("it sent", Some(b"\x1b[2J\xffhi"));
+        assert_eq!(failure.text, "it sent `\u{fffd}[2J\u{fffd}hi`");
+        assert!(Failure::protocol("it sent", Some(&[b'x'; 9000])).text.len() < 200);
     }
 }

@@ -1,4 +1,4 @@
-//! The `.hlog` of a run: a histogram for each second, written while it goes on.
+//! The `.hlog` of a run: a histogram for each second, written during the run.
 
 use std::fs::File;
 use std::io::{self, LineWriter};
@@ -14,33 +14,33 @@ use hdrhistogram::serialization::interval_log::{
     IntervalLogWriter, IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
 };
 
-use super::recorder::histogram;
-use super::shared::Shared;
+use super::latency::histogram;
+use super::run_state::RunState;
 
-/// How long an interval is.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// The length of an interval.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What Java's readers show the maximum in: milliseconds.
+/// Readers of the format show the maximum in milliseconds.
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
 
-/// What was recorded since the last interval began.
+/// The latencies recorded since the last interval began.
 #[derive(Debug)]
 pub(crate) struct Intervals {
-    /// From due to received; lost ones as censored samples.
+    /// From due to received; lost deliveries are censored samples.
     pub(crate) latency: Histogram<u64>,
     /// From sent to received.
     pub(crate) service: Histogram<u64>,
 }
 
 impl Intervals {
-    /// Nothing yet.
+    /// Returns empty histograms.
     pub(crate) fn new() -> Self {
         Self { latency: histogram(), service: histogram() }
     }
 
-    /// Takes everything out of `other`.
-    pub(crate) fn take(&mut self, other: &mut Self) {
-        // Equal bounds cannot fail to add up.
+    /// Moves everything out of `other` into `self`.
+    pub(crate) fn take_from(&mut self, other: &mut Self) {
+        // Adding cannot fail, because the bounds are equal.
         let _ = self.latency.add(&other.latency);
         let _ = self.service.add(&other.service);
         other.latency.reset();
@@ -48,8 +48,8 @@ impl Intervals {
     }
 }
 
-/// A log under way, on a thread of its own: a file must not hold up the loop
-/// that receives.
+/// A log that is being written on a separate thread, because writing a file
+/// must not block the loop that receives.
 #[derive(Debug)]
 pub(crate) struct IntervalLog {
     last: Sender<Intervals>,
@@ -57,28 +57,28 @@ pub(crate) struct IntervalLog {
 }
 
 impl IntervalLog {
-    /// Begins to write `path`.
-    pub(crate) fn begin(path: &Path, shared: Arc<Shared>) -> io::Result<Self> {
+    /// Starts writing to `path`.
+    pub(crate) fn start(path: &Path, state: Arc<RunState>) -> io::Result<Self> {
         let file = LineWriter::new(File::create(path)?);
         let (last, messages) = mpsc::channel();
         let thread = thread::Builder::new().name("hlog".into()).spawn(move || {
             let mut file = file;
-            write(&mut file, &shared, &messages)
+            write(&mut file, &state, &messages)
         })?;
         Ok(Self { last, thread })
     }
 
-    /// Ends it with the last interval.
-    pub(crate) fn end(self, last: Intervals) -> io::Result<()> {
-        // If nobody listens any more, the thread has the reason.
+    /// Writes the last interval and ends the log.
+    pub(crate) fn finish(self, last: Intervals) -> io::Result<()> {
+        // If the thread has ended already, joining it returns the reason.
         let _ = self.last.send(last);
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the log's thread has died")))
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread of the log has panicked")))
     }
 }
 
 type Writer<'a, 'b> = IntervalLogWriter<'a, 'b, LineWriter<File>, V2DeflateSerializer>;
 
-fn write(file: &mut LineWriter<File>, shared: &Shared, last: &mpsc::Receiver<Intervals>) -> io::Result<()> {
+fn write(file: &mut LineWriter<File>, state: &RunState, last: &mpsc::Receiver<Intervals>) -> io::Result<()> {
     let mut serializer = V2DeflateSerializer::new();
     let (begin, start) = (Instant::now(), SystemTime::now());
     let mut writer = IntervalLogWriterBuilder::new()
@@ -89,13 +89,13 @@ fn write(file: &mut LineWriter<File>, shared: &Shared, last: &mpsc::Receiver<Int
         .begin_log_with(file, &mut serializer)?;
     let mut from = Duration::ZERO;
     loop {
-        let next = (from + INTERVAL).saturating_sub(begin.elapsed());
+        let next = (from + LOG_INTERVAL).saturating_sub(begin.elapsed());
         let message = last.recv_timeout(next);
         let to = begin.elapsed();
         match message {
             Ok(intervals) => return write_intervals(&mut writer, &intervals, from, to),
             Err(RecvTimeoutError::Timeout) => {
-                write_intervals(&mut writer, &shared.take_intervals(), from, to)?
+                write_intervals(&mut writer, &state.take_intervals(), from, to)?
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }

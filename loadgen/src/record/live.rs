@@ -1,41 +1,41 @@
-//! Counters that can be read while the run goes on.
+//! Counters that can be read during the run.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The run's counters.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    /// Connections that have joined their room.
+    /// Connections that have joined their channel.
     pub(crate) joined: AtomicU64,
-    /// Those of them that have gone again.
+    /// Connections that have joined and closed again.
     pub(crate) left: AtomicU64,
-    /// Commands whose time has come.
+    /// Commands that have become due.
     pub(crate) planned: AtomicU64,
     /// Commands that were sent.
     pub(crate) sent: AtomicU64,
-    /// Deliveries that the sent messages should have.
+    /// Deliveries that should result from the sent messages.
     pub(crate) awaited: AtomicU64,
-    /// Deliveries that came.
+    /// Deliveries that have arrived.
     pub(crate) delivered: AtomicU64,
 }
 
-/// One look at them.
+/// The values of the counters at one time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LiveView {
-    /// Connections open in their rooms.
+    /// Connections that have joined and are open.
     pub(crate) open: u64,
-    /// Commands whose time has come.
+    /// Commands that have become due.
     pub(crate) planned: u64,
     /// Commands that were sent.
     pub(crate) sent: u64,
-    /// Deliveries that the sent messages should have.
+    /// Deliveries that should result from the sent messages.
     pub(crate) awaited: u64,
-    /// Deliveries that came.
+    /// Deliveries that have arrived.
     pub(crate) delivered: u64,
 }
 
 impl Live {
-    /// The counters now.
+    /// Reads the counters.
     pub(crate) fn view(&self) -> LiveView {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         LiveView {

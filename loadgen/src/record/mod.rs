@@ -1,25 +1,27 @@
-//! What happened: counts, latencies and sequences, in bounded memory.
+//! Records what the clients receive: counts, latencies and sequences, in
+//! bounded memory.
 
 mod counts;
 mod failure;
-mod inbox;
 mod interval_log;
+mod latency;
+mod latency_slices;
 mod live;
+mod payload;
 mod recorder;
+mod run_state;
 mod sequence;
-mod shared;
-mod slices;
 mod slow;
 mod timeline;
-mod visit;
 
 pub(crate) use counts::Counts;
 pub(crate) use failure::{Failure, FailureKind, Failures};
-pub(crate) use inbox::Inbox;
 pub(crate) use interval_log::{IntervalLog, Intervals};
+pub(crate) use latency::{histogram, with_digits};
 pub(crate) use live::{Live, LiveView, count};
-pub(crate) use recorder::{Receipt, Recorder, histogram};
-pub(crate) use shared::Shared;
-pub(crate) use slow::Span;
+pub(crate) use payload::Payload;
+pub(crate) use recorder::{Receipt, Recorder};
+pub(crate) use run_state::RunState;
+pub(crate) use sequence::{Inbox, Visit};
+pub(crate) use slow::{DeliverySpan, SlowDeliveries};
 pub(crate) use timeline::Bins;
-pub(crate) use visit::Visit;

@@ -1,4 +1,4 @@
-//! Latencies and counts of one part of the connections.
+//! Latencies and counts of a part of the connections.
 
 use std::collections::BTreeMap;
 
@@ -6,36 +6,24 @@ use hdrhistogram::Histogram;
 
 use super::counts::Counts;
 use super::interval_log::Intervals;
+use super::latency::{histogram, with_digits};
+use super::latency_slices::LatencySlices;
 use super::sequence::Arrival;
-use super::slices::Slices;
-use super::slow::{Slow, Span};
-use super::timeline::{Bins, Timeline};
+use super::slow::{DeliverySpan, SlowestDeliveries};
+use super::timeline::{Bins, DeliveryTimeline};
 use crate::plan::Plan;
 
-/// The longest time that is told apart from longer ones: an hour.
-pub(super) const MAX_NS: u64 = 3_600_000_000_000;
+/// A delivery below this quantile cannot become one of the slowest hundredth.
+const BELOW_TAIL_QUANTILE: f64 = 0.95;
 
-/// The quantile below which no delivery will be among the slowest hundredth.
-const BELOW_TAIL: f64 = 0.95;
-
-/// A histogram of nanoseconds: three digits, up to an hour, fixed size.
-pub(crate) fn histogram() -> Histogram<u64> {
-    with_digits(3)
-}
-
-fn with_digits(digits: u8) -> Histogram<u64> {
-    Histogram::new_with_bounds(1, MAX_NS, digits).expect("the bounds are constant and right")
-}
-
-/// One arrival: what it is, and when. All times are nanoseconds since the
-/// measuring began.
+/// One arrival. All times are nanoseconds since the measurement began.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Receipt {
-    /// Whether it is new, late or a repeat.
+    /// Whether it is new, late or a duplicate.
     pub(crate) arrival: Arrival,
-    /// The receiver's room.
-    pub(crate) room: usize,
-    /// The stage in which it was due.
+    /// The receiver's channel.
+    pub(crate) channel: usize,
+    /// The stage of its due time.
     pub(crate) stage: usize,
     /// When it was due.
     pub(crate) due_ns: u64,
@@ -45,51 +33,53 @@ pub(crate) struct Receipt {
     pub(crate) now_ns: u64,
 }
 
-/// One stage's share of what was received.
+/// The deliveries of one stage.
 #[derive(Debug, Clone)]
 pub(crate) struct StageRecord {
-    /// Counts of the deliveries that were due in it.
+    /// Counts of the deliveries that were due in the stage.
     pub(crate) counts: Counts,
-    /// From the due time to the arrival, to two digits.
+    /// From the due time to the arrival, with two digits.
     pub(crate) latency: Histogram<u64>,
 }
 
-/// What was received. Each part of the connections has its own, so that they
-/// do not wait for each other; at the end all are added up. Its size depends
-/// on the plan, never on how long the run lasts.
+/// The received deliveries of a part of the connections. Each part has its own
+/// recorder, so the parts do not wait for each other; all are added up at the
+/// end. The size depends on the plan, but not on the duration of the run.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     /// From the due time to the arrival.
     pub(crate) latency: Histogram<u64>,
     /// From the sending to the arrival.
     pub(crate) service: Histogram<u64>,
-    /// The due times, or a little later, of deliveries given up: their waiting
-    /// time is known once the run has ended.
+    /// The due times, or slightly later ones, of deliveries that were given up.
+    /// How long they were waited for is known only after the run.
     pub(crate) given_up: Histogram<u64>,
-    /// From due to sent, where not the pacer itself sends.
+    /// From due to sent, if the pacer itself does not send.
     pub(crate) send_lag: Histogram<u64>,
     /// By stage of the plan.
     pub(crate) stages: Vec<StageRecord>,
-    /// By room.
-    pub(crate) rooms: Vec<Counts>,
-    /// What visitors got, and how many of them came.
+    /// By channel.
+    pub(crate) channels: Vec<Counts>,
+    /// Deliveries to visitors.
     pub(crate) visitors: Counts,
+    /// Visitors that came and left.
     pub(crate) visits: u64,
     /// Error replies by number.
     pub(crate) error_replies: BTreeMap<u16, u64>,
-    /// The slowest of what was received, one by one.
-    pub(crate) slow: Slow,
-    /// The latency by stretch of time.
-    pub(crate) slices: Slices,
-    /// How it went over time.
-    pub(crate) timeline: Timeline,
-    /// What an interval log has not taken yet, if there is one.
+    /// The slowest deliveries, one by one.
+    pub(crate) slow: SlowestDeliveries,
+    /// The latency by slice of the run.
+    pub(crate) slices: LatencySlices,
+    /// Deliveries and latency over time.
+    pub(crate) timeline: DeliveryTimeline,
+    /// The latencies that the interval log has not taken yet, if there is a
+    /// log.
     pub(crate) intervals: Option<Intervals>,
     late_over_ns: u64,
 }
 
 impl Recorder {
-    /// Nothing received yet.
+    /// Returns an empty recorder.
     pub(crate) fn new(plan: &Plan) -> Self {
         let stage = StageRecord { counts: Counts::default(), latency: with_digits(2) };
         Self {
@@ -98,19 +88,19 @@ impl Recorder {
             given_up: histogram(),
             send_lag: histogram(),
             stages: vec![stage; plan.stages.all().len()],
-            rooms: vec![Counts::default(); plan.rooms],
+            channels: vec![Counts::default(); plan.channels],
             visitors: Counts::default(),
             visits: 0,
             error_replies: BTreeMap::new(),
-            slow: Slow::above(plan.late_over().map_or(0, crate::plan::nanoseconds)),
-            slices: Slices::of(plan.duration()),
-            timeline: Timeline::new(Bins::of(plan.duration())),
+            slow: SlowestDeliveries::with_floor(plan.late_over().map_or(0, crate::plan::nanoseconds)),
+            slices: LatencySlices::new(plan.duration()),
+            timeline: DeliveryTimeline::new(Bins::new(plan.duration())),
             intervals: plan.hlog.is_some().then(Intervals::new),
             late_over_ns: plan.late_over().map_or(u64::MAX, crate::plan::nanoseconds),
         }
     }
 
-    /// All deliveries together.
+    /// Returns the counts of all stages together.
     pub(crate) fn counts(&self) -> Counts {
         self.stages.iter().fold(Counts::default(), |mut sum, stage| {
             sum.add(&stage.counts);
@@ -118,27 +108,27 @@ impl Recorder {
         })
     }
 
-    /// Takes in one arrival.
+    /// Records one arrival.
     pub(crate) fn record(&mut self, receipt: &Receipt) {
-        let &Receipt { arrival, room, stage, due_ns, sent_ns, now_ns } = receipt;
+        let &Receipt { arrival, channel, stage, due_ns, sent_ns, now_ns } = receipt;
         let Arrival::First { late: overtaken, given_up } = arrival else {
             let again = Counts { duplicated: 1, ..Counts::default() };
-            return self.count(room, stage, &again);
+            return self.count(channel, stage, &again);
         };
         let latency = now_ns.saturating_sub(due_ns).max(1);
         let service = now_ns.saturating_sub(sent_ns).max(1);
         self.latency.saturating_record(latency);
         let known = self.late_over_ns < u64::MAX;
-        let below_tail = || if known { 0 } else { self.latency.value_at_quantile(BELOW_TAIL) };
+        let below_tail = || if known { 0 } else { self.latency.value_at_quantile(BELOW_TAIL_QUANTILE) };
         self.slow.offer(
-            Span { due_ns, sent_ns: sent_ns.clamp(due_ns, now_ns.max(due_ns)), arrived_ns: now_ns },
+            DeliverySpan { due_ns, sent_ns: sent_ns.clamp(due_ns, now_ns.max(due_ns)), arrived_ns: now_ns },
             below_tail,
         );
         self.service.saturating_record(service);
         self.stages[stage].latency.saturating_record(latency);
-        self.timeline.deliver(now_ns);
-        self.timeline.took(due_ns, latency, 1);
-        self.slices.took(due_ns, latency, 1);
+        self.timeline.record_arrival(now_ns);
+        self.timeline.record_latency(due_ns, latency, 1);
+        self.slices.record(due_ns, latency, 1);
         if let Some(intervals) = &mut self.intervals {
             intervals.latency.saturating_record(latency);
             intervals.service.saturating_record(service);
@@ -153,10 +143,10 @@ impl Recorder {
             late: u64::from(latency > self.late_over_ns),
             ..Counts::default()
         };
-        self.count(room, stage, &counts);
+        self.count(channel, stage, &counts);
     }
 
-    /// Takes in one arrival at a visitor.
+    /// Records one arrival at a visitor.
     pub(crate) const fn record_visitor(&mut self, arrival: Arrival) {
         let mut counts = Counts { duplicated: 1, ..Counts::NONE };
         if let Arrival::First { late, given_up } = arrival {
@@ -165,36 +155,37 @@ impl Recorder {
         self.visitors.add(&counts);
     }
 
-    /// Deliveries of one message that never came, although `waited_ns` were
-    /// waited for them: censored samples.
-    pub(crate) fn lose(&mut self, room: usize, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
-        self.count(room, stage, &Counts { lost: missing, ..Counts::default() });
+    /// Records `missing` deliveries of one message as lost, with censored
+    /// samples of at least `waited_ns`.
+    pub(crate) fn lose(&mut self, channel: usize, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
+        self.count(channel, stage, &Counts { lost: missing, ..Counts::default() });
         self.censor(stage, due_ns, waited_ns, missing);
     }
 
-    /// Puts samples of at least `waited_ns` in, for deliveries that are
-    /// counted as lost.
+    /// Records censored samples of at least `waited_ns` for deliveries that are
+    /// already counted as lost.
     pub(crate) fn censor(&mut self, stage: usize, due_ns: u64, waited_ns: u64, missing: u64) {
-        // Recording nothing would still raise the histogram's maximum.
+        // Recording zero samples would still raise the maximum of the
+        // histogram.
         if missing > 0 {
             self.latency.saturating_record_n(waited_ns, missing);
             self.stages[stage].latency.saturating_record_n(waited_ns, missing);
-            self.timeline.took(due_ns, waited_ns, missing);
-            self.slices.took(due_ns, waited_ns, missing);
+            self.timeline.record_latency(due_ns, waited_ns, missing);
+            self.slices.record(due_ns, waited_ns, missing);
             if let Some(intervals) = &mut self.intervals {
                 intervals.latency.saturating_record_n(waited_ns, missing);
             }
         }
     }
 
-    /// This many deliveries should come.
-    pub(crate) fn expect(&mut self, room: usize, stage: usize, expected: u64) {
-        self.count(room, stage, &Counts { expected, ..Counts::default() });
+    /// Counts deliveries that should arrive.
+    pub(crate) fn expect(&mut self, channel: usize, stage: usize, expected: u64) {
+        self.count(channel, stage, &Counts { expected, ..Counts::default() });
     }
 
-    /// Adds what `other` received; its intervals stay with it.
+    /// Adds the deliveries of `other`, but not its intervals.
     pub(crate) fn add(&mut self, other: &Self) {
-        // Equal bounds cannot fail to add up.
+        // Adding cannot fail, because the bounds are equal.
         let _ = self.latency.add(&other.latency);
         let _ = self.service.add(&other.service);
         let _ = self.given_up.add(&other.given_up);
@@ -205,8 +196,8 @@ impl Recorder {
             stage.counts.add(&other.counts);
             let _ = stage.latency.add(&other.latency);
         }
-        for (room, other) in self.rooms.iter_mut().zip(&other.rooms) {
-            room.add(other);
+        for (channel, other) in self.channels.iter_mut().zip(&other.channels) {
+            channel.add(other);
         }
         self.slow.add(&other.slow);
         self.visitors.add(&other.visitors);
@@ -216,8 +207,8 @@ impl Recorder {
         }
     }
 
-    fn count(&mut self, room: usize, stage: usize, counts: &Counts) {
+    fn count(&mut self, channel: usize, stage: usize, counts: &Counts) {
         self.stages[stage].counts.add(counts);
-        self.rooms[room].add(counts);
+        self.channels[channel].add(counts);
     }
 }

@@ -1,30 +1,17 @@
-//! What is handed out in the end: plain data, a verdict on it, and its text.
+//! The report of a run: plain data, the verdict, and both as text and HTML.
 
-mod clock;
-mod coverage;
-mod coverage_text;
 mod document;
-mod histograms;
 mod html;
-mod minimal;
-mod program;
-mod tail;
-mod tail_text;
-mod text;
-pub(crate) mod units;
+mod read;
+pub(crate) mod text;
 mod verdict;
 
-pub(crate) use clock::Clock;
-pub(crate) use coverage::{Coverage, TaskPolls};
 pub(crate) use document::{
-    Bin, Blocking, CommandCount, Commands, Connections, Deliveries, Generator, Load, Outcome, Point, Report,
-    Rooms, SCHEMA, Settings, StageLoad, Timeline, Timing, Visitors,
+    Blocking, Clock, CommandCount, Commands, Connections, Coverage, Deliveries, Generator, Histograms, Load,
+    LoadTimeline, MAX_NAMED_CHANNELS, Minimal, Program, Report, Rooms, RunOutcome, SCHEMA, Settings, Share,
+    SpectrumPoint, StageLoad, Tail, TaskPolls, TimelineBin, Timing, Visitors, decode, encode,
 };
-pub(crate) use histograms::{Histograms, decode, encode};
 pub(crate) use html::html;
-pub(crate) use minimal::Minimal;
-pub(crate) use program::Program;
-pub(crate) use tail::{Share, Tail};
-pub(crate) use tail_text::place;
-pub(crate) use text::text;
-pub(crate) use verdict::{at, died, judge, verdict};
+pub(crate) use read::{parse, read, read_whole};
+pub(crate) use text::{place, text};
+pub(crate) use verdict::{judge, quantile_seconds, server_died, verdict};

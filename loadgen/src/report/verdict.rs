@@ -1,25 +1,25 @@
-//! From figures to an outcome.
+//! Judges the figures by the objectives.
 
 use loopscope::FindingsDocument;
 
-use super::document::{Generator, Judged, Load, Outcome, Timing, Verdict};
-use super::units::counted;
+use super::document::{Generator, JudgedObjective, Load, RunOutcome, Timing, Verdict};
+use super::text::units::counted;
 use crate::plan::{Metric, Objective, Quantile, Unit};
 
-/// Holds every objective against the figures; `server` is what the server's
-/// loopscope found, and in how many seconds.
+/// Judges every objective; `server` contains the findings of the server's
+/// loopscope, and the seconds in which they were collected.
 pub(crate) fn judge(
     objectives: &[Objective],
     load: &Load,
     generator: &Generator,
     server: Option<(&FindingsDocument, f64)>,
-) -> Vec<Judged> {
+) -> Vec<JudgedObjective> {
     let judge = |objective: &Objective| {
         let actual = actual(objective, load, generator, server);
-        Judged {
+        JudgedObjective {
             objective: objective.text().to_owned(),
             metric: objective.metric().name(),
-            unit: objective.unit().as_str(),
+            unit: objective.unit(),
             limit: objective.limit(),
             actual,
             held: actual.is_some_and(|actual| objective.holds(actual)),
@@ -36,14 +36,15 @@ fn actual(
     server: Option<(&FindingsDocument, f64)>,
 ) -> Option<f64> {
     let findings = || server.map(|(document, _)| document.findings.iter());
-    let blocked = || findings().map(|findings| findings.map(|finding| finding.total_seconds).sum::<f64>());
+    let blocked =
+        || findings().map(|findings| findings.map(|finding| finding.total.as_secs_f64()).sum::<f64>());
     let deliveries = &load.deliveries;
     let share = objective.unit() == Unit::Share;
     match objective.metric() {
-        Metric::Latency(quantile) => at(load.latency.as_ref(), quantile),
-        Metric::Service(quantile) => at(load.service.as_ref(), quantile),
-        Metric::SendLag(quantile) => at(load.send_lag.as_ref(), quantile),
-        Metric::ReceiveLag(quantile) => at(generator.receive_lag.as_ref(), quantile),
+        Metric::Latency(quantile) => quantile_seconds(load.latency.as_ref(), quantile),
+        Metric::Service(quantile) => quantile_seconds(load.service.as_ref(), quantile),
+        Metric::SendLag(quantile) => quantile_seconds(load.send_lag.as_ref(), quantile),
+        Metric::ReceiveLag(quantile) => quantile_seconds(generator.receive_lag.as_ref(), quantile),
         Metric::Lost => part(deliveries.lost, deliveries.expected, share),
         Metric::Duplicated => part(deliveries.duplicated, deliveries.expected, share),
         Metric::OutOfOrder => part(deliveries.out_of_order, deliveries.expected, share),
@@ -57,8 +58,8 @@ fn actual(
     }
 }
 
-/// One quantile of a distribution.
-pub(crate) fn at(timing: Option<&Timing>, quantile: Quantile) -> Option<f64> {
+/// Returns one quantile of a distribution, in seconds.
+pub(crate) fn quantile_seconds(timing: Option<&Timing>, quantile: Quantile) -> Option<f64> {
     timing.map(|timing| match quantile {
         Quantile::P50 => timing.p50_seconds,
         Quantile::P90 => timing.p90_seconds,
@@ -68,72 +69,84 @@ pub(crate) fn at(timing: Option<&Timing>, quantile: Quantile) -> Option<f64> {
     })
 }
 
-/// `count`, or its share of `whole`; `None` where nothing was to be counted.
+/// Returns `count`, or its share of `whole`; `None` if `whole` is zero.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
 fn part(count: u64, whole: u64, share: bool) -> Option<f64> {
     (whole > 0).then(|| if share { count as f64 / whole as f64 } else { count as f64 })
 }
 
-/// The outcome: `invalid` says why there can be none, `denied` how many
-/// findings are held against the server.
-pub(crate) fn verdict(invalid: Vec<String>, objectives: &[Judged], denied: usize) -> Verdict {
+/// Returns the verdict. `invalid` contains the reasons why the run is invalid;
+/// `denied` is the number of findings that `--deny` turns into a failure.
+pub(crate) fn verdict(invalid: Vec<String>, objectives: &[JudgedObjective], denied: usize) -> Verdict {
     let unmeasured = objectives.iter().filter(|judged| judged.actual.is_none());
     let mut invalid = invalid;
     if invalid.is_empty() {
         invalid.extend(unmeasured.map(|judged| {
-            format!("{}: there was nothing to measure, so there is nothing to judge", judged.objective)
+            format!("{}: nothing was measured, so the objective cannot be judged", judged.objective)
         }));
     }
-    // What the generator did late says nothing of the server.
-    let own = objectives.iter().filter(|judged| judged.of_generator && !judged.held);
+    // If the generator was late, the figures say nothing about the server.
+    let missed = objectives.iter().filter(|judged| judged.of_generator && !judged.held);
     if invalid.is_empty() {
-        invalid.extend(own.map(|judged| format!("the generator missed {}", judged.objective)));
+        invalid.extend(missed.map(|judged| format!("the generator missed {}", judged.objective)));
     }
     if !invalid.is_empty() {
-        return Verdict { outcome: Outcome::Invalid, exit_code: 2, reasons: invalid };
+        return Verdict { outcome: RunOutcome::Invalid, exit_code: 2, reasons: invalid };
     }
-    let mut outcome = Outcome::Held;
+    let mut outcome = RunOutcome::Held;
     let mut reasons = Vec::new();
     if denied > 0 {
-        outcome = Outcome::Denied;
+        outcome = RunOutcome::Denied;
         reasons.push(format!("{} denied", counted(denied as u64, "finding")));
     }
     for judged in objectives.iter().filter(|judged| !judged.held) {
-        outcome = Outcome::Missed;
+        outcome = RunOutcome::Missed;
         reasons.push(format!("{} was missed", judged.objective));
     }
-    Verdict { outcome, exit_code: u8::from(outcome != Outcome::Held), reasons }
+    Verdict { outcome, exit_code: u8::from(outcome != RunOutcome::Held), reasons }
 }
 
-/// The verdict once it has turned out that the server had died.
-pub(crate) fn died(reason: String, verdict: &Verdict) -> Verdict {
-    let before = if verdict.outcome == Outcome::Invalid { verdict.reasons.clone() } else { vec![] };
+/// Returns the verdict after the server has died.
+pub(crate) fn server_died(reason: String, verdict: &Verdict) -> Verdict {
+    let before = if verdict.outcome == RunOutcome::Invalid { verdict.reasons.clone() } else { vec![] };
     let reasons = std::iter::once(reason).chain(before).collect();
-    Verdict { outcome: Outcome::Invalid, exit_code: 2, reasons }
+    Verdict { outcome: RunOutcome::Invalid, exit_code: 2, reasons }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn judged(held: bool, actual: Option<f64>) -> Judged {
+    fn judged(held: bool, actual: Option<f64>) -> JudgedObjective {
         let (objective, metric) = ("p99<5ms".into(), "p99".into());
-        Judged { objective, metric, unit: "seconds", limit: 0.005, actual, held, of_generator: false }
+        JudgedObjective {
+            objective,
+            metric,
+            unit: Unit::Seconds,
+            limit: 0.005,
+            actual,
+            held,
+            of_generator: false,
+        }
     }
 
     #[test]
-    fn the_exit_code_follows_the_contract() {
+    fn each_outcome_has_its_exit_code() {
         let held = verdict(vec![], &[judged(true, Some(0.001))], 0);
-        assert_eq!((held.outcome, held.exit_code), (Outcome::Held, 0));
+        assert_eq!((held.outcome, held.exit_code), (RunOutcome::Held, 0));
         let missed = verdict(vec![], &[judged(false, Some(0.1))], 2);
-        assert_eq!((missed.outcome, missed.exit_code, missed.reasons.len()), (Outcome::Missed, 1, 2));
+        assert_eq!((missed.outcome, missed.exit_code, missed.reasons.len()), (RunOutcome::Missed, 1, 2));
         let denied = verdict(vec![], &[], 1);
-        assert_eq!((denied.outcome, denied.exit_code), (Outcome::Denied, 1));
+        assert_eq!((denied.outcome, denied.exit_code), (RunOutcome::Denied, 1));
         let invalid = verdict(vec!["late".into()], &[judged(false, Some(0.1))], 1);
-        assert_eq!((invalid.outcome, invalid.exit_code), (Outcome::Invalid, 2));
+        assert_eq!((invalid.outcome, invalid.exit_code), (RunOutcome::Invalid, 2));
         let unmeasured = verdict(vec![], &[judged(false, None)], 0);
-        assert_eq!((unmeasured.outcome, unmeasured.exit_code), (Outcome::Invalid, 2));
-        let own = Judged { of_generator: true, ..judged(false, Some(0.1)) };
-        assert_eq!(verdict(vec![], &[own], 0).exit_code, 2, "the generator's fault is not the server's");
+        assert_eq!((unmeasured.outcome, unmeasured.exit_code), (RunOutcome::Invalid, 2));
+        let own = JudgedObjective { of_generator: true, ..judged(false, Some(0.1)) };
+        assert_eq!(
+            verdict(vec![], &[own], 0).exit_code,
+            2,
+            "an objective that the generator misses makes the run invalid"
+        );
     }
 }

@@ -1,51 +1,51 @@
-//! The driver of the chat protocol.
+//! The driver for the chat protocol.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::driver::Driver;
 use super::fleet::Fleet;
-use super::{Progress, Stop, churn, tally};
+use super::{Progress, Stop, churn, reconcile};
 use crate::irc::{ChatOutlet, Member};
-use crate::record::{Recorder, Shared};
+use crate::record::{Recorder, RunState};
 
-/// A fleet of chat clients.
+/// The chat clients of a run.
 #[derive(Debug)]
-pub(crate) struct Chat {
-    shared: Arc<Shared>,
+pub(crate) struct ChatDriver {
+    state: Arc<RunState>,
     address: SocketAddr,
     fleet: Fleet,
     members: Vec<Member>,
 }
 
-impl Chat {
-    /// Sends the clients out.
-    pub(crate) fn launch(shared: &Arc<Shared>, address: SocketAddr) -> Self {
-        let fleet = Fleet::launch(shared, address);
-        Self { shared: Arc::clone(shared), address, fleet, members: Vec::new() }
+impl ChatDriver {
+    /// Starts the clients.
+    pub(crate) fn launch(state: &Arc<RunState>, address: SocketAddr) -> Self {
+        let fleet = Fleet::launch(state, address);
+        Self { state: Arc::clone(state), address, fleet, members: Vec::new() }
     }
 }
 
-impl Driver for Chat {
+impl Driver for ChatDriver {
     type Outlet = ChatOutlet;
 
-    async fn assemble(&mut self, stop: &mut Stop, progress: &mut Progress) -> usize {
-        self.members = self.fleet.assemble(stop, progress).await;
+    async fn wait_until_ready(&mut self, stop: &mut Stop, progress: &mut Progress) -> usize {
+        self.members = self.fleet.wait_until_joined(stop, progress).await;
         self.members.len()
     }
 
     fn outlet(&self) -> ChatOutlet {
-        ChatOutlet::new(&self.shared, self.members.clone())
+        ChatOutlet::new(&self.state, self.members.clone())
     }
 
-    async fn meanwhile(&self) {
-        churn::churn(Arc::clone(&self.shared), self.address).await;
+    async fn run_visitors(&self) {
+        churn::churn(Arc::clone(&self.state), self.address).await;
     }
 
-    async fn disband(self, planned: u64, end_ns: u64) -> Recorder {
-        let inboxes = self.fleet.disband().await;
-        let mut received = self.shared.settle();
-        tally::reckon(&self.shared, &self.members, &inboxes, planned, end_ns, &mut received);
+    async fn finish(self, planned: u64, end_ns: u64) -> Recorder {
+        let inboxes = self.fleet.disconnect().await;
+        let mut received = self.state.settle();
+        reconcile::reconcile(&self.state, &self.members, &inboxes, planned, end_ns, &mut received);
         received
     }
 }

@@ -1,5 +1,5 @@
-//! Extra clients that come and go: connect, register, join a measured room,
-//! listen for a while, leave.
+//! Visitors: extra clients that connect, register, join a measured channel,
+//! receive for a while and quit.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,51 +9,43 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::irc::Session;
-use crate::record::{Failure, Shared};
+use crate::plan::MAX_VISITORS;
+use crate::record::{Failure, RunState};
 
-/// How many of them there are at most at a time; what is due on top is left
-/// out, so that a stalled target cannot make the generator grow.
-const MAX_AT_ONCE: usize = 256;
+/// How long a visitor receives before it quits.
+const VISIT_DURATION: Duration = Duration::from_millis(500);
 
-/// How long a visitor stays.
-const STAY: Duration = Duration::from_millis(500);
-
-/// How many of them there may be at a time.
-pub(crate) const fn visitors(rate: f64) -> u64 {
-    if rate > 0.0 { MAX_AT_ONCE as u64 } else { 0 }
-}
-
-/// Sends visitors at the plan's rate until dropped. They are no members: what
-/// members should receive does not change by them.
-pub(crate) async fn churn(shared: Arc<Shared>, address: SocketAddr) {
-    if shared.plan.churn <= 0.0 {
+/// Starts visitors at the plan's rate until it is dropped. Visitors are not
+/// members: they do not change what the members should receive.
+pub(crate) async fn churn(state: Arc<RunState>, address: SocketAddr) {
+    if state.plan.churn <= 0.0 {
         return std::future::pending().await;
     }
-    let pause = Duration::from_secs_f64(1.0 / shared.plan.churn);
+    let pause = Duration::from_secs_f64(1.0 / state.plan.churn);
     let mut due = Instant::now();
     let mut visits = JoinSet::new();
-    for number in shared.plan.connections.. {
+    for number in state.plan.connections.. {
         sleep_until(due).await;
         due += pause;
         while visits.try_join_next().is_some() {}
-        if visits.len() < MAX_AT_ONCE {
-            visits.spawn(visit(Arc::clone(&shared), address, number));
+        if visits.len() < MAX_VISITORS {
+            visits.spawn(visit(Arc::clone(&state), address, number));
         }
     }
 }
 
-async fn visit(shared: Arc<Shared>, address: SocketAddr, number: usize) {
-    let open = Session::open(&shared, address, number, shared.room_name(number));
-    match timeout(shared.plan.timeout, open).await {
+async fn visit(state: Arc<RunState>, address: SocketAddr, number: usize) {
+    let open = Session::open(&state, address, number, state.channel_name(number));
+    match timeout(state.plan.timeout, open).await {
         Ok(Ok(mut session)) => {
-            if let Ok(failure) = timeout(STAY, session.receive()).await {
-                shared.failures.count(&failure);
+            if let Ok(failure) = timeout(VISIT_DURATION, session.receive()).await {
+                state.failures.count(&failure);
             }
             drop(session.leave());
         }
-        Ok(Err(failure)) => shared.failures.count(&failure),
+        Ok(Err(failure)) => state.failures.count(&failure),
         Err(_elapsed) => {
-            shared.failures.count(&Failure::timeout("the target let a visitor wait for too long".into()));
+            state.failures.count(&Failure::timeout("the target let a visitor wait for too long".into()));
         }
     }
 }

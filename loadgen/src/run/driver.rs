@@ -1,25 +1,26 @@
-//! The seam between a run and the protocol that it speaks.
+//! The interface between a run and its protocol.
 
-use super::pacer::Outlet;
 use super::{Progress, Stop};
+use crate::outlet::Outlet;
 use crate::record::Recorder;
 
-/// The clients of one protocol, from connecting to the last account.
+/// The clients of one protocol.
 pub(crate) trait Driver: Sized {
-    /// What sends for them.
+    /// The outlet that sends for the clients.
     type Outlet: Outlet;
 
-    /// Waits until every client is ready or has failed, or it is clear that
-    /// too few will be. How many are.
-    async fn assemble(&mut self, stop: &mut Stop, progress: &mut Progress) -> usize;
+    /// Waits until every client is ready or has failed, or too many have
+    /// failed. Returns how many are ready.
+    async fn wait_until_ready(&mut self, stop: &mut Stop, progress: &mut Progress) -> usize;
 
-    /// What sends for those who are ready.
+    /// Returns the outlet that sends for the clients that are ready.
     fn outlet(&self) -> Self::Outlet;
 
-    /// What else goes on while it is measured; dropped at the end.
-    async fn meanwhile(&self);
+    /// Runs the visitors during the measurement, until it is dropped. A
+    /// protocol without visitors waits forever.
+    async fn run_visitors(&self);
 
-    /// Calls everybody home. What was received, with every delivery among the
-    /// first `planned` commands either delivered or lost by `end_ns`.
-    async fn disband(self, planned: u64, end_ns: u64) -> Recorder;
+    /// Disconnects all clients. Returns what was received; each delivery of the
+    /// first `planned` commands is then either delivered, or lost by `end_ns`.
+    async fn finish(self, planned: u64, end_ns: u64) -> Recorder;
 }

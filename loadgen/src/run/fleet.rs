@@ -1,4 +1,4 @@
-//! All the clients of a run: sent out, assembled, called home.
+//! The chat clients of a run: connects them, waits for them, disconnects them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,46 +11,50 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Stop;
 use super::progress::Progress;
 use crate::irc::{Member, Session};
-use crate::record::{Failure, Inbox, Shared, count};
+use crate::record::{Failure, Inbox, RunState, count};
 
-/// How long the clients get to say good-bye.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the clients may take to quit.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often the progress is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+/// Time between two updates of the progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The clients, each a task of its own.
+/// The clients; each one is a task.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    shared: Arc<Shared>,
+    state: Arc<RunState>,
     clients: JoinSet<(usize, Inbox)>,
     arrivals: mpsc::Receiver<Option<Member>>,
-    home: watch::Sender<bool>,
+    quit: watch::Sender<bool>,
 }
 
 impl Fleet {
-    /// Sends the clients out, spread over the plan's ramp.
-    pub(crate) fn launch(shared: &Arc<Shared>, address: SocketAddr) -> Self {
-        let plan = &shared.plan;
+    /// Starts the clients, spread over the plan's ramp.
+    pub(crate) fn launch(state: &Arc<RunState>, address: SocketAddr) -> Self {
+        let plan = &state.plan;
         let (arrived, arrivals) = mpsc::channel(plan.connections);
-        let (home, called_home) = watch::channel(false);
+        let (quit, quit_requested) = watch::channel(false);
         let mut clients = JoinSet::new();
         let begin = Instant::now();
         for id in 0..plan.connections {
-            let client = Client { shared: Arc::clone(shared), address, id, arrived: arrived.clone() };
+            let client = ChatClient { state: Arc::clone(state), address, id, arrived: arrived.clone() };
             let at = begin + plan.connects_after(id);
-            clients.spawn(client.attend(at, called_home.clone()));
+            clients.spawn(client.run(at, quit_requested.clone()));
         }
-        Self { shared: Arc::clone(shared), clients, arrivals, home }
+        Self { state: Arc::clone(state), clients, arrivals, quit }
     }
 
-    /// Waits until every client has joined or failed, or it is clear that too
-    /// few will. Those who have joined, by number.
-    pub(crate) async fn assemble(&mut self, stop: &mut Stop, progress: &mut Progress) -> Vec<Member> {
-        let all = self.shared.plan.connections;
-        let allowed = all - self.shared.plan.required_connections();
+    /// Waits until every client has joined or failed, or too many have failed.
+    /// Returns the members that have joined, by number.
+    pub(crate) async fn wait_until_joined(
+        &mut self,
+        stop: &mut Stop,
+        progress: &mut Progress,
+    ) -> Vec<Member> {
+        let all = self.state.plan.connections;
+        let allowed = all - self.state.plan.required_connections();
         let (mut members, mut failed) = (Vec::with_capacity(all), 0);
-        let mut look = tokio::time::interval(LOOK);
+        let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
         while members.len() + failed < all && failed <= allowed {
             tokio::select! {
                 arrival = self.arrivals.recv() => match arrival {
@@ -58,7 +62,7 @@ impl Fleet {
                     Some(None) => failed += 1,
                     None => break,
                 },
-                _ = look.tick() => progress.show("connecting", &self.shared),
+                _ = ticks.tick() => progress.show("connecting", &self.state),
                 () = stop.wait() => break,
             }
         }
@@ -66,11 +70,11 @@ impl Fleet {
         members
     }
 
-    /// Calls everybody home. What each received, by number.
-    pub(crate) async fn disband(mut self) -> Vec<Inbox> {
-        let _ = self.home.send(true);
+    /// Disconnects all clients. Returns what each of them received, by number.
+    pub(crate) async fn disconnect(mut self) -> Vec<Inbox> {
+        let _ = self.quit.send(true);
         let mut inboxes: Vec<Inbox> = Vec::new();
-        inboxes.resize_with(self.shared.plan.connections, Inbox::default);
+        inboxes.resize_with(self.state.plan.connections, Inbox::default);
         let collect = async {
             while let Some(client) = self.clients.join_next().await {
                 if let Ok((id, inbox)) = client {
@@ -78,50 +82,50 @@ impl Fleet {
                 }
             }
         };
-        let _ = timeout(FAREWELL, collect).await;
+        let _ = timeout(QUIT_TIMEOUT, collect).await;
         inboxes
     }
 }
 
-struct Client {
-    shared: Arc<Shared>,
+struct ChatClient {
+    state: Arc<RunState>,
     address: SocketAddr,
     id: usize,
     arrived: mpsc::Sender<Option<Member>>,
 }
 
-impl Client {
-    async fn attend(self, at: Instant, mut home: watch::Receiver<bool>) -> (usize, Inbox) {
+impl ChatClient {
+    async fn run(self, at: Instant, mut quit: watch::Receiver<bool>) -> (usize, Inbox) {
         let opened = tokio::select! {
             opened = self.open(at) => opened,
-            () = called(&mut home) => return (self.id, Inbox::default()),
+            () = quit_was_requested(&mut quit) => return (self.id, Inbox::default()),
         };
         let mut session = match opened {
             Ok(session) => session,
             Err(failure) => {
-                self.shared.failures.count(&failure);
+                self.state.failures.count(&failure);
                 let _ = self.arrived.send(None).await;
                 return (self.id, Inbox::default());
             }
         };
-        let live = &self.shared.live;
+        let live = &self.state.live;
         count(&live.joined, 1);
         let _ = self.arrived.send(Some(session.member())).await;
         tokio::select! {
             failure = session.receive() => {
-                self.shared.failures.count(&failure);
+                self.state.failures.count(&failure);
                 count(&live.left, 1);
             }
-            () = called(&mut home) => {}
+            () = quit_was_requested(&mut quit) => {}
         }
         (self.id, session.leave())
     }
 
     async fn open(&self, at: Instant) -> Result<Session, Failure> {
         sleep_until(at).await;
-        let limit = self.shared.plan.timeout;
-        let room = self.shared.room_name(self.id);
-        match timeout(limit, Session::open(&self.shared, self.address, self.id, room)).await {
+        let limit = self.state.plan.timeout;
+        let channel = self.state.channel_name(self.id);
+        match timeout(limit, Session::open(&self.state, self.address, self.id, channel)).await {
             Ok(opened) => opened,
             Err(_elapsed) => {
                 let limit = humantime::format_duration(limit);
@@ -131,6 +135,6 @@ impl Client {
     }
 }
 
-async fn called(home: &mut watch::Receiver<bool>) {
-    let _ = home.wait_for(|&home| home).await;
+async fn quit_was_requested(quit: &mut watch::Receiver<bool>) {
+    let _ = quit.wait_for(|&quit| quit).await;
 }

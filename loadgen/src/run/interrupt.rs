@@ -1,16 +1,17 @@
-//! Ctrl-C and SIGTERM: the first ends the measuring, the second the program.
+//! Ctrl-C and SIGTERM: the first signal ends the measurement, the second one
+//! the program.
 
 use tokio::sync::watch;
 
-/// The exit code of a program that a second signal ended.
-const KILLED: i32 = 130;
+/// The exit code after a second signal.
+const SECOND_SIGNAL_EXIT_CODE: i32 = 130;
 
-/// Whether the user wants an early end.
+/// Whether a signal has requested an early end.
 #[derive(Debug, Clone)]
 pub(crate) struct Stop(watch::Receiver<bool>);
 
 impl Stop {
-    /// Listens for signals from now on.
+    /// Starts listening for signals.
     pub(crate) fn on_signals() -> std::io::Result<Self> {
         let (sender, receiver) = watch::channel(false);
         let mut signals = Signals::new()?;
@@ -18,17 +19,17 @@ impl Stop {
             signals.next().await;
             let _ = sender.send(true);
             signals.next().await;
-            std::process::exit(KILLED);
+            std::process::exit(SECOND_SIGNAL_EXIT_CODE);
         });
         Ok(Self(receiver))
     }
 
-    /// Whether the end was asked for.
-    pub(crate) fn requested(&self) -> bool {
+    /// Returns whether a signal has requested the end.
+    pub(crate) fn is_requested(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits until it is.
+    /// Waits until a signal requests the end.
     pub(crate) async fn wait(&mut self) {
         if self.0.wait_for(|&stop| stop).await.is_err() {
             std::future::pending::<()>().await;

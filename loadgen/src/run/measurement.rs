@@ -1,103 +1,103 @@
-//! What a run came to, as plain data.
+//! The result of a run, as plain data.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::Histogram;
 
-use super::pacer::{Pace, Tried};
-use crate::hunt::SlowDeliveries;
-use crate::own::Mark;
+use super::pacer::{Pace, SendCounts};
 use crate::plan::{Action, Plan, nanoseconds};
-use crate::record::{Bins, FailureKind, Recorder, Shared};
-use crate::report::units::duration;
+use crate::record::{Bins, FailureKind, Recorder, RunState, SlowDeliveries};
+use crate::report::text::units::duration;
 use crate::report::{
-    Bin, Blocking, CommandCount, Commands, Connections, Generator, Histograms, Load, Point, Rooms, StageLoad,
-    Timeline, Timing, Visitors, encode,
+    Blocking, CommandCount, Commands, Connections, Generator, Histograms, Load, LoadTimeline, Rooms,
+    SpectrumPoint, StageLoad, TimelineBin, Timing, Visitors, encode,
 };
+use crate::self_monitor::SelfMonitor;
 
-/// The load figures, and what keeps them from being a verdict.
+/// The load figures, and the reasons why they allow no verdict.
 #[derive(Debug)]
 pub(crate) struct Measurement {
     /// The figures.
     pub(crate) load: Load,
-    /// What the generator did late by itself.
+    /// The generator's own lateness.
     pub(crate) generator: Generator,
-    /// When the measuring began.
+    /// When the measurement began.
     pub(crate) started: SystemTime,
-    /// Whether it was ended early by a signal.
+    /// Whether a signal ended it early.
     pub(crate) interrupted: bool,
     /// Why the run is invalid; empty if it is valid.
     pub(crate) invalid: Vec<String>,
-    /// What was asked for.
+    /// The plan.
     pub(crate) plan: Plan,
-    /// The deliveries that took long; `None` if nothing arrived.
+    /// The slow deliveries; `None` if nothing arrived.
     pub(crate) slow: Option<SlowDeliveries>,
 }
 
-/// How a run went.
+/// What happened in a run.
 #[derive(Debug)]
-pub(super) struct Course {
-    /// How many connections were ready.
+pub(super) struct RunRecord {
+    /// Number of connections that were ready.
     pub(super) joined: usize,
     /// What was sent.
     pub(super) pace: Pace,
-    /// What was received, and what was not.
+    /// What was received and what was lost.
     pub(super) received: Recorder,
-    /// When nothing more was waited for.
+    /// When the waiting for deliveries ended.
     pub(super) end: Instant,
-    /// What the generator itself did meanwhile.
+    /// The generator's own figures in this time.
     pub(super) generator: Generator,
-    /// Whether no connection was left by then.
-    pub(super) alone: bool,
-    /// Whether a signal had ended it.
+    /// Whether every connection was closed by then.
+    pub(super) all_closed: bool,
+    /// Whether a signal ended the run.
     pub(super) interrupted: bool,
 }
 
 impl Measurement {
-    /// Of a run that could not begin.
-    pub(super) fn impossible(shared: &Shared, reason: String) -> Self {
-        let (pace, received) = (Pace::none(shared), shared.received());
-        let (generator, end) = (Mark::now().elapsed(), Instant::now());
-        let course = Course { joined: 0, pace, received, end, generator, alone: false, interrupted: false };
-        let mut measurement = Self::new(shared, course);
+    /// Returns the measurement of a run that could not begin.
+    pub(super) fn impossible(state: &RunState, reason: String) -> Self {
+        let (pace, received) = (Pace::none(state), state.received());
+        let (generator, end) = (SelfMonitor::start().figures(), Instant::now());
+        let record =
+            RunRecord { joined: 0, pace, received, end, generator, all_closed: false, interrupted: false };
+        let mut measurement = Self::new(state, record);
         measurement.invalid = vec![reason];
         measurement
     }
 
-    /// Of a run that went as `course` says.
-    pub(super) fn new(shared: &Shared, course: Course) -> Self {
-        let start = shared.begin();
-        let ended = course.end.saturating_duration_since(start);
+    /// Returns the measurement of a run.
+    pub(super) fn new(state: &RunState, record: RunRecord) -> Self {
+        let start = state.begin();
+        let ended = record.end.saturating_duration_since(start);
         let started = SystemTime::now().checked_sub(start.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
-        let load = load(shared, &course);
+        let load = load(state, &record);
         let mut invalid = Vec::new();
-        if course.alone {
-            invalid.push(all_gone(shared, ended));
+        if record.all_closed {
+            invalid.push(all_gone(state, ended));
         } else if load.commands.planned == 0 {
-            invalid.push(not_begun(shared, course.joined, course.interrupted));
+            invalid.push(not_begun(state, record.joined, record.interrupted));
         }
-        invalid.extend(too_late(&shared.plan, &load, &course.generator));
-        let slow = slow(shared, &course, start);
-        let (generator, interrupted) = (course.generator, course.interrupted);
-        Self { load, generator, started, interrupted, invalid, plan: shared.plan.clone(), slow }
+        invalid.extend(too_late(&state.plan, &load, &record.generator));
+        let slow = slow(state, &record, start);
+        let (generator, interrupted) = (record.generator, record.interrupted);
+        Self { load, generator, started, interrupted, invalid, plan: state.plan.clone(), slow }
     }
 }
 
-/// The deliveries above the tightest objective on latency, or above the p99 of
-/// what arrived.
-fn slow(shared: &Shared, course: &Course, start: Instant) -> Option<SlowDeliveries> {
-    let received = &course.received;
+/// Returns the deliveries above the tightest latency objective, or without one
+/// above the p99 of the deliveries that arrived.
+fn slow(state: &RunState, record: &RunRecord, start: Instant) -> Option<SlowDeliveries> {
+    let received = &record.received;
     let lost = received.counts().lost;
     let arrived = received.latency.len().checked_sub(lost).filter(|&arrived| arrived > 0)?;
-    let (threshold, threshold_ns) = match shared.plan.tightest() {
+    let (threshold, threshold_ns) = match state.plan.tightest() {
         Some((objective, limit)) => (objective, nanoseconds(limit)),
         None => ("p99".to_owned(), p99_of_arrived(&received.latency, arrived)),
     };
     let longer = received.latency.len() - received.latency.count_between(0, threshold_ns);
     Some(SlowDeliveries {
         start,
-        measured_ns: nanoseconds(course.end.saturating_duration_since(start)),
+        measured_ns: nanoseconds(record.end.saturating_duration_since(start)),
         threshold_ns,
         threshold,
         count: longer.saturating_sub(lost),
@@ -106,34 +106,35 @@ fn slow(shared: &Shared, course: &Course, start: Instant) -> Option<SlowDeliveri
     })
 }
 
-/// What never came is in the histogram with at least the drain time, which is
-/// above whatever came, but for a run that was cut short.
+/// Returns the p99 of the deliveries that arrived. Lost ones are in the
+/// histogram with at least the drain time, which is above every latency that
+/// was received, except in a run that ended early.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
 fn p99_of_arrived(latency: &Histogram<u64>, arrived: u64) -> u64 {
     latency.value_at_quantile(0.99 * arrived as f64 / latency.len() as f64)
 }
 
-fn load(shared: &Shared, course: &Course) -> Load {
-    let Course { joined, pace, received, end, .. } = course;
+fn load(state: &RunState, record: &RunRecord) -> Load {
+    let RunRecord { joined, pace, received, end, .. } = record;
     let mut send_lag = pace.lag.clone();
-    // Equal bounds cannot fail to add up.
+    // Adding cannot fail, because the bounds are equal.
     let _ = send_lag.add(&received.send_lag);
-    let live = shared.live.view();
+    let live = state.live.view();
     Load {
         connections: Connections {
-            asked: shared.plan.connections as u64,
+            asked: state.plan.connections as u64,
             joined: *joined as u64,
             lost: (*joined as u64).saturating_sub(live.open),
         },
-        measured_seconds: measured(shared, pace, *end).as_secs_f64(),
-        commands: commands(shared, pace, &send_lag, *end, received.error_replies.clone()),
+        measured_seconds: measured(state, pace, *end).as_secs_f64(),
+        commands: commands(state, pace, &send_lag, *end, received.error_replies.clone()),
         deliveries: received.counts().into(),
-        latency: Timing::of(&received.latency),
-        service: Timing::of(&received.service),
-        send_lag: Timing::of(&send_lag),
-        stages: stages(shared, pace, received),
-        rooms: Rooms::of(&received.rooms),
-        visitors: Visitors::of(received.visits, &received.visitors),
+        latency: Timing::from_histogram(&received.latency),
+        service: Timing::from_histogram(&received.service),
+        send_lag: Timing::from_histogram(&send_lag),
+        stages: stages(state, pace, received),
+        rooms: Rooms::from_counts(&received.channels),
+        visitors: Visitors::from_counts(received.visits, &received.visitors),
         spectrum: spectrum(&received.latency),
         histograms: Histograms {
             latency: encode(&received.latency),
@@ -141,38 +142,38 @@ fn load(shared: &Shared, course: &Course) -> Load {
             send_lag: encode(&send_lag),
             latency_slices: received.slices.latency().iter().map(encode).collect(),
         },
-        timeline: timeline(shared, pace, received),
+        timeline: timeline(state, pace, received),
         failures: FailureKind::ALL
             .into_iter()
-            .map(|kind| (kind.as_str().to_owned(), shared.failures.of(kind)))
+            .map(|kind| (kind.as_str().to_owned(), state.failures.count_of(kind)))
             .collect(),
-        first_failure: shared.failures.main_reason(),
+        first_failure: state.failures.main_reason(),
     }
 }
 
-/// Points of the distribution, ever closer towards its end: each stands for
-/// half as many samples as the one before, in steps of a fifth.
-pub(crate) fn spectrum(latency: &Histogram<u64>) -> Vec<Point> {
+/// Returns points of the distribution: five for each halving of the share of
+/// the samples that are above them, so the points get closer towards the end.
+pub(crate) fn spectrum(latency: &Histogram<u64>) -> Vec<SpectrumPoint> {
     let points = latency.iter_quantiles(5);
     points
-        .map(|point| Point {
+        .map(|point| SpectrumPoint {
             quantile: point.quantile_iterated_to(),
             seconds: Duration::from_nanos(point.value_iterated_to()).as_secs_f64(),
         })
         .collect()
 }
 
-fn timeline(shared: &Shared, pace: &Pace, received: &Recorder) -> Timeline {
-    let width = Bins::of(shared.plan.duration()).width();
+fn timeline(state: &RunState, pace: &Pace, received: &Recorder) -> LoadTimeline {
+    let width = Bins::new(state.plan.duration()).width();
     let lines = &received.timeline;
     let seconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64();
-    let bin = |(bin, tried): (usize, &Tried)| {
+    let bin = |(bin, counts): (usize, &SendCounts)| {
         let latency = &lines.latency[bin];
         let longest = lines.longest_ns[bin];
         let quantile = |q| (!latency.is_empty()).then(|| seconds(latency.value_at_quantile(q).min(longest)));
-        Bin {
-            planned: tried.planned,
-            sent: tried.sent,
+        TimelineBin {
+            planned: counts.planned,
+            sent: counts.sent,
             delivered: lines.delivered[bin],
             p50_seconds: quantile(0.5),
             p99_seconds: quantile(0.99),
@@ -180,100 +181,102 @@ fn timeline(shared: &Shared, pace: &Pace, received: &Recorder) -> Timeline {
         }
     };
     let bins = pace.timeline.iter().enumerate().map(bin).collect();
-    Timeline { bin_seconds: width.as_secs_f64(), bins }
+    LoadTimeline { bin_seconds: width.as_secs_f64(), bins }
 }
 
-/// What came of each stage.
-fn stages(shared: &Shared, pace: &Pace, received: &Recorder) -> Vec<StageLoad> {
-    let planned = shared.plan.stages.all().iter();
+/// Returns the figures of each stage.
+fn stages(state: &RunState, pace: &Pace, received: &Recorder) -> Vec<StageLoad> {
+    let planned = state.plan.stages.all().iter();
     let outcome = pace.stages.iter().zip(&received.stages);
     planned
         .zip(outcome)
-        .map(|(stage, (tried, record))| StageLoad {
+        .map(|(stage, (counts, record))| StageLoad {
             from_rate: stage.from,
             to_rate: stage.to,
             seconds: stage.duration.as_secs_f64(),
-            commands: (*tried).into(),
+            commands: (*counts).into(),
             deliveries: record.counts.into(),
-            latency: Timing::of(&record.latency),
+            latency: Timing::from_histogram(&record.latency),
         })
         .collect()
 }
 
-impl From<Tried> for CommandCount {
-    fn from(tried: Tried) -> Self {
-        Self { planned: tried.planned, sent: tried.sent, skipped: tried.skipped }
+impl From<SendCounts> for CommandCount {
+    fn from(counts: SendCounts) -> Self {
+        Self { planned: counts.planned, sent: counts.sent, skipped: counts.skipped }
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
 fn commands(
-    shared: &Shared,
+    state: &RunState,
     pace: &Pace,
     send_lag: &Histogram<u64>,
     end: Instant,
     errors: BTreeMap<u16, u64>,
 ) -> Commands {
     let total = pace.total();
-    let seconds = measured(shared, pace, end).as_secs_f64();
+    let seconds = measured(state, pace, end).as_secs_f64();
     let by_kind = Action::ALL
         .into_iter()
-        .filter(|&action| shared.plan.mix.contains(action))
-        .map(|action| (action.as_str().to_owned(), pace.tried[action.index()].into()))
+        .filter(|&action| state.plan.mix.contains(action))
+        .map(|action| (action.as_str().to_owned(), pace.by_action[action.index()].into()))
         .collect();
     Commands {
         planned: total.planned,
         sent: total.sent,
         skipped: total.skipped,
-        late: later_than(send_lag, shared.plan.max_send_lag),
-        planned_per_second: shared.plan.stages.mean_rate(),
+        late: later_than(send_lag, state.plan.max_send_lag),
+        planned_per_second: state.plan.stages.mean_rate(),
         sent_per_second: if seconds > 0.0 { total.sent as f64 / seconds } else { 0.0 },
         by_kind,
         error_replies: errors,
     }
 }
 
-/// How many of the samples are above `limit`.
+/// Returns how many of the samples are above `limit`.
 fn later_than(lag: &Histogram<u64>, limit: Duration) -> u64 {
     lag.len() - lag.count_between(0, nanoseconds(limit))
 }
 
-/// How long was measured: all of the plan's duration, unless it ended early.
-fn measured(shared: &Shared, pace: &Pace, end: Instant) -> Duration {
+/// Returns how long was measured: the plan's duration, unless the run ended
+/// early.
+fn measured(state: &RunState, pace: &Pace, end: Instant) -> Duration {
     if pace.total().planned == 0 {
         return Duration::ZERO;
     }
-    end.saturating_duration_since(shared.begin()).min(shared.plan.duration())
+    end.saturating_duration_since(state.begin()).min(state.plan.duration())
 }
 
-fn reason(shared: &Shared) -> String {
-    shared.failures.main_reason().unwrap_or_else(|| "no reason is known".to_owned())
+fn reason(state: &RunState) -> String {
+    state.failures.main_reason().unwrap_or_else(|| "the reason is unknown".to_owned())
 }
 
-fn all_gone(shared: &Shared, after: Duration) -> String {
+fn all_gone(state: &RunState, after: Duration) -> String {
     let seconds = after.as_secs_f64();
-    let target = &shared.plan.target;
-    format!("{target}: every connection was gone {seconds:.1} s into the run: {}", reason(shared))
+    let target = &state.plan.target;
+    format!("{target}: every connection was gone after {seconds:.1} s of the run: {}", reason(state))
 }
 
-fn not_begun(shared: &Shared, joined: usize, interrupted: bool) -> String {
+fn not_begun(state: &RunState, joined: usize, interrupted: bool) -> String {
     if interrupted {
         return "interrupted before anything was measured".to_owned();
     }
-    let (target, all) = (&shared.plan.target, shared.plan.connections);
-    format!("{target}: only {joined} of {all} connections could be opened: {}", reason(shared))
+    let (target, all) = (&state.plan.target, state.plan.connections);
+    format!("{target}: only {joined} of {all} connections could be opened: {}", reason(state))
 }
 
-/// The share of the measured time that the generator's own stalls may take.
-const MAX_OWN_BLOCKING: f64 = 0.01;
+/// The largest share of the measured time that the generator's own stalls may
+/// take.
+const MAX_OWN_BLOCKING_SHARE: f64 = 0.01;
 
-/// Why the generator's own lateness spoils the run, if it does.
+/// Returns why the generator's own lateness makes the run invalid, if it does.
 fn too_late(plan: &Plan, load: &Load, generator: &Generator) -> Option<String> {
     let late = |what: &str, timing: &Option<Timing>, budget: Duration| {
         let (lag, budget) = (timing.as_ref()?.p99_seconds, budget.as_secs_f64());
         (lag > budget).then(|| {
             format!(
-                "the generator was late, not the server: p99 of the {what} lag is {}, above the {} allowed; \
+                "the generator was late, not the server: p99 of the {what} lag is {}, above the limit of {}; \
                  use a lower --rate or a machine with more free CPU",
                 duration(lag),
                 duration(budget),
@@ -285,13 +288,14 @@ fn too_late(plan: &Plan, load: &Load, generator: &Generator) -> Option<String> {
         .or_else(|| blocked(plan, load, &generator.blocking))
 }
 
-/// Whether the generator's own stalls took too much of the time.
+/// Returns an error text if the generator's own stalls took too much of the
+/// time.
 fn blocked(plan: &Plan, load: &Load, blocking: &Blocking) -> Option<String> {
     let share = blocking.seconds / load.measured_seconds.max(f64::MIN_POSITIVE);
     let is_long = blocking.longest_seconds > plan.max_receive_lag.as_secs_f64();
-    (share > MAX_OWN_BLOCKING && is_long).then(|| {
-        let site = blocking.worst_site.as_deref().unwrap_or("an unknown place");
+    (share > MAX_OWN_BLOCKING_SHARE && is_long).then(|| {
+        let site = blocking.worst_site.as_deref().unwrap_or("an unknown function");
         let seconds = duration(blocking.seconds);
-        format!("the generator's own loop was blocked for {seconds} in all, mostly in {site}")
+        format!("the generator's own event loop was blocked for {seconds} in all, mostly in {site}")
     })
 }

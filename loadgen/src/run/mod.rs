@@ -1,4 +1,4 @@
-//! A load test carried out: connect, join, settle, measure, drain.
+//! Runs a load test: connect, join, settle, measure, drain.
 
 mod chat;
 mod churn;
@@ -8,123 +8,125 @@ mod interrupt;
 mod measurement;
 mod pacer;
 mod progress;
-mod tally;
+mod reconcile;
 mod web;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-pub(crate) use churn::visitors;
 pub(crate) use interrupt::Stop;
 pub(crate) use measurement::{Measurement, spectrum};
-pub(crate) use pacer::{Outlet, Sent};
 pub(crate) use progress::Progress;
 
 use crate::metrics;
 use crate::net;
-use crate::own::Mark;
+use crate::outlet::Outlet;
 use crate::plan::{Plan, Target};
-use crate::record::{IntervalLog, Shared};
-use chat::Chat;
+use crate::record::{IntervalLog, RunState};
+use crate::self_monitor::SelfMonitor;
+use chat::ChatDriver;
 use driver::Driver;
-use measurement::Course;
+use measurement::RunRecord;
 use pacer::Pace;
-use web::Web;
+use web::WebDriver;
 
-/// How often it is looked at how things stand.
-const LOOK: Duration = Duration::from_millis(20);
+/// Time between two checks of the state of the run.
+const STATE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Carries the plan out. Whatever the target does, there is a measurement in
-/// the end; where it allows no verdict, it says why.
+/// Executes the plan. The result is a measurement whatever the target does; if
+/// it allows no verdict, it contains the reason.
 pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> Measurement {
-    let shared = Arc::new(Shared::new(plan));
-    metrics::show(&shared);
-    let target = match shared.plan.target.parse::<Target>() {
+    let state = Arc::new(RunState::new(plan));
+    metrics::set_current_run(&state);
+    let target = match state.plan.target.parse::<Target>() {
         Ok(target) => target,
-        Err(reason) => return Measurement::impossible(&shared, reason),
+        Err(reason) => return Measurement::impossible(&state, reason),
     };
     match net::resolve(target.address()).await {
         Ok(address) if target.is_web() => {
-            carry_out(&shared, Web::launch(&shared, &target, address), stop, progress).await
+            run_with_driver(&state, WebDriver::launch(&state, &target, address), stop, progress).await
         }
-        Ok(address) => carry_out(&shared, Chat::launch(&shared, address), stop, progress).await,
-        Err(reason) => Measurement::impossible(&shared, reason),
+        Ok(address) => run_with_driver(&state, ChatDriver::launch(&state, address), stop, progress).await,
+        Err(reason) => Measurement::impossible(&state, reason),
     }
 }
 
-/// What there is to say of a run in which another program was the load.
+/// Returns the measurement of a run in which another program generates the
+/// load: the plan and no figures.
 pub(crate) fn unmeasured(plan: Plan, interrupted: bool) -> Measurement {
-    let mut measurement = Measurement::impossible(&Shared::new(plan), String::new());
+    let mut measurement = Measurement::impossible(&RunState::new(plan), String::new());
     measurement.invalid.clear();
     measurement.interrupted = interrupted;
     measurement
 }
 
-async fn carry_out<D: Driver>(
-    shared: &Arc<Shared>,
+async fn run_with_driver<D: Driver>(
+    state: &Arc<RunState>,
     mut driver: D,
     mut stop: Stop,
     progress: &mut Progress,
 ) -> Measurement {
-    let joined = driver.assemble(&mut stop, progress).await;
-    let ready = joined >= shared.plan.required_connections() && !stop.requested();
-    let mut pace = Pace::none(shared);
-    let mut own = Mark::now();
-    let log = match begin_log(shared) {
+    let joined = driver.wait_until_ready(&mut stop, progress).await;
+    let ready = joined >= state.plan.required_connections() && !stop.is_requested();
+    let mut pace = Pace::none(state);
+    let mut monitor = SelfMonitor::start();
+    let log = match start_log(state) {
         Ok(log) => log,
-        Err(reason) => return Measurement::impossible(shared, reason),
+        Err(reason) => return Measurement::impossible(state, reason),
     };
     if ready {
-        progress.say("all are ready, settling");
+        progress.show_text("all clients are ready, settling");
         tokio::select! {
-            () = tokio::time::sleep(shared.plan.settle) => {}
+            () = tokio::time::sleep(state.plan.settle) => {}
             () = stop.wait() => {}
         }
-        own = Mark::now();
+        monitor = SelfMonitor::start();
         pace = tokio::select! {
-            pace = send(shared, driver.outlet(), &stop, progress) => pace,
-            () = driver.meanwhile() => pace,
+            pace = send(state, driver.outlet(), &stop, progress) => pace,
+            () = driver.run_visitors() => pace,
         };
-        drain(shared, progress).await;
+        drain(state, progress).await;
     }
     let end = Instant::now();
-    let generator = own.elapsed();
-    let alone = ready && shared.live.view().open == 0;
+    let generator = monitor.figures();
+    let all_closed = ready && state.live.view().open == 0;
     let planned = pace.total().planned;
-    let mut received = driver.disband(planned, shared.since_start(end)).await;
-    let unwritten = log.zip(received.intervals.take()).and_then(|(log, last)| log.end(last).err());
+    let mut received = driver.finish(planned, state.since_start(end)).await;
+    let unwritten = log.zip(received.intervals.take()).and_then(|(log, last)| log.finish(last).err());
     progress.clear();
-    let interrupted = stop.requested();
-    let mut measurement =
-        Measurement::new(shared, Course { joined, pace, received, end, generator, alone, interrupted });
-    if let (Some(error), Some(path)) = (unwritten, &shared.plan.hlog) {
+    let interrupted = stop.is_requested();
+    let mut measurement = Measurement::new(
+        state,
+        RunRecord { joined, pace, received, end, generator, all_closed, interrupted },
+    );
+    if let (Some(error), Some(path)) = (unwritten, &state.plan.hlog) {
         measurement.invalid.push(format!("--hlog {} cannot be written: {error}", path.display()));
     }
     measurement
 }
 
-/// Begins the interval log, if there shall be one.
-fn begin_log(shared: &Arc<Shared>) -> Result<Option<IntervalLog>, String> {
-    let Some(path) = &shared.plan.hlog else { return Ok(None) };
-    let log = IntervalLog::begin(path, Arc::clone(shared));
+/// Starts the interval log, if the plan has one.
+fn start_log(state: &Arc<RunState>) -> Result<Option<IntervalLog>, String> {
+    let Some(path) = &state.plan.hlog else { return Ok(None) };
+    let log = IntervalLog::start(path, Arc::clone(state));
     log.map(Some).map_err(|error| format!("--hlog {} cannot be written: {error}", path.display()))
 }
 
-/// Lets the pacer send what is due, until the schedule's end, a signal, or the
-/// last connection's end.
-async fn send(shared: &Arc<Shared>, outlet: impl Outlet, stop: &Stop, progress: &mut Progress) -> Pace {
+/// Runs the pacer until the end of the schedule, a signal, or the end of the
+/// last connection.
+async fn send(state: &Arc<RunState>, outlet: impl Outlet, stop: &Stop, progress: &mut Progress) -> Pace {
     let halt = Arc::new(AtomicBool::new(false));
-    let Ok(mut pace) = pacer::start(shared, outlet, Arc::clone(&halt)) else {
-        return Pace::none(shared);
+    let Ok(mut pace) = pacer::start(state, outlet, Arc::clone(&halt)) else {
+        return Pace::none(state);
     };
-    let mut look = tokio::time::interval(LOOK);
+    let mut ticks = tokio::time::interval(STATE_POLL_INTERVAL);
     loop {
         tokio::select! {
-            pace = &mut pace => break pace.unwrap_or_else(|_| Pace::none(shared)),
-            _ = look.tick() => {
-                progress.show("measuring", shared);
-                if stop.requested() || shared.live.view().open == 0 {
+            pace = &mut pace => break pace.unwrap_or_else(|_| Pace::none(state)),
+            _ = ticks.tick() => {
+                progress.show("measuring", state);
+                if stop.is_requested() || state.live.view().open == 0 {
                     halt.store(true, Ordering::Relaxed);
                 }
             }
@@ -132,15 +134,15 @@ async fn send(shared: &Arc<Shared>, outlet: impl Outlet, stop: &Stop, progress: 
     }
 }
 
-/// Waits for what is still under way.
-async fn drain(shared: &Shared, progress: &mut Progress) {
-    let end = Instant::now() + shared.plan.drain;
+/// Waits for deliveries that have not arrived yet, for at most the drain time.
+async fn drain(state: &RunState, progress: &mut Progress) {
+    let end = Instant::now() + state.plan.drain;
     while Instant::now() < end {
-        let live = shared.live.view();
+        let live = state.live.view();
         if live.delivered >= live.awaited || live.open == 0 {
             break;
         }
-        progress.show("draining", shared);
-        tokio::time::sleep(LOOK).await;
+        progress.show("draining", state);
+        tokio::time::sleep(STATE_POLL_INTERVAL).await;
     }
 }

@@ -1,30 +1,30 @@
-//! What is shown while the run goes on.
+//! The progress of the run on standard error.
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::record::{LiveView, Shared};
-use crate::report::units::{count, duration_ns};
+use crate::record::{LiveView, RunState};
+use crate::report::text::units::{count, duration_ns};
 
-/// How often a line is rewritten on a terminal.
-const REDRAW: Duration = Duration::from_millis(250);
+/// Time between two updates of the line on a terminal.
+const TERMINAL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often a line is added where there is no terminal.
-const RELINE: Duration = Duration::from_secs(5);
+/// Time between two lines if standard error is not a terminal.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A line on standard error that tells how it goes.
+/// A line on standard error that shows the state of the run.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
-    pause: Option<Duration>,
+    interval: Option<Duration>,
     last: Option<(Instant, LiveView)>,
 }
 
 impl Progress {
-    /// A live line on a terminal, a line now and then without one, nothing if
-    /// `quiet`.
+    /// Returns a progress that rewrites one line on a terminal, adds lines
+    /// elsewhere, and shows nothing if `quiet`.
     pub(crate) fn new(quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = (terminal && !quiet).then(|| {
@@ -32,21 +32,21 @@ impl Progress {
             let bar = ProgressBar::new_spinner();
             style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
         });
-        let pause = if terminal { REDRAW } else { RELINE };
-        Self { bar, pause: (!quiet).then_some(pause), last: None }
+        let interval = if terminal { TERMINAL_INTERVAL } else { PLAIN_INTERVAL };
+        Self { bar, interval: (!quiet).then_some(interval), last: None }
     }
 
-    /// Shows where the run stands, if it is time to.
-    pub(crate) fn show(&mut self, phase: &str, shared: &Shared) {
+    /// Shows the state of the run, unless the last update is too recent.
+    pub(crate) fn show(&mut self, phase: &str, state: &RunState) {
         let now = Instant::now();
         let (since, before) = *self.last.get_or_insert_with(|| (now, LiveView::default()));
         let elapsed = now.duration_since(since);
-        if self.pause.is_none_or(|pause| elapsed < pause) {
+        if self.interval.is_none_or(|interval| elapsed < interval) {
             return;
         }
-        let view = shared.live.view();
+        let view = state.live.view();
         self.last = Some((now, view));
-        let text = line(phase, shared, &view, &before, elapsed);
+        let text = line(phase, state, &view, &before, elapsed);
         match &self.bar {
             Some(bar) => {
                 bar.set_message(text);
@@ -56,9 +56,9 @@ impl Progress {
         }
     }
 
-    /// Says one thing at once, such as the beginning of a phase.
-    pub(crate) fn say(&self, text: &str) {
-        match (&self.bar, self.pause) {
+    /// Shows `text` at once, such as the beginning of a phase.
+    pub(crate) fn show_text(&self, text: &str) {
+        match (&self.bar, self.interval) {
             (Some(bar), _) => {
                 bar.set_message(text.to_owned());
                 bar.tick();
@@ -68,7 +68,7 @@ impl Progress {
         }
     }
 
-    /// Takes the live line away.
+    /// Removes the line from the terminal.
     pub(crate) fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -76,11 +76,11 @@ impl Progress {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a rate for the eye")]
-fn line(phase: &str, shared: &Shared, view: &LiveView, before: &LiveView, elapsed: Duration) -> String {
+#[expect(clippy::cast_precision_loss, reason = "rates are shown without decimals")]
+fn line(phase: &str, state: &RunState, view: &LiveView, before: &LiveView, elapsed: Duration) -> String {
     let open =
-        format!("{phase}: {} of {} connections", count(view.open), count(shared.plan.connections as u64));
-    let failures = match shared.failures.total() {
+        format!("{phase}: {} of {} connections", count(view.open), count(state.plan.connections as u64));
+    let failures = match state.failures.total() {
         0 => String::new(),
         failures => format!(", {} failures", count(failures)),
     };
@@ -88,7 +88,7 @@ fn line(phase: &str, shared: &Shared, view: &LiveView, before: &LiveView, elapse
         return open + &failures;
     }
     let per_second = |now: u64, then: u64| (now - then) as f64 / elapsed.as_secs_f64();
-    let latency = shared.received().latency;
+    let latency = state.received().latency;
     format!(
         "{open}, {:.0} commands/s, {:.0} deliveries/s, p50 {}, p99 {}{failures}",
         per_second(view.sent, before.sent),

@@ -1,4 +1,4 @@
-//! The driver of HTTP/1.1.
+//! The driver for HTTP/1.1.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,52 +12,52 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::driver::Driver;
 use super::{Progress, Stop};
 use crate::plan::{Due, Target};
-use crate::record::{Failure, Recorder, Shared};
-use crate::web::{Client, Page, WebOutlet};
+use crate::record::{Failure, Recorder, RunState};
+use crate::web::{PageConnection, WebClient, WebOutlet};
 
-/// How many requests may wait for a free connection; what is due on top is
+/// The most requests that wait for a free connection. Further requests are
 /// skipped, so that a stalled target cannot make the generator grow.
-const MAX_WAITING: usize = 100_000;
+const MAX_QUEUED_REQUESTS: usize = 100_000;
 
-/// How often the progress is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+/// Time between two updates of the progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A pool of connections, each a task of its own.
+/// A pool of connections; each one is a task.
 #[derive(Debug)]
-pub(crate) struct Web {
-    shared: Arc<Shared>,
+pub(crate) struct WebDriver {
+    state: Arc<RunState>,
     clients: JoinSet<()>,
     arrivals: mpsc::Receiver<bool>,
     queue: Sender<Due>,
     waiting: Receiver<Due>,
 }
 
-impl Web {
+impl WebDriver {
     /// Opens the connections, spread over the plan's ramp.
-    pub(crate) fn launch(shared: &Arc<Shared>, target: &Target, address: SocketAddr) -> Self {
-        let plan = &shared.plan;
-        let (queue, waiting) = async_channel::bounded(MAX_WAITING);
+    pub(crate) fn launch(state: &Arc<RunState>, target: &Target, address: SocketAddr) -> Self {
+        let plan = &state.plan;
+        let (queue, waiting) = async_channel::bounded(MAX_QUEUED_REQUESTS);
         let (arrived, arrivals) = mpsc::channel(plan.connections);
         let mut clients = JoinSet::new();
         let begin = Instant::now();
         for id in 0..plan.connections {
             let at = begin + plan.connects_after(id);
             let page = page(target, address, id);
-            let client = attend(Arc::clone(shared), id, page, waiting.clone(), at, arrived.clone());
+            let client = run_client(Arc::clone(state), id, page, waiting.clone(), at, arrived.clone());
             clients.spawn(client);
         }
-        Self { shared: Arc::clone(shared), clients, arrivals, queue, waiting }
+        Self { state: Arc::clone(state), clients, arrivals, queue, waiting }
     }
 }
 
-impl Driver for Web {
+impl Driver for WebDriver {
     type Outlet = WebOutlet;
 
-    async fn assemble(&mut self, stop: &mut Stop, progress: &mut Progress) -> usize {
-        let all = self.shared.plan.connections;
-        let allowed = all - self.shared.plan.required_connections();
+    async fn wait_until_ready(&mut self, stop: &mut Stop, progress: &mut Progress) -> usize {
+        let all = self.state.plan.connections;
+        let allowed = all - self.state.plan.required_connections();
         let (mut ready, mut failed) = (0, 0);
-        let mut look = tokio::time::interval(LOOK);
+        let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
         while ready + failed < all && failed <= allowed {
             tokio::select! {
                 arrival = self.arrivals.recv() => match arrival {
@@ -65,7 +65,7 @@ impl Driver for Web {
                     Some(false) => failed += 1,
                     None => break,
                 },
-                _ = look.tick() => progress.show("connecting", &self.shared),
+                _ = ticks.tick() => progress.show("connecting", &self.state),
                 () = stop.wait() => break,
             }
         }
@@ -73,51 +73,52 @@ impl Driver for Web {
     }
 
     fn outlet(&self) -> WebOutlet {
-        WebOutlet::new(self.queue.clone(), self.shared.plan.connections)
+        WebOutlet::new(self.queue.clone(), self.state.plan.connections)
     }
 
-    async fn meanwhile(&self) {
+    async fn run_visitors(&self) {
         std::future::pending().await
     }
 
-    async fn disband(mut self, _planned: u64, end_ns: u64) -> Recorder {
+    async fn finish(mut self, _planned: u64, end_ns: u64) -> Recorder {
         self.clients.shutdown().await;
         while let Ok(due) = self.waiting.try_recv() {
-            self.shared.on_request_lost(0, due.at_ns, end_ns);
+            self.state.on_request_lost(0, due.at_ns, end_ns);
         }
-        self.shared.settle()
+        self.state.settle()
     }
 }
 
-fn page(target: &Target, address: SocketAddr, id: usize) -> Page {
+fn page(target: &Target, address: SocketAddr, id: usize) -> PageConnection {
     let (host, path) = match target {
         Target::Web { host, path, .. } => (host.clone(), path.clone()),
         Target::Chat { address } => (address.clone(), "/".to_owned()),
     };
-    Page::new(address, host, path, id)
+    PageConnection::new(address, host, path, id)
 }
 
-async fn attend(
-    shared: Arc<Shared>,
+async fn run_client(
+    state: Arc<RunState>,
     id: usize,
-    page: Page,
+    page: PageConnection,
     waiting: Receiver<Due>,
     at: Instant,
     arrived: mpsc::Sender<bool>,
 ) {
     sleep_until(at).await;
-    let limit = shared.plan.timeout;
-    let opened = timeout(limit, Client::open(&shared, id, page, waiting)).await.unwrap_or_else(|_elapsed| {
-        let limit = humantime::format_duration(limit);
-        Err(Failure::timeout(format!("the target let a client wait for more than {limit}")))
-    });
+    let limit = state.plan.timeout;
+    let opened =
+        timeout(limit, WebClient::open(&state, id, page, waiting)).await.unwrap_or_else(|_elapsed| {
+            let limit = humantime::format_duration(limit);
+            Err(Failure::timeout(format!("the target let a client wait for more than {limit}")))
+        });
     match opened {
         Ok(mut client) => {
             let _ = arrived.send(true).await;
-            client.work().await;
+            client.run().await;
         }
         Err(failure) => {
-            shared.failures.count(&failure);
+            state.failures.count(&failure);
             let _ = arrived.send(false).await;
         }
     }

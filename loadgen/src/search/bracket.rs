@@ -1,65 +1,67 @@
-//! The search for the highest rate that holds, as a machine without a clock:
-//! it names a rate, is told what came of it, and names the next.
+//! The search for the highest rate that holds, as a state machine without I/O:
+//! it returns a rate, takes the result of the trial at that rate, and returns
+//! the next rate.
 //!
-//! From the first rate it doubles while trials hold and halves while they miss,
-//! until one rate held and one above it missed. Between the two it tries the
-//! geometric middle, until they are as near as the resolution asks. The lower
-//! one is then tried again: only if every repeat holds as well is it the answer,
-//! and a single miss makes it the new upper one. So noise can lower the answer,
-//! and cannot raise it.
+//! From the first rate on, the rate doubles while trials hold and halves while
+//! they miss, until one rate has held and a higher one has missed. Between the
+//! two, the geometric mean is tried until they are as close as the resolution
+//! requires. Then the lower rate is tried again. It is the answer only if every
+//! repetition holds; a single miss makes it the new upper rate. So noise can
+//! lower the answer, but cannot raise it.
 
-/// What came of one trial.
+/// The result of one trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Result {
+pub(crate) enum TrialResult {
     /// Every objective held.
     Held,
-    /// One was missed.
+    /// An objective was missed.
     Missed,
 }
 
 /// The bounds of a search.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// The first rate.
+    /// The first rate, in commands per second.
     pub(crate) first: f64,
-    /// No lower rate is tried.
+    /// The lowest rate to try.
     pub(crate) lowest: f64,
-    /// No higher rate is tried.
+    /// The highest rate to try.
     pub(crate) highest: f64,
-    /// By which share the two ends may differ in the end.
+    /// The largest allowed relative difference between the answer and the
+    /// lowest rate that missed.
     pub(crate) resolution: f64,
-    /// How often the answer must have held.
+    /// Trials in which the answer must hold.
     pub(crate) trials: u32,
-    /// How many trials there may be in all.
+    /// The most trials of the whole search.
     pub(crate) most_trials: u32,
 }
 
-/// A rate with what came of its trials.
+/// A rate with the results of its trials.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Tried {
-    /// Commands a second.
+pub(crate) struct RateTrials {
+    /// Commands per second.
     pub(crate) rate: f64,
-    /// How many trials held.
+    /// Number of trials that held.
     pub(crate) held: u32,
-    /// How many there were.
+    /// Number of trials.
     pub(crate) trials: u32,
 }
 
-/// A search under way.
+/// A search in progress.
 #[derive(Debug)]
 pub(crate) struct Bracket {
     limits: Limits,
-    tried: Vec<Tried>,
+    tried: Vec<RateTrials>,
     trials: u32,
 }
 
 impl Bracket {
-    /// Nothing tried yet.
+    /// Returns a search without trials.
     pub(crate) const fn new(limits: Limits) -> Self {
         Self { limits, tried: Vec::new(), trials: 0 }
     }
 
-    /// The rate to try next; `None` once it is over.
+    /// Returns the rate to try next; `None` at the end of the search.
     pub(crate) fn next(&self) -> Option<f64> {
         if self.trials >= self.limits.most_trials {
             return None;
@@ -77,34 +79,35 @@ impl Bracket {
         }
     }
 
-    /// Takes in what came of a trial at `rate`.
-    pub(crate) fn tell(&mut self, rate: f64, result: Result) {
+    /// Records the result of a trial at `rate`.
+    pub(crate) fn record(&mut self, rate: f64, result: TrialResult) {
         self.trials += 1;
-        let held = u32::from(result == Result::Held);
+        let held = u32::from(result == TrialResult::Held);
         match self.tried.iter_mut().find(|tried| tried.rate.to_bits() == rate.to_bits()) {
             Some(tried) => {
                 tried.held += held;
                 tried.trials += 1;
             }
-            None => self.tried.push(Tried { rate, held, trials: 1 }),
+            None => self.tried.push(RateTrials { rate, held, trials: 1 }),
         }
     }
 
-    /// The highest rate all of whose trials held, below every one that missed.
-    pub(crate) fn below(&self) -> Option<Tried> {
+    /// Returns the highest rate whose trials all held, below every rate that
+    /// missed.
+    pub(crate) fn below(&self) -> Option<RateTrials> {
         let above = self.above().map_or(f64::INFINITY, |above| above.rate);
         let held = self.tried.iter().filter(|tried| tried.held == tried.trials && tried.rate < above);
         held.copied().max_by(|a, b| a.rate.total_cmp(&b.rate))
     }
 
-    /// The lowest rate of which a trial missed.
-    pub(crate) fn above(&self) -> Option<Tried> {
+    /// Returns the lowest rate of which a trial missed.
+    pub(crate) fn above(&self) -> Option<RateTrials> {
         let missed = self.tried.iter().filter(|tried| tried.held < tried.trials);
         missed.copied().min_by(|a, b| a.rate.total_cmp(&b.rate))
     }
 
-    /// Whether the answer has been tried as often as was asked for, and the rate
-    /// above it is as near.
+    /// Returns whether the answer has held in the required number of trials,
+    /// and the rate above it is as close as the resolution requires.
     pub(crate) fn is_settled(&self) -> bool {
         let Limits { highest, resolution, trials, .. } = self.limits;
         self.below().is_some_and(|below| {
@@ -117,8 +120,8 @@ impl Bracket {
     }
 }
 
-/// How often a trial holds at least, with 95 % confidence, after `trials` of
-/// which all held.
+/// Returns the lower bound, with 95 % confidence, of the probability that a
+/// trial holds, after `trials` of which all held.
 pub(crate) fn lower_bound(trials: u32) -> f64 {
     if trials == 0 { 0.0 } else { 0.05_f64.powf(1.0 / f64::from(trials)) }
 }
@@ -135,13 +138,13 @@ mod tests {
         let mut bracket = Bracket::new(limits);
         while let Some(rate) = bracket.next() {
             assert!((limits.lowest..=limits.highest).contains(&rate), "{rate}");
-            bracket.tell(rate, if holds(rate) { Result::Held } else { Result::Missed });
+            bracket.record(rate, if holds(rate) { TrialResult::Held } else { TrialResult::Missed });
         }
         bracket
     }
 
     #[test]
-    fn a_sharp_limit_is_found_to_the_resolution_from_either_side() {
+    fn a_sharp_limit_is_found_with_the_resolution_from_either_side() {
         for limit in [3.0, 99.0, 100.0, 101.0, 12_345.0, 900_000.0] {
             let bracket = search(LIMITS, |rate| rate <= limit);
             let below = bracket.below().expect("a rate that holds");
@@ -153,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_the_highest_rate_is_the_answer_and_with_none_that_holds_there_is_none() {
+    fn if_all_rates_hold_the_highest_is_the_answer_and_if_none_holds_there_is_no_answer() {
         let bracket = search(LIMITS, |_| true);
         assert!(bracket.is_settled() && bracket.above().is_none());
         assert!((bracket.below().expect("it held").rate - 1e6).abs() < 1e-6);
@@ -162,10 +165,11 @@ mod tests {
     }
 
     #[test]
-    fn noise_lowers_the_answer_and_never_raises_it_above_what_held_each_time() {
+    fn noise_may_lower_the_answer_but_never_raises_it() {
         let mut rng = Rng::new(5);
         for _ in 0..100 {
-            // Below 1000 it always holds, above 2000 never, in between by lot.
+            // Up to 1000 it always holds, from 2000 on never, in between at
+            // random.
             let bracket = search(LIMITS, |rate| match rate {
                 rate if rate <= 1000.0 => true,
                 rate if rate >= 2000.0 => false,

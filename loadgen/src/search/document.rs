@@ -1,14 +1,14 @@
-//! What a search came to, as plain data: what `--json` writes.
+//! The result of a search as plain data: the fields that `--json` writes.
 
 use serde::Serialize;
 
-use super::bracket::Tried;
+use super::bracket::RateTrials;
 use crate::report::{Report, Timing};
 
 /// The name of the search report's schema.
 pub(super) const SCHEMA: &str = "loadgen.search/1";
 
-/// A search, whole.
+/// The report of a search.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct SearchReport {
     /// Always `loadgen.search/1`.
@@ -21,19 +21,20 @@ pub(crate) struct SearchReport {
     pub(crate) started_unix_seconds: f64,
     /// Whether a signal ended it early.
     pub(crate) interrupted: bool,
-    /// What had to hold.
+    /// The objectives.
     pub(crate) objectives: Vec<String>,
-    /// For how long each trial held its rate.
+    /// The duration of each trial.
     pub(crate) dwell_seconds: f64,
-    /// By which share the answer and the rate that missed may differ.
+    /// The largest allowed relative difference between the answer and the
+    /// lowest rate that missed.
     pub(crate) resolution: f64,
     /// The highest rate that held; `None` if none did.
     pub(crate) answer: Option<Answer>,
     /// The lowest rate that missed; `None` if none did.
     pub(crate) limit: Option<Limit>,
-    /// Why there is no verdict, if there is none.
+    /// Why no verdict is possible, if none is.
     pub(crate) invalid: Option<String>,
-    /// 0 with an answer, 1 without, 2 if there is no verdict.
+    /// 0 with an answer, 1 without, 2 if no verdict is possible.
     pub(crate) exit_code: u8,
     /// Every trial, in order.
     pub(crate) trials: Vec<Trial>,
@@ -42,37 +43,38 @@ pub(crate) struct SearchReport {
 /// The highest rate that held.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Answer {
-    /// Commands a second.
+    /// Commands per second.
     pub(crate) rate: f64,
-    /// How many trials at it held.
+    /// Number of trials at this rate that held.
     pub(crate) held: u32,
-    /// How many there were: as many as held.
+    /// Number of trials at this rate; all of them held.
     pub(crate) trials: u32,
-    /// Whether it held as often as asked for, and a rate within the resolution
-    /// above it missed.
+    /// Whether it held in the required number of trials, and a rate within the
+    /// resolution above it missed.
     pub(crate) settled: bool,
-    /// The share of trials at this rate that hold at least, with 95 % confidence.
+    /// The lower bound of the share of trials at this rate that hold, with 95 %
+    /// confidence.
     pub(crate) holds_at_least: f64,
 }
 
 /// The lowest rate that missed, and why.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Limit {
-    /// Commands a second.
+    /// Commands per second.
     pub(crate) rate: f64,
-    /// How many trials at it held.
+    /// Number of trials at this rate that held.
     pub(crate) held: u32,
-    /// How many there were.
+    /// Number of trials at this rate.
     pub(crate) trials: u32,
-    /// Whether it was the generator that could not follow.
+    /// Whether the generator, and not the server, was too slow.
     pub(crate) of_generator: bool,
-    /// What the verdict of the last trial at it said.
+    /// The reasons in the verdict of the last trial at this rate.
     pub(crate) reasons: Vec<String>,
-    /// The finding with the largest share of the slow deliveries in it.
+    /// The most harmful finding of that trial.
     pub(crate) worst: Option<Worst>,
 }
 
-/// The finding that did the most harm.
+/// The most harmful finding.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Worst {
     /// Its id.
@@ -81,32 +83,32 @@ pub(crate) struct Worst {
     pub(crate) cause: String,
     /// Where it is.
     pub(crate) site: Option<String>,
-    /// Its share of what slow deliveries waited.
+    /// Its share of the time that slow deliveries waited.
     pub(crate) share: f64,
 }
 
 /// One trial.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Trial {
-    /// Commands a second.
+    /// Commands per second.
     pub(crate) rate: f64,
     /// `held`, `missed` or `invalid`.
     pub(crate) outcome: &'static str,
-    /// Why not held.
+    /// Why it did not hold.
     pub(crate) reasons: Vec<String>,
     /// From due to received.
     pub(crate) latency: Option<Timing>,
-    /// Deliveries that never came.
+    /// Deliveries that never arrived.
     pub(crate) lost: u64,
-    /// The finding that did the most harm, if the server tells.
+    /// The most harmful finding, if the server reports findings.
     pub(crate) worst: Option<Worst>,
     #[serde(skip)]
     pub(crate) nothing_measured: bool,
 }
 
 impl Trial {
-    /// Of a trial's report.
-    pub(super) fn of(rate: f64, report: &Report) -> Self {
+    /// Returns the data of a trial's report.
+    pub(super) fn from_report(rate: f64, report: &Report) -> Self {
         Self {
             rate,
             outcome: report.verdict.outcome.as_str(),
@@ -120,7 +122,8 @@ impl Trial {
 }
 
 impl Limit {
-    pub(super) fn of(tried: Tried, trials: &[Trial]) -> Self {
+    /// Returns the limit at the rate `tried`.
+    pub(super) fn from_trials(tried: RateTrials, trials: &[Trial]) -> Self {
         let missed =
             trials.iter().rev().find(|trial| same(trial.rate, tried.rate) && trial.outcome != "held");
         Self {

@@ -7,49 +7,49 @@ mod text;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::{HuntArgs, SearchArgs};
-use crate::hunt::{self, Quarry};
-use crate::report::Outcome;
+use crate::hunt::{self, TargetServer};
+use crate::report::RunOutcome;
 use crate::run::{Progress, Stop};
 use crate::trial;
-use bracket::{Bracket, Limits, Result};
+use bracket::{Bracket, Limits, TrialResult};
 pub(crate) use document::SearchReport;
 use document::{Answer, Limit, Trial};
 pub(crate) use text::text;
 
-/// The lowest rate that is tried: less is no load.
-const LOWEST: f64 = 1.0;
+/// The lowest rate to try, in commands per second.
+const MIN_RATE: f64 = 1.0;
 
-/// Carries the search out, against one server from beginning to end.
+/// Runs the search against one server, which runs during the whole search.
 ///
 /// # Errors
 ///
-/// If a flag is wrong, the server cannot be had, or a trial could not run.
+/// If a flag is wrong, the server cannot be reached, or a trial cannot run.
 pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
     let mut hunt = args.as_hunt();
-    hunt::agree(&mut hunt);
+    hunt::add_default_operator(&mut hunt);
     if hunt.load.slo.is_empty() {
-        anyhow::bail!("say what has to hold, such as --slo 'p99<50ms'");
+        anyhow::bail!("the objective is missing: add one such as --slo 'p99<50ms'");
     }
     if hunt.load.stages.is_some() {
-        anyhow::bail!("--stages does not go with a search, which chooses the rates itself");
+        anyhow::bail!("--stages cannot be used with search, which chooses the rates itself");
     }
     let limits = Limits {
-        first: hunt.load.rate.clamp(LOWEST, args.max_rate.max(LOWEST)),
-        lowest: LOWEST,
-        highest: args.max_rate.max(LOWEST),
+        first: hunt.load.rate.clamp(MIN_RATE, args.max_rate.max(MIN_RATE)),
+        lowest: MIN_RATE,
+        highest: args.max_rate.max(MIN_RATE),
         resolution: args.resolution,
         trials: args.trials,
         most_trials: args.max_trials,
     };
     let stop = Stop::on_signals()?;
-    let quarry = Quarry::find(&hunt).await?;
+    let server = TargetServer::start_or_connect(&hunt).await?;
     let started = SystemTime::now();
-    let mut search = Search { hunt, quarry, bracket: Bracket::new(limits), trials: Vec::new() };
-    let interrupted = search.go(&stop).await?;
-    let (target, dwell) = (search.quarry.target.clone(), search.hunt.load.duration);
+    let mut search = Search { hunt, server, bracket: Bracket::new(limits), trials: Vec::new() };
+    let interrupted = search.run_trials(&stop).await?;
+    let (target, dwell) = (search.server.target.clone(), search.hunt.load.duration);
     let objectives = search.hunt.load.slo.iter().map(|objective| objective.text().to_owned()).collect();
     let (bracket, trials) = (search.bracket, search.trials);
-    let died = search.quarry.release().await.err();
+    let server_failure = search.server.stop().await.err();
     let answer = bracket.below().map(|below| Answer {
         rate: below.rate,
         held: below.held,
@@ -57,7 +57,7 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
         settled: bracket.is_settled(),
         holds_at_least: bracket::lower_bound(below.trials),
     });
-    let limit = bracket.above().map(|above| Limit::of(above, &trials));
+    let limit = bracket.above().map(|above| Limit::from_trials(above, &trials));
     Ok(SearchReport {
         schema: document::SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
@@ -67,36 +67,36 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
         objectives,
         dwell_seconds: dwell.as_secs_f64(),
         resolution: limits.resolution,
-        exit_code: if died.is_some() { 2 } else { u8::from(answer.is_none()) },
+        exit_code: if server_failure.is_some() { 2 } else { u8::from(answer.is_none()) },
         answer,
         limit,
-        invalid: died,
+        invalid: server_failure,
         trials,
     })
 }
 
 struct Search {
     hunt: HuntArgs,
-    quarry: Quarry,
+    server: TargetServer,
     bracket: Bracket,
     trials: Vec<Trial>,
 }
 
 impl Search {
-    /// Trial after trial; whether a signal ended it.
-    async fn go(&mut self, stop: &Stop) -> anyhow::Result<bool> {
+    /// Runs all trials. Returns whether a signal ended the search.
+    async fn run_trials(&mut self, stop: &Stop) -> anyhow::Result<bool> {
         while let Some(rate) = self.bracket.next() {
-            if stop.requested() {
+            if stop.is_requested() {
                 return Ok(true);
             }
             self.hunt.load.rate = rate;
             let mut progress = Progress::new(self.hunt.output.quiet);
-            progress.say(&format!("trial {} at {rate:.1}/s", self.trials.len() + 1));
-            let report = trial::once(&self.hunt, &self.quarry, stop.clone(), &mut progress).await?;
+            progress.show_text(&format!("trial {} at {rate:.1}/s", self.trials.len() + 1));
+            let report = trial::run_trial(&self.hunt, &self.server, stop.clone(), &mut progress).await?;
             if report.interrupted {
                 return Ok(true);
             }
-            let trial = Trial::of(rate, &report);
+            let trial = Trial::from_report(rate, &report);
             if trial.nothing_measured {
                 anyhow::bail!(
                     "the trial at {rate:.1}/s measured nothing: {}",
@@ -106,8 +106,12 @@ impl Search {
             if !self.hunt.output.quiet {
                 eprintln!("{}", text::trial(&trial));
             }
-            let result = if report.verdict.outcome == Outcome::Held { Result::Held } else { Result::Missed };
-            self.bracket.tell(rate, result);
+            let result = if report.verdict.outcome == RunOutcome::Held {
+                TrialResult::Held
+            } else {
+                TrialResult::Missed
+            };
+            self.bracket.record(rate, result);
             self.trials.push(trial);
         }
         Ok(false)

@@ -1,11 +1,11 @@
-//! A search on a terminal.
+//! The result of a search on a terminal.
 
 use std::fmt::Write as _;
 
 use super::document::{SearchReport, Trial, Worst};
-use crate::report::units::{counted, duration};
+use crate::report::text::units::{counted, duration};
 
-/// One trial, in one line.
+/// Returns one trial in one line.
 pub(crate) fn trial(trial: &Trial) -> String {
     let latency = trial.latency.as_ref().map_or_else(
         || "nothing delivered".to_owned(),
@@ -23,7 +23,7 @@ pub(crate) fn trial(trial: &Trial) -> String {
     format!("{:>10.1}/s  {:<7}  {latency}{why}", trial.rate, trial.outcome)
 }
 
-/// The answer, and how sure it is.
+/// Returns the answer, and how certain it is.
 pub(crate) fn text(report: &SearchReport) -> String {
     let mut text = String::new();
     let objectives = report.objectives.join(", ");
@@ -34,7 +34,7 @@ pub(crate) fn text(report: &SearchReport) -> String {
                 writeln!(text, "{:.1}/s holds {objectives} for {dwell} at {}", answer.rate, report.target);
             let _ = writeln!(
                 text,
-                "  held in {} of {} at this rate: with 95 % confidence a trial holds at least {:.0} % of the time",
+                "  held in {} of {} at this rate: with 95 % confidence, at least {:.0} % of trials hold",
                 answer.held,
                 counted(answer.trials.into(), "trial"),
                 answer.holds_at_least * 100.0
@@ -47,26 +47,29 @@ pub(crate) fn text(report: &SearchReport) -> String {
     }
     match &report.limit {
         Some(limit) => {
-            let who =
-                if limit.of_generator { "the generator, not the server, could not follow" } else { "missed" };
+            let cause =
+                if limit.of_generator { "the generator, not the server, was too slow" } else { "missed" };
             let _ = writeln!(
                 text,
-                "  at {:.1}/s {} of {} held; {who}: {}",
+                "  at {:.1}/s {} of {} held; {cause}: {}",
                 limit.rate,
                 limit.held,
                 counted(limit.trials.into(), "trial"),
                 limit.reasons.join("; ")
             );
             if let Some(worst) = &limit.worst {
-                let _ = writeln!(text, "  there, {}", harm(worst));
+                let _ = writeln!(text, "  at that rate, {}", harm(worst));
             }
         }
-        None => text.push_str("  no higher rate was tried that missed\n"),
+        None => text.push_str("  no rate that was tried missed an objective\n"),
     }
     if report.answer.as_ref().is_some_and(|answer| !answer.settled) {
-        let why =
-            if report.interrupted { "a signal ended it" } else { "the trials ran out, see --max-trials" };
-        let _ = writeln!(text, "  this is not settled to {:.1} %: {why}", report.resolution * 100.0);
+        let why = if report.interrupted {
+            "a signal ended the search"
+        } else {
+            "the limit of --max-trials was reached"
+        };
+        let _ = writeln!(text, "  the answer is not settled to {:.1} %: {why}", report.resolution * 100.0);
     }
     if let Some(invalid) = &report.invalid {
         let _ = writeln!(text, "invalid: {invalid}");
@@ -77,7 +80,7 @@ pub(crate) fn text(report: &SearchReport) -> String {
 fn harm(worst: &Worst) -> String {
     let site = worst.site.as_deref().unwrap_or(&worst.id);
     format!(
-        "{:.1} % of what slow deliveries waited was in stalls of {} at {site}",
+        "slow deliveries spent {:.1} % of their waiting time in stalls of {} at {site}",
         worst.share * 100.0,
         worst.cause
     )

@@ -1,79 +1,83 @@
-//! One connection's worth of requests.
+//! The client that sends requests on one connection.
 
 use std::sync::Arc;
 
 use async_channel::Receiver;
 use tokio::time::timeout;
 
-use super::page::Page;
+use super::page::PageConnection;
 use crate::plan::Due;
-use crate::record::{Failure, Shared, count};
+use crate::record::{Failure, RunState, count};
 
-/// Takes what is due out of the waiting line, asks, and waits for the answer.
+/// Takes due requests from the queue, sends them, and waits for the answers.
 #[derive(Debug)]
-pub(crate) struct Client {
-    shared: Arc<Shared>,
+pub(crate) struct WebClient {
+    state: Arc<RunState>,
     id: usize,
-    page: Page,
+    page: PageConnection,
     queue: Receiver<Due>,
-    /// Since when there is nothing to wait for.
+    /// Since when the connection is free.
     free_ns: u64,
     is_up: bool,
 }
 
-impl Client {
-    /// Connects and asks once, unmeasured, so that it is known whether the
+impl WebClient {
+    /// Connects and sends one request that is not measured, to check that the
     /// target speaks HTTP.
     pub(crate) async fn open(
-        shared: &Arc<Shared>,
+        state: &Arc<RunState>,
         id: usize,
-        page: Page,
+        page: PageConnection,
         queue: Receiver<Due>,
     ) -> Result<Self, Failure> {
-        let shared = Arc::clone(shared);
-        let mut client = Self { shared, id, page, queue, free_ns: 0, is_up: false };
+        let state = Arc::clone(state);
+        let mut client = Self { state, id, page, queue, free_ns: 0, is_up: false };
         client.page.get().await?;
         client.set_up(true);
         Ok(client)
     }
 
-    /// Works until nothing more can become due.
-    pub(crate) async fn work(&mut self) {
+    /// Sends requests until no more can become due.
+    pub(crate) async fn run(&mut self) {
         while let Ok(due) = self.queue.recv().await {
-            self.ask(due).await;
+            self.request(due).await;
         }
     }
 
-    async fn ask(&mut self, due: Due) {
-        let mut open =
-            Open { shared: Arc::clone(&self.shared), id: self.id, due_ns: due.at_ns, is_done: false };
-        let sent_ns = self.shared.now_ns();
-        // Late is the generator only while it had both a request and a
+    async fn request(&mut self, due: Due) {
+        let mut open = OpenRequest {
+            state: Arc::clone(&self.state),
+            id: self.id,
+            due_ns: due.at_ns,
+            is_answered: false,
+        };
+        let sent_ns = self.state.now_ns();
+        // The generator is late only while it has both a request and a free
         // connection for it.
-        self.shared.on_send(self.id, sent_ns.saturating_sub(due.at_ns.max(self.free_ns)));
-        let answer = timeout(self.shared.plan.timeout, self.page.get()).await;
-        self.free_ns = self.shared.now_ns();
+        self.state.on_send(self.id, sent_ns.saturating_sub(due.at_ns.max(self.free_ns)));
+        let answer = timeout(self.state.plan.timeout, self.page.get()).await;
+        self.free_ns = self.state.now_ns();
         match answer {
             Ok(Ok(status)) => {
-                open.is_done = true;
-                self.shared.on_answer(self.id, status, due.at_ns, sent_ns, self.free_ns);
+                open.is_answered = true;
+                self.state.on_answer(self.id, status, due.at_ns, sent_ns, self.free_ns);
                 self.set_up(true);
             }
             Ok(Err(failure)) => {
-                self.shared.failures.count(&failure);
+                self.state.failures.count(&failure);
                 self.set_up(false);
             }
             Err(_elapsed) => {
-                let limit = humantime::format_duration(self.shared.plan.timeout);
+                let limit = humantime::format_duration(self.state.plan.timeout);
                 let text = format!("the target let a request wait for more than {limit}");
-                self.shared.failures.count(&Failure::timeout(text));
-                self.page.hang_up();
+                self.state.failures.count(&Failure::timeout(text));
+                self.page.close();
             }
         }
     }
 
     fn set_up(&mut self, is_up: bool) {
-        let live = &self.shared.live;
+        let live = &self.state.live;
         match (self.is_up, is_up) {
             (false, true) => count(&live.joined, 1),
             (true, false) => count(&live.left, 1),
@@ -83,19 +87,19 @@ impl Client {
     }
 }
 
-/// A request without an answer: lost, unless it is done, even if the run ends
-/// in the middle of it.
-struct Open {
-    shared: Arc<Shared>,
+/// A request in progress. When it is dropped without an answer, the request is
+/// recorded as lost, also if the run ends during the request.
+struct OpenRequest {
+    state: Arc<RunState>,
     id: usize,
     due_ns: u64,
-    is_done: bool,
+    is_answered: bool,
 }
 
-impl Drop for Open {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
-        if !self.is_done {
-            self.shared.on_request_lost(self.id, self.due_ns, self.shared.now_ns());
+        if !self.is_answered {
+            self.state.on_request_lost(self.id, self.due_ns, self.state.now_ns());
         }
     }
 }

@@ -1,9 +1,9 @@
-//! HTTP/1.1, as a client speaks it.
+//! The client side of HTTP/1.1.
 
 mod client;
 mod outlet;
 mod page;
 
-pub(crate) use client::Client;
+pub(crate) use client::WebClient;
 pub(crate) use outlet::WebOutlet;
-pub(crate) use page::Page;
+pub(crate) use page::PageConnection;

@@ -1,12 +1,12 @@
-//! What is due, handed to whichever connection is free.
+//! Puts due requests into the queue for the next free connection.
 
 use async_channel::{Sender, TrySendError};
 
+use crate::outlet::{Outlet, Sent};
 use crate::plan::Due;
-use crate::record::{Shared, count};
-use crate::run::{Outlet, Sent};
+use crate::record::{RunState, count};
 
-/// The waiting line in front of the connections.
+/// The queue of requests that wait for a free connection.
 #[derive(Debug)]
 pub(crate) struct WebOutlet {
     queue: Sender<Due>,
@@ -14,7 +14,7 @@ pub(crate) struct WebOutlet {
 }
 
 impl WebOutlet {
-    /// In front of this many `connections`.
+    /// Returns an outlet that feeds `queue`, for this many connections.
     pub(crate) const fn new(queue: Sender<Due>, connections: usize) -> Self {
         Self { queue, connections }
     }
@@ -25,14 +25,14 @@ impl Outlet for WebOutlet {
         self.connections
     }
 
-    fn send(&mut self, shared: &Shared, due: &Due, _lag_ns: u64) -> Sent {
-        count(&shared.live.awaited, 1);
+    fn send(&mut self, state: &RunState, due: &Due, _lag_ns: u64) -> Sent {
+        count(&state.live.awaited, 1);
         let sent = match self.queue.try_send(*due) {
             Ok(()) => return Sent::Queued,
             Err(TrySendError::Full(_)) => Sent::Skipped,
             Err(TrySendError::Closed(_)) => Sent::Closed,
         };
-        shared.on_request_lost(0, due.at_ns, shared.now_ns());
+        state.on_request_lost(0, due.at_ns, state.now_ns());
         sent
     }
 

@@ -1,4 +1,4 @@
-//! One connection to a web server, and the page that is asked for.
+//! One connection to a web server, and the page that it requests.
 
 use std::net::SocketAddr;
 
@@ -11,10 +11,10 @@ use hyper_util::rt::TokioIo;
 use crate::net;
 use crate::record::Failure;
 
-/// What is asked for, and a connection that is kept alive where the server
+/// The page to request, and a connection that is kept alive if the server
 /// allows it.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct PageConnection {
     address: SocketAddr,
     host: String,
     path: String,
@@ -22,22 +22,24 @@ pub(crate) struct Page {
     connection: Option<SendRequest<Empty<Bytes>>>,
 }
 
-impl Page {
-    /// `path` of the server at `address`, for connection `number`.
+impl PageConnection {
+    /// Returns connection `number` for `path` of the server at `address`. It is
+    /// not connected yet.
     pub(crate) const fn new(address: SocketAddr, host: String, path: String, number: usize) -> Self {
         Self { address, host, path, number, connection: None }
     }
 
-    /// Asks once, and reads the answer to its end. Its status.
+    /// Sends one request and reads the whole answer. Returns its status.
     pub(crate) async fn get(&mut self) -> Result<u16, Failure> {
         let reused = self.connect().await?;
-        match self.ask().await {
-            // The server may close an idle connection at any time; that it did
-            // so as the request came is nobody's failure.
+        match self.request().await {
+            // The server may close an idle connection at any time. If it does
+            // so when a request is sent, that is not a failure; the request is
+            // repeated.
             Err(error) if reused && (error.is_canceled() || error.is_incomplete_message()) => {
                 self.connection = None;
                 self.connect().await?;
-                self.ask().await
+                self.request().await
             }
             answer => answer,
         }
@@ -47,12 +49,13 @@ impl Page {
         })
     }
 
-    /// Leaves the connection, as what is under way on it is of no use.
-    pub(crate) fn hang_up(&mut self) {
+    /// Closes the connection, because the answer on it arrives too late.
+    pub(crate) fn close(&mut self) {
         self.connection = None;
     }
 
-    /// Connects, unless there is a connection that can be used again.
+    /// Connects, unless there is a connection that can be reused. Returns
+    /// whether it is reused.
     async fn connect(&mut self) -> Result<bool, Failure> {
         if let Some(connection) = &mut self.connection
             && connection.ready().await.is_ok()
@@ -62,13 +65,13 @@ impl Page {
         let stream = net::connect(self.address, self.number).await;
         let stream = stream.map_err(|error| Failure::connecting(&error))?;
         let (connection, driver) = handshake(TokioIo::new(stream)).await.map_err(|error| failure(&error))?;
-        // It ends with the connection, whose failures the request tells.
+        // The driver ends with the connection. Its failures reach the request.
         tokio::spawn(driver);
         self.connection = Some(connection);
         Ok(false)
     }
 
-    async fn ask(&mut self) -> hyper::Result<u16> {
+    async fn request(&mut self) -> hyper::Result<u16> {
         let request = Request::get(&self.path).header("host", &self.host).body(Empty::new());
         let (Ok(request), Some(connection)) = (request, &mut self.connection) else { return Ok(0) };
         let answer = connection.send_request(request).await?;

@@ -1,4 +1,4 @@
-//! A small chat server, wrong on demand.
+//! A small chat server with configurable faults.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -8,52 +8,53 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// What the server does with one delivery to a room; it is told how many there
-/// were.
+/// Decides what the server does with one delivery. The arguments are the number
+/// of deliveries so far and the channel.
 pub(crate) type Delivery = fn(u64, &str) -> Fate;
 
-/// What becomes of a delivery.
+/// What the server does with a delivery.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Passed,
     Dropped,
     Doubled,
-    /// Held back until the receiver's next one has gone out.
+    /// Held back until after the receiver's next delivery.
     Swapped,
 }
 
-/// What the server does wrong.
+/// The faults of the server.
 #[derive(Clone, Copy)]
-pub(crate) struct Conduct {
+pub(crate) struct Faults {
     pub(crate) delivery: Delivery,
-    /// How long a message is kept before it goes out; it is told how many
-    /// messages there were.
+    /// Delays a message. The argument is the number of messages so far.
     pub(crate) delay: Option<fn(u64) -> Duration>,
-    /// Once, this long after the first message, for this long, nothing moves.
+    /// Time after the first message at which the server freezes once, and the
+    /// duration of the freeze.
     pub(crate) freeze: Option<(Duration, Duration)>,
-    /// After this many messages every connection is closed.
+    /// Closes all connections after this number of messages.
     pub(crate) closes_after: Option<u64>,
 }
 
-impl Default for Conduct {
+impl Default for Faults {
     fn default() -> Self {
         Self { delivery: |_, _| Fate::Passed, delay: None, freeze: None, closes_after: None }
     }
 }
 
-/// When a message went out to its room, and when it had been due.
+/// A message that the server sent to its channel.
 #[derive(Clone, Copy)]
 pub(crate) struct Passed {
-    pub(crate) at: SystemTime,
+    pub(crate) sent_at: SystemTime,
+    /// When the message was due, in nanoseconds after the start of the run.
     pub(crate) due_ns: u64,
     pub(crate) receivers: usize,
 }
 
-/// What the server did, which the generator must find out.
+/// The server's own counts. The generator's report must agree with them.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct ServerCounts {
     pub(crate) passed: Vec<Passed>,
-    /// From when to when nothing moved.
+    /// The start and the end of the freeze.
     pub(crate) frozen: Option<(SystemTime, SystemTime)>,
     pub(crate) messages: u64,
     pub(crate) deliveries: u64,
@@ -65,52 +66,57 @@ pub(crate) struct Tally {
 
 struct Peer {
     stream: TcpStream,
-    room: String,
+    channel: String,
     held: Option<String>,
 }
 
 struct Hub {
-    conduct: Conduct,
-    first: Option<Instant>,
+    faults: Faults,
+    first_message: Option<Instant>,
     peers: HashMap<u64, Peer>,
-    tally: Tally,
-    keeper: Sender<Kept>,
+    counts: ServerCounts,
+    delayed: Sender<DelayedMessage>,
 }
 
-/// A message that is kept until its time.
-struct Kept {
-    until: Instant,
+struct DelayedMessage {
+    send_at: Instant,
     sender: u64,
     line: String,
 }
 
-/// A running server; its threads end with the test's process.
+/// A running server. Its threads end with the test's process.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     hub: Arc<Mutex<Hub>>,
 }
 
 impl Server {
-    pub(crate) fn start(conduct: Conduct) -> Self {
+    pub(crate) fn start(faults: Faults) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (keeper, kept) = mpsc::channel();
-        let hub = Hub { conduct, first: None, peers: HashMap::new(), tally: Tally::default(), keeper };
+        let (delayed, receiver) = mpsc::channel();
+        let hub = Hub {
+            faults,
+            first_message: None,
+            peers: HashMap::new(),
+            counts: ServerCounts::default(),
+            delayed,
+        };
         let hub = Arc::new(Mutex::new(hub));
-        let keeping = Arc::clone(&hub);
-        thread::spawn(move || keep(&keeping, &kept));
-        let serving = Arc::clone(&hub);
+        let delaying_hub = Arc::clone(&hub);
+        thread::spawn(move || send_delayed(&delaying_hub, &receiver));
+        let serving_hub = Arc::clone(&hub);
         thread::spawn(move || {
             for (id, stream) in (0..).zip(listener.incoming().flatten()) {
-                let hub = Arc::clone(&serving);
+                let hub = Arc::clone(&serving_hub);
                 thread::spawn(move || serve(&hub, id, stream));
             }
         });
         Self { address, hub }
     }
 
-    pub(crate) fn tally<T>(&self, read: impl FnOnce(&Tally) -> T) -> T {
-        read(&self.hub.lock().expect("no panic").tally)
+    pub(crate) fn counts<T>(&self, read: impl FnOnce(&ServerCounts) -> T) -> T {
+        read(&self.hub.lock().expect("no panic").counts)
     }
 }
 
@@ -135,7 +141,7 @@ fn serve(hub: &Mutex<Hub>, id: u64, stream: TcpStream) {
             }
             "WHO" => format!("{}\r\n:fake 461 {nick} :not \u{fffd} now\r\n", "x".repeat(9000)),
             "PONG" => {
-                hub.lock().expect("no panic").tally.pongs += 1;
+                hub.lock().expect("no panic").counts.pongs += 1;
                 String::new()
             }
             "PRIVMSG" => {
@@ -154,77 +160,78 @@ fn serve(hub: &Mutex<Hub>, id: u64, stream: TcpStream) {
 }
 
 impl Hub {
-    fn join(&mut self, id: u64, room: &str, stream: &TcpStream) {
-        if !room.ends_with("-scratch") {
+    fn join(&mut self, id: u64, channel: &str, stream: &TcpStream) {
+        if !channel.ends_with("-scratch") {
             let stream = stream.try_clone().expect("a second handle");
-            self.peers.insert(id, Peer { stream, room: room.to_owned(), held: None });
+            self.peers.insert(id, Peer { stream, channel: channel.to_owned(), held: None });
         }
     }
 
     fn privmsg(&mut self, sender: u64, line: &str) {
-        self.tally.messages += 1;
-        let first = *self.first.get_or_insert_with(Instant::now);
-        if let Some((_, length)) = self.conduct.freeze.take_if(|(after, _)| first.elapsed() >= *after) {
+        self.counts.messages += 1;
+        let first = *self.first_message.get_or_insert_with(Instant::now);
+        if let Some((_, duration)) = self.faults.freeze.take_if(|(after, _)| first.elapsed() >= *after) {
             let begin = SystemTime::now();
-            // Under the hub's lock, so nobody moves.
-            thread::sleep(length);
-            self.tally.frozen = Some((begin, SystemTime::now()));
+            // This thread holds the hub's lock, so no other thread continues.
+            thread::sleep(duration);
+            self.counts.frozen = Some((begin, SystemTime::now()));
         }
-        if self.conduct.closes_after.is_some_and(|messages| self.tally.messages > messages) {
+        if self.faults.closes_after.is_some_and(|messages| self.counts.messages > messages) {
             for peer in self.peers.values() {
                 let _ = peer.stream.shutdown(std::net::Shutdown::Both);
             }
             return;
         }
-        if let Some(delay) = self.conduct.delay {
-            let until = Instant::now() + delay(self.tally.messages);
-            let _ = self.keeper.send(Kept { until, sender, line: line.to_owned() });
+        if let Some(delay) = self.faults.delay {
+            let send_at = Instant::now() + delay(self.counts.messages);
+            let _ = self.delayed.send(DelayedMessage { send_at, sender, line: line.to_owned() });
         } else {
             self.pass(sender, line);
         }
     }
 
     fn pass(&mut self, sender: u64, line: &str) {
-        let Some(room) = self.peers.get(&sender).map(|peer| peer.room.clone()) else { return };
-        let receivers = self.peers.iter_mut().filter(|(id, peer)| **id != sender && peer.room == room);
-        let before = self.tally.deliveries;
-        let at = SystemTime::now();
+        let Some(channel) = self.peers.get(&sender).map(|peer| peer.channel.clone()) else { return };
+        let receivers = self.peers.iter_mut().filter(|(id, peer)| **id != sender && peer.channel == channel);
+        let before = self.counts.deliveries;
+        let sent_at = SystemTime::now();
         for (_, peer) in receivers {
-            self.tally.deliveries += 1;
-            let fate = (self.conduct.delivery)(self.tally.deliveries, &peer.room);
-            deliver(peer, line, fate, &mut self.tally);
+            self.counts.deliveries += 1;
+            let fate = (self.faults.delivery)(self.counts.deliveries, &peer.channel);
+            deliver(peer, line, fate, &mut self.counts);
         }
-        // What follows the text's mark: run, sender, sequence, due time.
+        // The text contains a marker, the run, the sender, the sequence number
+        // and the due time.
         let due_ns = line.split(' ').nth(7).and_then(|due| due.parse().ok()).expect("a generator's message");
-        let receivers = usize::try_from(self.tally.deliveries - before).expect("few");
-        self.tally.passed.push(Passed { at, due_ns, receivers });
+        let receivers = usize::try_from(self.counts.deliveries - before).expect("few");
+        self.counts.passed.push(Passed { sent_at, due_ns, receivers });
     }
 }
 
-/// Passes each message on when its time has come, in the order of the times.
-fn keep(hub: &Mutex<Hub>, kept: &Receiver<Kept>) {
-    let mut waiting: BTreeMap<(Instant, u64), Kept> = BTreeMap::new();
+/// Sends each delayed message at its time.
+fn send_delayed(hub: &Mutex<Hub>, receiver: &Receiver<DelayedMessage>) {
+    let mut waiting: BTreeMap<(Instant, u64), DelayedMessage> = BTreeMap::new();
     for number in 0.. {
-        let next = waiting.keys().next().map(|&(until, _)| until.saturating_duration_since(Instant::now()));
-        match kept.recv_timeout(next.unwrap_or(Duration::from_secs(3600))) {
-            Ok(message) => drop(waiting.insert((message.until, number), message)),
+        let next = waiting.keys().next().map(|&(at, _)| at.saturating_duration_since(Instant::now()));
+        match receiver.recv_timeout(next.unwrap_or(Duration::from_secs(3600))) {
+            Ok(message) => drop(waiting.insert((message.send_at, number), message)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         while let Some(first) = waiting.first_entry().filter(|first| first.key().0 <= Instant::now()) {
-            let Kept { sender, line, .. } = first.remove();
+            let DelayedMessage { sender, line, .. } = first.remove();
             hub.lock().expect("no panic").pass(sender, &line);
         }
     }
 }
 
-fn deliver(peer: &mut Peer, line: &str, fate: Fate, tally: &mut Tally) {
+fn deliver(peer: &mut Peer, line: &str, fate: Fate, counts: &mut ServerCounts) {
     let mut text = match fate {
         Fate::Passed => line.to_owned(),
         Fate::Doubled => line.repeat(2),
         Fate::Dropped => String::new(),
-        // Only within one sender can an order be told; a held line waits for
-        // the next of any, so it is held for one from the same.
+        // The receiver can check only the order of one sender's messages, so a
+        // held line is sent after the next line of the same sender.
         Fate::Swapped if peer.held.is_none() => {
             peer.held = Some(line.to_owned());
             return;
@@ -235,10 +242,10 @@ fn deliver(peer: &mut Peer, line: &str, fate: Fate, tally: &mut Tally) {
     if fate != Fate::Dropped
         && let Some(held) = peer.held.take_if(|held| prefix(held) == prefix(line))
     {
-        tally.swapped += 1;
+        counts.swapped += 1;
         text.push_str(&held);
     }
-    tally.dropped += u64::from(fate == Fate::Dropped);
-    tally.doubled += u64::from(fate == Fate::Doubled);
+    counts.dropped += u64::from(fate == Fate::Dropped);
+    counts.doubled += u64::from(fate == Fate::Doubled);
     let _ = (&peer.stream).write_all(text.as_bytes());
 }

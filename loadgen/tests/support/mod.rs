@@ -1,5 +1,5 @@
-//! What the tests share: a chat server that errs on purpose, a telemetry that
-//! tells what it is told, and the program under test.
+//! Helpers of the tests: a chat server and a web server with configurable
+//! faults, a fake telemetry server, and the program under test.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 

@@ -1,4 +1,4 @@
-//! The program under test.
+//! Runs the program under test.
 
 use std::net::SocketAddr;
 use std::process::{Command, Output};
@@ -7,28 +7,28 @@ use serde_json::Value;
 
 use super::schema;
 
-/// What a run of the program came to.
+/// The result of a run of the program.
 pub(crate) struct Outcome {
     pub(crate) code: i32,
     pub(crate) stderr: String,
-    /// The report of `--json -`; null if there is none.
+    /// The report that `--json -` writes, or null without a report.
     pub(crate) report: Value,
 }
 
-/// The program with `arguments`, not started yet.
+/// Returns a command that runs the program with `arguments`.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
     command.args(arguments).env_remove("NO_COLOR");
     command
 }
 
-/// Runs the program with `arguments` to its end.
+/// Runs the program with `arguments` until it ends.
 #[track_caller]
 pub(crate) fn loadgen(arguments: &[&str]) -> Outcome {
     outcome(command(arguments).output().expect("the program starts"))
 }
 
-/// What has been written and returned; a document is held against its schema.
+/// Converts the output of the program. Checks a report against its schema.
 #[track_caller]
 pub(crate) fn outcome(output: Output) -> Outcome {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
@@ -42,8 +42,8 @@ pub(crate) fn outcome(output: Output) -> Outcome {
     }
 }
 
-/// A short `run` against `target`, its report on standard output: ten
-/// connections in two rooms, a hundred messages a second for a second.
+/// Runs a short `run` against `target`, with the report on standard output: ten
+/// connections in two channels, 100 messages per second for one second.
 pub(crate) fn run(target: SocketAddr, more: &[&str]) -> Outcome {
     let target = target.to_string();
     let mut arguments = vec!["run", "--target", &target, "--json", "-", "--quiet"];
@@ -54,7 +54,7 @@ pub(crate) fn run(target: SocketAddr, more: &[&str]) -> Outcome {
         ("--duration", "1s"),
         ("--ramp", "100ms"),
         ("--drain", "1s"),
-        // The machine of the tests may be busy with other things.
+        // The generator may be late on a busy machine.
         ("--max-send-lag", "10s"),
         ("--mix", "privmsg:1"),
     ];
@@ -69,21 +69,21 @@ pub(crate) fn run(target: SocketAddr, more: &[&str]) -> Outcome {
 }
 
 impl Outcome {
-    /// A count in the report, by its JSON pointer.
+    /// Returns a count of the report by its JSON pointer.
     #[track_caller]
     pub(crate) fn count(&self, pointer: &str) -> u64 {
         let value = self.report.pointer(pointer).and_then(Value::as_u64);
         value.unwrap_or_else(|| panic!("no count {pointer} in {}\n{}", self.report, self.stderr))
     }
 
-    /// A number in the report, by its JSON pointer.
+    /// Returns a number of the report by its JSON pointer.
     #[track_caller]
     pub(crate) fn number(&self, pointer: &str) -> f64 {
         let value = self.report.pointer(pointer).and_then(Value::as_f64);
         value.unwrap_or_else(|| panic!("no number {pointer} in {}\n{}", self.report, self.stderr))
     }
 
-    /// The reasons of the verdict, as one text.
+    /// Returns the reasons of the verdict as one text.
     pub(crate) fn reasons(&self) -> String {
         self.report["verdict"]["reasons"].to_string()
     }

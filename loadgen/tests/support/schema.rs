@@ -1,4 +1,4 @@
-//! The schemas of what the program writes, by the name that each document gives for its own.
+//! The schemas of the program's documents. Each document names its schema.
 
 use serde_json::Value;
 
@@ -9,17 +9,17 @@ const SCHEMAS: [&str; 4] = [
     include_str!("../../schema/merged-log-1.schema.json"),
 ];
 
-/// What holds documents against the schema `name`.
+/// Returns a validator for the schema `name`.
 #[track_caller]
 pub(crate) fn validator(name: &str) -> jsonschema::Validator {
     let mut schemas = SCHEMAS.iter().map(|text| serde_json::from_str(text).expect("the schema is JSON"));
     let schema: Value =
         schemas.find(|schema: &Value| schema["$id"] == name).unwrap_or_else(|| panic!("no schema {name}"));
-    jsonschema::draft202012::meta::validate(&schema).expect("the schema is a schema");
+    jsonschema::draft202012::meta::validate(&schema).expect("the schema is valid");
     jsonschema::validator_for(&schema).expect("the schema can be used")
 }
 
-/// That a document is what it says it is.
+/// Checks a document against the schema that it names.
 #[track_caller]
 pub(crate) fn assert_valid(document: &Value) {
     let validator = validator(document["schema"].as_str().expect("the name of a schema"));

@@ -1,4 +1,4 @@
-//! A telemetry that grows findings when it is asked a second time.
+//! A fake telemetry server. It has findings from the second request on.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -7,21 +7,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-/// Serves `/findings`, empty at first and `findings` later, and `/stalls`.
-/// Its URL.
+/// Starts a server and returns its URL. Its first response to `/findings` is
+/// empty, and later responses contain `findings`. It also serves `/tasks` and
+/// `/stalls`.
 pub(crate) fn start(findings: Vec<Value>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     thread::spawn(move || {
-        let mut asked = 0;
+        let mut findings_requests = 0;
         for mut stream in listener.incoming().flatten() {
             let mut request = String::new();
             let _ = BufReader::new(&stream).read_line(&mut request);
             let body = if request.starts_with("GET /findings ") {
-                asked += 1;
-                if asked == 1 { document(&[], 0) } else { document(&findings, 1) }
+                findings_requests += 1;
+                if findings_requests == 1 { document(&[], 0) } else { document(&findings, 1) }
             } else if request.starts_with("GET /tasks ") {
-                json!({"schema": "loopscope.tasks/1", "kinds": [{"name": "session", "poll": {"count": 100 * asked.min(2)}}]})
+                json!({"schema": "loopscope.tasks/1", "kinds": [{"name": "session", "poll": {"count": 100 * findings_requests.min(2)}}]})
             } else {
                 json!({
                     "schema": "loopscope.stalls/1", "now_unix_ns": unix_ns(),
@@ -29,7 +30,7 @@ pub(crate) fn start(findings: Vec<Value>) -> String {
                 })
             };
             let body = body.to_string();
-            // In two chunks, as a server may send it.
+            // Sends two chunks, as a real server may do.
             let (one, two) = body.split_at(body.len() / 2);
             let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
             let (first, second) = (one.len(), two.len());
@@ -39,13 +40,13 @@ pub(crate) fn start(findings: Vec<Value>) -> String {
     url
 }
 
-/// Now, by the wall clock.
+/// Returns the current Unix time in nanoseconds.
 pub(crate) fn unix_ns() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     u64::try_from(now.as_nanos()).expect("before 2554")
 }
 
-/// A findings document.
+/// Returns a findings document.
 pub(crate) fn document(findings: &[Value], lost: u64) -> Value {
     json!({
         "schema": "loopscope.findings/1",
@@ -58,7 +59,7 @@ pub(crate) fn document(findings: &[Value], lost: u64) -> Value {
     })
 }
 
-/// A finding of the cause `sleep`.
+/// Returns a finding with the cause `sleep`.
 pub(crate) fn finding(id: &str, total: f64) -> Value {
     json!({
         "id": id, "cause": "sleep", "primitive": "std::thread::sleep",

@@ -1,4 +1,4 @@
-//! Known truth: spans and stalls whose overlap is worked out by hand.
+//! Deliveries and stalls whose overlap is calculated by hand.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use super::*;
 
 const MS: u64 = 1_000_000;
 
-/// When the measuring begins, by the server's clock.
+/// When the measurement begins, by the server's clock.
 const BEGIN: u64 = 1_000_000 * MS;
 
 fn findings(counts: &[(&str, u64)]) -> FindingsDocument {
@@ -34,24 +34,25 @@ fn findings(counts: &[(&str, u64)]) -> FindingsDocument {
     .expect("a document")
 }
 
-/// In milliseconds since the measuring began.
+/// Times in milliseconds since the measurement began.
 fn stall(finding: &str, start: i64, end: Option<i64>) -> Stall {
     let at = |ms: i64| BEGIN.saturating_add_signed(ms * MS as i64);
-    Stall {
-        start_unix_ns: at(start),
-        end_unix_ns: end.map(at),
-        worker: "0".into(),
-        task: "session".into(),
-        finding: Some(finding.into()),
-    }
+    serde_json::from_value(json!({
+        "start_unix_ns": at(start), "end_unix_ns": end.map(at),
+        "worker": "0", "task": "session", "finding": finding,
+    }))
+    .expect("a stall")
 }
 
-/// The spans in milliseconds; measured for 1000.
+/// The spans in milliseconds, of a measurement of 1000 ms.
 fn slow(spans: &[(u64, u64)], weight: u64) -> (SlowDeliveries, Alignment) {
     let start = Instant::now();
     let exchange = Exchange { sent: start, server_unix_ns: BEGIN, answered: start };
-    let span =
-        |&(due, arrived): &(u64, u64)| Span { due_ns: due * MS, sent_ns: due * MS, arrived_ns: arrived * MS };
+    let span = |&(due, arrived): &(u64, u64)| DeliverySpan {
+        due_ns: due * MS,
+        sent_ns: due * MS,
+        arrived_ns: arrived * MS,
+    };
     let slow = SlowDeliveries {
         start,
         measured_ns: 1000 * MS,
@@ -70,7 +71,7 @@ fn assert_close(actual: f64, expected: f64) {
 }
 
 #[test]
-fn the_accounts_are_those_of_a_reckoning_by_hand() {
+fn shares_are_those_calculated_by_hand() {
     let (slow, clock) = slow(&[(100, 200), (150, 200), (500, 600)], 1);
     let stalls = [stall("a", 110, Some(180)), stall("b", 160, Some(190)), stall("b", 800, Some(900))];
     let tail = explain(&slow, &stalls, &findings(&[("a", 1), ("b", 2)]), &clock);
@@ -93,7 +94,7 @@ fn the_accounts_are_those_of_a_reckoning_by_hand() {
 }
 
 #[test]
-fn a_stall_that_nobody_met_hurts_nobody() {
+fn a_stall_in_which_no_slow_delivery_waited_is_harmless() {
     let (slow, clock) = slow(&[(100, 200), (400, 500)], 1);
     let stalls = [stall("a", 200, Some(400)), stall("a", -50, Some(-10)), stall("a", 2000, Some(2100))];
     let tail = explain(&slow, &stalls, &findings(&[("a", 5)]), &clock);
@@ -105,7 +106,7 @@ fn a_stall_that_nobody_met_hurts_nobody() {
 }
 
 #[test]
-fn each_kept_delivery_stands_for_as_many_as_were_left_out() {
+fn each_kept_delivery_counts_with_its_weight() {
     let (slow, clock) = slow(&[(100, 200)], 4);
     let tail = explain(&slow, &[stall("a", 100, Some(200))], &findings(&[("a", 1)]), &clock);
     assert_eq!((tail.deliveries, tail.looked_at, tail.findings[0].deliveries), (4, 1, 4));
@@ -114,11 +115,12 @@ fn each_kept_delivery_stands_for_as_many_as_were_left_out() {
 }
 
 #[test]
-fn a_stall_that_lasts_counts_up_to_now_and_one_of_no_finding_for_nobody() {
+fn an_ongoing_stall_counts_up_to_now_and_one_without_a_finding_not_at_all() {
     let (slow, clock) = slow(&[(0, 100)], 1);
     let mut unnamed = stall("a", 50, Some(100));
     unnamed.finding = None;
-    // The measuring has only just begun, so what lasts has hardly begun either.
+    // The measurement has only just begun, so the ongoing stall explains
+    // little.
     let lasting = stall("a", -1000, None);
     let tail = explain(&slow, &[lasting, unnamed], &findings(&[("a", 1)]), &clock);
     assert!(tail.explained_share < 1.0, "{tail:?}");
@@ -126,7 +128,7 @@ fn a_stall_that_lasts_counts_up_to_now_and_one_of_no_finding_for_nobody() {
 }
 
 #[test]
-fn what_was_late_by_the_generator_is_on_its_own_account() {
+fn the_generators_own_lateness_has_its_own_share() {
     let (mut slow, clock) = slow(&[(100, 200)], 1);
     slow.kept[0].sent_ns = 140 * MS;
     let tail = explain(&slow, &[stall("a", 110, Some(190))], &findings(&[("a", 1)]), &clock);
@@ -134,7 +136,7 @@ fn what_was_late_by_the_generator_is_on_its_own_account() {
     assert_close(tail.explained_share, 0.5);
     assert_close(tail.after_share, 0.1);
     assert_close(tail.unexplained_share, 0.0);
-    // A stall that was over before the sending held up nobody.
+    // A stall that ended before the message was sent is harmless.
     let tail = explain(&slow, &[stall("a", 110, Some(139))], &findings(&[("a", 1)]), &clock);
     assert_eq!((tail.findings[0].hurtful_stalls, tail.findings[0].deliveries), (0, 0));
 }

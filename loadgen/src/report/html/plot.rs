@@ -1,21 +1,21 @@
-//! Lines and bars over an axis, as SVG.
+//! Plots of lines and bars, as SVG.
 
 use std::fmt::Write as _;
 
 use super::escape;
-use crate::report::units::duration;
+use crate::report::text::units::duration;
 
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 260.0;
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 12.0;
-const TOP: f64 = 26.0;
-const BOTTOM: f64 = 26.0;
+const PLOT_WIDTH: f64 = 960.0;
+const PLOT_HEIGHT: f64 = 260.0;
+const LEFT_MARGIN: f64 = 64.0;
+const RIGHT_MARGIN: f64 = 12.0;
+const TOP_MARGIN: f64 = 26.0;
+const BOTTOM_MARGIN: f64 = 26.0;
 
-/// About how many ticks a linear axis has.
-const TICKS: f64 = 8.0;
+/// The approximate number of ticks of a linear axis.
+const TYPICAL_TICKS: f64 = 8.0;
 
-/// The horizontal axis, with what is written at its ticks.
+/// The horizontal axis, with the labels of its ticks.
 #[derive(Debug)]
 pub(super) struct Axis {
     begin: f64,
@@ -24,12 +24,12 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// With these `ticks`.
+    /// Returns an axis with these `ticks`.
     pub(super) fn new(begin: f64, end: f64, ticks: Vec<(f64, String)>) -> Self {
         Self { begin, end: end.max(begin + f64::MIN_POSITIVE), ticks }
     }
 
-    /// With round numbers of `unit`.
+    /// Returns an axis with round numbers of `unit` as ticks.
     pub(super) fn linear(begin: f64, end: f64, unit: &str) -> Self {
         let ticks = round_steps(end).map(|tick| (tick, format!("{}{unit}", number(tick)))).collect();
         Self::new(begin, end, ticks)
@@ -37,7 +37,7 @@ impl Axis {
 
     fn place(&self, x: f64) -> f64 {
         let share = (x - self.begin) / (self.end - self.begin);
-        LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
+        LEFT_MARGIN + share.clamp(0.0, 1.0) * (PLOT_WIDTH - LEFT_MARGIN - RIGHT_MARGIN)
     }
 }
 
@@ -51,17 +51,17 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// From zero, in `unit`.
+    /// Returns a linear scale from zero, in `unit`.
     pub(super) fn linear(most: f64, unit: &str) -> Self {
         let ticks = round_steps(most).map(|tick| (tick, format!("{}{unit}", number(tick)))).collect();
         Self { least: 0.0, most: most * 1.05, is_log: false, ticks }
     }
 
-    /// Of seconds, each decade as high as the next.
+    /// Returns a logarithmic scale of seconds.
     pub(super) fn log_seconds(least: f64, most: f64) -> Self {
         let (first, last) = (least.log10().floor(), (most * 1.01).log10().ceil());
         let decades = (0..).map(|step| first + f64::from(step)).take_while(|&decade| decade <= last);
-        let ticks = decades.map(|decade| 10_f64.powf(decade)).map(|tick| (tick, round_duration(tick)));
+        let ticks = decades.map(|decade| 10_f64.powf(decade)).map(|tick| (tick, duration(tick)));
         Self { least: 10_f64.powf(first), most: 10_f64.powf(last), is_log: true, ticks: ticks.collect() }
     }
 
@@ -71,11 +71,11 @@ impl Scale {
         } else {
             (y - self.least) / (self.most - self.least)
         };
-        HEIGHT - BOTTOM - share.clamp(0.0, 1.0) * (HEIGHT - TOP - BOTTOM)
+        PLOT_HEIGHT - BOTTOM_MARGIN - share.clamp(0.0, 1.0) * (PLOT_HEIGHT - TOP_MARGIN - BOTTOM_MARGIN)
     }
 }
 
-/// Lines and bars, drawn one after the other.
+/// A plot of lines and bars, which are drawn one after the other.
 #[derive(Debug)]
 pub(super) struct Plot {
     name: &'static str,
@@ -86,12 +86,12 @@ pub(super) struct Plot {
 }
 
 impl Plot {
-    /// An empty one.
+    /// Returns an empty plot.
     pub(super) const fn new(name: &'static str, x: Axis, y: Scale) -> Self {
         Self { name, x, y, body: String::new(), legend: Vec::new() }
     }
 
-    /// A line through `points`, in the colour of `class`.
+    /// Draws a line through `points`, in the colour of `class`.
     pub(super) fn line(&mut self, class: &str, name: &str, points: &[(f64, f64)]) {
         let points: Vec<_> =
             points.iter().map(|&(x, y)| format!("{:.1},{:.1}", self.x.place(x), self.y.place(y))).collect();
@@ -100,43 +100,45 @@ impl Plot {
         self.legend.push((class.to_owned(), name.to_owned()));
     }
 
-    /// A level that should not be passed, if the scale reaches it.
+    /// Draws a horizontal line at a limit, if it lies on the scale.
     pub(super) fn level(&mut self, class: &str, name: &str, y: f64) {
         if y <= self.y.most && y >= self.y.least {
             let y = self.y.place(y);
-            let right = WIDTH - RIGHT;
-            let _ = writeln!(self.body, "<path class=\"level\" d=\"M{LEFT} {y:.1}H{right}\"/>");
+            let right = PLOT_WIDTH - RIGHT_MARGIN;
+            let _ = writeln!(self.body, "<path class=\"level\" d=\"M{LEFT_MARGIN} {y:.1}H{right}\"/>");
             self.legend.push((class.to_owned(), name.to_owned()));
         }
     }
 
-    /// A bar of the full height, never too thin to be seen.
-    pub(super) fn bar(&mut self, begin: f64, end: f64, words: &str) {
+    /// Draws a bar of the full height and of a visible width.
+    pub(super) fn bar(&mut self, begin: f64, end: f64, label: &str) {
         if end < self.x.begin || begin > self.x.end {
             return;
         }
         let (left, right) = (self.x.place(begin), self.x.place(end));
-        let (width, height) = ((right - left).max(1.0), HEIGHT - TOP - BOTTOM);
+        let (width, height) = ((right - left).max(1.0), PLOT_HEIGHT - TOP_MARGIN - BOTTOM_MARGIN);
         let _ = writeln!(
             self.body,
-            "<rect class=\"stall\" x=\"{left:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{height}\">\
+            "<rect class=\"stall\" x=\"{left:.1}\" y=\"{TOP_MARGIN}\" width=\"{width:.1}\" height=\"{height}\">\
              <title>{}</title></rect>",
-            escape(words)
+            escape(label)
         );
     }
 
-    /// The whole of it.
+    /// Returns the plot as SVG.
     pub(super) fn svg(&self) -> String {
-        let mut svg =
-            format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n", self.name);
-        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        let mut svg = format!(
+            "<svg viewBox=\"0 0 {PLOT_WIDTH} {PLOT_HEIGHT}\" role=\"img\" aria-label=\"{}\">\n",
+            self.name
+        );
+        let (right, bottom) = (PLOT_WIDTH - RIGHT_MARGIN, PLOT_HEIGHT - BOTTOM_MARGIN);
         for (y, label) in &self.y.ticks {
             let y = self.y.place(*y);
             let _ = writeln!(
                 svg,
-                "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right}\"/>\
+                "<path class=\"grid\" d=\"M{LEFT_MARGIN} {y:.1}H{right}\"/>\
                  <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
-                LEFT - 8.0,
+                LEFT_MARGIN - 8.0,
                 y + 4.0
             );
         }
@@ -146,11 +148,11 @@ impl Plot {
                 svg,
                 "<path class=\"grid\" d=\"M{x:.1} {bottom}v4\"/>\
                  <text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
-                HEIGHT - 6.0
+                PLOT_HEIGHT - 6.0
             );
         }
         svg.push_str(&self.body);
-        let mut x = LEFT;
+        let mut x = LEFT_MARGIN;
         for (class, name) in &self.legend {
             let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x:.0}\" y=\"16\">{}</text>", escape(name));
             x += 24.0 + 7.0 * f64::from(u16::try_from(name.chars().count()).unwrap_or(u16::MAX));
@@ -160,27 +162,19 @@ impl Plot {
     }
 }
 
-/// Round numbers from zero to `end`.
+/// Returns round numbers from zero to `end`.
 fn round_steps(end: f64) -> impl Iterator<Item = f64> {
-    let rough = (end / TICKS).max(f64::MIN_POSITIVE);
+    let rough = (end / TYPICAL_TICKS).max(f64::MIN_POSITIVE);
     let decade = 10_f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * decade).into_iter().find(|&step| step >= rough);
     let step = step.unwrap_or(decade * 10.0);
     (0..).map(move |number| f64::from(number) * step).take_while(move |&tick| tick <= end * 1.001)
 }
 
-/// A round number without the dust of its arithmetic.
+/// Formats a round number without rounding errors.
 fn number(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// A decade of seconds: `100 ms`.
-fn round_duration(seconds: f64) -> String {
-    let text = duration(seconds);
-    let (value, unit) = text.split_once(' ').unwrap_or((&text, ""));
-    let value = if value.contains('.') { value.trim_end_matches('0').trim_end_matches('.') } else { value };
-    format!("{value} {unit}")
 }
 
 #[cfg(test)]
@@ -198,10 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn decades_are_equally_high_and_nothing_leaves_the_frame() {
+    fn decades_have_equal_height_and_values_stay_in_the_plot() {
         let scale = Scale::log_seconds(1e-3, 0.9);
         let steps: Vec<_> = [1e-3, 1e-2, 1e-1, 1.0].map(|y| scale.place(y)).to_vec();
         assert!(steps.windows(2).all(|pair| (pair[0] - pair[1] - (steps[0] - steps[1])).abs() < 1e-6));
-        assert!((scale.place(0.0) - (HEIGHT - BOTTOM)).abs() < 1e-6 && scale.place(1e9) >= TOP);
+        assert!(
+            (scale.place(0.0) - (PLOT_HEIGHT - BOTTOM_MARGIN)).abs() < 1e-6 && scale.place(1e9) >= TOP_MARGIN
+        );
     }
 }

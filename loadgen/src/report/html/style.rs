@@ -1,7 +1,7 @@
-//! How the page looks, by day and by night.
+//! The style sheet of the page, for light and dark colour schemes.
 
-/// Colours that keep their contrast in both, and that tell lines apart by
-/// lightness too.
+/// The colours have enough contrast in both schemes, and the colours of the
+/// lines also differ in lightness.
 pub(super) const CSS: &str = "
 :root{color-scheme:light dark;--ground:#fff;--ink:#1b1f24;--soft:#57606a;--rule:#d8dee4;--one:#0a58ca;--two:#b35900;--three:#8c959f;--stall:#d1242f;--good:#116329;--bad:#b42318}
 @media (prefers-color-scheme:dark){:root{--ground:#0d1117;--ink:#e6edf3;--soft:#9aa4af;--rule:#30363d;--one:#6cb6ff;--two:#f0a04b;--three:#768390;--stall:#ff6b6b;--good:#57d364;--bad:#ff8182}}

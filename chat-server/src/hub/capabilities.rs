@@ -1,0 +1,58 @@
+//! The IRCv3 capabilities that the server offers.
+
+/// The names of the capabilities.
+pub(super) const OFFERED: &[&str] = &["echo-message", "multi-prefix", "server-time"];
+
+/// The capabilities that a client has requested and received.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Capabilities {
+    /// The client receives its own messages, as others receive them.
+    pub(super) echo_message: bool,
+    /// NAMES and WHO show all sigils of a member, not only the highest.
+    pub(super) multi_prefix: bool,
+    /// Each line carries its time.
+    pub(super) server_time: bool,
+}
+
+impl Capabilities {
+    fn slot(&mut self, name: &[u8]) -> Option<&mut bool> {
+        match name {
+            b"echo-message" => Some(&mut self.echo_message),
+            b"multi-prefix" => Some(&mut self.multi_prefix),
+            b"server-time" => Some(&mut self.server_time),
+            _ => None,
+        }
+    }
+
+    /// Applies a request such as `a -b`. Returns `None` if any of its
+    /// capabilities is not offered: a request applies as a whole or not at all.
+    pub(super) fn with(mut self, request: &[u8]) -> Option<Self> {
+        for word in request.split(|&byte| byte == b' ').filter(|word| !word.is_empty()) {
+            let (name, on) = word.strip_prefix(b"-").map_or((word, true), |name| (name, false));
+            *self.slot(name)? = on;
+        }
+        Some(self)
+    }
+
+    pub(super) fn names(mut self) -> Vec<&'static str> {
+        OFFERED.iter().copied().filter(|name| self.slot(name.as_bytes()).is_some_and(|on| *on)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offered_capabilities_can_be_turned_on_and_off() {
+        let none = Capabilities::default();
+        let all = none.with(OFFERED.join(" ").as_bytes()).expect("all of it is offered");
+        assert_eq!(all.names(), OFFERED);
+        assert_eq!(
+            all.with(b"-server-time  -multi-prefix").map(Capabilities::names),
+            Some(vec!["echo-message"])
+        );
+        assert_eq!(none.with(b"echo-message sasl"), None);
+        assert_eq!(none.with(b""), Some(none));
+    }
+}

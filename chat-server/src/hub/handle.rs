@@ -1,0 +1,61 @@
+//! The handle through which sessions and the server use the hub.
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::request::{ClientId, HubEvent, LeaveRequest, Request, RequestOutcome, ServerIdentity};
+use super::task::run;
+use crate::metrics::Metrics;
+use crate::outbox::Outbox;
+
+/// Maximum queued events. When the queue is full, sessions wait and read no
+/// more from their clients.
+const MAX_QUEUED_EVENTS: usize = 1024;
+
+/// A handle of the hub. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub(crate) struct Hub {
+    events: mpsc::Sender<HubEvent>,
+    leaving: mpsc::Sender<LeaveRequest>,
+}
+
+impl Hub {
+    /// Starts the hub. Its task ends after the last handle is dropped.
+    pub(crate) fn start(identity: ServerIdentity, metrics: Metrics) -> (Self, JoinHandle<()>) {
+        let (events, receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
+        let (leaving, leavers) = mpsc::channel(MAX_QUEUED_EVENTS);
+        (Self { events, leaving }, loopscope::spawn("hub", run(receiver, leavers, identity, metrics)))
+    }
+
+    /// Registers a connection. Waits until the hub has recorded it: a leave
+    /// request uses another channel and must not arrive first.
+    pub(crate) async fn connect(&self, id: ClientId, host: Box<[u8]>, outbox: Outbox) {
+        let (done, known) = oneshot::channel();
+        self.send(HubEvent::Connect { id, host, outbox, done }).await;
+        let _ = known.await;
+    }
+
+    /// Sends a request and waits for its outcome.
+    pub(crate) async fn ask(&self, id: ClientId, request: Request) -> RequestOutcome {
+        let (outcome, result) = oneshot::channel();
+        self.send(HubEvent::Request { id, request, outcome }).await;
+        result.await.unwrap_or(RequestOutcome::Disconnected)
+    }
+
+    /// Reports that a client has disconnected or must be disconnected.
+    pub(crate) async fn leave(&self, id: ClientId, reason: String) {
+        // An error means that the hub has ended; see `send`.
+        let _ = self.leaving.send(LeaveRequest { id, reason }).await;
+    }
+
+    /// Disconnects all clients, after all requests sent before.
+    pub(crate) async fn drain(&self, reason: &'static str) {
+        self.send(HubEvent::Drain { reason }).await;
+    }
+
+    async fn send(&self, event: HubEvent) {
+        // The hub outlives its handles. If it has ended anyway, the queues of
+        // all sessions are closed too, which ends the sessions.
+        let _ = self.events.send(event).await;
+    }
+}

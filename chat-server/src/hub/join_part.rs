@@ -1,0 +1,165 @@
+//! JOIN, PART and TOPIC.
+
+use std::time::SystemTime;
+
+use super::channel::{Channel, Topic};
+use super::client::unix_seconds;
+use super::limits::{MAX_CHANNELS_PER_CLIENT, MAX_TOPIC_BYTES};
+use super::request::ClientId;
+use super::state::HubState;
+use crate::irc::message::{Message, comma_list};
+use crate::irc::names::{NameKey, is_channel};
+use crate::irc::numeric::{ERR_TOOMANYCHANNELS, RPL_NOTOPIC, RPL_TOPIC, RPL_TOPICWHOTIME};
+use crate::irc::reply::{OutputLine, Replies};
+use crate::irc::truncate::truncate;
+
+impl HubState {
+    pub(super) async fn join(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
+        let Some(names) = message.param(0) else {
+            replies.need_more_params("JOIN");
+            return;
+        };
+        if names == b"0" {
+            return self.leave_all(id, replies).await;
+        }
+        let mut keys = message.param(1).unwrap_or_default().split(|&byte| byte == b',');
+        for name in comma_list(names) {
+            let key = keys.next().filter(|key| !key.is_empty());
+            self.join_one(id, name, key, replies).await;
+        }
+    }
+
+    async fn join_one(
+        &mut self,
+        id: ClientId,
+        name: &[u8],
+        channel_key: Option<&[u8]>,
+        replies: &mut Replies,
+    ) {
+        if !is_channel(name) {
+            replies.no_such_channel(name);
+            return;
+        }
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let key = NameKey::new(name);
+        if client.channels.contains(&key) {
+            return;
+        }
+        if client.channels.len() >= MAX_CHANNELS_PER_CLIENT {
+            replies.standard(ERR_TOOMANYCHANNELS, &[name]);
+            return;
+        }
+        if let Some(channel) = self.channels.get(&key) {
+            let is_invited = client.invitations.get(&key) == Some(&channel.created_at);
+            if let Err(error) = channel.check_entry(client, channel_key, is_invited) {
+                replies.standard(error, &[&channel.name]);
+                return;
+            }
+        }
+        client.invitations.remove(&key);
+        client.channels.insert(key.clone());
+        let channel = self.channels.entry(key.clone()).or_insert_with(|| Channel::new(name));
+        let line = OutputLine::new(&[b":", &client.prefix(), b" JOIN ", &channel.name]);
+        replies.copy(&line);
+        self.delivery.deliver(channel.receivers(), &line).await;
+        channel.add_member(id, client.outbox.clone());
+        if channel.topic.is_some() {
+            send_topic(channel, replies);
+        }
+        self.names_of(id, &key, name, replies).await;
+    }
+
+    pub(super) async fn part(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
+        let Some(names) = message.param(0) else {
+            replies.need_more_params("PART");
+            return;
+        };
+        for name in comma_list(names) {
+            if self.joined_channel(id, name, replies).is_some() {
+                self.part_one(id, &NameKey::new(name), message.param(1), replies).await;
+            }
+        }
+    }
+
+    /// Returns the channel of that name if `id` is a member. Otherwise sends
+    /// the client an error.
+    pub(super) fn joined_channel(
+        &self,
+        id: ClientId,
+        name: &[u8],
+        replies: &mut Replies,
+    ) -> Option<&Channel> {
+        let channel = self.channels.get(&NameKey::new(name)).filter(|channel| channel.is_visible_to(id));
+        match channel {
+            Some(channel) if channel.has_member(id) => return Some(channel),
+            // The error holds the channel's own spelling of its name, as
+            // clients use it to find the window of the channel.
+            Some(channel) => replies.not_on_channel(&channel.name),
+            // A secret channel does not reveal how it spells its name.
+            None => replies.no_such_channel(name),
+        }
+        None
+    }
+
+    async fn part_one(&mut self, id: ClientId, key: &NameKey, reason: Option<&[u8]>, replies: &mut Replies) {
+        let (Some(client), Some(channel)) = (self.clients.get_mut(&id), self.channels.get_mut(key)) else {
+            return;
+        };
+        let (colon, reason) = reason.map_or((&b""[..], &b""[..]), |reason| (b" :", reason));
+        let line = OutputLine::new(&[b":", &client.prefix(), b" PART ", &channel.name, colon, reason]);
+        client.channels.remove(key);
+        channel.members.remove(&id);
+        replies.copy(&line);
+        self.delivery.deliver(channel.receivers(), &line).await;
+        if channel.members.is_empty() {
+            self.channels.remove(key);
+        }
+    }
+
+    async fn leave_all(&mut self, id: ClientId, replies: &mut Replies) {
+        let channels = self.clients.get(&id).map(|client| client.channels.clone()).unwrap_or_default();
+        for key in channels {
+            self.part_one(id, &key, None, replies).await;
+        }
+    }
+
+    pub(super) async fn topic(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
+        let Some(name) = message.param(0) else {
+            replies.need_more_params("TOPIC");
+            return;
+        };
+        let channel = self.channels.get_mut(&NameKey::new(name)).filter(|channel| channel.is_visible_to(id));
+        let (Some(client), Some(channel)) = (self.clients.get(&id), channel) else {
+            replies.no_such_channel(name);
+            return;
+        };
+        let Some(&text) = message.params().get(1) else {
+            send_topic(channel, replies);
+            return;
+        };
+        if !channel.has_member(id) {
+            replies.not_on_channel(&channel.name);
+            return;
+        }
+        if channel.modes.topic_locked && !channel.is_operator(id) {
+            replies.not_channel_operator(&channel.name);
+            return;
+        }
+        let text = truncate(text, MAX_TOPIC_BYTES);
+        let topic = || Topic { text: text.into(), set_by: client.prefix(), set_at: SystemTime::now() };
+        channel.topic = (!text.is_empty()).then(topic);
+        let line = OutputLine::new(&[b":", &client.prefix(), b" TOPIC ", &channel.name, b" :", text]);
+        replies.copy(&line);
+        self.delivery.deliver(channel.other_members(id), &line).await;
+    }
+}
+
+fn send_topic(channel: &Channel, replies: &mut Replies) {
+    let Some(topic) = &channel.topic else {
+        replies.standard(RPL_NOTOPIC, &[&channel.name]);
+        return;
+    };
+    replies.numeric(RPL_TOPIC, &[&channel.name], &topic.text);
+    let at = unix_seconds(topic.set_at).to_string();
+    replies.numeric_params(RPL_TOPICWHOTIME, &[&channel.name, &topic.set_by, at.as_bytes()]);
+}

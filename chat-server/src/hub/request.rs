@@ -1,0 +1,82 @@
+//! What sessions ask of the hub and what they get back.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::oneshot;
+
+use crate::irc::names::NameKey;
+use crate::outbox::Outbox;
+use crate::services::history::ChannelMessage;
+use crate::services::history_store::StoredMessage;
+use crate::services::line_checks::LineChecks;
+
+/// Identifies a connection for as long as the server runs. Ids grow in the
+/// order in which clients connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ClientId(pub(crate) u64);
+
+/// What a session asks for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Handle a line of the client. The session has checked it.
+    Line(Box<[u8]>, LineChecks),
+    /// Tell the client that it sent a line over the limit.
+    TooLong,
+    /// Send a PING, as the client has been silent.
+    Ping,
+    /// Send the lines that were read for [`RequestOutcome::ReadHistory`].
+    History { channel: NameKey, lines: Option<Vec<StoredMessage>> },
+    /// Disconnect the client unless it has registered by now.
+    RegistrationTimeout,
+}
+
+/// The result of a request.
+#[derive(Debug)]
+pub(crate) enum RequestOutcome {
+    /// There is nothing more to do.
+    Done,
+    /// The session must log these channel messages.
+    Said(Vec<ChannelMessage>),
+    /// The session must read up to `max_lines` lines of this channel's history
+    /// and send them with [`Request::History`].
+    ReadHistory { channel: NameKey, max_lines: usize },
+    /// The client is disconnected; the hub ignores further requests.
+    Disconnected,
+}
+
+/// The result of a command, inside the hub.
+pub(super) enum CommandOutcome {
+    Done,
+    Said(Vec<ChannelMessage>),
+    ReadHistory {
+        channel: NameKey,
+        max_lines: usize,
+    },
+    /// Disconnect the client, for this reason.
+    Disconnect(Vec<u8>),
+}
+
+/// What arrives at the hub's task.
+pub(super) enum HubEvent {
+    Connect { id: ClientId, host: Box<[u8]>, outbox: Outbox, done: oneshot::Sender<()> },
+    Request { id: ClientId, request: Request, outcome: oneshot::Sender<RequestOutcome> },
+    Drain { reason: &'static str },
+}
+
+/// A client has disconnected or must be disconnected.
+#[derive(Debug)]
+pub(super) struct LeaveRequest {
+    pub(super) id: ClientId,
+    pub(super) reason: String,
+}
+
+/// What the server tells clients about itself.
+#[derive(Debug)]
+pub(crate) struct ServerIdentity {
+    pub(crate) name: Arc<str>,
+    pub(crate) motd: Option<Vec<Box<[u8]>>>,
+    pub(crate) needs_password: bool,
+    pub(crate) has_operators: bool,
+    pub(crate) started_at: SystemTime,
+}

@@ -1,0 +1,147 @@
+//! The hub's task: takes events and dispatches commands.
+
+use tokio::sync::mpsc;
+
+use super::client::Client;
+use super::request::{
+    ClientId, CommandOutcome, HubEvent, LeaveRequest, Request, RequestOutcome, ServerIdentity,
+};
+use super::state::HubState;
+use crate::irc::command::Command;
+use crate::irc::message::Message;
+use crate::irc::numeric::{ERR_INPUTTOOLONG, ERR_NOTREGISTERED};
+use crate::irc::reply::Replies;
+use crate::metrics::{Metrics, Rejection};
+use crate::services::line_checks::LineChecks;
+
+/// Handles events until all handles are dropped.
+///
+/// Clients that leave have a channel of their own, and `select!` picks between
+/// the channels at random. Each QUIT goes to all clients that share a channel:
+/// when a thousand clients leave at once, messages of others must not wait for
+/// all of them.
+pub(super) async fn run(
+    mut events: mpsc::Receiver<HubEvent>,
+    mut leaving: mpsc::Receiver<LeaveRequest>,
+    identity: ServerIdentity,
+    metrics: Metrics,
+) {
+    let mut state = HubState::new(identity, metrics);
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => state.handle_event(event).await,
+                None => return,
+            },
+            Some(LeaveRequest { id, reason }) = leaving.recv() => state.remove(id, reason.as_bytes()).await,
+            () = std::future::ready(()), if state.delivery.has_slow_readers() => {
+                if let Some(slow) = state.delivery.take_slow_reader() {
+                    state.remove(slow, b"SendQ exceeded").await;
+                }
+            }
+        }
+        state.delivery.end_event().await;
+    }
+}
+
+impl HubState {
+    async fn handle_event(&mut self, event: HubEvent) {
+        match event {
+            HubEvent::Connect { id, host, outbox, done } => {
+                self.clients.insert(id, Client::new(id, host, outbox, !self.identity.needs_password));
+                let _ = done.send(());
+            }
+            HubEvent::Request { id, request, outcome } => {
+                let result = self.handle_request(id, request).await;
+                // If the session has ended in the meantime, it sends a leave
+                // request itself.
+                let _ = outcome.send(result);
+            }
+            HubEvent::Drain { reason } => self.drain(reason.as_bytes()).await,
+        }
+    }
+
+    async fn handle_request(&mut self, id: ClientId, request: Request) -> RequestOutcome {
+        let Some(client) = self.clients.get(&id) else { return RequestOutcome::Disconnected };
+        let has_time_tags = client.outbox.has_time_tags();
+        let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star(), has_time_tags);
+        let next = match request {
+            Request::Line(line, checks) => self.handle_line(id, &line, checks, &mut replies).await,
+            Request::TooLong => {
+                replies.standard(ERR_INPUTTOOLONG, &[]);
+                CommandOutcome::Done
+            }
+            Request::RegistrationTimeout if client.is_registered => CommandOutcome::Done,
+            Request::RegistrationTimeout => {
+                self.delivery.count_rejected(Rejection::Timeout);
+                CommandOutcome::Disconnect(b"Registration timed out".to_vec())
+            }
+            Request::Ping => {
+                replies.line(&[b"PING :", self.identity.name.as_bytes()]);
+                CommandOutcome::Done
+            }
+            Request::History { channel, lines } => {
+                self.send_history(&channel, lines, &mut replies);
+                CommandOutcome::Done
+            }
+        };
+        if let Some(client) = self.clients.get(&id) {
+            self.delivery.reply(id, &client.outbox, &mut replies);
+        }
+        match next {
+            CommandOutcome::Done => RequestOutcome::Done,
+            CommandOutcome::Said(entries) => RequestOutcome::Said(entries),
+            CommandOutcome::ReadHistory { channel, max_lines } => {
+                RequestOutcome::ReadHistory { channel, max_lines }
+            }
+            CommandOutcome::Disconnect(reason) => {
+                self.remove(id, &reason).await;
+                RequestOutcome::Disconnected
+            }
+        }
+    }
+
+    async fn handle_line(
+        &mut self,
+        id: ClientId,
+        line: &[u8],
+        checks: LineChecks,
+        replies: &mut Replies,
+    ) -> CommandOutcome {
+        let Some(message) = Message::parse(line) else { return CommandOutcome::Done };
+        let command = Command::from_word(message.command);
+        let registered = self.clients.get(&id).is_some_and(|client| client.is_registered);
+        // irssi sends an empty JOIN first, to find out whether it is connected
+        // to a proxy.
+        let empty_join = command == Command::Join && message.params() == [b""];
+        if empty_join {
+            return CommandOutcome::Done;
+        }
+        if !registered && !command.is_allowed_before_registration() {
+            replies.standard(ERR_NOTREGISTERED, &[]);
+            return CommandOutcome::Done;
+        }
+        match command {
+            Command::Quit => return self.quit(&message),
+            Command::History => return self.history(id, &message, replies),
+            Command::Privmsg | Command::Notice => {
+                return self.send_message(id, command, &message, checks, replies).await;
+            }
+            Command::Cap => return self.cap(id, &message, replies),
+            Command::Pass => self.pass(id, &message, checks, replies),
+            Command::User => return self.user(id, &message, replies),
+            Command::Kill => return self.kill(id, &message, replies).await,
+            Command::Nick => return self.nick(id, &message, replies).await,
+            Command::Join => self.join(id, &message, replies).await,
+            Command::Part => self.part(id, &message, replies).await,
+            Command::Topic => self.topic(id, &message, replies).await,
+            Command::Mode => self.mode(id, &message, replies).await,
+            Command::Kick => self.kick(id, &message, replies).await,
+            Command::Names => self.names(id, &message, replies).await,
+            Command::List => self.list(id, &message, replies).await,
+            Command::Who => self.who(id, &message, replies).await,
+            _ => self.query(id, command, &message, checks, replies),
+        }
+        CommandOutcome::Done
+    }
+}

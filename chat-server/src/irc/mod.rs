@@ -1,0 +1,11 @@
+//! The IRC protocol: parsing, names, masks and encoding.
+
+pub(crate) mod command;
+pub(crate) mod ctcp;
+pub(crate) mod lines;
+pub(crate) mod masks;
+pub(crate) mod message;
+pub(crate) mod names;
+pub(crate) mod numeric;
+pub(crate) mod reply;
+pub(crate) mod truncate;

@@ -1,0 +1,319 @@
+//! Encodes lines for clients.
+
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use crate::irc::lines::MAX_LINE_BYTES;
+use crate::irc::numeric::{
+    ERR_CHANOPRIVSNEEDED, ERR_NEEDMOREPARAMS, ERR_NOSUCHCHANNEL, ERR_NOSUCHNICK, ERR_NOTONCHANNEL, Numeric,
+    StandardReply,
+};
+use crate::irc::truncate::truncate;
+
+/// Maximum bytes of a parameter that is not the last one. Every parameter of
+/// the server's own is shorter.
+const MAX_PARAM_BYTES: usize = 200;
+
+/// Encoded lines, shared by all receivers.
+pub(crate) type Buffer = Arc<[u8]>;
+
+/// Returns `@time=… `, the prefix of a line for clients with `server-time`.
+pub(crate) fn time_tag(time: SystemTime) -> Vec<u8> {
+    format!("@time={} ", humantime::format_rfc3339_millis(time)).into_bytes()
+}
+
+/// One or more lines for any number of receivers. Each form is encoded once and
+/// never copied.
+#[derive(Debug)]
+pub(crate) struct OutputLine {
+    plain: Buffer,
+    tagged: OnceLock<Buffer>,
+}
+
+impl OutputLine {
+    /// Joins the parts and truncates the line to the maximum length.
+    pub(crate) fn new(parts: &[&[u8]]) -> Self {
+        let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 2);
+        push_line(&mut bytes, parts);
+        Self { plain: bytes.into(), tagged: OnceLock::new() }
+    }
+
+    /// Returns the line without a time.
+    pub(crate) fn plain(&self) -> &Buffer {
+        &self.plain
+    }
+
+    /// Returns the line with a time: when the first such client received it.
+    pub(crate) fn tagged(&self) -> &Buffer {
+        self.tagged.get_or_init(|| [&time_tag(SystemTime::now())[..], &self.plain].concat().into())
+    }
+}
+
+/// Appends the parts as one line.
+fn push_line(bytes: &mut Vec<u8>, parts: &[&[u8]]) {
+    let start = bytes.len();
+    parts.iter().for_each(|part| bytes.extend_from_slice(part));
+    end_line(bytes, start);
+}
+
+/// Ends the line that begins at `start`, truncated to the maximum length.
+fn end_line(bytes: &mut Vec<u8>, start: usize) {
+    let length = truncate(&bytes[start..], MAX_LINE_BYTES - 2).len();
+    bytes.truncate(start + length);
+    bytes.extend_from_slice(b"\r\n");
+}
+
+/// Returns `param` in a form that is valid before the last parameter.
+///
+/// Replies repeat parameters of the client, which may have been a last
+/// parameter with any bytes. A space would shift all following parameters, and
+/// a long one would leave no space for the text.
+fn middle(param: &[u8]) -> &[u8] {
+    match param.first() {
+        None | Some(b':') => b"*",
+        Some(_) if param.contains(&b' ') => b"*",
+        Some(_) => truncate(param, MAX_PARAM_BYTES),
+    }
+}
+
+/// The replies to one request, in order. They are sent as one buffer.
+#[derive(Debug)]
+pub(crate) struct Replies {
+    server: Arc<str>,
+    target: Box<[u8]>,
+    /// The prefix of each line. It does not count towards the line's length.
+    tag: Vec<u8>,
+    bytes: Vec<u8>,
+    lines: u64,
+}
+
+impl Replies {
+    /// Creates the replies of `server` to the client with the nick `target`, or
+    /// `*` before it has one.
+    pub(crate) fn new(server: Arc<str>, target: &[u8], has_time_tags: bool) -> Self {
+        let mut replies =
+            Self { server, target: target.into(), tag: Vec::new(), bytes: Vec::new(), lines: 0 };
+        replies.set_time_tags(has_time_tags);
+        replies
+    }
+
+    /// Sets the nick of the client for the following lines.
+    pub(crate) fn retarget(&mut self, target: &[u8]) {
+        self.target = target.into();
+    }
+
+    /// Turns the time on each following line on or off.
+    pub(crate) fn set_time_tags(&mut self, has_time_tags: bool) {
+        self.tag = if has_time_tags { time_tag(SystemTime::now()) } else { Vec::new() };
+    }
+
+    /// `:server CODE target params :trailing`
+    pub(crate) fn numeric(&mut self, numeric: Numeric, params: &[&[u8]], trailing: impl AsRef<[u8]>) {
+        self.coded(numeric, params, &[b" :", trailing.as_ref()]);
+    }
+
+    /// `:server CODE target params :fixed text`
+    pub(crate) fn standard(&mut self, reply: StandardReply, params: &[&[u8]]) {
+        self.numeric(reply.numeric, params, reply.text);
+    }
+
+    /// The command lacks a parameter.
+    pub(crate) fn need_more_params(&mut self, command: &str) {
+        self.standard(ERR_NEEDMOREPARAMS, &[command.as_bytes()]);
+    }
+
+    /// No registered client has that nick.
+    pub(crate) fn no_such_nick(&mut self, nick: &[u8]) {
+        self.standard(ERR_NOSUCHNICK, &[nick]);
+    }
+
+    /// The channel does not exist or the client may not know that it does.
+    pub(crate) fn no_such_channel(&mut self, name: &[u8]) {
+        self.standard(ERR_NOSUCHCHANNEL, &[name]);
+    }
+
+    /// The client is not a member of the channel.
+    pub(crate) fn not_on_channel(&mut self, name: &[u8]) {
+        self.standard(ERR_NOTONCHANNEL, &[name]);
+    }
+
+    /// The client is not an operator of the channel.
+    pub(crate) fn not_channel_operator(&mut self, name: &[u8]) {
+        self.standard(ERR_CHANOPRIVSNEEDED, &[name]);
+    }
+
+    /// `:server CODE target params`
+    pub(crate) fn numeric_params(&mut self, numeric: Numeric, params: &[&[u8]]) {
+        self.coded(numeric, params, &[]);
+    }
+
+    /// A numeric whose trailing part lists `words`, on as many lines as
+    /// necessary.
+    pub(crate) fn numeric_words<'a, W: AsRef<[u8]> + ?Sized + 'a>(
+        &mut self,
+        numeric: Numeric,
+        params: &[&[u8]],
+        words: impl IntoIterator<Item = &'a W>,
+    ) {
+        let head =
+            self.server.len() + self.target.len() + params.iter().map(|it| it.len() + 1).sum::<usize>();
+        let space = MAX_LINE_BYTES.saturating_sub(head + b":  000  :\r\n".len());
+        let mut line: Vec<u8> = Vec::with_capacity(MAX_LINE_BYTES);
+        for word in words {
+            let word = word.as_ref();
+            if !line.is_empty() && line.len() + 1 + word.len() > space {
+                self.numeric(numeric, params, &line);
+                line.clear();
+            }
+            if !line.is_empty() {
+                line.push(b' ');
+            }
+            line.extend_from_slice(word);
+        }
+        if !line.is_empty() {
+            self.numeric(numeric, params, &line);
+        }
+    }
+
+    /// Appends any other line.
+    pub(crate) fn line(&mut self, parts: &[&[u8]]) {
+        self.bytes.extend_from_slice(&self.tag);
+        push_line(&mut self.bytes, parts);
+        self.lines += 1;
+    }
+
+    /// Returns whether lines carry a time.
+    pub(crate) fn has_time_tags(&self) -> bool {
+        !self.tag.is_empty()
+    }
+
+    /// `:server command...`
+    pub(crate) fn server_line(&mut self, parts: &[&[u8]]) {
+        let server = self.server.clone();
+        self.line(&[&[b":", server.as_bytes(), b" "], parts].concat());
+    }
+
+    /// `:server command...text`, on as many lines as the text needs. All lines
+    /// begin with the same parts.
+    pub(crate) fn server_text(&mut self, parts: &[&[u8]], text: &[u8]) {
+        let head = self.server.len() + parts.iter().map(|it| it.len()).sum::<usize>();
+        // At least one character fits in each line, so that the loop ends.
+        let space = MAX_LINE_BYTES.saturating_sub(head + b":  \r\n".len() - 1).max(4);
+        let mut rest = text;
+        loop {
+            let piece = truncate(rest, space);
+            self.server_line(&[parts, &[piece]].concat());
+            rest = &rest[piece.len()..];
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Appends a line that others receive too.
+    pub(crate) fn copy(&mut self, line: &OutputLine) {
+        let buffer = if self.has_time_tags() { line.tagged() } else { line.plain() };
+        self.bytes.extend_from_slice(buffer);
+        self.lines += 1;
+    }
+
+    /// Returns the number of bytes collected.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Takes the collected lines and their number. Returns `None` if there are
+    /// no lines.
+    pub(crate) fn take(&mut self) -> Option<(OutputLine, u64)> {
+        let bytes: Buffer = std::mem::take(&mut self.bytes).into();
+        // The lines already carry their own times.
+        let line = OutputLine { tagged: OnceLock::from(bytes.clone()), plain: bytes };
+        (!line.plain.is_empty()).then(|| (line, std::mem::take(&mut self.lines)))
+    }
+
+    fn coded(&mut self, numeric: Numeric, params: &[&[u8]], rest: &[&[u8]]) {
+        self.bytes.extend_from_slice(&self.tag);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(b":");
+        self.bytes.extend_from_slice(self.server.as_bytes());
+        self.bytes.extend_from_slice(format!(" {:03} ", numeric.0).as_bytes());
+        self.bytes.extend_from_slice(&self.target);
+        for param in params {
+            self.bytes.push(b' ');
+            self.bytes.extend_from_slice(middle(param));
+        }
+        rest.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        end_line(&mut self.bytes, start);
+        self.lines += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::irc::numeric::{RPL_NAMREPLY, RPL_TOPIC, RPL_UMODEIS, RPL_WELCOME};
+
+    fn text(replies: &mut Replies) -> String {
+        String::from_utf8_lossy(replies.take().expect("collected lines").0.plain()).into_owned()
+    }
+
+    #[test]
+    fn numerics_have_the_form_of_rfc1459() {
+        let mut replies = Replies::new("s".into(), b"*", false);
+        replies.numeric(RPL_WELCOME, &[], "Welcome");
+        replies.retarget(b"ada");
+        replies.no_such_nick(b"bob");
+        replies.numeric_params(RPL_UMODEIS, &[b"+i"]);
+        replies.server_line(&[b"PONG s :x"]);
+        assert_eq!(
+            text(&mut replies),
+            ":s 001 * :Welcome\r\n:s 401 ada bob :No such nick/channel\r\n:s 221 ada +i\r\n:s PONG s :x\r\n"
+        );
+        assert!(replies.take().is_none());
+    }
+
+    #[test]
+    fn lines_carry_a_time_when_it_is_on() {
+        let mut replies = Replies::new("s".into(), b"ada", true);
+        let line = OutputLine::new(&[b":bob PRIVMSG #a :x"]);
+        replies.numeric(RPL_TOPIC, &[b"#a"], [b'x'; 600]);
+        replies.copy(&line);
+        replies.server_line(&[b"PONG s :x"]);
+        let text = text(&mut replies);
+        let (tags, lines): (Vec<_>, Vec<_>) =
+            text.split_inclusive("\r\n").filter_map(|line| line.split_once(' ')).unzip();
+        assert!(tags.iter().all(|tag| tag.starts_with("@time=") && tag.len() == 30), "{tags:?}");
+        assert_eq!(lines[0].len(), MAX_LINE_BYTES);
+        assert_eq!(lines[1..], [":bob PRIVMSG #a :x\r\n", ":s PONG s :x\r\n"]);
+        assert_eq!(&line.plain()[..], b":bob PRIVMSG #a :x\r\n");
+    }
+
+    #[test]
+    fn a_long_text_continues_on_further_lines() {
+        let mut replies = Replies::new("s".into(), b"ada", false);
+        for count in [0, 1, 250, 251, 700] {
+            let said = "ä".repeat(count);
+            replies.server_text(&[b"NOTICE ", b"#a :"], said.as_bytes());
+            let text = text(&mut replies);
+            assert!(text.split_inclusive("\r\n").all(|line| line.len() <= MAX_LINE_BYTES));
+            let pieces: Vec<_> = text.lines().filter_map(|it| it.strip_prefix(":s NOTICE #a :")).collect();
+            assert_eq!((pieces.concat(), pieces.len()), (said, (2 * count).div_ceil(496).max(1)));
+        }
+        // The loop ends even if the head fills the line.
+        replies.server_text(&[&[b'x'; 600]], "äöü".as_bytes());
+    }
+
+    #[test]
+    fn word_lists_fit_their_lines_and_lose_no_word() {
+        let mut replies = Replies::new("server".into(), b"ada", false);
+        let words: Vec<Vec<u8>> = (0..200).map(|number| format!("nick{number}").into_bytes()).collect();
+        replies.numeric_words(RPL_NAMREPLY, &[b"=", b"#a"], &words);
+        replies.numeric(RPL_TOPIC, &[b"#a"], [b'x'; 600]);
+        let text = text(&mut replies);
+        assert!(text.split_inclusive("\r\n").all(|line| line.len() <= MAX_LINE_BYTES));
+        assert!(text.lines().any(|line| line.len() > MAX_LINE_BYTES - 20));
+        let listed: Vec<_> =
+            text.lines().filter_map(|it| it.strip_prefix(":server 353 ada = #a :")).collect();
+        assert_eq!(listed.join(" ").as_bytes(), words.join(&b' '));
+    }
+}

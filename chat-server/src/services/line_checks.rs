@@ -1,0 +1,10 @@
+//! The result of the checks of a line.
+
+/// What [`check`](crate::services::Services::check) found out about a line.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LineChecks {
+    /// The line holds the right password (PASS, OPER).
+    pub(crate) is_password_right: bool,
+    /// The word filter refuses the text.
+    pub(crate) is_refused: bool,
+}

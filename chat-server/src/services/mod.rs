@@ -1,0 +1,95 @@
+//! The services behind the commands: checks before the hub, the history after
+//! it.
+//!
+//! There is one file for each service. Its `right` way is the default. Its
+//! `wrong` function is a common mistake, which [`inject`](crate::inject) turns
+//! on. Sessions call both from their own tasks. Each `wrong` is a plain function
+//! that is never inlined, and the blocking line stands alone in it: loopscope
+//! must report exactly that line.
+
+pub(crate) mod directory;
+pub(crate) mod filter;
+pub(crate) mod history;
+pub(crate) mod history_store;
+pub(crate) mod line_checks;
+pub(crate) mod password;
+pub(crate) mod resolve;
+pub(crate) mod saying;
+pub(crate) mod throttle;
+pub(crate) mod upstream;
+pub(crate) mod visits;
+
+use crate::irc::command::Command;
+use crate::irc::message::{Message, comma_list};
+use crate::metrics::Metrics;
+use crate::services::directory::UserDirectory;
+use crate::services::filter::Filter;
+use crate::services::history::{ChannelMessage, History};
+use crate::services::line_checks::LineChecks;
+use crate::services::password::Passwords;
+use crate::services::resolve::Resolver;
+use crate::services::saying::Saying;
+use crate::services::throttle::Throttle;
+use crate::services::upstream::Upstream;
+use crate::services::visits::VisitCounter;
+
+/// The services that all sessions share.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) throttle: Throttle,
+    pub(crate) filter: Filter,
+    pub(crate) passwords: Passwords,
+    pub(crate) visits: VisitCounter,
+    pub(crate) resolver: Resolver,
+    pub(crate) directory: UserDirectory,
+    pub(crate) saying: Saying,
+    pub(crate) upstream: Upstream,
+    pub(crate) history: History,
+    pub(crate) metrics: Metrics,
+}
+
+impl Services {
+    /// Checks a line before it goes to the hub. Also returns its command.
+    pub(crate) async fn check(&self, line: &[u8]) -> (Option<Command>, LineChecks) {
+        let mut checks = LineChecks::default();
+        let Some(message) = Message::parse(line) else { return (None, checks) };
+        let command = Command::from_word(message.command);
+        self.metrics.count_received(command);
+        match (command, message.param(0), message.param(1)) {
+            (Command::Pass, Some(password), _) => {
+                checks.is_password_right = self.passwords.admits(password).await
+            }
+            (Command::Oper, Some(name), Some(password)) => {
+                checks.is_password_right = self.passwords.is_operator(name, password).await;
+            }
+            (Command::Join | Command::Names, Some(channels), _) => {
+                comma_list(channels).for_each(|channel| self.visits.count(channel));
+            }
+            (Command::Privmsg, Some(_), Some(text)) => {
+                self.throttle.check_privmsg();
+                checks.is_refused = self.filter.refuses_privmsg(text);
+            }
+            (Command::Notice, Some(_), Some(text)) => checks.is_refused = self.filter.refuses_notice(text),
+            (Command::Who | Command::Whois, _, _) => {
+                let number = self.directory.next_query_number().await;
+                tracing::trace!(number, "query about users");
+            }
+            (Command::Motd, _, _) => log_failure("the program for MOTD", self.saying.run_program().await),
+            (Command::Topic, _, _) => log_failure("the upstream service", self.upstream.ask().await),
+            _ => {}
+        }
+        (Some(command), checks)
+    }
+
+    /// Adds channel messages to the history.
+    pub(crate) fn log(&self, said: Vec<ChannelMessage>) {
+        said.into_iter().for_each(|entry| self.history.append(entry));
+    }
+}
+
+/// Logs a failure. A command does not fail because its service does.
+fn log_failure(what: &str, succeeded: bool) {
+    if !succeeded {
+        tracing::debug!("{what} failed");
+    }
+}

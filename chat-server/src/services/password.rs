@@ -1,0 +1,150 @@
+//! Site `password`: verifies passwords for PASS and OPER.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use argon2::password_hash::phc::{Output, PasswordHash};
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Argon2, Block, Params};
+use tokio::sync::Mutex;
+
+use crate::inject::dice::Mistake;
+
+/// The hashed passwords and the operator's name.
+#[derive(Debug)]
+pub(crate) struct Passwords {
+    server: Option<PhcHash>,
+    operator: Option<(Box<[u8]>, PhcHash)>,
+    /// Verified when the operator's name is wrong, so that the time taken
+    /// reveals nothing.
+    decoy: Option<PhcHash>,
+    /// Working memory of a verification. Its lock allows one verification at a
+    /// time, as each takes a core. It is reused: 19 MiB allocated on a
+    /// different thread each time would stay in the allocator of every thread.
+    memory: Arc<Mutex<Vec<Block>>>,
+    mistake: Option<Mistake>,
+}
+
+/// A hash in the PHC format.
+#[derive(Debug, Clone)]
+struct PhcHash(Arc<str>);
+
+impl Passwords {
+    /// Hashes the configured passwords. This is expensive, so call it off the
+    /// event loop.
+    pub(crate) fn hash(
+        server: Option<&str>,
+        operator: Option<(&str, &str)>,
+        mistake: Option<Mistake>,
+    ) -> anyhow::Result<Self> {
+        let decoy = operator.is_some() || mistake.is_some();
+        Ok(Self {
+            server: server.map(PhcHash::new).transpose()?,
+            operator: match operator {
+                Some((name, password)) => Some((name.as_bytes().into(), PhcHash::new(password)?)),
+                None => None,
+            },
+            decoy: decoy.then(|| PhcHash::new("no password")).transpose()?,
+            memory: Arc::default(),
+            mistake,
+        })
+    }
+
+    /// PASS: returns whether the server's password is right. If the server has
+    /// none, every password is.
+    pub(crate) async fn admits(&self, password: &[u8]) -> bool {
+        match &self.server {
+            Some(hash) => self.verify(hash, password).await,
+            None => true,
+        }
+    }
+
+    /// OPER: returns whether name and password are those of the operator.
+    pub(crate) async fn is_operator(&self, name: &[u8], password: &[u8]) -> bool {
+        match (&self.operator, &self.decoy) {
+            (Some((operator, hash)), _) if **operator == *name => self.verify(hash, password).await,
+            (_, Some(decoy)) => {
+                self.verify(decoy, password).await;
+                false
+            }
+            (_, None) => false,
+        }
+    }
+
+    async fn verify(&self, hash: &PhcHash, password: &[u8]) -> bool {
+        match self.mistake.as_ref().and_then(Mistake::decide) {
+            Some(duration) => wrong(hash, password, duration),
+            None => self.right(hash, password).await,
+        }
+    }
+
+    /// Right: verifies on a thread for blocking work, one password at a time.
+    async fn right(&self, hash: &PhcHash, password: &[u8]) -> bool {
+        let mut memory = self.memory.clone().lock_owned().await;
+        let (hash, password) = (hash.clone(), password.to_vec());
+        let verify = move || hash.matches(&password, &mut memory).unwrap_or(false);
+        loopscope::spawn_blocking("verify-password", verify).await.unwrap_or(false)
+    }
+}
+
+/// Wrong: computes for tens of milliseconds on the worker.
+#[inline(never)]
+fn wrong(hash: &PhcHash, password: &[u8], duration: Duration) -> bool {
+    let started = Instant::now();
+    let Ok(parsed) = PasswordHash::new(&hash.0) else { return false };
+    loop {
+        let verified = Argon2::default().verify_password(password, &parsed); // THE MISTAKE
+        if started.elapsed() >= duration {
+            return verified.is_ok();
+        }
+    }
+}
+
+impl PhcHash {
+    fn new(password: &str) -> anyhow::Result<Self> {
+        let hash = Argon2::default().hash_password(password.as_bytes());
+        Ok(Self(hash.map_err(|error| anyhow::anyhow!("cannot hash a password: {error}"))?.to_string().into()))
+    }
+
+    /// Verifies in `memory`. Returns `None` if that fails.
+    fn matches(&self, password: &[u8], memory: &mut Vec<Block>) -> Option<bool> {
+        let parsed = PasswordHash::new(&self.0).ok()?;
+        let (salt, expected) = (parsed.salt?, parsed.hash?);
+        let argon2 = Argon2::from(Params::try_from(&parsed).ok()?);
+        memory.resize(argon2.params().block_count(), Block::new());
+        let mut output = vec![0; expected.len()];
+        argon2.hash_password_into_with_memory(password, salt.as_ref(), &mut output, memory).ok()?;
+        // `Output` compares in constant time.
+        Some(Output::new(&output).ok()? == expected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject::flag::Injections;
+    use crate::inject::spec::Site;
+
+    async fn check(inject: &[&str]) {
+        let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::Password);
+        let passwords = Passwords::hash(Some("open"), Some(("root", "secret")), mistake).expect("hashed");
+        assert!(passwords.admits(b"open").await);
+        assert!(!passwords.admits(b"Open").await);
+        assert!(passwords.is_operator(b"root", b"secret").await);
+        assert!(!passwords.is_operator(b"root", b"open").await);
+        assert!(!passwords.is_operator(b"toor", b"secret").await);
+    }
+
+    #[tokio::test]
+    async fn right_and_wrong_accept_the_same_passwords() {
+        check(&[]).await;
+        check(&["password=1ms"]).await;
+    }
+
+    #[tokio::test]
+    async fn without_passwords_all_are_admitted_and_none_is_operator() {
+        let passwords = Passwords::hash(None, None, None).expect("nothing to hash");
+        assert!(passwords.admits(b"").await);
+        assert!(!passwords.is_operator(b"no password", b"no password").await);
+    }
+}

@@ -1,0 +1,149 @@
+//! The history, also after the server was killed.
+#![cfg(unix)]
+#![allow(missing_docs)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A server in its own process. Dropping it kills the process.
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(directory: &Path) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_chat-server"))
+            .args(["--listen=127.0.0.1:0", "--telemetry=off", "--flood-limit=off", "--data-dir"])
+            .arg(directory)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let mut ready = String::new();
+        let stdout = process.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut ready).expect("a line");
+        let address = ready.split_whitespace().find_map(|word| word.strip_prefix("irc="));
+        Self { address: address.expect(&ready).to_owned(), process }
+    }
+
+    /// Returns a registered client in `#a`.
+    fn member(&self) -> BufReader<TcpStream> {
+        let stream = TcpStream::connect(&self.address).expect("accepted");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        let mut client = BufReader::new(stream);
+        say(&mut client, "NICK ada\r\nUSER ada 0 * :Ada\r\nJOIN #a");
+        until(&mut client, " 366 ");
+        client
+    }
+}
+
+impl Drop for Server {
+    /// Sends SIGKILL, so that the server cannot clean up.
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn say(client: &mut BufReader<TcpStream>, lines: &str) {
+    client.get_mut().write_all(format!("{lines}\r\n").as_bytes()).expect("sent");
+}
+
+/// Returns all lines up to the first that contains `part`.
+fn until(client: &mut BufReader<TcpStream>, part: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        assert!(client.read_line(&mut line).expect("a line in time") > 0, "ended after {lines:#?}");
+        lines.push(line.trim_end().to_owned());
+        if line.contains(part) {
+            return lines;
+        }
+    }
+}
+
+/// Returns what HISTORY shows, without times.
+fn history(client: &mut BufReader<TcpStream>) -> Vec<String> {
+    say(client, "HISTORY #a 100");
+    let lines = until(client, " :End of history");
+    let texts = lines.iter().filter_map(|line| line.split_once("Z] ")).map(|(_, text)| text.to_owned());
+    texts.filter(|text| text != "<ada> unasked").collect()
+}
+
+#[test]
+fn acknowledged_lines_survive_sigkill() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        let server = Server::start(directory.path());
+        let mut ada = server.member();
+        assert_eq!(history(&mut ada), expected, "after {round} kills");
+        for line in 0..10 {
+            say(&mut ada, &format!("PRIVMSG #a :{round}.{line}"));
+            expected.push(format!("<ada> {round}.{line}"));
+        }
+        assert_eq!(history(&mut ada), expected, "acknowledged");
+        // This message is not acknowledged. It may be lost and must do no harm.
+        say(&mut ada, "PRIVMSG #a :unasked");
+        drop(server);
+    }
+}
+
+#[test]
+fn the_history_shows_actions_and_skips_ctcp_requests() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let mut ada = server.member();
+    say(&mut ada, "PRIVMSG #a :\x01ACTION waves\x01\r\nPRIVMSG #a :\x01VERSION\x01");
+    say(&mut ada, "NOTICE #a :\x01VERSION x\x01\r\nPRIVMSG #a :hello\r\nHISTORY #a");
+    let [.., waves, hello, end] = &until(&mut ada, " :End of history")[..] else { panic!("three lines") };
+    assert!(waves.contains(" NOTICE #a :[20") && waves.ends_with("Z] * ada waves"), "{waves}");
+    assert!(hello.ends_with("Z] <ada> hello"), "{hello}");
+    assert!(end.ends_with(" :End of history, lines: 2"), "{end}");
+}
+
+#[test]
+fn the_longest_lines_are_shown_completely() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let mut ada = server.member();
+    let long = "€".repeat(160);
+    say(&mut ada, &format!("PRIVMSG #a :{long}\r\nPRIVMSG #a :\x01ACTION {long}\x01\r\nHISTORY #a"));
+    let lines = until(&mut ada, " :End of history");
+    assert!(lines.iter().all(|line| line.len() <= 510), "{lines:#?}");
+    assert!(lines[4].ends_with(", lines: 2"), "both on two lines each: {lines:#?}");
+    for (pieces, who) in [(&lines[..2], "<ada> "), (&lines[2..4], "* ada ")] {
+        let heads: Vec<_> = pieces.iter().filter_map(|line| line.split_once(who)).collect();
+        assert_eq!(heads[0].0, heads[1].0, "the same time");
+        assert_eq!([heads[0].1, heads[1].1].concat(), long);
+    }
+}
+
+#[test]
+fn only_members_can_read_the_history() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let mut ada = server.member();
+    say(&mut ada, "PRIVMSG #a :secret");
+    assert_eq!(history(&mut ada), ["<ada> secret"]);
+    say(&mut ada, "HISTORY #b\r\nHISTORY\r\nPING end");
+    let answers = until(&mut ada, "PONG");
+    assert!(answers[0].contains(" 403 ada #b "), "{answers:?}");
+    assert!(answers[1].contains(" 461 ada HISTORY "), "{answers:?}");
+    for number in ["0", "-1", "+1", "ten", "1.5", "\u{661}"] {
+        say(&mut ada, &format!("HISTORY #A {number}\r\nPING end"));
+        let answers = until(&mut ada, "PONG");
+        assert!(answers[0].ends_with(" NOTICE #a :The number of lines must be 1 or more"), "{answers:?}");
+        assert_eq!(answers.len(), 2, "{answers:?}");
+    }
+    say(&mut ada, "HISTORY #a 99999999999999999999999");
+    assert_eq!(until(&mut ada, " :End of history").len(), 2, "all lines that exist");
+    let mut bob = BufReader::new(TcpStream::connect(&server.address).expect("accepted"));
+    bob.get_ref().set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    say(&mut bob, "NICK bob\r\nUSER bob 0 * :Bob\r\nHISTORY #a\r\nPING end");
+    let answers = until(&mut bob, "PONG").join("\n");
+    assert!(answers.contains(" 442 bob #a ") && !answers.contains("secret"), "{answers}");
+}

@@ -1,0 +1,120 @@
+//! Observes what the server's own loopscope finds during a run.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use loopscope::{FindingsDocument, StallsDocument};
+
+use super::clock::{Alignment, Exchange};
+use super::collector::Collector;
+use super::coverage::{self, TasksDocument};
+use super::explain::explain;
+use super::findings_delta;
+use super::telemetry::Telemetry;
+use crate::record::SlowDeliveries;
+use crate::report::{Clock, Tail, TaskPolls};
+use crate::unix_time;
+
+/// How long to wait at least until the server has added its last stall to the
+/// findings: the first stall has to wait until debug information is read.
+const MIN_SETTLE_TIME: Duration = Duration::from_secs(1);
+
+/// Time between two checks whether the findings still change.
+const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long to wait at most: with other clients, the findings may never settle.
+const MAX_SETTLE_TIME: Duration = Duration::from_secs(4);
+
+/// The result of an observation.
+#[derive(Debug)]
+pub(crate) struct ObservationResult {
+    /// The blocking calls, the most harmful one first.
+    pub(crate) findings: FindingsDocument,
+    /// The stalls.
+    pub(crate) stalls: StallsDocument,
+    /// How long the observation lasted.
+    pub(crate) seconds: f64,
+    /// Which tasks were polled; `None` if the server does not report it.
+    pub(crate) polled: Option<Vec<TaskPolls>>,
+    /// The server's clock relative to this machine's.
+    pub(crate) clock: Clock,
+    /// What the slow deliveries waited for; `None` if no deliveries were
+    /// measured.
+    pub(crate) tail: Option<Tail>,
+}
+
+/// An observation in progress.
+#[derive(Debug)]
+pub(crate) struct Observation {
+    telemetry: Telemetry,
+    before: FindingsDocument,
+    tasks: Option<TasksDocument>,
+    begin: Exchange,
+    since: Instant,
+    collector: Collector,
+}
+
+impl Observation {
+    /// Starts an observation. Earlier findings do not count.
+    pub(crate) async fn start(url: &str) -> anyhow::Result<Self> {
+        let telemetry = Telemetry::from_url(url)?;
+        let begin = telemetry.time().await?;
+        let before = telemetry.findings().await?;
+        let tasks = telemetry.tasks().await;
+        let collector = Collector::start(telemetry.clone(), unix_time::from_nanos(begin.server_unix_ns))
+            .context("the thread that collects stalls cannot be started")?;
+        Ok(Self { telemetry, before, tasks, begin, since: Instant::now(), collector })
+    }
+
+    /// Returns the findings when they no longer change.
+    async fn settled(&self) -> anyhow::Result<FindingsDocument> {
+        let started = Instant::now();
+        tokio::time::sleep(MIN_SETTLE_TIME).await;
+        let mut findings = self.telemetry.findings().await?;
+        while started.elapsed() < MAX_SETTLE_TIME {
+            tokio::time::sleep(SETTLE_POLL_INTERVAL).await;
+            let later = self.telemetry.findings().await?;
+            let is_settled = is_settled(&findings, &later);
+            findings = later;
+            if is_settled {
+                break;
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Ends the observation. Returns what was found since the start, and how it
+    /// explains `slow`.
+    pub(crate) async fn finish(self, slow: Option<&SlowDeliveries>) -> anyhow::Result<ObservationResult> {
+        let seconds = self.since.elapsed().as_secs_f64();
+        let mut findings = findings_delta::between(&self.before, self.settled().await?);
+        let after = self.telemetry.tasks().await;
+        let polled = self.tasks.zip(after).map(|(before, after)| coverage::polled(&before, &after));
+        let mut collected = self.collector.stop().await;
+        let mut stalls = self.telemetry.stalls(unix_time::from_nanos(self.begin.server_unix_ns)).await?;
+        collected.add(std::mem::take(&mut stalls.stalls));
+        stalls.stalls = collected.into_all();
+        let clock = Alignment::new(self.begin, self.telemetry.time().await?);
+        let tail = slow.map(|slow| explain(slow, &stalls.stalls, &findings, &clock));
+        if let Some(tail) = &tail {
+            most_harm_first(&mut findings, tail);
+        }
+        Ok(ObservationResult { findings, stalls, seconds, polled, clock: Clock::from(&clock), tail })
+    }
+}
+
+/// Returns whether nothing was added between two samples.
+fn is_settled(a: &FindingsDocument, b: &FindingsDocument) -> bool {
+    let stalls = |document: &FindingsDocument| {
+        let findings = document.findings.iter();
+        (findings.map(|finding| finding.count).sum::<u64>(), document.dropped, document.starved.count)
+    };
+    stalls(a) == stalls(b)
+}
+
+/// Sorts the findings by their share of the time that slow deliveries waited.
+/// The order of findings with equal shares stays.
+fn most_harm_first(findings: &mut FindingsDocument, tail: &Tail) {
+    let share = |id: &str| tail.findings.iter().find(|share| share.id == id).map_or(0.0, |share| share.share);
+    findings.findings.sort_by(|a, b| share(&b.id).total_cmp(&share(&a.id)));
+}

@@ -1,0 +1,180 @@
+//! The flags that a plan is made of.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::mix::Mix;
+use super::objective::Objective;
+use super::schedule::Arrivals;
+use super::stages::{MAX_RATE, Stages};
+use super::target::Target;
+
+/// How many visitors may be connected at a time. A visitor that is due when
+/// this many are connected is left out, so that a stalled target cannot make
+/// the generator grow.
+pub(crate) const MAX_VISITORS: usize = 256;
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Load")]
+pub(crate) struct LoadArgs {
+    /// Connections, all open for the whole run.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub(crate) connections: u32,
+    /// Channels that the connections are spread over.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub(crate) rooms: u32,
+    /// Commands per second, of all connections together.
+    #[arg(long, value_name = "MSGS/s", default_value = "200", value_parser = parse_rate)]
+    pub(crate) rate: f64,
+    /// How long to measure.
+    #[arg(long, default_value = "20s", value_parser = parse_positive_duration)]
+    pub(crate) duration: Duration,
+    /// A sequence of rates instead of --rate and --duration, such as
+    /// 0-500:30s,500:1m; each stage has its own figures in the report.
+    #[arg(long, value_name = "RATE:DURATION,…", conflicts_with_all = ["rate", "duration"])]
+    pub(crate) stages: Option<Stages>,
+    /// How the due times are distributed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) arrivals: Arrivals,
+    /// The time over which connecting is spread.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) ramp: Duration,
+    /// How long to wait for deliveries after the last message.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_positive_duration)]
+    pub(crate) drain: Duration,
+    /// How long a connection may take to join its channel.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_positive_duration)]
+    pub(crate) timeout: Duration,
+    /// The run is invalid if the p99 of the generator's send lag is above this;
+    /// with a latency objective, or if this flag is given, its receive lag too
+    /// [default: a tenth of the tightest latency objective, from 1ms to 10ms].
+    #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
+    pub(crate) max_send_lag: Option<Duration>,
+    /// Visitors per second: extra connections that join a measured channel,
+    /// stay for half a second and leave; at most 256 at a time.
+    #[arg(long, value_name = "RATE", default_value = "0", value_parser = parse_churn)]
+    pub(crate) churn: f64,
+    /// Length of a message's text; never less than the measurement needs.
+    #[arg(long, value_name = "BYTES", default_value_t = 80)]
+    pub(crate) payload: usize,
+    /// Seed of senders and commands: the same seed gives the same plan.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Commands by weight; of privmsg, join, names, who, whois, topic, list,
+    /// oper, motd, ping. Only privmsg is measured; join joins and leaves a
+    /// separate scratch channel.
+    #[arg(long)]
+    pub(crate) mix: Option<Mix>,
+    /// An objective; repeatable. On latency: p50, p90, p99, p99.9, max; the
+    /// same with the prefix service., send_lag. or receive_lag.; on counts or
+    /// shares: lost, duplicated, out_of_order, error_replies; on the server's
+    /// event loop, which needs --telemetry: blocking.events, blocking.seconds,
+    /// blocking.share.
+    #[arg(long, value_name = "p99<50ms")]
+    pub(crate) slo: Vec<Objective>,
+    /// A file of objectives, one per line; `#` begins a comment.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) slo_file: Option<PathBuf>,
+    /// Threads that receive; one more thread sends.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_threads)]
+    pub(crate) threads: usize,
+    /// The beginning of every nick.
+    #[arg(long, value_name = "TEXT", default_value = "lg", value_parser = parse_nick_prefix)]
+    pub(crate) nick_prefix: String,
+    /// The server's password.
+    #[arg(long, value_name = "PASSWORD", value_parser = parse_word)]
+    pub(crate) pass: Option<String>,
+    /// The operator login for `oper` of the mix.
+    #[arg(long, value_name = "NAME:PASSWORD")]
+    pub(crate) oper: Option<Login>,
+}
+
+impl LoadArgs {
+    /// Returns how many visitors may be connected at a time.
+    pub(crate) const fn max_visitors(&self) -> u64 {
+        if self.churn > 0.0 { MAX_VISITORS as u64 } else { 0 }
+    }
+}
+
+/// A name and a password.
+#[derive(Debug, Clone)]
+pub(crate) struct Login {
+    pub(crate) name: String,
+    pub(crate) password: String,
+}
+
+impl FromStr for Login {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, password) = text.split_once(':').ok_or("write it as NAME:PASSWORD")?;
+        Ok(Self { name: parse_word(name)?, password: parse_word(password)? })
+    }
+}
+
+pub(crate) fn parse_target(text: &str) -> Result<String, String> {
+    text.parse::<Target>().map(|_| text.to_owned())
+}
+
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as in 500ms, 20s or 2m"))
+}
+
+fn parse_positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    if duration.is_zero() {
+        return Err("it must be longer than zero".into());
+    }
+    Ok(duration)
+}
+
+pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = parse_churn(text)?;
+    if rate == 0.0 {
+        return Err("it must be above 0".into());
+    }
+    Ok(rate)
+}
+
+fn parse_churn(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    if !(0.0..=MAX_RATE).contains(&rate) {
+        return Err("it must be between 0 and 1,000,000 per second".into());
+    }
+    Ok(rate)
+}
+
+pub(crate) fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match number.ok_or("write it as a percentage, such as 5%")? {
+        number if (0.1..=100.0).contains(&number) => Ok(number / 100.0),
+        _ => Err("it must be from 0.1% to 100%".into()),
+    }
+}
+
+fn parse_threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads @ 1..=64) => Ok(threads),
+        _ => Err("it must be a number from 1 to 64".into()),
+    }
+}
+
+fn parse_nick_prefix(text: &str) -> Result<String, String> {
+    let letter_first = text.starts_with(|first: char| first.is_ascii_alphabetic());
+    if letter_first && text.len() <= 16 && text.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Ok(text.to_owned());
+    }
+    Err("it must have up to 16 letters and digits, and a letter first".into())
+}
+
+/// Parses one parameter of a protocol line: nothing in it may end the parameter
+/// or the line.
+fn parse_word(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with(':') || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("a name or password must not be empty, have blanks, or begin with a colon".into());
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,248 @@
+//! The load figures of a report.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::histograms::Histograms;
+use crate::plan::channel_name;
+use crate::record::Counts;
+
+/// The load figures. Except for the connections, they are of the measured time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Load {
+    #[serde(default)]
+    pub(crate) connections: Connections,
+    #[serde(default)]
+    pub(crate) measured_seconds: f64,
+    #[serde(default)]
+    pub(crate) commands: Commands,
+    pub(crate) deliveries: Deliveries,
+    /// From due to received; lost deliveries are included as censored samples.
+    pub(crate) latency: Option<Timing>,
+    /// From sent to received, of the received deliveries: the latency of a
+    /// closed model.
+    pub(crate) service: Option<Timing>,
+    /// From due to sent: the generator's own lateness.
+    pub(crate) send_lag: Option<Timing>,
+    /// The same by stage of the plan, according to the due time.
+    #[serde(default)]
+    pub(crate) stages: Vec<StageLoad>,
+    /// Channels with lost, duplicated or out-of-order deliveries.
+    #[serde(default)]
+    pub(crate) rooms: Rooms,
+    /// Deliveries to visitors (`--churn`).
+    #[serde(default)]
+    pub(crate) visitors: Visitors,
+    /// Points of the distribution of the latency.
+    #[serde(default)]
+    pub(crate) spectrum: Vec<SpectrumPoint>,
+    /// The histograms of the figures, so that reports can be merged.
+    pub(crate) histograms: Histograms,
+    /// The run over time.
+    #[serde(default)]
+    pub(crate) timeline: LoadTimeline,
+    /// Failed connections and protocol errors, by kind.
+    #[serde(default)]
+    pub(crate) failures: BTreeMap<String, u64>,
+    /// The text of the first failure of the most frequent kind.
+    pub(crate) first_failure: Option<String>,
+}
+
+/// Counts of connections.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Connections {
+    /// Connections to open.
+    pub(crate) asked: u64,
+    /// Connections that joined their channel.
+    pub(crate) joined: u64,
+    /// Connections that closed before the end of the run.
+    pub(crate) lost: u64,
+}
+
+/// Counts of commands.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Commands {
+    pub(crate) planned: u64,
+    pub(crate) sent: u64,
+    pub(crate) skipped: u64,
+    /// Sent later than `max_send_lag_seconds` after they were due.
+    pub(crate) late: u64,
+    pub(crate) planned_per_second: f64,
+    pub(crate) sent_per_second: f64,
+    /// Counts by command.
+    pub(crate) by_kind: BTreeMap<String, CommandCount>,
+    /// Replies that refuse a command, by their numeric.
+    pub(crate) error_replies: BTreeMap<u16, u64>,
+}
+
+/// Counts of one kind of command.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct CommandCount {
+    pub(crate) planned: u64,
+    pub(crate) sent: u64,
+    pub(crate) skipped: u64,
+}
+
+/// Counts of deliveries: one for each message and receiver.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Deliveries {
+    pub(crate) expected: u64,
+    #[serde(default)]
+    pub(crate) delivered: u64,
+    pub(crate) lost: u64,
+    #[serde(default)]
+    pub(crate) duplicated: u64,
+    #[serde(default)]
+    pub(crate) out_of_order: u64,
+    /// Deliveries that took longer than the tightest latency objective.
+    #[serde(default)]
+    pub(crate) late: u64,
+}
+
+impl From<Counts> for Deliveries {
+    fn from(counts: Counts) -> Self {
+        let Counts { expected, delivered, lost, duplicated, out_of_order, late } = counts;
+        Self { expected, delivered, lost, duplicated, out_of_order, late }
+    }
+}
+
+/// The figures of one stage of the plan.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StageLoad {
+    /// Commands per second at its beginning.
+    pub(crate) from_rate: f64,
+    /// Commands per second at its end.
+    pub(crate) to_rate: f64,
+    /// Its planned duration.
+    pub(crate) seconds: f64,
+    pub(crate) commands: CommandCount,
+    pub(crate) deliveries: Deliveries,
+    /// From due to received, with two digits.
+    pub(crate) latency: Option<Timing>,
+}
+
+/// Deliveries to visitors: clients that joined a measured channel and left it
+/// again. Between the first and the last message that a visitor got from a
+/// sender, none may be missing. These deliveries are in none of the other
+/// figures.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Visitors {
+    /// Visitors that joined and left.
+    pub(crate) visits: u64,
+    pub(crate) delivered: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) out_of_order: u64,
+}
+
+impl Visitors {
+    /// Returns the figures of all visitors together.
+    pub(crate) const fn from_counts(visits: u64, counts: &Counts) -> Self {
+        let &Counts { delivered, lost, duplicated, out_of_order, .. } = counts;
+        Self { visits, delivered, lost, duplicated, out_of_order }
+    }
+}
+
+/// The most channels that a report names.
+pub(crate) const MAX_NAMED_CHANNELS: usize = 20;
+
+/// Channels with lost, duplicated or out-of-order deliveries.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Rooms {
+    /// Number of these channels.
+    pub(crate) faulty: u64,
+    /// The worst ones, the worst first.
+    pub(crate) worst: Vec<RoomLoad>,
+}
+
+/// The deliveries of one channel.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RoomLoad {
+    pub(crate) room: String,
+    pub(crate) deliveries: Deliveries,
+}
+
+impl Rooms {
+    /// Returns the figures for the counts of all channels, by number.
+    pub(crate) fn from_counts(counts: &[Counts]) -> Self {
+        let mut faulty: Vec<_> =
+            counts.iter().enumerate().filter(|(_, counts)| counts.faults() > 0).collect();
+        faulty.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.faults()));
+        let worst = faulty.iter().take(MAX_NAMED_CHANNELS);
+        let worst =
+            worst.map(|&(room, &counts)| RoomLoad { room: channel_name(room), deliveries: counts.into() });
+        Self { faulty: faulty.len() as u64, worst: worst.collect() }
+    }
+}
+
+/// A distribution of times.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Timing {
+    pub(crate) samples: u64,
+    pub(crate) min_seconds: f64,
+    pub(crate) mean_seconds: f64,
+    pub(crate) p50_seconds: f64,
+    pub(crate) p90_seconds: f64,
+    pub(crate) p99_seconds: f64,
+    pub(crate) p999_seconds: f64,
+    pub(crate) max_seconds: f64,
+}
+
+impl Timing {
+    /// Returns the figures of a histogram of nanoseconds; `None` if it has no
+    /// samples.
+    #[expect(clippy::cast_precision_loss, reason = "three digits are kept")]
+    pub(crate) fn from_histogram(histogram: &Histogram<u64>) -> Option<Self> {
+        let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
+        let quantile = |quantile| seconds(histogram.value_at_quantile(quantile));
+        (!histogram.is_empty()).then(|| Self {
+            samples: histogram.len(),
+            min_seconds: seconds(histogram.min()),
+            mean_seconds: histogram.mean() / 1e9,
+            p50_seconds: quantile(0.5),
+            p90_seconds: quantile(0.9),
+            p99_seconds: quantile(0.99),
+            p999_seconds: quantile(0.999),
+            max_seconds: seconds(histogram.max()),
+        })
+    }
+}
+
+/// A point of a distribution: the share `quantile` of the samples is at most
+/// `seconds`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct SpectrumPoint {
+    pub(crate) quantile: f64,
+    pub(crate) seconds: f64,
+}
+
+/// A run over time, in bins of equal length.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct LoadTimeline {
+    pub(crate) bin_seconds: f64,
+    pub(crate) bins: Vec<TimelineBin>,
+}
+
+/// One bin of a run.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct TimelineBin {
+    /// Commands that were due in the bin.
+    pub(crate) planned: u64,
+    /// Those of them that were sent, in the bin or later.
+    pub(crate) sent: u64,
+    /// Deliveries that arrived in the bin.
+    pub(crate) delivered: u64,
+    /// The latency of deliveries that were due in the bin, with one digit;
+    /// `None` if there are none.
+    pub(crate) p50_seconds: Option<f64>,
+    pub(crate) p99_seconds: Option<f64>,
+    pub(crate) max_seconds: Option<f64>,
+}
