@@ -1,8 +1,9 @@
-//! What was found, as plain data: [`Finding`] and the documents around it.
+//! Findings and stalls as plain data: [`Finding`] and the documents around it.
 //!
-//! With the feature `serde`, the JSON form is the schema `loopscope.findings/1`:
-//! durations are seconds as floating point numbers (`total` is
-//! `total_seconds`), instants are seconds of the Unix epoch.
+//! With the feature `serde`, the JSON form of a [`FindingsDocument`] is the
+//! schema `loopscope.findings/1`: durations are seconds as floating point
+//! numbers (`total` is `total_seconds`), and times are seconds of the Unix
+//! epoch.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -10,45 +11,46 @@ use std::time::{Duration, SystemTime};
 #[cfg(feature = "serde")]
 use crate::serde_time;
 
-/// The schema name that [`FindingsDocument::schema`] carries.
+/// The value of [`FindingsDocument::schema`].
 pub const FINDINGS_SCHEMA: &str = "loopscope.findings/1";
 
-/// Why a worker did not come back from a poll.
+/// Why a worker did not return from a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Cause {
-    /// Computing: the thread was on a CPU, in user code.
+    /// A computation: the thread was running on a CPU, in user code.
     Cpu,
-    /// A synchronous sleep.
+    /// A synchronous sleep, such as `std::thread::sleep`.
     Sleep,
     /// A call on a file or a directory.
     File,
     /// A call on a socket.
     Network,
-    /// A host name look-up.
+    /// A host name lookup.
     Dns,
-    /// Waiting for a lock that somebody else holds.
+    /// A wait for a lock that another thread holds.
     Lock,
-    /// Waiting for a message on a synchronous channel.
+    /// A wait for a message on a synchronous channel.
     Channel,
-    /// Waiting for a child process.
+    /// A wait for a child process.
     Child,
-    /// In the kernel, in a state that nothing can interrupt.
+    /// The thread was in the kernel, in uninterruptible sleep (state D), and no
+    /// other cause is known.
     Uninterruptible,
-    /// None of the above could be shown.
+    /// Another or an unknown cause.
     Other,
-    /// One task in many polls, each of them under the threshold, that together
-    /// held the worker for long while others were ready.
+    /// Many consecutive polls of one task, each shorter than the threshold,
+    /// that together held the worker while other tasks were ready.
     Hog,
-    /// A single poll of many awaits, each of which was ready at once: the task
-    /// never gave the worker back.
+    /// One poll of a task in which every await was ready immediately, so that
+    /// the task did not yield.
     Unyielding,
 }
 
 impl Cause {
-    /// Every cause, in the order in which exporters list them.
+    /// All causes, in the order in which exporters list them.
     pub const ALL: [Self; 12] = [
         Self::Cpu,
         Self::Sleep,
@@ -64,12 +66,12 @@ impl Cause {
         Self::Unyielding,
     ];
 
-    /// Whether each look may meet another line of the same thing.
+    /// Whether captures of one finding may show different lines of a loop.
     pub(crate) const fn is_computation(self) -> bool {
         matches!(self, Self::Cpu | Self::Hog | Self::Unyielding)
     }
 
-    /// The name as labels and JSON have it, such as `sleep`.
+    /// Returns the name as in labels and JSON, such as `sleep`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -95,25 +97,27 @@ impl fmt::Display for Cause {
     }
 }
 
-/// How a stack was got, and so how far it can be trusted.
+/// How a stack was captured, and so how far it can be trusted. Better evidence
+/// compares as greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Evidence {
-    /// No stack could be had; cause and duration are still true.
+    /// No stack was captured. Cause and durations are measured without it.
     None,
-    /// Only the innermost frames are known; the rest is missing.
+    /// The stack has only its innermost frames.
     Leaf,
-    /// The frame pointer was searched for on the stack: the innermost frames
-    /// are certain, the ones further out may be stale.
+    /// The frame pointer was found by a search on the stack. The innermost
+    /// frames are certain; the outer ones may be left over from earlier calls.
     Reconstructed,
-    /// Unwound from a copy of the thread's own registers and stack: exact.
+    /// The stack was unwound from a copy of the thread's registers and memory.
+    /// It is exact.
     Stack,
 }
 
 impl Evidence {
-    /// The name as JSON has it, such as `stack`.
+    /// Returns the name as in JSON, such as `stack`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -131,49 +135,55 @@ impl fmt::Display for Evidence {
     }
 }
 
-/// Whose code a frame is.
+/// Which code a frame belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum FrameKind {
-    /// The application's own code: neither of the others.
+    /// The application: any code that is none of the others.
     Application,
     /// A crate from a registry or a git checkout.
     Dependency,
-    /// Rust's standard library.
+    /// Rust's standard library: `std`, `core` or `alloc`.
     Std,
-    /// Tokio, or loopscope itself.
+    /// Tokio, tokio-console's subscriber, or loopscope itself.
     Runtime,
-    /// The C library, the kernel's vDSO, other native libraries.
+    /// The C library, the kernel's vDSO or another native library.
     Native,
 }
 
-/// One frame of a stack, innermost first. Inlined calls are frames too.
+/// One frame of a stack. An inlined call is a frame too.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Frame {
-    /// The function's readable name, or its address where no symbol is known.
+    /// The readable name of the function, or its address if it has no symbol.
     pub function: String,
-    /// The source file, relative to the workspace where that is known.
+    /// The source file, relative to the workspace if it belongs to it. `None`
+    /// without debug information.
     pub file: Option<String>,
-    /// The line in that file, counted from 1.
+    /// The line in that file, counted from 1. `None` without debug information,
+    /// and for instructions that the compiler added.
     pub line: Option<u32>,
-    /// Whose code it is.
+    /// Which code the function belongs to.
     pub kind: FrameKind,
 }
 
 /// The line to change: the innermost frame of the application's own code.
+///
+/// Its `Display` form is `file:line`, or what is known of it: the file, else
+/// the function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Site {
-    /// The function that holds the line.
+    /// The readable name of the function that contains the line.
     pub function: String,
-    /// The source file, relative to the workspace where that is known.
+    /// The source file, relative to the workspace if it belongs to it. `None`
+    /// without debug information.
     pub file: Option<String>,
-    /// The line in that file, counted from 1.
+    /// The line in that file, counted from 1. `None` without debug information.
     pub line: Option<u32>,
 }
 
@@ -187,133 +197,189 @@ impl fmt::Display for Site {
     }
 }
 
-/// The task whose poll did not come back.
+/// The task whose poll blocked its worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct TaskInfo {
-    /// Its kind: the name it was given, or its spawn location.
+    /// The kind of the task: its name, if it has one, or its spawn location.
     pub kind: String,
-    /// Where it was spawned, as `file:line:column`, if known.
+    /// The spawn location of the kind's tasks, as `file:line:column`. `None` if
+    /// it is not known.
     pub spawned_at: Option<String>,
 }
 
-/// Where the time of the stalls went.
+/// How a finding's stalls spent their time, as the kernel accounts it for the
+/// stalled thread.
+///
+/// Only stalls that have ended are included. The three times together may be
+/// less than [`Finding::total`]: stalls in progress, and time in which the
+/// whole process was stopped, are left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Split {
-    /// Running on a CPU.
+    /// Time on a CPU.
     #[cfg_attr(feature = "serde", serde(rename = "on_cpu_seconds", with = "serde_time::seconds"))]
     pub on_cpu: Duration,
-    /// Ready to run, without a CPU.
+    /// Time in which the thread was ready to run but had no CPU. The machine,
+    /// not the code, is the cause.
     #[cfg_attr(feature = "serde", serde(rename = "run_queue_seconds", with = "serde_time::seconds"))]
     pub run_queue: Duration,
-    /// Waiting for something.
+    /// Time in which the thread waited, for example in a system call.
     #[cfg_attr(feature = "serde", serde(rename = "off_cpu_seconds", with = "serde_time::seconds"))]
     pub off_cpu: Duration,
 }
 
-/// What is known of the blocking call itself.
+/// What is known about the blocking call itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Detail {
-    /// The system call the thread was in, by name.
+    /// The name of the system call that the thread was in, such as `futex`, or
+    /// its number if the name is not known. `None` if the thread was computing,
+    /// or if the kernel did not report the call.
     pub syscall: Option<String>,
-    /// What the call's file descriptor refers to.
+    /// What the file descriptor of the system call refers to, such as a path.
+    /// `None` if the call has no descriptor, or if it is not known.
     pub fd: Option<String>,
-    /// The address of the lock that was waited for.
+    /// The address of the lock that the thread waited for, in hexadecimal.
+    /// `None` if it did not wait for a lock.
     pub lock: Option<String>,
-    /// How many workers waited for it at one time, at most; zero if it was no
+    /// The largest number of workers that were observed waiting for the lock at
+    /// the same time, this one included. Zero if the call is not a wait for a
     /// lock.
     #[cfg_attr(feature = "serde", serde(default))]
     pub waiters: u64,
-    /// Who probably held it, where that is a worker too, and what that one did:
-    /// the lock's address lay on its stack.
+    /// The worker that probably held the lock, its task, and what it did.
+    /// `None` if no other worker was stalled with the address of the lock on
+    /// its stack.
     #[cfg_attr(feature = "serde", serde(default))]
     pub holder: Option<String>,
 }
 
-/// The tasks that the stalls delayed: ready to run, but not polled.
+/// The tasks that a finding's stalls delayed: they were ready, but were not
+/// polled.
 ///
-/// Only waits that are longer than the threshold are known.
+/// A wait lasts from the wake of a task to its next poll. It counts for a
+/// finding if it lasts for at least the blocking threshold, and if it overlaps
+/// a stall of the finding, on any worker, by more than 10 µs. Only stalls that
+/// have ended count. All fields are zero if no such wait was recorded, for
+/// example because no waiting task has a name and the program was built without
+/// `--cfg tokio_unstable`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Victims {
-    /// How many distinct tasks waited: exact up to
-    /// [`MAX_EXACT_TASKS`](Self::MAX_EXACT_TASKS), an estimate beyond.
+    /// The number of distinct tasks that waited. A task that waits several
+    /// times counts once. The number is exact up to
+    /// [`MAX_EXACT_TASKS`](Self::MAX_EXACT_TASKS), and an estimate beyond.
     pub tasks: u64,
-    /// How many waits there were. A task may wait many times.
+    /// The number of waits. A wait that overlaps several stalls of the finding
+    /// counts once. Zero in documents of versions that did not count waits.
     #[cfg_attr(feature = "serde", serde(default))]
     pub waits: u64,
-    /// How long the waits were together, counting only the time that overlaps
-    /// a stall.
+    /// The time for which waits and stalls overlapped, added up over all pairs
+    /// of a wait and a stall. It may exceed [`Finding::total`], because many
+    /// tasks wait at the same time.
     #[cfg_attr(feature = "serde", serde(rename = "delay_seconds", with = "serde_time::seconds"))]
     pub delay: Duration,
 }
 
 impl Victims {
-    /// Beyond this number, [`tasks`](Self::tasks) is an estimate with a standard
-    /// error of 4.4 %.
+    /// The largest exact number of [`tasks`](Self::tasks). Beyond it, the
+    /// number is an estimate with a standard error of 4.4 %.
     pub const MAX_EXACT_TASKS: u64 = 512;
 
-    /// Whether [`tasks`](Self::tasks) is an estimate.
+    /// Returns whether [`tasks`](Self::tasks) is an estimate.
     #[must_use]
     pub const fn is_estimate(&self) -> bool {
         self.tasks > Self::MAX_EXACT_TASKS
     }
 }
 
-/// One place in the code that blocked the event loop, with all it did so far.
+/// One place in the code that blocked the event loop, with the totals of all of
+/// its stalls so far.
+///
+/// Stalls with the same cause and the same site are one finding. At most 500
+/// findings are kept; stalls of further ones count as
+/// [dropped](FindingsDocument::dropped).
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), loopscope::StartError> {
+/// let scope = loopscope::Scope::builder()
+///     .on_finding(|finding| {
+///         let call = finding.primitive.as_deref().unwrap_or("a stall");
+///         match &finding.site {
+///             Some(site) => eprintln!("{call} at {site}, {:?}", finding.total),
+///             None => eprintln!("{call}, {:?}", finding.total),
+///         }
+///     })
+///     .start()?;
+/// # drop(scope);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Finding {
-    /// Stable across runs of the same program: made from cause and site.
+    /// An identifier of 16 hexadecimal digits, made from the cause and the
+    /// site: its function, and its line unless the cause is a computation. It
+    /// is the same in every run as long as these do not change.
     pub id: String,
-    /// Why the worker did not come back.
+    /// Why the worker did not return from the poll.
     pub cause: Cause,
-    /// The call to replace, such as `std::thread::sleep`, if it could be named.
+    /// The call to replace, such as `std::thread::sleep`. `None` if the site
+    /// itself computes, or if the call is not known.
     pub primitive: Option<String>,
-    /// The application's line that made the call, if it could be found.
+    /// The line of the application that made the call. `None` without a stack,
+    /// and if the stack has no frame of the application.
     pub site: Option<Site>,
-    /// The task in which it was last seen.
+    /// The task of the most recent stall.
     pub task: TaskInfo,
-    /// How many stalls.
+    /// The number of stalls, including those in progress. A run of short polls
+    /// of one task ([`Cause::Hog`]) is one stall.
     pub count: u64,
-    /// How long they were together.
+    /// The duration of all stalls together. A stall in progress counts with its
+    /// age.
     #[cfg_attr(feature = "serde", serde(rename = "total_seconds", with = "serde_time::seconds"))]
     pub total: Duration,
-    /// How long the longest was.
+    /// The duration of the longest stall. A stall in progress counts with its
+    /// age.
     #[cfg_attr(feature = "serde", serde(rename = "max_seconds", with = "serde_time::seconds"))]
     pub max: Duration,
-    /// The age of a stall that has not ended yet.
+    /// The age of the oldest stall in progress. `None` if no stall is in
+    /// progress.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "ongoing_seconds", with = "serde_time::optional_seconds", default)
     )]
     pub ongoing: Option<Duration>,
-    /// Where the time went.
+    /// How the stalls that have ended spent their time.
     pub split: Split,
-    /// The call.
+    /// What is known about the blocking call.
     pub detail: Detail,
-    /// Who waited.
+    /// The tasks that the stalls delayed.
     pub victims: Victims,
-    /// What to write instead.
+    /// What to write instead, as a phrase in English.
     pub advice: String,
-    /// How the stack was got.
+    /// How [`stack`](Self::stack) was captured.
     pub evidence: Evidence,
-    /// The stack of the best evidence so far, innermost frame first.
+    /// The stack with the best evidence so far, innermost frame first. Empty if
+    /// no stack was captured. Among stacks of equal evidence, the line and call
+    /// that were sampled most often are shown.
     pub stack: Vec<Frame>,
-    /// When it was first seen.
+    /// When loopscope's reporting thread first processed a stall of this
+    /// finding, usually shortly after the stall passed the threshold.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "first_seen_unix_seconds", with = "serde_time::unix_seconds")
     )]
     pub first_seen: SystemTime,
-    /// When it was last seen.
+    /// When the reporting thread last processed a stall of this finding.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "last_seen_unix_seconds", with = "serde_time::unix_seconds")
@@ -321,93 +387,127 @@ pub struct Finding {
     pub last_seen: SystemTime,
 }
 
-/// Stalls in which the machine, not the code, was at fault.
+/// Long polls that the machine, not the code, made long. They are not among the
+/// findings.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Starved {
-    /// How many polls were long because the thread had no CPU.
+    /// The number of polls that were long only because the thread had no CPU,
+    /// or because the whole process was stopped.
     pub count: u64,
-    /// How long the threads of all long polls waited for a CPU.
+    /// The time for which the threads of all long polls, those of findings
+    /// included, waited for a CPU or were stopped with the whole process.
     #[cfg_attr(feature = "serde", serde(rename = "total_seconds", with = "serde_time::seconds"))]
     pub total: Duration,
 }
 
-/// The process that was watched.
+/// The process that a document comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ProcessInfo {
-    /// Its process id.
+    /// The process id.
     pub pid: u32,
-    /// The path of its program.
+    /// The path of the program. Empty if it is not known.
     pub program: String,
-    /// The version of loopscope in it.
+    /// The version of loopscope in the program.
     pub loopscope: String,
-    /// Whether every task is covered (`--cfg tokio_unstable`), or only
-    /// instrumented futures.
+    /// Whether polls of every task are recorded (`--cfg tokio_unstable`). If
+    /// false, only polls of named futures are.
     pub all_tasks: bool,
 }
 
-/// Everything found so far, with what was left out.
+/// All findings so far, and what they do not include.
+///
+/// [`Scope::findings`](crate::Scope::findings) returns it; the telemetry thread
+/// serves it as `/findings`.
+///
+/// # Examples
+///
+/// Reading a document from JSON needs the feature `serde`.
+///
+#[cfg_attr(feature = "serde", doc = "```")]
+#[cfg_attr(not(feature = "serde"), doc = "```ignore")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let scope = loopscope::Scope::builder().start()?;
+/// # let json = serde_json::to_string(&scope.findings())?;
+/// // `json` is, for example, the body of a response to `GET /findings`.
+/// let document: loopscope::FindingsDocument = serde_json::from_str(&json)?;
+/// assert_eq!(document.schema, loopscope::FINDINGS_SCHEMA);
+/// for finding in &document.findings {
+///     println!("{}, {:?} in total", finding.cause, finding.total);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct FindingsDocument {
-    /// Always [`FINDINGS_SCHEMA`].
+    /// The name of the schema, [`FINDINGS_SCHEMA`]. Readers of JSON should
+    /// check it.
     pub schema: String,
-    /// Where this comes from.
+    /// The process that this document comes from.
     pub process: ProcessInfo,
-    /// Polls longer than this are stalls.
+    /// The blocking threshold: a poll that the code makes at least this long is
+    /// a stall.
     #[cfg_attr(feature = "serde", serde(rename = "threshold_seconds", with = "serde_time::seconds"))]
     pub threshold: Duration,
-    /// The findings, the most total time first.
+    /// The findings, the one with the most total time first.
     pub findings: Vec<Finding>,
-    /// What the machine did.
+    /// Long polls that the machine, not the code, made long.
     pub starved: Starved,
-    /// Reports that the budget kept from log and terminal.
+    /// The number of reports that the rate limit kept out of the log and the
+    /// terminal. The findings include their stalls.
     pub suppressed_reports: u64,
-    /// Observations that were lost; anything but zero makes the counts lower
-    /// bounds.
+    /// The number of lost observations: long polls, waits or stacks. If it is
+    /// not zero, the counts of the findings are lower bounds.
     pub dropped: u64,
 }
 
-/// One stall, for whoever wants to lay stalls and latencies side by side.
+/// One stall with its times, for example to compare stalls with latencies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Stall {
-    /// When the poll began, in nanoseconds of the Unix epoch.
+    /// When the poll began. In JSON, nanoseconds of the Unix epoch.
     #[cfg_attr(feature = "serde", serde(rename = "start_unix_ns", with = "serde_time::unix_nanos"))]
     pub start: SystemTime,
-    /// When it ended; `None` while it lasts.
+    /// When the poll ended. `None` if it is in progress.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "end_unix_ns", with = "serde_time::optional_unix_nanos", default)
     )]
     pub end: Option<SystemTime>,
-    /// The worker's label: its index, or `main` for the root future.
+    /// The label of the worker: its index, after the name of its runtime if
+    /// that has one (`io/3`), or the name of a thread that is not a worker,
+    /// such as `main`.
     pub worker: String,
-    /// The kind of the task.
+    /// The kind of the task, as in [`TaskInfo::kind`].
     pub task: String,
-    /// The finding it was counted to; `None` if it has none (yet).
+    /// The [`Finding::id`] of the finding that counts the stall. `None` if it
+    /// has no finding.
     pub finding: Option<String>,
 }
 
-/// The schema name that [`StallsDocument::schema`] carries.
+/// The value of [`StallsDocument::schema`].
 pub const STALLS_SCHEMA: &str = "loopscope.stalls/1";
 
-/// The most recent stalls, oldest first.
+/// The most recent stalls: up to 4,096 that have ended, and all in progress.
+///
+/// The telemetry thread serves it as `/stalls`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct StallsDocument {
-    /// Always [`STALLS_SCHEMA`].
+    /// The name of the schema, [`STALLS_SCHEMA`].
     pub schema: String,
-    /// This process's clock as the document was made, in nanoseconds of the
-    /// Unix epoch: lets a reader on another machine align its own.
+    /// The time of this process's clock when the document was made. A reader on
+    /// another machine can use it to align its own clock. In JSON, nanoseconds
+    /// of the Unix epoch.
     #[cfg_attr(feature = "serde", serde(rename = "now_unix_ns", with = "serde_time::unix_nanos"))]
     pub now: SystemTime,
-    /// The stalls.
+    /// The stalls, ordered by their start.
     pub stalls: Vec<Stall>,
 }

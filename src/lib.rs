@@ -1,46 +1,77 @@
-//! Finds what blocks a Tokio event loop, while it blocks, and says which line of
-//! code to move.
+//! Finds the calls that block a Tokio event loop, while they block, and names
+//! the line of code to move.
 //!
-//! An async task that calls `std::thread::sleep`, `fsync` or a password hash
-//! holds up every other task on its worker. loopscope records how long each
-//! poll takes and how long each task waits, and a watchdog thread names the line
-//! that blocks while it still does.
+//! A task that calls `std::thread::sleep`, `fsync` or a password hash delays
+//! every other task on its worker. loopscope records how long each poll takes
+//! and how long each task waits to be polled. While a poll blocks its worker, a
+//! watchdog thread captures the worker's stack and finds the line.
 //!
 //! # Quick start
+//!
 //! ```
 //! loopscope::run(async {
 //!     // the application
 //! });
 //! ```
-//! or, by parts, see [`Scope`]. Build with `RUSTFLAGS="--cfg tokio_unstable"` to
-//! cover every task without a change to any spawn, and with
-//! `debug = "line-tables-only"` in the profile for files and lines.
 //!
-//! # How it works
-//! Hooks of Tokio's write the beginning and the end of each poll into a slot of
-//! the worker's own: two readings of the time stamp counter and a few plain
-//! stores, no system call, lock, allocation or read-modify-write. The watchdog
-//! reads the slots. Once a poll has lasted too long, it asks the kernel what the
-//! thread is doing, gets a copy of its stack, and leaves unwinding and symbols
-//! to another thread.
+//! [`run`] builds a runtime and reports to stderr and to `tracing`. [`Scope`]
+//! records the polls of a runtime that the application builds.
+//!
+//! Build with `RUSTFLAGS="--cfg tokio_unstable"` to record the polls of every
+//! task, without a change to any spawn. Set `debug = "line-tables-only"` in the
+//! profile to see files and lines; without it, a finding names functions only.
+//!
+//! # Design
+//!
+//! Tokio's hooks write the start and the end of each poll into a slot that
+//! belongs to the worker. That costs two reads of the time stamp counter and a
+//! few plain stores: no system call, lock, allocation or atomic
+//! read-modify-write.
+//!
+//! The watchdog thread reads the slots. When a poll has lasted too long, it
+//! asks the kernel what the thread is doing and gets a copy of its stack.
+//! Another thread unwinds the stack, reads the symbols and reports a
+//! [`Finding`].
+//!
+//! When a thread is ready to run but has no CPU, the machine is the cause, not
+//! the code. That time does not count towards the threshold; it is counted as
+//! [`Starved`].
 //!
 //! # Caveats
-//! * Stacks are had on Linux only, x86_64 and aarch64; elsewhere a stall is seen and counted,
-//!   but not its line.
-//! * A call in tail position may be compiled to a jump: its caller is then not
-//!   on the stack, and the line shown is that of the caller's caller.
-//! * Polls that pass the threshold by less than a quarter may end before the
-//!   watchdog looks; they are in the histograms and counted as dropped.
-//! * Without `tokio_unstable` a worker is watched from its first park on, tasks
-//!   without a name have no kind of their own, and what looks like one long poll
-//!   is reported once two looks have met it in the same function.
-//! * A thread of a watched runtime may be interrupted by a real-time signal
-//!   while it computes, or while it waits in a system call that the kernel
-//!   restarts by itself; never in one that would return `EINTR`, as far as the
-//!   kernel's word holds from one microsecond to the next.
+//!
+//! * Stack traces are available on Linux (x86_64, aarch64). Elsewhere a stall
+//!   is detected and counted, but its source line is unknown.
+//! * The compiler may turn a call in tail position into a jump. The caller is
+//!   then not on the stack, and the finding shows the line of the caller's
+//!   caller.
+//! * A poll that exceeds the threshold by less than a quarter may end before
+//!   the watchdog takes its next sample. It is recorded in the histograms and
+//!   counted as dropped, but it is not a finding.
+//! * Without `tokio_unstable`, a worker is watched from its first park on.
+//!   Tasks without a name share one kind. A poll of such a task is reported
+//!   only after two consecutive captures show the same function, because what
+//!   looks like one long poll may be several.
+//! * loopscope may send a real-time signal to a thread of a watched runtime
+//!   while the thread computes, or while it waits in a system call that the
+//!   kernel restarts by itself. By default it avoids calls that would return
+//!   `EINTR`, but a thread may enter one in the microseconds between the check
+//!   and the signal. [`Signals::Never`] turns signals off.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `diagnostic` (default) | findings on the terminal in the style of the Rust compiler |
+//! | `serde` | `Serialize` and `Deserialize` for findings, stalls and their documents |
+//! | `prometheus` | a collector for the application's own Prometheus registry |
+//! | `telemetry` | a thread that serves a live page, metrics, findings, profiles and traces over HTTP |
+//! | `metrics` | the same metrics for the recorder of the `metrics` crate |
+//! | `tokio-metrics` | the `RuntimeMonitor` of tokio-metrics as `tokio_*` metrics |
+//! | `console` | tokio-console's layer; needs `--cfg tokio_unstable` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
-// Where stacks cannot be had, some of what reads them has nothing to do.
+// On targets without stack capture, some of the code that reads stacks is
+// unused.
 #![cfg_attr(not(stack_capture), allow(dead_code, unused_imports))]
 
 #[cfg(stack_capture)]
@@ -88,7 +119,7 @@ pub use snapshot::{
     PressureSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
 };
 
-/// The README's programs compile.
+/// Compiles the programs in the README as doc tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

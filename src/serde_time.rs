@@ -1,5 +1,5 @@
-//! Times in JSON: durations as seconds, instants as seconds or nanoseconds of
-//! the Unix epoch. For serde's `with`.
+//! Times in JSON, for serde's `with`: durations as seconds, times as seconds or
+//! nanoseconds of the Unix epoch.
 
 use std::time::{Duration, SystemTime};
 
@@ -50,7 +50,7 @@ pub(crate) mod unix_seconds {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
         let since_epoch = duration_from_seconds(f64_from(deserializer)?)?;
         let time = SystemTime::UNIX_EPOCH.checked_add(since_epoch);
-        time.ok_or_else(|| D::Error::custom("a time that this system cannot represent"))
+        time.ok_or_else(|| D::Error::custom("the time is too late for this system"))
     }
 }
 
@@ -91,7 +91,7 @@ fn f64_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error>
 
 fn duration_from_seconds<E: Error>(seconds: f64) -> Result<Duration, E> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
-        E::custom(format_args!("{seconds} is no duration in seconds: must be finite, and not negative"))
+        E::custom(format_args!("{seconds} is not a time in seconds: it must be finite and not negative"))
     })
 }
 
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_numbers_in_json_and_come_back() {
+    fn times_become_numbers_in_json_and_are_read_back() {
         let at = unix_time::from_nanos(1_700_000_000_500_000_000);
         let times = Times {
             duration: Duration::from_millis(2_410),
@@ -134,15 +134,15 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_no_time_are_refused_in_words() {
-        let with = |duration: &str, time: &str| {
+    fn invalid_times_are_refused_with_the_reason() {
+        let error = |duration: &str, time: &str| {
             let json = format!(
                 r#"{{"duration":{duration},"optional":null,"time":{time},"nanos":0,"optional_nanos":null}}"#
             );
             from_str::<Times>(&json).unwrap_err().to_string()
         };
-        assert!(with("-1.0", "0").contains("-1 is no duration in seconds"));
-        assert!(with("1e300", "0").contains("is no duration in seconds"));
-        assert!(with("1", "-5").contains("-5 is no duration in seconds"));
+        assert!(error("-1.0", "0").contains("-1 is not a time in seconds"));
+        assert!(error("1e300", "0").contains("is not a time in seconds"));
+        assert!(error("1", "-5").contains("-5 is not a time in seconds"));
     }
 }

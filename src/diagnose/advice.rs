@@ -1,30 +1,30 @@
-//! What blocks, and what to write instead: a table.
+//! A table of functions that block, and what to write instead of each.
 
 use crate::finding::{Cause, FrameKind};
 
-/// A call that is known to block.
+/// Functions that block, with one cause and one piece of advice.
 #[derive(Debug)]
-pub(crate) struct AdviceRule {
-    /// Function names begin with one of these.
-    prefixes: &'static [&'static str],
-    /// What it does, where the name alone decides; else the system call does.
-    pub(crate) cause: Option<Cause>,
+pub(super) struct AdviceRule {
+    /// The public path of a matching function begins with one of these.
+    path_prefixes: &'static [&'static str],
+    /// The cause; `None` where the system call decides instead of the name.
+    pub(super) cause: Option<Cause>,
     /// What to write instead.
-    pub(crate) advice: &'static str,
+    pub(super) advice: &'static str,
 }
 
-const MOVE_OFF: &str = "move the work off the event loop: `tokio::task::spawn_blocking(move || ..).await`, or a rayon pool \
-    with a `tokio::sync::oneshot`; a long loop may also `tokio::task::yield_now().await` now and then";
+const MOVE_WORK_ADVICE: &str = "move the work off the event loop: `tokio::task::spawn_blocking(move || ..).await`, or a rayon pool \
+    with a `tokio::sync::oneshot`; a long loop can also call `tokio::task::yield_now().await` regularly";
 
-/// The first entry that fits decides.
-static TABLE: &[AdviceRule] = &[
+/// The first rule that matches decides.
+static ADVICE_RULES: &[AdviceRule] = &[
     AdviceRule {
-        prefixes: &["std::thread::sleep", "std::thread::park_timeout"],
+        path_prefixes: &["std::thread::sleep", "std::thread::park_timeout"],
         cause: Some(Cause::Sleep),
         advice: "use `tokio::time::sleep(..).await`",
     },
     AdviceRule {
-        prefixes: &[
+        path_prefixes: &[
             "std::fs::",
             "<std::fs::",
             "<&std::fs::",
@@ -40,7 +40,7 @@ static TABLE: &[AdviceRule] = &[
             `tokio::task::spawn_blocking(move || ..).await`",
     },
     AdviceRule {
-        prefixes: &[
+        path_prefixes: &[
             "<str as std::net::ToSocketAddrs>",
             "<std::string::String as std::net::ToSocketAddrs>",
             "<alloc::string::String as std::net::ToSocketAddrs>",
@@ -54,10 +54,10 @@ static TABLE: &[AdviceRule] = &[
             "dns_lookup::",
         ],
         cause: Some(Cause::Dns),
-        advice: "use `tokio::net::lookup_host(..).await`; Tokio's own `TcpStream::connect` takes a name too",
+        advice: "use `tokio::net::lookup_host(..).await`; `tokio::net::TcpStream::connect` also accepts a host name",
     },
     AdviceRule {
-        prefixes: &[
+        path_prefixes: &[
             "std::net::",
             "<std::net::",
             "<&std::net::",
@@ -69,17 +69,17 @@ static TABLE: &[AdviceRule] = &[
         advice: "use the type of the same name in `tokio::net`",
     },
     AdviceRule {
-        prefixes: &["std::sync::mpsc::", "std::sync::mpmc::", "crossbeam_channel::"],
+        path_prefixes: &["std::sync::mpsc::", "std::sync::mpmc::", "crossbeam_channel::"],
         cause: Some(Cause::Channel),
         advice: "use `tokio::sync::mpsc` or `tokio::sync::oneshot` and await the message",
     },
     AdviceRule {
-        prefixes: &["std::process::"],
+        path_prefixes: &["std::process::"],
         cause: Some(Cause::Child),
         advice: "use `tokio::process::Command` and await the child",
     },
     AdviceRule {
-        prefixes: &[
+        path_prefixes: &[
             "std::sync::Mutex",
             "std::sync::RwLock",
             "<std::sync::Mutex",
@@ -89,80 +89,79 @@ static TABLE: &[AdviceRule] = &[
             "lock_api::",
         ],
         cause: Some(Cause::Lock),
-        advice: "somebody holds this lock for too long: shorten what the holder does with it, or use \
-            `tokio::sync::Mutex` if it has to be held over an await",
+        advice: "this lock is held for too long: do less while holding it, or use `tokio::sync::Mutex` if it \
+            must be held across an await",
     },
     AdviceRule {
-        prefixes: &["futures_executor::", "pollster::", "tokio::runtime::handle::Handle::block_on"],
+        path_prefixes: &["futures_executor::", "pollster::", "tokio::runtime::handle::Handle::block_on"],
         cause: Some(Cause::Other),
         advice: "await the future instead of blocking on it",
     },
     AdviceRule {
-        prefixes: &["std::sync::", "std::sys::sync::", "std::thread::park"],
+        path_prefixes: &["std::sync::", "std::sys::sync::", "std::thread::park"],
         cause: Some(Cause::Lock),
-        advice: "use the counterpart in `tokio::sync` and await it",
+        advice: "use its counterpart in `tokio::sync` and await it",
     },
     AdviceRule {
-        prefixes: &["sched_yield", "std::thread::yield_now", "core::hint::spin_loop"],
+        path_prefixes: &["sched_yield", "std::thread::yield_now", "core::hint::spin_loop"],
         cause: Some(Cause::Cpu),
         advice: "do not wait by spinning: await a `tokio::sync::Notify` or `tokio::sync::watch`, or at least \
-            `tokio::task::yield_now().await` in the loop",
+            call `tokio::task::yield_now().await` in the loop",
     },
     AdviceRule {
-        prefixes: &["reqwest::blocking::", "ureq::"],
+        path_prefixes: &["reqwest::blocking::", "ureq::"],
         cause: None,
         advice: "use an asynchronous HTTP client, such as `reqwest::Client`",
     },
     AdviceRule {
-        prefixes: &["postgres::"],
+        path_prefixes: &["postgres::"],
         cause: None,
-        advice: "use `tokio-postgres`, whose synchronous face this crate is",
+        advice: "use `tokio-postgres`, the asynchronous client that this crate wraps",
     },
     AdviceRule {
-        prefixes: &["std::thread::"],
+        path_prefixes: &["std::thread::"],
         cause: Some(Cause::Other),
-        advice: "use `tokio::task::spawn_blocking(..).await` instead of a thread that is waited for",
+        advice: "use `tokio::task::spawn_blocking(..).await` instead of waiting for a thread",
     },
 ];
 
-/// What to do about a synchronous call of a dependency, which itself makes the
-/// call that blocks.
-pub(crate) fn for_dependency(function: &str, blocks_in: &str) -> String {
+/// Returns the advice for a dependency's synchronous function, which itself
+/// makes the blocking call.
+pub(super) fn for_dependency(function: &str, blocking_call: &str) -> String {
     format!(
-        "`{function}` is synchronous, as it calls `{blocks_in}`: use an asynchronous counterpart, or \
-         `tokio::task::spawn_blocking(move || ..).await`"
+        "`{function}` is synchronous because it calls `{blocking_call}`: use an asynchronous counterpart, or \
+         call it in `tokio::task::spawn_blocking(move || ..).await`"
     )
 }
 
-/// The entry for a function, by its public path.
-pub(crate) fn find(function: &str) -> Option<&'static AdviceRule> {
-    TABLE.iter().find(|entry| entry.prefixes.iter().any(|prefix| function.starts_with(prefix)))
+/// Returns the rule for a function, by its public path.
+pub(super) fn find(function: &str) -> Option<&'static AdviceRule> {
+    ADVICE_RULES.iter().find(|rule| rule.path_prefixes.iter().any(|prefix| function.starts_with(prefix)))
 }
 
-/// What to do about a cause where the call itself is not in the table.
-pub(crate) fn for_cause(cause: Cause, called: Option<(&str, FrameKind)>) -> String {
+/// Returns the advice for a cause, where no rule matches the call itself.
+pub(super) fn for_cause(cause: Cause, callee: Option<(&str, FrameKind)>) -> String {
     let instead = match cause {
         Cause::Sleep => "use `tokio::time::sleep(..).await`",
         Cause::File => "use `tokio::fs`, or `tokio::task::spawn_blocking(move || ..).await`",
         Cause::Network => "use an asynchronous client, or the types of `tokio::net`",
         Cause::Dns => "use `tokio::net::lookup_host(..).await`",
         Cause::Lock => {
-            "shorten what the holder of the lock does with it, or use `tokio::sync::Mutex` if it has to be held \
-             over an await"
+            "do less while holding the lock, or use `tokio::sync::Mutex` if it must be held across an await"
         }
         Cause::Channel => "use `tokio::sync::mpsc` or `tokio::sync::oneshot` and await the message",
         Cause::Child => "use `tokio::process::Command` and await the child",
         Cause::Hog => {
-            "no poll of this task is long, but it is ready again at once: let it do less at a time and wait for \
-             something in between, or move the work off the event loop: `tokio::task::spawn_blocking(move || ..).await`"
+            "no single poll of this task is long, but the task is ready again immediately after each: do less work \
+             per poll and await something in between, or move the work off the event loop: `tokio::task::spawn_blocking(move || ..).await`"
         }
         Cause::Unyielding => {
-            "what this loop awaits is ready at once, so it never yields: \
+            "everything that this loop awaits is ready immediately, so it never yields: call \
              `tokio::task::coop::consume_budget().await` in the loop"
         }
-        _ => MOVE_OFF,
+        _ => MOVE_WORK_ADVICE,
     };
-    match called {
+    match callee {
         Some((function, FrameKind::Dependency)) => format!("`{function}` is synchronous: {instead}"),
         _ => instead.to_owned(),
     }
@@ -173,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_entry_that_fits_decides() {
+    fn the_first_matching_rule_decides() {
         let cause = |function| find(function).unwrap().cause;
         assert_eq!(cause("std::thread::sleep"), Some(Cause::Sleep));
         assert_eq!(cause("std::sync::mpsc::Receiver<T>::recv"), Some(Cause::Channel));
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dependency_is_named() {
+    fn the_advice_names_a_dependency() {
         let advice = for_cause(Cause::Cpu, Some(("argon2::hash", FrameKind::Dependency)));
         assert!(advice.starts_with("`argon2::hash` is synchronous: move the work off"));
     }

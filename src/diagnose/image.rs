@@ -1,5 +1,5 @@
-//! What a program's file tells beyond functions and lines: where it was
-//! compiled, and which functions were merged into one.
+//! What a program's file contains beyond functions and lines: the directories
+//! where it was compiled, and the functions that were merged into one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -8,33 +8,37 @@ use std::path::{Path, PathBuf};
 use gimli::{AttributeValue, Dwarf, EndianSlice, LittleEndian, SectionId, constants};
 use object::{Object, ObjectSection, ObjectSymbol, ReadCache};
 
-type File<'f> = object::File<'f, &'f ReadCache<fs::File>>;
-type Slice<'d> = EndianSlice<'d, LittleEndian>;
+type ObjectFile<'f> = object::File<'f, &'f ReadCache<fs::File>>;
+type DwarfSlice<'d> = EndianSlice<'d, LittleEndian>;
 
-/// A program or library.
+/// Facts read from the file of a program or library.
 #[derive(Debug, Default)]
 pub(super) struct Image {
-    /// The directories that the compiler ran in for Rust code: a workspace's
-    /// root for each of its members. Debug information has full paths, the
-    /// compiler's messages have paths from here.
-    pub(super) compiled_in: BTreeSet<PathBuf>,
-    /// The names of std's functions that share an address with others.
-    pub(super) merged: HashMap<u64, Vec<String>>,
+    /// The directories in which the compiler ran for Rust code. For each member
+    /// of a workspace this is the workspace's root. Debug information has full
+    /// paths; the compiler's messages have paths relative to these directories.
+    pub(super) compile_directories: BTreeSet<PathBuf>,
+    /// The names of std's functions that share an address, by that address.
+    pub(super) merged_functions: HashMap<u64, Vec<String>>,
 }
 
 impl Image {
-    /// Empty where the file cannot be read, or is not what was expected.
+    /// Reads the file. The result is empty if the file cannot be read or is not
+    /// a program.
     pub(super) fn read(path: &Path) -> Self {
         let is_file = fs::metadata(path).is_ok_and(|file| file.is_file());
         let Some(file) = is_file.then(|| fs::File::open(path).ok()).flatten() else { return Self::default() };
-        // Reads what is looked at, not all of it.
+        // Reads parts of the file on demand.
         let contents = ReadCache::new(file);
         let Ok(file) = object::File::parse(&contents) else { return Self::default() };
-        Self { compiled_in: compiled_in(&file).unwrap_or_default(), merged: merged(&file) }
+        Self {
+            compile_directories: compile_directories(&file).unwrap_or_default(),
+            merged_functions: merged_functions(&file),
+        }
     }
 }
 
-fn compiled_in(file: &File<'_>) -> Option<BTreeSet<PathBuf>> {
+fn compile_directories(file: &ObjectFile<'_>) -> Option<BTreeSet<PathBuf>> {
     let load = |id: SectionId| -> Result<_, object::Error> {
         let is_needed = matches!(
             id,
@@ -49,17 +53,20 @@ fn compiled_in(file: &File<'_>) -> Option<BTreeSet<PathBuf>> {
         section.map(|section| section.uncompressed_data()).transpose().map(Option::unwrap_or_default)
     };
     let sections = gimli::DwarfSections::load(load).ok()?;
-    let dwarf = sections.borrow(|section| Slice::new(section, LittleEndian));
+    let dwarf = sections.borrow(|section| DwarfSlice::new(section, LittleEndian));
     let mut directories = BTreeSet::new();
     let mut units = dwarf.units();
     while let Ok(Some(header)) = units.next() {
-        directories.extend(directory_of(&dwarf, header).filter(|path| path.is_absolute()));
+        directories.extend(compile_directory(&dwarf, header).filter(|path| path.is_absolute()));
     }
     Some(directories)
 }
 
-/// Where one unit was compiled, if it is of Rust.
-fn directory_of(dwarf: &Dwarf<Slice<'_>>, header: gimli::UnitHeader<Slice<'_>>) -> Option<PathBuf> {
+/// Returns the directory where a compilation unit was compiled, if it is Rust.
+fn compile_directory(
+    dwarf: &Dwarf<DwarfSlice<'_>>,
+    header: gimli::UnitHeader<DwarfSlice<'_>>,
+) -> Option<PathBuf> {
     let unit = dwarf.unit(header).ok()?;
     let mut entries = unit.entries();
     let root = entries.next_dfs().ok()??;
@@ -71,11 +78,12 @@ fn directory_of(dwarf: &Dwarf<Slice<'_>>, header: gimli::UnitHeader<Slice<'_>>) 
     Some(PathBuf::from(directory))
 }
 
-fn merged(file: &File<'_>) -> HashMap<u64, Vec<String>> {
+/// Returns the names of std's functions that share an address with others.
+fn merged_functions(file: &ObjectFile<'_>) -> HashMap<u64, Vec<String>> {
     let mut names = HashMap::<u64, Vec<String>>::new();
     for symbol in file.symbols().filter(|symbol| symbol.kind() == object::SymbolKind::Text) {
         let Ok(name) = symbol.name() else { continue };
-        // The crate's name stands in both kinds of mangled names.
+        // Both mangling schemes contain the crate's name with its length.
         if name.contains("3std") && (name.starts_with("_R") || name.starts_with("_ZN")) {
             names.entry(symbol.address()).or_default().push(name.to_owned());
         }
@@ -92,17 +100,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_program_knows_where_it_was_compiled() {
+    fn the_compile_directory_of_this_program_is_read() {
         let image = Image::read(Path::new("/proc/self/exe"));
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        assert!(image.compiled_in.contains(here), "{:?}", image.compiled_in);
+        assert!(image.compile_directories.contains(here), "{:?}", image.compile_directories);
     }
 
     #[test]
-    fn what_is_no_program_tells_nothing() {
+    fn a_file_that_is_not_a_program_gives_an_empty_image() {
         for path in ["/dev/null", "/proc/self/maps", "/no/such/file", "/"] {
             let image = Image::read(Path::new(path));
-            assert!(image.compiled_in.is_empty() && image.merged.is_empty());
+            assert!(image.compile_directories.is_empty() && image.merged_functions.is_empty());
         }
     }
 }

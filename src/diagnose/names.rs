@@ -1,10 +1,11 @@
-//! Function names as people write them.
+//! Function names as programmers write them.
 
 use crate::finding::FrameKind;
 
-/// A demangled name without what the compiler adds: `{{closure}}` of async
-/// functions and closures, `{closure#0}`, the hash of a legacy name.
-pub(crate) fn readable(name: &str) -> String {
+/// Returns a demangled name without the parts that the compiler adds:
+/// `{{closure}}` of async functions and closures, `{closure#0}`, and the hash
+/// of a legacy name.
+pub(super) fn readable(name: &str) -> String {
     let mut parts = Vec::new();
     for part in split_path(name) {
         let is_added = part == "{{closure}}" || part.starts_with("{closure#") || part.starts_with("{async_");
@@ -20,10 +21,11 @@ pub(crate) fn readable(name: &str) -> String {
     if parts.is_empty() { name.to_owned() } else { parts.join("::") }
 }
 
-/// The name of an inlined function, of which line tables have only the last
-/// part, with the module that its file stands for: `lock<u8>` in
-/// `library/std/src/sync/poison/mutex.rs` is `std::sync::poison::mutex::lock`.
-pub(crate) fn qualified(name: &str, file: Option<&str>) -> String {
+/// Returns the name of an inlined function with the module of its file. Line
+/// tables have only the last part of such a name: `lock<u8>` in
+/// `library/std/src/sync/poison/mutex.rs` becomes
+/// `std::sync::poison::mutex::lock`.
+pub(super) fn qualified(name: &str, file: Option<&str>) -> String {
     let base = name.find('<').filter(|at| *at > 0).map_or(name, |at| &name[..at]);
     let module =
         file.and_then(module_of).filter(|_| split_path(name).nth(1).is_none() && !name.starts_with('<'));
@@ -34,14 +36,15 @@ pub(crate) fn qualified(name: &str, file: Option<&str>) -> String {
     }
 }
 
-/// `…/chat-server/src/inject/sleep.rs` is `chat_server::inject::sleep`.
+/// Returns the module of a file: `…/chat-server/src/inject/sleep.rs` is
+/// `chat_server::inject::sleep`.
 fn module_of(file: &str) -> Option<String> {
     let Some((root, path)) = file.rsplit_once("/src/") else {
-        // An example, a test or a bench is a crate of one file.
+        // An example, test or bench is a crate with one file.
         return file.rsplit('/').next()?.strip_suffix(".rs").map(str::to_owned);
     };
     let package = root.rsplit('/').next()?;
-    // A registry's folders carry the version: `argon2-0.6.0`.
+    // Folders of a registry end in the version: `argon2-0.6.0`.
     let is_version = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
     let package =
         package.rsplit_once('-').filter(|(_, rest)| is_version(rest)).map_or(package, |(name, _)| name);
@@ -50,27 +53,29 @@ fn module_of(file: &str) -> Option<String> {
     Some([package.replace('-', "_").as_str()].into_iter().chain(parts).collect::<Vec<_>>().join("::"))
 }
 
-/// The trait of `<T as a::Trait<X>>::method`, where the type is any.
+/// Returns the trait of `<T as a::Trait<X>>::method`, where `T` is a type
+/// parameter.
 fn generic_trait(part: &str) -> Option<&str> {
-    let (parameter, of_trait) = part.strip_prefix('<')?.strip_suffix('>')?.split_once(" as ")?;
-    let is_any = parameter.len() == 1 && parameter.starts_with(|only: char| only.is_ascii_uppercase());
-    is_any.then(|| of_trait.split('<').next()).flatten()
+    let (parameter, trait_path) = part.strip_prefix('<')?.strip_suffix('>')?.split_once(" as ")?;
+    let is_type_parameter =
+        parameter.len() == 1 && parameter.starts_with(|only: char| only.is_ascii_uppercase());
+    is_type_parameter.then(|| trait_path.split('<').next()).flatten()
 }
 
-/// The type of `<Type>::method`, as one name mangling writes what the other
-/// writes `Type::method`.
+/// Returns the type of `<Type>::method`. One mangling scheme writes this where
+/// the other writes `Type::method`.
 fn inherent_type(part: &str) -> Option<&str> {
     let inner = part.strip_prefix('<')?.strip_suffix('>')?;
     (!inner.contains(" as ") && inner.starts_with(|first: char| first.is_alphanumeric() || first == '_'))
         .then_some(inner)
 }
 
-/// A function by the path that people import it from, where its own leads
-/// through private modules, and without type parameters. An inlined function
-/// has only its module before its name: that of std's modules which hold one
-/// type tells the type.
-pub(crate) fn public_path(name: &str) -> String {
-    const MOVED: [(&str, &str); 37] = [
+/// Returns a function's public path, without type parameters: the path to
+/// import it from, where its own path leads through private modules. The name
+/// of an inlined function has only its module before it; where a module of std
+/// holds one type, that type is inserted.
+pub(super) fn public_path(name: &str) -> String {
+    const PUBLIC_PATH_OF_PRIVATE: [(&str, &str); 37] = [
         ("std::thread::functions::", "std::thread::"),
         ("std::thread::scoped::", "std::thread::"),
         ("std::thread::join_handle::", "std::thread::"),
@@ -110,21 +115,21 @@ pub(crate) fn public_path(name: &str) -> String {
         ("lock_api::rwlock::", "lock_api::RwLock::"),
     ];
     if !name.contains("::") {
-        // A function of the C library, of which `__poll` is the inner name.
-        let inner = ["__GI_", "__libc_", "__"].into_iter().find_map(|prefix| name.strip_prefix(prefix));
-        return inner.unwrap_or(name).to_owned();
+        // The C library has internal names, such as `__poll` for `poll`.
+        let public = ["__GI_", "__libc_", "__"].into_iter().find_map(|prefix| name.strip_prefix(prefix));
+        return public.unwrap_or(name).to_owned();
     }
     let plain = without_parameters(name);
-    MOVED.iter().fold(plain, |name, (private, public)| match name.find(private) {
-        // At the beginning of a path only.
+    PUBLIC_PATH_OF_PRIVATE.iter().fold(plain, |name, (private, public)| match name.find(private) {
+        // Replace only at the beginning of a path.
         Some(at) if name[..at].ends_with(|before: char| before.is_alphanumeric() || before == ':') => name,
         Some(at) => [&name[..at], public, &name[at + private.len()..]].concat(),
         None => name,
     })
 }
 
-/// `Receiver<T>::recv` and `Receiver::<T>::recv` as `Receiver::recv`; what is
-/// in brackets at the beginning stays: `<A as B>::c`.
+/// Turns `Receiver<T>::recv` and `Receiver::<T>::recv` into `Receiver::recv`.
+/// Brackets at the beginning stay: `<A as B>::c`.
 fn without_parameters(name: &str) -> String {
     let mut plain = String::with_capacity(name.len());
     let mut depth = 0_u32;
@@ -148,7 +153,7 @@ fn without_parameters(name: &str) -> String {
     plain
 }
 
-/// Splits at `::` outside of brackets.
+/// Splits a path at each `::` outside of brackets.
 fn split_path(name: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(name);
     std::iter::from_fn(move || {
@@ -158,7 +163,7 @@ fn split_path(name: &str) -> impl Iterator<Item = &str> {
         for at in 0..bytes.len() {
             match bytes[at] {
                 b'<' | b'(' | b'[' | b'{' => depth += 1,
-                // Not the arrow of a function type.
+                // The arrow of a function type is not a bracket.
                 b'>' if at > 0 && bytes[at - 1] == b'-' => {}
                 b'>' | b')' | b']' | b'}' => depth -= 1,
                 b':' if depth == 0 && bytes.get(at + 1) == Some(&b':') => {
@@ -177,12 +182,14 @@ fn is_hash(part: &str) -> bool {
     part.len() == 17 && part.starts_with('h') && part[1..].bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whose a function is, by its name alone, where there is no debug information.
-pub(crate) fn kind_of(name: &str) -> Option<FrameKind> {
+/// Returns the kind of a function by its name alone, for a program without
+/// debug information. `None` if the name is not a path.
+pub(super) fn kind_of(name: &str) -> Option<FrameKind> {
     let root = name.trim_start_matches(['<', '&', '*', '(', '[', '{']);
     let root = root.strip_prefix("dyn ").or_else(|| root.strip_prefix("impl ")).unwrap_or(root);
     let mut parts = split_path(root);
-    // What is not a path may be of any language; its brackets do not count.
+    // A name that is not a path may come from any language. A `::` inside its
+    // brackets does not make it a path.
     let (crate_name, _) = (parts.next()?, parts.next()?);
     Some(match crate_name {
         "std" | "core" | "alloc" | "std_detect" | "test" | "__rustc" => FrameKind::Std,
@@ -196,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_readable() {
+    fn compiler_generated_parts_are_removed() {
         for (name, expected) in [
             ("app::session::run::{{closure}}", "app::session::run"),
             ("app::session::run::{closure#0}::{closure#1}", "app::session::run"),
@@ -231,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn private_modules_are_left_out() {
+    fn private_modules_are_replaced_by_the_public_path() {
         assert_eq!(public_path("std::thread::functions::sleep"), "std::thread::sleep");
         assert_eq!(public_path("std::sync::poison::mutex::Mutex<T>::lock"), "std::sync::Mutex::lock");
         assert_eq!(
@@ -245,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn type_parameters_are_left_out_of_a_call() {
+    fn type_parameters_are_removed() {
         for (name, expected) in [
             ("channel::Receiver<T>::recv", "channel::Receiver::recv"),
             ("std::sync::mpsc::Receiver::<u8>::recv", "std::sync::mpsc::Receiver::recv"),
@@ -257,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_tells_whose_a_function_is() {
+    fn the_crate_name_decides_the_kind_of_a_function() {
         assert_eq!(kind_of("std::thread::sleep"), Some(FrameKind::Std));
         assert_eq!(kind_of("<core::pin::Pin<P> as core::future::Future>::poll"), Some(FrameKind::Std));
         assert_eq!(kind_of("tokio::runtime::park"), Some(FrameKind::Runtime));

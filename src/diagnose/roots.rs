@@ -1,5 +1,5 @@
-//! Where the application's own sources lie, as paths of debug information have
-//! it.
+//! The directories of the application's own sources, as debug information names
+//! them.
 
 use std::path::{Path, PathBuf};
 
@@ -7,27 +7,29 @@ use crate::diagnose::names;
 use crate::finding::FrameKind;
 use crate::lock::Lock;
 
-/// The directories that paths of the application's sources start from.
+/// The directories that contain the application's sources, innermost first.
 #[derive(Debug)]
-pub(super) struct Roots(Vec<PathBuf>);
+pub(super) struct SourceRoots(Vec<PathBuf>);
 
-/// The same, for whoever shows a line of source.
-static SHARED: Lock<Vec<PathBuf>> = Lock::new(Vec::new());
+/// The same directories, for code that shows a line of source.
+static PROCESS_SOURCE_ROOTS: Lock<Vec<PathBuf>> = Lock::new(Vec::new());
 
-/// The directories in which this process's own sources were compiled.
+/// Returns the directories in which this process's own sources were compiled.
 #[cfg(feature = "diagnostic")]
 pub(crate) fn source_roots() -> Vec<PathBuf> {
-    SHARED.lock().clone()
+    PROCESS_SOURCE_ROOTS.lock().clone()
 }
 
-impl Roots {
-    /// From the directories that the program was compiled in. Those of the
-    /// registry's crates are their own, not the application's.
-    pub(super) fn new(compiled_in: impl IntoIterator<Item = PathBuf>) -> Self {
-        let is_ours = |path: &PathBuf| path.parent().is_some() && !is_of_registry(path) && !is_of_rustc(path);
-        let mut roots: Vec<_> = compiled_in.into_iter().filter(is_ours).collect();
-        // Without debug information: the directory above `target/`, as Cargo
-        // has it, or else where the program was started.
+impl SourceRoots {
+    /// Selects the application's source roots among the directories in which
+    /// the program was compiled. Crates of a registry are compiled in
+    /// directories of their own, which are left out.
+    pub(super) fn new(compile_directories: impl IntoIterator<Item = PathBuf>) -> Self {
+        let is_application =
+            |path: &PathBuf| path.parent().is_some() && !is_in_registry(path) && !is_in_rustc(path);
+        let mut roots: Vec<_> = compile_directories.into_iter().filter(is_application).collect();
+        // Without debug information: the parent of Cargo's `target/`, if the
+        // program is below one, and the current directory.
         if roots.is_empty() {
             let program = std::env::current_exe().ok();
             let target =
@@ -35,36 +37,37 @@ impl Roots {
             roots.extend(target.and_then(Path::parent).map(Path::to_owned));
             roots.extend(std::env::current_dir().ok());
         }
-        // The innermost that fits comes first.
+        // The innermost matching root must be found first.
         roots.sort_by_key(|root| std::cmp::Reverse(root.components().count()));
-        SHARED.lock().clone_from(&roots);
+        PROCESS_SOURCE_ROOTS.lock().clone_from(&roots);
         Self(roots)
     }
 
-    /// The path as the compiler prints it.
+    /// Returns the path as the compiler prints it: relative to its root.
     pub(super) fn shorten(&self, file: &str) -> String {
         let path = Path::new(file);
         let relative = self.0.iter().find_map(|root| path.strip_prefix(root).ok());
         relative.unwrap_or(path).to_string_lossy().into_owned()
     }
 
-    /// Whose code a function is.
+    /// Returns the kind of a function by its file, or by its name if no file is
+    /// known.
     pub(super) fn kind_of(&self, function: &str, file: Option<&str>) -> FrameKind {
-        const OURS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
+        const LOOPSCOPE_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
         let Some(file) = file else { return names::kind_of(function).unwrap_or(FrameKind::Native) };
         let path = Path::new(file);
-        let is_ours = self.0.iter().any(|root| path.starts_with(root));
-        if is_of_rustc(path) {
+        let is_application = self.0.iter().any(|root| path.starts_with(root));
+        if is_in_rustc(path) {
             FrameKind::Std
-        } else if file.starts_with(OURS) {
+        } else if file.starts_with(LOOPSCOPE_SOURCES) {
             FrameKind::Runtime
-        } else if is_of_registry(path) && !is_ours {
+        } else if is_in_registry(path) && !is_application {
             let is_runtime = file.contains("/tokio-1.") || file.contains("/console-subscriber-");
             if is_runtime { FrameKind::Runtime } else { FrameKind::Dependency }
         } else if file.starts_with("/usr/")
             || file.contains("/glibc")
             || file.ends_with(".S")
-            || file.ends_with(".c") && !is_ours
+            || file.ends_with(".c") && !is_application
         {
             FrameKind::Native
         } else {
@@ -73,13 +76,14 @@ impl Roots {
     }
 }
 
-/// Cargo's folders for what it downloads.
-fn is_of_registry(path: &Path) -> bool {
+/// Whether the path is in one of Cargo's folders for downloaded crates.
+fn is_in_registry(path: &Path) -> bool {
     let path = path.to_string_lossy();
     ["/registry/src/", "/git/checkouts/"].iter().any(|part| path.contains(part))
 }
 
-fn is_of_rustc(path: &Path) -> bool {
+/// Whether the path belongs to the sources of the standard library.
+fn is_in_rustc(path: &Path) -> bool {
     path.starts_with("/rustc") || path.to_string_lossy().contains("/rustlib/src/rust/library/")
 }
 
@@ -87,15 +91,15 @@ fn is_of_rustc(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn roots() -> Roots {
+    fn roots() -> SourceRoots {
         let registry = "/home/me/.cargo/registry/src/index/argon2-0.6.0";
-        Roots::new(["/home/me/app", "/home/me/app/vendor/odd", "/rustc/1", registry].map(PathBuf::from))
+        SourceRoots::new(["/home/me/app", "/home/me/app/vendor/odd", "/rustc/1", registry].map(PathBuf::from))
     }
 
     #[test]
-    fn paths_start_from_where_the_compiler_ran() {
+    fn paths_are_shortened_to_the_innermost_root() {
         for (file, expected) in [
-            ("/home/me/app/chat-server/src/inject/sleep.rs", "chat-server/src/inject/sleep.rs"),
+            ("/home/me/app/chat-server/src/services/throttle.rs", "chat-server/src/services/throttle.rs"),
             ("/home/me/app/vendor/odd/src/lib.rs", "src/lib.rs"),
             ("/elsewhere/src/lib.rs", "/elsewhere/src/lib.rs"),
             ("src/lib.rs", "src/lib.rs"),
@@ -105,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_tells_whose_code_it_is() {
+    fn the_file_decides_the_kind_of_a_frame() {
         for (file, expected) in [
             ("/home/me/app/src/main.rs", FrameKind::Application),
             ("/home/me/app/native/zip.c", FrameKind::Application),

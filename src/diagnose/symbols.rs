@@ -1,7 +1,7 @@
-//! From addresses to functions and lines, inlined calls included.
+//! Turns addresses into functions and lines, including inlined calls.
 //!
-//! Lines need `debug = "line-tables-only"`; without it the functions are still
-//! named from the symbol table, and a stripped program gives addresses.
+//! Lines need `debug = "line-tables-only"`. Without it, functions are named
+//! from the symbol table. A stripped program gives only addresses.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,60 +11,61 @@ use addr2line::Loader;
 
 use crate::diagnose::image::Image;
 use crate::diagnose::names;
-use crate::diagnose::roots::Roots;
+use crate::diagnose::roots::SourceRoots;
 use crate::evidence::{Capture, CodeAddress};
 use crate::finding::{Frame, FrameKind};
 
-/// Addresses whose frames are kept at most.
-const CACHED_ADDRESSES: usize = 16_384;
-/// The program itself, even if its file has been replaced since.
-const PROGRAM: &str = "/proc/self/exe";
+/// The cache of frames is emptied when it holds this many addresses.
+const MAX_CACHED_ADDRESSES: usize = 16_384;
+/// The file of the running program, even if its path now leads to another file.
+const PROGRAM_PATH: &str = "/proc/self/exe";
 
-/// Reads the debug information of each module as it is needed, on the
-/// reporting thread. That may take a good part of a second for a large program,
-/// which is why it is not the watchdog that does it.
+/// Reads the debug information of each module when it is first needed. That may
+/// take a good part of a second for a large program, so the reporting thread
+/// does it, not the watchdog.
 pub(crate) struct Symbols {
     loaders: HashMap<Arc<str>, Option<Loader>>,
-    frames: HashMap<CodeAddress, Known>,
-    /// Of the program itself, once it is needed.
-    program: Option<Program>,
+    cache: HashMap<CodeAddress, AddressSymbols>,
+    /// Read when first needed.
+    program: Option<ProgramSymbols>,
 }
 
-/// What is known of an address.
+/// The symbols of one address.
 #[derive(Clone)]
-struct Known {
-    /// Innermost first, for inlined calls.
+struct AddressSymbols {
+    /// Innermost first; several where calls are inlined.
     frames: Arc<[Frame]>,
-    /// Where the outermost of them begins, as a file counts.
-    function_at: Option<u64>,
+    /// The address in the program's file where the outermost function begins;
+    /// `None` outside of the program itself.
+    function_address: Option<u64>,
 }
 
-/// What is known of the program itself.
-struct Program {
-    roots: Roots,
-    merged: HashMap<u64, Vec<String>>,
+/// What the program's own file contains beyond functions and lines.
+struct ProgramSymbols {
+    source_roots: SourceRoots,
+    merged_functions: HashMap<u64, Vec<String>>,
 }
 
-impl Program {
+impl ProgramSymbols {
     fn read() -> Self {
-        let Image { compiled_in, merged } = Image::read(Path::new(PROGRAM));
-        Self { roots: Roots::new(compiled_in), merged }
+        let Image { compile_directories, merged_functions } = Image::read(Path::new(PROGRAM_PATH));
+        Self { source_roots: SourceRoots::new(compile_directories), merged_functions }
     }
 }
 
 impl Symbols {
     pub(crate) fn new() -> Self {
-        Self { loaders: HashMap::new(), frames: HashMap::new(), program: None }
+        Self { loaders: HashMap::new(), cache: HashMap::new(), program: None }
     }
 
-    /// The frames of a stack, innermost first.
+    /// Returns the frames of a capture's stack, innermost first.
     pub(crate) fn stack(&mut self, capture: &Capture) -> Vec<Frame> {
         let fd_type = capture.call.as_ref().and_then(|call| call.fd_type);
         let mut stack = Vec::new();
         for address in &capture.stack {
-            let known = self.known(address);
-            stack.extend_from_slice(&known.frames);
-            if let Some(name) = self.unmerged(&known, fd_type)
+            let symbols = self.symbols_of(address);
+            stack.extend_from_slice(&symbols.frames);
+            if let Some(name) = self.unmerged_name(&symbols, fd_type)
                 && let Some(function) = stack.last_mut()
             {
                 function.function = name;
@@ -73,40 +74,41 @@ impl Symbols {
         stack
     }
 
-    /// The name of a function that several types share, for the type that the
-    /// call's descriptor tells.
-    fn unmerged(&self, known: &Known, fd_type: Option<&str>) -> Option<String> {
-        let names = self.program.as_ref()?.merged.get(&known.function_at?)?;
+    /// Returns the name of a merged function for the type of the call's file
+    /// descriptor.
+    fn unmerged_name(&self, symbols: &AddressSymbols, fd_type: Option<&str>) -> Option<String> {
+        let names = self.program.as_ref()?.merged_functions.get(&symbols.function_address?)?;
         let of_type = names.iter().find(|name| fd_type.is_some_and(|fd_type| name.contains(fd_type)))?;
         Some(names::readable(of_type))
     }
 
-    fn known(&mut self, address: &CodeAddress) -> Known {
-        if let Some(known) = self.frames.get(address) {
-            return known.clone();
+    fn symbols_of(&mut self, address: &CodeAddress) -> AddressSymbols {
+        if let Some(symbols) = self.cache.get(address) {
+            return symbols.clone();
         }
-        let program = self.program.get_or_insert_with(Program::read);
+        let program = self.program.get_or_insert_with(ProgramSymbols::read);
         let loader = self.loaders.entry(Arc::clone(&address.module)).or_insert_with(|| load(&address.module));
         let loader = loader.as_ref();
-        let mut frames = loader.map(|loader| symbolise(loader, address, &program.roots)).unwrap_or_default();
+        let mut frames =
+            loader.map(|loader| symbolise(loader, address, &program.source_roots)).unwrap_or_default();
         if frames.is_empty() {
-            frames.push(unknown(address));
+            frames.push(unknown_frame(address));
         }
-        if self.frames.len() >= CACHED_ADDRESSES {
-            self.frames.clear();
+        if self.cache.len() >= MAX_CACHED_ADDRESSES {
+            self.cache.clear();
         }
-        // Only the program's own are looked up by it.
-        let in_program = is_program(&address.module).then_some(loader).flatten();
-        let function_at =
-            in_program.and_then(|loader| Some(loader.find_symbol_info(address.address)?.address()));
-        let known = Known { frames: frames.into(), function_at };
-        self.frames.insert(address.clone(), known.clone());
-        known
+        // Merged functions are known for the program itself only.
+        let program_loader = is_program(&address.module).then_some(loader).flatten();
+        let function_address =
+            program_loader.and_then(|loader| Some(loader.find_symbol_info(address.address)?.address()));
+        let symbols = AddressSymbols { frames: frames.into(), function_address };
+        self.cache.insert(address.clone(), symbols.clone());
+        symbols
     }
 }
 
-/// The file may have been replaced by a newer one; a link of the kernel's still
-/// leads to the one that runs.
+/// Whether the module is the running program. The kernel marks the path as
+/// deleted if a newer file has replaced the program's.
 fn is_program(module: &str) -> bool {
     let program = std::env::current_exe().ok();
     let module = Path::new(module.trim_end_matches(" (deleted)"));
@@ -114,11 +116,11 @@ fn is_program(module: &str) -> bool {
 }
 
 fn load(module: &str) -> Option<Loader> {
-    let path = Path::new(if is_program(module) { PROGRAM } else { module });
+    let path = Path::new(if is_program(module) { PROGRAM_PATH } else { module });
     path.is_absolute().then(|| Loader::new(path).ok()).flatten()
 }
 
-fn symbolise(loader: &Loader, address: &CodeAddress, roots: &Roots) -> Vec<Frame> {
+fn symbolise(loader: &Loader, address: &CodeAddress, roots: &SourceRoots) -> Vec<Frame> {
     let mut frames = Vec::new();
     if let Ok(mut found) = loader.find_frames(address.address) {
         while let Ok(Some(frame)) = found.next() {
@@ -135,13 +137,13 @@ fn symbolise(loader: &Loader, address: &CodeAddress, roots: &Roots) -> Vec<Frame
     if frames.is_empty() {
         frames.extend(symbol.clone().map(|symbol| (Some(symbol), None, None)));
     }
-    // The outermost of the inlined frames is the function that the symbol
-    // names, and the symbol has its whole path.
+    // The symbol names the outermost inlined frame, with its whole path.
     if let (Some((function, ..)), Some(symbol)) = (frames.last_mut(), symbol) {
         *function = Some(symbol);
     }
-    // The compiler's own instructions have no line, and a file that may be that
-    // of anything inlined nearby. Where the function begins tells its true one.
+    // Instructions that the compiler added have no line, and their file may be
+    // that of any call inlined nearby. The function's first address gives the
+    // right file.
     for (_, file, _) in frames.iter_mut().filter(|(.., line)| line.is_none()) {
         *file = None;
     }
@@ -151,7 +153,7 @@ fn symbolise(loader: &Loader, address: &CodeAddress, roots: &Roots) -> Vec<Frame
     frames
         .into_iter()
         .map(|(function, file, line)| {
-            let function = function.unwrap_or_else(|| unknown(address).function);
+            let function = function.unwrap_or_else(|| unknown_frame(address).function);
             let kind = roots.kind_of(&function, file.as_deref());
             let function = names::qualified(&function, file.as_deref());
             Frame {
@@ -170,7 +172,8 @@ fn file_of_function(loader: &Loader, address: &CodeAddress) -> Option<String> {
     location.file.map(str::to_owned)
 }
 
-fn unknown(address: &CodeAddress) -> Frame {
+/// Returns a frame with the address in place of the function's name.
+fn unknown_frame(address: &CodeAddress) -> Frame {
     let module = Path::new(&*address.module).file_name().unwrap_or_default().to_string_lossy();
     let kind = if is_library(&module) { FrameKind::Native } else { FrameKind::Application };
     let function = match &*module {

@@ -1,9 +1,9 @@
-//! Where stacks cannot be had, there is nothing to name.
+//! Symbols for targets without stack capture.
 
 use crate::evidence::Capture;
 use crate::finding::Frame;
 
-/// Knows no symbols.
+/// Has no symbols: every stack is empty.
 #[derive(Debug)]
 pub(crate) struct Symbols;
 

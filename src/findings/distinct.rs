@@ -1,28 +1,30 @@
-//! How many distinct tasks waited, in bounded memory: a bottom-k sketch.
+//! Counts distinct tasks in bounded memory: a bottom-k sketch.
 
 use std::collections::BTreeSet;
 
 use crate::finding::Victims;
 
-/// Hashes kept: 4 to 8 KB for a finding with many victims.
+/// Number of hashes kept: 4 to 8 KB for a finding with many victims.
 const MAX_HASHES: usize = Victims::MAX_EXACT_TASKS as usize;
 
-/// The smallest hashes of the task numbers seen. The hash is a bijection, so the
-/// count is exact until the set is full. From then on, the largest kept hash
-/// tells how densely the tasks lie: an estimate with a standard error of
-/// 1/sqrt(k - 2), 4.4 % for 512 hashes.
+/// A set of the smallest hashes of the task numbers added. The hash is a
+/// bijection, so the count is exact until the set is full. From then on, the
+/// largest kept hash shows how dense the hashes are, which gives an estimate
+/// with a standard error of 1/sqrt(k - 2): 4.4 % for 512 hashes.
 #[derive(Debug, Default)]
 pub(crate) struct DistinctTasks(BTreeSet<u64>);
 
 impl DistinctTasks {
+    /// Adds a task by its number, which may have been added before.
     pub(crate) fn add(&mut self, task: u64) {
         self.0.insert(mix(task));
-        // One more than is kept shows that the count is no longer exact.
+        // One hash beyond the maximum shows that the count is no longer exact.
         if self.0.len() > MAX_HASHES + 1 {
             self.0.pop_last();
         }
     }
 
+    /// Returns the number of distinct tasks, beyond [`MAX_HASHES`] an estimate.
     pub(crate) fn count(&self) -> u64 {
         match self.0.last() {
             Some(largest) if self.0.len() > MAX_HASHES => {
@@ -53,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn few_tasks_are_counted_exactly_however_often_they_wait() {
+    fn few_tasks_are_counted_exactly_whether_or_not_they_repeat() {
         assert_eq!(count_of(std::iter::empty()), 0);
         assert_eq!(count_of((0..20).cycle().take(68)), 20);
         assert_eq!(count_of(0..512), 512);

@@ -1,35 +1,38 @@
-//! One finding as it grows.
+//! One finding, updated by each of its stalls.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use crate::diagnose::Diagnosis;
+use crate::diagnose::diagnosis::Diagnosis;
 use crate::evidence::StallEvidence;
 use crate::finding::{Cause, Detail, Evidence, Finding, Site, Split, TaskInfo, Victims};
 use crate::findings::distinct::DistinctTasks;
-use crate::findings::recent::Delay;
+use crate::findings::recent::TaskDelay;
 
-/// Views of one finding that are told apart.
-const MAX_VIEWS: usize = 64;
+/// Sampled calls that one finding counts. Further ones are not counted.
+const MAX_SAMPLED_CALLS: usize = 64;
 
-/// How a finding may present itself: a computation is met at one line or
-/// another, and a line may make two calls.
-type View = (Option<u32>, Option<String>);
+/// The line and the called function that a stall of a finding shows. They may
+/// differ between stalls: a computation is sampled at any of its lines, and a
+/// line may make two calls.
+type SampledCall = (Option<u32>, Option<String>);
 
-fn view(site: &Option<Site>, primitive: &Option<String>) -> View {
+fn sampled_call(site: &Option<Site>, primitive: &Option<String>) -> SampledCall {
     (site.as_ref().and_then(|site| site.line), primitive.clone())
 }
 
+/// A finding with what is needed to update it.
 #[derive(Debug)]
 pub(crate) struct FindingEntry {
     finding: Finding,
-    /// How often it was met in which way.
-    views: HashMap<View, u64>,
+    /// How often each call was sampled.
+    sample_counts: HashMap<SampledCall, u64>,
     /// The tasks that waited.
-    victims: DistinctTasks,
+    victim_tasks: DistinctTasks,
 }
 
 impl FindingEntry {
+    /// Creates a finding without stalls.
     pub(crate) fn new(diagnosis: &Diagnosis, task: TaskInfo) -> Self {
         let now = SystemTime::now();
         let finding = Finding {
@@ -51,34 +54,37 @@ impl FindingEntry {
             first_seen: now,
             last_seen: now,
         };
-        Self { finding, views: HashMap::new(), victims: DistinctTasks::default() }
+        Self { finding, sample_counts: HashMap::new(), victim_tasks: DistinctTasks::default() }
     }
 
-    /// Takes in another look at the same site. The best evidence is shown, and
-    /// of equals what was met most often.
-    pub(crate) fn see(&mut self, diagnosis: Diagnosis, task: TaskInfo) {
+    /// Updates the finding with the diagnosis of a stall. The finding shows the
+    /// diagnosis with the best evidence; among equals, the call that was
+    /// sampled most often.
+    pub(crate) fn update(&mut self, diagnosis: Diagnosis, task: TaskInfo) {
         self.finding.last_seen = SystemTime::now();
         self.finding.task = task;
-        let shown = self.views.get(&view(&self.finding.site, &self.finding.primitive)).copied();
-        let met = self.meet(view(&diagnosis.site, &diagnosis.primitive));
+        let shown_call = sampled_call(&self.finding.site, &self.finding.primitive);
+        let shown_samples = self.sample_counts.get(&shown_call).copied().unwrap_or(0);
+        let samples = self.count_sample(sampled_call(&diagnosis.site, &diagnosis.primitive));
         let is_better = diagnosis.evidence > self.finding.evidence;
-        if is_better || diagnosis.evidence == self.finding.evidence && met >= shown.unwrap_or(0) {
+        if is_better || diagnosis.evidence == self.finding.evidence && samples >= shown_samples {
             self.show(diagnosis);
         }
     }
 
-    /// Counts a view, and says how often it has been met.
-    fn meet(&mut self, view: View) -> u64 {
-        if self.views.len() >= MAX_VIEWS && !self.views.contains_key(&view) {
+    /// Counts a sample of a call and returns how often that call was sampled.
+    fn count_sample(&mut self, call: SampledCall) -> u64 {
+        if self.sample_counts.len() >= MAX_SAMPLED_CALLS && !self.sample_counts.contains_key(&call) {
             return 0;
         }
-        let met = self.views.entry(view).or_default();
-        *met += 1;
-        *met
+        let samples = self.sample_counts.entry(call).or_default();
+        *samples += 1;
+        *samples
     }
 
+    /// Replaces what the finding shows, unless it would lose its stack or line.
     fn show(&mut self, diagnosis: Diagnosis) {
-        // Adopted from a stall that has no stack.
+        // The stall has no stack and was assigned to this finding by its task.
         if diagnosis.stack.is_empty() && !self.finding.stack.is_empty() {
             return;
         }
@@ -91,24 +97,24 @@ impl FindingEntry {
         (finding.primitive, finding.site, finding.advice) = (primitive, site, advice);
         (finding.evidence, finding.stack) = (evidence, stack);
         if detail.syscall.is_some() {
-            // What was once known of the lock stays known.
+            // Keep what earlier stalls showed about the lock.
             let Detail { waiters, holder, .. } = std::mem::replace(&mut finding.detail, detail);
             finding.detail.waiters = finding.detail.waiters.max(waiters);
             finding.detail.holder = finding.detail.holder.take().or(holder);
         }
     }
 
-    /// What blocks and where, in a few words.
-    pub(crate) fn what_and_where(&self) -> String {
-        let what = self.finding.primitive.as_deref().unwrap_or(self.finding.cause.as_str());
+    /// Returns what blocks and where: ``in `CALL` at SITE``.
+    pub(crate) fn call_and_site(&self) -> String {
+        let call = self.finding.primitive.as_deref().unwrap_or(self.finding.cause.as_str());
         match &self.finding.site {
-            Some(site) => format!("in `{what}` at {site}"),
-            None => format!("in `{what}`"),
+            Some(site) => format!("in `{call}` at {site}"),
+            None => format!("in `{call}`"),
         }
     }
 
-    /// Counts a stall that has ended.
-    pub(crate) fn count(&mut self, stall: &StallEvidence) {
+    /// Adds a stall that has ended.
+    pub(crate) fn add_ended_stall(&mut self, stall: &StallEvidence) {
         let finding = &mut self.finding;
         let duration = Duration::from_nanos(stall.duration_nanos);
         finding.count += 1;
@@ -119,11 +125,11 @@ impl FindingEntry {
         finding.split.off_cpu += Duration::from_nanos(stall.times.off_cpu);
     }
 
-    /// Counts waiting that the finding caused.
-    pub(crate) fn delayed(&mut self, delay: Delay) {
-        self.victims.add(delay.task);
+    /// Adds the delay of a task that waited during a stall.
+    pub(crate) fn add_delay(&mut self, delay: TaskDelay) {
+        self.victim_tasks.add(delay.task);
         let victims = &mut self.finding.victims;
-        victims.tasks = self.victims.count();
+        victims.tasks = self.victim_tasks.count();
         victims.waits += u64::from(delay.is_new_wait);
         victims.delay += Duration::from_nanos(delay.nanos);
     }
@@ -132,20 +138,21 @@ impl FindingEntry {
         self.finding.cause
     }
 
-    /// Whether it was last seen in tasks of that kind, and with a stack.
-    pub(crate) fn is_of(&self, kind: &str) -> bool {
+    /// Whether the finding has a stack, and was last seen in a task of `kind`.
+    pub(crate) fn is_located_in(&self, kind: &str) -> bool {
         self.finding.task.kind == kind && !self.finding.stack.is_empty()
     }
 
-    /// Whether no stall of it has ended.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.finding.count == 0
+    /// Whether a stall of the finding has ended.
+    pub(crate) fn has_ended_stalls(&self) -> bool {
+        self.finding.count > 0
     }
 
-    /// The finding with the stalls that still go on, given their ages.
-    pub(crate) fn finding(&self, ongoing: impl Iterator<Item = Duration>) -> Finding {
+    /// Returns the finding, including the stalls in progress, which have these
+    /// ages.
+    pub(crate) fn with_ongoing(&self, ages: impl Iterator<Item = Duration>) -> Finding {
         let mut finding = self.finding.clone();
-        for age in ongoing {
+        for age in ages {
             finding.count += 1;
             finding.total += age;
             finding.max = finding.max.max(age);

@@ -1,4 +1,5 @@
-//! Everything found so far: stalls grouped by site, with who waited for them.
+//! All findings so far: stalls grouped by cause and site, with the tasks that
+//! waited during them.
 
 mod distinct;
 mod entry;
@@ -7,50 +8,54 @@ mod recent;
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use crate::diagnose::Diagnosis;
+use crate::diagnose::diagnosis::Diagnosis;
 use crate::evidence::{Phase, StallEvidence};
 use crate::finding::{Cause, Finding, Stall, TaskInfo};
 use crate::findings::entry::FindingEntry;
-use crate::findings::recent::Recent;
+use crate::findings::recent::RecentStalls;
 use crate::lock::Lock;
 use crate::record::histogram::{CarriedCounts, Histogram};
 use crate::snapshot::CauseSnapshot;
 use crate::unix_time;
 
-/// Findings that are kept at most.
+/// The maximum number of findings. Stalls of further findings are dropped.
 const MAX_FINDINGS: usize = 500;
 
-/// Shared by the reporting thread, which writes, and whoever reads.
+/// All findings. The reporting thread writes them; exporters read them.
 #[derive(Debug, Default)]
 pub(crate) struct Findings(Lock<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     entries: HashMap<String, FindingEntry>,
-    ongoing: HashMap<(usize, u64), Ongoing>,
-    recent: Recent,
+    /// The stalls in progress, by their keys.
+    ongoing: HashMap<(usize, u64), OngoingStall>,
+    recent: RecentStalls,
+    /// One histogram for each cause, in the order of [`Cause::ALL`].
     durations: Vec<Histogram>,
     carried: CarriedCounts,
 }
 
 /// A stall that has begun and not ended.
 #[derive(Debug)]
-struct Ongoing {
+struct OngoingStall {
+    /// The id of its finding.
     finding: String,
+    /// The address of the lock that the worker waits for.
     lock: Option<String>,
     stall: Stall,
 }
 
-/// There is no room for another finding.
+/// A new finding was dropped because there are [`MAX_FINDINGS`] already.
 #[derive(Debug)]
-pub(crate) struct Full;
+pub(crate) struct TooManyFindings;
 
 impl Default for Inner {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
             ongoing: HashMap::new(),
-            recent: Recent::default(),
+            recent: RecentStalls::default(),
             durations: Cause::ALL.iter().map(|_| Histogram::new()).collect(),
             carried: CarriedCounts::new(),
         }
@@ -58,21 +63,23 @@ impl Default for Inner {
 }
 
 impl Findings {
-    /// Counts a stall, and gives its finding as it stands now.
-    pub(crate) fn add(
+    /// Adds a stall to its finding and returns the finding. A stall may be
+    /// added several times while it lasts; it counts once.
+    pub(crate) fn add_stall(
         &self,
         stall: &StallEvidence,
         task: TaskInfo,
         mut diagnosis: Diagnosis,
-    ) -> Result<Finding, Full> {
+    ) -> Result<Finding, TooManyFindings> {
         let inner = &mut *self.0.lock();
-        inner.tell_of_lock(stall.key, &mut diagnosis);
+        inner.add_lock_contention(stall.key, &mut diagnosis);
         let lock = diagnosis.detail.lock.clone();
-        let adopted = diagnosis.stack.is_empty().then(|| inner.only_finding_of(&task.kind, diagnosis.cause));
-        let id = adopted.flatten().unwrap_or_else(|| diagnosis.id.clone());
-        inner.forget_ongoing(stall.key, &id);
+        let assigned =
+            diagnosis.stack.is_empty().then(|| inner.only_finding_in_kind(&task.kind, diagnosis.cause));
+        let id = assigned.flatten().unwrap_or_else(|| diagnosis.id.clone());
+        inner.remove_ongoing(stall.key, &id);
         if !inner.entries.contains_key(&id) && inner.entries.len() >= MAX_FINDINGS {
-            return Err(Full);
+            return Err(TooManyFindings);
         }
         let record = Stall {
             start: unix_time::from_nanos(stall.start_unix_ns),
@@ -83,40 +90,38 @@ impl Findings {
         };
         let entry =
             inner.entries.entry(id.clone()).or_insert_with(|| FindingEntry::new(&diagnosis, task.clone()));
-        entry.see(diagnosis, task);
+        entry.update(diagnosis, task);
         if stall.phase == Phase::Ended {
-            entry.count(stall);
+            entry.add_ended_stall(stall);
             let end = Some(unix_time::from_nanos(stall.start_unix_ns.saturating_add(stall.duration_nanos)));
-            let during = stall.start_nanos..stall.start_nanos + stall.duration_nanos;
-            inner
-                .recent
-                .stall_ended(Stall { end, ..record }, during)
-                .into_iter()
-                .for_each(|it| entry.delayed(it));
+            let nanos = stall.start_nanos..stall.start_nanos + stall.duration_nanos;
+            for delay in inner.recent.add_stall(Stall { end, ..record }, nanos) {
+                entry.add_delay(delay);
+            }
             let cause = entry.cause();
             inner.durations[index_of(cause)].record(stall.duration_nanos, &inner.carried);
         } else {
-            inner.ongoing.insert(stall.key, Ongoing { finding: id.clone(), lock, stall: record });
+            inner.ongoing.insert(stall.key, OngoingStall { finding: id.clone(), lock, stall: record });
         }
-        Ok(inner.finding(&id, SystemTime::now()).expect("has just been added"))
+        Ok(inner.finding(&id, SystemTime::now()).expect("the finding was just added"))
     }
 
-    /// Counts a ready task's wait towards the stalls during which it waited.
+    /// Adds the wait of a ready task to the findings whose stalls overlap it.
     pub(crate) fn add_wait(&self, start_nanos: u64, end_nanos: u64, task: u64) {
         let inner = &mut *self.0.lock();
-        for (finding, delay) in inner.recent.waited(start_nanos..end_nanos, task) {
+        for (finding, delay) in inner.recent.add_wait(start_nanos..end_nanos, task) {
             if let Some(entry) = inner.entries.get_mut(&finding) {
-                entry.delayed(delay);
+                entry.add_delay(delay);
             }
         }
     }
 
-    /// A stall turned out to be none.
-    pub(crate) fn forget(&self, key: (usize, u64)) {
-        self.0.lock().forget_ongoing(key, "");
+    /// Retracts a stall in progress that turned out not to be a stall.
+    pub(crate) fn retract_stall(&self, key: (usize, u64)) {
+        self.0.lock().remove_ongoing(key, "");
     }
 
-    /// All findings, the most total time first.
+    /// Returns all findings, the one with the most total time first.
     pub(crate) fn all(&self) -> Vec<Finding> {
         let inner = self.0.lock();
         let now = SystemTime::now();
@@ -125,7 +130,8 @@ impl Findings {
         findings
     }
 
-    /// The most recent stalls and those that go on, by their beginning.
+    /// Returns the recent stalls that had not ended by `since`, and all stalls
+    /// in progress, ordered by start.
     pub(crate) fn stalls(&self, since: SystemTime) -> Vec<Stall> {
         let inner = self.0.lock();
         let ongoing = inner.ongoing.values().map(|ongoing| ongoing.stall.clone());
@@ -134,6 +140,7 @@ impl Findings {
         stalls
     }
 
+    /// Returns the durations of all ended stalls, by cause.
     pub(crate) fn causes(&self) -> Vec<CauseSnapshot> {
         let inner = self.0.lock();
         let snapshot = |(cause, durations): (&Cause, &Histogram)| CauseSnapshot {
@@ -145,50 +152,53 @@ impl Findings {
 }
 
 impl Inner {
-    /// A stall goes on or ends. What was found as it began may have turned out
-    /// to be something else, and then was nothing of its own.
-    fn forget_ongoing(&mut self, key: (usize, u64), now_found: &str) {
+    /// Removes a stall from those in progress, before it is added with the
+    /// finding `new_id`. Also removes the finding that it had before, if that
+    /// is another one and has no other stall: a first diagnosis may be wrong.
+    fn remove_ongoing(&mut self, key: (usize, u64), new_id: &str) {
         let Some(before) = self.ongoing.remove(&key) else { return };
-        let elsewhere = self.ongoing.values().any(|other| other.finding == before.finding);
-        let is_empty = self.entries.get(&before.finding).is_some_and(FindingEntry::is_empty);
-        if before.finding != now_found && is_empty && !elsewhere {
+        let is_only_ongoing = self.ongoing.values().all(|other| other.finding != before.finding);
+        let has_ended_stalls = self.entries.get(&before.finding).is_some_and(FindingEntry::has_ended_stalls);
+        if before.finding != new_id && !has_ended_stalls && is_only_ongoing {
             self.entries.remove(&before.finding);
         }
     }
 
-    /// Who else waits for the same lock now, and what the one does that seems to
-    /// hold it.
-    fn tell_of_lock(&self, key: (usize, u64), diagnosis: &mut Diagnosis) {
+    /// Adds to the diagnosis how many other workers wait for the same lock now,
+    /// and the activity of the worker that probably holds it.
+    fn add_lock_contention(&self, key: (usize, u64), diagnosis: &mut Diagnosis) {
         let detail = &mut diagnosis.detail;
-        let is_other = |(other, ongoing): &(&(usize, u64), &Ongoing)| {
+        let waits_for_same_lock = |(other, ongoing): &(&(usize, u64), &OngoingStall)| {
             **other != key && ongoing.lock.is_some() && ongoing.lock == detail.lock
         };
-        detail.waiters += self.ongoing.iter().filter(is_other).count() as u64;
-        let Some(holder) = diagnosis.holder else { return };
+        detail.waiters += self.ongoing.iter().filter(waits_for_same_lock).count() as u64;
+        let Some(holder) = diagnosis.lock_holder else { return };
         let stall =
             self.ongoing.iter().find(|((worker, _), _)| *worker == holder).map(|(_, ongoing)| ongoing);
         detail.holder = stall.and_then(|ongoing| {
-            let doing = self.entries.get(&ongoing.finding)?.what_and_where();
-            Some(format!("worker {}, task `{}`, {doing}", ongoing.stall.worker, ongoing.stall.task))
+            let activity = self.entries.get(&ongoing.finding)?.call_and_site();
+            Some(format!("worker {}, task `{}`, {activity}", ongoing.stall.worker, ongoing.stall.task))
         });
     }
 
-    /// Where a stall belongs whose stack the budget did not allow: to what was
-    /// found in tasks of its kind, if that is one thing.
-    fn only_finding_of(&self, kind: &str, cause: Cause) -> Option<String> {
-        let only = |fits: &dyn Fn(&FindingEntry) -> bool| {
-            let mut fitting = self.entries.iter().filter(|(_, entry)| entry.is_of(kind) && fits(entry));
-            fitting.next().filter(|_| fitting.next().is_none()).map(|(id, _)| id.clone())
+    /// Returns the finding for a stall whose stack the capture budget did not
+    /// allow: the only finding in tasks of its kind, if there is exactly one.
+    fn only_finding_in_kind(&self, kind: &str, cause: Cause) -> Option<String> {
+        let only = |is_match: &dyn Fn(&FindingEntry) -> bool| {
+            let mut matching =
+                self.entries.iter().filter(|(_, entry)| entry.is_located_in(kind) && is_match(entry));
+            matching.next().filter(|_| matching.next().is_none()).map(|(id, _)| id.clone())
         };
-        // A thread that runs may do so inside of a call, which only its stack
-        // would tell.
+        // A running thread may be inside a call of another cause, which only
+        // its stack would show.
         only(&|entry| entry.cause() == cause).or_else(|| only(&|_| cause == Cause::Cpu))
     }
 
+    /// Returns a finding, including its stalls in progress.
     fn finding(&self, id: &str, now: SystemTime) -> Option<Finding> {
         let ages = self.ongoing.values().filter(|ongoing| ongoing.finding == id);
         let ages = ages.map(|ongoing| now.duration_since(ongoing.stall.start).unwrap_or_default());
-        Some(self.entries.get(id)?.finding(ages))
+        Some(self.entries.get(id)?.with_ongoing(ages))
     }
 }
 
@@ -229,7 +239,7 @@ mod tests {
             evidence: Evidence::None,
             stack: Vec::new(),
             detail: Detail::default(),
-            holder: None,
+            lock_holder: None,
         }
     }
 
@@ -238,32 +248,32 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_is_counted_once_however_often_it_is_told() {
+    fn a_stall_counts_once_however_often_it_is_added() {
         let findings = Findings::default();
-        let began = findings.add(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("a")).unwrap();
-        assert_eq!(began.count, 1, "the one that goes on");
+        let began = findings.add_stall(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("a")).unwrap();
+        assert_eq!(began.count, 1, "the stall in progress");
         assert!(began.ongoing.is_some());
-        findings.add(&stall(Phase::Lasts, 1, 1000, 20), task(), diagnosis("a")).unwrap();
-        let ended = findings.add(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+        findings.add_stall(&stall(Phase::Lasts, 1, 1000, 20), task(), diagnosis("a")).unwrap();
+        let ended = findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
         assert_eq!((ended.count, ended.ongoing), (1, None));
         assert!(ended.total == Duration::from_millis(30));
         assert_eq!(findings.stalls(SystemTime::UNIX_EPOCH).len(), 1);
     }
 
     #[test]
-    fn a_first_guess_that_was_wrong_leaves_nothing() {
+    fn a_wrong_first_diagnosis_leaves_no_finding() {
         let findings = Findings::default();
-        findings.add(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("guess")).unwrap();
-        findings.add(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("truth")).unwrap();
+        findings.add_stall(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("guess")).unwrap();
+        findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("truth")).unwrap();
         let ids: Vec<_> = findings.all().into_iter().map(|finding| finding.id).collect();
         assert_eq!(ids, ["truth"]);
     }
 
     #[test]
-    fn who_waits_is_counted_whichever_is_told_first() {
+    fn waits_count_whether_added_before_or_after_the_stall() {
         let findings = Findings::default();
         findings.add_wait(1_005_000_000, 1_020_000_000, 7);
-        findings.add(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+        findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
         findings.add_wait(1_020_000_000, 1_040_000_000, 8);
         findings.add_wait(2_000_000_000, 2_040_000_000, 9);
         let victims = findings.all()[0].victims;
@@ -272,48 +282,52 @@ mod tests {
     }
 
     #[test]
-    fn tasks_and_waits_are_counted_each_once() {
+    fn each_task_and_each_wait_counts_once() {
         let findings = Findings::default();
         let ms = |ms: u64| ms * 1_000_000;
         // One task waits twice for one stall, another once for two stalls.
         findings.add_wait(ms(1000), ms(1011), 7);
-        findings.add(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+        findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
         findings.add_wait(ms(1015), ms(1030), 7);
         findings.add_wait(ms(1020), ms(1050), 8);
-        findings.add(&stall(Phase::Ended, 2, 1035, 30), task(), diagnosis("a")).unwrap();
+        findings.add_stall(&stall(Phase::Ended, 2, 1035, 30), task(), diagnosis("a")).unwrap();
         let victims = findings.all()[0].victims;
         assert_eq!((victims.tasks, victims.waits), (2, 3));
         assert_eq!(victims.delay, Duration::from_millis(11 + 15 + 10 + 15));
     }
 
     #[test]
-    fn what_was_met_most_is_shown() {
+    fn the_best_evidence_and_then_the_most_frequent_line_is_shown() {
         let findings = Findings::default();
         let at = |line: Option<u32>, evidence| Diagnosis {
             site: Some(crate::finding::Site { function: "f".to_owned(), file: None, line }),
             evidence,
             ..diagnosis("a")
         };
-        let see = |seq, diagnosis| {
-            let finding = findings.add(&stall(Phase::Ended, seq, seq, 10), task(), diagnosis).unwrap();
+        let line_after = |seq, diagnosis| {
+            let finding = findings.add_stall(&stall(Phase::Ended, seq, seq, 10), task(), diagnosis).unwrap();
             finding.site.unwrap().line
         };
-        assert_eq!(see(1, at(Some(7), Evidence::Leaf)), Some(7));
-        assert_eq!(see(2, at(Some(8), Evidence::Stack)), Some(8), "better evidence");
-        assert_eq!(see(3, at(Some(7), Evidence::Leaf)), Some(8));
-        assert_eq!(see(4, at(Some(9), Evidence::Stack)), Some(9));
-        assert_eq!(see(5, at(Some(9), Evidence::Stack)), Some(9));
-        assert_eq!(see(6, at(Some(8), Evidence::Stack)), Some(8), "as often, and later");
-        assert_eq!(see(7, at(None, Evidence::Stack)), Some(8), "no line is no news");
+        assert_eq!(line_after(1, at(Some(7), Evidence::Leaf)), Some(7));
+        assert_eq!(line_after(2, at(Some(8), Evidence::Stack)), Some(8), "better evidence");
+        assert_eq!(line_after(3, at(Some(7), Evidence::Leaf)), Some(8));
+        assert_eq!(line_after(4, at(Some(9), Evidence::Stack)), Some(9));
+        assert_eq!(line_after(5, at(Some(9), Evidence::Stack)), Some(9));
+        assert_eq!(line_after(6, at(Some(8), Evidence::Stack)), Some(8), "equally frequent, and more recent");
+        assert_eq!(
+            line_after(7, at(None, Evidence::Stack)),
+            Some(8),
+            "a diagnosis without a line does not replace one with a line"
+        );
     }
 
     #[test]
-    fn findings_are_bounded() {
+    fn the_number_of_findings_is_bounded() {
         let findings = Findings::default();
         for n in 0..MAX_FINDINGS as u64 {
-            findings.add(&stall(Phase::Ended, n, n, 10), task(), diagnosis(&n.to_string())).unwrap();
+            findings.add_stall(&stall(Phase::Ended, n, n, 10), task(), diagnosis(&n.to_string())).unwrap();
         }
-        assert!(findings.add(&stall(Phase::Ended, 9999, 1, 10), task(), diagnosis("more")).is_err());
-        assert!(findings.add(&stall(Phase::Ended, 9998, 1, 10), task(), diagnosis("7")).is_ok());
+        assert!(findings.add_stall(&stall(Phase::Ended, 9999, 1, 10), task(), diagnosis("more")).is_err());
+        assert!(findings.add_stall(&stall(Phase::Ended, 9998, 1, 10), task(), diagnosis("7")).is_ok());
     }
 }

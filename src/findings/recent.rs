@@ -1,4 +1,4 @@
-//! The latest stalls and the latest long waits, and which waited for which.
+//! The most recent stalls and long waits, and which waits overlap which stalls.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -8,80 +8,88 @@ use crate::finding::Stall;
 
 const MAX_STALLS: usize = 4096;
 const MAX_WAITS: usize = 4096;
-/// A task's own wait ends as its poll begins: to the nanosecond, give or take
-/// the difference between two CPUs' counters.
-const CLOCKS_DIFFER: u64 = 10_000;
+/// How long before a wait a stall may have ended and still be compared with it.
+/// Stalls are not kept in the exact order of their ends.
+const MAX_STALL_DISORDER_NANOS: u64 = 1_000_000_000;
+/// An overlap up to this length does not count. The wait of the stalled task
+/// itself ends when its poll begins, but the time stamp counters of two CPUs
+/// may differ.
+const CLOCK_SKEW_TOLERANCE_NANOS: u64 = 10_000;
 
-/// Waiting of one task that a finding caused.
+/// The part of a task's wait that overlaps a stall of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Delay {
+pub(crate) struct TaskDelay {
     pub(crate) task: u64,
     pub(crate) nanos: u64,
-    /// Whether this is the first stall of the finding that delayed this wait.
+    /// Whether no other stall of the finding has delayed this wait yet.
     pub(crate) is_new_wait: bool,
 }
 
 /// A ready task's wait for its poll.
 #[derive(Debug)]
-struct Wait {
-    span: Range<u64>,
+struct TaskWait {
+    nanos: Range<u64>,
     task: u64,
-    /// The findings that it already counts for.
+    /// The ids of the findings that already count this wait.
     findings: Vec<String>,
 }
 
-/// The worker that polls a task reports its wait, the worker that stalled
-/// reports the stall. Either may come first: the second one finds the other
-/// here. Spans are in the recorder's own nanoseconds.
+/// Matches waits with stalls. The worker that polls a task reports the task's
+/// wait, the worker that stalled reports the stall, and either may come first.
+/// The second to come finds the other here. Ranges are in nanoseconds of the
+/// recorder's clock.
 #[derive(Debug, Default)]
-pub(crate) struct Recent {
+pub(crate) struct RecentStalls {
     stalls: VecDeque<(Range<u64>, Stall)>,
-    waits: VecDeque<Wait>,
+    waits: VecDeque<TaskWait>,
 }
 
-impl Recent {
-    /// Keeps a stall and returns the waits that it caused, as far as they are
-    /// known.
-    pub(crate) fn stall_ended(&mut self, stall: Stall, during: Range<u64>) -> Vec<Delay> {
+impl RecentStalls {
+    /// Keeps a stall that has ended. Returns the delays of the known waits that
+    /// overlap it.
+    pub(crate) fn add_stall(&mut self, stall: Stall, nanos: Range<u64>) -> Vec<TaskDelay> {
         let mut delays = Vec::new();
         for wait in &mut self.waits {
-            if let (Some(finding), Some(nanos)) = (&stall.finding, overlap(&during, &wait.span)) {
-                delays.push(Delay {
+            if let (Some(finding), Some(overlap)) = (&stall.finding, overlap_nanos(&nanos, &wait.nanos)) {
+                delays.push(TaskDelay {
                     task: wait.task,
-                    nanos,
-                    is_new_wait: count_for(finding, &mut wait.findings),
+                    nanos: overlap,
+                    is_new_wait: insert_new(finding, &mut wait.findings),
                 });
             }
         }
-        push(&mut self.stalls, (during, stall), MAX_STALLS);
+        push_bounded(&mut self.stalls, (nanos, stall), MAX_STALLS);
         delays
     }
 
-    /// Keeps a wait and returns the findings that caused it.
-    pub(crate) fn waited(&mut self, span: Range<u64>, task: u64) -> Vec<(String, Delay)> {
+    /// Keeps a wait that has ended. Returns a delay for each known stall that
+    /// overlaps it, with the id of the stall's finding.
+    pub(crate) fn add_wait(&mut self, nanos: Range<u64>, task: u64) -> Vec<(String, TaskDelay)> {
         let mut findings = Vec::new();
         let mut delays = Vec::new();
-        // Stalls are kept roughly in the order of their ends. A stall that ended
-        // long before the wait began lies behind all that matter.
-        let horizon = span.start.saturating_sub(1_000_000_000);
-        for (during, stall) in self.stalls.iter().rev().take_while(|(during, _)| during.end >= horizon) {
-            if let (Some(finding), Some(nanos)) = (&stall.finding, overlap(during, &span)) {
-                let is_new_wait = count_for(finding, &mut findings);
-                delays.push((finding.clone(), Delay { task, nanos, is_new_wait }));
+        // Stalls are kept roughly in the order of their ends, so the search
+        // ends at a stall that ended long before the wait began.
+        let oldest_end = nanos.start.saturating_sub(MAX_STALL_DISORDER_NANOS);
+        let stalls = self.stalls.iter().rev().take_while(|(stalled, _)| stalled.end >= oldest_end);
+        for (stalled, stall) in stalls {
+            if let (Some(finding), Some(overlap)) = (&stall.finding, overlap_nanos(stalled, &nanos)) {
+                let is_new_wait = insert_new(finding, &mut findings);
+                delays.push((finding.clone(), TaskDelay { task, nanos: overlap, is_new_wait }));
             }
         }
-        push(&mut self.waits, Wait { span, task, findings }, MAX_WAITS);
+        push_bounded(&mut self.waits, TaskWait { nanos, task, findings }, MAX_WAITS);
         delays
     }
 
+    /// Returns the kept stalls that had not ended by `since`.
     pub(crate) fn stalls_since(&self, since: SystemTime) -> impl Iterator<Item = Stall> {
-        let lasted = move |stall: &&Stall| stall.end.is_none_or(|end| end >= since);
-        self.stalls.iter().map(|(_, stall)| stall).filter(lasted).cloned()
+        let is_recent = move |stall: &&Stall| stall.end.is_none_or(|end| end >= since);
+        self.stalls.iter().map(|(_, stall)| stall).filter(is_recent).cloned()
     }
 }
 
-/// Adds `finding` to `findings`; false if it was there already.
-fn count_for(finding: &str, findings: &mut Vec<String>) -> bool {
+/// Adds `finding` to `findings`. Returns false if it is in there already.
+fn insert_new(finding: &str, findings: &mut Vec<String>) -> bool {
     let is_new = !findings.iter().any(|known| known == finding);
     if is_new {
         findings.push(finding.to_owned());
@@ -89,12 +97,13 @@ fn count_for(finding: &str, findings: &mut Vec<String>) -> bool {
     is_new
 }
 
-fn overlap(a: &Range<u64>, b: &Range<u64>) -> Option<u64> {
+/// Returns the length of the overlap, if it counts.
+fn overlap_nanos(a: &Range<u64>, b: &Range<u64>) -> Option<u64> {
     let nanos = a.end.min(b.end).checked_sub(a.start.max(b.start))?;
-    (nanos > CLOCKS_DIFFER).then_some(nanos)
+    (nanos > CLOCK_SKEW_TOLERANCE_NANOS).then_some(nanos)
 }
 
-fn push<T>(queue: &mut VecDeque<T>, item: T, max: usize) {
+fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, max: usize) {
     if queue.len() >= max {
         queue.pop_front();
     }

@@ -1,11 +1,11 @@
-//! The warning as an event of `tracing`.
+//! A finding as an event of `tracing`.
 
 use crate::finding::Finding;
 use crate::report::text;
 
-/// Emits one warning for `finding`, after `suppressed` reports that the budget
-/// kept back.
-pub(crate) fn emit(finding: &Finding, suppressed: u64) {
+/// Emits one warning for `finding`. `suppressed_reports` is the number of
+/// reports that the rate limit suppressed since the previous one.
+pub(crate) fn emit(finding: &Finding, suppressed_reports: u64) {
     let site = finding.site.as_ref();
     tracing::warn!(
         target: "loopscope::blocking",
@@ -24,7 +24,7 @@ pub(crate) fn emit(finding: &Finding, suppressed: u64) {
         evidence = finding.evidence.as_str(),
         advice = finding.advice.as_str(),
         id = finding.id.as_str(),
-        suppressed,
+        suppressed = suppressed_reports,
         "{}",
         message(finding),
     );
@@ -54,9 +54,9 @@ mod tests {
     use super::*;
     use crate::report::sample;
 
-    /// Keeps the fields of every event, each as text.
+    /// Keeps the fields of every event as text.
     #[derive(Clone, Default)]
-    struct Recorder(Arc<Mutex<Vec<BTreeMap<&'static str, String>>>>);
+    struct EventLog(Arc<Mutex<Vec<BTreeMap<&'static str, String>>>>);
 
     struct Fields(BTreeMap<&'static str, String>);
 
@@ -70,7 +70,7 @@ mod tests {
         }
     }
 
-    impl Subscriber for Recorder {
+    impl Subscriber for EventLog {
         fn enabled(&self, _: &Metadata<'_>) -> bool {
             true
         }
@@ -96,10 +96,10 @@ mod tests {
         fn exit(&self, _: &span::Id) {}
     }
 
-    fn emitted(finding: &Finding, suppressed: u64) -> BTreeMap<&'static str, String> {
-        let recorder = Recorder::default();
-        tracing::subscriber::with_default(recorder.clone(), || emit(finding, suppressed));
-        let mut events = recorder.0.lock().unwrap();
+    fn emitted(finding: &Finding, suppressed_reports: u64) -> BTreeMap<&'static str, String> {
+        let log = EventLog::default();
+        tracing::subscriber::with_default(log.clone(), || emit(finding, suppressed_reports));
+        let mut events = log.0.lock().unwrap();
         assert_eq!(events.len(), 1);
         events.remove(0)
     }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_absent() {
+    fn unknown_fields_are_absent() {
         let mut finding = sample::sleep();
         finding.site = None;
         finding.primitive = None;

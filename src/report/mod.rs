@@ -1,5 +1,5 @@
-//! Findings for people: as an event of `tracing`, and drawn as the compiler
-//! draws its own warnings.
+//! Findings as text: as an event of `tracing`, and as a diagnostic in the style
+//! of the Rust compiler.
 
 #[cfg(feature = "diagnostic")]
 mod diagnostic;

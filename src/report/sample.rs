@@ -1,4 +1,4 @@
-//! A finding for tests.
+//! A sample finding for tests.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ fn frame(kind: FrameKind, function: &str, file: &str, line: u32) -> Frame {
     Frame { function: function.to_owned(), file: Some(file.to_owned()), line: Some(line), kind }
 }
 
-/// A sleep in an application's `throttle`, as exact as can be.
+/// Returns a finding of a sleep in an application's `throttle`, with every
+/// field known.
 pub(crate) fn sleep() -> Finding {
     Finding {
         id: "sleep-5f3a".to_owned(),
@@ -50,7 +51,7 @@ pub(crate) fn sleep() -> Finding {
     }
 }
 
-/// A document of `findings`.
+/// Returns a document with these findings.
 #[cfg(any(feature = "diagnostic", feature = "prometheus"))]
 pub(crate) fn document(findings: Vec<Finding>) -> FindingsDocument {
     FindingsDocument {

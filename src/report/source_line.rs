@@ -1,4 +1,4 @@
-//! The source line of a finding, where the source is at hand.
+//! The source line of a finding, if its file is readable on this machine.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -7,30 +7,31 @@ use std::path::{Path, PathBuf};
 use crate::diagnose::roots;
 use crate::report::text::is_printable;
 
-/// A source file larger than this is not read.
-const MAX_FILE: u64 = 4 << 20;
+/// A larger source file is not read.
+const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// More of a line than this many characters is not shown.
-const MAX_CHARS: usize = 160;
+/// A longer line is cut.
+const MAX_LINE_CHARS: usize = 160;
 
-/// Line `line`, counted from 1, of the file at `path`, relative to where this
-/// process's sources were compiled or to the current directory; `None` if there
-/// is no such regular file or line.
+/// Returns line `line`, counted from 1, of the file at `path`. A relative path
+/// is tried in the directories where this process was compiled, then in the
+/// current directory. `None` if no such regular file or line exists, or if the
+/// line is blank.
 pub(crate) fn read(path: &str, line: u32) -> Option<String> {
-    let compiled = roots::source_roots().into_iter().map(|root| root.join(path));
-    compiled.chain([PathBuf::from(path)]).find_map(|path| read_at(&path, line))
+    let in_roots = roots::source_roots().into_iter().map(|root| root.join(path));
+    in_roots.chain([PathBuf::from(path)]).find_map(|path| read_at(&path, line))
 }
 
 fn read_at(path: &Path, line: u32) -> Option<String> {
-    // Asked before opening: to open a pipe would wait for its writer.
+    // Checked before the file is opened: opening a pipe waits for its writer.
     let metadata = fs::metadata(path).ok()?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE {
+    if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
         return None;
     }
-    nth_line(File::open(path).ok()?.take(MAX_FILE), line)
+    nth_line(File::open(path).ok()?.take(MAX_FILE_BYTES), line)
 }
 
-/// Line `line` of `source`, made fit to be shown.
+/// Returns line `line` of `source` with unprintable characters replaced.
 fn nth_line(source: impl Read, line: u32) -> Option<String> {
     let mut source = BufReader::new(source);
     let mut bytes = Vec::new();
@@ -40,15 +41,16 @@ fn nth_line(source: impl Read, line: u32) -> Option<String> {
             return None;
         }
     }
-    let shown = showable(&String::from_utf8_lossy(&bytes));
+    let shown = printable(&String::from_utf8_lossy(&bytes));
     (!shown.trim().is_empty()).then_some(shown)
 }
 
-/// Keeps the columns: one character for one character, but for tabs.
-fn showable(line: &str) -> String {
+/// Replaces each unprintable character by one other, so that columns stay the
+/// same. A tab becomes four spaces.
+fn printable(line: &str) -> String {
     let line = line.trim_end();
     let mut shown = String::with_capacity(line.len());
-    for c in line.chars().take(MAX_CHARS) {
+    for c in line.chars().take(MAX_LINE_CHARS) {
         match c {
             '\t' => shown.push_str("    "),
             c if is_printable(c) => shown.push(c),
@@ -74,16 +76,16 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_text_is_made_showable() {
+    fn unprintable_bytes_are_replaced_and_long_lines_cut() {
         let source = b"let a = \"\xff\x1b[31m\";\n".as_slice();
         assert_eq!(nth_line(source, 1).as_deref(), Some("let a = \"\u{fffd}\u{fffd}[31m\";"));
         let long = "x".repeat(10_000);
-        assert_eq!(nth_line(long.as_bytes(), 1).map(|line| line.len()), Some(MAX_CHARS));
+        assert_eq!(nth_line(long.as_bytes(), 1).map(|line| line.len()), Some(MAX_LINE_CHARS));
         assert_eq!(nth_line(b"   \t\n".as_slice(), 1), None);
     }
 
     #[test]
-    fn what_is_no_regular_file_is_not_read() {
+    fn only_regular_files_are_read() {
         for path in ["", "/", "/dev/zero", "no/such/file.rs", "a\0b", "/proc/self/mem"] {
             assert_eq!(read(path, 1), None, "{path:?}");
         }

@@ -1,21 +1,22 @@
-//! All findings as text: the diagnostics, then what they leave out.
+//! All findings as text: the diagnostics, then a summary.
 
 use crate::finding::FindingsDocument;
 use crate::report::diagnostic;
 use crate::report::text::{count, duration};
 
-/// Draws every finding of `document` as [`diagnostic`] does, then says in a few
-/// lines how many there are and what the figures leave out.
+/// Formats every finding of `document` as [`diagnostic()`] does, with ANSI
+/// colours if `color`. A summary of a few lines follows: the number of
+/// findings, and what their figures do not include.
 #[must_use]
 pub fn diagnostics(document: &FindingsDocument, color: bool) -> String {
-    let drawn = document.findings.iter().map(|finding| diagnostic(finding, color) + "\n");
-    drawn.chain(summary(document).into_iter().map(|line| line + "\n")).collect()
+    let diagnostics = document.findings.iter().map(|finding| diagnostic(finding, color) + "\n");
+    diagnostics.chain(summary(document).into_iter().map(|line| line + "\n")).collect()
 }
 
 fn summary(document: &FindingsDocument) -> Vec<String> {
     let threshold = duration(document.threshold);
     let mut lines = vec![match document.findings.len() {
-        0 => format!("no call was found that blocked the event loop for {threshold} or longer"),
+        0 => format!("no blocking call of {threshold} or longer was found"),
         n => format!(
             "{} blocked the event loop for {threshold} or longer",
             count(n as u64, "place in the code", "places in the code")
@@ -24,7 +25,7 @@ fn summary(document: &FindingsDocument) -> Vec<String> {
     let starved = &document.starved;
     if starved.count > 0 {
         lines.push(format!(
-            "{} long because the machine had no CPU for the thread, {} in all: not the code's fault",
+            "{} long only because no CPU was free for the thread, {} in all: the code is not the cause",
             count(starved.count, "poll was", "polls were"),
             duration(starved.total)
         ));
@@ -53,13 +54,13 @@ mod tests {
     use crate::report::sample;
 
     #[test]
-    fn nothing_found_is_said() {
+    fn an_empty_document_says_that_nothing_was_found() {
         let text = diagnostics(&sample::document(vec![]), false);
-        assert_eq!(text, "no call was found that blocked the event loop for 10 ms or longer\n");
+        assert_eq!(text, "no blocking call of 10 ms or longer was found\n");
     }
 
     #[test]
-    fn every_finding_is_drawn_and_what_is_left_out_is_said() {
+    fn the_summary_follows_the_findings_and_says_what_they_do_not_include() {
         let mut document = sample::document(vec![sample::sleep()]);
         document.starved = Starved { count: 3, total: Duration::from_millis(500) };
         document.dropped = 1;
@@ -67,7 +68,7 @@ mod tests {
         let text = diagnostics(&document, false);
         let expected = diagnostic(&sample::sleep(), false)
             + "\n1 place in the code blocked the event loop for 10 ms or longer\n\
-               3 polls were long because the machine had no CPU for the thread, 500 ms in all: not the code's fault\n\
+               3 polls were long only because no CPU was free for the thread, 500 ms in all: the code is not the cause\n\
                1 observation was lost: the counts are lower bounds\n\
                only instrumented futures are covered: build with `--cfg tokio_unstable` to cover every task\n";
         assert_eq!(text, expected);

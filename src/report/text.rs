@@ -1,19 +1,18 @@
-//! The words of a report: durations, counts, and the sentence that says what
-//! blocked.
+//! The texts of a report: durations, counts, and the title of a finding.
 
 use std::time::Duration;
 
 use crate::finding::{Cause, Finding};
 
-/// The longest text that is taken over from names and paths, in characters.
-const MAX_CHARS: usize = 300;
+/// A longer name or path is cut.
+const MAX_NAME_CHARS: usize = 300;
 
-/// `text` such that it cannot move the cursor, change colours, reorder or hide
-/// what stands beside it, or fill the screen.
+/// Escapes and cuts `text` so that it cannot move the cursor, change colours,
+/// reorder or hide the text around it, or fill the screen.
 pub(super) fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for (n, c) in text.chars().enumerate() {
-        if n == MAX_CHARS {
+        if n == MAX_NAME_CHARS {
             clean.push('…');
             break;
         }
@@ -26,8 +25,8 @@ pub(super) fn clean(text: &str) -> String {
     clean
 }
 
-/// Whether `c` shows as itself: not a control character, and not one that is
-/// invisible or changes the direction of the text around it.
+/// Whether `c` is printed as itself: it is not a control character, not
+/// invisible, and does not change the direction of the text around it.
 pub(super) fn is_printable(c: char) -> bool {
     !c.is_control()
         && !matches!(c,
@@ -35,8 +34,8 @@ pub(super) fn is_printable(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Formats `duration` with three significant digits and a unit that fits, as the
-/// reports do: `12 ms`, `2.41 s`.
+/// Formats `duration` as the reports do, with three significant digits and the
+/// unit s, ms or µs: `12 ms`, `2.41 s`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,7 +43,7 @@ pub(super) fn is_printable(c: char) -> bool {
 /// ```
 #[must_use]
 pub fn duration(duration: Duration) -> String {
-    // The limits lie where rounding to three digits would show 1000.
+    // Values that would be rounded to 1000 get the next larger unit.
     let (value, unit) = match duration.as_secs_f64() {
         s if s >= 0.999_5 => (s, "s"),
         s if s >= 0.000_999_5 => (s * 1e3, "ms"),
@@ -61,26 +60,27 @@ pub fn duration(duration: Duration) -> String {
     format!("{number} {unit}")
 }
 
-/// `n` with the noun in the right number.
+/// Formats `n` with the noun in singular or plural.
 pub(super) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-/// What blocked, how often and for how long, as one sentence.
+/// Returns a sentence that says what blocked, how often and for how long.
 pub(crate) fn title(finding: &Finding) -> String {
-    let who = subject(finding);
+    let subject = subject(finding);
     match finding.ongoing {
         Some(age) => {
-            format!("{who} has been blocking the event loop for {}{}", duration(age), so_far(finding))
+            format!("{subject} has been blocking the event loop for {}{}", duration(age), so_far(finding))
         }
         None if finding.count == 1 => {
-            format!("{who} blocked the event loop once, for {}", duration(finding.total))
+            format!("{subject} blocked the event loop once, for {}", duration(finding.total))
         }
-        None => format!("{who} blocked the event loop {}", totals(finding)),
+        None => format!("{subject} blocked the event loop {}", totals(finding)),
     }
 }
 
-/// The totals of a finding with a stall in progress, unless that is all of it.
+/// Returns the totals of a finding with a stall in progress, or nothing if that
+/// is its only stall.
 fn so_far(finding: &Finding) -> String {
     if finding.count < 2 { String::new() } else { format!(" (so far {})", totals(finding)) }
 }
@@ -91,9 +91,10 @@ fn totals(finding: &Finding) -> String {
     format!("{times}, {total} in all, {max} at most")
 }
 
+/// Returns what blocked: the call, if it is known, or the cause.
 fn subject(finding: &Finding) -> String {
-    let is_way_of_polling = matches!(finding.cause, Cause::Hog | Cause::Unyielding);
-    if let Some(primitive) = finding.primitive.as_ref().filter(|_| !is_way_of_polling) {
+    let is_polling_cause = matches!(finding.cause, Cause::Hog | Cause::Unyielding);
+    if let Some(primitive) = finding.primitive.as_ref().filter(|_| !is_polling_cause) {
         return format!("`{}`", clean(primitive));
     }
     let subject = match finding.cause {
@@ -101,14 +102,14 @@ fn subject(finding: &Finding) -> String {
         Cause::Sleep => "a synchronous sleep",
         Cause::File => "a call on a file",
         Cause::Network => "a call on a socket",
-        Cause::Dns => "a host name look-up",
+        Cause::Dns => "a host name lookup",
         Cause::Lock => "waiting for a lock",
         Cause::Channel => "waiting for a message on a synchronous channel",
         Cause::Child => "waiting for a child process",
         Cause::Uninterruptible => "an uninterruptible system call",
-        Cause::Other => "a call that could not be named",
-        Cause::Hog => "a task that is ready again at once, poll after poll,",
-        Cause::Unyielding => "a task whose awaits are all ready at once",
+        Cause::Other => "an unidentified call",
+        Cause::Hog => "a series of short polls of one task",
+        Cause::Unyielding => "a task whose awaits are all ready immediately",
     };
     subject.to_owned()
 }
@@ -161,9 +162,9 @@ mod tests {
     }
 
     #[test]
-    fn cleaned_text_is_one_line_of_visible_characters() {
+    fn cleaned_text_is_one_line_of_printable_characters() {
         assert_eq!(clean("a\x1b[31mb\r\n\u{202e}c"), r"a\u{1b}[31mb\u{d}\u{a}\u{202e}c");
         assert_eq!(clean("größe 好"), "größe 好");
-        assert_eq!(clean(&"x".repeat(1_000)).chars().count(), MAX_CHARS + 1);
+        assert_eq!(clean(&"x".repeat(1_000)).chars().count(), MAX_NAME_CHARS + 1);
     }
 }

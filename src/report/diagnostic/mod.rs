@@ -1,4 +1,4 @@
-//! One finding, drawn as the compiler draws its own warnings.
+//! One finding as a diagnostic in the style of the Rust compiler.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Message, Origin, Renderer, Snippet};
 
@@ -6,33 +6,35 @@ use crate::finding::{Cause, Evidence, Finding, Frame, FrameKind, Site};
 use crate::report::source_line;
 use crate::report::text::{self, clean, count, duration};
 
-/// How many callers of the site are named.
+/// How many callers of the site a diagnostic names.
 const MAX_CALLERS: usize = 3;
 
-/// Draws `finding` as the compiler would, with ANSI colours if `color`; ends
-/// with a newline.
+/// Formats `finding` in the style of the Rust compiler, with ANSI colours if
+/// `color`. The text ends with a newline.
 ///
-/// The source line is shown where its file is found below the current
-/// directory. What the finding says is shown as text: nothing in it can reach
-/// the terminal as a control sequence.
+/// The source line is included if its file is readable: below the directories
+/// where this process was compiled, or below the current directory. Names and
+/// paths of the finding are escaped, so that they cannot reach the terminal as
+/// control sequences.
 #[must_use]
 pub fn diagnostic(finding: &Finding, color: bool) -> String {
-    draw(finding, color, &source_line::read)
+    render(finding, color, &source_line::read)
 }
 
-/// Draws with `read_line` for the look at the source.
-fn draw(finding: &Finding, color: bool, read_line: &dyn Fn(&str, u32) -> Option<String>) -> String {
+/// Formats with source lines from `read_line`.
+fn render(finding: &Finding, color: bool, read_line: &dyn Fn(&str, u32) -> Option<String>) -> String {
     let title =
         Level::WARNING.primary_title(text::title(finding)).id(format!("loopscope::{}", finding.cause));
     let notes = notes(finding);
     let group = located(Group::with_title(title), finding, read_line);
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-    let mut drawn = renderer.render(&[group.elements(notes)]);
-    drawn.push('\n');
-    drawn
+    let mut text = renderer.render(&[group.elements(notes)]);
+    text.push('\n');
+    text
 }
 
-/// Adds where it is: with the line of source, or only by name.
+/// Adds the location: with the line of source if that is known, else only file
+/// and line number.
 fn located<'a>(
     group: Group<'a>,
     finding: &Finding,
@@ -53,28 +55,29 @@ fn located<'a>(
     group.element(snippet.annotation(annotation))
 }
 
-/// What is written under the line of source.
+/// Returns the label under the line of source.
 fn label(finding: &Finding) -> String {
     let detail = &finding.detail;
-    let what = match finding.cause {
+    let action = match finding.cause {
         Cause::Cpu => "computes here",
-        Cause::Hog => "was met here, in one of many short polls",
-        Cause::Unyielding => "was met here, and never yields",
-        Cause::Lock => "waits here for a lock",
+        Cause::Hog => "sampled here, in one of many short polls",
+        Cause::Unyielding => "sampled here; the task never yields",
+        Cause::Lock => "waits for a lock here",
         _ => "blocks here",
     };
     let call = detail.syscall.as_deref().map(|call| format!(", in {}", clean(call)));
     let on = detail.fd.as_deref().map(|fd| format!(" on {}", clean(fd)));
-    format!("{what}{}{}", call.unwrap_or_default(), on.unwrap_or_default())
+    format!("{action}{}{}", call.unwrap_or_default(), on.unwrap_or_default())
 }
 
-/// The lines below the drawing, in the order in which they are read.
+/// Returns the notes below the source line, in the order in which they are
+/// read.
 fn notes(finding: &Finding) -> Vec<Message<'static>> {
     let note = |name: &'static str, message: String| Level::NOTE.with_name(name).message(message);
     let mut notes = vec![note("task", task(finding))];
     notes.extend(waited(finding).map(|waited| note("waited", waited)));
     notes.extend(lock(finding).map(|lock| note("lock", lock)));
-    notes.extend(place(finding).map(|place| note("in", place)));
+    notes.extend(function(finding).map(|function| note("function", function)));
     notes.extend(callers(finding).map(|caller| note("called from", caller)));
     notes.extend(evidence(finding.evidence).map(|evidence| note("evidence", evidence.to_owned())));
     if !finding.advice.is_empty() {
@@ -102,29 +105,29 @@ fn waited(finding: &Finding) -> Option<String> {
     })
 }
 
-/// Who waited for the lock, and who held it.
+/// Returns how many workers waited for the lock, and which worker held it.
 fn lock(finding: &Finding) -> Option<String> {
     let detail = &finding.detail;
-    let waiters =
-        (detail.waiters > 1).then(|| format!("{} workers waited for it at one time", detail.waiters));
+    let waiters = (detail.waiters > 1)
+        .then(|| format!("up to {} workers waited for it at the same time", detail.waiters));
     let holder = detail.holder.as_deref().map(|holder| format!("probably held by {}", clean(holder)));
     let parts: Vec<_> = waiters.into_iter().chain(holder).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// The innermost function that is known, where no file can be named.
-fn place(finding: &Finding) -> Option<String> {
+/// Returns the innermost known function, if no file is known.
+fn function(finding: &Finding) -> Option<String> {
     match &finding.site {
         Some(Site { file: Some(_), .. }) => None,
-        Some(site) => Some(format!("`{}`, whose file is not known", clean(&site.function))),
+        Some(site) => Some(format!("`{}`, in an unknown file", clean(&site.function))),
         None => finding.stack.first().map(|frame| {
             let function = clean(&frame.function);
-            format!("`{function}`; which line of the application called it is not known")
+            format!("`{function}`, called from an unknown line of the application")
         }),
     }
 }
 
-/// The application's frames outside of the site's own, innermost first.
+/// Returns the application's frames that called the site, innermost first.
 fn callers(finding: &Finding) -> impl Iterator<Item = String> {
     let is_site = |frame: &Frame| {
         finding.site.as_ref().is_some_and(|site| {
@@ -133,7 +136,7 @@ fn callers(finding: &Finding) -> impl Iterator<Item = String> {
     };
     let outside = finding.stack.iter().position(is_site).map_or(0, |site| site + 1);
     let application = finding.stack[outside..].iter().filter(|frame| frame.kind == FrameKind::Application);
-    // An async block inside a function is a frame of its own at the same line.
+    // An async block inside a function is a second frame at the same line.
     let mut callers: Vec<&Frame> = application.collect();
     callers.dedup_by_key(|frame| (&frame.file, frame.line));
     callers.into_iter().take(MAX_CALLERS).map(|frame| {
@@ -146,15 +149,15 @@ fn callers(finding: &Finding) -> impl Iterator<Item = String> {
     })
 }
 
-/// How far the frames can be trusted, if not fully.
+/// Returns how far the frames can be trusted, if the stack is not exact.
 fn evidence(evidence: Evidence) -> Option<&'static str> {
     match evidence {
         Evidence::Stack => None,
-        Evidence::Reconstructed => Some(
-            "the stack is reconstructed: the innermost frames are certain, those further out may be stale",
-        ),
-        Evidence::Leaf => Some("only the innermost frames are known, not what called them"),
-        Evidence::None => Some("no stack could be had; cause and durations are measured"),
+        Evidence::Reconstructed => {
+            Some("the stack is reconstructed: the innermost frames are certain, the outer ones may be stale")
+        }
+        Evidence::Leaf => Some("only the innermost frames are known, not their callers"),
+        Evidence::None => Some("no stack was captured; cause and durations are measured"),
     }
 }
 

@@ -1,23 +1,23 @@
-//! Drawings, character by character.
+//! Diagnostics, compared character by character.
 
-use super::*;
 use std::time::Duration;
 
+use super::*;
 use crate::finding::{TaskInfo, Victims};
 use crate::report::sample;
 
 const SOURCE: &str = "    std::thread::sleep(pause);";
 
 fn with_source(finding: &Finding) -> String {
-    draw(finding, false, &|file, line| (file == "src/flood.rs" && line == 31).then(|| SOURCE.to_owned()))
+    render(finding, false, &|file, line| (file == "src/flood.rs" && line == 31).then(|| SOURCE.to_owned()))
 }
 
 fn without_source(finding: &Finding) -> String {
-    draw(finding, false, &|_, _| None)
+    render(finding, false, &|_, _| None)
 }
 
-/// A finding of which nothing is known but that it happened.
-fn bare() -> Finding {
+/// Returns a finding with as few known fields as possible.
+fn minimal() -> Finding {
     Finding {
         primitive: None,
         site: None,
@@ -52,7 +52,7 @@ warning[loopscope::sleep]: `std::thread::sleep` blocked the event loop 12 times,
 }
 
 #[test]
-fn the_same_in_colour() {
+fn a_finding_with_its_source_in_colour() {
     let blue = |text: &str| format!("\x1b[1m\x1b[94m{text}\x1b[0m");
     let bold = |text: &str| format!("\x1b[1m{text}\x1b[0m");
     let yellow = |text: &str| format!("\x1b[1m\x1b[33m{text}\x1b[0m");
@@ -75,8 +75,8 @@ fn the_same_in_colour() {
         note("called from", "`chat::session::privmsg` at src/session.rs:88"),
         note("help", "use `tokio::time::sleep(..).await`"),
     ];
-    let drawn = draw(&sample::sleep(), true, &|_, _| Some(SOURCE.to_owned()));
-    assert_eq!(drawn.lines().collect::<Vec<_>>(), expected);
+    let text = render(&sample::sleep(), true, &|_, _| Some(SOURCE.to_owned()));
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -91,54 +91,54 @@ warning[loopscope::sleep]: `std::thread::sleep` has been blocking the event loop
  = task: session (spawned at src/server.rs:61:9)
  = waited: 37 tasks waited 52 times, 4.1 s in all
  = called from: `chat::session::privmsg` at src/session.rs:88
- = evidence: the stack is reconstructed: the innermost frames are certain, those further out may be stale
+ = evidence: the stack is reconstructed: the innermost frames are certain, the outer ones may be stale
  = help: use `tokio::time::sleep(..).await`
 ";
     assert_eq!(without_source(&finding), expected);
 }
 
 #[test]
-fn nothing_known_but_that_it_happened() {
+fn a_finding_of_which_only_the_duration_is_known() {
     let expected = "\
-warning[loopscope::other]: a call that could not be named blocked the event loop once, for 20 ms
+warning[loopscope::other]: an unidentified call blocked the event loop once, for 20 ms
  |
  = task: session
- = evidence: no stack could be had; cause and durations are measured
+ = evidence: no stack was captured; cause and durations are measured
 ";
-    assert_eq!(without_source(&bare()), expected);
+    assert_eq!(without_source(&minimal()), expected);
 }
 
 #[test]
 fn without_a_site_the_innermost_function_is_named() {
-    let mut finding = bare();
+    let mut finding = minimal();
     finding.evidence = Evidence::Leaf;
     finding.stack = sample::sleep().stack;
     finding.stack.truncate(2);
     let expected = "\
-warning[loopscope::other]: a call that could not be named blocked the event loop once, for 20 ms
+warning[loopscope::other]: an unidentified call blocked the event loop once, for 20 ms
  |
  = task: session
- = in: `clock_nanosleep`; which line of the application called it is not known
- = evidence: only the innermost frames are known, not what called them
+ = function: `clock_nanosleep`, called from an unknown line of the application
+ = evidence: only the innermost frames are known, not their callers
 ";
     assert_eq!(without_source(&finding), expected);
 }
 
 #[test]
 fn a_site_without_a_file_is_named_by_its_function() {
-    let mut finding = bare();
+    let mut finding = minimal();
     finding.site = Some(Site { function: "chat::f".to_owned(), file: None, line: None });
-    assert!(with_source(&finding).contains("\n = in: `chat::f`, whose file is not known\n"));
+    assert!(with_source(&finding).contains("\n = function: `chat::f`, in an unknown file\n"));
 }
 
 #[test]
-fn a_line_that_is_not_in_the_file_is_only_named() {
+fn a_line_that_is_not_in_the_file_is_named_without_its_source() {
     for line in [None, Some(0), Some(30), Some(u32::MAX)] {
         let mut finding = sample::sleep();
         finding.site.as_mut().unwrap().line = line;
         let shown = line.filter(|line| *line > 0).map(|line| format!(":{line}")).unwrap_or_default();
-        let drawn = with_source(&finding);
-        assert!(drawn.contains(&format!("\n--> src/flood.rs{shown}\n")), "{drawn}");
+        let text = with_source(&finding);
+        assert!(text.contains(&format!("\n--> src/flood.rs{shown}\n")), "{text}");
     }
 }
 
@@ -151,7 +151,7 @@ fn no_more_than_three_callers_are_named() {
 }
 
 #[test]
-fn a_caller_that_is_two_frames_is_named_once() {
+fn a_caller_with_two_frames_is_named_once() {
     let mut finding = sample::sleep();
     let before = with_source(&finding).matches("= called from: ").count();
     let last = finding.stack.iter().rposition(|frame| frame.kind == FrameKind::Application).unwrap();
@@ -160,7 +160,7 @@ fn a_caller_that_is_two_frames_is_named_once() {
     assert_eq!(with_source(&finding).matches("= called from: ").count(), before);
 }
 
-/// Names come from debug information, tasks and descriptors: anybody's text.
+/// Names come from debug information, tasks and descriptors: untrusted text.
 #[test]
 fn no_text_reaches_the_terminal_as_a_control_sequence() {
     let evil = "a\x1b[31m\r\nb\u{202e}\0\u{9b}c".to_owned();
@@ -175,19 +175,19 @@ fn no_text_reaches_the_terminal_as_a_control_sequence() {
         frame.function = evil.clone();
         frame.file = Some(evil.clone());
     }
-    let harmless = |drawn: &str| drawn.chars().all(|c| c == '\n' || text::is_printable(c));
-    assert!(harmless(&with_source(&finding)), "{:?}", with_source(&finding));
+    let is_harmless = |text: &str| text.chars().all(|c| c == '\n' || text::is_printable(c));
+    assert!(is_harmless(&with_source(&finding)), "{:?}", with_source(&finding));
     assert_eq!(with_source(&finding).lines().count(), 7, "{}", with_source(&finding));
-    let drawn = draw(&finding, false, &|_, _| Some("\u{fffd}\u{597d} x".to_owned()));
-    assert!(harmless(&drawn), "{drawn:?}");
-    assert!(drawn.contains("\n1 | \u{fffd}\u{597d} x\n  | ^^^^^ blocks here, in a\\u{1b}[31m"), "{drawn}");
+    let text = render(&finding, false, &|_, _| Some("\u{fffd}\u{597d} x".to_owned()));
+    assert!(is_harmless(&text), "{text:?}");
+    assert!(text.contains("\n1 | \u{fffd}\u{597d} x\n  | ^^^^^ blocks here, in a\\u{1b}[31m"), "{text}");
 }
 
-/// What is drawn through the public function has the real source line.
+/// The public function reads the real source file.
 #[test]
 fn the_source_is_read_from_below_the_current_directory() {
     let mut finding = sample::sleep();
     finding.site =
         Some(Site { function: "f".to_owned(), file: Some("src/finding.rs".to_owned()), line: Some(1) });
-    assert!(diagnostic(&finding, false).contains("\n1 | //! What was found"));
+    assert!(diagnostic(&finding, false).contains("\n1 | //! Findings and stalls"));
 }

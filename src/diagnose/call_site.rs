@@ -1,40 +1,41 @@
-//! Whose line it is: the innermost frame of the application's own code, and
-//! the call it made.
+//! The innermost frame of the application's own code, and the call it made.
 
 use crate::finding::{Frame, FrameKind, Site};
 
-/// What a stack says.
+/// The application's line and the function that it called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) site: Option<Site>,
-    /// The frame that the site called; none where the site itself is innermost.
-    pub(crate) called: Option<Frame>,
+pub(super) struct CallSite {
+    pub(super) site: Option<Site>,
+    /// The frame that the site called; `None` if the site is the innermost
+    /// frame.
+    pub(super) callee: Option<Frame>,
 }
 
-impl Place {
+impl CallSite {
     /// Whether the site polls a future or stream.
-    pub(crate) fn polls(&self) -> bool {
+    pub(super) fn is_polling(&self) -> bool {
         let name = |frame: &Frame| frame.function.rsplit("::").next().map(str::to_owned);
-        self.called.as_ref().and_then(name).is_some_and(|name| name.starts_with("poll"))
+        self.callee.as_ref().and_then(name).is_some_and(|name| name.starts_with("poll"))
     }
 }
 
-/// Looks for the application's innermost frame.
-pub(crate) fn place(stack: &[Frame]) -> Place {
+/// Finds the application's innermost frame and the call it made.
+pub(super) fn call_site(stack: &[Frame]) -> CallSite {
     let Some(index) = stack.iter().position(|frame| frame.kind == FrameKind::Application) else {
-        // Known only from inside: the outermost frame that is no runtime's.
-        let called = stack.iter().rev().find(|frame| frame.kind != FrameKind::Runtime);
-        return Place { site: None, called: called.cloned() };
+        // No frame of the application: the best known callee is the outermost
+        // frame outside of the runtime.
+        let callee = stack.iter().rev().find(|frame| frame.kind != FrameKind::Runtime);
+        return CallSite { site: None, callee: callee.cloned() };
     };
     let Frame { function, file, line, .. } = stack[index].clone();
-    let called = stack[..index].iter().rev().find(|frame| !is_glue(&frame.function));
-    Place { site: Some(Site { function, file, line }), called: called.cloned() }
+    let callee = stack[..index].iter().rev().find(|frame| !is_forwarding(&frame.function));
+    CallSite { site: Some(Site { function, file, line }), callee: callee.cloned() }
 }
 
-/// Whether a stall on this stack is nobody's fault: `block_in_place` hands the
+/// Whether the stack is inside `block_in_place`, which may block: it hands the
 /// worker's other tasks over before it blocks. The thread that takes them over
-/// has a function of that name below it as well, but not the public one.
-pub(crate) fn is_allowed(stack: &[Frame]) -> bool {
+/// also has a function of that name on its stack, but not the public one.
+pub(super) fn has_block_in_place(stack: &[Frame]) -> bool {
     stack.iter().filter(|frame| frame.kind == FrameKind::Runtime).any(|frame| {
         let is_public = match &frame.file {
             Some(file) => file.ends_with("task/blocking.rs"),
@@ -44,11 +45,12 @@ pub(crate) fn is_allowed(stack: &[Frame]) -> bool {
     })
 }
 
-/// Whether the thread waits for the allocator's own lock. That is held for less
-/// than a microsecond, or while the kernel maps memory: who waits longer waits
-/// for a holder that has no CPU, and no line of the application is to blame.
-pub(crate) fn waits_for_allocator(stack: &[Frame]) -> bool {
-    const ALLOCATOR: [&str; 9] = [
+/// Whether the thread waits for the allocator's own lock. That lock is held for
+/// less than a microsecond, or while the kernel maps memory. A thread that
+/// waits longer waits for a holder that has no CPU; no line of the application
+/// is the cause.
+pub(super) fn is_waiting_for_allocator(stack: &[Frame]) -> bool {
+    const ALLOCATOR_FUNCTIONS: [&str; 9] = [
         "malloc",
         "calloc",
         "realloc",
@@ -60,12 +62,12 @@ pub(crate) fn waits_for_allocator(stack: &[Frame]) -> bool {
         "__lll_lock_wait_private",
     ];
     let native = stack.iter().take_while(|frame| frame.kind == FrameKind::Native);
-    native.into_iter().any(|frame| ALLOCATOR.contains(&&*frame.function))
+    native.into_iter().any(|frame| ALLOCATOR_FUNCTIONS.contains(&&*frame.function))
 }
 
-/// Frames that only pass a call on.
-fn is_glue(function: &str) -> bool {
-    const GLUE: [&str; 8] = [
+/// Whether the function only forwards a call.
+fn is_forwarding(function: &str) -> bool {
+    const FORWARDING_PREFIXES: [&str; 8] = [
         "core::ptr::drop_in_place",
         "core::mem::drop",
         "core::ops::function::",
@@ -75,13 +77,13 @@ fn is_glue(function: &str) -> bool {
         "core::result::",
         "<alloc::boxed::Box<",
     ];
-    GLUE.iter().any(|prefix| function.starts_with(prefix))
+    FORWARDING_PREFIXES.iter().any(|prefix| function.starts_with(prefix))
 }
 
-/// Functions that are everywhere in any computation, and never the reason why
-/// it takes long.
-pub(crate) fn is_elementary(function: &str) -> bool {
-    const ELEMENTARY: [&str; 12] = [
+/// Whether the function occurs in every computation, so that it is never the
+/// reason why one takes long.
+pub(super) fn is_ubiquitous(function: &str) -> bool {
+    const UBIQUITOUS_PREFIXES: [&str; 12] = [
         "core::array",
         "core::cmp",
         "core::hint",
@@ -95,7 +97,7 @@ pub(crate) fn is_elementary(function: &str) -> bool {
         "core::time",
         "std::time",
     ];
-    is_glue(function) || ELEMENTARY.iter().any(|prefix| function.starts_with(prefix))
+    is_forwarding(function) || UBIQUITOUS_PREFIXES.iter().any(|prefix| function.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_innermost_line_of_the_application_and_its_call() {
+    fn the_site_is_the_innermost_application_frame_and_the_callee_its_call() {
         let stack = [
             frame("clock_nanosleep", FrameKind::Native),
             frame("std::thread::sleep", FrameKind::Std),
@@ -115,51 +117,51 @@ mod tests {
             frame("app::session", FrameKind::Application),
             frame("tokio::runtime::task::poll", FrameKind::Runtime),
         ];
-        let place = place(&stack);
-        assert_eq!(place.site.unwrap().function, "app::throttle");
-        assert_eq!(place.called.unwrap().function, "std::thread::sleep");
-        assert!(!is_allowed(&stack));
+        let call_site = call_site(&stack);
+        assert_eq!(call_site.site.unwrap().function, "app::throttle");
+        assert_eq!(call_site.callee.unwrap().function, "std::thread::sleep");
+        assert!(!has_block_in_place(&stack));
     }
 
     #[test]
     fn without_an_application_frame_there_is_no_site() {
         let stack =
             [frame("clock_nanosleep", FrameKind::Native), frame("std::thread::sleep", FrameKind::Std)];
-        let place = place(&stack);
-        assert_eq!(place.site, None);
-        assert_eq!(place.called.unwrap().function, "std::thread::sleep");
+        let call_site = call_site(&stack);
+        assert_eq!(call_site.site, None);
+        assert_eq!(call_site.callee.unwrap().function, "std::thread::sleep");
     }
 
     #[test]
-    fn only_a_wait_inside_of_the_allocator_is_for_it() {
+    fn only_a_wait_inside_the_allocator_is_for_its_lock() {
         let stack = [
             frame("__lll_lock_wait_private", FrameKind::Native),
             frame("cfree", FrameKind::Native),
             frame("alloc::alloc::dealloc", FrameKind::Std),
             frame("app::session", FrameKind::Application),
         ];
-        assert!(waits_for_allocator(&stack));
-        assert!(waits_for_allocator(&stack[1..]));
-        assert!(!waits_for_allocator(&stack[2..]));
+        assert!(is_waiting_for_allocator(&stack));
+        assert!(is_waiting_for_allocator(&stack[1..]));
+        assert!(!is_waiting_for_allocator(&stack[2..]));
         let lock = [
             frame("syscall", FrameKind::Native),
             frame("std::sync::Mutex::lock", FrameKind::Std),
             frame("malloc", FrameKind::Native),
         ];
-        assert!(!waits_for_allocator(&lock));
+        assert!(!is_waiting_for_allocator(&lock));
     }
 
     #[test]
-    fn block_in_place_is_allowed() {
+    fn only_the_public_block_in_place_is_recognised() {
         let mut stack = [
             frame("app::work", FrameKind::Application),
             frame("tokio::task::blocking::block_in_place", FrameKind::Runtime),
         ];
         stack[1].file = None;
-        assert!(is_allowed(&stack));
+        assert!(has_block_in_place(&stack));
         stack[1].file = Some("tokio-1.54.1/src/task/blocking.rs".to_owned());
-        assert!(is_allowed(&stack));
+        assert!(has_block_in_place(&stack));
         stack[1].file = Some("tokio-1.54.1/src/runtime/scheduler/multi_thread/worker.rs".to_owned());
-        assert!(!is_allowed(&stack));
+        assert!(!has_block_in_place(&stack));
     }
 }

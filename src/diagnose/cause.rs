@@ -1,0 +1,61 @@
+//! The cause that one capture shows.
+
+use crate::diagnose::advice::{self, AdviceRule};
+use crate::diagnose::names;
+use crate::evidence::Capture;
+use crate::finding::{Cause, Frame, FrameKind};
+
+/// A call on a stack that a rule of the advice table matches.
+#[derive(Debug, Clone)]
+pub(super) struct MatchedCall {
+    pub(super) rule: &'static AdviceRule,
+    /// The public path of the function.
+    pub(super) function: String,
+    pub(super) kind: FrameKind,
+}
+
+/// Returns the outermost call below the site that the advice table knows:
+/// `write_all` says less than the `<File as Write>::write` inside it. A name
+/// lookup goes first, because the lookup inside a `connect` takes the time, not
+/// the connection.
+pub(super) fn matched_call(stack: &[Frame]) -> Option<MatchedCall> {
+    let below_site =
+        stack.iter().position(|frame| frame.kind == FrameKind::Application).unwrap_or(stack.len());
+    let matched = || {
+        stack[..below_site].iter().rev().filter_map(|frame| {
+            let function = names::public_path(&frame.function);
+            Some(MatchedCall { rule: advice::find(&function)?, function, kind: frame.kind })
+        })
+    };
+    matched().find(|call| call.rule.cause == Some(Cause::Dns)).or_else(|| matched().next())
+}
+
+/// Returns the cause by the matched call, the system call and the state of the
+/// thread.
+pub(super) fn cause_of(capture: &Capture, stack: &[Frame], matched_call: Option<&MatchedCall>) -> Cause {
+    let by_function = matched_call.and_then(|call| call.rule.cause);
+    if capture.on_cpu {
+        return by_function.filter(|cause| is_inside_call(*cause, stack)).unwrap_or(Cause::Cpu);
+    }
+    let by_syscall = capture.call.as_ref().map(|call| call.cause);
+    let cause = by_function.or(by_syscall).unwrap_or(Cause::Other);
+    if cause == Cause::Other && capture.uninterruptible { Cause::Uninterruptible } else { cause }
+}
+
+/// Whether a running thread is inside a call of this cause, on its way into the
+/// kernel or back: to walk a directory is not a computation, and a thread
+/// captured in the system call of a lock waits for the lock.
+fn is_inside_call(cause: Cause, stack: &[Frame]) -> bool {
+    let is_wait = matches!(cause, Cause::Lock | Cause::Channel | Cause::Sleep);
+    if is_wait && stack.first().is_some_and(|frame| frame.function == "syscall") {
+        return true;
+    }
+    let is_kernel_request = matches!(cause, Cause::File | Cause::Network | Cause::Dns | Cause::Child);
+    let mut below_site = stack.iter().take_while(|frame| frame.kind != FrameKind::Application);
+    // A resolver reads files and parses between its system calls; all of it is
+    // the lookup.
+    let is_resolver = |function: &str| function.starts_with("get") || function.starts_with("dns_lookup::");
+    let is_lookup = |frame: &Frame| cause == Cause::Dns && is_resolver(&frame.function);
+    let is_request = |frame: &Frame| frame.function.contains("std::sys::") || is_lookup(frame);
+    is_kernel_request && below_site.any(is_request)
+}

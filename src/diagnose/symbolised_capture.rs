@@ -1,0 +1,49 @@
+//! A capture with its frames and what they show.
+
+use crate::diagnose::call_site::{self, CallSite};
+use crate::diagnose::capture_weight;
+use crate::diagnose::cause::{self, MatchedCall};
+use crate::diagnose::symbols::Symbols;
+use crate::evidence::{Capture, StallEvidence, TimeSplit};
+use crate::finding::{Cause, Frame, Site};
+
+/// A capture whose addresses have become frames.
+#[derive(Debug)]
+pub(super) struct SymbolisedCapture<'c> {
+    pub(super) capture: &'c Capture,
+    /// Innermost first.
+    pub(super) stack: Vec<Frame>,
+    pub(super) call_site: CallSite,
+    pub(super) matched_call: Option<MatchedCall>,
+    pub(super) cause: Cause,
+    /// The part of the stall that this capture stands for.
+    pub(super) weight_nanos: u64,
+}
+
+impl<'c> SymbolisedCapture<'c> {
+    pub(super) fn new(capture: &'c Capture, stack: Vec<Frame>, weight_nanos: u64) -> Self {
+        let matched_call = cause::matched_call(&stack);
+        let cause = cause::cause_of(capture, &stack, matched_call.as_ref());
+        Self { capture, call_site: call_site::call_site(&stack), stack, matched_call, cause, weight_nanos }
+    }
+
+    /// Returns what several captures of one culprit have in common: the cause,
+    /// and the function and line of the site. For a computation the line is
+    /// left out, because each capture shows another line of the same loop.
+    pub(super) fn culprit(&self) -> (Cause, Option<(&str, Option<u32>)>) {
+        let line = |site: &Site| site.line.filter(|_| self.cause != Cause::Cpu);
+        (self.cause, self.call_site.site.as_ref().map(|site| (site.function.as_str(), line(site))))
+    }
+}
+
+/// Symbolises and weighs all captures of a stall.
+pub(super) fn symbolise<'s>(stall: &'s StallEvidence, symbols: &mut Symbols) -> Vec<SymbolisedCapture<'s>> {
+    // The time on the run queue is spread over on-CPU and off-CPU time in their
+    // proportion: it says nothing about the code.
+    let times = TimeSplit { run_queue: 0, ..stall.times }.scaled_to(stall.duration_nanos);
+    let weights = capture_weight::weights_nanos(&stall.captures, stall.duration_nanos, times.on_cpu);
+    let captures = stall.captures.iter().zip(weights);
+    captures
+        .map(|(capture, weight)| SymbolisedCapture::new(capture, symbols.stack(capture), weight))
+        .collect()
+}
