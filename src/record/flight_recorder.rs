@@ -20,18 +20,6 @@ pub(crate) struct PastPoll {
     pub(crate) kind: KindId,
 }
 
-/// The same, for readers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
-pub(crate) struct FlightPoll {
-    /// The worker's label.
-    pub(crate) worker: String,
-    /// The kind of the task.
-    pub(crate) kind: String,
-    pub(crate) start_unix_ns: u64,
-    pub(crate) end_unix_ns: u64,
-}
-
 /// One writer, plain stores only; any number of readers, who leave out what is
 /// being written over.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::os;
 use crate::record::blocking_calls::Calls;
 use crate::record::clock::{self, Clock};
-use crate::record::flight_recorder::{self, FlightPoll};
+use crate::record::flight_recorder;
 use crate::record::hook_status::{HookStatus, ReplacedHooks};
 use crate::record::idle_park::IdlePark;
 use crate::record::kinds::{KindId, Kinds, TaskKind};
@@ -17,7 +17,7 @@ use crate::record::loop_lag::LagProbes;
 use crate::record::runtimes::{Runtimes, local_queue_depth};
 use crate::record::slot::ActivePoll;
 use crate::record::worker::{Worker, WorkerLabel};
-use crate::snapshot::{KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
+use crate::snapshot::{FlightPoll, KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
 
 /// Where everything is recorded that a scope watches.
 #[derive(Debug)]

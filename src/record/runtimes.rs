@@ -5,10 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::runtime::{Handle, Id, RuntimeFlavor, RuntimeMetrics};
 
 use crate::record::worker::WorkerLabel;
-use crate::snapshot::RuntimeSnapshot;
-
-/// What a runtime is called that its builder gave no name.
-pub(crate) const UNNAMED_RUNTIME: &str = "tokio";
+use crate::snapshot::{RuntimeSnapshot, UNNAMED_RUNTIME};
 
 /// Known by a handle that a thread takes as it is seen for the first time. A
 /// handle holds its runtime's memory, and the runtime holds the hooks that hold

@@ -11,9 +11,8 @@ use crate::record::flight_recorder::FlightRing;
 use crate::record::histogram::{Carried, CarriedTable, Histogram, Tally};
 use crate::record::kinds::{KindId, MAX_KINDS};
 use crate::record::long_events::EventRing;
-use crate::record::runtimes::UNNAMED_RUNTIME;
 use crate::record::slot::{self, ActivePoll, Slot};
-use crate::snapshot::KindSnapshot;
+use crate::snapshot::{KindSnapshot, qualified_worker_label};
 
 /// What one thread recorded of one kind.
 #[derive(Debug)]
@@ -52,10 +51,7 @@ pub(crate) struct WorkerLabel {
 impl fmt::Display for WorkerLabel {
     /// The worker; with its runtime before it where that has a name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.runtime {
-            "" | UNNAMED_RUNTIME => f.write_str(&self.worker),
-            runtime => write!(f, "{runtime}/{}", self.worker),
-        }
+        f.write_str(&qualified_worker_label(&self.runtime, &self.worker))
     }
 }
 
