@@ -16,8 +16,8 @@ use crate::export::formats::trace;
 use crate::export::http::guard::{Hosts, guard, refuse};
 use crate::export::http::live::{LiveDocument, TasksDocument};
 use crate::export::http::{findings, page};
-use crate::export::metrics::gather::Metrics;
-use crate::export::metrics::text::Format;
+use crate::export::metrics::gather::Exposition;
+use crate::export::metrics::text::TextFormat;
 use crate::export::source::{Health, Source};
 use crate::unix_time;
 
@@ -25,12 +25,12 @@ use crate::unix_time;
 #[derive(Clone)]
 pub(crate) struct Sources {
     pub(crate) source: Arc<dyn Source>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<Exposition>,
 }
 
 /// All routes. Every one only reads.
 pub(crate) fn router(source: Arc<dyn Source>, application: Option<Registry>, hosts: Hosts) -> Router {
-    let metrics = Arc::new(Metrics::new(Arc::clone(&source), application));
+    let metrics = Arc::new(Exposition::new(Arc::clone(&source), application));
     Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics_text))
@@ -62,7 +62,7 @@ async fn index() -> impl IntoResponse {
 
 async fn metrics_text(State(sources): State<Sources>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    let format = Format::accepted(accept.unwrap_or_default());
+    let format = TextFormat::from_accept(accept.unwrap_or_default());
     ([(header::CONTENT_TYPE, format.content_type())], sources.metrics.text(format).await).into_response()
 }
 
