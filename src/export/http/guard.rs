@@ -11,8 +11,8 @@ use axum::response::Response;
 
 use crate::export::http::response;
 
-/// Forbid caches to store a response, browsers to guess its type, other pages
-/// to embed it, and the document to load anything.
+/// These headers forbid caches to store a response, browsers to guess its type,
+/// other pages to embed it, and the document to load anything.
 const SECURITY_HEADERS: [(HeaderName, HeaderValue); 4] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),

@@ -109,7 +109,7 @@ function renderTiles(live) {
   tile("busy", used === null ? "–" : percent(Math.max(0, used)), counted(alive, "live task", "live tasks"), used > 0.9 ? "bad" : used > 0.7 ? "warn" : "");
 
   const starved = live.starved.total_seconds - (first === live ? 0 : first.starved.total_seconds);
-  tile("starved", duration(Math.max(0, starved)), "in long polls; caused by the machine, not by the code", starved > 1 ? "warn" : "");
+  tile("starved", duration(Math.max(0, starved)), "caused by the machine, not by the code", starved > 1 ? "warn" : "");
 
   const cpu = seconds > 0 ? (live.watchdog_cpu_seconds - first.watchdog_cpu_seconds) / seconds : null;
   const dropped = live.dropped > 0 ? `${counted(live.dropped, "observation", "observations")} dropped so far` : "no observations dropped";
