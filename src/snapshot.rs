@@ -1,40 +1,48 @@
-//! What was recorded, as plain data: exporters read this and never an atomic.
+//! The recorded data as plain values: the contract between the recorder and the
+//! exporters, which read these types and no atomics.
 
 use std::time::Duration;
 
 use crate::finding::Cause;
 
-/// A distribution of durations, as counts of log-linear buckets.
+/// A distribution of durations as counts in log-linear buckets.
 ///
-/// A bucket is at most 1/16 of its values wide (4 ns below 64 ns), so a quantile
-/// read from it is at most 6.25 % above the true one. All values from 17 s on
-/// share one bucket; their sum and maximum are exact.
+/// The width of a bucket is at most 1/16 of its values (4 ns below 64 ns), so
+/// a quantile is at most 6.25 % above the true value. All values of 17 s and
+/// more share one bucket. The sum and the maximum are always exact.
+///
+/// A snapshot is taken while threads record. The last few values may be counted
+/// in the buckets but not yet in the sum, or the other way round.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HistogramSnapshot {
-    /// The buckets that are not empty: highest value in nanoseconds, count.
+    /// The buckets that are not empty, in ascending order. Each has its highest
+    /// value in nanoseconds (inclusive) and the number of values in it.
     pub buckets: Vec<(u64, u64)>,
-    /// How many values.
+    /// The number of values.
     pub count: u64,
-    /// Their sum.
+    /// The sum of the values.
     pub sum: Duration,
-    /// The largest value, exact.
+    /// The largest value.
     pub max: Duration,
 }
 
 impl HistogramSnapshot {
-    /// How many values are at most `bound`, to the precision of a bucket.
+    /// Returns how many values are at most `bound`.
+    ///
+    /// The bucket that contains `bound` counts only if `bound` is its highest
+    /// value. The result is therefore too low by at most that one bucket.
     #[must_use]
     pub fn count_at_most(&self, bound: Duration) -> u64 {
         let bound = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
         self.buckets.iter().take_while(|(highest, _)| *highest <= bound).map(|(_, n)| n).sum()
     }
 
-    /// The value below which the share `quantile` (0 to 1) of the values lies;
-    /// zero if there are none.
+    /// Returns the value that the share `quantile` (0 to 1) of the values does
+    /// not exceed, or zero if there are no values. `quantile(0.99)` is the p99.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Duration {
-        // Rounded up, so that the quantile of few values is one of them.
+        // Rounded up, so that the quantile of a few values is one of them.
         let rank = (quantile.clamp(0.0, 1.0) * self.count as f64).ceil().max(1.0) as u64;
         let mut seen = 0;
         for (highest, n) in &self.buckets {
@@ -46,15 +54,16 @@ impl HistogramSnapshot {
         self.max
     }
 
-    /// The same distribution as an [`hdrhistogram::Histogram`] of nanoseconds
-    /// with two significant figures.
+    /// Converts the distribution into an [`hdrhistogram::Histogram`] of
+    /// nanoseconds with two significant figures. Zero is recorded as 1 ns.
     #[must_use]
     pub fn to_hdrhistogram(&self) -> hdrhistogram::Histogram<u64> {
         let mut histogram = hdrhistogram::Histogram::new(2).expect("2 is a valid precision");
         for (highest, n) in &self.buckets {
-            // The open-ended last bucket stands for the largest value.
+            // The last bucket has no upper bound: use the largest value
+            // instead.
             let value = (*highest).min(self.max.as_nanos() as u64).max(1);
-            // It resizes itself, so only memory could make this fail.
+            // Cannot fail: the histogram resizes itself.
             let _ = histogram.record_n(value, *n);
         }
         histogram
@@ -67,199 +76,259 @@ impl HistogramSnapshot {
         self.max = self.max.max(other.max);
     }
 
-    /// Adds counts, in ascending order of their buckets.
-    pub(crate) fn add_buckets(&mut self, counts: impl Iterator<Item = (u64, u64)>) {
-        let mut at = 0;
-        for (highest, count) in counts {
+    /// Adds buckets, which must come in ascending order.
+    pub(crate) fn add_buckets(&mut self, buckets: impl Iterator<Item = (u64, u64)>) {
+        let mut index = 0;
+        for (highest, count) in buckets {
             self.count += count;
-            while self.buckets.get(at).is_some_and(|(bound, _)| *bound < highest) {
-                at += 1;
+            while self.buckets.get(index).is_some_and(|(bound, _)| *bound < highest) {
+                index += 1;
             }
-            match self.buckets.get_mut(at) {
+            match self.buckets.get_mut(index) {
                 Some((bound, n)) if *bound == highest => *n += count,
-                _ => self.buckets.insert(at, (highest, count)),
+                _ => self.buckets.insert(index, (highest, count)),
             }
         }
     }
 }
 
-/// All tasks of one kind: one name, or one spawn location.
+/// All tasks of one kind: tasks with the same name, or, without a name, with
+/// the same spawn location.
+///
+/// Names come from [`Named`](crate::Named). Tasks without a name are recorded
+/// only with `--cfg tokio_unstable`.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct KindSnapshot {
-    /// The kind's name.
+    /// The name of the kind, or its spawn location as `file:line:column`. Kinds
+    /// beyond the first 256 are counted as `other`.
     pub name: String,
-    /// Durations of polls.
+    /// The durations of the polls that have ended.
     pub poll_time: HistogramSnapshot,
-    /// From the first wake to the poll that it led to.
+    /// The times from the first wake to the poll that followed it.
     pub schedule_delay: HistogramSnapshot,
-    /// Tasks spawned.
+    /// The number of spawned tasks.
     pub spawned: u64,
-    /// Tasks that ended, by completion, panic or abort.
+    /// The number of tasks that ended by completion, panic or abort.
     pub completed: u64,
-    /// Polls in which the task woke itself (named futures only).
+    /// The number of polls in which the task woke itself (named futures only).
     pub self_wakes: u64,
-    /// Tasks that nobody can wake any more: pending, and no waker is left
-    /// (named futures only).
+    /// The number of tasks that returned `Pending` and that no waker can wake
+    /// any more (named futures only).
     pub lost_wakers: u64,
-    /// Tasks that ran from beginning to end in one poll over the threshold
-    /// (named futures only).
+    /// The number of tasks that ran from start to end in one poll longer than
+    /// the threshold (named futures only).
     pub never_yielded: u64,
-    /// Tasks with a future of [`LARGE_FUTURE`](crate::LARGE_FUTURE) bytes and
-    /// more (named futures only).
+    /// The number of tasks whose future has at least
+    /// [`LARGE_FUTURE`](crate::LARGE_FUTURE) bytes (named futures only).
     pub large_futures: u64,
-    /// Bytes of the largest future (named futures only; zero if none is).
+    /// The size of the largest future in bytes, or zero if no future of this
+    /// kind has a name.
     pub future_size: u64,
 }
 
 impl KindSnapshot {
-    /// Tasks that live now.
+    /// Returns the number of tasks that are alive: spawned and not ended.
     #[must_use]
     pub fn alive(&self) -> u64 {
         self.spawned.saturating_sub(self.completed)
     }
 }
 
-/// One thread that polls.
+/// The label of a runtime whose builder gave it no name.
+pub(crate) const UNNAMED_RUNTIME: &str = "tokio";
+
+/// Returns the name of a worker in stalls, reports and traces:
+/// `runtime/worker`, or only the worker's own label if the runtime has no name.
+pub(crate) fn qualified_worker_label(runtime: &str, worker: &str) -> String {
+    match runtime {
+        "" | UNNAMED_RUNTIME => worker.to_owned(),
+        _ => format!("{runtime}/{worker}"),
+    }
+}
+
+/// One thread that polls: a worker of a runtime, or the thread of a root
+/// future.
+///
+/// Threads that had the same label at different times share one snapshot, so
+/// totals never decrease.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct WorkerSnapshot {
-    /// Its label: the worker's index in its runtime, or the thread's name, such
-    /// as `main` for that of a root future.
+    /// The worker's index in its runtime, or, for other threads, the name of
+    /// the thread, such as `main` for the thread of a root future.
     pub label: String,
-    /// Its runtime's name: see [`RuntimeSnapshot::name`]. Empty without one.
+    /// The name of the runtime (see [`RuntimeSnapshot::name`]), or empty if the
+    /// thread belongs to no runtime.
     pub runtime: String,
-    /// Time spent in polls.
+    /// The time spent in polls that have ended.
     pub busy: Duration,
-    /// Polls begun and ended.
+    /// The number of polls that have ended.
     pub polls: u64,
-    /// Times it parked.
+    /// The number of times that the worker parked because it had nothing to do.
     pub parks: u64,
-    /// Tasks in its local queue (`tokio_unstable` only).
+    /// The number of tasks in the worker's local queue; `None` without
+    /// `--cfg tokio_unstable`.
     pub local_queue_depth: Option<usize>,
-    /// Age of the poll in progress.
+    /// The age of the poll in progress, or `None` between polls.
     pub active_poll: Option<Duration>,
 }
 
+impl WorkerSnapshot {
+    /// Returns the name of this worker in a [`Stall`](crate::Stall).
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn qualified_label(&self) -> String {
+        qualified_worker_label(&self.runtime, &self.label)
+    }
+}
+
 /// One watched runtime.
+///
+/// All values are Tokio's own and describe the current moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct RuntimeSnapshot {
-    /// Its name ([`tokio::runtime::Builder::name`]), `tokio` without one, and a
-    /// number where another that lives has the same.
+    /// The name of the runtime ([`tokio::runtime::Builder::name`]), or `tokio`
+    /// if it has none. If another live runtime has the same name, a number is
+    /// added, as in `tokio#2`.
     pub name: String,
-    /// Tasks that live in it, watched or not.
+    /// The number of live tasks, with and without a recorded kind.
     pub alive_tasks: usize,
-    /// Its worker threads.
+    /// The number of worker threads.
     pub workers: usize,
-    /// Tasks in the queue that all workers share.
+    /// The number of tasks in the queue that all workers share.
     pub global_queue_depth: usize,
-    /// Threads of the blocking pool (`tokio_unstable` only).
+    /// The number of threads in the blocking pool; `None` without
+    /// `--cfg tokio_unstable`.
     pub blocking_threads: Option<usize>,
-    /// Those of them that have nothing to do (`tokio_unstable` only).
+    /// The number of idle threads in the blocking pool; `None` without
+    /// `--cfg tokio_unstable`.
     pub idle_blocking_threads: Option<usize>,
-    /// Calls that wait for a thread of the blocking pool (`tokio_unstable` only).
+    /// The number of calls that wait for a thread of the blocking pool; `None`
+    /// without `--cfg tokio_unstable`.
     pub blocking_queue_depth: Option<usize>,
 }
 
-/// Calls of one name on the blocking pool
-/// ([`spawn_blocking`](crate::spawn_blocking)) that have ended.
+/// The calls on the blocking pool that have ended, for one name given to
+/// [`spawn_blocking`](crate::spawn_blocking).
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct BlockingCallSnapshot {
-    /// The name; `other` for those that came after 64 others.
+    /// The name. The first 64 names are kept; calls with later names are
+    /// counted as `other`.
     pub name: &'static str,
-    /// From the call of `spawn_blocking` until a thread of the pool took it up.
+    /// The times from the call of `spawn_blocking` to its start on a thread of
+    /// the pool.
     pub queue_wait: HistogramSnapshot,
-    /// How long it held that thread.
+    /// The times that the calls occupied a thread of the pool.
     pub run_time: HistogramSnapshot,
 }
 
-/// How late one event loop is, by its [`Canary`](crate::Canary).
+/// The lag of one event loop, measured by its [`Canary`](crate::Canary).
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct LoopLagSnapshot {
-    /// The canary's name.
+    /// The name of the canary. Canaries of the same name share one snapshot.
     pub name: &'static str,
-    /// From a wake to the poll that it led to.
+    /// The times from a wake of the canary to the poll that followed it.
     pub lag: HistogramSnapshot,
-    /// Age of a wake that has led to no poll yet.
+    /// The age of a wake that no poll has followed yet.
     pub unanswered: Option<Duration>,
 }
 
-/// All stalls of one cause.
+/// All stalls with one cause.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct CauseSnapshot {
     /// The cause.
     pub cause: Cause,
-    /// Durations of the stalls that have ended.
+    /// The durations of the stalls that have ended.
     pub durations: HistogramSnapshot,
 }
 
-/// What the observer itself did.
+/// The cost and the losses of loopscope itself.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ObserverSnapshot {
-    /// CPU time of the watchdog thread.
+    /// The CPU time of the watchdog thread.
     pub watchdog_cpu: Duration,
-    /// Stack captures, by how they ended.
+    /// The number of stack captures by result.
     pub captures: Vec<(&'static str, u64)>,
-    /// Observations lost, by reason.
+    /// The number of dropped observations by reason. If any is above zero,
+    /// other counts are lower bounds.
     pub dropped: Vec<(&'static str, u64)>,
-    /// Hooks of loopscope's that were set anew after
-    /// [`Scope::watch`](crate::Scope::watch), so that they are not called.
+    /// The names of loopscope's hooks that the application replaced after
+    /// [`Scope::watch`](crate::Scope::watch). They are not called, so their
+    /// data is missing.
     pub replaced_hooks: Vec<&'static str>,
 }
 
-/// Time in which a task was ready to be polled while workers of its runtime were
-/// blocked.
+/// The time in which a task was ready while workers of its runtime were
+/// blocked, like the kernel's pressure stall information.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PressureSnapshot {
-    /// At least one worker was.
+    /// At least one worker was blocked.
     pub some: Duration,
-    /// All of them were.
+    /// All workers were blocked. This time is also part of `some`.
     pub full: Duration,
 }
 
-/// Everything recorded, at one moment. Totals never go back.
+/// A past poll of a worker, as the flight recorder keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
+pub(crate) struct FlightPoll {
+    /// The name of the worker, as in [`Stall::worker`](crate::Stall::worker).
+    pub(crate) worker: String,
+    /// The kind of the task.
+    pub(crate) kind: String,
+    pub(crate) start_unix_ns: u64,
+    pub(crate) end_unix_ns: u64,
+}
+
+/// All recorded data at one moment.
+///
+/// Counts, sums and histograms are totals since the scope started: they never
+/// decrease, and reading resets nothing.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Polls longer than this are stalls.
+    /// The duration from which a poll is a stall.
     pub threshold: Duration,
-    /// Kinds of tasks, by name.
+    /// The task kinds.
     pub kinds: Vec<KindSnapshot>,
-    /// Threads that poll.
+    /// The threads that poll.
     pub workers: Vec<WorkerSnapshot>,
-    /// Watched runtimes that have run.
+    /// The watched runtimes that have started and not ended.
     pub runtimes: Vec<RuntimeSnapshot>,
-    /// Calls on the blocking pool, by name.
+    /// The calls on the blocking pool by name.
     pub blocking_calls: Vec<BlockingCallSnapshot>,
-    /// Event loops with a canary.
+    /// The event loops with a canary.
     pub loop_lag: Vec<LoopLagSnapshot>,
-    /// Stalls, by cause; causes without a stall are present and zero.
+    /// The stalls by cause. Every cause is present, also those without a stall.
     pub causes: Vec<CauseSnapshot>,
-    /// Time that threads in long polls waited for a CPU.
+    /// The time that threads in long polls were ready to run but had no CPU.
     pub starved: Duration,
-    /// How long tasks were ready while workers were blocked.
+    /// The time in which tasks were ready while workers were blocked.
     pub pressure: PressureSnapshot,
-    /// The observer itself.
+    /// The cost and the losses of loopscope itself.
     pub observer: ObserverSnapshot,
 }
 
 impl Snapshot {
-    /// Age of the poll that has been in progress for the longest.
+    /// Returns the age of the oldest poll in progress, or zero if no poll is in
+    /// progress.
     #[must_use]
     pub fn longest_active_poll(&self) -> Duration {
-        self.workers.iter().filter_map(|w| w.active_poll).max().unwrap_or_default()
+        self.workers.iter().filter_map(|worker| worker.active_poll).max().unwrap_or_default()
     }
 
-    /// How many workers have been in one poll for longer than the threshold.
+    /// Returns how many workers have been in their current poll for at least
+    /// the threshold.
     #[must_use]
     pub fn workers_blocked(&self) -> usize {
-        self.workers.iter().filter(|w| w.active_poll.is_some_and(|age| age >= self.threshold)).count()
+        let is_blocked = |age: Duration| age >= self.threshold;
+        self.workers.iter().filter(|worker| worker.active_poll.is_some_and(is_blocked)).count()
     }
 }
 
@@ -268,7 +337,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_values_as_an_hdrhistogram() {
+    fn conversion_to_hdrhistogram_keeps_the_values() {
         let snapshot = HistogramSnapshot {
             buckets: vec![(50, 1), (1_000_000, 8), (u64::MAX, 1)],
             count: 10,
@@ -279,5 +348,13 @@ mod tests {
         assert_eq!(histogram.len(), 10);
         assert!((990_000..1_010_000).contains(&histogram.value_at_quantile(0.5)));
         assert!(histogram.max() > 3_900_000_000_000);
+    }
+
+    #[test]
+    fn worker_labels_contain_the_runtime_only_if_it_has_a_name() {
+        assert_eq!(qualified_worker_label("api", "0"), "api/0");
+        assert_eq!(qualified_worker_label("tokio#2", "0"), "tokio#2/0");
+        assert_eq!(qualified_worker_label(UNNAMED_RUNTIME, "0"), "0");
+        assert_eq!(qualified_worker_label("", "main"), "main");
     }
 }

@@ -1,19 +1,18 @@
-//! A source of fixed data for tests: every number in it is there only once.
+//! A source with fixed data for tests. Every number in it is unique.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use crate::export::source::{Health, Source};
 use crate::finding::{Cause, FindingsDocument, STALLS_SCHEMA, Stall, StallsDocument};
-use crate::record::flight_recorder::FlightPoll;
 use crate::report::sample;
 use crate::snapshot::{
-    BlockingCallSnapshot, CauseSnapshot, HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot,
-    PressureSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
+    BlockingCallSnapshot, CauseSnapshot, FlightPoll, HistogramSnapshot, KindSnapshot, LoopLagSnapshot,
+    ObserverSnapshot, PressureSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
 };
 use crate::unix_time;
 
-/// What it answers may be changed while it is being read.
+/// Tests may change the data while the source is in use.
 #[derive(Debug)]
 pub(crate) struct FakeSource {
     pub(crate) snapshot: Mutex<Snapshot>,
@@ -72,7 +71,8 @@ fn stall(start: u64) -> Stall {
     }
 }
 
-/// As many values of `low` milliseconds as that number, and one of `high`.
+/// Creates a distribution of `low` values of `low` milliseconds each, and one
+/// value of `high` milliseconds.
 pub(crate) fn distribution(low: u64, high: u64) -> HistogramSnapshot {
     HistogramSnapshot {
         buckets: vec![(low * 1_000_000, low), (high * 1_000_000, 1)],

@@ -1,7 +1,7 @@
-//! Snapshots and findings for machines: metrics, HTTP and file formats.
+//! Exports snapshots and findings: metrics, HTTP and file formats.
 //!
-//! Rendering is a function of plain data. Who asks for it, and over which
-//! transport, is the business of `http` and of the metrics registries.
+//! Rendering is a function of plain data and does not depend on the transport.
+//! The transports are `http` and the registries of metrics.
 
 #[cfg(all(test, any(feature = "metrics", feature = "prometheus")))]
 mod fake;

@@ -1,46 +1,46 @@
-//! What the exporters may ask of the core: plain data, made on request.
+//! The interface through which exporters read the core: plain data on request.
 
 use std::time::{Duration, SystemTime};
 
 use crate::finding::{FindingsDocument, StallsDocument};
-use crate::record::flight_recorder::FlightPoll;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{FlightPoll, Snapshot};
 
-/// Where snapshots and findings come from.
+/// Provides snapshots and findings.
 ///
-/// Every method is called from the exporters' own threads while the watched
-/// event loop may be blocked: none may wait for it.
-// Without the telemetry thread nobody asks for stalls and health.
+/// The exporters call these methods on their own threads, also while the
+/// watched event loop is blocked. No method may wait for the event loop.
+// Only the telemetry thread reads stalls and health.
 #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
 pub(crate) trait Source: Send + Sync + 'static {
-    /// Everything recorded, now.
+    /// Returns all recorded data at this moment.
     fn snapshot(&self) -> Snapshot;
-    /// Everything found so far.
+    /// Returns all findings so far.
     fn findings(&self) -> FindingsDocument;
-    /// The stalls that had not ended by `since`; all that are kept
-    /// without it.
+    /// Returns the stalls that had not ended at `since`, or, without `since`,
+    /// all stalls that are kept.
     fn stalls(&self, since: Option<SystemTime>) -> StallsDocument;
-    /// The watched runtimes that have run, by the names that a snapshot has.
+    /// Returns the watched runtimes with their names, as in
+    /// [`Snapshot::runtimes`].
     #[cfg(feature = "tokio-metrics")]
     fn runtimes(&self) -> Vec<(String, tokio::runtime::Handle)>;
-    /// The polls of some length that had not ended by `since_unix_ns`, as far as
-    /// they are kept.
+    /// Returns the polls that the flight recorder keeps and that had not ended
+    /// at `since_unix_ns`. It does not keep very short polls.
     fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll>;
-    /// Whether any worker is able to poll.
+    /// Returns whether any worker can poll.
     fn health(&self) -> Health;
 }
 
-/// Whether the event loop can do anything at all.
+/// Whether the event loop can make progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
 pub(crate) enum Health {
     /// At least one worker is not blocked.
     Ok,
-    /// None is.
+    /// All workers are blocked.
     AllWorkersBlocked {
-        /// How many there are.
+        /// The number of workers.
         workers: usize,
-        /// Age of the oldest poll in progress.
+        /// The age of the oldest poll in progress.
         longest: Duration,
     },
 }

@@ -21,18 +21,6 @@ pub(crate) struct PastPoll {
     pub(crate) kind: KindId,
 }
 
-/// A poll that ended, in the form that exporters use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
-pub(crate) struct FlightPoll {
-    /// The worker's label.
-    pub(crate) worker: String,
-    /// The kind of the task.
-    pub(crate) kind: String,
-    pub(crate) start_unix_ns: u64,
-    pub(crate) end_unix_ns: u64,
-}
-
 /// A ring buffer of polls. Its one writer uses only plain stores. Any number of
 /// readers may copy it; they discard entries that are overwritten at that
 /// time.

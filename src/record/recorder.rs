@@ -10,7 +10,7 @@ use crate::lock::Lock;
 use crate::os;
 use crate::record::blocking_calls::BlockingCalls;
 use crate::record::clock::{self, Clock};
-use crate::record::flight_recorder::{self, FlightPoll};
+use crate::record::flight_recorder;
 use crate::record::hook_status::{HookStatus, ReplacedHooks};
 use crate::record::idle_park::IdlePark;
 use crate::record::kinds::{KindId, Kinds, TaskKind};
@@ -18,7 +18,7 @@ use crate::record::loop_lag::LagProbes;
 use crate::record::runtimes::{Runtimes, WorkerLabel, local_queue_depth};
 use crate::record::slot::ActivePoll;
 use crate::record::worker::Worker;
-use crate::snapshot::{KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
+use crate::snapshot::{FlightPoll, KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
 
 /// Everything that a scope records.
 #[derive(Debug)]

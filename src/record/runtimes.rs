@@ -5,10 +5,7 @@ use std::fmt;
 use tokio::runtime::{Handle, Id, RuntimeFlavor, RuntimeMetrics};
 
 use crate::lock::Lock;
-use crate::snapshot::RuntimeSnapshot;
-
-/// The label of a runtime whose builder gave it no name.
-pub(crate) const UNNAMED_RUNTIME: &str = "tokio";
+use crate::snapshot::{RuntimeSnapshot, UNNAMED_RUNTIME, qualified_worker_label};
 
 /// Identifies a worker: the label of its runtime, empty if it has none, and the
 /// worker's index or, for other threads, the name of the thread.
@@ -21,10 +18,7 @@ pub(crate) struct WorkerLabel {
 impl fmt::Display for WorkerLabel {
     /// Writes `runtime/worker`, or only the worker if the runtime has no name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.runtime {
-            "" | UNNAMED_RUNTIME => f.write_str(&self.worker),
-            runtime => write!(f, "{runtime}/{}", self.worker),
-        }
+        f.write_str(&qualified_worker_label(&self.runtime, &self.worker))
     }
 }
 

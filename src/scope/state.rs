@@ -11,12 +11,11 @@ use crate::finding::{
 };
 use crate::findings::Findings;
 use crate::os;
-use crate::record::flight_recorder::FlightPoll;
 use crate::record::hook_status::Hook;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::SelfMetrics;
 use crate::settings::Settings;
-use crate::snapshot::{ObserverSnapshot, Snapshot};
+use crate::snapshot::{FlightPoll, ObserverSnapshot, Snapshot};
 
 /// What was recorded, what was found, and loopscope's own metrics.
 #[derive(Debug)]

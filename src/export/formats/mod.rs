@@ -1,5 +1,5 @@
-//! Findings and past polls in the formats of other tools: folded stacks, flame
-//! graph, pprof, SARIF, Perfetto.
+//! Writes findings and past polls in the formats of other tools: folded stacks,
+//! flame graph, pprof, SARIF and Perfetto.
 
 mod pprof;
 pub(crate) mod profile;

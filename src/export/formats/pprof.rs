@@ -1,77 +1,78 @@
-//! The messages of pprof's `profile.proto`, as far as they are written here.
+//! The messages of pprof's `profile.proto`, limited to the fields that
+//! `profile` writes.
 
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Profile {
+pub(super) struct Profile {
     #[prost(message, repeated, tag = "1")]
-    pub(crate) sample_type: Vec<ValueType>,
+    pub(super) sample_type: Vec<ValueType>,
     #[prost(message, repeated, tag = "2")]
-    pub(crate) sample: Vec<Sample>,
+    pub(super) sample: Vec<Sample>,
     #[prost(message, repeated, tag = "4")]
-    pub(crate) location: Vec<Location>,
+    pub(super) location: Vec<Location>,
     #[prost(message, repeated, tag = "5")]
-    pub(crate) function: Vec<Function>,
+    pub(super) function: Vec<Function>,
     #[prost(string, repeated, tag = "6")]
-    pub(crate) string_table: Vec<String>,
+    pub(super) string_table: Vec<String>,
     #[prost(int64, tag = "9")]
-    pub(crate) time_nanos: i64,
+    pub(super) time_nanos: i64,
     #[prost(int64, tag = "10")]
-    pub(crate) duration_nanos: i64,
+    pub(super) duration_nanos: i64,
     #[prost(int64, tag = "14")]
-    pub(crate) default_sample_type: i64,
+    pub(super) default_sample_type: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(crate) struct ValueType {
+pub(super) struct ValueType {
     #[prost(int64, tag = "1")]
-    pub(crate) r#type: i64,
+    pub(super) r#type: i64,
     #[prost(int64, tag = "2")]
-    pub(crate) unit: i64,
+    pub(super) unit: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Sample {
+pub(super) struct Sample {
     #[prost(uint64, repeated, tag = "1")]
-    pub(crate) location_id: Vec<u64>,
+    pub(super) location_id: Vec<u64>,
     #[prost(int64, repeated, tag = "2")]
-    pub(crate) value: Vec<i64>,
+    pub(super) value: Vec<i64>,
     #[prost(message, repeated, tag = "3")]
-    pub(crate) label: Vec<Label>,
+    pub(super) label: Vec<Label>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(crate) struct Label {
+pub(super) struct Label {
     #[prost(int64, tag = "1")]
-    pub(crate) key: i64,
+    pub(super) key: i64,
     #[prost(int64, tag = "2")]
-    pub(crate) str: i64,
+    pub(super) str: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Location {
+pub(super) struct Location {
     #[prost(uint64, tag = "1")]
-    pub(crate) id: u64,
+    pub(super) id: u64,
     #[prost(message, repeated, tag = "4")]
-    pub(crate) line: Vec<Line>,
+    pub(super) line: Vec<Line>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(crate) struct Line {
+pub(super) struct Line {
     #[prost(uint64, tag = "1")]
-    pub(crate) function_id: u64,
+    pub(super) function_id: u64,
     #[prost(int64, tag = "2")]
-    pub(crate) line: i64,
+    pub(super) line: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(crate) struct Function {
+pub(super) struct Function {
     #[prost(uint64, tag = "1")]
-    pub(crate) id: u64,
+    pub(super) id: u64,
     #[prost(int64, tag = "2")]
-    pub(crate) name: i64,
+    pub(super) name: i64,
     #[prost(int64, tag = "3")]
-    pub(crate) system_name: i64,
+    pub(super) system_name: i64,
     #[prost(int64, tag = "4")]
-    pub(crate) filename: i64,
+    pub(super) filename: i64,
 }

@@ -1,7 +1,8 @@
-//! Blocked time by stack: folded, as a flame graph, and for pprof.
+//! Blocked time by stack: as folded stacks, as a flame graph, and for pprof.
 //!
-//! A finding keeps one stack, that of its best evidence, and all of its time is
-//! put there: the graph is of what was found, not of every sample.
+//! A finding keeps one stack, the one with the best evidence, and all its time
+//! counts for that stack. The profile therefore shows findings, not all
+//! samples.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -11,15 +12,15 @@ use flate2::write::GzEncoder;
 use inferno::flamegraph;
 use prost::Message;
 
-use crate::export::formats::pprof::{Function, Line, Location, Profile, Sample, ValueType};
+use crate::export::formats::pprof::{Function, Label, Line, Location, Profile, Sample, ValueType};
 use crate::finding::{Finding, FindingsDocument, Frame, FrameKind};
 use crate::unix_time;
 
-/// What a finding without a stack is shown as.
-const UNKNOWN: &str = "(no stack)";
+/// Replaces the stack of a finding without one.
+const NO_STACK: &str = "(no stack)";
 
-/// A stack a line, outermost function first, with microseconds: what flame graph
-/// tools read.
+/// Writes one stack per line, outermost function first, and its microseconds.
+/// Flame graph tools read this format.
 pub(crate) fn folded(document: &FindingsDocument) -> String {
     let mut lines: Vec<_> = document.findings.iter().map(folded_line).collect();
     lines.sort_unstable();
@@ -27,18 +28,18 @@ pub(crate) fn folded(document: &FindingsDocument) -> String {
 }
 
 fn folded_line(finding: &Finding) -> String {
-    let frames = within_the_task(&finding.stack).iter().rev().map(|frame| single_word(&label(frame)));
-    let mut frames: Vec<_> = std::iter::once(single_word(&finding.task.kind)).chain(frames).collect();
+    let frames = frames_of_task(&finding.stack).iter().rev().map(|frame| without_separators(&label(frame)));
+    let mut frames: Vec<_> = std::iter::once(without_separators(&finding.task.kind)).chain(frames).collect();
     if finding.stack.is_empty() {
-        frames.push(UNKNOWN.to_owned());
+        frames.push(NO_STACK.to_owned());
     }
     frames.push(format!("[{}]", finding.cause));
     format!("{} {}\n", frames.join(";"), microseconds(finding))
 }
 
-/// Without what is the same of every task: the frames between the thread's start
-/// and the application's outermost.
-fn within_the_task(stack: &[Frame]) -> &[Frame] {
+/// Removes the frames outside the application's outermost frame: they are the
+/// start of the thread and the runtime, and the same for every task.
+fn frames_of_task(stack: &[Frame]) -> &[Frame] {
     let outermost = stack.iter().rposition(|frame| frame.kind == FrameKind::Application);
     outermost.map_or(stack, |index| &stack[..=index])
 }
@@ -50,8 +51,9 @@ fn label(frame: &Frame) -> String {
     }
 }
 
-/// The format knows no escape: a semicolon parts frames, a line is a stack.
-fn single_word(text: &str) -> String {
+/// Replaces the separators of the format, semicolon and line end, which cannot
+/// be escaped.
+fn without_separators(text: &str) -> String {
     text.chars().map(|c| if c == ';' || c.is_control() { '_' } else { c }).collect()
 }
 
@@ -59,8 +61,8 @@ fn microseconds(finding: &Finding) -> u64 {
     u64::try_from(finding.total.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A flame graph as a picture that can be searched and zoomed in a browser.
-/// `None` if it cannot be drawn.
+/// Draws a flame graph as SVG, with a script for search and zoom in a browser.
+/// Returns `None` if that fails.
 pub(crate) fn svg(document: &FindingsDocument) -> Option<Vec<u8>> {
     let mut options = flamegraph::Options::default();
     options.title = "Blocked time by stack".to_owned();
@@ -68,17 +70,17 @@ pub(crate) fn svg(document: &FindingsDocument) -> Option<Vec<u8>> {
     options.name_type = "Call:".to_owned();
     options.notes = format!("{}, process {}", document.process.program, document.process.pid);
     let folded = folded(document);
-    // Nothing to draw is an error to the library, and no error here.
-    let folded = if folded.is_empty() { "(nothing found) 1\n" } else { &*folded };
-    let mut picture = Vec::new();
-    flamegraph::from_lines(&mut options, folded.lines(), &mut picture).ok()?;
-    Some(picture)
+    // The library returns an error if there is nothing to draw.
+    let folded = if folded.is_empty() { "(no findings) 1\n" } else { &*folded };
+    let mut svg = Vec::new();
+    flamegraph::from_lines(&mut options, folded.lines(), &mut svg).ok()?;
+    Some(svg)
 }
 
-/// For `pprof`: stalls and blocked nanoseconds by stack, gzipped. `None` if it
-/// cannot be written.
+/// Writes a profile for `pprof`: the number of stalls and the blocked
+/// nanoseconds by stack, gzipped. Returns `None` if that fails.
 pub(crate) fn pprof(document: &FindingsDocument) -> Option<Vec<u8>> {
-    let mut tables = Tables::default();
+    let mut tables = ProfileTables::default();
     let (stalls, time) = (tables.value_type("stalls", "count"), tables.value_type("blocked", "nanoseconds"));
     let samples = document.findings.iter().map(|finding| tables.sample(finding)).collect();
     let first = document.findings.iter().map(|finding| unix_time::to_nanos(finding.first_seen)).min();
@@ -89,7 +91,7 @@ pub(crate) fn pprof(document: &FindingsDocument) -> Option<Vec<u8>> {
         sample: samples,
         location: tables.locations,
         function: tables.functions,
-        string_table: tables.strings.list,
+        string_table: tables.strings.strings,
         time_nanos: first as i64,
         duration_nanos: last.saturating_sub(first) as i64,
         default_sample_type: time.r#type,
@@ -99,39 +101,41 @@ pub(crate) fn pprof(document: &FindingsDocument) -> Option<Vec<u8>> {
     gzip.finish().ok()
 }
 
-/// What the samples of a profile refer to by number.
+/// The tables of a profile. Samples refer to their entries by number.
 #[derive(Default)]
-struct Tables {
-    strings: Strings,
+struct ProfileTables {
+    strings: StringTable,
     functions: Vec<Function>,
     locations: Vec<Location>,
-    known: HashMap<Frame, u64>,
+    location_ids: HashMap<Frame, u64>,
 }
 
-/// Each text once; the first is the empty one.
-struct Strings {
-    list: Vec<String>,
-    known: HashMap<String, i64>,
+/// Contains each string once. The first is the empty string, as the format
+/// requires.
+struct StringTable {
+    strings: Vec<String>,
+    indices: HashMap<String, i64>,
 }
 
-impl Default for Strings {
+impl Default for StringTable {
     fn default() -> Self {
-        Self { list: vec![String::new()], known: HashMap::from([(String::new(), 0)]) }
+        Self { strings: vec![String::new()], indices: HashMap::from([(String::new(), 0)]) }
     }
 }
 
-impl Strings {
-    fn number(&mut self, text: &str) -> i64 {
-        *self.known.entry(text.to_owned()).or_insert_with(|| {
-            self.list.push(text.to_owned());
-            self.list.len() as i64 - 1
+impl StringTable {
+    /// Returns the index of `text`, which is added if it is new.
+    fn index(&mut self, text: &str) -> i64 {
+        *self.indices.entry(text.to_owned()).or_insert_with(|| {
+            self.strings.push(text.to_owned());
+            self.strings.len() as i64 - 1
         })
     }
 }
 
-impl Tables {
+impl ProfileTables {
     fn value_type(&mut self, kind: &str, unit: &str) -> ValueType {
-        ValueType { r#type: self.strings.number(kind), unit: self.strings.number(unit) }
+        ValueType { r#type: self.strings.index(kind), unit: self.strings.index(unit) }
     }
 
     fn sample(&mut self, finding: &Finding) -> Sample {
@@ -143,26 +147,25 @@ impl Tables {
             ("finding", &*finding.id),
             ("evidence", finding.evidence.as_str()),
         ];
-        let label = labels.map(|(key, text)| super::pprof::Label {
-            key: self.strings.number(key),
-            str: self.strings.number(text),
-        });
+        let label =
+            labels.map(|(key, text)| Label { key: self.strings.index(key), str: self.strings.index(text) });
         let count = i64::try_from(finding.count).unwrap_or(i64::MAX);
         Sample { location_id, value: vec![count, nanos], label: label.into() }
     }
 
-    /// A place in the code: a frame here, as inlined calls are frames already.
+    /// Returns the id of the location of `frame`, which is added if it is new.
+    /// Each location has one line, because inlined calls are separate frames.
     fn location(&mut self, frame: &Frame) -> u64 {
-        if let Some(id) = self.known.get(frame) {
+        if let Some(id) = self.location_ids.get(frame) {
             return *id;
         }
         let id = self.locations.len() as u64 + 1;
-        let name = self.strings.number(&frame.function);
-        let filename = self.strings.number(frame.file.as_deref().unwrap_or_default());
+        let name = self.strings.index(&frame.function);
+        let filename = self.strings.index(frame.file.as_deref().unwrap_or_default());
         self.functions.push(Function { id, name, system_name: name, filename });
         let line = i64::from(frame.line.unwrap_or(0));
         self.locations.push(Location { id, line: vec![Line { function_id: id, line }] });
-        self.known.insert(frame.clone(), id);
+        self.location_ids.insert(frame.clone(), id);
         id
     }
 }
@@ -179,18 +182,18 @@ mod tests {
     }
 
     #[test]
-    fn a_folded_stack_begins_with_the_task_and_ends_with_the_cause() {
+    fn a_folded_stack_starts_with_the_task_and_ends_with_the_cause() {
         let folded = folded(&document());
         let finding = sample::sleep();
         let (stack, time) = folded.trim_end().rsplit_once(' ').unwrap();
         assert_eq!(time.parse(), Ok(microseconds(&finding)));
         assert!(stack.starts_with(&finding.task.kind) && stack.ends_with(";[sleep]"), "{stack}");
         assert!(stack.contains(";chat::flood::throttle (src/flood.rs:31);"), "{stack}");
-        assert!(!stack.contains("tokio::runtime"), "the same of every task: {stack}");
+        assert!(!stack.contains("tokio::runtime"), "frames of the runtime must be removed: {stack}");
     }
 
     #[test]
-    fn no_name_breaks_the_format() {
+    fn separators_in_names_are_replaced() {
         let mut finding = sample::sleep();
         finding.task.kind = "a;b\nc 1".to_owned();
         finding.stack.clear();
@@ -200,28 +203,28 @@ mod tests {
     }
 
     #[test]
-    fn nothing_found_is_drawn_too() {
-        let picture = svg(&sample::document(Vec::new())).unwrap();
-        assert!(String::from_utf8(picture).unwrap().contains("(nothing found)"));
+    fn a_flame_graph_without_findings_is_drawn() {
+        let flame_graph = svg(&sample::document(Vec::new())).unwrap();
+        assert!(String::from_utf8(flame_graph).unwrap().contains("(no findings)"));
     }
 
     #[test]
-    fn a_picture_holds_no_markup_of_a_name() {
+    fn a_flame_graph_escapes_names() {
         let mut finding = sample::sleep();
         finding.task.kind = "<script>alert(1)</script>".to_owned();
-        let picture = String::from_utf8(svg(&sample::document(vec![finding])).unwrap()).unwrap();
-        assert!(picture.contains("&lt;script&gt;alert(1)"), "the name is shown");
-        assert!(!picture.contains("<script>alert"), "and is no script");
+        let flame_graph = String::from_utf8(svg(&sample::document(vec![finding])).unwrap()).unwrap();
+        assert!(flame_graph.contains("&lt;script&gt;alert(1)"), "the name must be shown");
+        assert!(!flame_graph.contains("<script>alert"), "the name must not be a script");
     }
 
     #[test]
-    fn a_profile_has_the_stack_by_names_and_the_time() {
-        let zipped = pprof(&document()).unwrap();
+    fn a_pprof_profile_contains_stack_and_time() {
+        let gzipped = pprof(&document()).unwrap();
         let mut bytes = Vec::new();
-        flate2::read::GzDecoder::new(&*zipped).read_to_end(&mut bytes).unwrap();
+        flate2::read::GzDecoder::new(&*gzipped).read_to_end(&mut bytes).unwrap();
         let profile = Profile::decode(&*bytes).unwrap();
         let finding = sample::sleep();
-        let text = |number: i64| &*profile.string_table[number as usize];
+        let text = |index: i64| &*profile.string_table[index as usize];
         let sample = &profile.sample[0];
         assert_eq!(sample.value, [finding.count as i64, finding.total.as_nanos() as i64]);
         assert_eq!(sample.location_id.len(), finding.stack.len());

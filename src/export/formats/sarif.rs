@@ -1,5 +1,5 @@
-//! Findings as SARIF 2.1.0, which code review and CI services show beside the
-//! line.
+//! Writes findings as SARIF 2.1.0. Code review and CI services show them next
+//! to the source line.
 
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ fn rule(cause: Cause) -> Value {
 
 fn result(finding: &Finding) -> Value {
     let location =
-        |file: Option<&str>, line: Option<u32>| physical(file, line).into_iter().collect::<Vec<_>>();
+        |file: Option<&str>, line: Option<u32>| physical_location(file, line).into_iter().collect::<Vec<_>>();
     let site = finding.site.as_ref();
     json!({
         "ruleId": format!("blocking/{}", finding.cause),
@@ -63,12 +63,12 @@ fn result(finding: &Finding) -> Value {
 }
 
 fn frame(frame: &Frame) -> Value {
-    let mut location = physical(frame.file.as_deref(), frame.line).unwrap_or_else(|| json!({}));
+    let mut location = physical_location(frame.file.as_deref(), frame.line).unwrap_or_else(|| json!({}));
     location["logicalLocations"] = json!([{ "fullyQualifiedName": frame.function }]);
     json!({ "location": location })
 }
 
-fn physical(file: Option<&str>, line: Option<u32>) -> Option<Value> {
+fn physical_location(file: Option<&str>, line: Option<u32>) -> Option<Value> {
     let mut location = json!({ "artifactLocation": { "uri": uri(file?) } });
     if let Some(line) = line.filter(|line| *line > 0) {
         location["region"] = json!({ "startLine": line });
@@ -76,8 +76,8 @@ fn physical(file: Option<&str>, line: Option<u32>) -> Option<Value> {
     Some(json!({ "physicalLocation": location }))
 }
 
-/// A path as a reference: relative ones stay so, which is what services match
-/// with the files of a checkout.
+/// Converts a path to a URI reference. Relative paths stay relative, because
+/// services compare them with the files of a checkout.
 fn uri(path: &str) -> String {
     let mut uri = String::from(if path.starts_with('/') { "file://" } else { "" });
     for byte in path.bytes() {
@@ -97,14 +97,14 @@ mod tests {
     use crate::report::sample;
 
     #[test]
-    fn a_finding_is_a_result_at_its_line() {
+    fn a_finding_becomes_a_result_at_its_line() {
         let finding = sample::sleep();
         let site = finding.site.clone().unwrap();
         let document = document(&sample::document(vec![finding.clone()]));
         let result = &document["runs"][0]["results"][0];
-        let place = &result["locations"][0]["physicalLocation"];
-        assert_eq!(place["artifactLocation"]["uri"], site.file.unwrap());
-        assert_eq!(place["region"]["startLine"], site.line.unwrap());
+        let location = &result["locations"][0]["physicalLocation"];
+        assert_eq!(location["artifactLocation"]["uri"], site.file.unwrap());
+        assert_eq!(location["region"]["startLine"], site.line.unwrap());
         assert_eq!(result["ruleId"], "blocking/sleep");
         assert_eq!(result["partialFingerprints"]["loopscopeFinding/1"], finding.id);
         assert_eq!(result["stacks"][0]["frames"].as_array().unwrap().len(), finding.stack.len());
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_references() {
+    fn paths_become_uri_references() {
         assert_eq!(uri("src/main.rs"), "src/main.rs");
         assert_eq!(uri("/a b/ü.rs"), "file:///a%20b/%C3%BC.rs");
     }

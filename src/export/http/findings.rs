@@ -1,4 +1,5 @@
-//! The routes of findings: all or one, as JSON, drawn, or in others' formats.
+//! The routes of findings: all findings or one, as JSON, as text, or in the
+//! formats of other tools.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -7,118 +8,122 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::export::formats::{profile, sarif};
-use crate::export::http::guard::refuse;
-use crate::export::http::routes::{self, Sources};
+use crate::export::http::response::{self, json};
+use crate::export::http::state::HandlerState;
 use crate::finding::Finding;
 use crate::report;
 
-/// The schema name of [`FindingDocument`].
-const FINDING_SCHEMA: &str = "loopscope.finding/1";
+/// The schema name of [`SingleFindingDocument`].
+const SINGLE_FINDING_SCHEMA: &str = "loopscope.finding/1";
 
-/// The flame graph's own script and style, and nothing that these could reach.
-const PICTURE_POLICY: &str =
+/// Allows the flame graph its own script and style, and no access to anything
+/// else.
+const FLAME_GRAPH_POLICY: &str =
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; sandbox allow-scripts";
 
-/// One finding, with the line of source that it points at.
+/// One finding, and the text of its source line.
 #[derive(Debug, Serialize)]
-struct FindingDocument {
+struct SingleFindingDocument {
     schema: &'static str,
     finding: Finding,
-    /// Absent where the source is not at hand.
+    /// `None` if the source file cannot be read.
     source: Option<String>,
 }
 
-/// How findings are drawn.
+/// The query parameters of findings as text.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Drawing {
-    /// Whether with ANSI colours, for a terminal.
+pub(crate) struct TextOptions {
+    /// Whether the text has ANSI colours, for a terminal.
     color: bool,
 }
 
-type AskedFor = Result<Query<Drawing>, QueryRejection>;
+type TextQuery = Result<Query<TextOptions>, QueryRejection>;
 
-pub(crate) async fn json(State(sources): State<Sources>) -> Response {
-    routes::json(&sources.source.findings())
+pub(crate) async fn all_as_json(State(state): State<HandlerState>) -> Response {
+    json(&state.source.findings())
 }
 
-pub(crate) async fn text(State(sources): State<Sources>, drawing: AskedFor) -> Response {
-    let Ok(Query(Drawing { color })) = drawing else {
-        return refuse_parameters();
+pub(crate) async fn all_as_text(State(state): State<HandlerState>, query: TextQuery) -> Response {
+    let Ok(Query(TextOptions { color })) = query else {
+        return invalid_text_options();
     };
-    let findings = sources.source.findings();
-    off_the_loop(move || report::diagnostics(&findings, color).into_response()).await
+    let findings = state.source.findings();
+    on_blocking_pool(move || report::diagnostics(&findings, color).into_response()).await
 }
 
-/// By its id as JSON, or with `.txt` after it as text.
+/// Returns one finding: `ID` as JSON, `ID.txt` as text.
 pub(crate) async fn one(
-    State(sources): State<Sources>,
+    State(state): State<HandlerState>,
     Path(name): Path<String>,
-    drawing: AskedFor,
+    query: TextQuery,
 ) -> Response {
-    let Ok(Query(Drawing { color })) = drawing else {
-        return refuse_parameters();
+    let Ok(Query(TextOptions { color })) = query else {
+        return invalid_text_options();
     };
     let (id, is_text) = match name.strip_suffix(".txt") {
         Some(id) => (id, true),
         None => (&*name, false),
     };
-    let Some(finding) = sources.source.findings().findings.into_iter().find(|finding| finding.id == id)
-    else {
-        return refuse(
+    let Some(finding) = state.source.findings().findings.into_iter().find(|finding| finding.id == id) else {
+        return response::error(
             StatusCode::NOT_FOUND,
-            "There is no such finding: see /findings for those that there are.",
+            "There is no finding with this id: /findings lists all findings with their ids.",
         );
     };
-    off_the_loop(move || {
+    on_blocking_pool(move || {
         if is_text {
             return report::diagnostic(&finding, color).into_response();
         }
-        let place = finding.site.as_ref().and_then(|site| site.file.as_deref().zip(site.line));
-        let source = place.and_then(|(file, line)| report::source_line::read(file, line));
-        routes::json(&FindingDocument { schema: FINDING_SCHEMA, finding, source })
+        let line = finding.site.as_ref().and_then(|site| site.file.as_deref().zip(site.line));
+        let source = line.and_then(|(file, line)| report::source_line::read(file, line));
+        json(&SingleFindingDocument { schema: SINGLE_FINDING_SCHEMA, finding, source })
     })
     .await
 }
 
-/// As SARIF.
-pub(crate) async fn sarif(State(sources): State<Sources>) -> Response {
-    routes::json(&sarif::document(&sources.source.findings()))
+pub(crate) async fn all_as_sarif(State(state): State<HandlerState>) -> Response {
+    json(&sarif::document(&state.source.findings()))
 }
 
-/// Blocked time by stack, folded.
-pub(crate) async fn folded(State(sources): State<Sources>) -> Response {
-    profile::folded(&sources.source.findings()).into_response()
+/// Returns blocked time by stack, as folded stacks.
+pub(crate) async fn folded_stacks(State(state): State<HandlerState>) -> Response {
+    profile::folded(&state.source.findings()).into_response()
 }
 
-/// Blocked time by stack, drawn.
-pub(crate) async fn flame_graph(State(sources): State<Sources>) -> Response {
-    let findings = sources.source.findings();
-    let picture = off_the_loop(move || attached(profile::svg(&findings), "image/svg+xml")).await;
-    ([(header::CONTENT_SECURITY_POLICY, PICTURE_POLICY)], picture).into_response()
+/// Returns blocked time by stack, as a flame graph.
+pub(crate) async fn flame_graph(State(state): State<HandlerState>) -> Response {
+    let findings = state.source.findings();
+    let svg = on_blocking_pool(move || rendered(profile::svg(&findings), "image/svg+xml")).await;
+    ([(header::CONTENT_SECURITY_POLICY, FLAME_GRAPH_POLICY)], svg).into_response()
 }
 
-/// Blocked time by stack, for pprof.
-pub(crate) async fn pprof(State(sources): State<Sources>) -> Response {
-    let findings = sources.source.findings();
-    off_the_loop(move || attached(profile::pprof(&findings), "application/octet-stream")).await
+/// Returns blocked time by stack, as a profile for `pprof`.
+pub(crate) async fn pprof_profile(State(state): State<HandlerState>) -> Response {
+    let findings = state.source.findings();
+    on_blocking_pool(move || rendered(profile::pprof(&findings), "application/octet-stream")).await
 }
 
-fn attached(body: Option<Vec<u8>>, content_type: &'static str) -> Response {
+fn rendered(body: Option<Vec<u8>>, content_type: &'static str) -> Response {
     match body {
         Some(body) => ([(header::CONTENT_TYPE, content_type)], body).into_response(),
-        None => refuse(StatusCode::INTERNAL_SERVER_ERROR, "The findings could not be drawn."),
+        None => rendering_failed(),
     }
 }
 
-fn refuse_parameters() -> Response {
-    refuse(StatusCode::BAD_REQUEST, "The only parameter is color=true, for a terminal that shows colours.")
+fn rendering_failed() -> Response {
+    response::error(StatusCode::INTERNAL_SERVER_ERROR, "The findings could not be rendered in this format.")
 }
 
-/// Source files are read where waiting for a disk holds up nobody.
-async fn off_the_loop(draw: impl FnOnce() -> Response + Send + 'static) -> Response {
-    match tokio::task::spawn_blocking(draw).await {
-        Ok(response) => response,
-        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "The findings could not be drawn."),
-    }
+fn invalid_text_options() -> Response {
+    response::error(
+        StatusCode::BAD_REQUEST,
+        "The only valid parameter is color=true or color=false: whether the text has ANSI colours.",
+    )
+}
+
+/// Renders on a thread of the blocking pool, because rendering reads source
+/// files and must not delay other requests.
+async fn on_blocking_pool(render: impl FnOnce() -> Response + Send + 'static) -> Response {
+    tokio::task::spawn_blocking(render).await.unwrap_or_else(|_| rendering_failed())
 }

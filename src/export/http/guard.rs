@@ -1,4 +1,4 @@
-//! What every request must pass, and what every response carries.
+//! Checks every request, and adds security headers to every response.
 
 use std::net::IpAddr;
 
@@ -7,10 +7,13 @@ use axum::extract::{Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
-/// Nothing may be stored, guessed or embedded; no document needs a resource.
-const HEADERS: [(HeaderName, HeaderValue); 4] = [
+use crate::export::http::response;
+
+/// These headers forbid caches to store a response, browsers to guess its type,
+/// other pages to embed it, and the document to load anything.
+const SECURITY_HEADERS: [(HeaderName, HeaderValue); 4] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (
@@ -20,45 +23,47 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
 ];
 
-/// Which host names a request may ask for.
+/// The host names that requests may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hosts {
-    /// Bound to loopback: only clients of this machine, so only `localhost` and
-    /// addresses. Any other name is a page in somebody's browser whose name was
-    /// made to point here (DNS rebinding).
+pub(crate) enum AllowedHosts {
+    /// `localhost` and IP addresses. For a server that is bound to a loopback
+    /// address: all its clients are on this machine. A request with another
+    /// name comes from a web page whose name resolves to this machine (DNS
+    /// rebinding).
     Local,
-    /// Bound to an address that others reach, by whatever name they have for it.
+    /// All names. For a server that is bound to another address: its clients on
+    /// other machines may use any name for it.
     Any,
 }
 
-/// Refuses what no honest client sends; adds the headers.
-pub(crate) async fn guard(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
-    let mut response = if hosts == Hosts::Local && !asks_for_local(request.uri(), request.headers()) {
-        refuse(StatusCode::FORBIDDEN, "This host name is not served: use localhost or an IP address.")
+/// Rejects requests with a host that is not allowed or with a body, and adds
+/// the security headers to all responses.
+pub(crate) async fn guard(State(allowed): State<AllowedHosts>, request: Request, next: Next) -> Response {
+    let is_local_only = allowed == AllowedHosts::Local;
+    let mut response = if is_local_only && !names_only_local_hosts(request.uri(), request.headers()) {
+        response::error(
+            StatusCode::FORBIDDEN,
+            "This host name is not allowed: use localhost or an IP address.",
+        )
     } else if !request.body().is_end_stream() {
-        let mut response = refuse(StatusCode::PAYLOAD_TOO_LARGE, "Requests may not have a body.");
+        let mut response = response::error(StatusCode::PAYLOAD_TOO_LARGE, "A request must not have a body.");
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         response
     } else {
         next.run(request).await
     };
-    for (name, value) in HEADERS {
-        // The page has a policy of its own.
+    for (name, value) in SECURITY_HEADERS {
+        // Some responses have set their own policy.
         response.headers_mut().entry(name).or_insert(value);
     }
     response
 }
 
-/// A status with one sentence.
-pub(crate) fn refuse(status: StatusCode, sentence: &'static str) -> Response {
-    (status, format!("{sentence}\n")).into_response()
-}
-
-/// Whether every host that the request names is local. A request that names
-/// none comes from no browser.
-fn asks_for_local(uri: &Uri, headers: &HeaderMap) -> bool {
-    let mut named = headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
-    named.all(is_local) && uri.authority().is_none_or(|authority| is_local(authority.as_str().as_bytes()))
+/// Returns whether all hosts in the request are local. A request without a host
+/// is accepted: browsers always send one.
+fn names_only_local_hosts(uri: &Uri, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    hosts.all(is_local) && uri.authority().is_none_or(|authority| is_local(authority.as_str().as_bytes()))
 }
 
 fn is_local(host: &[u8]) -> bool {
@@ -85,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_not() {
+    fn other_host_names_are_not_local() {
         let hosts = [
             "evil.example",
             "localhost.evil.example",
@@ -100,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn every_named_host_counts() {
+    fn all_hosts_in_a_request_are_checked() {
         let mut headers = HeaderMap::new();
-        assert!(asks_for_local(&Uri::from_static("/metrics"), &headers));
+        assert!(names_only_local_hosts(&Uri::from_static("/metrics"), &headers));
         headers.append(header::HOST, HeaderValue::from_static("localhost"));
-        assert!(asks_for_local(&Uri::from_static("http://127.0.0.1/metrics"), &headers));
-        assert!(!asks_for_local(&Uri::from_static("http://evil.example/metrics"), &headers));
+        assert!(names_only_local_hosts(&Uri::from_static("http://127.0.0.1/metrics"), &headers));
+        assert!(!names_only_local_hosts(&Uri::from_static("http://evil.example/metrics"), &headers));
         headers.append(header::HOST, HeaderValue::from_static("evil.example"));
-        assert!(!asks_for_local(&Uri::from_static("/metrics"), &headers));
+        assert!(!names_only_local_hosts(&Uri::from_static("/metrics"), &headers));
     }
 }

@@ -1,14 +1,14 @@
-//! What the live page asks for once a second, and `/tasks`, as JSON.
+//! The JSON documents of `/live`, which the live page requests once per second,
+//! and of `/tasks`.
 //!
-//! Everything in it is a total since the beginning or a value of the moment:
-//! who reads takes the differences, so that any number may read.
+//! All values are totals since the process started, or current values. Readers
+//! compute differences themselves, so any number of readers is possible.
 
 use serde::Serialize;
 
 use crate::export::metrics::buckets::counts_at_most;
 use crate::export::metrics::catalogue::BUCKETS;
 use crate::finding::{Cause, Finding, FindingsDocument, ProcessInfo, Stall, StallsDocument, Starved};
-use crate::record::runtimes::WorkerLabel;
 use crate::snapshot::{HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot};
 use crate::unix_time;
 
@@ -18,39 +18,40 @@ const LIVE_SCHEMA: &str = "loopscope.live/1";
 /// The schema name of [`TasksDocument`].
 const TASKS_SCHEMA: &str = "loopscope.tasks/1";
 
-/// Everything on the page.
+/// All data of the live page.
 #[derive(Debug, Serialize)]
 pub(crate) struct LiveDocument {
     schema: &'static str,
     now_unix_ns: u64,
     process: ProcessInfo,
     threshold_seconds: f64,
-    workers: Vec<Worker>,
-    runtimes: Vec<Runtime>,
+    workers: Vec<WorkerRow>,
+    runtimes: Vec<RuntimeRow>,
     starved: Starved,
-    pressure: Pressure,
+    pressure: PressureRow,
     dropped: u64,
     suppressed_reports: u64,
     watchdog_cpu_seconds: f64,
     stalls: Vec<Stall>,
-    findings: Vec<Summary>,
+    findings: Vec<FindingRow>,
     tasks: TasksDocument,
 }
 
-/// All kinds of tasks.
+/// All task kinds.
 #[derive(Debug, Serialize)]
 pub(crate) struct TasksDocument {
     schema: &'static str,
     now_unix_ns: u64,
-    /// Upper bounds of the histograms' buckets; one more bucket has none.
+    /// The upper bounds of the histogram buckets. The last bucket, which has no
+    /// bound, is not listed.
     bounds_seconds: [f64; BUCKETS.len()],
-    kinds: Vec<Kind>,
-    /// The polls that are being held up now, the oldest first.
+    kinds: Vec<KindRow>,
+    /// The polls that exceed the threshold now, oldest first.
     blocked: Vec<Stall>,
 }
 
 #[derive(Debug, Serialize)]
-struct Kind {
+struct KindRow {
     name: String,
     spawned: u64,
     completed: u64,
@@ -60,23 +61,24 @@ struct Kind {
     never_yielded: u64,
     large_futures: u64,
     future_size_bytes: u64,
-    poll: Distribution,
-    delay: Distribution,
+    poll: DistributionRow,
+    delay: DistributionRow,
 }
 
 #[derive(Debug, Serialize)]
-struct Distribution {
+struct DistributionRow {
     count: u64,
     sum_seconds: f64,
     max_seconds: f64,
     p50_seconds: f64,
     p99_seconds: f64,
-    /// Not cumulated; the last one is what lies above all bounds.
+    /// Values per bucket, not cumulative. The last bucket counts the values
+    /// above all bounds.
     buckets: Vec<u64>,
 }
 
 #[derive(Debug, Serialize)]
-struct Worker {
+struct WorkerRow {
     /// As in [`Stall::worker`].
     label: String,
     runtime: String,
@@ -88,7 +90,7 @@ struct Worker {
 }
 
 #[derive(Debug, Serialize)]
-struct Runtime {
+struct RuntimeRow {
     name: String,
     workers: usize,
     alive_tasks: usize,
@@ -99,14 +101,14 @@ struct Runtime {
 }
 
 #[derive(Debug, Serialize)]
-struct Pressure {
+struct PressureRow {
     some_seconds: f64,
     full_seconds: f64,
 }
 
-/// A finding without its stack, which `/findings/ID` has.
+/// A finding without its stack, which `/findings/ID` contains.
 #[derive(Debug, Serialize)]
-struct Summary {
+struct FindingRow {
     id: String,
     cause: Cause,
     primitive: Option<String>,
@@ -132,10 +134,10 @@ impl LiveDocument {
             now_unix_ns: unix_time::to_nanos(stalls.now),
             process: findings.process,
             threshold_seconds: snapshot.threshold.as_secs_f64(),
-            workers: snapshot.workers.into_iter().map(Worker::from).collect(),
-            runtimes: snapshot.runtimes.into_iter().map(Runtime::from).collect(),
+            workers: snapshot.workers.into_iter().map(WorkerRow::from).collect(),
+            runtimes: snapshot.runtimes.into_iter().map(RuntimeRow::from).collect(),
             starved: findings.starved,
-            pressure: Pressure {
+            pressure: PressureRow {
                 some_seconds: snapshot.pressure.some.as_secs_f64(),
                 full_seconds: snapshot.pressure.full.as_secs_f64(),
             },
@@ -144,7 +146,7 @@ impl LiveDocument {
             watchdog_cpu_seconds: snapshot.observer.watchdog_cpu.as_secs_f64(),
             tasks: TasksDocument::new(snapshot.kinds, &stalls),
             stalls: stalls.stalls,
-            findings: findings.findings.into_iter().map(Summary::from).collect(),
+            findings: findings.findings.into_iter().map(FindingRow::from).collect(),
         }
     }
 }
@@ -157,13 +159,13 @@ impl TasksDocument {
             schema: TASKS_SCHEMA,
             now_unix_ns: unix_time::to_nanos(stalls.now),
             bounds_seconds: BUCKETS.map(|bound| bound.as_secs_f64()),
-            kinds: kinds.into_iter().map(Kind::from).collect(),
+            kinds: kinds.into_iter().map(KindRow::from).collect(),
             blocked,
         }
     }
 }
 
-impl From<KindSnapshot> for Kind {
+impl From<KindSnapshot> for KindRow {
     fn from(kind: KindSnapshot) -> Self {
         Self {
             alive: kind.alive(),
@@ -174,20 +176,21 @@ impl From<KindSnapshot> for Kind {
             never_yielded: kind.never_yielded,
             large_futures: kind.large_futures,
             future_size_bytes: kind.future_size,
-            poll: Distribution::from(&kind.poll_time),
-            delay: Distribution::from(&kind.schedule_delay),
+            poll: DistributionRow::from(&kind.poll_time),
+            delay: DistributionRow::from(&kind.schedule_delay),
             name: kind.name,
         }
     }
 }
 
-impl From<&HistogramSnapshot> for Distribution {
+impl From<&HistogramSnapshot> for DistributionRow {
     fn from(histogram: &HistogramSnapshot) -> Self {
-        let mut below = 0;
-        let within = |at_most| at_most - std::mem::replace(&mut below, at_most);
-        let mut buckets: Vec<_> = counts_at_most(histogram).into_iter().map(within).collect();
-        // A reading of a histogram that is being written may be one value short.
-        buckets.push(histogram.count.saturating_sub(below));
+        let mut counted = 0;
+        let in_bucket = |at_most| at_most - std::mem::replace(&mut counted, at_most);
+        let mut buckets: Vec<_> = counts_at_most(histogram).into_iter().map(in_bucket).collect();
+        // Saturating, because a snapshot of a histogram may lack the last
+        // values that its thread is recording.
+        buckets.push(histogram.count.saturating_sub(counted));
         Self {
             count: histogram.count,
             sum_seconds: histogram.sum.as_secs_f64(),
@@ -199,15 +202,10 @@ impl From<&HistogramSnapshot> for Distribution {
     }
 }
 
-/// What the worker is called in a [`Stall`].
-fn label(worker: &WorkerSnapshot) -> String {
-    WorkerLabel { runtime: worker.runtime.clone(), worker: worker.label.clone() }.to_string()
-}
-
-impl From<WorkerSnapshot> for Worker {
+impl From<WorkerSnapshot> for WorkerRow {
     fn from(worker: WorkerSnapshot) -> Self {
         Self {
-            label: label(&worker),
+            label: worker.qualified_label(),
             runtime: worker.runtime,
             busy_seconds: worker.busy.as_secs_f64(),
             polls: worker.polls,
@@ -218,7 +216,7 @@ impl From<WorkerSnapshot> for Worker {
     }
 }
 
-impl From<RuntimeSnapshot> for Runtime {
+impl From<RuntimeSnapshot> for RuntimeRow {
     fn from(runtime: RuntimeSnapshot) -> Self {
         Self {
             name: runtime.name,
@@ -232,7 +230,7 @@ impl From<RuntimeSnapshot> for Runtime {
     }
 }
 
-impl From<Finding> for Summary {
+impl From<Finding> for FindingRow {
     fn from(finding: Finding) -> Self {
         Self {
             site: finding.site.as_ref().map(ToString::to_string),
@@ -261,11 +259,11 @@ mod tests {
     use crate::export::fake::distribution;
 
     #[test]
-    fn every_value_is_in_one_bucket() {
-        let distribution = Distribution::from(&distribution(3, 60_000));
+    fn every_value_is_in_exactly_one_bucket() {
+        let distribution = DistributionRow::from(&distribution(3, 60_000));
         assert_eq!(distribution.buckets.len(), BUCKETS.len() + 1);
         assert_eq!(distribution.buckets.iter().sum::<u64>(), distribution.count);
-        assert_eq!(distribution.buckets.last(), Some(&1), "a minute is above all bounds");
-        assert_eq!(distribution.buckets[8], 3, "3 ms lie between 2.5 and 5");
+        assert_eq!(distribution.buckets.last(), Some(&1), "one minute is above all bounds");
+        assert_eq!(distribution.buckets[8], 3, "3 ms is between 2.5 ms and 5 ms");
     }
 }

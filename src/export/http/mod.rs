@@ -1,11 +1,15 @@
-//! The telemetry thread: answers while every worker is blocked.
+//! The telemetry thread: an HTTP server that works while every worker is
+//! blocked.
 
 mod findings;
 mod guard;
 mod live;
 mod page;
+mod query;
+mod response;
 mod routes;
 mod serve;
+mod state;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -18,16 +22,16 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use crate::error::StartError;
-use crate::export::http::guard::Hosts;
+use crate::export::http::guard::AllowedHosts;
 use crate::export::http::routes::router;
-use crate::export::http::serve::{Limits, serve};
+use crate::export::http::serve::{ConnectionLimits, serve};
 use crate::export::source::Source;
 
-/// As debuggers and `top` show it.
-const THREAD: &str = "loopscope-http";
+/// The name of the thread in debuggers and `top`.
+const THREAD_NAME: &str = "loopscope-http";
 
-/// The running telemetry thread. Dropping it closes every connection, ends the
-/// thread and waits for that, which is at once.
+/// The running telemetry thread. Drop closes all connections, stops the thread
+/// and waits until it has ended, which takes no noticeable time.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     address: SocketAddr,
@@ -35,34 +39,34 @@ pub(crate) struct Telemetry {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Binds `address` and serves what `source` knows, with the metrics of the
-/// application's `registry` beside loopscope's own.
+/// Binds `address` and serves the data of `source`. `/metrics` also contains
+/// the metrics of the application's `registry`.
 pub(crate) fn start(
     address: SocketAddr,
     source: Arc<dyn Source>,
     registry: Option<Registry>,
 ) -> Result<Telemetry, StartError> {
-    start_with(address, source, registry, Limits::default())
+    start_with(address, source, registry, ConnectionLimits::default())
 }
 
 fn start_with(
     address: SocketAddr,
     source: Arc<dyn Source>,
     registry: Option<Registry>,
-    limits: Limits,
+    limits: ConnectionLimits,
 ) -> Result<Telemetry, StartError> {
     let (listener, address) = bind(address).map_err(|source| StartError::Bind { address, source })?;
-    let hosts = hosts(address);
-    let router = router(source, registry, hosts);
+    let allowed_hosts = allowed_hosts(address);
+    let router = router(source, registry, allowed_hosts);
     let (stop, stopped) = oneshot::channel();
     let thread = runtime()
         .and_then(|runtime| {
             let run = move || run(runtime, listener, router, limits, stopped);
-            thread::Builder::new().name(THREAD.to_owned()).spawn(run)
+            thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(run)
         })
-        .map_err(|source| StartError::Thread { name: THREAD, source })?;
-    if hosts == Hosts::Any {
-        tracing::warn!(target: "loopscope", %address, "telemetry is served to other machines, to anybody who asks");
+        .map_err(|source| StartError::Thread { name: THREAD_NAME, source })?;
+    if allowed_hosts == AllowedHosts::Any {
+        tracing::warn!(target: "loopscope", %address, "telemetry is served to other machines without authentication");
     }
     Ok(Telemetry { address, stop: Some(stop), thread: Some(thread) })
 }
@@ -74,16 +78,16 @@ fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
-fn hosts(address: SocketAddr) -> Hosts {
-    if address.ip().to_canonical().is_loopback() { Hosts::Local } else { Hosts::Any }
+fn allowed_hosts(address: SocketAddr) -> AllowedHosts {
+    if address.ip().to_canonical().is_loopback() { AllowedHosts::Local } else { AllowedHosts::Any }
 }
 
-/// A runtime that nothing watches, so that it is never a finding itself.
+/// Creates a runtime without loopscope's hooks, so that it causes no findings.
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .thread_name(THREAD)
+        .thread_name(THREAD_NAME)
         .max_blocking_threads(4)
         .build()
 }
@@ -92,7 +96,7 @@ fn run(
     runtime: Runtime,
     listener: TcpListener,
     router: Router,
-    limits: Limits,
+    limits: ConnectionLimits,
     stopped: oneshot::Receiver<()>,
 ) {
     runtime.block_on(async {
@@ -101,12 +105,13 @@ fn run(
             Err(error) => tracing::warn!(target: "loopscope", %error, "telemetry cannot be served"),
         }
     });
-    // Closes the connections, and does not wait for a collector that hangs.
+    // Closes the connections, but does not wait for a collector that hangs.
     runtime.shutdown_background();
 }
 
 impl Telemetry {
-    /// Where it listens: the real port where 0 was asked for.
+    /// Returns the address that it listens on. If port 0 was requested, this is
+    /// the port that the system chose.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -117,8 +122,8 @@ impl Drop for Telemetry {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
-        // Dropped by the thread itself, with the last reference to the source:
-        // it cannot wait for its own end.
+        // The telemetry thread itself drops this if it holds the last reference
+        // to the source. It cannot wait for its own end.
         if let Some(thread) =
             self.thread.take().filter(|thread| thread.thread().id() != thread::current().id())
         {

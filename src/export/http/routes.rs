@@ -1,153 +1,119 @@
-//! What each route answers.
+//! The routes of the telemetry server, except those of findings.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 use prometheus::Registry;
-use serde::Serialize;
 
 use crate::export::formats::trace;
-use crate::export::http::guard::{Hosts, guard, refuse};
+use crate::export::http::guard::{AllowedHosts, guard};
 use crate::export::http::live::{LiveDocument, TasksDocument};
+use crate::export::http::query::{self, Parameters};
+use crate::export::http::response::{self, json};
+use crate::export::http::state::HandlerState;
 use crate::export::http::{findings, page};
-use crate::export::metrics::gather::Metrics;
-use crate::export::metrics::text::Format;
+use crate::export::metrics::text::TextFormat;
 use crate::export::source::{Health, Source};
 use crate::unix_time;
 
-/// What the handlers read from.
-#[derive(Clone)]
-pub(crate) struct Sources {
-    pub(crate) source: Arc<dyn Source>,
-    metrics: Arc<Metrics>,
-}
-
-/// All routes. Every one only reads.
-pub(crate) fn router(source: Arc<dyn Source>, application: Option<Registry>, hosts: Hosts) -> Router {
-    let metrics = Arc::new(Metrics::new(Arc::clone(&source), application));
+/// Creates the router. No route changes anything.
+pub(crate) fn router(
+    source: Arc<dyn Source>,
+    application: Option<Registry>,
+    allowed_hosts: AllowedHosts,
+) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics_text))
-        .route("/findings", get(findings::json))
-        .route("/findings.txt", get(findings::text))
-        .route("/findings.sarif", get(findings::sarif))
+        .route("/findings", get(findings::all_as_json))
+        .route("/findings.txt", get(findings::all_as_text))
+        .route("/findings.sarif", get(findings::all_as_sarif))
         .route("/findings/{id}", get(findings::one))
-        .route("/profile.folded", get(findings::folded))
+        .route("/profile.folded", get(findings::folded_stacks))
         .route("/profile.svg", get(findings::flame_graph))
-        .route("/profile.pb.gz", get(findings::pprof))
+        .route("/profile.pb.gz", get(findings::pprof_profile))
         .route("/stalls", get(stalls))
         .route("/tasks", get(tasks))
         .route("/trace", get(trace_of_polls))
         .route("/live", get(live))
         .route("/healthz", get(healthz))
         .method_not_allowed_fallback(async || {
-            refuse(StatusCode::METHOD_NOT_ALLOWED, "This server only answers GET and HEAD.")
+            response::error(StatusCode::METHOD_NOT_ALLOWED, "This server answers only GET and HEAD requests.")
         })
         .fallback(async || {
-            refuse(StatusCode::NOT_FOUND, "There is no such page: see / for those that there are.")
+            response::error(
+                StatusCode::NOT_FOUND,
+                "This path does not exist: the live page is at /, the metrics are at /metrics and the findings \
+                 are at /findings.",
+            )
         })
-        .layer(middleware::from_fn_with_state(hosts, guard))
-        .with_state(Sources { source, metrics })
+        .layer(middleware::from_fn_with_state(allowed_hosts, guard))
+        .with_state(HandlerState::new(source, application))
 }
 
 async fn index() -> impl IntoResponse {
     ([(header::CONTENT_SECURITY_POLICY, page::SECURITY_POLICY)], Html(page::INDEX))
 }
 
-async fn metrics_text(State(sources): State<Sources>, headers: HeaderMap) -> Response {
+async fn metrics_text(State(state): State<HandlerState>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    let format = Format::accepted(accept.unwrap_or_default());
-    ([(header::CONTENT_TYPE, format.content_type())], sources.metrics.text(format).await).into_response()
+    let format = TextFormat::from_accept(accept.unwrap_or_default());
+    ([(header::CONTENT_TYPE, format.content_type())], state.exposition.text(format).await).into_response()
 }
 
-async fn stalls(
-    State(sources): State<Sources>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Response {
-    match since(query) {
-        Some(since) => json(&sources.source.stalls(since)),
-        None => refuse_since(),
+async fn stalls(State(state): State<HandlerState>, parameters: Parameters) -> Response {
+    match query::since(parameters) {
+        Some(since) => json(&state.source.stalls(since)),
+        None => invalid_since(),
     }
 }
 
-async fn trace_of_polls(
-    State(sources): State<Sources>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Response {
-    let Some(seconds) = seconds(query) else {
-        return refuse(
+async fn trace_of_polls(State(state): State<HandlerState>, parameters: Parameters) -> Response {
+    let Some(length) = query::trace_length(parameters) else {
+        return response::error(
             StatusCode::BAD_REQUEST,
-            "The only parameter is seconds=N: how far to look back, above 0 and at most 86400.",
+            "The only valid parameter is seconds=N, how far the trace reaches back: more than 0 and at most 86400.",
         );
     };
-    let source = &sources.source;
+    let source = &state.source;
     let stalls = source.stalls(None);
-    let since = stalls.now.checked_sub(seconds).unwrap_or(SystemTime::UNIX_EPOCH);
+    let since = stalls.now.checked_sub(length).unwrap_or(SystemTime::UNIX_EPOCH);
     let polls = source.flight(unix_time::to_nanos(since));
     json(&trace::document(&polls, &source.stalls(Some(since)), &source.findings()))
 }
 
-/// How far to look back; a minute if nothing is said.
-fn seconds(query: Result<Query<Vec<(String, String)>>, QueryRejection>) -> Option<Duration> {
-    const LONGEST: Duration = Duration::from_secs(86_400);
-    match query.ok()?.0.as_slice() {
-        [] => Some(Duration::from_secs(60)),
-        [(name, value)] if name == "seconds" => {
-            let seconds = Duration::try_from_secs_f64(value.parse().ok()?).ok()?;
-            (!seconds.is_zero() && seconds <= LONGEST).then_some(seconds)
-        }
-        _ => None,
-    }
-}
-
-async fn tasks(State(sources): State<Sources>) -> Response {
-    let source = &sources.source;
+async fn tasks(State(state): State<HandlerState>) -> Response {
+    let source = &state.source;
     json(&TasksDocument::new(source.snapshot().kinds, &source.stalls(Some(SystemTime::now()))))
 }
 
-async fn live(
-    State(sources): State<Sources>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Response {
-    let source = &sources.source;
-    match since(query) {
+async fn live(State(state): State<HandlerState>, parameters: Parameters) -> Response {
+    let source = &state.source;
+    match query::since(parameters) {
         Some(since) => {
-            // The stalls last, so that their time is that of the whole.
+            // The stalls are read last: their time becomes the time of the
+            // whole document.
             let (snapshot, findings) = (source.snapshot(), source.findings());
             json(&LiveDocument::new(snapshot, source.stalls(since), findings))
         }
-        None => refuse_since(),
+        None => invalid_since(),
     }
 }
 
-fn refuse_since() -> Response {
-    refuse(
+fn invalid_since() -> Response {
+    response::error(
         StatusCode::BAD_REQUEST,
-        "The only parameter is since=SECONDS, a time of the Unix epoch such as 1700000000.5.",
+        "The only valid parameter is since=SECONDS, a Unix time such as 1700000000.5.",
     )
 }
 
-/// The time asked for, in nanoseconds; `None` if the parameters make no sense.
-fn since(query: Result<Query<Vec<(String, String)>>, QueryRejection>) -> Option<Option<SystemTime>> {
-    match query.ok()?.0.as_slice() {
-        [] => Some(None),
-        [(name, value)] if name == "since" => {
-            let since = Duration::try_from_secs_f64(value.parse().ok()?).ok()?;
-            let nanos = u64::try_from(since.as_nanos()).ok()?;
-            Some(Some(unix_time::from_nanos(nanos)))
-        }
-        _ => None,
-    }
-}
-
-async fn healthz(State(sources): State<Sources>) -> Response {
-    match sources.source.health() {
+async fn healthz(State(state): State<HandlerState>) -> Response {
+    match state.source.health() {
         Health::Ok => "ok\n".into_response(),
         Health::AllWorkersBlocked { workers, longest } => {
             let longest = longest.as_secs_f64();
@@ -156,34 +122,5 @@ async fn healthz(State(sources): State<Sources>) -> Response {
             );
             (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
         }
-    }
-}
-
-pub(crate) fn json(document: &impl Serialize) -> Response {
-    match serde_json::to_vec(document) {
-        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "The document could not be written as JSON."),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(parameters: &[(&str, &str)]) -> Option<Option<u64>> {
-        let owned = parameters.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        Some(since(Ok(Query(owned)))?.map(unix_time::to_nanos))
-    }
-
-    #[test]
-    fn since_is_seconds_of_the_unix_epoch() {
-        assert_eq!(parsed(&[]), Some(None));
-        assert_eq!(parsed(&[("since", "1.5")]), Some(Some(1_500_000_000)));
-        assert_eq!(parsed(&[("since", "0")]), Some(Some(0)));
-        for wrong in ["", "-1", "nan", "inf", "1e300", "yesterday", "1.5s", "18446744074"] {
-            assert_eq!(parsed(&[("since", wrong)]), None, "{wrong}");
-        }
-        assert_eq!(parsed(&[("since", "1"), ("since", "2")]), None);
-        assert_eq!(parsed(&[("sinec", "1")]), None);
     }
 }

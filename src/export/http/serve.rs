@@ -1,4 +1,4 @@
-//! Connections over HTTP/1, bounded in number, time and size.
+//! Serves connections over HTTP/1, with limits on their number, time and size.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,42 +17,46 @@ use tokio::time::sleep;
 
 use crate::lock::Lock;
 
-/// How much the clients may take together.
+/// The pause after a failed `accept`.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// Limits on the resources that clients can use.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// Connections at a time. One more closes that which has been silent for
-    /// the longest, so that no number of silent ones keeps a scraper out.
-    pub(crate) connections: usize,
-    /// From the readiness for a request to the end of its head. Also bounds how
-    /// long a connection may be kept open between requests.
-    pub(crate) head_time: Duration,
-    /// From the begin of a request to that of the next, with the time that the
-    /// client takes to read the response.
-    pub(crate) silence: Duration,
+pub(crate) struct ConnectionLimits {
+    /// The number of open connections. At the limit, a new connection closes
+    /// the one that has been silent for the longest time, so that silent
+    /// clients cannot keep a scraper out.
+    pub(crate) max_connections: usize,
+    /// The time from the start of waiting for a request to the end of its head.
+    /// This also limits how long a connection stays open between requests.
+    pub(crate) head_timeout: Duration,
+    /// The time from the start of one request to the start of the next. It
+    /// includes the time that the client takes to read the response.
+    pub(crate) silence_timeout: Duration,
     /// The size of a request's head in bytes.
-    pub(crate) head_bytes: usize,
+    pub(crate) max_head_bytes: usize,
 }
 
-impl Default for Limits {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
-            connections: 64,
-            head_time: Duration::from_secs(20),
-            silence: Duration::from_secs(60),
-            head_bytes: 8 << 10,
+            max_connections: 64,
+            head_timeout: Duration::from_secs(20),
+            silence_timeout: Duration::from_secs(60),
+            max_head_bytes: 8 << 10,
         }
     }
 }
 
-/// Serves until `stop` is sent or dropped. The connections are dropped with
-/// the runtime.
+/// Serves until `stop` is sent or dropped. The connections are closed when the
+/// runtime is dropped.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
-    limits: Limits,
+    limits: ConnectionLimits,
     mut stop: oneshot::Receiver<()>,
 ) {
-    let mut connections = Connections::new(limits.connections);
+    let mut connections = OpenConnections::new(limits.max_connections);
     loop {
         let accepted = tokio::select! {
             _ = &mut stop => return,
@@ -60,88 +64,97 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.admit(|activity| connection(stream, router.clone(), limits, activity))
+                connections.admit(|activity| serve_connection(stream, router.clone(), limits, activity))
             }
-            // Out of descriptors, say. The client stays in the queue; to ask
-            // again at once would only burn the CPU.
+            // For example, the process has no free file descriptor. The client
+            // stays in the queue of the socket; an immediate retry would only
+            // use CPU time.
             Err(_) => tokio::select! {
                 _ = &mut stop => return,
-                () = sleep(Duration::from_millis(50)) => {}
+                () = sleep(ACCEPT_RETRY_DELAY) => {}
             },
         }
     }
 }
 
-/// One client, until it leaves, errs or falls silent.
-async fn connection(stream: TcpStream, router: Router, limits: Limits, activity: Arc<Activity>) {
-    // Responses go out whole; waiting for more would only delay them.
+/// Serves one client until it disconnects, fails, or is silent for too long.
+async fn serve_connection(
+    stream: TcpStream,
+    router: Router,
+    limits: ConnectionLimits,
+    activity: Arc<ClientActivity>,
+) {
+    // Each response is written at once; Nagle's algorithm would only delay it.
     let _ = stream.set_nodelay(true);
     let router = TowerToHyperService::new(router);
     let requests = Arc::clone(&activity);
     let service = service_fn(move |request: Request<Incoming>| {
-        requests.touch();
+        requests.record_request();
         router.call(request)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time)
-        .max_buf_size(limits.head_bytes)
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(limits.max_head_bytes)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
-        // What a client does wrong is answered to it and concerns nobody else.
+        // Errors of the client are answered to the client and need no report.
         _ = served => {}
-        () = activity.silent_for(limits.silence) => {}
+        () = activity.wait_for_silence(limits.silence_timeout) => {}
     }
 }
 
-/// The connections that are open.
-struct Connections {
-    limit: usize,
-    open: Vec<(AbortHandle, Arc<Activity>)>,
+/// The tasks of the open connections.
+struct OpenConnections {
+    max: usize,
+    connections: Vec<(AbortHandle, Arc<ClientActivity>)>,
 }
 
-impl Connections {
-    fn new(limit: usize) -> Self {
-        Self { limit, open: Vec::with_capacity(limit) }
+impl OpenConnections {
+    fn new(max: usize) -> Self {
+        Self { max, connections: Vec::with_capacity(max) }
     }
 
-    /// Starts what `serve` makes, and closes another one if there are too many.
-    fn admit<F>(&mut self, serve: impl FnOnce(Arc<Activity>) -> F)
+    /// Spawns the task that `serve` creates. At the limit, closes the
+    /// connection that has been silent for the longest time.
+    fn admit<F>(&mut self, serve: impl FnOnce(Arc<ClientActivity>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.open.retain(|(task, _)| !task.is_finished());
-        if self.open.len() >= self.limit
-            && let Some(silent) = (0..self.open.len()).max_by_key(|n| self.open[*n].1.silence())
+        self.connections.retain(|(task, _)| !task.is_finished());
+        if self.connections.len() >= self.max
+            && let Some(most_silent) =
+                (0..self.connections.len()).max_by_key(|index| self.connections[*index].1.silence())
         {
-            self.open.swap_remove(silent).0.abort();
+            self.connections.swap_remove(most_silent).0.abort();
         }
-        let activity = Arc::new(Activity::now());
+        let activity = Arc::new(ClientActivity::new());
         let task = tokio::spawn(serve(Arc::clone(&activity)));
-        self.open.push((task.abort_handle(), activity));
+        self.connections.push((task.abort_handle(), activity));
     }
 }
 
-/// When a client last began a request, or came.
-struct Activity(Lock<Instant>);
+/// When a client last started a request, or connected.
+struct ClientActivity(Lock<Instant>);
 
-impl Activity {
-    fn now() -> Self {
+impl ClientActivity {
+    fn new() -> Self {
         Self(Lock::new(Instant::now()))
     }
 
-    fn touch(&self) {
+    fn record_request(&self) {
         *self.0.lock() = Instant::now();
     }
 
+    /// Returns the time since the last request.
     fn silence(&self) -> Duration {
         self.0.lock().elapsed()
     }
 
-    /// Returns once the client has been silent for `limit`.
-    async fn silent_for(&self, limit: Duration) {
-        while let Some(rest) = limit.checked_sub(self.silence()).filter(|rest| !rest.is_zero()) {
-            sleep(rest).await;
+    /// Returns when the client has been silent for `timeout`.
+    async fn wait_for_silence(&self, timeout: Duration) {
+        while let Some(remaining) = timeout.checked_sub(self.silence()).filter(|time| !time.is_zero()) {
+            sleep(remaining).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Every route and every limit, over real sockets.
+//! Tests every route and every limit over real sockets.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -16,8 +16,8 @@ use crate::finding::{FindingsDocument, StallsDocument};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Far more than an answer takes, for a machine that has other things to do.
-const LONG: Duration = Duration::from_secs(20);
+/// Much longer than a response takes, also on a busy machine.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 struct Response {
     status: u16,
@@ -25,33 +25,34 @@ struct Response {
     body: String,
 }
 
-fn served() -> (Telemetry, Arc<FakeSource>) {
+fn start_server() -> (Telemetry, Arc<FakeSource>) {
     let source = FakeSource::new();
     (start(LOOPBACK, source.clone(), None).unwrap(), source)
 }
 
-fn served_with(limits: Limits) -> Telemetry {
+fn start_server_with(limits: ConnectionLimits) -> Telemetry {
     start_with(LOOPBACK, FakeSource::new(), None, limits).unwrap()
 }
 
 fn connect(telemetry: &Telemetry) -> TcpStream {
     let stream = TcpStream::connect(telemetry.address()).unwrap();
-    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream.set_read_timeout(Some(RESPONSE_TIMEOUT)).unwrap();
     stream
 }
 
-/// Sends `request` as it is and reads until the server closes.
+/// Sends `request` unchanged and reads until the server closes the connection.
 fn exchange(telemetry: &Telemetry, request: &str) -> Response {
     let mut stream = connect(telemetry);
     stream.write_all(request.as_bytes()).unwrap();
     let mut bytes = Vec::new();
-    // A server that refuses early may reset what it has not read.
+    // A server that rejects a request early may reset the connection, because
+    // it has not read the whole request.
     match stream.read_to_end(&mut bytes) {
         Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
         _ => {}
     }
     let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response head in {text:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Response { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
@@ -65,7 +66,7 @@ fn get(telemetry: &Telemetry, path: &str) -> Response {
     request(telemetry, "GET", path, &telemetry.address().to_string())
 }
 
-/// Waits until the server has closed `stream`.
+/// Waits until the server has closed `stream`. Returns false if it does not.
 fn is_closed(stream: &mut TcpStream) -> bool {
     match stream.read(&mut [0; 1_024]) {
         Ok(read) => read == 0 || is_closed(stream),
@@ -74,15 +75,15 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 #[track_caller]
-fn is_one_sentence(response: &Response, status: u16) {
+fn assert_one_sentence(response: &Response, status: u16) {
     assert_eq!(response.status, status, "{}", response.body);
     assert!(response.body.ends_with(".\n"), "{:?}", response.body);
     assert_eq!(response.body.lines().count(), 1, "{:?}", response.body);
 }
 
 #[test]
-fn metrics() {
-    let (telemetry, _) = served();
+fn metrics_contain_the_whole_catalogue() {
+    let (telemetry, _) = start_server();
     let response = get(&telemetry, "/metrics");
     assert_eq!(response.status, 200);
     assert!(response.head.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8"));
@@ -93,7 +94,7 @@ fn metrics() {
 }
 
 #[test]
-fn metrics_of_the_application_come_after_and_never_twice() {
+fn application_metrics_follow_and_no_metric_occurs_twice() {
     let source = FakeSource::new();
     let registry = Registry::new();
     let counter = IntCounter::new("chat_messages_total", "Messages.").unwrap();
@@ -106,11 +107,12 @@ fn metrics_of_the_application_come_after_and_never_twice() {
     assert_eq!(body.matches("# TYPE loopscope_workers gauge").count(), 1);
 }
 
-/// What its collectors do must not keep loopscope's own metrics back.
+/// The application's collectors must not prevent loopscope's own metrics from
+/// being served.
 #[test]
-fn a_collector_that_hangs_or_panics_is_left_out() {
-    struct Wild(Collector, Arc<Mutex<()>>);
-    impl prometheus::core::Collector for Wild {
+fn a_collector_that_hangs_or_panics_is_omitted() {
+    struct FaultyCollector(Collector, Arc<Mutex<()>>);
+    impl prometheus::core::Collector for FaultyCollector {
         fn desc(&self) -> Vec<&prometheus::core::Desc> {
             self.0.desc()
         }
@@ -121,31 +123,31 @@ fn a_collector_that_hangs_or_panics_is_left_out() {
     }
     let lock = Arc::new(Mutex::new(()));
     let registry = Registry::new();
-    registry.register(Box::new(Wild(Collector::new(FakeSource::new()), lock.clone()))).unwrap();
+    registry.register(Box::new(FaultyCollector(Collector::new(FakeSource::new()), lock.clone()))).unwrap();
     let telemetry = start(LOOPBACK, FakeSource::new(), Some(registry)).unwrap();
 
-    let held = lock.lock().unwrap();
-    let ends = ["were not collected within 1 s.\n", "are still being collected for an earlier scrape.\n"];
-    for end in ends {
+    let held_lock = lock.lock().unwrap();
+    let comments = ["were not collected within 1 s.\n", "are still being collected for an earlier scrape.\n"];
+    for comment in comments {
         let body = get(&telemetry, "/metrics").body;
         assert!(body.starts_with("# HELP loopscope_"), "{body}");
-        assert!(body.ends_with(&format!("\n# The application's own metrics {end}")), "{body}");
+        assert!(body.ends_with(&format!("\n# The application's own metrics {comment}")), "{body}");
     }
-    drop(held);
+    drop(held_lock);
     let _ = thread::spawn(move || {
         let _poison = lock.lock().unwrap();
-        panic!("on purpose: poisons the lock, so that the collector panics");
+        panic!("intended: poisons the lock, so that the collector panics");
     })
     .join();
-    let deadline = Instant::now() + LONG;
+    let deadline = Instant::now() + RESPONSE_TIMEOUT;
     while !get(&telemetry, "/metrics").body.ends_with("could not be collected: a collector panicked.\n") {
         assert!(Instant::now() < deadline);
     }
 }
 
 #[test]
-fn findings() {
-    let (telemetry, source) = served();
+fn findings_are_served_as_json_and_as_text() {
+    let (telemetry, source) = start_server();
     let response = get(&telemetry, "/findings");
     assert_eq!(response.status, 200);
     assert!(response.head.contains("\r\ncontent-type: application/json"));
@@ -159,26 +161,26 @@ fn findings() {
 }
 
 #[test]
-fn findings_are_coloured_when_asked() {
-    let (telemetry, source) = served();
+fn findings_have_colours_only_on_request() {
+    let (telemetry, source) = start_server();
     let text = get(&telemetry, "/findings.txt?color=true").body;
     assert_eq!(text, crate::report::diagnostics(&source.findings(), true));
     assert!(text.contains("\u{1b}["));
     assert!(!get(&telemetry, "/findings.txt?color=false").body.contains('\u{1b}'));
     for query in ["color=red", "colour=true", "color"] {
-        is_one_sentence(&get(&telemetry, &format!("/findings.txt?{query}")), 400);
+        assert_one_sentence(&get(&telemetry, &format!("/findings.txt?{query}")), 400);
     }
 }
 
 #[test]
-fn one_finding() {
-    let (telemetry, source) = served();
+fn one_finding_is_served_as_json_and_as_text() {
+    let (telemetry, source) = start_server();
     let finding = &source.findings().findings[0];
     let json = get(&telemetry, &format!("/findings/{}", finding.id));
     let document: serde_json::Value = serde_json::from_str(&json.body).unwrap();
     assert_eq!(document["schema"], "loopscope.finding/1");
     assert_eq!(document["finding"], serde_json::to_value(finding).unwrap());
-    assert!(document["source"].is_null(), "there is no such file");
+    assert!(document["source"].is_null(), "the source file does not exist");
     let text = get(&telemetry, &format!("/findings/{}.txt", finding.id));
     assert_eq!(text.body, crate::report::diagnostic(finding, false));
     for absent in ["no-such-id", "..%2f..%2fetc%2fpasswd", "%ff"] {
@@ -187,29 +189,29 @@ fn one_finding() {
     }
 }
 
-/// Plain data in, plain data out: what the page needs, with the labels that
-/// stalls have.
+/// The documents contain the data of the page, with the same worker labels as
+/// stalls.
 #[test]
-fn live_and_tasks() {
-    let (telemetry, source) = served();
+fn live_and_tasks_contain_the_snapshot() {
+    let (telemetry, source) = start_server();
     let live: serde_json::Value = serde_json::from_str(&get(&telemetry, "/live?since=1.6").body).unwrap();
     assert_eq!(live["schema"], "loopscope.live/1");
     assert_eq!(live["stalls"].as_array().unwrap().len(), 1);
-    assert_eq!(live["workers"][0]["label"], "api/0", "named runtimes are part of the label");
+    assert_eq!(live["workers"][0]["label"], "api/0", "the label contains the name of the runtime");
     assert_eq!(live["findings"][0]["site"], "src/flood.rs:31");
-    assert!(live["findings"][0]["stack"].is_null(), "stacks are asked for one by one");
+    assert!(live["findings"][0]["stack"].is_null(), "the page requests stacks separately");
     let tasks: serde_json::Value = serde_json::from_str(&get(&telemetry, "/tasks").body).unwrap();
     assert_eq!(tasks["schema"], "loopscope.tasks/1");
     assert_eq!(tasks["kinds"], live["tasks"]["kinds"]);
     let kind = &source.snapshot().kinds[0];
     assert_eq!(tasks["kinds"][0]["alive"], kind.alive());
     assert_eq!(tasks["kinds"][0]["poll"]["count"], kind.poll_time.count);
-    is_one_sentence(&get(&telemetry, "/live?since=yesterday"), 400);
+    assert_one_sentence(&get(&telemetry, "/live?since=yesterday"), 400);
 }
 
 #[test]
-fn openmetrics_by_accept() {
-    let (telemetry, _) = served();
+fn clients_that_accept_openmetrics_get_it() {
+    let (telemetry, _) = start_server();
     let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
                    Accept: application/openmetrics-text;version=1.0.0\r\n\r\n";
     let response = exchange(&telemetry, request);
@@ -227,8 +229,8 @@ fn openmetrics_by_accept() {
 }
 
 #[test]
-fn stalls() {
-    let (telemetry, _) = served();
+fn stalls_can_be_limited_by_time() {
+    let (telemetry, _) = start_server();
     for (query, expected) in [("", 2), ("?since=0", 2), ("?since=1.6", 1), ("?since=3e0", 0)] {
         let response = get(&telemetry, &format!("/stalls{query}"));
         assert_eq!(response.status, 200, "{query}");
@@ -236,26 +238,26 @@ fn stalls() {
         assert_eq!(document.stalls.len(), expected, "{query}");
     }
     for query in ["?since=yesterday", "?since=", "?since=-1", "?since=nan", "?until=1", "?since=%ff"] {
-        is_one_sentence(&get(&telemetry, &format!("/stalls{query}")), 400);
+        assert_one_sentence(&get(&telemetry, &format!("/stalls{query}")), 400);
     }
 }
 
 #[test]
-fn healthz() {
-    let (telemetry, source) = served();
+fn healthz_reports_that_all_workers_are_blocked() {
+    let (telemetry, source) = start_server();
     let healthy = get(&telemetry, "/healthz");
     assert_eq!((healthy.status, healthy.body.as_str()), (200, "ok\n"));
 
     let longest = Duration::from_millis(1_213);
     *source.health.lock().unwrap() = Health::AllWorkersBlocked { workers: 4, longest };
     let blocked = get(&telemetry, "/healthz");
-    is_one_sentence(&blocked, 503);
+    assert_one_sentence(&blocked, 503);
     assert_eq!(blocked.body, "Every worker is blocked (4 of 4); the longest poll has lasted 1.213 s.\n");
 }
 
 #[test]
-fn the_index_links_to_every_route() {
-    let (telemetry, _) = served();
+fn the_links_of_the_live_page_are_valid() {
+    let (telemetry, _) = start_server();
     let index = get(&telemetry, "/");
     assert_eq!(index.status, 200);
     assert!(index.head.contains("\r\ncontent-type: text/html; charset=utf-8"));
@@ -271,8 +273,8 @@ fn the_index_links_to_every_route() {
 }
 
 #[test]
-fn head_is_answered_without_a_body() {
-    let (telemetry, _) = served();
+fn responses_to_head_have_no_body() {
+    let (telemetry, _) = start_server();
     for path in [
         "/",
         "/metrics",
@@ -295,36 +297,36 @@ fn head_is_answered_without_a_body() {
 }
 
 #[test]
-fn findings_are_told_in_the_formats_of_others() {
-    let (telemetry, _) = served();
+fn findings_are_served_in_the_formats_of_other_tools() {
+    let (telemetry, _) = start_server();
     assert!(get(&telemetry, "/findings.sarif").body.contains("\"version\":\"2.1.0\""));
     assert!(get(&telemetry, "/profile.folded").body.contains(";chat::flood::throttle (src/flood.rs:31);"));
     assert!(get(&telemetry, "/trace").body.contains("\"traceEvents\""));
     assert_eq!(get(&telemetry, "/trace?seconds=2.5").status, 200);
     for query in ["seconds=0", "seconds=-1", "seconds=1e6", "seconds=soon", "since=1"] {
-        is_one_sentence(&get(&telemetry, &format!("/trace?{query}")), 400);
+        assert_one_sentence(&get(&telemetry, &format!("/trace?{query}")), 400);
     }
-    let picture = get(&telemetry, "/profile.svg");
-    assert!(picture.body.contains("chat::flood::throttle"));
-    assert_eq!(picture.head.matches("content-security-policy").count(), 1, "{}", picture.head);
-    assert!(picture.head.contains("sandbox allow-scripts"), "{}", picture.head);
+    let flame_graph = get(&telemetry, "/profile.svg");
+    assert!(flame_graph.body.contains("chat::flood::throttle"));
+    assert_eq!(flame_graph.head.matches("content-security-policy").count(), 1, "{}", flame_graph.head);
+    assert!(flame_graph.head.contains("sandbox allow-scripts"), "{}", flame_graph.head);
 }
 
 #[test]
-fn what_is_not_there_is_refused_in_one_sentence() {
-    let (telemetry, _) = served();
-    is_one_sentence(&get(&telemetry, "/nonsense"), 404);
-    is_one_sentence(&get(&telemetry, "/findings/../../etc/passwd"), 404);
+fn unknown_paths_and_methods_get_one_sentence() {
+    let (telemetry, _) = start_server();
+    assert_one_sentence(&get(&telemetry, "/nonsense"), 404);
+    assert_one_sentence(&get(&telemetry, "/findings/../../etc/passwd"), 404);
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
         let response = request(&telemetry, method, "/findings", "localhost");
-        is_one_sentence(&response, 405);
+        assert_one_sentence(&response, 405);
         assert!(response.head.contains("\r\nallow: get,head"), "{}", response.head);
     }
 }
 
 #[test]
-fn every_response_carries_the_security_headers() {
-    let (telemetry, _) = served();
+fn all_responses_have_the_security_headers() {
+    let (telemetry, _) = start_server();
     let responses =
         [get(&telemetry, "/"), get(&telemetry, "/no"), request(&telemetry, "GET", "/", "evil.example")];
     for response in responses {
@@ -336,43 +338,43 @@ fn every_response_carries_the_security_headers() {
 }
 
 #[test]
-fn a_name_that_was_made_to_point_here_is_refused() {
-    let (telemetry, _) = served();
+fn a_loopback_server_rejects_foreign_host_names() {
+    let (telemetry, _) = start_server();
     for host in ["evil.example", "evil.example:9464", "localhost.evil.example", "a@localhost", ""] {
-        is_one_sentence(&request(&telemetry, "GET", "/findings", host), 403);
+        assert_one_sentence(&request(&telemetry, "GET", "/findings", host), 403);
     }
-    is_one_sentence(&request(&telemetry, "GET", "http://evil.example/findings", "localhost"), 403);
+    assert_one_sentence(&request(&telemetry, "GET", "http://evil.example/findings", "localhost"), 403);
     for host in ["localhost", "127.0.0.1:1", "[::1]:9464"] {
         assert_eq!(request(&telemetry, "GET", "/findings", host).status, 200, "{host}");
     }
 }
 
-/// Whoever opens it to a network has names for it.
+/// Clients on other machines may use any name for the server.
 #[test]
-fn a_server_for_other_machines_takes_any_name() {
+fn a_server_for_other_machines_accepts_any_host_name() {
     let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let mut telemetry = start(any, FakeSource::new(), None).unwrap();
     telemetry.address.set_ip(Ipv4Addr::LOCALHOST.into());
     assert_eq!(request(&telemetry, "GET", "/healthz", "chat.internal:9464").status, 200);
 }
 
-/// Bound to loopback, it says nothing.
+/// A server on a loopback address logs nothing.
 #[test]
-fn to_serve_other_machines_is_warned_of() {
-    let said = |ip: Ipv4Addr| {
+fn a_server_for_other_machines_logs_a_warning() {
+    let logged = |ip: Ipv4Addr| {
         let log = Arc::new(Mutex::new(Vec::new()));
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
-            .with_writer(move || -> Box<dyn Write> { Box::new(Shared(writer.clone())) })
+            .with_writer(move || -> Box<dyn Write> { Box::new(SharedLog(writer.clone())) })
             .finish();
         tracing::subscriber::with_default(subscriber, || {
             drop(start(SocketAddr::new(ip.into(), 0), FakeSource::new(), None).unwrap());
         });
         String::from_utf8(log.lock().unwrap().clone()).unwrap()
     };
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-    impl Write for Shared {
+    struct SharedLog(Arc<Mutex<Vec<u8>>>);
+    impl Write for SharedLog {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -380,38 +382,41 @@ fn to_serve_other_machines_is_warned_of() {
             Ok(())
         }
     }
-    let warning = said(Ipv4Addr::UNSPECIFIED);
-    assert!(warning.contains("WARN") && warning.contains("to anybody who asks"), "{warning:?}");
-    assert_eq!(said(Ipv4Addr::LOCALHOST), "");
+    let warning = logged(Ipv4Addr::UNSPECIFIED);
+    assert!(warning.contains("WARN") && warning.contains("without authentication"), "{warning:?}");
+    assert_eq!(logged(Ipv4Addr::LOCALHOST), "");
 }
 
 #[test]
-fn requests_that_are_too_large_are_refused() {
-    let (telemetry, _) = served();
+fn requests_that_are_too_large_are_rejected() {
+    let (telemetry, _) = start_server();
     let long = "x".repeat(100_000);
     assert_eq!(request(&telemetry, "GET", "/", &long).status, 431);
     assert!([414, 431].contains(&request(&telemetry, "GET", &format!("/{long}"), "localhost").status));
     let body = "GET /findings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n";
-    is_one_sentence(&exchange(&telemetry, body), 413);
+    assert_one_sentence(&exchange(&telemetry, body), 413);
 }
 
 #[test]
-fn nonsense_is_answered_and_disturbs_nobody() {
-    let (telemetry, _) = served();
+fn invalid_requests_are_answered_and_affect_no_other_client() {
+    let (telemetry, _) = start_server();
     assert_eq!(exchange(&telemetry, "\0\u{1}\u{2}\r\n\r\n").status, 400);
     assert_eq!(exchange(&telemetry, "PING :irc\r\n\r\n").status, 400);
     assert_eq!(get(&telemetry, "/healthz").status, 200);
 }
 
 #[test]
-fn a_client_that_sends_its_head_slowly_holds_up_nobody_and_is_cut_off() {
-    let telemetry = served_with(Limits { head_time: Duration::from_millis(300), ..Limits::default() });
+fn a_client_that_sends_its_head_slowly_is_disconnected_and_delays_no_other() {
+    let telemetry = start_server_with(ConnectionLimits {
+        head_timeout: Duration::from_millis(300),
+        ..ConnectionLimits::default()
+    });
     let mut slow = connect(&telemetry);
     let begun = Instant::now();
     slow.write_all(b"GET / HTTP/1.1\r\n").unwrap();
     assert_eq!(get(&telemetry, "/healthz").status, 200);
     while slow.write_all(b"X-A: b\r\n").is_ok() {
-        assert!(begun.elapsed() < LONG, "still open");
+        assert!(begun.elapsed() < RESPONSE_TIMEOUT, "the connection is still open");
         thread::sleep(Duration::from_millis(50));
     }
     assert!(begun.elapsed() >= Duration::from_millis(300));
@@ -419,47 +424,56 @@ fn a_client_that_sends_its_head_slowly_holds_up_nobody_and_is_cut_off() {
 }
 
 #[test]
-fn a_client_that_falls_silent_is_cut_off() {
-    let telemetry = served_with(Limits { silence: Duration::from_millis(200), ..Limits::default() });
+fn a_silent_client_is_disconnected() {
+    let telemetry = start_server_with(ConnectionLimits {
+        silence_timeout: Duration::from_millis(200),
+        ..ConnectionLimits::default()
+    });
     let mut idle = connect(&telemetry);
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     assert!(is_closed(&mut idle));
 }
 
 #[test]
-fn idle_connections_do_not_stop_a_scrape() {
-    let (telemetry, _) = served();
+fn idle_connections_do_not_prevent_a_scrape() {
+    let (telemetry, _) = start_server();
     let mut idle: Vec<_> = (0..100).map(|_| connect(&telemetry)).collect();
     assert_eq!(get(&telemetry, "/metrics").status, 200);
-    // Of 101 connections 37 had to go, first those that came first.
+    // Of the 101 connections the server closed 37, the oldest first.
     assert!(idle[..30].iter_mut().all(is_closed));
     assert_eq!(get(&telemetry, "/metrics").status, 200);
 }
 
-/// As many as this process may open, both ends counted: 1,000 where it may.
+/// Opens 1,000 connections, or as many as this process may open; both ends use
+/// a file descriptor of it.
 #[test]
-fn a_thousand_slow_clients_hold_up_nobody() {
-    let (telemetry, _) = served();
+fn a_thousand_slow_clients_delay_no_other() {
+    let (telemetry, _) = start_server();
     let mut slow = Vec::new();
     while slow.len() < 1_000 {
         let Ok(mut stream) = TcpStream::connect(telemetry.address()) else { break };
-        // One that was pushed out already says so here.
+        // Fails if the server has already closed this connection.
         let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: local");
         slow.push(stream);
         if slow.len() % 100 == 0 {
             let begun = Instant::now();
             assert_eq!(get(&telemetry, "/healthz").status, 200);
-            assert!(begun.elapsed() < Duration::from_secs(2), "{:?} beside {}", begun.elapsed(), slow.len());
+            assert!(
+                begun.elapsed() < Duration::from_secs(2),
+                "{:?} with {} slow clients",
+                begun.elapsed(),
+                slow.len()
+            );
         }
     }
-    assert!(slow.len() >= 400, "{} connections are no crowd", slow.len());
+    assert!(slow.len() >= 400, "{} connections are too few for this test", slow.len());
     slow.truncate(400);
     assert_eq!(get(&telemetry, "/metrics").status, 200);
 }
 
 #[test]
-fn a_connection_serves_several_requests() {
-    let (telemetry, _) = served();
+fn one_connection_serves_several_requests() {
+    let (telemetry, _) = start_server();
     let mut stream = connect(&telemetry);
     for _ in 0..3 {
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
@@ -473,8 +487,8 @@ fn a_connection_serves_several_requests() {
 }
 
 #[test]
-fn dropping_it_closes_everything_at_once() {
-    let (telemetry, _) = served();
+fn drop_closes_all_connections_at_once() {
+    let (telemetry, _) = start_server();
     let address = telemetry.address();
     let mut open: Vec<_> = (0..10).map(|_| connect(&telemetry)).collect();
     open[0].write_all(b"GET / HT").unwrap();
@@ -488,7 +502,7 @@ fn dropping_it_closes_everything_at_once() {
 
 #[test]
 fn a_port_in_use_is_an_error() {
-    let (telemetry, _) = served();
+    let (telemetry, _) = start_server();
     let error = start(telemetry.address(), FakeSource::new(), None).unwrap_err();
     assert!(matches!(&error, StartError::Bind { address, source }
         if *address == telemetry.address() && source.kind() == ErrorKind::AddrInUse));

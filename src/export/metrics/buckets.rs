@@ -1,18 +1,19 @@
-//! From a snapshot's fine buckets to those of the catalogue.
+//! Converts the fine buckets of a snapshot into the buckets of the catalogue.
 
 use crate::export::metrics::catalogue::BUCKETS;
 use crate::snapshot::HistogramSnapshot;
 
-/// How many values are at most each of [`BUCKETS`], in one pass.
+/// Returns, for each of [`BUCKETS`], how many values are at most that bound.
+/// Reads the histogram once.
 pub(crate) fn counts_at_most(histogram: &HistogramSnapshot) -> [u64; BUCKETS.len()] {
     let mut fine = histogram.buckets.iter().peekable();
-    let mut seen = 0;
+    let mut counted = 0;
     BUCKETS.map(|bound| {
         let bound = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
         while let Some((_, count)) = fine.next_if(|(highest, _)| *highest <= bound) {
-            seen += count;
+            counted += count;
         }
-        seen
+        counted
     })
 }
 
@@ -21,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_as_asking_for_each_bound() {
+    fn counts_equal_those_of_count_at_most() {
         let buckets: Vec<_> = (1..2_000_u64).map(|n| (n * n * 5_003, n % 7)).collect();
         let count = buckets.iter().map(|(_, n)| n).sum();
         let histogram = HistogramSnapshot { buckets, count, ..HistogramSnapshot::default() };

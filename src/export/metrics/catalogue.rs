@@ -1,22 +1,22 @@
-//! Every metric there is: its name, what it means, what labels it has.
+//! The catalogue of all metrics: name, type, labels and meaning.
 //!
-//! docs/metrics.md shows the same table; a test holds the two together.
+//! docs/metrics.md contains the same table. A test compares the two.
 
 use std::time::Duration;
 
-/// What a metric's values do over time.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MetricKind {
-    /// Only goes up, until the process ends.
+    /// A total that never decreases while the process runs.
     Counter,
-    /// A value of the moment.
+    /// A current value.
     Gauge,
-    /// Counts of durations by upper bound, with their sum.
+    /// Counts of durations by upper bound, and their sum.
     Histogram,
 }
 
 impl MetricKind {
-    /// The name as the exposition format has it.
+    /// Returns the name of the type in the exposition formats.
     #[cfg(any(test, feature = "telemetry"))]
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -30,20 +30,19 @@ impl MetricKind {
 /// One metric.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Metric {
-    /// Its name, with unit.
+    /// The name, which includes the unit.
     pub(crate) name: &'static str,
-    /// What it means, in one sentence.
+    /// The meaning, as users read it in Prometheus and Grafana.
     pub(crate) help: &'static str,
-    /// What its values do over time.
     pub(crate) kind: MetricKind,
-    /// The labels that every series of it has.
+    /// The names of the labels that every series has.
     pub(crate) labels: &'static [&'static str],
 }
 
-/// Upper bounds of the histograms' buckets.
+/// The upper bounds of the histogram buckets.
 ///
-/// They hold 50 µs, 5 ms, 10 ms and 50 ms, the limits in common use for polls
-/// and delays, so that the share above such a limit is exact.
+/// They include 50 µs, 5 ms, 10 ms and 50 ms, the usual limits for polls and
+/// delays, so that the share of values above such a limit is exact.
 pub(crate) const BUCKETS: [Duration; 19] = [
     Duration::from_micros(10),
     Duration::from_micros(25),
@@ -66,10 +65,12 @@ pub(crate) const BUCKETS: [Duration; 19] = [
     Duration::from_secs(10),
 ];
 
-/// How many sites have series of their own; the others share one.
+/// The number of sites that have separate series. The other sites share one
+/// series per cause.
 pub(crate) const MAX_SITES: usize = 50;
 
-/// Declares one constant for each metric, and [`ALL`] of them in that order.
+/// Declares one constant for each metric, and [`ALL`] with all of them in that
+/// order.
 macro_rules! catalogue {
     ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(#[doc = $help] pub(crate) const $constant: Metric = Metric {
@@ -85,77 +86,77 @@ macro_rules! catalogue {
 
 catalogue! {
     TASK_POLL_DURATION: Histogram "loopscope_task_poll_duration_seconds" ["task"]
-        "How long polls took, by kind of task.";
+        "Poll duration, by task kind.";
     TASK_SCHEDULE_DELAY: Histogram "loopscope_task_schedule_delay_seconds" ["task"]
-        "How long tasks that were woken waited to be polled, by kind of task.";
+        "Time from the first wake of a task to its next poll, by task kind.";
     TASKS_SPAWNED: Counter "loopscope_tasks_spawned_total" ["task"]
-        "Tasks spawned, by kind of task.";
+        "Tasks spawned, by task kind.";
     TASKS_COMPLETED: Counter "loopscope_tasks_completed_total" ["task"]
-        "Tasks that ended by completion, panic or abort, by kind of task.";
+        "Tasks that ended by completion, panic or abort, by task kind.";
     TASKS_ALIVE: Gauge "loopscope_tasks_alive" ["task"]
-        "Tasks that live now, by kind of task.";
+        "Live tasks, by task kind.";
     TASK_LINTS: Counter "loopscope_task_lints_total" ["task", "lint"]
-        "What named futures do that seldom is meant: polls with a self-wake, tasks with a lost-waker, never-yielded, or a large-future.";
+        "Suspicious behaviour of named futures, by lint. The lint self-wake counts polls; lost-waker, never-yielded and large-future count tasks.";
     TASK_FUTURE_SIZE: Gauge "loopscope_task_future_size_bytes" ["task"]
         "Size of the largest named future, by kind of task.";
     RUNTIME_TASKS: Gauge "loopscope_runtime_tasks_alive" ["runtime"]
-        "Tasks that live now in a runtime, by its own count.";
+        "Live tasks of a runtime, counted by Tokio.";
     LOOP_LAG: Histogram "loopscope_loop_lag_seconds" ["loop"]
-        "How long canaries that were woken waited to be polled, by event loop.";
+        "Time from a wake of a canary to its next poll, by event loop.";
     LOOP_LAG_UNANSWERED: Gauge "loopscope_loop_lag_unanswered_seconds" ["loop"]
-        "Age of a canary's wake that has led to no poll yet; zero without one.";
+        "Age of a canary's wake that no poll has followed yet; zero if the canary was polled after its last wake.";
     WORKER_BUSY: Counter "loopscope_worker_busy_seconds_total" ["runtime", "worker"]
-        "Time spent in polls, by worker.";
+        "Time that a worker spent in polls.";
     WORKER_POLLS: Counter "loopscope_worker_polls_total" ["runtime", "worker"]
-        "Polls, by worker.";
+        "Polls of a worker.";
     WORKER_PARKS: Counter "loopscope_worker_parks_total" ["runtime", "worker"]
-        "Times a worker parked because it had nothing to do.";
+        "Times that a worker parked because it had no work.";
     WORKERS: Gauge "loopscope_workers" ["runtime"]
         "Worker threads of a watched runtime.";
     WORKERS_BLOCKED: Gauge "loopscope_workers_blocked" []
-        "Workers that have been in one poll for longer than the threshold, now.";
+        "Workers whose current poll has lasted longer than the threshold.";
     LONGEST_ACTIVE_POLL: Gauge "loopscope_longest_active_poll_seconds" []
-        "Age of the oldest poll in progress; what shows a stall that has not ended.";
+        "Age of the oldest poll in progress. It shows a stall before the stall ends.";
     BLOCKING_EVENTS: Counter "loopscope_blocking_events_total" ["cause"]
-        "Polls over the threshold that have ended, by cause; without those whose thread only lacked a CPU.";
+        "Stalls (polls longer than the threshold) that have ended, by cause. Polls that were long only because their thread had no CPU do not count.";
     BLOCKING_SECONDS: Counter "loopscope_blocking_seconds_total" ["cause"]
-        "Time spent in polls over the threshold that have ended, by cause.";
+        "Time spent in stalls that have ended, by cause.";
     BLOCKING_DURATION: Histogram "loopscope_blocking_duration_seconds" ["cause"]
-        "How long the polls over the threshold took, by cause.";
+        "Duration of the stalls that have ended, by cause.";
     BLOCKING_SITE_EVENTS: Counter "loopscope_blocking_site_events_total" ["site", "cause"]
-        "Polls over the threshold, by the line that blocked: the worst 50, then other.";
+        "Stalls, by the source line that blocked. Lines beyond the 50 that took the most time are counted as other.";
     BLOCKING_SITE_SECONDS: Counter "loopscope_blocking_site_seconds_total" ["site", "cause"]
-        "Time spent in polls over the threshold, by the line that blocked: the worst 50, then other.";
+        "Time spent in stalls, by the source line that blocked. Lines beyond the 50 that took the most time are counted as other.";
     STARVED: Counter "loopscope_starved_seconds_total" []
-        "Time that threads in long polls were ready to run but had no CPU: the machine's fault, not the code's.";
+        "Time that threads in long polls were ready to run but had no CPU. The machine causes this, not the code.";
     PRESSURE: Counter "loopscope_pressure_seconds_total" ["level"]
-        "Time in which tasks were ready while workers were blocked: some of them, or in full all.";
+        "Time in which tasks were ready while workers were blocked: at least one worker (level some) or all workers (level full).";
     POOL_THREADS: Gauge "loopscope_blocking_pool_threads" ["runtime"]
-        "Threads of the blocking pool (with tokio_unstable).";
+        "Threads of the blocking pool (requires tokio_unstable).";
     POOL_IDLE_THREADS: Gauge "loopscope_blocking_pool_idle_threads" ["runtime"]
-        "Threads of the blocking pool that have nothing to do (with tokio_unstable).";
+        "Idle threads of the blocking pool (requires tokio_unstable).";
     POOL_QUEUE_DEPTH: Gauge "loopscope_blocking_pool_queue_depth" ["runtime"]
-        "Calls that wait for a thread of the blocking pool (with tokio_unstable).";
+        "Calls that wait for a thread of the blocking pool (requires tokio_unstable).";
     POOL_QUEUE_WAIT: Histogram "loopscope_blocking_pool_queue_wait_seconds" ["task"]
-        "How long calls of loopscope::spawn_blocking waited for a thread of the blocking pool, by name.";
+        "Time that calls of loopscope::spawn_blocking waited for a thread of the blocking pool, by name.";
     POOL_RUN_TIME: Histogram "loopscope_blocking_pool_run_seconds" ["task"]
-        "How long calls of loopscope::spawn_blocking held a thread of the blocking pool, by name.";
+        "Time that calls of loopscope::spawn_blocking ran on a thread of the blocking pool, by name.";
     GLOBAL_QUEUE_DEPTH: Gauge "loopscope_global_queue_depth" ["runtime"]
-        "Tasks in the queue that all workers share.";
+        "Tasks in the queue that all workers of a runtime share.";
     LOCAL_QUEUE_DEPTH: Gauge "loopscope_local_queue_depth" ["runtime", "worker"]
-        "Tasks in a worker's own queue (with tokio_unstable).";
+        "Tasks in a worker's local queue (requires tokio_unstable).";
     WATCHDOG_CPU: Counter "loopscope_watchdog_cpu_seconds_total" []
-        "CPU time of the watchdog thread.";
+        "CPU time of loopscope's watchdog thread.";
     CAPTURES: Counter "loopscope_captures_total" ["result"]
-        "Stack captures, by how they ended.";
+        "Stack captures, by result.";
     DROPPED: Counter "loopscope_dropped_total" ["reason"]
-        "Observations lost, by reason; while this rises, other figures are lower bounds.";
+        "Dropped observations, by reason. While this rises, other metrics are lower bounds.";
     HOOKS_REPLACED: Gauge "loopscope_hooks_replaced" ["hook"]
-        "1 for each hook of loopscope's that was set anew on a watched runtime's builder; absent without one.";
+        "1 for each hook of loopscope that the application replaced on a watched runtime's builder; absent if no hook was replaced.";
     THRESHOLD: Gauge "loopscope_blocking_threshold_seconds" []
         "Polls longer than this are stalls.";
     BUILD_INFO: Gauge "loopscope_build_info" ["version"]
-        "Always 1; carries the version of loopscope.";
+        "Always 1. The label contains the version of loopscope.";
 }
 
 #[cfg(test)]
@@ -177,22 +178,22 @@ mod tests {
     }
 
     #[test]
-    fn the_documentation_shows_this_catalogue() {
+    fn the_documentation_contains_this_catalogue() {
         let page = include_str!("../../../docs/metrics.md");
-        assert!(page.contains(&table()), "docs/metrics.md must hold this table:\n\n{}", table());
+        assert!(page.contains(&table()), "docs/metrics.md must contain this table:\n\n{}", table());
     }
 
     #[test]
-    fn the_documentation_names_the_buckets() {
+    fn the_documentation_contains_the_bucket_bounds() {
         let page = include_str!("../../../docs/metrics.md");
         let bounds: Vec<_> = BUCKETS.iter().map(|bound| bound.as_secs_f64().to_string()).collect();
-        assert!(page.contains(&bounds.join(" ")), "docs/metrics.md must name {}", bounds.join(" "));
+        assert!(page.contains(&bounds.join(" ")), "docs/metrics.md must contain {}", bounds.join(" "));
     }
 
     #[test]
-    fn names_follow_the_conventions() {
+    fn names_follow_the_conventions_of_prometheus() {
         let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
-        assert_eq!(names.len(), ALL.len(), "a name is used twice");
+        assert_eq!(names.len(), ALL.len(), "a name occurs twice");
         for metric in ALL {
             assert_eq!(
                 metric.name.ends_with("_total"),
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_ascend() {
+    fn bucket_bounds_ascend() {
         assert!(BUCKETS.is_sorted_by(|a, b| a < b));
     }
 }

@@ -1,32 +1,32 @@
-//! Everything recorded, for the recorder of the `metrics` crate.
+//! Publishes the metrics through the facade of the `metrics` crate.
 
 use metrics::{Label, Unit, counter, describe_counter, describe_gauge, gauge};
 
 use crate::export::metrics::catalogue::{ALL, BUCKETS, Metric, MetricKind};
-use crate::export::metrics::families::{Distribution, Family, Series, Value, families};
+use crate::export::metrics::families::{Distribution, Family, Series, SeriesValue, families};
 use crate::finding::FindingsDocument;
 use crate::snapshot::Snapshot;
 
-/// Sets what is recorded now. That crate's counters are whole numbers, and it
-/// has no histograms that are counted elsewhere; see `Scope::publish_metrics`
-/// for how such are shown.
+/// Sets all metrics to their current values. The counters of that crate are
+/// integers, and its histograms cannot be set from existing buckets. See
+/// `Scope::publish_metrics` for the metrics that replace them.
 pub(crate) fn publish(snapshot: &Snapshot, findings: &FindingsDocument) {
     for Family { metric, series } in families(snapshot, findings) {
         for Series { labels, value } in series {
             let labels = metric.labels.iter().copied().zip(labels);
             let labels: Vec<_> = labels.map(|(name, value)| Label::new(name, value)).collect();
             match value {
-                Value::Number(value) if is_counter(metric) => {
+                SeriesValue::Number(value) if is_integer_counter(metric) => {
                     counter!(metric.name, labels).absolute(value as u64)
                 }
-                Value::Number(value) => gauge!(metric.name, labels).set(value),
-                Value::Distribution(distribution) => histogram(metric.name, &labels, &distribution),
+                SeriesValue::Number(value) => gauge!(metric.name, labels).set(value),
+                SeriesValue::Distribution(distribution) => histogram(metric.name, &labels, &distribution),
             }
         }
     }
 }
 
-/// Tells the recorder what each means.
+/// Gives the recorder the description and unit of each metric.
 pub(crate) fn describe() {
     for metric in ALL {
         let unit = if metric.name.contains("_seconds") { Unit::Seconds } else { Unit::Count };
@@ -34,14 +34,14 @@ pub(crate) fn describe() {
             MetricKind::Histogram => {
                 describe_counter!(format!("{}_bucket", metric.name), Unit::Count, metric.help)
             }
-            _ if is_counter(metric) => describe_counter!(metric.name, unit, metric.help),
+            _ if is_integer_counter(metric) => describe_counter!(metric.name, unit, metric.help),
             _ => describe_gauge!(metric.name, unit, metric.help),
         }
     }
 }
 
-/// Whether it counts whole things.
-fn is_counter(metric: &Metric) -> bool {
+/// Returns whether the metric is a counter of integers.
+fn is_integer_counter(metric: &Metric) -> bool {
     metric.kind == MetricKind::Counter && !metric.name.ends_with("_seconds_total")
 }
 
@@ -67,17 +67,17 @@ mod tests {
     use crate::report::sample;
 
     #[test]
-    fn every_metric_arrives_with_its_labels_and_values() {
+    fn the_recorder_receives_every_metric_with_labels_and_values() {
         let recorder = DebuggingRecorder::new();
-        let arrived = recorder.snapshotter();
+        let snapshotter = recorder.snapshotter();
         let findings = sample::document(vec![sample::sleep()]);
         metrics::with_local_recorder(&recorder, || {
             describe();
             publish(&snapshot(), &findings);
-            // Absolute values: to publish twice adds nothing.
+            // The values are absolute: publishing twice must not add anything.
             publish(&snapshot(), &findings);
         });
-        let arrived: HashMap<_, _> = arrived
+        let received: HashMap<_, _> = snapshotter
             .snapshot()
             .into_vec()
             .into_iter()
@@ -88,19 +88,19 @@ mod tests {
                 (format!("{}{{{}}}", key.key().name(), labels.join(",")), value)
             })
             .collect();
-        assert_eq!(arrived["loopscope_tasks_spawned_total{task=session}"], DebugValue::Counter(1_009));
-        assert_eq!(arrived["loopscope_starved_seconds_total{}"], DebugValue::Gauge(6.007.into()));
+        assert_eq!(received["loopscope_tasks_spawned_total{task=session}"], DebugValue::Counter(1_009));
+        assert_eq!(received["loopscope_starved_seconds_total{}"], DebugValue::Gauge(6.007.into()));
         assert_eq!(
-            arrived["loopscope_task_poll_duration_seconds_bucket{le=0.005,task=session}"],
+            received["loopscope_task_poll_duration_seconds_bucket{le=0.005,task=session}"],
             DebugValue::Counter(3)
         );
         assert_eq!(
-            arrived["loopscope_task_poll_duration_seconds_count{task=session}"],
+            received["loopscope_task_poll_duration_seconds_count{task=session}"],
             DebugValue::Counter(4)
         );
         for family in families(&snapshot(), &findings) {
             let name = family.metric.name;
-            assert!(arrived.keys().any(|key| key.starts_with(name)), "{name} did not arrive");
+            assert!(received.keys().any(|key| key.starts_with(name)), "{name} is missing");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The text of `/metrics`: loopscope's own, then the application's.
+//! Writes the text of `/metrics`: loopscope's metrics, then the application's.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -10,96 +10,101 @@ use tokio::sync::Semaphore;
 
 use crate::export::metrics::exemplars::Exemplars;
 use crate::export::metrics::families::families;
-use crate::export::metrics::text::{self, Format};
+use crate::export::metrics::text::{self, TextFormat};
+#[cfg(feature = "tokio-metrics")]
+use crate::export::metrics::tokio_series::TokioSeries;
 use crate::export::source::Source;
 
-/// How long the application's own collectors may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the application's collectors may run during one scrape.
+const APPLICATION_COLLECTORS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the names of loopscope's begin with.
+/// The prefixes of the metric names that loopscope exports itself.
 #[cfg(not(feature = "tokio-metrics"))]
-const OWN: [&str; 1] = ["loopscope_"];
+const RESERVED_PREFIXES: [&str; 1] = ["loopscope_"];
 #[cfg(feature = "tokio-metrics")]
-const OWN: [&str; 2] = ["loopscope_", "tokio_"];
+const RESERVED_PREFIXES: [&str; 2] = ["loopscope_", "tokio_"];
 
-/// What is asked on a scrape.
-pub(crate) struct Metrics {
+/// Everything that a scrape reads.
+pub(crate) struct Exposition {
     source: Arc<dyn Source>,
     application: Option<Registry>,
-    /// Held while the application's collectors run, so that those which hang
-    /// do so once, not once for each scrape.
-    turn: Arc<Semaphore>,
-    /// How long the last text was: the next will hardly be shorter.
-    size: AtomicUsize,
+    /// Permits one run of the application's collectors at a time: collectors
+    /// that hang must not occupy another thread for each scrape.
+    collection_permit: Arc<Semaphore>,
+    /// The length of the last text in bytes, as the initial capacity for the
+    /// next.
+    last_text_bytes: AtomicUsize,
     #[cfg(feature = "tokio-metrics")]
-    tokio: super::tokio_series::TokioSeries,
+    tokio_series: TokioSeries,
 }
 
-impl Metrics {
+impl Exposition {
     pub(crate) fn new(source: Arc<dyn Source>, application: Option<Registry>) -> Self {
         Self {
             source,
             application,
-            turn: Arc::new(Semaphore::new(1)),
-            size: AtomicUsize::new(0),
+            collection_permit: Arc::new(Semaphore::new(1)),
+            last_text_bytes: AtomicUsize::new(0),
             #[cfg(feature = "tokio-metrics")]
-            tokio: Default::default(),
+            tokio_series: TokioSeries::default(),
         }
     }
 
-    /// The exposition.
-    pub(crate) async fn text(&self, format: Format) -> String {
+    /// Writes all metrics in `format`.
+    pub(crate) async fn text(&self, format: TextFormat) -> String {
         let application = match &self.application {
-            Some(registry) => self.application(registry.clone(), format).await,
+            Some(registry) => self.application_text(registry.clone(), format).await,
             None => String::new(),
         };
         let (snapshot, findings) = (self.source.snapshot(), self.source.findings());
         let exemplars = match format {
-            Format::OpenMetrics => Exemplars::new(&self.source.stalls(None).stalls, &findings.findings),
-            Format::Text => Exemplars::default(),
+            TextFormat::OpenMetrics => Exemplars::new(&self.source.stalls(None).stalls, &findings.findings),
+            TextFormat::Prometheus => Exemplars::default(),
         };
-        let mut text = String::with_capacity(self.size.load(Relaxed) + 4096);
+        let mut text = String::with_capacity(self.last_text_bytes.load(Relaxed) + 4096);
         text::write(&mut text, &families(&snapshot, &findings), format, &exemplars);
         #[cfg(feature = "tokio-metrics")]
-        text::write(&mut text, &self.tokio.families(&self.source.runtimes()), format, &exemplars);
+        text::write(&mut text, &self.tokio_series.families(&self.source.runtimes()), format, &exemplars);
         text.push_str(&application);
-        if format == Format::OpenMetrics {
+        if format == TextFormat::OpenMetrics {
             text.push_str("# EOF\n");
         }
-        self.size.store(text.len(), Relaxed);
+        self.last_text_bytes.store(text.len(), Relaxed);
         text
     }
 
-    /// The application's metrics. Its collectors are not ours: they may wait
-    /// for a lock that a blocked worker holds, or panic. Neither may keep
-    /// loopscope from answering, so they run on a thread of their own.
-    async fn application(&self, registry: Registry, format: Format) -> String {
-        let left_out = |reason| left_out(reason, format);
-        let Ok(turn) = Arc::clone(&self.turn).try_acquire_owned() else {
-            return left_out("are still being collected for an earlier scrape");
+    /// Writes the application's metrics. Its collectors may wait for a lock
+    /// that a blocked worker holds, or panic. They run on a separate thread,
+    /// because neither may prevent loopscope's own metrics from being served.
+    async fn application_text(&self, registry: Registry, format: TextFormat) -> String {
+        let omitted = |reason| omitted(reason, format);
+        let Ok(permit) = Arc::clone(&self.collection_permit).try_acquire_owned() else {
+            return omitted("are still being collected for an earlier scrape");
         };
         let collected = tokio::task::spawn_blocking(move || {
             let mut families = registry.gather();
-            // Registered there as well, or passed in by mistake: a name that
-            // is there twice would make Prometheus refuse the whole scrape.
-            families.retain(|family| !OWN.iter().any(|own| family.name().starts_with(own)));
+            // The registry may also contain loopscope's collector. Prometheus
+            // rejects the whole scrape if a name occurs twice.
+            families
+                .retain(|family| !RESERVED_PREFIXES.iter().any(|prefix| family.name().starts_with(prefix)));
             let mut text = String::new();
-            families.iter().for_each(|family| text::write_foreign(&mut text, family, format));
-            drop(turn);
+            families.iter().for_each(|family| text::write_application_family(&mut text, family, format));
+            drop(permit);
             text
         });
-        match tokio::time::timeout(PATIENCE, collected).await {
+        match tokio::time::timeout(APPLICATION_COLLECTORS_TIMEOUT, collected).await {
             Ok(Ok(text)) => text,
-            Ok(Err(_)) => left_out("could not be collected: a collector panicked"),
-            Err(_) => left_out("were not collected within 1 s"),
+            Ok(Err(_)) => omitted("could not be collected: a collector panicked"),
+            Err(_) => omitted("were not collected within 1 s"),
         }
     }
 }
 
-/// OpenMetrics allows no comments.
-fn left_out(reason: &str, format: Format) -> String {
+/// Returns a comment that says why the application's metrics are missing.
+/// OpenMetrics does not allow comments.
+fn omitted(reason: &str, format: TextFormat) -> String {
     match format {
-        Format::Text => format!("# The application's own metrics {reason}.\n"),
-        Format::OpenMetrics => String::new(),
+        TextFormat::Prometheus => format!("# The application's own metrics {reason}.\n"),
+        TextFormat::OpenMetrics => String::new(),
     }
 }

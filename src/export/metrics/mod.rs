@@ -1,5 +1,5 @@
-//! The metric catalogue and its transports: Prometheus' text and protobuf data
-//! model, the facade of the `metrics` crate, tokio-metrics' series.
+//! The metric catalogue and its outputs: Prometheus' text format and data
+//! model, the facade of the `metrics` crate, and the series of tokio-metrics.
 
 pub(crate) mod buckets;
 pub(crate) mod catalogue;

@@ -1,4 +1,4 @@
-//! The snapshot as a collector for a Prometheus registry.
+//! A collector for a registry of the `prometheus` crate.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,36 +8,40 @@ use ::prometheus::core::{Collector as PrometheusCollector, Desc};
 use ::prometheus::proto;
 
 use crate::export::metrics::catalogue::{self, BUCKETS, Metric, MetricKind};
-use crate::export::metrics::families::{Distribution, Family, Series, Value, families};
+use crate::export::metrics::families::{Distribution, Family, Series, SeriesValue, families};
+#[cfg(feature = "tokio-metrics")]
+use crate::export::metrics::tokio_series::{self, TokioSeries};
 use crate::export::source::Source;
 
-/// Everything recorded, for a [`prometheus::Registry`](::prometheus::Registry)
-/// of the application's own.
+/// Adds loopscope's metrics to the application's
+/// [`prometheus::Registry`](::prometheus::Registry).
 ///
-/// Each collection reads a new snapshot; nothing is reset by it, so several
-/// scrapers see the same.
+/// Each collection reads a new snapshot. A collection resets nothing, so
+/// several scrapers see the same values. See
+/// [`Scope::collector`](crate::Scope::collector).
 pub struct Collector {
     source: Arc<dyn Source>,
     descriptions: Vec<Desc>,
     #[cfg(feature = "tokio-metrics")]
-    tokio: super::tokio_series::TokioSeries,
+    tokio_series: TokioSeries,
 }
 
 impl Collector {
     pub(crate) fn new(source: Arc<dyn Source>) -> Self {
         let metrics = catalogue::ALL.iter().copied();
         #[cfg(feature = "tokio-metrics")]
-        let metrics = metrics.chain(super::tokio_series::metrics());
+        let metrics = metrics.chain(tokio_series::metrics());
         let descriptions = metrics.filter_map(|metric| {
             let labels = metric.labels.iter().map(ToString::to_string).collect();
-            // Fails for an invalid name only; a test builds them all.
+            // Fails only for an invalid name. A test checks that none is
+            // invalid.
             Desc::new(metric.name.to_owned(), metric.help.to_owned(), labels, HashMap::new()).ok()
         });
         Self {
             descriptions: descriptions.collect(),
             source,
             #[cfg(feature = "tokio-metrics")]
-            tokio: Default::default(),
+            tokio_series: TokioSeries::default(),
         }
     }
 }
@@ -50,7 +54,8 @@ impl PrometheusCollector for Collector {
     fn collect(&self) -> Vec<proto::MetricFamily> {
         let families = families(&self.source.snapshot(), &self.source.findings());
         #[cfg(feature = "tokio-metrics")]
-        let families = families.into_iter().chain(self.tokio.families(&self.source.runtimes())).collect();
+        let families =
+            families.into_iter().chain(self.tokio_series.families(&self.source.runtimes())).collect();
         to_proto(families)
     }
 }
@@ -61,9 +66,9 @@ impl fmt::Debug for Collector {
     }
 }
 
-/// Families as the crate has them.
+/// Converts families into the types of the `prometheus` crate.
 pub(crate) fn to_proto(families: Vec<Family>) -> Vec<proto::MetricFamily> {
-    let of = |Family { metric, series }| {
+    let convert = |Family { metric, series }| {
         let mut family = proto::MetricFamily::default();
         family.set_name(metric.name.to_owned());
         family.set_help(metric.help.to_owned());
@@ -72,13 +77,13 @@ pub(crate) fn to_proto(families: Vec<Family>) -> Vec<proto::MetricFamily> {
             MetricKind::Gauge => proto::MetricType::GAUGE,
             MetricKind::Histogram => proto::MetricType::HISTOGRAM,
         });
-        family.set_metric(series.into_iter().map(|series| one(metric, series)).collect());
+        family.set_metric(series.into_iter().map(|series| series_to_proto(metric, series)).collect());
         family
     };
-    families.into_iter().map(of).collect()
+    families.into_iter().map(convert).collect()
 }
 
-fn one(metric: &Metric, Series { labels, value }: Series) -> proto::Metric {
+fn series_to_proto(metric: &Metric, Series { labels, value }: Series) -> proto::Metric {
     let pairs = metric.labels.iter().zip(labels).map(|(name, value)| {
         let mut pair = proto::LabelPair::default();
         pair.set_name((*name).to_owned());
@@ -87,13 +92,13 @@ fn one(metric: &Metric, Series { labels, value }: Series) -> proto::Metric {
     });
     let mut series = proto::Metric::from_label(pairs.collect());
     match value {
-        Value::Distribution(distribution) => series.set_histogram(histogram(&distribution)),
-        Value::Number(number) if metric.kind == MetricKind::Counter => {
+        SeriesValue::Distribution(distribution) => series.set_histogram(histogram_to_proto(&distribution)),
+        SeriesValue::Number(number) if metric.kind == MetricKind::Counter => {
             let mut counter = proto::Counter::default();
             counter.set_value(number);
             series.set_counter(counter);
         }
-        Value::Number(number) => {
+        SeriesValue::Number(number) => {
             let mut gauge = proto::Gauge::default();
             gauge.set_value(number);
             series.set_gauge(gauge);
@@ -102,7 +107,7 @@ fn one(metric: &Metric, Series { labels, value }: Series) -> proto::Metric {
     series
 }
 
-fn histogram(distribution: &Distribution) -> proto::Histogram {
+fn histogram_to_proto(distribution: &Distribution) -> proto::Histogram {
     let buckets = BUCKETS.iter().zip(distribution.at_most).map(|(bound, at_most)| {
         let mut bucket = proto::Bucket::default();
         bucket.set_upper_bound(bound.as_secs_f64());

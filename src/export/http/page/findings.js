@@ -1,32 +1,36 @@
 
-// Findings as cards, the worst first; only so many until all are asked for.
+// Shows findings as cards, the worst first. It shows the first few until the user asks for all.
 
-const FEW = 25;
+const INITIAL_CARDS = 25;
+const DETAILS_TIMEOUT_MS = 5000;
+const COPY_RESULT_MS = 2000;
 const cards = new Map();
-const details = { queue: [], busy: false };
+const detailRequests = { queue: [], busy: false };
 let summaries = new Map();
 let showAll = false;
 
 const findingOf = (id) => summaries.get(id);
 
-function card(id) {
+const placeOf = (finding) => finding.site ?? finding.function ?? "an unknown place";
+
+function cardOf(id) {
   let card = cards.get(id);
   if (card) return card;
-  const root = copyOf("card");
+  const root = cloneTemplate("card");
   root.id = `finding-${id}`;
   const part = (name) => root.querySelector(name);
-  card = { id, root, part, detailsOf: -1 };
+  card = { id, root, part, detailsForCount: -1 };
   part(".link").href = `findings/${encodeURIComponent(id)}.txt`;
   part(".copy").addEventListener("click", () => copyText(card));
-  part("details").addEventListener("toggle", () => ask(card));
+  part("details").addEventListener("toggle", () => requestDetails(card));
   cards.set(id, card);
   return card;
 }
 
 function renderFindings(live) {
-  const news = live.findings.filter((finding) => summaries.size > 0 && !summaries.has(finding.id));
+  const added = live.findings.filter((finding) => summaries.size > 0 && !summaries.has(finding.id));
   summaries = new Map(live.findings.map((finding) => [finding.id, finding]));
-  if (news.length > 0) announceCalmly(`New finding: ${news[0].cause} at ${news[0].site ?? news[0].function ?? "an unknown place"}`);
+  if (added.length > 0) announceRateLimited(`New finding: ${added[0].cause} at ${placeOf(added[0])}`);
   for (const [id, { root }] of cards) {
     if (!summaries.has(id)) {
       root.remove();
@@ -36,88 +40,88 @@ function renderFindings(live) {
   const wanted = byId("findings-filter").value.trim().toLowerCase();
   const text = (f) => `${f.cause} ${f.primitive} ${f.site} ${f.function} ${f.task} ${f.advice}`.toLowerCase();
   const matching = live.findings.filter((finding) => !wanted || text(finding).includes(wanted));
-  // Those in progress first; the others come by the time they took.
+  // Findings in progress first. The others stay sorted by their total time.
   matching.sort((a, b) => (b.ongoing_seconds !== null) - (a.ongoing_seconds !== null));
-  const shown = showAll ? matching : matching.slice(0, FEW);
-  for (const finding of shown) fill(card(finding.id), finding, live.now);
-  place(shown.map((finding) => card(finding.id).root));
+  const shown = showAll ? matching : matching.slice(0, INITIAL_CARDS);
+  for (const finding of shown) fillCard(cardOf(finding.id), finding, live.now);
+  showInOrder(shown.map((finding) => cardOf(finding.id).root));
 
   const all = byId("findings-all");
-  all.hidden = matching.length <= FEW;
-  write(all, showAll ? `Show the first ${FEW}` : `Show all ${matching.length}`);
+  all.hidden = matching.length <= INITIAL_CARDS;
+  setText(all, showAll ? `Show the first ${INITIAL_CARDS}` : `Show all ${matching.length}`);
   byId("findings-none").hidden = live.findings.length > 0;
-  write(byId("findings-title"), live.findings.length > 0 ? `Findings (${live.findings.length})` : "Findings");
+  setText(byId("findings-title"), live.findings.length > 0 ? `Findings (${live.findings.length})` : "Findings");
 }
 
-/** Puts the cards in order, but moves nothing under the reader's hand. */
-function place(roots) {
+/** Shows the cards in this order. While the user points at or focuses a card, cards are only added and removed. */
+function showInOrder(roots) {
   const parent = byId("cards");
-  const same = parent.children.length === roots.length && roots.every((root, at) => parent.children[at] === root);
-  const inUse = parent.contains(document.activeElement) || parent.matches(":hover");
-  if (same) return;
-  if (!inUse) return parent.replaceChildren(...roots);
+  const isInOrder = parent.children.length === roots.length && roots.every((root, index) => parent.children[index] === root);
+  const isInUse = parent.contains(document.activeElement) || parent.matches(":hover");
+  if (isInOrder) return;
+  if (!isInUse) return parent.replaceChildren(...roots);
   const wanted = new Set(roots);
   for (const root of [...parent.children]) if (!wanted.has(root) && !root.contains(document.activeElement)) root.remove();
   for (const root of roots) if (!root.isConnected) parent.append(root);
 }
 
-function fill(card, finding, now) {
+function fillCard(card, finding, now) {
   const { part, root } = card;
   const isOngoing = finding.ongoing_seconds !== null;
-  mark(root, "ongoing", isOngoing);
-  write(part(".cause"), finding.cause);
-  const place = finding.site ?? finding.function ?? "an unknown place";
-  write(part(".site"), place);
-  label(part(".link"), `as text: ${place}`);
-  label(part(".copy"), `Copy as text: ${place}`);
-  label(part("summary"), `${part("summary").textContent}: ${place}`);
+  setClass(root, "ongoing", isOngoing);
+  setText(part(".cause"), finding.cause);
+  const place = placeOf(finding);
+  setText(part(".site"), place);
+  setAriaLabel(part(".link"), `as text: ${place}`);
+  setAriaLabel(part(".copy"), `Copy as text: ${place}`);
+  setAriaLabel(part("summary"), `${part("summary").textContent}: ${place}`);
   const what = finding.primitive ? `${finding.primitive} in ` : "";
-  write(part(".blocking"), `${what}${finding.function ?? "an unknown function"}, task ${finding.task}`);
+  setText(part(".blocking"), `${what}${finding.function ?? "an unknown function"}, task ${finding.task}`);
   const facts = [
-    `${many(finding.count, "stall", "stalls")}, ${duration(finding.total_seconds)} in all, ${duration(finding.max_seconds)} at most`,
+    `${counted(finding.count, "stall", "stalls")}, ${duration(finding.total_seconds)} in total, the longest ${duration(finding.max_seconds)}`,
   ];
-  if (isOngoing) facts.unshift(`blocks now, for ${age(finding.ongoing_seconds)}`);
+  if (isOngoing) facts.unshift(`has blocked for ${age(finding.ongoing_seconds)}`);
   if (finding.victims > 0) {
-    const tasks = many(finding.victims, "task", "tasks");
-    const times = finding.victim_waits > finding.victims ? `${finding.victim_waits} times, ` : "";
-    facts.push(`${tasks} waited ${times}${duration(finding.victims_delay_seconds)} in all`);
+    const tasks = counted(finding.victims, "task", "tasks");
+    const waits = finding.victim_waits > finding.victims ? `${finding.victim_waits} times, ` : "";
+    facts.push(`${tasks} waited ${waits}${duration(finding.victims_delay_seconds)} in total`);
   }
   const since = Math.round(now - finding.last_seen_unix_seconds);
-  if (!isOngoing) facts.push(since > 0 ? `last ${ago(since)} ago` : "last just now");
+  if (!isOngoing) facts.push(since > 0 ? `last seen ${timeAgo(since)} ago` : "last seen just now");
   facts.push(`evidence: ${finding.evidence}`);
-  write(part(".facts"), facts.join(" · "));
-  write(part(".advice"), finding.advice);
+  setText(part(".facts"), facts.join(" · "));
+  setText(part(".advice"), finding.advice);
   part(".advice").hidden = finding.advice === "";
-  if (card.detailsOf < 0 || (part("details").open && card.detailsOf !== finding.count)) ask(card);
+  if (card.detailsForCount < 0 || (part("details").open && card.detailsForCount !== finding.count)) requestDetails(card);
 }
 
-/** Source and stack are asked for one card at a time. */
-function ask(card) {
-  if (!details.queue.includes(card)) details.queue.push(card);
-  if (!details.busy) answerNext();
+/** Requests source and stack, for one card at a time. */
+function requestDetails(card) {
+  if (!detailRequests.queue.includes(card)) detailRequests.queue.push(card);
+  if (!detailRequests.busy) fetchNextDetails();
 }
 
-async function answerNext() {
-  const card = details.queue.shift();
+async function fetchNextDetails() {
+  const card = detailRequests.queue.shift();
   if (!card) return;
-  details.busy = true;
+  detailRequests.busy = true;
   try {
     const count = findingOf(card.id)?.count ?? 0;
-    const response = await fetch(`findings/${encodeURIComponent(card.id)}`, { signal: AbortSignal.timeout(5000) });
+    const response = await fetch(`findings/${encodeURIComponent(card.id)}`, { signal: AbortSignal.timeout(DETAILS_TIMEOUT_MS) });
     if (response.ok) {
       const { finding, source } = await response.json();
-      card.detailsOf = count;
-      const line = card.part(".source");
-      line.hidden = source === null;
-      write(line, source === null ? "" : `${finding.site.line} | ${source.trim()}`);
-      card.part("summary").textContent = `Stack (${many(finding.stack.length, "frame", "frames")})`;
+      card.detailsForCount = count;
+      const sourceLine = card.part(".source");
+      sourceLine.hidden = source === null;
+      setText(sourceLine, source === null ? "" : `${finding.site.line} | ${source.trim()}`);
+      card.part("summary").textContent = `Stack (${counted(finding.stack.length, "frame", "frames")})`;
       card.part(".stack").replaceChildren(...finding.stack.map(frameItem));
     }
   } catch {
-    // The server is away; the next answer asks again.
+    // The server is unavailable. The next response of /live requests the details again.
   } finally {
-    details.busy = false;
-    if (details.queue.length > 0) answerNext();
+    detailRequests.busy = false;
+    if (detailRequests.queue.length > 0) fetchNextDetails();
   }
 }
 
@@ -129,11 +133,11 @@ function frameItem(frame) {
   return item;
 }
 
-/** Opens what a bar points at. */
+/** Scrolls to the finding of a bar. */
 function showFinding(id) {
   if (!findingOf(id)) return;
   byId("findings-filter").value = "";
-  const { root } = card(id);
+  const { root } = cardOf(id);
   if (!root.isConnected) byId("cards").prepend(root);
   root.scrollIntoView({ block: "center" });
   root.focus({ preventScroll: true });
@@ -141,16 +145,16 @@ function showFinding(id) {
 
 async function copyText(card) {
   const button = card.part(".copy");
-  let said = "Copied";
+  let result = "Copied";
   try {
-    const response = await fetch(`findings/${encodeURIComponent(card.id)}.txt`, { signal: AbortSignal.timeout(5000) });
+    const response = await fetch(`findings/${encodeURIComponent(card.id)}.txt`, { signal: AbortSignal.timeout(DETAILS_TIMEOUT_MS) });
     if (!response.ok) throw new Error(response.statusText);
     await navigator.clipboard.writeText(await response.text());
   } catch {
-    // Browsers give the clipboard to pages of this machine or over TLS only.
-    said = "Not allowed here: use the link";
+    // Browsers allow access to the clipboard only on localhost and over TLS.
+    result = "Copying is not allowed here: use the link";
   }
-  button.textContent = said;
-  announce(said);
-  setTimeout(() => (button.textContent = "Copy as text"), 2000);
+  button.textContent = result;
+  announce(result);
+  setTimeout(() => (button.textContent = "Copy as text"), COPY_RESULT_MS);
 }

@@ -1,10 +1,10 @@
 
 "use strict";
-// How figures and names are written. Everything is set as text, never as markup.
+// Formats values, and writes them into elements: always as text, never as markup.
 
 const byId = (id) => document.getElementById(id);
 
-/** Three digits and a unit that fits: "12 ms", "2.41 s". */
+/** Formats seconds with three significant digits and a suitable unit: "12 ms", "2.41 s". */
 function duration(seconds) {
   if (!(seconds >= 0)) return "–";
   if (seconds === 0) return "0 s";
@@ -13,31 +13,31 @@ function duration(seconds) {
   return `${Number(value.toPrecision(3))} ${unit}`;
 }
 
-/** An age, which changes before your eyes: always the same number of digits. */
+/** Formats an age in seconds. The number of decimals does not change while the age grows. */
 const age = (seconds) => (seconds < 1 ? `${Math.round(seconds * 1e3)} ms` : `${seconds.toFixed(1)} s`);
 
-/** Whole seconds, minutes or hours. */
-const ago = (seconds) =>
+/** Formats a time in the past in whole seconds, minutes or hours. */
+const timeAgo = (seconds) =>
   seconds < 120 ? `${seconds} s` : seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
 
 const percent = (share) => `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
 
-const many = (n, one, more) => `${n.toLocaleString("en")} ${n === 1 ? one : more}`;
+const counted = (n, singular, plural) => `${n.toLocaleString("en")} ${n === 1 ? singular : plural}`;
 
-const clock = (date) => date.toLocaleTimeString([], { hour12: false });
+const timeOfDay = (date) => date.toLocaleTimeString([], { hour12: false });
 
-/** Sets text only where it changes, so that a selection and a reader's place stay. */
-function write(element, text) {
+/** Sets the text only if it differs, so that a selection and a screen reader's position are kept. */
+function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** What a screen reader says instead of the text. */
-function label(element, text) {
+/** Sets the text that a screen reader reads instead of the content. */
+function setAriaLabel(element, text) {
   if (element.getAttribute("aria-label") !== text) element.setAttribute("aria-label", text);
 }
 
-function mark(element, name, on) {
+function setClass(element, name, on) {
   element.classList.toggle(name, Boolean(on));
 }
 
-const copyOf = (template) => byId(template).content.firstElementChild.cloneNode(true);
+const cloneTemplate = (template) => byId(template).content.firstElementChild.cloneNode(true);

@@ -1,72 +1,74 @@
 
-// The last minute, from answers that hold only totals.
+// Keeps the samples and stalls of the last minute. A sample is one response of /live and contains totals.
 
-const MINUTE = 60;
-const past = { samples: [], ended: new Map(), ongoing: [] };
+const WINDOW_SECONDS = 60;
+/** Ended stalls are kept for this time after they have left the window. */
+const STALL_RETENTION_SECONDS = 5;
+const recent = { samples: [], ended: new Map(), ongoing: [] };
 
 const stallKey = (stall) => `${stall.worker} ${stall.start_unix_ns}`;
 
-/** Takes in an answer. One of another process, or a restarted one, begins anew. */
-function remember(live) {
-  const last = past.samples.at(-1);
-  const polls = (answer) => answer.workers.reduce((sum, worker) => sum + worker.polls, 0);
+/** Adds a sample. If it is from another process, or counts from zero again, the older samples are removed. */
+function addSample(live) {
+  const last = recent.samples.at(-1);
+  const polls = (sample) => sample.workers.reduce((sum, worker) => sum + worker.polls, 0);
   if (last && (last.process.pid !== live.process.pid || polls(live) < polls(last))) {
-    past.samples.length = 0;
-    past.ended.clear();
+    recent.samples.length = 0;
+    recent.ended.clear();
   }
   live.now = live.now_unix_ns / 1e9;
   live.kinds = new Map(live.tasks.kinds.map((kind) => [kind.name, kind]));
-  past.samples.push(live);
-  while (past.samples.length > 2 && past.samples[1].now <= live.now - MINUTE) past.samples.shift();
+  recent.samples.push(live);
+  while (recent.samples.length > 2 && recent.samples[1].now <= live.now - WINDOW_SECONDS) recent.samples.shift();
 
-  past.ongoing = live.stalls.filter((stall) => stall.end_unix_ns === null);
-  for (const stall of live.stalls) if (stall.end_unix_ns !== null) past.ended.set(stallKey(stall), stall);
-  for (const [key, stall] of past.ended) {
-    if (stall.end_unix_ns / 1e9 < live.now - MINUTE - 5) past.ended.delete(key);
+  recent.ongoing = live.stalls.filter((stall) => stall.end_unix_ns === null);
+  for (const stall of live.stalls) if (stall.end_unix_ns !== null) recent.ended.set(stallKey(stall), stall);
+  for (const [key, stall] of recent.ended) {
+    if (stall.end_unix_ns / 1e9 < live.now - WINDOW_SECONDS - STALL_RETENTION_SECONDS) recent.ended.delete(key);
   }
 }
 
-/** The values that came between two samples of a distribution; all without an earlier one. */
-function between(earlier, later) {
+/** Returns the values added between two samples of a distribution, or all values without an earlier sample. */
+function difference(earlier, later) {
   if (!earlier) return { count: later.count, sum: later.sum_seconds, buckets: later.buckets, max: later.max_seconds };
   return {
     count: later.count - earlier.count,
     sum: later.sum_seconds - earlier.sum_seconds,
-    buckets: later.buckets.map((n, at) => n - earlier.buckets[at]),
+    buckets: later.buckets.map((n, index) => n - earlier.buckets[index]),
     max: later.max_seconds,
   };
 }
 
-/** Interpolated within a bucket, as Prometheus does; null without values. */
+/** Returns a quantile, interpolated within a bucket as in Prometheus, or null without values. */
 function quantile(values, share, bounds) {
   const total = values.buckets.reduce((sum, n) => sum + n, 0);
   if (total <= 0) return null;
   const rank = share * total;
-  let seen = 0;
-  for (let at = 0; at < values.buckets.length; at++) {
-    const within = values.buckets[at];
-    if (within > 0 && seen + within >= rank) {
-      const low = at > 0 ? bounds[at - 1] : 0;
-      const high = at < bounds.length ? Math.min(bounds[at], values.max) : values.max;
-      return low + Math.max(0, high - low) * ((rank - seen) / within);
+  let counted = 0;
+  for (let index = 0; index < values.buckets.length; index++) {
+    const inBucket = values.buckets[index];
+    if (inBucket > 0 && counted + inBucket >= rank) {
+      const low = index > 0 ? bounds[index - 1] : 0;
+      const high = index < bounds.length ? Math.min(bounds[index], values.max) : values.max;
+      return low + Math.max(0, high - low) * ((rank - counted) / inBucket);
     }
-    seen += within;
+    counted += inBucket;
   }
   return values.max;
 }
 
-/** Each pair of neighbouring samples. */
-function eachSecond(visit) {
-  for (let at = 1; at < past.samples.length; at++) visit(past.samples[at - 1], past.samples[at], at);
+/** Calls `visit` for each pair of consecutive samples, which are about one second apart. */
+function forEachInterval(visit) {
+  for (let index = 1; index < recent.samples.length; index++) visit(recent.samples[index - 1], recent.samples[index]);
 }
 
-/** How many seconds of a stall lie within the minute before `now`. */
-function withinMinute(stall, now) {
+/** Returns how many seconds of a stall are within the minute before `now`. */
+function secondsInWindow(stall, now) {
   const end = stall.end_unix_ns === null ? now : stall.end_unix_ns / 1e9;
-  return Math.max(0, Math.min(end, now) - Math.max(stall.start_unix_ns / 1e9, now - MINUTE));
+  return Math.max(0, Math.min(end, now) - Math.max(stall.start_unix_ns / 1e9, now - WINDOW_SECONDS));
 }
 
-const allStalls = () => [...past.ended.values(), ...past.ongoing];
+const allStalls = () => [...recent.ended.values(), ...recent.ongoing];
 
-/** Workers of the runtimes; a root future's thread is a lane and no worker. */
-const workersOf = (live) => live.runtimes.reduce((sum, runtime) => sum + runtime.workers, 0) || live.workers.length || 1;
+/** Returns the number of workers. The thread of a root future has a lane, but is not a worker. */
+const workerCount = (live) => live.runtimes.reduce((sum, runtime) => sum + runtime.workers, 0) || live.workers.length || 1;

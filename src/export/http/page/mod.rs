@@ -1,5 +1,5 @@
-//! The live page at `/`: one document with its style and script in it, that
-//! fetches nothing but `/live` and `/findings` of the server it came from.
+//! The live page at `/`: one document that includes its style and script. It
+//! requests only `/live` and `/findings` from its own server.
 
 use axum::http::HeaderValue;
 
@@ -16,7 +16,7 @@ macro_rules! script {
     };
 }
 
-/// The document.
+/// The whole document.
 pub(crate) const INDEX: &str = concat!(
     include_str!("head.html"),
     "<style>\n",
@@ -28,8 +28,8 @@ pub(crate) const INDEX: &str = concat!(
     "</script>\n</body>\n</html>\n"
 );
 
-/// Only this script may run, and it cannot write markup: whatever a task or a
-/// file is called stays text.
+/// Allows only this script to run, and does not let it write markup: the name
+/// of a task or a file is always text.
 pub(crate) const SECURITY_POLICY: HeaderValue = HeaderValue::from_static(concat!(
     "default-src 'none'; script-src ",
     include_str!("script.sha256"),
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_policy_names_this_script() {
+    fn the_policy_contains_the_hash_of_the_script() {
         let hash = format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(script!())));
         if std::env::var_os("LOOPSCOPE_BLESS").is_some() {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/export/http/page/script.sha256");
@@ -57,9 +57,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_loaded_from_anywhere() {
-        for loads in ["http://", "https://", "src=", "@import", "url(", "innerHTML", "import("] {
-            assert!(!INDEX.contains(loads), "{loads}");
+    fn the_page_loads_nothing_from_other_servers() {
+        for forbidden in ["http://", "https://", "src=", "@import", "url(", "innerHTML", "import("] {
+            assert!(!INDEX.contains(forbidden), "{forbidden}");
         }
     }
 }

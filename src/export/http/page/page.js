@@ -1,47 +1,50 @@
 
-// Asks once a second, and survives the server's absence.
+// Requests /live once per second, and continues after the server was unavailable.
 
-const EACH = 1000;
-const PATIENCE = 5000;
-/** Stalls are diagnosed a while after they ended: so far back is asked again. */
-const OVERLAP = 5;
+const REFRESH_INTERVAL_MS = 1000;
+const MIN_REFRESH_DELAY_MS = 100;
+const REDRAW_INTERVAL_MS = 100;
+const RESPONSE_TIMEOUT_MS = 5000;
+const MIN_ANNOUNCEMENT_INTERVAL_MS = 3000;
+/** A stall gets its finding some time after its end, so each request includes the stalls of these last seconds again. */
+const STALLS_OVERLAP_SECONDS = 5;
 
-const page = { live: null, answeredAt: 0, paused: false, downSince: null, timer: 0, round: 0, saidAt: 0 };
+const page = { live: null, receivedAt: 0, paused: false, downSince: null, timer: 0, refreshId: 0, announcedAt: 0 };
 
-/** The server's clock; it stands while nothing is heard. */
+/** Returns the time of the server in seconds. It does not advance while the page is paused or gets no response. */
 function serverNow() {
   if (!page.live) return Date.now() / 1e3;
-  const stands = page.paused || page.downSince !== null;
-  return page.live.now + (stands ? 0 : (performance.now() - page.answeredAt) / 1e3);
+  const isStopped = page.paused || page.downSince !== null;
+  return page.live.now + (isStopped ? 0 : (performance.now() - page.receivedAt) / 1e3);
 }
 
 async function refresh() {
   clearTimeout(page.timer);
-  const round = ++page.round;
-  const begun = performance.now();
+  const refreshId = ++page.refreshId;
+  const startedAt = performance.now();
   try {
-    const since = page.live ? `?since=${(page.live.now - OVERLAP).toFixed(3)}` : "";
-    const response = await fetch(`live${since}`, { signal: AbortSignal.timeout(PATIENCE) });
-    if (!response.ok) throw new Error(`the server answered ${response.status}`);
+    const since = page.live ? `?since=${(page.live.now - STALLS_OVERLAP_SECONDS).toFixed(3)}` : "";
+    const response = await fetch(`live${since}`, { signal: AbortSignal.timeout(RESPONSE_TIMEOUT_MS) });
+    if (!response.ok) throw new Error(`/live returned status ${response.status}`);
     const live = await response.json();
-    if (page.paused || round !== page.round) return;
+    if (page.paused || refreshId !== page.refreshId) return;
     page.downSince = null;
-    remember(live);
+    addSample(live);
     page.live = live;
-    page.answeredAt = performance.now();
+    page.receivedAt = performance.now();
     render(live);
   } catch {
-    if (page.paused || round !== page.round) return;
+    if (page.paused || refreshId !== page.refreshId) return;
     page.downSince ??= new Date();
     renderStatus();
   }
-  page.timer = setTimeout(refresh, Math.max(100, EACH - (performance.now() - begun)));
+  page.timer = setTimeout(refresh, Math.max(MIN_REFRESH_DELAY_MS, REFRESH_INTERVAL_MS - (performance.now() - startedAt)));
 }
 
 function render(live) {
   const program = live.process.program.split("/").at(-1);
-  write(byId("process"), `${program}, process ${live.process.pid}${live.process.all_tasks ? "" : ", named tasks only"}`);
-  document.title = `${past.ongoing.length > 0 ? "● " : ""}${program} · loopscope`;
+  setText(byId("process"), `${program}, process ${live.process.pid}${live.process.all_tasks ? "" : ", only named futures"}`);
+  document.title = `${recent.ongoing.length > 0 ? "● " : ""}${program} · loopscope`;
   renderFindings(live);
   renderStatus();
   renderTiles(live);
@@ -49,77 +52,79 @@ function render(live) {
   renderTasks(live);
 }
 
-function renderAgain() {
+function renderLast() {
   if (page.live) render(page.live);
 }
 
 function renderStatus() {
   const status = byId("status");
-  const blocked = past.ongoing.length;
-  const said = page.paused
-    ? ["paused", page.live ? `paused at ${clock(new Date(page.live.now * 1e3))}` : "paused"]
+  const blocked = recent.ongoing.length;
+  const [name, text] = page.paused
+    ? ["paused", page.live ? `paused at ${timeOfDay(new Date(page.live.now * 1e3))}` : "paused"]
     : page.downSince
-      ? ["down", `no answer since ${clock(page.downSince)}, asking again`]
+      ? ["down", `no answer since ${timeOfDay(page.downSince)}, retrying`]
       : blocked > 0
-        ? ["blocked", `${many(blocked, "worker", "workers")} blocked`]
+        ? ["blocked", `${counted(blocked, "worker", "workers")} blocked`]
         : ["fine", "no stall now"];
-  const was = status.className;
-  status.className = `status ${said[0]}`;
-  // Each stall would be too much to listen to; the findings are told as they come.
-  const isTold = (name) => name.endsWith(" down") || name.endsWith(" paused");
-  if (was !== status.className && (isTold(status.className) || isTold(was))) announce(said[1]);
-  write(status, said[1]);
-  mark(document.body, "stale", page.downSince && !page.paused);
+  const previousClass = status.className;
+  status.className = `status ${name}`;
+  // A screen reader announces only the start and end of a pause and of an outage. Announcing each stall
+  // would be too much; new findings are announced separately.
+  const isAnnounced = (className) => className.endsWith(" down") || className.endsWith(" paused");
+  const isChanged = previousClass !== status.className;
+  if (isChanged && (isAnnounced(status.className) || isAnnounced(previousClass))) announce(text);
+  setText(status, text);
+  setClass(document.body, "stale", page.downSince && !page.paused);
 }
 
 function tile(name, value, note, level) {
   const root = byId(`tile-${name}`);
-  write(root.querySelector("dd"), value);
-  write(root.querySelector("p"), note);
-  mark(root, "warn", level === "warn");
-  mark(root, "bad", level === "bad");
+  setText(root.querySelector("dd"), value);
+  setText(root.querySelector("p"), note);
+  setClass(root, "warn", level === "warn");
+  setClass(root, "bad", level === "bad");
 }
 
 function renderTiles(live) {
   const stalls = allStalls();
-  const lost = stalls.reduce((sum, stall) => sum + withinMinute(stall, live.now), 0);
-  const share = lost / (MINUTE * workersOf(live));
-  tile("lost", percent(share), `${duration(lost)} of workers' time in the last minute`, share > 0.01 ? "bad" : share > 0 ? "warn" : "");
+  const lost = stalls.reduce((sum, stall) => sum + secondsInWindow(stall, live.now), 0);
+  const share = lost / (WINDOW_SECONDS * workerCount(live));
+  tile("lost", percent(share), `${duration(lost)} of the workers' time in the last minute`, share > 0.01 ? "bad" : share > 0 ? "warn" : "");
 
-  const oldest = past.ongoing.reduce((oldest, stall) => Math.min(oldest, stall.start_unix_ns / 1e9), live.now);
-  const now = past.ongoing.length;
-  tile("now", `${now} of ${workersOf(live)}`, now > 0 ? `the longest for ${age(live.now - oldest)}` : "workers", now > 0 ? "bad" : "");
+  const oldest = recent.ongoing.reduce((oldest, stall) => Math.min(oldest, stall.start_unix_ns / 1e9), live.now);
+  const blocked = recent.ongoing.length;
+  tile("now", `${blocked} of ${workerCount(live)}`, blocked > 0 ? `the longest for ${age(live.now - oldest)}` : "workers", blocked > 0 ? "bad" : "");
 
-  const delays = live.tasks.kinds.map((kind) => between(past.samples[0].kinds.get(kind.name)?.delay, kind.delay));
-  const width = live.tasks.bounds_seconds.length + 1;
-  const buckets = Array.from({ length: width }, (_, at) => delays.reduce((sum, { buckets }) => sum + buckets[at], 0));
+  const delays = live.tasks.kinds.map((kind) => difference(recent.samples[0].kinds.get(kind.name)?.delay, kind.delay));
+  const bucketCount = live.tasks.bounds_seconds.length + 1;
+  const buckets = Array.from({ length: bucketCount }, (_, index) => delays.reduce((sum, { buckets }) => sum + buckets[index], 0));
   const p99 = quantile({ buckets, max: Math.max(0, ...delays.map(({ max }) => max)) }, 0.99, live.tasks.bounds_seconds);
-  tile("delay", p99 === null ? "–" : duration(p99), "from a wake to its poll", p99 > live.threshold_seconds ? "bad" : "");
+  tile("delay", p99 === null ? "–" : duration(p99), "from a wake to the next poll", p99 > live.threshold_seconds ? "bad" : "");
 
-  const first = past.samples[0];
+  const first = recent.samples[0];
   const seconds = live.now - first.now;
-  const busy = (answer) => answer.workers.reduce((sum, worker) => sum + worker.busy_seconds, 0);
-  const used = seconds > 0 ? (busy(live) - busy(first)) / (seconds * workersOf(live)) : null;
+  const busy = (sample) => sample.workers.reduce((sum, worker) => sum + worker.busy_seconds, 0);
+  const used = seconds > 0 ? (busy(live) - busy(first)) / (seconds * workerCount(live)) : null;
   const alive = live.runtimes.reduce((sum, runtime) => sum + runtime.alive_tasks, 0);
-  tile("busy", used === null ? "–" : percent(Math.max(0, used)), many(alive, "task lives", "tasks live"), used > 0.9 ? "bad" : used > 0.7 ? "warn" : "");
+  tile("busy", used === null ? "–" : percent(Math.max(0, used)), counted(alive, "live task", "live tasks"), used > 0.9 ? "bad" : used > 0.7 ? "warn" : "");
 
   const starved = live.starved.total_seconds - (first === live ? 0 : first.starved.total_seconds);
-  tile("starved", duration(Math.max(0, starved)), "the machine's fault, not the code's", starved > 1 ? "warn" : "");
+  tile("starved", duration(Math.max(0, starved)), "caused by the machine, not by the code", starved > 1 ? "warn" : "");
 
   const cpu = seconds > 0 ? (live.watchdog_cpu_seconds - first.watchdog_cpu_seconds) / seconds : null;
-  const dropped = live.dropped > 0 ? `${many(live.dropped, "observation", "observations")} lost so far` : "nothing lost";
-  tile("observer", cpu === null ? "–" : percent(Math.max(0, cpu)), `of a core; ${dropped}`, "");
+  const dropped = live.dropped > 0 ? `${counted(live.dropped, "observation", "observations")} dropped so far` : "no observations dropped";
+  tile("observer", cpu === null ? "–" : percent(Math.max(0, cpu)), `of one CPU; ${dropped}`, "");
 }
 
-/** For those who do not see the page. */
+/** Announces a text to screen readers. */
 function announce(text) {
-  page.saidAt = performance.now();
+  page.announcedAt = performance.now();
   byId("announcement").textContent = text;
 }
 
-/** The same for what may come in crowds: not more often than can be listened to. */
-function announceCalmly(text) {
-  if (performance.now() - page.saidAt >= 3000) announce(text);
+/** Announces a text, unless the last announcement was very recent. For events that may come in bursts. */
+function announceRateLimited(text) {
+  if (performance.now() - page.announcedAt >= MIN_ANNOUNCEMENT_INTERVAL_MS) announce(text);
 }
 
 function setPaused(paused) {
@@ -132,17 +137,17 @@ function setPaused(paused) {
 
 byId("pause").addEventListener("click", () => setPaused(!page.paused));
 document.addEventListener("keydown", (event) => {
-  const isWriting = event.target instanceof HTMLInputElement;
-  if (event.key === "p" && !isWriting && !event.ctrlKey && !event.metaKey && !event.altKey) setPaused(!page.paused);
+  const isTyping = event.target instanceof HTMLInputElement;
+  if (event.key === "p" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) setPaused(!page.paused);
 });
 byId("findings-all").addEventListener("click", () => {
   showAll = !showAll;
-  renderAgain();
+  renderLast();
 });
-for (const filter of ["findings-filter", "tasks-filter"]) byId(filter).addEventListener("input", renderAgain);
+for (const filter of ["findings-filter", "tasks-filter"]) byId(filter).addEventListener("input", renderLast);
 
-const CALM = matchMedia("(prefers-reduced-motion: reduce)");
+const REDUCED_MOTION = matchMedia("(prefers-reduced-motion: reduce)");
 setInterval(() => {
-  if (page.live && !page.paused && !page.downSince && !document.hidden && !CALM.matches) drawLanes();
-}, 100);
+  if (page.live && !page.paused && !page.downSince && !document.hidden && !REDUCED_MOTION.matches) drawLanes();
+}, REDRAW_INTERVAL_MS);
 refresh();

@@ -1,8 +1,8 @@
 
-// The table of task kinds, over the last minute.
+// Shows the table of task kinds for the last minute.
 
 const rows = new Map();
-const sorting = { key: "share", down: true };
+const sorting = { key: "share", isDescending: true };
 const LINTS = [
   ["self_wakes", "self-wakes"],
   ["lost_wakers", "lost wakers"],
@@ -10,10 +10,10 @@ const LINTS = [
   ["large_futures", "large futures"],
 ];
 
-function row(name) {
+function rowOf(name) {
   let row = rows.get(name);
   if (row) return row;
-  const root = copyOf("kind");
+  const root = cloneTemplate("kind");
   const [alive, rate, share, poll, longest, delay, lints] = root.querySelectorAll("td");
   row = { root, alive, rate, share, poll, longest, delay, lints };
   root.querySelector("th").textContent = name;
@@ -21,13 +21,13 @@ function row(name) {
   return row;
 }
 
-/** What a kind did within the minute. */
-function figures(kind, live) {
-  const first = past.samples[0];
+/** Computes the values of a kind within the last minute. */
+function rowValues(kind, live) {
+  const first = recent.samples[0];
   const earlier = first === live ? null : first.kinds.get(kind.name);
   const seconds = live.now - first.now;
-  const poll = between(earlier?.poll, kind.poll);
-  const delay = between(earlier?.delay, kind.delay);
+  const poll = difference(earlier?.poll, kind.poll);
+  const delay = difference(earlier?.delay, kind.delay);
   const bounds = live.tasks.bounds_seconds;
   return {
     kind,
@@ -44,54 +44,54 @@ function figures(kind, live) {
 
 function renderTasks(live) {
   const wanted = byId("tasks-filter").value.trim().toLowerCase();
-  const all = live.tasks.kinds.map((kind) => figures(kind, live));
+  const all = live.tasks.kinds.map((kind) => rowValues(kind, live));
   const shown = all.filter(({ name }) => name.toLowerCase().includes(wanted));
-  const value = (of) => of[sorting.key] ?? -1;
+  const sortValue = (values) => values[sorting.key] ?? -1;
   shown.sort((a, b) => {
-    const [x, y] = [value(a), value(b)];
+    const [x, y] = [sortValue(a), sortValue(b)];
     const order = typeof x === "string" ? x.localeCompare(y) : x - y;
-    return (sorting.down ? -order : order) || a.name.localeCompare(b.name);
+    return (sorting.isDescending ? -order : order) || a.name.localeCompare(b.name);
   });
-  for (const of of shown) fillRow(row(of.name), of, live);
+  for (const values of shown) fillRow(rowOf(values.name), values, live);
   const parent = byId("kinds");
-  const roots = shown.map(({ name }) => row(name).root);
-  if (parent.children.length !== roots.length || roots.some((root, at) => parent.children[at] !== root)) {
+  const roots = shown.map(({ name }) => rowOf(name).root);
+  if (parent.children.length !== roots.length || roots.some((root, index) => parent.children[index] !== root)) {
     parent.replaceChildren(...roots);
   }
-  write(byId("tasks-count"), wanted ? `${shown.length} of ${many(all.length, "kind", "kinds")}` : many(all.length, "kind", "kinds"));
+  setText(byId("tasks-count"), wanted ? `${shown.length} of ${counted(all.length, "kind", "kinds")}` : counted(all.length, "kind", "kinds"));
 }
 
-function fillRow(row, of, live) {
-  const { kind } = of;
-  write(row.alive, kind.alive.toLocaleString("en"));
-  write(row.rate, of.rate === null ? "–" : Number(of.rate.toPrecision(3)).toLocaleString("en"));
-  write(row.share, of.share === null ? "–" : percent(of.share));
-  write(row.longest, of.longest === null ? "–" : duration(of.longest));
+function fillRow(row, values, live) {
+  const { kind } = values;
+  setText(row.alive, kind.alive.toLocaleString("en"));
+  setText(row.rate, values.rate === null ? "–" : Number(values.rate.toPrecision(3)).toLocaleString("en"));
+  setText(row.share, values.share === null ? "–" : percent(values.share));
+  setText(row.longest, values.longest === null ? "–" : duration(values.longest));
   const lints = LINTS.filter(([field]) => kind[field] > 0).map(([field, name]) => `${name} ${kind[field]}`);
-  write(row.lints, lints.join(", "));
+  setText(row.lints, lints.join(", "));
   for (const name of ["poll", "delay"]) {
     const cell = row[name];
-    write(cell.firstElementChild, of[name] === null ? "–" : duration(of[name]));
-    mark(cell, "bad", of[name] >= live.threshold_seconds);
+    setText(cell.firstElementChild, values[name] === null ? "–" : duration(values[name]));
+    setClass(cell, "bad", values[name] >= live.threshold_seconds);
     cell.querySelector("path").setAttribute("d", sparkline(kind.name, name, live));
   }
-  mark(row.longest, "bad", of.longest >= live.threshold_seconds);
+  setClass(row.longest, "bad", values.longest >= live.threshold_seconds);
 }
 
-/** p99 of each second, from 10 µs at the bottom to 10 s at the top. */
+/** Returns the path of a curve of the p99 of each second, on a log scale from 10 µs (bottom) to 10 s (top). */
 function sparkline(name, distribution, live) {
   let path = "";
-  let pen = "M";
-  eachSecond((earlier, later) => {
+  let isStart = true;
+  forEachInterval((earlier, later) => {
     const after = later.kinds.get(name);
     const before = earlier.kinds.get(name);
-    const values = after && between(before?.[distribution], after[distribution]);
-    const p99 = values && quantile(values, 0.99, live.tasks.bounds_seconds);
-    if (!p99) return void (pen = "M");
-    const x = MINUTE - (live.now - later.now);
+    const added = after && difference(before?.[distribution], after[distribution]);
+    const p99 = added && quantile(added, 0.99, live.tasks.bounds_seconds);
+    if (!p99) return void (isStart = true);
+    const x = WINDOW_SECONDS - (live.now - later.now);
     const y = 15 - (14 * (Math.log10(Math.min(10, Math.max(1e-5, p99))) + 5)) / 6;
-    path += pen === "M" ? `M${(x - 0.8).toFixed(1)} ${y.toFixed(1)}L${x.toFixed(1)} ${y.toFixed(1)}` : `L${x.toFixed(1)} ${y.toFixed(1)}`;
-    pen = "L";
+    path += isStart ? `M${(x - 0.8).toFixed(1)} ${y.toFixed(1)}L${x.toFixed(1)} ${y.toFixed(1)}` : `L${x.toFixed(1)} ${y.toFixed(1)}`;
+    isStart = false;
   });
   return path;
 }
@@ -99,10 +99,10 @@ function sparkline(name, distribution, live) {
 for (const head of document.querySelectorAll("th[data-key]")) {
   head.firstElementChild.addEventListener("click", () => {
     const { key } = head.dataset;
-    sorting.down = sorting.key === key ? !sorting.down : key !== "name";
+    sorting.isDescending = sorting.key === key ? !sorting.isDescending : key !== "name";
     sorting.key = key;
     for (const other of document.querySelectorAll("th[data-key]")) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", sorting.down ? "descending" : "ascending");
-    renderAgain();
+    head.setAttribute("aria-sort", sorting.isDescending ? "descending" : "ascending");
+    renderLast();
   });
 }

@@ -1,5 +1,5 @@
-//! From a snapshot and its findings to metric families: a function of plain
-//! data. `prometheus` and `text` say them in the words of others.
+//! Converts a snapshot and the findings into metric families, which are plain
+//! data. `prometheus`, `text` and `facade` export them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,26 +9,25 @@ use crate::export::metrics::catalogue::{self as c, BUCKETS, MAX_SITES, Metric, M
 use crate::finding::{Cause, Finding, FindingsDocument};
 use crate::snapshot::{HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot};
 
-/// All families that have a value, in the catalogue's order.
+/// Returns all families that have a value, in the order of the catalogue.
 pub(crate) fn families(snapshot: &Snapshot, findings: &FindingsDocument) -> Vec<Family> {
     let mut out = Families::default();
     tasks(&mut out, &snapshot.kinds);
     workers(&mut out, &snapshot.workers);
-    moment(&mut out, snapshot);
+    current_values(&mut out, snapshot);
     blocking(&mut out, snapshot);
     sites(&mut out, &findings.findings);
     out.add(&c::STARVED, &[], seconds(snapshot.starved));
     out.add(&c::PRESSURE, &["some"], seconds(snapshot.pressure.some));
     out.add(&c::PRESSURE, &["full"], seconds(snapshot.pressure.full));
     runtimes(&mut out, snapshot);
-    calls(&mut out, snapshot);
-    lag(&mut out, snapshot);
+    blocking_calls(&mut out, snapshot);
+    loop_lag(&mut out, snapshot);
     observer(&mut out, snapshot);
     out.in_order()
 }
 
-/// Kinds by name. A snapshot may have several of one name: their sum is one
-/// series, since a series may be there only once.
+/// Sums up kinds of the same name, because each series may occur only once.
 fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
     let mut by_name = BTreeMap::<&str, KindSnapshot>::new();
     for kind in kinds {
@@ -49,7 +48,7 @@ fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
         out.add(&c::TASKS_SPAWNED, &[name], kind.spawned as f64);
         out.add(&c::TASKS_COMPLETED, &[name], kind.completed as f64);
         out.add(&c::TASKS_ALIVE, &[name], kind.alive() as f64);
-        // Only named futures are looked at so closely.
+        // Lints and sizes are known only for named futures.
         if kind.future_size > 0 {
             for (lint, count) in [
                 ("self-wake", kind.self_wakes),
@@ -71,7 +70,7 @@ fn workers(out: &mut Families, workers: &[WorkerSnapshot]) {
         sum.busy += worker.busy;
         sum.polls += worker.polls;
         sum.parks += worker.parks;
-        sum.local_queue_depth = both(sum.local_queue_depth, worker.local_queue_depth);
+        sum.local_queue_depth = sum_of_known(sum.local_queue_depth, worker.local_queue_depth);
     }
     for (label, worker) in by_label {
         out.add(&c::WORKER_BUSY, &label, seconds(worker.busy));
@@ -83,15 +82,15 @@ fn workers(out: &mut Families, workers: &[WorkerSnapshot]) {
     }
 }
 
-fn moment(out: &mut Families, snapshot: &Snapshot) {
+fn current_values(out: &mut Families, snapshot: &Snapshot) {
     out.add(&c::WORKERS_BLOCKED, &[], snapshot.workers_blocked() as f64);
     out.add(&c::LONGEST_ACTIVE_POLL, &[], seconds(snapshot.longest_active_poll()));
     out.add(&c::THRESHOLD, &[], seconds(snapshot.threshold));
     out.add(&c::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
 }
 
-/// Starvation is the machine's doing: a sum over these families must not blame
-/// the code for it, so it has its own metric.
+/// Adds the stalls that the code caused. Starvation is caused by the machine,
+/// so it has its own metric and is not part of these families.
 fn blocking(out: &mut Families, snapshot: &Snapshot) {
     for cause in snapshot.causes.iter() {
         let label = [cause.cause.as_str()];
@@ -104,16 +103,16 @@ fn blocking(out: &mut Families, snapshot: &Snapshot) {
 fn sites(out: &mut Families, findings: &[Finding]) {
     let mut by_site = BTreeMap::<(String, Cause), (u64, f64)>::new();
     for finding in findings {
-        let sum = by_site.entry((site(finding), finding.cause)).or_default();
+        let sum = by_site.entry((site_label(finding), finding.cause)).or_default();
         sum.0 += finding.count;
         sum.1 += finding.total.as_secs_f64();
     }
     let mut worst: Vec<_> = by_site.into_iter().collect();
     worst.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
 
-    let rest = worst.split_off(worst.len().min(MAX_SITES));
+    let beyond_limit = worst.split_off(worst.len().min(MAX_SITES));
     let mut others = BTreeMap::<Cause, (u64, f64)>::new();
-    for ((_, cause), (count, total)) in rest {
+    for ((_, cause), (count, total)) in beyond_limit {
         let sum = others.entry(cause).or_default();
         sum.0 += count;
         sum.1 += total;
@@ -127,9 +126,10 @@ fn sites(out: &mut Families, findings: &[Finding]) {
     }
 }
 
-/// A label that stays: the line of a computation is that which was met most, so
-/// its series would end as another one begins.
-fn site(finding: &Finding) -> String {
+/// Returns a site label that does not change. For a computation this is the
+/// function: its line is the one that most samples saw and may change, which
+/// would start a new series.
+fn site_label(finding: &Finding) -> String {
     match &finding.site {
         Some(site) if finding.cause.is_computation() => site.function.clone(),
         Some(site) => site.to_string(),
@@ -137,14 +137,15 @@ fn site(finding: &Finding) -> String {
     }
 }
 
-fn both(a: Option<usize>, b: Option<usize>) -> Option<usize> {
+fn sum_of_known(a: Option<usize>, b: Option<usize>) -> Option<usize> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a + b),
         (a, b) => a.or(b),
     }
 }
 
-/// What Tokio does not tell is left out, not zero.
+/// Adds Tokio's values. Values that this build of Tokio does not provide are
+/// absent, not zero.
 fn runtimes(out: &mut Families, snapshot: &Snapshot) {
     let mut by_name = BTreeMap::<&str, RuntimeSnapshot>::new();
     for runtime in &snapshot.runtimes {
@@ -152,9 +153,9 @@ fn runtimes(out: &mut Families, snapshot: &Snapshot) {
         sum.workers += runtime.workers;
         sum.alive_tasks += runtime.alive_tasks;
         sum.global_queue_depth += runtime.global_queue_depth;
-        sum.blocking_threads = both(sum.blocking_threads, runtime.blocking_threads);
-        sum.idle_blocking_threads = both(sum.idle_blocking_threads, runtime.idle_blocking_threads);
-        sum.blocking_queue_depth = both(sum.blocking_queue_depth, runtime.blocking_queue_depth);
+        sum.blocking_threads = sum_of_known(sum.blocking_threads, runtime.blocking_threads);
+        sum.idle_blocking_threads = sum_of_known(sum.idle_blocking_threads, runtime.idle_blocking_threads);
+        sum.blocking_queue_depth = sum_of_known(sum.blocking_queue_depth, runtime.blocking_queue_depth);
     }
     for (name, runtime) in by_name {
         let gauges = [
@@ -173,17 +174,18 @@ fn runtimes(out: &mut Families, snapshot: &Snapshot) {
     }
 }
 
-fn calls(out: &mut Families, snapshot: &Snapshot) {
+fn blocking_calls(out: &mut Families, snapshot: &Snapshot) {
     for call in &snapshot.blocking_calls {
         out.add(&c::POOL_QUEUE_WAIT, &[call.name], &call.queue_wait);
         out.add(&c::POOL_RUN_TIME, &[call.name], &call.run_time);
     }
 }
 
-fn lag(out: &mut Families, snapshot: &Snapshot) {
-    for of in &snapshot.loop_lag {
-        out.add(&c::LOOP_LAG, &[of.name], &of.lag);
-        out.add(&c::LOOP_LAG_UNANSWERED, &[of.name], seconds(of.unanswered.unwrap_or_default()));
+fn loop_lag(out: &mut Families, snapshot: &Snapshot) {
+    for canary in &snapshot.loop_lag {
+        out.add(&c::LOOP_LAG, &[canary.name], &canary.lag);
+        let unanswered = canary.unanswered.unwrap_or_default();
+        out.add(&c::LOOP_LAG_UNANSWERED, &[canary.name], seconds(unanswered));
     }
 }
 
@@ -218,34 +220,34 @@ pub(crate) struct Family {
 /// One series.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Series {
-    /// As many as the metric has names for.
+    /// The values of the labels, in the order of [`Metric::labels`].
     pub(crate) labels: Vec<String>,
-    pub(crate) value: Value,
+    pub(crate) value: SeriesValue,
 }
 
-/// What a series may hold.
+/// The value of a series.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum SeriesValue {
     Number(f64),
     Distribution(Box<Distribution>),
 }
 
-/// A histogram in the buckets that are exported.
+/// A histogram in the exported buckets.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Distribution {
-    /// How many values are at most each bound.
+    /// For each bound, how many values are at most that bound.
     pub(crate) at_most: [u64; BUCKETS.len()],
     pub(crate) count: u64,
     pub(crate) sum_seconds: f64,
 }
 
-impl From<f64> for Value {
+impl From<f64> for SeriesValue {
     fn from(number: f64) -> Self {
         Self::Number(number)
     }
 }
 
-impl From<&HistogramSnapshot> for Value {
+impl From<&HistogramSnapshot> for SeriesValue {
     fn from(snapshot: &HistogramSnapshot) -> Self {
         Self::Distribution(Box::new(Distribution {
             at_most: counts_at_most(snapshot),
@@ -255,17 +257,17 @@ impl From<&HistogramSnapshot> for Value {
     }
 }
 
-/// Series collected so far, by the name of their metric.
+/// The series collected so far, by the name of their metric.
 #[derive(Default)]
 struct Families(BTreeMap<&'static str, Vec<Series>>);
 
 impl Families {
-    fn add(&mut self, metric: &Metric, labels: &[&str], value: impl Into<Value>) {
+    fn add(&mut self, metric: &Metric, labels: &[&str], value: impl Into<SeriesValue>) {
         let value = value.into();
         debug_assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
         debug_assert_eq!(
             metric.kind == MetricKind::Histogram,
-            matches!(value, Value::Distribution(_)),
+            matches!(value, SeriesValue::Distribution(_)),
             "{}",
             metric.name
         );
@@ -274,9 +276,9 @@ impl Families {
     }
 
     fn in_order(mut self) -> Vec<Family> {
-        let present =
+        let families =
             c::ALL.iter().filter_map(|metric| Some(Family { metric, series: self.0.remove(metric.name)? }));
-        present.collect()
+        families.collect()
     }
 }
 

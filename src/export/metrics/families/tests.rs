@@ -1,5 +1,5 @@
-//! Every field is exported, every metric is there, and the text is what
-//! Prometheus reads.
+//! Checks that every field and every metric is exported, and that the text is
+//! valid for Prometheus.
 
 use std::collections::BTreeSet;
 
@@ -22,20 +22,20 @@ fn text(snapshot: &Snapshot, findings: Vec<Finding>) -> String {
 
 /// Fails unless `line` is one of the lines of `text`.
 #[track_caller]
-fn has(text: &str, line: &str) {
+fn assert_has_line(text: &str, line: &str) {
     assert!(text.lines().any(|l| l == line), "no line `{line}` in:\n{text}");
 }
 
 #[test]
-fn every_metric_of_the_catalogue_is_emitted_in_its_order() {
+fn all_metrics_are_emitted_in_the_order_of_the_catalogue() {
     let families = families(&snapshot(), &sample::document(vec![sample::sleep()]));
     let emitted: Vec<_> = families.iter().map(|family| family.metric.name.to_owned()).collect();
     let expected: Vec<_> = c::ALL.iter().map(|metric| metric.name.to_owned()).collect();
     assert_eq!(emitted, expected);
 }
 
-/// No `..` below: a new field does not compile until it is exported, or said
-/// to be exported in another form.
+/// The patterns have no `..`: this test does not compile until a new field of
+/// the snapshot is exported, or is listed here with the reason why it is not.
 #[test]
 fn every_field_of_the_snapshot_is_exported() {
     let Snapshot {
@@ -51,8 +51,8 @@ fn every_field_of_the_snapshot_is_exported() {
         observer,
     } = snapshot();
     let text = text(&snapshot(), vec![]);
-    has(&text, &format!("loopscope_blocking_threshold_seconds {}", seconds(threshold)));
-    has(&text, &format!("loopscope_starved_seconds_total {}", seconds(starved)));
+    assert_has_line(&text, &format!("loopscope_blocking_threshold_seconds {}", seconds(threshold)));
+    assert_has_line(&text, &format!("loopscope_starved_seconds_total {}", seconds(starved)));
     kinds.iter().for_each(|kind| kind_is_exported(&text, kind));
     workers.iter().for_each(|worker| worker_is_exported(&text, worker));
     runtimes.iter().for_each(|runtime| runtime_is_exported(&text, runtime));
@@ -65,27 +65,30 @@ fn every_field_of_the_snapshot_is_exported() {
         let label = format!("loop=\"{name}\"");
         histogram_is_exported(&text, "loopscope_loop_lag_seconds", &label, lag);
         let age = seconds(unanswered.unwrap());
-        has(&text, &format!("loopscope_loop_lag_unanswered_seconds{{{label}}} {age}"));
+        assert_has_line(&text, &format!("loopscope_loop_lag_unanswered_seconds{{{label}}} {age}"));
     }
     let PressureSnapshot { some, full } = pressure;
-    has(&text, &format!("loopscope_pressure_seconds_total{{level=\"some\"}} {}", seconds(some)));
-    has(&text, &format!("loopscope_pressure_seconds_total{{level=\"full\"}} {}", seconds(full)));
+    assert_has_line(&text, &format!("loopscope_pressure_seconds_total{{level=\"some\"}} {}", seconds(some)));
+    assert_has_line(&text, &format!("loopscope_pressure_seconds_total{{level=\"full\"}} {}", seconds(full)));
     for CauseSnapshot { cause, durations } in &causes {
         let label = format!("cause=\"{cause}\"");
-        has(&text, &format!("loopscope_blocking_events_total{{{label}}} {}", durations.count));
-        has(&text, &format!("loopscope_blocking_seconds_total{{{label}}} {}", seconds(durations.sum)));
+        assert_has_line(&text, &format!("loopscope_blocking_events_total{{{label}}} {}", durations.count));
+        assert_has_line(
+            &text,
+            &format!("loopscope_blocking_seconds_total{{{label}}} {}", seconds(durations.sum)),
+        );
         histogram_is_exported(&text, "loopscope_blocking_duration_seconds", &label, durations);
     }
     let ObserverSnapshot { watchdog_cpu, captures, dropped, replaced_hooks } = observer;
     for hook in replaced_hooks {
-        has(&text, &format!("loopscope_hooks_replaced{{hook=\"{hook}\"}} 1"));
+        assert_has_line(&text, &format!("loopscope_hooks_replaced{{hook=\"{hook}\"}} 1"));
     }
-    has(&text, &format!("loopscope_watchdog_cpu_seconds_total {}", seconds(watchdog_cpu)));
+    assert_has_line(&text, &format!("loopscope_watchdog_cpu_seconds_total {}", seconds(watchdog_cpu)));
     for (result, count) in captures {
-        has(&text, &format!("loopscope_captures_total{{result=\"{result}\"}} {count}"));
+        assert_has_line(&text, &format!("loopscope_captures_total{{result=\"{result}\"}} {count}"));
     }
     for (reason, count) in dropped {
-        has(&text, &format!("loopscope_dropped_total{{reason=\"{reason}\"}} {count}"));
+        assert_has_line(&text, &format!("loopscope_dropped_total{{reason=\"{reason}\"}} {count}"));
     }
 }
 
@@ -105,42 +108,42 @@ fn kind_is_exported(text: &str, kind: &KindSnapshot) {
     let label = format!("task=\"{name}\"");
     histogram_is_exported(text, "loopscope_task_poll_duration_seconds", &label, poll_time);
     histogram_is_exported(text, "loopscope_task_schedule_delay_seconds", &label, schedule_delay);
-    has(text, &format!("loopscope_tasks_spawned_total{{{label}}} {spawned}"));
-    has(text, &format!("loopscope_tasks_completed_total{{{label}}} {completed}"));
-    has(text, &format!("loopscope_tasks_alive{{{label}}} {}", spawned - completed));
+    assert_has_line(text, &format!("loopscope_tasks_spawned_total{{{label}}} {spawned}"));
+    assert_has_line(text, &format!("loopscope_tasks_completed_total{{{label}}} {completed}"));
+    assert_has_line(text, &format!("loopscope_tasks_alive{{{label}}} {}", spawned - completed));
     for (lint, count) in [
         ("self-wake", self_wakes),
         ("lost-waker", lost_wakers),
         ("never-yielded", never_yielded),
         ("large-future", large_futures),
     ] {
-        has(text, &format!("loopscope_task_lints_total{{{label},lint=\"{lint}\"}} {count}"));
+        assert_has_line(text, &format!("loopscope_task_lints_total{{{label},lint=\"{lint}\"}} {count}"));
     }
-    has(text, &format!("loopscope_task_future_size_bytes{{{label}}} {future_size}"));
+    assert_has_line(text, &format!("loopscope_task_future_size_bytes{{{label}}} {future_size}"));
 }
 
 fn histogram_is_exported(text: &str, name: &str, label: &str, histogram: &HistogramSnapshot) {
     // The largest value has no counterpart in a Prometheus histogram.
     let HistogramSnapshot { buckets: _, count, sum, max: _ } = histogram;
-    has(text, &format!("{name}_count{{{label}}} {count}"));
-    has(text, &format!("{name}_sum{{{label}}} {}", seconds(*sum)));
+    assert_has_line(text, &format!("{name}_count{{{label}}} {count}"));
+    assert_has_line(text, &format!("{name}_sum{{{label}}} {}", seconds(*sum)));
     for bound in BUCKETS {
         let at_most = histogram.count_at_most(bound);
-        has(text, &format!("{name}_bucket{{{label},le=\"{}\"}} {at_most}", seconds(bound)));
+        assert_has_line(text, &format!("{name}_bucket{{{label},le=\"{}\"}} {at_most}", seconds(bound)));
     }
-    has(text, &format!("{name}_bucket{{{label},le=\"+Inf\"}} {count}"));
+    assert_has_line(text, &format!("{name}_bucket{{{label},le=\"+Inf\"}} {count}"));
 }
 
 fn worker_is_exported(text: &str, worker: &WorkerSnapshot) {
     let WorkerSnapshot { label, busy, polls, parks, local_queue_depth, active_poll, runtime } = worker;
     let label = format!("runtime=\"{runtime}\",worker=\"{label}\"");
-    has(text, &format!("loopscope_worker_busy_seconds_total{{{label}}} {}", seconds(*busy)));
-    has(text, &format!("loopscope_worker_polls_total{{{label}}} {polls}"));
-    has(text, &format!("loopscope_worker_parks_total{{{label}}} {parks}"));
-    has(text, &format!("loopscope_local_queue_depth{{{label}}} {}", local_queue_depth.unwrap()));
+    assert_has_line(text, &format!("loopscope_worker_busy_seconds_total{{{label}}} {}", seconds(*busy)));
+    assert_has_line(text, &format!("loopscope_worker_polls_total{{{label}}} {polls}"));
+    assert_has_line(text, &format!("loopscope_worker_parks_total{{{label}}} {parks}"));
+    assert_has_line(text, &format!("loopscope_local_queue_depth{{{label}}} {}", local_queue_depth.unwrap()));
     if let Some(age) = active_poll {
-        has(text, &format!("loopscope_longest_active_poll_seconds {}", seconds(*age)));
-        has(text, "loopscope_workers_blocked 1");
+        assert_has_line(text, &format!("loopscope_longest_active_poll_seconds {}", seconds(*age)));
+        assert_has_line(text, "loopscope_workers_blocked 1");
     }
 }
 
@@ -162,17 +165,17 @@ fn runtime_is_exported(text: &str, runtime: &RuntimeSnapshot) {
         ("blocking_pool_idle_threads", idle_blocking_threads.unwrap()),
         ("blocking_pool_queue_depth", blocking_queue_depth.unwrap()),
     ] {
-        has(text, &format!("loopscope_{metric}{{runtime=\"{name}\"}} {value}"));
+        assert_has_line(text, &format!("loopscope_{metric}{{runtime=\"{name}\"}} {value}"));
     }
 }
 
 #[test]
-fn starvation_is_not_blamed_on_code() {
+fn starvation_is_not_a_cause_of_blocking() {
     assert!(!text(&snapshot(), vec![]).contains("cause=\"starved\""));
 }
 
 #[test]
-fn what_tokio_does_not_tell_is_absent() {
+fn values_that_tokio_does_not_provide_are_absent() {
     let mut snapshot = snapshot();
     snapshot.runtimes = vec![RuntimeSnapshot { workers: 2, ..RuntimeSnapshot::default() }];
     snapshot.workers.iter_mut().for_each(|worker| worker.local_queue_depth = None);
@@ -181,38 +184,41 @@ fn what_tokio_does_not_tell_is_absent() {
         assert!(!text.contains(&format!("loopscope_blocking_pool_{metric}")), "{text}");
     }
     assert!(!text.contains("loopscope_local_queue_depth"), "{text}");
-    has(&text, "loopscope_workers{runtime=\"\"} 2");
+    assert_has_line(&text, "loopscope_workers{runtime=\"\"} 2");
 }
 
-/// Two series of one name and the same labels make the whole scrape invalid.
+/// A series that occurs twice makes the whole scrape invalid.
 #[test]
-fn equal_names_of_several_runtimes_are_summed() {
+fn kinds_workers_and_runtimes_of_the_same_name_are_summed_up() {
     let mut twice = snapshot();
     twice.kinds.extend(snapshot().kinds);
     twice.workers.extend(snapshot().workers);
     twice.runtimes.extend(snapshot().runtimes);
     let text = text(&twice, vec![sample::sleep(), sample::sleep()]);
-    has(&text, "loopscope_tasks_spawned_total{task=\"session\"} 2018");
-    has(&text, "loopscope_task_poll_duration_seconds_count{task=\"session\"} 8");
-    has(&text, "loopscope_worker_polls_total{runtime=\"api\",worker=\"0\"} 22004");
-    has(&text, "loopscope_local_queue_depth{runtime=\"api\",worker=\"0\"} 22008");
-    has(&text, "loopscope_workers{runtime=\"api\"} 10");
-    has(&text, "loopscope_blocking_pool_queue_depth{runtime=\"api\"} 1262");
-    has(&text, "loopscope_blocking_site_events_total{site=\"src/flood.rs:31\",cause=\"sleep\"} 24");
-    each_series_is_there_once(&text);
+    assert_has_line(&text, "loopscope_tasks_spawned_total{task=\"session\"} 2018");
+    assert_has_line(&text, "loopscope_task_poll_duration_seconds_count{task=\"session\"} 8");
+    assert_has_line(&text, "loopscope_worker_polls_total{runtime=\"api\",worker=\"0\"} 22004");
+    assert_has_line(&text, "loopscope_local_queue_depth{runtime=\"api\",worker=\"0\"} 22008");
+    assert_has_line(&text, "loopscope_workers{runtime=\"api\"} 10");
+    assert_has_line(&text, "loopscope_blocking_pool_queue_depth{runtime=\"api\"} 1262");
+    assert_has_line(
+        &text,
+        "loopscope_blocking_site_events_total{site=\"src/flood.rs:31\",cause=\"sleep\"} 24",
+    );
+    each_series_occurs_once(&text);
 }
 
-fn each_series_is_there_once(text: &str) {
+fn each_series_occurs_once(text: &str) {
     let mut seen = BTreeSet::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').unwrap();
-        assert!(seen.insert(series.to_owned()), "{series} is there twice");
+        assert!(seen.insert(series.to_owned()), "{series} occurs twice");
         assert!(value.parse::<f64>().unwrap().is_finite(), "{line}");
     }
 }
 
 #[test]
-fn sites_beyond_the_worst_fifty_are_one() {
+fn sites_beyond_the_worst_fifty_share_one_series() {
     let findings = (1..=60_u32).map(|n| {
         let mut finding = sample::sleep();
         finding.site =
@@ -224,35 +230,41 @@ fn sites_beyond_the_worst_fifty_are_one() {
     let text = text(&snapshot(), findings.collect());
     let seconds = text.lines().filter(|line| line.starts_with("loopscope_blocking_site_seconds_total{"));
     assert_eq!(seconds.count(), MAX_SITES + 1);
-    has(&text, "loopscope_blocking_site_seconds_total{site=\"src/a.rs:60\",cause=\"sleep\"} 60");
-    has(&text, "loopscope_blocking_site_seconds_total{site=\"other\",cause=\"sleep\"} 55");
-    has(&text, "loopscope_blocking_site_events_total{site=\"other\",cause=\"sleep\"} 10");
+    assert_has_line(&text, "loopscope_blocking_site_seconds_total{site=\"src/a.rs:60\",cause=\"sleep\"} 60");
+    assert_has_line(&text, "loopscope_blocking_site_seconds_total{site=\"other\",cause=\"sleep\"} 55");
+    assert_has_line(&text, "loopscope_blocking_site_events_total{site=\"other\",cause=\"sleep\"} 10");
 }
 
 #[test]
-fn a_finding_without_a_site_is_counted() {
+fn a_finding_without_a_site_is_counted_as_unknown() {
     let mut finding = sample::sleep();
     finding.site = None;
     let text = text(&snapshot(), vec![finding]);
-    has(&text, "loopscope_blocking_site_events_total{site=\"unknown\",cause=\"sleep\"} 12");
+    assert_has_line(&text, "loopscope_blocking_site_events_total{site=\"unknown\",cause=\"sleep\"} 12");
 }
 
-/// Each look meets another line of a loop, and a counter must not move from
-/// series to series.
+/// Each sample may see another line of a loop, but a counter must stay in one
+/// series.
 #[test]
 fn a_computation_is_counted_by_its_function() {
     let mut finding = sample::sleep();
     finding.cause = Cause::Cpu;
     let text = text(&snapshot(), vec![finding]);
-    has(&text, "loopscope_blocking_site_events_total{site=\"chat::flood::throttle\",cause=\"cpu\"} 12");
+    assert_has_line(
+        &text,
+        "loopscope_blocking_site_events_total{site=\"chat::flood::throttle\",cause=\"cpu\"} 12",
+    );
 }
 
 #[test]
-fn any_kind_name_is_a_valid_label() {
+fn every_kind_name_becomes_a_valid_label() {
     let mut snapshot = snapshot();
     snapshot.kinds[0].name = "a \"b\"\\\nc</script> \u{e9}".to_owned();
     let text = text(&snapshot, vec![]);
-    has(&text, "loopscope_tasks_spawned_total{task=\"a \\\"b\\\"\\\\\\nc</script> \u{e9}\"} 1009");
+    assert_has_line(
+        &text,
+        "loopscope_tasks_spawned_total{task=\"a \\\"b\\\"\\\\\\nc</script> \u{e9}\"} 1009",
+    );
 }
 
 #[test]
@@ -264,13 +276,13 @@ fn a_collection_resets_nothing() {
 }
 
 #[test]
-fn the_applications_own_registry_takes_the_collector() {
+fn an_application_registry_accepts_the_collector() {
     let registry = Registry::new();
     registry.register(Box::new(Collector::new(FakeSource::new()))).unwrap();
     assert_eq!(registry.gather().len(), c::ALL.len());
 }
 
-/// The file is what dashboards/check.sh shows to `promtool check metrics`.
+/// dashboards/check.sh passes this file to `promtool check metrics`.
 #[test]
 fn the_example_exposition_is_current() {
     let mut snapshot = snapshot();
@@ -282,5 +294,8 @@ fn the_example_exposition_is_current() {
             .unwrap();
     }
     let shown = include_str!("../../../../dashboards/prometheus/exposition.txt");
-    assert!(text == shown, "run the tests once with LOOPSCOPE_BLESS=1, then read the difference");
+    assert!(
+        text == shown,
+        "exposition.txt is outdated: run the tests once with LOOPSCOPE_BLESS=1, then read the difference"
+    );
 }

@@ -1,4 +1,5 @@
-//! The same text as the crate's encoder, and what OpenMetrics demands.
+//! Compares the text with the encoder of the `prometheus` crate, and checks the
+//! rules of OpenMetrics.
 
 use prometheus::{IntCounter, Registry};
 
@@ -10,23 +11,23 @@ use crate::finding::Stall;
 use crate::report::sample;
 use crate::snapshot::Snapshot;
 
-fn written(snapshot: &Snapshot, format: Format, exemplars: &Exemplars) -> String {
+fn written(snapshot: &Snapshot, format: TextFormat, exemplars: &Exemplars) -> String {
     let mut text = String::new();
     write(&mut text, &families(snapshot, &sample::document(vec![sample::sleep()])), format, exemplars);
     text
 }
 
 #[test]
-fn the_text_is_that_of_the_crates_own_encoder() {
+fn the_text_equals_that_of_the_prometheus_crate() {
     let mut snapshot = snapshot();
     snapshot.kinds[0].name = "a \"b\"\\\nc</script> \u{e9}".to_owned();
     let families = to_proto(families(&snapshot, &sample::document(vec![sample::sleep()])));
     let expected = TextEncoder::new().encode_to_string(&families).unwrap();
-    assert_eq!(written(&snapshot, Format::Text, &Exemplars::default()), expected);
+    assert_eq!(written(&snapshot, TextFormat::Prometheus, &Exemplars::default()), expected);
 }
 
 #[test]
-fn openmetrics_names_counters_without_their_suffix_and_has_exemplars() {
+fn openmetrics_declares_counters_without_suffix_and_has_exemplars() {
     let stall = Stall {
         start: crate::unix_time::from_nanos(1_700_000_000_000_000_000),
         end: Some(crate::unix_time::from_nanos(1_700_000_000_212_000_000)),
@@ -35,7 +36,7 @@ fn openmetrics_names_counters_without_their_suffix_and_has_exemplars() {
         finding: Some(sample::sleep().id),
     };
     let exemplars = Exemplars::new(&[stall], &[sample::sleep()]);
-    let text = written(&snapshot(), Format::OpenMetrics, &exemplars);
+    let text = written(&snapshot(), TextFormat::OpenMetrics, &exemplars);
     assert!(text.contains(
         "\n# TYPE loopscope_tasks_spawned counter\nloopscope_tasks_spawned_total{task=\"session\"} 1009\n"
     ));
@@ -46,12 +47,15 @@ fn openmetrics_names_counters_without_their_suffix_and_has_exemplars() {
         "{series}"
     );
     assert_eq!(exemplar, "{finding=\"sleep-5f3a\"} 0.212 1700000000.212");
-    assert_eq!(text.matches("finding=").count(), 1, "in the bucket that it belongs to, and in no other");
-    assert!(!written(&snapshot(), Format::Text, &exemplars).contains("finding="), "0.0.4 has none");
+    assert_eq!(text.matches("finding=").count(), 1, "only the bucket of the stall has it");
+    assert!(
+        !written(&snapshot(), TextFormat::Prometheus, &exemplars).contains("finding="),
+        "the text format 0.0.4 has no exemplars"
+    );
 }
 
 #[test]
-fn foreign_counters_get_the_suffix_that_openmetrics_demands() {
+fn application_counters_get_the_suffix_that_openmetrics_requires() {
     let registry = Registry::new();
     for name in ["plain", "with_total"] {
         let counter = IntCounter::new(name, "What it counts.").unwrap();
@@ -60,25 +64,25 @@ fn foreign_counters_get_the_suffix_that_openmetrics_demands() {
     }
     let in_format = |format| {
         let mut text = String::new();
-        registry.gather().iter().for_each(|family| write_foreign(&mut text, family, format));
+        registry.gather().iter().for_each(|family| write_application_family(&mut text, family, format));
         text
     };
     assert_eq!(
-        in_format(Format::OpenMetrics),
+        in_format(TextFormat::OpenMetrics),
         "# HELP plain What it counts.\n# TYPE plain counter\nplain_total 7\n\
          # HELP with What it counts.\n# TYPE with counter\nwith_total 7\n"
     );
-    assert!(in_format(Format::Text).contains("\nplain 7\n"));
+    assert!(in_format(TextFormat::Prometheus).contains("\nplain 7\n"));
 }
 
 #[test]
-fn openmetrics_is_for_those_who_ask_for_it() {
+fn only_clients_that_accept_openmetrics_get_it() {
     let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
                       text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-    assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
+    assert_eq!(TextFormat::from_accept(prometheus), TextFormat::OpenMetrics);
     for other in
         ["", "*/*", "text/plain;version=0.0.4", "application/openmetrics-text; q=0", "text/html,*/*;q=0.8"]
     {
-        assert_eq!(Format::accepted(other), Format::Text, "{other}");
+        assert_eq!(TextFormat::from_accept(other), TextFormat::Prometheus, "{other}");
     }
 }
