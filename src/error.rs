@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::{fmt, io};
 
-/// The reason why [`Builder::start`](crate::Builder::start) failed.
+/// The reason why [`ScopeBuilder::start`](crate::ScopeBuilder::start) failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {

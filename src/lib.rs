@@ -107,11 +107,11 @@ pub use finding::{
     STALLS_SCHEMA, Site, Split, Stall, StallsDocument, Starved, TaskInfo, Victims,
 };
 pub use instrument::canary::Canary;
-pub use instrument::future::{Instrumented, LARGE_FUTURE, Named};
+pub use instrument::future::{LARGE_FUTURE_BYTES, Named, NamedFuture};
 pub use instrument::hooks::Hooks;
 pub use instrument::spawn::{spawn, spawn_blocking, spawn_local};
 pub use scope::Scope;
-pub use scope::builder::Builder;
+pub use scope::builder::ScopeBuilder;
 pub use scope::run::run;
 pub use settings::{Signals, Terminal};
 pub use snapshot::{

@@ -274,6 +274,56 @@ fn tasks_that_waited_for_a_stall_are_counted() {
     );
 }
 
+#[test]
+#[cfg(tokio_unstable)]
+fn a_task_that_waits_for_several_stalls_is_one_victim() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    runtime.block_on(async {
+        let tasks = [loopscope::spawn("blocker", blocks_and_yields()), tokio::spawn(yields())];
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    let victims = eventually("the waits", || {
+        let victims = finding(&scope, "blocker").victims;
+        (victims.waits >= 2).then_some(victims)
+    });
+    assert_eq!(victims.tasks, 1, "{victims:?}");
+}
+
+#[test]
+fn named_futures_of_a_local_set_are_victims_each() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    runtime.block_on(async {
+        let set = tokio::task::LocalSet::new();
+        for _ in 0..3 {
+            set.spawn_local(yields().named("waiter"));
+        }
+        set.spawn_local(blocks_and_yields().named("blocker"));
+        set.await;
+    });
+    let victims = eventually("the waits", || {
+        let victims = finding(&scope, "blocker").victims;
+        (victims.waits >= 6).then_some(victims)
+    });
+    assert_eq!(victims.tasks, 3, "{victims:?}");
+}
+
+async fn blocks_and_yields() {
+    for _ in 0..4 {
+        thread::sleep(STALL);
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn yields() {
+    for _ in 0..4 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[inline(never)]
 fn reads(mut peer: std::net::TcpStream) -> std::io::Result<usize> {
     use std::io::Read;

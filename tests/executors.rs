@@ -158,7 +158,7 @@ fn futures_that_never_yield_and_large_futures_are_counted() {
     let (_guard, scope) = exclusive_scope();
     futures::executor::block_on(async { thread::sleep(STALL) }.named("greedy"));
     let large = async {
-        let bytes = [1_u8; loopscope::LARGE_FUTURE];
+        let bytes = [1_u8; loopscope::LARGE_FUTURE_BYTES];
         yield_once().await;
         std::hint::black_box(bytes);
     };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
@@ -20,7 +21,7 @@ use crate::record::recorder::Recorder;
 /// Each spawn and each move of a future copies it, and the stack must have room
 /// for it. From this size on, Tokio puts the future of a task into a separate
 /// box.
-pub const LARGE_FUTURE: usize = 16 * 1024;
+pub const LARGE_FUTURE_BYTES: usize = 16 * 1024;
 
 /// Gives a future a name, by which it is recorded.
 pub trait Named: Future + Sized {
@@ -30,7 +31,7 @@ pub trait Named: Future + Sized {
     ///
     /// * As the future of a task on a watched runtime, it gives that task its
     ///   name. If Tokio does not measure schedule delays
-    ///   ([`Builder::schedule_delay`](crate::Builder::schedule_delay)), it also
+    ///   ([`ScopeBuilder::schedule_delay`](crate::ScopeBuilder::schedule_delay)), it also
     ///   measures that of the task.
     /// * Inside another named future that polls it with the same waker, it is a
     ///   part of the outer future and records nothing.
@@ -59,8 +60,8 @@ pub trait Named: Future + Sized {
     /// tokio::spawn(handle().named("session"));
     /// # }
     /// ```
-    fn named(self, name: &'static str) -> Instrumented<Self> {
-        Instrumented { future: self, name, kind: None, role: None, no_scope_at: u64::MAX }
+    fn named(self, name: &'static str) -> NamedFuture<Self> {
+        NamedFuture { future: self, name, kind: None, role: None, no_scope_at: u64::MAX }
     }
 }
 
@@ -69,7 +70,7 @@ impl<F: Future> Named for F {}
 pin_project! {
     /// A named future: see [`Named::named`].
     #[must_use = "futures do nothing unless awaited or spawned"]
-    pub struct Instrumented<F> {
+    pub struct NamedFuture<F> {
         #[pin]
         future: F,
         name: &'static str,
@@ -84,37 +85,46 @@ enum FutureRole {
     /// The future of a task whose polls a hook records. It names the task.
     Name(WakeTracker),
     /// A separate task. It counts as alive as long as the future exists.
-    Task(WakeTracker, #[allow(dead_code)] TaskCount),
+    Task(WakeTracker, CountedTask),
     /// A part of another named future, which is recorded instead.
     Part,
 }
 
-/// Counts a task as spawned at its first poll and as completed at its drop.
-struct TaskCount {
+/// Set in the numbers of tasks that loopscope numbers itself. Tokio counts its
+/// own task ids from 1.
+const SEPARATE_TASK_BIT: u64 = 1 << 63;
+
+/// A separate task, counted as spawned at its first poll and as completed at its
+/// drop.
+struct CountedTask {
     recorder: Arc<Recorder>,
     kind: KindId,
+    /// Identifies the task among the victims of a stall.
+    number: u64,
 }
 
-impl TaskCount {
+impl CountedTask {
     fn new(recorder: &Arc<Recorder>, kind: KindId) -> Self {
+        static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
         recorder.kinds.task_counts(kind).spawned.fetch_add(1, Relaxed);
-        Self { recorder: Arc::clone(recorder), kind }
+        let number = SEPARATE_TASK_BIT | NEXT_NUMBER.fetch_add(1, Relaxed);
+        Self { recorder: Arc::clone(recorder), kind, number }
     }
 }
 
-impl Drop for TaskCount {
+impl Drop for CountedTask {
     fn drop(&mut self) {
         self.recorder.kinds.task_counts(self.kind).completed.fetch_add(1, Relaxed);
     }
 }
 
-impl<F> fmt::Debug for Instrumented<F> {
+impl<F> fmt::Debug for NamedFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Instrumented").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("NamedFuture").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl<F> Instrumented<F> {
+impl<F> NamedFuture<F> {
     /// Wraps a future for the scope of `recorder`.
     pub(crate) fn in_recorder(future: F, name: &'static str, recorder: Arc<Recorder>) -> Self {
         let kind = recorder.kinds.for_name(name);
@@ -122,7 +132,7 @@ impl<F> Instrumented<F> {
     }
 }
 
-impl<F: Future> Future for Instrumented<F> {
+impl<F: Future> Future for NamedFuture<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
@@ -135,13 +145,13 @@ impl<F: Future> Future for Instrumented<F> {
         };
         let is_first = this.role.is_none();
         let role = this.role.get_or_insert_with(|| find_role::<F>(recorder, *kind, context));
-        let (wakes, is_task) = match role {
+        let (wakes, separate_task) = match role {
             FutureRole::Part => return this.future.poll(context),
-            FutureRole::Name(wakes) => (wakes, false),
-            FutureRole::Task(wakes, _) => (wakes, true),
+            FutureRole::Name(wakes) => (wakes, None),
+            FutureRole::Task(wakes, task) => (wakes, Some(task.number)),
         };
         wakes.set_task(context.waker());
-        let mut poll = RecordedPoll::begin(recorder, *kind, wakes, is_task);
+        let mut poll = RecordedPoll::begin(recorder, *kind, wakes, separate_task);
         let output = this.future.poll(&mut Context::from_waker(poll.wakes.waker()));
         poll.returned(output.is_ready(), is_first);
         output
@@ -179,12 +189,12 @@ fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -
         PollSource::Future | PollSource::Thread | PollSource::NoPoll => None,
     });
     let role = role.flatten().unwrap_or_else(|| {
-        FutureRole::Task(WakeTracker::new(context.waker(), recorder, true), TaskCount::new(recorder, kind))
+        FutureRole::Task(WakeTracker::new(context.waker(), recorder, true), CountedTask::new(recorder, kind))
     });
     if !matches!(role, FutureRole::Part) {
         let counts = recorder.kinds.task_counts(kind);
         counts.future_size.fetch_max(size_of::<F>() as u64, Relaxed);
-        if size_of::<F>() >= LARGE_FUTURE {
+        if size_of::<F>() >= LARGE_FUTURE_BYTES {
             counts.large_futures.fetch_add(1, Relaxed);
         }
     }
@@ -207,15 +217,22 @@ struct RecordedPoll<'r> {
 
 impl<'r> RecordedPoll<'r> {
     #[inline]
-    fn begin(recorder: &'r Arc<Recorder>, kind: KindId, wakes: &'r mut WakeTracker, is_task: bool) -> Self {
+    fn begin(
+        recorder: &'r Arc<Recorder>,
+        kind: KindId,
+        wakes: &'r mut WakeTracker,
+        separate_task: Option<u64>,
+    ) -> Self {
         let woken_at = wakes.begin_poll();
         let id = WakerId::new(wakes.waker());
         let begin = |polls: &PollStack| {
-            if is_task {
+            if let Some(task) = separate_task {
                 let now = recorder.clock.ticks();
                 if let Some(woken_at) = woken_at {
-                    polls.record_wait(recorder.clock.nanos(woken_at, now), now, 0, kind);
+                    polls.record_wait(recorder.clock.nanos(woken_at, now), now, task, kind);
                 }
+                // Task 0: the watchdog follows a task over many polls only where
+                // Tokio numbers it.
                 polls.begin(now, 0, kind, PollSource::Future);
                 polls.worker.slot.set_named_kind(kind);
                 polls.wake_watchdog();
@@ -230,7 +247,15 @@ impl<'r> RecordedPoll<'r> {
             polls.innermost_waker.replace(id)
         };
         let outer = current::with_poll_stack(recorder, begin).unwrap_or_default();
-        Self { recorder, kind, wakes, is_task, outer, is_lost: false, is_only_poll: false }
+        Self {
+            recorder,
+            kind,
+            wakes,
+            is_task: separate_task.is_some(),
+            outer,
+            is_lost: false,
+            is_only_poll: false,
+        }
     }
 
     /// Notes that the future has returned, and so did not panic.

@@ -38,7 +38,7 @@ fn summary(document: &FindingsDocument) -> Vec<String> {
     }
     if !document.process.all_tasks {
         lines.push(
-            "only instrumented futures are covered: build with `--cfg tokio_unstable` to cover every task"
+            "only named futures are covered: build with `--cfg tokio_unstable` to cover every task"
                 .to_owned(),
         );
     }
@@ -70,7 +70,7 @@ mod tests {
             + "\n1 place in the code blocked the event loop for 10 ms or longer\n\
                3 polls were long only because no CPU was free for the thread, 500 ms in all: the code is not the cause\n\
                1 observation was lost: the counts are lower bounds\n\
-               only instrumented futures are covered: build with `--cfg tokio_unstable` to cover every task\n";
+               only named futures are covered: build with `--cfg tokio_unstable` to cover every task\n";
         assert_eq!(text, expected);
     }
 }

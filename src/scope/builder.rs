@@ -22,14 +22,14 @@ use crate::watchdog::{Watchdog, WatchdogConfig};
 /// Sets up and starts a [`Scope`]: see [`Scope::builder`].
 #[must_use = "a builder does nothing until `start` is called"]
 #[derive(Default)]
-pub struct Builder {
+pub struct ScopeBuilder {
     pub(crate) settings: Settings,
     pub(crate) on_finding: Option<OnFinding>,
     #[cfg(feature = "telemetry")]
     pub(crate) registry: Option<prometheus::Registry>,
 }
 
-impl Builder {
+impl ScopeBuilder {
     /// Sets the blocking threshold: a poll that takes longer is a stall. From
     /// 1 ms to 60 s; default: 10 ms.
     ///
@@ -146,19 +146,19 @@ impl Builder {
     }
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for ScopeBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("ScopeBuilder").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
 impl Scope {
     /// Returns a builder with the default settings.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> ScopeBuilder {
+        ScopeBuilder::default()
     }
 
-    pub(crate) fn start(builder: Builder) -> Result<Self, StartError> {
+    pub(crate) fn start(builder: ScopeBuilder) -> Result<Self, StartError> {
         let settings = builder.settings.with_environment()?;
         let state = Arc::new(ScopeState::new(&settings));
         if settings.off {
@@ -179,7 +179,7 @@ impl Scope {
             None => None,
         };
         #[cfg(not(feature = "telemetry"))]
-        Builder::refuse_telemetry(settings.telemetry)?;
+        ScopeBuilder::refuse_telemetry(settings.telemetry)?;
         let (outbox, messages) = Outbox::new();
         let failed = |name| move |source| StartError::Thread { name, source };
         let reporter = Reporter::start(

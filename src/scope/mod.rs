@@ -17,7 +17,7 @@ use crate::export::http::Telemetry;
 use crate::export::source::Source;
 use crate::finding::{FindingsDocument, StallsDocument};
 use crate::instrument::canary::Canary;
-use crate::instrument::future::Instrumented;
+use crate::instrument::future::NamedFuture;
 use crate::instrument::hooks::Hooks;
 use crate::instrument::install;
 use crate::report::thread::Reporter;
@@ -98,7 +98,7 @@ impl Scope {
     /// Panics if the future panics or if called within a runtime, as
     /// `Runtime::block_on` does.
     pub fn block_on<F: Future>(&self, runtime: &Runtime, future: F) -> F::Output {
-        runtime.block_on(Instrumented::in_recorder(future, "main", Arc::clone(&self.state.recorder)))
+        runtime.block_on(NamedFuture::in_recorder(future, "main", Arc::clone(&self.state.recorder)))
     }
 
     /// Returns a task that measures the lag of an event loop: the time from a
