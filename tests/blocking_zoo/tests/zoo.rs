@@ -4,6 +4,7 @@
 
 mod expected;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicUsize;
@@ -19,6 +20,20 @@ use serde_json::Value;
 const AT_ONE_TIME: usize = 2;
 /// No entry takes longer on the slowest of machines.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn each_file_of_the_entries_folder_is_in_the_list() {
+    let listed: BTreeSet<_> = list(&build()).into_iter().collect();
+    let files = fs::read_dir(entries()).expect("the entries have a folder");
+    let files: BTreeSet<_> = files
+        .map(|file| file.expect("the folder is readable").path())
+        .map(|path| path.file_stem().expect("a file has a name").to_string_lossy().into_owned())
+        .collect();
+    let unlisted: Vec<_> = files.difference(&listed).collect();
+    let missing: Vec<_> = listed.difference(&files).collect();
+    assert!(unlisted.is_empty(), "`entries!` in src/main.rs does not list {unlisted:?}");
+    assert!(missing.is_empty(), "src/entries has no file for {missing:?}");
+}
 
 #[test]
 fn every_way_to_block_is_found_and_named() {
@@ -56,16 +71,14 @@ fn run_all(threshold: &str, stall_ms: u32) -> Vec<(String, Vec<Value>)> {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let program = build();
-    let list = Command::new(&program).output().expect("the zoo lists its entries");
-    let list = String::from_utf8(list.stdout).expect("names are text");
-    let names: Vec<_> = list.lines().collect();
+    let names = list(&program);
     let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..AT_ONE_TIME {
             scope.spawn(|| {
                 while let Some(name) = names.get(next.fetch_add(1, Relaxed)) {
                     let findings = run(&program, name, threshold, stall_ms);
-                    outcomes.lock().unwrap().push(((*name).to_owned(), findings));
+                    outcomes.lock().unwrap().push((name.clone(), findings));
                 }
             });
         }
@@ -94,6 +107,13 @@ fn build() -> PathBuf {
         .expect("cargo runs");
     assert!(built.success(), "the zoo builds");
     target.join("release/blocking-zoo")
+}
+
+/// The names of the entries, as the program lists them.
+fn list(program: &Path) -> Vec<String> {
+    let list = Command::new(program).output().expect("the zoo lists its entries");
+    let list = String::from_utf8(list.stdout).expect("names are text");
+    list.lines().map(str::to_owned).collect()
 }
 
 fn run(program: &Path, name: &str, threshold: &str, stall_ms: u32) -> Vec<Value> {
