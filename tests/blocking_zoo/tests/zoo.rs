@@ -1,5 +1,5 @@
-//! Every entry of the zoo is found, with its line, its cause and its call, and
-//! nothing else is; and none is while it stays under the threshold.
+//! loopscope finds every entry of the zoo, with its line, its cause and its
+//! call, and finds nothing else. Stalls under the threshold are not found.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod expected;
@@ -16,10 +16,11 @@ use std::{env, fs, thread};
 use expected::Expected;
 use serde_json::Value;
 
-/// Programs that run at one time: each computes or waits on one thread, and has a watchdog.
-const AT_ONE_TIME: usize = 2;
-/// No entry takes longer on the slowest of machines.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How many programs run at the same time. Each of them computes or waits on
+/// one thread and has a watchdog.
+const CONCURRENT_PROGRAMS: usize = 2;
+/// An entry takes less than this on the slowest machine.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[test]
 fn each_file_of_the_entries_folder_is_in_the_list() {
@@ -41,12 +42,12 @@ fn every_way_to_block_is_found_and_named() {
     println!("{:<22} {:<6} {:<62} {:<62} evidence", "entry", "", "expected", "found");
     let mut wrong = Vec::new();
     for (name, findings) in &outcomes {
-        let expected = Expected::of(name, &entries().join(format!("{name}.rs")));
+        let expected = Expected::read(name, &entries().join(format!("{name}.rs")));
         let fault = expected.compare(findings);
-        let verdict = if fault.is_none() { "found" } else { "WRONG" };
+        let result = if fault.is_none() { "found" } else { "WRONG" };
         let first = findings.first().map_or(&Value::Null, |finding| finding);
         println!(
-            "{name:<22} {verdict:<6} {:<62} {:<62} {}",
+            "{name:<22} {result:<6} {:<62} {:<62} {}",
             expected.to_string(),
             expected::summary(first),
             first["evidence"].as_str().unwrap_or("-")
@@ -59,22 +60,22 @@ fn every_way_to_block_is_found_and_named() {
 }
 
 #[test]
-fn what_stays_under_the_threshold_is_no_finding() {
+fn a_stall_under_the_threshold_is_not_a_finding() {
     for (name, findings) in run_all("20s", 50) {
         assert!(findings.is_empty(), "{name}: {findings:#?}");
     }
 }
 
-/// Runs every entry as a program of its own, and gives what each one found.
+/// Runs every entry as a separate program and returns what each one found.
 fn run_all(threshold: &str, stall_ms: u32) -> Vec<(String, Vec<Value>)> {
-    // The tests of this file would share the CPUs.
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Otherwise the tests of this file would share the CPUs.
+    static ONE_TEST_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_TEST_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let program = build();
     let names = list(&program);
     let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
-        for _ in 0..AT_ONE_TIME {
+        for _ in 0..CONCURRENT_PROGRAMS {
             scope.spawn(|| {
                 while let Some(name) = names.get(next.fetch_add(1, Relaxed)) {
                     let findings = run(&program, name, threshold, stall_ms);
@@ -95,8 +96,8 @@ fn run_all(threshold: &str, stall_ms: u32) -> Vec<(String, Vec<Value>)> {
 /// the default members of the workspace, as the release builds of loadgen and
 /// chat-server do: then all of them share their dependencies.
 fn build() -> PathBuf {
-    static BUILT: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = BUILT.lock();
+    static ONE_BUILD_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_BUILD_AT_A_TIME.lock();
     let this = env::current_exe().expect("the test knows its own path");
     let target = this.ancestors().nth(3).expect("target/debug/deps/zoo").to_owned();
     let built = Command::new(env!("CARGO"))
@@ -123,7 +124,8 @@ fn run(program: &Path, name: &str, threshold: &str, stall_ms: u32) -> Vec<Value>
         .args([name, &stall_ms.to_string()])
         .env("LOOPSCOPE_THRESHOLD", threshold)
         .env_remove("RUST_BACKTRACE")
-        // A directory where no source is: paths must not depend on it.
+        // The sources are not below this directory: paths must not depend on
+        // the working directory.
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(file)
@@ -131,9 +133,9 @@ fn run(program: &Path, name: &str, threshold: &str, stall_ms: u32) -> Vec<Value>
         .expect("the entry starts");
     let begin = Instant::now();
     let status = loop {
-        match child.try_wait().expect("the child is ours") {
+        match child.try_wait().expect("the child was started here") {
             Some(status) => break status,
-            None if begin.elapsed() > PATIENCE => {
+            None if begin.elapsed() > PROGRAM_TIMEOUT => {
                 let _ = child.kill();
                 panic!("{name} did not end");
             }
