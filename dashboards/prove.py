@@ -43,6 +43,7 @@ class World:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.processes = []
+        self.loops = None
         self.ports = {name: free_port() for name in ["irc", "loaded", "idle_irc", "idle", "loops", "load", "prometheus"]}
 
     def start(self, name, *command, **environment):
@@ -102,7 +103,8 @@ def start(world):
                 "--data-dir", world.folder / "data", "--password", "p", *inject)
     world.start("idle", *server, "--listen", world.address("idle_irc"), "--telemetry", world.address("idle"),
                 "--data-dir", world.folder / "data2", "--inject", "sleep=6s@100%")
-    world.start("loops", built / "examples" / "event_loops", "600", LOOPSCOPE_TELEMETRY=world.address("loops"))
+    world.loops = world.start("loops", ROOT / "target" / "debug" / "examples" / "event_loops", "600",
+                              LOOPSCOPE_TELEMETRY=world.address("loops"))
     targets = [{"targets": [world.address("loaded"), world.address("idle")], "labels": {"job": "chat"}},
                {"targets": [world.address("loops")], "labels": {"job": "loops"}},
                {"targets": [world.address("load")], "labels": {"job": "load"}}]
@@ -238,7 +240,7 @@ def check_scrapes(world):
 
 def check_lost(world):
     """Targets that end are missed: the load generator has ended, and now the example."""
-    world.processes[2].terminate()
+    world.loops.terminate()
     query = next(rule["query"] for group in world.ask("rules")["groups"] for rule in group["rules"]
                  if rule["name"] == "LoopscopeTargetLost")
     ended = {world.address("load"), world.address("loops")}
@@ -253,7 +255,8 @@ def main():
     arguments = arguments.parse_args()
     build = ["cargo", "build", "--quiet", "--release"]
     subprocess.run([*build, "--bin", "loadgen", "--bin", "chat-server"], cwd=ROOT, check=True)
-    subprocess.run([*build, "-p", "loopscope", "--features", "telemetry", "--example", "event_loops"], cwd=ROOT, check=True)
+    # `cargo test` has built this one, with the features that the workspace needs.
+    subprocess.run(["cargo", "build", "--quiet", "--example", "event_loops"], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as folder:
         world = World(folder)
         try:
