@@ -1,4 +1,4 @@
-"""Writes ../grafana/*.json, or with --check says which of them are not what this code makes.
+"""Writes ../grafana/*.json. With --check, reports which files differ from what this code writes.
 
     python3 dashboards/generate [--check]
 """
@@ -25,7 +25,7 @@ def main():
             path.write_text(text)
         elif not path.exists() or path.read_text() != text:
             outdated += 1
-            print(f"{path} is not what dashboards/generate makes: run python3 dashboards/generate", file=sys.stderr)
+            print(f"{path} differs from what dashboards/generate writes: run python3 dashboards/generate", file=sys.stderr)
     return 1 if outdated else 0
 
 

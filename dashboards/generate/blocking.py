@@ -1,4 +1,4 @@
-"""Which lines block, how long, why, and who waits for them."""
+"""Which lines block, for how long, why, and which tasks wait for them."""
 
 from panels import FINDINGS_LINK, FINE, M, Board, column, p, query, rate, steps
 

@@ -1,4 +1,4 @@
-"""The chat server under load: what goes through it, and what stalls do to it."""
+"""The chat server under load: its traffic and the effect of stalls."""
 
 from panels import DELAY, M, Board, annotation, p, query, rate, steps
 
@@ -48,7 +48,7 @@ def board():
 
 
 def phases():
-    """A stretch for each rate that the plan holds for a while."""
+    """Returns an annotation for each time span with a constant rate of load."""
     steady = f"loadgen_target_rate{{{M}}} unless changes(loadgen_target_rate{{{M}}}[30s]) > 0"
     return annotation("Load phases", f'count_values by (instance) ("rate", {steady})', "blue", "instance", "{{instance}}",
                       "load of {{rate}}/s")

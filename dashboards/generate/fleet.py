@@ -1,4 +1,4 @@
-"""Many instances side by side, the worst first; from the recording rules."""
+"""Many instances, the worst first, from the recording rules."""
 
 from panels import BUSY, DELAY, FINDINGS_LINK, LOST, M, PAGE_LINK, Board, column, query, steps
 

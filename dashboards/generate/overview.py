@@ -1,4 +1,4 @@
-"""Is it healthy; who waits; where to look next."""
+"""Whether a service is healthy, which tasks wait, and where to look next."""
 
 from panels import BUSY, DELAY, LOST, M, R, Board, p, query, rate, steps
 

@@ -1,8 +1,8 @@
-"""The parts that all dashboards are made of."""
+"""The parts of all dashboards."""
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
-# What every expression selects by; `R` where the metric has a runtime.
+# The selectors of every expression; `R` is for metrics with a runtime.
 M = 'job=~"$job", instance=~"$instance"'
 R = M + ', runtime=~"$runtime"'
 
@@ -10,18 +10,18 @@ RATE = "[$__rate_interval]"
 
 
 def rate(metric, select=M):
-    """How fast a counter goes up."""
+    """Returns the rate of a counter."""
     return f"rate({metric}{{{select}}}{RATE})"
 
 
 def p(quantile, histogram, by=(), select=M):
-    """A quantile of a histogram, by labels."""
+    """Returns a quantile of a histogram, by labels."""
     labels = ", ".join([*by, "le"])
     return f"histogram_quantile({quantile}, sum by ({labels}) ({rate(histogram + '_bucket', select)}))"
 
 
 def steps(*limits):
-    """Thresholds: a colour, then pairs of a limit and the colour from there on."""
+    """Returns thresholds: a colour, then pairs of a limit and the colour above it."""
     first, *rest = limits
     pairs = zip(rest[::2], rest[1::2])
     values = [{"color": first, "value": None}] + [{"color": color, "value": limit} for limit, color in pairs]
@@ -29,7 +29,7 @@ def steps(*limits):
 
 
 FINE = steps("green")
-# From which limits on a dashed line or a colour warns: docs/runbook.md has the reasons.
+# The limits of dashed lines and warning colours; docs/runbook.md has the reasons.
 LOST = steps("green", 0.01, "orange", 0.05, "red")
 DELAY = steps("green", 0.005, "orange", 0.05, "red")
 POLL = steps("green", 0.01, "orange", 0.05, "red")
@@ -37,13 +37,13 @@ BUSY = steps("green", 0.7, "orange", 0.9, "red")
 
 
 def query(expr, legend="", **more):
-    """One expression with its legend."""
+    """Returns one expression with its legend."""
     return {"datasource": DATASOURCE, "editorMode": "code", "expr": expr, "legendFormat": legend or "__auto",
             "range": True, "instant": False, **more}
 
 
 def rows(expr):
-    """One expression for a table."""
+    """Returns one expression for a table."""
     return query(expr, format="table", instant=True, range=False)
 
 
@@ -52,7 +52,7 @@ PAGE_LINK = {"title": "Live page of this instance", "url": "http://${__value.tex
 
 
 def column(name, **properties):
-    """How a table's column is shown."""
+    """Returns the display options of a table's column."""
     return {"matcher": {"id": "byName", "options": name},
             "properties": [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]}
 
@@ -91,7 +91,7 @@ class Board:
             "thresholdsStyle": {"mode": "dashed" if thresholds else "off"},
             "scaleDistribution": {"type": "log", "log": 10} if log else {"type": "linear"},
         }
-        # On an axis of its own: what has another unit.
+        # A query with another unit gets the right axis.
         overrides = [] if right is None else [{
             "matcher": {"id": "byFrameRefID", "options": right[0]},
             "properties": [{"id": "unit", "value": right[1]}, {"id": "custom.axisPlacement", "value": "right"},
@@ -117,7 +117,7 @@ class Board:
         }, width, height)
 
     def table(self, title, description, unit, expressions, names, columns=(), sort=None, width=24, height=9):
-        """`names` gives each column its name, in their order; what is not named is not shown."""
+        """`names` has the title of each column, in order; a column without a title is hidden."""
         transformations = [{"id": "merge", "options": {}}] if len(expressions) > 1 else []
         transformations.append({"id": "filterFieldsByName", "options": {"include": {"names": list(names)}}})
         transformations.append({"id": "organize", "options": {
@@ -152,7 +152,7 @@ class Board:
             self.x, self.y, self.height = 0, self.y + 1, 0
 
     def json(self):
-        """The dashboard as Grafana imports it."""
+        """Returns the dashboard as Grafana imports it."""
         return {
             "annotations": {"list": self.annotations}, "description": self.description, "editable": False,
             "fiscalYearStartMonth": 0, "graphTooltip": 1, "id": None, "links": [siblings()], "panels": self.panels,
@@ -169,7 +169,7 @@ def builtin():
 
 
 def alerts():
-    """Where an alert of ours fires."""
+    """Returns the annotation for firing alerts."""
     return annotation("Alerts", f'ALERTS{{alertname=~"Loopscope.+", alertstate="firing", {M}}}', "red",
                       "instance,severity", "{{instance}}", "{{alertname}}")
 

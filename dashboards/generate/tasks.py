@@ -1,4 +1,4 @@
-"""What each kind of task does to the others, and to itself."""
+"""How each kind of task affects the others and itself."""
 
 from panels import M, R, Board, column, p, query, rate, steps
 
