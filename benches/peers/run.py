@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Builds the peers and runs them side by side: interleaved rounds, a process
-each. Prints the tables of ../README.md."""
+"""Builds the peers and runs them in interleaved rounds, each in its own process.
+Prints the tables of ../README.md."""
 import argparse, json, os, pathlib, statistics, subprocess, sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-UNITS = {"yield": "a poll", "pingpong": "a message there and back", "echo": "an echo of 64 bytes"}
+UNITS = {"yield": "per poll", "pingpong": "per message and answer", "echo": "per echo of 64 bytes"}
 FLAVOURS = {1: "current-thread", 2: "2 workers"}
 TRACED = ("tokio-blocked", "console")
 
@@ -19,8 +19,8 @@ def build(*features):
 
 
 def run(binary, name, workload, workers):
-    """One process: the medians of its samples."""
-    # What the caller's environment says of loopscope would change its rows.
+    """Runs one process and returns its samples."""
+    # Loopscope's variables in the caller's environment would change its rows.
     env = {key: value for key, value in os.environ.items() if not key.startswith("LOOPSCOPE")}
     if name == "loopscope-off":
         env["LOOPSCOPE"] = "off"
@@ -31,7 +31,7 @@ def run(binary, name, workload, workers):
 
 
 def column(lines, name, key):
-    """A figure a round."""
+    """Returns the median of each round."""
     return [statistics.median(line[key]) for line in lines if line["configuration"] == name]
 
 
@@ -44,15 +44,15 @@ def table(names, lines):
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name in names:
         bare = "bare-tracing" if name in TRACED else "bare"
-        own, of_bare = column(lines, name, "ns"), column(lines, bare, "ns")
-        # Each round against the bare of the same round: the machine's pace
-        # changes between rounds by more than what some rows cost.
-        added = statistics.median(a - b for a, b in zip(own, of_bare))
-        throughput = statistics.median(b / a for a, b in zip(own, of_bare))
+        costs, bare_costs = column(lines, name, "ns"), column(lines, bare, "ns")
+        # Compares each round with the bare runtime in the same round: the
+        # machine's speed changes between rounds by more than some rows cost.
+        added = statistics.median(a - b for a, b in zip(costs, bare_costs))
+        throughput = statistics.median(b / a for a, b in zip(costs, bare_costs))
         cpu = zip(column(lines, name, "cpu_ns"), column(lines, bare, "cpu_ns"))
         cpu_added = statistics.median(a - b for a, b in cpu)
-        low, high = quantile(own, 0.1), quantile(own, 0.9)
-        figures = f"{statistics.median(own):.0f} | {low:.0f} | {high:.0f} | {added:+.0f}"
+        low, high = quantile(costs, 0.1), quantile(costs, 0.9)
+        figures = f"{statistics.median(costs):.0f} | {low:.0f} | {high:.0f} | {added:+.0f}"
         print(f"| {name} | {figures} | {throughput:.3f} | {cpu_added:+.0f} |", flush=True)
 
 
@@ -65,10 +65,10 @@ def positive(text):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--rounds", type=positive, default=7, help="how often each is run (default: 7)")
-    arguments.add_argument("--only", default="", help="only configurations with this in their name, and the bare ones")
-    arguments.add_argument("--workload", choices=UNITS, action="append", help="only this one (default: all)")
-    arguments.add_argument("--json", type=argparse.FileType("w"), help="writes a line here for each process")
+    arguments.add_argument("--rounds", type=positive, default=7, help="number of rounds (default: 7)")
+    arguments.add_argument("--only", default="", help="run only the configurations whose name contains this, and the bare ones")
+    arguments.add_argument("--workload", choices=UNITS, action="append", help="run only this workload (default: all)")
+    arguments.add_argument("--json", type=argparse.FileType("w"), help="write one line per process to this file")
     options = arguments.parse_args()
     configurations = {}
     for binary in [build(), build("--features", "tracing")]:
@@ -81,7 +81,7 @@ def main():
             lines = []
             for number in range(options.rounds):
                 print(f"{workload}, {flavour}: round {number + 1} of {options.rounds}", file=sys.stderr)
-                # To and fro, so that none always runs after the same one.
+                # The order alternates, so that none always runs after the same one.
                 for name in names if number % 2 == 0 else reversed(names):
                     line = run(configurations[name], name, workload, workers)
                     lines.append(line)
