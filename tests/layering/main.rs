@@ -141,6 +141,26 @@ fn a_module_with_children_is_a_file_mod_rs() {
     );
 }
 
+/// Lines with an address or a table may be longer.
+#[test]
+fn comments_wrap_at_80_columns() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let graphs: Vec<_> = CRATES.iter().map(|folder| read(folder)).collect();
+    let mut faults = Vec::new();
+    for source in graphs.iter().flat_map(|graph| &graph.sources) {
+        let text = std::fs::read_to_string(root.join(&source.file)).expect("the source was read before");
+        let long = text.lines().enumerate().filter(|(_, line)| is_long_comment(line));
+        faults.extend(long.map(|(index, _)| format!("{}:{}: wrap the comment", source.file, index + 1)));
+    }
+    fail_on(&faults);
+}
+
+fn is_long_comment(line: &str) -> bool {
+    let Some(comment) = line.trim_start().strip_prefix("//") else { return false };
+    let is_table_row = comment.trim_start_matches(['/', '!', ' ']).starts_with('|');
+    line.chars().count() > 80 && !is_table_row && !line.contains("://")
+}
+
 fn read(folder: &str) -> Graph {
     let graph = Graph::read(Path::new(env!("CARGO_MANIFEST_DIR")), folder);
     fail_on(&unread(&graph));
@@ -271,6 +291,15 @@ mod check {
             ("src/watchdog.rs", "use crate::record::Slot;"),
         ]);
         assert_eq!(found, [""; 0]);
+    }
+
+    #[test]
+    fn a_comment_over_80_columns_is_long_unless_it_has_an_address_or_a_table() {
+        let word = "x".repeat(78);
+        assert!(is_long_comment(&format!("/// {word}")));
+        assert!(!is_long_comment(&format!("let {word} = 1;")));
+        assert!(!is_long_comment(&format!("// https://{word}")));
+        assert!(!is_long_comment(&format!("//! | {word} |")));
     }
 
     #[test]
