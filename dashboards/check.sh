@@ -1,10 +1,10 @@
 #!/bin/sh
-# Checks everything below dashboards/ that can be checked without a Grafana:
-# rules and their tests, configuration, exposition, dashboards and the syntax of
-# their expressions. Needs promtool and python3.
+# Checks everything in dashboards/ that needs no running Grafana: rules and their
+# tests, configuration, exposition, dashboards and the syntax of their
+# expressions. Needs promtool and python3.
 #
 #   dashboards/check.sh                                  the files
-#   dashboards/check.sh http://127.0.0.1:9464/metrics    the output of a running service, too
+#   dashboards/check.sh http://127.0.0.1:9464/metrics    and the output of a running service
 set -eu
 cd "$(dirname "$0")"
 
@@ -22,7 +22,7 @@ promtool check rules prometheus/rules.yml
 promtool test rules prometheus/rules_test.yml
 promtool check config prometheus/prometheus.yml
 promtool check metrics <prometheus/exposition.txt
-echo "exposition.txt: no complaint"
+echo "exposition.txt: no fault"
 
 if [ $# -gt 0 ]; then
     python3 - "$1" >"$work/metrics" <<'PYTHON'
@@ -30,16 +30,16 @@ import sys, urllib.request
 sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())
 PYTHON
     promtool check metrics <"$work/metrics"
-    echo "$1: no complaint"
+    echo "$1: no fault"
 fi
 
 python3 generate --check
 python3 lint.py "$work/panels.yml"
 promtool check rules "$work/panels.yml"
 
-# Grafana's own schema, where its SDK is installed: pip install grafana-foundation-sdk
+# Checks against Grafana's schema need its SDK: pip install grafana-foundation-sdk
 if python3 -c 'import grafana_foundation_sdk' 2>/dev/null; then
     python3 schema.py
 else
-    echo "SKIPPED: the dashboards were not held against Grafana's schema (pip install grafana-foundation-sdk)" >&2
+    echo "SKIPPED: the dashboards were not checked against Grafana's schema (pip install grafana-foundation-sdk)" >&2
 fi

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Lints the Grafana dashboards and the rules against docs/metrics.md and docs/runbook.md.
 
-The rules for dashboards are those of Grafana's dashboard-linter, and our own.
+The rules for dashboards are those of Grafana's dashboard-linter and some more.
 
-Prints every fault and exits with 1 if there is one. Writes each panel's
-expression, with the variables filled in, as a recording rule to the file named
+Prints every fault and exits with 1 if there is one. Writes the expression of
+each panel, with the variables replaced, as a recording rule to the file named
 by the first argument, so that promtool can check its syntax.
 """
 
@@ -21,13 +21,13 @@ METRIC = re.compile(r"(?<![\w:])loopscope_[a-z0-9_]+")
 
 
 def catalogue():
-    """Metric names and types, from the table in docs/metrics.md."""
+    """Returns metric names and types, from the table in docs/metrics.md."""
     page = (HERE.parent / "docs" / "metrics.md").read_text()
     return dict(re.findall(r"^\| `(loopscope_\w+)` \| (\w+) \|", page, re.MULTILINE))
 
 
 def family(name, metrics):
-    """The catalogue's name for a series name, or None if there is none."""
+    """Returns the metric in the catalogue that a series belongs to, or None."""
     if name in metrics:
         return name if metrics[name] != "histogram" else None
     base = next((name.removesuffix(s) for s in SUFFIXES if name.endswith(s)), None)
@@ -35,7 +35,7 @@ def family(name, metrics):
 
 
 def expression_faults(expr, metrics, table):
-    """What is wrong with one panel's expression."""
+    """Returns the faults of the expression of one panel."""
     for match in METRIC.finditer(expr):
         name, rest = match.group(), expr[match.end():]
         base = family(name, metrics)
@@ -45,16 +45,16 @@ def expression_faults(expr, metrics, table):
         selector = re.match(r"\{([^}]*)\}", rest)
         for label in ("job", "instance"):
             if not selector or f'{label}=~"${label}"' not in selector.group(1):
-                yield f"{name} is not selected by {label}"
+                yield f"{name} has no selector for {label}"
         ranged = re.match(r"\{[^}]*\}\[\$__(rate_interval|range)\]", rest)
         if metrics[base] != "gauge" and not ranged and not table:
-            yield f"{name} only goes up: take its rate over $__rate_interval"
+            yield f"{name} is a counter: use its rate over $__rate_interval"
         if metrics[base] == "gauge" and ranged:
-            yield f"{name} is a gauge: it has no rate"
+            yield f"{name} is a gauge: use it without a range"
 
 
 def panel_faults(panel, metrics):
-    """What is wrong with one panel."""
+    """Returns the faults of one panel."""
     for key in ("title", "description"):
         if not panel.get(key):
             yield f"no {key}"
@@ -66,7 +66,7 @@ def panel_faults(panel, metrics):
         yield "no thresholds"
     letters = [target.get("refId") for target in panel["targets"]]
     if len(set(letters)) != len(letters):
-        yield f"its targets share a letter: {letters}"
+        yield f"two targets have the same refId: {letters}"
     if panel.get("datasource", {}).get("uid") != "${datasource}":
         yield "its data source is not the variable"
     for target in panel.get("targets", []):
@@ -77,40 +77,40 @@ def panel_faults(panel, metrics):
 
 
 def overlap(a, b):
-    """Whether two panels lie over each other."""
+    """Returns whether two panels overlap."""
     a, b = a["gridPos"], b["gridPos"]
     return (a["x"] < b["x"] + b["w"] and b["x"] < a["x"] + a["w"]
             and a["y"] < b["y"] + b["h"] and b["y"] < a["y"] + a["h"])
 
 
 def layout_faults(panels):
-    """What is wrong with the panels together."""
+    """Returns the faults of the layout of all panels."""
     ids = [panel["id"] for panel in panels]
     for twice in sorted({i for i in ids if ids.count(i) > 1}):
-        yield f"the panel id {twice} is there twice"
+        yield f"two panels have the id {twice}"
     for n, panel in enumerate(panels):
         if panel["gridPos"]["x"] + panel["gridPos"]["w"] > 24:
-            yield f"{panel['title']!r} is wider than the page"
+            yield f"{panel['title']!r} extends beyond the 24 columns of the page"
         for other in panels[n + 1:]:
             if overlap(panel, other):
-                yield f"{panel['title']!r} lies over {other['title']!r}"
+                yield f"{panel['title']!r} overlaps {other['title']!r}"
 
 
 def variable_faults(variable):
-    """What is wrong with one variable: the reload and the names that dashboard-linter asks for."""
+    """Returns the faults of one variable: dashboard-linter requires a label and a reload."""
     if not variable.get("label"):
         yield "no label"
     if variable["type"] == "query":
         if variable["datasource"].get("uid") != "${datasource}":
             yield "its data source is not the variable"
         if variable["refresh"] != 2:
-            yield "is not asked for again as the time range changes"
+            yield "is not reloaded when the time range changes"
         if not (variable["multi"] and variable["includeAll"] and variable["allValue"] == ".+"):
-            yield "must offer several values, and all"
+            yield "must allow several values and all values"
 
 
 def dashboard_faults(dashboard, metrics):
-    """What is wrong with one dashboard."""
+    """Returns the faults of one dashboard."""
     if not dashboard.get("uid") or dashboard.get("editable") is not False:
         yield "needs a fixed uid and editable: false"
     names = [variable["name"] for variable in dashboard["templating"]["list"]]
@@ -129,39 +129,39 @@ def dashboard_faults(dashboard, metrics):
 
 
 def rules_faults(metrics):
-    """Metrics that the rules name and the catalogue does not have."""
+    """Returns the metrics that the rules use and the catalogue does not have."""
     rules = (HERE / "prometheus" / "rules.yml").read_text()
     for name in sorted(set(METRIC.findall(rules))):
-        # The names of the rule groups look like metrics and are none.
+        # The names of rule groups look like metrics but are not.
         if family(name, metrics) is None and f"name: {name}" not in rules:
             yield f"{name} is not in docs/metrics.md"
 
 
 def runbook_faults():
-    """Alerts without a page in the runbook, pages without an alert, and alerts that say too little."""
+    """Returns alerts without a section in the runbook, sections without an alert, and alerts without a required field."""
     rules = (HERE / "prometheus" / "rules.yml").read_text()
     page = (HERE.parent / "docs" / "runbook.md").read_text()
     alerts = re.findall(r"- alert: (\w+)", rules)
     pages = re.findall(r"^## (Loopscope\w+)$", page, re.MULTILINE)
     for name in sorted(set(alerts) ^ set(pages)):
-        yield f"{name} is in one of rules.yml and docs/runbook.md only"
+        yield f"{name} is missing in rules.yml or in docs/runbook.md"
     for body in rules.split("- alert: ")[1:]:
         name = body.split("\n")[0]
         for key in ("severity", "summary", "description", "runbook", "runbook_page"):
             if not re.search(rf"^ +{key}:", body, re.MULTILINE):
                 yield f"{name} has no {key}"
         if f"docs/runbook.md#{name.lower()}\n" not in body:
-            yield f"{name} does not lead to its own page"
+            yield f"{name} does not link to its section of docs/runbook.md"
 
 
 def unused_metrics(metrics, texts):
-    """Metrics that no dashboard and no rule shows."""
+    """Returns the metrics that no dashboard and no rule uses."""
     named = {family(name, metrics) for name in METRIC.findall("\n".join(texts))}
     return sorted(set(metrics) - named)
 
 
 def filled_in(expr):
-    """The expression with every variable replaced by a value."""
+    """Returns the expression with every variable replaced by a value."""
     for variable, value in VARIABLES.items():
         expr = expr.replace(variable, value)
     return expr
@@ -173,7 +173,7 @@ def main():
     faults += [f"prometheus/rules.yml: {fault}" for fault in rules_faults(metrics)]
     faults += [f"docs/runbook.md: {fault}" for fault in runbook_faults()]
     texts = [path.read_text() for path in [HERE / "prometheus" / "rules.yml", *(HERE / "grafana").glob("*.json")]]
-    faults += [f"{name} is shown by no dashboard and no rule" for name in unused_metrics(metrics, texts)]
+    faults += [f"{name} is not used by any dashboard or rule" for name in unused_metrics(metrics, texts)]
     rules, dashboards = [], sorted((HERE / "grafana").glob("*.json"))
     for path in dashboards:
         dashboard = json.loads(path.read_text())
@@ -183,7 +183,7 @@ def main():
                 name = f"panel:{path.stem}_{panel['id']}_{target['refId']}"
                 rules.append({"record": name, "expr": filled_in(target["expr"])})
     if len(sys.argv) > 1:
-        # Every JSON document is a YAML document.
+        # promtool reads YAML, and JSON is valid YAML.
         Path(sys.argv[1]).write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
     for fault in faults:
         print(fault, file=sys.stderr)

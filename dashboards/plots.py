@@ -1,6 +1,7 @@
-"""Draws what each panel of a dashboard got, as one SVG a dashboard.
+"""Plots the query results of all panels of a dashboard as one SVG file.
 
-This is not Grafana: it shows that there are data, and of what order.
+This does not look like Grafana. It shows that there are data, and how large
+the values are.
 """
 
 import html
@@ -12,7 +13,7 @@ COLORS = ["#3274d9", "#e0752d", "#56a64b", "#a352cc", "#e02f44", "#0f9fb5", "#b5
 
 
 def number(value, unit):
-    """A figure with its unit, short."""
+    """Returns a short text for a value with its unit."""
     if not math.isfinite(value):
         return "–"
     if unit == "percentunit":
@@ -38,7 +39,7 @@ def text(x, y, content, size=12, color="#222", anchor="start", weight="normal"):
 
 
 def unit_of(target, panel):
-    """The unit of a target's axis."""
+    """Returns the unit of a target's axis."""
     for override in panel["fieldConfig"]["overrides"]:
         if override["matcher"] == {"id": "byFrameRefID", "options": target["refId"]}:
             return next(p["value"] for p in override["properties"] if p["id"] == "unit")
@@ -46,7 +47,7 @@ def unit_of(target, panel):
 
 
 def lines(x, y, w, h, drawn, panel):
-    """Curves, with the last value of each in the legend; what has another unit is drawn up to its own highest value."""
+    """Draws curves, with the last value of each in the legend. A curve with another unit is scaled to its highest value."""
     defaults = panel["fieldConfig"]["defaults"]
     is_log = defaults.get("custom", {}).get("scaleDistribution", {}).get("type") == "log"
     curves = [(legend(target, series), samples(series), unit_of(target, panel)) for target, result in drawn for series in result]
@@ -59,13 +60,13 @@ def lines(x, y, w, h, drawn, panel):
     low = scale(min(values)) if is_log else min(0, min(values))
     high = max(scale(max(values)), low + 1e-9)
     begin, end = min(times), max(max(times), min(times) + 1)
-    room = h - 14 * min(4, len(curves)) - 4
+    plot_height = h - 14 * min(4, len(curves)) - 4
     out = []
     for n, (name, points, unit) in enumerate(curves[:10]):
         top = high if unit == defaults["unit"] else max(*(v for _, v in points), 1e-9)
-        place = [f"{x + (t - begin) / (end - begin) * w:.1f},{y + room - (scale(v) - low) / (top - low) * (room - 4):.1f}" for t, v in points]
+        coordinates = [f"{x + (t - begin) / (end - begin) * w:.1f},{y + plot_height - (scale(v) - low) / (top - low) * (plot_height - 4):.1f}" for t, v in points]
         color = COLORS[n % len(COLORS)]
-        out.append(f'<polyline points="{" ".join(place)}" fill="none" stroke="{color}" stroke-width="1.3"/>')
+        out.append(f'<polyline points="{" ".join(coordinates)}" fill="none" stroke="{color}" stroke-width="1.3"/>')
         if n < 4:
             out.append(text(x, y + h - 14 * (min(4, len(curves)) - n) + 10, f"{name[:int(w / 7)]}: {number(points[-1][1], unit)}", 10, color))
     out.append(text(x + w, y + 9, number(max(values), defaults["unit"]), 10, "#777", "end"))
@@ -73,7 +74,7 @@ def lines(x, y, w, h, drawn, panel):
 
 
 def heatmap(x, y, w, h, result):
-    """How many in each bucket, darker for more."""
+    """Draws the count of each bucket: darker means more."""
     by_bound = sorted(((math.inf if s["metric"]["le"] == "+Inf" else float(s["metric"]["le"])), samples(s)) for s in result)
     columns = sorted({t for _, points in by_bound for t, _ in points})
     counts, before = {}, {}
@@ -81,13 +82,13 @@ def heatmap(x, y, w, h, result):
         for t, v in points:
             counts[(t, bound)] = v - before.get(t, 0)
             before[t] = v
-    most = max(counts.values(), default=0) or 1
+    highest = max(counts.values(), default=0) or 1
     cell, height = w / max(1, len(columns)), h / max(1, len(by_bound))
     out = []
     for row, (bound, _) in enumerate(by_bound):
         for column, t in enumerate(columns):
             if counts.get((t, bound), 0) > 0:
-                shade = 0.15 + 0.85 * math.sqrt(counts[(t, bound)] / most)
+                shade = 0.15 + 0.85 * math.sqrt(counts[(t, bound)] / highest)
                 out.append(f'<rect x="{x + column * cell:.1f}" y="{y + h - (row + 1) * height:.1f}" width="{cell:.1f}" height="{height:.1f}" fill="#d9480f" opacity="{shade:.2f}"/>')
         if row % 4 == 0:
             out.append(text(x + w, y + h - row * height - 1, "inf" if bound == math.inf else number(bound, "s"), 9, "#777", "end"))
@@ -95,13 +96,13 @@ def heatmap(x, y, w, h, result):
 
 
 def table(x, y, w, h, drawn):
-    """The labels and last values of the first query's series."""
+    """Writes the labels and last values of the first query's series."""
     _, result = drawn[0]
     rows = sorted(((samples(s)[-1][1], s["metric"]) for s in result if samples(s)), key=lambda row: -row[0])
     out = []
     for n, (value, labels) in enumerate(rows[: int(h / 15)]):
-        said = "  ".join(str(v) for k, v in labels.items() if k != "__name__")
-        out.append(text(x, y + 12 + n * 15, f"{value:.4g}   {said}"[: int(w / 6.2)], 11))
+        labels_text = "  ".join(str(v) for k, v in labels.items() if k != "__name__")
+        out.append(text(x, y + 12 + n * 15, f"{value:.4g}   {labels_text}"[: int(w / 6.2)], 11))
     return out
 
 
@@ -126,7 +127,7 @@ def panel_svg(panel, drawn):
 
 
 def draw(drawn, folder):
-    """One file a dashboard."""
+    """Writes one file per dashboard."""
     folder.mkdir(parents=True, exist_ok=True)
     for title, targets in drawn.items():
         panels = {}

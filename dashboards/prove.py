@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Runs every expression of every panel and rule against a real Prometheus.
 
-It starts a chat server with mistakes in it, a load on it, a second server that
-is idle, and an example with several event loops; and Debian's prometheus, which
-scrapes them. Fails if an expression errs or has no value, if its labels are not
-those of its legend, if a stall does not make the alert fire and clear, or if an
-exemplar leads to no finding.
+It starts a chat server with mistakes, a load on it, a second server that is
+idle, an example with several event loops, and Debian's Prometheus, which
+scrapes all of them. It fails if an expression has an error or no value, if its
+legend uses a label that its series do not have, if a stall does not make the
+alert fire and clear, or if an exemplar does not lead to a finding.
 
     python3 dashboards/prove.py [--plots FOLDER]
 
@@ -34,15 +34,16 @@ ROOT = HERE.parent
 VARIABLES = {"$__rate_interval": "10s", "$__range": "60s", "$__interval": "5s", "$job": ".+", "$instance": ".+",
              "$runtime": ".+"}
 MISTAKES = ["sleep=60ms@2%", "filter@2%", "history@5%", "lock@10%", "password@100%"]
-LOADED_FOR = 40
+LOAD_SECONDS = 40
 
 
 class World:
-    """The processes, and where they listen."""
+    """The processes and their ports."""
 
     def __init__(self, folder):
         self.folder = Path(folder)
         self.processes = []
+        self.loops = None
         self.ports = {name: free_port() for name in ["irc", "loaded", "idle_irc", "idle", "loops", "load", "prometheus"]}
 
     def start(self, name, *command, **environment):
@@ -65,7 +66,7 @@ class World:
                 process.kill()
 
     def ask(self, path, **parameters):
-        """The data of Prometheus' answer; the error as an exception."""
+        """Returns the data of Prometheus' answer. Raises an exception for an error."""
         url = f"http://{self.address('prometheus')}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
             with urllib.request.urlopen(url, timeout=30) as response:
@@ -80,18 +81,18 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def eventually(what, look, patience=60):
-    """Waits until `look` gives something."""
-    end = time.monotonic() + patience
+def eventually(what, condition, timeout=60):
+    """Waits until `condition` returns something true, and returns it."""
+    end = time.monotonic() + timeout
     while time.monotonic() < end:
         try:
-            found = look()
+            found = condition()
         except (OSError, RuntimeError):
             found = None
         if found:
             return found
         time.sleep(0.2)
-    sys.exit(f"{what} did not come within {patience} s")
+    sys.exit(f"{what} did not happen within {timeout} s")
 
 
 def start(world):
@@ -102,7 +103,8 @@ def start(world):
                 "--data-dir", world.folder / "data", "--password", "p", *inject)
     world.start("idle", *server, "--listen", world.address("idle_irc"), "--telemetry", world.address("idle"),
                 "--data-dir", world.folder / "data2", "--inject", "sleep=6s@100%")
-    world.start("loops", built / "examples" / "event_loops", "600", LOOPSCOPE_TELEMETRY=world.address("loops"))
+    world.loops = world.start("loops", ROOT / "target" / "debug" / "examples" / "event_loops", "600",
+                              LOOPSCOPE_TELEMETRY=world.address("loops"))
     targets = [{"targets": [world.address("loaded"), world.address("idle")], "labels": {"job": "chat"}},
                {"targets": [world.address("loops")], "labels": {"job": "loops"}},
                {"targets": [world.address("load")], "labels": {"job": "load"}}]
@@ -116,7 +118,7 @@ def start(world):
     for name in ["loaded", "idle", "loops"]:
         eventually(name, lambda: urllib.request.urlopen(f"http://{world.address(name)}/healthz", timeout=5).status == 200)
     return world.start("loadgen", built / "loadgen", "run", "--target", world.address("irc"), "--connections", "100",
-                       "--rooms", "10", "--rate", "80", "--duration", f"{LOADED_FOR}s", "--ramp", "3s", "--pass", "p",
+                       "--rooms", "10", "--rate", "80", "--duration", f"{LOAD_SECONDS}s", "--ramp", "3s", "--pass", "p",
                        "--churn", "2", "--mix", "privmsg:80,join:10,names:10", "-q", "--metrics", world.address("load"))
 
 
@@ -127,11 +129,11 @@ def filled_in(expr):
 
 
 def expressions():
-    """Where each stands, the expression, the labels its legend needs, and its panel, or None for an annotation."""
+    """Yields, for each expression: where it is, its text, the labels of its legend, and its panel (None for an annotation)."""
     for path in sorted((HERE / "grafana").glob("*.json")):
         dashboard = json.loads(path.read_text())
         for annotation in dashboard["annotations"]["list"]:
-            # Alerts are seen to fire below.
+            # `check_alert` makes an alert fire.
             if not annotation.get("builtIn") and annotation["name"] != "Alerts":
                 labels = re.findall(r"{{(\w+)}}", annotation["titleFormat"] + annotation["textFormat"])
                 yield f"{path.name}: {annotation['name']}", filled_in(annotation["expr"]), labels, None
@@ -147,9 +149,9 @@ def is_finite(series):
 
 
 def check_panels(world, end):
-    """Every expression over the time of the load; gives the faults and what was drawn."""
+    """Runs every expression over the time of the load. Returns their number, the faults and the results to plot."""
     faults, drawn, count = [], {}, 0
-    for place, expr, labels, of in expressions():
+    for place, expr, labels, origin in expressions():
         count += 1
         try:
             result = world.ask("query_range", query=expr, start=end - 30, end=end, step=1)["result"]
@@ -161,14 +163,14 @@ def check_panels(world, end):
         for label in labels:
             if any(label not in series["metric"] for series in result):
                 faults.append(f"{place}: a series has no label {label}: {expr}")
-        if of:
-            dashboard, panel, target = of
+        if origin:
+            dashboard, panel, target = origin
             drawn.setdefault(dashboard["title"], []).append((panel, target, result))
     return count, faults, drawn
 
 
 def check_rules(world):
-    """The rules as Prometheus runs them. What an alert compares has values, whether it fires or not."""
+    """Checks the rules as Prometheus runs them. The expression in an alert's comparison must have values."""
     faults, count = [], 0
     groups = world.ask("rules")["groups"]
     for rule in (rule for group in groups for rule in group["rules"]):
@@ -176,40 +178,40 @@ def check_rules(world):
         if rule["health"] != "ok":
             faults.append(f"rule {rule['name']}: {rule.get('lastError', rule['health'])}")
         if rule["name"] in ("LoopscopeTargetLost", "LoopscopeTargetsAbsent"):
-            continue  # Empty while all targets are there; see check_lost.
+            continue  # Empty while all targets are up; see check_lost.
         compared = re.sub(r" > [\d.]+", "", rule["query"])
         if not world.ask("query", query=compared)["result"]:
-            faults.append(f"rule {rule['name']}: what it compares is empty: {compared}")
+            faults.append(f"rule {rule['name']}: the compared expression has no value: {compared}")
     return count, faults
 
 
 def alert(world, name, instance):
-    """Whether an alert fires for an instance."""
+    """Returns whether an alert fires for an instance."""
     alerts = world.ask("alerts")["alerts"]
     return any(a["state"] == "firing" and a["labels"]["alertname"] == name and a["labels"].get("instance") == instance
                for a in alerts)
 
 
 def check_alert(world):
-    """One message makes the idle server sleep for 6 s on its event loop."""
+    """Sends one message that makes the idle server sleep for 6 s on its event loop."""
     instance = world.address("idle")
-    assert not alert(world, "LoopscopeStallInProgress", instance), "it fires before anything blocks"
+    assert not alert(world, "LoopscopeStallInProgress", instance), "the alert fires although nothing blocks"
     with socket.create_connection(("127.0.0.1", world.ports["idle_irc"]), 10) as client:
         client.sendall(b"NICK one\r\nUSER one 0 * :one\r\nJOIN #room\r\n")
         received = b""
         while b" 366 " not in received:
             received += client.recv(4096)
-        begun = time.monotonic()
+        begin = time.monotonic()
         client.sendall(b"PRIVMSG #room :sleep\r\n")
         eventually("the alert", lambda: alert(world, "LoopscopeStallInProgress", instance), 20)
-        fired = time.monotonic() - begun
+        fired = time.monotonic() - begin
         eventually("its end", lambda: not alert(world, "LoopscopeStallInProgress", instance), 30)
-        cleared = time.monotonic() - begun
+        cleared = time.monotonic() - begin
     print(f"a stall of 6 s: the alert fired after {fired:.1f} s and cleared after {cleared:.1f} s")
 
 
 def check_exemplars(world):
-    """Each exemplar's label is a finding that is there."""
+    """Checks that each exemplar's label is the id of a finding."""
     found = world.ask("query_exemplars", query="loopscope_blocking_duration_seconds_bucket", start=time.time() - 300, end=time.time())
     ids = {(series["seriesLabels"]["instance"], e["labels"]["finding"]) for series in found for e in series["exemplars"]}
     ids = {(instance, finding) for instance, finding in ids if instance != world.address("load")}
@@ -221,7 +223,7 @@ def check_exemplars(world):
 
 
 def check_scrapes(world):
-    """promtool's opinion of the text, and that a scrape resets nothing."""
+    """Checks the exposition with promtool, and that a scrape resets no counter."""
     def text():
         with urllib.request.urlopen(f"http://{world.address('idle')}/metrics", timeout=10) as response:
             return response.read()
@@ -231,35 +233,36 @@ def check_scrapes(world):
         return dict(re.findall(r"^(\w+_total(?:{[^}]*})?) (\S+)$", body.decode(), re.MULTILINE))
 
     first, second = counts(text()), counts(text())
-    back = [name for name, value in first.items() if float(second[name]) < float(value)]
-    assert not back, f"a scrape reset {back}"
-    print(f"promtool check metrics: no complaint; {len(first)} counters, none went back")
+    decreased = [name for name, value in first.items() if float(second[name]) < float(value)]
+    assert not decreased, f"a scrape reset {decreased}"
+    print(f"promtool check metrics: no fault; {len(first)} counters, none decreased")
 
 
 def check_lost(world):
-    """Targets that end are missed: the load generator has ended, and now the example."""
-    world.processes[2].terminate()
+    """Checks that the alert for lost targets fires: the load generator has ended; this ends the example, too."""
+    world.loops.terminate()
     query = next(rule["query"] for group in world.ask("rules")["groups"] for rule in group["rules"]
                  if rule["name"] == "LoopscopeTargetLost")
-    ended = {world.address("load"), world.address("loops")}
-    eventually("the loss of two targets", lambda: ended == {
+    lost = {world.address("load"), world.address("loops")}
+    eventually("the loss of two targets", lambda: lost == {
         series["metric"]["instance"] for series in world.ask("query", query=query)["result"]}, 60)
-    print("targets that end are missed")
+    print("the alert for lost targets fires")
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--plots", metavar="FOLDER", help="draws what each panel got")
+    arguments.add_argument("--plots", metavar="FOLDER", help="plots the results of each panel")
     arguments = arguments.parse_args()
     build = ["cargo", "build", "--quiet", "--release"]
     subprocess.run([*build, "--bin", "loadgen", "--bin", "chat-server"], cwd=ROOT, check=True)
-    subprocess.run([*build, "-p", "loopscope", "--features", "telemetry", "--example", "event_loops"], cwd=ROOT, check=True)
+    # `cargo test` has built this one, with the features that the workspace needs.
+    subprocess.run(["cargo", "build", "--quiet", "--example", "event_loops"], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as folder:
         world = World(folder)
         try:
             load = start(world)
-            load.wait(LOADED_FOR + 60)
-            # The drain is not the load.
+            load.wait(LOAD_SECONDS + 60)
+            # The end of the load, without the time in which connections close.
             end = time.time() - 8
             count, faults, drawn = check_panels(world, end)
             rules, more = check_rules(world)

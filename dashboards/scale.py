@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What a fleet costs Prometheus: N chat servers on this machine, scraped for a while.
+"""Measures what a fleet costs Prometheus, with N chat servers on this machine.
 
     python3 dashboards/scale.py [INSTANCES] [SECONDS]
 
-Prints series for each instance, Prometheus' memory and CPU, how long scrapes and
-rules take, and how long each query of the fleet dashboard does.
+Prints the number of series per instance, the memory and CPU time of Prometheus,
+and how long scrapes, rules and the queries of the fleet dashboard take.
 """
 
 import json
@@ -48,10 +48,10 @@ def main():
             time.sleep(seconds)
             up = metric(world, 'count(up{job="chat"} == 1)')
             series = metric(world, 'count({__name__=~"loopscope_.+|chat_.+", job="chat"})')
-            print(f"{up:.0f} instances up, {series / up:.0f} series each; the largest has "
+            print(f"{up:.0f} instances up, {series / up:.0f} series per instance; the largest has "
                   f"{metric(world, 'max(scrape_samples_scraped{job=' + chr(34) + 'chat' + chr(34) + '})'):.0f} samples")
-            print(f"a scrape: mean {metric(world, 'avg(scrape_duration_seconds{job=' + chr(34) + 'chat' + chr(34) + '})') * 1e3:.1f} ms, "
-                  f"longest {metric(world, 'max(scrape_duration_seconds{job=' + chr(34) + 'chat' + chr(34) + '})') * 1e3:.1f} ms")
+            print(f"scrape duration: mean {metric(world, 'avg(scrape_duration_seconds{job=' + chr(34) + 'chat' + chr(34) + '})') * 1e3:.1f} ms, "
+                  f"max {metric(world, 'max(scrape_duration_seconds{job=' + chr(34) + 'chat' + chr(34) + '})') * 1e3:.1f} ms")
             print(f"prometheus: {metric(world, 'prometheus_tsdb_head_series'):.0f} series, "
                   f"{metric(world, 'process_resident_memory_bytes{job=' + chr(34) + 'prometheus' + chr(34) + '}') / 2**20:.0f} MB, "
                   f"{metric(world, 'rate(process_cpu_seconds_total{job=' + chr(34) + 'prometheus' + chr(34) + '}[1m])') * 100:.1f} % of a CPU")
@@ -59,9 +59,9 @@ def main():
                 print(f"rules {group['name']}: {group['evaluationTime'] * 1e3:.1f} ms")
             for place, expr, _, _ in prove.expressions():
                 if place.startswith("fleet.json"):
-                    begun = time.monotonic()
+                    begin = time.monotonic()
                     world.ask("query", query=expr)
-                    print(f"{(time.monotonic() - begun) * 1e3:6.1f} ms  {place}")
+                    print(f"{(time.monotonic() - begin) * 1e3:6.1f} ms  {place}")
         finally:
             world.end()
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Holds the dashboards against Grafana's schema, as its foundation SDK knows it.
+"""Checks the dashboards against Grafana's schema, as in its foundation SDK.
 
-Each dashboard is read by the SDK and written again: what the schema does not
-know is missing afterwards. What was read must be of the types that the SDK
-declares, which it does not check itself.
+The SDK reads each dashboard and writes it again: what is missing afterwards is
+not in the schema. The SDK does not check types, so this compares the values
+with the types that the SDK declares.
 """
 
 import enum
@@ -17,17 +17,17 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 
-# What Grafana's Prometheus data source reads and the common schema leaves to it.
-OF_THE_DATA_SOURCE = ("builtIn", "tagKeys", "textFormat", "titleFormat")
+# Fields of Grafana's Prometheus data source, which the common schema does not have.
+DATA_SOURCE_FIELDS = ("builtIn", "tagKeys", "textFormat", "titleFormat")
 
 
 def missing(ours, theirs, path=""):
-    """What `ours` has and `theirs` has not, or has otherwise."""
+    """Returns what is in `ours` and missing or different in `theirs`."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key, value in ours.items():
             if key in theirs:
                 yield from missing(value, theirs[key], f"{path}.{key}")
-            elif ".annotations" in path and key in OF_THE_DATA_SOURCE:
+            elif ".annotations" in path and key in DATA_SOURCE_FIELDS:
                 continue
             elif value is not None and value != [] and value != {}:
                 yield f"{path}.{key} is not in the schema"
@@ -38,21 +38,21 @@ def missing(ours, theirs, path=""):
         yield f"{path} is {ours!r}, which the schema reads as {theirs!r}"
 
 
-def is_of(value, kind):
-    """Whether a value is of a declared type, as far as its outermost part tells."""
+def has_type(value, kind):
+    """Returns whether a value has a declared type. Does not check all parts of it."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind in (object, typing.Any):
         return True
     if origin is typing.Union:
-        return any(is_of(value, one) for one in arguments)
+        return any(has_type(value, one) for one in arguments)
     if origin is typing.Literal:
         return value in arguments
     if origin is not None:
-        return isinstance(value, origin) and (origin is not list or all(is_of(one, arguments[0]) for one in value))
+        return isinstance(value, origin) and (origin is not list or all(has_type(one, arguments[0]) for one in value))
     if issubclass(kind, enum.Enum):
         return value in [one.value for one in kind]
     if isinstance(value, dict) and hasattr(kind, "from_json"):
-        # The SDK leaves some lists of objects unread.
+        # The SDK does not read some lists of objects.
         return set(value) <= set(kind.from_json(value).to_json()) and not any(mistyped(kind.from_json(value)))
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -60,7 +60,7 @@ def is_of(value, kind):
 
 
 def mistyped(value, path=""):
-    """The values within an object of the SDK that are not of their declared types."""
+    """Returns the values in an object of the SDK that do not have their declared type."""
     if isinstance(value, list):
         for n, one in enumerate(value):
             yield from mistyped(one, f"{path}[{n}]")
@@ -70,8 +70,8 @@ def mistyped(value, path=""):
     elif type(value).__module__.startswith("grafana_foundation_sdk") and not isinstance(value, enum.Enum):
         kinds = typing.get_type_hints(type(value))
         for name, one in vars(value).items():
-            if name in kinds and not is_of(one, kinds[name]):
-                yield f"{path}.{name} is {one!r}, which is no {kinds[name]}"
+            if name in kinds and not has_type(one, kinds[name]):
+                yield f"{path}.{name} is {one!r}, not a {kinds[name]}"
             else:
                 yield from mistyped(one, f"{path}.{name}")
 
@@ -85,7 +85,7 @@ def main():
             read = Dashboard.from_json(ours)
         except KeyError as key:
             faults += 1
-            print(f"{path.name}: something has no {key}", file=sys.stderr)
+            print(f"{path.name}: an object has no {key}", file=sys.stderr)
             continue
         theirs = json.loads(json.dumps(read, cls=JSONEncoder))
         for fault in [*missing(ours, theirs), *mistyped(read)]:

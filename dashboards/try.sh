@@ -1,13 +1,13 @@
 #!/bin/sh
-# A chat server with mistakes in it, a load on it, and Debian's prometheus that
-# scrapes both it and its rules: to look at without Docker. Ctrl-C ends it all.
+# Starts a chat server with mistakes, a load on it, and Debian's Prometheus, which
+# scrapes it and evaluates the rules. Needs no Docker. Ctrl-C ends all processes.
 #
 #   dashboards/try.sh        then http://127.0.0.1:9464/ and http://127.0.0.1:9090/alerts
 set -eu
 cd "$(dirname "$0")/.."
 for tool in cargo prometheus; do
     if ! command -v "$tool" >/dev/null; then
-        echo "needs $tool: apt-get install prometheus; Rust from rustup.rs" >&2
+        echo "try.sh: $tool is missing; apt-get install prometheus, Rust from rustup.rs" >&2
         exit 2
     fi
 done
@@ -18,7 +18,7 @@ children=
 target/release/chat-server --listen 127.0.0.1:6667 --telemetry 127.0.0.1:9464 --data-dir "$work/data" \
     --inject sleep=1500ms@0.3% --inject filter@2% --inject history@2% --inject lock@5% &
 children="$children $!"
-# The load generator has figures of its own.
+# Adds the load generator as a target: it has metrics, too.
 sed "s|\"127.0.0.1:9464\"|&, \"127.0.0.1:9465\"|; s|- rules.yml|- $PWD/dashboards/prometheus/rules.yml|" \
     dashboards/prometheus/prometheus.yml >"$work/prometheus.yml"
 prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/tsdb" \

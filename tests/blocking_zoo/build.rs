@@ -1,5 +1,5 @@
-//! Compiles the entries' own C library, as a distribution would: optimised,
-//! with line tables, without frame pointers.
+//! Compiles the C library of the entries as a distribution does: optimised, with
+//! line tables, without frame pointers.
 #![allow(missing_docs)]
 
 fn main() {

@@ -1,9 +1,10 @@
-//! One configuration, one workload, one process: prints a line of JSON.
+//! Runs one workload with one configuration and prints a line of JSON.
 //!
-//! `run.py` in this folder runs them all in interleaved rounds and prints the
-//! tables; a process each, since some peers set a global subscriber.
+//! `run.py` in this folder runs all of them in interleaved rounds and prints the
+//! tables. Each runs in its own process, since some peers set a global
+//! subscriber.
 
-// The traced build holds the traced peers only.
+// The traced build contains only the traced peers.
 #![cfg_attr(feature = "tracing", allow(dead_code, unused_imports))]
 
 mod sample;
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use sample::Sample;
 
-/// With two workers the first 300 ms of a process were seen to be up to 30 %
-/// slower than what follows.
+/// With two workers, the first 300 ms of a process were up to 30 % slower than
+/// the rest.
 const WARM_UP: Duration = Duration::from_millis(500);
 const SAMPLES: usize = 5;
 
@@ -32,13 +33,13 @@ fn main() {
     let workers = match workers.as_str() {
         "1" => 1,
         "2" => 2,
-        _ => refuse(&format!("there are `1` worker (current-thread) or `2`, not `{workers}`")),
+        _ => refuse(&format!("workers must be `1` (current-thread) or `2`, not `{workers}`")),
     };
     let Some(run) = workload::named(workload) else {
-        refuse(&format!("the workload is `yield`, `pingpong` or `echo`, not `{workload}`"));
+        refuse(&format!("the workload must be `yield`, `pingpong` or `echo`, not `{workload}`"));
     };
     let Some(setup) = setup::setup(name, workers == 2) else {
-        refuse(&format!("there is no `{name}` in this build; without arguments it lists what there is"));
+        refuse(&format!("this build has no configuration `{name}`; run it without arguments for a list"));
     };
     let begin = Instant::now();
     while begin.elapsed() < WARM_UP {
@@ -46,7 +47,7 @@ fn main() {
     }
     let samples: Vec<_> = (0..SAMPLES).map(|_| run(&setup, 1.0)).collect();
     println!("{}", Sample::line(name, workload, workers, &samples));
-    // Some peers wait for their own threads; nothing here is to be kept.
+    // Some peers wait for their own threads when dropped; nothing needs a drop.
     exit(0);
 }
 

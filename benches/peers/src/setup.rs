@@ -1,4 +1,4 @@
-//! The configurations: each is set up as its own documentation says.
+//! The configurations, each set up as its documentation says.
 
 use std::any::Any;
 use std::future::Future;
@@ -14,7 +14,7 @@ use tokio_metrics::TaskMonitor;
 
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A runtime, how to spawn on it, and what has to live beside it.
+/// A runtime, a way to spawn on it, and what must live as long.
 pub struct Setup {
     pub runtime: Runtime,
     spawn: Box<dyn Fn(Task) -> JoinHandle<()>>,
@@ -24,7 +24,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Spawns all, and waits for them.
+    /// Spawns all tasks and waits for them.
     pub fn run(&self, tasks: impl Iterator<Item = Task>) {
         self.runtime.block_on(async {
             let handles: Vec<_> = tasks.map(|task| (self.spawn)(task)).collect();

@@ -1,16 +1,17 @@
-//! What is measured: polls that do nothing, messages between two tasks, echoes
-//! over loopback.
+//! The workloads: polls that do nothing, messages between two tasks, echoes over
+//! loopback.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use crate::sample::{Begun, Sample};
+use crate::sample::{Sample, Timer};
 use crate::setup::{Setup, Task};
 
 const CONNECTIONS: usize = 100;
 
-/// Runs a workload, of a size where 1.0 is some 100 ms or more of bare tokio.
+/// Runs a workload of a size. Size 1.0 takes at least about 100 ms with bare
+/// Tokio.
 type Run = fn(&Setup, f64) -> Sample;
 
 pub fn named(workload: &str) -> Option<Run> {
@@ -26,11 +27,11 @@ fn steps(setup: &Setup, size: f64, each: f64) -> u64 {
     (each * size * setup.scale) as u64
 }
 
-/// 64 tasks that do nothing but yield.
+/// 64 tasks that only yield.
 fn yields(setup: &Setup, size: f64) -> Sample {
     const TASKS: u64 = 64;
     let each = steps(setup, size, 20_000.0);
-    let begun = Begun::now();
+    let timer = Timer::start();
     setup.run((0..TASKS).map(|_| {
         Box::pin(async move {
             for _ in 0..each {
@@ -38,10 +39,10 @@ fn yields(setup: &Setup, size: f64) -> Sample {
             }
         }) as Task
     }));
-    begun.done(TASKS * (each + 1))
+    timer.stop(TASKS * (each + 1))
 }
 
-/// 16 pairs of tasks that pass a message to and fro.
+/// 16 pairs of tasks that pass a message back and forth.
 fn pingpong(setup: &Setup, size: f64) -> Sample {
     const PAIRS: u64 = 16;
     let each = steps(setup, size, 20_000.0);
@@ -63,14 +64,14 @@ fn pingpong(setup: &Setup, size: f64) -> Sample {
         };
         [Box::pin(ping) as Task, Box::pin(pong) as Task]
     });
-    let begun = Begun::now();
+    let timer = Timer::start();
     setup.run(tasks);
-    begun.done(PAIRS * each)
+    timer.stop(PAIRS * each)
 }
 
-/// 100 connections, each a client and a server task that echo 64 bytes. They are
-/// made before the clock starts: a peer that gets fewer steps would pay a larger
-/// share of it.
+/// 100 connections, each with a client task and a server task that echo 64
+/// bytes. The connections are made before the clock starts: their cost would be
+/// a larger share for a peer that gets fewer steps.
 fn echo(setup: &Setup, size: f64) -> Sample {
     let each = steps(setup, size, 600.0);
     let connections = setup.runtime.block_on(async {
@@ -99,7 +100,7 @@ fn echo(setup: &Setup, size: f64) -> Sample {
         };
         [Box::pin(asks) as Task, Box::pin(answers) as Task]
     });
-    let begun = Begun::now();
+    let timer = Timer::start();
     setup.run(tasks);
-    begun.done(CONNECTIONS as u64 * each)
+    timer.stop(CONNECTIONS as u64 * each)
 }

@@ -2,9 +2,9 @@
 //! loopscope found: `blocking-zoo ENTRY STALL_MS`. Without an argument it lists
 //! the entries.
 //!
-//! What must be found is written beside the blocking line of each entry, as
-//! `// BLOCKS: cause primitive`; further lines at which a loop may be met have
-//! `// BLOCKS`.
+//! The blocking line of each entry ends in `// BLOCKS: cause primitive`, which
+//! is what loopscope must find. Further lines of the same loop, at which a
+//! sample may find it, end in `// BLOCKS`.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod stage;
@@ -28,7 +28,7 @@ macro_rules! entries {
 
         const NAMES: &[&str] = &[$(stringify!($name)),*];
 
-        /// What an entry does, with all prepared that it does not do itself.
+        /// Sets up what an entry needs and returns the entry's future.
         fn prepare(name: &str, stall: Duration) -> Option<Work> {
             match name {
                 $(stringify!($name) => Some(Box::pin(entries::$name::prepare(stall))),)*
@@ -130,7 +130,7 @@ fn main() -> ExitCode {
         eprintln!("usage: blocking-zoo ENTRY STALL_MS");
         return ExitCode::from(2);
     };
-    // Of two workers the other would take over who waits.
+    // With two workers the other one would run the waiting task.
     let workers = if name == "many_polls" { 1 } else { 2 };
     let found = run(work, workers);
     stage::clean_up();
@@ -138,7 +138,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs the work as a task and collects what is reported, up to the very end.
+/// Runs the work as a task and returns every finding that is reported until
+/// the scope has stopped.
 fn run(work: Work, workers: usize) -> Vec<Finding> {
     let reported = Arc::new(Mutex::new(BTreeMap::new()));
     let reports = Arc::clone(&reported);
@@ -154,7 +155,7 @@ fn run(work: Work, workers: usize) -> Vec<Finding> {
         scope.watch(builder.worker_threads(workers).enable_all()).build().expect("the runtime starts");
     runtime.block_on(runtime.spawn(work.named("zoo"))).expect("the entry does what it says");
     drop(runtime);
-    // Joins its threads: what has been seen is reported by then.
+    // Dropping the scope joins its threads: every stall is reported by then.
     drop(scope);
     let found = std::mem::take(&mut *reported.lock().unwrap());
     found.into_values().collect()

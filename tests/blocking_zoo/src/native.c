@@ -1,17 +1,17 @@
-/* A C library that blocks whoever calls it. */
+/* A C library whose functions block their caller. */
 #define _DEFAULT_SOURCE
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Keeps the compiler from turning the call before into a jump. */
+/* Prevents the compiler from turning the preceding call into a jump. */
 static volatile int done;
 
-void native_nap(unsigned microseconds) {
+void native_sleep(unsigned microseconds) {
     usleep(microseconds); // BLOCKS: sleep usleep
     done = 1;
 }
 
-/* The parent of a vfork waits where nothing interrupts it. */
+/* The parent of a vfork waits in a state that no signal interrupts. */
 void native_vfork(unsigned microseconds) {
     pid_t child = vfork(); // BLOCKS: child vfork
     if (child == 0) {

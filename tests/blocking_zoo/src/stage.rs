@@ -1,4 +1,5 @@
-//! What the entries need around them: who is late, who holds, who answers.
+//! What the entries need around them: threads that act late, threads that hold
+//! locks, a name server, temporary files.
 
 use std::ffi::CString;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -10,13 +11,13 @@ use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 use std::{fmt, fs, thread};
 
-/// Keeps the compiler from turning the call before into a jump, which would
-/// take the caller's frame off the stack.
+/// Prevents the compiler from turning the preceding call into a jump, which
+/// would remove the caller's frame from the stack.
 pub(crate) fn keep() {
     std::hint::black_box(());
 }
 
-/// Does something on another thread once `stall` is over.
+/// Calls `act` on another thread after `stall`.
 pub(crate) fn later<T>(stall: Duration, act: impl FnOnce() -> T + Send + 'static) {
     thread::spawn(move || {
         thread::sleep(stall);
@@ -24,84 +25,85 @@ pub(crate) fn later<T>(stall: Duration, act: impl FnOnce() -> T + Send + 'static
     });
 }
 
-/// Runs `acquire` on another thread, and returns once that has called what it
-/// is given: which then keeps its argument for `stall`.
+/// Runs `acquire` on another thread and returns once it has called
+/// [`Holder::hold`], which keeps its argument for `stall`.
 pub(crate) fn hold(stall: Duration, acquire: impl FnOnce(Holder) + Send + 'static) {
-    let (tell, told) = mpsc::channel();
-    thread::spawn(move || acquire(Holder { stall, tell }));
-    told.recv().unwrap();
+    let (acquired, is_acquired) = mpsc::channel();
+    thread::spawn(move || acquire(Holder { stall, acquired }));
+    is_acquired.recv().unwrap();
 }
 
-/// Keeps what it is given for some time.
+/// Keeps a value, such as a lock guard, for the length of the stall.
 pub(crate) struct Holder {
     stall: Duration,
-    tell: mpsc::Sender<()>,
+    acquired: mpsc::Sender<()>,
 }
 
 impl Holder {
-    pub(crate) fn hold<T>(&self, what: T) {
-        self.tell.send(()).unwrap();
+    pub(crate) fn hold<T>(&self, value: T) {
+        self.acquired.send(()).unwrap();
         thread::sleep(self.stall);
-        drop(what);
+        drop(value);
     }
 }
 
-static SLOWNESS: AtomicU64 = AtomicU64::new(0);
+static SLOW_MILLIS: AtomicU64 = AtomicU64::new(0);
 static IS_SLOW: AtomicBool = AtomicBool::new(false);
 
-/// How long [`slowly`] takes.
+/// Sets how long [`slowly`] takes.
 pub(crate) fn make_slow(stall: Duration) {
-    SLOWNESS.store(stall.as_millis() as u64, SeqCst);
+    SLOW_MILLIS.store(stall.as_millis() as u64, SeqCst);
 }
 
-/// Takes its time.
+/// Sleeps for the time set by [`make_slow`].
 pub(crate) fn slowly() {
     IS_SLOW.store(true, SeqCst);
-    thread::sleep(Duration::from_millis(SLOWNESS.load(SeqCst)));
+    thread::sleep(Duration::from_millis(SLOW_MILLIS.load(SeqCst)));
 }
 
-/// Waits, for a moment only, until [`slowly`] has begun.
+/// Spins until [`slowly`] has begun, which takes a moment only.
 pub(crate) fn await_slow() {
     while !IS_SLOW.load(SeqCst) {
         std::hint::spin_loop();
     }
 }
 
-static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static SCRATCH_FILES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// A path for a file of this process's own.
+/// Returns the path of a temporary file that only this process uses.
 pub(crate) fn scratch(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("blocking-zoo-{}-{name}", std::process::id()));
-    SCRATCH.lock().unwrap().push(path.clone());
+    SCRATCH_FILES.lock().unwrap().push(path.clone());
     path
 }
 
-/// Removes the files; outside of the tasks, as that may take long too.
+/// Removes the temporary files. Not to be called by a task: this may block,
+/// too.
 pub(crate) fn clean_up() {
-    for path in SCRATCH.lock().unwrap().drain(..) {
+    for path in SCRATCH_FILES.lock().unwrap().drain(..) {
         let _ = fs::remove_file(path);
     }
 }
 
-/// A new named pipe.
+/// Creates a named pipe.
 pub(crate) fn fifo(name: &str) -> PathBuf {
     let path = scratch(name);
     let _ = fs::remove_file(&path);
     let text = CString::new(path.as_os_str().as_bytes()).unwrap();
-    // SAFETY: a string that ends in zero.
+    // SAFETY: the argument is a string that ends in zero.
     assert_eq!(unsafe { libc::mkfifo(text.as_ptr(), 0o600) }, 0);
     path
 }
 
-/// Both ends of a connection.
+/// Returns both ends of a TCP connection.
 pub(crate) fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (one, listener.accept().unwrap().0)
 }
 
-/// A name server on the loopback interface that knows no name, and takes its
-/// time to say so.
+/// A name server on the loopback interface that knows no name. It delays its
+/// first answer.
 pub(crate) struct NameServer(u16);
 
 impl NameServer {
@@ -109,15 +111,15 @@ impl NameServer {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         thread::spawn(move || {
-            let mut late = false;
+            let mut has_stalled = false;
             loop {
                 let mut query = [0_u8; 512];
                 let Ok((length, from)) = socket.recv_from(&mut query) else { return };
-                if !late {
+                if !has_stalled {
                     thread::sleep(stall);
                 }
-                late = true;
-                // An answer, and its code: no such name.
+                has_stalled = true;
+                // Turns the query into an answer with the code "no such name".
                 query[2] |= 0x80;
                 query[3] = 0x83;
                 let _ = socket.send_to(&query[..length], from);
@@ -126,10 +128,11 @@ impl NameServer {
         Self(port)
     }
 
-    /// Makes the calling thread's resolver ask here.
+    /// Makes the resolver of the calling thread use this server.
     pub(crate) fn ask_on_this_thread(&self) {
-        // SAFETY: both are the C library's; `__res_state` gives the thread's own
-        // state, initialised by then, which begins as `ResolverState` does.
+        // SAFETY: both functions are the C library's. `__res_state` returns the
+        // state of this thread, which `__res_init` has initialised and which
+        // begins as `ResolverState` does.
         unsafe {
             __res_init();
             let state = &mut *__res_state();

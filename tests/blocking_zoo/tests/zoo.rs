@@ -1,9 +1,10 @@
-//! Every entry of the zoo is found, with its line, its cause and its call, and
-//! nothing else is; and none is while it stays under the threshold.
+//! loopscope finds every entry of the zoo, with its line, its cause and its
+//! call, and finds nothing else. Stalls under the threshold are not found.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod expected;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicUsize;
@@ -15,10 +16,25 @@ use std::{env, fs, thread};
 use expected::Expected;
 use serde_json::Value;
 
-/// Programs that run at one time: each computes or waits on one thread, and has a watchdog.
-const AT_ONE_TIME: usize = 2;
-/// No entry takes longer on the slowest of machines.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How many programs run at the same time. Each of them computes or waits on
+/// one thread and has a watchdog.
+const CONCURRENT_PROGRAMS: usize = 2;
+/// An entry takes less than this on the slowest machine.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[test]
+fn each_file_of_the_entries_folder_is_in_the_list() {
+    let listed: BTreeSet<_> = list(&build()).into_iter().collect();
+    let files = fs::read_dir(entries()).expect("the entries have a folder");
+    let files: BTreeSet<_> = files
+        .map(|file| file.expect("the folder is readable").path())
+        .map(|path| path.file_stem().expect("a file has a name").to_string_lossy().into_owned())
+        .collect();
+    let unlisted: Vec<_> = files.difference(&listed).collect();
+    let missing: Vec<_> = listed.difference(&files).collect();
+    assert!(unlisted.is_empty(), "`entries!` in src/main.rs does not list {unlisted:?}");
+    assert!(missing.is_empty(), "src/entries has no file for {missing:?}");
+}
 
 #[test]
 fn every_way_to_block_is_found_and_named() {
@@ -26,12 +42,12 @@ fn every_way_to_block_is_found_and_named() {
     println!("{:<22} {:<6} {:<62} {:<62} evidence", "entry", "", "expected", "found");
     let mut wrong = Vec::new();
     for (name, findings) in &outcomes {
-        let expected = Expected::of(name, &entries().join(format!("{name}.rs")));
+        let expected = Expected::read(name, &entries().join(format!("{name}.rs")));
         let fault = expected.compare(findings);
-        let verdict = if fault.is_none() { "found" } else { "WRONG" };
+        let result = if fault.is_none() { "found" } else { "WRONG" };
         let first = findings.first().map_or(&Value::Null, |finding| finding);
         println!(
-            "{name:<22} {verdict:<6} {:<62} {:<62} {}",
+            "{name:<22} {result:<6} {:<62} {:<62} {}",
             expected.to_string(),
             expected::summary(first),
             first["evidence"].as_str().unwrap_or("-")
@@ -44,28 +60,26 @@ fn every_way_to_block_is_found_and_named() {
 }
 
 #[test]
-fn what_stays_under_the_threshold_is_no_finding() {
+fn a_stall_under_the_threshold_is_not_a_finding() {
     for (name, findings) in run_all("20s", 50) {
         assert!(findings.is_empty(), "{name}: {findings:#?}");
     }
 }
 
-/// Runs every entry as a program of its own, and gives what each one found.
+/// Runs every entry as a separate program and returns what each one found.
 fn run_all(threshold: &str, stall_ms: u32) -> Vec<(String, Vec<Value>)> {
-    // The tests of this file would share the CPUs.
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Otherwise the tests of this file would share the CPUs.
+    static ONE_TEST_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_TEST_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let program = build();
-    let list = Command::new(&program).output().expect("the zoo lists its entries");
-    let list = String::from_utf8(list.stdout).expect("names are text");
-    let names: Vec<_> = list.lines().collect();
+    let names = list(&program);
     let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
-        for _ in 0..AT_ONE_TIME {
+        for _ in 0..CONCURRENT_PROGRAMS {
             scope.spawn(|| {
                 while let Some(name) = names.get(next.fetch_add(1, Relaxed)) {
                     let findings = run(&program, name, threshold, stall_ms);
-                    outcomes.lock().unwrap().push(((*name).to_owned(), findings));
+                    outcomes.lock().unwrap().push((name.clone(), findings));
                 }
             });
         }
@@ -75,20 +89,32 @@ fn run_all(threshold: &str, stall_ms: u32) -> Vec<(String, Vec<Value>)> {
     outcomes
 }
 
-/// The release build, as it is the one whose stacks are hard to read.
+/// Builds the zoo in release mode, as the stacks of an optimised program are
+/// the hard ones to read.
+///
+/// Cargo builds a dependency again for each set of features. So this selects
+/// the default members of the workspace, as the release builds of loadgen and
+/// chat-server do: then all of them share their dependencies.
 fn build() -> PathBuf {
-    static BUILT: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = BUILT.lock();
+    static ONE_BUILD_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_BUILD_AT_A_TIME.lock();
     let this = env::current_exe().expect("the test knows its own path");
     let target = this.ancestors().nth(3).expect("target/debug/deps/zoo").to_owned();
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--package", "blocking-zoo", "--target-dir"])
+        .args(["build", "--quiet", "--release", "--bin", "blocking-zoo", "--target-dir"])
         .arg(&target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .status()
         .expect("cargo runs");
     assert!(built.success(), "the zoo builds");
     target.join("release/blocking-zoo")
+}
+
+/// The names of the entries, as the program lists them.
+fn list(program: &Path) -> Vec<String> {
+    let list = Command::new(program).output().expect("the zoo lists its entries");
+    let list = String::from_utf8(list.stdout).expect("names are text");
+    list.lines().map(str::to_owned).collect()
 }
 
 fn run(program: &Path, name: &str, threshold: &str, stall_ms: u32) -> Vec<Value> {
@@ -98,7 +124,8 @@ fn run(program: &Path, name: &str, threshold: &str, stall_ms: u32) -> Vec<Value>
         .args([name, &stall_ms.to_string()])
         .env("LOOPSCOPE_THRESHOLD", threshold)
         .env_remove("RUST_BACKTRACE")
-        // A directory where no source is: paths must not depend on it.
+        // The sources are not below this directory: paths must not depend on
+        // the working directory.
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(file)
@@ -106,9 +133,9 @@ fn run(program: &Path, name: &str, threshold: &str, stall_ms: u32) -> Vec<Value>
         .expect("the entry starts");
     let begin = Instant::now();
     let status = loop {
-        match child.try_wait().expect("the child is ours") {
+        match child.try_wait().expect("the child was started here") {
             Some(status) => break status,
-            None if begin.elapsed() > PATIENCE => {
+            None if begin.elapsed() > PROGRAM_TIMEOUT => {
                 let _ = child.kill();
                 panic!("{name} did not end");
             }

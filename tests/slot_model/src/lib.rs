@@ -1,4 +1,4 @@
-//! The library's `src/record/slot.rs`, compiled with loom's atomics, so that a
+//! Compiles the library's `src/record/slot.rs` with loom's atomics, so that a
 //! test can run it under every interleaving that the memory model allows.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
@@ -9,12 +9,12 @@ mod record;
 use record::kinds::KindId;
 use record::slot;
 
-/// A slot, as the test sees it.
+/// A slot with the methods that the test calls.
 #[derive(Debug, Default)]
 pub struct Slot(slot::Slot);
 
-/// What a reader saw: number, start, task, kind.
-pub type Seen = (u64, u64, u64, u32);
+/// What a reader sees of a poll: number, start, task, kind.
+pub type SeenPoll = (u64, u64, u64, u32);
 
 impl Slot {
     pub fn begin(&self, n: u64) {
@@ -25,7 +25,7 @@ impl Slot {
         self.0.end();
     }
 
-    pub fn active(&self) -> Option<Seen> {
+    pub fn active(&self) -> Option<SeenPoll> {
         self.0.active().map(|poll| (poll.seq, poll.start, poll.task, poll.kind.as_u32()))
     }
 

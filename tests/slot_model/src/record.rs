@@ -1,12 +1,12 @@
-//! What the slot's source asks of its neighbours.
+//! The modules that the slot's source imports.
 
-/// loom's atomics, each access behind one to a common counter.
+/// loom's atomics. An access to a common counter precedes each access.
 ///
-/// loom tries the orders of those accesses that depend on each other, and takes
-/// a thread's own load right before its store for all that the store depends
-/// on: the slot's writer would run in one piece. The counter makes every access
-/// depend on every other. It is relaxed, so it orders nothing that the slot
-/// itself does not.
+/// loom only tries different orders of accesses that depend on each other. It
+/// assumes that a store depends on nothing but the same thread's preceding
+/// load, so that the slot's writer would run without interruption. The counter
+/// makes every access depend on every other. It is relaxed, so it adds no
+/// ordering to those of the slot.
 pub(crate) mod sync {
     use loom::sync::atomic;
     pub(crate) use loom::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};

@@ -1,4 +1,4 @@
-//! What must hold for a reader beside the one writer, whatever the order.
+//! What must hold for one reader and one writer in every interleaving.
 
 use loom::model::Builder;
 use loom::sync::Arc;
@@ -7,30 +7,32 @@ use loom::sync::atomic::{AtomicBool, fence};
 use loom::thread;
 use slot_model::Slot;
 
-/// All interleavings with up to three preemptions: enough to find each of the
-/// orderings that the slot needs, were it missing.
+/// Tries all interleavings with up to three preemptions. That is enough to fail
+/// if any one of the slot's memory orderings is missing.
 fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(3);
     builder.max_branches = 10_000;
-    let orders = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let tried = std::sync::Arc::clone(&orders);
+    let interleavings = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = std::sync::Arc::clone(&interleavings);
     builder.check(move || {
-        tried.fetch_add(1, Relaxed);
+        counter.fetch_add(1, Relaxed);
         model();
     });
-    assert!(orders.load(Relaxed) > 10, "loom has tried {orders:?} orders only");
+    let tried = interleavings.load(Relaxed);
+    assert!(tried > 10, "loom tried only {tried} interleavings");
 }
 
-/// The first poll has the number 1, the second 3; each is all of one.
-fn is_whole(seen: (u64, u64, u64, u32)) {
+/// The first poll has the number 1, the second 3. All values that a reader sees
+/// are of the same poll.
+fn assert_whole(seen: (u64, u64, u64, u32)) {
     let (seq, start, task, kind) = seen;
     let n = seq.div_ceil(2);
     assert_eq!((start, task, u64::from(kind)), (n, n, n), "poll {seq} is a mixture");
 }
 
 #[test]
-fn a_poll_is_seen_whole_or_not_at_all() {
+fn a_reader_sees_a_whole_poll_or_none() {
     check(|| {
         let slot = Arc::new(Slot::default());
         let writer = Arc::clone(&slot);
@@ -40,14 +42,14 @@ fn a_poll_is_seen_whole_or_not_at_all() {
                 writer.end();
             }
         });
-        slot.active().into_iter().for_each(is_whole);
+        slot.active().into_iter().for_each(assert_whole);
         writes.join().unwrap();
-        assert_eq!(slot.active(), None, "both have ended");
+        assert_eq!(slot.active(), None, "both polls have ended");
     });
 }
 
 #[test]
-fn a_poll_that_goes_on_is_seen_and_never_an_earlier_one_after_it() {
+fn a_reader_sees_the_active_poll_and_never_an_earlier_one_afterwards() {
     check(|| {
         let slot = Arc::new(Slot::default());
         let writer = Arc::clone(&slot);
@@ -57,7 +59,7 @@ fn a_poll_that_goes_on_is_seen_and_never_an_earlier_one_after_it() {
             writer.begin(2);
         });
         let [first, second] = [slot.active(), slot.active()];
-        first.into_iter().chain(second).for_each(is_whole);
+        first.into_iter().chain(second).for_each(assert_whole);
         if let (Some(first), Some(second)) = (first, second) {
             assert!(second.0 >= first.0);
         }
@@ -66,20 +68,20 @@ fn a_poll_that_goes_on_is_seen_and_never_an_earlier_one_after_it() {
     });
 }
 
-/// Either the worker that wakes sees the flag, or the watchdog that puts it up
-/// sees that the worker is awake: never do both sleep.
+/// The worker wakes while the watchdog sets its sleep flag. Either the worker
+/// sees the flag, or the watchdog sees that the worker is awake.
 #[test]
-fn a_worker_that_wakes_and_a_watchdog_that_falls_asleep_do_not_miss_each_other() {
+fn a_waking_worker_and_a_watchdog_about_to_sleep_do_not_miss_each_other() {
     check(|| {
         let slot = Arc::new(Slot::default());
-        let asleep = Arc::new(AtomicBool::new(false));
+        let sleep_flag = Arc::new(AtomicBool::new(false));
         slot.set_idle();
-        let (worker, flag) = (Arc::clone(&slot), Arc::clone(&asleep));
+        let (worker, flag) = (Arc::clone(&slot), Arc::clone(&sleep_flag));
         let wakes = thread::spawn(move || {
             worker.set_awake();
             flag.load(Relaxed)
         });
-        asleep.store(true, SeqCst);
+        sleep_flag.store(true, SeqCst);
         fence(SeqCst);
         let saw_all_idle = slot.is_idle();
         let saw_the_flag = wakes.join().unwrap();

@@ -1,4 +1,4 @@
-//! A barrier that the others are late at.
+//! Waits at a barrier for a late thread.
 
 use std::sync::{Arc, Barrier};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Below a frame larger than the slice of the stack that is copied.
+//! Blocks below a frame that is larger than the copied part of the stack.
 
 use std::thread;
 use std::time::Duration;

@@ -9,7 +9,7 @@ unsafe extern "C" {
 }
 
 pub(crate) async fn prepare(stall: Duration) {
-    // SAFETY: takes a number.
+    // SAFETY: the function takes a number only.
     unsafe { native_vfork(stall.as_micros() as c_uint) }; // native.c has the line
     crate::stage::keep();
 }

@@ -1,4 +1,4 @@
-//! A child that was started earlier.
+//! Waits for a child process that was started earlier.
 
 use std::process::Command;
 use std::time::Duration;

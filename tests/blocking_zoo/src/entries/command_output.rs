@@ -1,4 +1,4 @@
-//! A program whose output is waited for.
+//! Runs a program and waits for its output.
 
 use std::process::Command;
 use std::time::Duration;

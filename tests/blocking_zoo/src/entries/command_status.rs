@@ -1,4 +1,4 @@
-//! A program that is run and waited for.
+//! Runs a program and waits for it.
 
 use std::process::Command;
 use std::time::Duration;

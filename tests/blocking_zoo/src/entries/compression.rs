@@ -1,4 +1,4 @@
-//! A large compression.
+//! Compresses a large buffer.
 
 use std::io::Write;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A condition that never comes, waited for with a timeout.
+//! Waits with a timeout for a condition that never becomes true.
 
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;

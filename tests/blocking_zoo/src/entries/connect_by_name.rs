@@ -1,4 +1,4 @@
-//! A connection by name: it is the name that takes long.
+//! Connects by host name: resolving the name takes the time.
 
 use std::net::TcpStream;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Memory copied to and fro.
+//! Copies memory again and again.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A channel of `crossbeam`.
+//! Receives from a channel of `crossbeam`.
 
 use std::time::Duration;
 

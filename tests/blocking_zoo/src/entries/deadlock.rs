@@ -1,5 +1,5 @@
-//! Two tasks that each hold what the other wants: both are named. Here they try
-//! for a time only, so that the program ends.
+//! Two tasks each hold the lock that the other one wants: both are found. They
+//! try for a limited time, so that the program ends.
 
 use std::sync::{Arc, Barrier};
 use std::time::Duration;

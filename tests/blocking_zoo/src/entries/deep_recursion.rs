@@ -1,4 +1,4 @@
-//! At the bottom of a deep recursion: 400 frames.
+//! Blocks at the bottom of a recursion of 400 frames.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A directory tree, walked again and again.
+//! Walks a directory tree again and again.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A loop whose end never comes, until somebody ends it from outside.
+//! A loop that ends only when another thread sets a flag.
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::atomic::Ordering::Relaxed;

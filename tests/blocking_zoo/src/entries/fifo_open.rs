@@ -1,4 +1,4 @@
-//! A named pipe that nobody opens at its other end.
+//! Opens a named pipe whose other end is not open.
 
 use std::fs::File;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A named pipe that nobody feeds.
+//! Reads a named pipe that gets no data.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let path = crate::stage::fifo("read");
-    // For both, so that neither end waits for the other.
+    // Open for reading and writing, so that opening it does not wait.
     let mut reader = File::options().read(true).write(true).open(&path).unwrap();
     let writer = reader.try_clone().unwrap();
     async move {

@@ -1,4 +1,4 @@
-//! A file copied.
+//! Copies a file.
 
 use std::fs;
 use std::time::{Duration, Instant};

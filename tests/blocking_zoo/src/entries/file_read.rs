@@ -1,4 +1,4 @@
-//! A large file, read whole.
+//! Reads a large file at once.
 
 use std::fs::{self, File};
 use std::io::Read;

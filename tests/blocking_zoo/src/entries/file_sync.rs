@@ -1,4 +1,4 @@
-//! A log that is synced line by line.
+//! Writes a log and syncs it after each line.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! A large file, written whole.
+//! Writes a large file at once.
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A lock on a file.
+//! Waits for a file lock.
 
 use std::fs::File;
 use std::time::Duration;

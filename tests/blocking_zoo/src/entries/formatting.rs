@@ -1,4 +1,4 @@
-//! A large text, formatted.
+//! Formats a large text.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Another executor inside the task.
+//! Runs another executor inside the task.
 
 use std::time::Duration;
 

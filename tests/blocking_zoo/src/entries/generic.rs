@@ -1,4 +1,4 @@
-//! In a generic function of a generic type.
+//! Blocks in a generic function of a generic type.
 
 use std::collections::HashMap;
 use std::fmt::Debug;

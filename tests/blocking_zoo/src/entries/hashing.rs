@@ -1,4 +1,4 @@
-//! A large hash.
+//! Hashes a large buffer.
 
 use std::time::{Duration, Instant};
 

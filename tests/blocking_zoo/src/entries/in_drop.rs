@@ -1,4 +1,4 @@
-//! Inside `Drop`, where nobody looks for it.
+//! Blocks in `Drop`.
 
 use std::thread;
 use std::time::Duration;

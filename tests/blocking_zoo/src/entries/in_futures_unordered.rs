@@ -1,4 +1,4 @@
-//! In a child of `FuturesUnordered`: no task of its own.
+//! Blocks in a child of `FuturesUnordered`, which is not a task.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! In one future of several that are joined.
+//! Blocks in one of several joined futures.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Inside a `poll` written by hand.
+//! Blocks in a `poll` that is written by hand.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-struct Nap(Duration);
+struct Pause(Duration);
 
-impl Future for Nap {
+impl Future for Pause {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
@@ -18,5 +18,5 @@ impl Future for Nap {
 }
 
 pub(crate) async fn prepare(stall: Duration) {
-    Nap(stall).await;
+    Pause(stall).await;
 }

@@ -1,4 +1,4 @@
-//! In a branch of `select!`.
+//! Blocks in a branch of `select!`.
 
 use std::thread;
 use std::time::Duration;

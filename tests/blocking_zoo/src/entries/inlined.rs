@@ -1,4 +1,4 @@
-//! Everything inlined into one function.
+//! All functions are inlined into one.
 
 use std::thread;
 use std::time::Duration;

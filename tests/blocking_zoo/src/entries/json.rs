@@ -1,4 +1,4 @@
-//! A large document of JSON.
+//! Parses a large JSON document.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A static that another thread is still making.
+//! Waits for a static that another thread is still computing.
 
 use std::sync::LazyLock;
 use std::thread;

@@ -1,10 +1,10 @@
-//! Death by a thousand cuts: no poll is long, but the task is ready again at
-//! once, and a neighbour waits each time.
+//! No poll is long, but the task is ready again at once, and another task of
+//! the same worker waits each time.
 
 use std::time::{Duration, Instant};
 
 #[inline(never)]
-fn a_little() -> u64 { // BLOCKS
+fn compute_briefly() -> u64 { // BLOCKS
     let begin = Instant::now();
     let mut n = 0_u64;
     while begin.elapsed() < Duration::from_millis(4) { // BLOCKS: hog -
@@ -16,16 +16,16 @@ fn a_little() -> u64 { // BLOCKS
 }
 
 pub(crate) async fn prepare(stall: Duration) {
-    // Long enough for a machine that is busy with other entries.
+    // Long enough for a machine that runs another entry at the same time.
     let end = Instant::now() + stall * 8;
-    let neighbour = tokio::spawn(async move {
+    let other = tokio::spawn(async move {
         while Instant::now() < end {
             tokio::task::yield_now().await;
         }
     });
     while Instant::now() < end {
-        std::hint::black_box(a_little());
+        std::hint::black_box(compute_briefly());
         tokio::task::yield_now().await;
     }
-    neighbour.await.unwrap();
+    other.await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! A message that is late.
+//! Waits for a late message.
 
 use std::sync::mpsc;
 use std::time::Duration;

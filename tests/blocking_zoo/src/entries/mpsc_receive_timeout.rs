@@ -1,4 +1,4 @@
-//! A message that never comes, waited for with a timeout.
+//! Waits with a timeout for a message that never comes.
 
 use std::sync::mpsc;
 use std::time::Duration;

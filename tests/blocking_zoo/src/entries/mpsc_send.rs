@@ -1,4 +1,4 @@
-//! A channel that is full.
+//! Sends to a full channel.
 
 use std::sync::mpsc;
 use std::time::Duration;

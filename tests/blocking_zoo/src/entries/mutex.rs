@@ -1,4 +1,4 @@
-//! A mutex that another thread holds.
+//! Waits for a mutex that another thread holds.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Several async functions deep, after an await.
+//! Blocks several async functions deep, after an await.
 
 use std::thread;
 use std::time::Duration;

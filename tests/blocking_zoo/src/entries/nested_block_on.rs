@@ -1,5 +1,5 @@
-//! `block_on` nested by mistake: Tokio refuses it, so people put a thread
-//! between.
+//! Nests `block_on`. Tokio refuses that on the same thread, so programs put a
+//! thread between.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A value that another thread is still making.
+//! Waits for a value that another thread is still computing.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

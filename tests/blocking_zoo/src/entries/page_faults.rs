@@ -1,4 +1,4 @@
-//! Memory that comes in page by page as it is touched.
+//! Touches new memory: each page is a page fault.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ pub(crate) async fn prepare(stall: Duration) {
     while Instant::now() < end {
         let mut memory = Vec::<u8>::with_capacity(256 << 20); // BLOCKS
         for page in 0..(256 << 20) / 4096 {
-            // SAFETY: within the capacity.
+            // SAFETY: the offset is within the capacity.
             unsafe { memory.as_mut_ptr().add(page * 4096).write_volatile(1) }; // BLOCKS: cpu -
         }
         drop(memory); // BLOCKS

@@ -1,4 +1,4 @@
-//! A thread that parks itself for a time.
+//! Parks the thread for a time.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A mutex of `parking_lot`.
+//! Waits for a mutex of `parking_lot`.
 
 use std::sync::Arc;
 use std::time::Duration;

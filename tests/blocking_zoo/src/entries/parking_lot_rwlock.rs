@@ -1,4 +1,4 @@
-//! A readers-writer lock of `parking_lot`.
+//! Waits for a readers-writer lock of `parking_lot`.
 
 use std::sync::Arc;
 use std::time::Duration;

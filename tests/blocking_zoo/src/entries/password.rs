@@ -1,4 +1,4 @@
-//! A password hash.
+//! Hashes a password.
 
 use std::time::{Duration, Instant};
 

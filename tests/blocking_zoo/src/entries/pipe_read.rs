@@ -1,4 +1,4 @@
-//! A pipe that nobody feeds.
+//! Reads a pipe that gets no data.
 
 use std::io::{Read, Write};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A pipe that nobody empties.
+//! Writes to a pipe that is not read.
 
 use std::io::{Read, Write};
 use std::time::Duration;

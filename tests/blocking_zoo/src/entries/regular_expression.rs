@@ -1,4 +1,4 @@
-//! A regular expression over a large text.
+//! Matches a regular expression against a large text.
 
 use std::time::{Duration, Instant};
 

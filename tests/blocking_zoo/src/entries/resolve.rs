@@ -1,4 +1,4 @@
-//! A host name, asked of a name server that takes its time.
+//! Resolves a host name with a slow name server.
 
 use std::net::ToSocketAddrs;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A lock that a writer holds.
+//! Waits for a lock that a writer holds.
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A lock that a reader holds.
+//! Waits for a lock that a reader holds.
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A large sort.
+//! Sorts a large vector.
 
 use std::time::{Duration, Instant};
 

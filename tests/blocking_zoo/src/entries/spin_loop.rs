@@ -1,4 +1,4 @@
-//! A flag that is waited for by spinning.
+//! Spins until a flag is set.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

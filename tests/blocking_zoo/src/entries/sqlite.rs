@@ -1,4 +1,4 @@
-//! A query of a database in a C library.
+//! Queries a database that is a C library.
 
 use std::time::{Duration, Instant};
 

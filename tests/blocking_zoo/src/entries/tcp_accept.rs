@@ -1,4 +1,4 @@
-//! A listener that nobody connects to.
+//! Accepts on a listener without clients.
 
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;

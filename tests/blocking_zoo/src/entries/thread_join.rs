@@ -1,4 +1,4 @@
-//! A thread that is waited for.
+//! Joins a thread.
 
 use std::thread;
 use std::time::Duration;

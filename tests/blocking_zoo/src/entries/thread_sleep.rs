@@ -1,4 +1,4 @@
-//! The classic.
+//! Calls `thread::sleep`.
 
 use std::thread;
 use std::time::Duration;

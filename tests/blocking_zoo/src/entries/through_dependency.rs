@@ -1,4 +1,4 @@
-//! Through a dependency: the line is the one that calls it.
+//! Blocks in a dependency: the line is the one that calls it.
 
 use std::thread;
 use std::time::{Duration, Instant};

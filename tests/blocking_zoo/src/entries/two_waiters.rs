@@ -1,4 +1,4 @@
-//! Two workers that wait for one lock in two places: each is a finding.
+//! Two workers wait for one lock in two places: each is a finding.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

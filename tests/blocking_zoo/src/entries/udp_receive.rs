@@ -1,4 +1,4 @@
-//! A datagram that nobody sends.
+//! Waits for a late datagram.
 
 use std::net::UdpSocket;
 use std::time::Duration;

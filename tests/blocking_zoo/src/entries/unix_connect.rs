@@ -1,4 +1,4 @@
-//! A local server whose queue is full.
+//! Connects to a local server whose queue is full.
 
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) fn prepare(stall: Duration) -> impl Future<Output = ()> + Send {
     let path = crate::stage::scratch("socket");
     let listener = UnixListener::bind(&path).unwrap();
-    // SAFETY: takes numbers.
+    // SAFETY: `listen` takes numbers only.
     unsafe { libc::listen(listener.as_raw_fd(), 0) };
     let queued = UnixStream::connect(&path).unwrap();
     async move {

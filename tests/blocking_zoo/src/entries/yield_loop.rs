@@ -1,4 +1,4 @@
-//! The same, polite to other threads only.
+//! A loop that yields the CPU to other threads, but not to other tasks.
 
 use std::thread;
 use std::time::{Duration, Instant};

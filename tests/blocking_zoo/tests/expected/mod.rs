@@ -1,4 +1,5 @@
-//! What an entry's source says must be found, and how that compares.
+//! Reads from an entry's source what must be found, and compares it with what
+//! was found.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,28 +7,28 @@ use std::{fmt, fs};
 
 use serde_json::Value;
 
-/// The marks of one entry.
+/// The marked lines of one entry.
 #[derive(Debug)]
 pub(crate) struct Expected {
     file: String,
-    /// Lines with their cause and call; those of a loop have none of their own.
     marks: Vec<Mark>,
 }
 
 #[derive(Debug)]
 struct Mark {
     line: u64,
-    of: Option<(String, String)>,
+    /// None for a further line of a loop.
+    cause_and_call: Option<(String, String)>,
 }
 
 impl Expected {
-    pub(crate) fn of(name: &str, path: &Path) -> Self {
+    pub(crate) fn read(name: &str, path: &Path) -> Self {
         let source = fs::read_to_string(path).expect("each entry has a file of its name");
         let (file, source) = if source.contains("native.c has the line") {
             let native = path.with_file_name("../native.c");
             let source = fs::read_to_string(native).expect("the C library");
-            // The function of the entry's name only.
-            let function = name.replace("c_library", "native_nap").replace("c_vfork", "native_vfork");
+            // Only the function that this entry calls.
+            let function = name.replace("c_library", "native_sleep").replace("c_vfork", "native_vfork");
             let skipped =
                 source.split(&format!("void {function}")).next().unwrap_or_default().lines().count();
             let blank = "\n".repeat(skipped.saturating_sub(1));
@@ -40,7 +41,7 @@ impl Expected {
         Self { file, marks: marks(&source) }
     }
 
-    /// What is wrong with the findings, if anything.
+    /// Returns what is wrong with the findings, if anything.
     pub(crate) fn compare(&self, findings: &[Value]) -> Option<String> {
         if findings.is_empty() {
             return Some("nothing was found".to_owned());
@@ -57,30 +58,31 @@ impl Expected {
         let Some(mark) = self.marks.iter().find(|mark| Some(mark.line) == site["line"].as_u64()) else {
             return Some(format!("line {} is not marked", site["line"]));
         };
-        // The call of a computation is named only if every look has met it; else nothing is said of it.
+        // The call of a computation is named only if every sample has it; a
+        // computation without a name is right, too.
         let is_this = |(cause, call): &(String, String)| {
             let named = finding["primitive"].as_str();
             let is_unnamed = cause == "cpu" && named.is_none();
             finding["cause"] == cause.as_str() && (named.unwrap_or("-") == call || is_unnamed)
         };
-        let fits = match &mark.of {
-            Some(of) => is_this(of),
-            // Some line of the loop: its cause is the loop's, its call its own.
+        let fits = match &mark.cause_and_call {
+            Some(cause_and_call) => is_this(cause_and_call),
+            // A further line of a loop has the cause of the loop and any call.
             None => self
                 .marks
                 .iter()
-                .filter_map(|mark| mark.of.as_ref())
-                .any(|of| finding["cause"] == of.0.as_str()),
+                .filter_map(|mark| mark.cause_and_call.as_ref())
+                .any(|(cause, _)| finding["cause"] == cause.as_str()),
         };
         (!fits).then(|| format!("found {}", summary(finding)))
     }
 
-    /// Entries that block in two places, each of them a task of its own, must
-    /// be found in both.
+    /// An entry that blocks in two places, each in a separate task, must be
+    /// found in both.
     fn missing(&self, findings: &[Value]) -> Option<String> {
         let tasks: BTreeSet<_> = findings.iter().map(|finding| finding["task"]["kind"].to_string()).collect();
-        let waits =
-            self.marks.iter().filter(|mark| mark.of.as_ref().is_some_and(|(cause, _)| cause == "lock"));
+        let waits = self.marks.iter().filter_map(|mark| mark.cause_and_call.as_ref());
+        let waits = waits.filter(|(cause, _)| cause == "lock");
         let places = waits.count().max(1);
         (tasks.len() < places).then(|| format!("{} of {places} places found", tasks.len()))
     }
@@ -89,7 +91,7 @@ impl Expected {
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((line, (cause, call))) =
-            self.marks.iter().find_map(|mark| mark.of.as_ref().map(|of| (mark.line, of)))
+            self.marks.iter().find_map(|mark| mark.cause_and_call.as_ref().map(|pair| (mark.line, pair)))
         else {
             return f.pad("nothing is marked");
         };
@@ -97,13 +99,14 @@ impl fmt::Display for Expected {
     }
 }
 
-/// A mark stands behind its line, or, where there is no room, on the line above.
+/// A mark stands at the end of its line or alone on the line above.
 fn marks(source: &str) -> Vec<Mark> {
     let lines = source.lines().enumerate().filter_map(|(index, line)| {
         let (code, mark) = line.split_once("// BLOCKS")?;
         let line = index as u64 + if code.trim().is_empty() { 2 } else { 1 };
-        let of = mark.strip_prefix(": ").and_then(|text| text.split_once(' '));
-        Some(Mark { line, of: of.map(|(cause, call)| (cause.to_owned(), call.trim().to_owned())) })
+        let pair = mark.strip_prefix(": ").and_then(|text| text.split_once(' '));
+        let cause_and_call = pair.map(|(cause, call)| (cause.to_owned(), call.trim().to_owned()));
+        Some(Mark { line, cause_and_call })
     });
     lines.collect()
 }
