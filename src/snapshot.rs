@@ -120,7 +120,8 @@ pub struct KindSnapshot {
     /// the threshold (named futures only).
     pub never_yielded: u64,
     /// The number of tasks whose future has at least
-    /// [`LARGE_FUTURE_BYTES`](crate::LARGE_FUTURE_BYTES) bytes (named futures only).
+    /// [`LARGE_FUTURE_BYTES`](crate::LARGE_FUTURE_BYTES) bytes (named futures
+    /// only).
     pub large_futures: u64,
     /// The size of the largest future in bytes, or zero if no future of this
     /// kind has a name.

@@ -62,8 +62,8 @@ fn polling_cause(
     if stall.polls > 1 {
         return Some(Cause::Hog);
     }
-    // If the captures of one poll show the culprit at several places, and at one
-    // of them it polls a future or stream, then what it awaits is ready
+    // If the captures of one poll show the culprit at several places, and at
+    // one of them it polls a future or stream, then what it awaits is ready
     // immediately and the poll goes on. With a single place, the polled future
     // itself may be computing.
     let of_culprit = || captures.iter().filter(|capture| capture.culprit() == main.culprit());

@@ -15,8 +15,8 @@ pub(crate) enum StallVerdict {
     /// The machine had no CPU for a thread that the worker waited for: count it
     /// as starvation.
     Starved,
-    /// The code is allowed to block here (`block_in_place`), or no capture exists:
-    /// do not report it.
+    /// The code is allowed to block here (`block_in_place`), or no capture
+    /// exists: do not report it.
     Ignored,
 }
 

@@ -31,7 +31,7 @@ pub trait Named: Future + Sized {
     ///
     /// * As the future of a task on a watched runtime, it gives that task its
     ///   name. If Tokio does not measure schedule delays
-    ///   ([`ScopeBuilder::schedule_delay`](crate::ScopeBuilder::schedule_delay)), it also
+    ///   ([`schedule_delay`](crate::ScopeBuilder::schedule_delay)), it also
     ///   measures that of the task.
     /// * Inside another named future that polls it with the same waker, it is a
     ///   part of the outer future and records nothing.
@@ -94,8 +94,8 @@ enum FutureRole {
 /// own task ids from 1.
 const SEPARATE_TASK_BIT: u64 = 1 << 63;
 
-/// A separate task, counted as spawned at its first poll and as completed at its
-/// drop.
+/// A separate task, counted as spawned at its first poll and as completed at
+/// its drop.
 struct CountedTask {
     recorder: Arc<Recorder>,
     kind: KindId,
@@ -231,8 +231,8 @@ impl<'r> RecordedPoll<'r> {
                 if let Some(woken_at) = woken_at {
                     polls.record_wait(recorder.clock.nanos(woken_at, now), now, task, kind);
                 }
-                // Task 0: the watchdog follows a task over many polls only where
-                // Tokio numbers it.
+                // Task 0: the watchdog follows a task over many polls only
+                // where Tokio numbers it.
                 polls.begin(now, 0, kind, PollSource::Future);
                 polls.worker.slot.set_named_kind(kind);
                 polls.wake_watchdog();

@@ -122,8 +122,8 @@ impl Slot {
         }
     }
 
-    /// Returns the counter that holds the number of the current poll. It is even
-    /// between polls.
+    /// Returns the counter that holds the number of the current poll. It is
+    /// even between polls.
     #[inline]
     pub(crate) fn seq(&self) -> &AtomicU64 {
         &self.seq

@@ -3,9 +3,9 @@
 //!
 //! There is one file for each service. Its `right` way is the default. Its
 //! `wrong` function is a common mistake, which [`inject`](crate::inject) turns
-//! on. Sessions call both from their own tasks. Each `wrong` is a plain function
-//! that is never inlined, and the blocking line stands alone in it: loopscope
-//! must report exactly that line.
+//! on. Sessions call both from their own tasks. Each `wrong` is a plain
+//! function that is never inlined, and the blocking line stands alone in it:
+//! loopscope must report exactly that line.
 
 pub(crate) mod directory;
 pub(crate) mod filter;

@@ -2,7 +2,9 @@
 
 use clap::Args;
 
-use super::{HuntArgs, OutputArgs, ServerArgs};
+use super::hunt::HuntArgs;
+use super::output::OutputArgs;
+use super::server::ServerArgs;
 use crate::plan::{LoadArgs, parse_percent, parse_rate};
 
 /// Each trial lasts --duration; --rate is the rate of the first trial.

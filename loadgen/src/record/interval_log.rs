@@ -8,13 +8,12 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{
     IntervalLogWriter, IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
 };
 
-use super::latency::histogram;
+use super::intervals::Intervals;
 use super::run_state::RunState;
 
 /// The length of an interval.
@@ -22,31 +21,6 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Readers of the format show the maximum in milliseconds.
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
-
-/// The latencies recorded since the last interval began.
-#[derive(Debug)]
-pub(crate) struct Intervals {
-    /// From due to received; lost deliveries are censored samples.
-    pub(crate) latency: Histogram<u64>,
-    /// From sent to received.
-    pub(crate) service: Histogram<u64>,
-}
-
-impl Intervals {
-    /// Returns empty histograms.
-    pub(crate) fn new() -> Self {
-        Self { latency: histogram(), service: histogram() }
-    }
-
-    /// Moves everything out of `other` into `self`.
-    pub(crate) fn take_from(&mut self, other: &mut Self) {
-        // Adding cannot fail, because the bounds are equal.
-        let _ = self.latency.add(&other.latency);
-        let _ = self.service.add(&other.service);
-        other.latency.reset();
-        other.service.reset();
-    }
-}
 
 /// A log that is being written on a separate thread, because writing a file
 /// must not block the loop that receives.

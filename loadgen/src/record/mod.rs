@@ -4,6 +4,7 @@
 mod counts;
 mod failure;
 mod interval_log;
+mod intervals;
 mod latency;
 mod latency_slices;
 mod live;
@@ -16,7 +17,8 @@ mod timeline;
 
 pub(crate) use counts::Counts;
 pub(crate) use failure::{Failure, FailureKind, Failures};
-pub(crate) use interval_log::{IntervalLog, Intervals};
+pub(crate) use interval_log::IntervalLog;
+pub(crate) use intervals::Intervals;
 pub(crate) use latency::{histogram, with_digits};
 pub(crate) use live::{Live, LiveView, count};
 pub(crate) use payload::Payload;

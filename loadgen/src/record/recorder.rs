@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::counts::Counts;
-use super::interval_log::Intervals;
+use super::intervals::Intervals;
 use super::latency::{histogram, with_digits};
 use super::latency_slices::LatencySlices;
 use super::sequence::Arrival;

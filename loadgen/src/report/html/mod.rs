@@ -1,11 +1,13 @@
 //! The report as a self-contained web page. A pure function of the report.
 
+mod escape;
 mod plot;
 mod style;
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use self::escape::escape;
 use super::document::{JudgedObjective, Report, RunOutcome, Timing};
 use super::text::units::{count, duration};
 use super::text::{actual_text, text};
@@ -200,9 +202,4 @@ fn stalls(plot: &mut Plot, report: &Report) {
         let label = format!("{} in {}, worker {}", duration(end - begin), stall.task, stall.worker);
         plot.bar(begin, end, &label);
     }
-}
-
-/// Escapes text so that it contains no markup.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

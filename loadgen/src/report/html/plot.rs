@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::escape;
+use super::escape::escape;
 use crate::report::text::units::duration;
 
 const PLOT_WIDTH: f64 = 960.0;
