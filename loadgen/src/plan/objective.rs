@@ -25,11 +25,11 @@ pub(crate) enum Quantile {
 /// The figure that an objective limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Metric {
-    /// The time from due to received.
+    /// The time from due time to receipt.
     Latency(Quantile),
-    /// The time from sent to received.
+    /// The time from send to receipt.
     Service(Quantile),
-    /// The time from due to sent: the generator's side.
+    /// The time from due time to send: the generator's side.
     SendLag(Quantile),
     /// How late the generator's receiving loop was: its side too.
     ReceiveLag(Quantile),

@@ -26,9 +26,9 @@ const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
 /// The latencies recorded since the last interval began.
 #[derive(Debug)]
 pub(crate) struct Intervals {
-    /// From due to received; lost deliveries are censored samples.
+    /// From due time to receipt; lost deliveries are censored samples.
     pub(crate) latency: Histogram<u64>,
-    /// From sent to received.
+    /// From send to receipt.
     pub(crate) service: Histogram<u64>,
 }
 
@@ -82,7 +82,9 @@ fn write(file: &mut LineWriter<File>, state: &RunState, last: &mpsc::Receiver<In
     let mut serializer = V2DeflateSerializer::new();
     let (begin, start) = (Instant::now(), SystemTime::now());
     let mut writer = IntervalLogWriterBuilder::new()
-        .add_comment("loadgen: nanoseconds; tag latency from due to received, service from sent to received")
+        .add_comment(
+            "loadgen: nanoseconds; tag latency from due time to receipt, service from send to receipt",
+        )
         .with_start_time(start)
         .with_base_time(start)
         .with_max_value_divisor(NANOSECONDS_PER_MILLISECOND)

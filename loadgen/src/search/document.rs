@@ -96,7 +96,7 @@ pub(crate) struct Trial {
     pub(crate) outcome: &'static str,
     /// Why it did not hold.
     pub(crate) reasons: Vec<String>,
-    /// From due to received.
+    /// From due time to receipt.
     pub(crate) latency: Option<Timing>,
     /// Deliveries that never arrived.
     pub(crate) lost: u64,

@@ -6,7 +6,7 @@
 //! waited from its due time to its arrival. Every part of that time belongs to
 //! one of four categories:
 //!
-//! * **The generator's own**: from due to sent. A stall of the server cannot
+//! * **The generator's own**: from due time to send. A stall of the server cannot
 //!   delay a message that was not sent yet, whatever it overlaps.
 //! * **Explained**, by finding: the time in which a stall of that finding
 //!   blocked some worker of the server. Where stalls of several findings

@@ -19,12 +19,12 @@ pub(crate) struct Load {
     #[serde(default)]
     pub(crate) commands: Commands,
     pub(crate) deliveries: Deliveries,
-    /// From due to received; lost deliveries are included as censored samples.
+    /// From due time to receipt; lost deliveries are included as censored samples.
     pub(crate) latency: Option<Timing>,
-    /// From sent to received, of the received deliveries: the latency of a
+    /// From send to receipt, of the received deliveries: the latency of a
     /// closed model.
     pub(crate) service: Option<Timing>,
-    /// From due to sent: the generator's own lateness.
+    /// From due time to send: the generator's own lateness.
     pub(crate) send_lag: Option<Timing>,
     /// The same by stage of the plan, according to the due time.
     #[serde(default)]
@@ -69,7 +69,7 @@ pub(crate) struct Commands {
     pub(crate) planned: u64,
     pub(crate) sent: u64,
     pub(crate) skipped: u64,
-    /// Sent later than `max_send_lag_seconds` after they were due.
+    /// SendOutcome later than `max_send_lag_seconds` after they were due.
     pub(crate) late: u64,
     pub(crate) planned_per_second: f64,
     pub(crate) sent_per_second: f64,
@@ -122,7 +122,7 @@ pub(crate) struct StageLoad {
     pub(crate) seconds: f64,
     pub(crate) commands: CommandCount,
     pub(crate) deliveries: Deliveries,
-    /// From due to received, with two digits.
+    /// From due time to receipt, with two digits.
     pub(crate) latency: Option<Timing>,
 }
 

@@ -83,8 +83,8 @@ fn tiles(page: &mut String, report: &Report) {
 fn timings(page: &mut String, report: &Report) {
     page.push_str("<div class=\"wide\"><table>\n<tr><th><th>p50<th>p90<th>p99<th>p99.9<th>max<th>samples\n");
     for (name, timing) in [
-        ("latency, from due to received", &report.load.latency),
-        ("service time, from sent to received", &report.load.service),
+        ("latency, from due time to receipt", &report.load.latency),
+        ("service time, from send to receipt", &report.load.service),
         ("send lag of the generator", &report.load.send_lag),
         ("receive lag of the generator", &report.generator.receive_lag),
     ] {
