@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::cli::{HuntArgs, RunArgs};
 use crate::hunt::{self, LoadProbe, Observation, ObservationResult, TargetServer};
 use crate::plan::{Action, Mix, Plan};
-use crate::report::{self, Coverage, Load, Minimal, Report, RunOutcome, Settings};
+use crate::report::{self, Coverage, Load, MinimalLoad, Report, RunOutcome, Settings};
 use crate::run::{self, Measurement, Progress, Stop};
 
 /// The default mix of `loadgen run`.
@@ -16,7 +16,7 @@ const RUN_MIX: &str = "privmsg:90,join:5,who:5";
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
     let mut plan = Plan::new(args.target, args.load, RUN_MIX)?;
     plan.hlog.clone_from(&args.output.hlog);
-    if let (Some(objective), None) = (plan.needs_telemetry(), &args.telemetry) {
+    if let (Some(objective), None) = (plan.first_telemetry_objective(), &args.telemetry) {
         anyhow::bail!("--slo {} is measured by the server; add --telemetry URL", objective.text());
     }
     let stop = Stop::on_signals()?;
@@ -60,7 +60,7 @@ async fn minimal(
     stop: &Stop,
     progress: &mut Progress,
     report: &Report,
-) -> anyhow::Result<Option<Vec<Minimal>>> {
+) -> anyhow::Result<Option<Vec<MinimalLoad>>> {
     let Some(findings) = report.findings.as_ref().filter(|_| report.verdict.outcome != RunOutcome::Invalid)
     else {
         return Ok(None);
@@ -219,7 +219,7 @@ fn settings(plan: &Plan, inject: Vec<String>) -> Settings {
         timeout_seconds: plan.timeout.as_secs_f64(),
         max_send_lag_seconds: plan.max_send_lag.as_secs_f64(),
         churn: plan.churn,
-        payload_bytes: plan.payload as u64,
+        payload_bytes: plan.payload_bytes as u64,
         seed: plan.seed,
         threads: plan.threads as u64,
         mix: mix.collect(),
