@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use tokio::sync::oneshot;
 
-use crate::outlet::{Outlet, Sent};
+use crate::outlet::{Outlet, SendOutcome};
 use crate::plan::{Action, Due};
 use crate::record::{Bins, RunState, count, histogram};
 
@@ -112,11 +112,11 @@ impl<O: Outlet> Pacer<O> {
             self.pace.lag.saturating_record(lag.max(1));
         }
         let counts = match self.outlet.send(&self.state, due, lag) {
-            Sent::Now | Sent::Queued => {
+            SendOutcome::Written | SendOutcome::Queued => {
                 count(&self.state.live.sent, 1);
                 SendCounts { planned: 1, sent: 1, skipped: 0 }
             }
-            Sent::Skipped | Sent::Closed => SendCounts { planned: 1, sent: 0, skipped: 1 },
+            SendOutcome::Skipped | SendOutcome::Closed => SendCounts { planned: 1, sent: 0, skipped: 1 },
         };
         for sum in [
             &mut self.pace.by_action[due.action.index()],
