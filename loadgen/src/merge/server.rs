@@ -8,9 +8,9 @@ use loopscope::{FindingsDocument, Stall, StallsDocument};
 use super::shard::Shard;
 use crate::report::{Clock, Coverage, Share, Tail, TaskPolls};
 
-/// The facts about the server.
+/// The parts of a merged report that come from the server.
 #[derive(Debug, Default)]
-pub(super) struct ServerFacts {
+pub(super) struct ServerData {
     pub(super) watched_seconds: Option<f64>,
     pub(super) findings: Option<FindingsDocument>,
     pub(super) stalls: Option<StallsDocument>,
@@ -19,10 +19,10 @@ pub(super) struct ServerFacts {
     pub(super) clock: Option<Clock>,
 }
 
-/// Returns the facts from all shards that observed the server.
-pub(super) fn merged(shards: &[Shard]) -> ServerFacts {
+/// Merges the data of all shards that observed the server.
+pub(super) fn merge(shards: &[Shard]) -> ServerData {
     let seconds = shards.iter().filter_map(|shard| shard.report.watched_seconds);
-    ServerFacts {
+    ServerData {
         watched_seconds: seconds.reduce(f64::max),
         findings: findings(shards),
         stalls: stalls(shards),

@@ -21,7 +21,7 @@ impl Shard {
     }
 
     /// Checks that the shard is of the same test as `first`.
-    pub(super) fn must_fit(&self, first: &Self) -> anyhow::Result<()> {
+    pub(super) fn check_same_test(&self, first: &Self) -> anyhow::Result<()> {
         let (a, b) = (&self.report, &first.report);
         let (a_settings, b_settings) = (&a.settings, &b.settings);
         let differs = |what: &str, a: String, b: String| {
