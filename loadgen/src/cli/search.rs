@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{HuntArgs, OutputArgs, ServerArgs};
-use crate::plan::{LoadArgs, parse_percent, parse_rate};
+use crate::plan::{LoadArgs, parse_percent, parse_positive_rate};
 
 /// Each trial lasts --duration; --rate is the rate of the first trial.
 #[derive(Debug, Args)]
@@ -12,7 +12,7 @@ pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     /// The highest rate to try.
-    #[arg(long, value_name = "MSGS/s", default_value = "100000", value_parser = parse_rate)]
+    #[arg(long, value_name = "MSGS/s", default_value = "100000", value_parser = parse_positive_rate)]
     pub(crate) max_rate: f64,
     /// Stop when the highest rate that held and the lowest rate that missed
     /// differ by no more than this.

@@ -54,7 +54,7 @@ pub(crate) struct Recorder {
     /// The due times, or slightly later ones, of deliveries that were given up.
     /// How long they were waited for is known only after the run.
     pub(crate) given_up: Histogram<u64>,
-    /// From due to sent, if the pacer itself does not send.
+    /// From due time to send, if the pacer itself does not send.
     pub(crate) send_lag: Histogram<u64>,
     /// By stage of the plan.
     pub(crate) stages: Vec<StageRecord>,
@@ -75,7 +75,7 @@ pub(crate) struct Recorder {
     /// The latencies that the interval log has not taken yet, if there is a
     /// log.
     pub(crate) intervals: Option<Intervals>,
-    late_over_ns: u64,
+    late_limit_ns: u64,
 }
 
 impl Recorder {
@@ -92,11 +92,11 @@ impl Recorder {
             visitors: Counts::default(),
             visits: 0,
             error_replies: BTreeMap::new(),
-            slow: SlowestDeliveries::with_floor(plan.late_over().map_or(0, crate::plan::nanoseconds)),
+            slow: SlowestDeliveries::with_floor(plan.late_limit().map_or(0, crate::plan::nanoseconds)),
             slices: LatencySlices::new(plan.duration()),
             timeline: DeliveryTimeline::new(Bins::new(plan.duration())),
             intervals: plan.hlog.is_some().then(Intervals::new),
-            late_over_ns: plan.late_over().map_or(u64::MAX, crate::plan::nanoseconds),
+            late_limit_ns: plan.late_limit().map_or(u64::MAX, crate::plan::nanoseconds),
         }
     }
 
@@ -118,7 +118,7 @@ impl Recorder {
         let latency = now_ns.saturating_sub(due_ns).max(1);
         let service = now_ns.saturating_sub(sent_ns).max(1);
         self.latency.saturating_record(latency);
-        let known = self.late_over_ns < u64::MAX;
+        let known = self.late_limit_ns < u64::MAX;
         let below_tail = || if known { 0 } else { self.latency.value_at_quantile(BELOW_TAIL_QUANTILE) };
         self.slow.offer(
             DeliverySpan { due_ns, sent_ns: sent_ns.clamp(due_ns, now_ns.max(due_ns)), arrived_ns: now_ns },
@@ -140,7 +140,7 @@ impl Recorder {
             delivered: 1,
             lost: given_up,
             out_of_order: u64::from(overtaken),
-            late: u64::from(latency > self.late_over_ns),
+            late: u64::from(latency > self.late_limit_ns),
             ..Counts::default()
         };
         self.count(channel, stage, &counts);

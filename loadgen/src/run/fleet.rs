@@ -38,7 +38,7 @@ impl Fleet {
         let begin = Instant::now();
         for id in 0..plan.connections {
             let client = ChatClient { state: Arc::clone(state), address, id, arrived: arrived.clone() };
-            let at = begin + plan.connects_after(id);
+            let at = begin + plan.connect_delay(id);
             clients.spawn(client.run(at, quit_requested.clone()));
         }
         Self { state: Arc::clone(state), clients, arrivals, quit }

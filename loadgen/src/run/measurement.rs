@@ -90,7 +90,7 @@ fn slow(state: &RunState, record: &RunRecord, start: Instant) -> Option<SlowDeli
     let received = &record.received;
     let lost = received.counts().lost;
     let arrived = received.latency.len().checked_sub(lost).filter(|&arrived| arrived > 0)?;
-    let (threshold, threshold_ns) = match state.plan.tightest() {
+    let (threshold, threshold_ns) = match state.plan.tightest_latency_objective() {
         Some((objective, limit)) => (objective, nanoseconds(limit)),
         None => ("p99".to_owned(), p99_of_arrived(&received.latency, arrived)),
     };

@@ -41,7 +41,7 @@ impl WebDriver {
         let mut clients = JoinSet::new();
         let begin = Instant::now();
         for id in 0..plan.connections {
-            let at = begin + plan.connects_after(id);
+            let at = begin + plan.connect_delay(id);
             let page = page(target, address, id);
             let client = run_client(Arc::clone(state), id, page, waiting.clone(), at, arrived.clone());
             clients.spawn(client);
