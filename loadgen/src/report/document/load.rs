@@ -19,7 +19,8 @@ pub(crate) struct Load {
     #[serde(default)]
     pub(crate) commands: Commands,
     pub(crate) deliveries: Deliveries,
-    /// From due time to receipt; lost deliveries are included as censored samples.
+    /// From due time to receipt; lost deliveries are included as censored
+    /// samples.
     pub(crate) latency: Option<Timing>,
     /// From send to receipt, of the received deliveries: the latency of a
     /// closed model.
@@ -69,7 +70,7 @@ pub(crate) struct Commands {
     pub(crate) planned: u64,
     pub(crate) sent: u64,
     pub(crate) skipped: u64,
-    /// SendOutcome later than `max_send_lag_seconds` after they were due.
+    /// Commands that were sent later than `max_send_lag_seconds` after they were due.
     pub(crate) late: u64,
     pub(crate) planned_per_second: f64,
     pub(crate) sent_per_second: f64,
