@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::json;
-use support::chat::{Fate, Faults, Server};
+use support::chat::{DeliveryOutcome, Faults, Server};
 use support::program::{Outcome, loadgen};
 
 fn search(server: &Server, more: &[&str]) -> Outcome {
@@ -50,7 +50,9 @@ fn an_objective_that_always_holds_gives_the_maximum_rate() {
 fn the_limit_is_bracketed_and_reported() {
     // The server drops 3 of every 100 deliveries, so a trial loses none only if
     // it has few deliveries.
-    let delivery = |number: u64, _: &str| if number % 100 < 97 { Fate::Passed } else { Fate::Dropped };
+    let delivery = |number: u64, _: &str| {
+        if number % 100 < 97 { DeliveryOutcome::Passed } else { DeliveryOutcome::Dropped }
+    };
     let server = Server::start(Faults { delivery, ..Faults::default() });
     let outcome = search(&server, &["--slo", "lost==0", "--rate", "320", "--max-trials", "12"]);
     assert_eq!(outcome.report["schema"], "loadgen.search/1");
