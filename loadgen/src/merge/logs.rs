@@ -22,7 +22,8 @@ use crate::report::{Timing, decode, quantile_seconds};
 /// The name of the schema of merged logs.
 const SCHEMA: &str = "loadgen.merged-log/1";
 
-/// Readers of the format show the maximum in milliseconds.
+/// Divisor of the maxima in the log: readers of the format expect them in
+/// milliseconds.
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
 
 /// The sum of several logs.

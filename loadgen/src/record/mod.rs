@@ -16,9 +16,9 @@ mod timeline;
 
 pub(crate) use counts::Counts;
 pub(crate) use failure::{Failure, FailureKind, Failures};
-pub(crate) use interval_log::{IntervalLog, Intervals};
+pub(crate) use interval_log::{IntervalLatencies, IntervalLog};
 pub(crate) use latency::{histogram, with_digits};
-pub(crate) use live::{Live, LiveView, count};
+pub(crate) use live::{LiveCounters, LiveCounts, count};
 pub(crate) use payload::Payload;
 pub(crate) use recorder::{Receipt, Recorder};
 pub(crate) use run_state::RunState;

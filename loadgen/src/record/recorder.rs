@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::counts::Counts;
-use super::interval_log::Intervals;
+use super::interval_log::IntervalLatencies;
 use super::latency::{histogram, with_digits};
 use super::latency_slices::LatencySlices;
 use super::sequence::Arrival;
@@ -74,7 +74,7 @@ pub(crate) struct Recorder {
     pub(crate) timeline: DeliveryTimeline,
     /// The latencies that the interval log has not taken yet, if there is a
     /// log.
-    pub(crate) intervals: Option<Intervals>,
+    pub(crate) interval: Option<IntervalLatencies>,
     late_limit_ns: u64,
 }
 
@@ -95,7 +95,7 @@ impl Recorder {
             slow: SlowestDeliveries::with_floor(plan.late_limit().map_or(0, crate::plan::nanoseconds)),
             slices: LatencySlices::new(plan.duration()),
             timeline: DeliveryTimeline::new(Bins::new(plan.duration())),
-            intervals: plan.hlog.is_some().then(Intervals::new),
+            interval: plan.hlog.is_some().then(IntervalLatencies::new),
             late_limit_ns: plan.late_limit().map_or(u64::MAX, crate::plan::nanoseconds),
         }
     }
@@ -129,9 +129,9 @@ impl Recorder {
         self.timeline.record_arrival(now_ns);
         self.timeline.record_latency(due_ns, latency, 1);
         self.slices.record(due_ns, latency, 1);
-        if let Some(intervals) = &mut self.intervals {
-            intervals.latency.saturating_record(latency);
-            intervals.service.saturating_record(service);
+        if let Some(interval) = &mut self.interval {
+            interval.latency.saturating_record(latency);
+            interval.service.saturating_record(service);
         }
         if given_up > 0 {
             self.given_up.saturating_record_n(due_ns.max(1), given_up);
@@ -172,8 +172,8 @@ impl Recorder {
             self.stages[stage].latency.saturating_record_n(waited_ns, missing);
             self.timeline.record_latency(due_ns, waited_ns, missing);
             self.slices.record(due_ns, waited_ns, missing);
-            if let Some(intervals) = &mut self.intervals {
-                intervals.latency.saturating_record_n(waited_ns, missing);
+            if let Some(interval) = &mut self.interval {
+                interval.latency.saturating_record_n(waited_ns, missing);
             }
         }
     }
@@ -183,7 +183,7 @@ impl Recorder {
         self.count(channel, stage, &Counts { expected, ..Counts::default() });
     }
 
-    /// Adds the deliveries of `other`, but not its intervals.
+    /// Adds the deliveries of `other`, but not those of the interval log.
     pub(crate) fn add(&mut self, other: &Self) {
         // Adding cannot fail, because the bounds are equal.
         let _ = self.latency.add(&other.latency);

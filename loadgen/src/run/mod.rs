@@ -93,7 +93,7 @@ async fn run_with_driver<D: Driver>(
     let all_closed = ready && state.live.view().open == 0;
     let planned = pace.total().planned;
     let mut received = driver.finish(planned, state.since_start(end)).await;
-    let unwritten = log.zip(received.intervals.take()).and_then(|(log, last)| log.finish(last).err());
+    let unwritten = log.zip(received.interval.take()).and_then(|(log, last)| log.finish(last).err());
     progress.clear();
     let interrupted = stop.is_requested();
     let mut measurement = Measurement::new(

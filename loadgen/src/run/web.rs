@@ -85,7 +85,7 @@ impl Driver for WebDriver {
         while let Ok(due) = self.waiting.try_recv() {
             self.state.on_request_lost(0, due.at_ns, end_ns);
         }
-        self.state.settle()
+        self.state.total_at_end()
     }
 }
 
