@@ -14,7 +14,8 @@ pub(crate) struct ServerArgs {
     /// The URL of the server's telemetry.
     #[arg(long, value_name = "URL", requires = "driven")]
     pub(crate) telemetry: Option<String>,
-    /// A mistake that the embedded server makes, or `all`; repeatable.
+    /// A mistake that the embedded server makes, or `all`; can be
+    /// given several times.
     #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]", conflicts_with_all = ["telemetry", "target"])]
     pub(crate) inject: Vec<String>,
     /// The stall threshold of the embedded server: a longer poll is a stall.
