@@ -88,7 +88,7 @@ fn a_target_that_does_not_speak_irc_is_reported() {
 fn a_target_that_fails_during_the_run_ends_it() {
     let server = Server::start(Faults { closes_after: Some(20), ..Faults::default() });
     let outcome = run(server.address, &["--duration", "20s"]);
-    assert_invalid(&outcome, "closed", "every connection was gone");
+    assert_invalid(&outcome, "closed", "every connection was closed");
     assert!(outcome.count("/load/deliveries/delivered") > 0);
     assert!(outcome.number("/load/measured_seconds") < 10.0, "the run ends without connections");
 }
