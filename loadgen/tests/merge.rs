@@ -73,7 +73,7 @@ fn a_merged_report_can_be_merged_again() {
 }
 
 #[test]
-fn merged_logs_agree_with_the_merged_reports_and_with_their_own_log() {
+fn merged_logs_agree_with_merged_reports_and_can_be_read_back() {
     let [(_, a_report, a), (_, b_report, b)] = run_shards("logs");
     let reports = merge(&[&a_report, &b_report], &[]);
     let merged = path("merged.hlog");

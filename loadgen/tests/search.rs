@@ -70,7 +70,7 @@ fn no_answer_is_given_if_no_rate_meets_the_objective() {
     let server = Server::start(Faults::default());
     let outcome = search(&server, &["--slo", "p50<1ns", "--rate", "4"]);
     assert_eq!((outcome.code, &outcome.report["answer"]), (1, &json!(null)), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("no rate was found that holds p50<1ns"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("no rate was found at which p50<1ns held"), "{}", outcome.stderr);
 }
 
 #[test]

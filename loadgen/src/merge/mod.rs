@@ -2,7 +2,7 @@
 //!
 //! Counts and histograms are added. Percentiles are those of the added
 //! histograms, because an average of percentiles is not a percentile. All
-//! shards drive the same server, so several of them report the same findings:
+//! shards load the same server, so several of them report the same findings:
 //! each finding is taken from the shard that reports its highest count. The
 //! shares of waiting time that findings explain are weighted by the waiting
 //! time of each shard's slow deliveries.

@@ -59,8 +59,8 @@ impl RunState {
         self.plan.connections.div_ceil(self.plan.channels)
     }
 
-    /// Returns the place of connection `id` in its channel.
-    pub(crate) const fn place(&self, id: usize) -> usize {
+    /// Returns the index of connection `id` among the members of its channel.
+    pub(crate) const fn index_in_channel(&self, id: usize) -> usize {
         id / self.plan.channels
     }
 
@@ -85,7 +85,7 @@ impl RunState {
     pub(crate) fn on_delivery(&self, receiver: usize, inbox: &mut Inbox, payload: &Payload, now: Instant) {
         let &Payload { sender, sequence, due_ns, lag_ns, .. } = payload;
         let known = self.is_known(receiver, payload);
-        let arrival = if known { inbox.arrive(self.place(sender), sequence) } else { None };
+        let arrival = if known { inbox.arrive(self.index_in_channel(sender), sequence) } else { None };
         let Some(arrival) = arrival else { return self.on_stray() };
         let receipt = Receipt {
             arrival,

@@ -94,19 +94,19 @@ impl Inbox {
         Self { channel_size, senders: Vec::new() }
     }
 
-    /// Records the arrival of message `number` of the member at `place` in the
+    /// Records the arrival of message `number` of the member with `index` in the
     /// channel. Returns `None` if the channel has no such member.
-    pub(crate) fn arrive(&mut self, place: usize, number: u64) -> Option<Arrival> {
+    pub(crate) fn arrive(&mut self, index: usize, number: u64) -> Option<Arrival> {
         if self.senders.is_empty() {
             self.senders = vec![Sequence::default(); self.channel_size];
         }
-        Some(self.senders.get_mut(place)?.arrive(number))
+        Some(self.senders.get_mut(index)?.arrive(number))
     }
 
-    /// Returns whether message `number` of the member at `place` never arrived
+    /// Returns whether message `number` of the member with `index` never arrived
     /// and was not yet counted as lost.
-    pub(crate) fn is_missing(&self, place: usize, number: u64) -> bool {
-        self.senders.get(place).is_none_or(|sequence| sequence.is_missing(number))
+    pub(crate) fn is_missing(&self, index: usize, number: u64) -> bool {
+        self.senders.get(index).is_none_or(|sequence| sequence.is_missing(number))
     }
 }
 

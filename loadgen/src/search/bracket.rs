@@ -1,4 +1,4 @@
-//! The search for the highest rate that holds, as a state machine without I/O:
+//! The search for the highest rate at which the objectives hold, as a state machine without I/O:
 //! it returns a rate, takes the result of the trial at that rate, and returns
 //! the next rate.
 //!

@@ -15,7 +15,7 @@ pub(crate) struct SearchReport {
     pub(crate) schema: &'static str,
     /// The generator's version.
     pub(crate) version: &'static str,
-    /// The server that was driven.
+    /// The server under test.
     pub(crate) target: String,
     /// When it began, in seconds of the Unix epoch.
     pub(crate) started_unix_seconds: f64,

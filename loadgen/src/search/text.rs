@@ -41,8 +41,11 @@ pub(crate) fn text(report: &SearchReport) -> String {
             );
         }
         None => {
-            let _ =
-                writeln!(text, "no rate was found that holds {objectives} for {dwell} at {}", report.target);
+            let _ = writeln!(
+                text,
+                "no rate was found at which {objectives} held for {dwell} at {}",
+                report.target
+            );
         }
     }
     match &report.limit {

@@ -39,7 +39,7 @@ pub(crate) struct Report {
     /// `run`, `hunt` or `merge`.
     #[serde(default)]
     pub(crate) command: String,
-    /// The server that was driven.
+    /// The server under test.
     pub(crate) target: String,
     /// When the measurement began, in seconds of the Unix epoch.
     #[serde(default)]
