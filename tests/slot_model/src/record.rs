@@ -1,12 +1,12 @@
-//! What the slot's source asks of its neighbours.
+//! Replacements for the modules that the slot's source file imports.
 
-/// loom's atomics, each access behind one to a common counter.
+/// loom's atomics. Before each access, a common counter is increased.
 ///
-/// loom tries the orders of those accesses that depend on each other, and takes
-/// a thread's own load right before its store for all that the store depends
-/// on: the slot's writer would run in one piece. The counter makes every access
-/// depend on every other. It is relaxed, so it orders nothing that the slot
-/// itself does not.
+/// loom tries different orders only for accesses that depend on each other. If
+/// a thread loads a value right before it stores one, loom assumes that the
+/// store depends on nothing else, so it would never interrupt the slot's
+/// writer. The counter makes every access depend on every other access. It is
+/// relaxed, so it adds no ordering to the accesses of the slot.
 pub(crate) mod sync {
     use loom::sync::atomic;
     pub(crate) use loom::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
