@@ -18,10 +18,10 @@ pub(crate) struct SearchArgs {
     /// differ by no more than this.
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     pub(crate) resolution: f64,
-    /// Trials in which the answer must hold, without a miss.
+    /// Number of trials in which the objectives must hold at the answer.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) trials: u32,
-    /// The most trials of the whole search.
+    /// Maximum number of trials of the whole search.
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) max_trials: u32,
     #[command(flatten)]
