@@ -115,7 +115,7 @@ impl MergedLog {
                     let tag = interval.tag().map_or("latency", |tag| tag.as_str()).to_owned();
                     let sum = self.sums.entry(tag).or_insert_with(histogram);
                     sum.add(recorded)
-                        .map_err(|error| anyhow::anyhow!("an interval does not fit: {error}"))?;
+                        .map_err(|error| anyhow::anyhow!("an interval cannot be added: {error}"))?;
                     self.intervals += 1;
                     let end = interval.start_timestamp() + interval.duration();
                     self.seconds = self.seconds.max(end.as_secs_f64());

@@ -60,7 +60,7 @@ fn merge_reports(shards: Vec<Shard>, args: &MergeArgs) -> anyhow::Result<Report>
     for shard in &shards {
         shard.check_same_test(first)?;
     }
-    let load = load::load(&shards)?;
+    let load = load::merge(&shards)?;
     let generator = load::worst_generator(&shards);
     let server_data = server::merge(&shards);
     let findings = server_data.findings.as_ref().zip(server_data.watched_seconds);
