@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use crate::net;
 use crate::outlet::SendOutcome;
 
-/// The most bytes that wait for a server that does not read; further lines are
-/// skipped.
+/// Maximum number of bytes that wait for a server that does not read; further
+/// lines are skipped.
 const MAX_OUTBOX_BYTES: usize = 64 * 1024;
 
 /// A connection. Sending never waits, and is possible from any thread.

@@ -58,8 +58,8 @@ pub(crate) struct LoadArgs {
     /// stay for half a second and leave; at most 256 at a time.
     #[arg(long, value_name = "RATE", default_value = "0", value_parser = parse_rate)]
     pub(crate) churn: f64,
-    /// Length of a message's text. Shorter texts than the measurement's own data
-    /// are not possible: a smaller value has no effect.
+    /// Length of a message's text. A text is never shorter than the data that
+    /// the measurement needs: a smaller value has no effect.
     #[arg(long, value_name = "BYTES", default_value_t = 80)]
     pub(crate) payload: usize,
     /// Seed of senders and commands: the same seed gives the same plan.

@@ -38,7 +38,7 @@ pub(crate) struct Receipt {
 pub(crate) struct StageRecord {
     /// Counts of the deliveries that were due in the stage.
     pub(crate) counts: Counts,
-    /// From the due time to the arrival, with two digits.
+    /// From the due time to the arrival, with two significant digits.
     pub(crate) latency: Histogram<u64>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Recorder {
     pub(crate) visitors: Counts,
     /// Visitors that came and left.
     pub(crate) visits: u64,
-    /// Error replies by number.
+    /// Error replies by numeric or HTTP status.
     pub(crate) error_replies: BTreeMap<u16, u64>,
     /// The slowest deliveries, one by one.
     pub(crate) slow: SlowestDeliveries,

@@ -94,7 +94,7 @@ impl Inbox {
         Self { channel_size, senders: Vec::new() }
     }
 
-    /// Records the arrival of message `number` of the member with `index` in the
+    /// Records the arrival of message `number` of member `index` in the
     /// channel. Returns `None` if the channel has no such member.
     pub(crate) fn arrive(&mut self, index: usize, number: u64) -> Option<Arrival> {
         if self.senders.is_empty() {
@@ -103,7 +103,7 @@ impl Inbox {
         Some(self.senders.get_mut(index)?.arrive(number))
     }
 
-    /// Returns whether message `number` of the member with `index` never arrived
+    /// Returns whether message `number` of member `index` never arrived
     /// and was not yet counted as lost.
     pub(crate) fn is_missing(&self, index: usize, number: u64) -> bool {
         self.senders.get(index).is_none_or(|sequence| sequence.is_missing(number))

@@ -22,7 +22,8 @@ pub(crate) struct SendCounts {
     pub(crate) planned: u64,
     /// Commands that were sent.
     pub(crate) sent: u64,
-    /// Commands that were not sent: the connection was closed, or its outbox was full.
+    /// Commands that were not sent: the connection was closed, or its outbox was
+    /// full.
     pub(crate) skipped: u64,
 }
 

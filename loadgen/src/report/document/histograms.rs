@@ -19,7 +19,8 @@ pub(crate) struct Histograms {
     pub(crate) service: String,
     /// From due time to send.
     pub(crate) send_lag: String,
-    /// The latency again, with two digits, for each of 32 slices of the run.
+    /// The latency again, with two significant digits, for each of 32 slices of
+    /// the run.
     pub(crate) latency_slices: Vec<String>,
 }
 

@@ -11,7 +11,8 @@ use super::text::units::{count, duration};
 use super::text::{actual_text, text};
 use plot::{Axis, Plot, Scale};
 
-/// The most stalls of the server that are drawn, so that the page stays small.
+/// Maximum number of stalls of the server that are drawn, so that the page
+/// stays small.
 const MAX_STALLS_DRAWN: usize = 5_000;
 
 /// Returns the page.

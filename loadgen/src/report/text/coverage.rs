@@ -3,7 +3,7 @@
 use super::units::{count, counted, duration};
 use crate::report::document::{Coverage, Program, Report};
 
-/// The most kinds of tasks that are named.
+/// Maximum number of kinds of tasks that are named.
 const MAX_NAMED_KINDS: usize = 4;
 
 /// Returns the command that generated the load.
