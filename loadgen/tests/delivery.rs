@@ -1,4 +1,4 @@
-//! The generator measures exactly the faults of a server whose faults are known.
+//! The generator measures exactly the faults of a server with known faults.
 
 mod support;
 
