@@ -1,4 +1,5 @@
-//! What must hold for a reader beside the one writer, whatever the order.
+//! What a reader of a slot may see, in any order of the reader's and the
+//! writer's accesses.
 
 use loom::model::Builder;
 use loom::sync::Arc;
@@ -7,8 +8,8 @@ use loom::sync::atomic::{AtomicBool, fence};
 use loom::thread;
 use slot_model::Slot;
 
-/// All interleavings with up to three preemptions: enough to find each of the
-/// orderings that the slot needs, were it missing.
+/// Runs all interleavings with up to three preemptions. That is enough for a
+/// test to fail if any of the memory orderings that the slot needs is missing.
 fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(3);
@@ -22,11 +23,16 @@ fn check(model: impl Fn() + Sync + Send + 'static) {
     assert!(orders.load(Relaxed) > 10, "loom has tried {orders:?} orders only");
 }
 
-/// The first poll has the number 1, the second 3; each is all of one.
+/// Checks that all fields belong to the same poll. The first poll has the
+/// sequence number 1, the second one 3.
 fn is_whole(seen: (u64, u64, u64, u32)) {
     let (seq, start, task, kind) = seen;
     let n = seq.div_ceil(2);
-    assert_eq!((start, task, u64::from(kind)), (n, n, n), "poll {seq} is a mixture");
+    assert_eq!(
+        (start, task, u64::from(kind)),
+        (n, n, n),
+        "the fields of poll {seq} belong to different polls"
+    );
 }
 
 #[test]
@@ -47,7 +53,7 @@ fn a_poll_is_seen_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_poll_that_goes_on_is_seen_and_never_an_earlier_one_after_it() {
+fn an_ongoing_poll_is_seen_and_readers_never_go_back_to_an_earlier_poll() {
     check(|| {
         let slot = Arc::new(Slot::default());
         let writer = Arc::clone(&slot);
@@ -66,20 +72,21 @@ fn a_poll_that_goes_on_is_seen_and_never_an_earlier_one_after_it() {
     });
 }
 
-/// Either the worker that wakes sees the flag, or the watchdog that puts it up
-/// sees that the worker is awake: never do both sleep.
+/// Either the worker that wakes sees the flag of the watchdog, or the watchdog
+/// sees that the worker is awake. So the watchdog never stays parked while a
+/// worker is awake.
 #[test]
-fn a_worker_that_wakes_and_a_watchdog_that_falls_asleep_do_not_miss_each_other() {
+fn a_waking_worker_and_a_parking_watchdog_see_each_other() {
     check(|| {
         let slot = Arc::new(Slot::default());
-        let asleep = Arc::new(AtomicBool::new(false));
+        let is_parked = Arc::new(AtomicBool::new(false));
         slot.set_idle();
-        let (worker, flag) = (Arc::clone(&slot), Arc::clone(&asleep));
+        let (worker, flag) = (Arc::clone(&slot), Arc::clone(&is_parked));
         let wakes = thread::spawn(move || {
             worker.set_awake();
             flag.load(Relaxed)
         });
-        asleep.store(true, SeqCst);
+        is_parked.store(true, SeqCst);
         fence(SeqCst);
         let saw_all_idle = slot.is_idle();
         let saw_the_flag = wakes.join().unwrap();
