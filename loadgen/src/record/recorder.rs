@@ -51,8 +51,9 @@ pub(crate) struct Recorder {
     pub(crate) latency: Histogram<u64>,
     /// From the sending to the arrival.
     pub(crate) service: Histogram<u64>,
-    /// The due times, or slightly later ones, of deliveries that were given up.
-    /// How long they were waited for is known only after the run.
+    /// The due times of deliveries that were given up, approximately: each value
+    /// is the due time of the newer message that caused it. Their waiting time
+    /// is known only after the run.
     pub(crate) given_up: Histogram<u64>,
     /// From due time to send, if the pacer itself does not send.
     pub(crate) send_lag: Histogram<u64>,
@@ -72,7 +73,7 @@ pub(crate) struct Recorder {
     pub(crate) slices: LatencySlices,
     /// Deliveries and latency over time.
     pub(crate) timeline: DeliveryTimeline,
-    /// The latencies that the interval log has not taken yet, if there is a
+    /// The latencies that the interval log has not written yet; `None` without a
     /// log.
     pub(crate) interval: Option<IntervalLatencies>,
     late_limit_ns: u64,
@@ -118,8 +119,9 @@ impl Recorder {
         let latency = now_ns.saturating_sub(due_ns).max(1);
         let service = now_ns.saturating_sub(sent_ns).max(1);
         self.latency.saturating_record(latency);
-        let known = self.late_limit_ns < u64::MAX;
-        let below_tail = || if known { 0 } else { self.latency.value_at_quantile(BELOW_TAIL_QUANTILE) };
+        let has_late_limit = self.late_limit_ns < u64::MAX;
+        let below_tail =
+            || if has_late_limit { 0 } else { self.latency.value_at_quantile(BELOW_TAIL_QUANTILE) };
         self.slow.offer(
             DeliverySpan { due_ns, sent_ns: sent_ns.clamp(due_ns, now_ns.max(due_ns)), arrived_ns: now_ns },
             below_tail,

@@ -144,7 +144,7 @@ impl WaitingTime {
             self.explained[finding] += part;
             self.deliveries[finding] += u64::from(part > 0.0);
         }
-        if let Some((after, findings)) = timeline.aftermath(sent_ns, arrived_ns) {
+        if let Some((after, findings)) = timeline.time_after_last_stall(sent_ns, arrived_ns) {
             for &finding in findings {
                 self.after[finding] += after as f64 / findings.len() as f64;
             }
