@@ -29,9 +29,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Loads a server at a planned rate and measures every delivery.
+    /// Sends commands to a server at a planned rate and measures every delivery.
     Run(RunArgs),
-    /// Loads a server and reports its blocking calls with their source lines.
+    /// Puts a server under load and reports its blocking calls with their source
+    /// lines.
     Hunt(HuntArgs),
     /// Finds the highest rate at which every --slo holds.
     Search(SearchArgs),

@@ -2,7 +2,7 @@
 //!
 //! Counts and histograms are added. Percentiles are those of the added
 //! histograms, because an average of percentiles is not a percentile. All
-//! shards load the same server, so several of them report the same findings:
+//! shards send to the same server, so several of them report the same findings:
 //! each finding is taken from the shard that reports its highest count. The
 //! shares of waiting time that findings explain are weighted by the waiting
 //! time of each shard's slow deliveries.
@@ -80,7 +80,7 @@ fn merge_reports(shards: Vec<Shard>, args: &MergeArgs) -> anyhow::Result<Report>
         target: first.report.target.clone(),
         started_unix_seconds: started,
         interrupted: shards.iter().any(|shard| shard.report.interrupted),
-        settings: shard::settings(&shards),
+        settings: shard::merge_settings(&shards),
         program: None,
         load,
         generator,

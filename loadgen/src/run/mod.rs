@@ -93,14 +93,14 @@ async fn run_with_driver<D: Driver>(
     let all_closed = ready && state.live.view().open == 0;
     let planned = pace.total().planned;
     let mut received = driver.finish(planned, state.since_start(end)).await;
-    let unwritten = log.zip(received.interval.take()).and_then(|(log, last)| log.finish(last).err());
+    let log_error = log.zip(received.interval.take()).and_then(|(log, last)| log.finish(last).err());
     progress.clear();
     let interrupted = stop.is_requested();
     let mut measurement = Measurement::new(
         state,
         RunRecord { joined, pace, received, end, generator, all_closed, interrupted },
     );
-    if let (Some(error), Some(path)) = (unwritten, &state.plan.hlog) {
+    if let (Some(error), Some(path)) = (log_error, &state.plan.hlog) {
         measurement.invalid.push(format!("--hlog {} cannot be written: {error}", path.display()));
     }
     measurement
