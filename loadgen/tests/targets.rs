@@ -124,7 +124,7 @@ fn invalid_flags_are_rejected_in_one_sentence() {
         (&["--mix", "dance"], "not a command of the mix"),
         (&["--mix", "oper:1"], "needs --oper NAME:PASSWORD"),
         (&["--oper", "a:b c"], "must not be empty, have blanks"),
-        (&["--nick-prefix", "9x"], "a letter first"),
+        (&["--nick-prefix", "9x"], "begin with a letter"),
         (&["--telemetry", "127.0.0.1:1"], "is not a URL"),
         (&["--telemetry", "http://127.0.0.1:1"], "cannot be read"),
         (&["--bogus"], "unexpected argument '--bogus'"),
