@@ -1,6 +1,6 @@
-//! loopscope works in processes that use signals, call `fork`, or give up
-//! rights. The program behaves as it would without loopscope, and stalls are
-//! still detected as far as the process allows it.
+//! loopscope works in processes that use signals, call `fork`, or drop
+//! privileges. The program behaves as it would without loopscope, and stalls
+//! are still detected as far as the process allows it.
 //!
 //! Each scenario changes a whole process, so it runs in a separate process:
 //! this test program runs itself again for one of the tests marked `#[ignore]`.
@@ -221,7 +221,7 @@ fn handler_of(signal: i32) -> usize {
 }
 
 /// Services that hold secrets make themselves undumpable. The scenario also
-/// gives up root's rights.
+/// drops root's privileges.
 #[test]
 #[ignore = "a scenario that another test runs in a child process"]
 fn not_dumpable() {
@@ -285,7 +285,7 @@ fn no_proc() {
             && libc::umount2(c"/proc".as_ptr(), libc::MNT_DETACH) == 0
     };
     if !unmounted {
-        eprintln!("SKIPPED: no rights to unmount /proc: {}", io::Error::last_os_error());
+        eprintln!("SKIPPED: no privilege to unmount /proc: {}", io::Error::last_os_error());
         return;
     }
     let scope = scope();

@@ -234,8 +234,8 @@ fn block_in_place_causes_no_finding() {
     let scope = scope();
     let runtime = runtime(&scope, 2);
     run(&runtime, "in place", || tokio::task::block_in_place(|| thread::sleep(STALL)));
-    // A second stall. Once its finding exists, any evidence of the first has
-    // been judged too.
+    // A second stall. When its finding exists, the watchdog has also processed
+    // everything that it recorded of the call in place.
     run(&runtime, "after", || thread::sleep(STALL));
     finding(&scope, "after");
     assert!(scope.findings().findings.iter().all(|finding| finding.task.kind != "in place"));

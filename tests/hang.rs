@@ -59,8 +59,8 @@ fn a_hang_is_reported_while_it_lasts() {
         .unwrap();
     let runtime = runtime(&scope, 1);
     let release = Arc::new(Barrier::new(2));
-    let hangs = Arc::clone(&release);
-    runtime.spawn(async move { spawn("hangs", async move { hangs.wait().is_leader() }).await });
+    let hang_until = Arc::clone(&release);
+    runtime.spawn(async move { spawn("hangs", async move { hang_until.wait().is_leader() }).await });
     let report = reports.recv_timeout(Duration::from_secs(60)).expect("a report before the end");
     assert!(report.ongoing.unwrap() >= Duration::from_secs(1), "{report:#?}");
     let age = scope.snapshot().longest_active_poll();

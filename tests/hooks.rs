@@ -63,14 +63,14 @@ fn replaced_hooks(scope: &Scope) -> Vec<&'static str> {
 /// Defines one test for each hook: Tokio calls the application's hook as often
 /// as it would without loopscope, and loopscope still records everything.
 macro_rules! also_called {
-    ($($test:ident: $hook:ident $of:ident, $at_least:expr;)*) => {$(
+    ($($test:ident: $hook:ident $callback:ident, $at_least:expr;)*) => {$(
         #[test]
         fn $test() {
             let scope = scope();
             let count = CallCount::default();
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(2).enable_all();
-            let hooks = Hooks::new().$hook(count.$of());
+            let hooks = Hooks::new().$hook(count.$callback());
             let runtime = scope.watch_with(&mut builder, hooks).build().unwrap();
             run_tasks(&runtime);
             if cfg!(tokio_unstable) {
@@ -101,7 +101,7 @@ also_called! {
 /// Defines one test for each hook: a hook that is set after `watch` replaces
 /// loopscope's. loopscope detects the replacement and reports it once.
 macro_rules! replaced {
-    ($($test:ident: $hook:ident $of:ident;)*) => {
+    ($($test:ident: $hook:ident $callback:ident;)*) => {
         mod replacing_a_hook_is_reported {
             use super::*;
             $(
@@ -110,7 +110,7 @@ macro_rules! replaced {
                     let scope = scope();
                     let count = CallCount::default();
                     let mut builder = Builder::new_multi_thread();
-                    scope.watch(builder.worker_threads(2).enable_all()).$hook(count.$of());
+                    scope.watch(builder.worker_threads(2).enable_all()).$hook(count.$callback());
                     let runtime = builder.build().unwrap();
                     let reported = eventually("the report of the replaced hook", || {
                         run_tasks(&runtime);

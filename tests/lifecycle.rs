@@ -42,14 +42,14 @@ fn dropping_a_scope_does_not_wait_for_a_blocked_worker() {
 }
 
 #[test]
-fn a_stall_that_ends_just_before_the_scope_is_reported() {
+fn a_stall_is_reported_if_the_scope_is_dropped_right_after_it() {
     let found = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&found);
     let scope = Scope::builder()
         .terminal(Terminal::Never)
         .on_finding(move |_| {
             count.fetch_add(1, Relaxed);
-            panic!("a panic in the callback does not spread");
+            panic!("a panic in the callback does not propagate");
         })
         .start()
         .unwrap();
@@ -138,6 +138,6 @@ fn a_named_future_is_recorded_on_any_executor() {
 }
 
 #[test]
-fn a_named_future_without_a_scope_works_as_before() {
+fn a_named_future_runs_without_a_scope() {
     assert_eq!(block_on(async { 42 }.named("no scope")), 42);
 }

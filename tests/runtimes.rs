@@ -123,7 +123,7 @@ fn named_tasks_of_a_local_set_are_recorded_inside_the_root_future() {
     let local = kind(&snapshot, "local");
     assert_eq!((local.spawned, local.completed, local.poll_time.count), (4, 4, 12));
     assert_eq!(local.schedule_delay.count, 8, "the first poll of each task follows no wake");
-    assert_eq!(local.self_wakes, 0, "after `yield_now`, the runtime wakes the task, after the poll");
+    assert_eq!(local.self_wakes, 0, "`yield_now` makes the runtime wake the task after the poll");
     let main = kind(&snapshot, "main");
     let worker = &workers(&scope, "tokio")[0];
     assert_eq!(worker.polls, main.poll_time.count + local.poll_time.count);
@@ -193,7 +193,7 @@ fn totals_never_decrease_when_runtimes_end() {
 /// Inside `block_in_place` blocking is allowed: the worker continues on another
 /// thread.
 #[test]
-fn block_in_place_moves_the_worker_to_another_thread_and_is_no_stall() {
+fn block_in_place_moves_the_worker_to_another_thread_and_is_not_a_stall() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let (release, wait) = mpsc::channel::<()>();

@@ -40,8 +40,8 @@ fn stopping_the_process_causes_starved_time_and_no_finding() {
         stop_process("0.3");
     }
     // The polls that the stops interrupted have ended by now, or end soon. On a
-    // busy machine such a poll may also have waited for a CPU. Then it is not
-    // counted as long only because of a stop, and one more stop is needed.
+    // busy machine, such a poll may also have waited for a CPU. The stop is then
+    // not the only reason why the poll is long, and one more stop is needed.
     eventually("the starved time", || {
         let starved = scope.findings().starved;
         if starved.count == 0 {

@@ -22,13 +22,13 @@ pub(crate) fn raise_limit(connections: u32, visitors: u64) -> anyhow::Result<()>
     if setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum }).is_ok() {
         return Ok(());
     }
-    let most = limit.maximum.unwrap_or(needed);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum });
-    if most < needed {
+    let allowed = limit.maximum.unwrap_or(needed);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum: limit.maximum });
+    if allowed < needed {
         anyhow::bail!(
-            "--connections {connections} needs {needed} file descriptors and the limit is {most}; \
-             raise the limit (ulimit -Hn, LimitNOFILE) or use at most {} connections",
-            most.saturating_sub(visitors + RESERVED_DESCRIPTORS)
+            "--connections {connections} needs {needed} file descriptors and the limit is {allowed}; \
+             raise the limit (ulimit -Hn, LimitNOFILE) or use at allowed {} connections",
+            allowed.saturating_sub(visitors + RESERVED_DESCRIPTORS)
         );
     }
     Ok(())

@@ -8,7 +8,8 @@ use prometheus::{Registry, proto};
 
 use crate::record::{FailureKind, RunState};
 
-/// The bucket bounds of the histograms: the same as those of loopscope's.
+/// The bucket bounds of the histograms. loopscope's histograms have the same
+/// bounds.
 const BUCKET_BOUNDS_SECONDS: [f64; 19] = [
     0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
     0.5, 1.0, 2.5, 5.0, 10.0,
@@ -48,7 +49,7 @@ fn families(run: &RunState) -> Vec<proto::MetricFamily> {
     let live = run.live.view();
     let received = run.received();
     let counts = received.counts();
-    let counted =
+    let counter_family =
         |name, help, value| family(name, help, proto::MetricType::COUNTER, vec![counter(value, None)]);
     let failures = FailureKind::ALL
         .into_iter()
@@ -56,31 +57,31 @@ fn families(run: &RunState) -> Vec<proto::MetricFamily> {
         .collect();
     let stages = &run.plan.stages;
     vec![
-        gauged("loadgen_connections", "Connections that are open.", live.open as f64),
-        gauged(
+        gauge_family("loadgen_connections", "Connections that are open.", live.open as f64),
+        gauge_family(
             "loadgen_target_rate",
             "Planned rate of commands at this time, in commands per second.",
             stages.rate_at(run.now_ns()),
         ),
-        counted("loadgen_commands_planned_total", "Commands that have become due.", live.planned),
-        counted("loadgen_commands_sent_total", "Commands that were sent.", live.sent),
-        counted(
+        counter_family("loadgen_commands_planned_total", "Commands that have become due.", live.planned),
+        counter_family("loadgen_commands_sent_total", "Commands that were sent.", live.sent),
+        counter_family(
             "loadgen_deliveries_total",
             "Deliveries or answers received, without duplicates.",
             live.delivered,
         ),
-        counted(
+        counter_family(
             "loadgen_deliveries_late_total",
             "Deliveries or answers above the tightest latency objective.",
             counts.late,
         ),
-        counted("loadgen_duplicates_total", "Deliveries received more than once.", counts.duplicated),
-        counted(
+        counter_family("loadgen_duplicates_total", "Deliveries received more than once.", counts.duplicated),
+        counter_family(
             "loadgen_out_of_order_total",
             "Deliveries that arrived after a later message of the same sender.",
             counts.out_of_order,
         ),
-        gauged(
+        gauge_family(
             "loadgen_deliveries_outstanding",
             "Deliveries or answers not received yet.",
             live.awaited.saturating_sub(live.delivered) as f64,
@@ -91,8 +92,16 @@ fn families(run: &RunState) -> Vec<proto::MetricFamily> {
             proto::MetricType::COUNTER,
             failures,
         ),
-        distribution("loadgen_latency_seconds", "Time from due to received.", &received.latency),
-        distribution("loadgen_service_seconds", "Time from sent to received.", &received.service),
+        histogram_family(
+            "loadgen_latency_seconds",
+            "Time from the due time of a command to the receipt of its delivery or answer.",
+            &received.latency,
+        ),
+        histogram_family(
+            "loadgen_service_seconds",
+            "Time from the sending of a command to the receipt of its delivery or answer.",
+            &received.service,
+        ),
     ]
 }
 
@@ -124,7 +133,7 @@ fn counter(value: u64, label: Option<(&str, &str)>) -> proto::Metric {
     metric
 }
 
-fn gauged(name: &str, help: &str, value: f64) -> proto::MetricFamily {
+fn gauge_family(name: &str, help: &str, value: f64) -> proto::MetricFamily {
     let mut metric = proto::Metric::default();
     let mut gauge = proto::Gauge::default();
     gauge.set_value(value);
@@ -132,16 +141,16 @@ fn gauged(name: &str, help: &str, value: f64) -> proto::MetricFamily {
     family(name, help, proto::MetricType::GAUGE, vec![metric])
 }
 
-fn distribution(name: &str, help: &str, nanoseconds: &Histogram<u64>) -> proto::MetricFamily {
-    let mut at_most = [0; BUCKET_BOUNDS_SECONDS.len()];
-    for value in nanoseconds.iter_recorded() {
+fn histogram_family(name: &str, help: &str, histogram_ns: &Histogram<u64>) -> proto::MetricFamily {
+    let mut cumulative_counts = [0; BUCKET_BOUNDS_SECONDS.len()];
+    for value in histogram_ns.iter_recorded() {
         let seconds = value.value_iterated_to() as f64 / 1e9;
         let first = BUCKET_BOUNDS_SECONDS.partition_point(|&bound| bound < seconds);
-        for bucket in &mut at_most[first..] {
+        for bucket in &mut cumulative_counts[first..] {
             *bucket += value.count_at_value();
         }
     }
-    let buckets = BUCKET_BOUNDS_SECONDS.into_iter().zip(at_most).map(|(bound, count)| {
+    let buckets = BUCKET_BOUNDS_SECONDS.into_iter().zip(cumulative_counts).map(|(bound, count)| {
         let mut bucket = proto::Bucket::default();
         bucket.set_upper_bound(bound);
         bucket.set_cumulative_count(count);
@@ -149,8 +158,8 @@ fn distribution(name: &str, help: &str, nanoseconds: &Histogram<u64>) -> proto::
     });
     let mut histogram = proto::Histogram::default();
     histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(nanoseconds.len());
-    histogram.set_sample_sum(nanoseconds.mean() * nanoseconds.len() as f64 / 1e9);
+    histogram.set_sample_count(histogram_ns.len());
+    histogram.set_sample_sum(histogram_ns.mean() * histogram_ns.len() as f64 / 1e9);
     let mut metric = proto::Metric::default();
     metric.set_histogram(histogram);
     family(name, help, proto::MetricType::HISTOGRAM, vec![metric])
@@ -166,7 +175,7 @@ mod tests {
         for nanoseconds in [900, 400_000, 400_000, 30_000_000_000] {
             histogram.record(nanoseconds).expect("within an hour");
         }
-        let family = distribution("loadgen_latency_seconds", "help", &histogram);
+        let family = histogram_family("loadgen_latency_seconds", "help", &histogram);
         let text = prometheus::TextEncoder::new().encode_to_string(&[family]).expect("text");
         for line in [
             "loadgen_latency_seconds_bucket{le=\"0.00001\"} 1",

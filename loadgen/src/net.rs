@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Connections from one loopback address: well below the number of ephemeral
-/// ports between two addresses, which is about 28,000.
+/// Number of connections from one loopback address. It is well below the number
+/// of ephemeral ports, which is about 28,000 for one source and one target.
 const CONNECTIONS_PER_ADDRESS: usize = 10_000;
 
 /// Connects to `address`; `number` is the number of the connection and selects
@@ -30,8 +30,9 @@ pub(crate) async fn resolve(target: &str) -> Result<SocketAddr, String> {
     addresses.next().ok_or_else(|| format!("{target} has no address"))
 }
 
-/// Returns the loopback address for connection `number`: another one for every
-/// [`CONNECTIONS_PER_ADDRESS`] connections. The first ones need none.
+/// Returns the loopback address that connection `number` must come from. Each
+/// block of [`CONNECTIONS_PER_ADDRESS`] connections has its own address; `None`
+/// for the first block and for other targets, where the kernel chooses.
 fn source(target: IpAddr, number: usize) -> Option<IpAddr> {
     let block = u8::try_from(number / CONNECTIONS_PER_ADDRESS).ok()?;
     let loopback = matches!(target, IpAddr::V4(address) if address.is_loopback());

@@ -6,9 +6,9 @@ use crate::record::RunState;
 
 /// The result of sending a command that was due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sent {
+pub(crate) enum SendOutcome {
     /// The kernel has taken it.
-    Now,
+    Written,
     /// It waits in the outbox, or in the queue for a connection.
     Queued,
     /// It is skipped, because too much is waiting already.
@@ -22,8 +22,9 @@ pub(crate) trait Outlet: Send + 'static {
     /// Returns the number of senders.
     fn senders(&self) -> usize;
 
-    /// Sends the command that is due, without waiting. It is `lag_ns` late now.
-    fn send(&mut self, state: &RunState, due: &Due, lag_ns: u64) -> Sent;
+    /// Sends the command that is due, without waiting. `lag_ns` is the time
+    /// since the command became due.
+    fn send(&mut self, state: &RunState, due: &Due, lag_ns: u64) -> SendOutcome;
 
     /// Returns whether `send` sends at once. If not, the client that sends
     /// later records the send lag.

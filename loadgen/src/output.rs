@@ -16,13 +16,13 @@ use crate::search::{self, SearchReport};
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Document {
-    /// Of `run`, `hunt`, and `merge` of reports.
+    /// The report of `run`, of `hunt`, or of a `merge` of reports.
     Report(Box<Report>),
-    /// Of `search`.
+    /// The result of `search`.
     Search(Box<SearchReport>),
-    /// Of `compare`.
+    /// The result of `compare`.
     Comparison(Box<Comparison>),
-    /// Of `merge` of interval logs.
+    /// The result of a `merge` of interval logs.
     MergedLog(Box<MergedLog>),
 }
 
@@ -60,9 +60,9 @@ impl Document {
 /// The files that a document is written to, in addition to its text.
 #[derive(Debug, Default)]
 pub(crate) struct Destinations {
-    /// For JSON; `-` is standard output.
+    /// The file for the JSON; `-` is standard output.
     json: Option<PathBuf>,
-    /// For the web page.
+    /// The file for the web page.
     html: Option<PathBuf>,
 }
 
@@ -87,7 +87,7 @@ impl Destinations {
 }
 
 /// Prints the text of `document` and writes the files. The text goes to
-/// standard error if the JSON takes standard output.
+/// standard error if the JSON goes to standard output.
 ///
 /// # Errors
 ///

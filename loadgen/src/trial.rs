@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::cli::{HuntArgs, RunArgs};
 use crate::hunt::{self, LoadProbe, Observation, ObservationResult, TargetServer};
 use crate::plan::{Action, Mix, Plan};
-use crate::report::{self, Coverage, Load, Minimal, Report, RunOutcome, Settings};
+use crate::report::{self, Coverage, Load, MinimalLoad, Report, RunOutcome, Settings};
 use crate::run::{self, Measurement, Progress, Stop};
 
 /// The default mix of `loadgen run`.
@@ -16,7 +16,7 @@ const RUN_MIX: &str = "privmsg:90,join:5,who:5";
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
     let mut plan = Plan::new(args.target, args.load, RUN_MIX)?;
     plan.hlog.clone_from(&args.output.hlog);
-    if let (Some(objective), None) = (plan.needs_telemetry(), &args.telemetry) {
+    if let (Some(objective), None) = (plan.first_telemetry_objective(), &args.telemetry) {
         anyhow::bail!("--slo {} is measured by the server; add --telemetry URL", objective.text());
     }
     let stop = Stop::on_signals()?;
@@ -26,8 +26,8 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
     };
     let mut progress = Progress::new(args.output.quiet);
     let mut measurement = run::measure(plan, stop, &mut progress).await;
-    let found = finish_observation(observation, &mut measurement).await;
-    Ok(report("run", measurement, found, vec![], false))
+    let observed = finish_observation(observation, &mut measurement).await;
+    Ok(report("run", measurement, observed, vec![], false))
 }
 
 /// Runs `loadgen hunt`.
@@ -60,7 +60,7 @@ async fn minimal(
     stop: &Stop,
     progress: &mut Progress,
     report: &Report,
-) -> anyhow::Result<Option<Vec<Minimal>>> {
+) -> anyhow::Result<Option<Vec<MinimalLoad>>> {
     let Some(findings) = report.findings.as_ref().filter(|_| report.verdict.outcome != RunOutcome::Invalid)
     else {
         return Ok(None);
@@ -112,16 +112,16 @@ pub(crate) async fn run_trial(
     let (mut measurement, program) = if args.command.is_empty() {
         (run::measure(plan, stop, progress).await, None)
     } else {
-        let output_taken = args.output.json_on_stdout();
+        let json_on_stdout = args.output.json_on_stdout();
         let started = SystemTime::now();
-        let result = hunt::program::run(&args.command, server, output_taken, stop).await?;
+        let result = hunt::program::run(&args.command, server, json_on_stdout, stop).await?;
         let mut measurement = run::unmeasured(plan, result.interrupted);
         measurement.started = started;
         measurement.invalid.extend(result.failure);
         (measurement, Some(result.program))
     };
-    let found = finish_observation(observation, &mut measurement).await;
-    let report = report("hunt", measurement, found, args.server.inject.clone(), args.deny);
+    let observed = finish_observation(observation, &mut measurement).await;
+    let report = report("hunt", measurement, observed, args.server.inject.clone(), args.deny);
     Ok(Report { program, ..report })
 }
 
@@ -132,8 +132,8 @@ fn plan(args: &HuntArgs, target: &str) -> anyhow::Result<Plan> {
 /// Refuses objectives on deliveries if a command generates the load, because a
 /// command does not report its deliveries.
 fn refuse_objectives_on_deliveries(args: &HuntArgs) -> anyhow::Result<()> {
-    let of_deliveries = args.load.slo.iter().find(|objective| !objective.metric().needs_telemetry());
-    match of_deliveries {
+    let delivery_objective = args.load.slo.iter().find(|objective| !objective.metric().needs_telemetry());
+    match delivery_objective {
         Some(objective) if !args.command.is_empty() => anyhow::bail!(
             "--slo {} cannot be judged, because the command does not report its deliveries; \
              use an objective such as blocking.events==0",
@@ -150,7 +150,7 @@ async fn finish_observation(
     measurement: &mut Measurement,
 ) -> Option<ObservationResult> {
     match observation?.finish(measurement.slow.as_ref()).await {
-        Ok(found) => Some(found),
+        Ok(observed) => Some(observed),
         Err(error) => {
             measurement.invalid.push(format!("{error:#}"));
             None
@@ -161,14 +161,14 @@ async fn finish_observation(
 fn report(
     command: &str,
     measurement: Measurement,
-    found: Option<ObservationResult>,
+    observed: Option<ObservationResult>,
     inject: Vec<String>,
     deny: bool,
 ) -> Report {
     let Measurement { load, generator, started, interrupted, invalid, plan, slow: _ } = measurement;
-    let denied = found.as_ref().filter(|_| deny).map_or(0, |found| found.findings.findings.len());
-    let server = found.as_ref().map(|found| (&found.findings, found.seconds));
-    let objectives = report::judge(&plan.objectives, &load, &generator, server);
+    let denied = observed.as_ref().filter(|_| deny).map_or(0, |observed| observed.findings.findings.len());
+    let findings = observed.as_ref().map(|observed| (&observed.findings, observed.seconds));
+    let objectives = report::judge(&plan.objectives, &load, &generator, findings);
     Report {
         schema: report::SCHEMA.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -180,26 +180,26 @@ fn report(
         verdict: report::verdict(invalid, &objectives, denied),
         program: None,
         minimal: None,
-        coverage: found.as_ref().and_then(|found| coverage(&load, found)),
+        coverage: observed.as_ref().and_then(|observed| coverage(&load, observed)),
         load,
         generator,
         objectives,
-        watched_seconds: found.as_ref().map(|found| found.seconds),
-        findings: found.as_ref().map(|found| found.findings.clone()),
-        tail: found.as_ref().and_then(|found| found.tail.clone()),
-        clock: found.as_ref().map(|found| found.clock.clone()),
-        stalls: found.map(|found| found.stalls),
+        watched_seconds: observed.as_ref().map(|observed| observed.seconds),
+        findings: observed.as_ref().map(|observed| observed.findings.clone()),
+        tail: observed.as_ref().and_then(|observed| observed.tail.clone()),
+        clock: observed.as_ref().map(|observed| observed.clock.clone()),
+        stalls: observed.map(|observed| observed.stalls),
     }
 }
 
 /// Returns what the load exercised; `None` if the server does not report polls.
-fn coverage(load: &Load, found: &ObservationResult) -> Option<Coverage> {
-    let tasks = found.polled.clone()?;
+fn coverage(load: &Load, observed: &ObservationResult) -> Option<Coverage> {
+    let tasks = observed.polled.clone()?;
     let sent = |name: &str| load.commands.by_kind.get(name).is_some_and(|count| count.sent > 0);
     // Chat and web targets have different commands.
-    let is_web = |action: &Action| *action == Action::Get;
-    let web = load.commands.by_kind.contains_key(Action::Get.as_str());
-    let known = Action::ALL.into_iter().filter(|action| is_web(action) == web);
+    let is_web_action = |action: &Action| *action == Action::Get;
+    let is_web_target = load.commands.by_kind.contains_key(Action::Get.as_str());
+    let known = Action::ALL.into_iter().filter(|action| is_web_action(action) == is_web_target);
     let never_sent = known.map(Action::as_str).filter(|name| !sent(name)).map(str::to_owned);
     let never_sent = if load.commands.planned > 0 { never_sent.collect() } else { vec![] };
     Some(Coverage { never_sent, polls: tasks.iter().map(|task| task.polls).sum(), tasks })
@@ -219,7 +219,7 @@ fn settings(plan: &Plan, inject: Vec<String>) -> Settings {
         timeout_seconds: plan.timeout.as_secs_f64(),
         max_send_lag_seconds: plan.max_send_lag.as_secs_f64(),
         churn: plan.churn,
-        payload_bytes: plan.payload as u64,
+        payload_bytes: plan.payload_bytes as u64,
         seed: plan.seed,
         threads: plan.threads as u64,
         mix: mix.collect(),

@@ -1,8 +1,8 @@
-//! The generator measures exactly the faults of a server whose faults are known.
+//! The generator measures exactly the faults of a server with known faults.
 
 mod support;
 
-use support::chat::{Fate, Faults, Server};
+use support::chat::{DeliveryOutcome, Faults, Server};
 use support::program::run;
 
 #[test]
@@ -24,7 +24,9 @@ fn a_correct_server_delivers_everything_and_meets_the_objectives() {
 #[test]
 fn loss_is_counted_exactly_and_does_not_improve_percentiles() {
     let server = Server::start(Faults {
-        delivery: |number, _| if number.is_multiple_of(10) { Fate::Dropped } else { Fate::Passed },
+        delivery: |number, _| {
+            if number.is_multiple_of(10) { DeliveryOutcome::Dropped } else { DeliveryOutcome::Passed }
+        },
         ..Faults::default()
     });
     let outcome = run(server.address, &["--slo", "lost<20%", "--slo", "p99<900ms"]);
@@ -44,9 +46,9 @@ fn loss_is_counted_exactly_and_does_not_improve_percentiles() {
 fn duplicated_and_swapped_deliveries_are_counted_exactly() {
     let server = Server::start(Faults {
         delivery: |number, _| match number % 10 {
-            3 => Fate::Doubled,
-            7 => Fate::Swapped,
-            _ => Fate::Passed,
+            3 => DeliveryOutcome::Doubled,
+            7 => DeliveryOutcome::Swapped,
+            _ => DeliveryOutcome::Passed,
         },
         ..Faults::default()
     });
@@ -61,8 +63,8 @@ fn duplicated_and_swapped_deliveries_are_counted_exactly() {
 fn loss_is_reported_by_channel_and_by_stage() {
     let server = Server::start(Faults {
         delivery: |number, channel| match channel {
-            "#lg-1" if number.is_multiple_of(3) => Fate::Dropped,
-            _ => Fate::Passed,
+            "#lg-1" if number.is_multiple_of(3) => DeliveryOutcome::Dropped,
+            _ => DeliveryOutcome::Passed,
         },
         ..Faults::default()
     });
@@ -103,7 +105,9 @@ fn visitors_do_not_change_the_expected_deliveries_of_members() {
 #[test]
 fn visitors_detect_lost_deliveries_too() {
     let server = Server::start(Faults {
-        delivery: |number, _| if number.is_multiple_of(4) { Fate::Dropped } else { Fate::Passed },
+        delivery: |number, _| {
+            if number.is_multiple_of(4) { DeliveryOutcome::Dropped } else { DeliveryOutcome::Passed }
+        },
         ..Faults::default()
     });
     let outcome =

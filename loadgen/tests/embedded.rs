@@ -12,7 +12,7 @@ const SMALL_LOAD: [&str; 10] =
     ["--connections", "10", "--rooms", "2", "--ramp", "0s", "--duration", "500ms", "--max-send-lag", "10s"];
 
 #[test]
-fn an_invalid_server_flag_is_reported_with_the_servers_sentence() {
+fn an_invalid_server_flag_is_reported_with_the_error_of_the_server() {
     let outcome = loadgen(&[&["hunt", "--inject", "dance", "--quiet"][..], &SMALL_LOAD].concat());
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("the embedded chat server did not start: "), "{}", outcome.stderr);

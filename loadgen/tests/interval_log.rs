@@ -9,14 +9,16 @@ use std::process::Command;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
-use support::chat::{Fate, Faults, Server};
+use support::chat::{DeliveryOutcome, Faults, Server};
 use support::program::{Outcome, loadgen, run};
 
 /// Runs over several intervals with some lost deliveries, and returns the path
 /// of the log.
 fn run_with_log(name: &str) -> (Outcome, PathBuf) {
     let server = Server::start(Faults {
-        delivery: |number, _| if number.is_multiple_of(50) { Fate::Dropped } else { Fate::Passed },
+        delivery: |number, _| {
+            if number.is_multiple_of(50) { DeliveryOutcome::Dropped } else { DeliveryOutcome::Passed }
+        },
         ..Faults::default()
     });
     let path = std::env::temp_dir().join(format!("loadgen-{name}-{}.hlog", std::process::id()));

@@ -5,7 +5,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use support::chat::{Fate, Faults, Server};
+use support::chat::{DeliveryOutcome, Faults, Server};
 use support::program::{Outcome, loadgen, run};
 use support::schema;
 
@@ -16,8 +16,9 @@ fn path(name: &str) -> PathBuf {
 /// Runs two shards against one server that loses some deliveries. Returns the
 /// reports, and the paths of the reports and logs.
 fn run_shards(name: &str) -> [(Value, PathBuf, PathBuf); 2] {
-    let delivery =
-        |number: u64, _: &str| if number.is_multiple_of(50) { Fate::Dropped } else { Fate::Passed };
+    let delivery = |number: u64, _: &str| {
+        if number.is_multiple_of(50) { DeliveryOutcome::Dropped } else { DeliveryOutcome::Passed }
+    };
     let server = Server::start(Faults { delivery, ..Faults::default() });
     [("a", "1"), ("b", "2")].map(|(nick, seed)| {
         let (report, log) = (path(&format!("{name}-{nick}.json")), path(&format!("{name}-{nick}.hlog")));
@@ -72,7 +73,7 @@ fn a_merged_report_can_be_merged_again() {
 }
 
 #[test]
-fn merged_logs_agree_with_the_merged_reports_and_with_their_own_log() {
+fn merged_logs_agree_with_merged_reports_and_can_be_read_back() {
     let [(_, a_report, a), (_, b_report, b)] = run_shards("logs");
     let reports = merge(&[&a_report, &b_report], &[]);
     let merged = path("merged.hlog");

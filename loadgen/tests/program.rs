@@ -1,4 +1,4 @@
-//! `hunt -- COMMAND` uses another program as the load.
+//! `hunt -- COMMAND` generates the load with another program.
 
 mod support;
 

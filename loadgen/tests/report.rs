@@ -73,10 +73,10 @@ fn findings_fail_a_run_with_deny() {
 }
 
 #[test]
-fn objectives_of_a_file_are_checked_on_both_sides() {
+fn objectives_of_a_file_are_judged_for_clients_and_server() {
     let path = std::env::temp_dir().join(format!("loadgen-slo-{}", std::process::id()));
     let objectives =
-        "# both sides\np99<5s  # what clients feel\n\nblocking.events==0\nblocking.share<1000%\n";
+        "# clients and server\np99<5s  # what clients feel\n\nblocking.events==0\nblocking.share<1000%\n";
     std::fs::write(&path, objectives).expect("a file");
     let file = path.to_str().expect("text");
     let missed = hunt(vec![telemetry::finding("a", 0.1)], &["--slo-file", file]);

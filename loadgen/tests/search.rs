@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::json;
-use support::chat::{Fate, Faults, Server};
+use support::chat::{DeliveryOutcome, Faults, Server};
 use support::program::{Outcome, loadgen};
 
 fn search(server: &Server, more: &[&str]) -> Outcome {
@@ -50,7 +50,9 @@ fn an_objective_that_always_holds_gives_the_maximum_rate() {
 fn the_limit_is_bracketed_and_reported() {
     // The server drops 3 of every 100 deliveries, so a trial loses none only if
     // it has few deliveries.
-    let delivery = |number: u64, _: &str| if number % 100 < 97 { Fate::Passed } else { Fate::Dropped };
+    let delivery = |number: u64, _: &str| {
+        if number % 100 < 97 { DeliveryOutcome::Passed } else { DeliveryOutcome::Dropped }
+    };
     let server = Server::start(Faults { delivery, ..Faults::default() });
     let outcome = search(&server, &["--slo", "lost==0", "--rate", "320", "--max-trials", "12"]);
     assert_eq!(outcome.report["schema"], "loadgen.search/1");
@@ -68,7 +70,7 @@ fn no_answer_is_given_if_no_rate_meets_the_objective() {
     let server = Server::start(Faults::default());
     let outcome = search(&server, &["--slo", "p50<1ns", "--rate", "4"]);
     assert_eq!((outcome.code, &outcome.report["answer"]), (1, &json!(null)), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("no rate was found that holds p50<1ns"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("no rate was found at which p50<1ns held"), "{}", outcome.stderr);
 }
 
 #[test]

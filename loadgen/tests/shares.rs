@@ -1,5 +1,5 @@
-//! Checks the shares of the tail: if the embedded server has one or two
-//! mistakes, the report must name each as the cause of the slow deliveries.
+//! Checks which findings the report names as the causes of slow deliveries. The
+//! embedded server has one or two known mistakes, which must come first.
 //!
 //! The tests take minutes and need an otherwise idle machine. Run them with
 //! `cargo test --release -p loadgen --test shares -- --ignored --nocapture`.
@@ -56,7 +56,7 @@ fn file(site: &str) -> String {
 #[ignore = "takes minutes; the figures are those of a release build"]
 fn a_single_mistake_explains_nine_tenths_of_the_tail() {
     println!("site        p99 [ms]   explained  by chance  after   unexplained  slow deliveries");
-    let mut short = Vec::new();
+    let mut too_low = Vec::new();
     for (site, more) in SITES {
         let outcome = hunt(&[site], more);
         let report = &outcome.report;
@@ -73,15 +73,15 @@ fn a_single_mistake_explains_nine_tenths_of_the_tail() {
             tail["deliveries"],
         );
         if shares.first().is_none_or(|(found, share)| *found != file(site) || *share <= 0.9) {
-            short.push(format!("{site}: {shares:?}\n{}", outcome.stderr));
+            too_low.push(format!("{site}: {shares:?}\n{}", outcome.stderr));
         }
     }
-    assert!(short.is_empty(), "{}", short.join("\n"));
+    assert!(too_low.is_empty(), "{}", too_low.join("\n"));
 }
 
 #[test]
 #[ignore = "takes minutes; the figures are those of a release build"]
-fn of_two_mistakes_the_more_harmful_comes_first() {
+fn the_more_harmful_of_two_mistakes_comes_first() {
     // One mistake blocks three times as long as the other.
     for (worse, lesser) in [("sleep", "filter"), ("filter", "sleep"), ("sleep", "history")] {
         let (long, short) = (format!("{worse}=90ms"), format!("{lesser}=30ms"));

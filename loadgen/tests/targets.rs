@@ -88,7 +88,7 @@ fn a_target_that_does_not_speak_irc_is_reported() {
 fn a_target_that_fails_during_the_run_ends_it() {
     let server = Server::start(Faults { closes_after: Some(20), ..Faults::default() });
     let outcome = run(server.address, &["--duration", "20s"]);
-    assert_invalid(&outcome, "closed", "every connection was gone");
+    assert_invalid(&outcome, "closed", "every connection was closed");
     assert!(outcome.count("/load/deliveries/delivered") > 0);
     assert!(outcome.number("/load/measured_seconds") < 10.0, "the run ends without connections");
 }
@@ -124,7 +124,7 @@ fn invalid_flags_are_rejected_in_one_sentence() {
         (&["--mix", "dance"], "not a command of the mix"),
         (&["--mix", "oper:1"], "needs --oper NAME:PASSWORD"),
         (&["--oper", "a:b c"], "must not be empty, have blanks"),
-        (&["--nick-prefix", "9x"], "a letter first"),
+        (&["--nick-prefix", "9x"], "begin with a letter"),
         (&["--telemetry", "127.0.0.1:1"], "is not a URL"),
         (&["--telemetry", "http://127.0.0.1:1"], "cannot be read"),
         (&["--bogus"], "unexpected argument '--bogus'"),

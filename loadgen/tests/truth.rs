@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use support::chat::{Faults, Passed, Server};
+use support::chat::{Faults, PassedMessage, Server};
 use support::program::{Outcome, run};
 
 /// One of this number of runs must be correct: a busy machine delays the
@@ -29,8 +29,8 @@ fn seconds(nanoseconds: u64) -> f64 {
 
 /// Returns the latency of every delivery in ascending order, computed from the
 /// times at which the server sent it.
-fn latencies_by_server_clock(outcome: &Outcome, passed: &[Passed]) -> Vec<f64> {
-    let latency = |passed: &Passed| since_start(outcome, passed.sent_at) - seconds(passed.due_ns);
+fn latencies_by_server_clock(outcome: &Outcome, passed: &[PassedMessage]) -> Vec<f64> {
+    let latency = |passed: &PassedMessage| since_start(outcome, passed.sent_at) - seconds(passed.due_ns);
     sorted(passed.iter().flat_map(|passed| vec![latency(passed); passed.receivers]).collect())
 }
 

@@ -1,4 +1,4 @@
-//! The HTTP driver uses the same schedule and the same report as the IRC driver.
+//! The HTTP driver uses the same schedule and report as the IRC driver.
 
 mod support;
 

@@ -12,7 +12,8 @@ use tokio::runtime::{Builder, Runtime};
 /// busy machine does not change the result.
 pub const STALL: Duration = Duration::from_millis(300);
 
-/// A condition that does not hold by then is not expected to hold at all.
+/// Time after which [`eventually`] fails. A condition that does not hold within
+/// this time is not expected to hold at all.
 const EVENTUALLY_TIMEOUT: Duration = Duration::from_secs(60);
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -57,7 +58,7 @@ pub fn finding(scope: &Scope, kind: &str) -> Finding {
         let ended = |finding: &Finding| finding.task.kind == kind && finding.ongoing.is_none();
         let mut found = findings.into_iter().filter(ended);
         let first = found.next()?;
-        assert_eq!(found.next(), None, "one mistake causes one finding");
+        assert_eq!(found.next(), None, "the stalls of one task kind are one finding");
         Some(first)
     };
     try_eventually(check).unwrap_or_else(|| {
@@ -86,9 +87,9 @@ pub fn compute(time: Duration) {
 
 /// Returns the CPU time that the calling thread has used so far.
 ///
-/// Call it rarely. On a busy machine, every other sample found a thread inside
-/// this call if it called it every 50 µs, as if the kernel noticed only at this
-/// call that the thread's time slice was over.
+/// Call it rarely. A thread that called it every 50 µs on a busy machine was
+/// inside this call in every other sample: the kernel seems to notice only at
+/// this call that the thread's time slice is over.
 #[allow(unsafe_code)]
 pub fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

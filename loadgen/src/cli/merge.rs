@@ -12,7 +12,7 @@ pub(crate) struct MergeArgs {
     /// them; not both, because both contain the same deliveries.
     #[arg(value_name = "SHARD", required = true)]
     pub(crate) shards: Vec<PathBuf>,
-    /// An objective for all shards together; repeatable.
+    /// An objective for all shards together; can be given several times.
     #[arg(long, value_name = "p99<50ms")]
     pub(crate) slo: Vec<Objective>,
     /// Write the merged report as JSON; `-` is standard output.

@@ -20,8 +20,8 @@ pub(crate) use server::ServerArgs;
 
 use crate::plan::{LoadArgs, parse_target};
 
-/// An open-model load generator that finds the blocking calls of the server it
-/// drives.
+/// An open-model load generator that finds the blocking calls of the server
+/// under test.
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version)]
 pub struct Cli {
@@ -31,11 +31,13 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Drives a server at a planned rate and measures every delivery.
+    /// Sends commands to a server at a planned rate and measures every
+    /// delivery.
     Run(RunArgs),
-    /// Drives a server and reports its blocking calls with their source lines.
+    /// Puts a server under load and reports its blocking calls with their
+    /// source lines.
     Hunt(HuntArgs),
-    /// Finds the highest rate that holds every --slo.
+    /// Finds the highest rate at which every --slo holds.
     Search(SearchArgs),
     /// Compares two reports, or two commands that are run in alternation.
     Compare(CompareArgs),
@@ -48,7 +50,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The server to drive: an IRC server, or a web page such as
+    /// The server to test: an IRC server, or a web page such as
     /// http://HOST:PORT/PATH.
     #[arg(long, value_name = "HOST:PORT|URL", value_parser = parse_target)]
     pub(crate) target: String,

@@ -5,7 +5,7 @@ use clap::Args;
 use super::hunt::HuntArgs;
 use super::output::OutputArgs;
 use super::server::ServerArgs;
-use crate::plan::{LoadArgs, parse_percent, parse_rate};
+use crate::plan::{LoadArgs, parse_percent, parse_positive_rate};
 
 /// Each trial lasts --duration; --rate is the rate of the first trial.
 #[derive(Debug, Args)]
@@ -14,16 +14,16 @@ pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     /// The highest rate to try.
-    #[arg(long, value_name = "MSGS/s", default_value = "100000", value_parser = parse_rate)]
+    #[arg(long, value_name = "MSGS/s", default_value = "100000", value_parser = parse_positive_rate)]
     pub(crate) max_rate: f64,
     /// Stop when the highest rate that held and the lowest rate that missed
     /// differ by no more than this.
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     pub(crate) resolution: f64,
-    /// Trials in which the answer must hold, without a miss.
+    /// Number of trials in which the objectives must hold at the answer.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) trials: u32,
-    /// The most trials of the whole search.
+    /// Maximum number of trials of the whole search.
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) max_trials: u32,
     #[command(flatten)]

@@ -85,22 +85,22 @@ impl SliceCounts {
     }
 }
 
-/// Returns the intervals of the ratios of B's quantiles to A's, from `draws`
-/// resamples; `None` with fewer than two slices on either side.
+/// Returns the intervals of the ratios of B's quantiles to A's, from
+/// `resamples` resamples; `None` with fewer than two slices on either side.
 pub(crate) fn ratios_of_quantiles(
     a: &SliceCounts,
     b: &SliceCounts,
     quantiles: &[f64],
-    draws: usize,
+    resamples: usize,
 ) -> Vec<Option<ConfidenceInterval>> {
     if a.counts.len() < 2 || b.counts.len() < 2 {
         return vec![None; quantiles.len()];
     }
     let mut rng = Rng::new(1);
     let drawn: Vec<_> =
-        (0..draws).map(|_| (a.draw(quantiles, &mut rng), b.draw(quantiles, &mut rng))).collect();
+        (0..resamples).map(|_| (a.draw(quantiles, &mut rng), b.draw(quantiles, &mut rng))).collect();
     let ratios = |index: usize| drawn.iter().map(|(a, b)| b[index] / a[index]).collect();
-    (0..quantiles.len()).map(|index| middle(ratios(index))).collect()
+    (0..quantiles.len()).map(|index| percentile_interval(ratios(index))).collect()
 }
 
 /// Returns the interval of the geometric mean of the ratios, one for each
@@ -117,20 +117,20 @@ pub(crate) fn ratio_of_pairs(ratios: &[f64]) -> Option<ConfidenceInterval> {
         });
         geometric_mean(&drawn.collect::<Vec<_>>())
     };
-    middle((0..RESAMPLES).map(|_| draw(&mut rng)).collect())
+    percentile_interval((0..RESAMPLES).map(|_| draw(&mut rng)).collect())
 }
 
 /// Returns the geometric mean.
-#[expect(clippy::cast_precision_loss, reason = "as many as there are rounds")]
+#[expect(clippy::cast_precision_loss, reason = "the number of rounds is small")]
 pub(crate) fn geometric_mean(ratios: &[f64]) -> f64 {
     (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp()
 }
 
-/// Returns the interval that contains the middle 95 %.
-fn middle(mut draws: Vec<f64>) -> Option<ConfidenceInterval> {
+/// Returns the interval that contains the middle 95 % of the draws.
+fn percentile_interval(mut draws: Vec<f64>) -> Option<ConfidenceInterval> {
     draws.retain(|draw| draw.is_finite());
     draws.sort_by(f64::total_cmp);
-    let at = |part: usize| draws.get(draws.len() * part / 1000).copied();
+    let at = |thousandths: usize| draws.get(draws.len() * thousandths / 1000).copied();
     Some(ConfidenceInterval { low: at(25)?, high: at(975).or(draws.last().copied())? })
 }
 
@@ -138,8 +138,8 @@ fn middle(mut draws: Vec<f64>) -> Option<ConfidenceInterval> {
 mod tests {
     use super::*;
 
-    /// Returns 32 slices of 500 samples around `typical` ms.
-    fn run(seed: u64, typical: f64) -> SliceCounts {
+    /// Returns 32 slices of 500 samples around `typical_ms`.
+    fn run(seed: u64, typical_ms: f64) -> SliceCounts {
         let mut rng = Rng::new(seed);
         let slice = |_| {
             let mut histogram = Histogram::<u32>::new_with_bounds(1, 3_600_000_000_000, 2).expect("bounds");
@@ -148,7 +148,7 @@ mod tests {
             let slice_factor = 0.8 + rng.below(400) as f64 / 1000.0;
             for _ in 0..500 {
                 let spread = 0.5 + rng.below(1000) as f64 / 1000.0;
-                histogram.saturating_record((typical * slice_factor * spread * 1e6) as u64);
+                histogram.saturating_record((typical_ms * slice_factor * spread * 1e6) as u64);
             }
             histogram
         };
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_of_equal_runs_contains_one_in_most_cases() {
+    fn the_interval_of_equal_runs_usually_contains_the_ratio_1() {
         let outside = (0..40).filter(|&pair| {
             let interval = ratio(&run(2 * pair + 1, 10.0), &run(2 * pair + 2, 10.0), 0.9);
             interval.low > 1.0 || interval.high < 1.0

@@ -7,9 +7,9 @@ use loopscope::Finding;
 use super::document::{ChangeKind, FindingChange};
 use crate::report::{Report, place};
 
-/// The sum of one finding over all runs of one side.
+/// The stalls of one finding in all runs of one side.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sum {
+struct StallTotal {
     stalls: u64,
     seconds: f64,
 }
@@ -18,18 +18,19 @@ struct Sum {
 /// `None` unless both sides have findings.
 pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<FindingChange>> {
     let (a_seconds, b_seconds) = (observed_seconds(a)?, observed_seconds(b)?);
-    let mut all: BTreeMap<&str, (&Finding, Sum, Sum)> = BTreeMap::new();
+    let mut all: BTreeMap<&str, (&Finding, StallTotal, StallTotal)> = BTreeMap::new();
     for (is_b, report) in a.iter().map(|report| (false, report)).chain(b.iter().map(|report| (true, report)))
     {
         for finding in report.findings.iter().flat_map(|document| &document.findings) {
-            let (latest, a, b) = all.entry(&finding.id).or_insert((finding, Sum::default(), Sum::default()));
+            let (latest, a, b) =
+                all.entry(&finding.id).or_insert((finding, StallTotal::default(), StallTotal::default()));
             *latest = finding;
             let sum = if is_b { b } else { a };
             sum.stalls += finding.count;
             sum.seconds += finding.total.as_secs_f64();
         }
     }
-    let change = |(id, (finding, a, b)): (&str, (&Finding, Sum, Sum))| FindingChange {
+    let change = |(id, (finding, a, b)): (&str, (&Finding, StallTotal, StallTotal))| FindingChange {
         id: id.to_owned(),
         cause: finding.cause.as_str().to_owned(),
         site: finding.site.as_ref().map(place),
@@ -62,13 +63,13 @@ fn observed_seconds(side: &[Report]) -> Option<f64> {
 /// Poisson process. With 95 % confidence, the logarithm of the ratio of two
 /// such numbers is wrong by at most 1.96 times the square root of 1/a + 1/b.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
-fn change_kind(a: Sum, b: Sum, time_ratio: f64, tolerance: f64) -> ChangeKind {
+fn change_kind(a: StallTotal, b: StallTotal, time_ratio: f64, tolerance: f64) -> ChangeKind {
     match (a.stalls, b.stalls) {
         (0, _) => ChangeKind::New,
         (_, 0) => ChangeKind::Gone,
-        (before, after) => {
+        (a_stalls, b_stalls) => {
             let ratio = (b.seconds / a.seconds / time_ratio).ln();
-            let margin = 1.96 * (1.0 / before as f64 + 1.0 / after as f64).sqrt();
+            let margin = 1.96 * (1.0 / a_stalls as f64 + 1.0 / b_stalls as f64).sqrt();
             let tolerated = tolerance.ln_1p();
             if ratio - margin > tolerated {
                 ChangeKind::Worse
@@ -85,22 +86,26 @@ fn change_kind(a: Sum, b: Sum, time_ratio: f64, tolerance: f64) -> ChangeKind {
 mod tests {
     use super::*;
 
-    const fn sum(stalls: u64, seconds: f64) -> Sum {
-        Sum { stalls, seconds }
+    const fn stall_total(stalls: u64, seconds: f64) -> StallTotal {
+        StallTotal { stalls, seconds }
     }
 
     #[test]
     fn only_a_difference_beyond_chance_is_a_change() {
-        assert_eq!(change_kind(sum(0, 0.0), sum(1, 0.1), 1.0, 0.05), ChangeKind::New);
-        assert_eq!(change_kind(sum(1, 0.1), sum(0, 0.0), 1.0, 0.05), ChangeKind::Gone);
-        assert_eq!(change_kind(sum(20, 1.0), sum(25, 1.25), 1.0, 0.05), ChangeKind::Same);
-        assert_eq!(change_kind(sum(20, 1.0), sum(60, 3.0), 1.0, 0.05), ChangeKind::Worse);
-        assert_eq!(change_kind(sum(60, 3.0), sum(20, 1.0), 1.0, 0.05), ChangeKind::Better);
+        assert_eq!(change_kind(stall_total(0, 0.0), stall_total(1, 0.1), 1.0, 0.05), ChangeKind::New);
+        assert_eq!(change_kind(stall_total(1, 0.1), stall_total(0, 0.0), 1.0, 0.05), ChangeKind::Gone);
+        assert_eq!(change_kind(stall_total(20, 1.0), stall_total(25, 1.25), 1.0, 0.05), ChangeKind::Same);
+        assert_eq!(change_kind(stall_total(20, 1.0), stall_total(60, 3.0), 1.0, 0.05), ChangeKind::Worse);
+        assert_eq!(change_kind(stall_total(60, 3.0), stall_total(20, 1.0), 1.0, 0.05), ChangeKind::Better);
         assert_eq!(
-            change_kind(sum(20, 1.0), sum(60, 3.0), 3.0, 0.05),
+            change_kind(stall_total(20, 1.0), stall_total(60, 3.0), 3.0, 0.05),
             ChangeKind::Same,
-            "in three times the time"
+            "B was observed three times as long as A"
         );
-        assert_eq!(change_kind(sum(20, 1.0), sum(60, 3.0), 1.0, 4.0), ChangeKind::Same, "tolerated");
+        assert_eq!(
+            change_kind(stall_total(20, 1.0), stall_total(60, 3.0), 1.0, 4.0),
+            ChangeKind::Same,
+            "tolerated"
+        );
     }
 }

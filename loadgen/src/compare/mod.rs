@@ -39,7 +39,7 @@ pub(crate) async fn compare(args: &CompareArgs) -> anyhow::Result<Comparison> {
     }
 }
 
-/// Compares as many runs of `a` as of `b`.
+/// Compares the runs of `a` and `b`. Both have the same number of runs.
 fn compare_runs(
     a: &str,
     b: &str,
@@ -72,9 +72,9 @@ fn compare_runs(
 }
 
 fn latency(a: &[Report], b: &[Report], tolerance: f64) -> anyhow::Result<Vec<QuantileChange>> {
-    let whole = |side: &[Report]| side.iter().map(whole).collect::<anyhow::Result<Vec<_>>>();
-    let (a_whole, b_whole) = (whole(a)?, whole(b)?);
-    if a_whole.iter().chain(&b_whole).any(|histogram| histogram.is_empty()) {
+    let histograms = |side: &[Report]| side.iter().map(latency_histogram).collect::<anyhow::Result<Vec<_>>>();
+    let (a_histograms, b_histograms) = (histograms(a)?, histograms(b)?);
+    if a_histograms.iter().chain(&b_histograms).any(|histogram| histogram.is_empty()) {
         return Ok(vec![]);
     }
     let slices = match (a, b) {
@@ -82,14 +82,14 @@ fn latency(a: &[Report], b: &[Report], tolerance: f64) -> anyhow::Result<Vec<Qua
         _ => None,
     };
     let quantiles = QUANTILES.map(|(_, quantile)| quantile);
-    let of_slices =
+    let slice_intervals =
         slices.map(|(a, b)| bootstrap::ratios_of_quantiles(&a, &b, &quantiles, bootstrap::RESAMPLES));
     let quantile = |(index, &(name, quantile)): (usize, &(&'static str, f64))| {
         let seconds = |histogram: &Histogram<u64>| to_seconds(histogram.value_at_quantile(quantile));
         let (a, b): (Vec<_>, Vec<_>) =
-            (a_whole.iter().map(seconds).collect(), b_whole.iter().map(seconds).collect());
+            (a_histograms.iter().map(seconds).collect(), b_histograms.iter().map(seconds).collect());
         let ratios: Vec<_> = a.iter().zip(&b).map(|(a, b)| b / a).collect();
-        let interval = match &of_slices {
+        let interval = match &slice_intervals {
             Some(intervals) => intervals[index],
             None => bootstrap::ratio_of_pairs(&ratios),
         };
@@ -106,7 +106,7 @@ fn latency(a: &[Report], b: &[Report], tolerance: f64) -> anyhow::Result<Vec<Qua
     Ok(QUANTILES.iter().enumerate().map(quantile).collect())
 }
 
-fn whole(report: &Report) -> anyhow::Result<Histogram<u64>> {
+fn latency_histogram(report: &Report) -> anyhow::Result<Histogram<u64>> {
     let text = &report.load.histograms.latency;
     decode(text).map_err(|error| {
         anyhow::anyhow!("the latency of the run against {} cannot be read: {error}", report.target)
@@ -122,7 +122,7 @@ fn slice_counts(report: &Report) -> anyhow::Result<SliceCounts> {
     Ok(SliceCounts::from_histograms(&slices))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+#[expect(clippy::cast_precision_loss, reason = "shown with three significant digits")]
 fn to_seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }
@@ -138,8 +138,8 @@ fn change_kind(interval: ConfidenceInterval, tolerance: f64) -> ChangeKind {
 }
 
 /// Compares the losses. Losses come in bursts, so a formula for independent
-/// losses would be wrong: a loss where there was none before, or more than
-/// twice the share, is worse.
+/// losses would be wrong. B is worse if its share of lost deliveries is more
+/// than twice A's. So any loss is worse than none.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
 fn lost(a: &[Report], b: &[Report]) -> LossChange {
     let sum = |side: &[Report]| {

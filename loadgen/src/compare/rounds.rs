@@ -9,7 +9,8 @@ use tokio::process::Command;
 use crate::report::{self, Report};
 
 /// Runs A and B `rounds` times each. The order changes from round to round, so
-/// that a machine that becomes faster or slower favours neither.
+/// that a machine that becomes faster or slower favours neither. Returns the
+/// reports of A (before a change) and of B (after it).
 ///
 /// # Errors
 ///

@@ -91,7 +91,10 @@ impl Alignment {
 }
 
 impl From<&Alignment> for Clock {
-    #[expect(clippy::cast_precision_loss, reason = "the difference of two clocks is shown with three digits")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the difference of two clocks is shown with three significant digits"
+    )]
     fn from(alignment: &Alignment) -> Self {
         Self {
             ahead_seconds: alignment.offset_ns() as f64 / 1e9,

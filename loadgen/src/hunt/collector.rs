@@ -14,14 +14,14 @@ use super::telemetry::Telemetry;
 /// to 4096 stalls per second.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How far each request goes back before the previous answer: the server may
-/// report a stall a little after its end.
+/// Each request asks for the stalls since the previous answer, and for this
+/// time before it: the server may report a stall a little after its end.
 const QUERY_OVERLAP: Duration = Duration::from_secs(2);
 
-/// The most stalls that are kept; later ones are left out.
+/// Maximum number of stalls that are kept; later ones are ignored.
 const MAX_COLLECTED_STALLS: usize = 65_536;
 
-/// The stalls from a begin on.
+/// The stalls that were collected so far.
 #[derive(Debug)]
 pub(crate) struct CollectedStalls {
     ended: BTreeMap<(SystemTime, String), Stall>,
@@ -30,8 +30,8 @@ pub(crate) struct CollectedStalls {
 }
 
 impl CollectedStalls {
-    /// Returns an empty collection of the stalls that end after `begin`
-    /// of the server's clock.
+    /// Returns an empty collection. It will ignore stalls that end before
+    /// `begin`, a time of the server's clock.
     pub(crate) const fn since(begin: SystemTime) -> Self {
         Self { ended: BTreeMap::new(), ongoing: Vec::new(), begin }
     }
@@ -53,7 +53,7 @@ impl CollectedStalls {
         }
     }
 
-    /// Returns all stalls, by their begin.
+    /// Returns all stalls, sorted by start time.
     pub(crate) fn into_all(self) -> Vec<Stall> {
         let mut stalls: Vec<_> = self.ended.into_values().chain(self.ongoing).collect();
         stalls.sort_by_key(|stall| stall.start);
@@ -91,8 +91,8 @@ impl Collector {
 }
 
 /// Requests stalls until `stopped`. A request without an answer is repeated.
-/// Whether stalls were lost shows later in a comparison with the counts of the
-/// findings.
+/// Lost stalls are detected later: the findings then count more stalls than
+/// were collected.
 async fn collect(
     telemetry: Telemetry,
     mut stalls: CollectedStalls,

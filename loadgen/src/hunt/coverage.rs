@@ -29,13 +29,13 @@ struct PollCount {
 /// Returns the tasks that were polled between `before` and `after`, the most
 /// polls first. A server that was restarted in between counts from zero.
 pub(crate) fn polled(before: &TasksDocument, after: &TasksDocument) -> Vec<TaskPolls> {
-    let then = |name: &str| {
+    let count_before = |name: &str| {
         let kind = before.kinds.iter().find(|kind| kind.name == name);
         kind.map_or(0, |kind| kind.poll.count)
     };
     let tasks = after.kinds.iter().map(|kind| {
-        let (now, then) = (kind.poll.count, then(&kind.name));
-        TaskPolls { task: kind.name.clone(), polls: if now < then { now } else { now - then } }
+        let (now, before) = (kind.poll.count, count_before(&kind.name));
+        TaskPolls { task: kind.name.clone(), polls: if now < before { now } else { now - before } }
     });
     let mut tasks: Vec<_> = tasks.filter(|task| task.polls > 0).collect();
     tasks.sort_by(|a, b| b.polls.cmp(&a.polls).then_with(|| a.task.cmp(&b.task)));
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn only_polls_in_between_count() {
+    fn only_polls_between_the_samples_count() {
         let polled = polled(
             &tasks(&[("a", 5), ("b", 7), ("c", 100)]),
             &tasks(&[("a", 5), ("b", 10), ("c", 4), ("d", 9)]),

@@ -2,10 +2,11 @@
 
 use loopscope::{Finding, FindingsDocument};
 
-/// Returns what `after` has in addition to `before`, without findings that did
-/// not grow. The server reports the longest stall of its whole lifetime, so the
-/// longest stall in between is given as an upper bound. The number of tasks
-/// that waited is a lower bound: a task that also waited before is not counted.
+/// Returns the findings of the time between `before` and `after`: those that
+/// are new, have more stalls, or have an ongoing stall. The server reports the
+/// longest stall of its whole lifetime, so the duration of the longest stall is
+/// an upper bound. The number of tasks that waited is a lower bound: a task
+/// that also waited before is not counted.
 pub(crate) fn between(before: &FindingsDocument, mut after: FindingsDocument) -> FindingsDocument {
     if before.process.pid != after.process.pid {
         return after;

@@ -1,11 +1,12 @@
 //! `hunt --minimise`: the smallest load at which each finding appears.
 //!
-//! The first trial has the lowest load, one command per second of the first
-//! kind: a finding that appears there needs only connections. Then each kind of
-//! command runs alone at the full rate, which shows for all findings which
-//! kinds suffice. If no single kind suffices for a finding, kinds are removed
-//! from its mix one after the other, as long as the finding still appears. With
-//! the smallest mix, the rate is halved until the finding no longer appears.
+//! The first trial has the lowest load: one command per second, of the first
+//! kind in the mix. A finding that appears there needs only connections. Then
+//! each kind of command runs alone at the full rate. These trials show which
+//! kinds suffice for which findings. If no single kind suffices for a finding,
+//! kinds are removed from its mix one after the other, as long as the finding
+//! still appears. With the smallest mix, the rate is halved until the finding
+//! no longer appears.
 //!
 //! A finding that appears by chance may be absent from a trial by chance. So
 //! the reported rate is the lowest one at which the finding *appeared*,
@@ -14,7 +15,7 @@
 use std::collections::BTreeSet;
 
 use crate::plan::{Action, Mix};
-use crate::report::Minimal;
+use crate::report::MinimalLoad;
 
 /// The lowest rate to try, in commands per second.
 const MIN_RATE: f64 = 1.0;
@@ -41,35 +42,36 @@ pub(crate) async fn minimise(
     ids: &[String],
     mix: &Mix,
     rate: f64,
-) -> anyhow::Result<Option<Vec<Minimal>>> {
+) -> anyhow::Result<Option<Vec<MinimalLoad>>> {
     let actions: Vec<Action> = mix.entries().iter().map(|&(action, _)| action).collect();
     let Some(&first) = actions.first() else { return Ok(Some(vec![])) };
-    let Some(idle) = probe.try_load(&Mix::only(first), MIN_RATE).await? else { return Ok(None) };
-    let mut alone = Vec::with_capacity(actions.len());
+    let Some(found_at_min_rate) = probe.try_load(&Mix::only(first), MIN_RATE).await? else { return Ok(None) };
+    let mut found_alone = Vec::with_capacity(actions.len());
     for &action in &actions {
         let Some(found) = probe.try_load(&Mix::only(action), rate).await? else { return Ok(None) };
-        alone.push((action, found));
+        found_alone.push((action, found));
     }
     let mut minimal = Vec::with_capacity(ids.len());
     for id in ids {
-        if idle.contains(id) {
-            minimal.push(Minimal { id: id.clone(), mix: None, rate: 0.0, not_at: None });
+        if found_at_min_rate.contains(id) {
+            minimal.push(MinimalLoad { id: id.clone(), mix: None, rate: 0.0, not_at: None });
             continue;
         }
-        let sufficient = alone.iter().find(|(_, found)| found.contains(id));
+        let sufficient = found_alone.iter().find(|(_, found)| found.contains(id));
         let (smallest, appeared) = match sufficient {
             Some(&(action, _)) => (Mix::only(action), true),
             None => remove_kinds(probe, id, mix, rate).await?,
         };
         let (lowest, not_at) =
             if appeared { halve_rate(probe, id, &smallest, rate).await? } else { (rate, None) };
-        minimal.push(Minimal { id: id.clone(), mix: Some(smallest.to_string()), rate: lowest, not_at });
+        minimal.push(MinimalLoad { id: id.clone(), mix: Some(smallest.to_string()), rate: lowest, not_at });
     }
     Ok(Some(minimal))
 }
 
 /// Removes one kind after the other, as long as the finding appears. Returns
-/// the smallest mix, and whether a kind could be removed.
+/// the smallest mix, and whether the finding appeared with it. If the finding
+/// appeared in no trial, returns `mix` and `false`.
 async fn remove_kinds(
     probe: &mut impl LoadProbe,
     id: &str,
@@ -131,7 +133,7 @@ mod tests {
         }
     }
 
-    fn run(ids: &[&str]) -> (Vec<Minimal>, usize) {
+    fn run(ids: &[&str]) -> (Vec<MinimalLoad>, usize) {
         let mix: Mix = "privmsg:180,join:6,names:4,oper:2".parse().expect("a mix");
         let ids: Vec<_> = ids.iter().map(|&id| id.to_owned()).collect();
         let mut model = Model { trials: 0 };
@@ -143,7 +145,7 @@ mod tests {
     #[test]
     fn the_smallest_load_of_each_finding_is_found() {
         let (minimal, trials) = run(&["connect", "password", "race"]);
-        let [connect, password, race] = &minimal[..] else { panic!("three: {minimal:?}") };
+        let [connect, password, race] = &minimal[..] else { panic!("not three loads: {minimal:?}") };
         assert_eq!((connect.mix.as_deref(), connect.rate), (None, 0.0));
         assert_eq!(
             (password.mix.as_deref(), password.rate, password.not_at),

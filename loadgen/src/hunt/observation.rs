@@ -15,14 +15,16 @@ use crate::record::SlowDeliveries;
 use crate::report::{Clock, Tail, TaskPolls};
 use crate::unix_time;
 
-/// How long to wait at least until the server has added its last stall to the
-/// findings: the first stall has to wait until debug information is read.
+/// Minimum time to wait for the server to add its last stalls to the findings.
+/// The server adds its first stall only after it has read its debug
+/// information.
 const MIN_SETTLE_TIME: Duration = Duration::from_secs(1);
 
 /// Time between two checks whether the findings still change.
 const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long to wait at most: with other clients, the findings may never settle.
+/// Maximum time to wait. If the server has other clients as well, its findings
+/// may change all the time.
 const MAX_SETTLE_TIME: Duration = Duration::from_secs(4);
 
 /// The result of an observation.
@@ -49,7 +51,7 @@ pub(crate) struct Observation {
     telemetry: Telemetry,
     before: FindingsDocument,
     tasks: Option<TasksDocument>,
-    begin: Exchange,
+    first_exchange: Exchange,
     since: Instant,
     collector: Collector,
 }
@@ -58,12 +60,13 @@ impl Observation {
     /// Starts an observation. Earlier findings do not count.
     pub(crate) async fn start(url: &str) -> anyhow::Result<Self> {
         let telemetry = Telemetry::from_url(url)?;
-        let begin = telemetry.time().await?;
+        let first_exchange = telemetry.time().await?;
         let before = telemetry.findings().await?;
         let tasks = telemetry.tasks().await;
-        let collector = Collector::start(telemetry.clone(), unix_time::from_nanos(begin.server_unix_ns))
-            .context("the thread that collects stalls cannot be started")?;
-        Ok(Self { telemetry, before, tasks, begin, since: Instant::now(), collector })
+        let collector =
+            Collector::start(telemetry.clone(), unix_time::from_nanos(first_exchange.server_unix_ns))
+                .context("the thread that collects stalls cannot be started")?;
+        Ok(Self { telemetry, before, tasks, first_exchange, since: Instant::now(), collector })
     }
 
     /// Returns the findings when they no longer change.
@@ -91,13 +94,14 @@ impl Observation {
         let after = self.telemetry.tasks().await;
         let polled = self.tasks.zip(after).map(|(before, after)| coverage::polled(&before, &after));
         let mut collected = self.collector.stop().await;
-        let mut stalls = self.telemetry.stalls(unix_time::from_nanos(self.begin.server_unix_ns)).await?;
+        let mut stalls =
+            self.telemetry.stalls(unix_time::from_nanos(self.first_exchange.server_unix_ns)).await?;
         collected.add(std::mem::take(&mut stalls.stalls));
         stalls.stalls = collected.into_all();
-        let clock = Alignment::new(self.begin, self.telemetry.time().await?);
+        let clock = Alignment::new(self.first_exchange, self.telemetry.time().await?);
         let tail = slow.map(|slow| explain(slow, &stalls.stalls, &findings, &clock));
         if let Some(tail) = &tail {
-            most_harm_first(&mut findings, tail);
+            sort_by_harm(&mut findings, tail);
         }
         Ok(ObservationResult { findings, stalls, seconds, polled, clock: Clock::from(&clock), tail })
     }
@@ -114,7 +118,7 @@ fn is_settled(a: &FindingsDocument, b: &FindingsDocument) -> bool {
 
 /// Sorts the findings by their share of the time that slow deliveries waited.
 /// The order of findings with equal shares stays.
-fn most_harm_first(findings: &mut FindingsDocument, tail: &Tail) {
+fn sort_by_harm(findings: &mut FindingsDocument, tail: &Tail) {
     let share = |id: &str| tail.findings.iter().find(|share| share.id == id).map_or(0.0, |share| share.share);
     findings.findings.sort_by(|a, b| share(&b.id).total_cmp(&share(&a.id)));
 }

@@ -18,18 +18,18 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The result of the command.
 #[derive(Debug)]
 pub(crate) struct ProgramResult {
-    /// The part for the report.
+    /// The command and its exit code, for the report.
     pub(crate) program: Program,
     /// Whether a signal ended it early.
     pub(crate) interrupted: bool,
-    /// Why its load allows no verdict, if it allows none.
+    /// Why the run is invalid; `None` if the command succeeded or was ended.
     pub(crate) failure: Option<String>,
 }
 
 /// Runs `command` until it ends, or until a signal ends it. It gets the address
 /// of the server in the environment variables `LOADGEN_TARGET` and
-/// `LOADGEN_TELEMETRY`. If the report takes standard output, the output of the
-/// command goes to standard error.
+/// `LOADGEN_TELEMETRY`. With `json_on_stdout`, standard output is reserved for
+/// the report, and the output of the command goes to standard error.
 ///
 /// # Errors
 ///
@@ -37,7 +37,7 @@ pub(crate) struct ProgramResult {
 pub(crate) async fn run(
     command: &[OsString],
     server: &TargetServer,
-    output_taken: bool,
+    json_on_stdout: bool,
     mut stop: Stop,
 ) -> anyhow::Result<ProgramResult> {
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -50,7 +50,7 @@ pub(crate) async fn run(
     if !server.target.is_empty() {
         child.env("LOADGEN_TARGET", &server.target);
     }
-    if output_taken {
+    if json_on_stdout {
         child.stdout(Stdio::from(std::io::stderr()));
     }
     let mut child = child.spawn().with_context(|| format!("the command `{}` cannot be started", words[0]))?;

@@ -19,9 +19,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// The beginning of the line that the server prints when it listens.
 const READY_PREFIX: &str = "chat-server ready ";
 
-/// A running server. Its process ends when its standard input closes, so also
-/// when this process is killed. When this value is dropped, the server is
-/// killed.
+/// A running server. Its process ends when its standard input closes, which
+/// also happens if this process is killed. When this value is dropped, the
+/// server is killed.
 #[derive(Debug)]
 pub(crate) struct EmbeddedServer {
     child: Child,

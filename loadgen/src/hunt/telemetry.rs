@@ -112,8 +112,8 @@ impl Telemetry {
         ))
     }
 
-    /// Requests `route`. The time of sending is that of the request, not that
-    /// of the connection.
+    /// Connects and requests `route`. Returns the answer, when the request was
+    /// sent after the connection was open, and when the answer had arrived.
     async fn fetch(&self, route: &str) -> anyhow::Result<(Bytes, Instant, Instant)> {
         let stream = TcpStream::connect(&self.authority).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

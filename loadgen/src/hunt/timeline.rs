@@ -27,9 +27,9 @@ struct Segment {
 struct Piece {
     start_ns: i64,
     end_ns: i64,
-    /// Its part of each nanosecond.
+    /// The finding's part of each nanosecond: from 0 to 1.
     weight: f64,
-    /// The finding's parts of all earlier segments, in nanoseconds.
+    /// The sum of the finding's parts of all earlier segments, in nanoseconds.
     before_ns: f64,
 }
 
@@ -51,7 +51,7 @@ impl StallTimeline {
         let segments = segments(stalls);
         let mut pieces: Vec<Vec<Piece>> = vec![Vec::new(); findings];
         for segment in &segments {
-            #[expect(clippy::cast_precision_loss, reason = "as many as there are findings")]
+            #[expect(clippy::cast_precision_loss, reason = "the number of findings is small")]
             let weight = 1.0 / segment.findings.len() as f64;
             for &finding in &segment.findings {
                 let Some(pieces) = pieces.get_mut(finding) else { continue };
@@ -65,21 +65,23 @@ impl StallTimeline {
     /// Returns how many nanoseconds between `start_ns` and `end_ns` belong to
     /// `finding`.
     pub(crate) fn part_ns(&self, finding: usize, start_ns: i64, end_ns: i64) -> f64 {
-        (self.until(finding, end_ns) - self.until(finding, start_ns)).max(0.0)
+        (self.part_until_ns(finding, end_ns) - self.part_until_ns(finding, start_ns)).max(0.0)
     }
 
-    /// Returns the nanoseconds from the last stall in which a delivery waited
-    /// to its arrival, and the findings of that stall. The delivery waits from
-    /// `start_ns` to `end_ns`.
-    pub(crate) fn aftermath(&self, start_ns: i64, end_ns: i64) -> Option<(i64, &[usize])> {
+    /// Returns the time, in nanoseconds, between the end of a stall and the
+    /// arrival of a delivery, and the findings of that stall. The delivery
+    /// waits from `start_ns` to `end_ns`; the stall is the last one in which it
+    /// waits. Returns `None` if there is no such stall, or if it does not end
+    /// before the arrival.
+    pub(crate) fn time_after_last_stall(&self, start_ns: i64, end_ns: i64) -> Option<(i64, &[usize])> {
         let started = self.segments.partition_point(|segment| segment.start_ns < end_ns);
         let last = self.segments.get(started.checked_sub(1)?)?;
         let after = end_ns - last.end_ns;
         (last.end_ns > start_ns && after > 0).then_some((after, &*last.findings))
     }
 
-    /// Returns the part of `finding` in the time up to `at_ns`.
-    fn until(&self, finding: usize, at_ns: i64) -> f64 {
+    /// Returns how many nanoseconds before `at_ns` belong to `finding`.
+    fn part_until_ns(&self, finding: usize, at_ns: i64) -> f64 {
         let Some(pieces) = self.pieces.get(finding) else { return 0.0 };
         let started = pieces.partition_point(|piece| piece.start_ns < at_ns);
         let last = started.checked_sub(1).and_then(|last| pieces.get(last));
@@ -164,13 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn the_aftermath_follows_the_last_stall_that_was_waited_for() {
+    fn the_time_after_a_stall_counts_from_the_last_stall_in_which_a_delivery_waited() {
         let timeline = StallTimeline::new(&[stall(0, 100, 200), stall(1, 150, 300)], 2);
-        assert_eq!(timeline.aftermath(250, 340), Some((40, &[1][..])));
-        assert_eq!(timeline.aftermath(250, 290), None, "the stall is ongoing");
-        assert_eq!(timeline.aftermath(300, 340), None, "due after the stall");
-        assert_eq!(timeline.aftermath(0, 90), None, "arrived before the stall");
+        assert_eq!(timeline.time_after_last_stall(250, 340), Some((40, &[1][..])));
+        assert_eq!(timeline.time_after_last_stall(250, 290), None, "the stall is ongoing");
+        assert_eq!(timeline.time_after_last_stall(300, 340), None, "due after the stall");
+        assert_eq!(timeline.time_after_last_stall(0, 90), None, "arrived before the stall");
         let timeline = StallTimeline::new(&[stall(0, 100, 200), stall(1, 100, 200)], 2);
-        assert_eq!(timeline.aftermath(100, 210), Some((10, &[0, 1][..])));
+        assert_eq!(timeline.time_after_last_stall(100, 210), Some((10, &[0, 1][..])));
     }
 }

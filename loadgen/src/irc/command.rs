@@ -11,7 +11,7 @@ use crate::record::Payload;
 pub(crate) struct CommandWriter {
     line: Vec<u8>,
     run: u32,
-    payload: usize,
+    payload_bytes: usize,
     oper: String,
     /// Whether each member is in its scratch channel, by index.
     in_scratch: Vec<bool>,
@@ -24,7 +24,7 @@ impl CommandWriter {
         Self {
             line: Vec::with_capacity(512),
             run,
-            payload: plan.payload,
+            payload_bytes: plan.payload_bytes,
             oper: oper.unwrap_or_default(),
             in_scratch: vec![false; members],
         }
@@ -58,7 +58,7 @@ impl CommandWriter {
         write!(self.line, "PRIVMSG {} :", member.channel)?;
         let payload =
             Payload { run: self.run, sender: member.id, sequence: due.sequence, due_ns: due.at_ns, lag_ns };
-        payload.write(&mut self.line, self.payload);
+        payload.write(&mut self.line, self.payload_bytes);
         Ok(())
     }
 

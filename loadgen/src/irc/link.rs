@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::net;
-use crate::outlet::Sent;
+use crate::outlet::SendOutcome;
 
-/// The most bytes that wait for a server that does not read; further lines are
-/// skipped.
+/// Maximum number of bytes that wait for a server that does not read; further
+/// lines are skipped.
 const MAX_OUTBOX_BYTES: usize = 64 * 1024;
 
 /// A connection. Sending never waits, and is possible from any thread.
@@ -35,33 +35,33 @@ impl Link {
 
     /// Writes a line if the kernel takes it at once, and otherwise puts it into
     /// the outbox.
-    pub(crate) fn send(&self, line: &[u8]) -> Sent {
+    pub(crate) fn send(&self, line: &[u8]) -> SendOutcome {
         if !self.is_open.load(Ordering::Relaxed) {
-            return Sent::Closed;
+            return SendOutcome::Closed;
         }
         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         if !outbox.is_empty() {
             if outbox.len() + line.len() > MAX_OUTBOX_BYTES {
-                return Sent::Skipped;
+                return SendOutcome::Skipped;
             }
             outbox.extend_from_slice(line);
-            return Sent::Queued;
+            return SendOutcome::Queued;
         }
         match self.stream.try_write(line) {
-            Ok(written) if written == line.len() => Sent::Now,
+            Ok(written) if written == line.len() => SendOutcome::Written,
             Ok(written) => self.queue(&mut outbox, &line[written..]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.queue(&mut outbox, line),
             Err(_) => {
                 self.close();
-                Sent::Closed
+                SendOutcome::Closed
             }
         }
     }
 
-    fn queue(&self, outbox: &mut Vec<u8>, rest: &[u8]) -> Sent {
+    fn queue(&self, outbox: &mut Vec<u8>, rest: &[u8]) -> SendOutcome {
         outbox.extend_from_slice(rest);
         self.waiting.notify_one();
-        Sent::Queued
+        SendOutcome::Queued
     }
 
     /// Waits until the socket is readable. Writes the outbox in the meantime.
@@ -116,7 +116,7 @@ mod tests {
 
         let line = [b'x'; 1000];
         let mut taken = 0;
-        while link.send(&line) != Sent::Skipped {
+        while link.send(&line) != SendOutcome::Skipped {
             taken += 1;
         }
         let reader = tokio::spawn(async move {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::command::CommandWriter;
 use super::session::Member;
-use crate::outlet::{Outlet, Sent};
+use crate::outlet::{Outlet, SendOutcome};
 use crate::plan::{Action, Due};
 use crate::record::{RunState, count};
 
@@ -35,14 +35,14 @@ impl Outlet for ChatOutlet {
         self.members.len()
     }
 
-    fn send(&mut self, state: &RunState, due: &Due, lag_ns: u64) -> Sent {
+    fn send(&mut self, state: &RunState, due: &Due, lag_ns: u64) -> SendOutcome {
         let member = &self.members[due.sender];
         let measured = due.action == Action::Privmsg;
         if measured {
             state.issue(member.id, due.sequence);
         }
         let sent = member.link.send(self.commands.line(due, lag_ns, member));
-        if measured && matches!(sent, Sent::Now | Sent::Queued) {
+        if measured && matches!(sent, SendOutcome::Written | SendOutcome::Queued) {
             count(&state.live.awaited, self.fanout[due.sender]);
         }
         sent

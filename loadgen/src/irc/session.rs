@@ -11,7 +11,7 @@ use super::link::Link;
 use super::message::Message;
 use crate::record::{Failure, Inbox, Payload, RunState, Visit};
 
-/// The most replacements of a nick that is in use.
+/// Maximum number of replacements of a nick that is in use.
 const MAX_NICK_TRIES: u32 = 8;
 
 /// The data of a client that has joined, as the outlet needs it.

@@ -9,16 +9,16 @@ use crate::report::{
 };
 use crate::run::spectrum;
 
-/// Returns the load figures of all shards together.
-pub(super) fn load(shards: &[Shard]) -> anyhow::Result<Load> {
+/// Merges the load figures of all shards.
+pub(super) fn merge(shards: &[Shard]) -> anyhow::Result<Load> {
     let mut load = shards[0].report.load.clone();
     for shard in &shards[1..] {
         add(&mut load, &shard.report.load);
     }
-    let sum = |of: fn(&Histograms) -> &String| -> anyhow::Result<Histogram<u64>> {
+    let sum = |field: fn(&Histograms) -> &String| -> anyhow::Result<Histogram<u64>> {
         let mut sum = histogram();
         for shard in shards {
-            add_text(&mut sum, of(&shard.report.load.histograms), &shard.name)?;
+            add_histogram(&mut sum, field(&shard.report.load.histograms), &shard.name)?;
         }
         Ok(sum)
     };
@@ -35,8 +35,8 @@ pub(super) fn load(shards: &[Shard]) -> anyhow::Result<Load> {
         send_lag: encode(&send_lag),
         latency_slices: slices(shards)?,
     };
-    // A report has no histograms by stage and by bin, so there are no
-    // percentiles.
+    // A report has no histograms of its stages and bins, so the merged report
+    // has no percentiles for them.
     if shards.len() > 1 {
         load.stages.iter_mut().for_each(|stage| stage.latency = None);
     }
@@ -44,24 +44,24 @@ pub(super) fn load(shards: &[Shard]) -> anyhow::Result<Load> {
 }
 
 fn slices(shards: &[Shard]) -> anyhow::Result<Vec<String>> {
-    let most =
+    let slice_count =
         shards.iter().map(|shard| shard.report.load.histograms.latency_slices.len()).max().unwrap_or(0);
     let slice = |index: usize| {
         let mut sum = with_digits(2);
         for shard in shards {
             if let Some(text) = shard.report.load.histograms.latency_slices.get(index) {
-                add_text(&mut sum, text, &shard.name)?;
+                add_histogram(&mut sum, text, &shard.name)?;
             }
         }
         Ok(encode(&sum))
     };
-    (0..most).map(slice).collect()
+    (0..slice_count).map(slice).collect()
 }
 
-fn add_text(sum: &mut Histogram<u64>, text: &str, name: &str) -> anyhow::Result<()> {
+fn add_histogram(sum: &mut Histogram<u64>, text: &str, name: &str) -> anyhow::Result<()> {
     let histogram: Histogram<u64> =
         decode(text).map_err(|error| anyhow::anyhow!("a histogram of {name} cannot be read: {error}"))?;
-    sum.add(histogram).map_err(|error| anyhow::anyhow!("a histogram of {name} does not fit: {error}"))
+    sum.add(histogram).map_err(|error| anyhow::anyhow!("a histogram of {name} cannot be added: {error}"))
 }
 
 fn add(sum: &mut Load, load: &Load) {
@@ -130,8 +130,8 @@ fn add_deliveries(sum: &mut Deliveries, deliveries: &Deliveries) {
     sum.late += deliveries.late;
 }
 
-/// Returns the generator figures of the shard with the highest receive lag: no
-/// shard's figures are less precise.
+/// Returns the generator figures of the shard with the highest receive lag: the
+/// least precise shard.
 pub(super) fn worst_generator(shards: &[Shard]) -> Generator {
     let lag = |generator: &Generator| generator.receive_lag.as_ref().map_or(0.0, |lag| lag.p99_seconds);
     let worst = shards.iter().max_by(|a, b| lag(&a.report.generator).total_cmp(&lag(&b.report.generator)));

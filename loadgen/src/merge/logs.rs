@@ -22,7 +22,8 @@ use crate::report::{Timing, decode, quantile_seconds};
 /// The name of the schema of merged logs.
 const SCHEMA: &str = "loadgen.merged-log/1";
 
-/// Readers of the format show the maximum in milliseconds.
+/// Divisor of the maxima in the log: readers of the format expect them in
+/// milliseconds.
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
 
 /// The sum of several logs.
@@ -114,7 +115,7 @@ impl MergedLog {
                     let tag = interval.tag().map_or("latency", |tag| tag.as_str()).to_owned();
                     let sum = self.sums.entry(tag).or_insert_with(histogram);
                     sum.add(recorded)
-                        .map_err(|error| anyhow::anyhow!("an interval does not fit: {error}"))?;
+                        .map_err(|error| anyhow::anyhow!("an interval cannot be added: {error}"))?;
                     self.intervals += 1;
                     let end = interval.start_timestamp() + interval.duration();
                     self.seconds = self.seconds.max(end.as_secs_f64());

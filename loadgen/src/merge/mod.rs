@@ -2,9 +2,10 @@
 //!
 //! Counts and histograms are added. Percentiles are those of the added
 //! histograms, because an average of percentiles is not a percentile. All
-//! shards drive the same server, so several of them report the same findings:
-//! of each finding, the shard with the highest count is used. Shares of the
-//! tail are weighted by how long the slow deliveries of each shard waited.
+//! shards send to the same server, so several of them report the same findings:
+//! each finding is taken from the shard that reports its highest count. The
+//! shares of waiting time that findings explain are weighted by the waiting
+//! time of each shard's slow deliveries.
 
 mod load;
 mod logs;
@@ -23,9 +24,9 @@ use shard::Shard;
 /// The result of a merge.
 #[derive(Debug)]
 pub(crate) enum Merged {
-    /// Of reports.
+    /// The merged reports.
     Report(Box<Report>),
-    /// Of interval logs.
+    /// The merged interval logs.
     Log(Box<MergedLog>),
 }
 
@@ -51,24 +52,26 @@ pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<Merged> {
         bail!("--hlog requires logs as shards; reports have no intervals");
     }
     let shards = args.shards.iter().map(|path| Shard::read(path)).collect::<anyhow::Result<Vec<_>>>()?;
-    reports(shards, args).map(|report| Merged::Report(Box::new(report)))
+    merge_reports(shards, args).map(|report| Merged::Report(Box::new(report)))
 }
 
-fn reports(shards: Vec<Shard>, args: &MergeArgs) -> anyhow::Result<Report> {
+fn merge_reports(shards: Vec<Shard>, args: &MergeArgs) -> anyhow::Result<Report> {
     let Some(first) = shards.first() else { bail!("there is no shard to merge") };
     for shard in &shards {
-        shard.must_fit(first)?;
+        shard.check_same_test(first)?;
     }
-    let load = load::load(&shards)?;
+    let load = load::merge(&shards)?;
     let generator = load::worst_generator(&shards);
-    let facts = server::merged(&shards);
-    let server = facts.findings.as_ref().zip(facts.watched_seconds);
-    let objectives = report::judge(&args.slo, &load, &generator, server);
+    let server_data = server::merge(&shards);
+    let findings = server_data.findings.as_ref().zip(server_data.watched_seconds);
+    let objectives = report::judge(&args.slo, &load, &generator, findings);
     let invalid = shards.iter().filter(|shard| shard.report.verdict.outcome == RunOutcome::Invalid);
     let invalid = invalid.flat_map(|shard| {
         shard.report.verdict.reasons.iter().map(|reason| format!("{}: {reason}", shard.name))
     });
-    let verdict = report::verdict(invalid.collect(), &objectives, 0);
+    // `--deny` is not a flag of `merge`.
+    let denied = 0;
+    let verdict = report::verdict(invalid.collect(), &objectives, denied);
     let started = shards.iter().map(|shard| shard.report.started_unix_seconds).fold(f64::INFINITY, f64::min);
     Ok(Report {
         schema: report::SCHEMA.to_owned(),
@@ -77,18 +80,18 @@ fn reports(shards: Vec<Shard>, args: &MergeArgs) -> anyhow::Result<Report> {
         target: first.report.target.clone(),
         started_unix_seconds: started,
         interrupted: shards.iter().any(|shard| shard.report.interrupted),
-        settings: shard::settings(&shards),
+        settings: shard::merge_settings(&shards),
         program: None,
         load,
         generator,
         objectives,
-        watched_seconds: facts.watched_seconds,
-        findings: facts.findings,
-        stalls: facts.stalls,
-        coverage: facts.coverage,
-        tail: facts.tail,
+        watched_seconds: server_data.watched_seconds,
+        findings: server_data.findings,
+        stalls: server_data.stalls,
+        coverage: server_data.coverage,
+        tail: server_data.tail,
         minimal: None,
-        clock: facts.clock,
+        clock: server_data.clock,
         verdict,
     })
 }

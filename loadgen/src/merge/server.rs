@@ -8,9 +8,9 @@ use loopscope::{FindingsDocument, Stall, StallsDocument};
 use super::shard::Shard;
 use crate::report::{Clock, Coverage, Share, Tail, TaskPolls};
 
-/// The facts about the server.
+/// The parts of a merged report that come from the server.
 #[derive(Debug, Default)]
-pub(super) struct ServerFacts {
+pub(super) struct ServerData {
     pub(super) watched_seconds: Option<f64>,
     pub(super) findings: Option<FindingsDocument>,
     pub(super) stalls: Option<StallsDocument>,
@@ -19,10 +19,10 @@ pub(super) struct ServerFacts {
     pub(super) clock: Option<Clock>,
 }
 
-/// Returns the facts from all shards that observed the server.
-pub(super) fn merged(shards: &[Shard]) -> ServerFacts {
+/// Merges the data of all shards that observed the server.
+pub(super) fn merge(shards: &[Shard]) -> ServerData {
     let seconds = shards.iter().filter_map(|shard| shard.report.watched_seconds);
-    ServerFacts {
+    ServerData {
         watched_seconds: seconds.reduce(f64::max),
         findings: findings(shards),
         stalls: stalls(shards),
@@ -71,8 +71,8 @@ fn coverage(shards: &[Shard]) -> Option<Coverage> {
     for coverage in all {
         never_sent.retain(|name| coverage.never_sent.contains(name));
         for task in &coverage.tasks {
-            let most = polls.entry(&task.task).or_default();
-            *most = (*most).max(task.polls);
+            let highest = polls.entry(&task.task).or_default();
+            *highest = (*highest).max(task.polls);
         }
     }
     let mut tasks: Vec<_> =
@@ -88,9 +88,9 @@ fn tail(shards: &[Shard]) -> Option<Tail> {
     let tails: Vec<&Tail> = shards.iter().filter_map(|shard| shard.report.tail.as_ref()).collect();
     let first = *tails.first()?;
     let waited: f64 = tails.iter().map(|tail| tail.waited_seconds).sum();
-    let weigh = |of: &dyn Fn(&Tail) -> f64| {
-        let weighed: f64 = tails.iter().map(|tail| of(tail) * tail.waited_seconds).sum();
-        if waited > 0.0 { weighed / waited } else { 0.0 }
+    let weighted_mean = |field: &dyn Fn(&Tail) -> f64| {
+        let weighted_sum: f64 = tails.iter().map(|tail| field(tail) * tail.waited_seconds).sum();
+        if waited > 0.0 { weighted_sum / waited } else { 0.0 }
     };
     let mut ids: Vec<&str> = tails.iter().flat_map(|tail| &tail.findings).map(|share| &*share.id).collect();
     ids.sort_unstable();
@@ -98,19 +98,19 @@ fn tail(shards: &[Shard]) -> Option<Tail> {
     let share = |id: &&str| {
         let shares = |tail: &&Tail| tail.findings.iter().find(|share| share.id == *id).cloned();
         let shares: Vec<Share> = tails.iter().filter_map(shares).collect();
-        let of = |field: fn(&Share) -> f64| {
-            weigh(&|tail| tail.findings.iter().find(|share| share.id == *id).map_or(0.0, field))
+        let mean_share = |field: fn(&Share) -> f64| {
+            weighted_mean(&|tail| tail.findings.iter().find(|share| share.id == *id).map_or(0.0, field))
         };
-        let most = |field: fn(&Share) -> u64| shares.iter().map(field).max().unwrap_or(0);
+        let highest = |field: fn(&Share) -> u64| shares.iter().map(field).max().unwrap_or(0);
         Share {
             id: (*id).to_owned(),
-            share: of(|share| share.share),
+            share: mean_share(|share| share.share),
             share_by_chance: shares.iter().map(|share| share.share_by_chance).fold(0.0, f64::max),
-            after_share: of(|share| share.after_share),
+            after_share: mean_share(|share| share.after_share),
             deliveries: shares.iter().map(|share| share.deliveries).sum(),
-            stalls: most(|share| share.stalls),
-            hurtful_stalls: most(|share| share.hurtful_stalls),
-            missing_stalls: most(|share| share.missing_stalls),
+            stalls: highest(|share| share.stalls),
+            hurtful_stalls: highest(|share| share.hurtful_stalls),
+            missing_stalls: highest(|share| share.missing_stalls),
         }
     };
     let mut findings: Vec<_> = ids.iter().map(share).collect();
@@ -121,10 +121,10 @@ fn tail(shards: &[Shard]) -> Option<Tail> {
         deliveries: tails.iter().map(|tail| tail.deliveries).sum(),
         looked_at: tails.iter().map(|tail| tail.looked_at).sum(),
         waited_seconds: waited,
-        explained_share: weigh(&|tail| tail.explained_share),
-        after_share: weigh(&|tail| tail.after_share),
-        generator_share: weigh(&|tail| tail.generator_share),
-        unexplained_share: weigh(&|tail| tail.unexplained_share),
+        explained_share: weighted_mean(&|tail| tail.explained_share),
+        after_share: weighted_mean(&|tail| tail.after_share),
+        generator_share: weighted_mean(&|tail| tail.generator_share),
+        unexplained_share: weighted_mean(&|tail| tail.unexplained_share),
         findings,
     })
 }

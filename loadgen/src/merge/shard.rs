@@ -21,29 +21,29 @@ impl Shard {
     }
 
     /// Checks that the shard is of the same test as `first`.
-    pub(super) fn must_fit(&self, first: &Self) -> anyhow::Result<()> {
+    pub(super) fn check_same_test(&self, first: &Self) -> anyhow::Result<()> {
         let (a, b) = (&self.report, &first.report);
         let (a_settings, b_settings) = (&a.settings, &b.settings);
-        let differs = |what: &str, a: String, b: String| {
+        let check_equal = |what: &str, a: String, b: String| {
             if a == b {
                 Ok(())
             } else {
                 bail!("{} and {} are not of the same test: {what} {b} and {a}", first.name, self.name)
             }
         };
-        differs("target", a.target.clone(), b.target.clone())?;
-        differs(
+        check_equal("target", a.target.clone(), b.target.clone())?;
+        check_equal(
             "duration",
             a_settings.duration_seconds.to_string(),
             b_settings.duration_seconds.to_string(),
         )?;
-        differs("stages", a.load.stages.len().to_string(), b.load.stages.len().to_string())?;
-        differs("arrivals", a_settings.arrivals.clone(), b_settings.arrivals.clone())
+        check_equal("stages", a.load.stages.len().to_string(), b.load.stages.len().to_string())?;
+        check_equal("arrivals", a_settings.arrivals.clone(), b_settings.arrivals.clone())
     }
 }
 
-/// Returns the settings of all shards together.
-pub(super) fn settings(shards: &[Shard]) -> Settings {
+/// Adds up the settings of all shards.
+pub(super) fn merge_settings(shards: &[Shard]) -> Settings {
     let mut sum = shards[0].report.settings.clone();
     for Shard { report, .. } in &shards[1..] {
         let settings = &report.settings;

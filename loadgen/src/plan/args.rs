@@ -12,9 +12,9 @@ use super::schedule::Arrivals;
 use super::stages::{MAX_RATE, Stages};
 use super::target::Target;
 
-/// How many visitors may be connected at a time. A visitor that is due when
-/// this many are connected is left out, so that a stalled target cannot make
-/// the generator grow.
+/// How many visitors may be connected at a time. While this many are connected,
+/// further visitors are skipped, so that the generator does not collect more
+/// and more connections if the target stalls.
 pub(crate) const MAX_VISITORS: usize = 256;
 
 #[derive(Debug, Clone, Args)]
@@ -27,7 +27,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub(crate) rooms: u32,
     /// Commands per second, of all connections together.
-    #[arg(long, value_name = "MSGS/s", default_value = "200", value_parser = parse_rate)]
+    #[arg(long, value_name = "MSGS/s", default_value = "200", value_parser = parse_positive_rate)]
     pub(crate) rate: f64,
     /// How long to measure.
     #[arg(long, default_value = "20s", value_parser = parse_positive_duration)]
@@ -48,31 +48,35 @@ pub(crate) struct LoadArgs {
     /// How long a connection may take to join its channel.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_positive_duration)]
     pub(crate) timeout: Duration,
-    /// The run is invalid if the p99 of the generator's send lag is above this;
-    /// with a latency objective, or if this flag is given, its receive lag too
+    /// Limit of the p99 of the generator's send lag: a run above it is invalid.
+    /// With a latency objective, or if this flag is given, the receive lag has
+    /// the same limit
     /// [default: a tenth of the tightest latency objective, from 1ms to 10ms].
     #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
     pub(crate) max_send_lag: Option<Duration>,
     /// Visitors per second: extra connections that join a measured channel,
     /// stay for half a second and leave; at most 256 at a time.
-    #[arg(long, value_name = "RATE", default_value = "0", value_parser = parse_churn)]
+    #[arg(long, value_name = "RATE", default_value = "0", value_parser = parse_rate)]
     pub(crate) churn: f64,
-    /// Length of a message's text; never less than the measurement needs.
+    /// Length of a message's text. A text is never shorter than the data that
+    /// the measurement needs: a smaller value has no effect.
     #[arg(long, value_name = "BYTES", default_value_t = 80)]
     pub(crate) payload: usize,
     /// Seed of senders and commands: the same seed gives the same plan.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Commands by weight; of privmsg, join, names, who, whois, topic, list,
-    /// oper, motd, ping. Only privmsg is measured; join joins and leaves a
-    /// separate scratch channel.
+    /// Commands and their weights, such as privmsg:90,join:5,who:5. The
+    /// commands are privmsg, join, names, who, whois, topic, list, oper, motd,
+    /// ping. Only privmsg is measured; join joins a separate scratch channel
+    /// and, at its next use, leaves it.
     #[arg(long)]
     pub(crate) mix: Option<Mix>,
-    /// An objective; repeatable. On latency: p50, p90, p99, p99.9, max; the
-    /// same with the prefix service., send_lag. or receive_lag.; on counts or
-    /// shares: lost, duplicated, out_of_order, error_replies; on the server's
-    /// event loop, which needs --telemetry: blocking.events, blocking.seconds,
-    /// blocking.share.
+    /// An objective; can be given several times. Its metric is one of: p50,
+    /// p90, p99, p99.9, max (latency); the same with a prefix, such as
+    /// service.p99, send_lag.p99, receive_lag.p99; lost, duplicated,
+    /// out_of_order, error_replies (a count or a percentage); blocking.events,
+    /// blocking.seconds, blocking.share (of the server's event loop; they need
+    /// --telemetry).
     #[arg(long, value_name = "p99<50ms")]
     pub(crate) slo: Vec<Objective>,
     /// A file of objectives, one per line; `#` begins a comment.
@@ -93,7 +97,7 @@ pub(crate) struct LoadArgs {
 }
 
 impl LoadArgs {
-    /// Returns how many visitors may be connected at a time.
+    /// Returns [`MAX_VISITORS`], or 0 if the load has no visitors.
     pub(crate) const fn max_visitors(&self) -> u64 {
         if self.churn > 0.0 { MAX_VISITORS as u64 } else { 0 }
     }
@@ -120,7 +124,8 @@ pub(crate) fn parse_target(text: &str) -> Result<String, String> {
 }
 
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as in 500ms, 20s or 2m"))
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number with a unit, such as 500ms, 20s or 2m"))
 }
 
 fn parse_positive_duration(text: &str) -> Result<Duration, String> {
@@ -131,15 +136,15 @@ fn parse_positive_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
-    let rate = parse_churn(text)?;
+pub(crate) fn parse_positive_rate(text: &str) -> Result<f64, String> {
+    let rate = parse_rate(text)?;
     if rate == 0.0 {
         return Err("it must be above 0".into());
     }
     Ok(rate)
 }
 
-fn parse_churn(text: &str) -> Result<f64, String> {
+fn parse_rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
     if !(0.0..=MAX_RATE).contains(&rate) {
         return Err("it must be between 0 and 1,000,000 per second".into());
@@ -167,7 +172,7 @@ fn parse_nick_prefix(text: &str) -> Result<String, String> {
     if letter_first && text.len() <= 16 && text.chars().all(|c| c.is_ascii_alphanumeric()) {
         return Ok(text.to_owned());
     }
-    Err("it must have up to 16 letters and digits, and a letter first".into())
+    Err("it must have at most 16 characters, only letters and digits, and begin with a letter".into())
 }
 
 /// Parses one parameter of a protocol line: nothing in it may end the parameter

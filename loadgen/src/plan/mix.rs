@@ -11,8 +11,8 @@ pub(crate) enum Action {
     /// A message to the sender's channel: the only chat command that is
     /// measured.
     Privmsg,
-    /// Joins a scratch channel without measured traffic, and parts it the next
-    /// time.
+    /// Joins a scratch channel, which has no measured traffic. If the sender is
+    /// already in it, leaves it.
     Join,
     /// Requests the names of the channel's members.
     Names,
@@ -109,10 +109,10 @@ impl Mix {
 
     /// Chooses one action by weight.
     pub(crate) fn pick(&self, rng: &mut Rng) -> Action {
-        let mut ticket = rng.below(self.total);
+        let mut remaining = rng.below(self.total);
         for &(action, weight) in &self.entries {
-            match ticket.checked_sub(u64::from(weight)) {
-                Some(rest) => ticket = rest,
+            match remaining.checked_sub(u64::from(weight)) {
+                Some(difference) => remaining = difference,
                 None => return action,
             }
         }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use args::{
-    LoadArgs, Login, MAX_VISITORS, parse_duration, parse_percent, parse_rate, parse_target,
+    LoadArgs, Login, MAX_VISITORS, parse_duration, parse_percent, parse_positive_rate, parse_target,
 };
 pub(crate) use mix::{Action, Mix};
 pub(crate) use objective::{Metric, Objective, Quantile, Unit};
@@ -28,7 +28,7 @@ const MAX_PAYLOAD_BYTES: usize = 400;
 /// Time between joining and measuring, in which the traffic of the joins ends.
 const SETTLE_TIME: Duration = Duration::from_millis(500);
 
-/// A load test whose parts fit together.
+/// The settings of a load test, checked against each other.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     /// `HOST:PORT` of the server.
@@ -53,13 +53,13 @@ pub(crate) struct Plan {
     /// generator was late and not the server.
     pub(crate) max_send_lag: Duration,
     /// The p99 of the receive lag above which the run is invalid:
-    /// `max_send_lag` if latency is judged; unlimited in a hunt for findings
-    /// alone.
+    /// `max_send_lag` if there is a latency objective or `--max-send-lag` is
+    /// given, and unlimited otherwise.
     pub(crate) max_receive_lag: Duration,
     /// Visitors per second: extra connections that join and leave again.
     pub(crate) churn: f64,
-    /// The length of a message's text.
-    pub(crate) payload: usize,
+    /// The length of a message's text, in bytes.
+    pub(crate) payload_bytes: usize,
     /// The seed of senders and commands.
     pub(crate) seed: u64,
     /// The commands and their weights.
@@ -103,9 +103,10 @@ impl Plan {
             objectives.extend(Objective::read_file(path)?);
         }
         let max_send_lag = args.max_send_lag.unwrap_or_else(|| send_lag_budget(&objectives));
-        let is_judged =
+        let is_receive_lag_limited =
             args.max_send_lag.is_some() || objectives.iter().any(|it| it.latency_limit().is_some());
-        let mix = if is_web { web_mix(args.mix)? } else { mix(args.mix, args.oper.is_some(), default_mix)? };
+        let mix =
+            if is_web { web_mix(args.mix)? } else { chat_mix(args.mix, args.oper.is_some(), default_mix)? };
         Ok(Self {
             target,
             connections,
@@ -117,9 +118,9 @@ impl Plan {
             drain: args.drain,
             timeout: args.timeout,
             max_send_lag,
-            max_receive_lag: if is_judged { max_send_lag } else { Duration::MAX },
+            max_receive_lag: if is_receive_lag_limited { max_send_lag } else { Duration::MAX },
             churn: args.churn,
-            payload: args.payload,
+            payload_bytes: args.payload,
             seed: args.seed,
             mix,
             objectives,
@@ -137,23 +138,23 @@ impl Plan {
     }
 
     /// Returns the first objective that needs the server's telemetry.
-    pub(crate) fn needs_telemetry(&self) -> Option<&Objective> {
+    pub(crate) fn first_telemetry_objective(&self) -> Option<&Objective> {
         self.objectives.iter().find(|objective| objective.metric().needs_telemetry())
     }
 
-    /// Returns how long is measured.
+    /// Returns the duration of the measurement.
     pub(crate) fn duration(&self) -> Duration {
         self.stages.duration()
     }
 
     /// Returns the limit of the tightest latency objective: a delivery above it
     /// is late.
-    pub(crate) fn late_over(&self) -> Option<Duration> {
+    pub(crate) fn late_limit(&self) -> Option<Duration> {
         self.objectives.iter().filter_map(Objective::latency_limit).min()
     }
 
     /// Returns the text and the limit of the tightest latency objective.
-    pub(crate) fn tightest(&self) -> Option<(String, Duration)> {
+    pub(crate) fn tightest_latency_objective(&self) -> Option<(String, Duration)> {
         let limited = self
             .objectives
             .iter()
@@ -161,12 +162,12 @@ impl Plan {
         limited.min_by_key(|&(_, limit)| limit)
     }
 
-    /// Returns how long after the first connection the connection `id` is
-    /// opened.
-    pub(crate) fn connects_after(&self, id: usize) -> Duration {
-        let share = u32::try_from(id).unwrap_or(0);
-        let of = u32::try_from(self.connections).unwrap_or(1);
-        self.ramp * share / of
+    /// Returns the time from the opening of the first connection to the opening
+    /// of connection `id`.
+    pub(crate) fn connect_delay(&self, id: usize) -> Duration {
+        let id = u32::try_from(id).unwrap_or(0);
+        let connections = u32::try_from(self.connections).unwrap_or(1);
+        self.ramp * id / connections
     }
 
     /// Returns how many connections must be ready: with fewer, nothing is
@@ -181,9 +182,9 @@ pub(crate) fn channel_name(channel: usize) -> String {
     format!("#lg-{channel}")
 }
 
-/// Returns the default of `--max-send-lag`: 10 ms, or a tenth of the tightest
-/// latency objective, but at least the 1 ms that timers and a shared CPU cost
-/// in any case.
+/// Returns the default of `--max-send-lag`: a tenth of the tightest latency
+/// objective, but at least 1 ms and at most 10 ms; 10 ms without a latency
+/// objective. Timers and a shared CPU alone can delay a send by 1 ms.
 fn send_lag_budget(objectives: &[Objective]) -> Duration {
     let tightest = objectives.iter().filter_map(Objective::latency_limit).min();
     let budget = tightest.map_or(Duration::from_millis(10), |limit| limit / 10);
@@ -201,18 +202,18 @@ fn web_mix(requested: Option<Mix>) -> anyhow::Result<Mix> {
     }
 }
 
-/// Returns the requested mix, or else the default mix, without `oper` if there
-/// is no operator login.
-fn mix(requested: Option<Mix>, oper: bool, default: &str) -> anyhow::Result<Mix> {
+/// Returns the mix for a chat server: the requested one, or the default one,
+/// without `oper` if there is no operator login.
+fn chat_mix(requested: Option<Mix>, has_oper: bool, default: &str) -> anyhow::Result<Mix> {
     let Some(mix) = requested else {
         let mix: Mix = default.parse().map_err(anyhow::Error::msg)?;
-        let without = if oper { None } else { mix.without(Action::Oper) };
+        let without = if has_oper { None } else { mix.without(Action::Oper) };
         return Ok(without.unwrap_or(mix));
     };
     if mix.contains(Action::Get) {
         anyhow::bail!("--mix has `get`, which only a target such as http://127.0.0.1:8080/ knows");
     }
-    if mix.contains(Action::Oper) && !oper {
+    if mix.contains(Action::Oper) && !has_oper {
         anyhow::bail!("--mix has `oper`, which needs --oper NAME:PASSWORD");
     }
     Ok(mix)

@@ -25,13 +25,14 @@ pub(crate) enum Quantile {
 /// The figure that an objective limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Metric {
-    /// The time from due to received.
+    /// The time from due time to receipt.
     Latency(Quantile),
-    /// The time from sent to received.
+    /// The time from send to receipt.
     Service(Quantile),
-    /// The time from due to sent: the generator's side.
+    /// The time from due time to send. It limits the generator, not the server.
     SendLag(Quantile),
-    /// How late the generator's receiving loop was: its side too.
+    /// How late the generator's receiving loop was. It limits the generator,
+    /// not the server.
     ReceiveLag(Quantile),
     /// Deliveries that never arrived.
     Lost,
@@ -45,7 +46,7 @@ pub(crate) enum Metric {
     BlockingEvents,
     /// The time that the stalls took, all workers together.
     BlockingSeconds,
-    /// The same as a share of the observed time.
+    /// The time that the stalls took, as a share of the observed time.
     BlockingShare,
 }
 
@@ -57,7 +58,7 @@ const QUANTILES: [(&str, Quantile); 5] = [
     ("max", Quantile::Max),
 ];
 
-const COUNTED_METRICS: [(&str, Metric); 7] = [
+const OTHER_METRICS: [(&str, Metric); 7] = [
     ("lost", Metric::Lost),
     ("duplicated", Metric::Duplicated),
     ("out_of_order", Metric::OutOfOrder),
@@ -67,10 +68,10 @@ const COUNTED_METRICS: [(&str, Metric); 7] = [
     ("blocking.share", Metric::BlockingShare),
 ];
 
-type Timed = (&'static str, fn(Quantile) -> Metric);
+type TimeMetric = (&'static str, fn(Quantile) -> Metric);
 
 /// The metrics that are times, each with the prefix of its name.
-const TIMED_METRICS: [Timed; 4] = [
+const TIME_METRICS: [TimeMetric; 4] = [
     ("", Metric::Latency),
     ("service.", Metric::Service),
     ("send_lag.", Metric::SendLag),
@@ -80,10 +81,10 @@ const TIMED_METRICS: [Timed; 4] = [
 impl Metric {
     /// Returns every metric with its name.
     fn all() -> impl Iterator<Item = (String, Self)> {
-        let timed = TIMED_METRICS.into_iter().flat_map(|(prefix, metric)| {
+        let timed = TIME_METRICS.into_iter().flat_map(|(prefix, metric)| {
             QUANTILES.map(|(name, quantile)| (format!("{prefix}{name}"), metric(quantile)))
         });
-        timed.chain(COUNTED_METRICS.map(|(name, metric)| (name.to_owned(), metric)))
+        timed.chain(OTHER_METRICS.map(|(name, metric)| (name.to_owned(), metric)))
     }
 
     /// Returns its name in flags and reports.
@@ -217,11 +218,11 @@ impl FromStr for Objective {
         let name = name.trim();
         let metric = Metric::all().find(|(known, _)| known == name).map(|(_, metric)| metric);
         let metric = metric.ok_or_else(|| {
-            let counted: Vec<_> = COUNTED_METRICS.iter().map(|(name, _)| *name).collect();
-            let counted = counted.join(", ");
+            let others: Vec<_> = OTHER_METRICS.iter().map(|(name, _)| *name).collect();
+            let others = others.join(", ");
             format!(
                 "`{name}` cannot be an objective; use p50, p90, p99, p99.9, max, the same with the prefix \
-                 `service.`, `send_lag.` or `receive_lag.`, or {counted}"
+                 `service.`, `send_lag.` or `receive_lag.`, or {others}"
             )
         })?;
         let (limit, unit) = limit(metric, value.trim())?;

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stay_below_the_limit_and_reach_all_of_it() {
+    fn numbers_cover_every_value_below_the_limit() {
         let mut rng = Rng::new(7);
         let mut seen = [false; 5];
         for _ in 0..200 {

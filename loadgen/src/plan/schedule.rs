@@ -125,11 +125,11 @@ impl Times {
     fn at_ns(&mut self, position: f64) -> Option<u64> {
         loop {
             let stage = self.stages.all().get(self.stage)?;
-            let into = position - self.begin_position;
+            let offset = position - self.begin_position;
             let length_ns = nanoseconds(stage.duration);
-            if into < stage.commands() {
+            if offset < stage.commands() {
                 // Rounding must not move the command into the next stage.
-                return Some(self.begin_ns + stage.at_ns(into).min(length_ns - 1));
+                return Some(self.begin_ns + stage.at_ns(offset).min(length_ns - 1));
             }
             self.begin_position += stage.commands();
             self.begin_ns += length_ns;
@@ -211,7 +211,8 @@ mod tests {
 
     #[test]
     fn a_seed_chooses_the_same_senders_for_every_distribution_of_times() {
-        let who = |arrivals| planned(5, "50:1s", arrivals).map(|due| due.sender).take(30).collect::<Vec<_>>();
-        assert_eq!(who(Arrivals::Constant), who(Arrivals::Poisson));
+        let senders =
+            |arrivals| planned(5, "50:1s", arrivals).map(|due| due.sender).take(30).collect::<Vec<_>>();
+        assert_eq!(senders(Arrivals::Constant), senders(Arrivals::Poisson));
     }
 }

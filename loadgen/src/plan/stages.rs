@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The most stages of a plan: each has its own figures in the report.
+/// Maximum number of stages of a plan: each has its own figures in the report.
 const MAX_STAGES: usize = 32;
 
 /// The highest rate, in commands per second.
@@ -89,11 +89,11 @@ impl Stages {
     /// Returns the index of the stage at `at_ns` of the run.
     pub(crate) fn index_at(&self, at_ns: u64) -> usize {
         let mut end = 0;
-        let under_way = self.0.iter().position(|stage| {
+        let index = self.0.iter().position(|stage| {
             end += nanoseconds(stage.duration);
             at_ns < end
         });
-        under_way.unwrap_or(self.0.len() - 1)
+        index.unwrap_or(self.0.len() - 1)
     }
 }
 

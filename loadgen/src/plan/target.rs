@@ -1,4 +1,4 @@
-//! The server that is driven, and its protocol.
+//! The server under test, and its protocol.
 
 use std::str::FromStr;
 

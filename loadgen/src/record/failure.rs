@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The most bytes of a server's text that a failure quotes.
+/// Maximum number of bytes of a server's text that a failure quotes.
 const MAX_QUOTE_BYTES: usize = 160;
 
 /// The kinds of failure.
@@ -92,8 +92,8 @@ impl Failure {
         Self { kind: FailureKind::Timeout, text }
     }
 
-    /// Returns the failure of a target that violated the protocol with `line`;
-    /// `None` if the line was too long to keep.
+    /// Returns the failure of a target that violated the protocol with `line`.
+    /// `line` is `None` if it was too long to keep.
     pub(crate) fn protocol(text: &str, line: Option<&[u8]>) -> Self {
         let quoted = line.map_or_else(|| "an overlong line".to_owned(), quote);
         Self { kind: FailureKind::Protocol, text: format!("{text} {quoted}") }

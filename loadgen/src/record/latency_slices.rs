@@ -15,7 +15,7 @@ const SLICE_COUNT: usize = 32;
 #[derive(Debug)]
 pub(crate) struct LatencySlices {
     width_ns: u64,
-    /// Latency by slice of the due time, with two digits.
+    /// Latency by slice of the due time, with two significant digits.
     latency: Vec<Histogram<u32>>,
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The run's counters.
 #[derive(Debug, Default)]
-pub(crate) struct Live {
+pub(crate) struct LiveCounters {
     /// Connections that have joined their channel.
     pub(crate) joined: AtomicU64,
     /// Connections that have joined and closed again.
@@ -21,7 +21,7 @@ pub(crate) struct Live {
 
 /// The values of the counters at one time.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct LiveView {
+pub(crate) struct LiveCounts {
     /// Connections that have joined and are open.
     pub(crate) open: u64,
     /// Commands that have become due.
@@ -34,11 +34,11 @@ pub(crate) struct LiveView {
     pub(crate) delivered: u64,
 }
 
-impl Live {
+impl LiveCounters {
     /// Reads the counters.
-    pub(crate) fn view(&self) -> LiveView {
+    pub(crate) fn view(&self) -> LiveCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        LiveView {
+        LiveCounts {
             open: read(&self.joined).saturating_sub(read(&self.left)),
             planned: read(&self.planned),
             sent: read(&self.sent),

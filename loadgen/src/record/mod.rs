@@ -3,8 +3,8 @@
 
 mod counts;
 mod failure;
+mod interval_latencies;
 mod interval_log;
-mod intervals;
 mod latency;
 mod latency_slices;
 mod live;
@@ -17,10 +17,10 @@ mod timeline;
 
 pub(crate) use counts::Counts;
 pub(crate) use failure::{Failure, FailureKind, Failures};
+pub(crate) use interval_latencies::IntervalLatencies;
 pub(crate) use interval_log::IntervalLog;
-pub(crate) use intervals::Intervals;
 pub(crate) use latency::{histogram, with_digits};
-pub(crate) use live::{Live, LiveView, count};
+pub(crate) use live::{LiveCounters, LiveCounts, count};
 pub(crate) use payload::Payload;
 pub(crate) use recorder::{Receipt, Recorder};
 pub(crate) use run_state::RunState;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::counts::Counts;
-use super::intervals::Intervals;
+use super::interval_latencies::IntervalLatencies;
 use super::latency::{histogram, with_digits};
 use super::latency_slices::LatencySlices;
 use super::sequence::Arrival;
@@ -38,7 +38,7 @@ pub(crate) struct Receipt {
 pub(crate) struct StageRecord {
     /// Counts of the deliveries that were due in the stage.
     pub(crate) counts: Counts,
-    /// From the due time to the arrival, with two digits.
+    /// From the due time to the arrival, with two significant digits.
     pub(crate) latency: Histogram<u64>,
 }
 
@@ -51,10 +51,11 @@ pub(crate) struct Recorder {
     pub(crate) latency: Histogram<u64>,
     /// From the sending to the arrival.
     pub(crate) service: Histogram<u64>,
-    /// The due times, or slightly later ones, of deliveries that were given up.
-    /// How long they were waited for is known only after the run.
+    /// The due times of deliveries that were given up, approximately: each
+    /// value is the due time of the newer message that caused it. Their waiting
+    /// time is known only after the run.
     pub(crate) given_up: Histogram<u64>,
-    /// From due to sent, if the pacer itself does not send.
+    /// From due time to send, if the pacer itself does not send.
     pub(crate) send_lag: Histogram<u64>,
     /// By stage of the plan.
     pub(crate) stages: Vec<StageRecord>,
@@ -64,7 +65,7 @@ pub(crate) struct Recorder {
     pub(crate) visitors: Counts,
     /// Visitors that came and left.
     pub(crate) visits: u64,
-    /// Error replies by number.
+    /// Error replies by numeric or HTTP status.
     pub(crate) error_replies: BTreeMap<u16, u64>,
     /// The slowest deliveries, one by one.
     pub(crate) slow: SlowestDeliveries,
@@ -72,10 +73,10 @@ pub(crate) struct Recorder {
     pub(crate) slices: LatencySlices,
     /// Deliveries and latency over time.
     pub(crate) timeline: DeliveryTimeline,
-    /// The latencies that the interval log has not taken yet, if there is a
-    /// log.
-    pub(crate) intervals: Option<Intervals>,
-    late_over_ns: u64,
+    /// The latencies that the interval log has not written yet; `None` without
+    /// a log.
+    pub(crate) interval: Option<IntervalLatencies>,
+    late_limit_ns: u64,
 }
 
 impl Recorder {
@@ -92,11 +93,11 @@ impl Recorder {
             visitors: Counts::default(),
             visits: 0,
             error_replies: BTreeMap::new(),
-            slow: SlowestDeliveries::with_floor(plan.late_over().map_or(0, crate::plan::nanoseconds)),
+            slow: SlowestDeliveries::with_floor(plan.late_limit().map_or(0, crate::plan::nanoseconds)),
             slices: LatencySlices::new(plan.duration()),
             timeline: DeliveryTimeline::new(Bins::new(plan.duration())),
-            intervals: plan.hlog.is_some().then(Intervals::new),
-            late_over_ns: plan.late_over().map_or(u64::MAX, crate::plan::nanoseconds),
+            interval: plan.hlog.is_some().then(IntervalLatencies::new),
+            late_limit_ns: plan.late_limit().map_or(u64::MAX, crate::plan::nanoseconds),
         }
     }
 
@@ -118,8 +119,9 @@ impl Recorder {
         let latency = now_ns.saturating_sub(due_ns).max(1);
         let service = now_ns.saturating_sub(sent_ns).max(1);
         self.latency.saturating_record(latency);
-        let known = self.late_over_ns < u64::MAX;
-        let below_tail = || if known { 0 } else { self.latency.value_at_quantile(BELOW_TAIL_QUANTILE) };
+        let has_late_limit = self.late_limit_ns < u64::MAX;
+        let below_tail =
+            || if has_late_limit { 0 } else { self.latency.value_at_quantile(BELOW_TAIL_QUANTILE) };
         self.slow.offer(
             DeliverySpan { due_ns, sent_ns: sent_ns.clamp(due_ns, now_ns.max(due_ns)), arrived_ns: now_ns },
             below_tail,
@@ -129,9 +131,9 @@ impl Recorder {
         self.timeline.record_arrival(now_ns);
         self.timeline.record_latency(due_ns, latency, 1);
         self.slices.record(due_ns, latency, 1);
-        if let Some(intervals) = &mut self.intervals {
-            intervals.latency.saturating_record(latency);
-            intervals.service.saturating_record(service);
+        if let Some(interval) = &mut self.interval {
+            interval.latency.saturating_record(latency);
+            interval.service.saturating_record(service);
         }
         if given_up > 0 {
             self.given_up.saturating_record_n(due_ns.max(1), given_up);
@@ -140,7 +142,7 @@ impl Recorder {
             delivered: 1,
             lost: given_up,
             out_of_order: u64::from(overtaken),
-            late: u64::from(latency > self.late_over_ns),
+            late: u64::from(latency > self.late_limit_ns),
             ..Counts::default()
         };
         self.count(channel, stage, &counts);
@@ -172,8 +174,8 @@ impl Recorder {
             self.stages[stage].latency.saturating_record_n(waited_ns, missing);
             self.timeline.record_latency(due_ns, waited_ns, missing);
             self.slices.record(due_ns, waited_ns, missing);
-            if let Some(intervals) = &mut self.intervals {
-                intervals.latency.saturating_record_n(waited_ns, missing);
+            if let Some(interval) = &mut self.interval {
+                interval.latency.saturating_record_n(waited_ns, missing);
             }
         }
     }
@@ -183,7 +185,7 @@ impl Recorder {
         self.count(channel, stage, &Counts { expected, ..Counts::default() });
     }
 
-    /// Adds the deliveries of `other`, but not its intervals.
+    /// Adds the deliveries of `other`, but not those of the interval log.
     pub(crate) fn add(&mut self, other: &Self) {
         // Adding cannot fail, because the bounds are equal.
         let _ = self.latency.add(&other.latency);

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::live::count;
 use super::payload::Payload;
 use super::sequence::Arrival;
-use super::{Counts, Failure, Failures, Inbox, Intervals, Live, Receipt, Recorder, Visit};
+use super::{Counts, Failure, Failures, Inbox, IntervalLatencies, LiveCounters, Receipt, Recorder, Visit};
 use crate::plan::{Plan, channel_name, nanoseconds};
 
 /// One run: its plan, its clock, its counters and recorders.
@@ -20,7 +20,7 @@ pub(crate) struct RunState {
     /// Failures of connections.
     pub(crate) failures: Failures,
     /// Counters that can be read during the run.
-    pub(crate) live: Live,
+    pub(crate) live: LiveCounters,
     start: OnceLock<Instant>,
     recorders: Vec<Mutex<Recorder>>,
     /// Number of messages that each connection has begun to send.
@@ -37,7 +37,7 @@ impl RunState {
             plan,
             run: now.subsec_nanos() ^ std::process::id().rotate_left(16),
             failures: Failures::default(),
-            live: Live::default(),
+            live: LiveCounters::default(),
             start: OnceLock::new(),
             recorders,
             issued,
@@ -59,18 +59,18 @@ impl RunState {
         self.plan.connections.div_ceil(self.plan.channels)
     }
 
-    /// Returns the place of connection `id` in its channel.
-    pub(crate) const fn place(&self, id: usize) -> usize {
+    /// Returns the index of connection `id` among the members of its channel.
+    pub(crate) const fn index_in_channel(&self, id: usize) -> usize {
         id / self.plan.channels
     }
 
-    /// Begins the measurement: due times count from here. Returns its begin,
-    /// also if it has begun before.
+    /// Starts the measurement, unless it has started before. Returns its start,
+    /// from which due times count.
     pub(crate) fn begin(&self) -> Instant {
         *self.start.get_or_init(Instant::now)
     }
 
-    /// Returns the nanoseconds from the begin of the measurement to `instant`.
+    /// Returns the nanoseconds from the start of the measurement to `instant`.
     pub(crate) fn since_start(&self, instant: Instant) -> u64 {
         let since = self.start.get().map_or_else(Default::default, |&start| instant.duration_since(start));
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
@@ -85,7 +85,7 @@ impl RunState {
     pub(crate) fn on_delivery(&self, receiver: usize, inbox: &mut Inbox, payload: &Payload, now: Instant) {
         let &Payload { sender, sequence, due_ns, lag_ns, .. } = payload;
         let known = self.is_known(receiver, payload);
-        let arrival = if known { inbox.arrive(self.place(sender), sequence) } else { None };
+        let arrival = if known { inbox.arrive(self.index_in_channel(sender), sequence) } else { None };
         let Some(arrival) = arrival else { return self.on_stray() };
         let receipt = Receipt {
             arrival,
@@ -186,20 +186,20 @@ impl RunState {
     }
 
     /// Returns the sum of all recorders at the end of the run, with the
-    /// latencies that the interval log has not taken.
-    pub(crate) fn settle(&self) -> Recorder {
+    /// latencies that the interval log has not written yet.
+    pub(crate) fn total_at_end(&self) -> Recorder {
         let mut received = self.received();
-        received.intervals = self.plan.hlog.is_some().then(|| self.take_intervals());
+        received.interval = self.plan.hlog.is_some().then(|| self.take_interval());
         received
     }
 
     /// Takes the latencies that were recorded since the last call.
-    pub(crate) fn take_intervals(&self) -> Intervals {
-        let mut sum = Intervals::new();
+    pub(crate) fn take_interval(&self) -> IntervalLatencies {
+        let mut sum = IntervalLatencies::new();
         for recorder in &self.recorders {
             let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(intervals) = &mut recorder.intervals {
-                sum.take_from(intervals);
+            if let Some(interval) = &mut recorder.interval {
+                sum.take_from(interval);
             }
         }
         sum

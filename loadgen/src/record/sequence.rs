@@ -5,7 +5,7 @@ use std::collections::HashMap;
 /// How far a message may be behind the newest one before it is given up.
 const WINDOW_MESSAGES: u64 = 128;
 
-/// The meaning of an arrival.
+/// What an arrival says about the messages of its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// The message arrived for the first time. It is `late` if a newer message
@@ -21,20 +21,22 @@ pub(crate) enum Arrival {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sequence {
     base: u64,
-    seen: u128,
+    /// Bit `n` is set if message `base + n` has arrived.
+    seen_bits: u128,
+    /// The number after the newest message that has arrived.
     next: u64,
 }
 
 impl Sequence {
     /// Returns a window that starts with message `number`.
     pub(crate) const fn starting_at(number: u64) -> Self {
-        Self { base: number, seen: 0, next: number }
+        Self { base: number, seen_bits: 0, next: number }
     }
 
     /// Returns how many messages before the newest one are missing, without
     /// those that were given up.
     pub(crate) const fn gaps(&self) -> u64 {
-        (self.next - self.base) - self.seen.count_ones() as u64
+        (self.next - self.base) - self.seen_bits.count_ones() as u64
     }
 
     /// Records the arrival of message `number`.
@@ -42,15 +44,15 @@ impl Sequence {
         let Some(offset) = number.checked_sub(self.base) else { return Arrival::Again };
         let given_up = self.slide(offset.saturating_sub(WINDOW_MESSAGES - 1));
         let bit = 1_u128 << (number - self.base);
-        if self.seen & bit != 0 {
+        if self.seen_bits & bit != 0 {
             return Arrival::Again;
         }
-        self.seen |= bit;
+        self.seen_bits |= bit;
         let late = number < self.next;
         self.next = self.next.max(number + 1);
-        let settled = self.seen.trailing_ones();
-        self.seen = self.seen.checked_shr(settled).unwrap_or(0);
-        self.base += u64::from(settled);
+        let arrived_in_a_row = self.seen_bits.trailing_ones();
+        self.seen_bits = self.seen_bits.checked_shr(arrived_in_a_row).unwrap_or(0);
+        self.base += u64::from(arrived_in_a_row);
         Arrival::First { late, given_up }
     }
 
@@ -58,7 +60,7 @@ impl Sequence {
     pub(crate) const fn is_missing(&self, number: u64) -> bool {
         match number.checked_sub(self.base) {
             None => false,
-            Some(offset) => offset >= WINDOW_MESSAGES || self.seen & (1 << offset) == 0,
+            Some(offset) => offset >= WINDOW_MESSAGES || self.seen_bits & (1 << offset) == 0,
         }
     }
 
@@ -66,15 +68,15 @@ impl Sequence {
     /// messages are no longer in it.
     fn slide(&mut self, by: u64) -> u64 {
         let Some(shift) = u32::try_from(by).ok().filter(|&shift| u64::from(shift) < WINDOW_MESSAGES) else {
-            let missing = by - u64::from(self.seen.count_ones());
-            self.seen = 0;
+            let missing = by - u64::from(self.seen_bits.count_ones());
+            self.seen_bits = 0;
             self.base += by;
             return missing;
         };
-        let falling = self.seen & ((1 << shift) - 1);
-        self.seen >>= shift;
+        let leaving_bits = self.seen_bits & ((1 << shift) - 1);
+        self.seen_bits >>= shift;
         self.base += by;
-        by - u64::from(falling.count_ones())
+        by - u64::from(leaving_bits.count_ones())
     }
 }
 
@@ -94,19 +96,19 @@ impl Inbox {
         Self { channel_size, senders: Vec::new() }
     }
 
-    /// Records the arrival of message `number` of the member at `place` in the
+    /// Records the arrival of message `number` of member `index` in the
     /// channel. Returns `None` if the channel has no such member.
-    pub(crate) fn arrive(&mut self, place: usize, number: u64) -> Option<Arrival> {
+    pub(crate) fn arrive(&mut self, index: usize, number: u64) -> Option<Arrival> {
         if self.senders.is_empty() {
             self.senders = vec![Sequence::default(); self.channel_size];
         }
-        Some(self.senders.get_mut(place)?.arrive(number))
+        Some(self.senders.get_mut(index)?.arrive(number))
     }
 
-    /// Returns whether message `number` of the member at `place` never arrived
+    /// Returns whether message `number` of member `index` never arrived
     /// and was not yet counted as lost.
-    pub(crate) fn is_missing(&self, place: usize, number: u64) -> bool {
-        self.senders.get(place).is_none_or(|sequence| sequence.is_missing(number))
+    pub(crate) fn is_missing(&self, index: usize, number: u64) -> bool {
+        self.senders.get(index).is_none_or(|sequence| sequence.is_missing(number))
     }
 }
 
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swapped_message_is_late_and_a_duplicate_is_again() {
+    fn a_swapped_message_is_late_and_a_duplicate_arrives_again() {
         let mut sequence = Sequence::default();
         assert_eq!(sequence.arrive(1), ON_TIME);
         assert_eq!(sequence.arrive(1), Arrival::Again);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::plan::Rng;
 
-/// The most deliveries that are kept: 1.5 MiB.
+/// Maximum number of deliveries that are kept. They take 1.5 MiB.
 const MAX_KEPT_DELIVERIES: usize = 65_536;
 
 /// The times of one delivery, in nanoseconds since the measurement began.
@@ -57,7 +57,7 @@ impl SlowestDeliveries {
         }
         self.kept.push(span);
         if self.kept.len() >= MAX_KEPT_DELIVERIES {
-            self.raise(below_tail_ns());
+            self.raise_floor(below_tail_ns());
             if self.kept.len() > MAX_KEPT_DELIVERIES / 2 {
                 self.halve();
             }
@@ -66,7 +66,7 @@ impl SlowestDeliveries {
 
     /// Adds the sample of another part of the connections.
     pub(crate) fn add(&mut self, other: &Self) {
-        self.raise(other.floor_ns);
+        self.raise_floor(other.floor_ns);
         while self.halvings < other.halvings {
             self.halve();
         }
@@ -92,7 +92,7 @@ impl SlowestDeliveries {
         halvings == 0 || self.rng.next().trailing_zeros() >= halvings
     }
 
-    fn raise(&mut self, floor_ns: u64) {
+    fn raise_floor(&mut self, floor_ns: u64) {
         if floor_ns > self.floor_ns {
             self.floor_ns = floor_ns;
             self.kept.retain(|span| span.nanoseconds() > floor_ns);
@@ -112,9 +112,10 @@ impl SlowestDeliveries {
 pub(crate) struct SlowDeliveries {
     /// When the measurement began; the spans count from here.
     pub(crate) start: Instant,
-    /// How long deliveries were measured and waited for, in nanoseconds.
+    /// Time from the start of the measurement to the end of the drain, in
+    /// nanoseconds.
     pub(crate) measured_ns: u64,
-    /// A delivery that took longer is slow, in nanoseconds.
+    /// The latency, in nanoseconds, above which a delivery is slow.
     pub(crate) threshold_ns: u64,
     /// The origin of the threshold: `p99` or the text of an objective.
     pub(crate) threshold: String,
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn below_the_capacity_all_above_the_floor_are_kept() {
+    fn all_deliveries_above_the_floor_are_kept_below_the_capacity() {
         let mut slow = SlowestDeliveries::with_floor(100);
         for nanoseconds in 0..1000 {
             slow.offer(span(nanoseconds), || unreachable!("the capacity is not reached"));
@@ -169,11 +170,14 @@ mod tests {
         assert!((95_000..105_000).contains(&represented), "{represented}");
         let late = kept.iter().filter(|span| span.nanoseconds() > 1000 + total / 2).count();
         let share = late as f64 / kept.len() as f64;
-        assert!((0.48..0.52).contains(&share), "a late delivery is kept as likely as an early one: {share}");
+        assert!(
+            (0.48..0.52).contains(&share),
+            "early and late deliveries must be kept with the same probability: {share}"
+        );
     }
 
     #[test]
-    fn parts_add_up_to_the_coarser_sampling_rate() {
+    fn a_sum_has_the_coarser_sampling_rate_of_its_parts() {
         let (mut fine, mut coarse) = (SlowestDeliveries::with_floor(0), SlowestDeliveries::with_floor(0));
         for nanoseconds in 1..=1000 {
             fine.offer(span(nanoseconds), || 0);

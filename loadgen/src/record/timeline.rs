@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use super::latency::with_digits;
 use crate::plan::nanoseconds;
 
-/// The most bins of a run.
+/// Maximum number of bins of a run.
 const MAX_BINS: u64 = 200;
 
 /// The shortest bin.
@@ -53,7 +53,7 @@ pub(crate) struct DeliveryTimeline {
     bins: Bins,
     /// Number of deliveries, by the bin of their arrival.
     pub(crate) delivered: Vec<u64>,
-    /// Latencies by the bin of the due time, with one digit.
+    /// Latencies by the bin of the due time, with one significant digit.
     pub(crate) latency: Vec<Histogram<u32>>,
     /// The longest latency of each bin, exactly.
     pub(crate) longest_ns: Vec<u64>,
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_of_bins_is_bounded_and_every_time_has_one() {
+    fn the_number_of_bins_is_bounded_and_every_time_has_a_bin() {
         for (seconds, count, width_ms) in [(1, 10, 100), (20, 200, 100), (86_400, 200, 432_000)] {
             let bins = Bins::new(Duration::from_secs(seconds));
             assert_eq!((bins.count(), bins.width()), (count, Duration::from_millis(width_ms)));

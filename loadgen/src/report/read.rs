@@ -1,8 +1,8 @@
 //! Reading a report that was written before.
 //!
 //! A comparison needs few fields, so that any program can write a document to
-//! compare: [`read`] fills in what else is missing. A merge is made of all
-//! fields: [`read_whole`] fails where one is missing.
+//! compare: [`read`] fills in the others. A merge needs all fields, so
+//! [`read_whole`] fails if one is missing.
 
 use std::path::Path;
 
@@ -15,7 +15,8 @@ use super::document::{Report, SCHEMA};
 /// The fields of a shard that a merge does not use.
 const UNUSED_BY_MERGE: [&str; 4] = ["version", "command", "objectives", "exit_code"];
 
-/// The parts whose own types say which of their fields may be missing.
+/// Documents of loopscope inside a report. Their types define which of their
+/// fields may be missing, so their fields are not checked here.
 const LOOPSCOPE_DOCUMENTS: [&str; 2] = ["findings", "stalls"];
 
 /// Reads the report in the file `path`.
@@ -68,20 +69,20 @@ fn contents(path: &Path) -> anyhow::Result<(String, Vec<u8>)> {
     Ok((name, text))
 }
 
-/// Returns the path of a field of `read` that `document` lacks. A field that is
-/// null may be missing.
-fn missing_field(document: &Value, read: &Value) -> Option<String> {
-    match (document, read) {
-        (Value::Object(document), Value::Object(read)) => {
-            read.iter().find_map(|(name, value)| match document.get(name) {
+/// Returns the path of the first field that is in `complete` but not in
+/// `document`. A field whose value is null may be missing.
+fn missing_field(document: &Value, complete: &Value) -> Option<String> {
+    match (document, complete) {
+        (Value::Object(document), Value::Object(complete)) => {
+            complete.iter().find_map(|(name, value)| match document.get(name) {
                 Some(_) if LOOPSCOPE_DOCUMENTS.contains(&name.as_str()) => None,
                 Some(field) => missing_field(field, value).map(|inner| format!("{name}.{inner}")),
                 None if value.is_null() || UNUSED_BY_MERGE.contains(&name.as_str()) => None,
                 None => Some(name.clone()),
             })
         }
-        (Value::Array(document), Value::Array(read)) => {
-            document.iter().zip(read).find_map(|(document, read)| missing_field(document, read))
+        (Value::Array(document), Value::Array(complete)) => {
+            document.iter().zip(complete).find_map(|(document, complete)| missing_field(document, complete))
         }
         _ => None,
     }
@@ -93,7 +94,7 @@ mod tests {
     use serde_json::json;
 
     /// The fields that a comparison needs, and no others.
-    fn compared() -> Value {
+    fn minimal_document() -> Value {
         json!({
             "schema": SCHEMA,
             "target": "127.0.0.1:6667",
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_document_with_only_the_compared_fields_is_read() {
-        let report = parsed(&compared()).expect("a report");
+        let report = parsed(&minimal_document()).expect("a report");
         assert_eq!((report.load.deliveries.lost, report.load.deliveries.delivered), (3, 0));
         assert!(report.findings.is_none() && report.load.stages.is_empty());
     }
@@ -125,7 +126,7 @@ mod tests {
         for pointer in
             ["/target", "/settings/mix", "/load/histograms", "/load/deliveries/lost", "/verdict/reasons"]
         {
-            let mut document = compared();
+            let mut document = minimal_document();
             let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
             let parent = document.pointer_mut(parent).and_then(Value::as_object_mut).expect(pointer);
             parent.remove(field).expect(pointer);
@@ -135,8 +136,8 @@ mod tests {
     }
 
     #[test]
-    fn another_schema_is_named() {
-        let mut document = compared();
+    fn an_error_about_the_schema_contains_both_names() {
+        let mut document = minimal_document();
         document["schema"] = json!("loadgen.report/2");
         let error = parsed(&document).expect_err("another schema").to_string();
         assert_eq!(error, "a.json has the schema `loadgen.report/2` instead of `loadgen.report/1`");
@@ -144,8 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_report_lacks_no_field_that_a_merge_uses() {
-        let document = compared();
+    fn a_field_that_a_merge_uses_must_be_present() {
+        let document = minimal_document();
         let read = serde_json::to_value(parsed(&document).expect("a report")).expect("JSON");
         assert_eq!(missing_field(&document, &read).as_deref(), Some("generator"));
         let mut whole = read.clone();

@@ -44,7 +44,7 @@ impl Driver for ChatDriver {
 
     async fn finish(self, planned: u64, end_ns: u64) -> Recorder {
         let inboxes = self.fleet.disconnect().await;
-        let mut received = self.state.settle();
+        let mut received = self.state.total_at_end();
         reconcile::reconcile(&self.state, &self.members, &inboxes, planned, end_ns, &mut received);
         received
     }

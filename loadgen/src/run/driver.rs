@@ -16,11 +16,12 @@ pub(crate) trait Driver: Sized {
     /// Returns the outlet that sends for the clients that are ready.
     fn outlet(&self) -> Self::Outlet;
 
-    /// Runs the visitors during the measurement, until it is dropped. A
-    /// protocol without visitors waits forever.
+    /// Runs the visitors during the measurement, until the caller drops this
+    /// future. A protocol without visitors waits forever.
     async fn run_visitors(&self);
 
-    /// Disconnects all clients. Returns what was received; each delivery of the
-    /// first `planned` commands is then either delivered, or lost by `end_ns`.
+    /// Disconnects all clients. Returns the received and the lost deliveries of
+    /// the first `planned` commands. A delivery that has not arrived is
+    /// lost; the generator waited for it until `end_ns`.
     async fn finish(self, planned: u64, end_ns: u64) -> Recorder;
 }

@@ -24,7 +24,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Fleet {
     state: Arc<RunState>,
     clients: JoinSet<(usize, Inbox)>,
-    arrivals: mpsc::Receiver<Option<Member>>,
+    /// One value for each client: the member, or `None` if it failed to join.
+    joined: mpsc::Receiver<Option<Member>>,
     quit: watch::Sender<bool>,
 }
 
@@ -32,20 +33,21 @@ impl Fleet {
     /// Starts the clients, spread over the plan's ramp.
     pub(crate) fn launch(state: &Arc<RunState>, address: SocketAddr) -> Self {
         let plan = &state.plan;
-        let (arrived, arrivals) = mpsc::channel(plan.connections);
+        let (joined_sender, joined) = mpsc::channel(plan.connections);
         let (quit, quit_requested) = watch::channel(false);
         let mut clients = JoinSet::new();
         let begin = Instant::now();
         for id in 0..plan.connections {
-            let client = ChatClient { state: Arc::clone(state), address, id, arrived: arrived.clone() };
-            let at = begin + plan.connects_after(id);
+            let client =
+                ChatClient { state: Arc::clone(state), address, id, joined_sender: joined_sender.clone() };
+            let at = begin + plan.connect_delay(id);
             clients.spawn(client.run(at, quit_requested.clone()));
         }
-        Self { state: Arc::clone(state), clients, arrivals, quit }
+        Self { state: Arc::clone(state), clients, joined, quit }
     }
 
     /// Waits until every client has joined or failed, or too many have failed.
-    /// Returns the members that have joined, by number.
+    /// Returns the members that have joined, sorted by connection number.
     pub(crate) async fn wait_until_joined(
         &mut self,
         stop: &mut Stop,
@@ -57,7 +59,7 @@ impl Fleet {
         let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
         while members.len() + failed < all && failed <= allowed {
             tokio::select! {
-                arrival = self.arrivals.recv() => match arrival {
+                joined = self.joined.recv() => match joined {
                     Some(Some(member)) => members.push(member),
                     Some(None) => failed += 1,
                     None => break,
@@ -70,7 +72,8 @@ impl Fleet {
         members
     }
 
-    /// Disconnects all clients. Returns what each of them received, by number.
+    /// Disconnects all clients. Returns the inbox of each client; the index is
+    /// the number of its connection.
     pub(crate) async fn disconnect(mut self) -> Vec<Inbox> {
         let _ = self.quit.send(true);
         let mut inboxes: Vec<Inbox> = Vec::new();
@@ -91,7 +94,7 @@ struct ChatClient {
     state: Arc<RunState>,
     address: SocketAddr,
     id: usize,
-    arrived: mpsc::Sender<Option<Member>>,
+    joined_sender: mpsc::Sender<Option<Member>>,
 }
 
 impl ChatClient {
@@ -104,13 +107,13 @@ impl ChatClient {
             Ok(session) => session,
             Err(failure) => {
                 self.state.failures.count(&failure);
-                let _ = self.arrived.send(None).await;
+                let _ = self.joined_sender.send(None).await;
                 return (self.id, Inbox::default());
             }
         };
         let live = &self.state.live;
         count(&live.joined, 1);
-        let _ = self.arrived.send(Some(session.member())).await;
+        let _ = self.joined_sender.send(Some(session.member())).await;
         tokio::select! {
             failure = session.receive() => {
                 self.state.failures.count(&failure);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::Histogram;
 
-use super::pacer::{Pace, SendCounts};
+use super::pacer::{PacerFigures, SendCounts};
 use crate::plan::{Action, Plan, nanoseconds};
 use crate::record::{Bins, FailureKind, Recorder, RunState, SlowDeliveries};
 use crate::report::text::units::duration;
@@ -15,7 +15,7 @@ use crate::report::{
 };
 use crate::self_monitor::SelfMonitor;
 
-/// The load figures, and the reasons why they allow no verdict.
+/// The load figures, and the reasons if the run is invalid.
 #[derive(Debug)]
 pub(crate) struct Measurement {
     /// The figures.
@@ -40,7 +40,7 @@ pub(super) struct RunRecord {
     /// Number of connections that were ready.
     pub(super) joined: usize,
     /// What was sent.
-    pub(super) pace: Pace,
+    pub(super) pace: PacerFigures,
     /// What was received and what was lost.
     pub(super) received: Recorder,
     /// When the waiting for deliveries ended.
@@ -54,9 +54,9 @@ pub(super) struct RunRecord {
 }
 
 impl Measurement {
-    /// Returns the measurement of a run that could not begin.
-    pub(super) fn impossible(state: &RunState, reason: String) -> Self {
-        let (pace, received) = (Pace::none(state), state.received());
+    /// Returns the measurement of a run that could not start.
+    pub(super) fn without_figures(state: &RunState, reason: String) -> Self {
+        let (pace, received) = (PacerFigures::none(state), state.received());
         let (generator, end) = (SelfMonitor::start().figures(), Instant::now());
         let record =
             RunRecord { joined: 0, pace, received, end, generator, all_closed: false, interrupted: false };
@@ -73,9 +73,9 @@ impl Measurement {
         let load = load(state, &record);
         let mut invalid = Vec::new();
         if record.all_closed {
-            invalid.push(all_gone(state, ended));
+            invalid.push(all_closed_text(state, ended));
         } else if load.commands.planned == 0 {
-            invalid.push(not_begun(state, record.joined, record.interrupted));
+            invalid.push(not_started_text(state, record.joined, record.interrupted));
         }
         invalid.extend(too_late(&state.plan, &load, &record.generator));
         let slow = slow(state, &record, start);
@@ -90,7 +90,7 @@ fn slow(state: &RunState, record: &RunRecord, start: Instant) -> Option<SlowDeli
     let received = &record.received;
     let lost = received.counts().lost;
     let arrived = received.latency.len().checked_sub(lost).filter(|&arrived| arrived > 0)?;
-    let (threshold, threshold_ns) = match state.plan.tightest() {
+    let (threshold, threshold_ns) = match state.plan.tightest_latency_objective() {
         Some((objective, limit)) => (objective, nanoseconds(limit)),
         None => ("p99".to_owned(), p99_of_arrived(&received.latency, arrived)),
     };
@@ -106,9 +106,9 @@ fn slow(state: &RunState, record: &RunRecord, start: Instant) -> Option<SlowDeli
     })
 }
 
-/// Returns the p99 of the deliveries that arrived. Lost ones are in the
-/// histogram with at least the drain time, which is above every latency that
-/// was received, except in a run that ended early.
+/// Returns the p99 of the deliveries that arrived. The histogram also contains
+/// the lost deliveries. Their samples are at least the drain time, so they are
+/// above all samples of received deliveries, except in a run that ended early.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
 fn p99_of_arrived(latency: &Histogram<u64>, arrived: u64) -> u64 {
     latency.value_at_quantile(0.99 * arrived as f64 / latency.len() as f64)
@@ -116,7 +116,7 @@ fn p99_of_arrived(latency: &Histogram<u64>, arrived: u64) -> u64 {
 
 fn load(state: &RunState, record: &RunRecord) -> Load {
     let RunRecord { joined, pace, received, end, .. } = record;
-    let mut send_lag = pace.lag.clone();
+    let mut send_lag = pace.lag_ns.clone();
     // Adding cannot fail, because the bounds are equal.
     let _ = send_lag.add(&received.send_lag);
     let live = state.live.view();
@@ -126,7 +126,7 @@ fn load(state: &RunState, record: &RunRecord) -> Load {
             joined: *joined as u64,
             lost: (*joined as u64).saturating_sub(live.open),
         },
-        measured_seconds: measured(state, pace, *end).as_secs_f64(),
+        measured_seconds: measured_duration(state, pace, *end).as_secs_f64(),
         commands: commands(state, pace, &send_lag, *end, received.error_replies.clone()),
         deliveries: received.counts().into(),
         latency: Timing::from_histogram(&received.latency),
@@ -151,8 +151,8 @@ fn load(state: &RunState, record: &RunRecord) -> Load {
     }
 }
 
-/// Returns points of the distribution: five for each halving of the share of
-/// the samples that are above them, so the points get closer towards the end.
+/// Returns points of the distribution. The share of the samples above a point
+/// halves every five points, so the points get closer towards the maximum.
 pub(crate) fn spectrum(latency: &Histogram<u64>) -> Vec<SpectrumPoint> {
     let points = latency.iter_quantiles(5);
     points
@@ -163,18 +163,18 @@ pub(crate) fn spectrum(latency: &Histogram<u64>) -> Vec<SpectrumPoint> {
         .collect()
 }
 
-fn timeline(state: &RunState, pace: &Pace, received: &Recorder) -> LoadTimeline {
+fn timeline(state: &RunState, pace: &PacerFigures, received: &Recorder) -> LoadTimeline {
     let width = Bins::new(state.plan.duration()).width();
-    let lines = &received.timeline;
+    let timeline = &received.timeline;
     let seconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64();
     let bin = |(bin, counts): (usize, &SendCounts)| {
-        let latency = &lines.latency[bin];
-        let longest = lines.longest_ns[bin];
+        let latency = &timeline.latency[bin];
+        let longest = timeline.longest_ns[bin];
         let quantile = |q| (!latency.is_empty()).then(|| seconds(latency.value_at_quantile(q).min(longest)));
         TimelineBin {
             planned: counts.planned,
             sent: counts.sent,
-            delivered: lines.delivered[bin],
+            delivered: timeline.delivered[bin],
             p50_seconds: quantile(0.5),
             p99_seconds: quantile(0.99),
             max_seconds: quantile(1.0).map(|_| seconds(longest)),
@@ -185,7 +185,7 @@ fn timeline(state: &RunState, pace: &Pace, received: &Recorder) -> LoadTimeline 
 }
 
 /// Returns the figures of each stage.
-fn stages(state: &RunState, pace: &Pace, received: &Recorder) -> Vec<StageLoad> {
+fn stages(state: &RunState, pace: &PacerFigures, received: &Recorder) -> Vec<StageLoad> {
     let planned = state.plan.stages.all().iter();
     let outcome = pace.stages.iter().zip(&received.stages);
     planned
@@ -210,13 +210,13 @@ impl From<SendCounts> for CommandCount {
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
 fn commands(
     state: &RunState,
-    pace: &Pace,
+    pace: &PacerFigures,
     send_lag: &Histogram<u64>,
     end: Instant,
     errors: BTreeMap<u16, u64>,
 ) -> Commands {
     let total = pace.total();
-    let seconds = measured(state, pace, end).as_secs_f64();
+    let seconds = measured_duration(state, pace, end).as_secs_f64();
     let by_kind = Action::ALL
         .into_iter()
         .filter(|&action| state.plan.mix.contains(action))
@@ -239,9 +239,9 @@ fn later_than(lag: &Histogram<u64>, limit: Duration) -> u64 {
     lag.len() - lag.count_between(0, nanoseconds(limit))
 }
 
-/// Returns how long was measured: the plan's duration, unless the run ended
-/// early.
-fn measured(state: &RunState, pace: &Pace, end: Instant) -> Duration {
+/// Returns the duration of the measurement: the plan's duration, unless the run
+/// ended early.
+fn measured_duration(state: &RunState, pace: &PacerFigures, end: Instant) -> Duration {
     if pace.total().planned == 0 {
         return Duration::ZERO;
     }
@@ -252,13 +252,16 @@ fn reason(state: &RunState) -> String {
     state.failures.main_reason().unwrap_or_else(|| "the reason is unknown".to_owned())
 }
 
-fn all_gone(state: &RunState, after: Duration) -> String {
+fn all_closed_text(state: &RunState, after: Duration) -> String {
     let seconds = after.as_secs_f64();
     let target = &state.plan.target;
-    format!("{target}: every connection was gone after {seconds:.1} s of the run: {}", reason(state))
+    format!(
+        "{target}: every connection was closed {seconds:.1} s after the measurement began: {}",
+        reason(state)
+    )
 }
 
-fn not_begun(state: &RunState, joined: usize, interrupted: bool) -> String {
+fn not_started_text(state: &RunState, joined: usize, interrupted: bool) -> String {
     if interrupted {
         return "interrupted before anything was measured".to_owned();
     }
@@ -288,8 +291,8 @@ fn too_late(plan: &Plan, load: &Load, generator: &Generator) -> Option<String> {
         .or_else(|| blocked(plan, load, &generator.blocking))
 }
 
-/// Returns an error text if the generator's own stalls took too much of the
-/// time.
+/// Returns an error text if the generator's own stalls took more than
+/// [`MAX_OWN_BLOCKING_SHARE`] of the measured time.
 fn blocked(plan: &Plan, load: &Load, blocking: &Blocking) -> Option<String> {
     let share = blocking.seconds / load.measured_seconds.max(f64::MIN_POSITIVE);
     let is_long = blocking.longest_seconds > plan.max_receive_lag.as_secs_f64();

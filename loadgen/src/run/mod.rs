@@ -28,7 +28,7 @@ use crate::self_monitor::SelfMonitor;
 use chat::ChatDriver;
 use driver::Driver;
 use measurement::RunRecord;
-use pacer::Pace;
+use pacer::PacerFigures;
 use web::WebDriver;
 
 /// Time between two checks of the state of the run.
@@ -41,21 +41,21 @@ pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> 
     metrics::set_current_run(&state);
     let target = match state.plan.target.parse::<Target>() {
         Ok(target) => target,
-        Err(reason) => return Measurement::impossible(&state, reason),
+        Err(reason) => return Measurement::without_figures(&state, reason),
     };
     match net::resolve(target.address()).await {
         Ok(address) if target.is_web() => {
             run_with_driver(&state, WebDriver::launch(&state, &target, address), stop, progress).await
         }
         Ok(address) => run_with_driver(&state, ChatDriver::launch(&state, address), stop, progress).await,
-        Err(reason) => Measurement::impossible(&state, reason),
+        Err(reason) => Measurement::without_figures(&state, reason),
     }
 }
 
 /// Returns the measurement of a run in which another program generates the
 /// load: the plan and no figures.
 pub(crate) fn unmeasured(plan: Plan, interrupted: bool) -> Measurement {
-    let mut measurement = Measurement::impossible(&RunState::new(plan), String::new());
+    let mut measurement = Measurement::without_figures(&RunState::new(plan), String::new());
     measurement.invalid.clear();
     measurement.interrupted = interrupted;
     measurement
@@ -69,11 +69,11 @@ async fn run_with_driver<D: Driver>(
 ) -> Measurement {
     let joined = driver.wait_until_ready(&mut stop, progress).await;
     let ready = joined >= state.plan.required_connections() && !stop.is_requested();
-    let mut pace = Pace::none(state);
+    let mut pace = PacerFigures::none(state);
     let mut monitor = SelfMonitor::start();
     let log = match start_log(state) {
         Ok(log) => log,
-        Err(reason) => return Measurement::impossible(state, reason),
+        Err(reason) => return Measurement::without_figures(state, reason),
     };
     if ready {
         progress.show_text("all clients are ready, settling");
@@ -93,14 +93,14 @@ async fn run_with_driver<D: Driver>(
     let all_closed = ready && state.live.view().open == 0;
     let planned = pace.total().planned;
     let mut received = driver.finish(planned, state.since_start(end)).await;
-    let unwritten = log.zip(received.intervals.take()).and_then(|(log, last)| log.finish(last).err());
+    let log_error = log.zip(received.interval.take()).and_then(|(log, last)| log.finish(last).err());
     progress.clear();
     let interrupted = stop.is_requested();
     let mut measurement = Measurement::new(
         state,
         RunRecord { joined, pace, received, end, generator, all_closed, interrupted },
     );
-    if let (Some(error), Some(path)) = (unwritten, &state.plan.hlog) {
+    if let (Some(error), Some(path)) = (log_error, &state.plan.hlog) {
         measurement.invalid.push(format!("--hlog {} cannot be written: {error}", path.display()));
     }
     measurement
@@ -115,15 +115,20 @@ fn start_log(state: &Arc<RunState>) -> Result<Option<IntervalLog>, String> {
 
 /// Runs the pacer until the end of the schedule, a signal, or the end of the
 /// last connection.
-async fn send(state: &Arc<RunState>, outlet: impl Outlet, stop: &Stop, progress: &mut Progress) -> Pace {
+async fn send(
+    state: &Arc<RunState>,
+    outlet: impl Outlet,
+    stop: &Stop,
+    progress: &mut Progress,
+) -> PacerFigures {
     let halt = Arc::new(AtomicBool::new(false));
     let Ok(mut pace) = pacer::start(state, outlet, Arc::clone(&halt)) else {
-        return Pace::none(state);
+        return PacerFigures::none(state);
     };
     let mut ticks = tokio::time::interval(STATE_POLL_INTERVAL);
     loop {
         tokio::select! {
-            pace = &mut pace => break pace.unwrap_or_else(|_| Pace::none(state)),
+            pace = &mut pace => break pace.unwrap_or_else(|_| PacerFigures::none(state)),
             _ = ticks.tick() => {
                 progress.show("measuring", state);
                 if stop.is_requested() || state.live.view().open == 0 {

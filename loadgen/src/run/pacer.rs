@@ -8,21 +8,22 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use tokio::sync::oneshot;
 
-use crate::outlet::{Outlet, Sent};
+use crate::outlet::{Outlet, SendOutcome};
 use crate::plan::{Action, Due};
 use crate::record::{Bins, RunState, count, histogram};
 
 /// The longest sleep without a check whether the pacer must halt.
 const MAX_SLEEP_BETWEEN_HALT_CHECKS: Duration = Duration::from_millis(20);
 
-/// How often commands were planned, sent and skipped.
+/// Counts of commands.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SendCounts {
-    /// They became due.
+    /// Commands that became due.
     pub(crate) planned: u64,
-    /// They were sent.
+    /// Commands that were sent.
     pub(crate) sent: u64,
-    /// They were not sent: the connection was closed, or its outbox was full.
+    /// Commands that were not sent: the connection was closed, or its outbox
+    /// was full.
     pub(crate) skipped: u64,
 }
 
@@ -36,11 +37,11 @@ impl SendCounts {
     }
 }
 
-/// The figures of the pacer.
+/// The send lag and the counts that the pacer records.
 #[derive(Debug)]
-pub(crate) struct Pace {
-    /// The send lag of each command.
-    pub(crate) lag: Histogram<u64>,
+pub(crate) struct PacerFigures {
+    /// The send lag of each command, in nanoseconds.
+    pub(crate) lag_ns: Histogram<u64>,
     /// By action, in the order of [`Action::ALL`].
     pub(crate) by_action: [SendCounts; Action::ALL.len()],
     /// By stage of the plan.
@@ -50,14 +51,14 @@ pub(crate) struct Pace {
     bins: Bins,
 }
 
-impl Pace {
+impl PacerFigures {
     /// Returns the figures of a run without commands.
     pub(crate) fn none(state: &RunState) -> Self {
         let stages = vec![SendCounts::default(); state.plan.stages.all().len()];
         let bins = Bins::new(state.plan.duration());
         let timeline = vec![SendCounts::default(); bins.count()];
         Self {
-            lag: histogram(),
+            lag_ns: histogram(),
             by_action: [SendCounts::default(); Action::ALL.len()],
             stages,
             timeline,
@@ -78,9 +79,9 @@ pub(crate) fn start(
     state: &Arc<RunState>,
     outlet: impl Outlet,
     halt: Arc<AtomicBool>,
-) -> std::io::Result<oneshot::Receiver<Pace>> {
+) -> std::io::Result<oneshot::Receiver<PacerFigures>> {
     let (done, result) = oneshot::channel();
-    let pacer = Pacer { state: Arc::clone(state), outlet, pace: Pace::none(state) };
+    let pacer = Pacer { state: Arc::clone(state), outlet, pace: PacerFigures::none(state) };
     thread::Builder::new().name("pacer".into()).spawn(move || {
         let _ = done.send(pacer.run(&halt));
     })?;
@@ -90,11 +91,11 @@ pub(crate) fn start(
 struct Pacer<O> {
     state: Arc<RunState>,
     outlet: O,
-    pace: Pace,
+    pace: PacerFigures,
 }
 
 impl<O: Outlet> Pacer<O> {
-    fn run(mut self, halt: &AtomicBool) -> Pace {
+    fn run(mut self, halt: &AtomicBool) -> PacerFigures {
         let start = self.state.begin();
         for due in self.state.plan.schedule(self.outlet.senders()) {
             if !sleep_until(start + Duration::from_nanos(due.at_ns), halt) {
@@ -109,14 +110,14 @@ impl<O: Outlet> Pacer<O> {
         count(&self.state.live.planned, 1);
         let lag = self.state.since_start(Instant::now()).saturating_sub(due.at_ns);
         if self.outlet.sends_at_once() {
-            self.pace.lag.saturating_record(lag.max(1));
+            self.pace.lag_ns.saturating_record(lag.max(1));
         }
         let counts = match self.outlet.send(&self.state, due, lag) {
-            Sent::Now | Sent::Queued => {
+            SendOutcome::Written | SendOutcome::Queued => {
                 count(&self.state.live.sent, 1);
                 SendCounts { planned: 1, sent: 1, skipped: 0 }
             }
-            Sent::Skipped | Sent::Closed => SendCounts { planned: 1, sent: 0, skipped: 1 },
+            SendOutcome::Skipped | SendOutcome::Closed => SendCounts { planned: 1, sent: 0, skipped: 1 },
         };
         for sum in [
             &mut self.pace.by_action[due.action.index()],

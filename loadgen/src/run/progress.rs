@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::record::{LiveView, RunState};
+use crate::record::{LiveCounts, RunState};
 use crate::report::text::units::{count, duration_ns};
 
 /// Time between two updates of the line on a terminal.
@@ -19,11 +19,11 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     interval: Option<Duration>,
-    last: Option<(Instant, LiveView)>,
+    last: Option<(Instant, LiveCounts)>,
 }
 
 impl Progress {
-    /// Returns a progress that rewrites one line on a terminal, adds lines
+    /// Returns a display that rewrites one line on a terminal, adds lines
     /// elsewhere, and shows nothing if `quiet`.
     pub(crate) fn new(quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
@@ -39,7 +39,7 @@ impl Progress {
     /// Shows the state of the run, unless the last update is too recent.
     pub(crate) fn show(&mut self, phase: &str, state: &RunState) {
         let now = Instant::now();
-        let (since, before) = *self.last.get_or_insert_with(|| (now, LiveView::default()));
+        let (since, before) = *self.last.get_or_insert_with(|| (now, LiveCounts::default()));
         let elapsed = now.duration_since(since);
         if self.interval.is_none_or(|interval| elapsed < interval) {
             return;
@@ -77,7 +77,7 @@ impl Progress {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates are shown without decimals")]
-fn line(phase: &str, state: &RunState, view: &LiveView, before: &LiveView, elapsed: Duration) -> String {
+fn line(phase: &str, state: &RunState, view: &LiveCounts, before: &LiveCounts, elapsed: Duration) -> String {
     let open =
         format!("{phase}: {} of {} connections", count(view.open), count(state.plan.connections as u64));
     let failures = match state.failures.total() {

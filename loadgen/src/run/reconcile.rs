@@ -8,9 +8,9 @@ use crate::record::{Inbox, Recorder, RunState};
 
 /// Walks over the first `planned` commands of the schedule again and looks each
 /// delivery up in the inbox of its receiver. A delivery that never arrived
-/// becomes a censored sample in the latencies of `received`: the time that it
-/// was waited for until `end_ns`, but at least the drain time, so that a loss
-/// cannot improve a percentile.
+/// becomes a censored sample in the latencies of `received`: the time from its
+/// due time to `end_ns`, but at least the drain time. So a loss cannot improve
+/// a percentile.
 pub(crate) fn reconcile(
     state: &RunState,
     members: &[Member],
@@ -30,12 +30,12 @@ pub(crate) fn reconcile(
     let planned = usize::try_from(planned).unwrap_or(usize::MAX);
     for due in schedule.take(planned).filter(|due| due.action == Action::Privmsg) {
         let sender = &members[due.sender];
-        let (channel, place) = (state.channel(sender.id), state.place(sender.id));
+        let (channel, index) = (state.channel(sender.id), state.index_in_channel(sender.id));
         let receivers = channels[&channel].iter().filter(|&&receiver| receiver != sender.id);
         let (mut expected, mut missing) = (0, 0);
         for &receiver in receivers {
             expected += 1;
-            missing += u64::from(inboxes[receiver].is_missing(place, due.sequence));
+            missing += u64::from(inboxes[receiver].is_missing(index, due.sequence));
         }
         let stage = state.plan.stages.index_at(due.at_ns);
         received.expect(channel, stage, expected);

@@ -15,8 +15,9 @@ use crate::plan::{Due, Target};
 use crate::record::{Failure, Recorder, RunState};
 use crate::web::{PageConnection, WebClient, WebOutlet};
 
-/// The most requests that wait for a free connection. Further requests are
-/// skipped, so that a stalled target cannot make the generator grow.
+/// Maximum number of requests that wait for a free connection. Further requests
+/// are skipped, so that the generator's memory stays bounded if the target
+/// stalls.
 const MAX_QUEUED_REQUESTS: usize = 100_000;
 
 /// Time between two updates of the progress.
@@ -27,26 +28,27 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct WebDriver {
     state: Arc<RunState>,
     clients: JoinSet<()>,
-    arrivals: mpsc::Receiver<bool>,
+    /// One value for each connection: whether it could be opened.
+    opened: mpsc::Receiver<bool>,
     queue: Sender<Due>,
-    waiting: Receiver<Due>,
+    queued: Receiver<Due>,
 }
 
 impl WebDriver {
     /// Opens the connections, spread over the plan's ramp.
     pub(crate) fn launch(state: &Arc<RunState>, target: &Target, address: SocketAddr) -> Self {
         let plan = &state.plan;
-        let (queue, waiting) = async_channel::bounded(MAX_QUEUED_REQUESTS);
-        let (arrived, arrivals) = mpsc::channel(plan.connections);
+        let (queue, queued) = async_channel::bounded(MAX_QUEUED_REQUESTS);
+        let (opened_sender, opened) = mpsc::channel(plan.connections);
         let mut clients = JoinSet::new();
         let begin = Instant::now();
         for id in 0..plan.connections {
-            let at = begin + plan.connects_after(id);
+            let at = begin + plan.connect_delay(id);
             let page = page(target, address, id);
-            let client = run_client(Arc::clone(state), id, page, waiting.clone(), at, arrived.clone());
+            let client = run_client(Arc::clone(state), id, page, queued.clone(), at, opened_sender.clone());
             clients.spawn(client);
         }
-        Self { state: Arc::clone(state), clients, arrivals, queue, waiting }
+        Self { state: Arc::clone(state), clients, opened, queue, queued }
     }
 }
 
@@ -60,7 +62,7 @@ impl Driver for WebDriver {
         let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
         while ready + failed < all && failed <= allowed {
             tokio::select! {
-                arrival = self.arrivals.recv() => match arrival {
+                opened = self.opened.recv() => match opened {
                     Some(true) => ready += 1,
                     Some(false) => failed += 1,
                     None => break,
@@ -82,10 +84,10 @@ impl Driver for WebDriver {
 
     async fn finish(mut self, _planned: u64, end_ns: u64) -> Recorder {
         self.clients.shutdown().await;
-        while let Ok(due) = self.waiting.try_recv() {
+        while let Ok(due) = self.queued.try_recv() {
             self.state.on_request_lost(0, due.at_ns, end_ns);
         }
-        self.state.settle()
+        self.state.total_at_end()
     }
 }
 
@@ -101,25 +103,24 @@ async fn run_client(
     state: Arc<RunState>,
     id: usize,
     page: PageConnection,
-    waiting: Receiver<Due>,
+    queued: Receiver<Due>,
     at: Instant,
-    arrived: mpsc::Sender<bool>,
+    opened_sender: mpsc::Sender<bool>,
 ) {
     sleep_until(at).await;
     let limit = state.plan.timeout;
-    let opened =
-        timeout(limit, WebClient::open(&state, id, page, waiting)).await.unwrap_or_else(|_elapsed| {
-            let limit = humantime::format_duration(limit);
-            Err(Failure::timeout(format!("the target let a client wait for more than {limit}")))
-        });
+    let opened = timeout(limit, WebClient::open(&state, id, page, queued)).await.unwrap_or_else(|_elapsed| {
+        let limit = humantime::format_duration(limit);
+        Err(Failure::timeout(format!("the target let a client wait for more than {limit}")))
+    });
     match opened {
         Ok(mut client) => {
-            let _ = arrived.send(true).await;
+            let _ = opened_sender.send(true).await;
             client.run().await;
         }
         Err(failure) => {
             state.failures.count(&failure);
-            let _ = arrived.send(false).await;
+            let _ = opened_sender.send(false).await;
         }
     }
 }

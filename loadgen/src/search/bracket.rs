@@ -1,6 +1,6 @@
-//! The search for the highest rate that holds, as a state machine without I/O:
-//! it returns a rate, takes the result of the trial at that rate, and returns
-//! the next rate.
+//! The search for the highest rate at which the objectives hold, as a state
+//! machine without I/O: it returns a rate, takes the result of the trial at
+//! that rate, and returns the next rate.
 //!
 //! From the first rate on, the rate doubles while trials hold and halves while
 //! they miss, until one rate has held and a higher one has missed. Between the
@@ -32,8 +32,8 @@ pub(crate) struct Limits {
     pub(crate) resolution: f64,
     /// Trials in which the answer must hold.
     pub(crate) trials: u32,
-    /// The most trials of the whole search.
-    pub(crate) most_trials: u32,
+    /// Maximum number of trials of the whole search.
+    pub(crate) max_trials: u32,
 }
 
 /// A rate with the results of its trials.
@@ -63,11 +63,11 @@ impl Bracket {
 
     /// Returns the rate to try next; `None` at the end of the search.
     pub(crate) fn next(&self) -> Option<f64> {
-        if self.trials >= self.limits.most_trials {
+        if self.trials >= self.limits.max_trials {
             return None;
         }
         let Limits { first, lowest, highest, resolution, trials, .. } = self.limits;
-        let (below, above) = (self.below(), self.above());
+        let (below, above) = (self.highest_held(), self.lowest_missed());
         match (below, above) {
             (None, None) => Some(first.clamp(lowest, highest)),
             (None, Some(above)) => (above.rate > lowest).then(|| (above.rate / 2.0).max(lowest)),
@@ -94,14 +94,14 @@ impl Bracket {
 
     /// Returns the highest rate whose trials all held, below every rate that
     /// missed.
-    pub(crate) fn below(&self) -> Option<RateTrials> {
-        let above = self.above().map_or(f64::INFINITY, |above| above.rate);
+    pub(crate) fn highest_held(&self) -> Option<RateTrials> {
+        let above = self.lowest_missed().map_or(f64::INFINITY, |above| above.rate);
         let held = self.tried.iter().filter(|tried| tried.held == tried.trials && tried.rate < above);
         held.copied().max_by(|a, b| a.rate.total_cmp(&b.rate))
     }
 
-    /// Returns the lowest rate of which a trial missed.
-    pub(crate) fn above(&self) -> Option<RateTrials> {
+    /// Returns the lowest rate at which a trial missed.
+    pub(crate) fn lowest_missed(&self) -> Option<RateTrials> {
         let missed = self.tried.iter().filter(|tried| tried.held < tried.trials);
         missed.copied().min_by(|a, b| a.rate.total_cmp(&b.rate))
     }
@@ -110,8 +110,8 @@ impl Bracket {
     /// and the rate above it is as close as the resolution requires.
     pub(crate) fn is_settled(&self) -> bool {
         let Limits { highest, resolution, trials, .. } = self.limits;
-        self.below().is_some_and(|below| {
-            let near = match self.above() {
+        self.highest_held().is_some_and(|below| {
+            let near = match self.lowest_missed() {
                 Some(above) => above.rate <= below.rate * (1.0 + resolution),
                 None => below.rate >= highest,
             };
@@ -120,8 +120,8 @@ impl Bracket {
     }
 }
 
-/// Returns the lower bound, with 95 % confidence, of the probability that a
-/// trial holds, after `trials` of which all held.
+/// Returns a lower bound of the probability that a trial holds. The bound has
+/// 95 % confidence, if `trials` trials were run and all held.
 pub(crate) fn lower_bound(trials: u32) -> f64 {
     if trials == 0 { 0.0 } else { 0.05_f64.powf(1.0 / f64::from(trials)) }
 }
@@ -132,7 +132,7 @@ mod tests {
     use crate::plan::Rng;
 
     const LIMITS: Limits =
-        Limits { first: 100.0, lowest: 1.0, highest: 1e6, resolution: 0.05, trials: 3, most_trials: 60 };
+        Limits { first: 100.0, lowest: 1.0, highest: 1e6, resolution: 0.05, trials: 3, max_trials: 60 };
 
     fn search(limits: Limits, mut holds: impl FnMut(f64) -> bool) -> Bracket {
         let mut bracket = Bracket::new(limits);
@@ -147,7 +147,7 @@ mod tests {
     fn a_sharp_limit_is_found_with_the_resolution_from_either_side() {
         for limit in [3.0, 99.0, 100.0, 101.0, 12_345.0, 900_000.0] {
             let bracket = search(LIMITS, |rate| rate <= limit);
-            let below = bracket.below().expect("a rate that holds");
+            let below = bracket.highest_held().expect("a rate that holds");
             assert!(bracket.is_settled());
             assert!(below.rate <= limit && below.rate * 1.05 >= limit, "{} for {limit}", below.rate);
             assert_eq!((below.held, below.trials), (3, 3));
@@ -156,12 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn if_all_rates_hold_the_highest_is_the_answer_and_if_none_holds_there_is_no_answer() {
+    fn the_answer_is_the_highest_rate_if_all_hold_and_none_if_none_holds() {
         let bracket = search(LIMITS, |_| true);
-        assert!(bracket.is_settled() && bracket.above().is_none());
-        assert!((bracket.below().expect("it held").rate - 1e6).abs() < 1e-6);
+        assert!(bracket.is_settled() && bracket.lowest_missed().is_none());
+        assert!((bracket.highest_held().expect("it held").rate - 1e6).abs() < 1e-6);
         let bracket = search(LIMITS, |_| false);
-        assert!(!bracket.is_settled() && bracket.below().is_none());
+        assert!(!bracket.is_settled() && bracket.highest_held().is_none());
     }
 
     #[test]
@@ -175,15 +175,15 @@ mod tests {
                 rate if rate >= 2000.0 => false,
                 _ => rng.below(2) == 0,
             });
-            let below = bracket.below().expect("low rates hold");
+            let below = bracket.highest_held().expect("low rates hold");
             assert!(below.rate < 2000.0 && below.held == below.trials);
-            assert!(bracket.is_settled() || bracket.trials == LIMITS.most_trials);
+            assert!(bracket.is_settled() || bracket.trials == LIMITS.max_trials);
         }
     }
 
     #[test]
     fn the_number_of_trials_is_bounded() {
-        let bracket = search(Limits { most_trials: 4, ..LIMITS }, |rate| rate < 1e5);
+        let bracket = search(Limits { max_trials: 4, ..LIMITS }, |rate| rate < 1e5);
         assert_eq!((bracket.trials, bracket.is_settled()), (4, false));
     }
 

@@ -15,7 +15,7 @@ pub(crate) struct SearchReport {
     pub(crate) schema: &'static str,
     /// The generator's version.
     pub(crate) version: &'static str,
-    /// The server that was driven.
+    /// The server under test.
     pub(crate) target: String,
     /// When it began, in seconds of the Unix epoch.
     pub(crate) started_unix_seconds: f64,
@@ -28,13 +28,13 @@ pub(crate) struct SearchReport {
     /// The largest allowed relative difference between the answer and the
     /// lowest rate that missed.
     pub(crate) resolution: f64,
-    /// The highest rate that held; `None` if none did.
+    /// The highest rate that held; `None` if no rate held.
     pub(crate) answer: Option<Answer>,
-    /// The lowest rate that missed; `None` if none did.
+    /// The lowest rate that missed; `None` if no rate missed.
     pub(crate) limit: Option<Limit>,
-    /// Why no verdict is possible, if none is.
+    /// Why no verdict is possible; `None` if the search has a verdict.
     pub(crate) invalid: Option<String>,
-    /// 0 with an answer, 1 without, 2 if no verdict is possible.
+    /// 0 with an answer, 1 without an answer, 2 without a verdict.
     pub(crate) exit_code: u8,
     /// Every trial, in order.
     pub(crate) trials: Vec<Trial>,
@@ -96,7 +96,7 @@ pub(crate) struct Trial {
     pub(crate) outcome: &'static str,
     /// Why it did not hold.
     pub(crate) reasons: Vec<String>,
-    /// From due to received.
+    /// From due time to receipt.
     pub(crate) latency: Option<Timing>,
     /// Deliveries that never arrived.
     pub(crate) lost: u64,
@@ -125,7 +125,7 @@ impl Limit {
     /// Returns the limit at the rate `tried`.
     pub(super) fn from_trials(tried: RateTrials, trials: &[Trial]) -> Self {
         let missed =
-            trials.iter().rev().find(|trial| same(trial.rate, tried.rate) && trial.outcome != "held");
+            trials.iter().rev().find(|trial| is_same_rate(trial.rate, tried.rate) && trial.outcome != "held");
         Self {
             rate: tried.rate,
             held: tried.held,
@@ -137,7 +137,7 @@ impl Limit {
     }
 }
 
-fn same(a: f64, b: f64) -> bool {
+fn is_same_rate(a: f64, b: f64) -> bool {
     a.to_bits() == b.to_bits()
 }
 

@@ -1,4 +1,4 @@
-//! `loadgen search`: the highest rate at which a server holds its objectives.
+//! `loadgen search`: the highest rate at which the objectives hold.
 
 mod bracket;
 mod document;
@@ -39,25 +39,25 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
         highest: args.max_rate.max(MIN_RATE),
         resolution: args.resolution,
         trials: args.trials,
-        most_trials: args.max_trials,
+        max_trials: args.max_trials,
     };
     let stop = Stop::on_signals()?;
     let server = TargetServer::start_or_connect(&hunt).await?;
     let started = SystemTime::now();
     let mut search = Search { hunt, server, bracket: Bracket::new(limits), trials: Vec::new() };
     let interrupted = search.run_trials(&stop).await?;
-    let (target, dwell) = (search.server.target.clone(), search.hunt.load.duration);
+    let (target, trial_duration) = (search.server.target.clone(), search.hunt.load.duration);
     let objectives = search.hunt.load.slo.iter().map(|objective| objective.text().to_owned()).collect();
     let (bracket, trials) = (search.bracket, search.trials);
     let server_failure = search.server.stop().await.err();
-    let answer = bracket.below().map(|below| Answer {
+    let answer = bracket.highest_held().map(|below| Answer {
         rate: below.rate,
         held: below.held,
         trials: below.trials,
         settled: bracket.is_settled(),
         holds_at_least: bracket::lower_bound(below.trials),
     });
-    let limit = bracket.above().map(|above| Limit::from_trials(above, &trials));
+    let limit = bracket.lowest_missed().map(|above| Limit::from_trials(above, &trials));
     Ok(SearchReport {
         schema: document::SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
@@ -65,7 +65,7 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
         started_unix_seconds: started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         interrupted,
         objectives,
-        dwell_seconds: dwell.as_secs_f64(),
+        dwell_seconds: trial_duration.as_secs_f64(),
         resolution: limits.resolution,
         exit_code: if server_failure.is_some() { 2 } else { u8::from(answer.is_none()) },
         answer,

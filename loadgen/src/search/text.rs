@@ -31,7 +31,7 @@ pub(crate) fn text(report: &SearchReport) -> String {
     match &report.answer {
         Some(answer) => {
             let _ =
-                writeln!(text, "{:.1}/s holds {objectives} for {dwell} at {}", answer.rate, report.target);
+                writeln!(text, "{objectives} held at {:.1}/s for {dwell} at {}", answer.rate, report.target);
             let _ = writeln!(
                 text,
                 "  held in {} of {} at this rate: with 95 % confidence, at least {:.0} % of trials hold",
@@ -41,8 +41,11 @@ pub(crate) fn text(report: &SearchReport) -> String {
             );
         }
         None => {
-            let _ =
-                writeln!(text, "no rate was found that holds {objectives} for {dwell} at {}", report.target);
+            let _ = writeln!(
+                text,
+                "no rate was found at which {objectives} held for {dwell} at {}",
+                report.target
+            );
         }
     }
     match &report.limit {
@@ -69,7 +72,7 @@ pub(crate) fn text(report: &SearchReport) -> String {
         } else {
             "the limit of --max-trials was reached"
         };
-        let _ = writeln!(text, "  the answer is not settled to {:.1} %: {why}", report.resolution * 100.0);
+        let _ = writeln!(text, "  the answer is not certain to {:.1} %: {why}", report.resolution * 100.0);
     }
     if let Some(invalid) = &report.invalid {
         let _ = writeln!(text, "invalid: {invalid}");

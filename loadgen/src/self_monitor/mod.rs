@@ -46,25 +46,30 @@ pub(crate) fn runtime(threads: usize, metrics: Option<SocketAddr>) -> anyhow::Re
 /// Collects the generator's own figures from a start time on.
 #[derive(Debug)]
 pub(crate) struct SelfMonitor {
-    at: SystemTime,
+    start: SystemTime,
     probe: Option<ReceiveLagProbe>,
-    starved: Duration,
-    cpu: Option<Duration>,
+    starved_at_start: Duration,
+    cpu_at_start: Option<Duration>,
 }
 
 impl SelfMonitor {
     /// Starts now, with a probe of the receive lag.
     pub(crate) fn start() -> Self {
-        Self { at: SystemTime::now(), probe: ReceiveLagProbe::start(), starved: starved(), cpu: cpu() }
+        Self {
+            start: SystemTime::now(),
+            probe: ReceiveLagProbe::start(),
+            starved_at_start: starved(),
+            cpu_at_start: cpu(),
+        }
     }
 
     /// Returns the figures since the start.
     pub(crate) fn figures(&self) -> Generator {
-        let cpu = cpu().zip(self.cpu).map(|(now, then)| now.saturating_sub(then).as_secs_f64());
+        let cpu = cpu().zip(self.cpu_at_start).map(|(now, then)| now.saturating_sub(then).as_secs_f64());
         Generator {
             receive_lag: self.probe.as_ref().and_then(|probe| Timing::from_histogram(&probe.lag())),
             blocking: self.blocking(),
-            starved_seconds: starved().saturating_sub(self.starved).as_secs_f64(),
+            starved_seconds: starved().saturating_sub(self.starved_at_start).as_secs_f64(),
             cpu_seconds: cpu,
         }
     }
@@ -72,7 +77,7 @@ impl SelfMonitor {
     /// Returns the generator's own stalls since the start.
     fn blocking(&self) -> Blocking {
         let Some(scope) = SCOPE.get() else { return Blocking::default() };
-        let stalls = scope.stalls(Some(self.at)).stalls;
+        let stalls = scope.stalls(Some(self.start)).stalls;
         let seconds = |stall: &loopscope::Stall| {
             let end = stall.end.unwrap_or(stall.start);
             end.duration_since(stall.start).unwrap_or_default().as_secs_f64()

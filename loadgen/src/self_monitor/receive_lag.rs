@@ -1,4 +1,4 @@
-//! Measures how late the event loop is that receives messages.
+//! Measures how late the receiving event loop is.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,8 @@ use crate::record::histogram;
 /// Time between two probes of the loop.
 const PROBE_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Probes that may wait for an answer: more than 20 s of them.
+/// Number of probes that may wait for an answer. At one probe every 5 ms, this
+/// is enough for 20 s.
 const MAX_PENDING_PROBES: usize = 4096;
 
 /// Sends a probe to the loop at planned times, from a separate thread. The lag

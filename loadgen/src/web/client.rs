@@ -16,8 +16,9 @@ pub(crate) struct WebClient {
     id: usize,
     page: PageConnection,
     queue: Receiver<Due>,
-    /// Since when the connection is free.
-    free_ns: u64,
+    /// The time from which on the connection was free, in nanoseconds since the
+    /// measurement began.
+    free_since_ns: u64,
     is_up: bool,
 }
 
@@ -31,9 +32,9 @@ impl WebClient {
         queue: Receiver<Due>,
     ) -> Result<Self, Failure> {
         let state = Arc::clone(state);
-        let mut client = Self { state, id, page, queue, free_ns: 0, is_up: false };
+        let mut client = Self { state, id, page, queue, free_since_ns: 0, is_up: false };
         client.page.get().await?;
-        client.set_up(true);
+        client.record_is_up(true);
         Ok(client)
     }
 
@@ -54,18 +55,18 @@ impl WebClient {
         let sent_ns = self.state.now_ns();
         // The generator is late only while it has both a request and a free
         // connection for it.
-        self.state.on_send(self.id, sent_ns.saturating_sub(due.at_ns.max(self.free_ns)));
+        self.state.on_send(self.id, sent_ns.saturating_sub(due.at_ns.max(self.free_since_ns)));
         let answer = timeout(self.state.plan.timeout, self.page.get()).await;
-        self.free_ns = self.state.now_ns();
+        self.free_since_ns = self.state.now_ns();
         match answer {
             Ok(Ok(status)) => {
                 open.is_answered = true;
-                self.state.on_answer(self.id, status, due.at_ns, sent_ns, self.free_ns);
-                self.set_up(true);
+                self.state.on_answer(self.id, status, due.at_ns, sent_ns, self.free_since_ns);
+                self.record_is_up(true);
             }
             Ok(Err(failure)) => {
                 self.state.failures.count(&failure);
-                self.set_up(false);
+                self.record_is_up(false);
             }
             Err(_elapsed) => {
                 let limit = humantime::format_duration(self.state.plan.timeout);
@@ -76,7 +77,7 @@ impl WebClient {
         }
     }
 
-    fn set_up(&mut self, is_up: bool) {
+    fn record_is_up(&mut self, is_up: bool) {
         let live = &self.state.live;
         match (self.is_up, is_up) {
             (false, true) => count(&live.joined, 1),

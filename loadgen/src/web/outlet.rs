@@ -2,7 +2,7 @@
 
 use async_channel::{Sender, TrySendError};
 
-use crate::outlet::{Outlet, Sent};
+use crate::outlet::{Outlet, SendOutcome};
 use crate::plan::Due;
 use crate::record::{RunState, count};
 
@@ -25,12 +25,12 @@ impl Outlet for WebOutlet {
         self.connections
     }
 
-    fn send(&mut self, state: &RunState, due: &Due, _lag_ns: u64) -> Sent {
+    fn send(&mut self, state: &RunState, due: &Due, _lag_ns: u64) -> SendOutcome {
         count(&state.live.awaited, 1);
         let sent = match self.queue.try_send(*due) {
-            Ok(()) => return Sent::Queued,
-            Err(TrySendError::Full(_)) => Sent::Skipped,
-            Err(TrySendError::Closed(_)) => Sent::Closed,
+            Ok(()) => return SendOutcome::Queued,
+            Err(TrySendError::Full(_)) => SendOutcome::Skipped,
+            Err(TrySendError::Closed(_)) => SendOutcome::Closed,
         };
         state.on_request_lost(0, due.at_ns, state.now_ns());
         sent

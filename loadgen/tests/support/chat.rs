@@ -10,11 +10,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Decides what the server does with one delivery. The arguments are the number
 /// of deliveries so far and the channel.
-pub(crate) type Delivery = fn(u64, &str) -> Fate;
+pub(crate) type Delivery = fn(u64, &str) -> DeliveryOutcome;
 
 /// What the server does with a delivery.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum DeliveryOutcome {
     Passed,
     Dropped,
     Doubled,
@@ -37,13 +37,13 @@ pub(crate) struct Faults {
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { delivery: |_, _| Fate::Passed, delay: None, freeze: None, closes_after: None }
+        Self { delivery: |_, _| DeliveryOutcome::Passed, delay: None, freeze: None, closes_after: None }
     }
 }
 
 /// A message that the server sent to its channel.
 #[derive(Clone, Copy)]
-pub(crate) struct Passed {
+pub(crate) struct PassedMessage {
     pub(crate) sent_at: SystemTime,
     /// When the message was due, in nanoseconds after the start of the run.
     pub(crate) due_ns: u64,
@@ -53,7 +53,7 @@ pub(crate) struct Passed {
 /// The server's own counts. The generator's report must agree with them.
 #[derive(Default)]
 pub(crate) struct ServerCounts {
-    pub(crate) passed: Vec<Passed>,
+    pub(crate) passed: Vec<PassedMessage>,
     /// The start and the end of the freeze.
     pub(crate) frozen: Option<(SystemTime, SystemTime)>,
     pub(crate) messages: u64,
@@ -197,14 +197,14 @@ impl Hub {
         let sent_at = SystemTime::now();
         for (_, peer) in receivers {
             self.counts.deliveries += 1;
-            let fate = (self.faults.delivery)(self.counts.deliveries, &peer.channel);
-            deliver(peer, line, fate, &mut self.counts);
+            let outcome = (self.faults.delivery)(self.counts.deliveries, &peer.channel);
+            deliver(peer, line, outcome, &mut self.counts);
         }
         // The text contains a marker, the run, the sender, the sequence number
         // and the due time.
         let due_ns = line.split(' ').nth(7).and_then(|due| due.parse().ok()).expect("a generator's message");
         let receivers = usize::try_from(self.counts.deliveries - before).expect("few");
-        self.counts.passed.push(Passed { sent_at, due_ns, receivers });
+        self.counts.passed.push(PassedMessage { sent_at, due_ns, receivers });
     }
 }
 
@@ -225,27 +225,27 @@ fn send_delayed(hub: &Mutex<Hub>, receiver: &Receiver<DelayedMessage>) {
     }
 }
 
-fn deliver(peer: &mut Peer, line: &str, fate: Fate, counts: &mut ServerCounts) {
-    let mut text = match fate {
-        Fate::Passed => line.to_owned(),
-        Fate::Doubled => line.repeat(2),
-        Fate::Dropped => String::new(),
+fn deliver(peer: &mut Peer, line: &str, outcome: DeliveryOutcome, counts: &mut ServerCounts) {
+    let mut text = match outcome {
+        DeliveryOutcome::Passed => line.to_owned(),
+        DeliveryOutcome::Doubled => line.repeat(2),
+        DeliveryOutcome::Dropped => String::new(),
         // The receiver can check only the order of one sender's messages, so a
         // held line is sent after the next line of the same sender.
-        Fate::Swapped if peer.held.is_none() => {
+        DeliveryOutcome::Swapped if peer.held.is_none() => {
             peer.held = Some(line.to_owned());
             return;
         }
-        Fate::Swapped => line.to_owned(),
+        DeliveryOutcome::Swapped => line.to_owned(),
     };
     let prefix = |line: &str| line.split(' ').next().map(str::to_owned);
-    if fate != Fate::Dropped
+    if outcome != DeliveryOutcome::Dropped
         && let Some(held) = peer.held.take_if(|held| prefix(held) == prefix(line))
     {
         counts.swapped += 1;
         text.push_str(&held);
     }
-    counts.dropped += u64::from(fate == Fate::Dropped);
-    counts.doubled += u64::from(fate == Fate::Doubled);
+    counts.dropped += u64::from(outcome == DeliveryOutcome::Dropped);
+    counts.doubled += u64::from(outcome == DeliveryOutcome::Doubled);
     let _ = (&peer.stream).write_all(text.as_bytes());
 }

@@ -46,27 +46,28 @@ pub(crate) fn unix_ns() -> u64 {
     u64::try_from(now.as_nanos()).expect("before 2554")
 }
 
-/// Returns a findings document.
-pub(crate) fn document(findings: &[Value], lost: u64) -> Value {
+/// Returns a findings document with `dropped` dropped stalls, twice as many
+/// suppressed reports and three times as many starved polls.
+pub(crate) fn document(findings: &[Value], dropped: u64) -> Value {
     json!({
         "schema": "loopscope.findings/1",
         "process": {"pid": 1, "program": "fake", "loopscope": "0.1.0", "all_tasks": true},
         "threshold_seconds": 0.01,
         "findings": findings,
-        "starved": {"count": 3 * lost, "total_seconds": 0.1},
-        "suppressed_reports": 2 * lost,
-        "dropped": lost,
+        "starved": {"count": 3 * dropped, "total_seconds": 0.1},
+        "suppressed_reports": 2 * dropped,
+        "dropped": dropped,
     })
 }
 
 /// Returns a finding with the cause `sleep`.
-pub(crate) fn finding(id: &str, total: f64) -> Value {
+pub(crate) fn finding(id: &str, total_seconds: f64) -> Value {
     json!({
         "id": id, "cause": "sleep", "primitive": "std::thread::sleep",
         "site": {"function": "app::throttle", "file": "app/src/main.rs", "line": 7},
         "task": {"kind": "session", "spawned_at": "app/src/main.rs:3:9"},
-        "count": 4, "total_seconds": total, "max_seconds": total / 2.0, "ongoing_seconds": null,
-        "split": {"on_cpu_seconds": 0.0, "run_queue_seconds": 0.0, "off_cpu_seconds": total},
+        "count": 4, "total_seconds": total_seconds, "max_seconds": total_seconds / 2.0, "ongoing_seconds": null,
+        "split": {"on_cpu_seconds": 0.0, "run_queue_seconds": 0.0, "off_cpu_seconds": total_seconds},
         "detail": {"syscall": "clock_nanosleep", "fd": null, "lock": null},
         "victims": {"tasks": 3, "delay_seconds": 0.4},
         "advice": "use `tokio::time::sleep(..).await`", "evidence": "stack",

@@ -28,7 +28,11 @@ fn check(model: impl Fn() + Sync + Send + 'static) {
 fn assert_whole(seen: (u64, u64, u64, u32)) {
     let (seq, start, task, kind) = seen;
     let n = seq.div_ceil(2);
-    assert_eq!((start, task, u64::from(kind)), (n, n, n), "poll {seq} is a mixture");
+    assert_eq!(
+        (start, task, u64::from(kind)),
+        (n, n, n),
+        "the fields of poll {seq} belong to different polls"
+    );
 }
 
 #[test]

@@ -6,8 +6,8 @@
 //! waited from its due time to its arrival. Every part of that time belongs to
 //! one of four categories:
 //!
-//! * **The generator's own**: from due to sent. A stall of the server cannot
-//!   delay a message that was not sent yet, whatever it overlaps.
+//! * **The generator's own**: from due time to send. A stall of the server
+//!   cannot delay a message that was not sent yet, whatever it overlaps.
 //! * **Explained**, by finding: the time in which a stall of that finding
 //!   blocked some worker of the server. Where stalls of several findings
 //!   overlap, each finding gets an equal part; see [`StallTimeline`].
@@ -144,7 +144,7 @@ impl WaitingTime {
             self.explained[finding] += part;
             self.deliveries[finding] += u64::from(part > 0.0);
         }
-        if let Some((after, findings)) = timeline.aftermath(sent_ns, arrived_ns) {
+        if let Some((after, findings)) = timeline.time_after_last_stall(sent_ns, arrived_ns) {
             for &finding in findings {
                 self.after[finding] += after as f64 / findings.len() as f64;
             }
@@ -197,7 +197,7 @@ fn signed(nanoseconds: u64) -> i64 {
     i64::try_from(nanoseconds).unwrap_or(i64::MAX)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+#[expect(clippy::cast_precision_loss, reason = "shown with three significant digits")]
 fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }

@@ -34,7 +34,7 @@ fn findings(counts: &[(&str, u64)]) -> FindingsDocument {
     .expect("a document")
 }
 
-/// Times in milliseconds since the measurement began.
+/// Returns a stall. The times are milliseconds since the measurement began.
 fn stall(finding: &str, start: i64, end: Option<i64>) -> Stall {
     let at = |ms: i64| BEGIN.saturating_add_signed(ms * MS as i64);
     serde_json::from_value(json!({
@@ -44,7 +44,8 @@ fn stall(finding: &str, start: i64, end: Option<i64>) -> Stall {
     .expect("a stall")
 }
 
-/// The spans in milliseconds, of a measurement of 1000 ms.
+/// Returns deliveries that were due and arrived at the times `spans`, in
+/// milliseconds. The measurement lasts 1000 ms.
 fn slow(spans: &[(u64, u64)], weight: u64) -> (SlowDeliveries, Alignment) {
     let start = Instant::now();
     let exchange = Exchange { sent: start, server_unix_ns: BEGIN, answered: start };
@@ -115,7 +116,7 @@ fn each_kept_delivery_counts_with_its_weight() {
 }
 
 #[test]
-fn an_ongoing_stall_counts_up_to_now_and_one_without_a_finding_not_at_all() {
+fn an_ongoing_stall_counts_up_to_now_and_stalls_without_a_finding_are_ignored() {
     let (slow, clock) = slow(&[(0, 100)], 1);
     let mut unnamed = stall("a", 50, Some(100));
     unnamed.finding = None;

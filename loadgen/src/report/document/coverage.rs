@@ -1,4 +1,4 @@
-//! What the load exercised, so that "nothing found" has a denominator.
+//! What the load exercised. "No findings" has a meaning only together with it.
 
 use serde::{Deserialize, Serialize};
 

@@ -13,13 +13,14 @@ const MAX_TEXT_BYTES: usize = 16 << 20;
 /// All distributions of a run, in nanoseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Histograms {
-    /// From due to received; lost deliveries are censored samples.
+    /// From due time to receipt; lost deliveries are censored samples.
     pub(crate) latency: String,
-    /// From sent to received.
+    /// From send to receipt.
     pub(crate) service: String,
-    /// From due to sent.
+    /// From due time to send.
     pub(crate) send_lag: String,
-    /// The latency again, with two digits, for each of 32 slices of the run.
+    /// The latency again, with two significant digits, for each of 32 slices of
+    /// the run.
     pub(crate) latency_slices: Vec<String>,
 }
 

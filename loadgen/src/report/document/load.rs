@@ -19,14 +19,16 @@ pub(crate) struct Load {
     #[serde(default)]
     pub(crate) commands: Commands,
     pub(crate) deliveries: Deliveries,
-    /// From due to received; lost deliveries are included as censored samples.
+    /// From due time to receipt; lost deliveries are included as censored
+    /// samples.
     pub(crate) latency: Option<Timing>,
-    /// From sent to received, of the received deliveries: the latency of a
+    /// From send to receipt, of the received deliveries: the latency of a
     /// closed model.
     pub(crate) service: Option<Timing>,
-    /// From due to sent: the generator's own lateness.
+    /// From due time to send: the generator's own lateness.
     pub(crate) send_lag: Option<Timing>,
-    /// The same by stage of the plan, according to the due time.
+    /// The figures by stage of the plan. A command belongs to the stage that
+    /// contains its due time.
     #[serde(default)]
     pub(crate) stages: Vec<StageLoad>,
     /// Channels with lost, duplicated or out-of-order deliveries.
@@ -69,7 +71,8 @@ pub(crate) struct Commands {
     pub(crate) planned: u64,
     pub(crate) sent: u64,
     pub(crate) skipped: u64,
-    /// Sent later than `max_send_lag_seconds` after they were due.
+    /// Commands that were sent later than `max_send_lag_seconds` after they
+    /// were due.
     pub(crate) late: u64,
     pub(crate) planned_per_second: f64,
     pub(crate) sent_per_second: f64,
@@ -122,7 +125,7 @@ pub(crate) struct StageLoad {
     pub(crate) seconds: f64,
     pub(crate) commands: CommandCount,
     pub(crate) deliveries: Deliveries,
-    /// From due to received, with two digits.
+    /// From due time to receipt, with two significant digits.
     pub(crate) latency: Option<Timing>,
 }
 
@@ -149,7 +152,7 @@ impl Visitors {
     }
 }
 
-/// The most channels that a report names.
+/// Maximum number of channels that a report names.
 pub(crate) const MAX_NAMED_CHANNELS: usize = 20;
 
 /// Channels with lost, duplicated or out-of-order deliveries.
@@ -170,7 +173,8 @@ pub(crate) struct RoomLoad {
 }
 
 impl Rooms {
-    /// Returns the figures for the counts of all channels, by number.
+    /// Returns the figures for the counts of all channels. The index of a count
+    /// is the number of its channel.
     pub(crate) fn from_counts(counts: &[Counts]) -> Self {
         let mut faulty: Vec<_> =
             counts.iter().enumerate().filter(|(_, counts)| counts.faults() > 0).collect();
@@ -240,8 +244,8 @@ pub(crate) struct TimelineBin {
     pub(crate) sent: u64,
     /// Deliveries that arrived in the bin.
     pub(crate) delivered: u64,
-    /// The latency of deliveries that were due in the bin, with one digit;
-    /// `None` if there are none.
+    /// The latency of deliveries that were due in the bin, with one significant
+    /// digit; `None` if no delivery was due.
     pub(crate) p50_seconds: Option<f64>,
     pub(crate) p99_seconds: Option<f64>,
     pub(crate) max_seconds: Option<f64>,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The smallest load of one finding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Minimal {
+pub(crate) struct MinimalLoad {
     /// The finding.
     pub(crate) id: String,
     /// The commands with their weights; null if the finding appears without

@@ -14,7 +14,7 @@ pub(crate) use load::{
     CommandCount, Commands, Connections, Deliveries, Load, LoadTimeline, MAX_NAMED_CHANNELS, Rooms,
     SpectrumPoint, StageLoad, TimelineBin, Timing, Visitors,
 };
-pub(crate) use minimal::Minimal;
+pub(crate) use minimal::MinimalLoad;
 pub(crate) use tail::{Clock, Share, Tail};
 
 use loopscope::{FindingsDocument, StallsDocument};
@@ -39,7 +39,7 @@ pub(crate) struct Report {
     /// `run`, `hunt` or `merge`.
     #[serde(default)]
     pub(crate) command: String,
-    /// The server that was driven.
+    /// The server under test.
     pub(crate) target: String,
     /// When the measurement began, in seconds of the Unix epoch.
     #[serde(default)]
@@ -72,7 +72,7 @@ pub(crate) struct Report {
     pub(crate) tail: Option<Tail>,
     /// The smallest load at which each finding appears; null without
     /// `--minimise`.
-    pub(crate) minimal: Option<Vec<Minimal>>,
+    pub(crate) minimal: Option<Vec<MinimalLoad>>,
     /// The server's clock relative to this machine's.
     pub(crate) clock: Option<Clock>,
     /// The verdict.

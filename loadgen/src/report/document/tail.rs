@@ -22,7 +22,7 @@ pub(crate) struct Tail {
     pub(crate) explained_share: f64,
     /// The share from the end of the last stall to the arrival.
     pub(crate) after_share: f64,
-    /// The share from due to sent: the generator's own lateness.
+    /// The share from due time to send: the generator's own lateness.
     pub(crate) generator_share: f64,
     /// The rest.
     pub(crate) unexplained_share: f64,
@@ -37,7 +37,8 @@ pub(crate) struct Share {
     pub(crate) id: String,
     /// Its share of the waiting time.
     pub(crate) share: f64,
-    /// The share that a delivery shows which is independent of the finding.
+    /// The share that a delivery shows if it is independent of the finding: the
+    /// finding's share of the measured time.
     pub(crate) share_by_chance: f64,
     /// The share of the waiting time after the end of one of its stalls.
     pub(crate) after_share: f64,

@@ -13,7 +13,8 @@ use super::text::units::{count, duration};
 use super::text::{actual_text, text};
 use plot::{Axis, Plot, Scale};
 
-/// The most stalls of the server that are drawn, so that the page stays small.
+/// Maximum number of stalls of the server that are drawn, so that the page
+/// stays small.
 const MAX_STALLS_DRAWN: usize = 5_000;
 
 /// Returns the page.
@@ -25,21 +26,26 @@ pub(crate) fn html(report: &Report) -> String {
          <title>{title}</title>\n<style>{}</style>\n<main>\n<h1>{title}</h1>\n",
         style::CSS
     );
-    verdict(&mut page, report);
-    tiles(&mut page, report);
-    timings(&mut page, report);
-    objectives(&mut page, &report.objectives);
+    push_verdict(&mut page, report);
+    push_totals(&mut page, report);
+    push_timings(&mut page, report);
+    push_objectives(&mut page, &report.objectives);
     if !report.load.spectrum.is_empty() {
-        section(&mut page, "Latency by percentile", SPECTRUM_NOTE, &spectrum(report));
-        section(&mut page, "Over time", &timeline_note(report), &(latency(report) + &throughput(report)));
+        push_section(&mut page, "Latency by percentile", SPECTRUM_NOTE, &spectrum(report));
+        push_section(
+            &mut page,
+            "Over time",
+            &timeline_note(report),
+            &(latency(report) + &throughput(report)),
+        );
     }
     let plain = escape(&text(report, false));
     let _ = write!(page, "<h2>As text</h2>\n<pre>{plain}</pre>\n</main>\n</html>\n");
     page
 }
 
-const SPECTRUM_NOTE: &str = "From the due time to the arrival. Lost deliveries are included, \
-                             with the time that they were waited for.";
+const SPECTRUM_NOTE: &str = "From the due time to the arrival. A lost delivery counts with the \
+                             time for which the generator waited for it.";
 
 fn timeline_note(report: &Report) -> String {
     let stalls = report.stalls.as_ref().map(|stalls| stalls.stalls.len());
@@ -50,11 +56,11 @@ fn timeline_note(report: &Report) -> String {
     format!("Latency by the time at which a message was due, throughput by the time of arrival. {stalls}")
 }
 
-fn section(page: &mut String, title: &str, note: &str, body: &str) {
+fn push_section(page: &mut String, title: &str, note: &str, body: &str) {
     let _ = writeln!(page, "<h2>{title}</h2>\n<p class=\"note\">{}</p>\n{body}", escape(note));
 }
 
-fn verdict(page: &mut String, report: &Report) {
+fn push_verdict(page: &mut String, report: &Report) {
     let (class, word) = match report.verdict.outcome {
         RunOutcome::Held => ("good", "held"),
         RunOutcome::Missed | RunOutcome::Denied => ("bad", "failed"),
@@ -65,7 +71,7 @@ fn verdict(page: &mut String, report: &Report) {
     let _ = writeln!(page, "<p><b class=\"{class}\">{word}</b> {reasons}{early}</p>");
 }
 
-fn tiles(page: &mut String, report: &Report) {
+fn push_totals(page: &mut String, report: &Report) {
     let (load, deliveries) = (&report.load, &report.load.deliveries);
     page.push_str("<dl>\n");
     for (name, value) in [
@@ -82,11 +88,11 @@ fn tiles(page: &mut String, report: &Report) {
     page.push_str("</dl>\n");
 }
 
-fn timings(page: &mut String, report: &Report) {
+fn push_timings(page: &mut String, report: &Report) {
     page.push_str("<div class=\"wide\"><table>\n<tr><th><th>p50<th>p90<th>p99<th>p99.9<th>max<th>samples\n");
     for (name, timing) in [
-        ("latency, from due to received", &report.load.latency),
-        ("service time, from sent to received", &report.load.service),
+        ("latency, from due time to receipt", &report.load.latency),
+        ("service time, from send to receipt", &report.load.service),
         ("send lag of the generator", &report.load.send_lag),
         ("receive lag of the generator", &report.generator.receive_lag),
     ] {
@@ -102,7 +108,7 @@ fn timings(page: &mut String, report: &Report) {
     page.push_str("</table></div>\n");
 }
 
-fn objectives(page: &mut String, objectives: &[JudgedObjective]) {
+fn push_objectives(page: &mut String, objectives: &[JudgedObjective]) {
     if objectives.is_empty() {
         return;
     }
@@ -115,7 +121,8 @@ fn objectives(page: &mut String, objectives: &[JudgedObjective]) {
     page.push_str("</table></div>\n");
 }
 
-/// Returns the percentile plot, in which each further nine has the same width.
+/// Returns the percentile plot. The distances from 0 to 90 %, from 90 % to 99 %
+/// and from 99 % to 99.9 % are equal.
 fn spectrum(report: &Report) -> String {
     let points = &report.load.spectrum;
     // The maximum has no share above it; it is drawn one step after the rest.
@@ -168,7 +175,7 @@ fn latency(report: &Report) -> String {
     ];
     let all: Vec<_> = lines.iter().flat_map(|(_, _, line)| line.iter().copied()).collect();
     let mut plot = Plot::new("latency over time", time_axis(report), seconds_axis(&all));
-    stalls(&mut plot, report);
+    draw_stalls(&mut plot, report);
     for (class, name, line) in &lines {
         plot.line(class, name, line);
     }
@@ -183,14 +190,14 @@ fn throughput(report: &Report) -> String {
     let sent = over_time(report, |bin| per_second(bin.sent));
     let most = delivered.iter().chain(&sent).map(|&(_, rate)| rate).fold(1.0, f64::max);
     let mut plot = Plot::new("throughput over time", time_axis(report), Scale::linear(most, "/s"));
-    stalls(&mut plot, report);
+    draw_stalls(&mut plot, report);
     plot.line("two", "sent per second", &sent);
     plot.line("one", "delivered per second", &delivered);
     plot.svg()
 }
 
 /// Draws the server's stalls as bars on the time axis.
-fn stalls(plot: &mut Plot, report: &Report) {
+fn draw_stalls(plot: &mut Plot, report: &Report) {
     let Some(document) = &report.stalls else { return };
     let since_start = |time: SystemTime| {
         let unix = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();

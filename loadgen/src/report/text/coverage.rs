@@ -3,7 +3,7 @@
 use super::units::{count, counted, duration};
 use crate::report::document::{Coverage, Program, Report};
 
-/// The most kinds of tasks that are named.
+/// Maximum number of kinds of tasks that are named.
 const MAX_NAMED_KINDS: usize = 4;
 
 /// Returns the command that generated the load.
@@ -27,8 +27,8 @@ pub(super) fn polls(coverage: &Coverage) -> String {
     format!("{} of {}{more}", counted(coverage.polls, "poll"), named.join(", "))
 }
 
-/// Returns the commands and polls in which nothing was found.
-pub(super) fn denominator(report: &Report) -> String {
+/// Returns the number of commands and polls that were searched for findings.
+pub(super) fn searched(report: &Report) -> String {
     let polls = report.coverage.as_ref().map(|coverage| counted(coverage.polls, "poll"));
     let commands = report.program.is_none().then(|| counted(report.load.commands.sent, "command"));
     let parts: Vec<_> = commands.into_iter().chain(polls).collect();

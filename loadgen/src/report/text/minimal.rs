@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use loopscope::FindingsDocument;
 
 use super::tail::name;
-use crate::report::document::Minimal;
+use crate::report::document::MinimalLoad;
 
 /// Returns one line for each finding.
-pub(super) fn text(minimal: &[Minimal], findings: &FindingsDocument) -> String {
+pub(super) fn text(minimal: &[MinimalLoad], findings: &FindingsDocument) -> String {
     let mut text = String::from("the smallest load at which each finding appears:\n");
-    for Minimal { id, mix, rate, not_at } in minimal {
+    for MinimalLoad { id, mix, rate, not_at } in minimal {
         let finding = findings.findings.iter().find(|finding| finding.id == *id);
         let name = finding.map_or_else(|| id.clone(), name);
         let load = match mix {

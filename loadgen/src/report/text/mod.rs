@@ -27,17 +27,17 @@ const RESET: &str = "\x1b[0m";
 pub(crate) fn text(report: &Report, color: bool) -> String {
     let mut text = String::new();
     match &report.program {
-        Some(program) => row(&mut text, "command", &coverage::program(program), color),
-        None => load(&mut text, report, color),
+        Some(program) => push_row(&mut text, "command", &coverage::program(program), color),
+        None => push_load(&mut text, report, color),
     }
     if let Some(coverage) = &report.coverage {
         if !coverage.never_sent.is_empty() {
-            row(&mut text, "never sent", &coverage.never_sent.join(", "), color);
+            push_row(&mut text, "never sent", &coverage.never_sent.join(", "), color);
         }
-        row(&mut text, "watched", &coverage::polls(coverage), color);
+        push_row(&mut text, "watched", &coverage::polls(coverage), color);
     }
     for judged in &report.objectives {
-        objective(&mut text, judged, color);
+        push_objective(&mut text, judged, color);
     }
     if let Some(findings) = &report.findings {
         text.push('\n');
@@ -45,7 +45,7 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
             text.push_str(&loopscope::report::diagnostic(finding, color));
             text.push('\n');
         }
-        line(&mut text, &found(findings, report));
+        push_line(&mut text, &found(findings, report));
         if let Some(tail) = &report.tail {
             let heading = |heading: &str| paint(heading, BOLD, color);
             text.push('\n');
@@ -56,58 +56,58 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
         text.push('\n');
         text.push_str(&minimal::text(minimal, findings));
     }
-    verdict(&mut text, report, color);
+    push_verdict(&mut text, report, color);
     text
 }
 
 /// Appends one line. Writing to a string cannot fail.
-fn line(text: &mut String, line: &str) {
+fn push_line(text: &mut String, line: &str) {
     let _ = writeln!(text, "{line}");
 }
 
-fn paint(text: &str, paint: &str, color: bool) -> String {
-    if color { format!("{paint}{text}{RESET}") } else { text.to_owned() }
+fn paint(text: &str, style: &str, color: bool) -> String {
+    if color { format!("{style}{text}{RESET}") } else { text.to_owned() }
 }
 
-fn row(text: &mut String, name: &str, value: &str, color: bool) {
-    line(text, &format!("{} {value}", paint(&format!("{name:<12}"), BOLD, color)));
+fn push_row(text: &mut String, name: &str, value: &str, color: bool) {
+    push_line(text, &format!("{} {value}", paint(&format!("{name:<12}"), BOLD, color)));
 }
 
-fn load(text: &mut String, report: &Report, color: bool) {
+fn push_load(text: &mut String, report: &Report, color: bool) {
     let load = &report.load;
-    let row = |text: &mut String, name: &str, value: String| row(text, name, &value, color);
+    let push_row = |text: &mut String, name: &str, value: String| push_row(text, name, &value, color);
     let seconds = duration(load.measured_seconds);
     let ended = if report.interrupted { ", ended early by a signal" } else { "" };
-    row(text, "target", format!("{}, measured for {seconds}{ended}", report.target));
-    row(text, "connections", connections(report));
-    row(text, "commands", commands(load));
-    row(text, "exercised", exercised(load));
+    push_row(text, "target", format!("{}, measured for {seconds}{ended}", report.target));
+    push_row(text, "connections", connections(report));
+    push_row(text, "commands", commands(load));
+    push_row(text, "exercised", exercised(load));
     let is_web = report.target.starts_with("http://");
-    row(text, if is_web { "answers" } else { "deliveries" }, deliveries(load));
-    row(text, "latency", load.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing));
+    push_row(text, if is_web { "answers" } else { "deliveries" }, deliveries(load));
+    push_row(text, "latency", load.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing));
     if let Some(service) = &load.service {
-        row(text, "service time", timing(service));
+        push_row(text, "service time", timing(service));
     }
-    row(text, "send lag", load.send_lag.as_ref().map_or_else(|| "nothing sent".into(), timing));
+    push_row(text, "send lag", load.send_lag.as_ref().map_or_else(|| "nothing sent".into(), timing));
     if let Some(lag) = &report.generator.receive_lag {
-        row(text, "receive lag", timing(lag));
+        push_row(text, "receive lag", timing(lag));
     }
     if report.generator.blocking.events > 0 {
-        row(text, "own stalls", own_stalls(&report.generator.blocking));
+        push_row(text, "own stalls", own_stalls(&report.generator.blocking));
     }
     if load.stages.len() > 1 {
         for each in &load.stages {
-            row(text, &stage_name(each), stage(each));
+            push_row(text, &stage_name(each), stage(each));
         }
     }
     if load.visitors.visits > 0 {
-        row(text, "visitors", visitors(load));
+        push_row(text, "visitors", visitors(load));
     }
     if load.rooms.faulty > 0 {
-        row(text, "rooms", rooms(load));
+        push_row(text, "rooms", rooms(load));
     }
     if load.failures.values().any(|&count| count > 0) {
-        row(text, "failures", failures(load));
+        push_row(text, "failures", failures(load));
     }
 }
 
@@ -139,7 +139,8 @@ fn commands(load: &Load) -> String {
     text
 }
 
-/// Returns what the load exercised, so that "nothing found" has a denominator.
+/// Returns the number of commands by kind: the load in which the findings, or
+/// none, appeared.
 fn exercised(load: &Load) -> String {
     let mut kinds: Vec<_> = load.commands.by_kind.iter().collect();
     kinds.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.sent));
@@ -238,9 +239,9 @@ fn failures(load: &Load) -> String {
     format!("{}{first}", kinds.join(", "))
 }
 
-fn objective(text: &mut String, judged: &JudgedObjective, color: bool) {
+fn push_objective(text: &mut String, judged: &JudgedObjective, color: bool) {
     let word = if judged.held { paint("held  ", GREEN, color) } else { paint("missed", RED, color) };
-    line(text, &format!("{word}       {} ({})", judged.objective, actual_text(judged)));
+    push_line(text, &format!("{word}       {} ({})", judged.objective, actual_text(judged)));
 }
 
 /// Returns the actual value of an objective.
@@ -253,12 +254,13 @@ pub(crate) fn actual_text(judged: &JudgedObjective) -> String {
     }
 }
 
-/// Returns one sentence about what was found, and what limits it.
+/// Returns one sentence about the findings. It also says how many polls and
+/// reports the findings do not include.
 fn found(document: &FindingsDocument, report: &Report) -> String {
     let findings = &document.findings;
     let watched = duration(report.watched_seconds.unwrap_or_default());
     let mut text = if findings.is_empty() {
-        format!("no blocking call found in {} and {watched}", coverage::denominator(report))
+        format!("no blocking call found in {} and {watched}", coverage::searched(report))
     } else {
         let stalls = findings.iter().map(|finding| finding.count).sum();
         let total: Duration = findings.iter().map(|finding| finding.total).sum();
@@ -282,11 +284,11 @@ fn found(document: &FindingsDocument, report: &Report) -> String {
     text
 }
 
-fn verdict(text: &mut String, report: &Report, color: bool) {
+fn push_verdict(text: &mut String, report: &Report, color: bool) {
     let verdict = &report.verdict;
     if verdict.outcome == RunOutcome::Held {
         return;
     }
     let word = if verdict.outcome == RunOutcome::Invalid { "invalid" } else { "failed" };
-    line(text, &format!("{}: {}", paint(word, RED, color), verdict.reasons.join("; ")));
+    push_line(text, &format!("{}: {}", paint(word, RED, color), verdict.reasons.join("; ")));
 }

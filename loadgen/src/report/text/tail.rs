@@ -31,8 +31,8 @@ pub(crate) fn tail(
             (tail.unexplained_share, "unexplained"),
         ];
         // A share that rounds to zero gets no line, except the unexplained one.
-        let is_something = |&(share, what): &(f64, &str)| share >= 0.0005 || what == "unexplained";
-        for (share, what) in rest.into_iter().filter(is_something) {
+        let is_shown = |&(share, what): &(f64, &str)| share >= 0.0005 || what == "unexplained";
+        for (share, what) in rest.into_iter().filter(is_shown) {
             let _ = writeln!(text, "{}{:>29}{what}", percent(share), "");
         }
     }

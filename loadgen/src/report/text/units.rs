@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Returns `nanoseconds` as [`duration`] formats them.
 pub(crate) fn duration_ns(nanoseconds: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+    #[expect(clippy::cast_precision_loss, reason = "shown with three significant digits")]
     duration(nanoseconds as f64 / 1e9)
 }
 

@@ -4,16 +4,16 @@ use hdrhistogram::Histogram;
 
 use super::latency::histogram;
 
-/// The latencies recorded since the last interval began.
+/// The latencies of one interval of the log.
 #[derive(Debug)]
-pub(crate) struct Intervals {
-    /// From due to received; lost deliveries are censored samples.
+pub(crate) struct IntervalLatencies {
+    /// From due time to receipt; lost deliveries are censored samples.
     pub(crate) latency: Histogram<u64>,
-    /// From sent to received.
+    /// From send to receipt.
     pub(crate) service: Histogram<u64>,
 }
 
-impl Intervals {
+impl IntervalLatencies {
     /// Returns empty histograms.
     pub(crate) fn new() -> Self {
         Self { latency: histogram(), service: histogram() }
