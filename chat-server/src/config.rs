@@ -270,9 +270,9 @@ mod tests {
         assert_eq!(config.blocking_threshold, std::time::Duration::from_millis(20));
         assert_eq!(config.workers.map(|it| it.get()), Some(2));
         assert_eq!(config.server.max_connections, 1_000);
-        assert!(config.server.injections.at(crate::inject::spec::Site::Lock).is_some());
+        assert!(config.server.injections.at(crate::inject::spec::InjectionSite::Lock).is_some());
         let config = with_file(text, &["--inject", "filter"]).expect("valid");
-        assert!(config.server.injections.at(crate::inject::spec::Site::Lock).is_none());
+        assert!(config.server.injections.at(crate::inject::spec::InjectionSite::Lock).is_none());
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
             ("\nlisen = \"x\"", "--config: `chat.toml`, line 2: unknown setting `lisen`, must be listen"),
             ("a = 1\na = 2", "--config: `chat.toml`, line 2, is not TOML: "),
             ("# one\nthreshold = \"soon\"", "chat.toml, line 2: threshold: `soon` must be a duration"),
-            ("inject = [\"slep\"]", "chat.toml, line 1: inject: unknown site `slep`"),
+            ("inject = [\"slep\"]", "chat.toml, line 1: inject: unknown injection site `slep`"),
             ("workers = 0x10", "line 1: `workers` must be a string or an integer"),
             ("workers = true", "line 1: `workers` must be a string or an integer"),
             ("inject = [1.5]", "line 1: `inject` must be a string or a list of strings"),

@@ -14,7 +14,7 @@ use tokio::time;
 use crate::config::ServerConfig;
 use crate::hub::handle::Hub;
 use crate::hub::request::{ClientId, ServerIdentity};
-use crate::inject::spec::Site;
+use crate::inject::spec::InjectionSite;
 use crate::irc::reply::OutputLine;
 use crate::metrics::{Metrics, Rejection};
 use crate::services::Services;
@@ -111,22 +111,22 @@ impl Server {
             has_operators: operator.is_some(),
             started_at,
         };
-        let mistake = injections.at(Site::Password);
+        let mistake = injections.at(InjectionSite::Password);
         let hashing = loopscope::spawn_blocking("hash-passwords", move || {
             let operator = operator.as_ref().map(|(name, password)| (name.as_str(), password.as_str()));
             Passwords::hash(password.as_deref(), operator, mistake)
         });
         let (history, writer) =
-            History::start(directory, metrics.clone(), injections.at(Site::History)).await?;
+            History::start(directory, metrics.clone(), injections.at(InjectionSite::History)).await?;
         let services = Services {
-            throttle: Throttle::new(lines_per_second, injections.at(Site::Sleep)),
-            filter: Filter::new(injections.at(Site::Filter)),
+            throttle: Throttle::new(lines_per_second, injections.at(InjectionSite::Sleep)),
+            filter: Filter::new(injections.at(InjectionSite::Filter)),
             passwords: hashing.await??,
-            visits: VisitCounter::start(injections.at(Site::Lock)),
-            resolver: Resolver::new(injections.at(Site::Resolve)),
-            directory: UserDirectory::start(injections.at(Site::Channel))?,
-            saying: Saying::new(injections.at(Site::Child)),
-            upstream: Upstream::start(injections.at(Site::Upstream))?,
+            visits: VisitCounter::start(injections.at(InjectionSite::Lock)),
+            resolver: Resolver::new(injections.at(InjectionSite::Resolve)),
+            directory: UserDirectory::start(injections.at(InjectionSite::Channel))?,
+            saying: Saying::new(injections.at(InjectionSite::Child)),
+            upstream: Upstream::start(injections.at(InjectionSite::Upstream))?,
             history,
             metrics: metrics.clone(),
         };

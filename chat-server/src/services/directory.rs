@@ -1,4 +1,4 @@
-//! Site `channel`: WHO and WHOIS ask a service for the number of the query.
+//! Injection site `channel`: WHO and WHOIS ask a service for the number of the query.
 
 use std::sync::mpsc as blocking;
 use std::thread;
@@ -90,12 +90,13 @@ fn serve_slowly(asked: &blocking::Receiver<blocking::Sender<u64>>, duration: Dur
 mod tests {
     use super::*;
     use crate::inject::flag::Injections;
-    use crate::inject::spec::Site;
+    use crate::inject::spec::InjectionSite;
 
     #[tokio::test]
     async fn right_and_wrong_count_queries() {
         for inject in [&[][..], &["channel=1ms"]] {
-            let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::Channel);
+            let mistake =
+                Injections::parse(inject.iter().copied()).expect("valid").at(InjectionSite::Channel);
             let mistake = mistake.map(Mistake::on_every_call);
             let directory = UserDirectory::start(mistake).expect("started");
             assert_eq!(

@@ -1,4 +1,4 @@
-//! Site `filter`: the word filter of PRIVMSG.
+//! Injection site `filter`: the word filter of PRIVMSG.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

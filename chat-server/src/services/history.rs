@@ -1,4 +1,4 @@
-//! Site `history`: keeps channel messages on disk.
+//! Injection site `history`: keeps channel messages on disk.
 //!
 //! The reply to HISTORY *acknowledges* lines. It is sent after everything that
 //! was said before the request is on disk, and it shows only what is on disk.
@@ -191,7 +191,7 @@ fn commit(store: &HistoryStore, batch: Vec<HistoryRequest>) -> anyhow::Result<()
 mod tests {
     use super::*;
     use crate::inject::flag::Injections;
-    use crate::inject::spec::Site;
+    use crate::inject::spec::InjectionSite;
 
     fn entry(text: &str) -> ChannelMessage {
         ChannelMessage {
@@ -205,7 +205,8 @@ mod tests {
     async fn right_and_wrong_keep_the_same_messages() {
         for inject in [&[][..], &["history=1ms@100%"]] {
             let directory = tempfile::tempdir().expect("a directory");
-            let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::History);
+            let mistake =
+                Injections::parse(inject.iter().copied()).expect("valid").at(InjectionSite::History);
             let started = History::start(directory.path(), Metrics::default(), mistake).await;
             let (history, writer) = started.expect("opened");
             history.append(entry("one"));

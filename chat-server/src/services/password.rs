@@ -1,4 +1,4 @@
-//! Site `password`: verifies passwords for PASS and OPER.
+//! Injection site `password`: verifies passwords for PASS and OPER.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -123,10 +123,10 @@ impl PhcHash {
 mod tests {
     use super::*;
     use crate::inject::flag::Injections;
-    use crate::inject::spec::Site;
+    use crate::inject::spec::InjectionSite;
 
     async fn check(inject: &[&str]) {
-        let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::Password);
+        let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(InjectionSite::Password);
         let passwords = Passwords::hash(Some("open"), Some(("root", "secret")), mistake).expect("hashed");
         assert!(passwords.admits(b"open").await);
         assert!(!passwords.admits(b"Open").await);

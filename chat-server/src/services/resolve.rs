@@ -1,4 +1,4 @@
-//! Site `resolve`: logs the host name of each peer that connects.
+//! Injection site `resolve`: logs the host name of each peer that connects.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Site `child`: runs a program for MOTD.
+//! Injection site `child`: runs a program for MOTD.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Site `sleep`: slows down clients that send too many lines.
+//! Injection site `sleep`: slows down clients that send too many lines.
 
 use std::time::{Duration, Instant};
 

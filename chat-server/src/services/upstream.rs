@@ -1,4 +1,4 @@
-//! Site `upstream`: TOPIC asks another service over the network.
+//! Injection site `upstream`: TOPIC asks another service over the network.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -102,11 +102,11 @@ fn serve(listener: &TcpListener, duration: Duration, ended: &AtomicBool) {
 mod tests {
     use super::*;
     use crate::inject::flag::Injections;
-    use crate::inject::spec::Site;
+    use crate::inject::spec::InjectionSite;
 
     #[tokio::test]
     async fn right_and_wrong_get_the_same_answer() {
-        let mistake = Injections::parse(["upstream=1ms"]).expect("valid").at(Site::Upstream);
+        let mistake = Injections::parse(["upstream=1ms"]).expect("valid").at(InjectionSite::Upstream);
         let upstream = Upstream::start(mistake).expect("started");
         let address = upstream.0.as_ref().expect("running").address;
         assert_eq!(right(address).await.expect("answered"), b'!');

@@ -1,4 +1,4 @@
-//! Site `lock`: counts the channels that JOIN and NAMES visit.
+//! Injection site `lock`: counts the channels that JOIN and NAMES visit.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
