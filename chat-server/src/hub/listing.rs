@@ -8,7 +8,7 @@ use super::channel::{Channel, ListFilter};
 use super::client::Client;
 use super::request::ClientId;
 use super::state::HubState;
-use crate::irc::message::{Message, comma_list};
+use crate::irc::message::{Message, split_commas};
 use crate::irc::names::NameKey;
 use crate::irc::numeric::{
     ERR_TOOMANYMATCHES, RPL_ENDOFNAMES, RPL_ENDOFWHO, RPL_LIST, RPL_LISTEND, RPL_LISTSTART, RPL_NAMREPLY,
@@ -37,17 +37,23 @@ impl HubState {
             replies.standard(RPL_ENDOFNAMES, &[b"*"]);
             return;
         };
-        for name in comma_list(names) {
+        for name in split_commas(names) {
             if !has_space(b"NAMES", replies) {
                 break;
             }
-            self.names_of(id, &NameKey::new(name), name, replies).await;
+            self.send_names(id, &NameKey::new(name), name, replies).await;
         }
     }
 
     /// Sends the members of a channel that `id` may see. If it may see none,
     /// only the end of the list follows.
-    pub(super) async fn names_of(&mut self, id: ClientId, key: &NameKey, name: &[u8], replies: &mut Replies) {
+    pub(super) async fn send_names(
+        &mut self,
+        id: ClientId,
+        key: &NameKey,
+        name: &[u8],
+        replies: &mut Replies,
+    ) {
         let channel = self.channels.get(key).filter(|channel| channel.is_visible_to(id));
         if let (Some(channel), Some(asker)) = (channel, self.clients.get(&id)) {
             let symbol: &[u8] = if channel.modes.secret { b"@" } else { b"=" };
@@ -72,7 +78,7 @@ impl HubState {
     /// LIST of all channels, or of those that match any of the conditions.
     pub(super) async fn list(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let filters: Vec<ListFilter<'_>> =
-            message.param(0).map_or_else(Vec::new, |it| comma_list(it).map(ListFilter::parse).collect());
+            message.param(0).map_or_else(Vec::new, |it| split_commas(it).map(ListFilter::parse).collect());
         let is_wanted =
             |channel: &Channel| filters.is_empty() || filters.iter().any(|it| it.matches(channel));
         replies.standard(RPL_LISTSTART, &[b"Channel"]);

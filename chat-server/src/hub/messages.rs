@@ -7,7 +7,7 @@ use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
 use crate::irc::command::Command;
 use crate::irc::ctcp::MessageText;
-use crate::irc::message::{Message, comma_list};
+use crate::irc::message::{Message, split_commas};
 use crate::irc::names::{NameKey, is_channel_like};
 use crate::irc::numeric::{
     ERR_CANNOTSENDTOCHAN, ERR_NORECIPIENT, ERR_NOSUCHCHANNEL, ERR_NOSUCHNICK, ERR_NOTEXTTOSEND,
@@ -40,7 +40,7 @@ impl HubState {
         // A NOTICE never gets a reply, so that two bots cannot answer each
         // other for ever.
         let is_notice = command == Command::Notice;
-        let targets = message.param(0).filter(|targets| comma_list(targets).next().is_some());
+        let targets = message.param(0).filter(|targets| split_commas(targets).next().is_some());
         let (targets, text) = match (targets, message.param(1)) {
             (Some(targets), Some(text)) => (targets, text),
             _ if is_notice => return CommandOutcome::Done,
@@ -65,7 +65,7 @@ impl HubState {
             wants_echo,
         };
         let (mut said, mut seen_targets) = (Vec::new(), Vec::new());
-        for target in comma_list(targets) {
+        for target in split_commas(targets) {
             let key = NameKey::new(target);
             // A target that is named twice receives the message once.
             if seen_targets.contains(&key) {
@@ -145,7 +145,7 @@ impl HubState {
 impl OutgoingMessage<'_> {
     fn echo(&self, line: &OutputLine, replies: &mut Replies) {
         if self.wants_echo {
-            replies.copy(line);
+            replies.push_copy(line);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::limits::{MAX_CHANNELS_PER_CLIENT, MAX_KICK_REASON_BYTES, MAX_KICK_TARGETS};
 use super::request::ClientId;
 use super::state::HubState;
-use crate::irc::message::{Message, comma_list};
+use crate::irc::message::{Message, split_commas};
 use crate::irc::names::NameKey;
 use crate::irc::numeric::{
     ERR_TOOMANYTARGETS, ERR_USERNOTINCHANNEL, ERR_USERONCHANNEL, RPL_AWAY, RPL_INVITING,
@@ -21,7 +21,7 @@ impl HubState {
             return replies.not_channel_operator(&channel.name);
         }
         let key = NameKey::new(name);
-        for (index, nick) in comma_list(nicks).enumerate() {
+        for (index, nick) in split_commas(nicks).enumerate() {
             if index == MAX_KICK_TARGETS {
                 return replies.standard(ERR_TOOMANYTARGETS, &[nick]);
             }
@@ -53,7 +53,7 @@ impl HubState {
         let reason = truncate(reason.unwrap_or(&by_nick), MAX_KICK_REASON_BYTES);
         let line = [b":", &by[..], b" KICK ", &channel.name, b" ", target.nick_or_star(), b" :", reason];
         let line = OutputLine::new(&line);
-        replies.copy(&line);
+        replies.push_copy(&line);
         self.delivery.deliver(channel.other_members(id), &line).await;
         target.channels.remove(key);
         channel.members.remove(&target.id);

@@ -153,7 +153,7 @@ impl HubState {
         let by = client.prefix();
         let line =
             OutputLine::new(&[b":", &by, b" MODE ", &channel.name, b" ", &changes.letters, &changes.params]);
-        replies.copy(&line);
+        replies.push_copy(&line);
         self.delivery.deliver(channel.other_members(id), &line).await;
     }
 

@@ -59,7 +59,7 @@ impl HubState {
         if target.id == id {
             // The hub first sends the replies and then disconnects the client.
             // The session learns of it by the outcome.
-            replies.copy(&line);
+            replies.push_copy(&line);
             return CommandOutcome::Disconnect(reason);
         }
         self.delivery.send(target.id, &target.outbox, &line, 1);

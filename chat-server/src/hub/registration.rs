@@ -88,7 +88,7 @@ impl HubState {
             return self.register(id, replies);
         }
         let line = OutputLine::new(&[b":", &before, b" NICK :", nick]);
-        replies.copy(&line);
+        replies.push_copy(&line);
         let peers = self.clients.get(&id).map(|client| self.peers(client)).unwrap_or_default();
         self.delivery.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &line).await;
         CommandOutcome::Done

@@ -34,9 +34,9 @@ pub(crate) fn fold(byte: u8) -> u8 {
 /// with no digit or dash in front.
 pub(crate) fn is_nick(name: &[u8]) -> bool {
     let special = |byte: u8| matches!(byte, b'['..=b'`' | b'{'..=b'}');
-    let first = name.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || special(byte));
-    let all = name.iter().all(|&byte| byte.is_ascii_alphanumeric() || special(byte) || byte == b'-');
-    first && all && name.len() <= MAX_NICK_BYTES
+    let starts_well = name.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || special(byte));
+    let is_allowed = name.iter().all(|&byte| byte.is_ascii_alphanumeric() || special(byte) || byte == b'-');
+    starts_well && is_allowed && name.len() <= MAX_NICK_BYTES
 }
 
 /// Returns whether a channel name is valid: `#` and at least one byte, without
@@ -46,7 +46,8 @@ pub(crate) fn is_channel(name: &[u8]) -> bool {
     is_channel_like(name) && (2..=MAX_CHANNEL_BYTES).contains(&name.len()) && name.iter().all(plain)
 }
 
-/// Returns whether a target means a channel, valid or not.
+/// Returns whether a name is meant for a channel: it starts with `#`. The rest
+/// may be invalid.
 pub(crate) fn is_channel_like(name: &[u8]) -> bool {
     name.first() == Some(&b'#')
 }

@@ -211,7 +211,7 @@ impl Replies {
     }
 
     /// Appends a line that others receive too.
-    pub(crate) fn copy(&mut self, line: &OutputLine) {
+    pub(crate) fn push_copy(&mut self, line: &OutputLine) {
         let buffer = if self.has_time_tags() { line.tagged() } else { line.plain() };
         self.bytes.extend_from_slice(buffer);
         self.lines += 1;
@@ -277,7 +277,7 @@ mod tests {
         let mut replies = Replies::new("s".into(), b"ada", true);
         let line = OutputLine::new(&[b":bob PRIVMSG #a :x"]);
         replies.numeric(RPL_TOPIC, &[b"#a"], [b'x'; 600]);
-        replies.copy(&line);
+        replies.push_copy(&line);
         replies.server_line(&[b"PONG s :x"]);
         let text = text(&mut replies);
         let (tags, lines): (Vec<_>, Vec<_>) =

@@ -20,7 +20,7 @@ pub(crate) mod upstream;
 pub(crate) mod visits;
 
 use crate::irc::command::Command;
-use crate::irc::message::{Message, comma_list};
+use crate::irc::message::{Message, split_commas};
 use crate::metrics::Metrics;
 use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
@@ -63,7 +63,7 @@ impl Services {
                 checks.is_password_right = self.passwords.is_operator(name, password).await;
             }
             (Command::Join | Command::Names, Some(channels), _) => {
-                comma_list(channels).for_each(|channel| self.visits.count(channel));
+                split_commas(channels).for_each(|channel| self.visits.count(channel));
             }
             (Command::Privmsg, Some(_), Some(text)) => {
                 self.throttle.check_privmsg();
