@@ -295,7 +295,7 @@ async fn the_number_and_form_of_bans_is_limited() {
     let long = format!("MODE #a +b {}!*@*", "x".repeat(80));
     assert_eq!(ada.ask(&long).await, [":s 696 ada #a b * :The mask is too long"]);
     for mask in [":a b", "::a"] {
-        let refused = ":s 696 ada #a b * :The mask must have no space and no colon in front";
+        let refused = ":s 696 ada #a b * :The mask must not contain a space or start with a colon";
         assert_eq!(ada.ask(&format!("MODE #a +b {mask}")).await, [refused], "{mask}");
     }
 }
