@@ -68,7 +68,7 @@ impl ClientLimits {
         self
     }
 
-    /// Sets the time that a client has to answer a PING.
+    /// Sets the maximum wait for the answer to a PING.
     #[must_use]
     pub const fn with_pong_timeout(mut self, timeout: Duration) -> Self {
         self.pong_timeout = timeout;

@@ -31,7 +31,7 @@ use crate::session::{self, SessionContext};
 
 /// Time that sessions have to end after the shutdown begins.
 const SESSIONS_END_TIMEOUT: Duration = Duration::from_millis(1_600);
-/// Time that the history has to be written after the last session.
+/// Maximum wait for the history to be written after the last session.
 const HISTORY_END_TIMEOUT: Duration = Duration::from_millis(400);
 /// Maximum refused clients that still receive the reason. Further ones are only
 /// closed.

@@ -45,6 +45,6 @@ async fn a_client_library_can_chat() {
     client.arg(script).args([server.address.ip().to_string(), server.address.port().to_string()]);
     let output =
         tokio::task::spawn_blocking(move || client.output()).await.expect("no panic").expect("it runs");
-    let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.trim_end() == "done", "{said}\n{error}");
+    let (printed, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && printed.trim_end() == "done", "{printed}\n{error}");
 }

@@ -86,14 +86,14 @@ async fn a_client_above_the_soft_limit_is_disconnected_after_the_timeout() {
     register(&mut slow, "slow", "#a").await;
     let mut ada = server.member("ada", "#a").await;
     let text = "x".repeat(400);
-    let mut said = 0;
+    let mut sent_count = 0;
     // The speaker gets a reply each time, so it never waits for the slow
     // client.
     let quit = loop {
-        if let Some(quit) = ada.ask(&format!("PRIVMSG #a :{said} {text}")).await.pop() {
+        if let Some(quit) = ada.ask(&format!("PRIVMSG #a :{sent_count} {text}")).await.pop() {
             break quit;
         }
-        said += 1;
+        sent_count += 1;
     };
     assert_eq!(quit, ":slow!~slow@127.0.0.1 QUIT :SendQ exceeded");
     // The slow client received every message until then, and finally the

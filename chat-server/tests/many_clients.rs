@@ -65,8 +65,8 @@ async fn send_messages(
         let begun = Instant::now();
         speaker.send(&format!("PRIVMSG #a :{number} {text}")).await;
         for _ in 0..READERS {
-            let (said, at) = received.recv().await.expect("the readers are connected");
-            assert_eq!(said, number, "each reader receives all messages in order");
+            let (received_number, at) = received.recv().await.expect("the readers are connected");
+            assert_eq!(received_number, number, "each reader receives all messages in order");
             delays.push(at - begun);
         }
     }
@@ -115,8 +115,9 @@ async fn a_thousand_slow_readers_do_not_delay_a_hundred_others() {
             while let Some(line) = client.line().await {
                 let at = Instant::now();
                 if let Some((_, text)) = line.split_once(" PRIVMSG #a :") {
-                    let said = text.split(' ').next().and_then(|it| it.parse().ok()).expect("a number");
-                    let _ = report.send((said, at));
+                    let received_number =
+                        text.split(' ').next().and_then(|it| it.parse().ok()).expect("a number");
+                    let _ = report.send((received_number, at));
                 } else if number == 0 && line.ends_with(" QUIT :SendQ exceeded") {
                     gone.fetch_add(1, Ordering::Relaxed);
                 }

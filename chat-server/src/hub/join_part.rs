@@ -61,7 +61,7 @@ impl HubState {
         let channel = self.channels.entry(key.clone()).or_insert_with(|| Channel::new(name));
         let line = OutputLine::new(&[b":", &client.prefix(), b" JOIN ", &channel.name]);
         replies.push_copy(&line);
-        self.delivery.deliver(channel.receivers(), &line).await;
+        self.delivery.deliver(channel.all_members(), &line).await;
         channel.add_member(id, client.outbox.clone());
         if channel.topic.is_some() {
             send_topic(channel, replies);
@@ -110,7 +110,7 @@ impl HubState {
         client.channels.remove(key);
         channel.members.remove(&id);
         replies.push_copy(&line);
-        self.delivery.deliver(channel.receivers(), &line).await;
+        self.delivery.deliver(channel.all_members(), &line).await;
         if channel.members.is_empty() {
             self.channels.remove(key);
         }

@@ -102,8 +102,8 @@ impl HubState {
     /// invisible client only if it is the client that asks or shares a channel
     /// with it.
     pub(super) async fn who(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
-        let asked = message.param(0).unwrap_or(b"*");
-        let mask = if asked == b"0" { b"*" } else { asked };
+        let requested_mask = message.param(0).unwrap_or(b"*");
+        let mask = if requested_mask == b"0" { b"*" } else { requested_mask };
         let operators_only = message.param(1) == Some(b"o");
         let Some(asker) = self.clients.get(&id) else { return };
         let key = NameKey::new(mask);
@@ -137,12 +137,12 @@ impl HubState {
                 who_line(&self.identity.name, b"*", client, b"", replies);
             }
         }
-        replies.standard(RPL_ENDOFWHO, &[asked]);
+        replies.standard(RPL_ENDOFWHO, &[requested_mask]);
     }
 }
 
 fn who_line(server: &str, channel: &[u8], client: &Client, sigils: &[u8], replies: &mut Replies) {
-    let here: &[u8] = if client.away.is_some() { b"G" } else { b"H" };
+    let here: &[u8] = if client.away_reason.is_some() { b"G" } else { b"H" };
     let star: &[u8] = if client.is_operator { b"*" } else { b"" };
     let (nick, flags) = (client.nick_or_star(), [here, star, sigils].concat());
     let params = [channel, client.user_name(), &client.host, server.as_bytes(), nick, &flags];

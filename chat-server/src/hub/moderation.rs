@@ -92,7 +92,7 @@ impl HubState {
             target.invitations.insert(key, channel.created_at);
         }
         replies.numeric_params(RPL_INVITING, &[target.nick_or_star(), &channel.name]);
-        if let Some(reason) = &target.away {
+        if let Some(reason) = &target.away_reason {
             replies.numeric(RPL_AWAY, &[target.nick_or_star()], reason);
         }
         let line = OutputLine::new(&[b":", &by, b" INVITE ", target.nick_or_star(), b" :", &channel.name]);

@@ -90,7 +90,7 @@ impl HubState {
         }
         match next {
             CommandOutcome::Done => RequestOutcome::Done,
-            CommandOutcome::Said(entries) => RequestOutcome::Said(entries),
+            CommandOutcome::AppendHistory(messages) => RequestOutcome::AppendHistory(messages),
             CommandOutcome::ReadHistory { channel, max_lines } => {
                 RequestOutcome::ReadHistory { channel, max_lines }
             }

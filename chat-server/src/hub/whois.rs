@@ -40,7 +40,7 @@ impl HubState {
         replies.numeric(RPL_WHOISUSER, &[nick, client.user_name(), &client.host, b"*"], client.real_name());
         replies.numeric_words(RPL_WHOISCHANNELS, &[nick], &names);
         replies.numeric(RPL_WHOISSERVER, &[nick, self.identity.name.as_bytes()], VERSION);
-        if let Some(reason) = &client.away {
+        if let Some(reason) = &client.away_reason {
             replies.numeric(RPL_AWAY, &[nick], reason);
         }
         if client.is_operator {
@@ -73,8 +73,10 @@ impl HubState {
             return replies.need_more_params("USERHOST");
         }
         let about = |client: &Client| {
-            let (star, sign) =
-                (if client.is_operator { "*" } else { "" }, if client.away.is_some() { "-" } else { "+" });
+            let (star, sign) = (
+                if client.is_operator { "*" } else { "" },
+                if client.away_reason.is_some() { "-" } else { "+" },
+            );
             let flags = format!("{star}={sign}");
             [client.nick_or_star(), flags.as_bytes(), client.user_name(), b"@", &client.host].concat()
         };
@@ -95,8 +97,8 @@ impl HubState {
 
     pub(super) fn away(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        client.away = message.param(0).map(|reason| truncate(reason, MAX_AWAY_REASON_BYTES).into());
-        match client.away {
+        client.away_reason = message.param(0).map(|reason| truncate(reason, MAX_AWAY_REASON_BYTES).into());
+        match client.away_reason {
             Some(_) => replies.standard(RPL_NOWAWAY, &[]),
             None => replies.standard(RPL_UNAWAY, &[]),
         }

@@ -31,7 +31,7 @@ pub(crate) fn fold(byte: u8) -> u8 {
 }
 
 /// Returns whether a nickname is valid: letters, digits and ``[]\`_^{|}-``,
-/// with no digit or dash in front.
+/// but no digit or dash as the first character.
 pub(crate) fn is_nick(name: &[u8]) -> bool {
     let special = |byte: u8| matches!(byte, b'['..=b'`' | b'{'..=b'}');
     let starts_well = name.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || special(byte));

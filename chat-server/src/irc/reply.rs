@@ -292,12 +292,12 @@ mod tests {
     fn a_long_text_continues_on_further_lines() {
         let mut replies = Replies::new("s".into(), b"ada", false);
         for count in [0, 1, 250, 251, 700] {
-            let said = "ä".repeat(count);
-            replies.server_text(&[b"NOTICE ", b"#a :"], said.as_bytes());
+            let full_text = "ä".repeat(count);
+            replies.server_text(&[b"NOTICE ", b"#a :"], full_text.as_bytes());
             let text = text(&mut replies);
             assert!(text.split_inclusive("\r\n").all(|line| line.len() <= MAX_LINE_BYTES));
             let pieces: Vec<_> = text.lines().filter_map(|it| it.strip_prefix(":s NOTICE #a :")).collect();
-            assert_eq!((pieces.concat(), pieces.len()), (said, (2 * count).div_ceil(496).max(1)));
+            assert_eq!((pieces.concat(), pieces.len()), (full_text, (2 * count).div_ceil(496).max(1)));
         }
         // The loop ends even if the head fills the line.
         replies.server_text(&[&[b'x'; 600]], "äöü".as_bytes());

@@ -110,7 +110,7 @@ fn milliseconds(time: SystemTime) -> u64 {
 mod tests {
     use super::*;
 
-    fn said(channel: &str, text: &str) -> (NameKey, StoredMessage) {
+    fn entry(channel: &str, text: &str) -> (NameKey, StoredMessage) {
         let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
         (
             NameKey::new(channel.as_bytes()),
@@ -127,15 +127,15 @@ mod tests {
     fn lines_come_back_in_order_by_channel_and_after_a_restart() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened");
-        store.append(&[said("#A", "one"), said("#b", "other"), said("#a", "two")]).expect("written");
+        store.append(&[entry("#A", "one"), entry("#b", "other"), entry("#a", "two")]).expect("written");
         drop(store);
         let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened again");
-        store.append(&[said("#a", "three")]).expect("written");
+        store.append(&[entry("#a", "three")]).expect("written");
         assert_eq!(texts(&store, "#a", 10), ["one", "two", "three"]);
         assert_eq!(texts(&store, "#a", 2), ["two", "three"]);
         assert_eq!(texts(&store, "#b", 10), ["other"]);
         assert!(texts(&store, "#", 10).is_empty());
-        assert_eq!(store.latest(&NameKey::new(b"#b"), 1).expect("read"), [said("#b", "other").1]);
+        assert_eq!(store.latest(&NameKey::new(b"#b"), 1).expect("read"), [entry("#b", "other").1]);
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
         let store = HistoryStore::open(directory.path(), 3).expect("opened");
         for round in 0..4 {
             store
-                .append(&[said("#a", &format!("a{round}")), said("#b", &format!("b{round}"))])
+                .append(&[entry("#a", &format!("a{round}")), entry("#b", &format!("b{round}"))])
                 .expect("written");
         }
         assert_eq!(texts(&store, "#a", 10), ["a3"]);

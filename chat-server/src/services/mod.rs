@@ -82,8 +82,8 @@ impl Services {
     }
 
     /// Adds channel messages to the history.
-    pub(crate) fn log(&self, said: Vec<ChannelMessage>) {
-        said.into_iter().for_each(|entry| self.history.append(entry));
+    pub(crate) fn append_history(&self, messages: Vec<ChannelMessage>) {
+        messages.into_iter().for_each(|message| self.history.append(message));
     }
 }
 
