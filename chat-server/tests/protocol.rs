@@ -262,8 +262,8 @@ async fn only_operators_can_kill() {
         "ERROR :Closing Link: 127.0.0.1 (Killed (ada (no reason given)))",
     ];
     assert_eq!(ada.lines_until_end().await, ended);
-    let counted = eve.ask("LUSERS").await;
-    assert!(!counted.iter().any(|line| line.contains(" 252 ")), "no operator is left: {counted:?}");
+    let lusers = eve.ask("LUSERS").await;
+    assert!(!lusers.iter().any(|line| line.contains(" 252 ")), "no operator is left: {lusers:?}");
 }
 
 #[tokio::test]

@@ -37,21 +37,21 @@ impl Passwords {
         operator: Option<(&str, &str)>,
         mistake: Option<Mistake>,
     ) -> anyhow::Result<Self> {
-        let decoy = operator.is_some() || mistake.is_some();
+        let needs_decoy = operator.is_some() || mistake.is_some();
         Ok(Self {
             server: server.map(PhcHash::new).transpose()?,
             operator: match operator {
                 Some((name, password)) => Some((name.as_bytes().into(), PhcHash::new(password)?)),
                 None => None,
             },
-            decoy: decoy.then(|| PhcHash::new("no password")).transpose()?,
+            decoy: needs_decoy.then(|| PhcHash::new("no password")).transpose()?,
             memory: Arc::default(),
             mistake,
         })
     }
 
-    /// PASS: returns whether the server's password is right. If the server has
-    /// none, every password is.
+    /// PASS: returns whether the server's password is right. Without a
+    /// server password, every password is right.
     pub(crate) async fn admits(&self, password: &[u8]) -> bool {
         match &self.server {
             Some(hash) => self.verify(hash, password).await,
@@ -106,7 +106,8 @@ impl PhcHash {
         Ok(Self(hash.map_err(|error| anyhow::anyhow!("cannot hash a password: {error}"))?.to_string().into()))
     }
 
-    /// Verifies in `memory`. Returns `None` if that fails.
+    /// Returns whether `password` has this hash, or `None` if the hash cannot be
+    /// computed. `memory` is the working memory.
     fn matches(&self, password: &[u8], memory: &mut Vec<Block>) -> Option<bool> {
         let parsed = PasswordHash::new(&self.0).ok()?;
         let (salt, expected) = (parsed.salt?, parsed.hash?);

@@ -39,10 +39,12 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let (address, duration) = (listener.local_addr()?, mistake.duration());
         let ended = Arc::new(AtomicBool::new(false));
-        let seen = ended.clone();
-        // The service needs a thread of its own: a task could wait for the
+        let ended_for_service = ended.clone();
+        // The service needs a separate thread: a task could wait for the
         // worker that waits for it.
-        thread::Builder::new().name("upstream".into()).spawn(move || serve(&listener, duration, &seen))?;
+        thread::Builder::new()
+            .name("upstream".into())
+            .spawn(move || serve(&listener, duration, &ended_for_service))?;
         Ok(Self(Some(SlowService { mistake, address, ended })))
     }
 
