@@ -1,8 +1,8 @@
 //! Replies of many lines: NAMES, LIST and WHO.
 //!
 //! They yield between entries, so that no poll takes long. They stop early
-//! rather than overfill the queue of the client that asks, which would cost it
-//! its connection.
+//! because a reply that overfills the client's queue would disconnect the
+//! client.
 
 use super::channel::{Channel, ListFilter};
 use super::client::Client;
@@ -23,7 +23,7 @@ const NAMES_PER_CHUNK: usize = 512;
 const MAX_REPLY_BYTES: usize = 512 * 1024;
 
 /// Returns whether one more entry fits. Otherwise sends an error.
-fn has_space(command: &[u8], replies: &mut Replies) -> bool {
+fn check_space(command: &[u8], replies: &mut Replies) -> bool {
     let has_space = replies.bytes() < MAX_REPLY_BYTES;
     if !has_space {
         replies.standard(ERR_TOOMANYMATCHES, &[command]);
@@ -38,7 +38,7 @@ impl HubState {
             return;
         };
         for name in split_commas(names) {
-            if !has_space(b"NAMES", replies) {
+            if !check_space(b"NAMES", replies) {
                 break;
             }
             self.send_names(id, &NameKey::new(name), name, replies).await;
@@ -67,6 +67,7 @@ impl HubState {
                 if nicks.len() == NAMES_PER_CHUNK {
                     replies.numeric_words(RPL_NAMREPLY, &[symbol, &channel.name], &nicks);
                     nicks.clear();
+                    // A name costs a quarter of a step.
                     self.delivery.add_steps(NAMES_PER_CHUNK as u32 / 4).await;
                 }
             }
@@ -89,7 +90,7 @@ impl HubState {
             if !channel.is_visible_to(id) || !is_wanted(channel) {
                 continue;
             }
-            if !has_space(b"LIST", replies) {
+            if !check_space(b"LIST", replies) {
                 break;
             }
             let topic: &[u8] = channel.topic.as_ref().map_or(b"", |topic| &topic.text);
@@ -111,7 +112,7 @@ impl HubState {
             let (is_member, all_sigils) = (channel.has_member(id), asker.capabilities.multi_prefix);
             for (member_id, member) in &channel.members {
                 let Some(client) = self.clients.get(member_id) else { continue };
-                if !has_space(b"WHO", replies) {
+                if !check_space(b"WHO", replies) {
                     break;
                 }
                 if (is_member || !client.is_invisible) && (client.is_operator || !operators_only) {
@@ -131,7 +132,7 @@ impl HubState {
                 if !is_visible || !client.matches_mask(mask) || (operators_only && !client.is_operator) {
                     continue;
                 }
-                if !has_space(b"WHO", replies) {
+                if !check_space(b"WHO", replies) {
                     break;
                 }
                 who_line(&self.identity.name, b"*", client, b"", replies);
