@@ -152,7 +152,7 @@ impl Reader<'_> {
             InputLine::TooLong => hub.ask(self.id, Request::TooLong).await,
             InputLine::Whole(line) => {
                 let began = Instant::now();
-                let (command, checks) = services.check(&line).await;
+                let (command, checks) = services.run_before_hub(&line).await;
                 let outcome = hub.ask(self.id, Request::Line(line, checks)).await;
                 command.inspect(|&command| services.metrics.observe_duration(command, began.elapsed()));
                 outcome

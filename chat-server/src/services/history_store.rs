@@ -61,15 +61,16 @@ impl HistoryStore {
     pub(crate) fn append(&self, lines: &[(NameKey, StoredMessage)]) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
-            let (mut all, mut channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
-            let next = all.last()?.map_or(0, |(number, _)| number.value() + 1);
-            for (number, (channel, line)) in (next..).zip(lines) {
-                let value = (milliseconds(line.time), channel.as_bytes(), &*line.nick, &*line.text);
-                all.insert(number, value)?;
+            let (mut all_lines, mut channels) =
+                (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
+            let next_number = all_lines.last()?.map_or(0, |(number, _)| number.value() + 1);
+            for (number, (channel, line)) in (next_number..).zip(lines) {
+                let value = (unix_milliseconds(line.time), channel.as_bytes(), &*line.nick, &*line.text);
+                all_lines.insert(number, value)?;
                 channels.insert((channel.as_bytes(), number), ())?;
             }
-            while all.len()? > self.max_lines {
-                let Some((number, line)) = all.pop_first()? else { break };
+            while all_lines.len()? > self.max_lines {
+                let Some((number, line)) = all_lines.pop_first()? else { break };
                 channels.remove((line.value().1, number.value()))?;
             }
         }
@@ -85,12 +86,12 @@ impl HistoryStore {
         max_lines: usize,
     ) -> Result<Vec<StoredMessage>, redb::Error> {
         let transaction = self.database.begin_read()?;
-        let (all, channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
+        let (all_lines, channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
         let name = channel.as_bytes();
         let mut lines = Vec::new();
         for entry in channels.range((name, 0)..=(name, u64::MAX))?.rev().take(max_lines) {
             let number = entry?.0.value().1;
-            if let Some(line) = all.get(number)? {
+            if let Some(line) = all_lines.get(number)? {
                 let (time, _, nick, text) = line.value();
                 let time = UNIX_EPOCH + Duration::from_millis(time);
                 lines.push(StoredMessage { time, nick: nick.into(), text: text.into() });
@@ -101,7 +102,7 @@ impl HistoryStore {
     }
 }
 
-fn milliseconds(time: SystemTime) -> u64 {
+fn unix_milliseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

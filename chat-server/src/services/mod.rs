@@ -1,5 +1,5 @@
-//! The services behind the commands: checks before the hub, the history after
-//! it.
+//! The services behind the commands. Most run before the hub handles the line;
+//! the history gets the messages that the hub has delivered.
 //!
 //! There is one file for each service. Its `right` way is the default. Its
 //! `wrong` function is a common mistake, which [`inject`](crate::inject) turns
@@ -49,8 +49,9 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Checks a line before it goes to the hub. Also returns its command.
-    pub(crate) async fn check(&self, line: &[u8]) -> (Option<Command>, LineChecks) {
+    /// Runs the services for a line before the line goes to the hub. Returns its
+    /// command and the results that the hub needs.
+    pub(crate) async fn run_before_hub(&self, line: &[u8]) -> (Option<Command>, LineChecks) {
         let mut checks = LineChecks::default();
         let Some(message) = Message::parse(line) else { return (None, checks) };
         let command = Command::from_word(message.command);
@@ -87,7 +88,7 @@ impl Services {
     }
 }
 
-/// Logs a failure. A command does not fail because its service does.
+/// Logs the failure of a service. Its command continues.
 fn log_failure(what: &str, succeeded: bool) {
     if !succeeded {
         tracing::debug!("{what} failed");
