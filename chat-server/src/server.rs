@@ -21,9 +21,9 @@ use crate::services::Services;
 use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
 use crate::services::history::History;
+use crate::services::motd_program::MotdProgram;
 use crate::services::password::Passwords;
 use crate::services::resolve::Resolver;
-use crate::services::saying::Saying;
 use crate::services::throttle::Throttle;
 use crate::services::upstream::Upstream;
 use crate::services::visits::VisitCounter;
@@ -125,7 +125,7 @@ impl Server {
             visits: VisitCounter::start(injections.at(InjectionSite::Lock)),
             resolver: Resolver::new(injections.at(InjectionSite::Resolve)),
             directory: UserDirectory::start(injections.at(InjectionSite::Channel))?,
-            saying: Saying::new(injections.at(InjectionSite::Child)),
+            motd_program: MotdProgram::new(injections.at(InjectionSite::Child)),
             upstream: Upstream::start(injections.at(InjectionSite::Upstream))?,
             history,
             metrics: metrics.clone(),

@@ -12,9 +12,9 @@ pub(crate) mod filter;
 pub(crate) mod history;
 pub(crate) mod history_store;
 pub(crate) mod line_checks;
+pub(crate) mod motd_program;
 pub(crate) mod password;
 pub(crate) mod resolve;
-pub(crate) mod saying;
 pub(crate) mod throttle;
 pub(crate) mod upstream;
 pub(crate) mod visits;
@@ -26,9 +26,9 @@ use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
 use crate::services::history::{ChannelMessage, History};
 use crate::services::line_checks::LineChecks;
+use crate::services::motd_program::MotdProgram;
 use crate::services::password::Passwords;
 use crate::services::resolve::Resolver;
-use crate::services::saying::Saying;
 use crate::services::throttle::Throttle;
 use crate::services::upstream::Upstream;
 use crate::services::visits::VisitCounter;
@@ -42,7 +42,7 @@ pub(crate) struct Services {
     pub(crate) visits: VisitCounter,
     pub(crate) resolver: Resolver,
     pub(crate) directory: UserDirectory,
-    pub(crate) saying: Saying,
+    pub(crate) motd_program: MotdProgram,
     pub(crate) upstream: Upstream,
     pub(crate) history: History,
     pub(crate) metrics: Metrics,
@@ -75,7 +75,7 @@ impl Services {
                 let number = self.directory.next_query_number().await;
                 tracing::trace!(number, "query about users");
             }
-            (Command::Motd, _, _) => log_failure("the program for MOTD", self.saying.run_program().await),
+            (Command::Motd, _, _) => log_failure("the program for MOTD", self.motd_program.run().await),
             (Command::Topic, _, _) => log_failure("the upstream service", self.upstream.ask().await),
             _ => {}
         }
