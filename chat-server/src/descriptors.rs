@@ -5,7 +5,7 @@
 #[cfg(unix)]
 const OTHER_DESCRIPTORS: i32 = 128;
 
-/// Prepares the process for that many connections. Call it while the process
+/// Prepares the process to have `connections` connections. Call it while the process
 /// has one thread.
 ///
 /// It raises the limit to the system's maximum. If that is too low, the server

@@ -82,7 +82,7 @@ async fn a_client_above_the_soft_limit_is_disconnected_after_the_timeout() {
         .with_hard_queue_bytes(1 << 30)
         .with_close_grace(LONG_TIMEOUT);
     let server = Server::with_limits(&["--flood-limit", "off"], limits).await;
-    let mut slow = server.connect_small().await;
+    let mut slow = server.connect_with_small_buffers().await;
     register(&mut slow, "slow", "#a").await;
     let mut ada = server.member("ada", "#a").await;
     let text = "x".repeat(400);
@@ -111,7 +111,7 @@ async fn a_client_above_the_hard_limit_is_disconnected_at_once() {
     let limits =
         ClientLimits::default().with_slow_reader_timeout(LONG_TIMEOUT).with_hard_queue_bytes(64 * 1024);
     let server = Server::with_limits(&["--flood-limit", "off"], limits).await;
-    let mut slow = server.connect_small().await;
+    let mut slow = server.connect_with_small_buffers().await;
     register(&mut slow, "slow", "#a").await;
     let mut ada = server.member("ada", "#a").await;
     let line = format!("PRIVMSG #a :{}", "x".repeat(400));

@@ -91,7 +91,7 @@ async fn a_thousand_slow_readers_do_not_delay_a_hundred_others() {
     let (open, reading) = tokio::sync::watch::channel(());
     let (mut slow, mut readers) = (JoinSet::new(), JoinSet::new());
     for number in 0..SLOW_READERS {
-        let mut client = server.connect_small().await;
+        let mut client = server.connect_with_small_buffers().await;
         client.send(&format!("NICK s{number}\r\nUSER s 0 * :r\r\nJOIN #a")).await;
         client.until(" 422 ").await;
         let mut reading = reading.clone();

@@ -63,7 +63,11 @@ impl HubState {
             replies.standard(ERR_WASNOSUCHNICK, &[wanted]);
         }
         for former in found {
-            replies.numeric(RPL_WHOWASUSER, &[&former.nick, &former.user, &former.host, b"*"], &former.real);
+            replies.numeric(
+                RPL_WHOWASUSER,
+                &[&former.nick, &former.user_name, &former.host, b"*"],
+                &former.real_name,
+            );
         }
         replies.standard(RPL_ENDOFWHOWAS, &[wanted]);
     }
