@@ -29,12 +29,12 @@ use crate::services::upstream::Upstream;
 use crate::services::visits::VisitCounter;
 use crate::session::{self, SessionContext};
 
-/// Time that sessions have to end after the shutdown begins.
+/// Maximum wait for the sessions to end after the shutdown begins.
 const SESSIONS_END_TIMEOUT: Duration = Duration::from_millis(1_600);
 /// Maximum wait for the history to be written after the last session.
 const HISTORY_END_TIMEOUT: Duration = Duration::from_millis(400);
-/// Maximum refused clients that still receive the reason. Further ones are only
-/// closed.
+/// Maximum refused connections that are open at one time, to send the reason.
+/// Further connections are closed without a reason.
 const MAX_OPEN_REFUSALS: usize = 64;
 /// Pause after a failed accept. It doubles with each further failure, up to
 /// [`MAX_ACCEPT_BACKOFF`].
@@ -42,8 +42,8 @@ const MIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Serves clients of `listener` until `shutdown` completes. Then disconnects
-/// them: everything that was accepted is delivered, and each client receives
-/// the reason.
+/// them: all accepted messages are delivered, and each client receives the
+/// reason.
 ///
 /// Must run in a Tokio runtime with I/O and time enabled. `directory` holds the
 /// channel history.
@@ -63,7 +63,7 @@ pub(crate) async fn run(
     let sessions = server.sessions.clone();
     let max_connections = server.max_connections;
     let (hub, history) = (server.context.hub.clone(), server.history);
-    let acceptor = Acceptor { context: server.context, sessions: sessions.clone(), next: 0 };
+    let acceptor = Acceptor { context: server.context, sessions: sessions.clone(), next_id: 0 };
     let acceptor_task = loopscope::spawn("acceptor", acceptor.run(listener));
     shutdown.await;
     acceptor_task.abort();
@@ -144,7 +144,7 @@ impl Server {
 struct Acceptor {
     context: Arc<SessionContext>,
     sessions: Arc<Semaphore>,
-    next: u64,
+    next_id: u64,
 }
 
 impl Acceptor {
@@ -171,8 +171,8 @@ impl Acceptor {
     }
 
     fn serve(&mut self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let (id, context) = (ClientId(self.next), self.context.clone());
-        self.next += 1;
+        let (id, context) = (ClientId(self.next_id), self.context.clone());
+        self.next_id += 1;
         loopscope::spawn("session", async move {
             session::serve(id, socket, peer, context).await;
             drop(permit);

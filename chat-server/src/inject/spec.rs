@@ -56,7 +56,8 @@ impl InjectionSite {
         }
     }
 
-    /// Returns the settings of a site for a flag without figures.
+    /// Returns the duration and percentage of a site if the flag does not set
+    /// them.
     ///
     /// With 1,000 clients that send 200 messages a second, a site makes a few
     /// dozen mistakes in 20 s and the server stays usable. A site whose command
@@ -83,7 +84,7 @@ pub(crate) enum SpecError {
     Site(String),
     /// The duration is not from 1 ms to 60 s.
     Duration(String),
-    /// The percentage is not above 0 and up to 100.
+    /// The percentage is 0 or less, or more than 100.
     Percent(String),
 }
 

@@ -67,7 +67,7 @@ impl Services {
                 split_commas(channels).for_each(|channel| self.visits.count(channel));
             }
             (Command::Privmsg, Some(_), Some(text)) => {
-                self.throttle.check_privmsg();
+                self.throttle.maybe_block_privmsg();
                 checks.is_refused = self.filter.refuses_privmsg(text);
             }
             (Command::Notice, Some(_), Some(text)) => checks.is_refused = self.filter.refuses_notice(text),

@@ -28,7 +28,7 @@ struct SlowService {
 }
 
 impl Upstream {
-    /// Starts the slow service if the mistake is to be made.
+    /// Starts the slow service if `--inject` turns the mistake on.
     ///
     /// # Errors
     ///
@@ -40,8 +40,8 @@ impl Upstream {
         let (address, duration) = (listener.local_addr()?, mistake.duration());
         let ended = Arc::new(AtomicBool::new(false));
         let ended_for_service = ended.clone();
-        // The service needs a separate thread: a task could wait for the
-        // worker that waits for it.
+        // The service needs a separate thread. As a task, it could be queued on
+        // the worker that `wrong` blocks, and neither would continue.
         thread::Builder::new()
             .name("upstream".into())
             .spawn(move || serve(&listener, duration, &ended_for_service))?;
