@@ -1,6 +1,6 @@
 //! All values of `--inject` together.
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 use crate::inject::spec::{self, InjectionSite, MistakeSettings, SpecError};
 
 /// The mistakes to make, by site.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 
 /// Maximum queries that wait for the service.
 const MAX_QUEUED_QUERIES: usize = 1024;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 
 /// The listed words. Spammers vary their words, so each stem stands for a
 /// family of words with different endings.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 use crate::irc::names::NameKey;
 use crate::metrics::Metrics;
 use crate::services::history_store::{HistoryStore, MAX_STORED_LINES, StoredMessage};

@@ -3,9 +3,9 @@
 //!
 //! There is one file for each service. Its `right` way is the default. Its
 //! `wrong` function is a common mistake, which [`inject`](crate::inject) turns
-//! on. Sessions call both from their own tasks. Each `wrong` is a plain function
-//! that is never inlined, and the blocking line stands alone in it: loopscope
-//! must report exactly that line.
+//! on. Sessions call both from their own tasks. Each `wrong` is a plain
+//! function that is never inlined, and the blocking line stands alone in it:
+//! loopscope must report exactly that line.
 
 pub(crate) mod directory;
 pub(crate) mod filter;
@@ -49,8 +49,8 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Runs the services for a line before the line goes to the hub. Returns its
-    /// command and the results that the hub needs.
+    /// Runs the services for a line before the line goes to the hub. Returns
+    /// its command and the results that the hub needs.
     pub(crate) async fn run_before_hub(&self, line: &[u8]) -> (Option<Command>, LineChecks) {
         let mut checks = LineChecks::default();
         let Some(message) = Message::parse(line) else { return (None, checks) };

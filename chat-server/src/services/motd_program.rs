@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 
 /// Runs the program that MOTD waits for.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, Block, Params};
 use tokio::sync::Mutex;
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 
 /// The hashed passwords and the operator's name.
 #[derive(Debug)]
@@ -106,8 +106,8 @@ impl PhcHash {
         Ok(Self(hash.map_err(|error| anyhow::anyhow!("cannot hash a password: {error}"))?.to_string().into()))
     }
 
-    /// Returns whether `password` has this hash, or `None` if the hash cannot be
-    /// computed. `memory` is the working memory.
+    /// Returns whether `password` has this hash, or `None` if the hash cannot
+    /// be computed. `memory` is the working memory.
     fn matches(&self, password: &[u8], memory: &mut Vec<Block>) -> Option<bool> {
         let parsed = PasswordHash::new(&self.0).ok()?;
         let (salt, expected) = (parsed.salt?, parsed.hash?);

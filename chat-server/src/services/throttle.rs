@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 
 /// Size of the token bucket, in seconds of its rate.
 const BURST_SECONDS: f64 = 2.0;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 
 /// Time that the right way waits for the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 use crate::irc::names::NameKey;
 
 /// Time between two reports.
