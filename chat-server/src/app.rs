@@ -21,8 +21,8 @@ const LISTEN_BACKLOG: u32 = 4096;
 /// the server. Without a limit the kernel uses megabytes per client.
 const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 /// Stack captures per second. The default of loopscope, 10, is meant for
-/// production. Here all injection sites may block at the same time. A stall beyond
-/// the budget is counted without its line.
+/// production. Here all injection sites may block at the same time. A stall
+/// beyond the budget is counted without its line.
 const CAPTURES_PER_SECOND: u32 = 50;
 /// Maximum wait at shutdown for work on blocking threads.
 const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(200);

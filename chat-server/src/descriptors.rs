@@ -5,8 +5,8 @@
 #[cfg(unix)]
 const OTHER_DESCRIPTORS: i32 = 128;
 
-/// Prepares the process to have `connections` connections. Call it while the process
-/// has one thread.
+/// Prepares the process to have `connections` connections. Call it while the
+/// process has one thread.
 ///
 /// It raises the limit to the system's maximum. If that is too low, the server
 /// accepts fewer connections: the accept loop handles the error. It also grows

@@ -6,9 +6,8 @@
 //! loop. Each mistake is next to the right code in `services/`.
 //!
 //! The path of a line: `session` reads it, `services` runs the services of its
-//! command, `hub`
-//! handles it and pushes buffers to the `outbox` of each receiver, and the
-//! writing half of the receiver's session sends them.
+//! command, `hub` handles it and pushes buffers to the `outbox` of each
+//! receiver, and the writing half of the receiver's session sends them.
 #![forbid(unsafe_code)]
 
 mod app;

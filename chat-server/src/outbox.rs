@@ -309,8 +309,8 @@ mod tests {
         let push = |lines| (0..lines).for_each(|_| outbox.push(&line(b"x")).expect("space"));
         tokio::task::yield_now().await;
         let begun = time::Instant::now();
-        // The writer is late for each of these writes. It therefore pauses after
-        // the second and the third.
+        // The writer is late for each of these writes. It therefore pauses
+        // after the second and the third.
         for lines in [1, 1, 5 * MAX_BUFFERS_PER_WRITE] {
             push(lines);
             time::advance(Duration::from_millis(50)).await;

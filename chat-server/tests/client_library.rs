@@ -1,8 +1,9 @@
 //! Runs a client library (`irc` from PyPI), scripted in `client_library.py`.
 //!
-//! If the library is not installed, the test is skipped with a message, or fails if
-//! `CHAT_CLIENT=1` is set. `python3` also looks for it below `target/python` of
-//! the workspace: `python3 -m pip install --target target/python irc==20.5.0`.
+//! If the library is not installed, the test is skipped with a message, or
+//! fails if `CHAT_CLIENT=1` is set. `python3` also looks for it below
+//! `target/python` of the workspace:
+//! `python3 -m pip install --target target/python irc==20.5.0`.
 #![allow(missing_docs)]
 
 mod support;

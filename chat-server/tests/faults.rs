@@ -59,8 +59,8 @@ async fn a_truncated_text_ends_with_a_whole_character() {
     let mut ada = server.member("ada", "#a").await;
     let mut bob = server.member("bob", "#a").await;
     ada.until("JOIN").await;
-    // Each character has three bytes. The number of `x` before them is chosen so
-    // that the limit of each command falls inside a character.
+    // Each character has three bytes. The number of `x` before them is chosen
+    // so that the limit of each command falls inside a character.
     for (line, part) in [("TOPIC #a :x", "TOPIC"), ("PRIVMSG #a :", "PRIVMSG"), ("KICK #a bob :xx", "KICK")] {
         ada.send(&format!("{line}{}", "€".repeat(165))).await;
         let received = bob.until(part).await;

@@ -16,7 +16,7 @@ pub(super) struct Capabilities {
 
 impl Capabilities {
     /// Returns the field of the capability `name` if it is offered.
-    fn switch_mut(&mut self, name: &[u8]) -> Option<&mut bool> {
+    fn field_mut(&mut self, name: &[u8]) -> Option<&mut bool> {
         match name {
             b"echo-message" => Some(&mut self.echo_message),
             b"multi-prefix" => Some(&mut self.multi_prefix),
@@ -30,7 +30,7 @@ impl Capabilities {
     pub(super) fn with(mut self, request: &[u8]) -> Option<Self> {
         for word in request.split(|&byte| byte == b' ').filter(|word| !word.is_empty()) {
             let (name, on) = word.strip_prefix(b"-").map_or((word, true), |name| (name, false));
-            *self.switch_mut(name)? = on;
+            *self.field_mut(name)? = on;
         }
         Some(self)
     }
@@ -39,7 +39,7 @@ impl Capabilities {
         OFFERED
             .iter()
             .copied()
-            .filter(|name| self.switch_mut(name.as_bytes()).is_some_and(|on| *on))
+            .filter(|name| self.field_mut(name.as_bytes()).is_some_and(|on| *on))
             .collect()
     }
 }

@@ -22,12 +22,12 @@ impl HubState {
         };
         match self.registered_client(wanted) {
             None => replies.no_such_nick(wanted),
-            Some(client) => self.describe(client, id, replies),
+            Some(client) => self.send_whois(client, id, replies),
         }
         replies.standard(RPL_ENDOFWHOIS, &[wanted]);
     }
 
-    fn describe(&self, client: &Client, asker: ClientId, replies: &mut Replies) {
+    fn send_whois(&self, client: &Client, asker: ClientId, replies: &mut Replies) {
         let nick = client.nick_or_star();
         let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
         let names: Vec<Vec<u8>> = channels
@@ -94,9 +94,9 @@ impl HubState {
             return replies.need_more_params("ISON");
         }
         let nicks = message.params().iter().flat_map(|param| param.split(|&byte| byte == b' '));
-        let here: Vec<_> =
+        let online: Vec<_> =
             nicks.filter_map(|nick| self.registered_client(nick)).map(Client::nick_or_star).collect();
-        replies.numeric(RPL_ISON, &[], here.join(&b' '));
+        replies.numeric(RPL_ISON, &[], online.join(&b' '));
     }
 
     pub(super) fn away(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {

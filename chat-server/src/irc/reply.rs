@@ -10,8 +10,8 @@ use crate::irc::numeric::{
 };
 use crate::irc::truncate::truncate;
 
-/// Maximum bytes of a parameter that is not the last one. Parameters that
-/// the server itself chooses are shorter.
+/// Maximum bytes of a parameter that is not the last one. Parameters that the
+/// server itself chooses are shorter.
 const MAX_PARAM_BYTES: usize = 200;
 
 /// Encoded lines, shared by all receivers.
@@ -66,8 +66,8 @@ fn end_line(bytes: &mut Vec<u8>, start: usize) {
 /// Returns `param` in a form that is valid before the last parameter.
 ///
 /// Replies repeat parameters of the client. The last parameter of a command may
-/// have any bytes. A space would shift all following parameters, and
-/// a long parameter would leave no space for the text.
+/// have any bytes. A space would shift all following parameters, and a long
+/// parameter would leave no space for the text.
 fn as_middle_param(param: &[u8]) -> &[u8] {
     match param.first() {
         None | Some(b':') => b"*",

@@ -29,8 +29,8 @@ enum Reason {
 }
 
 impl Reason {
-    /// Returns why `irc-proto` parses `line` differently, or `None` if both must
-    /// give the same result.
+    /// Returns why `irc-proto` parses `line` differently, or `None` if both
+    /// must give the same result.
     fn expected_difference(line: &[u8]) -> Option<Self> {
         let inner = line.strip_suffix(b"\n").unwrap_or(line);
         let inner = inner.strip_suffix(b"\r").unwrap_or(inner);
