@@ -19,7 +19,7 @@ async fn an_overlong_line_affects_no_other_line() {
 }
 
 #[tokio::test]
-async fn repeated_parameters_do_not_break_replies() {
+async fn replies_repeat_only_valid_parameters() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#a").await;
     let long = format!("#{}", "x".repeat(480));

@@ -36,11 +36,7 @@ impl Capabilities {
     }
 
     pub(super) fn names(mut self) -> Vec<&'static str> {
-        OFFERED
-            .iter()
-            .copied()
-            .filter(|name| self.field_mut(name.as_bytes()).is_some_and(|on| *on))
-            .collect()
+        OFFERED.iter().copied().filter(|name| self.field_mut(name.as_bytes()).is_some_and(|on| *on)).collect()
     }
 }
 

@@ -51,7 +51,7 @@ impl Hub {
         let _ = self.leaving.send(LeaveRequest { id, reason }).await;
     }
 
-    /// Disconnects all clients, after all requests sent before.
+    /// Disconnects all clients, after all earlier requests.
     pub(crate) async fn drain(&self, reason: &'static str) {
         self.send(HubEvent::Drain { reason }).await;
     }

@@ -34,9 +34,10 @@ pub(crate) fn fold(byte: u8) -> u8 {
 /// but no digit or dash as the first character.
 pub(crate) fn is_nick(name: &[u8]) -> bool {
     let special = |byte: u8| matches!(byte, b'['..=b'`' | b'{'..=b'}');
-    let starts_well = name.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || special(byte));
-    let is_allowed = name.iter().all(|&byte| byte.is_ascii_alphanumeric() || special(byte) || byte == b'-');
-    starts_well && is_allowed && name.len() <= MAX_NICK_BYTES
+    let has_valid_start = name.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || special(byte));
+    let has_valid_bytes =
+        name.iter().all(|&byte| byte.is_ascii_alphanumeric() || special(byte) || byte == b'-');
+    has_valid_start && has_valid_bytes && name.len() <= MAX_NICK_BYTES
 }
 
 /// Returns whether a channel name is valid: `#` and at least one byte, without
