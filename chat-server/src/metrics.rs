@@ -130,8 +130,8 @@ impl Metrics {
         self.bytes_in.inc_by(bytes as u64);
     }
 
-    pub(crate) fn count_messages_out(&self, messages: u64) {
-        self.messages_out.inc_by(messages);
+    pub(crate) fn count_messages_out(&self, message_count: u64) {
+        self.messages_out.inc_by(message_count);
     }
 
     pub(crate) fn count_bytes_out(&self, bytes: usize) {
@@ -157,8 +157,8 @@ impl Metrics {
         self.slow_readers.inc();
     }
 
-    pub(crate) fn count_history_dropped(&self, lines: u64) {
-        self.history_dropped.inc_by(lines);
+    pub(crate) fn count_history_dropped(&self, line_count: u64) {
+        self.history_dropped.inc_by(line_count);
     }
 
     pub(crate) fn count_rejected(&self, reason: Rejection) {

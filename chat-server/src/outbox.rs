@@ -94,7 +94,7 @@ impl Outbox {
 
     /// Ends the pause of the writer, because the client may be waiting for the
     /// reply that was queued.
-    pub(crate) fn mark_reply_queued(&self) {
+    pub(crate) fn end_write_pause(&self) {
         self.level.waiting.end_pause();
     }
 
@@ -308,19 +308,19 @@ mod tests {
         let writer = tokio::spawn(async move { queue.drain(&mut near).await });
         let push = |lines| (0..lines).for_each(|_| outbox.push(&line(b"x")).expect("space"));
         tokio::task::yield_now().await;
-        let begun = time::Instant::now();
+        let started = time::Instant::now();
         // The writer is late for each of these writes. It therefore pauses
         // after the second and the third.
         for lines in [1, 1, 5 * MAX_BUFFERS_PER_WRITE] {
             push(lines);
             time::advance(Duration::from_millis(50)).await;
-            let late = begun.elapsed();
+            let late = started.elapsed();
             far.read_exact(&mut vec![0; 3 * lines]).await.expect("written");
-            assert_eq!(begun.elapsed(), late, "{lines} lines are written without a pause");
+            assert_eq!(started.elapsed(), late, "{lines} lines are written without a pause");
         }
         drop(outbox);
         writer.await.expect("no panic").expect("written");
-        assert!(begun.elapsed() > Duration::from_millis(150), "the writer paused");
+        assert!(started.elapsed() > Duration::from_millis(150), "the writer paused");
     }
 
     #[tokio::test(start_paused = true)]
@@ -330,8 +330,8 @@ mod tests {
         outbox.close();
         drop(outbox);
         let (mut near, _far) = tokio::io::duplex(7);
-        let ended = queue.drain(&mut near).await;
-        assert_eq!(ended.expect_err("nobody reads").kind(), io::ErrorKind::TimedOut);
+        let result = queue.drain(&mut near).await;
+        assert_eq!(result.expect_err("nobody reads").kind(), io::ErrorKind::TimedOut);
         assert_eq!(metrics.queue_bytes(), 0);
     }
 
@@ -339,7 +339,7 @@ mod tests {
     async fn a_queue_that_stays_full_is_reported_after_its_timeout() {
         let (outbox, queue, _) = queue(200, 1 << 20);
         let slow_reader = queue.slow_reader();
-        let begun = Instant::now();
+        let started = Instant::now();
         let (mut near, mut far) = tokio::io::duplex(7);
         let writer = tokio::spawn(async move { queue.drain(&mut near).await });
         // Below the soft limit a client may take as long as it likes.
@@ -347,7 +347,7 @@ mod tests {
         time::timeout(Duration::from_secs(100), slow_reader.notified()).await.expect_err("not full");
         outbox.push(&line(&[b'x'; 100])).expect("space");
         slow_reader.notified().await;
-        let time_above_limit = begun.elapsed() - Duration::from_secs(100);
+        let time_above_limit = started.elapsed() - Duration::from_secs(100);
         assert!((10..=15).contains(&time_above_limit.as_secs()), "{time_above_limit:?}");
         drop(outbox);
         far.read_to_end(&mut Vec::new()).await.expect("what was queued");

@@ -151,10 +151,10 @@ impl Reader<'_> {
         let outcome = match line {
             InputLine::TooLong => hub.ask(self.id, Request::TooLong).await,
             InputLine::Whole(line) => {
-                let began = Instant::now();
+                let started = Instant::now();
                 let (command, checks) = services.run_before_hub(&line).await;
                 let outcome = hub.ask(self.id, Request::Line(line, checks)).await;
-                command.inspect(|&command| services.metrics.observe_duration(command, began.elapsed()));
+                command.inspect(|&command| services.metrics.observe_duration(command, started.elapsed()));
                 outcome
             }
         };

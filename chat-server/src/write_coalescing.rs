@@ -125,14 +125,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reply_ends_the_pause() {
-        let (waiting, begun) = (QueueWait::new(), Instant::now());
-        WriteCoalescer::pause(begun + PAUSE, &waiting).await;
-        assert_eq!(begun.elapsed(), PAUSE);
+        let (waiting, started) = (QueueWait::new(), Instant::now());
+        WriteCoalescer::pause(started + PAUSE, &waiting).await;
+        assert_eq!(started.elapsed(), PAUSE);
         let queue_reply = async {
             time::sleep(PAUSE / 4).await;
             waiting.end_pause();
         };
         tokio::join!(WriteCoalescer::pause(Instant::now() + PAUSE, &waiting), queue_reply);
-        assert_eq!(begun.elapsed(), PAUSE + PAUSE / 4);
+        assert_eq!(started.elapsed(), PAUSE + PAUSE / 4);
     }
 }

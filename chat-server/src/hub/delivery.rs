@@ -59,7 +59,7 @@ impl Delivery {
     pub(super) fn reply(&mut self, id: ClientId, outbox: &Outbox, replies: &mut Replies) {
         if let Some((line, line_count)) = replies.take() {
             self.send(id, outbox, &line, line_count);
-            outbox.mark_reply_queued();
+            outbox.end_write_pause();
         }
     }
 

@@ -143,9 +143,9 @@ impl HubState {
 }
 
 fn who_line(server: &str, channel: &[u8], client: &Client, sigils: &[u8], replies: &mut Replies) {
-    let here: &[u8] = if client.away_reason.is_some() { b"G" } else { b"H" };
+    let presence: &[u8] = if client.away_reason.is_some() { b"G" } else { b"H" };
     let star: &[u8] = if client.is_operator { b"*" } else { b"" };
-    let (nick, flags) = (client.nick_or_star(), [here, star, sigils].concat());
+    let (nick, flags) = (client.nick_or_star(), [presence, star, sigils].concat());
     let params = [channel, client.user_name(), &client.host, server.as_bytes(), nick, &flags];
     replies.numeric(RPL_WHOREPLY, &params, [b"0 ", client.real_name()].concat());
 }

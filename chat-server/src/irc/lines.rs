@@ -99,9 +99,9 @@ mod tests {
     fn an_overlong_line_is_reported_once_and_dropped() {
         let long = [b'x'; 600];
         assert_eq!(split(&[&long, &long, b"tail\r\nnext\r\n"]), [InputLine::TooLong, whole(b"next")]);
-        let mut ended = vec![b'x'; 511];
-        ended.extend_from_slice(b"\r\nnext\n");
-        assert_eq!(split(&[&ended]), [InputLine::TooLong, whole(b"next")]);
+        let mut complete_line = vec![b'x'; 511];
+        complete_line.extend_from_slice(b"\r\nnext\n");
+        assert_eq!(split(&[&complete_line]), [InputLine::TooLong, whole(b"next")]);
     }
 
     #[test]
