@@ -14,7 +14,8 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Raises the limit. Both ends of each connection are in this process.
+/// Raises the descriptor limit. Both ends of each connection are in this
+/// process.
 fn allow_descriptors(count: u64) {
     #[cfg(unix)]
     {
@@ -62,12 +63,12 @@ async fn send_messages(
 ) -> Vec<Duration> {
     let (text, mut delays) = ("x".repeat(400), Vec::with_capacity(MESSAGES * READERS));
     for number in first_number..first_number + MESSAGES {
-        let begun = Instant::now();
+        let started = Instant::now();
         speaker.send(&format!("PRIVMSG #a :{number} {text}")).await;
         for _ in 0..READERS {
             let (received_number, at) = received.recv().await.expect("the readers are connected");
             assert_eq!(received_number, number, "each reader receives all messages in order");
-            delays.push(at - begun);
+            delays.push(at - started);
         }
     }
     delays.sort();

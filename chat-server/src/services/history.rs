@@ -91,9 +91,9 @@ impl History {
         }
     }
 
-    /// Returns the newest `max_lines` lines of `channel`, after everything
-    /// appended before is on disk. Returns `None` if the queue is full or the
-    /// read fails.
+    /// Waits until all earlier messages are on disk. Then returns the newest
+    /// `max_lines` lines of `channel`. Returns `None` if the queue is full or
+    /// the read fails.
     pub(crate) async fn latest(&self, channel: NameKey, max_lines: usize) -> Option<Vec<StoredMessage>> {
         let (reply, lines) = oneshot::channel();
         self.requests_sender.try_send(HistoryRequest::Read { channel, max_lines, reply }).ok()?;
@@ -130,11 +130,11 @@ async fn commit_batches(
     let mut batch = Vec::new();
     while collect_batch(&mut requests, &mut batch).await {
         let (store, batch) = (store.clone(), std::mem::take(&mut batch));
-        let lines = batch.iter().filter(|request| matches!(request, HistoryRequest::Append(..))).count();
+        let line_count = batch.iter().filter(|request| matches!(request, HistoryRequest::Append(..))).count();
         let committed = loopscope::spawn_blocking("history-commit", move || commit(&store, batch)).await;
         if let Err(error) = committed.map_err(anyhow::Error::from).flatten() {
-            metrics.count_history_dropped(lines as u64);
-            tracing::error!("lost {lines} lines of the history: {error:#}");
+            metrics.count_history_dropped(line_count as u64);
+            tracing::error!("lost {line_count} lines of the history: {error:#}");
         }
     }
 }
@@ -225,8 +225,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let (history, _) = History::start(directory.path(), Metrics::default(), None).await.expect("opened");
         history.append(entry("one"));
-        let began = tokio::time::Instant::now();
+        let started = tokio::time::Instant::now();
         assert_eq!(history.latest(NameKey::new(b"#rust"), 1).await.expect("answered").len(), 1);
-        assert!(began.elapsed() < BATCH_INTERVAL, "{:?}", began.elapsed());
+        assert!(started.elapsed() < BATCH_INTERVAL, "{:?}", started.elapsed());
     }
 }

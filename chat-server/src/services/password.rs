@@ -18,9 +18,10 @@ pub(crate) struct Passwords {
     /// Verified when the operator's name is wrong, so that the time taken
     /// reveals nothing.
     decoy: Option<PhcHash>,
-    /// Working memory of a verification. Its lock allows one verification at a
-    /// time, as each takes a core. It is reused: 19 MiB allocated on a
-    /// different thread each time would stay in the allocator of every thread.
+    /// Working memory of a verification, 19 MiB. Its lock allows one
+    /// verification at a time, as each takes a core. All verifications
+    /// share the memory. Otherwise each thread would allocate 19 MiB, and its
+    /// allocator would keep them.
     memory: Arc<Mutex<Vec<Block>>>,
     mistake: Option<Mistake>,
 }
@@ -50,8 +51,8 @@ impl Passwords {
         })
     }
 
-    /// PASS: returns whether the server's password is right. Without a
-    /// server password, every password is right.
+    /// PASS: returns whether the server's password is right. Without a server
+    /// password, every password is right.
     pub(crate) async fn admits(&self, password: &[u8]) -> bool {
         match &self.server {
             Some(hash) => self.verify(hash, password).await,

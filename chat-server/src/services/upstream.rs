@@ -24,7 +24,7 @@ pub(crate) struct Upstream(Option<SlowService>);
 struct SlowService {
     mistake: Mistake,
     address: SocketAddr,
-    ended: Arc<AtomicBool>,
+    has_ended: Arc<AtomicBool>,
 }
 
 impl Upstream {
@@ -38,14 +38,14 @@ impl Upstream {
         let Some(mistake) = mistake else { return Ok(Self(None)) };
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let (address, duration) = (listener.local_addr()?, mistake.duration());
-        let ended = Arc::new(AtomicBool::new(false));
-        let ended_for_service = ended.clone();
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let has_ended_for_service = has_ended.clone();
         // The service needs a separate thread. As a task, it could be queued on
         // the worker that `wrong` blocks, and neither would continue.
         thread::Builder::new()
             .name("upstream".into())
-            .spawn(move || serve(&listener, duration, &ended_for_service))?;
-        Ok(Self(Some(SlowService { mistake, address, ended })))
+            .spawn(move || serve(&listener, duration, &has_ended_for_service))?;
+        Ok(Self(Some(SlowService { mistake, address, has_ended })))
     }
 
     /// Asks the service. Returns whether it answered.
@@ -61,7 +61,7 @@ impl Upstream {
 
 impl Drop for SlowService {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
+        self.has_ended.store(true, Ordering::Relaxed);
         // Wakes the thread so that it sees the flag. If the connect fails, the
         // thread is handling a request and sees the flag at the next one.
         let _ = TcpStream::connect(self.address);
@@ -89,9 +89,9 @@ fn wrong(address: SocketAddr) -> io::Result<u8> {
 }
 
 /// Answers one request after the other, each after `duration`.
-fn serve(listener: &TcpListener, duration: Duration, ended: &AtomicBool) {
+fn serve(listener: &TcpListener, duration: Duration, has_ended: &AtomicBool) {
     while let Ok((mut stream, _)) = listener.accept() {
-        if ended.load(Ordering::Relaxed) {
+        if has_ended.load(Ordering::Relaxed) {
             return;
         }
         thread::sleep(duration);
