@@ -21,10 +21,10 @@ const LISTEN_BACKLOG: u32 = 4096;
 /// the server. Without a limit the kernel uses megabytes per client.
 const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 /// Stack captures per second. The default of loopscope, 10, is meant for
-/// production. Here every site may make its mistake at the same time, and a
-/// stall beyond the budget is counted without its line.
+/// production. Here all injection sites may block at the same time. A stall
+/// beyond the budget is counted without its line.
 const CAPTURES_PER_SECOND: u32 = 50;
-/// Time that work on blocking threads has to end.
+/// Maximum wait at shutdown for work on blocking threads.
 const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Runs a server until SIGTERM or Ctrl-C.
@@ -51,8 +51,8 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
     let mut scope = Scope::builder()
         .blocking_threshold(config.blocking_threshold)
         .captures_per_second(CAPTURES_PER_SECOND)
-        // All tasks here have names, so their wakers measure the schedule delay
-        // at half the cost.
+        // All tasks here have names. loopscope measures the schedule delay of a
+        // named task by its waker, at half the cost of Tokio's measurement.
         .schedule_delay(false)
         .registry(registry);
     if let Some(address) = config.telemetry {
@@ -75,8 +75,8 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
 }
 
 /// Serves clients of `listener` on the caller's runtime until `shutdown`
-/// completes. Then disconnects them: everything that was accepted is delivered,
-/// and each client receives the reason.
+/// completes. Then disconnects them: all accepted messages are delivered, and
+/// each client receives the reason.
 ///
 /// The caller must handle the settings of `config` for addresses, threads and
 /// loopscope. The runtime must have I/O and time enabled.

@@ -34,8 +34,8 @@ pub struct ClientLimits {
     /// Queue size above which the server disconnects the client at once;
     /// default 1 MiB.
     pub hard_queue_bytes: usize,
-    /// Time in which the server still writes the queue of a client that it
-    /// disconnects; default 1 s.
+    /// When the server disconnects a client, maximum time to write the rest of
+    /// the queue; default 1 s.
     pub close_grace: Duration,
 }
 
@@ -68,7 +68,7 @@ impl ClientLimits {
         self
     }
 
-    /// Sets the time that a client has to answer a PING.
+    /// Sets the maximum wait for the answer to a PING.
     #[must_use]
     pub const fn with_pong_timeout(mut self, timeout: Duration) -> Self {
         self.pong_timeout = timeout;
@@ -96,8 +96,8 @@ impl ClientLimits {
         self
     }
 
-    /// Sets the time in which the server still writes the queue of a client
-    /// that it disconnects.
+    /// Sets the maximum time to write the rest of the queue when the server
+    /// disconnects a client.
     #[must_use]
     pub const fn with_close_grace(mut self, grace: Duration) -> Self {
         self.close_grace = grace;

@@ -89,27 +89,28 @@ impl Config {
                 max_connections: max_connections(&or(args.max_connections, "10000"))?,
                 lines_per_second: flood_limit(&or(args.flood_limit, "50/s"))?,
                 client_limits: ClientLimits::default(),
-                injections: Injections::parse(args.inject.iter().map(String::as_str)).map_err(injection)?,
+                injections: Injections::parse(args.inject.iter().map(String::as_str))
+                    .map_err(injection_error)?,
                 started_at: SystemTime::now(),
             },
         })
     }
 }
 
-fn wrong<T>(flag: &'static str, reason: impl Into<String>) -> Result<T, ConfigError> {
+fn invalid<T>(flag: &'static str, reason: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError::new(flag, reason))
 }
 
 fn address(flag: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
     let Ok(address) = text.parse() else {
-        return wrong(flag, format!("`{text}` must be an IP address and a port, such as 127.0.0.1:6667"));
+        return invalid(flag, format!("`{text}` must be an IP address and a port, such as 127.0.0.1:6667"));
     };
     Ok(address)
 }
 
 fn console(text: &str) -> Result<SocketAddr, ConfigError> {
     if !cfg!(all(feature = "console", tokio_unstable)) {
-        return wrong("--console", "needs a build with the feature `console` and `--cfg tokio_unstable`");
+        return invalid("--console", "needs a build with the feature `console` and `--cfg tokio_unstable`");
     }
     address("--console", text)
 }
@@ -117,22 +118,22 @@ fn console(text: &str) -> Result<SocketAddr, ConfigError> {
 fn workers(text: &str) -> Result<NonZeroUsize, ConfigError> {
     match text.parse::<NonZeroUsize>() {
         Ok(workers) if workers.get() <= MAX_WORKERS => Ok(workers),
-        _ => wrong("--workers", format!("`{text}` must be a number from 1 to {MAX_WORKERS}")),
+        _ => invalid("--workers", format!("`{text}` must be a number from 1 to {MAX_WORKERS}")),
     }
 }
 
 fn threshold(text: &str) -> Result<Duration, ConfigError> {
     match humantime::parse_duration(text) {
         Ok(threshold) if (MIN_THRESHOLD..=MAX_THRESHOLD).contains(&threshold) => Ok(threshold),
-        _ => wrong("--threshold", format!("`{text}` must be a duration from 1ms to 60s, such as 10ms")),
+        _ => invalid("--threshold", format!("`{text}` must be a duration from 1ms to 60s, such as 10ms")),
     }
 }
 
 fn server_name(text: &str) -> Result<Arc<str>, ConfigError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
     if text.is_empty() || text.len() > MAX_SERVER_NAME_BYTES || !plain || text.starts_with(['-', '.']) {
-        let right = "letters, digits, dots and dashes, such as chat.example.org";
-        return wrong("--server-name", format!("`{text}` must be 1 to {MAX_SERVER_NAME_BYTES} {right}"));
+        let allowed = "letters, digits, dots and dashes, such as chat.example.org";
+        return invalid("--server-name", format!("`{text}` must be 1 to {MAX_SERVER_NAME_BYTES} {allowed}"));
     }
     Ok(text.into())
 }
@@ -140,7 +141,7 @@ fn server_name(text: &str) -> Result<Arc<str>, ConfigError> {
 fn password(flag: &'static str, text: String) -> Result<String, ConfigError> {
     // The error must not repeat the password or a part of it.
     if text.is_empty() || text.len() > MAX_PASSWORD_BYTES || text.contains(|it: char| it.is_control()) {
-        return wrong(
+        return invalid(
             flag,
             format!("the password must be 1 to {MAX_PASSWORD_BYTES} bytes without control characters"),
         );
@@ -152,10 +153,7 @@ fn operator(text: String) -> Result<(String, String), ConfigError> {
     let Some((name, secret)) =
         text.split_once(':').filter(|(name, _)| !name.is_empty() && !name.contains(' '))
     else {
-        return wrong(
-            "--oper",
-            "must be a name without spaces, a colon and a password, such as admin:secret",
-        );
+        return invalid("--oper", "must be NAME:PASSWORD, where the name has no space, such as admin:secret");
     };
     Ok((name.to_owned(), password("--oper", secret.to_owned())?))
 }
@@ -168,18 +166,18 @@ fn motd(path: &str) -> Result<Vec<Box<[u8]>>, ConfigError> {
                 |line: &[u8]| line.iter().copied().filter(|byte| !matches!(byte, b'\r' | 0)).collect();
             Ok(lines.map(clean).collect())
         }
-        Ok(bytes) => wrong(
+        Ok(bytes) => invalid(
             "--motd",
             format!("`{path}` has {} bytes, but must have at most {MAX_MOTD_BYTES}", bytes.len()),
         ),
-        Err(error) => wrong("--motd", format!("`{path}` must be a readable file: {error}")),
+        Err(error) => invalid("--motd", format!("`{path}` must be a readable file: {error}")),
     }
 }
 
 fn max_connections(text: &str) -> Result<u32, ConfigError> {
     match text.parse() {
         Ok(count @ 1..=MAX_CONNECTIONS) => Ok(count),
-        _ => wrong("--max-connections", format!("`{text}` must be a number from 1 to {MAX_CONNECTIONS}")),
+        _ => invalid("--max-connections", format!("`{text}` must be a number from 1 to {MAX_CONNECTIONS}")),
     }
 }
 
@@ -189,7 +187,7 @@ fn flood_limit(text: &str) -> Result<Option<f64>, ConfigError> {
     }
     match text.strip_suffix("/s").and_then(|number| number.parse::<f64>().ok()) {
         Some(rate) if (MIN_LINES_PER_SECOND..=MAX_LINES_PER_SECOND).contains(&rate) => Ok(Some(rate)),
-        _ => wrong(
+        _ => invalid(
             "--flood-limit",
             format!(
                 "`{text}` must be a rate from {MIN_LINES_PER_SECOND}/s to {MAX_LINES_PER_SECOND}/s, or off"
@@ -198,7 +196,7 @@ fn flood_limit(text: &str) -> Result<Option<f64>, ConfigError> {
     }
 }
 
-fn injection(error: SpecError) -> ConfigError {
+fn injection_error(error: SpecError) -> ConfigError {
     ConfigError::new("--inject", error.to_string())
 }
 
@@ -253,6 +251,7 @@ mod tests {
         let error = parse(&["--oper", "geheim"]).expect_err("no colon").to_string();
         assert!(!error.contains("geheim"), "{error}");
     }
+
     fn with_file(text: &str, flags: &[&str]) -> Result<Config, String> {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("chat.toml");
@@ -270,9 +269,9 @@ mod tests {
         assert_eq!(config.blocking_threshold, std::time::Duration::from_millis(20));
         assert_eq!(config.workers.map(|it| it.get()), Some(2));
         assert_eq!(config.server.max_connections, 1_000);
-        assert!(config.server.injections.at(crate::inject::spec::Site::Lock).is_some());
+        assert!(config.server.injections.at(crate::inject::spec::InjectionSite::Lock).is_some());
         let config = with_file(text, &["--inject", "filter"]).expect("valid");
-        assert!(config.server.injections.at(crate::inject::spec::Site::Lock).is_none());
+        assert!(config.server.injections.at(crate::inject::spec::InjectionSite::Lock).is_none());
     }
 
     #[test]
@@ -281,7 +280,7 @@ mod tests {
             ("\nlisen = \"x\"", "--config: `chat.toml`, line 2: unknown setting `lisen`, must be listen"),
             ("a = 1\na = 2", "--config: `chat.toml`, line 2, is not TOML: "),
             ("# one\nthreshold = \"soon\"", "chat.toml, line 2: threshold: `soon` must be a duration"),
-            ("inject = [\"slep\"]", "chat.toml, line 1: inject: unknown site `slep`"),
+            ("inject = [\"slep\"]", "chat.toml, line 1: inject: unknown injection site `slep`"),
             ("workers = 0x10", "line 1: `workers` must be a string or an integer"),
             ("workers = true", "line 1: `workers` must be a string or an integer"),
             ("inject = [1.5]", "line 1: `inject` must be a string or a list of strings"),

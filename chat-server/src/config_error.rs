@@ -8,7 +8,8 @@ pub struct ConfigError {
     /// The flag that has the setting's name, such as `--listen`.
     pub(crate) flag: &'static str,
     pub(crate) reason: String,
-    /// The line of the configuration file, if the value came from there.
+    /// The path of the configuration file and the line, if the value came from
+    /// the file.
     pub(crate) place: Option<String>,
 }
 

@@ -30,13 +30,13 @@ impl SettingOrigins {
     }
 }
 
-/// Sets each setting of the file that no flag sets.
+/// Copies the settings of the file into `args`. A flag overrides the file.
 pub(crate) fn merge(mut args: Args) -> Result<(Args, SettingOrigins), ConfigError> {
     let Some(path) = args.config.take() else { return Ok((args, SettingOrigins::default())) };
-    let wrong = |reason: String| Err(ConfigError::new("--config", reason));
+    let invalid = |reason: String| Err(ConfigError::new("--config", reason));
     let text = match read(&path) {
         Ok(text) => text,
-        Err(error) => return wrong(format!("`{path}` must be a readable text file: {error}")),
+        Err(error) => return invalid(format!("`{path}` must be a readable text file: {error}")),
     };
     let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
     let table = match DeTable::parse(&text) {
@@ -44,7 +44,7 @@ pub(crate) fn merge(mut args: Args) -> Result<(Args, SettingOrigins), ConfigErro
         Err(error) => {
             // The error's own text shows the line, which may hold a password.
             let (line, reason) = (line_of(error.span().map_or(0, |span| span.start)), error.message());
-            return wrong(format!("`{path}`, line {line}, is not TOML: {}", reason.replace('\n', ", ")));
+            return invalid(format!("`{path}`, line {line}, is not TOML: {}", reason.replace('\n', ", ")));
         }
     };
     let mut origins = SettingOrigins { path: path.clone(), lines: BTreeMap::new() };
@@ -53,7 +53,7 @@ pub(crate) fn merge(mut args: Args) -> Result<(Args, SettingOrigins), ConfigErro
         match set(&mut args, &name, value.get_ref()) {
             Ok(true) => drop(origins.lines.insert(name.into_owned(), line)),
             Ok(false) => {}
-            Err(reason) => return wrong(format!("`{path}`, line {line}: {reason}")),
+            Err(reason) => return invalid(format!("`{path}`, line {line}: {reason}")),
         }
     }
     Ok((args, origins))
@@ -72,13 +72,13 @@ fn read(path: &str) -> std::io::Result<String> {
 fn set(args: &mut Args, name: &str, value: &DeValue<'_>) -> Result<bool, String> {
     if name == "inject" {
         let texts = texts_of(value).ok_or("`inject` must be a string or a list of strings")?;
-        let free = args.inject.is_empty();
-        if free {
+        let is_unset = args.inject.is_empty();
+        if is_unset {
             args.inject = texts;
         }
-        return Ok(free);
+        return Ok(is_unset);
     }
-    let slot = match name {
+    let field = match name {
         "listen" => &mut args.listen,
         "telemetry" => &mut args.telemetry,
         "console" => &mut args.console,
@@ -94,11 +94,11 @@ fn set(args: &mut Args, name: &str, value: &DeValue<'_>) -> Result<bool, String>
         _ => return Err(format!("unknown setting `{name}`, must be {SETTING_NAMES}")),
     };
     let text = text_of(value).ok_or_else(|| format!("`{name}` must be a string or an integer"))?;
-    let free = slot.is_none();
-    if free {
-        *slot = Some(text);
+    let is_unset = field.is_none();
+    if is_unset {
+        *field = Some(text);
     }
-    Ok(free)
+    Ok(is_unset)
 }
 
 fn text_of(value: &DeValue<'_>) -> Option<String> {

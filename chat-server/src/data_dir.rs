@@ -7,18 +7,19 @@ use anyhow::Context;
 /// A directory that the user names, or a temporary one.
 #[derive(Debug)]
 pub(crate) enum DataDir {
-    /// Named by a flag. The server keeps it.
+    /// Named by the user. The server does not remove it.
     Given(PathBuf),
-    /// In the system's temporary directory. Removed when dropped.
+    /// Inside the system's temporary directory. It is removed on drop.
     Temporary(tempfile::TempDir),
 }
 
 impl DataDir {
     pub(crate) fn open(given: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = given else {
-            let own = tempfile::Builder::new().prefix("chat-server-").tempdir();
+            let temporary = tempfile::Builder::new().prefix("chat-server-").tempdir();
             return Ok(Self::Temporary(
-                own.context("a temporary directory cannot be created, name a directory with --data-dir")?,
+                temporary
+                    .context("a temporary directory cannot be created, name a directory with --data-dir")?,
             ));
         };
         std::fs::create_dir_all(path)

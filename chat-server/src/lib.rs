@@ -2,12 +2,12 @@
 //! event loop, unless a flag asks for it.
 //!
 //! The server handles thousands of clients on a few threads. `--inject`
-//! replaces one of its operations by a common mistake that blocks the event
-//! loop. Each mistake stands beside the right way in `services/`.
+//! replaces one of its operations with a common mistake that blocks the event
+//! loop. Each mistake is next to the right code in `services/`.
 //!
-//! A line takes this way: `session` reads it, `services` checks it, `hub`
-//! handles it and pushes buffers to the `outbox` of each receiver, and the
-//! writing half of the receiver's session sends them.
+//! The path of a line: `session` reads it, `services` runs the services of its
+//! command, `hub` handles it and pushes buffers to the `outbox` of each
+//! receiver, and the writing half of the receiver's session sends them.
 #![forbid(unsafe_code)]
 
 mod app;

@@ -55,36 +55,36 @@ enum Family {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let plain = |name, help| IntCounter::new(name, help).expect("a valid name");
+        let counter = |name, help| IntCounter::new(name, help).expect("a valid name");
         let labelled =
             |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]).expect("a valid name");
         let connections = IntGauge::new("chat_connections", "Open connections.").expect("a valid name");
         let queue_bytes = IntGauge::new("chat_send_queue_bytes", "Bytes queued for clients.");
         let queue_bytes = queue_bytes.expect("a valid name");
         let by_command = labelled("chat_messages_in_total", "Lines received, by command.", "command");
-        let took = HistogramOpts::new(
+        let durations = HistogramOpts::new(
             "chat_command_duration_seconds",
             "Time from the arrival of a line until the hub has handled it, by command.",
         );
-        let took = HistogramVec::new(took.buckets(DURATION_BUCKETS_SECONDS.to_vec()), &["command"])
+        let durations = HistogramVec::new(durations.buckets(DURATION_BUCKETS_SECONDS.to_vec()), &["command"])
             .expect("valid buckets");
         let by_reason = labelled("chat_rejected_total", "Connections refused or ended, by reason.", "reason");
-        let messages_out = plain("chat_messages_out_total", "Messages queued for clients.");
-        let bytes_in = plain("chat_bytes_in_total", "Bytes received from clients.");
-        let bytes_out = plain("chat_bytes_out_total", "Bytes written to clients.");
+        let messages_out = counter("chat_messages_out_total", "Messages queued for clients.");
+        let bytes_in = counter("chat_bytes_in_total", "Bytes received from clients.");
+        let bytes_out = counter("chat_bytes_out_total", "Bytes written to clients.");
         let slow_readers =
-            plain("chat_slow_readers_dropped_total", "Clients disconnected because their queue was full.");
-        let history_dropped = plain(
+            counter("chat_slow_readers_dropped_total", "Clients disconnected because their queue was full.");
+        let history_dropped = counter(
             "chat_history_dropped_total",
             "Messages missing from the history because its queue was full or a commit failed.",
         );
-        let plain = [&messages_out, &bytes_in, &bytes_out, &slow_readers, &history_dropped];
-        let mut families: Vec<_> = plain.into_iter().cloned().map(Family::Plain).collect();
+        let counters = [&messages_out, &bytes_in, &bytes_out, &slow_readers, &history_dropped];
+        let mut families: Vec<_> = counters.into_iter().cloned().map(Family::Plain).collect();
         families.extend([Family::Labelled(by_command.clone()), Family::Labelled(by_reason.clone())]);
         families.extend([&connections, &queue_bytes].map(|it| Family::Gauge(it.clone())));
-        families.push(Family::Timed(took.clone()));
+        families.push(Family::Timed(durations.clone()));
         Self {
-            durations: Command::ALL.iter().map(|it| took.with_label_values(&[it.name()])).collect(),
+            durations: Command::ALL.iter().map(|it| durations.with_label_values(&[it.name()])).collect(),
             connections,
             queue_bytes,
             messages_in: Command::ALL.iter().map(|it| by_command.with_label_values(&[it.name()])).collect(),
@@ -130,20 +130,20 @@ impl Metrics {
         self.bytes_in.inc_by(bytes as u64);
     }
 
-    pub(crate) fn count_messages_out(&self, messages: u64) {
-        self.messages_out.inc_by(messages);
+    pub(crate) fn count_messages_out(&self, message_count: u64) {
+        self.messages_out.inc_by(message_count);
     }
 
     pub(crate) fn count_bytes_out(&self, bytes: usize) {
         self.bytes_out.inc_by(bytes as u64);
     }
 
-    /// Records that a queue has grown by that many bytes.
+    /// Records that a queue has grown by `bytes`.
     pub(crate) fn queue_grew(&self, bytes: usize) {
         self.queue_bytes.add(bytes as i64);
     }
 
-    /// Records that a queue has shrunk by that many bytes, written or dropped.
+    /// Records that `bytes` of a queue were written or dropped.
     pub(crate) fn queue_shrank(&self, bytes: usize) {
         self.queue_bytes.sub(bytes as i64);
     }
@@ -157,8 +157,8 @@ impl Metrics {
         self.slow_readers.inc();
     }
 
-    pub(crate) fn count_history_dropped(&self, lines: u64) {
-        self.history_dropped.inc_by(lines);
+    pub(crate) fn count_history_dropped(&self, line_count: u64) {
+        self.history_dropped.inc_by(line_count);
     }
 
     pub(crate) fn count_rejected(&self, reason: Rejection) {

@@ -39,7 +39,7 @@ pub(crate) struct QueueFull;
 /// memory.
 #[derive(Debug)]
 struct QueueLevel {
-    queued: AtomicUsize,
+    queued_bytes: AtomicUsize,
     waiting: QueueWait,
     limits: ClientLimits,
     /// The client wants a time on each line.
@@ -63,9 +63,9 @@ pub(crate) struct SlowReader(Arc<QueueLevel>);
 /// Creates a queue with these limits.
 pub(crate) fn bounded(limits: ClientLimits, metrics: Metrics) -> (Outbox, SendQueue) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let (queued, has_time_tags) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (queued_bytes, has_time_tags) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (closing, slow, waiting) = (Notify::new(), Notify::new(), QueueWait::new());
-    let level = QueueLevel { queued, waiting, limits, has_time_tags, closing, slow, metrics };
+    let level = QueueLevel { queued_bytes, waiting, limits, has_time_tags, closing, slow, metrics };
     let level = Arc::new(level);
     (Outbox { queue: sender, level: level.clone() }, SendQueue { queue: receiver, level })
 }
@@ -73,15 +73,15 @@ pub(crate) fn bounded(limits: ClientLimits, metrics: Metrics) -> (Outbox, SendQu
 impl Outbox {
     /// Queues `line` unless the queue exceeds its hard limit.
     pub(crate) fn push(&self, line: &OutputLine) -> Result<(), QueueFull> {
-        if self.level.queued.load(Ordering::Relaxed) > self.level.limits.hard_queue_bytes {
+        if self.level.queued_bytes.load(Ordering::Relaxed) > self.level.limits.hard_queue_bytes {
             return Err(QueueFull);
         }
         self.push_last(line);
         Ok(())
     }
 
-    /// Queues `line` in any case. Only the last line, which gives the reason of
-    /// the end, uses this.
+    /// Queues `line` even above the hard limit. Use this only for the last line
+    /// of a connection, which gives the reason why it is closed.
     pub(crate) fn push_last(&self, line: &OutputLine) {
         let buffer = if self.has_time_tags() { line.tagged() } else { line.plain() };
         let cost = buffer.len() + OVERHEAD_BYTES_PER_BUFFER;
@@ -92,8 +92,9 @@ impl Outbox {
         }
     }
 
-    /// The queued line is a reply, which the client may be waiting for.
-    pub(crate) fn mark_reply_queued(&self) {
+    /// Ends the pause of the writer, because the client may be waiting for the
+    /// reply that was queued.
+    pub(crate) fn end_write_pause(&self) {
         self.level.waiting.end_pause();
     }
 
@@ -115,14 +116,14 @@ impl Outbox {
 
 impl QueueLevel {
     fn add(&self, bytes: usize) {
-        if self.queued.fetch_add(bytes, Ordering::Relaxed) == 0 {
+        if self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) == 0 {
             self.waiting.begin();
         }
         self.metrics.queue_grew(bytes);
     }
 
     fn subtract(&self, bytes: usize) {
-        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.metrics.queue_shrank(bytes);
     }
 }
@@ -212,7 +213,7 @@ struct SoftLimitTimer {
 impl SoftLimitTimer {
     fn check(&mut self) {
         let limits = self.level.limits;
-        if self.level.queued.load(Ordering::Relaxed) <= limits.soft_queue_bytes {
+        if self.level.queued_bytes.load(Ordering::Relaxed) <= limits.soft_queue_bytes {
             self.since = None;
             return;
         }
@@ -307,18 +308,19 @@ mod tests {
         let writer = tokio::spawn(async move { queue.drain(&mut near).await });
         let push = |lines| (0..lines).for_each(|_| outbox.push(&line(b"x")).expect("space"));
         tokio::task::yield_now().await;
-        let begun = time::Instant::now();
-        // Late each time, so that the writer pauses after the second and third.
+        let started = time::Instant::now();
+        // The writer is late for each of these writes. It therefore pauses
+        // after the second and the third.
         for lines in [1, 1, 5 * MAX_BUFFERS_PER_WRITE] {
             push(lines);
             time::advance(Duration::from_millis(50)).await;
-            let late = begun.elapsed();
+            let late = started.elapsed();
             far.read_exact(&mut vec![0; 3 * lines]).await.expect("written");
-            assert_eq!(begun.elapsed(), late, "{lines} lines are written without a pause");
+            assert_eq!(started.elapsed(), late, "{lines} lines are written without a pause");
         }
         drop(outbox);
         writer.await.expect("no panic").expect("written");
-        assert!(begun.elapsed() > Duration::from_millis(150), "the writer paused");
+        assert!(started.elapsed() > Duration::from_millis(150), "the writer paused");
     }
 
     #[tokio::test(start_paused = true)]
@@ -328,8 +330,8 @@ mod tests {
         outbox.close();
         drop(outbox);
         let (mut near, _far) = tokio::io::duplex(7);
-        let ended = queue.drain(&mut near).await;
-        assert_eq!(ended.expect_err("nobody reads").kind(), io::ErrorKind::TimedOut);
+        let result = queue.drain(&mut near).await;
+        assert_eq!(result.expect_err("nobody reads").kind(), io::ErrorKind::TimedOut);
         assert_eq!(metrics.queue_bytes(), 0);
     }
 
@@ -337,7 +339,7 @@ mod tests {
     async fn a_queue_that_stays_full_is_reported_after_its_timeout() {
         let (outbox, queue, _) = queue(200, 1 << 20);
         let slow_reader = queue.slow_reader();
-        let begun = Instant::now();
+        let started = Instant::now();
         let (mut near, mut far) = tokio::io::duplex(7);
         let writer = tokio::spawn(async move { queue.drain(&mut near).await });
         // Below the soft limit a client may take as long as it likes.
@@ -345,8 +347,8 @@ mod tests {
         time::timeout(Duration::from_secs(100), slow_reader.notified()).await.expect_err("not full");
         outbox.push(&line(&[b'x'; 100])).expect("space");
         slow_reader.notified().await;
-        let full = begun.elapsed() - Duration::from_secs(100);
-        assert!((10..=15).contains(&full.as_secs()), "{full:?}");
+        let time_above_limit = started.elapsed() - Duration::from_secs(100);
+        assert!((10..=15).contains(&time_above_limit.as_secs()), "{time_above_limit:?}");
         drop(outbox);
         far.read_to_end(&mut Vec::new()).await.expect("what was queued");
         writer.await.expect("no panic").expect("all written");

@@ -14,27 +14,27 @@ use tokio::time;
 use crate::config::ServerConfig;
 use crate::hub::handle::Hub;
 use crate::hub::request::{ClientId, ServerIdentity};
-use crate::inject::spec::Site;
+use crate::inject::spec::InjectionSite;
 use crate::irc::reply::OutputLine;
 use crate::metrics::{Metrics, Rejection};
 use crate::services::Services;
 use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
 use crate::services::history::History;
+use crate::services::motd_program::MotdProgram;
 use crate::services::password::Passwords;
 use crate::services::resolve::Resolver;
-use crate::services::saying::Saying;
 use crate::services::throttle::Throttle;
 use crate::services::upstream::Upstream;
 use crate::services::visits::VisitCounter;
 use crate::session::{self, SessionContext};
 
-/// Time that sessions have to end after the shutdown begins.
+/// Maximum wait for the sessions to end after the shutdown begins.
 const SESSIONS_END_TIMEOUT: Duration = Duration::from_millis(1_600);
-/// Time that the history has to be written after the last session.
+/// Maximum wait for the history to be written after the last session.
 const HISTORY_END_TIMEOUT: Duration = Duration::from_millis(400);
-/// Maximum refused clients that still receive the reason. Further ones are only
-/// closed.
+/// Maximum refused connections that are open at one time, to send the reason.
+/// Further connections are closed without a reason.
 const MAX_OPEN_REFUSALS: usize = 64;
 /// Pause after a failed accept. It doubles with each further failure, up to
 /// [`MAX_ACCEPT_BACKOFF`].
@@ -42,8 +42,8 @@ const MIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Serves clients of `listener` until `shutdown` completes. Then disconnects
-/// them: everything that was accepted is delivered, and each client receives
-/// the reason.
+/// them: all accepted messages are delivered, and each client receives the
+/// reason.
 ///
 /// Must run in a Tokio runtime with I/O and time enabled. `directory` holds the
 /// channel history.
@@ -63,7 +63,7 @@ pub(crate) async fn run(
     let sessions = server.sessions.clone();
     let max_connections = server.max_connections;
     let (hub, history) = (server.context.hub.clone(), server.history);
-    let acceptor = Acceptor { context: server.context, sessions: sessions.clone(), next: 0 };
+    let acceptor = Acceptor { context: server.context, sessions: sessions.clone(), next_id: 0 };
     let acceptor_task = loopscope::spawn("acceptor", acceptor.run(listener));
     shutdown.await;
     acceptor_task.abort();
@@ -111,22 +111,22 @@ impl Server {
             has_operators: operator.is_some(),
             started_at,
         };
-        let mistake = injections.at(Site::Password);
+        let mistake = injections.at(InjectionSite::Password);
         let hashing = loopscope::spawn_blocking("hash-passwords", move || {
             let operator = operator.as_ref().map(|(name, password)| (name.as_str(), password.as_str()));
             Passwords::hash(password.as_deref(), operator, mistake)
         });
         let (history, writer) =
-            History::start(directory, metrics.clone(), injections.at(Site::History)).await?;
+            History::start(directory, metrics.clone(), injections.at(InjectionSite::History)).await?;
         let services = Services {
-            throttle: Throttle::new(lines_per_second, injections.at(Site::Sleep)),
-            filter: Filter::new(injections.at(Site::Filter)),
+            throttle: Throttle::new(lines_per_second, injections.at(InjectionSite::Sleep)),
+            filter: Filter::new(injections.at(InjectionSite::Filter)),
             passwords: hashing.await??,
-            visits: VisitCounter::start(injections.at(Site::Lock)),
-            resolver: Resolver::new(injections.at(Site::Resolve)),
-            directory: UserDirectory::start(injections.at(Site::Channel))?,
-            saying: Saying::new(injections.at(Site::Child)),
-            upstream: Upstream::start(injections.at(Site::Upstream))?,
+            visits: VisitCounter::start(injections.at(InjectionSite::Lock)),
+            resolver: Resolver::new(injections.at(InjectionSite::Resolve)),
+            directory: UserDirectory::start(injections.at(InjectionSite::Channel))?,
+            motd_program: MotdProgram::new(injections.at(InjectionSite::Child)),
+            upstream: Upstream::start(injections.at(InjectionSite::Upstream))?,
             history,
             metrics: metrics.clone(),
         };
@@ -144,7 +144,7 @@ impl Server {
 struct Acceptor {
     context: Arc<SessionContext>,
     sessions: Arc<Semaphore>,
-    next: u64,
+    next_id: u64,
 }
 
 impl Acceptor {
@@ -171,8 +171,8 @@ impl Acceptor {
     }
 
     fn serve(&mut self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let (id, context) = (ClientId(self.next), self.context.clone());
-        self.next += 1;
+        let (id, context) = (ClientId(self.next_id), self.context.clone());
+        self.next_id += 1;
         loopscope::spawn("session", async move {
             session::serve(id, socket, peer, context).await;
             drop(permit);

@@ -19,9 +19,9 @@ use crate::metrics::Rejection;
 use crate::outbox::{self, SlowReader};
 use crate::services::Services;
 
-/// Time that the peer has to close after us. Closing at once, with unread
-/// input, would reset the connection, and the peer could lose the ERROR with
-/// the reason.
+/// Maximum wait for the peer to close the connection after the server has
+/// closed its sending side. Closing at once, with unread input, would reset the
+/// connection, and the peer could lose the ERROR with the reason.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What all sessions share.
@@ -151,16 +151,16 @@ impl Reader<'_> {
         let outcome = match line {
             InputLine::TooLong => hub.ask(self.id, Request::TooLong).await,
             InputLine::Whole(line) => {
-                let began = Instant::now();
-                let (command, checks) = services.check(&line).await;
+                let started = Instant::now();
+                let (command, checks) = services.run_before_hub(&line).await;
                 let outcome = hub.ask(self.id, Request::Line(line, checks)).await;
-                command.inspect(|&command| services.metrics.observe_duration(command, began.elapsed()));
+                command.inspect(|&command| services.metrics.observe_duration(command, started.elapsed()));
                 outcome
             }
         };
         match outcome {
-            RequestOutcome::Said(messages) => {
-                services.log(messages);
+            RequestOutcome::AppendHistory(messages) => {
+                services.append_history(messages);
                 RequestOutcome::Done
             }
             RequestOutcome::ReadHistory { channel, max_lines } => {
@@ -189,8 +189,9 @@ struct SilenceTimer {
     client_limits: ClientLimits,
     last_read_at: Instant,
     is_ping_sent: bool,
-    /// Not reset at each read, which is cheaper. When it fires, `elapsed`
-    /// compares it with `last_read_at`.
+    /// A read does not reset the timer, because that would cost more. When the
+    /// timer fires, `elapsed` computes from `last_read_at` whether the time is
+    /// over.
     timer: std::pin::Pin<Box<time::Sleep>>,
 }
 

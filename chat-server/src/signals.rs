@@ -13,16 +13,16 @@ const EXIT_CODE_INTERRUPTED: i32 = 130;
 /// Returns an error if the system refuses the signal handlers.
 pub(crate) fn shutdown() -> io::Result<impl Future<Output = ()>> {
     let mut signals = Signals::new()?;
-    let (first, stopped) = tokio::sync::oneshot::channel();
+    let (shutdown_sender, shutdown_receiver) = tokio::sync::oneshot::channel();
     loopscope::spawn("signals", async move {
         signals.next().await;
         tracing::info!("stopping; a second signal ends the process at once");
-        let _ = first.send(());
+        let _ = shutdown_sender.send(());
         signals.next().await;
         std::process::exit(EXIT_CODE_INTERRUPTED);
     });
     Ok(async move {
-        let _ = stopped.await;
+        let _ = shutdown_receiver.await;
     })
 }
 

@@ -9,8 +9,9 @@
 //! wait for the pause. A reply ends it, because the client may be waiting for
 //! that reply.
 //!
-//! A timer is also a little late. So a writer that pauses continues to pause as
-//! long as lines arrive in every pause.
+//! The timer that ends a pause fires a little late, so the writer counts as
+//! late again if lines arrived in the pause. A writer therefore continues to
+//! pause as long as lines arrive in every pause.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -124,14 +125,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reply_ends_the_pause() {
-        let (waiting, begun) = (QueueWait::new(), Instant::now());
-        WriteCoalescer::pause(begun + PAUSE, &waiting).await;
-        assert_eq!(begun.elapsed(), PAUSE);
-        let asked = async {
+        let (waiting, started) = (QueueWait::new(), Instant::now());
+        WriteCoalescer::pause(started + PAUSE, &waiting).await;
+        assert_eq!(started.elapsed(), PAUSE);
+        let queue_reply = async {
             time::sleep(PAUSE / 4).await;
             waiting.end_pause();
         };
-        tokio::join!(WriteCoalescer::pause(Instant::now() + PAUSE, &waiting), asked);
-        assert_eq!(begun.elapsed(), PAUSE + PAUSE / 4);
+        tokio::join!(WriteCoalescer::pause(Instant::now() + PAUSE, &waiting), queue_reply);
+        assert_eq!(started.elapsed(), PAUSE + PAUSE / 4);
     }
 }

@@ -19,7 +19,7 @@ const ADA: &str = ":ada!~ada@127.0.0.1";
 const BOB: &str = ":bob!~bob@127.0.0.1";
 
 #[tokio::test]
-async fn the_first_member_is_operator_and_can_pass_it_on() {
+async fn the_first_member_is_operator_and_can_make_others_operators() {
     let (_server, mut ada, mut bob) = start_channel().await;
     assert_eq!(bob.ask("MODE #a +o bob").await, [":s 482 bob #a :You're not channel operator"]);
     assert_eq!(ada.ask("MODE #a +ov-v bob bob bob").await, [format!("{ADA} MODE #a +ov-v bob bob bob")]);
@@ -186,14 +186,14 @@ async fn list_filters_by_name_mask_and_size() {
 async fn no_long_reply_disconnects_the_client_that_asks() {
     let server = Server::start(&["--flood-limit", "off"]).await;
     let mut ada = server.client("ada").await;
-    let mut hosts = Vec::new();
+    let mut creators = Vec::new();
     for number in 0..30 {
-        let mut host = server.client(&format!("host{number}")).await;
+        let mut creator = server.client(&format!("creator{number}")).await;
         for channel in 0..50 {
             let name = format!("#{number}-{channel}");
-            host.ask(&format!("JOIN {name}\r\nTOPIC {name} :{}", "x".repeat(380))).await;
+            creator.ask(&format!("JOIN {name}\r\nTOPIC {name} :{}", "x".repeat(380))).await;
         }
-        hosts.push(host);
+        creators.push(creator);
     }
     let list = ada.ask("LIST").await;
     assert!((1_000..1_500).contains(&list.len()), "{}", list.len());
@@ -259,7 +259,8 @@ async fn only_invitations_of_operators_override_the_modes() {
     eve.until("INVITE").await;
     bob.ask("PART #a").await;
     ada.ask("PART #a").await;
-    // The new channel has the same name but knows no invitation.
+    // The new channel has the same name, but the old invitation is not valid
+    // for it.
     bob.ask("JOIN #a\r\nMODE #a +i").await;
     assert_eq!(eve.ask("JOIN #a").await, [":s 473 eve #a :Cannot join channel (+i)"]);
 }
@@ -295,7 +296,7 @@ async fn the_number_and_form_of_bans_is_limited() {
     let long = format!("MODE #a +b {}!*@*", "x".repeat(80));
     assert_eq!(ada.ask(&long).await, [":s 696 ada #a b * :The mask is too long"]);
     for mask in [":a b", "::a"] {
-        let refused = ":s 696 ada #a b * :The mask must have no space and no colon in front";
+        let refused = ":s 696 ada #a b * :The mask must not contain a space or start with a colon";
         assert_eq!(ada.ask(&format!("MODE #a +b {mask}")).await, [refused], "{mask}");
     }
 }
@@ -303,19 +304,19 @@ async fn the_number_and_form_of_bans_is_limited() {
 #[tokio::test]
 async fn members_receive_the_final_modes_of_a_long_mode_line() {
     let (server, mut ada, mut bob) = start_channel().await;
-    // The first and the last flag, as set last, whatever the letters between
-    // them said.
+    // Members receive each flag once, with its final sign, regardless of the
+    // changes in between.
     let letters = format!("+i{}-n", "-m+m".repeat(110));
     assert_eq!(ada.ask(&format!("MODE #a {letters}")).await, [format!("{ADA} MODE #a +im-n")]);
     assert_eq!(bob.until("MODE").await, format!("{ADA} MODE #a +im-n"));
     assert_eq!(ada.ask("MODE #a").await[0], ":s 324 ada #a +imt");
     assert_eq!(ada.ask("MODE #a +m-m").await, [format!("{ADA} MODE #a -m")]);
     // The longest MODE line that is possible.
-    let mut host = server.member(&"n".repeat(30), &format!("#{}", "c".repeat(49))).await;
+    let mut creator = server.member(&"n".repeat(30), &format!("#{}", "c".repeat(49))).await;
     let masks: Vec<String> = ["a", "b", "c", "d"].map(|it| format!("{}!*@*", it.repeat(76))).into();
     let change = format!("#{} +i-n+m-t+sb-l+bbb {}", "c".repeat(49), masks.join(" "));
-    host.ask(&format!("MODE #{} +l 9", "c".repeat(49))).await;
-    assert!(host.ask(&format!("MODE {change}")).await[0].ends_with(&format!(" MODE {change}")));
+    creator.ask(&format!("MODE #{} +l 9", "c".repeat(49))).await;
+    assert!(creator.ask(&format!("MODE {change}")).await[0].ends_with(&format!(" MODE {change}")));
     // Each unknown letter is reported once.
     assert_eq!(bob.ask(&format!("MODE #a {}", "zy".repeat(200))).await.len(), 3);
 }

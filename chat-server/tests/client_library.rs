@@ -1,8 +1,9 @@
 //! Runs a client library (`irc` from PyPI), scripted in `client_library.py`.
 //!
-//! If it is not installed, the test is skipped with a message, or fails if
-//! `CHAT_CLIENT=1` is set. `python3` also looks for it below `target/python` of
-//! the workspace: `python3 -m pip install --target target/python irc==20.5.0`.
+//! If the library is not installed, the test is skipped with a message, or
+//! fails if `CHAT_CLIENT=1` is set. `python3` also looks for it below
+//! `target/python` of the workspace:
+//! `python3 -m pip install --target target/python irc==20.5.0`.
 #![allow(missing_docs)]
 
 mod support;
@@ -26,10 +27,10 @@ fn python() -> Command {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_library_can_chat() {
-    let there = python().args(["-c", "import irc.client"]).output();
-    if !there.as_ref().is_ok_and(|output| output.status.success()) {
+    let import = python().args(["-c", "import irc.client"]).output();
+    if !import.as_ref().is_ok_and(|output| output.status.success()) {
         let hint = "python3 -m pip install --target target/python irc==20.5.0";
-        assert!(std::env::var_os("CHAT_CLIENT").is_none(), "{there:?}; install it: {hint}");
+        assert!(std::env::var_os("CHAT_CLIENT").is_none(), "{import:?}; install it: {hint}");
         // Written to stderr directly, as the harness hides the output of a
         // passing test.
         let _ = std::io::Write::write_all(
@@ -45,6 +46,6 @@ async fn a_client_library_can_chat() {
     client.arg(script).args([server.address.ip().to_string(), server.address.port().to_string()]);
     let output =
         tokio::task::spawn_blocking(move || client.output()).await.expect("no panic").expect("it runs");
-    let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.trim_end() == "done", "{said}\n{error}");
+    let (printed, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && printed.trim_end() == "done", "{printed}\n{error}");
 }

@@ -19,7 +19,7 @@ async fn an_overlong_line_affects_no_other_line() {
 }
 
 #[tokio::test]
-async fn repeated_parameters_do_not_break_replies() {
+async fn replies_repeat_only_valid_parameters() {
     let server = Server::start(&[]).await;
     let mut ada = server.member("ada", "#a").await;
     let long = format!("#{}", "x".repeat(480));
@@ -59,8 +59,8 @@ async fn a_truncated_text_ends_with_a_whole_character() {
     let mut ada = server.member("ada", "#a").await;
     let mut bob = server.member("bob", "#a").await;
     ada.until("JOIN").await;
-    // Each character has three bytes and follows an offset, so that no limit
-    // falls between two characters.
+    // Each character has three bytes. The number of `x` before them is chosen
+    // so that the limit of each command falls inside a character.
     for (line, part) in [("TOPIC #a :x", "TOPIC"), ("PRIVMSG #a :", "PRIVMSG"), ("KICK #a bob :xx", "KICK")] {
         ada.send(&format!("{line}{}", "€".repeat(165))).await;
         let received = bob.until(part).await;
@@ -106,8 +106,8 @@ async fn a_slow_reader_is_disconnected_and_others_lose_nothing() {
         let text = "x".repeat(400);
         for number in 0.. {
             bob.send(&format!("PRIVMSG #a :{number} {text}")).await;
-            // The speaker sends in step with the listener. Otherwise it would
-            // be a slow reader itself.
+            // Bob sends the next message after ada has received this one.
+            // Otherwise ada would be a slow reader too.
             let line = ada.until(" #a :").await;
             assert!(line.contains(&format!(" PRIVMSG #a :{number} ")), "{line}");
             if number % 100 == 0 && ada.ask("NAMES #a").await[0] == ":s 353 ada = #a :@ada bob" {
@@ -157,8 +157,8 @@ async fn shutdown_delivers_accepted_messages_and_sends_the_reason() {
     let mut ada = server.member("ada", "#a").await;
     let mut bob = server.member("bob", "#a").await;
     // A client that has not registered does not delay the shutdown.
-    let mut half = server.connect().await;
-    half.write.write_all(b"NICK h").await.expect("sent");
+    let mut unregistered = server.connect().await;
+    unregistered.write.write_all(b"NICK h").await.expect("sent");
     bob.send("PRIVMSG #a :last words\r\nPING sent").await;
     bob.until("PONG s :sent").await;
     let address = server.address;
@@ -166,7 +166,7 @@ async fn shutdown_delivers_accepted_messages_and_sends_the_reason() {
     let lines = ada.lines_until_end().await;
     assert_eq!(lines[1], ":bob!~bob@127.0.0.1 PRIVMSG #a :last words");
     assert_eq!(lines[2..], ["ERROR :Closing Link: 127.0.0.1 (Server shutting down)"]);
-    assert!(half.lines_until_end().await[0].starts_with("ERROR :"));
+    assert!(unregistered.lines_until_end().await[0].starts_with("ERROR :"));
     tokio::net::TcpStream::connect(address).await.expect_err("nobody listens");
     let server = Server::start(&["--data-dir", directory.to_str().expect("a UTF-8 path")]).await;
     let history = server.member("eve", "#a").await.ask("HISTORY #a").await;

@@ -229,11 +229,11 @@ async fn targmax_is_the_number_of_targets_of_each_command() {
         targmax.split(',').filter(|it| *it != "WHOIS:1").partition(|it| !it.ends_with(':'));
     let ada = &mut session.ada;
     let many = (0..40).map(|it| format!("#d{it}")).collect::<Vec<_>>().join(",");
-    for (line, lines_per_channel) in [("JOIN", 3), ("NAMES", 2), ("LIST", 1), ("PART", 1)] {
-        assert!(unlimited.contains(&&*format!("{line}:")), "{line} in {unlimited:?}");
-        let ends = if line == "LIST" { 2 } else { 0 };
-        let replies = ada.ask(&format!("{line} {many}")).await;
-        assert_eq!(replies.len(), 40 * lines_per_channel + ends, "{line}");
+    for (command, lines_per_channel) in [("JOIN", 3), ("NAMES", 2), ("LIST", 1), ("PART", 1)] {
+        assert!(unlimited.contains(&&*format!("{command}:")), "{command} in {unlimited:?}");
+        let first_and_last = if command == "LIST" { 2 } else { 0 };
+        let replies = ada.ask(&format!("{command} {many}")).await;
+        assert_eq!(replies.len(), 40 * lines_per_channel + first_and_last, "{command}");
     }
     assert_eq!(unlimited.len(), 4);
     ada.ask("JOIN #a").await;

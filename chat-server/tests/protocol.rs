@@ -237,11 +237,11 @@ async fn only_operators_can_kill() {
         assert_eq!(ada.ask(&format!("KILL {nick} :x")).await, [none]);
     }
     assert_eq!(ada.ask("KILL BOB :too loud").await, [""; 0]);
-    let ended = [
+    let last_lines = [
         ":ada!~ada@127.0.0.1 KILL bob :too loud",
         "ERROR :Closing Link: 127.0.0.1 (Killed (ada (too loud)))",
     ];
-    assert_eq!(bob.lines_until_end().await, ended);
+    assert_eq!(bob.lines_until_end().await, last_lines);
     assert_eq!(eve.until("QUIT").await, ":bob!~bob@127.0.0.1 QUIT :Killed (ada (too loud))");
     assert_eq!(eve.ask("NAMES #a").await[0], ":s 353 eve = #a :eve");
     // The nick is free again. All lines about the KILL are complete, whatever
@@ -257,13 +257,13 @@ async fn only_operators_can_kill() {
     assert_eq!(ada.ask("KILL eve").await, forbidden);
     ada.ask("OPER root secret").await;
     ada.send("KILL ada").await;
-    let ended = [
+    let last_lines = [
         ":ada!~ada@127.0.0.1 KILL ada :no reason given",
         "ERROR :Closing Link: 127.0.0.1 (Killed (ada (no reason given)))",
     ];
-    assert_eq!(ada.lines_until_end().await, ended);
-    let counted = eve.ask("LUSERS").await;
-    assert!(!counted.iter().any(|line| line.contains(" 252 ")), "no operator is left: {counted:?}");
+    assert_eq!(ada.lines_until_end().await, last_lines);
+    let lusers = eve.ask("LUSERS").await;
+    assert!(!lusers.iter().any(|line| line.contains(" 252 ")), "no operator is left: {lusers:?}");
 }
 
 #[tokio::test]

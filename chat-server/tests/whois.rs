@@ -43,25 +43,25 @@ async fn present_and_former_clients_can_be_queried() {
     assert_eq!(ada.ask("WHOWAS bob").await[0], ":s 406 ada bob :There was no such nickname");
     bob.send("QUIT").await;
     bob.lines_until_end().await;
-    let was = ada.ask("WHOWAS Bob").await;
-    assert_eq!(was, [":s 314 ada bob ~bob 127.0.0.1 * :Real bob", ":s 369 ada Bob :End of WHOWAS"]);
+    let whowas = ada.ask("WHOWAS Bob").await;
+    assert_eq!(whowas, [":s 314 ada bob ~bob 127.0.0.1 * :Real bob", ":s 369 ada Bob :End of WHOWAS"]);
     let codes = |answer: Vec<String>| answer.iter().map(|it| it[3..6].to_owned()).collect::<Vec<_>>();
-    let counted = codes(ada.ask("LUSERS").await);
-    assert_eq!(counted, ["251", "254", "255", "265", "266"], "nobody is an operator or unknown");
+    let numerics = codes(ada.ask("LUSERS").await);
+    assert_eq!(numerics, ["251", "254", "255", "265", "266"], "nobody is an operator or unknown");
     ada.ask("PART #a").await;
     assert_eq!(codes(ada.ask("LUSERS").await), ["251", "255", "265", "266"]);
     ada.ask("JOIN #a").await;
-    // A client that changes its nick leaves its old one. A change of case is no
-    // new nick.
+    // WHOWAS also finds a nick that a client has changed. A nick in another
+    // case is the same nick.
     let mut eve = server.client("bob").await;
     eve.ask("NICK BOB\r\nNICK eve").await;
-    let was = ada.ask("WHOWAS bob").await;
+    let whowas = ada.ask("WHOWAS bob").await;
     assert_eq!(
-        was[..2],
+        whowas[..2],
         [":s 314 ada BOB ~bob 127.0.0.1 * :Real bob", ":s 314 ada bob ~bob 127.0.0.1 * :Real bob"]
     );
-    assert_eq!(ada.ask("WHOWAS bob 1").await, [&was[0], ":s 369 ada bob :End of WHOWAS"]);
-    assert_eq!(ada.ask("WHOWAS bob -1").await, was);
+    assert_eq!(ada.ask("WHOWAS bob 1").await, [&whowas[0], ":s 369 ada bob :End of WHOWAS"]);
+    assert_eq!(ada.ask("WHOWAS bob -1").await, whowas);
     eve.send("QUIT").await;
     eve.lines_until_end().await;
     // A client with only a nick is not registered yet.

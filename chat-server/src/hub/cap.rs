@@ -20,13 +20,14 @@ impl HubState {
             replies.need_more_params("CAP");
             return CommandOutcome::Done;
         };
-        let word = subcommand.to_ascii_uppercase();
-        if matches!(&word[..], b"LS" | b"REQ") {
+        let uppercase = subcommand.to_ascii_uppercase();
+        if matches!(&uppercase[..], b"LS" | b"REQ") {
             client.is_negotiating = !client.is_registered;
         }
-        let mut reply =
-            |word: &[u8], rest: &[u8]| replies.server_line(&[b"CAP ", &nick, b" ", word, b" :", rest]);
-        match &word[..] {
+        let mut reply = |subcommand: &[u8], rest: &[u8]| {
+            replies.server_line(&[b"CAP ", &nick, b" ", subcommand, b" :", rest])
+        };
+        match &uppercase[..] {
             b"LS" => reply(b"LS", OFFERED.join(" ").as_bytes()),
             b"LIST" => reply(b"LIST", client.capabilities.names().join(" ").as_bytes()),
             b"REQ" => {

@@ -15,7 +15,8 @@ pub(super) struct Capabilities {
 }
 
 impl Capabilities {
-    fn slot(&mut self, name: &[u8]) -> Option<&mut bool> {
+    /// Returns the field of the capability `name` if it is offered.
+    fn field_mut(&mut self, name: &[u8]) -> Option<&mut bool> {
         match name {
             b"echo-message" => Some(&mut self.echo_message),
             b"multi-prefix" => Some(&mut self.multi_prefix),
@@ -29,13 +30,13 @@ impl Capabilities {
     pub(super) fn with(mut self, request: &[u8]) -> Option<Self> {
         for word in request.split(|&byte| byte == b' ').filter(|word| !word.is_empty()) {
             let (name, on) = word.strip_prefix(b"-").map_or((word, true), |name| (name, false));
-            *self.slot(name)? = on;
+            *self.field_mut(name)? = on;
         }
         Some(self)
     }
 
     pub(super) fn names(mut self) -> Vec<&'static str> {
-        OFFERED.iter().copied().filter(|name| self.slot(name.as_bytes()).is_some_and(|on| *on)).collect()
+        OFFERED.iter().copied().filter(|name| self.field_mut(name.as_bytes()).is_some_and(|on| *on)).collect()
     }
 }
 

@@ -111,14 +111,14 @@ impl Channel {
         !self.modes.secret || self.has_member(id)
     }
 
-    /// Returns all members.
-    pub(super) fn receivers(&self) -> impl Iterator<Item = (ClientId, &Outbox)> {
+    /// Returns all members with their outboxes.
+    pub(super) fn all_members(&self) -> impl Iterator<Item = (ClientId, &Outbox)> {
         self.members.iter().map(|(&id, member)| (id, &member.outbox))
     }
 
     /// Returns all members except `id`.
     pub(super) fn other_members(&self, id: ClientId) -> impl Iterator<Item = (ClientId, &Outbox)> {
-        self.receivers().filter(move |(member, _)| *member != id)
+        self.all_members().filter(move |(member, _)| *member != id)
     }
 
     /// Adds a member. The first member becomes operator.
@@ -144,7 +144,7 @@ impl Channel {
         if self.is_banned(client) {
             return Err(ERR_BANNEDFROMCHAN);
         }
-        if self.modes.key.as_deref().is_some_and(|right| key != Some(right)) {
+        if self.modes.key.as_deref().is_some_and(|channel_key| key != Some(channel_key)) {
             return Err(ERR_BADCHANNELKEY);
         }
         if self.modes.limit.is_some_and(|limit| self.members.len() >= limit as usize) {
@@ -198,7 +198,7 @@ impl ChannelModes {
 
     /// Formats the modes, such as `+nt`. Only members see the values of key and
     /// limit; others see only that they are set.
-    pub(super) fn to_text(&self, member: bool) -> Vec<u8> {
+    pub(super) fn to_text(&self, is_member: bool) -> Vec<u8> {
         let flags = [
             (self.invite_only, b'i'),
             (self.moderated, b'm'),
@@ -210,7 +210,7 @@ impl ChannelModes {
         ];
         let mut text = vec![b'+'];
         text.extend(flags.iter().filter(|(on, _)| *on).map(|(_, letter)| letter));
-        if member {
+        if is_member {
             for value in [self.key.clone(), self.limit.map(|it| it.to_string().into_bytes().into())] {
                 value.iter().for_each(|value| text.extend([b" ", &value[..]].concat()));
             }

@@ -17,7 +17,7 @@ pub(super) struct Client {
     pub(super) host: Box<[u8]>,
     pub(super) nick: Option<Box<[u8]>>,
     pub(super) user: Option<User>,
-    /// Set between CAP LS or REQ and CAP END. Registration waits for it.
+    /// Set between CAP LS or REQ and CAP END. Registration waits for CAP END.
     pub(super) is_negotiating: bool,
     pub(super) capabilities: Capabilities,
     /// The client has sent the server's password, or the server has none.
@@ -25,12 +25,12 @@ pub(super) struct Client {
     pub(super) is_registered: bool,
     pub(super) is_invisible: bool,
     pub(super) is_operator: bool,
-    /// The reason, if the client is away.
-    pub(super) away: Option<Box<[u8]>>,
+    /// Set while the client is away.
+    pub(super) away_reason: Option<Box<[u8]>>,
     pub(super) channels: BTreeSet<NameKey>,
-    /// Channels that the client may join once, whatever their modes, with their
-    /// creation time. A later channel of the same name does not honour the
-    /// invitation.
+    /// Channels that the client may join once, regardless of their modes. The
+    /// value is the channel's creation time: an invitation is not valid for a
+    /// later channel of the same name.
     pub(super) invitations: BTreeMap<NameKey, SystemTime>,
     pub(super) connected_at: SystemTime,
     /// When the client last sent a message. WHOIS shows it as idle time.
@@ -57,7 +57,7 @@ impl Client {
             is_registered: false,
             is_invisible: false,
             is_operator: false,
-            away: None,
+            away_reason: None,
             channels: BTreeSet::new(),
             invitations: BTreeMap::new(),
             connected_at: SystemTime::now(),
@@ -94,7 +94,8 @@ impl Client {
             .any(|text| masks::matches(mask, text))
     }
 
-    /// Queues the last line of the client and starts closing its connection.
+    /// Queues ERROR, the last line that the client receives, and starts to
+    /// close its connection.
     pub(super) fn send_closing_error(&self, reason: &[u8]) {
         self.outbox.push_last(&OutputLine::new(&[b"ERROR :Closing Link: ", &self.host, b" (", reason, b")"]));
         self.outbox.close();

@@ -9,8 +9,9 @@ use crate::metrics::{Metrics, Rejection};
 use crate::outbox::Outbox;
 
 /// Steps between two yields. A delivery is one step and takes a little less
-/// than a microsecond, as it may wake a task. With half as many steps, busy
-/// writers delay the hub too much.
+/// than a microsecond, as it may wake a task. At each yield, tasks that write
+/// to clients run before the hub continues: with 256 steps, they delay the hub
+/// too much.
 const STEPS_BETWEEN_YIELDS: u32 = 512;
 /// The cost of an event in addition to its deliveries, in steps.
 const STEPS_PER_EVENT: u32 = 8;
@@ -41,11 +42,11 @@ impl Delivery {
         }
     }
 
-    /// Sends `line` to one client. `lines` is the number of protocol lines in
-    /// it.
-    pub(super) fn send(&mut self, id: ClientId, outbox: &Outbox, line: &OutputLine, lines: u64) {
+    /// Sends `line` to one client. `line_count` is the number of
+    /// protocol lines in it.
+    pub(super) fn send(&mut self, id: ClientId, outbox: &Outbox, line: &OutputLine, line_count: u64) {
         match outbox.push(line) {
-            Ok(()) => self.metrics.count_messages_out(lines),
+            Ok(()) => self.metrics.count_messages_out(line_count),
             Err(_) => {
                 if self.slow_readers.insert(id) {
                     self.metrics.count_slow_reader();
@@ -56,9 +57,9 @@ impl Delivery {
 
     /// Sends a client the replies collected for it.
     pub(super) fn reply(&mut self, id: ClientId, outbox: &Outbox, replies: &mut Replies) {
-        if let Some((line, lines)) = replies.take() {
-            self.send(id, outbox, &line, lines);
-            outbox.mark_reply_queued();
+        if let Some((line, line_count)) = replies.take() {
+            self.send(id, outbox, &line, line_count);
+            outbox.end_write_pause();
         }
     }
 

@@ -14,9 +14,9 @@ pub(super) struct FormerClients(VecDeque<FormerClient>);
 pub(super) struct FormerClient {
     key: NameKey,
     pub(super) nick: Box<[u8]>,
-    pub(super) user: Box<[u8]>,
+    pub(super) user_name: Box<[u8]>,
     pub(super) host: Box<[u8]>,
-    pub(super) real: Box<[u8]>,
+    pub(super) real_name: Box<[u8]>,
 }
 
 impl FormerClients {
@@ -27,11 +27,12 @@ impl FormerClients {
         self.0.push_front(FormerClient {
             key: NameKey::new(nick),
             nick: nick.into(),
-            user: client.user_name().into(),
+            user_name: client.user_name().into(),
             host: client.host.clone(),
-            real: client.real_name().into(),
+            real_name: client.real_name().into(),
         });
     }
+
     /// Returns the records of one nick, the newest first.
     pub(super) fn with_nick(&self, key: &NameKey) -> impl Iterator<Item = &FormerClient> {
         self.0.iter().filter(move |former| former.key == *key)

@@ -22,24 +22,27 @@ pub(crate) struct Hub {
 impl Hub {
     /// Starts the hub. Its task ends after the last handle is dropped.
     pub(crate) fn start(identity: ServerIdentity, metrics: Metrics) -> (Self, JoinHandle<()>) {
-        let (events, receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
-        let (leaving, leavers) = mpsc::channel(MAX_QUEUED_EVENTS);
-        (Self { events, leaving }, loopscope::spawn("hub", run(receiver, leavers, identity, metrics)))
+        let (events, events_receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
+        let (leaving, leaving_receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
+        (
+            Self { events, leaving },
+            loopscope::spawn("hub", run(events_receiver, leaving_receiver, identity, metrics)),
+        )
     }
 
     /// Registers a connection. Waits until the hub has recorded it: a leave
-    /// request uses another channel and must not arrive first.
+    /// request uses another queue and must not arrive first.
     pub(crate) async fn connect(&self, id: ClientId, host: Box<[u8]>, outbox: Outbox) {
-        let (done, known) = oneshot::channel();
+        let (done, done_receiver) = oneshot::channel();
         self.send(HubEvent::Connect { id, host, outbox, done }).await;
-        let _ = known.await;
+        let _ = done_receiver.await;
     }
 
     /// Sends a request and waits for its outcome.
     pub(crate) async fn ask(&self, id: ClientId, request: Request) -> RequestOutcome {
-        let (outcome, result) = oneshot::channel();
+        let (outcome, outcome_receiver) = oneshot::channel();
         self.send(HubEvent::Request { id, request, outcome }).await;
-        result.await.unwrap_or(RequestOutcome::Disconnected)
+        outcome_receiver.await.unwrap_or(RequestOutcome::Disconnected)
     }
 
     /// Reports that a client has disconnected or must be disconnected.
@@ -48,7 +51,7 @@ impl Hub {
         let _ = self.leaving.send(LeaveRequest { id, reason }).await;
     }
 
-    /// Disconnects all clients, after all requests sent before.
+    /// Disconnects all clients, after all earlier requests.
     pub(crate) async fn drain(&self, reason: &'static str) {
         self.send(HubEvent::Drain { reason }).await;
     }

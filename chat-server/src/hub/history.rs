@@ -30,8 +30,8 @@ impl HubState {
         };
         let Some(channel) = self.joined_channel(id, target, replies) else { return CommandOutcome::Done };
         let Some(max_lines) = message.param(1).map_or(Some(DEFAULT_LINES), number) else {
-            // IRC has no numeric for this error. The NOTICE stands where the
-            // lines would.
+            // IRC has no numeric for this error. A NOTICE is sent instead of
+            // the lines.
             let text = b"The number of lines must be 1 or more";
             replies.server_text(&[b"NOTICE ", &channel.name, b" :"], text);
             return CommandOutcome::Done;

@@ -1,4 +1,5 @@
-//! RPL_ISUPPORT: announces the limits, from the constants that apply.
+//! RPL_ISUPPORT: announces the limits. The values are the constants that the
+//! hub enforces.
 
 use super::limits::{
     MAX_AWAY_REASON_BYTES, MAX_BANS, MAX_CHANNELS_PER_CLIENT, MAX_KEY_BYTES, MAX_KICK_REASON_BYTES,

@@ -7,7 +7,7 @@ use super::client::unix_seconds;
 use super::limits::{MAX_CHANNELS_PER_CLIENT, MAX_TOPIC_BYTES};
 use super::request::ClientId;
 use super::state::HubState;
-use crate::irc::message::{Message, comma_list};
+use crate::irc::message::{Message, split_commas};
 use crate::irc::names::{NameKey, is_channel};
 use crate::irc::numeric::{ERR_TOOMANYCHANNELS, RPL_NOTOPIC, RPL_TOPIC, RPL_TOPICWHOTIME};
 use crate::irc::reply::{OutputLine, Replies};
@@ -22,10 +22,10 @@ impl HubState {
         if names == b"0" {
             return self.leave_all(id, replies).await;
         }
-        let mut keys = message.param(1).unwrap_or_default().split(|&byte| byte == b',');
-        for name in comma_list(names) {
-            let key = keys.next().filter(|key| !key.is_empty());
-            self.join_one(id, name, key, replies).await;
+        let mut channel_keys = message.param(1).unwrap_or_default().split(|&byte| byte == b',');
+        for name in split_commas(names) {
+            let channel_key = channel_keys.next().filter(|key| !key.is_empty());
+            self.join_one(id, name, channel_key, replies).await;
         }
     }
 
@@ -60,13 +60,13 @@ impl HubState {
         client.channels.insert(key.clone());
         let channel = self.channels.entry(key.clone()).or_insert_with(|| Channel::new(name));
         let line = OutputLine::new(&[b":", &client.prefix(), b" JOIN ", &channel.name]);
-        replies.copy(&line);
-        self.delivery.deliver(channel.receivers(), &line).await;
+        replies.push_copy(&line);
+        self.delivery.deliver(channel.all_members(), &line).await;
         channel.add_member(id, client.outbox.clone());
         if channel.topic.is_some() {
             send_topic(channel, replies);
         }
-        self.names_of(id, &key, name, replies).await;
+        self.send_names(id, &key, name, replies).await;
     }
 
     pub(super) async fn part(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
@@ -74,7 +74,7 @@ impl HubState {
             replies.need_more_params("PART");
             return;
         };
-        for name in comma_list(names) {
+        for name in split_commas(names) {
             if self.joined_channel(id, name, replies).is_some() {
                 self.part_one(id, &NameKey::new(name), message.param(1), replies).await;
             }
@@ -92,8 +92,8 @@ impl HubState {
         let channel = self.channels.get(&NameKey::new(name)).filter(|channel| channel.is_visible_to(id));
         match channel {
             Some(channel) if channel.has_member(id) => return Some(channel),
-            // The error holds the channel's own spelling of its name, as
-            // clients use it to find the window of the channel.
+            // The error spells the name as the channel does: clients find the
+            // window of a channel by that spelling.
             Some(channel) => replies.not_on_channel(&channel.name),
             // A secret channel does not reveal how it spells its name.
             None => replies.no_such_channel(name),
@@ -109,8 +109,8 @@ impl HubState {
         let line = OutputLine::new(&[b":", &client.prefix(), b" PART ", &channel.name, colon, reason]);
         client.channels.remove(key);
         channel.members.remove(&id);
-        replies.copy(&line);
-        self.delivery.deliver(channel.receivers(), &line).await;
+        replies.push_copy(&line);
+        self.delivery.deliver(channel.all_members(), &line).await;
         if channel.members.is_empty() {
             self.channels.remove(key);
         }
@@ -149,7 +149,7 @@ impl HubState {
         let topic = || Topic { text: text.into(), set_by: client.prefix(), set_at: SystemTime::now() };
         channel.topic = (!text.is_empty()).then(topic);
         let line = OutputLine::new(&[b":", &client.prefix(), b" TOPIC ", &channel.name, b" :", text]);
-        replies.copy(&line);
+        replies.push_copy(&line);
         self.delivery.deliver(channel.other_members(id), &line).await;
     }
 }

@@ -1,7 +1,8 @@
-//! The limits of what clients may send, and the server's version.
+//! The maximum lengths and counts that clients may use, and the server's
+//! version.
 //!
-//! RPL_ISUPPORT announces most of the limits (`isupport.rs`). The lengths are
-//! chosen so that each line that repeats such a text stays below 512 bytes.
+//! RPL_ISUPPORT announces most of them (`isupport.rs`). A text of the maximum
+//! length fits into each line that repeats it: a line has at most 512 bytes.
 
 /// Name and version of the server, as clients see them.
 pub(super) const VERSION: &str = concat!("chat-server-", env!("CARGO_PKG_VERSION"));

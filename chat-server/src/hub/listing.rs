@@ -1,14 +1,14 @@
 //! Replies of many lines: NAMES, LIST and WHO.
 //!
 //! They yield between entries, so that no poll takes long. They stop early
-//! rather than overfill the queue of the client that asks, which would cost it
-//! its connection.
+//! because a reply that overfills the client's queue would disconnect the
+//! client.
 
 use super::channel::{Channel, ListFilter};
 use super::client::Client;
 use super::request::ClientId;
 use super::state::HubState;
-use crate::irc::message::{Message, comma_list};
+use crate::irc::message::{Message, split_commas};
 use crate::irc::names::NameKey;
 use crate::irc::numeric::{
     ERR_TOOMANYMATCHES, RPL_ENDOFNAMES, RPL_ENDOFWHO, RPL_LIST, RPL_LISTEND, RPL_LISTSTART, RPL_NAMREPLY,
@@ -23,7 +23,7 @@ const NAMES_PER_CHUNK: usize = 512;
 const MAX_REPLY_BYTES: usize = 512 * 1024;
 
 /// Returns whether one more entry fits. Otherwise sends an error.
-fn has_space(command: &[u8], replies: &mut Replies) -> bool {
+fn check_space(command: &[u8], replies: &mut Replies) -> bool {
     let has_space = replies.bytes() < MAX_REPLY_BYTES;
     if !has_space {
         replies.standard(ERR_TOOMANYMATCHES, &[command]);
@@ -37,17 +37,23 @@ impl HubState {
             replies.standard(RPL_ENDOFNAMES, &[b"*"]);
             return;
         };
-        for name in comma_list(names) {
-            if !has_space(b"NAMES", replies) {
+        for name in split_commas(names) {
+            if !check_space(b"NAMES", replies) {
                 break;
             }
-            self.names_of(id, &NameKey::new(name), name, replies).await;
+            self.send_names(id, &NameKey::new(name), name, replies).await;
         }
     }
 
     /// Sends the members of a channel that `id` may see. If it may see none,
     /// only the end of the list follows.
-    pub(super) async fn names_of(&mut self, id: ClientId, key: &NameKey, name: &[u8], replies: &mut Replies) {
+    pub(super) async fn send_names(
+        &mut self,
+        id: ClientId,
+        key: &NameKey,
+        name: &[u8],
+        replies: &mut Replies,
+    ) {
         let channel = self.channels.get(key).filter(|channel| channel.is_visible_to(id));
         if let (Some(channel), Some(asker)) = (channel, self.clients.get(&id)) {
             let symbol: &[u8] = if channel.modes.secret { b"@" } else { b"=" };
@@ -61,6 +67,7 @@ impl HubState {
                 if nicks.len() == NAMES_PER_CHUNK {
                     replies.numeric_words(RPL_NAMREPLY, &[symbol, &channel.name], &nicks);
                     nicks.clear();
+                    // A name costs a quarter of a step.
                     self.delivery.add_steps(NAMES_PER_CHUNK as u32 / 4).await;
                 }
             }
@@ -72,7 +79,7 @@ impl HubState {
     /// LIST of all channels, or of those that match any of the conditions.
     pub(super) async fn list(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let filters: Vec<ListFilter<'_>> =
-            message.param(0).map_or_else(Vec::new, |it| comma_list(it).map(ListFilter::parse).collect());
+            message.param(0).map_or_else(Vec::new, |it| split_commas(it).map(ListFilter::parse).collect());
         let is_wanted =
             |channel: &Channel| filters.is_empty() || filters.iter().any(|it| it.matches(channel));
         replies.standard(RPL_LISTSTART, &[b"Channel"]);
@@ -83,7 +90,7 @@ impl HubState {
             if !channel.is_visible_to(id) || !is_wanted(channel) {
                 continue;
             }
-            if !has_space(b"LIST", replies) {
+            if !check_space(b"LIST", replies) {
                 break;
             }
             let topic: &[u8] = channel.topic.as_ref().map_or(b"", |topic| &topic.text);
@@ -96,8 +103,8 @@ impl HubState {
     /// invisible client only if it is the client that asks or shares a channel
     /// with it.
     pub(super) async fn who(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
-        let asked = message.param(0).unwrap_or(b"*");
-        let mask = if asked == b"0" { b"*" } else { asked };
+        let requested_mask = message.param(0).unwrap_or(b"*");
+        let mask = if requested_mask == b"0" { b"*" } else { requested_mask };
         let operators_only = message.param(1) == Some(b"o");
         let Some(asker) = self.clients.get(&id) else { return };
         let key = NameKey::new(mask);
@@ -105,7 +112,7 @@ impl HubState {
             let (is_member, all_sigils) = (channel.has_member(id), asker.capabilities.multi_prefix);
             for (member_id, member) in &channel.members {
                 let Some(client) = self.clients.get(member_id) else { continue };
-                if !has_space(b"WHO", replies) {
+                if !check_space(b"WHO", replies) {
                     break;
                 }
                 if (is_member || !client.is_invisible) && (client.is_operator || !operators_only) {
@@ -125,20 +132,20 @@ impl HubState {
                 if !is_visible || !client.matches_mask(mask) || (operators_only && !client.is_operator) {
                     continue;
                 }
-                if !has_space(b"WHO", replies) {
+                if !check_space(b"WHO", replies) {
                     break;
                 }
                 who_line(&self.identity.name, b"*", client, b"", replies);
             }
         }
-        replies.standard(RPL_ENDOFWHO, &[asked]);
+        replies.standard(RPL_ENDOFWHO, &[requested_mask]);
     }
 }
 
 fn who_line(server: &str, channel: &[u8], client: &Client, sigils: &[u8], replies: &mut Replies) {
-    let here: &[u8] = if client.away.is_some() { b"G" } else { b"H" };
+    let presence: &[u8] = if client.away_reason.is_some() { b"G" } else { b"H" };
     let star: &[u8] = if client.is_operator { b"*" } else { b"" };
-    let (nick, flags) = (client.nick_or_star(), [here, star, sigils].concat());
+    let (nick, flags) = (client.nick_or_star(), [presence, star, sigils].concat());
     let params = [channel, client.user_name(), &client.host, server.as_bytes(), nick, &flags];
     replies.numeric(RPL_WHOREPLY, &params, [b"0 ", client.real_name()].concat());
 }

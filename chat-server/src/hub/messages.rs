@@ -7,7 +7,7 @@ use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
 use crate::irc::command::Command;
 use crate::irc::ctcp::MessageText;
-use crate::irc::message::{Message, comma_list};
+use crate::irc::message::{Message, split_commas};
 use crate::irc::names::{NameKey, is_channel_like};
 use crate::irc::numeric::{
     ERR_CANNOTSENDTOCHAN, ERR_NORECIPIENT, ERR_NOSUCHCHANNEL, ERR_NOSUCHNICK, ERR_NOTEXTTOSEND,
@@ -40,7 +40,7 @@ impl HubState {
         // A NOTICE never gets a reply, so that two bots cannot answer each
         // other for ever.
         let is_notice = command == Command::Notice;
-        let targets = message.param(0).filter(|targets| comma_list(targets).next().is_some());
+        let targets = message.param(0).filter(|targets| split_commas(targets).next().is_some());
         let (targets, text) = match (targets, message.param(1)) {
             (Some(targets), Some(text)) => (targets, text),
             _ if is_notice => return CommandOutcome::Done,
@@ -64,8 +64,8 @@ impl HubState {
             is_refused: checks.is_refused,
             wants_echo,
         };
-        let (mut said, mut seen_targets) = (Vec::new(), Vec::new());
-        for target in comma_list(targets) {
+        let (mut for_history, mut seen_targets) = (Vec::new(), Vec::new());
+        for target in split_commas(targets) {
             let key = NameKey::new(target);
             // A target that is named twice receives the message once.
             if seen_targets.contains(&key) {
@@ -75,7 +75,7 @@ impl HubState {
             let sent = if too_many {
                 Err(ERR_TOOMANYTARGETS)
             } else if is_channel_like(target) {
-                self.send_to_channel(&outgoing, &key, &mut said, replies).await
+                self.send_to_channel(&outgoing, &key, &mut for_history, replies).await
             } else {
                 self.send_to_nick(&outgoing, &key, replies)
             };
@@ -90,14 +90,14 @@ impl HubState {
             }
             seen_targets.push(key);
         }
-        if said.is_empty() { CommandOutcome::Done } else { CommandOutcome::Said(said) }
+        if for_history.is_empty() { CommandOutcome::Done } else { CommandOutcome::AppendHistory(for_history) }
     }
 
     async fn send_to_channel(
         &mut self,
         outgoing: &OutgoingMessage<'_>,
         key: &NameKey,
-        said: &mut Vec<ChannelMessage>,
+        for_history: &mut Vec<ChannelMessage>,
         replies: &mut Replies,
     ) -> Result<(), StandardReply> {
         let channel = self.channels.get(key).ok_or(ERR_NOSUCHCHANNEL)?;
@@ -115,7 +115,7 @@ impl HubState {
         // it.
         if outgoing.command == Command::Privmsg && MessageText::parse(outgoing.text) != MessageText::Request {
             let nick = outgoing.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
-            said.push(ChannelMessage { channel: key.clone(), nick, text: outgoing.text.into() });
+            for_history.push(ChannelMessage { channel: key.clone(), nick, text: outgoing.text.into() });
         }
         Ok(())
     }
@@ -135,7 +135,7 @@ impl HubState {
         let line = outgoing.line(client.nick_or_star());
         outgoing.echo(&line, replies);
         self.delivery.send(client.id, &client.outbox, &line, 1);
-        if let (Some(reason), Command::Privmsg) = (&client.away, outgoing.command) {
+        if let (Some(reason), Command::Privmsg) = (&client.away_reason, outgoing.command) {
             replies.numeric(RPL_AWAY, &[client.nick_or_star()], reason);
         }
         Ok(())
@@ -145,7 +145,7 @@ impl HubState {
 impl OutgoingMessage<'_> {
     fn echo(&self, line: &OutputLine, replies: &mut Replies) {
         if self.wants_echo {
-            replies.copy(line);
+            replies.push_copy(line);
         }
     }
 

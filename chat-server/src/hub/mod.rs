@@ -9,12 +9,12 @@
 //!
 //! | what | owner | access for others |
 //! |---|---|---|
-//! | clients, nicks, channels, former clients | the hub's task | [`Hub`](handle::Hub): a message and its outcome |
+//! | clients, nicks, channels, former clients | the hub's task | [`Hub`](handle::Hub): a request and its outcome |
 //! | the socket, unprocessed input, the token bucket | the session's task | none |
 //! | lines queued for a client | its [`outbox`](crate::outbox): the hub pushes, the session writes | none |
 //! | size of that queue, whether lines carry a time | atomics that both ends share | relaxed loads |
 //! | bytes of a line | all queues that hold it (reference count) | immutable once queued |
-//! | history, counts, password hashes | `services` and their tasks | channels, atomics |
+//! | history, counts, password hashes | `services` and their tasks | queues, atomics |
 //!
 //! So no session waits for the client of another session, and nothing can be
 //! locked across an await.

@@ -39,7 +39,7 @@ impl ModeChanges {
 }
 
 impl Channel {
-    /// `o` and `v`: sets or takes the rank of a member.
+    /// `o` and `v`: gives the rank to a member or removes it.
     pub(super) fn set_rank(
         &mut self,
         client: &Client,
@@ -68,7 +68,9 @@ impl Channel {
         }
         // All members receive the mask as one parameter of a line.
         if mask.contains(&b' ') || mask.starts_with(b":") {
-            return Err(ERR_INVALIDMODEPARAM.with_text("The mask must have no space and no colon in front"));
+            return Err(
+                ERR_INVALIDMODEPARAM.with_text("The mask must not contain a space or start with a colon")
+            );
         }
         let key = NameKey::new(&mask);
         match (on, self.bans.iter().position(|ban| NameKey::new(&ban.mask) == key)) {
@@ -127,7 +129,8 @@ impl Channel {
         Ok(())
     }
 
-    /// `i`, `m`, `n`, `s` and `t`: sets or clears a flag.
+    /// `i`, `m`, `n`, `s` and `t`: sets or clears a flag. Any other letter here
+    /// lacks its parameter.
     pub(super) fn set_flag(
         &mut self,
         request: ModeRequest<'_>,

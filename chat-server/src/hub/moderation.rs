@@ -3,7 +3,7 @@
 use super::limits::{MAX_CHANNELS_PER_CLIENT, MAX_KICK_REASON_BYTES, MAX_KICK_TARGETS};
 use super::request::ClientId;
 use super::state::HubState;
-use crate::irc::message::{Message, comma_list};
+use crate::irc::message::{Message, split_commas};
 use crate::irc::names::NameKey;
 use crate::irc::numeric::{
     ERR_TOOMANYTARGETS, ERR_USERNOTINCHANNEL, ERR_USERONCHANNEL, RPL_AWAY, RPL_INVITING,
@@ -21,7 +21,7 @@ impl HubState {
             return replies.not_channel_operator(&channel.name);
         }
         let key = NameKey::new(name);
-        for (index, nick) in comma_list(nicks).enumerate() {
+        for (index, nick) in split_commas(nicks).enumerate() {
             if index == MAX_KICK_TARGETS {
                 return replies.standard(ERR_TOOMANYTARGETS, &[nick]);
             }
@@ -37,9 +37,12 @@ impl HubState {
         reason: Option<&[u8]>,
         replies: &mut Replies,
     ) {
-        let by = self.clients.get(&id).map(|client| (client.prefix(), client.nick_or_star().to_vec()));
-        let (Some((by, by_nick)), Some(channel)) = (by, self.channels.get_mut(key)) else { return };
-        // The client may have kicked itself with the previous nick.
+        let kicker = self.clients.get(&id).map(|client| (client.prefix(), client.nick_or_star().to_vec()));
+        let (Some((kicker_prefix, kicker_nick)), Some(channel)) = (kicker, self.channels.get_mut(key)) else {
+            return;
+        };
+        // An earlier nick in the same KICK may have been that of the client
+        // itself.
         if !channel.has_member(id) {
             return replies.not_on_channel(&channel.name);
         }
@@ -50,10 +53,11 @@ impl HubState {
         if !channel.has_member(target.id) {
             return replies.standard(ERR_USERNOTINCHANNEL, &[nick, &channel.name]);
         }
-        let reason = truncate(reason.unwrap_or(&by_nick), MAX_KICK_REASON_BYTES);
-        let line = [b":", &by[..], b" KICK ", &channel.name, b" ", target.nick_or_star(), b" :", reason];
+        let reason = truncate(reason.unwrap_or(&kicker_nick), MAX_KICK_REASON_BYTES);
+        let line =
+            [b":", &kicker_prefix[..], b" KICK ", &channel.name, b" ", target.nick_or_star(), b" :", reason];
         let line = OutputLine::new(&line);
-        replies.copy(&line);
+        replies.push_copy(&line);
         self.delivery.deliver(channel.other_members(id), &line).await;
         target.channels.remove(key);
         channel.members.remove(&target.id);
@@ -71,7 +75,7 @@ impl HubState {
             return replies.not_channel_operator(&channel.name);
         }
         let key = NameKey::new(name);
-        let by = self.clients.get(&id).map(|client| client.prefix()).unwrap_or_default();
+        let inviter_prefix = self.clients.get(&id).map(|client| client.prefix()).unwrap_or_default();
         let Some(channel) = self.channels.get(&key) else { return };
         let target = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get_mut(id));
         let Some(target) = target.filter(|client| client.is_registered) else {
@@ -84,18 +88,26 @@ impl HubState {
         // invitation of an operator overrides them. Any other invitation is
         // just a message.
         if channel.is_operator(id) {
-            // The first invitation by name is dropped. Otherwise one client
-            // could fill the memory of another with invitations.
+            // The invitation whose channel name sorts first is dropped.
+            // Otherwise one client could fill the memory of another with
+            // invitations.
             if target.invitations.len() >= MAX_CHANNELS_PER_CLIENT {
                 target.invitations.pop_first();
             }
             target.invitations.insert(key, channel.created_at);
         }
         replies.numeric_params(RPL_INVITING, &[target.nick_or_star(), &channel.name]);
-        if let Some(reason) = &target.away {
+        if let Some(reason) = &target.away_reason {
             replies.numeric(RPL_AWAY, &[target.nick_or_star()], reason);
         }
-        let line = OutputLine::new(&[b":", &by, b" INVITE ", target.nick_or_star(), b" :", &channel.name]);
+        let line = OutputLine::new(&[
+            b":",
+            &inviter_prefix,
+            b" INVITE ",
+            target.nick_or_star(),
+            b" :",
+            &channel.name,
+        ]);
         self.delivery.send(target.id, &target.outbox, &line, 1);
     }
 }

@@ -40,7 +40,7 @@ impl HubState {
         message: &Message<'_>,
         replies: &mut Replies,
     ) {
-        let (mut changes, mut on, mut is_refused, mut sent_bans) =
+        let (mut changes, mut on, mut has_sent_refusal, mut has_sent_bans) =
             (ModeChanges::default(), true, false, false);
         let mut params = message.params()[2..].iter().copied();
         let mut param_count = 0;
@@ -66,7 +66,7 @@ impl HubState {
             if letter == b'b' && param.is_none() {
                 // The list is sent once. 500 letters must not send 500 lists,
                 // as all replies to a line are collected in one buffer.
-                if !std::mem::replace(&mut sent_bans, true) {
+                if !std::mem::replace(&mut has_sent_bans, true) {
                     self.send_bans(target, replies);
                 }
                 continue;
@@ -74,7 +74,7 @@ impl HubState {
             let Some(channel) = self.channels.get(&NameKey::new(target)) else { return };
             if !channel.is_operator(id) {
                 // The error is sent once, as it applies to the whole line.
-                if !std::mem::replace(&mut is_refused, true) {
+                if !std::mem::replace(&mut has_sent_refusal, true) {
                     replies.not_channel_operator(&channel.name);
                 }
                 continue;
@@ -153,7 +153,7 @@ impl HubState {
         let by = client.prefix();
         let line =
             OutputLine::new(&[b":", &by, b" MODE ", &channel.name, b" ", &changes.letters, &changes.params]);
-        replies.copy(&line);
+        replies.push_copy(&line);
         self.delivery.deliver(channel.other_members(id), &line).await;
     }
 

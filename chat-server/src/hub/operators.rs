@@ -44,7 +44,7 @@ impl HubState {
             replies.need_more_params("KILL");
             return CommandOutcome::Done;
         };
-        let Some(by) = self.clients.get(&id).filter(|client| client.is_operator) else {
+        let Some(operator) = self.clients.get(&id).filter(|client| client.is_operator) else {
             replies.standard(ERR_NOPRIVILEGES, &[]);
             return CommandOutcome::Done;
         };
@@ -54,12 +54,13 @@ impl HubState {
             return CommandOutcome::Done;
         };
         let reason = truncate(message.param(1).unwrap_or(b"no reason given"), MAX_KILL_REASON_BYTES);
-        let line = OutputLine::new(&[b":", &by.prefix(), b" KILL ", target.nick_or_star(), b" :", reason]);
-        let reason = [b"Killed (", by.nick_or_star(), b" (", reason, b"))"].concat();
+        let line =
+            OutputLine::new(&[b":", &operator.prefix(), b" KILL ", target.nick_or_star(), b" :", reason]);
+        let reason = [b"Killed (", operator.nick_or_star(), b" (", reason, b"))"].concat();
         if target.id == id {
             // The hub first sends the replies and then disconnects the client.
-            // The session learns of it by the outcome.
-            replies.copy(&line);
+            // The outcome reports this to the session.
+            replies.push_copy(&line);
             return CommandOutcome::Disconnect(reason);
         }
         self.delivery.send(target.id, &target.outbox, &line, 1);

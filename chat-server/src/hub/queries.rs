@@ -74,12 +74,12 @@ impl HubState {
         // These counts are kept up to date as clients come and go. Counting all
         // clients here would be quadratic when 1,000 clients register at once.
         let clients = self.registered_count;
-        let (hidden, seen) = (self.invisible_count, clients.saturating_sub(self.invisible_count));
+        let (invisible, visible) = (self.invisible_count, clients.saturating_sub(self.invisible_count));
         let unknown = self.clients.len().saturating_sub(clients);
         replies.numeric(
             RPL_LUSERCLIENT,
             &[],
-            format!("There are {seen} users and {hidden} invisible on 1 servers"),
+            format!("There are {visible} users and {invisible} invisible on 1 servers"),
         );
         for (reply, count) in [
             (RPL_LUSEROP, self.operator_count),

@@ -78,7 +78,7 @@ impl HubState {
         if !self.nicks.contains_key(&key) {
             self.former_clients.add(client);
         }
-        let before = client.prefix();
+        let old_prefix = client.prefix();
         if let Some(old) = client.nick.replace(nick.into()) {
             self.nicks.remove(&NameKey::new(&old));
         }
@@ -87,8 +87,8 @@ impl HubState {
         if !client.is_registered {
             return self.register(id, replies);
         }
-        let line = OutputLine::new(&[b":", &before, b" NICK :", nick]);
-        replies.copy(&line);
+        let line = OutputLine::new(&[b":", &old_prefix, b" NICK :", nick]);
+        replies.push_copy(&line);
         let peers = self.clients.get(&id).map(|client| self.peers(client)).unwrap_or_default();
         self.delivery.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &line).await;
         CommandOutcome::Done

@@ -36,8 +36,8 @@ pub(crate) enum Request {
 pub(crate) enum RequestOutcome {
     /// There is nothing more to do.
     Done,
-    /// The session must log these channel messages.
-    Said(Vec<ChannelMessage>),
+    /// The session must append these channel messages to the history.
+    AppendHistory(Vec<ChannelMessage>),
     /// The session must read up to `max_lines` lines of this channel's history
     /// and send them with [`Request::History`].
     ReadHistory { channel: NameKey, max_lines: usize },
@@ -48,7 +48,7 @@ pub(crate) enum RequestOutcome {
 /// The result of a command, inside the hub.
 pub(super) enum CommandOutcome {
     Done,
-    Said(Vec<ChannelMessage>),
+    AppendHistory(Vec<ChannelMessage>),
     ReadHistory {
         channel: NameKey,
         max_lines: usize,

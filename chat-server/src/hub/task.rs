@@ -16,10 +16,10 @@ use crate::services::line_checks::LineChecks;
 
 /// Handles events until all handles are dropped.
 ///
-/// Clients that leave have a channel of their own, and `select!` picks between
-/// the channels at random. Each QUIT goes to all clients that share a channel:
-/// when a thousand clients leave at once, messages of others must not wait for
-/// all of them.
+/// Requests to leave have a separate queue, and `select!` picks between the
+/// queues at random. Each QUIT goes to all clients that share an IRC channel
+/// with the client. When a thousand clients leave at once, a message of another
+/// client must not wait for all these QUITs.
 pub(super) async fn run(
     mut events: mpsc::Receiver<HubEvent>,
     mut leaving: mpsc::Receiver<LeaveRequest>,
@@ -65,7 +65,7 @@ impl HubState {
         let Some(client) = self.clients.get(&id) else { return RequestOutcome::Disconnected };
         let has_time_tags = client.outbox.has_time_tags();
         let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star(), has_time_tags);
-        let next = match request {
+        let outcome = match request {
             Request::Line(line, checks) => self.handle_line(id, &line, checks, &mut replies).await,
             Request::TooLong => {
                 replies.standard(ERR_INPUTTOOLONG, &[]);
@@ -88,9 +88,9 @@ impl HubState {
         if let Some(client) = self.clients.get(&id) {
             self.delivery.reply(id, &client.outbox, &mut replies);
         }
-        match next {
+        match outcome {
             CommandOutcome::Done => RequestOutcome::Done,
-            CommandOutcome::Said(entries) => RequestOutcome::Said(entries),
+            CommandOutcome::AppendHistory(messages) => RequestOutcome::AppendHistory(messages),
             CommandOutcome::ReadHistory { channel, max_lines } => {
                 RequestOutcome::ReadHistory { channel, max_lines }
             }
@@ -110,14 +110,14 @@ impl HubState {
     ) -> CommandOutcome {
         let Some(message) = Message::parse(line) else { return CommandOutcome::Done };
         let command = Command::from_word(message.command);
-        let registered = self.clients.get(&id).is_some_and(|client| client.is_registered);
+        let is_registered = self.clients.get(&id).is_some_and(|client| client.is_registered);
         // irssi sends an empty JOIN first, to find out whether it is connected
         // to a proxy.
-        let empty_join = command == Command::Join && message.params() == [b""];
-        if empty_join {
+        let is_empty_join = command == Command::Join && message.params() == [b""];
+        if is_empty_join {
             return CommandOutcome::Done;
         }
-        if !registered && !command.is_allowed_before_registration() {
+        if !is_registered && !command.is_allowed_before_registration() {
             replies.standard(ERR_NOTREGISTERED, &[]);
             return CommandOutcome::Done;
         }

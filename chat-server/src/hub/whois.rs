@@ -22,12 +22,12 @@ impl HubState {
         };
         match self.registered_client(wanted) {
             None => replies.no_such_nick(wanted),
-            Some(client) => self.describe(client, id, replies),
+            Some(client) => self.send_whois(client, id, replies),
         }
         replies.standard(RPL_ENDOFWHOIS, &[wanted]);
     }
 
-    fn describe(&self, client: &Client, asker: ClientId, replies: &mut Replies) {
+    fn send_whois(&self, client: &Client, asker: ClientId, replies: &mut Replies) {
         let nick = client.nick_or_star();
         let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
         let names: Vec<Vec<u8>> = channels
@@ -40,7 +40,7 @@ impl HubState {
         replies.numeric(RPL_WHOISUSER, &[nick, client.user_name(), &client.host, b"*"], client.real_name());
         replies.numeric_words(RPL_WHOISCHANNELS, &[nick], &names);
         replies.numeric(RPL_WHOISSERVER, &[nick, self.identity.name.as_bytes()], VERSION);
-        if let Some(reason) = &client.away {
+        if let Some(reason) = &client.away_reason {
             replies.numeric(RPL_AWAY, &[nick], reason);
         }
         if client.is_operator {
@@ -63,7 +63,11 @@ impl HubState {
             replies.standard(ERR_WASNOSUCHNICK, &[wanted]);
         }
         for former in found {
-            replies.numeric(RPL_WHOWASUSER, &[&former.nick, &former.user, &former.host, b"*"], &former.real);
+            replies.numeric(
+                RPL_WHOWASUSER,
+                &[&former.nick, &former.user_name, &former.host, b"*"],
+                &former.real_name,
+            );
         }
         replies.standard(RPL_ENDOFWHOWAS, &[wanted]);
     }
@@ -73,8 +77,10 @@ impl HubState {
             return replies.need_more_params("USERHOST");
         }
         let about = |client: &Client| {
-            let (star, sign) =
-                (if client.is_operator { "*" } else { "" }, if client.away.is_some() { "-" } else { "+" });
+            let (star, sign) = (
+                if client.is_operator { "*" } else { "" },
+                if client.away_reason.is_some() { "-" } else { "+" },
+            );
             let flags = format!("{star}={sign}");
             [client.nick_or_star(), flags.as_bytes(), client.user_name(), b"@", &client.host].concat()
         };
@@ -88,15 +94,15 @@ impl HubState {
             return replies.need_more_params("ISON");
         }
         let nicks = message.params().iter().flat_map(|param| param.split(|&byte| byte == b' '));
-        let here: Vec<_> =
+        let online: Vec<_> =
             nicks.filter_map(|nick| self.registered_client(nick)).map(Client::nick_or_star).collect();
-        replies.numeric(RPL_ISON, &[], here.join(&b' '));
+        replies.numeric(RPL_ISON, &[], online.join(&b' '));
     }
 
     pub(super) fn away(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        client.away = message.param(0).map(|reason| truncate(reason, MAX_AWAY_REASON_BYTES).into());
-        match client.away {
+        client.away_reason = message.param(0).map(|reason| truncate(reason, MAX_AWAY_REASON_BYTES).into());
+        match client.away_reason {
             Some(_) => replies.standard(RPL_NOWAWAY, &[]),
             None => replies.standard(RPL_UNAWAY, &[]),
         }

@@ -1,11 +1,11 @@
 //! All values of `--inject` together.
 
-use crate::inject::dice::Mistake;
-use crate::inject::spec::{self, MistakeSettings, Site, SpecError};
+use crate::inject::mistake::Mistake;
+use crate::inject::spec::{self, InjectionSite, MistakeSettings, SpecError};
 
 /// The mistakes to make, by site.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Injections([Option<MistakeSettings>; Site::ALL.len()]);
+pub(crate) struct Injections([Option<MistakeSettings>; InjectionSite::ALL.len()]);
 
 impl Injections {
     /// Reads the values of all `--inject` flags. A later value for a site
@@ -21,7 +21,7 @@ impl Injections {
     }
 
     /// Returns the mistake to make at `site`, if any.
-    pub(crate) fn at(&self, site: Site) -> Option<Mistake> {
+    pub(crate) fn at(&self, site: InjectionSite) -> Option<Mistake> {
         self.0[site as usize].map(|settings| Mistake::new(site, settings))
     }
 }
@@ -35,8 +35,11 @@ mod tests {
     #[test]
     fn a_later_value_replaces_an_earlier_one() {
         let injections = Injections::parse(["all", "sleep=20ms@5%"]).expect("valid");
-        assert_eq!(injections.at(Site::Sleep).map(|it| it.duration()), Some(Duration::from_millis(20)));
-        assert!(injections.at(Site::History).is_some());
-        assert!(Injections::default().at(Site::Sleep).is_none());
+        assert_eq!(
+            injections.at(InjectionSite::Sleep).map(|it| it.duration()),
+            Some(Duration::from_millis(20))
+        );
+        assert!(injections.at(InjectionSite::History).is_some());
+        assert!(Injections::default().at(InjectionSite::Sleep).is_none());
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct MistakeSettings {
 
 /// Where a mistake can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Site {
+pub(crate) enum InjectionSite {
     Sleep,
     History,
     Password,
@@ -29,7 +29,7 @@ pub(crate) enum Site {
 /// The names of the sites, as error texts list them.
 const SITE_NAMES: &str = "sleep, history, password, filter, resolve, lock, channel, child, upstream or all";
 
-impl Site {
+impl InjectionSite {
     pub(crate) const ALL: [Self; 9] = [
         Self::Sleep,
         Self::History,
@@ -56,7 +56,8 @@ impl Site {
         }
     }
 
-    /// Returns the settings of a site for a flag without figures.
+    /// Returns the duration and percentage of a site if the flag does not set
+    /// them.
     ///
     /// With 1,000 clients that send 200 messages a second, a site makes a few
     /// dozen mistakes in 20 s and the server stays usable. A site whose command
@@ -83,14 +84,14 @@ pub(crate) enum SpecError {
     Site(String),
     /// The duration is not from 1 ms to 60 s.
     Duration(String),
-    /// The percentage is not above 0 and up to 100.
+    /// The percentage is 0 or less, or more than 100.
     Percent(String),
 }
 
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Site(name) => write!(f, "unknown site `{name}`, must be {SITE_NAMES}"),
+            Self::Site(name) => write!(f, "unknown injection site `{name}`, must be {SITE_NAMES}"),
             Self::Duration(text) => write!(f, "duration `{text}` must be from 1ms to 60s, such as `50ms`"),
             Self::Percent(text) => write!(f, "`@{text}` must be above 0% and at most 100%, such as `@5%`"),
         }
@@ -100,7 +101,7 @@ impl fmt::Display for SpecError {
 impl std::error::Error for SpecError {}
 
 /// Reads one value. `all` returns every site.
-pub(super) fn parse(text: &str) -> Result<Vec<(Site, MistakeSettings)>, SpecError> {
+pub(super) fn parse(text: &str) -> Result<Vec<(InjectionSite, MistakeSettings)>, SpecError> {
     let (rest, percent) = match text.split_once('@') {
         Some((rest, percent)) => (rest, Some(parse_percent(percent)?)),
         None => (text, None),
@@ -109,7 +110,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<(Site, MistakeSettings)>, SpecErro
         Some((name, duration)) => (name, Some(parse_duration(duration)?)),
         None => (rest, None),
     };
-    let with_settings = |site: Site| {
+    let with_settings = |site: InjectionSite| {
         let default = site.default_settings();
         (
             site,
@@ -122,11 +123,11 @@ pub(super) fn parse(text: &str) -> Result<Vec<(Site, MistakeSettings)>, SpecErro
     Ok(sites(name)?.into_iter().map(with_settings).collect())
 }
 
-fn sites(name: &str) -> Result<Vec<Site>, SpecError> {
+fn sites(name: &str) -> Result<Vec<InjectionSite>, SpecError> {
     if name == "all" {
-        return Ok(Site::ALL.to_vec());
+        return Ok(InjectionSite::ALL.to_vec());
     }
-    let site = Site::ALL.into_iter().find(|site| site.name() == name);
+    let site = InjectionSite::ALL.into_iter().find(|site| site.name() == name);
     site.map(|site| vec![site]).ok_or_else(|| SpecError::Site(name.to_owned()))
 }
 
@@ -147,7 +148,7 @@ fn parse_percent(text: &str) -> Result<f64, SpecError> {
 mod tests {
     use super::*;
 
-    fn one(text: &str) -> (Site, Duration, f64) {
+    fn one(text: &str) -> (InjectionSite, Duration, f64) {
         let parsed = parse(text).expect(text);
         assert_eq!(parsed.len(), 1, "{text}");
         (parsed[0].0, parsed[0].1.duration, parsed[0].1.percent)
@@ -155,21 +156,21 @@ mod tests {
 
     #[test]
     fn every_form_is_parsed() {
-        assert_eq!(one("sleep"), (Site::Sleep, Duration::from_millis(50), 1.0));
-        assert_eq!(one("history=20ms"), (Site::History, Duration::from_millis(20), 1.0));
-        assert_eq!(one("password@5%"), (Site::Password, Duration::from_millis(50), 5.0));
-        assert_eq!(one("filter=1s@0.5%"), (Site::Filter, Duration::from_secs(1), 0.5));
-        assert_eq!(one("lock=60ms@100%"), (Site::Lock, Duration::from_millis(60), 100.0));
+        assert_eq!(one("sleep"), (InjectionSite::Sleep, Duration::from_millis(50), 1.0));
+        assert_eq!(one("history=20ms"), (InjectionSite::History, Duration::from_millis(20), 1.0));
+        assert_eq!(one("password@5%"), (InjectionSite::Password, Duration::from_millis(50), 5.0));
+        assert_eq!(one("filter=1s@0.5%"), (InjectionSite::Filter, Duration::from_secs(1), 0.5));
+        assert_eq!(one("lock=60ms@100%"), (InjectionSite::Lock, Duration::from_millis(60), 100.0));
         let all = parse("all=30ms").expect("valid");
-        assert_eq!(all.iter().map(|(site, _)| *site).collect::<Vec<_>>(), Site::ALL);
+        assert_eq!(all.iter().map(|(site, _)| *site).collect::<Vec<_>>(), InjectionSite::ALL);
         assert!(all.iter().all(|(_, settings)| settings.duration == Duration::from_millis(30)));
     }
 
     #[test]
     fn every_error_says_what_is_right() {
         for (text, part) in [
-            ("slep", "unknown site `slep`"),
-            ("", "unknown site ``"),
+            ("slep", "unknown injection site `slep`"),
+            ("", "unknown injection site ``"),
             ("sleeping=20ms", "must be sleep, history"),
             ("sleep=", "duration ``"),
             ("sleep=20", "duration `20`"),

@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn words_actions_and_requests_are_distinguished() {
-        for (text, is) in [
+        for (text, expected) in [
             (&b"waves"[..], MessageText::Words(b"waves")),
             (b"", MessageText::Words(b"")),
             (b"a\x01ACTION waves\x01", MessageText::Words(b"a\x01ACTION waves\x01")),
@@ -45,7 +45,7 @@ mod tests {
             (b"\x01\x01", MessageText::Request),
             (b"\x01", MessageText::Request),
         ] {
-            assert_eq!(MessageText::parse(text), is, "{text:?}");
+            assert_eq!(MessageText::parse(text), expected, "{text:?}");
         }
     }
 }

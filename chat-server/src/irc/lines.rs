@@ -39,7 +39,7 @@ impl LineBuffer {
         loop {
             let rest = &self.bytes[self.start..];
             let Some(end) = rest.iter().position(|&byte| matches!(byte, b'\r' | b'\n')) else {
-                return self.incomplete();
+                return self.check_incomplete_line();
             };
             let line = &rest[..end];
             self.start += end + 1;
@@ -54,7 +54,9 @@ impl LineBuffer {
         }
     }
 
-    fn incomplete(&mut self) -> Option<InputLine> {
+    /// Keeps an incomplete line for the next read. Reports it and starts to
+    /// discard if it is already too long.
+    fn check_incomplete_line(&mut self) -> Option<InputLine> {
         if self.is_discarding {
             self.start = self.bytes.len();
             return None;
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn cut(chunks: &[&[u8]]) -> Vec<InputLine> {
+    fn split(chunks: &[&[u8]]) -> Vec<InputLine> {
         let mut buffer = LineBuffer::default();
         let mut lines = Vec::new();
         for chunk in chunks {
@@ -89,24 +91,24 @@ mod tests {
 
     #[test]
     fn every_ending_ends_a_line_and_empty_lines_are_skipped() {
-        assert_eq!(cut(&[b"a\r\nb\nc\r\r\n\nd"]), [whole(b"a"), whole(b"b"), whole(b"c")]);
-        assert_eq!(cut(&[b"PI", b"NG", b"\r", b"\n"]), [whole(b"PING")]);
+        assert_eq!(split(&[b"a\r\nb\nc\r\r\n\nd"]), [whole(b"a"), whole(b"b"), whole(b"c")]);
+        assert_eq!(split(&[b"PI", b"NG", b"\r", b"\n"]), [whole(b"PING")]);
     }
 
     #[test]
     fn an_overlong_line_is_reported_once_and_dropped() {
         let long = [b'x'; 600];
-        assert_eq!(cut(&[&long, &long, b"tail\r\nnext\r\n"]), [InputLine::TooLong, whole(b"next")]);
-        let mut ended = vec![b'x'; 511];
-        ended.extend_from_slice(b"\r\nnext\n");
-        assert_eq!(cut(&[&ended]), [InputLine::TooLong, whole(b"next")]);
+        assert_eq!(split(&[&long, &long, b"tail\r\nnext\r\n"]), [InputLine::TooLong, whole(b"next")]);
+        let mut complete_line = vec![b'x'; 511];
+        complete_line.extend_from_slice(b"\r\nnext\n");
+        assert_eq!(split(&[&complete_line]), [InputLine::TooLong, whole(b"next")]);
     }
 
     #[test]
     fn the_longest_line_allowed_passes() {
         let mut line = vec![b'x'; MAX_LINE_BYTES - 2];
         line.extend_from_slice(b"\r\n");
-        assert_eq!(cut(&[&line]), [whole(&[b'x'; MAX_LINE_BYTES - 2])]);
+        assert_eq!(split(&[&line]), [whole(&[b'x'; MAX_LINE_BYTES - 2])]);
     }
 
     proptest! {
@@ -116,7 +118,7 @@ mod tests {
             size in 1usize..700,
         ) {
             let chunks: Vec<&[u8]> = bytes.chunks(size).collect();
-            prop_assert_eq!(cut(&chunks), cut(&[&bytes]));
+            prop_assert_eq!(split(&chunks), split(&[&bytes]));
         }
     }
 }

@@ -8,30 +8,30 @@ use crate::irc::names::fold;
 /// The worst-case time is proportional to the product of the lengths. Lines of
 /// 512 bytes bound it.
 pub(crate) fn matches(mask: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut from) = (0, 0);
-    // The position after the last star, and the end of the text that it
-    // matches. That text grows by one byte each time the rest does not match.
+    let (mut mask_at, mut text_at) = (0, 0);
+    // The position after the last star, and the end of the text that the star
+    // matches. The star takes one more byte each time the rest does not match.
     let mut star: Option<(usize, usize)> = None;
-    while from < text.len() {
-        match mask.get(at) {
+    while text_at < text.len() {
+        match mask.get(mask_at) {
             Some(b'*') => {
-                star = Some((at + 1, from));
-                at += 1;
+                star = Some((mask_at + 1, text_at));
+                mask_at += 1;
             }
-            Some(&byte) if byte == b'?' || fold(byte) == fold(text[from]) => {
-                at += 1;
-                from += 1;
+            Some(&byte) if byte == b'?' || fold(byte) == fold(text[text_at]) => {
+                mask_at += 1;
+                text_at += 1;
             }
             _ => match &mut star {
                 Some((after, end)) => {
                     *end += 1;
-                    (at, from) = (*after, *end);
+                    (mask_at, text_at) = (*after, *end);
                 }
                 None => return false,
             },
         }
     }
-    mask[at..].iter().all(|&byte| byte == b'*')
+    mask[mask_at..].iter().all(|&byte| byte == b'*')
 }
 
 /// Completes a mask to its full form, `nick!user@host`.

@@ -31,12 +31,13 @@ pub(crate) fn fold(byte: u8) -> u8 {
 }
 
 /// Returns whether a nickname is valid: letters, digits and ``[]\`_^{|}-``,
-/// with no digit or dash in front.
+/// but no digit or dash as the first character.
 pub(crate) fn is_nick(name: &[u8]) -> bool {
     let special = |byte: u8| matches!(byte, b'['..=b'`' | b'{'..=b'}');
-    let first = name.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || special(byte));
-    let all = name.iter().all(|&byte| byte.is_ascii_alphanumeric() || special(byte) || byte == b'-');
-    first && all && name.len() <= MAX_NICK_BYTES
+    let has_valid_start = name.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || special(byte));
+    let has_valid_bytes =
+        name.iter().all(|&byte| byte.is_ascii_alphanumeric() || special(byte) || byte == b'-');
+    has_valid_start && has_valid_bytes && name.len() <= MAX_NICK_BYTES
 }
 
 /// Returns whether a channel name is valid: `#` and at least one byte, without
@@ -46,7 +47,8 @@ pub(crate) fn is_channel(name: &[u8]) -> bool {
     is_channel_like(name) && (2..=MAX_CHANNEL_BYTES).contains(&name.len()) && name.iter().all(plain)
 }
 
-/// Returns whether a target means a channel, valid or not.
+/// Returns whether a name is meant for a channel: it starts with `#`. The rest
+/// may be invalid.
 pub(crate) fn is_channel_like(name: &[u8]) -> bool {
     name.first() == Some(&b'#')
 }

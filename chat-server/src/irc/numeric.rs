@@ -1,7 +1,7 @@
 //! The numeric replies of the server, with the names that the IRC documents
 //! use.
 //!
-//! Clients know the texts from other servers.
+//! The texts are those that clients know from other servers.
 
 /// The code of a numeric reply whose text or parameters vary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

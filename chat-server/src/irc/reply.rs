@@ -10,8 +10,8 @@ use crate::irc::numeric::{
 };
 use crate::irc::truncate::truncate;
 
-/// Maximum bytes of a parameter that is not the last one. Every parameter of
-/// the server's own is shorter.
+/// Maximum bytes of a parameter that is not the last one. Parameters that the
+/// server itself chooses are shorter.
 const MAX_PARAM_BYTES: usize = 200;
 
 /// Encoded lines, shared by all receivers.
@@ -38,12 +38,12 @@ impl OutputLine {
         Self { plain: bytes.into(), tagged: OnceLock::new() }
     }
 
-    /// Returns the line without a time.
+    /// Returns the line without a time tag.
     pub(crate) fn plain(&self) -> &Buffer {
         &self.plain
     }
 
-    /// Returns the line with a time: when the first such client received it.
+    /// Returns the line with a time tag. The first call sets the time.
     pub(crate) fn tagged(&self) -> &Buffer {
         self.tagged.get_or_init(|| [&time_tag(SystemTime::now())[..], &self.plain].concat().into())
     }
@@ -65,10 +65,10 @@ fn end_line(bytes: &mut Vec<u8>, start: usize) {
 
 /// Returns `param` in a form that is valid before the last parameter.
 ///
-/// Replies repeat parameters of the client, which may have been a last
-/// parameter with any bytes. A space would shift all following parameters, and
-/// a long one would leave no space for the text.
-fn middle(param: &[u8]) -> &[u8] {
+/// Replies repeat parameters of the client. The last parameter of a command may
+/// have any bytes. A space would shift all following parameters, and a long
+/// parameter would leave no space for the text.
+fn as_middle_param(param: &[u8]) -> &[u8] {
     match param.first() {
         None | Some(b':') => b"*",
         Some(_) if param.contains(&b' ') => b"*",
@@ -84,7 +84,7 @@ pub(crate) struct Replies {
     /// The prefix of each line. It does not count towards the line's length.
     tag: Vec<u8>,
     bytes: Vec<u8>,
-    lines: u64,
+    line_count: u64,
 }
 
 impl Replies {
@@ -92,7 +92,7 @@ impl Replies {
     /// `*` before it has one.
     pub(crate) fn new(server: Arc<str>, target: &[u8], has_time_tags: bool) -> Self {
         let mut replies =
-            Self { server, target: target.into(), tag: Vec::new(), bytes: Vec::new(), lines: 0 };
+            Self { server, target: target.into(), tag: Vec::new(), bytes: Vec::new(), line_count: 0 };
         replies.set_time_tags(has_time_tags);
         replies
     }
@@ -109,7 +109,7 @@ impl Replies {
 
     /// `:server CODE target params :trailing`
     pub(crate) fn numeric(&mut self, numeric: Numeric, params: &[&[u8]], trailing: impl AsRef<[u8]>) {
-        self.coded(numeric, params, &[b" :", trailing.as_ref()]);
+        self.push_numeric(numeric, params, &[b" :", trailing.as_ref()]);
     }
 
     /// `:server CODE target params :fixed text`
@@ -144,7 +144,7 @@ impl Replies {
 
     /// `:server CODE target params`
     pub(crate) fn numeric_params(&mut self, numeric: Numeric, params: &[&[u8]]) {
-        self.coded(numeric, params, &[]);
+        self.push_numeric(numeric, params, &[]);
     }
 
     /// A numeric whose trailing part lists `words`, on as many lines as
@@ -179,7 +179,7 @@ impl Replies {
     pub(crate) fn line(&mut self, parts: &[&[u8]]) {
         self.bytes.extend_from_slice(&self.tag);
         push_line(&mut self.bytes, parts);
-        self.lines += 1;
+        self.line_count += 1;
     }
 
     /// Returns whether lines carry a time.
@@ -211,10 +211,10 @@ impl Replies {
     }
 
     /// Appends a line that others receive too.
-    pub(crate) fn copy(&mut self, line: &OutputLine) {
+    pub(crate) fn push_copy(&mut self, line: &OutputLine) {
         let buffer = if self.has_time_tags() { line.tagged() } else { line.plain() };
         self.bytes.extend_from_slice(buffer);
-        self.lines += 1;
+        self.line_count += 1;
     }
 
     /// Returns the number of bytes collected.
@@ -228,10 +228,10 @@ impl Replies {
         let bytes: Buffer = std::mem::take(&mut self.bytes).into();
         // The lines already carry their own times.
         let line = OutputLine { tagged: OnceLock::from(bytes.clone()), plain: bytes };
-        (!line.plain.is_empty()).then(|| (line, std::mem::take(&mut self.lines)))
+        (!line.plain.is_empty()).then(|| (line, std::mem::take(&mut self.line_count)))
     }
 
-    fn coded(&mut self, numeric: Numeric, params: &[&[u8]], rest: &[&[u8]]) {
+    fn push_numeric(&mut self, numeric: Numeric, params: &[&[u8]], rest: &[&[u8]]) {
         self.bytes.extend_from_slice(&self.tag);
         let start = self.bytes.len();
         self.bytes.extend_from_slice(b":");
@@ -240,11 +240,11 @@ impl Replies {
         self.bytes.extend_from_slice(&self.target);
         for param in params {
             self.bytes.push(b' ');
-            self.bytes.extend_from_slice(middle(param));
+            self.bytes.extend_from_slice(as_middle_param(param));
         }
         rest.iter().for_each(|part| self.bytes.extend_from_slice(part));
         end_line(&mut self.bytes, start);
-        self.lines += 1;
+        self.line_count += 1;
     }
 }
 
@@ -277,7 +277,7 @@ mod tests {
         let mut replies = Replies::new("s".into(), b"ada", true);
         let line = OutputLine::new(&[b":bob PRIVMSG #a :x"]);
         replies.numeric(RPL_TOPIC, &[b"#a"], [b'x'; 600]);
-        replies.copy(&line);
+        replies.push_copy(&line);
         replies.server_line(&[b"PONG s :x"]);
         let text = text(&mut replies);
         let (tags, lines): (Vec<_>, Vec<_>) =
@@ -292,12 +292,12 @@ mod tests {
     fn a_long_text_continues_on_further_lines() {
         let mut replies = Replies::new("s".into(), b"ada", false);
         for count in [0, 1, 250, 251, 700] {
-            let said = "ä".repeat(count);
-            replies.server_text(&[b"NOTICE ", b"#a :"], said.as_bytes());
+            let full_text = "ä".repeat(count);
+            replies.server_text(&[b"NOTICE ", b"#a :"], full_text.as_bytes());
             let text = text(&mut replies);
             assert!(text.split_inclusive("\r\n").all(|line| line.len() <= MAX_LINE_BYTES));
             let pieces: Vec<_> = text.lines().filter_map(|it| it.strip_prefix(":s NOTICE #a :")).collect();
-            assert_eq!((pieces.concat(), pieces.len()), (said, (2 * count).div_ceil(496).max(1)));
+            assert_eq!((pieces.concat(), pieces.len()), (full_text, (2 * count).div_ceil(496).max(1)));
         }
         // The loop ends even if the head fills the line.
         replies.server_text(&[&[b'x'; 600]], "äöü".as_bytes());

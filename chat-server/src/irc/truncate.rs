@@ -7,10 +7,10 @@
 /// Latin-1. Text that is not UTF-8 is cut at the limit.
 pub(crate) fn truncate(text: &[u8], max_bytes: usize) -> &[u8] {
     let Some(&(mut next)) = text.get(max_bytes) else { return text };
-    let continues = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;
+    let is_continuation = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;
     let mut end = max_bytes;
     // A character has at most three bytes after its first one.
-    while continues(next) && end > 0 && end + 3 > max_bytes {
+    while is_continuation(next) && end > 0 && end + 3 > max_bytes {
         end -= 1;
         next = text[end];
     }

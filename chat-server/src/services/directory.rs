@@ -1,4 +1,4 @@
-//! Site `channel`: WHO and WHOIS ask a service for the number of the query.
+//! Injection site `channel`: WHO and WHOIS get a serial number from a service.
 
 use std::sync::mpsc as blocking;
 use std::thread;
@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 
 /// Maximum queries that wait for the service.
 const MAX_QUEUED_QUERIES: usize = 1024;
 
-/// Numbers the queries about users, so that the log shows who searches the
-/// whole server.
+/// Numbers the queries about users for the log.
 #[derive(Debug)]
 pub(crate) struct UserDirectory {
     service: mpsc::Sender<oneshot::Sender<u64>>,
@@ -20,23 +19,23 @@ pub(crate) struct UserDirectory {
 }
 
 impl UserDirectory {
-    /// Starts the service, a task. With the mistake, also starts a slow
-    /// service, a thread.
+    /// Starts the task that runs the service. With the mistake, also starts the
+    /// thread that runs the slow service.
     ///
     /// # Errors
     ///
     /// Returns an error if the thread cannot be started.
     pub(crate) fn start(mistake: Option<Mistake>) -> anyhow::Result<Self> {
-        let (service, asked) = mpsc::channel(MAX_QUEUED_QUERIES);
-        loopscope::spawn("directory", serve(asked));
+        let (service, queries) = mpsc::channel(MAX_QUEUED_QUERIES);
+        loopscope::spawn("directory", serve(queries));
         let mistake = match mistake {
             None => None,
             Some(mistake) => {
-                let (slow_service, asked) = blocking::sync_channel(MAX_QUEUED_QUERIES);
+                let (slow_service, queries) = blocking::sync_channel(MAX_QUEUED_QUERIES);
                 let duration = mistake.duration();
                 thread::Builder::new()
                     .name("directory".into())
-                    .spawn(move || serve_slowly(&asked, duration))?;
+                    .spawn(move || serve_slowly(&queries, duration))?;
                 Some((mistake, slow_service))
             }
         };
@@ -59,7 +58,7 @@ impl UserDirectory {
     }
 }
 
-/// Wrong: a thread channel between tasks. The worker waits for the reply.
+/// Wrong: a channel of `std::sync::mpsc`. The worker waits for the reply.
 #[inline(never)]
 fn wrong(service: &blocking::SyncSender<blocking::Sender<u64>>) -> Option<u64> {
     let (reply, number) = blocking::channel();
@@ -68,9 +67,9 @@ fn wrong(service: &blocking::SyncSender<blocking::Sender<u64>>) -> Option<u64> {
     number.ok()
 }
 
-async fn serve(mut asked: mpsc::Receiver<oneshot::Sender<u64>>) {
+async fn serve(mut queries: mpsc::Receiver<oneshot::Sender<u64>>) {
     let mut number = 0;
-    while let Some(reply) = asked.recv().await {
+    while let Some(reply) = queries.recv().await {
         number += 1;
         // The session that asked may have ended.
         let _ = reply.send(number);
@@ -78,8 +77,8 @@ async fn serve(mut asked: mpsc::Receiver<oneshot::Sender<u64>>) {
 }
 
 /// Runs the slow service until all senders are dropped.
-fn serve_slowly(asked: &blocking::Receiver<blocking::Sender<u64>>, duration: Duration) {
-    for (number, reply) in (1..).zip(asked) {
+fn serve_slowly(queries: &blocking::Receiver<blocking::Sender<u64>>, duration: Duration) {
+    for (number, reply) in (1..).zip(queries) {
         thread::sleep(duration);
         // The session that asked may have ended.
         let _ = reply.send(number);
@@ -90,12 +89,13 @@ fn serve_slowly(asked: &blocking::Receiver<blocking::Sender<u64>>, duration: Dur
 mod tests {
     use super::*;
     use crate::inject::flag::Injections;
-    use crate::inject::spec::Site;
+    use crate::inject::spec::InjectionSite;
 
     #[tokio::test]
     async fn right_and_wrong_count_queries() {
         for inject in [&[][..], &["channel=1ms"]] {
-            let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::Channel);
+            let mistake =
+                Injections::parse(inject.iter().copied()).expect("valid").at(InjectionSite::Channel);
             let mistake = mistake.map(Mistake::on_every_call);
             let directory = UserDirectory::start(mistake).expect("started");
             assert_eq!(

@@ -1,9 +1,9 @@
-//! Site `filter`: the word filter of PRIVMSG.
+//! Injection site `filter`: the word filter of PRIVMSG.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 
 /// The listed words. Spammers vary their words, so each stem stands for a
 /// family of words with different endings.
@@ -48,7 +48,7 @@ impl Filter {
         }
     }
 
-    /// The same for NOTICE, which makes no mistake.
+    /// The same for NOTICE, which always uses the right way.
     pub(crate) fn refuses_notice(&self, text: &[u8]) -> bool {
         right(&self.set, text)
     }
@@ -82,12 +82,12 @@ fn wrong(list: &[Box<[u8]>], text: &[u8], duration: Duration) -> bool {
                 for (column, cell) in row.iter_mut().enumerate() {
                     *cell = column;
                 }
-                for (line, &wanted) in entry.iter().enumerate() {
-                    let mut diagonal = std::mem::replace(&mut row[0], line + 1);
+                for (entry_index, &entry_byte) in entry.iter().enumerate() {
+                    let mut diagonal = std::mem::replace(&mut row[0], entry_index + 1);
                     for (column, &byte) in word.iter().enumerate() {
-                        let changed = diagonal + usize::from(byte != wanted);
+                        let substituted = diagonal + usize::from(byte != entry_byte);
                         diagonal = row[column + 1];
-                        row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1); // THE MISTAKE: this loop
+                        row[column + 1] = substituted.min(diagonal + 1).min(row[column] + 1); // THE MISTAKE: this loop
                     }
                 }
                 found |= row[word.len()] == 0;
@@ -99,7 +99,8 @@ fn wrong(list: &[Box<[u8]>], text: &[u8], duration: Duration) -> bool {
     }
 }
 
-/// Returns the answer when `duration` ends before the whole list is compared.
+/// Returns whether one of `words` is in `list`. It gives the result if
+/// `duration` ends before the whole list is compared.
 fn contains_listed_word(list: &[Box<[u8]>], words: &[&[u8]]) -> bool {
     list.iter().any(|entry| words.contains(&&**entry))
 }

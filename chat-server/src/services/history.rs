@@ -1,9 +1,9 @@
-//! Site `history`: keeps channel messages on disk.
+//! Injection site `history`: keeps channel messages on disk.
 //!
-//! The reply to HISTORY *acknowledges* lines. It is sent after everything that
-//! was said before the request is on disk, and it shows only what is on disk.
-//! So all lines in such a reply survive `kill -9`. A line that no reply has
-//! shown is on disk after [`BATCH_INTERVAL`] and a commit.
+//! The reply to HISTORY shows only lines that are on disk, so these lines
+//! survive `kill -9`. The server sends the reply when all messages that came
+//! before the request are on disk. Any other line is on disk after
+//! [`BATCH_INTERVAL`] and a commit.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 use crate::irc::names::NameKey;
 use crate::metrics::Metrics;
 use crate::services::history_store::{HistoryStore, MAX_STORED_LINES, StoredMessage};
@@ -24,7 +24,7 @@ use crate::services::history_store::{HistoryStore, MAX_STORED_LINES, StoredMessa
 const MAX_QUEUED_REQUESTS: usize = 8192;
 /// Time in which messages are collected for one commit.
 const BATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// Size at which the wrong way truncates its journal.
+/// Size at which the injected mistake empties its journal.
 const MAX_JOURNAL_BYTES: u64 = 16 << 20;
 
 /// A message that was sent to a channel.
@@ -72,7 +72,7 @@ impl History {
         Ok((Self { journal, requests_sender, metrics, mistake }, writer))
     }
 
-    /// Keeps `message`.
+    /// Queues `message` for the store.
     pub(crate) fn append(&self, message: ChannelMessage) {
         if let Some(duration) = self.mistake.as_ref().and_then(Mistake::decide) {
             wrong(&self.journal, &message, duration).unwrap_or_else(|error| {
@@ -91,9 +91,9 @@ impl History {
         }
     }
 
-    /// Returns the newest `max_lines` lines of `channel`, after everything
-    /// appended before is on disk. Returns `None` if the queue is full or the
-    /// read fails.
+    /// Waits until all earlier messages are on disk. Then returns the newest
+    /// `max_lines` lines of `channel`. Returns `None` if the queue is full or
+    /// the read fails.
     pub(crate) async fn latest(&self, channel: NameKey, max_lines: usize) -> Option<Vec<StoredMessage>> {
         let (reply, lines) = oneshot::channel();
         self.requests_sender.try_send(HistoryRequest::Read { channel, max_lines, reply }).ok()?;
@@ -102,8 +102,8 @@ impl History {
 }
 
 /// Wrong: writes a journal "to be safe", and the worker waits for the disk.
-/// Repeats until `duration` has passed, as some disks are fast. Both calls
-/// stand on one line because they are one mistake.
+/// Repeats until `duration` has passed, as some disks are fast. Both calls are
+/// on one source line because they are one mistake.
 #[inline(never)]
 fn wrong(journal: &Path, message: &ChannelMessage, duration: Duration) -> io::Result<()> {
     let started = Instant::now();
@@ -129,12 +129,12 @@ async fn commit_batches(
 ) {
     let mut batch = Vec::new();
     while collect_batch(&mut requests, &mut batch).await {
-        let (store, full) = (store.clone(), std::mem::take(&mut batch));
-        let lines = full.iter().filter(|request| matches!(request, HistoryRequest::Append(..))).count();
-        let committed = loopscope::spawn_blocking("history-commit", move || commit(&store, full)).await;
+        let (store, batch) = (store.clone(), std::mem::take(&mut batch));
+        let line_count = batch.iter().filter(|request| matches!(request, HistoryRequest::Append(..))).count();
+        let committed = loopscope::spawn_blocking("history-commit", move || commit(&store, batch)).await;
         if let Err(error) = committed.map_err(anyhow::Error::from).flatten() {
-            metrics.count_history_dropped(lines as u64);
-            tracing::error!("lost {lines} lines of the history: {error:#}");
+            metrics.count_history_dropped(line_count as u64);
+            tracing::error!("lost {line_count} lines of the history: {error:#}");
         }
     }
 }
@@ -146,14 +146,14 @@ async fn collect_batch(
     requests: &mut mpsc::Receiver<HistoryRequest>,
     batch: &mut Vec<HistoryRequest>,
 ) -> bool {
-    let first = requests.recv_many(batch, MAX_QUEUED_REQUESTS).await;
-    let mut seen = 0;
+    let first_count = requests.recv_many(batch, MAX_QUEUED_REQUESTS).await;
+    let mut checked_count = 0;
     let more = async {
         while batch.len() < MAX_QUEUED_REQUESTS
-            && !batch[seen..].iter().any(|it| matches!(it, HistoryRequest::Read { .. }))
+            && !batch[checked_count..].iter().any(|it| matches!(it, HistoryRequest::Read { .. }))
         {
-            seen = batch.len();
-            if requests.recv_many(batch, MAX_QUEUED_REQUESTS - seen).await == 0 {
+            checked_count = batch.len();
+            if requests.recv_many(batch, MAX_QUEUED_REQUESTS - checked_count).await == 0 {
                 break;
             }
         }
@@ -161,7 +161,7 @@ async fn collect_batch(
     // The batch is complete on timeout, at the size limit, on a read, or when
     // all senders are dropped.
     let _ = tokio::time::timeout(BATCH_INTERVAL, more).await;
-    first > 0
+    first_count > 0
 }
 
 /// Commits the whole batch and then answers the reads. If the commit fails,
@@ -191,7 +191,7 @@ fn commit(store: &HistoryStore, batch: Vec<HistoryRequest>) -> anyhow::Result<()
 mod tests {
     use super::*;
     use crate::inject::flag::Injections;
-    use crate::inject::spec::Site;
+    use crate::inject::spec::InjectionSite;
 
     fn entry(text: &str) -> ChannelMessage {
         ChannelMessage {
@@ -205,7 +205,8 @@ mod tests {
     async fn right_and_wrong_keep_the_same_messages() {
         for inject in [&[][..], &["history=1ms@100%"]] {
             let directory = tempfile::tempdir().expect("a directory");
-            let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::History);
+            let mistake =
+                Injections::parse(inject.iter().copied()).expect("valid").at(InjectionSite::History);
             let started = History::start(directory.path(), Metrics::default(), mistake).await;
             let (history, writer) = started.expect("opened");
             history.append(entry("one"));
@@ -224,8 +225,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let (history, _) = History::start(directory.path(), Metrics::default(), None).await.expect("opened");
         history.append(entry("one"));
-        let began = tokio::time::Instant::now();
+        let started = tokio::time::Instant::now();
         assert_eq!(history.latest(NameKey::new(b"#rust"), 1).await.expect("answered").len(), 1);
-        assert!(began.elapsed() < BATCH_INTERVAL, "{:?}", began.elapsed());
+        assert!(started.elapsed() < BATCH_INTERVAL, "{:?}", started.elapsed());
     }
 }

@@ -61,15 +61,16 @@ impl HistoryStore {
     pub(crate) fn append(&self, lines: &[(NameKey, StoredMessage)]) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
-            let (mut all, mut channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
-            let next = all.last()?.map_or(0, |(number, _)| number.value() + 1);
-            for (number, (channel, line)) in (next..).zip(lines) {
-                let value = (milliseconds(line.time), channel.as_bytes(), &*line.nick, &*line.text);
-                all.insert(number, value)?;
+            let (mut all_lines, mut channels) =
+                (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
+            let next_number = all_lines.last()?.map_or(0, |(number, _)| number.value() + 1);
+            for (number, (channel, line)) in (next_number..).zip(lines) {
+                let value = (unix_milliseconds(line.time), channel.as_bytes(), &*line.nick, &*line.text);
+                all_lines.insert(number, value)?;
                 channels.insert((channel.as_bytes(), number), ())?;
             }
-            while all.len()? > self.max_lines {
-                let Some((number, line)) = all.pop_first()? else { break };
+            while all_lines.len()? > self.max_lines {
+                let Some((number, line)) = all_lines.pop_first()? else { break };
                 channels.remove((line.value().1, number.value()))?;
             }
         }
@@ -85,12 +86,12 @@ impl HistoryStore {
         max_lines: usize,
     ) -> Result<Vec<StoredMessage>, redb::Error> {
         let transaction = self.database.begin_read()?;
-        let (all, channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
+        let (all_lines, channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
         let name = channel.as_bytes();
         let mut lines = Vec::new();
         for entry in channels.range((name, 0)..=(name, u64::MAX))?.rev().take(max_lines) {
             let number = entry?.0.value().1;
-            if let Some(line) = all.get(number)? {
+            if let Some(line) = all_lines.get(number)? {
                 let (time, _, nick, text) = line.value();
                 let time = UNIX_EPOCH + Duration::from_millis(time);
                 lines.push(StoredMessage { time, nick: nick.into(), text: text.into() });
@@ -101,7 +102,7 @@ impl HistoryStore {
     }
 }
 
-fn milliseconds(time: SystemTime) -> u64 {
+fn unix_milliseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -110,7 +111,7 @@ fn milliseconds(time: SystemTime) -> u64 {
 mod tests {
     use super::*;
 
-    fn said(channel: &str, text: &str) -> (NameKey, StoredMessage) {
+    fn entry(channel: &str, text: &str) -> (NameKey, StoredMessage) {
         let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
         (
             NameKey::new(channel.as_bytes()),
@@ -127,15 +128,15 @@ mod tests {
     fn lines_come_back_in_order_by_channel_and_after_a_restart() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened");
-        store.append(&[said("#A", "one"), said("#b", "other"), said("#a", "two")]).expect("written");
+        store.append(&[entry("#A", "one"), entry("#b", "other"), entry("#a", "two")]).expect("written");
         drop(store);
         let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened again");
-        store.append(&[said("#a", "three")]).expect("written");
+        store.append(&[entry("#a", "three")]).expect("written");
         assert_eq!(texts(&store, "#a", 10), ["one", "two", "three"]);
         assert_eq!(texts(&store, "#a", 2), ["two", "three"]);
         assert_eq!(texts(&store, "#b", 10), ["other"]);
         assert!(texts(&store, "#", 10).is_empty());
-        assert_eq!(store.latest(&NameKey::new(b"#b"), 1).expect("read"), [said("#b", "other").1]);
+        assert_eq!(store.latest(&NameKey::new(b"#b"), 1).expect("read"), [entry("#b", "other").1]);
     }
 
     #[test]
@@ -144,7 +145,7 @@ mod tests {
         let store = HistoryStore::open(directory.path(), 3).expect("opened");
         for round in 0..4 {
             store
-                .append(&[said("#a", &format!("a{round}")), said("#b", &format!("b{round}"))])
+                .append(&[entry("#a", &format!("a{round}")), entry("#b", &format!("b{round}"))])
                 .expect("written");
         }
         assert_eq!(texts(&store, "#a", 10), ["a3"]);

@@ -1,6 +1,7 @@
-//! The result of the checks of a line.
+//! The results of the checks of a line.
 
-/// What [`check`](crate::services::Services::check) found out about a line.
+/// What [`run_before_hub`](crate::services::Services::run_before_hub) found out
+/// about a line.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LineChecks {
     /// The line holds the right password (PASS, OPER).

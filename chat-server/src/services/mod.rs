@@ -1,5 +1,5 @@
-//! The services behind the commands: checks before the hub, the history after
-//! it.
+//! The services behind the commands. Most run before the hub handles the line;
+//! the history gets the messages that the hub has delivered.
 //!
 //! There is one file for each service. Its `right` way is the default. Its
 //! `wrong` function is a common mistake, which [`inject`](crate::inject) turns
@@ -12,23 +12,23 @@ pub(crate) mod filter;
 pub(crate) mod history;
 pub(crate) mod history_store;
 pub(crate) mod line_checks;
+pub(crate) mod motd_program;
 pub(crate) mod password;
 pub(crate) mod resolve;
-pub(crate) mod saying;
 pub(crate) mod throttle;
 pub(crate) mod upstream;
 pub(crate) mod visits;
 
 use crate::irc::command::Command;
-use crate::irc::message::{Message, comma_list};
+use crate::irc::message::{Message, split_commas};
 use crate::metrics::Metrics;
 use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
 use crate::services::history::{ChannelMessage, History};
 use crate::services::line_checks::LineChecks;
+use crate::services::motd_program::MotdProgram;
 use crate::services::password::Passwords;
 use crate::services::resolve::Resolver;
-use crate::services::saying::Saying;
 use crate::services::throttle::Throttle;
 use crate::services::upstream::Upstream;
 use crate::services::visits::VisitCounter;
@@ -42,15 +42,16 @@ pub(crate) struct Services {
     pub(crate) visits: VisitCounter,
     pub(crate) resolver: Resolver,
     pub(crate) directory: UserDirectory,
-    pub(crate) saying: Saying,
+    pub(crate) motd_program: MotdProgram,
     pub(crate) upstream: Upstream,
     pub(crate) history: History,
     pub(crate) metrics: Metrics,
 }
 
 impl Services {
-    /// Checks a line before it goes to the hub. Also returns its command.
-    pub(crate) async fn check(&self, line: &[u8]) -> (Option<Command>, LineChecks) {
+    /// Runs the services for a line before the line goes to the hub. Returns
+    /// its command and the results that the hub needs.
+    pub(crate) async fn run_before_hub(&self, line: &[u8]) -> (Option<Command>, LineChecks) {
         let mut checks = LineChecks::default();
         let Some(message) = Message::parse(line) else { return (None, checks) };
         let command = Command::from_word(message.command);
@@ -63,10 +64,10 @@ impl Services {
                 checks.is_password_right = self.passwords.is_operator(name, password).await;
             }
             (Command::Join | Command::Names, Some(channels), _) => {
-                comma_list(channels).for_each(|channel| self.visits.count(channel));
+                split_commas(channels).for_each(|channel| self.visits.count(channel));
             }
             (Command::Privmsg, Some(_), Some(text)) => {
-                self.throttle.check_privmsg();
+                self.throttle.maybe_block_privmsg();
                 checks.is_refused = self.filter.refuses_privmsg(text);
             }
             (Command::Notice, Some(_), Some(text)) => checks.is_refused = self.filter.refuses_notice(text),
@@ -74,7 +75,7 @@ impl Services {
                 let number = self.directory.next_query_number().await;
                 tracing::trace!(number, "query about users");
             }
-            (Command::Motd, _, _) => log_failure("the program for MOTD", self.saying.run_program().await),
+            (Command::Motd, _, _) => log_failure("the program for MOTD", self.motd_program.run().await),
             (Command::Topic, _, _) => log_failure("the upstream service", self.upstream.ask().await),
             _ => {}
         }
@@ -82,12 +83,12 @@ impl Services {
     }
 
     /// Adds channel messages to the history.
-    pub(crate) fn log(&self, said: Vec<ChannelMessage>) {
-        said.into_iter().for_each(|entry| self.history.append(entry));
+    pub(crate) fn append_history(&self, messages: Vec<ChannelMessage>) {
+        messages.into_iter().for_each(|message| self.history.append(message));
     }
 }
 
-/// Logs a failure. A command does not fail because its service does.
+/// Logs the failure of a service. Its command continues.
 fn log_failure(what: &str, succeeded: bool) {
     if !succeeded {
         tracing::debug!("{what} failed");

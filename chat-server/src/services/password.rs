@@ -1,4 +1,4 @@
-//! Site `password`: verifies passwords for PASS and OPER.
+//! Injection site `password`: verifies passwords for PASS and OPER.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, Block, Params};
 use tokio::sync::Mutex;
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 
 /// The hashed passwords and the operator's name.
 #[derive(Debug)]
@@ -18,9 +18,10 @@ pub(crate) struct Passwords {
     /// Verified when the operator's name is wrong, so that the time taken
     /// reveals nothing.
     decoy: Option<PhcHash>,
-    /// Working memory of a verification. Its lock allows one verification at a
-    /// time, as each takes a core. It is reused: 19 MiB allocated on a
-    /// different thread each time would stay in the allocator of every thread.
+    /// Working memory of a verification, 19 MiB. Its lock allows one
+    /// verification at a time, as each takes a core. All verifications
+    /// share the memory. Otherwise each thread would allocate 19 MiB, and its
+    /// allocator would keep them.
     memory: Arc<Mutex<Vec<Block>>>,
     mistake: Option<Mistake>,
 }
@@ -37,21 +38,21 @@ impl Passwords {
         operator: Option<(&str, &str)>,
         mistake: Option<Mistake>,
     ) -> anyhow::Result<Self> {
-        let decoy = operator.is_some() || mistake.is_some();
+        let needs_decoy = operator.is_some() || mistake.is_some();
         Ok(Self {
             server: server.map(PhcHash::new).transpose()?,
             operator: match operator {
                 Some((name, password)) => Some((name.as_bytes().into(), PhcHash::new(password)?)),
                 None => None,
             },
-            decoy: decoy.then(|| PhcHash::new("no password")).transpose()?,
+            decoy: needs_decoy.then(|| PhcHash::new("no password")).transpose()?,
             memory: Arc::default(),
             mistake,
         })
     }
 
-    /// PASS: returns whether the server's password is right. If the server has
-    /// none, every password is.
+    /// PASS: returns whether the server's password is right. Without a server
+    /// password, every password is right.
     pub(crate) async fn admits(&self, password: &[u8]) -> bool {
         match &self.server {
             Some(hash) => self.verify(hash, password).await,
@@ -106,7 +107,8 @@ impl PhcHash {
         Ok(Self(hash.map_err(|error| anyhow::anyhow!("cannot hash a password: {error}"))?.to_string().into()))
     }
 
-    /// Verifies in `memory`. Returns `None` if that fails.
+    /// Returns whether `password` has this hash, or `None` if the hash cannot
+    /// be computed. `memory` is the working memory.
     fn matches(&self, password: &[u8], memory: &mut Vec<Block>) -> Option<bool> {
         let parsed = PasswordHash::new(&self.0).ok()?;
         let (salt, expected) = (parsed.salt?, parsed.hash?);
@@ -123,10 +125,10 @@ impl PhcHash {
 mod tests {
     use super::*;
     use crate::inject::flag::Injections;
-    use crate::inject::spec::Site;
+    use crate::inject::spec::InjectionSite;
 
     async fn check(inject: &[&str]) {
-        let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(Site::Password);
+        let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(InjectionSite::Password);
         let passwords = Passwords::hash(Some("open"), Some(("root", "secret")), mistake).expect("hashed");
         assert!(passwords.admits(b"open").await);
         assert!(!passwords.admits(b"Open").await);

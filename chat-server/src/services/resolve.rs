@@ -1,4 +1,4 @@
-//! Site `resolve`: logs the host name of each peer that connects.
+//! Injection site `resolve`: logs the host name of each peer that connects.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use dns_lookup::lookup_addr;
 use tokio::sync::Semaphore;
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 
 /// Maximum look-ups at one time. Further peers are not looked up: a name server
 /// may take many seconds, and connects must not wait.

@@ -1,8 +1,8 @@
-//! Site `sleep`: slows down clients that send too many lines.
+//! Injection site `sleep`: slows down clients that send too many lines.
 
 use std::time::{Duration, Instant};
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 
 /// Size of the token bucket, in seconds of its rate.
 const BURST_SECONDS: f64 = 2.0;
@@ -39,8 +39,9 @@ impl Throttle {
         }
     }
 
-    /// The flood check of PRIVMSG, which makes the mistake.
-    pub(crate) fn check_privmsg(&self) {
+    /// Makes the mistake at some PRIVMSG commands. Without the mistake it does
+    /// nothing.
+    pub(crate) fn maybe_block_privmsg(&self) {
         if let Some(wait) = self.mistake.as_ref().and_then(Mistake::decide) {
             wrong(wait);
         }
@@ -61,19 +62,19 @@ impl TokenBucket {
 /// Right: this client waits while its worker serves the others.
 async fn right(wait: Duration) {
     tokio::time::sleep(wait).await;
-    slowed_down(wait);
+    log_wait(wait);
 }
 
 /// Wrong: the worker waits, and with it every client that it serves.
 #[inline(never)]
 fn wrong(wait: Duration) {
     std::thread::sleep(wait); // THE MISTAKE
-    slowed_down(wait);
+    log_wait(wait);
 }
 
 /// Logs the wait. It also keeps the sleep above from being a tail call, which
 /// would remove the stack frame of `wrong`.
-fn slowed_down(wait: Duration) {
+fn log_wait(wait: Duration) {
     tracing::trace!(?wait, "a client was slowed down");
 }
 
@@ -85,7 +86,11 @@ mod tests {
     fn a_burst_passes_and_then_each_line_waits() {
         let throttle = Throttle::new(Some(0.001), None);
         let mut bucket = TokenBucket { tokens: 2.0, ..throttle.new_bucket() };
-        assert_eq!(bucket.take(0.001).map(|_| ()), Some(()), "no burst at 2 lines in 1000 s: capped");
+        assert_eq!(
+            bucket.take(0.001).map(|_| ()),
+            Some(()),
+            "2 tokens exceed the bucket size of 0.002 tokens"
+        );
         let mut bucket = Throttle::new(Some(10.0), None).new_bucket();
         let waits = (0..30).filter_map(|_| bucket.take(10.0)).count();
         assert!((1..=10).contains(&waits), "{waits} of 30 lines, 20 of them a burst");

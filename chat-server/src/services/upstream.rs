@@ -1,4 +1,4 @@
-//! Site `upstream`: TOPIC asks another service over the network.
+//! Injection site `upstream`: TOPIC asks another service over the network.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 
 /// Time that the right way waits for the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,11 +24,11 @@ pub(crate) struct Upstream(Option<SlowService>);
 struct SlowService {
     mistake: Mistake,
     address: SocketAddr,
-    ended: Arc<AtomicBool>,
+    has_ended: Arc<AtomicBool>,
 }
 
 impl Upstream {
-    /// Starts the slow service if the mistake is to be made.
+    /// Starts the slow service if `--inject` turns the mistake on.
     ///
     /// # Errors
     ///
@@ -38,12 +38,14 @@ impl Upstream {
         let Some(mistake) = mistake else { return Ok(Self(None)) };
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let (address, duration) = (listener.local_addr()?, mistake.duration());
-        let ended = Arc::new(AtomicBool::new(false));
-        let seen = ended.clone();
-        // The service needs a thread of its own: a task could wait for the
-        // worker that waits for it.
-        thread::Builder::new().name("upstream".into()).spawn(move || serve(&listener, duration, &seen))?;
-        Ok(Self(Some(SlowService { mistake, address, ended })))
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let has_ended_for_service = has_ended.clone();
+        // The service needs a separate thread. As a task, it could be queued on
+        // the worker that `wrong` blocks, and neither would continue.
+        thread::Builder::new()
+            .name("upstream".into())
+            .spawn(move || serve(&listener, duration, &has_ended_for_service))?;
+        Ok(Self(Some(SlowService { mistake, address, has_ended })))
     }
 
     /// Asks the service. Returns whether it answered.
@@ -59,7 +61,7 @@ impl Upstream {
 
 impl Drop for SlowService {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
+        self.has_ended.store(true, Ordering::Relaxed);
         // Wakes the thread so that it sees the flag. If the connect fails, the
         // thread is handling a request and sees the flag at the next one.
         let _ = TcpStream::connect(self.address);
@@ -87,9 +89,9 @@ fn wrong(address: SocketAddr) -> io::Result<u8> {
 }
 
 /// Answers one request after the other, each after `duration`.
-fn serve(listener: &TcpListener, duration: Duration, ended: &AtomicBool) {
+fn serve(listener: &TcpListener, duration: Duration, has_ended: &AtomicBool) {
     while let Ok((mut stream, _)) = listener.accept() {
-        if ended.load(Ordering::Relaxed) {
+        if has_ended.load(Ordering::Relaxed) {
             return;
         }
         thread::sleep(duration);
@@ -102,11 +104,11 @@ fn serve(listener: &TcpListener, duration: Duration, ended: &AtomicBool) {
 mod tests {
     use super::*;
     use crate::inject::flag::Injections;
-    use crate::inject::spec::Site;
+    use crate::inject::spec::InjectionSite;
 
     #[tokio::test]
     async fn right_and_wrong_get_the_same_answer() {
-        let mistake = Injections::parse(["upstream=1ms"]).expect("valid").at(Site::Upstream);
+        let mistake = Injections::parse(["upstream=1ms"]).expect("valid").at(InjectionSite::Upstream);
         let upstream = Upstream::start(mistake).expect("started");
         let address = upstream.0.as_ref().expect("running").address;
         assert_eq!(right(address).await.expect("answered"), b'!');

@@ -1,4 +1,4 @@
-//! Site `lock`: counts the channels that JOIN and NAMES visit.
+//! Injection site `lock`: counts the channels that JOIN and NAMES visit.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 use crate::irc::names::NameKey;
 
 /// Time between two reports.
@@ -23,7 +23,7 @@ type Counts = HashMap<NameKey, u64>;
 /// Counts visits of channels.
 #[derive(Debug)]
 pub(crate) struct VisitCounter {
-    counted: mpsc::Sender<NameKey>,
+    visits_sender: mpsc::Sender<NameKey>,
     mistake: Option<(Mistake, Arc<Mutex<Counts>>)>,
 }
 
@@ -31,17 +31,18 @@ impl VisitCounter {
     /// Starts the counting task. With the mistake, also starts the thread that
     /// holds the lock.
     pub(crate) fn start(mistake: Option<Mistake>) -> Self {
-        let (counted, visits) = mpsc::channel(MAX_QUEUED_VISITS);
+        let (visits_sender, visits) = mpsc::channel(MAX_QUEUED_VISITS);
         loopscope::spawn("visits", count(visits));
         let mistake = mistake.map(|mistake| {
             let shared = Arc::new(Mutex::new(Counts::new()));
-            let (watched, duration) = (Arc::downgrade(&shared), mistake.duration());
+            let (weak, duration) = (Arc::downgrade(&shared), mistake.duration());
             // If the thread does not start, nothing holds the lock.
-            let _ =
-                thread::Builder::new().name("visits-report".into()).spawn(move || hold(&watched, duration));
+            let _ = thread::Builder::new()
+                .name("visits-report".into())
+                .spawn(move || report_under_lock(&weak, duration));
             (mistake, shared)
         });
-        Self { counted, mistake }
+        Self { visits_sender, mistake }
     }
 
     /// Counts one visit of `channel`.
@@ -56,7 +57,7 @@ impl VisitCounter {
     /// Right: sends the visit to the task that owns the counts. Nothing is
     /// shared and nothing waits.
     fn right(&self, channel: NameKey) {
-        let _ = self.counted.try_send(channel);
+        let _ = self.visits_sender.try_send(channel);
     }
 }
 
@@ -69,7 +70,7 @@ fn wrong(shared: &Mutex<Counts>, channel: NameKey) {
 
 /// The slow thread. It writes its report while it holds the lock, instead of
 /// taking the counts out first.
-fn hold(shared: &Weak<Mutex<Counts>>, duration: Duration) {
+fn report_under_lock(shared: &Weak<Mutex<Counts>>, duration: Duration) {
     while let Some(shared) = shared.upgrade() {
         let mut counts = shared.lock().unwrap_or_else(PoisonError::into_inner);
         report(&counts);

@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// A test fails after this time. No result depends on the actual duration.
+/// A test fails if one of its waits takes longer than this. No result depends
+/// on the actual duration.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running server.
@@ -65,7 +66,7 @@ impl Server {
 
     /// Connects with small buffers, so that the server soon notices when the
     /// client does not read.
-    pub async fn connect_small(&self) -> Client {
+    pub async fn connect_with_small_buffers(&self) -> Client {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4 * 1024).expect("set");
         let (read, write) = socket.connect(self.address).await.expect("accepted").into_split();
@@ -110,12 +111,12 @@ impl Client {
         let mut line = Vec::new();
         let read =
             timeout(STEP_TIMEOUT, self.read.read_until(b'\n', &mut line)).await.expect("a line in time");
-        let tag = if line.starts_with(b"@") {
+        let tag_bytes = if line.starts_with(b"@") {
             line.iter().position(|&byte| byte == b' ').unwrap_or(0) + 1
         } else {
             0
         };
-        assert!(line.len() - tag <= 512, "{} bytes", line.len());
+        assert!(line.len() - tag_bytes <= 512, "{} bytes", line.len());
         (read.is_ok() && !line.is_empty()).then(|| String::from_utf8_lossy(&line).trim_end().to_owned())
     }
 

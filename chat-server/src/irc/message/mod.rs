@@ -19,16 +19,17 @@ pub(crate) struct Message<'a> {
 impl<'a> Message<'a> {
     /// Parses a line without its ending. Returns `None` if it holds no command.
     ///
-    /// A NUL ends the line, as in every server since the first.
+    /// The line ends at the first NUL, CR or LF. Other servers also end a line
+    /// at a NUL.
     pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
         let end = line.iter().position(|&byte| matches!(byte, 0 | b'\r' | b'\n')).unwrap_or(line.len());
         let mut rest = skip_spaces(&line[..end]);
         for marker in [b'@', b':'] {
             if rest.first() == Some(&marker) {
-                rest = word(rest).1;
+                rest = split_word(rest).1;
             }
         }
-        let (command, mut rest) = word(rest);
+        let (command, mut rest) = split_word(rest);
         if command.is_empty() {
             return None;
         }
@@ -37,7 +38,7 @@ impl<'a> Message<'a> {
             let (param, remainder) = match rest.strip_prefix(b":") {
                 Some(trailing) => (trailing, &b""[..]),
                 None if message.count == MAX_PARAMS - 1 => (rest, &b""[..]),
-                None => word(rest),
+                None => split_word(rest),
             };
             message.params[message.count] = param;
             message.count += 1;
@@ -57,13 +58,13 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Returns the parts of a comma list, without empty ones.
-pub(crate) fn comma_list(param: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// Returns the parts of a comma-separated list, without empty parts.
+pub(crate) fn split_commas(param: &[u8]) -> impl Iterator<Item = &[u8]> {
     param.split(|&byte| byte == b',').filter(|part| !part.is_empty())
 }
 
-/// Splits off the first word. The rest starts at the next word.
-fn word(bytes: &[u8]) -> (&[u8], &[u8]) {
+/// Returns the first word, and the rest from the start of the next word.
+fn split_word(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = bytes.iter().position(|&byte| byte == b' ').unwrap_or(bytes.len());
     (&bytes[..end], skip_spaces(&bytes[end..]))
 }

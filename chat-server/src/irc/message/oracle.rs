@@ -1,4 +1,4 @@
-//! Compares the parser with others: the vectors of irc-parser-tests, and
+//! Compares the parser with the test vectors of irc-parser-tests, and with
 //! `irc-proto` on generated lines.
 //!
 //! `CHAT_ORACLE_LINES=10000000 cargo test -p chat-server oracle -- --nocapture`
@@ -29,7 +29,9 @@ enum Reason {
 }
 
 impl Reason {
-    fn of_difference(line: &[u8]) -> Option<Self> {
+    /// Returns why `irc-proto` parses `line` differently, or `None` if both
+    /// must give the same result.
+    fn expected_difference(line: &[u8]) -> Option<Self> {
         let inner = line.strip_suffix(b"\n").unwrap_or(line);
         let inner = inner.strip_suffix(b"\r").unwrap_or(inner);
         if inner.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
@@ -58,12 +60,12 @@ impl Reason {
 
 type Parts = (String, Vec<String>);
 
-fn parsed(line: &[u8]) -> Option<Parts> {
+fn parse(line: &[u8]) -> Option<Parts> {
     let message = Message::parse(line)?;
     Some((text(message.command), message.params().iter().map(|param| text(param)).collect()))
 }
 
-fn parsed_by_irc_proto(line: &[u8]) -> Option<Parts> {
+fn parse_with_irc_proto(line: &[u8]) -> Option<Parts> {
     match text(line).parse::<irc_proto::Message>().ok()?.command {
         irc_proto::Command::Raw(command, params) => (!command.is_empty()).then_some((command, params)),
         other => panic!("{other:?}: irc-proto has a type for this command, so the line cannot be compared"),
@@ -79,7 +81,7 @@ fn text(bytes: &[u8]) -> String {
 struct Lines(u64);
 
 impl Lines {
-    fn below(&mut self, bound: usize) -> usize {
+    fn random_below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -88,41 +90,41 @@ impl Lines {
 
     fn word(&mut self, line: &mut Vec<u8>) {
         const BYTES: &[u8] = b"aZ0:@!;=,#-+\\[]{}~\x01\x7f\x80\xc3\xa4\xff";
-        for _ in 0..self.below(6) {
-            let byte = self.below(BYTES.len());
+        for _ in 0..self.random_below(6) {
+            let byte = self.random_below(BYTES.len());
             line.push(BYTES[byte]);
         }
     }
 
     fn spaces(&mut self, line: &mut Vec<u8>) {
-        let count = if self.below(8) == 0 { self.below(4) } else { 1 };
+        let count = if self.random_below(8) == 0 { self.random_below(4) } else { 1 };
         line.resize(line.len() + count, b' ');
     }
 
     fn fill(&mut self, line: &mut Vec<u8>) {
         line.clear();
         for marker in [b'@', b':'] {
-            if self.below(4) == 0 {
+            if self.random_below(4) == 0 {
                 line.push(marker);
                 self.word(line);
                 self.spaces(line);
             }
         }
         // No command that irc-proto knows begins with these letters.
-        line.extend_from_slice([&b"X"[..], b"Xy", b"xYZ", b"Z9", b":", b""][self.below(6)]);
-        let most = if self.below(10) == 0 { 20 } else { 6 };
-        for _ in 0..self.below(most) {
+        line.extend_from_slice([&b"X"[..], b"Xy", b"xYZ", b"Z9", b":", b""][self.random_below(6)]);
+        let max_params = if self.random_below(10) == 0 { 20 } else { 6 };
+        for _ in 0..self.random_below(max_params) {
             self.spaces(line);
-            if self.below(6) == 0 {
+            if self.random_below(6) == 0 {
                 line.push(b':');
             }
             self.word(line);
         }
-        if self.below(16) == 0 && !line.is_empty() {
-            let (at, byte) = (self.below(line.len()), [0, b'\r', b'\n', b' '][self.below(4)]);
+        if self.random_below(16) == 0 && !line.is_empty() {
+            let (at, byte) = (self.random_below(line.len()), [0, b'\r', b'\n', b' '][self.random_below(4)]);
             line.insert(at, byte);
         }
-        line.extend_from_slice([&b"\r\n"[..], b"\n", b"\r", b"", b" "][self.below(5)]);
+        line.extend_from_slice([&b"\r\n"[..], b"\n", b"\r", b"", b" "][self.random_below(5)]);
     }
 }
 
@@ -133,14 +135,14 @@ fn generated_lines_parse_as_in_irc_proto() {
     let (mut compared, mut skipped) = (0u64, std::collections::BTreeMap::new());
     for _ in 0..count {
         lines.fill(&mut line);
-        match Reason::of_difference(&line) {
+        match Reason::expected_difference(&line) {
             Some(reason) => {
                 // The parser must not panic on these lines either.
-                parsed(&line);
+                parse(&line);
                 *skipped.entry(reason).or_insert(0u64) += 1;
             }
             None => {
-                assert_eq!(parsed(&line), parsed_by_irc_proto(&line), "{:?}", String::from_utf8_lossy(&line));
+                assert_eq!(parse(&line), parse_with_irc_proto(&line), "{:?}", String::from_utf8_lossy(&line));
                 compared += 1;
             }
         }
@@ -160,8 +162,8 @@ fn the_documented_differences_still_exist() {
         (b":s :X", Reason::Colon),
         (b"X 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16", Reason::Pieces),
     ] {
-        assert_eq!(Reason::of_difference(line), Some(reason));
-        assert_ne!(parsed(line), parsed_by_irc_proto(line), "{:?}", String::from_utf8_lossy(line));
+        assert_eq!(Reason::expected_difference(line), Some(reason));
+        assert_ne!(parse(line), parse_with_irc_proto(line), "{:?}", String::from_utf8_lossy(line));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::inject::spec::{MistakeSettings, Site};
+use crate::inject::spec::{InjectionSite, MistakeSettings};
 
 /// The mistake of one site.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(crate) struct Mistake {
 }
 
 impl Mistake {
-    pub(super) fn new(site: Site, settings: MistakeSettings) -> Self {
+    pub(super) fn new(site: InjectionSite, settings: MistakeSettings) -> Self {
         let threshold = (settings.percent / 100.0 * u64::MAX as f64) as u64;
         // Each site starts at another number. With the same number all sites
         // would make their mistake on the same messages.
@@ -57,7 +57,7 @@ mod tests {
     /// Returns in how many of 10,000 calls the mistake is made.
     fn mistakes(percent: f64) -> usize {
         let settings = MistakeSettings { duration: Duration::from_millis(1), percent };
-        let mistake = Mistake::new(Site::Sleep, settings);
+        let mistake = Mistake::new(InjectionSite::Sleep, settings);
         (0..10_000).filter(|_| mistake.decide().is_some()).count()
     }
 

@@ -1,24 +1,24 @@
-//! Site `child`: runs a program for MOTD.
+//! Injection site `child`: runs a program for MOTD.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::inject::dice::Mistake;
+use crate::inject::mistake::Mistake;
 
 /// Runs the program that MOTD waits for.
 #[derive(Debug)]
-pub(crate) struct Saying {
+pub(crate) struct MotdProgram {
     mistake: Option<Mistake>,
 }
 
-impl Saying {
+impl MotdProgram {
     pub(crate) fn new(mistake: Option<Mistake>) -> Self {
         Self { mistake }
     }
 
     /// Returns whether the program succeeded. Without the mistake no program
     /// runs.
-    pub(crate) async fn run_program(&self) -> bool {
+    pub(crate) async fn run(&self) -> bool {
         let Some(mistake) = &self.mistake else { return true };
         match mistake.decide() {
             Some(duration) => wrong(duration),
@@ -28,11 +28,11 @@ impl Saying {
 }
 
 /// Right: starts the program and waits for it on a thread for blocking work.
-/// `tokio::process` waits without a thread, but starting a program takes a
-/// large process milliseconds, and `tokio::process` does that on the worker.
+/// `tokio::process` waits without a thread, but it starts the program on the
+/// worker. In a large process, the start takes milliseconds.
 async fn right(duration: Duration) -> bool {
     let run = move || program(duration).status().is_ok_and(|status| status.success());
-    loopscope::spawn_blocking("saying", run).await.unwrap_or(false)
+    loopscope::spawn_blocking("motd-program", run).await.unwrap_or(false)
 }
 
 /// Wrong: the worker waits for the child to end.
@@ -58,6 +58,6 @@ mod tests {
     async fn right_and_wrong_run_the_program() {
         assert!(right(Duration::from_millis(1)).await);
         assert!(wrong(Duration::from_millis(1)));
-        assert!(Saying::new(None).run_program().await, "nothing to run");
+        assert!(MotdProgram::new(None).run().await, "nothing to run");
     }
 }
