@@ -125,7 +125,7 @@ pub struct KindSnapshot {
     pub large_futures: u64,
     /// The size of the largest future in bytes, or zero if no future of this
     /// kind has a name.
-    pub future_size: u64,
+    pub largest_future_bytes: u64,
 }
 
 impl KindSnapshot {

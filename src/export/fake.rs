@@ -95,7 +95,7 @@ pub(crate) fn snapshot() -> Snapshot {
             lost_wakers: 127,
             never_yielded: 131,
             large_futures: 137,
-            future_size: 139,
+            largest_future_bytes: 139,
         }],
         workers: vec![worker("0", 11, None), worker("main", 23, Some(Duration::from_millis(1_213)))],
         runtimes: vec![RuntimeSnapshot {

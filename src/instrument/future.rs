@@ -193,7 +193,7 @@ fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -
     });
     if !matches!(role, FutureRole::Part) {
         let counts = recorder.kinds.task_counts(kind);
-        counts.future_size.fetch_max(size_of::<F>() as u64, Relaxed);
+        counts.largest_future_bytes.fetch_max(size_of::<F>() as u64, Relaxed);
         if size_of::<F>() >= LARGE_FUTURE_BYTES {
             counts.large_futures.fetch_add(1, Relaxed);
         }
