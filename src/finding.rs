@@ -51,7 +51,7 @@ pub enum Cause {
 
 impl Cause {
     /// All causes, in the order in which exporters list them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: &'static [Self] = &[
         Self::Cpu,
         Self::Sleep,
         Self::File,
@@ -174,7 +174,7 @@ pub struct Frame {
 ///
 /// Its `Display` form is `file:line`, or what is known of it: the file, else
 /// the function.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Site {
@@ -198,7 +198,7 @@ impl fmt::Display for Site {
 }
 
 /// The task whose poll blocked its worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct TaskInfo {
@@ -215,7 +215,7 @@ pub struct TaskInfo {
 /// Only stalls that have ended are included. The three times together may be
 /// less than [`Finding::total`]: stalls in progress, and time in which the
 /// whole process was stopped, are left out.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Split {
@@ -267,7 +267,7 @@ pub struct Detail {
 /// have ended count. All fields are zero if no such wait was recorded, for
 /// example because no waiting task has a name and the program was built without
 /// `--cfg tokio_unstable`.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Victims {
@@ -322,7 +322,7 @@ impl Victims {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Finding {
@@ -389,7 +389,7 @@ pub struct Finding {
 
 /// Long polls that the machine, not the code, made long. They are not among the
 /// findings.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Starved {
@@ -441,7 +441,7 @@ pub struct ProcessInfo {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct FindingsDocument {

@@ -7,7 +7,10 @@ use std::time::Duration;
 use crate::error::StartError;
 
 /// Where reports for people are printed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+///
+/// They have colours if stderr is a terminal and the environment variable
+/// `NO_COLOR` is unset or empty.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Terminal {
     /// On stderr, if that is a terminal.
@@ -21,7 +24,7 @@ pub enum Terminal {
 
 /// Whether loopscope may send signals to the threads of watched runtimes, to
 /// capture their stacks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Signals {
     /// Never. The stack and source line of a thread that computes are then

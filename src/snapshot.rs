@@ -97,7 +97,7 @@ impl HistogramSnapshot {
 ///
 /// Names come from [`Named`](crate::Named). Tasks without a name are recorded
 /// only with `--cfg tokio_unstable`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KindSnapshot {
     /// The name of the kind, or its spawn location as `file:line:column`. Kinds
@@ -153,7 +153,7 @@ pub(crate) fn qualified_worker_label(runtime: &str, worker: &str) -> String {
 ///
 /// Threads that had the same label at different times share one snapshot, so
 /// totals never decrease.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerSnapshot {
     /// The worker's index in its runtime, or, for other threads, the name of
@@ -186,7 +186,7 @@ impl WorkerSnapshot {
 /// One watched runtime.
 ///
 /// All values are Tokio's own and describe the current moment.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuntimeSnapshot {
     /// The name of the runtime ([`tokio::runtime::Builder::name`]), or `tokio`
@@ -212,7 +212,7 @@ pub struct RuntimeSnapshot {
 
 /// The calls on the blocking pool that have ended, for one name given to
 /// [`spawn_blocking`](crate::spawn_blocking).
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockingCallSnapshot {
     /// The name. The first 64 names are kept; calls with later names are
@@ -226,7 +226,7 @@ pub struct BlockingCallSnapshot {
 }
 
 /// The lag of one event loop, measured by its [`Canary`](crate::Canary).
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoopLagSnapshot {
     /// The name of the canary. Canaries of the same name share one snapshot.
@@ -238,7 +238,7 @@ pub struct LoopLagSnapshot {
 }
 
 /// All stalls with one cause.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CauseSnapshot {
     /// The cause.
@@ -248,7 +248,7 @@ pub struct CauseSnapshot {
 }
 
 /// The cost and the losses of loopscope itself.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObserverSnapshot {
     /// The CPU time of the watchdog thread.
@@ -291,7 +291,7 @@ pub(crate) struct FlightPoll {
 ///
 /// Counts, sums and histograms are totals since the scope started: they never
 /// decrease, and reading resets nothing.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The duration from which a poll is a stall.

@@ -117,7 +117,7 @@ pub(crate) fn snapshot() -> Snapshot {
             lag: distribution(5, 521),
             unanswered: Some(Duration::from_millis(523)),
         }],
-        causes: Cause::ALL.into_iter().zip(1..).map(cause).collect(),
+        causes: Cause::ALL.iter().copied().zip(1..).map(cause).collect(),
         starved: Duration::from_millis(6_007),
         pressure: PressureSnapshot { some: Duration::from_millis(9_001), full: Duration::from_millis(9_007) },
         observer: ObserverSnapshot {
