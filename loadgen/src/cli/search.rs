@@ -7,7 +7,6 @@ use super::output::OutputArgs;
 use super::server::ServerArgs;
 use crate::plan::{LoadArgs, parse_percent, parse_rate};
 
-/// Each trial lasts --duration; --rate is the rate of the first trial.
 #[derive(Debug, Args)]
 #[group(id = "driven", args = ["target"], multiple = true)]
 pub(crate) struct SearchArgs {
@@ -16,14 +15,14 @@ pub(crate) struct SearchArgs {
     /// The highest rate to try.
     #[arg(long, value_name = "MSGS/s", default_value = "100000", value_parser = parse_rate)]
     pub(crate) max_rate: f64,
-    /// Stop when the highest rate that held and the lowest rate that missed
-    /// differ by no more than this.
+    /// Stop when the highest rate that met the objectives and the lowest rate
+    /// that missed one differ by no more than this.
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     pub(crate) resolution: f64,
-    /// Trials in which the answer must hold, without a miss.
+    /// Trials of the answer: each must meet the objectives.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) trials: u32,
-    /// The most trials of the whole search.
+    /// The maximum number of trials of the whole search.
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) max_trials: u32,
     #[command(flatten)]

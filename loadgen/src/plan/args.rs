@@ -39,7 +39,7 @@ pub(crate) struct LoadArgs {
     /// How the due times are distributed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) arrivals: Arrivals,
-    /// The time over which connecting is spread.
+    /// The time during which the connections are opened.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub(crate) ramp: Duration,
     /// How long to wait for deliveries after the last message.
@@ -48,31 +48,34 @@ pub(crate) struct LoadArgs {
     /// How long a connection may take to join its channel.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_positive_duration)]
     pub(crate) timeout: Duration,
-    /// The run is invalid if the p99 of the generator's send lag is above this;
-    /// with a latency objective, or if this flag is given, its receive lag too
-    /// [default: a tenth of the tightest latency objective, from 1ms to 10ms].
+    /// The run is invalid if the p99 of the generator's send lag is above this.
+    /// If this flag is given, or if there is a latency objective, the same
+    /// limit applies to the receive lag [default: a tenth of the tightest
+    /// latency objective, from 1ms to 10ms].
     #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
     pub(crate) max_send_lag: Option<Duration>,
     /// Visitors per second: extra connections that join a measured channel,
     /// stay for half a second and leave; at most 256 at a time.
     #[arg(long, value_name = "RATE", default_value = "0", value_parser = parse_churn)]
     pub(crate) churn: f64,
-    /// Length of a message's text; never less than the measurement needs.
+    /// Length of a message's text. A message is longer if its measurement
+    /// data need more bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 80)]
     pub(crate) payload: usize,
     /// Seed of senders and commands: the same seed gives the same plan.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Commands by weight; of privmsg, join, names, who, whois, topic, list,
+    /// Commands by weight, from privmsg, join, names, who, whois, topic, list,
     /// oper, motd, ping. Only privmsg is measured; join joins and leaves a
-    /// separate scratch channel.
-    #[arg(long)]
+    /// separate scratch channel [default: privmsg:90,join:5,who:5; for hunt and
+    /// search privmsg:180,join:6,names:4,who:4,topic:2,oper:2,whois:1,motd:1].
+    #[arg(long, value_name = "COMMAND:WEIGHT,…")]
     pub(crate) mix: Option<Mix>,
-    /// An objective; repeatable. On latency: p50, p90, p99, p99.9, max; the
-    /// same with the prefix service., send_lag. or receive_lag.; on counts or
-    /// shares: lost, duplicated, out_of_order, error_replies; on the server's
-    /// event loop, which needs --telemetry: blocking.events, blocking.seconds,
-    /// blocking.share.
+    /// An objective, such as p99<50ms; repeatable. For latency: p50, p90, p99,
+    /// p99.9, max, and the same with the prefix service., send_lag. or
+    /// receive_lag.; for counts or shares: lost, duplicated, out_of_order,
+    /// error_replies; for the server's event loop, with --telemetry:
+    /// blocking.events, blocking.seconds, blocking.share.
     #[arg(long, value_name = "p99<50ms")]
     pub(crate) slo: Vec<Objective>,
     /// A file of objectives, one per line; `#` begins a comment.
