@@ -12,6 +12,7 @@ pub enum StartError {
         /// The name of the setting or variable.
         name: &'static str,
         /// Its value.
+    #[non_exhaustive]
         value: String,
         /// What a valid value is, as a phrase that follows "must be".
         expected: &'static str,
@@ -22,6 +23,7 @@ pub enum StartError {
         /// The address.
         address: SocketAddr,
         /// The error of the operating system.
+    #[non_exhaustive]
         source: io::Error,
     },
     /// One of loopscope's threads could not be started.
@@ -29,6 +31,7 @@ pub enum StartError {
         /// The name of the thread.
         name: &'static str,
         /// The error of the operating system.
+    #[non_exhaustive]
         source: io::Error,
     },
 }

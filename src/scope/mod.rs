@@ -49,6 +49,7 @@ use crate::watchdog::Watchdog;
 /// # }
 /// ```
 pub struct Scope {
+#[must_use = "a scope stops when it is dropped"]
     state: Arc<ScopeState>,
     // They stop in this order: readers before writers.
     #[cfg(feature = "telemetry")]
