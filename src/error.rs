@@ -4,34 +4,38 @@ use std::net::SocketAddr;
 use std::{fmt, io};
 
 /// The reason why [`ScopeBuilder::start`](crate::ScopeBuilder::start) failed.
+///
+/// The `Display` text contains the error of the operating system.
+/// [`source`](std::error::Error::source) returns `None`, because code that
+/// prints the chain of sources would print that error twice.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
     /// A setting is out of range, or an environment variable is invalid.
+    #[non_exhaustive]
     Setting {
         /// The name of the setting or variable.
         name: &'static str,
         /// Its value.
-    #[non_exhaustive]
         value: String,
         /// What a valid value is, as a phrase that follows "must be".
         expected: &'static str,
     },
     /// The telemetry address could not be bound. Choose a free port, or port 0
     /// for any free one.
+    #[non_exhaustive]
     Bind {
         /// The address.
         address: SocketAddr,
         /// The error of the operating system.
-    #[non_exhaustive]
         source: io::Error,
     },
     /// One of loopscope's threads could not be started.
+    #[non_exhaustive]
     Thread {
         /// The name of the thread.
         name: &'static str,
         /// The error of the operating system.
-    #[non_exhaustive]
         source: io::Error,
     },
 }
@@ -55,6 +59,4 @@ impl fmt::Display for StartError {
     }
 }
 
-// The texts contain the error of the operating system. It is not also the
-// source, because code that prints the chain of sources would print it twice.
 impl std::error::Error for StartError {}

@@ -262,9 +262,9 @@ pub struct Detail {
 /// polled.
 ///
 /// A wait lasts from the wake of a task to its next poll. It counts for a
-/// finding if it lasts for at least the blocking threshold, and if it overlaps
-/// a stall of the finding, on any worker, by more than 10 µs. Only stalls that
-/// have ended count. All fields are zero if no such wait was recorded, for
+/// finding if it lasts for at least the blocking threshold and overlaps a stall
+/// of the finding, on any worker, by more than 10 µs. Only stalls that have
+/// ended count. All fields are zero if no such wait was recorded, for
 /// example because no waiting task has a name and the program was built without
 /// `--cfg tokio_unstable`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -32,9 +32,11 @@ pub enum Signals {
     /// far as that is possible.
     Never,
     /// Only where the program cannot notice: while a thread computes, or waits
-    /// in a system call that the kernel restarts by itself. One risk remains: a
-    /// thread that computes when it is sampled may, in the about 30 µs until
-    /// the signal arrives, enter a call that the kernel does not restart.
+    /// in a system call that the kernel restarts by itself.
+    ///
+    /// One risk remains. The signal arrives about 30 µs after the sample. A
+    /// thread that was computing may by then have entered a call that the
+    /// kernel does not restart. That call returns `EINTR`.
     #[default]
     Safe,
     /// Also in system calls that then return `EINTR`, such as `poll`. More

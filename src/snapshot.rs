@@ -9,7 +9,7 @@ use crate::finding::Cause;
 ///
 /// The width of a bucket is at most 1/16 of its values (4 ns below 64 ns), so
 /// a quantile is at most 6.25 % above the true value. All values of 17 s and
-/// more share one bucket. The sum and the maximum are always exact.
+/// more share one bucket. The sum and the maximum are not rounded.
 ///
 /// A snapshot is taken while threads record. The last few values may be counted
 /// in the buckets but not yet in the sum, or the other way round.
@@ -38,8 +38,9 @@ impl HistogramSnapshot {
         self.buckets.iter().take_while(|(highest, _)| *highest <= bound).map(|(_, n)| n).sum()
     }
 
-    /// Returns the value that the share `quantile` (0 to 1) of the values does
-    /// not exceed, or zero if there are no values. `quantile(0.99)` is the p99.
+    /// Returns a quantile: `quantile(0.99)` is the p99, `quantile(0.5)` the
+    /// median. Numbers outside the range from 0 to 1 count as 0 or 1. Returns
+    /// zero if there are no values.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Duration {
         // Rounded up, so that the quantile of a few values is one of them.
@@ -253,10 +254,19 @@ pub struct CauseSnapshot {
 pub struct ObserverSnapshot {
     /// The CPU time of the watchdog thread.
     pub watchdog_cpu: Duration,
-    /// The number of stack captures by result.
+    /// The number of stack captures by result: `signal` (the thread copied its
+    /// own stack), `passive` (the watchdog copied it), `none` (no stack was
+    /// available) and `late` (the thread moved on during the copy).
     pub captures: Vec<(&'static str, u64)>,
     /// The number of dropped observations by reason. If any is above zero,
     /// other counts are lower bounds.
+    ///
+    /// The reasons are `ring_full` (too many long polls between two passes of
+    /// the watchdog), `ended_before_capture` (a poll passed the threshold, but
+    /// ended before the next sample), `capture_budget`
+    /// ([`captures_per_second`](crate::ScopeBuilder::captures_per_second)),
+    /// `queue_full` (the reporting thread was too slow) and
+    /// `too_many_findings`.
     pub dropped: Vec<(&'static str, u64)>,
     /// The names of loopscope's hooks that the application replaced after
     /// [`Scope::watch`](crate::Scope::watch). They are not called, so their
