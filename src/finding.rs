@@ -1,9 +1,4 @@
 //! Findings and stalls as plain data: [`Finding`] and the documents around it.
-//!
-//! With the feature `serde`, the JSON form of a [`FindingsDocument`] is the
-//! schema `loopscope.findings/1`: durations are seconds as floating point
-//! numbers (`total` is `total_seconds`), and times are seconds of the Unix
-//! epoch.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -422,6 +417,13 @@ pub struct ProcessInfo {
 ///
 /// [`Scope::findings`](crate::Scope::findings) returns it; the telemetry thread
 /// serves it as `/findings`.
+///
+/// # JSON
+///
+/// With the feature `serde`, durations are seconds as floating point numbers,
+/// and times are seconds of the Unix epoch. The name of such a field has its
+/// unit: [`Finding::total`] is `total_seconds`, and [`Finding::first_seen`] is
+/// `first_seen_unix_seconds`. All other fields have the same name as in Rust.
 ///
 /// # Examples
 ///
