@@ -166,8 +166,8 @@ impl Scope {
         self.state.snapshot()
     }
 
-    /// Returns the stalls in progress, and those of the 4,096 stalls that ended
-    /// last that had not ended by `since`. `None` means no limit of time.
+    /// Returns all stalls in progress, and the most recent stalls that have
+    /// ended, at most 4,096. With `since`, leaves out those that ended before.
     #[must_use]
     pub fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {
         self.state.stalls(since)
