@@ -12,6 +12,15 @@ use tracing_subscriber::registry::LookupSpan;
 /// filters to the other layers, not to the whole subscriber. It costs about
 /// half a microsecond for each poll, so use it for debugging, not permanently.
 ///
+/// The console is served without authentication: use a loopback address. If the
+/// address cannot be bound, the console's thread panics and the application
+/// continues without the console.
+///
+/// # Panics
+///
+/// Panics without `--cfg tokio_unstable`, or if the console's thread cannot be
+/// started.
+///
 /// # Examples
 ///
 /// ```no_run

@@ -4,10 +4,15 @@ use std::net::SocketAddr;
 use std::{fmt, io};
 
 /// The reason why [`ScopeBuilder::start`](crate::ScopeBuilder::start) failed.
+///
+/// The `Display` text contains the error of the operating system.
+/// [`source`](std::error::Error::source) returns `None`, because code that
+/// prints the chain of sources would print that error twice.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
     /// A setting is out of range, or an environment variable is invalid.
+    #[non_exhaustive]
     Setting {
         /// The name of the setting or variable.
         name: &'static str,
@@ -18,6 +23,7 @@ pub enum StartError {
     },
     /// The telemetry address could not be bound. Choose a free port, or port 0
     /// for any free one.
+    #[non_exhaustive]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -25,6 +31,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// One of loopscope's threads could not be started.
+    #[non_exhaustive]
     Thread {
         /// The name of the thread.
         name: &'static str,
@@ -52,6 +59,4 @@ impl fmt::Display for StartError {
     }
 }
 
-// The texts contain the error of the operating system. It is not also the
-// source, because code that prints the chain of sources would print it twice.
 impl std::error::Error for StartError {}

@@ -1,9 +1,4 @@
 //! Findings and stalls as plain data: [`Finding`] and the documents around it.
-//!
-//! With the feature `serde`, the JSON form of a [`FindingsDocument`] is the
-//! schema `loopscope.findings/1`: durations are seconds as floating point
-//! numbers (`total` is `total_seconds`), and times are seconds of the Unix
-//! epoch.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -51,7 +46,7 @@ pub enum Cause {
 
 impl Cause {
     /// All causes, in the order in which exporters list them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: &'static [Self] = &[
         Self::Cpu,
         Self::Sleep,
         Self::File,
@@ -174,7 +169,7 @@ pub struct Frame {
 ///
 /// Its `Display` form is `file:line`, or what is known of it: the file, else
 /// the function.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Site {
@@ -198,7 +193,7 @@ impl fmt::Display for Site {
 }
 
 /// The task whose poll blocked its worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct TaskInfo {
@@ -215,7 +210,7 @@ pub struct TaskInfo {
 /// Only stalls that have ended are included. The three times together may be
 /// less than [`Finding::total`]: stalls in progress, and time in which the
 /// whole process was stopped, are left out.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Split {
@@ -262,12 +257,12 @@ pub struct Detail {
 /// polled.
 ///
 /// A wait lasts from the wake of a task to its next poll. It counts for a
-/// finding if it lasts for at least the blocking threshold, and if it overlaps
-/// a stall of the finding, on any worker, by more than 10 µs. Only stalls that
-/// have ended count. All fields are zero if no such wait was recorded, for
+/// finding if it lasts for at least the blocking threshold and overlaps a stall
+/// of the finding, on any worker, by more than 10 µs. Only stalls that have
+/// ended count. All fields are zero if no such wait was recorded, for
 /// example because no waiting task has a name and the program was built without
 /// `--cfg tokio_unstable`.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Victims {
@@ -322,7 +317,7 @@ impl Victims {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Finding {
@@ -389,7 +384,7 @@ pub struct Finding {
 
 /// Long polls that the machine, not the code, made long. They are not among the
 /// findings.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Starved {
@@ -423,6 +418,13 @@ pub struct ProcessInfo {
 /// [`Scope::findings`](crate::Scope::findings) returns it; the telemetry thread
 /// serves it as `/findings`.
 ///
+/// # JSON
+///
+/// With the feature `serde`, durations are seconds as floating point numbers,
+/// and times are seconds of the Unix epoch. The name of such a field has its
+/// unit: [`Finding::total`] is `total_seconds`, and [`Finding::first_seen`] is
+/// `first_seen_unix_seconds`. All other fields have the same name as in Rust.
+///
 /// # Examples
 ///
 /// Reading a document from JSON needs the feature `serde`.
@@ -441,7 +443,7 @@ pub struct ProcessInfo {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct FindingsDocument {

@@ -64,9 +64,9 @@
 //! | `diagnostic` (default) | findings on the terminal in the style of the Rust compiler |
 //! | `serde` | `Serialize` and `Deserialize` for findings, stalls and their documents |
 //! | `prometheus` | a collector for the application's own Prometheus registry |
-//! | `telemetry` | a thread that serves a live page, metrics, findings, profiles and traces over HTTP |
+//! | `telemetry` | a thread that serves a live page, metrics, findings, profiles and traces over HTTP; enables `diagnostic`, `serde` and `prometheus` |
 //! | `metrics` | the same metrics for the recorder of the `metrics` crate |
-//! | `tokio-metrics` | the `RuntimeMonitor` of tokio-metrics as `tokio_*` metrics |
+//! | `tokio-metrics` | the `RuntimeMonitor` of tokio-metrics as `tokio_*` metrics; enables `prometheus` |
 //! | `console` | tokio-console's layer; needs `--cfg tokio_unstable` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]

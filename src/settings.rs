@@ -7,7 +7,10 @@ use std::time::Duration;
 use crate::error::StartError;
 
 /// Where reports for people are printed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+///
+/// They have colours if stderr is a terminal and the environment variable
+/// `NO_COLOR` is unset or empty.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Terminal {
     /// On stderr, if that is a terminal.
@@ -21,7 +24,7 @@ pub enum Terminal {
 
 /// Whether loopscope may send signals to the threads of watched runtimes, to
 /// capture their stacks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Signals {
     /// Never. The stack and source line of a thread that computes are then
@@ -29,9 +32,11 @@ pub enum Signals {
     /// far as that is possible.
     Never,
     /// Only where the program cannot notice: while a thread computes, or waits
-    /// in a system call that the kernel restarts by itself. One risk remains: a
-    /// thread that computes when it is sampled may, in the about 30 µs until
-    /// the signal arrives, enter a call that the kernel does not restart.
+    /// in a system call that the kernel restarts by itself.
+    ///
+    /// One risk remains. The signal arrives about 30 µs after the sample. A
+    /// thread that was computing may by then have entered a call that the
+    /// kernel does not restart. That call returns `EINTR`.
     #[default]
     Safe,
     /// Also in system calls that then return `EINTR`, such as `poll`. More

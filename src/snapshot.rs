@@ -9,7 +9,7 @@ use crate::finding::Cause;
 ///
 /// The width of a bucket is at most 1/16 of its values (4 ns below 64 ns), so
 /// a quantile is at most 6.25 % above the true value. All values of 17 s and
-/// more share one bucket. The sum and the maximum are always exact.
+/// more share one bucket. The sum and the maximum are not rounded.
 ///
 /// A snapshot is taken while threads record. The last few values may be counted
 /// in the buckets but not yet in the sum, or the other way round.
@@ -38,8 +38,9 @@ impl HistogramSnapshot {
         self.buckets.iter().take_while(|(highest, _)| *highest <= bound).map(|(_, n)| n).sum()
     }
 
-    /// Returns the value that the share `quantile` (0 to 1) of the values does
-    /// not exceed, or zero if there are no values. `quantile(0.99)` is the p99.
+    /// Returns a quantile: `quantile(0.99)` is the p99, `quantile(0.5)` the
+    /// median. Numbers outside the range from 0 to 1 count as 0 or 1. Returns
+    /// zero if there are no values.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Duration {
         // Rounded up, so that the quantile of a few values is one of them.
@@ -97,7 +98,7 @@ impl HistogramSnapshot {
 ///
 /// Names come from [`Named`](crate::Named). Tasks without a name are recorded
 /// only with `--cfg tokio_unstable`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KindSnapshot {
     /// The name of the kind, or its spawn location as `file:line:column`. Kinds
@@ -125,7 +126,7 @@ pub struct KindSnapshot {
     pub large_futures: u64,
     /// The size of the largest future in bytes, or zero if no future of this
     /// kind has a name.
-    pub future_size: u64,
+    pub largest_future_bytes: u64,
 }
 
 impl KindSnapshot {
@@ -153,7 +154,7 @@ pub(crate) fn qualified_worker_label(runtime: &str, worker: &str) -> String {
 ///
 /// Threads that had the same label at different times share one snapshot, so
 /// totals never decrease.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerSnapshot {
     /// The worker's index in its runtime, or, for other threads, the name of
@@ -186,7 +187,7 @@ impl WorkerSnapshot {
 /// One watched runtime.
 ///
 /// All values are Tokio's own and describe the current moment.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuntimeSnapshot {
     /// The name of the runtime ([`tokio::runtime::Builder::name`]), or `tokio`
@@ -212,7 +213,7 @@ pub struct RuntimeSnapshot {
 
 /// The calls on the blocking pool that have ended, for one name given to
 /// [`spawn_blocking`](crate::spawn_blocking).
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockingCallSnapshot {
     /// The name. The first 64 names are kept; calls with later names are
@@ -226,7 +227,7 @@ pub struct BlockingCallSnapshot {
 }
 
 /// The lag of one event loop, measured by its [`Canary`](crate::Canary).
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoopLagSnapshot {
     /// The name of the canary. Canaries of the same name share one snapshot.
@@ -238,7 +239,7 @@ pub struct LoopLagSnapshot {
 }
 
 /// All stalls with one cause.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CauseSnapshot {
     /// The cause.
@@ -248,15 +249,24 @@ pub struct CauseSnapshot {
 }
 
 /// The cost and the losses of loopscope itself.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObserverSnapshot {
     /// The CPU time of the watchdog thread.
     pub watchdog_cpu: Duration,
-    /// The number of stack captures by result.
+    /// The number of stack captures by result: `signal` (the thread copied its
+    /// own stack), `passive` (the watchdog copied it), `none` (no stack was
+    /// available) and `late` (the thread moved on during the copy).
     pub captures: Vec<(&'static str, u64)>,
     /// The number of dropped observations by reason. If any is above zero,
     /// other counts are lower bounds.
+    ///
+    /// The reasons are `ring_full` (too many long polls between two passes of
+    /// the watchdog), `ended_before_capture` (a poll passed the threshold, but
+    /// ended before the next sample), `capture_budget`
+    /// ([`captures_per_second`](crate::ScopeBuilder::captures_per_second)),
+    /// `queue_full` (the reporting thread was too slow) and
+    /// `too_many_findings`.
     pub dropped: Vec<(&'static str, u64)>,
     /// The names of loopscope's hooks that the application replaced after
     /// [`Scope::watch`](crate::Scope::watch). They are not called, so their
@@ -291,7 +301,7 @@ pub(crate) struct FlightPoll {
 ///
 /// Counts, sums and histograms are totals since the scope started: they never
 /// decrease, and reading resets nothing.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The duration from which a poll is a stall.

@@ -166,7 +166,7 @@ fn futures_that_never_yield_and_large_futures_are_counted() {
     assert_eq!(kind(&scope, "greedy").never_yielded, 1);
     let large = kind(&scope, "large");
     assert_eq!((large.large_futures, large.never_yielded), (1, 0));
-    assert!((16_384..20_000).contains(&large.future_size), "{}", large.future_size);
+    assert!((16_384..20_000).contains(&large.largest_future_bytes), "{}", large.largest_future_bytes);
 }
 
 /// Only a wake starts the delay. A poll without a wake has none.

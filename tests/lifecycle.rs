@@ -12,10 +12,27 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{STALL, eventually, runtime, scope};
-use loopscope::{Named, Scope, Snapshot, Terminal};
+use loopscope::{
+    Canary, FindingsDocument, Hooks, Named, NamedFuture, Scope, ScopeBuilder, Snapshot, StallsDocument,
+    StartError, Terminal,
+};
 
 fn polls(snapshot: &Snapshot, kind: &str) -> u64 {
     snapshot.kinds.iter().filter(|k| k.name == kind).map(|k| k.poll_time.count).sum()
+}
+
+#[test]
+fn public_types_are_send_and_sync() {
+    fn check<T: Send + Sync + 'static>() {}
+    check::<Scope>();
+    check::<ScopeBuilder>();
+    check::<Hooks>();
+    check::<Canary>();
+    check::<NamedFuture<()>>();
+    check::<Snapshot>();
+    check::<FindingsDocument>();
+    check::<StallsDocument>();
+    check::<StartError>();
 }
 
 #[test]

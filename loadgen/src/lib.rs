@@ -46,8 +46,8 @@ use output::{Destinations, Document};
 use plan::LoadArgs;
 
 /// Parses the command line and runs the command. Returns the exit code, which
-/// is the verdict: 0 if every objective held, 1 if an objective was missed or
-/// findings are denied, 2 if no verdict is possible. After an error the exit
+/// is the verdict: 0 if every objective was met, 1 if an objective was missed
+/// or findings are denied, 2 if no verdict is possible. After an error the exit
 /// code is 2 as well.
 ///
 /// # Errors

@@ -95,7 +95,7 @@ pub(crate) fn snapshot() -> Snapshot {
             lost_wakers: 127,
             never_yielded: 131,
             large_futures: 137,
-            future_size: 139,
+            largest_future_bytes: 139,
         }],
         workers: vec![worker("0", 11, None), worker("main", 23, Some(Duration::from_millis(1_213)))],
         runtimes: vec![RuntimeSnapshot {
@@ -117,7 +117,7 @@ pub(crate) fn snapshot() -> Snapshot {
             lag: distribution(5, 521),
             unanswered: Some(Duration::from_millis(523)),
         }],
-        causes: Cause::ALL.into_iter().zip(1..).map(cause).collect(),
+        causes: Cause::ALL.iter().copied().zip(1..).map(cause).collect(),
         starved: Duration::from_millis(6_007),
         pressure: PressureSnapshot { some: Duration::from_millis(9_001), full: Duration::from_millis(9_007) },
         observer: ObserverSnapshot {

@@ -19,8 +19,8 @@ use crate::record::recorder::Recorder;
 /// The size in bytes from which a future counts as large.
 ///
 /// Each spawn and each move of a future copies it, and the stack must have room
-/// for it. From this size on, Tokio puts the future of a task into a separate
-/// box.
+/// for it. In a release build, Tokio puts the future of a task into a separate
+/// box if it is larger than this.
 pub const LARGE_FUTURE_BYTES: usize = 16 * 1024;
 
 /// Gives a future a name, by which it is recorded.
@@ -29,10 +29,10 @@ pub trait Named: Future + Sized {
     ///
     /// What is recorded depends on where the future is polled:
     ///
-    /// * As the future of a task on a watched runtime, it gives that task its
-    ///   name. If Tokio does not measure schedule delays
-    ///   ([`schedule_delay`](crate::ScopeBuilder::schedule_delay)), it also
-    ///   measures that of the task.
+    /// * As the future of a task on a watched runtime (with
+    ///   `--cfg tokio_unstable`), it gives that task its name. With
+    ///   [`schedule_delay(false)`](crate::ScopeBuilder::schedule_delay), it
+    ///   also measures the task's schedule delay.
     /// * Inside another named future that polls it with the same waker, it is a
     ///   part of the outer future and records nothing.
     /// * Inside another named future that polls it with a different waker, as a
@@ -41,9 +41,11 @@ pub trait Named: Future + Sized {
     ///   [`Scope`](crate::Scope) that was started last, unless the thread
     ///   belongs to another scope.
     ///
-    /// For a separate task, loopscope records its polls, the delay from its
-    /// first wake to the next poll, the polls in which it woke itself, and
-    /// whether its last waker was dropped while it was pending.
+    /// For a separate task, loopscope records the polls and the delay from the
+    /// first wake to the next poll. For every future that is not a part of
+    /// another, it also records the size, the polls in which it woke itself,
+    /// whether its last waker was dropped while it was pending, and whether it
+    /// ran from start to end in one poll longer than the threshold.
     ///
     /// Without a scope the wrapper does nothing.
     ///
@@ -193,7 +195,7 @@ fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -
     });
     if !matches!(role, FutureRole::Part) {
         let counts = recorder.kinds.task_counts(kind);
-        counts.future_size.fetch_max(size_of::<F>() as u64, Relaxed);
+        counts.largest_future_bytes.fetch_max(size_of::<F>() as u64, Relaxed);
         if size_of::<F>() >= LARGE_FUTURE_BYTES {
             counts.large_futures.fetch_add(1, Relaxed);
         }

@@ -67,7 +67,7 @@ pub(crate) struct TaskCounts {
     pub(crate) completed: AtomicU64,
     pub(crate) large_futures: AtomicU64,
     /// The size of the largest future, in bytes.
-    pub(crate) future_size: AtomicU64,
+    pub(crate) largest_future_bytes: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -132,7 +132,8 @@ impl Kinds {
         snapshot.completed += counts.completed.load(Acquire);
         snapshot.spawned += counts.spawned.load(Acquire);
         snapshot.large_futures += counts.large_futures.load(Relaxed);
-        snapshot.future_size = snapshot.future_size.max(counts.future_size.load(Relaxed));
+        snapshot.largest_future_bytes =
+            snapshot.largest_future_bytes.max(counts.largest_future_bytes.load(Relaxed));
     }
 
     /// Returns the kind with a name. Adds it if it is new.

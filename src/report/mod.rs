@@ -1,5 +1,27 @@
 //! Findings as text: as an event of `tracing`, and as a diagnostic in the style
 //! of the Rust compiler.
+//!
+//! loopscope reports a finding when
+//! [`ScopeBuilder::on_finding`](crate::ScopeBuilder::on_finding) says so. Log
+//! and terminal get at most five reports per minute on average, and at most
+//! five at once; each report has the number of those suppressed before it. A
+//! report is
+//!
+//! * one event of `tracing` with the target `loopscope::blocking` and the level
+//!   WARN;
+//! * a diagnostic on stderr, if [`Terminal`](crate::Terminal) allows it.
+//!
+//! The event has these fields. A field whose value is not known is absent.
+//!
+//! | field | value |
+//! |---|---|
+//! | `cause`, `primitive`, `count`, `advice`, `id` | as in [`Finding`](crate::Finding) |
+//! | `file`, `line`, `function` | as in [`Site`](crate::Site) |
+//! | `task` | [`TaskInfo::kind`](crate::TaskInfo::kind) |
+//! | `seconds`, `max_seconds`, `ongoing_seconds` | `total`, `max` and `ongoing` of the finding, in seconds |
+//! | `victims`, `waits` | `tasks` and `waits` of [`Victims`](crate::Victims) |
+//! | `evidence` | [`Finding::evidence`](crate::Finding::evidence) |
+//! | `suppressed` | the number of reports that the rate limit suppressed since the previous one |
 
 #[cfg(feature = "diagnostic")]
 mod diagnostic;

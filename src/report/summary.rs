@@ -7,6 +7,16 @@ use crate::report::text::{count, duration};
 /// Formats every finding of `document` as [`diagnostic()`] does, with ANSI
 /// colours if `color`. A summary of a few lines follows: the number of
 /// findings, and what their figures do not include.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), loopscope::StartError> {
+/// # let scope = loopscope::Scope::builder().start()?;
+/// print!("{}", loopscope::report::diagnostics(&scope.findings(), false));
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub fn diagnostics(document: &FindingsDocument, color: bool) -> String {
     let diagnostics = document.findings.iter().map(|finding| diagnostic(finding, color) + "\n");

@@ -34,11 +34,15 @@ pub(super) fn is_printable(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Formats `duration` as the reports do, with three significant digits and the
-/// unit s, ms or µs: `12 ms`, `2.41 s`.
+/// Formats `duration` as the reports do, with the unit s, ms or µs and up to
+/// three significant digits: `12 ms`, `2.41 s`. From 100 s on, it has whole
+/// seconds.
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;
+///
 /// assert_eq!(loopscope::report::duration(Duration::from_micros(12_340)), "12.3 ms");
 /// ```
 #[must_use]

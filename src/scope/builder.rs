@@ -30,12 +30,13 @@ pub struct ScopeBuilder {
 }
 
 impl ScopeBuilder {
-    /// Sets the blocking threshold: a poll that takes longer is a stall. From
-    /// 1 ms to 60 s; default: 10 ms.
+    /// Sets the blocking threshold: a poll that takes at least this long is a
+    /// stall. From 1 ms to 60 s; [`start`](Self::start) rejects other values.
+    /// Default: 10 ms.
     ///
-    /// The watchdog samples all workers twice per threshold, and reads only
-    /// atomics. Once a poll has lasted for a quarter of the threshold, it
-    /// samples four times per threshold.
+    /// The watchdog samples all workers twice per threshold, and four times per
+    /// threshold while a poll is older than a quarter of the threshold. A
+    /// sample of a shorter poll reads only atomics.
     pub fn blocking_threshold(mut self, threshold: Duration) -> Self {
         self.settings.threshold = threshold;
         self
@@ -66,7 +67,8 @@ impl ScopeBuilder {
     }
 
     /// Sets how many stacks are captured per second on average. Default: 10. A
-    /// burst may contain ten times as many.
+    /// burst may contain ten times as many. With 0, no stack is captured, so no
+    /// finding has a source line.
     ///
     /// Stalls beyond the budget are still counted, under the only finding of
     /// the same task kind if there is exactly one, otherwise without a source
@@ -78,15 +80,20 @@ impl ScopeBuilder {
 
     /// Sets where reports for people are printed. Default: [`Terminal::Auto`],
     /// on stderr if that is a terminal. Without the feature `diagnostic`, a
-    /// report is a single line.
+    /// report is a single line. The module [`report`](crate::report) describes
+    /// the rate limit and the `tracing` event, which is emitted in any case.
     pub fn terminal(mut self, terminal: Terminal) -> Self {
         self.settings.terminal = terminal;
         self
     }
 
-    /// Sets a callback for each report of a finding: when the finding is new,
-    /// each time its count has doubled, and when a stall has lasted for one
-    /// second, one minute, ten minutes and one hour.
+    /// Sets a callback for each report of a finding. Default: none. A second
+    /// callback replaces the first.
+    ///
+    /// A finding is reported at the end of its first stall, each time its
+    /// number of stalls has doubled, and when a stall has lasted for one
+    /// second, one minute, ten minutes and one hour. The rate limit of log and
+    /// terminal does not apply to the callback.
     ///
     /// loopscope's reporting thread calls it and waits for it to return. If it
     /// panics, the panic is caught.
@@ -95,21 +102,27 @@ impl ScopeBuilder {
         self
     }
 
-    /// Serves `/metrics`, `/findings`, `/stalls` and `/healthz` over HTTP on
-    /// this address. Default: not served.
+    /// Serves the live page, `/metrics`, `/findings`, `/healthz` and more over
+    /// HTTP on this address. Default: not served. Port 0 selects a free port:
+    /// see [`Scope::telemetry_address`].
     ///
-    /// A separate thread serves it, so it answers even while every worker is
-    /// blocked. Access is read-only and without authentication: use a loopback
-    /// address.
+    /// A separate thread responds, also while every worker is blocked. Access
+    /// is read-only and without authentication: use a loopback address.
     #[cfg(feature = "telemetry")]
     pub fn telemetry(mut self, address: SocketAddr) -> Self {
         self.settings.telemetry = Some(address);
         self
     }
 
-    /// Adds the application's own metrics to `/metrics`. To add loopscope's
+    /// Adds the application's own metrics to `/metrics`. Default: none. Without
+    /// [`telemetry`](Self::telemetry), it has no effect. To add loopscope's
     /// metrics to the application's endpoint instead, register a
     /// [`Collector`](crate::Collector) there.
+    ///
+    /// Metrics whose names begin with `loopscope_` are left out, and with the
+    /// feature `tokio-metrics` also those that begin with `tokio_`. If the
+    /// collectors take longer than one second, the response does not contain
+    /// the application's metrics.
     #[cfg(feature = "telemetry")]
     pub fn registry(mut self, registry: prometheus::Registry) -> Self {
         self.registry = Some(registry);
@@ -119,9 +132,14 @@ impl ScopeBuilder {
     /// Starts the watchdog, the reporting thread and, if an address is set, the
     /// telemetry thread.
     ///
-    /// These environment variables override the settings: `LOOPSCOPE` (for
-    /// example `off`), `LOOPSCOPE_THRESHOLD` (`10ms`) and `LOOPSCOPE_TELEMETRY`
-    /// (`127.0.0.1:9464`).
+    /// These environment variables override the settings. An empty variable
+    /// has no effect.
+    ///
+    /// | variable | value |
+    /// |---|---|
+    /// | `LOOPSCOPE` | `off` or `0`: no thread is started, and the scope records and reports nothing; `on` or `1` (default) |
+    /// | `LOOPSCOPE_THRESHOLD` | the blocking threshold in `us`, `ms` or `s`, such as `10ms` or `1.5s` |
+    /// | `LOOPSCOPE_TELEMETRY` | the telemetry address, such as `127.0.0.1:9464`; needs the feature `telemetry` |
     ///
     /// # Errors
     ///

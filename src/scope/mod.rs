@@ -27,9 +27,10 @@ use crate::watchdog::Watchdog;
 
 /// Watches runtimes and futures until it is dropped.
 ///
-/// Dropping it stops and joins its threads immediately. The hooks in watched
-/// runtimes stay installed, but no longer record anything. With `LOOPSCOPE=off`
-/// in the environment it records and reports nothing.
+/// Dropping it stops its threads and waits until they have ended. Stalls that
+/// were detected before are still reported. The hooks in watched runtimes stay
+/// installed, but no longer record anything. With `LOOPSCOPE=off` in the
+/// environment it records and reports nothing.
 ///
 /// # Examples
 ///
@@ -48,6 +49,7 @@ use crate::watchdog::Watchdog;
 /// # Ok(())
 /// # }
 /// ```
+#[must_use = "a scope stops when it is dropped"]
 pub struct Scope {
     state: Arc<ScopeState>,
     // They stop in this order: readers before writers.
@@ -137,20 +139,35 @@ impl Scope {
         None
     }
 
-    /// Returns all findings so far.
+    /// Returns all findings so far, at most 500, the one with the most total
+    /// time first.
     #[must_use]
     pub fn findings(&self) -> FindingsDocument {
         self.state.findings()
     }
 
     /// Returns everything that was recorded so far.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), loopscope::StartError> {
+    /// # let scope = loopscope::Scope::builder().start()?;
+    /// let snapshot = scope.snapshot();
+    /// println!("oldest poll: {:?}", snapshot.longest_active_poll());
+    /// for kind in &snapshot.kinds {
+    ///     println!("{}: p99 of a poll {:?}", kind.name, kind.poll_time.quantile(0.99));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.state.snapshot()
     }
 
-    /// Returns the most recent stalls, at most 4096, that had not ended by
-    /// `since`. Without `since`, returns all of them.
+    /// Returns all stalls in progress, and the most recent stalls that have
+    /// ended, at most 4,096. With `since`, leaves out those that ended before.
     #[must_use]
     pub fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {
         self.state.stalls(since)
@@ -194,6 +211,18 @@ impl Scope {
     }
 
     /// Returns loopscope's metrics, for the application's own registry.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scope = loopscope::Scope::builder().start()?;
+    /// let registry = prometheus::Registry::new();
+    /// registry.register(Box::new(scope.collector()))?;
+    /// assert!(registry.gather().iter().any(|family| family.name() == "loopscope_build_info"));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "prometheus")]
     #[must_use]
     pub fn collector(&self) -> crate::export::metrics::prometheus::Collector {

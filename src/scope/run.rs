@@ -7,8 +7,10 @@ use crate::scope::Scope;
 /// Runs a future on a watched multi-thread runtime, with the default settings
 /// and all of Tokio's drivers.
 ///
-/// If loopscope cannot start, it prints the reason to stderr, and the future
-/// runs unwatched.
+/// The environment variables of [`ScopeBuilder::start`] apply. If loopscope
+/// cannot start, it prints the reason to stderr, and the future runs unwatched.
+///
+/// [`ScopeBuilder::start`]: crate::ScopeBuilder::start
 ///
 /// # Panics
 ///

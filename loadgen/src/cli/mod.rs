@@ -20,10 +20,13 @@ pub(crate) use server::ServerArgs;
 
 use crate::plan::{LoadArgs, parse_target};
 
+const AFTER_HELP: &str = "Exit code: 0 if every objective was met, 1 if an objective was missed or --deny rejects \
+                          findings, 2 if no verdict is possible or the command failed.";
+
 /// An open-model load generator that finds the blocking calls of the server
 /// under test.
 #[derive(Debug, Parser)]
-#[command(name = "loadgen", version)]
+#[command(name = "loadgen", version, after_help = AFTER_HELP)]
 pub struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -38,6 +41,8 @@ pub(crate) enum Command {
     /// source lines.
     Hunt(HuntArgs),
     /// Finds the highest rate at which every --slo holds.
+    ///
+    /// Each trial lasts --duration; --rate is the rate of the first trial.
     Search(SearchArgs),
     /// Compares two reports, or two commands that are run in alternation.
     Compare(CompareArgs),

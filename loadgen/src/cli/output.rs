@@ -24,7 +24,7 @@ pub(crate) struct OutputArgs {
     /// Show no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// Show the log of the embedded server.
+    /// Show the log of the embedded server (`run` has none).
     #[arg(long, short)]
     pub(crate) verbose: bool,
 }

@@ -7,7 +7,6 @@ use super::output::OutputArgs;
 use super::server::ServerArgs;
 use crate::plan::{LoadArgs, parse_percent, parse_positive_rate};
 
-/// Each trial lasts --duration; --rate is the rate of the first trial.
 #[derive(Debug, Args)]
 #[group(id = "driven", args = ["target"], multiple = true)]
 pub(crate) struct SearchArgs {
@@ -16,8 +15,8 @@ pub(crate) struct SearchArgs {
     /// The highest rate to try.
     #[arg(long, value_name = "MSGS/s", default_value = "100000", value_parser = parse_positive_rate)]
     pub(crate) max_rate: f64,
-    /// Stop when the highest rate that held and the lowest rate that missed
-    /// differ by no more than this.
+    /// Stop when the highest rate that met the objectives and the lowest rate
+    /// that missed one differ by no more than this.
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     pub(crate) resolution: f64,
     /// Number of trials in which the objectives must hold at the answer.

@@ -14,14 +14,15 @@ pub(crate) struct ServerArgs {
     /// The URL of the server's telemetry.
     #[arg(long, value_name = "URL", requires = "driven")]
     pub(crate) telemetry: Option<String>,
-    /// A mistake that the embedded server makes, or `all`; can be
-    /// given several times.
+    /// A mistake that the embedded server makes: sleep, history, password,
+    /// filter, resolve, lock, channel, child, upstream or all; repeatable.
     #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]", conflicts_with_all = ["telemetry", "target"])]
     pub(crate) inject: Vec<String>,
-    /// The stall threshold of the embedded server: a longer poll is a stall.
+    /// The stall threshold of the embedded server: a longer poll is a stall
+    /// [default: 10ms].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with_all = ["telemetry", "target"])]
     pub(crate) threshold: Option<Duration>,
-    /// The worker threads of the embedded server.
+    /// The worker threads of the embedded server [default: one per core].
     #[arg(long, value_name = "N", conflicts_with_all = ["telemetry", "target"])]
     pub(crate) workers: Option<u16>,
 }

@@ -39,7 +39,7 @@ pub(crate) struct LoadArgs {
     /// How the due times are distributed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) arrivals: Arrivals,
-    /// The time over which connecting is spread.
+    /// The time during which the connections are opened.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub(crate) ramp: Duration,
     /// How long to wait for deliveries after the last message.
@@ -65,18 +65,17 @@ pub(crate) struct LoadArgs {
     /// Seed of senders and commands: the same seed gives the same plan.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Commands and their weights, such as privmsg:90,join:5,who:5. The
-    /// commands are privmsg, join, names, who, whois, topic, list, oper, motd,
-    /// ping. Only privmsg is measured; join joins a separate scratch channel
-    /// and, at its next use, leaves it.
-    #[arg(long)]
+    /// Commands by weight, from privmsg, join, names, who, whois, topic, list,
+    /// oper, motd, ping. Only privmsg is measured; join joins and leaves a
+    /// separate scratch channel [default: privmsg:90,join:5,who:5; for hunt and
+    /// search privmsg:180,join:6,names:4,who:4,topic:2,oper:2,whois:1,motd:1].
+    #[arg(long, value_name = "COMMAND:WEIGHT,…")]
     pub(crate) mix: Option<Mix>,
-    /// An objective; can be given several times. Its metric is one of: p50,
-    /// p90, p99, p99.9, max (latency); the same with a prefix, such as
-    /// service.p99, send_lag.p99, receive_lag.p99; lost, duplicated,
-    /// out_of_order, error_replies (a count or a percentage); blocking.events,
-    /// blocking.seconds, blocking.share (of the server's event loop; they need
-    /// --telemetry).
+    /// An objective, such as p99<50ms; repeatable. For latency: p50, p90, p99,
+    /// p99.9, max, and the same with the prefix service., send_lag. or
+    /// receive_lag.; for counts or shares: lost, duplicated, out_of_order,
+    /// error_replies; for the server's event loop, with --telemetry:
+    /// blocking.events, blocking.seconds, blocking.share.
     #[arg(long, value_name = "p99<50ms")]
     pub(crate) slo: Vec<Objective>,
     /// A file of objectives, one per line; `#` begins a comment.

@@ -16,7 +16,7 @@ pub(crate) fn document(document: &FindingsDocument) -> Value {
             "tool": { "driver": {
                 "name": "loopscope",
                 "semanticVersion": document.process.loopscope,
-                "rules": Cause::ALL.map(rule),
+                "rules": Cause::ALL.iter().copied().map(rule).collect::<Vec<_>>(),
             } },
             "columnKind": "unicodeCodePoints",
             "properties": {

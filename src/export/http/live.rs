@@ -175,7 +175,7 @@ impl From<KindSnapshot> for KindRow {
             lost_wakers: kind.lost_wakers,
             never_yielded: kind.never_yielded,
             large_futures: kind.large_futures,
-            future_size_bytes: kind.future_size,
+            future_size_bytes: kind.largest_future_bytes,
             poll: DistributionRow::from(&kind.poll_time),
             delay: DistributionRow::from(&kind.schedule_delay),
             name: kind.name,

@@ -40,7 +40,7 @@ fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
         sum.lost_wakers += kind.lost_wakers;
         sum.never_yielded += kind.never_yielded;
         sum.large_futures += kind.large_futures;
-        sum.future_size = sum.future_size.max(kind.future_size);
+        sum.largest_future_bytes = sum.largest_future_bytes.max(kind.largest_future_bytes);
     }
     for (name, kind) in by_name {
         out.add(&c::TASK_POLL_DURATION, &[name], &kind.poll_time);
@@ -49,7 +49,7 @@ fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
         out.add(&c::TASKS_COMPLETED, &[name], kind.completed as f64);
         out.add(&c::TASKS_ALIVE, &[name], kind.alive() as f64);
         // Lints and sizes are known only for named futures.
-        if kind.future_size > 0 {
+        if kind.largest_future_bytes > 0 {
             for (lint, count) in [
                 ("self-wake", kind.self_wakes),
                 ("lost-waker", kind.lost_wakers),
@@ -58,7 +58,7 @@ fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
             ] {
                 out.add(&c::TASK_LINTS, &[name, lint], count as f64);
             }
-            out.add(&c::TASK_FUTURE_SIZE, &[name], kind.future_size as f64);
+            out.add(&c::TASK_FUTURE_SIZE, &[name], kind.largest_future_bytes as f64);
         }
     }
 }

@@ -103,7 +103,7 @@ fn kind_is_exported(text: &str, kind: &KindSnapshot) {
         lost_wakers,
         never_yielded,
         large_futures,
-        future_size,
+        largest_future_bytes,
     } = kind;
     let label = format!("task=\"{name}\"");
     histogram_is_exported(text, "loopscope_task_poll_duration_seconds", &label, poll_time);
@@ -119,7 +119,7 @@ fn kind_is_exported(text: &str, kind: &KindSnapshot) {
     ] {
         assert_has_line(text, &format!("loopscope_task_lints_total{{{label},lint=\"{lint}\"}} {count}"));
     }
-    assert_has_line(text, &format!("loopscope_task_future_size_bytes{{{label}}} {future_size}"));
+    assert_has_line(text, &format!("loopscope_task_future_size_bytes{{{label}}} {largest_future_bytes}"));
 }
 
 fn histogram_is_exported(text: &str, name: &str, label: &str, histogram: &HistogramSnapshot) {
