@@ -148,6 +148,27 @@ pub enum FrameKind {
     Native,
 }
 
+impl FrameKind {
+    /// Returns the name of the kind as it appears in JSON, such as
+    /// `application`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Application => "application",
+            Self::Dependency => "dependency",
+            Self::Std => "std",
+            Self::Runtime => "runtime",
+            Self::Native => "native",
+        }
+    }
+}
+
+impl fmt::Display for FrameKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// One frame of a stack. An inlined call is a frame too.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

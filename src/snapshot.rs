@@ -17,8 +17,8 @@ use crate::finding::Cause;
 #[non_exhaustive]
 pub struct HistogramSnapshot {
     /// The buckets that are not empty, in ascending order. Each has its highest
-    /// value in nanoseconds (inclusive) and the number of values in it.
-    pub buckets: Vec<(u64, u64)>,
+    /// value (inclusive) and the number of values in it.
+    pub buckets: Vec<(Duration, u64)>,
     /// The number of values.
     pub count: u64,
     /// The sum of the values.
@@ -34,7 +34,6 @@ impl HistogramSnapshot {
     /// value. The result is therefore too low by at most that one bucket.
     #[must_use]
     pub fn count_at_most(&self, bound: Duration) -> u64 {
-        let bound = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
         self.buckets.iter().take_while(|(highest, _)| *highest <= bound).map(|(_, n)| n).sum()
     }
 
@@ -49,7 +48,7 @@ impl HistogramSnapshot {
         for (highest, n) in &self.buckets {
             seen += n;
             if seen >= rank {
-                return Duration::from_nanos(*highest).min(self.max);
+                return (*highest).min(self.max);
             }
         }
         self.max
@@ -63,7 +62,7 @@ impl HistogramSnapshot {
         for (highest, n) in &self.buckets {
             // The last bucket has no upper bound: use the largest value
             // instead.
-            let value = (*highest).min(self.max.as_nanos() as u64).max(1);
+            let value = u64::try_from((*highest).min(self.max).as_nanos()).unwrap_or(u64::MAX).max(1);
             // Cannot fail: the histogram resizes itself.
             let _ = histogram.record_n(value, *n);
         }
@@ -78,7 +77,7 @@ impl HistogramSnapshot {
     }
 
     /// Adds buckets, which must come in ascending order.
-    pub(crate) fn add_buckets(&mut self, buckets: impl Iterator<Item = (u64, u64)>) {
+    pub(crate) fn add_buckets(&mut self, buckets: impl Iterator<Item = (Duration, u64)>) {
         let mut index = 0;
         for (highest, count) in buckets {
             self.count += count;
@@ -350,7 +349,7 @@ mod tests {
     #[test]
     fn conversion_to_hdrhistogram_keeps_the_values() {
         let snapshot = HistogramSnapshot {
-            buckets: vec![(50, 1), (1_000_000, 8), (u64::MAX, 1)],
+            buckets: vec![(Duration::from_nanos(50), 1), (Duration::from_millis(1), 8), (Duration::MAX, 1)],
             count: 10,
             sum: Duration::from_secs(4000),
             max: Duration::from_secs(3999),

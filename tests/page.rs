@@ -277,8 +277,8 @@ fn the_page_shows_the_maximum_number_of_kinds_and_findings_quickly() {
             const live = structuredClone(page.live);
             live.findings = Array.from({ length: 500 }, (_, n) => ({
                 id: `none-${n}`, cause: "cpu", primitive: null, function: `f${n}`, site: `src/a.rs:${n}`, task: "t",
-                count: n, total_seconds: n, max_seconds: 1, ongoing_seconds: null, victims: 0,
-                victims_delay_seconds: 0, advice: "x", evidence: "stack", last_seen_unix_seconds: 0,
+                count: n, total_seconds: n, max_seconds: 1, ongoing_seconds: null, victim_tasks: 0,
+                victim_delay_seconds: 0, advice: "x", evidence: "stack", last_seen_unix_seconds: 0,
             }));
             setPaused(true);
             showAll = true;

@@ -75,7 +75,7 @@ fn stall(start: u64) -> Stall {
 /// value of `high` milliseconds.
 pub(crate) fn distribution(low: u64, high: u64) -> HistogramSnapshot {
     HistogramSnapshot {
-        buckets: vec![(low * 1_000_000, low), (high * 1_000_000, 1)],
+        buckets: vec![(Duration::from_millis(low), low), (Duration::from_millis(high), 1)],
         count: low + 1,
         sum: Duration::from_millis(low * low + high),
         max: Duration::from_millis(high),

@@ -82,7 +82,7 @@ impl Histogram {
         let buckets = touched.filter_map(|index| {
             let bucket = self.buckets.get(index)?;
             let count = u64::from(bucket.load(Relaxed)) + carried.get(bucket);
-            (count > 0).then(|| (highest_value(index), count))
+            (count > 0).then(|| (Duration::from_nanos(highest_value(index)), count))
         });
         into.add_buckets(buckets);
         into.sum += Duration::from_nanos(self.sum.get());
@@ -290,7 +290,7 @@ mod tests {
                 assert!(now.count >= last.count && now.sum >= last.sum && now.max >= last.max);
                 for (highest, count) in &last.buckets {
                     let current = now.buckets.iter().find(|(bound, _)| bound == highest);
-                    assert!(current.is_some_and(|(_, now)| now >= count), "{highest}");
+                    assert!(current.is_some_and(|(_, now)| now >= count), "{highest:?}");
                 }
                 last = now;
             }

@@ -19,7 +19,7 @@
 //! | `file`, `line`, `function` | as in [`Site`](crate::Site) |
 //! | `task` | [`TaskInfo::kind`](crate::TaskInfo::kind) |
 //! | `seconds`, `max_seconds`, `ongoing_seconds` | `total`, `max` and `ongoing` of the finding, in seconds |
-//! | `victims`, `waits` | `tasks` and `waits` of [`Victims`](crate::Victims) |
+//! | `victim_tasks`, `victim_waits` | `tasks` and `waits` of [`Victims`](crate::Victims) |
 //! | `evidence` | [`Finding::evidence`](crate::Finding::evidence) |
 //! | `suppressed` | the number of reports that the rate limit suppressed since the previous one |
 

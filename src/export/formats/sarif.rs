@@ -55,7 +55,7 @@ fn result(finding: &Finding) -> Value {
             "task": finding.task.kind,
             "totalSeconds": finding.total.as_secs_f64(),
             "maxSeconds": finding.max.as_secs_f64(),
-            "victims": finding.victims.tasks,
+            "victimTasks": finding.victims.tasks,
             "victimWaits": finding.victims.waits,
             "victimDelaySeconds": finding.victims.delay.as_secs_f64(),
         },

@@ -81,10 +81,11 @@ function fillCard(card, finding, now) {
     `${counted(finding.count, "stall", "stalls")}, ${duration(finding.total_seconds)} in total, the longest ${duration(finding.max_seconds)}`,
   ];
   if (isOngoing) facts.unshift(`has blocked for ${age(finding.ongoing_seconds)}`);
-  if (finding.victims > 0) {
-    const tasks = counted(finding.victims, "task", "tasks");
-    const waits = finding.victim_waits > finding.victims ? `${finding.victim_waits} times, ` : "";
-    facts.push(`${tasks} waited ${waits}${duration(finding.victims_delay_seconds)} in total`);
+  if (finding.victim_tasks > 0) {
+    const about = finding.victim_tasks_are_estimated ? "about " : "";
+    const tasks = about + counted(finding.victim_tasks, "task", "tasks");
+    const waits = finding.victim_waits > finding.victim_tasks ? `${finding.victim_waits} times, ` : "";
+    facts.push(`${tasks} waited ${waits}${duration(finding.victim_delay_seconds)} in total`);
   }
   const since = Math.round(now - finding.last_seen_unix_seconds);
   if (!isOngoing) facts.push(since > 0 ? `last seen ${timeAgo(since)} ago` : "last seen just now");
