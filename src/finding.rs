@@ -66,7 +66,8 @@ impl Cause {
         Self::Unyielding,
     ];
 
-    /// Whether captures of one finding may show different lines of a loop.
+    /// Returns whether captures of one finding may show different lines of a
+    /// loop.
     pub(crate) const fn is_computation(self) -> bool {
         matches!(self, Self::Cpu | Self::Hog | Self::Unyielding)
     }

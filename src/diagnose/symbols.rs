@@ -107,8 +107,8 @@ impl Symbols {
     }
 }
 
-/// Whether the module is the running program. The kernel marks the path as
-/// deleted if a newer file has replaced the program's.
+/// Returns whether the module is the running program. The kernel marks the path
+/// as deleted if a newer file has replaced the program's.
 fn is_program(module: &str) -> bool {
     let program = std::env::current_exe().ok();
     let module = Path::new(module.trim_end_matches(" (deleted)"));

@@ -33,8 +33,8 @@ pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> StallVerdic
     StallVerdict::Blocked(Box::new(diagnosis::diagnose(stall, &captures, main)))
 }
 
-/// Whether consecutive captures show the same function of the application, so
-/// that what looks like one long poll is not several polls.
+/// Returns whether consecutive captures show the same function of the
+/// application, so that what looks like one long poll is not several polls.
 #[cfg(not(tokio_unstable))]
 pub(crate) fn is_single_poll(stall: &StallEvidence, symbols: &mut Symbols) -> bool {
     let captures = symbolised_capture::symbolise(stall, symbols);

@@ -91,8 +91,8 @@ impl WakeTracker {
         woke_itself
     }
 
-    /// Whether no waker is left that can wake the future, which is pending.
-    /// Returns `true` at most once.
+    /// Returns whether no waker is left that can wake the future, which is
+    /// pending. Returns `true` at most once.
     #[inline]
     pub(crate) fn became_lost(&mut self) -> bool {
         if Arc::strong_count(&self.state) > 2 || self.is_known_lost {

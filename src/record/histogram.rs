@@ -66,7 +66,7 @@ impl Histogram {
         }
     }
 
-    /// Whether nothing was recorded. Does not access the buckets.
+    /// Returns whether nothing was recorded. Does not access the buckets.
     pub(crate) fn is_empty(&self) -> bool {
         self.sum.get() == 0
     }

@@ -103,7 +103,7 @@ impl LagProbes {
         lag_probe
     }
 
-    /// Whether a canary exists.
+    /// Returns whether a canary exists.
     pub(crate) fn has_canaries(&self) -> bool {
         self.0.lock().iter().any(|lag_probe| Arc::strong_count(lag_probe) > 1)
     }

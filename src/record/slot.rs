@@ -37,7 +37,8 @@ pub(crate) struct ActivePoll {
 }
 
 impl Slot {
-    /// Whether a poll is in progress. Only the owning thread may call it.
+    /// Returns whether a poll is in progress. Only the owning thread may call
+    /// it.
     #[inline]
     fn in_poll(&self) -> bool {
         self.seq.load(Relaxed) & 1 == 1

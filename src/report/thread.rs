@@ -167,7 +167,7 @@ impl ReporterLoop {
         }
     }
 
-    /// Whether reports are also printed to stderr.
+    /// Returns whether reports are also printed to stderr.
     fn has_terminal_output(&self) -> bool {
         match self.terminal {
             Terminal::Auto => io::stderr().is_terminal(),
