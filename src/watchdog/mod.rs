@@ -188,7 +188,8 @@ impl<'r> WatchdogLoop<'r> {
     fn time_to_next_pass(&self) -> Duration {
         let threshold = self.recorder.threshold_nanos;
         let has_run = self.monitors.iter().any(|monitor| monitor.follows_run(&self.process_clock, threshold));
-        let ages = self.monitors.iter().filter_map(|monitor| monitor.tracked_poll_age(&self.process_clock));
+        let ages =
+            self.monitors.iter().filter_map(|monitor| monitor.tracked_poll_age_nanos(&self.process_clock));
         let oldest = Duration::from_nanos(ages.max().unwrap_or(0));
         let sleep = if has_run { self.tick } else { (self.tick * 2).saturating_sub(oldest).max(self.tick) };
         if self.recorder.lag_probes.has_canaries() { sleep.min(LAG_PROBE_INTERVAL) } else { sleep }

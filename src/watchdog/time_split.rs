@@ -47,13 +47,13 @@ impl TimeSplitter {
     /// except for the growth of its CPU times. On a busy machine the watchdog
     /// itself is late, and without this rule it would miss the start of a long
     /// wait.
-    pub(crate) fn begin(first: ThreadSample, before: Option<ThreadSample>, age: u64) -> Self {
+    pub(crate) fn begin(first: ThreadSample, before: Option<ThreadSample>, age_nanos: u64) -> Self {
         let mut splitter = Self::new(first);
         let has_schedstat = first.slices > 0;
         if matches!(first.state, b'S' | b'D') && has_schedstat {
             let (cpu, queue) = before.map_or((0, 0), |before| (before.cpu_nanos, before.run_queue_nanos));
             let grown = first.cpu_nanos.saturating_sub(cpu) + first.run_queue_nanos.saturating_sub(queue);
-            splitter.credited.off_cpu = age.saturating_sub(grown);
+            splitter.credited.off_cpu = age_nanos.saturating_sub(grown);
         }
         splitter
     }

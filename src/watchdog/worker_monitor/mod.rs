@@ -99,7 +99,7 @@ impl WorkerMonitor {
         let threshold = context.recorder.threshold_nanos;
         self.tracked = active.map(|poll| TrackedPoll::new(poll, threshold));
         // Most polls end before this age.
-        if self.tracked_poll_age(context.process_clock).is_some_and(|nanos| nanos >= threshold / 4) {
+        if self.tracked_poll_age_nanos(context.process_clock).is_some_and(|nanos| nanos >= threshold / 4) {
             self.sample_tracked_poll(context);
         }
     }
@@ -115,7 +115,7 @@ impl WorkerMonitor {
     }
 
     /// Returns the age of the tracked poll.
-    pub(crate) fn tracked_poll_age(&self, clock: &ProcessClock) -> Option<u64> {
+    pub(crate) fn tracked_poll_age_nanos(&self, clock: &ProcessClock) -> Option<u64> {
         self.tracked.as_ref().map(|tracked| clock.wall_since(tracked.poll.start))
     }
 
@@ -171,7 +171,7 @@ impl WorkerMonitor {
     }
 
     /// Reports the tracked poll at its first capture, and at each milestone.
-    fn report_progress(&mut self, attributable_nanos: u64, age: u64, context: &MonitorContext<'_>) {
+    fn report_progress(&mut self, attributable_nanos: u64, age_nanos: u64, context: &MonitorContext<'_>) {
         let milestone = ONGOING_REPORT_NANOS.iter().filter(|nanos| attributable_nanos >= **nanos).count();
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
         let is_unreported = |tracked: &mut TrackedPoll| {
@@ -179,7 +179,7 @@ impl WorkerMonitor {
         };
         if let Some(mut tracked) = self.tracked.take_if(is_unreported) {
             tracked.reported_milestone = Some(milestone);
-            self.report(&tracked, phase, age, context);
+            self.report(&tracked, phase, age_nanos, context);
             self.tracked = Some(tracked);
         }
     }
