@@ -161,8 +161,8 @@ impl Scope {
     /// often as the exporter is scraped, from a thread that no event loop can
     /// block.
     ///
-    /// Totals in seconds become gauges, because the counters of that crate are
-    /// integers. A histogram becomes counters `…_bucket` with a label `le`, a
+    /// Totals in seconds become gauges, because counters of the `metrics` crate
+    /// are integers. A histogram becomes counters `…_bucket` with a label `le`, a
     /// counter `…_count` and a gauge `…_sum`: the series that Prometheus stores
     /// for a histogram.
     ///
