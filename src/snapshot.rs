@@ -306,7 +306,7 @@ pub struct Snapshot {
     pub blocking_calls: Vec<BlockingCallSnapshot>,
     /// The event loops with a canary.
     pub loop_lag: Vec<LoopLagSnapshot>,
-    /// The stalls by cause. Every cause is present, also those without a stall.
+    /// The stalls by cause. Every cause is present, even those without a stall.
     pub causes: Vec<CauseSnapshot>,
     /// The time that threads in long polls were ready to run but had no CPU.
     pub starved: Duration,

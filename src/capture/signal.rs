@@ -277,7 +277,7 @@ fn send(signal: i32, tid: i32, index: usize) -> bool {
 
 /// Copies registers and stack of the thread that it interrupts.
 ///
-/// The handler is safe at any point of any thread, also inside malloc, an
+/// The handler is safe at any point of any thread, even inside malloc, an
 /// unwinder, the dynamic loader, or the end of a thread:
 /// * It calls only functions that read the context. It makes no allocation, no
 ///   system call and no formatting, takes no lock and reads no thread-local;

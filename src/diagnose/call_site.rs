@@ -32,9 +32,9 @@ pub(super) fn call_site(stack: &[Frame]) -> CallSite {
     CallSite { site: Some(Site { function, file, line }), callee: callee.cloned() }
 }
 
-/// Returns whether the stack is inside `block_in_place`, which may block: it
-/// hands the worker's other tasks over before it blocks. The thread that takes
-/// them over also has a function of that name on its stack, but not the public
+/// Returns whether the stack is inside `block_in_place`. Blocking there is no
+/// stall, because the worker's other tasks move to another thread first. That
+/// thread also has a function of this name on its stack, but not the public
 /// one.
 pub(super) fn has_block_in_place(stack: &[Frame]) -> bool {
     stack.iter().filter(|frame| frame.kind == FrameKind::Runtime).any(|frame| {

@@ -7,7 +7,7 @@ use crate::snapshot::{FlightPoll, Snapshot};
 
 /// Provides snapshots and findings.
 ///
-/// The exporters call these methods on their own threads, also while the
+/// The exporters call these methods on their own threads, even while the
 /// watched event loop is blocked. No method may wait for the event loop.
 // Only the telemetry thread reads stalls and health.
 #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
