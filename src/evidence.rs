@@ -36,7 +36,7 @@ pub(crate) struct CallInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Capture {
     /// The age of the stall at that moment.
-    pub(crate) at_nanos: u64,
+    pub(crate) age_nanos: u64,
     pub(crate) evidence: Evidence,
     /// Code addresses, innermost first; empty without a stack.
     pub(crate) stack: Vec<CodeAddress>,
@@ -50,8 +50,8 @@ pub(crate) struct Capture {
 
 impl Capture {
     /// Creates a capture that has the thread's activity, but no stack.
-    pub(crate) fn without_stack(at_nanos: u64, on_cpu: bool, call: Option<CallInfo>) -> Self {
-        Self { at_nanos, evidence: Evidence::None, stack: Vec::new(), on_cpu, uninterruptible: false, call }
+    pub(crate) fn without_stack(age_nanos: u64, on_cpu: bool, call: Option<CallInfo>) -> Self {
+        Self { age_nanos, evidence: Evidence::None, stack: Vec::new(), on_cpu, uninterruptible: false, call }
     }
 }
 

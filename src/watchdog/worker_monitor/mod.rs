@@ -258,7 +258,7 @@ impl WorkerMonitor {
         let mut captures = tracked.captures.clone();
         // An answer to an earlier request may have arrived after a later
         // capture.
-        captures.sort_by_key(|capture| capture.at_nanos);
+        captures.sort_by_key(|capture| capture.age_nanos);
         let evidence = StallEvidence {
             phase,
             polls: 1,
