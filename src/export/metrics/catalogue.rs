@@ -98,7 +98,7 @@ catalogue! {
     TASK_LINTS: Counter "loopscope_task_lints_total" ["task", "lint"]
         "Suspicious behaviour of named futures, by lint. The lint self-wake counts polls; lost-waker, never-yielded and large-future count tasks.";
     TASK_FUTURE_SIZE: Gauge "loopscope_task_future_size_bytes" ["task"]
-        "Size of the largest named future, by kind of task.";
+        "Size of the largest named future, by task kind.";
     RUNTIME_TASKS: Gauge "loopscope_runtime_tasks_alive" ["runtime"]
         "Live tasks of a runtime, counted by Tokio.";
     LOOP_LAG: Histogram "loopscope_loop_lag_seconds" ["loop"]
