@@ -14,10 +14,11 @@ pub(super) struct MatchedCall {
     pub(super) kind: FrameKind,
 }
 
-/// Returns the outermost call below the site that the advice table knows:
-/// `write_all` says less than the `<File as Write>::write` inside it. A name
-/// lookup goes first, because the lookup inside a `connect` takes the time, not
-/// the connection.
+/// Returns the outermost call below the site for which the advice table has a
+/// rule. That is not always the call in the site's line: `write_all` has no
+/// rule, but the `<File as Write>::write` inside it has one. A name lookup is
+/// preferred to the calls around it, because a `connect` that looks up a name
+/// spends its time in the lookup.
 pub(super) fn matched_call(stack: &[Frame]) -> Option<MatchedCall> {
     let below_site =
         stack.iter().position(|frame| frame.kind == FrameKind::Application).unwrap_or(stack.len());

@@ -22,7 +22,7 @@ pub(super) struct TrackedPoll {
     pub(super) lost_nanos: u64,
     pub(super) captures: Vec<Capture>,
     /// Whether the holder of the awaited lock has been searched.
-    pub(super) is_holder_searched: bool,
+    pub(super) has_searched_holder: bool,
     /// The attributable time at which the next capture is due. It doubles each
     /// time.
     next_capture_nanos: u64,
@@ -40,7 +40,7 @@ impl TrackedPoll {
             splitter: None,
             lost_nanos: 0,
             captures: Vec::new(),
-            is_holder_searched: false,
+            has_searched_holder: false,
             next_capture_nanos: threshold_nanos,
             just_woken_samples: 0,
             reported_milestone: None,
