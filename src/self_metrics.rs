@@ -36,8 +36,8 @@ counters! {
 counters! {
     /// Why an observation was lost.
     DropReason {
-        /// A worker had more long polls between two passes of the watchdog than
-        /// its ring buffer holds.
+        /// A worker had more long polls and long waits between two passes of
+        /// the watchdog than its ring buffer holds.
         RingFull = "ring_full",
         /// A poll passed the threshold but ended before the watchdog's next
         /// sample.

@@ -50,7 +50,8 @@ use crate::watchdog::Watchdog;
 /// ```
 pub struct Scope {
     state: Arc<ScopeState>,
-    // They stop in this order: readers before writers.
+    // They stop in this order. The reporting thread is the last, because the
+    // watchdog sends it messages until it stops.
     #[cfg(feature = "telemetry")]
     telemetry: Option<Telemetry>,
     watchdog: Option<Watchdog>,
@@ -79,8 +80,9 @@ impl Scope {
         builder
     }
 
-    /// Sets loopscope's hooks as [`Self::watch`] does, and the application's
-    /// own ones. The latter are also set if loopscope is switched off.
+    /// Sets loopscope's hooks as [`Self::watch`] does, together with `hooks`, the
+    /// application's own callbacks. These are set even if loopscope is switched
+    /// off.
     pub fn watch_with<'b>(
         &self,
         builder: &'b mut tokio::runtime::Builder,
