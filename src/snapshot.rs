@@ -309,7 +309,8 @@ pub struct Snapshot {
     pub loop_lag: Vec<LoopLagSnapshot>,
     /// The stalls by cause. Every cause is present, even those without a stall.
     pub causes: Vec<CauseSnapshot>,
-    /// The time that threads in long polls were ready to run but had no CPU.
+    /// The time for which threads in long polls waited for a CPU, or were
+    /// stopped with the whole process.
     pub starved: Duration,
     /// The time in which tasks were ready while workers were blocked.
     pub pressure: PressureSnapshot,
