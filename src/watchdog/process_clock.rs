@@ -28,12 +28,12 @@ impl ProcessClock {
     /// Returns the time from `start` to `end`, without the pauses of the
     /// process.
     pub(crate) fn elapsed(&self, start: Ticks, end: Ticks) -> u64 {
-        self.wall(start, end).saturating_sub(self.lost(start, end))
+        self.wall(start, end).saturating_sub(self.paused(start, end))
     }
 
     /// Returns the part of the time from `start` to `end` in which the process
     /// did not run.
-    pub(crate) fn lost(&self, start: Ticks, end: Ticks) -> u64 {
+    pub(crate) fn paused(&self, start: Ticks, end: Ticks) -> u64 {
         self.pauses.within(start, end, &self.clock)
     }
 

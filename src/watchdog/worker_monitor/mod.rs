@@ -136,7 +136,7 @@ impl WorkerMonitor {
         let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
         let Some(tracked) = &mut self.tracked else { return };
         let Some(sample) = context.process_clock.sample(inspector) else { return };
-        tracked.lost_nanos = context.process_clock.lost(tracked.poll.start, sample.at);
+        tracked.paused_nanos = context.process_clock.paused(tracked.poll.start, sample.at);
         let age = context.process_clock.wall(tracked.poll.start, sample.at);
         let thread = inspector.thread();
         let before = self.last_sample.replace((thread, sample)).filter(|(sampled, _)| *sampled == thread);
@@ -233,17 +233,17 @@ impl WorkerMonitor {
         }
         let threshold = context.recorder.threshold_nanos;
         let duration = context.process_clock.wall(time.start, time.end);
-        let lost = context.process_clock.lost(time.start, time.end);
+        let paused = context.process_clock.paused(time.start, time.end);
         let Some(mut tracked) = self.finished.take_if(|tracked| tracked.poll.seq == seq) else {
             if context.process_clock.elapsed(time.start, time.end) < threshold {
-                return context.self_metrics.count_starvation(lost, true);
+                return context.self_metrics.count_starvation(paused, true);
             }
             return context.self_metrics.count_dropped(DropReason::EndedBeforeCapture, 1);
         };
-        tracked.lost_nanos = lost;
+        tracked.paused_nanos = paused;
         tracked.poll.kind = kind;
         let is_stall = tracked.attributable_nanos(duration) >= threshold;
-        let starved = tracked.times(duration).run_queue + tracked.lost_nanos;
+        let starved = tracked.times(duration).run_queue + tracked.paused_nanos;
         context.self_metrics.count_starvation(starved, !is_stall);
         if is_stall && tracked.captures.is_empty() {
             context.self_metrics.count_dropped(DropReason::EndedBeforeCapture, 1);
