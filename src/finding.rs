@@ -161,8 +161,8 @@ pub enum FrameKind {
 pub struct Frame {
     /// The readable name of the function, or its address if it has no symbol.
     pub function: String,
-    /// The source file, relative to the workspace if it belongs to it. `None`
-    /// without debug information.
+    /// The source file. The path of a file in the workspace is relative to the
+    /// workspace. `None` without debug information.
     pub file: Option<String>,
     /// The line in that file, counted from 1. `None` without debug information,
     /// and for instructions that the compiler added.
@@ -181,8 +181,8 @@ pub struct Frame {
 pub struct Site {
     /// The readable name of the function that contains the line.
     pub function: String,
-    /// The source file, relative to the workspace if it belongs to it. `None`
-    /// without debug information.
+    /// The source file. The path of a file in the workspace is relative to the
+    /// workspace. `None` without debug information.
     pub file: Option<String>,
     /// The line in that file, counted from 1. `None` without debug information.
     pub line: Option<u32>,
@@ -248,8 +248,8 @@ pub struct Detail {
     /// `None` if it did not wait for a lock.
     pub lock: Option<String>,
     /// The largest number of workers that were observed waiting for the lock at
-    /// the same time, this one included. Zero if the call is not a wait for a
-    /// lock.
+    /// the same time, including the stalled worker. Zero if the call is not a
+    /// wait for a lock.
     #[cfg_attr(feature = "serde", serde(default))]
     pub waiters: u64,
     /// The worker that probably held the lock, its task, and what it did.
