@@ -42,6 +42,7 @@ pub(crate) struct Recorder {
     pub(crate) unnamed_kind: KindId,
     live: AtomicBool,
     workers: Lock<Workers>,
+    /// See [`Self::generation`].
     generation: AtomicU64,
     hook_statuses: Lock<Vec<Weak<HookStatus>>>,
 }
@@ -94,8 +95,8 @@ impl Recorder {
         self.runtimes.clear();
     }
 
-    /// Returns whether no event reports the end of the poll: it stands for all
-    /// unnamed code on a thread.
+    /// Returns whether the poll stands for all unnamed code that a thread runs
+    /// between an unpark and a park. No event reports the end of such a poll.
     pub(crate) fn has_no_end_event(&self, poll: &ActivePoll) -> bool {
         #[cfg(tokio_unstable)]
         let is_unnamed = |_: &ActivePoll| false;

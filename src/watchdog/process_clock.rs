@@ -55,14 +55,14 @@ impl ProcessClock {
         Some(sample)
     }
 
-    /// Measures whether the process paused since the last measurement, in which
-    /// time the watchdog did not sleep.
+    /// Measures whether the process paused since the last measurement. The
+    /// watchdog did not sleep in that time.
     pub(crate) fn measure_pause(&mut self) {
         self.pauses.measure(0, &self.clock);
     }
 
-    /// Measures whether the process paused since the last measurement, in which
-    /// time the watchdog slept for `planned`.
+    /// Measures whether the process paused since the last measurement. The
+    /// watchdog planned to sleep for `planned` in that time.
     pub(crate) fn measure_pause_after_sleep(&mut self, planned: Duration) {
         self.pauses.measure(planned.as_nanos() as u64, &self.clock);
     }

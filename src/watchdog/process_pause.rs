@@ -58,9 +58,8 @@ impl ProcessPauses {
     }
 
     /// Records a pause if the process did not run for more than a tick since
-    /// the last measurement, in which time the watchdog planned to sleep for
-    /// `planned_sleep_nanos`. That planned time is zero in the middle of a
-    /// pass.
+    /// the last measurement. The watchdog planned to sleep for
+    /// `planned_sleep_nanos` in that time, or for zero in the middle of a pass.
     ///
     /// The pause is the time beyond the planned sleep and one tick in which the
     /// watchdog neither ran nor waited for a CPU. A wait for a CPU is not a

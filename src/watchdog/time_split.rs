@@ -38,8 +38,8 @@ impl TimeSplitter {
         }
     }
 
-    /// Begins with the first sample of a poll that has this age, and credits
-    /// the part of the age that is certain.
+    /// Begins with the first sample of a poll that has this age, and credits the
+    /// part of the age that was certainly a wait.
     ///
     /// `before` is a sample of the thread from before the poll; without it, the
     /// CPU times are compared with zero, their values at the thread's start. A
@@ -72,9 +72,9 @@ impl TimeSplitter {
         let has_run = on_cpu > MIN_CPU_NANOS_TO_COUNT_AS_RUNNING;
         self.settle(&mut credit, has_run, now.slices);
         let run_queue = credit.min(elapsed - on_cpu);
-        // The kernel may add a wait that is longer than this interval. An
-        // earlier interval has that part already, or counted it as off-CPU
-        // time.
+        // The kernel may add a wait that is longer than this interval. The part
+        // before this interval was credited as an assumed wait for a CPU, or as
+        // off-CPU time.
         let excess = (credit - run_queue).saturating_sub(self.assumed_run_queue);
         let earlier = excess.min(self.credited.off_cpu);
         self.credited.off_cpu -= earlier;
@@ -101,8 +101,8 @@ impl TimeSplitter {
     /// Subtracts the pending wait from `credit`, the run-queue time that the
     /// kernel has added.
     ///
-    /// If the thread has run since, the kernel has added every wait, so the
-    /// rest of the pending time was not a wait for a CPU. There is one
+    /// If the thread has run since the last sample, the kernel has added every
+    /// wait, so the rest of the pending time was not a wait for a CPU. There is one
     /// exception: if the thread was never taken off its CPU, its virtual CPU
     /// was taken away by the host, and the rest counts as a wait for a CPU.
     fn settle(&mut self, credit: &mut u64, has_run: bool, slices: u64) {
