@@ -107,14 +107,14 @@ pub(crate) struct StallEvidence {
     /// The number of polls: one, or more if a task held the worker over many
     /// polls.
     pub(crate) polls: u64,
-    /// The index of the worker and the sequence number of the poll. All messages
-    /// about one stall have the same key.
+    /// The index of the worker and the sequence number of the poll. All
+    /// messages about one stall have the same key.
     pub(crate) key: (usize, u64),
     pub(crate) worker: String,
     pub(crate) kind: KindId,
     pub(crate) start_unix_ns: u64,
-    /// The start by the recorder's clock, to compare it with other times of that
-    /// clock.
+    /// The start by the recorder's clock, to compare it with other times of
+    /// that clock.
     pub(crate) start_nanos: u64,
     pub(crate) duration_nanos: u64,
     pub(crate) times: TimeSplit,

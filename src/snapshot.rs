@@ -7,9 +7,9 @@ use crate::finding::Cause;
 
 /// A distribution of durations as counts in log-linear buckets.
 ///
-/// The width of a bucket is at most 1/16 of its values (4 ns below 64 ns), so
-/// a quantile is at most 6.25 % above the true value. All values of 17 s and
-/// more share one bucket. The maximum is exact, and so is the sum, except that a
+/// The width of a bucket is at most 1/16 of its values (4 ns below 64 ns), so a
+/// quantile is at most 6.25 % above the true value. All values of 17 s and more
+/// share one bucket. The maximum is exact, and so is the sum, except that a
 /// value of zero adds 1 ns to it.
 ///
 /// A snapshot is taken while threads record. The last few values may be counted

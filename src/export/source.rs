@@ -1,5 +1,5 @@
-//! The interface through which exporters read snapshots and findings: plain data
-//! on request.
+//! The interface through which exporters read snapshots and findings: plain
+//! data on request.
 
 use std::time::{Duration, SystemTime};
 

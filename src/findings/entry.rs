@@ -98,8 +98,8 @@ impl FindingEntry {
         }
         (finding.primitive, finding.site, finding.advice) = (primitive, site, advice);
         (finding.evidence, finding.stack) = (evidence, stack);
-        // A capture of a running thread has no system call, and so no detail that
-        // could replace the present one.
+        // A capture of a running thread has no system call, and so no detail
+        // that could replace the present one.
         if detail.syscall.is_some() {
             // Keep what earlier stalls showed about the lock.
             let Detail { waiters, holder, .. } = std::mem::replace(&mut finding.detail, detail);

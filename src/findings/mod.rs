@@ -195,8 +195,9 @@ impl Inner {
                 self.entries.iter().filter(|(_, entry)| entry.has_stack_and_kind(kind) && is_match(entry));
             matching.next().filter(|_| matching.next().is_none()).map(|(id, _)| id.clone())
         };
-        // Without a stack, a running thread has the cause `Cpu`, although it may
-        // run inside a call that has another cause. So `Cpu` matches any cause.
+        // Without a stack, a running thread has the cause `Cpu`, although it
+        // may run inside a call that has another cause. So `Cpu` matches any
+        // cause.
         only(&|entry| entry.cause() == cause).or_else(|| only(&|_| cause == Cause::Cpu))
     }
 

@@ -80,9 +80,9 @@ impl Scope {
         builder
     }
 
-    /// Sets loopscope's hooks as [`Self::watch`] does, together with `hooks`, the
-    /// application's own callbacks. These are set even if loopscope is switched
-    /// off.
+    /// Sets loopscope's hooks as [`Self::watch`] does, together with `hooks`,
+    /// the application's own callbacks. These are set even if loopscope is
+    /// switched off.
     pub fn watch_with<'b>(
         &self,
         builder: &'b mut tokio::runtime::Builder,
@@ -164,9 +164,9 @@ impl Scope {
     /// block.
     ///
     /// Totals in seconds become gauges, because counters of the `metrics` crate
-    /// are integers. A histogram becomes counters `…_bucket` with a label `le`, a
-    /// counter `…_count` and a gauge `…_sum`: the series that Prometheus stores
-    /// for a histogram.
+    /// are integers. A histogram becomes counters `…_bucket` with a label `le`,
+    /// a counter `…_count` and a gauge `…_sum`: the series that Prometheus
+    /// stores for a histogram.
     ///
     /// # Examples
     ///

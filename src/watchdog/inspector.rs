@@ -246,9 +246,10 @@ impl Inspector {
                 });
                 let unwound = unwind(&stack, call.as_ref().map(|(call, _)| call), tools.unwinder);
                 let info = call.map(|(_, info)| info);
-                // A system call with the cause `Other`, such as one that returns
-                // memory, is work of the kernel and counts as computing. A call
-                // with another cause, such as one on a file, does not.
+                // A system call with the cause `Other`, such as one that
+                // returns memory, is work of the kernel and counts as
+                // computing. A call with another cause, such as one on a file,
+                // does not.
                 let is_kernel_work =
                     was_outside_call && info.as_ref().is_none_or(|call| call.cause == Cause::Other);
                 let on_cpu = !is_uninterruptible && (!in_kernel || is_kernel_work);

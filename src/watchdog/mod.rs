@@ -169,9 +169,9 @@ impl<'r> WatchdogLoop<'r> {
                         && self.generation == Some(self.recorder.generation())
                         && self.all_idle()
                 });
-                // Without a limit, a worker has ended the sleep, so the next sleep
-                // waits for idle workers again. With a limit, the sleep was
-                // interrupted to wake the canaries and goes on.
+                // Without a limit, a worker has ended the sleep, so the next
+                // sleep waits for idle workers again. With a limit, the sleep
+                // was interrupted to wake the canaries and goes on.
                 if limit.is_none() {
                     idle_since = Instant::now();
                 }

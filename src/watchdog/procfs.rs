@@ -25,7 +25,8 @@ pub(crate) struct ProcReader {
 }
 
 impl ProcReader {
-    /// Opens the files. If a file cannot be opened, the samples lack its values.
+    /// Opens the files. If a file cannot be opened, the samples lack its
+    /// values.
     pub(crate) fn new(tid: i32) -> Self {
         let open = |name| File::open(format!("/proc/self/task/{tid}/{name}")).ok();
         Self { tid, schedstat: open("schedstat"), stat: open("stat"), syscall: open("syscall") }

@@ -38,8 +38,8 @@ impl TimeSplitter {
         }
     }
 
-    /// Begins with the first sample of a poll that has this age, and credits the
-    /// part of the age that was certainly a wait.
+    /// Begins with the first sample of a poll that has this age, and credits
+    /// the part of the age that was certainly a wait.
     ///
     /// `before` is a sample of the thread from before the poll; without it, the
     /// CPU times are compared with zero, their values at the thread's start. A
@@ -102,9 +102,9 @@ impl TimeSplitter {
     /// kernel has added.
     ///
     /// If the thread has run since the last sample, the kernel has added every
-    /// wait, so the rest of the pending time was not a wait for a CPU. There is one
-    /// exception: if the thread was never taken off its CPU, its virtual CPU
-    /// was taken away by the host, and the rest counts as a wait for a CPU.
+    /// wait, so the rest of the pending time was not a wait for a CPU. There is
+    /// one exception: if the thread was never taken off its CPU, its virtual
+    /// CPU was taken away by the host, and the rest counts as a wait for a CPU.
     fn settle(&mut self, credit: &mut u64, has_run: bool, slices: u64) {
         let settled = (*credit).min(self.pending_run_queue);
         *credit -= settled;

@@ -98,7 +98,8 @@ async fn serve_connection(
         .max_buf_size(limits.max_head_bytes)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
-        // hyper answers an invalid request itself, so its errors need no report.
+        // hyper answers an invalid request itself, so its errors need no
+        // report.
         _ = served => {}
         () = activity.wait_for_silence(limits.silence_timeout) => {}
     }

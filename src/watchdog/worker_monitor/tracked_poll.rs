@@ -60,8 +60,8 @@ impl TrackedPoll {
     }
 
     /// Splits the poll's time until the age `wall_nanos`. The time before the
-    /// first sample is split in the same proportions as the time after it, except
-    /// for the part that [`TimeSplitter::begin`] credits.
+    /// first sample is split in the same proportions as the time after it,
+    /// except for the part that [`TimeSplitter::begin`] credits.
     pub(super) fn times(&self, wall_nanos: u64) -> TimeSplit {
         let times = self.splitter.as_ref().map(TimeSplitter::split).unwrap_or_default();
         times.scaled_to(wall_nanos.saturating_sub(self.paused_nanos))
