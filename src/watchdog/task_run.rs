@@ -31,7 +31,8 @@ pub(super) struct TaskRun {
     passes: u32,
     pub(super) splitter: Option<TimeSplitter>,
     pub(super) captures: Vec<Capture>,
-    /// Whether other tasks were ready in any pass that read the CPU times.
+    /// Whether other tasks waited: some were ready in a pass that read the CPU
+    /// times, or one reported a wait over the threshold.
     pub(super) others_waited: bool,
     /// The attributable time at which the next capture is due.
     next_capture_nanos: u64,
