@@ -36,7 +36,7 @@ pub(crate) struct CallInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Capture {
     /// The age of the stall at that moment.
-    pub(crate) at_nanos: u64,
+    pub(crate) age_nanos: u64,
     pub(crate) evidence: Evidence,
     /// Code addresses, innermost first; empty without a stack.
     pub(crate) stack: Vec<CodeAddress>,
@@ -50,8 +50,8 @@ pub(crate) struct Capture {
 
 impl Capture {
     /// Creates a capture that has the thread's activity, but no stack.
-    pub(crate) fn without_stack(at_nanos: u64, on_cpu: bool, call: Option<CallInfo>) -> Self {
-        Self { at_nanos, evidence: Evidence::None, stack: Vec::new(), on_cpu, uninterruptible: false, call }
+    pub(crate) fn without_stack(age_nanos: u64, on_cpu: bool, call: Option<CallInfo>) -> Self {
+        Self { age_nanos, evidence: Evidence::None, stack: Vec::new(), on_cpu, uninterruptible: false, call }
     }
 }
 
@@ -107,12 +107,14 @@ pub(crate) struct StallEvidence {
     /// The number of polls: one, or more if a task held the worker over many
     /// polls.
     pub(crate) polls: u64,
-    /// Identifies the stall: all messages about it have the same key.
+    /// The index of the worker and the sequence number of the poll. All
+    /// messages about one stall have the same key.
     pub(crate) key: (usize, u64),
     pub(crate) worker: String,
     pub(crate) kind: KindId,
     pub(crate) start_unix_ns: u64,
-    /// The start by the recorder's clock, for exact comparisons.
+    /// The start by the recorder's clock, to compare it with other times of
+    /// that clock.
     pub(crate) start_nanos: u64,
     pub(crate) duration_nanos: u64,
     pub(crate) times: TimeSplit,

@@ -61,7 +61,8 @@ impl Cause {
         Self::Unyielding,
     ];
 
-    /// Whether captures of one finding may show different lines of a loop.
+    /// Returns whether captures of one finding may show different lines of a
+    /// loop.
     pub(crate) const fn is_computation(self) -> bool {
         matches!(self, Self::Cpu | Self::Hog | Self::Unyielding)
     }
@@ -176,8 +177,8 @@ impl fmt::Display for FrameKind {
 pub struct Frame {
     /// The readable name of the function, or its address if it has no symbol.
     pub function: String,
-    /// The source file, relative to the workspace if it belongs to it. `None`
-    /// without debug information.
+    /// The source file. The path of a file in the workspace is relative to the
+    /// workspace. `None` without debug information.
     pub file: Option<String>,
     /// The line in that file, counted from 1. `None` without debug information,
     /// and for instructions that the compiler added.
@@ -196,8 +197,8 @@ pub struct Frame {
 pub struct Site {
     /// The readable name of the function that contains the line.
     pub function: String,
-    /// The source file, relative to the workspace if it belongs to it. `None`
-    /// without debug information.
+    /// The source file. The path of a file in the workspace is relative to the
+    /// workspace. `None` without debug information.
     pub file: Option<String>,
     /// The line in that file, counted from 1. `None` without debug information.
     pub line: Option<u32>,
@@ -263,8 +264,8 @@ pub struct Detail {
     /// `None` if it did not wait for a lock.
     pub lock: Option<String>,
     /// The largest number of workers that were observed waiting for the lock at
-    /// the same time, this one included. Zero if the call is not a wait for a
-    /// lock.
+    /// the same time, including the stalled worker. Zero if the call is not a
+    /// wait for a lock.
     #[cfg_attr(feature = "serde", serde(default))]
     pub waiters: u64,
     /// The worker that probably held the lock, its task, and what it did.

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// A mutex that ignores poisoning.
 ///
-/// A panic in one thread must not stop every other thread of the observer that
+/// A panic in one thread must not stop every other thread of loopscope that
 /// needs the same lock, or reach the application's own calls. The next owner
 /// therefore continues with the value as it is. A critical section must leave
 /// the value usable at every point that can panic.

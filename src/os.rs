@@ -100,12 +100,14 @@ mod linux {
         File::open("/proc/self/mem")?.read_exact_at(bytes, address as u64)
     }
 
-    /// Whether a descriptor is, or may be, a socket with a receive timeout.
+    /// Returns whether a descriptor is, or may be, a socket with a receive
+    /// timeout.
     pub(crate) fn has_receive_timeout(fd: i32) -> bool {
         has_timeout(fd, libc::SO_RCVTIMEO)
     }
 
-    /// Whether a descriptor is, or may be, a socket with a send timeout.
+    /// Returns whether a descriptor is, or may be, a socket with a send
+    /// timeout.
     pub(crate) fn has_send_timeout(fd: i32) -> bool {
         has_timeout(fd, libc::SO_SNDTIMEO)
     }

@@ -36,8 +36,8 @@ counters! {
 counters! {
     /// Why an observation was lost.
     DropReason {
-        /// A worker had more long polls between two passes of the watchdog than
-        /// its ring buffer holds.
+        /// A worker had more long polls and long waits between two passes of
+        /// the watchdog than its ring buffer holds.
         RingFull = "ring_full",
         /// A poll passed the threshold but ended before the watchdog's next
         /// sample.
@@ -74,11 +74,11 @@ impl SelfMetrics {
         self.dropped[reason as usize].fetch_add(n, Relaxed);
     }
 
-    /// Counts the time that a poll lost, because its thread waited for a CPU or
+    /// Counts the part of a poll's time in which its thread waited for a CPU or
     /// the process was paused. `is_only_cause` says whether the poll was long
     /// only because of that.
-    pub(crate) fn count_starvation(&self, lost_nanos: u64, is_only_cause: bool) {
-        self.starved_nanos.fetch_add(lost_nanos, Relaxed);
+    pub(crate) fn count_starvation(&self, starved_nanos: u64, is_only_cause: bool) {
+        self.starved_nanos.fetch_add(starved_nanos, Relaxed);
         self.starved_polls.fetch_add(u64::from(is_only_cause), Relaxed);
     }
 

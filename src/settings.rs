@@ -16,7 +16,7 @@ pub enum Terminal {
     /// On stderr, if that is a terminal.
     #[default]
     Auto,
-    /// On stderr, also if that is a file or a pipe.
+    /// On stderr, even if that is a file or a pipe.
     Always,
     /// Nowhere. Only the `tracing` event is emitted.
     Never,

@@ -7,9 +7,10 @@ use crate::finding::Cause;
 
 /// A distribution of durations as counts in log-linear buckets.
 ///
-/// The width of a bucket is at most 1/16 of its values (4 ns below 64 ns), so
-/// a quantile is at most 6.25 % above the true value. All values of 17 s and
-/// more share one bucket. The sum and the maximum are not rounded.
+/// The width of a bucket is at most 1/16 of its values (4 ns below 64 ns), so a
+/// quantile is at most 6.25 % above the true value. All values of 17 s and more
+/// share one bucket. The maximum is exact, and so is the sum, except that a
+/// value of zero adds 1 ns to it.
 ///
 /// A snapshot is taken while threads record. The last few values may be counted
 /// in the buckets but not yet in the sum, or the other way round.
@@ -315,9 +316,10 @@ pub struct Snapshot {
     pub blocking_calls: Vec<BlockingCallSnapshot>,
     /// The event loops with a canary.
     pub loop_lag: Vec<LoopLagSnapshot>,
-    /// The stalls by cause. Every cause is present, also those without a stall.
+    /// The stalls by cause. Every cause is present, even those without a stall.
     pub causes: Vec<CauseSnapshot>,
-    /// The time that threads in long polls were ready to run but had no CPU.
+    /// The time for which threads in long polls waited for a CPU, or were
+    /// stopped with the whole process.
     pub starved: Duration,
     /// The time in which tasks were ready while workers were blocked.
     pub pressure: PressureSnapshot,

@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_running_program_is_found_with_its_unwind_tables() {
-        let here = lines_of_code as *const () as u64;
+        let here = function_of_this_program as *const () as u64;
         let modules = mapped_modules();
         let program = modules.iter().find(|module| module.holds_code(here)).unwrap();
         assert!(program.range.contains(&here));
@@ -199,5 +199,5 @@ mod tests {
         assert_eq!(groups, [0x1000, 0x3000]);
     }
 
-    fn lines_of_code() {}
+    fn function_of_this_program() {}
 }

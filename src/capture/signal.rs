@@ -21,8 +21,8 @@ use crate::os::{self, ThreadInfo};
 const MAX_TARGETS: usize = 512;
 
 /// A signal that has not arrived after this time is taken for lost: other code
-/// may have consumed it, for example with `sigtimedwait`. If the thread only
-/// blocks the signal, one more signal per ten minutes is few enough.
+/// may have consumed it, for example with `sigtimedwait`. If the thread blocks
+/// the signal instead, only one signal in ten minutes is added to its queue.
 const LOST_SIGNAL_AFTER: Duration = Duration::from_secs(600);
 
 /// No request is open.
@@ -52,7 +52,8 @@ struct Target {
     stack_top: AtomicUsize,
     buffer: AtomicPtr<u8>,
     registers: [AtomicU64; Registers::COUNT],
-    copied: AtomicUsize,
+    /// The length of the copy in the buffer.
+    copied_bytes: AtomicUsize,
 }
 
 static TARGETS: [Target; MAX_TARGETS] = [const {
@@ -65,7 +66,7 @@ static TARGETS: [Target; MAX_TARGETS] = [const {
         stack_top: AtomicUsize::new(0),
         buffer: AtomicPtr::new(ptr::null_mut()),
         registers: [const { AtomicU64::new(0) }; Registers::COUNT],
-        copied: AtomicUsize::new(0),
+        copied_bytes: AtomicUsize::new(0),
     }
 }; MAX_TARGETS];
 
@@ -101,7 +102,7 @@ pub(crate) struct StackRequester {
 }
 
 impl StackRequester {
-    /// Returns `None` if no real-time signal is unclaimed, or if
+    /// Returns `None` if all real-time signals have handlers, or if
     /// [`MAX_TARGETS`] requesters exist.
     pub(crate) fn new() -> Option<Self> {
         let signal = signal_number()?;
@@ -158,7 +159,7 @@ impl StackRequester {
         let target = self.target();
         match target.state.load(Acquire) {
             STATE_COPIED => {
-                let length = target.copied.load(Relaxed).min(STACK_BYTES);
+                let length = target.copied_bytes.load(Relaxed).min(STACK_BYTES);
                 // SAFETY: the buffer has STACK_BYTES initialised bytes and is
                 // never freed. In state STATE_COPIED the handler does not write
                 // to it, and the handler's writes happened before it stored the
@@ -210,8 +211,8 @@ fn signal_number() -> Option<i32> {
     *SIGNAL.get_or_init(|| {
         PID.store(os::getpid(), Relaxed);
         // Programs often use the first real-time signals without a check, so
-        // this takes one that has no handler. Two observers in one process also
-        // get different signals that way.
+        // this takes one that has no handler. For the same reason, two versions
+        // of loopscope in one process get different signals.
         (libc::SIGRTMIN()..=libc::SIGRTMAX())
             .find(|signal| handler_of(*signal) == Some(libc::SIG_DFL) && install(*signal))
     })
@@ -277,7 +278,7 @@ fn send(signal: i32, tid: i32, index: usize) -> bool {
 
 /// Copies registers and stack of the thread that it interrupts.
 ///
-/// The handler is safe at any point of any thread, also inside malloc, an
+/// The handler is safe at any point of any thread, even inside malloc, an
 /// unwinder, the dynamic loader, or the end of a thread:
 /// * It calls only functions that read the context. It makes no allocation, no
 ///   system call and no formatting, takes no lock and reads no thread-local;
@@ -337,7 +338,7 @@ extern "C" fn on_signal(_signal: i32, info: *mut libc::siginfo_t, context: *mut 
     unsafe {
         ptr::copy_nonoverlapping(ptr::with_exposed_provenance::<u8>(sp), target.buffer.load(Relaxed), length)
     };
-    target.copied.store(length, Relaxed);
+    target.copied_bytes.store(length, Relaxed);
     for (register, word) in target.registers.iter().zip(registers.words()) {
         register.store(word, Relaxed);
     }

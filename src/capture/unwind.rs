@@ -1,5 +1,5 @@
-//! Finds the return addresses in a copied stack by the unwind tables alone,
-//! without frame pointers and without debug information.
+//! Finds the return addresses in a copied stack by the unwind tables. The
+//! program needs neither frame pointers nor debug information.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -100,7 +100,7 @@ static ADVICE_RULES: &[AdviceRule] = &[
     AdviceRule {
         path_prefixes: &["std::sync::", "std::sys::sync::", "std::thread::park"],
         cause: Some(Cause::Lock),
-        advice: "use its counterpart in `tokio::sync` and await it",
+        advice: "use the asynchronous counterpart in `tokio::sync` and await it",
     },
     AdviceRule {
         path_prefixes: &["sched_yield", "std::thread::yield_now", "core::hint::spin_loop"],

@@ -12,7 +12,7 @@ pub(super) struct CallSite {
 }
 
 impl CallSite {
-    /// Whether the site polls a future or stream.
+    /// Returns whether the site polls a future or stream.
     pub(super) fn is_polling(&self) -> bool {
         let name = |frame: &Frame| frame.function.rsplit("::").next().map(str::to_owned);
         self.callee.as_ref().and_then(name).is_some_and(|name| name.starts_with("poll"))
@@ -32,9 +32,10 @@ pub(super) fn call_site(stack: &[Frame]) -> CallSite {
     CallSite { site: Some(Site { function, file, line }), callee: callee.cloned() }
 }
 
-/// Whether the stack is inside `block_in_place`, which may block: it hands the
-/// worker's other tasks over before it blocks. The thread that takes them over
-/// also has a function of that name on its stack, but not the public one.
+/// Returns whether the stack is inside `block_in_place`. Blocking there is no
+/// stall, because the worker's other tasks move to another thread first. That
+/// thread also has a function of this name on its stack, but not the public
+/// one.
 pub(super) fn has_block_in_place(stack: &[Frame]) -> bool {
     stack.iter().filter(|frame| frame.kind == FrameKind::Runtime).any(|frame| {
         let is_public = match &frame.file {
@@ -45,10 +46,10 @@ pub(super) fn has_block_in_place(stack: &[Frame]) -> bool {
     })
 }
 
-/// Whether the thread waits for the allocator's own lock. That lock is held for
-/// less than a microsecond, or while the kernel maps memory. A thread that
-/// waits longer waits for a holder that has no CPU; no line of the application
-/// is the cause.
+/// Returns whether the thread waits for the allocator's own lock. That lock is
+/// held for less than a microsecond, or while the kernel maps memory. A thread
+/// that waits longer waits for a holder that has no CPU; no line of the
+/// application is the cause.
 pub(super) fn is_waiting_for_allocator(stack: &[Frame]) -> bool {
     const ALLOCATOR_FUNCTIONS: [&str; 9] = [
         "malloc",
@@ -65,7 +66,7 @@ pub(super) fn is_waiting_for_allocator(stack: &[Frame]) -> bool {
     native.into_iter().any(|frame| ALLOCATOR_FUNCTIONS.contains(&&*frame.function))
 }
 
-/// Whether the function only forwards a call.
+/// Returns whether the function only forwards a call.
 fn is_forwarding(function: &str) -> bool {
     const FORWARDING_PREFIXES: [&str; 8] = [
         "core::ptr::drop_in_place",
@@ -80,8 +81,8 @@ fn is_forwarding(function: &str) -> bool {
     FORWARDING_PREFIXES.iter().any(|prefix| function.starts_with(prefix))
 }
 
-/// Whether the function occurs in every computation, so that it is never the
-/// reason why one takes long.
+/// Returns whether the function occurs in every computation, so that it is
+/// never the reason why one takes long.
 pub(super) fn is_ubiquitous(function: &str) -> bool {
     const UBIQUITOUS_PREFIXES: [&str; 12] = [
         "core::array",

@@ -10,10 +10,10 @@ use crate::evidence::Capture;
 /// capture of a thread that has just woken from a sleep must not stand for the
 /// sleep.
 pub(super) fn weights_nanos(captures: &[Capture], duration_nanos: u64, on_cpu_nanos: u64) -> Vec<u64> {
-    let ends = captures.windows(2).map(|pair| pair[0].at_nanos.midpoint(pair[1].at_nanos));
+    let ends = captures.windows(2).map(|pair| pair[0].age_nanos.midpoint(pair[1].age_nanos));
     let mut begin = 0;
     let mut weights: Vec<_> = ends
-        .chain(captures.last().map(|last| duration_nanos.max(last.at_nanos)))
+        .chain(captures.last().map(|last| duration_nanos.max(last.age_nanos)))
         .map(|end| end.saturating_sub(mem::replace(&mut begin, end)))
         .collect();
     let running_part = |(weight, capture): (&u64, &Capture)| if capture.on_cpu { *weight } else { 0 };
@@ -32,13 +32,13 @@ mod tests {
     use super::*;
     use crate::evidence::TimeSplit;
 
-    fn capture(on_cpu: bool, at_nanos: u64) -> Capture {
-        Capture::without_stack(at_nanos, on_cpu, None)
+    fn capture(on_cpu: bool, age_nanos: u64) -> Capture {
+        Capture::without_stack(age_nanos, on_cpu, None)
     }
 
     #[test]
     fn a_capture_stands_for_the_time_nearest_to_it() {
-        let at = |at_nanos| capture(false, at_nanos);
+        let at = |age_nanos| capture(false, age_nanos);
         assert_eq!(weights_nanos(&[at(10), at(20), at(40)], 50, 0), [15, 15, 20]);
         assert_eq!(weights_nanos(&[at(10)], 12, 0), [12]);
         assert_eq!(weights_nanos(&[at(10), at(20)], 19, 0), [15, 5], "the stall has not ended");

@@ -14,10 +14,11 @@ pub(super) struct MatchedCall {
     pub(super) kind: FrameKind,
 }
 
-/// Returns the outermost call below the site that the advice table knows:
-/// `write_all` says less than the `<File as Write>::write` inside it. A name
-/// lookup goes first, because the lookup inside a `connect` takes the time, not
-/// the connection.
+/// Returns the outermost call below the site for which the advice table has a
+/// rule. That is not always the call in the site's line: `write_all` has no
+/// rule, but the `<File as Write>::write` inside it has one. A name lookup is
+/// preferred to the calls around it, because a `connect` that looks up a name
+/// spends its time in the lookup.
 pub(super) fn matched_call(stack: &[Frame]) -> Option<MatchedCall> {
     let below_site =
         stack.iter().position(|frame| frame.kind == FrameKind::Application).unwrap_or(stack.len());
@@ -42,9 +43,9 @@ pub(super) fn cause_of(capture: &Capture, stack: &[Frame], matched_call: Option<
     if cause == Cause::Other && capture.uninterruptible { Cause::Uninterruptible } else { cause }
 }
 
-/// Whether a running thread is inside a call of this cause, on its way into the
-/// kernel or back: to walk a directory is not a computation, and a thread
-/// captured in the system call of a lock waits for the lock.
+/// Returns whether a running thread is inside a call of this cause, on its way
+/// into the kernel or back: to walk a directory is not a computation, and a
+/// thread captured in the system call of a lock waits for the lock.
 fn is_inside_call(cause: Cause, stack: &[Frame]) -> bool {
     let is_wait = matches!(cause, Cause::Lock | Cause::Channel | Cause::Sleep);
     if is_wait && stack.first().is_some_and(|frame| frame.function == "syscall") {

@@ -145,7 +145,7 @@ mod tests {
             holder: None,
         });
         Capture {
-            at_nanos: 1,
+            age_nanos: 1,
             evidence: Evidence::Stack,
             stack: Vec::new(),
             on_cpu,

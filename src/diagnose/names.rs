@@ -70,10 +70,13 @@ fn inherent_type(part: &str) -> Option<&str> {
         .then_some(inner)
 }
 
-/// Returns a function's public path, without type parameters: the path to
-/// import it from, where its own path leads through private modules. The name
-/// of an inlined function has only its module before it; where a module of std
-/// holds one type, that type is inserted.
+/// Returns a function's public path, without type parameters.
+///
+/// Private modules are replaced: `std::thread::functions::sleep` becomes
+/// `std::thread::sleep`. The name of an inlined function consists of a module
+/// and the function, without the type. If the module is one of std that
+/// contains a single type, the type is inserted:
+/// `std::sync::poison::mutex::lock` becomes `std::sync::Mutex::lock`.
 pub(super) fn public_path(name: &str) -> String {
     const PUBLIC_PATH_OF_PRIVATE: [(&str, &str); 37] = [
         ("std::thread::functions::", "std::thread::"),

@@ -76,13 +76,13 @@ impl SourceRoots {
     }
 }
 
-/// Whether the path is in one of Cargo's folders for downloaded crates.
+/// Returns whether the path is in one of Cargo's folders for downloaded crates.
 fn is_in_registry(path: &Path) -> bool {
     let path = path.to_string_lossy();
     ["/registry/src/", "/git/checkouts/"].iter().any(|part| path.contains(part))
 }
 
-/// Whether the path belongs to the sources of the standard library.
+/// Returns whether the path belongs to the sources of the standard library.
 fn is_in_rustc(path: &Path) -> bool {
     path.starts_with("/rustc") || path.to_string_lossy().contains("/rustlib/src/rust/library/")
 }

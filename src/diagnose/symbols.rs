@@ -21,8 +21,8 @@ const MAX_CACHED_ADDRESSES: usize = 16_384;
 const PROGRAM_PATH: &str = "/proc/self/exe";
 
 /// Reads the debug information of each module when it is first needed. That may
-/// take a good part of a second for a large program, so the reporting thread
-/// does it, not the watchdog.
+/// take up to a second for a large program, so the reporting thread does it,
+/// not the watchdog.
 pub(crate) struct Symbols {
     loaders: HashMap<Arc<str>, Option<Loader>>,
     cache: HashMap<CodeAddress, AddressSymbols>,
@@ -74,8 +74,8 @@ impl Symbols {
         stack
     }
 
-    /// Returns the name of a merged function for the type of the call's file
-    /// descriptor.
+    /// Returns the name of the function that was called, if the linker has
+    /// merged it with others: the one for the type of the file descriptor.
     fn unmerged_name(&self, symbols: &AddressSymbols, fd_type: Option<&str>) -> Option<String> {
         let names = self.program.as_ref()?.merged_functions.get(&symbols.function_address?)?;
         let of_type = names.iter().find(|name| fd_type.is_some_and(|fd_type| name.contains(fd_type)))?;
@@ -107,8 +107,8 @@ impl Symbols {
     }
 }
 
-/// Whether the module is the running program. The kernel marks the path as
-/// deleted if a newer file has replaced the program's.
+/// Returns whether the module is the running program. The kernel marks the path
+/// as deleted if a newer file has replaced the program's.
 fn is_program(module: &str) -> bool {
     let program = std::env::current_exe().ok();
     let module = Path::new(module.trim_end_matches(" (deleted)"));

@@ -33,8 +33,8 @@ pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> StallVerdic
     StallVerdict::Blocked(Box::new(diagnosis::diagnose(stall, &captures, main)))
 }
 
-/// Whether consecutive captures show the same function of the application, so
-/// that what looks like one long poll is not several polls.
+/// Returns whether two consecutive captures show the same function of the
+/// application. If not, what looks like one long poll may be several polls.
 #[cfg(not(tokio_unstable))]
 pub(crate) fn is_single_poll(stall: &StallEvidence, symbols: &mut Symbols) -> bool {
     let captures = symbolised_capture::symbolise(stall, symbols);
@@ -43,7 +43,7 @@ pub(crate) fn is_single_poll(stall: &StallEvidence, symbols: &mut Symbols) -> bo
     captures.windows(2).any(|pair| function(&pair[0]).is_some() && function(&pair[0]) == function(&pair[1]))
 }
 
-/// Returns the capture that explains the stall. A capture with a line of the
+/// Returns the capture that explains the stall. A capture with a site in the
 /// application is preferred to one without. Among those, the culprit with the
 /// most time wins, then its line with the most time, then the best evidence.
 fn main_capture<'l, 'c>(captures: &'l [SymbolisedCapture<'c>]) -> Option<&'l SymbolisedCapture<'c>> {

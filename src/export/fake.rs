@@ -1,4 +1,5 @@
-//! A source with fixed data for tests. Every number in it is unique.
+//! A source with fixed data for tests. Nearly all values differ from each other,
+//! so that a test fails if two of them are exchanged.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};

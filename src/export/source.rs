@@ -1,4 +1,5 @@
-//! The interface through which exporters read the core: plain data on request.
+//! The interface through which exporters read snapshots and findings: plain
+//! data on request.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +8,7 @@ use crate::snapshot::{FlightPoll, Snapshot};
 
 /// Provides snapshots and findings.
 ///
-/// The exporters call these methods on their own threads, also while the
+/// The exporters call these methods on their own threads, even while the
 /// watched event loop is blocked. No method may wait for the event loop.
 // Only the telemetry thread reads stalls and health.
 #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]

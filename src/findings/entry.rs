@@ -9,7 +9,8 @@ use crate::finding::{Cause, Detail, Evidence, Finding, Site, Split, TaskInfo, Vi
 use crate::findings::distinct::DistinctTasks;
 use crate::findings::recent::TaskDelay;
 
-/// Sampled calls that one finding counts. Further ones are not counted.
+/// The maximum number of different calls that a finding counts. Samples of
+/// further calls are not counted.
 const MAX_SAMPLED_CALLS: usize = 64;
 
 /// The line and the called function that a stall of a finding shows. They may
@@ -25,7 +26,7 @@ fn sampled_call(site: &Option<Site>, primitive: &Option<String>) -> SampledCall 
 #[derive(Debug)]
 pub(crate) struct FindingEntry {
     finding: Finding,
-    /// How often each call was sampled.
+    /// How many diagnoses showed each call.
     sample_counts: HashMap<SampledCall, u64>,
     /// The tasks that waited.
     victim_tasks: DistinctTasks,
@@ -82,7 +83,8 @@ impl FindingEntry {
         *samples
     }
 
-    /// Replaces what the finding shows, unless it would lose its stack or line.
+    /// Replaces what the finding shows, unless the finding would lose its stack
+    /// or line.
     fn show(&mut self, diagnosis: Diagnosis) {
         // The stall has no stack and was assigned to this finding by its task.
         if diagnosis.stack.is_empty() && !self.finding.stack.is_empty() {
@@ -96,6 +98,8 @@ impl FindingEntry {
         }
         (finding.primitive, finding.site, finding.advice) = (primitive, site, advice);
         (finding.evidence, finding.stack) = (evidence, stack);
+        // A capture of a running thread has no system call, and so no detail
+        // that could replace the present one.
         if detail.syscall.is_some() {
             // Keep what earlier stalls showed about the lock.
             let Detail { waiters, holder, .. } = std::mem::replace(&mut finding.detail, detail);
@@ -138,12 +142,13 @@ impl FindingEntry {
         self.finding.cause
     }
 
-    /// Whether the finding has a stack, and was last seen in a task of `kind`.
-    pub(crate) fn is_located_in(&self, kind: &str) -> bool {
+    /// Returns whether the finding has a stack and was last seen in a task of
+    /// this kind.
+    pub(crate) fn has_stack_and_kind(&self, kind: &str) -> bool {
         self.finding.task.kind == kind && !self.finding.stack.is_empty()
     }
 
-    /// Whether a stall of the finding has ended.
+    /// Returns whether a stall of the finding has ended.
     pub(crate) fn has_ended_stalls(&self) -> bool {
         self.finding.count > 0
     }

@@ -28,11 +28,12 @@ pub(crate) struct Findings(Lock<Inner>);
 #[derive(Debug)]
 struct Inner {
     entries: HashMap<String, FindingEntry>,
-    /// The stalls in progress, by their keys.
+    /// The stalls in progress, by [`StallEvidence::key`].
     ongoing: HashMap<(usize, u64), OngoingStall>,
     recent: RecentStalls,
     /// One histogram for each cause, in the order of [`Cause::ALL`].
     durations: Vec<Histogram>,
+    /// The carried counts of `durations`.
     carried: CarriedCounts,
 }
 
@@ -74,10 +75,13 @@ impl Findings {
         let inner = &mut *self.0.lock();
         inner.add_lock_contention(stall.key, &mut diagnosis);
         let lock = diagnosis.detail.lock.clone();
-        let assigned =
-            diagnosis.stack.is_empty().then(|| inner.only_finding_in_kind(&task.kind, diagnosis.cause));
-        let id = assigned.flatten().unwrap_or_else(|| diagnosis.id.clone());
-        inner.remove_ongoing(stall.key, &id);
+        let existing = if diagnosis.stack.is_empty() {
+            inner.only_finding_in_kind(&task.kind, diagnosis.cause)
+        } else {
+            None
+        };
+        let id = existing.unwrap_or_else(|| diagnosis.id.clone());
+        inner.remove_ongoing(stall.key, Some(&id));
         if !inner.entries.contains_key(&id) && inner.entries.len() >= MAX_FINDINGS {
             return Err(TooManyFindings);
         }
@@ -118,7 +122,7 @@ impl Findings {
 
     /// Retracts a stall in progress that turned out not to be a stall.
     pub(crate) fn retract_stall(&self, key: (usize, u64)) {
-        self.0.lock().remove_ongoing(key, "");
+        self.0.lock().remove_ongoing(key, None);
     }
 
     /// Returns all findings, the one with the most total time first.
@@ -152,14 +156,15 @@ impl Findings {
 }
 
 impl Inner {
-    /// Removes a stall from those in progress, before it is added with the
-    /// finding `new_id`. Also removes the finding that it had before, if that
-    /// is another one and has no other stall: a first diagnosis may be wrong.
-    fn remove_ongoing(&mut self, key: (usize, u64), new_id: &str) {
+    /// Removes a stall from those in progress. The caller then adds the stall
+    /// to the finding `new_id`, if any. Also removes the stall's previous
+    /// finding if it is not `new_id` and has no other stall: the first
+    /// diagnosis was wrong.
+    fn remove_ongoing(&mut self, key: (usize, u64), new_id: Option<&str>) {
         let Some(before) = self.ongoing.remove(&key) else { return };
         let is_only_ongoing = self.ongoing.values().all(|other| other.finding != before.finding);
         let has_ended_stalls = self.entries.get(&before.finding).is_some_and(FindingEntry::has_ended_stalls);
-        if before.finding != new_id && !has_ended_stalls && is_only_ongoing {
+        if new_id != Some(&before.finding) && !has_ended_stalls && is_only_ongoing {
             self.entries.remove(&before.finding);
         }
     }
@@ -181,23 +186,25 @@ impl Inner {
         });
     }
 
-    /// Returns the finding for a stall whose stack the capture budget did not
-    /// allow: the only finding in tasks of its kind, if there is exactly one.
+    /// Returns the finding for a stall without a stack, for example because the
+    /// capture budget was used up: the only finding in tasks of its kind, if
+    /// there is exactly one.
     fn only_finding_in_kind(&self, kind: &str, cause: Cause) -> Option<String> {
         let only = |is_match: &dyn Fn(&FindingEntry) -> bool| {
             let mut matching =
-                self.entries.iter().filter(|(_, entry)| entry.is_located_in(kind) && is_match(entry));
+                self.entries.iter().filter(|(_, entry)| entry.has_stack_and_kind(kind) && is_match(entry));
             matching.next().filter(|_| matching.next().is_none()).map(|(id, _)| id.clone())
         };
-        // A running thread may be inside a call of another cause, which only
-        // its stack would show.
+        // Without a stack, a running thread has the cause `Cpu`, although it
+        // may run inside a call that has another cause. So `Cpu` matches any
+        // cause.
         only(&|entry| entry.cause() == cause).or_else(|| only(&|_| cause == Cause::Cpu))
     }
 
     /// Returns a finding, including its stalls in progress.
     fn finding(&self, id: &str, now: SystemTime) -> Option<Finding> {
-        let ages = self.ongoing.values().filter(|ongoing| ongoing.finding == id);
-        let ages = ages.map(|ongoing| now.duration_since(ongoing.stall.start).unwrap_or_default());
+        let stalls = self.ongoing.values().filter(|ongoing| ongoing.finding == id);
+        let ages = stalls.map(|ongoing| now.duration_since(ongoing.stall.start).unwrap_or_default());
         Some(self.entries.get(id)?.with_ongoing(ages))
     }
 }

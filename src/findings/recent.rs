@@ -8,12 +8,13 @@ use crate::finding::Stall;
 
 const MAX_STALLS: usize = 4096;
 const MAX_WAITS: usize = 4096;
-/// How long before a wait a stall may have ended and still be compared with it.
-/// Stalls are not kept in the exact order of their ends.
+/// A wait is compared with the stalls from newest to oldest. The search stops
+/// at a stall that ended this long before the wait began, not at the first that
+/// ended before it: the order of the stalls is not exactly that of their ends.
 const MAX_STALL_DISORDER_NANOS: u64 = 1_000_000_000;
-/// An overlap up to this length does not count. The wait of the stalled task
-/// itself ends when its poll begins, but the time stamp counters of two CPUs
-/// may differ.
+/// An overlap up to this length does not count, because the time stamp counters
+/// of two CPUs may differ. A task does not wait for its own stall, but its
+/// wait, which ends as the stalled poll begins, may seem to overlap it.
 const CLOCK_SKEW_TOLERANCE_NANOS: u64 = 10_000;
 
 /// The part of a task's wait that overlaps a stall of a finding.
@@ -35,9 +36,9 @@ struct TaskWait {
 }
 
 /// Matches waits with stalls. The worker that polls a task reports the task's
-/// wait, the worker that stalled reports the stall, and either may come first.
-/// The second to come finds the other here. Ranges are in nanoseconds of the
-/// recorder's clock.
+/// wait, and the worker that stalled reports the stall. Either report may
+/// arrive first, so both are kept, and the later one is matched with the
+/// earlier one. Ranges are in nanoseconds of the recorder's clock.
 #[derive(Debug, Default)]
 pub(crate) struct RecentStalls {
     stalls: VecDeque<(Range<u64>, Stall)>,

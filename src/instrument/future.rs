@@ -63,7 +63,7 @@ pub trait Named: Future + Sized {
     /// # }
     /// ```
     fn named(self, name: &'static str) -> NamedFuture<Self> {
-        NamedFuture { future: self, name, kind: None, role: None, no_scope_at: u64::MAX }
+        NamedFuture { future: self, name, kind: None, role: None, searched_generation: u64::MAX }
     }
 }
 
@@ -78,7 +78,9 @@ pin_project! {
         name: &'static str,
         kind: Option<(Arc<Recorder>, KindId)>,
         role: Option<FutureRole>,
-        no_scope_at: u64,
+        // The value of `current::default_generation` at the last search for a
+        // scope, or `u64::MAX` before the first search.
+        searched_generation: u64,
     }
 }
 
@@ -130,7 +132,7 @@ impl<F> NamedFuture<F> {
     /// Wraps a future for the scope of `recorder`.
     pub(crate) fn in_recorder(future: F, name: &'static str, recorder: Arc<Recorder>) -> Self {
         let kind = recorder.kinds.for_name(name);
-        Self { future, name, kind: Some((recorder, kind)), role: None, no_scope_at: u64::MAX }
+        Self { future, name, kind: Some((recorder, kind)), role: None, searched_generation: u64::MAX }
     }
 }
 
@@ -139,22 +141,22 @@ impl<F: Future> Future for NamedFuture<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        if this.kind.is_none() && *this.no_scope_at != current::default_generation() {
-            find_scope(this.kind, this.no_scope_at, this.name);
+        if this.kind.is_none() && *this.searched_generation != current::default_generation() {
+            find_scope(this.kind, this.searched_generation, this.name);
         }
         let Some((recorder, kind)) = this.kind.as_ref().filter(|(recorder, _)| recorder.is_live()) else {
             return this.future.poll(context);
         };
         let is_first = this.role.is_none();
         let role = this.role.get_or_insert_with(|| find_role::<F>(recorder, *kind, context));
-        let (wakes, separate_task) = match role {
+        let (tracker, separate_task) = match role {
             FutureRole::Part => return this.future.poll(context),
-            FutureRole::Name(wakes) => (wakes, None),
-            FutureRole::Task(wakes, task) => (wakes, Some(task.number)),
+            FutureRole::Name(tracker) => (tracker, None),
+            FutureRole::Task(tracker, task) => (tracker, Some(task.number)),
         };
-        wakes.set_task(context.waker());
-        let mut poll = RecordedPoll::begin(recorder, *kind, wakes, separate_task);
-        let output = this.future.poll(&mut Context::from_waker(poll.wakes.waker()));
+        tracker.set_task_waker(context.waker());
+        let mut poll = RecordedPoll::begin(recorder, *kind, tracker, separate_task);
+        let output = this.future.poll(&mut Context::from_waker(poll.tracker.waker()));
         poll.returned(output.is_ready(), is_first);
         output
     }
@@ -163,8 +165,8 @@ impl<F: Future> Future for NamedFuture<F> {
 /// Finds the scope at the first poll of a future, and tries again whenever
 /// another scope has started since.
 #[cold]
-fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, no_scope_at: &mut u64, name: &str) {
-    *no_scope_at = current::default_generation();
+fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, searched_generation: &mut u64, name: &str) {
+    *searched_generation = current::default_generation();
     *kind = current::recorder().map(|recorder| {
         let kind = recorder.kinds.for_name(name);
         (recorder, kind)
@@ -203,15 +205,16 @@ fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -
     role
 }
 
-/// A poll of a named future. It ends when this is dropped, also by a panic.
+/// A poll of a named future. It ends when this is dropped, whether the future
+/// returns or panics.
 struct RecordedPoll<'r> {
     recorder: &'r Arc<Recorder>,
     kind: KindId,
-    wakes: &'r mut WakeTracker,
+    tracker: &'r mut WakeTracker,
     is_task: bool,
     /// The waker of the enclosing named future.
     outer: WakerId,
-    /// Whether the future's last waker was dropped uncalled.
+    /// Whether the future's last waker was dropped and never called.
     is_lost: bool,
     /// Whether it was the first poll and also the last.
     is_only_poll: bool,
@@ -222,19 +225,19 @@ impl<'r> RecordedPoll<'r> {
     fn begin(
         recorder: &'r Arc<Recorder>,
         kind: KindId,
-        wakes: &'r mut WakeTracker,
+        tracker: &'r mut WakeTracker,
         separate_task: Option<u64>,
     ) -> Self {
-        let woken_at = wakes.begin_poll();
-        let id = WakerId::new(wakes.waker());
+        let woken_at = tracker.begin_poll();
+        let id = WakerId::new(tracker.waker());
         let begin = |polls: &PollStack| {
             if let Some(task) = separate_task {
                 let now = recorder.clock.ticks();
                 if let Some(woken_at) = woken_at {
                     polls.record_wait(recorder.clock.nanos(woken_at, now), now, task, kind);
                 }
-                // Task 0: the watchdog follows a task over many polls only
-                // where Tokio numbers it.
+                // The slot gets the task number 0, because the watchdog follows
+                // only tasks with Tokio's own ids over many polls.
                 polls.begin(now, 0, kind, PollSource::Future);
                 polls.worker.slot.set_named_kind(kind);
                 polls.wake_watchdog();
@@ -252,7 +255,7 @@ impl<'r> RecordedPoll<'r> {
         Self {
             recorder,
             kind,
-            wakes,
+            tracker,
             is_task: separate_task.is_some(),
             outer,
             is_lost: false,
@@ -264,14 +267,14 @@ impl<'r> RecordedPoll<'r> {
     #[inline]
     fn returned(&mut self, is_ready: bool, is_first: bool) {
         self.is_only_poll = is_ready && is_first;
-        self.is_lost = !is_ready && self.wakes.became_lost();
+        self.is_lost = !is_ready && self.tracker.became_lost();
     }
 }
 
 impl Drop for RecordedPoll<'_> {
     #[inline]
     fn drop(&mut self) {
-        let woke_itself = self.wakes.end_poll();
+        let woke_itself = self.tracker.end_poll();
         // If there is nothing to record, `innermost_waker` keeps the waker of
         // this poll. That is harmless, because no other future has this waker.
         if !self.is_task && !woke_itself && !self.is_lost && !self.is_only_poll {

@@ -15,7 +15,7 @@ pub(crate) type TaskCallback = Box<dyn Fn(&TaskMeta<'_>) + Send + Sync>;
 /// So the application passes its own callbacks to the scope instead of to the
 /// runtime's builder.
 ///
-/// loopscope calls them when Tokio would, also after the scope has ended. The
+/// loopscope calls them when Tokio would, even after the scope has ended. The
 /// time that they take before and after a poll does not count as part of the
 /// poll. loopscope does not catch a panic in a callback: it has the same effect
 /// as without loopscope.

@@ -129,8 +129,8 @@ fn on_park(context: &HookContext) {
 }
 
 /// Stops recording for the runtime, because the hook that ends polls was
-/// replaced. A runtime polls one task at a time and parks after the last one,
-/// so a poll that is still in progress at that time never gets its end event.
+/// replaced. A worker polls one task at a time and parks after the last one, so
+/// a poll that is still in progress at that time never gets its end event.
 /// The polls that seem to be in progress on its workers have ended.
 #[cfg(tokio_unstable)]
 #[cold]
@@ -246,8 +246,8 @@ mod tasks {
         });
     }
 
-    /// Marks a thread as awake that polls a task without an unpark: the thread
-    /// of a root future does so.
+    /// Marks the thread as awake. It polls a task without an unpark before, as
+    /// the thread of a root future does.
     #[cold]
     fn set_awake(polls: &PollStack) {
         polls.worker.slot.set_awake();

@@ -1,6 +1,5 @@
 //! The code that runs on a worker's own thread: Tokio's hooks, named futures
-//! and their wakers, spawning. It writes to [`record`](crate::record) and reads
-//! nothing back.
+//! and their wakers, spawning. It writes to [`record`](crate::record).
 
 pub(crate) mod canary;
 pub(crate) mod future;

@@ -130,7 +130,8 @@ struct QueuedCall {
     queued_at: Ticks,
 }
 
-/// A call that runs. It ends when this is dropped, also by a panic.
+/// A call that runs. It ends when this is dropped, whether the call returns or
+/// panics.
 struct RunningCall {
     queued: QueuedCall,
     started_at: Ticks,

@@ -19,7 +19,7 @@ pub(crate) struct WakeTracker {
 
 /// The part of a [`WakeTracker`] that its wakers share.
 struct WakeState {
-    task: Waker,
+    task_waker: Waker,
     recorder: Arc<Recorder>,
     /// Whether to record the time of a wake. Not needed if Tokio measures it.
     is_timed: bool,
@@ -32,11 +32,11 @@ struct WakeState {
 }
 
 impl WakeTracker {
-    /// Creates a tracker for a future that `task` wakes.
+    /// Creates a tracker for a future that is woken through `task_waker`.
     #[cold]
-    pub(crate) fn new(task: &Waker, recorder: &Arc<Recorder>, is_timed: bool) -> Self {
+    pub(crate) fn new(task_waker: &Waker, recorder: &Arc<Recorder>, is_timed: bool) -> Self {
         let state = Arc::new(WakeState {
-            task: task.clone(),
+            task_waker: task_waker.clone(),
             recorder: Arc::clone(recorder),
             is_timed,
             woken_at: AtomicU64::new(0),
@@ -46,12 +46,12 @@ impl WakeTracker {
         Self { waker: Waker::from(Arc::clone(&state)), state, is_known_lost: false }
     }
 
-    /// Points new wakers at `task`. Wakers created earlier keep waking the
-    /// previous task.
+    /// Makes new wakers wake the task of `task_waker`. Wakers created earlier
+    /// still wake the previous task.
     #[inline]
-    pub(crate) fn set_task(&mut self, task: &Waker) {
-        if !self.state.task.will_wake(task) {
-            *self = Self::new(task, &self.state.recorder, self.state.is_timed);
+    pub(crate) fn set_task_waker(&mut self, task_waker: &Waker) {
+        if !self.state.task_waker.will_wake(task_waker) {
+            *self = Self::new(task_waker, &self.state.recorder, self.state.is_timed);
         }
     }
 
@@ -91,8 +91,8 @@ impl WakeTracker {
         woke_itself
     }
 
-    /// Whether no waker is left that can wake the future, which is pending.
-    /// Returns `true` at most once.
+    /// Returns whether no waker is left that can wake the future, which is
+    /// pending. Returns `true` at most once.
     #[inline]
     pub(crate) fn became_lost(&mut self) -> bool {
         if Arc::strong_count(&self.state) > 2 || self.is_known_lost {
@@ -127,7 +127,7 @@ impl Wake for WakeState {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.record_wake();
-        self.task.wake_by_ref();
+        self.task_waker.wake_by_ref();
     }
 }
 
@@ -151,55 +151,55 @@ mod tests {
 
     #[test]
     fn the_first_wake_counts_and_only_once() {
-        let wakes = wake_tracker();
-        assert_eq!(wakes.begin_poll(), None);
-        wakes.end_poll();
-        let before = wakes.state.recorder.clock.ticks();
-        wakes.waker().wake_by_ref();
-        let after_first = wakes.state.recorder.clock.ticks();
-        wakes.waker().wake_by_ref();
-        let woken_at = wakes.begin_poll().unwrap();
+        let tracker = wake_tracker();
+        assert_eq!(tracker.begin_poll(), None);
+        tracker.end_poll();
+        let before = tracker.state.recorder.clock.ticks();
+        tracker.waker().wake_by_ref();
+        let after_first = tracker.state.recorder.clock.ticks();
+        tracker.waker().wake_by_ref();
+        let woken_at = tracker.begin_poll().unwrap();
         assert!((before..=after_first).contains(&woken_at));
-        wakes.end_poll();
-        assert_eq!(wakes.begin_poll(), None);
+        tracker.end_poll();
+        assert_eq!(tracker.begin_poll(), None);
     }
 
     #[test]
     fn a_future_that_is_woken_during_a_poll_waits_from_its_end() {
-        let wakes = wake_tracker();
-        let clock = &wakes.state.recorder.clock;
-        wakes.begin_poll();
-        wakes.waker().wake_by_ref();
+        let tracker = wake_tracker();
+        let clock = &tracker.state.recorder.clock;
+        tracker.begin_poll();
+        tracker.waker().wake_by_ref();
         let before = clock.ticks();
-        wakes.end_poll();
-        assert!((before..=clock.ticks()).contains(&wakes.begin_poll().unwrap()));
+        tracker.end_poll();
+        assert!((before..=clock.ticks()).contains(&tracker.begin_poll().unwrap()));
     }
 
     #[test]
     fn only_a_wake_on_the_polling_thread_is_a_self_wake() {
-        let wakes = wake_tracker();
-        wakes.begin_poll();
+        let tracker = wake_tracker();
+        tracker.begin_poll();
         std::thread::scope(|scope| {
-            scope.spawn(|| wakes.waker().wake_by_ref());
+            scope.spawn(|| tracker.waker().wake_by_ref());
         });
-        assert!(!wakes.end_poll());
-        wakes.begin_poll();
-        wakes.waker().wake_by_ref();
-        assert!(wakes.end_poll());
-        wakes.waker().wake_by_ref();
-        assert!(!wakes.end_poll(), "the wake came outside a poll");
+        assert!(!tracker.end_poll());
+        tracker.begin_poll();
+        tracker.waker().wake_by_ref();
+        assert!(tracker.end_poll());
+        tracker.waker().wake_by_ref();
+        assert!(!tracker.end_poll(), "the wake came outside a poll");
     }
 
     #[test]
-    fn a_future_whose_last_waker_is_dropped_uncalled_is_lost() {
-        let mut wakes = wake_tracker();
-        let held = wakes.waker().clone();
-        assert!(!wakes.became_lost());
+    fn a_future_whose_last_waker_is_dropped_without_a_wake_is_lost() {
+        let mut tracker = wake_tracker();
+        let held = tracker.waker().clone();
+        assert!(!tracker.became_lost());
         held.wake();
-        assert!(!wakes.became_lost(), "it will be polled");
-        wakes.begin_poll();
-        assert!(wakes.became_lost());
-        assert!(!wakes.became_lost(), "already reported");
+        assert!(!tracker.became_lost(), "it will be polled");
+        tracker.begin_poll();
+        assert!(tracker.became_lost());
+        assert!(!tracker.became_lost(), "already reported");
     }
 
     #[test]
@@ -212,11 +212,11 @@ mod tests {
         }
         let [first, second] = std::array::from_fn(|_| Arc::new(Count(AtomicUsize::new(0))));
         let recorder = Arc::new(Recorder::new(Duration::from_secs(1)));
-        let mut wakes = WakeTracker::new(&Waker::from(Arc::clone(&first)), &recorder, true);
-        let old = wakes.waker().clone();
-        wakes.set_task(&Waker::from(Arc::clone(&second)));
+        let mut tracker = WakeTracker::new(&Waker::from(Arc::clone(&first)), &recorder, true);
+        let old = tracker.waker().clone();
+        tracker.set_task_waker(&Waker::from(Arc::clone(&second)));
         old.wake();
-        wakes.waker().wake_by_ref();
+        tracker.waker().wake_by_ref();
         assert_eq!((first.0.load(Relaxed), second.0.load(Relaxed)), (1, 1));
     }
 }

@@ -42,7 +42,8 @@ impl Clock {
     }
 
     /// Returns the nanoseconds from the creation of this clock to a reading.
-    /// Such instants can be compared exactly.
+    /// Unlike the results of [`Self::unix_nanos`], these do not change when the
+    /// system clock is set, so they can be compared with each other.
     pub(crate) fn since_start(&self, at: Ticks) -> u64 {
         self.nanos(self.start, at)
     }

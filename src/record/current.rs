@@ -79,7 +79,7 @@ pub(crate) fn drop_taken_over_poll_stack(recorder: &Recorder) {
     drop(dropped);
 }
 
-/// Whether another thread has taken over the worker, and no poll is in
+/// Returns whether another thread has taken over the worker, and no poll is in
 /// progress.
 #[inline]
 fn is_taken_over(polls: &PollStack) -> bool {

@@ -16,17 +16,17 @@ use crate::lock::Lock;
 use crate::record::single_writer::SingleWriterU64;
 use crate::snapshot::HistogramSnapshot;
 
-/// The number of buckets in a power of two is 2 to this power.
+/// Each power of two has 2^4 buckets.
 const SUB_BUCKET_BITS: u32 = 4;
 const SUB_BUCKETS: usize = 1 << SUB_BUCKET_BITS;
-/// The width of the narrowest bucket, in nanoseconds, is 2 to this power.
+/// The narrowest buckets are 2^2 ns wide.
 const UNIT_BITS: u32 = 2;
-/// Values from 2 to this power share the last bucket: 2^34 ns, about 17 s.
+/// All values of 2^34 ns (about 17 s) and more share the last bucket.
 const MAX_BITS: u32 = 34;
 const BUCKETS: usize = (MAX_BITS - UNIT_BITS - SUB_BUCKET_BITS) as usize * SUB_BUCKETS + SUB_BUCKETS;
 
-/// The count at which a bucket is carried over. It can grow to twice this while
-/// a reader delays that.
+/// The count at which a bucket is carried over. While a reader delays this, the
+/// count can grow to almost twice this value.
 const HALF_FULL: u32 = 1 << 31;
 
 /// A histogram with one writer. All zero bytes are an empty histogram: see
@@ -66,7 +66,7 @@ impl Histogram {
         }
     }
 
-    /// Whether nothing was recorded. Does not access the buckets.
+    /// Returns whether nothing was recorded. Does not access the buckets.
     pub(crate) fn is_empty(&self) -> bool {
         self.sum.get() == 0
     }
@@ -100,9 +100,9 @@ impl Histogram {
 /// The counts that buckets carried over from their 32 bits, by bucket address.
 ///
 /// A reader takes the lock before it reads the first bucket, so that no bucket
-/// is carried over while it reads. The writer never waits. It tries the lock
-/// once in two thousand million values of a bucket. If the lock is not free,
-/// the bucket can still count two thousand million more until it is.
+/// is carried over during the reading. The writer never waits: it only tries
+/// the lock, for each 2^31 values of a bucket. If a reader holds the lock, the
+/// bucket can count 2^31 more values until the lock is free.
 #[derive(Debug)]
 pub(crate) struct CarriedCounts(Lock<Vec<(usize, u64)>>);
 
@@ -111,7 +111,7 @@ pub(crate) struct CarriedCountsGuard<'c>(MutexGuard<'c, Vec<(usize, u64)>>);
 
 impl CarriedCounts {
     pub(crate) fn new() -> Self {
-        // 64 buckets: enough for more than a hundred thousand million values.
+        // 64 buckets: enough for more than 10^11 values.
         Self(Lock::new(Vec::with_capacity(64)))
     }
 

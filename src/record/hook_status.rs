@@ -102,7 +102,7 @@ impl HookStatus {
         self.state.fetch_or(bit(hook), Relaxed);
     }
 
-    /// Whether a hook has been called.
+    /// Returns whether a hook has been called.
     pub(crate) fn was_called(&self, hook: Hook) -> bool {
         self.state.load(Relaxed) & bit(hook) != 0
     }

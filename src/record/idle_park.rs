@@ -1,5 +1,5 @@
-//! Parks the watchdog while nothing runs, so that waking it rarely costs a
-//! worker a system call.
+//! Parks the watchdog while nothing runs. A worker needs a system call to wake
+//! it, but only rarely.
 //!
 //! While a worker runs, the watchdog wakes often. After all workers have been
 //! parked for a while, it sets a flag here and sleeps until a worker unparks. A

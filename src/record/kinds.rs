@@ -113,7 +113,8 @@ impl Kinds {
         let mut table = self.table.lock();
         let text = location.to_string();
         let kind = table.get_or_insert(&text, Some(&text));
-        // While the lock is held, so that no two threads insert it.
+        // The lock is held until here, so that no two threads insert at the
+        // same time.
         self.locations.insert(location, kind.as_u32());
         kind
     }
@@ -127,8 +128,8 @@ impl Kinds {
     /// Adds the counts of the kind with that index to a snapshot.
     pub(crate) fn add_to(&self, index: usize, snapshot: &mut KindSnapshot) {
         let counts = &self.task_counts[index];
-        // Completed tasks are read first, so that no snapshot has more of them
-        // than spawned ones.
+        // Completed tasks are read first. Otherwise a task that is spawned and
+        // completed between the two reads would be counted only as completed.
         snapshot.completed += counts.completed.load(Acquire);
         snapshot.spawned += counts.spawned.load(Acquire);
         snapshot.large_futures += counts.large_futures.load(Relaxed);
@@ -141,16 +142,17 @@ impl Kinds {
         self.table.lock().get_or_insert(name, None)
     }
 
-    /// Gives the kind `spawned`, that of a spawn location, the name of the kind
-    /// `named`. From now on both count as one. The first name wins.
-    pub(crate) fn assign_name(&self, spawned: KindId, named: KindId) {
+    /// Gives the kind of a spawn location the name of another kind. From now on
+    /// exporters show the two kinds as one. If the kind of the location has a
+    /// name already, it keeps that name.
+    pub(crate) fn assign_name(&self, location_kind: KindId, named_kind: KindId) {
         let mut table = self.table.lock();
-        let name = table.kinds[named.index()].name.clone();
-        let kind = &mut table.kinds[spawned.index()];
+        let name = table.kinds[named_kind.index()].name.clone();
+        let kind = &mut table.kinds[location_kind.index()];
         let location = kind.spawned_at.clone();
-        if spawned != KindId::OTHER && Some(&kind.name) == location.as_ref() {
+        if location_kind != KindId::OTHER && Some(&kind.name) == location.as_ref() {
             kind.name = name;
-            table.kinds[named.index()].spawned_at.get_or_insert_with(|| location.unwrap_or_default());
+            table.kinds[named_kind.index()].spawned_at.get_or_insert_with(|| location.unwrap_or_default());
         }
     }
 

@@ -16,7 +16,8 @@ const CAPACITY: usize = 256;
 pub(crate) enum LongEvent {
     /// A poll.
     Poll { seq: u64, start: Ticks, end: Ticks, task: u64, kind: KindId },
-    /// The wait of a ready task for its poll, which began at `end`.
+    /// The wait of a ready task for its poll. The wait ended, and the poll
+    /// began, at `end`.
     Wait { nanos: u64, end: Ticks, task: u64 },
 }
 

@@ -27,8 +27,8 @@ pub(crate) struct LagProbe {
 
 impl LagProbe {
     /// Records the lag since the last wake, and stores the waker for the next
-    /// one. Called by the poll of the one canary. Ready after
-    /// [`LagProbes::end`].
+    /// one. Returns `Ready` after [`LagProbes::end`]. Only the probe's canary
+    /// calls this, when it is polled.
     pub(crate) fn poll(&self, clock: &Clock, context: &mut Context<'_>) -> Poll<()> {
         let mut waker = self.waker.lock();
         if waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
@@ -103,7 +103,7 @@ impl LagProbes {
         lag_probe
     }
 
-    /// Whether a canary exists.
+    /// Returns whether a canary exists.
     pub(crate) fn has_canaries(&self) -> bool {
         self.0.lock().iter().any(|lag_probe| Arc::strong_count(lag_probe) > 1)
     }

@@ -74,7 +74,7 @@ pub(crate) struct PollStack {
     suspended: [Cell<Option<SuspendedPoll>>; MAX_SUSPENDED_POLLS],
     depth: Cell<usize>,
     /// How many polls in progress are nested too deeply to be recorded.
-    too_deep: Cell<u32>,
+    too_deep_polls: Cell<u32>,
 }
 
 /// A poll that has ended.
@@ -99,7 +99,7 @@ impl PollStack {
             began_at: Cell::new(0),
             suspended: Default::default(),
             depth: Cell::new(0),
-            too_deep: Cell::new(0),
+            too_deep_polls: Cell::new(0),
         }
     }
 
@@ -126,7 +126,7 @@ impl PollStack {
     fn suspend(&self) -> bool {
         let depth = self.depth.get();
         if depth == MAX_SUSPENDED_POLLS {
-            self.too_deep.set(self.too_deep.get().saturating_add(1));
+            self.too_deep_polls.set(self.too_deep_polls.get().saturating_add(1));
             return false;
         }
         let poll = self.worker.slot.end();
@@ -142,8 +142,8 @@ impl PollStack {
     /// Ends and records the poll in progress, if `source` began it.
     #[inline]
     pub(crate) fn end(&self, source: PollSource) -> Option<EndedPoll> {
-        if self.too_deep.get() > 0 {
-            self.end_too_deep();
+        if self.too_deep_polls.get() > 0 {
+            self.end_too_deep_poll();
             return None;
         }
         if self.source.get() != source {
@@ -183,8 +183,8 @@ impl PollStack {
     }
 
     #[cold]
-    fn end_too_deep(&self) {
-        self.too_deep.set(self.too_deep.get() - 1);
+    fn end_too_deep_poll(&self) {
+        self.too_deep_polls.set(self.too_deep_polls.get() - 1);
     }
 
     /// Resumes the poll that was suspended last.
@@ -210,10 +210,10 @@ impl PollStack {
         self.recorder.clock.nanos(self.began_at.get(), self.recorder.clock.ticks())
     }
 
-    /// Wakes the watchdog if it sleeps. Needed on threads for which no unpark
-    /// hook does so. The poll has begun in the slot. The watchdog ensures that
-    /// either it sees the poll or this thread sees its flag: see
-    /// [`idle_park`](crate::record::idle_park).
+    /// Wakes the watchdog if it sleeps, because the thread may have no unpark
+    /// hook that does so. The caller has begun a poll in the slot before. The
+    /// watchdog ensures that either it sees the poll or this thread sees its
+    /// flag: see [`idle_park`](crate::record::idle_park).
     #[inline]
     pub(crate) fn wake_watchdog(&self) {
         compiler_fence(SeqCst);

@@ -42,6 +42,7 @@ pub(crate) struct Recorder {
     pub(crate) unnamed_kind: KindId,
     live: AtomicBool,
     workers: Lock<Workers>,
+    /// See [`Self::generation`].
     generation: AtomicU64,
     hook_statuses: Lock<Vec<Weak<HookStatus>>>,
 }
@@ -80,7 +81,8 @@ impl Recorder {
         }
     }
 
-    /// Whether the scope still exists. Hooks do nothing after it has ended.
+    /// Returns whether the scope still exists. Hooks do nothing after it has
+    /// ended.
     #[inline]
     pub(crate) fn is_live(&self) -> bool {
         self.live.load(Relaxed)
@@ -93,8 +95,8 @@ impl Recorder {
         self.runtimes.clear();
     }
 
-    /// Whether no event reports the end of the poll: it stands for all unnamed
-    /// code on a thread.
+    /// Returns whether the poll stands for all unnamed code that a thread runs
+    /// between an unpark and a park. No event reports the end of such a poll.
     pub(crate) fn has_no_end_event(&self, poll: &ActivePoll) -> bool {
         #[cfg(tokio_unstable)]
         let is_unnamed = |_: &ActivePoll| false;
@@ -200,8 +202,8 @@ impl Recorder {
         merged
     }
 
-    /// Whether tasks that the worker could poll are ready, in its local queue
-    /// or in the global queue of its runtime.
+    /// Returns whether tasks that the worker could poll are ready, in its local
+    /// queue or in the global queue of its runtime.
     pub(crate) fn has_ready_tasks_for(&self, worker: &Worker) -> bool {
         let metrics = self.runtimes.metrics();
         let is_global = |(runtime, metrics): &(String, tokio::runtime::RuntimeMetrics)| {

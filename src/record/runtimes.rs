@@ -22,8 +22,8 @@ impl fmt::Display for WorkerLabel {
     }
 }
 
-/// The watched runtimes. The first thread of a runtime that a hook reports adds
-/// its handle.
+/// The watched runtimes. A runtime is added when a hook runs for the first time
+/// on one of its threads.
 ///
 /// A handle keeps the memory of its runtime, the runtime keeps the hooks, and
 /// the hooks keep the recorder. [`Self::clear`] breaks this reference cycle.
@@ -59,8 +59,8 @@ impl Runtimes {
         Some(RuntimeIdentity { id, label })
     }
 
-    /// Counts a thread of the runtime that has ended. The last one removes the
-    /// runtime.
+    /// Records that a thread of the runtime has ended. The end of its last
+    /// thread removes the runtime.
     pub(crate) fn remove_thread(&self, id: Id) {
         let mut runtimes = self.0.lock();
         let mut removed = None;

@@ -37,7 +37,8 @@ pub(crate) struct ActivePoll {
 }
 
 impl Slot {
-    /// Whether a poll is in progress. Only the owning thread may call it.
+    /// Returns whether a poll is in progress. Only the owning thread may call
+    /// it.
     #[inline]
     fn in_poll(&self) -> bool {
         self.seq.load(Relaxed) & 1 == 1
@@ -160,7 +161,8 @@ pub(crate) fn take() -> &'static Slot {
     slot.unwrap_or_else(|| Box::leak(Box::default()))
 }
 
-/// Returns a slot for reuse. Ends a poll that its thread has not ended.
+/// Puts a slot back, so that another thread can take it. Ends the poll that its
+/// thread has not ended, if there is one.
 pub(crate) fn give_back(slot: &'static Slot) {
     if slot.in_poll() {
         slot.end();

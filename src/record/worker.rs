@@ -15,7 +15,7 @@ use crate::record::single_writer::SingleWriterU64;
 use crate::record::slot::{self, ActivePoll, Slot};
 use crate::snapshot::KindSnapshot;
 
-/// What one thread recorded about one kind of tasks.
+/// What one thread recorded about one task kind.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct KindRecord {

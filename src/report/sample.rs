@@ -11,8 +11,7 @@ fn frame(kind: FrameKind, function: &str, file: &str, line: u32) -> Frame {
     Frame { function: function.to_owned(), file: Some(file.to_owned()), line: Some(line), kind }
 }
 
-/// Returns a finding of a sleep in an application's `throttle`, with every
-/// field known.
+/// Returns a finding of a sleep in an application's function `throttle`.
 pub(crate) fn sleep() -> Finding {
     Finding {
         id: "sleep-5f3a".to_owned(),

@@ -45,8 +45,8 @@ fn nth_line(source: impl Read, line: u32) -> Option<String> {
     (!shown.trim().is_empty()).then_some(shown)
 }
 
-/// Replaces each unprintable character by one other, so that columns stay the
-/// same. A tab becomes four spaces.
+/// Replaces each tab by four spaces, and each other unprintable character by
+/// one printable character.
 fn printable(line: &str) -> String {
     let line = line.trim_end();
     let mut shown = String::with_capacity(line.len());

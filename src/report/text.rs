@@ -25,7 +25,7 @@ pub(super) fn clean(text: &str) -> String {
     clean
 }
 
-/// Whether `c` is printed as itself: it is not a control character, not
+/// Returns whether `c` is printed as itself: it is not a control character, not
 /// invisible, and does not change the direction of the text around it.
 pub(super) fn is_printable(c: char) -> bool {
     !c.is_control()

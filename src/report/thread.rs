@@ -27,7 +27,7 @@ use crate::token_bucket::TokenBucket;
 /// The application's callback for findings.
 pub(crate) type OnFinding = Box<dyn Fn(&Finding) + Send + Sync>;
 
-/// The rate limit of reports on average, and the maximum of one burst.
+/// The average number of reports per minute, and the maximum number in a burst.
 const MAX_REPORTS_PER_MINUTE: u32 = 5;
 
 /// A handle to the thread. Dropping it joins the thread, which ends after the
@@ -167,7 +167,7 @@ impl ReporterLoop {
         }
     }
 
-    /// Whether reports are also printed to stderr.
+    /// Returns whether reports are also printed to stderr.
     fn has_terminal_output(&self) -> bool {
         match self.terminal {
             Terminal::Auto => io::stderr().is_terminal(),

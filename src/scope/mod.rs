@@ -52,7 +52,8 @@ use crate::watchdog::Watchdog;
 #[must_use = "a scope stops when it is dropped"]
 pub struct Scope {
     state: Arc<ScopeState>,
-    // They stop in this order: readers before writers.
+    // They stop in this order. The reporting thread is the last, because the
+    // watchdog sends it messages until it stops.
     #[cfg(feature = "telemetry")]
     telemetry: Option<Telemetry>,
     watchdog: Option<Watchdog>,
@@ -81,8 +82,9 @@ impl Scope {
         builder
     }
 
-    /// Sets loopscope's hooks as [`Self::watch`] does, and the application's
-    /// own ones. The latter are also set if loopscope is switched off.
+    /// Sets loopscope's hooks as [`Self::watch`] does, together with `hooks`,
+    /// the application's own callbacks. These are set even if loopscope is
+    /// switched off.
     pub fn watch_with<'b>(
         &self,
         builder: &'b mut tokio::runtime::Builder,
@@ -178,10 +180,10 @@ impl Scope {
     /// often as the exporter is scraped, from a thread that no event loop can
     /// block.
     ///
-    /// Totals in seconds become gauges, because the counters of that crate are
-    /// integers. A histogram becomes counters `…_bucket` with a label `le`, a
-    /// counter `…_count` and a gauge `…_sum`: the series that Prometheus stores
-    /// for a histogram.
+    /// Totals in seconds become gauges, because counters of the `metrics` crate
+    /// are integers. A histogram becomes counters `…_bucket` with a label `le`,
+    /// a counter `…_count` and a gauge `…_sum`: the series that Prometheus
+    /// stores for a histogram.
     ///
     /// # Examples
     ///

@@ -107,8 +107,8 @@ impl Source for ScopeState {
         self.recorder.flight(since_unix_ns)
     }
 
-    /// Only the workers of the runtimes count. The thread of a root future does
-    /// not, because it polls no task.
+    /// Counts only the workers of the runtimes. The thread of a root future is
+    /// not one of them.
     fn health(&self) -> Health {
         let is_worker = |label: &str| label.starts_with(|first: char| first.is_ascii_digit());
         let workers: Vec<_> =

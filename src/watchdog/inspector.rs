@@ -39,7 +39,7 @@ pub(crate) struct Inspector {
 /// A request for a stack that has not been answered yet.
 struct OpenRequest {
     /// The age of the poll at the request.
-    at_nanos: u64,
+    age_nanos: u64,
     /// Whether the thread was running or runnable.
     is_running: bool,
     is_uninterruptible: bool,
@@ -67,36 +67,37 @@ impl Inspector {
         self.proc_reader.sample(clock)
     }
 
-    /// Captures the poll with the number `seq`, whose age is `at_nanos`.
+    /// Captures the poll with the number `seq`, whose age is `age_nanos`.
     /// Returns `None` if the thread moved on during the capture, or if the
     /// answer has not arrived yet: see [`Self::take_answer`].
     pub(crate) fn capture(
         &mut self,
         seq: u64,
-        at_nanos: u64,
+        age_nanos: u64,
         now: &ThreadSample,
         tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
         match now.activity {
-            ThreadActivity::InSyscall(call) => self.capture_waiting(seq, at_nanos, call, now.state, tools),
+            ThreadActivity::InSyscall(call) => self.capture_waiting(seq, age_nanos, call, now.state, tools),
             ThreadActivity::Running | ThreadActivity::Unknown => {
                 let is_running = now.activity == ThreadActivity::Running;
                 // A thread in state D outside of a system call waits for a page
                 // from disk.
                 let is_uninterruptible = now.state == b'D';
-                let request = OpenRequest { at_nanos, is_running, is_uninterruptible, call: None };
+                let request = OpenRequest { age_nanos, is_running, is_uninterruptible, call: None };
                 if tools.signals != Signals::Never && self.request_stack(seq, request) {
                     return self.await_answer(tools);
                 }
                 tools.self_metrics.count_capture(CaptureOutcome::NoStack);
-                Some(Capture::without_stack(at_nanos, is_running, None))
+                Some(Capture::without_stack(age_nanos, is_running, None))
             }
         }
     }
 
     /// Returns whether the thread waits for something other than this lock and
-    /// has the lock's address on its stack. A thread that holds a guard of std
-    /// has it there.
+    /// has the lock's address on its stack. A guard of a lock of std contains
+    /// this address, so a thread that holds the lock usually has it on its
+    /// stack.
     pub(crate) fn seems_to_hold(&self, lock: u64) -> bool {
         let ThreadActivity::InSyscall(call) = self.proc_reader.activity() else { return false };
         let is_waiter = call.number == libc::SYS_futex && call.arguments[0] == lock;
@@ -110,18 +111,18 @@ impl Inspector {
     }
 
     /// Returns a capture from the sample alone, without a stack.
-    pub(crate) fn capture_without_stack(&self, at_nanos: u64, now: &ThreadSample) -> Capture {
+    pub(crate) fn capture_without_stack(&self, age_nanos: u64, now: &ThreadSample) -> Capture {
         let call = match now.activity {
             ThreadActivity::InSyscall(call) => Some(call_info(&call, syscalls::find(call.number))),
             ThreadActivity::Running | ThreadActivity::Unknown => None,
         };
-        Capture::without_stack(at_nanos, now.activity == ThreadActivity::Running, call)
+        Capture::without_stack(age_nanos, now.activity == ThreadActivity::Running, call)
     }
 
     fn capture_waiting(
         &mut self,
         seq: u64,
-        at_nanos: u64,
+        age_nanos: u64,
         call: InSyscall,
         state: u8,
         tools: &mut CaptureTools<'_>,
@@ -148,7 +149,7 @@ impl Inspector {
                 Signals::Always => true,
             };
             let call = Some((call, info.clone()));
-            let request = OpenRequest { at_nanos, is_running: false, is_uninterruptible, call };
+            let request = OpenRequest { age_nanos, is_running: false, is_uninterruptible, call };
             let is_requested = may_signal && self.request_stack(seq, request);
             if is_requested && !is_uninterruptible {
                 return self.await_answer(tools);
@@ -157,7 +158,7 @@ impl Inspector {
         tools.self_metrics.count_capture(CaptureOutcome::Passive);
         let unwound =
             if unwound.evidence == Evidence::Leaf { tools.unwinder.reconstruct(&stack) } else { unwound };
-        let capture = capture(at_nanos, unwound, false, Some(info), tools.unwinder);
+        let capture = capture(age_nanos, unwound, false, Some(info), tools.unwinder);
         Some(Capture { uninterruptible: state == b'D', ..capture })
     }
 
@@ -236,7 +237,7 @@ impl Inspector {
             }
             StackAnswer::Copied(stack) => {
                 tools.self_metrics.count_capture(CaptureOutcome::Signal);
-                let OpenRequest { at_nanos, is_uninterruptible, call, .. } = self.open_request.take()?;
+                let OpenRequest { age_nanos, is_uninterruptible, call, .. } = self.open_request.take()?;
                 let was_outside_call = call.is_none();
                 let in_kernel = !was_outside_call || machine::follows_syscall(stack.ip);
                 let call = call.or_else(|| {
@@ -245,15 +246,16 @@ impl Inspector {
                 });
                 let unwound = unwind(&stack, call.as_ref().map(|(call, _)| call), tools.unwinder);
                 let info = call.map(|(_, info)| info);
-                // A system call without a cause, such as one that returns
-                // memory, is work of the kernel and counts as computing. A call
-                // on a file does not.
+                // A system call with the cause `Other`, such as one that
+                // returns memory, is work of the kernel and counts as
+                // computing. A call with another cause, such as one on a file,
+                // does not.
                 let is_kernel_work =
                     was_outside_call && info.as_ref().is_none_or(|call| call.cause == Cause::Other);
                 let on_cpu = !is_uninterruptible && (!in_kernel || is_kernel_work);
                 Some(Capture {
                     uninterruptible: is_uninterruptible,
-                    ..capture(at_nanos, unwound, on_cpu, info, tools.unwinder)
+                    ..capture(age_nanos, unwound, on_cpu, info, tools.unwinder)
                 })
             }
         }
@@ -262,9 +264,9 @@ impl Inspector {
     /// Cancels the open request, whose signal has not arrived: the thread may
     /// block signals. Returns what is known of the poll without an answer.
     pub(crate) fn cancel_request(&mut self) -> Option<Capture> {
-        let OpenRequest { at_nanos, is_running, is_uninterruptible, call } = self.open_request.take()?;
+        let OpenRequest { age_nanos, is_running, is_uninterruptible, call } = self.open_request.take()?;
         self.requester.as_ref()?.cancel();
-        Some(Capture::without_stack(at_nanos, is_running && !is_uninterruptible, call.map(|(_, info)| info)))
+        Some(Capture::without_stack(age_nanos, is_running && !is_uninterruptible, call.map(|(_, info)| info)))
     }
 
     /// Returns whether the thread is still in the poll with the number `seq`.
@@ -274,7 +276,7 @@ impl Inspector {
 }
 
 fn capture(
-    at_nanos: u64,
+    age_nanos: u64,
     unwound: Unwound,
     on_cpu: bool,
     call: Option<CallInfo>,
@@ -287,7 +289,7 @@ fn capture(
         None => CodeAddress { module: Arc::from(""), address: *address },
     };
     let stack = unwound.addresses.iter().map(locate).collect();
-    Capture { at_nanos, evidence: unwound.evidence, stack, on_cpu, uninterruptible: false, call }
+    Capture { age_nanos, evidence: unwound.evidence, stack, on_cpu, uninterruptible: false, call }
 }
 
 /// Unwinds a stack. The parent of a `vfork` has no return address on its stack:

@@ -56,13 +56,13 @@ impl Inspector {
     pub(crate) fn capture(
         &mut self,
         _: u64,
-        at_nanos: u64,
+        age_nanos: u64,
         _: &ThreadSample,
         tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
         let CaptureTools { self_metrics, unwinder: Unwinder, signals: _ } = tools;
         self_metrics.count_capture(CaptureOutcome::NoStack);
-        Some(Capture::without_stack(at_nanos, false, None))
+        Some(Capture::without_stack(age_nanos, false, None))
     }
 
     pub(crate) fn seems_to_hold(&self, _: u64) -> bool {
@@ -73,8 +73,8 @@ impl Inspector {
         false
     }
 
-    pub(crate) fn capture_without_stack(&self, at_nanos: u64, _: &ThreadSample) -> Capture {
-        Capture::without_stack(at_nanos, false, None)
+    pub(crate) fn capture_without_stack(&self, age_nanos: u64, _: &ThreadSample) -> Capture {
+        Capture::without_stack(age_nanos, false, None)
     }
 
     pub(crate) fn take_answer(&mut self, _: &mut CaptureTools<'_>) -> Option<Capture> {

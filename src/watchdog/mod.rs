@@ -162,13 +162,16 @@ impl<'r> WatchdogLoop<'r> {
             if !self.all_idle() {
                 idle_since = Instant::now();
             } else if idle_since.elapsed() > SLEEP_AFTER_IDLE {
-                let unhooked = self.monitors.iter().any(WorkerMonitor::is_unhooked);
+                let has_unhooked_threads = self.monitors.iter().any(WorkerMonitor::is_unhooked);
                 let limit = self.recorder.lag_probes.has_canaries().then_some(LAG_PROBE_INTERVAL);
-                self.recorder.idle_park.sleep_while_idle(unhooked, limit, || {
+                self.recorder.idle_park.sleep_while_idle(has_unhooked_threads, limit, || {
                     !stop.load(Relaxed)
                         && self.generation == Some(self.recorder.generation())
                         && self.all_idle()
                 });
+                // Without a limit, a worker has ended the sleep, so the next
+                // sleep waits for idle workers again. With a limit, the sleep
+                // was interrupted to wake the canaries and goes on.
                 if limit.is_none() {
                     idle_since = Instant::now();
                 }
@@ -188,7 +191,8 @@ impl<'r> WatchdogLoop<'r> {
     fn time_to_next_pass(&self) -> Duration {
         let threshold = self.recorder.threshold_nanos;
         let has_run = self.monitors.iter().any(|monitor| monitor.follows_run(&self.process_clock, threshold));
-        let ages = self.monitors.iter().filter_map(|monitor| monitor.tracked_poll_age(&self.process_clock));
+        let ages =
+            self.monitors.iter().filter_map(|monitor| monitor.tracked_poll_age_nanos(&self.process_clock));
         let oldest = Duration::from_nanos(ages.max().unwrap_or(0));
         let sleep = if has_run { self.tick } else { (self.tick * 2).saturating_sub(oldest).max(self.tick) };
         if self.recorder.lag_probes.has_canaries() { sleep.min(LAG_PROBE_INTERVAL) } else { sleep }

@@ -28,12 +28,12 @@ impl ProcessClock {
     /// Returns the time from `start` to `end`, without the pauses of the
     /// process.
     pub(crate) fn elapsed(&self, start: Ticks, end: Ticks) -> u64 {
-        self.wall(start, end).saturating_sub(self.lost(start, end))
+        self.wall(start, end).saturating_sub(self.paused(start, end))
     }
 
     /// Returns the part of the time from `start` to `end` in which the process
     /// did not run.
-    pub(crate) fn lost(&self, start: Ticks, end: Ticks) -> u64 {
+    pub(crate) fn paused(&self, start: Ticks, end: Ticks) -> u64 {
         self.pauses.within(start, end, &self.clock)
     }
 
@@ -55,14 +55,14 @@ impl ProcessClock {
         Some(sample)
     }
 
-    /// Measures whether the process paused since the last measurement, in which
-    /// time the watchdog did not sleep.
+    /// Measures whether the process paused since the last measurement. The
+    /// watchdog did not sleep in that time.
     pub(crate) fn measure_pause(&mut self) {
         self.pauses.measure(0, &self.clock);
     }
 
-    /// Measures whether the process paused since the last measurement, in which
-    /// time the watchdog slept for `planned`.
+    /// Measures whether the process paused since the last measurement. The
+    /// watchdog planned to sleep for `planned` in that time.
     pub(crate) fn measure_pause_after_sleep(&mut self, planned: Duration) {
         self.pauses.measure(planned.as_nanos() as u64, &self.clock);
     }

@@ -11,7 +11,8 @@ use crate::record::clock::{Clock, Ticks};
 /// has waited for a CPU. Otherwise the short waits of many ticks would add up
 /// to one long wait.
 const MEASUREMENTS_PER_RUN_QUEUE_READ: u32 = 64;
-/// How many pauses are kept. A poll with more pauses than that is a hang.
+/// How many pauses are kept. If there are more during one poll, the oldest
+/// count as part of the poll's time.
 const MAX_PAUSES: usize = 64;
 
 /// The pauses, detected by the delay of the watchdog's own thread, which sleeps
@@ -49,8 +50,8 @@ impl ProcessPauses {
         }
     }
 
-    /// Starts the next measurement now: the watchdog slept for as long as it
-    /// wanted.
+    /// Starts the next measurement now: the watchdog slept without a planned
+    /// end.
     pub(crate) fn skip(&mut self, clock: &Clock) {
         self.at = clock.ticks();
         self.cpu_nanos = cpu_nanos(self.tid);
@@ -58,9 +59,8 @@ impl ProcessPauses {
     }
 
     /// Records a pause if the process did not run for more than a tick since
-    /// the last measurement, in which time the watchdog planned to sleep for
-    /// `planned_sleep_nanos`. That planned time is zero in the middle of a
-    /// pass.
+    /// the last measurement. The watchdog planned to sleep for
+    /// `planned_sleep_nanos` in that time, or for zero in the middle of a pass.
     ///
     /// The pause is the time beyond the planned sleep and one tick in which the
     /// watchdog neither ran nor waited for a CPU. A wait for a CPU is not a
@@ -79,10 +79,10 @@ impl ProcessPauses {
         };
         let run_queue = os::run_queue_nanos(self.tid);
         let waited = run_queue.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, run_queue));
-        let lost = overslept.saturating_sub(ran + waited);
-        if lost > self.tick_nanos {
+        let paused = overslept.saturating_sub(ran + waited);
+        if paused > self.tick_nanos {
             let end = clock.since_start(now);
-            self.note(end.saturating_sub(lost)..end);
+            self.note(end.saturating_sub(paused)..end);
         }
     }
 
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_overlap_with_a_pause_is_lost() {
+    fn only_the_overlap_with_a_pause_counts() {
         let clock = Clock::new();
         let mut pauses = ProcessPauses::new(0, 1_000, &clock);
         let begin = clock.ticks();

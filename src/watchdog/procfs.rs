@@ -25,8 +25,8 @@ pub(crate) struct ProcReader {
 }
 
 impl ProcReader {
-    /// Opens the files. What a file that cannot be opened contains is missing
-    /// from the samples.
+    /// Opens the files. If a file cannot be opened, the samples lack its
+    /// values.
     pub(crate) fn new(tid: i32) -> Self {
         let open = |name| File::open(format!("/proc/self/task/{tid}/{name}")).ok();
         Self { tid, schedstat: open("schedstat"), stat: open("stat"), syscall: open("syscall") }
@@ -72,7 +72,7 @@ impl ProcReader {
         let mut buffer = [0; 96];
         let text = read(self.stat.as_ref()?, &mut buffer).ok()?;
         // The name before the state is in parentheses. It may contain any
-        // character, also parentheses.
+        // character, even parentheses.
         text.as_bytes().get(text.rfind(')')? + 2).copied()
     }
 

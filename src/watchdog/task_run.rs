@@ -3,9 +3,9 @@
 //!
 //! Ten polls of nine milliseconds delay the other tasks as much as one poll of
 //! ninety, but none of the ten is a stall. The definition of a run is narrow,
-//! so that a busy application has no runs: every pass finds the same task, the
-//! average poll lasts for a tenth of the threshold or longer, all this lasts
-//! for ten thresholds, and other tasks were ready.
+//! so that a busy application has no runs: every pass of the watchdog finds the
+//! same task, the average poll lasts for a tenth of the threshold or longer,
+//! all this lasts for ten thresholds, and other tasks were ready.
 
 use crate::evidence::Capture;
 use crate::record::clock::Ticks;
@@ -16,8 +16,8 @@ use crate::watchdog::time_split::TimeSplitter;
 const MIN_RUN_THRESHOLDS: u64 = 10;
 /// The average poll must last for at least the threshold divided by this.
 const MIN_AVERAGE_POLL_DIVISOR: u64 = 10;
-/// The minimum number of polls in a run. With fewer polls, each poll is nearly
-/// a stall by itself.
+/// The minimum number of polls in a run. If so long a time consists of fewer
+/// polls, these are stalls and are reported as such.
 const MIN_POLLS: u64 = 4;
 /// The thread's CPU times are read once in this many passes. Most runs end
 /// before the first read.
@@ -31,7 +31,8 @@ pub(super) struct TaskRun {
     passes: u32,
     pub(super) splitter: Option<TimeSplitter>,
     pub(super) captures: Vec<Capture>,
-    /// Whether other tasks were ready in any pass.
+    /// Whether other tasks waited: some were ready in a pass that read the CPU
+    /// times, or one reported a wait over the threshold.
     pub(super) others_waited: bool,
     /// The attributable time at which the next capture is due.
     next_capture_nanos: u64,
@@ -79,38 +80,43 @@ impl TaskRun {
         (self.last_seq.saturating_sub(self.first.seq)) / 2 + 1
     }
 
-    /// Returns whether the thread's CPU times are to be read in this pass. That
-    /// read costs more than the rest of the pass, so a run of short polls has
-    /// none.
-    pub(super) fn is_sample_due(&self, age: u64, threshold_nanos: u64) -> bool {
+    /// Returns whether to read the thread's CPU times in this pass. Reading
+    /// them costs more than the rest of the pass, so they are not read while
+    /// the polls are short.
+    pub(super) fn is_sample_due(&self, age_nanos: u64, threshold_nanos: u64) -> bool {
         self.passes.is_multiple_of(PASSES_PER_SAMPLE)
             && self.polls() >= MIN_POLLS
-            && self.has_long_polls(age, threshold_nanos)
+            && self.has_long_average_poll(age_nanos, threshold_nanos)
     }
 
     /// Returns whether the run may become long enough for a report: more than
     /// one pass found the task, and its polls are not short.
-    pub(super) fn may_be_reported(&self, age: u64, threshold_nanos: u64) -> bool {
-        self.passes > 1 && self.has_long_polls(age, threshold_nanos)
+    pub(super) fn may_be_reported(&self, age_nanos: u64, threshold_nanos: u64) -> bool {
+        self.passes > 1 && self.has_long_average_poll(age_nanos, threshold_nanos)
     }
 
-    fn has_long_polls(&self, age: u64, threshold_nanos: u64) -> bool {
-        age / self.polls() >= threshold_nanos / MIN_AVERAGE_POLL_DIVISOR
+    fn has_long_average_poll(&self, age_nanos: u64, threshold_nanos: u64) -> bool {
+        age_nanos / self.polls() >= threshold_nanos / MIN_AVERAGE_POLL_DIVISOR
     }
 
     /// Returns whether a capture is due for a run with this age, of which
-    /// `attributable` was caused by the thread's code.
-    pub(super) fn is_capture_due(&self, age: u64, attributable: u64, threshold_nanos: u64) -> bool {
-        attributable >= self.next_capture_nanos
+    /// `attributable_nanos` were caused by the thread's code.
+    pub(super) fn is_capture_due(
+        &self,
+        age_nanos: u64,
+        attributable_nanos: u64,
+        threshold_nanos: u64,
+    ) -> bool {
+        attributable_nanos >= self.next_capture_nanos
             && self.others_waited
-            && self.has_long_polls(age, threshold_nanos)
+            && self.has_long_average_poll(age_nanos, threshold_nanos)
     }
 
-    /// Adds a capture that was taken at this attributable time, which doubles
-    /// the time of the next one.
-    pub(super) fn add_capture(&mut self, capture: Capture, attributable: u64) {
+    /// Adds a capture that was taken at this attributable time. The next
+    /// capture is due at twice that time or earlier.
+    pub(super) fn add_capture(&mut self, capture: Capture, attributable_nanos: u64) {
         self.captures.push(capture);
-        while self.next_capture_nanos <= attributable {
+        while self.next_capture_nanos <= attributable_nanos {
             self.next_capture_nanos *= 2;
         }
     }
@@ -128,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_one_task_in_many_long_polls() {
+    fn a_run_is_one_task_over_many_polls() {
         let mut run = TaskRun::new(poll(1, 7), 10 * MS);
         assert!((1..40).all(|n| run.continue_with(Some(poll(1 + 2 * n, 7)))));
         assert_eq!(run.polls(), 40);
@@ -138,7 +144,7 @@ mod tests {
         assert!(!TaskRun::new(poll(1, 7), 10 * MS).may_be_reported(9 * MS, 10 * MS), "found by one pass");
         assert!(!run.is_capture_due(120 * MS, 120 * MS, 10 * MS), "no other task was ready");
         run.others_waited = true;
-        assert!(!run.is_capture_due(120 * MS, 50 * MS, 10 * MS), "most of it waited for a CPU");
+        assert!(!run.is_capture_due(120 * MS, 50 * MS, 10 * MS), "most of the time was a wait for a CPU");
         assert!(run.is_capture_due(120 * MS, 120 * MS, 10 * MS));
         run.add_capture(Capture::without_stack(120 * MS, true, None), 120 * MS);
         assert!(!run.is_capture_due(130 * MS, 130 * MS, 10 * MS), "too soon after the first capture");

@@ -39,7 +39,7 @@ impl TimeSplitter {
     }
 
     /// Begins with the first sample of a poll that has this age, and credits
-    /// the part of the age that is certain.
+    /// the part of the age that was certainly a wait.
     ///
     /// `before` is a sample of the thread from before the poll; without it, the
     /// CPU times are compared with zero, their values at the thread's start. A
@@ -47,13 +47,13 @@ impl TimeSplitter {
     /// except for the growth of its CPU times. On a busy machine the watchdog
     /// itself is late, and without this rule it would miss the start of a long
     /// wait.
-    pub(crate) fn begin(first: ThreadSample, before: Option<ThreadSample>, age: u64) -> Self {
+    pub(crate) fn begin(first: ThreadSample, before: Option<ThreadSample>, age_nanos: u64) -> Self {
         let mut splitter = Self::new(first);
         let has_schedstat = first.slices > 0;
         if matches!(first.state, b'S' | b'D') && has_schedstat {
             let (cpu, queue) = before.map_or((0, 0), |before| (before.cpu_nanos, before.run_queue_nanos));
             let grown = first.cpu_nanos.saturating_sub(cpu) + first.run_queue_nanos.saturating_sub(queue);
-            splitter.credited.off_cpu = age.saturating_sub(grown);
+            splitter.credited.off_cpu = age_nanos.saturating_sub(grown);
         }
         splitter
     }
@@ -72,9 +72,9 @@ impl TimeSplitter {
         let has_run = on_cpu > MIN_CPU_NANOS_TO_COUNT_AS_RUNNING;
         self.settle(&mut credit, has_run, now.slices);
         let run_queue = credit.min(elapsed - on_cpu);
-        // The kernel may add a wait that is longer than this interval. An
-        // earlier interval has that part already, or counted it as off-CPU
-        // time.
+        // The kernel may add a wait that is longer than this interval. The part
+        // before this interval was credited as an assumed wait for a CPU, or as
+        // off-CPU time.
         let excess = (credit - run_queue).saturating_sub(self.assumed_run_queue);
         let earlier = excess.min(self.credited.off_cpu);
         self.credited.off_cpu -= earlier;
@@ -101,10 +101,10 @@ impl TimeSplitter {
     /// Subtracts the pending wait from `credit`, the run-queue time that the
     /// kernel has added.
     ///
-    /// If the thread has run since, the kernel has added every wait, so the
-    /// rest of the pending time was not a wait for a CPU. There is one
-    /// exception: if the thread was never taken off its CPU, its virtual CPU
-    /// was taken away by the host, and the rest counts as a wait for a CPU.
+    /// If the thread has run since the last sample, the kernel has added every
+    /// wait, so the rest of the pending time was not a wait for a CPU. There is
+    /// one exception: if the thread was never taken off its CPU, its virtual
+    /// CPU was taken away by the host, and the rest counts as a wait for a CPU.
     fn settle(&mut self, credit: &mut u64, has_run: bool, slices: u64) {
         let settled = (*credit).min(self.pending_run_queue);
         *credit -= settled;

@@ -17,8 +17,9 @@ pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {
     }
 }
 
-/// Return addresses may contain a signature in their upper bits. A stack is at
-/// a high address, so that address shows which bits belong to an address.
+/// Converts the registers. Return addresses may contain a signature in their
+/// upper bits. Stacks are at high addresses, so the bits above the highest bit
+/// of the stack pointer cannot belong to an address.
 pub(crate) fn unwind_registers(_ip: u64, sp: u64, frame_pointer: u64, link: u64) -> UnwindRegsAarch64 {
     let mask = PtrAuthMask::from_max_known_address(sp.max(1));
     UnwindRegsAarch64::new_with_ptr_auth_mask(mask, link, sp, frame_pointer)

@@ -1,5 +1,6 @@
 //! The messages of pprof's `profile.proto`, limited to the fields that
-//! `profile` writes.
+//! `profile` writes. Texts are indexes into `string_table`, and so are `type`,
+//! `unit`, `key`, `str`, `name`, `system_name` and `filename`.
 
 use prost::Message;
 

@@ -1,7 +1,7 @@
 //! The JSON documents of `/live`, which the live page requests once per second,
 //! and of `/tasks`.
 //!
-//! All values are totals since the process started, or current values. Readers
+//! All values are totals since the scope started, or current values. Readers
 //! compute differences themselves, so any number of readers is possible.
 
 use serde::Serialize;
@@ -189,8 +189,7 @@ impl From<&HistogramSnapshot> for DistributionRow {
         let mut counted = 0;
         let in_bucket = |at_most| at_most - std::mem::replace(&mut counted, at_most);
         let mut buckets: Vec<_> = counts_at_most(histogram).into_iter().map(in_bucket).collect();
-        // Saturating, because a snapshot of a histogram may lack the last
-        // values that its thread is recording.
+        // The last bucket has the values above all bounds.
         buckets.push(histogram.count.saturating_sub(counted));
         Self {
             count: histogram.count,

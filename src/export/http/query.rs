@@ -7,7 +7,7 @@ use axum::extract::rejection::QueryRejection;
 
 use crate::unix_time;
 
-/// How far a trace reaches back if the request does not say it.
+/// How far a trace reaches back if the request has no `seconds`.
 const DEFAULT_TRACE_LENGTH: Duration = Duration::from_secs(60);
 const MAX_TRACE_LENGTH: Duration = Duration::from_secs(86_400);
 

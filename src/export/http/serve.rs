@@ -27,8 +27,8 @@ pub(crate) struct ConnectionLimits {
     /// the one that has been silent for the longest time, so that silent
     /// clients cannot keep a scraper out.
     pub(crate) max_connections: usize,
-    /// The time from the start of waiting for a request to the end of its head.
-    /// This also limits how long a connection stays open between requests.
+    /// The time that the server waits for a complete request head. This also
+    /// limits how long a connection stays open between requests.
     pub(crate) head_timeout: Duration,
     /// The time from the start of one request to the start of the next. It
     /// includes the time that the client takes to read the response.
@@ -98,7 +98,8 @@ async fn serve_connection(
         .max_buf_size(limits.max_head_bytes)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
-        // Errors of the client are answered to the client and need no report.
+        // hyper answers an invalid request itself, so its errors need no
+        // report.
         _ = served => {}
         () = activity.wait_for_silence(limits.silence_timeout) => {}
     }
@@ -123,10 +124,10 @@ impl OpenConnections {
     {
         self.connections.retain(|(task, _)| !task.is_finished());
         if self.connections.len() >= self.max
-            && let Some(most_silent) =
+            && let Some(longest_silent) =
                 (0..self.connections.len()).max_by_key(|index| self.connections[*index].1.silence())
         {
-            self.connections.swap_remove(most_silent).0.abort();
+            self.connections.swap_remove(longest_silent).0.abort();
         }
         let activity = Arc::new(ClientActivity::new());
         let task = tokio::spawn(serve(Arc::clone(&activity)));
@@ -151,7 +152,7 @@ impl ClientActivity {
         self.0.lock().elapsed()
     }
 
-    /// Returns when the client has been silent for `timeout`.
+    /// Waits until the client has been silent for `timeout`.
     async fn wait_for_silence(&self, timeout: Duration) {
         while let Some(remaining) = timeout.checked_sub(self.silence()).filter(|time| !time.is_zero()) {
             sleep(remaining).await;

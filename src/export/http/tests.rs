@@ -16,7 +16,7 @@ use crate::finding::{FindingsDocument, StallsDocument};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Much longer than a response takes, also on a busy machine.
+/// Much longer than a response takes, even on a busy machine.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 struct Response {
@@ -189,8 +189,8 @@ fn one_finding_is_served_as_json_and_as_text() {
     }
 }
 
-/// The documents contain the data of the page, with the same worker labels as
-/// stalls.
+/// `/live` and `/tasks` contain the data that the live page shows. Their worker
+/// labels are those of `/stalls`.
 #[test]
 fn live_and_tasks_contain_the_snapshot() {
     let (telemetry, source) = start_server();
@@ -406,20 +406,20 @@ fn invalid_requests_are_answered_and_affect_no_other_client() {
 }
 
 #[test]
-fn a_client_that_sends_its_head_slowly_is_disconnected_and_delays_no_other() {
+fn a_client_that_sends_its_head_slowly_is_disconnected_and_delays_no_other_client() {
     let telemetry = start_server_with(ConnectionLimits {
         head_timeout: Duration::from_millis(300),
         ..ConnectionLimits::default()
     });
     let mut slow = connect(&telemetry);
-    let begun = Instant::now();
+    let start_time = Instant::now();
     slow.write_all(b"GET / HTTP/1.1\r\n").unwrap();
     assert_eq!(get(&telemetry, "/healthz").status, 200);
     while slow.write_all(b"X-A: b\r\n").is_ok() {
-        assert!(begun.elapsed() < RESPONSE_TIMEOUT, "the connection is still open");
+        assert!(start_time.elapsed() < RESPONSE_TIMEOUT, "the connection is still open");
         thread::sleep(Duration::from_millis(50));
     }
-    assert!(begun.elapsed() >= Duration::from_millis(300));
+    assert!(start_time.elapsed() >= Duration::from_millis(300));
     assert_eq!(get(&telemetry, "/healthz").status, 200);
 }
 
@@ -444,10 +444,10 @@ fn idle_connections_do_not_prevent_a_scrape() {
     assert_eq!(get(&telemetry, "/metrics").status, 200);
 }
 
-/// Opens 1,000 connections, or as many as this process may open; both ends use
-/// a file descriptor of it.
+/// Opens 1,000 connections, or as many as this process may open. Client and
+/// server are in this process, so each connection uses two file descriptors.
 #[test]
-fn a_thousand_slow_clients_delay_no_other() {
+fn a_thousand_slow_clients_delay_no_other_client() {
     let (telemetry, _) = start_server();
     let mut slow = Vec::new();
     while slow.len() < 1_000 {
@@ -456,17 +456,18 @@ fn a_thousand_slow_clients_delay_no_other() {
         let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: local");
         slow.push(stream);
         if slow.len() % 100 == 0 {
-            let begun = Instant::now();
+            let start_time = Instant::now();
             assert_eq!(get(&telemetry, "/healthz").status, 200);
             assert!(
-                begun.elapsed() < Duration::from_secs(2),
+                start_time.elapsed() < Duration::from_secs(2),
                 "{:?} with {} slow clients",
-                begun.elapsed(),
+                start_time.elapsed(),
                 slow.len()
             );
         }
     }
     assert!(slow.len() >= 400, "{} connections are too few for this test", slow.len());
+    // Frees file descriptors for the next request.
     slow.truncate(400);
     assert_eq!(get(&telemetry, "/metrics").status, 200);
 }
@@ -493,9 +494,9 @@ fn drop_closes_all_connections_at_once() {
     let mut open: Vec<_> = (0..10).map(|_| connect(&telemetry)).collect();
     open[0].write_all(b"GET / HT").unwrap();
     assert_eq!(get(&telemetry, "/healthz").status, 200);
-    let begun = Instant::now();
+    let start_time = Instant::now();
     drop(telemetry);
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(start_time.elapsed() < Duration::from_secs(2), "{:?}", start_time.elapsed());
     assert!(open.iter_mut().all(is_closed));
     assert!(TcpStream::connect(address).is_err());
 }

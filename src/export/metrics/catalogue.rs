@@ -98,7 +98,7 @@ catalogue! {
     TASK_LINTS: Counter "loopscope_task_lints_total" ["task", "lint"]
         "Suspicious behaviour of named futures, by lint. The lint self-wake counts polls; lost-waker, never-yielded and large-future count tasks.";
     TASK_FUTURE_SIZE: Gauge "loopscope_task_future_size_bytes" ["task"]
-        "Size of the largest named future, by kind of task.";
+        "Size of the largest named future, by task kind.";
     RUNTIME_TASKS: Gauge "loopscope_runtime_tasks_alive" ["runtime"]
         "Live tasks of a runtime, counted by Tokio.";
     LOOP_LAG: Histogram "loopscope_loop_lag_seconds" ["loop"]
@@ -128,7 +128,7 @@ catalogue! {
     BLOCKING_SITE_SECONDS: Counter "loopscope_blocking_site_seconds_total" ["site", "cause"]
         "Time spent in stalls, by the source line that blocked. Lines beyond the 50 that took the most time are counted as other.";
     STARVED: Counter "loopscope_starved_seconds_total" []
-        "Time that threads in long polls were ready to run but had no CPU. The machine causes this, not the code.";
+        "Time for which threads in long polls waited for a CPU or were stopped with the whole process. The machine causes this, not the code.";
     PRESSURE: Counter "loopscope_pressure_seconds_total" ["level"]
         "Time in which tasks were ready while workers were blocked: at least one worker (level some) or all workers (level full).";
     POOL_THREADS: Gauge "loopscope_blocking_pool_threads" ["runtime"]

@@ -7,9 +7,10 @@ use crate::export::metrics::families::{Distribution, Family, Series, SeriesValue
 use crate::finding::FindingsDocument;
 use crate::snapshot::Snapshot;
 
-/// Sets all metrics to their current values. The counters of that crate are
-/// integers, and its histograms cannot be set from existing buckets. See
-/// `Scope::publish_metrics` for the metrics that replace them.
+/// Sets all metrics to their current values. Counters of the `metrics` crate
+/// are integers, and its histograms cannot be set from existing buckets. See
+/// `Scope::publish_metrics` for what is published instead of a total in seconds
+/// and of a histogram.
 pub(crate) fn publish(snapshot: &Snapshot, findings: &FindingsDocument) {
     for Family { metric, series } in families(snapshot, findings) {
         for Series { labels, value } in series {
@@ -26,7 +27,8 @@ pub(crate) fn publish(snapshot: &Snapshot, findings: &FindingsDocument) {
     }
 }
 
-/// Gives the recorder the description and unit of each metric.
+/// Gives the recorder the description and unit of each metric. Of the metrics
+/// that replace a histogram, only `…_bucket` is described.
 pub(crate) fn describe() {
     for metric in ALL {
         let unit = if metric.name.contains("_seconds") { Unit::Seconds } else { Unit::Count };

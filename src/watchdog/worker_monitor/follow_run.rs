@@ -45,7 +45,8 @@ impl WorkerMonitor {
             if let Some(capture) = capture.filter(|capture| !capture.stack.is_empty()) {
                 run.add_capture(capture, attributable);
             }
-            // An answer that arrives later would count for this poll alone.
+            // A later answer would be taken for a capture of this poll, not of
+            // the run.
             inspector.cancel_request();
         }
     }

@@ -5,9 +5,9 @@ use crate::watchdog::worker_monitor::{WorkerMonitor, current_inspector};
 impl WorkerMonitor {
     /// Returns the lock that a stalled poll waits for, once per poll.
     pub(crate) fn take_awaited_lock(&mut self) -> Option<u64> {
-        let tracked = self.tracked.as_mut().filter(|tracked| !tracked.is_holder_searched)?;
+        let tracked = self.tracked.as_mut().filter(|tracked| !tracked.has_searched_holder)?;
         let lock = tracked.captures.iter().find_map(|capture| capture.call.as_ref()?.lock)?;
-        tracked.is_holder_searched = true;
+        tracked.has_searched_holder = true;
         Some(lock)
     }
 

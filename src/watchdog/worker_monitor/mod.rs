@@ -99,7 +99,7 @@ impl WorkerMonitor {
         let threshold = context.recorder.threshold_nanos;
         self.tracked = active.map(|poll| TrackedPoll::new(poll, threshold));
         // Most polls end before this age.
-        if self.tracked_poll_age(context.process_clock).is_some_and(|nanos| nanos >= threshold / 4) {
+        if self.tracked_poll_age_nanos(context.process_clock).is_some_and(|nanos| nanos >= threshold / 4) {
             self.sample_tracked_poll(context);
         }
     }
@@ -115,7 +115,7 @@ impl WorkerMonitor {
     }
 
     /// Returns the age of the tracked poll.
-    pub(crate) fn tracked_poll_age(&self, clock: &ProcessClock) -> Option<u64> {
+    pub(crate) fn tracked_poll_age_nanos(&self, clock: &ProcessClock) -> Option<u64> {
         self.tracked.as_ref().map(|tracked| clock.wall_since(tracked.poll.start))
     }
 
@@ -136,7 +136,7 @@ impl WorkerMonitor {
         let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
         let Some(tracked) = &mut self.tracked else { return };
         let Some(sample) = context.process_clock.sample(inspector) else { return };
-        tracked.lost_nanos = context.process_clock.lost(tracked.poll.start, sample.at);
+        tracked.paused_nanos = context.process_clock.paused(tracked.poll.start, sample.at);
         let age = context.process_clock.wall(tracked.poll.start, sample.at);
         let thread = inspector.thread();
         let before = self.last_sample.replace((thread, sample)).filter(|(sampled, _)| *sampled == thread);
@@ -171,7 +171,7 @@ impl WorkerMonitor {
     }
 
     /// Reports the tracked poll at its first capture, and at each milestone.
-    fn report_progress(&mut self, attributable_nanos: u64, age: u64, context: &MonitorContext<'_>) {
+    fn report_progress(&mut self, attributable_nanos: u64, age_nanos: u64, context: &MonitorContext<'_>) {
         let milestone = ONGOING_REPORT_NANOS.iter().filter(|nanos| attributable_nanos >= **nanos).count();
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
         let is_unreported = |tracked: &mut TrackedPoll| {
@@ -179,7 +179,7 @@ impl WorkerMonitor {
         };
         if let Some(mut tracked) = self.tracked.take_if(is_unreported) {
             tracked.reported_milestone = Some(milestone);
-            self.report(&tracked, phase, age, context);
+            self.report(&tracked, phase, age_nanos, context);
             self.tracked = Some(tracked);
         }
     }
@@ -233,17 +233,17 @@ impl WorkerMonitor {
         }
         let threshold = context.recorder.threshold_nanos;
         let duration = context.process_clock.wall(time.start, time.end);
-        let lost = context.process_clock.lost(time.start, time.end);
+        let paused = context.process_clock.paused(time.start, time.end);
         let Some(mut tracked) = self.finished.take_if(|tracked| tracked.poll.seq == seq) else {
             if context.process_clock.elapsed(time.start, time.end) < threshold {
-                return context.self_metrics.count_starvation(lost, true);
+                return context.self_metrics.count_starvation(paused, true);
             }
             return context.self_metrics.count_dropped(DropReason::EndedBeforeCapture, 1);
         };
-        tracked.lost_nanos = lost;
+        tracked.paused_nanos = paused;
         tracked.poll.kind = kind;
         let is_stall = tracked.attributable_nanos(duration) >= threshold;
-        let starved = tracked.times(duration).run_queue + tracked.lost_nanos;
+        let starved = tracked.times(duration).run_queue + tracked.paused_nanos;
         context.self_metrics.count_starvation(starved, !is_stall);
         if is_stall && tracked.captures.is_empty() {
             context.self_metrics.count_dropped(DropReason::EndedBeforeCapture, 1);
@@ -258,7 +258,7 @@ impl WorkerMonitor {
         let mut captures = tracked.captures.clone();
         // An answer to an earlier request may have arrived after a later
         // capture.
-        captures.sort_by_key(|capture| capture.at_nanos);
+        captures.sort_by_key(|capture| capture.age_nanos);
         let evidence = StallEvidence {
             phase,
             polls: 1,

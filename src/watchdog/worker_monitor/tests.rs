@@ -41,8 +41,8 @@ impl HungThread {
         Self { worker, release, thread }
     }
 
-    /// Returns once the thread waits. In a thread that is still running, also
-    /// after a signal, mocked time would count as a wait for a CPU.
+    /// Waits until the thread waits. While the thread runs, for example to handle
+    /// a signal, mocked time would count as a wait for a CPU.
     fn wait_until_blocked(&self, clock: &crate::record::clock::Clock) {
         let reader = ProcReader::new(self.worker.thread().unwrap().tid);
         while reader.sample(clock).unwrap().state != b'S' {
@@ -51,8 +51,8 @@ impl HungThread {
     }
 }
 
-/// A monitor of one hung thread. Time does not pass between two passes.
-struct Scene {
+/// A monitor of one hung thread. Only [`Self::pass`] advances the mocked time.
+struct HangFixture {
     recorder: Recorder,
     time: Arc<quanta::Mock>,
     hung: HungThread,
@@ -65,7 +65,7 @@ struct Scene {
     messages: Receiver<Message>,
 }
 
-impl Scene {
+impl HangFixture {
     fn new() -> Self {
         let mut recorder = Recorder::new(Duration::from_millis(10));
         let (clock, time) = crate::record::clock::Clock::mock();
@@ -130,36 +130,36 @@ impl Scene {
 
 #[test]
 fn a_hang_is_reported_again_after_a_second_a_minute_ten_minutes_and_an_hour() {
-    let mut scene = Scene::new();
-    let phases: Vec<_> = scene.pass_until_reported().iter().map(|stall| stall.phase).collect();
+    let mut fixture = HangFixture::new();
+    let phases: Vec<_> = fixture.pass_until_reported().iter().map(|stall| stall.phase).collect();
     assert_eq!(phases, [Phase::Began]);
-    assert_eq!(scene.phases(TICK), []);
+    assert_eq!(fixture.phases(TICK), []);
     for seconds in [1, 60, 600, 3600] {
-        assert_eq!(scene.phases(Duration::from_secs(seconds)), [Phase::Lasts], "after {seconds} s");
-        assert_eq!(scene.phases(Duration::from_millis(500)), []);
+        assert_eq!(fixture.phases(Duration::from_secs(seconds)), [Phase::Lasts], "after {seconds} s");
+        assert_eq!(fixture.phases(Duration::from_millis(500)), []);
     }
-    assert_eq!(scene.phases(Duration::from_secs(7200)), [], "no report after an hour");
-    scene.end();
+    assert_eq!(fixture.phases(Duration::from_secs(7200)), [], "no report after an hour");
+    fixture.end();
 }
 
 /// The first pass may come after the hook and before the named future is
 /// polled.
 #[test]
 fn a_name_that_is_given_after_the_first_pass_counts() {
-    let mut scene = Scene::new();
-    scene.pass(TICK);
-    scene.hung.worker.slot.set_named_kind(KindId::from_u32(5));
-    assert_eq!(scene.pass_until_reported()[0].kind, KindId::from_u32(5));
+    let mut fixture = HangFixture::new();
+    fixture.pass(TICK);
+    fixture.hung.worker.slot.set_named_kind(KindId::from_u32(5));
+    assert_eq!(fixture.pass_until_reported()[0].kind, KindId::from_u32(5));
     // The thread may really have waited for a CPU, which does not count. This
     // time is longer than any such wait.
-    assert_eq!(scene.pass(Duration::from_secs(60))[0].kind, KindId::from_u32(5));
-    scene.hung.worker.slot.end();
-    let ActivePoll { seq, start, task, .. } = scene.monitor.tracked.as_ref().unwrap().poll;
-    let (end, kind) = (scene.recorder.clock.ticks(), KindId::from_u32(6));
-    scene.hung.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });
-    let ended = scene.pass(TICK);
+    assert_eq!(fixture.pass(Duration::from_secs(60))[0].kind, KindId::from_u32(5));
+    fixture.hung.worker.slot.end();
+    let ActivePoll { seq, start, task, .. } = fixture.monitor.tracked.as_ref().unwrap().poll;
+    let (end, kind) = (fixture.recorder.clock.ticks(), KindId::from_u32(6));
+    fixture.hung.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });
+    let ended = fixture.pass(TICK);
     assert_eq!((ended[0].phase, ended[0].kind), (Phase::Ended, kind));
-    scene.end();
+    fixture.end();
 }
 
 #[test]

@@ -8,9 +8,9 @@ use crate::watchdog::time_split::TimeSplitter;
 /// A running thread has just woken if its CPU time is less than the poll's
 /// attributable time divided by this.
 const JUST_WOKEN_CPU_DIVISOR: u64 = 4;
-/// Captures are skipped for at most this many consecutive samples of a
-/// just-woken thread. A thread with more of them sleeps in short intervals, in
-/// step with the watchdog.
+/// At most this many consecutive samples of a just-woken thread are taken
+/// without a capture. If there are more such samples, the thread sleeps again
+/// and again, and wakes each time when the watchdog samples it.
 const MAX_SKIPPED_JUST_WOKEN_SAMPLES: u32 = 8;
 
 /// A poll that was in progress in some pass.
@@ -19,10 +19,10 @@ pub(super) struct TrackedPoll {
     /// The samples of the poll; `None` before the first one.
     pub(super) splitter: Option<TimeSplitter>,
     /// The part of the poll's time in which the whole process was paused.
-    pub(super) lost_nanos: u64,
+    pub(super) paused_nanos: u64,
     pub(super) captures: Vec<Capture>,
     /// Whether the holder of the awaited lock has been searched.
-    pub(super) is_holder_searched: bool,
+    pub(super) has_searched_holder: bool,
     /// The attributable time at which the next capture is due. It doubles each
     /// time.
     next_capture_nanos: u64,
@@ -38,9 +38,9 @@ impl TrackedPoll {
         Self {
             poll,
             splitter: None,
-            lost_nanos: 0,
+            paused_nanos: 0,
             captures: Vec::new(),
-            is_holder_searched: false,
+            has_searched_holder: false,
             next_capture_nanos: threshold_nanos,
             just_woken_samples: 0,
             reported_milestone: None,
@@ -60,11 +60,11 @@ impl TrackedPoll {
     }
 
     /// Splits the poll's time until the age `wall_nanos`. The time before the
-    /// first sample, except for the part that is certain, is split in the same
-    /// proportions as the rest.
+    /// first sample is split in the same proportions as the time after it,
+    /// except for the part that [`TimeSplitter::begin`] credits.
     pub(super) fn times(&self, wall_nanos: u64) -> TimeSplit {
         let times = self.splitter.as_ref().map(TimeSplitter::split).unwrap_or_default();
-        times.scaled_to(wall_nanos.saturating_sub(self.lost_nanos))
+        times.scaled_to(wall_nanos.saturating_sub(self.paused_nanos))
     }
 
     /// Returns the part of the poll's time that its code caused.

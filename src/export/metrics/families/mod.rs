@@ -127,8 +127,8 @@ fn sites(out: &mut Families, findings: &[Finding]) {
 }
 
 /// Returns a site label that does not change. For a computation this is the
-/// function: its line is the one that most samples saw and may change, which
-/// would start a new series.
+/// function, not the line: a finding shows the line that was sampled most
+/// often, and when that line changes, a new series would start.
 fn site_label(finding: &Finding) -> String {
     match &finding.site {
         Some(site) if finding.cause.is_computation() => site.function.clone(),

@@ -243,7 +243,7 @@ fn a_finding_without_a_site_is_counted_as_unknown() {
     assert_has_line(&text, "loopscope_blocking_site_events_total{site=\"unknown\",cause=\"sleep\"} 12");
 }
 
-/// Each sample may see another line of a loop, but a counter must stay in one
+/// Each sample may be of another line of a loop, but a counter must stay in one
 /// series.
 #[test]
 fn a_computation_is_counted_by_its_function() {

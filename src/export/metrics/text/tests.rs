@@ -47,7 +47,7 @@ fn openmetrics_declares_counters_without_suffix_and_has_exemplars() {
         "{series}"
     );
     assert_eq!(exemplar, "{finding=\"sleep-5f3a\"} 0.212 1700000000.212");
-    assert_eq!(text.matches("finding=").count(), 1, "only the bucket of the stall has it");
+    assert_eq!(text.matches("finding=").count(), 1, "only the bucket of the stall has an exemplar");
     assert!(
         !written(&snapshot(), TextFormat::Prometheus, &exemplars).contains("finding="),
         "the text format 0.0.4 has no exemplars"
