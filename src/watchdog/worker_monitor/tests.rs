@@ -14,7 +14,7 @@ use crate::watchdog::inspector::Unwinder;
 use crate::watchdog::outbox::Outbox;
 use crate::watchdog::procfs::ProcReader;
 use crate::watchdog::sample::ThreadActivity;
-use crate::watchdog::worker_monitor::tracked_poll::has_just_woken;
+use crate::watchdog::worker_monitor::tracked_poll::{count_wakes, has_just_woken};
 
 const TICK: Duration = Duration::from_micros(2_500);
 
@@ -172,4 +172,26 @@ fn a_thread_that_runs_after_a_long_wait_has_just_woken() {
     assert!(!has_just_woken(&running, times(3, 9)));
     assert!(!has_just_woken(&unknown, times(1, 9)));
     assert!(!has_just_woken(&running, times(10, 0)));
+}
+
+#[test]
+fn a_thread_that_waits_for_a_cpu_after_a_wake_counts_as_woken_once() {
+    let sample = |cpu_nanos, slices, activity| ThreadSample {
+        at: 0,
+        cpu_nanos,
+        run_queue_nanos: 0,
+        slices,
+        state: b'R',
+        activity,
+    };
+    let running = |cpu_nanos, slices| sample(cpu_nanos, slices, ThreadActivity::Running);
+    let times = TimeSplit { on_cpu: 1, run_queue: 100, off_cpu: 9 };
+    let waiting = running(70, 3);
+    let wakes = (0..20).fold(0, |wakes, _| count_wakes(wakes, &waiting, Some(&waiting), times));
+    assert_eq!(wakes, 1);
+    assert_eq!(count_wakes(1, &running(71, 3), Some(&waiting), times), 2, "it has run since");
+    assert_eq!(count_wakes(1, &running(70, 4), Some(&waiting), times), 2, "it has had a CPU since");
+    assert_eq!(count_wakes(5, &waiting, None, times), 6, "there is no earlier sample of this thread");
+    let unknown = sample(70, 3, ThreadActivity::Unknown);
+    assert_eq!(count_wakes(5, &unknown, Some(&waiting), times), 0);
 }
