@@ -60,6 +60,7 @@ struct Scene {
     self_metrics: SelfMetrics,
     unwinder: Unwinder,
     capture_budget: TokenBucket,
+    signals: Signals,
     process_clock: ProcessClock,
     outbox: Outbox,
     messages: Receiver<Message>,
@@ -79,6 +80,7 @@ impl Scene {
             self_metrics: SelfMetrics::default(),
             unwinder: Unwinder::new(),
             capture_budget: TokenBucket::new(100, 10.0, Instant::now()),
+            signals: Signals::Safe,
             recorder,
             time,
             hung,
@@ -97,7 +99,7 @@ impl Scene {
             unwinder: &mut self.unwinder,
             capture_budget: &mut self.capture_budget,
             outbox: &self.outbox,
-            signals: Signals::Safe,
+            signals: self.signals,
             process_clock: &mut self.process_clock,
         });
         let stall = |message| match message {
@@ -139,6 +141,21 @@ fn a_hang_is_reported_again_after_a_second_a_minute_ten_minutes_and_an_hour() {
         assert_eq!(scene.phases(Duration::from_millis(500)), []);
     }
     assert_eq!(scene.phases(Duration::from_secs(7200)), [], "no report after an hour");
+    scene.end();
+}
+
+/// On a busy machine there may be no second sample before the poll ends.
+#[test]
+fn a_stall_that_the_first_sample_proves_is_captured_at_once() {
+    let mut scene = Scene::new();
+    // The answer to a signal may arrive after the pass.
+    scene.signals = Signals::Never;
+    // The thread may really have waited for a CPU, which does not count. This
+    // time is longer than any such wait.
+    let reports = scene.pass(Duration::from_secs(60));
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0].captures.len(), 1);
+    assert!(reports[0].times.off_cpu > 0, "{:?}", reports[0].times);
     scene.end();
 }
 
