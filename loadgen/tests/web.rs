@@ -4,10 +4,10 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use support::program::{Outcome, loadgen};
-use support::web::{WebFaults, WebServer};
+use support::web::{ReceivedRequest, WebFaults, WebServer};
 
 /// Runs a short load: five connections, 100 requests per second for one second.
 fn run_get(address: SocketAddr, more: &[&str]) -> Outcome {
@@ -57,25 +57,55 @@ fn a_server_that_closes_every_connection_loses_nothing() {
 /// of the requests wait, although there are only five connections.
 #[test]
 fn a_freeze_delays_all_requests_that_were_due_during_it() {
-    let freeze = Some((Duration::from_millis(500), Duration::from_secs(1)));
+    // At the 50th of the 200 requests, after the first one of each connection.
+    let freeze = Some((55, Duration::from_secs(1)));
     let server = WebServer::start(WebFaults { freeze, ..WebFaults::default() });
-    let outcome = run_get(server.address, &["--duration", "2s"]);
+    let outcome = run_get(server.address, &["--duration", "2s", "--drain", "60s"]);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert_eq!(outcome.count("/load/deliveries/delivered"), 200);
-    let assert_near = |pointer: &str, expected: f64| {
+    let begin = Duration::from_secs_f64(outcome.number("/started_unix_seconds"));
+    let longest = longest_possible_waits(&server, UNIX_EPOCH + begin);
+    assert_eq!(longest.len(), 200);
+    let assert_within = |pointer: &str, at_least: f64, at_most: f64| {
         let actual = outcome.number(pointer);
-        // A busy machine only makes a wait longer.
-        let range = expected - 0.2..expected + 0.6;
-        assert!(range.contains(&actual), "{pointer} is {actual}, not about {expected}");
+        // The report keeps three digits.
+        assert!(
+            (at_least..at_most * 1.002).contains(&actual),
+            "{pointer}: {at_least} <= {actual} <= {at_most}"
+        );
     };
-    assert_near("/load/latency/max_seconds", 1.0);
-    assert_near("/load/latency/p90_seconds", 0.8);
-    assert_near("/load/latency/mean_seconds", 0.25);
+    // At least the freeze, which a busy machine only makes longer: 1 s for the
+    // 50th request, and 10 ms less for each following one. At most what the
+    // server has seen.
+    assert_within("/load/latency/max_seconds", 0.999, longest[199]);
+    assert_within("/load/latency/p90_seconds", 0.75, longest[179]);
+    assert_within("/load/latency/mean_seconds", 0.24, longest.iter().sum::<f64>() / 200.0);
     // The service time is what a closed-loop generator would report: five slow
     // responses.
     let (service, latency) = ("/load/service/p90_seconds", "/load/latency/p90_seconds");
     assert!(outcome.number(service) < outcome.number(latency) / 2.0, "{}", outcome.report["load"]["service"]);
     assert!(outcome.number("/load/send_lag/p90_seconds") < 0.5, "the wait for a connection is not send lag");
+}
+
+/// Returns how long each measured request can have waited at most by the times
+/// of the server, in seconds and ascending. One is due every 10 ms, the first
+/// at `begin`.
+fn longest_possible_waits(server: &WebServer, begin: SystemTime) -> Vec<f64> {
+    let mut requests = server.requests();
+    requests.retain(|request| !request.is_first);
+    let now = SystemTime::now();
+    let longest = |request: &ReceivedRequest| {
+        // The requests are sent in the order in which they are due.
+        let is_earlier = |other: &&ReceivedRequest| other.sent_before <= request.sent_after;
+        let earlier = requests.iter().filter(is_earlier).count() as u32;
+        let due = begin + Duration::from_millis(10) * earlier;
+        // Every connection is closed by now.
+        let answered = request.answered_before.unwrap_or(now);
+        answered.duration_since(due).unwrap_or_default().as_secs_f64()
+    };
+    let mut waits: Vec<_> = requests.iter().map(longest).collect();
+    waits.sort_by(f64::total_cmp);
+    waits
 }
 
 #[test]

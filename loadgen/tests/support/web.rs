@@ -1,17 +1,17 @@
 //! A small web server with configurable faults.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 /// The faults of the server.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct WebFaults {
-    /// Time after the first request at which the server freezes once, and the
-    /// duration of the freeze.
-    pub(crate) freeze: Option<(Duration, Duration)>,
+    /// The number of the request at which the server freezes once, from 1, and
+    /// the duration of the freeze.
+    pub(crate) freeze: Option<(u64, Duration)>,
     /// Closes each connection after its first response.
     pub(crate) closes: bool,
     /// Stops responding after this number of requests.
@@ -20,38 +20,38 @@ pub(crate) struct WebFaults {
     pub(crate) fails_every: Option<u64>,
 }
 
+/// A request that the server has received. The times are those of the server,
+/// so they contain the delays of a busy machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReceivedRequest {
+    /// Whether it is the first request of its connection.
+    pub(crate) is_first: bool,
+    /// The client had no free connection for it before this time, at which the
+    /// server sent the response before on this connection.
+    pub(crate) sent_after: SystemTime,
+    /// The client had sent it by this time.
+    pub(crate) sent_before: SystemTime,
+    /// The client had received the response by this time, at which it sent the
+    /// next request or closed the connection.
+    pub(crate) answered_before: Option<SystemTime>,
+}
+
 /// A running server. Its threads end with the test's process.
 pub(crate) struct WebServer {
     pub(crate) address: SocketAddr,
-    requests: Arc<Mutex<Requests>>,
-}
-
-#[derive(Default)]
-struct Requests {
-    count: u64,
-    first: Option<Instant>,
-    has_frozen: bool,
+    requests: Arc<Mutex<Vec<ReceivedRequest>>>,
 }
 
 impl WebServer {
     pub(crate) fn start(faults: WebFaults) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let requests = Arc::new(Mutex::new(Requests::default()));
-        let counting = Arc::clone(&requests);
+        let requests = Arc::default();
+        let received = Arc::clone(&requests);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let requests = Arc::clone(&counting);
-                thread::spawn(move || {
-                    let _ = stream.set_nodelay(true);
-                    let mut lines = BufReader::new(&stream).lines();
-                    while let Some(response) = read_request(&mut lines).then(|| respond(&requests, faults)) {
-                        let is_done = (&stream).write_all(response.as_bytes()).is_err() || faults.closes;
-                        if is_done {
-                            break;
-                        }
-                    }
-                });
+                let received = Arc::clone(&received);
+                thread::spawn(move || serve(&stream, &received, faults));
             }
         });
         Self { address, requests }
@@ -59,7 +59,38 @@ impl WebServer {
 
     /// Counts the requests so far.
     pub(crate) fn count(&self) -> u64 {
-        self.requests.lock().expect("no panic").count
+        self.requests().len() as u64
+    }
+
+    /// Returns the requests so far.
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
+        self.requests.lock().expect("no panic").clone()
+    }
+}
+
+fn serve(stream: &TcpStream, requests: &Mutex<Vec<ReceivedRequest>>, faults: WebFaults) {
+    let _ = stream.set_nodelay(true);
+    let mut lines = BufReader::new(stream).lines();
+    let (mut previous, mut sent_after) = (None::<usize>, SystemTime::now());
+    loop {
+        let is_complete = read_request(&mut lines);
+        let now = SystemTime::now();
+        let mut received = requests.lock().expect("no panic");
+        if let Some(previous) = previous {
+            received[previous].answered_before = Some(now);
+        }
+        if !is_complete {
+            break;
+        }
+        let is_first = previous.is_none();
+        previous = Some(received.len());
+        received.push(ReceivedRequest { is_first, sent_after, sent_before: now, answered_before: None });
+        let response = respond(received, faults);
+        sent_after = SystemTime::now();
+        let is_done = { stream }.write_all(response.as_bytes()).is_err() || faults.closes;
+        if is_done {
+            break;
+        }
     }
 }
 
@@ -70,23 +101,19 @@ fn read_request(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> bo
     is_get && lines.any(|line| line.is_empty())
 }
 
-fn respond(requests: &Mutex<Requests>, faults: WebFaults) -> String {
-    let mut requests = requests.lock().expect("no panic");
-    requests.count += 1;
-    let first = *requests.first.get_or_insert_with(Instant::now);
-    if let Some((_, duration)) =
-        faults.freeze.filter(|(after, _)| !requests.has_frozen && first.elapsed() >= *after)
-    {
-        requests.has_frozen = true;
+/// Returns the response to the latest request.
+fn respond(requests: MutexGuard<'_, Vec<ReceivedRequest>>, faults: WebFaults) -> String {
+    let count = requests.len() as u64;
+    if let Some((_, duration)) = faults.freeze.filter(|(at, _)| *at == count) {
         // This thread holds the lock, so no other request gets a response.
         thread::sleep(duration);
     }
-    if faults.stalls_after.is_some_and(|after| requests.count > after) {
-        drop(requests);
+    drop(requests);
+    if faults.stalls_after.is_some_and(|after| count > after) {
         thread::sleep(Duration::from_secs(600));
         return String::new();
     }
-    let fails = faults.fails_every.is_some_and(|every| requests.count.is_multiple_of(every));
+    let fails = faults.fails_every.is_some_and(|every| count.is_multiple_of(every));
     let status = if fails { "503 Service Unavailable" } else { "200 OK" };
     format!("HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\nhello")
 }

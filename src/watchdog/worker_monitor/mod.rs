@@ -140,16 +140,21 @@ impl WorkerMonitor {
         let age = context.process_clock.wall(tracked.poll.start, sample.at);
         let thread = inspector.thread();
         let before = self.last_sample.replace((thread, sample)).filter(|(sampled, _)| *sampled == thread);
-        let Some(splitter) = &mut tracked.splitter else {
-            let before = before.map(|(_, sample)| sample);
+        let before = before.map(|(_, sample)| sample);
+        let times = if let Some(splitter) = &mut tracked.splitter {
+            splitter.add(sample, context.process_clock.elapsed(splitter.at(), sample.at));
+            tracked.captures.extend(inspector.take_answer(&mut context.capture_tools()));
+            tracked.times(age)
+        } else {
             let elapsed = context.process_clock.elapsed(tracked.poll.start, sample.at);
-            tracked.splitter = Some(TimeSplitter::begin(sample, before, elapsed));
-            return;
+            let splitter = TimeSplitter::begin(sample, before, elapsed);
+            // Only the part of the time that the first sample proves. If the
+            // watchdog waits for a CPU, there may be no second sample.
+            let proven = splitter.split();
+            tracked.splitter = Some(splitter);
+            proven
         };
-        splitter.add(sample, context.process_clock.elapsed(splitter.at(), sample.at));
-        tracked.captures.extend(inspector.take_answer(&mut context.capture_tools()));
-        let times = tracked.times(age);
-        if tracked.take_due_capture(&sample, times) {
+        if tracked.take_due_capture(&sample, before.as_ref(), times) {
             // A second capture of one stall must not use up the budget for the
             // first capture of another.
             let is_granted = if tracked.captures.is_empty() {

@@ -14,7 +14,7 @@ use crate::watchdog::inspector::Unwinder;
 use crate::watchdog::outbox::Outbox;
 use crate::watchdog::procfs::ProcReader;
 use crate::watchdog::sample::ThreadActivity;
-use crate::watchdog::worker_monitor::tracked_poll::has_just_woken;
+use crate::watchdog::worker_monitor::tracked_poll::{count_wakes, has_just_woken};
 
 const TICK: Duration = Duration::from_micros(2_500);
 
@@ -60,6 +60,7 @@ struct HangFixture {
     self_metrics: SelfMetrics,
     unwinder: Unwinder,
     capture_budget: TokenBucket,
+    signals: Signals,
     process_clock: ProcessClock,
     outbox: Outbox,
     messages: Receiver<Message>,
@@ -79,6 +80,7 @@ impl HangFixture {
             self_metrics: SelfMetrics::default(),
             unwinder: Unwinder::new(),
             capture_budget: TokenBucket::new(100, 10.0, Instant::now()),
+            signals: Signals::Safe,
             recorder,
             time,
             hung,
@@ -97,7 +99,7 @@ impl HangFixture {
             unwinder: &mut self.unwinder,
             capture_budget: &mut self.capture_budget,
             outbox: &self.outbox,
-            signals: Signals::Safe,
+            signals: self.signals,
             process_clock: &mut self.process_clock,
         });
         let stall = |message| match message {
@@ -142,6 +144,21 @@ fn a_hang_is_reported_again_after_a_second_a_minute_ten_minutes_and_an_hour() {
     fixture.end();
 }
 
+/// On a busy machine there may be no second sample before the poll ends.
+#[test]
+fn a_stall_that_the_first_sample_proves_is_captured_at_once() {
+    let mut scene = Scene::new();
+    // The answer to a signal may arrive after the pass.
+    scene.signals = Signals::Never;
+    // The thread may really have waited for a CPU, which does not count. This
+    // time is longer than any such wait.
+    let reports = scene.pass(Duration::from_secs(60));
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0].captures.len(), 1);
+    assert!(reports[0].times.off_cpu > 0, "{:?}", reports[0].times);
+    scene.end();
+}
+
 /// The first pass may come after the hook and before the named future is
 /// polled.
 #[test]
@@ -172,4 +189,26 @@ fn a_thread_that_runs_after_a_long_wait_has_just_woken() {
     assert!(!has_just_woken(&running, times(3, 9)));
     assert!(!has_just_woken(&unknown, times(1, 9)));
     assert!(!has_just_woken(&running, times(10, 0)));
+}
+
+#[test]
+fn a_thread_that_waits_for_a_cpu_after_a_wake_counts_as_woken_once() {
+    let sample = |cpu_nanos, slices, activity| ThreadSample {
+        at: 0,
+        cpu_nanos,
+        run_queue_nanos: 0,
+        slices,
+        state: b'R',
+        activity,
+    };
+    let running = |cpu_nanos, slices| sample(cpu_nanos, slices, ThreadActivity::Running);
+    let times = TimeSplit { on_cpu: 1, run_queue: 100, off_cpu: 9 };
+    let waiting = running(70, 3);
+    let wakes = (0..20).fold(0, |wakes, _| count_wakes(wakes, &waiting, Some(&waiting), times));
+    assert_eq!(wakes, 1);
+    assert_eq!(count_wakes(1, &running(71, 3), Some(&waiting), times), 2, "it has run since");
+    assert_eq!(count_wakes(1, &running(70, 4), Some(&waiting), times), 2, "it has had a CPU since");
+    assert_eq!(count_wakes(5, &waiting, None, times), 6, "there is no earlier sample of this thread");
+    let unknown = sample(70, 3, ThreadActivity::Unknown);
+    assert_eq!(count_wakes(5, &unknown, Some(&waiting), times), 0);
 }

@@ -8,10 +8,10 @@ use crate::watchdog::time_split::TimeSplitter;
 /// A running thread has just woken if its CPU time is less than the poll's
 /// attributable time divided by this.
 const JUST_WOKEN_CPU_DIVISOR: u64 = 4;
-/// At most this many consecutive samples of a just-woken thread are taken
-/// without a capture. If there are more such samples, the thread sleeps again
-/// and again, and wakes each time when the watchdog samples it.
-const MAX_SKIPPED_JUST_WOKEN_SAMPLES: u32 = 8;
+/// At most this many consecutive wakes of a thread that is sampled just woken
+/// pass without a capture. If there are more, the thread sleeps again and again,
+/// and wakes each time when the watchdog samples it.
+const MAX_SKIPPED_WAKES: u32 = 8;
 
 /// A poll that was in progress in some pass.
 pub(super) struct TrackedPoll {
@@ -26,8 +26,9 @@ pub(super) struct TrackedPoll {
     /// The attributable time at which the next capture is due. It doubles each
     /// time.
     next_capture_nanos: u64,
-    /// The number of consecutive samples in which the thread had just woken.
-    just_woken_samples: u32,
+    /// The number of consecutive wakes after which the thread was sampled just
+    /// woken.
+    wakes: u32,
     /// The milestone of the latest report: how many ages of
     /// [`ONGOING_REPORT_NANOS`](super::ONGOING_REPORT_NANOS) had passed.
     pub(super) reported_milestone: Option<usize>,
@@ -42,16 +43,22 @@ impl TrackedPoll {
             captures: Vec::new(),
             has_searched_holder: false,
             next_capture_nanos: threshold_nanos,
-            just_woken_samples: 0,
+            wakes: 0,
             reported_milestone: None,
         }
     }
 
     /// Returns whether a capture is due after this sample, and schedules the
-    /// next one if so. `times` is the poll's time until the sample.
-    pub(super) fn take_due_capture(&mut self, sample: &ThreadSample, times: TimeSplit) -> bool {
-        self.just_woken_samples = if has_just_woken(sample, times) { self.just_woken_samples + 1 } else { 0 };
-        let is_skipped = (1..=MAX_SKIPPED_JUST_WOKEN_SAMPLES).contains(&self.just_woken_samples);
+    /// next one if so. `before` is the sample before of the same thread, and
+    /// `times` is the poll's time until the sample.
+    pub(super) fn take_due_capture(
+        &mut self,
+        sample: &ThreadSample,
+        before: Option<&ThreadSample>,
+        times: TimeSplit,
+    ) -> bool {
+        self.wakes = count_wakes(self.wakes, sample, before, times);
+        let is_skipped = (1..=MAX_SKIPPED_WAKES).contains(&self.wakes);
         let is_due = times.attributable() >= self.next_capture_nanos && !is_skipped;
         while is_due && self.next_capture_nanos <= times.attributable() {
             self.next_capture_nanos *= 2;
@@ -78,4 +85,25 @@ impl TrackedPoll {
 /// shows more.
 pub(super) fn has_just_woken(sample: &ThreadSample, times: TimeSplit) -> bool {
     sample.activity == ThreadActivity::Running && times.on_cpu < times.attributable() / JUST_WOKEN_CPU_DIVISOR
+}
+
+/// Counts the consecutive wakes after which a thread was sampled just woken. It
+/// had `wakes` of them at the sample `before`.
+///
+/// On a busy machine, a thread waits for a CPU for many samples after one wake.
+/// A signal at that time would interrupt the call that the thread is about to
+/// leave. So another wake counts only if the thread has run since `before`.
+pub(super) fn count_wakes(
+    wakes: u32,
+    sample: &ThreadSample,
+    before: Option<&ThreadSample>,
+    times: TimeSplit,
+) -> u32 {
+    let runs = |sample: &ThreadSample| (sample.cpu_nanos, sample.slices);
+    let has_run = before.is_none_or(|before| runs(before) != runs(sample));
+    match (has_just_woken(sample, times), wakes) {
+        (false, _) => 0,
+        (true, 0) => 1,
+        (true, wakes) => wakes + u32::from(has_run),
+    }
 }
