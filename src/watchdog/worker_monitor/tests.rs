@@ -147,7 +147,7 @@ fn a_hang_is_reported_again_after_a_second_a_minute_ten_minutes_and_an_hour() {
 /// On a busy machine there may be no second sample before the poll ends.
 #[test]
 fn a_stall_that_the_first_sample_proves_is_captured_at_once() {
-    let mut scene = Scene::new();
+    let mut scene = HangFixture::new();
     // The answer to a signal may arrive after the pass.
     scene.signals = Signals::Never;
     // The thread may really have waited for a CPU, which does not count. This

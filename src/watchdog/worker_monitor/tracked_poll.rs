@@ -9,8 +9,8 @@ use crate::watchdog::time_split::TimeSplitter;
 /// attributable time divided by this.
 const JUST_WOKEN_CPU_DIVISOR: u64 = 4;
 /// At most this many consecutive wakes of a thread that is sampled just woken
-/// pass without a capture. If there are more, the thread sleeps again and again,
-/// and wakes each time when the watchdog samples it.
+/// pass without a capture. If there are more, the thread sleeps again and
+/// again, and wakes each time when the watchdog samples it.
 const MAX_SKIPPED_WAKES: u32 = 8;
 
 /// A poll that was in progress in some pass.
