@@ -36,10 +36,11 @@ def run(rate, args):
     generator = subprocess.Popen(load, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     begin = None
     for line in generator.stderr:
-        if line.startswith(("all are ready", "measuring")) and begin is None:
+        if line.startswith(("all clients are ready", "measuring")) and begin is None:
             begin = cpu(server.pid)
         if line.startswith("target "):
             end = cpu(server.pid)
+    assert begin is not None, "the generator printed no line that says when measuring begins"
     report = json.loads(generator.stdout.read())
     server.kill()
     server.wait()

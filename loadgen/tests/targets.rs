@@ -164,6 +164,7 @@ fn too_few_descriptors_are_reported_before_the_run() {
     let outcome = loadgen(&["run", "--target", "127.0.0.1:1", "--connections", "100000"]);
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("needs 100064 file descriptors"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("or use at most "), "{}", outcome.stderr);
 }
 
 /// While the generator connects, nothing is measured yet. The report says so.

@@ -36,8 +36,8 @@ pub(super) fn qualified(name: &str, file: Option<&str>) -> String {
     }
 }
 
-/// Returns the module of a file: `…/chat-server/src/inject/sleep.rs` is
-/// `chat_server::inject::sleep`.
+/// Returns the module of a file: `…/chat-server/src/services/filter.rs`
+/// is `chat_server::services::filter`.
 fn module_of(file: &str) -> Option<String> {
     let Some((root, path)) = file.rsplit_once("/src/") else {
         // An example, test or bench is a crate with one file.

@@ -60,7 +60,7 @@ pub(crate) fn parse(text: &[u8], name: &str) -> anyhow::Result<Report> {
     if schema != SCHEMA {
         bail!("{name} has the schema `{schema}` instead of `{SCHEMA}`");
     }
-    serde_json::from_slice(text).with_context(|| format!("{name} is not a complete report"))
+    serde_json::from_slice(text).with_context(|| format!("{name} does not match the schema `{SCHEMA}`"))
 }
 
 fn contents(path: &Path) -> anyhow::Result<(String, Vec<u8>)> {
@@ -90,8 +90,10 @@ fn missing_field(document: &Value, complete: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
+    use crate::report::document::RunOutcome;
 
     /// The fields that a comparison needs, and no others.
     fn minimal_document() -> Value {
@@ -122,6 +124,13 @@ mod tests {
     }
 
     #[test]
+    fn an_outcome_that_another_program_wrote_is_read() {
+        let mut document = minimal_document();
+        document["verdict"]["outcome"] = json!("passed");
+        assert_eq!(parsed(&document).expect("a report").verdict.outcome, RunOutcome::Unknown);
+    }
+
+    #[test]
     fn a_document_without_a_compared_field_is_refused() {
         for pointer in
             ["/target", "/settings/mix", "/load/histograms", "/load/deliveries/lost", "/verdict/reasons"]
@@ -131,7 +140,7 @@ mod tests {
             let parent = document.pointer_mut(parent).and_then(Value::as_object_mut).expect(pointer);
             parent.remove(field).expect(pointer);
             let error = format!("{:#}", parsed(&document).expect_err(pointer));
-            assert!(error.contains("a.json is not a complete report") && error.contains(field), "{error}");
+            assert!(error.contains("a.json does not match the schema") && error.contains(field), "{error}");
         }
     }
 

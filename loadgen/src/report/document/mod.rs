@@ -175,6 +175,9 @@ pub(crate) enum RunOutcome {
     Denied,
     /// No verdict is possible.
     Invalid,
+    /// A word that another program wrote. loadgen never writes it.
+    #[serde(other, rename = "unknown")]
+    Unknown,
 }
 
 impl RunOutcome {
@@ -185,6 +188,7 @@ impl RunOutcome {
             Self::Missed => "missed",
             Self::Denied => "denied",
             Self::Invalid => "invalid",
+            Self::Unknown => "unknown",
         }
     }
 }

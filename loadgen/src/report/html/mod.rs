@@ -64,7 +64,7 @@ fn push_verdict(page: &mut String, report: &Report) {
     let (class, word) = match report.verdict.outcome {
         RunOutcome::Held => ("good", "held"),
         RunOutcome::Missed | RunOutcome::Denied => ("bad", "failed"),
-        RunOutcome::Invalid => ("bad", "invalid"),
+        RunOutcome::Invalid | RunOutcome::Unknown => ("bad", report.verdict.outcome.as_str()),
     };
     let early = if report.interrupted { " A signal ended the run early." } else { "" };
     let reasons = escape(&report.verdict.reasons.join("; "));
