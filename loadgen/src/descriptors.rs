@@ -27,7 +27,7 @@ pub(crate) fn raise_limit(connections: u32, visitors: u64) -> anyhow::Result<()>
     if allowed < needed {
         anyhow::bail!(
             "--connections {connections} needs {needed} file descriptors and the limit is {allowed}; \
-             raise the limit (ulimit -Hn, LimitNOFILE) or use at allowed {} connections",
+             raise the limit (ulimit -Hn, LimitNOFILE) or use at most {} connections",
             allowed.saturating_sub(visitors + RESERVED_DESCRIPTORS)
         );
     }
