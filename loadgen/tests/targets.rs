@@ -1,5 +1,5 @@
-//! Targets and flags that make a verdict impossible give one sentence, exit code
-//! 2, and a report if there was a run.
+//! Targets and flags that make a verdict impossible give one sentence, exit
+//! code 2, and a report if there was a run.
 
 mod support;
 

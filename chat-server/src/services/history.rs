@@ -82,8 +82,8 @@ impl History {
         self.right(message);
     }
 
-    /// The right way: queues the message for the writing task. The session does
-    /// not wait for the disk.
+    /// Right: queues the message for the writing task. The session does not
+    /// wait for the disk.
     fn right(&self, ChannelMessage { channel, nick, text }: ChannelMessage) {
         let line = StoredMessage { time: SystemTime::now(), nick, text };
         if self.requests_sender.try_send(HistoryRequest::Append(channel, line)).is_err() {
@@ -101,7 +101,7 @@ impl History {
     }
 }
 
-/// The mistake: writes a journal "to be safe", and the worker waits for the disk.
+/// Wrong: writes a journal "to be safe", and the worker waits for the disk.
 /// Repeats until `duration` has passed, as some disks are fast. Both calls are
 /// on one source line because they are one mistake.
 #[inline(never)]

@@ -86,9 +86,9 @@ pub(super) fn has_just_woken(sample: &ThreadSample, times: TimeSplit) -> bool {
     sample.activity == ThreadActivity::Running && times.on_cpu < times.attributable() / JUST_WOKEN_CPU_DIVISOR
 }
 
-/// Returns the number of consecutive wakes of a thread that the watchdog sampled
-/// each time when it had just woken. `wakes` is that number at the sample
-/// `before`. Returns zero if the thread has not just woken.
+/// Returns the number of consecutive wakes of a thread which every sample found
+/// just woken. `wakes` is that number at the sample `before`. Returns zero if
+/// the thread has not just woken.
 ///
 /// On a busy machine, a thread waits for a CPU for many samples after one wake.
 /// A signal at that time would interrupt the call that the thread is about to

@@ -14,9 +14,10 @@
 //!   overlap, each finding gets an equal part; see [`StallTimeline`].
 //! * **After a stall**: the time between the end of a stall and the arrival of
 //!   the delivery. The stall is the last one in which the delivery waited. The
-//!   time consists of the backlog that the stall caused and of the usual latency
-//!   of a message. The two cannot be distinguished from outside, so this time is
-//!   not part of a finding's share; the report shows it separately.
+//!   time consists of the backlog that the stall caused and of the usual
+//!   latency of a message. The two cannot be distinguished from outside, so
+//!   this time is not part of a finding's share; the report shows it
+//!   separately.
 //! * **Unexplained**: the rest. It includes deliveries that became due after a
 //!   stall and waited in its backlog, stalls below the server's threshold, and
 //!   stalls whose times the server does not report.
