@@ -474,8 +474,8 @@ pub struct FindingsDocument {
     pub schema: String,
     /// The process that this document comes from.
     pub process: ProcessInfo,
-    /// The blocking threshold: a poll that the code makes at least this long is
-    /// a stall.
+    /// The blocking threshold: a poll is a stall if the code, not the machine,
+    /// makes it last at least this long.
     #[cfg_attr(feature = "serde", serde(rename = "threshold_seconds", with = "serde_time::seconds"))]
     pub threshold: Duration,
     /// The findings, the one with the most total time first.

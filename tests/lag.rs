@@ -47,7 +47,7 @@ fn a_canary_measures_the_current_and_past_lag_of_a_local_set() {
 }
 
 #[test]
-fn canaries_of_idle_runtimes_are_answered_and_aborted_ones_are_not_late() {
+fn idle_runtimes_answer_wakes_of_canaries_and_aborted_canaries_are_not_late() {
     let scope = scope();
     let runtime = common::runtime(&scope, 1);
     let task = runtime.spawn(scope.canary("workers"));

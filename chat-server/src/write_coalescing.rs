@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
-/// A writer that runs more than this after its line arrived is late.
+/// A writer is late if it runs more than this time after the arrival of a line.
 const LATE_AFTER: Duration = Duration::from_micros(500);
 /// Length of a pause. It is too short for a reader to notice.
 const PAUSE: Duration = Duration::from_millis(20);

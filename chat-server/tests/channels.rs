@@ -210,6 +210,7 @@ async fn kicks_are_announced_and_end_the_membership() {
     assert_eq!(eve.ask("KICK #a bob").await, [":s 442 eve #a :You're not on that channel"]);
     assert_eq!(bob.ask("KICK #a ada").await, [":s 482 bob #a :You're not channel operator"]);
     assert_eq!(ada.ask("KICK #a eve").await, [":s 441 ada eve #a :They aren't on that channel"]);
+    // A client that has not completed its registration counts as unknown.
     let mut early = server.connect().await;
     early.ask("NICK early").await;
     for nick in ["nobody", "early"] {

@@ -12,8 +12,8 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use support::chat::{DeliveryOutcome, Faults, Server};
 use support::program::{Outcome, loadgen, run};
 
-/// Runs over several intervals with some lost deliveries, and returns the path
-/// of the log.
+/// Runs the generator for several intervals, with some lost deliveries. Returns
+/// its outcome and the path of the log.
 fn run_with_log(name: &str) -> (Outcome, PathBuf) {
     let server = Server::start(Faults {
         delivery: |number, _| {

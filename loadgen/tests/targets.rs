@@ -1,5 +1,5 @@
-//! Targets and flags that make a verdict impossible give one sentence, exit code
-//! 2, and a report if there was a run.
+//! Targets and flags that make a verdict impossible give one sentence, exit
+//! code 2, and a report if there was a run.
 
 mod support;
 
@@ -90,7 +90,7 @@ fn a_target_that_fails_during_the_run_ends_it() {
     let outcome = run(server.address, &["--duration", "20s"]);
     assert_invalid(&outcome, "closed", "every connection was closed");
     assert!(outcome.count("/load/deliveries/delivered") > 0);
-    assert!(outcome.number("/load/measured_seconds") < 10.0, "the run ends without connections");
+    assert!(outcome.number("/load/measured_seconds") < 10.0, "the run must end when no connection is left");
 }
 
 #[test]

@@ -38,8 +38,8 @@ impl<'c> SymbolisedCapture<'c> {
 
 /// Symbolises and weighs all captures of a stall.
 pub(super) fn symbolise<'s>(stall: &'s StallEvidence, symbols: &mut Symbols) -> Vec<SymbolisedCapture<'s>> {
-    // The time on the run queue is spread over on-CPU and off-CPU time in their
-    // proportion: it says nothing about the code.
+    // Time on the run queue says nothing about the code. So on-CPU and off-CPU
+    // time are scaled up, in proportion, until their sum is the duration.
     let times = TimeSplit { run_queue: 0, ..stall.times }.scaled_to(stall.duration_nanos);
     let weights = capture_weight::weights_nanos(&stall.captures, stall.duration_nanos, times.on_cpu);
     let captures = stall.captures.iter().zip(weights);

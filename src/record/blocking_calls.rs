@@ -17,6 +17,7 @@ struct BlockingCall {
     name: &'static str,
     queue_wait: Histogram,
     run_time: Histogram,
+    /// The counts that do not fit into the 32-bit buckets of both histograms.
     carried: CarriedCounts,
 }
 

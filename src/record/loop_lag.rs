@@ -18,6 +18,7 @@ use crate::snapshot::LoopLagSnapshot;
 pub(crate) struct LagProbe {
     name: &'static str,
     lag: Histogram,
+    /// The counts that do not fit into the 32-bit buckets of `lag`.
     carried: CarriedCounts,
     /// When the canary was woken; zero if it has been polled since.
     woken_at: AtomicU64,

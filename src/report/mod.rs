@@ -1,11 +1,10 @@
 //! Findings as text: as an event of `tracing`, and as a diagnostic in the style
 //! of the Rust compiler.
 //!
-//! loopscope reports a finding when
-//! [`ScopeBuilder::on_finding`](crate::ScopeBuilder::on_finding) says so. Log
-//! and terminal get at most five reports per minute on average, and at most
-//! five at once; each report has the number of those suppressed before it. A
-//! report is
+//! [`ScopeBuilder::on_finding`](crate::ScopeBuilder::on_finding) describes when
+//! loopscope reports a finding. Log and terminal get at most five reports per
+//! minute on average, and at most five at once; each report has the number of
+//! those suppressed before it. A report is
 //!
 //! * one event of `tracing` with the target `loopscope::blocking` and the level
 //!   WARN;

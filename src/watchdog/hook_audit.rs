@@ -32,10 +32,10 @@ impl HookAudit {
             return Vec::new();
         }
         self.last_audit = now;
-        for hook_statuses in recorder.hook_statuses() {
-            let metrics = hook_statuses.runtime().and_then(|id| recorder.runtimes.metrics_by_id(id));
+        for hook_status in recorder.hook_statuses() {
+            let metrics = hook_status.runtime().and_then(|id| recorder.runtimes.metrics_by_id(id));
             if let Some((is_multi_thread, metrics)) = metrics {
-                for hook in uncalled_hooks(&hook_statuses, is_multi_thread, &metrics) {
+                for hook in uncalled_hooks(&hook_status, is_multi_thread, &metrics) {
                     recorder.replaced_hooks.add(hook);
                 }
             }
@@ -45,7 +45,7 @@ impl HookAudit {
 }
 
 /// Returns the hooks that were never called although their events happened.
-fn uncalled_hooks(hook_statuses: &HookStatus, is_multi_thread: bool, metrics: &RuntimeMetrics) -> Vec<Hook> {
+fn uncalled_hooks(hook_status: &HookStatus, is_multi_thread: bool, metrics: &RuntimeMetrics) -> Vec<Hook> {
     let sum = |count: &dyn Fn(usize) -> u64| (0..metrics.num_workers()).map(count).sum::<u64>();
     let parks = sum(&|worker| metrics.worker_park_count(worker));
     let mut hooks = vec![
@@ -63,6 +63,6 @@ fn uncalled_hooks(hook_statuses: &HookStatus, is_multi_thread: bool, metrics: &R
             (Hook::TaskTerminate, ended >= MIN_EVENTS_WITHOUT_CALL),
         ]);
     }
-    hooks.retain(|(hook, has_happened)| *has_happened && !hook_statuses.was_called(*hook));
+    hooks.retain(|(hook, has_happened)| *has_happened && !hook_status.was_called(*hook));
     hooks.into_iter().map(|(hook, _)| hook).collect()
 }

@@ -185,8 +185,8 @@ impl<'r> WatchdogLoop<'r> {
 
     /// Returns the time to sleep until the next pass.
     ///
-    /// Every poll is sampled, including its thread's CPU times, before it
-    /// reaches half the threshold, and then each quarter of the threshold.
+    /// A poll is sampled, with its thread's CPU times, before it has lasted for
+    /// half of the threshold, and then once in each quarter of the threshold.
     /// While all polls are short, two passes per threshold are enough.
     fn time_to_next_pass(&self) -> Duration {
         let threshold = self.recorder.threshold_nanos;

@@ -16,7 +16,7 @@ const MEASUREMENTS_PER_RUN_QUEUE_READ: u32 = 64;
 const MAX_PAUSES: usize = 64;
 
 /// The pauses, detected by the delay of the watchdog's own thread, which sleeps
-/// for one tick to two.
+/// for one to two ticks.
 ///
 /// Times are by the recorder's clock, because polls are measured by it. That
 /// clock may count the time of a suspended machine, which the system's clock
@@ -58,7 +58,7 @@ impl ProcessPauses {
         self.run_queue_nanos = os::run_queue_nanos(self.tid);
     }
 
-    /// Records a pause if the process did not run for more than a tick since
+    /// Records a pause if the process was stopped for more than a tick since
     /// the last measurement. The watchdog planned to sleep for
     /// `planned_sleep_nanos` in that time, or for zero in the middle of a pass.
     ///

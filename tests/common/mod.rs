@@ -46,12 +46,13 @@ fn try_eventually<T>(mut check: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// Waits for the finding of one task kind, until one of its stalls has ended.
+/// Waits until a task kind has a finding without a stall in progress. Returns
+/// that finding.
 ///
 /// # Panics
 ///
-/// After [`EVENTUALLY_TIMEOUT`], with all findings of the scope, and if the
-/// kind has two findings.
+/// Panics if the kind has two findings. Panics after [`EVENTUALLY_TIMEOUT`];
+/// the message contains all findings of the scope.
 pub fn finding(scope: &Scope, kind: &str) -> Finding {
     let check = || {
         let findings = scope.findings().findings;
@@ -88,7 +89,7 @@ pub fn compute(time: Duration) {
 /// Returns the CPU time that the calling thread has used so far.
 ///
 /// Call it rarely. A thread that called it every 50 µs on a busy machine was
-/// inside this call in every other sample: the kernel seems to notice only at
+/// inside this call in half of the samples: the kernel seems to notice only at
 /// this call that the thread's time slice is over.
 #[allow(unsafe_code)]
 pub fn cpu_time() -> Duration {

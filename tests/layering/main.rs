@@ -16,7 +16,8 @@ use graph::{Edge, Graph};
 const CRATES: [&str; 3] = ["src", "chat-server/src", "loadgen/src"];
 
 /// A module of the library with everything below it, and what it may import
-/// besides its own parts. Of two rows the one with the longer path holds.
+/// besides its own parts. If two rows match a module, the row with the longer
+/// path applies.
 type Rule = (&'static str, &'static [&'static str]);
 
 /// What every module of the library may import.
@@ -29,7 +30,7 @@ const LIBRARY: &[Rule] = &[
     ("snapshot", &["finding"]),
     ("evidence", &["finding", "record::hook_status::Hook", "record::kinds::KindId"]),
     ("settings", &["error"]),
-    // Tools that know nothing of the rest.
+    // Tools. They import at most each other and plain data.
     ("lock", &[]),
     ("os", &[]),
     ("token_bucket", &[]),
@@ -46,7 +47,7 @@ const LIBRARY: &[Rule] = &[
         "watchdog",
         &["capture", "evidence", "finding", "os", "record", "self_metrics", "settings", "token_bucket"],
     ),
-    // On the report thread. Only the thread itself knows the recorder.
+    // On the report thread. Only `report::thread` uses the recorder.
     ("diagnose", &["evidence", "finding"]),
     ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
     ("report", &["diagnose::roots", "finding"]),
@@ -334,7 +335,7 @@ mod check {
     }
 
     #[test]
-    fn a_child_of_an_inline_module_means_its_file_by_super() {
+    fn super_in_an_inline_module_means_the_file_that_contains_it() {
         let texts =
             [("src/a.rs", "struct A; mod inner { use super::A; use super::super::b::B; }"), ("src/b.rs", "")];
         let graph = Graph::new("src", &texts);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::inject::mistake::Mistake;
 
-/// The listed words. Spammers vary their words, so each stem stands for a
-/// family of words with different endings.
+/// The stems of the listed words. Spammers vary their words, so the list
+/// contains each stem alone and with different endings.
 const STEMS: [&str; 8] = [
     "freebitcoin",
     "cheapmeds",
@@ -99,8 +99,8 @@ fn wrong(list: &[Box<[u8]>], text: &[u8], duration: Duration) -> bool {
     }
 }
 
-/// Returns whether one of `words` is in `list`. It gives the result if
-/// `duration` ends before the whole list is compared.
+/// Returns whether one of `words` is in `list`. [`wrong`] needs this result if
+/// `duration` ends before it has compared the whole list.
 fn contains_listed_word(list: &[Box<[u8]>], words: &[&[u8]]) -> bool {
     list.iter().any(|entry| words.contains(&&**entry))
 }

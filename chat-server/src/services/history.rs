@@ -2,8 +2,8 @@
 //!
 //! The reply to HISTORY shows only lines that are on disk, so these lines
 //! survive `kill -9`. The server sends the reply when all messages that came
-//! before the request are on disk. Any other line is on disk after
-//! [`BATCH_INTERVAL`] and a commit.
+//! before the request are on disk. Without a request, a line is on disk after
+//! [`BATCH_INTERVAL`] plus the time of a commit.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -82,8 +82,8 @@ impl History {
         self.right(message);
     }
 
-    /// Right: hands the message to the writing task. The session does not wait
-    /// for the disk.
+    /// Right: queues the message for the writing task. The session does not
+    /// wait for the disk.
     fn right(&self, ChannelMessage { channel, nick, text }: ChannelMessage) {
         let line = StoredMessage { time: SystemTime::now(), nick, text };
         if self.requests_sender.try_send(HistoryRequest::Append(channel, line)).is_err() {

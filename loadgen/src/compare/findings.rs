@@ -14,8 +14,8 @@ struct StallTotal {
     seconds: f64,
 }
 
-/// Returns the changes of all findings of either side, the worst change first;
-/// `None` unless both sides have findings.
+/// Returns the changes of all findings of either side, the worst change first.
+/// Returns `None` unless all reports of both sides come from observed servers.
 pub(crate) fn changes(a: &[Report], b: &[Report], tolerance: f64) -> Option<Vec<FindingChange>> {
     let (a_seconds, b_seconds) = (observed_seconds(a)?, observed_seconds(b)?);
     let mut all: BTreeMap<&str, (&Finding, StallTotal, StallTotal)> = BTreeMap::new();
@@ -59,9 +59,14 @@ fn observed_seconds(side: &[Report]) -> Option<f64> {
     seconds.sum::<Option<f64>>().filter(|&seconds| seconds > 0.0)
 }
 
-/// Stalls occur at random, so their number in a given time varies as in a
-/// Poisson process. With 95 % confidence, the logarithm of the ratio of two
-/// such numbers is wrong by at most 1.96 times the square root of 1/a + 1/b.
+/// Returns how the blocked time of a finding changed from `a` to `b`.
+/// `time_ratio` is the observed time of B divided by that of A.
+///
+/// A change counts only if it exceeds the statistical error. Stalls occur at
+/// random, so their number in a given time varies as in a Poisson process. With
+/// 95 % confidence, the logarithm of the ratio of two such numbers is wrong by
+/// at most 1.96 times the square root of 1/a + 1/b. The same error is assumed
+/// for the ratio of the blocked times.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
 fn change_kind(a: StallTotal, b: StallTotal, time_ratio: f64, tolerance: f64) -> ChangeKind {
     match (a.stalls, b.stalls) {

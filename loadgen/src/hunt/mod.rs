@@ -62,7 +62,7 @@ impl TargetServer {
 }
 
 /// Adds an operator login for the clients and the embedded server, unless the
-/// arguments have one.
+/// arguments contain a login or `--target`.
 pub(crate) fn add_default_operator(args: &mut HuntArgs) {
     if args.server.target.is_none() && args.load.oper.is_none() {
         args.load.oper = Some(Login { name: "loadgen".to_owned(), password: "loadgen".to_owned() });

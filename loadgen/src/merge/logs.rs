@@ -89,8 +89,8 @@ pub(super) fn merge(paths: &[PathBuf], objectives: &[Objective]) -> anyhow::Resu
     Ok(merged)
 }
 
-fn exit_code(held: &LogObjective) -> u8 {
-    if held.actual.is_none() { 2 } else { u8::from(!held.held) }
+fn exit_code(objective: &LogObjective) -> u8 {
+    if objective.actual.is_none() { 2 } else { u8::from(!objective.held) }
 }
 
 fn tag_for(metric: Metric) -> Option<&'static str> {
@@ -142,7 +142,7 @@ impl MergedLog {
         let start = Duration::try_from_secs_f64(self.started_unix_seconds).unwrap_or_default();
         let start: SystemTime = UNIX_EPOCH + start;
         let mut writer = IntervalLogWriterBuilder::new()
-            .add_comment("loadgen merge: nanoseconds; one interval is the whole test")
+            .add_comment("loadgen merge: values in nanoseconds; the one interval is the whole test")
             .with_start_time(start)
             .with_base_time(start)
             .with_max_value_divisor(NANOSECONDS_PER_MILLISECOND)

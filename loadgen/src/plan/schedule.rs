@@ -53,7 +53,7 @@ pub(crate) struct Schedule {
     mix: Mix,
     arrivals: Arrivals,
     times: Times,
-    /// The position of the next command in the area under the rate curve.
+    /// The position of the last command: see [`Times`].
     position: f64,
     issued: u64,
     sequences: Vec<u64>,
@@ -107,7 +107,8 @@ impl Iterator for Schedule {
     }
 }
 
-/// Converts ascending positions in the area under the rate curve to times.
+/// Converts positions to times. The position of a command is the area under the
+/// rate curve up to its due time. The positions must ascend.
 #[derive(Debug, Clone)]
 struct Times {
     stages: Stages,

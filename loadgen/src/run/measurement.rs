@@ -45,7 +45,7 @@ pub(super) struct RunRecord {
     pub(super) received: Recorder,
     /// When the waiting for deliveries ended.
     pub(super) end: Instant,
-    /// The generator's own figures in this time.
+    /// The generator's own figures from the start of the measurement to `end`.
     pub(super) generator: Generator,
     /// Whether every connection was closed by then.
     pub(super) all_closed: bool,
@@ -84,8 +84,8 @@ impl Measurement {
     }
 }
 
-/// Returns the deliveries above the tightest latency objective, or without one
-/// above the p99 of the deliveries that arrived.
+/// Returns the deliveries above the tightest latency objective. Without an
+/// objective, returns those above the p99 of the deliveries that arrived.
 fn slow(state: &RunState, record: &RunRecord, start: Instant) -> Option<SlowDeliveries> {
     let received = &record.received;
     let lost = received.counts().lost;

@@ -34,8 +34,8 @@ use web::WebDriver;
 /// Time between two checks of the state of the run.
 const STATE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Executes the plan. The result is a measurement whatever the target does; if
-/// it allows no verdict, it contains the reason.
+/// Executes the plan. Returns a measurement whatever the target does. A
+/// measurement that allows no verdict contains the reason.
 pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> Measurement {
     let state = Arc::new(RunState::new(plan));
     metrics::set_current_run(&state);

@@ -107,7 +107,8 @@ impl Bracket {
     }
 
     /// Returns whether the answer has held in the required number of trials,
-    /// and the rate above it is as close as the resolution requires.
+    /// and the lowest rate that missed is as close as the resolution requires.
+    /// If no rate missed, the answer must be the highest allowed rate.
     pub(crate) fn is_settled(&self) -> bool {
         let Limits { highest, resolution, trials, .. } = self.limits;
         self.highest_held().is_some_and(|below| {

@@ -49,8 +49,9 @@ pub(crate) struct Answer {
     pub(crate) held: u32,
     /// Number of trials at this rate; all of them held.
     pub(crate) trials: u32,
-    /// Whether it held in the required number of trials, and a rate within the
-    /// resolution above it missed.
+    /// Whether this rate held in the required number of trials and cannot be
+    /// refined: a higher rate within `resolution` missed, or this rate is the
+    /// highest one that the search may try.
     pub(crate) settled: bool,
     /// The lower bound of the share of trials at this rate that hold, with 95 %
     /// confidence.

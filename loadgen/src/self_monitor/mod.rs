@@ -74,7 +74,8 @@ impl SelfMonitor {
         }
     }
 
-    /// Returns the generator's own stalls since the start.
+    /// Returns the generator's own stalls since the start. The worst site is
+    /// that of all stalls of this process, including those before the start.
     fn blocking(&self) -> Blocking {
         let Some(scope) = SCOPE.get() else { return Blocking::default() };
         let stalls = scope.stalls(Some(self.start)).stalls;

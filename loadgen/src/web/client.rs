@@ -16,8 +16,8 @@ pub(crate) struct WebClient {
     id: usize,
     page: PageConnection,
     queue: Receiver<Due>,
-    /// The time from which on the connection was free, in nanoseconds since the
-    /// measurement began.
+    /// When the connection became free, in nanoseconds since the measurement
+    /// began.
     free_since_ns: u64,
     is_up: bool,
 }

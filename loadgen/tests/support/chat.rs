@@ -18,7 +18,7 @@ pub(crate) enum DeliveryOutcome {
     Passed,
     Dropped,
     Doubled,
-    /// Held back until after the receiver's next delivery.
+    /// Held back until the receiver has got the next line of the same sender.
     Swapped,
 }
 

@@ -148,8 +148,8 @@ impl WorkerMonitor {
         } else {
             let elapsed = context.process_clock.elapsed(tracked.poll.start, sample.at);
             let splitter = TimeSplitter::begin(sample, before, elapsed);
-            // Only the part of the time that the first sample proves. If the
-            // watchdog waits for a CPU, there may be no second sample.
+            // Only the part of the time that the first sample proves counts. If
+            // the watchdog waits for a CPU, there may be no second sample.
             let proven = splitter.split();
             tracked.splitter = Some(splitter);
             proven

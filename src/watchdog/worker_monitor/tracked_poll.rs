@@ -8,9 +8,9 @@ use crate::watchdog::time_split::TimeSplitter;
 /// A running thread has just woken if its CPU time is less than the poll's
 /// attributable time divided by this.
 const JUST_WOKEN_CPU_DIVISOR: u64 = 4;
-/// At most this many consecutive wakes of a thread that is sampled just woken
-/// pass without a capture. If there are more, the thread sleeps again and
-/// again, and wakes each time when the watchdog samples it.
+/// A thread that has just woken is not captured, for at most this many
+/// consecutive wakes. If there are more, the thread sleeps again and again, and
+/// wakes each time when the watchdog samples it.
 const MAX_SKIPPED_WAKES: u32 = 8;
 
 /// A poll that was in progress in some pass.
@@ -26,8 +26,7 @@ pub(super) struct TrackedPoll {
     /// The attributable time at which the next capture is due. It doubles each
     /// time.
     next_capture_nanos: u64,
-    /// The number of consecutive wakes after which the thread was sampled just
-    /// woken.
+    /// The number of consecutive wakes, see [`count_wakes`].
     wakes: u32,
     /// The milestone of the latest report: how many ages of
     /// [`ONGOING_REPORT_NANOS`](super::ONGOING_REPORT_NANOS) had passed.
@@ -49,8 +48,8 @@ impl TrackedPoll {
     }
 
     /// Returns whether a capture is due after this sample, and schedules the
-    /// next one if so. `before` is the sample before of the same thread, and
-    /// `times` is the poll's time until the sample.
+    /// next one if so. `before` is the previous sample of the same thread,
+    /// and `times` is the poll's time until the sample.
     pub(super) fn take_due_capture(
         &mut self,
         sample: &ThreadSample,
@@ -87,8 +86,9 @@ pub(super) fn has_just_woken(sample: &ThreadSample, times: TimeSplit) -> bool {
     sample.activity == ThreadActivity::Running && times.on_cpu < times.attributable() / JUST_WOKEN_CPU_DIVISOR
 }
 
-/// Counts the consecutive wakes after which a thread was sampled just woken. It
-/// had `wakes` of them at the sample `before`.
+/// Returns the number of consecutive wakes of a thread which every sample found
+/// just woken. `wakes` is that number at the sample `before`. Returns zero if
+/// the thread has not just woken.
 ///
 /// On a busy machine, a thread waits for a CPU for many samples after one wake.
 /// A signal at that time would interrupt the call that the thread is about to

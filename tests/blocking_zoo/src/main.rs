@@ -153,7 +153,7 @@ fn run(work: Work, workers: usize) -> Vec<Finding> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime =
         scope.watch(builder.worker_threads(workers).enable_all()).build().expect("the runtime starts");
-    runtime.block_on(runtime.spawn(work.named("zoo"))).expect("the entry does what it says");
+    runtime.block_on(runtime.spawn(work.named("zoo"))).expect("the entry does not panic");
     drop(runtime);
     // Dropping the scope joins its threads: every stall is reported by then.
     drop(scope);

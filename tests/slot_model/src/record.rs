@@ -4,9 +4,9 @@
 ///
 /// loom only tries different orders of accesses that depend on each other. It
 /// assumes that a store depends on nothing but the same thread's preceding
-/// load, so that the slot's writer would run without interruption. The counter
-/// makes every access depend on every other. It is relaxed, so it adds no
-/// ordering to those of the slot.
+/// load. Without the counter, loom would therefore never interrupt the slot's
+/// writer. The counter makes every access depend on every other. It is relaxed,
+/// so it adds no ordering to those of the slot.
 pub(crate) mod sync {
     use loom::sync::atomic;
     pub(crate) use loom::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};

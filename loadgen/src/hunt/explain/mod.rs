@@ -6,19 +6,21 @@
 //! waited from its due time to its arrival. Every part of that time belongs to
 //! one of four categories:
 //!
-//! * **The generator's own**: from due time to send. A stall of the server
-//!   cannot delay a message that was not sent yet, whatever it overlaps.
+//! * **Generator**: from due time to send, the generator's own lateness. A
+//!   stall of the server cannot delay a message that was not sent yet, even if
+//!   the stall overlaps this time.
 //! * **Explained**, by finding: the time in which a stall of that finding
 //!   blocked some worker of the server. Where stalls of several findings
 //!   overlap, each finding gets an equal part; see [`StallTimeline`].
-//! * **After a stall**: the time from the end of the last stall that the
-//!   delivery waited in to its arrival. It consists of the backlog that the
-//!   stall caused and of the usual latency of a message. The two cannot be
-//!   distinguished from outside, so this time is not part of a finding's share;
-//!   the report shows it separately.
+//! * **After a stall**: the time between the end of a stall and the arrival of
+//!   the delivery. The stall is the last one in which the delivery waited. The
+//!   time consists of the backlog that the stall caused and of the usual
+//!   latency of a message. The two cannot be distinguished from outside, so
+//!   this time is not part of a finding's share; the report shows it
+//!   separately.
 //! * **Unexplained**: the rest. It includes deliveries that became due after a
 //!   stall and waited in its backlog, stalls below the server's threshold, and
-//!   stalls that the server could not capture.
+//!   stalls whose times the server does not report.
 //!
 //! Each share is a share of the total time that slow deliveries waited, so the
 //! four categories add up to 1. A delivery that never arrived has no arrival

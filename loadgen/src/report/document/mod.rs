@@ -49,7 +49,8 @@ pub(crate) struct Report {
     pub(crate) interrupted: bool,
     /// The settings of the run.
     pub(crate) settings: Settings,
-    /// The command that generated the load; then `load` is empty.
+    /// The command that generated the load, if there is one; `load` is empty in
+    /// this case.
     pub(crate) program: Option<Program>,
     /// The load figures.
     pub(crate) load: Load,
@@ -59,13 +60,15 @@ pub(crate) struct Report {
     /// The objectives, each with its actual value.
     #[serde(default)]
     pub(crate) objectives: Vec<JudgedObjective>,
-    /// How long the server's loopscope was observed, including connecting.
+    /// How long the generator observed the server through loopscope. Includes
+    /// the time in which the clients connected.
     pub(crate) watched_seconds: Option<f64>,
     /// The findings in that time, the most harmful to slow deliveries first.
     pub(crate) findings: Option<FindingsDocument>,
     /// The server's stalls in that time, as far as they were collected.
     pub(crate) stalls: Option<StallsDocument>,
-    /// The parts of the server that were exercised and polled.
+    /// The commands that the load never sent, and the tasks that the server
+    /// polled.
     pub(crate) coverage: Option<Coverage>,
     /// What the slow deliveries waited for; null if the server was not observed
     /// or nothing was delivered.
@@ -99,6 +102,7 @@ pub(crate) struct Settings {
     pub(crate) timeout_seconds: f64,
     #[serde(default)]
     pub(crate) max_send_lag_seconds: f64,
+    /// Visitors per second: extra connections that join and leave again.
     pub(crate) churn: f64,
     pub(crate) payload_bytes: u64,
     #[serde(default)]

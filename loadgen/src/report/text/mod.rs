@@ -139,8 +139,8 @@ fn commands(load: &Load) -> String {
     text
 }
 
-/// Returns the number of commands by kind: the load in which the findings, or
-/// none, appeared.
+/// Returns the number of commands by kind. The findings, or their absence, are
+/// the result of these commands.
 fn exercised(load: &Load) -> String {
     let mut kinds: Vec<_> = load.commands.by_kind.iter().collect();
     kinds.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.sent));
@@ -254,8 +254,9 @@ pub(crate) fn actual_text(judged: &JudgedObjective) -> String {
     }
 }
 
-/// Returns one sentence about the findings. It also says how many polls and
-/// reports the findings do not include.
+/// Returns one sentence about the findings. It also contains the numbers of
+/// starved polls, of reports that the server did not print, and of dropped
+/// observations.
 fn found(document: &FindingsDocument, report: &Report) -> String {
     let findings = &document.findings;
     let watched = duration(report.watched_seconds.unwrap_or_default());
@@ -279,7 +280,11 @@ fn found(document: &FindingsDocument, report: &Report) -> String {
             write!(text, "; {} not printed by the server", counted(document.suppressed_reports, "report"));
     }
     if document.dropped > 0 {
-        let _ = write!(text, "; {} dropped, so the counts are lower bounds", count(document.dropped));
+        let _ = write!(
+            text,
+            "; {} dropped, so the counts are lower bounds",
+            counted(document.dropped, "observation")
+        );
     }
     text
 }
