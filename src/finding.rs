@@ -311,7 +311,8 @@ impl Victims {
     /// Returns whether [`tasks`](Self::tasks) is an estimate.
     #[must_use]
     pub const fn is_estimate(&self) -> bool {
-        self.tasks > Self::MAX_EXACT_TASKS
+        // Documents of older versions have no waits; their tasks are waits.
+        self.waits > 0 && self.tasks > Self::MAX_EXACT_TASKS
     }
 }
 

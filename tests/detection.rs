@@ -296,7 +296,7 @@ fn a_task_that_waits_for_several_stalls_is_one_victim() {
 fn named_futures_of_a_local_set_are_victims_each() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
-    runtime.block_on(async {
+    scope.block_on(&runtime, async {
         let set = tokio::task::LocalSet::new();
         for _ in 0..3 {
             set.spawn_local(yields().named("waiter"));

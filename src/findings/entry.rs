@@ -133,8 +133,9 @@ impl FindingEntry {
     pub(crate) fn add_delay(&mut self, delay: TaskDelay) {
         self.victim_tasks.add(delay.task);
         let victims = &mut self.finding.victims;
-        victims.tasks = self.victim_tasks.count();
         victims.waits += u64::from(delay.is_new_wait);
+        // The estimate of many tasks may exceed the waits, the truth cannot.
+        victims.tasks = self.victim_tasks.count().min(victims.waits);
         victims.delay += Duration::from_nanos(delay.nanos);
     }
 

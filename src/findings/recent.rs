@@ -1,6 +1,7 @@
 //! The most recent stalls and long waits, and which waits overlap which stalls.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::time::SystemTime;
 
@@ -31,8 +32,8 @@ pub(crate) struct TaskDelay {
 struct TaskWait {
     nanos: Range<u64>,
     task: u64,
-    /// The ids of the findings that already count this wait.
-    findings: Vec<String>,
+    /// Hashes of the ids of the findings that already count this wait.
+    findings: Vec<u64>,
 }
 
 /// Matches waits with stalls. The worker that polls a task reports the task's
@@ -89,11 +90,15 @@ impl RecentStalls {
     }
 }
 
-/// Adds `finding` to `findings`. Returns false if it is in there already.
-fn insert_new(finding: &str, findings: &mut Vec<String>) -> bool {
-    let is_new = !findings.iter().any(|known| known == finding);
+/// Adds the hash of `finding` to `findings`. Returns false if it is in there
+/// already.
+fn insert_new(finding: &str, findings: &mut Vec<u64>) -> bool {
+    let mut hasher = DefaultHasher::new();
+    finding.hash(&mut hasher);
+    let hash = hasher.finish();
+    let is_new = !findings.contains(&hash);
     if is_new {
-        findings.push(finding.to_owned());
+        findings.push(hash);
     }
     is_new
 }

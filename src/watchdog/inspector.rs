@@ -270,7 +270,7 @@ impl Inspector {
     }
 
     /// Returns whether the thread is still in the poll with the number `seq`.
-    fn is_in_poll(&self, seq: u64) -> bool {
+    pub(crate) fn is_in_poll(&self, seq: u64) -> bool {
         self.slot.seq().load(Acquire) == seq
     }
 }

@@ -1,6 +1,8 @@
 //! The inspector for targets without stack capture: a stall is detected, but
 //! its source line is unknown.
 
+use std::sync::atomic::Ordering::Acquire;
+
 use crate::evidence::Capture;
 use crate::os::ThreadInfo;
 use crate::record::clock::Clock;
@@ -13,6 +15,7 @@ use crate::watchdog::sample::{ThreadActivity, ThreadSample};
 #[derive(Debug)]
 pub(crate) struct Inspector {
     thread: ThreadInfo,
+    slot: &'static Slot,
 }
 
 /// What a capture needs in addition to the thread.
@@ -33,8 +36,8 @@ impl Unwinder {
 }
 
 impl Inspector {
-    pub(crate) fn new(thread: ThreadInfo, _slot: &'static Slot) -> Self {
-        Self { thread }
+    pub(crate) fn new(thread: ThreadInfo, slot: &'static Slot) -> Self {
+        Self { thread, slot }
     }
 
     pub(crate) fn thread(&self) -> ThreadInfo {
@@ -63,6 +66,10 @@ impl Inspector {
         let CaptureTools { self_metrics, unwinder: Unwinder, signals: _ } = tools;
         self_metrics.count_capture(CaptureOutcome::NoStack);
         Some(Capture::without_stack(age_nanos, false, None))
+    }
+
+    pub(crate) fn is_in_poll(&self, seq: u64) -> bool {
+        self.slot.seq().load(Acquire) == seq
     }
 
     pub(crate) fn seems_to_hold(&self, _: u64) -> bool {

@@ -25,6 +25,8 @@ pub(crate) struct TimeSplitter {
     /// ran, although the kernel had not added it yet. The kernel may still add
     /// it.
     assumed_run_queue: u64,
+    /// Whether no sample has been added to the first one.
+    has_one_sample: bool,
 }
 
 impl TimeSplitter {
@@ -35,6 +37,7 @@ impl TimeSplitter {
             pending_run_queue: 0,
             slices_at_pending: first.slices,
             assumed_run_queue: 0,
+            has_one_sample: true,
         }
     }
 
@@ -58,6 +61,11 @@ impl TimeSplitter {
         splitter
     }
 
+    /// Returns whether the split is only what [`Self::begin`] has credited.
+    pub(crate) fn has_one_sample(&self) -> bool {
+        self.has_one_sample
+    }
+
     /// Returns the time of the last sample.
     pub(crate) fn at(&self) -> Ticks {
         self.last.at
@@ -67,6 +75,7 @@ impl TimeSplitter {
     /// in nanoseconds without pauses of the process: a thread of a stopped
     /// process seems to wait.
     pub(crate) fn add(&mut self, now: ThreadSample, elapsed: u64) {
+        self.has_one_sample = false;
         let on_cpu = now.cpu_nanos.saturating_sub(self.last.cpu_nanos).min(elapsed);
         let mut credit = now.run_queue_nanos.saturating_sub(self.last.run_queue_nanos);
         let has_run = on_cpu > MIN_CPU_NANOS_TO_COUNT_AS_RUNNING;

@@ -96,6 +96,11 @@ fn task(finding: &Finding) -> String {
 
 fn waited(finding: &Finding) -> Option<String> {
     let victims = &finding.victims;
+    if victims.tasks == 0 && victims.waits > 0 {
+        // The difference of two documents: the same tasks had waited before.
+        let waits = count(victims.waits, "wait", "waits");
+        return Some(format!("{waits}, {} in all", duration(victims.delay)));
+    }
     (victims.tasks > 0).then(|| {
         let about = if victims.is_estimate() { "about " } else { "" };
         let tasks = count(victims.tasks, "task", "tasks");

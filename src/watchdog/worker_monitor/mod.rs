@@ -154,6 +154,11 @@ impl WorkerMonitor {
             tracked.splitter = Some(splitter);
             proven
         };
+        // The poll may have ended before its thread was sampled. Then the sample
+        // says nothing about it, and no end event would remove the stall.
+        if !inspector.is_in_poll(tracked.poll.seq) {
+            return;
+        }
         if tracked.take_due_capture(&sample, before.as_ref(), times) {
             // A second capture of one stall must not use up the budget for the
             // first capture of another.

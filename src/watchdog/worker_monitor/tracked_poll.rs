@@ -69,8 +69,11 @@ impl TrackedPoll {
     /// first sample is split in the same proportions as the time after it,
     /// except for the part that [`TimeSplitter::begin`] credits.
     pub(super) fn times(&self, wall_nanos: u64) -> TimeSplit {
-        let times = self.splitter.as_ref().map(TimeSplitter::split).unwrap_or_default();
-        times.scaled_to(wall_nanos.saturating_sub(self.paused_nanos))
+        let total = wall_nanos.saturating_sub(self.paused_nanos);
+        let Some(splitter) = &self.splitter else { return TimeSplit::default().scaled_to(total) };
+        let times = splitter.split();
+        // One sample proves a wait and says nothing about the rest of the time.
+        if splitter.has_one_sample() && times.total() > 0 { times } else { times.scaled_to(total) }
     }
 
     /// Returns the part of the poll's time that its code caused.

@@ -264,7 +264,8 @@ fn found(document: &FindingsDocument, report: &Report) -> String {
         format!("no blocking call found in {} and {watched}", coverage::searched(report))
     } else {
         let stalls = findings.iter().map(|finding| finding.count).sum();
-        let total: Duration = findings.iter().map(|finding| finding.total).sum();
+        let total =
+            findings.iter().fold(Duration::ZERO, |total, finding| total.saturating_add(finding.total));
         format!(
             "{} found in {watched}: {}, {} of worker time",
             counted(findings.len() as u64, "blocking call"),
