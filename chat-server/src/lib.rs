@@ -7,8 +7,8 @@
 //!
 //! The path of a line: `session` reads it. `services` does the work that its
 //! command needs before the hub, such as a password check. `hub` handles the
-//! command and pushes buffers to the `outbox` of each receiver. The writing half
-//! of the receiver's session sends them.
+//! command and pushes buffers to the `outbox` of each receiver. The writing
+//! half of the receiver's session sends them.
 #![forbid(unsafe_code)]
 
 mod app;

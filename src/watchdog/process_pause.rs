@@ -59,14 +59,14 @@ impl ProcessPauses {
         self.run_queue_nanos = os::run_queue_nanos(self.tid);
     }
 
-    /// Records the pause since the last measurement if it is longer than a tick.
-    /// The watchdog planned to sleep for `planned_sleep_nanos` in that time, or
-    /// for zero in the middle of a pass.
+    /// Records the pause since the last measurement if it is longer than a
+    /// tick. The watchdog planned to sleep for `planned_sleep_nanos` in that
+    /// time, or for zero in the middle of a pass.
     ///
-    /// The pause is the time since the last measurement, less the planned sleep,
-    /// one tick, and the time in which the watchdog ran or waited for a CPU. A
-    /// wait for a CPU is not a pause: the workers' own CPU times show which of
-    /// them waited too.
+    /// The pause is the time since the last measurement, less the planned
+    /// sleep, one tick, and the time in which the watchdog ran or waited for a
+    /// CPU. A wait for a CPU is not a pause: the workers' own CPU times show
+    /// which of them waited too.
     pub(crate) fn measure(&mut self, planned_sleep_nanos: u64, clock: &Clock) {
         let now = clock.ticks();
         let elapsed = clock.nanos(std::mem::replace(&mut self.at, now), now);

@@ -128,8 +128,8 @@ impl Replies {
         self.standard(ERR_NOSUCHNICK, &[nick]);
     }
 
-    /// The channel does not exist, or it is hidden from the client, or `name` is
-    /// not a valid channel name.
+    /// The channel does not exist, or it is hidden from the client, or `name`
+    /// is not a valid channel name.
     pub(crate) fn no_such_channel(&mut self, name: &[u8]) {
         self.standard(ERR_NOSUCHCHANNEL, &[name]);
     }

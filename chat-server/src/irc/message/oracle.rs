@@ -6,8 +6,8 @@
 //!
 //! Some lines are parsed differently on purpose. They are counted by [`Reason`]
 //! and not compared. All other lines must give the same result. Bytes that are
-//! not UTF-8 are compared too: `irc-proto` takes only text, so it gets each byte
-//! as the character with that number.
+//! not UTF-8 are compared too: `irc-proto` takes only text, so it gets each
+//! byte as the character with that number.
 
 use super::Message;
 
@@ -24,9 +24,9 @@ enum Reason {
     /// parsed as a command; in `irc-proto` it is an error.
     Colon,
     /// More than 13 spaces between the start of the command and the trailing
-    /// parameter. Here the 15th parameter takes the rest of the line. `irc-proto`
-    /// splits at every space, also between two spaces, and the 14th piece takes
-    /// the rest.
+    /// parameter. Here the 15th parameter takes the rest of the line.
+    /// `irc-proto` splits at every space, also between two spaces, and the 14th
+    /// piece takes the rest.
     Pieces,
 }
 
