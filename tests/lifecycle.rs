@@ -145,9 +145,10 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 fn a_named_future_is_recorded_on_any_executor() {
     let scope = scope();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    // Other tests of this process start scopes too. An unwatched future counts
-    // for the scope that was started last, unless its thread is watched. This
-    // call makes the thread a watched thread of this scope.
+    // Other tests of this process start scopes too. A named future is recorded
+    // by the scope that watches its thread. If no scope watches the thread, the
+    // scope that was started last records it. This call makes the thread a
+    // watched thread of this scope.
     scope.block_on(&runtime, async {});
     let answer = block_on(async { 42 }.named("elsewhere"));
     assert_eq!(answer, 42);

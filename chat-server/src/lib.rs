@@ -5,9 +5,10 @@
 //! replaces one of its operations with a common mistake that blocks the event
 //! loop. Each mistake is next to the right code in `services/`.
 //!
-//! The path of a line: `session` reads it, `services` runs the services of its
-//! command, `hub` handles it and pushes buffers to the `outbox` of each
-//! receiver, and the writing half of the receiver's session sends them.
+//! The path of a line: `session` reads it. `services` does the work that its
+//! command needs before the hub, such as a password check. `hub` handles the
+//! command and pushes buffers to the `outbox` of each receiver. The writing
+//! half of the receiver's session sends them.
 #![forbid(unsafe_code)]
 
 mod app;

@@ -302,15 +302,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lines_of_a_pause_are_written_at_once() {
+    async fn lines_queued_during_a_pause_are_written_without_another_pause() {
         let (outbox, queue, _) = queue(1 << 20, 1 << 20);
         let (mut near, mut far) = tokio::io::duplex(1 << 20);
         let writer = tokio::spawn(async move { queue.drain(&mut near).await });
         let push = |lines| (0..lines).for_each(|_| outbox.push(&line(b"x")).expect("space"));
         tokio::task::yield_now().await;
         let started = time::Instant::now();
-        // The writer is late for each of these writes. It therefore pauses
-        // after the second and the third.
+        // The writer is late for each of these writes. It pauses after a write
+        // if it was late for the previous one too, so after the second and the
+        // third.
         for lines in [1, 1, 5 * MAX_BUFFERS_PER_WRITE] {
             push(lines);
             time::advance(Duration::from_millis(50)).await;

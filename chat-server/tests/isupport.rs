@@ -1,4 +1,5 @@
-//! RPL_ISUPPORT: each announced limit holds, at the limit and just beyond it.
+//! RPL_ISUPPORT: the server accepts values up to each announced limit, and
+//! rejects or cuts values beyond it.
 #![allow(missing_docs)]
 
 mod support;
@@ -51,7 +52,7 @@ impl Session {
         Self { server, ada, tokens }
     }
 
-    /// The same with ada as operator of `#a`.
+    /// Starts a session in which ada is the operator of `#a`.
     async fn start_in_channel() -> Self {
         let mut session = Self::start().await;
         session.ada.ask("JOIN #a").await;
@@ -251,7 +252,7 @@ async fn targmax_is_the_number_of_targets_of_each_command() {
 }
 
 #[tokio::test]
-async fn elist_announces_masks_and_numbers_of_members() {
+async fn elist_announces_the_filters_by_mask_and_by_member_count() {
     let mut session = Session::start().await;
     assert_eq!(session.token("ELIST"), "MU");
     for channel in 1..=10 {

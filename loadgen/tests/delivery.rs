@@ -5,6 +5,7 @@ mod support;
 use support::chat::{DeliveryOutcome, Faults, Server};
 use support::program::run;
 
+/// The server answers each WHO with an overlong line and an error reply (461).
 #[test]
 fn a_correct_server_delivers_everything_and_meets_the_objectives() {
     let server = Server::start(Faults::default());

@@ -63,7 +63,7 @@ fn the_sum_of_the_intervals_agrees_with_the_report() {
 /// Needs `pip install hdrhistogram` for `python3`, or for the interpreter that
 /// `LOADGEN_TEST_PYTHON` names.
 #[test]
-fn pypis_hdrhistogram_reads_the_log() {
+fn the_python_package_hdrhistogram_reads_the_log() {
     let python = std::env::var("LOADGEN_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let import = Command::new(&python).args(["-c", "import hdrh.log"]).output();
     if !import.is_ok_and(|output| output.status.success()) {

@@ -73,7 +73,7 @@ fn findings_fail_a_run_with_deny() {
 }
 
 #[test]
-fn objectives_of_a_file_are_judged_for_clients_and_server() {
+fn objectives_from_a_file_are_checked_against_clients_and_server() {
     let path = std::env::temp_dir().join(format!("loadgen-slo-{}", std::process::id()));
     let objectives =
         "# clients and server\np99<5s  # what clients feel\n\nblocking.events==0\nblocking.share<1000%\n";

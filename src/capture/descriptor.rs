@@ -1,4 +1,5 @@
-//! What a file descriptor refers to: a path, or the two ends of a socket.
+//! What a file descriptor refers to: for example a path, or a socket and its
+//! address.
 #![allow(unsafe_code)]
 
 use std::fs;

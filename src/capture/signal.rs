@@ -284,8 +284,8 @@ fn send(signal: i32, tid: i32, index: usize) -> bool {
 ///   system call and no formatting, takes no lock and reads no thread-local;
 ///   `errno` does not change. `copy_nonoverlapping` is at most a `memcpy`,
 ///   which is async-signal-safe (POSIX.1-2024) and bound at start-up.
-/// * It cannot panic: it has no unchecked indexing and no arithmetic that
-///   traps.
+/// * It cannot panic: every index is a constant within its array or goes
+///   through `get`, and no arithmetic can overflow.
 /// * Apart from what the kernel passes to it, it reads only memory that cannot
 ///   fault: statics; the slot's number, which is never freed; and its own
 ///   stack, from the interrupted stack pointer up to the top that the thread

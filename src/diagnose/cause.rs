@@ -43,9 +43,10 @@ pub(super) fn cause_of(capture: &Capture, stack: &[Frame], matched_call: Option<
     if cause == Cause::Other && capture.uninterruptible { Cause::Uninterruptible } else { cause }
 }
 
-/// Returns whether a running thread is inside a call of this cause, on its way
-/// into the kernel or back: to walk a directory is not a computation, and a
-/// thread captured in the system call of a lock waits for the lock.
+/// Returns whether a running thread runs only because it enters or leaves the
+/// kernel for a call of this cause. A thread that walks a directory also runs
+/// between its system calls, but that is no computation. A thread captured in
+/// the system call of a lock waits for the lock.
 fn is_inside_call(cause: Cause, stack: &[Frame]) -> bool {
     let is_wait = matches!(cause, Cause::Lock | Cause::Channel | Cause::Sleep);
     if is_wait && stack.first().is_some_and(|frame| frame.function == "syscall") {

@@ -130,8 +130,8 @@ struct QueuedCall {
     queued_at: Ticks,
 }
 
-/// A call that runs. It ends when this is dropped, whether the call returns or
-/// panics.
+/// A call that runs. This value is dropped when the call returns or panics, and
+/// then records the call's times.
 struct RunningCall {
     queued: QueuedCall,
     started_at: Ticks,

@@ -144,8 +144,8 @@ fn set_poll_stack(current: &RefCell<Option<PollStack>>, recorder: &Arc<Recorder>
 
 /// The recorder for threads that belong to no scope.
 static DEFAULT: Lock<Weak<Recorder>> = Lock::new(Weak::new());
-/// Changes with [`DEFAULT`], so that futures on threads without a worker can
-/// detect without a lock that there is still no recorder.
+/// Changes when [`DEFAULT`] changes. A named future that has found no recorder
+/// reads this number without a lock, and searches again only after a change.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 /// Sets the recorder for threads that belong to no scope.

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
 
 /// Entries of the table. A power of two, of which at most three quarters are
-/// used. There are more than kinds, because the same source line may have
-/// several addresses.
+/// used. There are more entries than kinds, because the same source line may
+/// have several addresses.
 const CAPACITY: usize = 4096;
 
 #[derive(Debug, Default)]

@@ -220,8 +220,9 @@ impl PollStack {
         self.recorder.idle_park.wake();
     }
 
-    /// Keeps a poll in the flight recorder. Reports it as long if its own part,
-    /// the time since the last nested poll ended, passes the threshold.
+    /// Keeps a poll in the flight recorder. Reports it as a long poll if its
+    /// own part, the time since the last nested poll ended, passes the
+    /// threshold.
     #[cold]
     fn keep_poll(&self, poll: ActivePoll, end: Ticks) {
         let ActivePoll { seq, start, task, kind, .. } = poll;

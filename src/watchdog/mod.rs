@@ -185,9 +185,10 @@ impl<'r> WatchdogLoop<'r> {
 
     /// Returns the time to sleep until the next pass.
     ///
-    /// A poll is sampled, with its thread's CPU times, before it has lasted for
-    /// half of the threshold, and then once in each quarter of the threshold.
-    /// While all polls are short, two passes per threshold are enough.
+    /// A poll that is still in progress is sampled, including its thread's CPU
+    /// times, before it reaches half the threshold, and then in each quarter of
+    /// the threshold. While all polls are short, two passes per threshold are
+    /// enough.
     fn time_to_next_pass(&self) -> Duration {
         let threshold = self.recorder.threshold_nanos;
         let has_run = self.monitors.iter().any(|monitor| monitor.follows_run(&self.process_clock, threshold));

@@ -47,8 +47,9 @@ impl ProcessClock {
         self.wall(start, self.clock.ticks())
     }
 
-    /// Samples a thread, then measures whether the process paused until then.
-    /// Times that end at the sample are therefore without that pause.
+    /// Samples a thread, then measures whether the process paused before or
+    /// during the sample. [`Self::elapsed`] therefore leaves this pause out of
+    /// a time that ends at the sample.
     pub(crate) fn sample(&mut self, inspector: &Inspector) -> Option<ThreadSample> {
         let sample = inspector.sample(&self.clock)?;
         self.measure_pause();

@@ -7,16 +7,17 @@ use std::ops::Range;
 use crate::os;
 use crate::record::clock::{Clock, Ticks};
 
-/// After this many measurements without a delay, the watchdog reads how long it
-/// has waited for a CPU. Otherwise the short waits of many ticks would add up
-/// to one long wait.
+/// The watchdog reads its run queue time at each measurement that finds a
+/// delay, and also at every measurement whose number is a multiple of this.
+/// Otherwise, the short waits for a CPU of many measurements without a delay
+/// would count as one long wait in the next measurement with a delay.
 const MEASUREMENTS_PER_RUN_QUEUE_READ: u32 = 64;
 /// How many pauses are kept. If there are more during one poll, the oldest
 /// count as part of the poll's time.
 const MAX_PAUSES: usize = 64;
 
-/// The pauses, detected by the delay of the watchdog's own thread, which sleeps
-/// for one to two ticks.
+/// The pauses. They are detected by delays of the watchdog's own thread, which
+/// sleeps for one to two ticks at a time.
 ///
 /// Times are by the recorder's clock, because polls are measured by it. That
 /// clock may count the time of a suspended machine, which the system's clock
@@ -58,13 +59,14 @@ impl ProcessPauses {
         self.run_queue_nanos = os::run_queue_nanos(self.tid);
     }
 
-    /// Records a pause if the process was stopped for more than a tick since
-    /// the last measurement. The watchdog planned to sleep for
-    /// `planned_sleep_nanos` in that time, or for zero in the middle of a pass.
+    /// Records the pause since the last measurement if it is longer than a
+    /// tick. The watchdog planned to sleep for `planned_sleep_nanos` in that
+    /// time, or for zero in the middle of a pass.
     ///
-    /// The pause is the time beyond the planned sleep and one tick in which the
-    /// watchdog neither ran nor waited for a CPU. A wait for a CPU is not a
-    /// pause: the workers' own CPU times show which of them waited too.
+    /// The pause is the time since the last measurement, less the planned
+    /// sleep, one tick, and the time in which the watchdog ran or waited for a
+    /// CPU. A wait for a CPU is not a pause: the workers' own CPU times show
+    /// which of them waited too.
     pub(crate) fn measure(&mut self, planned_sleep_nanos: u64, clock: &Clock) {
         let now = clock.ticks();
         let elapsed = clock.nanos(std::mem::replace(&mut self.at, now), now);

@@ -56,8 +56,8 @@ const fn call(number: i64, name: &'static str, cause: Cause, restart: Restart, d
     Syscall { number, name, cause, restart, descriptor }
 }
 
-/// The known system calls. Newer CPUs lack some of the old calls; there the C
-/// library uses the newer calls instead.
+/// The known system calls. Newer CPU architectures do not have some of the old
+/// calls; there the C library uses the newer calls instead.
 ///
 /// A running call on a file is not interrupted, because a disk is not a slow
 /// device in the sense of signal(7). Hence `Always`.

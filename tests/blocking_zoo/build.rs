@@ -1,5 +1,6 @@
-//! Compiles the C library of the entries as a distribution does: optimised, with
-//! line tables, without frame pointers.
+//! Compiles the C library that some entries of the zoo call. The flags are
+//! those of a Linux distribution: optimised, with line tables, without frame
+//! pointers.
 #![allow(missing_docs)]
 
 fn main() {

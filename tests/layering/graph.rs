@@ -7,7 +7,8 @@ use std::path::Path as FilePath;
 
 use crate::source::{Path, Source};
 
-/// More re-exports of re-exports than any path leads through.
+/// The limit on re-exports that one path leads through. Every path of the
+/// workspace stays below it.
 const MAX_REEXPORTS: usize = 8;
 
 /// All sources of one crate, without those that are compiled for tests only.

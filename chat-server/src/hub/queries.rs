@@ -1,4 +1,5 @@
-//! Commands with an immediate reply: PING, and information about the server.
+//! Commands that deliver no messages to a channel: passes most of them to their
+//! handlers, and answers PING and questions about the server.
 
 use std::time::SystemTime;
 

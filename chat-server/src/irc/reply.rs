@@ -22,8 +22,8 @@ pub(crate) fn time_tag(time: SystemTime) -> Vec<u8> {
     format!("@time={} ", humantime::format_rfc3339_millis(time)).into_bytes()
 }
 
-/// One or more lines for any number of receivers. Each form is encoded once and
-/// never copied.
+/// One or more lines for any number of receivers, with and without a time tag.
+/// Each of the two forms is encoded once, and all receivers share its buffer.
 #[derive(Debug)]
 pub(crate) struct OutputLine {
     plain: Buffer,
@@ -81,15 +81,16 @@ fn as_middle_param(param: &[u8]) -> &[u8] {
 pub(crate) struct Replies {
     server: Arc<str>,
     target: Box<[u8]>,
-    /// The prefix of each line. It does not count towards the line's length.
+    /// The time tag at the start of each line, or empty. It does not count
+    /// towards the line's length.
     tag: Vec<u8>,
     bytes: Vec<u8>,
     line_count: u64,
 }
 
 impl Replies {
-    /// Creates the replies of `server` to the client with the nick `target`, or
-    /// `*` before it has one.
+    /// Creates empty replies of `server` to a client. `target` is the client's
+    /// nick, or `*` if the client has no nick yet.
     pub(crate) fn new(server: Arc<str>, target: &[u8], has_time_tags: bool) -> Self {
         let mut replies =
             Self { server, target: target.into(), tag: Vec::new(), bytes: Vec::new(), line_count: 0 };
@@ -127,7 +128,8 @@ impl Replies {
         self.standard(ERR_NOSUCHNICK, &[nick]);
     }
 
-    /// The channel does not exist or the client may not know that it does.
+    /// The channel does not exist, or it is hidden from the client, or `name`
+    /// is not a valid channel name.
     pub(crate) fn no_such_channel(&mut self, name: &[u8]) {
         self.standard(ERR_NOSUCHCHANNEL, &[name]);
     }
@@ -226,7 +228,8 @@ impl Replies {
     /// no lines.
     pub(crate) fn take(&mut self) -> Option<(OutputLine, u64)> {
         let bytes: Buffer = std::mem::take(&mut self.bytes).into();
-        // The lines already carry their own times.
+        // Both forms are the same: time tags were added to each line, if the
+        // client wants them.
         let line = OutputLine { tagged: OnceLock::from(bytes.clone()), plain: bytes };
         (!line.plain.is_empty()).then(|| (line, std::mem::take(&mut self.line_count)))
     }
@@ -273,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_carry_a_time_when_it_is_on() {
+    fn each_line_has_a_time_tag_if_time_tags_are_on() {
         let mut replies = Replies::new("s".into(), b"ada", true);
         let line = OutputLine::new(&[b":bob PRIVMSG #a :x"]);
         replies.numeric(RPL_TOPIC, &[b"#a"], [b'x'; 600]);
@@ -304,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn word_lists_fit_their_lines_and_lose_no_word() {
+    fn a_long_word_list_is_split_into_valid_lines_without_losing_a_word() {
         let mut replies = Replies::new("server".into(), b"ada", false);
         let words: Vec<Vec<u8>> = (0..200).map(|number| format!("nick{number}").into_bytes()).collect();
         replies.numeric_words(RPL_NAMREPLY, &[b"=", b"#a"], &words);

@@ -1,4 +1,4 @@
-//! A comparison on a terminal.
+//! Formats a comparison as text for a terminal.
 
 use std::fmt::Write as _;
 
@@ -37,7 +37,7 @@ pub(crate) fn text(comparison: &Comparison) -> String {
         word(lost.change)
     );
     match &comparison.findings {
-        None => text.push_str("findings  are not available on both sides\n"),
+        None => text.push_str("findings  are missing in A, in B or in both\n"),
         Some(changes) if changes.is_empty() => text.push_str("findings  none in A, none in B\n"),
         Some(changes) => {
             text.push_str("\nstalls A       B  blocked A        B  finding\n");

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn only_findings_that_grew_remain_the_longest_first() {
+    fn only_findings_that_grew_remain_and_the_longest_comes_first() {
         let before = document(1, &[("a", 5, 1.0, 0.5), ("b", 2, 0.2, 0.1)]);
         let after = document(1, &[("a", 5, 1.0, 0.5), ("b", 4, 0.3, 0.1), ("c", 1, 9.0, 9.0)]);
         let delta = between(&before, after);

@@ -22,7 +22,8 @@ pub(crate) struct ProgramResult {
     pub(crate) program: Program,
     /// Whether a signal ended it early.
     pub(crate) interrupted: bool,
-    /// Why the run is invalid; `None` if the command succeeded or was ended.
+    /// Why the run is invalid; `None` if the command succeeded or a signal
+    /// ended it early.
     pub(crate) failure: Option<String>,
 }
 

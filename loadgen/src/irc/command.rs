@@ -30,8 +30,8 @@ impl CommandWriter {
         }
     }
 
-    /// Formats the line of the command `due` of `member`, which is `lag_ns`
-    /// late.
+    /// Formats the line of the command `due` of `member`. The command is sent
+    /// `lag_ns` after its due time.
     pub(crate) fn line(&mut self, due: &Due, lag_ns: u64, member: &Member) -> &[u8] {
         self.line.clear();
         let channel = &member.channel;

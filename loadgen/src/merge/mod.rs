@@ -3,9 +3,10 @@
 //! Counts and histograms are added. Percentiles are those of the added
 //! histograms, because an average of percentiles is not a percentile. All
 //! shards send to the same server, so several of them report the same findings:
-//! each finding is taken from the shard that reports its highest count. The
-//! shares of waiting time that findings explain are weighted by the waiting
-//! time of each shard's slow deliveries.
+//! each finding is taken from the shard that reports its highest count. A
+//! report states which share of the waiting time of slow deliveries each
+//! finding explains. The merged share is the mean of the shards' shares,
+//! weighted by the waiting time in each shard.
 
 mod load;
 mod logs;

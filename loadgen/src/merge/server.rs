@@ -57,9 +57,9 @@ fn stalls(shards: &[Shard]) -> Option<StallsDocument> {
     let documents = || shards.iter().filter_map(|shard| shard.report.stalls.as_ref());
     let mut merged = documents().max_by_key(|document| document.now)?.clone();
     let all = documents().flat_map(|document| &document.stalls);
-    let by_place: BTreeMap<(SystemTime, &str), &Stall> =
+    let by_start_and_worker: BTreeMap<(SystemTime, &str), &Stall> =
         all.map(|stall| ((stall.start, &*stall.worker), stall)).collect();
-    merged.stalls = by_place.into_values().cloned().collect();
+    merged.stalls = by_start_and_worker.into_values().cloned().collect();
     Some(merged)
 }
 

@@ -14,7 +14,8 @@ pub(crate) enum FailureKind {
     Refused,
     /// The connection was reset.
     Reset,
-    /// The target closed the connection.
+    /// The target closed the connection, or reading failed for a reason other
+    /// than a reset.
     Closed,
     /// The target did not answer in time.
     Timeout,

@@ -19,7 +19,7 @@ const BELOW_TAIL_QUANTILE: f64 = 0.95;
 /// One arrival. All times are nanoseconds since the measurement began.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Receipt {
-    /// Whether it is new, late or a duplicate.
+    /// Whether it is new, out of order or a duplicate.
     pub(crate) arrival: Arrival,
     /// The receiver's channel.
     pub(crate) channel: usize,
@@ -51,9 +51,10 @@ pub(crate) struct Recorder {
     pub(crate) latency: Histogram<u64>,
     /// From the sending to the arrival.
     pub(crate) service: Histogram<u64>,
-    /// The due times of deliveries that were given up, approximately: each
-    /// value is the due time of the newer message that caused it. Their waiting
-    /// time is known only after the run.
+    /// The due times of deliveries that were given up as lost. They are
+    /// approximate: each value is the due time of the newer message at whose
+    /// arrival the delivery was given up. The waiting time is known only after
+    /// the run.
     pub(crate) given_up: Histogram<u64>,
     /// From due time to send, if the pacer itself does not send.
     pub(crate) send_lag: Histogram<u64>,

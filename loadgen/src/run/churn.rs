@@ -15,9 +15,9 @@ use crate::record::{Failure, RunState};
 /// How long a visitor receives before it quits.
 const VISIT_DURATION: Duration = Duration::from_millis(500);
 
-/// Starts visitors at the plan's rate until the caller drops this future.
-/// Visitors are not members: they do not change what the members should
-/// receive.
+/// Starts visitors at the plan's rate until the caller drops this future, but
+/// skips a visitor while [`MAX_VISITORS`] are connected. Visitors are not
+/// members: they do not change what the members should receive.
 pub(crate) async fn churn(state: Arc<RunState>, address: SocketAddr) {
     if state.plan.churn <= 0.0 {
         return std::future::pending().await;

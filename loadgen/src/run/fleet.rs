@@ -73,7 +73,8 @@ impl Fleet {
     }
 
     /// Disconnects all clients. Returns the inbox of each client; the index is
-    /// the number of its connection.
+    /// the number of its connection. The inbox is empty if the client did not
+    /// quit within [`QUIT_TIMEOUT`].
     pub(crate) async fn disconnect(mut self) -> Vec<Inbox> {
         let _ = self.quit.send(true);
         let mut inboxes: Vec<Inbox> = Vec::new();

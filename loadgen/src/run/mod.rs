@@ -122,13 +122,13 @@ async fn send(
     progress: &mut Progress,
 ) -> PacerFigures {
     let halt = Arc::new(AtomicBool::new(false));
-    let Ok(mut pace) = pacer::start(state, outlet, Arc::clone(&halt)) else {
+    let Ok(mut pacer_result) = pacer::start(state, outlet, Arc::clone(&halt)) else {
         return PacerFigures::none(state);
     };
     let mut ticks = tokio::time::interval(STATE_POLL_INTERVAL);
     loop {
         tokio::select! {
-            pace = &mut pace => break pace.unwrap_or_else(|_| PacerFigures::none(state)),
+            figures = &mut pacer_result => break figures.unwrap_or_else(|_| PacerFigures::none(state)),
             _ = ticks.tick() => {
                 progress.show("measuring", state);
                 if stop.is_requested() || state.live.view().open == 0 {

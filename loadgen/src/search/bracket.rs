@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sharp_limit_is_found_with_the_resolution_from_either_side() {
+    fn a_sharp_limit_is_found_to_within_the_resolution_from_either_side() {
         for limit in [3.0, 99.0, 100.0, 101.0, 12_345.0, 900_000.0] {
             let bracket = search(LIMITS, |rate| rate <= limit);
             let below = bracket.highest_held().expect("a rate that holds");
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_is_the_highest_rate_if_all_hold_and_none_if_none_holds() {
+    fn the_answer_is_the_highest_rate_if_every_rate_holds_and_absent_if_no_rate_holds() {
         let bracket = search(LIMITS, |_| true);
         assert!(bracket.is_settled() && bracket.lowest_missed().is_none());
         assert!((bracket.highest_held().expect("it held").rate - 1e6).abs() < 1e-6);

@@ -1,4 +1,4 @@
-//! The result of a search on a terminal.
+//! Formats the result of a search as text for a terminal.
 
 use std::fmt::Write as _;
 
@@ -72,7 +72,11 @@ pub(crate) fn text(report: &SearchReport) -> String {
         } else {
             "the limit of --max-trials was reached"
         };
-        let _ = writeln!(text, "  the answer is not certain to {:.1} %: {why}", report.resolution * 100.0);
+        let _ = writeln!(
+            text,
+            "  the search ended before it confirmed the answer to within {:.1} %: {why}",
+            report.resolution * 100.0
+        );
     }
     if let Some(invalid) = &report.invalid {
         let _ = writeln!(text, "invalid: {invalid}");

@@ -27,13 +27,13 @@ impl Outlet for WebOutlet {
 
     fn send(&mut self, state: &RunState, due: &Due, _lag_ns: u64) -> SendOutcome {
         count(&state.live.awaited, 1);
-        let sent = match self.queue.try_send(*due) {
+        let outcome = match self.queue.try_send(*due) {
             Ok(()) => return SendOutcome::Queued,
             Err(TrySendError::Full(_)) => SendOutcome::Skipped,
             Err(TrySendError::Closed(_)) => SendOutcome::Closed,
         };
         state.on_request_lost(0, due.at_ns, state.now_ns());
-        sent
+        outcome
     }
 
     fn sends_at_once(&self) -> bool {

@@ -27,7 +27,8 @@ pub(crate) struct ReceivedRequest {
     /// Whether it is the first request of its connection.
     pub(crate) is_first: bool,
     /// The client had no free connection for it before this time, at which the
-    /// server sent the response before on this connection.
+    /// server sent its previous response on this connection. For the first
+    /// request, the server began to serve the connection at this time.
     pub(crate) sent_after: SystemTime,
     /// The client had sent it by this time.
     pub(crate) sent_before: SystemTime,

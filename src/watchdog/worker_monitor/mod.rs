@@ -148,8 +148,9 @@ impl WorkerMonitor {
         } else {
             let elapsed = context.process_clock.elapsed(tracked.poll.start, sample.at);
             let splitter = TimeSplitter::begin(sample, before, elapsed);
-            // Only the part of the time that the first sample proves counts. If
-            // the watchdog waits for a CPU, there may be no second sample.
+            // The first sample proves a part of the time. This part counts at
+            // once: if the watchdog waits for a CPU, there may be no second
+            // sample.
             let proven = splitter.split();
             tracked.splitter = Some(splitter);
             proven

@@ -41,8 +41,8 @@ impl HungThread {
         Self { worker, release, thread }
     }
 
-    /// Waits until the thread waits. While the thread runs, for example to handle
-    /// a signal, mocked time would count as a wait for a CPU.
+    /// Waits until the thread waits. While the thread runs, for example to
+    /// handle a signal, mocked time would count as a wait for a CPU.
     fn wait_until_blocked(&self, clock: &crate::record::clock::Clock) {
         let reader = ProcReader::new(self.worker.thread().unwrap().tid);
         while reader.sample(clock).unwrap().state != b'S' {
@@ -89,10 +89,11 @@ impl HangFixture {
         }
     }
 
-    /// Makes one pass after this time. Returns the reports.
-    fn pass(&mut self, time_passes: Duration) -> Vec<StallEvidence> {
+    /// Advances the mocked time by `elapsed`, then makes one pass. Returns the
+    /// reports.
+    fn pass(&mut self, elapsed: Duration) -> Vec<StallEvidence> {
         self.hung.wait_until_blocked(&self.recorder.clock);
-        self.time.increment(time_passes);
+        self.time.increment(elapsed);
         self.monitor.sample(&mut MonitorContext {
             recorder: &self.recorder,
             self_metrics: &self.self_metrics,
@@ -109,11 +110,11 @@ impl HangFixture {
         self.messages.try_iter().filter_map(stall).collect()
     }
 
-    fn phases(&mut self, time_passes: Duration) -> Vec<Phase> {
-        self.pass(time_passes).iter().map(|stall| stall.phase).collect()
+    fn phases(&mut self, elapsed: Duration) -> Vec<Phase> {
+        self.pass(elapsed).iter().map(|stall| stall.phase).collect()
     }
 
-    /// Makes passes until the stall is reported, past the threshold.
+    /// Makes passes, one tick apart, until the stall is reported.
     fn pass_until_reported(&mut self) -> Vec<StallEvidence> {
         loop {
             let reports = self.pass(TICK);
@@ -150,8 +151,8 @@ fn a_stall_that_the_first_sample_proves_is_captured_at_once() {
     let mut scene = HangFixture::new();
     // The answer to a signal may arrive after the pass.
     scene.signals = Signals::Never;
-    // The thread may really have waited for a CPU, which does not count. This
-    // time is longer than any such wait.
+    // The thread may have waited for a CPU in real time. This wait is
+    // subtracted from the mocked time, so the mocked time must be much longer.
     let reports = scene.pass(Duration::from_secs(60));
     assert_eq!(reports.len(), 1);
     assert_eq!(reports[0].captures.len(), 1);
@@ -167,8 +168,8 @@ fn a_name_that_is_given_after_the_first_pass_counts() {
     fixture.pass(TICK);
     fixture.hung.worker.slot.set_named_kind(KindId::from_u32(5));
     assert_eq!(fixture.pass_until_reported()[0].kind, KindId::from_u32(5));
-    // The thread may really have waited for a CPU, which does not count. This
-    // time is longer than any such wait.
+    // The thread may have waited for a CPU in real time. This wait is
+    // subtracted from the mocked time, so the mocked time must be much longer.
     assert_eq!(fixture.pass(Duration::from_secs(60))[0].kind, KindId::from_u32(5));
     fixture.hung.worker.slot.end();
     let ActivePoll { seq, start, task, .. } = fixture.monitor.tracked.as_ref().unwrap().poll;

@@ -5,9 +5,9 @@
 //! compares that many lines.
 //!
 //! Some lines are parsed differently on purpose. They are counted by [`Reason`]
-//! and not compared. All other lines must give the same result. Every byte
-//! value is compared: `irc-proto` takes only text, so it gets each byte as the
-//! character with that number.
+//! and not compared. All other lines must give the same result. Bytes that are
+//! not UTF-8 are compared too: `irc-proto` takes only text, so it gets each
+//! byte as the character with that number.
 
 use super::Message;
 
@@ -21,10 +21,12 @@ enum Reason {
     /// `irc-proto` the command is empty.
     Spaces,
     /// A command that begins with a colon and has no parameters. Here it is
-    /// unknown; in `irc-proto` it is an error.
+    /// parsed as a command; in `irc-proto` it is an error.
     Colon,
-    /// More than 14 pieces. Here the 15th parameter takes the rest; in
-    /// `irc-proto` empty pieces count too and the 14th takes the rest.
+    /// More than 13 spaces between the start of the command and the trailing
+    /// parameter. Here the 15th parameter takes the rest of the line.
+    /// `irc-proto` splits at every space, also between two spaces, and the 14th
+    /// piece takes the rest.
     Pieces,
 }
 

@@ -20,7 +20,8 @@ pub(crate) struct Tail {
     /// The share of that time in which a stall of a finding blocked some
     /// worker.
     pub(crate) explained_share: f64,
-    /// The share from the end of the last stall to the arrival.
+    /// The share from the end of the last stall that the delivery waited in to
+    /// its arrival.
     pub(crate) after_share: f64,
     /// The share from due time to send: the generator's own lateness.
     pub(crate) generator_share: f64,
@@ -37,8 +38,8 @@ pub(crate) struct Share {
     pub(crate) id: String,
     /// Its share of the waiting time.
     pub(crate) share: f64,
-    /// The share that a delivery shows if it is independent of the finding: the
-    /// finding's share of the measured time.
+    /// The share that is expected if deliveries are independent of the finding:
+    /// the finding's stalls as a share of the measured time.
     pub(crate) share_by_chance: f64,
     /// The share of the waiting time after the end of one of its stalls.
     pub(crate) after_share: f64,
@@ -60,7 +61,8 @@ pub(crate) struct Clock {
     /// The largest error of the server's times when they are converted to this
     /// machine's clock.
     pub(crate) error_seconds: f64,
-    /// By how much more than this machine's clock it advanced during the run.
+    /// How much farther the server's clock advanced during the run than this
+    /// machine's clock.
     pub(crate) drift_seconds: f64,
     /// Number of requests for its time, before and after the run together.
     pub(crate) exchanges: u64,
