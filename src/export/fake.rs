@@ -21,6 +21,7 @@ pub(crate) struct FakeSource {
     pub(crate) health: Mutex<Health>,
 }
 
+#[cfg_attr(not(feature = "prometheus"), allow(dead_code))]
 impl FakeSource {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
@@ -52,8 +53,9 @@ impl Source for FakeSource {
     }
 
     fn flight(&self, _: u64) -> Vec<FlightPoll> {
-        let Stall { worker, start, end, task, .. } = stall(1_000_000_000);
-        let (start_unix_ns, end_unix_ns) = (unix_time::to_nanos(start), unix_time::to_nanos(end.unwrap()));
+        let start_unix_ns = 1_000_000_000;
+        let Stall { worker, task, .. } = stall(start_unix_ns);
+        let end_unix_ns = start_unix_ns + STALL_NANOS;
         vec![FlightPoll { worker, kind: task, start_unix_ns, end_unix_ns }]
     }
 
@@ -62,10 +64,13 @@ impl Source for FakeSource {
     }
 }
 
+/// The length of each stall.
+const STALL_NANOS: u64 = 500_000_000;
+
 fn stall(start: u64) -> Stall {
     Stall {
         start: unix_time::from_nanos(start),
-        end: Some(unix_time::from_nanos(start + 500_000_000)),
+        end: Some(unix_time::from_nanos(start + STALL_NANOS)),
         worker: "0".to_owned(),
         task: "session".to_owned(),
         finding: Some("sleep-5f3a".to_owned()),

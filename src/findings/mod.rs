@@ -304,6 +304,19 @@ mod tests {
     }
 
     #[test]
+    fn an_estimate_of_tasks_never_exceeds_the_waits() {
+        let findings = Findings::default();
+        findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+        for task in 0..2_000 {
+            findings.add_wait(1_005_000_000, 1_010_000_000, task);
+        }
+        let victims = findings.all()[0].victims;
+        assert_eq!(victims.waits, 2_000);
+        assert!((1_800..=2_000).contains(&victims.tasks), "{victims:?}");
+        assert!(victims.is_estimate());
+    }
+
+    #[test]
     fn the_best_evidence_and_then_the_most_frequent_line_is_shown() {
         let findings = Findings::default();
         let at = |line: Option<u32>, evidence| Diagnosis {

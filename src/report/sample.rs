@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::finding::{Cause, Detail, Evidence, Finding, Frame, FrameKind, Site, Split, TaskInfo, Victims};
-#[cfg(any(feature = "diagnostic", feature = "prometheus"))]
+#[cfg(any(feature = "diagnostic", feature = "metrics", feature = "prometheus"))]
 use crate::finding::{FindingsDocument, ProcessInfo, Starved};
 use crate::unix_time;
 
@@ -51,7 +51,7 @@ pub(crate) fn sleep() -> Finding {
 }
 
 /// Returns a document with these findings.
-#[cfg(any(feature = "diagnostic", feature = "prometheus"))]
+#[cfg(any(feature = "diagnostic", feature = "metrics", feature = "prometheus"))]
 pub(crate) fn document(findings: Vec<Finding>) -> FindingsDocument {
     FindingsDocument {
         schema: crate::finding::FINDINGS_SCHEMA.to_owned(),

@@ -110,6 +110,20 @@ impl HangFixture {
         self.messages.try_iter().filter_map(stall).collect()
     }
 
+    /// Samples the tracked poll's thread, as a pass does after it has read the
+    /// slot.
+    fn sample_tracked_poll(&mut self) {
+        self.monitor.sample_tracked_poll(&mut MonitorContext {
+            recorder: &self.recorder,
+            self_metrics: &self.self_metrics,
+            unwinder: &mut self.unwinder,
+            capture_budget: &mut self.capture_budget,
+            outbox: &self.outbox,
+            signals: self.signals,
+            process_clock: &mut self.process_clock,
+        });
+    }
+
     fn phases(&mut self, elapsed: Duration) -> Vec<Phase> {
         self.pass(elapsed).iter().map(|stall| stall.phase).collect()
     }
@@ -142,6 +156,23 @@ fn a_hang_is_reported_again_after_a_second_a_minute_ten_minutes_and_an_hour() {
         assert_eq!(fixture.phases(Duration::from_millis(500)), []);
     }
     assert_eq!(fixture.phases(Duration::from_secs(7200)), [], "no report after an hour");
+    fixture.end();
+}
+
+/// No end event follows a poll shorter than the threshold, so nothing would end
+/// its stall.
+#[test]
+fn a_poll_that_ends_before_its_sample_starts_no_stall() {
+    let mut fixture = HangFixture::new();
+    fixture.signals = Signals::Never;
+    fixture.capture_budget = TokenBucket::new(0, 0.0, Instant::now());
+    assert!(fixture.pass(Duration::from_millis(1)).is_empty());
+    fixture.hung.worker.slot.end();
+    // The watchdog waits for a CPU between reading the slot and sampling.
+    fixture.hung.wait_until_blocked(&fixture.recorder.clock);
+    fixture.time.increment(Duration::from_secs(60));
+    fixture.sample_tracked_poll();
+    assert!(fixture.messages.try_recv().is_err());
     fixture.end();
 }
 
