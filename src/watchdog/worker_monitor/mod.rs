@@ -155,8 +155,9 @@ impl WorkerMonitor {
             tracked.splitter = Some(splitter);
             proven
         };
-        // The poll may have ended before its thread was sampled. Then the sample
-        // says nothing about it, and no end event would remove the stall.
+        // The poll may have ended before its thread was sampled. Then the
+        // sample says nothing about it, and no end event would remove the
+        // stall.
         if !inspector.is_in_poll(tracked.poll.seq) {
             return;
         }
