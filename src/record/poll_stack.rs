@@ -246,6 +246,12 @@ impl PollStack {
 
 impl Drop for PollStack {
     fn drop(&mut self) {
+        // A thread may end in a poll that only its next park would end. The
+        // next thread that uses the record must begin without one, or none of
+        // its polls is visible.
+        while self.source() != PollSource::NoPoll {
+            self.discard(self.source());
+        }
         self.recorder.retire(Arc::clone(&self.worker));
         if let Some(runtime) = self.runtime {
             self.recorder.runtimes.remove_thread(runtime);

@@ -315,6 +315,24 @@ mod tests {
         assert_eq!(recorder.all_workers().len(), 2, "the record of the ended thread is reused");
     }
 
+    /// Without `tokio_unstable`, a thread that ends after an unpark ends in a
+    /// poll.
+    #[test]
+    fn a_thread_that_ended_in_polls_leaves_none_to_the_next() {
+        let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
+        let label = || WorkerLabel { runtime: "a".to_owned(), worker: "0".to_owned() };
+        let polls = || PollStack::new(Arc::clone(&recorder), recorder.register(label(), true), None);
+        let first = polls();
+        first.begin(recorder.clock.ticks(), 1, KindId::OTHER, PollSource::Thread);
+        first.begin(recorder.clock.ticks(), 2, KindId::OTHER, PollSource::Future);
+        drop(first);
+        let second = polls();
+        assert_eq!(second.worker.active(), None);
+        second.begin(recorder.clock.ticks(), 3, KindId::OTHER, PollSource::Future);
+        assert_eq!(second.worker.active().map(|poll| poll.task), Some(3));
+        assert_eq!(recorder.all_workers().len(), 1, "the record is used again");
+    }
+
     #[test]
     fn a_worker_on_another_thread_keeps_its_label_and_totals() {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
