@@ -45,8 +45,8 @@ use cli::Command;
 use output::{Destinations, Document};
 use plan::LoadArgs;
 
-/// Parses the command line and runs the command. Returns the exit code, which
-/// is the verdict: 0 if every objective was met, 1 if an objective was missed
+/// Parses the command line and runs the command. Returns the verdict as the
+/// exit code: 0 if every objective was met, 1 if an objective was missed
 /// or findings are denied, 2 if no verdict is possible. After an error the exit
 /// code is 2 as well.
 ///

@@ -16,8 +16,8 @@ use crate::watchdog::time_split::TimeSplitter;
 const MIN_RUN_THRESHOLDS: u64 = 10;
 /// The average poll must last for at least the threshold divided by this.
 const MIN_AVERAGE_POLL_DIVISOR: u64 = 10;
-/// The minimum number of polls in a run. If so long a time consists of fewer
-/// polls, these are stalls and are reported as such.
+/// The minimum number of polls in a run. With fewer polls, each one is long
+/// enough to be reported as a stall.
 const MIN_POLLS: u64 = 4;
 /// The thread's CPU times are read once in this many passes. Most runs end
 /// before the first read.

@@ -79,8 +79,8 @@ impl Link {
         }
     }
 
-    /// Reads the available bytes; an error of the kind `WouldBlock` if there
-    /// are none.
+    /// Reads the available bytes. Without any, returns an error of the kind
+    /// `WouldBlock`.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.try_read(buffer)
     }
