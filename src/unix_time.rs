@@ -9,13 +9,11 @@ pub(crate) fn from_nanos(nanos: u64) -> SystemTime {
 
 /// Returns the nanoseconds from the epoch to `time`. A time before the epoch
 /// gives zero; a time after the year 2554 gives the maximum.
-#[cfg(feature = "serde")]
 pub(crate) fn to_nanos(time: SystemTime) -> u64 {
     u64::try_from(since_epoch(time).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Returns the duration from the epoch to `time`, zero if `time` is before it.
-#[cfg(feature = "serde")]
 pub(crate) fn since_epoch(time: SystemTime) -> Duration {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

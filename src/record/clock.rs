@@ -1,6 +1,8 @@
 //! The clock of the poll path: the CPU's time stamp counter.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
+
+use crate::unix_time;
 
 /// A reading of the counter, in ticks of unknown length. Only differences that
 /// [`Clock`] computes are meaningful.
@@ -52,17 +54,10 @@ impl Clock {
     /// Each call reads the wall clock again, so that it and the counter cannot
     /// drift apart in a long run.
     pub(crate) fn unix_nanos(&self, at: Ticks) -> u64 {
-        let wall = unix_nanos_now();
+        let wall = unix_time::to_nanos(SystemTime::now());
         let now = self.ticks();
         (wall + self.nanos(now, at)).saturating_sub(self.nanos(at, now))
     }
-}
-
-/// Returns the current time in nanoseconds since the Unix epoch, or zero if the
-/// system clock is set to an earlier time.
-pub(crate) fn unix_nanos_now() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::lock::Lock;
 use crate::os;
 use crate::record::blocking_calls::BlockingCalls;
-use crate::record::clock::{self, Clock};
+use crate::record::clock::Clock;
 use crate::record::flight_recorder;
 use crate::record::hook_status::{HookStatus, ReplacedHooks};
 use crate::record::idle_park::IdlePark;
@@ -19,6 +19,7 @@ use crate::record::runtimes::{Runtimes, WorkerLabel, local_queue_depth};
 use crate::record::slot::ActivePoll;
 use crate::record::worker::Worker;
 use crate::snapshot::{FlightPoll, KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
+use crate::unix_time;
 
 /// Everything that a scope records.
 #[derive(Debug)]
@@ -257,7 +258,7 @@ impl Recorder {
     /// `since_unix_ns`, by worker.
     #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
     pub(crate) fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {
-        let (now, now_unix_ns) = (self.clock.ticks(), clock::unix_nanos_now());
+        let (now, now_unix_ns) = (self.clock.ticks(), unix_time::to_nanos(SystemTime::now()));
         let unix_nanos = |ticks| now_unix_ns.saturating_sub(self.clock.nanos(ticks, now));
         let kinds = self.kinds.all();
         let mut polls = Vec::new();

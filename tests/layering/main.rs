@@ -38,7 +38,7 @@ const LIBRARY: &[Rule] = &[
     ("serde_time", &["unix_time"]),
     ("self_metrics", &["snapshot"]),
     // On the workers' threads. Nothing here knows who reads the records.
-    ("record", &["os", "snapshot"]),
+    ("record", &["os", "snapshot", "unix_time"]),
     ("instrument", &["record"]),
     ("console", &[]),
     // On the watchdog's thread.
