@@ -51,13 +51,12 @@ impl RecentStalls {
     /// overlap it.
     pub(crate) fn add_stall(&mut self, stall: Stall, nanos: Range<u64>) -> Vec<TaskDelay> {
         let mut delays = Vec::new();
-        for wait in &mut self.waits {
-            if let (Some(finding), Some(overlap)) = (&stall.finding, overlap_nanos(&nanos, &wait.nanos)) {
-                delays.push(TaskDelay {
-                    task: wait.task,
-                    nanos: overlap,
-                    is_new_wait: insert_new(finding, &mut wait.findings),
-                });
+        if let Some(finding) = stall.finding.as_deref().map(hash) {
+            for wait in &mut self.waits {
+                if let Some(overlap) = overlap_nanos(&nanos, &wait.nanos) {
+                    let is_new_wait = insert_new(finding, &mut wait.findings);
+                    delays.push(TaskDelay { task: wait.task, nanos: overlap, is_new_wait });
+                }
             }
         }
         push_bounded(&mut self.stalls, (nanos, stall), MAX_STALLS);
@@ -75,7 +74,7 @@ impl RecentStalls {
         let stalls = self.stalls.iter().rev().take_while(|(stalled, _)| stalled.end >= oldest_end);
         for (stalled, stall) in stalls {
             if let (Some(finding), Some(overlap)) = (&stall.finding, overlap_nanos(stalled, &nanos)) {
-                let is_new_wait = insert_new(finding, &mut findings);
+                let is_new_wait = insert_new(hash(finding), &mut findings);
                 delays.push((finding.clone(), TaskDelay { task, nanos: overlap, is_new_wait }));
             }
         }
@@ -90,15 +89,17 @@ impl RecentStalls {
     }
 }
 
-/// Adds the hash of `finding` to `findings`. Returns false if it is in there
-/// already.
-fn insert_new(finding: &str, findings: &mut Vec<u64>) -> bool {
+fn hash(finding: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     finding.hash(&mut hasher);
-    let hash = hasher.finish();
-    let is_new = !findings.contains(&hash);
+    hasher.finish()
+}
+
+/// Adds the hash of a finding's id. Returns false if it is in there already.
+fn insert_new(finding: u64, findings: &mut Vec<u64>) -> bool {
+    let is_new = !findings.contains(&finding);
     if is_new {
-        findings.push(hash);
+        findings.push(finding);
     }
     is_new
 }
