@@ -10,14 +10,14 @@ use crate::unix_time;
 
 /// A [`Duration`] as seconds, a floating point number.
 pub(crate) mod seconds {
-    use super::{Deserializer, Duration, Serializer, duration_from_seconds, f64_from};
+    use super::{Deserialize, Deserializer, Duration, Serializer, duration_from_seconds};
 
     pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(duration.as_secs_f64())
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        duration_from_seconds(f64_from(deserializer)?)
+        duration_from_seconds(f64::deserialize(deserializer)?)
     }
 }
 
@@ -41,14 +41,14 @@ pub(crate) mod optional_seconds {
 
 /// A [`SystemTime`] as seconds of the Unix epoch, a floating point number.
 pub(crate) mod unix_seconds {
-    use super::{Deserializer, Error, Serializer, SystemTime, duration_from_seconds, f64_from, unix_time};
+    use super::{Deserialize, Deserializer, Error, Serializer, SystemTime, duration_from_seconds, unix_time};
 
     pub(crate) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(unix_time::since_epoch(*time).as_secs_f64())
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
-        let since_epoch = duration_from_seconds(f64_from(deserializer)?)?;
+        let since_epoch = duration_from_seconds(f64::deserialize(deserializer)?)?;
         let time = SystemTime::UNIX_EPOCH.checked_add(since_epoch);
         time.ok_or_else(|| D::Error::custom("the time is too late for this system"))
     }
@@ -83,10 +83,6 @@ pub(crate) mod optional_unix_nanos {
     ) -> Result<Option<SystemTime>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(unix_time::from_nanos))
     }
-}
-
-fn f64_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    f64::deserialize(deserializer)
 }
 
 fn duration_from_seconds<E: Error>(seconds: f64) -> Result<Duration, E> {
