@@ -89,12 +89,8 @@ impl HangFixture {
         }
     }
 
-    /// Advances the mocked time by `elapsed`, then makes one pass. Returns the
-    /// reports.
-    fn pass(&mut self, elapsed: Duration) -> Vec<StallEvidence> {
-        self.hung.wait_until_blocked(&self.recorder.clock);
-        self.time.increment(elapsed);
-        self.monitor.sample(&mut MonitorContext {
+    fn with_context(&mut self, f: impl FnOnce(&mut WorkerMonitor, &mut MonitorContext<'_>)) {
+        let mut context = MonitorContext {
             recorder: &self.recorder,
             self_metrics: &self.self_metrics,
             unwinder: &mut self.unwinder,
@@ -102,7 +98,16 @@ impl HangFixture {
             outbox: &self.outbox,
             signals: self.signals,
             process_clock: &mut self.process_clock,
-        });
+        };
+        f(&mut self.monitor, &mut context);
+    }
+
+    /// Advances the mocked time by `elapsed`, then makes one pass. Returns the
+    /// reports.
+    fn pass(&mut self, elapsed: Duration) -> Vec<StallEvidence> {
+        self.hung.wait_until_blocked(&self.recorder.clock);
+        self.time.increment(elapsed);
+        self.with_context(WorkerMonitor::sample);
         let stall = |message| match message {
             Message::Stall(stall) => Some(stall),
             _ => None,
@@ -113,15 +118,7 @@ impl HangFixture {
     /// Samples the tracked poll's thread, as a pass does after it has read the
     /// slot.
     fn sample_tracked_poll(&mut self) {
-        self.monitor.sample_tracked_poll(&mut MonitorContext {
-            recorder: &self.recorder,
-            self_metrics: &self.self_metrics,
-            unwinder: &mut self.unwinder,
-            capture_budget: &mut self.capture_budget,
-            outbox: &self.outbox,
-            signals: self.signals,
-            process_clock: &mut self.process_clock,
-        });
+        self.with_context(WorkerMonitor::sample_tracked_poll);
     }
 
     fn phases(&mut self, elapsed: Duration) -> Vec<Phase> {
