@@ -1,5 +1,6 @@
 //! What the watchdog sends to the diagnosis: plain data.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::finding::{Cause, Evidence};
@@ -111,6 +112,11 @@ pub(crate) struct StallEvidence {
     /// messages about one stall have the same key.
     pub(crate) key: (usize, u64),
     pub(crate) worker: String,
+    /// The label of the worker's runtime.
+    pub(crate) runtime: Arc<str>,
+    /// Whether the worker drove the I/O and the timers of its runtime, so that
+    /// nothing served them during the stall.
+    pub(crate) held_driver: bool,
     pub(crate) kind: KindId,
     pub(crate) start_unix_ns: u64,
     /// The start by the recorder's clock, to compare it with other times of
@@ -121,17 +127,25 @@ pub(crate) struct StallEvidence {
     pub(crate) captures: Vec<Capture>,
 }
 
+/// The wait of a ready task, from its wake to its poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TaskWait {
+    /// By the recorder's clock.
+    pub(crate) nanos: Range<u64>,
+    /// The task's number.
+    pub(crate) task: u64,
+    /// The label of the runtime that polled the task.
+    pub(crate) runtime: Arc<str>,
+    /// Whether the wait lasted for at least the threshold. A shorter wait is
+    /// reported only after a stall that held the driver.
+    pub(crate) is_long: bool,
+}
+
 /// A message to the reporting thread.
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
     Stall(StallEvidence),
-    /// A ready task waited during this time, by the recorder's clock.
-    Wait {
-        start_nanos: u64,
-        end_nanos: u64,
-        /// The task's number.
-        task: u64,
-    },
+    Wait(TaskWait),
     /// The program replaced one of the recorder's hooks.
     Replaced(Hook),
     /// The reported stall with this key was not caused by the task's code.

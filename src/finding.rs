@@ -275,15 +275,24 @@ pub struct Detail {
     pub holder: Option<String>,
 }
 
-/// The tasks that a finding's stalls delayed: they were ready, but were not
-/// polled.
+/// The tasks that a finding's stalls delayed.
 ///
 /// A wait lasts from the wake of a task to its next poll. It counts for a
 /// finding if it lasts for at least the blocking threshold and overlaps a stall
-/// of the finding, on any worker, by more than 10 µs. Only stalls that have
-/// ended count. All fields are zero if no such wait was recorded, for
-/// example because no waiting task has a name and the program was built without
-/// `--cfg tokio_unstable`.
+/// of the finding, on any worker of the same runtime, by more than 10 µs. Only
+/// stalls that have ended count. All fields are zero if no such wait was
+/// recorded, for example because no waiting task has a name and the program was
+/// built without `--cfg tokio_unstable`.
+///
+/// # The driver
+///
+/// One worker at a time drives the I/O and the timers of a runtime. If that
+/// worker begins a poll while all other workers are parked, nothing serves
+/// sockets and timers until the poll ends: no task is woken, so no task waits
+/// in the sense above, and still everything stands still. Such a stall sets
+/// [`driver_held`](Self::driver_held). The tasks that are woken within 1 ms
+/// after its end count as [`released`](Self::released): most of them were due
+/// earlier, but how much earlier is not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -292,15 +301,27 @@ pub struct Victims {
     /// times counts once. The number is exact up to
     /// [`MAX_EXACT_TASKS`](Self::MAX_EXACT_TASKS), and an estimate beyond.
     pub tasks: u64,
-    /// The number of waits. A wait that overlaps several stalls of the finding
-    /// counts once. Zero in documents of versions that did not count waits.
+    /// The number of waits, including those of released tasks. A wait that
+    /// overlaps several stalls of the finding counts once. Zero in documents of
+    /// versions that did not count waits.
     #[cfg_attr(feature = "serde", serde(default))]
     pub waits: u64,
-    /// The time for which waits and stalls overlapped, added up over all pairs
-    /// of a wait and a stall. It may exceed [`Finding::total`], because many
-    /// tasks wait at the same time.
+    /// The time for which waits overlapped stalls of the finding, added up over
+    /// all waits. A moment of a wait counts once, even if several stalls of the
+    /// finding overlap it; two findings may both count it. The sum may exceed
+    /// [`Finding::total`], because many tasks wait at the same time. It does
+    /// not contain the time that released tasks were late.
     #[cfg_attr(feature = "serde", serde(rename = "delay_seconds", with = "serde_time::seconds"))]
     pub delay: Duration,
+    /// Whether a stall of the finding held the driver, see
+    /// [above](#the-driver). `false` if it is not known. It can be known only
+    /// on Linux, and only after one worker was observed in the driver.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub driver_held: bool,
+    /// The number of tasks that were woken right after stalls that held the
+    /// driver. A task that is released several times counts each time.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub released: u64,
 }
 
 impl Victims {

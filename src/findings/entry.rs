@@ -121,6 +121,7 @@ impl FindingEntry {
     pub(crate) fn add_ended_stall(&mut self, stall: &StallEvidence) {
         let finding = &mut self.finding;
         let duration = Duration::from_nanos(stall.duration_nanos);
+        finding.victims.driver_held |= stall.held_driver;
         finding.count += 1;
         finding.total += duration;
         finding.max = finding.max.max(duration);
@@ -134,6 +135,7 @@ impl FindingEntry {
         self.victim_tasks.add(delay.task);
         let victims = &mut self.finding.victims;
         victims.waits += u64::from(delay.is_new_wait);
+        victims.released += u64::from(delay.is_released);
         // The estimate of many tasks may exceed the waits, the truth cannot.
         victims.tasks = self.victim_tasks.count().min(victims.waits);
         victims.delay += Duration::from_nanos(delay.nanos);

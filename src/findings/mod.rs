@@ -3,16 +3,18 @@
 
 mod distinct;
 mod entry;
+mod intervals;
 mod recent;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::diagnose::diagnosis::Diagnosis;
-use crate::evidence::{Phase, StallEvidence};
+use crate::evidence::{Phase, StallEvidence, TaskWait};
 use crate::finding::{Cause, Finding, Stall, TaskInfo};
 use crate::findings::entry::FindingEntry;
-use crate::findings::recent::RecentStalls;
+use crate::findings::recent::{EndedStall, RecentStalls};
 use crate::lock::Lock;
 use crate::record::histogram::{CarriedCounts, Histogram};
 use crate::snapshot::CauseSnapshot;
@@ -99,7 +101,9 @@ impl Findings {
             entry.add_ended_stall(stall);
             let end = Some(unix_time::from_nanos(stall.start_unix_ns.saturating_add(stall.duration_nanos)));
             let nanos = stall.start_nanos..stall.start_nanos + stall.duration_nanos;
-            for delay in inner.recent.add_stall(Stall { end, ..record }, nanos) {
+            let (runtime, held_driver) = (Arc::clone(&stall.runtime), stall.held_driver);
+            let ended = EndedStall { stall: Stall { end, ..record }, nanos, runtime, held_driver };
+            for delay in inner.recent.add_stall(ended) {
                 entry.add_delay(delay);
             }
             let cause = entry.cause();
@@ -110,10 +114,10 @@ impl Findings {
         Ok(inner.finding(&id, SystemTime::now()).expect("the finding was just added"))
     }
 
-    /// Adds the wait of a ready task to the findings whose stalls overlap it.
-    pub(crate) fn add_wait(&self, start_nanos: u64, end_nanos: u64, task: u64) {
+    /// Adds the wait of a ready task to the findings whose stalls caused it.
+    pub(crate) fn add_wait(&self, wait: TaskWait) {
         let inner = &mut *self.0.lock();
-        for (finding, delay) in inner.recent.add_wait(start_nanos..end_nanos, task) {
+        for (finding, delay) in inner.recent.add_wait(wait) {
             if let Some(entry) = inner.entries.get_mut(&finding) {
                 entry.add_delay(delay);
             }
@@ -227,6 +231,8 @@ mod tests {
             polls: 1,
             key: (0, seq),
             worker: "0".to_owned(),
+            runtime: Arc::from("main"),
+            held_driver: false,
             kind: crate::record::kinds::KindId::OTHER,
             start_unix_ns: start_ms * 1_000_000,
             start_nanos: start_ms * 1_000_000,
@@ -234,6 +240,10 @@ mod tests {
             times: Default::default(),
             captures: vec![evidence::Capture::without_stack(0, false, None)],
         }
+    }
+
+    fn wait(start: u64, end: u64, task: u64) -> TaskWait {
+        TaskWait { nanos: start..end, task, runtime: Arc::from("main"), is_long: true }
     }
 
     fn diagnosis(id: &str) -> Diagnosis {
@@ -279,10 +289,10 @@ mod tests {
     #[test]
     fn waits_count_whether_added_before_or_after_the_stall() {
         let findings = Findings::default();
-        findings.add_wait(1_005_000_000, 1_020_000_000, 7);
+        findings.add_wait(wait(1_005_000_000, 1_020_000_000, 7));
         findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
-        findings.add_wait(1_020_000_000, 1_040_000_000, 8);
-        findings.add_wait(2_000_000_000, 2_040_000_000, 9);
+        findings.add_wait(wait(1_020_000_000, 1_040_000_000, 8));
+        findings.add_wait(wait(2_000_000_000, 2_040_000_000, 9));
         let victims = findings.all()[0].victims;
         assert_eq!((victims.tasks, victims.waits), (2, 2));
         assert_eq!(victims.delay, Duration::from_millis(25));
@@ -293,10 +303,10 @@ mod tests {
         let findings = Findings::default();
         let ms = |ms: u64| ms * 1_000_000;
         // One task waits twice for one stall, another once for two stalls.
-        findings.add_wait(ms(1000), ms(1011), 7);
+        findings.add_wait(wait(ms(1000), ms(1011), 7));
         findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
-        findings.add_wait(ms(1015), ms(1030), 7);
-        findings.add_wait(ms(1020), ms(1050), 8);
+        findings.add_wait(wait(ms(1015), ms(1030), 7));
+        findings.add_wait(wait(ms(1020), ms(1050), 8));
         findings.add_stall(&stall(Phase::Ended, 2, 1035, 30), task(), diagnosis("a")).unwrap();
         let victims = findings.all()[0].victims;
         assert_eq!((victims.tasks, victims.waits), (2, 3));
@@ -308,7 +318,7 @@ mod tests {
         let findings = Findings::default();
         findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
         for task in 0..2_000 {
-            findings.add_wait(1_005_000_000, 1_010_000_000, task);
+            findings.add_wait(wait(1_005_000_000, 1_010_000_000, task));
         }
         let victims = findings.all()[0].victims;
         assert_eq!(victims.waits, 2_000);

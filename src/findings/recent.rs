@@ -1,11 +1,14 @@
-//! The most recent stalls and long waits, and which waits overlap which stalls.
+//! The most recent stalls and waits, and which waits belong to which stalls.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::evidence::TaskWait;
 use crate::finding::Stall;
+use crate::findings::intervals::Intervals;
 
 const MAX_STALLS: usize = 4096;
 const MAX_WAITS: usize = 4096;
@@ -17,76 +20,138 @@ const MAX_STALL_DISORDER_NANOS: u64 = 1_000_000_000;
 /// of two CPUs may differ. A task does not wait for its own stall, but its
 /// wait, which ends as the stalled poll begins, may seem to overlap it.
 const CLOCK_SKEW_TOLERANCE_NANOS: u64 = 10_000;
+/// After a stall that held the driver, the worker soon runs the driver, which
+/// wakes all tasks whose timer or socket was due. A task counts as released by
+/// the stall's end if it is woken at most this long after it. A longer time
+/// would count more tasks that were due only then.
+const RELEASE_NANOS: u64 = 1_000_000;
 
-/// The part of a task's wait that overlaps a stall of a finding.
+/// What a wait adds to a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TaskDelay {
     pub(crate) task: u64,
+    /// The part of the wait that overlaps stalls of the finding and that the
+    /// finding does not count yet.
     pub(crate) nanos: u64,
-    /// Whether no other stall of the finding has delayed this wait yet.
+    /// Whether the finding does not count this wait yet.
     pub(crate) is_new_wait: bool,
+    /// Whether the end of a stall that held the driver released the task, and
+    /// the finding does not count this yet.
+    pub(crate) is_released: bool,
 }
 
-/// A ready task's wait for its poll.
+/// An ended stall, and where and when it held a worker.
 #[derive(Debug)]
-struct TaskWait {
-    nanos: Range<u64>,
-    task: u64,
-    /// Hashes of the ids of the findings that already count this wait.
-    findings: Vec<u64>,
+pub(crate) struct EndedStall {
+    pub(crate) stall: Stall,
+    /// By the recorder's clock.
+    pub(crate) nanos: Range<u64>,
+    pub(crate) runtime: Arc<str>,
+    pub(crate) held_driver: bool,
 }
 
-/// Matches waits with stalls. The worker that polls a task reports the task's
-/// wait, and the worker that stalled reports the stall. Either report may
-/// arrive first, so both are kept, and the later one is matched with the
-/// earlier one. Ranges are in nanoseconds of the recorder's clock.
+/// A wait, and what the findings count of it.
+#[derive(Debug)]
+struct KeptWait {
+    wait: TaskWait,
+    counted: Vec<CountedWait>,
+}
+
+/// What one finding counts of a wait.
+#[derive(Debug)]
+struct CountedWait {
+    /// The hash of the finding's id.
+    finding: u64,
+    /// The parts of the wait that overlap the finding's stalls.
+    overlaps: Intervals,
+    is_released: bool,
+}
+
+/// Matches waits with stalls of the same runtime. The worker that polls a task
+/// reports the task's wait, and the worker that stalled reports the stall.
+/// Either report may arrive first, so both are kept, and the later one is
+/// matched with the earlier one.
+///
+/// A finding counts each moment of a wait once, however many of its stalls
+/// overlap that moment. Two findings whose stalls overlap both count it.
 #[derive(Debug, Default)]
 pub(crate) struct RecentStalls {
-    stalls: VecDeque<(Range<u64>, Stall)>,
-    waits: VecDeque<TaskWait>,
+    stalls: VecDeque<EndedStall>,
+    waits: VecDeque<KeptWait>,
 }
 
 impl RecentStalls {
     /// Keeps a stall that has ended. Returns the delays of the known waits that
-    /// overlap it.
-    pub(crate) fn add_stall(&mut self, stall: Stall, nanos: Range<u64>) -> Vec<TaskDelay> {
+    /// belong to it.
+    pub(crate) fn add_stall(&mut self, stall: EndedStall) -> Vec<TaskDelay> {
         let mut delays = Vec::new();
-        if let Some(finding) = stall.finding.as_deref().map(hash) {
-            for wait in &mut self.waits {
-                if let Some(overlap) = overlap_nanos(&nanos, &wait.nanos) {
-                    let is_new_wait = insert_new(finding, &mut wait.findings);
-                    delays.push(TaskDelay { task: wait.task, nanos: overlap, is_new_wait });
-                }
-            }
+        if let Some(finding) = stall.stall.finding.as_deref().map(hash) {
+            delays.extend(self.waits.iter_mut().filter_map(|kept| kept.count(finding, &stall)));
         }
-        push_bounded(&mut self.stalls, (nanos, stall), MAX_STALLS);
+        push_bounded(&mut self.stalls, stall, MAX_STALLS);
         delays
     }
 
     /// Keeps a wait that has ended. Returns a delay for each known stall that
-    /// overlaps it, with the id of the stall's finding.
-    pub(crate) fn add_wait(&mut self, nanos: Range<u64>, task: u64) -> Vec<(String, TaskDelay)> {
-        let mut findings = Vec::new();
-        let mut delays = Vec::new();
+    /// it belongs to, with the id of the stall's finding.
+    pub(crate) fn add_wait(&mut self, wait: TaskWait) -> Vec<(String, TaskDelay)> {
         // Stalls are kept roughly in the order of their ends, so the search
         // ends at a stall that ended long before the wait began.
-        let oldest_end = nanos.start.saturating_sub(MAX_STALL_DISORDER_NANOS);
-        let stalls = self.stalls.iter().rev().take_while(|(stalled, _)| stalled.end >= oldest_end);
-        for (stalled, stall) in stalls {
-            if let (Some(finding), Some(overlap)) = (&stall.finding, overlap_nanos(stalled, &nanos)) {
-                let is_new_wait = insert_new(hash(finding), &mut findings);
-                delays.push((finding.clone(), TaskDelay { task, nanos: overlap, is_new_wait }));
+        let oldest_end = wait.nanos.start.saturating_sub(MAX_STALL_DISORDER_NANOS);
+        let mut kept = KeptWait { wait, counted: Vec::new() };
+        let mut delays = Vec::new();
+        let stalls = self.stalls.iter().rev().take_while(|stall| stall.nanos.end >= oldest_end);
+        for stall in stalls {
+            if let Some(finding) = &stall.stall.finding
+                && let Some(delay) = kept.count(hash(finding), stall)
+            {
+                delays.push((finding.clone(), delay));
             }
         }
-        push_bounded(&mut self.waits, TaskWait { nanos, task, findings }, MAX_WAITS);
+        push_bounded(&mut self.waits, kept, MAX_WAITS);
         delays
     }
 
     /// Returns the kept stalls that had not ended by `since`.
     pub(crate) fn stalls_since(&self, since: SystemTime) -> impl Iterator<Item = Stall> {
         let is_recent = move |stall: &&Stall| stall.end.is_none_or(|end| end >= since);
-        self.stalls.iter().map(|(_, stall)| stall).filter(is_recent).cloned()
+        self.stalls.iter().map(|ended| &ended.stall).filter(is_recent).cloned()
     }
+}
+
+impl KeptWait {
+    /// Counts the wait for a stall of a finding. Returns what the finding does
+    /// not count yet, if anything.
+    fn count(&mut self, finding: u64, stall: &EndedStall) -> Option<TaskDelay> {
+        if self.wait.runtime != stall.runtime {
+            return None;
+        }
+        let overlap = Some(overlap(&stall.nanos, &self.wait.nanos))
+            .filter(|overlap| self.wait.is_long && length(overlap) > CLOCK_SKEW_TOLERANCE_NANOS);
+        let is_released = stall.held_driver && is_released_by(stall.nanos.end, self.wait.nanos.start);
+        if overlap.is_none() && !is_released {
+            return None;
+        }
+        let known = self.counted.iter().position(|counted| counted.finding == finding);
+        let index = known.unwrap_or_else(|| {
+            self.counted.push(CountedWait { finding, overlaps: Intervals::default(), is_released: false });
+            self.counted.len() - 1
+        });
+        let counted = &mut self.counted[index];
+        let delay = TaskDelay {
+            task: self.wait.task,
+            nanos: overlap.map_or(0, |overlap| counted.overlaps.add(overlap)),
+            is_new_wait: known.is_none(),
+            is_released: is_released && !std::mem::replace(&mut counted.is_released, true),
+        };
+        (delay.nanos > 0 || delay.is_new_wait || delay.is_released).then_some(delay)
+    }
+}
+
+/// Returns whether a wake belongs to the driver's first turn after `stall_end`.
+fn is_released_by(stall_end: u64, woken_at: u64) -> bool {
+    let first = stall_end.saturating_sub(CLOCK_SKEW_TOLERANCE_NANOS);
+    (first..=stall_end.saturating_add(RELEASE_NANOS)).contains(&woken_at)
 }
 
 fn hash(finding: &str) -> u64 {
@@ -95,19 +160,13 @@ fn hash(finding: &str) -> u64 {
     hasher.finish()
 }
 
-/// Adds the hash of a finding's id. Returns false if it is in there already.
-fn insert_new(finding: u64, findings: &mut Vec<u64>) -> bool {
-    let is_new = !findings.contains(&finding);
-    if is_new {
-        findings.push(finding);
-    }
-    is_new
+/// Returns the overlap, which is empty if there is none.
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> Range<u64> {
+    a.start.max(b.start)..a.end.min(b.end)
 }
 
-/// Returns the length of the overlap, if it counts.
-fn overlap_nanos(a: &Range<u64>, b: &Range<u64>) -> Option<u64> {
-    let nanos = a.end.min(b.end).checked_sub(a.start.max(b.start))?;
-    (nanos > CLOCK_SKEW_TOLERANCE_NANOS).then_some(nanos)
+fn length(range: &Range<u64>) -> u64 {
+    range.end.saturating_sub(range.start)
 }
 
 fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, max: usize) {
@@ -115,4 +174,74 @@ fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, max: usize) {
         queue.pop_front();
     }
     queue.push_back(item);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn stall(finding: &str, runtime: &str, ms: Range<u64>) -> EndedStall {
+        let stall = Stall {
+            start: SystemTime::UNIX_EPOCH,
+            end: None,
+            worker: String::new(),
+            task: String::new(),
+            finding: Some(finding.to_owned()),
+        };
+        let nanos = ms.start * MS..ms.end * MS;
+        EndedStall { stall, nanos, runtime: Arc::from(runtime), held_driver: false }
+    }
+
+    fn wait(runtime: &str, ms: Range<u64>, task: u64) -> TaskWait {
+        let nanos = ms.start * MS..ms.end * MS;
+        TaskWait { nanos, task, runtime: Arc::from(runtime), is_long: true }
+    }
+
+    fn delay_ms(delays: impl IntoIterator<Item = TaskDelay>) -> u64 {
+        delays.into_iter().map(|delay| delay.nanos / MS).sum()
+    }
+
+    #[test]
+    fn a_wait_belongs_only_to_stalls_of_its_runtime() {
+        let mut recent = RecentStalls::default();
+        recent.add_stall(stall("a", "one", 0..100));
+        assert_eq!(recent.add_wait(wait("two", 10..90, 1)), []);
+        assert_eq!(recent.add_stall(stall("b", "two", 0..100)).len(), 1);
+        assert_eq!(recent.add_stall(stall("c", "three", 0..100)), []);
+    }
+
+    #[test]
+    fn a_finding_counts_each_moment_of_a_wait_once() {
+        let mut recent = RecentStalls::default();
+        // Four workers stall at one line at the same time, two of them before
+        // the wait is known.
+        recent.add_stall(stall("a", "r", 0..100));
+        recent.add_stall(stall("a", "r", 5..105));
+        let known: Vec<_> = recent.add_wait(wait("r", 50..120, 1)).into_iter().map(|(_, d)| d).collect();
+        assert_eq!(known.iter().filter(|delay| delay.is_new_wait).count(), 1);
+        let later = recent.add_stall(stall("a", "r", 10..110));
+        let contained = recent.add_stall(stall("a", "r", 60..70));
+        assert_eq!((later.len(), contained.len()), (1, 0));
+        assert_eq!(delay_ms(known.into_iter().chain(later)), 60, "from 50 to 110 ms");
+        let other = recent.add_stall(stall("b", "r", 100..115));
+        assert_eq!((delay_ms(other.clone()), other[0].is_new_wait), (15, true), "another finding");
+    }
+
+    #[test]
+    fn a_stall_that_held_the_driver_counts_the_tasks_that_its_end_released() {
+        let mut recent = RecentStalls::default();
+        let held = EndedStall { held_driver: true, ..stall("a", "r", 0..100) };
+        let short = |nanos: Range<u64>, task| TaskWait { nanos, is_long: false, ..wait("r", 0..0, task) };
+        recent.add_wait(short(100 * MS + 20_000..100 * MS + 30_000, 1));
+        recent.add_wait(short(50 * MS..50 * MS + 1_000, 2));
+        recent.add_wait(short(103 * MS..103 * MS + 1_000, 3));
+        let released = recent.add_stall(held);
+        let expected = TaskDelay { task: 1, nanos: 0, is_new_wait: true, is_released: true };
+        assert_eq!(released, [expected]);
+        assert_eq!(recent.add_wait(short(100 * MS + 40_000..101 * MS, 4)).len(), 1);
+        // The same end without the driver releases nobody.
+        assert_eq!(recent.add_stall(stall("b", "r", 0..100)), []);
+    }
 }

@@ -11,7 +11,8 @@ use crate::record::single_writer::SingleWriterU64;
 
 const CAPACITY: usize = 256;
 
-/// A poll or a wait that took longer than the threshold.
+/// A poll or a wait that took longer than the threshold, or a shorter wait that
+/// the watchdog asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LongEvent {
     /// A poll.
@@ -62,6 +63,12 @@ impl EventRing {
             field.store(value, Relaxed);
         }
         self.written.store(written + 1, Release);
+    }
+
+    /// Returns whether at least half of the ring is free. Only the writing
+    /// thread may call it.
+    pub(crate) fn has_ample_room(&self) -> bool {
+        self.written.load(Relaxed) - self.read.load(Relaxed) < CAPACITY as u64 / 2
     }
 
     /// Removes and returns all events. Only the reading thread may call it.

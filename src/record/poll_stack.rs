@@ -238,8 +238,17 @@ impl PollStack {
     pub(crate) fn record_wait(&self, nanos: u64, now: Ticks, task: u64, kind: KindId) {
         let worker = &*self.worker;
         worker.kind_record(kind).schedule_delay.record(nanos, &worker.carried);
-        if nanos >= self.recorder.threshold_nanos {
-            worker.events.push(LongEvent::Wait { nanos, end: now, task });
+        if nanos >= worker.min_reported_wait_nanos() {
+            self.report_wait(nanos, now, task);
+        }
+    }
+
+    #[cold]
+    fn report_wait(&self, nanos: u64, now: Ticks, task: u64) {
+        let events = &self.worker.events;
+        // A short wait must not take the room of a long poll.
+        if nanos >= self.recorder.threshold_nanos || events.has_ample_room() {
+            events.push(LongEvent::Wait { nanos, end: now, task });
         }
     }
 }

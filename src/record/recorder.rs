@@ -136,7 +136,7 @@ impl Recorder {
         let worker = if let Some(index) = reusable {
             workers.retired.swap_remove(index)
         } else {
-            let worker = Arc::new(Worker::new(label));
+            let worker = Arc::new(Worker::new(label, self.threshold_nanos));
             workers.all.push(Arc::clone(&worker));
             worker
         };
@@ -212,6 +212,12 @@ impl Recorder {
         };
         local_queue_depth(&metrics, &worker.label).is_some_and(|depth| depth > 0)
             || metrics.iter().any(is_global)
+    }
+
+    /// Returns whether a runtime has tasks besides one that is polled.
+    pub(crate) fn has_several_tasks(&self, runtime: &str) -> bool {
+        let metrics = self.runtimes.metrics();
+        metrics.iter().any(|(label, metrics)| label == runtime && metrics.num_alive_tasks() > 1)
     }
 
     /// Returns how many workers a runtime has, if one of its tasks is ready and

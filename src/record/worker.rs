@@ -58,13 +58,18 @@ pub(crate) struct Worker {
     pub(crate) polls: SingleWriterU64,
     pub(crate) parks: SingleWriterU64,
     pub(crate) unparks: SingleWriterU64,
+    /// Waits of at least this length are reported. It is the threshold, or zero
+    /// while the watchdog asks for all waits.
+    min_reported_wait_nanos: AtomicU64,
     /// When another thread took over the worker; zero if none has.
     taken_over_at: AtomicU64,
     thread: Lock<Option<ThreadInfo>>,
 }
 
 impl Worker {
-    pub(crate) fn new(label: WorkerLabel) -> Self {
+    /// Creates the record of a thread that reports waits of at least
+    /// `threshold_nanos`.
+    pub(crate) fn new(label: WorkerLabel, threshold_nanos: u64) -> Self {
         Self {
             label,
             slot: slot::take(),
@@ -76,6 +81,7 @@ impl Worker {
             polls: SingleWriterU64::default(),
             parks: SingleWriterU64::default(),
             unparks: SingleWriterU64::default(),
+            min_reported_wait_nanos: AtomicU64::new(threshold_nanos),
             taken_over_at: AtomicU64::new(0),
             thread: Lock::new(None),
         }
@@ -90,6 +96,16 @@ impl Worker {
     pub(crate) fn set_thread(&self, thread: Option<ThreadInfo>) {
         self.taken_over_at.store(0, Relaxed);
         *self.thread.lock() = thread;
+    }
+
+    #[inline]
+    pub(crate) fn min_reported_wait_nanos(&self) -> u64 {
+        self.min_reported_wait_nanos.load(Relaxed)
+    }
+
+    /// Sets the length from which waits are reported. The watchdog calls it.
+    pub(crate) fn set_min_reported_wait_nanos(&self, nanos: u64) {
+        self.min_reported_wait_nanos.store(nanos, Relaxed);
     }
 
     #[inline]

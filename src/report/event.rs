@@ -21,6 +21,7 @@ pub(crate) fn emit(finding: &Finding, suppressed_reports: u64) {
         ongoing_seconds = finding.ongoing.map(|age| age.as_secs_f64()),
         victim_tasks = finding.victims.tasks,
         victim_waits = finding.victims.waits,
+        driver_held = finding.victims.driver_held.then_some(true),
         evidence = finding.evidence.as_str(),
         advice = finding.advice.as_str(),
         id = finding.id.as_str(),

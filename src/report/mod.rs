@@ -19,6 +19,7 @@
 //! | `task` | [`TaskInfo::kind`](crate::TaskInfo::kind) |
 //! | `seconds`, `max_seconds`, `ongoing_seconds` | `total`, `max` and `ongoing` of the finding, in seconds |
 //! | `victim_tasks`, `victim_waits` | `tasks` and `waits` of [`Victims`](crate::Victims) |
+//! | `driver_held` | `true` if a stall held the driver of its runtime; else absent |
 //! | `evidence` | [`Finding::evidence`](crate::Finding::evidence) |
 //! | `suppressed` | the number of reports that the rate limit suppressed since the previous one |
 

@@ -35,7 +35,13 @@ pub(crate) fn sleep() -> Finding {
             waiters: 0,
             holder: None,
         },
-        victims: Victims { tasks: 37, waits: 52, delay: Duration::from_millis(4_100) },
+        victims: Victims {
+            tasks: 37,
+            waits: 52,
+            delay: Duration::from_millis(4_100),
+            driver_held: false,
+            released: 0,
+        },
         advice: "use `tokio::time::sleep(..).await`".to_owned(),
         evidence: Evidence::Stack,
         stack: vec![

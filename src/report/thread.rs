@@ -97,9 +97,7 @@ impl ReporterLoop {
         while let Ok(message) = messages.recv() {
             match message {
                 Message::Stall(stall) => self.add_stall(&stall),
-                Message::Wait { start_nanos, end_nanos, task } => {
-                    self.findings.add_wait(start_nanos, end_nanos, task);
-                }
+                Message::Wait(wait) => self.findings.add_wait(wait),
                 Message::Replaced(hook) => self.report_replaced_hook(hook),
                 Message::NoStall(key) => self.findings.retract_stall(key),
                 Message::End => return,

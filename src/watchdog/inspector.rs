@@ -17,8 +17,8 @@ use crate::record::slot::Slot;
 use crate::self_metrics::{CaptureOutcome, SelfMetrics};
 use crate::settings::Signals;
 use crate::watchdog::call_info::{call_info, syscall_before};
-use crate::watchdog::procfs::ProcReader;
-use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
+use crate::watchdog::procfs::{self, ProcReader};
+use crate::watchdog::sample::{InSyscall, ParkPlace, ThreadActivity, ThreadSample};
 use crate::watchdog::syscalls::{self, Restart, Syscall};
 
 pub(crate) use crate::capture::unwind::Unwinder;
@@ -26,6 +26,20 @@ pub(crate) use crate::capture::unwind::Unwinder;
 /// How long the watchdog waits for the answer of a running thread before it
 /// continues with other workers. A thread on a CPU answers within about 30 µs.
 const ANSWER_TIMEOUT: Duration = Duration::from_micros(500);
+
+/// Returns where a parked thread waits. Opens and closes a file.
+pub(crate) fn park_place(thread: ThreadInfo) -> ParkPlace {
+    let call = match procfs::read_activity(thread.tid) {
+        ThreadActivity::InSyscall(call) => call,
+        ThreadActivity::Running => return ParkPlace::Nowhere,
+        ThreadActivity::Unknown => return ParkPlace::Unknown,
+    };
+    match syscalls::find(call.number).map(|known| known.name) {
+        Some("epoll_wait" | "epoll_pwait" | "epoll_pwait2" | "io_uring_enter") => ParkPlace::Driver,
+        Some("futex") => ParkPlace::Condvar,
+        _ => ParkPlace::Unknown,
+    }
+}
 
 /// Inspects one thread.
 pub(crate) struct Inspector {

@@ -9,7 +9,12 @@ use crate::record::clock::Clock;
 use crate::record::slot::Slot;
 use crate::self_metrics::{CaptureOutcome, SelfMetrics};
 use crate::settings::Signals;
-use crate::watchdog::sample::{ThreadActivity, ThreadSample};
+use crate::watchdog::sample::{ParkPlace, ThreadActivity, ThreadSample};
+
+/// Returns [`ParkPlace::Unknown`]: nothing reports the calls of a thread.
+pub(crate) fn park_place(_thread: ThreadInfo) -> ParkPlace {
+    ParkPlace::Unknown
+}
 
 /// Inspects one thread.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 
 #[cfg(stack_capture)]
 mod call_info;
+mod driver_watch;
 mod hook_audit;
 #[cfg(stack_capture)]
 mod inspector;
@@ -38,6 +39,7 @@ use crate::record::recorder::Recorder;
 use crate::self_metrics::{DropReason, SelfMetrics};
 use crate::settings::{Settings, Signals};
 use crate::token_bucket::TokenBucket;
+use crate::watchdog::driver_watch::DriverWatch;
 use crate::watchdog::hook_audit::HookAudit;
 use crate::watchdog::inspector::Unwinder;
 use crate::watchdog::outbox::Outbox;
@@ -118,6 +120,7 @@ struct WatchdogLoop<'r> {
     /// How many of the recorder's lost events have been counted.
     lost_events: u64,
     hook_audit: HookAudit,
+    driver_watch: DriverWatch,
     lag_probes_woken_at: Instant,
 }
 
@@ -148,6 +151,7 @@ impl<'r> WatchdogLoop<'r> {
             pressure: Pressure::new(&recorder.clock),
             lost_events: 0,
             hook_audit: HookAudit::new(),
+            driver_watch: DriverWatch::new(),
             lag_probes_woken_at: Instant::now(),
         }
     }
@@ -227,9 +231,10 @@ impl<'r> WatchdogLoop<'r> {
         }
         self.find_lock_holders();
         let threshold = self.recorder.threshold_nanos;
+        self.driver_watch.check(&mut self.monitors, &self.process_clock, threshold);
         let blocked =
             self.monitors.iter().filter(|monitor| monitor.is_blocked(&self.process_clock, threshold));
-        let runtimes = blocked.map(|monitor| monitor.runtime());
+        let runtimes = blocked.map(|monitor| (&**monitor.runtime(), monitor.holds_driver()));
         self.pressure.update(runtimes, threshold, self.recorder, self.self_metrics);
         let lost_events = self.recorder.lost_events();
         self.self_metrics.count_dropped(DropReason::RingFull, lost_events - self.lost_events);

@@ -78,10 +78,20 @@ impl ProcReader {
 
     /// Returns what the thread does now.
     pub(crate) fn activity(&self) -> ThreadActivity {
-        let mut buffer = [0; 256];
-        let text = self.syscall.as_ref().and_then(|file| read(file, &mut buffer).ok());
-        text.and_then(parse_activity).unwrap_or(ThreadActivity::Unknown)
+        activity(self.syscall.as_ref())
     }
+}
+
+/// Returns what a thread does now.
+pub(crate) fn read_activity(tid: i32) -> ThreadActivity {
+    let file = File::open(format!("/proc/self/task/{tid}/syscall")).ok();
+    activity(file.as_ref())
+}
+
+fn activity(syscall: Option<&File>) -> ThreadActivity {
+    let mut buffer = [0; 256];
+    let text = syscall.and_then(|file| read(file, &mut buffer).ok());
+    text.and_then(parse_activity).unwrap_or(ThreadActivity::Unknown)
 }
 
 fn read<'b>(file: &File, buffer: &'b mut [u8]) -> io::Result<&'b str> {

@@ -13,6 +13,19 @@ pub(crate) enum ThreadActivity {
     Unknown,
 }
 
+/// Where a parked thread waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(stack_capture), allow(dead_code))]
+pub(crate) enum ParkPlace {
+    /// In a call that waits for I/O, such as `epoll_wait`.
+    Driver,
+    /// On a futex.
+    Condvar,
+    /// The thread is running or runnable.
+    Nowhere,
+    Unknown,
+}
+
 /// A system call in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InSyscall {

@@ -127,6 +127,8 @@ static TABLE: &[Syscall] = &[
     #[cfg(target_arch = "x86_64")]
     call(libc::SYS_epoll_wait, "epoll_wait", Cause::Other, Restart::Never, Fd::None),
     call(libc::SYS_epoll_pwait, "epoll_pwait", Cause::Other, Restart::Never, Fd::None),
+    call(libc::SYS_epoll_pwait2, "epoll_pwait2", Cause::Other, Restart::Never, Fd::None),
+    call(libc::SYS_io_uring_enter, "io_uring_enter", Cause::Other, Restart::Never, Fd::None),
     call(libc::SYS_wait4, "wait4", Cause::Child, Restart::Always, Fd::None),
     call(libc::SYS_waitid, "waitid", Cause::Child, Restart::Always, Fd::None),
     #[cfg(target_arch = "x86_64")]

@@ -58,6 +58,7 @@ fn result(finding: &Finding) -> Value {
             "victimTasks": finding.victims.tasks,
             "victimWaits": finding.victims.waits,
             "victimDelaySeconds": finding.victims.delay.as_secs_f64(),
+            "driverHeld": finding.victims.driver_held,
         },
     })
 }

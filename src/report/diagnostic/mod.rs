@@ -9,6 +9,10 @@ use crate::report::text::{self, clean, count, duration};
 /// How many callers of the site a diagnostic names.
 const MAX_CALLERS: usize = 3;
 
+/// What else helps if a stall held the driver.
+const DRIVER_ADVICE: &str = "a multi-thread runtime hands its driver to another worker before each poll with \
+     `tokio::runtime::Builder::enable_eager_driver_handoff` (Tokio 1.54, `tokio_unstable`)";
+
 /// Formats `finding` in the style of the Rust compiler, with ANSI colours if
 /// `color`. The text ends with a newline.
 ///
@@ -76,12 +80,16 @@ fn notes(finding: &Finding) -> Vec<Message<'static>> {
     let note = |name: &'static str, message: String| Level::NOTE.with_name(name).message(message);
     let mut notes = vec![note("task", task(finding))];
     notes.extend(waited(finding).map(|waited| note("waited", waited)));
+    notes.extend(driver(finding).map(|driver| note("driver", driver)));
     notes.extend(lock(finding).map(|lock| note("lock", lock)));
     notes.extend(function(finding).map(|function| note("function", function)));
     notes.extend(callers(finding).map(|caller| note("called from", caller)));
     notes.extend(evidence(finding.evidence).map(|evidence| note("evidence", evidence.to_owned())));
     if !finding.advice.is_empty() {
         notes.push(Level::HELP.message(clean(&finding.advice)));
+    }
+    if finding.victims.driver_held {
+        notes.push(Level::HELP.message(DRIVER_ADVICE));
     }
     notes
 }
@@ -101,12 +109,27 @@ fn waited(finding: &Finding) -> Option<String> {
         let waits = count(victims.waits, "wait", "waits");
         return Some(format!("{waits}, {} in all", duration(victims.delay)));
     }
-    (victims.tasks > 0).then(|| {
+    // Released tasks have no known delay.
+    let has_delay = victims.tasks > 0 && (!victims.delay.is_zero() || victims.released == 0);
+    has_delay.then(|| {
         let about = if victims.is_estimate() { "about " } else { "" };
         let tasks = count(victims.tasks, "task", "tasks");
         let times =
             if victims.waits > victims.tasks { format!("{} times, ", victims.waits) } else { String::new() };
         format!("{about}{tasks} waited {times}{} in all", duration(victims.delay))
+    })
+}
+
+/// Returns what the runtime lost because a stall held its driver.
+fn driver(finding: &Finding) -> Option<String> {
+    let victims = &finding.victims;
+    victims.driver_held.then(|| {
+        let released = if victims.released > 0 {
+            format!("; {} woken right after", count(victims.released, "task was", "tasks were"))
+        } else {
+            String::new()
+        };
+        format!("meanwhile nothing served the sockets and timers of the whole runtime{released}")
     })
 }
 

@@ -1,5 +1,6 @@
 //! Follows one task over many polls.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::evidence::{Message, Phase, StallEvidence};
@@ -63,6 +64,8 @@ impl WorkerMonitor {
             // Polls have odd numbers, so no poll has this key.
             key: (self.index, first.seq + 1),
             worker: self.worker.label.to_string(),
+            runtime: Arc::clone(&self.runtime),
+            held_driver: false,
             kind: first.kind,
             start_unix_ns: clock.unix_nanos(first.start),
             start_nanos: clock.since_start(first.start),

@@ -1,6 +1,8 @@
 //! Monitors one worker: tracks its poll in progress, and reports stalls.
 
 mod context;
+pub(crate) mod driver;
+mod driver_check;
 mod follow_run;
 mod lock_holder;
 mod tracked_poll;
@@ -9,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::evidence::{Message, Phase, StallEvidence};
+use crate::evidence::{Message, Phase, StallEvidence, TaskWait};
 use crate::os::ThreadInfo;
 use crate::record::clock::Ticks;
 use crate::record::kinds::KindId;
@@ -36,6 +38,8 @@ const ONGOING_REPORT_NANOS: [u64; 4] = [SECOND, 60 * SECOND, 600 * SECOND, 3600 
 pub(crate) struct WorkerMonitor {
     index: usize,
     worker: Arc<Worker>,
+    /// The label of the worker's runtime.
+    runtime: Arc<str>,
     inspector: Option<Inspector>,
     /// The last sample of a tracked poll, with its thread.
     last_sample: Option<(ThreadInfo, ThreadSample)>,
@@ -52,6 +56,7 @@ impl WorkerMonitor {
     pub(crate) fn new(index: usize, worker: Arc<Worker>) -> Self {
         Self {
             index,
+            runtime: Arc::from(worker.label.runtime.as_str()),
             worker,
             inspector: None,
             last_sample: None,
@@ -107,10 +112,8 @@ impl WorkerMonitor {
     /// Returns whether the worker is one of a runtime's workers and its poll
     /// has passed the threshold.
     pub(crate) fn is_blocked(&self, clock: &ProcessClock, threshold_nanos: u64) -> bool {
-        if self.worker.label.worker.parse::<usize>().is_err() {
-            return false;
-        }
-        self.tracked.is_some()
+        self.is_runtime_worker()
+            && self.tracked.is_some()
             && self.worker.active().is_some_and(|poll| clock.wall_since(poll.start) >= threshold_nanos)
     }
 
@@ -127,8 +130,20 @@ impl WorkerMonitor {
             .is_some_and(|run| run.may_be_reported(clock.wall_since(run.start()), threshold_nanos))
     }
 
-    pub(crate) fn runtime(&self) -> &str {
-        &self.worker.label.runtime
+    /// Returns whether the worker is one of a runtime's workers. The thread of
+    /// a root future may be none.
+    pub(crate) fn is_runtime_worker(&self) -> bool {
+        self.worker.label.worker.parse::<usize>().is_ok()
+    }
+
+    /// Returns the label of the worker's runtime.
+    pub(crate) fn runtime(&self) -> &Arc<str> {
+        &self.runtime
+    }
+
+    /// Sets the length from which the worker reports waits.
+    pub(crate) fn set_min_reported_wait_nanos(&self, nanos: u64) {
+        self.worker.set_min_reported_wait_nanos(nanos);
     }
 
     /// Samples the thread of the tracked poll, and captures its stack when due.
@@ -224,12 +239,19 @@ impl WorkerMonitor {
         let clock = &context.recorder.clock;
         match event {
             LongEvent::Wait { nanos, end, task } => {
-                if let Some(run) = &mut self.run {
+                if let Some(run) = &mut self.run
+                    && nanos >= context.recorder.threshold_nanos
+                {
                     run.others_waited = true;
                 }
                 let end_nanos = clock.since_start(end);
-                let start_nanos = end_nanos.saturating_sub(nanos);
-                context.outbox.send(Message::Wait { start_nanos, end_nanos, task }, context.self_metrics);
+                let wait = TaskWait {
+                    nanos: end_nanos.saturating_sub(nanos)..end_nanos,
+                    task,
+                    runtime: Arc::clone(&self.runtime),
+                    is_long: nanos >= context.recorder.threshold_nanos,
+                };
+                context.outbox.send(Message::Wait(wait), context.self_metrics);
             }
             LongEvent::Poll { seq, start, end, kind, .. } => {
                 self.finish_poll(seq, kind, start..end, context);
@@ -276,6 +298,8 @@ impl WorkerMonitor {
             polls: 1,
             key: (self.index, tracked.poll.seq),
             worker: self.worker.label.to_string(),
+            runtime: Arc::clone(&self.runtime),
+            held_driver: tracked.driver.is_held(),
             kind: tracked.poll.kind,
             start_unix_ns: context.recorder.clock.unix_nanos(tracked.poll.start),
             start_nanos: context.recorder.clock.since_start(tracked.poll.start),

@@ -4,6 +4,7 @@ use crate::evidence::{Capture, TimeSplit};
 use crate::record::slot::ActivePoll;
 use crate::watchdog::sample::{ThreadActivity, ThreadSample};
 use crate::watchdog::time_split::TimeSplitter;
+use crate::watchdog::worker_monitor::driver_check::DriverCheck;
 
 /// A running thread has just woken if its CPU time is less than the poll's
 /// attributable time divided by this.
@@ -28,6 +29,7 @@ pub(super) struct TrackedPoll {
     next_capture_nanos: u64,
     /// The number of consecutive wakes, see [`count_wakes`].
     wakes: u32,
+    pub(super) driver: DriverCheck,
     /// The milestone of the latest report: how many ages of
     /// [`ONGOING_REPORT_NANOS`](super::ONGOING_REPORT_NANOS) had passed.
     pub(super) reported_milestone: Option<usize>,
@@ -43,6 +45,7 @@ impl TrackedPoll {
             has_searched_holder: false,
             next_capture_nanos: threshold_nanos,
             wakes: 0,
+            driver: DriverCheck::new(threshold_nanos),
             reported_milestone: None,
         }
     }

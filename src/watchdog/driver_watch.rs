@@ -1,0 +1,126 @@
+//! Watches whether the drivers of the runtimes are driven.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::watchdog::process_clock::ProcessClock;
+use crate::watchdog::worker_monitor::WorkerMonitor;
+use crate::watchdog::worker_monitor::driver::DriverRole;
+
+/// The time between two searches for a runtime's worker in its driver.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(100);
+/// How many workers a search samples at most. A sample takes about 10 µs.
+const MAX_SAMPLES_PER_SEARCH: usize = 4;
+/// The maximum number of runtimes whose driver is known.
+const MAX_RUNTIMES: usize = 256;
+/// How long the workers of a runtime report short waits after a stall that held
+/// the driver.
+const RELEASE_REPORTING: Duration = Duration::from_millis(20);
+
+/// What is known about the drivers of all runtimes.
+#[derive(Debug)]
+pub(crate) struct DriverWatch {
+    /// The runtimes that have a driver: a worker was observed in it. A runtime
+    /// without I/O has none.
+    runtimes_with_driver: HashSet<Arc<str>>,
+    searched_at: Instant,
+    /// The index of the worker with which the next search begins.
+    next_searched: usize,
+    /// The runtimes whose workers report short waits, and when that was last
+    /// needed.
+    reporting: HashMap<Arc<str>, Instant>,
+}
+
+impl DriverWatch {
+    pub(crate) fn new() -> Self {
+        Self {
+            runtimes_with_driver: HashSet::new(),
+            searched_at: Instant::now(),
+            next_searched: 0,
+            reporting: HashMap::new(),
+        }
+    }
+
+    /// Checks the tracked polls that are due. Searches for the drivers of
+    /// runtimes whose driver is not known yet.
+    pub(crate) fn check(
+        &mut self,
+        monitors: &mut [WorkerMonitor],
+        clock: &ProcessClock,
+        threshold_nanos: u64,
+    ) {
+        if self.searched_at.elapsed() >= SEARCH_INTERVAL {
+            self.search(monitors, clock, threshold_nanos);
+        }
+        for index in 0..monitors.len() {
+            if monitors[index].take_driver_check(clock) {
+                let is_held = self.is_held_by(index, monitors, clock, threshold_nanos);
+                monitors[index].set_driver_held(is_held);
+            }
+            if monitors[index].holds_driver() {
+                self.reporting.insert(Arc::clone(monitors[index].runtime()), Instant::now());
+            }
+        }
+        self.set_reporting(monitors, threshold_nanos);
+    }
+
+    /// Searches for workers in the drivers of runtimes whose driver is not
+    /// known yet.
+    fn search(&mut self, monitors: &[WorkerMonitor], clock: &ProcessClock, threshold_nanos: u64) {
+        self.searched_at = Instant::now();
+        let mut samples_left = MAX_SAMPLES_PER_SEARCH;
+        for offset in 0..monitors.len() {
+            let index = (self.next_searched + offset) % monitors.len();
+            let monitor = &monitors[index];
+            let is_known = self.runtimes_with_driver.contains(monitor.runtime());
+            if is_known || !monitor.is_runtime_worker() || !monitor.is_parked() {
+                continue;
+            }
+            if samples_left == 0 {
+                self.next_searched = index;
+                return;
+            }
+            samples_left -= 1;
+            if monitor.driver_role(clock, threshold_nanos) == DriverRole::InDriver {
+                if self.runtimes_with_driver.len() >= MAX_RUNTIMES {
+                    self.runtimes_with_driver.clear();
+                }
+                self.runtimes_with_driver.insert(Arc::clone(monitor.runtime()));
+            }
+        }
+    }
+
+    /// Returns whether no worker of the runtime can run the driver while the
+    /// poll of this worker lasts.
+    fn is_held_by(
+        &self,
+        index: usize,
+        monitors: &[WorkerMonitor],
+        clock: &ProcessClock,
+        threshold_nanos: u64,
+    ) -> bool {
+        let runtime = monitors[index].runtime();
+        let is_other = |(other, monitor): &(usize, &WorkerMonitor)| {
+            *other != index && monitor.is_runtime_worker() && monitor.runtime() == runtime
+        };
+        let mut others = monitors.iter().enumerate().filter(is_other).map(|(_, monitor)| monitor);
+        self.runtimes_with_driver.contains(runtime)
+            && others.all(|other| other.driver_role(clock, threshold_nanos / 2) == DriverRole::Away)
+    }
+
+    /// Lets the workers of the runtimes in `reporting` report all waits, for as
+    /// long as that is needed.
+    fn set_reporting(&mut self, monitors: &[WorkerMonitor], threshold_nanos: u64) {
+        if self.reporting.is_empty() {
+            return;
+        }
+        for monitor in monitors {
+            if let Some(needed_at) = self.reporting.get(monitor.runtime()) {
+                let is_needed = needed_at.elapsed() < RELEASE_REPORTING;
+                monitor.set_min_reported_wait_nanos(if is_needed { 0 } else { threshold_nanos });
+            }
+        }
+        self.reporting.retain(|_, needed_at| needed_at.elapsed() < RELEASE_REPORTING);
+    }
+}

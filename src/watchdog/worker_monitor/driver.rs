@@ -1,0 +1,70 @@
+//! Whether a stalled worker held the driver of its runtime.
+//!
+//! In each multi-thread runtime, at most one worker waits in the driver, which
+//! waits for I/O and timers in `epoll_wait`. All other parked workers wait on a
+//! condition variable. If the worker in the driver wakes with a single task, it
+//! polls the task and wakes no other worker. Until that poll ends, nothing
+//! drives I/O and timers.
+
+use crate::watchdog::inspector;
+use crate::watchdog::process_clock::ProcessClock;
+use crate::watchdog::sample::ParkPlace;
+use crate::watchdog::worker_monitor::WorkerMonitor;
+
+/// What a worker does for the driver of its runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DriverRole {
+    /// The worker waits in the driver.
+    InDriver,
+    /// The worker polls tasks. It runs the driver soon, between two polls or
+    /// when it parks.
+    Polling,
+    /// The worker does not run the driver: it is parked outside of the driver,
+    /// or it is in a long poll.
+    Away,
+    Unknown,
+}
+
+impl WorkerMonitor {
+    /// Returns whether the tracked poll is due for a check, and schedules the
+    /// next one if so.
+    pub(crate) fn take_driver_check(&mut self, clock: &ProcessClock) -> bool {
+        let is_worker = self.is_runtime_worker();
+        let Some(tracked) = self.tracked.as_mut().filter(|_| is_worker) else { return false };
+        tracked.driver.take_due(clock.wall_since(tracked.poll.start))
+    }
+
+    /// Records whether the tracked poll holds the driver.
+    pub(crate) fn set_driver_held(&mut self, is_held: bool) {
+        if let Some(tracked) = &mut self.tracked {
+            tracked.driver.set_held(is_held);
+        }
+    }
+
+    /// Returns whether the tracked poll holds the driver, as far as is known.
+    pub(crate) fn holds_driver(&self) -> bool {
+        self.tracked.as_ref().is_some_and(|tracked| tracked.driver.is_held())
+    }
+
+    /// Returns whether the worker is parked.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.worker.slot.is_idle()
+    }
+
+    /// Returns what the worker does for the driver. A poll of at least
+    /// `long_nanos` keeps the worker away from it.
+    pub(crate) fn driver_role(&self, clock: &ProcessClock, long_nanos: u64) -> DriverRole {
+        if !self.is_parked() {
+            let is_long = |poll| clock.wall_since(poll) >= long_nanos;
+            let in_long_poll = self.worker.active().is_some_and(|poll| is_long(poll.start));
+            return if in_long_poll { DriverRole::Away } else { DriverRole::Polling };
+        }
+        let Some(thread) = self.worker.thread() else { return DriverRole::Away };
+        match inspector::park_place(thread) {
+            ParkPlace::Driver => DriverRole::InDriver,
+            ParkPlace::Condvar => DriverRole::Away,
+            ParkPlace::Nowhere => DriverRole::Polling,
+            ParkPlace::Unknown => DriverRole::Unknown,
+        }
+    }
+}

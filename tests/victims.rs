@@ -1,0 +1,137 @@
+//! Which tasks a stall delays: those of its runtime, and all of them while the
+//! stalled worker holds the driver.
+#![cfg(tokio_unstable)]
+
+mod common;
+
+use std::thread;
+use std::time::Duration;
+
+use common::{STALL, eventually, finding, scope};
+use loopscope::{Finding, Named, Scope};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time;
+
+fn runtime(scope: &Scope, name: &str, workers: usize) -> Runtime {
+    let mut builder = Builder::new_multi_thread();
+    builder.name(name).worker_threads(workers).enable_all();
+    scope.watch(&mut builder).build().expect("the runtime starts")
+}
+
+fn named(scope: &Scope, kind: &str) -> Option<Finding> {
+    scope.findings().findings.into_iter().find(|finding| finding.task.kind == kind)
+}
+
+#[test]
+fn only_tasks_of_the_same_runtime_are_victims() {
+    let scope = scope();
+    let (a, b) = (runtime(&scope, "a", 1), runtime(&scope, "b", 1));
+    let with_victims = async {
+        for _ in 0..20 {
+            tokio::spawn(async { std::hint::black_box(1) });
+        }
+        thread::sleep(STALL);
+    };
+    let a = a.spawn(with_victims.named("delays others"));
+    let b = b.spawn(async { thread::sleep(STALL) }.named("delays nobody"));
+    let main = Builder::new_current_thread().build().unwrap();
+    main.block_on(async { (a.await.unwrap(), b.await.unwrap()) });
+    let victims = eventually("twenty victims", || {
+        let victims = finding(&scope, "delays others").victims;
+        (victims.tasks >= 20).then_some(victims)
+    });
+    assert_eq!((victims.tasks, victims.waits), (20, 20));
+    assert!(victims.delay <= 20 * finding(&scope, "delays others").max, "{victims:?}");
+    let victims = finding(&scope, "delays nobody").victims;
+    assert_eq!((victims.tasks, victims.waits, victims.delay), (0, 0, Duration::ZERO));
+}
+
+#[test]
+fn a_finding_counts_each_moment_of_a_wait_once() {
+    const WORKERS: u32 = 4;
+    let scope = scope();
+    let runtime = runtime(&scope, "main", WORKERS as usize);
+    // All workers stall at one line at the same time, and no worker is free for
+    // the tasks that are ready.
+    let barrier = std::sync::Arc::new(std::sync::Barrier::new(WORKERS as usize));
+    let stalls: Vec<_> = (0..WORKERS)
+        .map(|_| {
+            let barrier = barrier.clone();
+            runtime.spawn(
+                async move {
+                    barrier.wait();
+                    if barrier.wait().is_leader() {
+                        (0..40).for_each(|_| drop(tokio::spawn(async { std::hint::black_box(1) })));
+                    }
+                    thread::sleep(STALL);
+                }
+                .named("sleeps"),
+            )
+        })
+        .collect();
+    runtime.block_on(async {
+        for stall in stalls {
+            stall.await.unwrap();
+        }
+    });
+    let found = eventually("the victims", || {
+        named(&scope, "sleeps").filter(|finding| finding.ongoing.is_none() && finding.victims.tasks >= 40)
+    });
+    assert!(found.victims.delay <= found.victims.waits as u32 * found.max, "{:?}", found.victims);
+}
+
+/// The runtime has four workers. One is in the driver, wakes for the timer of a
+/// task, and blocks in that task. The others are parked outside of the driver.
+/// On a busy machine another worker may be in the driver first, so the test
+/// repeats until the case occurs.
+#[test]
+fn a_worker_that_holds_the_driver_delays_all_tasks() {
+    let scope = scope();
+    let runtime = runtime(&scope, "main", 4);
+    let found = eventually("a stall that held the driver and released tasks", || {
+        runtime.block_on(async {
+            time::sleep(Duration::from_millis(200)).await;
+            let others: Vec<_> = (0..20)
+                .map(|_| tokio::spawn(time::sleep(Duration::from_millis(80)).named("sleeps properly")))
+                .collect();
+            tokio::spawn(
+                async {
+                    time::sleep(Duration::from_millis(50)).await;
+                    thread::sleep(STALL);
+                }
+                .named("holds the driver"),
+            );
+            for other in others {
+                other.await.unwrap();
+            }
+        });
+        named(&scope, "holds the driver")
+            .filter(|finding| finding.victims.driver_held && finding.victims.released > 0)
+    });
+    assert!(found.victims.tasks >= found.victims.released.min(20), "{:?}", found.victims);
+    let text = loopscope::report::diagnostic(&found, false);
+    assert!(text.contains("sockets and timers of the whole runtime"), "{text}");
+    assert!(text.contains("enable_eager_driver_handoff"), "{text}");
+}
+
+/// Another worker takes over the driver before each poll.
+#[test]
+fn a_driver_that_was_handed_over_is_not_held() {
+    let scope = scope();
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(4).enable_all().enable_eager_driver_handoff();
+    let runtime = scope.watch(&mut builder).build().unwrap();
+    runtime.block_on(async {
+        // The watchdog observes a worker in the driver.
+        time::sleep(Duration::from_millis(300)).await;
+        for _ in 0..3 {
+            let stall = async {
+                time::sleep(Duration::from_millis(50)).await;
+                thread::sleep(STALL);
+            };
+            tokio::spawn(stall.named("holds nothing")).await.unwrap();
+        }
+    });
+    let victims = finding(&scope, "holds nothing").victims;
+    assert_eq!((victims.driver_held, victims.released), (false, 0));
+}
