@@ -9,13 +9,14 @@ use std::fs;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::os;
+use crate::evidence::{CodeFile, ImageIdentity};
+use crate::{build_id, os};
 
 /// One mapped ELF image.
 #[derive(Debug, Clone)]
 pub(crate) struct Module {
-    /// The path of the mapped file, or a name such as `[vdso]`.
-    pub(crate) path: String,
+    /// The file that is mapped.
+    pub(crate) file: Arc<CodeFile>,
     /// The address in memory minus the address in the file.
     pub(crate) bias: u64,
     /// The addresses from the first to the last mapping.
@@ -50,11 +51,22 @@ struct Mapping<'l> {
     path: &'l str,
 }
 
-/// Returns every image that is mapped now; no image if `/proc` is unavailable.
-pub(crate) fn mapped_modules() -> Vec<Module> {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+/// Returns every image that is mapped now, or `None` if the list cannot be
+/// read. What is known of an image that is still mapped is not read again.
+pub(crate) fn mapped_modules(known: &[Module]) -> Option<Vec<Module>> {
+    let maps = fs::read("/proc/self/maps").ok()?;
+    // A path may be no text.
+    let maps = String::from_utf8_lossy(&maps);
     let mappings: Vec<_> = maps.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
-    mappings.chunk_by(is_same_image).filter_map(module).collect()
+    Some(mappings.chunk_by(is_same_image).filter_map(|mappings| module(mappings, known)).collect())
+}
+
+impl Module {
+    /// Returns whether the image is still mapped where it was.
+    pub(crate) fn is_mapped(&self) -> bool {
+        let base = self.range.start;
+        identity(base, &self.file.first_mapping).is_some_and(|identity| identity == self.file.identity)
+    }
 }
 
 /// Returns whether two adjacent mappings belong to one image. A file may be
@@ -78,19 +90,55 @@ fn parse(line: &str) -> Option<Mapping<'_>> {
     Some(Mapping { range: hex(start)?..hex(end)?, is_executable, offset, path })
 }
 
-fn module(mappings: &[Mapping<'_>]) -> Option<Module> {
+fn module(mappings: &[Mapping<'_>], known: &[Module]) -> Option<Module> {
     let code: Vec<_> = mappings.iter().filter(|m| m.is_executable).map(|m| m.range.clone()).collect();
     let first = mappings.iter().find(|m| m.offset == 0).filter(|_| !code.is_empty())?;
     let base = first.range.start;
-    let segments = segments(base)?;
-    let lowest = segments.iter().filter(|s| s.kind == PT_LOAD).map(|s| s.address).min()?;
-    let bias = base.wrapping_sub(lowest & !0xFFF);
     let end = mappings.iter().map(|m| m.range.end).max()?;
+    // The kernel marks the path if the file was deleted or replaced.
+    let path = first.path.trim_end_matches(" (deleted)");
+    let identity = identity(base, &first.range)?;
+    let is_same = |module: &&Module| {
+        module.range == (base..end)
+            && module.code == code
+            && module.file.path == path
+            && module.file.identity == identity
+    };
+    if let Some(module) = known.iter().find(is_same) {
+        return Some(module.clone());
+    }
+    let segments = segments(base)?;
+    let bias = bias(base, &segments)?;
     let (eh_frame_hdr, eh_frame) = unwind_tables(&segments, bias).unzip();
-    Some(Module { path: first.path.to_owned(), bias, range: base..end, code, eh_frame_hdr, eh_frame })
+    let file = Arc::new(CodeFile { path: path.to_owned(), identity, first_mapping: first.range.clone() });
+    Some(Module { file, bias, range: base..end, code, eh_frame_hdr, eh_frame })
+}
+
+fn bias(base: u64, segments: &[Segment]) -> Option<u64> {
+    let lowest = segments.iter().filter(|s| s.kind == PT_LOAD).map(|s| s.address).min()?;
+    Some(base.wrapping_sub(lowest & !0xFFF))
+}
+
+/// Returns what tells the image at an address from others.
+fn identity(base: u64, first_mapping: &Range<u64>) -> Option<ImageIdentity> {
+    const MAX_NOTES_BYTES: u64 = 64 * 1024;
+    const FIRST_BYTES: u64 = 4096;
+    let segments = segments(base)?;
+    let bias = bias(base, &segments)?;
+    let notes = segments.iter().filter(|segment| segment.kind == PT_NOTE);
+    let id = notes.filter_map(|segment| {
+        let length = segment.size.min(MAX_NOTES_BYTES);
+        build_id::in_notes(&read(segment.address.wrapping_add(bias), usize::try_from(length).ok()?)?)
+    });
+    if let Some(id) = id.into_iter().next() {
+        return Some(ImageIdentity::BuildId(id));
+    }
+    let length = first_mapping.end.saturating_sub(base).min(FIRST_BYTES);
+    Some(ImageIdentity::FirstBytes(read(base, usize::try_from(length).ok()?)?.into()))
 }
 
 const PT_LOAD: u32 = 1;
+const PT_NOTE: u32 = 4;
 const PT_GNU_EH_FRAME: u32 = 0x6474_E550;
 
 /// A program header of a 64-bit little-endian ELF image.
@@ -184,7 +232,7 @@ mod tests {
     #[test]
     fn the_running_program_is_found_with_its_unwind_tables() {
         let here = function_of_this_program as *const () as u64;
-        let modules = mapped_modules();
+        let modules = mapped_modules(&[]).unwrap();
         let program = modules.iter().find(|module| module.holds_code(here)).unwrap();
         assert!(program.range.contains(&here));
         assert!(program.eh_frame.as_ref().is_some_and(|section| section.bytes.len() > 1000));

@@ -21,8 +21,11 @@ const UNKNOWN_FRAME_POINTER: u64 = 1;
 const UNKNOWN_LINK: u64 = 2;
 /// No code is mapped below this address.
 const LOWEST_CODE_ADDRESS: u64 = 4096;
-/// The minimum time between two reads of the mapped modules.
-const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// The list of mapped modules is read again after this many times the time that
+/// its last reading took. Until then, each module is checked on its own.
+const LISTING_PAUSE_FACTOR: u32 = 100;
+/// A list that is read within this time is read for each stack.
+const SHORT_LISTING: Duration = Duration::from_millis(1);
 /// How many bytes of the stack are searched for a frame pointer.
 const FRAME_POINTER_SEARCH_BYTES: usize = 8 * 1024;
 
@@ -39,7 +42,7 @@ pub(crate) struct Unwinder {
     framehop: UnwinderNative<Arc<[u8]>, framehop::MayAllocateDuringUnwind>,
     cache: CacheNative<framehop::MayAllocateDuringUnwind>,
     modules: Vec<Module>,
-    refreshed_at: Instant,
+    next_listing: Instant,
 }
 
 impl Unwinder {
@@ -48,17 +51,33 @@ impl Unwinder {
             framehop: UnwinderNative::new(),
             cache: CacheNative::new(),
             modules: Vec::new(),
-            refreshed_at: Instant::now(),
+            next_listing: Instant::now(),
         };
         unwinder.refresh();
         unwinder
     }
 
-    /// Reads the mapped modules again: libraries may have been loaded and
-    /// unloaded.
+    /// Brings the list of modules up to date: libraries may have been loaded
+    /// and unloaded, others of the same path or at the same address.
     fn refresh(&mut self) {
-        self.refreshed_at = Instant::now();
-        self.modules = modules::mapped_modules();
+        let start = Instant::now();
+        let listed = (start >= self.next_listing).then(|| modules::mapped_modules(&self.modules)).flatten();
+        // Without a list, for example because no descriptor is free, what is
+        // still mapped remains known.
+        let is_listed = listed.is_some();
+        let modules = listed
+            .unwrap_or_else(|| self.modules.iter().filter(|module| module.is_mapped()).cloned().collect());
+        if is_listed {
+            let taken = start.elapsed();
+            let pause = if taken <= SHORT_LISTING { Duration::ZERO } else { taken * LISTING_PAUSE_FACTOR };
+            self.next_listing = start + pause;
+        }
+        let files =
+            |modules: &[Module]| modules.iter().map(|module| Arc::as_ptr(&module.file)).collect::<Vec<_>>();
+        if files(&modules) == files(&self.modules) {
+            return;
+        }
+        self.modules = modules;
         self.framehop = UnwinderNative::new();
         for module in &self.modules {
             self.framehop.add_module(to_framehop(module));
@@ -68,12 +87,7 @@ impl Unwinder {
     /// Unwinds a stack. If its frame pointer register is not known, unwinding
     /// ends at the first frame that needs it.
     pub(crate) fn unwind(&mut self, stack: &CopiedStack) -> Unwound {
-        // Code that a compiler made at run time belongs to no file. It must not
-        // cause a refresh for each stack.
-        let is_known = self.modules.iter().any(|module| module.holds_code(stack.ip));
-        if !is_known && self.refreshed_at.elapsed() > MIN_REFRESH_INTERVAL {
-            self.refresh();
-        }
+        self.refresh();
         let (addresses, is_complete) =
             self.walk(stack, stack.registers.map_or(UNKNOWN_FRAME_POINTER, |all| all.frame_pointer));
         // If all registers are known, every found frame is right, even if the
@@ -183,5 +197,5 @@ fn to_framehop(module: &Module) -> framehop::Module<Arc<[u8]>> {
         eh_frame: frames.map(|section| Arc::clone(&section.bytes)),
         ..ExplicitModuleSectionInfo::default()
     };
-    framehop::Module::new(module.path.clone(), module.range.clone(), module.range.start, sections)
+    framehop::Module::new(module.file.path.clone(), module.range.clone(), module.range.start, sections)
 }
