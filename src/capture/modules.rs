@@ -8,6 +8,7 @@
 use std::fs;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::evidence::{CodeFile, ImageIdentity};
 use crate::{build_id, os};
@@ -51,14 +52,33 @@ struct Mapping<'l> {
     path: &'l str,
 }
 
-/// Returns every image that is mapped now, or `None` if the list cannot be
-/// read. What is known of an image that is still mapped is not read again.
-pub(crate) fn mapped_modules(known: &[Module]) -> Option<Vec<Module>> {
-    let maps = fs::read("/proc/self/maps").ok()?;
-    // A path may be no text.
-    let maps = String::from_utf8_lossy(&maps);
-    let mappings: Vec<_> = maps.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
-    Some(mappings.chunk_by(is_same_image).filter_map(|mappings| module(mappings, known)).collect())
+/// The contents of `/proc/self/maps`.
+#[derive(Debug)]
+pub(crate) struct MapsList {
+    text: String,
+    time: Duration,
+}
+
+impl MapsList {
+    pub(crate) fn read() -> Option<Self> {
+        let start = Instant::now();
+        let bytes = fs::read("/proc/self/maps").ok()?;
+        // A path may be no text.
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Some(Self { text, time: start.elapsed() })
+    }
+
+    /// Returns how long it took to read the list.
+    pub(crate) fn time(&self) -> Duration {
+        self.time
+    }
+
+    /// Returns every image that is mapped. What is known of an image that is
+    /// still mapped is not read again.
+    pub(crate) fn modules(&self, known: &[Module]) -> Vec<Module> {
+        let mappings: Vec<_> = self.text.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
+        mappings.chunk_by(is_same_image).filter_map(|mappings| module(mappings, known)).collect()
+    }
 }
 
 impl Module {
@@ -232,7 +252,7 @@ mod tests {
     #[test]
     fn the_running_program_is_found_with_its_unwind_tables() {
         let here = function_of_this_program as *const () as u64;
-        let modules = mapped_modules(&[]).unwrap();
+        let modules = MapsList::read().unwrap().modules(&[]);
         let program = modules.iter().find(|module| module.holds_code(here)).unwrap();
         assert!(program.range.contains(&here));
         assert!(program.eh_frame.as_ref().is_some_and(|section| section.bytes.len() > 1000));

@@ -78,8 +78,8 @@ impl ScopeBuilder {
         self
     }
 
-    /// Sets how many bytes of memory compressed debug information may take while
-    /// an address is looked up. Default: 64 MiB.
+    /// Sets how many bytes of memory compressed debug information may take
+    /// while an address is looked up. Default: 64 MiB.
     ///
     /// Debug information that is not compressed is read from its file where it
     /// is needed, and takes a few megabytes whatever its size. If the linker

@@ -80,7 +80,7 @@ impl Image {
             let file = CodeFile { path: program_path(), ..CodeFile::none() };
             let debug_file = split::debug_file(&elf, &file);
             let source = debug_file.as_ref().unwrap_or(&elf);
-            lines_source(source)?;
+            lines_source(source, &file.path)?;
             self.index = Some(UnitIndex::read(&dwarf(source, max_memory)?));
         }
         Ok(self.index.as_ref().map(|index| index.compile_directories.clone()).unwrap_or_default())
@@ -125,7 +125,7 @@ impl Image {
             begins[at] = Some(symbol.begin);
             infos[at].symbols = symbol.names;
         }
-        let missing = match lines_source(source) {
+        let missing = match lines_source(source, &file.path) {
             Err(missing) => Some(missing),
             Ok(()) => match dwarf(source, max_memory) {
                 Err(missing) => Some(missing),
@@ -303,11 +303,11 @@ fn symbols(debug: &Elf, elf: &Elf, addresses: &[u64]) -> Vec<Option<symbol_table
 }
 
 /// Returns an error if a file has no debug information.
-fn lines_source(elf: &Elf) -> Result<(), MissingLines> {
+fn lines_source(elf: &Elf, path: &str) -> Result<(), MissingLines> {
     match elf.debug_link() {
         _ if elf.has_section(".debug_info") => Ok(()),
-        Some(other) => Err(MissingLines::InOtherFile(other)),
-        None => Err(MissingLines::NoDebugInfo),
+        Some(other) if !split::is_of_system(path) => Err(MissingLines::InOtherFile(other)),
+        _ => Err(MissingLines::NoDebugInfo),
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct PagedFile {
 
 #[derive(Debug, Default)]
 struct Page {
-    /// The number of the page in the file, plus one. Zero if the place is empty.
+    /// The number of the page in the file plus one. Zero if there is none.
     number_plus_one: u64,
     /// Shorter than a page at the end of the file.
     bytes: Vec<u8>,

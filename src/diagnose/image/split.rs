@@ -10,12 +10,19 @@ use crate::diagnose::image::elf::{self, Elf};
 use crate::diagnose::image::missing::MissingLines;
 use crate::evidence::CodeFile;
 
+/// Libraries of the system. Their functions need names, but no lines.
+const SYSTEM_FOLDERS: [&str; 4] = ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/"];
 const DEBUG_FOLDER: &str = "/usr/lib/debug";
+
+/// Returns whether a file is a library of the system.
+pub(super) fn is_of_system(path: &str) -> bool {
+    SYSTEM_FOLDERS.iter().any(|folder| path.starts_with(folder))
+}
 
 /// Returns the file that has the debug information of a program that has none
 /// itself: the one that has the same build id.
 pub(super) fn debug_file(elf: &Elf, file: &CodeFile) -> Option<Elf> {
-    if elf.has_section(".debug_info") {
+    if is_of_system(&file.path) || elf.has_section(".debug_info") {
         return None;
     }
     let id = elf.build_id()?;
