@@ -13,9 +13,16 @@ use crate::record::kinds::KindId;
 pub(crate) enum ImageIdentity {
     /// The linker's hash of the contents.
     BuildId(Vec<u8>),
-    /// The first bytes of an image that has no build id: its headers, and what
-    /// follows them.
-    FirstBytes(Arc<[u8]>),
+    /// What is known of an image that has no build id.
+    File {
+        /// Its first bytes: the headers, and what follows them.
+        first_bytes: Arc<[u8]>,
+        /// The number of its file.
+        inode: u64,
+        /// When the file was last modified, in seconds and nanoseconds of the
+        /// Unix epoch. `None` if another file was at its path.
+        modified: Option<(i64, i64)>,
+    },
 }
 
 /// The file that a program or library was loaded from.

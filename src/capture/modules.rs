@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,7 @@ struct Mapping<'l> {
     range: Range<u64>,
     is_executable: bool,
     offset: u64,
+    inode: u64,
     path: &'l str,
 }
 
@@ -84,8 +86,11 @@ impl MapsList {
 impl Module {
     /// Returns whether the image is still mapped where it was.
     pub(crate) fn is_mapped(&self) -> bool {
-        let base = self.range.start;
-        identity(base, &self.file.first_mapping).is_some_and(|identity| identity == self.file.identity)
+        let mapping = &self.file.first_mapping;
+        match &self.file.identity {
+            ImageIdentity::BuildId(id) => build_id(self.range.start).as_ref() == Some(id),
+            ImageIdentity::File { first_bytes: known, .. } => first_bytes(mapping).as_ref() == Some(known),
+        }
     }
 }
 
@@ -106,8 +111,9 @@ fn parse(line: &str) -> Option<Mapping<'_>> {
     let hex = |text| u64::from_str_radix(text, 16).ok();
     let is_executable = fields.next()?.contains('x');
     let offset = hex(fields.next()?)?;
-    let path = fields.nth(2)?.trim_start();
-    Some(Mapping { range: hex(start)?..hex(end)?, is_executable, offset, path })
+    let inode = fields.nth(1)?.parse().ok()?;
+    let path = fields.next()?.trim_start();
+    Some(Mapping { range: hex(start)?..hex(end)?, is_executable, offset, inode, path })
 }
 
 fn module(mappings: &[Mapping<'_>], known: &[Module]) -> Option<Module> {
@@ -117,7 +123,7 @@ fn module(mappings: &[Mapping<'_>], known: &[Module]) -> Option<Module> {
     let end = mappings.iter().map(|m| m.range.end).max()?;
     // The kernel marks the path if the file was deleted or replaced.
     let path = first.path.trim_end_matches(" (deleted)");
-    let identity = identity(base, &first.range)?;
+    let identity = identity(first, path)?;
     let is_same = |module: &&Module| {
         module.range == (base..end)
             && module.code == code
@@ -139,22 +145,32 @@ fn bias(base: u64, segments: &[Segment]) -> Option<u64> {
     Some(base.wrapping_sub(lowest & !0xFFF))
 }
 
-/// Returns what tells the image at an address from others.
-fn identity(base: u64, first_mapping: &Range<u64>) -> Option<ImageIdentity> {
-    const MAX_NOTES_BYTES: u64 = 64 * 1024;
-    const FIRST_BYTES: u64 = 4096;
-    let segments = segments(base)?;
-    let bias = bias(base, &segments)?;
-    let notes = segments.iter().filter(|segment| segment.kind == PT_NOTE);
-    let id = notes.filter_map(|segment| {
-        let length = segment.size.min(MAX_NOTES_BYTES);
-        build_id::in_notes(&read(segment.address.wrapping_add(bias), usize::try_from(length).ok()?)?)
-    });
-    if let Some(id) = id.into_iter().next() {
+/// Returns what tells an image from others that are loaded from its path.
+fn identity(first: &Mapping<'_>, path: &str) -> Option<ImageIdentity> {
+    if let Some(id) = build_id(first.range.start) {
         return Some(ImageIdentity::BuildId(id));
     }
-    let length = first_mapping.end.saturating_sub(base).min(FIRST_BYTES);
-    Some(ImageIdentity::FirstBytes(read(base, usize::try_from(length).ok()?)?.into()))
+    let file = fs::metadata(path).ok().filter(|file| file.ino() == first.inode);
+    let modified = file.map(|file| (file.mtime(), file.mtime_nsec()));
+    Some(ImageIdentity::File { first_bytes: first_bytes(&first.range)?, inode: first.inode, modified })
+}
+
+/// Returns the build id of the image at an address.
+fn build_id(base: u64) -> Option<Vec<u8>> {
+    const MAX_NOTES_BYTES: u64 = 64 * 1024;
+    let segments = segments(base)?;
+    let bias = bias(base, &segments)?;
+    let mut notes = segments.iter().filter(|segment| segment.kind == PT_NOTE);
+    notes.find_map(|segment| {
+        let length = usize::try_from(segment.size.min(MAX_NOTES_BYTES)).ok()?;
+        build_id::in_notes(&read(segment.address.wrapping_add(bias), length)?)
+    })
+}
+
+fn first_bytes(mapping: &Range<u64>) -> Option<Arc<[u8]>> {
+    const FIRST_BYTES: u64 = 4096;
+    let length = usize::try_from((mapping.end - mapping.start).min(FIRST_BYTES)).ok()?;
+    Some(read(mapping.start, length)?.into())
 }
 
 const PT_LOAD: u32 = 1;
@@ -242,6 +258,7 @@ mod tests {
             range: 0x7F10..0x7F20,
             is_executable: true,
             offset: 0x1000,
+            inode: 4242,
             path: "/usr/lib/with space.so",
         };
         assert_eq!(parse(line), Some(expected));

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,6 +28,8 @@ pub(super) struct Elf {
     bytes: Bytes,
     sections: Vec<Section>,
     build_id: Option<Vec<u8>>,
+    inode: u64,
+    modified: (i64, i64),
 }
 
 #[derive(Debug)]
@@ -47,8 +49,8 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 
 impl Elf {
     pub(super) fn read(file: Arc<File>) -> Option<Self> {
-        let length = file.metadata().ok()?.len();
-        let bytes = Bytes::from_file(PagedFile::new(file, length));
+        let metadata = file.metadata().ok()?;
+        let bytes = Bytes::from_file(PagedFile::new(file, metadata.len()));
         let header = bytes.part(0, FILE_HEADER_BYTES as u64)?.whole().ok()?;
         if !header.starts_with(b"\x7FELF\x02\x01") {
             return None;
@@ -56,7 +58,8 @@ impl Elf {
         let build_id =
             notes(&bytes, &header).and_then(|notes| notes.iter().find_map(|n| build_id::in_notes(n)));
         let sections = sections(&bytes, &header).unwrap_or_default();
-        Some(Self { bytes, sections, build_id })
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Some(Self { bytes, sections, build_id, inode: metadata.ino(), modified })
     }
 
     pub(super) fn build_id(&self) -> Option<&[u8]> {
@@ -67,9 +70,12 @@ impl Elf {
     pub(super) fn is(&self, identity: &ImageIdentity) -> bool {
         match identity {
             ImageIdentity::BuildId(id) => self.build_id() == Some(id),
-            ImageIdentity::FirstBytes(first) => {
-                let part = self.bytes.part(0, first.len() as u64);
-                part.and_then(|part| part.whole().ok()).is_some_and(|bytes| bytes == **first)
+            ImageIdentity::File { first_bytes, inode, modified } => {
+                let part = self.bytes.part(0, first_bytes.len() as u64);
+                let is_same =
+                    part.and_then(|part| part.whole().ok()).is_some_and(|bytes| bytes == **first_bytes);
+                let is_modified = modified.is_some_and(|modified| modified != self.modified);
+                is_same && self.inode == *inode && !is_modified
             }
         }
     }

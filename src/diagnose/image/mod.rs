@@ -25,6 +25,7 @@ use crate::diagnose::image::bytes::Bytes;
 use crate::diagnose::image::elf::Elf;
 pub(super) use crate::diagnose::image::missing::MissingLines;
 use crate::diagnose::image::split::SplitUnits;
+pub(super) use crate::diagnose::image::split::is_of_system;
 use crate::diagnose::image::units::UnitIndex;
 use crate::evidence::CodeFile;
 

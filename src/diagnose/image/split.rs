@@ -15,7 +15,7 @@ const SYSTEM_FOLDERS: [&str; 4] = ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/
 const DEBUG_FOLDER: &str = "/usr/lib/debug";
 
 /// Returns whether a file is a library of the system.
-pub(super) fn is_of_system(path: &str) -> bool {
+pub(in crate::diagnose) fn is_of_system(path: &str) -> bool {
     SYSTEM_FOLDERS.iter().any(|folder| path.starts_with(folder))
 }
 

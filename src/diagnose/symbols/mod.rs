@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::diagnose::image::{AddressInfo, Image, MissingLines};
+use crate::diagnose::image::{self, AddressInfo, Image, MissingLines};
 use crate::diagnose::names;
 use crate::diagnose::roots::SourceRoots;
 use crate::evidence::{Capture, CodeAddress, CodeFile};
@@ -271,8 +271,13 @@ impl AddressSymbols {
             frames.push(unknown_frame(address));
         }
         let is_application = frames.iter().any(|frame| frame.kind == FrameKind::Application);
-        // Libraries of the system have no debug information as a rule.
-        let missing = missing.filter(|missing| is_application || *missing != MissingLines::NoDebugInfo);
+        // Libraries of the system have no debug information as a rule, and
+        // their lines are of no use.
+        let is_wanted = |missing: &MissingLines| {
+            is_application
+                || *missing != MissingLines::NoDebugInfo && !image::is_of_system(&address.file.path)
+        };
+        let missing = missing.filter(is_wanted);
         let lines_missing = missing.map(|missing| missing.describe(&address.file.path).into());
         Self { frames: frames.into(), merged_functions: merged(&symbols), lines_missing, retry_at: None }
     }
