@@ -5,7 +5,8 @@
 //! The list comes from `/proc/self/maps`, not from `dl_iterate_phdr`: the
 //! latter takes the loader's lock, which the sampled thread may hold.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -54,6 +55,26 @@ struct Mapping<'l> {
     path: &'l str,
 }
 
+/// The open file `/proc/self/maps`. It stays open, because there may be no free
+/// descriptor when it is needed.
+#[derive(Debug, Default)]
+pub(crate) struct MapsFile(Option<File>);
+
+impl MapsFile {
+    pub(crate) fn read(&mut self) -> Option<MapsList> {
+        let start = Instant::now();
+        if self.0.is_none() {
+            self.0 = File::open("/proc/self/maps").ok();
+        }
+        let file = self.0.as_mut()?;
+        let mut bytes = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).ok()?;
+        // A path may be no text.
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Some(MapsList { text, time: start.elapsed() })
+    }
+}
+
 /// The contents of `/proc/self/maps`.
 #[derive(Debug)]
 pub(crate) struct MapsList {
@@ -62,14 +83,6 @@ pub(crate) struct MapsList {
 }
 
 impl MapsList {
-    pub(crate) fn read() -> Option<Self> {
-        let start = Instant::now();
-        let bytes = fs::read("/proc/self/maps").ok()?;
-        // A path may be no text.
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        Some(Self { text, time: start.elapsed() })
-    }
-
     /// Returns how long it took to read the list.
     pub(crate) fn time(&self) -> Duration {
         self.time
@@ -269,7 +282,7 @@ mod tests {
     #[test]
     fn the_running_program_is_found_with_its_unwind_tables() {
         let here = function_of_this_program as *const () as u64;
-        let modules = MapsList::read().unwrap().modules(&[]);
+        let modules = MapsFile::default().read().unwrap().modules(&[]);
         let program = modules.iter().find(|module| module.holds_code(here)).unwrap();
         assert!(program.range.contains(&here));
         assert!(program.eh_frame.as_ref().is_some_and(|section| section.bytes.len() > 1000));

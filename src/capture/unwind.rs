@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use framehop::{CacheNative, ExplicitModuleSectionInfo, Unwinder as _, UnwinderNative};
 use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection};
 
-use crate::capture::modules::{MapsList, Module};
+use crate::capture::modules::{MapsFile, Module};
 use crate::capture::{CopiedStack, machine};
 use crate::finding::Evidence;
 
@@ -46,6 +46,7 @@ pub(crate) struct Unwinder {
     framehop: UnwinderNative<Arc<[u8]>, framehop::MayAllocateDuringUnwind>,
     cache: CacheNative<framehop::MayAllocateDuringUnwind>,
     modules: Vec<Module>,
+    maps: MapsFile,
     listed_at: Instant,
     /// How long it took to read the list.
     listing_time: Duration,
@@ -57,6 +58,7 @@ impl Unwinder {
             framehop: UnwinderNative::new(),
             cache: CacheNative::new(),
             modules: Vec::new(),
+            maps: MapsFile::default(),
             listed_at: Instant::now(),
             listing_time: Duration::ZERO,
         };
@@ -68,7 +70,7 @@ impl Unwinder {
     /// and unloaded, others of the same path or at the same address. `ip` is
     /// the address that the list is needed for.
     fn refresh(&mut self, ip: u64) {
-        let list = self.is_listing_due(ip).then(MapsList::read).flatten();
+        let list = if self.is_listing_due(ip) { self.maps.read() } else { None };
         let modules = match &list {
             Some(list) => list.modules(&self.modules),
             // Without a list, for example because no descriptor is free, what
