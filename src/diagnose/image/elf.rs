@@ -50,7 +50,12 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 impl Elf {
     pub(super) fn read(file: Arc<File>) -> Option<Self> {
         let metadata = file.metadata().ok()?;
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
         let bytes = Bytes::from_file(PagedFile::new(file, metadata.len()));
+        Some(Self { inode: metadata.ino(), modified, ..Self::parse(bytes)? })
+    }
+
+    pub(super) fn parse(bytes: Bytes) -> Option<Self> {
         let header = bytes.part(0, FILE_HEADER_BYTES as u64)?.whole().ok()?;
         if !header.starts_with(b"\x7FELF\x02\x01") {
             return None;
@@ -58,8 +63,7 @@ impl Elf {
         let build_id =
             notes(&bytes, &header).and_then(|notes| notes.iter().find_map(|n| build_id::in_notes(n)));
         let sections = sections(&bytes, &header).unwrap_or_default();
-        let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Some(Self { bytes, sections, build_id, inode: metadata.ino(), modified })
+        Some(Self { bytes, sections, build_id, inode: 0, modified: (0, 0) })
     }
 
     pub(super) fn build_id(&self) -> Option<&[u8]> {

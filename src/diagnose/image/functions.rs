@@ -63,7 +63,7 @@ fn functions_within(
     let mut chain = Vec::new();
     if let Some(abbreviation) = entries.read_abbreviation()? {
         let attributes = read_attributes(unit, &mut entries, abbreviation)?;
-        chain.push(attributes.function(unit, index)?);
+        chain.push(attributes.function(unit, index));
     }
     // The depth of the innermost function so far.
     let mut depth = outermost_depth;
@@ -87,7 +87,7 @@ fn functions_within(
         let mut is_around = false;
         attributes.for_each_range(unit, |range| is_around |= (range.begin..range.end).contains(&address))?;
         if is_around {
-            chain.push(attributes.function(unit, index)?);
+            chain.push(attributes.function(unit, index));
             depth = entry_depth;
         } else {
             skipped_depth = Some(entry_depth);
@@ -166,9 +166,10 @@ impl Attributes {
         Ok(())
     }
 
-    fn function(self, unit: UnitRef<'_, Bytes>, index: &UnitIndex) -> gimli::Result<Function> {
+    fn function(self, unit: UnitRef<'_, Bytes>, index: &UnitIndex) -> Function {
         let Self { call_file, call_line, .. } = self;
-        Ok(Function { name: self.name(unit, index, MAX_NAME_STEPS)?, call_file, call_line })
+        // Without its name, a function still has its line.
+        Function { name: self.name(unit, index, MAX_NAME_STEPS).ok().flatten(), call_file, call_line }
     }
 
     fn name(

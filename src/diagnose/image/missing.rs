@@ -16,8 +16,8 @@ pub(crate) enum MissingLines {
     NoDebugInfo,
     /// The debug information is compressed and needs more memory than allowed.
     TooLarge,
-    /// The debug information is in another file, which was not found.
-    InOtherFile(String),
+    /// The debug information is in one of these files, which were not found.
+    InOtherFile(Vec<String>),
 }
 
 impl MissingLines {
@@ -42,8 +42,8 @@ impl MissingLines {
                 "the compressed debug information of `{name}` exceeds the limit, so its code has no lines; \
                  `{MEMORY_SETTING}` sets the limit"
             ),
-            Self::InOtherFile(other) => {
-                format!("the lines of `{name}` are in `{other}`, which was not found")
+            Self::InOtherFile(files) => {
+                format!("the lines of `{name}` are in `{}`, which was not found", files.join("` or `"))
             }
         }
     }

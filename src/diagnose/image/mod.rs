@@ -117,11 +117,21 @@ impl Image {
         max_memory: u64,
     ) -> Result<Vec<AddressInfo>, MissingLines> {
         let elf = self.open(file)?;
-        let debug_file = split::debug_file(&elf, file);
-        let source = debug_file.as_ref().unwrap_or(&elf);
+        Ok(self.look_up_in(&elf, file, addresses, max_memory))
+    }
+
+    fn look_up_in(
+        &mut self,
+        elf: &Elf,
+        file: &CodeFile,
+        addresses: &[u64],
+        max_memory: u64,
+    ) -> Vec<AddressInfo> {
+        let debug_file = split::debug_file(elf, file);
+        let source = debug_file.as_ref().unwrap_or(elf);
         let mut infos = vec![AddressInfo::default(); addresses.len()];
         let mut begins = vec![None; addresses.len()];
-        for (at, symbol) in symbols(source, &elf, addresses).into_iter().enumerate() {
+        for (at, symbol) in symbols(source, elf, addresses).into_iter().enumerate() {
             let Some(symbol) = symbol else { continue };
             begins[at] = Some(symbol.begin);
             infos[at].symbols = symbol.names;
@@ -141,7 +151,7 @@ impl Image {
                 info.missing = Some(missing.clone());
             }
         }
-        Ok(infos)
+        infos
     }
 
     fn add_frames(
@@ -164,6 +174,9 @@ impl Image {
         }
         for (offset, places) in by_unit {
             let places: Vec<_> = places.into_iter().filter(|at| infos[*at].frames.is_empty()).collect();
+            if places.is_empty() {
+                continue;
+            }
             let Ok(unit) = units::read_unit(dwarf, offset) else { continue };
             let of_unit: Vec<_> = places.iter().map(|at| addresses[*at]).collect();
             match frames(dwarf, &unit, index, &mut split, &of_unit) {
@@ -307,7 +320,7 @@ fn symbols(debug: &Elf, elf: &Elf, addresses: &[u64]) -> Vec<Option<symbol_table
 fn lines_source(elf: &Elf, path: &str) -> Result<(), MissingLines> {
     match elf.debug_link() {
         _ if elf.has_section(".debug_info") => Ok(()),
-        Some(other) if !split::is_of_system(path) => Err(MissingLines::InOtherFile(other)),
+        Some(other) if !split::is_of_system(path) => Err(MissingLines::InOtherFile(vec![other])),
         _ => Err(MissingLines::NoDebugInfo),
     }
 }

@@ -42,6 +42,9 @@ pub(super) fn debug_file(elf: &Elf, file: &CodeFile) -> Option<Elf> {
         .find(|debug| debug.build_id() == Some(id) && debug.has_section(".debug_info"))
 }
 
+/// A unit of another file, with the sections of that file.
+type SplitUnit = (Dwarf<Bytes>, Unit<Bytes>);
+
 /// The units that are outside of the program's file: in a package (`.dwp`) or
 /// in files of their own (`.dwo`).
 pub(super) struct SplitUnits {
@@ -62,24 +65,21 @@ impl SplitUnits {
         &mut self,
         dwarf: &Dwarf<Bytes>,
         skeleton: &Unit<Bytes>,
-    ) -> Result<(Dwarf<Bytes>, Unit<Bytes>), MissingLines> {
-        let path = self.package_path.clone();
-        let max_memory = self.max_memory;
-        let package = self.package.get_or_insert_with(|| package(&path, max_memory));
-        if let Some(package) = package {
-            return in_package(package, dwarf, skeleton).ok_or_else(|| not_found(&path));
+    ) -> Result<SplitUnit, MissingLines> {
+        let package = self.package.get_or_insert_with(|| package(&self.package_path, self.max_memory));
+        if let Some(package) = package
+            && let Some(unit) = in_package(package, dwarf, skeleton)
+        {
+            return Ok(unit);
         }
-        let Some(path) = object_path(dwarf, skeleton) else { return Err(not_found(&path)) };
-        match in_object(&path, dwarf, skeleton, max_memory) {
-            Ok(Some(unit)) => Ok(unit),
-            Ok(None) => Err(not_found(&path)),
-            Err(missing) => Err(missing),
-        }
+        let object = object_path(dwarf, skeleton);
+        let unit =
+            object.as_deref().map(|path| in_object(path, dwarf, skeleton, self.max_memory)).transpose()?;
+        unit.flatten().ok_or_else(|| {
+            let paths = [Some(&self.package_path), object.as_ref()].into_iter().flatten();
+            MissingLines::InOtherFile(paths.map(|path| path.to_string_lossy().into_owned()).collect())
+        })
     }
-}
-
-fn not_found(path: &Path) -> MissingLines {
-    MissingLines::InOtherFile(path.to_string_lossy().into_owned())
 }
 
 fn package(path: &Path, max_memory: u64) -> Option<DwarfPackage<Bytes>> {
@@ -96,7 +96,7 @@ fn in_package(
     package: &DwarfPackage<Bytes>,
     dwarf: &Dwarf<Bytes>,
     skeleton: &Unit<Bytes>,
-) -> Option<(Dwarf<Bytes>, Unit<Bytes>)> {
+) -> Option<SplitUnit> {
     let split = package.find_cu(skeleton.dwo_id?, dwarf).ok()??;
     unit_of(split, skeleton)
 }
@@ -106,7 +106,7 @@ fn in_object(
     dwarf: &Dwarf<Bytes>,
     skeleton: &Unit<Bytes>,
     max_memory: u64,
-) -> Result<Option<(Dwarf<Bytes>, Unit<Bytes>)>, MissingLines> {
+) -> Result<Option<SplitUnit>, MissingLines> {
     let Some(elf) = elf::open(path).ok().map(Arc::new).and_then(Elf::read) else { return Ok(None) };
     let mut memory_left = max_memory;
     let mut split = Dwarf::load(|id| match id.dwo_name() {
@@ -117,7 +117,7 @@ fn in_object(
     Ok(unit_of(split, skeleton))
 }
 
-fn unit_of(split: Dwarf<Bytes>, skeleton: &Unit<Bytes>) -> Option<(Dwarf<Bytes>, Unit<Bytes>)> {
+fn unit_of(split: Dwarf<Bytes>, skeleton: &Unit<Bytes>) -> Option<SplitUnit> {
     let header = split.units().next().ok()??;
     let mut unit = split.unit(header).ok()?;
     if unit.dwo_id != skeleton.dwo_id {

@@ -1,5 +1,5 @@
 use addr2line::Loader;
-use object::{Object, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 use super::*;
 use crate::evidence::ImageIdentity;
@@ -113,4 +113,34 @@ fn a_file_that_is_cut_off_while_it_is_read_gives_an_error() {
     assert!(addresses.iter().all(|address| index.units_at(*address).next().is_none()));
     assert_eq!(Image::default().look_up(&file, &addresses, MEMORY).unwrap()[0].frames, []);
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// What a file says is not trusted.
+#[test]
+fn broken_debug_information_gives_less_and_does_no_harm() {
+    const ROUNDS: u64 = 8;
+    const BROKEN_BYTES: usize = 20_000;
+    let path = std::env::current_exe().unwrap();
+    let addresses = addresses_in(&path, 20);
+    let bytes = std::fs::read(&path).unwrap();
+    // Not the code, but the debug information, tables of symbols and headers.
+    let object = object::File::parse(&*bytes).unwrap();
+    let first = object.sections().filter_map(|section| {
+        let is_debug = section.name().is_ok_and(|name| name.starts_with(".debug_"));
+        section.file_range().filter(|_| is_debug).map(|(offset, _)| offset)
+    });
+    let first = first.min().unwrap() as usize;
+    let file = CodeFile { path: "/broken".to_owned(), ..CodeFile::none() };
+    for round in 1..=ROUNDS {
+        let mut broken = bytes.clone();
+        let mut random = round;
+        for _ in 0..BROKEN_BYTES {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = first + (random >> 20) as usize % (broken.len() - first);
+            broken[at] = (random >> 12) as u8;
+        }
+        if let Some(elf) = Elf::parse(Bytes::from_memory(broken)) {
+            Image::default().look_up_in(&elf, &file, &addresses, MEMORY);
+        }
+    }
 }
