@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use framehop::{CacheNative, ExplicitModuleSectionInfo, Unwinder as _, UnwinderNative};
 use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection};
 
-use crate::capture::modules::{self, Module};
+use crate::capture::modules::{MapsFile, Module};
 use crate::capture::{CopiedStack, machine};
 use crate::finding::Evidence;
 
@@ -21,8 +21,15 @@ const UNKNOWN_FRAME_POINTER: u64 = 1;
 const UNKNOWN_LINK: u64 = 2;
 /// No code is mapped below this address.
 const LOWEST_CODE_ADDRESS: u64 = 4096;
-/// The minimum time between two reads of the mapped modules.
-const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// A list of mapped modules that is read within this time is read for each
+/// stack.
+const SHORT_LISTING: Duration = Duration::from_millis(2);
+/// A longer list is read again after this many times the time that it took, and
+/// sooner for code that is not in the list. Until then, each module is checked
+/// on its own.
+const LISTING_PAUSE_FACTOR: u32 = 50;
+const UNKNOWN_CODE_PAUSE_FACTOR: u32 = 5;
+const MAX_LISTING_PAUSE: Duration = Duration::from_secs(1);
 /// How many bytes of the stack are searched for a frame pointer.
 const FRAME_POINTER_SEARCH_BYTES: usize = 8 * 1024;
 
@@ -39,7 +46,10 @@ pub(crate) struct Unwinder {
     framehop: UnwinderNative<Arc<[u8]>, framehop::MayAllocateDuringUnwind>,
     cache: CacheNative<framehop::MayAllocateDuringUnwind>,
     modules: Vec<Module>,
-    refreshed_at: Instant,
+    maps: MapsFile,
+    listed_at: Instant,
+    /// How long it took to read the list.
+    listing_time: Duration,
 }
 
 impl Unwinder {
@@ -48,32 +58,53 @@ impl Unwinder {
             framehop: UnwinderNative::new(),
             cache: CacheNative::new(),
             modules: Vec::new(),
-            refreshed_at: Instant::now(),
+            maps: MapsFile::default(),
+            listed_at: Instant::now(),
+            listing_time: Duration::ZERO,
         };
-        unwinder.refresh();
+        unwinder.refresh(0);
         unwinder
     }
 
-    /// Reads the mapped modules again: libraries may have been loaded and
-    /// unloaded.
-    fn refresh(&mut self) {
-        self.refreshed_at = Instant::now();
-        self.modules = modules::mapped_modules();
+    /// Brings the list of modules up to date: libraries may have been loaded
+    /// and unloaded, others of the same path or at the same address. `ip` is
+    /// the address that the list is needed for.
+    fn refresh(&mut self, ip: u64) {
+        let list = if self.is_listing_due(ip) { self.maps.read() } else { None };
+        let modules = match &list {
+            Some(list) => list.modules(&self.modules),
+            // Without a list, for example because no descriptor is free, what
+            // is still mapped remains known.
+            None => self.modules.iter().filter(|module| module.is_mapped()).cloned().collect(),
+        };
+        if let Some(list) = list {
+            (self.listed_at, self.listing_time) = (Instant::now(), list.time());
+        }
+        let files =
+            |modules: &[Module]| modules.iter().map(|module| Arc::as_ptr(&module.file)).collect::<Vec<_>>();
+        if files(&modules) == files(&self.modules) {
+            return;
+        }
+        self.modules = modules;
         self.framehop = UnwinderNative::new();
         for module in &self.modules {
             self.framehop.add_module(to_framehop(module));
         }
     }
 
+    fn is_listing_due(&self, ip: u64) -> bool {
+        // Code that a compiler made at run time belongs to no file. It must not
+        // cause a long listing for each stack.
+        let is_known = self.modules.iter().any(|module| module.holds_code(ip));
+        let factor = if is_known { LISTING_PAUSE_FACTOR } else { UNKNOWN_CODE_PAUSE_FACTOR };
+        let pause = (self.listing_time * factor).min(MAX_LISTING_PAUSE);
+        self.listing_time <= SHORT_LISTING || self.listed_at.elapsed() >= pause
+    }
+
     /// Unwinds a stack. If its frame pointer register is not known, unwinding
     /// ends at the first frame that needs it.
     pub(crate) fn unwind(&mut self, stack: &CopiedStack) -> Unwound {
-        // Code that a compiler made at run time belongs to no file. It must not
-        // cause a refresh for each stack.
-        let is_known = self.modules.iter().any(|module| module.holds_code(stack.ip));
-        if !is_known && self.refreshed_at.elapsed() > MIN_REFRESH_INTERVAL {
-            self.refresh();
-        }
+        self.refresh(stack.ip);
         let (addresses, is_complete) =
             self.walk(stack, stack.registers.map_or(UNKNOWN_FRAME_POINTER, |all| all.frame_pointer));
         // If all registers are known, every found frame is right, even if the
@@ -183,5 +214,5 @@ fn to_framehop(module: &Module) -> framehop::Module<Arc<[u8]>> {
         eh_frame: frames.map(|section| Arc::clone(&section.bytes)),
         ..ExplicitModuleSectionInfo::default()
     };
-    framehop::Module::new(module.path.clone(), module.range.clone(), module.range.start, sections)
+    framehop::Module::new(module.file.path.clone(), module.range.clone(), module.range.start, sections)
 }

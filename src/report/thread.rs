@@ -43,6 +43,7 @@ impl Reporter {
         findings: &Arc<Findings>,
         messages: Receiver<Message>,
         terminal: Terminal,
+        max_debug_info_memory: u64,
         on_finding: Option<OnFinding>,
     ) -> io::Result<Self> {
         let budget = TokenBucket::new(
@@ -53,7 +54,7 @@ impl Reporter {
         let (recorder, self_metrics, findings) =
             (Arc::clone(recorder), Arc::clone(self_metrics), Arc::clone(findings));
         let thread = thread::Builder::new().name("loopscope-report".to_owned()).spawn(move || {
-            let symbols = Symbols::new();
+            let symbols = Symbols::new(max_debug_info_memory);
             let mut reporter = ReporterLoop {
                 recorder,
                 self_metrics,

@@ -42,13 +42,14 @@ const LIBRARY: &[Rule] = &[
     ("instrument", &["record"]),
     ("console", &[]),
     // On the watchdog's thread.
-    ("capture", &["finding", "os"]),
+    ("build_id", &[]),
+    ("capture", &["build_id", "evidence", "finding", "os"]),
     (
         "watchdog",
         &["capture", "evidence", "finding", "os", "record", "self_metrics", "settings", "token_bucket"],
     ),
     // On the report thread. Only `report::thread` uses the recorder.
-    ("diagnose", &["evidence", "finding"]),
+    ("diagnose", &["build_id", "evidence", "finding"]),
     ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
     ("report", &["diagnose::roots", "finding"]),
     (

@@ -1,0 +1,330 @@
+//! Turns addresses into functions and lines, including inlined calls.
+//!
+//! Lines need `debug = "line-tables-only"`. Without it, functions are named
+//! from the symbol table. A stripped program gives only addresses.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::diagnose::image::{self, AddressInfo, Image, MissingLines};
+use crate::diagnose::names;
+use crate::diagnose::roots::SourceRoots;
+use crate::evidence::{Capture, CodeAddress, CodeFile};
+use crate::finding::{Frame, FrameKind};
+
+/// The cache of frames is emptied when it holds this many addresses.
+const MAX_CACHED_ADDRESSES: usize = 16_384;
+/// The number of programs and libraries of which something is kept.
+const MAX_IMAGES: usize = 16;
+/// A file that could not be read is tried again after this time, and after
+/// twice the time before whenever it fails again.
+const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(250);
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
+
+/// Reads the debug information of each address when it is first needed. That
+/// may take a second for a large program, so the reporting thread does it, not
+/// the watchdog.
+pub(crate) struct Symbols {
+    program: KnownImage,
+    images: HashMap<Arc<CodeFile>, KnownImage>,
+    cache: HashMap<CodeAddress, AddressSymbols>,
+    /// `None` until the program's debug information has been read.
+    source_roots: Option<SourceRoots>,
+    /// The memory that compressed debug information may take.
+    max_memory_bytes: u64,
+    /// The number of look-ups in images.
+    look_ups: u64,
+}
+
+/// A program or library of which an address was looked up.
+#[derive(Debug, Default)]
+struct KnownImage {
+    image: Image,
+    /// The number of the last look-up.
+    last_look_up: u64,
+    failure: Option<Failure>,
+}
+
+/// A file could not be read as it should be.
+#[derive(Debug, Clone)]
+struct Failure {
+    missing: MissingLines,
+    pause: Duration,
+    retry_at: Instant,
+}
+
+/// The symbols of one address.
+#[derive(Clone)]
+struct AddressSymbols {
+    /// Innermost first; several where calls are inlined.
+    frames: Arc<[Frame]>,
+    /// The names of std's functions that the linker has merged with the
+    /// outermost function.
+    merged_functions: Arc<[String]>,
+    /// Why code of the application has no line here.
+    lines_missing: Option<Arc<str>>,
+    /// When the address is looked up again, because its file could not be read.
+    retry_at: Option<Instant>,
+}
+
+/// The frames of a stack.
+#[derive(Debug, Default)]
+pub(crate) struct SymbolisedStack {
+    /// Innermost first.
+    pub(crate) frames: Vec<Frame>,
+    /// Why frames have no line, as a sentence.
+    pub(crate) lines_missing: Option<String>,
+}
+
+impl Symbols {
+    /// Creates a reader that uses at most `max_memory_bytes` of memory for
+    /// debug information that is compressed.
+    pub(crate) fn new(max_memory_bytes: u64) -> Self {
+        Self {
+            program: KnownImage { image: Image::of_program(), ..KnownImage::default() },
+            images: HashMap::new(),
+            cache: HashMap::new(),
+            source_roots: None,
+            max_memory_bytes,
+            look_ups: 0,
+        }
+    }
+
+    /// Returns the frames of a capture's stack.
+    pub(crate) fn stack(&mut self, capture: &Capture) -> SymbolisedStack {
+        self.look_up_all(&capture.stack);
+        let fd_type = capture.call.as_ref().and_then(|call| call.fd_type);
+        let mut stack = SymbolisedStack::default();
+        for address in &capture.stack {
+            let Some(symbols) = self.cache.get(address) else {
+                stack.frames.push(unknown_frame(address));
+                continue;
+            };
+            stack.frames.extend_from_slice(&symbols.frames);
+            if let (Some(name), Some(function)) = (unmerged_name(symbols, fd_type), stack.frames.last_mut()) {
+                function.function = name;
+            }
+            if stack.lines_missing.is_none() {
+                stack.lines_missing = symbols.lines_missing.as_deref().map(str::to_owned);
+            }
+        }
+        stack
+    }
+
+    /// Adds to the cache what it does not have of some addresses.
+    fn look_up_all(&mut self, addresses: &[CodeAddress]) {
+        let now = Instant::now();
+        let is_due = |address: &&CodeAddress| match self.cache.get(*address) {
+            Some(symbols) => symbols.retry_at.is_some_and(|at| at <= now),
+            None => true,
+        };
+        let mut by_file = HashMap::<&Arc<CodeFile>, Vec<&CodeAddress>>::new();
+        for address in addresses.iter().filter(is_due).filter(|address| address.file.path.starts_with('/')) {
+            let of_file = by_file.entry(&address.file).or_default();
+            // A stack of a recursion has an address many times.
+            if !of_file.contains(&address) {
+                of_file.push(address);
+            }
+        }
+        if by_file.is_empty() {
+            return;
+        }
+        let max_memory_bytes = self.max_memory_bytes;
+        if self.cache.len() + addresses.len() > MAX_CACHED_ADDRESSES {
+            self.cache.clear();
+        }
+        let mut found = Vec::new();
+        for (file, addresses) in by_file {
+            let infos = self.image_of(file).look_up(file, &addresses, max_memory_bytes, now);
+            found.push((file, addresses, infos));
+        }
+        if self.source_roots.is_none() {
+            self.source_roots = self.program.compile_directories(max_memory_bytes, now).map(SourceRoots::new);
+        }
+        // Without the program's directories, its own code cannot be told from
+        // other code for certain.
+        let (unknown_roots, no_roots_until);
+        let roots = match &self.source_roots {
+            Some(roots) => {
+                no_roots_until = None;
+                roots
+            }
+            None => {
+                unknown_roots = SourceRoots::new([]);
+                no_roots_until = self.program.failure.as_ref().map(|failure| failure.retry_at);
+                &unknown_roots
+            }
+        };
+        for (file, addresses, infos) in found {
+            let image = if is_program(&file.path) { Some(&self.program) } else { self.images.get(file) };
+            let failed_until = image.and_then(|image| Some(image.failure.as_ref()?.retry_at));
+            let retry_at = [failed_until, no_roots_until].into_iter().flatten().min();
+            for (address, info) in addresses.into_iter().zip(infos) {
+                let symbols = AddressSymbols { retry_at, ..AddressSymbols::new(address, info, roots) };
+                self.cache.insert(address.clone(), symbols);
+            }
+        }
+    }
+
+    /// Returns what is known of a file. Forgets the file that was not used for
+    /// the longest time, if there are too many.
+    fn image_of(&mut self, file: &Arc<CodeFile>) -> &mut KnownImage {
+        if is_program(&file.path) {
+            return &mut self.program;
+        }
+        self.look_ups += 1;
+        if !self.images.contains_key(file) && self.images.len() >= MAX_IMAGES {
+            let oldest = self.images.iter().min_by_key(|(_, image)| image.last_look_up);
+            if let Some(oldest) = oldest.map(|(file, _)| Arc::clone(file)) {
+                self.images.remove(&oldest);
+            }
+        }
+        let image = self.images.entry(Arc::clone(file)).or_default();
+        image.last_look_up = self.look_ups;
+        image
+    }
+}
+
+impl KnownImage {
+    /// Looks up addresses. After a failure the file is left alone for a while.
+    fn look_up(
+        &mut self,
+        file: &CodeFile,
+        addresses: &[&CodeAddress],
+        max_memory_bytes: u64,
+        now: Instant,
+    ) -> Vec<AddressInfo> {
+        let addresses: Vec<_> = addresses.iter().map(|address| address.address).collect();
+        let failed = |missing: &MissingLines| {
+            vec![AddressInfo { missing: Some(missing.clone()), ..AddressInfo::default() }; addresses.len()]
+        };
+        if let Some(failure) = self.failure.as_ref().filter(|failure| now < failure.retry_at) {
+            return failed(&failure.missing);
+        }
+        match self.image.look_up(file, &addresses, max_memory_bytes) {
+            Ok(infos) => {
+                let missing = infos.iter().find_map(|info| info.missing.clone());
+                self.note(missing.filter(MissingLines::is_temporary), now);
+                infos
+            }
+            Err(missing) => {
+                let infos = failed(&missing);
+                self.note(Some(missing), now);
+                infos
+            }
+        }
+    }
+
+    /// Returns the directories of the program's sources, or `None` if they
+    /// cannot be read now.
+    fn compile_directories(&mut self, max_memory_bytes: u64, now: Instant) -> Option<BTreeSet<PathBuf>> {
+        if self.failure.as_ref().is_some_and(|failure| now < failure.retry_at) {
+            return None;
+        }
+        match self.image.compile_directories(max_memory_bytes) {
+            Ok(directories) => Some(directories),
+            Err(missing) if missing.is_temporary() => {
+                self.note(Some(missing), now);
+                None
+            }
+            Err(_) => Some(BTreeSet::new()),
+        }
+    }
+
+    fn note(&mut self, missing: Option<MissingLines>, now: Instant) {
+        let before = self.failure.as_ref().map(|failure| failure.pause * 2);
+        self.failure = missing.map(|missing| {
+            let pause = before.unwrap_or(FIRST_RETRY_PAUSE).min(MAX_RETRY_PAUSE);
+            Failure { missing, pause, retry_at: now + pause }
+        });
+    }
+}
+
+impl AddressSymbols {
+    fn new(address: &CodeAddress, info: AddressInfo, roots: &SourceRoots) -> Self {
+        let AddressInfo { frames, symbols, missing } = info;
+        let mut frames: Vec<_> =
+            frames.into_iter().map(|frame| (frame.function, frame.file, frame.line)).collect();
+        if frames.is_empty() && !symbols.is_empty() {
+            frames.push((None, None, None));
+        }
+        // The symbol names the outermost inlined frame, with its whole path.
+        if let (Some((function, ..)), Some(symbol)) = (frames.last_mut(), symbols.first()) {
+            *function = Some(symbol.clone());
+        }
+        let frame = |(function, file, line): (Option<String>, Option<String>, Option<u32>)| {
+            let function = function.map(|name| demangled(&name));
+            let function = function.unwrap_or_else(|| unknown_frame(address).function);
+            let kind = roots.kind_of(&function, file.as_deref());
+            let function = names::qualified(&function, file.as_deref());
+            Frame {
+                function: names::readable(&function),
+                file: file.map(|file| roots.shorten(&file)),
+                line,
+                kind,
+            }
+        };
+        let mut frames: Vec<_> = frames.into_iter().map(frame).collect();
+        if frames.is_empty() {
+            frames.push(unknown_frame(address));
+        }
+        let is_application = frames.iter().any(|frame| frame.kind == FrameKind::Application);
+        // Libraries of the system have no debug information as a rule, and
+        // their lines are of no use.
+        let is_wanted = |missing: &MissingLines| {
+            is_application
+                || *missing != MissingLines::NoDebugInfo && !image::is_of_system(&address.file.path)
+        };
+        let missing = missing.filter(is_wanted);
+        let lines_missing = missing.map(|missing| missing.describe(&address.file.path).into());
+        Self { frames: frames.into(), merged_functions: merged(&symbols), lines_missing, retry_at: None }
+    }
+}
+
+/// Returns the names of std's functions, if the linker has merged several.
+fn merged(symbols: &[String]) -> Arc<[String]> {
+    // Both mangling schemes contain the crate's name with its length.
+    let is_of_std =
+        |name: &&String| name.contains("3std") && (name.starts_with("_R") || name.starts_with("_ZN"));
+    let names: Vec<_> = symbols.iter().filter(is_of_std).map(|name| demangled(name)).collect();
+    if names.len() > 1 { names.into() } else { Arc::new([]) }
+}
+
+/// Returns the name of the function that was called, if the linker has merged
+/// it with others: the one for the type of the file descriptor.
+fn unmerged_name(symbols: &AddressSymbols, fd_type: Option<&str>) -> Option<String> {
+    let fd_type = fd_type?;
+    let of_type = symbols.merged_functions.iter().find(|name| name.contains(fd_type))?;
+    Some(names::readable(of_type))
+}
+
+fn demangled(name: &str) -> String {
+    rustc_demangle::try_demangle(name).map_or_else(|_| name.to_owned(), |name| format!("{name:#}"))
+}
+
+/// Returns whether the path is that of the running program.
+fn is_program(path: &str) -> bool {
+    // The kernel marks the path if a newer file has replaced the program's.
+    let program = std::env::current_exe().ok();
+    program.is_some_and(|program| program.to_string_lossy().trim_end_matches(" (deleted)") == path)
+}
+
+/// Returns a frame with the address in place of the function's name.
+fn unknown_frame(address: &CodeAddress) -> Frame {
+    let module = Path::new(&address.file.path).file_name().unwrap_or_default().to_string_lossy();
+    let kind = if is_library(&module) { FrameKind::Native } else { FrameKind::Application };
+    let function = match &*module {
+        "" => format!("{:#x}", address.address),
+        module => format!("{module}+{:#x}", address.address),
+    };
+    Frame { function, file: None, line: None, kind }
+}
+
+fn is_library(module: &str) -> bool {
+    module.is_empty() || module.contains(".so") || module.starts_with('[')
+}
+
+#[cfg(test)]
+mod tests;
