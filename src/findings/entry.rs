@@ -121,14 +121,16 @@ impl FindingEntry {
     /// Adds a stall that has ended.
     pub(crate) fn add_ended_stall(&mut self, stall: &StallEvidence) {
         let finding = &mut self.finding;
-        let duration = Duration::from_nanos(stall.duration_nanos);
         finding.victims.driver_held |= stall.held_driver;
+        let own = Duration::from_nanos(stall.times.own());
         finding.count += 1;
-        finding.total += duration;
-        finding.max = finding.max.max(duration);
+        finding.total += own;
+        finding.max = finding.max.max(own);
         finding.split.on_cpu += Duration::from_nanos(stall.times.on_cpu);
         finding.split.run_queue += Duration::from_nanos(stall.times.run_queue);
         finding.split.off_cpu += Duration::from_nanos(stall.times.off_cpu);
+        finding.split.unknown += Duration::from_nanos(stall.times.unknown);
+        finding.split.paused += Duration::from_nanos(stall.paused_nanos());
     }
 
     /// Adds the delay of a task that waited during a stall.

@@ -107,7 +107,7 @@ impl Findings {
                 entry.add_delay(delay);
             }
             let cause = entry.cause();
-            inner.durations[index_of(cause)].record(stall.duration_nanos, &inner.carried);
+            inner.durations[index_of(cause)].record(stall.times.own(), &inner.carried);
         } else {
             inner.ongoing.insert(stall.key, OngoingStall { finding: id.clone(), lock, stall: record });
         }
@@ -237,7 +237,7 @@ mod tests {
             start_unix_ns: start_ms * 1_000_000,
             start_nanos: start_ms * 1_000_000,
             duration_nanos: ms * 1_000_000,
-            times: Default::default(),
+            times: evidence::TimeSplit { off_cpu: ms * 1_000_000, ..Default::default() },
             captures: vec![evidence::Capture::without_stack(0, false, None)],
         }
     }
@@ -276,6 +276,24 @@ mod tests {
         assert_eq!((ended.count, ended.ongoing), (1, None));
         assert!(ended.total == Duration::from_millis(30));
         assert_eq!(findings.stalls(SystemTime::UNIX_EPOCH).len(), 1);
+    }
+
+    #[test]
+    fn the_machines_time_is_not_in_the_totals() {
+        let findings = Findings::default();
+        let times = evidence::TimeSplit {
+            on_cpu: 1_000_000,
+            run_queue: 40_000_000,
+            off_cpu: 29_000_000,
+            unknown: 10_000_000,
+        };
+        let slow = StallEvidence { times, ..stall(Phase::Ended, 1, 1000, 100) };
+        let finding = findings.add_stall(&slow, task(), diagnosis("a")).unwrap();
+        let ms = Duration::from_millis;
+        assert_eq!((finding.total, finding.max, finding.split.own()), (ms(30), ms(30), ms(30)));
+        assert_eq!((finding.split.paused, finding.split.not_own()), (ms(20), ms(70)));
+        let sleep = findings.causes().into_iter().find(|cause| cause.cause == Cause::Sleep).unwrap();
+        assert_eq!((sleep.durations.count, sleep.durations.sum), (1, ms(30)));
     }
 
     #[test]

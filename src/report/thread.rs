@@ -111,7 +111,7 @@ impl ReporterLoop {
             StallVerdict::Blocked(diagnosis) => *diagnosis,
             StallVerdict::Starved => {
                 if matches!(stall.phase, Phase::Ended) {
-                    self.self_metrics.count_starvation(stall.times.off_cpu, true);
+                    self.self_metrics.count_starvation(stall.times.own(), true);
                 }
                 return self.findings.retract_stall(stall.key);
             }

@@ -7,7 +7,7 @@ use crate::watchdog::time_split::TimeSplitter;
 use crate::watchdog::worker_monitor::driver_check::DriverCheck;
 
 /// A running thread has just woken if its CPU time is less than the poll's
-/// attributable time divided by this.
+/// own time divided by this.
 const JUST_WOKEN_CPU_DIVISOR: u64 = 4;
 /// A thread that has just woken is not captured, for at most this many
 /// consecutive wakes. If there are more, the thread sleeps again and again, and
@@ -17,15 +17,13 @@ const MAX_SKIPPED_WAKES: u32 = 8;
 /// A poll that was in progress in some pass.
 pub(super) struct TrackedPoll {
     pub(super) poll: ActivePoll,
-    /// The samples of the poll; `None` before the first one.
-    pub(super) splitter: Option<TimeSplitter>,
+    pub(super) splitter: TimeSplitter,
     /// The part of the poll's time in which the whole process was paused.
     pub(super) paused_nanos: u64,
     pub(super) captures: Vec<Capture>,
     /// Whether the holder of the awaited lock has been searched.
     pub(super) has_searched_holder: bool,
-    /// The attributable time at which the next capture is due. It doubles each
-    /// time.
+    /// The own time at which the next capture is due. It doubles each time.
     next_capture_nanos: u64,
     /// The number of consecutive wakes, see [`count_wakes`].
     wakes: u32,
@@ -36,10 +34,10 @@ pub(super) struct TrackedPoll {
 }
 
 impl TrackedPoll {
-    pub(super) fn new(poll: ActivePoll, threshold_nanos: u64) -> Self {
+    pub(super) fn new(poll: ActivePoll, splitter: TimeSplitter, threshold_nanos: u64) -> Self {
         Self {
             poll,
-            splitter: None,
+            splitter,
             paused_nanos: 0,
             captures: Vec::new(),
             has_searched_holder: false,
@@ -61,27 +59,17 @@ impl TrackedPoll {
     ) -> bool {
         self.wakes = count_wakes(self.wakes, sample, before, times);
         let is_skipped = (1..=MAX_SKIPPED_WAKES).contains(&self.wakes);
-        let is_due = times.attributable() >= self.next_capture_nanos && !is_skipped;
-        while is_due && self.next_capture_nanos <= times.attributable() {
+        let is_due = times.own() >= self.next_capture_nanos && !is_skipped;
+        while is_due && self.next_capture_nanos <= times.own() {
             self.next_capture_nanos *= 2;
         }
         is_due
     }
 
-    /// Splits the poll's time until the age `wall_nanos`. The time before the
-    /// first sample is split in the same proportions as the time after it,
-    /// except for the part that [`TimeSplitter::begin`] credits.
+    /// Splits the poll's time until its last sample. `wall_nanos` is the age at
+    /// that sample.
     pub(super) fn times(&self, wall_nanos: u64) -> TimeSplit {
-        let total = wall_nanos.saturating_sub(self.paused_nanos);
-        let Some(splitter) = &self.splitter else { return TimeSplit::default().scaled_to(total) };
-        let times = splitter.split();
-        // One sample proves a wait and says nothing about the rest of the time.
-        if splitter.has_one_sample() && times.total() > 0 { times } else { times.scaled_to(total) }
-    }
-
-    /// Returns the part of the poll's time that its code caused.
-    pub(super) fn attributable_nanos(&self, wall_nanos: u64) -> u64 {
-        self.times(wall_nanos).attributable()
+        self.splitter.split(wall_nanos.saturating_sub(self.paused_nanos))
     }
 }
 
@@ -89,7 +77,7 @@ impl TrackedPoll {
 /// its current code did not take the time. The next sample, if there is one,
 /// shows more.
 pub(super) fn has_just_woken(sample: &ThreadSample, times: TimeSplit) -> bool {
-    sample.activity == ThreadActivity::Running && times.on_cpu < times.attributable() / JUST_WOKEN_CPU_DIVISOR
+    sample.activity == ThreadActivity::Running && times.on_cpu < times.own() / JUST_WOKEN_CPU_DIVISOR
 }
 
 /// Returns the number of consecutive wakes of a thread which every sample found
@@ -105,7 +93,7 @@ pub(super) fn count_wakes(
     before: Option<&ThreadSample>,
     times: TimeSplit,
 ) -> u32 {
-    let runs = |sample: &ThreadSample| (sample.cpu_nanos, sample.slices);
+    let runs = |sample: &ThreadSample| (sample.times.cpu_nanos, sample.times.slices);
     let has_run = before.is_none_or(|before| runs(before) != runs(sample));
     match (has_just_woken(sample, times), wakes) {
         (false, _) => 0,
