@@ -11,36 +11,17 @@
 // there.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 
+#[macro_use]
 mod common;
 
-use std::process::Command;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-use std::{env, io, mem, ptr, thread};
+use std::{io, mem, ptr, thread};
 
 use common::{STALL, cpu_time, eventually, finding, runtime, scope, spin};
 use loopscope::{Cause, Evidence, Finding, Scope};
 use tokio::runtime::Runtime;
-
-/// Runs a scenario in a child process. A failed scenario panics or is killed
-/// by a signal.
-fn run_scenario(scenario: &str) {
-    let this = env::current_exe().unwrap();
-    let output = Command::new(this).args(["--exact", scenario, "--ignored", "--nocapture"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{scenario}: {}\n{text}", output.status);
-    assert!(text.contains("1 passed"), "there is no scenario {scenario}\n{text}");
-}
-
-macro_rules! scenarios {
-    ($($test:ident runs $scenario:ident;)*) => {$(
-        #[test]
-        fn $test() {
-            run_scenario(stringify!($scenario));
-        }
-    )*};
-}
 
 scenarios! {
     stalls_are_found_although_the_worker_blocks_all_signals runs blocked_signals;

@@ -74,8 +74,7 @@ static TARGETS: [Target; MAX_TARGETS] = [const {
 /// An entry keeps its buffer when its owner changes.
 static FREE_TARGETS: Lock<Option<Vec<usize>>> = Lock::new(None);
 
-/// The process that installed the handler. Each request contains it. A child
-/// process made by `fork` sends no requests.
+/// The process that sends requests. Each request contains it.
 static PID: AtomicI32 = AtomicI32::new(0);
 
 /// The answer to a request.
@@ -208,8 +207,9 @@ impl Drop for StackRequester {
 /// and its default action would end the process.
 fn signal_number() -> Option<i32> {
     static SIGNAL: OnceLock<Option<i32>> = OnceLock::new();
+    // A forked child has the handler of its parent.
+    PID.store(os::getpid(), Relaxed);
     *SIGNAL.get_or_init(|| {
-        PID.store(os::getpid(), Relaxed);
         // Programs often use the first real-time signals without a check, so
         // this takes one that has no handler. For the same reason, two versions
         // of loopscope in one process get different signals.

@@ -29,11 +29,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::evidence::Message;
 use crate::os;
+use crate::owned_thread::OwnedThread;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::{DropReason, SelfMetrics};
 use crate::settings::{Settings, Signals};
@@ -66,11 +67,11 @@ impl From<&Settings> for WatchdogConfig {
     }
 }
 
-/// The running watchdog. Dropping it stops and joins its thread.
+/// The running watchdog. Dropping it stops its thread and waits for its end.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: OwnedThread,
 }
 
 impl Watchdog {
@@ -82,21 +83,17 @@ impl Watchdog {
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new()
-            .name("loopscope-watch".to_owned())
-            .spawn(move || WatchdogLoop::new(&recorder, &self_metrics, &outbox, config).run(&stopped))?;
-        Ok(Self { stop, thread: Some(thread) })
+        let thread = OwnedThread::spawn("loopscope-watch", move || {
+            WatchdogLoop::new(&recorder, &self_metrics, &outbox, config).run(&stopped);
+        })?;
+        Ok(Self { stop, thread })
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // The panic hook has already printed a panic of that thread.
-            let _ = thread.join();
-        }
+        self.thread.unpark();
     }
 }
 

@@ -4,7 +4,16 @@
 
 #[path = "../../../src/lock.rs"]
 mod lock;
+#[path = "../../../src/per_process.rs"]
+mod per_process;
 mod record;
+
+/// The library counts forks here. The model has none.
+mod fork {
+    pub(crate) fn generation() -> u32 {
+        1
+    }
+}
 
 use record::kinds::KindId;
 use record::slot;
