@@ -95,6 +95,9 @@ impl ReporterLoop {
                     self.findings.add_wait(start_nanos, end_nanos, task);
                 }
                 Message::Replaced(hook) => self.report_replaced_hook(hook),
+                Message::SignalTaken { given_up, replacement } => {
+                    self.report_signal_change(given_up, replacement);
+                }
                 Message::NoStall(key) => self.findings.retract_stall(key),
                 Message::End => return,
             }
@@ -158,6 +161,26 @@ impl ReporterLoop {
         );
         let _writing = WritingReport::begin();
         tracing::warn!(target: "loopscope", hook, "{text}");
+        self.print(&text);
+    }
+
+    fn report_signal_change(&self, given_up: Option<i32>, replacement: Option<i32>) {
+        let reason = match given_up {
+            Some(signal) => format!("other code has installed a handler of signal {signal}"),
+            None => "other code has a handler of every real-time signal".to_owned(),
+        };
+        let consequence = match replacement {
+            Some(signal) => format!("stacks are copied with signal {signal} from now on"),
+            None => "stacks of threads that compute are no longer copied".to_owned(),
+        };
+        let text = format!("{reason}: {consequence}");
+        let _writing = WritingReport::begin();
+        tracing::warn!(target: "loopscope", given_up, replacement, "{text}");
+        self.print(&text);
+    }
+
+    /// Prints a line to stderr, if reports are printed there.
+    fn print(&self, text: &str) {
         if self.terminal.is_shown() {
             let _ = writeln!(io::stderr().lock(), "loopscope: {text}");
         }

@@ -64,6 +64,8 @@ impl ScopeState {
             watchdog_cpu: Duration::from_nanos(cpu_nanos.unwrap_or(0)),
             captures: self.self_metrics.captures(),
             dropped: self.self_metrics.drops(),
+            capture_signal: self.self_metrics.signal(),
+            signals_given_up: self.self_metrics.signals_given_up(),
             replaced_hooks: self.recorder.replaced_hooks.all().into_iter().map(Hook::name).collect(),
         }
     }

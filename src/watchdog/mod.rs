@@ -32,6 +32,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(stack_capture)]
+use crate::capture::signal_choice::{self, SignalChange};
 use crate::evidence::Message;
 use crate::os;
 use crate::owned_thread::OwnedThread;
@@ -237,6 +239,18 @@ impl<'r> WatchdogLoop<'r> {
         }
         for hook in self.hook_audit.audit(self.recorder) {
             self.outbox.send(Message::Replaced(hook), self.self_metrics);
+        }
+        #[cfg(stack_capture)]
+        self.note_signal();
+    }
+
+    /// Notes which signal the process uses to copy stacks, and reports a change
+    /// of it. One scope of the process reports it.
+    #[cfg(stack_capture)]
+    fn note_signal(&self) {
+        self.self_metrics.set_signal(signal_choice::chosen(), signal_choice::given_up());
+        if let Some(SignalChange { given_up, replacement }) = signal_choice::take_unreported() {
+            self.outbox.send(Message::SignalTaken { given_up, replacement }, self.self_metrics);
         }
     }
 
