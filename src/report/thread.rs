@@ -1,7 +1,9 @@
 //! The thread that turns evidence into findings and reports them. Symbolising
 //! and writing to a terminal may take long, so the watchdog does neither.
 
-use std::io::{self, IsTerminal, Write};
+#[cfg(feature = "diagnostic")]
+use std::io::IsTerminal;
+use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;

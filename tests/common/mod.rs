@@ -1,6 +1,6 @@
 //! Helpers for the detection tests: a watched runtime, and waits that end when
 //! a condition holds, not after a fixed time.
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unreachable_pub, missing_docs, unused_macros)]
 
 use std::process::Command;
 use std::time::{Duration, Instant};
