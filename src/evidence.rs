@@ -205,6 +205,11 @@ pub(crate) enum Message {
     Wait(TaskWait),
     /// The program replaced one of the recorder's hooks.
     Replaced(Hook),
+    /// Other code has claimed the signal that copies stacks, or all signals.
+    SignalTaken {
+        given_up: Option<i32>,
+        replacement: Option<i32>,
+    },
     /// The reported stall with this key was not caused by the task's code.
     NoStall((usize, u64)),
     /// The last message.

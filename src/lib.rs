@@ -56,6 +56,11 @@
 //!   kernel restarts by itself. By default it avoids calls that would return
 //!   `EINTR`, but a thread may enter one in the microseconds between the check
 //!   and the signal. [`Signals::Never`] turns signals off.
+//! * The signal is the highest one without a handler, usually 64. gdb stops at
+//!   it unless told `handle SIG64 nostop noprint pass`.
+//!   [`ObserverSnapshot::capture_signal`] is its number.
+//! * A scope does not watch a forked child of its process. The child says so
+//!   once and can start a scope of its own.
 //!
 //! # Features
 //!
@@ -86,9 +91,12 @@ mod evidence;
 mod export;
 mod finding;
 mod findings;
+mod fork;
 mod instrument;
 mod lock;
 mod os;
+mod owned_thread;
+mod per_process;
 mod record;
 pub mod report;
 mod scope;

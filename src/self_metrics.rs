@@ -1,7 +1,7 @@
 //! Counters of the watchdog's own work.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI32, AtomicU64};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use crate::snapshot::PressureSnapshot;
@@ -61,6 +61,9 @@ pub(crate) struct SelfMetrics {
     some_pressure_nanos: AtomicU64,
     full_pressure_nanos: AtomicU64,
     suppressed_reports: AtomicU64,
+    /// The signal that copies stacks, zero before it is needed.
+    signal: AtomicI32,
+    signals_given_up: AtomicU32,
     /// The watchdog's thread id, zero before it runs.
     pub(crate) tid: AtomicI32,
 }
@@ -105,6 +108,21 @@ impl SelfMetrics {
 
     pub(crate) fn suppressed_reports(&self) -> u64 {
         self.suppressed_reports.load(Relaxed)
+    }
+
+    /// Sets the signal that copies stacks, and how many signals this process
+    /// has given up before.
+    pub(crate) fn set_signal(&self, signal: Option<i32>, given_up: u32) {
+        self.signal.store(signal.unwrap_or(0), Relaxed);
+        self.signals_given_up.store(given_up, Relaxed);
+    }
+
+    pub(crate) fn signal(&self) -> Option<i32> {
+        Some(self.signal.load(Relaxed)).filter(|signal| *signal > 0)
+    }
+
+    pub(crate) fn signals_given_up(&self) -> u32 {
+        self.signals_given_up.load(Relaxed)
     }
 
     pub(crate) fn starved_polls(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! The settings of a scope, checked, with the overrides of the environment.
 
 use std::env;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -20,6 +21,17 @@ pub enum Terminal {
     Always,
     /// Nowhere. Only the `tracing` event is emitted.
     Never,
+}
+
+impl Terminal {
+    /// Returns whether reports are printed to stderr.
+    pub(crate) fn is_shown(self) -> bool {
+        match self {
+            Self::Auto => io::stderr().is_terminal(),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
 }
 
 /// Whether loopscope may send signals to the threads of watched runtimes, to

@@ -273,6 +273,13 @@ pub struct ObserverSnapshot {
     /// `queue_full` (the reporting thread was too slow) and
     /// `too_many_findings`.
     pub dropped: Vec<(&'static str, u64)>,
+    /// The number of the signal with which threads copy their stacks; `None`
+    /// before the first copy, and if every real-time signal has a handler of
+    /// other code. All scopes of a process use the same signal.
+    pub capture_signal: Option<i32>,
+    /// How many signals loopscope has given up in this process, because other
+    /// code installed a handler of its own.
+    pub signals_given_up: u32,
     /// The names of loopscope's hooks that the application replaced after
     /// [`Scope::watch`](crate::Scope::watch). They are not called, so their
     /// data is missing.

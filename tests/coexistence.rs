@@ -11,45 +11,37 @@
 // there.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 
+#[macro_use]
 mod common;
 
-use std::process::Command;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-use std::{env, io, mem, ptr, thread};
+use std::{io, mem, ptr, thread};
 
 use common::{STALL, cpu_time, eventually, finding, runtime, scope, spin};
-use loopscope::{Cause, Evidence, Finding, Scope};
+use loopscope::{Cause, Evidence, Finding, Scope, Terminal};
 use tokio::runtime::Runtime;
-
-/// Runs a scenario in a child process. A failed scenario panics or is killed
-/// by a signal.
-fn run_scenario(scenario: &str) {
-    let this = env::current_exe().unwrap();
-    let output = Command::new(this).args(["--exact", scenario, "--ignored", "--nocapture"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{scenario}: {}\n{text}", output.status);
-    assert!(text.contains("1 passed"), "there is no scenario {scenario}\n{text}");
-}
-
-macro_rules! scenarios {
-    ($($test:ident runs $scenario:ident;)*) => {$(
-        #[test]
-        fn $test() {
-            run_scenario(stringify!($scenario));
-        }
-    )*};
-}
 
 scenarios! {
     stalls_are_found_although_the_worker_blocks_all_signals runs blocked_signals;
     signal_handlers_of_the_application_still_run runs application_handlers;
     a_handler_that_replaced_loopscopes_receives_no_signal runs replaced_handler;
+    tokios_own_signal_streams_receive_no_signal_of_loopscope runs claimed_by_tokio;
+    two_scopes_use_one_signal runs two_scopes;
     the_handler_does_nothing_in_a_forked_child runs fork;
     stalls_are_found_in_a_process_that_is_not_dumpable runs not_dumpable;
     stalls_are_found_in_a_sandbox_without_ptrace runs sandbox;
     stalls_are_counted_without_proc runs no_proc;
+}
+
+#[test]
+fn loopscope_takes_another_signal_if_its_own_is_claimed_and_says_so_once() {
+    let text = common::run_scenario("claimed_signal");
+    let lines =
+        |end| text.lines().filter(|line| line.starts_with("loopscope: ") && line.contains(end)).count();
+    assert_eq!(lines("stacks are copied with signal"), 8, "{text}");
+    assert_eq!(lines("are no longer copied"), 1, "{text}");
 }
 
 #[inline(never)]
@@ -153,14 +145,17 @@ fn install_handler(signal: i32, handler: extern "C" fn(i32)) {
 #[ignore = "a scenario that another test runs in a child process"]
 fn application_handlers() {
     install_handler(libc::SIGPROF, on_profiler_signal);
-    let first = libc::SIGRTMIN();
+    let [first, last] = [libc::SIGRTMIN(), libc::SIGRTMAX()];
     install_handler(first, on_application_signal);
+    install_handler(last, on_application_signal);
     let period = libc::timeval { tv_sec: 0, tv_usec: 2_000 };
     let timer = libc::itimerval { it_interval: period, it_value: period };
     assert_eq!(unsafe { libc::setitimer(libc::ITIMER_PROF, &raw const timer, ptr::null_mut()) }, 0);
     let scope = scope();
     let runtime = runtime(&scope, 1);
     assert_causes_and_sites(&cause_stalls(&scope, &runtime));
+    let signal = capture_signal(&scope);
+    assert!(signal > first && signal < last, "signal {signal}");
     let before = (PROFILER_SIGNALS.load(Relaxed), APPLICATION_SIGNALS.load(Relaxed));
     unsafe { libc::raise(first) };
     eventually("the profiler's signal", || {
@@ -188,6 +183,78 @@ fn replaced_handler() {
     let later = finding(&scope, "later");
     assert_eq!(later.evidence, Evidence::None, "{later:#?}");
     assert_eq!(APPLICATION_SIGNALS.load(Relaxed), 0, "loopscope sent no signal to the application's handler");
+}
+
+fn capture_signal(scope: &Scope) -> i32 {
+    eventually("the signal", || scope.snapshot().observer.capture_signal)
+}
+
+fn signals_with_a_handler() -> Vec<i32> {
+    (libc::SIGRTMIN()..=libc::SIGRTMAX()).filter(|signal| handler_of(*signal) != libc::SIG_DFL).collect()
+}
+
+/// Each time that the application claims loopscope's signal, the next
+/// computation has its line, and one line of text says what has happened. In
+/// the end loopscope gives up.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn claimed_signal() {
+    const MAX_GIVEN_UP: u32 = 8;
+    let scope = Scope::builder().terminal(Terminal::Always).start().unwrap();
+    let runtime = runtime(&scope, 1);
+    run(&runtime, "0", computes);
+    assert_eq!(finding(&scope, "0").evidence, Evidence::Stack);
+    let names = ["1", "2", "3", "4", "5", "6", "7", "8"];
+    let mut previous = capture_signal(&scope);
+    assert_eq!(previous, libc::SIGRTMAX());
+    for (name, given_up) in names.into_iter().zip(1..) {
+        install_handler(previous, on_application_signal);
+        run(&runtime, name, computes);
+        let later = finding(&scope, name);
+        assert_eq!(later.evidence, Evidence::Stack, "{name}: {later:#?}");
+        let observer = scope.snapshot().observer;
+        assert_eq!(observer.signals_given_up, given_up);
+        previous = capture_signal(&scope);
+    }
+    install_handler(previous, on_application_signal);
+    run(&runtime, "last", computes);
+    assert_eq!(finding(&scope, "last").evidence, Evidence::None);
+    eventually("the end", || scope.snapshot().observer.capture_signal.is_none().then_some(()));
+    assert_eq!(scope.snapshot().observer.signals_given_up, MAX_GIVEN_UP + 1);
+    assert_eq!(APPLICATION_SIGNALS.load(Relaxed), 0, "loopscope sent no signal to the application's handler");
+}
+
+/// Tokio's handler also calls the handler that was there before.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn claimed_by_tokio() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    run(&runtime, "before", computes);
+    assert_eq!(finding(&scope, "before").evidence, Evidence::Stack);
+    let signal = capture_signal(&scope);
+    let kind = tokio::signal::unix::SignalKind::from_raw(signal);
+    let _guard = runtime.enter();
+    let mut stream = tokio::signal::unix::signal(kind).unwrap();
+    run(&runtime, "after", computes);
+    assert_eq!(finding(&scope, "after").evidence, Evidence::Stack);
+    let received = runtime.block_on(async { tokio::time::timeout(STALL / 10, stream.recv()).await });
+    assert!(received.is_err(), "{received:?}");
+    unsafe { libc::raise(signal) };
+    assert_eq!(runtime.block_on(stream.recv()), Some(()));
+}
+
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn two_scopes() {
+    let scopes = [scope(), scope()];
+    for scope in &scopes {
+        let runtime = runtime(scope, 1);
+        assert_causes_and_sites(&cause_stalls(scope, &runtime));
+    }
+    let [first, second] = scopes.each_ref().map(capture_signal);
+    assert_eq!(first, second);
+    assert_eq!(signals_with_a_handler(), [first]);
 }
 
 /// A forked child inherits the handler, but none of the threads.

@@ -6,11 +6,15 @@
 //! the stack from outside while the thread waits in a system call. [`unwind`]
 //! turns either copy into code addresses.
 
+mod copy;
 pub(crate) mod descriptor;
 pub(crate) mod machine;
 pub(crate) mod modules;
 pub(crate) mod passive;
 pub(crate) mod signal;
+pub(crate) mod signal_choice;
+mod sync;
+mod target;
 pub(crate) mod unwind;
 
 /// The maximum number of bytes copied from a stack, from the innermost frame

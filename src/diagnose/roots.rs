@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use crate::diagnose::names;
 use crate::finding::FrameKind;
 use crate::lock::Lock;
+use crate::per_process::PerProcess;
 
 /// The directories that contain the application's sources, innermost first.
 #[derive(Debug)]
 pub(super) struct SourceRoots(Vec<PathBuf>);
 
 /// The same directories, for code that shows a line of source.
-static PROCESS_SOURCE_ROOTS: Lock<Vec<PathBuf>> = Lock::new(Vec::new());
+static PROCESS_SOURCE_ROOTS: PerProcess<Lock<Vec<PathBuf>>> = PerProcess::new();
 
 /// Returns the directories in which this process's own sources were compiled.
 #[cfg(feature = "diagnostic")]
 pub(crate) fn source_roots() -> Vec<PathBuf> {
-    PROCESS_SOURCE_ROOTS.lock().clone()
+    PROCESS_SOURCE_ROOTS.get().lock().clone()
 }
 
 impl SourceRoots {
@@ -39,7 +40,7 @@ impl SourceRoots {
         }
         // The innermost matching root must be found first.
         roots.sort_by_key(|root| std::cmp::Reverse(root.components().count()));
-        PROCESS_SOURCE_ROOTS.lock().clone_from(&roots);
+        PROCESS_SOURCE_ROOTS.get().lock().clone_from(&roots);
         Self(roots)
     }
 

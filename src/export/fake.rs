@@ -130,6 +130,8 @@ pub(crate) fn snapshot() -> Snapshot {
             watchdog_cpu: Duration::from_millis(7_001),
             captures: vec![("stack", 701), ("moved on", 709)],
             dropped: vec![("report budget", 719)],
+            capture_signal: Some(64),
+            signals_given_up: 2,
             replaced_hooks: vec!["on_task_spawn"],
         },
     }

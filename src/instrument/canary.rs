@@ -14,12 +14,14 @@ use crate::record::recorder::Recorder;
 #[must_use = "a canary measures nothing unless spawned"]
 pub struct Canary {
     recorder: Arc<Recorder>,
-    lag_probe: Arc<LagProbe>,
+    /// `None` if the scope was not live when this was created.
+    lag_probe: Option<Arc<LagProbe>>,
 }
 
 impl Canary {
     pub(crate) fn new(recorder: &Arc<Recorder>, name: &'static str) -> Self {
-        Self { recorder: Arc::clone(recorder), lag_probe: recorder.lag_probes.for_canary(name) }
+        let lag_probe = recorder.is_live().then(|| recorder.lag_probes.for_canary(name));
+        Self { recorder: Arc::clone(recorder), lag_probe }
     }
 }
 
@@ -27,10 +29,10 @@ impl Future for Canary {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if !self.recorder.is_live() {
+        let Some(lag_probe) = self.lag_probe.as_ref().filter(|_| self.recorder.is_live()) else {
             return Poll::Ready(());
-        }
-        let polled = self.lag_probe.poll(&self.recorder.clock, context);
+        };
+        let polled = lag_probe.poll(&self.recorder.clock, context);
         // The watchdog may sleep because there was no canary to wake.
         self.recorder.idle_park.wake();
         polled
@@ -39,7 +41,9 @@ impl Future for Canary {
 
 impl Drop for Canary {
     fn drop(&mut self) {
-        self.lag_probe.canary_dropped();
+        if let Some(lag_probe) = self.lag_probe.as_ref().filter(|_| !self.recorder.liveness.is_in_child()) {
+            lag_probe.canary_dropped();
+        }
     }
 }
 

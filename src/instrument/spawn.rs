@@ -146,6 +146,9 @@ impl QueuedCall {
 impl Drop for RunningCall {
     fn drop(&mut self) {
         let QueuedCall { name, recorder, queued_at } = &self.queued;
+        if recorder.liveness.is_in_child() {
+            return;
+        }
         let clock = &recorder.clock;
         recorder.blocking_calls.record(
             name,

@@ -9,6 +9,7 @@ use std::thread;
 use tokio::runtime::Id;
 
 use crate::lock::Lock;
+use crate::per_process::PerProcess;
 use crate::record::poll_stack::{PollSource, PollStack};
 use crate::record::recorder::Recorder;
 use crate::record::runtimes::WorkerLabel;
@@ -27,7 +28,9 @@ struct ThreadScope {
 
 impl Drop for ThreadScope {
     fn drop(&mut self) {
-        if let (Some(recorder), Some(runtime)) = (self.recorder.upgrade(), self.runtime) {
+        if let (Some(recorder), Some(runtime)) = (self.recorder.upgrade(), self.runtime)
+            && !recorder.liveness.is_in_child()
+        {
             recorder.runtimes.remove_thread(runtime);
         }
     }
@@ -143,14 +146,14 @@ fn set_poll_stack(current: &RefCell<Option<PollStack>>, recorder: &Arc<Recorder>
 }
 
 /// The recorder for threads that belong to no scope.
-static DEFAULT: Lock<Weak<Recorder>> = Lock::new(Weak::new());
+static DEFAULT: PerProcess<Lock<Weak<Recorder>>> = PerProcess::new();
 /// Changes when [`DEFAULT`] changes. A named future that has found no recorder
 /// reads this number without a lock, and searches again only after a change.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 /// Sets the recorder for threads that belong to no scope.
 pub(crate) fn set_default(recorder: &Arc<Recorder>) {
-    *DEFAULT.lock() = Arc::downgrade(recorder);
+    *DEFAULT.get().lock() = Arc::downgrade(recorder);
     GENERATION.fetch_add(1, Release);
 }
 
@@ -161,5 +164,5 @@ pub(crate) fn default_generation() -> u64 {
 
 #[cold]
 fn default_recorder() -> Option<Arc<Recorder>> {
-    DEFAULT.lock().upgrade().filter(|recorder| recorder.is_live())
+    DEFAULT.get().lock().upgrade().filter(|recorder| recorder.is_live())
 }

@@ -14,13 +14,10 @@
 //! on all threads before it reads their slots ([`os::fence_all_threads`]). If
 //! the kernel cannot do that, the watchdog does not sleep.
 
-use std::sync::OnceLock;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, fence};
-use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::os;
+use crate::record::sync::{AtomicBool, OnceLock, Relaxed, SeqCst, Thread, fence, thread};
 
 /// The flag of a sleeping watchdog, and its thread.
 #[derive(Debug, Default)]

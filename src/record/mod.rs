@@ -9,6 +9,7 @@ pub(crate) mod histogram;
 pub(crate) mod hook_status;
 pub(crate) mod idle_park;
 pub(crate) mod kinds;
+pub(crate) mod liveness;
 #[cfg(tokio_unstable)]
 mod locations;
 pub(crate) mod long_events;

@@ -255,6 +255,9 @@ impl PollStack {
 
 impl Drop for PollStack {
     fn drop(&mut self) {
+        if self.recorder.liveness.is_in_child() {
+            return;
+        }
         // A thread may end in a poll that only its next park would end. The
         // next thread that uses the record must begin without one, or none of
         // its polls is visible.

@@ -1,8 +1,8 @@
 //! All workers and kinds of one scope.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +14,7 @@ use crate::record::flight_recorder;
 use crate::record::hook_status::{HookStatus, ReplacedHooks};
 use crate::record::idle_park::IdlePark;
 use crate::record::kinds::{KindId, Kinds, TaskKind};
+use crate::record::liveness::Liveness;
 use crate::record::loop_lag::LagProbes;
 use crate::record::runtimes::{Runtimes, WorkerLabel, local_queue_depth};
 use crate::record::slot::ActivePoll;
@@ -41,7 +42,7 @@ pub(crate) struct Recorder {
     /// The kind of all code that runs between an unpark and a park.
     #[cfg(not(tokio_unstable))]
     pub(crate) unnamed_kind: KindId,
-    live: AtomicBool,
+    pub(crate) liveness: Liveness,
     workers: Lock<Workers>,
     /// See [`Self::generation`].
     generation: AtomicU64,
@@ -75,23 +76,23 @@ impl Recorder {
             replaced_hooks: ReplacedHooks::default(),
             blocking_calls: BlockingCalls::default(),
             lag_probes: LagProbes::default(),
-            live: AtomicBool::new(true),
+            liveness: Liveness::begin(),
             workers: Lock::default(),
             generation: AtomicU64::new(0),
             hook_statuses: Lock::default(),
         }
     }
 
-    /// Returns whether the scope still exists. Hooks do nothing after it has
-    /// ended.
+    /// Returns whether the scope still exists, in this process. Otherwise hooks
+    /// do nothing.
     #[inline]
     pub(crate) fn is_live(&self) -> bool {
-        self.live.load(Relaxed)
+        self.liveness.is_live()
     }
 
     /// Ends all recording: the scope has ended.
     pub(crate) fn end(&self) {
-        self.live.store(false, Relaxed);
+        self.liveness.end();
         self.lag_probes.end();
         self.runtimes.clear();
     }

@@ -1,6 +1,7 @@
 //! The poll in progress on a thread: one writer, any number of readers.
 
 use crate::lock::Lock;
+use crate::per_process::PerProcess;
 use crate::record::clock::Ticks;
 use crate::record::kinds::KindId;
 use crate::record::sync::{Acquire, AtomicBool, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, fence};
@@ -153,11 +154,11 @@ impl Slot {
 /// Slots that no thread uses. They are never freed, because the handler of a
 /// pending signal may read the number of a slot whose thread has ended. There
 /// are at most as many slots as there were watched threads at one time.
-static FREE: Lock<Vec<&'static Slot>> = Lock::new(Vec::new());
+static FREE: PerProcess<Lock<Vec<&'static Slot>>> = PerProcess::new();
 
 /// Takes an unused slot, or allocates one.
 pub(crate) fn take() -> &'static Slot {
-    let slot = FREE.lock().pop();
+    let slot = FREE.get().lock().pop();
     slot.unwrap_or_else(|| Box::leak(Box::default()))
 }
 
@@ -167,7 +168,7 @@ pub(crate) fn give_back(slot: &'static Slot) {
     if slot.in_poll() {
         slot.end();
     }
-    FREE.lock().push(slot);
+    FREE.get().lock().push(slot);
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
-//! The atomics of the slot. They are those of the standard library here.
-//! `tests/slot_model` compiles the same source of the slot with those of loom.
+//! What the slot and the idle park need of the standard library.
+//! `tests/slot_model` compiles the same sources with loom's versions.
 
+pub(crate) use std::sync::OnceLock;
 pub(crate) use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
+pub(crate) use std::thread::{self, Thread};

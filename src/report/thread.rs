@@ -1,11 +1,12 @@
 //! The thread that turns evidence into findings and reports them. Symbolising
 //! and writing to a terminal may take long, so the watchdog does neither.
 
-use std::io::{self, IsTerminal, Write};
+#[cfg(feature = "diagnostic")]
+use std::io::IsTerminal;
+use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crate::diagnose::symbols::Symbols;
@@ -13,6 +14,8 @@ use crate::diagnose::verdict::{self, StallVerdict};
 use crate::evidence::{Message, Phase, StallEvidence};
 use crate::finding::{Finding, TaskInfo};
 use crate::findings::Findings;
+use crate::fork::WritingReport;
+use crate::owned_thread::OwnedThread;
 use crate::record::hook_status::Hook;
 use crate::record::recorder::Recorder;
 #[cfg(feature = "diagnostic")]
@@ -30,10 +33,12 @@ pub(crate) type OnFinding = Box<dyn Fn(&Finding) + Send + Sync>;
 /// The average number of reports per minute, and the maximum number in a burst.
 const MAX_REPORTS_PER_MINUTE: u32 = 5;
 
-/// A handle to the thread. Dropping it joins the thread, which ends after the
+/// A handle to the thread. Dropping it waits for the thread's end, after the
 /// watchdog's last message; messages before that are handled first.
 #[derive(Debug)]
-pub(crate) struct Reporter(Option<JoinHandle<()>>);
+pub(crate) struct Reporter {
+    _thread: OwnedThread,
+}
 
 impl Reporter {
     /// Starts the thread.
@@ -53,7 +58,7 @@ impl Reporter {
         );
         let (recorder, self_metrics, findings) =
             (Arc::clone(recorder), Arc::clone(self_metrics), Arc::clone(findings));
-        let thread = thread::Builder::new().name("loopscope-report".to_owned()).spawn(move || {
+        let thread = OwnedThread::spawn("loopscope-report", move || {
             let symbols = Symbols::new(max_debug_info_memory);
             let mut reporter = ReporterLoop {
                 recorder,
@@ -67,16 +72,7 @@ impl Reporter {
             };
             reporter.run(&messages);
         })?;
-        Ok(Self(Some(thread)))
-    }
-}
-
-impl Drop for Reporter {
-    fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
-            // The panic hook has already printed a panic of the thread.
-            let _ = thread.join();
-        }
+        Ok(Self { _thread: thread })
     }
 }
 
@@ -100,6 +96,9 @@ impl ReporterLoop {
                 Message::Stall(stall) => self.add_stall(&stall),
                 Message::Wait(wait) => self.findings.add_wait(wait),
                 Message::Replaced(hook) => self.report_replaced_hook(hook),
+                Message::SignalTaken { given_up, replacement } => {
+                    self.report_signal_change(given_up, replacement);
+                }
                 Message::NoStall(key) => self.findings.retract_stall(key),
                 Message::End => return,
             }
@@ -148,8 +147,9 @@ impl ReporterLoop {
             return;
         }
         let suppressed_reports = std::mem::take(&mut self.suppressed_reports);
+        let _writing = WritingReport::begin();
         event::emit(finding, suppressed_reports);
-        if self.has_terminal_output() {
+        if self.terminal.is_shown() {
             print_report(finding, suppressed_reports);
         }
     }
@@ -160,18 +160,30 @@ impl ReporterLoop {
             "`{hook}` was set on a runtime's builder after `Scope::watch` and replaced loopscope's hook: {consequence}; \
              pass it to `Scope::watch_with` instead"
         );
+        let _writing = WritingReport::begin();
         tracing::warn!(target: "loopscope", hook, "{text}");
-        if self.has_terminal_output() {
-            let _ = writeln!(io::stderr().lock(), "loopscope: {text}");
-        }
+        self.print(&text);
     }
 
-    /// Returns whether reports are also printed to stderr.
-    fn has_terminal_output(&self) -> bool {
-        match self.terminal {
-            Terminal::Auto => io::stderr().is_terminal(),
-            Terminal::Always => true,
-            Terminal::Never => false,
+    fn report_signal_change(&self, given_up: Option<i32>, replacement: Option<i32>) {
+        let reason = match given_up {
+            Some(signal) => format!("other code has installed a handler of signal {signal}"),
+            None => "other code has a handler of every real-time signal".to_owned(),
+        };
+        let consequence = match replacement {
+            Some(signal) => format!("stacks are copied with signal {signal} from now on"),
+            None => "stacks of threads that compute are no longer copied".to_owned(),
+        };
+        let text = format!("{reason}: {consequence}");
+        let _writing = WritingReport::begin();
+        tracing::warn!(target: "loopscope", given_up, replacement, "{text}");
+        self.print(&text);
+    }
+
+    /// Prints a line to stderr, if reports are printed there.
+    fn print(&self, text: &str) {
+        if self.terminal.is_shown() {
+            let _ = writeln!(io::stderr().lock(), "loopscope: {text}");
         }
     }
 }

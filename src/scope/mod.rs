@@ -27,10 +27,16 @@ use crate::watchdog::Watchdog;
 
 /// Watches runtimes and futures until it is dropped.
 ///
-/// Dropping it stops its threads and waits until they have ended. Stalls that
-/// were detected before are still reported. The hooks in watched runtimes stay
-/// installed, but no longer record anything. With `LOOPSCOPE=off` in the
-/// environment it records and reports nothing.
+/// Dropping it stops its threads and waits for their end, but not for more than
+/// 10 seconds each. Stalls that were detected before are still reported. The
+/// hooks in watched runtimes stay installed, but no longer record anything. A
+/// scope may be dropped anywhere. In its own callback, or in a `tracing`
+/// subscriber that handles its events, a drop does not wait. With
+/// `LOOPSCOPE=off` in the environment it records and reports nothing.
+///
+/// A scope watches the process that started it. In a forked child it warns
+/// once, records nothing and has no findings; the child can start a scope of
+/// its own.
 ///
 /// # Examples
 ///
@@ -102,6 +108,9 @@ impl Scope {
     /// Panics if the future panics or if called within a runtime, as
     /// `Runtime::block_on` does.
     pub fn block_on<F: Future>(&self, runtime: &Runtime, future: F) -> F::Output {
+        if !self.state.recorder.is_live() {
+            return runtime.block_on(future);
+        }
         runtime.block_on(NamedFuture::in_recorder(future, "main", Arc::clone(&self.state.recorder)))
     }
 
@@ -238,7 +247,9 @@ impl Drop for Scope {
         drop(self.telemetry.take());
         drop(self.watchdog.take());
         drop(self.reporter.take());
-        self.state.recorder.end();
+        if !self.state.recorder.liveness.is_in_child() {
+            self.state.recorder.end();
+        }
     }
 }
 

@@ -31,12 +31,28 @@ impl ScopeState {
         let threshold = settings.threshold;
         let mut recorder = Recorder::new(threshold);
         recorder.tokio_measures_delay = settings.schedule_delay;
+        recorder.liveness.is_printed = settings.terminal.is_shown();
         Self {
             recorder: Arc::new(recorder),
             self_metrics: Arc::default(),
             findings: Arc::default(),
             threshold,
         }
+    }
+
+    /// Returns an empty state in a forked child, and warns once. The locks of
+    /// this one may be held for ever there.
+    fn of_child(&self) -> Option<Self> {
+        if !self.recorder.liveness.is_in_child() {
+            return None;
+        }
+        self.recorder.liveness.warn();
+        Some(Self {
+            recorder: Arc::new(Recorder::new(self.threshold)),
+            self_metrics: Arc::default(),
+            findings: Arc::default(),
+            threshold: self.threshold,
+        })
     }
 
     fn observer(&self) -> ObserverSnapshot {
@@ -48,6 +64,8 @@ impl ScopeState {
             watchdog_cpu: Duration::from_nanos(cpu_nanos.unwrap_or(0)),
             captures: self.self_metrics.captures(),
             dropped: self.self_metrics.drops(),
+            capture_signal: self.self_metrics.signal(),
+            signals_given_up: self.self_metrics.signals_given_up(),
             replaced_hooks: self.recorder.replaced_hooks.all().into_iter().map(Hook::name).collect(),
         }
     }
@@ -55,6 +73,9 @@ impl ScopeState {
 
 impl Source for ScopeState {
     fn snapshot(&self) -> Snapshot {
+        if let Some(child) = self.of_child() {
+            return child.snapshot();
+        }
         Snapshot {
             threshold: self.threshold,
             kinds: self.recorder.kind_snapshots(),
@@ -70,6 +91,9 @@ impl Source for ScopeState {
     }
 
     fn findings(&self) -> FindingsDocument {
+        if let Some(child) = self.of_child() {
+            return child.findings();
+        }
         let program = env::current_exe().unwrap_or_default();
         FindingsDocument {
             schema: FINDINGS_SCHEMA.to_owned(),
@@ -91,6 +115,9 @@ impl Source for ScopeState {
     }
 
     fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {
+        if let Some(child) = self.of_child() {
+            return child.stalls(since);
+        }
         StallsDocument {
             schema: STALLS_SCHEMA.to_owned(),
             now: SystemTime::now(),
@@ -100,7 +127,10 @@ impl Source for ScopeState {
 
     #[cfg(feature = "tokio-metrics")]
     fn runtimes(&self) -> Vec<(String, tokio::runtime::Handle)> {
-        self.recorder.runtimes.handles()
+        match self.of_child() {
+            Some(_) => Vec::new(),
+            None => self.recorder.runtimes.handles(),
+        }
     }
 
     fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {

@@ -218,7 +218,7 @@ impl Inspector {
     /// Requests a stack by signal. Returns whether the request was sent.
     fn request_stack(&mut self, seq: u64, request: OpenRequest) -> bool {
         if self.requester.is_none() {
-            self.requester = StackRequester::new();
+            self.requester = StackRequester::new(self.thread.tid);
         }
         let Some(requester) = &self.requester else { return false };
         if self.open_request.is_none() {
@@ -253,6 +253,13 @@ impl Inspector {
                 tools.self_metrics.count_capture(CaptureOutcome::Outdated);
                 self.open_request = None;
                 None
+            }
+            StackAnswer::OtherStack => {
+                tools.self_metrics.count_capture(CaptureOutcome::NoStack);
+                let OpenRequest { age_nanos, is_running, is_uninterruptible, call } =
+                    self.open_request.take()?;
+                let on_cpu = is_running && !is_uninterruptible;
+                Some(Capture::without_stack(age_nanos, on_cpu, call.map(|(_, info)| info)))
             }
             StackAnswer::Copied(stack) => {
                 tools.self_metrics.count_capture(CaptureOutcome::Signal);

@@ -30,11 +30,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(stack_capture)]
+use crate::capture::signal_choice::{self, SignalChange};
 use crate::evidence::Message;
 use crate::os;
+use crate::owned_thread::OwnedThread;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::{DropReason, SelfMetrics};
 use crate::settings::{Settings, Signals};
@@ -68,11 +71,11 @@ impl From<&Settings> for WatchdogConfig {
     }
 }
 
-/// The running watchdog. Dropping it stops and joins its thread.
+/// The running watchdog. Dropping it stops its thread and waits for its end.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: OwnedThread,
 }
 
 impl Watchdog {
@@ -84,21 +87,17 @@ impl Watchdog {
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new()
-            .name("loopscope-watch".to_owned())
-            .spawn(move || WatchdogLoop::new(&recorder, &self_metrics, &outbox, config).run(&stopped))?;
-        Ok(Self { stop, thread: Some(thread) })
+        let thread = OwnedThread::spawn("loopscope-watch", move || {
+            WatchdogLoop::new(&recorder, &self_metrics, &outbox, config).run(&stopped);
+        })?;
+        Ok(Self { stop, thread })
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // The panic hook has already printed a panic of that thread.
-            let _ = thread.join();
-        }
+        self.thread.unpark();
     }
 }
 
@@ -244,6 +243,18 @@ impl<'r> WatchdogLoop<'r> {
         }
         for hook in self.hook_audit.audit(self.recorder) {
             self.outbox.send(Message::Replaced(hook), self.self_metrics);
+        }
+        #[cfg(stack_capture)]
+        self.note_signal();
+    }
+
+    /// Notes which signal the process uses to copy stacks, and reports a change
+    /// of it. One scope of the process reports it.
+    #[cfg(stack_capture)]
+    fn note_signal(&self) {
+        self.self_metrics.set_signal(signal_choice::chosen(), signal_choice::given_up());
+        if let Some(SignalChange { given_up, replacement }) = signal_choice::take_unreported() {
+            self.outbox.send(Message::SignalTaken { given_up, replacement }, self.self_metrics);
         }
     }
 

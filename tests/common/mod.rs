@@ -1,9 +1,10 @@
 //! Helpers for the detection tests: a watched runtime, and waits that end when
 //! a condition holds, not after a fixed time.
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unreachable_pub, missing_docs, unused_macros)]
 
-use std::thread;
+use std::process::Command;
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
 use loopscope::{Finding, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
@@ -24,6 +25,27 @@ pub fn scope() -> Scope {
 pub fn runtime(scope: &Scope, workers: usize) -> Runtime {
     let mut builder = Builder::new_multi_thread();
     scope.watch(builder.worker_threads(workers).enable_all()).build().expect("the runtime starts")
+}
+
+/// Runs a scenario, a test that is marked `#[ignore]`, in a child process. A
+/// failed scenario panics or is killed by a signal. Returns what it printed.
+pub fn run_scenario(scenario: &str) -> String {
+    let this = env::current_exe().unwrap();
+    let output = Command::new(this).args(["--exact", scenario, "--ignored", "--nocapture"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{scenario}: {}\n{text}", output.status);
+    assert!(text.contains("1 passed"), "there is no scenario {scenario}\n{text}");
+    text.into_owned()
+}
+
+/// Declares tests that run a scenario each.
+macro_rules! scenarios {
+    ($($test:ident runs $scenario:ident;)*) => {$(
+        #[test]
+        fn $test() {
+            common::run_scenario(stringify!($scenario));
+        }
+    )*};
 }
 
 /// Calls `check` until it returns `Some`.

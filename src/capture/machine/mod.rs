@@ -7,6 +7,7 @@ mod cpu;
 
 pub(crate) use cpu::{direct_call_target, follows_syscall, registers, syscall_number, unwind_registers};
 
+use crate::capture::target::REGISTERS;
 use crate::os;
 
 /// The registers of an interrupted thread with which unwinding begins.
@@ -23,7 +24,7 @@ pub(crate) struct Registers {
 }
 
 impl Registers {
-    pub(crate) const COUNT: usize = 5;
+    pub(crate) const COUNT: usize = REGISTERS;
 
     /// Returns the registers in the order of the fields.
     pub(crate) const fn words(self) -> [u64; Self::COUNT] {

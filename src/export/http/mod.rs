@@ -11,10 +11,9 @@ mod routes;
 mod serve;
 mod state;
 
-use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::{io, mem};
 
 use axum::Router;
 use prometheus::Registry;
@@ -26,17 +25,18 @@ use crate::export::http::guard::AllowedHosts;
 use crate::export::http::routes::router;
 use crate::export::http::serve::{ConnectionLimits, serve};
 use crate::export::source::Source;
+use crate::owned_thread::OwnedThread;
 
 /// The name of the thread in debuggers and `top`.
 const THREAD_NAME: &str = "loopscope-http";
 
 /// The running telemetry thread. Drop closes all connections, stops the thread
-/// and waits until it has ended, which takes no noticeable time.
+/// and waits for its end, which takes no noticeable time.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: OwnedThread,
 }
 
 /// Binds `address` and serves the data of `source`. `/metrics` also contains
@@ -62,13 +62,13 @@ fn start_with(
     let thread = runtime()
         .and_then(|runtime| {
             let run = move || run(runtime, listener, router, limits, stopped);
-            thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(run)
+            OwnedThread::spawn(THREAD_NAME, run)
         })
         .map_err(|source| StartError::Thread { name: THREAD_NAME, source })?;
     if allowed_hosts == AllowedHosts::Any {
         tracing::warn!(target: "loopscope", %address, "telemetry is served to other machines without authentication");
     }
-    Ok(Telemetry { address, stop: Some(stop), thread: Some(thread) })
+    Ok(Telemetry { address, stop: Some(stop), thread })
 }
 
 fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
@@ -119,15 +119,13 @@ impl Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
+        let Some(stop) = self.stop.take() else { return };
+        if self.thread.is_of_this_process() {
             let _ = stop.send(());
-        }
-        // The telemetry thread itself drops this if it holds the last reference
-        // to the source. It cannot wait for its own end.
-        if let Some(thread) =
-            self.thread.take().filter(|thread| thread.thread().id() != thread::current().id())
-        {
-            let _ = thread.join();
+        } else {
+            // The parent process and its forked child share the descriptor that
+            // would wake the parent's thread.
+            mem::forget(stop);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;

@@ -151,6 +151,8 @@ catalogue! {
         "Stack captures, by result.";
     DROPPED: Counter "loopscope_dropped_total" ["reason"]
         "Dropped observations, by reason. While this rises, other metrics are lower bounds.";
+    SIGNALS_GIVEN_UP: Counter "loopscope_signals_given_up_total" []
+        "Signals that loopscope no longer uses to copy stacks, because other code of the process has installed a handler.";
     HOOKS_REPLACED: Gauge "loopscope_hooks_replaced" ["hook"]
         "1 for each hook of loopscope that the application replaced on a watched runtime's builder; absent if no hook was replaced.";
     THRESHOLD: Gauge "loopscope_blocking_threshold_seconds" []

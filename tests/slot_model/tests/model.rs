@@ -1,11 +1,11 @@
-//! What must hold for one reader and one writer in every interleaving.
+//! What must hold in every interleaving of two threads.
 
 use loom::model::Builder;
 use loom::sync::Arc;
-use loom::sync::atomic::Ordering::{Relaxed, SeqCst};
-use loom::sync::atomic::{AtomicBool, fence};
+use loom::sync::atomic::AtomicBool;
+use loom::sync::atomic::Ordering::Relaxed;
 use loom::thread;
-use slot_model::Slot;
+use slot_model::{IdlePark, Slot, Targets};
 
 /// Tries all interleavings with up to three preemptions. That is enough to fail
 /// if any one of the slot's memory orderings is missing.
@@ -72,23 +72,81 @@ fn a_reader_sees_the_active_poll_and_never_an_earlier_one_afterwards() {
     });
 }
 
-/// The worker wakes while the watchdog sets its sleep flag. Either the worker
-/// sees the flag, or the watchdog sees that the worker is awake.
+/// The worker wakes while the watchdog is about to sleep. loom fails if the
+/// watchdog then sleeps for ever.
 #[test]
 fn a_waking_worker_and_a_watchdog_about_to_sleep_do_not_miss_each_other() {
     check(|| {
         let slot = Arc::new(Slot::default());
-        let sleep_flag = Arc::new(AtomicBool::new(false));
+        let idle_park = Arc::new(IdlePark::default());
         slot.set_idle();
-        let (worker, flag) = (Arc::clone(&slot), Arc::clone(&sleep_flag));
+        let (worker, park) = (Arc::clone(&slot), Arc::clone(&idle_park));
         let wakes = thread::spawn(move || {
             worker.set_awake();
-            flag.load(Relaxed)
+            park.wake();
         });
-        sleep_flag.store(true, SeqCst);
-        fence(SeqCst);
-        let saw_all_idle = slot.is_idle();
-        let saw_the_flag = wakes.join().unwrap();
-        assert!(!saw_all_idle || saw_the_flag);
+        idle_park.sleep_while_idle(&slot);
+        wakes.join().unwrap();
+        assert!(!slot.is_idle());
+    });
+}
+
+#[test]
+fn a_late_signal_meets_no_other_request() {
+    check(|| {
+        let targets = Arc::new(Targets::default());
+        assert!(targets.claim(1) && targets.open(1));
+        let handler = Arc::clone(&targets);
+        let late = thread::spawn(move || handler.handle_signal(1));
+        let answered = targets.take_answer();
+        assert!(matches!(answered, None | Some(1)));
+        targets.cancel();
+        let reopened = targets.open(2).then(|| targets.handle_signal(2));
+        assert_ne!(reopened, Some(false), "the signal of an open request takes it");
+        let taken = late.join().unwrap();
+        let second = targets.take_answer();
+        match reopened {
+            Some(_) => assert_eq!(second, Some(2)),
+            None => assert!(taken && matches!(second, None | Some(1))),
+        }
+    });
+}
+
+/// The handler may run before the request is open: only the request's own
+/// orderings count.
+#[test]
+fn a_request_and_its_answer_are_whole() {
+    check(|| {
+        let targets = Arc::new(Targets::default());
+        assert!(targets.claim(1));
+        let handler = Arc::clone(&targets);
+        let handles = thread::spawn(move || handler.handle_signal(1));
+        assert!(targets.open(1));
+        let early = targets.take_answer();
+        let taken = handles.join().unwrap();
+        assert_eq!(early.or_else(|| targets.take_answer()), taken.then_some(1));
+    });
+}
+
+/// The requester of a thread ends while its signal is on its way.
+#[test]
+fn a_target_awaits_its_signal_before_it_serves_another_thread() {
+    check(|| {
+        let targets = Arc::new(Targets::default());
+        assert!(targets.claim(1) && targets.open(1));
+        let has_arrived = Arc::new(AtomicBool::new(false));
+        let (handler, arrives) = (Arc::clone(&targets), Arc::clone(&has_arrived));
+        let late = thread::spawn(move || {
+            arrives.store(true, Relaxed);
+            handler.handle_signal(1)
+        });
+        targets.cancel();
+        targets.release();
+        if targets.claim(2) {
+            assert!(has_arrived.load(Relaxed));
+            assert!(targets.open(2) && targets.handle_signal(2));
+            assert_eq!(targets.take_answer(), Some(2));
+        }
+        late.join().unwrap();
     });
 }

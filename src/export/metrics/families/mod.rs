@@ -192,6 +192,7 @@ fn loop_lag(out: &mut Families, snapshot: &Snapshot) {
 fn observer(out: &mut Families, snapshot: &Snapshot) {
     let observer = &snapshot.observer;
     out.add(&c::WATCHDOG_CPU, &[], seconds(observer.watchdog_cpu));
+    out.add(&c::SIGNALS_GIVEN_UP, &[], f64::from(observer.signals_given_up));
     for hook in &observer.replaced_hooks {
         out.add(&c::HOOKS_REPLACED, &[hook], 1.0);
     }

@@ -79,7 +79,15 @@ fn every_field_of_the_snapshot_is_exported() {
         );
         histogram_is_exported(&text, "loopscope_blocking_duration_seconds", &label, durations);
     }
-    let ObserverSnapshot { watchdog_cpu, captures, dropped, replaced_hooks } = observer;
+    let ObserverSnapshot {
+        watchdog_cpu,
+        captures,
+        dropped,
+        capture_signal: _,
+        signals_given_up,
+        replaced_hooks,
+    } = observer;
+    assert_has_line(&text, &format!("loopscope_signals_given_up_total {signals_given_up}"));
     for hook in replaced_hooks {
         assert_has_line(&text, &format!("loopscope_hooks_replaced{{hook=\"{hook}\"}} 1"));
     }

@@ -1,0 +1,104 @@
+//! Forked child processes. A child has a copy of this process's memory, but
+//! only the thread that called `fork`: no thread of loopscope runs there, and a
+//! lock that another thread held at that moment is held for ever.
+//!
+//! Code on the poll path compares [`generation`]s. Other code compares
+//! [`ProcessIdentity`]s, which also differ if the child was made by a direct
+//! system call.
+#![allow(unsafe_code)]
+
+use std::process;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+
+static GENERATION: AtomicU32 = AtomicU32::new(1);
+
+/// How many threads write a report now, and so may hold locks of a subscriber
+/// or of stderr. In a child, the number from the moment of the `fork` remains.
+static WRITERS: AtomicU32 = AtomicU32::new(0);
+
+/// Returns a number that differs between a process and its forked children. It
+/// is never zero. It stays 1 until [`count_forks`] is called.
+#[inline]
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Relaxed)
+}
+
+/// Makes each `fork` of this process, from now on, change [`generation`] in the
+/// child.
+pub(crate) fn count_forks() {
+    static IS_COUNTING: AtomicBool = AtomicBool::new(false);
+    if !IS_COUNTING.swap(true, Relaxed) {
+        #[cfg(unix)]
+        {
+            // SAFETY: the handler is async-signal-safe, as code after a `fork`
+            // must be: it adds to a static.
+            unsafe { libc::pthread_atfork(None, None, Some(begin_generation)) };
+        }
+    }
+}
+
+#[cfg(unix)]
+extern "C" fn begin_generation() {
+    GENERATION.fetch_add(1, Relaxed);
+}
+
+/// Identifies a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProcessIdentity {
+    id: u32,
+    generation: u32,
+}
+
+impl ProcessIdentity {
+    /// Returns the identity of this process. It makes a system call.
+    pub(crate) fn current() -> Self {
+        Self { id: process::id(), generation: generation() }
+    }
+
+    /// Returns whether this is the identity of this process. It makes a system
+    /// call.
+    pub(crate) fn is_current(self) -> bool {
+        self == Self::current()
+    }
+}
+
+/// Marks the calling thread as one that writes a report, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct WritingReport(());
+
+impl WritingReport {
+    pub(crate) fn begin() -> Self {
+        WRITERS.fetch_add(1, Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for WritingReport {
+    fn drop(&mut self) {
+        WRITERS.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Warns in a forked child. It takes no lock that a thread of loopscope held at
+/// the `fork`.
+pub(crate) fn warn_in_child(text: &str, is_printed: bool) {
+    if is_printed {
+        write_to_stderr(&format!("loopscope: {text}\n"));
+    }
+    if WRITERS.load(Relaxed) == 0 {
+        tracing::warn!(target: "loopscope", "{text}");
+    }
+}
+
+#[cfg(unix)]
+fn write_to_stderr(text: &str) {
+    // SAFETY: the call reads `text` and no more. An error of stderr cannot be
+    // reported anywhere.
+    unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+}
+
+#[cfg(not(unix))]
+fn write_to_stderr(text: &str) {
+    eprint!("{text}");
+}

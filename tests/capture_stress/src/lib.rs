@@ -1,0 +1,1 @@
+//! The test in `tests/` is what this package is for.

@@ -1,0 +1,272 @@
+//! A process that is watched may fork, in any order of `fork` and start. The
+//! child works, or says once that it is not watched. It never aborts, panics or
+//! hangs.
+//!
+//! Each scenario runs in a separate process: see `common::run_scenario`.
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#![allow(unsafe_code)]
+
+#[macro_use]
+mod common;
+
+use std::os::unix::process::CommandExt;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::{self, Command};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{compute, eventually, finding, runtime, scope};
+use loopscope::{Evidence, Named, Scope, Terminal};
+use tokio::runtime::{Builder, Runtime};
+
+/// What the child's warning contains.
+const WARNING: &str = "this process was forked after its scope had started";
+
+scenarios! {
+    a_scope_that_starts_after_the_fork_works runs fork_before_start;
+    a_child_starts_a_scope_of_its_own runs second_scope_in_child;
+    a_child_executes_a_program runs exec_in_child;
+    locks_that_were_held_at_the_fork_do_not_stop_the_child runs many_forks_under_load;
+}
+
+#[test]
+fn a_child_that_uses_the_scope_warns_once() {
+    for scenario in ["daemonize", "runtime_in_child", "fork_in_a_task", "fork_in_a_worker"] {
+        let text = common::run_scenario(scenario);
+        assert_eq!(text.matches(WARNING).count(), 1, "{scenario}: {text}");
+    }
+}
+
+#[test]
+fn a_child_says_nothing_of_a_scope_that_has_ended_before() {
+    let text = common::run_scenario("ended_before_fork");
+    assert!(!text.contains(WARNING), "{text}");
+}
+
+/// Forks, runs `child` in the child process, and waits for its end.
+///
+/// # Panics
+///
+/// Panics if the child panics, is killed, or does not end within a minute.
+fn in_child(child: impl FnOnce()) {
+    const DONE: i32 = 7;
+    // SAFETY: the child may allocate and start threads, because the C library
+    // makes that possible after its `fork`.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let result = panic::catch_unwind(AssertUnwindSafe(child));
+        process::exit(if result.is_ok() { DONE } else { 101 });
+    }
+    let begin = Instant::now();
+    let mut status = 0;
+    // SAFETY: the call writes only to `status`.
+    while unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == 0 {
+        if begin.elapsed() > Duration::from_secs(60) {
+            // SAFETY: the call has no pointers; `pid` is a child that has not
+            // been waited for.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+            panic!("the child hangs");
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == DONE, "status {status:#x}");
+}
+
+/// A scope that also prints what it says.
+fn printing_scope() -> Scope {
+    Scope::builder().terminal(Terminal::Always).start().unwrap()
+}
+
+fn current_thread_runtime(scope: &Scope) -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    scope.watch(builder.enable_all()).build().unwrap()
+}
+
+#[inline(never)]
+fn computes() {
+    compute(Duration::from_millis(100));
+    std::hint::black_box(());
+}
+
+/// Checks that a computation is found with its stack.
+fn assert_works(scope: &Scope, name: &'static str) {
+    let runtime = runtime(scope, 1);
+    runtime.block_on(async { loopscope::spawn(name, async { computes() }).await }).unwrap();
+    let found = finding(scope, name);
+    assert_eq!(found.evidence, Evidence::Stack, "{found:#?}");
+}
+
+/// Uses everything that a scope has.
+fn use_scope(scope: &Scope) {
+    assert!(scope.findings().findings.is_empty());
+    assert!(scope.snapshot().kinds.is_empty());
+    assert!(scope.stalls(None).stalls.is_empty());
+    let runtime = current_thread_runtime(scope);
+    let canary = scope.canary("in the child");
+    scope.block_on(&runtime, async {
+        tokio::spawn(canary).await.unwrap();
+        loopscope::spawn("named", async { common::spin(Duration::from_millis(12)) }).await.unwrap();
+        loopscope::spawn_blocking("call", || ()).await.unwrap();
+    });
+}
+
+/// The program forks after the start, as `daemonize` does. The child continues.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn daemonize() {
+    let scope = printing_scope();
+    in_child(|| {
+        use_scope(&scope);
+        drop(scope);
+    });
+}
+
+/// The runtime exists before the fork, and only the hooks can say something.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn runtime_in_child() {
+    let scope = printing_scope();
+    let runtime = current_thread_runtime(&scope);
+    runtime.block_on(async { tokio::spawn(async { computes() }).await }).unwrap();
+    in_child(|| {
+        for _ in 0..2 {
+            runtime.block_on(async { tokio::spawn(async { computes() }).await }).unwrap();
+        }
+        drop(runtime);
+        drop(scope);
+    });
+}
+
+/// A task forks, and the child runs the task and its runtime to their ends.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn fork_in_a_task() {
+    let scope = printing_scope();
+    let runtime = current_thread_runtime(&scope);
+    in_task_of_child(&runtime, || {
+        runtime.block_on(async {
+            tokio::task::yield_now().await;
+            tokio::spawn(async { computes() }.named("in the child")).await.unwrap();
+        });
+        drop(scope);
+    });
+}
+
+/// Forks in a task. The child continues that task, and then runs `after`.
+fn in_task_of_child(runtime: &Runtime, after: impl FnOnce()) {
+    let is_child = runtime.block_on(async {
+        let task = async {
+            // SAFETY: see `in_child`.
+            let pid = unsafe { libc::fork() };
+            tokio::task::yield_now().await;
+            pid
+        };
+        loopscope::spawn("forks", task).await.unwrap()
+    });
+    if is_child == 0 {
+        let result = panic::catch_unwind(AssertUnwindSafe(after));
+        process::exit(if result.is_ok() { 7 } else { 101 });
+    }
+    let status = eventually("the end of the child", || {
+        let mut status = 0;
+        // SAFETY: the call writes only to `status`.
+        (unsafe { libc::waitpid(is_child, &raw mut status, libc::WNOHANG) } != 0).then_some(status)
+    });
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "status {status:#x}");
+}
+
+/// A worker thread forks and drops the scope in the child.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn fork_in_a_worker() {
+    let scope = Arc::new(Mutex::new(Some(printing_scope())));
+    let runtime = runtime(scope.lock().unwrap().as_ref().unwrap(), 2);
+    let task = async move {
+        in_child(|| {
+            let scope = scope.lock().unwrap().take().unwrap();
+            use_scope_without_runtime(&scope);
+            drop(scope);
+        });
+    };
+    runtime.block_on(async { loopscope::spawn("forks", task).await }).unwrap();
+}
+
+fn use_scope_without_runtime(scope: &Scope) {
+    assert!(scope.findings().findings.is_empty());
+    drop(scope.canary("in the child"));
+}
+
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn fork_before_start() {
+    in_child(|| assert_works(&scope(), "in the child"));
+    assert_works(&scope(), "in the parent");
+}
+
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn second_scope_in_child() {
+    let parents = scope();
+    assert_works(&parents, "before the fork");
+    in_child(|| {
+        assert_works(&scope(), "in the child");
+        in_child(|| assert_works(&scope(), "in the child of the child"));
+        drop(parents);
+        assert_works(&scope(), "after the parent's scope");
+    });
+    let again = scope();
+    assert_works(&again, "after the fork");
+}
+
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn exec_in_child() {
+    let scope = scope();
+    assert_works(&scope, "before the fork");
+    let mut command = Command::new("true");
+    // SAFETY: the closure does nothing. Its presence makes std use `fork`.
+    unsafe { command.pre_exec(|| Ok(())) };
+    assert!(command.status().unwrap().success());
+    assert_works(&scope, "after the fork");
+}
+
+/// The threads of loopscope and of the runtime take their locks all the time.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn many_forks_under_load() {
+    let builder = Scope::builder().terminal(Terminal::Never).blocking_threshold(Duration::from_millis(1));
+    let shared = Mutex::new(builder.captures_per_second(10_000).start().ok());
+    let runtime = runtime(shared.lock().unwrap().as_ref().unwrap(), 2);
+    let load = runtime.spawn(async {
+        loop {
+            loopscope::spawn("stalls", async { common::spin(Duration::from_millis(2)) }).await.unwrap();
+        }
+    });
+    for _ in 0..50 {
+        in_child(|| {
+            let parents = shared.lock().unwrap().take().unwrap();
+            use_scope(&parents);
+            let own = scope();
+            use_own_scope(&own);
+            drop(own);
+            drop(parents);
+        });
+    }
+    load.abort();
+}
+
+fn use_own_scope(scope: &Scope) {
+    let runtime = current_thread_runtime(scope);
+    scope.block_on(&runtime, async { tokio::spawn(async {}).await.unwrap() });
+    assert!(scope.snapshot().kinds.iter().any(|kind| kind.name == "main"));
+}
+
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn ended_before_fork() {
+    let scope = printing_scope();
+    let runtime = current_thread_runtime(&scope);
+    drop(scope);
+    in_child(|| runtime.block_on(async { tokio::spawn(async {}).await.unwrap() }));
+}
