@@ -135,8 +135,9 @@ fn set_poll_stack(current: &RefCell<Option<PollStack>>, recorder: &Arc<Recorder>
             None => thread::current().name().unwrap_or("unnamed").to_owned(),
         },
     };
-    let worker = recorder.register(label, index.is_some());
-    let polls = PollStack::new(Arc::clone(recorder), worker, runtime.map(|runtime| runtime.id));
+    let runtime = runtime.map(|runtime| runtime.id);
+    let worker = recorder.register(label, runtime, index.is_some());
+    let polls = PollStack::new(Arc::clone(recorder), worker);
     // The previous poll stack is dropped only after the borrow has ended.
     let previous = current.replace(Some(polls));
     drop(previous);

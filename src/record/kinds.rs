@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use crate::lock::Lock;
 #[cfg(tokio_unstable)]
 use crate::record::locations::Locations;
+use crate::record::totals::KindTotals;
 use crate::snapshot::KindSnapshot;
 
 /// How many kinds have their own histograms, including `other`.
@@ -125,8 +126,37 @@ impl Kinds {
         &self.task_counts[kind.index()]
     }
 
+    /// Returns how many kinds are known.
+    pub(crate) fn len(&self) -> usize {
+        self.table.lock().kinds.len()
+    }
+
+    /// Returns a snapshot for each name. `totals` has what threads recorded
+    /// about each kind, by index.
+    pub(crate) fn snapshots(&self, totals: Vec<KindTotals>) -> Vec<KindSnapshot> {
+        let mut merged = Vec::<KindSnapshot>::new();
+        let mut by_name = HashMap::new();
+        for (index, (TaskKind { name, .. }, totals)) in self.all().into_iter().zip(totals).enumerate() {
+            let index_in_merged = *by_name.entry(name.clone()).or_insert_with(|| {
+                merged.push(KindSnapshot { name, ..KindSnapshot::default() });
+                merged.len() - 1
+            });
+            let kind = &mut merged[index_in_merged];
+            kind.poll_time.merge(&totals.poll_time);
+            kind.schedule_delay.merge(&totals.schedule_delay);
+            kind.spawned += totals.spawned;
+            kind.completed += totals.completed;
+            kind.self_wakes += totals.self_wakes;
+            kind.lost_wakers += totals.lost_wakers;
+            kind.never_yielded += totals.never_yielded;
+            self.add_to(index, kind);
+        }
+        merged.retain(|kind| kind.spawned > 0 || kind.poll_time.count > 0);
+        merged
+    }
+
     /// Adds the counts of the kind with that index to a snapshot.
-    pub(crate) fn add_to(&self, index: usize, snapshot: &mut KindSnapshot) {
+    fn add_to(&self, index: usize, snapshot: &mut KindSnapshot) {
         let counts = &self.task_counts[index];
         // Completed tasks are read first. Otherwise a task that is spawned and
         // completed between the two reads would be counted only as completed.

@@ -4,6 +4,7 @@
 pub(crate) mod blocking_calls;
 pub(crate) mod clock;
 pub(crate) mod current;
+mod ended;
 pub(crate) mod flight_recorder;
 pub(crate) mod histogram;
 pub(crate) mod hook_status;
@@ -19,4 +20,6 @@ pub(crate) mod runtimes;
 mod single_writer;
 pub(crate) mod slot;
 mod sync;
+mod totals;
 pub(crate) mod worker;
+mod workers;

@@ -63,7 +63,6 @@ struct SuspendedPoll {
 pub(crate) struct PollStack {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) worker: Arc<Worker>,
-    runtime: Option<tokio::runtime::Id>,
     source: Cell<PollSource>,
     /// The waker with which the innermost named future is polled.
     pub(crate) innermost_waker: Cell<WakerId>,
@@ -85,15 +84,10 @@ pub(crate) struct EndedPoll {
 }
 
 impl PollStack {
-    pub(crate) fn new(
-        recorder: Arc<Recorder>,
-        worker: Arc<Worker>,
-        runtime: Option<tokio::runtime::Id>,
-    ) -> Self {
+    pub(crate) fn new(recorder: Arc<Recorder>, worker: Arc<Worker>) -> Self {
         Self {
             recorder,
             worker,
-            runtime,
             source: Cell::new(PollSource::NoPoll),
             innermost_waker: Cell::default(),
             began_at: Cell::new(0),
@@ -252,8 +246,8 @@ impl Drop for PollStack {
         while self.source() != PollSource::NoPoll {
             self.discard(self.source());
         }
-        self.recorder.retire(Arc::clone(&self.worker));
-        if let Some(runtime) = self.runtime {
+        self.recorder.retire(&self.worker);
+        if let Some(runtime) = self.worker.runtime {
             self.recorder.runtimes.remove_thread(runtime);
         }
     }
@@ -268,8 +262,9 @@ mod tests {
 
     fn polls(threshold: Duration) -> PollStack {
         let recorder = Arc::new(Recorder::new(threshold));
-        let worker = recorder.register(WorkerLabel { runtime: String::new(), worker: "0".to_owned() }, false);
-        PollStack::new(recorder, worker, None)
+        let label = WorkerLabel { runtime: String::new(), worker: "0".to_owned() };
+        let worker = recorder.register(label, None, false);
+        PollStack::new(recorder, worker)
     }
 
     fn events(polls: &PollStack) -> Vec<LongEvent> {

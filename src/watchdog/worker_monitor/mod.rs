@@ -1,6 +1,7 @@
 //! Monitors one worker: tracks its poll in progress, and reports stalls.
 
 mod context;
+mod end;
 mod follow_run;
 mod lock_holder;
 mod tracked_poll;
@@ -63,13 +64,16 @@ impl WorkerMonitor {
         }
     }
 
+    /// Returns whether the thread polls nothing now.
     pub(crate) fn is_idle(&self) -> bool {
-        self.worker.slot.is_idle() || (self.is_unhooked() && self.worker.slot.active().is_none())
+        self.is_parked() || self.worker.slot.active().is_none()
     }
 
-    /// Returns whether no park hook has been called on the thread.
-    pub(crate) fn is_unhooked(&self) -> bool {
-        self.worker.parks.get() == 0
+    /// Returns whether the park hook says that the thread is parked. A thread
+    /// without this hook never is, and a thread that has left `block_on` is no
+    /// longer.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.worker.slot.is_idle()
     }
 
     /// Handles the events since the last pass, then samples the poll in
