@@ -316,7 +316,9 @@ pub struct Snapshot {
     pub kinds: Vec<KindSnapshot>,
     /// The threads that poll.
     pub workers: Vec<WorkerSnapshot>,
-    /// The watched runtimes that have started and not ended.
+    /// The watched runtimes that have started and not ended. A current-thread
+    /// runtime is listed while a thread is in its `block_on`, and at most half
+    /// a second longer.
     pub runtimes: Vec<RuntimeSnapshot>,
     /// The calls on the blocking pool by name.
     pub blocking_calls: Vec<BlockingCallSnapshot>,

@@ -190,6 +190,115 @@ fn totals_never_decrease_when_runtimes_end() {
     assert!(labels.len() <= 2, "slots are reused: {labels:?}");
 }
 
+/// Returns the labels and polls of all workers of runtimes.
+#[cfg(tokio_unstable)]
+fn polls_by_runtime(snapshot: &Snapshot) -> Vec<(String, u64)> {
+    let of_runtime = snapshot.workers.iter().filter(|worker| !worker.runtime.is_empty());
+    let mut polls: Vec<_> = of_runtime.map(|worker| (worker.runtime.clone(), worker.polls)).collect();
+    polls.sort();
+    polls
+}
+
+fn runtime_names(snapshot: &Snapshot) -> Vec<String> {
+    snapshot.runtimes.iter().map(|runtime| runtime.name.clone()).collect()
+}
+
+/// Runs ten tasks of three polls each. The last await makes the runtime park,
+/// whatever it polled before.
+#[cfg(tokio_unstable)]
+fn run_ten_tasks(runtime: &tokio::runtime::Runtime) {
+    runtime.block_on(async {
+        for _ in 0..10 {
+            tokio::spawn(three_polls()).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    });
+}
+
+#[test]
+#[cfg(tokio_unstable)]
+fn a_thread_that_drives_runtimes_in_turn_is_each_of_them_in_turn() {
+    let scope = scope();
+    for name in ["a", "b", "c"] {
+        let runtime = scope.watch(Builder::new_current_thread().enable_all().name(name)).build().unwrap();
+        run_ten_tasks(&runtime);
+        runtime.block_on(async { assert_eq!(runtime_names(&scope.snapshot()), [name]) });
+        drop(runtime);
+        assert_eq!(scope.snapshot().runtimes, [], "the runtime has ended");
+    }
+    let expected = ["a", "b", "c"].map(|name| (name.to_owned(), 30));
+    assert_eq!(polls_by_runtime(&scope.snapshot()), expected);
+}
+
+#[test]
+#[cfg(tokio_unstable)]
+fn a_thread_can_alternate_between_runtimes() {
+    let scope = scope();
+    let runtimes = ["a", "b"]
+        .map(|name| scope.watch(Builder::new_current_thread().enable_all().name(name)).build().unwrap());
+    for _ in 0..5 {
+        for (runtime, name) in runtimes.iter().zip(["a", "b"]) {
+            scope.block_on(runtime, async {
+                tokio::spawn(three_polls()).await.unwrap();
+                assert_eq!(runtime_names(&scope.snapshot()), [name]);
+            });
+        }
+    }
+    let snapshot = scope.snapshot();
+    let main = kind(&snapshot, "main").poll_time.count;
+    let polls = polls_by_runtime(&snapshot);
+    assert_eq!(polls.iter().map(|(_, polls)| polls).sum::<u64>(), 30 + main);
+    assert_eq!((&*polls[0].0, &*polls[1].0), ("a", "b"));
+    assert!(polls.iter().all(|(_, polls)| *polls >= 15 + 5), "{polls:?}");
+}
+
+/// One builder builds all runtimes, so their hooks are the same.
+#[test]
+#[cfg(tokio_unstable)]
+fn runtimes_of_one_builder_are_recorded_separately() {
+    let scope = scope();
+    let mut builder = Builder::new_current_thread();
+    scope.watch(builder.enable_all());
+    let runtimes = ["a", "b"].map(|name| builder.name(name).build().unwrap());
+    for runtime in runtimes.iter().chain(&runtimes) {
+        scope.block_on(runtime, async { tokio::spawn(three_polls()).await.unwrap() });
+    }
+    let snapshot = scope.snapshot();
+    let polls = polls_by_runtime(&snapshot);
+    assert_eq!((&*polls[0].0, &*polls[1].0), ("a", "b"));
+    assert!(polls.iter().all(|(_, polls)| *polls >= 6 + 2), "{polls:?}");
+}
+
+/// The handle of a runtime keeps descriptors of its drivers.
+#[test]
+#[cfg(target_os = "linux")]
+fn an_ended_runtime_is_released_although_its_thread_lives() {
+    let scope = scope();
+    let (send_runtime, runtimes) = mpsc::channel::<tokio::runtime::Runtime>();
+    let (send_done, done) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        for runtime in runtimes {
+            runtime.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
+            drop(runtime);
+            send_done.send(()).unwrap();
+        }
+    });
+    for _ in 0..50 {
+        let runtime = scope.watch(Builder::new_current_thread().enable_all().name("job")).build().unwrap();
+        send_runtime.send(runtime).unwrap();
+        done.recv().unwrap();
+        let names = runtime_names(&scope.snapshot());
+        assert!(names.iter().all(|name| name == "job"), "{names:?}");
+        assert!(names.len() <= 1, "{names:?}");
+    }
+    if cfg!(tokio_unstable) {
+        eventually("the release of the last runtime", || scope.snapshot().runtimes.is_empty().then_some(()));
+    }
+    drop(send_runtime);
+    thread.join().unwrap();
+    assert_eq!(scope.snapshot().runtimes, []);
+}
+
 /// Inside `block_in_place` blocking is allowed: the worker continues on another
 /// thread.
 #[test]

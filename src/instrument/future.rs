@@ -9,12 +9,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
+use tokio::runtime::Id;
 
 use crate::instrument::waker::WakeTracker;
 use crate::record::current;
 use crate::record::kinds::KindId;
-use crate::record::poll_stack::{PollSource, PollStack, WakerId};
+use crate::record::poll_stack::{PollSource, PollStack, Poller, WakerId};
 use crate::record::recorder::Recorder;
+use crate::record::runtimes;
 
 /// The size in bytes from which a future counts as large.
 ///
@@ -105,14 +107,16 @@ struct CountedTask {
     kind: KindId,
     /// Identifies the task among the victims of a stall.
     number: u64,
+    /// The runtime in which the future was polled last.
+    runtime: Option<Id>,
 }
 
 impl CountedTask {
-    fn new(recorder: &Arc<Recorder>, kind: KindId) -> Self {
+    fn new(recorder: &Arc<Recorder>, kind: KindId, runtime: Option<Id>) -> Self {
         static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
         recorder.kinds.task_counts(kind).spawned.fetch_add(1, Relaxed);
         let number = SEPARATE_TASK_BIT | NEXT_NUMBER.fetch_add(1, Relaxed);
-        Self { recorder: Arc::clone(recorder), kind, number }
+        Self { recorder: Arc::clone(recorder), kind, number, runtime }
     }
 }
 
@@ -152,7 +156,7 @@ impl<F: Future> Future for NamedFuture<F> {
         let (tracker, separate_task) = match role {
             FutureRole::Part => return this.future.poll(context),
             FutureRole::Name(tracker) => (tracker, None),
-            FutureRole::Task(tracker, task) => (tracker, Some(task.number)),
+            FutureRole::Task(tracker, task) => (tracker, Some(task)),
         };
         tracker.set_task_waker(context.waker());
         let mut poll = RecordedPoll::begin(recorder, *kind, tracker, separate_task);
@@ -177,7 +181,9 @@ fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, searched_generation: &
 #[cold]
 fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -> FutureRole {
     let is_part = |polls: &PollStack| polls.innermost_waker.get() == WakerId::new(context.waker());
-    let role = current::with_poll_stack(recorder, |polls| match polls.source() {
+    let runtime = runtimes::current_id();
+    let poller = Poller::Future(runtime);
+    let role = current::with_poll_stack(recorder, poller, |polls| match polls.source() {
         PollSource::Hook(_) => match polls.worker.slot.set_named_kind(kind) {
             Some(unnamed) => {
                 recorder.kinds.assign_name(unnamed, kind);
@@ -193,7 +199,8 @@ fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -
         PollSource::Future | PollSource::Thread | PollSource::NoPoll => None,
     });
     let role = role.flatten().unwrap_or_else(|| {
-        FutureRole::Task(WakeTracker::new(context.waker(), recorder, true), CountedTask::new(recorder, kind))
+        let task = CountedTask::new(recorder, kind, runtime);
+        FutureRole::Task(WakeTracker::new(context.waker(), recorder, true), task)
     });
     if !matches!(role, FutureRole::Part) {
         let counts = recorder.kinds.task_counts(kind);
@@ -226,15 +233,18 @@ impl<'r> RecordedPoll<'r> {
         recorder: &'r Arc<Recorder>,
         kind: KindId,
         tracker: &'r mut WakeTracker,
-        separate_task: Option<u64>,
+        mut separate_task: Option<&mut CountedTask>,
     ) -> Self {
         let woken_at = tracker.begin_poll();
         let id = WakerId::new(tracker.waker());
+        let poller = Poller::Future(separate_task.as_ref().and_then(|task| task.runtime));
+        let is_task = separate_task.is_some();
         let begin = |polls: &PollStack| {
-            if let Some(task) = separate_task {
+            if let Some(task) = &mut separate_task {
+                task.runtime = polls.worker.runtime_id();
                 let now = recorder.clock.ticks();
                 if let Some(woken_at) = woken_at {
-                    polls.record_wait(recorder.clock.nanos(woken_at, now), now, task, kind);
+                    polls.record_wait(recorder.clock.nanos(woken_at, now), now, task.number, kind);
                 }
                 // The slot gets the task number 0, because the watchdog follows
                 // only tasks with Tokio's own ids over many polls.
@@ -251,16 +261,8 @@ impl<'r> RecordedPoll<'r> {
             }
             polls.innermost_waker.replace(id)
         };
-        let outer = current::with_poll_stack(recorder, begin).unwrap_or_default();
-        Self {
-            recorder,
-            kind,
-            tracker,
-            is_task: separate_task.is_some(),
-            outer,
-            is_lost: false,
-            is_only_poll: false,
-        }
+        let outer = current::with_poll_stack(recorder, poller, begin).unwrap_or_default();
+        Self { recorder, kind, tracker, is_task, outer, is_lost: false, is_only_poll: false }
     }
 
     /// Notes that the future has returned, and so did not panic.

@@ -6,11 +6,14 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::compiler_fence;
 use std::task::Waker;
 
+use tokio::runtime::{Handle, Id};
+
 use crate::record::clock::Ticks;
 use crate::record::flight_recorder::PastPoll;
 use crate::record::kinds::KindId;
 use crate::record::long_events::LongEvent;
 use crate::record::recorder::Recorder;
+use crate::record::runtimes::{self, Membership};
 use crate::record::slot::ActivePoll;
 use crate::record::worker::Worker;
 
@@ -28,6 +31,15 @@ pub(crate) enum PollSource {
     /// The park hooks of the thread, where no hook reports polls: the time from
     /// an unpark to the next park.
     Thread,
+}
+
+/// What wants to record a poll on the calling thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Poller {
+    /// The hooks with this id.
+    Hook(u32),
+    /// A named future that is polled in this runtime, as far as is known.
+    Future(Option<Id>),
 }
 
 /// Identifies a waker: wakers that wake the same task have the same id.
@@ -58,11 +70,13 @@ struct SuspendedPoll {
     source: PollSource,
 }
 
-/// The polls in progress on a thread, and the worker that records them. Dropped
-/// when the thread ends.
+/// The polls in progress on a thread for one scope and one runtime, and the
+/// worker that records them. Dropped when the thread ends, or earlier.
 pub(crate) struct PollStack {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) worker: Arc<Worker>,
+    /// The hooks that report polls of this runtime; zero if they are unknown.
+    hook_id: Cell<u32>,
     source: Cell<PollSource>,
     /// The waker with which the innermost named future is polled.
     pub(crate) innermost_waker: Cell<WakerId>,
@@ -88,6 +102,7 @@ impl PollStack {
         Self {
             recorder,
             worker,
+            hook_id: Cell::new(0),
             source: Cell::new(PollSource::NoPoll),
             innermost_waker: Cell::default(),
             began_at: Cell::new(0),
@@ -101,6 +116,79 @@ impl PollStack {
     #[inline]
     pub(crate) fn source(&self) -> PollSource {
         self.source.get()
+    }
+
+    /// Returns whether the polls of `poller` are recorded here: those of the
+    /// same hooks or runtime, and all that are nested in a poll.
+    #[inline]
+    pub(crate) fn serves(&self, recorder: &Recorder, poller: Poller) -> bool {
+        let is_same = || match poller {
+            Poller::Hook(id) => self.hook_id.get() == id,
+            Poller::Future(runtime) => self.worker.runtime_id() == runtime,
+        };
+        self.recorder.id == recorder.id && (self.is_in_poll() || (is_same() && !self.is_taken_over()))
+    }
+
+    /// Returns whether a hook or a named future has begun a poll.
+    #[inline]
+    pub(crate) fn is_in_poll(&self) -> bool {
+        matches!(self.source.get(), PollSource::Hook(_) | PollSource::Future)
+    }
+
+    /// Returns whether another thread has taken over the worker, and no poll is
+    /// in progress.
+    #[inline]
+    pub(crate) fn is_taken_over(&self) -> bool {
+        self.worker.taken_over_at().is_some() && self.source.get() == PollSource::NoPoll
+    }
+
+    /// Notes that `poller` uses this from now on.
+    pub(crate) fn select(&self, poller: Poller) {
+        if let Poller::Hook(id) = poller {
+            self.hook_id.set(id);
+        }
+        if let Some(runtime) = &self.worker.runtime {
+            self.recorder.runtimes.enter(runtime);
+        }
+    }
+
+    /// Returns when the poll in progress began.
+    pub(crate) fn began_at(&self) -> Ticks {
+        self.began_at.get()
+    }
+
+    /// Returns whether the thread drives a current-thread runtime and has left
+    /// it. `runtime` is the thread's runtime now.
+    pub(crate) fn has_left(&self, runtime: Option<Id>) -> bool {
+        let of_block_on =
+            self.worker.runtime.as_ref().filter(|known| known.membership == Membership::BlockOn);
+        !self.is_in_poll() && of_block_on.is_some_and(|known| Some(known.id) != runtime)
+    }
+
+    /// Notes that the thread has left the runtime: see [`Runtimes::leave`].
+    ///
+    /// [`Runtimes::leave`]: crate::record::runtimes::Runtimes::leave
+    #[must_use]
+    pub(crate) fn leave_runtime(&self) -> Option<Handle> {
+        self.discard(PollSource::Thread);
+        // A runtime that the same builder has built may call the hooks next.
+        self.hook_id.set(0);
+        self.worker.runtime.as_ref().and_then(|runtime| self.recorder.runtimes.leave(runtime))
+    }
+
+    /// Checks in a hook of the runtime, which is called less often than a poll
+    /// begins, that the thread is in this runtime. A builder can build several,
+    /// with the same hooks.
+    #[inline]
+    pub(crate) fn check_runtime(&self) {
+        let Some(runtime) = &self.worker.runtime else { return };
+        if runtime.membership == Membership::BlockOn {
+            if runtimes::current_id() == Some(runtime.id) {
+                self.recorder.runtimes.enter(runtime);
+            } else {
+                self.hook_id.set(0);
+            }
+        }
     }
 
     /// Begins a poll. If one is in progress, the new one is nested in it.
@@ -247,7 +335,7 @@ impl Drop for PollStack {
             self.discard(self.source());
         }
         self.recorder.retire(&self.worker);
-        if let Some(runtime) = self.worker.runtime {
+        if let Some(runtime) = &self.worker.runtime {
             self.recorder.runtimes.remove_thread(runtime);
         }
     }

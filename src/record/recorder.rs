@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
-use tokio::runtime::Id;
-
 use crate::lock::Lock;
 use crate::os;
 use crate::record::blocking_calls::BlockingCalls;
@@ -19,7 +17,7 @@ use crate::record::idle_park::IdlePark;
 use crate::record::kinds::KindId;
 use crate::record::kinds::Kinds;
 use crate::record::loop_lag::LagProbes;
-use crate::record::runtimes::{Runtimes, WorkerLabel, local_queue_depth};
+use crate::record::runtimes::{Runtimes, ThreadRuntime, WorkerLabel, local_queue_depth};
 use crate::record::slot::ActivePoll;
 use crate::record::totals::{KindTotals, WorkerTotals};
 use crate::record::worker::Worker;
@@ -121,10 +119,16 @@ impl Recorder {
     /// Returns a record for the calling thread. A runtime has one thread for
     /// each worker. So, with `is_worker`, the calling thread has taken over the
     /// worker of any live thread with the same label in the same runtime.
-    pub(crate) fn register(&self, label: WorkerLabel, runtime: Option<Id>, is_worker: bool) -> Arc<Worker> {
+    pub(crate) fn register(
+        &self,
+        label: WorkerLabel,
+        runtime: Option<ThreadRuntime>,
+        is_worker: bool,
+    ) -> Arc<Worker> {
         let thread = os::current_thread();
         let worker = self.workers.add(|number, workers| {
-            let is_same = |worker: &&Arc<Worker>| worker.label == label && worker.runtime == runtime;
+            let id = runtime.as_ref().map(|runtime| runtime.id);
+            let is_same = |worker: &&Arc<Worker>| worker.label == label && worker.runtime_id() == id;
             if is_worker {
                 let now = self.clock.ticks();
                 workers.iter().filter(is_same).for_each(|worker| worker.mark_taken_over(now));

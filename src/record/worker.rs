@@ -12,7 +12,7 @@ use crate::record::flight_recorder::FlightRing;
 use crate::record::histogram::{CarriedCounts, CarriedCountsGuard, Histogram};
 use crate::record::kinds::{KindId, MAX_KINDS};
 use crate::record::long_events::EventRing;
-use crate::record::runtimes::WorkerLabel;
+use crate::record::runtimes::{ThreadRuntime, WorkerLabel};
 use crate::record::single_writer::SingleWriterU64;
 use crate::record::slot::{self, ActivePoll, Slot};
 use crate::record::totals::{KindTotals, WorkerTotals};
@@ -62,7 +62,7 @@ pub(crate) struct Worker {
     pub(crate) number: usize,
     pub(crate) label: WorkerLabel,
     /// The runtime of the thread.
-    pub(crate) runtime: Option<Id>,
+    pub(crate) runtime: Option<ThreadRuntime>,
     pub(crate) slot: &'static Slot,
     pub(crate) events: EventRing,
     pub(crate) flight: FlightRing,
@@ -81,7 +81,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(number: usize, label: WorkerLabel, runtime: Option<Id>) -> Self {
+    pub(crate) fn new(number: usize, label: WorkerLabel, runtime: Option<ThreadRuntime>) -> Self {
         Self {
             number,
             label,
@@ -99,6 +99,12 @@ impl Worker {
             has_ended: AtomicBool::new(false),
             thread: Lock::new(None),
         }
+    }
+
+    /// Returns the runtime of the thread.
+    #[inline]
+    pub(crate) fn runtime_id(&self) -> Option<Id> {
+        self.runtime.as_ref().map(|runtime| runtime.id)
     }
 
     /// Returns the thread, or `None` once it has ended.

@@ -3,6 +3,7 @@
 mod context;
 mod end;
 mod follow_run;
+mod left_runtime;
 mod lock_holder;
 mod tracked_poll;
 
@@ -26,6 +27,7 @@ use crate::watchdog::sample::ThreadSample;
 use crate::watchdog::task_run::TaskRun;
 use crate::watchdog::time_split::TimeSplitter;
 pub(crate) use crate::watchdog::worker_monitor::context::MonitorContext;
+use crate::watchdog::worker_monitor::left_runtime::QuietTime;
 use crate::watchdog::worker_monitor::tracked_poll::TrackedPoll;
 
 const SECOND: u64 = 1_000_000_000;
@@ -47,6 +49,7 @@ pub(crate) struct WorkerMonitor {
     no_progress: NoProgress,
     /// The task that every recent pass found here.
     run: Option<TaskRun>,
+    quiet_time: QuietTime,
 }
 
 impl WorkerMonitor {
@@ -59,6 +62,7 @@ impl WorkerMonitor {
             tracked: None,
             finished: None,
             run: None,
+            quiet_time: QuietTime::default(),
             #[cfg(not(tokio_unstable))]
             no_progress: NoProgress::default(),
         }
@@ -89,6 +93,7 @@ impl WorkerMonitor {
             self.handle_event(event, context);
         }
         let active = worker.active();
+        self.quiet_time.update(&worker, active.is_some(), context.recorder);
         #[cfg(not(tokio_unstable))]
         let active = active.map(|poll| self.no_progress.since_last_progress(poll, &worker, context.recorder));
         self.follow_run(active.filter(|poll| !context.recorder.has_no_end_event(poll)), context);
