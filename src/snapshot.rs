@@ -169,7 +169,7 @@ pub struct WorkerSnapshot {
     /// The name of the runtime (see [`RuntimeSnapshot::name`]), or empty if the
     /// thread belongs to no runtime.
     pub runtime: String,
-    /// The time spent in polls that have ended.
+    /// The time spent in polls, including the poll in progress.
     pub busy: Duration,
     /// The number of polls that have ended.
     pub polls: u64,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::{STALL, eventually, runtime, scope, spin};
 use loopscope::{KindSnapshot, Named, Scope, Snapshot, Terminal, WorkerSnapshot};
 use tokio::runtime::Builder;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 fn kind(snapshot: &Snapshot, name: &str) -> KindSnapshot {
     snapshot.kinds.iter().find(|kind| kind.name == name).cloned().unwrap_or_default()
@@ -407,4 +407,76 @@ fn concurrent_polls_are_all_counted() {
         (many.completed == tasks && many.poll_time.count == 3 * tasks).then_some(many)
     });
     assert_eq!(many.spawned, tasks);
+}
+
+#[test]
+fn busy_time_includes_the_poll_in_progress_and_never_decreases() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let busy = || workers(&scope, "tokio").iter().map(|worker| worker.busy).sum::<Duration>();
+    let (release, wait) = mpsc::channel::<()>();
+    let task = runtime.spawn(async move { wait.recv().is_err() }.named("blocks"));
+    eventually("busy time during the poll", || (busy() > STALL).then_some(()));
+    assert_eq!(kind(&scope.snapshot(), "blocks").poll_time.count, 0, "the poll is in progress");
+    drop(release);
+    let mut last = Duration::ZERO;
+    let mut check = || {
+        let now = busy();
+        assert!(now >= last, "{now:?} after {last:?}");
+        last = now;
+    };
+    while !task.is_finished() {
+        check();
+    }
+    let nested = || async {
+        for _ in 0..200 {
+            let set = LocalSet::new();
+            set.spawn_local(async { spin(Duration::from_micros(20)) }.named("inner"));
+            set.await;
+        }
+    };
+    thread::scope(|threads| {
+        let root = threads.spawn(|| scope.block_on(&runtime, nested().named("outer")));
+        while !root.is_finished() {
+            check();
+        }
+    });
+}
+
+/// Both tasks are spawned at one location, as by a helper of the application.
+#[test]
+#[cfg(tokio_unstable)]
+fn a_spawn_location_with_several_names_counts_for_each() {
+    fn spawn(name: &'static str, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        tokio::spawn(future.named(name))
+    }
+    let scope = scope();
+    let runtime = runtime(&scope, 2);
+    let (release, wait) = tokio::sync::watch::channel(false);
+    let waits = |mut wait: tokio::sync::watch::Receiver<bool>| async move {
+        wait.wait_for(|is_released| *is_released).await.unwrap();
+    };
+    let counts = |name: &str| {
+        let kind = kind(&scope.snapshot(), name);
+        (kind.spawned, kind.completed, kind.alive())
+    };
+    runtime.block_on(async {
+        for n in 0..30 {
+            spawn(if n % 3 == 0 { "first" } else { "second" }, three_polls()).await.unwrap();
+        }
+        let alive: Vec<_> =
+            ["second", "second", "first", "third"].map(|name| spawn(name, waits(wait.clone()))).into();
+        eventually("the first polls", || (counts("third") == (1, 0, 1)).then_some(()));
+        eventually("the first polls", || (counts("second") == (22, 20, 2)).then_some(()));
+        eventually("the first polls", || (counts("first") == (11, 10, 1)).then_some(()));
+        alive[0].abort();
+        release.send(true).unwrap();
+        for task in alive {
+            let _ = task.await;
+        }
+    });
+    drop(runtime);
+    assert_eq!([counts("first"), counts("second"), counts("third")], [(11, 11, 0), (22, 22, 0), (1, 1, 0)]);
+    let spawned = scope.snapshot().kinds.iter().map(|kind| kind.spawned).sum::<u64>();
+    assert_eq!(spawned, 34, "no task counts twice");
 }

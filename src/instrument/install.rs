@@ -177,6 +177,7 @@ mod tasks {
     use crate::instrument::install::HookContext;
     use crate::record::current;
     use crate::record::hook_status::Hook;
+    use crate::record::kinds::KindId;
     use crate::record::poll_stack::PollStack;
 
     pub(super) fn install(builder: &mut Builder, context: &Arc<HookContext>) {
@@ -215,7 +216,7 @@ mod tasks {
             return;
         }
         let recorder = &context.recorder;
-        let kind = recorder.kinds.for_location(meta.spawned_at());
+        let Some(kind) = recorder.kinds.for_location(meta.spawned_at()) else { return };
         let counted = current::with_existing_poll_stack(recorder, |polls| {
             polls.worker.kind_record(kind).spawned.add(1)
         });
@@ -230,7 +231,7 @@ mod tasks {
             return;
         }
         let recorder = &context.recorder;
-        let kind = recorder.kinds.for_location(meta.spawned_at());
+        let kind = recorder.kinds.for_location(meta.spawned_at()).unwrap_or(KindId::OTHER);
         let task = task_number(meta.id());
         current::with_poll_stack(recorder, context.poller(), |polls| {
             if polls.source() == context.source() {

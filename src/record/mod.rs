@@ -10,8 +10,6 @@ pub(crate) mod histogram;
 pub(crate) mod hook_status;
 pub(crate) mod idle_park;
 pub(crate) mod kinds;
-#[cfg(tokio_unstable)]
-mod locations;
 pub(crate) mod long_events;
 pub(crate) mod loop_lag;
 pub(crate) mod poll_stack;
@@ -19,6 +17,7 @@ pub(crate) mod recorder;
 pub(crate) mod runtimes;
 mod single_writer;
 pub(crate) mod slot;
+mod static_keys;
 mod sync;
 mod totals;
 pub(crate) mod worker;

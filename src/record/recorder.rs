@@ -13,9 +13,7 @@ use crate::record::clock::Clock;
 use crate::record::flight_recorder;
 use crate::record::hook_status::{HookStatus, ReplacedHooks};
 use crate::record::idle_park::IdlePark;
-#[cfg(not(tokio_unstable))]
-use crate::record::kinds::KindId;
-use crate::record::kinds::Kinds;
+use crate::record::kinds::{KindId, Kinds};
 use crate::record::loop_lag::LagProbes;
 use crate::record::runtimes::{Runtimes, ThreadRuntime, WorkerLabel, local_queue_depth};
 use crate::record::slot::ActivePoll;
@@ -57,7 +55,7 @@ impl Recorder {
         let threshold_nanos = u64::try_from(threshold.as_nanos()).unwrap_or(u64::MAX);
         Self {
             #[cfg(not(tokio_unstable))]
-            unnamed_kind: kinds.for_name("unnamed tasks"),
+            unnamed_kind: kinds.for_static_name("unnamed tasks"),
             id: NEXT_ID.fetch_add(1, Relaxed),
             clock: Clock::new(),
             threshold_nanos,
@@ -252,7 +250,8 @@ impl Recorder {
         };
         for worker in workers {
             let age = worker.active().map(|poll| Duration::from_nanos(self.clock.nanos(poll.start, now)));
-            add(&worker.label, worker.totals(), age);
+            let busy_nanos = worker.busy_nanos(&self.clock, |poll| !self.has_no_end_event(poll));
+            add(&worker.label, WorkerTotals { busy_nanos, ..worker.totals() }, age);
         }
         ended_labels.iter().for_each(|(label, totals)| add(label, *totals, None));
         if other_labels != WorkerTotals::default() {
@@ -268,7 +267,8 @@ impl Recorder {
     pub(crate) fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {
         let (now, now_unix_ns) = (self.clock.ticks(), unix_time::to_nanos(SystemTime::now()));
         let unix_nanos = |ticks| now_unix_ns.saturating_sub(self.clock.nanos(ticks, now));
-        let kinds = self.kinds.all();
+        let kinds: Vec<_> =
+            (0..self.kinds.len()).map(|n| self.kinds.get(KindId::from_u32(n as u32))).collect();
         let mut polls = Vec::new();
         for worker in self.all_workers() {
             let label = worker.label.to_string();
@@ -297,7 +297,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::record::kinds::{KindId, MAX_KINDS};
+    use crate::record::kinds::MAX_KINDS;
     use crate::record::poll_stack::{PollSource, PollStack};
 
     #[test]
@@ -417,7 +417,7 @@ mod tests {
                 polls.end(PollSource::Future);
             }
         }
-        assert_eq!(recorder.kinds.all().len(), MAX_KINDS);
+        assert_eq!(recorder.kinds.len(), MAX_KINDS);
         let kinds = recorder.kind_snapshots();
         let other = kinds.iter().find(|kind| kind.name == "other").unwrap();
         let without_own_kind = MAX_KINDS + 10 - (kinds.len() - 1);

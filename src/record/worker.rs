@@ -1,13 +1,13 @@
 //! The record of one thread: its slot, its histograms, its long events.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 
 use tokio::runtime::Id;
 
 use crate::lock::Lock;
 use crate::os::ThreadInfo;
-use crate::record::clock::Ticks;
+use crate::record::clock::{Clock, Ticks};
 use crate::record::flight_recorder::FlightRing;
 use crate::record::histogram::{CarriedCounts, CarriedCountsGuard, Histogram};
 use crate::record::kinds::{KindId, MAX_KINDS};
@@ -29,6 +29,11 @@ pub(crate) struct KindRecord {
     pub(crate) self_wakes: SingleWriterU64,
     pub(crate) lost_wakers: SingleWriterU64,
     pub(crate) never_yielded: SingleWriterU64,
+    /// See [`KindTotals`], also for the following.
+    pub(crate) named: SingleWriterU64,
+    pub(crate) named_completed: SingleWriterU64,
+    pub(crate) other_names: SingleWriterU64,
+    pub(crate) other_names_completed: SingleWriterU64,
 }
 
 impl KindRecord {
@@ -43,6 +48,10 @@ impl KindRecord {
         totals.self_wakes += self.self_wakes.get();
         totals.lost_wakers += self.lost_wakers.get();
         totals.never_yielded += self.never_yielded.get();
+        totals.named_completed += self.named_completed.get();
+        totals.named += self.named.get();
+        totals.other_names_completed += self.other_names_completed.get();
+        totals.other_names += self.other_names.get();
     }
 }
 
@@ -70,7 +79,10 @@ pub(crate) struct Worker {
     /// A kind that this thread never polls occupies no memory, and the poll
     /// path never calls the allocator.
     kind_records: ZeroedSlice<KindRecord>,
+    /// The time in polls, up to the last begin or end of one.
     pub(crate) busy_nanos: SingleWriterU64,
+    /// The largest value that [`Self::busy_nanos`] has returned.
+    shown_busy_nanos: AtomicU64,
     pub(crate) polls: SingleWriterU64,
     pub(crate) parks: SingleWriterU64,
     pub(crate) unparks: SingleWriterU64,
@@ -92,6 +104,7 @@ impl Worker {
             carried: CarriedCounts::new(),
             kind_records: ZeroedSlice::new(MAX_KINDS),
             busy_nanos: SingleWriterU64::default(),
+            shown_busy_nanos: AtomicU64::new(0),
             polls: SingleWriterU64::default(),
             parks: SingleWriterU64::default(),
             unparks: SingleWriterU64::default(),
@@ -133,6 +146,23 @@ impl Worker {
     /// Returns what was recorded about the worker as a whole.
     pub(crate) fn totals(&self) -> WorkerTotals {
         WorkerTotals { busy_nanos: self.busy_nanos.get(), polls: self.polls.get(), parks: self.parks.get() }
+    }
+
+    /// Returns the time in polls, with the part of the poll in progress if it
+    /// `is_counted`. Any thread may call it. The result never decreases.
+    pub(crate) fn busy_nanos(&self, clock: &Clock, is_counted: impl Fn(&ActivePoll) -> bool) -> u64 {
+        let in_progress = |poll: ActivePoll| clock.nanos(poll.start, clock.ticks());
+        let read = || {
+            let seq = self.slot.seq().load(Acquire);
+            let ended = self.busy_nanos.get();
+            let active = self.active().filter(&is_counted).map_or(0, in_progress);
+            // If another poll has begun or ended meanwhile, its time may be in
+            // both parts or in none.
+            fence(Acquire);
+            (self.slot.seq().load(Relaxed) == seq).then_some(ended + active)
+        };
+        let nanos = (0..3).find_map(|_| read()).unwrap_or_else(|| self.busy_nanos.get());
+        self.shown_busy_nanos.fetch_max(nanos, Relaxed).max(nanos)
     }
 
     /// Returns the records of all kinds, by index.
