@@ -128,9 +128,9 @@ impl Drop for CountedTask {
     }
 }
 
-/// A task that a hook counts at its spawn location, and that has a name. Counted
-/// at its first poll and at its drop, because tasks of several names may be
-/// spawned at one location.
+/// A task that a hook counts at its spawn location, and that has a name. It is
+/// counted at its first poll and at its drop, because tasks of several names
+/// may be spawned at one location.
 struct NamedTask {
     recorder: Arc<Recorder>,
     location: KindId,

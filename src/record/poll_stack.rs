@@ -256,8 +256,8 @@ impl PollStack {
         Some(EndedPoll { kind: poll.kind, nanos })
     }
 
-    /// Ends a part of a poll. Only this part counts as busy time: that of nested
-    /// polls and of the parts before them has been counted.
+    /// Ends a part of a poll. Only this part counts as busy time: that of
+    /// nested polls and of the parts before them has been counted.
     #[cold]
     fn end_nested(&self, poll: ActivePoll, end: Ticks, now: Ticks) {
         self.worker.busy_nanos.add(self.recorder.clock.nanos(poll.start, end));

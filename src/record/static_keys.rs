@@ -39,8 +39,8 @@ struct KeyEntry {
     number: AtomicU32,
 }
 
-// SAFETY: a `KeyEntry` consists only of atomic numbers, for which all zero bytes
-// are the value zero.
+// SAFETY: a `KeyEntry` consists only of atomic numbers, for which all zero
+// bytes are the value zero.
 #[allow(unsafe_code)]
 unsafe impl ZeroValid for KeyEntry {}
 
