@@ -155,8 +155,8 @@ pub(crate) struct StallEvidence {
     /// The number of polls: one, or more if a task held the worker over many
     /// polls.
     pub(crate) polls: u64,
-    /// The index of the worker and the sequence number of the poll. All
-    /// messages about one stall have the same key.
+    /// The number of the worker and the sequence number of the poll. All
+    /// messages about one stall have the same key, and no other stall has it.
     pub(crate) key: (usize, u64),
     pub(crate) worker: String,
     /// The label of the worker's runtime.

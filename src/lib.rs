@@ -108,6 +108,7 @@ mod snapshot;
 mod token_bucket;
 mod unix_time;
 mod watchdog;
+mod zeroed;
 
 pub use error::StartError;
 #[cfg(feature = "prometheus")]

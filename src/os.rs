@@ -16,8 +16,8 @@ pub(crate) struct ThreadInfo {
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    current_thread, fence_all_threads, getpid, has_receive_timeout, has_send_timeout, read_memory,
-    run_queue_nanos, thread_cpu_nanos,
+    current_thread, descriptor_limit, fence_all_threads, getpid, has_receive_timeout, has_send_timeout,
+    read_memory, run_queue_nanos, thread_cpu_nanos,
 };
 
 #[cfg(target_os = "linux")]
@@ -140,6 +140,14 @@ mod linux {
         // A process must register once. Repeating that is not an error.
         membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)
             && membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+    }
+
+    /// Returns how many descriptors this process may have.
+    pub(crate) fn descriptor_limit() -> usize {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the call writes `limit`, a local.
+        let failed = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+        if failed == 0 { usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX) } else { 0 }
     }
 
     /// Returns the id of this process.

@@ -140,6 +140,10 @@ impl KindSnapshot {
 /// The label of a runtime whose builder gave it no name.
 pub(crate) const UNNAMED_RUNTIME: &str = "tokio";
 
+/// The label of the workers whose threads have ended, except for those that
+/// ended last.
+pub(crate) const ENDED_WORKERS: &str = "ended";
+
 /// Returns the name of a worker in stalls, reports and traces:
 /// `runtime/worker`, or only the worker's own label if the runtime has no name.
 pub(crate) fn qualified_worker_label(runtime: &str, worker: &str) -> String {
@@ -153,7 +157,9 @@ pub(crate) fn qualified_worker_label(runtime: &str, worker: &str) -> String {
 /// future.
 ///
 /// Threads that had the same label at different times share one snapshot, so
-/// totals never decrease.
+/// totals never decrease. A label remains as long as it has a thread. Of the
+/// labels without a thread, the 16 that lost their thread last remain. The
+/// totals of the others are in one snapshot with the label `ended`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerSnapshot {
@@ -163,7 +169,7 @@ pub struct WorkerSnapshot {
     /// The name of the runtime (see [`RuntimeSnapshot::name`]), or empty if the
     /// thread belongs to no runtime.
     pub runtime: String,
-    /// The time spent in polls that have ended.
+    /// The time spent in polls, including the poll in progress.
     pub busy: Duration,
     /// The number of polls that have ended.
     pub polls: u64,
@@ -322,7 +328,9 @@ pub struct Snapshot {
     pub kinds: Vec<KindSnapshot>,
     /// The threads that poll.
     pub workers: Vec<WorkerSnapshot>,
-    /// The watched runtimes that have started and not ended.
+    /// The watched runtimes that have started and not ended. A current-thread
+    /// runtime is listed while a thread is in its `block_on`, and at most half
+    /// a second longer.
     pub runtimes: Vec<RuntimeSnapshot>,
     /// The calls on the blocking pool by name.
     pub blocking_calls: Vec<BlockingCallSnapshot>,

@@ -1,12 +1,18 @@
-//! The poll path does not allocate.
+//! The poll path does not allocate, and reads no file.
 #![allow(unsafe_code)]
 
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
 
 use common::{runtime, scope};
+use loopscope::{Named, Scope};
+use tokio::runtime::Builder;
 
 struct CountingAllocator;
 
@@ -51,4 +57,133 @@ fn ten_thousand_polls_allocate_nothing() {
         measured.await.unwrap()
     });
     assert_eq!(allocations, 0);
+}
+
+/// Returns how many times the calling thread has read a file or a socket, if
+/// the kernel counts it.
+#[cfg(target_os = "linux")]
+fn reads() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/io").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("syscr: ")?.parse().ok())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reads() -> Option<u64> {
+    None
+}
+
+/// Runs `f` and checks that this thread reads no files, such as those in
+/// `/proc`, and allocates only as often as Tokio does, `expected` times.
+fn without_side_effects<R>(expected: u64, f: impl FnOnce() -> R) -> R {
+    let reads_before = reads();
+    let before = ALLOCATIONS.get();
+    let result = f();
+    assert_eq!(ALLOCATIONS.get() - before, expected, "allocations");
+    match (reads_before, reads()) {
+        // Reading the count is itself a few reads.
+        (Some(before), Some(after)) => assert!(after - before < 10, "{} reads", after - before),
+        _ => eprintln!("NOT CHECKED: /proc/thread-self/io is missing, so reads are not counted"),
+    }
+    result
+}
+
+/// Returns how often Tokio allocates in `block_on` if a future yields.
+fn allocations_of_block_on() -> u64 {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    runtime.block_on(yields(3));
+    let before = ALLOCATIONS.get();
+    runtime.block_on(yields(3));
+    ALLOCATIONS.get() - before
+}
+
+async fn yields(n: u32) {
+    for _ in 0..n {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Returns how long `f` takes. The least of several runs, because the machine
+/// may be busy.
+fn least_time(mut f: impl FnMut()) -> Duration {
+    let run = |_| {
+        let begin = Instant::now();
+        f();
+        begin.elapsed()
+    };
+    (0..5).map(run).min().unwrap()
+}
+
+/// The root future belongs to the scope that was started last, and the task to
+/// the scope that watches the runtime. Their polls alternate.
+#[test]
+fn polls_of_two_scopes_on_one_thread_allocate_and_read_nothing() {
+    let polls_of = |scopes: &[Scope]| {
+        let runtime = scopes[0].watch(&mut Builder::new_current_thread()).build().unwrap();
+        let run = |n| runtime.block_on(yields(n).named("root"));
+        runtime.spawn(yields(u32::MAX).named("task"));
+        run(100);
+        without_side_effects(allocations_of_block_on(), || run(1_000));
+        let time = least_time(|| run(1_000));
+        let root = scopes.last().unwrap().snapshot().kinds.into_iter().find(|kind| kind.name == "root");
+        assert_eq!(root.unwrap().poll_time.count, 100 + 6 * 1_000 + 7);
+        time
+    };
+    let one = polls_of(&[scope()]);
+    let two = polls_of(&[scope(), scope()]);
+    assert!(two < one * 8, "{two:?} with two scopes, {one:?} with one");
+}
+
+#[test]
+fn polls_of_runtimes_in_turn_allocate_and_read_nothing() {
+    let scope = scope();
+    let runtimes =
+        ["a", "b", "c"].map(|name| scope.watch(Builder::new_current_thread().name(name)).build().unwrap());
+    let run = |rounds| {
+        for runtime in (0..rounds).flat_map(|_| &runtimes) {
+            scope.block_on(runtime, yields(3));
+        }
+    };
+    run(10);
+    without_side_effects(3 * 500 * allocations_of_block_on(), || run(500));
+}
+
+/// A future that is polled with a waker of its own counts as a separate task.
+#[test]
+fn first_polls_of_named_futures_allocate_and_read_nothing() {
+    let scope = scope();
+    let runtime = scope.watch(&mut Builder::new_current_thread()).build().unwrap();
+    let poll_once = |name| {
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(pin!(async {}.named(name)).poll(&mut context).is_ready());
+    };
+    runtime
+        .block_on(runtime.spawn(async move {
+            poll_once("separate");
+            without_side_effects(0, || (0..1_000).for_each(|_| poll_once("separate")));
+        }))
+        .unwrap();
+    let kinds = scope.snapshot().kinds;
+    let separate = kinds.iter().find(|kind| kind.name == "separate").unwrap();
+    assert_eq!((separate.spawned, separate.completed), (1_001, 1_001));
+}
+
+/// Tokio allocates each task. Its name adds nothing.
+#[test]
+fn a_named_task_allocates_no_more_than_one_without_a_name() {
+    let scope = scope();
+    let runtime = scope.watch(&mut Builder::new_current_thread()).build().unwrap();
+    let allocations = |is_named: bool| {
+        let run = |n| async move {
+            for _ in 0..n {
+                let task =
+                    if is_named { tokio::spawn(yields(1).named("named")) } else { tokio::spawn(yields(1)) };
+                task.await.unwrap();
+            }
+        };
+        runtime.block_on(run(10));
+        let before = ALLOCATIONS.get();
+        runtime.block_on(run(1_000));
+        ALLOCATIONS.get() - before
+    };
+    assert_eq!(allocations(true), allocations(false));
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::{STALL, eventually, runtime, scope, spin};
 use loopscope::{KindSnapshot, Named, Scope, Snapshot, Terminal, WorkerSnapshot};
 use tokio::runtime::Builder;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 fn kind(snapshot: &Snapshot, name: &str) -> KindSnapshot {
     snapshot.kinds.iter().find(|kind| kind.name == name).cloned().unwrap_or_default()
@@ -190,6 +190,115 @@ fn totals_never_decrease_when_runtimes_end() {
     assert!(labels.len() <= 2, "slots are reused: {labels:?}");
 }
 
+/// Returns the labels and polls of all workers of runtimes.
+#[cfg(tokio_unstable)]
+fn polls_by_runtime(snapshot: &Snapshot) -> Vec<(String, u64)> {
+    let of_runtime = snapshot.workers.iter().filter(|worker| !worker.runtime.is_empty());
+    let mut polls: Vec<_> = of_runtime.map(|worker| (worker.runtime.clone(), worker.polls)).collect();
+    polls.sort();
+    polls
+}
+
+fn runtime_names(snapshot: &Snapshot) -> Vec<String> {
+    snapshot.runtimes.iter().map(|runtime| runtime.name.clone()).collect()
+}
+
+/// Runs ten tasks of three polls each. The last await makes the runtime park,
+/// whatever it polled before.
+#[cfg(tokio_unstable)]
+fn run_ten_tasks(runtime: &tokio::runtime::Runtime) {
+    runtime.block_on(async {
+        for _ in 0..10 {
+            tokio::spawn(three_polls()).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    });
+}
+
+#[test]
+#[cfg(tokio_unstable)]
+fn a_thread_that_drives_runtimes_in_turn_is_each_of_them_in_turn() {
+    let scope = scope();
+    for name in ["a", "b", "c"] {
+        let runtime = scope.watch(Builder::new_current_thread().enable_all().name(name)).build().unwrap();
+        run_ten_tasks(&runtime);
+        runtime.block_on(async { assert_eq!(runtime_names(&scope.snapshot()), [name]) });
+        drop(runtime);
+        assert_eq!(scope.snapshot().runtimes, [], "the runtime has ended");
+    }
+    let expected = ["a", "b", "c"].map(|name| (name.to_owned(), 30));
+    assert_eq!(polls_by_runtime(&scope.snapshot()), expected);
+}
+
+#[test]
+#[cfg(tokio_unstable)]
+fn a_thread_can_alternate_between_runtimes() {
+    let scope = scope();
+    let runtimes = ["a", "b"]
+        .map(|name| scope.watch(Builder::new_current_thread().enable_all().name(name)).build().unwrap());
+    for _ in 0..5 {
+        for (runtime, name) in runtimes.iter().zip(["a", "b"]) {
+            scope.block_on(runtime, async {
+                tokio::spawn(three_polls()).await.unwrap();
+                assert_eq!(runtime_names(&scope.snapshot()), [name]);
+            });
+        }
+    }
+    let snapshot = scope.snapshot();
+    let main = kind(&snapshot, "main").poll_time.count;
+    let polls = polls_by_runtime(&snapshot);
+    assert_eq!(polls.iter().map(|(_, polls)| polls).sum::<u64>(), 30 + main);
+    assert_eq!((&*polls[0].0, &*polls[1].0), ("a", "b"));
+    assert!(polls.iter().all(|(_, polls)| *polls >= 15 + 5), "{polls:?}");
+}
+
+/// One builder builds all runtimes, so their hooks are the same.
+#[test]
+#[cfg(tokio_unstable)]
+fn runtimes_of_one_builder_are_recorded_separately() {
+    let scope = scope();
+    let mut builder = Builder::new_current_thread();
+    scope.watch(builder.enable_all());
+    let runtimes = ["a", "b"].map(|name| builder.name(name).build().unwrap());
+    for runtime in runtimes.iter().chain(&runtimes) {
+        scope.block_on(runtime, async { tokio::spawn(three_polls()).await.unwrap() });
+    }
+    let snapshot = scope.snapshot();
+    let polls = polls_by_runtime(&snapshot);
+    assert_eq!((&*polls[0].0, &*polls[1].0), ("a", "b"));
+    assert!(polls.iter().all(|(_, polls)| *polls >= 6 + 2), "{polls:?}");
+}
+
+/// The handle of a runtime keeps descriptors of its drivers.
+#[test]
+#[cfg(target_os = "linux")]
+fn an_ended_runtime_is_released_although_its_thread_lives() {
+    let scope = scope();
+    let (send_runtime, runtimes) = mpsc::channel::<tokio::runtime::Runtime>();
+    let (send_done, done) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        for runtime in runtimes {
+            runtime.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
+            drop(runtime);
+            send_done.send(()).unwrap();
+        }
+    });
+    for _ in 0..50 {
+        let runtime = scope.watch(Builder::new_current_thread().enable_all().name("job")).build().unwrap();
+        send_runtime.send(runtime).unwrap();
+        done.recv().unwrap();
+        let names = runtime_names(&scope.snapshot());
+        assert!(names.iter().all(|name| name == "job"), "{names:?}");
+        assert!(names.len() <= 1, "{names:?}");
+    }
+    if cfg!(tokio_unstable) {
+        eventually("the release of the last runtime", || scope.snapshot().runtimes.is_empty().then_some(()));
+    }
+    drop(send_runtime);
+    thread.join().unwrap();
+    assert_eq!(scope.snapshot().runtimes, []);
+}
+
 /// Inside `block_in_place` blocking is allowed: the worker continues on another
 /// thread.
 #[test]
@@ -298,4 +407,76 @@ fn concurrent_polls_are_all_counted() {
         (many.completed == tasks && many.poll_time.count == 3 * tasks).then_some(many)
     });
     assert_eq!(many.spawned, tasks);
+}
+
+#[test]
+fn busy_time_includes_the_poll_in_progress_and_never_decreases() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let busy = || workers(&scope, "tokio").iter().map(|worker| worker.busy).sum::<Duration>();
+    let (release, wait) = mpsc::channel::<()>();
+    let task = runtime.spawn(async move { wait.recv().is_err() }.named("blocks"));
+    eventually("busy time during the poll", || (busy() > STALL).then_some(()));
+    assert_eq!(kind(&scope.snapshot(), "blocks").poll_time.count, 0, "the poll is in progress");
+    drop(release);
+    let mut last = Duration::ZERO;
+    let mut check = || {
+        let now = busy();
+        assert!(now >= last, "{now:?} after {last:?}");
+        last = now;
+    };
+    while !task.is_finished() {
+        check();
+    }
+    let nested = || async {
+        for _ in 0..200 {
+            let set = LocalSet::new();
+            set.spawn_local(async { spin(Duration::from_micros(20)) }.named("inner"));
+            set.await;
+        }
+    };
+    thread::scope(|threads| {
+        let root = threads.spawn(|| scope.block_on(&runtime, nested().named("outer")));
+        while !root.is_finished() {
+            check();
+        }
+    });
+}
+
+/// Both tasks are spawned at one location, as by a helper of the application.
+#[test]
+#[cfg(tokio_unstable)]
+fn a_spawn_location_with_several_names_counts_for_each() {
+    fn spawn(name: &'static str, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        tokio::spawn(future.named(name))
+    }
+    let scope = scope();
+    let runtime = runtime(&scope, 2);
+    let (release, wait) = tokio::sync::watch::channel(false);
+    let waits = |mut wait: tokio::sync::watch::Receiver<bool>| async move {
+        wait.wait_for(|is_released| *is_released).await.unwrap();
+    };
+    let counts = |name: &str| {
+        let kind = kind(&scope.snapshot(), name);
+        (kind.spawned, kind.completed, kind.alive())
+    };
+    runtime.block_on(async {
+        for n in 0..30 {
+            spawn(if n % 3 == 0 { "first" } else { "second" }, three_polls()).await.unwrap();
+        }
+        let alive: Vec<_> =
+            ["second", "second", "first", "third"].map(|name| spawn(name, waits(wait.clone()))).into();
+        eventually("the first polls", || (counts("third") == (1, 0, 1)).then_some(()));
+        eventually("the first polls", || (counts("second") == (22, 20, 2)).then_some(()));
+        eventually("the first polls", || (counts("first") == (11, 10, 1)).then_some(()));
+        alive[0].abort();
+        release.send(true).unwrap();
+        for task in alive {
+            let _ = task.await;
+        }
+    });
+    drop(runtime);
+    assert_eq!([counts("first"), counts("second"), counts("third")], [(11, 11, 0), (22, 22, 0), (1, 1, 0)]);
+    let spawned = scope.snapshot().kinds.iter().map(|kind| kind.spawned).sum::<u64>();
+    assert_eq!(spawned, 34, "no task counts twice");
 }

@@ -9,12 +9,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
+use tokio::runtime::Id;
 
 use crate::instrument::waker::WakeTracker;
 use crate::record::current;
 use crate::record::kinds::KindId;
-use crate::record::poll_stack::{PollSource, PollStack, WakerId};
+use crate::record::poll_stack::{PollSource, PollStack, Poller, WakerId};
 use crate::record::recorder::Recorder;
+use crate::record::runtimes;
+use crate::record::worker::Worker;
 
 /// The size in bytes from which a future counts as large.
 ///
@@ -50,7 +53,8 @@ pub trait Named: Future + Sized {
     /// Without a scope the wrapper does nothing.
     ///
     /// The future is polled with loopscope's own waker, which wakes the waker
-    /// of the task. It is allocated at the first poll.
+    /// of the task. Its memory comes from a future that ended on the same
+    /// thread, or else is allocated at the first poll.
     ///
     /// # Examples
     ///
@@ -87,7 +91,7 @@ pin_project! {
 /// What a named future stands for. Its first poll determines it.
 enum FutureRole {
     /// The future of a task whose polls a hook records. It names the task.
-    Name(WakeTracker),
+    Name(WakeTracker, #[allow(dead_code)] NamedTask),
     /// A separate task. It counts as alive as long as the future exists.
     Task(WakeTracker, CountedTask),
     /// A part of another named future, which is recorded instead.
@@ -105,20 +109,68 @@ struct CountedTask {
     kind: KindId,
     /// Identifies the task among the victims of a stall.
     number: u64,
+    /// The runtime in which the future was polled last.
+    runtime: Option<Id>,
 }
 
 impl CountedTask {
-    fn new(recorder: &Arc<Recorder>, kind: KindId) -> Self {
+    fn new(recorder: &Arc<Recorder>, kind: KindId, runtime: Option<Id>) -> Self {
         static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
         recorder.kinds.task_counts(kind).spawned.fetch_add(1, Relaxed);
         let number = SEPARATE_TASK_BIT | NEXT_NUMBER.fetch_add(1, Relaxed);
-        Self { recorder: Arc::clone(recorder), kind, number }
+        Self { recorder: Arc::clone(recorder), kind, number, runtime }
     }
 }
 
 impl Drop for CountedTask {
     fn drop(&mut self) {
         self.recorder.kinds.task_counts(self.kind).completed.fetch_add(1, Relaxed);
+    }
+}
+
+/// A task that a hook counts at its spawn location, and that has a name. It is
+/// counted at its first poll and at its drop, because tasks of several names
+/// may be spawned at one location.
+struct NamedTask {
+    recorder: Arc<Recorder>,
+    location: KindId,
+    name: KindId,
+    /// Whether this name is the first one at the location.
+    is_first_name: bool,
+}
+
+impl NamedTask {
+    fn new(recorder: &Arc<Recorder>, worker: &Worker, location: KindId, name: KindId) -> Self {
+        let is_first_name = recorder.kinds.name_task(location, name);
+        worker.kind_record(location).named.add(1);
+        if !is_first_name {
+            worker.kind_record(name).spawned.add(1);
+            worker.kind_record(location).other_names.add(1);
+        }
+        Self { recorder: Arc::clone(recorder), location, name, is_first_name }
+    }
+}
+
+impl Drop for NamedTask {
+    fn drop(&mut self) {
+        let counted = current::with_existing_poll_stack(&self.recorder, |polls| {
+            let of_location = polls.worker.kind_record(self.location);
+            of_location.named_completed.add(1);
+            if !self.is_first_name {
+                of_location.other_names_completed.add(1);
+                polls.worker.kind_record(self.name).completed.add(1);
+            }
+        });
+        // The thread polls nothing: it drops a runtime or a task.
+        if counted.is_none() {
+            let [of_location, of_name] =
+                [self.location, self.name].map(|kind| self.recorder.kinds.task_counts(kind));
+            of_location.named_completed.fetch_add(1, Relaxed);
+            if !self.is_first_name {
+                of_location.other_names_completed.fetch_add(1, Relaxed);
+                of_name.completed.fetch_add(1, Relaxed);
+            }
+        }
     }
 }
 
@@ -131,7 +183,7 @@ impl<F> fmt::Debug for NamedFuture<F> {
 impl<F> NamedFuture<F> {
     /// Wraps a future for the scope of `recorder`.
     pub(crate) fn in_recorder(future: F, name: &'static str, recorder: Arc<Recorder>) -> Self {
-        let kind = recorder.kinds.for_name(name);
+        let kind = recorder.kinds.for_static_name(name);
         Self { future, name, kind: Some((recorder, kind)), role: None, searched_generation: u64::MAX }
     }
 }
@@ -151,8 +203,8 @@ impl<F: Future> Future for NamedFuture<F> {
         let role = this.role.get_or_insert_with(|| find_role::<F>(recorder, *kind, context));
         let (tracker, separate_task) = match role {
             FutureRole::Part => return this.future.poll(context),
-            FutureRole::Name(tracker) => (tracker, None),
-            FutureRole::Task(tracker, task) => (tracker, Some(task.number)),
+            FutureRole::Name(tracker, _) => (tracker, None),
+            FutureRole::Task(tracker, task) => (tracker, Some(task)),
         };
         tracker.set_task_waker(context.waker());
         let mut poll = RecordedPoll::begin(recorder, *kind, tracker, separate_task);
@@ -165,10 +217,10 @@ impl<F: Future> Future for NamedFuture<F> {
 /// Finds the scope at the first poll of a future, and tries again whenever
 /// another scope has started since.
 #[cold]
-fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, searched_generation: &mut u64, name: &str) {
+fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, searched_generation: &mut u64, name: &'static str) {
     *searched_generation = current::default_generation();
     *kind = current::recorder().map(|recorder| {
-        let kind = recorder.kinds.for_name(name);
+        let kind = recorder.kinds.for_static_name(name);
         (recorder, kind)
     });
 }
@@ -177,15 +229,13 @@ fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, searched_generation: &
 #[cold]
 fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -> FutureRole {
     let is_part = |polls: &PollStack| polls.innermost_waker.get() == WakerId::new(context.waker());
-    let role = current::with_poll_stack(recorder, |polls| match polls.source() {
+    let runtime = runtimes::current_id();
+    let poller = Poller::Future(runtime);
+    let role = current::with_poll_stack(recorder, poller, |polls| match polls.source() {
         PollSource::Hook(_) => match polls.worker.slot.set_named_kind(kind) {
-            Some(unnamed) => {
-                recorder.kinds.assign_name(unnamed, kind);
-                Some(FutureRole::Name(WakeTracker::new(
-                    context.waker(),
-                    recorder,
-                    !recorder.tokio_measures_delay,
-                )))
+            Some(location) => {
+                let tracker = WakeTracker::new(context.waker(), recorder, !recorder.tokio_measures_delay);
+                Some(FutureRole::Name(tracker, NamedTask::new(recorder, &polls.worker, location, kind)))
             }
             None => is_part(polls).then_some(FutureRole::Part),
         },
@@ -193,11 +243,14 @@ fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -
         PollSource::Future | PollSource::Thread | PollSource::NoPoll => None,
     });
     let role = role.flatten().unwrap_or_else(|| {
-        FutureRole::Task(WakeTracker::new(context.waker(), recorder, true), CountedTask::new(recorder, kind))
+        let task = CountedTask::new(recorder, kind, runtime);
+        FutureRole::Task(WakeTracker::new(context.waker(), recorder, true), task)
     });
     if !matches!(role, FutureRole::Part) {
         let counts = recorder.kinds.task_counts(kind);
-        counts.largest_future_bytes.fetch_max(size_of::<F>() as u64, Relaxed);
+        if counts.largest_future_bytes.load(Relaxed) < size_of::<F>() as u64 {
+            counts.largest_future_bytes.fetch_max(size_of::<F>() as u64, Relaxed);
+        }
         if size_of::<F>() >= LARGE_FUTURE_BYTES {
             counts.large_futures.fetch_add(1, Relaxed);
         }
@@ -226,15 +279,18 @@ impl<'r> RecordedPoll<'r> {
         recorder: &'r Arc<Recorder>,
         kind: KindId,
         tracker: &'r mut WakeTracker,
-        separate_task: Option<u64>,
+        mut separate_task: Option<&mut CountedTask>,
     ) -> Self {
         let woken_at = tracker.begin_poll();
         let id = WakerId::new(tracker.waker());
+        let poller = Poller::Future(separate_task.as_ref().and_then(|task| task.runtime));
+        let is_task = separate_task.is_some();
         let begin = |polls: &PollStack| {
-            if let Some(task) = separate_task {
+            if let Some(task) = &mut separate_task {
+                task.runtime = polls.worker.runtime_id();
                 let now = recorder.clock.ticks();
                 if let Some(woken_at) = woken_at {
-                    polls.record_wait(recorder.clock.nanos(woken_at, now), now, task, kind);
+                    polls.record_wait(recorder.clock.nanos(woken_at, now), now, task.number, kind);
                 }
                 // The slot gets the task number 0, because the watchdog follows
                 // only tasks with Tokio's own ids over many polls.
@@ -251,16 +307,8 @@ impl<'r> RecordedPoll<'r> {
             }
             polls.innermost_waker.replace(id)
         };
-        let outer = current::with_poll_stack(recorder, begin).unwrap_or_default();
-        Self {
-            recorder,
-            kind,
-            tracker,
-            is_task: separate_task.is_some(),
-            outer,
-            is_lost: false,
-            is_only_poll: false,
-        }
+        let outer = current::with_poll_stack(recorder, poller, begin).unwrap_or_default();
+        Self { recorder, kind, tracker, is_task, outer, is_lost: false, is_only_poll: false }
     }
 
     /// Notes that the future has returned, and so did not panic.

@@ -7,9 +7,9 @@ use tokio::runtime::Builder;
 use crate::instrument::hooks::{Hooks, ThreadCallback};
 use crate::record::current;
 use crate::record::hook_status::{Hook, HookStatus};
-use crate::record::poll_stack::PollSource;
 #[cfg(tokio_unstable)]
 use crate::record::poll_stack::PollStack;
+use crate::record::poll_stack::{PollSource, Poller};
 use crate::record::recorder::Recorder;
 
 /// The data that the hooks of one call of `Scope::watch` share.
@@ -25,6 +25,11 @@ impl HookContext {
     fn should_record(&self, hook: Hook) -> bool {
         self.hook_status.record_call(hook);
         self.recorder.is_live() && !self.hook_status.is_recording_stopped()
+    }
+
+    #[inline]
+    fn poller(&self) -> Poller {
+        Poller::Hook(self.hook_status.id)
     }
 
     #[cfg(tokio_unstable)]
@@ -119,13 +124,14 @@ fn on_park(context: &HookContext) {
         return;
     }
     current::with_existing_poll_stack(&context.recorder, |polls| {
+        polls.check_runtime();
         polls.discard(PollSource::Thread);
         #[cfg(tokio_unstable)]
         if polls.source() == context.source() {
             stop_recording(context, polls);
         }
     });
-    current::with_poll_stack(&context.recorder, |polls| polls.worker.park());
+    current::with_poll_stack(&context.recorder, context.poller(), |polls| polls.worker.park());
 }
 
 /// Stops recording for the runtime, because the hook that ends polls was
@@ -171,6 +177,7 @@ mod tasks {
     use crate::instrument::install::HookContext;
     use crate::record::current;
     use crate::record::hook_status::Hook;
+    use crate::record::kinds::KindId;
     use crate::record::poll_stack::PollStack;
 
     pub(super) fn install(builder: &mut Builder, context: &Arc<HookContext>) {
@@ -209,7 +216,7 @@ mod tasks {
             return;
         }
         let recorder = &context.recorder;
-        let kind = recorder.kinds.for_location(meta.spawned_at());
+        let Some(kind) = recorder.kinds.for_location(meta.spawned_at()) else { return };
         let counted = current::with_existing_poll_stack(recorder, |polls| {
             polls.worker.kind_record(kind).spawned.add(1)
         });
@@ -224,9 +231,9 @@ mod tasks {
             return;
         }
         let recorder = &context.recorder;
-        let kind = recorder.kinds.for_location(meta.spawned_at());
+        let kind = recorder.kinds.for_location(meta.spawned_at()).unwrap_or(KindId::OTHER);
         let task = task_number(meta.id());
-        current::with_poll_stack(recorder, |polls| {
+        current::with_poll_stack(recorder, context.poller(), |polls| {
             if polls.source() == context.source() {
                 return super::stop_recording(context, polls);
             }
@@ -265,7 +272,7 @@ mod tasks {
             polls.worker.taken_over_at().is_some()
         });
         if is_taken_over == Some(true) {
-            current::drop_taken_over_poll_stack(recorder);
+            current::drop_taken_over_poll_stacks(recorder);
         }
     }
 

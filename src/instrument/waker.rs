@@ -1,5 +1,6 @@
 //! The waker of a named future: it records its first call, then wakes the task.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
@@ -8,8 +9,15 @@ use std::task::{Wake, Waker};
 use crate::record::clock::Ticks;
 use crate::record::recorder::Recorder;
 
-/// Records the wakes of one future. It allocates once, and again if the future
-/// moves to another task.
+/// How many states of ended futures a thread keeps for its next futures.
+const MAX_UNUSED_STATES: usize = 32;
+
+thread_local! {
+    static UNUSED_STATES: RefCell<Vec<Arc<WakeState>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Records the wakes of one future. It needs a state on the heap, and another
+/// one if the future moves to another task.
 pub(crate) struct WakeTracker {
     state: Arc<WakeState>,
     /// The same state as a waker, with which the future is polled.
@@ -20,7 +28,8 @@ pub(crate) struct WakeTracker {
 /// The part of a [`WakeTracker`] that its wakers share.
 struct WakeState {
     task_waker: Waker,
-    recorder: Arc<Recorder>,
+    /// `None` while the state is unused.
+    recorder: Option<Arc<Recorder>>,
     /// Whether to record the time of a wake. Not needed if Tokio measures it.
     is_timed: bool,
     /// The time of the first wake since the last poll began. For a wake during
@@ -35,14 +44,17 @@ impl WakeTracker {
     /// Creates a tracker for a future that is woken through `task_waker`.
     #[cold]
     pub(crate) fn new(task_waker: &Waker, recorder: &Arc<Recorder>, is_timed: bool) -> Self {
-        let state = Arc::new(WakeState {
-            task_waker: task_waker.clone(),
-            recorder: Arc::clone(recorder),
-            is_timed,
-            woken_at: AtomicU64::new(0),
-            polling_thread: AtomicUsize::new(0),
-            woke_itself: AtomicBool::new(false),
-        });
+        let new = WakeState::new(task_waker.clone(), Some(Arc::clone(recorder)), is_timed);
+        let unused = UNUSED_STATES.try_with(|states| states.borrow_mut().pop()).ok().flatten();
+        let state = match unused {
+            Some(mut state) => {
+                if let Some(unused) = Arc::get_mut(&mut state) {
+                    *unused = new;
+                }
+                state
+            }
+            None => Arc::new(new),
+        };
         Self { waker: Waker::from(Arc::clone(&state)), state, is_known_lost: false }
     }
 
@@ -51,7 +63,9 @@ impl WakeTracker {
     #[inline]
     pub(crate) fn set_task_waker(&mut self, task_waker: &Waker) {
         if !self.state.task_waker.will_wake(task_waker) {
-            *self = Self::new(task_waker, &self.state.recorder, self.state.is_timed);
+            if let Some(recorder) = self.state.recorder.clone() {
+                *self = Self::new(task_waker, &recorder, self.state.is_timed);
+            }
         }
     }
 
@@ -82,7 +96,7 @@ impl WakeTracker {
         state.polling_thread.store(0, Relaxed);
         if state.is_timed && state.woken_at.load(Relaxed) != 0 {
             // Woken during the poll: the future waits only from now on.
-            state.woken_at.store(state.recorder.clock.ticks().max(1), Release);
+            state.woken_at.store(state.now(), Release);
         }
         let woke_itself = state.woke_itself.load(Relaxed);
         if woke_itself {
@@ -105,14 +119,48 @@ impl WakeTracker {
     }
 }
 
+impl Drop for WakeTracker {
+    /// Keeps the state for the thread's next future, unless a waker still uses
+    /// it.
+    fn drop(&mut self) {
+        self.waker = Waker::noop().clone();
+        if let Some(state) = Arc::get_mut(&mut self.state) {
+            // This may run code of the application, so nothing is borrowed.
+            *state = WakeState::new(Waker::noop().clone(), None, false);
+            let _ = UNUSED_STATES.try_with(|states| {
+                let mut states = states.borrow_mut();
+                if states.len() < MAX_UNUSED_STATES {
+                    states.push(Arc::clone(&self.state));
+                }
+            });
+        }
+    }
+}
+
 impl WakeState {
+    fn new(task_waker: Waker, recorder: Option<Arc<Recorder>>, is_timed: bool) -> Self {
+        Self {
+            task_waker,
+            recorder,
+            is_timed,
+            woken_at: AtomicU64::new(0),
+            polling_thread: AtomicUsize::new(0),
+            woke_itself: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns the time, which is never zero.
+    #[inline]
+    fn now(&self) -> Ticks {
+        self.recorder.as_ref().map_or(1, |recorder| recorder.clock.ticks().max(1))
+    }
+
     #[inline]
     fn record_wake(&self) {
         if self.woken_at.load(Relaxed) == 0 {
             // If two threads wake at the same time, either may count as the
             // first.
-            let now = if self.is_timed { self.recorder.clock.ticks().max(1) } else { 1 };
-            self.woken_at.store(now, Release);
+            self.woken_at.store(if self.is_timed { self.now() } else { 1 }, Release);
         }
         if self.polling_thread.load(Relaxed) == thread_key() {
             self.woke_itself.store(true, Relaxed);
@@ -154,9 +202,9 @@ mod tests {
         let tracker = wake_tracker();
         assert_eq!(tracker.begin_poll(), None);
         tracker.end_poll();
-        let before = tracker.state.recorder.clock.ticks();
+        let before = tracker.state.now();
         tracker.waker().wake_by_ref();
-        let after_first = tracker.state.recorder.clock.ticks();
+        let after_first = tracker.state.now();
         tracker.waker().wake_by_ref();
         let woken_at = tracker.begin_poll().unwrap();
         assert!((before..=after_first).contains(&woken_at));
@@ -167,7 +215,7 @@ mod tests {
     #[test]
     fn a_future_that_is_woken_during_a_poll_waits_from_its_end() {
         let tracker = wake_tracker();
-        let clock = &tracker.state.recorder.clock;
+        let clock = &tracker.state.recorder.as_ref().unwrap().clock;
         tracker.begin_poll();
         tracker.waker().wake_by_ref();
         let before = clock.ticks();

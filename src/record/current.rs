@@ -1,6 +1,7 @@
-//! The calling thread's poll stack, and the scope that it belongs to.
+//! The calling thread's poll stacks, and the scope that it belongs to.
 
-use std::cell::RefCell;
+use std::array;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Weak};
@@ -10,25 +11,31 @@ use tokio::runtime::Id;
 
 use crate::lock::Lock;
 use crate::per_process::PerProcess;
-use crate::record::poll_stack::{PollSource, PollStack};
+use crate::record::poll_stack::{PollStack, Poller};
 use crate::record::recorder::Recorder;
-use crate::record::runtimes::WorkerLabel;
+use crate::record::runtimes::{self, ThreadRuntime, WorkerLabel};
+
+/// How many poll stacks without a poll a thread keeps. A thread may alternate
+/// between scopes and runtimes, and creating a stack takes locks and system
+/// calls.
+const MAX_POLL_STACKS: usize = 4;
 
 thread_local! {
     static THREAD_SCOPE: RefCell<Option<ThreadScope>> = const { RefCell::new(None) };
-    static POLL_STACK: RefCell<Option<PollStack>> = const { RefCell::new(None) };
+    static POLL_STACKS: PollStacks =
+        const { PollStacks { stacks: RefCell::new(Vec::new()), current: Cell::new(0) } };
 }
 
 /// The scope that watches the runtime of a thread. Dropped when the thread
 /// ends.
 struct ThreadScope {
     recorder: Weak<Recorder>,
-    runtime: Option<Id>,
+    runtime: Option<ThreadRuntime>,
 }
 
 impl Drop for ThreadScope {
     fn drop(&mut self) {
-        if let (Some(recorder), Some(runtime)) = (self.recorder.upgrade(), self.runtime)
+        if let (Some(recorder), Some(runtime)) = (self.recorder.upgrade(), &self.runtime)
             && !recorder.liveness.is_in_child()
         {
             recorder.runtimes.remove_thread(runtime);
@@ -36,57 +43,134 @@ impl Drop for ThreadScope {
     }
 }
 
-/// Runs `f` with the thread's poll stack for `recorder`. The first call creates
-/// it. Returns `None` while the thread is ending.
+/// The poll stacks of a thread: one for each scope, and within a scope one for
+/// each runtime that the thread drives in turn. A removed stack is dropped only
+/// after the borrow has ended, because that may run code of the application.
+struct PollStacks {
+    stacks: RefCell<Vec<PollStack>>,
+    /// The index of the stack that was used last.
+    current: Cell<usize>,
+}
+
+impl PollStacks {
+    /// Makes the stack for `poller` the current one. Creates it at the first
+    /// call.
+    #[cold]
+    fn select(&self, recorder: &Arc<Recorder>, poller: Poller) {
+        let known = self.position(|polls| polls.serves(recorder, poller));
+        let runtime = match known {
+            Some(index) => self.stacks.borrow()[index].worker.runtime_id(),
+            None => runtimes::current_id(),
+        };
+        self.leave_other_runtimes(runtime);
+        let is_same = |polls: &PollStack| {
+            polls.recorder.id == recorder.id && polls.worker.runtime_id() == runtime && !polls.is_taken_over()
+        };
+        let known = known.or_else(|| self.position(is_same));
+        let index = known.unwrap_or_else(|| self.add(new_poll_stack(recorder)));
+        self.current.set(index);
+        self.stacks.borrow()[index].select(poller);
+    }
+
+    /// Leaves the runtimes that the thread has driven: it is in `runtime` now.
+    fn leave_other_runtimes(&self, runtime: Option<Id>) {
+        let stacks = self.stacks.borrow();
+        let mut left = stacks.iter().filter(|polls| polls.has_left(runtime));
+        let handles: [_; MAX_POLL_STACKS] =
+            array::from_fn(|_| left.next().and_then(PollStack::leave_runtime));
+        drop(stacks);
+        drop(handles);
+    }
+
+    fn position(&self, is_sought: impl FnMut(&PollStack) -> bool) -> Option<usize> {
+        self.stacks.borrow().iter().position(is_sought)
+    }
+
+    /// Adds a stack and returns its index. Removes stacks that are not needed.
+    fn add(&self, polls: PollStack) -> usize {
+        let is_useless = |polls: &PollStack| polls.is_taken_over() || !polls.recorder.is_live();
+        drop(self.remove(|polls| !polls.is_in_poll() && is_useless(polls)));
+        if self.stacks.borrow().len() >= MAX_POLL_STACKS {
+            let mut is_first = true;
+            drop(self.remove(|polls| !polls.is_in_poll() && std::mem::take(&mut is_first)));
+        }
+        let mut stacks = self.stacks.borrow_mut();
+        stacks.push(polls);
+        stacks.len() - 1
+    }
+
+    #[must_use]
+    fn remove(&self, is_removed: impl FnMut(&mut PollStack) -> bool) -> Vec<PollStack> {
+        self.current.set(0);
+        self.stacks.borrow_mut().extract_if(.., is_removed).collect()
+    }
+}
+
+/// Runs `f` with the thread's poll stack for `recorder` and `poller`. The first
+/// call creates it. Returns `None` while the thread is ending.
 #[inline]
-pub(crate) fn with_poll_stack<R>(recorder: &Arc<Recorder>, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
-    POLL_STACK
-        .try_with(|current| {
-            if let Some(polls) = &*current.borrow()
-                && polls.recorder.id == recorder.id
-                && !is_taken_over(polls)
+pub(crate) fn with_poll_stack<R>(
+    recorder: &Arc<Recorder>,
+    poller: Poller,
+    f: impl FnOnce(&PollStack) -> R,
+) -> Option<R> {
+    POLL_STACKS
+        .try_with(|table| {
+            let stacks = table.stacks.borrow();
+            if let Some(polls) = stacks.get(table.current.get())
+                && polls.serves(recorder, poller)
             {
                 return f(polls);
             }
-            set_poll_stack(current, recorder);
-            let current = current.borrow();
-            f(current.as_ref().expect("the poll stack was just set"))
+            drop(stacks);
+            table.select(recorder, poller);
+            f(&table.stacks.borrow()[table.current.get()])
         })
         .ok()
 }
 
-/// Runs `f` with the thread's poll stack for `recorder` if it already has one.
+/// Runs `f` with a poll stack of the thread for `recorder` if there is one: the
+/// one in use.
 #[inline]
 pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
-    POLL_STACK
-        .try_with(|current| {
-            let current = current.borrow();
-            current.as_ref().filter(|polls| polls.recorder.id == recorder.id).map(f)
+    POLL_STACKS
+        .try_with(|table| {
+            let stacks = table.stacks.borrow();
+            match stacks.get(table.current.get()) {
+                Some(polls) if polls.recorder.id == recorder.id => Some(f(polls)),
+                _ => stack_of_other_scope(&stacks, recorder).map(f),
+            }
         })
         .ok()
         .flatten()
 }
 
-/// Drops the thread's poll stack for `recorder` if another thread has taken
-/// over its worker. This thread may become another worker next.
-#[cfg(tokio_unstable)]
-pub(crate) fn drop_taken_over_poll_stack(recorder: &Recorder) {
-    let dropped = POLL_STACK.try_with(|current| {
-        let is_taken_over = current
-            .borrow()
-            .as_ref()
-            .is_some_and(|polls| polls.recorder.id == recorder.id && is_taken_over(polls));
-        // Dropped only after the borrow has ended.
-        if is_taken_over { current.take() } else { None }
-    });
-    drop(dropped);
+/// Returns the poll stack for `recorder`. Another scope used its own last.
+#[cold]
+fn stack_of_other_scope<'s>(stacks: &'s [PollStack], recorder: &Recorder) -> Option<&'s PollStack> {
+    let of_recorder = |polls: &&PollStack| polls.recorder.id == recorder.id;
+    let in_poll = stacks.iter().filter(of_recorder).find(|polls| polls.is_in_poll());
+    in_poll.or_else(|| stacks.iter().rfind(of_recorder))
 }
 
-/// Returns whether another thread has taken over the worker, and no poll is in
-/// progress.
-#[inline]
-fn is_taken_over(polls: &PollStack) -> bool {
-    polls.worker.taken_over_at().is_some() && polls.source() == PollSource::NoPoll
+/// Drops the thread's poll stacks for `recorder` if other threads have taken
+/// over their workers. This thread may become another worker next.
+#[cfg(tokio_unstable)]
+pub(crate) fn drop_taken_over_poll_stacks(recorder: &Recorder) {
+    let is_removed = |polls: &mut PollStack| polls.recorder.id == recorder.id && polls.is_taken_over();
+    drop(POLL_STACKS.try_with(|table| table.remove(is_removed)));
+}
+
+/// Drops the thread's poll stacks for `recorder` of current-thread runtimes
+/// that the thread has left. They may have ended.
+pub(crate) fn drop_left_poll_stacks(recorder: &Recorder) {
+    let dropped = POLL_STACKS.try_with(|table| {
+        let runtime = runtimes::current_id();
+        let is_removed = |polls: &PollStack| polls.recorder.id == recorder.id && polls.has_left(runtime);
+        let has_any = table.position(is_removed).is_some();
+        has_any.then(|| table.remove(|polls| is_removed(polls)))
+    });
+    drop(dropped);
 }
 
 /// Sets the scope that watches the runtime of this thread.
@@ -94,7 +178,7 @@ pub(crate) fn set_thread_scope(recorder: &Arc<Recorder>) {
     if !recorder.is_live() {
         return;
     }
-    let runtime = recorder.runtimes.add_current_thread().map(|runtime| runtime.id);
+    let runtime = recorder.runtimes.add_current_thread(true).map(|(_, runtime)| runtime);
     let scope = ThreadScope { recorder: Arc::downgrade(recorder), runtime };
     // The previous value is dropped only after the borrow has ended.
     let previous = THREAD_SCOPE.try_with(|cell| cell.replace(Some(scope)));
@@ -115,34 +199,30 @@ pub(crate) fn recorder() -> Option<Arc<Recorder>> {
     if let Some(recorder) = of_runtime.filter(|recorder| recorder.is_live()) {
         return Some(recorder);
     }
-    let of_poll_stack = POLL_STACK
-        .try_with(|current| {
-            current
-                .borrow()
-                .as_ref()
-                .map(|polls| Arc::clone(&polls.recorder))
-                .filter(|recorder| recorder.is_live())
+    let of_poll_stack = POLL_STACKS
+        .try_with(|table| {
+            let stacks = table.stacks.borrow();
+            let in_poll = stacks.iter().filter(|polls| polls.is_in_poll());
+            let innermost = in_poll.max_by_key(|polls| polls.began_at());
+            let polls = innermost.or_else(|| stacks.get(table.current.get()));
+            polls.map(|polls| Arc::clone(&polls.recorder)).filter(|recorder| recorder.is_live())
         })
         .ok()?;
     of_poll_stack.or_else(default_recorder)
 }
 
 #[cold]
-fn set_poll_stack(current: &RefCell<Option<PollStack>>, recorder: &Arc<Recorder>) {
-    let runtime = recorder.runtimes.add_current_thread();
+fn new_poll_stack(recorder: &Arc<Recorder>) -> PollStack {
     let index = tokio::runtime::worker_index();
+    let (runtime_label, runtime) = recorder.runtimes.add_current_thread(index.is_some()).unzip();
     let label = WorkerLabel {
-        runtime: runtime.as_ref().map(|runtime| runtime.label.clone()).unwrap_or_default(),
+        runtime: runtime_label.unwrap_or_default(),
         worker: match index {
             Some(index) => index.to_string(),
             None => thread::current().name().unwrap_or("unnamed").to_owned(),
         },
     };
-    let worker = recorder.register(label, index.is_some());
-    let polls = PollStack::new(Arc::clone(recorder), worker, runtime.map(|runtime| runtime.id));
-    // The previous poll stack is dropped only after the borrow has ended.
-    let previous = current.replace(Some(polls));
-    drop(previous);
+    PollStack::new(Arc::clone(recorder), recorder.register(label, runtime, index.is_some()))
 }
 
 /// The recorder for threads that belong to no scope.

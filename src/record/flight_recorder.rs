@@ -3,6 +3,7 @@
 use crate::record::clock::Ticks;
 use crate::record::kinds::KindId;
 use crate::record::sync::{Acquire, AtomicU32, AtomicU64, Relaxed, Release, fence};
+use crate::zeroed::{ZeroValid, ZeroedSlice};
 
 /// The shortest poll that is kept, in nanoseconds. Shorter ones are only in the
 /// histograms. If all polls of a worker are this long, the ring holds its last
@@ -27,7 +28,7 @@ pub(crate) struct PastPoll {
 #[derive(Debug)]
 pub(crate) struct FlightRing {
     written: AtomicU64,
-    entries: Box<[FlightEntry]>,
+    entries: ZeroedSlice<FlightEntry>,
 }
 
 #[derive(Debug)]
@@ -37,14 +38,14 @@ struct FlightEntry {
     kind: AtomicU32,
 }
 
+// SAFETY: a `FlightEntry` consists of `AtomicU64` and `AtomicU32`, for which
+// all zero bytes are the value zero.
+#[allow(unsafe_code)]
+unsafe impl ZeroValid for FlightEntry {}
+
 impl FlightRing {
     pub(crate) fn new() -> Self {
-        let entries = Box::<[FlightEntry]>::new_zeroed_slice(CAPACITY);
-        // SAFETY: a `FlightEntry` consists of `AtomicU64` and `AtomicU32`, for
-        // which all zero bytes are the value zero.
-        #[allow(unsafe_code)]
-        let entries = unsafe { entries.assume_init() };
-        Self { written: AtomicU64::new(0), entries }
+        Self { written: AtomicU64::new(0), entries: ZeroedSlice::new(CAPACITY) }
     }
 
     /// Adds a poll. Only the ring's own thread may call it.

@@ -69,7 +69,6 @@ const RECORDING_STOPPED: u32 = 1 << 31;
 /// The status of the hooks that one call of `Scope::watch` installed.
 #[derive(Debug)]
 pub(crate) struct HookStatus {
-    #[cfg_attr(not(tokio_unstable), allow(dead_code))]
     pub(crate) id: u32,
     /// A bit for each hook that has been called, and [`RECORDING_STOPPED`].
     state: AtomicU32,

@@ -9,10 +9,11 @@
 //!
 //! Either the worker sees the flag, or the watchdog sees that the worker runs.
 //! A worker with park hooks executes a fence for this at each unpark. A thread
-//! that polls named futures without such hooks would need a fence at each poll.
-//! For those threads, the watchdog instead asks the kernel to execute a fence
-//! on all threads before it reads their slots ([`os::fence_all_threads`]). If
-//! the kernel cannot do that, the watchdog does not sleep.
+//! that is not parked, because it has no such hooks or has left its runtime,
+//! would need a fence at each poll. For those threads, the watchdog instead
+//! asks the kernel to execute a fence on all threads before it reads their
+//! slots ([`os::fence_all_threads`]). If the kernel cannot do that, the
+//! watchdog does not sleep.
 
 use std::time::Duration;
 
@@ -49,18 +50,18 @@ impl IdlePark {
 
     /// Puts the watchdog's own thread to sleep until [`Self::wake`], or until
     /// `limit` has passed. Does not sleep if `all_idle`, which is called after
-    /// the flag is set, returns `false`. `has_unhooked_threads` says whether
-    /// some threads have no park hooks. May also return spuriously.
+    /// the flag is set, returns `false`. `has_unparked_threads` says whether
+    /// some threads are not parked. May also return spuriously.
     pub(crate) fn sleep_while_idle(
         &self,
-        has_unhooked_threads: bool,
+        has_unparked_threads: bool,
         limit: Option<Duration>,
         all_idle: impl Fn() -> bool,
     ) {
         self.watchdog.get_or_init(thread::current);
         self.asleep.store(true, SeqCst);
         fence(SeqCst);
-        let sees_all_polls = !has_unhooked_threads || os::fence_all_threads();
+        let sees_all_polls = !has_unparked_threads || os::fence_all_threads();
         if sees_all_polls && all_idle() {
             match limit {
                 None => thread::park(),

@@ -4,16 +4,28 @@
 use std::collections::HashMap;
 #[cfg(tokio_unstable)]
 use std::panic::Location;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use crate::lock::Lock;
-#[cfg(tokio_unstable)]
-use crate::record::locations::Locations;
+use crate::record::static_keys::StaticKeys;
+use crate::record::totals::KindTotals;
 use crate::snapshot::KindSnapshot;
 
 /// How many kinds have their own histograms, including `other`.
 pub(crate) const MAX_KINDS: usize = 257;
+
+/// Entries of the table of names.
+const NAME_ENTRIES: usize = 1024;
+/// Entries of the table of spawn locations. There are more than kinds, because
+/// the same source line may have several addresses.
+#[cfg(tokio_unstable)]
+const LOCATION_ENTRIES: usize = 4096;
+/// Entries of the table that is used once the first one is full. Until then it
+/// occupies no memory. Tasks of locations that fit into neither are not counted
+/// as spawned or completed.
+#[cfg(tokio_unstable)]
+const MORE_LOCATION_ENTRIES: usize = 65_536;
 
 /// Identifies a kind by an index below [`MAX_KINDS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,13 +60,16 @@ pub(crate) struct TaskKind {
     pub(crate) spawned_at: Option<String>,
 }
 
-/// All kinds of a scope. Looking up a known location is lock-free. Everything
-/// else takes a lock and is needed only the first time that a name or location
-/// occurs.
+/// All kinds of a scope. Looking up a known name or location is lock-free.
+/// Everything else takes a lock and is needed only the first time that a name
+/// or location occurs.
 #[derive(Debug)]
 pub(crate) struct Kinds {
+    names: StaticKeys,
     #[cfg(tokio_unstable)]
-    locations: Locations,
+    locations: StaticKeys,
+    #[cfg(tokio_unstable)]
+    more_locations: StaticKeys,
     table: Lock<KindTable>,
     /// Counted once for each task, from any thread.
     task_counts: Box<[TaskCounts]>,
@@ -68,6 +83,18 @@ pub(crate) struct TaskCounts {
     pub(crate) large_futures: AtomicU64,
     /// The size of the largest future, in bytes.
     pub(crate) largest_future_bytes: AtomicU64,
+    /// Tasks of this spawn location that had a name: see
+    /// [`KindTotals`].
+    pub(crate) named_completed: AtomicU64,
+    /// Those of them that had another name than the first one.
+    pub(crate) other_names_completed: AtomicU64,
+    /// The kind of the first name of a task that was spawned at this location;
+    /// zero if there is none.
+    first_name: AtomicU32,
+    /// Whether tasks of several names are spawned at this location.
+    has_several_names: AtomicBool,
+    /// Whether the spawn location of this name is known.
+    has_location: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -80,8 +107,11 @@ impl Kinds {
     pub(crate) fn new() -> Self {
         let other = TaskKind { name: "other".to_owned(), spawned_at: None };
         Self {
+            names: StaticKeys::with_capacity(NAME_ENTRIES),
             #[cfg(tokio_unstable)]
-            locations: Locations::new(),
+            locations: StaticKeys::with_capacity(LOCATION_ENTRIES),
+            #[cfg(tokio_unstable)]
+            more_locations: StaticKeys::with_capacity(MORE_LOCATION_ENTRIES),
             table: Lock::new(KindTable {
                 by_name: HashMap::from([(other.name.clone(), KindId::OTHER)]),
                 kinds: vec![other],
@@ -94,29 +124,37 @@ impl Kinds {
     #[cfg(tokio_unstable)]
     #[inline]
     pub(crate) fn find_location(&self, location: &'static Location<'static>) -> Option<KindId> {
-        self.locations.find(location).map(KindId::from_u32)
+        let number = self.locations.find(location.into());
+        number.or_else(|| self.find_in_more_locations(location)).map(KindId::from_u32)
     }
 
-    /// Returns the kind of a location. Adds the location if it is new.
+    #[cfg(tokio_unstable)]
+    fn find_in_more_locations(&self, location: &'static Location<'static>) -> Option<u32> {
+        self.locations.is_full().then(|| self.more_locations.find(location.into()))?
+    }
+
+    /// Returns the kind of a location. Adds the location if it is new. Returns
+    /// `None` if there are too many locations.
     #[cfg(tokio_unstable)]
     #[inline]
-    pub(crate) fn for_location(&self, location: &'static Location<'static>) -> KindId {
-        self.find_location(location).unwrap_or_else(|| self.insert_location(location))
+    pub(crate) fn for_location(&self, location: &'static Location<'static>) -> Option<KindId> {
+        self.find_location(location).or_else(|| self.insert_location(location))
     }
 
     #[cfg(tokio_unstable)]
     #[cold]
-    fn insert_location(&self, location: &'static Location<'static>) -> KindId {
-        if self.locations.is_full() {
-            return KindId::OTHER;
+    fn insert_location(&self, location: &'static Location<'static>) -> Option<KindId> {
+        let locations = if self.locations.is_full() { &self.more_locations } else { &self.locations };
+        if locations.is_full() {
+            return None;
         }
         let mut table = self.table.lock();
         let text = location.to_string();
         let kind = table.get_or_insert(&text, Some(&text));
         // The lock is held until here, so that no two threads insert at the
         // same time.
-        self.locations.insert(location, kind.as_u32());
-        kind
+        locations.insert(location.into(), kind.as_u32());
+        Some(kind)
     }
 
     /// Returns the counts of a kind's tasks.
@@ -125,43 +163,121 @@ impl Kinds {
         &self.task_counts[kind.index()]
     }
 
-    /// Adds the counts of the kind with that index to a snapshot.
-    pub(crate) fn add_to(&self, index: usize, snapshot: &mut KindSnapshot) {
-        let counts = &self.task_counts[index];
-        // Completed tasks are read first. Otherwise a task that is spawned and
-        // completed between the two reads would be counted only as completed.
-        snapshot.completed += counts.completed.load(Acquire);
-        snapshot.spawned += counts.spawned.load(Acquire);
-        snapshot.large_futures += counts.large_futures.load(Relaxed);
-        snapshot.largest_future_bytes =
-            snapshot.largest_future_bytes.max(counts.largest_future_bytes.load(Relaxed));
+    /// Returns how many kinds are known.
+    pub(crate) fn len(&self) -> usize {
+        self.table.lock().kinds.len()
+    }
+
+    /// Returns a snapshot for each name. `totals` has what threads recorded
+    /// about each kind, by index.
+    pub(crate) fn snapshots(&self, totals: Vec<KindTotals>) -> Vec<KindSnapshot> {
+        let kinds = self.all();
+        let mut merged: Vec<_> =
+            kinds.iter().map(|kind| KindSnapshot { name: kind.name.clone(), ..Default::default() }).collect();
+        for (index, mut totals) in totals.into_iter().take(kinds.len()).enumerate() {
+            let counts = &self.task_counts[index];
+            counts.add_to(&mut totals);
+            let first_name = counts.first_name.load(Acquire) as usize;
+            if counts.has_several_names.load(Acquire) {
+                // Only tasks that have ended are known to have had no name.
+                let unnamed = totals.completed.saturating_sub(totals.named_completed);
+                merged[first_name].spawned += totals.named.saturating_sub(totals.other_names);
+                merged[first_name].completed +=
+                    totals.named_completed.saturating_sub(totals.other_names_completed);
+                (totals.spawned, totals.completed) = (unnamed, unnamed);
+                totals.add_to(&mut merged[index]);
+            } else {
+                totals.add_to(&mut merged[if first_name > 0 { first_name } else { index }]);
+            }
+            let kind = &mut merged[index];
+            kind.large_futures += counts.large_futures.load(Relaxed);
+            kind.largest_future_bytes =
+                kind.largest_future_bytes.max(counts.largest_future_bytes.load(Relaxed));
+        }
+        merged.retain(|kind| kind.spawned > 0 || kind.poll_time.count > 0);
+        merged
     }
 
     /// Returns the kind with a name. Adds it if it is new.
+    #[inline]
+    pub(crate) fn for_static_name(&self, name: &'static str) -> KindId {
+        match self.names.find(name.into()) {
+            Some(number) => KindId::from_u32(number),
+            None => self.insert_name(name),
+        }
+    }
+
+    #[cold]
+    fn insert_name(&self, name: &'static str) -> KindId {
+        let mut table = self.table.lock();
+        let kind = table.get_or_insert(name, None);
+        self.names.insert(name.into(), kind.as_u32());
+        kind
+    }
+
+    /// Returns the kind with a name. Adds it if it is new.
+    #[cfg(test)]
     pub(crate) fn for_name(&self, name: &str) -> KindId {
         self.table.lock().get_or_insert(name, None)
     }
 
-    /// Gives the kind of a spawn location the name of another kind. From now on
-    /// exporters show the two kinds as one. If the kind of the location has a
-    /// name already, it keeps that name.
-    pub(crate) fn assign_name(&self, location_kind: KindId, named_kind: KindId) {
+    /// Notes that a task of a spawn location has a name. Returns whether it is
+    /// the first name there. As long as it is the only one, exporters show the
+    /// two kinds as one.
+    #[inline]
+    pub(crate) fn name_task(&self, location: KindId, name: KindId) -> bool {
+        let [of_location, of_name] = [location, name].map(|kind| self.task_counts(kind));
+        if location == KindId::OTHER || name == KindId::OTHER {
+            return true;
+        }
+        let mut first_name = of_location.first_name.load(Acquire);
+        if first_name == 0 || !of_name.has_location.load(Relaxed) {
+            first_name = self.add_name(location, name);
+        }
+        let is_first = first_name == name.as_u32();
+        if !is_first && !of_location.has_several_names.load(Relaxed) {
+            of_location.has_several_names.store(true, Release);
+        }
+        is_first
+    }
+
+    #[cold]
+    fn add_name(&self, location: KindId, name: KindId) -> u32 {
         let mut table = self.table.lock();
-        let name = table.kinds[named_kind.index()].name.clone();
-        let kind = &mut table.kinds[location_kind.index()];
-        let location = kind.spawned_at.clone();
-        if location_kind != KindId::OTHER && Some(&kind.name) == location.as_ref() {
-            kind.name = name;
-            table.kinds[named_kind.index()].spawned_at.get_or_insert_with(|| location.unwrap_or_default());
+        let spawned_at = table.kinds[location.index()].spawned_at.clone();
+        let named = &mut table.kinds[name.index()];
+        named.spawned_at = named.spawned_at.take().or(spawned_at);
+        self.task_counts(name).has_location.store(true, Relaxed);
+        let first_name = &self.task_counts(location).first_name;
+        match first_name.compare_exchange(0, name.as_u32(), AcqRel, Acquire) {
+            Ok(_) => name.as_u32(),
+            Err(first_name) => first_name,
         }
     }
 
+    /// Returns the kind as exporters show it.
     pub(crate) fn get(&self, kind: KindId) -> TaskKind {
-        self.table.lock().kinds[kind.index()].clone()
+        let counts = self.task_counts(kind);
+        let first_name = KindId::from_u32(counts.first_name.load(Acquire));
+        let has_one_name = first_name != KindId::OTHER && !counts.has_several_names.load(Acquire);
+        let table = self.table.lock();
+        let TaskKind { name, .. } = &table.kinds[if has_one_name { first_name } else { kind }.index()];
+        TaskKind { name: name.clone(), spawned_at: table.kinds[kind.index()].spawned_at.clone() }
     }
 
-    pub(crate) fn all(&self) -> Vec<TaskKind> {
+    fn all(&self) -> Vec<TaskKind> {
         self.table.lock().kinds.clone()
+    }
+}
+
+impl TaskCounts {
+    fn add_to(&self, totals: &mut KindTotals) {
+        // Completed tasks are read first. Otherwise a task that is spawned and
+        // completed between the two reads would be counted only as completed.
+        totals.completed += self.completed.load(Acquire);
+        totals.spawned += self.spawned.load(Acquire);
+        totals.named_completed += self.named_completed.load(Relaxed);
+        totals.other_names_completed += self.other_names_completed.load(Relaxed);
     }
 }
 
@@ -190,17 +306,34 @@ mod tests {
         let kinds = Kinds::new();
         let here = Location::caller();
         assert_eq!(kinds.find_location(here), None);
-        let kind = kinds.for_location(here);
+        let kind = kinds.for_location(here).unwrap();
         assert_eq!(kinds.find_location(here), Some(kind));
         assert_eq!(kinds.get(kind).name, here.to_string());
 
-        let session = kinds.for_name("session");
-        kinds.assign_name(kind, session);
+        let session = kinds.for_static_name("session");
+        assert_eq!(kinds.for_name("session"), session);
+        assert!(kinds.name_task(kind, session));
         assert_eq!(kinds.get(kind).name, "session");
         assert_eq!(kinds.get(session).spawned_at, Some(here.to_string()));
 
-        kinds.assign_name(kind, kinds.for_name("another"));
-        assert_eq!(kinds.get(kind).name, "session", "the first name wins");
+        let another = kinds.for_static_name("another");
+        assert!(!kinds.name_task(kind, another) && kinds.name_task(kind, session));
+        assert_eq!(kinds.get(kind).name, here.to_string(), "it has several names now");
+        assert_eq!(kinds.get(another).spawned_at, Some(here.to_string()));
+    }
+
+    #[test]
+    #[cfg(tokio_unstable)]
+    fn locations_without_a_kind_of_their_own_are_known() {
+        let kinds = Kinds::new();
+        let leaked = || -> &'static Location<'static> { Box::leak(Box::new(*Location::caller())) };
+        for n in 0..LOCATION_ENTRIES {
+            kinds.for_name(&n.to_string());
+            let location = leaked();
+            assert!(kinds.find_location(location).is_none());
+            let kind = kinds.for_location(location);
+            assert!(kind.is_some() && kinds.find_location(location) == kind);
+        }
     }
 
     #[test]

@@ -88,6 +88,11 @@ impl EventRing {
         })
     }
 
+    /// Returns whether every event was read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.read.load(Acquire) == self.written.load(Acquire)
+    }
+
     pub(crate) fn lost(&self) -> u64 {
         self.lost.get()
     }

@@ -4,14 +4,13 @@
 pub(crate) mod blocking_calls;
 pub(crate) mod clock;
 pub(crate) mod current;
+mod ended;
 pub(crate) mod flight_recorder;
 pub(crate) mod histogram;
 pub(crate) mod hook_status;
 pub(crate) mod idle_park;
 pub(crate) mod kinds;
 pub(crate) mod liveness;
-#[cfg(tokio_unstable)]
-mod locations;
 pub(crate) mod long_events;
 pub(crate) mod loop_lag;
 pub(crate) mod poll_stack;
@@ -19,5 +18,8 @@ pub(crate) mod recorder;
 pub(crate) mod runtimes;
 mod single_writer;
 pub(crate) mod slot;
+mod static_keys;
 mod sync;
+mod totals;
 pub(crate) mod worker;
+mod workers;

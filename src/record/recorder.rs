@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -13,13 +13,15 @@ use crate::record::clock::Clock;
 use crate::record::flight_recorder;
 use crate::record::hook_status::{HookStatus, ReplacedHooks};
 use crate::record::idle_park::IdlePark;
-use crate::record::kinds::{KindId, Kinds, TaskKind};
+use crate::record::kinds::{KindId, Kinds};
 use crate::record::liveness::Liveness;
 use crate::record::loop_lag::LagProbes;
-use crate::record::runtimes::{Runtimes, WorkerLabel, local_queue_depth};
+use crate::record::runtimes::{Runtimes, ThreadRuntime, WorkerLabel, local_queue_depth};
 use crate::record::slot::ActivePoll;
+use crate::record::totals::{KindTotals, WorkerTotals};
 use crate::record::worker::Worker;
-use crate::snapshot::{FlightPoll, KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
+use crate::record::workers::Workers;
+use crate::snapshot::{ENDED_WORKERS, FlightPoll, KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
 use crate::unix_time;
 
 /// Everything that a scope records.
@@ -43,18 +45,8 @@ pub(crate) struct Recorder {
     #[cfg(not(tokio_unstable))]
     pub(crate) unnamed_kind: KindId,
     pub(crate) liveness: Liveness,
-    workers: Lock<Workers>,
-    /// See [`Self::generation`].
-    generation: AtomicU64,
+    workers: Workers,
     hook_statuses: Lock<Vec<Weak<HookStatus>>>,
-}
-
-#[derive(Debug, Default)]
-struct Workers {
-    /// All workers since the start, in the order of their registration.
-    all: Vec<Arc<Worker>>,
-    /// The workers whose thread has ended.
-    retired: Vec<Arc<Worker>>,
 }
 
 impl Recorder {
@@ -64,7 +56,7 @@ impl Recorder {
         let threshold_nanos = u64::try_from(threshold.as_nanos()).unwrap_or(u64::MAX);
         Self {
             #[cfg(not(tokio_unstable))]
-            unnamed_kind: kinds.for_name("unnamed tasks"),
+            unnamed_kind: kinds.for_static_name("unnamed tasks"),
             id: NEXT_ID.fetch_add(1, Relaxed),
             clock: Clock::new(),
             threshold_nanos,
@@ -77,8 +69,7 @@ impl Recorder {
             blocking_calls: BlockingCalls::default(),
             lag_probes: LagProbes::default(),
             liveness: Liveness::begin(),
-            workers: Lock::default(),
-            generation: AtomicU64::new(0),
+            workers: Workers::default(),
             hook_statuses: Lock::default(),
         }
     }
@@ -95,6 +86,8 @@ impl Recorder {
         self.liveness.end();
         self.lag_probes.end();
         self.runtimes.clear();
+        // Nobody reads their events any more.
+        self.all_workers().iter().filter(|worker| worker.has_ended()).for_each(|worker| self.remove(worker));
     }
 
     /// Returns whether the poll stands for all unnamed code that a thread runs
@@ -122,28 +115,28 @@ impl Recorder {
         all.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Returns a record for the calling thread. It continues the totals of an
-    /// ended thread with the same label if there is one. A runtime has one
-    /// thread for each worker. So, with `is_worker`, the calling thread has
-    /// taken over the worker of any live thread with the same label.
-    pub(crate) fn register(&self, label: WorkerLabel, is_worker: bool) -> Arc<Worker> {
-        let mut workers = self.workers.lock();
-        if is_worker {
-            let now = self.clock.ticks();
-            let has_live_thread = |worker: &&Arc<Worker>| worker.label == label && worker.thread().is_some();
-            workers.all.iter().filter(has_live_thread).for_each(|worker| worker.mark_taken_over(now));
-        }
-        let reusable = workers.retired.iter().position(|worker| worker.label == label);
-        let worker = if let Some(index) = reusable {
-            workers.retired.swap_remove(index)
-        } else {
-            let worker = Arc::new(Worker::new(label, self.threshold_nanos));
-            workers.all.push(Arc::clone(&worker));
+    /// Returns a record for the calling thread. A runtime has one thread for
+    /// each worker. So, with `is_worker`, the calling thread has taken over the
+    /// worker of any live thread with the same label in the same runtime.
+    pub(crate) fn register(
+        &self,
+        label: WorkerLabel,
+        runtime: Option<ThreadRuntime>,
+        is_worker: bool,
+    ) -> Arc<Worker> {
+        let thread = os::current_thread();
+        let worker = self.workers.add(|number, workers| {
+            let id = runtime.as_ref().map(|runtime| runtime.id);
+            let is_same = |worker: &&Arc<Worker>| worker.label == label && worker.runtime_id() == id;
+            if is_worker {
+                let now = self.clock.ticks();
+                workers.iter().filter(is_same).for_each(|worker| worker.mark_taken_over(now));
+            }
+            let worker = Worker::new(number, label, runtime, self.threshold_nanos);
+            worker.set_thread(thread);
+            worker.slot.set_awake();
             worker
-        };
-        worker.set_thread(os::current_thread());
-        worker.slot.set_awake();
-        self.generation.fetch_add(1, Release);
+        });
         self.idle_park.wake();
         worker
     }
@@ -153,55 +146,61 @@ impl Recorder {
     #[cfg(tokio_unstable)]
     pub(crate) fn abandon_workers(&self, runtime: &str) {
         let now = self.clock.ticks();
+        let workers = self.workers.all();
         let of_runtime = |worker: &&Arc<Worker>| worker.label.runtime == runtime;
-        self.workers.lock().all.iter().filter(of_runtime).for_each(|worker| worker.mark_taken_over(now));
+        workers.iter().filter(of_runtime).for_each(|worker| worker.mark_taken_over(now));
     }
 
-    /// Makes a record available for reuse: its thread has ended, or is no
-    /// longer that worker.
-    pub(crate) fn retire(&self, worker: Arc<Worker>) {
-        worker.set_thread(None);
-        worker.slot.set_idle();
-        self.workers.lock().retired.push(worker);
-        self.generation.fetch_add(1, Release);
+    /// Ends a record: its thread has ended, or is no longer that worker. The
+    /// record remains until the watchdog has read its last events.
+    pub(crate) fn retire(&self, worker: &Worker) {
+        worker.end();
+        if worker.events.is_empty() || !self.is_live() {
+            self.remove(worker);
+        }
+        self.idle_park.wake();
+    }
+
+    /// Removes a record that has ended, and keeps its totals.
+    pub(crate) fn remove(&self, worker: &Worker) {
+        self.workers.remove(worker, self.kinds.len());
     }
 
     /// Returns a number that changes whenever the result of
     /// [`Self::all_workers`] does.
     pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Acquire)
+        self.workers.generation()
     }
 
-    /// Returns all workers since the start.
+    /// Returns the workers of all live threads, and those of ended threads
+    /// whose events were not read yet.
     pub(crate) fn all_workers(&self) -> Vec<Arc<Worker>> {
-        self.workers.lock().all.clone()
+        self.workers.all()
+    }
+
+    /// Returns the workers with a higher number, by ascending number.
+    pub(crate) fn workers_added_after(&self, number: usize) -> Vec<Arc<Worker>> {
+        self.workers.added_after(number)
     }
 
     /// Returns how many long events were lost because a ring was full.
     pub(crate) fn lost_events(&self) -> u64 {
-        self.workers.lock().all.iter().map(|worker| worker.events.lost()).sum()
+        let (workers, ended) = self.workers.with_ended(|ended| ended.lost_events);
+        ended + workers.iter().map(|worker| worker.events.lost()).sum::<u64>()
     }
 
     pub(crate) fn kind_snapshots(&self) -> Vec<KindSnapshot> {
-        let workers = self.all_workers();
+        let (workers, mut totals) = self.workers.with_ended(|ended| ended.kinds.clone());
         // Locked until everything is read, so that no count moves from a bucket
         // to the carried counts in between.
         let carried: Vec<_> = workers.iter().map(|worker| worker.carried.read()).collect();
-        let mut merged = Vec::<KindSnapshot>::new();
-        let mut by_name = HashMap::new();
-        for (index, TaskKind { name, .. }) in self.kinds.all().into_iter().enumerate() {
-            let index_in_merged = *by_name.entry(name.clone()).or_insert_with(|| {
-                merged.push(KindSnapshot { name, ..KindSnapshot::default() });
-                merged.len() - 1
-            });
-            let kind = &mut merged[index_in_merged];
-            self.kinds.add_to(index, kind);
-            for (worker, carried) in workers.iter().zip(&carried) {
-                worker.kind_record(KindId::from_u32(index as u32)).add_to(kind, carried);
+        totals.resize_with(totals.len().max(self.kinds.len()), KindTotals::default);
+        for (worker, carried) in workers.iter().zip(&carried) {
+            for (totals, record) in totals.iter_mut().zip(worker.kind_records()) {
+                record.add_to(totals, carried);
             }
         }
-        merged.retain(|kind| kind.spawned > 0 || kind.poll_time.count > 0);
-        merged
+        self.kinds.snapshots(totals)
     }
 
     /// Returns whether tasks that the worker could poll are ready, in its local
@@ -234,32 +233,43 @@ impl Recorder {
         (of_runtime.global_queue_depth() > 0 || (0..workers).any(has_ready_tasks)).then_some(workers)
     }
 
+    /// Returns a snapshot for each label. The last one has the workers whose
+    /// labels were removed after their threads had ended.
     pub(crate) fn worker_snapshots(&self) -> Vec<WorkerSnapshot> {
         let now = self.clock.ticks();
         let metrics = self.runtimes.metrics();
+        let (workers, (ended_labels, other_labels)) =
+            self.workers.with_ended(|ended| (ended.labels.clone(), ended.other_labels));
         let mut merged = Vec::<WorkerSnapshot>::new();
         let mut by_label = HashMap::new();
-        for worker in self.all_workers() {
-            let WorkerLabel { runtime, worker: label } = worker.label.clone();
-            let index = *by_label.entry(worker.label.clone()).or_insert_with(|| {
-                let local_queue_depth = local_queue_depth(&metrics, &worker.label);
-                merged.push(WorkerSnapshot {
-                    label,
-                    runtime,
-                    local_queue_depth,
-                    ..WorkerSnapshot::default()
+        let mut add =
+            |label: &WorkerLabel, totals: WorkerTotals, active: Option<(Duration, Option<Duration>)>| {
+                let index = *by_label.entry(label.clone()).or_insert_with(|| {
+                    let local_queue_depth = local_queue_depth(&metrics, label);
+                    let WorkerLabel { runtime, worker: label } = label.clone();
+                    merged.push(WorkerSnapshot { label, runtime, local_queue_depth, ..Default::default() });
+                    merged.len() - 1
                 });
-                merged.len() - 1
+                let snapshot = &mut merged[index];
+                snapshot.busy += Duration::from_nanos(totals.busy_nanos);
+                snapshot.polls += totals.polls;
+                snapshot.parks += totals.parks;
+                let (age, own) = active.unzip();
+                snapshot.active_poll = snapshot.active_poll.max(age);
+                snapshot.active_poll_own = snapshot.active_poll_own.max(own.flatten());
+            };
+        for worker in workers {
+            let active = worker.active().map(|poll| {
+                let age = Duration::from_nanos(self.clock.nanos(poll.start, now));
+                (age, worker.own_nanos(poll.seq).map(Duration::from_nanos))
             });
-            let snapshot = &mut merged[index];
-            snapshot.busy += Duration::from_nanos(worker.busy_nanos.get());
-            snapshot.polls += worker.polls.get();
-            snapshot.parks += worker.parks.get();
-            let Some(poll) = worker.active() else { continue };
-            let age = Duration::from_nanos(self.clock.nanos(poll.start, now));
-            let own = worker.own_nanos(poll.seq).map(Duration::from_nanos);
-            snapshot.active_poll = snapshot.active_poll.max(Some(age));
-            snapshot.active_poll_own = snapshot.active_poll_own.max(own);
+            let busy_nanos = worker.busy_nanos(&self.clock, |poll| !self.has_no_end_event(poll));
+            add(&worker.label, WorkerTotals { busy_nanos, ..worker.totals() }, active);
+        }
+        ended_labels.iter().for_each(|(label, totals)| add(label, *totals, None));
+        if other_labels != WorkerTotals::default() {
+            let label = WorkerLabel { runtime: String::new(), worker: ENDED_WORKERS.to_owned() };
+            add(&label, other_labels, None);
         }
         merged
     }
@@ -270,7 +280,8 @@ impl Recorder {
     pub(crate) fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {
         let (now, now_unix_ns) = (self.clock.ticks(), unix_time::to_nanos(SystemTime::now()));
         let unix_nanos = |ticks| now_unix_ns.saturating_sub(self.clock.nanos(ticks, now));
-        let kinds = self.kinds.all();
+        let kinds: Vec<_> =
+            (0..self.kinds.len()).map(|n| self.kinds.get(KindId::from_u32(n as u32))).collect();
         let mut polls = Vec::new();
         for worker in self.all_workers() {
             let label = worker.label.to_string();
@@ -296,6 +307,8 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::record::kinds::MAX_KINDS;
     use crate::record::poll_stack::{PollSource, PollStack};
@@ -306,7 +319,7 @@ mod tests {
         let kind = recorder.kinds.for_name("task");
         let label = |runtime: &str| WorkerLabel { runtime: runtime.to_owned(), worker: "0".to_owned() };
         let polls =
-            |runtime| PollStack::new(Arc::clone(&recorder), recorder.register(label(runtime), true), None);
+            |runtime| PollStack::new(Arc::clone(&recorder), recorder.register(label(runtime), None, true));
         let poll = |polls: &PollStack| {
             polls.begin(recorder.clock.ticks(), 1, kind, PollSource::Future);
             polls.end(PollSource::Future);
@@ -322,8 +335,54 @@ mod tests {
         assert_eq!((kinds[0].name.as_str(), kinds[0].poll_time.count), ("task", 3));
         let polls: Vec<_> =
             recorder.worker_snapshots().into_iter().map(|w| (w.runtime, w.label, w.polls)).collect();
-        assert_eq!(polls, [("a".to_owned(), "0".to_owned(), 2), ("b".to_owned(), "0".to_owned(), 1)]);
-        assert_eq!(recorder.all_workers().len(), 2, "the record of the ended thread is reused");
+        assert_eq!(polls, [("b".to_owned(), "0".to_owned(), 1), ("a".to_owned(), "0".to_owned(), 2)]);
+        assert_eq!(recorder.all_workers().len(), 1, "the records of ended threads are removed");
+    }
+
+    /// Each thread has a label of its own, as in a program that names a thread
+    /// after each connection.
+    #[test]
+    fn workers_and_labels_follow_live_threads_and_no_count_is_lost() {
+        let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
+        let kind = recorder.kinds.for_name("task");
+        let register = |n: u64| {
+            let label = WorkerLabel { runtime: format!("job-{n}"), worker: format!("conn-{n}") };
+            PollStack::new(Arc::clone(&recorder), recorder.register(label, None, false))
+        };
+        let live = register(0);
+        let mut numbers = HashSet::from([live.worker.number]);
+        for n in 1..=1_000 {
+            let polls = register(n);
+            assert!(numbers.insert(polls.worker.number), "a number identifies one thread for ever");
+            polls.begin(recorder.clock.ticks(), 1, kind, PollSource::Future);
+            polls.end(PollSource::Future);
+            polls.worker.park();
+            drop(polls);
+            let workers = recorder.worker_snapshots();
+            assert!(workers.len() <= 18, "one live, 16 that ended last, the rest: {}", workers.len());
+            let sum = |count: fn(&WorkerSnapshot) -> u64| workers.iter().map(count).sum::<u64>();
+            assert_eq!((sum(|worker| worker.polls), sum(|worker| worker.parks)), (n, n));
+            assert_eq!(recorder.kind_snapshots()[0].poll_time.count, n);
+        }
+        assert_eq!(recorder.all_workers().len(), 1);
+        assert!(recorder.worker_snapshots().iter().any(|worker| worker.label == "conn-0"));
+    }
+
+    #[test]
+    fn a_record_remains_until_its_last_events_are_read() {
+        let recorder = Arc::new(Recorder::new(Duration::ZERO));
+        let label = WorkerLabel { runtime: String::new(), worker: "0".to_owned() };
+        let polls = PollStack::new(Arc::clone(&recorder), recorder.register(label, None, false));
+        polls.begin(recorder.clock.ticks(), 1, KindId::OTHER, PollSource::Future);
+        polls.end(PollSource::Future);
+        drop(polls);
+        let [worker] = &recorder.all_workers()[..] else { panic!("one worker") };
+        assert!(worker.has_ended() && worker.thread().is_none());
+        assert_eq!(worker.events.drain().count(), 1);
+        recorder.remove(worker);
+        recorder.remove(worker);
+        assert_eq!(recorder.all_workers().len(), 0);
+        assert_eq!(recorder.worker_snapshots()[0].polls, 1, "removed twice, counted once");
     }
 
     /// Without `tokio_unstable`, a thread that ends after an unpark ends in a
@@ -332,7 +391,7 @@ mod tests {
     fn a_thread_that_ended_in_polls_leaves_none_to_the_next() {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
         let label = || WorkerLabel { runtime: "a".to_owned(), worker: "0".to_owned() };
-        let polls = || PollStack::new(Arc::clone(&recorder), recorder.register(label(), true), None);
+        let polls = || PollStack::new(Arc::clone(&recorder), recorder.register(label(), None, true));
         let first = polls();
         first.begin(recorder.clock.ticks(), 1, KindId::OTHER, PollSource::Thread);
         first.begin(recorder.clock.ticks(), 2, KindId::OTHER, PollSource::Future);
@@ -341,16 +400,16 @@ mod tests {
         assert_eq!(second.worker.active(), None);
         second.begin(recorder.clock.ticks(), 3, KindId::OTHER, PollSource::Future);
         assert_eq!(second.worker.active().map(|poll| poll.task), Some(3));
-        assert_eq!(recorder.all_workers().len(), 1, "the record is used again");
+        assert_eq!(recorder.all_workers().len(), 1, "the record of the first thread is removed");
     }
 
     #[test]
     fn a_worker_on_another_thread_keeps_its_label_and_totals() {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
         let label = || WorkerLabel { runtime: "a".to_owned(), worker: "3".to_owned() };
-        let before = PollStack::new(Arc::clone(&recorder), recorder.register(label(), true), None);
+        let before = PollStack::new(Arc::clone(&recorder), recorder.register(label(), None, true));
         before.begin(recorder.clock.ticks(), 1, KindId::OTHER, PollSource::Hook(1));
-        let after = PollStack::new(Arc::clone(&recorder), recorder.register(label(), true), None);
+        let after = PollStack::new(Arc::clone(&recorder), recorder.register(label(), None, true));
         assert!(before.worker.taken_over_at().is_some() && after.worker.taken_over_at().is_none());
         after.begin(recorder.clock.ticks(), 2, KindId::OTHER, PollSource::Hook(1));
         after.end(PollSource::Hook(1));
@@ -364,14 +423,14 @@ mod tests {
         let recorder = Arc::new(Recorder::new(Duration::from_millis(10)));
         let label = |worker: &str| WorkerLabel { runtime: String::new(), worker: worker.to_owned() };
         for worker in ["0", "1"] {
-            let polls = PollStack::new(Arc::clone(&recorder), recorder.register(label(worker), true), None);
+            let polls = PollStack::new(Arc::clone(&recorder), recorder.register(label(worker), None, true));
             for kind in 0..MAX_KINDS + 10 {
                 let kind = recorder.kinds.for_name(&kind.to_string());
                 polls.begin(recorder.clock.ticks(), 1, kind, PollSource::Future);
                 polls.end(PollSource::Future);
             }
         }
-        assert_eq!(recorder.kinds.all().len(), MAX_KINDS);
+        assert_eq!(recorder.kinds.len(), MAX_KINDS);
         let kinds = recorder.kind_snapshots();
         let other = kinds.iter().find(|kind| kind.name == "other").unwrap();
         let without_own_kind = MAX_KINDS + 10 - (kinds.len() - 1);

@@ -1,19 +1,22 @@
 //! The record of one thread: its slot, its histograms, its long events.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+
+use tokio::runtime::Id;
 
 use crate::lock::Lock;
 use crate::os::ThreadInfo;
-use crate::record::clock::Ticks;
+use crate::record::clock::{Clock, Ticks};
 use crate::record::flight_recorder::FlightRing;
 use crate::record::histogram::{CarriedCounts, CarriedCountsGuard, Histogram};
 use crate::record::kinds::{KindId, MAX_KINDS};
 use crate::record::long_events::EventRing;
-use crate::record::runtimes::WorkerLabel;
+use crate::record::runtimes::{ThreadRuntime, WorkerLabel};
 use crate::record::single_writer::SingleWriterU64;
 use crate::record::slot::{self, ActivePoll, Slot};
-use crate::snapshot::KindSnapshot;
+use crate::record::totals::{KindTotals, WorkerTotals};
+use crate::zeroed::{ZeroValid, ZeroedSlice};
 
 /// What one thread recorded about one task kind.
 #[derive(Debug)]
@@ -26,35 +29,60 @@ pub(crate) struct KindRecord {
     pub(crate) self_wakes: SingleWriterU64,
     pub(crate) lost_wakers: SingleWriterU64,
     pub(crate) never_yielded: SingleWriterU64,
+    /// See [`KindTotals`], also for the following.
+    pub(crate) named: SingleWriterU64,
+    pub(crate) named_completed: SingleWriterU64,
+    pub(crate) other_names: SingleWriterU64,
+    pub(crate) other_names_completed: SingleWriterU64,
 }
 
 impl KindRecord {
-    /// Adds the recorded values to a snapshot.
-    pub(crate) fn add_to(&self, snapshot: &mut KindSnapshot, carried: &CarriedCountsGuard<'_>) {
-        snapshot.completed += self.completed.get();
-        snapshot.spawned += self.spawned.get();
-        self.poll_time.add_to(&mut snapshot.poll_time, carried);
-        self.schedule_delay.add_to(&mut snapshot.schedule_delay, carried);
-        snapshot.self_wakes += self.self_wakes.get();
-        snapshot.lost_wakers += self.lost_wakers.get();
-        snapshot.never_yielded += self.never_yielded.get();
+    /// Adds the recorded values to totals.
+    pub(crate) fn add_to(&self, totals: &mut KindTotals, carried: &CarriedCountsGuard<'_>) {
+        // Ended tasks are read first. Otherwise a task that begins and ends
+        // between the two reads would be counted only as ended.
+        totals.completed += self.completed.get();
+        totals.spawned += self.spawned.get();
+        self.poll_time.add_to(&mut totals.poll_time, carried);
+        self.schedule_delay.add_to(&mut totals.schedule_delay, carried);
+        totals.self_wakes += self.self_wakes.get();
+        totals.lost_wakers += self.lost_wakers.get();
+        totals.never_yielded += self.never_yielded.get();
+        totals.named_completed += self.named_completed.get();
+        totals.named += self.named.get();
+        totals.other_names_completed += self.other_names_completed.get();
+        totals.other_names += self.other_names.get();
     }
 }
 
-/// The record of a watched thread. It outlives the thread: the next thread with
-/// the same label continues its totals. So totals never decrease, and memory is
-/// bounded by the number of threads that live at the same time. While a worker
-/// moves to another thread (`block_in_place`), both threads have the same
-/// label.
+// SAFETY: a `KindRecord` consists only of `AtomicU64` and `AtomicU32`, for
+// which all zero bytes are the value zero.
+#[allow(unsafe_code)]
+unsafe impl ZeroValid for KindRecord {}
+
+/// The record of a watched thread. It ends with its thread: its totals are kept
+/// in [`EndedTotals`](crate::record::ended::EndedTotals), and its memory is
+/// freed. While a worker moves to another thread (`block_in_place`), both
+/// threads have a record with the same label.
 #[derive(Debug)]
 pub(crate) struct Worker {
+    /// Differs from the number of every other worker of the scope, also of
+    /// those that have ended.
+    pub(crate) number: usize,
     pub(crate) label: WorkerLabel,
+    /// The runtime of the thread.
+    pub(crate) runtime: Option<ThreadRuntime>,
     pub(crate) slot: &'static Slot,
     pub(crate) events: EventRing,
     pub(crate) flight: FlightRing,
     pub(crate) carried: CarriedCounts,
-    kind_records: Box<[KindRecord]>,
+    /// A kind that this thread never polls occupies no memory, and the poll
+    /// path never calls the allocator.
+    kind_records: ZeroedSlice<KindRecord>,
+    /// The time in polls, up to the last begin or end of one.
     pub(crate) busy_nanos: SingleWriterU64,
+    /// The largest value that [`Self::busy_nanos`] has returned.
+    shown_busy_nanos: AtomicU64,
     pub(crate) polls: SingleWriterU64,
     pub(crate) parks: SingleWriterU64,
     pub(crate) unparks: SingleWriterU64,
@@ -66,21 +94,30 @@ pub(crate) struct Worker {
     own_nanos: AtomicU64,
     /// When another thread took over the worker; zero if none has.
     taken_over_at: AtomicU64,
+    has_ended: AtomicBool,
     thread: Lock<Option<ThreadInfo>>,
 }
 
 impl Worker {
     /// Creates the record of a thread that reports waits of at least
     /// `threshold_nanos`.
-    pub(crate) fn new(label: WorkerLabel, threshold_nanos: u64) -> Self {
+    pub(crate) fn new(
+        number: usize,
+        label: WorkerLabel,
+        runtime: Option<ThreadRuntime>,
+        threshold_nanos: u64,
+    ) -> Self {
         Self {
+            number,
             label,
+            runtime,
             slot: slot::take(),
             events: EventRing::new(),
             flight: FlightRing::new(),
             carried: CarriedCounts::new(),
-            kind_records: zeroed_kind_records(),
+            kind_records: ZeroedSlice::new(MAX_KINDS),
             busy_nanos: SingleWriterU64::default(),
+            shown_busy_nanos: AtomicU64::new(0),
             polls: SingleWriterU64::default(),
             parks: SingleWriterU64::default(),
             unparks: SingleWriterU64::default(),
@@ -88,19 +125,65 @@ impl Worker {
             judged_seq: AtomicU64::new(0),
             own_nanos: AtomicU64::new(0),
             taken_over_at: AtomicU64::new(0),
+            has_ended: AtomicBool::new(false),
             thread: Lock::new(None),
         }
     }
 
-    /// Returns the thread that uses this record now.
+    /// Returns the runtime of the thread.
+    #[inline]
+    pub(crate) fn runtime_id(&self) -> Option<Id> {
+        self.runtime.as_ref().map(|runtime| runtime.id)
+    }
+
+    /// Returns the thread, or `None` once it has ended.
     pub(crate) fn thread(&self) -> Option<ThreadInfo> {
         *self.thread.lock()
     }
 
-    /// Assigns the record to a thread, or to none.
+    /// Assigns the record to its thread.
     pub(crate) fn set_thread(&self, thread: Option<ThreadInfo>) {
-        self.taken_over_at.store(0, Relaxed);
         *self.thread.lock() = thread;
+    }
+
+    /// Notes that the thread has ended or is no longer this worker. Nothing
+    /// more is recorded.
+    pub(crate) fn end(&self) {
+        self.set_thread(None);
+        self.slot.set_idle();
+        self.has_ended.store(true, Release);
+    }
+
+    /// Returns whether the record is complete: see [`Self::end`].
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended.load(Acquire)
+    }
+
+    /// Returns what was recorded about the worker as a whole.
+    pub(crate) fn totals(&self) -> WorkerTotals {
+        WorkerTotals { busy_nanos: self.busy_nanos.get(), polls: self.polls.get(), parks: self.parks.get() }
+    }
+
+    /// Returns the time in polls, with the part of the poll in progress if it
+    /// `is_counted`. Any thread may call it. The result never decreases.
+    pub(crate) fn busy_nanos(&self, clock: &Clock, is_counted: impl Fn(&ActivePoll) -> bool) -> u64 {
+        let in_progress = |poll: ActivePoll| clock.nanos(poll.start, clock.ticks());
+        let read = || {
+            let seq = self.slot.seq().load(Acquire);
+            let ended = self.busy_nanos.get();
+            let active = self.active().filter(&is_counted).map_or(0, in_progress);
+            // If another poll has begun or ended meanwhile, its time may be in
+            // both parts or in none.
+            fence(Acquire);
+            (self.slot.seq().load(Relaxed) == seq).then_some(ended + active)
+        };
+        let nanos = (0..3).find_map(|_| read()).unwrap_or_else(|| self.busy_nanos.get());
+        self.shown_busy_nanos.fetch_max(nanos, Relaxed).max(nanos)
+    }
+
+    /// Returns the records of all kinds, by index.
+    pub(crate) fn kind_records(&self) -> &[KindRecord] {
+        &self.kind_records
     }
 
     #[inline]
@@ -172,19 +255,6 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         slot::give_back(self.slot);
-    }
-}
-
-/// Allocates records that are all zero. A page occupies memory only after the
-/// first value is written to it. So a kind that this thread never polls costs
-/// no memory, and the poll path never calls the allocator.
-fn zeroed_kind_records() -> Box<[KindRecord]> {
-    let kind_records = Box::<[KindRecord]>::new_zeroed_slice(MAX_KINDS);
-    // SAFETY: a `KindRecord` consists only of `AtomicU64` and `AtomicU32`, for
-    // which all zero bytes are the value zero.
-    #[allow(unsafe_code)]
-    unsafe {
-        kind_records.assume_init()
     }
 }
 

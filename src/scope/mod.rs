@@ -20,6 +20,7 @@ use crate::instrument::canary::Canary;
 use crate::instrument::future::NamedFuture;
 use crate::instrument::hooks::Hooks;
 use crate::instrument::install;
+use crate::record::current;
 use crate::report::thread::Reporter;
 use crate::scope::state::ScopeState;
 use crate::snapshot::Snapshot;
@@ -174,6 +175,7 @@ impl Scope {
     /// ```
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        current::drop_left_poll_stacks(&self.state.recorder);
         self.state.snapshot()
     }
 

@@ -15,6 +15,8 @@ mod inspector;
 mod no_progress;
 pub(crate) mod outbox;
 mod pressure;
+#[cfg(stack_capture)]
+mod proc_files;
 mod process_clock;
 mod process_pause;
 #[cfg(stack_capture)]
@@ -112,6 +114,8 @@ struct WatchdogLoop<'r> {
     monitors: Vec<WorkerMonitor>,
     /// The recorder's generation when `monitors` was last updated.
     generation: Option<u64>,
+    /// The number of the worker that was added last.
+    last_worker: usize,
     /// The shortest sleep between two passes, a quarter of the threshold.
     tick: Duration,
     process_clock: ProcessClock,
@@ -145,6 +149,7 @@ impl<'r> WatchdogLoop<'r> {
             capture_budget: TokenBucket::new(burst, f64::from(config.captures_per_second), Instant::now()),
             monitors: Vec::new(),
             generation: None,
+            last_worker: 0,
             tick,
             process_clock: ProcessClock::new(recorder.clock.clone(), tid, tick.as_nanos() as u64),
             pressure: Pressure::new(&recorder.clock),
@@ -165,12 +170,19 @@ impl<'r> WatchdogLoop<'r> {
             if !self.all_idle() {
                 idle_since = Instant::now();
             } else if idle_since.elapsed() > SLEEP_AFTER_IDLE {
-                let has_unhooked_threads = self.monitors.iter().any(WorkerMonitor::is_unhooked);
+                // A thread that is not parked executes no fence at its next
+                // poll.
+                let has_unparked_threads = !self.monitors.iter().all(WorkerMonitor::is_parked);
+                #[cfg(stack_capture)]
+                proc_files::close_all();
                 let limit = self.recorder.lag_probes.has_canaries().then_some(LAG_PROBE_INTERVAL);
-                self.recorder.idle_park.sleep_while_idle(has_unhooked_threads, limit, || {
+                self.recorder.idle_park.sleep_while_idle(has_unparked_threads, limit, || {
+                    let is_idle = |monitor: &WorkerMonitor| {
+                        monitor.is_parked() || (has_unparked_threads && monitor.is_idle())
+                    };
                     !stop.load(Relaxed)
                         && self.generation == Some(self.recorder.generation())
-                        && self.all_idle()
+                        && self.monitors.iter().all(is_idle)
                 });
                 // Without a limit, a worker has ended the sleep, so the next
                 // sleep waits for idle workers again. With a limit, the sleep
@@ -211,9 +223,9 @@ impl<'r> WatchdogLoop<'r> {
         let generation = self.recorder.generation();
         if self.generation != Some(generation) {
             self.generation = Some(generation);
-            let workers = self.recorder.all_workers();
-            for (index, worker) in workers.into_iter().enumerate().skip(self.monitors.len()) {
-                self.monitors.push(WorkerMonitor::new(index, worker));
+            for worker in self.recorder.workers_added_after(self.last_worker) {
+                self.last_worker = worker.number;
+                self.monitors.push(WorkerMonitor::new(worker.number, worker));
             }
         }
         let mut context = MonitorContext {
@@ -225,9 +237,14 @@ impl<'r> WatchdogLoop<'r> {
             signals: self.signals,
             process_clock: &mut self.process_clock,
         };
-        for monitor in &mut self.monitors {
+        self.monitors.retain_mut(|monitor| {
+            let has_ended = monitor.has_ended();
             monitor.sample(&mut context);
-        }
+            if has_ended {
+                monitor.end(&mut context);
+            }
+            !has_ended
+        });
         self.find_lock_holders();
         let threshold = self.recorder.threshold_nanos;
         self.driver_watch.check(&mut self.monitors, &self.process_clock, threshold);
@@ -265,7 +282,7 @@ impl<'r> WatchdogLoop<'r> {
             let Some(lock) = self.monitors[waiter].take_awaited_lock() else { continue };
             let others = self.monitors.iter_mut().enumerate().filter(|(index, _)| *index != waiter);
             let mut holders =
-                others.filter_map(|(index, monitor)| monitor.seems_to_hold(lock).then_some(index));
+                others.filter_map(|(_, monitor)| monitor.seems_to_hold(lock).then(|| monitor.number()));
             if let (Some(holder), None) = (holders.next(), holders.next()) {
                 self.monitors[waiter].set_holder(lock, holder);
             }

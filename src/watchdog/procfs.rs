@@ -1,11 +1,10 @@
 //! Reads the state of a thread from `/proc`, without disturbing the thread.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::fs;
 
 use crate::os;
 use crate::record::clock::Clock;
+use crate::watchdog::proc_files::{self, ProcFile};
 use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample, ThreadTimes};
 
 /// A sample that took longer was interrupted. Its values belong to two moments,
@@ -14,22 +13,17 @@ const MAX_SAMPLE_NANOS: u64 = 200_000;
 /// How many times a sample is read at most. The last one is used in any case.
 const MAX_SAMPLE_ATTEMPTS: u32 = 3;
 
-/// The open `/proc` files of one thread. A sample makes three reads, which take
-/// one or two microseconds each.
+/// Reads the `/proc` files of one thread. A sample makes three reads, which
+/// take one or two microseconds each.
 #[derive(Debug)]
 pub(crate) struct ProcReader {
     tid: i32,
-    schedstat: Option<File>,
-    stat: Option<File>,
-    syscall: Option<File>,
 }
 
 impl ProcReader {
-    /// Opens the files. If a file cannot be opened, the samples lack its
-    /// values.
+    /// Opens no file yet: see [`proc_files`](crate::watchdog::proc_files).
     pub(crate) fn new(tid: i32) -> Self {
-        let open = |name| File::open(format!("/proc/self/task/{tid}/{name}")).ok();
-        Self { tid, schedstat: open("schedstat"), stat: open("stat"), syscall: open("syscall") }
+        Self { tid }
     }
 
     /// Samples the thread; `None` once the thread has ended.
@@ -71,14 +65,14 @@ impl ProcReader {
     /// on a CPU.
     fn schedule(&self) -> Option<(u64, u64)> {
         let mut buffer = [0; 96];
-        let text = read(self.schedstat.as_ref()?, &mut buffer).ok()?;
+        let text = self.read_file(ProcFile::Schedstat, &mut buffer)?;
         let mut fields = text.split_whitespace().skip(1).map(str::parse);
         Some((fields.next()?.ok()?, fields.next()?.ok()?))
     }
 
     fn state(&self) -> Option<u8> {
         let mut buffer = [0; 96];
-        let text = read(self.stat.as_ref()?, &mut buffer).ok()?;
+        let text = self.read_file(ProcFile::Stat, &mut buffer)?;
         // The name before the state is in parentheses. It may contain any
         // character, even parentheses.
         text.as_bytes().get(text.rfind(')')? + 2).copied()
@@ -86,27 +80,32 @@ impl ProcReader {
 
     /// Returns what the thread does now.
     pub(crate) fn activity(&self) -> ThreadActivity {
-        activity(self.syscall.as_ref())
+        let mut buffer = [0; 256];
+        self.read_file(ProcFile::Syscall, &mut buffer)
+            .and_then(parse_activity)
+            .unwrap_or(ThreadActivity::Unknown)
+    }
+
+    /// Returns the text of a file, or `None` if it cannot be opened or read.
+    fn read_file<'b>(&self, file: ProcFile, buffer: &'b mut [u8]) -> Option<&'b str> {
+        let length = proc_files::read(self.tid, file, buffer)?;
+        // A thread's name may end in the middle of a character. Then the text
+        // is not valid UTF-8 and is not used.
+        std::str::from_utf8(&buffer[..length]).ok()
     }
 }
 
-/// Returns what a thread does now.
+impl Drop for ProcReader {
+    fn drop(&mut self) {
+        proc_files::close(self.tid);
+    }
+}
+
+/// Returns what a thread does now. Opens and closes a file, so the open files
+/// of stalled threads stay open.
 pub(crate) fn read_activity(tid: i32) -> ThreadActivity {
-    let file = File::open(format!("/proc/self/task/{tid}/syscall")).ok();
-    activity(file.as_ref())
-}
-
-fn activity(syscall: Option<&File>) -> ThreadActivity {
-    let mut buffer = [0; 256];
-    let text = syscall.and_then(|file| read(file, &mut buffer).ok());
-    text.and_then(parse_activity).unwrap_or(ThreadActivity::Unknown)
-}
-
-fn read<'b>(file: &File, buffer: &'b mut [u8]) -> io::Result<&'b str> {
-    let length = file.read_at(buffer, 0)?;
-    // A thread's name may end in the middle of a character. Then the text is
-    // not valid UTF-8 and is not used.
-    std::str::from_utf8(&buffer[..length]).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    let text = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).ok();
+    text.as_deref().and_then(parse_activity).unwrap_or(ThreadActivity::Unknown)
 }
 
 /// Parses a line of `/proc/self/task/TID/syscall`: `running`, or `number arg0 …

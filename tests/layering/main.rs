@@ -40,8 +40,9 @@ const LIBRARY: &[Rule] = &[
     ("unix_time", &[]),
     ("serde_time", &["unix_time"]),
     ("self_metrics", &["snapshot"]),
+    ("zeroed", &[]),
     // On the workers' threads. Nothing here knows who reads the records.
-    ("record", &["os", "snapshot", "unix_time"]),
+    ("record", &["os", "snapshot", "unix_time", "zeroed"]),
     ("instrument", &["record"]),
     ("console", &[]),
     // On the watchdog's thread.

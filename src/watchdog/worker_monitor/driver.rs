@@ -46,11 +46,6 @@ impl WorkerMonitor {
         self.tracked.as_ref().is_some_and(|tracked| tracked.driver.is_held())
     }
 
-    /// Returns whether the worker is parked.
-    pub(crate) fn is_parked(&self) -> bool {
-        self.worker.slot.is_idle()
-    }
-
     /// Returns what the worker does for the driver. A poll of at least
     /// `long_nanos` keeps the worker away from it.
     pub(crate) fn driver_role(&self, clock: &ProcessClock, long_nanos: u64) -> DriverRole {

@@ -56,7 +56,7 @@ impl WorkerMonitor {
     }
 
     /// Ends the run, and reports it if it has a capture.
-    fn end_run(&mut self, context: &MonitorContext<'_>) {
+    pub(super) fn end_run(&mut self, context: &MonitorContext<'_>) {
         let Some(run) = self.run.take().filter(|run| !run.captures.is_empty()) else { return };
         let clock = &context.recorder.clock;
         let (first, now) = (run.first(), clock.ticks());

@@ -3,7 +3,9 @@
 mod context;
 pub(crate) mod driver;
 mod driver_check;
+mod end;
 mod follow_run;
+mod left_runtime;
 mod lock_holder;
 mod tracked_poll;
 
@@ -28,6 +30,7 @@ use crate::watchdog::sample::{ThreadSample, ThreadTimes};
 use crate::watchdog::task_run::TaskRun;
 use crate::watchdog::time_split::TimeSplitter;
 pub(crate) use crate::watchdog::worker_monitor::context::MonitorContext;
+use crate::watchdog::worker_monitor::left_runtime::QuietTime;
 use crate::watchdog::worker_monitor::tracked_poll::TrackedPoll;
 
 const SECOND: u64 = 1_000_000_000;
@@ -54,6 +57,7 @@ pub(crate) struct WorkerMonitor {
     no_progress: NoProgress,
     /// The task that every recent pass found here.
     run: Option<TaskRun>,
+    quiet_time: QuietTime,
 }
 
 impl WorkerMonitor {
@@ -69,18 +73,22 @@ impl WorkerMonitor {
             tracked: None,
             finished: None,
             run: None,
+            quiet_time: QuietTime::default(),
             #[cfg(not(tokio_unstable))]
             no_progress: NoProgress::default(),
         }
     }
 
+    /// Returns whether the thread polls nothing now.
     pub(crate) fn is_idle(&self) -> bool {
-        self.worker.slot.is_idle() || (self.is_unhooked() && self.worker.slot.active().is_none())
+        self.is_parked() || self.worker.slot.active().is_none()
     }
 
-    /// Returns whether no park hook has been called on the thread.
-    pub(crate) fn is_unhooked(&self) -> bool {
-        self.worker.parks.get() == 0
+    /// Returns whether the park hook says that the thread is parked. A thread
+    /// without this hook never is, and a thread that has left `block_on` is no
+    /// longer.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.worker.slot.is_idle()
     }
 
     /// Handles the events since the last pass, then samples the poll in
@@ -102,6 +110,7 @@ impl WorkerMonitor {
             }
         }
         let active = worker.active();
+        self.quiet_time.update(&worker, active.is_some(), context.recorder);
         #[cfg(not(tokio_unstable))]
         let active = active.map(|poll| self.no_progress.since_last_progress(poll, &worker, context.recorder));
         self.follow_run(active.filter(|poll| !context.recorder.has_no_end_event(poll)), context);

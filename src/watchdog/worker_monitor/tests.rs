@@ -27,7 +27,8 @@ struct HungThread {
 
 impl HungThread {
     fn new(recorder: &Recorder) -> Self {
-        let worker = Arc::new(Worker::new(WorkerLabel { runtime: String::new(), worker: "0".to_owned() }, 0));
+        let label = WorkerLabel { runtime: String::new(), worker: "0".to_owned() };
+        let worker = Arc::new(Worker::new(0, label, None, 0));
         let (release, released) = mpsc::channel();
         let (send_started, started) = mpsc::channel();
         let (its_worker, now) = (Arc::clone(&worker), recorder.clock.ticks());

@@ -1,0 +1,135 @@
+//! The open `/proc` files of threads: a few, for the threads that were sampled
+//! last.
+//!
+//! Most threads are never sampled, and a thread in a stall is sampled again and
+//! again. All scopes of the process share these files, so the number of
+//! descriptors is bounded whatever the number of threads.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+use crate::lock::Lock;
+use crate::os;
+
+/// How many threads have open files.
+const MAX_THREADS: usize = 8;
+/// Descriptors that are left to the program. If fewer are free, a file is
+/// closed again once it was read.
+const RESERVED_DESCRIPTORS: usize = 32;
+
+/// A file of a thread in `/proc`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProcFile {
+    Schedstat,
+    Stat,
+    Syscall,
+}
+
+impl ProcFile {
+    const COUNT: usize = 3;
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Schedstat => "schedstat",
+            Self::Stat => "stat",
+            Self::Syscall => "syscall",
+        }
+    }
+}
+
+/// The open files of one thread.
+#[derive(Debug)]
+struct ThreadFiles {
+    tid: i32,
+    files: [Option<File>; ProcFile::COUNT],
+}
+
+/// The thread that was sampled last is at the back.
+static OPEN: Lock<Vec<ThreadFiles>> = Lock::new(Vec::new());
+
+/// Reads a file of a thread of this process into `buffer`. Returns its length,
+/// or `None` if the file cannot be opened or read.
+pub(crate) fn read(tid: i32, file: ProcFile, buffer: &mut [u8]) -> Option<usize> {
+    let mut open = OPEN.lock();
+    match open.iter().position(|thread| thread.tid == tid) {
+        Some(index) => {
+            let thread = open.remove(index);
+            open.push(thread);
+        }
+        None => {
+            if open.len() >= MAX_THREADS {
+                open.remove(0);
+            }
+            open.push(ThreadFiles { tid, files: [const { None }; ProcFile::COUNT] });
+        }
+    }
+    let kept = &mut open.last_mut()?.files[file as usize];
+    if let Some(known) = kept {
+        if let Ok(length) = known.read_at(buffer, 0) {
+            return Some(length);
+        }
+        // The thread has ended. Another one may have its number.
+        *kept = None;
+    }
+    let opened = File::open(format!("/proc/self/task/{tid}/{}", file.name())).ok()?;
+    let length = opened.read_at(buffer, 0).ok()?;
+    if has_descriptors_left(&opened) {
+        *kept = Some(opened);
+    }
+    Some(length)
+}
+
+/// Closes the files of a thread.
+pub(crate) fn close(tid: i32) {
+    OPEN.lock().retain(|thread| thread.tid != tid);
+}
+
+/// Closes all files.
+pub(crate) fn close_all() {
+    OPEN.lock().clear();
+}
+
+/// Returns whether the program has enough descriptors besides this one. The
+/// system always gives out the lowest free number.
+fn has_descriptors_left(file: &File) -> bool {
+    let limit = os::descriptor_limit();
+    usize::try_from(file.as_raw_fd()).is_ok_and(|number| number + RESERVED_DESCRIPTORS < limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open_files() -> usize {
+        OPEN.lock().iter().flat_map(|thread| &thread.files).flatten().count()
+    }
+
+    /// Other tests sample threads at the same time.
+    #[test]
+    fn the_open_files_are_bounded_and_all_threads_can_be_read() {
+        let threads: Vec<_> = (0..3 * MAX_THREADS)
+            .map(|_| {
+                let (send_tid, tid) = std::sync::mpsc::channel();
+                let (release, released) = std::sync::mpsc::channel::<()>();
+                let thread = std::thread::spawn(move || {
+                    send_tid.send(os::current_thread().unwrap().tid).unwrap();
+                    let _ = released.recv();
+                });
+                (tid.recv().unwrap(), release, thread)
+            })
+            .collect();
+        for (tid, ..) in threads.iter().chain(&threads) {
+            let mut buffer = [0; 96];
+            let length = read(*tid, ProcFile::Stat, &mut buffer).unwrap();
+            assert!(buffer[..length].starts_with(format!("{tid} (").as_bytes()));
+            assert!(open_files() <= MAX_THREADS * ProcFile::COUNT);
+        }
+        for (tid, release, thread) in threads {
+            drop(release);
+            thread.join().unwrap();
+            close(tid);
+            assert!(OPEN.lock().iter().all(|thread| thread.tid != tid));
+        }
+    }
+}

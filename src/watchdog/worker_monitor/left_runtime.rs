@@ -1,0 +1,43 @@
+//! Finds threads that have left the runtime that they drove.
+//!
+//! No hook tells that a thread leaves `block_on`. A thread in `block_on` parks
+//! or polls. If it does neither for some time, it has left, or the root future,
+//! which no hook reports, keeps it. In both cases the handle of the runtime is
+//! released; the next park takes it again.
+
+use std::time::{Duration, Instant};
+
+use crate::record::recorder::Recorder;
+use crate::record::runtimes::Membership;
+use crate::record::worker::Worker;
+
+/// A thread that neither parks nor polls for this time has left its runtime.
+/// The watchdog does not sleep before.
+const LEFT_AFTER: Duration = Duration::from_millis(500);
+
+/// The time in which a thread has neither parked nor polled.
+#[derive(Debug, Default)]
+pub(super) struct QuietTime {
+    /// The counts of polls and unparks, which do not change in this time.
+    counts: (u64, u64),
+    since: Option<Instant>,
+}
+
+impl QuietTime {
+    /// Adds what this pass has found. Releases the runtime of a thread that has
+    /// left it.
+    pub(super) fn update(&mut self, worker: &Worker, is_polling: bool, recorder: &Recorder) {
+        let of_block_on = worker.runtime.as_ref().filter(|known| known.membership == Membership::BlockOn);
+        let Some(runtime) = of_block_on.filter(|known| known.is_inside()) else { return };
+        let counts = (worker.polls.get(), worker.unparks.get());
+        if is_polling || worker.slot.is_idle() || counts != self.counts {
+            *self = Self { counts, since: None };
+            return;
+        }
+        let now = Instant::now();
+        if now.duration_since(*self.since.get_or_insert(now)) >= LEFT_AFTER {
+            self.since = None;
+            drop(recorder.runtimes.leave(runtime));
+        }
+    }
+}
