@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 
 use crate::lock::Lock;
 use crate::os;
+use crate::per_process::PerProcess;
 
 /// How many threads have open files.
 const MAX_THREADS: usize = 8;
@@ -46,12 +47,12 @@ struct ThreadFiles {
 }
 
 /// The thread that was sampled last is at the back.
-static OPEN: Lock<Vec<ThreadFiles>> = Lock::new(Vec::new());
+static OPEN: PerProcess<Lock<Vec<ThreadFiles>>> = PerProcess::new();
 
 /// Reads a file of a thread of this process into `buffer`. Returns its length,
 /// or `None` if the file cannot be opened or read.
 pub(crate) fn read(tid: i32, file: ProcFile, buffer: &mut [u8]) -> Option<usize> {
-    let mut open = OPEN.lock();
+    let mut open = OPEN.get().lock();
     match open.iter().position(|thread| thread.tid == tid) {
         Some(index) => {
             let thread = open.remove(index);
@@ -82,12 +83,12 @@ pub(crate) fn read(tid: i32, file: ProcFile, buffer: &mut [u8]) -> Option<usize>
 
 /// Closes the files of a thread.
 pub(crate) fn close(tid: i32) {
-    OPEN.lock().retain(|thread| thread.tid != tid);
+    OPEN.get().lock().retain(|thread| thread.tid != tid);
 }
 
 /// Closes all files.
 pub(crate) fn close_all() {
-    OPEN.lock().clear();
+    OPEN.get().lock().clear();
 }
 
 /// Returns whether the program has enough descriptors besides this one. The
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
 
     fn open_files() -> usize {
-        OPEN.lock().iter().flat_map(|thread| &thread.files).flatten().count()
+        OPEN.get().lock().iter().flat_map(|thread| &thread.files).flatten().count()
     }
 
     /// Other tests sample threads at the same time.
@@ -129,7 +130,7 @@ mod tests {
             drop(release);
             thread.join().unwrap();
             close(tid);
-            assert!(OPEN.lock().iter().all(|thread| thread.tid != tid));
+            assert!(OPEN.get().lock().iter().all(|thread| thread.tid != tid));
         }
     }
 }
