@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 use gimli::{AttributeValue, Dwarf, EndianSlice, LittleEndian, SectionId, constants};
 use object::{Object, ObjectSection, ObjectSymbol, ReadCache};
 
+use crate::diagnose::roots::CompileUnit;
+
 type ObjectFile<'f> = object::File<'f, &'f ReadCache<fs::File>>;
 type DwarfSlice<'d> = EndianSlice<'d, LittleEndian>;
 
 /// Facts read from the file of a program or library.
 #[derive(Debug, Default)]
 pub(super) struct Image {
-    /// The directories in which the compiler ran for Rust code. For each member
-    /// of a workspace this is the workspace's root. Debug information has full
-    /// paths; the compiler's messages have paths relative to these directories.
-    pub(super) compile_directories: BTreeSet<PathBuf>,
+    /// Where Rust code was compiled. Debug information has full paths; the
+    /// compiler's messages have paths relative to these directories.
+    pub(super) compile_units: BTreeSet<CompileUnit>,
     /// The names of std's functions that share an address, by that address.
     pub(super) merged_functions: HashMap<u64, Vec<String>>,
 }
@@ -32,13 +33,13 @@ impl Image {
         let contents = ReadCache::new(file);
         let Ok(file) = object::File::parse(&contents) else { return Self::default() };
         Self {
-            compile_directories: compile_directories(&file).unwrap_or_default(),
+            compile_units: compile_units(&file).unwrap_or_default(),
             merged_functions: merged_functions(&file),
         }
     }
 }
 
-fn compile_directories(file: &ObjectFile<'_>) -> Option<BTreeSet<PathBuf>> {
+fn compile_units(file: &ObjectFile<'_>) -> Option<BTreeSet<CompileUnit>> {
     let load = |id: SectionId| -> Result<_, object::Error> {
         let is_needed = matches!(
             id,
@@ -54,19 +55,19 @@ fn compile_directories(file: &ObjectFile<'_>) -> Option<BTreeSet<PathBuf>> {
     };
     let sections = gimli::DwarfSections::load(load).ok()?;
     let dwarf = sections.borrow(|section| DwarfSlice::new(section, LittleEndian));
-    let mut directories = BTreeSet::new();
+    let mut compile_units = BTreeSet::new();
     let mut units = dwarf.units();
     while let Ok(Some(header)) = units.next() {
-        directories.extend(compile_directory(&dwarf, header).filter(|path| path.is_absolute()));
+        compile_units.extend(compile_unit(&dwarf, header));
     }
-    Some(directories)
+    Some(compile_units)
 }
 
-/// Returns the directory where a compilation unit was compiled, if it is Rust.
-fn compile_directory(
+/// Returns where a compilation unit was compiled, if it is Rust.
+fn compile_unit(
     dwarf: &Dwarf<DwarfSlice<'_>>,
     header: gimli::UnitHeader<DwarfSlice<'_>>,
-) -> Option<PathBuf> {
+) -> Option<CompileUnit> {
     let unit = dwarf.unit(header).ok()?;
     let mut entries = unit.entries();
     let root = entries.next_dfs().ok()??;
@@ -74,8 +75,11 @@ fn compile_directory(
     if language != Some(AttributeValue::Language(constants::DW_LANG_Rust)) {
         return None;
     }
+    // The compiler appends `/@/` and the name of a part of the crate.
+    let name = unit.name?.to_string().ok()?;
+    let root_file = name.split_once("/@/").map_or(name, |(file, _)| file);
     let directory = unit.comp_dir?.to_string().ok()?;
-    Some(PathBuf::from(directory))
+    Some(CompileUnit { directory: PathBuf::from(directory), root_file: PathBuf::from(root_file) })
 }
 
 /// Returns the names of std's functions that share an address with others.
@@ -100,17 +104,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_compile_directory_of_this_program_is_read() {
+    fn the_compile_units_of_this_program_are_read() {
         let image = Image::read(Path::new("/proc/self/exe"));
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        assert!(image.compile_directories.contains(here), "{:?}", image.compile_directories);
+        let here = CompileUnit {
+            directory: PathBuf::from(env!("CARGO_MANIFEST_DIR")),
+            root_file: PathBuf::from("src/lib.rs"),
+        };
+        assert!(image.compile_units.contains(&here), "{:?}", image.compile_units);
     }
 
     #[test]
     fn a_file_that_is_not_a_program_gives_an_empty_image() {
         for path in ["/dev/null", "/proc/self/maps", "/no/such/file", "/"] {
             let image = Image::read(Path::new(path));
-            assert!(image.compile_directories.is_empty() && image.merged_functions.is_empty());
+            assert!(image.compile_units.is_empty() && image.merged_functions.is_empty());
         }
     }
 }

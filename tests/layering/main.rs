@@ -33,12 +33,13 @@ const LIBRARY: &[Rule] = &[
     // Tools. They import at most each other and plain data.
     ("lock", &[]),
     ("os", &[]),
+    ("source_path", &[]),
     ("token_bucket", &[]),
     ("unix_time", &[]),
     ("serde_time", &["unix_time"]),
     ("self_metrics", &["snapshot"]),
     // On the workers' threads. Nothing here knows who reads the records.
-    ("record", &["os", "snapshot", "unix_time"]),
+    ("record", &["os", "snapshot", "source_path", "unix_time"]),
     ("instrument", &["record"]),
     ("console", &[]),
     // On the watchdog's thread.
@@ -48,7 +49,7 @@ const LIBRARY: &[Rule] = &[
         &["capture", "evidence", "finding", "os", "record", "self_metrics", "settings", "token_bucket"],
     ),
     // On the report thread. Only `report::thread` uses the recorder.
-    ("diagnose", &["evidence", "finding"]),
+    ("diagnose", &["evidence", "finding", "source_path"]),
     ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
     ("report", &["diagnose::roots", "finding"]),
     (
