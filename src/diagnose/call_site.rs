@@ -1,5 +1,6 @@
 //! The innermost frame of the application's own code, and the call it made.
 
+use crate::diagnose::{advice, names};
 use crate::finding::{Frame, FrameKind, Site};
 
 /// The application's line and the function that it called.
@@ -14,22 +15,135 @@ pub(super) struct CallSite {
 impl CallSite {
     /// Returns whether the site polls a future or stream.
     pub(super) fn is_polling(&self) -> bool {
-        let name = |frame: &Frame| frame.function.rsplit("::").next().map(str::to_owned);
-        self.callee.as_ref().and_then(name).is_some_and(|name| name.starts_with("poll"))
+        self.callee.as_ref().is_some_and(is_polling)
     }
 }
 
 /// Finds the application's innermost frame and the call it made.
 pub(super) fn call_site(stack: &[Frame]) -> CallSite {
-    let Some(index) = stack.iter().position(|frame| frame.kind == FrameKind::Application) else {
-        // No frame of the application: the best known callee is the outermost
-        // frame outside of the runtime.
-        let callee = stack.iter().rev().find(|frame| frame.kind != FrameKind::Runtime);
-        return CallSite { site: None, callee: callee.cloned() };
+    let called = called_part(stack);
+    let is_call = |frame: &&Frame| !is_forwarding(&frame.function) && !names::is_nameless(&frame.function);
+    let callee = match site_index(stack) {
+        // A line that writes to stdout may do so through a logger, or through
+        // formatting.
+        Some(_) => called
+            .iter()
+            .rev()
+            .find(|frame| advice::is_standard_output(&frame.function))
+            .or_else(|| called.iter().rev().find(is_call)),
+        None => called_by_runtime(called, is_call),
     };
-    let Frame { function, file, line, .. } = stack[index].clone();
-    let callee = stack[..index].iter().rev().find(|frame| !is_forwarding(&frame.function));
-    CallSite { site: Some(Site { function, file, line }), callee: callee.cloned() }
+    let site = site_index(stack).map(|index| {
+        let Frame { function, file, line, .. } = stack[index].clone();
+        Site { function: names::without_async_mark(&function).to_owned(), file, line }
+    });
+    let callee = callee.cloned().map(|mut frame| {
+        frame.function = names::without_async_mark(&frame.function).to_owned();
+        frame
+    });
+    CallSite { site, callee }
+}
+
+/// Returns the index of the application's innermost frame.
+pub(super) fn site_index(stack: &[Frame]) -> Option<usize> {
+    // A backtrace is printed by crates that may also be the application's.
+    let backtrace = stack.iter().rposition(|frame| is_backtrace(&frame.function));
+    let begin = backtrace.map_or(0, |index| index + 1);
+    let index = stack[begin..].iter().position(|frame| frame.kind == FrameKind::Application)?;
+    Some(begin + index)
+}
+
+/// Returns the frames that the site has called or, if there is no site, those
+/// that the runtime has called.
+pub(super) fn called_part(stack: &[Frame]) -> &[Frame] {
+    match site_index(stack) {
+        Some(index) => &stack[..index],
+        None => &stack[..polling_index(stack)],
+    }
+}
+
+/// Returns the index of the innermost frame of the runtime that polls a task
+/// with code that is not the runtime's. Everything outside of that frame is the
+/// same for every task.
+pub(super) fn polling_index(stack: &[Frame]) -> usize {
+    const POLLING_PREFIXES: [&str; 7] = [
+        "tokio::runtime::",
+        "<tokio::runtime::",
+        "tokio::task::local::",
+        "<tokio::task::local::",
+        "tokio::park::",
+        "loopscope::instrument::",
+        "<loopscope::instrument::",
+    ];
+    let is_poller = |frame: &Frame| {
+        frame.kind == FrameKind::Runtime
+            && POLLING_PREFIXES.iter().any(|prefix| frame.function.starts_with(prefix))
+    };
+    let pollers = || stack.iter().enumerate().filter(|(_, frame)| is_poller(frame)).map(|(index, _)| index);
+    // A dependency may itself call a `block_on` of the runtime.
+    let has = |index: usize, kind| stack[..index].iter().any(|frame| frame.kind == kind);
+    let outer = pollers().find(|index| has(*index, FrameKind::Dependency));
+    let first = || pollers().find(|index| has(*index, FrameKind::Std) || has(*index, FrameKind::Native));
+    outer.or_else(first).or_else(|| pollers().next()).unwrap_or(stack.len())
+}
+
+/// Returns the call that a poll without a frame of the application made: the
+/// outermost function of a dependency that is called, not polled. Frameworks
+/// poll each other through many layers, which are the same for all requests.
+fn called_by_runtime<'s>(called: &'s [Frame], is_call: impl Fn(&&Frame) -> bool) -> Option<&'s Frame> {
+    let is_dependency = |frame: &&Frame| frame.kind == FrameKind::Dependency;
+    let polled = called.iter().position(|frame| is_dependency(&frame) && is_polling(frame));
+    let inside = &called[..polled.unwrap_or(called.len())];
+    let of_kind = |kind| inside.iter().rev().find(|frame| frame.kind == kind && is_call(frame));
+    of_kind(FrameKind::Dependency)
+        .or_else(|| called.iter().find(|frame| is_dependency(frame) && is_call(frame)))
+        .or_else(|| of_kind(FrameKind::Std))
+        .or_else(|| called.iter().find(|frame| frame.kind == FrameKind::Native && is_call(frame)))
+}
+
+fn is_polling(frame: &Frame) -> bool {
+    let last = frame.function.rsplit("::").next().unwrap_or_default();
+    names::is_async(&frame.function) || last.starts_with("poll") || last == "try_poll"
+}
+
+/// Returns whether the function captures or prints a backtrace.
+pub(super) fn is_backtrace(function: &str) -> bool {
+    const BACKTRACE_PREFIXES: [&str; 4] = [
+        "std::panicking::default_hook",
+        "std::sys::backtrace::BacktraceLock",
+        "std::backtrace::Backtrace",
+        "backtrace::capture::Backtrace",
+    ];
+    BACKTRACE_PREFIXES.iter().any(|prefix| function.starts_with(prefix))
+}
+
+/// Returns whether one of the frames waits for a tick of an interval.
+pub(super) fn is_in_interval(stack: &[Frame]) -> bool {
+    let is_interval = |frame: &Frame| frame.function.contains("tokio::time::interval::");
+    called_part(stack).iter().any(is_interval)
+}
+
+/// Returns whether the program has symbols, if none of its frames on the stack
+/// has a line. `None` if there are lines, or no stack.
+pub(super) fn missing_lines(stack: &[Frame]) -> Option<bool> {
+    let is_foreign = |frame: &&Frame| matches!(frame.kind, FrameKind::Std | FrameKind::Native);
+    let has_lines = stack.iter().filter(|frame| !is_foreign(frame)).any(|frame| frame.line.is_some());
+    let has_symbols = stack.iter().any(|frame| frame.function.contains("::"));
+    (!stack.is_empty() && !has_lines).then_some(has_symbols)
+}
+
+/// Returns whether the site is inside of a `Drop`, where nothing can be
+/// awaited.
+pub(super) fn is_in_drop(stack: &[Frame]) -> bool {
+    let Some(index) = site_index(stack) else { return false };
+    let outside = stack[index..].iter();
+    // Closures of the same function may be in between.
+    let mut outside = outside.take_while(|frame| frame.kind != FrameKind::Runtime).take(6);
+    outside.any(|frame| {
+        let function = names::without_async_mark(&frame.function);
+        let is_drop = frame.kind == FrameKind::Application && function.ends_with("::drop");
+        is_drop || function.starts_with("core::ptr::drop_in_place")
+    })
 }
 
 /// Returns whether the stack is inside `block_in_place`. Blocking there is no
@@ -68,7 +182,7 @@ pub(super) fn is_waiting_for_allocator(stack: &[Frame]) -> bool {
 
 /// Returns whether the function only forwards a call.
 fn is_forwarding(function: &str) -> bool {
-    const FORWARDING_PREFIXES: [&str; 8] = [
+    const FORWARDING_PREFIXES: [&str; 24] = [
         "core::ptr::drop_in_place",
         "core::mem::drop",
         "core::ops::function::",
@@ -76,9 +190,48 @@ fn is_forwarding(function: &str) -> bool {
         "core::iter::",
         "core::option::",
         "core::result::",
-        "<alloc::boxed::Box<",
+        "core::array::",
+        "core::panic::",
+        "<alloc::boxed::Box",
+        "alloc::boxed::",
+        "std::panic::",
+        "std::panicking::",
+        "std::thread::local::",
+        "__rust_try",
+        // What distributes log records to a logger.
+        "log::",
+        "tracing::macros::",
+        "tracing::span::",
+        "tracing_core::",
+        "tracing_log::",
+        "tracing_subscriber::filter::",
+        "tracing_subscriber::layer::",
+        "tracing_subscriber::registry::",
+        "<tracing_subscriber::layer::",
     ];
-    FORWARDING_PREFIXES.iter().any(|prefix| function.starts_with(prefix))
+    FORWARDING_PREFIXES.iter().any(|prefix| function.starts_with(prefix)) || is_iteration(function)
+}
+
+/// Returns whether the function is std's and only takes each item of an
+/// iterator: the iterator decides how long that takes.
+fn is_iteration(function: &str) -> bool {
+    const ITERATING_METHODS: [&str; 11] = [
+        "collect",
+        "extend",
+        "extend_desugared",
+        "extend_trusted",
+        "fold",
+        "for_each",
+        "from_iter",
+        "next",
+        "spec_extend",
+        "try_fold",
+        "try_process",
+    ];
+    let is_std = ["alloc::", "<alloc::", "std::collections::", "<std::collections::"]
+        .iter()
+        .any(|prefix| function.starts_with(prefix));
+    is_std && function.rsplit("::").next().is_some_and(|method| ITERATING_METHODS.contains(&method))
 }
 
 /// Returns whether the function occurs in every computation, so that it is

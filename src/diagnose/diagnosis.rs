@@ -1,9 +1,8 @@
 //! What one stall was: cause, site, advice.
 
-use crate::diagnose::call_site;
-use crate::diagnose::finding_id::finding_id;
+use crate::diagnose::cause::MatchedCall;
 use crate::diagnose::symbolised_capture::SymbolisedCapture;
-use crate::diagnose::{advice, names};
+use crate::diagnose::{advice, call_site, finding_id, names};
 use crate::evidence::{CallInfo, StallEvidence};
 use crate::finding::{Cause, Detail, Evidence, Frame, FrameKind, Site};
 
@@ -25,9 +24,9 @@ pub(crate) struct Diagnosis {
 }
 
 impl Diagnosis {
-    fn with_cause(self, cause: Cause) -> Self {
+    fn with_cause(self, cause: Cause, main: &SymbolisedCapture<'_>) -> Self {
         Self {
-            id: finding_id(cause, self.site.as_ref(), self.primitive.as_deref()),
+            id: finding_id::finding_id(cause, main, self.primitive.as_deref()),
             cause,
             advice: advice::for_cause(cause, None),
             ..self
@@ -47,7 +46,15 @@ pub(super) fn diagnose(
         at_site().count() > 1 && at_site().all(|capture| capture.call_site == main.call_site);
     let diagnosis = diagnose_capture(main, has_single_call);
     match polling_cause(stall, captures, main) {
-        Some(cause) => diagnosis.with_cause(cause),
+        Some(Cause::Unyielding)
+            if captures.iter().any(|capture| call_site::is_in_interval(&capture.stack)) =>
+        {
+            Diagnosis {
+                advice: advice::INTERVAL_ADVICE.to_owned(),
+                ..diagnosis.with_cause(Cause::Unyielding, main)
+            }
+        }
+        Some(cause) => diagnosis.with_cause(cause, main),
         None => diagnosis,
     }
 }
@@ -77,7 +84,8 @@ fn polling_cause(
 fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> Diagnosis {
     let cause = capture.cause;
     let is_cpu = cause == Cause::Cpu;
-    let matched = capture.matched_call.as_ref().filter(|call| !is_cpu || call.rule.cause == Some(Cause::Cpu));
+    let is_of_computation = |call: &&MatchedCall| matches!(call.rule.cause, None | Some(Cause::Cpu));
+    let matched = capture.matched_call.as_ref().filter(|call| !is_cpu || is_of_computation(call));
     // A call that happened to run at the moment of the capture is not what
     // keeps a loop busy.
     let is_responsible = |frame: &&Frame| {
@@ -86,19 +94,26 @@ fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> D
             || has_single_call && !call_site::is_ubiquitous(&frame.function)
     };
     let callee = capture.call_site.callee.as_ref().filter(is_responsible);
-    let primitive = callee.map(|frame| names::public_path(&frame.function));
+    let backtrace = matched.map(|call| &call.function).filter(|function| call_site::is_backtrace(function));
+    let primitive = backtrace.cloned().or_else(|| callee.map(|frame| names::public_path(&frame.function)));
     let dependency = callee.filter(|frame| frame.kind == FrameKind::Dependency);
-    let advice = match (matched, dependency) {
+    let mut advice = match (matched, dependency) {
+        (Some(call), _) if advice::is_block_on(&call.function) && call_site::is_in_drop(&capture.stack) => {
+            advice::DROP_ADVICE.to_owned()
+        }
         (Some(call), Some(frame)) if call.kind != FrameKind::Dependency => {
             advice::for_dependency(&names::public_path(&frame.function), &call.function)
         }
-        (Some(call), _) => call.rule.advice.to_owned(),
+        (Some(call), _) => call.rule.advice_for(&call.function),
         (None, _) => advice::for_cause(cause, primitive.as_deref().zip(callee.map(|frame| frame.kind))),
     };
     let site = capture.call_site.site.clone();
+    if let Some(has_symbols) = call_site::missing_lines(&capture.stack) {
+        advice.push_str(advice::for_missing_lines(has_symbols));
+    }
     let syscall = capture.capture.call.as_ref();
     Diagnosis {
-        id: finding_id(cause, site.as_ref(), primitive.as_deref()),
+        id: finding_id::finding_id(cause, capture, primitive.as_deref()),
         cause,
         primitive,
         site,
@@ -213,12 +228,12 @@ mod tests {
     #[test]
     fn the_advice_for_a_computation_in_a_dependency_names_its_function() {
         let stack = [
-            ("argon2::block::compress", FrameKind::Dependency),
-            ("argon2::Argon2::hash_password_into", FrameKind::Dependency),
+            ("image::codecs::decompress", FrameKind::Dependency),
+            ("image::decode", FrameKind::Dependency),
             ("app::check", FrameKind::Application),
         ];
         let diagnosis = diagnosed(&capture(true, None), &stack);
         assert_eq!(diagnosis.cause, Cause::Cpu);
-        assert!(diagnosis.advice.starts_with("`argon2::Argon2::hash_password_into` is synchronous"));
+        assert!(diagnosis.advice.starts_with("`image::decode` is synchronous"));
     }
 }

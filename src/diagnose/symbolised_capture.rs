@@ -1,9 +1,9 @@
 //! A capture with its frames and what they show.
 
 use crate::diagnose::call_site::{self, CallSite};
-use crate::diagnose::capture_weight;
 use crate::diagnose::cause::{self, MatchedCall};
 use crate::diagnose::symbols::Symbols;
+use crate::diagnose::{capture_weight, names};
 use crate::evidence::{Capture, StallEvidence, TimeSplit};
 use crate::finding::{Cause, Frame, Site};
 
@@ -21,10 +21,14 @@ pub(super) struct SymbolisedCapture<'c> {
 }
 
 impl<'c> SymbolisedCapture<'c> {
-    pub(super) fn new(capture: &'c Capture, stack: Vec<Frame>, weight_nanos: u64) -> Self {
+    pub(super) fn new(capture: &'c Capture, mut stack: Vec<Frame>, weight_nanos: u64) -> Self {
         let matched_call = cause::matched_call(&stack);
         let cause = cause::cause_of(capture, &stack, matched_call.as_ref());
-        Self { capture, call_site: call_site::call_site(&stack), stack, matched_call, cause, weight_nanos }
+        let call_site = call_site::call_site(&stack);
+        for frame in &mut stack {
+            frame.function.truncate(names::without_async_mark(&frame.function).len());
+        }
+        Self { capture, stack, call_site, matched_call, cause, weight_nanos }
     }
 
     /// Returns what several captures of one culprit have in common: the cause,

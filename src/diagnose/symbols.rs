@@ -48,8 +48,8 @@ struct ProgramSymbols {
 
 impl ProgramSymbols {
     fn read() -> Self {
-        let Image { compile_directories, merged_functions } = Image::read(Path::new(PROGRAM_PATH));
-        Self { source_roots: SourceRoots::new(compile_directories), merged_functions }
+        let Image { compile_units, merged_functions } = Image::read(Path::new(PROGRAM_PATH));
+        Self { source_roots: SourceRoots::new(compile_units), merged_functions }
     }
 }
 
@@ -79,7 +79,7 @@ impl Symbols {
     fn unmerged_name(&self, symbols: &AddressSymbols, fd_type: Option<&str>) -> Option<String> {
         let names = self.program.as_ref()?.merged_functions.get(&symbols.function_address?)?;
         let of_type = names.iter().find(|name| fd_type.is_some_and(|fd_type| name.contains(fd_type)))?;
-        Some(names::readable(of_type))
+        Some(names::from_symbol(of_type, None, None))
     }
 
     fn symbols_of(&mut self, address: &CodeAddress) -> AddressSymbols {
@@ -137,10 +137,6 @@ fn symbolise(loader: &Loader, address: &CodeAddress, roots: &SourceRoots) -> Vec
     if frames.is_empty() {
         frames.extend(symbol.clone().map(|symbol| (Some(symbol), None, None)));
     }
-    // The symbol names the outermost inlined frame, with its whole path.
-    if let (Some((function, ..)), Some(symbol)) = (frames.last_mut(), symbol) {
-        *function = Some(symbol);
-    }
     // Instructions that the compiler added have no line, and their file may be
     // that of any call inlined nearby. The function's first address gives the
     // right file.
@@ -150,20 +146,23 @@ fn symbolise(loader: &Loader, address: &CodeAddress, roots: &SourceRoots) -> Vec
     if let Some((_, file @ None, _)) = frames.last_mut() {
         *file = file_of_function(loader, address);
     }
-    frames
-        .into_iter()
-        .map(|(function, file, line)| {
-            let function = function.unwrap_or_else(|| unknown_frame(address).function);
-            let kind = roots.kind_of(&function, file.as_deref());
-            let function = names::qualified(&function, file.as_deref());
-            Frame {
-                function: names::readable(&function),
-                file: file.map(|file| roots.shorten(&file)),
-                line,
-                kind,
-            }
-        })
-        .collect()
+    let is_in_program = is_program(&address.module);
+    let outermost = frames.len() - usize::from(!frames.is_empty());
+    let named = frames.into_iter().enumerate().map(|(index, (debug_name, file, line))| {
+        let file = file.as_deref();
+        // The symbol names the outermost inlined frame, with its whole path.
+        let symbol = symbol.as_deref().filter(|_| index == outermost);
+        let debug_name = debug_name.as_deref();
+        let whole_name = symbol.or(debug_name);
+        let kind = whole_name.map_or(FrameKind::Native, |name| roots.kind_of(name, file, is_in_program));
+        let function = match (symbol, debug_name) {
+            (Some(symbol), debug_name) => names::from_symbol(symbol, debug_name, file),
+            (None, Some(name)) => names::from_debug_name(name, file),
+            (None, None) => unknown_frame(address).function,
+        };
+        Frame { function, file: file.map(|file| roots.shorten(file)), line, kind }
+    });
+    named.collect()
 }
 
 fn file_of_function(loader: &Loader, address: &CodeAddress) -> Option<String> {
@@ -175,14 +174,10 @@ fn file_of_function(loader: &Loader, address: &CodeAddress) -> Option<String> {
 /// Returns a frame with the address in place of the function's name.
 fn unknown_frame(address: &CodeAddress) -> Frame {
     let module = Path::new(&*address.module).file_name().unwrap_or_default().to_string_lossy();
-    let kind = if is_library(&module) { FrameKind::Native } else { FrameKind::Application };
     let function = match &*module {
         "" => format!("{:#x}", address.address),
         module => format!("{module}+{:#x}", address.address),
     };
-    Frame { function, file: None, line: None, kind }
-}
-
-fn is_library(module: &str) -> bool {
-    module.is_empty() || module.contains(".so") || module.starts_with('[')
+    // It may be anybody's code.
+    Frame { function, file: None, line: None, kind: FrameKind::Native }
 }

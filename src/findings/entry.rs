@@ -99,8 +99,10 @@ impl FindingEntry {
         (finding.primitive, finding.site, finding.advice) = (primitive, site, advice);
         (finding.evidence, finding.stack) = (evidence, stack);
         // A capture of a running thread has no system call, and so no detail
-        // that could replace the present one.
-        if detail.syscall.is_some() {
+        // that could replace the present one. A call on a descriptor says more
+        // than the wait for the lock behind it: all that write to stdout wait
+        // for the one that is in `write`.
+        if detail.syscall.is_some() && (detail.fd.is_some() || finding.detail.fd.is_none()) {
             // Keep what earlier stalls showed about the lock.
             let Detail { waiters, holder, .. } = std::mem::replace(&mut finding.detail, detail);
             finding.detail.waiters = finding.detail.waiters.max(waiters);

@@ -69,6 +69,15 @@ pub(super) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
+/// Returns the function of a frame as text. An async block or closure without a
+/// name of its own is shown by its module: ``in `app::session` ``.
+pub(super) fn function(function: &str) -> String {
+    match function.rsplit_once("::") {
+        Some((module, kind)) if kind.starts_with('{') => format!("in `{}`", clean(module)),
+        _ => format!("`{}`", clean(function)),
+    }
+}
+
 /// Returns a sentence that says what blocked, how often and for how long.
 pub(crate) fn title(finding: &Finding) -> String {
     let subject = subject(finding);

@@ -124,10 +124,10 @@ fn lock(finding: &Finding) -> Option<String> {
 fn function(finding: &Finding) -> Option<String> {
     match &finding.site {
         Some(Site { file: Some(_), .. }) => None,
-        Some(site) => Some(format!("`{}`, in an unknown file", clean(&site.function))),
+        Some(site) => Some(format!("{}, in an unknown file", text::function(&site.function))),
         None => finding.stack.first().map(|frame| {
-            let function = clean(&frame.function);
-            format!("`{function}`, called from an unknown line of the application")
+            let function = text::function(&frame.function);
+            format!("{function}, called from an unknown line of the application")
         }),
     }
 }
@@ -145,11 +145,14 @@ fn callers(finding: &Finding) -> impl Iterator<Item = String> {
     let mut callers: Vec<&Frame> = application.collect();
     callers.dedup_by_key(|frame| (&frame.file, frame.line));
     callers.into_iter().take(MAX_CALLERS).map(|frame| {
-        let function = clean(&frame.function);
+        let function = text::function(&frame.function);
         match (&frame.file, frame.line) {
-            (Some(file), Some(line)) => format!("`{function}` at {}:{line}", clean(file)),
-            (Some(file), None) => format!("`{function}` in {}", clean(file)),
-            (None, _) => format!("`{function}`"),
+            (Some(file), Some(line)) if function.starts_with("in ") => {
+                format!("{}:{line} {function}", clean(file))
+            }
+            (Some(file), Some(line)) => format!("{function} at {}:{line}", clean(file)),
+            (Some(file), None) => format!("{function} in {}", clean(file)),
+            (None, _) => function,
         }
     })
 }
