@@ -12,6 +12,8 @@ pub(crate) mod diagnosis;
 mod finding_id;
 #[cfg(stack_capture)]
 mod image;
+#[cfg(all(test, stack_capture))]
+mod mangling_tests;
 mod names;
 pub(crate) mod roots;
 mod symbolised_capture;

@@ -65,14 +65,21 @@ pub(super) fn from_symbol(symbol: &str, debug_name: Option<&str>, file: Option<&
 }
 
 /// Returns `Trait::method` for `<Type as Trait>::method` of an implementation
-/// for every type. Only one way of writing symbols has the type; the name
-/// in the debug information has it as a parameter then: `method<Type>`.
+/// for every type, and `<&T as Trait>::method` for one for every reference. Only
+/// one way of writing symbols has the type; the name in the debug information
+/// has it as a parameter then: `method<Type>`.
 fn trait_of_parameter(name: &str, debug_name: &str) -> Option<String> {
     let implementation = split_path(name).next()?;
     let (self_type, trait_path) = implementation.strip_prefix('<')?.strip_suffix('>')?.split_once(" as ")?;
+    let method = &name[implementation.len()..];
     let (_, parameters) = debug_name.split_once('<')?;
-    let is_first_parameter = parameters.strip_prefix(self_type)?.starts_with([',', '>']);
-    is_first_parameter.then(|| [trait_path, &name[implementation.len()..]].concat())
+    let is_parameter =
+        |of_type: &str| parameters.strip_prefix(of_type).is_some_and(|rest| rest.starts_with([',', '>']));
+    if is_parameter(self_type) {
+        return Some(format!("{trait_path}{method}"));
+    }
+    let reference = ["&mut ", "&"].into_iter().find(|prefix| self_type.starts_with(prefix))?;
+    is_parameter(&self_type[reference.len()..]).then(|| format!("<{reference}T as {trait_path}>{method}"))
 }
 
 fn is_primitive(of_type: &str) -> bool {
