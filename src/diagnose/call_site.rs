@@ -277,13 +277,165 @@ mod tests {
         assert!(!has_block_in_place(&stack));
     }
 
+    /// A stack of functions, innermost first. Their names tell their kinds.
+    fn stack(functions: &[&str]) -> Vec<Frame> {
+        let kind = |function: &str| match function.trim_start_matches('<').split("::").next().unwrap() {
+            "app" => FrameKind::Application,
+            "std" | "core" | "alloc" | "gimli" => FrameKind::Std,
+            "tokio" | "loopscope" => FrameKind::Runtime,
+            native if native == function => FrameKind::Native,
+            _ => FrameKind::Dependency,
+        };
+        functions.iter().map(|function| frame(function, kind(function))).collect()
+    }
+
+    /// How every stack of a worker ends.
+    const WORKER: [&str; 9] = [
+        "tokio::runtime::task::core::Core::poll",
+        "std::panicking::catch_unwind",
+        "tokio::runtime::task::harness::Harness::poll",
+        "std::thread::local::LocalKey::with",
+        "tokio::runtime::context::set_scheduler",
+        "tokio::runtime::task::core::Core::poll",
+        "std::sys::backtrace::__rust_begin_short_backtrace",
+        "std::thread::spawn_inner",
+        "libc.so.6+0x1098eb",
+    ];
+
     #[test]
-    fn without_an_application_frame_there_is_no_site() {
-        let stack =
-            [frame("clock_nanosleep", FrameKind::Native), frame("std::thread::sleep", FrameKind::Std)];
-        let call_site = call_site(&stack);
-        assert_eq!(call_site.site, None);
-        assert_eq!(call_site.callee.unwrap().function, "std::thread::sleep");
+    fn the_callee_is_a_function_that_blocks() {
+        let cases: &[(&str, Option<&str>, &[&str])] = &[
+            ("std::thread::sleep", None, &["clock_nanosleep", "std::thread::sleep"]),
+            // A request is parsed before the handler of the application runs.
+            (
+                "axum::json::Json::from_bytes",
+                None,
+                &[
+                    "libc.so.6+0x980bd",
+                    "alloc::raw_vec::RawVec::grow_one",
+                    "serde_json::value::de::visit_seq",
+                    "serde_json::de::deserialize_any",
+                    "axum::json::Json::from_bytes",
+                    "axum::json::{async block}",
+                    "core::future::future::poll",
+                    "<futures_util::future::Map as core::future::future::Future>::poll",
+                    "hyper::proto::h1::dispatch::Dispatcher::poll_write",
+                    "tokio::macros::select",
+                    "axum::serve::handle_connection::{async}",
+                ],
+            ),
+            (
+                "axum::json::Json::from_bytes",
+                None,
+                &[
+                    "axum::json::Json::from_bytes",
+                    "axum::json::Json::from_request::{async}",
+                    "hyper::server::poll",
+                ],
+            ),
+            // Only polled functions are known.
+            ("hyper::server::poll", None, &["tokio::net::tcp::poll_read", "hyper::server::poll"]),
+            // A dependency blocks on the runtime itself.
+            (
+                "dep::fetch",
+                None,
+                &[
+                    "syscall",
+                    "std::sys::pal::unix::futex::futex_wait",
+                    "tokio::runtime::park::CachedParkThread::block_on",
+                    "tokio::runtime::handle::Handle::block_on",
+                    "dep::fetch",
+                    "dep::Task::{async}",
+                ],
+            ),
+            (
+                "r2d2::Pool::get",
+                Some("app::table"),
+                &["syscall", "std::sync::Condvar::wait", "r2d2::Pool::get", "app::table"],
+            ),
+            // Log records pass through a thread local.
+            (
+                "<std::io::stdio::Stdout as std::io::Write>::write_all",
+                Some("app::relay"),
+                &[
+                    "write",
+                    "std::sys::fd::unix::FileDesc::write",
+                    "<std::io::stdio::Stdout as std::io::Write>::write_all",
+                    "tracing_subscriber::fmt::fmt_layer::{closure}",
+                    "std::thread::local::LocalKey::with",
+                    "tracing_subscriber::fmt::fmt_layer::on_event",
+                    "tracing_core::event::Event::dispatch",
+                    "tracing::macros::{closure}",
+                    "app::relay",
+                ],
+            ),
+            // An iterator decides how long it takes to collect it.
+            (
+                "rusqlite::row::next",
+                Some("app::rows"),
+                &[
+                    "sqlite3_step",
+                    "rusqlite::row::advance",
+                    "rusqlite::row::next",
+                    "core::iter::adapters::try_fold",
+                    "alloc::vec::spec_from_iter_nested::from_iter",
+                    "core::result::{closure}",
+                    "core::iter::traits::iterator::collect",
+                    "app::rows",
+                ],
+            ),
+            (
+                "dashmap::insert",
+                Some("app::own::{async block}"),
+                &["syscall", "dashmap::_insert", "dashmap::insert", "app::own::{async block}"],
+            ),
+            // std prints a backtrace with crates that the application may use.
+            (
+                "core::panicking::panic_fmt",
+                Some("app::handler"),
+                &[
+                    "app::shared::inflate",
+                    "gimli::read::dwarf::Dwarf::load",
+                    "std::sys::backtrace::BacktraceLock::print",
+                    "std::panicking::default_hook",
+                    "core::panicking::panic_fmt",
+                    "core::result::unwrap_failed",
+                    "app::handler",
+                ],
+            ),
+        ];
+        for (callee, site, functions) in cases {
+            let stack = stack(&[*functions, WORKER.as_slice()].concat());
+            let call_site = call_site(&stack);
+            assert_eq!(call_site.site.map(|site| site.function).as_deref(), *site, "{functions:?}");
+            let found = call_site.callee.map(|frame| frame.function);
+            assert_eq!(found.as_deref(), Some(*callee), "{functions:?}");
+        }
+    }
+
+    #[test]
+    fn a_stack_without_symbols_has_neither_site_nor_callee() {
+        let stack = stack(&["app.exe+0x100", "app.exe+0x200", "libc.so.6+0x1098eb"]);
+        assert_eq!(call_site(&stack), CallSite { site: None, callee: None });
+    }
+
+    #[test]
+    fn the_lack_of_lines_and_symbols_is_recognised() {
+        let mut stack = stack(&["clock_nanosleep", "std::thread::sleep", "app::nap"]);
+        assert_eq!(missing_lines(&stack), None);
+        for frame in &mut stack {
+            (frame.file, frame.line) = (None, None);
+        }
+        assert_eq!(missing_lines(&stack), Some(true));
+        assert_eq!(missing_lines(&stack[..1]), Some(false));
+        assert_eq!(missing_lines(&[]), None);
+    }
+
+    #[test]
+    fn a_drop_is_recognised_by_its_frames() {
+        assert!(is_in_drop(&stack(&["syscall", "app::Connection::drop", "app::run"])));
+        assert!(is_in_drop(&stack(&["syscall", "app::close", "core::ptr::drop_in_place", "app::run"])));
+        assert!(!is_in_drop(&stack(&["core::ptr::drop_in_place", "app::run", "tokio::runtime::poll"])));
     }
 
     #[test]
