@@ -19,6 +19,8 @@ pub(super) struct Image {
     /// Where Rust code was compiled. Debug information has full paths; the
     /// compiler's messages have paths relative to these directories.
     pub(super) compile_units: BTreeSet<CompileUnit>,
+    /// The crates with a function `main` at their root: the program's own.
+    pub(super) main_crates: BTreeSet<String>,
     /// The names of std's functions that share an address, by that address.
     pub(super) merged_functions: HashMap<u64, Vec<String>>,
 }
@@ -34,6 +36,7 @@ impl Image {
         let Ok(file) = object::File::parse(&contents) else { return Self::default() };
         Self {
             compile_units: compile_units(&file).unwrap_or_default(),
+            main_crates: main_crates(&file),
             merged_functions: merged_functions(&file),
         }
     }
@@ -82,6 +85,17 @@ fn compile_unit(
     Some(CompileUnit { directory: PathBuf::from(directory), root_file: PathBuf::from(root_file) })
 }
 
+/// Returns the crates with a function `main` at their root.
+fn main_crates(file: &ObjectFile<'_>) -> BTreeSet<String> {
+    let main_crate = |name: &str| {
+        // Both mangling schemes contain each part with its length.
+        let name = name.contains("4main").then(|| format!("{:#}", rustc_demangle::demangle(name)))?;
+        let crate_name = name.strip_suffix("::main")?;
+        (!crate_name.contains("::")).then(|| crate_name.to_owned())
+    };
+    file.symbols().filter_map(|symbol| main_crate(symbol.name().ok()?)).collect()
+}
+
 /// Returns the names of std's functions that share an address with others.
 fn merged_functions(file: &ObjectFile<'_>) -> HashMap<u64, Vec<String>> {
     let mut names = HashMap::<u64, Vec<String>>::new();
@@ -111,6 +125,7 @@ mod tests {
             root_file: PathBuf::from("src/lib.rs"),
         };
         assert!(image.compile_units.contains(&here), "{:?}", image.compile_units);
+        assert!(image.main_crates.contains("loopscope"), "{:?}", image.main_crates);
     }
 
     #[test]

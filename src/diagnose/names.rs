@@ -102,6 +102,7 @@ pub(super) fn is_nameless(function: &str) -> bool {
     function.ends_with('}') && !function.ends_with(ASYNC_MARK)
         || function.contains("+0x") && !function.contains("::")
         || function.starts_with("0x")
+        || function == "syscall"
 }
 
 /// Returns the name without the mark of an async function.
@@ -315,16 +316,22 @@ fn is_hash(part: &str) -> bool {
     part.len() == 17 && part.starts_with('h') && part[1..].bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Returns the kind of a function by its name alone, for a program without
-/// debug information. `None` if the name is not a path.
-pub(super) fn kind_of(name: &str) -> Option<FrameKind> {
+/// Returns the crate of a function. `None` if the name is not a path.
+pub(super) fn crate_of(name: &str) -> Option<&str> {
     let root = name.trim_start_matches(['<', '&', '*', '(', '[', '{']);
+    let root = root.strip_prefix("mut ").unwrap_or(root);
     let root = root.strip_prefix("dyn ").or_else(|| root.strip_prefix("impl ")).unwrap_or(root);
     let mut parts = split_path(root);
     // A name that is not a path may come from any language. A `::` inside its
     // brackets does not make it a path.
     let (crate_name, _) = (parts.next()?, parts.next()?);
-    Some(match crate_name {
+    Some(crate_name)
+}
+
+/// Returns the kind of a function by its name alone, for a program without
+/// debug information. `None` if the name is not a path.
+pub(super) fn kind_of(name: &str) -> Option<FrameKind> {
+    Some(match crate_of(name)? {
         "std" | "core" | "alloc" | "std_detect" | "test" | "__rustc" => FrameKind::Std,
         "tokio" | "loopscope" | "console_subscriber" => FrameKind::Runtime,
         _ => FrameKind::Application,

@@ -1,6 +1,7 @@
 //! The directories of the application's own sources, as debug information names
 //! them.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::diagnose::names;
@@ -48,6 +49,11 @@ pub(super) struct SourceRoots {
     dependencies: Vec<PathBuf>,
     /// Whether the directories are those of the debug information.
     are_exact: bool,
+    /// The crates of the directories of other crates, with the kind of their
+    /// functions.
+    other_crates: HashMap<String, FrameKind>,
+    /// The crates with a function `main` at their root.
+    main_crates: BTreeSet<String>,
 }
 
 /// The application's directories, for code that shows a line of source.
@@ -63,7 +69,7 @@ impl SourceRoots {
     /// Selects the application's source roots among the directories in which
     /// the program was compiled: the workspace's root. Path dependencies
     /// outside of the workspace are dependencies as those of a registry are.
-    pub(super) fn new(units: impl IntoIterator<Item = CompileUnit>) -> Self {
+    pub(super) fn new(units: impl IntoIterator<Item = CompileUnit>, main_crates: BTreeSet<String>) -> Self {
         let (mut application, mut dependencies): (Vec<_>, Vec<_>) =
             units.into_iter().partition(CompileUnit::is_application);
         // Where each crate is built alone, all root files are relative. Folders
@@ -79,6 +85,7 @@ impl SourceRoots {
         }
         let mut application = directories(application);
         let dependencies = directories(dependencies);
+        let other_crates = dependencies.iter().filter_map(|directory| other_crate(directory)).collect();
         let are_exact = !application.is_empty();
         // Without debug information: the parent of Cargo's `target/`, if the
         // program is below one, and the current directory.
@@ -90,7 +97,7 @@ impl SourceRoots {
             application.extend(std::env::current_dir().ok());
         }
         PROCESS_SOURCE_ROOTS.lock().clone_from(&application);
-        Self { application, dependencies, are_exact }
+        Self { application, dependencies, are_exact, other_crates, main_crates }
     }
 
     /// Returns the path as the compiler prints it for the application's files:
@@ -110,7 +117,7 @@ impl SourceRoots {
     /// loaded at run time, whose directories are not known.
     pub(super) fn kind_of(&self, function: &str, file: Option<&str>, is_in_program: bool) -> FrameKind {
         const LOOPSCOPE_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
-        let Some(file) = file else { return names::kind_of(function).unwrap_or(FrameKind::Native) };
+        let Some(file) = file else { return self.kind_by_name(function, is_in_program) };
         if source_path::is_in_std(file) {
             return FrameKind::Std;
         }
@@ -129,6 +136,30 @@ impl SourceRoots {
         match source_path::package_name(file) {
             Some("tokio" | "console-subscriber" | "loopscope") => FrameKind::Runtime,
             _ => FrameKind::Dependency,
+        }
+    }
+
+    /// Returns the kind of a function without a file. Without debug information
+    /// only the program's own crate is known, and those named after it.
+    fn kind_by_name(&self, function: &str, is_in_program: bool) -> FrameKind {
+        let kind = names::kind_of(function).unwrap_or(FrameKind::Native);
+        let Some(crate_name) = names::crate_of(function).filter(|_| kind == FrameKind::Application) else {
+            return kind;
+        };
+        if let Some(kind) = self.other_crates.get(crate_name) {
+            return *kind;
+        }
+        let is_related = |main: &String| {
+            let has_prefix = |name: &str, prefix: &str| {
+                name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+            };
+            has_prefix(crate_name, main) || has_prefix(main, crate_name)
+        };
+        let is_unknown = self.are_exact || !is_in_program || self.main_crates.is_empty();
+        if is_unknown || self.main_crates.iter().any(is_related) {
+            FrameKind::Application
+        } else {
+            FrameKind::Dependency
         }
     }
 
@@ -184,6 +215,15 @@ fn directories(units: Vec<CompileUnit>) -> Vec<PathBuf> {
     directories
 }
 
+/// Returns the crate that was compiled in the directory, and the kind of its
+/// functions.
+fn other_crate(directory: &Path) -> Option<(String, FrameKind)> {
+    let root_file = directory.join("src/lib.rs");
+    let root_file = root_file.to_string_lossy();
+    let kind = if source_path::is_in_std(&root_file) { FrameKind::Std } else { FrameKind::Dependency };
+    Some((source_path::package_name(&root_file)?.replace('-', "_"), kind))
+}
+
 fn is_in_downloaded_package(directory: &Path) -> bool {
     source_path::is_in_downloaded_package(&directory.join("src/lib.rs").to_string_lossy())
 }
@@ -203,7 +243,7 @@ mod tests {
             directory: PathBuf::from(directory),
             root_file: PathBuf::from(root_file),
         };
-        SourceRoots::new(units.iter().map(unit))
+        SourceRoots::new(units.iter().map(unit), BTreeSet::from(["chat_server".to_owned()]))
     }
 
     /// A workspace whose dependencies are in the usual places.
@@ -215,8 +255,35 @@ mod tests {
             ("/home/me/app/deps/even", "/home/me/app/deps/even/src/lib.rs"),
             ("/home/me/common", "/home/me/common/src/lib.rs"),
             ("/rustc/1", "/rustc/1/library/std/src/lib.rs"),
+            ("/rust/deps/gimli-0.32.3", "/rust/deps/gimli-0.32.3/src/lib.rs"),
             (REGISTRY, "/home/me/.cargo/registry/src/index/argon2-0.6.0/src/lib.rs"),
         ])
+    }
+
+    #[test]
+    fn a_function_without_a_file_has_the_kind_of_its_crate() {
+        let kinds = [
+            ("argon2::block::compress", FrameKind::Dependency),
+            ("<gimli::read::Dwarf as gimli::read::Section>::load", FrameKind::Std),
+            ("chat_server::run", FrameKind::Application),
+            ("core_of_it::run", FrameKind::Application),
+            ("std::thread::sleep", FrameKind::Std),
+            ("clock_nanosleep", FrameKind::Native),
+        ];
+        for (function, kind) in kinds {
+            assert_eq!(workspace().kind_of(function, None, true), kind, "{function}");
+        }
+        // Without debug information only names tell.
+        let kinds = [
+            ("dashmap::lock::RawRwLock::lock_exclusive_slow", FrameKind::Dependency),
+            ("chat_server::run", FrameKind::Application),
+            ("chat_server_core::run", FrameKind::Application),
+            ("chat::run", FrameKind::Application),
+        ];
+        for (function, kind) in kinds {
+            assert_eq!(roots(&[]).kind_of(function, None, true), kind, "{function}");
+            assert_eq!(roots(&[]).kind_of(function, None, false), FrameKind::Application, "{function}");
+        }
     }
 
     fn assert_kinds(roots: &SourceRoots, expected: &[(&str, FrameKind)]) {

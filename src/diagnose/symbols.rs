@@ -48,8 +48,8 @@ struct ProgramSymbols {
 
 impl ProgramSymbols {
     fn read() -> Self {
-        let Image { compile_units, merged_functions } = Image::read(Path::new(PROGRAM_PATH));
-        Self { source_roots: SourceRoots::new(compile_units), merged_functions }
+        let Image { compile_units, main_crates, merged_functions } = Image::read(Path::new(PROGRAM_PATH));
+        Self { source_roots: SourceRoots::new(compile_units, main_crates), merged_functions }
     }
 }
 
