@@ -1,6 +1,6 @@
 //! A table of functions that block, and what to write instead of each.
 
-use crate::diagnose::names;
+use crate::diagnose::public_path;
 use crate::finding::{Cause, FrameKind};
 
 /// Functions that block, with one cause and one piece of advice.
@@ -62,7 +62,11 @@ static ADVICE_RULES: &[AdviceRule] = &[
             `RUST_BACKTRACE=0` or a hook of `std::panic::set_hook` avoids the backtrace",
     },
     AdviceRule {
-        path_prefixes: &["std::backtrace::Backtrace", "backtrace::capture::Backtrace"],
+        path_prefixes: &[
+            "std::backtrace::Backtrace",
+            "<std::backtrace::Backtrace as ",
+            "backtrace::capture::Backtrace",
+        ],
         cause: Some(Cause::Cpu),
         advice: "a backtrace reads the debug information of the program: capture none here, or set \
             `RUST_LIB_BACKTRACE=0` if an error type captures it",
@@ -270,7 +274,7 @@ pub(super) fn find(function: &str) -> Option<&'static AdviceRule> {
 
 /// Returns whether the function writes to stdout or stderr.
 pub(super) fn is_standard_output(function: &str) -> bool {
-    STANDARD_OUTPUT_RULE.matches(&names::public_path(function))
+    STANDARD_OUTPUT_RULE.matches(&public_path::public_path(function))
 }
 
 /// Returns whether the function runs a future to its end.

@@ -1,6 +1,6 @@
 //! The innermost frame of the application's own code, and the call it made.
 
-use crate::diagnose::{advice, names};
+use crate::diagnose::{advice, forwarding, names};
 use crate::finding::{Frame, FrameKind, Site};
 
 /// The application's line and the function that it called.
@@ -22,7 +22,8 @@ impl CallSite {
 /// Finds the application's innermost frame and the call it made.
 pub(super) fn call_site(stack: &[Frame]) -> CallSite {
     let called = called_part(stack);
-    let is_call = |frame: &&Frame| !is_forwarding(&frame.function) && !names::is_nameless(&frame.function);
+    let is_call =
+        |frame: &&Frame| !forwarding::is_forwarding(&frame.function) && !names::is_nameless(&frame.function);
     let callee = match site_index(stack) {
         // A line that writes to stdout may do so through a logger, or through
         // formatting.
@@ -108,10 +109,11 @@ fn is_polling(frame: &Frame) -> bool {
 
 /// Returns whether the function captures or prints a backtrace.
 pub(super) fn is_backtrace(function: &str) -> bool {
-    const BACKTRACE_PREFIXES: [&str; 4] = [
+    const BACKTRACE_PREFIXES: [&str; 5] = [
         "std::panicking::default_hook",
         "std::sys::backtrace::BacktraceLock",
         "std::backtrace::Backtrace",
+        "<std::backtrace::Backtrace as ",
         "backtrace::capture::Backtrace",
     ];
     BACKTRACE_PREFIXES.iter().any(|prefix| function.starts_with(prefix))
@@ -178,80 +180,6 @@ pub(super) fn is_waiting_for_allocator(stack: &[Frame]) -> bool {
     ];
     let native = stack.iter().take_while(|frame| frame.kind == FrameKind::Native);
     native.into_iter().any(|frame| ALLOCATOR_FUNCTIONS.contains(&&*frame.function))
-}
-
-/// Returns whether the function only forwards a call.
-fn is_forwarding(function: &str) -> bool {
-    const FORWARDING_PREFIXES: [&str; 24] = [
-        "core::ptr::drop_in_place",
-        "core::mem::drop",
-        "core::ops::function::",
-        "<core::",
-        "core::iter::",
-        "core::option::",
-        "core::result::",
-        "core::array::",
-        "core::panic::",
-        "<alloc::boxed::Box",
-        "alloc::boxed::",
-        "std::panic::",
-        "std::panicking::",
-        "std::thread::local::",
-        "__rust_try",
-        // What distributes log records to a logger.
-        "log::",
-        "tracing::macros::",
-        "tracing::span::",
-        "tracing_core::",
-        "tracing_log::",
-        "tracing_subscriber::filter::",
-        "tracing_subscriber::layer::",
-        "tracing_subscriber::registry::",
-        "<tracing_subscriber::layer::",
-    ];
-    FORWARDING_PREFIXES.iter().any(|prefix| function.starts_with(prefix)) || is_iteration(function)
-}
-
-/// Returns whether the function is std's and only takes each item of an
-/// iterator: the iterator decides how long that takes.
-fn is_iteration(function: &str) -> bool {
-    const ITERATING_METHODS: [&str; 11] = [
-        "collect",
-        "extend",
-        "extend_desugared",
-        "extend_trusted",
-        "fold",
-        "for_each",
-        "from_iter",
-        "next",
-        "spec_extend",
-        "try_fold",
-        "try_process",
-    ];
-    let is_std = ["alloc::", "<alloc::", "std::collections::", "<std::collections::"]
-        .iter()
-        .any(|prefix| function.starts_with(prefix));
-    is_std && function.rsplit("::").next().is_some_and(|method| ITERATING_METHODS.contains(&method))
-}
-
-/// Returns whether the function occurs in every computation, so that it is
-/// never the reason why one takes long.
-pub(super) fn is_ubiquitous(function: &str) -> bool {
-    const UBIQUITOUS_PREFIXES: [&str; 12] = [
-        "core::array",
-        "core::cmp",
-        "core::hint",
-        "core::intrinsics",
-        "core::mem",
-        "core::num",
-        "core::ops",
-        "core::ptr",
-        "core::slice::index",
-        "core::slice::iter",
-        "core::time",
-        "std::time",
-    ];
-    is_forwarding(function) || UBIQUITOUS_PREFIXES.iter().any(|prefix| function.starts_with(prefix))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The cause that one capture shows.
 
 use crate::diagnose::advice::{self, AdviceRule};
-use crate::diagnose::{call_site, names};
+use crate::diagnose::{call_site, public_path};
 use crate::evidence::Capture;
 use crate::finding::{Cause, Frame, FrameKind};
 
@@ -22,7 +22,7 @@ pub(super) struct MatchedCall {
 pub(super) fn matched_call(stack: &[Frame]) -> Option<MatchedCall> {
     let matched = || {
         call_site::called_part(stack).iter().rev().filter_map(|frame| {
-            let function = names::public_path(&frame.function);
+            let function = public_path::public_path(&frame.function);
             Some(MatchedCall { rule: advice::find(&function)?, function, kind: frame.kind })
         })
     };

@@ -2,7 +2,7 @@
 
 use crate::diagnose::cause::MatchedCall;
 use crate::diagnose::symbolised_capture::SymbolisedCapture;
-use crate::diagnose::{advice, call_site, finding_id, names};
+use crate::diagnose::{advice, call_site, finding_id, forwarding, public_path};
 use crate::evidence::{CallInfo, StallEvidence};
 use crate::finding::{Cause, Detail, Evidence, Frame, FrameKind, Site};
 
@@ -91,18 +91,19 @@ fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> D
     let is_responsible = |frame: &&Frame| {
         !is_cpu
             || frame.kind == FrameKind::Dependency
-            || has_single_call && !call_site::is_ubiquitous(&frame.function)
+            || has_single_call && !forwarding::is_ubiquitous(&frame.function)
     };
     let callee = capture.call_site.callee.as_ref().filter(is_responsible);
     let backtrace = matched.map(|call| &call.function).filter(|function| call_site::is_backtrace(function));
-    let primitive = backtrace.cloned().or_else(|| callee.map(|frame| names::public_path(&frame.function)));
+    let primitive =
+        backtrace.cloned().or_else(|| callee.map(|frame| public_path::public_path(&frame.function)));
     let dependency = callee.filter(|frame| frame.kind == FrameKind::Dependency);
     let mut advice = match (matched, dependency) {
         (Some(call), _) if advice::is_block_on(&call.function) && call_site::is_in_drop(&capture.stack) => {
             advice::DROP_ADVICE.to_owned()
         }
         (Some(call), Some(frame)) if call.kind != FrameKind::Dependency => {
-            advice::for_dependency(&names::public_path(&frame.function), &call.function)
+            advice::for_dependency(&public_path::public_path(&frame.function), &call.function)
         }
         (Some(call), _) => call.rule.advice_for(&call.function),
         (None, _) => advice::for_cause(cause, primitive.as_deref().zip(callee.map(|frame| frame.kind))),
