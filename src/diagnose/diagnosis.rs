@@ -139,7 +139,7 @@ fn detail_of(call: &CallInfo) -> Detail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::Capture;
+    use crate::evidence::{Capture, CodeAddress};
 
     fn symbolised<'c>(capture: &'c Capture, functions: &[(&str, FrameKind)]) -> SymbolisedCapture<'c> {
         let frame = |(function, kind): &(&str, FrameKind)| Frame {
@@ -236,5 +236,140 @@ mod tests {
         let diagnosis = diagnosed(&capture(true, None), &stack);
         assert_eq!(diagnosis.cause, Cause::Cpu);
         assert!(diagnosis.advice.starts_with("`image::decode` is synchronous"));
+    }
+
+    /// A logger that writes to stdout, called through a thread local.
+    const LOGGING: [(&str, FrameKind); 5] = [
+        ("<std::io::stdio::Stdout as std::io::Write>::write_all", FrameKind::Std),
+        ("std::thread::local::LocalKey::with", FrameKind::Std),
+        ("tracing_subscriber::fmt::fmt_layer::on_event", FrameKind::Dependency),
+        ("tracing::macros::{closure}", FrameKind::Dependency),
+        ("app::relay", FrameKind::Application),
+    ];
+
+    #[test]
+    fn a_write_to_stdout_and_the_wait_for_its_lock_are_one_finding() {
+        let writes = [&[("write", FrameKind::Native)], LOGGING.as_slice()].concat();
+        let waits = [
+            &[("syscall", FrameKind::Native), ("std::sys::sync::mutex::futex::Mutex::lock", FrameKind::Std)],
+            LOGGING.as_slice(),
+        ]
+        .concat();
+        let writes = diagnosed(&capture(false, Some(("write", Cause::File))), &writes);
+        let waits = diagnosed(&capture(false, Some(("futex", Cause::Lock))), &waits);
+        for diagnosis in [&writes, &waits] {
+            assert_eq!(diagnosis.cause, Cause::File);
+            assert_eq!(
+                diagnosis.primitive.as_deref(),
+                Some("<std::io::Stdout as std::io::Write>::write_all")
+            );
+            assert!(diagnosis.advice.contains("tracing_appender::non_blocking"), "{}", diagnosis.advice);
+        }
+        assert_eq!(writes.id, waits.id);
+    }
+
+    #[test]
+    fn a_thread_local_is_no_blocking_call() {
+        let stack = [
+            ("fsync", FrameKind::Native),
+            ("std::fs::File::sync_all", FrameKind::Std),
+            ("std::thread::local::LocalKey::with", FrameKind::Std),
+            ("dep::flush", FrameKind::Dependency),
+            ("app::run", FrameKind::Application),
+        ];
+        let diagnosis = diagnosed(&capture(false, None), &stack);
+        assert_eq!(diagnosis.cause, Cause::File);
+        assert!(
+            diagnosis
+                .advice
+                .starts_with("`dep::flush` is synchronous because it calls `std::fs::File::sync_all`")
+        );
+    }
+
+    #[test]
+    fn the_advice_for_a_drop_does_not_await() {
+        let stack = [
+            ("syscall", FrameKind::Native),
+            ("futures_executor::local_pool::block_on", FrameKind::Dependency),
+            ("app::Connection::drop", FrameKind::Application),
+            ("core::ptr::drop_in_place", FrameKind::Std),
+        ];
+        let capture = capture(false, Some(("futex", Cause::Lock)));
+        assert_eq!(diagnosed(&capture, &stack).advice, advice::DROP_ADVICE);
+        assert_ne!(diagnosed(&capture, &stack[..2]).advice, advice::DROP_ADVICE);
+    }
+
+    #[test]
+    fn a_panic_that_prints_its_backtrace_is_one() {
+        let stack = [
+            ("app::shared::inflate", FrameKind::Application),
+            ("std::sys::backtrace::BacktraceLock::print", FrameKind::Std),
+            ("std::panicking::default_hook", FrameKind::Std),
+            ("core::panicking::panic_fmt", FrameKind::Std),
+            ("app::handler", FrameKind::Application),
+        ];
+        let diagnosis = diagnosed(&capture(true, None), &stack);
+        assert_eq!(diagnosis.cause, Cause::Cpu);
+        assert_eq!(diagnosis.site.unwrap().function, "app::handler");
+        assert_eq!(diagnosis.primitive.as_deref(), Some("std::panicking::default_hook"));
+        assert!(diagnosis.advice.starts_with("a panic printed its backtrace"));
+    }
+
+    /// A stack in a program without line tables: each address is one frame.
+    fn diagnosed_by_address(capture: &mut Capture, functions: &[(&str, u64)]) -> Diagnosis {
+        let address =
+            |(_, address): &(&str, u64)| CodeAddress { module: "/usr/bin/app".into(), address: *address };
+        capture.stack = functions.iter().map(address).collect();
+        let kind = |function: &str| match function.split("::").next() {
+            Some("tokio") => FrameKind::Runtime,
+            Some("std") => FrameKind::Std,
+            Some("app") => FrameKind::Application,
+            _ => FrameKind::Native,
+        };
+        let frame = |(function, _): &(&str, u64)| Frame {
+            function: (*function).to_owned(),
+            file: None,
+            line: None,
+            kind: kind(function),
+        };
+        diagnose_capture(&SymbolisedCapture::new(capture, functions.iter().map(frame).collect(), 1), false)
+    }
+
+    #[test]
+    fn places_without_lines_are_told_apart_by_their_addresses() {
+        let mut sleep = capture(false, Some(("clock_nanosleep", Cause::Sleep)));
+        let mut in_task = |call: u64, runtime: u64| {
+            diagnosed_by_address(
+                &mut sleep,
+                &[
+                    ("clock_nanosleep", 1),
+                    ("std::thread::sleep", 2),
+                    ("tokio::runtime::task::core::Core::poll", call),
+                    ("tokio::runtime::scheduler::worker::run", runtime),
+                ],
+            )
+        };
+        let first = in_task(10, 20);
+        assert_eq!((first.site.clone(), first.primitive.as_deref()), (None, Some("std::thread::sleep")));
+        assert!(
+            first.advice.contains("line-tables-only") && !first.advice.contains("strip"),
+            "{}",
+            first.advice
+        );
+        assert_eq!(first.id, in_task(10, 21).id, "the same place under another frame of the runtime");
+        assert_ne!(first.id, in_task(11, 20).id, "another place");
+        let mut in_function = |call: u64| {
+            diagnosed_by_address(
+                &mut sleep,
+                &[("clock_nanosleep", 1), ("std::thread::sleep", 2), ("app::nap", call)],
+            )
+        };
+        assert_ne!(in_function(10).id, in_function(11).id);
+        let mut stripped = |call: u64| {
+            diagnosed_by_address(&mut sleep, &[("clock_nanosleep", 1), ("app+0x2", 2), ("app+0x3", call)])
+        };
+        assert_ne!(stripped(3).id, stripped(4).id);
+        assert_eq!(stripped(3).id, stripped(3).id);
+        assert!(stripped(3).advice.contains("no symbols") && stripped(3).advice.contains("strip = \"none\""));
     }
 }

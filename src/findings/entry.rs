@@ -169,3 +169,40 @@ impl FindingEntry {
         finding
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn diagnosis(syscall: &str, fd: Option<&str>) -> Diagnosis {
+        Diagnosis {
+            id: "1".to_owned(),
+            cause: Cause::File,
+            primitive: Some("std::io::_print".to_owned()),
+            site: None,
+            advice: String::new(),
+            evidence: Evidence::Stack,
+            stack: Vec::new(),
+            detail: Detail {
+                syscall: Some(syscall.to_owned()),
+                fd: fd.map(str::to_owned),
+                ..Detail::default()
+            },
+            lock_holder: None,
+        }
+    }
+
+    #[test]
+    fn a_wait_for_the_lock_of_stdout_does_not_hide_the_write() {
+        let task = || TaskInfo { kind: "relay".to_owned(), spawned_at: None };
+        let (write, wait) = (diagnosis("write", Some("a pipe")), diagnosis("futex", None));
+        for order in [[&write, &wait, &wait], [&wait, &wait, &write]] {
+            let mut entry = FindingEntry::new(order[0], task());
+            for diagnosis in order {
+                entry.update(diagnosis.clone(), task());
+            }
+            assert_eq!(entry.finding.detail.fd.as_deref(), Some("a pipe"));
+            assert_eq!(entry.finding.detail.syscall.as_deref(), Some("write"));
+        }
+    }
+}

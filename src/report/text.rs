@@ -175,6 +175,12 @@ mod tests {
     }
 
     #[test]
+    fn a_function_without_a_name_is_shown_by_its_module() {
+        assert_eq!(function("app::session::run"), "`app::session::run`");
+        assert_eq!(function("app::session::{async fn}"), "in `app::session`");
+    }
+
+    #[test]
     fn cleaned_text_is_one_line_of_printable_characters() {
         assert_eq!(clean("a\x1b[31mb\r\n\u{202e}c"), r"a\u{1b}[31mb\u{d}\u{a}\u{202e}c");
         assert_eq!(clean("größe 好"), "größe 好");
