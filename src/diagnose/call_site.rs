@@ -91,7 +91,7 @@ pub(super) fn polling_index(stack: &[Frame]) -> usize {
 /// Returns the call that a poll without a frame of the application made: the
 /// outermost function of a dependency that is called, not polled. Frameworks
 /// poll each other through many layers, which are the same for all requests.
-fn called_by_runtime<'s>(called: &'s [Frame], is_call: impl Fn(&&Frame) -> bool) -> Option<&'s Frame> {
+fn called_by_runtime(called: &[Frame], is_call: impl Fn(&&Frame) -> bool) -> Option<&Frame> {
     let is_dependency = |frame: &&Frame| frame.kind == FrameKind::Dependency;
     let polled = called.iter().position(|frame| is_dependency(&frame) && is_polling(frame));
     let inside = &called[..polled.unwrap_or(called.len())];
