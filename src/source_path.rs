@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 /// Directories that contain other people's packages, wherever they are.
-const DEPENDENCY_DIRECTORIES: [&str; 9] = [
+const DEPENDENCY_DIRECTORIES: [&str; 11] = [
     "vendor",
     "vendored",
     "third_party",
@@ -15,6 +15,8 @@ const DEPENDENCY_DIRECTORIES: [&str; 9] = [
     "cargo-vendor-dir",
     ".cargo",
     "bazel-out",
+    "patched",
+    "patches",
 ];
 
 /// Directories of a package in which Rust sources may be.

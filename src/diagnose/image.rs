@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use gimli::{AttributeValue, Dwarf, EndianSlice, LittleEndian, SectionId, constants};
 use object::{Object, ObjectSection, ObjectSymbol, ReadCache};
 
-use crate::diagnose::roots::CompileUnit;
+use crate::diagnose::compile_unit::CompileUnit;
 
 type ObjectFile<'f> = object::File<'f, &'f ReadCache<fs::File>>;
 type DwarfSlice<'d> = EndianSlice<'d, LittleEndian>;

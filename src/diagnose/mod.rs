@@ -8,6 +8,7 @@ mod advice;
 mod call_site;
 mod capture_weight;
 mod cause;
+mod compile_unit;
 pub(crate) mod diagnosis;
 mod finding_id;
 mod forwarding;

@@ -4,41 +4,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+use crate::diagnose::compile_unit::{self, CompileUnit};
 use crate::diagnose::names;
 use crate::finding::FrameKind;
 use crate::lock::Lock;
 use crate::source_path;
-
-/// A part of a program that the Rust compiler compiled at once.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct CompileUnit {
-    /// The directory in which the compiler ran.
-    pub(super) directory: PathBuf,
-    /// The crate's root file, such as `src/main.rs`. Cargo passes a relative
-    /// path for the packages of the workspace, and runs the compiler in the
-    /// workspace's root. For any other package the path is absolute, and the
-    /// compiler runs in the package's own directory.
-    pub(super) root_file: PathBuf,
-}
-
-impl CompileUnit {
-    /// Returns whether the crate is a program. No dependency is one.
-    fn is_program(&self) -> bool {
-        self.root_file.ends_with("src/main.rs")
-            || self.root_file.parent().is_some_and(|folder| folder.ends_with("src/bin"))
-    }
-
-    /// Returns whether the crate may be one of the application's.
-    fn is_application(&self) -> bool {
-        let is_absolute = self.directory.is_absolute();
-        let is_root = self.directory.parent().is_none();
-        // A path prefix that is remapped to nothing makes a dependency's path
-        // relative, too.
-        let is_workspace =
-            self.root_file.is_relative() && (is_absolute || !is_in_downloaded_package(&self.directory));
-        !is_root && (is_workspace || self.is_program()) && !is_in_std(&self.root_file)
-    }
-}
 
 /// The directories in which the program's crates were compiled.
 #[derive(Debug)]
@@ -80,11 +50,18 @@ impl SourceRoots {
             |unit: &CompileUnit| programs.iter().any(|program| program.directory == unit.directory);
         if !programs.is_empty() {
             dependencies.extend(application.extract_if(.., |unit| {
-                !is_program_directory(unit) && is_in_downloaded_package(&unit.directory)
+                !is_program_directory(unit) && compile_unit::is_in_downloaded_package(&unit.directory)
             }));
         }
-        let mut application = directories(application);
-        let dependencies = directories(dependencies);
+        // Cargo compiles a patched package within the workspace like a member.
+        let own: Vec<_> = programs.iter().map(CompileUnit::package_directory).collect();
+        let packages =
+            application.iter().filter(|unit| !unit.is_program()).map(CompileUnit::package_directory);
+        let patched: BTreeSet<_> = packages
+            .filter(|folder| !own.contains(folder) && compile_unit::is_published_package(folder))
+            .collect();
+        let mut application = directories(application.into_iter().map(|unit| unit.directory));
+        let dependencies = directories(dependencies.into_iter().map(|unit| unit.directory).chain(patched));
         let other_crates = dependencies.iter().filter_map(|directory| other_crate(directory)).collect();
         let are_exact = !application.is_empty();
         // Without debug information: the parent of Cargo's `target/`, if the
@@ -203,8 +180,8 @@ impl SourceRoots {
 
 /// Returns the directories, innermost first: the innermost that contains a file
 /// must be found first.
-fn directories(units: Vec<CompileUnit>) -> Vec<PathBuf> {
-    let mut directories: Vec<_> = units.into_iter().map(|unit| unit.directory).collect();
+fn directories(directories: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut directories: Vec<_> = directories.collect();
     directories.sort_by(|one, other| {
         other.components().count().cmp(&one.components().count()).then_with(|| one.cmp(other))
     });
@@ -222,14 +199,6 @@ fn other_crate(directory: &Path) -> Option<(String, FrameKind)> {
     let root_file = root_file.to_string_lossy();
     let kind = if source_path::is_in_std(&root_file) { FrameKind::Std } else { FrameKind::Dependency };
     Some((source_path::package_name(&root_file)?.replace('-', "_"), kind))
-}
-
-fn is_in_downloaded_package(directory: &Path) -> bool {
-    source_path::is_in_downloaded_package(&directory.join("src/lib.rs").to_string_lossy())
-}
-
-fn is_in_std(root_file: &Path) -> bool {
-    source_path::is_in_std(&root_file.to_string_lossy())
 }
 
 #[cfg(test)]
@@ -374,6 +343,27 @@ mod tests {
                 ("/usr/src/rustc-1.95.0/library/std/src/fs.rs", FrameKind::Std),
             ],
         );
+    }
+
+    #[test]
+    fn a_patched_package_within_the_workspace_is_a_dependency() {
+        let root = std::env::temp_dir().join(format!("loopscope-patched-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("forks/even")).unwrap();
+        std::fs::write(root.join("forks/even/Cargo.toml.orig"), "").unwrap();
+        let directory = root.to_str().unwrap();
+        let roots = roots(&[
+            (directory, "src/main.rs"),
+            (directory, "forks/even/src/lib.rs"),
+            (directory, "forks/own/src/lib.rs"),
+        ]);
+        for (file, kind) in [
+            ("src/main.rs", FrameKind::Application),
+            ("forks/even/src/lib.rs", FrameKind::Dependency),
+            ("forks/own/src/lib.rs", FrameKind::Application),
+        ] {
+            assert_kinds(&roots, &[(root.join(file).to_str().unwrap(), kind)]);
+        }
+        let _ = std::fs::remove_dir_all(root);
     }
 
     #[test]
