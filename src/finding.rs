@@ -137,11 +137,15 @@ impl fmt::Display for Evidence {
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum FrameKind {
-    /// The application: any code that is none of the others.
+    /// The application: the packages of the workspace that the program belongs
+    /// to. Without debug information, only the crate of the program and the
+    /// crates that are named after it.
     Application,
-    /// A crate from a registry or a git checkout.
+    /// A package from a registry, a git checkout or a vendor folder, or a path
+    /// dependency outside of the workspace.
     Dependency,
-    /// Rust's standard library: `std`, `core` or `alloc`.
+    /// Rust's standard library: `std`, `core`, `alloc`, and the crates compiled
+    /// into it.
     Std,
     /// Tokio, tokio-console's subscriber, or loopscope itself.
     Runtime,
@@ -175,10 +179,13 @@ impl fmt::Display for FrameKind {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Frame {
-    /// The readable name of the function, or its address if it has no symbol.
+    /// The name of the function without type parameters, or its address if it
+    /// has no symbol. An inlined closure or async function has only a module in
+    /// line tables: `app::session::{async fn}`.
     pub function: String,
     /// The source file. The path of a file in the workspace is relative to the
-    /// workspace. `None` without debug information.
+    /// workspace; any other path begins with its package, as in
+    /// `axum-0.8.9/src/serve/mod.rs`. `None` without debug information.
     pub file: Option<String>,
     /// The line in that file, counted from 1. `None` without debug information,
     /// and for instructions that the compiler added.

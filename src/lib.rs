@@ -105,6 +105,7 @@ mod self_metrics;
 mod serde_time;
 mod settings;
 mod snapshot;
+mod source_path;
 mod token_bucket;
 mod unix_time;
 mod watchdog;

@@ -1,5 +1,6 @@
 //! A table of functions that block, and what to write instead of each.
 
+use crate::diagnose::public_path;
 use crate::finding::{Cause, FrameKind};
 
 /// Functions that block, with one cause and one piece of advice.
@@ -9,15 +10,122 @@ pub(super) struct AdviceRule {
     path_prefixes: &'static [&'static str],
     /// The cause; `None` where the system call decides instead of the name.
     pub(super) cause: Option<Cause>,
-    /// What to write instead.
-    pub(super) advice: &'static str,
+    /// What to write instead. `{type}` stands for the type of the socket.
+    advice: &'static str,
 }
 
 const MOVE_WORK_ADVICE: &str = "move the work off the event loop: `tokio::task::spawn_blocking(move || ..).await`, or a rayon pool \
     with a `tokio::sync::oneshot`; a long loop can also call `tokio::task::yield_now().await` regularly";
 
+/// The advice for a call inside of a `Drop`.
+pub(super) const DROP_ADVICE: &str = "a `Drop` cannot await: hand the work over to a task or a thread, for example through a channel, protect \
+    the data with a lock of `std::sync` that is held briefly, or do the work in an `async fn close(self)`";
+
+/// The advice for a loop over the ticks of an interval.
+pub(super) const INTERVAL_ADVICE: &str = "an interval that is late is ready again until it has caught up: call \
+    `set_missed_tick_behavior(MissedTickBehavior::Delay)` on it, or `MissedTickBehavior::Skip`";
+
+/// What writes to stdout or stderr.
+static STANDARD_OUTPUT_RULE: AdviceRule = AdviceRule {
+    path_prefixes: &[
+        "std::io::_print",
+        "std::io::_eprint",
+        "std::io::print_to",
+        "std::io::Stdout",
+        "std::io::Stderr",
+        "<std::io::Stdout",
+        "<std::io::Stderr",
+        "<&std::io::Stdout",
+        "<&std::io::Stderr",
+    ],
+    cause: Some(Cause::File),
+    advice: "stdout and stderr block while nobody reads them, and all that write wait for one lock: write in a \
+        thread of its own, as the writer of `tracing_appender::non_blocking` does",
+};
+
+const BLOCK_ON_RULE_PREFIXES: &[&str] = &[
+    "futures_executor::",
+    "pollster::",
+    "tokio::runtime::handle::Handle::block_on",
+    "tokio::runtime::Handle::block_on",
+    "tokio::runtime::runtime::Runtime::block_on",
+    "tokio::runtime::handle::block_on",
+    "tokio::runtime::runtime::block_on",
+];
+
 /// The first rule that matches decides.
 static ADVICE_RULES: &[AdviceRule] = &[
+    AdviceRule {
+        path_prefixes: &["std::panicking::default_hook", "std::sys::backtrace::BacktraceLock"],
+        cause: Some(Cause::Cpu),
+        advice: "a panic printed its backtrace, which reads the debug information of the program: cure the panic; \
+            `RUST_BACKTRACE=0` or a hook of `std::panic::set_hook` avoids the backtrace",
+    },
+    AdviceRule {
+        path_prefixes: &[
+            "std::backtrace::Backtrace",
+            "<std::backtrace::Backtrace as ",
+            "backtrace::capture::Backtrace",
+        ],
+        cause: Some(Cause::Cpu),
+        advice: "a backtrace reads the debug information of the program: capture none here, or set \
+            `RUST_LIB_BACKTRACE=0` if an error type captures it",
+    },
+    AdviceRule {
+        path_prefixes: &[
+            "tracing_subscriber::fmt::",
+            "<tracing_subscriber::fmt::",
+            "env_logger::",
+            "<env_logger::",
+            "simplelog::",
+            "fern::",
+            "log4rs::",
+        ],
+        cause: Some(Cause::File),
+        advice: "the log is written synchronously, and all that log wait for one writer: write in a thread of its \
+            own, with the writer of `tracing_appender::non_blocking`",
+    },
+    AdviceRule {
+        path_prefixes: &["r2d2::", "<r2d2::"],
+        cause: None,
+        advice: "the pool waits for a free connection: use an asynchronous pool, such as `bb8` or `deadpool`, or \
+            take and use the connection in one `tokio::task::spawn_blocking(move || ..).await`",
+    },
+    AdviceRule {
+        path_prefixes: &["diesel::", "<diesel::"],
+        cause: None,
+        advice: "use `diesel-async`, or put the queries into one `tokio::task::spawn_blocking(move || ..).await`",
+    },
+    AdviceRule {
+        path_prefixes: &["rusqlite::", "<rusqlite::", "sqlite::", "sqlite3_"],
+        cause: None,
+        advice: "SQLite is synchronous: put the whole sequence of queries into one \
+            `tokio::task::spawn_blocking(move || ..).await`, or let a thread own the connection, as `tokio-rusqlite` does",
+    },
+    AdviceRule {
+        path_prefixes: &["dashmap::", "<dashmap::"],
+        cause: None,
+        advice: "a part of the map is locked: drop each guard (`Ref`, `RefMut`, an entry, an iterator) before the next \
+            await and before the next call on the map, and do less while holding it",
+    },
+    AdviceRule {
+        path_prefixes: &["rayon::", "<rayon::", "rayon_core::", "<rayon_core::"],
+        cause: Some(Cause::Other),
+        advice: "the call waits until rayon's pool has done the work: start it with `rayon::spawn(move || ..)`, which \
+            sends the result through a `tokio::sync::oneshot`, and await that",
+    },
+    AdviceRule {
+        path_prefixes: &["bcrypt::", "argon2::", "<argon2::", "scrypt::", "pbkdf2::", "password_hash::"],
+        cause: None,
+        advice: "a password hash is slow by design: compute it in `tokio::task::spawn_blocking(move || ..).await`, and \
+            limit with a `tokio::sync::Semaphore` how many run at a time",
+    },
+    AdviceRule {
+        path_prefixes: &["native_tls::", "<native_tls::", "openssl::", "<openssl::"],
+        cause: None,
+        advice: "use `tokio-native-tls` or `tokio-rustls` for the connection; create a connector once, at the start, \
+            as it reads the certificates of the system",
+    },
     AdviceRule {
         path_prefixes: &["std::thread::sleep", "std::thread::park_timeout"],
         cause: Some(Cause::Sleep),
@@ -31,6 +139,7 @@ static ADVICE_RULES: &[AdviceRule] = &[
             "std::io::copy",
             "std::io::stdin",
             "std::io::Stdin",
+            "<std::io::Stdin",
             "<std::io::PipeReader as ",
             "<std::io::PipeWriter as ",
             "<&std::io::Pipe",
@@ -66,7 +175,7 @@ static ADVICE_RULES: &[AdviceRule] = &[
             "<std::os::unix::net::",
         ],
         cause: Some(Cause::Network),
-        advice: "use the type of the same name in `tokio::net`",
+        advice: "use `tokio::net::{type}`",
     },
     AdviceRule {
         path_prefixes: &["std::sync::mpsc::", "std::sync::mpmc::", "crossbeam_channel::"],
@@ -93,7 +202,7 @@ static ADVICE_RULES: &[AdviceRule] = &[
             must be held across an await",
     },
     AdviceRule {
-        path_prefixes: &["futures_executor::", "pollster::", "tokio::runtime::handle::Handle::block_on"],
+        path_prefixes: BLOCK_ON_RULE_PREFIXES,
         cause: Some(Cause::Other),
         advice: "await the future instead of blocking on it",
     },
@@ -119,7 +228,13 @@ static ADVICE_RULES: &[AdviceRule] = &[
         advice: "use `tokio-postgres`, the asynchronous client that this crate wraps",
     },
     AdviceRule {
-        path_prefixes: &["std::thread::"],
+        path_prefixes: &[
+            "std::thread::JoinHandle",
+            "std::thread::ScopedJoinHandle",
+            "std::thread::scope",
+            "std::thread::spawn",
+            "std::thread::Builder",
+        ],
         cause: Some(Cause::Other),
         advice: "use `tokio::task::spawn_blocking(..).await` instead of waiting for a thread",
     },
@@ -134,9 +249,48 @@ pub(super) fn for_dependency(function: &str, blocking_call: &str) -> String {
     )
 }
 
+impl AdviceRule {
+    fn matches(&self, function: &str) -> bool {
+        self.path_prefixes.iter().any(|prefix| function.starts_with(prefix))
+    }
+
+    /// Returns the advice for a function that the rule matches.
+    pub(super) fn advice_for(&self, function: &str) -> String {
+        const SOCKET_TYPES: [&str; 6] =
+            ["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "UnixListener", "UnixDatagram"];
+        let of_type = SOCKET_TYPES.iter().find(|name| function.contains(*name));
+        match of_type {
+            Some(of_type) => self.advice.replace("{type}", of_type),
+            None => self.advice.replace("`tokio::net::{type}`", "the type of the same name in `tokio::net`"),
+        }
+    }
+}
+
 /// Returns the rule for a function, by its public path.
 pub(super) fn find(function: &str) -> Option<&'static AdviceRule> {
-    ADVICE_RULES.iter().find(|rule| rule.path_prefixes.iter().any(|prefix| function.starts_with(prefix)))
+    let mut rules = std::iter::once(&STANDARD_OUTPUT_RULE).chain(ADVICE_RULES);
+    rules.find(|rule| rule.matches(function))
+}
+
+/// Returns whether the function writes to stdout or stderr.
+pub(super) fn is_standard_output(function: &str) -> bool {
+    STANDARD_OUTPUT_RULE.matches(&public_path::public_path(function))
+}
+
+/// Returns whether the function runs a future to its end.
+pub(super) fn is_block_on(function: &str) -> bool {
+    BLOCK_ON_RULE_PREFIXES.iter().any(|prefix| function.starts_with(prefix))
+}
+
+/// Returns what is needed for the line, if the program's symbols do not tell
+/// it.
+pub(super) fn for_missing_lines(has_symbols: bool) -> &'static str {
+    if has_symbols {
+        "; for the line, build with `debug = \"line-tables-only\"` in Cargo's profile"
+    } else {
+        "; the program has no symbols: for function and line, build with `debug = \"line-tables-only\"` and \
+         `strip = \"none\"` in Cargo's profile"
+    }
 }
 
 /// Returns the advice for a cause, where no rule matches the call itself.
@@ -178,12 +332,35 @@ mod tests {
         assert_eq!(cause("std::sync::mpsc::Receiver<T>::recv"), Some(Cause::Channel));
         assert_eq!(cause("std::sync::Mutex<T>::lock"), Some(Cause::Lock));
         assert_eq!(cause("std::fs::File::sync_all"), Some(Cause::File));
-        assert!(find("argon2::Argon2::hash_password_into").is_none());
+        assert!(find("serde_json::de::from_str").is_none());
+        assert!(find("std::thread::local::LocalKey::with").is_none());
+    }
+
+    #[test]
+    fn calls_of_crates_that_block_have_advice_of_their_own() {
+        for (function, part) in [
+            ("r2d2::Pool::get", "bb8"),
+            ("dashmap::DashMap::insert", "guard"),
+            ("rayon::join", "rayon::spawn"),
+            ("<std::io::Stdout as std::io::Write>::write_all", "non_blocking"),
+            ("std::io::_print", "non_blocking"),
+            ("tracing_subscriber::fmt::fmt_layer::on_event", "non_blocking"),
+            ("rusqlite::Connection::execute", "tokio-rusqlite"),
+            ("bcrypt::hash", "Semaphore"),
+            ("native_tls::TlsConnector::new", "tokio-native-tls"),
+            ("std::panicking::default_hook", "a panic printed its backtrace"),
+            ("<std::net::TcpStream as std::io::Read>::read", "`tokio::net::TcpStream`"),
+            ("std::os::unix::net::UnixListener::accept", "`tokio::net::UnixListener`"),
+            ("std::sys::net::connection::socket::Socket::recv", "the type of the same name in `tokio::net`"),
+        ] {
+            let advice = find(function).unwrap().advice_for(function);
+            assert!(advice.contains(part), "{function}: {advice}");
+        }
     }
 
     #[test]
     fn the_advice_names_a_dependency() {
-        let advice = for_cause(Cause::Cpu, Some(("argon2::hash", FrameKind::Dependency)));
-        assert!(advice.starts_with("`argon2::hash` is synchronous: move the work off"));
+        let advice = for_cause(Cause::Cpu, Some(("image::decode", FrameKind::Dependency)));
+        assert!(advice.starts_with("`image::decode` is synchronous: move the work off"));
     }
 }

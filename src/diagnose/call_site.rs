@@ -1,5 +1,6 @@
 //! The innermost frame of the application's own code, and the call it made.
 
+use crate::diagnose::{advice, forwarding, names};
 use crate::finding::{Frame, FrameKind, Site};
 
 /// The application's line and the function that it called.
@@ -14,22 +15,137 @@ pub(super) struct CallSite {
 impl CallSite {
     /// Returns whether the site polls a future or stream.
     pub(super) fn is_polling(&self) -> bool {
-        let name = |frame: &Frame| frame.function.rsplit("::").next().map(str::to_owned);
-        self.callee.as_ref().and_then(name).is_some_and(|name| name.starts_with("poll"))
+        self.callee.as_ref().is_some_and(is_polling)
     }
 }
 
 /// Finds the application's innermost frame and the call it made.
 pub(super) fn call_site(stack: &[Frame]) -> CallSite {
-    let Some(index) = stack.iter().position(|frame| frame.kind == FrameKind::Application) else {
-        // No frame of the application: the best known callee is the outermost
-        // frame outside of the runtime.
-        let callee = stack.iter().rev().find(|frame| frame.kind != FrameKind::Runtime);
-        return CallSite { site: None, callee: callee.cloned() };
+    let called = called_part(stack);
+    let is_call =
+        |frame: &&Frame| !forwarding::is_forwarding(&frame.function) && !names::is_nameless(&frame.function);
+    let callee = match site_index(stack) {
+        // A line that writes to stdout may do so through a logger, or through
+        // formatting.
+        Some(_) => called
+            .iter()
+            .rev()
+            .find(|frame| advice::is_standard_output(&frame.function))
+            .or_else(|| called.iter().rev().find(is_call)),
+        None => called_by_runtime(called, is_call),
     };
-    let Frame { function, file, line, .. } = stack[index].clone();
-    let callee = stack[..index].iter().rev().find(|frame| !is_forwarding(&frame.function));
-    CallSite { site: Some(Site { function, file, line }), callee: callee.cloned() }
+    let site = site_index(stack).map(|index| {
+        let Frame { function, file, line, .. } = stack[index].clone();
+        Site { function: names::without_async_mark(&function).to_owned(), file, line }
+    });
+    let callee = callee.cloned().map(|mut frame| {
+        frame.function = names::without_async_mark(&frame.function).to_owned();
+        frame
+    });
+    CallSite { site, callee }
+}
+
+/// Returns the index of the application's innermost frame.
+pub(super) fn site_index(stack: &[Frame]) -> Option<usize> {
+    // A backtrace is printed by crates that may also be the application's.
+    let backtrace = stack.iter().rposition(|frame| is_backtrace(&frame.function));
+    let begin = backtrace.map_or(0, |index| index + 1);
+    let index = stack[begin..].iter().position(|frame| frame.kind == FrameKind::Application)?;
+    Some(begin + index)
+}
+
+/// Returns the frames that the site has called or, if there is no site, those
+/// that the runtime has called.
+pub(super) fn called_part(stack: &[Frame]) -> &[Frame] {
+    match site_index(stack) {
+        Some(index) => &stack[..index],
+        None => &stack[..polling_index(stack)],
+    }
+}
+
+/// Returns the index of the innermost frame of the runtime that polls a task
+/// with code that is not the runtime's. Everything outside of that frame is the
+/// same for every task.
+pub(super) fn polling_index(stack: &[Frame]) -> usize {
+    const POLLING_PREFIXES: [&str; 7] = [
+        "tokio::runtime::",
+        "<tokio::runtime::",
+        "tokio::task::local::",
+        "<tokio::task::local::",
+        "tokio::park::",
+        "loopscope::instrument::",
+        "<loopscope::instrument::",
+    ];
+    let is_poller = |frame: &Frame| {
+        frame.kind == FrameKind::Runtime
+            && POLLING_PREFIXES.iter().any(|prefix| frame.function.starts_with(prefix))
+    };
+    let pollers = || stack.iter().enumerate().filter(|(_, frame)| is_poller(frame)).map(|(index, _)| index);
+    // A dependency may itself call a `block_on` of the runtime.
+    let has = |index: usize, kind| stack[..index].iter().any(|frame| frame.kind == kind);
+    let outer = pollers().find(|index| has(*index, FrameKind::Dependency));
+    let first = || pollers().find(|index| has(*index, FrameKind::Std) || has(*index, FrameKind::Native));
+    outer.or_else(first).or_else(|| pollers().next()).unwrap_or(stack.len())
+}
+
+/// Returns the call that a poll without a frame of the application made: the
+/// outermost function of a dependency that is called, not polled. Frameworks
+/// poll each other through many layers, which are the same for all requests.
+fn called_by_runtime(called: &[Frame], is_call: impl Fn(&&Frame) -> bool) -> Option<&Frame> {
+    let is_dependency = |frame: &&Frame| frame.kind == FrameKind::Dependency;
+    let polled = called.iter().position(|frame| is_dependency(&frame) && is_polling(frame));
+    let inside = &called[..polled.unwrap_or(called.len())];
+    let of_kind = |kind| inside.iter().rev().find(|frame| frame.kind == kind && is_call(frame));
+    of_kind(FrameKind::Dependency)
+        .or_else(|| called.iter().find(|frame| is_dependency(frame) && is_call(frame)))
+        .or_else(|| of_kind(FrameKind::Std))
+        .or_else(|| called.iter().find(|frame| frame.kind == FrameKind::Native && is_call(frame)))
+}
+
+fn is_polling(frame: &Frame) -> bool {
+    let last = frame.function.rsplit("::").next().unwrap_or_default();
+    names::is_async(&frame.function) || last.starts_with("poll") || last == "try_poll"
+}
+
+/// Returns whether the function captures or prints a backtrace.
+pub(super) fn is_backtrace(function: &str) -> bool {
+    const BACKTRACE_PREFIXES: [&str; 5] = [
+        "std::panicking::default_hook",
+        "std::sys::backtrace::BacktraceLock",
+        "std::backtrace::Backtrace",
+        "<std::backtrace::Backtrace as ",
+        "backtrace::capture::Backtrace",
+    ];
+    BACKTRACE_PREFIXES.iter().any(|prefix| function.starts_with(prefix))
+}
+
+/// Returns whether one of the frames waits for a tick of an interval.
+pub(super) fn is_in_interval(stack: &[Frame]) -> bool {
+    let is_interval = |frame: &Frame| frame.function.contains("tokio::time::interval::");
+    called_part(stack).iter().any(is_interval)
+}
+
+/// Returns whether the program has symbols, if none of its frames on the stack
+/// has a line. `None` if there are lines, or no stack.
+pub(super) fn missing_lines(stack: &[Frame]) -> Option<bool> {
+    let is_foreign = |frame: &&Frame| matches!(frame.kind, FrameKind::Std | FrameKind::Native);
+    let has_lines = stack.iter().filter(|frame| !is_foreign(frame)).any(|frame| frame.line.is_some());
+    let has_symbols = stack.iter().any(|frame| frame.function.contains("::"));
+    (!stack.is_empty() && !has_lines).then_some(has_symbols)
+}
+
+/// Returns whether the site is inside of a `Drop`, where nothing can be
+/// awaited.
+pub(super) fn is_in_drop(stack: &[Frame]) -> bool {
+    let Some(index) = site_index(stack) else { return false };
+    let outside = stack[index..].iter();
+    // Closures of the same function may be in between.
+    let mut outside = outside.take_while(|frame| frame.kind != FrameKind::Runtime).take(6);
+    outside.any(|frame| {
+        let function = names::without_async_mark(&frame.function);
+        let is_drop = frame.kind == FrameKind::Application && function.ends_with("::drop");
+        is_drop || function.starts_with("core::ptr::drop_in_place")
+    })
 }
 
 /// Returns whether the stack is inside `block_in_place`. Blocking there is no
@@ -66,41 +182,6 @@ pub(super) fn is_waiting_for_allocator(stack: &[Frame]) -> bool {
     native.into_iter().any(|frame| ALLOCATOR_FUNCTIONS.contains(&&*frame.function))
 }
 
-/// Returns whether the function only forwards a call.
-fn is_forwarding(function: &str) -> bool {
-    const FORWARDING_PREFIXES: [&str; 8] = [
-        "core::ptr::drop_in_place",
-        "core::mem::drop",
-        "core::ops::function::",
-        "<core::",
-        "core::iter::",
-        "core::option::",
-        "core::result::",
-        "<alloc::boxed::Box<",
-    ];
-    FORWARDING_PREFIXES.iter().any(|prefix| function.starts_with(prefix))
-}
-
-/// Returns whether the function occurs in every computation, so that it is
-/// never the reason why one takes long.
-pub(super) fn is_ubiquitous(function: &str) -> bool {
-    const UBIQUITOUS_PREFIXES: [&str; 12] = [
-        "core::array",
-        "core::cmp",
-        "core::hint",
-        "core::intrinsics",
-        "core::mem",
-        "core::num",
-        "core::ops",
-        "core::ptr",
-        "core::slice::index",
-        "core::slice::iter",
-        "core::time",
-        "std::time",
-    ];
-    is_forwarding(function) || UBIQUITOUS_PREFIXES.iter().any(|prefix| function.starts_with(prefix))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,13 +205,165 @@ mod tests {
         assert!(!has_block_in_place(&stack));
     }
 
+    /// A stack of functions, innermost first. Their names tell their kinds.
+    fn stack(functions: &[&str]) -> Vec<Frame> {
+        let kind = |function: &str| match function.trim_start_matches('<').split("::").next().unwrap() {
+            "app" => FrameKind::Application,
+            "std" | "core" | "alloc" | "gimli" => FrameKind::Std,
+            "tokio" | "loopscope" => FrameKind::Runtime,
+            native if native == function => FrameKind::Native,
+            _ => FrameKind::Dependency,
+        };
+        functions.iter().map(|function| frame(function, kind(function))).collect()
+    }
+
+    /// How every stack of a worker ends.
+    const WORKER: [&str; 9] = [
+        "tokio::runtime::task::core::Core::poll",
+        "std::panicking::catch_unwind",
+        "tokio::runtime::task::harness::Harness::poll",
+        "std::thread::local::LocalKey::with",
+        "tokio::runtime::context::set_scheduler",
+        "tokio::runtime::task::core::Core::poll",
+        "std::sys::backtrace::__rust_begin_short_backtrace",
+        "std::thread::spawn_inner",
+        "libc.so.6+0x1098eb",
+    ];
+
     #[test]
-    fn without_an_application_frame_there_is_no_site() {
-        let stack =
-            [frame("clock_nanosleep", FrameKind::Native), frame("std::thread::sleep", FrameKind::Std)];
-        let call_site = call_site(&stack);
-        assert_eq!(call_site.site, None);
-        assert_eq!(call_site.callee.unwrap().function, "std::thread::sleep");
+    fn the_callee_is_a_function_that_blocks() {
+        let cases: &[(&str, Option<&str>, &[&str])] = &[
+            ("std::thread::sleep", None, &["clock_nanosleep", "std::thread::sleep"]),
+            // A request is parsed before the handler of the application runs.
+            (
+                "axum::json::Json::from_bytes",
+                None,
+                &[
+                    "libc.so.6+0x980bd",
+                    "alloc::raw_vec::RawVec::grow_one",
+                    "serde_json::value::de::visit_seq",
+                    "serde_json::de::deserialize_any",
+                    "axum::json::Json::from_bytes",
+                    "axum::json::{async block}",
+                    "core::future::future::poll",
+                    "<futures_util::future::Map as core::future::future::Future>::poll",
+                    "hyper::proto::h1::dispatch::Dispatcher::poll_write",
+                    "tokio::macros::select",
+                    "axum::serve::handle_connection::{async}",
+                ],
+            ),
+            (
+                "axum::json::Json::from_bytes",
+                None,
+                &[
+                    "axum::json::Json::from_bytes",
+                    "axum::json::Json::from_request::{async}",
+                    "hyper::server::poll",
+                ],
+            ),
+            // Only polled functions are known.
+            ("hyper::server::poll", None, &["tokio::net::tcp::poll_read", "hyper::server::poll"]),
+            // A dependency blocks on the runtime itself.
+            (
+                "dep::fetch",
+                None,
+                &[
+                    "syscall",
+                    "std::sys::pal::unix::futex::futex_wait",
+                    "tokio::runtime::park::CachedParkThread::block_on",
+                    "tokio::runtime::handle::Handle::block_on",
+                    "dep::fetch",
+                    "dep::Task::{async}",
+                ],
+            ),
+            (
+                "r2d2::Pool::get",
+                Some("app::table"),
+                &["syscall", "std::sync::Condvar::wait", "r2d2::Pool::get", "app::table"],
+            ),
+            // Log records pass through a thread local.
+            (
+                "<std::io::stdio::Stdout as std::io::Write>::write_all",
+                Some("app::relay"),
+                &[
+                    "write",
+                    "std::sys::fd::unix::FileDesc::write",
+                    "<std::io::stdio::Stdout as std::io::Write>::write_all",
+                    "tracing_subscriber::fmt::fmt_layer::{closure}",
+                    "std::thread::local::LocalKey::with",
+                    "tracing_subscriber::fmt::fmt_layer::on_event",
+                    "tracing_core::event::Event::dispatch",
+                    "tracing::macros::{closure}",
+                    "app::relay",
+                ],
+            ),
+            // An iterator decides how long it takes to collect it.
+            (
+                "rusqlite::row::next",
+                Some("app::rows"),
+                &[
+                    "sqlite3_step",
+                    "rusqlite::row::advance",
+                    "rusqlite::row::next",
+                    "core::iter::adapters::try_fold",
+                    "alloc::vec::spec_from_iter_nested::from_iter",
+                    "core::result::{closure}",
+                    "core::iter::traits::iterator::collect",
+                    "app::rows",
+                ],
+            ),
+            (
+                "dashmap::insert",
+                Some("app::own::{async block}"),
+                &["syscall", "dashmap::_insert", "dashmap::insert", "app::own::{async block}"],
+            ),
+            // std prints a backtrace with crates that the application may use.
+            (
+                "core::panicking::panic_fmt",
+                Some("app::handler"),
+                &[
+                    "app::shared::inflate",
+                    "gimli::read::dwarf::Dwarf::load",
+                    "std::sys::backtrace::BacktraceLock::print",
+                    "std::panicking::default_hook",
+                    "core::panicking::panic_fmt",
+                    "core::result::unwrap_failed",
+                    "app::handler",
+                ],
+            ),
+        ];
+        for (callee, site, functions) in cases {
+            let stack = stack(&[*functions, WORKER.as_slice()].concat());
+            let call_site = call_site(&stack);
+            assert_eq!(call_site.site.map(|site| site.function).as_deref(), *site, "{functions:?}");
+            let found = call_site.callee.map(|frame| frame.function);
+            assert_eq!(found.as_deref(), Some(*callee), "{functions:?}");
+        }
+    }
+
+    #[test]
+    fn a_stack_without_symbols_has_neither_site_nor_callee() {
+        let stack = stack(&["app.exe+0x100", "app.exe+0x200", "libc.so.6+0x1098eb"]);
+        assert_eq!(call_site(&stack), CallSite { site: None, callee: None });
+    }
+
+    #[test]
+    fn the_lack_of_lines_and_symbols_is_recognised() {
+        let mut stack = stack(&["clock_nanosleep", "std::thread::sleep", "app::nap"]);
+        assert_eq!(missing_lines(&stack), None);
+        for frame in &mut stack {
+            (frame.file, frame.line) = (None, None);
+        }
+        assert_eq!(missing_lines(&stack), Some(true));
+        assert_eq!(missing_lines(&stack[..1]), Some(false));
+        assert_eq!(missing_lines(&[]), None);
+    }
+
+    #[test]
+    fn a_drop_is_recognised_by_its_frames() {
+        assert!(is_in_drop(&stack(&["syscall", "app::Connection::drop", "app::run"])));
+        assert!(is_in_drop(&stack(&["syscall", "app::close", "core::ptr::drop_in_place", "app::run"])));
+        assert!(!is_in_drop(&stack(&["core::ptr::drop_in_place", "app::run", "tokio::runtime::poll"])));
     }
 
     #[test]

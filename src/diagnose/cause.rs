@@ -1,7 +1,7 @@
 //! The cause that one capture shows.
 
 use crate::diagnose::advice::{self, AdviceRule};
-use crate::diagnose::names;
+use crate::diagnose::{call_site, public_path};
 use crate::evidence::Capture;
 use crate::finding::{Cause, Frame, FrameKind};
 
@@ -20,11 +20,9 @@ pub(super) struct MatchedCall {
 /// preferred to the calls around it, because a `connect` that looks up a name
 /// spends its time in the lookup.
 pub(super) fn matched_call(stack: &[Frame]) -> Option<MatchedCall> {
-    let below_site =
-        stack.iter().position(|frame| frame.kind == FrameKind::Application).unwrap_or(stack.len());
     let matched = || {
-        stack[..below_site].iter().rev().filter_map(|frame| {
-            let function = names::public_path(&frame.function);
+        call_site::called_part(stack).iter().rev().filter_map(|frame| {
+            let function = public_path::public_path(&frame.function);
             Some(MatchedCall { rule: advice::find(&function)?, function, kind: frame.kind })
         })
     };
@@ -53,11 +51,11 @@ fn is_inside_call(cause: Cause, stack: &[Frame]) -> bool {
         return true;
     }
     let is_kernel_request = matches!(cause, Cause::File | Cause::Network | Cause::Dns | Cause::Child);
-    let mut below_site = stack.iter().take_while(|frame| frame.kind != FrameKind::Application);
+    let mut called = call_site::called_part(stack).iter();
     // A resolver reads files and parses between its system calls; all of it is
     // the lookup.
     let is_resolver = |function: &str| function.starts_with("get") || function.starts_with("dns_lookup::");
     let is_lookup = |frame: &Frame| cause == Cause::Dns && is_resolver(&frame.function);
     let is_request = |frame: &Frame| frame.function.contains("std::sys::") || is_lookup(frame);
-    is_kernel_request && below_site.any(is_request)
+    is_kernel_request && called.any(is_request)
 }

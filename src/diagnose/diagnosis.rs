@@ -1,9 +1,8 @@
 //! What one stall was: cause, site, advice.
 
-use crate::diagnose::call_site;
-use crate::diagnose::finding_id::finding_id;
+use crate::diagnose::cause::MatchedCall;
 use crate::diagnose::symbolised_capture::SymbolisedCapture;
-use crate::diagnose::{advice, names};
+use crate::diagnose::{advice, call_site, finding_id, forwarding, public_path};
 use crate::evidence::{CallInfo, StallEvidence};
 use crate::finding::{Cause, Detail, Evidence, Frame, FrameKind, Site};
 
@@ -27,9 +26,9 @@ pub(crate) struct Diagnosis {
 }
 
 impl Diagnosis {
-    fn with_cause(self, cause: Cause) -> Self {
+    fn with_cause(self, cause: Cause, main: &SymbolisedCapture<'_>) -> Self {
         Self {
-            id: finding_id(cause, self.site.as_ref(), self.primitive.as_deref()),
+            id: finding_id::finding_id(cause, main, self.primitive.as_deref()),
             cause,
             advice: advice::for_cause(cause, None),
             ..self
@@ -49,7 +48,15 @@ pub(super) fn diagnose(
         at_site().count() > 1 && at_site().all(|capture| capture.call_site == main.call_site);
     let diagnosis = diagnose_capture(main, has_single_call);
     match polling_cause(stall, captures, main) {
-        Some(cause) => diagnosis.with_cause(cause),
+        Some(Cause::Unyielding)
+            if captures.iter().any(|capture| call_site::is_in_interval(&capture.stack)) =>
+        {
+            Diagnosis {
+                advice: advice::INTERVAL_ADVICE.to_owned(),
+                ..diagnosis.with_cause(Cause::Unyielding, main)
+            }
+        }
+        Some(cause) => diagnosis.with_cause(cause, main),
         None => diagnosis,
     }
 }
@@ -79,28 +86,37 @@ fn polling_cause(
 fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> Diagnosis {
     let cause = capture.cause;
     let is_cpu = cause == Cause::Cpu;
-    let matched = capture.matched_call.as_ref().filter(|call| !is_cpu || call.rule.cause == Some(Cause::Cpu));
+    let is_of_computation = |call: &&MatchedCall| matches!(call.rule.cause, None | Some(Cause::Cpu));
+    let matched = capture.matched_call.as_ref().filter(|call| !is_cpu || is_of_computation(call));
     // A call that happened to run at the moment of the capture is not what
     // keeps a loop busy.
     let is_responsible = |frame: &&Frame| {
         !is_cpu
             || frame.kind == FrameKind::Dependency
-            || has_single_call && !call_site::is_ubiquitous(&frame.function)
+            || has_single_call && !forwarding::is_ubiquitous(&frame.function)
     };
     let callee = capture.call_site.callee.as_ref().filter(is_responsible);
-    let primitive = callee.map(|frame| names::public_path(&frame.function));
+    let backtrace = matched.map(|call| &call.function).filter(|function| call_site::is_backtrace(function));
+    let primitive =
+        backtrace.cloned().or_else(|| callee.map(|frame| public_path::public_path(&frame.function)));
     let dependency = callee.filter(|frame| frame.kind == FrameKind::Dependency);
-    let advice = match (matched, dependency) {
-        (Some(call), Some(frame)) if call.kind != FrameKind::Dependency => {
-            advice::for_dependency(&names::public_path(&frame.function), &call.function)
+    let mut advice = match (matched, dependency) {
+        (Some(call), _) if advice::is_block_on(&call.function) && call_site::is_in_drop(&capture.stack) => {
+            advice::DROP_ADVICE.to_owned()
         }
-        (Some(call), _) => call.rule.advice.to_owned(),
+        (Some(call), Some(frame)) if call.kind != FrameKind::Dependency => {
+            advice::for_dependency(&public_path::public_path(&frame.function), &call.function)
+        }
+        (Some(call), _) => call.rule.advice_for(&call.function),
         (None, _) => advice::for_cause(cause, primitive.as_deref().zip(callee.map(|frame| frame.kind))),
     };
     let site = capture.call_site.site.clone();
+    if let Some(has_symbols) = call_site::missing_lines(&capture.stack) {
+        advice.push_str(advice::for_missing_lines(has_symbols));
+    }
     let syscall = capture.capture.call.as_ref();
     Diagnosis {
-        id: finding_id(cause, site.as_ref(), primitive.as_deref()),
+        id: finding_id::finding_id(cause, capture, primitive.as_deref()),
         cause,
         primitive,
         site,
@@ -125,8 +141,10 @@ fn detail_of(call: &CallInfo) -> Detail {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::evidence::Capture;
+    use crate::evidence::{Capture, CodeAddress, CodeFile};
 
     fn symbolised<'c>(capture: &'c Capture, functions: &[(&str, FrameKind)]) -> SymbolisedCapture<'c> {
         let frame = |(function, kind): &(&str, FrameKind)| Frame {
@@ -216,12 +234,147 @@ mod tests {
     #[test]
     fn the_advice_for_a_computation_in_a_dependency_names_its_function() {
         let stack = [
-            ("argon2::block::compress", FrameKind::Dependency),
-            ("argon2::Argon2::hash_password_into", FrameKind::Dependency),
+            ("image::codecs::decompress", FrameKind::Dependency),
+            ("image::decode", FrameKind::Dependency),
             ("app::check", FrameKind::Application),
         ];
         let diagnosis = diagnosed(&capture(true, None), &stack);
         assert_eq!(diagnosis.cause, Cause::Cpu);
-        assert!(diagnosis.advice.starts_with("`argon2::Argon2::hash_password_into` is synchronous"));
+        assert!(diagnosis.advice.starts_with("`image::decode` is synchronous"));
+    }
+
+    /// A logger that writes to stdout, called through a thread local.
+    const LOGGING: [(&str, FrameKind); 5] = [
+        ("<std::io::stdio::Stdout as std::io::Write>::write_all", FrameKind::Std),
+        ("std::thread::local::LocalKey::with", FrameKind::Std),
+        ("tracing_subscriber::fmt::fmt_layer::on_event", FrameKind::Dependency),
+        ("tracing::macros::{closure}", FrameKind::Dependency),
+        ("app::relay", FrameKind::Application),
+    ];
+
+    #[test]
+    fn a_write_to_stdout_and_the_wait_for_its_lock_are_one_finding() {
+        let writes = [&[("write", FrameKind::Native)], LOGGING.as_slice()].concat();
+        let waits = [
+            &[("syscall", FrameKind::Native), ("std::sys::sync::mutex::futex::Mutex::lock", FrameKind::Std)],
+            LOGGING.as_slice(),
+        ]
+        .concat();
+        let writes = diagnosed(&capture(false, Some(("write", Cause::File))), &writes);
+        let waits = diagnosed(&capture(false, Some(("futex", Cause::Lock))), &waits);
+        for diagnosis in [&writes, &waits] {
+            assert_eq!(diagnosis.cause, Cause::File);
+            assert_eq!(
+                diagnosis.primitive.as_deref(),
+                Some("<std::io::Stdout as std::io::Write>::write_all")
+            );
+            assert!(diagnosis.advice.contains("tracing_appender::non_blocking"), "{}", diagnosis.advice);
+        }
+        assert_eq!(writes.id, waits.id);
+    }
+
+    #[test]
+    fn a_thread_local_is_no_blocking_call() {
+        let stack = [
+            ("fsync", FrameKind::Native),
+            ("std::fs::File::sync_all", FrameKind::Std),
+            ("std::thread::local::LocalKey::with", FrameKind::Std),
+            ("dep::flush", FrameKind::Dependency),
+            ("app::run", FrameKind::Application),
+        ];
+        let diagnosis = diagnosed(&capture(false, None), &stack);
+        assert_eq!(diagnosis.cause, Cause::File);
+        assert!(
+            diagnosis
+                .advice
+                .starts_with("`dep::flush` is synchronous because it calls `std::fs::File::sync_all`")
+        );
+    }
+
+    #[test]
+    fn the_advice_for_a_drop_does_not_await() {
+        let stack = [
+            ("syscall", FrameKind::Native),
+            ("futures_executor::local_pool::block_on", FrameKind::Dependency),
+            ("app::Connection::drop", FrameKind::Application),
+            ("core::ptr::drop_in_place", FrameKind::Std),
+        ];
+        let capture = capture(false, Some(("futex", Cause::Lock)));
+        assert_eq!(diagnosed(&capture, &stack).advice, advice::DROP_ADVICE);
+        assert_ne!(diagnosed(&capture, &stack[..2]).advice, advice::DROP_ADVICE);
+    }
+
+    #[test]
+    fn a_panic_that_prints_its_backtrace_is_one() {
+        let stack = [
+            ("app::shared::inflate", FrameKind::Application),
+            ("std::sys::backtrace::BacktraceLock::print", FrameKind::Std),
+            ("std::panicking::default_hook", FrameKind::Std),
+            ("core::panicking::panic_fmt", FrameKind::Std),
+            ("app::handler", FrameKind::Application),
+        ];
+        let diagnosis = diagnosed(&capture(true, None), &stack);
+        assert_eq!(diagnosis.cause, Cause::Cpu);
+        assert_eq!(diagnosis.site.unwrap().function, "app::handler");
+        assert_eq!(diagnosis.primitive.as_deref(), Some("std::panicking::default_hook"));
+        assert!(diagnosis.advice.starts_with("a panic printed its backtrace"));
+    }
+
+    /// A stack in a program without line tables: each address is one frame.
+    fn diagnosed_by_address(capture: &mut Capture, functions: &[(&str, u64)]) -> Diagnosis {
+        let file = Arc::new(CodeFile { path: "/usr/bin/app".to_owned(), ..CodeFile::none() });
+        let address = |(_, address): &(&str, u64)| CodeAddress { file: Arc::clone(&file), address: *address };
+        capture.stack = functions.iter().map(address).collect();
+        let kind = |function: &str| match function.split("::").next() {
+            Some("tokio") => FrameKind::Runtime,
+            Some("std") => FrameKind::Std,
+            Some("app") => FrameKind::Application,
+            _ => FrameKind::Native,
+        };
+        let frame = |(function, _): &(&str, u64)| Frame {
+            function: (*function).to_owned(),
+            file: None,
+            line: None,
+            kind: kind(function),
+        };
+        diagnose_capture(&SymbolisedCapture::new(capture, functions.iter().map(frame).collect(), 1), false)
+    }
+
+    #[test]
+    fn places_without_lines_are_told_apart_by_their_addresses() {
+        let mut sleep = capture(false, Some(("clock_nanosleep", Cause::Sleep)));
+        let mut in_task = |call: u64, runtime: u64| {
+            diagnosed_by_address(
+                &mut sleep,
+                &[
+                    ("clock_nanosleep", 1),
+                    ("std::thread::sleep", 2),
+                    ("tokio::runtime::task::core::Core::poll", call),
+                    ("tokio::runtime::scheduler::worker::run", runtime),
+                ],
+            )
+        };
+        let first = in_task(10, 20);
+        assert_eq!((first.site.clone(), first.primitive.as_deref()), (None, Some("std::thread::sleep")));
+        assert!(
+            first.advice.contains("line-tables-only") && !first.advice.contains("strip"),
+            "{}",
+            first.advice
+        );
+        assert_eq!(first.id, in_task(10, 21).id, "the same place under another frame of the runtime");
+        assert_ne!(first.id, in_task(11, 20).id, "another place");
+        let mut in_function = |call: u64| {
+            diagnosed_by_address(
+                &mut sleep,
+                &[("clock_nanosleep", 1), ("std::thread::sleep", 2), ("app::nap", call)],
+            )
+        };
+        assert_ne!(in_function(10).id, in_function(11).id);
+        let mut stripped = |call: u64| {
+            diagnosed_by_address(&mut sleep, &[("clock_nanosleep", 1), ("app+0x2", 2), ("app+0x3", call)])
+        };
+        assert_ne!(stripped(3).id, stripped(4).id);
+        assert_eq!(stripped(3).id, stripped(3).id);
+        assert!(stripped(3).advice.contains("no symbols") && stripped(3).advice.contains("strip = \"none\""));
     }
 }

@@ -8,11 +8,16 @@ mod advice;
 mod call_site;
 mod capture_weight;
 mod cause;
+mod compile_unit;
 pub(crate) mod diagnosis;
 mod finding_id;
+mod forwarding;
 #[cfg(stack_capture)]
 mod image;
+#[cfg(all(test, stack_capture))]
+mod mangling_tests;
 mod names;
+mod public_path;
 pub(crate) mod roots;
 mod symbolised_capture;
 #[cfg(stack_capture)]

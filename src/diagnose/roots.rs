@@ -1,18 +1,33 @@
 //! The directories of the application's own sources, as debug information names
 //! them.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+use crate::diagnose::compile_unit::{self, CompileUnit};
 use crate::diagnose::names;
 use crate::finding::FrameKind;
 use crate::lock::Lock;
 use crate::per_process::PerProcess;
+use crate::source_path;
 
-/// The directories that contain the application's sources, innermost first.
+/// The directories in which the program's crates were compiled.
 #[derive(Debug)]
-pub(super) struct SourceRoots(Vec<PathBuf>);
+pub(super) struct SourceRoots {
+    /// The directories of the application, innermost first.
+    application: Vec<PathBuf>,
+    /// The directories of other crates, innermost first.
+    dependencies: Vec<PathBuf>,
+    /// Whether the directories are those of the debug information.
+    are_exact: bool,
+    /// The crates of the directories of other crates, with the kind of their
+    /// functions.
+    other_crates: HashMap<String, FrameKind>,
+    /// The crates with a function `main` at their root.
+    main_crates: BTreeSet<String>,
+}
 
-/// The same directories, for code that shows a line of source.
+/// The application's directories, for code that shows a line of source.
 static PROCESS_SOURCE_ROOTS: PerProcess<Lock<Vec<PathBuf>>> = PerProcess::new();
 
 /// Returns the directories in which this process's own sources were compiled.
@@ -23,104 +38,357 @@ pub(crate) fn source_roots() -> Vec<PathBuf> {
 
 impl SourceRoots {
     /// Selects the application's source roots among the directories in which
-    /// the program was compiled. Crates of a registry are compiled in
-    /// directories of their own, which are left out.
-    pub(super) fn new(compile_directories: impl IntoIterator<Item = PathBuf>) -> Self {
-        let is_application =
-            |path: &PathBuf| path.parent().is_some() && !is_in_registry(path) && !is_in_rustc(path);
-        let mut roots: Vec<_> = compile_directories.into_iter().filter(is_application).collect();
+    /// the program was compiled: the workspace's root. Path dependencies
+    /// outside of the workspace are dependencies as those of a registry are.
+    pub(super) fn new(units: impl IntoIterator<Item = CompileUnit>, main_crates: BTreeSet<String>) -> Self {
+        let (mut application, mut dependencies): (Vec<_>, Vec<_>) =
+            units.into_iter().partition(CompileUnit::is_application);
+        // Where each crate is built alone, all root files are relative. Folders
+        // with a version are those of dependencies then, unless the program is
+        // in one.
+        let programs: Vec<_> = application.iter().filter(|unit| unit.is_program()).cloned().collect();
+        let is_program_directory =
+            |unit: &CompileUnit| programs.iter().any(|program| program.directory == unit.directory);
+        if !programs.is_empty() {
+            dependencies.extend(application.extract_if(.., |unit| {
+                !is_program_directory(unit) && compile_unit::is_in_downloaded_package(&unit.directory)
+            }));
+        }
+        // Cargo compiles a patched package within the workspace like a member.
+        let own: Vec<_> = programs.iter().map(CompileUnit::package_directory).collect();
+        let packages =
+            application.iter().filter(|unit| !unit.is_program()).map(CompileUnit::package_directory);
+        let patched: BTreeSet<_> = packages
+            .filter(|folder| !own.contains(folder) && compile_unit::is_published_package(folder))
+            .collect();
+        let mut application = directories(application.into_iter().map(|unit| unit.directory));
+        let dependencies = directories(dependencies.into_iter().map(|unit| unit.directory).chain(patched));
+        let other_crates = dependencies.iter().filter_map(|directory| other_crate(directory)).collect();
+        let are_exact = !application.is_empty();
         // Without debug information: the parent of Cargo's `target/`, if the
         // program is below one, and the current directory.
-        if roots.is_empty() {
+        if !are_exact {
             let program = std::env::current_exe().ok();
             let target =
                 program.iter().flat_map(|path| path.ancestors()).find(|path| path.ends_with("target"));
-            roots.extend(target.and_then(Path::parent).map(Path::to_owned));
-            roots.extend(std::env::current_dir().ok());
+            application.extend(target.and_then(Path::parent).map(Path::to_owned));
+            application.extend(std::env::current_dir().ok());
         }
-        // The innermost matching root must be found first.
-        roots.sort_by_key(|root| std::cmp::Reverse(root.components().count()));
-        PROCESS_SOURCE_ROOTS.get().lock().clone_from(&roots);
-        Self(roots)
+        PROCESS_SOURCE_ROOTS.get().lock().clone_from(&application);
+        Self { application, dependencies, are_exact, other_crates, main_crates }
     }
 
-    /// Returns the path as the compiler prints it: relative to its root.
+    /// Returns the path as the compiler prints it for the application's files:
+    /// relative to its root. The path of another file begins with its package.
     pub(super) fn shorten(&self, file: &str) -> String {
+        let relative = self.relative_to_application(file).filter(|path| !path.is_empty());
+        relative.map_or_else(|| source_path::shorten(file).into_owned(), str::to_owned)
+    }
+
+    fn relative_to_application<'f>(&self, file: &'f str) -> Option<&'f str> {
         let path = Path::new(file);
-        let relative = self.0.iter().find_map(|root| path.strip_prefix(root).ok());
-        relative.unwrap_or(path).to_string_lossy().into_owned()
+        self.application.iter().find_map(|root| path.strip_prefix(root).ok()?.to_str())
     }
 
     /// Returns the kind of a function by its file, or by its name if no file is
-    /// known.
-    pub(super) fn kind_of(&self, function: &str, file: Option<&str>) -> FrameKind {
+    /// known. `is_in_program` is false for a function of a library that was
+    /// loaded at run time, whose directories are not known.
+    pub(super) fn kind_of(&self, function: &str, file: Option<&str>, is_in_program: bool) -> FrameKind {
         const LOOPSCOPE_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
-        let Some(file) = file else { return names::kind_of(function).unwrap_or(FrameKind::Native) };
-        let path = Path::new(file);
-        let is_application = self.0.iter().any(|root| path.starts_with(root));
-        if is_in_rustc(path) {
-            FrameKind::Std
-        } else if file.starts_with(LOOPSCOPE_SOURCES) {
-            FrameKind::Runtime
-        } else if is_in_registry(path) && !is_application {
-            let is_runtime = file.contains("/tokio-1.") || file.contains("/console-subscriber-");
-            if is_runtime { FrameKind::Runtime } else { FrameKind::Dependency }
-        } else if file.starts_with("/usr/")
-            || file.contains("/glibc")
-            || file.ends_with(".S")
-            || file.ends_with(".c") && !is_application
-        {
-            FrameKind::Native
-        } else {
-            FrameKind::Application
+        let Some(file) = file else { return self.kind_by_name(function, is_in_program) };
+        if source_path::is_in_std(file) {
+            return FrameKind::Std;
         }
+        if file.starts_with(LOOPSCOPE_SOURCES) {
+            return FrameKind::Runtime;
+        }
+        if self.is_application(file, is_in_program) {
+            return FrameKind::Application;
+        }
+        let is_downloaded = source_path::is_in_downloaded_package(file);
+        let is_assembly = file.ends_with(".S") || file.ends_with(".s");
+        let is_native = file.starts_with("/usr/") || file.contains("/glibc") || !file.ends_with(".rs");
+        if is_assembly || is_native && !is_downloaded && !self.is_in_dependency(file) {
+            return FrameKind::Native;
+        }
+        match source_path::package_name(file) {
+            Some("tokio" | "console-subscriber" | "loopscope") => FrameKind::Runtime,
+            _ => FrameKind::Dependency,
+        }
+    }
+
+    /// Returns the kind of a function without a file. Without debug information
+    /// only the program's own crate is known, and those named after it.
+    fn kind_by_name(&self, function: &str, is_in_program: bool) -> FrameKind {
+        let kind = names::kind_of(function).unwrap_or(FrameKind::Native);
+        let Some(crate_name) = names::crate_of(function).filter(|_| kind == FrameKind::Application) else {
+            return kind;
+        };
+        if let Some(kind) = self.other_crates.get(crate_name) {
+            return *kind;
+        }
+        let is_related = |main: &String| {
+            let has_prefix = |name: &str, prefix: &str| {
+                name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+            };
+            has_prefix(crate_name, main) || has_prefix(main, crate_name)
+        };
+        let is_unknown = self.are_exact || !is_in_program || self.main_crates.is_empty();
+        if is_unknown || self.main_crates.iter().any(is_related) {
+            FrameKind::Application
+        } else {
+            FrameKind::Dependency
+        }
+    }
+
+    fn is_application(&self, file: &str, is_in_program: bool) -> bool {
+        let relative = self.relative_to_application(file);
+        if let Some(relative) = relative.or(Some(file).filter(|file| !file.starts_with('/'))) {
+            return !source_path::is_in_downloaded_package(relative)
+                && !self.is_in_dependency(file)
+                && !self.is_generated_for_dependency(relative);
+        }
+        // The directories of a library are not known, nor those of a program
+        // without debug information: any file is the application's that is not
+        // known to be somebody else's.
+        let is_exact = self.are_exact && is_in_program;
+        !is_exact && file.ends_with(".rs") && !source_path::is_in_downloaded_package(file)
+    }
+
+    /// Returns whether the innermost directory that contains the file is a
+    /// dependency's. A vendored package is compiled in a directory within the
+    /// application's.
+    fn is_in_dependency(&self, file: &str) -> bool {
+        let contains = |root: &&PathBuf| Path::new(file).starts_with(root);
+        let depth = |root: &PathBuf| root.components().count();
+        let dependency = self.dependencies.iter().find(contains).map(depth);
+        let application = self.application.iter().find(contains).map(depth);
+        dependency > application
+    }
+
+    /// Returns whether the build script of a dependency wrote the file:
+    /// `target/debug/build/NAME-0123456789abcdef/out/bindings.rs`.
+    fn is_generated_for_dependency(&self, relative: &str) -> bool {
+        let mut parts = relative.split('/').skip_while(|part| *part != "build").skip(1);
+        let (Some(folder), Some("out")) = (parts.next(), parts.next()) else { return false };
+        let package = folder.rsplit_once('-').map_or(folder, |(name, _)| name);
+        self.dependencies.iter().any(|directory| {
+            let file = directory.join("src/lib.rs");
+            source_path::package_name(&file.to_string_lossy()) == Some(package)
+        })
     }
 }
 
-/// Returns whether the path is in one of Cargo's folders for downloaded crates.
-fn is_in_registry(path: &Path) -> bool {
-    let path = path.to_string_lossy();
-    ["/registry/src/", "/git/checkouts/"].iter().any(|part| path.contains(part))
+/// Returns the directories, innermost first: the innermost that contains a file
+/// must be found first.
+fn directories(directories: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut directories: Vec<_> = directories.collect();
+    directories.sort_by(|one, other| {
+        other.components().count().cmp(&one.components().count()).then_with(|| one.cmp(other))
+    });
+    directories.dedup();
+    // Where the compiler's directory is remapped to nothing, paths are relative
+    // already.
+    directories.retain(|directory| !matches!(directory.to_str(), Some("" | ".")));
+    directories
 }
 
-/// Returns whether the path belongs to the sources of the standard library.
-fn is_in_rustc(path: &Path) -> bool {
-    path.starts_with("/rustc") || path.to_string_lossy().contains("/rustlib/src/rust/library/")
+/// Returns the crate that was compiled in the directory, and the kind of its
+/// functions.
+fn other_crate(directory: &Path) -> Option<(String, FrameKind)> {
+    let root_file = directory.join("src/lib.rs");
+    let root_file = root_file.to_string_lossy();
+    let kind = if source_path::is_in_std(&root_file) { FrameKind::Std } else { FrameKind::Dependency };
+    Some((source_path::package_name(&root_file)?.replace('-', "_"), kind))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn roots() -> SourceRoots {
-        let registry = "/home/me/.cargo/registry/src/index/argon2-0.6.0";
-        SourceRoots::new(["/home/me/app", "/home/me/app/vendor/odd", "/rustc/1", registry].map(PathBuf::from))
+    const REGISTRY: &str = "/home/me/.cargo/registry/src/index/argon2-0.6.0";
+
+    fn roots(units: &[(&str, &str)]) -> SourceRoots {
+        let unit = |(directory, root_file): &(&str, &str)| CompileUnit {
+            directory: PathBuf::from(directory),
+            root_file: PathBuf::from(root_file),
+        };
+        SourceRoots::new(units.iter().map(unit), BTreeSet::from(["chat_server".to_owned()]))
+    }
+
+    /// A workspace whose dependencies are in the usual places.
+    fn workspace() -> SourceRoots {
+        roots(&[
+            ("/home/me/app", "chat-server/src/main.rs"),
+            ("/home/me/app", "core/src/lib.rs"),
+            ("/home/me/app/vendor/odd", "/home/me/app/vendor/odd/src/lib.rs"),
+            ("/home/me/app/deps/even", "/home/me/app/deps/even/src/lib.rs"),
+            ("/home/me/common", "/home/me/common/src/lib.rs"),
+            ("/rustc/1", "/rustc/1/library/std/src/lib.rs"),
+            ("/rust/deps/gimli-0.32.3", "/rust/deps/gimli-0.32.3/src/lib.rs"),
+            (REGISTRY, "/home/me/.cargo/registry/src/index/argon2-0.6.0/src/lib.rs"),
+        ])
     }
 
     #[test]
-    fn paths_are_shortened_to_the_innermost_root() {
+    fn a_function_without_a_file_has_the_kind_of_its_crate() {
+        let kinds = [
+            ("argon2::block::compress", FrameKind::Dependency),
+            ("<gimli::read::Dwarf as gimli::read::Section>::load", FrameKind::Std),
+            ("chat_server::run", FrameKind::Application),
+            ("core_of_it::run", FrameKind::Application),
+            ("std::thread::sleep", FrameKind::Std),
+            ("clock_nanosleep", FrameKind::Native),
+        ];
+        for (function, kind) in kinds {
+            assert_eq!(workspace().kind_of(function, None, true), kind, "{function}");
+        }
+        // Without debug information only names tell.
+        let kinds = [
+            ("dashmap::lock::RawRwLock::lock_exclusive_slow", FrameKind::Dependency),
+            ("chat_server::run", FrameKind::Application),
+            ("chat_server_core::run", FrameKind::Application),
+            ("chat::run", FrameKind::Application),
+        ];
+        for (function, kind) in kinds {
+            assert_eq!(roots(&[]).kind_of(function, None, true), kind, "{function}");
+            assert_eq!(roots(&[]).kind_of(function, None, false), FrameKind::Application, "{function}");
+        }
+    }
+
+    fn assert_kinds(roots: &SourceRoots, expected: &[(&str, FrameKind)]) {
+        for (file, kind) in expected {
+            assert_eq!(roots.kind_of("f", Some(file), true), *kind, "{file} of {roots:?}");
+        }
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_workspace_or_begin_with_their_package() {
         for (file, expected) in [
             ("/home/me/app/chat-server/src/services/throttle.rs", "chat-server/src/services/throttle.rs"),
-            ("/home/me/app/vendor/odd/src/lib.rs", "src/lib.rs"),
-            ("/elsewhere/src/lib.rs", "/elsewhere/src/lib.rs"),
+            ("/home/me/app/vendor/odd/src/lib.rs", "vendor/odd/src/lib.rs"),
+            ("/home/me/common/src/lib.rs", "common/src/lib.rs"),
+            ("/home/me/.cargo/registry/src/index/argon2-0.6.0/src/lib.rs", "argon2-0.6.0/src/lib.rs"),
             ("src/lib.rs", "src/lib.rs"),
         ] {
-            assert_eq!(roots().shorten(file), expected);
+            assert_eq!(workspace().shorten(file), expected);
         }
     }
 
     #[test]
     fn the_file_decides_the_kind_of_a_frame() {
-        for (file, expected) in [
-            ("/home/me/app/src/main.rs", FrameKind::Application),
-            ("/home/me/app/native/zip.c", FrameKind::Application),
-            ("/home/me/.cargo/registry/src/index/argon2-0.6.0/src/lib.rs", FrameKind::Dependency),
-            ("/home/me/.cargo/registry/src/index/tokio-1.54.1/src/task.rs", FrameKind::Runtime),
-            ("/home/me/.cargo/git/checkouts/x/1/src/lib.rs", FrameKind::Dependency),
-            ("/rustc/1/library/std/src/fs.rs", FrameKind::Std),
-            ("/build/glibc/malloc.c", FrameKind::Native),
+        assert_kinds(
+            &workspace(),
+            &[
+                ("/home/me/app/chat-server/src/main.rs", FrameKind::Application),
+                ("/home/me/app/core/src/vendor/mod.rs", FrameKind::Application),
+                ("/home/me/app/native/zip.c", FrameKind::Application),
+                (
+                    "/home/me/app/target/debug/build/chat-server-0123456789abcdef/out/api.rs",
+                    FrameKind::Application,
+                ),
+                ("/home/me/app/target/debug/build/argon2-0123456789abcdef/out/api.rs", FrameKind::Dependency),
+                ("/home/me/app/vendor/odd/src/lib.rs", FrameKind::Dependency),
+                ("/home/me/app/vendor/never-compiled-alone/src/lib.rs", FrameKind::Dependency),
+                ("/home/me/app/vendor/tokio/src/task.rs", FrameKind::Runtime),
+                ("/home/me/app/deps/even/src/lib.rs", FrameKind::Dependency),
+                ("/home/me/app/deps/even/src/even.c", FrameKind::Dependency),
+                ("/home/me/common/src/lib.rs", FrameKind::Dependency),
+                ("/home/me/.cargo/registry/src/index/argon2-0.6.0/src/lib.rs", FrameKind::Dependency),
+                ("/home/me/.cargo/registry/src/index/argon2-0.6.0/c/argon2.c", FrameKind::Dependency),
+                ("/home/me/.cargo/registry/src/index/tokio-1.54.1/src/task.rs", FrameKind::Runtime),
+                ("/home/me/.cargo/git/checkouts/x/1/src/lib.rs", FrameKind::Dependency),
+                ("/home/me/.cargo/git/checkouts/tokio-0123/1/tokio/src/lib.rs", FrameKind::Runtime),
+                ("/rustc/1/library/std/src/fs.rs", FrameKind::Std),
+                ("/rust/deps/gimli-0.32.3/src/read/abbrev.rs", FrameKind::Std),
+                ("/build/glibc/malloc.c", FrameKind::Native),
+                ("/usr/src/x/memcpy.S", FrameKind::Native),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_program_of_a_registry_or_a_distribution_is_the_application() {
+        let installed = roots(&[
+            (REGISTRY, "/home/me/.cargo/registry/src/index/argon2-0.6.0/src/lib.rs"),
+            (
+                "/home/me/.cargo/registry/src/index/oha-1.15.0",
+                "/home/me/.cargo/registry/src/index/oha-1.15.0/src/main.rs",
+            ),
+        ]);
+        assert_kinds(
+            &installed,
+            &[
+                ("/home/me/.cargo/registry/src/index/oha-1.15.0/src/db.rs", FrameKind::Application),
+                ("/home/me/.cargo/registry/src/index/argon2-0.6.0/src/lib.rs", FrameKind::Dependency),
+            ],
+        );
+        // Each crate in a directory of its own, with a relative root file.
+        let nix = roots(&[("/build/oha-1.15.0", "src/main.rs"), ("/build/argon2-0.6.0", "src/lib.rs")]);
+        assert_kinds(
+            &nix,
+            &[
+                ("/build/oha-1.15.0/src/db.rs", FrameKind::Application),
+                ("/build/argon2-0.6.0/src/lib.rs", FrameKind::Dependency),
+            ],
+        );
+        let debian = roots(&[
+            ("/usr/share/cargo/registry/oha-1.15.0", "src/main.rs"),
+            ("/usr/share/cargo/registry/argon2-0.6.0", "/usr/share/cargo/registry/argon2-0.6.0/src/lib.rs"),
+        ]);
+        assert_kinds(
+            &debian,
+            &[
+                ("/usr/share/cargo/registry/oha-1.15.0/src/db.rs", FrameKind::Application),
+                ("/usr/share/cargo/registry/argon2-0.6.0/src/lib.rs", FrameKind::Dependency),
+                ("/usr/src/rustc-1.95.0/library/std/src/fs.rs", FrameKind::Std),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_patched_package_within_the_workspace_is_a_dependency() {
+        let root = std::env::temp_dir().join(format!("loopscope-patched-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("forks/even")).unwrap();
+        std::fs::write(root.join("forks/even/Cargo.toml.orig"), "").unwrap();
+        let directory = root.to_str().unwrap();
+        let roots = roots(&[
+            (directory, "src/main.rs"),
+            (directory, "forks/even/src/lib.rs"),
+            (directory, "forks/own/src/lib.rs"),
+        ]);
+        for (file, kind) in [
+            ("src/main.rs", FrameKind::Application),
+            ("forks/even/src/lib.rs", FrameKind::Dependency),
+            ("forks/own/src/lib.rs", FrameKind::Application),
         ] {
-            assert_eq!(roots().kind_of("f", Some(file)), expected, "{file}");
+            assert_kinds(&roots, &[(root.join(file).to_str().unwrap(), kind)]);
         }
+        let _ = std::fs::remove_dir_all(root);
+    }
+
+    #[test]
+    fn remapped_dependencies_are_not_the_application() {
+        let to_nothing =
+            roots(&[("/home/me/app", "src/main.rs"), ("argon2-0.6.0", "argon2-0.6.0/src/lib.rs")]);
+        let to_a_folder = roots(&[("/app", "src/main.rs"), ("/deps/argon2", "/deps/argon2/src/lib.rs")]);
+        let all_to_nothing = roots(&[("", "src/main.rs"), ("argon2-0.6.0", "argon2-0.6.0/src/lib.rs")]);
+        let bazel = roots(&[(".", "app/src/main.rs"), (".", "external/crates__argon2-0.6.0/src/lib.rs")]);
+        for (roots, own, foreign) in [
+            (to_nothing, "/home/me/app/src/a.rs", "argon2-0.6.0/src/lib.rs"),
+            (to_a_folder, "/app/src/a.rs", "/deps/argon2/src/lib.rs"),
+            (all_to_nothing, "src/a.rs", "argon2-0.6.0/src/lib.rs"),
+            (bazel, "./app/src/a.rs", "./external/crates__argon2-0.6.0/src/lib.rs"),
+        ] {
+            assert_kinds(&roots, &[(own, FrameKind::Application), (foreign, FrameKind::Dependency)]);
+        }
+    }
+
+    #[test]
+    fn code_of_a_loaded_library_is_the_application_unless_it_was_downloaded() {
+        let kind = |file| workspace().kind_of("f", Some(file), false);
+        assert_eq!(kind("/home/me/plugin/src/lib.rs"), FrameKind::Application);
+        assert_eq!(kind("/home/me/plugin/vendor/odd/src/lib.rs"), FrameKind::Dependency);
+        assert_eq!(kind("/usr/lib/python/object.c"), FrameKind::Native);
     }
 }

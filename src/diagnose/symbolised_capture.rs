@@ -1,9 +1,9 @@
 //! A capture with its frames and what they show.
 
 use crate::diagnose::call_site::{self, CallSite};
-use crate::diagnose::capture_weight;
 use crate::diagnose::cause::{self, MatchedCall};
 use crate::diagnose::symbols::Symbols;
+use crate::diagnose::{capture_weight, names};
 use crate::evidence::{Capture, StallEvidence};
 use crate::finding::{Cause, Frame, Site};
 
@@ -23,10 +23,13 @@ pub(super) struct SymbolisedCapture<'c> {
 }
 
 impl<'c> SymbolisedCapture<'c> {
-    pub(super) fn new(capture: &'c Capture, stack: Vec<Frame>, weight_nanos: u64) -> Self {
+    pub(super) fn new(capture: &'c Capture, mut stack: Vec<Frame>, weight_nanos: u64) -> Self {
         let matched_call = cause::matched_call(&stack);
         let cause = cause::cause_of(capture, &stack, matched_call.as_ref());
         let call_site = call_site::call_site(&stack);
+        for frame in &mut stack {
+            frame.function.truncate(names::without_async_mark(&frame.function).len());
+        }
         Self { capture, call_site, stack, matched_call, cause, weight_nanos, lines_missing: None }
     }
 

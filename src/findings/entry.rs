@@ -100,8 +100,10 @@ impl FindingEntry {
         (finding.primitive, finding.site, finding.advice) = (primitive, site, advice);
         (finding.evidence, finding.stack, finding.lines_missing) = (evidence, stack, lines_missing);
         // A capture of a running thread has no system call, and so no detail
-        // that could replace the present one.
-        if detail.syscall.is_some() {
+        // that could replace the present one. A call on a descriptor says more
+        // than the wait for the lock behind it: all that write to stdout wait
+        // for the one that is in `write`.
+        if detail.syscall.is_some() && (detail.fd.is_some() || finding.detail.fd.is_none()) {
             // Keep what earlier stalls showed about the lock.
             let Detail { waiters, holder, .. } = std::mem::replace(&mut finding.detail, detail);
             finding.detail.waiters = finding.detail.waiters.max(waiters);
@@ -170,5 +172,43 @@ impl FindingEntry {
             finding.ongoing = finding.ongoing.max(Some(age));
         }
         finding
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn diagnosis(syscall: &str, fd: Option<&str>) -> Diagnosis {
+        Diagnosis {
+            id: "1".to_owned(),
+            cause: Cause::File,
+            primitive: Some("std::io::_print".to_owned()),
+            site: None,
+            advice: String::new(),
+            evidence: Evidence::Stack,
+            stack: Vec::new(),
+            detail: Detail {
+                syscall: Some(syscall.to_owned()),
+                fd: fd.map(str::to_owned),
+                ..Detail::default()
+            },
+            lines_missing: None,
+            lock_holder: None,
+        }
+    }
+
+    #[test]
+    fn a_wait_for_the_lock_of_stdout_does_not_hide_the_write() {
+        let task = || TaskInfo { kind: "relay".to_owned(), spawned_at: None };
+        let (write, wait) = (diagnosis("write", Some("a pipe")), diagnosis("futex", None));
+        for order in [[&write, &wait, &wait], [&wait, &wait, &write]] {
+            let mut entry = FindingEntry::new(order[0], task());
+            for diagnosis in order {
+                entry.update(diagnosis.clone(), task());
+            }
+            assert_eq!(entry.finding.detail.fd.as_deref(), Some("a pipe"));
+            assert_eq!(entry.finding.detail.syscall.as_deref(), Some("write"));
+        }
     }
 }

@@ -11,6 +11,8 @@ use crate::lock::Lock;
 use crate::record::static_keys::StaticKeys;
 use crate::record::totals::KindTotals;
 use crate::snapshot::KindSnapshot;
+#[cfg(tokio_unstable)]
+use crate::source_path;
 
 /// How many kinds have their own histograms, including `other`.
 pub(crate) const MAX_KINDS: usize = 257;
@@ -149,7 +151,8 @@ impl Kinds {
             return None;
         }
         let mut table = self.table.lock();
-        let text = location.to_string();
+        let file = source_path::shorten(location.file());
+        let text = format!("{file}:{}:{}", location.line(), location.column());
         let kind = table.get_or_insert(&text, Some(&text));
         // The lock is held until here, so that no two threads insert at the
         // same time.

@@ -69,6 +69,15 @@ pub(super) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
+/// Returns the function of a frame as text. An async block or closure without a
+/// name of its own is shown by its module: ``in `app::session` ``.
+pub(super) fn function(function: &str) -> String {
+    match function.rsplit_once("::") {
+        Some((module, kind)) if kind.starts_with('{') => format!("in `{}`", clean(module)),
+        _ => format!("`{}`", clean(function)),
+    }
+}
+
 /// Returns a sentence that says what blocked, how often and for how long.
 pub(crate) fn title(finding: &Finding) -> String {
     let subject = subject(finding);
@@ -163,6 +172,12 @@ mod tests {
         finding.ongoing = None;
         finding.primitive = None;
         assert_eq!(title(&finding), "a synchronous sleep blocked the event loop once, for 2.41 s");
+    }
+
+    #[test]
+    fn a_function_without_a_name_is_shown_by_its_module() {
+        assert_eq!(function("app::session::run"), "`app::session::run`");
+        assert_eq!(function("app::session::{async fn}"), "in `app::session`");
     }
 
     #[test]

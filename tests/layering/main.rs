@@ -36,13 +36,14 @@ const LIBRARY: &[Rule] = &[
     ("owned_thread", &[]),
     ("per_process", &[]),
     ("os", &[]),
+    ("source_path", &[]),
     ("token_bucket", &[]),
     ("unix_time", &[]),
     ("serde_time", &["unix_time"]),
     ("self_metrics", &["snapshot"]),
     ("zeroed", &[]),
     // On the workers' threads. Nothing here knows who reads the records.
-    ("record", &["os", "snapshot", "unix_time", "zeroed"]),
+    ("record", &["os", "snapshot", "source_path", "unix_time", "zeroed"]),
     ("instrument", &["record"]),
     ("console", &[]),
     // On the watchdog's thread.
@@ -53,7 +54,7 @@ const LIBRARY: &[Rule] = &[
         &["capture", "evidence", "finding", "os", "record", "self_metrics", "settings", "token_bucket"],
     ),
     // On the report thread. Only `report::thread` uses the recorder.
-    ("diagnose", &["build_id", "evidence", "finding"]),
+    ("diagnose", &["build_id", "evidence", "finding", "source_path"]),
     ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
     ("report", &["diagnose::roots", "finding"]),
     (

@@ -16,11 +16,12 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use gimli::{Dwarf, SectionId, Unit};
 
+use crate::diagnose::compile_unit::CompileUnit;
 use crate::diagnose::image::bytes::Bytes;
 use crate::diagnose::image::elf::Elf;
 pub(super) use crate::diagnose::image::missing::MissingLines;
@@ -71,11 +72,10 @@ impl Image {
         Self { program: program.map(Arc::new), is_program: true, index: None }
     }
 
-    /// Returns the directories in which the compiler ran for Rust code of the
-    /// running program. For each member of a workspace this is the workspace's
-    /// root. Debug information has full paths; the compiler's messages have
-    /// paths relative to these directories.
-    pub(super) fn compile_directories(&mut self, max_memory: u64) -> Result<BTreeSet<PathBuf>, MissingLines> {
+    /// Returns where Rust code of the running program was compiled. Debug
+    /// information has full paths; the compiler's messages have paths relative
+    /// to the directories of these units.
+    pub(super) fn compile_units(&mut self, max_memory: u64) -> Result<BTreeSet<CompileUnit>, MissingLines> {
         if self.index.is_none() {
             let elf = self.open_program()?;
             let file = CodeFile { path: program_path(), ..CodeFile::none() };
@@ -84,7 +84,18 @@ impl Image {
             lines_source(source, &file.path)?;
             self.index = Some(UnitIndex::read(&dwarf(source, max_memory)?));
         }
-        Ok(self.index.as_ref().map(|index| index.compile_directories.clone()).unwrap_or_default())
+        Ok(self.index.as_ref().map(|index| index.compile_units.clone()).unwrap_or_default())
+    }
+
+    /// Returns the crates of the running program that have a function `main` at
+    /// their root: the program's own. Empty without a symbol table.
+    pub(super) fn main_crates(&mut self) -> Result<BTreeSet<String>, MissingLines> {
+        let elf = self.open_program()?;
+        let file = CodeFile { path: program_path(), ..CodeFile::none() };
+        let debug_file = split::debug_file(&elf, &file);
+        let source = debug_file.as_ref().unwrap_or(&elf);
+        let strings = source.bytes_of(".strtab", &mut 0).unwrap_or_else(|_| Bytes::empty());
+        Ok(symbol_table::main_crates(&strings).unwrap_or_default())
     }
 
     fn open_program(&mut self) -> Result<Elf, MissingLines> {

@@ -1,11 +1,16 @@
 //! The functions of a symbol table.
 
+use std::collections::BTreeSet;
+
 use gimli::Reader;
 
 use crate::diagnose::image::bytes::Bytes;
 
 const ENTRY_BYTES: usize = 24;
 const ENTRIES_PER_READ: usize = 1024;
+const BYTES_PER_READ: usize = 64 * 1024;
+/// No name of a function `main` at the root of a crate is longer.
+const MAX_MAIN_NAME_BYTES: usize = 256;
 /// A symbol without a size, as in assembly, reaches at most this far.
 const MAX_UNSIZED_BYTES: u64 = 4096;
 /// The names of at most this many functions that share an address are kept.
@@ -87,6 +92,39 @@ fn add(entry: &[u8], sorted: &[(u64, usize)], found: &mut [Option<Candidate>]) {
             best => *best = Some(Candidate { begin, size, names: vec![name] }),
         }
     }
+}
+
+/// Returns the crates with a function `main` at their root. Reads the names of
+/// all symbols once, in parts.
+pub(super) fn main_crates(strings: &Bytes) -> gimli::Result<BTreeSet<String>> {
+    let mut crates = BTreeSet::new();
+    let mut strings = strings.clone();
+    let mut part = vec![0; BYTES_PER_READ];
+    // The beginning of a name whose end is in the next part.
+    let mut begun = Vec::new();
+    while strings.len() > 0 {
+        let length = strings.len().min(part.len());
+        strings.read_slice(&mut part[..length])?;
+        let mut names = part[..length].split(|byte| *byte == 0).peekable();
+        while let Some(name) = names.next() {
+            if begun.len() + name.len() <= MAX_MAIN_NAME_BYTES {
+                begun.extend_from_slice(name);
+            }
+            if names.peek().is_some() {
+                crates.extend(main_crate(&begun));
+                begun.clear();
+            }
+        }
+    }
+    Ok(crates)
+}
+
+fn main_crate(symbol: &[u8]) -> Option<String> {
+    // Both mangling schemes contain each part with its length.
+    let symbol = std::str::from_utf8(symbol).ok().filter(|symbol| symbol.contains("4main"))?;
+    let name = format!("{:#}", rustc_demangle::try_demangle(symbol).ok()?);
+    let crate_name = name.strip_suffix("::main")?;
+    (!crate_name.contains("::")).then(|| crate_name.to_owned())
 }
 
 fn name(strings: &Bytes, offset: u32) -> Option<String> {

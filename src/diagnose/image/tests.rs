@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use addr2line::Loader;
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
@@ -74,9 +76,15 @@ fn the_symbol_of_an_address_is_found() {
 }
 
 #[test]
-fn the_compile_directory_of_this_program_is_read() {
-    let directories = Image::of_program().compile_directories(MEMORY).unwrap();
-    assert!(directories.contains(Path::new(env!("CARGO_MANIFEST_DIR"))), "{directories:?}");
+fn the_compile_units_of_this_program_are_read() {
+    let units = Image::of_program().compile_units(MEMORY).unwrap();
+    let here = CompileUnit {
+        directory: PathBuf::from(env!("CARGO_MANIFEST_DIR")),
+        root_file: PathBuf::from("src/lib.rs"),
+    };
+    assert!(units.contains(&here), "{units:?}");
+    let crates = Image::of_program().main_crates().unwrap();
+    assert!(crates.contains("loopscope"), "{crates:?}");
 }
 
 #[test]

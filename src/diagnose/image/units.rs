@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use gimli::{AttributeValue, DebugInfoOffset, Dwarf, Reader, Unit, UnitHeader, constants};
 
+use crate::diagnose::compile_unit::CompileUnit;
 use crate::diagnose::image::bytes::Bytes;
 
 /// Ranges of one unit that are at most this far apart become one range. The
@@ -21,8 +22,8 @@ pub(super) struct UnitIndex {
     ranges: Vec<UnitRange>,
     /// The offset of each unit, sorted.
     units: Vec<usize>,
-    /// The directories in which the compiler ran for Rust code.
-    pub(super) compile_directories: BTreeSet<PathBuf>,
+    /// Where Rust code was compiled.
+    pub(super) compile_units: BTreeSet<CompileUnit>,
 }
 
 #[derive(Debug)]
@@ -57,9 +58,7 @@ impl UnitIndex {
 
     fn add(&mut self, dwarf: &Dwarf<Bytes>, header: UnitHeader<Bytes>, offset: usize) -> gimli::Result<()> {
         let unit = dwarf.unit(header)?;
-        if let Some(directory) = rust_compile_directory(&unit)?.filter(|path| path.is_absolute()) {
-            self.compile_directories.insert(directory);
-        }
+        self.compile_units.extend(rust_compile_unit(&unit)?);
         let mut found = Vec::new();
         let mut ranges = dwarf.unit_ranges(&unit)?;
         while let Some(range) = ranges.next()? {
@@ -101,8 +100,8 @@ pub(super) fn read_unit(dwarf: &Dwarf<Bytes>, offset: usize) -> gimli::Result<Un
     dwarf.unit(dwarf.unit_header(DebugInfoOffset(offset))?)
 }
 
-/// Returns the directory where a unit was compiled, if it is Rust.
-fn rust_compile_directory(unit: &Unit<Bytes>) -> gimli::Result<Option<PathBuf>> {
+/// Returns where and how a unit was compiled, if it is Rust.
+fn rust_compile_unit(unit: &Unit<Bytes>) -> gimli::Result<Option<CompileUnit>> {
     let mut entries = unit.entries();
     let Some(root) = entries.next_dfs()? else { return Ok(None) };
     let language = root.attr_value(constants::DW_AT_language);
@@ -111,6 +110,12 @@ fn rust_compile_directory(unit: &Unit<Bytes>) -> gimli::Result<Option<PathBuf>> 
         Some(language) => matches!(language, AttributeValue::Language(constants::DW_LANG_Rust)),
         None => unit.dwo_id.is_some(),
     };
-    let directory = unit.comp_dir.as_ref().filter(|_| is_rust).map(|path| path.to_string()).transpose()?;
-    Ok(directory.map(|path| PathBuf::from(path.into_owned())))
+    let (Some(directory), Some(name)) = (unit.comp_dir.as_ref().filter(|_| is_rust), &unit.name) else {
+        return Ok(None);
+    };
+    // The compiler appends `/@/` and the name of a part of the crate.
+    let name = name.to_string()?;
+    let root_file = name.split_once("/@/").map_or(&*name, |(file, _)| file);
+    let directory = PathBuf::from(directory.to_string()?.into_owned());
+    Ok(Some(CompileUnit { directory, root_file: PathBuf::from(root_file) }))
 }

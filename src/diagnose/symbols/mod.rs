@@ -4,7 +4,7 @@
 //! from the symbol table. A stripped program gives only addresses.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -141,7 +141,7 @@ impl Symbols {
             found.push((file, addresses, infos));
         }
         if self.source_roots.is_none() {
-            self.source_roots = self.program.compile_directories(max_memory_bytes, now).map(SourceRoots::new);
+            self.source_roots = self.program.source_roots(max_memory_bytes, now);
         }
         // Without the program's directories, its own code cannot be told from
         // other code for certain.
@@ -152,7 +152,7 @@ impl Symbols {
                 roots
             }
             None => {
-                unknown_roots = SourceRoots::new([]);
+                unknown_roots = SourceRoots::new([], BTreeSet::new());
                 no_roots_until = self.program.failure.as_ref().map(|failure| failure.retry_at);
                 &unknown_roots
             }
@@ -219,18 +219,19 @@ impl KnownImage {
 
     /// Returns the directories of the program's sources, or `None` if they
     /// cannot be read now.
-    fn compile_directories(&mut self, max_memory_bytes: u64, now: Instant) -> Option<BTreeSet<PathBuf>> {
+    fn source_roots(&mut self, max_memory_bytes: u64, now: Instant) -> Option<SourceRoots> {
         if self.failure.as_ref().is_some_and(|failure| now < failure.retry_at) {
             return None;
         }
-        match self.image.compile_directories(max_memory_bytes) {
-            Ok(directories) => Some(directories),
+        let units = match self.image.compile_units(max_memory_bytes) {
+            Ok(units) => units,
             Err(missing) if missing.is_temporary() => {
                 self.note(Some(missing), now);
-                None
+                return None;
             }
-            Err(_) => Some(BTreeSet::new()),
-        }
+            Err(_) => BTreeSet::new(),
+        };
+        Some(SourceRoots::new(units, self.image.main_crates().unwrap_or_default()))
     }
 
     fn note(&mut self, missing: Option<MissingLines>, now: Instant) {
@@ -242,6 +243,9 @@ impl KnownImage {
     }
 }
 
+/// The name of a function as the compiler wrote it, its file, and its line.
+type NameFileLine = (Option<String>, Option<String>, Option<u32>);
+
 impl AddressSymbols {
     fn new(address: &CodeAddress, info: AddressInfo, roots: &SourceRoots) -> Self {
         let AddressInfo { frames, symbols, missing } = info;
@@ -250,23 +254,26 @@ impl AddressSymbols {
         if frames.is_empty() && !symbols.is_empty() {
             frames.push((None, None, None));
         }
-        // The symbol names the outermost inlined frame, with its whole path.
-        if let (Some((function, ..)), Some(symbol)) = (frames.last_mut(), symbols.first()) {
-            *function = Some(symbol.clone());
-        }
-        let frame = |(function, file, line): (Option<String>, Option<String>, Option<u32>)| {
-            let function = function.map(|name| demangled(&name));
-            let function = function.unwrap_or_else(|| unknown_frame(address).function);
-            let kind = roots.kind_of(&function, file.as_deref());
-            let function = names::qualified(&function, file.as_deref());
-            Frame {
-                function: names::readable(&function),
-                file: file.map(|file| roots.shorten(&file)),
-                line,
-                kind,
-            }
+        let is_in_program = is_program(&address.file.path);
+        let symbol = symbols.first().map(|symbol| demangled(symbol));
+        let outermost = frames.len() - usize::from(!frames.is_empty());
+        let frame = |(index, (debug_name, file, line)): (usize, NameFileLine)| {
+            let file = file.as_deref();
+            // The symbol names the outermost inlined frame, with its whole
+            // path.
+            let symbol = symbol.as_deref().filter(|_| index == outermost);
+            let debug_name = debug_name.map(|name| demangled(&name));
+            let debug_name = debug_name.as_deref();
+            let whole_name = symbol.or(debug_name);
+            let kind = whole_name.map_or(FrameKind::Native, |name| roots.kind_of(name, file, is_in_program));
+            let function = match (symbol, debug_name) {
+                (Some(symbol), debug_name) => names::from_symbol(symbol, debug_name, file),
+                (None, Some(name)) => names::from_debug_name(name, file),
+                (None, None) => unknown_frame(address).function,
+            };
+            Frame { function, file: file.map(|file| roots.shorten(file)), line, kind }
         };
-        let mut frames: Vec<_> = frames.into_iter().map(frame).collect();
+        let mut frames: Vec<_> = frames.into_iter().enumerate().map(frame).collect();
         if frames.is_empty() {
             frames.push(unknown_frame(address));
         }
@@ -297,7 +304,7 @@ fn merged(symbols: &[String]) -> Arc<[String]> {
 fn unmerged_name(symbols: &AddressSymbols, fd_type: Option<&str>) -> Option<String> {
     let fd_type = fd_type?;
     let of_type = symbols.merged_functions.iter().find(|name| name.contains(fd_type))?;
-    Some(names::readable(of_type))
+    Some(names::from_symbol(of_type, None, None))
 }
 
 fn demangled(name: &str) -> String {
@@ -314,16 +321,12 @@ fn is_program(path: &str) -> bool {
 /// Returns a frame with the address in place of the function's name.
 fn unknown_frame(address: &CodeAddress) -> Frame {
     let module = Path::new(&address.file.path).file_name().unwrap_or_default().to_string_lossy();
-    let kind = if is_library(&module) { FrameKind::Native } else { FrameKind::Application };
     let function = match &*module {
         "" => format!("{:#x}", address.address),
         module => format!("{module}+{:#x}", address.address),
     };
-    Frame { function, file: None, line: None, kind }
-}
-
-fn is_library(module: &str) -> bool {
-    module.is_empty() || module.contains(".so") || module.starts_with('[')
+    // It may be anybody's code.
+    Frame { function, file: None, line: None, kind: FrameKind::Native }
 }
 
 #[cfg(test)]

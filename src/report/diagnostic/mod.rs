@@ -164,16 +164,32 @@ fn lock(finding: &Finding) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// Returns the innermost known function, if no file is known.
+/// Returns what is known of the place, if no file of the application is: the
+/// called function, else the innermost one.
 fn function(finding: &Finding) -> Option<String> {
     match &finding.site {
         Some(Site { file: Some(_), .. }) => None,
-        Some(site) => Some(format!("`{}`, in an unknown file", clean(&site.function))),
-        None => finding.stack.first().map(|frame| {
-            let function = clean(&frame.function);
-            format!("`{function}`, called from an unknown line of the application")
+        Some(site) => Some(format!("{}, in an unknown file", text::function(&site.function))),
+        None => called_frame(finding).map(|frame| {
+            let place = place(frame);
+            format!("{place}, called from an unknown line of the application")
         }),
     }
+}
+
+/// Returns the frame of the called function. Its name there may have private
+/// modules.
+fn called_frame(finding: &Finding) -> Option<&Frame> {
+    let last = |path: &str| path.rsplit("::").next().unwrap_or_default().to_owned();
+    let called = finding.primitive.as_deref().map(last);
+    let is_called = |frame: &&Frame| called.as_deref() == Some(&last(&frame.function));
+    // Outside of the runtime's frames, every stack is the same.
+    let inner = || finding.stack.iter().take_while(|frame| frame.kind != FrameKind::Runtime);
+    inner()
+        .filter(is_called)
+        .last()
+        .or_else(|| finding.stack.iter().find(is_called))
+        .or(finding.stack.first())
 }
 
 /// Returns the application's frames that called the site, innermost first.
@@ -188,14 +204,20 @@ fn callers(finding: &Finding) -> impl Iterator<Item = String> {
     // An async block inside a function is a second frame at the same line.
     let mut callers: Vec<&Frame> = application.collect();
     callers.dedup_by_key(|frame| (&frame.file, frame.line));
-    callers.into_iter().take(MAX_CALLERS).map(|frame| {
-        let function = clean(&frame.function);
-        match (&frame.file, frame.line) {
-            (Some(file), Some(line)) => format!("`{function}` at {}:{line}", clean(file)),
-            (Some(file), None) => format!("`{function}` in {}", clean(file)),
-            (None, _) => format!("`{function}`"),
+    callers.into_iter().take(MAX_CALLERS).map(place)
+}
+
+/// Returns the function of a frame and where it is.
+fn place(frame: &Frame) -> String {
+    let function = text::function(&frame.function);
+    match (&frame.file, frame.line) {
+        (Some(file), Some(line)) if function.starts_with("in ") => {
+            format!("{}:{line} {function}", clean(file))
         }
-    })
+        (Some(file), Some(line)) => format!("{function} at {}:{line}", clean(file)),
+        (Some(file), None) => format!("{function} in {}", clean(file)),
+        (None, _) => function,
+    }
 }
 
 /// Returns how far the frames can be trusted, if the stack is not exact.

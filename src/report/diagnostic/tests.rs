@@ -137,6 +137,29 @@ warning[loopscope::other]: an unidentified call blocked the event loop once, for
 }
 
 #[test]
+fn without_a_site_the_called_function_is_named_with_its_line() {
+    let mut finding = minimal();
+    finding.primitive = Some("axum::Json::from_bytes".to_owned());
+    finding.stack = sample::sleep().stack;
+    let called = &mut finding.stack[1];
+    (called.kind, called.function) = (FrameKind::Dependency, "axum::json::Json::from_bytes".to_owned());
+    (called.file, called.line) = (Some("axum-0.8.9/src/json.rs".to_owned()), Some(194));
+    let text = without_source(&finding);
+    assert!(
+        text.contains("= function: `axum::json::Json::from_bytes` at axum-0.8.9/src/json.rs:194, called"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_caller_without_a_name_is_shown_by_its_line() {
+    let mut finding = sample::sleep();
+    finding.stack[3].function = "chat::session::{async fn}".to_owned();
+    let text = with_source(&finding);
+    assert!(text.contains("= called from: src/session.rs:88 in `chat::session`\n"), "{text}");
+}
+
+#[test]
 fn a_site_without_a_file_is_named_by_its_function() {
     let mut finding = minimal();
     finding.site = Some(Site { function: "chat::f".to_owned(), file: None, line: None });

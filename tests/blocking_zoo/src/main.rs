@@ -39,6 +39,7 @@ macro_rules! entries {
 }
 
 entries! {
+    backtrace
     barrier
     big_frames
     c_library
@@ -104,6 +105,8 @@ entries! {
     sorting
     spin_loop
     sqlite
+    sqlite_rows
+    stderr_pipe
     tcp_accept
     tcp_connect
     tcp_connect_timeout

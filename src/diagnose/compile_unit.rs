@@ -1,0 +1,59 @@
+//! Where and how Cargo compiled a part of the program.
+
+use std::path::{Path, PathBuf};
+
+use crate::source_path;
+
+/// A part of a program that the Rust compiler compiled at once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct CompileUnit {
+    /// The directory in which the compiler ran.
+    pub(super) directory: PathBuf,
+    /// The crate's root file, such as `src/main.rs`. Cargo passes a relative
+    /// path for the packages of the workspace, and runs the compiler in the
+    /// workspace's root. For any other package the path is absolute, and the
+    /// compiler runs in the package's own directory.
+    pub(super) root_file: PathBuf,
+}
+
+impl CompileUnit {
+    /// Returns whether the crate is a program. No dependency is one.
+    pub(super) fn is_program(&self) -> bool {
+        self.root_file.ends_with("src/main.rs")
+            || self.root_file.parent().is_some_and(|folder| folder.ends_with("src/bin"))
+    }
+
+    /// Returns the folder of the package.
+    pub(super) fn package_directory(&self) -> PathBuf {
+        let file = self.directory.join(&self.root_file);
+        let folders = file.ancestors().skip(1);
+        let is_source_folder = |folder: &&Path| folder.ends_with("src") || folder.ends_with("src/bin");
+        folders.skip_while(is_source_folder).next().unwrap_or(&file).to_owned()
+    }
+
+    /// Returns whether the crate may be one of the application's.
+    pub(super) fn is_application(&self) -> bool {
+        let is_absolute = self.directory.is_absolute();
+        let is_root = self.directory.parent().is_none();
+        // A path prefix that is remapped to nothing makes a dependency's path
+        // relative, too.
+        let is_workspace =
+            self.root_file.is_relative() && (is_absolute || !is_in_downloaded_package(&self.directory));
+        !is_root && (is_workspace || self.is_program()) && !is_in_std(&self.root_file)
+    }
+}
+
+/// Returns whether the folder is on this machine and contains a package as a
+/// registry has it: somebody else's, with or without changes.
+pub(super) fn is_published_package(folder: &Path) -> bool {
+    const FILES_OF_REGISTRY: [&str; 3] = [".cargo-checksum.json", ".cargo_vcs_info.json", "Cargo.toml.orig"];
+    folder.is_absolute() && FILES_OF_REGISTRY.iter().any(|file| folder.join(file).is_file())
+}
+
+pub(super) fn is_in_downloaded_package(directory: &Path) -> bool {
+    source_path::is_in_downloaded_package(&directory.join("src/lib.rs").to_string_lossy())
+}
+
+fn is_in_std(root_file: &Path) -> bool {
+    source_path::is_in_std(&root_file.to_string_lossy())
+}
