@@ -254,8 +254,10 @@ pub struct Split {
 #[non_exhaustive]
 pub struct Detail {
     /// The name of the system call that the thread was in, such as `futex`, or
-    /// its number if the name is not known. `None` if the thread was computing,
-    /// or if the kernel did not report the call.
+    /// its number if the name is not known. If the kernel hides the call, as in
+    /// a process that is not dumpable, the kernel's function in which the
+    /// thread waited, such as `hrtimer_nanosleep`. `None` if the thread was
+    /// computing, or if the kernel reported neither.
     pub syscall: Option<String>,
     /// What the file descriptor of the system call refers to, such as a path.
     /// `None` if the call has no descriptor, or if it is not known.

@@ -16,7 +16,8 @@ use crate::record::clock::Clock;
 use crate::record::slot::Slot;
 use crate::self_metrics::{CaptureOutcome, SelfMetrics};
 use crate::settings::Signals;
-use crate::watchdog::call_info::{call_info, syscall_before};
+use crate::watchdog::call_info::{call_info, call_info_by_wait_function, syscall_before};
+use crate::watchdog::last_sleep::LastSleep;
 use crate::watchdog::procfs::ProcReader;
 use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
 use crate::watchdog::syscalls::{self, Restart, Syscall};
@@ -26,6 +27,12 @@ pub(crate) use crate::capture::unwind::Unwinder;
 /// How long the watchdog waits for the answer of a running thread before it
 /// continues with other workers. A thread on a CPU answers within about 30 µs.
 const ANSWER_TIMEOUT: Duration = Duration::from_micros(500);
+/// A thread that is on a CPU for this long is not about to leave or to enter a
+/// call in which it waits.
+const MIN_TIME_ON_CPU: Duration = Duration::from_micros(20);
+/// How often the watchdog reads again what a thread does if that changed since
+/// the sample.
+const MAX_ACTIVITY_READS: u32 = 3;
 
 /// Inspects one thread.
 pub(crate) struct Inspector {
@@ -34,6 +41,12 @@ pub(crate) struct Inspector {
     proc_reader: ProcReader,
     requester: Option<StackRequester>,
     open_request: Option<OpenRequest>,
+    last_sample: Option<ThreadSample>,
+    /// Whether the thread was on a CPU for most of the time between the last
+    /// two samples, apart from its waits for a CPU.
+    was_mostly_on_cpu: bool,
+    /// The last sleep of a thread that the last sample found runnable.
+    last_sleep: LastSleep,
 }
 
 /// A request for a stack that has not been answered yet.
@@ -56,15 +69,59 @@ pub(crate) struct CaptureTools<'t> {
 
 impl Inspector {
     pub(crate) fn new(thread: ThreadInfo, slot: &'static Slot) -> Self {
-        Self { thread, slot, proc_reader: ProcReader::new(thread.tid), requester: None, open_request: None }
+        Self {
+            thread,
+            slot,
+            proc_reader: ProcReader::new(thread.tid),
+            requester: None,
+            open_request: None,
+            last_sample: None,
+            was_mostly_on_cpu: false,
+            last_sleep: LastSleep::default(),
+        }
     }
 
     pub(crate) fn thread(&self) -> ThreadInfo {
         self.thread
     }
 
-    pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
-        self.proc_reader.sample(clock)
+    pub(crate) fn sample(&mut self, clock: &Clock) -> Option<ThreadSample> {
+        let sample = self.proc_reader.sample(clock)?;
+        if let Some(before) = self.last_sample.replace(sample) {
+            let waited = sample.run_queue_nanos.saturating_sub(before.run_queue_nanos);
+            let elapsed = clock.nanos(before.at, sample.at).saturating_sub(waited);
+            let grown = sample.cpu_nanos.saturating_sub(before.cpu_nanos);
+            self.was_mostly_on_cpu = grown > 0 && grown >= elapsed / 2;
+        }
+        if !sample.is_runnable() {
+            self.last_sleep = LastSleep::default();
+        } else if !self.last_sleep.is_observed() {
+            self.last_sleep.add(self.proc_reader.sleeps(), sample.cpu_nanos);
+        }
+        Some(sample)
+    }
+
+    /// Returns whether a capture that is due has to wait for a later sample:
+    /// the thread is runnable, and may have just woken in a call that a signal
+    /// would interrupt.
+    pub(crate) fn defers_capture(&mut self, now: &ThreadSample, signals: Signals) -> bool {
+        if signals != Signals::Safe || !now.is_runnable() {
+            return false;
+        }
+        self.last_sleep.add(self.proc_reader.sleeps(), now.cpu_nanos);
+        self.last_sleep.may_show_a_run(now.cpu_nanos)
+    }
+
+    /// Returns whether the thread computes, as far as the samples show it.
+    fn is_on_cpu(&self, now: &ThreadSample) -> bool {
+        match now.activity {
+            ThreadActivity::Running => true,
+            ThreadActivity::InSyscall(_) | ThreadActivity::OutsideSyscall => false,
+            ThreadActivity::Unknown => {
+                let has_run = now.is_runnable() && self.last_sleep.has_run_until(now.cpu_nanos);
+                has_run || self.was_mostly_on_cpu
+            }
+        }
     }
 
     /// Captures the poll with the number `seq`, whose age is `age_nanos`.
@@ -78,20 +135,57 @@ impl Inspector {
         tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
         match now.activity {
-            ThreadActivity::InSyscall(call) => self.capture_waiting(seq, age_nanos, call, now.state, tools),
-            ThreadActivity::Running | ThreadActivity::Unknown => {
-                let is_running = now.activity == ThreadActivity::Running;
-                // A thread in state D outside of a system call waits for a page
-                // from disk.
+            ThreadActivity::InSyscall(call) => self.capture_waiting(seq, age_nanos, call, now, tools),
+            ThreadActivity::Running | ThreadActivity::OutsideSyscall | ThreadActivity::Unknown => {
+                let is_running = self.is_on_cpu(now);
                 let is_uninterruptible = now.state == b'D';
                 let request = OpenRequest { age_nanos, is_running, is_uninterruptible, call: None };
-                if tools.signals != Signals::Never && self.request_stack(seq, request) {
+                if self.may_signal(now, tools.signals) && self.request_stack(seq, request, now) {
                     return self.await_answer(tools);
                 }
                 tools.self_metrics.count_capture(CaptureOutcome::NoStack);
-                Some(Capture::without_stack(age_nanos, is_running, None))
+                Some(self.capture_without_stack(age_nanos, now))
             }
         }
+    }
+
+    /// Returns whether a signal may be sent to a thread that is in no known
+    /// system call.
+    ///
+    /// A runnable thread may have just woken in a call that the signal would
+    /// interrupt, and on a busy machine it stays there until it gets a CPU. So
+    /// it must have run since it last slept. Where the kernel does not report
+    /// the number of sleeps, it must be on a CPU, and its call must be known.
+    fn may_signal(&self, now: &ThreadSample, signals: Signals) -> bool {
+        match (signals, now.activity) {
+            (Signals::Never, _) => false,
+            (Signals::Always, _) | (Signals::Safe, ThreadActivity::OutsideSyscall) => true,
+            (Signals::Safe, ThreadActivity::InSyscall(_)) => false,
+            (Signals::Safe, ThreadActivity::Unknown) => now.is_runnable() && self.has_run_since_sleep(now),
+            (Signals::Safe, ThreadActivity::Running) => {
+                if self.last_sleep.is_observed() {
+                    self.has_run_since_sleep(now)
+                } else {
+                    self.proc_reader.is_on_cpu_for(MIN_TIME_ON_CPU)
+                }
+            }
+        }
+    }
+
+    /// Returns whether the thread has run for some time since it last slept,
+    /// until now.
+    fn has_run_since_sleep(&self, now: &ThreadSample) -> bool {
+        self.last_sleep.has_run_until(now.cpu_nanos) && self.last_sleep.is_last(self.proc_reader.sleeps())
+    }
+
+    /// Returns whether the thread still does what the sample found it doing.
+    /// The watchdog asks directly before it sends a signal, because a thread
+    /// that ran may have entered a call since.
+    fn is_still(&self, now: &ThreadSample) -> bool {
+        (0..MAX_ACTIVITY_READS).any(|_| match now.activity {
+            ThreadActivity::Unknown => self.proc_reader.state().unwrap_or(now.state) == now.state,
+            activity => self.proc_reader.activity() == activity,
+        })
     }
 
     /// Returns whether the thread waits for something other than this lock and
@@ -112,11 +206,16 @@ impl Inspector {
 
     /// Returns a capture from the sample alone, without a stack.
     pub(crate) fn capture_without_stack(&self, age_nanos: u64, now: &ThreadSample) -> Capture {
+        let is_on_cpu = self.is_on_cpu(now);
         let call = match now.activity {
             ThreadActivity::InSyscall(call) => Some(call_info(&call, syscalls::find(call.number))),
-            ThreadActivity::Running | ThreadActivity::Unknown => None,
+            ThreadActivity::Unknown if !is_on_cpu => {
+                self.proc_reader.wait_function().map(call_info_by_wait_function)
+            }
+            ThreadActivity::Running | ThreadActivity::OutsideSyscall | ThreadActivity::Unknown => None,
         };
-        Capture::without_stack(age_nanos, now.activity == ThreadActivity::Running, call)
+        let capture = Capture::without_stack(age_nanos, is_on_cpu, call);
+        Capture { uninterruptible: now.state == b'D' && !is_on_cpu, ..capture }
     }
 
     fn capture_waiting(
@@ -124,7 +223,7 @@ impl Inspector {
         seq: u64,
         age_nanos: u64,
         call: InSyscall,
-        state: u8,
+        now: &ThreadSample,
         tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
         let known = syscalls::find(call.number);
@@ -137,7 +236,7 @@ impl Inspector {
         let info = call_info(&call, known);
         let unwound = unwind(&stack, Some(&call), tools.unwinder);
         if unwound.evidence == Evidence::Leaf {
-            let is_uninterruptible = state == b'D';
+            let is_uninterruptible = now.state == b'D';
             let may_signal = match tools.signals {
                 Signals::Never => false,
                 // The signal is delivered when the call returns, or earlier if
@@ -150,7 +249,7 @@ impl Inspector {
             };
             let call = Some((call, info.clone()));
             let request = OpenRequest { age_nanos, is_running: false, is_uninterruptible, call };
-            let is_requested = may_signal && self.request_stack(seq, request);
+            let is_requested = may_signal && self.request_stack(seq, request, now);
             if is_requested && !is_uninterruptible {
                 return self.await_answer(tools);
             }
@@ -159,7 +258,7 @@ impl Inspector {
         let unwound =
             if unwound.evidence == Evidence::Leaf { tools.unwinder.reconstruct(&stack) } else { unwound };
         let capture = capture(age_nanos, unwound, false, Some(info), tools.unwinder);
-        Some(Capture { uninterruptible: state == b'D', ..capture })
+        Some(Capture { uninterruptible: now.state == b'D', ..capture })
     }
 
     /// Copies the stack from outside. Returns `None` unless the thread was in
@@ -196,8 +295,9 @@ impl Inspector {
         }
     }
 
-    /// Requests a stack by signal. Returns whether the request was sent.
-    fn request_stack(&mut self, seq: u64, request: OpenRequest) -> bool {
+    /// Requests a stack by signal. Returns whether the request was sent. It is
+    /// not sent if the thread does something else than at the sample.
+    fn request_stack(&mut self, seq: u64, request: OpenRequest, now: &ThreadSample) -> bool {
         if self.requester.is_none() {
             self.requester = StackRequester::new();
         }
@@ -207,7 +307,7 @@ impl Inspector {
             // is done by now; this discards its copy.
             requester.cancel();
         }
-        let is_requested = requester.request(self.thread, self.slot.seq(), seq);
+        let is_requested = self.is_still(now) && requester.request(self.thread, self.slot.seq(), seq);
         if is_requested {
             self.open_request = Some(request);
         }
@@ -304,4 +404,47 @@ fn unwind(stack: &CopiedStack, call: Option<&InSyscall>, unwinder: &mut Unwinder
     let mut unwound = unwinder.unwind(&caller);
     unwound.addresses.insert(0, stack.ip);
     unwound
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::slot;
+
+    fn sample(state: u8, activity: ThreadActivity, cpu_nanos: u64) -> ThreadSample {
+        ThreadSample { at: 0, cpu_nanos, run_queue_nanos: 0, slices: 7, state, activity }
+    }
+
+    #[test]
+    fn a_thread_in_an_unknown_call_gets_a_signal_only_once_it_has_run() {
+        let thread = os::current_thread().unwrap();
+        let mut inspector = Inspector::new(thread, slot::take());
+        for state in [b'S', b'D', b'T', b'?'] {
+            let waits = sample(state, ThreadActivity::Unknown, 0);
+            assert!(!inspector.defers_capture(&waits, Signals::Safe));
+            assert!(!inspector.may_signal(&waits, Signals::Safe), "{}", char::from(state));
+            assert!(inspector.may_signal(&waits, Signals::Always));
+        }
+        let runs = |cpu_nanos| sample(b'R', ThreadActivity::Unknown, cpu_nanos);
+        // This thread may sleep in the test itself, on a busy machine.
+        let has_run = (0..100).any(|_| {
+            assert!(!inspector.may_signal(&runs(0), Signals::Safe));
+            let is_deferred = inspector.defers_capture(&runs(0), Signals::Safe);
+            assert!(!inspector.may_signal(&runs(0), Signals::Safe));
+            let has_run = !inspector.defers_capture(&runs(1_000_000), Signals::Safe);
+            let may_signal = inspector.may_signal(&runs(1_000_000), Signals::Safe);
+            inspector.last_sleep = LastSleep::default();
+            is_deferred && has_run && may_signal
+        });
+        assert!(has_run);
+        assert!(!inspector.may_signal(&runs(u64::MAX), Signals::Never));
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_page_may_get_a_signal() {
+        let inspector = Inspector::new(os::current_thread().unwrap(), slot::take());
+        let waits = sample(b'D', ThreadActivity::OutsideSyscall, 0);
+        assert!(inspector.may_signal(&waits, Signals::Safe));
+        assert!(!inspector.may_signal(&waits, Signals::Never));
+    }
 }

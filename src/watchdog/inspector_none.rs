@@ -45,7 +45,7 @@ impl Inspector {
     }
 
     /// Returns a sample that has the time and nothing else.
-    pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
+    pub(crate) fn sample(&mut self, clock: &Clock) -> Option<ThreadSample> {
         Some(ThreadSample {
             at: clock.ticks(),
             cpu_nanos: 0,
@@ -77,6 +77,10 @@ impl Inspector {
     }
 
     pub(crate) fn has_open_request(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn defers_capture(&self, _: &ThreadSample, _: Signals) -> bool {
         false
     }
 

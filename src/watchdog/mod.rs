@@ -10,6 +10,8 @@ mod inspector;
 #[cfg(not(stack_capture))]
 #[path = "inspector_none.rs"]
 mod inspector;
+#[cfg(stack_capture)]
+mod last_sleep;
 #[cfg(not(tokio_unstable))]
 mod no_progress;
 pub(crate) mod outbox;

@@ -1,8 +1,9 @@
 //! Reads the state of a thread from `/proc`, without disturbing the thread.
 
-use std::fs::File;
-use std::io;
+use std::fs::{self, File};
+use std::hint;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 use crate::os;
 use crate::record::clock::Clock;
@@ -28,7 +29,8 @@ impl ProcReader {
     /// Opens the files. If a file cannot be opened, the samples lack its
     /// values.
     pub(crate) fn new(tid: i32) -> Self {
-        let open = |name| File::open(format!("/proc/self/task/{tid}/{name}")).ok();
+        let is_own = is_of_own_pid_namespace();
+        let open = |name| is_own.then(|| File::open(format!("/proc/self/task/{tid}/{name}")).ok()).flatten();
         Self { tid, schedstat: open("schedstat"), stat: open("stat"), syscall: open("syscall") }
     }
 
@@ -63,32 +65,100 @@ impl ProcReader {
     /// on a CPU.
     fn schedule(&self) -> Option<(u64, u64)> {
         let mut buffer = [0; 96];
-        let text = read(self.schedstat.as_ref()?, &mut buffer).ok()?;
+        let text = std::str::from_utf8(read(self.schedstat.as_ref()?, &mut buffer)?).ok()?;
         let mut fields = text.split_whitespace().skip(1).map(str::parse);
         Some((fields.next()?.ok()?, fields.next()?.ok()?))
     }
 
-    fn state(&self) -> Option<u8> {
+    /// Returns the letter of the thread's state now.
+    pub(crate) fn state(&self) -> Option<u8> {
         let mut buffer = [0; 96];
-        let text = read(self.stat.as_ref()?, &mut buffer).ok()?;
-        // The name before the state is in parentheses. It may contain any
-        // character, even parentheses.
-        text.as_bytes().get(text.rfind(')')? + 2).copied()
+        parse_state(read(self.stat.as_ref()?, &mut buffer)?)
+    }
+
+    /// Returns whether the thread is on a CPU for all of this time, which begins
+    /// now. The CPU clock of a thread does not advance while it waits.
+    pub(crate) fn is_on_cpu_for(&self, time: Duration) -> bool {
+        let begin = Instant::now();
+        let Some(before) = os::thread_cpu_nanos(self.tid) else { return false };
+        while begin.elapsed() < time {
+            hint::spin_loop();
+        }
+        let grown = os::thread_cpu_nanos(self.tid).map_or(0, |now| now.saturating_sub(before));
+        // The first reading takes a part of the time.
+        u128::from(grown) >= time.as_nanos() * 3 / 4
+    }
+
+    /// Returns the function of the kernel in which the thread waits. The kernel
+    /// lets every thread of the process read this, also where it hides the
+    /// system call.
+    pub(crate) fn wait_function(&self) -> Option<String> {
+        self.stat.as_ref()?;
+        let name = fs::read_to_string(format!("/proc/self/task/{}/wchan", self.tid)).ok()?;
+        let is_name = |name: &String| name.bytes().all(|byte| byte.is_ascii_graphic());
+        // A thread that runs has `0`, and every thread of a kernel without
+        // symbols.
+        Some(name).filter(|name| !name.is_empty() && name != "0" && is_name(name))
+    }
+
+    /// Returns how many times the thread has slept until now. The kernel lets
+    /// every thread of the process read this, also where it hides the system
+    /// call.
+    pub(crate) fn sleeps(&self) -> Option<u64> {
+        // Without this file, `/proc` may belong to other processes.
+        self.stat.as_ref()?;
+        parse_field(
+            &fs::read(format!("/proc/self/task/{}/status", self.tid)).ok()?,
+            "voluntary_ctxt_switches",
+        )
     }
 
     /// Returns what the thread does now.
     pub(crate) fn activity(&self) -> ThreadActivity {
         let mut buffer = [0; 256];
-        let text = self.syscall.as_ref().and_then(|file| read(file, &mut buffer).ok());
-        text.and_then(parse_activity).unwrap_or(ThreadActivity::Unknown)
+        let line = self.syscall.as_ref().and_then(|file| read(file, &mut buffer));
+        let line = line.and_then(|line| std::str::from_utf8(line).ok());
+        line.and_then(parse_activity).unwrap_or(ThreadActivity::Unknown)
     }
 }
 
-fn read<'b>(file: &File, buffer: &'b mut [u8]) -> io::Result<&'b str> {
-    let length = file.read_at(buffer, 0)?;
-    // A thread's name may end in the middle of a character. Then the text is
-    // not valid UTF-8 and is not used.
-    std::str::from_utf8(&buffer[..length]).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+fn read<'b>(file: &File, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let length = file.read_at(buffer, 0).ok()?;
+    buffer.get(..length)
+}
+
+/// Returns whether `/proc` shows the ids of this process's own PID namespace.
+/// Otherwise a thread id of this process may be the id of another thread there.
+///
+/// `NSpid` has one id for each namespace, from that of `/proc` to the process's
+/// own. Kernels before 4.1 do not have it.
+fn is_of_own_pid_namespace() -> bool {
+    let ids =
+        fs::read("/proc/self/status").ok().and_then(|status| field(&status, "NSpid").map(<[u8]>::to_owned));
+    match ids {
+        Some(ids) => ids.split(u8::is_ascii_whitespace).filter(|id| !id.is_empty()).count() == 1,
+        None => fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == &*os::getpid().to_string()),
+    }
+}
+
+/// Returns the value of a field of `/proc/self/status`. Each line is `NAME:`
+/// and the value. The thread's name is one of the values and may be any bytes
+/// except a line feed, which the kernel escapes.
+fn field<'s>(status: &'s [u8], name: &str) -> Option<&'s [u8]> {
+    status
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))
+}
+
+fn parse_field(status: &[u8], name: &str) -> Option<u64> {
+    std::str::from_utf8(field(status, name)?).ok()?.trim().parse().ok()
+}
+
+/// Parses a line of `/proc/self/task/TID/stat`. The name before the state is in
+/// parentheses. It may contain any byte: the kernel cuts it after 15 bytes,
+/// even in the middle of a character.
+fn parse_state(line: &[u8]) -> Option<u8> {
+    line.get(line.iter().rposition(|byte| *byte == b')')? + 2).copied()
 }
 
 /// Parses a line of `/proc/self/task/TID/syscall`: `running`, or `number arg0 …
@@ -99,7 +169,10 @@ fn parse_activity(line: &str) -> Option<ThreadActivity> {
     if first == "running" {
         return Some(ThreadActivity::Running);
     }
-    let number = first.parse().ok().filter(|number| *number >= 0)?;
+    let number = first.parse().ok()?;
+    if number < 0 {
+        return Some(ThreadActivity::OutsideSyscall);
+    }
     let mut hex = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
     let mut arguments = [0; 6];
     for argument in &mut arguments {
@@ -115,7 +188,7 @@ mod tests {
     #[test]
     fn lines_of_proc_syscall_are_parsed() {
         assert_eq!(parse_activity("running\n"), Some(ThreadActivity::Running));
-        assert_eq!(parse_activity("-1 0x7f 0x80\n"), None);
+        assert_eq!(parse_activity("-1 0x7f 0x80\n"), Some(ThreadActivity::OutsideSyscall));
         assert_eq!(parse_activity(""), None);
         assert_eq!(parse_activity("230 0x0 zz"), None);
         let line = "230 0x0 0x0 0x7ffd 0x7ffe 0x0 0x1 0x7fffffffe000 0x7f12\n";
@@ -124,6 +197,47 @@ mod tests {
             (call.number, call.arguments[2], call.sp, call.pc),
             (230, 0x7ffd, 0x7fff_ffff_e000, 0x7f12)
         );
+    }
+
+    #[test]
+    fn the_state_follows_a_name_of_any_bytes() {
+        let cut =
+            [b"77 (aaaaaaaaaaaaaa\xC3) S 1 77".as_slice(), b"77 (\xD0\xBF\xD0) S 1", b"77 (R) S 1 (x) S 1"];
+        for line in cut {
+            assert_eq!(parse_state(line), Some(b'S'), "{}", line.escape_ascii());
+        }
+        assert_eq!(parse_state(b"77 (cut"), None);
+        assert_eq!(parse_state(b"77 (cut)"), None);
+    }
+
+    #[test]
+    fn fields_of_status_follow_a_name_of_any_bytes() {
+        let status = b"Name:\t\xC3 NSpid:\t9\nNSpid:\t12161\t4\nvoluntary_ctxt_switches:\t52\nnonvoluntary_ctxt_switches:\t7\n";
+        assert_eq!(field(status, "NSpid"), Some(b"\t12161\t4".as_slice()));
+        assert_eq!(parse_field(status, "voluntary_ctxt_switches"), Some(52));
+        assert_eq!(parse_field(status, "NSpid"), None);
+    }
+
+    #[test]
+    fn a_thread_with_a_cut_name_is_sampled() {
+        let (send_tid, receive_tid) = std::sync::mpsc::channel();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        // The kernel keeps 15 bytes, which end inside the last character.
+        let builder = std::thread::Builder::new()
+            .name("a\u{43F}\u{43F}\u{43F}\u{43F}\u{43F}\u{43F}\u{43F}\u{43F}".to_owned());
+        let wait = move || {
+            send_tid.send(os::current_thread().unwrap().tid).unwrap();
+            let _ = stopped.recv();
+        };
+        let thread = builder.spawn(wait).unwrap();
+        let reader = ProcReader::new(receive_tid.recv().unwrap());
+        while reader.state() != Some(b'S') {
+            assert!(matches!(reader.state(), Some(b'R' | b'S' | b'D')), "{:?}", reader.state());
+            std::thread::yield_now();
+        }
+        assert!(reader.sleeps().is_some());
+        drop(stop);
+        thread.join().unwrap();
     }
 
     #[test]

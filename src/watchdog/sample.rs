@@ -9,7 +9,11 @@ pub(crate) enum ThreadActivity {
     Running,
     /// The thread waits inside a system call.
     InSyscall(InSyscall),
-    /// The kernel does not report the activity.
+    /// The thread waits outside of a system call, for example for a page from
+    /// disk.
+    OutsideSyscall,
+    /// The kernel does not report the activity. The thread may be in any system
+    /// call.
     Unknown,
 }
 
@@ -36,4 +40,15 @@ pub(crate) struct ThreadSample {
     /// The letter of the state in proc(5): R, S, D, ...
     pub(crate) state: u8,
     pub(crate) activity: ThreadActivity,
+}
+
+impl ThreadSample {
+    /// Returns whether the thread ran or waited for a CPU.
+    pub(crate) fn is_runnable(&self) -> bool {
+        match self.activity {
+            ThreadActivity::Running => true,
+            ThreadActivity::Unknown => self.state == b'R',
+            ThreadActivity::InSyscall(_) | ThreadActivity::OutsideSyscall => false,
+        }
+    }
 }

@@ -2,8 +2,9 @@
 //! a condition holds, not after a fixed time.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
-use std::thread;
+use std::process::Command;
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
 use loopscope::{Finding, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
@@ -98,4 +99,21 @@ pub fn cpu_time() -> Duration {
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     assert_eq!(failed, 0);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Runs a scenario in a child process. A failed scenario panics or is killed
+/// by a signal. Prints what the scenario said that it did not check.
+///
+/// # Panics
+///
+/// If the scenario fails.
+pub fn run_scenario(scenario: &str) {
+    let this = env::current_exe().unwrap();
+    let output = Command::new(this).args(["--exact", scenario, "--ignored", "--nocapture"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{scenario}: {}\n{text}", output.status);
+    assert!(text.contains("1 passed"), "there is no scenario {scenario}\n{text}");
+    for line in text.lines().filter(|line| line.starts_with("NOT CHECKED")) {
+        eprintln!("{line}");
+    }
 }

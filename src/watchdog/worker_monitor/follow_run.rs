@@ -38,6 +38,7 @@ impl WorkerMonitor {
         let attributable = splitter.split().scaled_to(age).attributable();
         if !inspector.has_open_request()
             && run.is_capture_due(age, attributable, threshold)
+            && !inspector.defers_capture(&sample, context.signals)
             && context.capture_budget.take_spare(Instant::now())
             && let Some(poll) = active
         {

@@ -161,7 +161,8 @@ impl WorkerMonitor {
         if !inspector.is_in_poll(tracked.poll.seq) {
             return;
         }
-        if tracked.take_due_capture(&sample, before.as_ref(), times) {
+        let is_deferred = tracked.is_capture_due(times) && inspector.defers_capture(&sample, context.signals);
+        if !is_deferred && tracked.take_due_capture(&sample, before.as_ref(), times) {
             // A second capture of one stall must not use up the budget for the
             // first capture of another.
             let is_granted = if tracked.captures.is_empty() {

@@ -2,7 +2,7 @@
 
 use crate::evidence::{Capture, TimeSplit};
 use crate::record::slot::ActivePoll;
-use crate::watchdog::sample::{ThreadActivity, ThreadSample};
+use crate::watchdog::sample::ThreadSample;
 use crate::watchdog::time_split::TimeSplitter;
 
 /// A running thread has just woken if its CPU time is less than the poll's
@@ -47,6 +47,12 @@ impl TrackedPoll {
         }
     }
 
+    /// Returns whether a capture is due at this time of the poll, unless the
+    /// thread has just woken.
+    pub(super) fn is_capture_due(&self, times: TimeSplit) -> bool {
+        times.attributable() >= self.next_capture_nanos
+    }
+
     /// Returns whether a capture is due after this sample, and schedules the
     /// next one if so. `before` is the previous sample of the same thread,
     /// and `times` is the poll's time until the sample.
@@ -58,7 +64,7 @@ impl TrackedPoll {
     ) -> bool {
         self.wakes = count_wakes(self.wakes, sample, before, times);
         let is_skipped = (1..=MAX_SKIPPED_WAKES).contains(&self.wakes);
-        let is_due = times.attributable() >= self.next_capture_nanos && !is_skipped;
+        let is_due = self.is_capture_due(times) && !is_skipped;
         while is_due && self.next_capture_nanos <= times.attributable() {
             self.next_capture_nanos *= 2;
         }
@@ -86,7 +92,7 @@ impl TrackedPoll {
 /// its current code did not take the time. The next sample, if there is one,
 /// shows more.
 pub(super) fn has_just_woken(sample: &ThreadSample, times: TimeSplit) -> bool {
-    sample.activity == ThreadActivity::Running && times.on_cpu < times.attributable() / JUST_WOKEN_CPU_DIVISOR
+    sample.is_runnable() && times.on_cpu < times.attributable() / JUST_WOKEN_CPU_DIVISOR
 }
 
 /// Returns the number of consecutive wakes of a thread which every sample found
