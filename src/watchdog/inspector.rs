@@ -346,12 +346,12 @@ impl Inspector {
                 });
                 let unwound = unwind(&stack, call.as_ref().map(|(call, _)| call), tools.unwinder);
                 let info = call.map(|(_, info)| info);
-                // A system call with the cause `Other`, such as one that
-                // returns memory, is work of the kernel and counts as
-                // computing. A call with another cause, such as one on a file,
-                // does not.
-                let is_kernel_work =
-                    was_outside_call && info.as_ref().is_none_or(|call| call.cause == Cause::Other);
+                // A system call with the cause `Other` or `Cpu`, such as one
+                // that returns memory or reads a clock, is work of the kernel
+                // and counts as computing. A call with another cause, such as
+                // one on a file, does not.
+                let is_work = |call: &CallInfo| matches!(call.cause, Cause::Other | Cause::Cpu);
+                let is_kernel_work = was_outside_call && info.as_ref().is_none_or(is_work);
                 let on_cpu = !is_uninterruptible && (!in_kernel || is_kernel_work);
                 Some(Capture {
                     uninterruptible: is_uninterruptible,
