@@ -17,7 +17,7 @@ pub(crate) struct ThreadInfo {
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
     current_thread, fence_all_threads, getpid, has_receive_timeout, has_send_timeout, read_memory,
-    run_queue_nanos, thread_cpu_nanos,
+    read_memory_until_fault, run_queue_nanos, thread_cpu_nanos,
 };
 
 #[cfg(target_os = "linux")]
@@ -90,14 +90,51 @@ mod linux {
         if usize::try_from(read) == Ok(length) {
             return Some(bytes);
         }
-        // Some sandboxes and emulators do not provide this system call.
-        let refused =
-            matches!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM));
-        (refused && read_from_file(address, &mut bytes).is_ok()).then_some(bytes)
+        let is_read = is_call_refused()
+            && File::open("/proc/self/mem")
+                .is_ok_and(|file| file.read_exact_at(&mut bytes, address as u64).is_ok());
+        is_read.then_some(bytes)
     }
 
-    fn read_from_file(address: usize, bytes: &mut [u8]) -> std::io::Result<()> {
-        File::open("/proc/self/mem")?.read_exact_at(bytes, address as u64)
+    /// Returns whether the last system call failed because it is not available:
+    /// some sandboxes and emulators do not provide `process_vm_readv`.
+    fn is_call_refused() -> bool {
+        matches!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+    }
+
+    /// Copies memory of this process from `address` on, at most `length` bytes,
+    /// up to the first page that cannot be read.
+    pub(crate) fn read_memory_until_fault(address: usize, length: usize) -> Vec<u8> {
+        const PAGE_BYTES: usize = 4096;
+        let mut bytes = vec![0_u8; length];
+        let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: length };
+        // One entry for each page: the call stops after the last entry that it
+        // can read.
+        let mut remote = Vec::new();
+        let Some(end) = address.checked_add(length) else { return Vec::new() };
+        let mut start = address;
+        while start < end {
+            let page_end = (start / PAGE_BYTES + 1).saturating_mul(PAGE_BYTES).min(end);
+            let iov_base = std::ptr::without_provenance_mut(start);
+            remote.push(libc::iovec { iov_base, iov_len: page_end - start });
+            start = page_end;
+        }
+        // SAFETY: `local` describes `bytes`, and `remote` has the given length;
+        // both outlive the call. The addresses in `remote` are only for the
+        // kernel, which checks them.
+        let read = unsafe {
+            let count = remote.len() as libc::c_ulong;
+            libc::process_vm_readv(libc::getpid(), &raw const local, 1, remote.as_ptr(), count, 0)
+        };
+        let read = match usize::try_from(read) {
+            Ok(read) => read,
+            Err(_) if is_call_refused() => File::open("/proc/self/mem")
+                .and_then(|file| file.read_at(&mut bytes, address as u64))
+                .unwrap_or(0),
+            Err(_) => 0,
+        };
+        bytes.truncate(read);
+        bytes
     }
 
     /// Returns whether a descriptor is, or may be, a socket with a receive
@@ -198,5 +235,25 @@ mod tests {
         let bytes = read_memory(std::ptr::from_ref(&word).addr(), 8).unwrap();
         assert_eq!(bytes, word.to_ne_bytes());
         assert_eq!(read_memory(8, 8), None);
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn memory_is_read_up_to_the_first_page_that_cannot_be_read() {
+        let page = 4096;
+        // SAFETY: a new private mapping, of which this test unmaps the last
+        // page; nothing else knows the addresses.
+        let start = unsafe {
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let start = libc::mmap(std::ptr::null_mut(), 3 * page, protection, flags, -1, 0);
+            assert_ne!(start, libc::MAP_FAILED);
+            assert_eq!(libc::munmap(start.byte_add(2 * page), page), 0);
+            start.addr()
+        };
+        assert_eq!(read_memory_until_fault(start + 100, 3 * page).len(), 2 * page - 100);
+        assert_eq!(read_memory_until_fault(start + 100, 10), [0; 10]);
+        assert!(read_memory_until_fault(8, page).is_empty());
+        assert!(read_memory_until_fault(usize::MAX - 8, page).is_empty());
     }
 }

@@ -170,7 +170,8 @@ impl StackRequester {
                 target.state.store(STATE_FREE, Release);
                 let registers = Registers::from_words(words);
                 let Registers { ip, sp, .. } = registers;
-                StackAnswer::Copied(CopiedStack { ip, sp, registers: Some(registers), bytes })
+                let registers = Some(registers);
+                StackAnswer::Copied(CopiedStack { ip, sp, registers, bytes, own_stack: None })
             }
             STATE_OTHER_POLL => {
                 target.state.store(STATE_FREE, Release);

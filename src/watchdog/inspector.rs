@@ -196,8 +196,7 @@ impl Inspector {
         let ThreadActivity::InSyscall(call) = self.proc_reader.activity() else { return false };
         let is_waiter = call.number == libc::SYS_futex && call.arguments[0] == lock;
         let stack = || passive::copy(self.thread, call.sp, call.pc);
-        !is_waiter
-            && stack().is_some_and(|stack| stack.bytes.chunks_exact(8).any(|word| word == lock.to_ne_bytes()))
+        !is_waiter && stack().is_some_and(|stack| stack.words().any(|word| word == lock))
     }
 
     pub(crate) fn has_open_request(&self) -> bool {
@@ -227,15 +226,26 @@ impl Inspector {
         tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
         let known = syscalls::find(call.number);
-        let Some(stack) = self.copy_passively(seq, call) else {
+        let stack = passive::copy(self.thread, call.sp, call.pc);
+        let is_unchanged =
+            self.proc_reader.activity() == ThreadActivity::InSyscall(call) && self.is_in_poll(seq);
+        if !is_unchanged {
             // The thread moved on during the copy. If the poll continues, a
             // later pass captures it.
             tools.self_metrics.count_capture(CaptureOutcome::Outdated);
             return None;
+        }
+        let Some(stack) = stack else {
+            // The stack cannot be read. The call is known all the same.
+            tools.self_metrics.count_capture(CaptureOutcome::NoStack);
+            return Some(self.capture_without_stack(age_nanos, now));
         };
         let info = call_info(&call, known);
         let unwound = unwind(&stack, Some(&call), tools.unwinder);
-        if unwound.evidence == Evidence::Leaf {
+        // The signal handler copies nothing of another stack than the thread's
+        // own, because it does not know the bounds.
+        let is_own_stack = (self.thread.stack_bottom..self.thread.stack_top).contains(&(call.sp as usize));
+        if unwound.evidence == Evidence::Leaf && is_own_stack {
             let is_uninterruptible = now.state == b'D';
             let may_signal = match tools.signals {
                 Signals::Never => false,
@@ -259,15 +269,6 @@ impl Inspector {
             if unwound.evidence == Evidence::Leaf { tools.unwinder.reconstruct(&stack) } else { unwound };
         let capture = capture(age_nanos, unwound, false, Some(info), tools.unwinder);
         Some(Capture { uninterruptible: now.state == b'D', ..capture })
-    }
-
-    /// Copies the stack from outside. Returns `None` unless the thread was in
-    /// the same call and in the same poll before and after the copy.
-    fn copy_passively(&self, seq: u64, call: InSyscall) -> Option<CopiedStack> {
-        let stack = passive::copy(self.thread, call.sp, call.pc)?;
-        let is_unchanged =
-            self.proc_reader.activity() == ThreadActivity::InSyscall(call) && self.is_in_poll(seq);
-        is_unchanged.then_some(stack)
     }
 
     /// Returns whether the program cannot notice a signal to the waiting
