@@ -270,9 +270,11 @@ pub struct Detail {
     /// wait for a lock.
     #[cfg_attr(feature = "serde", serde(default))]
     pub waiters: u64,
-    /// The worker that probably held the lock, its task, and what it did.
-    /// `None` if no other worker was stalled with the address of the lock on
-    /// its stack.
+    /// The thread that probably held the lock, and what it did: a worker with
+    /// its task, or another thread of the process. Or that a suspended task
+    /// probably kept the guard, because no thread had the address of the lock
+    /// on its stack while the wait lasted. `None` if neither is known, or if
+    /// several threads had the address on their stacks.
     #[cfg_attr(feature = "serde", serde(default))]
     pub holder: Option<String>,
 }

@@ -20,6 +20,9 @@ pub(crate) use linux::{
     read_memory_until_fault, run_queue_nanos, thread_cpu_nanos,
 };
 
+#[cfg(stack_capture)]
+pub(crate) use linux::{current_thread_id, thread_area};
+
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 mod linux {
@@ -35,6 +38,26 @@ mod linux {
         let tid = unsafe { libc::gettid() };
         let (stack_bottom, stack_top) = stack_bounds().unwrap_or_default();
         Some(ThreadInfo { tid, stack_top, stack_bottom })
+    }
+
+    /// Returns the kernel's id of the calling thread.
+    #[cfg(stack_capture)]
+    pub(crate) fn current_thread_id() -> i32 {
+        // SAFETY: the call has no arguments and accesses no memory.
+        unsafe { libc::gettid() }
+    }
+
+    /// Returns an address in the C library's record of a thread of this
+    /// process. This record is at the top of the stack of each thread that the
+    /// C library has allocated, above all frames.
+    #[cfg(stack_capture)]
+    pub(crate) fn thread_area(tid: i32) -> Option<usize> {
+        let (mut robust_list, mut length) = (0_usize, 0_usize);
+        // SAFETY: the call writes a pointer and a length to the two locals.
+        let failed = unsafe {
+            libc::syscall(libc::SYS_get_robust_list, tid, &raw mut robust_list, &raw mut length) != 0
+        };
+        (!failed && robust_list != 0).then_some(robust_list)
     }
 
     fn stack_bounds() -> Option<(usize, usize)> {
@@ -227,6 +250,21 @@ mod tests {
             n = std::hint::black_box(n + 1);
         }
         assert_eq!(thread_cpu_nanos(i32::MAX / 8), None);
+    }
+
+    #[test]
+    #[cfg(stack_capture)]
+    fn the_record_of_a_thread_is_above_its_frames() {
+        let check = || {
+            let local = 0_u8;
+            let here = std::ptr::from_ref(&local).addr();
+            let thread = current_thread().unwrap();
+            assert_eq!(thread.tid, current_thread_id());
+            let area = thread_area(thread.tid).unwrap();
+            assert!(here < area && area < thread.stack_top, "{here:x} {area:x} {thread:x?}");
+        };
+        std::thread::spawn(check).join().unwrap();
+        assert_eq!(thread_area(i32::MAX / 8), None);
     }
 
     #[test]

@@ -16,6 +16,10 @@ pub(super) struct AdviceRule {
 const MOVE_WORK_ADVICE: &str = "move the work off the event loop: `tokio::task::spawn_blocking(move || ..).await`, or a rayon pool \
     with a `tokio::sync::oneshot`; a long loop can also call `tokio::task::yield_now().await` regularly";
 
+/// The advice where no thread holds a lock for which a thread waits for long.
+pub(super) const FOR_GUARD_OF_SUSPENDED_TASK: &str = "no thread holds this lock, so a task probably keeps its guard across an await: drop the guard before the \
+    await, or use `tokio::sync::Mutex`";
+
 /// The first rule that matches decides.
 static ADVICE_RULES: &[AdviceRule] = &[
     AdviceRule {

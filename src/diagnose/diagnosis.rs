@@ -106,7 +106,7 @@ fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> D
         evidence: capture.capture.evidence,
         stack: capture.stack.clone(),
         detail: syscall.map(detail_of).unwrap_or_default(),
-        lock_holder: syscall.and_then(|call| call.holder),
+        lock_holder: None,
     }
 }
 
@@ -142,7 +142,7 @@ mod tests {
             fd: None,
             fd_type: None,
             lock: Some(16),
-            holder: None,
+            holders: None,
         });
         Capture {
             age_nanos: 1,

@@ -12,6 +12,7 @@ pub(crate) mod diagnosis;
 mod finding_id;
 #[cfg(stack_capture)]
 mod image;
+mod lock_holder;
 mod names;
 pub(crate) mod roots;
 mod symbolised_capture;

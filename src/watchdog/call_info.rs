@@ -18,7 +18,7 @@ pub(crate) fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
             fd: None,
             fd_type: None,
             lock: None,
-            holder: None,
+            holders: None,
         };
     };
     let fd = match syscall.descriptor {
@@ -35,7 +35,7 @@ pub(crate) fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
         fd: descriptor.as_ref().map(ToString::to_string),
         fd_type: descriptor.as_ref().and_then(std_type_of),
         lock: (syscall.name == "futex").then_some(call.arguments[0]),
-        holder: None,
+        holders: None,
     }
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn call_info_by_wait_function(function: String) -> CallInfo {
     ];
     let known = CAUSES.iter().find(|(part, _)| function.contains(part));
     let cause = known.map_or(Cause::Other, |(_, cause)| *cause);
-    CallInfo { name: function, cause, fd: None, fd_type: None, lock: None, holder: None }
+    CallInfo { name: function, cause, fd: None, fd_type: None, lock: None, holders: None }
 }
 
 /// Returns the cause of a call. For `read`, `write` and `poll` it depends on

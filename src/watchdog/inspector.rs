@@ -1,15 +1,14 @@
 //! Inspects the thread of one worker: samples its CPU times and captures its
 //! stack, by the way that disturbs the thread least.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::capture::signal::{StackAnswer, StackRequester};
 use crate::capture::unwind::Unwound;
-use crate::capture::{CopiedStack, machine, passive};
-use crate::evidence::{CallInfo, Capture, CodeAddress};
+use crate::capture::{machine, passive};
+use crate::evidence::{CallInfo, Capture};
 use crate::finding::{Cause, Evidence};
 use crate::os::{self, ThreadInfo};
 use crate::record::clock::Clock;
@@ -18,8 +17,10 @@ use crate::self_metrics::{CaptureOutcome, SelfMetrics};
 use crate::settings::Signals;
 use crate::watchdog::call_info::{call_info, call_info_by_wait_function, syscall_before};
 use crate::watchdog::last_sleep::LastSleep;
+use crate::watchdog::lock_search;
 use crate::watchdog::procfs::ProcReader;
 use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
+use crate::watchdog::stack_capture;
 use crate::watchdog::syscalls::{self, Restart, Syscall};
 
 pub(crate) use crate::capture::unwind::Unwinder;
@@ -188,15 +189,12 @@ impl Inspector {
         })
     }
 
-    /// Returns whether the thread waits for something other than this lock and
-    /// has the lock's address on its stack. A guard of a lock of std contains
-    /// this address, so a thread that holds the lock usually has it on its
-    /// stack.
-    pub(crate) fn seems_to_hold(&self, lock: u64) -> bool {
-        let ThreadActivity::InSyscall(call) = self.proc_reader.activity() else { return false };
-        let is_waiter = call.number == libc::SYS_futex && call.arguments[0] == lock;
-        let stack = || passive::copy(self.thread, call.sp, call.pc);
-        !is_waiter && stack().is_some_and(|stack| stack.words().any(|word| word == lock))
+    /// Returns whether the thread seems to hold a lock; `None` if its stack
+    /// cannot be read.
+    pub(crate) fn seems_to_hold(&self, lock: u64) -> Option<bool> {
+        let ThreadActivity::InSyscall(call) = self.proc_reader.activity() else { return None };
+        let stack = passive::copy(self.thread, call.sp, call.pc)?;
+        Some(!lock_search::is_waiting_for(&call, lock) && lock_search::has_on_stack(&stack, lock))
     }
 
     pub(crate) fn has_open_request(&self) -> bool {
@@ -241,7 +239,7 @@ impl Inspector {
             return Some(self.capture_without_stack(age_nanos, now));
         };
         let info = call_info(&call, known);
-        let unwound = unwind(&stack, Some(&call), tools.unwinder);
+        let unwound = stack_capture::unwind(&stack, Some(&call), tools.unwinder);
         // The signal handler copies nothing of another stack than the thread's
         // own, because it does not know the bounds.
         let is_own_stack = (self.thread.stack_bottom..self.thread.stack_top).contains(&(call.sp as usize));
@@ -267,7 +265,7 @@ impl Inspector {
         tools.self_metrics.count_capture(CaptureOutcome::Passive);
         let unwound =
             if unwound.evidence == Evidence::Leaf { tools.unwinder.reconstruct(&stack) } else { unwound };
-        let capture = capture(age_nanos, unwound, false, Some(info), tools.unwinder);
+        let capture = stack_capture::capture(age_nanos, unwound, false, Some(info), tools.unwinder);
         Some(Capture { uninterruptible: now.state == b'D', ..capture })
     }
 
@@ -345,7 +343,8 @@ impl Inspector {
                     let call = syscall_before(&stack).filter(|_| in_kernel)?;
                     Some((call, call_info(&call, syscalls::find(call.number))))
                 });
-                let unwound = unwind(&stack, call.as_ref().map(|(call, _)| call), tools.unwinder);
+                let unwound =
+                    stack_capture::unwind(&stack, call.as_ref().map(|(call, _)| call), tools.unwinder);
                 let info = call.map(|(_, info)| info);
                 // A system call with the cause `Other` or `Cpu`, such as one
                 // that returns memory or reads a clock, is work of the kernel
@@ -356,7 +355,7 @@ impl Inspector {
                 let on_cpu = !is_uninterruptible && (!in_kernel || is_kernel_work);
                 Some(Capture {
                     uninterruptible: is_uninterruptible,
-                    ..capture(age_nanos, unwound, on_cpu, info, tools.unwinder)
+                    ..stack_capture::capture(age_nanos, unwound, on_cpu, info, tools.unwinder)
                 })
             }
         }
@@ -374,37 +373,6 @@ impl Inspector {
     pub(crate) fn is_in_poll(&self, seq: u64) -> bool {
         self.slot.seq().load(Acquire) == seq
     }
-}
-
-fn capture(
-    age_nanos: u64,
-    unwound: Unwound,
-    on_cpu: bool,
-    call: Option<CallInfo>,
-    unwinder: &Unwinder,
-) -> Capture {
-    let locate = |address: &u64| match unwinder.module_of(*address) {
-        Some(module) => {
-            CodeAddress { module: Arc::from(&*module.path), address: address.wrapping_sub(module.bias) }
-        }
-        None => CodeAddress { module: Arc::from(""), address: *address },
-    };
-    let stack = unwound.addresses.iter().map(locate).collect();
-    Capture { age_nanos, evidence: unwound.evidence, stack, on_cpu, uninterruptible: false, call }
-}
-
-/// Unwinds a stack. The parent of a `vfork` has no return address on its stack:
-/// until the call returns, the C library keeps it in the register of the first
-/// argument.
-fn unwind(stack: &CopiedStack, call: Option<&InSyscall>, unwinder: &mut Unwinder) -> Unwound {
-    let is_vfork = |call: &&InSyscall| syscalls::find(call.number).is_some_and(|known| known.name == "vfork");
-    let Some(call) = call.filter(is_vfork) else {
-        return unwinder.unwind(stack);
-    };
-    let caller = CopiedStack { ip: call.arguments[0].saturating_sub(1), ..stack.clone() };
-    let mut unwound = unwinder.unwind(&caller);
-    unwound.addresses.insert(0, stack.ip);
-    unwound
 }
 
 #[cfg(test)]

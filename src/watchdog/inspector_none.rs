@@ -72,10 +72,6 @@ impl Inspector {
         self.slot.seq().load(Acquire) == seq
     }
 
-    pub(crate) fn seems_to_hold(&self, _: u64) -> bool {
-        false
-    }
-
     pub(crate) fn has_open_request(&self) -> bool {
         false
     }

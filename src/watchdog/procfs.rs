@@ -1,9 +1,9 @@
 //! Reads the state of a thread from `/proc`, without disturbing the thread.
 
 use std::fs::{self, File};
-use std::hint;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
+use std::{hint, io};
 
 use crate::os;
 use crate::record::clock::Clock;
@@ -32,6 +32,12 @@ impl ProcReader {
         let is_own = is_of_own_pid_namespace();
         let open = |name| is_own.then(|| File::open(format!("/proc/self/task/{tid}/{name}")).ok()).flatten();
         Self { tid, schedstat: open("schedstat"), stat: open("stat"), syscall: open("syscall") }
+    }
+
+    /// Opens only the file that [`Self::activity`] reads.
+    pub(crate) fn for_activity(tid: i32) -> Self {
+        let syscall = File::open(format!("/proc/self/task/{tid}/syscall")).ok();
+        Self { tid, schedstat: None, stat: None, syscall }
     }
 
     /// Samples the thread; `None` once the thread has ended.
@@ -120,6 +126,21 @@ impl ProcReader {
         let line = line.and_then(|line| std::str::from_utf8(line).ok());
         line.and_then(parse_activity).unwrap_or(ThreadActivity::Unknown)
     }
+}
+
+/// Returns the ids of this process's threads; none if `/proc` does not show
+/// them.
+pub(crate) fn thread_ids() -> Vec<i32> {
+    let entries = is_of_own_pid_namespace().then(|| fs::read_dir("/proc/self/task").ok()).flatten();
+    let id = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+    entries.into_iter().flatten().filter_map(id).collect()
+}
+
+/// Returns a thread's name, which may be any bytes, as printable text.
+pub(crate) fn thread_name(tid: i32) -> Option<String> {
+    let name = fs::read(format!("/proc/self/task/{tid}/comm")).ok()?;
+    let name = String::from_utf8_lossy(&name);
+    Some(name.trim_end_matches('\n').replace(char::is_control, "\u{FFFD}"))
 }
 
 fn read<'b>(file: &File, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
@@ -223,8 +244,7 @@ mod tests {
         let (send_tid, receive_tid) = std::sync::mpsc::channel();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         // The kernel keeps 15 bytes, which end inside the last character.
-        let builder = std::thread::Builder::new()
-            .name("a\u{43F}\u{43F}\u{43F}\u{43F}\u{43F}\u{43F}\u{43F}\u{43F}".to_owned());
+        let builder = std::thread::Builder::new().name("\u{43F}".repeat(8));
         let wait = move || {
             send_tid.send(os::current_thread().unwrap().tid).unwrap();
             let _ = stopped.recv();

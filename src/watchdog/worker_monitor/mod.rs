@@ -2,6 +2,7 @@
 
 mod context;
 mod follow_run;
+#[cfg(stack_capture)]
 mod lock_holder;
 mod tracked_poll;
 

@@ -21,8 +21,13 @@ pub(super) struct TrackedPoll {
     /// The part of the poll's time in which the whole process was paused.
     pub(super) paused_nanos: u64,
     pub(super) captures: Vec<Capture>,
-    /// Whether the holder of the awaited lock has been searched.
-    pub(super) has_searched_holder: bool,
+    /// The age at which the holder of the awaited lock is searched again.
+    #[cfg(stack_capture)]
+    pub(super) next_search_nanos: u64,
+    /// Whether the search has shown which thread holds the awaited lock, or
+    /// that none does.
+    #[cfg(stack_capture)]
+    pub(super) has_holder: bool,
     /// The attributable time at which the next capture is due. It doubles each
     /// time.
     next_capture_nanos: u64,
@@ -40,7 +45,10 @@ impl TrackedPoll {
             splitter: None,
             paused_nanos: 0,
             captures: Vec::new(),
-            has_searched_holder: false,
+            #[cfg(stack_capture)]
+            next_search_nanos: 0,
+            #[cfg(stack_capture)]
+            has_holder: false,
             next_capture_nanos: threshold_nanos,
             wakes: 0,
             reported_milestone: None,
