@@ -82,8 +82,8 @@ impl ProcReader {
         parse_state(read(self.stat.as_ref()?, &mut buffer)?)
     }
 
-    /// Returns whether the thread is on a CPU for all of this time, which begins
-    /// now. The CPU clock of a thread does not advance while it waits.
+    /// Returns whether the thread is on a CPU for all of this time, which
+    /// begins now. The CPU clock of a thread does not advance while it waits.
     pub(crate) fn is_on_cpu_for(&self, time: Duration) -> bool {
         let begin = Instant::now();
         let Some(before) = os::thread_cpu_nanos(self.tid) else { return false };
