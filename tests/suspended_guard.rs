@@ -46,6 +46,13 @@ fn a_lock_that_no_thread_holds_is_kept_in_a_suspended_task() {
     assert!(found.detail.holder.as_deref().unwrap().starts_with("a suspended task"), "{found:#?}");
     assert!(found.advice.contains("across an await"), "{}", found.advice);
     assert!(found.ongoing.unwrap() >= Duration::from_millis(400), "{found:#?}");
+    // A later capture keeps the result.
+    let at_the_end = found.ongoing.unwrap() * 2 + Duration::from_millis(100);
+    let later = eventually("a later report", || {
+        let findings = scope.findings().findings;
+        findings.into_iter().find(|finding| finding.ongoing.is_some_and(|age| age > at_the_end))
+    });
+    assert_eq!((later.advice, later.detail.holder), (found.advice, found.detail.holder));
     release.send(()).unwrap();
     runtime.block_on(waiter).unwrap();
     holder.join().unwrap();

@@ -18,10 +18,15 @@ const NO_THREAD: &str =
 /// condition variable, do not say which thread ends them.
 pub(super) fn add_lock_holder(
     diagnosis: &mut Diagnosis,
+    captures: &[SymbolisedCapture<'_>],
     main: &SymbolisedCapture<'_>,
     symbols: &mut Symbols,
 ) {
-    let Some(holders) = main.capture.call.as_ref().and_then(|call| call.holders.as_ref()) else { return };
+    // A capture that is later than the search has no result of it.
+    let Some(lock) = main.capture.call.as_ref().and_then(|call| call.lock) else { return };
+    let calls = captures.iter().filter_map(|capture| capture.capture.call.as_ref());
+    let holders = calls.filter(|call| call.lock == Some(lock)).find_map(|call| call.holders.as_ref());
+    let Some(holders) = holders else { return };
     if diagnosis.cause != Cause::Lock {
         return;
     }

@@ -31,7 +31,7 @@ pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> StallVerdic
         return StallVerdict::Starved;
     }
     let mut diagnosis = diagnosis::diagnose(stall, &captures, main);
-    lock_holder::add_lock_holder(&mut diagnosis, main, symbols);
+    lock_holder::add_lock_holder(&mut diagnosis, &captures, main, symbols);
     StallVerdict::Blocked(Box::new(diagnosis))
 }
 
