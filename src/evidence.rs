@@ -82,8 +82,33 @@ pub(crate) struct CallInfo {
     pub(crate) fd_type: Option<&'static str>,
     /// The address of the lock that the thread waits for.
     pub(crate) lock: Option<u64>,
-    /// The number of the worker that probably holds that lock.
-    pub(crate) holder: Option<usize>,
+    /// The threads that may hold that lock; `None` before they were searched.
+    pub(crate) holders: Option<LockHolders>,
+}
+
+/// The threads that wait for something else and have the address of a lock on
+/// their stacks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LockHolders {
+    /// The numbers of workers that are in a poll.
+    pub(crate) workers: Vec<usize>,
+    pub(crate) threads: Vec<HolderThread>,
+    /// Whether the stacks of all threads were read: none of them was running.
+    pub(crate) has_read_all: bool,
+}
+
+/// A thread that may hold a lock, and is no worker in a poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HolderThread {
+    pub(crate) name: String,
+    pub(crate) capture: Box<Capture>,
+}
+
+impl LockHolders {
+    /// Returns whether there is exactly one such thread.
+    pub(crate) fn is_single(&self) -> bool {
+        self.workers.len() + self.threads.len() == 1
+    }
 }
 
 /// The stack and the state of a stalled thread at one moment.

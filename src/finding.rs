@@ -286,8 +286,10 @@ impl Split {
 #[non_exhaustive]
 pub struct Detail {
     /// The name of the system call that the thread was in, such as `futex`, or
-    /// its number if the name is not known. `None` if the thread was computing,
-    /// or if the kernel did not report the call.
+    /// its number if the name is not known. If the kernel hides the call, as in
+    /// a process that is not dumpable, the kernel's function in which the
+    /// thread waited, such as `hrtimer_nanosleep`. `None` if the thread was
+    /// computing, or if the kernel reported neither.
     pub syscall: Option<String>,
     /// What the file descriptor of the system call refers to, such as a path.
     /// `None` if the call has no descriptor, or if it is not known.
@@ -300,9 +302,11 @@ pub struct Detail {
     /// wait for a lock.
     #[cfg_attr(feature = "serde", serde(default))]
     pub waiters: u64,
-    /// The worker that probably held the lock, its task, and what it did.
-    /// `None` if no other worker was stalled with the address of the lock on
-    /// its stack.
+    /// The thread that probably held the lock, and what it did: a worker with
+    /// its task, or another thread of the process. Or that a suspended task
+    /// probably kept the guard, because no thread had the address of the lock
+    /// on its stack while the wait lasted. `None` if neither is known, or if
+    /// several threads had the address on their stacks.
     #[cfg_attr(feature = "serde", serde(default))]
     pub holder: Option<String>,
 }

@@ -17,8 +17,11 @@ pub(crate) struct ThreadInfo {
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
     current_thread, descriptor_limit, fence_all_threads, getpid, has_receive_timeout, has_send_timeout,
-    read_memory, run_queue_nanos, thread_cpu_nanos,
+    read_memory, read_memory_until_fault, run_queue_nanos, thread_cpu_nanos,
 };
+
+#[cfg(stack_capture)]
+pub(crate) use linux::{current_thread_id, thread_area};
 
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
@@ -35,6 +38,26 @@ mod linux {
         let tid = unsafe { libc::gettid() };
         let (stack_bottom, stack_top) = stack_bounds().unwrap_or_default();
         Some(ThreadInfo { tid, stack_top, stack_bottom })
+    }
+
+    /// Returns the kernel's id of the calling thread.
+    #[cfg(stack_capture)]
+    pub(crate) fn current_thread_id() -> i32 {
+        // SAFETY: the call has no arguments and accesses no memory.
+        unsafe { libc::gettid() }
+    }
+
+    /// Returns an address in the C library's record of a thread of this
+    /// process. This record is at the top of the stack of each thread that the
+    /// C library has allocated, above all frames.
+    #[cfg(stack_capture)]
+    pub(crate) fn thread_area(tid: i32) -> Option<usize> {
+        let (mut robust_list, mut length) = (0_usize, 0_usize);
+        // SAFETY: the call writes a pointer and a length to the two locals.
+        let failed = unsafe {
+            libc::syscall(libc::SYS_get_robust_list, tid, &raw mut robust_list, &raw mut length) != 0
+        };
+        (!failed && robust_list != 0).then_some(robust_list)
     }
 
     fn stack_bounds() -> Option<(usize, usize)> {
@@ -90,14 +113,51 @@ mod linux {
         if usize::try_from(read) == Ok(length) {
             return Some(bytes);
         }
-        // Some sandboxes and emulators do not provide this system call.
-        let refused =
-            matches!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM));
-        (refused && read_from_file(address, &mut bytes).is_ok()).then_some(bytes)
+        let is_read = is_call_refused()
+            && File::open("/proc/self/mem")
+                .is_ok_and(|file| file.read_exact_at(&mut bytes, address as u64).is_ok());
+        is_read.then_some(bytes)
     }
 
-    fn read_from_file(address: usize, bytes: &mut [u8]) -> std::io::Result<()> {
-        File::open("/proc/self/mem")?.read_exact_at(bytes, address as u64)
+    /// Returns whether the last system call failed because it is not available:
+    /// some sandboxes and emulators do not provide `process_vm_readv`.
+    fn is_call_refused() -> bool {
+        matches!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+    }
+
+    /// Copies memory of this process from `address` on, at most `length` bytes,
+    /// up to the first page that cannot be read.
+    pub(crate) fn read_memory_until_fault(address: usize, length: usize) -> Vec<u8> {
+        const PAGE_BYTES: usize = 4096;
+        let mut bytes = vec![0_u8; length];
+        let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: length };
+        // One entry for each page: the call stops after the last entry that it
+        // can read.
+        let mut remote = Vec::new();
+        let Some(end) = address.checked_add(length) else { return Vec::new() };
+        let mut start = address;
+        while start < end {
+            let page_end = (start / PAGE_BYTES + 1).saturating_mul(PAGE_BYTES).min(end);
+            let iov_base = std::ptr::without_provenance_mut(start);
+            remote.push(libc::iovec { iov_base, iov_len: page_end - start });
+            start = page_end;
+        }
+        // SAFETY: `local` describes `bytes`, and `remote` has the given length;
+        // both outlive the call. The addresses in `remote` are only for the
+        // kernel, which checks them.
+        let read = unsafe {
+            let count = remote.len() as libc::c_ulong;
+            libc::process_vm_readv(libc::getpid(), &raw const local, 1, remote.as_ptr(), count, 0)
+        };
+        let read = match usize::try_from(read) {
+            Ok(read) => read,
+            Err(_) if is_call_refused() => File::open("/proc/self/mem")
+                .and_then(|file| file.read_at(&mut bytes, address as u64))
+                .unwrap_or(0),
+            Err(_) => 0,
+        };
+        bytes.truncate(read);
+        bytes
     }
 
     /// Returns whether a descriptor is, or may be, a socket with a receive
@@ -201,10 +261,45 @@ mod tests {
     }
 
     #[test]
+    #[cfg(stack_capture)]
+    fn the_record_of_a_thread_is_above_its_frames() {
+        let check = || {
+            let local = 0_u8;
+            let here = std::ptr::from_ref(&local).addr();
+            let thread = current_thread().unwrap();
+            assert_eq!(thread.tid, current_thread_id());
+            let area = thread_area(thread.tid).unwrap();
+            assert!(here < area && area < thread.stack_top, "{here:x} {area:x} {thread:x?}");
+        };
+        std::thread::spawn(check).join().unwrap();
+        assert_eq!(thread_area(i32::MAX / 8), None);
+    }
+
+    #[test]
     fn reading_unmapped_memory_returns_none() {
         let word = 0x0123_4567_89AB_CDEF_u64;
         let bytes = read_memory(std::ptr::from_ref(&word).addr(), 8).unwrap();
         assert_eq!(bytes, word.to_ne_bytes());
         assert_eq!(read_memory(8, 8), None);
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn memory_is_read_up_to_the_first_page_that_cannot_be_read() {
+        let page = 4096;
+        // SAFETY: a new private mapping, of which this test unmaps the last
+        // page; nothing else knows the addresses.
+        let start = unsafe {
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let start = libc::mmap(std::ptr::null_mut(), 3 * page, protection, flags, -1, 0);
+            assert_ne!(start, libc::MAP_FAILED);
+            assert_eq!(libc::munmap(start.byte_add(2 * page), page), 0);
+            start.addr()
+        };
+        assert_eq!(read_memory_until_fault(start + 100, 3 * page).len(), 2 * page - 100);
+        assert_eq!(read_memory_until_fault(start + 100, 10), [0; 10]);
+        assert!(read_memory_until_fault(8, page).is_empty());
+        assert!(read_memory_until_fault(usize::MAX - 8, page).is_empty());
     }
 }

@@ -46,9 +46,15 @@ pub enum Signals {
     /// Only where the program cannot notice: while a thread computes, or waits
     /// in a system call that the kernel restarts by itself.
     ///
-    /// One risk remains. The signal arrives about 30 µs after the sample. A
-    /// thread that was computing may by then have entered a call that the
-    /// kernel does not restart. That call returns `EINTR`.
+    /// A runnable thread may have just woken in a call, so it gets a signal
+    /// only if it has run for 0.5 ms since it last slept. Where the kernel
+    /// hides the call, because the process is not dumpable or has no `/proc`,
+    /// a thread that waits gets no signal: its stack is unknown, and its cause
+    /// is known only as far as the kernel names what it waits in.
+    ///
+    /// One risk remains. The signal arrives some microseconds after the last
+    /// check. A thread that was computing may by then have entered a call that
+    /// the kernel does not restart. That call returns `EINTR`.
     #[default]
     Safe,
     /// Also in system calls that then return `EINTR`, such as `poll`. More

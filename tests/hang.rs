@@ -3,7 +3,10 @@
 
 mod common;
 
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Barrier, Mutex, RwLock, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use common::{eventually, runtime, scope};
@@ -109,4 +112,97 @@ fn a_lock_finding_names_the_holder_and_counts_the_waiters() {
     assert_eq!(found.detail.waiters, 2, "{found:#?}");
     let holder = found.detail.holder.expect("the holder is known");
     assert!(holder.contains("task `holder`, in `std::thread::sleep` at tests/hang.rs:"), "{holder}");
+}
+
+/// Waits until the wait of the task `waiter` for a lock has a holder.
+fn holder_of_awaited_lock(scope: &loopscope::Scope) -> Finding {
+    eventually("the holder", || ongoing(scope, "waiter").filter(|finding| finding.detail.holder.is_some()))
+}
+
+#[inline(never)]
+fn blocks_on_with_lock(
+    lock: &Mutex<()>,
+    handle: &tokio::runtime::Handle,
+    held: &Barrier,
+    released: tokio::sync::oneshot::Receiver<()>,
+) {
+    let _guard = lock.lock().unwrap();
+    held.wait();
+    handle.block_on(released).unwrap();
+    std::hint::black_box(());
+}
+
+#[test]
+fn the_holder_may_be_a_thread_of_the_blocking_pool() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let (lock, held) = (Arc::new(Mutex::new(())), Arc::new(Barrier::new(2)));
+    let (release, released) = tokio::sync::oneshot::channel();
+    let (holder_lock, holder_held, handle) = (Arc::clone(&lock), Arc::clone(&held), runtime.handle().clone());
+    let holder =
+        runtime.spawn_blocking(move || blocks_on_with_lock(&holder_lock, &handle, &holder_held, released));
+    held.wait();
+    let context = runtime.enter();
+    let waiter = spawn("waiter", async move { waits_for(&lock) });
+    drop(context);
+    let found = holder_of_awaited_lock(&scope);
+    let text = found.detail.holder.as_deref().unwrap();
+    let expected = "blocking-pool thread `tokio-rt-worker`, in `tokio::runtime::handle::Handle::block_on` at tests/hang.rs:";
+    assert!(text.starts_with(expected), "{text}");
+    release.send(()).unwrap();
+    runtime.block_on(waiter).unwrap();
+    runtime.block_on(holder).unwrap();
+}
+
+#[inline(never)]
+fn reads_until(lock: &RwLock<()>, held: &Barrier, is_released: &AtomicBool) {
+    let _guard = lock.read().unwrap();
+    held.wait();
+    while !is_released.load(Relaxed) {
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_holder_may_be_a_thread_that_the_program_started() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let (lock, held) = (Arc::new(RwLock::new(())), Arc::new(Barrier::new(2)));
+    let is_released = Arc::new(AtomicBool::new(false));
+    let (holder_lock, holder_held) = (Arc::clone(&lock), Arc::clone(&held));
+    let released = Arc::clone(&is_released);
+    // The kernel cuts this name in the middle of a character.
+    let holder = thread::Builder::new()
+        .name("\u{43F}".repeat(8))
+        .spawn(move || reads_until(&holder_lock, &holder_held, &released))
+        .unwrap();
+    held.wait();
+    let context = runtime.enter();
+    let waiter = spawn("waiter", async move { drop(lock.write().unwrap()) });
+    drop(context);
+    let found = holder_of_awaited_lock(&scope);
+    let text = found.detail.holder.as_deref().unwrap();
+    let expected = "thread `\u{43F}\u{43F}\u{43F}\u{43F}\u{43F}\u{43F}\u{43F}\u{FFFD}`, in `std::thread::sleep` at tests/hang.rs:";
+    assert!(text.starts_with(expected), "{text}");
+    is_released.store(true, Relaxed);
+    runtime.block_on(waiter).unwrap();
+    holder.join().unwrap();
+}
+
+/// Which thread ends this wait is not known: the address is not that of a lock.
+#[test]
+fn a_wait_for_a_message_has_no_holder() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let (send, receive) = mpsc::channel::<()>();
+    let context = runtime.enter();
+    let waiter = spawn("waiter", async move { receive.recv().is_err() });
+    drop(context);
+    let found = eventually("a long wait", || {
+        ongoing(&scope, "waiter").filter(|finding| finding.ongoing.unwrap() > Duration::from_millis(900))
+    });
+    assert_eq!((found.cause, found.detail.holder), (Cause::Channel, None));
+    assert!(!found.advice.contains("guard"), "{}", found.advice);
+    drop(send);
+    assert!(runtime.block_on(waiter).unwrap());
 }

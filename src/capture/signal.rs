@@ -115,7 +115,8 @@ impl StackRequester {
                 let bytes = unsafe { std::slice::from_raw_parts(buffer, bytes.min(STACK_BYTES)) }.to_vec();
                 let registers = Registers::from_words(registers);
                 let Registers { ip, sp, .. } = registers;
-                StackAnswer::Copied(CopiedStack { ip, sp, registers: Some(registers), bytes })
+                let registers = Some(registers);
+                StackAnswer::Copied(CopiedStack { ip, sp, registers, bytes, own_stack: None })
             }
         });
         answer.unwrap_or(StackAnswer::Pending)

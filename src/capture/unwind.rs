@@ -30,6 +30,8 @@ const SHORT_LISTING: Duration = Duration::from_millis(2);
 const LISTING_PAUSE_FACTOR: u32 = 50;
 const UNKNOWN_CODE_PAUSE_FACTOR: u32 = 5;
 const MAX_LISTING_PAUSE: Duration = Duration::from_secs(1);
+/// How many addresses are tried as the frame pointer.
+const MAX_RECONSTRUCTION_WALKS: u32 = 128;
 /// How many bytes of the stack are searched for a frame pointer.
 const FRAME_POINTER_SEARCH_BYTES: usize = 8 * 1024;
 
@@ -118,9 +120,15 @@ impl Unwinder {
     /// above it, and a walk from it reaches the thread's first frame. This is
     /// no proof, because the frame there may be stale, so the result is marked
     /// as [`Evidence::Reconstructed`].
+    ///
+    /// A walk from another stack than the thread's own seldom reaches that
+    /// frame, or seems to reach it at the other stack's end. There the longest
+    /// walk counts: one that begins further out leaves frames out.
     pub(crate) fn reconstruct(&mut self, stack: &CopiedStack) -> Unwound {
         let (leaf, _) = self.walk(stack, UNKNOWN_FRAME_POINTER);
+        let is_own_stack = stack.own_stack.is_none();
         let mut best = None::<(usize, Vec<u64>)>;
+        let mut walks = 0;
         let candidates = (0..stack.bytes.len().min(FRAME_POINTER_SEARCH_BYTES) as u64)
             .step_by(8)
             .map(|offset| stack.sp + offset);
@@ -132,14 +140,22 @@ impl Unwinder {
                 continue;
             }
             let (addresses, is_complete) = self.walk(stack, candidate);
-            if is_complete && addresses.len() > leaf.len() {
+            if (is_complete || !is_own_stack) && addresses.len() > leaf.len() {
                 let mismatches = self.count_mismatched_calls(&addresses);
-                if best.as_ref().is_none_or(|(fewest, _)| mismatches < *fewest) {
+                let is_better = |(fewest, longest): &(usize, Vec<u64>)| {
+                    let is_longer = !is_own_stack && addresses.len() > longest.len();
+                    mismatches < *fewest || mismatches == *fewest && is_longer
+                };
+                if best.as_ref().is_none_or(is_better) {
                     best = Some((mismatches, addresses));
                 }
-                if mismatches == 0 {
+                if mismatches == 0 && is_own_stack {
                     break;
                 }
+            }
+            walks += 1;
+            if walks == MAX_RECONSTRUCTION_WALKS {
+                break;
             }
         }
         match best {

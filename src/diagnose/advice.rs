@@ -52,6 +52,9 @@ const BLOCK_ON_RULE_PREFIXES: &[&str] = &[
     "tokio::runtime::handle::block_on",
     "tokio::runtime::runtime::block_on",
 ];
+/// The advice where no thread holds a lock for which a thread waits for long.
+pub(super) const FOR_GUARD_OF_SUSPENDED_TASK: &str = "no thread holds this lock, so a task probably keeps its guard across an await: drop the guard before the \
+    await, or use `tokio::sync::Mutex`";
 
 /// The first rule that matches decides.
 static ADVICE_RULES: &[AdviceRule] = &[

@@ -125,7 +125,7 @@ fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> D
         stack: capture.stack.clone(),
         lines_missing: capture.lines_missing.clone(),
         detail: syscall.map(detail_of).unwrap_or_default(),
-        lock_holder: syscall.and_then(|call| call.holder),
+        lock_holder: None,
     }
 }
 
@@ -163,7 +163,7 @@ mod tests {
             fd: None,
             fd_type: None,
             lock: Some(16),
-            holder: None,
+            holders: None,
         });
         Capture {
             age_nanos: 1,

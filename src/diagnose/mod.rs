@@ -14,6 +14,7 @@ mod finding_id;
 mod forwarding;
 #[cfg(stack_capture)]
 mod image;
+mod lock_holder;
 #[cfg(all(test, stack_capture))]
 mod mangling_tests;
 mod names;

@@ -1,9 +1,9 @@
 //! Decides whether a stall is reported, and which of its captures explains it.
 
-use crate::diagnose::call_site;
 use crate::diagnose::diagnosis::{self, Diagnosis};
 use crate::diagnose::symbolised_capture::{self, SymbolisedCapture};
 use crate::diagnose::symbols::Symbols;
+use crate::diagnose::{call_site, lock_holder};
 use crate::evidence::StallEvidence;
 use crate::finding::Cause;
 
@@ -30,7 +30,9 @@ pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> StallVerdic
     if main.cause == Cause::Lock && call_site::is_waiting_for_allocator(&main.stack) {
         return StallVerdict::Starved;
     }
-    StallVerdict::Blocked(Box::new(diagnosis::diagnose(stall, &captures, main)))
+    let mut diagnosis = diagnosis::diagnose(stall, &captures, main);
+    lock_holder::add_lock_holder(&mut diagnosis, &captures, main, symbols);
+    StallVerdict::Blocked(Box::new(diagnosis))
 }
 
 /// Returns whether two consecutive captures show the same function of the

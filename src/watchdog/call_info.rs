@@ -18,7 +18,7 @@ pub(crate) fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
             fd: None,
             fd_type: None,
             lock: None,
-            holder: None,
+            holders: None,
         };
     };
     let fd = match syscall.descriptor {
@@ -35,8 +35,24 @@ pub(crate) fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
         fd: descriptor.as_ref().map(ToString::to_string),
         fd_type: descriptor.as_ref().and_then(std_type_of),
         lock: (syscall.name == "futex").then_some(call.arguments[0]),
-        holder: None,
+        holders: None,
     }
+}
+
+/// Returns what the function of the kernel in which a thread waits says about
+/// its system call, which is not known. The names differ between kernels. A
+/// name that is in no row says only that the thread waits.
+pub(crate) fn call_info_by_wait_function(function: String) -> CallInfo {
+    const CAUSES: [(&str, Cause); 5] = [
+        ("nanosleep", Cause::Sleep),
+        ("futex", Cause::Lock),
+        ("skb", Cause::Network),
+        ("do_wait", Cause::Child),
+        ("wait4", Cause::Child),
+    ];
+    let known = CAUSES.iter().find(|(part, _)| function.contains(part));
+    let cause = known.map_or(Cause::Other, |(_, cause)| *cause);
+    CallInfo { name: function, cause, fd: None, fd_type: None, lock: None, holders: None }
 }
 
 /// Returns the cause of a call. For `read`, `write` and `poll` it depends on

@@ -1,24 +1,26 @@
 //! Inspects the thread of one worker: samples its CPU times and captures its
 //! stack, by the way that disturbs the thread least.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::capture::signal::{StackAnswer, StackRequester};
 use crate::capture::unwind::Unwound;
-use crate::capture::{CopiedStack, machine, passive};
-use crate::evidence::{CallInfo, Capture, CodeAddress, CodeFile};
+use crate::capture::{machine, passive};
+use crate::evidence::{CallInfo, Capture};
 use crate::finding::{Cause, Evidence};
 use crate::os::{self, ThreadInfo};
 use crate::record::clock::Clock;
 use crate::record::slot::Slot;
 use crate::self_metrics::{CaptureOutcome, SelfMetrics};
 use crate::settings::Signals;
-use crate::watchdog::call_info::{call_info, syscall_before};
+use crate::watchdog::call_info::{call_info, call_info_by_wait_function, syscall_before};
+use crate::watchdog::last_sleep::LastSleep;
+use crate::watchdog::lock_search;
 use crate::watchdog::procfs::{self, ProcReader};
 use crate::watchdog::sample::{InSyscall, ParkPlace, ThreadActivity, ThreadSample, ThreadTimes};
+use crate::watchdog::stack_capture;
 use crate::watchdog::syscalls::{self, Restart, Syscall};
 
 pub(crate) use crate::capture::unwind::Unwinder;
@@ -26,13 +28,22 @@ pub(crate) use crate::capture::unwind::Unwinder;
 /// How long the watchdog waits for the answer of a running thread before it
 /// continues with other workers. A thread on a CPU answers within about 30 µs.
 const ANSWER_TIMEOUT: Duration = Duration::from_micros(500);
+/// A thread that is on a CPU for this long is not about to leave or to enter a
+/// call in which it waits.
+const MIN_TIME_ON_CPU: Duration = Duration::from_micros(20);
+/// How often the watchdog reads again what a thread does if that changed since
+/// the sample.
+const MAX_ACTIVITY_READS: u32 = 3;
 
 /// Returns where a parked thread waits. Opens and closes a file.
 pub(crate) fn park_place(thread: ThreadInfo) -> ParkPlace {
+    if !procfs::is_of_own_pid_namespace() {
+        return ParkPlace::Unknown;
+    }
     let call = match procfs::read_activity(thread.tid) {
         ThreadActivity::InSyscall(call) => call,
         ThreadActivity::Running => return ParkPlace::Nowhere,
-        ThreadActivity::Unknown => return ParkPlace::Unknown,
+        ThreadActivity::OutsideSyscall | ThreadActivity::Unknown => return ParkPlace::Unknown,
     };
     match syscalls::find(call.number).map(|known| known.name) {
         Some("epoll_wait" | "epoll_pwait" | "epoll_pwait2" | "io_uring_enter") => ParkPlace::Driver,
@@ -48,6 +59,12 @@ pub(crate) struct Inspector {
     proc_reader: ProcReader,
     requester: Option<StackRequester>,
     open_request: Option<OpenRequest>,
+    last_sample: Option<ThreadSample>,
+    /// Whether the thread was on a CPU for most of the time between the last
+    /// two samples, apart from its waits for a CPU.
+    was_mostly_on_cpu: bool,
+    /// The last sleep of a thread that the last sample found runnable.
+    last_sleep: LastSleep,
 }
 
 /// A request for a stack that has not been answered yet.
@@ -70,15 +87,59 @@ pub(crate) struct CaptureTools<'t> {
 
 impl Inspector {
     pub(crate) fn new(thread: ThreadInfo, slot: &'static Slot) -> Self {
-        Self { thread, slot, proc_reader: ProcReader::new(thread.tid), requester: None, open_request: None }
+        Self {
+            thread,
+            slot,
+            proc_reader: ProcReader::new(thread.tid),
+            requester: None,
+            open_request: None,
+            last_sample: None,
+            was_mostly_on_cpu: false,
+            last_sleep: LastSleep::default(),
+        }
     }
 
     pub(crate) fn thread(&self) -> ThreadInfo {
         self.thread
     }
 
-    pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
-        self.proc_reader.sample(clock)
+    pub(crate) fn sample(&mut self, clock: &Clock) -> Option<ThreadSample> {
+        let sample = self.proc_reader.sample(clock)?;
+        if let Some(before) = self.last_sample.replace(sample) {
+            let waited = sample.times.run_queue_nanos.saturating_sub(before.times.run_queue_nanos);
+            let elapsed = clock.nanos(before.times.at, sample.times.at).saturating_sub(waited);
+            let grown = sample.times.cpu_nanos.saturating_sub(before.times.cpu_nanos);
+            self.was_mostly_on_cpu = grown > 0 && grown >= elapsed / 2;
+        }
+        if !sample.is_runnable() {
+            self.last_sleep = LastSleep::default();
+        } else if !self.last_sleep.is_observed() {
+            self.last_sleep.add(self.proc_reader.sleeps(), sample.times.cpu_nanos);
+        }
+        Some(sample)
+    }
+
+    /// Returns whether a capture that is due has to wait for a later sample:
+    /// the thread is runnable, and may have just woken in a call that a signal
+    /// would interrupt.
+    pub(crate) fn defers_capture(&mut self, now: &ThreadSample, signals: Signals) -> bool {
+        if signals != Signals::Safe || !now.is_runnable() {
+            return false;
+        }
+        self.last_sleep.add(self.proc_reader.sleeps(), now.times.cpu_nanos);
+        self.last_sleep.may_show_a_run(now.times.cpu_nanos)
+    }
+
+    /// Returns whether the thread computes, as far as the samples show it.
+    fn is_on_cpu(&self, now: &ThreadSample) -> bool {
+        match now.activity {
+            ThreadActivity::Running => true,
+            ThreadActivity::InSyscall(_) | ThreadActivity::OutsideSyscall => false,
+            ThreadActivity::Unknown => {
+                let has_run = now.is_runnable() && self.last_sleep.has_run_until(now.times.cpu_nanos);
+                has_run || self.was_mostly_on_cpu
+            }
+        }
     }
 
     /// Returns the thread's CPU times. This costs a quarter of a sample.
@@ -97,32 +158,66 @@ impl Inspector {
         tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
         match now.activity {
-            ThreadActivity::InSyscall(call) => self.capture_waiting(seq, age_nanos, call, now.state, tools),
-            ThreadActivity::Running | ThreadActivity::Unknown => {
-                let is_running = now.activity == ThreadActivity::Running;
-                // A thread in state D outside of a system call waits for a page
-                // from disk.
+            ThreadActivity::InSyscall(call) => self.capture_waiting(seq, age_nanos, call, now, tools),
+            ThreadActivity::Running | ThreadActivity::OutsideSyscall | ThreadActivity::Unknown => {
+                let is_running = self.is_on_cpu(now);
                 let is_uninterruptible = now.state == b'D';
                 let request = OpenRequest { age_nanos, is_running, is_uninterruptible, call: None };
-                if tools.signals != Signals::Never && self.request_stack(seq, request) {
+                if self.may_signal(now, tools.signals) && self.request_stack(seq, request, now) {
                     return self.await_answer(tools);
                 }
                 tools.self_metrics.count_capture(CaptureOutcome::NoStack);
-                Some(Capture::without_stack(age_nanos, is_running, None))
+                Some(self.capture_without_stack(age_nanos, now))
             }
         }
     }
 
-    /// Returns whether the thread waits for something other than this lock and
-    /// has the lock's address on its stack. A guard of a lock of std contains
-    /// this address, so a thread that holds the lock usually has it on its
-    /// stack.
-    pub(crate) fn seems_to_hold(&self, lock: u64) -> bool {
-        let ThreadActivity::InSyscall(call) = self.proc_reader.activity() else { return false };
-        let is_waiter = call.number == libc::SYS_futex && call.arguments[0] == lock;
-        let stack = || passive::copy(self.thread, call.sp, call.pc);
-        !is_waiter
-            && stack().is_some_and(|stack| stack.bytes.chunks_exact(8).any(|word| word == lock.to_ne_bytes()))
+    /// Returns whether a signal may be sent to a thread that is in no known
+    /// system call.
+    ///
+    /// A runnable thread may have just woken in a call that the signal would
+    /// interrupt, and on a busy machine it stays there until it gets a CPU. So
+    /// it must have run since it last slept. Where the kernel does not report
+    /// the number of sleeps, it must be on a CPU, and its call must be known.
+    fn may_signal(&self, now: &ThreadSample, signals: Signals) -> bool {
+        match (signals, now.activity) {
+            (Signals::Never, _) => false,
+            (Signals::Always, _) | (Signals::Safe, ThreadActivity::OutsideSyscall) => true,
+            (Signals::Safe, ThreadActivity::InSyscall(_)) => false,
+            (Signals::Safe, ThreadActivity::Unknown) => now.is_runnable() && self.has_run_since_sleep(now),
+            (Signals::Safe, ThreadActivity::Running) => {
+                if self.last_sleep.is_observed() {
+                    self.has_run_since_sleep(now)
+                } else {
+                    self.proc_reader.is_on_cpu_for(MIN_TIME_ON_CPU)
+                }
+            }
+        }
+    }
+
+    /// Returns whether the thread has run for some time since it last slept,
+    /// until now.
+    fn has_run_since_sleep(&self, now: &ThreadSample) -> bool {
+        self.last_sleep.has_run_until(now.times.cpu_nanos)
+            && self.last_sleep.is_last(self.proc_reader.sleeps())
+    }
+
+    /// Returns whether the thread still does what the sample found it doing.
+    /// The watchdog asks directly before it sends a signal, because a thread
+    /// that ran may have entered a call since.
+    fn is_still(&self, now: &ThreadSample) -> bool {
+        (0..MAX_ACTIVITY_READS).any(|_| match now.activity {
+            ThreadActivity::Unknown => self.proc_reader.state().unwrap_or(now.state) == now.state,
+            activity => self.proc_reader.activity() == activity,
+        })
+    }
+
+    /// Returns whether the thread seems to hold a lock; `None` if its stack
+    /// cannot be read.
+    pub(crate) fn seems_to_hold(&self, lock: u64) -> Option<bool> {
+        let ThreadActivity::InSyscall(call) = self.proc_reader.activity() else { return None };
+        let stack = passive::copy(self.thread, call.sp, call.pc)?;
+        Some(!lock_search::is_waiting_for(&call, lock) && lock_search::has_on_stack(&stack, lock))
     }
 
     pub(crate) fn has_open_request(&self) -> bool {
@@ -131,11 +226,16 @@ impl Inspector {
 
     /// Returns a capture from the sample alone, without a stack.
     pub(crate) fn capture_without_stack(&self, age_nanos: u64, now: &ThreadSample) -> Capture {
+        let is_on_cpu = self.is_on_cpu(now);
         let call = match now.activity {
             ThreadActivity::InSyscall(call) => Some(call_info(&call, syscalls::find(call.number))),
-            ThreadActivity::Running | ThreadActivity::Unknown => None,
+            ThreadActivity::Unknown if !is_on_cpu => {
+                self.proc_reader.wait_function().map(call_info_by_wait_function)
+            }
+            ThreadActivity::Running | ThreadActivity::OutsideSyscall | ThreadActivity::Unknown => None,
         };
-        Capture::without_stack(age_nanos, now.activity == ThreadActivity::Running, call)
+        let capture = Capture::without_stack(age_nanos, is_on_cpu, call);
+        Capture { uninterruptible: now.state == b'D' && !is_on_cpu, ..capture }
     }
 
     fn capture_waiting(
@@ -143,20 +243,31 @@ impl Inspector {
         seq: u64,
         age_nanos: u64,
         call: InSyscall,
-        state: u8,
+        now: &ThreadSample,
         tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
         let known = syscalls::find(call.number);
-        let Some(stack) = self.copy_passively(seq, call) else {
+        let stack = passive::copy(self.thread, call.sp, call.pc);
+        let is_unchanged =
+            self.proc_reader.activity() == ThreadActivity::InSyscall(call) && self.is_in_poll(seq);
+        if !is_unchanged {
             // The thread moved on during the copy. If the poll continues, a
             // later pass captures it.
             tools.self_metrics.count_capture(CaptureOutcome::Outdated);
             return None;
+        }
+        let Some(stack) = stack else {
+            // The stack cannot be read. The call is known all the same.
+            tools.self_metrics.count_capture(CaptureOutcome::NoStack);
+            return Some(self.capture_without_stack(age_nanos, now));
         };
         let info = call_info(&call, known);
-        let unwound = unwind(&stack, Some(&call), tools.unwinder);
-        if unwound.evidence == Evidence::Leaf {
-            let is_uninterruptible = state == b'D';
+        let unwound = stack_capture::unwind(&stack, Some(&call), tools.unwinder);
+        // The signal handler copies nothing of another stack than the thread's
+        // own, because it does not know the bounds.
+        let is_own_stack = (self.thread.stack_bottom..self.thread.stack_top).contains(&(call.sp as usize));
+        if unwound.evidence == Evidence::Leaf && is_own_stack {
+            let is_uninterruptible = now.state == b'D';
             let may_signal = match tools.signals {
                 Signals::Never => false,
                 // The signal is delivered when the call returns, or earlier if
@@ -169,7 +280,7 @@ impl Inspector {
             };
             let call = Some((call, info.clone()));
             let request = OpenRequest { age_nanos, is_running: false, is_uninterruptible, call };
-            let is_requested = may_signal && self.request_stack(seq, request);
+            let is_requested = may_signal && self.request_stack(seq, request, now);
             if is_requested && !is_uninterruptible {
                 return self.await_answer(tools);
             }
@@ -177,17 +288,8 @@ impl Inspector {
         tools.self_metrics.count_capture(CaptureOutcome::Passive);
         let unwound =
             if unwound.evidence == Evidence::Leaf { tools.unwinder.reconstruct(&stack) } else { unwound };
-        let capture = capture(age_nanos, unwound, false, Some(info), tools.unwinder);
-        Some(Capture { uninterruptible: state == b'D', ..capture })
-    }
-
-    /// Copies the stack from outside. Returns `None` unless the thread was in
-    /// the same call and in the same poll before and after the copy.
-    fn copy_passively(&self, seq: u64, call: InSyscall) -> Option<CopiedStack> {
-        let stack = passive::copy(self.thread, call.sp, call.pc)?;
-        let is_unchanged =
-            self.proc_reader.activity() == ThreadActivity::InSyscall(call) && self.is_in_poll(seq);
-        is_unchanged.then_some(stack)
+        let capture = stack_capture::capture(age_nanos, unwound, false, Some(info), tools.unwinder);
+        Some(Capture { uninterruptible: now.state == b'D', ..capture })
     }
 
     /// Returns whether the program cannot notice a signal to the waiting
@@ -215,8 +317,9 @@ impl Inspector {
         }
     }
 
-    /// Requests a stack by signal. Returns whether the request was sent.
-    fn request_stack(&mut self, seq: u64, request: OpenRequest) -> bool {
+    /// Requests a stack by signal. Returns whether the request was sent. It is
+    /// not sent if the thread does something else than at the sample.
+    fn request_stack(&mut self, seq: u64, request: OpenRequest, now: &ThreadSample) -> bool {
         if self.requester.is_none() {
             self.requester = StackRequester::new(self.thread.tid);
         }
@@ -226,7 +329,7 @@ impl Inspector {
             // is done by now; this discards its copy.
             requester.cancel();
         }
-        let is_requested = requester.request(self.thread, self.slot.seq(), seq);
+        let is_requested = self.is_still(now) && requester.request(self.thread, self.slot.seq(), seq);
         if is_requested {
             self.open_request = Some(request);
         }
@@ -270,18 +373,19 @@ impl Inspector {
                     let call = syscall_before(&stack).filter(|_| in_kernel)?;
                     Some((call, call_info(&call, syscalls::find(call.number))))
                 });
-                let unwound = unwind(&stack, call.as_ref().map(|(call, _)| call), tools.unwinder);
+                let unwound =
+                    stack_capture::unwind(&stack, call.as_ref().map(|(call, _)| call), tools.unwinder);
                 let info = call.map(|(_, info)| info);
-                // A system call with the cause `Other`, such as one that
-                // returns memory, is work of the kernel and counts as
-                // computing. A call with another cause, such as one on a file,
-                // does not.
-                let is_kernel_work =
-                    was_outside_call && info.as_ref().is_none_or(|call| call.cause == Cause::Other);
+                // A system call with the cause `Other` or `Cpu`, such as one
+                // that returns memory or reads a clock, is work of the kernel
+                // and counts as computing. A call with another cause, such as
+                // one on a file, does not.
+                let is_work = |call: &CallInfo| matches!(call.cause, Cause::Other | Cause::Cpu);
+                let is_kernel_work = was_outside_call && info.as_ref().is_none_or(is_work);
                 let on_cpu = !is_uninterruptible && (!in_kernel || is_kernel_work);
                 Some(Capture {
                     uninterruptible: is_uninterruptible,
-                    ..capture(age_nanos, unwound, on_cpu, info, tools.unwinder)
+                    ..stack_capture::capture(age_nanos, unwound, on_cpu, info, tools.unwinder)
                 })
             }
         }
@@ -301,34 +405,46 @@ impl Inspector {
     }
 }
 
-fn capture(
-    age_nanos: u64,
-    unwound: Unwound,
-    on_cpu: bool,
-    call: Option<CallInfo>,
-    unwinder: &Unwinder,
-) -> Capture {
-    let no_file = Arc::new(CodeFile::none());
-    let locate = |address: &u64| match unwinder.module_of(*address) {
-        Some(module) => {
-            CodeAddress { file: Arc::clone(&module.file), address: address.wrapping_sub(module.bias) }
-        }
-        None => CodeAddress { file: Arc::clone(&no_file), address: *address },
-    };
-    let stack = unwound.addresses.iter().map(locate).collect();
-    Capture { age_nanos, evidence: unwound.evidence, stack, on_cpu, uninterruptible: false, call }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::slot;
 
-/// Unwinds a stack. The parent of a `vfork` has no return address on its stack:
-/// until the call returns, the C library keeps it in the register of the first
-/// argument.
-fn unwind(stack: &CopiedStack, call: Option<&InSyscall>, unwinder: &mut Unwinder) -> Unwound {
-    let is_vfork = |call: &&InSyscall| syscalls::find(call.number).is_some_and(|known| known.name == "vfork");
-    let Some(call) = call.filter(is_vfork) else {
-        return unwinder.unwind(stack);
-    };
-    let caller = CopiedStack { ip: call.arguments[0].saturating_sub(1), ..stack.clone() };
-    let mut unwound = unwinder.unwind(&caller);
-    unwound.addresses.insert(0, stack.ip);
-    unwound
+    fn sample(state: u8, activity: ThreadActivity, cpu_nanos: u64) -> ThreadSample {
+        let times = ThreadTimes { cpu_nanos, slices: 7, ..ThreadTimes::default() };
+        ThreadSample { times, is_on_cpu: false, state, activity }
+    }
+
+    #[test]
+    fn a_thread_in_an_unknown_call_gets_a_signal_only_once_it_has_run() {
+        let thread = os::current_thread().unwrap();
+        let mut inspector = Inspector::new(thread, slot::take());
+        for state in [b'S', b'D', b'T', b'?'] {
+            let waits = sample(state, ThreadActivity::Unknown, 0);
+            assert!(!inspector.defers_capture(&waits, Signals::Safe));
+            assert!(!inspector.may_signal(&waits, Signals::Safe), "{}", char::from(state));
+            assert!(inspector.may_signal(&waits, Signals::Always));
+        }
+        let runs = |cpu_nanos| sample(b'R', ThreadActivity::Unknown, cpu_nanos);
+        // This thread may sleep in the test itself, on a busy machine.
+        let has_run = (0..100).any(|_| {
+            assert!(!inspector.may_signal(&runs(0), Signals::Safe));
+            let is_deferred = inspector.defers_capture(&runs(0), Signals::Safe);
+            assert!(!inspector.may_signal(&runs(0), Signals::Safe));
+            let has_run = !inspector.defers_capture(&runs(1_000_000), Signals::Safe);
+            let may_signal = inspector.may_signal(&runs(1_000_000), Signals::Safe);
+            inspector.last_sleep = LastSleep::default();
+            is_deferred && has_run && may_signal
+        });
+        assert!(has_run);
+        assert!(!inspector.may_signal(&runs(u64::MAX), Signals::Never));
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_page_may_get_a_signal() {
+        let inspector = Inspector::new(os::current_thread().unwrap(), slot::take());
+        let waits = sample(b'D', ThreadActivity::OutsideSyscall, 0);
+        assert!(inspector.may_signal(&waits, Signals::Safe));
+        assert!(!inspector.may_signal(&waits, Signals::Never));
+    }
 }

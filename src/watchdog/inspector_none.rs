@@ -50,7 +50,7 @@ impl Inspector {
     }
 
     /// Returns a sample that has the time and nothing else.
-    pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
+    pub(crate) fn sample(&mut self, clock: &Clock) -> Option<ThreadSample> {
         Some(ThreadSample {
             times: self.times(clock)?,
             is_on_cpu: false,
@@ -80,11 +80,11 @@ impl Inspector {
         self.slot.seq().load(Acquire) == seq
     }
 
-    pub(crate) fn seems_to_hold(&self, _: u64) -> bool {
+    pub(crate) fn has_open_request(&self) -> bool {
         false
     }
 
-    pub(crate) fn has_open_request(&self) -> bool {
+    pub(crate) fn defers_capture(&self, _: &ThreadSample, _: Signals) -> bool {
         false
     }
 

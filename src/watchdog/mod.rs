@@ -11,6 +11,10 @@ mod inspector;
 #[cfg(not(stack_capture))]
 #[path = "inspector_none.rs"]
 mod inspector;
+#[cfg(stack_capture)]
+mod last_sleep;
+#[cfg(stack_capture)]
+mod lock_search;
 #[cfg(not(tokio_unstable))]
 mod no_progress;
 pub(crate) mod outbox;
@@ -22,6 +26,8 @@ mod process_pause;
 #[cfg(stack_capture)]
 mod procfs;
 mod sample;
+#[cfg(stack_capture)]
+mod stack_capture;
 #[cfg(stack_capture)]
 mod syscalls;
 mod task_run;
@@ -47,6 +53,8 @@ use crate::token_bucket::TokenBucket;
 use crate::watchdog::driver_watch::DriverWatch;
 use crate::watchdog::hook_audit::HookAudit;
 use crate::watchdog::inspector::Unwinder;
+#[cfg(stack_capture)]
+use crate::watchdog::lock_search::LockSearch;
 use crate::watchdog::outbox::Outbox;
 use crate::watchdog::pressure::Pressure;
 use crate::watchdog::process_clock::ProcessClock;
@@ -110,6 +118,8 @@ struct WatchdogLoop<'r> {
     outbox: &'r Outbox,
     signals: Signals,
     unwinder: Unwinder,
+    #[cfg(stack_capture)]
+    lock_search: LockSearch,
     capture_budget: TokenBucket,
     monitors: Vec<WorkerMonitor>,
     /// The recorder's generation when `monitors` was last updated.
@@ -146,6 +156,8 @@ impl<'r> WatchdogLoop<'r> {
             outbox,
             signals: config.signals,
             unwinder: Unwinder::new(),
+            #[cfg(stack_capture)]
+            lock_search: LockSearch::new(),
             capture_budget: TokenBucket::new(burst, f64::from(config.captures_per_second), Instant::now()),
             monitors: Vec::new(),
             generation: None,
@@ -245,6 +257,7 @@ impl<'r> WatchdogLoop<'r> {
             }
             !has_ended
         });
+        #[cfg(stack_capture)]
         self.find_lock_holders();
         let threshold = self.recorder.threshold_nanos;
         self.driver_watch.check(&mut self.monitors, &self.process_clock, threshold);
@@ -275,16 +288,34 @@ impl<'r> WatchdogLoop<'r> {
         }
     }
 
-    /// Finds which worker holds a lock that another worker waits for. If two
-    /// workers qualify, records neither of them rather than the wrong one.
+    /// Finds the threads that hold the locks for which stalled polls wait.
+    #[cfg(stack_capture)]
     fn find_lock_holders(&mut self) {
-        for waiter in 0..self.monitors.len() {
-            let Some(lock) = self.monitors[waiter].take_awaited_lock() else { continue };
-            let others = self.monitors.iter_mut().enumerate().filter(|(index, _)| *index != waiter);
-            let mut holders =
-                others.filter_map(|(_, monitor)| monitor.seems_to_hold(lock).then(|| monitor.number()));
-            if let (Some(holder), None) = (holders.next(), holders.next()) {
-                self.monitors[waiter].set_holder(lock, holder);
+        if !self.lock_search.is_due() {
+            return;
+        }
+        let waiters = self.monitors.iter_mut().enumerate();
+        let waiters: Vec<_> = waiters
+            .filter_map(|(index, monitor)| Some((index, monitor.take_awaited_lock(&self.process_clock)?)))
+            .collect();
+        if waiters.is_empty() {
+            return;
+        }
+        let mut locks: Vec<_> = waiters.iter().map(|(_, lock)| *lock).collect();
+        locks.sort_unstable();
+        locks.dedup();
+        let in_polls: Vec<_> = self.monitors.iter().filter_map(WorkerMonitor::polling_thread).collect();
+        let found = self.lock_search.search(&locks, &in_polls, &mut self.unwinder);
+        for (lock, mut holders) in locks.into_iter().zip(found) {
+            for monitor in &mut self.monitors {
+                match monitor.seems_to_hold(lock) {
+                    Some(true) => holders.workers.push(monitor.number()),
+                    Some(false) => {}
+                    None => holders.has_read_all = false,
+                }
+            }
+            for (waiter, _) in waiters.iter().filter(|(_, awaited)| *awaited == lock) {
+                self.monitors[*waiter].set_holders(lock, &holders);
             }
         }
     }

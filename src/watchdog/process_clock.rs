@@ -50,7 +50,7 @@ impl ProcessClock {
     /// Samples a thread, then measures whether the process paused before or
     /// during the sample. [`Self::elapsed`] therefore leaves this pause out of
     /// a time that ends at the sample.
-    pub(crate) fn sample(&mut self, inspector: &Inspector) -> Option<ThreadSample> {
+    pub(crate) fn sample(&mut self, inspector: &mut Inspector) -> Option<ThreadSample> {
         let sample = inspector.sample(&self.clock)?;
         self.measure_pause();
         Some(sample)

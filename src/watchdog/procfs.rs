@@ -1,6 +1,7 @@
 //! Reads the state of a thread from `/proc`, without disturbing the thread.
 
-use std::fs;
+use std::time::{Duration, Instant};
+use std::{fs, hint, io};
 
 use crate::os;
 use crate::record::clock::Clock;
@@ -18,12 +19,14 @@ const MAX_SAMPLE_ATTEMPTS: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct ProcReader {
     tid: i32,
+    /// Whether `/proc` shows the threads of this process.
+    is_own: bool,
 }
 
 impl ProcReader {
     /// Opens no file yet: see [`proc_files`](crate::watchdog::proc_files).
     pub(crate) fn new(tid: i32) -> Self {
-        Self { tid }
+        Self { tid, is_own: is_of_own_pid_namespace() }
     }
 
     /// Samples the thread; `None` once the thread has ended.
@@ -65,33 +68,70 @@ impl ProcReader {
     /// on a CPU.
     fn schedule(&self) -> Option<(u64, u64)> {
         let mut buffer = [0; 96];
-        let text = self.read_file(ProcFile::Schedstat, &mut buffer)?;
+        let text = std::str::from_utf8(self.read_file(ProcFile::Schedstat, &mut buffer)?).ok()?;
         let mut fields = text.split_whitespace().skip(1).map(str::parse);
         Some((fields.next()?.ok()?, fields.next()?.ok()?))
     }
 
-    fn state(&self) -> Option<u8> {
+    /// Returns the letter of the thread's state now.
+    pub(crate) fn state(&self) -> Option<u8> {
         let mut buffer = [0; 96];
-        let text = self.read_file(ProcFile::Stat, &mut buffer)?;
-        // The name before the state is in parentheses. It may contain any
-        // character, even parentheses.
-        text.as_bytes().get(text.rfind(')')? + 2).copied()
+        parse_state(self.read_file(ProcFile::Stat, &mut buffer)?)
+    }
+
+    /// Returns whether the thread is on a CPU for all of this time, which
+    /// begins now. The CPU clock of a thread does not advance while it waits.
+    pub(crate) fn is_on_cpu_for(&self, time: Duration) -> bool {
+        let begin = Instant::now();
+        let Some(before) = os::thread_cpu_nanos(self.tid) else { return false };
+        while begin.elapsed() < time {
+            hint::spin_loop();
+        }
+        let grown = os::thread_cpu_nanos(self.tid).map_or(0, |now| now.saturating_sub(before));
+        // The first reading takes a part of the time.
+        u128::from(grown) >= time.as_nanos() * 3 / 4
+    }
+
+    /// Returns the function of the kernel in which the thread waits. The kernel
+    /// lets every thread of the process read this, also where it hides the
+    /// system call.
+    pub(crate) fn wait_function(&self) -> Option<String> {
+        self.shows_stat().then_some(())?;
+        let name = fs::read_to_string(format!("/proc/self/task/{}/wchan", self.tid)).ok()?;
+        let is_name = |name: &String| name.bytes().all(|byte| byte.is_ascii_graphic());
+        // A thread that runs has `0`, and every thread of a kernel without
+        // symbols.
+        Some(name).filter(|name| !name.is_empty() && name != "0" && is_name(name))
+    }
+
+    /// Returns how many times the thread has slept until now. The kernel lets
+    /// every thread of the process read this, also where it hides the system
+    /// call.
+    pub(crate) fn sleeps(&self) -> Option<u64> {
+        // Without this file, `/proc` may belong to other processes.
+        self.shows_stat().then_some(())?;
+        parse_field(
+            &fs::read(format!("/proc/self/task/{}/status", self.tid)).ok()?,
+            "voluntary_ctxt_switches",
+        )
     }
 
     /// Returns what the thread does now.
     pub(crate) fn activity(&self) -> ThreadActivity {
         let mut buffer = [0; 256];
-        self.read_file(ProcFile::Syscall, &mut buffer)
-            .and_then(parse_activity)
-            .unwrap_or(ThreadActivity::Unknown)
+        let line = self.read_file(ProcFile::Syscall, &mut buffer);
+        line.and_then(parse_line).unwrap_or(ThreadActivity::Unknown)
     }
 
-    /// Returns the text of a file, or `None` if it cannot be opened or read.
-    fn read_file<'b>(&self, file: ProcFile, buffer: &'b mut [u8]) -> Option<&'b str> {
-        let length = proc_files::read(self.tid, file, buffer)?;
-        // A thread's name may end in the middle of a character. Then the text
-        // is not valid UTF-8 and is not used.
-        std::str::from_utf8(&buffer[..length]).ok()
+    fn shows_stat(&self) -> bool {
+        self.read_file(ProcFile::Stat, &mut [0; 96]).is_some()
+    }
+
+    /// Returns the contents of a file, or `None` if it cannot be opened or
+    /// read, or if `/proc` belongs to other processes.
+    fn read_file<'b>(&self, file: ProcFile, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        let length = self.is_own.then(|| proc_files::read(self.tid, file, buffer)).flatten()?;
+        buffer.get(..length)
     }
 }
 
@@ -101,11 +141,64 @@ impl Drop for ProcReader {
     }
 }
 
-/// Returns what a thread does now. Opens and closes a file, so the open files
-/// of stalled threads stay open.
+/// Returns what a thread does now, if [`is_of_own_pid_namespace`]. Opens and
+/// closes a file, so the open files of stalled threads stay open.
 pub(crate) fn read_activity(tid: i32) -> ThreadActivity {
-    let text = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).ok();
-    text.as_deref().and_then(parse_activity).unwrap_or(ThreadActivity::Unknown)
+    let line = fs::read(format!("/proc/self/task/{tid}/syscall")).ok();
+    line.as_deref().and_then(parse_line).unwrap_or(ThreadActivity::Unknown)
+}
+
+fn parse_line(line: &[u8]) -> Option<ThreadActivity> {
+    parse_activity(std::str::from_utf8(line).ok()?)
+}
+
+/// Returns the ids of this process's threads; none if `/proc` does not show
+/// them.
+pub(crate) fn thread_ids() -> Vec<i32> {
+    let entries = is_of_own_pid_namespace().then(|| fs::read_dir("/proc/self/task").ok()).flatten();
+    let id = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+    entries.into_iter().flatten().filter_map(id).collect()
+}
+
+/// Returns a thread's name, which may be any bytes, as printable text.
+pub(crate) fn thread_name(tid: i32) -> Option<String> {
+    let name = fs::read(format!("/proc/self/task/{tid}/comm")).ok()?;
+    let name = String::from_utf8_lossy(&name);
+    Some(name.trim_end_matches('\n').replace(char::is_control, "\u{FFFD}"))
+}
+
+/// Returns whether `/proc` shows the ids of this process's own PID namespace.
+/// Otherwise a thread id of this process may be the id of another thread there.
+///
+/// `NSpid` has one id for each namespace, from that of `/proc` to the process's
+/// own. Kernels before 4.1 do not have it.
+pub(crate) fn is_of_own_pid_namespace() -> bool {
+    let ids =
+        fs::read("/proc/self/status").ok().and_then(|status| field(&status, "NSpid").map(<[u8]>::to_owned));
+    match ids {
+        Some(ids) => ids.split(u8::is_ascii_whitespace).filter(|id| !id.is_empty()).count() == 1,
+        None => fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == &*os::getpid().to_string()),
+    }
+}
+
+/// Returns the value of a field of `/proc/self/status`. Each line is `NAME:`
+/// and the value. The thread's name is one of the values and may be any bytes
+/// except a line feed, which the kernel escapes.
+fn field<'s>(status: &'s [u8], name: &str) -> Option<&'s [u8]> {
+    status
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))
+}
+
+fn parse_field(status: &[u8], name: &str) -> Option<u64> {
+    std::str::from_utf8(field(status, name)?).ok()?.trim().parse().ok()
+}
+
+/// Parses a line of `/proc/self/task/TID/stat`. The name before the state is in
+/// parentheses. It may contain any byte: the kernel cuts it after 15 bytes,
+/// even in the middle of a character.
+fn parse_state(line: &[u8]) -> Option<u8> {
+    line.get(line.iter().rposition(|byte| *byte == b')')? + 2).copied()
 }
 
 /// Parses a line of `/proc/self/task/TID/syscall`: `running`, or `number arg0 …
@@ -116,7 +209,10 @@ fn parse_activity(line: &str) -> Option<ThreadActivity> {
     if first == "running" {
         return Some(ThreadActivity::Running);
     }
-    let number = first.parse().ok().filter(|number| *number >= 0)?;
+    let number = first.parse().ok()?;
+    if number < 0 {
+        return Some(ThreadActivity::OutsideSyscall);
+    }
     let mut hex = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
     let mut arguments = [0; 6];
     for argument in &mut arguments {
@@ -132,7 +228,7 @@ mod tests {
     #[test]
     fn lines_of_proc_syscall_are_parsed() {
         assert_eq!(parse_activity("running\n"), Some(ThreadActivity::Running));
-        assert_eq!(parse_activity("-1 0x7f 0x80\n"), None);
+        assert_eq!(parse_activity("-1 0x7f 0x80\n"), Some(ThreadActivity::OutsideSyscall));
         assert_eq!(parse_activity(""), None);
         assert_eq!(parse_activity("230 0x0 zz"), None);
         let line = "230 0x0 0x0 0x7ffd 0x7ffe 0x0 0x1 0x7fffffffe000 0x7f12\n";
@@ -141,6 +237,46 @@ mod tests {
             (call.number, call.arguments[2], call.sp, call.pc),
             (230, 0x7ffd, 0x7fff_ffff_e000, 0x7f12)
         );
+    }
+
+    #[test]
+    fn the_state_follows_a_name_of_any_bytes() {
+        let cut =
+            [b"77 (aaaaaaaaaaaaaa\xC3) S 1 77".as_slice(), b"77 (\xD0\xBF\xD0) S 1", b"77 (R) S 1 (x) S 1"];
+        for line in cut {
+            assert_eq!(parse_state(line), Some(b'S'), "{}", line.escape_ascii());
+        }
+        assert_eq!(parse_state(b"77 (cut"), None);
+        assert_eq!(parse_state(b"77 (cut)"), None);
+    }
+
+    #[test]
+    fn fields_of_status_follow_a_name_of_any_bytes() {
+        let status = b"Name:\t\xC3 NSpid:\t9\nNSpid:\t12161\t4\nvoluntary_ctxt_switches:\t52\nnonvoluntary_ctxt_switches:\t7\n";
+        assert_eq!(field(status, "NSpid"), Some(b"\t12161\t4".as_slice()));
+        assert_eq!(parse_field(status, "voluntary_ctxt_switches"), Some(52));
+        assert_eq!(parse_field(status, "NSpid"), None);
+    }
+
+    #[test]
+    fn a_thread_with_a_cut_name_is_sampled() {
+        let (send_tid, receive_tid) = std::sync::mpsc::channel();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        // The kernel keeps 15 bytes, which end inside the last character.
+        let builder = std::thread::Builder::new().name("\u{43F}".repeat(8));
+        let wait = move || {
+            send_tid.send(os::current_thread().unwrap().tid).unwrap();
+            let _ = stopped.recv();
+        };
+        let thread = builder.spawn(wait).unwrap();
+        let reader = ProcReader::new(receive_tid.recv().unwrap());
+        while reader.state() != Some(b'S') {
+            assert!(matches!(reader.state(), Some(b'R' | b'S' | b'D')), "{:?}", reader.state());
+            std::thread::yield_now();
+        }
+        assert!(reader.sleeps().is_some());
+        drop(stop);
+        thread.join().unwrap();
     }
 
     #[test]

@@ -9,7 +9,11 @@ pub(crate) enum ThreadActivity {
     Running,
     /// The thread waits inside a system call.
     InSyscall(InSyscall),
-    /// The kernel does not report the activity.
+    /// The thread waits outside of a system call, for example for a page from
+    /// disk.
+    OutsideSyscall,
+    /// The kernel does not report the activity. The thread may be in any system
+    /// call.
     Unknown,
 }
 
@@ -70,5 +74,14 @@ impl ThreadSample {
     /// Returns whether the thread was stopped, alone or with its process.
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.state, b'T' | b't')
+    }
+
+    /// Returns whether the thread ran or waited for a CPU.
+    pub(crate) fn is_runnable(&self) -> bool {
+        match self.activity {
+            ThreadActivity::Running => true,
+            ThreadActivity::Unknown => self.state == b'R',
+            ThreadActivity::InSyscall(_) | ThreadActivity::OutsideSyscall => false,
+        }
     }
 }

@@ -52,95 +52,139 @@ pub(crate) enum Fd {
     Polled,
 }
 
-const fn call(number: i64, name: &'static str, cause: Cause, restart: Restart, descriptor: Fd) -> Syscall {
-    Syscall { number, name, cause, restart, descriptor }
+/// Writes the rows of the table, in groups of one cause, restart and
+/// descriptor. The name of a call is that of its number without `SYS_`.
+macro_rules! calls {
+    ($($cause:ident, $restart:expr, $descriptor:ident: $($(#[$condition:meta])? $number:ident)*;)*) => {
+        &[$($($(#[$condition])? Syscall {
+            number: libc::$number,
+            name: stringify!($number).split_at(SYS.len()).1,
+            cause: Cause::$cause,
+            restart: $restart,
+            descriptor: Fd::$descriptor,
+        },)*)*]
+    };
 }
+
+const SYS: &str = "SYS_";
 
 /// The known system calls. Newer CPU architectures do not have some of the old
 /// calls; there the C library uses the newer calls instead.
 ///
 /// A running call on a file is not interrupted, because a disk is not a slow
-/// device in the sense of signal(7). Hence `Always`.
-static TABLE: &[Syscall] = &[
-    call(libc::SYS_clock_nanosleep, "clock_nanosleep", Cause::Sleep, Restart::Never, Fd::None),
-    call(libc::SYS_nanosleep, "nanosleep", Cause::Sleep, Restart::Never, Fd::None),
-    call(libc::SYS_futex, "futex", Cause::Lock, Restart::IfNull(3), Fd::None),
-    call(libc::SYS_fsync, "fsync", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_fdatasync, "fdatasync", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_sync_file_range, "sync_file_range", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_syncfs, "syncfs", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_sync, "sync", Cause::File, Restart::Always, Fd::None),
-    call(libc::SYS_msync, "msync", Cause::File, Restart::Always, Fd::None),
-    #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_open, "open", Cause::File, Restart::Always, Fd::None),
-    call(libc::SYS_openat, "openat", Cause::File, Restart::Always, Fd::None),
-    call(libc::SYS_close, "close", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_pread64, "pread64", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_pwrite64, "pwrite64", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_read, "read", Cause::Other, Restart::IfNoReceiveTimeout, Fd::Argument),
-    call(libc::SYS_readv, "readv", Cause::Other, Restart::IfNoReceiveTimeout, Fd::Argument),
-    call(libc::SYS_write, "write", Cause::Other, Restart::IfNoSendTimeout, Fd::Argument),
-    call(libc::SYS_writev, "writev", Cause::Other, Restart::IfNoSendTimeout, Fd::Argument),
-    call(libc::SYS_sendfile, "sendfile", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_copy_file_range, "copy_file_range", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_fallocate, "fallocate", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_ftruncate, "ftruncate", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_truncate, "truncate", Cause::File, Restart::Always, Fd::None),
-    call(libc::SYS_getdents64, "getdents64", Cause::File, Restart::Always, Fd::Argument),
-    #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_stat, "stat", Cause::File, Restart::Always, Fd::None),
-    #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_lstat, "lstat", Cause::File, Restart::Always, Fd::None),
-    call(libc::SYS_fstat, "fstat", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_statx, "statx", Cause::File, Restart::Always, Fd::None),
-    call(libc::SYS_newfstatat, "newfstatat", Cause::File, Restart::Always, Fd::None),
-    #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_access, "access", Cause::File, Restart::Always, Fd::None),
-    #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_unlink, "unlink", Cause::File, Restart::Always, Fd::None),
-    call(libc::SYS_unlinkat, "unlinkat", Cause::File, Restart::Always, Fd::None),
-    #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_rename, "rename", Cause::File, Restart::Always, Fd::None),
-    call(libc::SYS_renameat, "renameat", Cause::File, Restart::Always, Fd::None),
-    call(libc::SYS_renameat2, "renameat2", Cause::File, Restart::Always, Fd::None),
-    #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_mkdir, "mkdir", Cause::File, Restart::Always, Fd::None),
-    call(libc::SYS_mkdirat, "mkdirat", Cause::File, Restart::Always, Fd::None),
-    #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_rmdir, "rmdir", Cause::File, Restart::Always, Fd::None),
-    call(libc::SYS_flock, "flock", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_fcntl, "fcntl", Cause::File, Restart::Always, Fd::Argument),
-    call(libc::SYS_connect, "connect", Cause::Network, Restart::Never, Fd::Argument),
-    call(libc::SYS_accept, "accept", Cause::Network, Restart::IfNoReceiveTimeout, Fd::Argument),
-    call(libc::SYS_accept4, "accept4", Cause::Network, Restart::IfNoReceiveTimeout, Fd::Argument),
-    call(libc::SYS_recvfrom, "recvfrom", Cause::Network, Restart::IfNoReceiveTimeout, Fd::Argument),
-    call(libc::SYS_recvmsg, "recvmsg", Cause::Network, Restart::IfNoReceiveTimeout, Fd::Argument),
-    call(libc::SYS_recvmmsg, "recvmmsg", Cause::Network, Restart::Never, Fd::Argument),
-    call(libc::SYS_sendto, "sendto", Cause::Network, Restart::IfNoSendTimeout, Fd::Argument),
-    call(libc::SYS_sendmsg, "sendmsg", Cause::Network, Restart::IfNoSendTimeout, Fd::Argument),
-    #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_poll, "poll", Cause::Other, Restart::Never, Fd::Polled),
-    call(libc::SYS_ppoll, "ppoll", Cause::Other, Restart::Never, Fd::Polled),
-    #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_select, "select", Cause::Other, Restart::Never, Fd::None),
-    call(libc::SYS_pselect6, "pselect6", Cause::Other, Restart::Never, Fd::None),
-    #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_epoll_wait, "epoll_wait", Cause::Other, Restart::Never, Fd::None),
-    call(libc::SYS_epoll_pwait, "epoll_pwait", Cause::Other, Restart::Never, Fd::None),
-    call(libc::SYS_epoll_pwait2, "epoll_pwait2", Cause::Other, Restart::Never, Fd::None),
-    call(libc::SYS_io_uring_enter, "io_uring_enter", Cause::Other, Restart::Never, Fd::None),
-    call(libc::SYS_wait4, "wait4", Cause::Child, Restart::Always, Fd::None),
-    call(libc::SYS_waitid, "waitid", Cause::Child, Restart::Always, Fd::None),
-    #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_vfork, "vfork", Cause::Child, Restart::Always, Fd::None),
-    call(libc::SYS_clone, "clone", Cause::Child, Restart::Always, Fd::None),
-    call(libc::SYS_clone3, "clone3", Cause::Child, Restart::Always, Fd::None),
-    call(libc::SYS_mmap, "mmap", Cause::Other, Restart::Always, Fd::None),
-    call(libc::SYS_munmap, "munmap", Cause::Other, Restart::Always, Fd::None),
-    call(libc::SYS_madvise, "madvise", Cause::Other, Restart::Always, Fd::None),
-    call(libc::SYS_brk, "brk", Cause::Other, Restart::Always, Fd::None),
-    call(libc::SYS_sched_yield, "sched_yield", Cause::Cpu, Restart::Always, Fd::None),
-];
+/// device in the sense of signal(7). Hence `Always`. A call that does not wait,
+/// or for which it is not certain that the kernel restarts it, has `Never`.
+#[rustfmt::skip]
+static TABLE: &[Syscall] = calls! {
+    Sleep, Restart::Never, None: SYS_clock_nanosleep SYS_nanosleep;
+    Sleep, Restart::Never, None: #[cfg(target_arch = "x86_64")] SYS_pause;
+    Lock, Restart::IfNull(3), None: SYS_futex;
+    Lock, Restart::Never, None: SYS_futex_waitv SYS_semop SYS_semtimedop;
+    Channel, Restart::Never, None: SYS_msgrcv SYS_msgsnd SYS_mq_timedreceive SYS_mq_timedsend;
+
+    // Calls on a file that is open.
+    File, Restart::Always, Argument:
+        SYS_fsync SYS_fdatasync SYS_sync_file_range SYS_syncfs SYS_close
+        SYS_pread64 SYS_pwrite64 SYS_preadv SYS_pwritev SYS_preadv2 SYS_pwritev2
+        SYS_sendfile SYS_copy_file_range SYS_fallocate SYS_ftruncate SYS_lseek SYS_readahead
+        SYS_getdents64 SYS_fstat SYS_fstatfs SYS_fchdir SYS_fchmod SYS_fchown SYS_flock SYS_fcntl
+        SYS_fgetxattr SYS_fsetxattr SYS_flistxattr SYS_fremovexattr
+        #[cfg(target_arch = "x86_64")] SYS_fadvise64
+        #[cfg(target_arch = "x86_64")] SYS_getdents;
+    File, Restart::Never, Argument: SYS_splice SYS_tee SYS_vmsplice;
+    Other, Restart::IfNoReceiveTimeout, Argument: SYS_read SYS_readv;
+    Other, Restart::IfNoSendTimeout, Argument: SYS_write SYS_writev;
+    Other, Restart::Never, Argument: SYS_ioctl;
+
+    // Calls on a path, and on all files.
+    File, Restart::Always, None:
+        SYS_sync SYS_msync SYS_openat SYS_openat2 SYS_truncate SYS_statx SYS_newfstatat SYS_statfs
+        SYS_faccessat SYS_faccessat2 SYS_fchmodat SYS_fchownat SYS_utimensat SYS_readlinkat SYS_linkat
+        SYS_symlinkat SYS_unlinkat SYS_renameat SYS_renameat2 SYS_mkdirat SYS_mknodat SYS_chdir SYS_getcwd
+        SYS_chroot SYS_mount SYS_umount2 SYS_pivot_root SYS_execve SYS_execveat
+        SYS_getxattr SYS_lgetxattr SYS_setxattr SYS_lsetxattr SYS_listxattr SYS_removexattr
+        #[cfg(target_arch = "x86_64")] SYS_open
+        #[cfg(target_arch = "x86_64")] SYS_creat
+        #[cfg(target_arch = "x86_64")] SYS_stat
+        #[cfg(target_arch = "x86_64")] SYS_lstat
+        #[cfg(target_arch = "x86_64")] SYS_access
+        #[cfg(target_arch = "x86_64")] SYS_chmod
+        #[cfg(target_arch = "x86_64")] SYS_chown
+        #[cfg(target_arch = "x86_64")] SYS_lchown
+        #[cfg(target_arch = "x86_64")] SYS_utime
+        #[cfg(target_arch = "x86_64")] SYS_utimes
+        #[cfg(target_arch = "x86_64")] SYS_readlink
+        #[cfg(target_arch = "x86_64")] SYS_link
+        #[cfg(target_arch = "x86_64")] SYS_symlink
+        #[cfg(target_arch = "x86_64")] SYS_unlink
+        #[cfg(target_arch = "x86_64")] SYS_rename
+        #[cfg(target_arch = "x86_64")] SYS_mkdir
+        #[cfg(target_arch = "x86_64")] SYS_mknod
+        #[cfg(target_arch = "x86_64")] SYS_rmdir;
+    File, Restart::Never, None:
+        SYS_io_uring_enter SYS_io_uring_setup SYS_io_uring_register SYS_io_setup SYS_io_submit SYS_io_getevents
+        SYS_io_destroy;
+
+    // Sockets.
+    Network, Restart::Never, Argument:
+        SYS_connect SYS_recvmmsg SYS_sendmmsg SYS_bind SYS_listen SYS_shutdown SYS_getsockname SYS_getpeername
+        SYS_setsockopt SYS_getsockopt;
+    Network, Restart::IfNoReceiveTimeout, Argument: SYS_accept SYS_accept4 SYS_recvfrom SYS_recvmsg;
+    Network, Restart::IfNoSendTimeout, Argument: SYS_sendto SYS_sendmsg;
+    Network, Restart::Never, None: SYS_socket SYS_socketpair;
+
+    // Waits for one of several descriptors, and descriptors of other kinds.
+    Other, Restart::Never, Polled: SYS_ppoll #[cfg(target_arch = "x86_64")] SYS_poll;
+    Other, Restart::Never, None:
+        SYS_pselect6 SYS_epoll_pwait SYS_epoll_pwait2 SYS_epoll_ctl SYS_epoll_create1 SYS_eventfd2
+        SYS_timerfd_create SYS_timerfd_settime SYS_timerfd_gettime SYS_signalfd4 SYS_inotify_init1
+        SYS_inotify_add_watch SYS_inotify_rm_watch SYS_fanotify_init SYS_fanotify_mark SYS_pipe2 SYS_dup SYS_dup3
+        SYS_memfd_create SYS_close_range SYS_pidfd_open SYS_pidfd_getfd SYS_pidfd_send_signal
+        #[cfg(target_arch = "x86_64")] SYS_select
+        #[cfg(target_arch = "x86_64")] SYS_epoll_wait
+        #[cfg(target_arch = "x86_64")] SYS_epoll_create
+        #[cfg(target_arch = "x86_64")] SYS_eventfd
+        #[cfg(target_arch = "x86_64")] SYS_signalfd
+        #[cfg(target_arch = "x86_64")] SYS_inotify_init
+        #[cfg(target_arch = "x86_64")] SYS_pipe
+        #[cfg(target_arch = "x86_64")] SYS_dup2;
+
+    // Processes and signals.
+    Child, Restart::Always, None:
+        SYS_wait4 SYS_waitid SYS_clone SYS_clone3
+        #[cfg(target_arch = "x86_64")] SYS_vfork
+        #[cfg(target_arch = "x86_64")] SYS_fork;
+    Other, Restart::Never, None:
+        SYS_rt_sigsuspend SYS_rt_sigtimedwait SYS_rt_sigaction SYS_rt_sigprocmask SYS_rt_sigpending
+        SYS_rt_sigqueueinfo SYS_rt_tgsigqueueinfo SYS_rt_sigreturn SYS_sigaltstack SYS_kill SYS_tkill SYS_tgkill
+        SYS_restart_syscall SYS_exit SYS_exit_group SYS_ptrace SYS_process_vm_readv SYS_process_vm_writev;
+
+    // Memory.
+    Other, Restart::Always, None:
+        SYS_mmap SYS_munmap SYS_madvise SYS_brk SYS_mprotect SYS_mremap SYS_mlock SYS_mlock2 SYS_munlock
+        SYS_mlockall SYS_munlockall SYS_mincore;
+    Other, Restart::Never, None:
+        SYS_membarrier SYS_pkey_mprotect SYS_mbind SYS_move_pages SYS_migrate_pages SYS_set_mempolicy
+        SYS_get_mempolicy SYS_process_madvise SYS_userfaultfd SYS_shmget SYS_shmat SYS_shmdt SYS_shmctl;
+
+    // The CPU, clocks and properties of the process: these do not wait.
+    Cpu, Restart::Always, None: SYS_sched_yield;
+    Cpu, Restart::Never, None:
+        SYS_clock_gettime SYS_clock_getres SYS_gettimeofday SYS_times SYS_getrusage SYS_sysinfo SYS_uname SYS_getcpu
+        SYS_getpid SYS_getppid SYS_gettid SYS_getuid SYS_geteuid SYS_getgid SYS_getegid SYS_getpgid SYS_getsid
+        SYS_getpriority SYS_prlimit64 SYS_getrlimit SYS_capget SYS_prctl SYS_umask SYS_set_robust_list SYS_rseq
+        #[cfg(target_arch = "x86_64")] SYS_time
+        #[cfg(target_arch = "x86_64")] SYS_getpgrp
+        #[cfg(target_arch = "x86_64")] SYS_arch_prctl;
+    Other, Restart::Never, None:
+        SYS_getrandom SYS_sched_setaffinity SYS_sched_getaffinity SYS_sched_setscheduler SYS_sched_getscheduler
+        SYS_sched_setattr SYS_sched_getattr SYS_setpriority SYS_setrlimit SYS_setuid SYS_setgid SYS_setresuid
+        SYS_setresgid SYS_setgroups SYS_setsid SYS_setpgid SYS_capset SYS_setns SYS_unshare SYS_seccomp SYS_bpf
+        SYS_perf_event_open SYS_timer_create SYS_timer_settime SYS_timer_gettime SYS_timer_delete SYS_setitimer
+        SYS_getitimer SYS_clock_settime SYS_msgget SYS_msgctl SYS_semget SYS_semctl SYS_mq_open SYS_mq_unlink
+        SYS_add_key SYS_request_key SYS_keyctl SYS_syslog
+        #[cfg(target_arch = "x86_64")] SYS_alarm;
+};
 
 /// Returns the call with this number, if the table contains it.
 pub(crate) fn find(number: i64) -> Option<&'static Syscall> {
@@ -155,6 +199,45 @@ mod tests {
     fn numbers_are_unique() {
         for syscall in TABLE {
             assert_eq!(find(syscall.number).unwrap().name, syscall.name);
+        }
+    }
+
+    #[test]
+    fn common_calls_have_a_name_and_a_cause() {
+        for (number, name, cause) in [
+            (libc::SYS_clock_gettime, "clock_gettime", Cause::Cpu),
+            (libc::SYS_ioctl, "ioctl", Cause::Other),
+            (libc::SYS_openat2, "openat2", Cause::File),
+            (libc::SYS_msgrcv, "msgrcv", Cause::Channel),
+            (libc::SYS_futex, "futex", Cause::Lock),
+            (libc::SYS_epoll_pwait, "epoll_pwait", Cause::Other),
+        ] {
+            let found = find(number).unwrap();
+            assert_eq!((found.name, found.cause), (name, cause));
+        }
+    }
+
+    /// The list of signal(7), "never restarted after being interrupted by a
+    /// signal handler, regardless of the use of SA_RESTART".
+    #[test]
+    fn calls_that_the_kernel_never_restarts_get_no_signal() {
+        for number in [
+            libc::SYS_clock_nanosleep,
+            libc::SYS_nanosleep,
+            libc::SYS_ppoll,
+            libc::SYS_pselect6,
+            libc::SYS_epoll_pwait,
+            libc::SYS_epoll_pwait2,
+            libc::SYS_rt_sigsuspend,
+            libc::SYS_rt_sigtimedwait,
+            libc::SYS_msgrcv,
+            libc::SYS_msgsnd,
+            libc::SYS_semop,
+            libc::SYS_semtimedop,
+            libc::SYS_io_getevents,
+        ] {
+            let found = find(number).unwrap();
+            assert_eq!(found.restart, Restart::Never, "{}", found.name);
         }
     }
 }

@@ -28,13 +28,17 @@ pub fn runtime(scope: &Scope, workers: usize) -> Runtime {
 }
 
 /// Runs a scenario, a test that is marked `#[ignore]`, in a child process. A
-/// failed scenario panics or is killed by a signal. Returns what it printed.
+/// failed scenario panics or is killed by a signal. Prints what it did not
+/// check, and returns everything that it printed.
 pub fn run_scenario(scenario: &str) -> String {
     let this = env::current_exe().unwrap();
     let output = Command::new(this).args(["--exact", scenario, "--ignored", "--nocapture"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{scenario}: {}\n{text}", output.status);
     assert!(text.contains("1 passed"), "there is no scenario {scenario}\n{text}");
+    for line in text.lines().filter(|line| line.starts_with("NOT CHECKED")) {
+        eprintln!("{line}");
+    }
     text.into_owned()
 }
 

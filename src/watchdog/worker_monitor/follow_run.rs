@@ -37,6 +37,7 @@ impl WorkerMonitor {
         let own = run.splitter.split(age).own();
         if !inspector.has_open_request()
             && run.is_capture_due(age, own, threshold)
+            && !inspector.defers_capture(&sample, context.signals)
             && context.capture_budget.take_spare(Instant::now())
             && let Some(poll) = active
         {

@@ -1,35 +1,63 @@
 //! Finds the holder of a lock that a stalled poll waits for.
 
+use crate::evidence::LockHolders;
+use crate::watchdog::process_clock::ProcessClock;
 use crate::watchdog::worker_monitor::{WorkerMonitor, current_inspector};
 
+/// If no thread seems to hold a lock for which a poll has waited for this long,
+/// the finding says so. Earlier, the holder may only have run at the search.
+const MIN_WAIT_WITHOUT_HOLDER_NANOS: u64 = 500_000_000;
+
+/// The poll's age grows by this part until the next search.
+const AGES_BETWEEN_SEARCHES_DIVISOR: u64 = 4;
+
 impl WorkerMonitor {
-    /// Returns the lock that a stalled poll waits for, once per poll.
-    pub(crate) fn take_awaited_lock(&mut self) -> Option<u64> {
-        let tracked = self.tracked.as_mut().filter(|tracked| !tracked.has_searched_holder)?;
-        let lock = tracked.captures.iter().find_map(|capture| capture.call.as_ref()?.lock)?;
-        tracked.has_searched_holder = true;
+    /// Returns the lock that a stalled poll waits for, at its first capture and
+    /// then at growing ages, until its holder is found.
+    pub(crate) fn take_awaited_lock(&mut self, clock: &ProcessClock) -> Option<u64> {
+        let age = self.tracked_poll_age_nanos(clock)?;
+        let tracked = self.tracked.as_mut().filter(|tracked| !tracked.has_holder)?;
+        let lock = tracked.captures.iter().rev().find_map(|capture| capture.call.as_ref()?.lock)?;
+        if age < tracked.next_search_nanos {
+            return None;
+        }
+        tracked.next_search_nanos = age + age / AGES_BETWEEN_SEARCHES_DIVISOR;
         Some(lock)
     }
 
-    /// Returns whether the worker is in a poll and seems to hold a lock.
-    pub(crate) fn seems_to_hold(&mut self, lock: u64) -> bool {
-        let is_polling = self.worker.active().is_some();
-        is_polling
-            && current_inspector(&mut self.inspector, &self.worker)
-                .is_some_and(|inspector| inspector.seems_to_hold(lock))
+    /// Returns the id of the worker's thread while it is in a poll.
+    pub(crate) fn polling_thread(&self) -> Option<i32> {
+        self.worker.active().and_then(|_| self.worker.thread()).map(|thread| thread.tid)
     }
 
-    /// Records the worker that seems to hold the lock that this one waits for.
-    pub(crate) fn set_holder(&mut self, lock: u64, holder: usize) {
+    /// Returns whether the worker is in a poll and seems to hold a lock; `None`
+    /// if its stack cannot be read.
+    pub(crate) fn seems_to_hold(&mut self, lock: u64) -> Option<bool> {
+        if self.polling_thread().is_none() {
+            return Some(false);
+        }
+        current_inspector(&mut self.inspector, &self.worker)?.seems_to_hold(lock)
+    }
+
+    /// Records the threads that seem to hold the lock that this worker waits
+    /// for.
+    pub(crate) fn set_holders(&mut self, lock: u64, holders: &LockHolders) {
         let Some(tracked) = &mut self.tracked else { return };
+        let is_long = tracked.next_search_nanos >= MIN_WAIT_WITHOUT_HOLDER_NANOS;
+        let is_held_by_none =
+            holders.has_read_all && holders.workers.is_empty() && holders.threads.is_empty();
+        if is_held_by_none && !is_long {
+            return;
+        }
+        tracked.has_holder = holders.is_single() || is_held_by_none;
         // The next pass reports the stall again: its holder can be described
         // only while the holder's own stall is in progress.
-        tracked.reported_milestone = None;
-        let captures = tracked.captures.iter_mut();
-        for call in
-            captures.filter_map(|capture| capture.call.as_mut()).filter(|call| call.lock == Some(lock))
-        {
-            call.holder = Some(holder);
+        if tracked.has_holder {
+            tracked.reported_milestone = None;
+        }
+        let calls = tracked.captures.iter_mut().filter_map(|capture| capture.call.as_mut());
+        for call in calls.filter(|call| call.lock == Some(lock)) {
+            call.holders = Some(holders.clone());
         }
     }
 }

@@ -6,6 +6,7 @@ mod driver_check;
 mod end;
 mod follow_run;
 mod left_runtime;
+#[cfg(stack_capture)]
 mod lock_holder;
 mod tracked_poll;
 
@@ -232,7 +233,8 @@ impl WorkerMonitor {
             return;
         }
         self.worker.set_own_nanos(tracked.poll.seq, times.own());
-        if tracked.take_due_capture(&sample, before.as_ref(), times) {
+        let is_deferred = tracked.is_capture_due(times) && inspector.defers_capture(&sample, context.signals);
+        if !is_deferred && tracked.take_due_capture(&sample, before.as_ref(), times) {
             // A second capture of one stall must not use up the budget for the
             // first capture of another.
             let is_granted = if tracked.captures.is_empty() {

@@ -212,11 +212,14 @@ fn a_name_that_is_given_after_the_first_pass_counts() {
 #[test]
 fn a_thread_that_runs_after_a_long_wait_has_just_woken() {
     let sample =
-        |activity| ThreadSample { times: ThreadTimes::default(), is_on_cpu: false, state: b'R', activity };
+        |(state, activity)| ThreadSample { times: ThreadTimes::default(), is_on_cpu: false, state, activity };
     let times = |on_cpu, off_cpu| TimeSplit { on_cpu, run_queue: 100, off_cpu, unknown: 100 };
-    let [running, unknown] = [ThreadActivity::Running, ThreadActivity::Unknown].map(sample);
+    let [running, runs_in_unknown_call, unknown] =
+        [(b'R', ThreadActivity::Running), (b'R', ThreadActivity::Unknown), (b'?', ThreadActivity::Unknown)]
+            .map(sample);
     assert!(has_just_woken(&running, times(1, 9)));
     assert!(!has_just_woken(&running, times(3, 9)));
+    assert!(has_just_woken(&runs_in_unknown_call, times(1, 9)));
     assert!(!has_just_woken(&unknown, times(1, 9)));
     assert!(!has_just_woken(&running, times(10, 0)));
 }
@@ -237,6 +240,6 @@ fn a_thread_that_waits_for_a_cpu_after_a_wake_counts_as_woken_once() {
     assert_eq!(count_wakes(1, &running(71, 3), Some(&waiting), times), 2, "it has run since");
     assert_eq!(count_wakes(1, &running(70, 4), Some(&waiting), times), 2, "it has had a CPU since");
     assert_eq!(count_wakes(5, &waiting, None, times), 6, "there is no earlier sample of this thread");
-    let unknown = sample(70, 3, ThreadActivity::Unknown);
+    let unknown = ThreadSample { state: b'?', ..sample(70, 3, ThreadActivity::Unknown) };
     assert_eq!(count_wakes(5, &unknown, Some(&waiting), times), 0);
 }

@@ -2,7 +2,7 @@
 
 use crate::evidence::{Capture, TimeSplit};
 use crate::record::slot::ActivePoll;
-use crate::watchdog::sample::{ThreadActivity, ThreadSample};
+use crate::watchdog::sample::ThreadSample;
 use crate::watchdog::time_split::TimeSplitter;
 use crate::watchdog::worker_monitor::driver_check::DriverCheck;
 
@@ -21,8 +21,13 @@ pub(super) struct TrackedPoll {
     /// The part of the poll's time in which the whole process was paused.
     pub(super) paused_nanos: u64,
     pub(super) captures: Vec<Capture>,
-    /// Whether the holder of the awaited lock has been searched.
-    pub(super) has_searched_holder: bool,
+    /// The age at which the holder of the awaited lock is searched again.
+    #[cfg(stack_capture)]
+    pub(super) next_search_nanos: u64,
+    /// Whether the search has shown which thread holds the awaited lock, or
+    /// that none does.
+    #[cfg(stack_capture)]
+    pub(super) has_holder: bool,
     /// The own time at which the next capture is due. It doubles each time.
     next_capture_nanos: u64,
     /// The number of consecutive wakes, see [`count_wakes`].
@@ -40,12 +45,21 @@ impl TrackedPoll {
             splitter,
             paused_nanos: 0,
             captures: Vec::new(),
-            has_searched_holder: false,
+            #[cfg(stack_capture)]
+            next_search_nanos: 0,
+            #[cfg(stack_capture)]
+            has_holder: false,
             next_capture_nanos: threshold_nanos,
             wakes: 0,
             driver: DriverCheck::new(threshold_nanos),
             reported_milestone: None,
         }
+    }
+
+    /// Returns whether a capture is due at this time of the poll, unless the
+    /// thread has just woken.
+    pub(super) fn is_capture_due(&self, times: TimeSplit) -> bool {
+        times.own() >= self.next_capture_nanos
     }
 
     /// Returns whether a capture is due after this sample, and schedules the
@@ -59,7 +73,7 @@ impl TrackedPoll {
     ) -> bool {
         self.wakes = count_wakes(self.wakes, sample, before, times);
         let is_skipped = (1..=MAX_SKIPPED_WAKES).contains(&self.wakes);
-        let is_due = times.own() >= self.next_capture_nanos && !is_skipped;
+        let is_due = self.is_capture_due(times) && !is_skipped;
         while is_due && self.next_capture_nanos <= times.own() {
             self.next_capture_nanos *= 2;
         }
@@ -77,7 +91,7 @@ impl TrackedPoll {
 /// its current code did not take the time. The next sample, if there is one,
 /// shows more.
 pub(super) fn has_just_woken(sample: &ThreadSample, times: TimeSplit) -> bool {
-    sample.activity == ThreadActivity::Running && times.on_cpu < times.own() / JUST_WOKEN_CPU_DIVISOR
+    sample.is_runnable() && times.on_cpu < times.own() / JUST_WOKEN_CPU_DIVISOR
 }
 
 /// Returns the number of consecutive wakes of a thread which every sample found

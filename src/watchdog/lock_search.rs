@@ -1,0 +1,191 @@
+//! Searches the threads of the process for the holder of a lock.
+//!
+//! A lock of std does not contain the id of its holder. But its guard contains
+//! the lock's address, so a thread that holds the lock usually has the address
+//! on its stack. The stack of a thread that waits is read from outside.
+
+use std::time::{Duration, Instant};
+
+use crate::capture::unwind::Unwinder;
+use crate::capture::{CopiedStack, STACK_BYTES, passive};
+use crate::evidence::{HolderThread, LockHolders};
+use crate::os::{self, ThreadInfo};
+use crate::watchdog::procfs;
+use crate::watchdog::sample::{InSyscall, ThreadActivity};
+use crate::watchdog::stack_capture;
+
+/// The maximum number of threads that one search reads. Each takes some 20 µs.
+const MAX_THREADS: usize = 512;
+/// The maximum duration of one search, in which the watchdog does nothing else.
+const MAX_SEARCH_TIME: Duration = Duration::from_millis(5);
+/// The watchdog spends at most one part in this many of its time on searches.
+const TIME_BETWEEN_SEARCHES: u32 = 50;
+/// If more threads have the address on their stacks, none of them is named.
+const MAX_HOLDERS: usize = 4;
+/// How far the word that a thread waits for is behind the lock's address. A
+/// thread that waits to write to an `RwLock` waits for its second word.
+const WORD_OFFSETS: [u64; 2] = [0, 4];
+
+/// Searches threads at a limited rate.
+#[derive(Debug)]
+pub(super) struct LockSearch {
+    due_at: Instant,
+}
+
+impl LockSearch {
+    pub(super) fn new() -> Self {
+        Self { due_at: Instant::now() }
+    }
+
+    /// Returns whether a search may begin now.
+    pub(super) fn is_due(&self) -> bool {
+        Instant::now() >= self.due_at
+    }
+
+    /// Searches the holders of each lock on all threads except those with the
+    /// ids `excluded`, this thread, and loopscope's other threads.
+    pub(super) fn search(
+        &mut self,
+        locks: &[u64],
+        excluded: &[i32],
+        unwinder: &mut Unwinder,
+    ) -> Vec<LockHolders> {
+        let begin = Instant::now();
+        let mut all = vec![LockHolders { has_read_all: true, ..LockHolders::default() }; locks.len()];
+        let own = os::current_thread_id();
+        let ids = procfs::thread_ids();
+        let mut is_complete = !ids.is_empty();
+        let others = ids.into_iter().filter(|id| *id != own && !excluded.contains(id));
+        for (count, id) in others.enumerate() {
+            if count == MAX_THREADS || begin.elapsed() > MAX_SEARCH_TIME {
+                // Another thread may hold the lock as well, so none is named.
+                is_complete = false;
+                all.iter_mut().for_each(|holders| holders.threads.clear());
+                break;
+            }
+            is_complete &= search_thread(id, locks, &mut all, unwinder);
+        }
+        for holders in &mut all {
+            holders.has_read_all &= is_complete;
+        }
+        let now = Instant::now();
+        self.due_at = now + (now - begin) * TIME_BETWEEN_SEARCHES;
+        all
+    }
+}
+
+/// Adds a thread to the holders of each lock that it seems to hold. Returns
+/// whether its stack could be read.
+fn search_thread(id: i32, locks: &[u64], all: &mut [LockHolders], unwinder: &mut Unwinder) -> bool {
+    let ThreadActivity::InSyscall(call) = procfs::read_activity(id) else {
+        return procfs::thread_name(id).is_some_and(|name| name.starts_with("loopscope-"));
+    };
+    let Some((stack, has_read_all)) = copy(id, &call) else { return false };
+    for (lock, holders) in locks.iter().zip(all) {
+        if is_waiting_for(&call, *lock) || !has_on_stack(&stack, *lock) {
+            continue;
+        }
+        if procfs::read_activity(id) != ThreadActivity::InSyscall(call) {
+            return false;
+        }
+        if holders.threads.len() == MAX_HOLDERS {
+            holders.has_read_all = false;
+            continue;
+        }
+        let capture = Box::new(stack_capture::capture_of_waiting(&stack, &call, unwinder));
+        let name = procfs::thread_name(id).unwrap_or_default();
+        holders.threads.push(HolderThread { name, capture });
+    }
+    has_read_all
+}
+
+/// Copies the stack of a thread that waits in a call, and returns whether that
+/// is the whole stack.
+fn copy(id: i32, call: &InSyscall) -> Option<(CopiedStack, bool)> {
+    let sp = usize::try_from(call.sp).ok()?;
+    // Without the upper bound, what is mapped behind the stack is read, too.
+    let top = os::thread_area(id).filter(|area| *area > sp).unwrap_or(0);
+    let thread = ThreadInfo { tid: id, stack_bottom: sp, stack_top: top };
+    let unbounded = ThreadInfo { tid: id, stack_bottom: 0, stack_top: 0 };
+    let stack = passive::copy(thread, call.sp, call.pc);
+    let stack = stack.or_else(|| passive::copy(unbounded, call.sp, call.pc))?;
+    let is_whole = stack.bytes.len() < STACK_BYTES;
+    Some((stack, is_whole))
+}
+
+/// Returns whether a thread in this call waits for the lock itself.
+pub(super) fn is_waiting_for(call: &InSyscall, lock: u64) -> bool {
+    call.number == libc::SYS_futex
+        && WORD_OFFSETS.iter().any(|offset| {
+            call.arguments[0] == lock.wrapping_add(*offset) || call.arguments[0] == lock.wrapping_sub(*offset)
+        })
+}
+
+/// Returns whether the stack has the address of the lock whose word `lock` a
+/// thread waits for.
+pub(super) fn has_on_stack(stack: &CopiedStack, lock: u64) -> bool {
+    let addresses = WORD_OFFSETS.map(|offset| lock.wrapping_sub(offset));
+    stack.words().any(|word| addresses.contains(&word))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::sync::{Mutex, mpsc};
+    use std::thread;
+
+    use super::*;
+
+    /// The thread `holder` sleeps with the lock held, another one computes.
+    #[test]
+    fn the_holder_is_found_by_its_name_although_it_is_no_worker() {
+        static LOCK: Mutex<()> = Mutex::new(());
+        static IS_OVER: AtomicBool = AtomicBool::new(false);
+        let address = (&raw const LOCK).addr() as u64;
+        let (send, receive) = mpsc::channel();
+        let hold = move || {
+            let guard = LOCK.lock().unwrap();
+            send.send(()).unwrap();
+            while !IS_OVER.load(Relaxed) {
+                thread::sleep(Duration::from_secs(3));
+            }
+            drop(guard);
+        };
+        let holder = thread::Builder::new().name("holder \u{43F}\u{43F}".to_owned()).spawn(hold).unwrap();
+        receive.recv().unwrap();
+        let mut search = LockSearch::new();
+        let mut unwinder = Unwinder::new();
+        assert!(search.is_due());
+        let begin = Instant::now();
+        let found = loop {
+            let [found] = &search.search(&[address], &[], &mut unwinder)[..] else { panic!() };
+            if let [thread] = &found.threads[..] {
+                break thread.clone();
+            }
+            assert!(begin.elapsed() < Duration::from_secs(60), "{found:?}");
+            // Other tests of this process keep threads running, or exceed the
+            // limits.
+            thread::sleep(Duration::from_millis(1));
+        };
+        assert!(found.name.starts_with("holder "), "{found:?}");
+        assert_eq!(found.capture.call.as_ref().unwrap().name, "clock_nanosleep");
+        assert!(!found.capture.stack.is_empty());
+        assert!(!search.is_due(), "the watchdog also has other work");
+        IS_OVER.store(true, Relaxed);
+        drop(holder);
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_the_lock_does_not_hold_it() {
+        let call = |number, address| InSyscall { number, arguments: [address, 0, 0, 0, 0, 0], sp: 0, pc: 0 };
+        assert!(is_waiting_for(&call(libc::SYS_futex, 64), 64));
+        assert!(is_waiting_for(&call(libc::SYS_futex, 64), 68), "a reader, beside a writer");
+        assert!(is_waiting_for(&call(libc::SYS_futex, 68), 64), "a writer, beside a reader");
+        assert!(!is_waiting_for(&call(libc::SYS_futex, 72), 64));
+        assert!(!is_waiting_for(&call(libc::SYS_read, 64), 64));
+        let stack = |word: u64| CopiedStack { bytes: word.to_ne_bytes().to_vec(), ..CopiedStack::default() };
+        assert!(has_on_stack(&stack(64), 64) && has_on_stack(&stack(64), 68));
+        assert!(!has_on_stack(&stack(68), 64) && !has_on_stack(&stack(56), 64));
+    }
+}
