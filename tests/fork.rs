@@ -12,6 +12,8 @@ mod common;
 use std::os::unix::process::CommandExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{self, Command};
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +29,7 @@ scenarios! {
     a_scope_that_starts_after_the_fork_works runs fork_before_start;
     a_child_starts_a_scope_of_its_own runs second_scope_in_child;
     a_child_executes_a_program runs exec_in_child;
+    a_callback_can_fork_and_return runs fork_in_callback;
     locks_that_were_held_at_the_fork_do_not_stop_the_child runs many_forks_under_load;
 }
 
@@ -228,6 +231,29 @@ fn exec_in_child() {
     // SAFETY: the closure does nothing. Its presence makes std use `fork`.
     unsafe { command.pre_exec(|| Ok(())) };
     assert!(command.status().unwrap().success());
+    assert_works(&scope, "after the fork");
+}
+
+/// The child has no other thread than the one that runs the callback, so it
+/// ends after that.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn fork_in_callback() {
+    static CHILD: AtomicI32 = AtomicI32::new(-1);
+    let callback = |_: &loopscope::Finding| {
+        if CHILD.load(Relaxed) == -1 {
+            // SAFETY: see `in_child`.
+            CHILD.store(unsafe { libc::fork() }, Relaxed);
+        }
+    };
+    let scope = Scope::builder().terminal(Terminal::Never).on_finding(callback).start().unwrap();
+    assert_works(&scope, "forks");
+    eventually("the end of the child", || {
+        let child = CHILD.load(Relaxed);
+        // SAFETY: null is allowed.
+        (child > 0 && unsafe { libc::waitpid(child, std::ptr::null_mut(), libc::WNOHANG) } == child)
+            .then_some(())
+    });
     assert_works(&scope, "after the fork");
 }
 
