@@ -70,7 +70,8 @@ fn in_callback() {
     let taken = Arc::clone(&scope);
     let started = builder().on_finding(move |_| drop(taken.lock().unwrap().take())).start().unwrap();
     *scope.lock().unwrap() = Some(started);
-    assert!(loopscope_threads() >= 2);
+    // A thread gives itself its name.
+    eventually("loopscope's threads", || (loopscope_threads() >= 2).then_some(()));
     stall(&scope);
     await_end_of_threads();
     assert!(scope.lock().unwrap().is_none());
