@@ -91,8 +91,8 @@ struct ReporterLoop {
 impl ReporterLoop {
     fn run(&mut self, messages: &Receiver<Message>) {
         let generation = fork::generation();
-        // The callback or a subscriber may fork. The child ends this loop, where
-        // no message would come.
+        // The callback or a subscriber may fork. The child ends this loop,
+        // because no message would come.
         while fork::generation() == generation {
             let Ok(message) = messages.recv() else { return };
             match message {
