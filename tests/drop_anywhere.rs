@@ -42,11 +42,15 @@ fn builder() -> ScopeBuilder {
     builder
 }
 
-/// Blocks a worker of a runtime that the scope watches.
+/// Blocks a worker of a runtime that the scope watches until the scope is gone.
+/// On a busy machine the watchdog may miss a stall.
 fn stall(scope: &SharedScope) {
     let runtime = runtime(scope.lock().unwrap().as_ref().unwrap(), 1);
-    let sleep = async { loopscope::spawn("sleeper", async { thread::sleep(STALL) }).await };
-    runtime.block_on(sleep).unwrap();
+    eventually("the end of the scope", || {
+        let sleep = async { loopscope::spawn("sleeper", async { thread::sleep(STALL) }).await };
+        runtime.block_on(sleep).unwrap();
+        scope.lock().unwrap().is_none().then_some(())
+    });
 }
 
 fn await_end_of_threads() {
@@ -66,7 +70,8 @@ fn in_callback() {
     let taken = Arc::clone(&scope);
     let started = builder().on_finding(move |_| drop(taken.lock().unwrap().take())).start().unwrap();
     *scope.lock().unwrap() = Some(started);
-    assert!(loopscope_threads() >= 2);
+    // A thread gives itself its name.
+    eventually("loopscope's threads", || (loopscope_threads() >= 2).then_some(()));
     stall(&scope);
     await_end_of_threads();
     assert!(scope.lock().unwrap().is_none());
@@ -98,10 +103,16 @@ fn in_each_others_callback() {
         *scopes[scope].lock().unwrap() = Some(builder().on_finding(callback).start().unwrap());
     }
     let runtimes = [0, 1].map(|n| runtime(scopes[n].lock().unwrap().as_ref().unwrap(), 1));
-    for runtime in &runtimes {
-        runtime.spawn(async { thread::sleep(STALL) });
-    }
-    await_end_of_threads();
+    eventually("the end of loopscope's threads", || {
+        let sleeps = runtimes.each_ref().map(|runtime| {
+            let _guard = runtime.enter();
+            loopscope::spawn("sleeper", async { thread::sleep(STALL) })
+        });
+        for (runtime, sleep) in runtimes.iter().zip(sleeps) {
+            runtime.block_on(sleep).unwrap();
+        }
+        (loopscope_threads() == 0).then_some(())
+    });
 }
 
 /// Drops a scope when it receives an event of loopscope.

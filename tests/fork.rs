@@ -12,11 +12,13 @@ mod common;
 use std::os::unix::process::CommandExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{self, Command};
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{compute, eventually, finding, runtime, scope};
+use common::{compute, eventually, runtime, scope};
 use loopscope::{Evidence, Named, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
 
@@ -27,6 +29,7 @@ scenarios! {
     a_scope_that_starts_after_the_fork_works runs fork_before_start;
     a_child_starts_a_scope_of_its_own runs second_scope_in_child;
     a_child_executes_a_program runs exec_in_child;
+    a_callback_can_fork_and_return runs fork_in_callback;
     locks_that_were_held_at_the_fork_do_not_stop_the_child runs many_forks_under_load;
 }
 
@@ -89,12 +92,15 @@ fn computes() {
     std::hint::black_box(());
 }
 
-/// Checks that a computation is found with its stack.
+/// Checks that a computation is found with its stack. On a busy machine the
+/// watchdog may miss the first one.
 fn assert_works(scope: &Scope, name: &'static str) {
     let runtime = runtime(scope, 1);
-    runtime.block_on(async { loopscope::spawn(name, async { computes() }).await }).unwrap();
-    let found = finding(scope, name);
-    assert_eq!(found.evidence, Evidence::Stack, "{found:#?}");
+    eventually("a stack", || {
+        runtime.block_on(async { loopscope::spawn(name, async { computes() }).await }).unwrap();
+        let findings = scope.findings().findings;
+        findings.into_iter().any(|found| found.evidence == Evidence::Stack).then_some(())
+    });
 }
 
 /// Uses everything that a scope has.
@@ -131,7 +137,11 @@ fn runtime_in_child() {
     runtime.block_on(async { tokio::spawn(async { computes() }).await }).unwrap();
     in_child(|| {
         for _ in 0..2 {
-            runtime.block_on(async { tokio::spawn(async { computes() }).await }).unwrap();
+            runtime.block_on(async {
+                tokio::spawn(async { computes() }).await.unwrap();
+                // Without `tokio_unstable`, only a park calls a hook.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            });
         }
         drop(runtime);
         drop(scope);
@@ -228,6 +238,29 @@ fn exec_in_child() {
     // SAFETY: the closure does nothing. Its presence makes std use `fork`.
     unsafe { command.pre_exec(|| Ok(())) };
     assert!(command.status().unwrap().success());
+    assert_works(&scope, "after the fork");
+}
+
+/// The child has no other thread than the one that runs the callback, so it
+/// ends after that.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn fork_in_callback() {
+    static CHILD: AtomicI32 = AtomicI32::new(-1);
+    let callback = |_: &loopscope::Finding| {
+        if CHILD.load(Relaxed) == -1 {
+            // SAFETY: see `in_child`.
+            CHILD.store(unsafe { libc::fork() }, Relaxed);
+        }
+    };
+    let scope = Scope::builder().terminal(Terminal::Never).on_finding(callback).start().unwrap();
+    assert_works(&scope, "forks");
+    eventually("the end of the child", || {
+        let child = CHILD.load(Relaxed);
+        // SAFETY: null is allowed.
+        (child > 0 && unsafe { libc::waitpid(child, std::ptr::null_mut(), libc::WNOHANG) } == child)
+            .then_some(())
+    });
     assert_works(&scope, "after the fork");
 }
 

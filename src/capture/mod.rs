@@ -11,6 +11,7 @@ pub(crate) mod descriptor;
 pub(crate) mod machine;
 pub(crate) mod modules;
 pub(crate) mod passive;
+mod queue_signal;
 pub(crate) mod signal;
 pub(crate) mod signal_choice;
 mod sync;

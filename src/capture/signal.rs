@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::capture::copy::copy_uninstrumented;
 use crate::capture::machine::{self, Registers};
+use crate::capture::queue_signal::queue_signal;
 use crate::capture::target::{self, MAX_TARGETS, Outcome, Request, Target};
 use crate::capture::{CopiedStack, STACK_BYTES, signal_choice};
 use crate::fork;
@@ -92,7 +93,8 @@ impl StackRequester {
             stack_top: thread.stack_top,
         };
         let Some(number) = self.target.open(request) else { return false };
-        let is_sent = send(signal, thread.tid, target::signal_value(self.index, number));
+        let value = target::signal_value(self.index, number);
+        let is_sent = queue_signal(signal, PID.load(Relaxed), thread.tid, value).is_ok();
         if is_sent {
             self.sent_at.set(Instant::now());
         } else {
@@ -165,30 +167,6 @@ fn is_alive(tid: i32) -> bool {
     // SAFETY: the call has no pointers, and the signal 0 is never delivered.
     let failed = unsafe { libc::syscall(libc::SYS_tgkill, PID.load(Relaxed), tid, 0) } != 0;
     !(failed && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH))
-}
-
-/// The `siginfo_t` that `rt_tgsigqueueinfo` takes.
-#[repr(C)]
-struct QueuedInfo {
-    signo: i32,
-    errno: i32,
-    code: i32,
-    pad: i32,
-    pid: i32,
-    uid: u32,
-    value: u64,
-    rest: [u64; 12],
-}
-
-fn send(signal: i32, tid: i32, value: u64) -> bool {
-    let pid = PID.load(Relaxed);
-    // SAFETY: no arguments.
-    let uid = unsafe { libc::getuid() };
-    let info =
-        QueuedInfo { signo: signal, errno: 0, code: libc::SI_QUEUE, pad: 0, pid, uid, value, rest: [0; 12] };
-    // SAFETY: `info` is a full siginfo_t of 128 bytes that outlives the call.
-    // The kernel refuses a thread id of another process.
-    unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, tid, signal, &raw const info) == 0 }
 }
 
 /// Copies registers and stack of the thread that it interrupts.

@@ -10,6 +10,9 @@ use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
 
+use crate::capture::queue_signal::queue_signal;
+use crate::os;
+
 /// How many signals are given up before none is used any more.
 const MAX_GIVEN_UP: u32 = 8;
 
@@ -81,11 +84,21 @@ pub(crate) fn choose(handler: Handler) -> Option<i32> {
 fn find(handler: Handler, given_up: i32) -> Option<i32> {
     (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev().filter(|signal| *signal != given_up).find(|signal| {
         match handler_of(*signal) {
-            Some(known) if known == handler as usize => true,
-            Some(libc::SIG_DFL) => install(*signal, handler),
+            Some(known) if known == handler as usize => can_be_sent(*signal),
+            Some(libc::SIG_DFL) => install(*signal, handler) && can_be_sent(*signal),
             _ => false,
         }
     })
+}
+
+/// Returns whether the signal, which has loopscope's handler, can be sent.
+/// Emulators accept handlers of signals that they cannot send. The handler
+/// ignores the value zero.
+fn can_be_sent(signal: i32) -> bool {
+    let tid = os::current_thread().map_or(0, |thread| thread.tid);
+    let error = queue_signal(signal, os::getpid(), tid, 0).err();
+    // Any other error does not depend on the signal.
+    error.is_none_or(|error| error.raw_os_error() != Some(libc::EINVAL))
 }
 
 fn handler_of(signal: i32) -> Option<usize> {

@@ -14,7 +14,7 @@ use crate::diagnose::verdict::{self, StallVerdict};
 use crate::evidence::{Message, Phase, StallEvidence};
 use crate::finding::{Finding, TaskInfo};
 use crate::findings::Findings;
-use crate::fork::WritingReport;
+use crate::fork::{self, WritingReport};
 use crate::owned_thread::OwnedThread;
 use crate::record::hook_status::Hook;
 use crate::record::recorder::Recorder;
@@ -91,7 +91,11 @@ struct ReporterLoop {
 
 impl ReporterLoop {
     fn run(&mut self, messages: &Receiver<Message>) {
-        while let Ok(message) = messages.recv() {
+        let generation = fork::generation();
+        // The callback or a subscriber may fork. The child ends this loop,
+        // because no message would come.
+        while fork::generation() == generation {
+            let Ok(message) = messages.recv() else { return };
             match message {
                 Message::Stall(stall) => self.add_stall(&stall),
                 Message::Wait(wait) => self.findings.add_wait(wait),
