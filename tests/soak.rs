@@ -6,6 +6,7 @@
 //! `LOOPSCOPE_SOAK_SECONDS=3600 cargo test --test soak -- --ignored
 //! --nocapture`
 #![cfg(target_os = "linux")]
+#![allow(unsafe_code)]
 
 mod common;
 
@@ -120,8 +121,19 @@ fn status(key: &str) -> u64 {
     line.split_whitespace().find_map(|word| word.parse().ok()).unwrap()
 }
 
+/// Returns free memory to the system. The allocator keeps it for each thread
+/// that it has served, and reading debug information takes much for a moment.
+fn return_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call has no requirements.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 impl Reading {
     fn now(scope: &Scope) -> Self {
+        return_free_memory();
         let snapshot = scope.snapshot();
         let workers = snapshot.workers.iter().flat_map(|worker| [&worker.runtime, &worker.label]);
         let runtimes = snapshot.runtimes.iter().map(|runtime| &runtime.name);
