@@ -24,6 +24,8 @@ const STALL: Duration = Duration::from_millis(25);
 /// Of `/proc` files that are kept open, and of runtimes that ended within the
 /// last half second.
 const MAX_MORE_DESCRIPTORS: usize = 40;
+/// How many stalls a scope keeps: see `Scope::stalls`.
+const MAX_KEPT_STALLS: u64 = 4_096;
 /// Of the live threads, and of those that ended last.
 const MAX_LABELS: usize = 64;
 
@@ -113,6 +115,7 @@ struct Reading {
     threads: u64,
     labels: usize,
     workers: usize,
+    stalls: u64,
 }
 
 fn status(key: &str) -> u64 {
@@ -143,6 +146,7 @@ impl Reading {
             threads: status("Threads:"),
             labels: workers.chain(runtimes).collect::<HashSet<_>>().len(),
             workers: snapshot.workers.len(),
+            stalls: scope.findings().findings.iter().map(|finding| finding.count).sum(),
         }
     }
 }
@@ -166,8 +170,7 @@ fn soak(duration: Duration, print_interval: Duration) {
         let reading = Reading::now(&scope);
         if printed_at.elapsed() >= print_interval || round == 1 {
             printed_at = Instant::now();
-            let found = scope.findings().findings.iter().map(|finding| finding.count).sum::<u64>();
-            println!("{:>6.0?} round {round}: {reading:?}, polls {polls}, stalls {found}", begin.elapsed());
+            println!("{:>6.0?} round {round}: {reading:?}, polls {polls}", begin.elapsed());
         }
         assert!(
             reading.descriptors <= first.descriptors + MAX_MORE_DESCRIPTORS,
@@ -186,10 +189,14 @@ fn soak(duration: Duration, print_interval: Duration) {
     println!(
         "{round} rounds; most of the second and of the last third: {kb:?} kB, {descriptors:?} descriptors"
     );
-    // The first minutes fill bounded tables, such as that of the last stalls.
     if duration >= Duration::from_secs(300) {
-        assert!(kb[1] <= kb[0] + kb[0] / 20 + 2_048, "resident memory grows: {kb:?} kB");
         assert!(descriptors[1] <= descriptors[0] + 8, "descriptors grow: {descriptors:?}");
+    }
+    // Until this many stalls have ended, each one takes memory.
+    if middle.last().is_some_and(|reading| reading.stalls >= MAX_KEPT_STALLS) {
+        assert!(kb[1] <= kb[0] + kb[0] / 20 + 2_048, "resident memory grows: {kb:?} kB");
+    } else {
+        eprintln!("NOT CHECKED: resident memory, because the list of recent stalls is not full yet");
     }
     drop(scope);
     assert!(status("Threads:") <= first.threads, "loopscope's threads have ended");
