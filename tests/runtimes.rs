@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use common::{STALL, eventually, runtime, scope, spin};
 use loopscope::{KindSnapshot, Named, Scope, Snapshot, Terminal, WorkerSnapshot};
 use tokio::runtime::Builder;
-use tokio::task::{JoinHandle, LocalSet};
+#[cfg(tokio_unstable)]
+use tokio::task::JoinHandle;
+use tokio::task::LocalSet;
 
 fn kind(snapshot: &Snapshot, name: &str) -> KindSnapshot {
     snapshot.kinds.iter().find(|kind| kind.name == name).cloned().unwrap_or_default()

@@ -62,10 +62,10 @@ impl WakeTracker {
     /// still wake the previous task.
     #[inline]
     pub(crate) fn set_task_waker(&mut self, task_waker: &Waker) {
-        if !self.state.task_waker.will_wake(task_waker) {
-            if let Some(recorder) = self.state.recorder.clone() {
-                *self = Self::new(task_waker, &recorder, self.state.is_timed);
-            }
+        if !self.state.task_waker.will_wake(task_waker)
+            && let Some(recorder) = self.state.recorder.clone()
+        {
+            *self = Self::new(task_waker, &recorder, self.state.is_timed);
         }
     }
 

@@ -1,0 +1,118 @@
+//! Descriptors, memory and labels follow live threads, not threads ever seen.
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code)]
+
+mod common;
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::process::Command;
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+use std::{env, thread};
+
+use common::{STALL, eventually, finding, runtime, scope, spin};
+use loopscope::{Named, Scope};
+
+/// How many descriptors loopscope keeps at most, however many threads stall.
+const MAX_DESCRIPTORS: usize = 32;
+
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").map_or(usize::MAX, Iterator::count)
+}
+
+/// Runs one of the tests marked `#[ignore]` as a process of its own.
+fn run_scenario(scenario: &str) {
+    let this = env::current_exe().unwrap();
+    let output = Command::new(this).args(["--exact", scenario, "--ignored", "--nocapture"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{scenario}: {}\n{text}", output.status);
+    assert!(text.contains("1 passed"), "there is no scenario {scenario}\n{text}");
+}
+
+#[test]
+fn blocked_workers_leave_the_program_its_descriptors() {
+    run_scenario("blocked_workers_with_64_descriptors");
+}
+
+#[test]
+fn threads_with_names_of_their_own_leave_nothing_behind() {
+    run_scenario("threads_one_after_the_other");
+}
+
+#[test]
+#[ignore = "changes the limits of the process: runs as a child process"]
+fn blocked_workers_with_64_descriptors() {
+    const WORKERS: usize = 400;
+    let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+    // SAFETY: the call reads `limit`, a local.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    let scope = scope();
+    let runtime = runtime(&scope, WORKERS);
+    let barrier = Arc::new(Barrier::new(WORKERS));
+    let before = descriptors();
+    let tasks: Vec<_> = (0..WORKERS)
+        .map(|_| {
+            let barrier = Arc::clone(&barrier);
+            let task = async move {
+                barrier.wait();
+                thread::sleep(STALL * 4);
+            };
+            runtime.spawn(task.named("blocks"))
+        })
+        .collect();
+    // The program itself opens files all the time, and comes close to its
+    // limit.
+    let mut most = 0;
+    while tasks.iter().any(|task| !task.is_finished()) {
+        most = most.max(descriptors());
+        let own: Result<Vec<_>, _> = (0..8).map(|_| File::open("/proc/self/stat")).collect();
+        own.expect("the program has descriptors left");
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(most <= before + MAX_DESCRIPTORS, "{most} descriptors, {before} before");
+    // A few captures decide for all whether the line is the barrier's or the
+    // sleep's.
+    eventually("the findings", || {
+        let found = scope.findings().findings.iter().map(|finding| finding.count).sum::<u64>();
+        (found >= WORKERS as u64 / 2).then_some(())
+    });
+}
+
+/// Polls a named future that stalls, on a thread with this name.
+fn stall_on_a_thread(name: String) {
+    let task = async { spin(Duration::from_millis(25)) };
+    let poll = move || futures::executor::block_on(task.named("conn"));
+    thread::Builder::new().name(name).spawn(poll).unwrap().join().unwrap();
+}
+
+fn labels(scope: &Scope) -> HashSet<String> {
+    scope.snapshot().workers.into_iter().map(|worker| worker.label).collect()
+}
+
+/// More threads than there are targets of signals.
+#[test]
+#[ignore = "counts the descriptors of the process: runs as a child process"]
+fn threads_one_after_the_other() {
+    let scope = scope();
+    let before = descriptors();
+    for n in 0..40 {
+        stall_on_a_thread(format!("conn-{n}"));
+    }
+    for n in 0..1_000 {
+        let poll = || futures::executor::block_on(async {}.named("conn"));
+        thread::Builder::new().name(format!("short-{n}")).spawn(poll).unwrap().join().unwrap();
+    }
+    assert!(descriptors() <= before + MAX_DESCRIPTORS, "{} descriptors, {before} before", descriptors());
+    assert!(labels(&scope).len() <= 17, "{:?}", labels(&scope));
+    let workers = scope.snapshot().workers;
+    assert_eq!(workers.iter().map(|worker| worker.polls).sum::<u64>(), 1_040);
+    let kinds = scope.snapshot().kinds;
+    assert_eq!((kinds[0].poll_time.count, kinds[0].spawned, kinds[0].completed), (1_040, 1_040, 1_040));
+    eventually("a finding", || (!scope.findings().findings.is_empty()).then_some(()));
+    let of_kind = finding(&scope, "conn");
+    assert!(of_kind.count > 0);
+    eventually("the descriptors of the ended threads to be closed", || {
+        (descriptors() <= before).then_some(())
+    });
+}
