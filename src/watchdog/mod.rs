@@ -119,6 +119,8 @@ struct WatchdogLoop<'r> {
     lost_events: u64,
     hook_audit: HookAudit,
     lag_probes_woken_at: Instant,
+    /// The number of passes so far.
+    passes: usize,
 }
 
 impl<'r> WatchdogLoop<'r> {
@@ -149,6 +151,7 @@ impl<'r> WatchdogLoop<'r> {
             lost_events: 0,
             hook_audit: HookAudit::new(),
             lag_probes_woken_at: Instant::now(),
+            passes: 0,
         }
     }
 
@@ -213,6 +216,7 @@ impl<'r> WatchdogLoop<'r> {
                 self.monitors.push(WorkerMonitor::new(index, worker));
             }
         }
+        self.passes = self.passes.wrapping_add(1);
         let mut context = MonitorContext {
             recorder: self.recorder,
             self_metrics: self.self_metrics,
@@ -221,6 +225,8 @@ impl<'r> WatchdogLoop<'r> {
             outbox: self.outbox,
             signals: self.signals,
             process_clock: &mut self.process_clock,
+            pass: self.passes,
+            workers: self.monitors.len(),
         };
         for monitor in &mut self.monitors {
             monitor.sample(&mut context);

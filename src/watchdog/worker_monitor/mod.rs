@@ -39,10 +39,11 @@ pub(crate) struct WorkerMonitor {
     inspector: Option<Inspector>,
     /// The last sample of a tracked poll, with its thread.
     last_sample: Option<(ThreadInfo, ThreadSample)>,
-    /// The CPU times of the thread at the latest pass in which it was active.
-    latest_times: Option<(ThreadInfo, ThreadTimes)>,
-    /// The slot's number at that pass.
-    seq_at_times: u64,
+    /// The two latest readings of the thread's CPU times, the latest first. A
+    /// poll may have begun between them.
+    readings: [Option<(ThreadInfo, ThreadTimes)>; 2],
+    /// The slot's number at the latest reading between two polls.
+    seq_at_reading: u64,
     tracked: Option<TrackedPoll>,
     /// The previous tracked poll, whose end event may not have arrived yet.
     finished: Option<TrackedPoll>,
@@ -59,8 +60,8 @@ impl WorkerMonitor {
             worker,
             inspector: None,
             last_sample: None,
-            latest_times: None,
-            seq_at_times: 0,
+            readings: [None; 2],
+            seq_at_reading: 0,
             tracked: None,
             finished: None,
             run: None,
@@ -82,14 +83,15 @@ impl WorkerMonitor {
     /// progress.
     pub(crate) fn sample(&mut self, context: &mut MonitorContext<'_>) {
         self.sample_worker(context);
-        self.read_times(context);
+        self.read_times_if_due(context);
     }
 
     fn sample_worker(&mut self, context: &mut MonitorContext<'_>) {
         let worker = Arc::clone(&self.worker);
         let events: Vec<_> = worker.events.drain().collect();
         if !events.is_empty() {
-            let after = self.times_after_polls(&events, context);
+            let has_polls = events.iter().any(|event| matches!(event, LongEvent::Poll { .. }));
+            let after = if has_polls { self.read_times(context) } else { None };
             // The process may have paused in the middle of this pass.
             context.process_clock.measure_pause();
             for event in events {
@@ -120,37 +122,31 @@ impl WorkerMonitor {
 
     /// Returns a splitter for a poll that has begun at `start`.
     fn splitter_from(&self, start: Ticks, clock: &ProcessClock) -> TimeSplitter {
-        let times = self.latest_times.filter(|(thread, times)| {
-            // The time of the sample's CPU clock is that of the poll's thread.
-            times.at <= start && self.worker.thread() == Some(*thread)
-        });
-        match times {
-            Some((_, times)) => TimeSplitter::new(times, clock.elapsed(times.at, start)),
+        let thread = self.worker.thread();
+        let is_before =
+            |(reader, times): &&(ThreadInfo, ThreadTimes)| thread == Some(*reader) && times.at <= start;
+        match self.readings.iter().flatten().find(is_before) {
+            Some((_, times)) => TimeSplitter::new(*times, clock.elapsed(times.at, start)),
+            // The CPU times at the thread's start are known: zero.
             None => TimeSplitter::new(ThreadTimes::default(), u64::MAX),
         }
     }
 
     /// Reads the CPU times of the thread if it has been active since the last
-    /// pass: the next poll may be long, and may be sampled late.
-    fn read_times(&mut self, context: &MonitorContext<'_>) {
+    /// reading: the next poll may be long, and may be sampled late.
+    fn read_times_if_due(&mut self, context: &MonitorContext<'_>) {
         let seq = self.worker.slot.seq().load(Relaxed);
-        if std::mem::replace(&mut self.seq_at_times, seq) == seq {
-            return;
+        if context.is_reading_due(self.index) && std::mem::replace(&mut self.seq_at_reading, seq) != seq {
+            self.read_times(context);
         }
-        let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
-        let thread = inspector.thread();
-        self.latest_times = inspector.times(&context.recorder.clock).map(|times| (thread, times));
     }
 
-    /// Reads the CPU times of the thread after polls that have ended.
-    fn times_after_polls(
-        &mut self,
-        events: &[LongEvent],
-        context: &MonitorContext<'_>,
-    ) -> Option<ThreadTimes> {
-        let has_polls = events.iter().any(|event| matches!(event, LongEvent::Poll { .. }));
-        let inspector = current_inspector(&mut self.inspector, &self.worker).filter(|_| has_polls)?;
-        inspector.times(&context.recorder.clock)
+    fn read_times(&mut self, context: &MonitorContext<'_>) -> Option<ThreadTimes> {
+        let inspector = current_inspector(&mut self.inspector, &self.worker)?;
+        let thread = inspector.thread();
+        let times = inspector.times(&context.recorder.clock)?;
+        self.readings = [Some((thread, times)), self.readings[0]];
+        Some(times)
     }
 
     /// Returns whether the worker is one of a runtime's workers and the own
@@ -192,6 +188,7 @@ impl WorkerMonitor {
         tracked.paused_nanos = context.process_clock.paused(tracked.poll.start, sample.times.at);
         let age = context.process_clock.wall(tracked.poll.start, sample.times.at);
         let thread = inspector.thread();
+        self.readings = [Some((thread, sample.times)), self.readings[0]];
         let before = self.last_sample.replace((thread, sample)).filter(|(sampled, _)| *sampled == thread);
         let before = before.map(|(_, sample)| sample);
         if tracked.splitter.has_sample() {
