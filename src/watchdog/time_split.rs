@@ -9,6 +9,7 @@
 //! bound. What no bound proves is unknown.
 
 use crate::evidence::TimeSplit;
+use crate::record::clock::Ticks;
 use crate::watchdog::sample::{ThreadSample, ThreadTimes};
 
 /// More CPU time than this shows that the thread has run between two samples.
@@ -42,7 +43,8 @@ pub(crate) struct TimeSplitter {
     idle_in_slice: u64,
     /// The time in which the virtual CPU was taken away.
     stolen: u64,
-    /// The time in which the thread may have been stopped.
+    /// The time in which the thread may have been stopped, or may have waited
+    /// for a thread that had no CPU.
     stopped: u64,
 }
 
@@ -93,9 +95,19 @@ impl TimeSplitter {
         self.last.is_some()
     }
 
-    /// Adds a sample of the poll at this age.
-    pub(crate) fn add(&mut self, now: ThreadSample, age: u64) {
+    /// Returns when the poll was last sampled.
+    pub(crate) fn last_sample_at(&self) -> Option<Ticks> {
+        self.last.map(|(last, _)| last.times.at)
+    }
+
+    /// Adds a sample of the poll at this age. Since the last sample, or since
+    /// the start, the watchdog itself waited for a CPU for `gap_nanos`. In that
+    /// time other threads may have waited too, and kept a lock.
+    pub(crate) fn add(&mut self, now: ThreadSample, age: u64, gap_nanos: u64) {
         let times = now.times;
+        if !now.waits_for_no_thread() {
+            self.add_gap(&times, gap_nanos);
+        }
         if let Some((last, last_age)) = self.last {
             self.add_interval(&last, &now, age.saturating_sub(last_age), last_age);
         } else {
@@ -121,6 +133,17 @@ impl TimeSplitter {
             };
         }
         self.last = Some((now, age));
+    }
+
+    /// Adds a gap between the last sample and `now`. If the thread waited for a
+    /// CPU too, it did so in the gap: a quota throttles all threads at once.
+    fn add_gap(&mut self, now: &ThreadTimes, gap_nanos: u64) {
+        let last = self.last.map(|(last, _)| last);
+        if !last.is_some_and(|last| last.waits_for_no_thread()) {
+            let before = last.map_or(self.before, |last| last.times);
+            self.stopped +=
+                gap_nanos.saturating_sub(now.run_queue_nanos.saturating_sub(before.run_queue_nanos));
+        }
     }
 
     fn add_interval(&mut self, last: &ThreadSample, now: &ThreadSample, elapsed: u64, last_age: u64) {
@@ -176,14 +199,21 @@ impl TimeSplitter {
 
     /// Returns the split of the whole poll, which ended at this age. `after`
     /// are CPU times of the thread that were read `late_nanos` after the end,
-    /// if they could be read.
+    /// if they could be read. `gap_nanos` is as in [`Self::add`].
     ///
     /// The thread ran at the end of the poll. So a wait for a CPU that has not
     /// ended began after it.
-    pub(crate) fn split_at_end(&self, age: u64, after: Option<ThreadTimes>, late_nanos: u64) -> TimeSplit {
+    pub(crate) fn split_at_end(
+        &self,
+        age: u64,
+        after: Option<ThreadTimes>,
+        late_nanos: u64,
+        gap_nanos: u64,
+    ) -> TimeSplit {
         let mut ended = self.clone();
         ended.pending_wait = 0;
         let Some(times) = after else { return ended.split(age) };
+        ended.add_gap(&times, gap_nanos);
         let (last, last_age) = self.last.map_or((self.before, 0), |(last, last_age)| (last.times, last_age));
         let ran = times.cpu_nanos.saturating_sub(last.cpu_nanos).min(age.saturating_sub(last_age));
         ended.on_cpu += ran;
@@ -248,7 +278,7 @@ mod tests {
     fn splitter(gap: u64, samples: &[At]) -> TimeSplitter {
         let mut splitter = TimeSplitter::new(ThreadTimes::default(), gap * MS);
         for now in samples {
-            splitter.add(sample(*now), now.age * MS);
+            splitter.add(sample(*now), now.age * MS, 0);
         }
         splitter
     }
@@ -266,7 +296,7 @@ mod tests {
     /// Returns the split of a poll that ended at `age`. Its thread was read
     /// `late` after that, with these CPU times.
     fn split_at_end(gap: u64, samples: &[At], age: u64, after: At, late: u64) -> [u64; 4] {
-        in_ms(splitter(gap, samples).split_at_end(age * MS, Some(times(after)), late * MS))
+        in_ms(splitter(gap, samples).split_at_end(age * MS, Some(times(after)), late * MS, 0))
     }
 
     #[test]
@@ -313,7 +343,7 @@ mod tests {
     #[test]
     fn without_a_reading_after_the_end_the_rest_is_unknown() {
         let polled = splitter(0, &[at(5, 0, 0, b'S'), at(10, 0, 0, b'S')]);
-        assert_eq!(in_ms(polled.split_at_end(80 * MS, None, 0)), [0, 0, 10, 70]);
+        assert_eq!(in_ms(polled.split_at_end(80 * MS, None, 0, 0)), [0, 0, 10, 70]);
     }
 
     #[test]
@@ -328,7 +358,7 @@ mod tests {
         let mut splitter = splitter(0, &[at(5, 0, 0, b'S'), at(50, 0, 0, b'S')]);
         let mut before = splitter.split(50 * MS).own();
         for now in [at(60, 0, 0, b'R'), at(70, 1, 19, b'C'), at(80, 1, 19, b'R'), at(90, 2, 60, b'S')] {
-            splitter.add(sample(now), now.age * MS);
+            splitter.add(sample(now), now.age * MS, 0);
             let own = splitter.split(now.age * MS).own();
             assert!(own >= before, "{own} after {before} at {} ms", now.age);
             before = own;
@@ -379,6 +409,25 @@ mod tests {
     fn a_thread_that_was_stopped_is_not_blamed() {
         let samples = [at(5, 0, 0, b'S'), at(10, 0, 0, b'T'), at(80, 0, 0, b'T'), at(90, 0, 0, b'S')];
         assert_eq!(split(0, &samples), [0, 0, 5, 85]);
+    }
+
+    #[test]
+    fn nothing_is_claimed_of_a_wait_for_a_thread_while_the_watchdog_had_no_cpu() {
+        let gap = 70 * MS;
+        let futex = InSyscall { number: libc::SYS_futex, arguments: [0; 6], sp: 0, pc: 0 };
+        let locked =
+            ThreadSample { activity: ThreadActivity::InSyscall(futex), ..sample(at(73, 1, 0, b'S')) };
+        for (now, expected) in [(locked, [1, 0, 2, 70]), (sample(at(73, 1, 0, b'C')), [1, 0, 2, 70])] {
+            let mut splitter = splitter(0, &[]);
+            splitter.add(now, 73 * MS, gap);
+            assert_eq!(in_ms(splitter.split(73 * MS)), expected);
+        }
+        let mut sleeping = splitter(0, &[]);
+        sleeping.add(sample(at(73, 1, 0, b'S')), 73 * MS, gap);
+        assert_eq!(in_ms(sleeping.split(73 * MS)), [1, 0, 72, 0], "a sleep waits for no thread");
+        let after = times(at(0, 1, 0, b'C'));
+        assert_eq!(in_ms(splitter(0, &[]).split_at_end(73 * MS, Some(after), 0, gap)), [1, 0, 2, 70]);
+        assert_eq!(in_ms(sleeping.split_at_end(80 * MS, Some(after), 0, 5 * MS)), [1, 0, 79, 0]);
     }
 
     #[test]

@@ -32,7 +32,9 @@ impl WorkerMonitor {
         let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
         let Some(sample) = context.process_clock.sample(inspector) else { return };
         let age = context.process_clock.elapsed(run.start(), sample.times.at);
-        run.splitter.add(sample, age);
+        let seen = run.splitter.last_sample_at().unwrap_or(run.start());
+        let gap = context.process_clock.watchdog_waited(seen, sample.times.at);
+        run.splitter.add(sample, age, gap);
         let own = run.splitter.split(age).own();
         if !inspector.has_open_request()
             && run.is_capture_due(age, own, threshold)

@@ -194,7 +194,9 @@ impl WorkerMonitor {
         if tracked.splitter.has_sample() {
             tracked.captures.extend(inspector.take_answer(&mut context.capture_tools()));
         }
-        tracked.splitter.add(sample, age.saturating_sub(tracked.paused_nanos));
+        let seen = tracked.splitter.last_sample_at().unwrap_or(tracked.poll.start);
+        let gap = context.process_clock.watchdog_waited(seen, sample.times.at);
+        tracked.splitter.add(sample, age.saturating_sub(tracked.paused_nanos), gap);
         let times = tracked.times(age);
         // The poll may have ended before its thread was sampled. Then the
         // sample says nothing about it, and no end event would remove the
@@ -308,7 +310,9 @@ impl WorkerMonitor {
         tracked.poll.kind = kind;
         let late = after.map_or(0, |times| clock.elapsed(time.end, times.at));
         let age = duration.saturating_sub(tracked.paused_nanos);
-        let times = tracked.splitter.split_at_end(age, after, late);
+        let seen = tracked.splitter.last_sample_at().unwrap_or(time.start);
+        let gap = clock.watchdog_waited(seen, time.end);
+        let times = tracked.splitter.split_at_end(age, after, late, gap);
         let is_stall = times.own() >= threshold;
         // Without a reading after the end, a poll that was never sampled may
         // have been a stall.
