@@ -13,7 +13,7 @@ impl WorkerMonitor {
     pub(super) fn follow_run(&mut self, active: Option<ActivePoll>, context: &mut MonitorContext<'_>) {
         let threshold = context.recorder.threshold_nanos;
         // A poll that is a stall by itself is not part of a run.
-        if self.tracked.as_ref().is_some_and(|tracked| !tracked.captures.is_empty()) {
+        if self.tracked.as_ref().is_some_and(|tracked| tracked.reported_milestone.is_some()) {
             return self.end_run(context);
         }
         let Some(run) = &mut self.run else {

@@ -123,13 +123,17 @@ impl WorkerMonitor {
     /// Returns a splitter for a poll that has begun at `start`.
     fn splitter_from(&self, start: Ticks, clock: &ProcessClock) -> TimeSplitter {
         let thread = self.worker.thread();
-        let is_before =
-            |(reader, times): &&(ThreadInfo, ThreadTimes)| thread == Some(*reader) && times.at <= start;
-        match self.readings.iter().flatten().find(is_before) {
-            Some((_, times)) => TimeSplitter::new(*times, clock.elapsed(times.at, start)),
+        let readings = self.readings.iter().flatten().filter(|(reader, _)| thread == Some(*reader));
+        let readings = readings.map(|(_, times)| times);
+        let mut splitter = match readings.clone().find(|times| times.at <= start) {
+            Some(times) => TimeSplitter::new(*times, clock.elapsed(times.at, start)),
             // The CPU times at the thread's start are known: zero.
             None => TimeSplitter::new(ThreadTimes::default(), u64::MAX),
+        };
+        if let Some(times) = readings.filter(|times| times.at > start).last() {
+            splitter.narrow(times, clock.elapsed(start, times.at));
         }
+        splitter
     }
 
     /// Reads the CPU times of the thread if it has been active since the last
@@ -137,7 +141,11 @@ impl WorkerMonitor {
     fn read_times_if_due(&mut self, context: &MonitorContext<'_>) {
         let seq = self.worker.slot.seq().load(Relaxed);
         if context.is_reading_due(self.index) && std::mem::replace(&mut self.seq_at_reading, seq) != seq {
-            self.read_times(context);
+            let times = self.read_times(context);
+            if let (Some(tracked), Some(times)) = (&mut self.tracked, times) {
+                let age = context.process_clock.elapsed(tracked.poll.start, times.at);
+                tracked.splitter.narrow(&times, age);
+            }
         }
     }
 
@@ -230,8 +238,9 @@ impl WorkerMonitor {
     fn report_progress(&mut self, times: TimeSplit, age_nanos: u64, context: &MonitorContext<'_>) {
         let milestone = ONGOING_REPORT_NANOS.iter().filter(|nanos| times.own() >= **nanos).count();
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
+        let is_stall = times.own() >= context.recorder.threshold_nanos;
         let is_unreported = |tracked: &mut TrackedPoll| {
-            !tracked.captures.is_empty() && tracked.reported_milestone != Some(milestone)
+            is_stall && !tracked.captures.is_empty() && tracked.reported_milestone != Some(milestone)
         };
         if let Some(mut tracked) = self.tracked.take_if(is_unreported) {
             tracked.reported_milestone = Some(milestone);
