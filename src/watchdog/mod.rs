@@ -135,6 +135,8 @@ struct WatchdogLoop<'r> {
     hook_audit: HookAudit,
     driver_watch: DriverWatch,
     lag_probes_woken_at: Instant,
+    /// The number of passes so far.
+    passes: usize,
 }
 
 impl<'r> WatchdogLoop<'r> {
@@ -169,6 +171,7 @@ impl<'r> WatchdogLoop<'r> {
             hook_audit: HookAudit::new(),
             driver_watch: DriverWatch::new(),
             lag_probes_woken_at: Instant::now(),
+            passes: 0,
         }
     }
 
@@ -240,6 +243,7 @@ impl<'r> WatchdogLoop<'r> {
                 self.monitors.push(WorkerMonitor::new(worker.number, worker));
             }
         }
+        self.passes = self.passes.wrapping_add(1);
         let mut context = MonitorContext {
             recorder: self.recorder,
             self_metrics: self.self_metrics,
@@ -248,6 +252,8 @@ impl<'r> WatchdogLoop<'r> {
             outbox: self.outbox,
             signals: self.signals,
             process_clock: &mut self.process_clock,
+            pass: self.passes,
+            workers: self.monitors.len(),
         };
         self.monitors.retain_mut(|monitor| {
             let has_ended = monitor.has_ended();

@@ -58,8 +58,12 @@ impl TrackedPoll {
 
     /// Returns whether a capture is due at this time of the poll, unless the
     /// thread has just woken.
-    pub(super) fn is_capture_due(&self, times: TimeSplit) -> bool {
-        times.own() >= self.next_capture_nanos
+    pub(super) fn is_capture_due(&self, sample: &ThreadSample, times: TimeSplit) -> bool {
+        self.possibly_own(sample, times) >= self.next_capture_nanos
+    }
+
+    fn possibly_own(&self, sample: &ThreadSample, times: TimeSplit) -> u64 {
+        times.own() + self.splitter.possibly_own(sample)
     }
 
     /// Returns whether a capture is due after this sample, and schedules the
@@ -73,8 +77,9 @@ impl TrackedPoll {
     ) -> bool {
         self.wakes = count_wakes(self.wakes, sample, before, times);
         let is_skipped = (1..=MAX_SKIPPED_WAKES).contains(&self.wakes);
-        let is_due = self.is_capture_due(times) && !is_skipped;
-        while is_due && self.next_capture_nanos <= times.own() {
+        let own = self.possibly_own(sample, times);
+        let is_due = own >= self.next_capture_nanos && !is_skipped;
+        while is_due && self.next_capture_nanos <= own {
             self.next_capture_nanos *= 2;
         }
         is_due
