@@ -100,6 +100,13 @@ pub(crate) enum Phase {
     Ended,
 }
 
+/// The index of a worker and the sequence number of its poll.
+pub(crate) type StallKey = (usize, u64);
+
+/// A stall of at least this length is reported once, whether it lasts or has
+/// ended: the first of the times at which the watchdog reports a stall again.
+pub(crate) const LONG_STALL_NANOS: u64 = 1_000_000_000;
+
 /// What is known of a stall.
 #[derive(Debug, Clone)]
 pub(crate) struct StallEvidence {
@@ -107,14 +114,11 @@ pub(crate) struct StallEvidence {
     /// The number of polls: one, or more if a task held the worker over many
     /// polls.
     pub(crate) polls: u64,
-    /// The index of the worker and the sequence number of the poll. All
-    /// messages about one stall have the same key.
-    pub(crate) key: (usize, u64),
+    /// All messages about one stall have the same key.
+    pub(crate) key: StallKey,
     pub(crate) worker: String,
     pub(crate) kind: KindId,
-    pub(crate) start_unix_ns: u64,
-    /// The start by the recorder's clock, to compare it with other times of
-    /// that clock.
+    /// The start by the recorder's clock.
     pub(crate) start_nanos: u64,
     pub(crate) duration_nanos: u64,
     pub(crate) times: TimeSplit,
@@ -125,6 +129,12 @@ pub(crate) struct StallEvidence {
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
     Stall(StallEvidence),
+    /// A reported stall lasts: what the latest sample shows of it.
+    Progress {
+        key: StallKey,
+        duration_nanos: u64,
+        times: TimeSplit,
+    },
     /// A ready task waited during this time, by the recorder's clock.
     Wait {
         start_nanos: u64,
@@ -135,7 +145,26 @@ pub(crate) enum Message {
     /// The program replaced one of the recorder's hooks.
     Replaced(Hook),
     /// The reported stall with this key was not caused by the task's code.
-    NoStall((usize, u64)),
-    /// The last message.
-    End,
+    NoStall(StallKey),
+}
+
+impl Message {
+    /// Returns the stall that the message is about.
+    pub(crate) fn stall_key(&self) -> Option<StallKey> {
+        match self {
+            Self::Stall(StallEvidence { key, .. }) | Self::Progress { key, .. } | Self::NoStall(key) => {
+                Some(*key)
+            }
+            Self::Wait { .. } | Self::Replaced(_) => None,
+        }
+    }
+
+    /// Returns whether the message says that a stall is over, or was none.
+    pub(crate) fn is_end(&self) -> bool {
+        match self {
+            Self::Stall(stall) => stall.phase == Phase::Ended,
+            Self::NoStall(_) => true,
+            Self::Progress { .. } | Self::Wait { .. } | Self::Replaced(_) => false,
+        }
+    }
 }

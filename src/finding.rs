@@ -226,6 +226,22 @@ pub struct TaskInfo {
     pub spawned_at: Option<String>,
 }
 
+/// The stalls of a finding in tasks of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct TaskShare {
+    /// The kind, as [`TaskInfo::kind`].
+    pub kind: String,
+    /// The spawn location, as [`TaskInfo::spawned_at`].
+    pub spawned_at: Option<String>,
+    /// The number of stalls.
+    pub count: u64,
+    /// Their time, as [`Finding::total`].
+    #[cfg_attr(feature = "serde", serde(rename = "total_seconds", with = "serde_time::seconds"))]
+    pub total: Duration,
+}
+
 /// How a finding's stalls spent their time, as the kernel accounts it for the
 /// stalled thread.
 ///
@@ -356,21 +372,30 @@ pub struct Finding {
     /// The line of the application that made the call. `None` without a stack,
     /// and if the stack has no frame of the application.
     pub site: Option<Site>,
-    /// The task of the most recent stall.
+    /// The task of the most recent stall. [`tasks`](Self::tasks) has all kinds.
     pub task: TaskInfo,
+    /// The kinds of all stalls, the one with the most time first. Their counts
+    /// and times add up to [`count`](Self::count) and [`total`](Self::total).
+    /// At most 16: then the last one, `other`, is all the rest. Empty in
+    /// documents of versions that did not have it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub tasks: Vec<TaskShare>,
     /// The number of stalls, including those in progress. A run of short polls
     /// of one task ([`Cause::Hog`]) is one stall.
     pub count: u64,
-    /// The duration of all stalls together. A stall in progress counts with its
-    /// age.
+    /// The duration of all stalls together. A stall in progress counts with the
+    /// time for which the watchdog's samples show that the code blocks. It
+    /// follows the age at a distance of up to an eighth, or one second.
     #[cfg_attr(feature = "serde", serde(rename = "total_seconds", with = "serde_time::seconds"))]
     pub total: Duration,
-    /// The duration of the longest stall. A stall in progress counts with its
-    /// age.
+    /// The duration of the longest stall. A stall in progress counts as in
+    /// [`total`](Self::total).
     #[cfg_attr(feature = "serde", serde(rename = "max_seconds", with = "serde_time::seconds"))]
     pub max: Duration,
-    /// The age of the oldest stall in progress. `None` if no stall is in
-    /// progress.
+    /// The age of the oldest stall in progress at this moment. `None` if no
+    /// stall is in progress. A stall that is over stays in progress, with the
+    /// age that is proven, until its end is processed, but for at most 250 ms.
+    /// In a report, it does not.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "ongoing_seconds", with = "serde_time::optional_seconds", default)
@@ -489,6 +514,12 @@ pub struct FindingsDocument {
     /// The number of lost observations: long polls, waits or stacks. If it is
     /// not zero, the counts of the findings are lower bounds.
     pub dropped: u64,
+    /// The number of observations, such as long polls and waits, that are not
+    /// part of the findings yet because loopscope's threads have not processed
+    /// them. [`Scope::flush`](crate::Scope::flush) waits until they have. Zero
+    /// in documents of versions that did not have it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub pending: u64,
 }
 
 /// One stall with its times, for example to compare stalls with latencies.
@@ -499,7 +530,9 @@ pub struct Stall {
     /// When the poll began. In JSON, nanoseconds of the Unix epoch.
     #[cfg_attr(feature = "serde", serde(rename = "start_unix_ns", with = "serde_time::unix_nanos"))]
     pub start: SystemTime,
-    /// When the poll ended. `None` if it is in progress.
+    /// When the poll ended. `None` if it is in progress, as in
+    /// [`Finding::ongoing`]. If its end has not been processed by then, the
+    /// last time at which it was seen.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "end_unix_ns", with = "serde_time::optional_unix_nanos", default)

@@ -87,6 +87,7 @@ mod findings;
 mod instrument;
 mod lock;
 mod os;
+mod outbox;
 mod record;
 pub mod report;
 mod scope;
@@ -104,7 +105,7 @@ pub use error::StartError;
 pub use export::metrics::prometheus::Collector;
 pub use finding::{
     Cause, Detail, Evidence, FINDINGS_SCHEMA, Finding, FindingsDocument, Frame, FrameKind, ProcessInfo,
-    STALLS_SCHEMA, Site, Split, Stall, StallsDocument, Starved, TaskInfo, Victims,
+    STALLS_SCHEMA, Site, Split, Stall, StallsDocument, Starved, TaskInfo, TaskShare, Victims,
 };
 pub use instrument::canary::Canary;
 pub use instrument::future::{LARGE_FUTURE_BYTES, Named, NamedFuture};

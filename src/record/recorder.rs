@@ -15,6 +15,7 @@ use crate::record::hook_status::{HookStatus, ReplacedHooks};
 use crate::record::idle_park::IdlePark;
 use crate::record::kinds::{KindId, Kinds, TaskKind};
 use crate::record::loop_lag::LagProbes;
+use crate::record::polls_in_progress::PollsInProgress;
 use crate::record::runtimes::{Runtimes, WorkerLabel, local_queue_depth};
 use crate::record::slot::ActivePoll;
 use crate::record::worker::Worker;
@@ -179,6 +180,22 @@ impl Recorder {
     /// Returns how many long events were lost because a ring was full.
     pub(crate) fn lost_events(&self) -> u64 {
         self.workers.lock().all.iter().map(|worker| worker.events.lost()).sum()
+    }
+
+    /// Returns how many long polls and waits the watchdog has not handled yet.
+    pub(crate) fn pending_events(&self) -> u64 {
+        self.workers.lock().all.iter().map(|worker| worker.events.pending()).sum()
+    }
+
+    /// Returns the polls in progress. After the scope has ended there are none:
+    /// the hooks no longer record when a poll ends.
+    pub(crate) fn polls_in_progress(&self) -> PollsInProgress {
+        let workers = if self.is_live() { self.all_workers() } else { Vec::new() };
+        // Read before the slots, so that no age includes time after its poll.
+        let at = self.clock.reading();
+        let workers = workers.iter().enumerate();
+        let keys = workers.filter_map(|(index, worker)| Some((index, worker.active()?.seq))).collect();
+        PollsInProgress { at, keys }
     }
 
     pub(crate) fn kind_snapshots(&self) -> Vec<KindSnapshot> {

@@ -12,7 +12,6 @@ mod inspector;
 mod inspector;
 #[cfg(not(tokio_unstable))]
 mod no_progress;
-pub(crate) mod outbox;
 mod pressure;
 mod process_clock;
 mod process_pause;
@@ -34,13 +33,13 @@ use std::time::{Duration, Instant};
 
 use crate::evidence::Message;
 use crate::os;
+use crate::outbox::Outbox;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::{DropReason, SelfMetrics};
 use crate::settings::{Settings, Signals};
 use crate::token_bucket::TokenBucket;
 use crate::watchdog::hook_audit::HookAudit;
 use crate::watchdog::inspector::Unwinder;
-use crate::watchdog::outbox::Outbox;
 use crate::watchdog::pressure::Pressure;
 use crate::watchdog::process_clock::ProcessClock;
 use crate::watchdog::worker_monitor::{MonitorContext, WorkerMonitor};
@@ -77,7 +76,7 @@ impl Watchdog {
     pub(crate) fn start(
         recorder: Arc<Recorder>,
         self_metrics: Arc<SelfMetrics>,
-        outbox: Outbox,
+        outbox: Arc<Outbox>,
         config: WatchdogConfig,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -86,6 +85,13 @@ impl Watchdog {
             .name("loopscope-watch".to_owned())
             .spawn(move || WatchdogLoop::new(&recorder, &self_metrics, &outbox, config).run(&stopped))?;
         Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Ends the present sleep of the thread.
+    pub(crate) fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
     }
 }
 
@@ -156,7 +162,9 @@ impl<'r> WatchdogLoop<'r> {
         let mut idle_since = Instant::now();
         while !stop.load(Relaxed) {
             let sleep = self.time_to_next_pass();
-            thread::park_timeout(sleep);
+            if !self.outbox.is_pass_requested() {
+                thread::park_timeout(sleep);
+            }
             self.process_clock.measure_pause_after_sleep(sleep);
             self.sample_workers();
             if !self.all_idle() {
@@ -166,6 +174,7 @@ impl<'r> WatchdogLoop<'r> {
                 let limit = self.recorder.lag_probes.has_canaries().then_some(LAG_PROBE_INTERVAL);
                 self.recorder.idle_park.sleep_while_idle(has_unhooked_threads, limit, || {
                     !stop.load(Relaxed)
+                        && !self.outbox.is_pass_requested()
                         && self.generation == Some(self.recorder.generation())
                         && self.all_idle()
                 });
@@ -205,6 +214,7 @@ impl<'r> WatchdogLoop<'r> {
 
     /// Makes one pass over all workers.
     fn sample_workers(&mut self) {
+        self.outbox.begin_pass();
         let generation = self.recorder.generation();
         if self.generation != Some(generation) {
             self.generation = Some(generation);
@@ -241,6 +251,7 @@ impl<'r> WatchdogLoop<'r> {
         for hook in self.hook_audit.audit(self.recorder) {
             self.outbox.send(Message::Replaced(hook), self.self_metrics);
         }
+        self.outbox.end_pass();
     }
 
     /// Finds which worker holds a lock that another worker waits for. If two

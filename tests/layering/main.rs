@@ -37,6 +37,8 @@ const LIBRARY: &[Rule] = &[
     ("unix_time", &[]),
     ("serde_time", &["unix_time"]),
     ("self_metrics", &["snapshot"]),
+    // Between the watchdog and the report thread.
+    ("outbox", &["evidence", "self_metrics"]),
     // On the workers' threads. Nothing here knows who reads the records.
     ("record", &["os", "snapshot", "unix_time"]),
     ("instrument", &["record"]),
@@ -45,7 +47,17 @@ const LIBRARY: &[Rule] = &[
     ("capture", &["finding", "os"]),
     (
         "watchdog",
-        &["capture", "evidence", "finding", "os", "record", "self_metrics", "settings", "token_bucket"],
+        &[
+            "capture",
+            "evidence",
+            "finding",
+            "os",
+            "outbox",
+            "record",
+            "self_metrics",
+            "settings",
+            "token_bucket",
+        ],
     ),
     // On the report thread. Only `report::thread` uses the recorder.
     ("diagnose", &["evidence", "finding"]),
@@ -58,6 +70,7 @@ const LIBRARY: &[Rule] = &[
             "evidence",
             "finding",
             "findings",
+            "outbox",
             "record",
             "report",
             "self_metrics",
@@ -77,6 +90,7 @@ const LIBRARY: &[Rule] = &[
             "findings",
             "instrument",
             "os",
+            "outbox",
             "record",
             "report",
             "self_metrics",

@@ -64,7 +64,6 @@ impl WorkerMonitor {
             key: (self.index, first.seq + 1),
             worker: self.worker.label.to_string(),
             kind: first.kind,
-            start_unix_ns: clock.unix_nanos(first.start),
             start_nanos: clock.since_start(first.start),
             duration_nanos: context.process_clock.wall(run.start(), now),
             times: run.splitter.map(|splitter| splitter.split().scaled_to(elapsed)).unwrap_or_default(),

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::evidence::{Message, Phase, StallEvidence};
+use crate::evidence::{LONG_STALL_NANOS, Message, Phase, StallEvidence};
 use crate::os::ThreadInfo;
 use crate::record::clock::Ticks;
 use crate::record::kinds::KindId;
@@ -30,7 +30,7 @@ use crate::watchdog::worker_monitor::tracked_poll::TrackedPoll;
 const SECOND: u64 = 1_000_000_000;
 /// A stall is reported again at each of these attributable times, before its
 /// end.
-const ONGOING_REPORT_NANOS: [u64; 4] = [SECOND, 60 * SECOND, 600 * SECOND, 3600 * SECOND];
+const ONGOING_REPORT_NANOS: [u64; 4] = [LONG_STALL_NANOS, 60 * SECOND, 600 * SECOND, 3600 * SECOND];
 
 /// The monitor of one worker.
 pub(crate) struct WorkerMonitor {
@@ -84,6 +84,8 @@ impl WorkerMonitor {
         for event in events {
             self.handle_event(event, context);
         }
+        self.end_without_event(context);
+        worker.events.set_handled();
         let active = worker.active();
         #[cfg(not(tokio_unstable))]
         let active = active.map(|poll| self.no_progress.since_last_progress(poll, &worker, context.recorder));
@@ -97,7 +99,8 @@ impl WorkerMonitor {
         }
         self.finish_tracking(context);
         let threshold = context.recorder.threshold_nanos;
-        self.tracked = active.map(|poll| TrackedPoll::new(poll, threshold));
+        let lost_polls = worker.events.lost_polls();
+        self.tracked = active.map(|poll| TrackedPoll::new(poll, lost_polls, threshold));
         // Most polls end before this age.
         if self.tracked_poll_age_nanos(context.process_clock).is_some_and(|nanos| nanos >= threshold / 4) {
             self.sample_tracked_poll(context);
@@ -138,6 +141,7 @@ impl WorkerMonitor {
         let Some(sample) = context.process_clock.sample(inspector) else { return };
         tracked.paused_nanos = context.process_clock.paused(tracked.poll.start, sample.at);
         let age = context.process_clock.wall(tracked.poll.start, sample.at);
+        tracked.sampled_nanos = age;
         let thread = inspector.thread();
         let before = self.last_sample.replace((thread, sample)).filter(|(sampled, _)| *sampled == thread);
         let before = before.map(|(_, sample)| sample);
@@ -183,6 +187,7 @@ impl WorkerMonitor {
     }
 
     /// Reports the tracked poll at its first capture, and at each milestone.
+    /// Between them, says how long it lasts.
     fn report_progress(&mut self, attributable_nanos: u64, age_nanos: u64, context: &MonitorContext<'_>) {
         let milestone = ONGOING_REPORT_NANOS.iter().filter(|nanos| attributable_nanos >= **nanos).count();
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
@@ -191,8 +196,15 @@ impl WorkerMonitor {
         };
         if let Some(mut tracked) = self.tracked.take_if(is_unreported) {
             tracked.reported_milestone = Some(milestone);
+            tracked.told_nanos = attributable_nanos;
             self.report(&tracked, phase, age_nanos, context);
             self.tracked = Some(tracked);
+        } else if let Some(tracked) = &mut self.tracked
+            && tracked.take_due_progress(attributable_nanos)
+        {
+            let (key, times) = ((self.index, tracked.poll.seq), tracked.times(age_nanos));
+            let progress = Message::Progress { key, duration_nanos: age_nanos, times };
+            context.outbox.send(progress, context.self_metrics);
         }
     }
 
@@ -213,10 +225,30 @@ impl WorkerMonitor {
         let has_no_end_event = context.recorder.has_no_end_event(&tracked.poll);
         if tracked.splitter.is_some() {
             let ActivePoll { seq, start, kind, .. } = tracked.poll;
-            self.finished = Some(tracked);
+            // The end event of an earlier poll would have come before.
+            if let Some(earlier) = self.finished.replace(tracked) {
+                self.end_reported(&earlier, context);
+            }
             if has_no_end_event {
                 self.finish_poll(seq, kind, start..context.recorder.clock.ticks(), context);
             }
+        }
+    }
+
+    /// Ends the finished poll if its end event may be among those that found
+    /// the ring full.
+    fn end_without_event(&mut self, context: &MonitorContext<'_>) {
+        let lost = self.worker.events.lost_polls();
+        if let Some(finished) = self.finished.take_if(|finished| finished.lost_polls != lost) {
+            self.end_reported(&finished, context);
+        }
+    }
+
+    /// Ends a poll without an end event, so that it does not stay in progress.
+    /// It counts with the time for which the samples show it.
+    fn end_reported(&self, tracked: &TrackedPoll, context: &MonitorContext<'_>) {
+        if tracked.reported_milestone.is_some() {
+            self.report(tracked, Phase::Ended, tracked.sampled_nanos, context);
         }
     }
 
@@ -277,7 +309,6 @@ impl WorkerMonitor {
             key: (self.index, tracked.poll.seq),
             worker: self.worker.label.to_string(),
             kind: tracked.poll.kind,
-            start_unix_ns: context.recorder.clock.unix_nanos(tracked.poll.start),
             start_nanos: context.recorder.clock.since_start(tracked.poll.start),
             duration_nanos,
             times: tracked.times(duration_nanos),
