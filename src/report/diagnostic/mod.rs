@@ -87,10 +87,12 @@ fn notes(finding: &Finding) -> Vec<Message<'static>> {
 }
 
 fn task(finding: &Finding) -> String {
-    let kind = clean(&finding.task.kind);
+    let kinds = text::tasks(finding);
     match &finding.task.spawned_at {
-        Some(at) if *at != finding.task.kind => format!("{kind} (spawned at {})", clean(at)),
-        _ => kind,
+        Some(at) if finding.tasks.len() < 2 && *at != finding.task.kind => {
+            format!("{kinds} (spawned at {})", clean(at))
+        }
+        _ => kinds,
     }
 }
 
