@@ -64,28 +64,22 @@ pub(crate) struct TimeSplit {
     pub(crate) run_queue: u64,
     /// The thread waited for something else.
     pub(crate) off_cpu: u64,
+    /// Nothing shows what the thread did.
+    pub(crate) unknown: u64,
 }
 
 impl TimeSplit {
-    pub(crate) fn total(self) -> u64 {
-        self.on_cpu + self.run_queue + self.off_cpu
-    }
-
-    /// Returns the time that the thread's code caused: all but the waits for a
-    /// CPU.
-    pub(crate) fn attributable(self) -> u64 {
+    /// Returns the time that the thread's code certainly caused: neither a wait
+    /// for a CPU, nor time of which nothing is known.
+    pub(crate) fn own(self) -> u64 {
         self.on_cpu + self.off_cpu
     }
 
-    /// Splits another total in the same proportions.
-    pub(crate) fn scaled_to(self, total: u64) -> Self {
-        let old_total = self.total();
-        if old_total == 0 {
-            return Self { off_cpu: total, ..Self::default() };
-        }
-        let scale = |nanos: u64| (u128::from(nanos) * u128::from(total) / u128::from(old_total)) as u64;
-        let (on_cpu, run_queue) = (scale(self.on_cpu), scale(self.run_queue));
-        Self { on_cpu, run_queue, off_cpu: total.saturating_sub(on_cpu + run_queue) }
+    /// Returns the part of `total` that is on-CPU time if the own time is
+    /// scaled to it. Without own time, that is zero.
+    pub(crate) fn on_cpu_of(self, total: u64) -> u64 {
+        let own = u128::from(self.own().max(1));
+        (u128::from(self.on_cpu) * u128::from(total) / own) as u64
     }
 }
 
@@ -120,9 +114,19 @@ pub(crate) struct StallEvidence {
     pub(crate) kind: KindId,
     /// The start by the recorder's clock.
     pub(crate) start_nanos: u64,
+    /// The time from start to end, or until now, with all pauses.
     pub(crate) duration_nanos: u64,
+    /// What the thread did in that time. Pauses of the process are left out.
     pub(crate) times: TimeSplit,
     pub(crate) captures: Vec<Capture>,
+}
+
+impl StallEvidence {
+    /// Returns the part of the duration in which the process was paused.
+    pub(crate) fn paused_nanos(&self) -> u64 {
+        let TimeSplit { run_queue, unknown, .. } = self.times;
+        self.duration_nanos.saturating_sub(self.times.own() + run_queue + unknown)
+    }
 }
 
 /// A message to the reporting thread.

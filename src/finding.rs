@@ -245,9 +245,10 @@ pub struct TaskShare {
 /// How a finding's stalls spent their time, as the kernel accounts it for the
 /// stalled thread.
 ///
-/// Only stalls that have ended are included. The three times together may be
-/// less than [`Finding::total`]: stalls in progress, and time in which the
-/// whole process was stopped, are left out.
+/// Only stalls that have ended are included. [`own`](Self::own) is the time
+/// that the code caused, and [`Finding::total`] counts nothing else.
+/// [`not_own`](Self::not_own) is the rest of the time from the start to the end
+/// of the stalls, which the code did not cause, or may not have caused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -256,12 +257,36 @@ pub struct Split {
     #[cfg_attr(feature = "serde", serde(rename = "on_cpu_seconds", with = "serde_time::seconds"))]
     pub on_cpu: Duration,
     /// Time in which the thread was ready to run but had no CPU. The machine,
-    /// not the code, is the cause.
+    /// or the process's CPU quota, is the cause.
     #[cfg_attr(feature = "serde", serde(rename = "run_queue_seconds", with = "serde_time::seconds"))]
     pub run_queue: Duration,
     /// Time in which the thread waited, for example in a system call.
     #[cfg_attr(feature = "serde", serde(rename = "off_cpu_seconds", with = "serde_time::seconds"))]
     pub off_cpu: Duration,
+    /// Time in which the whole process was stopped, or the machine suspended.
+    /// Zero in documents of versions that did not measure it.
+    #[cfg_attr(feature = "serde", serde(default, rename = "paused_seconds", with = "serde_time::seconds"))]
+    pub paused: Duration,
+    /// Time of which nothing shows what the thread did. Zero in documents of
+    /// versions that did not tell it apart.
+    #[cfg_attr(feature = "serde", serde(default, rename = "unknown_seconds", with = "serde_time::seconds"))]
+    pub unknown: Duration,
+}
+
+impl Split {
+    /// Returns the time that the code certainly caused: on a CPU, and waiting
+    /// for anything but a CPU.
+    #[must_use]
+    pub fn own(&self) -> Duration {
+        self.on_cpu + self.off_cpu
+    }
+
+    /// Returns the time for which the code is not blamed: the thread had no
+    /// CPU, the process was stopped, or nothing is known.
+    #[must_use]
+    pub fn not_own(&self) -> Duration {
+        self.run_queue + self.paused + self.unknown
+    }
 }
 
 /// What is known about the blocking call itself.
@@ -383,12 +408,13 @@ pub struct Finding {
     /// The number of stalls, including those in progress. A run of short polls
     /// of one task ([`Cause::Hog`]) is one stall.
     pub count: u64,
-    /// The duration of all stalls together. A stall in progress counts with the
-    /// time for which the watchdog's samples show that the code blocks. It
-    /// follows the age at a distance of up to an eighth, or one second.
+    /// The own time of all stalls together: the time that the code caused. Time
+    /// in which the thread had no CPU is not included, see [`Split`]. A stall
+    /// in progress counts with the own time that samples have proven so far.
+    /// That follows the truth at a distance of up to an eighth, or one second.
     #[cfg_attr(feature = "serde", serde(rename = "total_seconds", with = "serde_time::seconds"))]
     pub total: Duration,
-    /// The duration of the longest stall. A stall in progress counts as in
+    /// The own time of the longest stall. A stall in progress counts as in
     /// [`total`](Self::total).
     #[cfg_attr(feature = "serde", serde(rename = "max_seconds", with = "serde_time::seconds"))]
     pub max: Duration,
@@ -437,10 +463,13 @@ pub struct Finding {
 #[non_exhaustive]
 pub struct Starved {
     /// The number of polls that were long only because the thread had no CPU,
-    /// or because the whole process was stopped.
+    /// because the whole process was stopped, or for a time of which nothing is
+    /// known.
     pub count: u64,
-    /// The time for which the threads of all long polls, those of findings
-    /// included, waited for a CPU or were stopped with the whole process.
+    /// The time of all long polls, those of findings included, that is not the
+    /// code's own: the threads waited for a CPU or were stopped with the whole
+    /// process, or nothing is known. The sum of [`Split::not_own`] over all
+    /// findings is a part of it.
     #[cfg_attr(feature = "serde", serde(rename = "total_seconds", with = "serde_time::seconds"))]
     pub total: Duration,
 }
@@ -527,7 +556,9 @@ pub struct FindingsDocument {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Stall {
-    /// When the poll began. In JSON, nanoseconds of the Unix epoch.
+    /// When the poll began. In JSON, nanoseconds of the Unix epoch. The time
+    /// from start to end is by the clock: unlike [`Finding::total`], it
+    /// includes time in which the thread had no CPU.
     #[cfg_attr(feature = "serde", serde(rename = "start_unix_ns", with = "serde_time::unix_nanos"))]
     pub start: SystemTime,
     /// When the poll ended. `None` if it is in progress, as in

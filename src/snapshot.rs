@@ -174,6 +174,11 @@ pub struct WorkerSnapshot {
     pub local_queue_depth: Option<usize>,
     /// The age of the poll in progress, or `None` between polls.
     pub active_poll: Option<Duration>,
+    /// The part of [`active_poll`](Self::active_poll) that the code has caused,
+    /// by the latest sample of the thread. Time in which the thread had no CPU
+    /// is not included. `None` if the poll has not been sampled: it is short,
+    /// or the watchdog itself has no CPU.
+    pub active_poll_own: Option<Duration>,
 }
 
 impl WorkerSnapshot {
@@ -318,8 +323,8 @@ pub struct Snapshot {
     pub loop_lag: Vec<LoopLagSnapshot>,
     /// The stalls by cause. Every cause is present, even those without a stall.
     pub causes: Vec<CauseSnapshot>,
-    /// The time for which threads in long polls waited for a CPU, or were
-    /// stopped with the whole process.
+    /// The time of long polls that is not the code's own: their threads waited
+    /// for a CPU or were stopped with the whole process, or nothing is known.
     pub starved: Duration,
     /// The time in which tasks were ready while workers were blocked.
     pub pressure: PressureSnapshot,
@@ -335,12 +340,13 @@ impl Snapshot {
         self.workers.iter().filter_map(|worker| worker.active_poll).max().unwrap_or_default()
     }
 
-    /// Returns how many workers have been in their current poll for at least
-    /// the threshold.
+    /// Returns how many workers are blocked: the code of their current poll has
+    /// taken at least the threshold. A worker whose thread has no CPU is not
+    /// blocked.
     #[must_use]
     pub fn workers_blocked(&self) -> usize {
-        let is_blocked = |age: Duration| age >= self.threshold;
-        self.workers.iter().filter(|worker| worker.active_poll.is_some_and(is_blocked)).count()
+        let is_blocked = |own: Duration| own >= self.threshold;
+        self.workers.iter().filter(|worker| worker.active_poll_own.is_some_and(is_blocked)).count()
     }
 }
 

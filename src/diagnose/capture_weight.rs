@@ -48,11 +48,11 @@ mod tests {
     #[test]
     fn time_on_the_run_queue_does_not_turn_a_computation_into_a_wait() {
         let ms = |ms: u64| ms * 1_000_000;
-        let times = TimeSplit { on_cpu: ms(16), run_queue: ms(140), off_cpu: ms(4) };
+        let times = TimeSplit { on_cpu: ms(16), run_queue: ms(100), off_cpu: ms(4), unknown: ms(40) };
         let captures = [capture(false, ms(80)), capture(true, ms(158))];
-        let own = TimeSplit { run_queue: 0, ..times }.scaled_to(ms(160));
-        assert_eq!(own.on_cpu, ms(128));
-        assert_eq!(weights_nanos(&captures, ms(160), own.on_cpu), [ms(119), ms(41)]);
+        let on_cpu = times.on_cpu_of(ms(160));
+        assert_eq!(on_cpu, ms(128));
+        assert_eq!(weights_nanos(&captures, ms(160), on_cpu), [ms(119), ms(41)]);
     }
 
     #[test]

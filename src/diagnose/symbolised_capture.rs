@@ -4,7 +4,7 @@ use crate::diagnose::call_site::{self, CallSite};
 use crate::diagnose::capture_weight;
 use crate::diagnose::cause::{self, MatchedCall};
 use crate::diagnose::symbols::Symbols;
-use crate::evidence::{Capture, StallEvidence, TimeSplit};
+use crate::evidence::{Capture, StallEvidence};
 use crate::finding::{Cause, Frame, Site};
 
 /// A capture whose addresses have become frames.
@@ -38,10 +38,10 @@ impl<'c> SymbolisedCapture<'c> {
 
 /// Symbolises and weighs all captures of a stall.
 pub(super) fn symbolise<'s>(stall: &'s StallEvidence, symbols: &mut Symbols) -> Vec<SymbolisedCapture<'s>> {
-    // Time on the run queue says nothing about the code. So on-CPU and off-CPU
+    // The machine's time says nothing about the code. So on-CPU and off-CPU
     // time are scaled up, in proportion, until their sum is the duration.
-    let times = TimeSplit { run_queue: 0, ..stall.times }.scaled_to(stall.duration_nanos);
-    let weights = capture_weight::weights_nanos(&stall.captures, stall.duration_nanos, times.on_cpu);
+    let on_cpu_nanos = stall.times.on_cpu_of(stall.duration_nanos);
+    let weights = capture_weight::weights_nanos(&stall.captures, stall.duration_nanos, on_cpu_nanos);
     let captures = stall.captures.iter().zip(weights);
     captures
         .map(|(capture, weight)| SymbolisedCapture::new(capture, symbols.stack(capture), weight))

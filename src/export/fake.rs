@@ -143,6 +143,7 @@ fn worker(label: &str, seed: u64, active_poll: Option<Duration>) -> WorkerSnapsh
         parks: seed * 1_000 + 3,
         local_queue_depth: Some(usize::try_from(seed).unwrap() * 1_000 + 4),
         active_poll,
+        active_poll_own: active_poll,
         runtime: "api".to_owned(),
     }
 }

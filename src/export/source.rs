@@ -35,9 +35,17 @@ pub(crate) trait Source: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
 pub(crate) enum Health {
-    /// At least one worker is not blocked.
+    /// At least one worker polls.
     Ok,
-    /// All workers are blocked.
+    /// All workers are in long polls, and for at least one of them the code is
+    /// not the cause: its thread has no CPU, or the process was stopped.
+    Starved {
+        /// The number of workers.
+        workers: usize,
+        /// The age of the oldest poll in progress.
+        longest: Duration,
+    },
+    /// All workers are blocked by their code.
     AllWorkersBlocked {
         /// The number of workers.
         workers: usize,

@@ -39,7 +39,7 @@ pub(crate) struct FindingEntry {
 #[derive(Debug)]
 pub(crate) struct OngoingPart<'s> {
     pub(crate) task: &'s TaskInfo,
-    /// The proven part of its time that the code caused.
+    /// The own time that is proven.
     pub(crate) own: Duration,
     /// Its age, if it is in progress.
     pub(crate) age: Option<Duration>,
@@ -141,14 +141,16 @@ impl FindingEntry {
     /// Adds a stall that has ended.
     pub(crate) fn add_ended_stall(&mut self, stall: &StallEvidence, task: &TaskInfo) {
         let finding = &mut self.finding;
-        let duration = Duration::from_nanos(stall.duration_nanos);
+        let own = Duration::from_nanos(stall.times.own());
         finding.count += 1;
-        finding.total += duration;
-        finding.max = finding.max.max(duration);
-        self.tasks.add(task, duration);
+        finding.total += own;
+        finding.max = finding.max.max(own);
+        self.tasks.add(task, own);
         finding.split.on_cpu += Duration::from_nanos(stall.times.on_cpu);
         finding.split.run_queue += Duration::from_nanos(stall.times.run_queue);
         finding.split.off_cpu += Duration::from_nanos(stall.times.off_cpu);
+        finding.split.unknown += Duration::from_nanos(stall.times.unknown);
+        finding.split.paused += Duration::from_nanos(stall.paused_nanos());
     }
 
     /// Adds the delay of a task that waited during a stall.

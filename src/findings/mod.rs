@@ -57,7 +57,7 @@ struct OngoingStall {
     start_nanos: u64,
     /// The age at the latest message.
     duration_nanos: u64,
-    /// The part of that age that the code caused.
+    /// The own time in that age.
     own_nanos: u64,
     /// When the latest message was processed.
     updated_at: Instant,
@@ -68,7 +68,7 @@ impl OngoingStall {
     /// remains true.
     fn update(&mut self, duration_nanos: u64, times: TimeSplit) {
         self.duration_nanos = self.duration_nanos.max(duration_nanos);
-        self.own_nanos = self.own_nanos.max(times.attributable().min(duration_nanos));
+        self.own_nanos = self.own_nanos.max(times.own().min(duration_nanos));
         self.updated_at = Instant::now();
     }
 
@@ -158,7 +158,7 @@ impl Findings {
                 entry.add_delay(delay);
             }
             let cause = entry.cause();
-            inner.durations[index_of(cause)].record(stall.duration_nanos, &inner.carried);
+            inner.durations[index_of(cause)].record(stall.times.own(), &inner.carried);
         } else {
             let mut ongoing = OngoingStall {
                 finding: id.clone(),

@@ -194,6 +194,20 @@ fn a_stall_without_a_stack_counts_for_the_only_finding_of_any_kind_that_it_has_h
 }
 
 #[test]
+fn the_machines_time_is_not_in_the_totals() {
+    let findings = Findings::default();
+    let times =
+        TimeSplit { on_cpu: 1_000_000, run_queue: 40_000_000, off_cpu: 29_000_000, unknown: 10_000_000 };
+    let slow = StallEvidence { times, ..stall(Phase::Ended, 1, 1000, 100) };
+    let finding = add(&findings, &slow, diagnosis("a"));
+    let ms = Duration::from_millis;
+    assert_eq!((finding.total, finding.max, finding.split.own()), (ms(30), ms(30), ms(30)));
+    assert_eq!((finding.split.paused, finding.split.not_own()), (ms(20), ms(70)));
+    let sleep = findings.causes().into_iter().find(|cause| cause.cause == Cause::Sleep).unwrap();
+    assert_eq!((sleep.durations.count, sleep.durations.sum), (1, ms(30)));
+}
+
+#[test]
 fn a_wrong_first_diagnosis_leaves_no_finding() {
     let findings = Findings::default();
     findings.add_stall(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("guess")).unwrap();

@@ -265,8 +265,11 @@ impl Recorder {
             snapshot.busy += Duration::from_nanos(worker.busy_nanos.get());
             snapshot.polls += worker.polls.get();
             snapshot.parks += worker.parks.get();
-            let age = worker.active().map(|poll| Duration::from_nanos(self.clock.nanos(poll.start, now)));
-            snapshot.active_poll = snapshot.active_poll.max(age);
+            let Some(poll) = worker.active() else { continue };
+            let age = Duration::from_nanos(self.clock.nanos(poll.start, now));
+            let own = worker.own_nanos(poll.seq).map(Duration::from_nanos);
+            snapshot.active_poll = snapshot.active_poll.max(Some(age));
+            snapshot.active_poll_own = snapshot.active_poll_own.max(own);
         }
         merged
     }

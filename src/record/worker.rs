@@ -58,6 +58,9 @@ pub(crate) struct Worker {
     pub(crate) polls: SingleWriterU64,
     pub(crate) parks: SingleWriterU64,
     pub(crate) unparks: SingleWriterU64,
+    /// The number and the own time of a poll, see [`Self::own_nanos`].
+    judged_seq: AtomicU64,
+    own_nanos: AtomicU64,
     /// When another thread took over the worker; zero if none has.
     taken_over_at: AtomicU64,
     thread: Lock<Option<ThreadInfo>>,
@@ -76,6 +79,8 @@ impl Worker {
             polls: SingleWriterU64::default(),
             parks: SingleWriterU64::default(),
             unparks: SingleWriterU64::default(),
+            judged_seq: AtomicU64::new(0),
+            own_nanos: AtomicU64::new(0),
             taken_over_at: AtomicU64::new(0),
             thread: Lock::new(None),
         }
@@ -101,6 +106,24 @@ impl Worker {
     /// worker another thread has taken over does not. Any thread may call it.
     pub(crate) fn active(&self) -> Option<ActivePoll> {
         self.slot.active().filter(|_| self.taken_over_at().is_none())
+    }
+
+    /// Returns the part of the time of the poll `seq` that its code has caused,
+    /// by the latest sample of its thread. Returns `None` if the poll has not
+    /// been sampled.
+    pub(crate) fn own_nanos(&self, seq: u64) -> Option<u64> {
+        let is_judged = self.judged_seq.load(Acquire) == seq;
+        is_judged.then(|| self.own_nanos.load(Relaxed))
+    }
+
+    /// Sets the own time of the poll `seq`. Only the watchdog calls it.
+    pub(crate) fn set_own_nanos(&self, seq: u64, own_nanos: u64) {
+        if self.judged_seq.load(Relaxed) != seq {
+            // A reader must not take the previous poll's time for this one's.
+            self.own_nanos.store(0, Relaxed);
+            self.judged_seq.store(seq, Release);
+        }
+        self.own_nanos.store(own_nanos, Relaxed);
     }
 
     /// Marks the worker as taken over by another thread. That thread calls it.

@@ -97,8 +97,8 @@ fn totals(finding: &Finding) -> String {
     format!("{times}, {total} in all, {max} at most")
 }
 
-/// Returns the task kind of a finding. If it has several, returns those with the
-/// most time and the part of the finding's time that each of them has.
+/// Returns the task kind of a finding. If it has several, returns those with
+/// the most time and the part of the finding's time that each of them has.
 pub(crate) fn tasks(finding: &Finding) -> String {
     if finding.tasks.len() < 2 {
         return clean(&finding.task.kind);

@@ -134,7 +134,7 @@ impl ReporterLoop {
             StallVerdict::Blocked(diagnosis) => *diagnosis,
             StallVerdict::Starved => {
                 if matches!(stall.phase, Phase::Ended) {
-                    self.self_metrics.count_starvation(stall.times.off_cpu, true);
+                    self.self_metrics.count_starvation(stall.times.own(), true);
                 }
                 return self.retract(stall.key);
             }
@@ -157,7 +157,7 @@ impl ReporterLoop {
             Phase::Lasts => self.is_in_progress(stall) && self.reported.insert(stall.key),
             Phase::Ended => {
                 let is_unreported = !self.reported.remove(&stall.key);
-                let is_long = stall.times.attributable() >= LONG_STALL_NANOS;
+                let is_long = stall.times.own() >= LONG_STALL_NANOS;
                 added.ended_stalls.is_power_of_two() || is_long && is_unreported
             }
         };

@@ -16,7 +16,7 @@ use crate::record::hook_status::Hook;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::SelfMetrics;
 use crate::settings::Settings;
-use crate::snapshot::{FlightPoll, ObserverSnapshot, Snapshot};
+use crate::snapshot::{FlightPoll, ObserverSnapshot, Snapshot, WorkerSnapshot};
 
 /// What was recorded, what was found, and loopscope's own metrics.
 #[derive(Debug)]
@@ -119,19 +119,26 @@ impl Source for ScopeState {
     /// Counts only the workers of the runtimes. The thread of a root future is
     /// not one of them.
     fn health(&self) -> Health {
-        let is_worker = |label: &str| label.starts_with(|first: char| first.is_ascii_digit());
-        let workers: Vec<_> =
-            self.recorder.worker_snapshots().into_iter().filter(|worker| is_worker(&worker.label)).collect();
-        let is_blocked = |age: &Duration| *age >= self.threshold.max(UNHEALTHY_AFTER);
-        let ages: Vec<_> =
-            workers.iter().filter_map(|worker| worker.active_poll).filter(is_blocked).collect();
-        let expected = self.recorder.runtime_snapshots().iter().map(|runtime| runtime.workers).sum::<usize>();
-        match ages.iter().max() {
-            Some(longest) if ages.len() >= expected.max(1) => {
-                Health::AllWorkersBlocked { workers: ages.len(), longest: *longest }
-            }
-            _ => Health::Ok,
-        }
+        let expected = self.recorder.runtime_snapshots().iter().map(|runtime| runtime.workers).sum();
+        health(&self.recorder.worker_snapshots(), expected, self.threshold.max(UNHEALTHY_AFTER))
+    }
+}
+
+/// Judges workers, of which there should be `expected`. A worker is blocked if
+/// the code of its poll, not the machine, has taken `limit` or longer.
+fn health(workers: &[WorkerSnapshot], expected: usize, limit: Duration) -> Health {
+    let is_worker = |label: &str| label.starts_with(|first: char| first.is_ascii_digit());
+    let is_long = |time: Option<Duration>| time.is_some_and(|time| time >= limit);
+    let in_long_polls: Vec<_> =
+        workers.iter().filter(|worker| is_worker(&worker.label) && is_long(worker.active_poll)).collect();
+    let longest = in_long_polls.iter().filter_map(|worker| worker.active_poll).max().unwrap_or_default();
+    let workers = in_long_polls.len();
+    if workers < expected.max(1) {
+        Health::Ok
+    } else if in_long_polls.iter().all(|worker| is_long(worker.active_poll_own)) {
+        Health::AllWorkersBlocked { workers, longest }
+    } else {
+        Health::Starved { workers, longest }
     }
 }
 
@@ -139,3 +146,31 @@ impl Source for ScopeState {
 /// unhealthy. A health probe may restart the process, which is too harsh for a
 /// shorter stall.
 const UNHEALTHY_AFTER: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_without_a_cpu_are_starved_and_not_blocked() {
+        let ms = Duration::from_millis;
+        let worker = |age: Option<u64>, own: Option<u64>| WorkerSnapshot {
+            label: "0".to_owned(),
+            active_poll: age.map(ms),
+            active_poll_own: own.map(ms),
+            ..WorkerSnapshot::default()
+        };
+        let health = |workers: &[WorkerSnapshot]| health(workers, 2, ms(100));
+        let (blocked, starved) = (worker(Some(471), Some(400)), worker(Some(300), Some(3)));
+        let (unsampled, free) = (worker(Some(200), None), worker(None, None));
+        let longest = ms(471);
+        assert_eq!(
+            health(&[blocked.clone(), blocked.clone()]),
+            Health::AllWorkersBlocked { workers: 2, longest }
+        );
+        assert_eq!(health(&[blocked.clone(), starved]), Health::Starved { workers: 2, longest });
+        assert_eq!(health(&[blocked.clone(), unsampled]), Health::Starved { workers: 2, longest });
+        assert_eq!(health(&[blocked.clone(), free]), Health::Ok);
+        assert_eq!(health(&[blocked]), Health::Ok, "the other worker has not polled yet");
+    }
+}

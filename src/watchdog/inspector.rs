@@ -18,7 +18,7 @@ use crate::self_metrics::{CaptureOutcome, SelfMetrics};
 use crate::settings::Signals;
 use crate::watchdog::call_info::{call_info, syscall_before};
 use crate::watchdog::procfs::ProcReader;
-use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
+use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample, ThreadTimes};
 use crate::watchdog::syscalls::{self, Restart, Syscall};
 
 pub(crate) use crate::capture::unwind::Unwinder;
@@ -65,6 +65,11 @@ impl Inspector {
 
     pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
         self.proc_reader.sample(clock)
+    }
+
+    /// Returns the thread's CPU times. This costs a quarter of a sample.
+    pub(crate) fn times(&self, clock: &Clock) -> Option<ThreadTimes> {
+        self.proc_reader.times(clock)
     }
 
     /// Captures the poll with the number `seq`, whose age is `age_nanos`.

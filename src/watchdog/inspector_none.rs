@@ -9,7 +9,7 @@ use crate::record::clock::Clock;
 use crate::record::slot::Slot;
 use crate::self_metrics::{CaptureOutcome, SelfMetrics};
 use crate::settings::Signals;
-use crate::watchdog::sample::{ThreadActivity, ThreadSample};
+use crate::watchdog::sample::{ThreadActivity, ThreadSample, ThreadTimes};
 
 /// Inspects one thread.
 #[derive(Debug)]
@@ -47,13 +47,16 @@ impl Inspector {
     /// Returns a sample that has the time and nothing else.
     pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
         Some(ThreadSample {
-            at: clock.ticks(),
-            cpu_nanos: 0,
-            run_queue_nanos: 0,
-            slices: 0,
+            times: self.times(clock)?,
+            is_on_cpu: false,
             state: b'?',
             activity: ThreadActivity::Unknown,
         })
+    }
+
+    /// Returns the time and nothing else.
+    pub(crate) fn times(&self, clock: &Clock) -> Option<ThreadTimes> {
+        Some(ThreadTimes { at: clock.ticks(), ..ThreadTimes::default() })
     }
 
     pub(crate) fn capture(

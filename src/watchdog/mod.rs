@@ -237,8 +237,7 @@ impl<'r> WatchdogLoop<'r> {
         }
         self.find_lock_holders();
         let threshold = self.recorder.threshold_nanos;
-        let blocked =
-            self.monitors.iter().filter(|monitor| monitor.is_blocked(&self.process_clock, threshold));
+        let blocked = self.monitors.iter().filter(|monitor| monitor.is_blocked(threshold));
         let runtimes = blocked.map(|monitor| monitor.runtime());
         self.pressure.update(runtimes, threshold, self.recorder, self.self_metrics);
         let lost_events = self.recorder.lost_events();

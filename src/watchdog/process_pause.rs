@@ -59,30 +59,32 @@ impl ProcessPauses {
         self.run_queue_nanos = os::run_queue_nanos(self.tid);
     }
 
-    /// Records the pause since the last measurement if it is longer than a
-    /// tick. The watchdog planned to sleep for `planned_sleep_nanos` in that
-    /// time, or for zero in the middle of a pass.
+    /// Records a pause if the watchdog was delayed by more than two ticks since
+    /// the last measurement, and neither ran nor waited for a CPU in that time.
+    /// It planned to sleep for `planned_sleep_nanos`, or for zero in the middle
+    /// of a pass.
     ///
-    /// The pause is the time since the last measurement, less the planned
-    /// sleep, one tick, and the time in which the watchdog ran or waited for a
-    /// CPU. A wait for a CPU is not a pause: the workers' own CPU times show
-    /// which of them waited too.
+    /// It is not known when the pause began. So the whole time since the last
+    /// measurement counts as the pause, except for the time in which the
+    /// watchdog ran or waited for a CPU. A wait for a CPU is not a pause: the
+    /// workers' own CPU times show which of them waited too.
     pub(crate) fn measure(&mut self, planned_sleep_nanos: u64, clock: &Clock) {
         let now = clock.ticks();
         let elapsed = clock.nanos(std::mem::replace(&mut self.at, now), now);
         let cpu = cpu_nanos(self.tid);
         let ran = cpu.saturating_sub(std::mem::replace(&mut self.cpu_nanos, cpu));
         self.measurements = self.measurements.wrapping_add(1);
-        let Some(overslept) = elapsed.checked_sub(planned_sleep_nanos + self.tick_nanos) else {
+        let expected = planned_sleep_nanos.saturating_add(self.tick_nanos.saturating_mul(2));
+        if elapsed <= expected {
             if self.measurements.is_multiple_of(MEASUREMENTS_PER_RUN_QUEUE_READ) {
                 self.run_queue_nanos = os::run_queue_nanos(self.tid);
             }
             return;
-        };
+        }
         let run_queue = os::run_queue_nanos(self.tid);
         let waited = run_queue.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, run_queue));
-        let paused = overslept.saturating_sub(ran + waited);
-        if paused > self.tick_nanos {
+        let paused = elapsed.saturating_sub(ran + waited);
+        if paused > expected {
             let end = clock.since_start(now);
             self.note(end.saturating_sub(paused)..end);
         }

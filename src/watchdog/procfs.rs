@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use crate::os;
 use crate::record::clock::Clock;
-use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
+use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample, ThreadTimes};
 
 /// A sample that took longer was interrupted. Its values belong to two moments,
 /// so it is read again.
@@ -45,18 +45,26 @@ impl ProcReader {
         }
     }
 
+    /// Reads the values in an order in which a delay between two of them never
+    /// hides a wait for a CPU: if the state shows that the thread does not
+    /// wait, the run-queue time that is read after it has all earlier waits.
     fn read(&self, clock: &Clock) -> Option<ThreadSample> {
         let cpu_nanos = os::thread_cpu_nanos(self.tid)?;
         let at = clock.ticks();
+        let state = self.state().unwrap_or(b'?');
+        let activity = self.activity();
+        let is_on_cpu = state == b'R' && os::thread_cpu_nanos(self.tid)? > cpu_nanos;
         let (run_queue_nanos, slices) = self.schedule().unwrap_or_default();
-        Some(ThreadSample {
-            at,
-            cpu_nanos,
-            run_queue_nanos,
-            slices,
-            state: self.state().unwrap_or(b'?'),
-            activity: self.activity(),
-        })
+        let times = ThreadTimes { at, cpu_nanos, run_queue_nanos, slices };
+        Some(ThreadSample { times, is_on_cpu, state, activity })
+    }
+
+    /// Reads the CPU times only; `None` once the thread has ended.
+    pub(crate) fn times(&self, clock: &Clock) -> Option<ThreadTimes> {
+        let cpu_nanos = os::thread_cpu_nanos(self.tid)?;
+        let at = clock.ticks();
+        let (run_queue_nanos, slices) = self.schedule().unwrap_or_default();
+        Some(ThreadTimes { at, cpu_nanos, run_queue_nanos, slices })
     }
 
     /// Returns the time in the run queue, and how many times the thread was put

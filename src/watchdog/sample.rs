@@ -22,18 +22,40 @@ pub(crate) struct InSyscall {
     pub(crate) pc: u64,
 }
 
-/// A thread's CPU times and state at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ThreadSample {
+/// A thread's CPU times at one moment. The default is those at its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ThreadTimes {
     pub(crate) at: Ticks,
     /// The total CPU time.
     pub(crate) cpu_nanos: u64,
     /// The total time runnable without a CPU. The kernel adds a wait when it
-    /// ends.
+    /// ends. Zero if the kernel does not report it.
     pub(crate) run_queue_nanos: u64,
     /// How many times the thread was put on a CPU.
     pub(crate) slices: u64,
+}
+
+/// A thread's CPU times and state at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ThreadSample {
+    pub(crate) times: ThreadTimes,
+    /// Whether the thread's CPU time grew during the sample: it was on a CPU.
+    pub(crate) is_on_cpu: bool,
     /// The letter of the state in proc(5): R, S, D, ...
     pub(crate) state: u8,
     pub(crate) activity: ThreadActivity,
+}
+
+impl ThreadSample {
+    /// Returns whether the thread does not wait for a CPU at this moment. Then
+    /// the kernel has added all of its waits for a CPU.
+    pub(crate) fn has_no_pending_wait(&self) -> bool {
+        // Without a state nothing is known about waits for a CPU.
+        self.is_on_cpu || matches!(self.state, b'S' | b'D' | b'?')
+    }
+
+    /// Returns whether the thread was stopped, alone or with its process.
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.state, b'T' | b't')
+    }
 }

@@ -29,22 +29,22 @@ pub(super) struct TaskRun {
     first: ActivePoll,
     last_seq: u64,
     passes: u32,
-    pub(super) splitter: Option<TimeSplitter>,
+    pub(super) splitter: TimeSplitter,
     pub(super) captures: Vec<Capture>,
     /// Whether other tasks waited: some were ready in a pass that read the CPU
     /// times, or one reported a wait over the threshold.
     pub(super) others_waited: bool,
-    /// The attributable time at which the next capture is due.
+    /// The own time at which the next capture is due.
     next_capture_nanos: u64,
 }
 
 impl TaskRun {
-    pub(super) fn new(poll: ActivePoll, threshold_nanos: u64) -> Self {
+    pub(super) fn new(poll: ActivePoll, splitter: TimeSplitter, threshold_nanos: u64) -> Self {
         Self {
             first: poll,
             last_seq: poll.seq,
             passes: 1,
-            splitter: None,
+            splitter,
             captures: Vec::new(),
             others_waited: false,
             next_capture_nanos: threshold_nanos * MIN_RUN_THRESHOLDS,
@@ -99,24 +99,19 @@ impl TaskRun {
         age_nanos / self.polls() >= threshold_nanos / MIN_AVERAGE_POLL_DIVISOR
     }
 
-    /// Returns whether a capture is due for a run with this age, of which
-    /// `attributable_nanos` were caused by the thread's code.
-    pub(super) fn is_capture_due(
-        &self,
-        age_nanos: u64,
-        attributable_nanos: u64,
-        threshold_nanos: u64,
-    ) -> bool {
-        attributable_nanos >= self.next_capture_nanos
+    /// Returns whether a capture is due for a run with this age and this own
+    /// time.
+    pub(super) fn is_capture_due(&self, age_nanos: u64, own_nanos: u64, threshold_nanos: u64) -> bool {
+        own_nanos >= self.next_capture_nanos
             && self.others_waited
             && self.has_long_average_poll(age_nanos, threshold_nanos)
     }
 
-    /// Adds a capture that was taken at this attributable time. The next
+    /// Adds a capture that was taken at this own time. The next
     /// capture is due at twice that time or earlier.
-    pub(super) fn add_capture(&mut self, capture: Capture, attributable_nanos: u64) {
+    pub(super) fn add_capture(&mut self, capture: Capture, own_nanos: u64) {
         self.captures.push(capture);
-        while self.next_capture_nanos <= attributable_nanos {
+        while self.next_capture_nanos <= own_nanos {
             self.next_capture_nanos *= 2;
         }
     }
@@ -126,8 +121,13 @@ impl TaskRun {
 mod tests {
     use super::*;
     use crate::record::kinds::KindId;
+    use crate::watchdog::sample::ThreadTimes;
 
     const MS: u64 = 1_000_000;
+
+    fn splitter() -> TimeSplitter {
+        TimeSplitter::new(ThreadTimes::default(), 0)
+    }
 
     fn poll(seq: u64, task: u64) -> ActivePoll {
         ActivePoll { seq, start: 0, task, kind: KindId::OTHER, is_named: false }
@@ -135,13 +135,16 @@ mod tests {
 
     #[test]
     fn a_run_is_one_task_over_many_polls() {
-        let mut run = TaskRun::new(poll(1, 7), 10 * MS);
+        let mut run = TaskRun::new(poll(1, 7), splitter(), 10 * MS);
         assert!((1..40).all(|n| run.continue_with(Some(poll(1 + 2 * n, 7)))));
         assert_eq!(run.polls(), 40);
         assert!(run.is_sample_due(120 * MS, 10 * MS));
         assert!(run.may_be_reported(120 * MS, 10 * MS));
         assert!(!run.may_be_reported(30 * MS, 10 * MS), "polls of less than a millisecond");
-        assert!(!TaskRun::new(poll(1, 7), 10 * MS).may_be_reported(9 * MS, 10 * MS), "found by one pass");
+        assert!(
+            !TaskRun::new(poll(1, 7), splitter(), 10 * MS).may_be_reported(9 * MS, 10 * MS),
+            "found by one pass"
+        );
         assert!(!run.is_capture_due(120 * MS, 120 * MS, 10 * MS), "no other task was ready");
         run.others_waited = true;
         assert!(!run.is_capture_due(120 * MS, 50 * MS, 10 * MS), "most of the time was a wait for a CPU");
@@ -153,13 +156,13 @@ mod tests {
 
     #[test]
     fn short_polls_and_other_tasks_are_not_part_of_a_run() {
-        let mut run = TaskRun::new(poll(1, 7), 10 * MS);
+        let mut run = TaskRun::new(poll(1, 7), splitter(), 10 * MS);
         run.others_waited = true;
         assert!(run.continue_with(Some(poll(2_001, 7))));
         assert!(!run.is_capture_due(200 * MS, 200 * MS, 10 * MS), "polls of 0.2 ms");
         assert!(!run.is_sample_due(200 * MS, 10 * MS));
         assert!(!run.continue_with(Some(poll(2_003, 8))));
         assert!(!run.continue_with(None));
-        assert!(!TaskRun::new(poll(1, 0), MS).continue_with(Some(poll(3, 0))), "no task");
+        assert!(!TaskRun::new(poll(1, 0), splitter(), MS).continue_with(Some(poll(3, 0))), "no task");
     }
 }

@@ -33,6 +33,8 @@ fn growth(before: &FindingsDocument, mut finding: Finding) -> Option<Finding> {
     finding.split.on_cpu = finding.split.on_cpu.saturating_sub(old.split.on_cpu);
     finding.split.run_queue = finding.split.run_queue.saturating_sub(old.split.run_queue);
     finding.split.off_cpu = finding.split.off_cpu.saturating_sub(old.split.off_cpu);
+    finding.split.paused = finding.split.paused.saturating_sub(old.split.paused);
+    finding.split.unknown = finding.split.unknown.saturating_sub(old.split.unknown);
     finding.victims.tasks = finding.victims.tasks.saturating_sub(old.victims.tasks);
     finding.victims.waits = finding.victims.waits.saturating_sub(old.victims.waits);
     finding.victims.delay = finding.victims.delay.saturating_sub(old.victims.delay);

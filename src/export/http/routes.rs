@@ -115,6 +115,14 @@ fn invalid_since() -> Response {
 async fn healthz(State(state): State<HandlerState>) -> Response {
     match state.source.health() {
         Health::Ok => "ok\n".into_response(),
+        Health::Starved { workers, longest } => {
+            let longest = longest.as_secs_f64();
+            let reason = format!(
+                "Starved: every worker is in a long poll ({workers} of {workers}), but the machine has no CPU for \
+                 them; the longest poll has lasted {longest:.3} s.\n"
+            );
+            reason.into_response()
+        }
         Health::AllWorkersBlocked { workers, longest } => {
             let longest = longest.as_secs_f64();
             let reason = format!(

@@ -253,6 +253,15 @@ fn healthz_reports_that_all_workers_are_blocked() {
     let blocked = get(&telemetry, "/healthz");
     assert_one_sentence(&blocked, 503);
     assert_eq!(blocked.body, "Every worker is blocked (4 of 4); the longest poll has lasted 1.213 s.\n");
+
+    *source.health.lock().unwrap() = Health::Starved { workers: 4, longest };
+    let starved = get(&telemetry, "/healthz");
+    assert_eq!(starved.status, 200);
+    assert!(
+        starved.body.starts_with("Starved: every worker is in a long poll (4 of 4), "),
+        "{}",
+        starved.body
+    );
 }
 
 #[test]

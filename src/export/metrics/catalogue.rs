@@ -114,23 +114,23 @@ catalogue! {
     WORKERS: Gauge "loopscope_workers" ["runtime"]
         "Worker threads of a watched runtime.";
     WORKERS_BLOCKED: Gauge "loopscope_workers_blocked" []
-        "Workers whose current poll has lasted longer than the threshold.";
+        "Workers whose current poll is blocked by its code for the threshold or longer. Time in which the thread has no CPU does not count.";
     LONGEST_ACTIVE_POLL: Gauge "loopscope_longest_active_poll_seconds" []
         "Age of the oldest poll in progress. It shows a stall before the stall ends.";
     BLOCKING_EVENTS: Counter "loopscope_blocking_events_total" ["cause"]
-        "Stalls (polls longer than the threshold) that have ended, by cause. Polls that were long only because their thread had no CPU do not count.";
+        "Stalls (polls in which the code took the threshold or longer) that have ended, by cause. Polls that were long only because their thread had no CPU do not count.";
     BLOCKING_SECONDS: Counter "loopscope_blocking_seconds_total" ["cause"]
-        "Time spent in stalls that have ended, by cause.";
+        "Time that the code took in stalls that have ended, by cause. Time in which the thread had no CPU is not included.";
     BLOCKING_DURATION: Histogram "loopscope_blocking_duration_seconds" ["cause"]
-        "Duration of the stalls that have ended, by cause.";
+        "Time that the code took in each stall that has ended, by cause. Time in which the thread had no CPU is not included.";
     BLOCKING_SITE_EVENTS: Counter "loopscope_blocking_site_events_total" ["site", "cause"]
         "Stalls, by the source line that blocked. Lines beyond the 50 that took the most time are counted as other.";
     BLOCKING_SITE_SECONDS: Counter "loopscope_blocking_site_seconds_total" ["site", "cause"]
-        "Time spent in stalls, by the source line that blocked. Lines beyond the 50 that took the most time are counted as other.";
+        "Time that the code took in stalls, by the source line that blocked. Lines beyond the 50 that took the most time are counted as other.";
     STARVED: Counter "loopscope_starved_seconds_total" []
-        "Time for which threads in long polls waited for a CPU or were stopped with the whole process. The machine causes this, not the code.";
+        "Time of long polls that the code did not take: threads waited for a CPU, the process was stopped, or nothing is known. The machine or a CPU quota is the cause.";
     PRESSURE: Counter "loopscope_pressure_seconds_total" ["level"]
-        "Time in which tasks were ready while workers were blocked: at least one worker (level some) or all workers (level full).";
+        "Time in which tasks were ready while workers were blocked by code: at least one worker (level some) or all workers (level full).";
     POOL_THREADS: Gauge "loopscope_blocking_pool_threads" ["runtime"]
         "Threads of the blocking pool (requires tokio_unstable).";
     POOL_IDLE_THREADS: Gauge "loopscope_blocking_pool_idle_threads" ["runtime"]

@@ -8,6 +8,8 @@ use crate::report::text::{self, clean, count, duration};
 
 /// How many callers of the site a diagnostic names.
 const MAX_CALLERS: usize = 3;
+/// Time that is not the code's own is shown from this part of the total on.
+const MIN_NOT_OWN_DIVISOR: u32 = 10;
 
 /// Formats `finding` in the style of the Rust compiler, with ANSI colours if
 /// `color`. The text ends with a newline.
@@ -75,6 +77,7 @@ fn label(finding: &Finding) -> String {
 fn notes(finding: &Finding) -> Vec<Message<'static>> {
     let note = |name: &'static str, message: String| Level::NOTE.with_name(name).message(message);
     let mut notes = vec![note("task", task(finding))];
+    notes.extend(not_own(finding).map(|parts| note("not counted", parts)));
     notes.extend(waited(finding).map(|waited| note("waited", waited)));
     notes.extend(lock(finding).map(|lock| note("lock", lock)));
     notes.extend(function(finding).map(|function| note("function", function)));
@@ -94,6 +97,23 @@ fn task(finding: &Finding) -> String {
         }
         _ => kinds,
     }
+}
+
+/// Returns the time of the stalls that the totals do not include, if it is
+/// considerable.
+fn not_own(finding: &Finding) -> Option<String> {
+    let split = &finding.split;
+    if split.not_own() < finding.total / MIN_NOT_OWN_DIVISOR {
+        return None;
+    }
+    let parts = [
+        (split.run_queue, "without a free CPU"),
+        (split.paused, "with the process stopped"),
+        (split.unknown, "of which nothing is known"),
+    ];
+    let parts = parts.into_iter().filter(|(time, _)| !time.is_zero());
+    let parts: Vec<_> = parts.map(|(time, what)| format!("{} {what}", duration(time))).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn waited(finding: &Finding) -> Option<String> {

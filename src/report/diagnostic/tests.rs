@@ -52,6 +52,18 @@ warning[loopscope::sleep]: `std::thread::sleep` blocked the event loop 12 times,
 }
 
 #[test]
+fn the_machines_time_is_shown_apart_if_it_is_considerable() {
+    let mut finding = sample::sleep();
+    finding.split.run_queue = Duration::from_millis(200);
+    assert_eq!(with_source(&finding), with_source(&sample::sleep()));
+    finding.split.paused = Duration::from_millis(250);
+    finding.split.unknown = Duration::from_millis(40);
+    let expected = "   = not counted: 200 ms without a free CPU, 250 ms with the process stopped, \
+                    40 ms of which nothing is known\n";
+    assert!(with_source(&finding).contains(expected), "{}", with_source(&finding));
+}
+
+#[test]
 fn a_finding_with_its_source_in_colour() {
     let blue = |text: &str| format!("\x1b[1m\x1b[94m{text}\x1b[0m");
     let bold = |text: &str| format!("\x1b[1m{text}\x1b[0m");

@@ -5,7 +5,6 @@ use std::time::Instant;
 use crate::evidence::{Message, Phase, StallEvidence};
 use crate::record::slot::ActivePoll;
 use crate::watchdog::task_run::TaskRun;
-use crate::watchdog::time_split::TimeSplitter;
 use crate::watchdog::worker_monitor::context::MonitorContext;
 use crate::watchdog::worker_monitor::{WorkerMonitor, current_inspector};
 
@@ -18,12 +17,12 @@ impl WorkerMonitor {
             return self.end_run(context);
         }
         let Some(run) = &mut self.run else {
-            self.run = active.map(|poll| TaskRun::new(poll, threshold));
+            self.run = active.map(|poll| self.new_run(poll, context));
             return;
         };
         if !run.continue_with(active) {
             self.end_run(context);
-            self.run = active.map(|poll| TaskRun::new(poll, threshold));
+            self.run = active.map(|poll| self.new_run(poll, context));
             return;
         }
         if !run.is_sample_due(context.process_clock.wall_since(run.start()), threshold) {
@@ -32,23 +31,27 @@ impl WorkerMonitor {
         run.others_waited = run.others_waited || context.recorder.has_ready_tasks_for(&self.worker);
         let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
         let Some(sample) = context.process_clock.sample(inspector) else { return };
-        let age = context.process_clock.elapsed(run.start(), sample.at);
-        let splitter = run.splitter.get_or_insert_with(|| TimeSplitter::new(sample));
-        splitter.add(sample, context.process_clock.elapsed(splitter.at(), sample.at));
-        let attributable = splitter.split().scaled_to(age).attributable();
+        let age = context.process_clock.elapsed(run.start(), sample.times.at);
+        run.splitter.add(sample, age);
+        let own = run.splitter.split(age).own();
         if !inspector.has_open_request()
-            && run.is_capture_due(age, attributable, threshold)
+            && run.is_capture_due(age, own, threshold)
             && context.capture_budget.take_spare(Instant::now())
             && let Some(poll) = active
         {
             let capture = inspector.capture(poll.seq, age, &sample, &mut context.capture_tools());
             if let Some(capture) = capture.filter(|capture| !capture.stack.is_empty()) {
-                run.add_capture(capture, attributable);
+                run.add_capture(capture, own);
             }
             // A later answer would be taken for a capture of this poll, not of
             // the run.
             inspector.cancel_request();
         }
+    }
+
+    fn new_run(&self, poll: ActivePoll, context: &MonitorContext<'_>) -> TaskRun {
+        let splitter = self.splitter_from(poll.start, context.process_clock);
+        TaskRun::new(poll, splitter, context.recorder.threshold_nanos)
     }
 
     /// Ends the run, and reports it if it has a capture.
@@ -66,7 +69,7 @@ impl WorkerMonitor {
             kind: first.kind,
             start_nanos: clock.since_start(first.start),
             duration_nanos: context.process_clock.wall(run.start(), now),
-            times: run.splitter.map(|splitter| splitter.split().scaled_to(elapsed)).unwrap_or_default(),
+            times: run.splitter.split(elapsed),
             captures: run.captures,
         };
         context.outbox.send(Message::Stall(evidence), context.self_metrics);

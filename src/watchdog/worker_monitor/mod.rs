@@ -7,9 +7,10 @@ mod tracked_poll;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use crate::evidence::{LONG_STALL_NANOS, Message, Phase, StallEvidence};
+use crate::evidence::{Capture, LONG_STALL_NANOS, Message, Phase, StallEvidence, TimeSplit};
 use crate::os::ThreadInfo;
 use crate::record::clock::Ticks;
 use crate::record::kinds::KindId;
@@ -21,15 +22,14 @@ use crate::watchdog::inspector::Inspector;
 #[cfg(not(tokio_unstable))]
 use crate::watchdog::no_progress::NoProgress;
 use crate::watchdog::process_clock::ProcessClock;
-use crate::watchdog::sample::ThreadSample;
+use crate::watchdog::sample::{ThreadSample, ThreadTimes};
 use crate::watchdog::task_run::TaskRun;
 use crate::watchdog::time_split::TimeSplitter;
 pub(crate) use crate::watchdog::worker_monitor::context::MonitorContext;
 use crate::watchdog::worker_monitor::tracked_poll::TrackedPoll;
 
 const SECOND: u64 = 1_000_000_000;
-/// A stall is reported again at each of these attributable times, before its
-/// end.
+/// A stall is reported again at each of these own times, before its end.
 const ONGOING_REPORT_NANOS: [u64; 4] = [LONG_STALL_NANOS, 60 * SECOND, 600 * SECOND, 3600 * SECOND];
 
 /// The monitor of one worker.
@@ -39,6 +39,10 @@ pub(crate) struct WorkerMonitor {
     inspector: Option<Inspector>,
     /// The last sample of a tracked poll, with its thread.
     last_sample: Option<(ThreadInfo, ThreadSample)>,
+    /// The CPU times of the thread at the latest pass in which it was active.
+    latest_times: Option<(ThreadInfo, ThreadTimes)>,
+    /// The slot's number at that pass.
+    seq_at_times: u64,
     tracked: Option<TrackedPoll>,
     /// The previous tracked poll, whose end event may not have arrived yet.
     finished: Option<TrackedPoll>,
@@ -55,6 +59,8 @@ impl WorkerMonitor {
             worker,
             inspector: None,
             last_sample: None,
+            latest_times: None,
+            seq_at_times: 0,
             tracked: None,
             finished: None,
             run: None,
@@ -75,14 +81,20 @@ impl WorkerMonitor {
     /// Handles the events since the last pass, then samples the poll in
     /// progress.
     pub(crate) fn sample(&mut self, context: &mut MonitorContext<'_>) {
+        self.sample_worker(context);
+        self.read_times(context);
+    }
+
+    fn sample_worker(&mut self, context: &mut MonitorContext<'_>) {
         let worker = Arc::clone(&self.worker);
         let events: Vec<_> = worker.events.drain().collect();
         if !events.is_empty() {
+            let after = self.times_after_polls(&events, context);
             // The process may have paused in the middle of this pass.
             context.process_clock.measure_pause();
-        }
-        for event in events {
-            self.handle_event(event, context);
+            for event in events {
+                self.handle_event(event, after, context);
+            }
         }
         self.end_without_event(context);
         worker.events.set_handled();
@@ -99,22 +111,65 @@ impl WorkerMonitor {
         }
         self.finish_tracking(context);
         let threshold = context.recorder.threshold_nanos;
-        let lost_polls = worker.events.lost_polls();
-        self.tracked = active.map(|poll| TrackedPoll::new(poll, lost_polls, threshold));
+        self.tracked = active.map(|poll| self.tracked_poll(poll, context.process_clock, threshold));
         // Most polls end before this age.
         if self.tracked_poll_age_nanos(context.process_clock).is_some_and(|nanos| nanos >= threshold / 4) {
             self.sample_tracked_poll(context);
         }
     }
 
-    /// Returns whether the worker is one of a runtime's workers and its poll
-    /// has passed the threshold.
-    pub(crate) fn is_blocked(&self, clock: &ProcessClock, threshold_nanos: u64) -> bool {
+    fn tracked_poll(&self, poll: ActivePoll, clock: &ProcessClock, threshold_nanos: u64) -> TrackedPoll {
+        let lost_polls = self.worker.events.lost_polls();
+        TrackedPoll::new(poll, self.splitter_from(poll.start, clock), lost_polls, threshold_nanos)
+    }
+
+    /// Returns a splitter for a poll that has begun at `start`.
+    fn splitter_from(&self, start: Ticks, clock: &ProcessClock) -> TimeSplitter {
+        let times = self.latest_times.filter(|(thread, times)| {
+            // The time of the sample's CPU clock is that of the poll's thread.
+            times.at <= start && self.worker.thread() == Some(*thread)
+        });
+        match times {
+            Some((_, times)) => TimeSplitter::new(times, clock.elapsed(times.at, start)),
+            None => TimeSplitter::new(ThreadTimes::default(), u64::MAX),
+        }
+    }
+
+    /// Reads the CPU times of the thread if it has been active since the last
+    /// pass: the next poll may be long, and may be sampled late.
+    fn read_times(&mut self, context: &MonitorContext<'_>) {
+        let seq = self.worker.slot.seq().load(Relaxed);
+        if std::mem::replace(&mut self.seq_at_times, seq) == seq {
+            return;
+        }
+        let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
+        let thread = inspector.thread();
+        self.latest_times = inspector.times(&context.recorder.clock).map(|times| (thread, times));
+    }
+
+    /// Reads the CPU times of the thread after polls that have ended.
+    fn times_after_polls(
+        &mut self,
+        events: &[LongEvent],
+        context: &MonitorContext<'_>,
+    ) -> Option<ThreadTimes> {
+        let has_polls = events.iter().any(|event| matches!(event, LongEvent::Poll { .. }));
+        let inspector = current_inspector(&mut self.inspector, &self.worker).filter(|_| has_polls)?;
+        inspector.times(&context.recorder.clock)
+    }
+
+    /// Returns whether the worker is one of a runtime's workers and the own
+    /// time of its poll has passed the threshold.
+    pub(crate) fn is_blocked(&self, threshold_nanos: u64) -> bool {
         if self.worker.label.worker.parse::<usize>().is_err() {
             return false;
         }
         self.tracked.is_some()
-            && self.worker.active().is_some_and(|poll| clock.wall_since(poll.start) >= threshold_nanos)
+            && self
+                .worker
+                .active()
+                .and_then(|poll| self.worker.own_nanos(poll.seq))
+                .is_some_and(|own| own >= threshold_nanos)
     }
 
     /// Returns the age of the tracked poll.
@@ -139,32 +194,24 @@ impl WorkerMonitor {
         let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
         let Some(tracked) = &mut self.tracked else { return };
         let Some(sample) = context.process_clock.sample(inspector) else { return };
-        tracked.paused_nanos = context.process_clock.paused(tracked.poll.start, sample.at);
-        let age = context.process_clock.wall(tracked.poll.start, sample.at);
-        tracked.sampled_nanos = age;
+        tracked.paused_nanos = context.process_clock.paused(tracked.poll.start, sample.times.at);
+        let age = context.process_clock.wall(tracked.poll.start, sample.times.at);
+        tracked.last_sample = Some((age, sample));
         let thread = inspector.thread();
         let before = self.last_sample.replace((thread, sample)).filter(|(sampled, _)| *sampled == thread);
         let before = before.map(|(_, sample)| sample);
-        let times = if let Some(splitter) = &mut tracked.splitter {
-            splitter.add(sample, context.process_clock.elapsed(splitter.at(), sample.at));
+        if tracked.splitter.has_sample() {
             tracked.captures.extend(inspector.take_answer(&mut context.capture_tools()));
-            tracked.times(age)
-        } else {
-            let elapsed = context.process_clock.elapsed(tracked.poll.start, sample.at);
-            let splitter = TimeSplitter::begin(sample, before, elapsed);
-            // The first sample proves a part of the time. This part counts at
-            // once: if the watchdog waits for a CPU, there may be no second
-            // sample.
-            let proven = splitter.split();
-            tracked.splitter = Some(splitter);
-            proven
-        };
+        }
+        tracked.splitter.add(sample, age.saturating_sub(tracked.paused_nanos));
+        let times = tracked.times(age);
         // The poll may have ended before its thread was sampled. Then the
         // sample says nothing about it, and no end event would remove the
         // stall.
         if !inspector.is_in_poll(tracked.poll.seq) {
             return;
         }
+        self.worker.set_own_nanos(tracked.poll.seq, times.own());
         if tracked.take_due_capture(&sample, before.as_ref(), times) {
             // A second capture of one stall must not use up the budget for the
             // first capture of another.
@@ -183,26 +230,26 @@ impl WorkerMonitor {
                 tracked.captures.push(inspector.capture_without_stack(age, &sample));
             }
         }
-        self.report_progress(times.attributable(), age, context);
+        self.report_progress(times, age, context);
     }
 
     /// Reports the tracked poll at its first capture, and at each milestone.
     /// Between them, says how long it lasts.
-    fn report_progress(&mut self, attributable_nanos: u64, age_nanos: u64, context: &MonitorContext<'_>) {
-        let milestone = ONGOING_REPORT_NANOS.iter().filter(|nanos| attributable_nanos >= **nanos).count();
+    fn report_progress(&mut self, times: TimeSplit, age_nanos: u64, context: &MonitorContext<'_>) {
+        let milestone = ONGOING_REPORT_NANOS.iter().filter(|nanos| times.own() >= **nanos).count();
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
         let is_unreported = |tracked: &mut TrackedPoll| {
             !tracked.captures.is_empty() && tracked.reported_milestone != Some(milestone)
         };
         if let Some(mut tracked) = self.tracked.take_if(is_unreported) {
             tracked.reported_milestone = Some(milestone);
-            tracked.told_nanos = attributable_nanos;
-            self.report(&tracked, phase, age_nanos, context);
+            tracked.told_nanos = times.own();
+            self.report(&tracked, phase, age_nanos, times, context);
             self.tracked = Some(tracked);
         } else if let Some(tracked) = &mut self.tracked
-            && tracked.take_due_progress(attributable_nanos)
+            && tracked.take_due_progress(times.own())
         {
-            let (key, times) = ((self.index, tracked.poll.seq), tracked.times(age_nanos));
+            let key = (self.index, tracked.poll.seq);
             let progress = Message::Progress { key, duration_nanos: age_nanos, times };
             context.outbox.send(progress, context.self_metrics);
         }
@@ -223,15 +270,14 @@ impl WorkerMonitor {
             }
         }
         let has_no_end_event = context.recorder.has_no_end_event(&tracked.poll);
-        if tracked.splitter.is_some() {
-            let ActivePoll { seq, start, kind, .. } = tracked.poll;
-            // The end event of an earlier poll would have come before.
-            if let Some(earlier) = self.finished.replace(tracked) {
-                self.end_reported(&earlier, context);
-            }
-            if has_no_end_event {
-                self.finish_poll(seq, kind, start..context.recorder.clock.ticks(), context);
-            }
+        let ActivePoll { seq, start, kind, .. } = tracked.poll;
+        let is_sampled = tracked.splitter.has_sample();
+        // The end event of an earlier poll would have come before.
+        if let Some(earlier) = self.finished.replace(tracked) {
+            self.end_reported(&earlier, context);
+        }
+        if has_no_end_event && is_sampled {
+            self.finish_poll(seq, kind, start..context.recorder.clock.ticks(), None, context);
         }
     }
 
@@ -244,15 +290,32 @@ impl WorkerMonitor {
         }
     }
 
-    /// Ends a poll without an end event, so that it does not stay in progress.
-    /// It counts with the time for which the samples show it.
+    /// Ends a reported poll without an end event, so that it does not stay in
+    /// progress. It counts with the time for which the samples show it.
     fn end_reported(&self, tracked: &TrackedPoll, context: &MonitorContext<'_>) {
-        if tracked.reported_milestone.is_some() {
-            self.report(tracked, Phase::Ended, tracked.sampled_nanos, context);
+        if tracked.reported_milestone.is_some()
+            && let Some((age, _)) = tracked.last_sample
+        {
+            self.report(tracked, Phase::Ended, age, tracked.times(age), context);
         }
     }
 
-    fn handle_event(&mut self, event: LongEvent, context: &mut MonitorContext<'_>) {
+    /// Returns what is known of a stall that ended before its first capture
+    /// was due.
+    fn capture_of_last_sample(&self, tracked: &TrackedPoll, times: TimeSplit) -> Capture {
+        match (&self.inspector, tracked.last_sample) {
+            (Some(inspector), Some((age, sample))) => inspector.capture_without_stack(age, &sample),
+            _ => Capture::without_stack(0, times.on_cpu > times.off_cpu, None),
+        }
+    }
+
+    /// `after` are CPU times of the thread that were read after the event.
+    fn handle_event(
+        &mut self,
+        event: LongEvent,
+        after: Option<ThreadTimes>,
+        context: &mut MonitorContext<'_>,
+    ) {
         let clock = &context.recorder.clock;
         match event {
             LongEvent::Wait { nanos, end, task } => {
@@ -264,41 +327,61 @@ impl WorkerMonitor {
                 context.outbox.send(Message::Wait { start_nanos, end_nanos, task }, context.self_metrics);
             }
             LongEvent::Poll { seq, start, end, kind, .. } => {
-                self.finish_poll(seq, kind, start..end, context);
+                self.finish_poll(seq, kind, start..end, after, context);
             }
         }
     }
 
     /// Reports a long poll that has ended. `kind` is the poll's kind at its
-    /// end.
-    fn finish_poll(&mut self, seq: u64, kind: KindId, time: Range<Ticks>, context: &mut MonitorContext<'_>) {
+    /// end, and `after` are CPU times of the thread that were read after it.
+    fn finish_poll(
+        &mut self,
+        seq: u64,
+        kind: KindId,
+        time: Range<Ticks>,
+        after: Option<ThreadTimes>,
+        context: &mut MonitorContext<'_>,
+    ) {
         if self.tracked.as_ref().is_some_and(|tracked| tracked.poll.seq == seq) {
             self.finish_tracking(context);
         }
         let threshold = context.recorder.threshold_nanos;
-        let duration = context.process_clock.wall(time.start, time.end);
-        let paused = context.process_clock.paused(time.start, time.end);
-        let Some(mut tracked) = self.finished.take_if(|tracked| tracked.poll.seq == seq) else {
-            if context.process_clock.elapsed(time.start, time.end) < threshold {
-                return context.self_metrics.count_starvation(paused, true);
-            }
-            return context.self_metrics.count_dropped(DropReason::EndedBeforeCapture, 1);
-        };
-        tracked.paused_nanos = paused;
+        let clock = &context.process_clock;
+        let duration = clock.wall(time.start, time.end);
+        let mut tracked = self.finished.take_if(|tracked| tracked.poll.seq == seq).unwrap_or_else(|| {
+            let poll = ActivePoll { seq, start: time.start, task: 0, kind, is_named: false };
+            self.tracked_poll(poll, clock, threshold)
+        });
+        tracked.paused_nanos = clock.paused(time.start, time.end);
         tracked.poll.kind = kind;
-        let is_stall = tracked.attributable_nanos(duration) >= threshold;
-        let starved = tracked.times(duration).run_queue + tracked.paused_nanos;
-        context.self_metrics.count_starvation(starved, !is_stall);
+        let late = after.map_or(0, |times| clock.elapsed(time.end, times.at));
+        let age = duration.saturating_sub(tracked.paused_nanos);
+        let times = tracked.splitter.split_at_end(age, after, late);
+        let is_stall = times.own() >= threshold;
+        // Without a reading after the end, a poll that was never sampled may
+        // have been a stall.
+        let is_unread = after.is_none() && !tracked.splitter.has_sample() && age >= threshold;
+        context.self_metrics.count_starvation(duration.saturating_sub(times.own()), !is_stall && !is_unread);
         if is_stall && tracked.captures.is_empty() {
+            tracked.captures.push(self.capture_of_last_sample(&tracked, times));
+        }
+        if is_unread {
             context.self_metrics.count_dropped(DropReason::EndedBeforeCapture, 1);
         } else if is_stall {
-            self.report(&tracked, Phase::Ended, duration, context);
+            self.report(&tracked, Phase::Ended, duration, times, context);
         } else if tracked.reported_milestone.is_some() {
             context.outbox.send(Message::NoStall((self.index, seq)), context.self_metrics);
         }
     }
 
-    fn report(&self, tracked: &TrackedPoll, phase: Phase, duration_nanos: u64, context: &MonitorContext<'_>) {
+    fn report(
+        &self,
+        tracked: &TrackedPoll,
+        phase: Phase,
+        duration_nanos: u64,
+        times: TimeSplit,
+        context: &MonitorContext<'_>,
+    ) {
         let mut captures = tracked.captures.clone();
         // An answer to an earlier request may have arrived after a later
         // capture.
@@ -311,7 +394,7 @@ impl WorkerMonitor {
             kind: tracked.poll.kind,
             start_nanos: context.recorder.clock.since_start(tracked.poll.start),
             duration_nanos,
-            times: tracked.times(duration_nanos),
+            times,
             captures,
         };
         context.outbox.send(Message::Stall(evidence), context.self_metrics);

@@ -13,7 +13,7 @@ use crate::settings::Signals;
 use crate::token_bucket::TokenBucket;
 use crate::watchdog::inspector::Unwinder;
 use crate::watchdog::procfs::ProcReader;
-use crate::watchdog::sample::ThreadActivity;
+use crate::watchdog::sample::{ThreadActivity, ThreadTimes};
 use crate::watchdog::worker_monitor::tracked_poll::{count_wakes, has_just_woken};
 
 const TICK: Duration = Duration::from_micros(2_500);
@@ -208,8 +208,8 @@ fn a_name_that_is_given_after_the_first_pass_counts() {
 #[test]
 fn a_thread_that_runs_after_a_long_wait_has_just_woken() {
     let sample =
-        |activity| ThreadSample { at: 0, cpu_nanos: 0, run_queue_nanos: 0, slices: 0, state: b'R', activity };
-    let times = |on_cpu, off_cpu| TimeSplit { on_cpu, run_queue: 100, off_cpu };
+        |activity| ThreadSample { times: ThreadTimes::default(), is_on_cpu: false, state: b'R', activity };
+    let times = |on_cpu, off_cpu| TimeSplit { on_cpu, run_queue: 100, off_cpu, unknown: 100 };
     let [running, unknown] = [ThreadActivity::Running, ThreadActivity::Unknown].map(sample);
     assert!(has_just_woken(&running, times(1, 9)));
     assert!(!has_just_woken(&running, times(3, 9)));
@@ -220,15 +220,13 @@ fn a_thread_that_runs_after_a_long_wait_has_just_woken() {
 #[test]
 fn a_thread_that_waits_for_a_cpu_after_a_wake_counts_as_woken_once() {
     let sample = |cpu_nanos, slices, activity| ThreadSample {
-        at: 0,
-        cpu_nanos,
-        run_queue_nanos: 0,
-        slices,
+        times: ThreadTimes { cpu_nanos, slices, ..ThreadTimes::default() },
+        is_on_cpu: false,
         state: b'R',
         activity,
     };
     let running = |cpu_nanos, slices| sample(cpu_nanos, slices, ThreadActivity::Running);
-    let times = TimeSplit { on_cpu: 1, run_queue: 100, off_cpu: 9 };
+    let times = TimeSplit { on_cpu: 1, run_queue: 100, off_cpu: 9, unknown: 0 };
     let waiting = running(70, 3);
     let wakes = (0..20).fold(0, |wakes, _| count_wakes(wakes, &waiting, Some(&waiting), times));
     assert_eq!(wakes, 1);

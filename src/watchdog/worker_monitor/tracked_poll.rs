@@ -6,7 +6,7 @@ use crate::watchdog::sample::{ThreadActivity, ThreadSample};
 use crate::watchdog::time_split::TimeSplitter;
 
 /// A running thread has just woken if its CPU time is less than the poll's
-/// attributable time divided by this.
+/// own time divided by this.
 const JUST_WOKEN_CPU_DIVISOR: u64 = 4;
 /// A thread that has just woken is not captured, for at most this many
 /// consecutive wakes. If there are more, the thread sleeps again and again, and
@@ -19,34 +19,37 @@ const MAX_PROGRESS_STEP_NANOS: u64 = 1_000_000_000;
 /// A poll that was in progress in some pass.
 pub(super) struct TrackedPoll {
     pub(super) poll: ActivePoll,
-    /// The samples of the poll; `None` before the first one.
-    pub(super) splitter: Option<TimeSplitter>,
+    pub(super) splitter: TimeSplitter,
     /// The part of the poll's time in which the whole process was paused.
     pub(super) paused_nanos: u64,
     pub(super) captures: Vec<Capture>,
     /// Whether the holder of the awaited lock has been searched.
     pub(super) has_searched_holder: bool,
-    /// The attributable time at which the next capture is due. It doubles each
-    /// time.
+    /// The own time at which the next capture is due. It doubles each time.
     next_capture_nanos: u64,
     /// The number of consecutive wakes, see [`count_wakes`].
     wakes: u32,
     /// The milestone of the latest report: how many ages of
     /// [`ONGOING_REPORT_NANOS`](super::ONGOING_REPORT_NANOS) had passed.
     pub(super) reported_milestone: Option<usize>,
-    /// The attributable time of the latest report or progress message.
+    /// The own time of the latest report or progress message.
     pub(super) told_nanos: u64,
-    /// The age at the latest sample.
-    pub(super) sampled_nanos: u64,
+    /// The latest sample, and the age at which it was taken.
+    pub(super) last_sample: Option<(u64, ThreadSample)>,
     /// How many polls had found the ring of events full when this one began.
     pub(super) lost_polls: u64,
 }
 
 impl TrackedPoll {
-    pub(super) fn new(poll: ActivePoll, lost_polls: u64, threshold_nanos: u64) -> Self {
+    pub(super) fn new(
+        poll: ActivePoll,
+        splitter: TimeSplitter,
+        lost_polls: u64,
+        threshold_nanos: u64,
+    ) -> Self {
         Self {
             poll,
-            splitter: None,
+            splitter,
             paused_nanos: 0,
             captures: Vec::new(),
             has_searched_holder: false,
@@ -54,7 +57,7 @@ impl TrackedPoll {
             wakes: 0,
             reported_milestone: None,
             told_nanos: 0,
-            sampled_nanos: 0,
+            last_sample: None,
             lost_polls,
         }
     }
@@ -70,39 +73,29 @@ impl TrackedPoll {
     ) -> bool {
         self.wakes = count_wakes(self.wakes, sample, before, times);
         let is_skipped = (1..=MAX_SKIPPED_WAKES).contains(&self.wakes);
-        let is_due = times.attributable() >= self.next_capture_nanos && !is_skipped;
-        while is_due && self.next_capture_nanos <= times.attributable() {
+        let is_due = times.own() >= self.next_capture_nanos && !is_skipped;
+        while is_due && self.next_capture_nanos <= times.own() {
             self.next_capture_nanos *= 2;
         }
         is_due
     }
 
     /// Returns whether the reporting thread should be told how long the poll
-    /// lasts: its attributable time has grown by an eighth, or by a second,
-    /// since the last message.
-    pub(super) fn take_due_progress(&mut self, attributable_nanos: u64) -> bool {
+    /// lasts: its own time has grown by an eighth, or by a second, since the
+    /// last message.
+    pub(super) fn take_due_progress(&mut self, own_nanos: u64) -> bool {
         let step = (self.told_nanos / 8).min(MAX_PROGRESS_STEP_NANOS);
-        let is_due = self.reported_milestone.is_some() && attributable_nanos >= self.told_nanos + step;
+        let is_due = self.reported_milestone.is_some() && own_nanos >= self.told_nanos + step;
         if is_due {
-            self.told_nanos = attributable_nanos;
+            self.told_nanos = own_nanos;
         }
         is_due
     }
 
-    /// Splits the poll's time until the age `wall_nanos`. The time before the
-    /// first sample is split in the same proportions as the time after it,
-    /// except for the part that [`TimeSplitter::begin`] credits.
+    /// Splits the poll's time until its last sample. `wall_nanos` is the age at
+    /// that sample.
     pub(super) fn times(&self, wall_nanos: u64) -> TimeSplit {
-        let total = wall_nanos.saturating_sub(self.paused_nanos);
-        let Some(splitter) = &self.splitter else { return TimeSplit::default().scaled_to(total) };
-        let times = splitter.split();
-        // One sample proves a wait and says nothing about the rest of the time.
-        if splitter.has_one_sample() && times.total() > 0 { times } else { times.scaled_to(total) }
-    }
-
-    /// Returns the part of the poll's time that its code caused.
-    pub(super) fn attributable_nanos(&self, wall_nanos: u64) -> u64 {
-        self.times(wall_nanos).attributable()
+        self.splitter.split(wall_nanos.saturating_sub(self.paused_nanos))
     }
 }
 
@@ -110,7 +103,7 @@ impl TrackedPoll {
 /// its current code did not take the time. The next sample, if there is one,
 /// shows more.
 pub(super) fn has_just_woken(sample: &ThreadSample, times: TimeSplit) -> bool {
-    sample.activity == ThreadActivity::Running && times.on_cpu < times.attributable() / JUST_WOKEN_CPU_DIVISOR
+    sample.activity == ThreadActivity::Running && times.on_cpu < times.own() / JUST_WOKEN_CPU_DIVISOR
 }
 
 /// Returns the number of consecutive wakes of a thread which every sample found
@@ -126,7 +119,7 @@ pub(super) fn count_wakes(
     before: Option<&ThreadSample>,
     times: TimeSplit,
 ) -> u32 {
-    let runs = |sample: &ThreadSample| (sample.cpu_nanos, sample.slices);
+    let runs = |sample: &ThreadSample| (sample.times.cpu_nanos, sample.times.slices);
     let has_run = before.is_none_or(|before| runs(before) != runs(sample));
     match (has_just_woken(sample, times), wakes) {
         (false, _) => 0,

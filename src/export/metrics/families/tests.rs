@@ -135,7 +135,16 @@ fn histogram_is_exported(text: &str, name: &str, label: &str, histogram: &Histog
 }
 
 fn worker_is_exported(text: &str, worker: &WorkerSnapshot) {
-    let WorkerSnapshot { label, busy, polls, parks, local_queue_depth, active_poll, runtime } = worker;
+    let WorkerSnapshot {
+        label,
+        busy,
+        polls,
+        parks,
+        local_queue_depth,
+        active_poll,
+        active_poll_own,
+        runtime,
+    } = worker;
     let label = format!("runtime=\"{runtime}\",worker=\"{label}\"");
     assert_has_line(text, &format!("loopscope_worker_busy_seconds_total{{{label}}} {}", seconds(*busy)));
     assert_has_line(text, &format!("loopscope_worker_polls_total{{{label}}} {polls}"));
@@ -143,6 +152,8 @@ fn worker_is_exported(text: &str, worker: &WorkerSnapshot) {
     assert_has_line(text, &format!("loopscope_local_queue_depth{{{label}}} {}", local_queue_depth.unwrap()));
     if let Some(age) = active_poll {
         assert_has_line(text, &format!("loopscope_longest_active_poll_seconds {}", seconds(*age)));
+    }
+    if active_poll_own.is_some() {
         assert_has_line(text, "loopscope_workers_blocked 1");
     }
 }

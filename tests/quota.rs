@@ -1,0 +1,301 @@
+//! A CPU quota, a stopped thread or a busy machine makes polls long. No code is
+//! blamed for that; code that blocks is still found, with its own time.
+//!
+//! Each scenario runs in a process of its own: this test program runs itself
+//! again for one of the tests marked `#[ignore]`. The control groups need root.
+//! `LOOPSCOPE_QUOTA_SECONDS` lengthens the scenarios without blocking code.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+// SAFETY of all unsafe blocks: each call gets numbers, and null where null is
+// allowed.
+#![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
+
+#[path = "common/cgroup.rs"]
+mod cgroup;
+mod common;
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+use std::{env, fs, ptr, thread};
+
+use cgroup::{CpuQuota, Version};
+use common::{cpu_time, eventually, runtime, scope, spin};
+use loopscope::{Cause, Scope};
+use tokio::runtime::Runtime;
+
+/// The file to which a scenario writes its process id.
+const PROCS_VARIABLE: &str = "LOOPSCOPE_QUOTA_PROCS";
+/// How long a scenario polls, in seconds.
+const SECONDS_VARIABLE: &str = "LOOPSCOPE_QUOTA_SECONDS";
+
+/// The scenarios load the machine, so one runs at a time.
+static ONE_TEST_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn seconds() -> f64 {
+    env::var(SECONDS_VARIABLE).ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(1.2)
+}
+
+/// Runs a scenario in a child process, in the group if there is one.
+fn run_scenario(scenario: &str, group: Option<&CpuQuota>) {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", scenario, "--ignored", "--nocapture"]);
+    if let Some(group) = group {
+        command.env(PROCS_VARIABLE, group.procs());
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{scenario}: {}\n{text}", output.status);
+    assert!(text.contains("1 passed"), "there is no scenario {scenario}\n{text}");
+}
+
+/// Runs a scenario in a quota of each version that this machine has. The
+/// scenario must use up the quota.
+fn run_in_quotas(scenario: &str, quota: Duration) {
+    let _guard = ONE_TEST_AT_A_TIME.lock();
+    for version in [Version::V1, Version::V2] {
+        match CpuQuota::new(version, quota) {
+            Ok(group) => {
+                run_scenario(scenario, Some(&group));
+                assert!(group.throttled_periods() > 0, "{scenario} does not use up its quota");
+            }
+            Err(error) => eprintln!("NOT CHECKED: {scenario} in a quota of cgroup {version:?}: {error}"),
+        }
+    }
+}
+
+/// Moves this process into the group of its scenario.
+fn enter_group() {
+    if let Some(procs) = env::var_os(PROCS_VARIABLE) {
+        fs::write(procs, std::process::id().to_string()).unwrap();
+    }
+}
+
+/// Threads of another process that spin until they are dropped.
+struct Hogs(Child);
+
+impl Hogs {
+    fn start() -> Self {
+        let spinners = "for i in 1 2 3 4 5 6 7 8; do while :; do :; done & done; read end; kill $(jobs -p)";
+        let shell = Command::new("bash").args(["-c", spinners]).stdin(Stdio::piped()).spawn();
+        Self(shell.expect("bash starts"))
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        // The end of its input makes the shell kill the spinners.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// Computes until the thread has used `time` on a CPU.
+fn compute_on_cpu(time: Duration) {
+    let begin = cpu_time();
+    while cpu_time() - begin < time {
+        spin(Duration::from_micros(100));
+    }
+}
+
+/// Polls tasks of 3 ms each on two workers. Every poll that is long lacks a
+/// CPU.
+fn poll_shortly(runtime: &Runtime, seconds: f64) {
+    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    runtime.block_on(async {
+        let poll = || async move {
+            while Instant::now() < end {
+                compute_on_cpu(Duration::from_millis(3));
+                tokio::task::yield_now().await;
+            }
+        };
+        let tasks = [loopscope::spawn("short", poll()), loopscope::spawn("short", poll())];
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}
+
+/// Asserts that polls were starved and nothing is blamed.
+fn assert_only_starved(scope: &Scope) {
+    eventually("a starved poll", || (scope.findings().starved.count > 0).then_some(()));
+    // Evidence may be on its way.
+    thread::sleep(Duration::from_millis(200));
+    let document = scope.findings();
+    let dropped = scope.snapshot().observer.dropped;
+    assert_eq!(document.findings, [], "code is blamed for a lack of CPU");
+    let unseen = dropped.iter().find(|(reason, _)| *reason == "ended_before_capture").unwrap().1;
+    assert_eq!(unseen, 0, "starved polls are counted as stalls: {:?}", document.starved);
+}
+
+#[test]
+fn short_polls_in_a_quota_are_starved() {
+    run_in_quotas("short_polls", Duration::from_millis(30));
+    run_in_quotas("short_polls", Duration::from_millis(10));
+}
+
+#[test]
+fn short_polls_in_a_quota_on_a_busy_machine_are_starved() {
+    run_in_quotas("short_polls_beside_hogs", Duration::from_millis(30));
+}
+
+#[test]
+fn short_polls_on_a_busy_machine_are_starved() {
+    let _guard = ONE_TEST_AT_A_TIME.lock();
+    run_scenario("short_polls_beside_hogs", None);
+}
+
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn short_polls() {
+    enter_group();
+    let scope = scope();
+    poll_shortly(&runtime(&scope, 2), seconds());
+    assert_only_starved(&scope);
+}
+
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn short_polls_beside_hogs() {
+    let _hogs = Hogs::start();
+    enter_group();
+    let scope = scope();
+    poll_shortly(&runtime(&scope, 2), seconds());
+    assert_only_starved(&scope);
+}
+
+const MISTAKE: Duration = Duration::from_millis(60);
+
+#[inline(never)]
+fn sleeps() {
+    thread::sleep(MISTAKE);
+    std::hint::black_box(());
+}
+
+#[inline(never)]
+fn computes() {
+    compute_on_cpu(MISTAKE);
+    std::hint::black_box(());
+}
+
+#[test]
+fn blocking_code_in_a_quota_is_found_with_its_own_time() {
+    run_in_quotas("mistakes", Duration::from_millis(30));
+}
+
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn mistakes() {
+    const ROUNDS: u64 = 4;
+    enter_group();
+    let scope = scope();
+    let runtime = runtime(&scope, 2);
+    runtime.block_on(async {
+        for _ in 0..ROUNDS {
+            loopscope::spawn("sleeper", async { sleeps() }).await.unwrap();
+            loopscope::spawn("computer", async { computes() }).await.unwrap();
+        }
+    });
+    // In a quota, reading the debug information takes seconds.
+    for (kind, cause) in [("sleeper", Cause::Sleep), ("computer", Cause::Cpu)] {
+        let found = common::finding(&scope, kind);
+        assert_eq!(found.cause, cause, "{found:#?}");
+        assert!(found.max >= MISTAKE / 3, "{kind}: {:?} of {MISTAKE:?} {:?}", found.max, found.split);
+        assert!(found.max <= MISTAKE * 5 / 4, "{kind}: {:?} of {MISTAKE:?} {:?}", found.max, found.split);
+        assert_eq!(found.total, found.split.own());
+    }
+    let computer = common::finding(&scope, "computer");
+    assert!(computer.split.not_own() > computer.total / 2, "the quota is told apart: {:?}", computer.split);
+}
+
+/// The watchdog alone has no CPU: its passes are late, and the workers are not.
+#[test]
+fn a_watchdog_in_a_quota_blames_no_code() {
+    let _guard = ONE_TEST_AT_A_TIME.lock();
+    match CpuQuota::new(Version::V1, Duration::from_millis(1)) {
+        Ok(group) => {
+            let scope = scope();
+            let runtime = runtime(&scope, 2);
+            group.add_thread(thread_named("loopscope-watch")).unwrap();
+            poll_shortly(&runtime, seconds());
+            assert_eq!(scope.findings().findings, []);
+            runtime.block_on(async { loopscope::spawn("sleeper", async { sleeps_long() }).await }).unwrap();
+            let found = common::finding(&scope, "sleeper");
+            assert!(found.max >= common::STALL / 2, "{found:#?}");
+            drop(scope);
+        }
+        Err(error) => eprintln!("NOT CHECKED: a watchdog in a quota: {error}"),
+    }
+}
+
+#[inline(never)]
+fn sleeps_long() {
+    thread::sleep(common::STALL);
+    std::hint::black_box(());
+}
+
+/// Returns the thread of this process with this name.
+fn thread_named(name: &str) -> i32 {
+    let find = || {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap());
+        let is_named = |task: &fs::DirEntry| {
+            fs::read_to_string(task.path().join("comm")).unwrap_or_default().trim() == name
+        };
+        let task = tasks.into_iter().find(is_named)?;
+        task.file_name().to_str()?.parse().ok()
+    };
+    eventually(name, find)
+}
+
+#[test]
+fn a_thread_that_a_tracer_stops_is_not_blamed() {
+    static TID: Mutex<Option<i32>> = Mutex::new(None);
+    let _guard = ONE_TEST_AT_A_TIME.lock();
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let is_over = std::sync::Arc::clone(&stop);
+    let task = runtime.spawn(loopscope::Named::named(
+        async move {
+            *TID.lock().unwrap() = Some(unsafe { libc::gettid() });
+            while !is_over.load(Relaxed) {
+                compute_on_cpu(Duration::from_millis(1));
+                tokio::task::yield_now().await;
+            }
+        },
+        "short",
+    ));
+    let tid = eventually("the worker", || *TID.lock().unwrap());
+    let mut tracer = Command::new(env::current_exe().unwrap());
+    let status = tracer
+        .args(["--exact", "tracer", "--ignored"])
+        .env("LOOPSCOPE_TRACED", tid.to_string())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    let is_checked = status.success();
+    if is_checked {
+        assert_only_starved(&scope);
+    } else {
+        eprintln!("NOT CHECKED: a tracer that stops a thread: {status}");
+    }
+    stop.store(true, Relaxed);
+    runtime.block_on(task).unwrap();
+}
+
+/// Stops a thread of another process three times for 200 ms.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn tracer() {
+    let tid: i32 = env::var("LOOPSCOPE_TRACED").unwrap().parse().unwrap();
+    let null = ptr::null_mut::<libc::c_void>();
+    for _ in 0..3 {
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid, null, null) }, 0);
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, tid, null, null) }, 0);
+        assert_eq!(unsafe { libc::waitpid(tid, ptr::null_mut(), libc::__WALL) }, tid);
+        thread::sleep(Duration::from_millis(200));
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_DETACH, tid, null, null) }, 0);
+        thread::sleep(Duration::from_millis(50));
+    }
+}
