@@ -122,6 +122,20 @@ pub(crate) struct StallEvidence {
 }
 
 impl StallEvidence {
+    /// Returns whether no capture has a stack.
+    pub(crate) fn has_no_stack(&self) -> bool {
+        self.captures.iter().all(|capture| capture.stack.is_empty())
+    }
+
+    /// Returns whether the only stack was captured in the first third of the
+    /// own time. Captures are due at one, two and four thresholds, so others
+    /// are missing, for example because the capture budget was used up.
+    pub(crate) fn rests_on_one_early_sample(&self) -> bool {
+        let mut stacks = self.captures.iter().filter(|capture| !capture.stack.is_empty());
+        let is_early = |capture: &Capture| self.times.own() / 3 > capture.age_nanos;
+        stacks.next().is_some_and(is_early) && stacks.next().is_none()
+    }
+
     /// Returns the part of the duration in which the process was paused.
     pub(crate) fn paused_nanos(&self) -> u64 {
         let TimeSplit { run_queue, unknown, .. } = self.times;

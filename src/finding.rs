@@ -437,6 +437,18 @@ pub struct Finding {
     pub advice: String,
     /// How [`stack`](Self::stack) was captured.
     pub evidence: Evidence,
+    /// How many of the stalls that have ended have no stack of their own, for
+    /// example because the [capture budget] was used up. They count here
+    /// because tasks of their kind were seen to block nowhere else.
+    ///
+    /// [capture budget]: crate::ScopeBuilder::captures_per_second
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub without_stack: u64,
+    /// How many of the stalls that have ended have only one stack, from the
+    /// first third of their time. Most of their time may belong to another
+    /// line.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub sampled_once: u64,
     /// The stack with the best evidence so far, innermost frame first. Empty if
     /// no stack was captured. Among stacks of equal evidence, the line and call
     /// that were sampled most often are shown.

@@ -65,6 +65,8 @@ impl FindingEntry {
             victims: Victims::default(),
             advice: diagnosis.advice.clone(),
             evidence: Evidence::None,
+            without_stack: 0,
+            sampled_once: 0,
             stack: Vec::new(),
             first_seen: now,
             last_seen: now,
@@ -146,6 +148,8 @@ impl FindingEntry {
         finding.total += own;
         finding.max = finding.max.max(own);
         self.tasks.add(task, own);
+        finding.without_stack += u64::from(stall.has_no_stack());
+        finding.sampled_once += u64::from(stall.rests_on_one_early_sample());
         finding.split.on_cpu += Duration::from_nanos(stall.times.on_cpu);
         finding.split.run_queue += Duration::from_nanos(stall.times.run_queue);
         finding.split.off_cpu += Duration::from_nanos(stall.times.off_cpu);

@@ -132,7 +132,7 @@ impl Findings {
         inner.add_lock_contention(stall.key, &mut diagnosis);
         let lock = diagnosis.detail.lock.clone();
         let existing = if diagnosis.stack.is_empty() {
-            inner.only_finding_in_kind(&task.kind, diagnosis.cause)
+            inner.only_finding_in_kind(&task.kind, &diagnosis)
         } else {
             None
         };
@@ -290,16 +290,21 @@ impl Inner {
     /// Returns the finding for a stall without a stack, for example because the
     /// capture budget was used up: the only finding in tasks of its kind, if
     /// there is exactly one.
-    fn only_finding_in_kind(&self, kind: &str, cause: Cause) -> Option<String> {
+    fn only_finding_in_kind(&self, kind: &str, diagnosis: &Diagnosis) -> Option<String> {
         let only = |is_match: &dyn Fn(&FindingEntry) -> bool| {
             let mut matching =
                 self.entries.iter().filter(|(_, entry)| entry.has_stack_and_kind(kind) && is_match(entry));
             matching.next().filter(|_| matching.next().is_none()).map(|(id, _)| id.clone())
         };
         // Without a stack, a running thread has the cause `Cpu`, although it
-        // may run inside a call that has another cause. So `Cpu` matches any
-        // cause.
-        only(&|entry| entry.cause() == cause).or_else(|| only(&|_| cause == Cause::Cpu))
+        // may run inside a call that has another cause. Without a system call
+        // either, the cause is not known. So both match any cause.
+        let is_unknown = match diagnosis.cause {
+            Cause::Cpu => true,
+            Cause::Other => diagnosis.detail.syscall.is_none(),
+            _ => false,
+        };
+        only(&|entry| entry.cause() == diagnosis.cause).or_else(|| only(&|_| is_unknown))
     }
 
     /// Returns a finding, with those of its stalls in progress that

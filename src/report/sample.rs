@@ -46,6 +46,8 @@ pub(crate) fn sleep() -> Finding {
         victims: Victims { tasks: 37, waits: 52, delay: Duration::from_millis(4_100) },
         advice: "use `tokio::time::sleep(..).await`".to_owned(),
         evidence: Evidence::Stack,
+        without_stack: 0,
+        sampled_once: 0,
         stack: vec![
             Frame { function: "clock_nanosleep".to_owned(), file: None, line: None, kind: FrameKind::Native },
             frame(FrameKind::Std, "std::thread::sleep", "library/std/src/thread/mod.rs", 900),

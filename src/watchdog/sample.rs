@@ -54,6 +54,16 @@ impl ThreadSample {
         self.is_on_cpu || matches!(self.state, b'S' | b'D' | b'?')
     }
 
+    /// Returns whether the thread runs although a capture found it waiting, or
+    /// waits although the capture found it running.
+    pub(crate) fn contradicts(&self, was_on_cpu: bool) -> bool {
+        match self.activity {
+            ThreadActivity::Running => !was_on_cpu,
+            ThreadActivity::InSyscall(_) => was_on_cpu,
+            ThreadActivity::Unknown => false,
+        }
+    }
+
     /// Returns whether the thread was stopped, alone or with its process.
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.state, b'T' | b't')

@@ -214,8 +214,10 @@ impl WorkerMonitor {
         self.worker.set_own_nanos(tracked.poll.seq, times.own());
         if tracked.take_due_capture(&sample, before.as_ref(), times) {
             // A second capture of one stall must not use up the budget for the
-            // first capture of another.
-            let is_granted = if tracked.captures.is_empty() {
+            // first capture of another, unless the thread now does something
+            // else: without it, all the time would count for the first line.
+            let is_required = tracked.captures.last().is_none_or(|last| sample.contradicts(last.on_cpu));
+            let is_granted = if is_required {
                 context.capture_budget.take(Instant::now())
             } else {
                 context.capture_budget.take_spare(Instant::now())
