@@ -74,9 +74,9 @@ impl SelfMetrics {
         self.dropped[reason as usize].fetch_add(n, Relaxed);
     }
 
-    /// Counts the part of a poll's time in which its thread waited for a CPU or
-    /// the process was paused. `is_only_cause` says whether the poll was long
-    /// only because of that.
+    /// Counts the part of a long poll's time that is not its own: its thread
+    /// waited for a CPU, the process was paused, or nothing is known.
+    /// `is_only_cause` says whether the poll was long only because of that.
     pub(crate) fn count_starvation(&self, starved_nanos: u64, is_only_cause: bool) {
         self.starved_nanos.fetch_add(starved_nanos, Relaxed);
         self.starved_polls.fetch_add(u64::from(is_only_cause), Relaxed);

@@ -116,7 +116,8 @@ fn findings_are_complete_after_a_flush() {
     flush(&scope);
     let [finding] = &scope.findings().findings[..] else { panic!("{:#?}", scope.findings()) };
     assert_eq!((finding.count, finding.ongoing), (1, None));
-    assert!(finding.total >= common::STALL);
+    // The end is part of it, except for time in which the thread had no CPU.
+    assert!(finding.total >= common::STALL / 2, "{finding:#?}");
 }
 
 #[test]

@@ -125,6 +125,8 @@ struct WatchdogLoop<'r> {
     lost_events: u64,
     hook_audit: HookAudit,
     lag_probes_woken_at: Instant,
+    /// The number of passes so far.
+    passes: usize,
 }
 
 impl<'r> WatchdogLoop<'r> {
@@ -155,6 +157,7 @@ impl<'r> WatchdogLoop<'r> {
             lost_events: 0,
             hook_audit: HookAudit::new(),
             lag_probes_woken_at: Instant::now(),
+            passes: 0,
         }
     }
 
@@ -223,6 +226,7 @@ impl<'r> WatchdogLoop<'r> {
                 self.monitors.push(WorkerMonitor::new(index, worker));
             }
         }
+        self.passes = self.passes.wrapping_add(1);
         let mut context = MonitorContext {
             recorder: self.recorder,
             self_metrics: self.self_metrics,
@@ -231,6 +235,8 @@ impl<'r> WatchdogLoop<'r> {
             outbox: self.outbox,
             signals: self.signals,
             process_clock: &mut self.process_clock,
+            pass: self.passes,
+            workers: self.monitors.len(),
         };
         for monitor in &mut self.monitors {
             monitor.sample(&mut context);

@@ -37,6 +37,12 @@ impl ProcessClock {
         self.pauses.within(start, end, &self.clock)
     }
 
+    /// Returns the part of the time from `start` to `end` in which the watchdog
+    /// itself waited long for a CPU.
+    pub(crate) fn watchdog_waited(&self, start: Ticks, end: Ticks) -> u64 {
+        self.pauses.waited_within(start, end, &self.clock)
+    }
+
     /// Returns the time from `start` to `end`, with the pauses of the process.
     pub(crate) fn wall(&self, start: Ticks, end: Ticks) -> u64 {
         self.clock.nanos(start, end)

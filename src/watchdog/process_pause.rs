@@ -12,8 +12,8 @@ use crate::record::clock::{Clock, Ticks};
 /// Otherwise, the short waits for a CPU of many measurements without a delay
 /// would count as one long wait in the next measurement with a delay.
 const MEASUREMENTS_PER_RUN_QUEUE_READ: u32 = 64;
-/// How many pauses are kept. If there are more during one poll, the oldest
-/// count as part of the poll's time.
+/// How many pauses, and how many waits, are kept. If there are more during one
+/// poll, the oldest count as part of the poll's time.
 const MAX_PAUSES: usize = 64;
 
 /// The pauses. They are detected by delays of the watchdog's own thread, which
@@ -36,6 +36,9 @@ pub(crate) struct ProcessPauses {
     run_queue_nanos: u64,
     /// From start to end, in nanoseconds of the recorder's clock.
     pauses: VecDeque<Range<u64>>,
+    /// When the watchdog waited long for a CPU. Other threads of the process
+    /// may have waited too.
+    waits: VecDeque<Range<u64>>,
 }
 
 impl ProcessPauses {
@@ -48,6 +51,7 @@ impl ProcessPauses {
             cpu_nanos: cpu_nanos(tid),
             run_queue_nanos: os::run_queue_nanos(tid),
             pauses: VecDeque::new(),
+            waits: VecDeque::new(),
         }
     }
 
@@ -84,25 +88,37 @@ impl ProcessPauses {
         let run_queue = os::run_queue_nanos(self.tid);
         let waited = run_queue.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, run_queue));
         let paused = elapsed.saturating_sub(ran + waited);
+        let end = clock.since_start(now);
         if paused > expected {
-            let end = clock.since_start(now);
-            self.note(end.saturating_sub(paused)..end);
+            note(&mut self.pauses, end.saturating_sub(paused)..end);
         }
-    }
-
-    fn note(&mut self, pause: Range<u64>) {
-        if self.pauses.len() >= MAX_PAUSES {
-            self.pauses.pop_front();
+        if waited > self.tick_nanos {
+            note(&mut self.waits, end.saturating_sub(waited.min(elapsed))..end);
         }
-        self.pauses.push_back(pause);
     }
 
     /// Returns how much of the time from `start` to `end` was in pauses, in
     /// nanoseconds.
     pub(crate) fn within(&self, start: Ticks, end: Ticks, clock: &Clock) -> u64 {
-        let (start, end) = (clock.since_start(start), clock.since_start(end));
-        self.pauses.iter().map(|pause| pause.end.min(end).saturating_sub(pause.start.max(start))).sum()
+        overlap(&self.pauses, clock.since_start(start)..clock.since_start(end))
     }
+
+    /// Returns for how much of the time from `start` to `end` the watchdog
+    /// waited for a CPU, in nanoseconds. Short waits are not included.
+    pub(crate) fn waited_within(&self, start: Ticks, end: Ticks, clock: &Clock) -> u64 {
+        overlap(&self.waits, clock.since_start(start)..clock.since_start(end))
+    }
+}
+
+fn note(times: &mut VecDeque<Range<u64>>, time: Range<u64>) {
+    if times.len() >= MAX_PAUSES {
+        times.pop_front();
+    }
+    times.push_back(time);
+}
+
+fn overlap(times: &VecDeque<Range<u64>>, with: Range<u64>) -> u64 {
+    times.iter().map(|time| time.end.min(with.end).saturating_sub(time.start.max(with.start))).sum()
 }
 
 fn cpu_nanos(tid: i32) -> u64 {
@@ -126,7 +142,7 @@ mod tests {
             ticks
         };
         let base = clock.since_start(begin);
-        pauses.note(base + 10_000..base + 20_000);
+        note(&mut pauses.pauses, base + 10_000..base + 20_000);
         let within = |from, to| pauses.within(at(base + from), at(base + to), &clock) / 1_000;
         assert_eq!(within(0, 9_000), 0);
         assert!((4..=5).contains(&within(0, 15_000)));

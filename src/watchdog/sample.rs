@@ -22,6 +22,16 @@ pub(crate) struct InSyscall {
     pub(crate) pc: u64,
 }
 
+impl InSyscall {
+    fn is_futex(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        let is_futex = self.number == libc::SYS_futex;
+        #[cfg(not(target_os = "linux"))]
+        let is_futex = false;
+        is_futex
+    }
+}
+
 /// A thread's CPU times at one moment. The default is those at its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ThreadTimes {
@@ -62,6 +72,13 @@ impl ThreadSample {
             ThreadActivity::InSyscall(_) => was_on_cpu,
             ThreadActivity::Unknown => false,
         }
+    }
+
+    /// Returns whether the thread waits in a system call that no other thread
+    /// of the process ends: not for a lock or a message.
+    pub(crate) fn waits_for_no_thread(&self) -> bool {
+        let is_waiting = matches!(self.state, b'S' | b'D');
+        is_waiting && !matches!(self.activity, ThreadActivity::InSyscall(call) if call.is_futex())
     }
 
     /// Returns whether the thread was stopped, alone or with its process.

@@ -17,9 +17,24 @@ pub(crate) struct MonitorContext<'c> {
     pub(crate) outbox: &'c Outbox,
     pub(crate) signals: Signals,
     pub(crate) process_clock: &'c mut ProcessClock,
+    /// The number of the pass.
+    pub(crate) pass: usize,
+    /// The number of workers.
+    pub(crate) workers: usize,
 }
 
+/// How many workers' CPU times are read between polls in one pass. A reading
+/// takes about two microseconds. With more workers, the readings are older.
+const READINGS_PER_PASS: usize = 2;
+
 impl MonitorContext<'_> {
+    /// Returns whether the CPU times of the worker with this index are read in
+    /// this pass. The workers take turns.
+    pub(super) fn is_reading_due(&self, index: usize) -> bool {
+        let turns = self.workers.div_ceil(READINGS_PER_PASS).max(1);
+        (self.pass.wrapping_add(index)).is_multiple_of(turns)
+    }
+
     pub(super) fn capture_tools(&mut self) -> CaptureTools<'_> {
         CaptureTools { unwinder: self.unwinder, self_metrics: self.self_metrics, signals: self.signals }
     }

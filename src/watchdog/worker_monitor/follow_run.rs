@@ -13,7 +13,7 @@ impl WorkerMonitor {
     pub(super) fn follow_run(&mut self, active: Option<ActivePoll>, context: &mut MonitorContext<'_>) {
         let threshold = context.recorder.threshold_nanos;
         // A poll that is a stall by itself is not part of a run.
-        if self.tracked.as_ref().is_some_and(|tracked| !tracked.captures.is_empty()) {
+        if self.tracked.as_ref().is_some_and(|tracked| tracked.reported_milestone.is_some()) {
             return self.end_run(context);
         }
         let Some(run) = &mut self.run else {
@@ -32,7 +32,9 @@ impl WorkerMonitor {
         let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
         let Some(sample) = context.process_clock.sample(inspector) else { return };
         let age = context.process_clock.elapsed(run.start(), sample.times.at);
-        run.splitter.add(sample, age);
+        let seen = run.splitter.last_sample_at().unwrap_or(run.start());
+        let gap = context.process_clock.watchdog_waited(seen, sample.times.at);
+        run.splitter.add(sample, age, gap);
         let own = run.splitter.split(age).own();
         if !inspector.has_open_request()
             && run.is_capture_due(age, own, threshold)

@@ -39,10 +39,11 @@ pub(crate) struct WorkerMonitor {
     inspector: Option<Inspector>,
     /// The last sample of a tracked poll, with its thread.
     last_sample: Option<(ThreadInfo, ThreadSample)>,
-    /// The CPU times of the thread at the latest pass in which it was active.
-    latest_times: Option<(ThreadInfo, ThreadTimes)>,
-    /// The slot's number at that pass.
-    seq_at_times: u64,
+    /// The two latest readings of the thread's CPU times, the latest first. A
+    /// poll may have begun between them.
+    readings: [Option<(ThreadInfo, ThreadTimes)>; 2],
+    /// The slot's number at the latest reading between two polls.
+    seq_at_reading: u64,
     tracked: Option<TrackedPoll>,
     /// The previous tracked poll, whose end event may not have arrived yet.
     finished: Option<TrackedPoll>,
@@ -59,8 +60,8 @@ impl WorkerMonitor {
             worker,
             inspector: None,
             last_sample: None,
-            latest_times: None,
-            seq_at_times: 0,
+            readings: [None; 2],
+            seq_at_reading: 0,
             tracked: None,
             finished: None,
             run: None,
@@ -82,14 +83,15 @@ impl WorkerMonitor {
     /// progress.
     pub(crate) fn sample(&mut self, context: &mut MonitorContext<'_>) {
         self.sample_worker(context);
-        self.read_times(context);
+        self.read_times_if_due(context);
     }
 
     fn sample_worker(&mut self, context: &mut MonitorContext<'_>) {
         let worker = Arc::clone(&self.worker);
         let events: Vec<_> = worker.events.drain().collect();
         if !events.is_empty() {
-            let after = self.times_after_polls(&events, context);
+            let has_polls = events.iter().any(|event| matches!(event, LongEvent::Poll { .. }));
+            let after = if has_polls { self.read_times(context) } else { None };
             // The process may have paused in the middle of this pass.
             context.process_clock.measure_pause();
             for event in events {
@@ -125,37 +127,39 @@ impl WorkerMonitor {
 
     /// Returns a splitter for a poll that has begun at `start`.
     fn splitter_from(&self, start: Ticks, clock: &ProcessClock) -> TimeSplitter {
-        let times = self.latest_times.filter(|(thread, times)| {
-            // The time of the sample's CPU clock is that of the poll's thread.
-            times.at <= start && self.worker.thread() == Some(*thread)
-        });
-        match times {
-            Some((_, times)) => TimeSplitter::new(times, clock.elapsed(times.at, start)),
+        let thread = self.worker.thread();
+        let readings = self.readings.iter().flatten().filter(|(reader, _)| thread == Some(*reader));
+        let readings = readings.map(|(_, times)| times);
+        let mut splitter = match readings.clone().find(|times| times.at <= start) {
+            Some(times) => TimeSplitter::new(*times, clock.elapsed(times.at, start)),
+            // The CPU times at the thread's start are known: zero.
             None => TimeSplitter::new(ThreadTimes::default(), u64::MAX),
+        };
+        if let Some(times) = readings.filter(|times| times.at > start).last() {
+            splitter.narrow(times, clock.elapsed(start, times.at));
         }
+        splitter
     }
 
     /// Reads the CPU times of the thread if it has been active since the last
-    /// pass: the next poll may be long, and may be sampled late.
-    fn read_times(&mut self, context: &MonitorContext<'_>) {
+    /// reading: the next poll may be long, and may be sampled late.
+    fn read_times_if_due(&mut self, context: &MonitorContext<'_>) {
         let seq = self.worker.slot.seq().load(Relaxed);
-        if std::mem::replace(&mut self.seq_at_times, seq) == seq {
-            return;
+        if context.is_reading_due(self.index) && std::mem::replace(&mut self.seq_at_reading, seq) != seq {
+            let times = self.read_times(context);
+            if let (Some(tracked), Some(times)) = (&mut self.tracked, times) {
+                let age = context.process_clock.elapsed(tracked.poll.start, times.at);
+                tracked.splitter.narrow(&times, age);
+            }
         }
-        let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
-        let thread = inspector.thread();
-        self.latest_times = inspector.times(&context.recorder.clock).map(|times| (thread, times));
     }
 
-    /// Reads the CPU times of the thread after polls that have ended.
-    fn times_after_polls(
-        &mut self,
-        events: &[LongEvent],
-        context: &MonitorContext<'_>,
-    ) -> Option<ThreadTimes> {
-        let has_polls = events.iter().any(|event| matches!(event, LongEvent::Poll { .. }));
-        let inspector = current_inspector(&mut self.inspector, &self.worker).filter(|_| has_polls)?;
-        inspector.times(&context.recorder.clock)
+    fn read_times(&mut self, context: &MonitorContext<'_>) -> Option<ThreadTimes> {
+        let inspector = current_inspector(&mut self.inspector, &self.worker)?;
+        let thread = inspector.thread();
+        let times = inspector.times(&context.recorder.clock)?;
+        self.readings = [Some((thread, times)), self.readings[0]];
+        Some(times)
     }
 
     /// Returns whether the worker is one of a runtime's workers and the own
@@ -198,12 +202,15 @@ impl WorkerMonitor {
         let age = context.process_clock.wall(tracked.poll.start, sample.times.at);
         tracked.last_sample = Some((age, sample));
         let thread = inspector.thread();
+        self.readings = [Some((thread, sample.times)), self.readings[0]];
         let before = self.last_sample.replace((thread, sample)).filter(|(sampled, _)| *sampled == thread);
         let before = before.map(|(_, sample)| sample);
         if tracked.splitter.has_sample() {
             tracked.captures.extend(inspector.take_answer(&mut context.capture_tools()));
         }
-        tracked.splitter.add(sample, age.saturating_sub(tracked.paused_nanos));
+        let seen = tracked.splitter.last_sample_at().unwrap_or(tracked.poll.start);
+        let gap = context.process_clock.watchdog_waited(seen, sample.times.at);
+        tracked.splitter.add(sample, age.saturating_sub(tracked.paused_nanos), gap);
         let times = tracked.times(age);
         // The poll may have ended before its thread was sampled. Then the
         // sample says nothing about it, and no end event would remove the
@@ -240,8 +247,9 @@ impl WorkerMonitor {
     fn report_progress(&mut self, times: TimeSplit, age_nanos: u64, context: &MonitorContext<'_>) {
         let milestone = ONGOING_REPORT_NANOS.iter().filter(|nanos| times.own() >= **nanos).count();
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
+        let is_stall = times.own() >= context.recorder.threshold_nanos;
         let is_unreported = |tracked: &mut TrackedPoll| {
-            !tracked.captures.is_empty() && tracked.reported_milestone != Some(milestone)
+            is_stall && !tracked.captures.is_empty() && tracked.reported_milestone != Some(milestone)
         };
         if let Some(mut tracked) = self.tracked.take_if(is_unreported) {
             tracked.reported_milestone = Some(milestone);
@@ -358,7 +366,9 @@ impl WorkerMonitor {
         tracked.poll.kind = kind;
         let late = after.map_or(0, |times| clock.elapsed(time.end, times.at));
         let age = duration.saturating_sub(tracked.paused_nanos);
-        let times = tracked.splitter.split_at_end(age, after, late);
+        let seen = tracked.splitter.last_sample_at().unwrap_or(time.start);
+        let gap = clock.watchdog_waited(seen, time.end);
+        let times = tracked.splitter.split_at_end(age, after, late, gap);
         let is_stall = times.own() >= threshold;
         // Without a reading after the end, a poll that was never sampled may
         // have been a stall.

@@ -95,6 +95,8 @@ impl HangFixture {
             outbox: &self.outbox,
             signals: self.signals,
             process_clock: &mut self.process_clock,
+            pass: 0,
+            workers: 1,
         };
         f(&mut self.monitor, &mut context);
     }

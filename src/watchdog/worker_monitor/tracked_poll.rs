@@ -73,8 +73,9 @@ impl TrackedPoll {
     ) -> bool {
         self.wakes = count_wakes(self.wakes, sample, before, times);
         let is_skipped = (1..=MAX_SKIPPED_WAKES).contains(&self.wakes);
-        let is_due = times.own() >= self.next_capture_nanos && !is_skipped;
-        while is_due && self.next_capture_nanos <= times.own() {
+        let own = times.own() + self.splitter.possibly_own(sample);
+        let is_due = own >= self.next_capture_nanos && !is_skipped;
+        while is_due && self.next_capture_nanos <= own {
             self.next_capture_nanos *= 2;
         }
         is_due

@@ -9,6 +9,7 @@
 //! bound. What no bound proves is unknown.
 
 use crate::evidence::TimeSplit;
+use crate::record::clock::Ticks;
 use crate::watchdog::sample::{ThreadSample, ThreadTimes};
 
 /// More CPU time than this shows that the thread has run between two samples.
@@ -34,6 +35,8 @@ pub(crate) struct TimeSplitter {
     /// Upper bounds of the time on a CPU and of the ended waits for a CPU.
     on_cpu: u64,
     run_queue: u64,
+    /// The part of `run_queue` that may be from before the poll.
+    first_run_queue: u64,
     /// The wait for a CPU that certainly has not ended.
     pending_wait: u64,
     /// The time in which the thread had a CPU and did not run, since the first
@@ -42,7 +45,8 @@ pub(crate) struct TimeSplitter {
     idle_in_slice: u64,
     /// The time in which the virtual CPU was taken away.
     stolen: u64,
-    /// The time in which the thread may have been stopped.
+    /// The time in which the thread may have been stopped, or may have waited
+    /// for a thread that had no CPU.
     stopped: u64,
 }
 
@@ -81,6 +85,7 @@ impl TimeSplitter {
             own: 0,
             on_cpu: 0,
             run_queue: 0,
+            first_run_queue: 0,
             pending_wait: 0,
             idle_in_slice: 0,
             stolen: 0,
@@ -88,19 +93,47 @@ impl TimeSplitter {
         }
     }
 
+    /// Adds CPU times that were read in the poll, at this age and before the
+    /// first sample. Growth before that reading is in the poll for no longer
+    /// than this age.
+    pub(crate) fn narrow(&mut self, reading: &ThreadTimes, age: u64) {
+        if self.last.is_some() {
+            return;
+        }
+        let in_poll = |read: u64, before: u64| read.saturating_sub(before).min(age);
+        let cpu_nanos = in_poll(reading.cpu_nanos, self.before.cpu_nanos);
+        let run_queue_nanos = in_poll(reading.run_queue_nanos, self.before.run_queue_nanos);
+        self.before.cpu_nanos = reading.cpu_nanos - cpu_nanos;
+        self.before.run_queue_nanos = reading.run_queue_nanos - run_queue_nanos;
+        self.anchor.run_queue_nanos = self.before.run_queue_nanos;
+        self.anchor.cpu_nanos = self.anchor.cpu_nanos.min(reading.cpu_nanos);
+        self.active.1 = self.anchor.cpu_nanos;
+    }
+
     /// Returns whether the poll has been sampled.
     pub(crate) fn has_sample(&self) -> bool {
         self.last.is_some()
     }
 
-    /// Adds a sample of the poll at this age.
-    pub(crate) fn add(&mut self, now: ThreadSample, age: u64) {
+    /// Returns when the poll was last sampled.
+    pub(crate) fn last_sample_at(&self) -> Option<Ticks> {
+        self.last.map(|(last, _)| last.times.at)
+    }
+
+    /// Adds a sample of the poll at this age. Since the last sample, or since
+    /// the start, the watchdog itself waited for a CPU for `gap_nanos`. In that
+    /// time other threads may have waited too, and kept a lock.
+    pub(crate) fn add(&mut self, now: ThreadSample, age: u64, gap_nanos: u64) {
         let times = now.times;
+        if !now.waits_for_no_thread() {
+            self.add_gap(&times, gap_nanos);
+        }
         if let Some((last, last_age)) = self.last {
             self.add_interval(&last, &now, age.saturating_sub(last_age), last_age);
         } else {
             self.on_cpu = times.cpu_nanos.saturating_sub(self.before.cpu_nanos).min(age);
-            self.run_queue = times.run_queue_nanos.saturating_sub(self.before.run_queue_nanos).min(age);
+            self.first_run_queue = times.run_queue_nanos.saturating_sub(self.before.run_queue_nanos).min(age);
+            self.run_queue = self.first_run_queue;
         }
         if now.has_no_pending_wait() {
             self.active = (age, times.cpu_nanos);
@@ -121,6 +154,25 @@ impl TimeSplitter {
             };
         }
         self.last = Some((now, age));
+    }
+
+    /// Adds a gap between the last sample and `now`. If the thread waited for a
+    /// CPU too, it did so in the gap: a quota throttles all threads at once.
+    /// Returns the time that may be the poll's own, although it is not proven:
+    /// the waits for a CPU that may be from before the poll, of a thread that
+    /// waits for something else now. Its stack is captured in time if the end
+    /// of the poll proves it.
+    pub(crate) fn possibly_own(&self, now: &ThreadSample) -> u64 {
+        if now.waits_for_no_thread() { self.first_run_queue } else { 0 }
+    }
+
+    fn add_gap(&mut self, now: &ThreadTimes, gap_nanos: u64) {
+        let last = self.last.map(|(last, _)| last);
+        if !last.is_some_and(|last| last.waits_for_no_thread()) {
+            let before = last.map_or(self.before, |last| last.times);
+            self.stopped +=
+                gap_nanos.saturating_sub(now.run_queue_nanos.saturating_sub(before.run_queue_nanos));
+        }
     }
 
     fn add_interval(&mut self, last: &ThreadSample, now: &ThreadSample, elapsed: u64, last_age: u64) {
@@ -176,14 +228,21 @@ impl TimeSplitter {
 
     /// Returns the split of the whole poll, which ended at this age. `after`
     /// are CPU times of the thread that were read `late_nanos` after the end,
-    /// if they could be read.
+    /// if they could be read. `gap_nanos` is as in [`Self::add`].
     ///
     /// The thread ran at the end of the poll. So a wait for a CPU that has not
     /// ended began after it.
-    pub(crate) fn split_at_end(&self, age: u64, after: Option<ThreadTimes>, late_nanos: u64) -> TimeSplit {
+    pub(crate) fn split_at_end(
+        &self,
+        age: u64,
+        after: Option<ThreadTimes>,
+        late_nanos: u64,
+        gap_nanos: u64,
+    ) -> TimeSplit {
         let mut ended = self.clone();
         ended.pending_wait = 0;
         let Some(times) = after else { return ended.split(age) };
+        ended.add_gap(&times, gap_nanos);
         let (last, last_age) = self.last.map_or((self.before, 0), |(last, last_age)| (last.times, last_age));
         let ran = times.cpu_nanos.saturating_sub(last.cpu_nanos).min(age.saturating_sub(last_age));
         ended.on_cpu += ran;
@@ -201,191 +260,4 @@ impl TimeSplitter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::watchdog::sample::{InSyscall, ThreadActivity};
-
-    const MS: u64 = 1_000_000;
-
-    /// What a sample of a thread shows, in milliseconds. The letters are those
-    /// of proc(5), except that `C` is a thread on a CPU, and `R` is one that is
-    /// runnable and not on a CPU.
-    #[derive(Clone, Copy)]
-    struct At {
-        age: u64,
-        cpu: u64,
-        queue: u64,
-        slices: u64,
-        state: u8,
-    }
-
-    fn at(age: u64, cpu: u64, queue: u64, state: u8) -> At {
-        // Each sample is in a slice of its own.
-        At { age, cpu, queue, slices: 100 + age, state }
-    }
-
-    fn in_slice(slices: u64, age: u64, cpu: u64, queue: u64, state: u8) -> At {
-        At { slices, ..at(age, cpu, queue, state) }
-    }
-
-    fn times(at: At) -> ThreadTimes {
-        let At { cpu, queue, slices, .. } = at;
-        ThreadTimes { at: 0, cpu_nanos: cpu * MS, run_queue_nanos: queue * MS, slices }
-    }
-
-    fn sample(at: At) -> ThreadSample {
-        let waiting = ThreadActivity::InSyscall(InSyscall { number: 230, arguments: [0; 6], sp: 0, pc: 0 });
-        let is_runnable = matches!(at.state, b'C' | b'R');
-        ThreadSample {
-            times: times(at),
-            is_on_cpu: at.state == b'C',
-            state: if is_runnable { b'R' } else { at.state },
-            activity: if is_runnable { ThreadActivity::Running } else { waiting },
-        }
-    }
-
-    /// Adds samples to a poll that began `gap` after a reading of zeros.
-    fn splitter(gap: u64, samples: &[At]) -> TimeSplitter {
-        let mut splitter = TimeSplitter::new(ThreadTimes::default(), gap * MS);
-        for now in samples {
-            splitter.add(sample(*now), now.age * MS);
-        }
-        splitter
-    }
-
-    fn in_ms(split: TimeSplit) -> [u64; 4] {
-        let TimeSplit { on_cpu, run_queue, off_cpu, unknown } = split;
-        [on_cpu, run_queue, off_cpu, unknown].map(|nanos| (nanos + MS / 2) / MS)
-    }
-
-    /// Returns on-CPU, run queue, off-CPU and unknown time at the last sample.
-    fn split(gap: u64, samples: &[At]) -> [u64; 4] {
-        in_ms(splitter(gap, samples).split(samples.last().unwrap().age * MS))
-    }
-
-    /// Returns the split of a poll that ended at `age`. Its thread was read
-    /// `late` after that, with these CPU times.
-    fn split_at_end(gap: u64, samples: &[At], age: u64, after: At, late: u64) -> [u64; 4] {
-        in_ms(splitter(gap, samples).split_at_end(age * MS, Some(times(after)), late * MS))
-    }
-
-    #[test]
-    fn a_sleeper_is_off_cpu() {
-        assert_eq!(split(0, &[at(5, 0, 0, b'S'), at(100, 1, 0, b'S')]), [1, 0, 99, 0]);
-        assert_eq!(split(0, &[at(5, 0, 0, b'S'), at(100, 1, 20, b'S')]), [1, 20, 79, 0]);
-    }
-
-    #[test]
-    fn a_spinner_is_on_cpu() {
-        assert_eq!(split(0, &[at(5, 5, 0, b'C'), at(50, 50, 0, b'C'), at(100, 99, 1, b'C')]), [99, 1, 0, 0]);
-    }
-
-    #[test]
-    fn a_wait_for_a_cpu_counts_once_and_before_the_kernel_adds_it() {
-        let waiting = |age| in_slice(7, age, 0, 0, b'R');
-        let samples = [waiting(5), waiting(30), waiting(60)];
-        assert_eq!(split(0, &samples), [0, 55, 0, 5], "before the first sample, nothing is known");
-        let [first, second, third] = samples;
-        let credited = [first, second, third, at(70, 5, 65, b'C')];
-        assert_eq!(split(0, &credited), [5, 65, 0, 0]);
-    }
-
-    #[test]
-    fn a_throttled_poll_that_is_first_sampled_late_has_no_more_than_its_cpu_time() {
-        // The poll of 3 ms was throttled for 70 ms, the watchdog too.
-        assert_eq!(split(1, &[at(73, 4, 70, b'C')]), [3, 70, 0, 0]);
-        assert_eq!(split(1, &[at(73, 3, 0, b'R')]), [2, 0, 0, 71], "it still waits for a CPU");
-        assert_eq!(split(1, &[at(73, 3, 0, b'S')]), [3, 0, 70, 0], "it slept all the time");
-    }
-
-    #[test]
-    fn a_poll_that_no_sample_saw_has_what_the_cpu_times_leave_over() {
-        assert_eq!(split_at_end(2, &[], 73, at(0, 4, 70, b'C'), 1), [3, 70, 0, 0], "throttled");
-        assert_eq!(split_at_end(2, &[], 12, at(0, 13, 0, b'C'), 1), [12, 0, 0, 0], "a computation");
-        assert_eq!(split_at_end(2, &[], 12, at(0, 2, 0, b'C'), 1), [2, 0, 10, 0], "a sleep");
-        assert_eq!(
-            split_at_end(40, &[], 60, at(0, 10, 80, b'C'), 40),
-            [0, 60, 0, 0],
-            "the waits may all have been in the poll"
-        );
-    }
-
-    #[test]
-    fn without_a_reading_after_the_end_the_rest_is_unknown() {
-        let polled = splitter(0, &[at(5, 0, 0, b'S'), at(10, 0, 0, b'S')]);
-        assert_eq!(in_ms(polled.split_at_end(80 * MS, None, 0)), [0, 0, 10, 70]);
-    }
-
-    #[test]
-    fn a_wait_for_a_cpu_after_the_end_takes_nothing_from_the_samples() {
-        let sleeps = [at(5, 0, 0, b'S'), at(58, 0, 0, b'S')];
-        assert_eq!(split_at_end(0, &sleeps, 60, at(0, 1, 70, b'C'), 75), [1, 2, 57, 0]);
-        assert_eq!(split_at_end(0, &sleeps, 60, at(0, 1, 0, b'R'), 75), [1, 0, 59, 0]);
-    }
-
-    #[test]
-    fn the_own_time_never_decreases() {
-        let mut splitter = splitter(0, &[at(5, 0, 0, b'S'), at(50, 0, 0, b'S')]);
-        let mut before = splitter.split(50 * MS).own();
-        for now in [at(60, 0, 0, b'R'), at(70, 1, 19, b'C'), at(80, 1, 19, b'R'), at(90, 2, 60, b'S')] {
-            splitter.add(sample(now), now.age * MS);
-            let own = splitter.split(now.age * MS).own();
-            assert!(own >= before, "{own} after {before} at {} ms", now.age);
-            before = own;
-        }
-        assert_eq!(before / MS, 52);
-    }
-
-    #[test]
-    fn short_waits_between_runs_are_not_starvation() {
-        // The thread is runnable at each sample, but sleeps in between, for
-        // example on a fast disk.
-        let samples = [at(5, 0, 0, b'R'), at(10, 2, 0, b'R'), at(20, 4, 0, b'R'), at(30, 6, 0, b'R')];
-        assert_eq!(split(0, &samples), [6, 0, 16, 8], "the last 8 ms may be a wait for a CPU");
-        let [first, second, third, fourth] = samples;
-        assert_eq!(split(0, &[first, second, third, fourth, at(40, 8, 0, b'S')]), [8, 0, 32, 0]);
-    }
-
-    #[test]
-    fn a_virtual_cpu_taken_away_by_its_host_counts_as_run_queue_time() {
-        let on = |age, cpu, state| in_slice(7, age, cpu, 0, state);
-        let samples = [on(0, 0, b'C'), on(10, 1, b'R'), on(20, 1, b'R'), on(30, 2, b'C')];
-        assert_eq!(split(0, &samples), [2, 28, 0, 0]);
-    }
-
-    #[test]
-    fn a_wait_that_began_after_work_counts_once() {
-        let samples = [
-            in_slice(1, 5, 0, 0, b'S'),
-            in_slice(1, 100, 0, 0, b'S'),
-            in_slice(2, 110, 4, 0, b'C'),
-            // The thread is taken off its CPU after 2 ms and waits for 46 ms.
-            in_slice(2, 120, 6, 0, b'R'),
-            in_slice(2, 150, 6, 0, b'R'),
-            in_slice(3, 160, 8, 42, b'C'),
-        ];
-        assert_eq!(split(0, &samples), [8, 42, 110, 0]);
-    }
-
-    #[test]
-    fn a_certain_wait_before_the_first_sample_is_credited() {
-        assert_eq!(split(9, &[at(70, 2, 5, b'S')]), [2, 5, 63, 0]);
-        assert_eq!(split(9, &[at(70, 2, 250, b'D')]), [0, 70, 0, 0], "the thread may have waited for a CPU");
-        assert_eq!(split(9, &[at(70, 2, 5, b'R')]), [0, 5, 0, 65], "the thread may wait for a CPU now");
-        assert_eq!(split(9, &[at(70, 2, 5, b'T')]), [0, 5, 0, 65], "the thread was stopped");
-    }
-
-    #[test]
-    fn a_thread_that_was_stopped_is_not_blamed() {
-        let samples = [at(5, 0, 0, b'S'), at(10, 0, 0, b'T'), at(80, 0, 0, b'T'), at(90, 0, 0, b'S')];
-        assert_eq!(split(0, &samples), [0, 0, 5, 85]);
-    }
-
-    #[test]
-    fn without_run_queue_times_a_sleep_is_off_cpu() {
-        let samples = [in_slice(0, 5, 0, 0, b'?'), in_slice(0, 100, 1, 0, b'?')];
-        assert_eq!(split(0, &samples), [1, 0, 99, 0]);
-        let on_cpu = [in_slice(0, 5, 5, 0, b'C'), in_slice(0, 50, 50, 0, b'R'), in_slice(0, 90, 90, 0, b'R')];
-        assert_eq!(split(0, &on_cpu), [90, 0, 0, 0]);
-    }
-}
+mod tests;
