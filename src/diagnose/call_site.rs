@@ -66,6 +66,21 @@ pub(super) fn is_waiting_for_allocator(stack: &[Frame]) -> bool {
     native.into_iter().any(|frame| ALLOCATOR_FUNCTIONS.contains(&&*frame.function))
 }
 
+/// Returns whether the thread waits for a lock that Tokio uses inside, such as
+/// that of its timers. Tokio holds such a lock for microseconds. A thread that
+/// waits longer waits for a holder that has no CPU; no line of the application
+/// is the cause.
+pub(super) fn is_waiting_for_runtime_lock(stack: &[Frame]) -> bool {
+    let is_caller = |frame: &&Frame| matches!(frame.kind, FrameKind::Runtime | FrameKind::Application);
+    // All locks of Tokio go through this module. A wait of Tokio for an event,
+    // such as that of `blocking_recv`, does not lock there.
+    stack.iter().find(is_caller).is_some_and(|frame| {
+        let function = frame.function.strip_prefix('<').unwrap_or(&frame.function);
+        function.starts_with("tokio::loom::std::")
+            && ["Mutex", "RwLock"].iter().any(|lock| function.contains(lock))
+    })
+}
+
 /// Returns whether the function only forwards a call.
 fn is_forwarding(function: &str) -> bool {
     const FORWARDING_PREFIXES: [&str; 8] = [
@@ -150,6 +165,25 @@ mod tests {
             frame("malloc", FrameKind::Native),
         ];
         assert!(!is_waiting_for_allocator(&lock));
+    }
+
+    #[test]
+    fn only_a_wait_for_a_lock_of_tokio_is_for_a_runtime_lock() {
+        let stack = [
+            frame("syscall", FrameKind::Native),
+            frame("std::sys::sync::mutex::futex::Mutex::lock_contended", FrameKind::Std),
+            frame("tokio::loom::std::mutex::Mutex<T>::lock", FrameKind::Runtime),
+            frame("tokio::runtime::time::Inner::lock", FrameKind::Runtime),
+            frame("app::pause", FrameKind::Application),
+        ];
+        assert!(is_waiting_for_runtime_lock(&stack));
+        let own = [frame("std::sync::Mutex::lock", FrameKind::Std), frame("app::f", FrameKind::Application)];
+        assert!(!is_waiting_for_runtime_lock(&[&own[..], &stack[2..]].concat()));
+        let event = [
+            frame("std::sync::Condvar::wait", FrameKind::Std),
+            frame("tokio::runtime::park::CachedParkThread::park", FrameKind::Runtime),
+        ];
+        assert!(!is_waiting_for_runtime_lock(&event));
     }
 
     #[test]

@@ -27,7 +27,9 @@ pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> StallVerdic
         return StallVerdict::Ignored;
     }
     let Some(main) = main_capture(&captures) else { return StallVerdict::Ignored };
-    if main.cause == Cause::Lock && call_site::is_waiting_for_allocator(&main.stack) {
+    let waits_for_no_code = call_site::is_waiting_for_allocator(&main.stack)
+        || call_site::is_waiting_for_runtime_lock(&main.stack);
+    if main.cause == Cause::Lock && waits_for_no_code {
         return StallVerdict::Starved;
     }
     StallVerdict::Blocked(Box::new(diagnosis::diagnose(stall, &captures, main)))

@@ -191,6 +191,7 @@ fn a_thread_that_was_stopped_is_not_blamed() {
     assert_eq!(split(0, &samples), [0, 0, 5, 85]);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn nothing_is_claimed_of_a_wait_for_a_thread_while_the_watchdog_had_no_cpu() {
     let gap = 70 * MS;

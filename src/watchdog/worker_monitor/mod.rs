@@ -135,7 +135,7 @@ impl WorkerMonitor {
             // The CPU times at the thread's start are known: zero.
             None => TimeSplitter::new(ThreadTimes::default(), u64::MAX),
         };
-        if let Some(times) = readings.filter(|times| times.at > start).last() {
+        if let Some(times) = readings.rev().find(|times| times.at > start) {
             splitter.narrow(times, clock.elapsed(start, times.at));
         }
         splitter
