@@ -173,6 +173,13 @@ pub(crate) enum Phase {
     Ended,
 }
 
+/// The index of a worker and the sequence number of its poll.
+pub(crate) type StallKey = (usize, u64);
+
+/// A stall of at least this length is reported once, whether it lasts or has
+/// ended: the first of the times at which the watchdog reports a stall again.
+pub(crate) const LONG_STALL_NANOS: u64 = 1_000_000_000;
+
 /// What is known of a stall.
 #[derive(Debug, Clone)]
 pub(crate) struct StallEvidence {
@@ -180,9 +187,9 @@ pub(crate) struct StallEvidence {
     /// The number of polls: one, or more if a task held the worker over many
     /// polls.
     pub(crate) polls: u64,
-    /// The number of the worker and the sequence number of the poll. All
-    /// messages about one stall have the same key, and no other stall has it.
-    pub(crate) key: (usize, u64),
+    /// All messages about one stall have the same key, and no other stall has
+    /// it.
+    pub(crate) key: StallKey,
     pub(crate) worker: String,
     /// The label of the worker's runtime.
     pub(crate) runtime: Arc<str>,
@@ -190,9 +197,7 @@ pub(crate) struct StallEvidence {
     /// nothing served them during the stall.
     pub(crate) held_driver: bool,
     pub(crate) kind: KindId,
-    pub(crate) start_unix_ns: u64,
-    /// The start by the recorder's clock, to compare it with other times of
-    /// that clock.
+    /// The start by the recorder's clock.
     pub(crate) start_nanos: u64,
     /// The time from start to end, or until now, with all pauses.
     pub(crate) duration_nanos: u64,
@@ -202,6 +207,20 @@ pub(crate) struct StallEvidence {
 }
 
 impl StallEvidence {
+    /// Returns whether no capture has a stack.
+    pub(crate) fn has_no_stack(&self) -> bool {
+        self.captures.iter().all(|capture| capture.stack.is_empty())
+    }
+
+    /// Returns whether the only stack was captured in the first third of the
+    /// own time. Captures are due at one, two and four thresholds, so others
+    /// are missing, for example because the capture budget was used up.
+    pub(crate) fn rests_on_one_early_sample(&self) -> bool {
+        let mut stacks = self.captures.iter().filter(|capture| !capture.stack.is_empty());
+        let is_early = |capture: &Capture| self.times.own() / 3 > capture.age_nanos;
+        stacks.next().is_some_and(is_early) && stacks.next().is_none()
+    }
+
     /// Returns the part of the duration in which the process was paused.
     pub(crate) fn paused_nanos(&self) -> u64 {
         let TimeSplit { run_queue, unknown, .. } = self.times;
@@ -227,6 +246,12 @@ pub(crate) struct TaskWait {
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
     Stall(StallEvidence),
+    /// A reported stall lasts: what the latest sample shows of it.
+    Progress {
+        key: StallKey,
+        duration_nanos: u64,
+        times: TimeSplit,
+    },
     Wait(TaskWait),
     /// The program replaced one of the recorder's hooks.
     Replaced(Hook),
@@ -236,7 +261,26 @@ pub(crate) enum Message {
         replacement: Option<i32>,
     },
     /// The reported stall with this key was not caused by the task's code.
-    NoStall((usize, u64)),
-    /// The last message.
-    End,
+    NoStall(StallKey),
+}
+
+impl Message {
+    /// Returns the stall that the message is about.
+    pub(crate) fn stall_key(&self) -> Option<StallKey> {
+        match self {
+            Self::Stall(StallEvidence { key, .. }) | Self::Progress { key, .. } | Self::NoStall(key) => {
+                Some(*key)
+            }
+            Self::Wait(_) | Self::Replaced(_) | Self::SignalTaken { .. } => None,
+        }
+    }
+
+    /// Returns whether the message says that a stall is over, or was none.
+    pub(crate) fn is_end(&self) -> bool {
+        match self {
+            Self::Stall(stall) => stall.phase == Phase::Ended,
+            Self::NoStall(_) => true,
+            Self::Progress { .. } | Self::Wait(_) | Self::Replaced(_) | Self::SignalTaken { .. } => false,
+        }
+    }
 }

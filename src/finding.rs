@@ -233,6 +233,22 @@ pub struct TaskInfo {
     pub spawned_at: Option<String>,
 }
 
+/// The stalls of a finding in tasks of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct TaskShare {
+    /// The kind, as [`TaskInfo::kind`].
+    pub kind: String,
+    /// The spawn location, as [`TaskInfo::spawned_at`].
+    pub spawned_at: Option<String>,
+    /// The number of stalls.
+    pub count: u64,
+    /// Their time, as [`Finding::total`].
+    #[cfg_attr(feature = "serde", serde(rename = "total_seconds", with = "serde_time::seconds"))]
+    pub total: Duration,
+}
+
 /// How a finding's stalls spent their time, as the kernel accounts it for the
 /// stalled thread.
 ///
@@ -413,20 +429,31 @@ pub struct Finding {
     /// The line of the application that made the call. `None` without a stack,
     /// and if the stack has no frame of the application.
     pub site: Option<Site>,
-    /// The task of the most recent stall.
+    /// The task of the most recent stall. [`tasks`](Self::tasks) has all kinds.
     pub task: TaskInfo,
+    /// The kinds of all stalls, the one with the most time first. Their counts
+    /// and times add up to [`count`](Self::count) and [`total`](Self::total).
+    /// At most 16: then the last one, `other`, is all the rest. Empty in
+    /// documents of versions that did not have it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub tasks: Vec<TaskShare>,
     /// The number of stalls, including those in progress. A run of short polls
     /// of one task ([`Cause::Hog`]) is one stall.
     pub count: u64,
     /// The own time of all stalls together: the time that the code caused. Time
-    /// in which the thread had no CPU is not included, see [`Split`].
+    /// in which the thread had no CPU is not included, see [`Split`]. A stall
+    /// in progress counts with the own time that samples have proven so far.
+    /// That follows the truth at a distance of up to an eighth, or one second.
     #[cfg_attr(feature = "serde", serde(rename = "total_seconds", with = "serde_time::seconds"))]
     pub total: Duration,
-    /// The own time of the longest stall.
+    /// The own time of the longest stall. A stall in progress counts as in
+    /// [`total`](Self::total).
     #[cfg_attr(feature = "serde", serde(rename = "max_seconds", with = "serde_time::seconds"))]
     pub max: Duration,
-    /// The age of the oldest stall in progress. `None` if no stall is in
-    /// progress.
+    /// The age of the oldest stall in progress at this moment. `None` if no
+    /// stall is in progress. A stall that is over stays in progress, with the
+    /// age that is proven, until its end is processed, but for at most 250 ms.
+    /// In a report, it does not.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "ongoing_seconds", with = "serde_time::optional_seconds", default)
@@ -442,6 +469,18 @@ pub struct Finding {
     pub advice: String,
     /// How [`stack`](Self::stack) was captured.
     pub evidence: Evidence,
+    /// How many of the stalls that have ended have no stack of their own, for
+    /// example because the [capture budget] was used up. They count here
+    /// because tasks of their kind were seen to block nowhere else.
+    ///
+    /// [capture budget]: crate::ScopeBuilder::captures_per_second
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub without_stack: u64,
+    /// How many of the stalls that have ended have only one stack, from the
+    /// first third of their time. Most of their time may belong to another
+    /// line.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub sampled_once: u64,
     /// The stack with the best evidence so far, innermost frame first. Empty if
     /// no stack was captured. Among stacks of equal evidence, the line and call
     /// that were sampled most often are shown.
@@ -554,6 +593,12 @@ pub struct FindingsDocument {
     /// The number of lost observations: long polls, waits or stacks. If it is
     /// not zero, the counts of the findings are lower bounds.
     pub dropped: u64,
+    /// The number of observations, such as long polls and waits, that are not
+    /// part of the findings yet because loopscope's threads have not processed
+    /// them. [`Scope::flush`](crate::Scope::flush) waits until they have. Zero
+    /// in documents of versions that did not have it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub pending: u64,
 }
 
 /// One stall with its times, for example to compare stalls with latencies.
@@ -566,7 +611,9 @@ pub struct Stall {
     /// includes time in which the thread had no CPU.
     #[cfg_attr(feature = "serde", serde(rename = "start_unix_ns", with = "serde_time::unix_nanos"))]
     pub start: SystemTime,
-    /// When the poll ended. `None` if it is in progress.
+    /// When the poll ended. `None` if it is in progress, as in
+    /// [`Finding::ongoing`]. If its end has not been processed by then, the
+    /// last time at which it was seen.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "end_unix_ns", with = "serde_time::optional_unix_nanos", default)

@@ -95,6 +95,7 @@ mod fork;
 mod instrument;
 mod lock;
 mod os;
+mod outbox;
 mod owned_thread;
 mod per_process;
 mod record;
@@ -116,7 +117,7 @@ pub use error::StartError;
 pub use export::metrics::prometheus::Collector;
 pub use finding::{
     Cause, Detail, Evidence, FINDINGS_SCHEMA, Finding, FindingsDocument, Frame, FrameKind, ProcessInfo,
-    STALLS_SCHEMA, Site, Split, Stall, StallsDocument, Starved, TaskInfo, Victims,
+    STALLS_SCHEMA, Site, Split, Stall, StallsDocument, Starved, TaskInfo, TaskShare, Victims,
 };
 pub use instrument::canary::Canary;
 pub use instrument::future::{LARGE_FUTURE_BYTES, Named, NamedFuture};

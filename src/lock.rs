@@ -1,6 +1,7 @@
-//! A mutex that a panic cannot poison.
+//! A mutex that a panic cannot poison, and a condition variable for it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Instant;
 
 /// A mutex that ignores poisoning.
 ///
@@ -30,6 +31,35 @@ impl<T> Lock<T> {
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+}
+
+/// A condition variable for a [`Lock`].
+#[derive(Debug, Default)]
+pub(crate) struct Signal(Condvar);
+
+impl Signal {
+    /// Releases the lock, waits for a notification, and takes the lock again.
+    /// May also return without a notification.
+    pub(crate) fn wait<'l, T>(&self, guard: MutexGuard<'l, T>) -> MutexGuard<'l, T> {
+        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does the same, and returns at the deadline at the latest, if there is
+    /// one.
+    pub(crate) fn wait_until<'l, T>(
+        &self,
+        guard: MutexGuard<'l, T>,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'l, T> {
+        let Some(deadline) = deadline else { return self.wait(guard) };
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let (guard, _) = self.0.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner);
+        guard
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
     }
 }
 

@@ -45,6 +45,11 @@ impl OwnedThread {
         self.process.is_current()
     }
 
+    /// Returns whether the calling thread is this thread.
+    pub(crate) fn is_current(&self) -> bool {
+        self.handle.as_ref().is_some_and(|handle| handle.thread().id() == thread::current().id())
+    }
+
     /// Wakes the thread from `thread::park`.
     pub(crate) fn unpark(&self) {
         if let Some(handle) = self.handle.as_ref().filter(|_| self.is_of_this_process()) {

@@ -39,8 +39,8 @@ counters! {
         /// A worker had more long polls and long waits between two passes of
         /// the watchdog than its ring buffer holds.
         RingFull = "ring_full",
-        /// A poll passed the threshold but ended before the watchdog's next
-        /// sample.
+        /// A poll passed the threshold, but no sample and no CPU times show
+        /// what its thread did.
         EndedBeforeCapture = "ended_before_capture",
         /// The capture budget was used up.
         CaptureBudget = "capture_budget",

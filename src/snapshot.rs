@@ -274,7 +274,7 @@ pub struct ObserverSnapshot {
     ///
     /// The reasons are `ring_full` (too many long polls between two passes of
     /// the watchdog), `ended_before_capture` (a poll passed the threshold, but
-    /// ended before the next sample), `capture_budget`
+    /// no sample shows what its thread did), `capture_budget`
     /// ([`captures_per_second`](crate::ScopeBuilder::captures_per_second)),
     /// `queue_full` (the reporting thread was too slow) and
     /// `too_many_findings`.

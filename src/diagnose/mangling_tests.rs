@@ -170,7 +170,6 @@ fn stall(address: CodeAddress) -> StallEvidence {
         runtime: Arc::from("main"),
         held_driver: false,
         kind: KindId::OTHER,
-        start_unix_ns: 0,
         start_nanos: 0,
         duration_nanos: 1,
         times: TimeSplit { off_cpu: 1, ..TimeSplit::default() },

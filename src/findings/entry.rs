@@ -8,6 +8,7 @@ use crate::evidence::StallEvidence;
 use crate::finding::{Cause, Detail, Evidence, Finding, Site, Split, TaskInfo, Victims};
 use crate::findings::distinct::DistinctTasks;
 use crate::findings::recent::TaskDelay;
+use crate::findings::task_shares::TaskShares;
 
 /// The maximum number of different calls that a finding counts. Samples of
 /// further calls are not counted.
@@ -30,6 +31,18 @@ pub(crate) struct FindingEntry {
     sample_counts: HashMap<SampledCall, u64>,
     /// The tasks that waited.
     victim_tasks: DistinctTasks,
+    /// The kinds of the stalls that have ended.
+    tasks: TaskShares,
+}
+
+/// The part of a finding that a stall with an unknown end contributes.
+#[derive(Debug)]
+pub(crate) struct OngoingPart<'s> {
+    pub(crate) task: &'s TaskInfo,
+    /// The own time that is proven.
+    pub(crate) own: Duration,
+    /// Its age, if it is in progress.
+    pub(crate) age: Option<Duration>,
 }
 
 impl FindingEntry {
@@ -42,6 +55,7 @@ impl FindingEntry {
             primitive: None,
             site: None,
             task,
+            tasks: Vec::new(),
             count: 0,
             total: Duration::ZERO,
             max: Duration::ZERO,
@@ -51,19 +65,28 @@ impl FindingEntry {
             victims: Victims::default(),
             advice: diagnosis.advice.clone(),
             evidence: Evidence::None,
+            without_stack: 0,
+            sampled_once: 0,
             stack: Vec::new(),
             lines_missing: None,
             first_seen: now,
             last_seen: now,
         };
-        Self { finding, sample_counts: HashMap::new(), victim_tasks: DistinctTasks::default() }
+        Self {
+            finding,
+            sample_counts: HashMap::new(),
+            victim_tasks: DistinctTasks::default(),
+            tasks: TaskShares::default(),
+        }
     }
 
     /// Updates the finding with the diagnosis of a stall. The finding shows the
     /// diagnosis with the best evidence; among equals, the call that was
     /// sampled most often.
     pub(crate) fn update(&mut self, diagnosis: Diagnosis, task: TaskInfo) {
-        self.finding.last_seen = SystemTime::now();
+        // The wall clock may have been set back.
+        self.finding.last_seen = self.finding.last_seen.max(SystemTime::now());
+        self.tasks.add_kind(&task);
         self.finding.task = task;
         let shown_call = sampled_call(&self.finding.site, &self.finding.primitive);
         let shown_samples = self.sample_counts.get(&shown_call).copied().unwrap_or(0);
@@ -121,13 +144,16 @@ impl FindingEntry {
     }
 
     /// Adds a stall that has ended.
-    pub(crate) fn add_ended_stall(&mut self, stall: &StallEvidence) {
+    pub(crate) fn add_ended_stall(&mut self, stall: &StallEvidence, task: &TaskInfo) {
         let finding = &mut self.finding;
         finding.victims.driver_held |= stall.held_driver;
         let own = Duration::from_nanos(stall.times.own());
         finding.count += 1;
         finding.total += own;
         finding.max = finding.max.max(own);
+        self.tasks.add(task, own);
+        finding.without_stack += u64::from(stall.has_no_stack());
+        finding.sampled_once += u64::from(stall.rests_on_one_early_sample());
         finding.split.on_cpu += Duration::from_nanos(stall.times.on_cpu);
         finding.split.run_queue += Duration::from_nanos(stall.times.run_queue);
         finding.split.off_cpu += Duration::from_nanos(stall.times.off_cpu);
@@ -150,27 +176,30 @@ impl FindingEntry {
         self.finding.cause
     }
 
-    /// Returns whether the finding has a stack and was last seen in a task of
-    /// this kind.
+    /// Returns whether the finding has a stack and a stall in a task of this
+    /// kind.
     pub(crate) fn has_stack_and_kind(&self, kind: &str) -> bool {
-        self.finding.task.kind == kind && !self.finding.stack.is_empty()
+        self.tasks.has_kind(kind) && !self.finding.stack.is_empty()
     }
 
-    /// Returns whether a stall of the finding has ended.
-    pub(crate) fn has_ended_stalls(&self) -> bool {
-        self.finding.count > 0
+    /// Returns how many stalls of the finding have ended.
+    pub(crate) fn ended_stalls(&self) -> u64 {
+        self.finding.count
     }
 
-    /// Returns the finding, including the stalls in progress, which have these
-    /// ages.
-    pub(crate) fn with_ongoing(&self, ages: impl Iterator<Item = Duration>) -> Finding {
+    /// Returns the finding, including the stalls with unknown ends. Each counts
+    /// with the time that is proven, which is less than its age.
+    pub(crate) fn with_ongoing<'s>(&self, stalls: impl Iterator<Item = OngoingPart<'s>>) -> Finding {
         let mut finding = self.finding.clone();
-        for age in ages {
+        let mut tasks = self.tasks.clone();
+        for OngoingPart { task, own, age } in stalls {
             finding.count += 1;
-            finding.total += age;
-            finding.max = finding.max.max(age);
-            finding.ongoing = finding.ongoing.max(Some(age));
+            finding.total += own;
+            finding.max = finding.max.max(own);
+            finding.ongoing = finding.ongoing.max(age);
+            tasks.add(task, own);
         }
+        finding.tasks = tasks.largest();
         finding
     }
 }

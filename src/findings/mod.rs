@@ -5,23 +5,30 @@ mod distinct;
 mod entry;
 mod intervals;
 mod recent;
+mod task_shares;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::diagnose::diagnosis::Diagnosis;
-use crate::evidence::{Phase, StallEvidence, TaskWait};
+use crate::evidence::{Phase, StallEvidence, StallKey, TaskWait, TimeSplit};
 use crate::finding::{Cause, Finding, Stall, TaskInfo};
-use crate::findings::entry::FindingEntry;
+use crate::findings::entry::{FindingEntry, OngoingPart};
 use crate::findings::recent::{EndedStall, RecentStalls};
 use crate::lock::Lock;
 use crate::record::histogram::{CarriedCounts, Histogram};
+use crate::record::polls_in_progress::PollsInProgress;
 use crate::snapshot::CauseSnapshot;
 use crate::unix_time;
 
 /// The maximum number of findings. Stalls of further findings are dropped.
 const MAX_FINDINGS: usize = 500;
+/// The end of a stall is usually processed within this time after its latest
+/// message. Until then, a stall whose poll is over is shown as in progress with
+/// the age that is proven: it would otherwise seem to be over, and to grow
+/// afterwards. A callback may delay the end for longer.
+const END_PROCESSING_TIME: Duration = Duration::from_millis(250);
 
 /// All findings. The reporting thread writes them; exporters read them.
 #[derive(Debug, Default)]
@@ -30,8 +37,8 @@ pub(crate) struct Findings(Lock<Inner>);
 #[derive(Debug)]
 struct Inner {
     entries: HashMap<String, FindingEntry>,
-    /// The stalls in progress, by [`StallEvidence::key`].
-    ongoing: HashMap<(usize, u64), OngoingStall>,
+    /// The stalls that have begun and whose ends are not known yet.
+    ongoing: HashMap<StallKey, OngoingStall>,
     recent: RecentStalls,
     /// One histogram for each cause, in the order of [`Cause::ALL`].
     durations: Vec<Histogram>,
@@ -39,14 +46,63 @@ struct Inner {
     carried: CarriedCounts,
 }
 
-/// A stall that has begun and not ended.
+/// A stall that has begun and whose end is not known yet. It may be over: then
+/// its last message is on its way.
 #[derive(Debug)]
 struct OngoingStall {
     /// The id of its finding.
     finding: String,
     /// The address of the lock that the worker waits for.
     lock: Option<String>,
-    stall: Stall,
+    worker: String,
+    task: TaskInfo,
+    start_nanos: u64,
+    /// The age at the latest message.
+    duration_nanos: u64,
+    /// The own time in that age.
+    own_nanos: u64,
+    /// When the latest message was processed.
+    updated_at: Instant,
+}
+
+impl OngoingStall {
+    /// Updates the stall with a later message. What an earlier message proved
+    /// remains true.
+    fn update(&mut self, duration_nanos: u64, times: TimeSplit) {
+        self.duration_nanos = self.duration_nanos.max(duration_nanos);
+        self.own_nanos = self.own_nanos.max(times.own().min(duration_nanos));
+        self.updated_at = Instant::now();
+    }
+
+    /// Returns the age if the stall is in progress. If its poll is over and the
+    /// end will be processed soon, returns the age that is proven.
+    fn age_nanos(&self, key: StallKey, polls: &PollsInProgress) -> Option<u64> {
+        let is_end_near = self.updated_at.elapsed() < END_PROCESSING_TIME;
+        polls.age_nanos(key, self.start_nanos).or(is_end_near.then_some(self.duration_nanos))
+    }
+
+    /// Returns the stall. If its poll is over, it ends where the latest message
+    /// has shown it.
+    fn stall(&self, key: StallKey, polls: &PollsInProgress) -> Stall {
+        let is_over = self.age_nanos(key, polls).is_none();
+        let last_seen = self.start_nanos.saturating_add(self.duration_nanos);
+        Stall {
+            start: polls.at.wall_at(self.start_nanos),
+            end: is_over.then(|| polls.at.wall_at(last_seen)),
+            worker: self.worker.clone(),
+            task: self.task.kind.clone(),
+            finding: Some(self.finding.clone()),
+        }
+    }
+}
+
+/// What [`Findings::add_stall`] has done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct AddedStall {
+    /// The id of the finding.
+    pub(crate) finding: String,
+    /// How many of the finding's stalls have ended.
+    pub(crate) ended_stalls: u64,
 }
 
 /// A new finding was dropped because there are [`MAX_FINDINGS`] already.
@@ -66,52 +122,69 @@ impl Default for Inner {
 }
 
 impl Findings {
-    /// Adds a stall to its finding and returns the finding. A stall may be
-    /// added several times while it lasts; it counts once.
+    /// Adds a stall to its finding. A stall may be added several times while it
+    /// lasts; it counts once.
     pub(crate) fn add_stall(
         &self,
         stall: &StallEvidence,
         task: TaskInfo,
         mut diagnosis: Diagnosis,
-    ) -> Result<Finding, TooManyFindings> {
+    ) -> Result<AddedStall, TooManyFindings> {
         let inner = &mut *self.0.lock();
         inner.add_lock_contention(stall.key, &mut diagnosis);
         let lock = diagnosis.detail.lock.clone();
         let existing = if diagnosis.stack.is_empty() {
-            inner.only_finding_in_kind(&task.kind, diagnosis.cause)
+            inner.only_finding_in_kind(&task.kind, &diagnosis)
         } else {
             None
         };
         let id = existing.unwrap_or_else(|| diagnosis.id.clone());
-        inner.remove_ongoing(stall.key, Some(&id));
+        let before = inner.remove_ongoing(stall.key, Some(&id));
         if !inner.entries.contains_key(&id) && inner.entries.len() >= MAX_FINDINGS {
             return Err(TooManyFindings);
         }
-        let record = Stall {
-            start: unix_time::from_nanos(stall.start_unix_ns),
-            end: None,
-            worker: stall.worker.clone(),
-            task: task.kind.clone(),
-            finding: Some(id.clone()),
-        };
         let entry =
             inner.entries.entry(id.clone()).or_insert_with(|| FindingEntry::new(&diagnosis, task.clone()));
-        entry.update(diagnosis, task);
+        entry.update(diagnosis, task.clone());
         if stall.phase == Phase::Ended {
-            entry.add_ended_stall(stall);
-            let end = Some(unix_time::from_nanos(stall.start_unix_ns.saturating_add(stall.duration_nanos)));
-            let nanos = stall.start_nanos..stall.start_nanos + stall.duration_nanos;
+            entry.add_ended_stall(stall, &task);
+            let nanos = stall.start_nanos..stall.start_nanos.saturating_add(stall.duration_nanos);
+            let record = Stall {
+                start: unix_time::from_nanos(nanos.start),
+                end: Some(unix_time::from_nanos(nanos.end)),
+                worker: stall.worker.clone(),
+                task: task.kind,
+                finding: Some(id.clone()),
+            };
             let (runtime, held_driver) = (Arc::clone(&stall.runtime), stall.held_driver);
-            let ended = EndedStall { stall: Stall { end, ..record }, nanos, runtime, held_driver };
-            for delay in inner.recent.add_stall(ended) {
+            for delay in inner.recent.add_stall(EndedStall { stall: record, nanos, runtime, held_driver }) {
                 entry.add_delay(delay);
             }
             let cause = entry.cause();
             inner.durations[index_of(cause)].record(stall.times.own(), &inner.carried);
         } else {
-            inner.ongoing.insert(stall.key, OngoingStall { finding: id.clone(), lock, stall: record });
+            let mut ongoing = OngoingStall {
+                finding: id.clone(),
+                lock,
+                worker: stall.worker.clone(),
+                task,
+                start_nanos: stall.start_nanos,
+                duration_nanos: before.as_ref().map_or(0, |before| before.duration_nanos),
+                own_nanos: before.as_ref().map_or(0, |before| before.own_nanos),
+                updated_at: Instant::now(),
+            };
+            ongoing.update(stall.duration_nanos, stall.times);
+            inner.ongoing.insert(stall.key, ongoing);
         }
-        Ok(inner.finding(&id, SystemTime::now()).expect("the finding was just added"))
+        let ended_stalls = inner.entries[&id].ended_stalls();
+        Ok(AddedStall { finding: id, ended_stalls })
+    }
+
+    /// Notes how long a stall in progress has lasted.
+    pub(crate) fn add_progress(&self, key: StallKey, duration_nanos: u64, times: TimeSplit) {
+        if let Some(ongoing) = self.0.lock().ongoing.get_mut(&key) {
+            ongoing.update(duration_nanos, times);
+        }
     }
 
     /// Adds the wait of a ready task to the findings whose stalls caused it.
@@ -125,25 +198,50 @@ impl Findings {
     }
 
     /// Retracts a stall in progress that turned out not to be a stall.
-    pub(crate) fn retract_stall(&self, key: (usize, u64)) {
+    pub(crate) fn retract_stall(&self, key: StallKey) {
         self.0.lock().remove_ongoing(key, None);
     }
 
-    /// Returns all findings, the one with the most total time first.
-    pub(crate) fn all(&self) -> Vec<Finding> {
+    /// Returns a finding for a report, if there is one with this id. Of the
+    /// stalls whose ends are not known, it only includes those that
+    /// `is_included`.
+    pub(crate) fn for_report(
+        &self,
+        id: &str,
+        polls: &PollsInProgress,
+        is_included: impl Fn(StallKey) -> bool,
+    ) -> Option<Finding> {
         let inner = self.0.lock();
-        let now = SystemTime::now();
-        let mut findings: Vec<_> = inner.entries.keys().filter_map(|id| inner.finding(id, now)).collect();
+        // A report must not say that a stall lasts if its poll is over.
+        let age = |key, ongoing: &OngoingStall| polls.age_nanos(key, ongoing.start_nanos);
+        inner.finding(id, age, is_included)
+    }
+
+    /// Returns all findings, the one with the most total time first.
+    pub(crate) fn all(&self, polls: &PollsInProgress) -> Vec<Finding> {
+        let inner = self.0.lock();
+        let age = |key, ongoing: &OngoingStall| ongoing.age_nanos(key, polls);
+        let finding = |id: &String| inner.finding(id, age, |_| true);
+        let mut findings: Vec<_> = inner.entries.keys().filter_map(finding).collect();
         findings.sort_by(|a, b| b.total.cmp(&a.total).then_with(|| a.id.cmp(&b.id)));
         findings
     }
 
     /// Returns the recent stalls that had not ended by `since`, and all stalls
     /// in progress, ordered by start.
-    pub(crate) fn stalls(&self, since: SystemTime) -> Vec<Stall> {
+    pub(crate) fn stalls(&self, since: SystemTime, polls: &PollsInProgress) -> Vec<Stall> {
         let inner = self.0.lock();
-        let ongoing = inner.ongoing.values().map(|ongoing| ongoing.stall.clone());
-        let mut stalls: Vec<_> = inner.recent.stalls_since(since).chain(ongoing).collect();
+        // The stalls are kept with the times of the recorder's clock, as if it
+        // had been created at the epoch.
+        let to_wall = |time| polls.at.wall_at(unix_time::to_nanos(time));
+        let ended = inner.recent.stalls_since(SystemTime::UNIX_EPOCH).map(|stall| Stall {
+            start: to_wall(stall.start),
+            end: stall.end.map(to_wall),
+            ..stall
+        });
+        let ongoing = inner.ongoing.iter().map(|(key, ongoing)| ongoing.stall(*key, polls));
+        let is_recent = |stall: &Stall| stall.end.is_none_or(|end| end >= since);
+        let mut stalls: Vec<_> = ended.chain(ongoing).filter(is_recent).collect();
         stalls.sort_by_key(|stall| stall.start);
         stalls
     }
@@ -163,21 +261,23 @@ impl Inner {
     /// Removes a stall from those in progress. The caller then adds the stall
     /// to the finding `new_id`, if any. Also removes the stall's previous
     /// finding if it is not `new_id` and has no other stall: the first
-    /// diagnosis was wrong.
-    fn remove_ongoing(&mut self, key: (usize, u64), new_id: Option<&str>) {
-        let Some(before) = self.ongoing.remove(&key) else { return };
+    /// diagnosis was wrong. Returns the stall as it was in progress.
+    fn remove_ongoing(&mut self, key: StallKey, new_id: Option<&str>) -> Option<OngoingStall> {
+        let before = self.ongoing.remove(&key)?;
         let is_only_ongoing = self.ongoing.values().all(|other| other.finding != before.finding);
-        let has_ended_stalls = self.entries.get(&before.finding).is_some_and(FindingEntry::has_ended_stalls);
+        let has_ended_stalls =
+            self.entries.get(&before.finding).is_some_and(|entry| entry.ended_stalls() > 0);
         if new_id != Some(&before.finding) && !has_ended_stalls && is_only_ongoing {
             self.entries.remove(&before.finding);
         }
+        Some(before)
     }
 
     /// Adds to the diagnosis how many other workers wait for the same lock now,
     /// and the activity of the worker that probably holds it.
-    fn add_lock_contention(&self, key: (usize, u64), diagnosis: &mut Diagnosis) {
+    fn add_lock_contention(&self, key: StallKey, diagnosis: &mut Diagnosis) {
         let detail = &mut diagnosis.detail;
-        let waits_for_same_lock = |(other, ongoing): &(&(usize, u64), &OngoingStall)| {
+        let waits_for_same_lock = |(other, ongoing): &(&StallKey, &OngoingStall)| {
             **other != key && ongoing.lock.is_some() && ongoing.lock == detail.lock
         };
         detail.waiters += self.ongoing.iter().filter(waits_for_same_lock).count() as u64;
@@ -186,30 +286,45 @@ impl Inner {
             self.ongoing.iter().find(|((worker, _), _)| *worker == holder).map(|(_, ongoing)| ongoing);
         detail.holder = stall.and_then(|ongoing| {
             let activity = self.entries.get(&ongoing.finding)?.call_and_site();
-            Some(format!("worker {}, task `{}`, {activity}", ongoing.stall.worker, ongoing.stall.task))
+            Some(format!("worker {}, task `{}`, {activity}", ongoing.worker, ongoing.task.kind))
         });
     }
 
     /// Returns the finding for a stall without a stack, for example because the
     /// capture budget was used up: the only finding in tasks of its kind, if
     /// there is exactly one.
-    fn only_finding_in_kind(&self, kind: &str, cause: Cause) -> Option<String> {
+    fn only_finding_in_kind(&self, kind: &str, diagnosis: &Diagnosis) -> Option<String> {
         let only = |is_match: &dyn Fn(&FindingEntry) -> bool| {
             let mut matching =
                 self.entries.iter().filter(|(_, entry)| entry.has_stack_and_kind(kind) && is_match(entry));
             matching.next().filter(|_| matching.next().is_none()).map(|(id, _)| id.clone())
         };
         // Without a stack, a running thread has the cause `Cpu`, although it
-        // may run inside a call that has another cause. So `Cpu` matches any
-        // cause.
-        only(&|entry| entry.cause() == cause).or_else(|| only(&|_| cause == Cause::Cpu))
+        // may run inside a call that has another cause. Without a system call
+        // either, the cause is not known. So both match any cause.
+        let is_unknown = match diagnosis.cause {
+            Cause::Cpu => true,
+            Cause::Other => diagnosis.detail.syscall.is_none(),
+            _ => false,
+        };
+        only(&|entry| entry.cause() == diagnosis.cause).or_else(|| only(&|_| is_unknown))
     }
 
-    /// Returns a finding, including its stalls in progress.
-    fn finding(&self, id: &str, now: SystemTime) -> Option<Finding> {
-        let stalls = self.ongoing.values().filter(|ongoing| ongoing.finding == id);
-        let ages = stalls.map(|ongoing| now.duration_since(ongoing.stall.start).unwrap_or_default());
-        Some(self.entries.get(id)?.with_ongoing(ages))
+    /// Returns a finding, with those of its stalls in progress that
+    /// `is_included`.
+    fn finding(
+        &self,
+        id: &str,
+        age_nanos: impl Fn(StallKey, &OngoingStall) -> Option<u64>,
+        is_included: impl Fn(StallKey) -> bool,
+    ) -> Option<Finding> {
+        let stalls = self.ongoing.iter().filter(|(key, ongoing)| ongoing.finding == id && is_included(**key));
+        let parts = stalls.map(|(key, ongoing)| OngoingPart {
+            task: &ongoing.task,
+            own: Duration::from_nanos(ongoing.own_nanos),
+            age: age_nanos(*key, ongoing).map(Duration::from_nanos),
+        });
+        Some(self.entries.get(id)?.with_ongoing(parts))
     }
 }
 
@@ -218,165 +333,4 @@ fn index_of(cause: Cause) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::evidence;
-    use crate::finding::{Detail, Evidence};
-
-    fn stall(phase: Phase, seq: u64, start_ms: u64, ms: u64) -> StallEvidence {
-        StallEvidence {
-            phase,
-            polls: 1,
-            key: (0, seq),
-            worker: "0".to_owned(),
-            runtime: Arc::from("main"),
-            held_driver: false,
-            kind: crate::record::kinds::KindId::OTHER,
-            start_unix_ns: start_ms * 1_000_000,
-            start_nanos: start_ms * 1_000_000,
-            duration_nanos: ms * 1_000_000,
-            times: evidence::TimeSplit { off_cpu: ms * 1_000_000, ..Default::default() },
-            captures: vec![evidence::Capture::without_stack(0, false, None)],
-        }
-    }
-
-    fn wait(start: u64, end: u64, task: u64) -> TaskWait {
-        TaskWait { nanos: start..end, task, runtime: Arc::from("main"), is_long: true }
-    }
-
-    fn diagnosis(id: &str) -> Diagnosis {
-        Diagnosis {
-            id: id.to_owned(),
-            cause: Cause::Sleep,
-            primitive: None,
-            site: None,
-            advice: String::new(),
-            evidence: Evidence::None,
-            stack: Vec::new(),
-            lines_missing: None,
-            detail: Detail::default(),
-            lock_holder: None,
-        }
-    }
-
-    fn task() -> TaskInfo {
-        TaskInfo { kind: "t".to_owned(), spawned_at: None }
-    }
-
-    #[test]
-    fn a_stall_counts_once_however_often_it_is_added() {
-        let findings = Findings::default();
-        let began = findings.add_stall(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("a")).unwrap();
-        assert_eq!(began.count, 1, "the stall in progress");
-        assert!(began.ongoing.is_some());
-        findings.add_stall(&stall(Phase::Lasts, 1, 1000, 20), task(), diagnosis("a")).unwrap();
-        let ended = findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
-        assert_eq!((ended.count, ended.ongoing), (1, None));
-        assert!(ended.total == Duration::from_millis(30));
-        assert_eq!(findings.stalls(SystemTime::UNIX_EPOCH).len(), 1);
-    }
-
-    #[test]
-    fn the_machines_time_is_not_in_the_totals() {
-        let findings = Findings::default();
-        let times = evidence::TimeSplit {
-            on_cpu: 1_000_000,
-            run_queue: 40_000_000,
-            off_cpu: 29_000_000,
-            unknown: 10_000_000,
-        };
-        let slow = StallEvidence { times, ..stall(Phase::Ended, 1, 1000, 100) };
-        let finding = findings.add_stall(&slow, task(), diagnosis("a")).unwrap();
-        let ms = Duration::from_millis;
-        assert_eq!((finding.total, finding.max, finding.split.own()), (ms(30), ms(30), ms(30)));
-        assert_eq!((finding.split.paused, finding.split.not_own()), (ms(20), ms(70)));
-        let sleep = findings.causes().into_iter().find(|cause| cause.cause == Cause::Sleep).unwrap();
-        assert_eq!((sleep.durations.count, sleep.durations.sum), (1, ms(30)));
-    }
-
-    #[test]
-    fn a_wrong_first_diagnosis_leaves_no_finding() {
-        let findings = Findings::default();
-        findings.add_stall(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("guess")).unwrap();
-        findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("truth")).unwrap();
-        let ids: Vec<_> = findings.all().into_iter().map(|finding| finding.id).collect();
-        assert_eq!(ids, ["truth"]);
-    }
-
-    #[test]
-    fn waits_count_whether_added_before_or_after_the_stall() {
-        let findings = Findings::default();
-        findings.add_wait(wait(1_005_000_000, 1_020_000_000, 7));
-        findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
-        findings.add_wait(wait(1_020_000_000, 1_040_000_000, 8));
-        findings.add_wait(wait(2_000_000_000, 2_040_000_000, 9));
-        let victims = findings.all()[0].victims;
-        assert_eq!((victims.tasks, victims.waits), (2, 2));
-        assert_eq!(victims.delay, Duration::from_millis(25));
-    }
-
-    #[test]
-    fn each_task_and_each_wait_counts_once() {
-        let findings = Findings::default();
-        let ms = |ms: u64| ms * 1_000_000;
-        // One task waits twice for one stall, another once for two stalls.
-        findings.add_wait(wait(ms(1000), ms(1011), 7));
-        findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
-        findings.add_wait(wait(ms(1015), ms(1030), 7));
-        findings.add_wait(wait(ms(1020), ms(1050), 8));
-        findings.add_stall(&stall(Phase::Ended, 2, 1035, 30), task(), diagnosis("a")).unwrap();
-        let victims = findings.all()[0].victims;
-        assert_eq!((victims.tasks, victims.waits), (2, 3));
-        assert_eq!(victims.delay, Duration::from_millis(11 + 15 + 10 + 15));
-    }
-
-    #[test]
-    fn an_estimate_of_tasks_never_exceeds_the_waits() {
-        let findings = Findings::default();
-        findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
-        for task in 0..2_000 {
-            findings.add_wait(wait(1_005_000_000, 1_010_000_000, task));
-        }
-        let victims = findings.all()[0].victims;
-        assert_eq!(victims.waits, 2_000);
-        assert!((1_800..=2_000).contains(&victims.tasks), "{victims:?}");
-        assert!(victims.is_estimate());
-    }
-
-    #[test]
-    fn the_best_evidence_and_then_the_most_frequent_line_is_shown() {
-        let findings = Findings::default();
-        let at = |line: Option<u32>, evidence| Diagnosis {
-            site: Some(crate::finding::Site { function: "f".to_owned(), file: None, line }),
-            evidence,
-            ..diagnosis("a")
-        };
-        let line_after = |seq, diagnosis| {
-            let finding = findings.add_stall(&stall(Phase::Ended, seq, seq, 10), task(), diagnosis).unwrap();
-            finding.site.unwrap().line
-        };
-        assert_eq!(line_after(1, at(Some(7), Evidence::Leaf)), Some(7));
-        assert_eq!(line_after(2, at(Some(8), Evidence::Stack)), Some(8), "better evidence");
-        assert_eq!(line_after(3, at(Some(7), Evidence::Leaf)), Some(8));
-        assert_eq!(line_after(4, at(Some(9), Evidence::Stack)), Some(9));
-        assert_eq!(line_after(5, at(Some(9), Evidence::Stack)), Some(9));
-        assert_eq!(line_after(6, at(Some(8), Evidence::Stack)), Some(8), "equally frequent, and more recent");
-        assert_eq!(
-            line_after(7, at(None, Evidence::Stack)),
-            Some(8),
-            "a diagnosis without a line does not replace one with a line"
-        );
-    }
-
-    #[test]
-    fn the_number_of_findings_is_bounded() {
-        let findings = Findings::default();
-        for n in 0..MAX_FINDINGS as u64 {
-            findings.add_stall(&stall(Phase::Ended, n, n, 10), task(), diagnosis(&n.to_string())).unwrap();
-        }
-        assert!(findings.add_stall(&stall(Phase::Ended, 9999, 1, 10), task(), diagnosis("more")).is_err());
-        assert!(findings.add_stall(&stall(Phase::Ended, 9998, 1, 10), task(), diagnosis("7")).is_ok());
-    }
-}
+mod tests;

@@ -1,8 +1,6 @@
 //! The clock of the poll path: the CPU's time stamp counter.
 
-use std::time::SystemTime;
-
-use crate::unix_time;
+use std::time::{Duration, SystemTime};
 
 /// A reading of the counter, in ticks of unknown length. Only differences that
 /// [`Clock`] computes are meaningful.
@@ -44,19 +42,38 @@ impl Clock {
     }
 
     /// Returns the nanoseconds from the creation of this clock to a reading.
-    /// Unlike the results of [`Self::unix_nanos`], these do not change when the
-    /// system clock is set, so they can be compared with each other.
+    /// They do not change when the wall clock is set, so they can be compared
+    /// with each other.
     pub(crate) fn since_start(&self, at: Ticks) -> u64 {
         self.nanos(self.start, at)
     }
 
-    /// Returns the instant of a reading, in nanoseconds since the Unix epoch.
-    /// Each call reads the wall clock again, so that it and the counter cannot
-    /// drift apart in a long run.
-    pub(crate) fn unix_nanos(&self, at: Ticks) -> u64 {
-        let wall = unix_time::to_nanos(SystemTime::now());
-        let now = self.ticks();
-        (wall + self.nanos(now, at)).saturating_sub(self.nanos(at, now))
+    /// Reads this clock and the wall clock at the same time.
+    pub(crate) fn reading(&self) -> ClockReading {
+        ClockReading { wall: SystemTime::now(), nanos: self.since_start(self.ticks()) }
+    }
+}
+
+/// The same instant by the recorder's clock and by the wall clock.
+///
+/// Times are stored by the recorder's clock, because the wall clock may be set
+/// at any time. All times of one document are converted with one reading, which
+/// is also the document's own time. So the intervals between them are right
+/// whatever happened to the wall clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClockReading {
+    pub(crate) wall: SystemTime,
+    /// Nanoseconds since the creation of the recorder's clock.
+    pub(crate) nanos: u64,
+}
+
+impl ClockReading {
+    /// Converts a time of the recorder's clock to the wall clock.
+    pub(crate) fn wall_at(&self, nanos: u64) -> SystemTime {
+        let before = Duration::from_nanos(self.nanos.saturating_sub(nanos));
+        let after = Duration::from_nanos(nanos.saturating_sub(self.nanos));
+        let at = self.wall.checked_sub(before).unwrap_or(SystemTime::UNIX_EPOCH);
+        at.max(SystemTime::UNIX_EPOCH) + after
     }
 }
 
@@ -72,6 +89,18 @@ mod tests {
         let second = clock.ticks();
         assert!(clock.nanos(first, second) >= 1_000_000);
         assert_eq!(clock.nanos(second, first), 0);
-        assert!(clock.unix_nanos(first) < clock.unix_nanos(second));
+        let reading = clock.reading();
+        let [first, second] = [first, second].map(|ticks| reading.wall_at(clock.since_start(ticks)));
+        assert!(first < second && second <= reading.wall);
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_keeps_the_intervals() {
+        let reading = ClockReading { wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000), nanos: 500 };
+        let later = reading.wall_at(700);
+        assert_eq!(later.duration_since(reading.wall_at(300)).unwrap(), Duration::from_nanos(400));
+        assert_eq!(reading.wall_at(500), reading.wall);
+        let at_epoch = ClockReading { wall: SystemTime::UNIX_EPOCH, nanos: 500 };
+        assert_eq!(at_epoch.wall_at(100), SystemTime::UNIX_EPOCH, "before the epoch");
     }
 }

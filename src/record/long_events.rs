@@ -10,6 +10,9 @@ use crate::record::kinds::KindId;
 use crate::record::single_writer::SingleWriterU64;
 
 const CAPACITY: usize = 256;
+/// Waits leave this much room to polls. A poll may be followed by thousands of
+/// waits, and without its end the watchdog would not know its duration.
+const RESERVED_FOR_POLLS: usize = 128;
 
 /// A poll or a wait that took longer than the threshold, or a shorter wait that
 /// the watchdog asked for.
@@ -28,8 +31,12 @@ pub(crate) struct EventRing {
     entries: Box<[[AtomicU64; 5]]>,
     written: AtomicU64,
     read: AtomicU64,
+    /// How many events the watchdog has handled. It reads them first.
+    handled: AtomicU64,
     /// How many events found the ring full.
     lost: SingleWriterU64,
+    /// How many of `lost` are polls.
+    lost_polls: SingleWriterU64,
 }
 
 /// Stored in place of the kind where the entry is a wait.
@@ -41,7 +48,9 @@ impl EventRing {
             entries: (0..CAPACITY).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect(),
             written: AtomicU64::new(0),
             read: AtomicU64::new(0),
+            handled: AtomicU64::new(0),
             lost: SingleWriterU64::default(),
+            lost_polls: SingleWriterU64::default(),
         }
     }
 
@@ -50,7 +59,10 @@ impl EventRing {
     #[cold]
     pub(crate) fn push(&self, event: LongEvent) {
         let written = self.written.load(Relaxed);
-        if written - self.read.load(Acquire) >= CAPACITY as u64 {
+        let is_poll = matches!(event, LongEvent::Poll { .. });
+        let capacity = if is_poll { CAPACITY } else { CAPACITY - RESERVED_FOR_POLLS };
+        if written - self.read.load(Acquire) >= capacity as u64 {
+            self.lost_polls.add(u64::from(is_poll));
             return self.lost.add(1);
         }
         let values = match event {
@@ -93,8 +105,22 @@ impl EventRing {
         self.read.load(Acquire) == self.written.load(Acquire)
     }
 
+    /// Notes that the reading thread has handled all events that it drained.
+    pub(crate) fn set_handled(&self) {
+        self.handled.store(self.read.load(Relaxed), Release);
+    }
+
+    /// Returns how many events the reading thread has not handled yet.
+    pub(crate) fn pending(&self) -> u64 {
+        self.written.load(Acquire).saturating_sub(self.handled.load(Acquire))
+    }
+
     pub(crate) fn lost(&self) -> u64 {
         self.lost.get()
+    }
+
+    pub(crate) fn lost_polls(&self) -> u64 {
+        self.lost_polls.get()
     }
 }
 
@@ -102,20 +128,43 @@ impl EventRing {
 mod tests {
     use super::*;
 
+    fn wait(n: u64) -> LongEvent {
+        LongEvent::Wait { nanos: n, end: n, task: n }
+    }
+
+    fn poll(seq: u64) -> LongEvent {
+        LongEvent::Poll { seq, start: 2, end: 3, task: 4, kind: KindId::from_u32(5) }
+    }
+
     #[test]
     fn events_arrive_in_order_and_overflow_is_counted() {
         let ring = EventRing::new();
-        let wait = |n| LongEvent::Wait { nanos: n, end: n, task: n };
-        let poll = LongEvent::Poll { seq: 1, start: 2, end: 3, task: 4, kind: KindId::from_u32(5) };
-        ring.push(poll);
-        for n in 1..CAPACITY as u64 + 3 {
-            ring.push(wait(n));
+        ring.push(wait(7));
+        for seq in 1..CAPACITY as u64 + 3 {
+            ring.push(poll(seq));
         }
+        assert_eq!(ring.pending(), CAPACITY as u64);
         let drained: Vec<_> = ring.drain().collect();
         assert_eq!(drained.len(), CAPACITY);
-        assert_eq!(drained[0], poll);
-        assert_eq!(drained[1], wait(1));
-        assert_eq!(ring.lost(), 3);
+        assert_eq!(drained[..2], [wait(7), poll(1)]);
+        assert_eq!((ring.lost(), ring.lost_polls()), (3, 3));
         assert_eq!(ring.drain().count(), 0);
+        assert_eq!(ring.pending(), CAPACITY as u64, "they were read, but not handled");
+        ring.set_handled();
+        assert_eq!(ring.pending(), 0);
+    }
+
+    #[test]
+    fn waits_leave_room_for_polls() {
+        let ring = EventRing::new();
+        for n in 0..10_000 {
+            ring.push(wait(n));
+        }
+        for seq in 0..RESERVED_FOR_POLLS as u64 {
+            ring.push(poll(seq));
+        }
+        assert_eq!(ring.lost_polls(), 0);
+        let polls = ring.drain().filter(|event| matches!(event, LongEvent::Poll { .. })).count();
+        assert_eq!(polls, RESERVED_FOR_POLLS);
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod liveness;
 pub(crate) mod long_events;
 pub(crate) mod loop_lag;
 pub(crate) mod poll_stack;
+pub(crate) mod polls_in_progress;
 pub(crate) mod recorder;
 pub(crate) mod runtimes;
 mod single_writer;

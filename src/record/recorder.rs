@@ -16,6 +16,7 @@ use crate::record::idle_park::IdlePark;
 use crate::record::kinds::{KindId, Kinds};
 use crate::record::liveness::Liveness;
 use crate::record::loop_lag::LagProbes;
+use crate::record::polls_in_progress::PollsInProgress;
 use crate::record::runtimes::{Runtimes, ThreadRuntime, WorkerLabel, local_queue_depth};
 use crate::record::slot::ActivePoll;
 use crate::record::totals::{KindTotals, WorkerTotals};
@@ -187,6 +188,21 @@ impl Recorder {
     pub(crate) fn lost_events(&self) -> u64 {
         let (workers, ended) = self.workers.with_ended(|ended| ended.lost_events);
         ended + workers.iter().map(|worker| worker.events.lost()).sum::<u64>()
+    }
+
+    /// Returns how many long polls and waits the watchdog has not handled yet.
+    pub(crate) fn pending_events(&self) -> u64 {
+        self.all_workers().iter().map(|worker| worker.events.pending()).sum()
+    }
+
+    /// Returns the polls in progress. After the scope has ended there are none:
+    /// the hooks no longer record when a poll ends.
+    pub(crate) fn polls_in_progress(&self) -> PollsInProgress {
+        let workers = if self.is_live() { self.all_workers() } else { Vec::new() };
+        // Read before the slots, so that no age includes time after its poll.
+        let at = self.clock.reading();
+        let keys = workers.iter().filter_map(|worker| Some((worker.number, worker.active()?.seq))).collect();
+        PollsInProgress { at, keys }
     }
 
     pub(crate) fn kind_snapshots(&self) -> Vec<KindSnapshot> {

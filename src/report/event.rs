@@ -38,8 +38,8 @@ fn message(finding: &Finding) -> String {
         message.push_str(" at ");
         message.push_str(&text::clean(&site.to_string()));
     }
-    message.push_str(" in task ");
-    message.push_str(&text::clean(&finding.task.kind));
+    message.push_str(if finding.tasks.len() > 1 { " in tasks " } else { " in task " });
+    message.push_str(&text::tasks(finding));
     message
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::finding::{Cause, Detail, Evidence, Finding, Frame, FrameKind, Site, Split, TaskInfo, Victims};
+use crate::finding::{
+    Cause, Detail, Evidence, Finding, Frame, FrameKind, Site, Split, TaskInfo, TaskShare, Victims,
+};
 #[cfg(any(feature = "diagnostic", feature = "metrics", feature = "prometheus"))]
 use crate::finding::{FindingsDocument, ProcessInfo, Starved};
 use crate::unix_time;
@@ -23,6 +25,12 @@ pub(crate) fn sleep() -> Finding {
             line: Some(31),
         }),
         task: TaskInfo { kind: "session".to_owned(), spawned_at: Some("src/server.rs:61:9".to_owned()) },
+        tasks: vec![TaskShare {
+            kind: "session".to_owned(),
+            spawned_at: Some("src/server.rs:61:9".to_owned()),
+            count: 12,
+            total: Duration::from_millis(2_410),
+        }],
         count: 12,
         total: Duration::from_millis(2_410),
         max: Duration::from_millis(212),
@@ -44,6 +52,8 @@ pub(crate) fn sleep() -> Finding {
         },
         advice: "use `tokio::time::sleep(..).await`".to_owned(),
         evidence: Evidence::Stack,
+        without_stack: 0,
+        sampled_once: 0,
         stack: vec![
             Frame { function: "clock_nanosleep".to_owned(), file: None, line: None, kind: FrameKind::Native },
             frame(FrameKind::Std, "std::thread::sleep", "library/std/src/thread/mod.rs", 900),
@@ -73,5 +83,6 @@ pub(crate) fn document(findings: Vec<Finding>) -> FindingsDocument {
         starved: Starved::default(),
         suppressed_reports: 0,
         dropped: 0,
+        pending: 0,
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use crate::finding::{Cause, Finding};
+use crate::finding::{Cause, Finding, TaskShare};
 
 /// A longer name or path is cut.
 const MAX_NAME_CHARS: usize = 300;
+/// How many task kinds a report names.
+const MAX_TASK_KINDS: usize = 4;
 
 /// Escapes and cuts `text` so that it cannot move the cursor, change colours,
 /// reorder or hide the text around it, or fill the screen.
@@ -104,6 +106,28 @@ fn totals(finding: &Finding) -> String {
     format!("{times}, {total} in all, {max} at most")
 }
 
+/// Returns the task kind of a finding. If it has several, returns those with
+/// the most time and the part of the finding's time that each of them has.
+pub(crate) fn tasks(finding: &Finding) -> String {
+    if finding.tasks.len() < 2 {
+        return clean(&finding.task.kind);
+    }
+    let total = finding.tasks.iter().map(|share| share.total.as_secs_f64()).sum::<f64>();
+    let share = |share: &TaskShare| {
+        let kind = clean(&share.kind);
+        match share.total.as_secs_f64() / total * 100.0 {
+            percent if percent >= 0.5 => format!("{kind} ({percent:.0} %)"),
+            _ => format!("{kind} (< 1 %)"),
+        }
+    };
+    let mut shares: Vec<_> = finding.tasks.iter().take(MAX_TASK_KINDS).map(share).collect();
+    let rest = finding.tasks.len().saturating_sub(MAX_TASK_KINDS);
+    if rest > 0 {
+        shares.push(count(rest as u64, "more kind", "more kinds"));
+    }
+    shares.join(", ")
+}
+
 /// Returns what blocked: the call, if it is known, or the cause.
 fn subject(finding: &Finding) -> String {
     let is_polling_cause = matches!(finding.cause, Cause::Hog | Cause::Unyielding);
@@ -178,6 +202,22 @@ mod tests {
     fn a_function_without_a_name_is_shown_by_its_module() {
         assert_eq!(function("app::session::run"), "`app::session::run`");
         assert_eq!(function("app::session::{async fn}"), "in `app::session`");
+    }
+
+    #[test]
+    fn several_task_kinds_are_named_with_their_shares() {
+        let mut finding = sample::sleep();
+        assert_eq!(tasks(&finding), "session");
+        let share = |kind: &str, ms| TaskShare {
+            kind: kind.to_owned(),
+            spawned_at: None,
+            count: 1,
+            total: Duration::from_millis(ms),
+        };
+        finding.tasks = vec![share("a", 800), share("b", 198), share("c\n", 2)];
+        assert_eq!(tasks(&finding), r"a (80 %), b (20 %), c\u{a} (< 1 %)");
+        finding.tasks.extend(["d", "e", "f"].map(|kind| share(kind, 0)));
+        assert!(tasks(&finding).ends_with("d (< 1 %), 2 more kinds"), "{}", tasks(&finding));
     }
 
     #[test]

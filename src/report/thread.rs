@@ -1,20 +1,21 @@
 //! The thread that turns evidence into findings and reports them. Symbolising
 //! and writing to a terminal may take long, so the watchdog does neither.
 
+use std::collections::HashSet;
 #[cfg(feature = "diagnostic")]
 use std::io::IsTerminal;
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use crate::diagnose::symbols::Symbols;
 use crate::diagnose::verdict::{self, StallVerdict};
-use crate::evidence::{Message, Phase, StallEvidence};
+use crate::evidence::{LONG_STALL_NANOS, Message, Phase, StallEvidence, StallKey};
 use crate::finding::{Finding, TaskInfo};
 use crate::findings::Findings;
 use crate::fork::{self, WritingReport};
+use crate::outbox::Outbox;
 use crate::owned_thread::OwnedThread;
 use crate::record::hook_status::Hook;
 use crate::record::recorder::Recorder;
@@ -37,7 +38,7 @@ const MAX_REPORTS_PER_MINUTE: u32 = 5;
 /// watchdog's last message; messages before that are handled first.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    _thread: OwnedThread,
+    thread: OwnedThread,
 }
 
 impl Reporter {
@@ -46,7 +47,7 @@ impl Reporter {
         recorder: &Arc<Recorder>,
         self_metrics: &Arc<SelfMetrics>,
         findings: &Arc<Findings>,
-        messages: Receiver<Message>,
+        outbox: &Arc<Outbox>,
         terminal: Terminal,
         max_debug_info_memory: u64,
         on_finding: Option<OnFinding>,
@@ -56,8 +57,8 @@ impl Reporter {
             f64::from(MAX_REPORTS_PER_MINUTE) / 60.0,
             Instant::now(),
         );
-        let (recorder, self_metrics, findings) =
-            (Arc::clone(recorder), Arc::clone(self_metrics), Arc::clone(findings));
+        let (recorder, self_metrics, findings, outbox) =
+            (Arc::clone(recorder), Arc::clone(self_metrics), Arc::clone(findings), Arc::clone(outbox));
         let thread = OwnedThread::spawn("loopscope-report", move || {
             let symbols = Symbols::new(max_debug_info_memory);
             let mut reporter = ReporterLoop {
@@ -69,10 +70,17 @@ impl Reporter {
                 terminal,
                 on_finding,
                 suppressed_reports: 0,
+                reported: HashSet::new(),
             };
-            reporter.run(&messages);
+            reporter.run(&outbox);
         })?;
-        Ok(Self { _thread: thread })
+        Ok(Self { thread })
+    }
+
+    /// Returns whether the calling thread is this thread: it runs the
+    /// application's callback or subscriber.
+    pub(crate) fn is_current(&self) -> bool {
+        self.thread.is_current()
     }
 }
 
@@ -87,26 +95,41 @@ struct ReporterLoop {
     on_finding: Option<OnFinding>,
     /// Reports suppressed by the rate limit since the previous report.
     suppressed_reports: u64,
+    /// The long stalls that were reported before their end.
+    reported: HashSet<StallKey>,
 }
 
 impl ReporterLoop {
-    fn run(&mut self, messages: &Receiver<Message>) {
+    fn run(&mut self, outbox: &Outbox) {
         let generation = fork::generation();
         // The callback or a subscriber may fork. The child ends this loop,
         // because no message would come.
-        while fork::generation() == generation {
-            let Ok(message) = messages.recv() else { return };
-            match message {
-                Message::Stall(stall) => self.add_stall(&stall),
-                Message::Wait(wait) => self.findings.add_wait(wait),
-                Message::Replaced(hook) => self.report_replaced_hook(hook),
-                Message::SignalTaken { given_up, replacement } => {
-                    self.report_signal_change(given_up, replacement);
-                }
-                Message::NoStall(key) => self.findings.retract_stall(key),
-                Message::End => return,
-            }
+        while fork::generation() == generation
+            && let Some(message) = outbox.receive()
+        {
+            // A message that cannot be handled must not end the reports.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| self.handle(message)));
         }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Stall(stall) => self.add_stall(&stall),
+            Message::Progress { key, duration_nanos, times } => {
+                self.findings.add_progress(key, duration_nanos, times);
+            }
+            Message::Wait(wait) => self.findings.add_wait(wait),
+            Message::Replaced(hook) => self.report_replaced_hook(hook),
+            Message::SignalTaken { given_up, replacement } => {
+                self.report_signal_change(given_up, replacement);
+            }
+            Message::NoStall(key) => self.retract(key),
+        }
+    }
+
+    fn retract(&mut self, key: StallKey) {
+        self.reported.remove(&key);
+        self.findings.retract_stall(key);
     }
 
     fn add_stall(&mut self, stall: &StallEvidence) {
@@ -116,34 +139,54 @@ impl ReporterLoop {
                 if matches!(stall.phase, Phase::Ended) {
                     self.self_metrics.count_starvation(stall.times.own(), true);
                 }
-                return self.findings.retract_stall(stall.key);
+                return self.retract(stall.key);
             }
             // An earlier message about the stall may have added a finding.
-            StallVerdict::Ignored => return self.findings.retract_stall(stall.key),
+            StallVerdict::Ignored => return self.retract(stall.key),
         };
         #[cfg(not(tokio_unstable))]
         if stall.kind == self.recorder.unnamed_kind && !verdict::is_single_poll(stall, &mut self.symbols) {
             // It may be several polls: no hook shows where one ends.
-            return self.findings.retract_stall(stall.key);
+            return self.retract(stall.key);
         }
         let kind = self.recorder.kinds.get(stall.kind);
         let task = TaskInfo { kind: kind.name, spawned_at: kind.spawned_at };
-        let Ok(finding) = self.findings.add_stall(stall, task, diagnosis) else {
+        let Ok(added) = self.findings.add_stall(stall, task, diagnosis) else {
             return self.self_metrics.count_dropped(DropReason::TooManyFindings, 1);
         };
         let is_report_due = match stall.phase {
             Phase::Began => false,
-            Phase::Lasts => true,
-            Phase::Ended => finding.count.is_power_of_two(),
+            // The stall may be over by now. Then its end reports it.
+            Phase::Lasts => self.is_in_progress(stall) && self.reported.insert(stall.key),
+            Phase::Ended => {
+                let is_unreported = !self.reported.remove(&stall.key);
+                let is_long = stall.times.own() >= LONG_STALL_NANOS;
+                added.ended_stalls.is_power_of_two() || is_long && is_unreported
+            }
         };
         if is_report_due {
-            self.report(&finding);
+            self.report(&added.finding);
         }
     }
 
-    fn report(&mut self, finding: &Finding) {
-        if let Some(callback) = &self.on_finding {
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| callback(finding)));
+    fn is_in_progress(&self, stall: &StallEvidence) -> bool {
+        self.recorder.polls_in_progress().age_nanos(stall.key, stall.start_nanos).is_some()
+    }
+
+    /// Reports a finding. Each output may take long, so each gets the finding
+    /// as it is then.
+    ///
+    /// Of the stalls whose ends are not known, it includes those that were
+    /// reported as lasting. The others follow in the report of their ends. So
+    /// no two reports of a finding have the same count, and none is lower than
+    /// the one before.
+    fn report(&mut self, id: &str) {
+        let is_reported = |key| self.reported.contains(&key);
+        let finding = || self.findings.for_report(id, &self.recorder.polls_in_progress(), is_reported);
+        if let Some(callback) = &self.on_finding
+            && let Some(finding) = finding()
+        {
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| callback(&finding)));
         }
         if !self.budget.take(Instant::now()) {
             self.suppressed_reports += 1;
@@ -152,9 +195,13 @@ impl ReporterLoop {
         }
         let suppressed_reports = std::mem::take(&mut self.suppressed_reports);
         let _writing = WritingReport::begin();
-        event::emit(finding, suppressed_reports);
-        if self.terminal.is_shown() {
-            print_report(finding, suppressed_reports);
+        if let Some(finding) = finding() {
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| event::emit(&finding, suppressed_reports)));
+        }
+        if self.terminal.is_shown()
+            && let Some(finding) = finding()
+        {
+            print_report(&finding, suppressed_reports);
         }
     }
 

@@ -16,7 +16,6 @@ use crate::report::thread::{OnFinding, Reporter};
 use crate::scope::Scope;
 use crate::scope::state::ScopeState;
 use crate::settings::{Settings, Signals, Terminal};
-use crate::watchdog::outbox::Outbox;
 use crate::watchdog::{Watchdog, WatchdogConfig};
 
 /// Sets up and starts a [`Scope`]: see [`Scope::builder`].
@@ -106,8 +105,10 @@ impl ScopeBuilder {
     ///
     /// A finding is reported at the end of its first stall, each time its
     /// number of stalls has doubled, and when a stall has lasted for one
-    /// second, one minute, ten minutes and one hour. The rate limit of log and
-    /// terminal does not apply to the callback.
+    /// second, one minute, ten minutes and one hour. A stall of one second that
+    /// ends before it is reported is reported at its end. A report does not
+    /// include shorter stalls in progress: they follow when they have ended.
+    /// The rate limit of log and terminal does not apply to the callback.
     ///
     /// loopscope's reporting thread calls it and waits for it to return. If it
     /// panics, the panic is caught.
@@ -212,19 +213,19 @@ impl Scope {
         };
         #[cfg(not(feature = "telemetry"))]
         ScopeBuilder::refuse_telemetry(settings.telemetry)?;
-        let (outbox, messages) = Outbox::new();
         let failed = |name| move |source| StartError::Thread { name, source };
         let reporter = Reporter::start(
             &state.recorder,
             &state.self_metrics,
             &state.findings,
-            messages,
+            &state.outbox,
             settings.terminal,
             settings.max_debug_info_memory,
             builder.on_finding,
         )
         .map_err(failed("loopscope-report"))?;
         let (recorder, self_metrics) = (Arc::clone(&state.recorder), Arc::clone(&state.self_metrics));
+        let outbox = Arc::clone(&state.outbox);
         let watchdog = Watchdog::start(recorder, self_metrics, outbox, WatchdogConfig::from(&settings))
             .map_err(failed("loopscope-watch"))?;
         current::set_default(&state.recorder);

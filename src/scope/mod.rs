@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Runtime;
 
@@ -52,6 +52,7 @@ use crate::watchdog::Watchdog;
 /// scope.block_on(&runtime, async {
 ///     tokio::spawn(async { /* … */ }).await
 /// })?;
+/// assert!(scope.flush(Duration::from_secs(10)));
 /// assert!(scope.findings().findings.is_empty());
 /// # Ok(())
 /// # }
@@ -153,9 +154,55 @@ impl Scope {
 
     /// Returns all findings so far, at most 500, the one with the most total
     /// time first.
+    ///
+    /// A stall that has just ended may not be among them: two threads process
+    /// it first, which takes up to some seconds for the first stall of a
+    /// program. [`FindingsDocument::pending`] says whether something is not
+    /// processed yet. To judge a program at its end, for example in a test,
+    /// call [`flush`](Self::flush) first.
     #[must_use]
     pub fn findings(&self) -> FindingsDocument {
         self.state.findings()
+    }
+
+    /// Waits until everything that the workers have recorded before this call
+    /// is part of the [findings](Self::findings), and has been reported.
+    /// Returns `false` if this takes longer than `timeout`: then the findings
+    /// may be incomplete.
+    ///
+    /// It blocks the calling thread. Call it at the end of a test or program,
+    /// not in a task: there it is a stall itself. The time includes that of the
+    /// callback, the subscriber and the terminal for the reports that are due.
+    /// Within the callback or subscriber it returns `false` at once, because
+    /// the report that called it is not complete.
+    ///
+    /// A poll ends after the task's `JoinHandle` has its result. So the stall
+    /// of the last poll of a task may still be in progress after the task was
+    /// awaited. Then the findings include it as one in progress.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scope = loopscope::Scope::builder().start()?;
+    /// # let runtime = scope.watch(&mut tokio::runtime::Builder::new_multi_thread()).build()?;
+    /// scope.block_on(&runtime, async { std::thread::sleep(Duration::from_millis(50)) });
+    /// assert!(scope.flush(Duration::from_secs(10)), "not everything was processed");
+    /// # #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    /// assert_eq!(scope.findings().findings.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "if it returns `false`, the findings may be incomplete"]
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let (Some(watchdog), Some(reporter)) = (&self.watchdog, &self.reporter) else {
+            return true;
+        };
+        // In a forked child, the lock of the queue may be held for ever.
+        let is_in_child = self.state.recorder.liveness.is_in_child();
+        !is_in_child && !reporter.is_current() && self.state.outbox.flush(timeout, || watchdog.wake())
     }
 
     /// Returns everything that was recorded so far.

@@ -11,6 +11,7 @@ use crate::finding::{
 };
 use crate::findings::Findings;
 use crate::os;
+use crate::outbox::Outbox;
 use crate::record::hook_status::Hook;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::SelfMetrics;
@@ -23,6 +24,7 @@ pub(crate) struct ScopeState {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) self_metrics: Arc<SelfMetrics>,
     pub(crate) findings: Arc<Findings>,
+    pub(crate) outbox: Arc<Outbox>,
     threshold: Duration,
 }
 
@@ -36,6 +38,7 @@ impl ScopeState {
             recorder: Arc::new(recorder),
             self_metrics: Arc::default(),
             findings: Arc::default(),
+            outbox: Arc::default(),
             threshold,
         }
     }
@@ -51,6 +54,7 @@ impl ScopeState {
             recorder: Arc::new(Recorder::new(self.threshold)),
             self_metrics: Arc::default(),
             findings: Arc::default(),
+            outbox: Arc::default(),
             threshold: self.threshold,
         })
     }
@@ -95,6 +99,10 @@ impl Source for ScopeState {
             return child.findings();
         }
         let program = env::current_exe().unwrap_or_default();
+        // Read first: what is no longer pending is part of the findings. An
+        // observation moves from the workers to the outbox, so it may be
+        // counted twice, but it is not left out.
+        let pending = self.recorder.pending_events() + self.outbox.pending();
         FindingsDocument {
             schema: FINDINGS_SCHEMA.to_owned(),
             process: ProcessInfo {
@@ -104,13 +112,14 @@ impl Source for ScopeState {
                 all_tasks: cfg!(tokio_unstable),
             },
             threshold: self.threshold,
-            findings: self.findings.all(),
+            findings: self.findings.all(&self.recorder.polls_in_progress()),
             starved: Starved {
                 count: self.self_metrics.starved_polls(),
                 total: Duration::from_nanos(self.self_metrics.starved_nanos()),
             },
             suppressed_reports: self.self_metrics.suppressed_reports(),
             dropped: self.self_metrics.drops().iter().map(|(_, n)| n).sum(),
+            pending,
         }
     }
 
@@ -118,10 +127,11 @@ impl Source for ScopeState {
         if let Some(child) = self.of_child() {
             return child.stalls(since);
         }
+        let polls = self.recorder.polls_in_progress();
         StallsDocument {
             schema: STALLS_SCHEMA.to_owned(),
-            now: SystemTime::now(),
-            stalls: self.findings.stalls(since.unwrap_or(SystemTime::UNIX_EPOCH)),
+            now: polls.at.wall,
+            stalls: self.findings.stalls(since.unwrap_or(SystemTime::UNIX_EPOCH), &polls),
         }
     }
 

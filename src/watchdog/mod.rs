@@ -17,7 +17,6 @@ mod last_sleep;
 mod lock_search;
 #[cfg(not(tokio_unstable))]
 mod no_progress;
-pub(crate) mod outbox;
 mod pressure;
 #[cfg(stack_capture)]
 mod proc_files;
@@ -45,6 +44,7 @@ use std::time::{Duration, Instant};
 use crate::capture::signal_choice::{self, SignalChange};
 use crate::evidence::Message;
 use crate::os;
+use crate::outbox::Outbox;
 use crate::owned_thread::OwnedThread;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::{DropReason, SelfMetrics};
@@ -55,7 +55,6 @@ use crate::watchdog::hook_audit::HookAudit;
 use crate::watchdog::inspector::Unwinder;
 #[cfg(stack_capture)]
 use crate::watchdog::lock_search::LockSearch;
-use crate::watchdog::outbox::Outbox;
 use crate::watchdog::pressure::Pressure;
 use crate::watchdog::process_clock::ProcessClock;
 use crate::watchdog::worker_monitor::{MonitorContext, WorkerMonitor};
@@ -92,7 +91,7 @@ impl Watchdog {
     pub(crate) fn start(
         recorder: Arc<Recorder>,
         self_metrics: Arc<SelfMetrics>,
-        outbox: Outbox,
+        outbox: Arc<Outbox>,
         config: WatchdogConfig,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -101,6 +100,11 @@ impl Watchdog {
             WatchdogLoop::new(&recorder, &self_metrics, &outbox, config).run(&stopped);
         })?;
         Ok(Self { stop, thread })
+    }
+
+    /// Ends the present sleep of the thread.
+    pub(crate) fn wake(&self) {
+        self.thread.unpark();
     }
 }
 
@@ -179,7 +183,9 @@ impl<'r> WatchdogLoop<'r> {
         let mut idle_since = Instant::now();
         while !stop.load(Relaxed) {
             let sleep = self.time_to_next_pass();
-            thread::park_timeout(sleep);
+            if !self.outbox.is_pass_requested() {
+                thread::park_timeout(sleep);
+            }
             self.process_clock.measure_pause_after_sleep(sleep);
             self.sample_workers();
             if !self.all_idle() {
@@ -196,6 +202,7 @@ impl<'r> WatchdogLoop<'r> {
                         monitor.is_parked() || (has_unparked_threads && monitor.is_idle())
                     };
                     !stop.load(Relaxed)
+                        && !self.outbox.is_pass_requested()
                         && self.generation == Some(self.recorder.generation())
                         && self.monitors.iter().all(is_idle)
                 });
@@ -235,6 +242,7 @@ impl<'r> WatchdogLoop<'r> {
 
     /// Makes one pass over all workers.
     fn sample_workers(&mut self) {
+        self.outbox.begin_pass();
         let generation = self.recorder.generation();
         if self.generation != Some(generation) {
             self.generation = Some(generation);
@@ -282,6 +290,7 @@ impl<'r> WatchdogLoop<'r> {
         }
         #[cfg(stack_capture)]
         self.note_signal();
+        self.outbox.end_pass();
     }
 
     /// Notes which signal the process uses to copy stacks, and reports a change

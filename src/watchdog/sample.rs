@@ -81,6 +81,16 @@ impl ThreadSample {
         self.is_on_cpu || matches!(self.state, b'S' | b'D' | b'?')
     }
 
+    /// Returns whether the thread runs although a capture found it waiting, or
+    /// waits although the capture found it running.
+    pub(crate) fn contradicts(&self, was_on_cpu: bool) -> bool {
+        match self.activity {
+            ThreadActivity::Running => !was_on_cpu,
+            ThreadActivity::InSyscall(_) => was_on_cpu,
+            ThreadActivity::OutsideSyscall | ThreadActivity::Unknown => false,
+        }
+    }
+
     /// Returns whether the thread waits in a system call that no other thread
     /// of the process ends: not for a lock or a message.
     pub(crate) fn waits_for_no_thread(&self) -> bool {

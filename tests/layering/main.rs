@@ -42,6 +42,8 @@ const LIBRARY: &[Rule] = &[
     ("serde_time", &["unix_time"]),
     ("self_metrics", &["snapshot"]),
     ("zeroed", &[]),
+    // Between the watchdog and the report thread.
+    ("outbox", &["evidence", "self_metrics"]),
     // On the workers' threads. Nothing here knows who reads the records.
     ("record", &["os", "snapshot", "source_path", "unix_time", "zeroed"]),
     ("instrument", &["record"]),
@@ -51,7 +53,17 @@ const LIBRARY: &[Rule] = &[
     ("capture", &["build_id", "evidence", "finding", "os"]),
     (
         "watchdog",
-        &["capture", "evidence", "finding", "os", "record", "self_metrics", "settings", "token_bucket"],
+        &[
+            "capture",
+            "evidence",
+            "finding",
+            "os",
+            "outbox",
+            "record",
+            "self_metrics",
+            "settings",
+            "token_bucket",
+        ],
     ),
     // On the report thread. Only `report::thread` uses the recorder.
     ("diagnose", &["build_id", "evidence", "finding", "source_path"]),
@@ -64,6 +76,7 @@ const LIBRARY: &[Rule] = &[
             "evidence",
             "finding",
             "findings",
+            "outbox",
             "record",
             "report",
             "self_metrics",
@@ -83,6 +96,7 @@ const LIBRARY: &[Rule] = &[
             "findings",
             "instrument",
             "os",
+            "outbox",
             "record",
             "report",
             "self_metrics",

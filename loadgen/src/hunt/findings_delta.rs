@@ -1,6 +1,6 @@
 //! The difference of two samples of a server's findings.
 
-use loopscope::{Finding, FindingsDocument};
+use loopscope::{Finding, FindingsDocument, TaskShare};
 
 /// Returns the findings of the time between `before` and `after`: those that
 /// are new, have more stalls, or have an ongoing stall. The server reports the
@@ -38,6 +38,15 @@ fn growth(before: &FindingsDocument, mut finding: Finding) -> Option<Finding> {
     finding.victims.tasks = finding.victims.tasks.saturating_sub(old.victims.tasks);
     finding.victims.waits = finding.victims.waits.saturating_sub(old.victims.waits);
     finding.victims.delay = finding.victims.delay.saturating_sub(old.victims.delay);
+    for share in &mut finding.tasks {
+        let is_same = |old: &&TaskShare| (&old.kind, &old.spawned_at) == (&share.kind, &share.spawned_at);
+        if let Some(old) = old.tasks.iter().find(is_same) {
+            share.count = share.count.saturating_sub(old.count);
+            share.total = share.total.saturating_sub(old.total);
+        }
+    }
+    finding.tasks.retain(|share| share.count > 0 || !share.total.is_zero());
+    finding.tasks.sort_by_key(|share| std::cmp::Reverse(share.total));
     Some(finding)
 }
 

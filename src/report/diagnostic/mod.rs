@@ -89,6 +89,7 @@ fn notes(finding: &Finding) -> Vec<Message<'static>> {
     notes.extend(callers(finding).map(|caller| note("called from", caller)));
     notes.extend(finding.lines_missing.as_deref().map(|reason| note("lines", clean(reason))));
     notes.extend(evidence(finding.evidence).map(|evidence| note("evidence", evidence.to_owned())));
+    notes.extend(weak_stalls(finding).map(|stalls| note("evidence", stalls)));
     if !finding.advice.is_empty() {
         notes.push(Level::HELP.message(clean(&finding.advice)));
     }
@@ -99,10 +100,12 @@ fn notes(finding: &Finding) -> Vec<Message<'static>> {
 }
 
 fn task(finding: &Finding) -> String {
-    let kind = clean(&finding.task.kind);
+    let kinds = text::tasks(finding);
     match &finding.task.spawned_at {
-        Some(at) if *at != finding.task.kind => format!("{kind} (spawned at {})", clean(at)),
-        _ => kind,
+        Some(at) if finding.tasks.len() < 2 && *at != finding.task.kind => {
+            format!("{kinds} (spawned at {})", clean(at))
+        }
+        _ => kinds,
     }
 }
 
@@ -218,6 +221,25 @@ fn place(frame: &Frame) -> String {
         (Some(file), None) => format!("{function} in {}", clean(file)),
         (None, _) => function,
     }
+}
+
+/// Returns how many stalls may belong to another line.
+fn weak_stalls(finding: &Finding) -> Option<String> {
+    let of = |n| format!("{n} of {}", count(finding.count, "stall", "stalls"));
+    let without_stack = (finding.without_stack > 0 && finding.evidence != Evidence::None).then(|| {
+        format!(
+            "{} had no stack: counted here because these tasks were seen to block nowhere else",
+            of(finding.without_stack)
+        )
+    });
+    let sampled_once = (finding.sampled_once > 0).then(|| {
+        format!(
+            "{} had one early sample: most of their time may be at another line",
+            of(finding.sampled_once)
+        )
+    });
+    let parts: Vec<_> = without_stack.into_iter().chain(sampled_once).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// Returns how far the frames can be trusted, if the stack is not exact.

@@ -226,3 +226,14 @@ fn the_source_is_read_from_below_the_current_directory() {
         Some(Site { function: "f".to_owned(), file: Some("src/finding.rs".to_owned()), line: Some(1) });
     assert!(diagnostic(&finding, false).contains("\n1 | //! Findings and stalls"));
 }
+
+#[test]
+fn a_finding_says_how_many_stalls_may_be_at_another_line() {
+    let mut finding = sample::sleep();
+    assert!(!diagnostic(&finding, false).contains("evidence:"));
+    finding.without_stack = 5;
+    finding.sampled_once = 2;
+    let text = diagnostic(&finding, false);
+    assert!(text.contains("evidence: 5 of 12 stalls had no stack"), "{text}");
+    assert!(text.contains("2 of 12 stalls had one early sample"), "{text}");
+}

@@ -1,11 +1,11 @@
 //! What the monitors of all workers share.
 
+use crate::outbox::Outbox;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::SelfMetrics;
 use crate::settings::Signals;
 use crate::token_bucket::TokenBucket;
 use crate::watchdog::inspector::{CaptureTools, Unwinder};
-use crate::watchdog::outbox::Outbox;
 use crate::watchdog::process_clock::ProcessClock;
 
 /// What a monitor needs in addition to its worker.

@@ -73,7 +73,6 @@ impl WorkerMonitor {
             runtime: Arc::clone(&self.runtime),
             held_driver: false,
             kind: first.kind,
-            start_unix_ns: clock.unix_nanos(first.start),
             start_nanos: clock.since_start(first.start),
             duration_nanos: context.process_clock.wall(run.start(), now),
             times: run.splitter.split(elapsed),

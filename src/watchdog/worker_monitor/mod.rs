@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use crate::evidence::{Message, Phase, StallEvidence, TaskWait, TimeSplit};
+use crate::evidence::{Capture, LONG_STALL_NANOS, Message, Phase, StallEvidence, TaskWait, TimeSplit};
 use crate::os::ThreadInfo;
 use crate::record::clock::Ticks;
 use crate::record::kinds::KindId;
@@ -36,7 +36,7 @@ use crate::watchdog::worker_monitor::tracked_poll::TrackedPoll;
 
 const SECOND: u64 = 1_000_000_000;
 /// A stall is reported again at each of these own times, before its end.
-const ONGOING_REPORT_NANOS: [u64; 4] = [SECOND, 60 * SECOND, 600 * SECOND, 3600 * SECOND];
+const ONGOING_REPORT_NANOS: [u64; 4] = [LONG_STALL_NANOS, 60 * SECOND, 600 * SECOND, 3600 * SECOND];
 
 /// The monitor of one worker.
 pub(crate) struct WorkerMonitor {
@@ -112,6 +112,8 @@ impl WorkerMonitor {
                 self.handle_event(event, after, context);
             }
         }
+        self.end_without_event(context);
+        worker.events.set_handled();
         let active = worker.active();
         self.quiet_time.update(&worker, active.is_some(), context.recorder);
         #[cfg(not(tokio_unstable))]
@@ -126,13 +128,16 @@ impl WorkerMonitor {
         }
         self.finish_tracking(context);
         let threshold = context.recorder.threshold_nanos;
-        self.tracked = active.map(|poll| {
-            TrackedPoll::new(poll, self.splitter_from(poll.start, context.process_clock), threshold)
-        });
+        self.tracked = active.map(|poll| self.tracked_poll(poll, context.process_clock, threshold));
         // Most polls end before this age.
         if self.tracked_poll_age_nanos(context.process_clock).is_some_and(|nanos| nanos >= threshold / 4) {
             self.sample_tracked_poll(context);
         }
+    }
+
+    fn tracked_poll(&self, poll: ActivePoll, clock: &ProcessClock, threshold_nanos: u64) -> TrackedPoll {
+        let lost_polls = self.worker.events.lost_polls();
+        TrackedPoll::new(poll, self.splitter_from(poll.start, clock), lost_polls, threshold_nanos)
     }
 
     /// Returns a splitter for a poll that has begun at `start`.
@@ -222,6 +227,7 @@ impl WorkerMonitor {
         let Some(sample) = context.process_clock.sample(inspector) else { return };
         tracked.paused_nanos = context.process_clock.paused(tracked.poll.start, sample.times.at);
         let age = context.process_clock.wall(tracked.poll.start, sample.times.at);
+        tracked.last_sample = Some((age, sample));
         let thread = inspector.thread();
         self.readings = [Some((thread, sample.times)), self.readings[0]];
         let before = self.last_sample.replace((thread, sample)).filter(|(sampled, _)| *sampled == thread);
@@ -244,8 +250,10 @@ impl WorkerMonitor {
         let is_deferred = is_due && inspector.defers_capture(&sample, context.signals);
         if !is_deferred && tracked.take_due_capture(&sample, before.as_ref(), times) {
             // A second capture of one stall must not use up the budget for the
-            // first capture of another.
-            let is_granted = if tracked.captures.is_empty() {
+            // first capture of another, unless the thread now does something
+            // else: without it, all the time would count for the first line.
+            let is_required = tracked.captures.last().is_none_or(|last| sample.contradicts(last.on_cpu));
+            let is_granted = if is_required {
                 context.capture_budget.take(Instant::now())
             } else {
                 context.capture_budget.take_spare(Instant::now())
@@ -264,6 +272,7 @@ impl WorkerMonitor {
     }
 
     /// Reports the tracked poll at its first capture, and at each milestone.
+    /// Between them, says how long it lasts.
     fn report_progress(&mut self, times: TimeSplit, age_nanos: u64, context: &MonitorContext<'_>) {
         let milestone = ONGOING_REPORT_NANOS.iter().filter(|nanos| times.own() >= **nanos).count();
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
@@ -273,8 +282,15 @@ impl WorkerMonitor {
         };
         if let Some(mut tracked) = self.tracked.take_if(is_unreported) {
             tracked.reported_milestone = Some(milestone);
+            tracked.told_nanos = times.own();
             self.report(&tracked, phase, age_nanos, times, context);
             self.tracked = Some(tracked);
+        } else if let Some(tracked) = &mut self.tracked
+            && tracked.take_due_progress(times.own())
+        {
+            let key = (self.index, tracked.poll.seq);
+            let progress = Message::Progress { key, duration_nanos: age_nanos, times };
+            context.outbox.send(progress, context.self_metrics);
         }
     }
 
@@ -295,9 +311,40 @@ impl WorkerMonitor {
         let has_no_end_event = context.recorder.has_no_end_event(&tracked.poll);
         let ActivePoll { seq, start, kind, .. } = tracked.poll;
         let is_sampled = tracked.splitter.has_sample();
-        self.finished = Some(tracked);
+        // The end event of an earlier poll would have come before.
+        if let Some(earlier) = self.finished.replace(tracked) {
+            self.end_reported(&earlier, context);
+        }
         if has_no_end_event && is_sampled {
             self.finish_poll(seq, kind, start..context.recorder.clock.ticks(), None, context);
+        }
+    }
+
+    /// Ends the finished poll if its end event may be among those that found
+    /// the ring full.
+    fn end_without_event(&mut self, context: &MonitorContext<'_>) {
+        let lost = self.worker.events.lost_polls();
+        if let Some(finished) = self.finished.take_if(|finished| finished.lost_polls != lost) {
+            self.end_reported(&finished, context);
+        }
+    }
+
+    /// Ends a reported poll without an end event, so that it does not stay in
+    /// progress. It counts with the time for which the samples show it.
+    fn end_reported(&self, tracked: &TrackedPoll, context: &MonitorContext<'_>) {
+        if tracked.reported_milestone.is_some()
+            && let Some((age, _)) = tracked.last_sample
+        {
+            self.report(tracked, Phase::Ended, age, tracked.times(age), context);
+        }
+    }
+
+    /// Returns what is known of a stall that ended before its first capture
+    /// was due.
+    fn capture_of_last_sample(&self, tracked: &TrackedPoll, times: TimeSplit) -> Capture {
+        match (&self.inspector, tracked.last_sample) {
+            (Some(inspector), Some((age, sample))) => inspector.capture_without_stack(age, &sample),
+            _ => Capture::without_stack(0, times.on_cpu > times.off_cpu, None),
         }
     }
 
@@ -349,7 +396,7 @@ impl WorkerMonitor {
         let duration = clock.wall(time.start, time.end);
         let mut tracked = self.finished.take_if(|tracked| tracked.poll.seq == seq).unwrap_or_else(|| {
             let poll = ActivePoll { seq, start: time.start, task: 0, kind, is_named: false };
-            TrackedPoll::new(poll, self.splitter_from(time.start, clock), threshold)
+            self.tracked_poll(poll, clock, threshold)
         });
         tracked.paused_nanos = clock.paused(time.start, time.end);
         tracked.poll.kind = kind;
@@ -363,7 +410,10 @@ impl WorkerMonitor {
         // have been a stall.
         let is_unread = after.is_none() && !tracked.splitter.has_sample() && age >= threshold;
         context.self_metrics.count_starvation(duration.saturating_sub(times.own()), !is_stall && !is_unread);
-        if (is_stall && tracked.captures.is_empty()) || is_unread {
+        if is_stall && tracked.captures.is_empty() {
+            tracked.captures.push(self.capture_of_last_sample(&tracked, times));
+        }
+        if is_unread {
             context.self_metrics.count_dropped(DropReason::EndedBeforeCapture, 1);
         } else if is_stall {
             self.report(&tracked, Phase::Ended, duration, times, context);
@@ -392,7 +442,6 @@ impl WorkerMonitor {
             runtime: Arc::clone(&self.runtime),
             held_driver: tracked.driver.is_held(),
             kind: tracked.poll.kind,
-            start_unix_ns: context.recorder.clock.unix_nanos(tracked.poll.start),
             start_nanos: context.recorder.clock.since_start(tracked.poll.start),
             duration_nanos,
             times,

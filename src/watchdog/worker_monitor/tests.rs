@@ -1,17 +1,17 @@
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::*;
 use crate::evidence::TimeSplit;
 use crate::os;
+use crate::outbox::Outbox;
 use crate::record::recorder::Recorder;
 use crate::record::runtimes::WorkerLabel;
 use crate::self_metrics::SelfMetrics;
 use crate::settings::Signals;
 use crate::token_bucket::TokenBucket;
 use crate::watchdog::inspector::Unwinder;
-use crate::watchdog::outbox::Outbox;
 use crate::watchdog::procfs::ProcReader;
 use crate::watchdog::sample::{ThreadActivity, ThreadTimes};
 use crate::watchdog::worker_monitor::tracked_poll::{count_wakes, has_just_woken};
@@ -64,7 +64,6 @@ struct HangFixture {
     signals: Signals,
     process_clock: ProcessClock,
     outbox: Outbox,
-    messages: Receiver<Message>,
 }
 
 impl HangFixture {
@@ -72,7 +71,6 @@ impl HangFixture {
         let mut recorder = Recorder::new(Duration::from_millis(10));
         let (clock, time) = crate::record::clock::Clock::mock();
         recorder.clock = clock;
-        let (outbox, messages) = Outbox::new();
         let hung = HungThread::new(&recorder);
         Self {
             monitor: WorkerMonitor::new(0, Arc::clone(&hung.worker)),
@@ -85,8 +83,7 @@ impl HangFixture {
             recorder,
             time,
             hung,
-            outbox,
-            messages,
+            outbox: Outbox::default(),
         }
     }
 
@@ -115,7 +112,7 @@ impl HangFixture {
             Message::Stall(stall) => Some(stall),
             _ => None,
         };
-        self.messages.try_iter().filter_map(stall).collect()
+        std::iter::from_fn(|| self.outbox.try_receive()).filter_map(stall).collect()
     }
 
     /// Samples the tracked poll's thread, as a pass does after it has read the
@@ -172,7 +169,7 @@ fn a_poll_that_ends_before_its_sample_starts_no_stall() {
     fixture.hung.wait_until_blocked(&fixture.recorder.clock);
     fixture.time.increment(Duration::from_secs(60));
     fixture.sample_tracked_poll();
-    assert!(fixture.messages.try_recv().is_err());
+    assert!(fixture.outbox.try_receive().is_none());
     fixture.end();
 }
 

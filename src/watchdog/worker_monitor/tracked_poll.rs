@@ -14,6 +14,9 @@ const JUST_WOKEN_CPU_DIVISOR: u64 = 4;
 /// wakes each time when the watchdog samples it.
 const MAX_SKIPPED_WAKES: u32 = 8;
 
+/// A progress message is due after this time at the latest.
+const MAX_PROGRESS_STEP_NANOS: u64 = 1_000_000_000;
+
 /// A poll that was in progress in some pass.
 pub(super) struct TrackedPoll {
     pub(super) poll: ActivePoll,
@@ -36,10 +39,21 @@ pub(super) struct TrackedPoll {
     /// The milestone of the latest report: how many ages of
     /// [`ONGOING_REPORT_NANOS`](super::ONGOING_REPORT_NANOS) had passed.
     pub(super) reported_milestone: Option<usize>,
+    /// The own time of the latest report or progress message.
+    pub(super) told_nanos: u64,
+    /// The latest sample, and the age at which it was taken.
+    pub(super) last_sample: Option<(u64, ThreadSample)>,
+    /// How many polls had found the ring of events full when this one began.
+    pub(super) lost_polls: u64,
 }
 
 impl TrackedPoll {
-    pub(super) fn new(poll: ActivePoll, splitter: TimeSplitter, threshold_nanos: u64) -> Self {
+    pub(super) fn new(
+        poll: ActivePoll,
+        splitter: TimeSplitter,
+        lost_polls: u64,
+        threshold_nanos: u64,
+    ) -> Self {
         Self {
             poll,
             splitter,
@@ -53,6 +67,9 @@ impl TrackedPoll {
             wakes: 0,
             driver: DriverCheck::new(threshold_nanos),
             reported_milestone: None,
+            told_nanos: 0,
+            last_sample: None,
+            lost_polls,
         }
     }
 
@@ -81,6 +98,18 @@ impl TrackedPoll {
         let is_due = own >= self.next_capture_nanos && !is_skipped;
         while is_due && self.next_capture_nanos <= own {
             self.next_capture_nanos *= 2;
+        }
+        is_due
+    }
+
+    /// Returns whether the reporting thread should be told how long the poll
+    /// lasts: its own time has grown by an eighth, or by a second, since the
+    /// last message.
+    pub(super) fn take_due_progress(&mut self, own_nanos: u64) -> bool {
+        let step = (self.told_nanos / 8).min(MAX_PROGRESS_STEP_NANOS);
+        let is_due = self.reported_milestone.is_some() && own_nanos >= self.told_nanos + step;
+        if is_due {
+            self.told_nanos = own_nanos;
         }
         is_due
     }

@@ -1,0 +1,299 @@
+use std::time::Duration;
+
+use super::*;
+use crate::evidence;
+use crate::finding::{Detail, Evidence, FrameKind};
+use crate::record::clock::ClockReading;
+
+fn stall(phase: Phase, seq: u64, start_ms: u64, ms: u64) -> StallEvidence {
+    StallEvidence {
+        phase,
+        polls: 1,
+        key: (0, seq),
+        worker: "0".to_owned(),
+        runtime: Arc::from("main"),
+        held_driver: false,
+        kind: crate::record::kinds::KindId::OTHER,
+        start_nanos: start_ms * 1_000_000,
+        duration_nanos: ms * 1_000_000,
+        times: TimeSplit { off_cpu: ms * 1_000_000, ..TimeSplit::default() },
+        captures: vec![evidence::Capture::without_stack(0, false, None)],
+    }
+}
+
+fn wait(start: u64, end: u64, task: u64) -> TaskWait {
+    TaskWait { nanos: start..end, task, runtime: Arc::from("main"), is_long: true }
+}
+
+fn diagnosis(id: &str) -> Diagnosis {
+    Diagnosis {
+        id: id.to_owned(),
+        cause: Cause::Sleep,
+        primitive: None,
+        site: None,
+        advice: String::new(),
+        evidence: Evidence::None,
+        stack: Vec::new(),
+        lines_missing: None,
+        detail: Detail::default(),
+        lock_holder: None,
+    }
+}
+
+fn task() -> TaskInfo {
+    TaskInfo { kind: "t".to_owned(), spawned_at: None }
+}
+
+/// Returns the polls in progress of worker 0, ten seconds after the start of
+/// the recorder's clock.
+fn polls(seqs: &[u64]) -> PollsInProgress {
+    let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    PollsInProgress {
+        at: ClockReading { wall, nanos: 10_000_000_000 },
+        keys: seqs.iter().map(|seq| (0, *seq)).collect(),
+    }
+}
+
+/// Adds a stall and returns its finding, with no poll in progress.
+fn add(findings: &Findings, stall: &StallEvidence, diagnosis: Diagnosis) -> Finding {
+    let added = findings.add_stall(stall, task(), diagnosis).unwrap();
+    get(findings, &added.finding, &polls(&[]))
+}
+
+fn get(findings: &Findings, id: &str, polls: &PollsInProgress) -> Finding {
+    findings.for_report(id, polls, |_| true).unwrap()
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn a_stall_counts_once_however_often_it_is_added() {
+    let findings = Findings::default();
+    findings.add_stall(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("a")).unwrap();
+    let began = get(&findings, "a", &polls(&[1]));
+    assert_eq!(began.count, 1, "the stall in progress");
+    assert_eq!(began.ongoing, Some(Duration::from_secs(9)));
+    findings.add_stall(&stall(Phase::Lasts, 1, 1000, 20), task(), diagnosis("a")).unwrap();
+    let added = findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+    assert_eq!(added, AddedStall { finding: "a".to_owned(), ended_stalls: 1 });
+    let ended = get(&findings, "a", &polls(&[1]));
+    assert_eq!((ended.count, ended.ongoing, ended.total), (1, None, 30 * MS));
+    assert_eq!(findings.stalls(SystemTime::UNIX_EPOCH, &polls(&[])).len(), 1);
+}
+
+/// The end of a stall may wait in the queue for seconds.
+#[test]
+fn a_stall_that_is_over_is_not_in_progress_and_counts_with_what_is_proven() {
+    let findings = Findings::default();
+    findings.add_stall(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("a")).unwrap();
+    findings.add_stall(&stall(Phase::Began, 3, 1100, 10), task(), diagnosis("a")).unwrap();
+    let times = TimeSplit { off_cpu: 40_000_000, run_queue: 8_000_000, ..TimeSplit::default() };
+    findings.add_progress((0, 1), 48_000_000, times);
+    let finding = get(&findings, "a", &polls(&[]));
+    assert_eq!((finding.count, finding.total, finding.max), (2, 50 * MS, 40 * MS));
+    assert_eq!(finding.ongoing, None);
+    assert_eq!(findings.all(&polls(&[]))[0].ongoing, Some(48 * MS), "its end is near");
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+    findings.0.lock().ongoing.values_mut().for_each(|ongoing| ongoing.updated_at = long_ago);
+    assert_eq!(findings.all(&polls(&[]))[0].ongoing, None, "a callback delays its end");
+    let [first, second] = &findings.stalls(SystemTime::UNIX_EPOCH, &polls(&[3]))[..] else { panic!() };
+    let length = |stall: &Stall| stall.end.map(|end| end.duration_since(stall.start).unwrap());
+    assert_eq!((length(first), length(second)), (Some(48 * MS), None));
+    assert_eq!(get(&findings, "a", &polls(&[3])).ongoing, Some(Duration::from_millis(8_900)));
+    assert_eq!(findings.all(&polls(&[3]))[0].ongoing, Some(Duration::from_millis(8_900)));
+}
+
+#[test]
+fn a_report_leaves_out_the_stalls_that_are_not_included() {
+    let findings = Findings::default();
+    for (phase, seq) in [(Phase::Ended, 1), (Phase::Began, 3), (Phase::Lasts, 5)] {
+        findings.add_stall(&stall(phase, seq, 1000, 10), task(), diagnosis("a")).unwrap();
+    }
+    let report = |keys: &[StallKey]| {
+        let finding = findings.for_report("a", &polls(&[3, 5]), |key| keys.contains(&key)).unwrap();
+        (finding.count, finding.total, finding.ongoing.is_some())
+    };
+    assert_eq!(report(&[]), (1, 10 * MS, false));
+    assert_eq!(report(&[(0, 5)]), (2, 20 * MS, true));
+}
+
+#[test]
+fn totals_never_decrease_while_a_stall_lasts_and_ends() {
+    let findings = Findings::default();
+    let mut last = Duration::ZERO;
+    let mut check = |shown: &str| {
+        let total = get(&findings, "a", &polls(&[1])).total;
+        assert!(total >= last, "{shown}: {total:?} after {last:?}");
+        last = total;
+    };
+    for (phase, ms) in [(Phase::Began, 10), (Phase::Lasts, 1_000), (Phase::Ended, 1_010)] {
+        findings.add_stall(&stall(phase, 1, 1000, ms), task(), diagnosis("a")).unwrap();
+        check("a message");
+        // The split of an earlier sample may show less time.
+        findings.add_progress((0, 1), ms * 1_000_000, TimeSplit { on_cpu: 5, ..TimeSplit::default() });
+        check("less proven time");
+    }
+    assert_eq!(last, 1_010 * MS);
+}
+
+#[test]
+fn setting_the_wall_clock_moves_all_stalls_alike() {
+    let findings = Findings::default();
+    findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+    findings.add_stall(&stall(Phase::Began, 3, 2000, 10), task(), diagnosis("a")).unwrap();
+    let mut now = polls(&[3]);
+    let read = |polls: &PollsInProgress| {
+        let stalls = findings.stalls(SystemTime::UNIX_EPOCH, polls);
+        let before_now = |stall: &Stall| polls.at.wall.duration_since(stall.start).unwrap();
+        (before_now(&stalls[0]), before_now(&stalls[1]), findings.all(polls)[0].ongoing)
+    };
+    let before = read(&now);
+    assert_eq!(before, (Duration::from_secs(9), Duration::from_secs(8), Some(Duration::from_secs(8))));
+    now.at.wall += Duration::from_secs(3600);
+    assert_eq!(read(&now), before);
+    now.at.wall -= Duration::from_secs(7200);
+    assert_eq!(read(&now), before);
+}
+
+#[test]
+fn a_finding_has_all_its_kinds_with_their_shares() {
+    let findings = Findings::default();
+    let task = |kind: &str| TaskInfo { kind: kind.to_owned(), spawned_at: None };
+    findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task("b"), diagnosis("a")).unwrap();
+    findings.add_stall(&stall(Phase::Ended, 3, 1100, 40), task("c"), diagnosis("a")).unwrap();
+    findings.add_stall(&stall(Phase::Ended, 5, 1200, 20), task("b"), diagnosis("a")).unwrap();
+    findings.add_stall(&stall(Phase::Began, 7, 1300, 10), task("d"), diagnosis("a")).unwrap();
+    let finding = get(&findings, "a", &polls(&[7]));
+    let shares: Vec<_> = finding.tasks.iter().map(|t| (&*t.kind, t.count, t.total)).collect();
+    assert_eq!(shares, [("b", 2, 50 * MS), ("c", 1, 40 * MS), ("d", 1, 10 * MS)]);
+    assert_eq!(finding.task.kind, "d");
+    assert_eq!((finding.count, finding.total), (4, 100 * MS));
+}
+
+/// Stalls beyond the capture budget have no stack.
+#[test]
+fn a_stall_without_a_stack_counts_for_the_only_finding_of_any_kind_that_it_has_had() {
+    let findings = Findings::default();
+    let task = |kind: &str| TaskInfo { kind: kind.to_owned(), spawned_at: None };
+    let frame = crate::finding::Frame {
+        function: "f".to_owned(),
+        file: None,
+        line: None,
+        kind: FrameKind::Application,
+    };
+    let with_stack = |id: &str| Diagnosis { stack: vec![frame.clone()], ..diagnosis(id) };
+    let without_stack = diagnosis("no line");
+    let mut seq = 1;
+    let mut add = |kind: &str, diagnosis: Diagnosis| {
+        seq += 2;
+        findings.add_stall(&stall(Phase::Ended, seq, seq, 10), task(kind), diagnosis).unwrap().finding
+    };
+    for kind in ["s0", "s1", "s2", "s3"] {
+        add(kind, with_stack("line"));
+    }
+    for kind in ["s0", "s1", "s2", "s3"] {
+        assert_eq!(add(kind, without_stack.clone()), "line", "{kind}");
+    }
+    assert_eq!(add("s4", without_stack.clone()), "no line", "no stall of this kind had a stack");
+    add("s1", with_stack("another line"));
+    assert_eq!(add("s1", without_stack.clone()), "no line", "either of the two lines may be right");
+    assert_eq!(add("s2", without_stack), "line");
+}
+
+#[test]
+fn the_machines_time_is_not_in_the_totals() {
+    let findings = Findings::default();
+    let times =
+        TimeSplit { on_cpu: 1_000_000, run_queue: 40_000_000, off_cpu: 29_000_000, unknown: 10_000_000 };
+    let slow = StallEvidence { times, ..stall(Phase::Ended, 1, 1000, 100) };
+    let finding = add(&findings, &slow, diagnosis("a"));
+    let ms = Duration::from_millis;
+    assert_eq!((finding.total, finding.max, finding.split.own()), (ms(30), ms(30), ms(30)));
+    assert_eq!((finding.split.paused, finding.split.not_own()), (ms(20), ms(70)));
+    let sleep = findings.causes().into_iter().find(|cause| cause.cause == Cause::Sleep).unwrap();
+    assert_eq!((sleep.durations.count, sleep.durations.sum), (1, ms(30)));
+}
+
+#[test]
+fn a_wrong_first_diagnosis_leaves_no_finding() {
+    let findings = Findings::default();
+    findings.add_stall(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("guess")).unwrap();
+    findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("truth")).unwrap();
+    let ids: Vec<_> = findings.all(&polls(&[])).into_iter().map(|finding| finding.id).collect();
+    assert_eq!(ids, ["truth"]);
+}
+
+#[test]
+fn waits_count_whether_added_before_or_after_the_stall() {
+    let findings = Findings::default();
+    findings.add_wait(wait(1_005_000_000, 1_020_000_000, 7));
+    findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+    findings.add_wait(wait(1_020_000_000, 1_040_000_000, 8));
+    findings.add_wait(wait(2_000_000_000, 2_040_000_000, 9));
+    let victims = findings.all(&polls(&[]))[0].victims;
+    assert_eq!((victims.tasks, victims.waits), (2, 2));
+    assert_eq!(victims.delay, Duration::from_millis(25));
+}
+
+#[test]
+fn each_task_and_each_wait_counts_once() {
+    let findings = Findings::default();
+    let ms = |ms: u64| ms * 1_000_000;
+    // One task waits twice for one stall, another once for two stalls.
+    findings.add_wait(wait(ms(1000), ms(1011), 7));
+    findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+    findings.add_wait(wait(ms(1015), ms(1030), 7));
+    findings.add_wait(wait(ms(1020), ms(1050), 8));
+    findings.add_stall(&stall(Phase::Ended, 2, 1035, 30), task(), diagnosis("a")).unwrap();
+    let victims = findings.all(&polls(&[]))[0].victims;
+    assert_eq!((victims.tasks, victims.waits), (2, 3));
+    assert_eq!(victims.delay, Duration::from_millis(11 + 15 + 10 + 15));
+}
+
+#[test]
+fn an_estimate_of_tasks_never_exceeds_the_waits() {
+    let findings = Findings::default();
+    findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+    for task in 0..2_000 {
+        findings.add_wait(wait(1_005_000_000, 1_010_000_000, task));
+    }
+    let victims = findings.all(&polls(&[]))[0].victims;
+    assert_eq!(victims.waits, 2_000);
+    assert!((1_800..=2_000).contains(&victims.tasks), "{victims:?}");
+    assert!(victims.is_estimate());
+}
+
+#[test]
+fn the_best_evidence_and_then_the_most_frequent_line_is_shown() {
+    let findings = Findings::default();
+    let at = |line: Option<u32>, evidence| Diagnosis {
+        site: Some(crate::finding::Site { function: "f".to_owned(), file: None, line }),
+        evidence,
+        ..diagnosis("a")
+    };
+    let line_after = |seq, diagnosis| {
+        let finding = add(&findings, &stall(Phase::Ended, seq, seq, 10), diagnosis);
+        finding.site.unwrap().line
+    };
+    assert_eq!(line_after(1, at(Some(7), Evidence::Leaf)), Some(7));
+    assert_eq!(line_after(2, at(Some(8), Evidence::Stack)), Some(8), "better evidence");
+    assert_eq!(line_after(3, at(Some(7), Evidence::Leaf)), Some(8));
+    assert_eq!(line_after(4, at(Some(9), Evidence::Stack)), Some(9));
+    assert_eq!(line_after(5, at(Some(9), Evidence::Stack)), Some(9));
+    assert_eq!(line_after(6, at(Some(8), Evidence::Stack)), Some(8), "equally frequent, and more recent");
+    assert_eq!(
+        line_after(7, at(None, Evidence::Stack)),
+        Some(8),
+        "a diagnosis without a line does not replace one with a line"
+    );
+}
+
+#[test]
+fn the_number_of_findings_is_bounded() {
+    let findings = Findings::default();
+    for n in 0..MAX_FINDINGS as u64 {
+        findings.add_stall(&stall(Phase::Ended, n, n, 10), task(), diagnosis(&n.to_string())).unwrap();
+    }
+    assert!(findings.add_stall(&stall(Phase::Ended, 9999, 1, 10), task(), diagnosis("more")).is_err());
+    assert!(findings.add_stall(&stall(Phase::Ended, 9998, 1, 10), task(), diagnosis("7")).is_ok());
+}
