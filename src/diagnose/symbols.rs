@@ -325,6 +325,3 @@ fn unknown_frame(address: &CodeAddress) -> Frame {
 fn is_library(module: &str) -> bool {
     module.is_empty() || module.contains(".so") || module.starts_with('[')
 }
-
-#[cfg(test)]
-mod tests;
