@@ -55,16 +55,23 @@ struct Mapping<'l> {
     path: &'l str,
 }
 
+const MAPS_PATH: &str = "/proc/self/maps";
+
 /// The open file `/proc/self/maps`. It stays open, because there may be no free
 /// descriptor when it is needed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct MapsFile(Option<File>);
 
 impl MapsFile {
+    pub(crate) fn open() -> Self {
+        Self(File::open(MAPS_PATH).ok())
+    }
+
+    /// Reads the list as it is now.
     pub(crate) fn read(&mut self) -> Option<MapsList> {
         let start = Instant::now();
         if self.0.is_none() {
-            self.0 = File::open("/proc/self/maps").ok();
+            *self = Self::open();
         }
         let file = self.0.as_mut()?;
         let mut bytes = Vec::new();
@@ -282,7 +289,7 @@ mod tests {
     #[test]
     fn the_running_program_is_found_with_its_unwind_tables() {
         let here = function_of_this_program as *const () as u64;
-        let modules = MapsFile::default().read().unwrap().modules(&[]);
+        let modules = MapsFile::open().read().unwrap().modules(&[]);
         let program = modules.iter().find(|module| module.holds_code(here)).unwrap();
         assert!(program.range.contains(&here));
         assert!(program.eh_frame.as_ref().is_some_and(|section| section.bytes.len() > 1000));

@@ -53,17 +53,23 @@ pub(crate) struct Unwinder {
 }
 
 impl Unwinder {
+    /// Creates an unwinder. Opens what it reads later, because there may be no
+    /// free descriptor then.
     pub(crate) fn new() -> Self {
-        let mut unwinder = Self {
+        Self {
             framehop: UnwinderNative::new(),
             cache: CacheNative::new(),
             modules: Vec::new(),
-            maps: MapsFile::default(),
+            maps: MapsFile::open(),
             listed_at: Instant::now(),
             listing_time: Duration::ZERO,
-        };
-        unwinder.refresh(0);
-        unwinder
+        }
+    }
+
+    /// Reads which modules are mapped, so that the first stack need not wait
+    /// for it.
+    pub(crate) fn list_modules(&mut self) {
+        self.refresh(0);
     }
 
     /// Brings the list of modules up to date: libraries may have been loaded
