@@ -346,6 +346,49 @@ fn no_descriptors() {
     assert_line(&found.expect("the library's line is found"), 23);
 }
 
+/// Copies this program to a folder.
+fn copy_of_this_program(folder: &Folder) -> PathBuf {
+    let program = folder.0.join("program");
+    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    program
+}
+
+#[test]
+fn the_program_itself_has_lines_from_a_separate_file() {
+    if !has_tool("objcopy") {
+        return;
+    }
+    let folder = Folder::new("separate");
+    let program = copy_of_this_program(&folder);
+    run_tool("objcopy", &["--only-keep-debug", "program", "lines.debug"], &folder.0);
+    run_tool("objcopy", &["--strip-all", "--add-gnu-debuglink=lines.debug", "program"], &folder.0);
+    run_scenario(&program, "first_finding");
+}
+
+#[test]
+fn a_program_without_debug_information_says_what_gives_lines() {
+    if !has_tool("objcopy") {
+        return;
+    }
+    let folder = Folder::new("bare");
+    let program = copy_of_this_program(&folder);
+    run_tool("objcopy", &["--strip-debug", "program"], &folder.0);
+    run_scenario(&program, "no_lines");
+}
+
+#[test]
+#[ignore = "a scenario"]
+fn no_lines() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    runtime.block_on(async { loopscope::spawn("first", async { sleeps() }).await }).unwrap();
+    let found = finding(&scope, "first");
+    assert!(found.stack.iter().all(|frame| frame.line.is_none()), "{found:#?}");
+    assert!(found.stack.iter().any(|frame| frame.function.ends_with("::sleeps")), "{found:#?}");
+    let missing = found.lines_missing.as_deref().unwrap_or_default();
+    assert!(missing.contains("`debug = \"line-tables-only\"`"), "{found:#?}");
+}
+
 const EXTRA_STRING_BYTES: u64 = 300_000_000;
 /// The memory that the first finding may take.
 const MAX_GROWTH_BYTES: u64 = 30_000_000;
@@ -356,8 +399,7 @@ fn large_debug_information_is_not_copied_to_memory() {
         return;
     }
     let folder = Folder::new("large");
-    let program = folder.0.join("program");
-    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    let program = copy_of_this_program(&folder);
     run_tool("objcopy", &["--dump-section", ".debug_str=strings", "program", "/dev/null"], &folder.0);
     let strings = File::options().write(true).open(folder.0.join("strings")).unwrap();
     strings.set_len(strings.metadata().unwrap().len() + EXTRA_STRING_BYTES).unwrap();

@@ -4,11 +4,11 @@
 //! from the symbol table. A stripped program gives only addresses.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::diagnose::image::{self, AddressInfo, Image, MissingLines};
+use crate::diagnose::image::{self, AddressInfo, CompileUnit, Image, MissingLines};
 use crate::diagnose::names;
 use crate::diagnose::roots::SourceRoots;
 use crate::evidence::{Capture, CodeAddress, CodeFile};
@@ -141,7 +141,11 @@ impl Symbols {
             found.push((file, addresses, infos));
         }
         if self.source_roots.is_none() {
-            self.source_roots = self.program.compile_directories(max_memory_bytes, now).map(SourceRoots::new);
+            let units = self.program.compile_units(max_memory_bytes, now);
+            self.source_roots = units.map(|units| {
+                let directories = units.into_iter().map(|unit| unit.directory);
+                SourceRoots::new(directories.filter(|directory| directory.is_absolute()))
+            });
         }
         // Without the program's directories, its own code cannot be told from
         // other code for certain.
@@ -217,14 +221,14 @@ impl KnownImage {
         }
     }
 
-    /// Returns the directories of the program's sources, or `None` if they
-    /// cannot be read now.
-    fn compile_directories(&mut self, max_memory_bytes: u64, now: Instant) -> Option<BTreeSet<PathBuf>> {
+    /// Returns where the program was compiled, or `None` if that cannot be read
+    /// now.
+    fn compile_units(&mut self, max_memory_bytes: u64, now: Instant) -> Option<BTreeSet<CompileUnit>> {
         if self.failure.as_ref().is_some_and(|failure| now < failure.retry_at) {
             return None;
         }
-        match self.image.compile_directories(max_memory_bytes) {
-            Ok(directories) => Some(directories),
+        match self.image.compile_units(max_memory_bytes) {
+            Ok(units) => Some(units),
             Err(missing) if missing.is_temporary() => {
                 self.note(Some(missing), now);
                 None

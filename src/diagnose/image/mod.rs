@@ -16,7 +16,7 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use gimli::{Dwarf, SectionId, Unit};
@@ -28,6 +28,7 @@ pub(super) use crate::diagnose::image::missing::MissingLines;
 use crate::diagnose::image::split::SplitUnits;
 pub(super) use crate::diagnose::image::split::is_of_system;
 use crate::diagnose::image::symbol_table::Symbol;
+pub(super) use crate::diagnose::image::units::CompileUnit;
 use crate::diagnose::image::units::UnitIndex;
 use crate::evidence::CodeFile;
 
@@ -80,11 +81,10 @@ impl Image {
         Self { program: program.map(Arc::new), is_program: true, ..Self::default() }
     }
 
-    /// Returns the directories in which the compiler ran for Rust code of the
-    /// running program. For each member of a workspace this is the workspace's
-    /// root. Debug information has full paths; the compiler's messages have
-    /// paths relative to these directories.
-    pub(super) fn compile_directories(&mut self, max_memory: u64) -> Result<BTreeSet<PathBuf>, MissingLines> {
+    /// Returns where Rust code of the running program was compiled. Debug
+    /// information has full paths; the compiler's messages have paths relative
+    /// to these directories.
+    pub(super) fn compile_units(&mut self, max_memory: u64) -> Result<BTreeSet<CompileUnit>, MissingLines> {
         if self.index.is_none() {
             let elf = self.open_program()?;
             let file = CodeFile { path: program_path(), ..CodeFile::none() };
@@ -93,7 +93,7 @@ impl Image {
             lines_source(source, &file.path)?;
             self.index = Some(UnitIndex::read(&dwarf(source, max_memory)?));
         }
-        Ok(self.index.as_ref().map(|index| index.compile_directories.clone()).unwrap_or_default())
+        Ok(self.index.as_ref().map(|index| index.compile_units.clone()).unwrap_or_default())
     }
 
     fn open_program(&mut self) -> Result<Elf, MissingLines> {

@@ -74,9 +74,10 @@ fn the_symbol_of_an_address_is_found() {
 }
 
 #[test]
-fn the_compile_directory_of_this_program_is_read() {
-    let directories = Image::of_program().compile_directories(MEMORY).unwrap();
-    assert!(directories.contains(Path::new(env!("CARGO_MANIFEST_DIR"))), "{directories:?}");
+fn the_compile_units_of_this_program_are_read() {
+    let units = Image::of_program().compile_units(MEMORY).unwrap();
+    let (directory, root_file) = (env!("CARGO_MANIFEST_DIR").into(), "src/lib.rs".into());
+    assert!(units.contains(&CompileUnit { directory, root_file }), "{units:?}");
 }
 
 #[test]

@@ -21,8 +21,18 @@ pub(super) struct UnitIndex {
     ranges: Vec<UnitRange>,
     /// The offset of each unit, sorted.
     units: Vec<usize>,
-    /// The directories in which the compiler ran for Rust code.
-    pub(super) compile_directories: BTreeSet<PathBuf>,
+    /// Where Rust code was compiled.
+    pub(super) compile_units: BTreeSet<CompileUnit>,
+}
+
+/// A part of a program that the Rust compiler compiled at once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::diagnose) struct CompileUnit {
+    /// The directory in which the compiler ran. For each member of a workspace
+    /// this is the workspace's root.
+    pub(in crate::diagnose) directory: PathBuf,
+    /// The crate's root file, such as `src/main.rs`.
+    pub(in crate::diagnose) root_file: PathBuf,
 }
 
 #[derive(Debug)]
@@ -57,9 +67,7 @@ impl UnitIndex {
 
     fn add(&mut self, dwarf: &Dwarf<Bytes>, header: UnitHeader<Bytes>, offset: usize) -> gimli::Result<()> {
         let unit = dwarf.unit(header)?;
-        if let Some(directory) = rust_compile_directory(&unit)?.filter(|path| path.is_absolute()) {
-            self.compile_directories.insert(directory);
-        }
+        self.compile_units.extend(compile_unit(&unit)?);
         let mut found = Vec::new();
         let mut ranges = dwarf.unit_ranges(&unit)?;
         while let Some(range) = ranges.next()? {
@@ -101,16 +109,21 @@ pub(super) fn read_unit(dwarf: &Dwarf<Bytes>, offset: usize) -> gimli::Result<Un
     dwarf.unit(dwarf.unit_header(DebugInfoOffset(offset))?)
 }
 
-/// Returns the directory where a unit was compiled, if it is Rust.
-fn rust_compile_directory(unit: &Unit<Bytes>) -> gimli::Result<Option<PathBuf>> {
+/// Returns where a unit was compiled, if it is Rust.
+fn compile_unit(unit: &Unit<Bytes>) -> gimli::Result<Option<CompileUnit>> {
     let mut entries = unit.entries();
     let Some(root) = entries.next_dfs()? else { return Ok(None) };
-    let language = root.attr_value(constants::DW_AT_language);
-    // A unit whose other parts are in another file has no language here.
-    let is_rust = match language {
+    let is_rust = match root.attr_value(constants::DW_AT_language) {
         Some(language) => matches!(language, AttributeValue::Language(constants::DW_LANG_Rust)),
+        // A unit whose other parts are in another file has no language here.
         None => unit.dwo_id.is_some(),
     };
-    let directory = unit.comp_dir.as_ref().filter(|_| is_rust).map(|path| path.to_string()).transpose()?;
-    Ok(directory.map(|path| PathBuf::from(path.into_owned())))
+    let Some(directory) = unit.comp_dir.as_ref().filter(|_| is_rust) else { return Ok(None) };
+    let name = unit.name.as_ref().map(|name| name.to_string()).transpose()?.unwrap_or_default();
+    // The compiler appends `/@/` and the name of a part of the crate.
+    let root_file = name.split_once("/@/").map_or(&*name, |(file, _)| file);
+    Ok(Some(CompileUnit {
+        directory: PathBuf::from(directory.to_string()?.into_owned()),
+        root_file: PathBuf::from(root_file),
+    }))
 }
