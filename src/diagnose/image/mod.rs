@@ -109,10 +109,11 @@ impl Image {
 
     /// Opens the file that was loaded.
     fn open(&mut self, file: &CodeFile) -> Result<Elf, MissingLines> {
-        if self.is_program {
-            return self
-                .open_program()
-                .and_then(|elf| if elf.is(&file.identity) { Ok(elf) } else { Err(MissingLines::Replaced) });
+        // Where a tool runs the program, the kernel may know the tool's file as
+        // the program.
+        let program = if self.is_program { self.open_program().ok() } else { None };
+        if let Some(program) = program.filter(|program| program.is(&file.identity)) {
+            return Ok(program);
         }
         open(file)
     }
