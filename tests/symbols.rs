@@ -346,6 +346,48 @@ fn no_descriptors() {
     assert_line(&found.expect("the library's line is found"), 23);
 }
 
+#[test]
+fn no_line_is_wrong_where_the_list_of_mappings_is_too_long_to_read_each_time() {
+    run_scenario(&env::current_exe().unwrap(), "many_mappings");
+}
+
+#[test]
+#[ignore = "a scenario"]
+fn many_mappings() {
+    const MAPPINGS: usize = 8_000;
+    const PAGE_BYTES: usize = 4096;
+    // Neighbours of different protection stay apart.
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let start =
+        unsafe { libc::mmap(std::ptr::null_mut(), MAPPINGS * PAGE_BYTES, libc::PROT_NONE, flags, -1, 0) };
+    assert_ne!(start, libc::MAP_FAILED);
+    for at in (0..MAPPINGS).step_by(2) {
+        let page = start.wrapping_byte_add(at * PAGE_BYTES);
+        assert_eq!(unsafe { libc::mprotect(page, PAGE_BYTES, libc::PROT_READ) }, 0);
+    }
+    let folder = Folder::new("mappings");
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let mut lines = 0;
+    for (kind, expected) in [("first", 7), ("second", 21), ("third", 7)] {
+        let new = folder.library("new", expected, &[]);
+        let path = folder.0.join("plugin.so");
+        fs::rename(new, &path).unwrap();
+        let library = Library::load(&path);
+        let task = async move { loopscope::spawn(kind, async move { library.block() }).await };
+        runtime.block_on(task).unwrap();
+        let found = common::eventually("a finding", || {
+            let findings = scope.findings().findings;
+            findings.into_iter().find(|finding| finding.task.kind == kind && finding.ongoing.is_none())
+        });
+        if let Some(line) = line(&found) {
+            assert_eq!(line, expected as u32, "{found:#?}");
+            lines += 1;
+        }
+    }
+    assert_ne!(lines, 0, "{:#?}", scope.findings());
+}
+
 /// Copies this program to a folder.
 fn copy_of_this_program(folder: &Folder) -> PathBuf {
     let program = folder.0.join("program");
