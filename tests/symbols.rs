@@ -167,6 +167,30 @@ fn libraries_that_take_turns_at_one_address_have_their_own_lines() {
     }
 }
 
+fn is_mapped(path: &Path) -> bool {
+    fs::read_to_string("/proc/self/maps").unwrap().contains(path.to_str().unwrap())
+}
+
+#[test]
+fn a_file_that_is_overwritten_between_two_loads_has_the_lines_of_each() {
+    let folder = Folder::new("overwritten");
+    for argument in ["-Clink-arg=-Wl,--build-id=sha1", "-Clink-arg=-Wl,--build-id=none"] {
+        let scope = scope();
+        let runtime = runtime(&scope, 1);
+        let path = folder.0.join("plugin.so");
+        for (kind, expected) in [("first", 9), ("second", 140)] {
+            let new = folder.library("new", expected, &[argument]);
+            if is_mapped(&path) {
+                eprintln!("NOT CHECKED: the C library does not unload a library");
+                return;
+            }
+            // The same file with new contents.
+            fs::copy(new, &path).unwrap();
+            assert_line(&block_in(&scope, &runtime, kind, Library::load(&path)), expected as u32);
+        }
+    }
+}
+
 #[test]
 fn libraries_without_build_id_that_take_turns_have_their_own_lines() {
     let folder = Folder::new("no-id");
@@ -322,6 +346,91 @@ fn no_descriptors() {
     assert_line(&found.expect("the library's line is found"), 23);
 }
 
+#[test]
+fn no_line_is_wrong_where_the_list_of_mappings_is_too_long_to_read_each_time() {
+    run_scenario(&env::current_exe().unwrap(), "many_mappings");
+}
+
+#[test]
+#[ignore = "a scenario"]
+fn many_mappings() {
+    const MAPPINGS: usize = 8_000;
+    const PAGE_BYTES: usize = 4096;
+    // Neighbours of different protection stay apart.
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let start =
+        unsafe { libc::mmap(std::ptr::null_mut(), MAPPINGS * PAGE_BYTES, libc::PROT_NONE, flags, -1, 0) };
+    assert_ne!(start, libc::MAP_FAILED);
+    for at in (0..MAPPINGS).step_by(2) {
+        let page = start.wrapping_byte_add(at * PAGE_BYTES);
+        assert_eq!(unsafe { libc::mprotect(page, PAGE_BYTES, libc::PROT_READ) }, 0);
+    }
+    let folder = Folder::new("mappings");
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let mut lines = 0;
+    for (kind, expected) in [("first", 7), ("second", 21), ("third", 7)] {
+        let new = folder.library("new", expected, &[]);
+        let path = folder.0.join("plugin.so");
+        fs::rename(new, &path).unwrap();
+        let library = Library::load(&path);
+        let task = async move { loopscope::spawn(kind, async move { library.block() }).await };
+        runtime.block_on(task).unwrap();
+        let found = common::eventually("a finding", || {
+            let findings = scope.findings().findings;
+            findings.into_iter().find(|finding| finding.task.kind == kind && finding.ongoing.is_none())
+        });
+        if let Some(line) = line(&found) {
+            assert_eq!(line, expected as u32, "{found:#?}");
+            lines += 1;
+        }
+    }
+    assert_ne!(lines, 0, "{:#?}", scope.findings());
+}
+
+/// Copies this program to a folder.
+fn copy_of_this_program(folder: &Folder) -> PathBuf {
+    let program = folder.0.join("program");
+    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    program
+}
+
+#[test]
+fn the_program_itself_has_lines_from_a_separate_file() {
+    if !has_tool("objcopy") {
+        return;
+    }
+    let folder = Folder::new("separate");
+    let program = copy_of_this_program(&folder);
+    run_tool("objcopy", &["--only-keep-debug", "program", "lines.debug"], &folder.0);
+    run_tool("objcopy", &["--strip-all", "--add-gnu-debuglink=lines.debug", "program"], &folder.0);
+    run_scenario(&program, "first_finding");
+}
+
+#[test]
+fn a_program_without_debug_information_says_what_gives_lines() {
+    if !has_tool("objcopy") {
+        return;
+    }
+    let folder = Folder::new("bare");
+    let program = copy_of_this_program(&folder);
+    run_tool("objcopy", &["--strip-debug", "program"], &folder.0);
+    run_scenario(&program, "no_lines");
+}
+
+#[test]
+#[ignore = "a scenario"]
+fn no_lines() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    runtime.block_on(async { loopscope::spawn("first", async { sleeps() }).await }).unwrap();
+    let found = finding(&scope, "first");
+    assert!(found.stack.iter().all(|frame| frame.line.is_none()), "{found:#?}");
+    assert!(found.stack.iter().any(|frame| frame.function.ends_with("::sleeps")), "{found:#?}");
+    let missing = found.lines_missing.as_deref().unwrap_or_default();
+    assert!(missing.contains("`debug = \"line-tables-only\"`"), "{found:#?}");
+}
+
 const EXTRA_STRING_BYTES: u64 = 300_000_000;
 /// The memory that the first finding may take.
 const MAX_GROWTH_BYTES: u64 = 30_000_000;
@@ -332,8 +441,7 @@ fn large_debug_information_is_not_copied_to_memory() {
         return;
     }
     let folder = Folder::new("large");
-    let program = folder.0.join("program");
-    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    let program = copy_of_this_program(&folder);
     run_tool("objcopy", &["--dump-section", ".debug_str=strings", "program", "/dev/null"], &folder.0);
     let strings = File::options().write(true).open(folder.0.join("strings")).unwrap();
     strings.set_len(strings.metadata().unwrap().len() + EXTRA_STRING_BYTES).unwrap();

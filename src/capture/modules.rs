@@ -10,7 +10,6 @@ use std::io::{Read, Seek};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crate::evidence::{CodeFile, ImageIdentity};
 use crate::{build_id, os};
@@ -55,43 +54,46 @@ struct Mapping<'l> {
     path: &'l str,
 }
 
+const MAPS_PATH: &str = "/proc/self/maps";
+
 /// The open file `/proc/self/maps`. It stays open, because there may be no free
 /// descriptor when it is needed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct MapsFile(Option<File>);
 
 impl MapsFile {
+    pub(crate) fn open() -> Self {
+        Self(File::open(MAPS_PATH).ok())
+    }
+
+    /// Reads the list as it is now.
     pub(crate) fn read(&mut self) -> Option<MapsList> {
-        let start = Instant::now();
         if self.0.is_none() {
-            self.0 = File::open("/proc/self/maps").ok();
+            *self = Self::open();
         }
         let file = self.0.as_mut()?;
         let mut bytes = Vec::new();
         file.rewind().and_then(|()| file.read_to_end(&mut bytes)).ok()?;
         // A path may be no text.
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Some(MapsList { text, time: start.elapsed() })
+        Some(MapsList(text))
     }
 }
 
 /// The contents of `/proc/self/maps`.
 #[derive(Debug)]
-pub(crate) struct MapsList {
-    text: String,
-    time: Duration,
-}
+pub(crate) struct MapsList(String);
 
 impl MapsList {
-    /// Returns how long it took to read the list.
-    pub(crate) fn time(&self) -> Duration {
-        self.time
+    /// Returns the number of bytes.
+    pub(crate) fn length(&self) -> usize {
+        self.0.len()
     }
 
     /// Returns every image that is mapped. What is known of an image that is
     /// still mapped is not read again.
     pub(crate) fn modules(&self, known: &[Module]) -> Vec<Module> {
-        let mappings: Vec<_> = self.text.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
+        let mappings: Vec<_> = self.0.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
         mappings.chunk_by(is_same_image).filter_map(|mappings| module(mappings, known)).collect()
     }
 }
@@ -282,7 +284,7 @@ mod tests {
     #[test]
     fn the_running_program_is_found_with_its_unwind_tables() {
         let here = function_of_this_program as *const () as u64;
-        let modules = MapsFile::default().read().unwrap().modules(&[]);
+        let modules = MapsFile::open().read().unwrap().modules(&[]);
         let program = modules.iter().find(|module| module.holds_code(here)).unwrap();
         assert!(program.range.contains(&here));
         assert!(program.eh_frame.as_ref().is_some_and(|section| section.bytes.len() > 1000));

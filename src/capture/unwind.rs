@@ -21,15 +21,13 @@ const UNKNOWN_FRAME_POINTER: u64 = 1;
 const UNKNOWN_LINK: u64 = 2;
 /// No code is mapped below this address.
 const LOWEST_CODE_ADDRESS: u64 = 4096;
-/// A list of mapped modules that is read within this time is read for each
-/// stack.
-const SHORT_LISTING: Duration = Duration::from_millis(2);
-/// A longer list is read again after this many times the time that it took, and
-/// sooner for code that is not in the list. Until then, each module is checked
-/// on its own.
-const LISTING_PAUSE_FACTOR: u32 = 50;
-const UNKNOWN_CODE_PAUSE_FACTOR: u32 = 5;
-const MAX_LISTING_PAUSE: Duration = Duration::from_secs(1);
+/// A list of mappings of this length is read for each stack: some thousand
+/// mappings. It does not depend on a clock, so a busy machine changes nothing.
+const SHORT_LIST_BYTES: usize = 256 * 1024;
+/// A longer list is read again after this time, and sooner for code that is not
+/// in it. Until then, each module is checked on its own.
+const LONG_LIST_PAUSE: Duration = Duration::from_secs(1);
+const UNKNOWN_CODE_PAUSE: Duration = Duration::from_millis(100);
 /// How many addresses are tried as the frame pointer.
 const MAX_RECONSTRUCTION_WALKS: u32 = 128;
 /// How many bytes of the stack are searched for a frame pointer.
@@ -50,22 +48,28 @@ pub(crate) struct Unwinder {
     modules: Vec<Module>,
     maps: MapsFile,
     listed_at: Instant,
-    /// How long it took to read the list.
-    listing_time: Duration,
+    /// The length of the list of mappings.
+    list_bytes: usize,
 }
 
 impl Unwinder {
+    /// Creates an unwinder. Opens what it reads later, because there may be no
+    /// free descriptor then.
     pub(crate) fn new() -> Self {
-        let mut unwinder = Self {
+        Self {
             framehop: UnwinderNative::new(),
             cache: CacheNative::new(),
             modules: Vec::new(),
-            maps: MapsFile::default(),
+            maps: MapsFile::open(),
             listed_at: Instant::now(),
-            listing_time: Duration::ZERO,
-        };
-        unwinder.refresh(0);
-        unwinder
+            list_bytes: 0,
+        }
+    }
+
+    /// Reads which modules are mapped, so that the first stack need not wait
+    /// for it.
+    pub(crate) fn list_modules(&mut self) {
+        self.refresh(0);
     }
 
     /// Brings the list of modules up to date: libraries may have been loaded
@@ -80,7 +84,7 @@ impl Unwinder {
             None => self.modules.iter().filter(|module| module.is_mapped()).cloned().collect(),
         };
         if let Some(list) = list {
-            (self.listed_at, self.listing_time) = (Instant::now(), list.time());
+            (self.listed_at, self.list_bytes) = (Instant::now(), list.length());
         }
         let files =
             |modules: &[Module]| modules.iter().map(|module| Arc::as_ptr(&module.file)).collect::<Vec<_>>();
@@ -98,9 +102,8 @@ impl Unwinder {
         // Code that a compiler made at run time belongs to no file. It must not
         // cause a long listing for each stack.
         let is_known = self.modules.iter().any(|module| module.holds_code(ip));
-        let factor = if is_known { LISTING_PAUSE_FACTOR } else { UNKNOWN_CODE_PAUSE_FACTOR };
-        let pause = (self.listing_time * factor).min(MAX_LISTING_PAUSE);
-        self.listing_time <= SHORT_LISTING || self.listed_at.elapsed() >= pause
+        let pause = if is_known { LONG_LIST_PAUSE } else { UNKNOWN_CODE_PAUSE };
+        self.list_bytes <= SHORT_LIST_BYTES || self.listed_at.elapsed() >= pause
     }
 
     /// Unwinds a stack. If its frame pointer register is not known, unwinding

@@ -59,8 +59,10 @@ impl Reporter {
         );
         let (recorder, self_metrics, findings, outbox) =
             (Arc::clone(recorder), Arc::clone(self_metrics), Arc::clone(findings), Arc::clone(outbox));
+        // Opens the program's file, because there may be no free descriptor
+        // later.
+        let symbols = Symbols::new(max_debug_info_memory);
         let thread = OwnedThread::spawn("loopscope-report", move || {
-            let symbols = Symbols::new(max_debug_info_memory);
             let mut reporter = ReporterLoop {
                 recorder,
                 self_metrics,

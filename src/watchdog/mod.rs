@@ -96,8 +96,9 @@ impl Watchdog {
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let unwinder = Unwinder::new();
         let thread = OwnedThread::spawn("loopscope-watch", move || {
-            WatchdogLoop::new(&recorder, &self_metrics, &outbox, config).run(&stopped);
+            WatchdogLoop::new(&recorder, &self_metrics, &outbox, config, unwinder).run(&stopped);
         })?;
         Ok(Self { stop, thread })
     }
@@ -151,7 +152,9 @@ impl<'r> WatchdogLoop<'r> {
         self_metrics: &'r SelfMetrics,
         outbox: &'r Outbox,
         config: WatchdogConfig,
+        mut unwinder: Unwinder,
     ) -> Self {
+        unwinder.list_modules();
         let tid = os::current_thread().map_or(0, |thread| thread.tid);
         self_metrics.tid.store(tid, Relaxed);
         let tick = Duration::from_nanos(recorder.threshold_nanos / 4);
@@ -161,7 +164,7 @@ impl<'r> WatchdogLoop<'r> {
             self_metrics,
             outbox,
             signals: config.signals,
-            unwinder: Unwinder::new(),
+            unwinder,
             #[cfg(stack_capture)]
             lock_search: LockSearch::new(),
             capture_budget: TokenBucket::new(burst, f64::from(config.captures_per_second), Instant::now()),

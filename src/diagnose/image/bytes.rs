@@ -174,4 +174,19 @@ impl Reader for Bytes {
         self.length -= bytes.len();
         Ok(())
     }
+
+    /// Most of the debug information is read by single bytes.
+    fn read_u8(&mut self) -> gimli::Result<u8> {
+        if self.length == 0 {
+            return Err(self.end_error());
+        }
+        let byte = match &*self.source {
+            Source::File(file) => file.byte(self.start as u64).ok(),
+            Source::Memory(memory) => memory.get(self.start).copied(),
+        };
+        let byte = byte.ok_or(self.end_error())?;
+        self.start += 1;
+        self.length -= 1;
+        Ok(byte)
+    }
 }

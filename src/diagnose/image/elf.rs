@@ -1,6 +1,6 @@
 //! The sections of an ELF file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -41,8 +41,13 @@ struct Section {
     is_compressed: bool,
 }
 
-/// Opens a regular file. Does not wait for the other end of a pipe.
+/// Opens a regular file. To open a device may have effects, and to open a pipe
+/// may wait for its other end.
 pub(super) fn open(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // Another file may be there by now.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }

@@ -19,17 +19,51 @@ pub(super) struct Function {
     pub(super) call_line: Option<u32>,
 }
 
+/// The number of functions whose entries are remembered.
+const MAX_KNOWN_ENTRIES: usize = 1024;
+
+/// Where the entries of functions are that were looked up before. A loop is
+/// sampled at many addresses of the same functions.
+#[derive(Debug, Default)]
+pub(super) struct KnownEntries(Vec<KnownEntry>);
+
+#[derive(Debug)]
+struct KnownEntry {
+    begin: u64,
+    end: u64,
+    /// The offset of the unit in `.debug_info` of the program.
+    unit: usize,
+    offset: UnitOffset<usize>,
+}
+
+impl KnownEntries {
+    fn find(&self, unit: usize, address: u64) -> Option<UnitOffset<usize>> {
+        let is_around =
+            |entry: &&KnownEntry| entry.unit == unit && (entry.begin..entry.end).contains(&address);
+        self.0.iter().find(is_around).map(|entry| entry.offset)
+    }
+
+    fn add(&mut self, entry: KnownEntry) {
+        if self.0.len() >= MAX_KNOWN_ENTRIES {
+            self.0.clear();
+        }
+        self.0.push(entry);
+    }
+}
+
 /// Returns the functions around each address, the outermost first; none for an
-/// address that the unit does not describe. Reads the unit once and keeps
-/// nothing else of it.
+/// address that the unit does not describe. Reads the unit at most once.
+/// `unit_offset` is the offset of the unit in the program.
 pub(super) fn functions(
     unit: UnitRef<'_, Bytes>,
+    unit_offset: usize,
     index: &UnitIndex,
+    known: &mut KnownEntries,
     addresses: &[u64],
 ) -> gimli::Result<Vec<Vec<Function>>> {
-    let mut found = vec![None; addresses.len()];
+    let mut found: Vec<_> = addresses.iter().map(|address| known.find(unit_offset, *address)).collect();
     let mut entries = unit.entries_raw(None)?;
-    while !entries.is_empty() {
+    while !entries.is_empty() && found.contains(&None) {
         let offset = entries.next_offset();
         let Some(abbreviation) = entries.read_abbreviation()? else { continue };
         if abbreviation.tag() != constants::DW_TAG_subprogram {
@@ -39,8 +73,9 @@ pub(super) fn functions(
         let attributes = read_attributes(unit, &mut entries, abbreviation)?;
         attributes.for_each_range(unit, |range| {
             for (address, found) in addresses.iter().zip(&mut found) {
-                if (range.begin..range.end).contains(address) {
-                    found.get_or_insert(offset);
+                if (range.begin..range.end).contains(address) && found.is_none() {
+                    *found = Some(offset);
+                    known.add(KnownEntry { begin: range.begin, end: range.end, unit: unit_offset, offset });
                 }
             }
         })?;

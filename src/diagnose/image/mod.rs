@@ -24,14 +24,19 @@ use gimli::{Dwarf, SectionId, Unit};
 use crate::diagnose::compile_unit::CompileUnit;
 use crate::diagnose::image::bytes::Bytes;
 use crate::diagnose::image::elf::Elf;
+use crate::diagnose::image::functions::KnownEntries;
 pub(super) use crate::diagnose::image::missing::MissingLines;
 use crate::diagnose::image::split::SplitUnits;
 pub(super) use crate::diagnose::image::split::is_of_system;
+use crate::diagnose::image::symbol_table::Symbol;
 use crate::diagnose::image::units::UnitIndex;
 use crate::evidence::CodeFile;
 
 /// The file of the running program, even if its path now leads to another file.
 const PROGRAM_PATH: &str = "/proc/self/exe";
+
+/// The number of functions of the symbol table that are remembered.
+const MAX_KNOWN_SYMBOLS: usize = 1024;
 
 /// A function, or an inlined call of one, at an address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,13 +68,17 @@ pub(super) struct Image {
     is_program: bool,
     /// Read when first needed.
     index: Option<UnitIndex>,
+    /// Functions that were looked up before, so that the tables need not be
+    /// read again for another address in them.
+    known_symbols: Vec<Symbol>,
+    known_entries: KnownEntries,
 }
 
 impl Image {
     /// Returns the image of the running program.
     pub(super) fn of_program() -> Self {
         let program = elf::open(Path::new(PROGRAM_PATH)).ok();
-        Self { program: program.map(Arc::new), is_program: true, index: None }
+        Self { program: program.map(Arc::new), is_program: true, ..Self::default() }
     }
 
     /// Returns where Rust code of the running program was compiled. Debug
@@ -111,10 +120,11 @@ impl Image {
 
     /// Opens the file that was loaded.
     fn open(&mut self, file: &CodeFile) -> Result<Elf, MissingLines> {
-        if self.is_program {
-            return self
-                .open_program()
-                .and_then(|elf| if elf.is(&file.identity) { Ok(elf) } else { Err(MissingLines::Replaced) });
+        // Where a tool runs the program, the kernel may know the tool's file as
+        // the program.
+        let program = if self.is_program { self.open_program().ok() } else { None };
+        if let Some(program) = program.filter(|program| program.is(&file.identity)) {
+            return Ok(program);
         }
         open(file)
     }
@@ -142,7 +152,7 @@ impl Image {
         let source = debug_file.as_ref().unwrap_or(elf);
         let mut infos = vec![AddressInfo::default(); addresses.len()];
         let mut begins = vec![None; addresses.len()];
-        for (at, symbol) in symbols(source, elf, addresses).into_iter().enumerate() {
+        for (at, symbol) in self.symbols(source, elf, addresses).into_iter().enumerate() {
             let Some(symbol) = symbol else { continue };
             begins[at] = Some(symbol.begin);
             infos[at].symbols = symbol.names;
@@ -165,6 +175,27 @@ impl Image {
         infos
     }
 
+    fn symbols(&mut self, debug: &Elf, elf: &Elf, addresses: &[u64]) -> Vec<Option<Symbol>> {
+        let known = |address: &u64| {
+            let is_around = |symbol: &&Symbol| (symbol.begin..symbol.end).contains(address);
+            self.known_symbols.iter().find(is_around).cloned()
+        };
+        let mut symbols: Vec<_> = addresses.iter().map(known).collect();
+        let unknown: Vec<_> = (0..symbols.len()).filter(|at| symbols[*at].is_none()).collect();
+        if unknown.is_empty() {
+            return symbols;
+        }
+        if self.known_symbols.len() + unknown.len() > MAX_KNOWN_SYMBOLS {
+            self.known_symbols.clear();
+        }
+        let of_unknown: Vec<_> = unknown.iter().map(|at| addresses[*at]).collect();
+        for (at, symbol) in unknown.into_iter().zip(read_symbols(debug, elf, &of_unknown)) {
+            self.known_symbols.extend(symbol.clone());
+            symbols[at] = symbol;
+        }
+        symbols
+    }
+
     fn add_frames(
         &mut self,
         dwarf: &Dwarf<Bytes>,
@@ -174,7 +205,8 @@ impl Image {
         infos: &mut [AddressInfo],
         max_memory: u64,
     ) {
-        let index = self.index.get_or_insert_with(|| UnitIndex::read(dwarf));
+        let Self { index, known_entries, .. } = self;
+        let index = index.get_or_insert_with(|| UnitIndex::read(dwarf));
         let mut split = SplitUnits::new(file, max_memory);
         // Each unit is read once for all of its addresses.
         let mut by_unit = BTreeMap::<usize, Vec<usize>>::new();
@@ -190,7 +222,7 @@ impl Image {
             }
             let Ok(unit) = units::read_unit(dwarf, offset) else { continue };
             let of_unit: Vec<_> = places.iter().map(|at| addresses[*at]).collect();
-            match frames(dwarf, &unit, index, &mut split, &of_unit) {
+            match frames(dwarf, &unit, offset, index, known_entries, &mut split, &of_unit) {
                 Ok(found) => {
                     for (at, frames) in places.iter().zip(found) {
                         infos[*at].frames = frames;
@@ -224,16 +256,18 @@ impl From<gimli::Error> for Failure {
 fn frames(
     dwarf: &Dwarf<Bytes>,
     unit: &Unit<Bytes>,
+    offset: usize,
     index: &UnitIndex,
+    known: &mut KnownEntries,
     split: &mut SplitUnits,
     addresses: &[u64],
 ) -> Result<Vec<Vec<ImageFrame>>, Failure> {
     let lines_unit = unit.unit_ref(dwarf);
     let functions = match unit.dwo_id {
-        None => functions::functions(lines_unit, index, addresses)?,
+        None => functions::functions(lines_unit, offset, index, known, addresses)?,
         Some(_) => {
             let (dwarf, unit) = split.unit(dwarf, unit).map_err(Failure::Missing)?;
-            functions::functions(unit.unit_ref(&dwarf), index, addresses)?
+            functions::functions(unit.unit_ref(&dwarf), offset, index, known, addresses)?
         }
     };
     let locations = lines::locations(lines_unit, addresses)?;
@@ -290,6 +324,24 @@ fn add_files_of_functions(
     }
 }
 
+/// Returns the functions of the symbol table at some addresses.
+fn read_symbols(debug: &Elf, elf: &Elf, addresses: &[u64]) -> Vec<Option<Symbol>> {
+    let mut memory = 0;
+    for (elf, table, strings) in
+        [(debug, ".symtab", ".strtab"), (elf, ".symtab", ".strtab"), (elf, ".dynsym", ".dynstr")]
+    {
+        if !elf.has_section(table) {
+            continue;
+        }
+        let (Ok(table), Ok(strings)) = (elf.bytes_of(table, &mut memory), elf.bytes_of(strings, &mut memory))
+        else {
+            continue;
+        };
+        return symbol_table::symbols(&table, &strings, addresses).unwrap_or_default();
+    }
+    Vec::new()
+}
+
 /// Opens the file of a library that was loaded.
 fn open(file: &CodeFile) -> Result<Elf, MissingLines> {
     let mapping = format!("/proc/self/map_files/{:x}-{:x}", file.first_mapping.start, file.first_mapping.end);
@@ -308,23 +360,6 @@ fn open(file: &CodeFile) -> Result<Elf, MissingLines> {
 
 fn program_path() -> String {
     std::env::current_exe().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-fn symbols(debug: &Elf, elf: &Elf, addresses: &[u64]) -> Vec<Option<symbol_table::Symbol>> {
-    let mut memory = 0;
-    for (elf, table, strings) in
-        [(debug, ".symtab", ".strtab"), (elf, ".symtab", ".strtab"), (elf, ".dynsym", ".dynstr")]
-    {
-        if !elf.has_section(table) {
-            continue;
-        }
-        let (Ok(table), Ok(strings)) = (elf.bytes_of(table, &mut memory), elf.bytes_of(strings, &mut memory))
-        else {
-            continue;
-        };
-        return symbol_table::symbols(&table, &strings, addresses).unwrap_or_default();
-    }
-    Vec::new()
 }
 
 /// Returns an error if a file has no debug information.

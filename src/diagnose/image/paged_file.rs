@@ -58,6 +58,13 @@ impl PagedFile {
         Ok(())
     }
 
+    /// Returns the byte at a position in the file.
+    pub(super) fn byte(&self, position: u64) -> io::Result<u8> {
+        let mut pages = self.pages.borrow_mut();
+        let page = self.page(&mut pages, position / PAGE_BYTES)?;
+        page.get((position % PAGE_BYTES) as usize).copied().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
     /// Returns the position of a byte in a range of the file.
     pub(super) fn find(&self, byte: u8, mut position: u64, end: u64) -> io::Result<Option<u64>> {
         let mut pages = self.pages.borrow_mut();

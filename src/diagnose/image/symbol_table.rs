@@ -26,6 +26,8 @@ const SHN_UNDEF: u16 = 0;
 pub(super) struct Symbol {
     /// The address where the function begins.
     pub(super) begin: u64,
+    /// The address behind its end.
+    pub(super) end: u64,
     /// The names of all functions that begin there: the linker may have merged
     /// several. The first is that of a global function, if there is one.
     pub(super) names: Vec<String>,
@@ -61,7 +63,7 @@ pub(super) fn symbols(
     }
     let symbol = |candidate: Candidate| {
         let names = candidate.names.iter().filter_map(|offset| name(strings, *offset)).collect();
-        Symbol { begin: candidate.begin, names }
+        Symbol { begin: candidate.begin, end: candidate.begin.saturating_add(candidate.size), names }
     };
     Ok(found.into_iter().map(|candidate| candidate.map(symbol)).collect())
 }

@@ -1,5 +1,3 @@
-use std::path::PathBuf;
-
 use addr2line::Loader;
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
@@ -78,11 +76,8 @@ fn the_symbol_of_an_address_is_found() {
 #[test]
 fn the_compile_units_of_this_program_are_read() {
     let units = Image::of_program().compile_units(MEMORY).unwrap();
-    let here = CompileUnit {
-        directory: PathBuf::from(env!("CARGO_MANIFEST_DIR")),
-        root_file: PathBuf::from("src/lib.rs"),
-    };
-    assert!(units.contains(&here), "{units:?}");
+    let (directory, root_file) = (env!("CARGO_MANIFEST_DIR").into(), "src/lib.rs".into());
+    assert!(units.contains(&CompileUnit { directory, root_file }), "{units:?}");
     let crates = Image::of_program().main_crates().unwrap();
     assert!(crates.contains("loopscope"), "{crates:?}");
 }

@@ -104,10 +104,9 @@ pub(super) fn read_unit(dwarf: &Dwarf<Bytes>, offset: usize) -> gimli::Result<Un
 fn rust_compile_unit(unit: &Unit<Bytes>) -> gimli::Result<Option<CompileUnit>> {
     let mut entries = unit.entries();
     let Some(root) = entries.next_dfs()? else { return Ok(None) };
-    let language = root.attr_value(constants::DW_AT_language);
-    // A unit whose other parts are in another file has no language here.
-    let is_rust = match language {
+    let is_rust = match root.attr_value(constants::DW_AT_language) {
         Some(language) => matches!(language, AttributeValue::Language(constants::DW_LANG_Rust)),
+        // A unit whose other parts are in another file has no language here.
         None => unit.dwo_id.is_some(),
     };
     let (Some(directory), Some(name)) = (unit.comp_dir.as_ref().filter(|_| is_rust), &unit.name) else {

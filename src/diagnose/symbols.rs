@@ -328,6 +328,3 @@ fn unknown_frame(address: &CodeAddress) -> Frame {
     // It may be anybody's code.
     Frame { function, file: None, line: None, kind: FrameKind::Native }
 }
-
-#[cfg(test)]
-mod tests;
