@@ -7,6 +7,7 @@
 //! turns either copy into code addresses.
 
 pub(crate) mod descriptor;
+pub(crate) mod loaded_code;
 pub(crate) mod machine;
 pub(crate) mod modules;
 pub(crate) mod passive;

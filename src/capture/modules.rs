@@ -50,11 +50,33 @@ struct Mapping<'l> {
     path: &'l str,
 }
 
+/// An image whose code can be read in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MappedImage {
+    /// The path of the mapped file, or a name such as `[vdso]`.
+    pub(crate) path: String,
+    /// The address in memory minus the address in the file.
+    pub(crate) bias: u64,
+    /// The executable mappings.
+    pub(crate) code: Vec<Range<u64>>,
+    /// The section `.eh_frame_hdr` in memory.
+    pub(crate) function_index: Option<Range<u64>>,
+}
+
 /// Returns every image that is mapped now; no image if `/proc` is unavailable.
 pub(crate) fn mapped_modules() -> Vec<Module> {
+    map_images(module)
+}
+
+/// Returns every image that is mapped now, without its unwind tables.
+pub(crate) fn mapped_images() -> Vec<MappedImage> {
+    map_images(|mappings| Some(place(mappings)?.image))
+}
+
+fn map_images<T>(read: impl Fn(&[Mapping<'_>]) -> Option<T>) -> Vec<T> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let mappings: Vec<_> = maps.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
-    mappings.chunk_by(is_same_image).filter_map(module).collect()
+    mappings.chunk_by(is_same_image).filter_map(read).collect()
 }
 
 /// Returns whether two adjacent mappings belong to one image. A file may be
@@ -78,7 +100,14 @@ fn parse(line: &str) -> Option<Mapping<'_>> {
     Some(Mapping { range: hex(start)?..hex(end)?, is_executable, offset, path })
 }
 
-fn module(mappings: &[Mapping<'_>]) -> Option<Module> {
+/// Where an image is mapped.
+struct Place {
+    image: MappedImage,
+    range: Range<u64>,
+    segments: Vec<Segment>,
+}
+
+fn place(mappings: &[Mapping<'_>]) -> Option<Place> {
     let code: Vec<_> = mappings.iter().filter(|m| m.is_executable).map(|m| m.range.clone()).collect();
     let first = mappings.iter().find(|m| m.offset == 0).filter(|_| !code.is_empty())?;
     let base = first.range.start;
@@ -86,8 +115,19 @@ fn module(mappings: &[Mapping<'_>]) -> Option<Module> {
     let lowest = segments.iter().filter(|s| s.kind == PT_LOAD).map(|s| s.address).min()?;
     let bias = base.wrapping_sub(lowest & !0xFFF);
     let end = mappings.iter().map(|m| m.range.end).max()?;
+    let index = segments.iter().find(|s| s.kind == PT_GNU_EH_FRAME);
+    let function_index = index.map(|s| {
+        let start = s.address.wrapping_add(bias);
+        start..start.saturating_add(s.size)
+    });
+    let image = MappedImage { path: first.path.to_owned(), bias, code, function_index };
+    Some(Place { image, range: base..end, segments })
+}
+
+fn module(mappings: &[Mapping<'_>]) -> Option<Module> {
+    let Place { image: MappedImage { path, bias, code, .. }, range, segments } = place(mappings)?;
     let (eh_frame_hdr, eh_frame) = unwind_tables(&segments, bias).unzip();
-    Some(Module { path: first.path.to_owned(), bias, range: base..end, code, eh_frame_hdr, eh_frame })
+    Some(Module { path, bias, range, code, eh_frame_hdr, eh_frame })
 }
 
 const PT_LOAD: u32 = 1;

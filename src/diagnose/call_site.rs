@@ -27,9 +27,9 @@ pub(super) fn call_site(stack: &[Frame]) -> CallSite {
         let callee = stack.iter().rev().find(|frame| frame.kind != FrameKind::Runtime);
         return CallSite { site: None, callee: callee.cloned() };
     };
-    let Frame { function, file, line, .. } = stack[index].clone();
+    let Frame { function, file, line, recovered, .. } = stack[index].clone();
     let callee = stack[..index].iter().rev().find(|frame| !is_forwarding(&frame.function));
-    CallSite { site: Some(Site { function, file, line }), callee: callee.cloned() }
+    CallSite { site: Some(Site { function, file, line, recovered }), callee: callee.cloned() }
 }
 
 /// Returns whether the stack is inside `block_in_place`. Blocking there is no
@@ -106,7 +106,8 @@ mod tests {
     use super::*;
 
     fn frame(function: &str, kind: FrameKind) -> Frame {
-        Frame { function: function.to_owned(), file: Some("src/a.rs".to_owned()), line: Some(7), kind }
+        let file = Some("src/a.rs".to_owned());
+        Frame { function: function.to_owned(), file, line: Some(7), kind, recovered: false }
     }
 
     #[test]

@@ -131,6 +131,7 @@ mod tests {
             file: Some("app/src/lib.rs".to_owned()),
             line: Some(3),
             kind: *kind,
+            recovered: false,
         };
         SymbolisedCapture::new(capture, functions.iter().map(frame).collect(), 1)
     }

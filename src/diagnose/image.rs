@@ -18,7 +18,7 @@ pub(super) struct Image {
     /// of a workspace this is the workspace's root. Debug information has full
     /// paths; the compiler's messages have paths relative to these directories.
     pub(super) compile_directories: BTreeSet<PathBuf>,
-    /// The names of std's functions that share an address, by that address.
+    /// The names of Rust functions that share an address, by that address.
     pub(super) merged_functions: HashMap<u64, Vec<String>>,
 }
 
@@ -78,19 +78,21 @@ fn compile_directory(
     Some(PathBuf::from(directory))
 }
 
-/// Returns the names of std's functions that share an address with others.
+/// Returns the names of Rust functions that share an address with others.
 fn merged_functions(file: &ObjectFile<'_>) -> HashMap<u64, Vec<String>> {
-    let mut names = HashMap::<u64, Vec<String>>::new();
-    for symbol in file.symbols().filter(|symbol| symbol.kind() == object::SymbolKind::Text) {
-        let Ok(name) = symbol.name() else { continue };
-        // Both mangling schemes contain the crate's name with its length.
-        if name.contains("3std") && (name.starts_with("_R") || name.starts_with("_ZN")) {
-            names.entry(symbol.address()).or_default().push(name.to_owned());
-        }
+    let functions = || {
+        file.symbols().filter(|symbol| symbol.kind() == object::SymbolKind::Text).filter_map(|symbol| {
+            let name = symbol.name().ok()?;
+            (name.starts_with("_R") || name.starts_with("_ZN")).then(|| (symbol.address(), name))
+        })
+    };
+    let mut counts = HashMap::<u64, usize>::new();
+    for (address, _) in functions() {
+        *counts.entry(address).or_default() += 1;
     }
-    names.retain(|_, names| names.len() > 1);
-    for names in names.values_mut().flatten() {
-        *names = format!("{:#}", rustc_demangle::demangle(names));
+    let mut names = HashMap::<u64, Vec<String>>::new();
+    for (address, name) in functions().filter(|(address, _)| counts[address] > 1) {
+        names.entry(address).or_default().push(format!("{:#}", rustc_demangle::demangle(name)));
     }
     names
 }

@@ -20,4 +20,6 @@ pub(crate) mod symbols;
 #[cfg(not(stack_capture))]
 #[path = "symbols_none.rs"]
 pub(crate) mod symbols;
+#[cfg(stack_capture)]
+mod tail_calls;
 pub(crate) mod verdict;

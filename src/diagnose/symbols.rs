@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use addr2line::Loader;
 
+use crate::capture::loaded_code::LoadedCode;
 use crate::diagnose::image::Image;
 use crate::diagnose::names;
 use crate::diagnose::roots::SourceRoots;
+use crate::diagnose::tail_calls::{self, TailCall, frames, source};
 use crate::evidence::{Capture, CodeAddress};
-use crate::finding::{Frame, FrameKind};
+use crate::finding::{Evidence, Frame, FrameKind};
 
 /// The cache of frames is emptied when it holds this many addresses.
 const MAX_CACHED_ADDRESSES: usize = 16_384;
@@ -28,6 +30,10 @@ pub(crate) struct Symbols {
     cache: HashMap<CodeAddress, AddressSymbols>,
     /// Read when first needed.
     program: Option<ProgramSymbols>,
+    /// Read when first needed.
+    code: Option<LoadedCode>,
+    /// The frames that jumps have removed between a frame and its caller.
+    recovered: HashMap<(CodeAddress, CodeAddress), Arc<[Frame]>>,
 }
 
 /// The symbols of one address.
@@ -38,6 +44,8 @@ struct AddressSymbols {
     /// The address in the program's file where the outermost function begins;
     /// `None` outside of the program itself.
     function_address: Option<u64>,
+    /// Whether the name of the outermost function is known.
+    is_known: bool,
 }
 
 /// What the program's own file contains beyond functions and lines.
@@ -55,14 +63,23 @@ impl ProgramSymbols {
 
 impl Symbols {
     pub(crate) fn new() -> Self {
-        Self { loaders: HashMap::new(), cache: HashMap::new(), program: None }
+        Self {
+            loaders: HashMap::new(),
+            cache: HashMap::new(),
+            program: None,
+            code: None,
+            recovered: HashMap::new(),
+        }
     }
 
     /// Returns the frames of a capture's stack, innermost first.
     pub(crate) fn stack(&mut self, capture: &Capture) -> Vec<Frame> {
         let fd_type = capture.call.as_ref().and_then(|call| call.fd_type);
+        // In a reconstructed stack, two frames that do not fit may be left over
+        // from different calls.
+        let are_neighbours = matches!(capture.evidence, Evidence::Stack | Evidence::Leaf);
         let mut stack = Vec::new();
-        for address in &capture.stack {
+        for (index, address) in capture.stack.iter().enumerate() {
             let symbols = self.symbols_of(address);
             stack.extend_from_slice(&symbols.frames);
             if let Some(name) = self.unmerged_name(&symbols, fd_type)
@@ -70,8 +87,84 @@ impl Symbols {
             {
                 function.function = name;
             }
+            if let Some(caller) = capture.stack.get(index + 1).filter(|_| are_neighbours) {
+                stack.extend_from_slice(&self.recovered_frames(address, caller));
+            }
         }
         stack
+    }
+
+    /// Returns the frames between a frame and its caller that jumps have
+    /// removed from the stack, innermost first.
+    fn recovered_frames(&mut self, callee: &CodeAddress, caller: &CodeAddress) -> Arc<[Frame]> {
+        let key = (callee.clone(), caller.clone());
+        if let Some(frames) = self.recovered.get(&key) {
+            return Arc::clone(frames);
+        }
+        let frames: Arc<[Frame]> = self.recover(callee, caller).unwrap_or_default().into();
+        if self.recovered.len() >= MAX_CACHED_ADDRESSES {
+            self.recovered.clear();
+        }
+        self.recovered.insert(key, Arc::clone(&frames));
+        frames
+    }
+
+    fn recover(&mut self, callee: &CodeAddress, caller: &CodeAddress) -> Option<Vec<Frame>> {
+        let code = self.code.get_or_insert_with(LoadedCode::new);
+        let inner = code.locate(&callee.module, callee.address)?;
+        // The address of a caller is the last byte of its call.
+        let return_address = code.locate(&caller.module, caller.address)?.wrapping_add(1);
+        let calls = tail_calls::tail_calls(code, inner, return_address);
+        if calls.is_empty() {
+            return None;
+        }
+        let on_stack = self.symbols_of(callee).frames.last()?.function.clone();
+        let mut callers = vec![caller.clone()];
+        let mut symbolised = Vec::new();
+        for TailCall { jumps, .. } in calls {
+            let code = self.code.as_ref()?;
+            let jumps: Vec<_> = jumps.iter().map_while(|jump| code_address(code, *jump)).collect();
+            symbolised.push(self.symbols_of_tail_call(&jumps, &callers)?);
+            callers = jumps;
+        }
+        Some(frames::recovered(&symbolised, &on_stack))
+    }
+
+    /// Returns the symbols of the jumps of one function. One of the `callers`
+    /// has called the function.
+    fn symbols_of_tail_call(
+        &mut self,
+        jumps: &[CodeAddress],
+        callers: &[CodeAddress],
+    ) -> Option<frames::Symbolised> {
+        let symbols: Vec<_> = jumps.iter().map(|jump| self.symbols_of(jump)).collect();
+        let function = &symbols.first()?.frames.last()?.function;
+        let is_merged = symbols.iter().any(|symbols| self.is_merged(symbols))
+            || callers.iter().any(|caller| self.names_another_function(caller, function));
+        let known = |symbols: AddressSymbols| if symbols.is_known { symbols.frames } else { Arc::default() };
+        Some(frames::Symbolised { jumps: symbols.into_iter().map(known).collect(), is_merged })
+    }
+
+    /// Returns whether the source, if it is at hand, names another function at
+    /// a call of `function`.
+    fn names_another_function(&self, call: &CodeAddress, function: &str) -> bool {
+        let loader = self.loaders.get(&call.module).and_then(Option::as_ref);
+        let location = loader.and_then(|loader| loader.find_location(call.address).ok()?);
+        location.is_some_and(|location| match (location.file, location.line, location.column) {
+            (Some(file), Some(line), Some(column)) => source::calls_another(file, line, column, function),
+            _ => false,
+        })
+    }
+
+    /// Returns whether the linker or the compiler has merged the function with
+    /// a different one.
+    fn is_merged(&self, symbols: &AddressSymbols) -> bool {
+        let names = || self.program.as_ref()?.merged_functions.get(&symbols.function_address?);
+        names().is_some_and(|names| {
+            let mut names = names.iter().map(|name| names::public_path(&names::readable(name)));
+            let first = names.next();
+            names.any(|name| first.as_ref() != Some(&name))
+        })
     }
 
     /// Returns the name of the function that was called, if the linker has
@@ -91,7 +184,8 @@ impl Symbols {
         let loader = loader.as_ref();
         let mut frames =
             loader.map(|loader| symbolise(loader, address, &program.source_roots)).unwrap_or_default();
-        if frames.is_empty() {
+        let is_known = !frames.is_empty();
+        if !is_known {
             frames.push(unknown_frame(address));
         }
         if self.cache.len() >= MAX_CACHED_ADDRESSES {
@@ -101,10 +195,16 @@ impl Symbols {
         let program_loader = is_program(&address.module).then_some(loader).flatten();
         let function_address =
             program_loader.and_then(|loader| Some(loader.find_symbol_info(address.address)?.address()));
-        let symbols = AddressSymbols { frames: frames.into(), function_address };
+        let symbols = AddressSymbols { frames: frames.into(), function_address, is_known };
         self.cache.insert(address.clone(), symbols.clone());
         symbols
     }
+}
+
+/// Returns the address in a file of an address in memory.
+fn code_address(code: &LoadedCode, address: u64) -> Option<CodeAddress> {
+    let (module, address) = code.place(address)?;
+    Some(CodeAddress { module: Arc::from(module), address })
 }
 
 /// Returns whether the module is the running program. The kernel marks the path
@@ -161,6 +261,7 @@ fn symbolise(loader: &Loader, address: &CodeAddress, roots: &SourceRoots) -> Vec
                 file: file.map(|file| roots.shorten(&file)),
                 line,
                 kind,
+                recovered: false,
             }
         })
         .collect()
@@ -180,7 +281,7 @@ fn unknown_frame(address: &CodeAddress) -> Frame {
         "" => format!("{:#x}", address.address),
         module => format!("{module}+{:#x}", address.address),
     };
-    Frame { function, file: None, line: None, kind }
+    Frame { function, file: None, line: None, kind, recovered: false }
 }
 
 fn is_library(module: &str) -> bool {

@@ -320,7 +320,7 @@ mod tests {
     fn the_best_evidence_and_then_the_most_frequent_line_is_shown() {
         let findings = Findings::default();
         let at = |line: Option<u32>, evidence| Diagnosis {
-            site: Some(crate::finding::Site { function: "f".to_owned(), file: None, line }),
+            site: Some(crate::finding::Site { function: "f".to_owned(), file: None, line, recovered: false }),
             evidence,
             ..diagnosis("a")
         };

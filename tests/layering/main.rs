@@ -49,6 +49,9 @@ const LIBRARY: &[Rule] = &[
     ),
     // On the report thread. Only `report::thread` uses the recorder.
     ("diagnose", &["evidence", "finding"]),
+    // They read the code of this process.
+    ("diagnose::symbols", &["capture::loaded_code", "diagnose", "evidence", "finding"]),
+    ("diagnose::tail_calls", &["capture::loaded_code", "finding"]),
     ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
     ("report", &["diagnose::roots", "finding"]),
     (

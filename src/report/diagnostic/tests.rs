@@ -127,7 +127,7 @@ warning[loopscope::other]: an unidentified call blocked the event loop once, for
 #[test]
 fn a_site_without_a_file_is_named_by_its_function() {
     let mut finding = minimal();
-    finding.site = Some(Site { function: "chat::f".to_owned(), file: None, line: None });
+    finding.site = Some(Site { function: "chat::f".to_owned(), file: None, line: None, recovered: false });
     assert!(with_source(&finding).contains("\n = function: `chat::f`, in an unknown file\n"));
 }
 
@@ -166,7 +166,7 @@ fn no_text_reaches_the_terminal_as_a_control_sequence() {
     let evil = "a\x1b[31m\r\nb\u{202e}\0\u{9b}c".to_owned();
     let mut finding = sample::sleep();
     finding.primitive = Some(evil.clone());
-    finding.site = Some(Site { function: evil.clone(), file: Some(evil.clone()), line: Some(1) });
+    finding.site = Some(Site { function: evil.clone(), file: Some(evil.clone()), line: Some(1), recovered: false });
     finding.task = TaskInfo { kind: evil.clone(), spawned_at: Some(evil.clone()) };
     finding.detail.syscall = Some(evil.clone());
     finding.detail.fd = Some(evil.clone());
@@ -188,6 +188,6 @@ fn no_text_reaches_the_terminal_as_a_control_sequence() {
 fn the_source_is_read_from_below_the_current_directory() {
     let mut finding = sample::sleep();
     finding.site =
-        Some(Site { function: "f".to_owned(), file: Some("src/finding.rs".to_owned()), line: Some(1) });
+        Some(Site { file: Some("src/finding.rs".to_owned()), line: Some(1), ..finding.site.unwrap() });
     assert!(diagnostic(&finding, false).contains("\n1 | //! Findings and stalls"));
 }

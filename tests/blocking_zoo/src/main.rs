@@ -104,6 +104,12 @@ entries! {
     sorting
     spin_loop
     sqlite
+    tail_call
+    tail_call_chain
+    tail_call_in_branches
+    tail_call_merged
+    tail_call_through_table
+    tail_call_to_library
     tcp_accept
     tcp_connect
     tcp_connect_timeout
