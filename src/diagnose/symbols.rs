@@ -140,19 +140,20 @@ impl Symbols {
         let symbols: Vec<_> = jumps.iter().map(|jump| self.symbols_of(jump)).collect();
         let function = &symbols.first()?.frames.last()?.function;
         let is_merged = symbols.iter().any(|symbols| self.is_merged(symbols))
-            || callers.iter().any(|caller| self.names_another_function(caller, function));
+            || callers.iter().any(|caller| self.may_name_another_function(caller, function));
         let known = |symbols: AddressSymbols| if symbols.is_known { symbols.frames } else { Arc::default() };
         Some(frames::Symbolised { jumps: symbols.into_iter().map(known).collect(), is_merged })
     }
 
-    /// Returns whether the source, if it is at hand, names another function at
-    /// a call of `function`.
-    fn names_another_function(&self, call: &CodeAddress, function: &str) -> bool {
+    /// Returns whether a call of `function` may have another name in the source:
+    /// if the source is at hand and has one, or if the call has no line because
+    /// it was made from several calls.
+    fn may_name_another_function(&self, call: &CodeAddress, function: &str) -> bool {
         let loader = self.loaders.get(&call.module).and_then(Option::as_ref);
         let location = loader.and_then(|loader| loader.find_location(call.address).ok()?);
         location.is_some_and(|location| match (location.file, location.line, location.column) {
             (Some(file), Some(line), Some(column)) => source::calls_another(file, line, column, function),
-            _ => false,
+            (_, line, _) => line.is_none(),
         })
     }
 

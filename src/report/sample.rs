@@ -8,7 +8,13 @@ use crate::finding::{FindingsDocument, ProcessInfo, Starved};
 use crate::unix_time;
 
 fn frame(kind: FrameKind, function: &str, file: &str, line: u32) -> Frame {
-    Frame { function: function.to_owned(), file: Some(file.to_owned()), line: Some(line), kind, recovered: false }
+    Frame {
+        function: function.to_owned(),
+        file: Some(file.to_owned()),
+        line: Some(line),
+        kind,
+        recovered: false,
+    }
 }
 
 /// Returns a finding of a sleep in an application's function `throttle`.

@@ -100,9 +100,7 @@ fn is_jump_to_register(instruction: u32) -> bool {
     const BR: u32 = 0xD61F_0000;
     const BRAA: u32 = 0xD71F_0800;
     const BRAAZ: u32 = 0xD61F_0800;
-    instruction & 0xFFFF_FC1F == BR
-        || instruction & 0xFFFF_F800 == BRAA
-        || instruction & 0xFFFF_F800 == BRAAZ
+    instruction & 0xFFFF_FC1F == BR || instruction & 0xFFFF_F800 == BRAA || instruction & 0xFFFF_F800 == BRAAZ
 }
 
 /// Returns whether a jump through a register goes to an address that the
@@ -140,7 +138,8 @@ fn update(registers: &mut Registers, instruction: u32, at: u64) {
             registers[source] = None;
         }
         registers[destination] = if is_adrp {
-            let pages = i64::from((instruction << 8).cast_signed() >> 13) << 2 | i64::from(instruction >> 29 & 3);
+            let pages =
+                i64::from((instruction << 8).cast_signed() >> 13) << 2 | i64::from(instruction >> 29 & 3);
             Some(Value::Address((at & !0xFFF).wrapping_add_signed(pages << 12)))
         } else if is_ldr {
             base.map(|base| Value::WordAt(base.wrapping_add(8 * immediate)))
@@ -180,12 +179,12 @@ mod tests {
     #[test]
     fn jumps_are_found_with_their_targets() {
         for (instruction, target) in [
-            (0x1400_0003, 0x100C),              // b +12
-            (0x17FF_FFFF, 0xFFC),               // b -4
-            (0x5400_0040, 0x1008),              // b.eq +8
-            (0xB4FF_FFE0, 0xFFC),               // cbz x0, -4
-            (0x3500_0041, 0x1008),              // cbnz w1, +8
-            (0x3700_0040, 0x1008),              // tbnz w0, #0, +8
+            (0x1400_0003, 0x100C), // b +12
+            (0x17FF_FFFF, 0xFFC),  // b -4
+            (0x5400_0040, 0x1008), // b.eq +8
+            (0xB4FF_FFE0, 0xFFC),  // cbz x0, -4
+            (0x3500_0041, 0x1008), // cbnz w1, +8
+            (0x3700_0040, 0x1008), // tbnz w0, #0, +8
         ] {
             let expected = vec![Jump { at: 0x1000, target: Target::Address(target) }];
             assert_eq!(jumps_of(&[instruction, RET]), expected, "{instruction:#x}");

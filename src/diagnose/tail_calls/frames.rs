@@ -49,9 +49,10 @@ fn at_any_of(jumps: &[Arc<[Frame]>]) -> Vec<Frame> {
     let mut certain = first.to_vec();
     for other in others {
         let is_alike = certain.len() == other.len()
-            && certain.iter().zip(&**other).all(|(one, other)| {
-                one.function == other.function && one.file == other.file
-            });
+            && certain
+                .iter()
+                .zip(&**other)
+                .all(|(one, other)| one.function == other.function && one.file == other.file);
         if !is_alike {
             // Calls are inlined at one of the jumps only: the function around
             // them is certain.

@@ -86,7 +86,8 @@ pub(super) struct TailCall {
 pub(super) fn tail_calls(memory: &impl Memory, inner: u64, return_address: u64) -> Vec<TailCall> {
     let search = || {
         let on_stack = memory.function(inner)?;
-        let code = memory.read(return_address.checked_sub(machine::CALL_BYTES as u64)?, machine::CALL_BYTES)?;
+        let code =
+            memory.read(return_address.checked_sub(machine::CALL_BYTES as u64)?, machine::CALL_BYTES)?;
         let called = follow_stubs(memory, machine::call_target(&code, return_address))?;
         let called = memory.function(called).filter(|function| function.start == called)?;
         if called == on_stack {
@@ -168,7 +169,8 @@ impl<M: Memory> Search<'_, M> {
 
     fn exits(&self, function: &Range<u64>, found: &HashSet<u64>, budget: &mut usize) -> Option<Function> {
         let length = usize::try_from(function.end.checked_sub(function.start)?).ok()?;
-        let code = self.memory.read(function.start, Some(length).filter(|bytes| *bytes <= MAX_FUNCTION_BYTES)?)?;
+        let code =
+            self.memory.read(function.start, Some(length).filter(|bytes| *bytes <= MAX_FUNCTION_BYTES)?)?;
         let jumps = machine::jumps(&code, function.start, budget)?;
         let mut exits = Function::default();
         for Jump { at, target } in jumps {

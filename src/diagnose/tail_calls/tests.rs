@@ -99,9 +99,8 @@ fn the_jump_of_the_called_function_is_found() {
 
 #[test]
 fn a_jump_through_a_slot_is_found() {
-    let program = Program::new()
-        .function(CALLED, &[&jump_through(CALLED, SLOT)])
-        .data(SLOT, &ON_STACK.to_le_bytes());
+    let program =
+        Program::new().function(CALLED, &[&jump_through(CALLED, SLOT)]).data(SLOT, &ON_STACK.to_le_bytes());
     assert_eq!(program.tail_calls(), [call(CALLED, &[CALLED])]);
 }
 
@@ -131,10 +130,8 @@ fn a_chain_of_jumps_is_found_outermost_first() {
 #[test]
 fn two_jumps_to_one_function_are_both_returned() {
     // je +5; jmp; jmp
-    let program = Program::new().function(
-        CALLED,
-        &[&[0x74, 5], &jump(CALLED + 2, ON_STACK), &jump(CALLED + 7, ON_STACK)],
-    );
+    let program = Program::new()
+        .function(CALLED, &[&[0x74, 5], &jump(CALLED + 2, ON_STACK), &jump(CALLED + 7, ON_STACK)]);
     assert_eq!(program.tail_calls(), [call(CALLED, &[CALLED + 2, CALLED + 7])]);
 }
 

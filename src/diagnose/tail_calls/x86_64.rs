@@ -33,9 +33,8 @@ pub(super) fn jumps(code: &[u8], start: u64, budget: &mut usize) -> Option<Vec<J
 pub(super) fn call_target(code: &[u8], return_address: u64) -> Target {
     const CALL: u8 = 0xE8;
     const CALL_THROUGH_SLOT: [u8; 2] = [0xFF, 0x15];
-    let relative = |distance: [u8; 4]| {
-        return_address.wrapping_add_signed(i64::from(i32::from_le_bytes(distance)))
-    };
+    let relative =
+        |distance: [u8; 4]| return_address.wrapping_add_signed(i64::from(i32::from_le_bytes(distance)));
     match *code {
         [.., x, y, a, b, c, d] if [x, y] == CALL_THROUGH_SLOT => Target::Slot(relative([a, b, c, d])),
         [.., CALL, a, b, c, d] => Target::Address(relative([a, b, c, d])),
@@ -46,9 +45,8 @@ pub(super) fn call_target(code: &[u8], return_address: u64) -> Target {
 /// Returns where a stub of the linkage table jumps to. `None` if the code is no
 /// stub.
 pub(super) fn stub_target(code: &[u8], start: u64) -> Option<Target> {
-    let is_marker = |instruction: &Instruction| {
-        matches!(instruction.mnemonic(), Mnemonic::Endbr64 | Mnemonic::Nop)
-    };
+    let is_marker =
+        |instruction: &Instruction| matches!(instruction.mnemonic(), Mnemonic::Endbr64 | Mnemonic::Nop);
     let jump = decode(code, start).find(|instruction| !is_marker(instruction))?;
     jump_target(&jump).filter(|_| jump.mnemonic() == Mnemonic::Jmp)
 }

@@ -166,7 +166,8 @@ fn no_text_reaches_the_terminal_as_a_control_sequence() {
     let evil = "a\x1b[31m\r\nb\u{202e}\0\u{9b}c".to_owned();
     let mut finding = sample::sleep();
     finding.primitive = Some(evil.clone());
-    finding.site = Some(Site { function: evil.clone(), file: Some(evil.clone()), line: Some(1), recovered: false });
+    finding.site =
+        Some(Site { function: evil.clone(), file: Some(evil.clone()), line: Some(1), recovered: false });
     finding.task = TaskInfo { kind: evil.clone(), spawned_at: Some(evil.clone()) };
     finding.detail.syscall = Some(evil.clone());
     finding.detail.fd = Some(evil.clone());

@@ -106,6 +106,7 @@ entries! {
     sqlite
     tail_call
     tail_call_chain
+    tail_call_folded
     tail_call_in_branches
     tail_call_merged
     tail_call_through_table
