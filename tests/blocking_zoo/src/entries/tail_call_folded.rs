@@ -1,31 +1,9 @@
-//! Calls one of two functions that the compiler has merged. Their calls have
-//! become one, which has no line: only the function with both calls is certain.
+//! Calls a function of the same name in another crate, whose functions the
+//! compiler merges.
 
-use std::thread;
 use std::time::Duration;
 
-#[inline(never)]
-fn read(stall: Duration) {
-    thread::sleep(stall);
-}
-
-#[inline(never)]
-fn write(stall: Duration) {
-    thread::sleep(stall);
-}
-
-#[inline(never)]
-fn access(stall: Duration, is_write: bool) {
-    // BLOCKS IN THIS FUNCTION: sleep std::thread::sleep
-    if is_write {
-        write(stall);
-    } else {
-        read(stall / 2);
-    }
-    crate::stage::keep();
-}
-
 pub(crate) async fn prepare(stall: Duration) {
-    access(Duration::ZERO, std::hint::black_box(false));
-    access(stall, std::hint::black_box(true));
+    zoo_merged::tail_call_folded::block(stall); // zoo-merged has the line
+    crate::stage::keep();
 }

@@ -1,24 +1,9 @@
-//! Blocks in the last call of a function that the compiler has merged with an
-//! equal one. Only the name of the other one is left, so the call in the caller
-//! is certain, and the line inside is not.
+//! Calls a function of the same name in another crate, whose functions the
+//! compiler merges.
 
-use std::thread;
 use std::time::Duration;
 
-#[inline(never)]
-fn wait_for_reader(stall: Duration) {
-    thread::sleep(stall);
-}
-
-/// The compiler keeps the name that comes first in the alphabet.
-#[inline(never)]
-fn wait_for_writer(stall: Duration) {
-    thread::sleep(stall);
-}
-
 pub(crate) async fn prepare(stall: Duration) {
-    wait_for_reader(Duration::ZERO);
-    crate::stage::keep();
-    wait_for_writer(stall); // BLOCKS: sleep std::thread::sleep
+    zoo_merged::tail_call_merged::block(stall); // zoo-merged has the line
     crate::stage::keep();
 }

@@ -39,6 +39,10 @@ impl Expected {
             let body: Vec<_> =
                 source.lines().skip(skipped.saturating_sub(1)).take_while(|line| *line != "}").collect();
             ("tests/blocking_zoo/src/native.c".to_owned(), blank + &body.join("\n"))
+        } else if source.contains("zoo-merged has the line") {
+            let merged = path.with_file_name(format!("../../merged/src/{name}.rs"));
+            let source = fs::read_to_string(merged).expect("each entry has a file of its name");
+            (format!("tests/blocking_zoo/merged/src/{name}.rs"), source)
         } else {
             (format!("tests/blocking_zoo/src/entries/{name}.rs"), source)
         };
