@@ -79,6 +79,7 @@ fn notes(finding: &Finding) -> Vec<Message<'static>> {
     notes.extend(lock(finding).map(|lock| note("lock", lock)));
     notes.extend(function(finding).map(|function| note("function", function)));
     notes.extend(callers(finding).map(|caller| note("called from", caller)));
+    notes.extend(recovered(finding).map(|recovered| note("recovered", recovered.to_owned())));
     notes.extend(evidence(finding.evidence).map(|evidence| note("evidence", evidence.to_owned())));
     if !finding.advice.is_empty() {
         notes.push(Level::HELP.message(clean(&finding.advice)));
@@ -146,11 +147,24 @@ fn callers(finding: &Finding) -> impl Iterator<Item = String> {
     callers.dedup_by_key(|frame| (&frame.file, frame.line));
     callers.into_iter().take(MAX_CALLERS).map(|frame| {
         let function = clean(&frame.function);
+        let recovered = if frame.recovered { " (recovered)" } else { "" };
         match (&frame.file, frame.line) {
-            (Some(file), Some(line)) => format!("`{function}` at {}:{line}", clean(file)),
-            (Some(file), None) => format!("`{function}` in {}", clean(file)),
-            (None, _) => format!("`{function}`"),
+            (Some(file), Some(line)) => format!("`{function}` at {}:{line}{recovered}", clean(file)),
+            (Some(file), None) => format!("`{function}` in {}{recovered}", clean(file)),
+            (None, _) => format!("`{function}`{recovered}"),
         }
+    })
+}
+
+/// Returns how far the site can be trusted, if it was not on the stack.
+fn recovered(finding: &Finding) -> Option<&'static str> {
+    let site = finding.site.as_ref().filter(|site| site.recovered)?;
+    Some(if site.line.is_some() {
+        "this call left no frame, because it was compiled to a jump; only this jump, or that of an equal \
+         function merged with this one, leads to the call that blocks"
+    } else {
+        "this function left no frame, because its last call was compiled to a jump; more than one of its \
+         jumps leads to the call that blocks"
     })
 }
 

@@ -98,6 +98,22 @@ warning[loopscope::sleep]: `std::thread::sleep` has been blocking the event loop
 }
 
 #[test]
+fn a_site_and_a_caller_that_were_not_on_the_stack_are_marked() {
+    let mut finding = sample::sleep();
+    finding.site.as_mut().unwrap().recovered = true;
+    finding.stack[3].recovered = true;
+    let text = without_source(&finding);
+    let lines = "\
+ = called from: `chat::session::privmsg` at src/session.rs:88 (recovered)
+ = recovered: this call left no frame, because it was compiled to a jump; only this jump, or that of an equal \
+function merged with this one, leads to the call that blocks
+";
+    assert!(text.contains(lines), "{text}");
+    finding.site.as_mut().unwrap().line = None;
+    assert!(without_source(&finding).contains("more than one of its jumps leads"), "{text}");
+}
+
+#[test]
 fn a_finding_of_which_only_the_duration_is_known() {
     let expected = "\
 warning[loopscope::other]: an unidentified call blocked the event loop once, for 20 ms
