@@ -138,23 +138,35 @@ impl Symbols {
         callers: &[CodeAddress],
     ) -> Option<frames::Symbolised> {
         let symbols: Vec<_> = jumps.iter().map(|jump| self.symbols_of(jump)).collect();
-        let function = &symbols.first()?.frames.last()?.function;
+        let function = self.symbol(jumps.first()?);
         let is_merged = symbols.iter().any(|symbols| self.is_merged(symbols))
-            || callers.iter().any(|caller| self.may_name_another_function(caller, function));
+            || callers.iter().any(|caller| self.may_name_another_function(caller, function.as_deref()));
         let known = |symbols: AddressSymbols| if symbols.is_known { symbols.frames } else { Arc::default() };
         Some(frames::Symbolised { jumps: symbols.into_iter().map(known).collect(), is_merged })
     }
 
-    /// Returns whether a call of `function` may have another name in the source:
-    /// if the source is at hand and has one, or if the call has no line because
-    /// it was made from several calls.
-    fn may_name_another_function(&self, call: &CodeAddress, function: &str) -> bool {
-        let loader = self.loaders.get(&call.module).and_then(Option::as_ref);
-        let location = loader.and_then(|loader| loader.find_location(call.address).ok()?);
+    /// Returns whether the source of a call may name another function: if the
+    /// source is at hand and does so, or if the call has no line because the
+    /// compiler has added it or made it from several calls.
+    fn may_name_another_function(&self, call: &CodeAddress, function: Option<&str>) -> bool {
+        let location = self.loader(call).and_then(|loader| loader.find_location(call.address).ok()?);
         location.is_some_and(|location| match (location.file, location.line, location.column) {
-            (Some(file), Some(line), Some(column)) => source::calls_another(file, line, column, function),
+            (Some(file), Some(line), Some(column)) => {
+                function.is_some_and(|function| source::calls_another(file, line, column, function))
+            }
             (_, line, _) => line.is_none(),
         })
+    }
+
+    /// Returns the whole name of the function that contains an address.
+    fn symbol(&self, address: &CodeAddress) -> Option<String> {
+        let symbol = self.loader(address)?.find_symbol(address.address)?;
+        Some(format!("{:#}", rustc_demangle::demangle(symbol)))
+    }
+
+    /// Returns the debug information of a module that was needed before.
+    fn loader(&self, address: &CodeAddress) -> Option<&Loader> {
+        self.loaders.get(&address.module)?.as_ref()
     }
 
     /// Returns whether the linker or the compiler has merged the function with

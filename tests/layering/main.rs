@@ -48,10 +48,8 @@ const LIBRARY: &[Rule] = &[
         &["capture", "evidence", "finding", "os", "record", "self_metrics", "settings", "token_bucket"],
     ),
     // On the report thread. Only `report::thread` uses the recorder.
-    ("diagnose", &["evidence", "finding"]),
-    // They read the code of this process.
-    ("diagnose::symbols", &["capture::loaded_code", "diagnose", "evidence", "finding"]),
-    ("diagnose::tail_calls", &["capture::loaded_code", "finding"]),
+    // It reads the code of this process.
+    ("diagnose", &["capture::loaded_code", "evidence", "finding"]),
     ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
     ("report", &["diagnose::roots", "finding"]),
     (

@@ -1,6 +1,6 @@
 //! The jumps and calls of aarch64. Each instruction has 32 bits.
 
-use crate::diagnose::tail_calls::{Jump, Target};
+use crate::diagnose::tail_calls::jump::{Jump, Target};
 
 /// The length of a call instruction.
 #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]

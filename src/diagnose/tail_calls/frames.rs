@@ -10,7 +10,8 @@ pub(in crate::diagnose) struct Symbolised {
     /// The frames at each of the jumps, innermost first; empty if the function
     /// is unknown.
     pub(in crate::diagnose) jumps: Vec<Arc<[Frame]>>,
-    /// Whether the function was merged with a different one.
+    /// Whether the function may have been merged with a different one, so that
+    /// its name and line may be wrong.
     pub(in crate::diagnose) is_merged: bool,
 }
 
@@ -22,24 +23,17 @@ pub(in crate::diagnose) struct Symbolised {
 pub(in crate::diagnose) fn recovered(calls: &[Symbolised], on_stack: &str) -> Vec<Frame> {
     let mut recovered = Vec::new();
     let mut callee = on_stack;
-    for (index, call) in calls.iter().enumerate().rev() {
-        let is_reached_by_thunk = index > 0 && is_thunk(&calls[index - 1]);
+    for call in calls.iter().rev() {
         let frames = at_any_of(&call.jumps);
         let Some(function) = frames.last() else { continue };
         // Rare code that lies apart belongs to the function that jumps there.
         let is_part = is_same_function(&function.function, callee);
         callee = call.jumps.first().and_then(|frames| frames.last()).map_or("", |frame| &frame.function);
-        if !call.is_merged && !is_reached_by_thunk && !is_part {
+        if !call.is_merged && !is_part {
             recovered.extend(frames.into_iter().map(|frame| Frame { recovered: true, ..frame }));
         }
     }
     recovered
-}
-
-/// Returns whether the function only jumps to the one with which the compiler
-/// has merged it. That jump is in no line of the source.
-fn is_thunk(call: &Symbolised) -> bool {
-    call.jumps.iter().all(|frames| frames.first().is_some_and(|frame| frame.line.is_none()))
 }
 
 /// Returns what is certain if one of several jumps was taken. All of them are
@@ -129,8 +123,6 @@ mod tests {
     fn a_function_that_may_be_another_one_is_left_out() {
         let merged = Symbolised { is_merged: true, ..call(&[&[frame("twin", 2)]]) };
         assert_eq!(lines(&[call(&[&[frame("outer", 9)]]), merged]), [known("outer", 9)]);
-        let thunk = [call(&[&[frame("other_twin", 0)]]), call(&[&[frame("twin", 2)]])];
-        assert_eq!(lines(&thunk), [known("other_twin", 0)]);
     }
 
     #[test]

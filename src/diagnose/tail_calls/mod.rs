@@ -8,6 +8,7 @@
 #[cfg(any(target_arch = "aarch64", test))]
 mod aarch64;
 pub(super) mod frames;
+mod jump;
 pub(super) mod source;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -18,6 +19,7 @@ use std::ops::Range;
 use crate::capture::loaded_code::LoadedCode;
 #[cfg(target_arch = "aarch64")]
 use crate::diagnose::tail_calls::aarch64 as machine;
+use crate::diagnose::tail_calls::jump::{Jump, Target};
 #[cfg(target_arch = "x86_64")]
 use crate::diagnose::tail_calls::x86_64 as machine;
 
@@ -51,23 +53,6 @@ impl Memory for LoadedCode {
     fn function(&self, address: u64) -> Option<Range<u64>> {
         self.function(address)
     }
-}
-
-/// A jump, or a branch, and where it goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Jump {
-    at: u64,
-    target: Target,
-}
-
-/// Where a jump or call goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
-    Address(u64),
-    /// To the address that the word at this address holds.
-    Slot(u64),
-    /// To the address in a register or in a table of the program.
-    Unknown,
 }
 
 /// A function that called another one by a jump.

@@ -12,8 +12,8 @@ use std::path::Path;
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// Returns whether a place in the source calls a function of another name than
-/// `function`. `false` if the source is not at hand, or if the call there is
-/// not a plain one.
+/// `function`, which is a whole path. `false` if the source is not at hand, or
+/// if the call there is not a plain one.
 pub(in crate::diagnose) fn calls_another(path: &str, line: u32, column: u32, function: &str) -> bool {
     // The compiler itself adds calls of traits: a loop calls `next`, `.await`
     // calls `poll`.
@@ -22,7 +22,10 @@ pub(in crate::diagnose) fn calls_another(path: &str, line: u32, column: u32, fun
     }
     let called = source_line(Path::new(path), line).and_then(|text| called_name(&text, column));
     let is_name = |name: &str| !name.is_empty() && name.chars().all(is_identifier);
-    let name = function.rsplit("::").next().filter(|name| is_name(name));
+    let plain =
+        if function.ends_with('>') { function.rsplit_once("::<").map(|(name, _)| name) } else { None };
+    // A closure has no name.
+    let name = plain.unwrap_or(function).rsplit("::").next().filter(|name| is_name(name));
     called.zip(name).is_some_and(|(called, name)| called != name)
 }
 
@@ -91,7 +94,10 @@ mod tests {
         assert!(calls_another(here, line, column, "app::other_line"));
         assert!(!calls_another(here, line, column, "app::source_line"));
         assert!(!calls_another(here, line, column, "<app::X as app::Y>::other_line"));
-        assert!(!calls_another(here, line, column, "app+0x1234"));
+        assert!(!calls_another(here, line, column, "app::source_line::<u8>"));
+        assert!(calls_another(here, line, column, "app::other_line::<u8>"));
+        assert!(!calls_another(here, line, column, "app::main::{{closure}}"));
+        assert!(!calls_another(here, line, column, "app::main::{closure#0}"));
         assert!(!calls_another("/no/such/file", line, column, "app::other_line"));
         assert!(!calls_another("/dev/zero", line, column, "app::other_line"));
     }

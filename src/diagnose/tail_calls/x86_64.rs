@@ -2,7 +2,7 @@
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
 
-use crate::diagnose::tail_calls::{Jump, Target};
+use crate::diagnose::tail_calls::jump::{Jump, Target};
 
 /// The longest call instruction that contains its target or the address of
 /// its target.
