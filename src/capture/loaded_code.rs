@@ -4,9 +4,11 @@
 //! Nothing is copied beforehand: each query reads the few bytes that it needs.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::capture::modules::{self, MappedImage};
+use crate::evidence::CodeAddress;
 use crate::os;
 
 /// The minimum time between two reads of the mapped images.
@@ -27,26 +29,29 @@ impl LoadedCode {
         Self { images: modules::mapped_images(), refreshed_at: Instant::now() }
     }
 
-    /// Returns the address in memory of an address in a file. `None` if the
-    /// file is not mapped, or has its code there more than once.
-    pub(crate) fn locate(&mut self, module: &str, address: u64) -> Option<u64> {
-        let is_known = self.images.iter().any(|image| image.path == module);
-        if !is_known && self.refreshed_at.elapsed() > MIN_REFRESH_INTERVAL {
+    /// Reads the mapped images again if they may have changed: libraries may
+    /// have been loaded and unloaded.
+    pub(crate) fn refresh(&mut self) {
+        if self.refreshed_at.elapsed() > MIN_REFRESH_INTERVAL {
             *self = Self::new();
         }
-        let images = self.images.iter().filter(|image| image.path == module);
+    }
+
+    /// Returns the address in memory of an address in a file. `None` if the
+    /// file is not mapped, or has its code there more than once.
+    pub(crate) fn locate(&self, address: &CodeAddress) -> Option<u64> {
+        let images = self.images.iter().filter(|image| *image.path == *address.module);
         let mut found = images.filter_map(|image| {
-            let address = address.wrapping_add(image.bias);
+            let address = address.address.wrapping_add(image.bias);
             holds_code(image, address).then_some(address)
         });
         found.next().filter(|_| found.next().is_none())
     }
 
-    /// Returns the file that contains an address in memory, and the address
-    /// there.
-    pub(crate) fn place(&self, address: u64) -> Option<(&str, u64)> {
+    /// Returns the address in a file of an address in memory.
+    pub(crate) fn place(&self, address: u64) -> Option<CodeAddress> {
         let image = self.image_at(address)?;
-        Some((&image.path, address.wrapping_sub(image.bias)))
+        Some(CodeAddress { module: Arc::from(&*image.path), address: address.wrapping_sub(image.bias) })
     }
 
     /// Copies code or data. `None` if an address is not mapped.
@@ -145,10 +150,10 @@ mod tests {
     #[test]
     fn an_address_in_a_file_leads_to_memory_and_back() {
         let begin = function_of_this_program as *const () as u64;
-        let mut code = LoadedCode::new();
-        let (path, address) = code.place(begin).map(|(path, address)| (path.to_owned(), address)).unwrap();
-        assert_eq!(code.locate(&path, address), Some(begin));
-        assert_eq!(code.locate("/no/such/file", address), None);
+        let code = LoadedCode::new();
+        let address = code.place(begin).unwrap();
+        assert_eq!(code.locate(&address), Some(begin));
+        assert_eq!(code.locate(&CodeAddress { module: Arc::from("/no/such/file"), ..address }), None);
     }
 
     #[test]

@@ -9,11 +9,10 @@ use std::sync::Arc;
 
 use addr2line::Loader;
 
-use crate::capture::loaded_code::LoadedCode;
 use crate::diagnose::image::Image;
 use crate::diagnose::names;
 use crate::diagnose::roots::SourceRoots;
-use crate::diagnose::tail_calls::{self, TailCall, frames, source};
+use crate::diagnose::tail_calls::recovery::{AddressFacts, Recovery, SourcePlace};
 use crate::evidence::{Capture, CodeAddress};
 use crate::finding::{Evidence, Frame, FrameKind};
 
@@ -30,10 +29,7 @@ pub(crate) struct Symbols {
     cache: HashMap<CodeAddress, AddressSymbols>,
     /// Read when first needed.
     program: Option<ProgramSymbols>,
-    /// Read when first needed.
-    code: Option<LoadedCode>,
-    /// The frames that jumps have removed between a frame and its caller.
-    recovered: HashMap<(CodeAddress, CodeAddress), Arc<[Frame]>>,
+    recovery: Recovery,
 }
 
 /// The symbols of one address.
@@ -63,13 +59,7 @@ impl ProgramSymbols {
 
 impl Symbols {
     pub(crate) fn new() -> Self {
-        Self {
-            loaders: HashMap::new(),
-            cache: HashMap::new(),
-            program: None,
-            code: None,
-            recovered: HashMap::new(),
-        }
+        Self { loaders: HashMap::new(), cache: HashMap::new(), program: None, recovery: Recovery::default() }
     }
 
     /// Returns the frames of a capture's stack, innermost first.
@@ -97,76 +87,28 @@ impl Symbols {
     /// Returns the frames between a frame and its caller that jumps have
     /// removed from the stack, innermost first.
     fn recovered_frames(&mut self, callee: &CodeAddress, caller: &CodeAddress) -> Arc<[Frame]> {
-        let key = (callee.clone(), caller.clone());
-        if let Some(frames) = self.recovered.get(&key) {
-            return Arc::clone(frames);
-        }
-        let frames: Arc<[Frame]> = self.recover(callee, caller).unwrap_or_default().into();
-        if self.recovered.len() >= MAX_CACHED_ADDRESSES {
-            self.recovered.clear();
-        }
-        self.recovered.insert(key, Arc::clone(&frames));
+        let mut recovery = std::mem::take(&mut self.recovery);
+        let frames = recovery.frames_between(callee, caller, &mut |address| self.facts(address));
+        self.recovery = recovery;
         frames
     }
 
-    fn recover(&mut self, callee: &CodeAddress, caller: &CodeAddress) -> Option<Vec<Frame>> {
-        let code = self.code.get_or_insert_with(LoadedCode::new);
-        let inner = code.locate(&callee.module, callee.address)?;
-        // The address of a caller is the last byte of its call.
-        let return_address = code.locate(&caller.module, caller.address)?.wrapping_add(1);
-        let calls = tail_calls::tail_calls(code, inner, return_address);
-        if calls.is_empty() {
-            return None;
+    fn facts(&mut self, address: &CodeAddress) -> AddressFacts {
+        let symbols = self.symbols_of(address);
+        let is_merged = self.is_merged(&symbols);
+        let loader = self.loaders.get(&address.module).and_then(Option::as_ref);
+        let symbol = loader.and_then(|loader| loader.find_symbol(address.address));
+        let place = loader.and_then(|loader| loader.find_location(address.address).ok()?);
+        AddressFacts {
+            frames: if symbols.is_known { symbols.frames } else { Arc::default() },
+            symbol: symbol.map(|symbol| format!("{:#}", rustc_demangle::demangle(symbol))),
+            is_merged,
+            place: place.map(|place| SourcePlace {
+                file: place.file.map(str::to_owned),
+                line: place.line,
+                column: place.column,
+            }),
         }
-        let on_stack = self.symbols_of(callee).frames.last()?.function.clone();
-        let mut callers = vec![caller.clone()];
-        let mut symbolised = Vec::new();
-        for TailCall { jumps, .. } in calls {
-            let code = self.code.as_ref()?;
-            let jumps: Vec<_> = jumps.iter().map_while(|jump| code_address(code, *jump)).collect();
-            symbolised.push(self.symbols_of_tail_call(&jumps, &callers)?);
-            callers = jumps;
-        }
-        Some(frames::recovered(&symbolised, &on_stack))
-    }
-
-    /// Returns the symbols of the jumps of one function. One of the `callers`
-    /// has called the function.
-    fn symbols_of_tail_call(
-        &mut self,
-        jumps: &[CodeAddress],
-        callers: &[CodeAddress],
-    ) -> Option<frames::Symbolised> {
-        let symbols: Vec<_> = jumps.iter().map(|jump| self.symbols_of(jump)).collect();
-        let function = self.symbol(jumps.first()?);
-        let is_merged = symbols.iter().any(|symbols| self.is_merged(symbols))
-            || callers.iter().any(|caller| self.may_name_another_function(caller, function.as_deref()));
-        let known = |symbols: AddressSymbols| if symbols.is_known { symbols.frames } else { Arc::default() };
-        Some(frames::Symbolised { jumps: symbols.into_iter().map(known).collect(), is_merged })
-    }
-
-    /// Returns whether the source of a call may name another function: if the
-    /// source is at hand and does so, or if the call has no line because the
-    /// compiler has added it or made it from several calls.
-    fn may_name_another_function(&self, call: &CodeAddress, function: Option<&str>) -> bool {
-        let location = self.loader(call).and_then(|loader| loader.find_location(call.address).ok()?);
-        location.is_some_and(|location| match (location.file, location.line, location.column) {
-            (Some(file), Some(line), Some(column)) => {
-                function.is_some_and(|function| source::calls_another(file, line, column, function))
-            }
-            (_, line, _) => line.is_none(),
-        })
-    }
-
-    /// Returns the whole name of the function that contains an address.
-    fn symbol(&self, address: &CodeAddress) -> Option<String> {
-        let symbol = self.loader(address)?.find_symbol(address.address)?;
-        Some(format!("{:#}", rustc_demangle::demangle(symbol)))
-    }
-
-    /// Returns the debug information of a module that was needed before.
-    fn loader(&self, address: &CodeAddress) -> Option<&Loader> {
-        self.loaders.get(&address.module)?.as_ref()
     }
 
     /// Returns whether the linker or the compiler has merged the function with
@@ -212,12 +154,6 @@ impl Symbols {
         self.cache.insert(address.clone(), symbols.clone());
         symbols
     }
-}
-
-/// Returns the address in a file of an address in memory.
-fn code_address(code: &LoadedCode, address: u64) -> Option<CodeAddress> {
-    let (module, address) = code.place(address)?;
-    Some(CodeAddress { module: Arc::from(module), address })
 }
 
 /// Returns whether the module is the running program. The kernel marks the path

@@ -42,7 +42,7 @@ const LIBRARY: &[Rule] = &[
     ("instrument", &["record"]),
     ("console", &[]),
     // On the watchdog's thread.
-    ("capture", &["finding", "os"]),
+    ("capture", &["evidence::CodeAddress", "finding", "os"]),
     (
         "watchdog",
         &["capture", "evidence", "finding", "os", "record", "self_metrics", "settings", "token_bucket"],

@@ -6,13 +6,13 @@ use crate::finding::Frame;
 
 /// The symbols of one tail call.
 #[derive(Debug)]
-pub(in crate::diagnose) struct Symbolised {
+pub(super) struct SymbolisedCall {
     /// The frames at each of the jumps, innermost first; empty if the function
     /// is unknown.
-    pub(in crate::diagnose) jumps: Vec<Arc<[Frame]>>,
+    pub(super) jumps: Vec<Arc<[Frame]>>,
     /// Whether the function may have been merged with a different one, so that
     /// its name and line may be wrong.
-    pub(in crate::diagnose) is_merged: bool,
+    pub(super) is_doubtful: bool,
 }
 
 /// Returns the frames of the tail calls, innermost first. The calls are given
@@ -20,7 +20,7 @@ pub(in crate::diagnose) struct Symbolised {
 ///
 /// A function that may be another one is left out: its caller is then the
 /// innermost that is certain.
-pub(in crate::diagnose) fn recovered(calls: &[Symbolised], on_stack: &str) -> Vec<Frame> {
+pub(super) fn recovered(calls: &[SymbolisedCall], on_stack: &str) -> Vec<Frame> {
     let mut recovered = Vec::new();
     let mut callee = on_stack;
     for call in calls.iter().rev() {
@@ -29,7 +29,7 @@ pub(in crate::diagnose) fn recovered(calls: &[Symbolised], on_stack: &str) -> Ve
         // Rare code that lies apart belongs to the function that jumps there.
         let is_part = is_same_function(&function.function, callee);
         callee = call.jumps.first().and_then(|frames| frames.last()).map_or("", |frame| &frame.function);
-        if !call.is_merged && !is_part {
+        if !call.is_doubtful && !is_part {
             recovered.extend(frames.into_iter().map(|frame| Frame { recovered: true, ..frame }));
         }
     }
@@ -82,11 +82,11 @@ mod tests {
         }
     }
 
-    fn call(jumps: &[&[Frame]]) -> Symbolised {
-        Symbolised { jumps: jumps.iter().map(|frames| Arc::from(*frames)).collect(), is_merged: false }
+    fn call(jumps: &[&[Frame]]) -> SymbolisedCall {
+        SymbolisedCall { jumps: jumps.iter().map(|frames| Arc::from(*frames)).collect(), is_doubtful: false }
     }
 
-    fn lines(calls: &[Symbolised]) -> Vec<(String, Option<u32>)> {
+    fn lines(calls: &[SymbolisedCall]) -> Vec<(String, Option<u32>)> {
         let frames = recovered(calls, "std::thread::sleep");
         assert!(frames.iter().all(|frame| frame.recovered));
         frames.into_iter().map(|frame| (frame.function, frame.line)).collect()
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_function_that_may_be_another_one_is_left_out() {
-        let merged = Symbolised { is_merged: true, ..call(&[&[frame("twin", 2)]]) };
+        let merged = SymbolisedCall { is_doubtful: true, ..call(&[&[frame("twin", 2)]]) };
         assert_eq!(lines(&[call(&[&[frame("outer", 9)]]), merged]), [known("outer", 9)]);
     }
 

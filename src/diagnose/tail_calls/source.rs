@@ -14,7 +14,7 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 /// Returns whether a place in the source calls a function of another name than
 /// `function`, which is a whole path. `false` if the source is not at hand, or
 /// if the call there is not a plain one.
-pub(in crate::diagnose) fn calls_another(path: &str, line: u32, column: u32, function: &str) -> bool {
+pub(super) fn calls_another(path: &str, line: u32, column: u32, function: &str) -> bool {
     // The compiler itself adds calls of traits: a loop calls `next`, `.await`
     // calls `poll`.
     if function.starts_with('<') {

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 
-use crate::diagnose::tail_calls::{Memory, TailCall, aarch64, tail_calls, x86_64};
+use crate::diagnose::tail_calls::search::{Memory, TailCall, tail_calls};
+use crate::diagnose::tail_calls::{aarch64, x86_64};
 
 /// Functions and data by their addresses.
 #[derive(Debug, Default)]
