@@ -1,15 +1,69 @@
 //! What the watchdog sends to the diagnosis: plain data.
 
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::finding::{Cause, Evidence};
 use crate::record::hook_status::Hook;
 use crate::record::kinds::KindId;
 
+/// What tells an image from others that were loaded from the same path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ImageIdentity {
+    /// The linker's hash of the contents.
+    BuildId(Vec<u8>),
+    /// What is known of an image that has no build id.
+    File {
+        /// Its first bytes: the headers, and what follows them.
+        first_bytes: Arc<[u8]>,
+        /// The number of its file.
+        inode: u64,
+        /// When the file was last modified, in seconds and nanoseconds of the
+        /// Unix epoch. `None` if another file was at its path.
+        modified: Option<(i64, i64)>,
+    },
+}
+
+/// The file that a program or library was loaded from.
+#[derive(Debug, Clone)]
+pub(crate) struct CodeFile {
+    /// The path at which the file was opened, or a name such as `[vdso]`.
+    /// Another file may be there now. Empty for code that is in no file.
+    pub(crate) path: String,
+    pub(crate) identity: ImageIdentity,
+    /// The addresses of its first mapping, by which the kernel gives access to
+    /// a file that was deleted.
+    pub(crate) first_mapping: Range<u64>,
+}
+
+impl CodeFile {
+    /// Returns what stands for code that is in no file.
+    pub(crate) fn none() -> Self {
+        let identity = ImageIdentity::BuildId(Vec::new());
+        Self { path: String::new(), identity, first_mapping: 0..0 }
+    }
+}
+
+/// The addresses do not matter: the same file may be mapped elsewhere later.
+impl PartialEq for CodeFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.identity == other.identity
+    }
+}
+
+impl Eq for CodeFile {}
+
+impl Hash for CodeFile {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.path.hash(state);
+    }
+}
+
 /// An address in a program or library, relative to its file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct CodeAddress {
-    pub(crate) module: Arc<str>,
+    pub(crate) file: Arc<CodeFile>,
     pub(crate) address: u64,
 }
 

@@ -401,6 +401,12 @@ pub struct Finding {
     /// no stack was captured. Among stacks of equal evidence, the line and call
     /// that were sampled most often are shown.
     pub stack: Vec<Frame>,
+    /// Why frames of [`stack`](Self::stack) have no line, as a sentence. For
+    /// example, the debug information is in a file that was not found, or a
+    /// library was replaced after it was loaded. `None` if nothing is missing,
+    /// and in documents of versions that did not report it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub lines_missing: Option<String>,
     /// When loopscope's reporting thread first processed a stall of this
     /// finding, usually shortly after the stall passed the threshold.
     #[cfg_attr(

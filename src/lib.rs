@@ -76,6 +76,8 @@
 #![cfg_attr(not(stack_capture), allow(dead_code, unused_imports))]
 
 #[cfg(stack_capture)]
+mod build_id;
+#[cfg(stack_capture)]
 mod capture;
 #[cfg(feature = "console")]
 pub mod console;

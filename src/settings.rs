@@ -55,6 +55,7 @@ pub(crate) struct Settings {
     pub(crate) schedule_delay: bool,
     pub(crate) signals: Signals,
     pub(crate) captures_per_second: u32,
+    pub(crate) max_debug_info_memory: u64,
 }
 
 /// With a shorter threshold, the watchdog's own sampling would be a
@@ -72,6 +73,7 @@ impl Default for Settings {
             schedule_delay: true,
             signals: Signals::Safe,
             captures_per_second: 10,
+            max_debug_info_memory: 64 << 20,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::capture::modules::{self, MappedImage};
+use crate::capture::modules::{MappedImage, MapsFile};
 use crate::evidence::CodeAddress;
 use crate::os;
 
@@ -20,27 +20,37 @@ const ENTRY_BYTES: u64 = 8;
 /// The code of this process.
 #[derive(Debug)]
 pub(crate) struct LoadedCode {
+    maps: MapsFile,
     images: Vec<MappedImage>,
     refreshed_at: Instant,
 }
 
 impl LoadedCode {
     pub(crate) fn new() -> Self {
-        Self { images: modules::mapped_images(), refreshed_at: Instant::now() }
+        let mut code = Self { maps: MapsFile::open(), images: Vec::new(), refreshed_at: Instant::now() };
+        code.read_images();
+        code
     }
 
     /// Reads the mapped images again if they may have changed: libraries may
     /// have been loaded and unloaded.
     pub(crate) fn refresh(&mut self) {
         if self.refreshed_at.elapsed() > MIN_REFRESH_INTERVAL {
-            *self = Self::new();
+            self.read_images();
+        }
+    }
+
+    fn read_images(&mut self) {
+        self.refreshed_at = Instant::now();
+        if let Some(list) = self.maps.read() {
+            self.images = list.images();
         }
     }
 
     /// Returns the address in memory of an address in a file. `None` if the
     /// file is not mapped, or has its code there more than once.
     pub(crate) fn locate(&self, address: &CodeAddress) -> Option<u64> {
-        let images = self.images.iter().filter(|image| *image.path == *address.module);
+        let images = self.images.iter().filter(|image| image.file == address.file);
         let mut found = images.filter_map(|image| {
             let address = address.address.wrapping_add(image.bias);
             holds_code(image, address).then_some(address)
@@ -51,7 +61,7 @@ impl LoadedCode {
     /// Returns the address in a file of an address in memory.
     pub(crate) fn place(&self, address: u64) -> Option<CodeAddress> {
         let image = self.image_at(address)?;
-        Some(CodeAddress { module: Arc::from(&*image.path), address: address.wrapping_sub(image.bias) })
+        Some(CodeAddress { file: Arc::clone(&image.file), address: address.wrapping_sub(image.bias) })
     }
 
     /// Copies code or data. `None` if an address is not mapped.
@@ -130,6 +140,7 @@ fn holds_code(image: &MappedImage, address: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::CodeFile;
 
     #[inline(never)]
     fn function_of_this_program(n: u64) -> u64 {
@@ -153,7 +164,7 @@ mod tests {
         let code = LoadedCode::new();
         let address = code.place(begin).unwrap();
         assert_eq!(code.locate(&address), Some(begin));
-        assert_eq!(code.locate(&CodeAddress { module: Arc::from("/no/such/file"), ..address }), None);
+        assert_eq!(code.locate(&CodeAddress { file: Arc::new(CodeFile::none()), ..address }), None);
     }
 
     #[test]

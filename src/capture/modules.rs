@@ -5,17 +5,20 @@
 //! The list comes from `/proc/self/maps`, not from `dl_iterate_phdr`: the
 //! latter takes the loader's lock, which the sampled thread may hold.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use crate::os;
+use crate::evidence::{CodeFile, ImageIdentity};
+use crate::{build_id, os};
 
 /// One mapped ELF image.
 #[derive(Debug, Clone)]
 pub(crate) struct Module {
-    /// The path of the mapped file, or a name such as `[vdso]`.
-    pub(crate) path: String,
+    /// The file that is mapped.
+    pub(crate) file: Arc<CodeFile>,
     /// The address in memory minus the address in the file.
     pub(crate) bias: u64,
     /// The addresses from the first to the last mapping.
@@ -47,14 +50,15 @@ struct Mapping<'l> {
     range: Range<u64>,
     is_executable: bool,
     offset: u64,
+    inode: u64,
     path: &'l str,
 }
 
 /// An image whose code can be read in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct MappedImage {
-    /// The path of the mapped file, or a name such as `[vdso]`.
-    pub(crate) path: String,
+    /// The file that is mapped.
+    pub(crate) file: Arc<CodeFile>,
     /// The address in memory minus the address in the file.
     pub(crate) bias: u64,
     /// The executable mappings.
@@ -63,20 +67,67 @@ pub(crate) struct MappedImage {
     pub(crate) function_index: Option<Range<u64>>,
 }
 
-/// Returns every image that is mapped now; no image if `/proc` is unavailable.
-pub(crate) fn mapped_modules() -> Vec<Module> {
-    map_images(module)
+const MAPS_PATH: &str = "/proc/self/maps";
+
+/// The open file `/proc/self/maps`. It stays open, because there may be no free
+/// descriptor when it is needed.
+#[derive(Debug)]
+pub(crate) struct MapsFile(Option<File>);
+
+impl MapsFile {
+    pub(crate) fn open() -> Self {
+        Self(File::open(MAPS_PATH).ok())
+    }
+
+    /// Reads the list as it is now.
+    pub(crate) fn read(&mut self) -> Option<MapsList> {
+        if self.0.is_none() {
+            *self = Self::open();
+        }
+        let file = self.0.as_mut()?;
+        let mut bytes = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).ok()?;
+        // A path may be no text.
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Some(MapsList(text))
+    }
 }
 
-/// Returns every image that is mapped now, without its unwind tables.
-pub(crate) fn mapped_images() -> Vec<MappedImage> {
-    map_images(|mappings| Some(place(mappings)?.image))
+/// The contents of `/proc/self/maps`.
+#[derive(Debug)]
+pub(crate) struct MapsList(String);
+
+impl MapsList {
+    /// Returns the number of bytes.
+    pub(crate) fn length(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns every image that is mapped. What is known of an image that is
+    /// still mapped is not read again.
+    pub(crate) fn modules(&self, known: &[Module]) -> Vec<Module> {
+        let mappings: Vec<_> = self.0.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
+        mappings.chunk_by(is_same_image).filter_map(|mappings| module(mappings, known)).collect()
+    }
 }
 
-fn map_images<T>(read: impl Fn(&[Mapping<'_>]) -> Option<T>) -> Vec<T> {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let mappings: Vec<_> = maps.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
-    mappings.chunk_by(is_same_image).filter_map(read).collect()
+impl MapsList {
+    /// Returns every image that is mapped, without its unwind tables.
+    pub(crate) fn images(&self) -> Vec<MappedImage> {
+        let mappings: Vec<_> = self.0.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
+        mappings.chunk_by(is_same_image).filter_map(mapped_image).collect()
+    }
+}
+
+impl Module {
+    /// Returns whether the image is still mapped where it was.
+    pub(crate) fn is_mapped(&self) -> bool {
+        let mapping = &self.file.first_mapping;
+        match &self.file.identity {
+            ImageIdentity::BuildId(id) => build_id(self.range.start).as_ref() == Some(id),
+            ImageIdentity::File { first_bytes: known, .. } => first_bytes(mapping).as_ref() == Some(known),
+        }
+    }
 }
 
 /// Returns whether two adjacent mappings belong to one image. A file may be
@@ -96,41 +147,86 @@ fn parse(line: &str) -> Option<Mapping<'_>> {
     let hex = |text| u64::from_str_radix(text, 16).ok();
     let is_executable = fields.next()?.contains('x');
     let offset = hex(fields.next()?)?;
-    let path = fields.nth(2)?.trim_start();
-    Some(Mapping { range: hex(start)?..hex(end)?, is_executable, offset, path })
+    let inode = fields.nth(1)?.parse().ok()?;
+    let path = fields.next()?.trim_start();
+    Some(Mapping { range: hex(start)?..hex(end)?, is_executable, offset, inode, path })
 }
 
-/// Where an image is mapped.
-struct Place {
-    image: MappedImage,
-    range: Range<u64>,
-    segments: Vec<Segment>,
-}
-
-fn place(mappings: &[Mapping<'_>]) -> Option<Place> {
+fn module(mappings: &[Mapping<'_>], known: &[Module]) -> Option<Module> {
     let code: Vec<_> = mappings.iter().filter(|m| m.is_executable).map(|m| m.range.clone()).collect();
     let first = mappings.iter().find(|m| m.offset == 0).filter(|_| !code.is_empty())?;
     let base = first.range.start;
-    let segments = segments(base)?;
-    let lowest = segments.iter().filter(|s| s.kind == PT_LOAD).map(|s| s.address).min()?;
-    let bias = base.wrapping_sub(lowest & !0xFFF);
     let end = mappings.iter().map(|m| m.range.end).max()?;
+    // The kernel marks the path if the file was deleted or replaced.
+    let path = first.path.trim_end_matches(" (deleted)");
+    let identity = identity(first, path)?;
+    let is_same = |module: &&Module| {
+        module.range == (base..end)
+            && module.code == code
+            && module.file.path == path
+            && module.file.identity == identity
+    };
+    if let Some(module) = known.iter().find(is_same) {
+        return Some(module.clone());
+    }
+    let segments = segments(base)?;
+    let bias = bias(base, &segments)?;
+    let (eh_frame_hdr, eh_frame) = unwind_tables(&segments, bias).unzip();
+    let file = Arc::new(CodeFile { path: path.to_owned(), identity, first_mapping: first.range.clone() });
+    Some(Module { file, bias, range: base..end, code, eh_frame_hdr, eh_frame })
+}
+
+fn mapped_image(mappings: &[Mapping<'_>]) -> Option<MappedImage> {
+    let code: Vec<_> = mappings.iter().filter(|m| m.is_executable).map(|m| m.range.clone()).collect();
+    let first = mappings.iter().find(|m| m.offset == 0).filter(|_| !code.is_empty())?;
+    let path = first.path.trim_end_matches(" (deleted)");
+    let identity = identity(first, path)?;
+    let segments = segments(first.range.start)?;
+    let bias = bias(first.range.start, &segments)?;
     let index = segments.iter().find(|s| s.kind == PT_GNU_EH_FRAME);
     let function_index = index.map(|s| {
         let start = s.address.wrapping_add(bias);
         start..start.saturating_add(s.size)
     });
-    let image = MappedImage { path: first.path.to_owned(), bias, code, function_index };
-    Some(Place { image, range: base..end, segments })
+    let file = Arc::new(CodeFile { path: path.to_owned(), identity, first_mapping: first.range.clone() });
+    Some(MappedImage { file, bias, code, function_index })
 }
 
-fn module(mappings: &[Mapping<'_>]) -> Option<Module> {
-    let Place { image: MappedImage { path, bias, code, .. }, range, segments } = place(mappings)?;
-    let (eh_frame_hdr, eh_frame) = unwind_tables(&segments, bias).unzip();
-    Some(Module { path, bias, range, code, eh_frame_hdr, eh_frame })
+fn bias(base: u64, segments: &[Segment]) -> Option<u64> {
+    let lowest = segments.iter().filter(|s| s.kind == PT_LOAD).map(|s| s.address).min()?;
+    Some(base.wrapping_sub(lowest & !0xFFF))
+}
+
+/// Returns what tells an image from others that are loaded from its path.
+fn identity(first: &Mapping<'_>, path: &str) -> Option<ImageIdentity> {
+    if let Some(id) = build_id(first.range.start) {
+        return Some(ImageIdentity::BuildId(id));
+    }
+    let file = fs::metadata(path).ok().filter(|file| file.ino() == first.inode);
+    let modified = file.map(|file| (file.mtime(), file.mtime_nsec()));
+    Some(ImageIdentity::File { first_bytes: first_bytes(&first.range)?, inode: first.inode, modified })
+}
+
+/// Returns the build id of the image at an address.
+fn build_id(base: u64) -> Option<Vec<u8>> {
+    const MAX_NOTES_BYTES: u64 = 64 * 1024;
+    let segments = segments(base)?;
+    let bias = bias(base, &segments)?;
+    let mut notes = segments.iter().filter(|segment| segment.kind == PT_NOTE);
+    notes.find_map(|segment| {
+        let length = usize::try_from(segment.size.min(MAX_NOTES_BYTES)).ok()?;
+        build_id::in_notes(&read(segment.address.wrapping_add(bias), length)?)
+    })
+}
+
+fn first_bytes(mapping: &Range<u64>) -> Option<Arc<[u8]>> {
+    const FIRST_BYTES: u64 = 4096;
+    let length = usize::try_from((mapping.end - mapping.start).min(FIRST_BYTES)).ok()?;
+    Some(read(mapping.start, length)?.into())
 }
 
 const PT_LOAD: u32 = 1;
+const PT_NOTE: u32 = 4;
 const PT_GNU_EH_FRAME: u32 = 0x6474_E550;
 
 /// A program header of a 64-bit little-endian ELF image.
@@ -214,6 +310,7 @@ mod tests {
             range: 0x7F10..0x7F20,
             is_executable: true,
             offset: 0x1000,
+            inode: 4242,
             path: "/usr/lib/with space.so",
         };
         assert_eq!(parse(line), Some(expected));
@@ -224,7 +321,7 @@ mod tests {
     #[test]
     fn the_running_program_is_found_with_its_unwind_tables() {
         let here = function_of_this_program as *const () as u64;
-        let modules = mapped_modules();
+        let modules = MapsFile::open().read().unwrap().modules(&[]);
         let program = modules.iter().find(|module| module.holds_code(here)).unwrap();
         assert!(program.range.contains(&here));
         assert!(program.eh_frame.as_ref().is_some_and(|section| section.bytes.len() > 1000));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use framehop::{CacheNative, ExplicitModuleSectionInfo, Unwinder as _, UnwinderNative};
 use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection};
 
-use crate::capture::modules::{self, Module};
+use crate::capture::modules::{MapsFile, Module};
 use crate::capture::{CopiedStack, machine};
 use crate::finding::Evidence;
 
@@ -21,8 +21,13 @@ const UNKNOWN_FRAME_POINTER: u64 = 1;
 const UNKNOWN_LINK: u64 = 2;
 /// No code is mapped below this address.
 const LOWEST_CODE_ADDRESS: u64 = 4096;
-/// The minimum time between two reads of the mapped modules.
-const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// A list of mappings of this length is read for each stack: some thousand
+/// mappings. It does not depend on a clock, so a busy machine changes nothing.
+const SHORT_LIST_BYTES: usize = 256 * 1024;
+/// A longer list is read again after this time, and sooner for code that is not
+/// in it. Until then, each module is checked on its own.
+const LONG_LIST_PAUSE: Duration = Duration::from_secs(1);
+const UNKNOWN_CODE_PAUSE: Duration = Duration::from_millis(100);
 /// How many bytes of the stack are searched for a frame pointer.
 const FRAME_POINTER_SEARCH_BYTES: usize = 8 * 1024;
 
@@ -39,41 +44,70 @@ pub(crate) struct Unwinder {
     framehop: UnwinderNative<Arc<[u8]>, framehop::MayAllocateDuringUnwind>,
     cache: CacheNative<framehop::MayAllocateDuringUnwind>,
     modules: Vec<Module>,
-    refreshed_at: Instant,
+    maps: MapsFile,
+    listed_at: Instant,
+    /// The length of the list of mappings.
+    list_bytes: usize,
 }
 
 impl Unwinder {
+    /// Creates an unwinder. Opens what it reads later, because there may be no
+    /// free descriptor then.
     pub(crate) fn new() -> Self {
-        let mut unwinder = Self {
+        Self {
             framehop: UnwinderNative::new(),
             cache: CacheNative::new(),
             modules: Vec::new(),
-            refreshed_at: Instant::now(),
-        };
-        unwinder.refresh();
-        unwinder
+            maps: MapsFile::open(),
+            listed_at: Instant::now(),
+            list_bytes: 0,
+        }
     }
 
-    /// Reads the mapped modules again: libraries may have been loaded and
-    /// unloaded.
-    fn refresh(&mut self) {
-        self.refreshed_at = Instant::now();
-        self.modules = modules::mapped_modules();
+    /// Reads which modules are mapped, so that the first stack need not wait
+    /// for it.
+    pub(crate) fn list_modules(&mut self) {
+        self.refresh(0);
+    }
+
+    /// Brings the list of modules up to date: libraries may have been loaded
+    /// and unloaded, others of the same path or at the same address. `ip` is
+    /// the address that the list is needed for.
+    fn refresh(&mut self, ip: u64) {
+        let list = if self.is_listing_due(ip) { self.maps.read() } else { None };
+        let modules = match &list {
+            Some(list) => list.modules(&self.modules),
+            // Without a list, for example because no descriptor is free, what
+            // is still mapped remains known.
+            None => self.modules.iter().filter(|module| module.is_mapped()).cloned().collect(),
+        };
+        if let Some(list) = list {
+            (self.listed_at, self.list_bytes) = (Instant::now(), list.length());
+        }
+        let files =
+            |modules: &[Module]| modules.iter().map(|module| Arc::as_ptr(&module.file)).collect::<Vec<_>>();
+        if files(&modules) == files(&self.modules) {
+            return;
+        }
+        self.modules = modules;
         self.framehop = UnwinderNative::new();
         for module in &self.modules {
             self.framehop.add_module(to_framehop(module));
         }
     }
 
+    fn is_listing_due(&self, ip: u64) -> bool {
+        // Code that a compiler made at run time belongs to no file. It must not
+        // cause a long listing for each stack.
+        let is_known = self.modules.iter().any(|module| module.holds_code(ip));
+        let pause = if is_known { LONG_LIST_PAUSE } else { UNKNOWN_CODE_PAUSE };
+        self.list_bytes <= SHORT_LIST_BYTES || self.listed_at.elapsed() >= pause
+    }
+
     /// Unwinds a stack. If its frame pointer register is not known, unwinding
     /// ends at the first frame that needs it.
     pub(crate) fn unwind(&mut self, stack: &CopiedStack) -> Unwound {
-        // Code that a compiler made at run time belongs to no file. It must not
-        // cause a refresh for each stack.
-        let is_known = self.modules.iter().any(|module| module.holds_code(stack.ip));
-        if !is_known && self.refreshed_at.elapsed() > MIN_REFRESH_INTERVAL {
-            self.refresh();
-        }
+        self.refresh(stack.ip);
         let (addresses, is_complete) =
             self.walk(stack, stack.registers.map_or(UNKNOWN_FRAME_POINTER, |all| all.frame_pointer));
         // If all registers are known, every found frame is right, even if the
@@ -183,5 +217,5 @@ fn to_framehop(module: &Module) -> framehop::Module<Arc<[u8]>> {
         eh_frame: frames.map(|section| Arc::clone(&section.bytes)),
         ..ExplicitModuleSectionInfo::default()
     };
-    framehop::Module::new(module.path.clone(), module.range.clone(), module.range.start, sections)
+    framehop::Module::new(module.file.path.clone(), module.range.clone(), module.range.start, sections)
 }

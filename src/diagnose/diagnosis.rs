@@ -19,6 +19,8 @@ pub(crate) struct Diagnosis {
     pub(crate) evidence: Evidence,
     /// Innermost first.
     pub(crate) stack: Vec<Frame>,
+    /// Why frames of the stack have no line, as a sentence.
+    pub(crate) lines_missing: Option<String>,
     pub(crate) detail: Detail,
     /// The number of the worker that probably holds the lock.
     pub(crate) lock_holder: Option<usize>,
@@ -105,6 +107,7 @@ fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> D
         advice,
         evidence: capture.capture.evidence,
         stack: capture.stack.clone(),
+        lines_missing: capture.lines_missing.clone(),
         detail: syscall.map(detail_of).unwrap_or_default(),
         lock_holder: syscall.and_then(|call| call.holder),
     }

@@ -18,13 +18,16 @@ pub(super) struct SymbolisedCapture<'c> {
     pub(super) cause: Cause,
     /// The part of the stall that this capture stands for.
     pub(super) weight_nanos: u64,
+    /// Why frames have no line, as a sentence.
+    pub(super) lines_missing: Option<String>,
 }
 
 impl<'c> SymbolisedCapture<'c> {
     pub(super) fn new(capture: &'c Capture, stack: Vec<Frame>, weight_nanos: u64) -> Self {
         let matched_call = cause::matched_call(&stack);
         let cause = cause::cause_of(capture, &stack, matched_call.as_ref());
-        Self { capture, call_site: call_site::call_site(&stack), stack, matched_call, cause, weight_nanos }
+        let call_site = call_site::call_site(&stack);
+        Self { capture, call_site, stack, matched_call, cause, weight_nanos, lines_missing: None }
     }
 
     /// Returns what several captures of one culprit have in common: the cause,
@@ -44,6 +47,10 @@ pub(super) fn symbolise<'s>(stall: &'s StallEvidence, symbols: &mut Symbols) -> 
     let weights = capture_weight::weights_nanos(&stall.captures, stall.duration_nanos, times.on_cpu);
     let captures = stall.captures.iter().zip(weights);
     captures
-        .map(|(capture, weight)| SymbolisedCapture::new(capture, symbols.stack(capture), weight))
+        .map(|(capture, weight)| {
+            let stack = symbols.stack(capture);
+            let lines_missing = stack.lines_missing;
+            SymbolisedCapture { lines_missing, ..SymbolisedCapture::new(capture, stack.frames, weight) }
+        })
         .collect()
 }

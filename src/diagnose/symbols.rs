@@ -3,33 +3,58 @@
 //! Lines need `debug = "line-tables-only"`. Without it, functions are named
 //! from the symbol table. A stripped program gives only addresses.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use addr2line::Loader;
-
-use crate::diagnose::image::Image;
+use crate::diagnose::image::{self, AddressInfo, CompileUnit, Image, MissingLines};
 use crate::diagnose::names;
 use crate::diagnose::roots::SourceRoots;
 use crate::diagnose::tail_calls::recovery::{AddressFacts, Recovery, SourcePlace};
-use crate::evidence::{Capture, CodeAddress};
+use crate::evidence::{Capture, CodeAddress, CodeFile};
 use crate::finding::{Evidence, Frame, FrameKind};
 
 /// The cache of frames is emptied when it holds this many addresses.
 const MAX_CACHED_ADDRESSES: usize = 16_384;
-/// The file of the running program, even if its path now leads to another file.
-const PROGRAM_PATH: &str = "/proc/self/exe";
+/// The number of programs and libraries of which something is kept.
+const MAX_IMAGES: usize = 16;
+/// A file that could not be read is tried again after this time, and after
+/// twice the time before whenever it fails again.
+const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(250);
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
 
-/// Reads the debug information of each module when it is first needed. That may
-/// take up to a second for a large program, so the reporting thread does it,
-/// not the watchdog.
+/// Reads the debug information of each address when it is first needed. That
+/// may take a second for a large program, so the reporting thread does it, not
+/// the watchdog.
 pub(crate) struct Symbols {
-    loaders: HashMap<Arc<str>, Option<Loader>>,
+    program: KnownImage,
+    images: HashMap<Arc<CodeFile>, KnownImage>,
     cache: HashMap<CodeAddress, AddressSymbols>,
-    /// Read when first needed.
-    program: Option<ProgramSymbols>,
+    /// `None` until the program's debug information has been read.
+    source_roots: Option<SourceRoots>,
+    /// The memory that compressed debug information may take.
+    max_memory_bytes: u64,
+    /// The number of look-ups in images.
+    look_ups: u64,
     recovery: Recovery,
+}
+
+/// A program or library of which an address was looked up.
+#[derive(Debug, Default)]
+struct KnownImage {
+    image: Image,
+    /// The number of the last look-up.
+    last_look_up: u64,
+    failure: Option<Failure>,
+}
+
+/// A file could not be read as it should be.
+#[derive(Debug, Clone)]
+struct Failure {
+    missing: MissingLines,
+    pause: Duration,
+    retry_at: Instant,
 }
 
 /// The symbols of one address.
@@ -37,48 +62,65 @@ pub(crate) struct Symbols {
 struct AddressSymbols {
     /// Innermost first; several where calls are inlined.
     frames: Arc<[Frame]>,
-    /// The address in the program's file where the outermost function begins;
-    /// `None` outside of the program itself.
-    function_address: Option<u64>,
-    /// Whether the name of the outermost function is known.
-    is_known: bool,
+    /// The names of std's functions that the linker has merged with the
+    /// outermost function.
+    merged_functions: Arc<[String]>,
+    /// Why code of the application has no line here.
+    lines_missing: Option<Arc<str>>,
+    /// When the address is looked up again, because its file could not be read.
+    retry_at: Option<Instant>,
+    facts: AddressFacts,
 }
 
-/// What the program's own file contains beyond functions and lines.
-struct ProgramSymbols {
-    source_roots: SourceRoots,
-    merged_functions: HashMap<u64, Vec<String>>,
-}
-
-impl ProgramSymbols {
-    fn read() -> Self {
-        let Image { compile_directories, merged_functions } = Image::read(Path::new(PROGRAM_PATH));
-        Self { source_roots: SourceRoots::new(compile_directories), merged_functions }
-    }
+/// The frames of a stack.
+#[derive(Debug, Default)]
+pub(crate) struct SymbolisedStack {
+    /// Innermost first.
+    pub(crate) frames: Vec<Frame>,
+    /// Why frames have no line, as a sentence.
+    pub(crate) lines_missing: Option<String>,
 }
 
 impl Symbols {
-    pub(crate) fn new() -> Self {
-        Self { loaders: HashMap::new(), cache: HashMap::new(), program: None, recovery: Recovery::default() }
+    /// Creates a reader that uses at most `max_memory_bytes` of memory for
+    /// debug information that is compressed.
+    pub(crate) fn new(max_memory_bytes: u64) -> Self {
+        Self {
+            program: KnownImage { image: Image::of_program(), ..KnownImage::default() },
+            images: HashMap::new(),
+            cache: HashMap::new(),
+            source_roots: None,
+            max_memory_bytes,
+            look_ups: 0,
+            recovery: Recovery::default(),
+        }
     }
 
-    /// Returns the frames of a capture's stack, innermost first.
-    pub(crate) fn stack(&mut self, capture: &Capture) -> Vec<Frame> {
+    /// Returns the frames of a capture's stack.
+    pub(crate) fn stack(&mut self, capture: &Capture) -> SymbolisedStack {
+        self.look_up_all(&capture.stack);
         let fd_type = capture.call.as_ref().and_then(|call| call.fd_type);
+        let mut stack = SymbolisedStack::default();
         // In a reconstructed stack, two frames that do not fit may be left over
         // from different calls.
         let are_neighbours = matches!(capture.evidence, Evidence::Stack | Evidence::Leaf);
-        let mut stack = Vec::new();
         for (index, address) in capture.stack.iter().enumerate() {
-            let symbols = self.symbols_of(address);
-            stack.extend_from_slice(&symbols.frames);
-            if let Some(name) = self.unmerged_name(&symbols, fd_type)
-                && let Some(function) = stack.last_mut()
-            {
+            if let Some(callee) = index.checked_sub(1).filter(|_| are_neighbours) {
+                let recovered = self.recovered_frames(&capture.stack[callee], address);
+                stack.frames.extend_from_slice(&recovered);
+                // The look-ups may have emptied the cache.
+                self.look_up_all(std::slice::from_ref(address));
+            }
+            let Some(symbols) = self.cache.get(address) else {
+                stack.frames.push(unknown_frame(address));
+                continue;
+            };
+            stack.frames.extend_from_slice(&symbols.frames);
+            if let (Some(name), Some(function)) = (unmerged_name(symbols, fd_type), stack.frames.last_mut()) {
                 function.function = name;
             }
-            if let Some(caller) = capture.stack.get(index + 1).filter(|_| are_neighbours) {
-                stack.extend_from_slice(&self.recovered_frames(address, caller));
+            if stack.lines_missing.is_none() {
+                stack.lines_missing = symbols.lines_missing.as_deref().map(str::to_owned);
             }
         }
         stack
@@ -88,120 +130,167 @@ impl Symbols {
     /// removed from the stack, innermost first.
     fn recovered_frames(&mut self, callee: &CodeAddress, caller: &CodeAddress) -> Arc<[Frame]> {
         let mut recovery = std::mem::take(&mut self.recovery);
-        let frames = recovery.frames_between(callee, caller, &mut |address| self.facts(address));
+        let frames = recovery.frames_between(callee, caller, &mut |address| {
+            self.look_up_all(std::slice::from_ref(address));
+            self.cache.get(address).map(|symbols| symbols.facts.clone()).unwrap_or_default()
+        });
         self.recovery = recovery;
         frames
     }
 
-    fn facts(&mut self, address: &CodeAddress) -> AddressFacts {
-        let symbols = self.symbols_of(address);
-        let is_merged = self.is_merged(&symbols);
-        let loader = self.loaders.get(&address.module).and_then(Option::as_ref);
-        let symbol = loader.and_then(|loader| loader.find_symbol(address.address));
-        let place = loader.and_then(|loader| loader.find_location(address.address).ok()?);
-        AddressFacts {
-            frames: if symbols.is_known { symbols.frames } else { Arc::default() },
-            symbol: symbol.map(|symbol| format!("{:#}", rustc_demangle::demangle(symbol))),
-            is_merged,
-            place: place.map(|place| SourcePlace {
-                file: place.file.map(str::to_owned),
-                line: place.line,
-                column: place.column,
-            }),
+    /// Adds to the cache what it does not have of some addresses.
+    fn look_up_all(&mut self, addresses: &[CodeAddress]) {
+        let now = Instant::now();
+        let is_due = |address: &&CodeAddress| match self.cache.get(*address) {
+            Some(symbols) => symbols.retry_at.is_some_and(|at| at <= now),
+            None => true,
+        };
+        let mut by_file = HashMap::<&Arc<CodeFile>, Vec<&CodeAddress>>::new();
+        for address in addresses.iter().filter(is_due).filter(|address| address.file.path.starts_with('/')) {
+            let of_file = by_file.entry(&address.file).or_default();
+            // A stack of a recursion has an address many times.
+            if !of_file.contains(&address) {
+                of_file.push(address);
+            }
         }
-    }
-
-    /// Returns whether the linker or the compiler has merged the function with
-    /// a different one.
-    fn is_merged(&self, symbols: &AddressSymbols) -> bool {
-        let names = || self.program.as_ref()?.merged_functions.get(&symbols.function_address?);
-        names().is_some_and(|names| {
-            let mut names = names.iter().map(|name| names::public_path(&names::readable(name)));
-            let first = names.next();
-            names.any(|name| first.as_ref() != Some(&name))
-        })
-    }
-
-    /// Returns the name of the function that was called, if the linker has
-    /// merged it with others: the one for the type of the file descriptor.
-    fn unmerged_name(&self, symbols: &AddressSymbols, fd_type: Option<&str>) -> Option<String> {
-        let names = self.program.as_ref()?.merged_functions.get(&symbols.function_address?)?;
-        let of_type = names.iter().find(|name| fd_type.is_some_and(|fd_type| name.contains(fd_type)))?;
-        Some(names::readable(of_type))
-    }
-
-    fn symbols_of(&mut self, address: &CodeAddress) -> AddressSymbols {
-        if let Some(symbols) = self.cache.get(address) {
-            return symbols.clone();
+        if by_file.is_empty() {
+            return;
         }
-        let program = self.program.get_or_insert_with(ProgramSymbols::read);
-        let loader = self.loaders.entry(Arc::clone(&address.module)).or_insert_with(|| load(&address.module));
-        let loader = loader.as_ref();
-        let mut frames =
-            loader.map(|loader| symbolise(loader, address, &program.source_roots)).unwrap_or_default();
-        let is_known = !frames.is_empty();
-        if !is_known {
-            frames.push(unknown_frame(address));
-        }
-        if self.cache.len() >= MAX_CACHED_ADDRESSES {
+        let max_memory_bytes = self.max_memory_bytes;
+        if self.cache.len() + addresses.len() > MAX_CACHED_ADDRESSES {
             self.cache.clear();
         }
-        // Merged functions are known for the program itself only.
-        let program_loader = is_program(&address.module).then_some(loader).flatten();
-        let function_address =
-            program_loader.and_then(|loader| Some(loader.find_symbol_info(address.address)?.address()));
-        let symbols = AddressSymbols { frames: frames.into(), function_address, is_known };
-        self.cache.insert(address.clone(), symbols.clone());
-        symbols
-    }
-}
-
-/// Returns whether the module is the running program. The kernel marks the path
-/// as deleted if a newer file has replaced the program's.
-fn is_program(module: &str) -> bool {
-    let program = std::env::current_exe().ok();
-    let module = Path::new(module.trim_end_matches(" (deleted)"));
-    program.is_some_and(|path| Path::new(path.to_string_lossy().trim_end_matches(" (deleted)")) == module)
-}
-
-fn load(module: &str) -> Option<Loader> {
-    let path = Path::new(if is_program(module) { PROGRAM_PATH } else { module });
-    path.is_absolute().then(|| Loader::new(path).ok()).flatten()
-}
-
-fn symbolise(loader: &Loader, address: &CodeAddress, roots: &SourceRoots) -> Vec<Frame> {
-    let mut frames = Vec::new();
-    if let Ok(mut found) = loader.find_frames(address.address) {
-        while let Ok(Some(frame)) = found.next() {
-            let function = frame.function.and_then(|name| name.demangle().ok().map(|name| name.into_owned()));
-            let location = frame.location;
-            let file = location.as_ref().and_then(|location| location.file);
-            let line = location.as_ref().and_then(|location| location.line);
-            frames.push((function, file.map(str::to_owned), line));
+        let mut found = Vec::new();
+        for (file, addresses) in by_file {
+            let infos = self.image_of(file).look_up(file, &addresses, max_memory_bytes, now);
+            found.push((file, addresses, infos));
+        }
+        if self.source_roots.is_none() {
+            let units = self.program.compile_units(max_memory_bytes, now);
+            self.source_roots = units.map(|units| {
+                let directories = units.into_iter().map(|unit| unit.directory);
+                SourceRoots::new(directories.filter(|directory| directory.is_absolute()))
+            });
+        }
+        // Without the program's directories, its own code cannot be told from
+        // other code for certain.
+        let (unknown_roots, no_roots_until);
+        let roots = match &self.source_roots {
+            Some(roots) => {
+                no_roots_until = None;
+                roots
+            }
+            None => {
+                unknown_roots = SourceRoots::new([]);
+                no_roots_until = self.program.failure.as_ref().map(|failure| failure.retry_at);
+                &unknown_roots
+            }
+        };
+        for (file, addresses, infos) in found {
+            let image = if is_program(&file.path) { Some(&self.program) } else { self.images.get(file) };
+            let failed_until = image.and_then(|image| Some(image.failure.as_ref()?.retry_at));
+            let retry_at = [failed_until, no_roots_until].into_iter().flatten().min();
+            for (address, info) in addresses.into_iter().zip(infos) {
+                let symbols = AddressSymbols { retry_at, ..AddressSymbols::new(address, info, roots) };
+                self.cache.insert(address.clone(), symbols);
+            }
         }
     }
-    let symbol = loader
-        .find_symbol(address.address)
-        .map(|name| addr2line::demangle_auto(name.into(), None).into_owned());
-    if frames.is_empty() {
-        frames.extend(symbol.clone().map(|symbol| (Some(symbol), None, None)));
+
+    /// Returns what is known of a file. Forgets the file that was not used for
+    /// the longest time, if there are too many.
+    fn image_of(&mut self, file: &Arc<CodeFile>) -> &mut KnownImage {
+        if is_program(&file.path) {
+            return &mut self.program;
+        }
+        self.look_ups += 1;
+        if !self.images.contains_key(file) && self.images.len() >= MAX_IMAGES {
+            let oldest = self.images.iter().min_by_key(|(_, image)| image.last_look_up);
+            if let Some(oldest) = oldest.map(|(file, _)| Arc::clone(file)) {
+                self.images.remove(&oldest);
+            }
+        }
+        let image = self.images.entry(Arc::clone(file)).or_default();
+        image.last_look_up = self.look_ups;
+        image
     }
-    // The symbol names the outermost inlined frame, with its whole path.
-    if let (Some((function, ..)), Some(symbol)) = (frames.last_mut(), symbol) {
-        *function = Some(symbol);
+}
+
+impl KnownImage {
+    /// Looks up addresses. After a failure the file is left alone for a while.
+    fn look_up(
+        &mut self,
+        file: &CodeFile,
+        addresses: &[&CodeAddress],
+        max_memory_bytes: u64,
+        now: Instant,
+    ) -> Vec<AddressInfo> {
+        let addresses: Vec<_> = addresses.iter().map(|address| address.address).collect();
+        let failed = |missing: &MissingLines| {
+            vec![AddressInfo { missing: Some(missing.clone()), ..AddressInfo::default() }; addresses.len()]
+        };
+        if let Some(failure) = self.failure.as_ref().filter(|failure| now < failure.retry_at) {
+            return failed(&failure.missing);
+        }
+        match self.image.look_up(file, &addresses, max_memory_bytes) {
+            Ok(infos) => {
+                let missing = infos.iter().find_map(|info| info.missing.clone());
+                self.note(missing.filter(MissingLines::is_temporary), now);
+                infos
+            }
+            Err(missing) => {
+                let infos = failed(&missing);
+                self.note(Some(missing), now);
+                infos
+            }
+        }
     }
-    // Instructions that the compiler added have no line, and their file may be
-    // that of any call inlined nearby. The function's first address gives the
-    // right file.
-    for (_, file, _) in frames.iter_mut().filter(|(.., line)| line.is_none()) {
-        *file = None;
+
+    /// Returns where the program was compiled, or `None` if that cannot be read
+    /// now.
+    fn compile_units(&mut self, max_memory_bytes: u64, now: Instant) -> Option<BTreeSet<CompileUnit>> {
+        if self.failure.as_ref().is_some_and(|failure| now < failure.retry_at) {
+            return None;
+        }
+        match self.image.compile_units(max_memory_bytes) {
+            Ok(units) => Some(units),
+            Err(missing) if missing.is_temporary() => {
+                self.note(Some(missing), now);
+                None
+            }
+            Err(_) => Some(BTreeSet::new()),
+        }
     }
-    if let Some((_, file @ None, _)) = frames.last_mut() {
-        *file = file_of_function(loader, address);
+
+    fn note(&mut self, missing: Option<MissingLines>, now: Instant) {
+        let before = self.failure.as_ref().map(|failure| failure.pause * 2);
+        self.failure = missing.map(|missing| {
+            let pause = before.unwrap_or(FIRST_RETRY_PAUSE).min(MAX_RETRY_PAUSE);
+            Failure { missing, pause, retry_at: now + pause }
+        });
     }
-    frames
-        .into_iter()
-        .map(|(function, file, line)| {
+}
+
+impl AddressSymbols {
+    fn new(address: &CodeAddress, info: AddressInfo, roots: &SourceRoots) -> Self {
+        let AddressInfo { frames, symbols, missing } = info;
+        let is_known = !frames.is_empty() || !symbols.is_empty();
+        let place = frames.first().map(|frame| SourcePlace {
+            file: frame.file.clone(),
+            line: frame.line,
+            column: frame.column,
+        });
+        let mut frames: Vec<_> =
+            frames.into_iter().map(|frame| (frame.function, frame.file, frame.line)).collect();
+        if frames.is_empty() && !symbols.is_empty() {
+            frames.push((None, None, None));
+        }
+        // The symbol names the outermost inlined frame, with its whole path.
+        if let (Some((function, ..)), Some(symbol)) = (frames.last_mut(), symbols.first()) {
+            *function = Some(symbol.clone());
+        }
+        let frame = |(function, file, line): (Option<String>, Option<String>, Option<u32>)| {
+            let function = function.map(|name| demangled(&name));
             let function = function.unwrap_or_else(|| unknown_frame(address).function);
             let kind = roots.kind_of(&function, file.as_deref());
             let function = names::qualified(&function, file.as_deref());
@@ -212,19 +301,72 @@ fn symbolise(loader: &Loader, address: &CodeAddress, roots: &SourceRoots) -> Vec
                 kind,
                 recovered: false,
             }
-        })
-        .collect()
+        };
+        let mut frames: Vec<_> = frames.into_iter().map(frame).collect();
+        if frames.is_empty() {
+            frames.push(unknown_frame(address));
+        }
+        let is_application = frames.iter().any(|frame| frame.kind == FrameKind::Application);
+        // Libraries of the system have no debug information as a rule, and
+        // their lines are of no use.
+        let is_wanted = |missing: &MissingLines| {
+            is_application
+                || *missing != MissingLines::NoDebugInfo && !image::is_of_system(&address.file.path)
+        };
+        let missing = missing.filter(is_wanted);
+        let lines_missing = missing.map(|missing| missing.describe(&address.file.path).into());
+        let frames: Arc<[Frame]> = frames.into();
+        let facts = AddressFacts {
+            frames: if is_known { Arc::clone(&frames) } else { Arc::default() },
+            symbol: symbols.first().map(|symbol| demangled(symbol)),
+            is_merged: are_different_functions(&symbols),
+            place,
+        };
+        Self { frames, merged_functions: merged(&symbols), lines_missing, retry_at: None, facts }
+    }
 }
 
-fn file_of_function(loader: &Loader, address: &CodeAddress) -> Option<String> {
-    let begin = loader.find_symbol_info(address.address)?.address();
-    let location = loader.find_location(begin).ok()??;
-    location.file.map(str::to_owned)
+/// Returns whether the names of one address are those of several Rust
+/// functions, apart from their type parameters.
+fn are_different_functions(symbols: &[String]) -> bool {
+    let is_rust = |name: &&String| name.starts_with("_R") || name.starts_with("_ZN");
+    let mut names =
+        symbols.iter().filter(is_rust).map(|name| names::public_path(&names::readable(&demangled(name))));
+    let first = names.next();
+    names.any(|name| first.as_ref() != Some(&name))
+}
+
+/// Returns the names of std's functions, if the linker has merged several.
+fn merged(symbols: &[String]) -> Arc<[String]> {
+    // Both mangling schemes contain the crate's name with its length.
+    let is_of_std =
+        |name: &&String| name.contains("3std") && (name.starts_with("_R") || name.starts_with("_ZN"));
+    let names: Vec<_> = symbols.iter().filter(is_of_std).map(|name| demangled(name)).collect();
+    if names.len() > 1 { names.into() } else { Arc::new([]) }
+}
+
+/// Returns the name of the function that was called, if the linker has merged
+/// it with others: the one for the type of the file descriptor.
+fn unmerged_name(symbols: &AddressSymbols, fd_type: Option<&str>) -> Option<String> {
+    let fd_type = fd_type?;
+    let of_type = symbols.merged_functions.iter().find(|name| name.contains(fd_type))?;
+    Some(names::readable(of_type))
+}
+
+fn demangled(name: &str) -> String {
+    rustc_demangle::try_demangle(name).map_or_else(|_| name.to_owned(), |name| format!("{name:#}"))
+}
+
+/// Returns whether the path is that of the running program.
+fn is_program(path: &str) -> bool {
+    // The kernel marks the path if a newer file has replaced the program's.
+    let program = std::env::current_exe().ok();
+    program.is_some_and(|program| program.to_string_lossy().trim_end_matches(" (deleted)") == path)
 }
 
 /// Returns a frame with the address in place of the function's name.
 fn unknown_frame(address: &CodeAddress) -> Frame {
-    let module = Path::new(&*address.module).file_name().unwrap_or_default().to_string_lossy();
+    let module = Path::new(&address.file.path).file_name().unwrap_or_default().to_string_lossy();
     let kind = if is_library(&module) { FrameKind::Native } else { FrameKind::Application };
     let function = match &*module {
         "" => format!("{:#x}", address.address),

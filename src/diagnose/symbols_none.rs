@@ -8,11 +8,18 @@ use crate::finding::Frame;
 pub(crate) struct Symbols;
 
 impl Symbols {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(_: u64) -> Self {
         Self
     }
 
-    pub(crate) fn stack(&mut self, _: &Capture) -> Vec<Frame> {
-        Vec::new()
+    pub(crate) fn stack(&mut self, _: &Capture) -> SymbolisedStack {
+        SymbolisedStack::default()
     }
+}
+
+/// The frames of a stack.
+#[derive(Debug, Default)]
+pub(crate) struct SymbolisedStack {
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) lines_missing: Option<String>,
 }

@@ -52,6 +52,7 @@ impl FindingEntry {
             advice: diagnosis.advice.clone(),
             evidence: Evidence::None,
             stack: Vec::new(),
+            lines_missing: None,
             first_seen: now,
             last_seen: now,
         };
@@ -90,14 +91,14 @@ impl FindingEntry {
         if diagnosis.stack.is_empty() && !self.finding.stack.is_empty() {
             return;
         }
-        let Diagnosis { primitive, site, advice, evidence, stack, detail, .. } = diagnosis;
+        let Diagnosis { primitive, site, advice, evidence, stack, lines_missing, detail, .. } = diagnosis;
         let finding = &mut self.finding;
         let has_line = |site: &Option<Site>| site.as_ref().is_some_and(|site| site.line.is_some());
         if has_line(&finding.site) && !has_line(&site) {
             return;
         }
         (finding.primitive, finding.site, finding.advice) = (primitive, site, advice);
-        (finding.evidence, finding.stack) = (evidence, stack);
+        (finding.evidence, finding.stack, finding.lines_missing) = (evidence, stack, lines_missing);
         // A capture of a running thread has no system call, and so no detail
         // that could replace the present one.
         if detail.syscall.is_some() {

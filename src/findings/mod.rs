@@ -245,6 +245,7 @@ mod tests {
             advice: String::new(),
             evidence: Evidence::None,
             stack: Vec::new(),
+            lines_missing: None,
             detail: Detail::default(),
             lock_holder: None,
         }

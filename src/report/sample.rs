@@ -58,6 +58,7 @@ pub(crate) fn sleep() -> Finding {
             frame(FrameKind::Application, "chat::session::privmsg", "src/session.rs", 88),
             frame(FrameKind::Runtime, "tokio::runtime::task::raw::poll", "src/runtime/task/raw.rs", 200),
         ],
+        lines_missing: None,
         first_seen: unix_time::from_nanos(1_700_000_000_500_000_000),
         last_seen: unix_time::from_nanos(1_700_000_060_250_000_000),
     }

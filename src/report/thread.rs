@@ -43,6 +43,7 @@ impl Reporter {
         findings: &Arc<Findings>,
         messages: Receiver<Message>,
         terminal: Terminal,
+        max_debug_info_memory: u64,
         on_finding: Option<OnFinding>,
     ) -> io::Result<Self> {
         let budget = TokenBucket::new(
@@ -52,8 +53,10 @@ impl Reporter {
         );
         let (recorder, self_metrics, findings) =
             (Arc::clone(recorder), Arc::clone(self_metrics), Arc::clone(findings));
+        // Opens the program's file, because there may be no free descriptor
+        // later.
+        let symbols = Symbols::new(max_debug_info_memory);
         let thread = thread::Builder::new().name("loopscope-report".to_owned()).spawn(move || {
-            let symbols = Symbols::new();
             let mut reporter = ReporterLoop {
                 recorder,
                 self_metrics,

@@ -78,6 +78,20 @@ impl ScopeBuilder {
         self
     }
 
+    /// Sets how many bytes of memory compressed debug information may take
+    /// while an address is looked up. Default: 64 MiB.
+    ///
+    /// Debug information that is not compressed is read from its file where it
+    /// is needed, and takes a few megabytes whatever its size. If the linker
+    /// has compressed it, for example with `--compress-debug-sections`, its
+    /// sections must be in memory as a whole. Beyond this limit they are not
+    /// read: findings then have functions but no lines, and
+    /// [`Finding::lines_missing`] says so.
+    pub fn max_debug_info_memory(mut self, bytes: u64) -> Self {
+        self.settings.max_debug_info_memory = bytes;
+        self
+    }
+
     /// Sets where reports for people are printed. Default: [`Terminal::Auto`],
     /// on stderr if that is a terminal. Without the feature `diagnostic`, a
     /// report is a single line. The module [`report`](crate::report) describes
@@ -206,6 +220,7 @@ impl Scope {
             &state.findings,
             messages,
             settings.terminal,
+            settings.max_debug_info_memory,
             builder.on_finding,
         )
         .map_err(failed("loopscope-report"))?;

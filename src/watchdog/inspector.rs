@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::capture::signal::{StackAnswer, StackRequester};
 use crate::capture::unwind::Unwound;
 use crate::capture::{CopiedStack, machine, passive};
-use crate::evidence::{CallInfo, Capture, CodeAddress};
+use crate::evidence::{CallInfo, Capture, CodeAddress, CodeFile};
 use crate::finding::{Cause, Evidence};
 use crate::os::{self, ThreadInfo};
 use crate::record::clock::Clock;
@@ -282,11 +282,12 @@ fn capture(
     call: Option<CallInfo>,
     unwinder: &Unwinder,
 ) -> Capture {
+    let no_file = Arc::new(CodeFile::none());
     let locate = |address: &u64| match unwinder.module_of(*address) {
         Some(module) => {
-            CodeAddress { module: Arc::from(&*module.path), address: address.wrapping_sub(module.bias) }
+            CodeAddress { file: Arc::clone(&module.file), address: address.wrapping_sub(module.bias) }
         }
-        None => CodeAddress { module: Arc::from(""), address: *address },
+        None => CodeAddress { file: Arc::clone(&no_file), address: *address },
     };
     let stack = unwound.addresses.iter().map(locate).collect();
     Capture { age_nanos, evidence: unwound.evidence, stack, on_cpu, uninterruptible: false, call }

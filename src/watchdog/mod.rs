@@ -82,9 +82,10 @@ impl Watchdog {
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new()
-            .name("loopscope-watch".to_owned())
-            .spawn(move || WatchdogLoop::new(&recorder, &self_metrics, &outbox, config).run(&stopped))?;
+        let unwinder = Unwinder::new();
+        let thread = thread::Builder::new().name("loopscope-watch".to_owned()).spawn(move || {
+            WatchdogLoop::new(&recorder, &self_metrics, &outbox, config, unwinder).run(&stopped)
+        })?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -129,7 +130,9 @@ impl<'r> WatchdogLoop<'r> {
         self_metrics: &'r SelfMetrics,
         outbox: &'r Outbox,
         config: WatchdogConfig,
+        mut unwinder: Unwinder,
     ) -> Self {
+        unwinder.list_modules();
         let tid = os::current_thread().map_or(0, |thread| thread.tid);
         self_metrics.tid.store(tid, Relaxed);
         let tick = Duration::from_nanos(recorder.threshold_nanos / 4);
@@ -139,7 +142,7 @@ impl<'r> WatchdogLoop<'r> {
             self_metrics,
             outbox,
             signals: config.signals,
-            unwinder: Unwinder::new(),
+            unwinder,
             capture_budget: TokenBucket::new(burst, f64::from(config.captures_per_second), Instant::now()),
             monitors: Vec::new(),
             generation: None,

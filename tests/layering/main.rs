@@ -42,14 +42,15 @@ const LIBRARY: &[Rule] = &[
     ("instrument", &["record"]),
     ("console", &[]),
     // On the watchdog's thread.
-    ("capture", &["evidence::CodeAddress", "finding", "os"]),
+    ("build_id", &[]),
+    ("capture", &["build_id", "evidence", "finding", "os"]),
     (
         "watchdog",
         &["capture", "evidence", "finding", "os", "record", "self_metrics", "settings", "token_bucket"],
     ),
     // On the report thread. Only `report::thread` uses the recorder.
     // It reads the code of this process.
-    ("diagnose", &["capture::loaded_code", "evidence", "finding"]),
+    ("diagnose", &["build_id", "capture::loaded_code", "evidence", "finding"]),
     ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
     ("report", &["diagnose::roots", "finding"]),
     (

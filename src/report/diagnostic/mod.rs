@@ -79,6 +79,7 @@ fn notes(finding: &Finding) -> Vec<Message<'static>> {
     notes.extend(lock(finding).map(|lock| note("lock", lock)));
     notes.extend(function(finding).map(|function| note("function", function)));
     notes.extend(callers(finding).map(|caller| note("called from", caller)));
+    notes.extend(finding.lines_missing.as_deref().map(|reason| note("lines", clean(reason))));
     notes.extend(recovered(finding).map(|recovered| note("recovered", recovered.to_owned())));
     notes.extend(evidence(finding.evidence).map(|evidence| note("evidence", evidence.to_owned())));
     if !finding.advice.is_empty() {

@@ -1,0 +1,181 @@
+//! The sections of an ELF file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use gimli::Reader;
+use object::read::CompressedData;
+use object::{CompressionFormat, elf};
+
+use crate::build_id;
+use crate::diagnose::image::bytes::Bytes;
+use crate::diagnose::image::missing::MissingLines;
+use crate::diagnose::image::paged_file::PagedFile;
+use crate::evidence::ImageIdentity;
+
+const FILE_HEADER_BYTES: usize = 64;
+const SEGMENT_HEADER_BYTES: usize = 56;
+const SECTION_HEADER_BYTES: usize = 64;
+const MAX_NAMES_BYTES: u64 = 1 << 20;
+const MAX_NOTES_BYTES: u64 = 64 * 1024;
+
+/// An ELF file for 64-bit little-endian machines.
+#[derive(Debug)]
+pub(super) struct Elf {
+    bytes: Bytes,
+    sections: Vec<Section>,
+    build_id: Option<Vec<u8>>,
+    inode: u64,
+    modified: (i64, i64),
+}
+
+#[derive(Debug)]
+struct Section {
+    name: String,
+    offset: u64,
+    /// The number of bytes in the file.
+    length: u64,
+    is_compressed: bool,
+}
+
+/// Opens a regular file. To open a device may have effects, and to open a pipe
+/// may wait for its other end.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // Another file may be there by now.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
+impl Elf {
+    pub(super) fn read(file: Arc<File>) -> Option<Self> {
+        let metadata = file.metadata().ok()?;
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        let bytes = Bytes::from_file(PagedFile::new(file, metadata.len()));
+        Some(Self { inode: metadata.ino(), modified, ..Self::parse(bytes)? })
+    }
+
+    pub(super) fn parse(bytes: Bytes) -> Option<Self> {
+        let header = bytes.part(0, FILE_HEADER_BYTES as u64)?.whole().ok()?;
+        if !header.starts_with(b"\x7FELF\x02\x01") {
+            return None;
+        }
+        let build_id =
+            notes(&bytes, &header).and_then(|notes| notes.iter().find_map(|n| build_id::in_notes(n)));
+        let sections = sections(&bytes, &header).unwrap_or_default();
+        Some(Self { bytes, sections, build_id, inode: 0, modified: (0, 0) })
+    }
+
+    pub(super) fn build_id(&self) -> Option<&[u8]> {
+        self.build_id.as_deref()
+    }
+
+    /// Returns whether this is the file of an image in memory.
+    pub(super) fn is(&self, identity: &ImageIdentity) -> bool {
+        match identity {
+            ImageIdentity::BuildId(id) => self.build_id() == Some(id),
+            ImageIdentity::File { first_bytes, inode, modified } => {
+                let part = self.bytes.part(0, first_bytes.len() as u64);
+                let is_same =
+                    part.and_then(|part| part.whole().ok()).is_some_and(|bytes| bytes == **first_bytes);
+                let is_modified = modified.is_some_and(|modified| modified != self.modified);
+                is_same && self.inode == *inode && !is_modified
+            }
+        }
+    }
+
+    pub(super) fn has_section(&self, name: &str) -> bool {
+        self.section(name).is_some()
+    }
+
+    fn section(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name == name && section.length > 0)
+    }
+
+    /// Returns the bytes of a section, which are empty if the file does not
+    /// have it. A compressed section is copied to memory, and its size is taken
+    /// from `memory_left`.
+    pub(super) fn bytes_of(&self, name: &str, memory_left: &mut u64) -> Result<Bytes, MissingLines> {
+        let Some(section) = self.section(name) else { return Ok(Bytes::empty()) };
+        let Some(bytes) = self.bytes.part(section.offset, section.length) else { return Ok(Bytes::empty()) };
+        if !section.is_compressed {
+            return Ok(bytes);
+        }
+        decompress(bytes, memory_left)
+    }
+
+    /// Returns the name of the file that has the debug information.
+    pub(super) fn debug_link(&self) -> Option<String> {
+        let section = self.section(".gnu_debuglink")?;
+        let mut name = self.bytes.part(section.offset, section.length)?;
+        let name = name.read_null_terminated_slice().ok()?.whole().ok()?;
+        String::from_utf8(name).ok().filter(|name| !name.is_empty() && !name.contains('/'))
+    }
+}
+
+fn decompress(mut bytes: Bytes, memory_left: &mut u64) -> Result<Bytes, MissingLines> {
+    let header = (|| {
+        Ok::<_, gimli::Error>((bytes.read_u32()?, bytes.read_u32()?, bytes.read_u64()?, bytes.read_u64()?))
+    })();
+    let Ok((kind, _, uncompressed_size, _)) = header else { return Err(MissingLines::Unreadable) };
+    let needed = uncompressed_size.saturating_add(bytes.len() as u64);
+    *memory_left = memory_left.checked_sub(needed).ok_or(MissingLines::TooLarge)?;
+    let format = match kind {
+        elf::ELFCOMPRESS_ZLIB => CompressionFormat::Zlib,
+        elf::ELFCOMPRESS_ZSTD => CompressionFormat::Zstandard,
+        _ => return Err(MissingLines::Unreadable),
+    };
+    let data = bytes.read_all().map_err(|_| MissingLines::Unreadable)?;
+    let contents = CompressedData { format, data: &data, uncompressed_size }.decompress();
+    contents.map(|bytes| Bytes::from_memory(bytes.into_owned())).map_err(|_| MissingLines::Unreadable)
+}
+
+/// Returns the contents of the note segments.
+fn notes(bytes: &Bytes, header: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (table, count) = (u64_at(header, 32)?, u16_at(header, 56)?);
+    let table = bytes.part(table, u64::from(count) * SEGMENT_HEADER_BYTES as u64)?.whole().ok()?;
+    let note = |segment: &[u8]| {
+        let is_note = u32_at(segment, 0)? == elf::PT_NOTE;
+        let (offset, length) = (u64_at(segment, 8)?, u64_at(segment, 32)?);
+        is_note.then(|| bytes.part(offset, length.min(MAX_NOTES_BYTES))?.whole().ok()).flatten()
+    };
+    Some(table.chunks_exact(SEGMENT_HEADER_BYTES).filter_map(note).collect())
+}
+
+fn sections(bytes: &Bytes, header: &[u8]) -> Option<Vec<Section>> {
+    let (table, count, names) = (u64_at(header, 40)?, u16_at(header, 60)?, u16_at(header, 62)?);
+    let table = bytes.part(table, u64::from(count) * SECTION_HEADER_BYTES as u64)?.whole().ok()?;
+    let headers: Vec<_> = table.chunks_exact(SECTION_HEADER_BYTES).collect();
+    let names = headers.get(usize::from(names))?;
+    let names = bytes.part(u64_at(names, 24)?, u64_at(names, 32)?.min(MAX_NAMES_BYTES))?.whole().ok()?;
+    let section = |header: &&[u8]| {
+        let name = names.get(u32_at(header, 0)? as usize..)?;
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        // The section has no bytes in the file.
+        let is_empty = u32_at(header, 4)? == elf::SHT_NOBITS;
+        Some(Section {
+            name: String::from_utf8_lossy(name).into_owned(),
+            offset: u64_at(header, 24)?,
+            length: if is_empty { 0 } else { u64_at(header, 32)? },
+            is_compressed: u64_at(header, 8)? & u64::from(elf::SHF_COMPRESSED) != 0,
+        })
+    };
+    Some(headers.iter().filter_map(section).collect())
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}

@@ -1,0 +1,50 @@
+//! Why code has no lines, in words.
+
+use std::path::Path;
+
+/// The setting that limits the memory for compressed debug information.
+const MEMORY_SETTING: &str = "ScopeBuilder::max_debug_info_memory";
+
+/// Why the code of a file has no lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MissingLines {
+    /// The file cannot be opened or read at this time.
+    Unreadable,
+    /// The file is not the one that was loaded.
+    Replaced,
+    /// The file has no debug information.
+    NoDebugInfo,
+    /// The debug information is compressed and needs more memory than allowed.
+    TooLarge,
+    /// The debug information is in one of these files, which were not found.
+    InOtherFile(Vec<String>),
+}
+
+impl MissingLines {
+    /// Returns whether the reason may go away.
+    pub(crate) fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unreadable | Self::Replaced | Self::InOtherFile(_))
+    }
+
+    /// Returns the reason as a sentence about a file.
+    pub(crate) fn describe(&self, path: &str) -> String {
+        let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
+        match self {
+            Self::Unreadable => format!("`{path}` cannot be read, so its code has no lines"),
+            Self::Replaced => {
+                format!("`{path}` is no longer the file that was loaded, so its code has no lines")
+            }
+            Self::NoDebugInfo => format!(
+                "`{name}` has no debug information; `debug = \"line-tables-only\"` in the profile of \
+                 Cargo.toml gives lines"
+            ),
+            Self::TooLarge => format!(
+                "the compressed debug information of `{name}` exceeds the limit, so its code has no lines; \
+                 `{MEMORY_SETTING}` sets the limit"
+            ),
+            Self::InOtherFile(files) => {
+                format!("the lines of `{name}` are in `{}`, which was not found", files.join("` or `"))
+            }
+        }
+    }
+}

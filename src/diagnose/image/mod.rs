@@ -1,0 +1,386 @@
+//! The file of a program or library: functions, lines, and the directories
+//! where it was compiled.
+//!
+//! Only what an address needs is read. Between two look-ups only the index of
+//! the units stays in memory.
+
+mod bytes;
+mod elf;
+mod functions;
+mod lines;
+mod missing;
+mod paged_file;
+mod split;
+mod symbol_table;
+mod units;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use gimli::{Dwarf, SectionId, Unit};
+
+use crate::diagnose::image::bytes::Bytes;
+use crate::diagnose::image::elf::Elf;
+use crate::diagnose::image::functions::KnownEntries;
+pub(super) use crate::diagnose::image::missing::MissingLines;
+use crate::diagnose::image::split::SplitUnits;
+pub(super) use crate::diagnose::image::split::is_of_system;
+use crate::diagnose::image::symbol_table::Symbol;
+pub(super) use crate::diagnose::image::units::CompileUnit;
+use crate::diagnose::image::units::UnitIndex;
+use crate::evidence::CodeFile;
+
+/// The file of the running program, even if its path now leads to another file.
+const PROGRAM_PATH: &str = "/proc/self/exe";
+
+/// The number of functions of the symbol table that are remembered.
+const MAX_KNOWN_SYMBOLS: usize = 1024;
+
+/// A function, or an inlined call of one, at an address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ImageFrame {
+    /// As the compiler wrote it, possibly mangled.
+    pub(super) function: Option<String>,
+    pub(super) file: Option<String>,
+    pub(super) line: Option<u32>,
+    /// `None` for the line of an inlined call.
+    pub(super) column: Option<u32>,
+}
+
+/// What a file says of an address.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AddressInfo {
+    /// Innermost first. Empty without debug information.
+    pub(super) frames: Vec<ImageFrame>,
+    /// The names of the function in the symbol table. The linker may have
+    /// merged several functions into one.
+    pub(super) symbols: Vec<String>,
+    /// Why the address has no line, if that is known.
+    pub(super) missing: Option<MissingLines>,
+}
+
+/// A program or library.
+#[derive(Debug, Default)]
+pub(super) struct Image {
+    /// The open file of the running program. It stays open, because there may
+    /// be no free descriptor when it is needed.
+    program: Option<Arc<File>>,
+    is_program: bool,
+    /// Read when first needed.
+    index: Option<UnitIndex>,
+    /// Functions that were looked up before, so that the tables need not be
+    /// read again for another address in them.
+    known_symbols: Vec<Symbol>,
+    known_entries: KnownEntries,
+}
+
+impl Image {
+    /// Returns the image of the running program.
+    pub(super) fn of_program() -> Self {
+        let program = elf::open(Path::new(PROGRAM_PATH)).ok();
+        Self { program: program.map(Arc::new), is_program: true, ..Self::default() }
+    }
+
+    /// Returns where Rust code of the running program was compiled. Debug
+    /// information has full paths; the compiler's messages have paths relative
+    /// to these directories.
+    pub(super) fn compile_units(&mut self, max_memory: u64) -> Result<BTreeSet<CompileUnit>, MissingLines> {
+        if self.index.is_none() {
+            let elf = self.open_program()?;
+            let file = CodeFile { path: program_path(), ..CodeFile::none() };
+            let debug_file = split::debug_file(&elf, &file);
+            let source = debug_file.as_ref().unwrap_or(&elf);
+            lines_source(source, &file.path)?;
+            self.index = Some(UnitIndex::read(&dwarf(source, max_memory)?));
+        }
+        Ok(self.index.as_ref().map(|index| index.compile_units.clone()).unwrap_or_default())
+    }
+
+    fn open_program(&mut self) -> Result<Elf, MissingLines> {
+        let file = match &self.program {
+            Some(file) => Arc::clone(file),
+            None => {
+                let file = elf::open(Path::new(PROGRAM_PATH)).map_err(|_| MissingLines::Unreadable)?;
+                Arc::clone(self.program.insert(Arc::new(file)))
+            }
+        };
+        Elf::read(file).ok_or(MissingLines::Unreadable)
+    }
+
+    /// Opens the file that was loaded.
+    fn open(&mut self, file: &CodeFile) -> Result<Elf, MissingLines> {
+        // Where a tool runs the program, the kernel may know the tool's file as
+        // the program.
+        let program = if self.is_program { self.open_program().ok() } else { None };
+        if let Some(program) = program.filter(|program| program.is(&file.identity)) {
+            return Ok(program);
+        }
+        open(file)
+    }
+
+    /// Reads what is known of addresses in the file. Fails if the file cannot
+    /// be read now, or is not the one that was loaded.
+    pub(super) fn look_up(
+        &mut self,
+        file: &CodeFile,
+        addresses: &[u64],
+        max_memory: u64,
+    ) -> Result<Vec<AddressInfo>, MissingLines> {
+        let elf = self.open(file)?;
+        Ok(self.look_up_in(&elf, file, addresses, max_memory))
+    }
+
+    fn look_up_in(
+        &mut self,
+        elf: &Elf,
+        file: &CodeFile,
+        addresses: &[u64],
+        max_memory: u64,
+    ) -> Vec<AddressInfo> {
+        let debug_file = split::debug_file(elf, file);
+        let source = debug_file.as_ref().unwrap_or(elf);
+        let mut infos = vec![AddressInfo::default(); addresses.len()];
+        let mut begins = vec![None; addresses.len()];
+        for (at, symbol) in self.symbols(source, elf, addresses).into_iter().enumerate() {
+            let Some(symbol) = symbol else { continue };
+            begins[at] = Some(symbol.begin);
+            infos[at].symbols = symbol.names;
+        }
+        let missing = match lines_source(source, &file.path) {
+            Err(missing) => Some(missing),
+            Ok(()) => match dwarf(source, max_memory) {
+                Err(missing) => Some(missing),
+                Ok(dwarf) => {
+                    self.add_frames(&dwarf, file, addresses, &begins, &mut infos, max_memory);
+                    None
+                }
+            },
+        };
+        if let Some(missing) = missing {
+            for info in &mut infos {
+                info.missing = Some(missing.clone());
+            }
+        }
+        infos
+    }
+
+    fn symbols(&mut self, debug: &Elf, elf: &Elf, addresses: &[u64]) -> Vec<Option<Symbol>> {
+        let known = |address: &u64| {
+            let is_around = |symbol: &&Symbol| (symbol.begin..symbol.end).contains(address);
+            self.known_symbols.iter().find(is_around).cloned()
+        };
+        let mut symbols: Vec<_> = addresses.iter().map(known).collect();
+        let unknown: Vec<_> = (0..symbols.len()).filter(|at| symbols[*at].is_none()).collect();
+        if unknown.is_empty() {
+            return symbols;
+        }
+        if self.known_symbols.len() + unknown.len() > MAX_KNOWN_SYMBOLS {
+            self.known_symbols.clear();
+        }
+        let of_unknown: Vec<_> = unknown.iter().map(|at| addresses[*at]).collect();
+        for (at, symbol) in unknown.into_iter().zip(read_symbols(debug, elf, &of_unknown)) {
+            self.known_symbols.extend(symbol.clone());
+            symbols[at] = symbol;
+        }
+        symbols
+    }
+
+    fn add_frames(
+        &mut self,
+        dwarf: &Dwarf<Bytes>,
+        file: &CodeFile,
+        addresses: &[u64],
+        begins: &[Option<u64>],
+        infos: &mut [AddressInfo],
+        max_memory: u64,
+    ) {
+        let Self { index, known_entries, .. } = self;
+        let index = index.get_or_insert_with(|| UnitIndex::read(dwarf));
+        let mut split = SplitUnits::new(file, max_memory);
+        // Each unit is read once for all of its addresses.
+        let mut by_unit = BTreeMap::<usize, Vec<usize>>::new();
+        for (at, address) in addresses.iter().enumerate() {
+            for unit in index.units_at(*address) {
+                by_unit.entry(unit).or_default().push(at);
+            }
+        }
+        for (offset, places) in by_unit {
+            let places: Vec<_> = places.into_iter().filter(|at| infos[*at].frames.is_empty()).collect();
+            if places.is_empty() {
+                continue;
+            }
+            let Ok(unit) = units::read_unit(dwarf, offset) else { continue };
+            let of_unit: Vec<_> = places.iter().map(|at| addresses[*at]).collect();
+            match frames(dwarf, &unit, offset, index, known_entries, &mut split, &of_unit) {
+                Ok(found) => {
+                    for (at, frames) in places.iter().zip(found) {
+                        infos[*at].frames = frames;
+                    }
+                }
+                Err(Failure::Missing(missing)) => {
+                    for at in &places {
+                        infos[*at].missing = Some(missing.clone());
+                    }
+                }
+                Err(Failure::Broken) => {}
+            }
+            add_files_of_functions(dwarf, &unit, &places, begins, infos);
+        }
+    }
+}
+
+/// Why a unit gives no frames.
+enum Failure {
+    Missing(MissingLines),
+    Broken,
+}
+
+impl From<gimli::Error> for Failure {
+    fn from(_: gimli::Error) -> Self {
+        Self::Broken
+    }
+}
+
+/// Returns the frames at addresses of one unit.
+fn frames(
+    dwarf: &Dwarf<Bytes>,
+    unit: &Unit<Bytes>,
+    offset: usize,
+    index: &UnitIndex,
+    known: &mut KnownEntries,
+    split: &mut SplitUnits,
+    addresses: &[u64],
+) -> Result<Vec<Vec<ImageFrame>>, Failure> {
+    let lines_unit = unit.unit_ref(dwarf);
+    let functions = match unit.dwo_id {
+        None => functions::functions(lines_unit, offset, index, known, addresses)?,
+        Some(_) => {
+            let (dwarf, unit) = split.unit(dwarf, unit).map_err(Failure::Missing)?;
+            functions::functions(unit.unit_ref(&dwarf), offset, index, known, addresses)?
+        }
+    };
+    let locations = lines::locations(lines_unit, addresses)?;
+    let mut all = Vec::new();
+    for (chain, location) in functions.into_iter().zip(locations) {
+        if chain.is_empty() && location.is_none() {
+            all.push(Vec::new());
+            continue;
+        }
+        let (mut file, mut line, mut column) =
+            location.map(|location| (location.file, location.line, location.column)).unwrap_or_default();
+        let mut frames = Vec::new();
+        for function in chain.into_iter().rev() {
+            frames.push(ImageFrame { function: function.name, file, line, column });
+            file = function.call_file.map(|number| lines::file(lines_unit, number)).transpose()?.flatten();
+            (line, column) = (function.call_line, None);
+        }
+        // Code without an entry, such as assembly.
+        if frames.is_empty() {
+            frames.push(ImageFrame { function: None, file, line, column });
+        }
+        all.push(frames);
+    }
+    Ok(all)
+}
+
+/// Corrects the files of instructions that the compiler added. They have no
+/// line, and their file may be that of any call inlined nearby. The function's
+/// first address gives the right file of the outermost function.
+fn add_files_of_functions(
+    dwarf: &Dwarf<Bytes>,
+    unit: &Unit<Bytes>,
+    places: &[usize],
+    begins: &[Option<u64>],
+    infos: &mut [AddressInfo],
+) {
+    let mut unknown = Vec::new();
+    for at in places {
+        for frame in infos[*at].frames.iter_mut().filter(|frame| frame.line.is_none()) {
+            frame.file = None;
+        }
+        let is_unknown = infos[*at].frames.last().is_some_and(|frame| frame.file.is_none());
+        unknown.extend(begins[*at].filter(|_| is_unknown).map(|begin| (*at, begin)));
+    }
+    if unknown.is_empty() {
+        return;
+    }
+    let begins: Vec<_> = unknown.iter().map(|(_, begin)| *begin).collect();
+    let locations = lines::locations(unit.unit_ref(dwarf), &begins).unwrap_or_default();
+    for ((at, _), location) in unknown.into_iter().zip(locations) {
+        if let (Some(frame), Some(location)) = (infos[at].frames.last_mut(), location) {
+            frame.file = location.file;
+        }
+    }
+}
+
+/// Returns the functions of the symbol table at some addresses.
+fn read_symbols(debug: &Elf, elf: &Elf, addresses: &[u64]) -> Vec<Option<Symbol>> {
+    let mut memory = 0;
+    for (elf, table, strings) in
+        [(debug, ".symtab", ".strtab"), (elf, ".symtab", ".strtab"), (elf, ".dynsym", ".dynstr")]
+    {
+        if !elf.has_section(table) {
+            continue;
+        }
+        let (Ok(table), Ok(strings)) = (elf.bytes_of(table, &mut memory), elf.bytes_of(strings, &mut memory))
+        else {
+            continue;
+        };
+        return symbol_table::symbols(&table, &strings, addresses).unwrap_or_default();
+    }
+    Vec::new()
+}
+
+/// Opens the file of a library that was loaded.
+fn open(file: &CodeFile) -> Result<Elf, MissingLines> {
+    let mapping = format!("/proc/self/map_files/{:x}-{:x}", file.first_mapping.start, file.first_mapping.end);
+    let mut missing = MissingLines::Unreadable;
+    // The second works for a file that was deleted or replaced, but needs a
+    // privilege.
+    for path in [&file.path, &mapping].map(Path::new).into_iter().filter(|path| path.is_absolute()) {
+        let Ok(opened) = elf::open(path) else { continue };
+        match Elf::read(Arc::new(opened)) {
+            Some(elf) if elf.is(&file.identity) => return Ok(elf),
+            _ => missing = MissingLines::Replaced,
+        }
+    }
+    Err(missing)
+}
+
+fn program_path() -> String {
+    std::env::current_exe().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Returns an error if a file has no debug information.
+fn lines_source(elf: &Elf, path: &str) -> Result<(), MissingLines> {
+    match elf.debug_link() {
+        _ if elf.has_section(".debug_info") => Ok(()),
+        Some(other) if !split::is_of_system(path) => Err(MissingLines::InOtherFile(vec![other])),
+        _ => Err(MissingLines::NoDebugInfo),
+    }
+}
+
+/// Returns the debug information of a file.
+fn dwarf(elf: &Elf, max_memory: u64) -> Result<Dwarf<Bytes>, MissingLines> {
+    let mut memory_left = max_memory;
+    Dwarf::load(|id| {
+        let is_needed = matches!(
+            id,
+            SectionId::DebugInfo
+                | SectionId::DebugAbbrev
+                | SectionId::DebugAddr
+                | SectionId::DebugLine
+                | SectionId::DebugLineStr
+                | SectionId::DebugRanges
+                | SectionId::DebugRngLists
+                | SectionId::DebugStr
+                | SectionId::DebugStrOffsets
+        );
+        if is_needed { elf.bytes_of(id.name(), &mut memory_left) } else { Ok(Bytes::empty()) }
+    })
+}
+
+#[cfg(test)]
+mod tests;

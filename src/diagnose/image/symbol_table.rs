@@ -1,0 +1,100 @@
+//! The functions of a symbol table.
+
+use gimli::Reader;
+
+use crate::diagnose::image::bytes::Bytes;
+
+const ENTRY_BYTES: usize = 24;
+const ENTRIES_PER_READ: usize = 1024;
+/// A symbol without a size, as in assembly, reaches at most this far.
+const MAX_UNSIZED_BYTES: u64 = 4096;
+/// The names of at most this many functions that share an address are kept.
+const MAX_NAMES: usize = 64;
+
+const STT_NOTYPE: u8 = 0;
+const STT_FUNC: u8 = 2;
+const STT_GNU_IFUNC: u8 = 10;
+const SHN_UNDEF: u16 = 0;
+
+/// A function as the symbol table has it.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Symbol {
+    /// The address where the function begins.
+    pub(super) begin: u64,
+    /// The address behind its end.
+    pub(super) end: u64,
+    /// The names of all functions that begin there: the linker may have merged
+    /// several. The first is that of a global function, if there is one.
+    pub(super) names: Vec<String>,
+}
+
+/// A symbol while the table is being read.
+#[derive(Debug, Clone)]
+struct Candidate {
+    begin: u64,
+    size: u64,
+    names: Vec<u32>,
+}
+
+/// Returns the function at each address. Reads the table once and keeps
+/// nothing else of it.
+pub(super) fn symbols(
+    table: &Bytes,
+    strings: &Bytes,
+    addresses: &[u64],
+) -> gimli::Result<Vec<Option<Symbol>>> {
+    let mut sorted: Vec<_> =
+        addresses.iter().copied().enumerate().map(|(at, address)| (address, at)).collect();
+    sorted.sort_unstable();
+    let mut found = vec![None::<Candidate>; addresses.len()];
+    let mut table = table.clone();
+    let mut entries = vec![0; ENTRIES_PER_READ * ENTRY_BYTES];
+    while table.len() >= ENTRY_BYTES {
+        let length = table.len().min(entries.len()) / ENTRY_BYTES * ENTRY_BYTES;
+        table.read_slice(&mut entries[..length])?;
+        for entry in entries[..length].chunks_exact(ENTRY_BYTES) {
+            add(entry, &sorted, &mut found);
+        }
+    }
+    let symbol = |candidate: Candidate| {
+        let names = candidate.names.iter().filter_map(|offset| name(strings, *offset)).collect();
+        Symbol { begin: candidate.begin, end: candidate.begin.saturating_add(candidate.size), names }
+    };
+    Ok(found.into_iter().map(|candidate| candidate.map(symbol)).collect())
+}
+
+fn add(entry: &[u8], sorted: &[(u64, usize)], found: &mut [Option<Candidate>]) {
+    let u64_at = |at: usize| u64::from_le_bytes(entry[at..at + 8].try_into().unwrap_or_default());
+    let (begin, size) = (u64_at(8), u64_at(16));
+    let (kind, is_local) = (entry[4] & 0xF, entry[4] >> 4 == 0);
+    let is_function = matches!(kind, STT_NOTYPE | STT_FUNC | STT_GNU_IFUNC)
+        && u16::from_le_bytes([entry[6], entry[7]]) != SHN_UNDEF
+        && !(kind == STT_NOTYPE && is_local && size == 0);
+    if !is_function || begin == 0 {
+        return;
+    }
+    let end = begin.saturating_add(if size == 0 { MAX_UNSIZED_BYTES } else { size });
+    let name = u32::from_le_bytes(entry[..4].try_into().unwrap_or_default());
+    let first = sorted.partition_point(|(address, _)| *address < begin);
+    for (_, at) in sorted[first..].iter().take_while(|(address, _)| *address < end) {
+        // A symbol with a size is better, then the nearest.
+        let rank = |begin: u64, size: u64| (size > 0, begin);
+        match &mut found[*at] {
+            Some(best) if (best.begin, best.size == 0) == (begin, size == 0) => {
+                let place = if is_local { best.names.len() } else { 0 };
+                best.names.insert(place, name);
+                best.names.truncate(MAX_NAMES);
+            }
+            Some(best) if rank(best.begin, best.size) >= rank(begin, size) => {}
+            best => *best = Some(Candidate { begin, size, names: vec![name] }),
+        }
+    }
+}
+
+fn name(strings: &Bytes, offset: u32) -> Option<String> {
+    let mut name = strings.clone();
+    name.skip(offset as usize).ok()?;
+    let name = name.read_null_terminated_slice().ok()?;
+    let name = name.to_string_lossy().ok()?.into_owned();
+    (!name.is_empty()).then_some(name)
+}

@@ -1,0 +1,129 @@
+//! Which compilation unit describes an address.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use gimli::{AttributeValue, DebugInfoOffset, Dwarf, Reader, Unit, UnitHeader, constants};
+
+use crate::diagnose::image::bytes::Bytes;
+
+/// Ranges of one unit that are at most this far apart become one range. The
+/// gap is padding, or a function that belongs to no unit.
+const MAX_GAP_BYTES: u64 = 256;
+/// The list of ranges has at most this many entries: 6 MB.
+const MAX_RANGES: usize = 256 * 1024;
+
+/// The addresses of all units. It is a small part of the debug information, so
+/// it stays in memory.
+#[derive(Debug, Default)]
+pub(super) struct UnitIndex {
+    /// Sorted by `begin`.
+    ranges: Vec<UnitRange>,
+    /// The offset of each unit, sorted.
+    units: Vec<usize>,
+    /// Where Rust code was compiled.
+    pub(super) compile_units: BTreeSet<CompileUnit>,
+}
+
+/// A part of a program that the Rust compiler compiled at once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::diagnose) struct CompileUnit {
+    /// The directory in which the compiler ran. For each member of a workspace
+    /// this is the workspace's root.
+    pub(in crate::diagnose) directory: PathBuf,
+    /// The crate's root file, such as `src/main.rs`.
+    pub(in crate::diagnose) root_file: PathBuf,
+}
+
+#[derive(Debug)]
+struct UnitRange {
+    begin: u64,
+    end: u64,
+    /// The largest `end` of this and all earlier ranges.
+    largest_end: u64,
+    /// The unit's offset in `.debug_info`.
+    unit: usize,
+}
+
+impl UnitIndex {
+    /// Reads the first entry of each unit.
+    pub(super) fn read(dwarf: &Dwarf<Bytes>) -> Self {
+        let mut index = Self::default();
+        let mut headers = dwarf.units();
+        while let Ok(Some(header)) = headers.next() {
+            let Some(offset) = header.debug_info_offset() else { continue };
+            index.units.push(offset.0);
+            let _ = index.add(dwarf, header, offset.0);
+        }
+        index.ranges.sort_unstable_by_key(|range| range.begin);
+        let mut largest_end = 0;
+        for range in &mut index.ranges {
+            largest_end = range.end.max(largest_end);
+            range.largest_end = largest_end;
+        }
+        index.ranges.shrink_to_fit();
+        index
+    }
+
+    fn add(&mut self, dwarf: &Dwarf<Bytes>, header: UnitHeader<Bytes>, offset: usize) -> gimli::Result<()> {
+        let unit = dwarf.unit(header)?;
+        self.compile_units.extend(compile_unit(&unit)?);
+        let mut found = Vec::new();
+        let mut ranges = dwarf.unit_ranges(&unit)?;
+        while let Some(range) = ranges.next()? {
+            // The linker leaves zeros for functions that it removed.
+            if range.begin != 0 && range.begin < range.end {
+                found.push((range.begin, range.end));
+            }
+        }
+        found.sort_unstable();
+        let first = self.ranges.len();
+        for (begin, end) in found {
+            let is_full = self.ranges.len() >= MAX_RANGES;
+            match self.ranges[first..].last_mut() {
+                Some(last) if begin <= last.end.saturating_add(MAX_GAP_BYTES) => last.end = last.end.max(end),
+                _ if is_full => break,
+                _ => self.ranges.push(UnitRange { begin, end, largest_end: 0, unit: offset }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the offsets of the units that may describe an address.
+    pub(super) fn units_at(&self, address: u64) -> impl Iterator<Item = usize> + '_ {
+        let after = self.ranges.partition_point(|range| range.begin <= address);
+        let before = self.ranges[..after].iter().rev().take_while(move |range| range.largest_end > address);
+        before.filter(move |range| range.end > address).map(|range| range.unit)
+    }
+
+    /// Returns the unit that contains an offset in `.debug_info`.
+    pub(super) fn unit_around(&self, dwarf: &Dwarf<Bytes>, offset: usize) -> gimli::Result<Unit<Bytes>> {
+        let after = self.units.partition_point(|unit| *unit <= offset);
+        let unit = self.units[..after].last().ok_or(gimli::Error::NoEntryAtGivenOffset(offset as u64))?;
+        read_unit(dwarf, *unit)
+    }
+}
+
+/// Reads the unit at an offset in `.debug_info`.
+pub(super) fn read_unit(dwarf: &Dwarf<Bytes>, offset: usize) -> gimli::Result<Unit<Bytes>> {
+    dwarf.unit(dwarf.unit_header(DebugInfoOffset(offset))?)
+}
+
+/// Returns where a unit was compiled, if it is Rust.
+fn compile_unit(unit: &Unit<Bytes>) -> gimli::Result<Option<CompileUnit>> {
+    let mut entries = unit.entries();
+    let Some(root) = entries.next_dfs()? else { return Ok(None) };
+    let is_rust = match root.attr_value(constants::DW_AT_language) {
+        Some(language) => matches!(language, AttributeValue::Language(constants::DW_LANG_Rust)),
+        // A unit whose other parts are in another file has no language here.
+        None => unit.dwo_id.is_some(),
+    };
+    let Some(directory) = unit.comp_dir.as_ref().filter(|_| is_rust) else { return Ok(None) };
+    let name = unit.name.as_ref().map(|name| name.to_string()).transpose()?.unwrap_or_default();
+    // The compiler appends `/@/` and the name of a part of the crate.
+    let root_file = name.split_once("/@/").map_or(&*name, |(file, _)| file);
+    Ok(Some(CompileUnit {
+        directory: PathBuf::from(directory.to_string()?.into_owned()),
+        root_file: PathBuf::from(root_file),
+    }))
+}
