@@ -192,6 +192,13 @@ pub struct Frame {
     pub line: Option<u32>,
     /// Which code the function belongs to.
     pub kind: FrameKind,
+    /// Whether the frame was not on the stack, because the compiler had turned
+    /// the function's last call into a jump. The function and the line follow
+    /// from the code: only this jump leads from the function that was called to
+    /// the next inner frame. If the compiler has merged the function with
+    /// others that have the same code, the call may have been to one of those.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "std::ops::Not::not"))]
+    pub recovered: bool,
 }
 
 /// The line to change: the innermost frame of the application's own code.
@@ -209,6 +216,10 @@ pub struct Site {
     pub file: Option<String>,
     /// The line in that file, counted from 1. `None` without debug information.
     pub line: Option<u32>,
+    /// Whether the frame of this line was not on the stack: see
+    /// [`Frame::recovered`].
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "std::ops::Not::not"))]
+    pub recovered: bool,
 }
 
 impl fmt::Display for Site {

@@ -42,8 +42,9 @@
 //! * Stack traces are available on Linux (x86_64, aarch64). Elsewhere a stall
 //!   is detected and counted, but its source line is unknown.
 //! * The compiler may turn a call in tail position into a jump. The caller is
-//!   then not on the stack, and the finding shows the line of the caller's
-//!   caller.
+//!   then not on the stack. Its line is found from the code where only one jump
+//!   leads to the called function, and is marked as [`Site::recovered`].
+//!   Otherwise the finding shows the line of the caller's caller.
 //! * A poll that exceeds the threshold by less than a quarter may end before
 //!   the watchdog takes its next sample. It is recorded in the histograms and
 //!   counted as dropped, but it is not a finding.

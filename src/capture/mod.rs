@@ -8,6 +8,7 @@
 
 mod copy;
 pub(crate) mod descriptor;
+pub(crate) mod loaded_code;
 pub(crate) mod machine;
 pub(crate) mod modules;
 pub(crate) mod passive;

@@ -54,6 +54,19 @@ struct Mapping<'l> {
     path: &'l str,
 }
 
+/// An image whose code can be read in memory.
+#[derive(Debug, Clone)]
+pub(crate) struct MappedImage {
+    /// The file that is mapped.
+    pub(crate) file: Arc<CodeFile>,
+    /// The address in memory minus the address in the file.
+    pub(crate) bias: u64,
+    /// The executable mappings.
+    pub(crate) code: Vec<Range<u64>>,
+    /// The section `.eh_frame_hdr` in memory.
+    pub(crate) function_index: Option<Range<u64>>,
+}
+
 const MAPS_PATH: &str = "/proc/self/maps";
 
 /// The open file `/proc/self/maps`. It stays open, because there may be no free
@@ -95,6 +108,14 @@ impl MapsList {
     pub(crate) fn modules(&self, known: &[Module]) -> Vec<Module> {
         let mappings: Vec<_> = self.0.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
         mappings.chunk_by(is_same_image).filter_map(|mappings| module(mappings, known)).collect()
+    }
+}
+
+impl MapsList {
+    /// Returns every image that is mapped, without its unwind tables.
+    pub(crate) fn images(&self) -> Vec<MappedImage> {
+        let mappings: Vec<_> = self.0.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
+        mappings.chunk_by(is_same_image).filter_map(mapped_image).collect()
     }
 }
 
@@ -153,6 +174,22 @@ fn module(mappings: &[Mapping<'_>], known: &[Module]) -> Option<Module> {
     let (eh_frame_hdr, eh_frame) = unwind_tables(&segments, bias).unzip();
     let file = Arc::new(CodeFile { path: path.to_owned(), identity, first_mapping: first.range.clone() });
     Some(Module { file, bias, range: base..end, code, eh_frame_hdr, eh_frame })
+}
+
+fn mapped_image(mappings: &[Mapping<'_>]) -> Option<MappedImage> {
+    let code: Vec<_> = mappings.iter().filter(|m| m.is_executable).map(|m| m.range.clone()).collect();
+    let first = mappings.iter().find(|m| m.offset == 0).filter(|_| !code.is_empty())?;
+    let path = first.path.trim_end_matches(" (deleted)");
+    let identity = identity(first, path)?;
+    let segments = segments(first.range.start)?;
+    let bias = bias(first.range.start, &segments)?;
+    let index = segments.iter().find(|s| s.kind == PT_GNU_EH_FRAME);
+    let function_index = index.map(|s| {
+        let start = s.address.wrapping_add(bias);
+        start..start.saturating_add(s.size)
+    });
+    let file = Arc::new(CodeFile { path: path.to_owned(), identity, first_mapping: first.range.clone() });
+    Some(MappedImage { file, bias, code, function_index })
 }
 
 fn bias(base: u64, segments: &[Segment]) -> Option<u64> {

@@ -35,8 +35,8 @@ pub(super) fn call_site(stack: &[Frame]) -> CallSite {
         None => called_by_runtime(called, is_call),
     };
     let site = site_index(stack).map(|index| {
-        let Frame { function, file, line, .. } = stack[index].clone();
-        Site { function: names::without_async_mark(&function).to_owned(), file, line }
+        let Frame { function, file, line, recovered, .. } = stack[index].clone();
+        Site { function: names::without_async_mark(&function).to_owned(), file, line, recovered }
     });
     let callee = callee.cloned().map(|mut frame| {
         frame.function = names::without_async_mark(&frame.function).to_owned();
@@ -202,7 +202,8 @@ mod tests {
     use super::*;
 
     fn frame(function: &str, kind: FrameKind) -> Frame {
-        Frame { function: function.to_owned(), file: Some("src/a.rs".to_owned()), line: Some(7), kind }
+        let file = Some("src/a.rs".to_owned());
+        Frame { function: function.to_owned(), file, line: Some(7), kind, recovered: false }
     }
 
     #[test]

@@ -152,6 +152,7 @@ mod tests {
             file: Some("app/src/lib.rs".to_owned()),
             line: Some(3),
             kind: *kind,
+            recovered: false,
         };
         SymbolisedCapture::new(capture, functions.iter().map(frame).collect(), 1)
     }
@@ -336,6 +337,7 @@ mod tests {
             file: None,
             line: None,
             kind: kind(function),
+            recovered: false,
         };
         diagnose_capture(&SymbolisedCapture::new(capture, functions.iter().map(frame).collect(), 1), false)
     }

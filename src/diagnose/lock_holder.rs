@@ -84,6 +84,7 @@ mod tests {
             file: None,
             line: None,
             kind: FrameKind::Std,
+            recovered: false,
         };
         functions.iter().map(frame).collect()
     }

@@ -1,8 +1,10 @@
 //! Turns the evidence of a stall into a diagnosis: cause, line and advice.
 //!
 //! The functions here are pure: plain data in, plain data out. The exceptions
-//! are `symbols` and `image`, which read debug information from files, and
-//! `roots`, which keeps the source directories of this process in a static.
+//! are `symbols` and `image`, which read debug information from files, and the
+//! code of this process for `tail_calls`; `tail_calls::source`, which reads a
+//! line of source; and `roots`, which keeps the source directories of this
+//! process in a static.
 
 mod advice;
 mod call_site;
@@ -26,4 +28,6 @@ pub(crate) mod symbols;
 #[cfg(not(stack_capture))]
 #[path = "symbols_none.rs"]
 pub(crate) mod symbols;
+#[cfg(stack_capture)]
+mod tail_calls;
 pub(crate) mod verdict;

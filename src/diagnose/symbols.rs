@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use crate::diagnose::image::{self, AddressInfo, Image, MissingLines};
 use crate::diagnose::names;
 use crate::diagnose::roots::SourceRoots;
+use crate::diagnose::tail_calls::recovery::{AddressFacts, Recovery, SourcePlace};
 use crate::evidence::{Capture, CodeAddress, CodeFile};
-use crate::finding::{Frame, FrameKind};
+use crate::finding::{Evidence, Frame, FrameKind};
 
 /// The cache of frames is emptied when it holds this many addresses.
 const MAX_CACHED_ADDRESSES: usize = 16_384;
@@ -36,6 +37,7 @@ pub(crate) struct Symbols {
     max_memory_bytes: u64,
     /// The number of look-ups in images.
     look_ups: u64,
+    recovery: Recovery,
 }
 
 /// A program or library of which an address was looked up.
@@ -67,6 +69,7 @@ struct AddressSymbols {
     lines_missing: Option<Arc<str>>,
     /// When the address is looked up again, because its file could not be read.
     retry_at: Option<Instant>,
+    facts: AddressFacts,
 }
 
 /// The frames of a stack.
@@ -89,6 +92,7 @@ impl Symbols {
             source_roots: None,
             max_memory_bytes,
             look_ups: 0,
+            recovery: Recovery::default(),
         }
     }
 
@@ -97,7 +101,16 @@ impl Symbols {
         self.look_up_all(&capture.stack);
         let fd_type = capture.call.as_ref().and_then(|call| call.fd_type);
         let mut stack = SymbolisedStack::default();
-        for address in &capture.stack {
+        // In a reconstructed stack, two frames that do not fit may be left over
+        // from different calls.
+        let are_neighbours = matches!(capture.evidence, Evidence::Stack | Evidence::Leaf);
+        for (index, address) in capture.stack.iter().enumerate() {
+            if let Some(callee) = index.checked_sub(1).filter(|_| are_neighbours) {
+                let recovered = self.recovered_frames(&capture.stack[callee], address);
+                stack.frames.extend_from_slice(&recovered);
+                // The look-ups may have emptied the cache.
+                self.look_up_all(std::slice::from_ref(address));
+            }
             let Some(symbols) = self.cache.get(address) else {
                 stack.frames.push(unknown_frame(address));
                 continue;
@@ -111,6 +124,18 @@ impl Symbols {
             }
         }
         stack
+    }
+
+    /// Returns the frames between a frame and its caller that jumps have
+    /// removed from the stack, innermost first.
+    fn recovered_frames(&mut self, callee: &CodeAddress, caller: &CodeAddress) -> Arc<[Frame]> {
+        let mut recovery = std::mem::take(&mut self.recovery);
+        let frames = recovery.frames_between(callee, caller, &mut |address| {
+            self.look_up_all(std::slice::from_ref(address));
+            self.cache.get(address).map(|symbols| symbols.facts.clone()).unwrap_or_default()
+        });
+        self.recovery = recovery;
+        frames
     }
 
     /// Adds to the cache what it does not have of some addresses.
@@ -249,6 +274,12 @@ type NameFileLine = (Option<String>, Option<String>, Option<u32>);
 impl AddressSymbols {
     fn new(address: &CodeAddress, info: AddressInfo, roots: &SourceRoots) -> Self {
         let AddressInfo { frames, symbols, missing } = info;
+        let is_known = !frames.is_empty() || !symbols.is_empty();
+        let place = frames.first().map(|frame| SourcePlace {
+            file: frame.file.clone(),
+            line: frame.line,
+            column: frame.column,
+        });
         let mut frames: Vec<_> =
             frames.into_iter().map(|frame| (frame.function, frame.file, frame.line)).collect();
         if frames.is_empty() && !symbols.is_empty() {
@@ -271,7 +302,7 @@ impl AddressSymbols {
                 (None, Some(name)) => names::from_debug_name(name, file),
                 (None, None) => unknown_frame(address).function,
             };
-            Frame { function, file: file.map(|file| roots.shorten(file)), line, kind }
+            Frame { function, file: file.map(|file| roots.shorten(file)), line, kind, recovered: false }
         };
         let mut frames: Vec<_> = frames.into_iter().enumerate().map(frame).collect();
         if frames.is_empty() {
@@ -286,8 +317,25 @@ impl AddressSymbols {
         };
         let missing = missing.filter(is_wanted);
         let lines_missing = missing.map(|missing| missing.describe(&address.file.path).into());
-        Self { frames: frames.into(), merged_functions: merged(&symbols), lines_missing, retry_at: None }
+        let frames: Arc<[Frame]> = frames.into();
+        let facts = AddressFacts {
+            frames: if is_known { Arc::clone(&frames) } else { Arc::default() },
+            symbol: symbols.first().map(|symbol| demangled(symbol)),
+            is_merged: are_different_functions(&symbols),
+            place,
+        };
+        Self { frames, merged_functions: merged(&symbols), lines_missing, retry_at: None, facts }
     }
+}
+
+/// Returns whether the names of one address are those of several Rust
+/// functions, apart from their type parameters.
+fn are_different_functions(symbols: &[String]) -> bool {
+    let is_rust = |name: &&String| name.starts_with("_R") || name.starts_with("_ZN");
+    let mut names =
+        symbols.iter().filter(is_rust).map(|name| names::from_symbol(&demangled(name), None, None));
+    let first = names.next();
+    names.any(|name| first.as_ref() != Some(&name))
 }
 
 /// Returns the names of std's functions, if the linker has merged several.
@@ -326,5 +374,5 @@ fn unknown_frame(address: &CodeAddress) -> Frame {
         module => format!("{module}+{:#x}", address.address),
     };
     // It may be anybody's code.
-    Frame { function, file: None, line: None, kind: FrameKind::Native }
+    Frame { function, file: None, line: None, kind: FrameKind::Native, recovered: false }
 }

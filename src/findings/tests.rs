@@ -180,6 +180,7 @@ fn a_stall_without_a_stack_counts_for_the_only_finding_of_any_kind_that_it_has_h
         file: None,
         line: None,
         kind: FrameKind::Application,
+        recovered: false,
     };
     let with_stack = |id: &str| Diagnosis { stack: vec![frame.clone()], ..diagnosis(id) };
     let without_stack = diagnosis("no line");
@@ -267,7 +268,7 @@ fn an_estimate_of_tasks_never_exceeds_the_waits() {
 fn the_best_evidence_and_then_the_most_frequent_line_is_shown() {
     let findings = Findings::default();
     let at = |line: Option<u32>, evidence| Diagnosis {
-        site: Some(crate::finding::Site { function: "f".to_owned(), file: None, line }),
+        site: Some(crate::finding::Site { function: "f".to_owned(), file: None, line, recovered: false }),
         evidence,
         ..diagnosis("a")
     };

@@ -10,7 +10,13 @@ use crate::finding::{FindingsDocument, ProcessInfo, Starved};
 use crate::unix_time;
 
 fn frame(kind: FrameKind, function: &str, file: &str, line: u32) -> Frame {
-    Frame { function: function.to_owned(), file: Some(file.to_owned()), line: Some(line), kind }
+    Frame {
+        function: function.to_owned(),
+        file: Some(file.to_owned()),
+        line: Some(line),
+        kind,
+        recovered: false,
+    }
 }
 
 /// Returns a finding of a sleep in an application's function `throttle`.
@@ -23,6 +29,7 @@ pub(crate) fn sleep() -> Finding {
             function: "chat::flood::throttle".to_owned(),
             file: Some("src/flood.rs".to_owned()),
             line: Some(31),
+            recovered: false,
         }),
         task: TaskInfo { kind: "session".to_owned(), spawned_at: Some("src/server.rs:61:9".to_owned()) },
         tasks: vec![TaskShare {
@@ -55,7 +62,13 @@ pub(crate) fn sleep() -> Finding {
         without_stack: 0,
         sampled_once: 0,
         stack: vec![
-            Frame { function: "clock_nanosleep".to_owned(), file: None, line: None, kind: FrameKind::Native },
+            Frame {
+                function: "clock_nanosleep".to_owned(),
+                file: None,
+                line: None,
+                kind: FrameKind::Native,
+                recovered: false,
+            },
             frame(FrameKind::Std, "std::thread::sleep", "library/std/src/thread/mod.rs", 900),
             frame(FrameKind::Application, "chat::flood::throttle", "src/flood.rs", 31),
             frame(FrameKind::Application, "chat::session::privmsg", "src/session.rs", 88),

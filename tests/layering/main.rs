@@ -66,7 +66,8 @@ const LIBRARY: &[Rule] = &[
         ],
     ),
     // On the report thread. Only `report::thread` uses the recorder.
-    ("diagnose", &["build_id", "evidence", "finding", "source_path"]),
+    // It reads the code of this process.
+    ("diagnose", &["build_id", "capture::loaded_code", "evidence", "finding", "source_path"]),
     ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
     ("report", &["diagnose::roots", "finding"]),
     (

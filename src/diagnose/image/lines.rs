@@ -1,6 +1,6 @@
 //! The source line of an address, from a unit's line program.
 
-use gimli::{AttributeValue, LineProgramHeader, Reader, UnitRef};
+use gimli::{AttributeValue, ColumnType, LineProgramHeader, Reader, UnitRef};
 
 use crate::diagnose::image::bytes::Bytes;
 
@@ -9,6 +9,7 @@ use crate::diagnose::image::bytes::Bytes;
 pub(super) struct Location {
     pub(super) file: Option<String>,
     pub(super) line: Option<u32>,
+    pub(super) column: Option<u32>,
 }
 
 /// Returns the location of each address; `None` for an address that the unit
@@ -34,11 +35,19 @@ pub(super) fn locations(unit: UnitRef<'_, Bytes>, addresses: &[u64]) -> gimli::R
             Some(_) => {}
         }
         let line = row.line().and_then(|line| u32::try_from(line.get()).ok());
-        previous = (!row.end_sequence()).then_some(Row { address, file: row.file_index(), line });
+        let column = match row.column() {
+            ColumnType::LeftEdge => None,
+            ColumnType::Column(column) => u32::try_from(column.get()).ok(),
+        };
+        previous = (!row.end_sequence()).then_some(Row { address, file: row.file_index(), line, column });
     }
     let header = rows.header();
     let location = |row: Option<Row>| {
-        row.map(|row| Location { file: file_of(unit, header, row.file).ok().flatten(), line: row.line })
+        row.map(|row| Location {
+            file: file_of(unit, header, row.file).ok().flatten(),
+            line: row.line,
+            column: row.column,
+        })
     };
     Ok(found.into_iter().map(location).collect())
 }
@@ -48,6 +57,7 @@ struct Row {
     address: u64,
     file: u64,
     line: Option<u32>,
+    column: Option<u32>,
 }
 
 /// Returns the path of a file by its number in the unit.

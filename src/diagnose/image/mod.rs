@@ -45,6 +45,8 @@ pub(super) struct ImageFrame {
     pub(super) function: Option<String>,
     pub(super) file: Option<String>,
     pub(super) line: Option<u32>,
+    /// `None` for the line of an inlined call.
+    pub(super) column: Option<u32>,
 }
 
 /// What a file says of an address.
@@ -277,17 +279,17 @@ fn frames(
             all.push(Vec::new());
             continue;
         }
-        let (mut file, mut line) =
-            location.map(|location| (location.file, location.line)).unwrap_or_default();
+        let (mut file, mut line, mut column) =
+            location.map(|location| (location.file, location.line, location.column)).unwrap_or_default();
         let mut frames = Vec::new();
         for function in chain.into_iter().rev() {
-            frames.push(ImageFrame { function: function.name, file, line });
+            frames.push(ImageFrame { function: function.name, file, line, column });
             file = function.call_file.map(|number| lines::file(lines_unit, number)).transpose()?.flatten();
-            line = function.call_line;
+            (line, column) = (function.call_line, None);
         }
         // Code without an entry, such as assembly.
         if frames.is_empty() {
-            frames.push(ImageFrame { function: None, file, line });
+            frames.push(ImageFrame { function: None, file, line, column });
         }
         all.push(frames);
     }

@@ -53,6 +53,7 @@ fn result(finding: &Finding) -> Value {
         "occurrenceCount": finding.count.max(1),
         "properties": {
             "task": finding.task.kind,
+            "recovered": site.is_some_and(|site| site.recovered),
             "totalSeconds": finding.total.as_secs_f64(),
             "maxSeconds": finding.max.as_secs_f64(),
             "victimTasks": finding.victims.tasks,
@@ -66,7 +67,11 @@ fn result(finding: &Finding) -> Value {
 fn frame(frame: &Frame) -> Value {
     let mut location = physical_location(frame.file.as_deref(), frame.line).unwrap_or_else(|| json!({}));
     location["logicalLocations"] = json!([{ "fullyQualifiedName": frame.function }]);
-    json!({ "location": location })
+    let mut frame_object = json!({ "location": location });
+    if frame.recovered {
+        frame_object["properties"] = json!({ "recovered": true });
+    }
+    frame_object
 }
 
 fn physical_location(file: Option<&str>, line: Option<u32>) -> Option<Value> {
@@ -99,7 +104,8 @@ mod tests {
 
     #[test]
     fn a_finding_becomes_a_result_at_its_line() {
-        let finding = sample::sleep();
+        let mut finding = sample::sleep();
+        finding.stack[2].recovered = true;
         let site = finding.site.clone().unwrap();
         let document = document(&sample::document(vec![finding.clone()]));
         let result = &document["runs"][0]["results"][0];
@@ -108,7 +114,10 @@ mod tests {
         assert_eq!(location["region"]["startLine"], site.line.unwrap());
         assert_eq!(result["ruleId"], "blocking/sleep");
         assert_eq!(result["partialFingerprints"]["loopscopeFinding/1"], finding.id);
-        assert_eq!(result["stacks"][0]["frames"].as_array().unwrap().len(), finding.stack.len());
+        let frames = result["stacks"][0]["frames"].as_array().unwrap();
+        assert_eq!(frames.len(), finding.stack.len());
+        assert_eq!(frames[2]["properties"]["recovered"], true);
+        assert_eq!(frames[3].get("properties"), None);
         let rules = document["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap();
         assert!(rules.iter().any(|rule| rule["id"] == result["ruleId"]));
     }

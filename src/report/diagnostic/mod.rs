@@ -88,6 +88,7 @@ fn notes(finding: &Finding) -> Vec<Message<'static>> {
     notes.extend(function(finding).map(|function| note("function", function)));
     notes.extend(callers(finding).map(|caller| note("called from", caller)));
     notes.extend(finding.lines_missing.as_deref().map(|reason| note("lines", clean(reason))));
+    notes.extend(recovered(finding).map(|recovered| note("recovered", recovered.to_owned())));
     notes.extend(evidence(finding.evidence).map(|evidence| note("evidence", evidence.to_owned())));
     notes.extend(weak_stalls(finding).map(|stalls| note("evidence", stalls)));
     if !finding.advice.is_empty() {
@@ -213,14 +214,18 @@ fn callers(finding: &Finding) -> impl Iterator<Item = String> {
 /// Returns the function of a frame and where it is.
 fn place(frame: &Frame) -> String {
     let function = text::function(&frame.function);
-    match (&frame.file, frame.line) {
+    let mut place = match (&frame.file, frame.line) {
         (Some(file), Some(line)) if function.starts_with("in ") => {
             format!("{}:{line} {function}", clean(file))
         }
         (Some(file), Some(line)) => format!("{function} at {}:{line}", clean(file)),
         (Some(file), None) => format!("{function} in {}", clean(file)),
         (None, _) => function,
+    };
+    if frame.recovered {
+        place.push_str(" (recovered)");
     }
+    place
 }
 
 /// Returns how many stalls may belong to another line.
@@ -240,6 +245,18 @@ fn weak_stalls(finding: &Finding) -> Option<String> {
     });
     let parts: Vec<_> = without_stack.into_iter().chain(sampled_once).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// Returns how far the site can be trusted, if it was not on the stack.
+fn recovered(finding: &Finding) -> Option<&'static str> {
+    let site = finding.site.as_ref().filter(|site| site.recovered)?;
+    Some(if site.line.is_some() {
+        "this call left no frame, because it was compiled to a jump; only this jump, or that of an equal \
+         function merged with this one, leads to the call that blocks"
+    } else {
+        "this function left no frame, because its last call was compiled to a jump; more than one of its \
+         jumps leads to the call that blocks"
+    })
 }
 
 /// Returns how far the frames can be trusted, if the stack is not exact.

@@ -110,6 +110,22 @@ warning[loopscope::sleep]: `std::thread::sleep` has been blocking the event loop
 }
 
 #[test]
+fn a_site_and_a_caller_that_were_not_on_the_stack_are_marked() {
+    let mut finding = sample::sleep();
+    finding.site.as_mut().unwrap().recovered = true;
+    finding.stack[3].recovered = true;
+    let text = without_source(&finding);
+    let lines = "\
+ = called from: `chat::session::privmsg` at src/session.rs:88 (recovered)
+ = recovered: this call left no frame, because it was compiled to a jump; only this jump, or that of an equal \
+function merged with this one, leads to the call that blocks
+";
+    assert!(text.contains(lines), "{text}");
+    finding.site.as_mut().unwrap().line = None;
+    assert!(without_source(&finding).contains("more than one of its jumps leads"), "{text}");
+}
+
+#[test]
 fn a_finding_of_which_only_the_duration_is_known() {
     let expected = "\
 warning[loopscope::other]: an unidentified call blocked the event loop once, for 20 ms
@@ -162,7 +178,7 @@ fn a_caller_without_a_name_is_shown_by_its_line() {
 #[test]
 fn a_site_without_a_file_is_named_by_its_function() {
     let mut finding = minimal();
-    finding.site = Some(Site { function: "chat::f".to_owned(), file: None, line: None });
+    finding.site = Some(Site { function: "chat::f".to_owned(), file: None, line: None, recovered: false });
     assert!(with_source(&finding).contains("\n = function: `chat::f`, in an unknown file\n"));
 }
 
@@ -201,7 +217,8 @@ fn no_text_reaches_the_terminal_as_a_control_sequence() {
     let evil = "a\x1b[31m\r\nb\u{202e}\0\u{9b}c".to_owned();
     let mut finding = sample::sleep();
     finding.primitive = Some(evil.clone());
-    finding.site = Some(Site { function: evil.clone(), file: Some(evil.clone()), line: Some(1) });
+    finding.site =
+        Some(Site { function: evil.clone(), file: Some(evil.clone()), line: Some(1), recovered: false });
     finding.task = TaskInfo { kind: evil.clone(), spawned_at: Some(evil.clone()) };
     finding.detail.syscall = Some(evil.clone());
     finding.detail.fd = Some(evil.clone());
@@ -223,7 +240,7 @@ fn no_text_reaches_the_terminal_as_a_control_sequence() {
 fn the_source_is_read_from_below_the_current_directory() {
     let mut finding = sample::sleep();
     finding.site =
-        Some(Site { function: "f".to_owned(), file: Some("src/finding.rs".to_owned()), line: Some(1) });
+        Some(Site { file: Some("src/finding.rs".to_owned()), line: Some(1), ..finding.site.unwrap() });
     assert!(diagnostic(&finding, false).contains("\n1 | //! Findings and stalls"));
 }
 

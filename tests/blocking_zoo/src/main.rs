@@ -107,6 +107,13 @@ entries! {
     sqlite
     sqlite_rows
     stderr_pipe
+    tail_call
+    tail_call_chain
+    tail_call_folded
+    tail_call_in_branches
+    tail_call_merged
+    tail_call_through_table
+    tail_call_to_library
     tcp_accept
     tcp_connect
     tcp_connect_timeout

@@ -11,6 +11,15 @@ void native_sleep(unsigned microseconds) {
     done = 1;
 }
 
+/* Both calls become jumps. */
+static __attribute__((noinline)) int wait_longer(unsigned microseconds) {
+    return usleep(microseconds + 1); // BLOCKS: sleep usleep
+}
+
+void native_tail_call(unsigned microseconds) {
+    wait_longer(microseconds + 1);
+}
+
 /* The parent of a vfork waits in a state that no signal interrupts. */
 void native_vfork(unsigned microseconds) {
     pid_t child = vfork(); // BLOCKS: child vfork

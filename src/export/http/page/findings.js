@@ -131,7 +131,7 @@ function frameItem(frame) {
   const item = document.createElement("li");
   item.className = frame.kind;
   const place = frame.file ? ` at ${frame.file}${frame.line ? `:${frame.line}` : ""}` : "";
-  item.textContent = frame.function + place;
+  item.textContent = frame.function + place + (frame.recovered ? " (recovered)" : "");
   return item;
 }
 

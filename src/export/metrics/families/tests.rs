@@ -9,7 +9,6 @@ use prometheus::{Registry, TextEncoder};
 use super::*;
 use crate::export::fake::{FakeSource, distribution, snapshot};
 use crate::export::metrics::prometheus::{Collector, to_proto};
-use crate::finding::Site;
 use crate::report::sample;
 use crate::snapshot::{
     BlockingCallSnapshot, CauseSnapshot, LoopLagSnapshot, ObserverSnapshot, PressureSnapshot, RuntimeSnapshot,
@@ -240,8 +239,8 @@ fn each_series_occurs_once(text: &str) {
 fn sites_beyond_the_worst_fifty_share_one_series() {
     let findings = (1..=60_u32).map(|n| {
         let mut finding = sample::sleep();
-        finding.site =
-            Some(Site { function: "f".to_owned(), file: Some("src/a.rs".to_owned()), line: Some(n) });
+        finding.site.as_mut().unwrap().file = Some("src/a.rs".to_owned());
+        finding.site.as_mut().unwrap().line = Some(n);
         finding.count = 1;
         finding.total = Duration::from_secs(n.into());
         finding

@@ -16,7 +16,8 @@ pub(crate) struct Expected {
 
 #[derive(Debug)]
 struct Mark {
-    line: u64,
+    /// None if only the function is certain.
+    line: Option<u64>,
     /// None for a further line of a loop.
     cause_and_call: Option<(String, String)>,
 }
@@ -28,13 +29,20 @@ impl Expected {
             let native = path.with_file_name("../native.c");
             let source = fs::read_to_string(native).expect("the C library");
             // Only the function that this entry calls.
-            let function = name.replace("c_library", "native_sleep").replace("c_vfork", "native_vfork");
-            let skipped =
-                source.split(&format!("void {function}")).next().unwrap_or_default().lines().count();
+            let function = match name {
+                "c_library" => "void native_sleep",
+                "c_vfork" => "void native_vfork",
+                _ => "int wait_longer",
+            };
+            let skipped = source.split(function).next().unwrap_or_default().lines().count();
             let blank = "\n".repeat(skipped.saturating_sub(1));
             let body: Vec<_> =
                 source.lines().skip(skipped.saturating_sub(1)).take_while(|line| *line != "}").collect();
             ("tests/blocking_zoo/src/native.c".to_owned(), blank + &body.join("\n"))
+        } else if source.contains("zoo-merged has the line") {
+            let merged = path.with_file_name(format!("../../merged/src/{name}.rs"));
+            let source = fs::read_to_string(merged).expect("each entry has a file of its name");
+            (format!("tests/blocking_zoo/merged/src/{name}.rs"), source)
         } else {
             (format!("tests/blocking_zoo/src/entries/{name}.rs"), source)
         };
@@ -55,7 +63,7 @@ impl Expected {
         if site["file"] != self.file.as_str() {
             return Some(format!("the file is {}", site["file"]));
         }
-        let Some(mark) = self.marks.iter().find(|mark| Some(mark.line) == site["line"].as_u64()) else {
+        let Some(mark) = self.marks.iter().find(|mark| mark.line == site["line"].as_u64()) else {
             return Some(format!("line {} is not marked", site["line"]));
         };
         // The call of a computation is named only if every sample has it; a
@@ -95,6 +103,7 @@ impl fmt::Display for Expected {
         else {
             return f.pad("nothing is marked");
         };
+        let line = line.map_or("null".to_owned(), |line| line.to_string());
         f.pad(&format!("{cause} {call} :{line}"))
     }
 }
@@ -103,7 +112,10 @@ impl fmt::Display for Expected {
 fn marks(source: &str) -> Vec<Mark> {
     let lines = source.lines().enumerate().filter_map(|(index, line)| {
         let (code, mark) = line.split_once("// BLOCKS")?;
+        let in_function = mark.strip_prefix(" IN THIS FUNCTION");
         let line = index as u64 + if code.trim().is_empty() { 2 } else { 1 };
+        let line = in_function.is_none().then_some(line);
+        let mark = in_function.unwrap_or(mark);
         let pair = mark.strip_prefix(": ").and_then(|text| text.split_once(' '));
         let cause_and_call = pair.map(|(cause, call)| (cause.to_owned(), call.trim().to_owned()));
         Some(Mark { line, cause_and_call })

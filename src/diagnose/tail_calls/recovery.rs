@@ -1,0 +1,108 @@
+//! Recovers the frames that jumps have removed from a stack.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::capture::loaded_code::LoadedCode;
+use crate::diagnose::tail_calls::frames::{self, SymbolisedCall};
+use crate::diagnose::tail_calls::search::{self, TailCall};
+use crate::diagnose::tail_calls::source;
+use crate::evidence::CodeAddress;
+use crate::finding::Frame;
+
+/// The cache of frames is emptied when it holds this many pairs of addresses.
+const MAX_CACHED_PAIRS: usize = 16_384;
+
+/// What the file of an address says of it.
+#[derive(Debug, Clone, Default)]
+pub(in crate::diagnose) struct AddressFacts {
+    /// Innermost first; empty if nothing is known.
+    pub(in crate::diagnose) frames: Arc<[Frame]>,
+    /// The whole name of the outermost function.
+    pub(in crate::diagnose) symbol: Option<String>,
+    /// Whether other functions were merged with the outermost one.
+    pub(in crate::diagnose) is_merged: bool,
+    /// The place in the source; `None` without debug information.
+    pub(in crate::diagnose) place: Option<SourcePlace>,
+}
+
+/// A place in the source, with the whole path.
+#[derive(Debug, Clone)]
+pub(in crate::diagnose) struct SourcePlace {
+    pub(in crate::diagnose) file: Option<String>,
+    pub(in crate::diagnose) line: Option<u32>,
+    pub(in crate::diagnose) column: Option<u32>,
+}
+
+/// Recovers frames, those between two addresses only once.
+#[derive(Debug, Default)]
+pub(in crate::diagnose) struct Recovery {
+    /// Read when first needed.
+    code: Option<LoadedCode>,
+    cache: HashMap<(CodeAddress, CodeAddress), Arc<[Frame]>>,
+}
+
+impl Recovery {
+    /// Returns the frames between a frame and its caller, innermost first.
+    pub(in crate::diagnose) fn frames_between(
+        &mut self,
+        callee: &CodeAddress,
+        caller: &CodeAddress,
+        facts: &mut dyn FnMut(&CodeAddress) -> AddressFacts,
+    ) -> Arc<[Frame]> {
+        let key = (callee.clone(), caller.clone());
+        if let Some(frames) = self.cache.get(&key) {
+            return Arc::clone(frames);
+        }
+        let frames: Arc<[Frame]> = self.recover(callee, caller, facts).unwrap_or_default().into();
+        if self.cache.len() >= MAX_CACHED_PAIRS {
+            self.cache.clear();
+        }
+        self.cache.insert(key, Arc::clone(&frames));
+        frames
+    }
+
+    fn recover(
+        &mut self,
+        callee: &CodeAddress,
+        caller: &CodeAddress,
+        facts: &mut dyn FnMut(&CodeAddress) -> AddressFacts,
+    ) -> Option<Vec<Frame>> {
+        let code = self.code.get_or_insert_with(LoadedCode::new);
+        code.refresh();
+        let inner = code.locate(callee)?;
+        // The address of a caller is the last byte of its call.
+        let return_address = code.locate(caller)?.wrapping_add(1);
+        let calls = search::tail_calls(code, inner, return_address);
+        if calls.is_empty() {
+            return None;
+        }
+        let on_stack = facts(callee).frames.last().map_or(String::new(), |frame| frame.function.clone());
+        let mut callers = vec![facts(caller)];
+        let mut symbolised = Vec::new();
+        for TailCall { jumps, .. } in calls {
+            let jumps: Option<Vec<_>> = jumps.iter().map(|jump| Some(facts(&code.place(*jump)?))).collect();
+            let jumps = jumps?;
+            symbolised.push(SymbolisedCall {
+                jumps: jumps.iter().map(|jump| Arc::clone(&jump.frames)).collect(),
+                is_doubtful: is_doubtful(jumps.first()?, &callers),
+            });
+            callers = jumps;
+        }
+        Some(frames::recovered(&symbolised, &on_stack))
+    }
+}
+
+/// Returns whether the called function may be another one in the source: one
+/// with which the compiler or the linker has merged it.
+fn is_doubtful(called: &AddressFacts, callers: &[AddressFacts]) -> bool {
+    let is_named_differently = |place: &SourcePlace| match (&place.file, place.line, place.column) {
+        (Some(file), Some(line), Some(column)) => {
+            let symbol = called.symbol.as_ref();
+            symbol.is_some_and(|symbol| source::calls_another(file, line, column, symbol))
+        }
+        // The compiler has added the call, or has made it from several calls.
+        (_, line, _) => line.is_none(),
+    };
+    called.is_merged || callers.iter().filter_map(|caller| caller.place.as_ref()).any(is_named_differently)
+}
