@@ -1,5 +1,5 @@
-//! Functions that only forward a call, or that occur in every computation: never
-//! the reason for a stall.
+//! Functions that only forward a call, or that occur in every computation:
+//! never the reason for a stall.
 
 /// Returns whether the function only forwards a call.
 pub(super) fn is_forwarding(function: &str) -> bool {

@@ -65,9 +65,9 @@ pub(super) fn from_symbol(symbol: &str, debug_name: Option<&str>, file: Option<&
 }
 
 /// Returns `Trait::method` for `<Type as Trait>::method` of an implementation
-/// for every type, and `<&T as Trait>::method` for one for every reference. Only
-/// one way of writing symbols has the type; the name in the debug information
-/// has it as a parameter then: `method<Type>`.
+/// for every type, and `<&T as Trait>::method` for one for every reference.
+/// Only one way of writing symbols has the type; the name in the debug
+/// information has it as a parameter then: `method<Type>`.
 fn trait_of_parameter(name: &str, debug_name: &str) -> Option<String> {
     let implementation = split_path(name).next()?;
     let (self_type, trait_path) = implementation.strip_prefix('<')?.strip_suffix('>')?.split_once(" as ")?;
