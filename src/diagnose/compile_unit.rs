@@ -26,9 +26,9 @@ impl CompileUnit {
     /// Returns the folder of the package.
     pub(super) fn package_directory(&self) -> PathBuf {
         let file = self.directory.join(&self.root_file);
-        let folders = file.ancestors().skip(1);
-        let is_source_folder = |folder: &&Path| folder.ends_with("src") || folder.ends_with("src/bin");
-        folders.skip_while(is_source_folder).next().unwrap_or(&file).to_owned()
+        let mut folders = file.ancestors().skip(1);
+        let is_package = |folder: &&Path| !folder.ends_with("src") && !folder.ends_with("src/bin");
+        folders.find(is_package).unwrap_or(&file).to_owned()
     }
 
     /// Returns whether the crate may be one of the application's.
