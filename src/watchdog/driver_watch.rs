@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::watchdog::park_places::ParkPlaces;
 use crate::watchdog::process_clock::ProcessClock;
 use crate::watchdog::worker_monitor::WorkerMonitor;
 use crate::watchdog::worker_monitor::driver::DriverRole;
@@ -50,13 +51,16 @@ impl DriverWatch {
         clock: &ProcessClock,
         threshold_nanos: u64,
     ) {
+        let mut places = ParkPlaces::default();
         if self.searched_at.elapsed() >= SEARCH_INTERVAL {
-            self.search(monitors, clock, threshold_nanos);
+            self.search(monitors, clock, threshold_nanos, &mut places);
         }
         for index in 0..monitors.len() {
-            if monitors[index].take_driver_check(clock) {
-                let is_held = self.is_held_by(index, monitors, clock, threshold_nanos);
-                monitors[index].set_driver_held(is_held);
+            let is_outdated = is_outdated(index, monitors, clock, threshold_nanos);
+            if monitors[index].take_driver_check(clock) || is_outdated {
+                let is_held = self.is_held_by(index, monitors, clock, threshold_nanos, &mut places);
+                let unparks = is_held.then(|| other_unparks(index, monitors));
+                monitors[index].set_driver_held(unparks);
             }
             if monitors[index].holds_driver() {
                 self.reporting.insert(Arc::clone(monitors[index].runtime()), Instant::now());
@@ -67,7 +71,13 @@ impl DriverWatch {
 
     /// Searches for workers in the drivers of runtimes whose driver is not
     /// known yet.
-    fn search(&mut self, monitors: &[WorkerMonitor], clock: &ProcessClock, threshold_nanos: u64) {
+    fn search(
+        &mut self,
+        monitors: &[WorkerMonitor],
+        clock: &ProcessClock,
+        threshold_nanos: u64,
+        places: &mut ParkPlaces,
+    ) {
         self.searched_at = Instant::now();
         let mut samples_left = MAX_SAMPLES_PER_SEARCH;
         for offset in 0..monitors.len() {
@@ -82,7 +92,7 @@ impl DriverWatch {
                 return;
             }
             samples_left -= 1;
-            if monitor.driver_role(clock, threshold_nanos) == DriverRole::InDriver {
+            if monitor.driver_role(clock, threshold_nanos, places) == DriverRole::InDriver {
                 if self.runtimes_with_driver.len() >= MAX_RUNTIMES {
                     self.runtimes_with_driver.clear();
                 }
@@ -99,14 +109,11 @@ impl DriverWatch {
         monitors: &[WorkerMonitor],
         clock: &ProcessClock,
         threshold_nanos: u64,
+        places: &mut ParkPlaces,
     ) -> bool {
-        let runtime = monitors[index].runtime();
-        let is_other = |(other, monitor): &(usize, &WorkerMonitor)| {
-            *other != index && monitor.is_runtime_worker() && monitor.runtime() == runtime
-        };
-        let mut others = monitors.iter().enumerate().filter(is_other).map(|(_, monitor)| monitor);
-        self.runtimes_with_driver.contains(runtime)
-            && others.all(|other| other.driver_role(clock, threshold_nanos / 2) == DriverRole::Away)
+        self.runtimes_with_driver.contains(monitors[index].runtime())
+            && others(index, monitors)
+                .all(|other| other.driver_role(clock, threshold_nanos, places) == DriverRole::Away)
     }
 
     /// Lets the workers of the runtimes in `reporting` report all waits, for as
@@ -123,4 +130,27 @@ impl DriverWatch {
         }
         self.reporting.retain(|_, needed_at| needed_at.elapsed() < RELEASE_REPORTING);
     }
+}
+
+/// Returns the other workers of a worker's runtime.
+fn others(index: usize, monitors: &[WorkerMonitor]) -> impl Iterator<Item = &WorkerMonitor> {
+    let runtime = monitors[index].runtime();
+    let is_other = move |(other, monitor): &(usize, &WorkerMonitor)| {
+        *other != index && monitor.is_runtime_worker() && monitor.runtime() == runtime
+    };
+    monitors.iter().enumerate().filter(is_other).map(|(_, monitor)| monitor)
+}
+
+fn other_unparks(index: usize, monitors: &[WorkerMonitor]) -> u64 {
+    others(index, monitors).map(WorkerMonitor::unparks).sum()
+}
+
+/// Returns whether another worker may have run the driver since the last check
+/// found that this one holds it.
+fn is_outdated(index: usize, monitors: &[WorkerMonitor], clock: &ProcessClock, threshold_nanos: u64) -> bool {
+    monitors[index].other_unparks_at_check().is_some_and(|unparks| {
+        let is_away =
+            |other: &WorkerMonitor| other.is_parked() || other.is_in_long_poll(clock, threshold_nanos);
+        unparks != other_unparks(index, monitors) || !others(index, monitors).all(is_away)
+    })
 }

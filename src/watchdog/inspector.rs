@@ -35,11 +35,14 @@ const MIN_TIME_ON_CPU: Duration = Duration::from_micros(20);
 /// the sample.
 const MAX_ACTIVITY_READS: u32 = 3;
 
-/// Returns where a parked thread waits. Opens and closes a file.
+/// Returns whether [`park_place`] can tell where a thread waits.
+pub(crate) fn shows_park_places() -> bool {
+    procfs::is_of_own_pid_namespace()
+}
+
+/// Returns where a parked thread waits, if [`shows_park_places`]. Opens and
+/// closes a file.
 pub(crate) fn park_place(thread: ThreadInfo) -> ParkPlace {
-    if !procfs::is_of_own_pid_namespace() {
-        return ParkPlace::Unknown;
-    }
     let call = match procfs::read_activity(thread.tid) {
         ThreadActivity::InSyscall(call) => call,
         ThreadActivity::Running => return ParkPlace::Nowhere,

@@ -11,6 +11,11 @@ use crate::self_metrics::{CaptureOutcome, SelfMetrics};
 use crate::settings::Signals;
 use crate::watchdog::sample::{ParkPlace, ThreadActivity, ThreadSample, ThreadTimes};
 
+/// Returns `false`: nothing reports the calls of a thread.
+pub(crate) fn shows_park_places() -> bool {
+    false
+}
+
 /// Returns [`ParkPlace::Unknown`]: nothing reports the calls of a thread.
 pub(crate) fn park_place(_thread: ThreadInfo) -> ParkPlace {
     ParkPlace::Unknown

@@ -17,6 +17,7 @@ mod last_sleep;
 mod lock_search;
 #[cfg(not(tokio_unstable))]
 mod no_progress;
+mod park_places;
 mod pressure;
 #[cfg(stack_capture)]
 mod proc_files;

@@ -6,7 +6,7 @@
 //! polls the task and wakes no other worker. Until that poll ends, nothing
 //! drives I/O and timers.
 
-use crate::watchdog::inspector;
+use crate::watchdog::park_places::ParkPlaces;
 use crate::watchdog::process_clock::ProcessClock;
 use crate::watchdog::sample::ParkPlace;
 use crate::watchdog::worker_monitor::WorkerMonitor;
@@ -34,11 +34,23 @@ impl WorkerMonitor {
         tracked.driver.take_due(clock.wall_since(tracked.poll.start))
     }
 
-    /// Records whether the tracked poll holds the driver.
-    pub(crate) fn set_driver_held(&mut self, is_held: bool) {
+    /// Records whether the tracked poll holds the driver. If so,
+    /// `other_unparks` is how often the other workers of the runtime have
+    /// unparked so far.
+    pub(crate) fn set_driver_held(&mut self, other_unparks: Option<u64>) {
         if let Some(tracked) = &mut self.tracked {
-            tracked.driver.set_held(is_held);
+            tracked.driver.set_held(other_unparks);
         }
+    }
+
+    /// Returns how often the other workers had unparked when the last check
+    /// found that the tracked poll holds the driver.
+    pub(crate) fn other_unparks_at_check(&self) -> Option<u64> {
+        self.tracked.as_ref()?.driver.other_unparks()
+    }
+
+    pub(crate) fn unparks(&self) -> u64 {
+        self.worker.unparks.get()
     }
 
     /// Returns whether the tracked poll holds the driver, as far as is known.
@@ -46,16 +58,25 @@ impl WorkerMonitor {
         self.tracked.as_ref().is_some_and(|tracked| tracked.driver.is_held())
     }
 
+    /// Returns whether the worker is in a poll of at least `long_nanos`.
+    pub(crate) fn is_in_long_poll(&self, clock: &ProcessClock, long_nanos: u64) -> bool {
+        self.worker.active().is_some_and(|poll| clock.wall_since(poll.start) >= long_nanos)
+    }
+
     /// Returns what the worker does for the driver. A poll of at least
     /// `long_nanos` keeps the worker away from it.
-    pub(crate) fn driver_role(&self, clock: &ProcessClock, long_nanos: u64) -> DriverRole {
+    pub(crate) fn driver_role(
+        &self,
+        clock: &ProcessClock,
+        long_nanos: u64,
+        places: &mut ParkPlaces,
+    ) -> DriverRole {
         if !self.is_parked() {
-            let is_long = |poll| clock.wall_since(poll) >= long_nanos;
-            let in_long_poll = self.worker.active().is_some_and(|poll| is_long(poll.start));
-            return if in_long_poll { DriverRole::Away } else { DriverRole::Polling };
+            let is_away = self.is_in_long_poll(clock, long_nanos);
+            return if is_away { DriverRole::Away } else { DriverRole::Polling };
         }
         let Some(thread) = self.worker.thread() else { return DriverRole::Away };
-        match inspector::park_place(thread) {
+        match places.of(thread) {
             ParkPlace::Driver => DriverRole::InDriver,
             ParkPlace::Condvar => DriverRole::Away,
             ParkPlace::Nowhere => DriverRole::Polling,

@@ -7,12 +7,14 @@ pub(super) struct DriverCheck {
     /// The age of the poll at which the next check is due. It doubles each
     /// time.
     next_nanos: u64,
-    is_held: bool,
+    /// How often the other workers of the runtime had unparked when the last
+    /// check found that the poll holds the driver. `None` if it does not.
+    other_unparks: Option<u64>,
 }
 
 impl DriverCheck {
     pub(super) fn new(threshold_nanos: u64) -> Self {
-        Self { next_nanos: threshold_nanos.max(1), is_held: false }
+        Self { next_nanos: threshold_nanos.max(1), other_unparks: None }
     }
 
     /// Returns whether a check is due at this age of the poll, and schedules
@@ -25,12 +27,16 @@ impl DriverCheck {
         is_due
     }
 
-    pub(super) fn set_held(&mut self, is_held: bool) {
-        self.is_held = is_held;
+    pub(super) fn set_held(&mut self, other_unparks: Option<u64>) {
+        self.other_unparks = other_unparks;
+    }
+
+    pub(super) fn other_unparks(&self) -> Option<u64> {
+        self.other_unparks
     }
 
     /// Returns whether the last check found that the poll held the driver.
     pub(super) fn is_held(&self) -> bool {
-        self.is_held
+        self.other_unparks.is_some()
     }
 }
