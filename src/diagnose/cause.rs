@@ -29,6 +29,12 @@ pub(super) fn matched_call(stack: &[Frame]) -> Option<MatchedCall> {
     matched().find(|call| call.rule.cause == Some(Cause::Dns)).or_else(|| matched().next())
 }
 
+/// Returns whether the thread wakes another one through an eventfd. Runtimes do
+/// that by a write to a `std::fs::File`, which is no access to a file.
+pub(super) fn is_runtime_wake(capture: &Capture) -> bool {
+    capture.call.as_ref().and_then(|call| call.fd.as_deref()) == Some("anon_inode:[eventfd]")
+}
+
 /// Returns the cause by the matched call, the system call and the state of the
 /// thread.
 pub(super) fn cause_of(capture: &Capture, stack: &[Frame], matched_call: Option<&MatchedCall>) -> Cause {

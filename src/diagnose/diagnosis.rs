@@ -181,6 +181,22 @@ mod tests {
     }
 
     #[test]
+    fn a_wake_through_an_eventfd_is_no_access_to_a_file() {
+        let stack = [
+            ("std::sys::fs::unix::File::write", FrameKind::Std),
+            ("<&std::fs::File as std::io::Write>::write", FrameKind::Std),
+            ("tokio::task::spawn::spawn", FrameKind::Runtime),
+            ("app::spawns", FrameKind::Application),
+        ];
+        let mut woken = capture(true, Some(("write", Cause::Other)));
+        assert_eq!(diagnosed(&woken, &stack).cause, Cause::File, "of an unknown descriptor");
+        woken.call.as_mut().unwrap().fd = Some("anon_inode:[eventfd]".to_owned());
+        assert_eq!(diagnosed(&woken, &stack).cause, Cause::Cpu);
+        woken.on_cpu = false;
+        assert_eq!(diagnosed(&woken, &stack).cause, Cause::Other);
+    }
+
+    #[test]
     fn a_sleep_has_its_line_primitive_advice_and_system_call() {
         let stack = [
             ("clock_nanosleep", FrameKind::Native),
