@@ -73,6 +73,7 @@ pub(super) fn count(n: u64, one: &str, many: &str) -> String {
 
 /// Returns the function of a frame as text. An async block or closure without a
 /// name of its own is shown by its module: ``in `app::session` ``.
+#[cfg_attr(not(feature = "diagnostic"), allow(dead_code))]
 pub(super) fn function(function: &str) -> String {
     match function.rsplit_once("::") {
         Some((module, kind)) if kind.starts_with('{') => format!("in `{}`", clean(module)),
