@@ -128,7 +128,6 @@ fn a_worker_that_holds_the_driver_delays_all_tasks() {
 /// Another worker takes over the driver before each poll.
 #[test]
 fn a_driver_that_was_handed_over_is_not_held() {
-    let scope = scope();
     let stall_after_a_timer = |kind: &'static str| async move {
         let stall = async {
             time::sleep(Duration::from_millis(50)).await;
@@ -136,16 +135,18 @@ fn a_driver_that_was_handed_over_is_not_held() {
         };
         tokio::spawn(stall.named(kind)).await.unwrap();
     };
-    // The same stall is seen to hold a driver that is not handed over, so the
-    // watchdog knows here how a worker in the driver waits.
-    let without_handover = runtime(&scope, "without", 4);
+    // The control: the watchdog notices here if the same stall holds a driver
+    // that is not handed over.
+    let control = common::scope();
+    let without_handover = runtime(&control, "without", 4);
     eventually("a stall that held the driver", || {
         without_handover.block_on(async {
             time::sleep(Duration::from_millis(200)).await;
             stall_after_a_timer("holds the driver").await;
         });
-        named(&scope, "holds the driver").filter(|finding| finding.victims.driver_held)
+        named(&control, "holds the driver").filter(|finding| finding.victims.driver_held)
     });
+    let scope = scope();
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(4).enable_all().enable_eager_driver_handoff();
     let runtime = scope.watch(&mut builder).build().unwrap();
