@@ -41,7 +41,8 @@ pub(crate) enum Health {
     /// At least one worker polls.
     Ok,
     /// All workers are in long polls, and for at least one of them the code is
-    /// not the cause: its thread has no CPU, or the process was stopped.
+    /// not known to be the cause: its thread had no CPU, the process was
+    /// stopped, or nothing is known of that time.
     Starved {
         /// The number of workers.
         workers: usize,
