@@ -214,7 +214,12 @@ fn short_locks() {
     enter_group();
     let scope = scope();
     lock_shortly(&runtime(&scope, 2), seconds());
-    assert_nothing_is_blamed(&scope);
+    // The thread that holds the lock may also wait for a CPU of a busy machine.
+    // Then nothing shows that the other one waits for that reason.
+    flush(&scope);
+    let document = scope.findings();
+    let blamed: Duration = document.findings.iter().map(|finding| finding.total).sum();
+    assert!(document.starved.count > 0 && blamed <= document.starved.total / 4, "{document:#?}");
 }
 
 #[test]
