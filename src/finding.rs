@@ -343,9 +343,10 @@ pub struct Detail {
 /// A wait lasts from the wake of a task to its next poll. It counts for a
 /// finding if it lasts for at least the blocking threshold and overlaps a stall
 /// of the finding, on any worker of the same runtime, by more than 10 µs. Only
-/// stalls that have ended count. All fields are zero if no such wait was
-/// recorded, for example because no waiting task has a name and the program was
-/// built without `--cfg tokio_unstable`.
+/// stalls that have ended count. [`delay`](Self::delay) is zero if no such wait
+/// was recorded, for example because no waiting task has a name and the program
+/// was built without `--cfg tokio_unstable`. The other fields also count tasks
+/// that were [`released`](Self::released).
 ///
 /// # The driver
 ///
@@ -360,8 +361,8 @@ pub struct Detail {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Victims {
-    /// The number of distinct tasks that waited. A task that waits several
-    /// times counts once. The number is exact up to
+    /// The number of distinct tasks that waited or were released. A task that
+    /// waits several times counts once. The number is exact up to
     /// [`MAX_EXACT_TASKS`](Self::MAX_EXACT_TASKS), and an estimate beyond.
     pub tasks: u64,
     /// The number of waits, including those of released tasks. A wait that

@@ -52,8 +52,9 @@ fn five_hundred_stalls_are_counted_within_the_capture_budget() {
     let seconds = begin.elapsed().as_secs();
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!((found[0].cause, found[0].count), (Cause::Sleep, TASKS - missed));
-    // A sleep ends late on a busy machine, but it never takes less of its own.
-    assert!(found[0].total >= Duration::from_millis(15) * found[0].count as u32);
+    // A sleep never ends early. On a busy machine, a part may not be its own.
+    let slept = found[0].total + found[0].split.not_own();
+    assert!(slept >= Duration::from_millis(20) * found[0].count as u32, "{:#?}", found[0]);
     let captures: u64 = scope.snapshot().observer.captures.iter().map(|(_, n)| n).sum();
     assert!(captures <= 100 + 10 * (seconds + 1), "{captures} captures in {seconds} s");
     let pressure = scope.snapshot().pressure;

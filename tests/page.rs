@@ -43,9 +43,7 @@ fn browser() -> Option<Browser> {
             std::env::var_os("LOOPSCOPE_BROWSER").is_none(),
             "LOOPSCOPE_BROWSER is set, but Chromium is not installed"
         );
-        eprintln!(
-            "SKIPPED: the live page was not tested, because Chromium is not installed (apt-get install chromium)"
-        );
+        common::not_checked("the live page, because Chromium is not installed (apt-get install chromium)");
     }
     browser
 }

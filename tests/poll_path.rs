@@ -82,7 +82,7 @@ fn without_side_effects<R>(expected: u64, f: impl FnOnce() -> R) -> R {
     match (reads_before, reads()) {
         // Reading the count is itself a few reads.
         (Some(before), Some(after)) => assert!(after - before < 10, "{} reads", after - before),
-        _ => eprintln!("NOT CHECKED: /proc/thread-self/io is missing, so reads are not counted"),
+        _ => common::not_checked("reads, because /proc/thread-self/io is missing"),
     }
     result
 }

@@ -6,12 +6,11 @@ mod common;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::process::Command;
 use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::Duration;
-use std::{env, thread};
 
-use common::{STALL, eventually, finding, runtime, scope, spin};
+use common::{STALL, eventually, finding, run_scenario, runtime, scope, spin};
 use loopscope::{Named, Scope};
 
 /// How many descriptors loopscope keeps at most, however many threads stall.
@@ -19,15 +18,6 @@ const MAX_DESCRIPTORS: usize = 32;
 
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").map_or(usize::MAX, Iterator::count)
-}
-
-/// Runs one of the tests marked `#[ignore]` as a process of its own.
-fn run_scenario(scenario: &str) {
-    let this = env::current_exe().unwrap();
-    let output = Command::new(this).args(["--exact", scenario, "--ignored", "--nocapture"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{scenario}: {}\n{text}", output.status);
-    assert!(text.contains("1 passed"), "there is no scenario {scenario}\n{text}");
 }
 
 #[test]

@@ -11,7 +11,6 @@
 mod common;
 
 use std::collections::HashSet;
-use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
@@ -196,23 +195,16 @@ fn soak(duration: Duration, print_interval: Duration) {
     if middle.last().is_some_and(|reading| reading.stalls >= MAX_KEPT_STALLS) {
         assert!(kb[1] <= kb[0] + kb[0] / 20 + 2_048, "resident memory grows: {kb:?} kB");
     } else {
-        eprintln!("NOT CHECKED: resident memory, because the list of recent stalls is not full yet");
+        common::not_checked("resident memory, because the list of recent stalls is not full yet");
     }
     drop(scope);
     assert!(status("Threads:") <= first.threads, "loopscope's threads have ended");
 }
 
-/// Runs in a process of its own, whose descriptors no other test uses.
-fn run_in_child(scenario: &str) {
-    let this = env::current_exe().unwrap();
-    let output = Command::new(this).args(["--exact", scenario, "--ignored", "--nocapture"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);
-}
-
 #[test]
 fn resources_are_bounded_while_threads_and_runtimes_come_and_go() {
-    run_in_child("short_soak");
+    // A process of its own, whose descriptors no other test uses.
+    common::run_scenario("short_soak");
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn assert_missing(finding: &Finding, reason: &str) {
 fn has_tool(tool: &str) -> bool {
     let exists = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
     if !exists {
-        eprintln!("NOT CHECKED: the program `{tool}` is missing");
+        common::not_checked(format_args!("the program `{tool}` is missing"));
     }
     exists
 }
@@ -181,7 +181,7 @@ fn a_file_that_is_overwritten_between_two_loads_has_the_lines_of_each() {
         for (kind, expected) in [("first", 9), ("second", 140)] {
             let new = folder.library("new", expected, &[argument]);
             if is_mapped(&path) {
-                eprintln!("NOT CHECKED: the C library does not unload a library");
+                common::not_checked("a library that is replaced, because the C library does not unload it");
                 return;
             }
             // The same file with new contents.
@@ -295,11 +295,7 @@ fn compressed_lines_are_read_within_the_limit_and_missing_beyond_it() {
 
 /// Runs a scenario in a child process.
 fn run_scenario(program: &Path, scenario: &str) {
-    let output =
-        Command::new(program).args(["--exact", scenario, "--ignored", "--nocapture"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{scenario}: {}\n{text}", output.status);
-    assert!(text.contains("1 passed"), "there is no scenario {scenario}\n{text}");
+    common::run_scenario_of(Command::new(program), scenario, common::SCENARIO_TIMEOUT);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use crate::export::source::{Health, Source};
-use crate::finding::{Cause, FindingsDocument, STALLS_SCHEMA, Stall, StallsDocument};
+use crate::finding::{Cause, Finding, FindingsDocument, STALLS_SCHEMA, Stall, StallsDocument};
 use crate::report::sample;
 use crate::snapshot::{
     BlockingCallSnapshot, CauseSnapshot, FlightPoll, HistogramSnapshot, KindSnapshot, LoopLagSnapshot,
@@ -39,6 +39,10 @@ impl Source for FakeSource {
 
     fn findings(&self) -> FindingsDocument {
         self.findings.lock().unwrap().clone()
+    }
+
+    fn ended_findings(&self) -> Vec<Finding> {
+        self.findings().findings
     }
 
     fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {

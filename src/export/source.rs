@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::finding::{FindingsDocument, StallsDocument};
+use crate::finding::{Finding, FindingsDocument, StallsDocument};
 use crate::snapshot::{FlightPoll, Snapshot};
 
 /// Provides snapshots and findings.
@@ -17,6 +17,9 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn snapshot(&self) -> Snapshot;
     /// Returns all findings so far.
     fn findings(&self) -> FindingsDocument;
+    /// Returns the findings of the stalls that have ended, without those in
+    /// progress. Their counts and totals never decrease.
+    fn ended_findings(&self) -> Vec<Finding>;
     /// Returns the stalls that had not ended at `since`, or, without `since`,
     /// all stalls that are kept.
     fn stalls(&self, since: Option<SystemTime>) -> StallsDocument;
@@ -38,7 +41,8 @@ pub(crate) enum Health {
     /// At least one worker polls.
     Ok,
     /// All workers are in long polls, and for at least one of them the code is
-    /// not the cause: its thread has no CPU, or the process was stopped.
+    /// not known to be the cause: its thread had no CPU, the process was
+    /// stopped, or nothing is known of that time.
     Starved {
         /// The number of workers.
         workers: usize,

@@ -8,6 +8,7 @@ mod recent;
 mod task_shares;
 
 use std::collections::HashMap;
+use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -225,6 +226,15 @@ impl Findings {
         let mut findings: Vec<_> = inner.entries.keys().filter_map(finding).collect();
         findings.sort_by(|a, b| b.total.cmp(&a.total).then_with(|| a.id.cmp(&b.id)));
         findings
+    }
+
+    /// Returns the findings with ended stalls, without their stalls in progress.
+    /// Their counts and totals never decrease: a later sample may move a stall
+    /// in progress to another finding, or show that it is none.
+    pub(crate) fn ended(&self) -> Vec<Finding> {
+        let inner = self.0.lock();
+        let entries = inner.entries.values().filter(|entry| entry.ended_stalls() > 0);
+        entries.map(|entry| entry.with_ongoing(iter::empty())).collect()
     }
 
     /// Returns the recent stalls that had not ended by `since`, and all stalls

@@ -52,6 +52,14 @@ impl TaskShares {
         shares.sort_by(|a, b| b.total.cmp(&a.total).then_with(|| a.kind.cmp(&b.kind)));
         let (mut count, mut total) = self.other;
         if shares.len() > MAX_SHOWN || count > 0 {
+            // A kind may have the name of the rest: it is a part of the rest.
+            let (named_other, named): (Vec<_>, Vec<_>) =
+                shares.into_iter().partition(|share| share.kind == OTHER);
+            shares = named;
+            for share in named_other {
+                count += share.count;
+                total += share.total;
+            }
             for share in shares.split_off(shares.len().min(MAX_SHOWN - 1)) {
                 count += share.count;
                 total += share.total;
@@ -87,6 +95,21 @@ mod tests {
         let total = largest.iter().map(|share| share.total).sum::<Duration>();
         assert_eq!(total, Duration::from_millis(kinds * (kinds + 1)));
         assert!(shares.has_kind("k000") && !shares.has_kind("k070"));
+    }
+
+    #[test]
+    fn a_kind_with_the_name_of_the_rest_is_part_of_the_rest() {
+        let mut shares = TaskShares::default();
+        let named_other = TaskInfo { kind: OTHER.to_owned(), spawned_at: None };
+        shares.add(&named_other, Duration::from_secs(1));
+        for kind in 0..MAX_SHOWN {
+            shares.add(&task(kind), Duration::from_millis(1));
+        }
+        let largest = shares.largest();
+        assert_eq!(largest.len(), MAX_SHOWN);
+        assert_eq!(largest.iter().filter(|share| share.kind == OTHER).count(), 1);
+        let rest = largest.last().unwrap();
+        assert_eq!((rest.count, rest.total), (2, Duration::from_millis(1_001)));
     }
 
     #[test]

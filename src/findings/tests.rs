@@ -118,6 +118,23 @@ fn a_report_leaves_out_the_stalls_that_are_not_included() {
 }
 
 #[test]
+fn ended_findings_do_not_count_stalls_in_progress() {
+    let findings = Findings::default();
+    for (phase, seq, id) in [(Phase::Ended, 1, "a"), (Phase::Began, 3, "a"), (Phase::Began, 5, "b")] {
+        findings.add_stall(&stall(phase, seq, 1000, 10), task(), diagnosis(id)).unwrap();
+    }
+    let ended = || {
+        let ended = findings.ended().into_iter();
+        ended.map(|finding| (finding.id, finding.count, finding.total)).collect::<Vec<_>>()
+    };
+    assert_eq!(ended(), [("a".to_owned(), 1, 10 * MS)]);
+    // The diagnosis of one stall moves, and the other one is retracted.
+    findings.add_stall(&stall(Phase::Lasts, 3, 1000, 20), task(), diagnosis("b")).unwrap();
+    findings.retract_stall((0, 5));
+    assert_eq!(ended(), [("a".to_owned(), 1, 10 * MS)]);
+}
+
+#[test]
 fn totals_never_decrease_while_a_stall_lasts_and_ends() {
     let findings = Findings::default();
     let mut last = Duration::ZERO;

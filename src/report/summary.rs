@@ -35,8 +35,9 @@ fn summary(document: &FindingsDocument) -> Vec<String> {
     let starved = &document.starved;
     if starved.count > 0 {
         lines.push(format!(
-            "{} long only because no CPU was free for the thread; all long polls together lacked a CPU for {}",
-            count(starved.count, "poll was", "polls were"),
+            "{} long, but the code is not known to be the cause; {} of all long polls is not the code's: no CPU, \
+             stopped, or unknown",
+            count(starved.count, "more poll was", "more polls were"),
             duration(starved.total)
         ));
     }
@@ -78,7 +79,7 @@ mod tests {
         let text = diagnostics(&document, false);
         let expected = diagnostic(&sample::sleep(), false)
             + "\n1 place in the code blocked the event loop for 10 ms or longer\n\
-               3 polls were long only because no CPU was free for the thread; all long polls together lacked a CPU for 500 ms\n\
+               3 more polls were long, but the code is not known to be the cause; 500 ms of all long polls is not the code's: no CPU, stopped, or unknown\n\
                1 observation was lost: the counts are lower bounds\n\
                only named futures are covered: build with `--cfg tokio_unstable` to cover every task\n";
         assert_eq!(text, expected);

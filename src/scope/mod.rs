@@ -267,7 +267,7 @@ impl Scope {
         if !DESCRIBED.swap(true, Relaxed) {
             crate::export::metrics::facade::describe();
         }
-        crate::export::metrics::facade::publish(&self.state.snapshot(), &self.state.findings());
+        crate::export::metrics::facade::publish(&self.state.snapshot(), &self.state.ended_findings());
     }
 
     /// Returns loopscope's metrics, for the application's own registry.

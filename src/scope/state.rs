@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::export::source::{Health, Source};
 use crate::finding::{
-    FINDINGS_SCHEMA, FindingsDocument, ProcessInfo, STALLS_SCHEMA, StallsDocument, Starved,
+    FINDINGS_SCHEMA, Finding, FindingsDocument, ProcessInfo, STALLS_SCHEMA, StallsDocument, Starved,
 };
 use crate::findings::Findings;
 use crate::os;
@@ -121,6 +121,10 @@ impl Source for ScopeState {
             dropped: self.self_metrics.drops().iter().map(|(_, n)| n).sum(),
             pending,
         }
+    }
+
+    fn ended_findings(&self) -> Vec<Finding> {
+        self.of_child().map_or_else(|| self.findings.ended(), |child| child.ended_findings())
     }
 
     fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {

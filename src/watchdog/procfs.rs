@@ -31,15 +31,7 @@ impl ProcReader {
 
     /// Samples the thread; `None` once the thread has ended.
     pub(crate) fn sample(&self, clock: &Clock) -> Option<ThreadSample> {
-        let mut attempts_left = MAX_SAMPLE_ATTEMPTS;
-        loop {
-            let begin = clock.ticks();
-            let sample = self.read(clock)?;
-            attempts_left -= 1;
-            if attempts_left == 0 || clock.nanos(begin, clock.ticks()) < MAX_SAMPLE_NANOS {
-                return Some(sample);
-            }
-        }
+        read_without_delay(clock, || self.read(clock))
     }
 
     /// Reads the values in an order in which a delay between two of them never
@@ -58,6 +50,10 @@ impl ProcReader {
 
     /// Reads the CPU times only; `None` once the thread has ended.
     pub(crate) fn times(&self, clock: &Clock) -> Option<ThreadTimes> {
+        read_without_delay(clock, || self.read_times(clock))
+    }
+
+    fn read_times(&self, clock: &Clock) -> Option<ThreadTimes> {
         let cpu_nanos = os::thread_cpu_nanos(self.tid)?;
         let at = clock.ticks();
         let (run_queue_nanos, slices) = self.schedule().unwrap_or_default();
@@ -132,6 +128,20 @@ impl ProcReader {
     fn read_file<'b>(&self, file: ProcFile, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
         let length = self.is_own.then(|| proc_files::read(self.tid, file, buffer)).flatten()?;
         buffer.get(..length)
+    }
+}
+
+/// Reads again if reading took long: a watchdog that loses its CPU between two
+/// values gets values of different moments.
+fn read_without_delay<T>(clock: &Clock, read: impl Fn() -> Option<T>) -> Option<T> {
+    let mut attempts_left = MAX_SAMPLE_ATTEMPTS;
+    loop {
+        let begin = clock.ticks();
+        let value = read()?;
+        attempts_left -= 1;
+        if attempts_left == 0 || clock.nanos(begin, clock.ticks()) < MAX_SAMPLE_NANOS {
+            return Some(value);
+        }
     }
 }
 

@@ -2,7 +2,12 @@
 //! a condition holds, not after a fixed time.
 #![allow(dead_code, unreachable_pub, missing_docs, unused_macros)]
 
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
 use std::process::Command;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
@@ -16,6 +21,8 @@ pub const STALL: Duration = Duration::from_millis(300);
 /// Time after which [`eventually`] fails. A condition that does not hold within
 /// this time is not expected to hold at all.
 const EVENTUALLY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time after which a scenario is killed and its test fails.
+pub const SCENARIO_TIMEOUT: Duration = Duration::from_secs(300);
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 pub fn scope() -> Scope {
@@ -27,19 +34,58 @@ pub fn runtime(scope: &Scope, workers: usize) -> Runtime {
     scope.watch(builder.worker_threads(workers).enable_all()).build().expect("the runtime starts")
 }
 
+/// Says on stderr what a test did not check. The test harness captures what the
+/// print macros of a passing test print, but not what is written to stderr.
+pub fn not_checked(what: impl Display) {
+    // One write, so that lines of other tests do not mix with it.
+    let _ = io::stderr().write_all(format!("NOT CHECKED: {what}\n").as_bytes());
+}
+
 /// Runs a scenario, a test that is marked `#[ignore]`, in a child process. A
 /// failed scenario panics or is killed by a signal. Prints what it did not
 /// check, and returns everything that it printed.
 pub fn run_scenario(scenario: &str) -> String {
-    let this = env::current_exe().unwrap();
-    let output = Command::new(this).args(["--exact", scenario, "--ignored", "--nocapture"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{scenario}: {}\n{text}", output.status);
+    run_scenario_of(Command::new(env::current_exe().unwrap()), scenario, SCENARIO_TIMEOUT)
+}
+
+/// Runs a scenario of a test program as [`run_scenario`] does, and kills it
+/// after `timeout`.
+pub fn run_scenario_of(mut program: Command, scenario: &str, timeout: Duration) -> String {
+    program.args(["--exact", scenario, "--ignored", "--nocapture"]);
+    // Reading two pipes with a timeout needs threads, and a process that has
+    // left its PID namespace cannot start any.
+    let ([stdout, out], [stderr, err]) = (nameless_file(), nameless_file());
+    let mut child = program.stdout(stdout).stderr(stderr).spawn().unwrap();
+    let begin = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begin.elapsed() > timeout {
+            child.kill().unwrap();
+            break child.wait().unwrap();
+        }
+        thread::sleep(CHECK_INTERVAL);
+    };
+    let mut bytes = Vec::new();
+    out.chain(err).read_to_end(&mut bytes).unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    assert!(status.success(), "{scenario}: {status} after {:?}\n{text}", begin.elapsed());
     assert!(text.contains("1 passed"), "there is no scenario {scenario}\n{text}");
-    for line in text.lines().filter(|line| line.starts_with("NOT CHECKED")) {
-        eprintln!("{line}");
+    for what in text.lines().filter_map(|line| line.strip_prefix("NOT CHECKED: ")) {
+        not_checked(what);
     }
-    text.into_owned()
+    text
+}
+
+/// Opens an empty file without a name, for writing and for reading.
+fn nameless_file() -> [File; 2] {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = format!("loopscope-output-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+    let path = env::temp_dir().join(name);
+    let files = [File::create(&path).unwrap(), File::open(&path).unwrap()];
+    fs::remove_file(path).unwrap();
+    files
 }
 
 /// Declares tests that run a scenario each.
@@ -75,18 +121,25 @@ fn try_eventually<T>(mut check: impl FnMut() -> Option<T>) -> Option<T> {
 /// Waits until a task kind has a finding without a stall in progress. Returns
 /// that finding.
 ///
+/// On a busy machine, a stall may end before its stack is captured. If it was
+/// the first one, it has a finding without a stack beside the later stalls. So
+/// findings with a stack come first, and then the one with the most time.
+///
 /// # Panics
 ///
-/// Panics if the kind has two findings. Panics after [`EVENTUALLY_TIMEOUT`];
-/// the message contains all findings of the scope.
+/// Panics if the kind has two findings with a stack. Panics after
+/// [`EVENTUALLY_TIMEOUT`]; the message contains all findings of the scope.
 pub fn finding(scope: &Scope, kind: &str) -> Finding {
     let check = || {
+        // What was recorded so far may move a stall to another finding.
+        let _ = scope.flush(EVENTUALLY_TIMEOUT);
+        // The one with the most time comes first.
         let findings = scope.findings().findings;
         let ended = |finding: &Finding| finding.task.kind == kind && finding.ongoing.is_none();
-        let mut found = findings.into_iter().filter(ended);
-        let first = found.next()?;
-        assert_eq!(found.next(), None, "the stalls of one task kind are one finding");
-        Some(first)
+        let found = findings.into_iter().filter(ended);
+        let (with_stack, without): (Vec<_>, Vec<_>) = found.partition(|finding| !finding.stack.is_empty());
+        assert!(with_stack.len() <= 1, "the stalls of one task kind are one finding: {with_stack:#?}");
+        with_stack.into_iter().chain(without).next()
     };
     try_eventually(check).unwrap_or_else(|| {
         let snapshot = scope.snapshot();

@@ -118,8 +118,8 @@ async fn healthz(State(state): State<HandlerState>) -> Response {
         Health::Starved { workers, longest } => {
             let longest = longest.as_secs_f64();
             let reason = format!(
-                "Starved: every worker is in a long poll ({workers} of {workers}), but the machine has no CPU for \
-                 them; the longest poll has lasted {longest:.3} s.\n"
+                "Starved: every worker is in a long poll ({workers} of {workers}), and for at least one of them \
+                 the code is not known to be the cause; the longest poll has lasted {longest:.3} s.\n"
             );
             reason.into_response()
         }

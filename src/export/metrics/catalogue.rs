@@ -128,7 +128,7 @@ catalogue! {
     BLOCKING_SITE_SECONDS: Counter "loopscope_blocking_site_seconds_total" ["site", "cause"]
         "Time that the code took in stalls, by the source line that blocked. Lines beyond the 50 that took the most time are counted as other.";
     STARVED: Counter "loopscope_starved_seconds_total" []
-        "Time of long polls that the code did not take: threads waited for a CPU, the process was stopped, or nothing is known. The machine or a CPU quota is the cause.";
+        "Time of all long polls that is not the code's: threads waited for a CPU (a busy machine or a CPU quota), the process was stopped, or nothing is known.";
     PRESSURE: Counter "loopscope_pressure_seconds_total" ["level"]
         "Time in which tasks were ready while workers were blocked by code: at least one worker (level some) or all workers (level full).";
     POOL_THREADS: Gauge "loopscope_blocking_pool_threads" ["runtime"]

@@ -4,15 +4,15 @@ use metrics::{Label, Unit, counter, describe_counter, describe_gauge, gauge};
 
 use crate::export::metrics::catalogue::{ALL, BUCKETS, Metric, MetricKind};
 use crate::export::metrics::families::{Distribution, Family, Series, SeriesValue, families};
-use crate::finding::FindingsDocument;
+use crate::finding::Finding;
 use crate::snapshot::Snapshot;
 
 /// Sets all metrics to their current values. Counters of the `metrics` crate
 /// are integers, and its histograms cannot be set from existing buckets. See
 /// `Scope::publish_metrics` for what is published instead of a total in seconds
 /// and of a histogram.
-pub(crate) fn publish(snapshot: &Snapshot, findings: &FindingsDocument) {
-    for Family { metric, series } in families(snapshot, findings) {
+pub(crate) fn publish(snapshot: &Snapshot, ended: &[Finding]) {
+    for Family { metric, series } in families(snapshot, ended) {
         for Series { labels, value } in series {
             let labels = metric.labels.iter().copied().zip(labels);
             let labels: Vec<_> = labels.map(|(name, value)| Label::new(name, value)).collect();
@@ -72,7 +72,7 @@ mod tests {
     fn the_recorder_receives_every_metric_with_labels_and_values() {
         let recorder = DebuggingRecorder::new();
         let snapshotter = recorder.snapshotter();
-        let findings = sample::document(vec![sample::sleep()]);
+        let findings = [sample::sleep()];
         metrics::with_local_recorder(&recorder, || {
             describe();
             publish(&snapshot(), &findings);

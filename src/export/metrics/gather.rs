@@ -56,9 +56,9 @@ impl Exposition {
             Some(registry) => self.application_text(registry.clone(), format).await,
             None => String::new(),
         };
-        let (snapshot, findings) = (self.source.snapshot(), self.source.findings());
+        let (snapshot, findings) = (self.source.snapshot(), self.source.ended_findings());
         let exemplars = match format {
-            TextFormat::OpenMetrics => Exemplars::new(&self.source.stalls(None).stalls, &findings.findings),
+            TextFormat::OpenMetrics => Exemplars::new(&self.source.stalls(None).stalls, &findings),
             TextFormat::Prometheus => Exemplars::default(),
         };
         let mut text = String::with_capacity(self.last_text_bytes.load(Relaxed) + 4096);

@@ -52,7 +52,7 @@ impl PrometheusCollector for Collector {
     }
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
-        let families = families(&self.source.snapshot(), &self.source.findings());
+        let families = families(&self.source.snapshot(), &self.source.ended_findings());
         #[cfg(feature = "tokio-metrics")]
         let families =
             families.into_iter().chain(self.tokio_series.families(&self.source.runtimes())).collect();

@@ -129,14 +129,15 @@ fn not_own(finding: &Finding) -> Option<String> {
 
 fn waited(finding: &Finding) -> Option<String> {
     let victims = &finding.victims;
-    if victims.tasks == 0 && victims.waits > 0 {
-        // The difference of two documents: the same tasks had waited before.
-        let waits = count(victims.waits, "wait", "waits");
+    let waits = victims.waits.saturating_sub(victims.released);
+    if waits > 0 && (victims.tasks == 0 || victims.released > 0) {
+        // Either this is the difference of two documents, and the same tasks
+        // had waited before. Or `tasks` has released tasks too, whose delay is
+        // not known.
+        let waits = count(waits, "wait", "waits");
         return Some(format!("{waits}, {} in all", duration(victims.delay)));
     }
-    // Released tasks have no known delay.
-    let has_delay = victims.tasks > 0 && (!victims.delay.is_zero() || victims.released == 0);
-    has_delay.then(|| {
+    (victims.tasks > 0 && victims.released == 0).then(|| {
         let about = if victims.is_estimate() { "about " } else { "" };
         let tasks = count(victims.tasks, "task", "tasks");
         let times =

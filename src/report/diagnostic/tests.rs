@@ -52,6 +52,18 @@ warning[loopscope::sleep]: `std::thread::sleep` blocked the event loop 12 times,
 }
 
 #[test]
+fn released_tasks_are_not_counted_as_waiting() {
+    let mut finding = sample::sleep();
+    finding.victims.driver_held = true;
+    (finding.victims.tasks, finding.victims.waits, finding.victims.released) = (40, 52, 12);
+    let text = with_source(&finding);
+    assert!(text.contains("= waited: 40 waits, 4.1 s in all\n"), "{text}");
+    assert!(text.contains("whole runtime; 12 tasks were woken right after\n"), "{text}");
+    finding.victims.released = 52;
+    assert!(!with_source(&finding).contains("waited:"));
+}
+
+#[test]
 fn the_machines_time_is_shown_apart_if_it_is_considerable() {
     let mut finding = sample::sleep();
     finding.split.run_queue = Duration::from_millis(200);

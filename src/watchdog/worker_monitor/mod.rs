@@ -225,9 +225,6 @@ impl WorkerMonitor {
         let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
         let Some(tracked) = &mut self.tracked else { return };
         let Some(sample) = context.process_clock.sample(inspector) else { return };
-        tracked.paused_nanos = context.process_clock.paused(tracked.poll.start, sample.times.at);
-        let age = context.process_clock.wall(tracked.poll.start, sample.times.at);
-        tracked.last_sample = Some((age, sample));
         let thread = inspector.thread();
         self.readings = [Some((thread, sample.times)), self.readings[0]];
         let before = self.last_sample.replace((thread, sample)).filter(|(sampled, _)| *sampled == thread);
@@ -235,16 +232,19 @@ impl WorkerMonitor {
         if tracked.splitter.has_sample() {
             tracked.captures.extend(inspector.take_answer(&mut context.capture_tools()));
         }
+        // The poll may have ended before its thread was sampled, and long before
+        // if the watchdog lost its CPU. Then the sample says nothing about it,
+        // and no end event would remove the stall.
+        if !inspector.is_in_poll(tracked.poll.seq) {
+            return;
+        }
+        tracked.paused_nanos = context.process_clock.paused(tracked.poll.start, sample.times.at);
+        let age = context.process_clock.wall(tracked.poll.start, sample.times.at);
+        tracked.last_sample = Some((age, sample));
         let seen = tracked.splitter.last_sample_at().unwrap_or(tracked.poll.start);
         let gap = context.process_clock.watchdog_waited(seen, sample.times.at);
         tracked.splitter.add(sample, age.saturating_sub(tracked.paused_nanos), gap);
         let times = tracked.times(age);
-        // The poll may have ended before its thread was sampled. Then the
-        // sample says nothing about it, and no end event would remove the
-        // stall.
-        if !inspector.is_in_poll(tracked.poll.seq) {
-            return;
-        }
         self.worker.set_own_nanos(tracked.poll.seq, times.own());
         let is_due = tracked.is_capture_due(&sample, times);
         let is_deferred = is_due && inspector.defers_capture(&sample, context.signals);

@@ -81,13 +81,18 @@ function fillCard(card, finding, now) {
     `${counted(finding.count, "stall", "stalls")}, ${duration(finding.total_seconds)} in total, the longest ${duration(finding.max_seconds)}`,
   ];
   if (isOngoing) facts.unshift(`has blocked for ${age(finding.ongoing_seconds)}`);
-  if (finding.victim_tasks > 0 && finding.victim_delay_seconds > 0) {
+  if (finding.victims_released > 0) {
+    // The number of tasks includes released ones, whose delay is not known.
+    const waits = finding.victim_waits - finding.victims_released;
+    if (waits > 0) facts.push(`${counted(waits, "wait", "waits")}, ${duration(finding.victim_delay_seconds)} in total`);
+  } else if (finding.victim_tasks > 0 && finding.victim_delay_seconds > 0) {
     const about = finding.victim_tasks_are_estimated ? "about " : "";
     const tasks = about + counted(finding.victim_tasks, "task", "tasks");
     const waits = finding.victim_waits > finding.victim_tasks ? `${finding.victim_waits} times, ` : "";
     facts.push(`${tasks} waited ${waits}${duration(finding.victim_delay_seconds)} in total`);
   }
   if (finding.driver_held) facts.push("sockets and timers of the whole runtime stood still");
+  if (finding.victims_released > 0) facts.push(`${counted(finding.victims_released, "task was", "tasks were")} woken right after`);
   const since = Math.round(now - finding.last_seen_unix_seconds);
   if (!isOngoing) facts.push(since > 0 ? `last seen ${timeAgo(since)} ago` : "last seen just now");
   facts.push(`evidence: ${finding.evidence}`);

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use crate::export::metrics::buckets::counts_at_most;
 use crate::export::metrics::catalogue::{self as c, BUCKETS, MAX_SITES, Metric, MetricKind};
-use crate::finding::{Cause, Finding, FindingsDocument};
+use crate::finding::{Cause, Finding};
 use crate::snapshot::{HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot};
 
 /// Returns all families that have a value, in the order of the catalogue.
-pub(crate) fn families(snapshot: &Snapshot, findings: &FindingsDocument) -> Vec<Family> {
+/// `ended` has the findings without their stalls in progress.
+pub(crate) fn families(snapshot: &Snapshot, ended: &[Finding]) -> Vec<Family> {
     let mut out = Families::default();
     tasks(&mut out, &snapshot.kinds);
     workers(&mut out, &snapshot.workers);
     current_values(&mut out, snapshot);
     blocking(&mut out, snapshot);
-    sites(&mut out, &findings.findings);
+    sites(&mut out, ended);
     out.add(&c::STARVED, &[], seconds(snapshot.starved));
     out.add(&c::PRESSURE, &["some"], seconds(snapshot.pressure.some));
     out.add(&c::PRESSURE, &["full"], seconds(snapshot.pressure.full));

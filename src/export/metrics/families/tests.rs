@@ -15,7 +15,7 @@ use crate::snapshot::{
 };
 
 fn text(snapshot: &Snapshot, findings: Vec<Finding>) -> String {
-    let families = to_proto(families(snapshot, &sample::document(findings)));
+    let families = to_proto(families(snapshot, &findings));
     TextEncoder::new().encode_to_string(&families).unwrap()
 }
 
@@ -27,7 +27,7 @@ fn assert_has_line(text: &str, line: &str) {
 
 #[test]
 fn all_metrics_are_emitted_in_the_order_of_the_catalogue() {
-    let families = families(&snapshot(), &sample::document(vec![sample::sleep()]));
+    let families = families(&snapshot(), &[sample::sleep()]);
     let emitted: Vec<_> = families.iter().map(|family| family.metric.name.to_owned()).collect();
     let expected: Vec<_> = c::ALL.iter().map(|metric| metric.name.to_owned()).collect();
     assert_eq!(emitted, expected);

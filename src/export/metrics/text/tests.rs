@@ -13,7 +13,7 @@ use crate::snapshot::Snapshot;
 
 fn written(snapshot: &Snapshot, format: TextFormat, exemplars: &Exemplars) -> String {
     let mut text = String::new();
-    write(&mut text, &families(snapshot, &sample::document(vec![sample::sleep()])), format, exemplars);
+    write(&mut text, &families(snapshot, &[sample::sleep()]), format, exemplars);
     text
 }
 
@@ -21,7 +21,7 @@ fn written(snapshot: &Snapshot, format: TextFormat, exemplars: &Exemplars) -> St
 fn the_text_equals_that_of_the_prometheus_crate() {
     let mut snapshot = snapshot();
     snapshot.kinds[0].name = "a \"b\"\\\nc</script> \u{e9}".to_owned();
-    let families = to_proto(families(&snapshot, &sample::document(vec![sample::sleep()])));
+    let families = to_proto(families(&snapshot, &[sample::sleep()]));
     let expected = TextEncoder::new().encode_to_string(&families).unwrap();
     assert_eq!(written(&snapshot, TextFormat::Prometheus, &Exemplars::default()), expected);
 }
