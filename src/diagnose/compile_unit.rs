@@ -23,6 +23,28 @@ impl CompileUnit {
             || self.root_file.parent().is_some_and(|folder| folder.ends_with("src/bin"))
     }
 
+    /// Returns the name of the crate, if it is that of its root file or of its
+    /// package's folder.
+    pub(super) fn crate_name(&self) -> Option<String> {
+        let file = self.directory.join(&self.root_file);
+        let folder = self.root_file.parent()?;
+        let name = if folder.ends_with("src/bin") {
+            file.file_stem()?.to_str()?
+        } else {
+            source_path::package_name(file.to_str()?)?
+        };
+        Some(name.replace('-', "_"))
+    }
+
+    /// Returns the innermost folder on the way to a program that has a name as
+    /// folders with other people's packages have it, relative to the directory.
+    pub(super) fn program_folder(&self) -> Option<String> {
+        let root_file = self.root_file.strip_prefix(&self.directory).unwrap_or(&self.root_file);
+        let root_file = root_file.strip_prefix(".").unwrap_or(root_file);
+        let is_own = self.is_program() && root_file.is_relative();
+        source_path::dependency_directory(root_file.parent()?.to_str()?).filter(|_| is_own).map(str::to_owned)
+    }
+
     /// Returns the folder of the package.
     pub(super) fn package_directory(&self) -> PathBuf {
         let file = self.directory.join(&self.root_file);

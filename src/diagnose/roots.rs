@@ -23,8 +23,13 @@ pub(super) struct SourceRoots {
     /// The crates of the directories of other crates, with the kind of their
     /// functions.
     other_crates: HashMap<String, FrameKind>,
-    /// The crates with a function `main` at their root.
-    main_crates: BTreeSet<String>,
+    /// The crates of the application: those with a function `main` at their
+    /// root, and those of its directories.
+    own_crates: BTreeSet<String>,
+    /// Folders on the way to a program of the application, relative to its
+    /// directory, that have a name as folders with other people's packages have
+    /// it.
+    own_folders: BTreeSet<String>,
 }
 
 /// The application's directories, for code that shows a line of source.
@@ -61,21 +66,20 @@ impl SourceRoots {
         let patched: BTreeSet<_> = packages
             .filter(|folder| !own.contains(folder) && compile_unit::is_published_package(folder))
             .collect();
+        let own_folders = application.iter().filter_map(CompileUnit::program_folder).collect();
+        let mut own_crates = main_crates;
+        let own_units = application.iter().filter(|unit| !patched.contains(&unit.package_directory()));
+        own_crates.extend(own_units.filter_map(CompileUnit::crate_name));
         let mut application = directories(application.into_iter().map(|unit| unit.directory));
         let dependencies = directories(dependencies.into_iter().map(|unit| unit.directory).chain(patched));
         let other_crates = dependencies.iter().filter_map(|directory| other_crate(directory)).collect();
         let are_exact = !application.is_empty();
-        // Without debug information: the parent of Cargo's `target/`, if the
-        // program is below one, and the current directory.
         if !are_exact {
             let program = std::env::current_exe().ok();
-            let target =
-                program.iter().flat_map(|path| path.ancestors()).find(|path| path.ends_with("target"));
-            application.extend(target.and_then(Path::parent).map(Path::to_owned));
-            application.extend(std::env::current_dir().ok());
+            application = likely_directories(program.as_deref(), std::env::current_dir().ok());
         }
         PROCESS_SOURCE_ROOTS.get().lock().clone_from(&application);
-        Self { application, dependencies, are_exact, other_crates, main_crates }
+        Self { application, dependencies, are_exact, other_crates, own_crates, own_folders }
     }
 
     /// Returns the path as the compiler prints it for the application's files:
@@ -117,24 +121,32 @@ impl SourceRoots {
         }
     }
 
-    /// Returns the kind of a function without a file. Without debug information
-    /// only the program's own crate is known, and those named after it.
+    /// Returns the kind of a function without a file. Where the program's crates
+    /// are known, no other crate is the application. It may have no debug
+    /// information, or only its dependencies have none.
     fn kind_by_name(&self, function: &str, is_in_program: bool) -> FrameKind {
         let kind = names::kind_of(function).unwrap_or(FrameKind::Native);
         let Some(crate_name) = names::crate_of(function).filter(|_| kind == FrameKind::Application) else {
             return kind;
         };
-        if let Some(kind) = self.other_crates.get(crate_name) {
+        if let Some(kind) =
+            self.other_crates.get(crate_name).filter(|_| !self.own_crates.contains(crate_name))
+        {
             return *kind;
         }
-        let is_related = |main: &String| {
+        let is_related = |own: &String| {
             let has_prefix = |name: &str, prefix: &str| {
                 name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
             };
-            has_prefix(crate_name, main) || has_prefix(main, crate_name)
+            // With debug information the names of all crates are known.
+            if self.are_exact {
+                own == crate_name
+            } else {
+                has_prefix(crate_name, own) || has_prefix(own, crate_name)
+            }
         };
-        let is_unknown = self.are_exact || !is_in_program || self.main_crates.is_empty();
-        if is_unknown || self.main_crates.iter().any(is_related) {
+        let is_unknown = !is_in_program || self.own_crates.is_empty();
+        if is_unknown || self.own_crates.iter().any(is_related) {
             FrameKind::Application
         } else {
             FrameKind::Dependency
@@ -144,7 +156,7 @@ impl SourceRoots {
     fn is_application(&self, file: &str, is_in_program: bool) -> bool {
         let relative = self.relative_to_application(file);
         if let Some(relative) = relative.or(Some(file).filter(|file| !file.starts_with('/'))) {
-            return !source_path::is_in_downloaded_package(relative)
+            return !source_path::is_in_downloaded_package(self.below_own_folders(relative))
                 && !self.is_in_dependency(file)
                 && !self.is_generated_for_dependency(relative);
         }
@@ -153,6 +165,14 @@ impl SourceRoots {
         // known to be somebody else's.
         let is_exact = self.are_exact && is_in_program;
         !is_exact && file.ends_with(".rs") && !source_path::is_in_downloaded_package(file)
+    }
+
+    /// Returns the part of a path below the folders that contain a program of
+    /// the application.
+    fn below_own_folders<'f>(&self, relative: &'f str) -> &'f str {
+        let relative = relative.strip_prefix("./").unwrap_or(relative);
+        let below = |folder: &String| relative.strip_prefix(folder.as_str())?.strip_prefix('/');
+        self.own_folders.iter().filter_map(below).min_by_key(|rest| rest.len()).unwrap_or(relative)
     }
 
     /// Returns whether the innermost directory that contains the file is a
@@ -193,6 +213,16 @@ fn directories(directories: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
     directories
 }
 
+/// Returns where a program without debug information may have been compiled:
+/// the parent of Cargo's `target/`, if the program is below one, and the current
+/// directory. In a container that is often `/`, which contains everything.
+fn likely_directories(program: Option<&Path>, current: Option<PathBuf>) -> Vec<PathBuf> {
+    let target = program.and_then(|path| path.ancestors().find(|folder| folder.ends_with("target")));
+    let workspace = target.and_then(Path::parent).map(Path::to_owned);
+    let is_root = |directory: &PathBuf| directory.parent().is_none();
+    workspace.into_iter().chain(current).filter(|directory| !is_root(directory)).collect()
+}
+
 /// Returns the crate that was compiled in the directory, and the kind of its
 /// functions.
 fn other_crate(directory: &Path) -> Option<(String, FrameKind)> {
@@ -221,6 +251,8 @@ mod tests {
         roots(&[
             ("/home/me/app", "chat-server/src/main.rs"),
             ("/home/me/app", "core/src/lib.rs"),
+            ("/home/me/app", "crates/chat-store/src/lib.rs"),
+            ("/home/me/app", "chat-server/src/bin/import.rs"),
             ("/home/me/app/vendor/odd", "/home/me/app/vendor/odd/src/lib.rs"),
             ("/home/me/app/deps/even", "/home/me/app/deps/even/src/lib.rs"),
             ("/home/me/common", "/home/me/common/src/lib.rs"),
@@ -236,7 +268,13 @@ mod tests {
             ("argon2::block::compress", FrameKind::Dependency),
             ("<gimli::read::Dwarf as gimli::read::Section>::load", FrameKind::Std),
             ("chat_server::run", FrameKind::Application),
-            ("core_of_it::run", FrameKind::Application),
+            ("core::run", FrameKind::Std),
+            ("chat_store::run", FrameKind::Application),
+            ("import::run", FrameKind::Application),
+            // The dependencies were compiled without debug information.
+            ("rusqlite::Connection::execute", FrameKind::Dependency),
+            ("<parking_lot::RawMutex as lock_api::RawMutex>::lock", FrameKind::Dependency),
+            ("chat_server_core::run", FrameKind::Dependency),
             ("std::thread::sleep", FrameKind::Std),
             ("clock_nanosleep", FrameKind::Native),
         ];
@@ -305,6 +343,39 @@ mod tests {
                 ("/usr/src/x/memcpy.S", FrameKind::Native),
             ],
         );
+    }
+
+    #[test]
+    fn a_package_of_the_workspace_may_have_the_name_of_a_dependency_folder() {
+        let shop = roots(&[
+            ("/home/me/shop", "services/vendor/src/main.rs"),
+            ("/home/me/shop", "external/gateway/src/main.rs"),
+            ("/home/me/shop", "crates/schema-registry/src/main.rs"),
+        ]);
+        assert_kinds(
+            &shop,
+            &[
+                ("/home/me/shop/services/vendor/src/main.rs", FrameKind::Application),
+                ("/home/me/shop/external/gateway/src/api.rs", FrameKind::Application),
+                ("/home/me/shop/external/prices/src/lib.rs", FrameKind::Application),
+                ("/home/me/shop/external/gateway/vendor/odd/src/lib.rs", FrameKind::Dependency),
+                ("/home/me/shop/crates/schema-registry/src/api.rs", FrameKind::Application),
+                ("crates/schema-registry/src/api.rs", FrameKind::Application),
+                ("/home/me/shop/vendor/odd/src/lib.rs", FrameKind::Dependency),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_root_of_the_file_system_is_no_source_directory() {
+        for (program, current, expected) in [
+            ("/home/me/app/target/debug/app", "/srv", &["/home/me/app", "/srv"][..]),
+            ("/usr/bin/app", "/", &[]),
+            ("/target/release/app", "/", &[]),
+        ] {
+            let directories = likely_directories(Some(Path::new(program)), Some(PathBuf::from(current)));
+            assert_eq!(directories, expected.iter().map(PathBuf::from).collect::<Vec<_>>(), "{program}");
+        }
     }
 
     #[test]
