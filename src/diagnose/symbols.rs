@@ -33,6 +33,9 @@ pub(crate) struct Symbols {
     cache: HashMap<CodeAddress, AddressSymbols>,
     /// `None` until the program's debug information has been read.
     source_roots: Option<SourceRoots>,
+    /// The program's own crates, if they were needed without its debug
+    /// information.
+    main_crates: Option<BTreeSet<String>>,
     /// The memory that compressed debug information may take.
     max_memory_bytes: u64,
     /// The number of look-ups in images.
@@ -90,6 +93,7 @@ impl Symbols {
             images: HashMap::new(),
             cache: HashMap::new(),
             source_roots: None,
+            main_crates: None,
             max_memory_bytes,
             look_ups: 0,
             recovery: Recovery::default(),
@@ -132,7 +136,11 @@ impl Symbols {
         let mut recovery = std::mem::take(&mut self.recovery);
         let frames = recovery.frames_between(callee, caller, &mut |address| {
             self.look_up_all(std::slice::from_ref(address));
-            self.cache.get(address).map(|symbols| symbols.facts.clone()).unwrap_or_default()
+            let facts = |symbols: &AddressSymbols| AddressFacts {
+                is_temporary: symbols.retry_at.is_some(),
+                ..symbols.facts.clone()
+            };
+            self.cache.get(address).map(facts).unwrap_or_default()
         });
         self.recovery = recovery;
         frames
@@ -177,7 +185,11 @@ impl Symbols {
                 roots
             }
             None => {
-                unknown_roots = SourceRoots::new([], BTreeSet::new());
+                // The names of its crates may be known nevertheless.
+                if self.main_crates.is_none() {
+                    self.main_crates = self.program.image.main_crates().ok();
+                }
+                unknown_roots = SourceRoots::new([], self.main_crates.clone().unwrap_or_default());
                 no_roots_until = self.program.failure.as_ref().map(|failure| failure.retry_at);
                 &unknown_roots
             }
@@ -323,6 +335,7 @@ impl AddressSymbols {
             symbol: symbols.first().map(|symbol| demangled(symbol)),
             is_merged: are_different_functions(&symbols),
             place,
+            is_temporary: false,
         };
         Self { frames, merged_functions: merged(&symbols), lines_missing, retry_at: None, facts }
     }
