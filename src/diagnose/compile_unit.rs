@@ -19,20 +19,25 @@ pub(super) struct CompileUnit {
 impl CompileUnit {
     /// Returns whether the crate is a program. No dependency is one.
     pub(super) fn is_program(&self) -> bool {
-        self.root_file.ends_with("src/main.rs")
-            || self.root_file.parent().is_some_and(|folder| folder.ends_with("src/bin"))
+        self.root_file.ends_with("src/main.rs") || self.program_name().is_some()
+    }
+
+    /// Returns the name of the program of `src/bin/NAME.rs` or
+    /// `src/bin/NAME/main.rs`.
+    fn program_name(&self) -> Option<&str> {
+        let folder = self.root_file.parent()?;
+        if folder.ends_with("src/bin") {
+            return self.root_file.file_stem()?.to_str();
+        }
+        let is_program = self.root_file.ends_with("main.rs") && folder.parent()?.ends_with("src/bin");
+        folder.file_name().filter(|_| is_program)?.to_str()
     }
 
     /// Returns the name of the crate, if it is that of its root file or of its
     /// package's folder.
     pub(super) fn crate_name(&self) -> Option<String> {
         let file = self.directory.join(&self.root_file);
-        let folder = self.root_file.parent()?;
-        let name = if folder.ends_with("src/bin") {
-            file.file_stem()?.to_str()?
-        } else {
-            source_path::package_name(file.to_str()?)?
-        };
+        let name = self.program_name().or_else(|| source_path::package_name(file.to_str()?))?;
         Some(name.replace('-', "_"))
     }
 
@@ -49,7 +54,9 @@ impl CompileUnit {
     pub(super) fn package_directory(&self) -> PathBuf {
         let file = self.directory.join(&self.root_file);
         let mut folders = file.ancestors().skip(1);
-        let is_package = |folder: &&Path| !folder.ends_with("src") && !folder.ends_with("src/bin");
+        let is_in_bin = |folder: &Path| folder.parent().is_some_and(|folder| folder.ends_with("src/bin"));
+        let is_package =
+            |folder: &&Path| !folder.ends_with("src") && !folder.ends_with("src/bin") && !is_in_bin(folder);
         folders.find(is_package).unwrap_or(&file).to_owned()
     }
 

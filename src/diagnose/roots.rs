@@ -253,6 +253,7 @@ mod tests {
             ("/home/me/app", "core/src/lib.rs"),
             ("/home/me/app", "crates/chat-store/src/lib.rs"),
             ("/home/me/app", "chat-server/src/bin/import.rs"),
+            ("/home/me/app", "chat-server/src/bin/load-test/main.rs"),
             ("/home/me/app/vendor/odd", "/home/me/app/vendor/odd/src/lib.rs"),
             ("/home/me/app/deps/even", "/home/me/app/deps/even/src/lib.rs"),
             ("/home/me/common", "/home/me/common/src/lib.rs"),
@@ -271,6 +272,7 @@ mod tests {
             ("core::run", FrameKind::Std),
             ("chat_store::run", FrameKind::Application),
             ("import::run", FrameKind::Application),
+            ("load_test::run", FrameKind::Application),
             // The dependencies were compiled without debug information.
             ("rusqlite::Connection::execute", FrameKind::Dependency),
             ("<parking_lot::RawMutex as lock_api::RawMutex>::lock", FrameKind::Dependency),
