@@ -27,8 +27,8 @@ pub(super) fn are_different(symbols: &[String]) -> bool {
 }
 
 /// Returns one name for several functions: `app::one or app::two`. `None` if
-/// there is only one. Functions of std are left out: a shim of std for a closure
-/// is equal to the closure.
+/// there is only one. Functions of std are left out: a shim of std for a
+/// closure is equal to the closure.
 pub(super) fn joined_name(symbols: &[String]) -> Option<String> {
     let is_of_std = |name: &String| names::kind_of(name).is_none_or(|kind| kind == FrameKind::Std);
     let mut names = rust_names(symbols);

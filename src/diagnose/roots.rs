@@ -121,9 +121,9 @@ impl SourceRoots {
         }
     }
 
-    /// Returns the kind of a function without a file. Where the program's crates
-    /// are known, no other crate is the application. It may have no debug
-    /// information, or only its dependencies have none.
+    /// Returns the kind of a function without a file. Where the program's
+    /// crates are known, no other crate is the application. The program may
+    /// have no debug information, or only its dependencies have none.
     fn kind_by_name(&self, function: &str, is_in_program: bool) -> FrameKind {
         let kind = names::kind_of(function).unwrap_or(FrameKind::Native);
         let Some(crate_name) = names::crate_of(function).filter(|_| kind == FrameKind::Application) else {
@@ -214,8 +214,9 @@ fn directories(directories: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
 }
 
 /// Returns where a program without debug information may have been compiled:
-/// the parent of Cargo's `target/`, if the program is below one, and the current
-/// directory. In a container that is often `/`, which contains everything.
+/// the parent of Cargo's `target/`, if the program is below one, and the
+/// current directory. In a container that is often `/`, which contains
+/// everything.
 fn likely_directories(program: Option<&Path>, current: Option<PathBuf>) -> Vec<PathBuf> {
     let target = program.and_then(|path| path.ancestors().find(|folder| folder.ends_with("target")));
     let workspace = target.and_then(Path::parent).map(Path::to_owned);
