@@ -127,3 +127,23 @@ fn is_doubtful(called: &AddressFacts, callers: &[AddressFacts]) -> bool {
     };
     called.is_merged || callers.iter().filter_map(|caller| caller.place.as_ref()).any(is_named_differently)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::CodeFile;
+
+    #[test]
+    fn a_look_up_without_an_address_in_memory_is_tried_again() {
+        let here = tests::a_look_up_without_an_address_in_memory_is_tried_again as fn();
+        let here = LoadedCode::new().place(here as usize as u64).expect("the test is in memory");
+        let nowhere = CodeAddress { file: Arc::new(CodeFile::none()), address: 1 };
+        for (callee, caller, is_cached) in
+            [(&here, &here, true), (&nowhere, &here, false), (&here, &nowhere, false)]
+        {
+            let mut recovery = Recovery::default();
+            assert!(recovery.frames_between(callee, caller, &mut |_| AddressFacts::default()).is_empty());
+            assert_eq!(recovery.cache.len(), usize::from(is_cached), "{callee:?} {caller:?}");
+        }
+    }
+}
