@@ -91,11 +91,9 @@ pub(crate) fn is_in_downloaded_package(path: &str) -> bool {
 /// Returns the innermost folder on a path that has a name as folders with other
 /// people's packages have it: `a/vendor` for `a/vendor/b`.
 pub(crate) fn dependency_directory(path: &str) -> Option<&str> {
-    path.match_indices('/')
-        .map(|(slash, _)| &path[..slash])
-        .chain([path])
-        .filter(|folder| DEPENDENCY_DIRECTORIES.contains(&folder.rsplit('/').next().unwrap_or_default()))
-        .last()
+    let ends = path.match_indices('/').map(|(slash, _)| slash).chain([path.len()]);
+    ends.map(|end| &path[..end])
+        .rfind(|folder| DEPENDENCY_DIRECTORIES.contains(&folder.rsplit('/').next().unwrap_or_default()))
 }
 
 /// Returns whether the path is in one of Cargo's folders for downloaded crates.
