@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 /// Directories that contain other people's packages, wherever they are.
-const DEPENDENCY_DIRECTORIES: [&str; 11] = [
+const DEPENDENCY_DIRECTORIES: [&str; 10] = [
     "vendor",
     "vendored",
     "third_party",
@@ -14,7 +14,6 @@ const DEPENDENCY_DIRECTORIES: [&str; 11] = [
     "external",
     "cargo-vendor-dir",
     ".cargo",
-    "bazel-out",
     "patched",
     "patches",
 ];
@@ -83,14 +82,33 @@ pub(crate) fn is_in_downloaded_package(path: &str) -> bool {
         .map_or_else(|| path.rsplit_once('/').map_or("", |(folder, _)| folder), |(package, _)| package);
     // A test of the application may have modules of these names.
     let is_test = package.split('/').any(|part| SOURCE_DIRECTORIES.contains(&part));
-    let is_named_so = package.split('/').any(|part| DEPENDENCY_DIRECTORIES.contains(&part));
-    let folder = package.rsplit('/').next().unwrap_or_default();
+    // The package itself may have such a name: `services/vendor/src/main.rs`.
+    let (parents, folder) = package.rsplit_once('/').unwrap_or(("", package));
+    let is_named_so = dependency_directory(parents).is_some();
     !is_test && is_named_so || split_version(folder).is_some()
 }
 
+/// Returns the innermost folder on a path that has a name as folders with other
+/// people's packages have it: `a/vendor` for `a/vendor/b`.
+pub(crate) fn dependency_directory(path: &str) -> Option<&str> {
+    let ends = path.match_indices('/').map(|(slash, _)| slash).chain([path.len()]);
+    ends.map(|end| &path[..end])
+        .rfind(|folder| DEPENDENCY_DIRECTORIES.contains(&folder.rsplit('/').next().unwrap_or_default()))
+}
+
 /// Returns whether the path is in one of Cargo's folders for downloaded crates.
+/// A package of the application may have one of their names:
+/// `crates/schema-registry/src/main.rs`.
 fn is_in_registry(path: &str) -> bool {
-    ["registry/src/", "git/checkouts/", "/usr/share/cargo/"].iter().any(|part| path.contains(part))
+    let parts: Vec<_> = path.split('/').collect();
+    let is_registry = |parts: &[&str]| match parts {
+        ["registry", "src", _, package, _] => split_version(package).is_some(),
+        ["git", "checkouts", ..] => true,
+        _ => false,
+    };
+    parts.windows(5).any(is_registry)
+        || path.contains(".cargo/registry/src/")
+        || path.contains("/usr/share/cargo/")
 }
 
 /// Splits a path before the source directory of its package:
@@ -104,18 +122,22 @@ fn split_package(path: &str) -> Option<(&str, &str)> {
     })?;
     // `registry/src/index/x-1.0/lib.rs` has no source directory of its own.
     let (package, rest) = (&path[..at], &path[at + 1..]);
-    if package.ends_with("registry") {
-        let mut folders = rest.match_indices('/').map(|(slash, _)| at + 1 + slash);
-        let end = folders.nth(2)?;
-        return Some((&path[..end], &path[end + 1..]));
+    let is_registry = package == "registry" || package.ends_with("/registry");
+    let end = rest.match_indices('/').map(|(slash, _)| at + 1 + slash).nth(2).filter(|_| is_registry);
+    let has_version = |end: &usize| path[..*end].rsplit('/').next().and_then(split_version).is_some();
+    match end.filter(has_version) {
+        Some(end) => Some((&path[..end], &path[end + 1..])),
+        None => Some((package, rest)),
     }
-    Some((package, rest))
 }
 
 /// Returns the name of the repository if the folder is the root of one of
 /// Cargo's git checkouts: `x` for `git/checkouts/x-0123456789abcdef/1a2b3c4`.
 fn git_repository(package: &str) -> Option<&str> {
-    let (_, checkout) = package.split_once("git/checkouts/")?;
+    let (before, checkout) = package.split_once("git/checkouts/")?;
+    if !before.is_empty() && !before.ends_with('/') {
+        return None;
+    }
     let (repository, revision) = checkout.split_once('/')?;
     if revision.contains('/') {
         return None;
@@ -185,6 +207,13 @@ mod tests {
             ("/a.rs", "a.rs"),
             ("src/main.rs", "src/main.rs"),
             ("chat-server/src/main.rs", "chat-server/src/main.rs"),
+            ("crates/schema-registry/src/main.rs", "crates/schema-registry/src/main.rs"),
+            ("registry/src/main.rs", "registry/src/main.rs"),
+            ("registry/src/api/v1/handlers.rs", "registry/src/api/v1/handlers.rs"),
+            ("registry/src/index/axum-0.8.9/src/lib.rs", "axum-0.8.9/src/lib.rs"),
+            ("/home/me/schema-registry/src/api/v1/handlers.rs", "schema-registry/src/api/v1/handlers.rs"),
+            ("/home/me/registry/src/api/v1/handlers.rs", "registry/src/api/v1/handlers.rs"),
+            ("legit/checkouts/src/main.rs", "legit/checkouts/src/main.rs"),
             ("", ""),
         ] {
             assert_eq!(shorten(path), expected, "{path}");
@@ -238,6 +267,8 @@ mod tests {
             "third_party/rust/bitflags/src/lib.rs",
             "argon2-0.6.0/src/lib.rs",
             "/deps/argon2-0.6.0/src/lib.rs",
+            "registry/src/index/argon2-0.6.0/src/lib.rs",
+            "registry/src/index/argon2-0.6.0/lib.rs",
         ] {
             assert!(is_in_downloaded_package(path), "{path}");
         }
@@ -248,6 +279,15 @@ mod tests {
             "tests/vendor/mod.rs",
             "crates/web-2/src/lib.rs",
             "/home/me/app/src/main.rs",
+            "crates/schema-registry/src/main.rs",
+            "registry/src/main.rs",
+            "registry/src/api/v1/handlers.rs",
+            "crates/legit/checkouts/src/main.rs",
+            "services/vendor/src/main.rs",
+            "services/external/src/api.rs",
+            "patches/src/bin/apply.rs",
+            "patched/src/lib.rs",
+            "bazel-out/k8-fastbuild/bin/app/src/api.rs",
         ] {
             assert!(!is_in_downloaded_package(path), "{path}");
         }

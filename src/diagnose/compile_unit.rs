@@ -19,15 +19,44 @@ pub(super) struct CompileUnit {
 impl CompileUnit {
     /// Returns whether the crate is a program. No dependency is one.
     pub(super) fn is_program(&self) -> bool {
-        self.root_file.ends_with("src/main.rs")
-            || self.root_file.parent().is_some_and(|folder| folder.ends_with("src/bin"))
+        self.root_file.ends_with("src/main.rs") || self.program_name().is_some()
+    }
+
+    /// Returns the name of the program of `src/bin/NAME.rs` or
+    /// `src/bin/NAME/main.rs`.
+    fn program_name(&self) -> Option<&str> {
+        let folder = self.root_file.parent()?;
+        if folder.ends_with("src/bin") {
+            return self.root_file.file_stem()?.to_str();
+        }
+        let is_program = self.root_file.ends_with("main.rs") && folder.parent()?.ends_with("src/bin");
+        folder.file_name().filter(|_| is_program)?.to_str()
+    }
+
+    /// Returns the name of the crate, if it is that of its root file or of its
+    /// package's folder.
+    pub(super) fn crate_name(&self) -> Option<String> {
+        let file = self.directory.join(&self.root_file);
+        let name = self.program_name().or_else(|| source_path::package_name(file.to_str()?))?;
+        Some(name.replace('-', "_"))
+    }
+
+    /// Returns the innermost folder on the way to a program that has a name as
+    /// folders with other people's packages have it, relative to the directory.
+    pub(super) fn program_folder(&self) -> Option<String> {
+        let root_file = self.root_file.strip_prefix(&self.directory).unwrap_or(&self.root_file);
+        let root_file = root_file.strip_prefix(".").unwrap_or(root_file);
+        let is_own = self.is_program() && root_file.is_relative();
+        source_path::dependency_directory(root_file.parent()?.to_str()?).filter(|_| is_own).map(str::to_owned)
     }
 
     /// Returns the folder of the package.
     pub(super) fn package_directory(&self) -> PathBuf {
         let file = self.directory.join(&self.root_file);
         let mut folders = file.ancestors().skip(1);
-        let is_package = |folder: &&Path| !folder.ends_with("src") && !folder.ends_with("src/bin");
+        let is_in_bin = |folder: &Path| folder.parent().is_some_and(|folder| folder.ends_with("src/bin"));
+        let is_package =
+            |folder: &&Path| !folder.ends_with("src") && !folder.ends_with("src/bin") && !is_in_bin(folder);
         folders.find(is_package).unwrap_or(&file).to_owned()
     }
 

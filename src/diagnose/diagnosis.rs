@@ -341,19 +341,20 @@ mod tests {
     fn diagnosed_by_address(capture: &mut Capture, functions: &[(&str, u64)]) -> Diagnosis {
         let file = Arc::new(CodeFile { path: "/usr/bin/app".to_owned(), ..CodeFile::none() });
         let address = |(_, address): &(&str, u64)| CodeAddress { file: Arc::clone(&file), address: *address };
-        capture.stack = functions.iter().map(address).collect();
+        // A recovered frame has no address.
+        capture.stack = functions.iter().filter(|(_, at)| *at > 0).map(address).collect();
         let kind = |function: &str| match function.split("::").next() {
             Some("tokio") => FrameKind::Runtime,
             Some("std") => FrameKind::Std,
             Some("app") => FrameKind::Application,
             _ => FrameKind::Native,
         };
-        let frame = |(function, _): &(&str, u64)| Frame {
+        let frame = |(function, at): &(&str, u64)| Frame {
             function: (*function).to_owned(),
             file: None,
             line: None,
             kind: kind(function),
-            recovered: false,
+            recovered: *at == 0,
         };
         diagnose_capture(&SymbolisedCapture::new(capture, functions.iter().map(frame).collect(), 1), false)
     }
@@ -388,6 +389,15 @@ mod tests {
             )
         };
         assert_ne!(in_function(10).id, in_function(11).id);
+        let mut below_recovered = |call: u64| {
+            diagnosed_by_address(
+                &mut sleep,
+                &[("clock_nanosleep", 1), ("std::thread::sleep", 2), ("app::helper", 0), ("app::nap", call)],
+            )
+        };
+        assert!(below_recovered(10).site.is_some_and(|site| site.recovered));
+        assert_ne!(below_recovered(10).id, below_recovered(11).id);
+        assert_eq!(below_recovered(10).id, below_recovered(10).id);
         let mut stripped = |call: u64| {
             diagnosed_by_address(&mut sleep, &[("clock_nanosleep", 1), ("app+0x2", 2), ("app+0x3", call)])
         };

@@ -13,7 +13,9 @@ const MAX_IDENTIFYING_ADDRESSES: usize = 16;
 /// are known only where each address is one frame, which is so in programs
 /// without line tables.
 fn return_addresses(capture: &SymbolisedCapture<'_>) -> Vec<String> {
-    let (stack, addresses) = (&capture.stack, &capture.capture.stack);
+    // A recovered frame has no address on the stack.
+    let stack: Vec<_> = capture.stack.iter().filter(|frame| !frame.recovered).cloned().collect();
+    let (stack, addresses) = (&stack, &capture.capture.stack);
     let polling = call_site::polling_index(stack);
     // With lines, the name of the called function is the better place.
     let has_lines = stack.iter().take(polling + 1).any(|frame| frame.file.is_some());
@@ -25,7 +27,7 @@ fn return_addresses(capture: &SymbolisedCapture<'_>) -> Vec<String> {
         capture.call_site.callee.as_ref().is_some_and(|callee| callee.function == frame.function)
     };
     let callee = (0..polling).rev().find(is_callee);
-    let has_site = call_site::site_index(stack).is_some();
+    let has_site = capture.call_site.site.is_some();
     // The innermost address of a computation is a random one.
     let first = callee.unwrap_or(0) + usize::from(callee.is_some() || capture.capture.on_cpu);
     // A site without a line is told apart by its own address.

@@ -19,6 +19,8 @@ mod image;
 mod lock_holder;
 #[cfg(all(test, stack_capture))]
 mod mangling_tests;
+#[cfg(stack_capture)]
+mod merged_functions;
 mod names;
 mod public_path;
 pub(crate) mod roots;

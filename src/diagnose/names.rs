@@ -9,6 +9,12 @@ use crate::source_path;
 /// It shows that the function was polled, not called.
 const ASYNC_MARK: &str = "::{async}";
 
+/// Returns the name that a compiler has mangled, or the same name.
+#[cfg(stack_capture)]
+pub(super) fn demangled(name: &str) -> String {
+    rustc_demangle::try_demangle(name).map_or_else(|_| name.to_owned(), |name| format!("{name:#}"))
+}
+
 /// Returns a demangled name without the parts that the compiler adds:
 /// `{{closure}}` of async functions and closures, `{closure#0}`, and the hash
 /// of a legacy name. The implementation of a trait in another module is written
@@ -138,13 +144,25 @@ fn qualified(name: &str, file: Option<&str>) -> String {
 /// is `chat_server::services::filter`.
 fn module_of(file: &str) -> Option<String> {
     let Some((_, path)) = file.rsplit_once("/src/").or_else(|| Some(("", file.strip_prefix("src/")?))) else {
-        // An example, test or bench is a crate with one file.
-        return file.rsplit('/').next()?.strip_suffix(".rs").map(str::to_owned);
+        // An example, test or bench is a crate with one file, or with a folder.
+        let mut parts = file.rsplit('/');
+        let name = match (parts.next()?, parts.next(), parts.next()) {
+            ("main.rs", Some(folder), Some("examples" | "tests" | "benches")) => folder,
+            (name, ..) => name.strip_suffix(".rs")?,
+        };
+        return Some(name.replace('-', "_"));
     };
     let package =
         source_path::package_name(file).map_or_else(|| "crate".to_owned(), |name| name.replace('-', "_"));
     let path = path.strip_suffix(".rs")?;
     let parts = path.split('/').filter(|part| !matches!(*part, "mod" | "lib" | "main"));
+    // Each program of a package is a crate.
+    if let Some(program) = path.strip_prefix("bin/").filter(|program| *program != "mod") {
+        let (name, modules) = program.split_once('/').unwrap_or((program, ""));
+        let modules = modules.split('/').filter(|part| !matches!(*part, "" | "mod" | "main"));
+        let name = name.replace('-', "_");
+        return Some([name.as_str()].into_iter().chain(modules).collect::<Vec<_>>().join("::"));
+    }
     Some([package.as_str()].into_iter().chain(parts).collect::<Vec<_>>().join("::"))
 }
 
@@ -330,6 +348,12 @@ mod tests {
             ("{async_fn#0}", Some("/home/me/chat-server/src/session.rs"), "chat_server::session::{async fn}"),
             ("{async_block#0}<(), fn()>", Some("/home/me/app/tests/all.rs"), "all::{async block}"),
             ("{closure#1}", Some("src/cmd/set.rs"), "crate::cmd::set::{closure}"),
+            ("{closure#1}", Some("/hosts/hostile/src/bin/h03_other_stack.rs"), "h03_other_stack::{closure}"),
+            ("{closure#1}", Some("src/bin/load-test/main.rs"), "load_test::{closure}"),
+            ("run", Some("src/bin/load-test/plan/mod.rs"), "load_test::plan::run"),
+            ("run", Some("/home/me/app/src/bin.rs"), "app::bin::run"),
+            ("run", Some("/home/me/app/examples/two-tasks.rs"), "two_tasks::run"),
+            ("run", Some("examples/two-tasks/main.rs"), "two_tasks::run"),
             ("get", Some("/app/vendor/dashmap/src/lib.rs"), "dashmap::get"),
             ("verify", Some("/r/src/index/argon2-0.6.0/src/lib.rs"), "argon2::verify"),
             ("app::whole::path", Some("/home/me/app/src/lib.rs"), "app::whole::path"),

@@ -23,8 +23,13 @@ pub(super) struct SourceRoots {
     /// The crates of the directories of other crates, with the kind of their
     /// functions.
     other_crates: HashMap<String, FrameKind>,
-    /// The crates with a function `main` at their root.
-    main_crates: BTreeSet<String>,
+    /// The crates of the application: those with a function `main` at their
+    /// root, and those of its directories.
+    own_crates: BTreeSet<String>,
+    /// Folders on the way to a program of the application, relative to its
+    /// directory, that have a name as folders with other people's packages have
+    /// it.
+    own_folders: BTreeSet<String>,
 }
 
 /// The application's directories, for code that shows a line of source.
@@ -61,21 +66,20 @@ impl SourceRoots {
         let patched: BTreeSet<_> = packages
             .filter(|folder| !own.contains(folder) && compile_unit::is_published_package(folder))
             .collect();
+        let own_folders = application.iter().filter_map(CompileUnit::program_folder).collect();
+        let mut own_crates = main_crates;
+        let own_units = application.iter().filter(|unit| !patched.contains(&unit.package_directory()));
+        own_crates.extend(own_units.filter_map(CompileUnit::crate_name));
         let mut application = directories(application.into_iter().map(|unit| unit.directory));
         let dependencies = directories(dependencies.into_iter().map(|unit| unit.directory).chain(patched));
         let other_crates = dependencies.iter().filter_map(|directory| other_crate(directory)).collect();
         let are_exact = !application.is_empty();
-        // Without debug information: the parent of Cargo's `target/`, if the
-        // program is below one, and the current directory.
         if !are_exact {
             let program = std::env::current_exe().ok();
-            let target =
-                program.iter().flat_map(|path| path.ancestors()).find(|path| path.ends_with("target"));
-            application.extend(target.and_then(Path::parent).map(Path::to_owned));
-            application.extend(std::env::current_dir().ok());
+            application = likely_directories(program.as_deref(), std::env::current_dir().ok());
         }
         PROCESS_SOURCE_ROOTS.get().lock().clone_from(&application);
-        Self { application, dependencies, are_exact, other_crates, main_crates }
+        Self { application, dependencies, are_exact, other_crates, own_crates, own_folders }
     }
 
     /// Returns the path as the compiler prints it for the application's files:
@@ -117,24 +121,32 @@ impl SourceRoots {
         }
     }
 
-    /// Returns the kind of a function without a file. Without debug information
-    /// only the program's own crate is known, and those named after it.
+    /// Returns the kind of a function without a file. Where the program's
+    /// crates are known, no other crate is the application. The program may
+    /// have no debug information, or only its dependencies have none.
     fn kind_by_name(&self, function: &str, is_in_program: bool) -> FrameKind {
         let kind = names::kind_of(function).unwrap_or(FrameKind::Native);
         let Some(crate_name) = names::crate_of(function).filter(|_| kind == FrameKind::Application) else {
             return kind;
         };
-        if let Some(kind) = self.other_crates.get(crate_name) {
+        if let Some(kind) =
+            self.other_crates.get(crate_name).filter(|_| !self.own_crates.contains(crate_name))
+        {
             return *kind;
         }
-        let is_related = |main: &String| {
+        let is_related = |own: &String| {
             let has_prefix = |name: &str, prefix: &str| {
                 name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
             };
-            has_prefix(crate_name, main) || has_prefix(main, crate_name)
+            // With debug information the names of all crates are known.
+            if self.are_exact {
+                own == crate_name
+            } else {
+                has_prefix(crate_name, own) || has_prefix(own, crate_name)
+            }
         };
-        let is_unknown = self.are_exact || !is_in_program || self.main_crates.is_empty();
-        if is_unknown || self.main_crates.iter().any(is_related) {
+        let is_unknown = !is_in_program || self.own_crates.is_empty();
+        if is_unknown || self.own_crates.iter().any(is_related) {
             FrameKind::Application
         } else {
             FrameKind::Dependency
@@ -144,7 +156,7 @@ impl SourceRoots {
     fn is_application(&self, file: &str, is_in_program: bool) -> bool {
         let relative = self.relative_to_application(file);
         if let Some(relative) = relative.or(Some(file).filter(|file| !file.starts_with('/'))) {
-            return !source_path::is_in_downloaded_package(relative)
+            return !source_path::is_in_downloaded_package(self.below_own_folders(relative))
                 && !self.is_in_dependency(file)
                 && !self.is_generated_for_dependency(relative);
         }
@@ -153,6 +165,14 @@ impl SourceRoots {
         // known to be somebody else's.
         let is_exact = self.are_exact && is_in_program;
         !is_exact && file.ends_with(".rs") && !source_path::is_in_downloaded_package(file)
+    }
+
+    /// Returns the part of a path below the folders that contain a program of
+    /// the application.
+    fn below_own_folders<'f>(&self, relative: &'f str) -> &'f str {
+        let relative = relative.strip_prefix("./").unwrap_or(relative);
+        let below = |folder: &String| relative.strip_prefix(folder.as_str())?.strip_prefix('/');
+        self.own_folders.iter().filter_map(below).min_by_key(|rest| rest.len()).unwrap_or(relative)
     }
 
     /// Returns whether the innermost directory that contains the file is a
@@ -193,6 +213,17 @@ fn directories(directories: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
     directories
 }
 
+/// Returns where a program without debug information may have been compiled:
+/// the parent of Cargo's `target/`, if the program is below one, and the
+/// current directory. In a container that is often `/`, which contains
+/// everything.
+fn likely_directories(program: Option<&Path>, current: Option<PathBuf>) -> Vec<PathBuf> {
+    let target = program.and_then(|path| path.ancestors().find(|folder| folder.ends_with("target")));
+    let workspace = target.and_then(Path::parent).map(Path::to_owned);
+    let is_root = |directory: &PathBuf| directory.parent().is_none();
+    workspace.into_iter().chain(current).filter(|directory| !is_root(directory)).collect()
+}
+
 /// Returns the crate that was compiled in the directory, and the kind of its
 /// functions.
 fn other_crate(directory: &Path) -> Option<(String, FrameKind)> {
@@ -203,192 +234,5 @@ fn other_crate(directory: &Path) -> Option<(String, FrameKind)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REGISTRY: &str = "/home/me/.cargo/registry/src/index/argon2-0.6.0";
-
-    fn roots(units: &[(&str, &str)]) -> SourceRoots {
-        let unit = |(directory, root_file): &(&str, &str)| CompileUnit {
-            directory: PathBuf::from(directory),
-            root_file: PathBuf::from(root_file),
-        };
-        SourceRoots::new(units.iter().map(unit), BTreeSet::from(["chat_server".to_owned()]))
-    }
-
-    /// A workspace whose dependencies are in the usual places.
-    fn workspace() -> SourceRoots {
-        roots(&[
-            ("/home/me/app", "chat-server/src/main.rs"),
-            ("/home/me/app", "core/src/lib.rs"),
-            ("/home/me/app/vendor/odd", "/home/me/app/vendor/odd/src/lib.rs"),
-            ("/home/me/app/deps/even", "/home/me/app/deps/even/src/lib.rs"),
-            ("/home/me/common", "/home/me/common/src/lib.rs"),
-            ("/rustc/1", "/rustc/1/library/std/src/lib.rs"),
-            ("/rust/deps/gimli-0.32.3", "/rust/deps/gimli-0.32.3/src/lib.rs"),
-            (REGISTRY, "/home/me/.cargo/registry/src/index/argon2-0.6.0/src/lib.rs"),
-        ])
-    }
-
-    #[test]
-    fn a_function_without_a_file_has_the_kind_of_its_crate() {
-        let kinds = [
-            ("argon2::block::compress", FrameKind::Dependency),
-            ("<gimli::read::Dwarf as gimli::read::Section>::load", FrameKind::Std),
-            ("chat_server::run", FrameKind::Application),
-            ("core_of_it::run", FrameKind::Application),
-            ("std::thread::sleep", FrameKind::Std),
-            ("clock_nanosleep", FrameKind::Native),
-        ];
-        for (function, kind) in kinds {
-            assert_eq!(workspace().kind_of(function, None, true), kind, "{function}");
-        }
-        // Without debug information only names tell.
-        let kinds = [
-            ("dashmap::lock::RawRwLock::lock_exclusive_slow", FrameKind::Dependency),
-            ("chat_server::run", FrameKind::Application),
-            ("chat_server_core::run", FrameKind::Application),
-            ("chat::run", FrameKind::Application),
-        ];
-        for (function, kind) in kinds {
-            assert_eq!(roots(&[]).kind_of(function, None, true), kind, "{function}");
-            assert_eq!(roots(&[]).kind_of(function, None, false), FrameKind::Application, "{function}");
-        }
-    }
-
-    fn assert_kinds(roots: &SourceRoots, expected: &[(&str, FrameKind)]) {
-        for (file, kind) in expected {
-            assert_eq!(roots.kind_of("f", Some(file), true), *kind, "{file} of {roots:?}");
-        }
-    }
-
-    #[test]
-    fn paths_are_relative_to_the_workspace_or_begin_with_their_package() {
-        for (file, expected) in [
-            ("/home/me/app/chat-server/src/services/throttle.rs", "chat-server/src/services/throttle.rs"),
-            ("/home/me/app/vendor/odd/src/lib.rs", "vendor/odd/src/lib.rs"),
-            ("/home/me/common/src/lib.rs", "common/src/lib.rs"),
-            ("/home/me/.cargo/registry/src/index/argon2-0.6.0/src/lib.rs", "argon2-0.6.0/src/lib.rs"),
-            ("src/lib.rs", "src/lib.rs"),
-        ] {
-            assert_eq!(workspace().shorten(file), expected);
-        }
-    }
-
-    #[test]
-    fn the_file_decides_the_kind_of_a_frame() {
-        assert_kinds(
-            &workspace(),
-            &[
-                ("/home/me/app/chat-server/src/main.rs", FrameKind::Application),
-                ("/home/me/app/core/src/vendor/mod.rs", FrameKind::Application),
-                ("/home/me/app/native/zip.c", FrameKind::Application),
-                (
-                    "/home/me/app/target/debug/build/chat-server-0123456789abcdef/out/api.rs",
-                    FrameKind::Application,
-                ),
-                ("/home/me/app/target/debug/build/argon2-0123456789abcdef/out/api.rs", FrameKind::Dependency),
-                ("/home/me/app/vendor/odd/src/lib.rs", FrameKind::Dependency),
-                ("/home/me/app/vendor/never-compiled-alone/src/lib.rs", FrameKind::Dependency),
-                ("/home/me/app/vendor/tokio/src/task.rs", FrameKind::Runtime),
-                ("/home/me/app/deps/even/src/lib.rs", FrameKind::Dependency),
-                ("/home/me/app/deps/even/src/even.c", FrameKind::Dependency),
-                ("/home/me/common/src/lib.rs", FrameKind::Dependency),
-                ("/home/me/.cargo/registry/src/index/argon2-0.6.0/src/lib.rs", FrameKind::Dependency),
-                ("/home/me/.cargo/registry/src/index/argon2-0.6.0/c/argon2.c", FrameKind::Dependency),
-                ("/home/me/.cargo/registry/src/index/tokio-1.54.1/src/task.rs", FrameKind::Runtime),
-                ("/home/me/.cargo/git/checkouts/x/1/src/lib.rs", FrameKind::Dependency),
-                ("/home/me/.cargo/git/checkouts/tokio-0123/1/tokio/src/lib.rs", FrameKind::Runtime),
-                ("/rustc/1/library/std/src/fs.rs", FrameKind::Std),
-                ("/rust/deps/gimli-0.32.3/src/read/abbrev.rs", FrameKind::Std),
-                ("/build/glibc/malloc.c", FrameKind::Native),
-                ("/usr/src/x/memcpy.S", FrameKind::Native),
-            ],
-        );
-    }
-
-    #[test]
-    fn a_program_of_a_registry_or_a_distribution_is_the_application() {
-        let installed = roots(&[
-            (REGISTRY, "/home/me/.cargo/registry/src/index/argon2-0.6.0/src/lib.rs"),
-            (
-                "/home/me/.cargo/registry/src/index/oha-1.15.0",
-                "/home/me/.cargo/registry/src/index/oha-1.15.0/src/main.rs",
-            ),
-        ]);
-        assert_kinds(
-            &installed,
-            &[
-                ("/home/me/.cargo/registry/src/index/oha-1.15.0/src/db.rs", FrameKind::Application),
-                ("/home/me/.cargo/registry/src/index/argon2-0.6.0/src/lib.rs", FrameKind::Dependency),
-            ],
-        );
-        // Each crate in a directory of its own, with a relative root file.
-        let nix = roots(&[("/build/oha-1.15.0", "src/main.rs"), ("/build/argon2-0.6.0", "src/lib.rs")]);
-        assert_kinds(
-            &nix,
-            &[
-                ("/build/oha-1.15.0/src/db.rs", FrameKind::Application),
-                ("/build/argon2-0.6.0/src/lib.rs", FrameKind::Dependency),
-            ],
-        );
-        let debian = roots(&[
-            ("/usr/share/cargo/registry/oha-1.15.0", "src/main.rs"),
-            ("/usr/share/cargo/registry/argon2-0.6.0", "/usr/share/cargo/registry/argon2-0.6.0/src/lib.rs"),
-        ]);
-        assert_kinds(
-            &debian,
-            &[
-                ("/usr/share/cargo/registry/oha-1.15.0/src/db.rs", FrameKind::Application),
-                ("/usr/share/cargo/registry/argon2-0.6.0/src/lib.rs", FrameKind::Dependency),
-                ("/usr/src/rustc-1.95.0/library/std/src/fs.rs", FrameKind::Std),
-            ],
-        );
-    }
-
-    #[test]
-    fn a_patched_package_within_the_workspace_is_a_dependency() {
-        let root = std::env::temp_dir().join(format!("loopscope-patched-{}", std::process::id()));
-        std::fs::create_dir_all(root.join("forks/even")).unwrap();
-        std::fs::write(root.join("forks/even/Cargo.toml.orig"), "").unwrap();
-        let directory = root.to_str().unwrap();
-        let roots = roots(&[
-            (directory, "src/main.rs"),
-            (directory, "forks/even/src/lib.rs"),
-            (directory, "forks/own/src/lib.rs"),
-        ]);
-        for (file, kind) in [
-            ("src/main.rs", FrameKind::Application),
-            ("forks/even/src/lib.rs", FrameKind::Dependency),
-            ("forks/own/src/lib.rs", FrameKind::Application),
-        ] {
-            assert_kinds(&roots, &[(root.join(file).to_str().unwrap(), kind)]);
-        }
-        let _ = std::fs::remove_dir_all(root);
-    }
-
-    #[test]
-    fn remapped_dependencies_are_not_the_application() {
-        let to_nothing =
-            roots(&[("/home/me/app", "src/main.rs"), ("argon2-0.6.0", "argon2-0.6.0/src/lib.rs")]);
-        let to_a_folder = roots(&[("/app", "src/main.rs"), ("/deps/argon2", "/deps/argon2/src/lib.rs")]);
-        let all_to_nothing = roots(&[("", "src/main.rs"), ("argon2-0.6.0", "argon2-0.6.0/src/lib.rs")]);
-        let bazel = roots(&[(".", "app/src/main.rs"), (".", "external/crates__argon2-0.6.0/src/lib.rs")]);
-        for (roots, own, foreign) in [
-            (to_nothing, "/home/me/app/src/a.rs", "argon2-0.6.0/src/lib.rs"),
-            (to_a_folder, "/app/src/a.rs", "/deps/argon2/src/lib.rs"),
-            (all_to_nothing, "src/a.rs", "argon2-0.6.0/src/lib.rs"),
-            (bazel, "./app/src/a.rs", "./external/crates__argon2-0.6.0/src/lib.rs"),
-        ] {
-            assert_kinds(&roots, &[(own, FrameKind::Application), (foreign, FrameKind::Dependency)]);
-        }
-    }
-
-    #[test]
-    fn code_of_a_loaded_library_is_the_application_unless_it_was_downloaded() {
-        let kind = |file| workspace().kind_of("f", Some(file), false);
-        assert_eq!(kind("/home/me/plugin/src/lib.rs"), FrameKind::Application);
-        assert_eq!(kind("/home/me/plugin/vendor/odd/src/lib.rs"), FrameKind::Dependency);
-        assert_eq!(kind("/usr/lib/python/object.c"), FrameKind::Native);
-    }
-}
+#[path = "roots_tests.rs"]
+mod tests;

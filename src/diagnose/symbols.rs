@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::diagnose::image::{self, AddressInfo, Image, MissingLines};
-use crate::diagnose::names;
+use crate::diagnose::merged_functions;
+use crate::diagnose::names::{self, demangled};
 use crate::diagnose::roots::SourceRoots;
 use crate::diagnose::tail_calls::recovery::{AddressFacts, Recovery, SourcePlace};
 use crate::evidence::{Capture, CodeAddress, CodeFile};
@@ -33,6 +34,9 @@ pub(crate) struct Symbols {
     cache: HashMap<CodeAddress, AddressSymbols>,
     /// `None` until the program's debug information has been read.
     source_roots: Option<SourceRoots>,
+    /// The program's own crates, if they were needed without its debug
+    /// information.
+    main_crates: Option<BTreeSet<String>>,
     /// The memory that compressed debug information may take.
     max_memory_bytes: u64,
     /// The number of look-ups in images.
@@ -65,6 +69,9 @@ struct AddressSymbols {
     /// The names of std's functions that the linker has merged with the
     /// outermost function.
     merged_functions: Arc<[String]>,
+    /// Whether the only frame is that of one of several functions, which the
+    /// linker has merged.
+    is_uncertain: bool,
     /// Why code of the application has no line here.
     lines_missing: Option<Arc<str>>,
     /// When the address is looked up again, because its file could not be read.
@@ -90,6 +97,7 @@ impl Symbols {
             images: HashMap::new(),
             cache: HashMap::new(),
             source_roots: None,
+            main_crates: None,
             max_memory_bytes,
             look_ups: 0,
             recovery: Recovery::default(),
@@ -101,6 +109,7 @@ impl Symbols {
         self.look_up_all(&capture.stack);
         let fd_type = capture.call.as_ref().and_then(|call| call.fd_type);
         let mut stack = SymbolisedStack::default();
+        let mut uncertain = Vec::new();
         // In a reconstructed stack, two frames that do not fit may be left over
         // from different calls.
         let are_neighbours = matches!(capture.evidence, Evidence::Stack | Evidence::Leaf);
@@ -115,14 +124,20 @@ impl Symbols {
                 stack.frames.push(unknown_frame(address));
                 continue;
             };
+            if symbols.is_uncertain {
+                uncertain.push(stack.frames.len());
+            }
             stack.frames.extend_from_slice(&symbols.frames);
-            if let (Some(name), Some(function)) = (unmerged_name(symbols, fd_type), stack.frames.last_mut()) {
+            if let (Some(name), Some(function)) =
+                (merged_functions::of_type(&symbols.merged_functions, fd_type), stack.frames.last_mut())
+            {
                 function.function = name;
             }
             if stack.lines_missing.is_none() {
                 stack.lines_missing = symbols.lines_missing.as_deref().map(str::to_owned);
             }
         }
+        demote(&mut stack.frames, &uncertain);
         stack
     }
 
@@ -132,7 +147,11 @@ impl Symbols {
         let mut recovery = std::mem::take(&mut self.recovery);
         let frames = recovery.frames_between(callee, caller, &mut |address| {
             self.look_up_all(std::slice::from_ref(address));
-            self.cache.get(address).map(|symbols| symbols.facts.clone()).unwrap_or_default()
+            let facts = |symbols: &AddressSymbols| AddressFacts {
+                is_temporary: symbols.retry_at.is_some(),
+                ..symbols.facts.clone()
+            };
+            self.cache.get(address).map(facts).unwrap_or_default()
         });
         self.recovery = recovery;
         frames
@@ -177,7 +196,11 @@ impl Symbols {
                 roots
             }
             None => {
-                unknown_roots = SourceRoots::new([], BTreeSet::new());
+                // The names of its crates may be known nevertheless.
+                if self.main_crates.is_none() {
+                    self.main_crates = self.program.image.main_crates().ok();
+                }
+                unknown_roots = SourceRoots::new([], self.main_crates.clone().unwrap_or_default());
                 no_roots_until = self.program.failure.as_ref().map(|failure| failure.retry_at);
                 &unknown_roots
             }
@@ -316,47 +339,44 @@ impl AddressSymbols {
                 || *missing != MissingLines::NoDebugInfo && !image::is_of_system(&address.file.path)
         };
         let missing = missing.filter(is_wanted);
+        // The line is that of one of the merged functions.
+        let merged_name = merged_functions::joined_name(&symbols);
+        let is_uncertain =
+            merged_name.is_some() && frames.last().is_some_and(|frame| frame.kind == FrameKind::Application);
+        if let Some(function) = merged_name.filter(|_| is_uncertain) {
+            let kind = FrameKind::Application;
+            frames = vec![Frame { function, file: None, line: None, kind, recovered: false }];
+        }
         let lines_missing = missing.map(|missing| missing.describe(&address.file.path).into());
         let frames: Arc<[Frame]> = frames.into();
         let facts = AddressFacts {
             frames: if is_known { Arc::clone(&frames) } else { Arc::default() },
             symbol: symbols.first().map(|symbol| demangled(symbol)),
-            is_merged: are_different_functions(&symbols),
+            is_merged: merged_functions::are_different(&symbols),
             place,
+            is_temporary: false,
         };
-        Self { frames, merged_functions: merged(&symbols), lines_missing, retry_at: None, facts }
+        Self {
+            frames,
+            merged_functions: merged_functions::of_std(&symbols).into(),
+            is_uncertain,
+            lines_missing,
+            retry_at: None,
+            facts,
+        }
     }
 }
 
-/// Returns whether the names of one address are those of several Rust
-/// functions, apart from their type parameters.
-fn are_different_functions(symbols: &[String]) -> bool {
-    let is_rust = |name: &&String| name.starts_with("_R") || name.starts_with("_ZN");
-    let mut names =
-        symbols.iter().filter(is_rust).map(|name| names::from_symbol(&demangled(name), None, None));
-    let first = names.next();
-    names.any(|name| first.as_ref() != Some(&name))
-}
-
-/// Returns the names of std's functions, if the linker has merged several.
-fn merged(symbols: &[String]) -> Arc<[String]> {
-    // Both mangling schemes contain the crate's name with its length.
-    let is_of_std =
-        |name: &&String| name.contains("3std") && (name.starts_with("_R") || name.starts_with("_ZN"));
-    let names: Vec<_> = symbols.iter().filter(is_of_std).map(|name| demangled(name)).collect();
-    if names.len() > 1 { names.into() } else { Arc::new([]) }
-}
-
-/// Returns the name of the function that was called, if the linker has merged
-/// it with others: the one for the type of the file descriptor.
-fn unmerged_name(symbols: &AddressSymbols, fd_type: Option<&str>) -> Option<String> {
-    let fd_type = fd_type?;
-    let of_type = symbols.merged_functions.iter().find(|name| name.contains(fd_type))?;
-    Some(names::from_symbol(of_type, None, None))
-}
-
-fn demangled(name: &str) -> String {
-    rustc_demangle::try_demangle(name).map_or_else(|_| name.to_owned(), |name| format!("{name:#}"))
+/// Makes some frames of the application other people's code, if there is a
+/// certain frame of the application: that one becomes the site.
+fn demote(frames: &mut [Frame], uncertain: &[usize]) {
+    let is_certain =
+        |(at, frame): (usize, &Frame)| frame.kind == FrameKind::Application && !uncertain.contains(&at);
+    if frames.iter().enumerate().any(is_certain) {
+        for at in uncertain {
+            frames[*at].kind = FrameKind::Native;
+        }
+    }
 }
 
 /// Returns whether the path is that of the running program.
@@ -375,4 +395,45 @@ fn unknown_frame(address: &CodeAddress) -> Frame {
     };
     // It may be anybody's code.
     Frame { function, file: None, line: None, kind: FrameKind::Native, recovered: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::image::ImageFrame;
+
+    #[test]
+    fn a_merged_function_is_the_site_only_without_a_caller() {
+        let roots = SourceRoots::new([], BTreeSet::from(["app".to_owned()]));
+        let frames_of = |functions: &[&str], line| {
+            let symbol = |name: &&str| format!("_ZN3app{}{name}17h0123456789abcdefE", name.len());
+            let frame = ImageFrame {
+                file: Some("src/main.rs".to_owned()),
+                line: Some(line),
+                ..ImageFrame::default()
+            };
+            let info = AddressInfo {
+                frames: vec![frame],
+                symbols: functions.iter().map(symbol).collect(),
+                missing: None,
+            };
+            let address = CodeAddress { file: Arc::new(CodeFile::none()), address: 1 };
+            AddressSymbols::new(&address, info, &roots)
+        };
+        let (merged, caller) = (frames_of(&["one", "two"], 4), frames_of(&["caller"], 9));
+        assert!(merged.is_uncertain && !caller.is_uncertain);
+        let mut stack = [&merged.frames[..], &caller.frames].concat();
+        demote(&mut stack, &[0]);
+        let seen: Vec<_> = stack.iter().map(|frame| (&*frame.function, frame.line, frame.kind)).collect();
+        assert_eq!(
+            seen,
+            [
+                ("app::one or app::two", None, FrameKind::Native),
+                ("app::caller", Some(9), FrameKind::Application)
+            ]
+        );
+        let mut alone = merged.frames.to_vec();
+        demote(&mut alone, &[0]);
+        assert_eq!(alone[0].kind, FrameKind::Application);
+    }
 }

@@ -20,7 +20,10 @@ const FILE_HEADER_BYTES: usize = 64;
 const SEGMENT_HEADER_BYTES: usize = 56;
 const SECTION_HEADER_BYTES: usize = 64;
 const MAX_NAMES_BYTES: u64 = 1 << 20;
+/// No section with a longer name is read.
+const MAX_NAME_BYTES: usize = 256;
 const MAX_NOTES_BYTES: u64 = 64 * 1024;
+const MAX_NOTE_SEGMENTS: usize = 64;
 
 /// An ELF file for 64-bit little-endian machines.
 #[derive(Debug)]
@@ -65,8 +68,7 @@ impl Elf {
         if !header.starts_with(b"\x7FELF\x02\x01") {
             return None;
         }
-        let build_id =
-            notes(&bytes, &header).and_then(|notes| notes.iter().find_map(|n| build_id::in_notes(n)));
+        let build_id = build_id_of(&bytes, &header);
         let sections = sections(&bytes, &header).unwrap_or_default();
         Some(Self { bytes, sections, build_id, inode: 0, modified: (0, 0) })
     }
@@ -135,16 +137,18 @@ fn decompress(mut bytes: Bytes, memory_left: &mut u64) -> Result<Bytes, MissingL
     contents.map(|bytes| Bytes::from_memory(bytes.into_owned())).map_err(|_| MissingLines::Unreadable)
 }
 
-/// Returns the contents of the note segments.
-fn notes(bytes: &Bytes, header: &[u8]) -> Option<Vec<Vec<u8>>> {
+/// Returns the build id in the note segments.
+fn build_id_of(bytes: &Bytes, header: &[u8]) -> Option<Vec<u8>> {
     let (table, count) = (u64_at(header, 32)?, u16_at(header, 56)?);
     let table = bytes.part(table, u64::from(count) * SEGMENT_HEADER_BYTES as u64)?.whole().ok()?;
-    let note = |segment: &[u8]| {
-        let is_note = u32_at(segment, 0)? == elf::PT_NOTE;
+    let segments = table.chunks_exact(SEGMENT_HEADER_BYTES);
+    let mut notes =
+        segments.filter(|segment| u32_at(segment, 0) == Some(elf::PT_NOTE)).take(MAX_NOTE_SEGMENTS);
+    let build_id = |segment: &[u8]| {
         let (offset, length) = (u64_at(segment, 8)?, u64_at(segment, 32)?);
-        is_note.then(|| bytes.part(offset, length.min(MAX_NOTES_BYTES))?.whole().ok()).flatten()
+        build_id::in_notes(&bytes.part(offset, length.min(MAX_NOTES_BYTES))?.whole().ok()?)
     };
-    Some(table.chunks_exact(SEGMENT_HEADER_BYTES).filter_map(note).collect())
+    notes.find_map(build_id)
 }
 
 fn sections(bytes: &Bytes, header: &[u8]) -> Option<Vec<Section>> {
@@ -155,7 +159,8 @@ fn sections(bytes: &Bytes, header: &[u8]) -> Option<Vec<Section>> {
     let names = bytes.part(u64_at(names, 24)?, u64_at(names, 32)?.min(MAX_NAMES_BYTES))?.whole().ok()?;
     let section = |header: &&[u8]| {
         let name = names.get(u32_at(header, 0)? as usize..)?;
-        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        let length = name.iter().take(MAX_NAME_BYTES).position(|byte| *byte == 0)?;
+        let name = &name[..length];
         // The section has no bytes in the file.
         let is_empty = u32_at(header, 4)? == elf::SHT_NOBITS;
         Some(Section {
@@ -178,4 +183,45 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file with note segments, the last of which has a build id, and with
+    /// two sections.
+    fn file(segments: usize, name: &str) -> Vec<u8> {
+        let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+        let note = [&[4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0][..], b"GNU\0", &[7, 0, 0, 0]].concat();
+        let names = format!("{name}\0");
+        let (note_at, names_at) = (64, 64 + note.len());
+        let segments_at = names_at + names.len();
+        let sections_at = segments_at + segments * SEGMENT_HEADER_BYTES;
+        let segment = |n: usize| {
+            let length = if n + 1 == segments { note.len() } else { 0 };
+            words(&[u64::from(elf::PT_NOTE), note_at as u64, 0, 0, length as u64, 0, 0])
+        };
+        let section = |length: usize| words(&[0, 0, 0, names_at as u64, length as u64, 0, 0, 0]);
+        let mut file = [&b"\x7FELF\x02\x01"[..], &[0; 26]].concat();
+        file.extend(words(&[segments_at as u64, sections_at as u64]));
+        file.extend([0; 8]);
+        file.extend((segments as u16).to_le_bytes());
+        file.extend([[0; 2], 2_u16.to_le_bytes(), 1_u16.to_le_bytes()].concat());
+        file.extend([&note, names.as_bytes()].concat());
+        file.extend((0..segments).flat_map(segment));
+        file.extend([section(1), section(names.len())].concat());
+        file
+    }
+
+    #[test]
+    fn long_names_and_many_notes_are_not_read() {
+        let parsed = |segments, name: &str| Elf::parse(Bytes::from_memory(file(segments, name))).unwrap();
+        let usual = parsed(MAX_NOTE_SEGMENTS, ".text");
+        assert_eq!(usual.build_id(), Some(&[7][..]));
+        assert!(usual.has_section(".text"));
+        let unusual = parsed(MAX_NOTE_SEGMENTS + 1, &"x".repeat(MAX_NAME_BYTES));
+        assert_eq!(unusual.build_id(), None);
+        assert_eq!(unusual.sections.len(), 0);
+    }
 }

@@ -187,7 +187,7 @@ fn read_attributes(
 
 impl Attributes {
     fn for_each_range(&self, unit: UnitRef<'_, Bytes>, mut f: impl FnMut(Range)) -> gimli::Result<()> {
-        let end = self.low.and_then(|low| self.high.or(low.checked_add(self.size?)));
+        let end = self.low.and_then(|low| self.high.or_else(|| low.checked_add(self.size?)));
         if let Some(ranges) = &self.ranges {
             let Some(mut ranges) = unit.attr_ranges(ranges.clone())? else { return Ok(()) };
             while let Some(range) = ranges.next()? {

@@ -1,5 +1,7 @@
 //! The jumps and calls of aarch64. Each instruction has 32 bits.
 
+use std::collections::HashSet;
+
 use crate::diagnose::tail_calls::jump::{Jump, Target};
 
 /// The length of a call instruction.
@@ -26,8 +28,18 @@ pub(super) fn jumps(code: &[u8], start: u64, budget: &mut usize) -> Option<Vec<J
     let mut jumps = Vec::new();
     let mut registers = Registers::default();
     let mut previous = 0;
+    // Code that is reached by a jump has the registers of that jump.
+    let unknown = Registers::default();
+    let target = |(at, instruction)| match jump_target(instruction, at, &unknown) {
+        Some(Target::Address(target)) => Some(target),
+        _ => None,
+    };
+    let targets: HashSet<_> = instructions(code, start).take(*budget).filter_map(target).collect();
     for (at, instruction) in instructions(code, start) {
         *budget = budget.checked_sub(1)?;
+        if ends_block(previous) || targets.contains(&at) {
+            registers = Registers::default();
+        }
         let target = jump_target(instruction, at, &registers);
         let target = target.filter(|_| !is_table_jump(previous, instruction));
         jumps.extend(target.map(|target| Jump { at, target }));
@@ -92,6 +104,13 @@ fn jump_target(instruction: u32, at: u64, registers: &Registers) -> Option<Targe
 fn is_unconditional(instruction: u32) -> bool {
     const B: u32 = 0b00_0101;
     instruction >> 26 == B
+}
+
+/// Returns whether the instruction after this one is reached by jumps only.
+fn ends_block(instruction: u32) -> bool {
+    // `ret`, and its forms that authenticate the address.
+    let is_return = instruction & 0xFFFF_F000 == 0xD65F_0000;
+    is_return || is_unconditional(instruction) || is_jump_to_register(instruction)
 }
 
 /// Returns whether the instruction is `br`, or one of its forms that
@@ -201,6 +220,15 @@ mod tests {
         // The register is overwritten: mov x1, x2
         let overwritten = [0xD000_0001, 0xF940_0C21, 0xAA02_03E1, 0xD61F_0020];
         assert_eq!(jumps_of(&overwritten), [Jump { at: 0x100C, target: Target::Unknown }]);
+        // Other code is reached by jumps only, and may have other registers:
+        // adrp x1; ldr x1; ret, b +4 or br x1; then br x1
+        for end in [RET, 0x1400_0001, 0xD61F_0020] {
+            let jumps = jumps_of(&[0xD000_0001, 0xF940_0C21, end, 0xD61F_0020]);
+            assert_eq!(jumps.last(), Some(&Jump { at: 0x100C, target: Target::Unknown }), "{end:#x}");
+        }
+        // So may code to which a branch leads: cbz x0, +12; adrp; ldr; br
+        let joined = [0xB400_0060, 0xD000_0001, 0xF940_0C21, 0xD61F_0020];
+        assert_eq!(jumps_of(&joined).last(), Some(&Jump { at: 0x100C, target: Target::Unknown }));
         // A call may change any register.
         let called = [0xD000_0001, 0xF940_0C21, 0x9400_0003, 0xD61F_0020];
         assert_eq!(jumps_of(&called), [Jump { at: 0x100C, target: Target::Unknown }]);

@@ -24,6 +24,8 @@ pub(in crate::diagnose) struct AddressFacts {
     pub(in crate::diagnose) is_merged: bool,
     /// The place in the source; `None` without debug information.
     pub(in crate::diagnose) place: Option<SourcePlace>,
+    /// Whether the file could not be read, and is tried again later.
+    pub(in crate::diagnose) is_temporary: bool,
 }
 
 /// A place in the source, with the whole path.
@@ -54,7 +56,21 @@ impl Recovery {
         if let Some(frames) = self.cache.get(&key) {
             return Arc::clone(frames);
         }
-        let frames: Arc<[Frame]> = self.recover(callee, caller, facts).unwrap_or_default().into();
+        let mut is_final = true;
+        let mut facts = |address: &CodeAddress| {
+            let facts = facts(address);
+            is_final &= !facts.is_temporary;
+            facts
+        };
+        let located = self.locate(callee, caller);
+        let frames =
+            located.and_then(|(inner, outer)| self.recover((callee, inner), (caller, outer), &mut facts));
+        let frames: Arc<[Frame]> = frames.unwrap_or_default().into();
+        // The list of libraries may be older than a library, and a file may be
+        // readable later.
+        if located.is_none() || !is_final {
+            return frames;
+        }
         if self.cache.len() >= MAX_CACHED_PAIRS {
             self.cache.clear();
         }
@@ -62,17 +78,22 @@ impl Recovery {
         frames
     }
 
-    fn recover(
-        &mut self,
-        callee: &CodeAddress,
-        caller: &CodeAddress,
-        facts: &mut dyn FnMut(&CodeAddress) -> AddressFacts,
-    ) -> Option<Vec<Frame>> {
+    /// Returns the addresses in memory of two addresses in files.
+    fn locate(&mut self, callee: &CodeAddress, caller: &CodeAddress) -> Option<(u64, u64)> {
         let code = self.code.get_or_insert_with(LoadedCode::new);
         code.refresh();
-        let inner = code.locate(callee)?;
+        Some((code.locate(callee)?, code.locate(caller)?))
+    }
+
+    fn recover(
+        &self,
+        (callee, inner): (&CodeAddress, u64),
+        (caller, outer): (&CodeAddress, u64),
+        facts: &mut dyn FnMut(&CodeAddress) -> AddressFacts,
+    ) -> Option<Vec<Frame>> {
+        let code = self.code.as_ref()?;
         // The address of a caller is the last byte of its call.
-        let return_address = code.locate(caller)?.wrapping_add(1);
+        let return_address = outer.wrapping_add(1);
         let calls = search::tail_calls(code, inner, return_address);
         if calls.is_empty() {
             return None;
@@ -105,4 +126,24 @@ fn is_doubtful(called: &AddressFacts, callers: &[AddressFacts]) -> bool {
         (_, line, _) => line.is_none(),
     };
     called.is_merged || callers.iter().filter_map(|caller| caller.place.as_ref()).any(is_named_differently)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::CodeFile;
+
+    #[test]
+    fn a_look_up_without_an_address_in_memory_is_tried_again() {
+        let here = tests::a_look_up_without_an_address_in_memory_is_tried_again as fn();
+        let here = LoadedCode::new().place(here as usize as u64).expect("the test is in memory");
+        let nowhere = CodeAddress { file: Arc::new(CodeFile::none()), address: 1 };
+        for (callee, caller, is_cached) in
+            [(&here, &here, true), (&nowhere, &here, false), (&here, &nowhere, false)]
+        {
+            let mut recovery = Recovery::default();
+            assert!(recovery.frames_between(callee, caller, &mut |_| AddressFacts::default()).is_empty());
+            assert_eq!(recovery.cache.len(), usize::from(is_cached), "{callee:?} {caller:?}");
+        }
+    }
 }

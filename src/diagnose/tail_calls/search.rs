@@ -128,7 +128,7 @@ impl<M: Memory> Search<'_, M> {
         let mut found = HashSet::from([called.start]);
         let mut next = VecDeque::from([(called, 0)]);
         while let Some((function, depth)) = next.pop_front() {
-            // A function whose code is not known leads nowhere.
+            // A function whose code is not known may lead anywhere.
             let Some(exits) = self.exits(&function, &found, &mut budget) else { continue };
             for to in exits.exits.iter().map(|exit| exit.to) {
                 let is_new = to != self.goal && depth + 1 < MAX_DEPTH && found.len() < MAX_FUNCTIONS;
@@ -154,12 +154,16 @@ impl<M: Memory> Search<'_, M> {
             if matches!(target, Target::Address(address) if function.contains(&address)) {
                 continue;
             }
-            let Some(to) = follow_stubs(self.memory, target).filter(|to| !function.contains(to)) else {
+            let to = follow_stubs(self.memory, target);
+            if to.is_some_and(|to| function.contains(&to)) {
+                continue;
+            }
+            let Some((to, part)) = to.and_then(|to| Some((to, self.memory.function(to)?))) else {
+                exits.has_unknown_exit = true;
                 continue;
             };
             // A compiler moves rare code of a function away from the rest. A
             // jump from there into the middle of the rest is no call.
-            let Some(part) = self.memory.function(to) else { continue };
             let is_part = part.start != to && (part.start == self.goal || found.contains(&part.start));
             if !is_part {
                 exits.exits.push(Exit { at, to: part.start });
@@ -171,7 +175,7 @@ impl<M: Memory> Search<'_, M> {
     /// Returns the only way from `start` to the goal. `None` if there is no
     /// way, or if there may be several.
     fn only_way(&self, start: u64) -> Option<Vec<TailCall>> {
-        let leading = self.leading_to_goal();
+        let leading = self.may_lead_to_goal();
         let mut way = Vec::new();
         let mut function = start;
         while function != self.goal {
@@ -188,11 +192,16 @@ impl<M: Memory> Search<'_, M> {
         Some(way)
     }
 
-    /// Returns the goal and the functions from which jumps lead there.
-    fn leading_to_goal(&self) -> HashSet<u64> {
-        let mut leading = HashSet::from([self.goal]);
+    /// Returns the goal and the functions from which jumps lead there, or may
+    /// do so because the code behind a jump is not known.
+    fn may_lead_to_goal(&self) -> HashSet<u64> {
+        let targets = self.functions.values().flat_map(|function| &function.exits).map(|exit| exit.to);
+        let mut leading: HashSet<_> = targets.filter(|to| !self.functions.contains_key(to)).collect();
+        leading.insert(self.goal);
         loop {
-            let leads = |function: &Function| function.exits.iter().any(|exit| leading.contains(&exit.to));
+            let leads = |function: &Function| {
+                function.has_unknown_exit || function.exits.iter().any(|exit| leading.contains(&exit.to))
+            };
             let more: Vec<_> = self
                 .functions
                 .iter()

@@ -158,6 +158,33 @@ fn a_jump_to_an_unknown_address_may_lead_anywhere() {
 }
 
 #[test]
+fn a_second_way_that_was_not_searched_is_not_certain() {
+    let both = &[&[0x74_u8, 5] as &[u8], &jump(CALLED + 2, ON_STACK), &jump(CALLED + 7, OTHER)];
+    let program = || Program::new().function(CALLED, both);
+    let certain = program().function(OTHER, &[&jump(OTHER, THIRD)]).function(THIRD, &[&[0xC3]]);
+    assert_eq!(certain.tail_calls(), [call(CALLED, &[CALLED + 2])]);
+    let too_long = vec![0x90; (256 << 10) + 1];
+    for (why, code) in [
+        ("its code cannot be decoded", &[0x06][..]),
+        ("it jumps to an unknown address", &[0xFF, 0xE0]),
+        ("it is too long", &too_long),
+    ] {
+        assert_eq!(program().function(OTHER, &[code]).tail_calls(), [], "{why}");
+        let behind = program().function(OTHER, &[&jump(OTHER, THIRD)]).function(THIRD, &[code]);
+        assert_eq!(behind.tail_calls(), [], "{why}");
+    }
+    assert_eq!(program().tail_calls(), [], "no function is known there");
+    let to_missing_slot = program().function(OTHER, &[&jump_through(OTHER, SLOT)]);
+    assert_eq!(to_missing_slot.tail_calls(), []);
+    let function = |n: u64| 0x1_0000 + 0x100 * n;
+    let chain = (0..8).fold(program().function(OTHER, &[&jump(OTHER, function(0))]), |program, n| {
+        let to = if n == 7 { ON_STACK } else { function(n + 1) };
+        program.function(function(n), &[&jump(function(n), to)])
+    });
+    assert_eq!(chain.tail_calls(), [], "the other way is too deep");
+}
+
+#[test]
 fn functions_that_jump_in_a_circle_end_the_search() {
     let program = Program::new()
         .function(CALLED, &[&jump(CALLED, OTHER)])
