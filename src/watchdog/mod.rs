@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 use crate::capture::signal_choice::{self, SignalChange};
 use crate::evidence::Message;
 use crate::os;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, SendingEnd};
 use crate::owned_thread::OwnedThread;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::{DropReason, SelfMetrics};
@@ -91,14 +91,14 @@ impl Watchdog {
     pub(crate) fn start(
         recorder: Arc<Recorder>,
         self_metrics: Arc<SelfMetrics>,
-        outbox: Arc<Outbox>,
+        outbox: SendingEnd,
         config: WatchdogConfig,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let unwinder = Unwinder::new();
         let thread = OwnedThread::spawn("loopscope-watch", move || {
-            WatchdogLoop::new(&recorder, &self_metrics, &outbox, config, unwinder).run(&stopped);
+            WatchdogLoop::new(&recorder, &self_metrics, &outbox.0, config, unwinder).run(&stopped);
         })?;
         Ok(Self { stop, thread })
     }
@@ -220,7 +220,6 @@ impl<'r> WatchdogLoop<'r> {
         }
         // Report what has ended since the last pass.
         self.sample_workers();
-        self.outbox.close();
     }
 
     /// Returns the time to sleep until the next pass.
