@@ -9,6 +9,7 @@ use std::thread;
 
 use tokio::runtime::Id;
 
+use crate::fork;
 use crate::lock::Lock;
 use crate::per_process::PerProcess;
 use crate::record::poll_stack::{PollStack, Poller};
@@ -233,6 +234,7 @@ static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 /// Sets the recorder for threads that belong to no scope.
 pub(crate) fn set_default(recorder: &Arc<Recorder>) {
+    fork::note_start();
     *DEFAULT.get().lock() = Arc::downgrade(recorder);
     GENERATION.fetch_add(1, Release);
 }
