@@ -156,8 +156,6 @@ impl TimeSplitter {
         self.last = Some((now, age));
     }
 
-    /// Adds a gap between the last sample and `now`. If the thread waited for a
-    /// CPU too, it did so in the gap: a quota throttles all threads at once.
     /// Returns the time that may be the poll's own, although it is not proven:
     /// the waits for a CPU that may be from before the poll, of a thread that
     /// waits for something else now. Its stack is captured in time if the end
@@ -166,6 +164,8 @@ impl TimeSplitter {
         if now.waits_for_no_thread() { self.first_run_queue } else { 0 }
     }
 
+    /// Adds a gap between the last sample and `now`. If the thread waited for a
+    /// CPU too, it did so in the gap: a quota throttles all threads at once.
     fn add_gap(&mut self, now: &ThreadTimes, gap_nanos: u64) {
         let last = self.last.map(|(last, _)| last);
         if !last.is_some_and(|last| last.waits_for_no_thread()) {
