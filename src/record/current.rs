@@ -198,7 +198,8 @@ pub(crate) fn set_thread_scope(recorder: &Arc<Recorder>) {
     if !recorder.is_live() {
         return;
     }
-    let runtime = recorder.runtimes.add_current_thread(true).map(|(_, runtime)| runtime);
+    let runtime =
+        recorder.runtimes.add_current_thread(true, |id| recorder.has_hooks(id)).map(|(_, runtime)| runtime);
     let scope = ThreadScope { recorder: Arc::downgrade(recorder), runtime };
     // The previous value is dropped only after the borrow has ended.
     let previous = THREAD_SCOPE.try_with(|cell| cell.replace(Some(scope)));
@@ -234,7 +235,8 @@ pub(crate) fn recorder() -> Option<Arc<Recorder>> {
 #[cold]
 fn new_poll_stack(recorder: &Arc<Recorder>) -> PollStack {
     let index = tokio::runtime::worker_index();
-    let (runtime_label, runtime) = recorder.runtimes.add_current_thread(index.is_some()).unzip();
+    let added = recorder.runtimes.add_current_thread(index.is_some(), |id| recorder.has_hooks(id));
+    let (runtime_label, runtime) = added.unzip();
     let label = WorkerLabel {
         runtime: runtime_label.unwrap_or_default(),
         worker: match index {
