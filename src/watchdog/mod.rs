@@ -264,6 +264,7 @@ impl<'r> WatchdogLoop<'r> {
             process_clock: &mut self.process_clock,
             pass: self.passes,
             workers: self.monitors.len(),
+            position: 0,
         };
         self.monitors.retain_mut(|monitor| {
             let has_ended = monitor.has_ended();
@@ -271,6 +272,7 @@ impl<'r> WatchdogLoop<'r> {
             if has_ended {
                 monitor.end(&mut context);
             }
+            context.position += 1;
             !has_ended
         });
         #[cfg(stack_capture)]

@@ -160,7 +160,7 @@ impl WorkerMonitor {
     /// reading: the next poll may be long, and may be sampled late.
     fn read_times_if_due(&mut self, context: &MonitorContext<'_>) {
         let seq = self.worker.slot.seq().load(Relaxed);
-        if context.is_reading_due(self.index) && std::mem::replace(&mut self.seq_at_reading, seq) != seq {
+        if context.is_reading_due() && std::mem::replace(&mut self.seq_at_reading, seq) != seq {
             let times = self.read_times(context);
             if let (Some(tracked), Some(times)) = (&mut self.tracked, times) {
                 let age = context.process_clock.elapsed(tracked.poll.start, times.at);

@@ -98,6 +98,7 @@ impl HangFixture {
             process_clock: &mut self.process_clock,
             pass: 0,
             workers: 1,
+            position: 0,
         };
         f(&mut self.monitor, &mut context);
     }
