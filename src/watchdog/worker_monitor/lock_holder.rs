@@ -52,9 +52,7 @@ impl WorkerMonitor {
         tracked.has_holder = holders.is_single() || is_held_by_none;
         // The next pass reports the stall again: its holder can be described
         // only while the holder's own stall is in progress.
-        if tracked.has_holder {
-            tracked.reported_milestone = None;
-        }
+        tracked.is_report_due |= tracked.has_holder;
         let calls = tracked.captures.iter_mut().filter_map(|capture| capture.call.as_mut());
         for call in calls.filter(|call| call.lock == Some(lock)) {
             call.holders = Some(holders.clone());

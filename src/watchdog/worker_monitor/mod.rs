@@ -278,10 +278,12 @@ impl WorkerMonitor {
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
         let is_stall = times.own() >= context.recorder.threshold_nanos;
         let is_unreported = |tracked: &mut TrackedPoll| {
-            is_stall && !tracked.captures.is_empty() && tracked.reported_milestone != Some(milestone)
+            let is_due = tracked.is_report_due || tracked.reported_milestone != Some(milestone);
+            is_stall && !tracked.captures.is_empty() && is_due
         };
         if let Some(mut tracked) = self.tracked.take_if(is_unreported) {
             tracked.reported_milestone = Some(milestone);
+            tracked.is_report_due = false;
             tracked.told_nanos = times.own();
             self.report(&tracked, phase, age_nanos, times, context);
             self.tracked = Some(tracked);
