@@ -324,15 +324,9 @@ impl<'r> WatchdogLoop<'r> {
         locks.sort_unstable();
         locks.dedup();
         let in_polls: Vec<_> = self.monitors.iter().filter_map(WorkerMonitor::polling_thread).collect();
-        let found = self.lock_search.search(&locks, &in_polls, &mut self.unwinder);
-        for (lock, mut holders) in locks.into_iter().zip(found) {
-            for monitor in &mut self.monitors {
-                match monitor.seems_to_hold(lock) {
-                    Some(true) => holders.workers.push(monitor.number()),
-                    Some(false) => {}
-                    None => holders.has_read_all = false,
-                }
-            }
+        let mut found = self.lock_search.search(&locks, &in_polls, &mut self.unwinder);
+        self.lock_search.add_workers(&locks, &mut self.monitors, &mut found);
+        for (lock, holders) in locks.into_iter().zip(found) {
             for (waiter, _) in waiters.iter().filter(|(_, awaited)| *awaited == lock) {
                 self.monitors[*waiter].set_holders(lock, &holders);
             }
