@@ -9,9 +9,13 @@
 
 use std::process;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 static GENERATION: AtomicU32 = AtomicU32::new(1);
+
+/// The [`ProcessIdentity`] in which the last scope has started, as one number;
+/// zero before the first.
+static LAST_START: AtomicU64 = AtomicU64::new(0);
 
 /// How many threads write a report now, and so may hold locks of a subscriber
 /// or of stderr. In a child, the number from the moment of the `fork` remains.
@@ -61,6 +65,21 @@ impl ProcessIdentity {
     pub(crate) fn is_current(self) -> bool {
         self == Self::current()
     }
+
+    fn as_u64(self) -> u64 {
+        u64::from(self.id) << 32 | u64::from(self.generation)
+    }
+}
+
+/// Notes that a scope has started in this process.
+pub(crate) fn note_start() {
+    LAST_START.store(ProcessIdentity::current().as_u64(), Relaxed);
+}
+
+/// Returns whether a scope has started in this process, not only in the one
+/// from which it was forked. It makes a system call.
+pub(crate) fn has_started_scope() -> bool {
+    LAST_START.load(Relaxed) == ProcessIdentity::current().as_u64()
 }
 
 /// Marks the calling thread as one that writes a report, until it is dropped.
@@ -80,25 +99,25 @@ impl Drop for WritingReport {
     }
 }
 
-/// Warns in a forked child. It takes no lock that a thread of loopscope held at
-/// the `fork`.
-pub(crate) fn warn_in_child(text: &str, is_printed: bool) {
-    if is_printed {
-        write_to_stderr(&format!("loopscope: {text}\n"));
-    }
+/// Emits a warning in a forked child, unless a thread of loopscope held a lock
+/// of the subscriber at the `fork`. A thread of the application may hold it
+/// too, so only a call of the application does this, never a hook.
+pub(crate) fn warn_in_child(text: &str) {
     if WRITERS.load(Relaxed) == 0 {
         tracing::warn!(target: "loopscope", "{text}");
     }
 }
 
+/// Prints a line in a forked child. It takes no lock, because a thread that
+/// does not exist in the child may hold it.
 #[cfg(unix)]
-fn write_to_stderr(text: &str) {
+pub(crate) fn print_in_child(text: &str) {
     // SAFETY: the call reads `text` and no more. An error of stderr cannot be
     // reported anywhere.
     unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
 }
 
 #[cfg(not(unix))]
-fn write_to_stderr(text: &str) {
+pub(crate) fn print_in_child(text: &str) {
     eprint!("{text}");
 }

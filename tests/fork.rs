@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use common::{compute, eventually, runtime, scope};
 use loopscope::{Evidence, Named, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 /// What the child's warning contains.
 const WARNING: &str = "this process was forked after its scope had started";
@@ -30,6 +31,7 @@ scenarios! {
     a_child_starts_a_scope_of_its_own runs second_scope_in_child;
     a_child_executes_a_program runs exec_in_child;
     a_callback_can_fork_and_return runs fork_in_callback;
+    a_hook_in_a_child_calls_no_subscriber runs subscriber_locked_at_the_fork;
     locks_that_were_held_at_the_fork_do_not_stop_the_child runs many_forks_under_load;
 }
 
@@ -42,9 +44,11 @@ fn a_child_that_uses_the_scope_warns_once() {
 }
 
 #[test]
-fn a_child_says_nothing_of_a_scope_that_has_ended_before() {
-    let text = common::run_scenario("ended_before_fork");
-    assert!(!text.contains(WARNING), "{text}");
+fn a_child_says_nothing_of_a_scope_that_has_ended_or_that_its_own_replaces() {
+    for scenario in ["ended_before_fork", "own_scope_replaces_the_parents"] {
+        let text = common::run_scenario(scenario);
+        assert!(!text.contains(WARNING), "{scenario}: {text}");
+    }
 }
 
 /// Forks, runs `child` in the child process, and waits for its end.
@@ -302,4 +306,54 @@ fn ended_before_fork() {
     let runtime = current_thread_runtime(&scope);
     drop(scope);
     in_child(|| runtime.block_on(async { tokio::spawn(async {}).await.unwrap() }));
+}
+
+/// The thread has poll stacks of both scopes.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn own_scope_replaces_the_parents() {
+    let parents = printing_scope();
+    let runtime = current_thread_runtime(&parents);
+    runtime.block_on(async { tokio::spawn(async {}).await.unwrap() });
+    in_child(|| {
+        let own = printing_scope();
+        use_own_scope(&own);
+        runtime.block_on(async { tokio::spawn(async {}).await.unwrap() });
+        drop(own);
+        drop(parents);
+    });
+}
+
+/// Takes a lock for each event, as a subscriber with a writer does.
+struct LockingLayer;
+
+static SUBSCRIBER_LOCK: Mutex<u32> = Mutex::new(0);
+
+impl<S: tracing::Subscriber> Layer<S> for LockingLayer {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "loopscope" {
+            *SUBSCRIBER_LOCK.lock().unwrap() += 1;
+        }
+    }
+}
+
+/// A thread of the application is in the subscriber at the moment of the fork.
+/// Then only a call of the application may emit the warning.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn subscriber_locked_at_the_fork() {
+    let subscriber = tracing_subscriber::registry().with(LockingLayer);
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let scope = printing_scope();
+    let runtime = current_thread_runtime(&scope);
+    let polls = || runtime.block_on(async { tokio::spawn(async {}).await.unwrap() });
+    polls();
+    let locked = SUBSCRIBER_LOCK.lock().unwrap();
+    in_child(|| {
+        polls();
+        assert_eq!(*locked, 0);
+        drop(locked);
+        assert!(scope.findings().findings.is_empty());
+        assert_eq!(*SUBSCRIBER_LOCK.lock().unwrap(), 1, "one event");
+    });
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{STALL, eventually, runtime, scope, spin};
 use loopscope::{KindSnapshot, Named, Scope, Snapshot, Terminal, WorkerSnapshot};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 #[cfg(tokio_unstable)]
 use tokio::task::JoinHandle;
 use tokio::task::LocalSet;
@@ -170,6 +170,25 @@ fn runtimes_at_the_same_time_are_recorded_separately() {
     let mut names: Vec<_> = scope.snapshot().runtimes.into_iter().map(|runtime| runtime.name).collect();
     names.sort();
     assert_eq!(names, ["api", "api#2", "tokio"]);
+}
+
+#[test]
+fn runtimes_that_one_thread_drives_in_turn_have_different_labels() {
+    let scope = scope();
+    let build = || scope.watch(&mut Builder::new_current_thread()).build().unwrap();
+    let polls = |runtime: &Runtime| runtime.block_on(async { tokio::spawn(three_polls()).await.unwrap() });
+    let runtimes = [build(), build()];
+    for runtime in runtimes.iter().chain(&runtimes) {
+        polls(runtime);
+    }
+    let mut labels: Vec<_> = scope.snapshot().workers.into_iter().map(|worker| worker.runtime).collect();
+    labels.sort();
+    assert_eq!(labels, ["tokio", "tokio#2"]);
+    drop(runtimes);
+    (0..10).for_each(|_| polls(&build()));
+    let mut labels: Vec<_> = scope.snapshot().workers.into_iter().map(|worker| worker.runtime).collect();
+    labels.sort();
+    assert_eq!(labels, ["tokio", "tokio#2"], "the label of a runtime that has ended is free");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod pending;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::evidence::Message;
@@ -56,7 +57,7 @@ impl Outbox {
     }
 
     /// Closes the queue. Messages that are in it can still be received.
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         self.state.lock().is_closed = true;
         self.arrived.notify_all();
         self.advanced.notify_all();
@@ -156,6 +157,17 @@ impl Outbox {
             }
             state = self.advanced.wait_until(state, deadline);
         }
+    }
+}
+
+/// The watchdog's end of the queue. Closes the queue when it is dropped: by a
+/// panic too, and if the watchdog's thread cannot be started.
+#[derive(Debug)]
+pub(crate) struct SendingEnd(pub(crate) Arc<Outbox>);
+
+impl Drop for SendingEnd {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

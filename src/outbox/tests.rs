@@ -304,3 +304,16 @@ fn a_flush_gives_up_at_its_timeout() {
     outbox.close();
     assert!(!outbox.flush(Duration::MAX, || ()), "the watchdog has ended");
 }
+
+#[test]
+fn the_queue_is_closed_if_the_watchdog_does_not_start_or_panics() {
+    let watchdogs: [fn(SendingEnd); 2] = [drop, |_end| panic!("a panic of the watchdog")];
+    for watchdog in watchdogs {
+        let outbox = Arc::<Outbox>::default();
+        let end = SendingEnd(Arc::clone(&outbox));
+        let thread = thread::spawn(move || watchdog(end));
+        assert!(!outbox.flush(Duration::MAX, || ()), "nothing handles the messages");
+        assert!(outbox.receive().is_none());
+        let _ = thread.join();
+    }
+}

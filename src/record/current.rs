@@ -9,6 +9,7 @@ use std::thread;
 
 use tokio::runtime::Id;
 
+use crate::fork;
 use crate::lock::Lock;
 use crate::per_process::PerProcess;
 use crate::record::poll_stack::{PollStack, Poller};
@@ -57,7 +58,9 @@ impl PollStacks {
     /// call.
     #[cold]
     fn select(&self, recorder: &Arc<Recorder>, poller: Poller) {
-        let known = self.position(|polls| polls.serves(recorder, poller));
+        // Polls of this scope nest in the one in progress.
+        let in_poll = self.position(|polls| polls.recorder.id == recorder.id && polls.is_in_poll());
+        let known = in_poll.or_else(|| self.position(|polls| polls.serves(recorder, poller)));
         let runtime = match known {
             Some(index) => self.stacks.borrow()[index].worker.runtime_id(),
             None => runtimes::current_id(),
@@ -99,9 +102,20 @@ impl PollStacks {
         stacks.len() - 1
     }
 
+    /// Removes stacks. The current one remains the same, unless it is removed.
     #[must_use]
-    fn remove(&self, is_removed: impl FnMut(&mut PollStack) -> bool) -> Vec<PollStack> {
-        self.current.set(0);
+    fn remove(&self, mut is_removed: impl FnMut(&mut PollStack) -> bool) -> Vec<PollStack> {
+        let current = self.current.replace(0);
+        let (mut index, mut kept) = (0, 0);
+        let is_removed = |polls: &mut PollStack| {
+            let is_removed = is_removed(polls);
+            if index == current && !is_removed {
+                self.current.set(kept);
+            }
+            index += 1;
+            kept += usize::from(!is_removed);
+            is_removed
+        };
         self.stacks.borrow_mut().extract_if(.., is_removed).collect()
     }
 }
@@ -130,27 +144,33 @@ pub(crate) fn with_poll_stack<R>(
 }
 
 /// Runs `f` with a poll stack of the thread for `recorder` if there is one: the
-/// one in use.
+/// one that is in a poll, else the one that was used last.
 #[inline]
 pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
     POLL_STACKS
         .try_with(|table| {
             let stacks = table.stacks.borrow();
-            match stacks.get(table.current.get()) {
-                Some(polls) if polls.recorder.id == recorder.id => Some(f(polls)),
-                _ => stack_of_other_scope(&stacks, recorder).map(f),
+            let current = stacks.get(table.current.get()).filter(|polls| polls.recorder.id == recorder.id);
+            match current {
+                Some(polls) if polls.is_in_poll() => Some(f(polls)),
+                _ => other_stack(&stacks, current, recorder).map(f),
             }
         })
         .ok()
         .flatten()
 }
 
-/// Returns the poll stack for `recorder`. Another scope used its own last.
+/// Returns the poll stack for `recorder` that is in a poll, else the newest
+/// one. The current one is not in a poll, or belongs to another scope.
 #[cold]
-fn stack_of_other_scope<'s>(stacks: &'s [PollStack], recorder: &Recorder) -> Option<&'s PollStack> {
+fn other_stack<'s>(
+    stacks: &'s [PollStack],
+    current: Option<&'s PollStack>,
+    recorder: &Recorder,
+) -> Option<&'s PollStack> {
     let of_recorder = |polls: &&PollStack| polls.recorder.id == recorder.id;
     let in_poll = stacks.iter().filter(of_recorder).find(|polls| polls.is_in_poll());
-    in_poll.or_else(|| stacks.iter().rfind(of_recorder))
+    in_poll.or(current).or_else(|| stacks.iter().rfind(of_recorder))
 }
 
 /// Drops the thread's poll stacks for `recorder` if other threads have taken
@@ -178,7 +198,8 @@ pub(crate) fn set_thread_scope(recorder: &Arc<Recorder>) {
     if !recorder.is_live() {
         return;
     }
-    let runtime = recorder.runtimes.add_current_thread(true).map(|(_, runtime)| runtime);
+    let runtime =
+        recorder.runtimes.add_current_thread(true, |id| recorder.has_hooks(id)).map(|(_, runtime)| runtime);
     let scope = ThreadScope { recorder: Arc::downgrade(recorder), runtime };
     // The previous value is dropped only after the borrow has ended.
     let previous = THREAD_SCOPE.try_with(|cell| cell.replace(Some(scope)));
@@ -214,7 +235,8 @@ pub(crate) fn recorder() -> Option<Arc<Recorder>> {
 #[cold]
 fn new_poll_stack(recorder: &Arc<Recorder>) -> PollStack {
     let index = tokio::runtime::worker_index();
-    let (runtime_label, runtime) = recorder.runtimes.add_current_thread(index.is_some()).unzip();
+    let added = recorder.runtimes.add_current_thread(index.is_some(), |id| recorder.has_hooks(id));
+    let (runtime_label, runtime) = added.unzip();
     let label = WorkerLabel {
         runtime: runtime_label.unwrap_or_default(),
         worker: match index {
@@ -233,6 +255,7 @@ static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 /// Sets the recorder for threads that belong to no scope.
 pub(crate) fn set_default(recorder: &Arc<Recorder>) {
+    fork::note_start();
     *DEFAULT.get().lock() = Arc::downgrade(recorder);
     GENERATION.fetch_add(1, Release);
 }
@@ -245,4 +268,42 @@ pub(crate) fn default_generation() -> u64 {
 #[cold]
 fn default_recorder() -> Option<Arc<Recorder>> {
     DEFAULT.get().lock().upgrade().filter(|recorder| recorder.is_live())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::record::kinds::KindId;
+    use crate::record::poll_stack::PollSource;
+
+    #[test]
+    fn a_poll_ends_on_its_own_stack_after_others_were_removed() {
+        let recorder = Arc::new(Recorder::new(Duration::from_secs(60)));
+        let stack = |worker: &str| {
+            let label = WorkerLabel { runtime: String::new(), worker: worker.to_owned() };
+            PollStack::new(Arc::clone(&recorder), recorder.register(label, None, false))
+        };
+        let has_label = |polls: &PollStack, label: &str| polls.worker.label.worker == label;
+        let used = || with_existing_poll_stack(&recorder, |polls| polls.worker.label.worker.clone());
+        POLL_STACKS.with(|table| {
+            ["a", "b", "c"].into_iter().for_each(|label| _ = table.add(stack(label)));
+            table.stacks.borrow()[1].begin(recorder.clock.ticks(), 1, KindId::OTHER, PollSource::Future);
+            table.current.set(2);
+            assert_eq!(used().as_deref(), Some("b"), "the current one is not in a poll");
+            table.current.set(1);
+            drop(table.remove(|polls| has_label(polls, "a")));
+            assert_eq!(table.current.get(), 0);
+            drop(table.remove(|polls| has_label(polls, "c")));
+            assert_eq!((table.current.get(), used().as_deref()), (0, Some("b")));
+            let ended = with_existing_poll_stack(&recorder, |polls| polls.end(PollSource::Future));
+            assert!(ended.flatten().is_some());
+            table.add(stack("d"));
+            table.current.set(1);
+            assert_eq!(used().as_deref(), Some("d"), "none is in a poll");
+            drop(table.remove(|polls| has_label(polls, "b")));
+            assert_eq!((table.current.get(), used().as_deref()), (0, Some("d")));
+        });
+    }
 }

@@ -5,6 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use crate::fork::{self, ProcessIdentity};
 
+/// What a forked child that uses the scope prints, once.
+const WARNING_LINE: &str = "loopscope: this process was forked after its scope had started, so loopscope does not watch \
+                            it; start the scope after the fork\n";
+
 /// The value of `live_in` after the scope has ended.
 const ENDED: u32 = 0;
 
@@ -16,7 +20,8 @@ pub(crate) struct Liveness {
     /// The generation of the process, or [`ENDED`].
     live_in: AtomicU32,
     process: ProcessIdentity,
-    has_warned: AtomicBool,
+    has_printed: AtomicBool,
+    has_emitted: AtomicBool,
     /// Whether the warning is also printed to stderr.
     pub(crate) is_printed: bool,
 }
@@ -28,7 +33,8 @@ impl Liveness {
         Self {
             live_in: AtomicU32::new(fork::generation()),
             process,
-            has_warned: AtomicBool::new(false),
+            has_printed: AtomicBool::new(false),
+            has_emitted: AtomicBool::new(false),
             is_printed: false,
         }
     }
@@ -37,15 +43,17 @@ impl Liveness {
         self.live_in.store(ENDED, Relaxed);
     }
 
+    /// Returns whether the scope records in this process. Hooks may call it: in
+    /// a forked child it only prints a warning.
     #[inline]
     pub(crate) fn is_live(&self) -> bool {
-        self.live_in.load(Relaxed) == fork::generation() || self.warn_if_forked()
+        self.live_in.load(Relaxed) == fork::generation() || self.print_if_forked()
     }
 
-    /// Warns in a forked child. Returns `false`.
+    /// Returns `false`, and prints the warning in a forked child.
     #[cold]
-    fn warn_if_forked(&self) -> bool {
-        self.warn();
+    fn print_if_forked(&self) -> bool {
+        self.print_warning();
         false
     }
 
@@ -55,13 +63,26 @@ impl Liveness {
         !self.process.is_current()
     }
 
-    /// Says once that the scope does not watch this process, unless the scope
-    /// has ended before.
+    /// Warns in a forked child, by an event too. Only calls of the application
+    /// may call it: the subscriber may take locks.
     pub(crate) fn warn(&self) {
-        if self.live_in.load(Relaxed) != ENDED && !self.has_warned.swap(true, Relaxed) {
-            let text = "this process was forked after its scope had started, so loopscope does not watch it; start the \
-                        scope after the fork";
-            fork::warn_in_child(text, self.is_printed);
+        self.print_warning();
+        if self.is_warning_due(&self.has_emitted) {
+            let text = WARNING_LINE.trim_start_matches("loopscope: ").trim_end();
+            fork::warn_in_child(text);
         }
+    }
+
+    fn print_warning(&self) {
+        if self.is_warning_due(&self.has_printed) && self.is_printed {
+            fork::print_in_child(WARNING_LINE);
+        }
+    }
+
+    /// Returns once whether to say that the scope does not watch this process:
+    /// not if the scope has ended before, or if another one watches it.
+    fn is_warning_due(&self, is_done: &AtomicBool) -> bool {
+        let has_ended = self.live_in.load(Relaxed) == ENDED;
+        !has_ended && !is_done.swap(true, Relaxed) && !fork::has_started_scope()
     }
 }

@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
+use tokio::runtime::Id;
+
 use crate::lock::Lock;
 use crate::os;
 use crate::record::blocking_calls::BlockingCalls;
@@ -114,6 +116,11 @@ impl Recorder {
     pub(crate) fn hook_statuses(&self) -> Vec<Arc<HookStatus>> {
         let all = self.hook_statuses.lock();
         all.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Returns whether the hooks of this runtime still exist.
+    pub(crate) fn has_hooks(&self, runtime: Id) -> bool {
+        self.hook_statuses().iter().any(|hook_status| hook_status.runtime() == Some(runtime))
     }
 
     /// Returns a record for the calling thread. A runtime has one thread for

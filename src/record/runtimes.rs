@@ -69,7 +69,13 @@ struct KnownRuntime {
 impl Runtimes {
     /// Adds the calling thread to its runtime. Returns the runtime's label and
     /// how the thread belongs to it, or `None` outside of a runtime.
-    pub(crate) fn add_current_thread(&self, is_worker: bool) -> Option<(String, ThreadRuntime)> {
+    /// `has_hooks` returns whether the hooks of a runtime still exist: then the
+    /// runtime may still be used, although no thread is in it.
+    pub(crate) fn add_current_thread(
+        &self,
+        is_worker: bool,
+        has_hooks: impl Fn(Id) -> bool,
+    ) -> Option<(String, ThreadRuntime)> {
         let handle = Handle::try_current().ok()?;
         let id = handle.id();
         let membership = match handle.runtime_flavor() {
@@ -82,7 +88,7 @@ impl Runtimes {
         let index = match runtimes.iter().position(|known| known.id == id) {
             Some(index) => Some(index),
             None if is_counted => {
-                let label = free_label(&runtimes, handle.name().unwrap_or(UNNAMED_RUNTIME));
+                let label = free_label(&runtimes, handle.name().unwrap_or(UNNAMED_RUNTIME), &has_hooks);
                 runtimes.push(KnownRuntime { id, label, handle: None, threads_inside: 0, threads: 0 });
                 Some(runtimes.len() - 1)
             }
@@ -90,7 +96,10 @@ impl Runtimes {
         };
         let runtime = ThreadRuntime { id, membership, is_inside: AtomicBool::new(is_counted) };
         let Some(index) = index else {
-            return Some((free_label(&runtimes, handle.name().unwrap_or(UNNAMED_RUNTIME)), runtime));
+            return Some((
+                free_label(&runtimes, handle.name().unwrap_or(UNNAMED_RUNTIME), &has_hooks),
+                runtime,
+            ));
         };
         let known = &mut runtimes[index];
         if is_counted {
@@ -210,9 +219,10 @@ pub(crate) fn current_id() -> Option<Id> {
     Handle::try_current().ok().map(|handle| handle.id())
 }
 
-/// Returns the name or, if a live runtime has it, the name with a number.
-fn free_label(runtimes: &[KnownRuntime], name: &str) -> String {
-    let is_live = |known: &&KnownRuntime| known.handle.is_some();
+/// Returns the name or, if a runtime that may be live has it, the name with a
+/// number.
+fn free_label(runtimes: &[KnownRuntime], name: &str, has_hooks: impl Fn(Id) -> bool) -> String {
+    let is_live = |known: &&KnownRuntime| known.handle.is_some() || has_hooks(known.id);
     let is_free = |label: &String| runtimes.iter().filter(is_live).all(|known| known.label != *label);
     let numbered = (2..).map(|n| format!("{name}#{n}"));
     std::iter::once(name.to_owned()).chain(numbered).find(is_free).unwrap_or_default()

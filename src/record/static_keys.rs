@@ -53,7 +53,9 @@ pub(crate) struct StaticKeys {
 }
 
 impl StaticKeys {
+    /// The number of entries must be a power of two.
     pub(crate) fn with_capacity(entries: usize) -> Self {
+        debug_assert!(entries.is_power_of_two());
         Self { entries: ZeroedSlice::new(entries), used: AtomicUsize::new(0) }
     }
 
@@ -97,7 +99,9 @@ impl StaticKeys {
         // are used.
         let hash = (key.address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
         let entries = &*self.entries;
-        (0..entries.len()).map(move |step| &entries[(hash as usize + step) % entries.len()])
+        // A division would take longer than the rest of the look-up.
+        let mask = entries.len().wrapping_sub(1);
+        (0..entries.len()).map(move |step| &entries[(hash as usize + step) & mask])
     }
 }
 

@@ -11,6 +11,7 @@ use crate::export::http;
 #[cfg(feature = "telemetry")]
 use crate::export::source::Source;
 use crate::finding::Finding;
+use crate::outbox::SendingEnd;
 use crate::record::current;
 use crate::report::thread::{OnFinding, Reporter};
 use crate::scope::Scope;
@@ -225,7 +226,7 @@ impl Scope {
         )
         .map_err(failed("loopscope-report"))?;
         let (recorder, self_metrics) = (Arc::clone(&state.recorder), Arc::clone(&state.self_metrics));
-        let outbox = Arc::clone(&state.outbox);
+        let outbox = SendingEnd(Arc::clone(&state.outbox));
         let watchdog = Watchdog::start(recorder, self_metrics, outbox, WatchdogConfig::from(&settings))
             .map_err(failed("loopscope-watch"))?;
         current::set_default(&state.recorder);

@@ -84,7 +84,7 @@ impl Scope {
     /// `on_thread_unpark`, and with `tokio_unstable` also `on_task_spawn`,
     /// `on_before_task_poll`, `on_after_task_poll` and `on_task_terminate`.
     pub fn watch<'b>(&self, builder: &'b mut tokio::runtime::Builder) -> &'b mut tokio::runtime::Builder {
-        if self.state.recorder.is_live() {
+        if self.is_live() {
             install::install(builder, &self.state.recorder, Hooks::new());
         }
         builder
@@ -102,6 +102,15 @@ impl Scope {
         builder
     }
 
+    /// Returns whether the scope records. Warns in a forked child.
+    fn is_live(&self) -> bool {
+        let is_live = self.state.recorder.is_live();
+        if !is_live {
+            self.state.recorder.liveness.warn();
+        }
+        is_live
+    }
+
     /// Runs a root future as [`Runtime::block_on`] does, and records it as the
     /// kind `main`. Tokio calls no hook for the root future.
     ///
@@ -110,7 +119,7 @@ impl Scope {
     /// Panics if the future panics or if called within a runtime, as
     /// `Runtime::block_on` does.
     pub fn block_on<F: Future>(&self, runtime: &Runtime, future: F) -> F::Output {
-        if !self.state.recorder.is_live() {
+        if !self.is_live() {
             return runtime.block_on(future);
         }
         runtime.block_on(NamedFuture::in_recorder(future, "main", Arc::clone(&self.state.recorder)))

@@ -215,12 +215,14 @@ impl Inspector {
         })
     }
 
-    /// Returns whether the thread seems to hold a lock; `None` if its stack
-    /// cannot be read.
-    pub(crate) fn seems_to_hold(&self, lock: u64) -> Option<bool> {
+    /// Returns which of these locks the thread seems to hold; `None` if its
+    /// stack cannot be read.
+    pub(crate) fn seems_to_hold(&self, locks: &[u64]) -> Option<Vec<bool>> {
         let ThreadActivity::InSyscall(call) = self.proc_reader.activity() else { return None };
         let stack = passive::copy(self.thread, call.sp, call.pc)?;
-        Some(!lock_search::is_waiting_for(&call, lock) && lock_search::has_on_stack(&stack, lock))
+        let is_held =
+            |lock| !lock_search::is_waiting_for(&call, lock) && lock_search::has_on_stack(&stack, lock);
+        Some(locks.iter().map(|lock| is_held(*lock)).collect())
     }
 
     pub(crate) fn has_open_request(&self) -> bool {

@@ -13,10 +13,12 @@ use crate::os::{self, ThreadInfo};
 use crate::watchdog::procfs;
 use crate::watchdog::sample::{InSyscall, ThreadActivity};
 use crate::watchdog::stack_capture;
+use crate::watchdog::worker_monitor::WorkerMonitor;
 
 /// The maximum number of threads that one search reads. Each takes some 20 µs.
 const MAX_THREADS: usize = 512;
-/// The maximum duration of one search, in which the watchdog does nothing else.
+/// The maximum duration of one search of the workers or of the other threads,
+/// in which the watchdog does nothing else.
 const MAX_SEARCH_TIME: Duration = Duration::from_millis(5);
 /// The watchdog spends at most one part in this many of its time on searches.
 const TIME_BETWEEN_SEARCHES: u32 = 50;
@@ -72,6 +74,37 @@ impl LockSearch {
         self.due_at = now + (now - begin) * TIME_BETWEEN_SEARCHES;
         all
     }
+
+    /// Adds the workers in polls to the holders of each lock that they seem to
+    /// hold. Belongs to the search that has just been made.
+    pub(super) fn add_workers(
+        &mut self,
+        locks: &[u64],
+        monitors: &mut [WorkerMonitor],
+        all: &mut [LockHolders],
+    ) {
+        let begin = Instant::now();
+        for monitor in monitors.iter_mut().filter(|monitor| monitor.polling_thread().is_some()) {
+            if begin.elapsed() > MAX_SEARCH_TIME {
+                give_up(all);
+                break;
+            }
+            let Some(held) = monitor.seems_to_hold(locks) else {
+                all.iter_mut().for_each(|holders| holders.has_read_all = false);
+                continue;
+            };
+            for (holders, _) in all.iter_mut().zip(held).filter(|(_, is_held)| *is_held) {
+                holders.workers.push(monitor.number());
+            }
+        }
+        self.due_at += begin.elapsed() * (TIME_BETWEEN_SEARCHES + 1);
+    }
+}
+
+/// Notes that not all threads were read. Another thread may hold the lock as
+/// well, so none is named.
+fn give_up(all: &mut [LockHolders]) {
+    all.fill(LockHolders::default());
 }
 
 /// Adds a thread to the holders of each lock that it seems to hold. Returns

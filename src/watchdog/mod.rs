@@ -45,7 +45,7 @@ use std::time::{Duration, Instant};
 use crate::capture::signal_choice::{self, SignalChange};
 use crate::evidence::Message;
 use crate::os;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, SendingEnd};
 use crate::owned_thread::OwnedThread;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::{DropReason, SelfMetrics};
@@ -92,14 +92,14 @@ impl Watchdog {
     pub(crate) fn start(
         recorder: Arc<Recorder>,
         self_metrics: Arc<SelfMetrics>,
-        outbox: Arc<Outbox>,
+        outbox: SendingEnd,
         config: WatchdogConfig,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let unwinder = Unwinder::new();
         let thread = OwnedThread::spawn("loopscope-watch", move || {
-            WatchdogLoop::new(&recorder, &self_metrics, &outbox, config, unwinder).run(&stopped);
+            WatchdogLoop::new(&recorder, &self_metrics, &outbox.0, config, unwinder).run(&stopped);
         })?;
         Ok(Self { stop, thread })
     }
@@ -221,7 +221,6 @@ impl<'r> WatchdogLoop<'r> {
         }
         // Report what has ended since the last pass.
         self.sample_workers();
-        self.outbox.close();
     }
 
     /// Returns the time to sleep until the next pass.
@@ -266,6 +265,7 @@ impl<'r> WatchdogLoop<'r> {
             process_clock: &mut self.process_clock,
             pass: self.passes,
             workers: self.monitors.len(),
+            position: 0,
         };
         self.monitors.retain_mut(|monitor| {
             let has_ended = monitor.has_ended();
@@ -273,6 +273,7 @@ impl<'r> WatchdogLoop<'r> {
             if has_ended {
                 monitor.end(&mut context);
             }
+            context.position += 1;
             !has_ended
         });
         #[cfg(stack_capture)]
@@ -324,15 +325,9 @@ impl<'r> WatchdogLoop<'r> {
         locks.sort_unstable();
         locks.dedup();
         let in_polls: Vec<_> = self.monitors.iter().filter_map(WorkerMonitor::polling_thread).collect();
-        let found = self.lock_search.search(&locks, &in_polls, &mut self.unwinder);
-        for (lock, mut holders) in locks.into_iter().zip(found) {
-            for monitor in &mut self.monitors {
-                match monitor.seems_to_hold(lock) {
-                    Some(true) => holders.workers.push(monitor.number()),
-                    Some(false) => {}
-                    None => holders.has_read_all = false,
-                }
-            }
+        let mut found = self.lock_search.search(&locks, &in_polls, &mut self.unwinder);
+        self.lock_search.add_workers(&locks, &mut self.monitors, &mut found);
+        for (lock, holders) in locks.into_iter().zip(found) {
             for (waiter, _) in waiters.iter().filter(|(_, awaited)| *awaited == lock) {
                 self.monitors[*waiter].set_holders(lock, &holders);
             }

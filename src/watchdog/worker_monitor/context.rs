@@ -21,6 +21,8 @@ pub(crate) struct MonitorContext<'c> {
     pub(crate) pass: usize,
     /// The number of workers.
     pub(crate) workers: usize,
+    /// The position of the worker among them, in this pass.
+    pub(crate) position: usize,
 }
 
 /// How many workers' CPU times are read between polls in one pass. A reading
@@ -28,11 +30,11 @@ pub(crate) struct MonitorContext<'c> {
 const READINGS_PER_PASS: usize = 2;
 
 impl MonitorContext<'_> {
-    /// Returns whether the CPU times of the worker with this index are read in
-    /// this pass. The workers take turns.
-    pub(super) fn is_reading_due(&self, index: usize) -> bool {
+    /// Returns whether the CPU times of the worker are read in this pass. The
+    /// workers take turns.
+    pub(super) fn is_reading_due(&self) -> bool {
         let turns = self.workers.div_ceil(READINGS_PER_PASS).max(1);
-        (self.pass.wrapping_add(index)).is_multiple_of(turns)
+        (self.pass.wrapping_add(self.position)).is_multiple_of(turns)
     }
 
     pub(super) fn capture_tools(&mut self) -> CaptureTools<'_> {

@@ -30,13 +30,10 @@ impl WorkerMonitor {
         self.worker.active().and_then(|_| self.worker.thread()).map(|thread| thread.tid)
     }
 
-    /// Returns whether the worker is in a poll and seems to hold a lock; `None`
-    /// if its stack cannot be read.
-    pub(crate) fn seems_to_hold(&mut self, lock: u64) -> Option<bool> {
-        if self.polling_thread().is_none() {
-            return Some(false);
-        }
-        current_inspector(&mut self.inspector, &self.worker)?.seems_to_hold(lock)
+    /// Returns which of these locks the thread seems to hold; `None` if its
+    /// stack cannot be read.
+    pub(crate) fn seems_to_hold(&mut self, locks: &[u64]) -> Option<Vec<bool>> {
+        current_inspector(&mut self.inspector, &self.worker)?.seems_to_hold(locks)
     }
 
     /// Records the threads that seem to hold the lock that this worker waits
@@ -52,9 +49,7 @@ impl WorkerMonitor {
         tracked.has_holder = holders.is_single() || is_held_by_none;
         // The next pass reports the stall again: its holder can be described
         // only while the holder's own stall is in progress.
-        if tracked.has_holder {
-            tracked.reported_milestone = None;
-        }
+        tracked.is_report_due |= tracked.has_holder;
         let calls = tracked.captures.iter_mut().filter_map(|capture| capture.call.as_mut());
         for call in calls.filter(|call| call.lock == Some(lock)) {
             call.holders = Some(holders.clone());

@@ -160,7 +160,7 @@ impl WorkerMonitor {
     /// reading: the next poll may be long, and may be sampled late.
     fn read_times_if_due(&mut self, context: &MonitorContext<'_>) {
         let seq = self.worker.slot.seq().load(Relaxed);
-        if context.is_reading_due(self.index) && std::mem::replace(&mut self.seq_at_reading, seq) != seq {
+        if context.is_reading_due() && std::mem::replace(&mut self.seq_at_reading, seq) != seq {
             let times = self.read_times(context);
             if let (Some(tracked), Some(times)) = (&mut self.tracked, times) {
                 let age = context.process_clock.elapsed(tracked.poll.start, times.at);
@@ -278,10 +278,12 @@ impl WorkerMonitor {
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
         let is_stall = times.own() >= context.recorder.threshold_nanos;
         let is_unreported = |tracked: &mut TrackedPoll| {
-            is_stall && !tracked.captures.is_empty() && tracked.reported_milestone != Some(milestone)
+            let is_due = tracked.is_report_due || tracked.reported_milestone != Some(milestone);
+            is_stall && !tracked.captures.is_empty() && is_due
         };
         if let Some(mut tracked) = self.tracked.take_if(is_unreported) {
             tracked.reported_milestone = Some(milestone);
+            tracked.is_report_due = false;
             tracked.told_nanos = times.own();
             self.report(&tracked, phase, age_nanos, times, context);
             self.tracked = Some(tracked);

@@ -3,7 +3,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::*;
-use crate::evidence::TimeSplit;
+use crate::evidence::{LockHolders, TimeSplit};
 use crate::os;
 use crate::outbox::Outbox;
 use crate::record::recorder::Recorder;
@@ -98,6 +98,7 @@ impl HangFixture {
             process_clock: &mut self.process_clock,
             pass: 0,
             workers: 1,
+            position: 0,
         };
         f(&mut self.monitor, &mut context);
     }
@@ -205,6 +206,26 @@ fn a_name_that_is_given_after_the_first_pass_counts() {
     fixture.hung.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });
     let ended = fixture.pass(TICK);
     assert_eq!((ended[0].phase, ended[0].kind), (Phase::Ended, kind));
+    fixture.end();
+}
+
+/// The poll ends before the pass that would report the holder, and its end
+/// event is lost.
+#[test]
+fn a_stall_whose_holder_was_found_is_reported_again_and_ends_without_an_event() {
+    let mut fixture = HangFixture::new();
+    let holders = LockHolders { workers: vec![3], has_read_all: true, ..LockHolders::default() };
+    fixture.pass_until_reported();
+    fixture.monitor.set_holders(64, &holders);
+    assert_eq!(fixture.phases(TICK), [Phase::Began]);
+    assert_eq!(fixture.phases(TICK), []);
+    fixture.monitor.set_holders(64, &holders);
+    fixture.hung.worker.slot.end();
+    assert_eq!(fixture.phases(TICK), [], "the end event may follow");
+    fixture.hung.worker.slot.begin(fixture.recorder.clock.ticks(), 8, KindId::OTHER);
+    assert_eq!(fixture.phases(TICK), []);
+    fixture.hung.worker.slot.end();
+    assert_eq!(fixture.phases(TICK), [Phase::Ended]);
     fixture.end();
 }
 

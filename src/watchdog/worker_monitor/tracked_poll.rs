@@ -39,6 +39,9 @@ pub(super) struct TrackedPoll {
     /// The milestone of the latest report: how many ages of
     /// [`ONGOING_REPORT_NANOS`](super::ONGOING_REPORT_NANOS) had passed.
     pub(super) reported_milestone: Option<usize>,
+    /// Whether the next pass reports the stall, although it has reported this
+    /// milestone before.
+    pub(super) is_report_due: bool,
     /// The own time of the latest report or progress message.
     pub(super) told_nanos: u64,
     /// The latest sample, and the age at which it was taken.
@@ -67,6 +70,7 @@ impl TrackedPoll {
             wakes: 0,
             driver: DriverCheck::new(threshold_nanos),
             reported_milestone: None,
+            is_report_due: false,
             told_nanos: 0,
             last_sample: None,
             lost_polls,
