@@ -120,9 +120,6 @@ fn a_worker_that_holds_the_driver_delays_all_tasks() {
             .filter(|finding| finding.victims.driver_held && finding.victims.released > 0)
     });
     assert!(found.victims.tasks >= found.victims.released.min(20), "{:?}", found.victims);
-    let text = loopscope::report::diagnostic(&found, false);
-    assert!(text.contains("sockets and timers of the whole runtime"), "{text}");
-    assert!(text.contains("enable_eager_driver_handoff"), "{text}");
 }
 
 /// Another worker takes over the driver before each poll.

@@ -266,3 +266,16 @@ fn a_finding_says_how_many_stalls_may_be_at_another_line() {
     assert!(text.contains("evidence: 5 of 12 stalls had no stack"), "{text}");
     assert!(text.contains("2 of 12 stalls had one early sample"), "{text}");
 }
+
+#[test]
+fn a_stall_that_held_the_driver_says_what_stood_still_and_what_helps() {
+    let mut finding = sample::sleep();
+    assert!(!diagnostic(&finding, false).contains("driver"));
+    finding.victims.driver_held = true;
+    finding.victims.released = 2;
+    let text = diagnostic(&finding, false);
+    let note =
+        "driver: meanwhile nothing served the sockets and timers of the whole runtime; 2 tasks were woken";
+    assert!(text.contains(note), "{text}");
+    assert!(text.contains("enable_eager_driver_handoff"), "{text}");
+}
