@@ -97,6 +97,8 @@ impl Watchdog {
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        #[cfg(stack_capture)]
+        proc_files::take_spare();
         let unwinder = Unwinder::new();
         let thread = OwnedThread::spawn("loopscope-watch", move || {
             WatchdogLoop::new(&recorder, &self_metrics, &outbox.0, config, unwinder).run(&stopped);
@@ -200,6 +202,8 @@ impl<'r> WatchdogLoop<'r> {
                 let has_unparked_threads = !self.monitors.iter().all(WorkerMonitor::is_parked);
                 #[cfg(stack_capture)]
                 proc_files::close_all();
+                #[cfg(stack_capture)]
+                proc_files::take_spare();
                 let limit = self.recorder.lag_probes.has_canaries().then_some(LAG_PROBE_INTERVAL);
                 self.recorder.idle_park.sleep_while_idle(has_unparked_threads, limit, || {
                     let is_idle = |monitor: &WorkerMonitor| {

@@ -6,6 +6,7 @@
 //! descriptors is bounded whatever the number of threads.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
@@ -46,26 +47,43 @@ struct ThreadFiles {
     files: [Option<File>; ProcFile::COUNT],
 }
 
-/// The thread that was sampled last is at the back.
-static OPEN: PerProcess<Lock<Vec<ThreadFiles>>> = PerProcess::new();
+#[derive(Debug, Default)]
+struct OpenFiles {
+    /// The thread that was sampled last is at the back.
+    threads: Vec<ThreadFiles>,
+    /// A descriptor that is given up for a moment to open a file while no
+    /// descriptor is free.
+    spare: Option<File>,
+}
+
+static OPEN: PerProcess<Lock<OpenFiles>> = PerProcess::new();
+
+/// Takes a spare descriptor, so that threads can be sampled when no descriptor
+/// is free.
+pub(crate) fn take_spare() {
+    let spare = &mut OPEN.get().lock().spare;
+    if spare.is_none() {
+        *spare = File::open("/dev/null").ok();
+    }
+}
 
 /// Reads a file of a thread of this process into `buffer`. Returns its length,
 /// or `None` if the file cannot be opened or read.
 pub(crate) fn read(tid: i32, file: ProcFile, buffer: &mut [u8]) -> Option<usize> {
-    let mut open = OPEN.get().lock();
-    match open.iter().position(|thread| thread.tid == tid) {
+    let OpenFiles { threads, spare } = &mut *OPEN.get().lock();
+    match threads.iter().position(|thread| thread.tid == tid) {
         Some(index) => {
-            let thread = open.remove(index);
-            open.push(thread);
+            let thread = threads.remove(index);
+            threads.push(thread);
         }
         None => {
-            if open.len() >= MAX_THREADS {
-                open.remove(0);
+            if threads.len() >= MAX_THREADS {
+                threads.remove(0);
             }
-            open.push(ThreadFiles { tid, files: [const { None }; ProcFile::COUNT] });
+            threads.push(ThreadFiles { tid, files: [const { None }; ProcFile::COUNT] });
         }
     }
-    let kept = &mut open.last_mut()?.files[file as usize];
+    let kept = &mut threads.last_mut()?.files[file as usize];
     if let Some(known) = kept {
         if let Ok(length) = known.read_at(buffer, 0) {
             return Some(length);
@@ -73,7 +91,11 @@ pub(crate) fn read(tid: i32, file: ProcFile, buffer: &mut [u8]) -> Option<usize>
         // The thread has ended. Another one may have its number.
         *kept = None;
     }
-    let opened = File::open(format!("/proc/self/task/{tid}/{}", file.name())).ok()?;
+    let path = format!("/proc/self/task/{tid}/{}", file.name());
+    let opened = match File::open(&path) {
+        Err(error) if is_out_of_descriptors(&error) => return read_with_spare(spare, &path, buffer),
+        opened => opened.ok()?,
+    };
     let length = opened.read_at(buffer, 0).ok()?;
     if has_descriptors_left(&opened) {
         *kept = Some(opened);
@@ -81,14 +103,27 @@ pub(crate) fn read(tid: i32, file: ProcFile, buffer: &mut [u8]) -> Option<usize>
     Some(length)
 }
 
-/// Closes the files of a thread.
-pub(crate) fn close(tid: i32) {
-    OPEN.get().lock().retain(|thread| thread.tid != tid);
+/// Reads a file while no descriptor is free. Another thread may take the spare
+/// descriptor in the meantime; then there is none until [`take_spare`].
+fn read_with_spare(spare: &mut Option<File>, path: &str, buffer: &mut [u8]) -> Option<usize> {
+    drop(spare.take()?);
+    let length = File::open(path).ok().and_then(|file| file.read_at(buffer, 0).ok());
+    *spare = File::open("/dev/null").ok();
+    length
 }
 
-/// Closes all files.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Closes the files of a thread.
+pub(crate) fn close(tid: i32) {
+    OPEN.get().lock().threads.retain(|thread| thread.tid != tid);
+}
+
+/// Closes all files, except for the spare descriptor.
 pub(crate) fn close_all() {
-    OPEN.get().lock().clear();
+    OPEN.get().lock().threads.clear();
 }
 
 /// Returns whether the program has enough descriptors besides this one. The
@@ -103,7 +138,7 @@ mod tests {
     use super::*;
 
     fn open_files() -> usize {
-        OPEN.get().lock().iter().flat_map(|thread| &thread.files).flatten().count()
+        OPEN.get().lock().threads.iter().flat_map(|thread| &thread.files).flatten().count()
     }
 
     /// Other tests sample threads at the same time.
@@ -130,7 +165,7 @@ mod tests {
             drop(release);
             thread.join().unwrap();
             close(tid);
-            assert!(OPEN.get().lock().iter().all(|thread| thread.tid != tid));
+            assert!(OPEN.get().lock().threads.iter().all(|thread| thread.tid != tid));
         }
     }
 }
