@@ -13,7 +13,6 @@ use crate::os::{self, ThreadInfo};
 use crate::watchdog::procfs;
 use crate::watchdog::sample::{InSyscall, ThreadActivity};
 use crate::watchdog::stack_capture;
-use crate::watchdog::worker_monitor::WorkerMonitor;
 
 /// The maximum number of threads that one search reads. Each takes some 20 µs.
 const MAX_THREADS: usize = 512;
@@ -32,11 +31,12 @@ const WORD_OFFSETS: [u64; 2] = [0, 4];
 #[derive(Debug)]
 pub(super) struct LockSearch {
     due_at: Instant,
+    max_time: Duration,
 }
 
 impl LockSearch {
     pub(super) fn new() -> Self {
-        Self { due_at: Instant::now() }
+        Self { due_at: Instant::now(), max_time: MAX_SEARCH_TIME }
     }
 
     /// Returns whether a search may begin now.
@@ -59,7 +59,7 @@ impl LockSearch {
         let mut is_complete = !ids.is_empty();
         let others = ids.into_iter().filter(|id| *id != own && !excluded.contains(id));
         for (count, id) in others.enumerate() {
-            if count == MAX_THREADS || begin.elapsed() > MAX_SEARCH_TIME {
+            if count == MAX_THREADS || begin.elapsed() > self.max_time {
                 // Another thread may hold the lock as well, so none is named.
                 is_complete = false;
                 all.iter_mut().for_each(|holders| holders.threads.clear());
@@ -75,26 +75,28 @@ impl LockSearch {
         all
     }
 
-    /// Adds the workers in polls to the holders of each lock that they seem to
-    /// hold. Belongs to the search that has just been made.
-    pub(super) fn add_workers(
+    /// Adds workers in polls to the holders of each lock that they seem to
+    /// hold. `read` returns the number of a worker and which of the locks it
+    /// seems to hold, if its stack can be read. Belongs to the search that has
+    /// just been made.
+    pub(super) fn add_workers<W>(
         &mut self,
-        locks: &[u64],
-        monitors: &mut [WorkerMonitor],
         all: &mut [LockHolders],
+        workers: impl Iterator<Item = W>,
+        mut read: impl FnMut(W) -> (usize, Option<Vec<bool>>),
     ) {
         let begin = Instant::now();
-        for monitor in monitors.iter_mut().filter(|monitor| monitor.polling_thread().is_some()) {
-            if begin.elapsed() > MAX_SEARCH_TIME {
+        for worker in workers {
+            if begin.elapsed() > self.max_time {
                 give_up(all);
                 break;
             }
-            let Some(held) = monitor.seems_to_hold(locks) else {
+            let (number, Some(held)) = read(worker) else {
                 all.iter_mut().for_each(|holders| holders.has_read_all = false);
                 continue;
             };
             for (holders, _) in all.iter_mut().zip(held).filter(|(_, is_held)| *is_held) {
-                holders.workers.push(monitor.number());
+                holders.workers.push(number);
             }
         }
         self.due_at += begin.elapsed() * (TIME_BETWEEN_SEARCHES + 1);
@@ -207,6 +209,25 @@ mod tests {
         assert!(!search.is_due(), "the watchdog also has other work");
         IS_OVER.store(true, Relaxed);
         drop(holder);
+    }
+
+    #[test]
+    fn workers_hold_what_is_on_their_stacks_unless_the_search_takes_too_long() {
+        let mut search = LockSearch { max_time: Duration::MAX, ..LockSearch::new() };
+        let read_all = || vec![LockHolders { has_read_all: true, ..LockHolders::default() }; 2];
+        let mut found = read_all();
+        search.add_workers(&mut found, 7..9, |number| (number, Some(vec![number == 8, false])));
+        assert_eq!((&found[0].workers[..], &found[1].workers[..]), (&[8][..], &[][..]));
+        let mut found = read_all();
+        search.add_workers(&mut found, 7..9, |number| (number, (number == 7).then(|| vec![true, true])));
+        assert!(found.iter().all(|holders| holders.workers == [7] && !holders.has_read_all));
+        let mut found = read_all();
+        search.max_time = Duration::ZERO;
+        search.add_workers(&mut found, 7..9, |number| {
+            thread::sleep(Duration::from_millis(1));
+            (number, Some(vec![true, true]))
+        });
+        assert_eq!(found, vec![LockHolders::default(); 2], "not all workers were read");
     }
 
     #[test]

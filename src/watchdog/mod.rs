@@ -330,7 +330,9 @@ impl<'r> WatchdogLoop<'r> {
         locks.dedup();
         let in_polls: Vec<_> = self.monitors.iter().filter_map(WorkerMonitor::polling_thread).collect();
         let mut found = self.lock_search.search(&locks, &in_polls, &mut self.unwinder);
-        self.lock_search.add_workers(&locks, &mut self.monitors, &mut found);
+        let in_polls = self.monitors.iter_mut().filter(|monitor| monitor.polling_thread().is_some());
+        self.lock_search
+            .add_workers(&mut found, in_polls, |monitor| (monitor.number(), monitor.seems_to_hold(&locks)));
         for (lock, holders) in locks.into_iter().zip(found) {
             for (waiter, _) in waiters.iter().filter(|(_, awaited)| *awaited == lock) {
                 self.monitors[*waiter].set_holders(lock, &holders);
