@@ -232,9 +232,9 @@ impl WorkerMonitor {
         if tracked.splitter.has_sample() {
             tracked.captures.extend(inspector.take_answer(&mut context.capture_tools()));
         }
-        // The poll may have ended before its thread was sampled, and long before
-        // if the watchdog lost its CPU. Then the sample says nothing about it,
-        // and no end event would remove the stall.
+        // The poll may have ended before its thread was sampled, and long
+        // before if the watchdog lost its CPU. Then the sample says nothing
+        // about it, and no end event would remove the stall.
         if !inspector.is_in_poll(tracked.poll.seq) {
             return;
         }
