@@ -46,9 +46,9 @@
 //!   leads to the called function, and is marked as [`Site::recovered`].
 //!   Otherwise the finding shows the line of the caller's caller.
 //! * A poll that exceeds the threshold by less than a quarter may end before
-//!   the watchdog takes its next sample. It is in the histograms of its task. As
-//!   a stall it has no stack of its own, and it counts only if the thread's CPU
-//!   times prove it; otherwise it counts as dropped.
+//!   the watchdog takes its next sample. It is in the histograms of its task.
+//!   As a stall it has no stack of its own, and counts only if the thread's CPU
+//!   times prove it. If these cannot be read, it counts as dropped.
 //! * Without `tokio_unstable`, a worker is watched from its first park on.
 //!   Tasks without a name share one kind. A poll of such a task is reported
 //!   only after two consecutive captures show the same function, because what

@@ -228,9 +228,9 @@ impl Findings {
         findings
     }
 
-    /// Returns the findings with ended stalls, without their stalls in progress.
-    /// Their counts and totals never decrease: a later sample may move a stall
-    /// in progress to another finding, or show that it is none.
+    /// Returns the findings with ended stalls, without their stalls in
+    /// progress. Their counts and totals never decrease: a later sample may
+    /// move a stall in progress to another finding, or show that it is none.
     pub(crate) fn ended(&self) -> Vec<Finding> {
         let inner = self.0.lock();
         let entries = inner.entries.values().filter(|entry| entry.ended_stalls() > 0);

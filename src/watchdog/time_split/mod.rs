@@ -23,6 +23,8 @@ const MIN_CPU_NANOS_TO_COUNT_AS_RUNNING: u64 = 20_000;
 pub(crate) struct TimeSplitter {
     /// The CPU times before the poll.
     before: ThreadTimes,
+    /// The CPU time at the start of the poll, or more.
+    start_cpu_nanos: u64,
     /// The last sample, with its age.
     last: Option<(ThreadSample, u64)>,
     /// The last moment at which the thread did not wait for a CPU.
@@ -79,6 +81,7 @@ impl TimeSplitter {
         };
         Self {
             before,
+            start_cpu_nanos: cpu_nanos,
             last: None,
             anchor,
             active: (0, cpu_nanos),
@@ -106,8 +109,32 @@ impl TimeSplitter {
         self.before.cpu_nanos = reading.cpu_nanos - cpu_nanos;
         self.before.run_queue_nanos = reading.run_queue_nanos - run_queue_nanos;
         self.anchor.run_queue_nanos = self.before.run_queue_nanos;
-        self.anchor.cpu_nanos = self.anchor.cpu_nanos.min(reading.cpu_nanos);
-        self.active.1 = self.anchor.cpu_nanos;
+        self.limit_start_cpu(reading);
+    }
+
+    /// Notes that the thread had this CPU time at the start of the poll, or
+    /// less: `reading` is the first one in the poll.
+    fn limit_start_cpu(&mut self, reading: &ThreadTimes) {
+        self.start_cpu_nanos = self.start_cpu_nanos.min(reading.cpu_nanos);
+        self.anchor.cpu_nanos = self.start_cpu_nanos;
+        self.active.1 = self.start_cpu_nanos;
+    }
+
+    /// Returns the time from the start of the poll to the reading `times`,
+    /// without the pauses of the process: `paused_nanos` of `wall_nanos`. The
+    /// thread may have run for `late_nanos` after the poll.
+    ///
+    /// The watchdog's own delays show a pause, and other delays of the watchdog
+    /// look the same. So time that is proven to be the poll's own is none.
+    pub(crate) fn age(
+        &self,
+        times: &ThreadTimes,
+        wall_nanos: u64,
+        paused_nanos: u64,
+        late_nanos: u64,
+    ) -> u64 {
+        let ran = times.cpu_nanos.saturating_sub(self.start_cpu_nanos).saturating_sub(late_nanos);
+        wall_nanos.saturating_sub(paused_nanos).max(ran).max(self.own).min(wall_nanos)
     }
 
     /// Returns whether the poll has been sampled.
@@ -134,6 +161,7 @@ impl TimeSplitter {
             self.on_cpu = times.cpu_nanos.saturating_sub(self.before.cpu_nanos).min(age);
             self.first_run_queue = times.run_queue_nanos.saturating_sub(self.before.run_queue_nanos).min(age);
             self.run_queue = self.first_run_queue;
+            self.limit_start_cpu(&times);
         }
         if now.has_no_pending_wait() {
             self.active = (age, times.cpu_nanos);

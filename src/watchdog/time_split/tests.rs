@@ -76,6 +76,29 @@ fn a_spinner_is_on_cpu() {
     assert_eq!(split(0, &[at(5, 5, 0, b'C'), at(50, 50, 0, b'C'), at(100, 99, 1, b'C')]), [99, 1, 0, 0]);
 }
 
+/// On a busy machine the watchdog may take the CPU of the thread that it
+/// samples, each time.
+#[test]
+fn a_computation_is_own_time_although_every_sample_finds_it_waiting_for_a_cpu() {
+    const UNKNOWN_GAP: u64 = u64::MAX / MS;
+    let samples = [at(157, 4, 193, b'R'), at(450, 25, 424, b'R'), at(950, 79, 800, b'R')];
+    assert_eq!(split(UNKNOWN_GAP, &samples)[0], 75);
+    assert_eq!(split_at_end(UNKNOWN_GAP, &samples, 960, at(0, 85, 940, b'C'), 4)[0], 77);
+    assert_eq!(split(1, &samples)[0], 78, "the thread may have run in the gap");
+}
+
+#[test]
+fn a_pause_of_the_process_has_no_time_in_which_the_thread_ran() {
+    let computing = splitter(1, &[at(10, 11, 0, b'R')]);
+    let now = times(at(0, 91, 0, b'R'));
+    assert_eq!(computing.age(&now, 100 * MS, 90 * MS, 0), 90 * MS);
+    assert_eq!(computing.age(&now, 100 * MS, 90 * MS, 30 * MS), 60 * MS, "it may have run after the poll");
+    assert_eq!(computing.age(&now, 100 * MS, 5 * MS, 0), 95 * MS);
+    assert_eq!(computing.age(&now, 80 * MS, 0, 0), 80 * MS);
+    let slept = splitter(0, &[at(40, 0, 0, b'S')]);
+    assert_eq!(slept.age(&times(at(0, 0, 0, b'S')), 100 * MS, 90 * MS, 0), 40 * MS, "it was seen asleep");
+}
+
 #[test]
 fn a_wait_for_a_cpu_counts_once_and_before_the_kernel_adds_it() {
     let waiting = |age| in_slice(7, age, 0, 0, b'R');

@@ -146,12 +146,12 @@ impl WorkerMonitor {
         let readings = self.readings.iter().flatten().filter(|(reader, _)| thread == Some(*reader));
         let readings = readings.map(|(_, times)| times);
         let mut splitter = match readings.clone().find(|times| times.at <= start) {
-            Some(times) => TimeSplitter::new(*times, clock.elapsed(times.at, start)),
+            Some(times) => TimeSplitter::new(*times, clock.wall(times.at, start)),
             // The CPU times at the thread's start are known: zero.
             None => TimeSplitter::new(ThreadTimes::default(), u64::MAX),
         };
         if let Some(times) = readings.rev().find(|times| times.at > start) {
-            splitter.narrow(times, clock.elapsed(start, times.at));
+            splitter.narrow(times, clock.wall(start, times.at));
         }
         splitter
     }
@@ -163,7 +163,7 @@ impl WorkerMonitor {
         if context.is_reading_due() && std::mem::replace(&mut self.seq_at_reading, seq) != seq {
             let times = self.read_times(context);
             if let (Some(tracked), Some(times)) = (&mut self.tracked, times) {
-                let age = context.process_clock.elapsed(tracked.poll.start, times.at);
+                let age = context.process_clock.wall(tracked.poll.start, times.at);
                 tracked.splitter.narrow(&times, age);
             }
         }
@@ -232,18 +232,20 @@ impl WorkerMonitor {
         if tracked.splitter.has_sample() {
             tracked.captures.extend(inspector.take_answer(&mut context.capture_tools()));
         }
-        // The poll may have ended before its thread was sampled, and long before
-        // if the watchdog lost its CPU. Then the sample says nothing about it,
-        // and no end event would remove the stall.
+        // The poll may have ended before its thread was sampled, and long
+        // before if the watchdog lost its CPU. Then the sample says nothing
+        // about it, and no end event would remove the stall.
         if !inspector.is_in_poll(tracked.poll.seq) {
             return;
         }
-        tracked.paused_nanos = context.process_clock.paused(tracked.poll.start, sample.times.at);
         let age = context.process_clock.wall(tracked.poll.start, sample.times.at);
+        let paused = context.process_clock.paused(tracked.poll.start, sample.times.at);
+        let age_unpaused = tracked.splitter.age(&sample.times, age, paused, 0);
+        tracked.paused_nanos = age - age_unpaused;
         tracked.last_sample = Some((age, sample));
         let seen = tracked.splitter.last_sample_at().unwrap_or(tracked.poll.start);
         let gap = context.process_clock.watchdog_waited(seen, sample.times.at);
-        tracked.splitter.add(sample, age.saturating_sub(tracked.paused_nanos), gap);
+        tracked.splitter.add(sample, age_unpaused, gap);
         let times = tracked.times(age);
         self.worker.set_own_nanos(tracked.poll.seq, times.own());
         let is_due = tracked.is_capture_due(&sample, times);
@@ -400,10 +402,11 @@ impl WorkerMonitor {
             let poll = ActivePoll { seq, start: time.start, task: 0, kind, is_named: false };
             self.tracked_poll(poll, clock, threshold)
         });
-        tracked.paused_nanos = clock.paused(time.start, time.end);
         tracked.poll.kind = kind;
-        let late = after.map_or(0, |times| clock.elapsed(time.end, times.at));
-        let age = duration.saturating_sub(tracked.paused_nanos);
+        let paused = clock.paused(time.start, time.end);
+        let late = after.map_or(0, |times| clock.wall(time.end, times.at));
+        let age = tracked.splitter.age(&after.unwrap_or_default(), duration, paused, late);
+        tracked.paused_nanos = duration - age;
         let seen = tracked.splitter.last_sample_at().unwrap_or(time.start);
         let gap = clock.watchdog_waited(seen, time.end);
         let times = tracked.splitter.split_at_end(age, after, late, gap);
