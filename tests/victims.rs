@@ -41,7 +41,9 @@ fn only_tasks_of_the_same_runtime_are_victims() {
         (victims.tasks >= 20).then_some(victims)
     });
     assert_eq!((victims.tasks, victims.waits), (20, 20));
-    assert!(victims.delay <= 20 * finding(&scope, "delays others").max, "{victims:?}");
+    // The tasks wait also while the machine or a pause makes the stall longer.
+    let stall = finding(&scope, "delays others");
+    assert!(victims.delay <= 20 * (stall.max + stall.split.not_own()), "{stall:#?}");
     let victims = finding(&scope, "delays nobody").victims;
     assert_eq!((victims.tasks, victims.waits, victims.delay), (0, 0, Duration::ZERO));
 }

@@ -72,8 +72,8 @@ fn try_eventually<T>(mut check: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// Waits until a task kind has a finding without a stall in progress. Returns
-/// that finding.
+/// Waits until a task kind has a finding all of whose stalls have ended and been
+/// added. Returns that finding.
 ///
 /// # Panics
 ///
@@ -82,7 +82,12 @@ fn try_eventually<T>(mut check: impl FnMut() -> Option<T>) -> Option<T> {
 pub fn finding(scope: &Scope, kind: &str) -> Finding {
     let check = || {
         let findings = scope.findings().findings;
-        let ended = |finding: &Finding| finding.task.kind == kind && finding.ongoing.is_none();
+        // The split has the ended stalls only. A poll that is over is no longer
+        // in progress before its end is added.
+        let is_complete = |finding: &Finding| finding.split.on_cpu + finding.split.off_cpu == finding.total;
+        let ended = |finding: &Finding| {
+            finding.task.kind == kind && finding.ongoing.is_none() && is_complete(finding)
+        };
         let mut found = findings.into_iter().filter(ended);
         let first = found.next()?;
         assert_eq!(found.next(), None, "the stalls of one task kind are one finding");
