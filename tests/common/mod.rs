@@ -118,8 +118,8 @@ fn try_eventually<T>(mut check: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// Waits until a task kind has a finding without a stall in progress. Returns
-/// that finding.
+/// Waits until a task kind has a finding all of whose stalls have ended and been
+/// added. Returns that finding.
 ///
 /// On a busy machine, a stall may end before its stack is captured. If it was
 /// the first one, it has a finding without a stack beside the later stalls. So
@@ -135,7 +135,12 @@ pub fn finding(scope: &Scope, kind: &str) -> Finding {
         let _ = scope.flush(EVENTUALLY_TIMEOUT);
         // The one with the most time comes first.
         let findings = scope.findings().findings;
-        let ended = |finding: &Finding| finding.task.kind == kind && finding.ongoing.is_none();
+        // The split has the ended stalls only. A poll that is over is no longer
+        // in progress before its end is added.
+        let is_complete = |finding: &Finding| finding.split.on_cpu + finding.split.off_cpu == finding.total;
+        let ended = |finding: &Finding| {
+            finding.task.kind == kind && finding.ongoing.is_none() && is_complete(finding)
+        };
         let found = findings.into_iter().filter(ended);
         let (with_stack, without): (Vec<_>, Vec<_>) = found.partition(|finding| !finding.stack.is_empty());
         assert!(with_stack.len() <= 1, "the stalls of one task kind are one finding: {with_stack:#?}");
