@@ -24,6 +24,8 @@ mod process_clock;
 mod process_pause;
 #[cfg(stack_capture)]
 mod procfs;
+#[cfg(stack_capture)]
+mod restart;
 mod sample;
 #[cfg(stack_capture)]
 mod stack_capture;
