@@ -107,7 +107,7 @@ impl Inspector {
     pub(crate) fn sample(&mut self, clock: &Clock) -> Option<ThreadSample> {
         let sample = self.proc_reader.sample(clock)?;
         if let Some(before) = self.last_sample.replace(sample) {
-            let waited = sample.times.run_queue_nanos.saturating_sub(before.times.run_queue_nanos);
+            let waited = sample.times.known_wait_since(before.times.run_queue_nanos);
             let elapsed = clock.nanos(before.times.at, sample.times.at).saturating_sub(waited);
             let grown = sample.times.cpu_nanos.saturating_sub(before.times.cpu_nanos);
             self.was_mostly_on_cpu = grown > 0 && grown >= elapsed / 2;
