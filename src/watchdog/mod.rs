@@ -338,5 +338,6 @@ impl<'r> WatchdogLoop<'r> {
                 self.monitors[*waiter].set_holders(lock, &holders);
             }
         }
+        self.process_clock.end_capture();
     }
 }
