@@ -16,8 +16,8 @@ pub(crate) struct ThreadInfo {
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    current_thread, descriptor_limit, fence_all_threads, getpid, has_receive_timeout, has_send_timeout,
-    read_memory, read_memory_until_fault, run_queue_nanos, thread_cpu_nanos,
+    current_thread, descriptor_limit, fence_all_threads, getpid, has_receive_timeout, read_memory,
+    read_memory_until_fault, run_queue_nanos, thread_cpu_nanos,
 };
 
 #[cfg(stack_capture)]
@@ -163,16 +163,6 @@ mod linux {
     /// Returns whether a descriptor is, or may be, a socket with a receive
     /// timeout.
     pub(crate) fn has_receive_timeout(fd: i32) -> bool {
-        has_timeout(fd, libc::SO_RCVTIMEO)
-    }
-
-    /// Returns whether a descriptor is, or may be, a socket with a send
-    /// timeout.
-    pub(crate) fn has_send_timeout(fd: i32) -> bool {
-        has_timeout(fd, libc::SO_SNDTIMEO)
-    }
-
-    fn has_timeout(fd: i32, option: i32) -> bool {
         let mut timeout = MaybeUninit::<libc::timeval>::zeroed();
         let mut length = size_of::<libc::timeval>() as libc::socklen_t;
         // SAFETY: the call writes at most `length` bytes to `timeout`, which is
@@ -180,7 +170,7 @@ mod linux {
         // it.
         let (failed, timeout) = unsafe {
             let out = timeout.as_mut_ptr().cast();
-            let failed = libc::getsockopt(fd, libc::SOL_SOCKET, option, out, &raw mut length);
+            let failed = libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, out, &raw mut length);
             (failed != 0, timeout.assume_init())
         };
         if failed {

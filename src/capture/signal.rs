@@ -71,6 +71,12 @@ impl StackRequester {
         Some(Self { index, target, generation, sent_at: Cell::new(Instant::now()) })
     }
 
+    /// Returns whether there is a signal to use. The first call in the process
+    /// chooses it.
+    pub(crate) fn has_signal() -> bool {
+        signal_choice::choose(on_signal).is_some()
+    }
+
     /// Requests the stack of `thread` in the poll with the number `expected`;
     /// `seq` holds the number of the thread's current poll.
     ///

@@ -211,8 +211,11 @@ impl Worker {
     /// by the latest sample of its thread. Returns `None` if the poll has not
     /// been sampled.
     pub(crate) fn own_nanos(&self, seq: u64) -> Option<u64> {
-        let is_judged = self.judged_seq.load(Acquire) == seq;
-        is_judged.then(|| self.own_nanos.load(Relaxed))
+        let is_judged = || self.judged_seq.load(Acquire) == seq;
+        let own_nanos = is_judged().then(|| self.own_nanos.load(Acquire))?;
+        // The time that was read may be that of the next poll. Then its number
+        // is visible too.
+        is_judged().then_some(own_nanos)
     }
 
     /// Sets the own time of the poll `seq`. Only the watchdog calls it.
@@ -222,7 +225,7 @@ impl Worker {
             self.own_nanos.store(0, Relaxed);
             self.judged_seq.store(seq, Release);
         }
-        self.own_nanos.store(own_nanos, Relaxed);
+        self.own_nanos.store(own_nanos, Release);
     }
 
     /// Marks the worker as taken over by another thread. That thread calls it.

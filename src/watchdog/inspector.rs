@@ -19,9 +19,10 @@ use crate::watchdog::call_info::{call_info, call_info_by_wait_function, syscall_
 use crate::watchdog::last_sleep::LastSleep;
 use crate::watchdog::lock_search;
 use crate::watchdog::procfs::{self, ProcReader};
+use crate::watchdog::restart;
 use crate::watchdog::sample::{InSyscall, ParkPlace, ThreadActivity, ThreadSample, ThreadTimes};
 use crate::watchdog::stack_capture;
-use crate::watchdog::syscalls::{self, Restart, Syscall};
+use crate::watchdog::syscalls::{self, Syscall};
 
 pub(crate) use crate::capture::unwind::Unwinder;
 
@@ -109,7 +110,7 @@ impl Inspector {
     pub(crate) fn sample(&mut self, clock: &Clock) -> Option<ThreadSample> {
         let sample = self.proc_reader.sample(clock)?;
         if let Some(before) = self.last_sample.replace(sample) {
-            let waited = sample.times.run_queue_nanos.saturating_sub(before.times.run_queue_nanos);
+            let waited = sample.times.known_wait_since(before.times.run_queue_nanos);
             let elapsed = clock.nanos(before.times.at, sample.times.at).saturating_sub(waited);
             let grown = sample.times.cpu_nanos.saturating_sub(before.times.cpu_nanos);
             self.was_mostly_on_cpu = grown > 0 && grown >= elapsed / 2;
@@ -117,9 +118,18 @@ impl Inspector {
         if !sample.is_runnable() {
             self.last_sleep = LastSleep::default();
         } else if !self.last_sleep.is_observed() {
-            self.last_sleep.add(self.proc_reader.sleeps(), sample.times.cpu_nanos);
+            self.observe_sleeps();
         }
         Some(sample)
+    }
+
+    /// Reads how often the thread has slept. Its CPU time is read after that:
+    /// an older one would count what the thread ran before its last sleep.
+    fn observe_sleeps(&mut self) {
+        let sleeps = self.proc_reader.sleeps();
+        if let Some(cpu_nanos) = os::thread_cpu_nanos(self.thread.tid) {
+            self.last_sleep.add(sleeps, cpu_nanos);
+        }
     }
 
     /// Returns whether a capture that is due has to wait for a later sample:
@@ -129,7 +139,7 @@ impl Inspector {
         if signals != Signals::Safe || !now.is_runnable() {
             return false;
         }
-        self.last_sleep.add(self.proc_reader.sleeps(), now.times.cpu_nanos);
+        self.observe_sleeps();
         self.last_sleep.may_show_a_run(now.times.cpu_nanos)
     }
 
@@ -166,7 +176,8 @@ impl Inspector {
                 let is_running = self.is_on_cpu(now);
                 let is_uninterruptible = now.state == b'D';
                 let request = OpenRequest { age_nanos, is_running, is_uninterruptible, call: None };
-                if self.may_signal(now, tools.signals) && self.request_stack(seq, request, now) {
+                if self.may_signal(now, tools.signals) && self.request_stack(seq, request, now, tools.signals)
+                {
                     return self.await_answer(tools);
                 }
                 tools.self_metrics.count_capture(CaptureOutcome::NoStack);
@@ -205,14 +216,26 @@ impl Inspector {
             && self.last_sleep.is_last(self.proc_reader.sleeps())
     }
 
-    /// Returns whether the thread still does what the sample found it doing.
-    /// The watchdog asks directly before it sends a signal, because a thread
-    /// that ran may have entered a call since.
-    fn is_still(&self, now: &ThreadSample) -> bool {
-        (0..MAX_ACTIVITY_READS).any(|_| match now.activity {
-            ThreadActivity::Unknown => self.proc_reader.state().unwrap_or(now.state) == now.state,
-            activity => self.proc_reader.activity() == activity,
-        })
+    /// Returns whether the thread still does what the sample found it doing, and
+    /// may still get a signal. The watchdog asks directly before it sends one,
+    /// because a thread that ran may have entered a call since.
+    ///
+    /// A thread that was found in a call may be found in it again: what makes
+    /// the signal safe holds for the call. A thread that runs again after a
+    /// call may have just woken in it.
+    fn is_still(&self, now: &ThreadSample, signals: Signals) -> bool {
+        let is_again = || self.proc_reader.activity() == now.activity;
+        match now.activity {
+            ThreadActivity::Unknown => {
+                self.proc_reader.state().unwrap_or(b'?') == now.state && self.may_signal(now, signals)
+            }
+            ThreadActivity::Running => is_again() && self.may_signal(now, signals),
+            ThreadActivity::OutsideSyscall => (0..MAX_ACTIVITY_READS).any(|_| is_again()),
+            ThreadActivity::InSyscall(_) => {
+                let is_in_state = || now.state != b'D' || self.proc_reader.state() == Some(b'D');
+                (0..MAX_ACTIVITY_READS).any(|_| is_again() && is_in_state())
+            }
+        }
     }
 
     /// Returns which of these locks the thread seems to hold; `None` if its
@@ -275,17 +298,12 @@ impl Inspector {
             let is_uninterruptible = now.state == b'D';
             let may_signal = match tools.signals {
                 Signals::Never => false,
-                // The signal is delivered when the call returns, or earlier if
-                // the call comes to an interruptible wait.
-                Signals::Safe if is_uninterruptible => {
-                    known.is_some_and(|syscall| syscall.restart != Restart::Never)
-                }
-                Signals::Safe => self.is_safe_to_signal(call, known, &unwound, tools),
+                Signals::Safe => self.is_safe_to_signal(call, known, is_uninterruptible, &unwound, tools),
                 Signals::Always => true,
             };
             let call = Some((call, info.clone()));
             let request = OpenRequest { age_nanos, is_running: false, is_uninterruptible, call };
-            let is_requested = may_signal && self.request_stack(seq, request, now);
+            let is_requested = may_signal && self.request_stack(seq, request, now, tools.signals);
             if is_requested && !is_uninterruptible {
                 return self.await_answer(tools);
             }
@@ -303,38 +321,47 @@ impl Inspector {
         &self,
         call: InSyscall,
         known: Option<&Syscall>,
+        is_uninterruptible: bool,
         leaf: &Unwound,
         tools: &mut CaptureTools<'_>,
     ) -> bool {
-        match known.map(|syscall| syscall.restart) {
-            Some(Restart::Always) => true,
-            Some(Restart::IfNull(argument)) => call.arguments[argument] == 0,
-            Some(Restart::IfNoReceiveTimeout) => !os::has_receive_timeout(call.arguments[0] as i32),
-            Some(Restart::IfNoSendTimeout) => !os::has_send_timeout(call.arguments[0] as i32),
-            // `std::thread::sleep` itself continues an interrupted sleep.
-            Some(Restart::Never) | None => {
-                let is_sleep = known.is_some_and(|syscall| syscall.name == "clock_nanosleep");
-                let caller = leaf.addresses.get(1).filter(|_| is_sleep);
-                caller.is_some_and(|address| {
-                    tools.unwinder.is_within(*address, thread::sleep as *const () as u64)
-                })
-            }
+        let Some(syscall) = known else { return false };
+        // The signal to a thread in an uninterruptible wait is delivered when
+        // the call returns, or earlier if it comes to an interruptible wait.
+        if restart::is_restarted(syscall.restart, &call, is_uninterruptible) {
+            return true;
         }
+        // `std::thread::sleep` itself continues an interrupted sleep.
+        let is_sleep = syscall.name == "clock_nanosleep" && !is_uninterruptible;
+        let caller = leaf.addresses.get(1).filter(|_| is_sleep);
+        caller.is_some_and(|address| tools.unwinder.is_within(*address, thread::sleep as *const () as u64))
     }
 
     /// Requests a stack by signal. Returns whether the request was sent. It is
     /// not sent if the thread does something else than at the sample.
-    fn request_stack(&mut self, seq: u64, request: OpenRequest, now: &ThreadSample) -> bool {
+    fn request_stack(
+        &mut self,
+        seq: u64,
+        request: OpenRequest,
+        now: &ThreadSample,
+        signals: Signals,
+    ) -> bool {
         if self.requester.is_none() {
             self.requester = StackRequester::new(self.thread.tid);
         }
         let Some(requester) = &self.requester else { return false };
+        // The first call takes long, so it comes before the last look at what
+        // the thread does.
+        if !StackRequester::has_signal() {
+            return false;
+        }
         if self.open_request.is_none() {
             // A handler that was still writing when its request was cancelled
             // is done by now; this discards its copy.
             requester.cancel();
         }
-        let is_requested = self.is_still(now) && requester.request(self.thread, self.slot.seq(), seq);
+        let is_requested =
+            self.is_still(now, signals) && requester.request(self.thread, self.slot.seq(), seq);
         if is_requested {
             self.open_request = Some(request);
         }
@@ -431,13 +458,14 @@ mod tests {
             assert!(inspector.may_signal(&waits, Signals::Always));
         }
         let runs = |cpu_nanos| sample(b'R', ThreadActivity::Unknown, cpu_nanos);
+        let later = os::thread_cpu_nanos(thread.tid).unwrap() + 3_600_000_000_000;
         // This thread may sleep in the test itself, on a busy machine.
         let has_run = (0..100).any(|_| {
             assert!(!inspector.may_signal(&runs(0), Signals::Safe));
             let is_deferred = inspector.defers_capture(&runs(0), Signals::Safe);
             assert!(!inspector.may_signal(&runs(0), Signals::Safe));
-            let has_run = !inspector.defers_capture(&runs(1_000_000), Signals::Safe);
-            let may_signal = inspector.may_signal(&runs(1_000_000), Signals::Safe);
+            let has_run = !inspector.defers_capture(&runs(later), Signals::Safe);
+            let may_signal = inspector.may_signal(&runs(later), Signals::Safe);
             inspector.last_sleep = LastSleep::default();
             is_deferred && has_run && may_signal
         });

@@ -56,12 +56,14 @@ impl Inspector {
         self.thread
     }
 
-    /// Returns a sample that has the time and nothing else.
+    /// Returns a sample that has the time and nothing else. Its state makes the
+    /// whole time of a poll the poll's own: on these systems nothing shows a
+    /// wait for a CPU.
     pub(crate) fn sample(&mut self, clock: &Clock) -> Option<ThreadSample> {
         Some(ThreadSample {
             times: self.times(clock)?,
             is_on_cpu: false,
-            state: b'?',
+            state: b'S',
             activity: ThreadActivity::Unknown,
         })
     }

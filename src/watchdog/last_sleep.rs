@@ -18,8 +18,8 @@ pub(super) struct LastSleep {
     samples_with_sleep: u32,
 }
 
-/// How often the thread had slept, and its CPU time when a sample first found
-/// this number.
+/// How often the thread had slept, and its CPU time soon after a sample first
+/// found this number.
 #[derive(Debug, Clone, Copy)]
 struct ObservedCount {
     sleeps: u64,
@@ -27,8 +27,9 @@ struct ObservedCount {
 }
 
 impl LastSleep {
-    /// Adds how often a runnable thread has slept since its start, with its CPU
-    /// time then. `None` means that the kernel does not report it.
+    /// Adds how often a runnable thread has slept since its start, and its CPU
+    /// time, which was read after that number. `None` means that the kernel
+    /// does not report it.
     pub(super) fn add(&mut self, sleeps: Option<u64>, cpu_nanos: u64) {
         match (self.observed, sleeps) {
             (Some(observed), Some(sleeps)) if observed.sleeps == sleeps => {

@@ -25,6 +25,8 @@ mod process_clock;
 mod process_pause;
 #[cfg(stack_capture)]
 mod procfs;
+#[cfg(stack_capture)]
+mod restart;
 mod sample;
 #[cfg(stack_capture)]
 mod stack_capture;
@@ -338,5 +340,6 @@ impl<'r> WatchdogLoop<'r> {
                 self.monitors[*waiter].set_holders(lock, &holders);
             }
         }
+        self.process_clock.end_capture();
     }
 }

@@ -74,6 +74,12 @@ impl ProcessClock {
         self.pauses.measure(planned.as_nanos() as u64, &self.clock);
     }
 
+    /// Starts the next measurement now: the watchdog read the memory of the
+    /// process, and may have waited for it.
+    pub(crate) fn end_capture(&mut self) {
+        self.pauses.measure_without_pause(&self.clock);
+    }
+
     /// Starts the next measurement now: the watchdog slept without a planned
     /// end.
     pub(crate) fn skip(&mut self) {

@@ -73,6 +73,22 @@ impl ProcessPauses {
     /// watchdog ran or waited for a CPU. A wait for a CPU is not a pause: the
     /// workers' own CPU times show which of them waited too.
     pub(crate) fn measure(&mut self, planned_sleep_nanos: u64, clock: &Clock) {
+        if let Some(pause) = self.measure_delay(planned_sleep_nanos, clock) {
+            note(&mut self.pauses, pause);
+        }
+    }
+
+    /// Starts the next measurement now, and records no pause: since the last
+    /// measurement, the watchdog read the memory of the process. It may have
+    /// waited in the kernel while the rest of the process ran, for example for
+    /// a `fork` or for a page from disk.
+    pub(crate) fn measure_without_pause(&mut self, clock: &Clock) {
+        self.measure_delay(0, clock);
+    }
+
+    /// Returns the time of a delay that may be a pause, and records a long wait
+    /// for a CPU.
+    fn measure_delay(&mut self, planned_sleep_nanos: u64, clock: &Clock) -> Option<Range<u64>> {
         let now = clock.ticks();
         let elapsed = clock.nanos(std::mem::replace(&mut self.at, now), now);
         let cpu = cpu_nanos(self.tid);
@@ -83,18 +99,16 @@ impl ProcessPauses {
             if self.measurements.is_multiple_of(MEASUREMENTS_PER_RUN_QUEUE_READ) {
                 self.run_queue_nanos = os::run_queue_nanos(self.tid);
             }
-            return;
+            return None;
         }
         let run_queue = os::run_queue_nanos(self.tid);
         let waited = run_queue.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, run_queue));
         let paused = elapsed.saturating_sub(ran + waited);
         let end = clock.since_start(now);
-        if paused > expected {
-            note(&mut self.pauses, end.saturating_sub(paused)..end);
-        }
         if waited > self.tick_nanos {
             note(&mut self.waits, end.saturating_sub(waited.min(elapsed))..end);
         }
+        (paused > expected).then(|| end.saturating_sub(paused)..end)
     }
 
     /// Returns how much of the time from `start` to `end` was in pauses, in
@@ -127,6 +141,9 @@ fn cpu_nanos(tid: i32) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -148,5 +165,20 @@ mod tests {
         assert!((4..=5).contains(&within(0, 15_000)));
         assert!((9..=10).contains(&within(5_000, 50_000)));
         assert_eq!(within(30_000, 50_000), 0);
+    }
+
+    #[test]
+    fn a_wait_of_the_watchdog_in_a_capture_is_no_pause() {
+        let clock = Clock::new();
+        let tid = os::current_thread().map_or(0, |thread| thread.tid);
+        let mut pauses = ProcessPauses::new(tid, 1_000, &clock);
+        let begin = clock.ticks();
+        let paused = |pauses: &ProcessPauses| pauses.within(begin, clock.ticks(), &clock);
+        thread::sleep(Duration::from_millis(5));
+        pauses.measure_without_pause(&clock);
+        assert_eq!(paused(&pauses), 0);
+        thread::sleep(Duration::from_millis(5));
+        pauses.measure(0, &clock);
+        assert!(paused(&pauses) >= 3_000_000, "{}", paused(&pauses));
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use std::{fs, hint, io};
 
 use crate::os;
-use crate::record::clock::Clock;
+use crate::record::clock::{Clock, Ticks};
 use crate::watchdog::proc_files::{self, ProcFile};
 use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample, ThreadTimes};
 
@@ -40,11 +40,15 @@ impl ProcReader {
     fn read(&self, clock: &Clock) -> Option<ThreadSample> {
         let cpu_nanos = os::thread_cpu_nanos(self.tid)?;
         let at = clock.ticks();
-        let state = self.state().unwrap_or(b'?');
+        let mut state = self.state().unwrap_or(b'?');
         let activity = self.activity();
         let is_on_cpu = state == b'R' && os::thread_cpu_nanos(self.tid)? > cpu_nanos;
-        let (run_queue_nanos, slices) = self.schedule().unwrap_or_default();
-        let times = ThreadTimes { at, cpu_nanos, run_queue_nanos, slices };
+        let times = self.times_with(at, cpu_nanos);
+        // Without the run-queue time, only an unchanged CPU time shows that the
+        // thread has slept since an earlier sample.
+        if times.run_queue_nanos.is_none() && os::thread_cpu_nanos(self.tid)? > cpu_nanos && !is_on_cpu {
+            state = b'?';
+        }
         Some(ThreadSample { times, is_on_cpu, state, activity })
     }
 
@@ -56,8 +60,14 @@ impl ProcReader {
     fn read_times(&self, clock: &Clock) -> Option<ThreadTimes> {
         let cpu_nanos = os::thread_cpu_nanos(self.tid)?;
         let at = clock.ticks();
-        let (run_queue_nanos, slices) = self.schedule().unwrap_or_default();
-        Some(ThreadTimes { at, cpu_nanos, run_queue_nanos, slices })
+        Some(self.times_with(at, cpu_nanos))
+    }
+
+    fn times_with(&self, at: Ticks, cpu_nanos: u64) -> ThreadTimes {
+        let schedule = self.schedule();
+        let run_queue_nanos = schedule.map(|(run_queue_nanos, _)| run_queue_nanos);
+        let slices = schedule.map_or(0, |(_, slices)| slices);
+        ThreadTimes { at, cpu_nanos, run_queue_nanos, slices }
     }
 
     /// Returns the time in the run queue, and how many times the thread was put

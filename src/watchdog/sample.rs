@@ -49,17 +49,39 @@ impl InSyscall {
     }
 }
 
-/// A thread's CPU times at one moment. The default is those at its start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// A thread's CPU times at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ThreadTimes {
     pub(crate) at: Ticks,
     /// The total CPU time.
     pub(crate) cpu_nanos: u64,
     /// The total time runnable without a CPU. The kernel adds a wait when it
-    /// ends. Zero if the kernel does not report it.
-    pub(crate) run_queue_nanos: u64,
-    /// How many times the thread was put on a CPU.
+    /// ends. `None` if it could not be read.
+    pub(crate) run_queue_nanos: Option<u64>,
+    /// How many times the thread was put on a CPU. Zero if it could not be
+    /// read.
     pub(crate) slices: u64,
+}
+
+impl Default for ThreadTimes {
+    /// Returns the CPU times of a thread at its start.
+    fn default() -> Self {
+        Self { at: 0, cpu_nanos: 0, run_queue_nanos: Some(0), slices: 0 }
+    }
+}
+
+impl ThreadTimes {
+    /// Returns the growth of the run-queue time since `before`; zero if it is
+    /// not known.
+    pub(crate) fn known_wait_since(&self, before: Option<u64>) -> u64 {
+        self.wait_since(before).unwrap_or(0)
+    }
+
+    /// Returns the growth of the run-queue time since `before`; `None` if one
+    /// of the two could not be read.
+    pub(crate) fn wait_since(&self, before: Option<u64>) -> Option<u64> {
+        Some(self.run_queue_nanos?.saturating_sub(before?))
+    }
 }
 
 /// A thread's CPU times and state at one moment.
@@ -68,7 +90,8 @@ pub(crate) struct ThreadSample {
     pub(crate) times: ThreadTimes,
     /// Whether the thread's CPU time grew during the sample: it was on a CPU.
     pub(crate) is_on_cpu: bool,
-    /// The letter of the state in proc(5): R, S, D, ...
+    /// The letter of the state in proc(5): R, S, D, ... It is `?` if it could
+    /// not be read, or is that of a later moment than the CPU times.
     pub(crate) state: u8,
     pub(crate) activity: ThreadActivity,
 }
@@ -77,8 +100,13 @@ impl ThreadSample {
     /// Returns whether the thread does not wait for a CPU at this moment. Then
     /// the kernel has added all of its waits for a CPU.
     pub(crate) fn has_no_pending_wait(&self) -> bool {
-        // Without a state nothing is known about waits for a CPU.
-        self.is_on_cpu || matches!(self.state, b'S' | b'D' | b'?')
+        self.is_on_cpu || self.is_asleep()
+    }
+
+    /// Returns whether the thread sleeps. A state that could not be read shows
+    /// nothing.
+    pub(crate) fn is_asleep(&self) -> bool {
+        matches!(self.state, b'S' | b'D')
     }
 
     /// Returns whether the thread runs although a capture found it waiting, or
@@ -94,8 +122,7 @@ impl ThreadSample {
     /// Returns whether the thread waits in a system call that no other thread
     /// of the process ends: not for a lock or a message.
     pub(crate) fn waits_for_no_thread(&self) -> bool {
-        let is_waiting = matches!(self.state, b'S' | b'D');
-        is_waiting && !matches!(self.activity, ThreadActivity::InSyscall(call) if call.is_futex())
+        self.is_asleep() && !matches!(self.activity, ThreadActivity::InSyscall(call) if call.is_futex())
     }
 
     /// Returns whether the thread was stopped, alone or with its process.

@@ -10,24 +10,38 @@
 
 use crate::finding::Cause;
 
-/// When the kernel restarts a call after a signal.
+/// When the program cannot notice that a signal interrupted a call: the kernel
+/// restarts the call, and the call has not done a part of its work. See
+/// [`is_restarted`](crate::watchdog::restart::is_restarted).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Restart {
-    /// The kernel always restarts the call.
+    /// Always.
     Always,
-    /// The kernel restarts the call if this argument, a pointer to a timeout,
-    /// is null.
+    /// If this argument, a pointer to a timeout, is null.
     IfNull(usize),
-    /// The kernel restarts the call if the descriptor in argument 0 has no
-    /// receive timeout.
-    IfNoReceiveTimeout,
-    /// The kernel restarts the call if the descriptor in argument 0 has no send
-    /// timeout.
-    IfNoSendTimeout,
-    /// The kernel does not restart the call. A signal is safe only if the
-    /// caller is known to repeat the call.
+    /// While the thread waits uninterruptibly. The call is on a file. A disk is
+    /// not a slow device in the sense of signal(7), but a file system in user
+    /// space is: there the first wait is interruptible.
+    IfUninterruptible,
+    /// If the socket in argument 0 has no receive timeout, and this argument,
+    /// if there is one, does not ask for all bytes. A call that waits for all
+    /// bytes returns those that have arrived.
+    Receive(Option<Flags>),
+    /// The descriptor in argument 0 decides: as [`Self::Receive`] for a socket
+    /// or a pipe, as [`Self::IfUninterruptible`] for a file.
+    Read,
+    /// As [`Self::IfUninterruptible`] for a file. A write to a socket or a pipe
+    /// waits because there is no room for all bytes. It may have moved some of
+    /// them, and then it returns their number.
+    Write,
+    /// Never, or it is not certain. A signal is safe only if the caller is
+    /// known to repeat the call.
     Never,
 }
+
+/// The argument with the flags of a call that receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flags(pub(crate) usize);
 
 /// A row of the table.
 #[derive(Debug)]
@@ -71,9 +85,10 @@ const SYS: &str = "SYS_";
 /// The known system calls. Newer CPU architectures do not have some of the old
 /// calls; there the C library uses the newer calls instead.
 ///
-/// A running call on a file is not interrupted, because a disk is not a slow
-/// device in the sense of signal(7). Hence `Always`. A call that does not wait,
-/// or for which it is not certain that the kernel restarts it, has `Never`.
+/// `Never` have: a call that does not wait; one that returns the number of
+/// bytes that it has moved, such as `sendfile`; and one for which it is not
+/// certain that the kernel restarts it. `close` waits for a socket with
+/// `SO_LINGER`; `fallocate` of a file in memory returns `EINTR`.
 #[rustfmt::skip]
 static TABLE: &[Syscall] = calls! {
     Sleep, Restart::Never, None: SYS_clock_nanosleep SYS_nanosleep;
@@ -83,21 +98,22 @@ static TABLE: &[Syscall] = calls! {
     Channel, Restart::Never, None: SYS_msgrcv SYS_msgsnd SYS_mq_timedreceive SYS_mq_timedsend;
 
     // Calls on a file that is open.
-    File, Restart::Always, Argument:
-        SYS_fsync SYS_fdatasync SYS_sync_file_range SYS_syncfs SYS_close
+    File, Restart::IfUninterruptible, Argument:
+        SYS_fsync SYS_fdatasync SYS_sync_file_range SYS_syncfs
         SYS_pread64 SYS_pwrite64 SYS_preadv SYS_pwritev SYS_preadv2 SYS_pwritev2
-        SYS_sendfile SYS_copy_file_range SYS_fallocate SYS_ftruncate SYS_lseek SYS_readahead
+        SYS_ftruncate SYS_lseek SYS_readahead
         SYS_getdents64 SYS_fstat SYS_fstatfs SYS_fchdir SYS_fchmod SYS_fchown SYS_flock SYS_fcntl
         SYS_fgetxattr SYS_fsetxattr SYS_flistxattr SYS_fremovexattr
         #[cfg(target_arch = "x86_64")] SYS_fadvise64
         #[cfg(target_arch = "x86_64")] SYS_getdents;
-    File, Restart::Never, Argument: SYS_splice SYS_tee SYS_vmsplice;
-    Other, Restart::IfNoReceiveTimeout, Argument: SYS_read SYS_readv;
-    Other, Restart::IfNoSendTimeout, Argument: SYS_write SYS_writev;
+    File, Restart::Never, Argument:
+        SYS_close SYS_sendfile SYS_copy_file_range SYS_fallocate SYS_splice SYS_tee SYS_vmsplice;
+    Other, Restart::Read, Argument: SYS_read SYS_readv;
+    Other, Restart::Write, Argument: SYS_write SYS_writev;
     Other, Restart::Never, Argument: SYS_ioctl;
 
     // Calls on a path, and on all files.
-    File, Restart::Always, None:
+    File, Restart::IfUninterruptible, None:
         SYS_sync SYS_msync SYS_openat SYS_openat2 SYS_truncate SYS_statx SYS_newfstatat SYS_statfs
         SYS_faccessat SYS_faccessat2 SYS_fchmodat SYS_fchownat SYS_utimensat SYS_readlinkat SYS_linkat
         SYS_symlinkat SYS_unlinkat SYS_renameat SYS_renameat2 SYS_mkdirat SYS_mknodat SYS_chdir SYS_getcwd
@@ -128,9 +144,10 @@ static TABLE: &[Syscall] = calls! {
     // Sockets.
     Network, Restart::Never, Argument:
         SYS_connect SYS_recvmmsg SYS_sendmmsg SYS_bind SYS_listen SYS_shutdown SYS_getsockname SYS_getpeername
-        SYS_setsockopt SYS_getsockopt;
-    Network, Restart::IfNoReceiveTimeout, Argument: SYS_accept SYS_accept4 SYS_recvfrom SYS_recvmsg;
-    Network, Restart::IfNoSendTimeout, Argument: SYS_sendto SYS_sendmsg;
+        SYS_setsockopt SYS_getsockopt SYS_sendto SYS_sendmsg;
+    Network, Restart::Receive(None), Argument: SYS_accept SYS_accept4;
+    Network, Restart::Receive(Some(Flags(3))), Argument: SYS_recvfrom;
+    Network, Restart::Receive(Some(Flags(2))), Argument: SYS_recvmsg;
     Network, Restart::Never, None: SYS_socket SYS_socketpair;
 
     // Waits for one of several descriptors, and descriptors of other kinds.
@@ -218,7 +235,8 @@ mod tests {
     }
 
     /// The list of signal(7), "never restarted after being interrupted by a
-    /// signal handler, regardless of the use of SA_RESTART".
+    /// signal handler, regardless of the use of SA_RESTART", and calls that
+    /// return after a part of their work.
     #[test]
     fn calls_that_the_kernel_never_restarts_get_no_signal() {
         for number in [
@@ -235,6 +253,10 @@ mod tests {
             libc::SYS_semop,
             libc::SYS_semtimedop,
             libc::SYS_io_getevents,
+            libc::SYS_close,
+            libc::SYS_sendfile,
+            libc::SYS_sendto,
+            libc::SYS_sendmsg,
         ] {
             let found = find(number).unwrap();
             assert_eq!(found.restart, Restart::Never, "{}", found.name);

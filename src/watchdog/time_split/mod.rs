@@ -7,6 +7,10 @@
 //! rest is the thread's own. This holds however late the watchdog is. A reading
 //! from before the poll, or from after its end, makes the growth an upper
 //! bound. What no bound proves is unknown.
+//!
+//! Where the run-queue time cannot be read, two things prove own time: the
+//! growth of the CPU time, and a sleep at two samples without such growth,
+//! because a thread that wakes runs before it sleeps again.
 
 use crate::evidence::TimeSplit;
 use crate::record::clock::Ticks;
@@ -37,8 +41,12 @@ pub(crate) struct TimeSplitter {
     /// Upper bounds of the time on a CPU and of the ended waits for a CPU.
     on_cpu: u64,
     run_queue: u64,
+    /// The last run-queue time that could be read.
+    seen_run_queue: Option<u64>,
     /// The part of `run_queue` that may be from before the poll.
     first_run_queue: u64,
+    /// The time in which the thread certainly slept, without a run-queue time.
+    slept: u64,
     /// The wait for a CPU that certainly has not ended.
     pending_wait: u64,
     /// The time in which the thread had a CPU and did not run, since the first
@@ -59,7 +67,8 @@ struct Anchor {
     age: u64,
     own: u64,
     cpu_nanos: u64,
-    run_queue_nanos: u64,
+    run_queue_nanos: Option<u64>,
+    slept: u64,
     stolen: u64,
     stopped: u64,
 }
@@ -76,6 +85,7 @@ impl TimeSplitter {
             own: 0,
             cpu_nanos,
             run_queue_nanos: before.run_queue_nanos,
+            slept: 0,
             stolen: 0,
             stopped: 0,
         };
@@ -88,7 +98,9 @@ impl TimeSplitter {
             own: 0,
             on_cpu: 0,
             run_queue: 0,
+            seen_run_queue: before.run_queue_nanos,
             first_run_queue: 0,
+            slept: 0,
             pending_wait: 0,
             idle_in_slice: 0,
             stolen: 0,
@@ -105,10 +117,12 @@ impl TimeSplitter {
         }
         let in_poll = |read: u64, before: u64| read.saturating_sub(before).min(age);
         let cpu_nanos = in_poll(reading.cpu_nanos, self.before.cpu_nanos);
-        let run_queue_nanos = in_poll(reading.run_queue_nanos, self.before.run_queue_nanos);
         self.before.cpu_nanos = reading.cpu_nanos - cpu_nanos;
-        self.before.run_queue_nanos = reading.run_queue_nanos - run_queue_nanos;
-        self.anchor.run_queue_nanos = self.before.run_queue_nanos;
+        if let (Some(read), Some(before)) = (reading.run_queue_nanos, self.before.run_queue_nanos) {
+            self.before.run_queue_nanos = Some(read - in_poll(read, before));
+            self.anchor.run_queue_nanos = self.before.run_queue_nanos;
+            self.seen_run_queue = self.before.run_queue_nanos;
+        }
         self.limit_start_cpu(reading);
     }
 
@@ -152,17 +166,23 @@ impl TimeSplitter {
     /// time other threads may have waited too, and kept a lock.
     pub(crate) fn add(&mut self, now: ThreadSample, age: u64, gap_nanos: u64) {
         let times = now.times;
+        let stopped = self.stopped;
         if !now.waits_for_no_thread() {
             self.add_gap(&times, gap_nanos);
         }
         if let Some((last, last_age)) = self.last {
-            self.add_interval(&last, &now, age.saturating_sub(last_age), last_age);
+            let elapsed = age.saturating_sub(last_age);
+            self.add_interval(&last, &now, elapsed, last_age);
+            if has_slept(&last, &now) {
+                self.slept += elapsed.saturating_sub(self.stopped - stopped);
+            }
         } else {
             self.on_cpu = times.cpu_nanos.saturating_sub(self.before.cpu_nanos).min(age);
-            self.first_run_queue = times.run_queue_nanos.saturating_sub(self.before.run_queue_nanos).min(age);
+            self.first_run_queue = times.known_wait_since(self.seen_run_queue).min(age);
             self.run_queue = self.first_run_queue;
             self.limit_start_cpu(&times);
         }
+        self.seen_run_queue = times.run_queue_nanos.or(self.seen_run_queue);
         if now.has_no_pending_wait() {
             self.active = (age, times.cpu_nanos);
             self.pending_wait = 0;
@@ -171,12 +191,14 @@ impl TimeSplitter {
         let possible_wait =
             age.saturating_sub(active_age).saturating_sub(times.cpu_nanos.saturating_sub(active_cpu));
         self.prove(&times, age, possible_wait, 0);
-        if now.has_no_pending_wait() {
+        // Without a run-queue time, the older moment proves more.
+        if now.has_no_pending_wait() && times.run_queue_nanos.is_some() {
             self.anchor = Anchor {
                 age,
                 own: self.own,
                 cpu_nanos: times.cpu_nanos,
                 run_queue_nanos: times.run_queue_nanos,
+                slept: self.slept,
                 stolen: self.stolen,
                 stopped: self.stopped,
             };
@@ -198,15 +220,14 @@ impl TimeSplitter {
         let last = self.last.map(|(last, _)| last);
         if !last.is_some_and(|last| last.waits_for_no_thread()) {
             let before = last.map_or(self.before, |last| last.times);
-            self.stopped +=
-                gap_nanos.saturating_sub(now.run_queue_nanos.saturating_sub(before.run_queue_nanos));
+            self.stopped += gap_nanos.saturating_sub(now.known_wait_since(before.run_queue_nanos));
         }
     }
 
     fn add_interval(&mut self, last: &ThreadSample, now: &ThreadSample, elapsed: u64, last_age: u64) {
         let (before, after) = (last.times, now.times);
         let ran = after.cpu_nanos.saturating_sub(before.cpu_nanos);
-        let waited = after.run_queue_nanos.saturating_sub(before.run_queue_nanos);
+        let waited = after.known_wait_since(self.seen_run_queue);
         let rest = elapsed.saturating_sub(ran);
         let has_run = ran > MIN_CPU_NANOS_TO_COUNT_AS_RUNNING;
         self.on_cpu += ran.min(elapsed);
@@ -237,12 +258,14 @@ impl TimeSplitter {
     /// thread may wait for a CPU since `possible_wait`, and may have run for
     /// `late_nanos` after that age.
     fn prove(&mut self, times: &ThreadTimes, age: u64, possible_wait: u64, late_nanos: u64) {
-        let Anchor { age: since, own, cpu_nanos, run_queue_nanos, stolen, stopped } = self.anchor;
+        let Anchor { age: since, own, cpu_nanos, run_queue_nanos, slept, stolen, stopped } = self.anchor;
         let ran = times.cpu_nanos.saturating_sub(cpu_nanos).saturating_sub(late_nanos);
-        let waited = times.run_queue_nanos.saturating_sub(run_queue_nanos) + possible_wait;
-        let not_own = waited + (self.stolen - stolen) + (self.stopped - stopped);
-        let not_waited = age.saturating_sub(since).saturating_sub(not_own);
-        self.own = self.own.max(own + ran.max(not_waited)).min(age);
+        let not_waited = times.wait_since(run_queue_nanos).map_or(0, |waited| {
+            let not_own = waited + possible_wait + (self.stolen - stolen) + (self.stopped - stopped);
+            age.saturating_sub(since).saturating_sub(not_own)
+        });
+        let ran_or_slept = ran + (self.slept - slept);
+        self.own = self.own.max(own + ran_or_slept.max(not_waited)).min(age);
     }
 
     /// Returns the split of the poll until its last sample, which has this age
@@ -274,7 +297,7 @@ impl TimeSplitter {
         let (last, last_age) = self.last.map_or((self.before, 0), |(last, last_age)| (last.times, last_age));
         let ran = times.cpu_nanos.saturating_sub(last.cpu_nanos).min(age.saturating_sub(last_age));
         ended.on_cpu += ran;
-        ended.run_queue += times.run_queue_nanos.saturating_sub(last.run_queue_nanos);
+        ended.run_queue += times.known_wait_since(self.seen_run_queue);
         let is_runnable = self.last.is_some_and(|(last, _)| last.state == b'R');
         if is_runnable && times.slices > 0 && last.slices == times.slices {
             ended.stolen += self.idle_in_slice + age.saturating_sub(last_age).saturating_sub(ran);
@@ -285,6 +308,17 @@ impl TimeSplitter {
         ended.prove(&times, age, 0, late_nanos);
         ended.split(age)
     }
+}
+
+/// Returns whether the thread slept for the whole time between two samples
+/// without a run-queue time.
+fn has_slept(before: &ThreadSample, now: &ThreadSample) -> bool {
+    let is_unread = |sample: &ThreadSample| sample.times.run_queue_nanos.is_none();
+    is_unread(before)
+        && is_unread(now)
+        && before.is_asleep()
+        && now.is_asleep()
+        && before.times.cpu_nanos == now.times.cpu_nanos
 }
 
 #[cfg(test)]

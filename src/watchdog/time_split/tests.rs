@@ -26,7 +26,7 @@ fn in_slice(slices: u64, age: u64, cpu: u64, queue: u64, state: u8) -> At {
 
 fn times(at: At) -> ThreadTimes {
     let At { cpu, queue, slices, .. } = at;
-    ThreadTimes { at: 0, cpu_nanos: cpu * MS, run_queue_nanos: queue * MS, slices }
+    ThreadTimes { at: 0, cpu_nanos: cpu * MS, run_queue_nanos: Some(queue * MS), slices }
 }
 
 fn sample(at: At) -> ThreadSample {
@@ -233,10 +233,43 @@ fn nothing_is_claimed_of_a_wait_for_a_thread_while_the_watchdog_had_no_cpu() {
     assert_eq!(in_ms(sleeping.split_at_end(80 * MS, Some(after), 0, 5 * MS)), [1, 0, 79, 0]);
 }
 
+/// Adds samples whose run-queue time could be read or not.
+fn partly_read(before: bool, samples: &[(At, bool)]) -> TimeSplitter {
+    let unread = |times, is_read: bool| ThreadTimes {
+        run_queue_nanos: if is_read { Some(0) } else { None },
+        slices: 0,
+        ..times
+    };
+    let mut splitter = TimeSplitter::new(unread(ThreadTimes::default(), before), 0);
+    for (at, is_read) in samples {
+        let now = sample(*at);
+        let times = if *is_read { now.times } else { unread(now.times, false) };
+        splitter.add(ThreadSample { times, ..now }, at.age * MS, 0);
+    }
+    splitter
+}
+
 #[test]
-fn without_run_queue_times_a_sleep_is_off_cpu() {
-    let samples = [in_slice(0, 5, 0, 0, b'?'), in_slice(0, 100, 1, 0, b'?')];
-    assert_eq!(split(0, &samples), [1, 0, 99, 0]);
-    let on_cpu = [in_slice(0, 5, 5, 0, b'C'), in_slice(0, 50, 50, 0, b'R'), in_slice(0, 90, 90, 0, b'R')];
-    assert_eq!(split(0, &on_cpu), [90, 0, 0, 0]);
+fn without_run_queue_times_only_cpu_time_and_certain_sleep_are_own() {
+    let split = |samples: &[At]| {
+        let samples: Vec<_> = samples.iter().map(|at| (*at, false)).collect();
+        in_ms(partly_read(false, &samples).split(100 * MS))
+    };
+    assert_eq!(split(&[at(5, 0, 0, b'?'), at(100, 1, 0, b'?')]), [1, 0, 0, 99], "without a state");
+    assert_eq!(split(&[at(5, 5, 0, b'C'), at(50, 50, 0, b'R'), at(100, 90, 0, b'R')]), [90, 0, 0, 10]);
+    assert_eq!(split(&[at(5, 1, 0, b'S'), at(100, 1, 0, b'D')]), [1, 0, 95, 4], "it did not run in between");
+    assert_eq!(split(&[at(5, 1, 0, b'S'), at(100, 2, 0, b'S')]), [2, 0, 0, 98], "it woke in between");
+    assert_eq!(split(&[at(5, 1, 0, b'S'), at(100, 1, 0, b'R')]), [1, 0, 0, 99], "it may wait for a CPU");
+}
+
+#[test]
+fn a_failed_reading_of_the_run_queue_time_is_no_wait_of_zero() {
+    let starved = [(at(5, 1, 0, b'C'), true), (at(90, 2, 80, b'C'), false)];
+    assert_eq!(in_ms(partly_read(true, &starved).split(90 * MS)), [2, 0, 4, 84], "read, then not");
+    let starved = [(at(90, 2, 80, b'C'), true)];
+    assert_eq!(in_ms(partly_read(false, &starved).split(90 * MS)), [2, 0, 0, 88], "not at the start");
+    let asleep = [(at(5, 1, 0, b'S'), true), (at(50, 1, 0, b'S'), false), (at(90, 1, 3, b'S'), true)];
+    assert_eq!(in_ms(partly_read(true, &asleep).split(90 * MS)), [1, 3, 86, 0], "read again");
+    let late = [(at(5, 1, 900, b'S'), true), (at(90, 1, 903, b'S'), true)];
+    assert_eq!(in_ms(partly_read(false, &late).split(90 * MS)), [1, 3, 82, 4], "the total is no growth");
 }

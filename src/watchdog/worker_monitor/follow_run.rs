@@ -44,6 +44,7 @@ impl WorkerMonitor {
             && let Some(poll) = active
         {
             let capture = inspector.capture(poll.seq, age, &sample, &mut context.capture_tools());
+            context.process_clock.end_capture();
             if let Some(capture) = capture.filter(|capture| !capture.stack.is_empty()) {
                 run.add_capture(capture, own);
             }

@@ -263,6 +263,7 @@ impl WorkerMonitor {
             let seq = tracked.poll.seq;
             if is_granted {
                 tracked.captures.extend(inspector.capture(seq, age, &sample, &mut context.capture_tools()));
+                context.process_clock.end_capture();
             } else if tracked.captures.is_empty() {
                 context.self_metrics.count_dropped(DropReason::CaptureBudget, 1);
                 // Without a stack the stall still counts, with what the sample
