@@ -8,6 +8,7 @@ mod follow_run;
 mod left_runtime;
 #[cfg(stack_capture)]
 mod lock_holder;
+mod stretch;
 mod tracked_poll;
 
 use std::ops::Range;
@@ -245,6 +246,7 @@ impl WorkerMonitor {
         if !inspector.is_in_poll(tracked.poll.seq) {
             return;
         }
+        tracked.stretch.add(&sample, times, &mut tracked.captures);
         self.worker.set_own_nanos(tracked.poll.seq, times.own());
         let is_due = tracked.is_capture_due(&sample, times);
         let is_deferred = is_due && inspector.defers_capture(&sample, context.signals);
@@ -267,6 +269,7 @@ impl WorkerMonitor {
                 // shows.
                 tracked.captures.push(inspector.capture_without_stack(age, &sample));
             }
+            tracked.stretch.mark(&mut tracked.captures);
         }
         self.report_progress(times, age, context);
     }
@@ -445,6 +448,7 @@ impl WorkerMonitor {
             start_nanos: context.recorder.clock.since_start(tracked.poll.start),
             duration_nanos,
             times,
+            threshold_nanos: context.recorder.threshold_nanos,
             captures,
         };
         context.outbox.send(Message::Stall(evidence), context.self_metrics);

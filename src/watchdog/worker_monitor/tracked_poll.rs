@@ -5,6 +5,7 @@ use crate::record::slot::ActivePoll;
 use crate::watchdog::sample::ThreadSample;
 use crate::watchdog::time_split::TimeSplitter;
 use crate::watchdog::worker_monitor::driver_check::DriverCheck;
+use crate::watchdog::worker_monitor::stretch::StretchTracker;
 
 /// A running thread has just woken if its CPU time is less than the poll's
 /// own time divided by this.
@@ -31,6 +32,9 @@ pub(super) struct TrackedPoll {
     /// that none does.
     #[cfg(stack_capture)]
     pub(super) has_holder: bool,
+    /// What the thread does now, and for how long.
+    pub(super) stretch: StretchTracker,
+    threshold_nanos: u64,
     /// The own time at which the next capture is due. It doubles each time.
     next_capture_nanos: u64,
     /// The number of consecutive wakes, see [`count_wakes`].
@@ -63,6 +67,8 @@ impl TrackedPoll {
             next_search_nanos: 0,
             #[cfg(stack_capture)]
             has_holder: false,
+            stretch: StretchTracker::default(),
+            threshold_nanos,
             next_capture_nanos: threshold_nanos,
             wakes: 0,
             driver: DriverCheck::new(threshold_nanos),
@@ -76,7 +82,13 @@ impl TrackedPoll {
     /// Returns whether a capture is due at this time of the poll, unless the
     /// thread has just woken.
     pub(super) fn is_capture_due(&self, sample: &ThreadSample, times: TimeSplit) -> bool {
-        self.possibly_own(sample, times) >= self.next_capture_nanos
+        self.possibly_own(sample, times) >= self.next_capture_nanos || self.is_extra_capture_due()
+    }
+
+    /// Returns whether the thread does something else than in all captures, and
+    /// has done so for a threshold.
+    fn is_extra_capture_due(&self) -> bool {
+        !self.captures.is_empty() && self.stretch.needs_capture(self.threshold_nanos)
     }
 
     fn possibly_own(&self, sample: &ThreadSample, times: TimeSplit) -> u64 {
@@ -95,7 +107,11 @@ impl TrackedPoll {
         self.wakes = count_wakes(self.wakes, sample, before, times);
         let is_skipped = (1..=MAX_SKIPPED_WAKES).contains(&self.wakes);
         let own = self.possibly_own(sample, times);
-        let is_due = own >= self.next_capture_nanos && !is_skipped;
+        let is_regular = own >= self.next_capture_nanos && !is_skipped;
+        let is_due = is_regular || self.is_extra_capture_due();
+        if is_due {
+            self.stretch.set_captured(!is_regular);
+        }
         while is_due && self.next_capture_nanos <= own {
             self.next_capture_nanos *= 2;
         }
