@@ -246,7 +246,7 @@ impl WorkerMonitor {
         if !inspector.is_in_poll(tracked.poll.seq) {
             return;
         }
-        tracked.stretch.add(&sample, times, &mut tracked.captures);
+        tracked.stretch.add(&sample, times, inspector.signals_sent(), &mut tracked.captures);
         self.worker.set_own_nanos(tracked.poll.seq, times.own());
         let is_due = tracked.is_capture_due(&sample, times);
         let is_deferred = is_due && inspector.defers_capture(&sample, context.signals);
