@@ -147,3 +147,99 @@ pub(super) fn is_sampled_once(
     let (Some(only), None) = (of_call.next(), of_call.next()) else { return false };
     only.capture.on_cpu || only.capture.stretch.own_nanos < off_cpu_nanos / 2
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::evidence::{Capture, Phase, Stretch};
+    use crate::finding::{Evidence, Frame, FrameKind};
+    use crate::record::kinds::KindId;
+
+    const MS: u64 = 1_000_000;
+
+    /// A capture: age, whether the thread ran, the line of the site, and the
+    /// stretch with its length.
+    type Shown = (u64, bool, u32, (u32, u64));
+
+    /// Returns the line, the times on a CPU and waiting, and whether one sample
+    /// shows it, of each share other than the one of `main`.
+    fn others(on_cpu: u64, off_cpu: u64, main: u32, shown: &[Shown]) -> Vec<(u32, u64, u64, bool)> {
+        let capture = |(age, on_cpu, _, (number, own)): &Shown| Capture {
+            evidence: Evidence::Stack,
+            stretch: Stretch { number: *number, own_nanos: own * MS },
+            ..Capture::without_stack(age * MS, *on_cpu, None)
+        };
+        let stall = StallEvidence {
+            phase: Phase::Ended,
+            polls: 1,
+            key: (0, 1),
+            worker: "0".to_owned(),
+            runtime: Arc::from("main"),
+            held_driver: false,
+            kind: KindId::OTHER,
+            start_nanos: 0,
+            duration_nanos: (on_cpu + off_cpu) * MS,
+            times: TimeSplit { on_cpu: on_cpu * MS, off_cpu: off_cpu * MS, ..TimeSplit::default() },
+            threshold_nanos: 10 * MS,
+            captures: shown.iter().map(capture).collect(),
+        };
+        let symbolised = |(capture, (_, _, line, _)): (_, &Shown)| {
+            let frame = Frame {
+                function: format!("app::line_{line}"),
+                file: Some("app/src/lib.rs".to_owned()),
+                line: Some(*line),
+                kind: FrameKind::Application,
+                recovered: false,
+            };
+            SymbolisedCapture::new(capture, vec![frame], 15 * MS)
+        };
+        let captures: Vec<_> = stall.captures.iter().zip(shown).map(symbolised).collect();
+        let line = |capture: &SymbolisedCapture<'_>| capture.call_site.site.as_ref().unwrap().line.unwrap();
+        let main = captures.iter().find(|capture| line(capture) == main).unwrap();
+        let shares = other_shares(&stall, &captures, main).into_iter();
+        let ms = |nanos: u64| nanos / MS;
+        shares.map(|s| (line(s.main), ms(s.times.on_cpu), ms(s.times.off_cpu), s.is_sampled_once)).collect()
+    }
+
+    #[test]
+    fn a_wait_and_a_computation_have_the_measured_times() {
+        let shown = [(10, false, 1, (1, 17)), (20, true, 2, (2, 0)), (40, true, 2, (2, 0))];
+        assert_eq!(others(500, 20, 2, &shown), [(1, 0, 20, false)]);
+        assert_eq!(others(500, 9, 2, &shown), [], "it took less than the threshold");
+        assert_eq!(others(9, 500, 2, &shown), [], "the rest is less than the threshold");
+        let shown = [(10, true, 2, (1, 9)), (20, false, 1, (2, 40)), (40, false, 1, (2, 40))];
+        assert_eq!(others(15, 45, 1, &shown), [(2, 15, 0, true)], "one sample of a running thread");
+    }
+
+    #[test]
+    fn two_waits_are_told_apart_by_their_stretches() {
+        let shown = [(10, false, 1, (1, 28)), (20, false, 1, (1, 28)), (40, false, 2, (2, 27))];
+        assert_eq!(others(0, 60, 1, &shown), [(2, 0, 27, false)]);
+        let shown = [(10, false, 1, (1, 52)), (58, false, 2, (2, 3))];
+        assert_eq!(others(0, 60, 1, &shown), [], "nothing proves a threshold of the second wait");
+    }
+
+    #[test]
+    fn short_waits_of_two_lines_in_turn_are_not_told_apart() {
+        let shown = [(10, false, 1, (1, 2)), (20, false, 2, (9, 2)), (40, false, 1, (20, 2))];
+        assert_eq!(others(0, 60, 1, &shown), []);
+    }
+
+    #[test]
+    fn a_computation_is_apart_only_between_two_of_its_captures() {
+        let shown = |lines: [u32; 4]| {
+            [10, 20, 40, 80].into_iter().zip(lines).map(|(age, line)| (age, true, line, (1, 90)))
+        };
+        let others = |lines| others(100, 0, 2, &shown(lines).collect::<Vec<_>>());
+        assert_eq!(others([1, 1, 2, 2]), [(1, 30, 0, false)], "the time nearest to its captures");
+        assert_eq!(others([1, 2, 1, 2]), [], "the two computations take turns");
+    }
+
+    #[test]
+    fn one_line_that_waits_and_computes_is_one_call() {
+        let shown = [(10, false, 1, (1, 10)), (20, true, 1, (2, 10))];
+        assert_eq!(others(20, 20, 1, &shown), []);
+    }
+}

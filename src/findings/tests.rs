@@ -316,3 +316,70 @@ fn the_number_of_findings_is_bounded() {
     assert!(add_one(&findings, &stall(Phase::Ended, 9999, 1, 10), task(), diagnosis("more")).is_err());
     assert!(add_one(&findings, &stall(Phase::Ended, 9998, 1, 10), task(), diagnosis("7")).is_ok());
 }
+
+fn part(id: &str, own_ms: u64, ages_ms: std::ops::Range<u64>) -> StallPart {
+    let part = PartOfStall {
+        times: TimeSplit { off_cpu: own_ms * 1_000_000, ..TimeSplit::default() },
+        age_nanos: ages_ms.start * 1_000_000..ages_ms.end * 1_000_000,
+        ..PartOfStall::default()
+    };
+    StallPart { diagnosis: diagnosis(id), part }
+}
+
+#[test]
+fn each_part_of_a_stall_counts_once_with_its_own_time() {
+    let findings = Findings::default();
+    findings.add_wait(wait(1_010_000_000, 1_030_000_000, 7));
+    let parts = vec![part("b", 80, 20..100), part("a", 20, 0..20)];
+    let added = findings.add_stall(&stall(Phase::Ended, 1, 1000, 100), task(), parts);
+    let ids: Vec<_> = added.into_iter().map(|added| added.unwrap().finding).collect();
+    assert_eq!(ids, ["b", "a"]);
+    let all = findings.all(&polls(&[]));
+    let counted: Vec<_> = all.iter().map(|f| (&*f.id, f.count, f.total, f.split.off_cpu)).collect();
+    assert_eq!(counted, [("b", 1, 80 * MS, 80 * MS), ("a", 1, 20 * MS, 20 * MS)]);
+    assert_eq!((all[0].victims.delay, all[1].victims.delay), (10 * MS, 10 * MS), "no moment counts twice");
+    let causes = findings.causes();
+    let sleep = causes.iter().find(|cause| cause.cause == Cause::Sleep).unwrap();
+    assert_eq!((sleep.durations.count, sleep.durations.sum), (2, 100 * MS));
+    let stalls = findings.stalls(SystemTime::UNIX_EPOCH, &polls(&[]));
+    let length = |stall: &Stall| stall.end.unwrap().duration_since(stall.start).unwrap();
+    let shown: Vec<_> = stalls.iter().map(|s| (s.finding.as_deref().unwrap(), length(s))).collect();
+    assert_eq!(shown, [("a", 20 * MS), ("b", 80 * MS)]);
+    assert_eq!(stalls[0].end, Some(stalls[1].start));
+}
+
+#[test]
+fn the_parts_of_a_stall_in_progress_add_up_to_it() {
+    let findings = Findings::default();
+    findings.add_stall(
+        &stall(Phase::Began, 1, 1000, 100),
+        task(),
+        vec![part("b", 80, 20..100), part("a", 20, 0..20)],
+    );
+    let times = TimeSplit { off_cpu: 500_000_000, ..TimeSplit::default() };
+    findings.add_progress((0, 1), 500_000_000, times);
+    let now = polls(&[1]);
+    let [b, a] = &findings.all(&now)[..] else { panic!() };
+    assert_eq!((b.total, a.total), (480 * MS, 20 * MS));
+    assert_eq!((b.ongoing.is_some(), a.ongoing), (true, None));
+    findings.retract_stall((0, 1));
+    assert_eq!(findings.all(&now), []);
+}
+
+#[test]
+fn a_reported_finding_keeps_what_it_has_shown_if_the_line_changes() {
+    let findings = Findings::default();
+    findings.add_stall(&stall(Phase::Lasts, 1, 1000, 1_000), task(), vec![part("a", 1_000, 0..1_000)]);
+    assert_eq!(get(&findings, "a", &polls(&[1])).total, 1_000 * MS);
+    findings.add_stall(&stall(Phase::Lasts, 1, 1000, 1_300), task(), vec![part("b", 1_300, 0..1_300)]);
+    let total = |id| get(&findings, id, &polls(&[1])).total;
+    assert_eq!((total("a"), total("b")), (1_000 * MS, 300 * MS));
+    let parts = vec![part("b", 1_800, 900..2_700), part("a", 900, 0..900)];
+    findings.add_stall(&stall(Phase::Ended, 1, 1000, 2_700), task(), parts);
+    let ended = |id| {
+        let finding = get(&findings, id, &polls(&[]));
+        (finding.count, finding.total, finding.split.own())
+    };
+    assert_eq!(ended("a"), (1, 1_000 * MS, 1_000 * MS));
+    assert_eq!(ended("b"), (1, 1_700 * MS, 1_700 * MS));
+}
