@@ -274,17 +274,21 @@ impl WorkerMonitor {
         self.report_progress(times, age, context);
     }
 
-    /// Reports the tracked poll at its first capture, and at each milestone.
-    /// Between them, says how long it lasts.
+    /// Reports the tracked poll at its first capture, at each milestone, and
+    /// after the first milestone when its thread does something else. Between
+    /// them, says how long it lasts.
     fn report_progress(&mut self, times: TimeSplit, age_nanos: u64, context: &MonitorContext<'_>) {
         let milestone = ONGOING_REPORT_NANOS.iter().filter(|nanos| times.own() >= **nanos).count();
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
         let is_stall = times.own() >= context.recorder.threshold_nanos;
         let is_unreported = |tracked: &mut TrackedPoll| {
-            is_stall && !tracked.captures.is_empty() && tracked.reported_milestone != Some(milestone)
+            let is_new = tracked.reported_milestone != Some(milestone)
+                || milestone > 0 && tracked.reported_stretch != tracked.last_stretch();
+            is_stall && !tracked.captures.is_empty() && is_new
         };
         if let Some(mut tracked) = self.tracked.take_if(is_unreported) {
             tracked.reported_milestone = Some(milestone);
+            tracked.reported_stretch = tracked.last_stretch();
             tracked.told_nanos = times.own();
             self.report(&tracked, phase, age_nanos, times, context);
             self.tracked = Some(tracked);

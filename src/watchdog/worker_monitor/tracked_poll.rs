@@ -43,6 +43,8 @@ pub(super) struct TrackedPoll {
     /// The milestone of the latest report: how many ages of
     /// [`ONGOING_REPORT_NANOS`](super::ONGOING_REPORT_NANOS) had passed.
     pub(super) reported_milestone: Option<usize>,
+    /// The number of the stretch of the last capture in the latest report.
+    pub(super) reported_stretch: Option<u32>,
     /// The own time of the latest report or progress message.
     pub(super) told_nanos: u64,
     /// The latest sample, and the age at which it was taken.
@@ -73,6 +75,7 @@ impl TrackedPoll {
             wakes: 0,
             driver: DriverCheck::new(threshold_nanos),
             reported_milestone: None,
+            reported_stretch: None,
             told_nanos: 0,
             last_sample: None,
             lost_polls,
@@ -128,6 +131,11 @@ impl TrackedPoll {
             self.told_nanos = own_nanos;
         }
         is_due
+    }
+
+    /// Returns the number of the stretch that the last capture shows.
+    pub(super) fn last_stretch(&self) -> Option<u32> {
+        self.captures.last().map(|capture| capture.stretch.number)
     }
 
     /// Splits the poll's time until its last sample. `wall_nanos` is the age at
