@@ -82,8 +82,8 @@ impl OngoingStall {
         self.updated_at = Instant::now();
     }
 
-    /// Returns the findings that count it, the main one first, each with its part
-    /// of the own time.
+    /// Returns the findings that count it, the main one first, each with its
+    /// part of the own time.
     fn parts(&self) -> impl Iterator<Item = (&str, u64)> {
         let of_others = self.others.iter().map(|(_, own_nanos)| own_nanos).sum();
         let main = (self.finding.as_str(), self.own_nanos.saturating_sub(of_others));
@@ -144,9 +144,9 @@ impl Default for Inner {
 }
 
 impl Findings {
-    /// Adds the parts of a stall to their findings. A stall may be added several
-    /// times while it lasts; each of its parts counts once. A part is an error
-    /// if its finding would be one too many.
+    /// Adds the parts of a stall to their findings. A stall may be added
+    /// several times while it lasts; each of its parts counts once. A part is
+    /// an error if its finding would be one too many.
     pub(crate) fn add_stall(
         &self,
         stall: &StallEvidence,
@@ -290,10 +290,10 @@ impl Findings {
 }
 
 impl Inner {
-    /// Removes a stall from those in progress. The caller then adds its `parts`,
-    /// if any. Also removes the stall's previous findings that have no part and
-    /// no other stall: the first diagnosis was wrong. Returns the stall as it
-    /// was in progress.
+    /// Removes a stall from those in progress. The caller then adds its
+    /// `parts`, if any. Also removes the stall's previous findings that have no
+    /// part and no other stall: the first diagnosis was wrong. Returns the
+    /// stall as it was in progress.
     fn remove_ongoing(&mut self, key: StallKey, parts: &[FindingPart]) -> Option<OngoingStall> {
         let before = self.ongoing.remove(&key)?;
         for (finding, _) in before.parts() {
