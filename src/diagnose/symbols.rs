@@ -23,6 +23,11 @@ const MAX_IMAGES: usize = 16;
 /// twice the time before whenever it fails again.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(250);
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
+/// The maximum number of functions that are looked up to learn what one
+/// function uses.
+const MAX_USED_FUNCTIONS: usize = 64;
+/// The maximum number of functions of which it is kept what they use.
+const MAX_CACHED_FUNCTIONS: usize = 1024;
 
 /// Reads the debug information of each address when it is first needed. That
 /// may take a second for a large program, so the reporting thread does it, not
@@ -38,6 +43,8 @@ pub(crate) struct Symbols {
     /// The number of look-ups in images.
     look_ups: u64,
     recovery: Recovery,
+    /// Whether the functions at these addresses use the ticks of an interval.
+    has_interval: HashMap<CodeAddress, bool>,
 }
 
 /// A program or library of which an address was looked up.
@@ -93,6 +100,7 @@ impl Symbols {
             max_memory_bytes,
             look_ups: 0,
             recovery: Recovery::default(),
+            has_interval: HashMap::new(),
         }
     }
 
@@ -124,6 +132,35 @@ impl Symbols {
             }
         }
         stack
+    }
+
+    /// Returns the name of the innermost async function of the application on
+    /// the stack, if it awaits an interval of Tokio: its code says so, whether or
+    /// not a capture shows the call.
+    pub(crate) fn interval_awaiter(&mut self, capture: &Capture) -> Option<String> {
+        self.look_up_all(&capture.stack);
+        let is_async =
+            |frame: &&Frame| frame.kind == FrameKind::Application && names::is_async(&frame.function);
+        let is_tick = |function: &str| {
+            function.contains("tokio::time::interval::Interval::") && function.contains("tick")
+        };
+        let name = |frame: &Frame| names::without_async_mark(&frame.function).to_owned();
+        let in_stack = |address: &CodeAddress| self.cache.get(address)?.frames.iter().find(is_async).cloned();
+        let (address, frame) =
+            capture.stack.iter().find_map(|address| Some((address.clone(), in_stack(address)?)))?;
+        if let Some(has_interval) = self.has_interval.get(&address) {
+            return has_interval.then(|| name(&frame));
+        }
+        let used = self.recovery.used_functions(&address, MAX_USED_FUNCTIONS);
+        self.look_up_all(&used);
+        let symbols = used.iter().filter_map(|function| self.cache.get(function));
+        let mut frames = symbols.flat_map(|symbols| symbols.frames.iter());
+        let has_interval = frames.any(|frame| is_tick(&frame.function));
+        if self.has_interval.len() >= MAX_CACHED_FUNCTIONS {
+            self.has_interval.clear();
+        }
+        self.has_interval.insert(address, has_interval);
+        has_interval.then(|| name(&frame))
     }
 
     /// Returns the frames between a frame and its caller that jumps have

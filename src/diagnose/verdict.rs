@@ -2,12 +2,12 @@
 
 use std::iter;
 
-use crate::diagnose::diagnosis;
+use crate::diagnose::diagnosis::{self, Diagnosis};
 use crate::diagnose::shares::{self, Share};
 use crate::diagnose::stall_part::{PartOfStall, StallPart};
 use crate::diagnose::symbolised_capture::{self, SymbolisedCapture};
 use crate::diagnose::symbols::Symbols;
-use crate::diagnose::{call_site, lock_holder};
+use crate::diagnose::{advice, call_site, lock_holder};
 use crate::evidence::StallEvidence;
 use crate::finding::Cause;
 
@@ -77,6 +77,7 @@ fn parts(
     for share in shares {
         let mut diagnosis = diagnosis::diagnose(stall, captures, share.main);
         lock_holder::add_lock_holder(&mut diagnosis, captures, share.main, symbols);
+        add_interval(&mut diagnosis, captures, share.main, symbols);
         if let Some((_, part)) = parts.iter_mut().find(|(_, part)| part.diagnosis.id == diagnosis.id) {
             part.part.give(share.times);
             continue;
@@ -100,6 +101,24 @@ fn parts(
         begin = end;
     }
     parts.into_iter().map(|(_, part)| part).collect()
+}
+
+/// Adds to the diagnosis of a computation that it may be a burst of an
+/// interval. The ticks take no time, so captures show the work of each tick and
+/// never the interval: nothing tells a burst from one long computation.
+fn add_interval(
+    diagnosis: &mut Diagnosis,
+    captures: &[SymbolisedCapture<'_>],
+    main: &SymbolisedCapture<'_>,
+    symbols: &mut Symbols,
+) {
+    let of_call = captures.iter().filter(|capture| capture.culprit() == main.culprit());
+    if diagnosis.cause == Cause::Cpu
+        && of_call.count() > 1
+        && let Some(function) = symbols.interval_awaiter(main.capture)
+    {
+        diagnosis.advice.push_str(&advice::for_interval_awaiter(&function));
+    }
 }
 
 /// Returns whether two consecutive captures show the same function of the
