@@ -216,6 +216,15 @@ mod tests {
     }
 
     #[test]
+    fn calls_and_loaded_addresses_are_references() {
+        // adrp x1, +0x2000; ldr x1, [x1, #24]; blr x1; bl +12
+        let code = bytes(&[0xD000_0001, 0xF940_0C21, 0xD63F_0020, 0x9400_0003]);
+        let found = references(&code, 0x1000, 100);
+        assert!(found.contains(&Target::Slot(0x3018)), "{found:x?}");
+        assert_eq!(found.last(), Some(&Target::Address(0x1018)));
+    }
+
+    #[test]
     fn a_jump_through_a_slot_of_the_program_is_followed() {
         // adrp x1, +0x2000; ldr x1, [x1, #24]; br x1
         let through_slot = [0xD000_0001, 0xF940_0C21, 0xD61F_0020];
