@@ -26,6 +26,8 @@ const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
 /// The maximum number of functions that are looked up to learn what one
 /// function uses.
 const MAX_USED_FUNCTIONS: usize = 64;
+/// The maximum number of functions of one stack that are searched.
+const MAX_SEARCHED_FUNCTIONS: usize = 8;
 /// The maximum number of functions of which it is kept what they use.
 const MAX_CACHED_FUNCTIONS: usize = 1024;
 
@@ -44,7 +46,7 @@ pub(crate) struct Symbols {
     look_ups: u64,
     recovery: Recovery,
     /// Whether the functions at these addresses use the ticks of an interval.
-    has_interval: HashMap<CodeAddress, bool>,
+    uses_interval: HashMap<CodeAddress, bool>,
 }
 
 /// A program or library of which an address was looked up.
@@ -100,7 +102,7 @@ impl Symbols {
             max_memory_bytes,
             look_ups: 0,
             recovery: Recovery::default(),
-            has_interval: HashMap::new(),
+            uses_interval: HashMap::new(),
         }
     }
 
@@ -134,33 +136,49 @@ impl Symbols {
         stack
     }
 
-    /// Returns the name of the innermost async function of the application on
-    /// the stack, if it awaits an interval of Tokio: its code says so, whether or
-    /// not a capture shows the call.
+    /// Returns the name of the innermost function of the application on the
+    /// stack that awaits an interval of Tokio: its code says so, whether or not
+    /// a capture shows the call.
     pub(crate) fn interval_awaiter(&mut self, capture: &Capture) -> Option<String> {
-        self.look_up_all(&capture.stack);
-        let is_async =
-            |frame: &&Frame| frame.kind == FrameKind::Application && names::is_async(&frame.function);
-        let is_tick = |function: &str| {
-            function.contains("tokio::time::interval::Interval::") && function.contains("tick")
-        };
-        let name = |frame: &Frame| names::without_async_mark(&frame.function).to_owned();
-        let in_stack = |address: &CodeAddress| self.cache.get(address)?.frames.iter().find(is_async).cloned();
-        let (address, frame) =
-            capture.stack.iter().find_map(|address| Some((address.clone(), in_stack(address)?)))?;
-        if let Some(has_interval) = self.has_interval.get(&address) {
-            return has_interval.then(|| name(&frame));
+        let is_application = |frame: &&Frame| frame.kind == FrameKind::Application;
+        let mut searched = 0;
+        for address in &capture.stack {
+            self.look_up_all(std::slice::from_ref(address));
+            let frames = self.cache.get(address).map(|symbols| Arc::clone(&symbols.frames));
+            // Inlined functions are part of the outermost one.
+            let Some(frame) = frames.iter().flat_map(|frames| frames.iter()).rev().find(is_application)
+            else {
+                continue;
+            };
+            if self.uses_interval(address) {
+                return Some(names::without_async_mark(&frame.function).to_owned());
+            }
+            searched += 1;
+            if searched >= MAX_SEARCHED_FUNCTIONS {
+                break;
+            }
         }
-        let used = self.recovery.used_functions(&address, MAX_USED_FUNCTIONS);
+        None
+    }
+
+    /// Returns whether the function at this address uses the ticks of an
+    /// interval.
+    fn uses_interval(&mut self, address: &CodeAddress) -> bool {
+        if let Some(uses_interval) = self.uses_interval.get(address) {
+            return *uses_interval;
+        }
+        let is_tick = |frame: &Frame| {
+            frame.function.contains("tokio::time::interval::Interval::") && frame.function.contains("tick")
+        };
+        let used = self.recovery.used_functions(address, MAX_USED_FUNCTIONS);
         self.look_up_all(&used);
         let symbols = used.iter().filter_map(|function| self.cache.get(function));
-        let mut frames = symbols.flat_map(|symbols| symbols.frames.iter());
-        let has_interval = frames.any(|frame| is_tick(&frame.function));
-        if self.has_interval.len() >= MAX_CACHED_FUNCTIONS {
-            self.has_interval.clear();
+        let uses_interval = symbols.flat_map(|symbols| symbols.frames.iter()).any(is_tick);
+        if self.uses_interval.len() >= MAX_CACHED_FUNCTIONS {
+            self.uses_interval.clear();
         }
-        self.has_interval.insert(address, has_interval);
-        has_interval.then(|| name(&frame))
+        self.uses_interval.insert(address.clone(), uses_interval);
+        uses_interval
     }
 
     /// Returns the frames between a frame and its caller that jumps have

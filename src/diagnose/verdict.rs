@@ -112,9 +112,9 @@ fn add_interval(
     main: &SymbolisedCapture<'_>,
     symbols: &mut Symbols,
 ) {
-    let of_call = captures.iter().filter(|capture| capture.culprit() == main.culprit());
+    let computations = captures.iter().filter(|capture| capture.cause == Cause::Cpu);
     if diagnosis.cause == Cause::Cpu
-        && of_call.count() > 1
+        && computations.count() > 1
         && let Some(function) = symbols.interval_awaiter(main.capture)
     {
         diagnosis.advice.push_str(&advice::for_interval_awaiter(&function));
