@@ -111,6 +111,16 @@ impl LockHolders {
     }
 }
 
+/// A part of a poll in which every sample found the thread waiting in one and
+/// the same call, or every sample found it running.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    /// Counted from one within the poll. Zero stands for no known stretch.
+    pub(crate) number: u32,
+    /// The own time between its first and its last sample: a lower bound.
+    pub(crate) own_nanos: u64,
+}
+
 /// The stack and the state of a stalled thread at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Capture {
@@ -125,12 +135,22 @@ pub(crate) struct Capture {
     pub(crate) uninterruptible: bool,
     /// The system call, if it is known.
     pub(crate) call: Option<CallInfo>,
+    /// The stretch of the poll that contains this moment.
+    pub(crate) stretch: Stretch,
 }
 
 impl Capture {
     /// Creates a capture that has the thread's activity, but no stack.
     pub(crate) fn without_stack(age_nanos: u64, on_cpu: bool, call: Option<CallInfo>) -> Self {
-        Self { age_nanos, evidence: Evidence::None, stack: Vec::new(), on_cpu, uninterruptible: false, call }
+        Self {
+            age_nanos,
+            evidence: Evidence::None,
+            stack: Vec::new(),
+            on_cpu,
+            uninterruptible: false,
+            call,
+            stretch: Stretch::default(),
+        }
     }
 }
 
@@ -203,6 +223,8 @@ pub(crate) struct StallEvidence {
     pub(crate) duration_nanos: u64,
     /// What the thread did in that time. Pauses of the process are left out.
     pub(crate) times: TimeSplit,
+    /// The blocking threshold.
+    pub(crate) threshold_nanos: u64,
     pub(crate) captures: Vec<Capture>,
 }
 
@@ -219,12 +241,6 @@ impl StallEvidence {
         let mut stacks = self.captures.iter().filter(|capture| !capture.stack.is_empty());
         let is_early = |capture: &Capture| self.times.own() / 3 > capture.age_nanos;
         stacks.next().is_some_and(is_early) && stacks.next().is_none()
-    }
-
-    /// Returns the part of the duration in which the process was paused.
-    pub(crate) fn paused_nanos(&self) -> u64 {
-        let TimeSplit { run_queue, unknown, .. } = self.times;
-        self.duration_nanos.saturating_sub(self.times.own() + run_queue + unknown)
     }
 }
 

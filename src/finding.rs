@@ -451,6 +451,11 @@ pub struct Finding {
     pub tasks: Vec<TaskShare>,
     /// The number of stalls, including those in progress. A run of short polls
     /// of one task ([`Cause::Hog`]) is one stall.
+    ///
+    /// If two calls of one poll both took the threshold, the poll is a stall of
+    /// two findings, each with its own part of the time. The parts add up to
+    /// the poll's own time: a measured time that the captures show for one call
+    /// belongs to this call, and all the rest to the call with the most time.
     pub count: u64,
     /// The own time of all stalls together: the time that the code caused. Time
     /// in which the thread had no CPU is not included, see [`Split`]. A stall
@@ -489,7 +494,8 @@ pub struct Finding {
     #[cfg_attr(feature = "serde", serde(default))]
     pub without_stack: u64,
     /// How many of the stalls that have ended have only one stack, from the
-    /// first third of their time. Most of their time may belong to another
+    /// first third of their time, or one stack for the finding's part of a poll
+    /// that blocked at several lines. Most of their time may belong to another
     /// line.
     #[cfg_attr(feature = "serde", serde(default))]
     pub sampled_once: u64,
@@ -614,18 +620,24 @@ pub struct FindingsDocument {
 }
 
 /// One stall with its times, for example to compare stalls with latencies.
+///
+/// A poll of several findings (see [`Finding::count`]) is one stall of each
+/// after its end. They follow one another in the order in which their calls
+/// were seen, each with the length of its part, and together take the time of
+/// the poll. While the poll lasts, it is one stall, of the finding with the
+/// most time so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Stall {
-    /// When the poll began. In JSON, nanoseconds of the Unix epoch. The time
-    /// from start to end is by the clock: unlike [`Finding::total`], it
-    /// includes time in which the thread had no CPU.
+    /// When the poll, or the stall's part of it, began. In JSON, nanoseconds of
+    /// the Unix epoch. The time from start to end is by the clock: unlike
+    /// [`Finding::total`], it includes time in which the thread had no CPU.
     #[cfg_attr(feature = "serde", serde(rename = "start_unix_ns", with = "serde_time::unix_nanos"))]
     pub start: SystemTime,
-    /// When the poll ended. `None` if it is in progress, as in
-    /// [`Finding::ongoing`]. If its end has not been processed by then, the
-    /// last time at which it was seen.
+    /// When the poll, or the stall's part of it, ended. `None` if it is in
+    /// progress, as in [`Finding::ongoing`]. If its end has not been processed
+    /// by then, the last time at which it was seen.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "end_unix_ns", with = "serde_time::optional_unix_nanos", default)

@@ -25,6 +25,15 @@ pub(super) const DROP_ADVICE: &str = "a `Drop` cannot await: hand the work over 
 pub(super) const INTERVAL_ADVICE: &str = "an interval that is late is ready again until it has caught up: call \
     `set_missed_tick_behavior(MissedTickBehavior::Delay)` on it, or `MissedTickBehavior::Skip`";
 
+/// Returns what may be so if an async function that awaits an interval computes
+/// for a long time in one poll.
+pub(super) fn for_interval_awaiter(function: &str) -> String {
+    format!(
+        "; `{function}` awaits an interval: if that was late, several of its ticks were ready at once and may \
+         all have run in this poll, which `set_missed_tick_behavior(MissedTickBehavior::Delay)` prevents"
+    )
+}
+
 /// What writes to stdout or stderr.
 static STANDARD_OUTPUT_RULE: AdviceRule = AdviceRule {
     path_prefixes: &[

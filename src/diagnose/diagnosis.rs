@@ -173,6 +173,7 @@ mod tests {
             on_cpu,
             uninterruptible: false,
             call,
+            stretch: crate::evidence::Stretch::default(),
         }
     }
 

@@ -140,7 +140,8 @@ fn findings(program: &Path) -> BTreeSet<String> {
     let found = addresses.filter_map(|address| {
         let address = CodeAddress { file: Arc::clone(&code_file), address };
         let stall = stall(address);
-        let StallVerdict::Blocked(diagnosis) = verdict::judge(&stall, &mut symbols) else { return None };
+        let StallVerdict::Blocked(parts) = verdict::judge(&stall, &mut symbols) else { return None };
+        let diagnosis = &parts[0].diagnosis;
         let is_own = |frame: &Frame| match &frame.file {
             Some(file) => file.ends_with("src/main.rs"),
             // Without debug information nothing tells that an implementation is
@@ -173,6 +174,7 @@ fn stall(address: CodeAddress) -> StallEvidence {
         start_nanos: 0,
         duration_nanos: 1,
         times: TimeSplit { off_cpu: 1, ..TimeSplit::default() },
+        threshold_nanos: 1,
         captures: vec![capture],
     }
 }

@@ -24,6 +24,8 @@ mod merged_functions;
 mod names;
 mod public_path;
 pub(crate) mod roots;
+mod shares;
+pub(crate) mod stall_part;
 mod symbolised_capture;
 #[cfg(stack_capture)]
 pub(crate) mod symbols;

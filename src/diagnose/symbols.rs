@@ -24,6 +24,13 @@ const MAX_IMAGES: usize = 16;
 /// twice the time before whenever it fails again.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(250);
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
+/// The maximum number of functions that are looked up to learn what one
+/// function uses.
+const MAX_USED_FUNCTIONS: usize = 64;
+/// The maximum number of functions of one stack that are searched.
+const MAX_SEARCHED_FUNCTIONS: usize = 8;
+/// The maximum number of functions of which it is kept what they use.
+const MAX_CACHED_FUNCTIONS: usize = 1024;
 
 /// Reads the debug information of each address when it is first needed. That
 /// may take a second for a large program, so the reporting thread does it, not
@@ -42,6 +49,8 @@ pub(crate) struct Symbols {
     /// The number of look-ups in images.
     look_ups: u64,
     recovery: Recovery,
+    /// Whether the functions at these addresses use the ticks of an interval.
+    uses_interval: HashMap<CodeAddress, bool>,
 }
 
 /// A program or library of which an address was looked up.
@@ -101,6 +110,7 @@ impl Symbols {
             max_memory_bytes,
             look_ups: 0,
             recovery: Recovery::default(),
+            uses_interval: HashMap::new(),
         }
     }
 
@@ -139,6 +149,51 @@ impl Symbols {
         }
         demote(&mut stack.frames, &uncertain);
         stack
+    }
+
+    /// Returns the name of the innermost function of the application on the
+    /// stack that awaits an interval of Tokio: its code says so, whether or not
+    /// a capture shows the call.
+    pub(crate) fn interval_awaiter(&mut self, capture: &Capture) -> Option<String> {
+        let is_application = |frame: &&Frame| frame.kind == FrameKind::Application;
+        let mut searched = 0;
+        for address in &capture.stack {
+            self.look_up_all(std::slice::from_ref(address));
+            let frames = self.cache.get(address).map(|symbols| Arc::clone(&symbols.frames));
+            // Inlined functions are part of the outermost one.
+            let Some(frame) = frames.iter().flat_map(|frames| frames.iter()).rev().find(is_application)
+            else {
+                continue;
+            };
+            if self.uses_interval(address) {
+                return Some(names::without_async_mark(&frame.function).to_owned());
+            }
+            searched += 1;
+            if searched >= MAX_SEARCHED_FUNCTIONS {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Returns whether the function at this address uses the ticks of an
+    /// interval.
+    fn uses_interval(&mut self, address: &CodeAddress) -> bool {
+        if let Some(uses_interval) = self.uses_interval.get(address) {
+            return *uses_interval;
+        }
+        let is_tick = |frame: &Frame| {
+            frame.function.contains("tokio::time::interval::Interval::") && frame.function.contains("tick")
+        };
+        let used = self.recovery.used_functions(address, MAX_USED_FUNCTIONS);
+        self.look_up_all(&used);
+        let symbols = used.iter().filter_map(|function| self.cache.get(function));
+        let uses_interval = symbols.flat_map(|symbols| symbols.frames.iter()).any(is_tick);
+        if self.uses_interval.len() >= MAX_CACHED_FUNCTIONS {
+            self.uses_interval.clear();
+        }
+        self.uses_interval.insert(address.clone(), uses_interval);
+        uses_interval
     }
 
     /// Returns the frames between a frame and its caller that jumps have

@@ -15,6 +15,10 @@ impl Symbols {
     pub(crate) fn stack(&mut self, _: &Capture) -> SymbolisedStack {
         SymbolisedStack::default()
     }
+
+    pub(crate) fn interval_awaiter(&mut self, _: &Capture) -> Option<String> {
+        None
+    }
 }
 
 /// The frames of a stack.

@@ -1,17 +1,23 @@
-//! Decides whether a stall is reported, and which of its captures explains it.
+//! Decides whether a stall is reported, and which of its captures explain it.
+
+use std::iter;
 
 use crate::diagnose::diagnosis::{self, Diagnosis};
+use crate::diagnose::shares::{self, Share};
+use crate::diagnose::stall_part::{PartOfStall, StallPart};
 use crate::diagnose::symbolised_capture::{self, SymbolisedCapture};
 use crate::diagnose::symbols::Symbols;
-use crate::diagnose::{call_site, lock_holder};
+use crate::diagnose::{advice, call_site, lock_holder};
 use crate::evidence::StallEvidence;
 use crate::finding::Cause;
 
 /// What is to be done with a stall.
 #[derive(Debug)]
 pub(crate) enum StallVerdict {
-    /// The application's code blocked the worker: report it.
-    Blocked(Box<Diagnosis>),
+    /// The application's code blocked the worker: report it. The first part is
+    /// that of the call with the most time. There are others if other calls
+    /// took the threshold or longer.
+    Blocked(Vec<StallPart>),
     /// The machine had no CPU for a thread that the worker waited for: count it
     /// as starvation.
     Starved,
@@ -32,9 +38,87 @@ pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> StallVerdic
     if main.cause == Cause::Lock && waits_for_no_code {
         return StallVerdict::Starved;
     }
-    let mut diagnosis = diagnosis::diagnose(stall, &captures, main);
-    lock_holder::add_lock_holder(&mut diagnosis, &captures, main, symbols);
-    StallVerdict::Blocked(Box::new(diagnosis))
+    let others = shares::other_shares(stall, &captures, main);
+    let shares = with_main(stall, &captures, main, others);
+    StallVerdict::Blocked(parts(stall, &captures, shares, symbols))
+}
+
+/// Returns all shares, the main one first: it has what the others leave.
+fn with_main<'l, 'c>(
+    stall: &StallEvidence,
+    captures: &'l [SymbolisedCapture<'c>],
+    main: &'l SymbolisedCapture<'c>,
+    others: Vec<Share<'l, 'c>>,
+) -> Vec<Share<'l, 'c>> {
+    let mut times = stall.times;
+    for other in &others {
+        times.on_cpu -= other.times.on_cpu;
+        times.off_cpu -= other.times.off_cpu;
+    }
+    let is_sampled_once = if others.is_empty() {
+        stall.rests_on_one_early_sample()
+    } else {
+        shares::is_sampled_once(captures, main, times.off_cpu)
+    };
+    let of_main = captures.iter().find(|capture| capture.culprit() == main.culprit());
+    let first_age_nanos = of_main.unwrap_or(main).capture.age_nanos;
+    let main = Share { main, times, first_age_nanos, is_sampled_once };
+    iter::once(main).chain(others).collect()
+}
+
+/// Diagnoses the shares. Shares that belong to one finding become one part.
+fn parts(
+    stall: &StallEvidence,
+    captures: &[SymbolisedCapture<'_>],
+    shares: Vec<Share<'_, '_>>,
+    symbols: &mut Symbols,
+) -> Vec<StallPart> {
+    let mut parts: Vec<(u64, StallPart)> = Vec::new();
+    for share in shares {
+        let mut diagnosis = diagnosis::diagnose(stall, captures, share.main);
+        lock_holder::add_lock_holder(&mut diagnosis, captures, share.main, symbols);
+        add_interval(&mut diagnosis, captures, share.main, symbols);
+        if let Some((_, part)) = parts.iter_mut().find(|(_, part)| part.diagnosis.id == diagnosis.id) {
+            part.part.give(share.times);
+            continue;
+        }
+        let part = PartOfStall {
+            times: share.times,
+            age_nanos: 0..0,
+            has_no_stack: stall.has_no_stack(),
+            is_sampled_once: share.is_sampled_once,
+        };
+        parts.push((share.first_age_nanos, StallPart { diagnosis, part }));
+    }
+    let machine_nanos = stall.duration_nanos.saturating_sub(stall.times.own());
+    let mut in_order: Vec<_> = parts.iter_mut().enumerate().collect();
+    in_order.sort_by_key(|(_, (first_age, _))| *first_age);
+    let mut begin = 0;
+    for (index, (_, StallPart { part, .. })) in in_order {
+        // The machine's time counts for the main part.
+        let end = begin + part.times.own() + if index == 0 { machine_nanos } else { 0 };
+        part.age_nanos = begin..end;
+        begin = end;
+    }
+    parts.into_iter().map(|(_, part)| part).collect()
+}
+
+/// Adds to the diagnosis of a computation that it may be a burst of an
+/// interval. The ticks take no time, so captures show the work of each tick and
+/// never the interval: nothing tells a burst from one long computation.
+fn add_interval(
+    diagnosis: &mut Diagnosis,
+    captures: &[SymbolisedCapture<'_>],
+    main: &SymbolisedCapture<'_>,
+    symbols: &mut Symbols,
+) {
+    let computations = captures.iter().filter(|capture| capture.cause == Cause::Cpu);
+    if diagnosis.cause == Cause::Cpu
+        && computations.count() > 1
+        && let Some(function) = symbols.interval_awaiter(main.capture)
+    {
+        diagnosis.advice.push_str(&advice::for_interval_awaiter(&function));
+    }
 }
 
 /// Returns whether two consecutive captures show the same function of the

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use crate::diagnose::diagnosis::Diagnosis;
-use crate::evidence::StallEvidence;
+use crate::diagnose::stall_part::PartOfStall;
 use crate::finding::{Cause, Detail, Evidence, Finding, Site, Split, TaskInfo, Victims};
 use crate::findings::distinct::DistinctTasks;
 use crate::findings::recent::TaskDelay;
@@ -143,22 +143,22 @@ impl FindingEntry {
         }
     }
 
-    /// Adds a stall that has ended.
-    pub(crate) fn add_ended_stall(&mut self, stall: &StallEvidence, task: &TaskInfo) {
+    /// Adds a stall that has ended, or its part for this finding.
+    pub(crate) fn add_ended_stall(&mut self, part: &PartOfStall, held_driver: bool, task: &TaskInfo) {
         let finding = &mut self.finding;
-        finding.victims.driver_held |= stall.held_driver;
-        let own = Duration::from_nanos(stall.times.own());
+        finding.victims.driver_held |= held_driver;
+        let own = Duration::from_nanos(part.times.own());
         finding.count += 1;
         finding.total += own;
         finding.max = finding.max.max(own);
         self.tasks.add(task, own);
-        finding.without_stack += u64::from(stall.has_no_stack());
-        finding.sampled_once += u64::from(stall.rests_on_one_early_sample());
-        finding.split.on_cpu += Duration::from_nanos(stall.times.on_cpu);
-        finding.split.run_queue += Duration::from_nanos(stall.times.run_queue);
-        finding.split.off_cpu += Duration::from_nanos(stall.times.off_cpu);
-        finding.split.unknown += Duration::from_nanos(stall.times.unknown);
-        finding.split.paused += Duration::from_nanos(stall.paused_nanos());
+        finding.without_stack += u64::from(part.has_no_stack);
+        finding.sampled_once += u64::from(part.is_sampled_once);
+        finding.split.on_cpu += Duration::from_nanos(part.times.on_cpu);
+        finding.split.run_queue += Duration::from_nanos(part.times.run_queue);
+        finding.split.off_cpu += Duration::from_nanos(part.times.off_cpu);
+        finding.split.unknown += Duration::from_nanos(part.times.unknown);
+        finding.split.paused += Duration::from_nanos(part.paused_nanos());
     }
 
     /// Adds the delay of a task that waited during a stall.

@@ -4,6 +4,7 @@
 mod distinct;
 mod entry;
 mod intervals;
+mod parts;
 mod recent;
 mod task_shares;
 
@@ -13,9 +14,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::diagnose::diagnosis::Diagnosis;
+use crate::diagnose::stall_part::StallPart;
 use crate::evidence::{Phase, StallEvidence, StallKey, TaskWait, TimeSplit};
 use crate::finding::{Cause, Finding, Stall, TaskInfo};
 use crate::findings::entry::{FindingEntry, OngoingPart};
+use crate::findings::parts::FindingPart;
 use crate::findings::recent::{EndedStall, RecentStalls};
 use crate::lock::Lock;
 use crate::record::histogram::{CarriedCounts, Histogram};
@@ -51,8 +54,12 @@ struct Inner {
 /// its last message is on its way.
 #[derive(Debug)]
 struct OngoingStall {
-    /// The id of its finding.
+    /// The id of the finding of the call with the most time.
     finding: String,
+    /// The findings of other calls, with their parts of the own time.
+    others: Vec<(String, u64)>,
+    /// Whether its findings may have been reported while it lasted.
+    is_reported: bool,
     /// The address of the lock that the worker waits for.
     lock: Option<String>,
     worker: String,
@@ -73,6 +80,20 @@ impl OngoingStall {
         self.duration_nanos = self.duration_nanos.max(duration_nanos);
         self.own_nanos = self.own_nanos.max(times.own().min(duration_nanos));
         self.updated_at = Instant::now();
+    }
+
+    /// Returns the findings that count it, the main one first, each with its
+    /// part of the own time.
+    fn parts(&self) -> impl Iterator<Item = (&str, u64)> {
+        let of_others = self.others.iter().map(|(_, own_nanos)| own_nanos).sum();
+        let main = (self.finding.as_str(), self.own_nanos.saturating_sub(of_others));
+        iter::once(main).chain(self.others.iter().map(|(finding, own_nanos)| (finding.as_str(), *own_nanos)))
+    }
+
+    /// Returns the parts that a report may have shown.
+    fn reported(&self) -> Vec<(String, u64)> {
+        let parts = self.parts().filter(|_| self.is_reported);
+        parts.map(|(finding, own_nanos)| (finding.to_owned(), own_nanos)).collect()
     }
 
     /// Returns the age if the stall is in progress. If its poll is over and the
@@ -123,49 +144,56 @@ impl Default for Inner {
 }
 
 impl Findings {
-    /// Adds a stall to its finding. A stall may be added several times while it
-    /// lasts; it counts once.
+    /// Adds the parts of a stall to their findings. A stall may be added
+    /// several times while it lasts; each of its parts counts once. A part is
+    /// an error if its finding would be one too many.
     pub(crate) fn add_stall(
         &self,
         stall: &StallEvidence,
         task: TaskInfo,
-        mut diagnosis: Diagnosis,
-    ) -> Result<AddedStall, TooManyFindings> {
+        parts: Vec<StallPart>,
+    ) -> Vec<Result<AddedStall, TooManyFindings>> {
         let inner = &mut *self.0.lock();
-        inner.add_lock_contention(stall.key, &mut diagnosis);
-        let lock = diagnosis.detail.lock.clone();
-        let existing = if diagnosis.stack.is_empty() {
-            inner.only_finding_in_kind(&task.kind, &diagnosis)
-        } else {
-            None
-        };
-        let id = existing.unwrap_or_else(|| diagnosis.id.clone());
-        let before = inner.remove_ongoing(stall.key, Some(&id));
-        if !inner.entries.contains_key(&id) && inner.entries.len() >= MAX_FINDINGS {
-            return Err(TooManyFindings);
-        }
-        let entry =
-            inner.entries.entry(id.clone()).or_insert_with(|| FindingEntry::new(&diagnosis, task.clone()));
-        entry.update(diagnosis, task.clone());
-        if stall.phase == Phase::Ended {
-            entry.add_ended_stall(stall, &task);
-            let nanos = stall.start_nanos..stall.start_nanos.saturating_add(stall.duration_nanos);
-            let record = Stall {
-                start: unix_time::from_nanos(nanos.start),
-                end: Some(unix_time::from_nanos(nanos.end)),
-                worker: stall.worker.clone(),
-                task: task.kind,
-                finding: Some(id.clone()),
+        let mut diagnoses = Vec::new();
+        let mut finding_parts = Vec::new();
+        for StallPart { mut diagnosis, part } in parts {
+            inner.add_lock_contention(stall.key, &mut diagnosis);
+            let existing = if diagnosis.stack.is_empty() {
+                inner.only_finding_in_kind(&task.kind, &diagnosis)
+            } else {
+                None
             };
-            let (runtime, held_driver) = (Arc::clone(&stall.runtime), stall.held_driver);
-            for delay in inner.recent.add_stall(EndedStall { stall: record, nanos, runtime, held_driver }) {
-                entry.add_delay(delay);
+            let finding = existing.unwrap_or_else(|| diagnosis.id.clone());
+            finding_parts.push(FindingPart { finding: finding.clone(), part });
+            diagnoses.push((finding, diagnosis));
+        }
+        let lock = diagnoses.first().and_then(|(_, diagnosis)| diagnosis.detail.lock.clone());
+        let reported = inner.ongoing.get(&stall.key).map(OngoingStall::reported).unwrap_or_default();
+        parts::keep_reported(&mut finding_parts, &reported);
+        let before = inner.remove_ongoing(stall.key, &finding_parts);
+        let mut added = Vec::new();
+        // The time of a call may belong to a finding that was reported.
+        diagnoses.retain(|(id, _)| finding_parts.iter().any(|part| part.finding == *id));
+        for (id, diagnosis) in diagnoses {
+            if !inner.entries.contains_key(&id) && inner.entries.len() >= MAX_FINDINGS {
+                finding_parts.retain(|part| part.finding != id);
+                added.push(Err(TooManyFindings));
+                continue;
             }
-            let cause = entry.cause();
-            inner.durations[index_of(cause)].record(stall.times.own(), &inner.carried);
-        } else {
+            let new = || FindingEntry::new(&diagnosis, task.clone());
+            inner.entries.entry(id).or_insert_with(new).update(diagnosis, task.clone());
+        }
+        if stall.phase == Phase::Ended {
+            for part in &finding_parts {
+                inner.add_ended_part(stall, part, &task);
+            }
+        } else if let Some((main, others)) = finding_parts.split_first() {
+            let others = others.iter().map(|part| (part.finding.clone(), part.part.times.own()));
             let mut ongoing = OngoingStall {
-                finding: id.clone(),
+                finding: main.finding.clone(),
+                others: others.collect(),
+                is_reported: stall.phase == Phase::Lasts
+                    || before.as_ref().is_some_and(|before| before.is_reported),
                 lock,
                 worker: stall.worker.clone(),
                 task,
@@ -177,8 +205,11 @@ impl Findings {
             ongoing.update(stall.duration_nanos, stall.times);
             inner.ongoing.insert(stall.key, ongoing);
         }
-        let ended_stalls = inner.entries[&id].ended_stalls();
-        Ok(AddedStall { finding: id, ended_stalls })
+        added.extend(finding_parts.into_iter().map(|part| {
+            let ended_stalls = inner.entries.get(&part.finding).map_or(0, FindingEntry::ended_stalls);
+            Ok(AddedStall { finding: part.finding, ended_stalls })
+        }));
+        added
     }
 
     /// Notes how long a stall in progress has lasted.
@@ -200,7 +231,7 @@ impl Findings {
 
     /// Retracts a stall in progress that turned out not to be a stall.
     pub(crate) fn retract_stall(&self, key: StallKey) {
-        self.0.lock().remove_ongoing(key, None);
+        self.0.lock().remove_ongoing(key, &[]);
     }
 
     /// Returns a finding for a report, if there is one with this id. Of the
@@ -268,19 +299,45 @@ impl Findings {
 }
 
 impl Inner {
-    /// Removes a stall from those in progress. The caller then adds the stall
-    /// to the finding `new_id`, if any. Also removes the stall's previous
-    /// finding if it is not `new_id` and has no other stall: the first
-    /// diagnosis was wrong. Returns the stall as it was in progress.
-    fn remove_ongoing(&mut self, key: StallKey, new_id: Option<&str>) -> Option<OngoingStall> {
+    /// Removes a stall from those in progress. The caller then adds its
+    /// `parts`, if any. Also removes the stall's previous findings that have no
+    /// part and no other stall: the first diagnosis was wrong. Returns the
+    /// stall as it was in progress.
+    fn remove_ongoing(&mut self, key: StallKey, parts: &[FindingPart]) -> Option<OngoingStall> {
         let before = self.ongoing.remove(&key)?;
-        let is_only_ongoing = self.ongoing.values().all(|other| other.finding != before.finding);
-        let has_ended_stalls =
-            self.entries.get(&before.finding).is_some_and(|entry| entry.ended_stalls() > 0);
-        if new_id != Some(&before.finding) && !has_ended_stalls && is_only_ongoing {
-            self.entries.remove(&before.finding);
+        for (finding, _) in before.parts() {
+            let has_ended_stalls = self.entries.get(finding).is_some_and(|entry| entry.ended_stalls() > 0);
+            let has_ongoing =
+                self.ongoing.values().any(|other| other.parts().any(|(other, _)| other == finding));
+            let has_part = parts.iter().any(|part| part.finding == finding);
+            if !has_part && !has_ended_stalls && !has_ongoing {
+                self.entries.remove(finding);
+            }
         }
         Some(before)
+    }
+
+    /// Adds a part of a stall that has ended to its finding.
+    fn add_ended_part(&mut self, stall: &StallEvidence, part: &FindingPart, task: &TaskInfo) {
+        let Some(entry) = self.entries.get_mut(&part.finding) else { return };
+        entry.add_ended_stall(&part.part, stall.held_driver, task);
+        let at = |age: u64| stall.start_nanos.saturating_add(age);
+        let nanos = at(part.part.age_nanos.start)..at(part.part.age_nanos.end);
+        let record = Stall {
+            start: unix_time::from_nanos(nanos.start),
+            end: Some(unix_time::from_nanos(nanos.end)),
+            worker: stall.worker.clone(),
+            task: task.kind.clone(),
+            finding: Some(part.finding.clone()),
+        };
+        // Only the end of the whole stall lets the driver run.
+        let held_driver = stall.held_driver && nanos.end >= at(stall.duration_nanos);
+        let runtime = Arc::clone(&stall.runtime);
+        for delay in self.recent.add_stall(EndedStall { stall: record, nanos, runtime, held_driver }) {
+            entry.add_delay(delay);
+        }
+        let cause = entry.cause();
+        self.durations[index_of(cause)].record(part.part.times.own(), &self.carried);
     }
 
     /// Adds to the diagnosis how many other workers wait for the same lock now,
@@ -328,11 +385,12 @@ impl Inner {
         age_nanos: impl Fn(StallKey, &OngoingStall) -> Option<u64>,
         is_included: impl Fn(StallKey) -> bool,
     ) -> Option<Finding> {
-        let stalls = self.ongoing.iter().filter(|(key, ongoing)| ongoing.finding == id && is_included(**key));
-        let parts = stalls.map(|(key, ongoing)| OngoingPart {
-            task: &ongoing.task,
-            own: Duration::from_nanos(ongoing.own_nanos),
-            age: age_nanos(*key, ongoing).map(Duration::from_nanos),
+        let stalls = self.ongoing.iter().filter(|(key, _)| is_included(**key));
+        let parts = stalls.filter_map(|(key, ongoing)| {
+            let (_, own_nanos) = ongoing.parts().find(|(finding, _)| *finding == id)?;
+            let is_main = ongoing.finding == id;
+            let age = age_nanos(*key, ongoing).filter(|_| is_main).map(Duration::from_nanos);
+            Some(OngoingPart { task: &ongoing.task, own: Duration::from_nanos(own_nanos), age })
         });
         Some(self.entries.get(id)?.with_ongoing(parts))
     }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::diagnose::stall_part::PartOfStall;
 use crate::evidence;
 use crate::finding::{Detail, Evidence, FrameKind};
 use crate::record::clock::ClockReading;
@@ -17,6 +18,7 @@ fn stall(phase: Phase, seq: u64, start_ms: u64, ms: u64) -> StallEvidence {
         start_nanos: start_ms * 1_000_000,
         duration_nanos: ms * 1_000_000,
         times: TimeSplit { off_cpu: ms * 1_000_000, ..TimeSplit::default() },
+        threshold_nanos: 1,
         captures: vec![evidence::Capture::without_stack(0, false, None)],
     }
 }
@@ -54,9 +56,25 @@ fn polls(seqs: &[u64]) -> PollsInProgress {
     }
 }
 
+/// Adds a stall that has one part.
+fn add_one(
+    findings: &Findings,
+    stall: &StallEvidence,
+    task: TaskInfo,
+    diagnosis: Diagnosis,
+) -> Result<AddedStall, TooManyFindings> {
+    let part = PartOfStall {
+        times: stall.times,
+        age_nanos: 0..stall.duration_nanos,
+        has_no_stack: stall.has_no_stack(),
+        is_sampled_once: stall.rests_on_one_early_sample(),
+    };
+    findings.add_stall(stall, task, vec![StallPart { diagnosis, part }]).pop().unwrap()
+}
+
 /// Adds a stall and returns its finding, with no poll in progress.
 fn add(findings: &Findings, stall: &StallEvidence, diagnosis: Diagnosis) -> Finding {
-    let added = findings.add_stall(stall, task(), diagnosis).unwrap();
+    let added = add_one(findings, stall, task(), diagnosis).unwrap();
     get(findings, &added.finding, &polls(&[]))
 }
 
@@ -69,12 +87,12 @@ const MS: Duration = Duration::from_millis(1);
 #[test]
 fn a_stall_counts_once_however_often_it_is_added() {
     let findings = Findings::default();
-    findings.add_stall(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Began, 1, 1000, 10), task(), diagnosis("a")).unwrap();
     let began = get(&findings, "a", &polls(&[1]));
     assert_eq!(began.count, 1, "the stall in progress");
     assert_eq!(began.ongoing, Some(Duration::from_secs(9)));
-    findings.add_stall(&stall(Phase::Lasts, 1, 1000, 20), task(), diagnosis("a")).unwrap();
-    let added = findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Lasts, 1, 1000, 20), task(), diagnosis("a")).unwrap();
+    let added = add_one(&findings, &stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
     assert_eq!(added, AddedStall { finding: "a".to_owned(), ended_stalls: 1 });
     let ended = get(&findings, "a", &polls(&[1]));
     assert_eq!((ended.count, ended.ongoing, ended.total), (1, None, 30 * MS));
@@ -85,8 +103,8 @@ fn a_stall_counts_once_however_often_it_is_added() {
 #[test]
 fn a_stall_that_is_over_is_not_in_progress_and_counts_with_what_is_proven() {
     let findings = Findings::default();
-    findings.add_stall(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("a")).unwrap();
-    findings.add_stall(&stall(Phase::Began, 3, 1100, 10), task(), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Began, 1, 1000, 10), task(), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Began, 3, 1100, 10), task(), diagnosis("a")).unwrap();
     let times = TimeSplit { off_cpu: 40_000_000, run_queue: 8_000_000, ..TimeSplit::default() };
     findings.add_progress((0, 1), 48_000_000, times);
     let finding = get(&findings, "a", &polls(&[]));
@@ -107,7 +125,7 @@ fn a_stall_that_is_over_is_not_in_progress_and_counts_with_what_is_proven() {
 fn a_report_leaves_out_the_stalls_that_are_not_included() {
     let findings = Findings::default();
     for (phase, seq) in [(Phase::Ended, 1), (Phase::Began, 3), (Phase::Lasts, 5)] {
-        findings.add_stall(&stall(phase, seq, 1000, 10), task(), diagnosis("a")).unwrap();
+        add_one(&findings, &stall(phase, seq, 1000, 10), task(), diagnosis("a")).unwrap();
     }
     let report = |keys: &[StallKey]| {
         let finding = findings.for_report("a", &polls(&[3, 5]), |key| keys.contains(&key)).unwrap();
@@ -121,7 +139,7 @@ fn a_report_leaves_out_the_stalls_that_are_not_included() {
 fn ended_findings_do_not_count_stalls_in_progress() {
     let findings = Findings::default();
     for (phase, seq, id) in [(Phase::Ended, 1, "a"), (Phase::Began, 3, "a"), (Phase::Began, 5, "b")] {
-        findings.add_stall(&stall(phase, seq, 1000, 10), task(), diagnosis(id)).unwrap();
+        add_one(&findings, &stall(phase, seq, 1000, 10), task(), diagnosis(id)).unwrap();
     }
     let ended = || {
         let ended = findings.ended().into_iter();
@@ -129,7 +147,7 @@ fn ended_findings_do_not_count_stalls_in_progress() {
     };
     assert_eq!(ended(), [("a".to_owned(), 1, 10 * MS)]);
     // The diagnosis of one stall moves, and the other one is retracted.
-    findings.add_stall(&stall(Phase::Lasts, 3, 1000, 20), task(), diagnosis("b")).unwrap();
+    add_one(&findings, &stall(Phase::Lasts, 3, 1000, 20), task(), diagnosis("b")).unwrap();
     findings.retract_stall((0, 5));
     assert_eq!(ended(), [("a".to_owned(), 1, 10 * MS)]);
 }
@@ -144,7 +162,7 @@ fn totals_never_decrease_while_a_stall_lasts_and_ends() {
         last = total;
     };
     for (phase, ms) in [(Phase::Began, 10), (Phase::Lasts, 1_000), (Phase::Ended, 1_010)] {
-        findings.add_stall(&stall(phase, 1, 1000, ms), task(), diagnosis("a")).unwrap();
+        add_one(&findings, &stall(phase, 1, 1000, ms), task(), diagnosis("a")).unwrap();
         check("a message");
         // The split of an earlier sample may show less time.
         findings.add_progress((0, 1), ms * 1_000_000, TimeSplit { on_cpu: 5, ..TimeSplit::default() });
@@ -156,8 +174,8 @@ fn totals_never_decrease_while_a_stall_lasts_and_ends() {
 #[test]
 fn setting_the_wall_clock_moves_all_stalls_alike() {
     let findings = Findings::default();
-    findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
-    findings.add_stall(&stall(Phase::Began, 3, 2000, 10), task(), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Began, 3, 2000, 10), task(), diagnosis("a")).unwrap();
     let mut now = polls(&[3]);
     let read = |polls: &PollsInProgress| {
         let stalls = findings.stalls(SystemTime::UNIX_EPOCH, polls);
@@ -176,10 +194,10 @@ fn setting_the_wall_clock_moves_all_stalls_alike() {
 fn a_finding_has_all_its_kinds_with_their_shares() {
     let findings = Findings::default();
     let task = |kind: &str| TaskInfo { kind: kind.to_owned(), spawned_at: None };
-    findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task("b"), diagnosis("a")).unwrap();
-    findings.add_stall(&stall(Phase::Ended, 3, 1100, 40), task("c"), diagnosis("a")).unwrap();
-    findings.add_stall(&stall(Phase::Ended, 5, 1200, 20), task("b"), diagnosis("a")).unwrap();
-    findings.add_stall(&stall(Phase::Began, 7, 1300, 10), task("d"), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Ended, 1, 1000, 30), task("b"), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Ended, 3, 1100, 40), task("c"), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Ended, 5, 1200, 20), task("b"), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Began, 7, 1300, 10), task("d"), diagnosis("a")).unwrap();
     let finding = get(&findings, "a", &polls(&[7]));
     let shares: Vec<_> = finding.tasks.iter().map(|t| (&*t.kind, t.count, t.total)).collect();
     assert_eq!(shares, [("b", 2, 50 * MS), ("c", 1, 40 * MS), ("d", 1, 10 * MS)]);
@@ -204,7 +222,7 @@ fn a_stall_without_a_stack_counts_for_the_only_finding_of_any_kind_that_it_has_h
     let mut seq = 1;
     let mut add = |kind: &str, diagnosis: Diagnosis| {
         seq += 2;
-        findings.add_stall(&stall(Phase::Ended, seq, seq, 10), task(kind), diagnosis).unwrap().finding
+        add_one(&findings, &stall(Phase::Ended, seq, seq, 10), task(kind), diagnosis).unwrap().finding
     };
     for kind in ["s0", "s1", "s2", "s3"] {
         add(kind, with_stack("line"));
@@ -235,8 +253,8 @@ fn the_machines_time_is_not_in_the_totals() {
 #[test]
 fn a_wrong_first_diagnosis_leaves_no_finding() {
     let findings = Findings::default();
-    findings.add_stall(&stall(Phase::Began, 1, 1000, 10), task(), diagnosis("guess")).unwrap();
-    findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("truth")).unwrap();
+    add_one(&findings, &stall(Phase::Began, 1, 1000, 10), task(), diagnosis("guess")).unwrap();
+    add_one(&findings, &stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("truth")).unwrap();
     let ids: Vec<_> = findings.all(&polls(&[])).into_iter().map(|finding| finding.id).collect();
     assert_eq!(ids, ["truth"]);
 }
@@ -245,7 +263,7 @@ fn a_wrong_first_diagnosis_leaves_no_finding() {
 fn waits_count_whether_added_before_or_after_the_stall() {
     let findings = Findings::default();
     findings.add_wait(wait(1_005_000_000, 1_020_000_000, 7));
-    findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
     findings.add_wait(wait(1_020_000_000, 1_040_000_000, 8));
     findings.add_wait(wait(2_000_000_000, 2_040_000_000, 9));
     let victims = findings.all(&polls(&[]))[0].victims;
@@ -259,10 +277,10 @@ fn each_task_and_each_wait_counts_once() {
     let ms = |ms: u64| ms * 1_000_000;
     // One task waits twice for one stall, another once for two stalls.
     findings.add_wait(wait(ms(1000), ms(1011), 7));
-    findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
     findings.add_wait(wait(ms(1015), ms(1030), 7));
     findings.add_wait(wait(ms(1020), ms(1050), 8));
-    findings.add_stall(&stall(Phase::Ended, 2, 1035, 30), task(), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Ended, 2, 1035, 30), task(), diagnosis("a")).unwrap();
     let victims = findings.all(&polls(&[]))[0].victims;
     assert_eq!((victims.tasks, victims.waits), (2, 3));
     assert_eq!(victims.delay, Duration::from_millis(11 + 15 + 10 + 15));
@@ -271,7 +289,7 @@ fn each_task_and_each_wait_counts_once() {
 #[test]
 fn an_estimate_of_tasks_never_exceeds_the_waits() {
     let findings = Findings::default();
-    findings.add_stall(&stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
     for task in 0..2_000 {
         findings.add_wait(wait(1_005_000_000, 1_010_000_000, task));
     }
@@ -310,8 +328,75 @@ fn the_best_evidence_and_then_the_most_frequent_line_is_shown() {
 fn the_number_of_findings_is_bounded() {
     let findings = Findings::default();
     for n in 0..MAX_FINDINGS as u64 {
-        findings.add_stall(&stall(Phase::Ended, n, n, 10), task(), diagnosis(&n.to_string())).unwrap();
+        add_one(&findings, &stall(Phase::Ended, n, n, 10), task(), diagnosis(&n.to_string())).unwrap();
     }
-    assert!(findings.add_stall(&stall(Phase::Ended, 9999, 1, 10), task(), diagnosis("more")).is_err());
-    assert!(findings.add_stall(&stall(Phase::Ended, 9998, 1, 10), task(), diagnosis("7")).is_ok());
+    assert!(add_one(&findings, &stall(Phase::Ended, 9999, 1, 10), task(), diagnosis("more")).is_err());
+    assert!(add_one(&findings, &stall(Phase::Ended, 9998, 1, 10), task(), diagnosis("7")).is_ok());
+}
+
+fn part(id: &str, own_ms: u64, ages_ms: std::ops::Range<u64>) -> StallPart {
+    let part = PartOfStall {
+        times: TimeSplit { off_cpu: own_ms * 1_000_000, ..TimeSplit::default() },
+        age_nanos: ages_ms.start * 1_000_000..ages_ms.end * 1_000_000,
+        ..PartOfStall::default()
+    };
+    StallPart { diagnosis: diagnosis(id), part }
+}
+
+#[test]
+fn each_part_of_a_stall_counts_once_with_its_own_time() {
+    let findings = Findings::default();
+    findings.add_wait(wait(1_010_000_000, 1_030_000_000, 7));
+    let parts = vec![part("b", 80, 20..100), part("a", 20, 0..20)];
+    let added = findings.add_stall(&stall(Phase::Ended, 1, 1000, 100), task(), parts);
+    let ids: Vec<_> = added.into_iter().map(|added| added.unwrap().finding).collect();
+    assert_eq!(ids, ["b", "a"]);
+    let all = findings.all(&polls(&[]));
+    let counted: Vec<_> = all.iter().map(|f| (&*f.id, f.count, f.total, f.split.off_cpu)).collect();
+    assert_eq!(counted, [("b", 1, 80 * MS, 80 * MS), ("a", 1, 20 * MS, 20 * MS)]);
+    assert_eq!((all[0].victims.delay, all[1].victims.delay), (10 * MS, 10 * MS), "no moment counts twice");
+    let causes = findings.causes();
+    let sleep = causes.iter().find(|cause| cause.cause == Cause::Sleep).unwrap();
+    assert_eq!((sleep.durations.count, sleep.durations.sum), (2, 100 * MS));
+    let stalls = findings.stalls(SystemTime::UNIX_EPOCH, &polls(&[]));
+    let length = |stall: &Stall| stall.end.unwrap().duration_since(stall.start).unwrap();
+    let shown: Vec<_> = stalls.iter().map(|s| (s.finding.as_deref().unwrap(), length(s))).collect();
+    assert_eq!(shown, [("a", 20 * MS), ("b", 80 * MS)]);
+    assert_eq!(stalls[0].end, Some(stalls[1].start));
+}
+
+#[test]
+fn the_parts_of_a_stall_in_progress_add_up_to_it() {
+    let findings = Findings::default();
+    findings.add_stall(
+        &stall(Phase::Began, 1, 1000, 100),
+        task(),
+        vec![part("b", 80, 20..100), part("a", 20, 0..20)],
+    );
+    let times = TimeSplit { off_cpu: 500_000_000, ..TimeSplit::default() };
+    findings.add_progress((0, 1), 500_000_000, times);
+    let now = polls(&[1]);
+    let [b, a] = &findings.all(&now)[..] else { panic!() };
+    assert_eq!((b.total, a.total), (480 * MS, 20 * MS));
+    assert_eq!((b.ongoing.is_some(), a.ongoing), (true, None));
+    findings.retract_stall((0, 1));
+    assert_eq!(findings.all(&now), []);
+}
+
+#[test]
+fn a_reported_finding_keeps_what_it_has_shown_if_the_line_changes() {
+    let findings = Findings::default();
+    findings.add_stall(&stall(Phase::Lasts, 1, 1000, 1_000), task(), vec![part("a", 1_000, 0..1_000)]);
+    assert_eq!(get(&findings, "a", &polls(&[1])).total, 1_000 * MS);
+    findings.add_stall(&stall(Phase::Lasts, 1, 1000, 1_300), task(), vec![part("b", 1_300, 0..1_300)]);
+    let total = |id| get(&findings, id, &polls(&[1])).total;
+    assert_eq!((total("a"), total("b")), (1_000 * MS, 300 * MS));
+    let parts = vec![part("b", 1_800, 900..2_700), part("a", 900, 0..900)];
+    findings.add_stall(&stall(Phase::Ended, 1, 1000, 2_700), task(), parts);
+    let ended = |id| {
+        let finding = get(&findings, id, &polls(&[]));
+        (finding.count, finding.total, finding.split.own())
+    };
+    assert_eq!(ended("a"), (1, 1_000 * MS, 1_000 * MS));
+    assert_eq!(ended("b"), (1, 1_700 * MS, 1_700 * MS));
 }

@@ -26,6 +26,7 @@ fn stall(phase: Phase, key: StallKey) -> Message {
         start_nanos: key.1,
         duration_nanos: 1,
         times: TimeSplit::default(),
+        threshold_nanos: 1,
         captures: Vec::new(),
     })
 }

@@ -135,8 +135,8 @@ impl ReporterLoop {
     }
 
     fn add_stall(&mut self, stall: &StallEvidence) {
-        let diagnosis = match verdict::judge(stall, &mut self.symbols) {
-            StallVerdict::Blocked(diagnosis) => *diagnosis,
+        let parts = match verdict::judge(stall, &mut self.symbols) {
+            StallVerdict::Blocked(parts) => parts,
             StallVerdict::Starved => {
                 if matches!(stall.phase, Phase::Ended) {
                     self.self_metrics.count_starvation(stall.times.own(), true);
@@ -153,21 +153,22 @@ impl ReporterLoop {
         }
         let kind = self.recorder.kinds.get(stall.kind);
         let task = TaskInfo { kind: kind.name, spawned_at: kind.spawned_at };
-        let Ok(added) = self.findings.add_stall(stall, task, diagnosis) else {
-            return self.self_metrics.count_dropped(DropReason::TooManyFindings, 1);
-        };
+        let added = self.findings.add_stall(stall, task, parts);
+        // The stall may be over by now. Then its end reports it.
         let is_report_due = match stall.phase {
             Phase::Began => false,
-            // The stall may be over by now. Then its end reports it.
             Phase::Lasts => self.is_in_progress(stall) && self.reported.insert(stall.key),
-            Phase::Ended => {
-                let is_unreported = !self.reported.remove(&stall.key);
-                let is_long = stall.times.own() >= LONG_STALL_NANOS;
-                added.ended_stalls.is_power_of_two() || is_long && is_unreported
-            }
+            Phase::Ended => !self.reported.remove(&stall.key) && stall.times.own() >= LONG_STALL_NANOS,
         };
-        if is_report_due {
-            self.report(&added.finding);
+        for added in added {
+            let Ok(added) = added else {
+                self.self_metrics.count_dropped(DropReason::TooManyFindings, 1);
+                continue;
+            };
+            let is_repeated = stall.phase == Phase::Ended && added.ended_stalls.is_power_of_two();
+            if is_report_due || is_repeated {
+                self.report(&added.finding);
+            }
         }
     }
 

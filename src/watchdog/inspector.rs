@@ -63,6 +63,7 @@ pub(crate) struct Inspector {
     proc_reader: ProcReader,
     requester: Option<StackRequester>,
     open_request: Option<OpenRequest>,
+    signals_sent: u64,
     last_sample: Option<ThreadSample>,
     /// Whether the thread was on a CPU for most of the time between the last
     /// two samples, apart from its waits for a CPU.
@@ -97,6 +98,7 @@ impl Inspector {
             proc_reader: ProcReader::new(thread.tid),
             requester: None,
             open_request: None,
+            signals_sent: 0,
             last_sample: None,
             was_mostly_on_cpu: false,
             last_sleep: LastSleep::default(),
@@ -105,6 +107,11 @@ impl Inspector {
 
     pub(crate) fn thread(&self) -> ThreadInfo {
         self.thread
+    }
+
+    /// Returns how many signals the thread has got. Each makes it run.
+    pub(crate) fn signals_sent(&self) -> u64 {
+        self.signals_sent
     }
 
     pub(crate) fn sample(&mut self, clock: &Clock) -> Option<ThreadSample> {
@@ -364,6 +371,7 @@ impl Inspector {
             self.is_still(now, signals) && requester.request(self.thread, self.slot.seq(), seq);
         if is_requested {
             self.open_request = Some(request);
+            self.signals_sent += 1;
         }
         is_requested
     }

@@ -89,6 +89,10 @@ impl Inspector {
         self.slot.seq().load(Acquire) == seq
     }
 
+    pub(crate) fn signals_sent(&self) -> u64 {
+        0
+    }
+
     pub(crate) fn has_open_request(&self) -> bool {
         false
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::capture::CopiedStack;
 use crate::capture::unwind::{Unwinder, Unwound};
-use crate::evidence::{CallInfo, Capture, CodeAddress, CodeFile};
+use crate::evidence::{CallInfo, Capture, CodeAddress, CodeFile, Stretch};
 use crate::finding::Evidence;
 use crate::watchdog::call_info::call_info;
 use crate::watchdog::sample::InSyscall;
@@ -33,7 +33,15 @@ pub(super) fn capture(
         None => CodeAddress { file: Arc::clone(&no_file), address: *address },
     };
     let stack = unwound.addresses.iter().map(locate).collect();
-    Capture { age_nanos, evidence: unwound.evidence, stack, on_cpu, uninterruptible: false, call }
+    Capture {
+        age_nanos,
+        evidence: unwound.evidence,
+        stack,
+        on_cpu,
+        uninterruptible: false,
+        call,
+        stretch: Stretch::default(),
+    }
 }
 
 /// Unwinds a stack. The parent of a `vfork` has no return address on its stack:

@@ -49,6 +49,28 @@ pub(super) fn jumps(code: &[u8], start: u64, budget: &mut usize) -> Option<Vec<J
     Some(jumps)
 }
 
+/// Returns where the calls of a function go, and what addresses it loads, as
+/// far as the budget allows.
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+pub(super) fn references(code: &[u8], start: u64, budget: usize) -> Vec<Target> {
+    let mut registers = Registers::default();
+    let mut references = Vec::new();
+    for (at, instruction) in instructions(code, start).take(budget) {
+        let target = call_target(&instruction.to_le_bytes(), at.wrapping_add(4));
+        if target != Target::Unknown {
+            references.push(target);
+            continue;
+        }
+        let register = (instruction & 31) as usize;
+        update(&mut registers, instruction, at);
+        references.extend(registers[register].filter(|_| register != 31).map(|value| match value {
+            Value::Address(address) => Target::Address(address),
+            Value::WordAt(slot) => Target::Slot(slot),
+        }));
+    }
+    references
+}
+
 /// Returns where the call goes that is at the end of `code`, before
 /// `return_address`.
 pub(super) fn call_target(code: &[u8], return_address: u64) -> Target {
@@ -210,6 +232,15 @@ mod tests {
         }
         let call_and_return = [0x9400_0003, RET, 0xD63F_0000];
         assert_eq!(jumps_of(&call_and_return), []);
+    }
+
+    #[test]
+    fn calls_and_loaded_addresses_are_references() {
+        // adrp x1, +0x2000; ldr x1, [x1, #24]; blr x1; bl +12
+        let code = bytes(&[0xD000_0001, 0xF940_0C21, 0xD63F_0020, 0x9400_0003]);
+        let found = references(&code, 0x1000, 100);
+        assert!(found.contains(&Target::Slot(0x3018)), "{found:x?}");
+        assert_eq!(found.last(), Some(&Target::Address(0x1018)));
     }
 
     #[test]

@@ -78,6 +78,20 @@ impl Recovery {
         frames
     }
 
+    /// Returns the functions that the function at this address calls or takes
+    /// the address of, as far as they are known. At most `max`.
+    pub(in crate::diagnose) fn used_functions(
+        &mut self,
+        caller: &CodeAddress,
+        max: usize,
+    ) -> Vec<CodeAddress> {
+        let code = self.code.get_or_insert_with(LoadedCode::new);
+        code.refresh();
+        let Some(address) = code.locate(caller) else { return Vec::new() };
+        let used = search::used_functions(code, address, max);
+        used.into_iter().filter_map(|function| code.place(function)).collect()
+    }
+
     /// Returns the addresses in memory of two addresses in files.
     fn locate(&mut self, callee: &CodeAddress, caller: &CodeAddress) -> Option<(u64, u64)> {
         let code = self.code.get_or_insert_with(LoadedCode::new);

@@ -71,6 +71,23 @@ pub(super) fn tail_calls(memory: &impl Memory, inner: u64, return_address: u64) 
     search().unwrap_or_default()
 }
 
+/// Returns the functions that the function at `address` calls, or of which it
+/// takes the address, each by its first address. At most `max`, and only those
+/// whose addresses the code tells.
+pub(super) fn used_functions(memory: &impl Memory, address: u64, max: usize) -> Vec<u64> {
+    let Some(function) = memory.function(address) else { return Vec::new() };
+    let length = usize::try_from(function.end - function.start).unwrap_or(usize::MAX);
+    let code = if length <= MAX_FUNCTION_BYTES { memory.read(function.start, length) } else { None };
+    let Some(code) = code else { return Vec::new() };
+    let mut used = Vec::new();
+    for target in machine::references(&code, function.start, MAX_INSTRUCTIONS) {
+        let is_function = |at: &u64| memory.function(*at).is_some_and(|function| function.start == *at);
+        let found = follow_stubs(memory, target).filter(is_function);
+        used.extend(found.filter(|found| used.len() < max && !used.contains(found)));
+    }
+    used
+}
+
 /// Returns the address of the code to which a jump or call leads.
 fn follow_stubs(memory: &impl Memory, target: Target) -> Option<u64> {
     let mut target = target;

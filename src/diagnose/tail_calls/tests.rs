@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 
-use crate::diagnose::tail_calls::search::{Memory, TailCall, tail_calls};
+use crate::diagnose::tail_calls::search::{Memory, TailCall, tail_calls, used_functions};
 use crate::diagnose::tail_calls::{aarch64, x86_64};
 
 /// Functions and data by their addresses.
@@ -82,6 +82,38 @@ fn jump_through(at: u64, slot: u64) -> [u8; 6] {
 
 fn call(function: u64, jumps: &[u64]) -> TailCall {
     TailCall { function, jumps: jumps.to_vec() }
+}
+
+/// `call` through a word in memory, or the load of that word or of its address
+/// into rax.
+fn relative(opcode: &[u8], at: u64, to: u64) -> Vec<u8> {
+    let distance = to.wrapping_sub(at + opcode.len() as u64 + 4) as u32;
+    [opcode, &distance.to_le_bytes()].concat()
+}
+
+#[test]
+fn a_function_uses_what_it_calls_and_what_it_takes_the_address_of() {
+    let (lea, mov, call_through) = ([0x48, 0x8D, 0x05], [0x48, 0x8B, 0x05], [0xFF, 0x15]);
+    let program = Program::default()
+        .function(
+            CALLER,
+            &[
+                &near(0xE8, CALLER, CALLED),
+                &relative(&lea, CALLER + 5, OTHER),
+                &relative(&mov, CALLER + 12, SLOT),
+                &relative(&call_through, CALLER + 19, SLOT + 8),
+                &relative(&lea, CALLER + 25, ON_STACK + 1),
+                &near(0xE8, CALLER + 32, CALLED),
+            ],
+        )
+        .function(CALLED, &[&[0xC3]])
+        .function(OTHER, &[&[0xC3]])
+        .function(THIRD, &[&[0xC3]])
+        .function(ON_STACK, &[&[0x53, 0xC3]])
+        .data(SLOT, &[THIRD.to_le_bytes(), ON_STACK.to_le_bytes()].concat());
+    assert_eq!(used_functions(&program, CALLER + 3, 9), [CALLED, OTHER, THIRD, ON_STACK]);
+    assert_eq!(used_functions(&program, CALLER + 3, 2), [CALLED, OTHER]);
+    assert_eq!(used_functions(&program, SLOT, 9), [0; 0], "it is no function");
 }
 
 #[test]

@@ -28,6 +28,26 @@ pub(super) fn jumps(code: &[u8], start: u64, budget: &mut usize) -> Option<Vec<J
     Some(jumps)
 }
 
+/// Returns where the calls of a function go, and what addresses it loads, as
+/// far as the code can be decoded and the budget allows. Without optimisation,
+/// a call loads its address first.
+pub(super) fn references(code: &[u8], start: u64, budget: usize) -> Vec<Target> {
+    let reference = |instruction: Instruction| match instruction.mnemonic() {
+        Mnemonic::Call if instruction.op0_kind() == OpKind::NearBranch64 => {
+            Some(Target::Address(instruction.near_branch_target()))
+        }
+        Mnemonic::Lea if instruction.is_ip_rel_memory_operand() => {
+            Some(Target::Address(instruction.ip_rel_memory_address()))
+        }
+        Mnemonic::Call | Mnemonic::Mov if instruction.is_ip_rel_memory_operand() => {
+            Some(Target::Slot(instruction.ip_rel_memory_address()))
+        }
+        _ => None,
+    };
+    let decoded = decode(code, start).take(budget).take_while(|instruction| !instruction.is_invalid());
+    decoded.filter_map(reference).collect()
+}
+
 /// Returns where the call goes that is at the end of `code`, before
 /// `return_address`.
 pub(super) fn call_target(code: &[u8], return_address: u64) -> Target {

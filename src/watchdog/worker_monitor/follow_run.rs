@@ -77,6 +77,7 @@ impl WorkerMonitor {
             start_nanos: clock.since_start(first.start),
             duration_nanos: context.process_clock.wall(run.start(), now),
             times: run.splitter.split(elapsed),
+            threshold_nanos: context.recorder.threshold_nanos,
             captures: run.captures,
         };
         context.outbox.send(Message::Stall(evidence), context.self_metrics);

@@ -8,6 +8,7 @@ mod follow_run;
 mod left_runtime;
 #[cfg(stack_capture)]
 mod lock_holder;
+mod stretch;
 mod tracked_poll;
 
 use std::ops::Range;
@@ -247,6 +248,7 @@ impl WorkerMonitor {
         let gap = context.process_clock.watchdog_waited(seen, sample.times.at);
         tracked.splitter.add(sample, age_unpaused, gap);
         let times = tracked.times(age);
+        tracked.stretch.add(&sample, times, inspector.signals_sent(), &mut tracked.captures);
         self.worker.set_own_nanos(tracked.poll.seq, times.own());
         let is_due = tracked.is_capture_due(&sample, times);
         let is_deferred = is_due && inspector.defers_capture(&sample, context.signals);
@@ -270,23 +272,28 @@ impl WorkerMonitor {
                 // shows.
                 tracked.captures.push(inspector.capture_without_stack(age, &sample));
             }
+            tracked.stretch.mark(&mut tracked.captures);
         }
         self.report_progress(times, age, context);
     }
 
-    /// Reports the tracked poll at its first capture, and at each milestone.
-    /// Between them, says how long it lasts.
+    /// Reports the tracked poll at its first capture, at each milestone, and
+    /// after the first milestone when its thread does something else. Between
+    /// them, says how long it lasts.
     fn report_progress(&mut self, times: TimeSplit, age_nanos: u64, context: &MonitorContext<'_>) {
         let milestone = ONGOING_REPORT_NANOS.iter().filter(|nanos| times.own() >= **nanos).count();
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
         let is_stall = times.own() >= context.recorder.threshold_nanos;
         let is_unreported = |tracked: &mut TrackedPoll| {
-            let is_due = tracked.is_report_due || tracked.reported_milestone != Some(milestone);
-            is_stall && !tracked.captures.is_empty() && is_due
+            let is_new = tracked.is_report_due
+                || tracked.reported_milestone != Some(milestone)
+                || milestone > 0 && tracked.reported_stretch != tracked.last_stretch();
+            is_stall && !tracked.captures.is_empty() && is_new
         };
         if let Some(mut tracked) = self.tracked.take_if(is_unreported) {
             tracked.reported_milestone = Some(milestone);
             tracked.is_report_due = false;
+            tracked.reported_stretch = tracked.last_stretch();
             tracked.told_nanos = times.own();
             self.report(&tracked, phase, age_nanos, times, context);
             self.tracked = Some(tracked);
@@ -451,6 +458,7 @@ impl WorkerMonitor {
             start_nanos: context.recorder.clock.since_start(tracked.poll.start),
             duration_nanos,
             times,
+            threshold_nanos: context.recorder.threshold_nanos,
             captures,
         };
         context.outbox.send(Message::Stall(evidence), context.self_metrics);

@@ -5,6 +5,7 @@ use crate::record::slot::ActivePoll;
 use crate::watchdog::sample::ThreadSample;
 use crate::watchdog::time_split::TimeSplitter;
 use crate::watchdog::worker_monitor::driver_check::DriverCheck;
+use crate::watchdog::worker_monitor::stretch::StretchTracker;
 
 /// A running thread has just woken if its CPU time is less than the poll's
 /// own time divided by this.
@@ -31,6 +32,9 @@ pub(super) struct TrackedPoll {
     /// that none does.
     #[cfg(stack_capture)]
     pub(super) has_holder: bool,
+    /// What the thread does now, and for how long.
+    pub(super) stretch: StretchTracker,
+    threshold_nanos: u64,
     /// The own time at which the next capture is due. It doubles each time.
     next_capture_nanos: u64,
     /// The number of consecutive wakes, see [`count_wakes`].
@@ -42,6 +46,8 @@ pub(super) struct TrackedPoll {
     /// Whether the next pass reports the stall, although it has reported this
     /// milestone before.
     pub(super) is_report_due: bool,
+    /// The number of the stretch of the last capture in the latest report.
+    pub(super) reported_stretch: Option<u32>,
     /// The own time of the latest report or progress message.
     pub(super) told_nanos: u64,
     /// The latest sample, and the age at which it was taken.
@@ -66,11 +72,14 @@ impl TrackedPoll {
             next_search_nanos: 0,
             #[cfg(stack_capture)]
             has_holder: false,
+            stretch: StretchTracker::default(),
+            threshold_nanos,
             next_capture_nanos: threshold_nanos,
             wakes: 0,
             driver: DriverCheck::new(threshold_nanos),
             reported_milestone: None,
             is_report_due: false,
+            reported_stretch: None,
             told_nanos: 0,
             last_sample: None,
             lost_polls,
@@ -80,7 +89,13 @@ impl TrackedPoll {
     /// Returns whether a capture is due at this time of the poll, unless the
     /// thread has just woken.
     pub(super) fn is_capture_due(&self, sample: &ThreadSample, times: TimeSplit) -> bool {
-        self.possibly_own(sample, times) >= self.next_capture_nanos
+        self.possibly_own(sample, times) >= self.next_capture_nanos || self.is_extra_capture_due()
+    }
+
+    /// Returns whether the thread does something else than in all captures, and
+    /// has done so for a threshold.
+    fn is_extra_capture_due(&self) -> bool {
+        !self.captures.is_empty() && self.stretch.needs_capture(self.threshold_nanos)
     }
 
     fn possibly_own(&self, sample: &ThreadSample, times: TimeSplit) -> u64 {
@@ -99,7 +114,11 @@ impl TrackedPoll {
         self.wakes = count_wakes(self.wakes, sample, before, times);
         let is_skipped = (1..=MAX_SKIPPED_WAKES).contains(&self.wakes);
         let own = self.possibly_own(sample, times);
-        let is_due = own >= self.next_capture_nanos && !is_skipped;
+        let is_regular = own >= self.next_capture_nanos && !is_skipped;
+        let is_due = is_regular || self.is_extra_capture_due();
+        if is_due {
+            self.stretch.set_captured(!is_regular);
+        }
         while is_due && self.next_capture_nanos <= own {
             self.next_capture_nanos *= 2;
         }
@@ -116,6 +135,11 @@ impl TrackedPoll {
             self.told_nanos = own_nanos;
         }
         is_due
+    }
+
+    /// Returns the number of the stretch that the last capture shows.
+    pub(super) fn last_stretch(&self) -> Option<u32> {
+        self.captures.last().map(|capture| capture.stretch.number)
     }
 
     /// Splits the poll's time until its last sample. `wall_nanos` is the age at

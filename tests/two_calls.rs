@@ -1,0 +1,102 @@
+//! Two blocking calls of one poll are two findings, each with its own time.
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+mod common;
+
+use std::thread;
+use std::time::Duration;
+
+use common::{STALL, compute, eventually, runtime, scope};
+use loopscope::{Cause, Finding, Stall};
+
+#[inline(never)]
+fn first_nap() {
+    thread::sleep(STALL);
+    std::hint::black_box(());
+}
+
+#[inline(never)]
+fn second_nap() {
+    thread::sleep(STALL);
+    std::hint::black_box(());
+}
+
+/// Runs the poll. Returns its findings once the stall has ended and there are
+/// `count` of them.
+fn findings(count: usize, poll: impl FnOnce() + Send + 'static) -> Vec<Finding> {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let task = async move { loopscope::spawn("twice", async move { poll() }).await };
+    runtime.block_on(task).unwrap();
+    let found = eventually("the findings of an ended stall", || {
+        let found = scope.findings().findings;
+        let has_ended = found.iter().all(|finding| finding.ongoing.is_none());
+        (has_ended && found.len() >= count).then_some(found)
+    });
+    assert_stalls(&scope.stalls(None).stalls, &found);
+    found
+}
+
+/// Asserts that each finding has a stall, that the stalls follow one another,
+/// and that no time is in two findings.
+fn assert_stalls(stalls: &[Stall], found: &[Finding]) {
+    assert_eq!(stalls.len(), found.len(), "{stalls:#?}");
+    assert!(stalls.windows(2).all(|pair| pair[0].end == Some(pair[1].start)), "{stalls:#?}");
+    let (first, last) = (stalls.first().unwrap(), stalls.last().unwrap());
+    let length = last.end.unwrap().duration_since(first.start).unwrap();
+    let all: Duration = found.iter().map(|finding| finding.total + finding.split.not_own()).sum();
+    assert!(all.abs_diff(length) < Duration::from_millis(1), "{all:?} of {length:?}");
+    assert!(found.iter().all(|finding| finding.total == finding.split.own()), "{found:#?}");
+}
+
+/// Returns the finding with this cause at this function.
+fn at<'f>(found: &'f [Finding], cause: Cause, function: &str) -> &'f Finding {
+    let is_at = |finding: &&Finding| {
+        finding.cause == cause && finding.site.as_ref().unwrap().function.ends_with(function)
+    };
+    let finding = found.iter().find(is_at).unwrap_or_else(|| panic!("{function}: {found:#?}"));
+    assert_eq!(finding.count, 1);
+    finding
+}
+
+#[test]
+fn a_wait_and_a_computation_of_one_poll_are_two_findings() {
+    let found = findings(2, || {
+        first_nap();
+        compute(STALL);
+    });
+    let sleep = at(&found, Cause::Sleep, "first_nap");
+    at(&found, Cause::Cpu, "spin");
+    assert_eq!(sleep.split.on_cpu, Duration::ZERO, "{sleep:#?}");
+}
+
+#[test]
+fn two_waits_of_one_poll_are_two_findings() {
+    let found = findings(2, || {
+        first_nap();
+        second_nap();
+    });
+    at(&found, Cause::Sleep, "first_nap");
+    at(&found, Cause::Sleep, "second_nap");
+}
+
+#[test]
+fn a_wait_that_is_shorter_than_the_time_until_the_next_capture_is_found() {
+    let found = findings(2, || {
+        first_nap();
+        thread::sleep(STALL / 4);
+        std::hint::black_box(());
+    });
+    at(&found, Cause::Sleep, "first_nap");
+    assert!(found.iter().any(|finding| !finding.site.as_ref().unwrap().function.ends_with("first_nap")));
+}
+
+#[test]
+fn a_short_call_beside_a_long_one_is_no_finding() {
+    let found = findings(1, || {
+        first_nap();
+        compute(Duration::from_millis(1));
+    });
+    assert_eq!(found.len(), 1, "{found:#?}");
+    at(&found, Cause::Sleep, "first_nap");
+}
