@@ -27,6 +27,8 @@ use loopscope::{Cause, Evidence, Scope};
 const WAIT: Duration = Duration::from_millis(60);
 /// How many times the threads in each call must be captured.
 const CAPTURES: u64 = 3;
+/// How many times each call is made where nothing proves a wait.
+const UNPROVEN_CALLS: u32 = 5;
 const NOBODY: u32 = 65_534;
 
 /// A call that waits for [`WAIT`]. A signal interrupts it even with
@@ -72,13 +74,24 @@ fn captures_without_stack(scope: &Scope) -> u64 {
 }
 
 /// Makes each call until the watchdog has captured its thread several times.
-/// Checks the calls and the findings.
+/// Checks the calls and the findings. Where nothing shows that a thread does
+/// not wait for a CPU, no wait is captured, and each call is made
+/// [`UNPROVEN_CALLS`] times.
 fn check(scope: &Scope) {
     let runtime = runtime(scope, 1);
-    let (mut count, mut waited) = (0, Duration::ZERO);
+    let is_proven = fs::read("/proc/thread-self/schedstat").is_ok();
+    let (mut count, mut waited) = (0_u32, Duration::ZERO);
     for (name, call) in CALLS {
         let before = captures_without_stack(scope);
+<<<<<<< HEAD
         eventually("captures of a call", || {
+=======
+        let is_done = |calls: u32| {
+            captures_without_stack(scope) >= before + CAPTURES || (!is_proven && calls >= UNPROVEN_CALLS)
+        };
+        let first = count;
+        while !is_done(count - first) {
+>>>>>>> harma
             let task = async move {
                 let begin = Instant::now();
                 (call(), begin.elapsed())
@@ -92,19 +105,25 @@ fn check(scope: &Scope) {
     }
     eventually("findings of ended stalls", || {
         let findings = scope.findings().findings;
-        (!findings.is_empty() && findings.iter().all(|finding| finding.ongoing.is_none())).then_some(())
+        ((!is_proven || !findings.is_empty()) && findings.iter().all(|finding| finding.ongoing.is_none()))
+            .then_some(())
     });
     let findings = scope.findings().findings;
     for finding in &findings {
         assert_ne!(finding.cause, Cause::Cpu, "{finding:#?}");
         assert_eq!(finding.evidence, Evidence::None, "{finding:#?}");
+<<<<<<< HEAD
         let waited = finding.total + finding.split.not_own();
         assert!(waited >= WAIT * (finding.count as u32) - Duration::from_millis(1), "{finding:#?}");
+=======
+        let length = finding.total + finding.split.not_own();
+        assert!(length >= WAIT * (finding.count as u32) - Duration::from_millis(1), "{finding:#?}");
+>>>>>>> harma
         assert!(finding.split.on_cpu * 10 < finding.split.off_cpu, "{finding:#?}");
     }
     let found: Duration = findings.iter().map(|finding| finding.total).sum();
     let stalls: u64 = findings.iter().map(|finding| finding.count).sum();
-    assert!(stalls <= count && found <= waited + count as u32 * WAIT, "{found:?} of {waited:?}");
+    assert!(stalls <= u64::from(count) && found <= waited + count * WAIT, "{found:?} of {waited:?}");
     let captures = scope.snapshot().observer.captures;
     assert!(captures.contains(&("signal", 0)), "{captures:?}");
 }

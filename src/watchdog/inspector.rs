@@ -223,9 +223,9 @@ impl Inspector {
             && self.last_sleep.is_last(self.proc_reader.sleeps())
     }
 
-    /// Returns whether the thread still does what the sample found it doing, and
-    /// may still get a signal. The watchdog asks directly before it sends one,
-    /// because a thread that ran may have entered a call since.
+    /// Returns whether the thread still does what the sample found it doing,
+    /// and may still get a signal. The watchdog asks directly before it sends
+    /// one, because a thread that ran may have entered a call since.
     ///
     /// A thread that was found in a call may be found in it again: what makes
     /// the signal safe holds for the call. A thread that runs again after a

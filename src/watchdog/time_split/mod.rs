@@ -187,6 +187,8 @@ impl TimeSplitter {
             self.active = (age, times.cpu_nanos);
             self.pending_wait = 0;
         }
+        // The thread had run for no longer at the anchor than now.
+        self.anchor.cpu_nanos = self.anchor.cpu_nanos.min(times.cpu_nanos);
         let (active_age, active_cpu) = self.active;
         let possible_wait =
             age.saturating_sub(active_age).saturating_sub(times.cpu_nanos.saturating_sub(active_cpu));

@@ -273,3 +273,13 @@ fn a_failed_reading_of_the_run_queue_time_is_no_wait_of_zero() {
     let late = [(at(5, 1, 900, b'S'), true), (at(90, 1, 903, b'S'), true)];
     assert_eq!(in_ms(partly_read(false, &late).split(90 * MS)), [1, 3, 82, 4], "the total is no growth");
 }
+
+#[test]
+fn cpu_time_is_own_without_any_reading_before_the_poll() {
+    let mut splitter = TimeSplitter::new(ThreadTimes::default(), u64::MAX);
+    for now in [at(5, 105, 0, b'?'), at(90, 190, 0, b'?')] {
+        let times = ThreadTimes { run_queue_nanos: None, slices: 0, ..times(now) };
+        splitter.add(ThreadSample { times, ..sample(now) }, now.age * MS, 0);
+    }
+    assert_eq!(in_ms(splitter.split(90 * MS)), [85, 0, 0, 5]);
+}
