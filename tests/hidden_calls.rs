@@ -83,15 +83,8 @@ fn check(scope: &Scope) {
     let (mut count, mut waited) = (0_u32, Duration::ZERO);
     for (name, call) in CALLS {
         let before = captures_without_stack(scope);
-<<<<<<< HEAD
-        eventually("captures of a call", || {
-=======
-        let is_done = |calls: u32| {
-            captures_without_stack(scope) >= before + CAPTURES || (!is_proven && calls >= UNPROVEN_CALLS)
-        };
         let first = count;
-        while !is_done(count - first) {
->>>>>>> harma
+        eventually("captures of a call", || {
             let task = async move {
                 let begin = Instant::now();
                 (call(), begin.elapsed())
@@ -100,25 +93,21 @@ fn check(scope: &Scope) {
             assert!(result.is_ok(), "{name} failed after {took:?}: {result:?}");
             assert!(took >= WAIT - Duration::from_millis(1), "{name} ended after {took:?}");
             (count, waited) = (count + 1, waited + took);
-            (captures_without_stack(scope) >= before + CAPTURES).then_some(())
+            let is_captured = captures_without_stack(scope) >= before + CAPTURES;
+            (is_captured || (!is_proven && count - first >= UNPROVEN_CALLS)).then_some(())
         });
     }
     eventually("findings of ended stalls", || {
         let findings = scope.findings().findings;
-        ((!is_proven || !findings.is_empty()) && findings.iter().all(|finding| finding.ongoing.is_none()))
-            .then_some(())
+        let is_complete = !is_proven || !findings.is_empty();
+        (is_complete && findings.iter().all(|finding| finding.ongoing.is_none())).then_some(())
     });
     let findings = scope.findings().findings;
     for finding in &findings {
         assert_ne!(finding.cause, Cause::Cpu, "{finding:#?}");
         assert_eq!(finding.evidence, Evidence::None, "{finding:#?}");
-<<<<<<< HEAD
         let waited = finding.total + finding.split.not_own();
         assert!(waited >= WAIT * (finding.count as u32) - Duration::from_millis(1), "{finding:#?}");
-=======
-        let length = finding.total + finding.split.not_own();
-        assert!(length >= WAIT * (finding.count as u32) - Duration::from_millis(1), "{finding:#?}");
->>>>>>> harma
         assert!(finding.split.on_cpu * 10 < finding.split.off_cpu, "{finding:#?}");
     }
     let found: Duration = findings.iter().map(|finding| finding.total).sum();

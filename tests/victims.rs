@@ -5,7 +5,7 @@
 mod common;
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{STALL, eventually, finding, scope};
 use loopscope::{Finding, Named, Scope};
