@@ -8,9 +8,10 @@ use crate::os;
 use crate::record::clock::{Clock, Ticks};
 
 /// The watchdog reads its run queue time at each measurement that finds a
-/// delay, and also at every measurement whose number is a multiple of this.
-/// Otherwise, the short waits for a CPU of many measurements without a delay
-/// would count as one long wait in the next measurement with a delay.
+/// delay, even a short one, and also at every measurement whose number is a
+/// multiple of this. Otherwise, the short waits for a CPU of many measurements
+/// would count as one long wait in the next measurement with a long delay, and
+/// hide a pause.
 const MEASUREMENTS_PER_RUN_QUEUE_READ: u32 = 64;
 /// How many pauses, and how many waits, are kept. If there are more during one
 /// poll, the oldest count as part of the poll's time.
@@ -95,14 +96,15 @@ impl ProcessPauses {
         let ran = cpu.saturating_sub(std::mem::replace(&mut self.cpu_nanos, cpu));
         self.measurements = self.measurements.wrapping_add(1);
         let expected = planned_sleep_nanos.saturating_add(self.tick_nanos.saturating_mul(2));
-        if elapsed <= expected {
-            if self.measurements.is_multiple_of(MEASUREMENTS_PER_RUN_QUEUE_READ) {
-                self.run_queue_nanos = os::run_queue_nanos(self.tid);
-            }
+        let is_on_time = elapsed <= planned_sleep_nanos.saturating_add(ran + self.tick_nanos / 16);
+        if is_on_time && !self.measurements.is_multiple_of(MEASUREMENTS_PER_RUN_QUEUE_READ) {
             return None;
         }
         let run_queue = os::run_queue_nanos(self.tid);
         let waited = run_queue.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, run_queue));
+        if elapsed <= expected {
+            return None;
+        }
         let paused = elapsed.saturating_sub(ran + waited);
         let end = clock.since_start(now);
         if waited > self.tick_nanos {
