@@ -89,8 +89,15 @@ fn code_after_a_sleep_is_not_reported() {
             });
         }
     }
-    let finding = finding(&scope, "woken");
-    assert_eq!(finding.cause, Cause::Sleep, "{finding:#?}");
+    // A stall that was found too late for a stack has no known cause.
+    let findings = eventually("a sleep", || {
+        let findings = scope.findings().findings;
+        findings.iter().any(|finding| finding.cause == Cause::Sleep).then_some(findings)
+    });
+    let is_right = |finding: &Finding| {
+        finding.cause == Cause::Sleep || (finding.cause == Cause::Other && finding.stack.is_empty())
+    };
+    assert!(findings.iter().all(is_right), "{findings:#?}");
 }
 
 #[test]

@@ -33,7 +33,7 @@ use crate::watchdog::task_run::TaskRun;
 use crate::watchdog::time_split::TimeSplitter;
 pub(crate) use crate::watchdog::worker_monitor::context::MonitorContext;
 use crate::watchdog::worker_monitor::left_runtime::QuietTime;
-use crate::watchdog::worker_monitor::tracked_poll::TrackedPoll;
+use crate::watchdog::worker_monitor::tracked_poll::{TrackedPoll, has_just_woken};
 
 const SECOND: u64 = 1_000_000_000;
 /// A stall is reported again at each of these own times, before its end.
@@ -355,6 +355,10 @@ impl WorkerMonitor {
     /// was due.
     fn capture_of_last_sample(&self, tracked: &TrackedPoll, times: TimeSplit) -> Capture {
         match (&self.inspector, tracked.last_sample) {
+            // The thread ran at the end, but something else took the time.
+            (_, Some((age, sample))) if has_just_woken(&sample, times) => {
+                Capture::without_stack(age, false, None)
+            }
             (Some(inspector), Some((age, sample))) => inspector.capture_without_stack(age, &sample),
             _ => Capture::without_stack(0, times.on_cpu > times.off_cpu, None),
         }
