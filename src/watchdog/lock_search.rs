@@ -113,7 +113,7 @@ fn give_up(all: &mut [LockHolders]) {
 /// whether its stack could be read.
 fn search_thread(id: i32, locks: &[u64], all: &mut [LockHolders], unwinder: &mut Unwinder) -> bool {
     let ThreadActivity::InSyscall(call) = procfs::read_activity(id) else {
-        return procfs::thread_name(id).is_some_and(|name| name.starts_with("loopscope-"));
+        return is_of_loopscope(&procfs::thread_name(id).unwrap_or_default());
     };
     let Some((stack, has_read_all)) = copy(id, &call) else { return false };
     for (lock, holders) in locks.iter().zip(all) {
@@ -123,15 +123,23 @@ fn search_thread(id: i32, locks: &[u64], all: &mut [LockHolders], unwinder: &mut
         if procfs::read_activity(id) != ThreadActivity::InSyscall(call) {
             return false;
         }
+        let name = procfs::thread_name(id).unwrap_or_default();
+        // The reporting thread handles evidence that has the address.
+        if is_of_loopscope(&name) {
+            break;
+        }
         if holders.threads.len() == MAX_HOLDERS {
             holders.has_read_all = false;
             continue;
         }
         let capture = Box::new(stack_capture::capture_of_waiting(&stack, &call, unwinder));
-        let name = procfs::thread_name(id).unwrap_or_default();
         holders.threads.push(HolderThread { name, capture });
     }
     has_read_all
+}
+
+fn is_of_loopscope(thread_name: &str) -> bool {
+    thread_name.starts_with("loopscope-")
 }
 
 /// Copies the stack of a thread that waits in a call, and returns whether that

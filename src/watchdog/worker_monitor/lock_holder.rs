@@ -8,6 +8,10 @@ use crate::watchdog::worker_monitor::{WorkerMonitor, current_inspector};
 /// the finding says so. Earlier, the holder may only have run at the search.
 const MIN_WAIT_WITHOUT_HOLDER_NANOS: u64 = 500_000_000;
 
+/// A thread outside of polls is searched again until this many searches in
+/// succession have found it alone.
+const MIN_SEARCHES_WITH_THREAD: u32 = 3;
+
 /// The poll's age grows by this part until the next search.
 const AGES_BETWEEN_SEARCHES_DIVISOR: u64 = 4;
 
@@ -46,10 +50,15 @@ impl WorkerMonitor {
         if is_held_by_none && !is_long {
             return;
         }
-        tracked.has_holder = holders.is_single() || is_held_by_none;
+        let is_single = holders.is_single();
+        // A thread may have the address on its stack from earlier work.
+        let is_thread = is_single && holders.workers.is_empty();
+        tracked.searches_with_thread = if is_thread { tracked.searches_with_thread + 1 } else { 0 };
+        tracked.has_holder = is_held_by_none
+            || is_single && (!is_thread || tracked.searches_with_thread >= MIN_SEARCHES_WITH_THREAD);
         // The next pass reports the stall again: its holder can be described
         // only while the holder's own stall is in progress.
-        tracked.is_report_due |= tracked.has_holder;
+        tracked.is_report_due |= is_single || is_held_by_none;
         let calls = tracked.captures.iter_mut().filter_map(|capture| capture.call.as_mut());
         for call in calls.filter(|call| call.lock == Some(lock)) {
             call.holders = Some(holders.clone());

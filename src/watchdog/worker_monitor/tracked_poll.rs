@@ -32,6 +32,10 @@ pub(super) struct TrackedPoll {
     /// that none does.
     #[cfg(stack_capture)]
     pub(super) has_holder: bool,
+    /// How many of the last searches in succession found one thread that is in
+    /// no poll.
+    #[cfg(stack_capture)]
+    pub(super) searches_with_thread: u32,
     /// What the thread does now, and for how long.
     pub(super) stretch: StretchTracker,
     threshold_nanos: u64,
@@ -72,6 +76,8 @@ impl TrackedPoll {
             next_search_nanos: 0,
             #[cfg(stack_capture)]
             has_holder: false,
+            #[cfg(stack_capture)]
+            searches_with_thread: 0,
             stretch: StretchTracker::default(),
             threshold_nanos,
             next_capture_nanos: threshold_nanos,
