@@ -3,7 +3,7 @@
 
 /// Returns whether the function only forwards a call.
 pub(super) fn is_forwarding(function: &str) -> bool {
-    const FORWARDING_PREFIXES: [&str; 24] = [
+    const FORWARDING_PREFIXES: [&str; 26] = [
         "core::ptr::drop_in_place",
         "core::mem::drop",
         "core::ops::function::",
@@ -15,6 +15,8 @@ pub(super) fn is_forwarding(function: &str) -> bool {
         "core::panic::",
         "<alloc::boxed::Box",
         "alloc::boxed::",
+        "alloc::rc::",
+        "alloc::sync::",
         "std::panic::",
         "std::panicking::",
         "std::thread::local::",

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 fn walk(directory: &Path, end: Instant) -> u64 {
     let Ok(entries) = fs::read_dir(directory) else { return 0 }; // BLOCKS: file std::fs::read_dir
     let mut bytes = 0;
+    // BLOCKS: file <std::sys::fs::unix::DirStream as core::ops::drop::Drop>::drop
     for entry in entries.flatten() { // BLOCKS: file <std::fs::ReadDir as core::iter::traits::iterator::Iterator>::next
         let Ok(metadata) = entry.metadata() else { continue }; // BLOCKS: file std::fs::DirEntry::metadata
         if metadata.is_dir() && Instant::now() < end {
