@@ -264,6 +264,7 @@ fn mistakes() {
             loopscope::spawn("computer", async { computes() }).await.unwrap();
         }
     });
+    flush(&scope);
     for (kind, cause) in [("sleeper", Cause::Sleep), ("computer", Cause::Cpu)] {
         // In a quota, reading the debug information takes seconds. A
         // computation may be found in several functions.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{STALL, eventually, runtime, scope, spin};
 use loopscope::{KindSnapshot, Named, Scope, Snapshot, Terminal, WorkerSnapshot};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 #[cfg(tokio_unstable)]
 use tokio::task::JoinHandle;
 use tokio::task::LocalSet;
@@ -172,11 +172,14 @@ fn runtimes_at_the_same_time_are_recorded_separately() {
     assert_eq!(names, ["api", "api#2", "tokio"]);
 }
 
+#[cfg(tokio_unstable)]
 #[test]
 fn runtimes_that_one_thread_drives_in_turn_have_different_labels() {
     let scope = scope();
     let build = || scope.watch(&mut Builder::new_current_thread()).build().unwrap();
-    let polls = |runtime: &Runtime| runtime.block_on(async { tokio::spawn(three_polls()).await.unwrap() });
+    let polls = |runtime: &tokio::runtime::Runtime| {
+        runtime.block_on(async { tokio::spawn(three_polls()).await.unwrap() })
+    };
     let runtimes = [build(), build()];
     for runtime in runtimes.iter().chain(&runtimes) {
         polls(runtime);

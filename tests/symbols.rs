@@ -309,29 +309,12 @@ fn sleeps() -> u32 {
     line!() - 1
 }
 
-/// Returns how many files with this end of their path are open.
-fn open_files(end: &str) -> usize {
-    let files = fs::read_dir("/proc/self/fd").unwrap().flatten();
-    let paths = files.filter_map(|file| fs::read_link(file.path()).ok());
-    paths.filter(|path| path.to_string_lossy().ends_with(end)).count()
-}
-
 #[test]
 #[ignore = "a scenario"]
 fn no_descriptors() {
     let scope = scope();
-    let runtime = runtime(&scope, 2);
+    let runtime = runtime(&scope, 1);
     let folder = Folder::new("descriptors");
-    // While this poll lasts, the watchdog does not close the files that show
-    // what the other worker does.
-    let (_release, released) = std::sync::mpsc::channel::<()>();
-    runtime.spawn(async move { _ = released.recv() });
-    common::eventually("the open files of both workers", || {
-        runtime.block_on(async {
-            tokio::spawn(async { thread::sleep(Duration::from_millis(5)) }).await.unwrap()
-        });
-        (open_files("/syscall") == 2).then_some(())
-    });
     let plugin = Library::load(&folder.library("plugin", 23, &[]));
     let limit = libc::rlimit { rlim_cur: 128, rlim_max: 128 };
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
@@ -359,11 +342,15 @@ fn no_descriptors() {
     assert_line(&found.expect("the library's line is found"), 23);
 }
 
+/// Without `tokio_unstable`, the stacks may all be taken before the list is read
+/// again. Then no line is known.
+#[cfg(tokio_unstable)]
 #[test]
 fn no_line_is_wrong_where_the_list_of_mappings_is_too_long_to_read_each_time() {
     run_scenario(&env::current_exe().unwrap(), "many_mappings");
 }
 
+#[cfg(tokio_unstable)]
 #[test]
 #[ignore = "a scenario"]
 fn many_mappings() {
