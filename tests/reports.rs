@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::runtime;
+use common::{eventually, runtime};
 use loopscope::{Finding, Scope, Terminal};
 use tokio::sync::Notify;
 use tracing::{Event, Metadata, Subscriber, span};
@@ -17,7 +17,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn flush(scope: &Scope) {
     assert!(scope.flush(FLUSH_TIMEOUT), "{:#?}", scope.findings());
-    assert_eq!(scope.findings().pending, 0);
+    // A worker may report a short wait after the flush.
+    eventually("the last waits", || (scope.findings().pending == 0).then_some(()));
 }
 
 /// Starts a scope that sends its reports to the receiver. `delay` is how long
