@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use std::{env, panic, thread};
 
 use common::runtime;
-use loopscope::{Scope, Terminal};
+use loopscope::{Scope, Signals, Terminal};
 
 const CAPTURES: u64 = 10_000;
 /// Sets another number of captures than [`CAPTURES`].
@@ -124,6 +124,9 @@ fn ten_thousand_captures_break_nothing() {
         .terminal(Terminal::Never)
         .blocking_threshold(Duration::from_millis(1))
         .captures_per_second(100_000)
+        // Under valgrind, a thread sleeps whenever another one runs, so the
+        // default would send no signal.
+        .signals(Signals::Always)
         .start()
         .unwrap();
     let stop = Arc::new(AtomicBool::new(false));
