@@ -36,7 +36,7 @@ def board():
     b.row("Evidence")
     b.lines("Stack captures", "Stack captures, by their result. Many missed captures mean that stalls are barely longer than the threshold. A signal is given up if other code claims it.",
             "ops", [query(f"sum by (result) ({rate('loopscope_captures_total')})", "{{result}}"),
-                    query(f"sum({rate('loopscope_signals_given_up_total')}) > 0", "signal given up")], 8, 7)
+                    query(f"sum({rate('loopscope_signals_given_up_total')})", "signal given up")], 8, 7)
     b.lines("Observations lost", "Dropped observations, by the limit that was reached. While this rises, the other figures are lower bounds.",
             "ops", [query(f"sum by (reason) ({rate('loopscope_dropped_total')})", "{{reason}}")], 8, 7)
     b.lines("Starved of CPU", "Seconds per second that threads in long polls were ready to run but had no CPU. The stalls above do not include this time.",
