@@ -65,7 +65,7 @@ fn a_hang_is_reported_while_it_lasts() {
     let hang_until = Arc::clone(&release);
     runtime.spawn(async move { spawn("hangs", async move { hang_until.wait().is_leader() }).await });
     let report = reports.recv_timeout(Duration::from_secs(60)).expect("a report before the end");
-    assert!(report.ongoing.unwrap() >= Duration::from_secs(1), "{report:#?}");
+    assert!(report.ongoing.is_some_and(|age| age >= Duration::from_secs(1)), "{report:#?}");
     let age = scope.snapshot().longest_active_poll();
     assert!(age >= Duration::from_secs(1), "{age:?}");
     assert!(ongoing(&scope, "hangs").unwrap().ongoing.unwrap() + Duration::from_millis(500) >= age);
@@ -73,11 +73,12 @@ fn a_hang_is_reported_while_it_lasts() {
 }
 
 #[inline(never)]
-fn holds(lock: &Mutex<()>, held: &Barrier) {
+fn holds_until(lock: &Mutex<()>, held: &Barrier, is_released: &AtomicBool) {
     let _guard = lock.lock().unwrap();
     held.wait();
-    std::thread::sleep(common::STALL * 2);
-    std::hint::black_box(());
+    while !is_released.load(Relaxed) {
+        thread::sleep(common::STALL);
+    }
 }
 
 #[inline(never)]
@@ -91,14 +92,21 @@ fn a_lock_finding_names_the_holder_and_counts_the_waiters() {
     let runtime = runtime(&scope, 3);
     let lock = Arc::new(Mutex::new(()));
     let held = Arc::new(Barrier::new(2));
+    let is_released = Arc::new(AtomicBool::new(false));
     let (holder_lock, holder_held) = (Arc::clone(&lock), Arc::clone(&held));
-    let holder =
-        runtime.spawn(async move { spawn("holder", async move { holds(&holder_lock, &holder_held) }).await });
+    let released = Arc::clone(&is_released);
+    let holder = runtime.spawn(async move {
+        spawn("holder", async move { holds_until(&holder_lock, &holder_held, &released) }).await
+    });
     held.wait();
     let waiters = [(); 2].map(|()| {
         let lock = Arc::clone(&lock);
         runtime.spawn(loopscope::Named::named(async move { waits_for(&lock) }, "waiter"))
     });
+    eventually("both waits for the held lock", || {
+        ongoing(&scope, "waiter").filter(|found| found.count == 2 && found.detail.holder.is_some())
+    });
+    is_released.store(true, Relaxed);
     for task in waiters {
         runtime.block_on(task).unwrap();
     }

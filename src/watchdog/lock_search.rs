@@ -16,13 +16,20 @@ use crate::watchdog::stack_capture;
 
 /// The maximum number of threads that one search reads. Each takes some 20 µs.
 const MAX_THREADS: usize = 512;
-/// The maximum duration of one search of the workers or of the other threads,
-/// in which the watchdog does nothing else.
-const MAX_SEARCH_TIME: Duration = Duration::from_millis(5);
+/// The maximum CPU time of one search of the workers or of the other threads,
+/// in which the watchdog does nothing else. Time is not a limit: on a busy
+/// machine, each search may be preempted for longer than it takes.
+const MAX_SEARCH_CPU_TIME: Duration = Duration::from_millis(5);
+/// The maximum duration of one search, as a multiple of the CPU time: reading
+/// the memory of a thread may wait for a lock of the kernel.
+const MAX_SEARCH_DURATION_FACTOR: u32 = 20;
 /// The watchdog spends at most one part in this many of its time on searches.
 const TIME_BETWEEN_SEARCHES: u32 = 50;
 /// If more threads have the address on their stacks, none of them is named.
 const MAX_HOLDERS: usize = 4;
+/// The maximum number of threads that one search unwinds, for all locks. In a
+/// debug build each takes some milliseconds.
+const MAX_UNWOUND_THREADS: usize = 16;
 /// How far the word that a thread waits for is behind the lock's address. A
 /// thread that waits to write to an `RwLock` waits for its second word.
 const WORD_OFFSETS: [u64; 2] = [0, 4];
@@ -31,12 +38,48 @@ const WORD_OFFSETS: [u64; 2] = [0, 4];
 #[derive(Debug)]
 pub(super) struct LockSearch {
     due_at: Instant,
-    max_time: Duration,
+    max_cpu_time: Duration,
+}
+
+/// What a search has taken so far.
+#[derive(Debug)]
+struct SearchTime {
+    thread: i32,
+    cpu_nanos_at_begin: u64,
+    begin: Instant,
+}
+
+impl SearchTime {
+    fn new() -> Self {
+        let thread = os::current_thread_id();
+        let cpu_nanos_at_begin = os::thread_cpu_nanos(thread).unwrap_or(0);
+        Self { thread, cpu_nanos_at_begin, begin: Instant::now() }
+    }
+
+    /// Returns the CPU time of this thread since the beginning.
+    fn cpu_time(&self) -> Duration {
+        let now = os::thread_cpu_nanos(self.thread).unwrap_or(0);
+        Duration::from_nanos(now.saturating_sub(self.cpu_nanos_at_begin))
+    }
+
+    fn exceeds(&self, max_cpu_time: Duration) -> bool {
+        self.cpu_time() > max_cpu_time || self.begin.elapsed() > max_cpu_time * MAX_SEARCH_DURATION_FACTOR
+    }
+}
+
+/// A thread that has the address of a lock on its stack.
+#[derive(Debug)]
+struct Suspect {
+    /// The lock's position in the list of locks.
+    lock: usize,
+    name: String,
+    call: InSyscall,
+    stack: CopiedStack,
 }
 
 impl LockSearch {
     pub(super) fn new() -> Self {
-        Self { due_at: Instant::now(), max_time: MAX_SEARCH_TIME }
+        Self { due_at: Instant::now(), max_cpu_time: MAX_SEARCH_CPU_TIME }
     }
 
     /// Returns whether a search may begin now.
@@ -52,26 +95,26 @@ impl LockSearch {
         excluded: &[i32],
         unwinder: &mut Unwinder,
     ) -> Vec<LockHolders> {
-        let begin = Instant::now();
+        let time = SearchTime::new();
         let mut all = vec![LockHolders { has_read_all: true, ..LockHolders::default() }; locks.len()];
-        let own = os::current_thread_id();
+        let mut suspects = Vec::new();
         let ids = procfs::thread_ids();
         let mut is_complete = !ids.is_empty();
-        let others = ids.into_iter().filter(|id| *id != own && !excluded.contains(id));
+        let others = ids.into_iter().filter(|id| *id != time.thread && !excluded.contains(id));
         for (count, id) in others.enumerate() {
-            if count == MAX_THREADS || begin.elapsed() > self.max_time {
+            if count == MAX_THREADS || time.exceeds(self.max_cpu_time) {
                 // Another thread may hold the lock as well, so none is named.
                 is_complete = false;
-                all.iter_mut().for_each(|holders| holders.threads.clear());
+                suspects.clear();
                 break;
             }
-            is_complete &= search_thread(id, locks, &mut all, unwinder);
+            is_complete &= search_thread(id, locks, &mut suspects);
         }
+        add_suspects(&mut all, suspects, unwinder);
         for holders in &mut all {
             holders.has_read_all &= is_complete;
         }
-        let now = Instant::now();
-        self.due_at = now + (now - begin) * TIME_BETWEEN_SEARCHES;
+        self.due_at = Instant::now() + time.cpu_time() * TIME_BETWEEN_SEARCHES;
         all
     }
 
@@ -85,9 +128,9 @@ impl LockSearch {
         workers: impl Iterator<Item = W>,
         mut read: impl FnMut(W) -> (usize, Option<Vec<bool>>),
     ) {
-        let begin = Instant::now();
+        let time = SearchTime::new();
         for worker in workers {
-            if begin.elapsed() > self.max_time {
+            if time.exceeds(self.max_cpu_time) {
                 give_up(all);
                 break;
             }
@@ -99,7 +142,7 @@ impl LockSearch {
                 holders.workers.push(number);
             }
         }
-        self.due_at += begin.elapsed() * (TIME_BETWEEN_SEARCHES + 1);
+        self.due_at += time.begin.elapsed() + time.cpu_time() * TIME_BETWEEN_SEARCHES;
     }
 }
 
@@ -109,15 +152,15 @@ fn give_up(all: &mut [LockHolders]) {
     all.fill(LockHolders::default());
 }
 
-/// Adds a thread to the holders of each lock that it seems to hold. Returns
+/// Adds a thread to the suspects for each lock that it seems to hold. Returns
 /// whether its stack could be read.
-fn search_thread(id: i32, locks: &[u64], all: &mut [LockHolders], unwinder: &mut Unwinder) -> bool {
+fn search_thread(id: i32, locks: &[u64], suspects: &mut Vec<Suspect>) -> bool {
     let ThreadActivity::InSyscall(call) = procfs::read_activity(id) else {
         return is_of_loopscope(&procfs::thread_name(id).unwrap_or_default());
     };
     let Some((stack, has_read_all)) = copy(id, &call) else { return false };
-    for (lock, holders) in locks.iter().zip(all) {
-        if is_waiting_for(&call, *lock) || !has_on_stack(&stack, *lock) {
+    for (lock, address) in locks.iter().enumerate() {
+        if is_waiting_for(&call, *address) || !has_on_stack(&stack, *address) {
             continue;
         }
         if procfs::read_activity(id) != ThreadActivity::InSyscall(call) {
@@ -128,14 +171,30 @@ fn search_thread(id: i32, locks: &[u64], all: &mut [LockHolders], unwinder: &mut
         if is_of_loopscope(&name) {
             break;
         }
-        if holders.threads.len() == MAX_HOLDERS {
-            holders.has_read_all = false;
+        // One more than the maximum shows that there are too many.
+        if suspects.iter().filter(|suspect| suspect.lock == lock).count() <= MAX_HOLDERS {
+            suspects.push(Suspect { lock, name, call, stack: stack.clone() });
+        }
+    }
+    has_read_all
+}
+
+/// Adds the suspects to the holders of their locks. A lock with too many of
+/// them has no holder.
+fn add_suspects(all: &mut [LockHolders], suspects: Vec<Suspect>, unwinder: &mut Unwinder) {
+    let mut is_full = vec![false; all.len()];
+    for (count, Suspect { lock, name, call, stack }) in suspects.into_iter().enumerate() {
+        let holders = &mut all[lock];
+        if count >= MAX_UNWOUND_THREADS || holders.threads.len() == MAX_HOLDERS {
+            is_full[lock] = true;
             continue;
         }
         let capture = Box::new(stack_capture::capture_of_waiting(&stack, &call, unwinder));
         holders.threads.push(HolderThread { name, capture });
     }
-    has_read_all
+    for (holders, _) in all.iter_mut().zip(is_full).filter(|(_, is_full)| *is_full) {
+        *holders = LockHolders::default();
+    }
 }
 
 fn is_of_loopscope(thread_name: &str) -> bool {
@@ -221,7 +280,7 @@ mod tests {
 
     #[test]
     fn workers_hold_what_is_on_their_stacks_unless_the_search_takes_too_long() {
-        let mut search = LockSearch { max_time: Duration::MAX, ..LockSearch::new() };
+        let mut search = LockSearch { max_cpu_time: Duration::from_secs(60), ..LockSearch::new() };
         let read_all = || vec![LockHolders { has_read_all: true, ..LockHolders::default() }; 2];
         let mut found = read_all();
         search.add_workers(&mut found, 7..9, |number| (number, Some(vec![number == 8, false])));
@@ -230,7 +289,14 @@ mod tests {
         search.add_workers(&mut found, 7..9, |number| (number, (number == 7).then(|| vec![true, true])));
         assert!(found.iter().all(|holders| holders.workers == [7] && !holders.has_read_all));
         let mut found = read_all();
-        search.max_time = Duration::ZERO;
+        search.max_cpu_time = Duration::from_millis(20);
+        search.add_workers(&mut found, 7..9, |number| {
+            thread::sleep(Duration::from_millis(30));
+            (number, Some(vec![number == 8, false]))
+        });
+        assert_eq!(found[0].workers, [8], "time in which the search does not run is no limit");
+        let mut found = read_all();
+        search.max_cpu_time = Duration::ZERO;
         search.add_workers(&mut found, 7..9, |number| {
             thread::sleep(Duration::from_millis(1));
             (number, Some(vec![true, true]))
