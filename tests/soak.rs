@@ -9,12 +9,16 @@
 #![allow(unsafe_code)]
 
 mod common;
+#[path = "common/library.rs"]
+mod library;
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use common::{runtime, scope, spin};
+use library::{Folder, Library};
 use loopscope::{Named, Scope};
 use tokio::runtime::Builder;
 
@@ -106,6 +110,29 @@ fn second_scope(scope: &Scope, round: u64) {
     }
 }
 
+/// Libraries that are loaded at the same addresses in turn.
+struct Plugins {
+    libraries: [PathBuf; 2],
+    /// Deletes them at the end.
+    _folder: Folder,
+}
+
+impl Plugins {
+    fn new() -> Self {
+        let folder = Folder::new("soak");
+        let libraries = [("left", 100), ("right", 200)].map(|(name, line)| folder.library(name, line, &[]));
+        Self { libraries, _folder: folder }
+    }
+
+    /// Loads a library, blocks in it and unloads it.
+    fn block_in_next(&self, scope: &Scope, round: u64) {
+        let library = Library::load(&self.libraries[(round % 2) as usize]);
+        let runtime = runtime(scope, 1);
+        let task = async move { loopscope::spawn("plugin", async move { library.block(STALL) }).await };
+        runtime.block_on(task).unwrap();
+    }
+}
+
 /// The resources of the process between two rounds.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
@@ -153,6 +180,7 @@ impl Reading {
 /// Runs rounds for `duration`. Fails if resources grow.
 fn soak(duration: Duration, print_interval: Duration) {
     let scope = scope();
+    let plugins = Plugins::new();
     let begin = Instant::now();
     let mut printed_at = begin;
     let mut polls = 0;
@@ -161,6 +189,7 @@ fn soak(duration: Duration, print_interval: Duration) {
     let mut round = 0;
     while begin.elapsed() < duration || round < 3 {
         WORKLOADS.iter().for_each(|workload| workload(&scope, round));
+        plugins.block_in_next(&scope, round);
         round += 1;
         let snapshot = scope.snapshot();
         let polls_now = snapshot.kinds.iter().map(|kind| kind.poll_time.count).sum::<u64>();

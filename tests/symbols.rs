@@ -11,93 +11,25 @@
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 
 mod common;
+#[path = "common/library.rs"]
+mod library;
 
-use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use std::{env, mem, process, thread};
+use std::{env, thread};
 
 use common::{STALL, finding, runtime, scope};
+use library::{Folder, Library};
 use loopscope::{Finding, Scope, Terminal};
 use tokio::runtime::Runtime;
 
-/// A folder that is deleted at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = env::temp_dir().join(format!("loopscope-symbols-{}-{name}", process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path.canonicalize().unwrap())
-    }
-
-    /// Compiles a library whose function blocks at a line that is shown by its
-    /// number of lines before it.
-    fn library(&self, name: &str, line: usize, arguments: &[&str]) -> PathBuf {
-        let source = self.0.join(format!("{name}.rs"));
-        let code = format!(
-            "{}#[inline(never)] fn blocks(millis: u64) {{ \
-             std::thread::sleep(std::time::Duration::from_millis(millis)); std::hint::black_box(()); }}\n\
-             #[unsafe(no_mangle)] pub extern \"C\" fn entry(millis: u64) {{ \
-             blocks(millis); std::hint::black_box(()); }}\n",
-            "\n".repeat(line - 1)
-        );
-        fs::write(&source, code).unwrap();
-        let library = self.0.join(format!("lib{name}.so"));
-        let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or("rustc".into()));
-        rustc.args([
-            "--edition=2024",
-            "--crate-type=cdylib",
-            "-Copt-level=1",
-            "-Cdebuginfo=2",
-            "-Cpanic=abort",
-        ]);
-        rustc.args(arguments).arg("-o").arg(&library).arg(&source).current_dir(&self.0);
-        let output = rustc.output().expect("rustc runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        library
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A loaded library. It is unloaded at the end.
-struct Library(usize);
-
-impl Library {
-    fn load(path: &Path) -> Self {
-        let path = CString::new(path.to_str().unwrap()).unwrap();
-        let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
-        assert!(!handle.is_null(), "{:?}", unsafe { CStr::from_ptr(libc::dlerror()) });
-        Self(handle.addr())
-    }
-
-    fn block(&self) {
-        let handle = std::ptr::without_provenance_mut(self.0);
-        let entry = unsafe { libc::dlsym(handle, c"entry".as_ptr()) };
-        assert!(!entry.is_null());
-        let entry: extern "C" fn(u64) = unsafe { mem::transmute(entry) };
-        entry(STALL.as_millis() as u64);
-    }
-}
-
-impl Drop for Library {
-    fn drop(&mut self) {
-        unsafe { libc::dlclose(std::ptr::without_provenance_mut(self.0)) };
-    }
-}
-
 /// Blocks in a library and returns the finding.
 fn block_in(scope: &Scope, runtime: &Runtime, kind: &'static str, library: Library) -> Finding {
-    let task = async move { loopscope::spawn(kind, async move { library.block() }).await };
+    let task = async move { loopscope::spawn(kind, async move { library.block(STALL) }).await };
     runtime.block_on(task).unwrap();
     finding(scope, kind)
 }
@@ -328,7 +260,7 @@ fn no_descriptors() {
     run("first");
     let plugin: &'static Library = Box::leak(Box::new(plugin));
     let run_plugin = |kind: &'static str| {
-        runtime.block_on(async move { loopscope::spawn(kind, async { plugin.block() }).await }).unwrap();
+        runtime.block_on(async move { loopscope::spawn(kind, async { plugin.block(STALL) }).await }).unwrap();
     };
     run_plugin("plugin");
     assert_missing(&finding(&scope, "plugin"), "cannot be read");
@@ -374,7 +306,7 @@ fn many_mappings() {
         let path = folder.0.join("plugin.so");
         fs::rename(new, &path).unwrap();
         let library = Library::load(&path);
-        let task = async move { loopscope::spawn(kind, async move { library.block() }).await };
+        let task = async move { loopscope::spawn(kind, async move { library.block(STALL) }).await };
         runtime.block_on(task).unwrap();
         let found = common::eventually("a finding", || {
             let findings = scope.findings().findings;
@@ -388,7 +320,9 @@ fn many_mappings() {
     // The list is read again after a while at the latest.
     let library: &'static Library = Box::leak(Box::new(Library::load(&folder.0.join("plugin.so"))));
     common::eventually("a line", || {
-        runtime.block_on(async move { loopscope::spawn("again", async { library.block() }).await }).unwrap();
+        runtime
+            .block_on(async move { loopscope::spawn("again", async { library.block(STALL) }).await })
+            .unwrap();
         let has_line = |finding: &Finding| finding.task.kind == "again" && line(finding) == Some(7);
         (lines > 0 || scope.findings().findings.iter().any(has_line)).then_some(())
     });
