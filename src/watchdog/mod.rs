@@ -327,6 +327,7 @@ impl<'r> WatchdogLoop<'r> {
         if waiters.is_empty() {
             return;
         }
+        self.process_clock.begin_capture();
         let mut locks: Vec<_> = waiters.iter().map(|(_, lock)| *lock).collect();
         locks.sort_unstable();
         locks.dedup();

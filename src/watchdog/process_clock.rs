@@ -74,10 +74,15 @@ impl ProcessClock {
         self.pauses.measure(planned.as_nanos() as u64, &self.clock);
     }
 
+    /// The watchdog is about to read the memory of the process.
+    pub(crate) fn begin_capture(&mut self) {
+        self.pauses.begin_capture();
+    }
+
     /// Starts the next measurement now: the watchdog read the memory of the
     /// process, and may have waited for it.
     pub(crate) fn end_capture(&mut self) {
-        self.pauses.measure_without_pause(&self.clock);
+        self.pauses.end_capture(&self.clock);
     }
 
     /// Starts the next measurement now: the watchdog slept without a planned

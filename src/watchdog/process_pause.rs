@@ -16,6 +16,9 @@ const MEASUREMENTS_PER_RUN_QUEUE_READ: u32 = 64;
 /// How many pauses, and how many waits, are kept. If there are more during one
 /// poll, the oldest count as part of the poll's time.
 const MAX_PAUSES: usize = 64;
+/// If the watchdog was delayed in a capture and the process used less than one
+/// part in this many of that time on a CPU, then the process did not run.
+const MIN_PROCESS_CPU_DIVISOR: u64 = 8;
 
 /// The pauses. They are detected by delays of the watchdog's own thread, which
 /// sleeps for one to two ticks at a time.
@@ -35,11 +38,20 @@ pub(crate) struct ProcessPauses {
     cpu_nanos: u64,
     /// The watchdog's time in the run queue, when it was last read.
     run_queue_nanos: u64,
-    /// From start to end, in nanoseconds of the recorder's clock.
-    pauses: VecDeque<Range<u64>>,
+    /// The CPU time of the process at the beginning of the last capture.
+    process_cpu_nanos: u64,
+    pauses: VecDeque<Delay>,
     /// When the watchdog waited long for a CPU. Other threads of the process
     /// may have waited too.
-    waits: VecDeque<Range<u64>>,
+    waits: VecDeque<Delay>,
+}
+
+/// A time of this many nanoseconds within a longer one. Both are by the
+/// recorder's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Delay {
+    within: Range<u64>,
+    nanos: u64,
 }
 
 impl ProcessPauses {
@@ -51,6 +63,7 @@ impl ProcessPauses {
             measurements: 0,
             cpu_nanos: cpu_nanos(tid),
             run_queue_nanos: os::run_queue_nanos(tid),
+            process_cpu_nanos: 0,
             pauses: VecDeque::new(),
             waits: VecDeque::new(),
         }
@@ -69,27 +82,36 @@ impl ProcessPauses {
     /// It planned to sleep for `planned_sleep_nanos`, or for zero in the middle
     /// of a pass.
     ///
-    /// It is not known when the pause began. So the whole time since the last
-    /// measurement counts as the pause, except for the time in which the
-    /// watchdog ran or waited for a CPU. A wait for a CPU is not a pause: the
-    /// workers' own CPU times show which of them waited too.
+    /// The pause is the time since the last measurement without the time in
+    /// which the watchdog ran or waited for a CPU. When it began is not known,
+    /// so each poll in that time may have been paused for all of it. A wait for
+    /// a CPU is not a pause: the workers' own CPU times show which of them
+    /// waited too.
     pub(crate) fn measure(&mut self, planned_sleep_nanos: u64, clock: &Clock) {
         if let Some(pause) = self.measure_delay(planned_sleep_nanos, clock) {
             note(&mut self.pauses, pause);
         }
     }
 
-    /// Starts the next measurement now, and records no pause: since the last
-    /// measurement, the watchdog read the memory of the process. It may have
-    /// waited in the kernel while the rest of the process ran, for example for
-    /// a `fork` or for a page from disk.
-    pub(crate) fn measure_without_pause(&mut self, clock: &Clock) {
-        self.measure_delay(0, clock);
+    /// The watchdog is about to read the memory of the process.
+    pub(crate) fn begin_capture(&mut self) {
+        self.process_cpu_nanos = os::process_cpu_nanos();
+    }
+
+    /// Starts the next measurement now, after a capture. A delay is a pause only
+    /// if the process used no CPU meanwhile: the watchdog may have waited in the
+    /// kernel while the rest of the process ran, for example for a `fork`.
+    pub(crate) fn end_capture(&mut self, clock: &Clock) {
+        let Some(pause) = self.measure_delay(0, clock) else { return };
+        let used = os::process_cpu_nanos().saturating_sub(self.process_cpu_nanos);
+        if used < pause.nanos / MIN_PROCESS_CPU_DIVISOR {
+            note(&mut self.pauses, pause);
+        }
     }
 
     /// Returns the time of a delay that may be a pause, and records a long wait
     /// for a CPU.
-    fn measure_delay(&mut self, planned_sleep_nanos: u64, clock: &Clock) -> Option<Range<u64>> {
+    fn measure_delay(&mut self, planned_sleep_nanos: u64, clock: &Clock) -> Option<Delay> {
         let now = clock.ticks();
         let elapsed = clock.nanos(std::mem::replace(&mut self.at, now), now);
         let cpu = cpu_nanos(self.tid);
@@ -108,9 +130,11 @@ impl ProcessPauses {
         let paused = elapsed.saturating_sub(ran + waited);
         let end = clock.since_start(now);
         if waited > self.tick_nanos {
-            note(&mut self.waits, end.saturating_sub(waited.min(elapsed))..end);
+            let waited = waited.min(elapsed);
+            note(&mut self.waits, Delay { within: end.saturating_sub(waited)..end, nanos: waited });
         }
-        (paused > expected).then(|| end.saturating_sub(paused)..end)
+        let within = end.saturating_sub(elapsed)..end;
+        (paused > expected).then_some(Delay { within, nanos: paused })
     }
 
     /// Returns how much of the time from `start` to `end` was in pauses, in
@@ -126,15 +150,19 @@ impl ProcessPauses {
     }
 }
 
-fn note(times: &mut VecDeque<Range<u64>>, time: Range<u64>) {
-    if times.len() >= MAX_PAUSES {
-        times.pop_front();
+fn note(delays: &mut VecDeque<Delay>, delay: Delay) {
+    if delays.len() >= MAX_PAUSES {
+        delays.pop_front();
     }
-    times.push_back(time);
+    delays.push_back(delay);
 }
 
-fn overlap(times: &VecDeque<Range<u64>>, with: Range<u64>) -> u64 {
-    times.iter().map(|time| time.end.min(with.end).saturating_sub(time.start.max(with.start))).sum()
+fn overlap(delays: &VecDeque<Delay>, with: Range<u64>) -> u64 {
+    let overlap = |delay: &Delay| {
+        let Range { start, end } = delay.within;
+        end.min(with.end).saturating_sub(start.max(with.start)).min(delay.nanos)
+    };
+    delays.iter().map(overlap).sum()
 }
 
 fn cpu_nanos(tid: i32) -> u64 {
@@ -161,26 +189,42 @@ mod tests {
             ticks
         };
         let base = clock.since_start(begin);
-        note(&mut pauses.pauses, base + 10_000..base + 20_000);
+        let within = base + 8_000..base + 20_000;
+        note(&mut pauses.pauses, Delay { within, nanos: 10_000 });
         let within = |from, to| pauses.within(at(base + from), at(base + to), &clock) / 1_000;
-        assert_eq!(within(0, 9_000), 0);
-        assert!((4..=5).contains(&within(0, 15_000)));
+        assert_eq!(within(0, 7_000), 0);
+        assert!((6..=7).contains(&within(0, 15_000)));
         assert!((9..=10).contains(&within(5_000, 50_000)));
         assert_eq!(within(30_000, 50_000), 0);
     }
 
     #[test]
-    fn a_wait_of_the_watchdog_in_a_capture_is_no_pause() {
+    fn a_delay_in_a_capture_is_a_pause_if_the_process_does_not_run() {
         let clock = Clock::new();
         let tid = os::current_thread().map_or(0, |thread| thread.tid);
         let mut pauses = ProcessPauses::new(tid, 1_000, &clock);
         let begin = clock.ticks();
         let paused = |pauses: &ProcessPauses| pauses.within(begin, clock.ticks(), &clock);
+        // A thread of this process runs, and this one waits for it.
+        pauses.begin_capture();
+        let spin = || {
+            let tid = os::current_thread().map_or(0, |thread| thread.tid);
+            while cpu_nanos(tid) < 20_000_000 {
+                std::hint::spin_loop();
+            }
+        };
+        thread::spawn(spin).join().unwrap();
+        pauses.end_capture(&clock);
+        let before = paused(&pauses);
+        // More CPU time than any process uses: nothing has run.
+        pauses.process_cpu_nanos = u64::MAX;
         thread::sleep(Duration::from_millis(5));
-        pauses.measure_without_pause(&clock);
-        assert_eq!(paused(&pauses), 0);
+        pauses.end_capture(&clock);
+        let in_capture = paused(&pauses) - before;
+        assert!(in_capture >= 3_000_000, "{in_capture}");
         thread::sleep(Duration::from_millis(5));
         pauses.measure(0, &clock);
-        assert!(paused(&pauses) >= 3_000_000, "{}", paused(&pauses));
+        assert!(paused(&pauses) - before - in_capture >= 3_000_000, "{}", paused(&pauses));
+        assert_eq!(before, 0, "the process ran in the first capture");
     }
 }

@@ -43,6 +43,7 @@ impl WorkerMonitor {
             && context.capture_budget.take_spare(Instant::now())
             && let Some(poll) = active
         {
+            context.process_clock.begin_capture();
             let capture = inspector.capture(poll.seq, age, &sample, &mut context.capture_tools());
             context.process_clock.end_capture();
             if let Some(capture) = capture.filter(|capture| !capture.stack.is_empty()) {

@@ -264,6 +264,7 @@ impl WorkerMonitor {
             };
             let seq = tracked.poll.seq;
             if is_granted {
+                context.process_clock.begin_capture();
                 tracked.captures.extend(inspector.capture(seq, age, &sample, &mut context.capture_tools()));
                 context.process_clock.end_capture();
             } else if tracked.captures.is_empty() {
