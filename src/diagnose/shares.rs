@@ -34,7 +34,7 @@ pub(super) fn other_shares<'l, 'c>(
 ) -> Vec<Share<'l, 'c>> {
     let threshold = stall.threshold_nanos;
     // Several polls of one task are one call of that task.
-    if stall.polls > 1 || main.call_site.site.is_none() {
+    if stall.polls > 1 || !main.has_culprit() {
         return Vec::new();
     }
     let mut rest = stall.times;
@@ -63,9 +63,14 @@ pub(super) fn other_shares<'l, 'c>(
 /// Returns whether two captures show different calls at different lines. A call
 /// that waits and computes is one call.
 fn is_apart(capture: &SymbolisedCapture<'_>, other: &SymbolisedCapture<'_>) -> bool {
-    capture.call_site.site.is_some()
+    let place = |capture: &SymbolisedCapture<'_>| match &capture.call_site.site {
+        Some(site) => (Some(site.clone()), None),
+        None => (None, capture.culprit().1.map(|(function, _)| function.to_owned())),
+    };
+    capture.has_culprit()
+        && !capture.waits_for_no_code()
         && capture.culprit() != other.culprit()
-        && capture.call_site.site != other.call_site.site
+        && place(capture) != place(other)
 }
 
 /// Returns the time of a call on a CPU, or waiting.
@@ -76,9 +81,8 @@ fn time_of(
     on_cpu: bool,
 ) -> u64 {
     let is_of_call = |capture: &SymbolisedCapture<'_>| capture.culprit() == call.culprit();
-    let is_shown = |capture: &&SymbolisedCapture<'_>| {
-        capture.capture.on_cpu == on_cpu && capture.call_site.site.is_some()
-    };
+    let is_shown =
+        |capture: &&SymbolisedCapture<'_>| capture.capture.on_cpu == on_cpu && capture.has_culprit();
     let shown: Vec<_> = captures.iter().filter(is_shown).collect();
     let measured = if on_cpu { stall.times.on_cpu } else { stall.times.off_cpu };
     if !shown.iter().any(|capture| is_of_call(capture)) {
@@ -159,6 +163,9 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
+    /// Stands for a stack without a frame of the application.
+    const DEPENDENCY: u32 = 0;
+
     /// A capture: age, whether the thread ran, the line of the site, and the
     /// stretch with its length.
     type Shown = (u64, bool, u32, (u32, u64));
@@ -186,17 +193,24 @@ mod tests {
             captures: shown.iter().map(capture).collect(),
         };
         let symbolised = |(capture, (_, _, line, _)): (_, &Shown)| {
-            let frame = Frame {
+            let frame = |kind| Frame {
                 function: format!("app::line_{line}"),
                 file: Some("app/src/lib.rs".to_owned()),
                 line: Some(*line),
-                kind: FrameKind::Application,
+                kind,
                 recovered: false,
             };
-            SymbolisedCapture::new(capture, vec![frame], 15 * MS)
+            let stack = match *line {
+                DEPENDENCY => vec![frame(FrameKind::Dependency), frame(FrameKind::Runtime)],
+                _ => vec![frame(FrameKind::Application)],
+            };
+            SymbolisedCapture::new(capture, stack, 15 * MS)
         };
         let captures: Vec<_> = stall.captures.iter().zip(shown).map(symbolised).collect();
-        let line = |capture: &SymbolisedCapture<'_>| capture.call_site.site.as_ref().unwrap().line.unwrap();
+        let line = |capture: &SymbolisedCapture<'_>| match &capture.call_site.site {
+            Some(site) => site.line.unwrap(),
+            None => DEPENDENCY,
+        };
         let main = captures.iter().find(|capture| line(capture) == main).unwrap();
         let shares = other_shares(&stall, &captures, main).into_iter();
         let ms = |nanos: u64| nanos / MS;
@@ -235,6 +249,15 @@ mod tests {
         let others = |lines| others(100, 0, 2, &shown(lines).collect::<Vec<_>>());
         assert_eq!(others([1, 1, 2, 2]), [(1, 30, 0, false)], "the time nearest to its captures");
         assert_eq!(others([1, 2, 1, 2]), [], "the two computations take turns");
+    }
+
+    #[test]
+    fn a_dependency_and_a_line_of_the_application_are_two_calls() {
+        let dependency = DEPENDENCY;
+        let shown = [10, 20, 40, 80].into_iter().zip([dependency, dependency, 1, 1]);
+        let shown: Vec<_> = shown.map(|(age, line)| (age, true, line, (1, 90))).collect();
+        assert_eq!(others(100, 0, 1, &shown), [(dependency, 30, 0, false)]);
+        assert_eq!(others(100, 0, dependency, &shown), [(1, 30, 0, false)]);
     }
 
     #[test]

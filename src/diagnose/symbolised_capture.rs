@@ -5,7 +5,7 @@ use crate::diagnose::cause::{self, MatchedCall};
 use crate::diagnose::symbols::Symbols;
 use crate::diagnose::{capture_weight, names};
 use crate::evidence::{Capture, StallEvidence};
-use crate::finding::{Cause, Frame, Site};
+use crate::finding::{Cause, Evidence, Frame, FrameKind, Site};
 
 /// A capture whose addresses have become frames.
 #[derive(Debug)]
@@ -36,9 +36,34 @@ impl<'c> SymbolisedCapture<'c> {
     /// Returns what several captures of one culprit have in common: the cause,
     /// and the function and line of the site. For a computation the line is
     /// left out, because each capture shows another line of the same loop.
+    /// Without a site, a dependency is the culprit.
     pub(super) fn culprit(&self) -> (Cause, Option<(&str, Option<u32>)>) {
         let line = |site: &Site| site.line.filter(|_| self.cause != Cause::Cpu);
-        (self.cause, self.call_site.site.as_ref().map(|site| (site.function.as_str(), line(site))))
+        let of_application = self.call_site.site.as_ref().map(|site| (site.function.as_str(), line(site)));
+        (self.cause, of_application.or_else(|| Some((self.dependency()?, None))))
+    }
+
+    /// Returns whether the capture shows whose code the stall is: that of the
+    /// application, or that of a dependency which the runtime has called.
+    pub(super) fn has_culprit(&self) -> bool {
+        self.culprit().1.is_some()
+    }
+
+    /// Returns the dependency that the runtime has called. The outer frames of
+    /// an incomplete stack do not show what was called.
+    fn dependency(&self) -> Option<&str> {
+        let callee = self.call_site.callee.as_ref()?;
+        let is_known =
+            callee.kind == FrameKind::Dependency && self.capture.evidence >= Evidence::Reconstructed;
+        is_known.then_some(callee.function.as_str())
+    }
+
+    /// Returns whether the thread waits for a lock of the allocator or of the
+    /// runtime, which another thread holds because it does not run.
+    pub(super) fn waits_for_no_code(&self) -> bool {
+        self.cause == Cause::Lock
+            && (call_site::is_waiting_for_allocator(&self.stack)
+                || call_site::is_waiting_for_runtime_lock(&self.stack))
     }
 }
 

@@ -33,9 +33,7 @@ pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> StallVerdic
         return StallVerdict::Ignored;
     }
     let Some(main) = main_capture(&captures) else { return StallVerdict::Ignored };
-    let waits_for_no_code = call_site::is_waiting_for_allocator(&main.stack)
-        || call_site::is_waiting_for_runtime_lock(&main.stack);
-    if main.cause == Cause::Lock && waits_for_no_code {
+    if main.waits_for_no_code() {
         return StallVerdict::Starved;
     }
     let others = shares::other_shares(stall, &captures, main);
@@ -131,9 +129,9 @@ pub(crate) fn is_single_poll(stall: &StallEvidence, symbols: &mut Symbols) -> bo
     captures.windows(2).any(|pair| function(&pair[0]).is_some() && function(&pair[0]) == function(&pair[1]))
 }
 
-/// Returns the capture that explains the stall. A capture with a site in the
-/// application is preferred to one without. Among those, the culprit with the
-/// most time wins, then its line with the most time, then the best evidence.
+/// Returns the capture that explains the stall. A capture that shows a culprit
+/// is preferred to one that does not. Among those, the culprit with the most
+/// time wins, then its line with the most time, then the best evidence.
 fn main_capture<'l, 'c>(captures: &'l [SymbolisedCapture<'c>]) -> Option<&'l SymbolisedCapture<'c>> {
     let weight_of = |is_same: &dyn Fn(&SymbolisedCapture<'_>) -> bool| {
         captures.iter().filter(|other| is_same(other)).map(|other| other.weight_nanos).sum::<u64>()
@@ -143,12 +141,40 @@ fn main_capture<'l, 'c>(captures: &'l [SymbolisedCapture<'c>]) -> Option<&'l Sym
         let of_line = weight_of(&|other| {
             other.culprit() == capture.culprit() && other.call_site.site == capture.call_site.site
         });
-        (
-            capture.call_site.site.is_some(),
-            of_culprit,
-            of_line,
-            capture.capture.evidence,
-            capture.weight_nanos,
-        )
+        (capture.has_culprit(), of_culprit, of_line, capture.capture.evidence, capture.weight_nanos)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Capture;
+    use crate::finding::{Evidence, Frame, FrameKind};
+
+    #[test]
+    fn the_call_with_most_time_is_the_main_one_with_and_without_a_line_of_the_application() {
+        let main = |weights: &[(FrameKind, u64)], evidence| {
+            let capture = Capture { evidence, ..Capture::without_stack(0, true, None) };
+            let symbolised = |(kind, weight): &(FrameKind, u64)| {
+                let frame = |function: &str, kind| Frame {
+                    function: function.to_owned(),
+                    file: None,
+                    line: None,
+                    kind,
+                    recovered: false,
+                };
+                let stack = vec![frame("called::function", *kind), frame("runtime", FrameKind::Runtime)];
+                SymbolisedCapture::new(&capture, stack, *weight)
+            };
+            let captures: Vec<_> = weights.iter().map(symbolised).collect();
+            main_capture(&captures).unwrap().stack[0].kind
+        };
+        let (application, dependency, native) =
+            (FrameKind::Application, FrameKind::Dependency, FrameKind::Native);
+        let shown = [(dependency, 40), (dependency, 40), (application, 50)];
+        assert_eq!(main(&shown, Evidence::Stack), dependency);
+        assert_eq!(main(&shown, Evidence::Leaf), application, "the stack is not complete");
+        assert_eq!(main(&[(dependency, 40), (application, 50)], Evidence::Stack), application);
+        assert_eq!(main(&[(native, 80), (application, 50)], Evidence::Stack), application);
+    }
 }

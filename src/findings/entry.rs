@@ -120,7 +120,12 @@ impl FindingEntry {
         if has_line(&finding.site) && !has_line(&site) {
             return;
         }
-        (finding.primitive, finding.site, finding.advice) = (primitive, site, advice);
+        // A stall with fewer captures may show no more than the first part of
+        // the advice. Of one without a line, the rest says how to get lines.
+        if !has_line(&finding.site) || !finding.advice.starts_with(&advice) {
+            finding.advice = advice;
+        }
+        (finding.primitive, finding.site) = (primitive, site);
         (finding.evidence, finding.stack, finding.lines_missing) = (evidence, stack, lines_missing);
         // A capture of a running thread has no system call, and so no detail
         // that could replace the present one. A call on a descriptor says more

@@ -325,6 +325,26 @@ fn the_best_evidence_and_then_the_most_frequent_line_is_shown() {
 }
 
 #[test]
+fn a_stall_that_shows_less_does_not_shorten_the_advice() {
+    let findings = Findings::default();
+    let advice_after = |seq, line, advice: &str| {
+        let site = crate::finding::Site { function: "f".to_owned(), file: None, line, recovered: false };
+        let diagnosis = Diagnosis {
+            site: Some(site),
+            evidence: Evidence::Stack,
+            advice: advice.to_owned(),
+            ..diagnosis("a")
+        };
+        add(&findings, &stall(Phase::Ended, seq, seq, 10), diagnosis).advice
+    };
+    assert_eq!(advice_after(1, None, "move it; add line tables"), "move it; add line tables");
+    assert_eq!(advice_after(2, Some(1), "move it"), "move it", "there are lines now");
+    assert_eq!(advice_after(3, Some(1), "move it; it awaits an interval"), "move it; it awaits an interval");
+    assert_eq!(advice_after(4, Some(1), "move it"), "move it; it awaits an interval");
+    assert_eq!(advice_after(5, Some(1), "use another call"), "use another call");
+}
+
+#[test]
 fn the_number_of_findings_is_bounded() {
     let findings = Findings::default();
     for n in 0..MAX_FINDINGS as u64 {

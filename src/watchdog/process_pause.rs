@@ -98,9 +98,10 @@ impl ProcessPauses {
         self.process_cpu_nanos = os::process_cpu_nanos();
     }
 
-    /// Starts the next measurement now, after a capture. A delay is a pause only
-    /// if the process used no CPU meanwhile: the watchdog may have waited in the
-    /// kernel while the rest of the process ran, for example for a `fork`.
+    /// Starts the next measurement now, after a capture. A delay is a pause
+    /// only if the process used no CPU meanwhile: the watchdog may have waited
+    /// in the kernel while the rest of the process ran, for example for a
+    /// `fork`.
     pub(crate) fn end_capture(&mut self, clock: &Clock) {
         let Some(pause) = self.measure_delay(0, clock) else { return };
         let used = os::process_cpu_nanos().saturating_sub(self.process_cpu_nanos);
