@@ -16,8 +16,8 @@ pub(crate) struct ThreadInfo {
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    current_thread, descriptor_limit, fence_all_threads, getpid, has_receive_timeout, process_cpu_nanos,
-    read_memory, read_memory_until_fault, run_queue_nanos, thread_cpu_nanos,
+    current_thread, descriptor_limit, fence_all_threads, getpid, has_receive_timeout, read_memory,
+    read_memory_until_fault, run_queue_nanos, thread_cpu_nanos,
 };
 
 #[cfg(stack_capture)]
@@ -81,15 +81,7 @@ mod linux {
         // The kernel's encoding of a thread's CPU clock (CPUCLOCK_PERTHREAD |
         // CPUCLOCK_SCHED). pthread_getcpuclockid returns the same, but it needs
         // the pthread_t of a live thread.
-        clock_nanos((!tid << 3) | 6)
-    }
-
-    /// Returns the CPU time that this process has used.
-    pub(crate) fn process_cpu_nanos() -> u64 {
-        clock_nanos(libc::CLOCK_PROCESS_CPUTIME_ID).unwrap_or(0)
-    }
-
-    fn clock_nanos(clock: libc::clockid_t) -> Option<u64> {
+        let clock = (!tid << 3) | 6;
         let mut time = MaybeUninit::<libc::timespec>::uninit();
         // SAFETY: the call writes `time`, which is read only if it succeeded.
         let time = unsafe {
@@ -231,12 +223,6 @@ pub(crate) fn fence_all_threads() -> bool {
 /// run.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn run_queue_nanos(_tid: i32) -> u64 {
-    0
-}
-
-/// Returns the CPU time that this process has used.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn process_cpu_nanos() -> u64 {
     0
 }
 

@@ -191,10 +191,11 @@ impl<'r> WatchdogLoop<'r> {
         let mut idle_since = Instant::now();
         while !stop.load(Relaxed) {
             let sleep = self.time_to_next_pass();
+            self.process_clock.measure_pass();
             if !self.outbox.is_pass_requested() {
                 thread::park_timeout(sleep);
+                self.process_clock.measure_sleep(sleep);
             }
-            self.process_clock.measure_pause_after_sleep(sleep);
             self.sample_workers();
             if !self.all_idle() {
                 idle_since = Instant::now();
@@ -327,7 +328,6 @@ impl<'r> WatchdogLoop<'r> {
         if waiters.is_empty() {
             return;
         }
-        self.process_clock.begin_capture();
         let mut locks: Vec<_> = waiters.iter().map(|(_, lock)| *lock).collect();
         locks.sort_unstable();
         locks.dedup();
@@ -341,6 +341,6 @@ impl<'r> WatchdogLoop<'r> {
                 self.monitors[*waiter].set_holders(lock, &holders);
             }
         }
-        self.process_clock.end_capture();
+        self.process_clock.measure_pass();
     }
 }

@@ -38,7 +38,7 @@ impl ProcessClock {
     }
 
     /// Returns the part of the time from `start` to `end` in which the watchdog
-    /// itself waited long for a CPU.
+    /// itself waited long for a CPU, or for another thread.
     pub(crate) fn watchdog_waited(&self, start: Ticks, end: Ticks) -> u64 {
         self.pauses.waited_within(start, end, &self.clock)
     }
@@ -53,36 +53,23 @@ impl ProcessClock {
         self.wall(start, self.clock.ticks())
     }
 
-    /// Samples a thread, then measures whether the process paused before or
-    /// during the sample. [`Self::elapsed`] therefore leaves this pause out of
-    /// a time that ends at the sample.
+    /// Samples a thread, then measures whether the watchdog was delayed before
+    /// or during the sample.
     pub(crate) fn sample(&mut self, inspector: &mut Inspector) -> Option<ThreadSample> {
         let sample = inspector.sample(&self.clock)?;
-        self.measure_pause();
+        self.measure_pass();
         Some(sample)
     }
 
-    /// Measures whether the process paused since the last measurement. The
-    /// watchdog did not sleep in that time.
-    pub(crate) fn measure_pause(&mut self) {
-        self.pauses.measure(0, &self.clock);
+    /// Measures whether the watchdog was delayed in this pass.
+    pub(crate) fn measure_pass(&mut self) {
+        self.pauses.measure_pass(&self.clock);
     }
 
-    /// Measures whether the process paused since the last measurement. The
-    /// watchdog planned to sleep for `planned` in that time.
-    pub(crate) fn measure_pause_after_sleep(&mut self, planned: Duration) {
-        self.pauses.measure(planned.as_nanos() as u64, &self.clock);
-    }
-
-    /// The watchdog is about to read the memory of the process.
-    pub(crate) fn begin_capture(&mut self) {
-        self.pauses.begin_capture();
-    }
-
-    /// Starts the next measurement now: the watchdog read the memory of the
-    /// process, and may have waited for it.
-    pub(crate) fn end_capture(&mut self) {
-        self.pauses.end_capture(&self.clock);
+    /// Measures whether the process paused since the last measurement, in which
+    /// the watchdog did nothing but sleep. It planned to sleep for `planned`.
+    pub(crate) fn measure_sleep(&mut self, planned: Duration) {
+        self.pauses.measure_sleep(planned.as_nanos() as u64, &self.clock);
     }
 
     /// Starts the next measurement now: the watchdog slept without a planned

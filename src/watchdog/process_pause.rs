@@ -16,10 +16,6 @@ const MEASUREMENTS_PER_RUN_QUEUE_READ: u32 = 64;
 /// How many pauses, and how many waits, are kept. If there are more during one
 /// poll, the oldest count as part of the poll's time.
 const MAX_PAUSES: usize = 64;
-/// If the watchdog was delayed in a capture and the process used less than one
-/// part in this many of that time on a CPU, then the process did not run.
-const MIN_PROCESS_CPU_DIVISOR: u64 = 8;
-
 /// The pauses. They are detected by delays of the watchdog's own thread, which
 /// sleeps for one to two ticks at a time.
 ///
@@ -38,11 +34,9 @@ pub(crate) struct ProcessPauses {
     cpu_nanos: u64,
     /// The watchdog's time in the run queue, when it was last read.
     run_queue_nanos: u64,
-    /// The CPU time of the process at the beginning of the last capture.
-    process_cpu_nanos: u64,
     pauses: VecDeque<Delay>,
-    /// When the watchdog waited long for a CPU. Other threads of the process
-    /// may have waited too.
+    /// When the watchdog waited long for a CPU, or for another thread. Other
+    /// threads of the process may have waited too.
     waits: VecDeque<Delay>,
 }
 
@@ -54,6 +48,15 @@ struct Delay {
     nanos: u64,
 }
 
+/// The time between two measurements, and how much of it the watchdog ran or
+/// waited for a CPU, in nanoseconds.
+#[derive(Debug)]
+struct Measured {
+    within: Range<u64>,
+    ran: u64,
+    waited: u64,
+}
+
 impl ProcessPauses {
     pub(crate) fn new(tid: i32, tick_nanos: u64, clock: &Clock) -> Self {
         Self {
@@ -63,7 +66,6 @@ impl ProcessPauses {
             measurements: 0,
             cpu_nanos: cpu_nanos(tid),
             run_queue_nanos: os::run_queue_nanos(tid),
-            process_cpu_nanos: 0,
             pauses: VecDeque::new(),
             waits: VecDeque::new(),
         }
@@ -77,65 +79,62 @@ impl ProcessPauses {
         self.run_queue_nanos = os::run_queue_nanos(self.tid);
     }
 
-    /// Records a pause if the watchdog was delayed by more than two ticks since
-    /// the last measurement, and neither ran nor waited for a CPU in that time.
-    /// It planned to sleep for `planned_sleep_nanos`, or for zero in the middle
-    /// of a pass.
+    /// Records a pause if the watchdog, which planned to sleep for
+    /// `planned_sleep_nanos` since the last measurement, was delayed by more
+    /// than two ticks, and neither ran nor waited for a CPU in that time.
     ///
-    /// The pause is the time since the last measurement without the time in
-    /// which the watchdog ran or waited for a CPU. When it began is not known,
-    /// so each poll in that time may have been paused for all of it. A wait for
-    /// a CPU is not a pause: the workers' own CPU times show which of them
-    /// waited too.
-    pub(crate) fn measure(&mut self, planned_sleep_nanos: u64, clock: &Clock) {
-        if let Some(pause) = self.measure_delay(planned_sleep_nanos, clock) {
-            note(&mut self.pauses, pause);
+    /// When the pause began is not known, so each poll in that time may have
+    /// been paused for all of it. A wait for a CPU is not a pause: the workers'
+    /// own CPU times show which of them waited too.
+    pub(crate) fn measure_sleep(&mut self, planned_sleep_nanos: u64, clock: &Clock) {
+        let Some(delay) = self.measure(planned_sleep_nanos, clock) else { return };
+        let Range { start, end } = delay.within;
+        if delay.waited > self.tick_nanos {
+            let within = end.saturating_sub(delay.waited).max(start)..end;
+            note(&mut self.waits, Delay { within, nanos: delay.waited });
+        }
+        let paused = (end - start).saturating_sub(delay.ran + delay.waited);
+        if paused > self.allowed(planned_sleep_nanos) {
+            note(&mut self.pauses, Delay { within: delay.within, nanos: paused });
         }
     }
 
-    /// The watchdog is about to read the memory of the process.
-    pub(crate) fn begin_capture(&mut self) {
-        self.process_cpu_nanos = os::process_cpu_nanos();
-    }
-
-    /// Starts the next measurement now, after a capture. A delay is a pause
-    /// only if the process used no CPU meanwhile: the watchdog may have waited
-    /// in the kernel while the rest of the process ran, for example for a
-    /// `fork`.
-    pub(crate) fn end_capture(&mut self, clock: &Clock) {
-        let Some(pause) = self.measure_delay(0, clock) else { return };
-        let used = os::process_cpu_nanos().saturating_sub(self.process_cpu_nanos);
-        if used < pause.nanos / MIN_PROCESS_CPU_DIVISOR {
-            note(&mut self.pauses, pause);
+    /// Records a wait if the watchdog was delayed by more than two ticks since
+    /// the last measurement, in which it did not sleep. A delay in the middle
+    /// of a pass is no pause: on a machine without a free CPU, the watchdog may
+    /// have waited for a lock that another thread keeps until it runs again, or
+    /// in the kernel for a `fork` or for a page from disk.
+    pub(crate) fn measure_pass(&mut self, clock: &Clock) {
+        let Some(delay) = self.measure(0, clock) else { return };
+        let waited = (delay.within.end - delay.within.start).saturating_sub(delay.ran);
+        if waited > self.tick_nanos {
+            note(&mut self.waits, Delay { within: delay.within, nanos: waited });
         }
     }
 
-    /// Returns the time of a delay that may be a pause, and records a long wait
-    /// for a CPU.
-    fn measure_delay(&mut self, planned_sleep_nanos: u64, clock: &Clock) -> Option<Delay> {
+    /// Returns the time since the last measurement if it is longer than
+    /// allowed.
+    fn measure(&mut self, planned_sleep_nanos: u64, clock: &Clock) -> Option<Measured> {
         let now = clock.ticks();
         let elapsed = clock.nanos(std::mem::replace(&mut self.at, now), now);
         let cpu = cpu_nanos(self.tid);
         let ran = cpu.saturating_sub(std::mem::replace(&mut self.cpu_nanos, cpu));
         self.measurements = self.measurements.wrapping_add(1);
-        let expected = planned_sleep_nanos.saturating_add(self.tick_nanos.saturating_mul(2));
         let is_on_time = elapsed <= planned_sleep_nanos.saturating_add(ran + self.tick_nanos / 16);
         if is_on_time && !self.measurements.is_multiple_of(MEASUREMENTS_PER_RUN_QUEUE_READ) {
             return None;
         }
         let run_queue = os::run_queue_nanos(self.tid);
         let waited = run_queue.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, run_queue));
-        if elapsed <= expected {
+        if elapsed <= self.allowed(planned_sleep_nanos) {
             return None;
         }
-        let paused = elapsed.saturating_sub(ran + waited);
         let end = clock.since_start(now);
-        if waited > self.tick_nanos {
-            let waited = waited.min(elapsed);
-            note(&mut self.waits, Delay { within: end.saturating_sub(waited)..end, nanos: waited });
-        }
-        let within = end.saturating_sub(elapsed)..end;
-        (paused > expected).then_some(Delay { within, nanos: paused })
+        Some(Measured { within: end.saturating_sub(elapsed)..end, ran, waited: waited.min(elapsed) })
+    }
+
+    fn allowed(&self, planned_sleep_nanos: u64) -> u64 {
+        planned_sleep_nanos.saturating_add(self.tick_nanos.saturating_mul(2))
     }
 
     /// Returns how much of the time from `start` to `end` was in pauses, in
@@ -200,32 +199,20 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_in_a_capture_is_a_pause_if_the_process_does_not_run() {
+    fn a_delay_in_the_middle_of_a_pass_is_a_wait_and_no_pause() {
         let clock = Clock::new();
         let tid = os::current_thread().map_or(0, |thread| thread.tid);
         let mut pauses = ProcessPauses::new(tid, 1_000, &clock);
         let begin = clock.ticks();
-        let paused = |pauses: &ProcessPauses| pauses.within(begin, clock.ticks(), &clock);
-        // A thread of this process runs, and this one waits for it.
-        pauses.begin_capture();
-        let spin = || {
-            let tid = os::current_thread().map_or(0, |thread| thread.tid);
-            while cpu_nanos(tid) < 20_000_000 {
-                std::hint::spin_loop();
-            }
-        };
-        thread::spawn(spin).join().unwrap();
-        pauses.end_capture(&clock);
-        let before = paused(&pauses);
-        // More CPU time than any process uses: nothing has run.
-        pauses.process_cpu_nanos = u64::MAX;
         thread::sleep(Duration::from_millis(5));
-        pauses.end_capture(&clock);
-        let in_capture = paused(&pauses) - before;
-        assert!(in_capture >= 3_000_000, "{in_capture}");
+        pauses.measure_pass(&clock);
+        let now = clock.ticks();
+        assert_eq!(pauses.within(begin, now, &clock), 0);
+        let waited = pauses.waited_within(begin, now, &clock);
+        assert!(waited >= 3_000_000, "{waited}");
         thread::sleep(Duration::from_millis(5));
-        pauses.measure(0, &clock);
-        assert!(paused(&pauses) - before - in_capture >= 3_000_000, "{}", paused(&pauses));
-        assert_eq!(before, 0, "the process ran in the first capture");
+        pauses.measure_sleep(1_000_000, &clock);
+        let paused = pauses.within(begin, clock.ticks(), &clock);
+        assert!(paused >= 3_000_000, "{paused}");
     }
 }

@@ -43,9 +43,8 @@ impl WorkerMonitor {
             && context.capture_budget.take_spare(Instant::now())
             && let Some(poll) = active
         {
-            context.process_clock.begin_capture();
             let capture = inspector.capture(poll.seq, age, &sample, &mut context.capture_tools());
-            context.process_clock.end_capture();
+            context.process_clock.measure_pass();
             if let Some(capture) = capture.filter(|capture| !capture.stack.is_empty()) {
                 run.add_capture(capture, own);
             }

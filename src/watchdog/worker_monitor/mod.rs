@@ -107,8 +107,8 @@ impl WorkerMonitor {
         if !events.is_empty() {
             let has_polls = events.iter().any(|event| matches!(event, LongEvent::Poll { .. }));
             let after = if has_polls { self.read_times(context) } else { None };
-            // The process may have paused in the middle of this pass.
-            context.process_clock.measure_pause();
+            // The watchdog may have been delayed in the middle of this pass.
+            context.process_clock.measure_pass();
             for event in events {
                 self.handle_event(event, after, context);
             }
@@ -264,9 +264,8 @@ impl WorkerMonitor {
             };
             let seq = tracked.poll.seq;
             if is_granted {
-                context.process_clock.begin_capture();
                 tracked.captures.extend(inspector.capture(seq, age, &sample, &mut context.capture_tools()));
-                context.process_clock.end_capture();
+                context.process_clock.measure_pass();
             } else if tracked.captures.is_empty() {
                 context.self_metrics.count_dropped(DropReason::CaptureBudget, 1);
                 // Without a stack the stall still counts, with what the sample
