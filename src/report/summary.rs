@@ -26,6 +26,9 @@ pub fn diagnostics(document: &FindingsDocument, color: bool) -> String {
 fn summary(document: &FindingsDocument) -> Vec<String> {
     let threshold = duration(document.threshold);
     let mut lines = vec![match document.findings.len() {
+        0 if document.pending > 0 => {
+            format!("no blocking call of {threshold} or longer is known yet")
+        }
         0 => format!("no blocking call of {threshold} or longer was found"),
         n => format!(
             "{} blocked the event loop for {threshold} or longer",
@@ -45,6 +48,12 @@ fn summary(document: &FindingsDocument) -> Vec<String> {
         lines.push(format!(
             "{} lost: the counts are lower bounds",
             count(document.dropped, "observation was", "observations were")
+        ));
+    }
+    if document.pending > 0 {
+        lines.push(format!(
+            "{} not processed yet: call `Scope::flush` before you take the findings",
+            count(document.pending, "observation is", "observations are")
         ));
     }
     if !document.process.all_tasks {
@@ -68,6 +77,16 @@ mod tests {
     fn an_empty_document_says_that_nothing_was_found() {
         let text = diagnostics(&sample::document(vec![]), false);
         assert_eq!(text, "no blocking call of 10 ms or longer was found\n");
+    }
+
+    #[test]
+    fn what_is_not_processed_yet_is_said() {
+        let mut document = sample::document(vec![]);
+        document.pending = 2;
+        let text = diagnostics(&document, false);
+        let expected = "no blocking call of 10 ms or longer is known yet\n\
+            2 observations are not processed yet: call `Scope::flush` before you take the findings\n";
+        assert_eq!(text, expected);
     }
 
     #[test]
