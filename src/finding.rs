@@ -67,6 +67,11 @@ impl Cause {
         matches!(self, Self::Cpu | Self::Hog | Self::Unyielding)
     }
 
+    /// Returns whether a call with this cause does nothing but wait.
+    pub(crate) const fn is_wait(self) -> bool {
+        matches!(self, Self::Sleep | Self::Lock | Self::Channel | Self::Child | Self::Uninterruptible)
+    }
+
     /// Returns the name as in labels and JSON, such as `sleep`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -362,19 +362,20 @@ impl Inner {
     /// there is exactly one.
     fn only_finding_in_kind(&self, kind: &str, diagnosis: &Diagnosis) -> Option<String> {
         let only = |is_match: &dyn Fn(&FindingEntry) -> bool| {
-            let mut matching =
-                self.entries.iter().filter(|(_, entry)| entry.has_stack_and_kind(kind) && is_match(entry));
+            let is_candidate = |entry: &FindingEntry| entry.has_stack_and_kind(kind) && is_match(entry);
+            let mut matching = self.entries.iter().filter(|(_, entry)| is_candidate(entry));
             matching.next().filter(|_| matching.next().is_none()).map(|(id, _)| id.clone())
         };
         // Without a stack, a running thread has the cause `Cpu`, although it
-        // may run inside a call that has another cause. Without a system call
-        // either, the cause is not known. So both match any cause.
-        let is_unknown = match diagnosis.cause {
-            Cause::Cpu => true,
-            Cause::Other => diagnosis.detail.syscall.is_none(),
+        // may run inside a call that has another cause, such as reading a file.
+        // But a call that does nothing but wait does not run. Without a system
+        // call either, the cause of a wait is not known.
+        let can_be = |cause: Cause| match diagnosis.cause {
+            Cause::Cpu => !cause.is_wait(),
+            Cause::Other => diagnosis.detail.syscall.is_none() && !cause.is_computation(),
             _ => false,
         };
-        only(&|entry| entry.cause() == diagnosis.cause).or_else(|| only(&|_| is_unknown))
+        only(&|entry| entry.cause() == diagnosis.cause).or_else(|| only(&|entry| can_be(entry.cause())))
     }
 
     /// Returns a finding, with those of its stalls in progress that

@@ -237,6 +237,32 @@ fn a_stall_without_a_stack_counts_for_the_only_finding_of_any_kind_that_it_has_h
 }
 
 #[test]
+fn a_stall_without_a_stack_counts_for_no_finding_that_its_time_contradicts() {
+    let findings = Findings::default();
+    let frame = crate::finding::Frame {
+        function: "f".to_owned(),
+        file: None,
+        line: None,
+        kind: FrameKind::Application,
+        recovered: false,
+    };
+    let mut seq = 1;
+    let mut add = |kind: &str, cause, id: &str, has_stack: bool| {
+        seq += 2;
+        let stack = if has_stack { vec![frame.clone()] } else { Vec::new() };
+        let diagnosis = Diagnosis { cause, stack, ..diagnosis(id) };
+        let task = TaskInfo { kind: kind.to_owned(), spawned_at: None };
+        add_one(&findings, &stall(Phase::Ended, seq, seq, 10), task, diagnosis).unwrap().finding
+    };
+    add("sleeps", Cause::Sleep, "sleep", true);
+    assert_eq!(add("sleeps", Cause::Cpu, "no line", false), "no line", "a sleep does not compute");
+    add("reads", Cause::File, "read", true);
+    assert_eq!(add("reads", Cause::Cpu, "no line", false), "read", "a call may run in the kernel");
+    add("computes", Cause::Cpu, "cpu", true);
+    assert_eq!(add("computes", Cause::Other, "no call", false), "no call", "a computation does not wait");
+}
+
+#[test]
 fn the_machines_time_is_not_in_the_totals() {
     let findings = Findings::default();
     let times =
