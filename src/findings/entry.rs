@@ -91,6 +91,9 @@ impl FindingEntry {
         let shown_call = sampled_call(&self.finding.site, &self.finding.primitive);
         let shown_samples = self.sample_counts.get(&shown_call).copied().unwrap_or(0);
         let samples = self.count_sample(sampled_call(&diagnosis.site, &diagnosis.primitive));
+        if diagnosis.detail.fd.is_some() && self.finding.detail.fd.is_none() {
+            self.show_detail(diagnosis.detail.clone());
+        }
         let is_better = diagnosis.evidence > self.finding.evidence;
         if is_better || diagnosis.evidence == self.finding.evidence && samples >= shown_samples {
             self.show(diagnosis);
@@ -132,11 +135,17 @@ impl FindingEntry {
         // than the wait for the lock behind it: all that write to stdout wait
         // for the one that is in `write`.
         if detail.syscall.is_some() && (detail.fd.is_some() || finding.detail.fd.is_none()) {
-            // Keep what earlier stalls showed about the lock.
-            let Detail { waiters, holder, .. } = std::mem::replace(&mut finding.detail, detail);
-            finding.detail.waiters = finding.detail.waiters.max(waiters);
-            finding.detail.holder = finding.detail.holder.take().or(holder);
+            self.show_detail(detail);
         }
+    }
+
+    /// Replaces the detail, except for what earlier stalls showed about the
+    /// lock.
+    fn show_detail(&mut self, detail: Detail) {
+        let shown = &mut self.finding.detail;
+        let Detail { waiters, holder, .. } = std::mem::replace(shown, detail);
+        shown.waiters = shown.waiters.max(waiters);
+        shown.holder = shown.holder.take().or(holder);
     }
 
     /// Returns what blocks and where: ``in `CALL` at SITE``.
@@ -236,7 +245,9 @@ mod tests {
     fn a_wait_for_the_lock_of_stdout_does_not_hide_the_write() {
         let task = || TaskInfo { kind: "relay".to_owned(), spawned_at: None };
         let (write, wait) = (diagnosis("write", Some("a pipe")), diagnosis("futex", None));
-        for order in [[&write, &wait, &wait], [&wait, &wait, &write]] {
+        let uncertain = Diagnosis { evidence: Evidence::Leaf, ..write.clone() };
+        let orders = [[&write, &wait, &wait], [&wait, &wait, &write]];
+        for order in orders.into_iter().chain([[&uncertain, &wait, &wait], [&wait, &wait, &uncertain]]) {
             let mut entry = FindingEntry::new(order[0], task());
             for diagnosis in order {
                 entry.update(diagnosis.clone(), task());
