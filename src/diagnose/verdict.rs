@@ -75,7 +75,7 @@ fn parts(
     for share in shares {
         let mut diagnosis = diagnosis::diagnose(stall, captures, share.main);
         lock_holder::add_lock_holder(&mut diagnosis, captures, share.main, symbols);
-        add_interval(&mut diagnosis, captures, share.main, symbols);
+        add_interval(&mut diagnosis, stall, captures, share.main, symbols);
         if let Some((_, part)) = parts.iter_mut().find(|(_, part)| part.diagnosis.id == diagnosis.id) {
             part.part.give(share.times);
             continue;
@@ -106,13 +106,15 @@ fn parts(
 /// never the interval: nothing tells a burst from one long computation.
 fn add_interval(
     diagnosis: &mut Diagnosis,
+    stall: &StallEvidence,
     captures: &[SymbolisedCapture<'_>],
     main: &SymbolisedCapture<'_>,
     symbols: &mut Symbols,
 ) {
     let computations = captures.iter().filter(|capture| capture.cause == Cause::Cpu);
+    let is_long = computations.count() > 1 || stall.times.on_cpu >= 2 * stall.threshold_nanos;
     if diagnosis.cause == Cause::Cpu
-        && computations.count() > 1
+        && is_long
         && let Some(function) = symbols.interval_awaiter(main.capture)
     {
         diagnosis.advice.push_str(&advice::for_interval_awaiter(&function));
