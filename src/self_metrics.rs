@@ -61,6 +61,8 @@ pub(crate) struct SelfMetrics {
     some_pressure_nanos: AtomicU64,
     full_pressure_nanos: AtomicU64,
     suppressed_reports: AtomicU64,
+    /// The long polls that the latest pass found without a report or event.
+    unsettled_polls: AtomicU64,
     /// The signal that copies stacks, zero before it is needed.
     signal: AtomicI32,
     signals_given_up: AtomicU32,
@@ -123,6 +125,14 @@ impl SelfMetrics {
 
     pub(crate) fn signals_given_up(&self) -> u32 {
         self.signals_given_up.load(Relaxed)
+    }
+
+    pub(crate) fn set_unsettled_polls(&self, n: u64) {
+        self.unsettled_polls.store(n, Relaxed);
+    }
+
+    pub(crate) fn unsettled_polls(&self) -> u64 {
+        self.unsettled_polls.load(Relaxed)
     }
 
     pub(crate) fn starved_polls(&self) -> u64 {

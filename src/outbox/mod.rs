@@ -11,8 +11,9 @@ use crate::lock::{Lock, Signal};
 use crate::outbox::pending::PendingMessages;
 use crate::self_metrics::{DropReason, SelfMetrics};
 
-/// A flush waits for this many passes. The first one may find that a poll has
-/// just ended; the second one then finds its end event.
+/// A flush waits for this many passes that count. A pass reads the events of a
+/// worker before its slot. If a poll ends in between, the pass finds no long
+/// poll in the slot, and the next pass finds the event.
 const PASSES_PER_FLUSH: u64 = 2;
 
 /// The queue. The watchdog sends, the reporting thread receives, and any thread
@@ -35,6 +36,8 @@ struct State {
     is_receiver_waiting: bool,
     /// How many threads wait in [`Outbox::flush`].
     flushing: usize,
+    /// How many flushes have begun.
+    flushes: u64,
     passes_begun: u64,
     passes_made: u64,
     /// The watchdog must not sleep before it has begun this many passes.
@@ -97,14 +100,22 @@ impl Outbox {
         state.pending.len() as u64 + u64::from(state.handling.is_some())
     }
 
-    /// Notes that the watchdog begins a pass.
-    pub(crate) fn begin_pass(&self) {
-        self.state.lock().passes_begun += 1;
+    /// Notes that the watchdog begins a pass. Returns how many flushes have
+    /// begun.
+    pub(crate) fn begin_pass(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.passes_begun += 1;
+        state.flushes
     }
 
-    /// Notes that the watchdog has made the pass that it began.
-    pub(crate) fn end_pass(&self) {
+    /// Notes that the watchdog has made the pass that it began. The pass does
+    /// not count for a flush unless it `is_settled`: a long poll that is over
+    /// may have no event yet.
+    pub(crate) fn end_pass(&self, is_settled: bool) {
         let mut state = self.state.lock();
+        if !is_settled {
+            state.passes_begun -= 1;
+        }
         state.passes_made = state.passes_begun;
         let has_flush = state.flushing > 0;
         drop(state);
@@ -119,10 +130,10 @@ impl Outbox {
         state.passes_begun < state.passes_requested
     }
 
-    /// Waits until the watchdog has made a pass and the reporting thread has
-    /// handled all messages up to the end of that pass. `wake_watchdog` ends
-    /// the watchdog's sleep. Returns `false` if this takes longer than
-    /// `timeout`.
+    /// Waits until the watchdog has made the passes of a flush and the
+    /// reporting thread has handled all messages up to the end of the last one.
+    /// `wake_watchdog` ends the watchdog's sleep. Returns `false` if this takes
+    /// longer than `timeout`.
     pub(crate) fn flush(&self, timeout: Duration, wake_watchdog: impl FnOnce()) -> bool {
         // A deadline that cannot be represented is never reached.
         let deadline = Instant::now().checked_add(timeout);
@@ -130,6 +141,7 @@ impl Outbox {
         let wanted = state.passes_begun + PASSES_PER_FLUSH;
         state.passes_requested = state.passes_requested.max(wanted);
         state.flushing += 1;
+        state.flushes += 1;
         drop(state);
         wake_watchdog();
         let mut is_done = self.wait_until(deadline, |state| state.passes_made >= wanted);

@@ -253,7 +253,7 @@ fn a_flush_waits_for_two_passes_and_for_all_messages_of_them() {
         assert!(outbox.is_pass_requested(), "pass {n}");
         outbox.begin_pass();
         outbox.send(stall(Phase::Ended, (0, 2 * n + 1)), &self_metrics);
-        outbox.end_pass();
+        outbox.end_pass(true);
     }
     assert!(!outbox.is_pass_requested());
     assert!(outbox.receive().is_some());
@@ -262,6 +262,22 @@ fn a_flush_waits_for_two_passes_and_for_all_messages_of_them() {
     outbox.close();
     assert!(outbox.receive().is_none());
     assert!(flushed.join().is_ok());
+}
+
+#[test]
+fn a_pass_that_is_not_settled_does_not_count_for_a_flush() {
+    let outbox = Arc::new(Outbox::default());
+    let (woken, is_woken) = std::sync::mpsc::channel();
+    let its_outbox = Arc::clone(&outbox);
+    let flush = thread::spawn(move || its_outbox.flush(FOREVER, || woken.send(()).unwrap()));
+    is_woken.recv().unwrap();
+    for is_settled in [false, false, true, false, true] {
+        assert!(outbox.is_pass_requested());
+        assert_eq!(outbox.begin_pass(), 1);
+        outbox.end_pass(is_settled);
+    }
+    assert!(!outbox.is_pass_requested());
+    assert!(flush.join().unwrap());
 }
 
 #[test]
@@ -279,7 +295,7 @@ fn a_flush_ends_once_everything_is_handled() {
             while !is_flushed.load(Relaxed) {
                 outbox.begin_pass();
                 outbox.send(stall(Phase::Ended, (0, passes)), &self_metrics);
-                outbox.end_pass();
+                outbox.end_pass(true);
                 passes += 1;
                 thread::sleep(Duration::from_millis(1));
             }
@@ -300,7 +316,7 @@ fn a_flush_gives_up_at_its_timeout() {
     let outbox = Outbox::default();
     assert!(!outbox.flush(Duration::from_millis(20), || ()), "there is no watchdog");
     outbox.begin_pass();
-    outbox.end_pass();
+    outbox.end_pass(true);
     assert!(!outbox.flush(Duration::ZERO, || ()));
     outbox.close();
     assert!(!outbox.flush(Duration::MAX, || ()), "the watchdog has ended");

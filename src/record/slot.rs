@@ -113,6 +113,18 @@ impl Slot {
         None
     }
 
+    /// Returns the latest poll, unless one is in progress. Any thread may call
+    /// it.
+    pub(crate) fn last_ended(&self) -> Option<ActivePoll> {
+        let after = self.seq.load(Acquire);
+        if after & 1 == 1 || after == 0 {
+            return None;
+        }
+        let poll = self.load(after.wrapping_sub(1));
+        fence(Acquire);
+        (self.seq.load(Relaxed) == after).then_some(poll)
+    }
+
     fn load(&self, seq: u64) -> ActivePoll {
         let kind = self.kind.load(Relaxed);
         ActivePoll {
@@ -147,7 +159,8 @@ impl Slot {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.idle.load(Relaxed)
+        // What the thread has recorded before it was idle is visible.
+        self.idle.load(Acquire)
     }
 }
 
@@ -205,6 +218,16 @@ mod tests {
         assert_eq!(slot.set_named_kind(KindId::from_u32(3)), None);
         assert_eq!(slot.end().kind, KindId::from_u32(2));
         give_back(slot);
+    }
+
+    #[test]
+    fn the_latest_poll_can_be_read_after_its_end() {
+        let slot = Box::leak(Box::<Slot>::default());
+        assert_eq!(slot.last_ended(), None);
+        slot.begin(3, 4, KindId::OTHER);
+        assert_eq!(slot.last_ended(), None);
+        let ended = slot.end();
+        assert_eq!(slot.last_ended(), Some(ended));
     }
 
     #[test]

@@ -185,9 +185,11 @@ impl Scope {
     /// Within the callback or subscriber it returns `false` at once, because
     /// the report that called it is not complete.
     ///
-    /// A poll ends after the task's `JoinHandle` has its result. So the stall
-    /// of the last poll of a task may still be in progress after the task was
-    /// awaited. Then the findings include it as one in progress.
+    /// A poll ends after the task's `JoinHandle` has its result. So the last
+    /// poll of a task may still be in progress after the task was awaited. If
+    /// this poll is a stall, the findings include it, perhaps as one in
+    /// progress. An exception is a thread that gets no CPU: this call waits for
+    /// its poll for 200 ms at the most.
     ///
     /// # Examples
     ///

@@ -102,7 +102,8 @@ impl Source for ScopeState {
         // Read first: what is no longer pending is part of the findings. An
         // observation moves from the workers to the outbox, so it may be
         // counted twice, but it is not left out.
-        let pending = self.recorder.pending_events() + self.outbox.pending();
+        let pending =
+            self.recorder.pending_events() + self.outbox.pending() + self.self_metrics.unsettled_polls();
         FindingsDocument {
             schema: FINDINGS_SCHEMA.to_owned(),
             process: ProcessInfo {

@@ -49,6 +49,7 @@ use crate::evidence::Message;
 use crate::os;
 use crate::outbox::{Outbox, SendingEnd};
 use crate::owned_thread::OwnedThread;
+use crate::record::clock::Ticks;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::{DropReason, SelfMetrics};
 use crate::settings::{Settings, Signals};
@@ -147,6 +148,11 @@ struct WatchdogLoop<'r> {
     lag_probes_woken_at: Instant,
     /// The number of passes so far.
     passes: usize,
+    /// How many flushes have begun, and when a pass has found the latest one.
+    flushes: u64,
+    flush_found_at: Ticks,
+    /// Whether the latest pass counts for a flush.
+    is_settled: bool,
 }
 
 impl<'r> WatchdogLoop<'r> {
@@ -184,15 +190,20 @@ impl<'r> WatchdogLoop<'r> {
             driver_watch: DriverWatch::new(),
             lag_probes_woken_at: Instant::now(),
             passes: 0,
+            flushes: 0,
+            flush_found_at: recorder.clock.ticks(),
+            is_settled: true,
         }
     }
 
     fn run(&mut self, stop: &AtomicBool) {
         let mut idle_since = Instant::now();
         while !stop.load(Relaxed) {
-            let sleep = self.time_to_next_pass();
+            let is_requested = self.outbox.is_pass_requested();
+            // An event needs time to arrive.
+            let sleep = if is_requested { self.tick / 4 } else { self.time_to_next_pass() };
             self.process_clock.measure_pass();
-            if !self.outbox.is_pass_requested() {
+            if !(is_requested && self.is_settled) {
                 thread::park_timeout(sleep);
                 self.process_clock.measure_sleep(sleep);
             }
@@ -252,7 +263,10 @@ impl<'r> WatchdogLoop<'r> {
 
     /// Makes one pass over all workers.
     fn sample_workers(&mut self) {
-        self.outbox.begin_pass();
+        let flushes = self.outbox.begin_pass();
+        if std::mem::replace(&mut self.flushes, flushes) != flushes {
+            self.flush_found_at = self.recorder.clock.ticks();
+        }
         let generation = self.recorder.generation();
         if self.generation != Some(generation) {
             self.generation = Some(generation);
@@ -302,7 +316,13 @@ impl<'r> WatchdogLoop<'r> {
         }
         #[cfg(stack_capture)]
         self.note_signal();
-        self.outbox.end_pass();
+        let is_unsettled =
+            |monitor: &&WorkerMonitor, before| monitor.is_unsettled(before, &self.process_clock);
+        let unsettled =
+            |before| self.monitors.iter().filter(|monitor| is_unsettled(monitor, before)).count() as u64;
+        self.self_metrics.set_unsettled_polls(unsettled(Ticks::MAX));
+        self.is_settled = unsettled(self.flush_found_at) == 0;
+        self.outbox.end_pass(self.is_settled);
     }
 
     /// Notes which signal the process uses to copy stacks, and reports a change

@@ -10,6 +10,7 @@ mod left_runtime;
 mod lock_holder;
 mod stretch;
 mod tracked_poll;
+mod unsettled;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::watchdog::time_split::TimeSplitter;
 pub(crate) use crate::watchdog::worker_monitor::context::MonitorContext;
 use crate::watchdog::worker_monitor::left_runtime::QuietTime;
 use crate::watchdog::worker_monitor::tracked_poll::{TrackedPoll, has_just_woken};
+use crate::watchdog::worker_monitor::unsettled::LatestPoll;
 
 const SECOND: u64 = 1_000_000_000;
 /// A stall is reported again at each of these own times, before its end.
@@ -61,6 +63,7 @@ pub(crate) struct WorkerMonitor {
     /// The task that every recent pass found here.
     run: Option<TaskRun>,
     quiet_time: QuietTime,
+    latest: LatestPoll,
 }
 
 impl WorkerMonitor {
@@ -77,6 +80,7 @@ impl WorkerMonitor {
             finished: None,
             run: None,
             quiet_time: QuietTime::default(),
+            latest: LatestPoll::default(),
             #[cfg(not(tokio_unstable))]
             no_progress: NoProgress::default(),
         }
@@ -99,6 +103,8 @@ impl WorkerMonitor {
     pub(crate) fn sample(&mut self, context: &mut MonitorContext<'_>) {
         self.sample_worker(context);
         self.read_times_if_due(context);
+        let unreported = self.tracked.as_ref().filter(|tracked| tracked.reported_milestone.is_none());
+        self.latest.update(&self.worker, unreported.map(|tracked| tracked.poll), context);
     }
 
     fn sample_worker(&mut self, context: &mut MonitorContext<'_>) {
@@ -190,6 +196,12 @@ impl WorkerMonitor {
                 .active()
                 .and_then(|poll| self.worker.own_nanos(poll.seq))
                 .is_some_and(|own| own >= threshold_nanos)
+    }
+
+    /// Returns whether a poll that may be long, and that began before `time`,
+    /// is neither reported nor has an event.
+    pub(crate) fn is_unsettled(&self, time: Ticks, clock: &ProcessClock) -> bool {
+        self.latest.is_unsettled(time, clock)
     }
 
     /// Returns the age of the tracked poll.
@@ -389,6 +401,7 @@ impl WorkerMonitor {
                 context.outbox.send(Message::Wait(wait), context.self_metrics);
             }
             LongEvent::Poll { seq, start, end, kind, .. } => {
+                self.latest.add_event(seq);
                 self.finish_poll(seq, kind, start..end, after, context);
             }
         }

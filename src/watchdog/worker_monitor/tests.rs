@@ -34,6 +34,7 @@ impl HungThread {
         let (its_worker, now) = (Arc::clone(&worker), recorder.clock.ticks());
         let thread = thread::spawn(move || {
             its_worker.set_thread(os::current_thread());
+            its_worker.slot.set_awake();
             its_worker.slot.begin(now, 7, KindId::OTHER);
             send_started.send(()).unwrap();
             let _ = released.recv();
@@ -137,6 +138,14 @@ impl HangFixture {
         }
     }
 
+    /// Makes a pass after `elapsed`. Returns whether the worker's poll is
+    /// unsettled.
+    fn is_unsettled_after(&mut self, elapsed: Duration) -> bool {
+        self.time.increment(elapsed);
+        self.with_context(WorkerMonitor::sample);
+        self.monitor.is_unsettled(Ticks::MAX, &self.process_clock)
+    }
+
     fn end(self) {
         self.hung.release.send(()).unwrap();
         self.hung.thread.join().unwrap();
@@ -226,6 +235,55 @@ fn a_stall_whose_holder_was_found_is_reported_again_and_ends_without_an_event() 
     assert_eq!(fixture.phases(TICK), []);
     fixture.hung.worker.slot.end();
     assert_eq!(fixture.phases(TICK), [Phase::Ended]);
+    fixture.end();
+}
+
+#[test]
+fn a_long_poll_that_is_over_is_unsettled_until_its_event_arrives() {
+    let mut fixture = HangFixture::new();
+    assert!(!fixture.is_unsettled_after(Duration::from_millis(1)), "it is short");
+    let poll = fixture.hung.worker.slot.end();
+    assert!(fixture.is_unsettled_after(Duration::from_millis(20)));
+    assert!(!fixture.monitor.is_unsettled(poll.start, &fixture.process_clock), "it began after the flush");
+    assert!(fixture.is_unsettled_after(TICK));
+    let (end, ActivePoll { seq, start, task, kind, .. }) = (fixture.recorder.clock.ticks(), poll);
+    fixture.hung.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });
+    assert!(!fixture.is_unsettled_after(TICK));
+    assert!(!fixture.is_unsettled_after(Duration::from_secs(1)));
+    fixture.end();
+}
+
+#[test]
+fn a_poll_that_may_have_been_short_is_unsettled_for_a_limited_time() {
+    let mut fixture = HangFixture::new();
+    fixture.hung.worker.slot.end();
+    assert!(fixture.is_unsettled_after(Duration::from_millis(20)));
+    assert!(fixture.is_unsettled_after(Duration::from_millis(190)));
+    assert!(!fixture.is_unsettled_after(Duration::from_millis(10)));
+    fixture.end();
+}
+
+#[test]
+fn no_event_of_a_parked_thread_is_on_its_way() {
+    let mut fixture = HangFixture::new();
+    fixture.hung.worker.slot.end();
+    assert!(fixture.is_unsettled_after(Duration::from_millis(20)));
+    fixture.hung.worker.slot.set_idle();
+    assert!(!fixture.is_unsettled_after(TICK));
+    fixture.end();
+}
+
+#[test]
+fn a_long_poll_in_progress_is_unsettled_until_it_is_reported() {
+    let mut fixture = HangFixture::new();
+    let thread = fixture.hung.worker.thread();
+    // Nothing can sample the poll.
+    fixture.hung.worker.set_thread(None);
+    assert!(!fixture.is_unsettled_after(TICK));
+    assert!(fixture.is_unsettled_after(Duration::from_millis(20)));
+    fixture.hung.worker.set_thread(thread);
+    fixture.pass_until_reported();
+    assert!(!fixture.is_unsettled_after(TICK));
     fixture.end();
 }
 
