@@ -107,6 +107,7 @@ mod self_metrics;
 #[cfg(feature = "serde")]
 mod serde_time;
 mod settings;
+mod signal_mask;
 mod snapshot;
 mod source_path;
 mod token_bucket;

@@ -15,10 +15,9 @@ use std::process::{self, Command};
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{compute, eventually, runtime, scope};
+use common::{compute, eventually, in_child, runtime, scope};
 use loopscope::{Evidence, Named, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -49,35 +48,6 @@ fn a_child_says_nothing_of_a_scope_that_has_ended_or_that_its_own_replaces() {
         let text = common::run_scenario(scenario);
         assert!(!text.contains(WARNING), "{scenario}: {text}");
     }
-}
-
-/// Forks, runs `child` in the child process, and waits for its end.
-///
-/// # Panics
-///
-/// Panics if the child panics, is killed, or does not end within a minute.
-fn in_child(child: impl FnOnce()) {
-    const DONE: i32 = 7;
-    // SAFETY: the child may allocate and start threads, because the C library
-    // makes that possible after its `fork`.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        let result = panic::catch_unwind(AssertUnwindSafe(child));
-        process::exit(if result.is_ok() { DONE } else { 101 });
-    }
-    let begin = Instant::now();
-    let mut status = 0;
-    // SAFETY: the call writes only to `status`.
-    while unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == 0 {
-        if begin.elapsed() > Duration::from_secs(60) {
-            // SAFETY: the call has no pointers; `pid` is a child that has not
-            // been waited for.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
-            panic!("the child hangs");
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == DONE, "status {status:#x}");
 }
 
 /// A scope that also prints what it says.
