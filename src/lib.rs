@@ -110,6 +110,7 @@ mod settings;
 mod signal_mask;
 mod snapshot;
 mod source_path;
+mod stderr;
 mod token_bucket;
 mod unix_time;
 mod watchdog;
