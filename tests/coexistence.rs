@@ -499,10 +499,11 @@ fn no_proc() {
     let document = eventually("both polls", || {
         let document = scope.findings();
         let is_complete = document.findings.iter().any(|finding| finding.ongoing.is_none());
-        (is_complete && document.starved.total >= STALL / 2).then_some(document)
+        // The computation may have waited for a CPU for some time too.
+        let has_sleep = document.starved.count >= 1 && document.starved.total >= STALL / 2;
+        (is_complete && has_sleep).then_some(document)
     });
     let [computer] = &document.findings[..] else { panic!("{document:#?}") };
     assert_eq!(computer.count, 1, "{computer:#?}");
     assert!(computer.total >= STALL / 8, "{computer:#?}");
-    assert!(document.starved.count >= 1, "{document:#?}");
 }
