@@ -30,6 +30,7 @@ scenarios! {
     signal_handlers_of_the_application_still_run runs application_handlers;
     a_handler_that_replaced_loopscopes_receives_no_signal runs replaced_handler;
     tokios_own_signal_streams_receive_no_signal_of_loopscope runs claimed_by_tokio;
+    a_computation_has_its_line_although_no_descriptor_is_free runs no_descriptor;
     two_scopes_use_one_signal runs two_scopes;
     threads_of_loopscope_block_signals_and_none_is_pending runs own_threads;
     a_signal_that_the_application_waits_for_does_not_end_the_process runs waits_for_signal;
@@ -292,6 +293,18 @@ fn two_scopes() {
     let [first, second] = scopes.each_ref().map(capture_signal);
     assert_eq!(first, second);
     assert_eq!(signals_with_a_handler(), [first]);
+}
+
+/// The watchdog reads which signals the thread blocks before it sends one.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn no_descriptor() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let limit = libc::rlimit { rlim_cur: 128, rlim_max: 128 };
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    let _files: Vec<_> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+    assert_causes_and_sites(&cause_stalls(&scope, &runtime));
 }
 
 /// Returns a set of signals in a field of a thread's `status`.
