@@ -17,8 +17,8 @@ static GENERATION: AtomicU32 = AtomicU32::new(1);
 /// zero before the first.
 static LAST_START: AtomicU64 = AtomicU64::new(0);
 
-/// How many threads write a report now, and so may hold locks of a subscriber
-/// or of stderr. In a child, the number from the moment of the `fork` remains.
+/// How many threads write a report now, and so may hold locks of a subscriber.
+/// In a child, the number from the moment of the `fork` remains.
 static WRITERS: AtomicU32 = AtomicU32::new(0);
 
 /// Returns a number that differs between a process and its forked children. It
@@ -106,18 +106,4 @@ pub(crate) fn warn_in_child(text: &str) {
     if WRITERS.load(Relaxed) == 0 {
         tracing::warn!(target: "loopscope", "{text}");
     }
-}
-
-/// Prints a line in a forked child. It takes no lock, because a thread that
-/// does not exist in the child may hold it.
-#[cfg(unix)]
-pub(crate) fn print_in_child(text: &str) {
-    // SAFETY: the call reads `text` and no more. An error of stderr cannot be
-    // reported anywhere.
-    unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
-}
-
-#[cfg(not(unix))]
-pub(crate) fn print_in_child(text: &str) {
-    eprint!("{text}");
 }

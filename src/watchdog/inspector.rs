@@ -357,9 +357,10 @@ impl Inspector {
             self.requester = StackRequester::new(self.thread.tid);
         }
         let Some(requester) = &self.requester else { return false };
-        // The first call takes long, so it comes before the last look at what
-        // the thread does.
-        if !StackRequester::has_signal() {
+        // These calls take long, so they come before the last look at what the
+        // thread does.
+        let Some(signal) = StackRequester::signal() else { return false };
+        if !self.receives(signal, signals) {
             return false;
         }
         if self.open_request.is_none() {
@@ -374,6 +375,13 @@ impl Inspector {
             self.signals_sent += 1;
         }
         is_requested
+    }
+
+    /// Returns whether the thread does not block the signal. A blocked signal
+    /// would stay pending: the application would read it from a `signalfd`, or
+    /// it would end the next program after an `execve`.
+    fn receives(&self, signal: i32, signals: Signals) -> bool {
+        self.proc_reader.is_blocked(signal).map_or(signals == Signals::Always, |is_blocked| !is_blocked)
     }
 
     fn await_answer(&mut self, tools: &mut CaptureTools<'_>) -> Option<Capture> {

@@ -5,6 +5,7 @@
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::panic::{self, AssertUnwindSafe};
 use std::process::Command;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -86,6 +87,37 @@ fn nameless_file() -> [File; 2] {
     let files = [File::create(&path).unwrap(), File::open(&path).unwrap()];
     fs::remove_file(path).unwrap();
     files
+}
+
+/// Forks, runs `child` in the child process, and waits for its end.
+///
+/// # Panics
+///
+/// Panics if the child panics, is killed, or does not end within a minute.
+#[cfg(unix)]
+#[allow(unsafe_code)]
+pub fn in_child(child: impl FnOnce()) {
+    const DONE: i32 = 7;
+    // SAFETY: the child may allocate and start threads, because the C library
+    // makes that possible after its `fork`.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let result = panic::catch_unwind(AssertUnwindSafe(child));
+        std::process::exit(if result.is_ok() { DONE } else { 101 });
+    }
+    let begin = Instant::now();
+    let mut status = 0;
+    // SAFETY: the call writes only to `status`.
+    while unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == 0 {
+        if begin.elapsed() > Duration::from_secs(60) {
+            // SAFETY: the call has no pointers; `pid` is a child that has not
+            // been waited for.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+            panic!("the child hangs");
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == DONE, "status {status:#x}");
 }
 
 /// Declares tests that run a scenario each.
