@@ -93,7 +93,8 @@ pub(crate) struct LockHolders {
     /// The numbers of workers that are in a poll.
     pub(crate) workers: Vec<usize>,
     pub(crate) threads: Vec<HolderThread>,
-    /// Whether the stacks of all threads were read: none of them was running.
+    /// Whether the stacks of all threads were read, none of which was running,
+    /// and a holder has the lock's address on its stack.
     pub(crate) has_read_all: bool,
 }
 
