@@ -12,6 +12,8 @@ use loopscope::{Finding, Named, Scope};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time;
 
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+
 fn runtime(scope: &Scope, name: &str, workers: usize) -> Runtime {
     let mut builder = Builder::new_multi_thread();
     builder.name(name).worker_threads(workers).enable_all();
@@ -120,6 +122,23 @@ fn a_worker_that_holds_the_driver_delays_all_tasks() {
             .filter(|finding| finding.victims.driver_held && finding.victims.released > 0)
     });
     assert!(found.victims.tasks >= found.victims.released.min(20), "{:?}", found.victims);
+}
+
+/// The scope and the runtime are a few milliseconds old when the stall begins.
+/// No later pass sees a worker in the driver.
+#[test]
+fn a_driver_that_is_held_early_in_the_life_of_its_runtime_is_seen() {
+    eventually("an early stall that held the driver", || {
+        let scope = scope();
+        let runtime = runtime(&scope, "main", 4);
+        let stall = async {
+            time::sleep(Duration::from_millis(30)).await;
+            thread::sleep(STALL);
+        };
+        runtime.block_on(async { tokio::spawn(stall.named("holds the driver")).await.unwrap() });
+        assert!(scope.flush(FLUSH_TIMEOUT));
+        named(&scope, "holds the driver").filter(|finding| finding.victims.driver_held)
+    });
 }
 
 /// Another worker takes over the driver before each poll.
