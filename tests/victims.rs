@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{STALL, eventually, finding, scope};
-use loopscope::{Finding, Named, Scope};
+use loopscope::{Finding, Named, Scope, report};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time;
 
@@ -118,9 +118,11 @@ fn a_worker_that_holds_the_driver_delays_all_tasks() {
                 other.await.unwrap();
             }
         });
-        named(&scope, "holds the driver")
-            .filter(|finding| finding.victims.driver_held && finding.victims.released > 0)
+        named(&scope, "holds the driver").filter(|Finding { victims, .. }| {
+            victims.driver_held && victims.has_other_workers && victims.released > 0
+        })
     });
+    assert!(report::diagnostic(&found, false).contains("enable_eager_driver_handoff"));
     assert!(found.victims.tasks >= found.victims.released.min(20), "{:?}", found.victims);
 }
 
@@ -139,6 +141,30 @@ fn a_driver_that_is_held_early_in_the_life_of_its_runtime_is_seen() {
         assert!(scope.flush(FLUSH_TIMEOUT));
         named(&scope, "holds the driver").filter(|finding| finding.victims.driver_held)
     });
+}
+
+/// In a runtime with one worker, no other worker can run the driver.
+#[test]
+fn a_single_worker_is_not_advised_to_hand_over_its_driver() {
+    let scope = scope();
+    let mut current_thread = Builder::new_current_thread();
+    let current_thread = scope.watch(current_thread.enable_all()).build().unwrap();
+    let single_worker = runtime(&scope, "main", 1);
+    for (kind, runtime) in [("current thread", current_thread), ("single worker", single_worker)] {
+        let found = eventually("a stall that held the driver", || {
+            let stall = async {
+                time::sleep(Duration::from_millis(50)).await;
+                thread::sleep(STALL);
+            };
+            runtime.block_on(async { tokio::spawn(stall.named(kind)).await.unwrap() });
+            assert!(scope.flush(FLUSH_TIMEOUT));
+            named(&scope, kind).filter(|finding| finding.victims.driver_held)
+        });
+        assert!(!found.victims.has_other_workers, "{:?}", found.victims);
+        let text = report::diagnostic(&found, false);
+        assert!(text.contains("nothing served the sockets and timers"), "{text}");
+        assert!(!text.contains("handoff"), "{text}");
+    }
 }
 
 /// Another worker takes over the driver before each poll.

@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::evidence::HeldDriver;
 use crate::watchdog::park_places::ParkPlaces;
 use crate::watchdog::process_clock::ProcessClock;
 use crate::watchdog::worker_monitor::WorkerMonitor;
 use crate::watchdog::worker_monitor::driver::DriverRole;
+use crate::watchdog::worker_monitor::driver_check::DriverHold;
 
 /// The time between two searches for a runtime's worker in its driver. A new
 /// runtime is searched in each pass: its first poll may already hold the
@@ -69,8 +71,8 @@ impl DriverWatch {
             let is_outdated = is_outdated(index, monitors, clock, threshold_nanos);
             if monitors[index].take_driver_check(clock) || is_outdated {
                 let is_held = self.is_held_by(index, monitors, clock, threshold_nanos, &mut places);
-                let unparks = is_held.then(|| other_unparks(index, monitors));
-                monitors[index].set_driver_held(unparks);
+                let hold = is_held.then(|| hold(index, monitors));
+                monitors[index].set_driver_hold(hold);
             }
             if monitors[index].holds_driver() {
                 self.reporting.insert(Arc::clone(monitors[index].runtime()), Instant::now());
@@ -173,6 +175,14 @@ fn others(index: usize, monitors: &[WorkerMonitor]) -> impl Iterator<Item = &Wor
         *other != index && monitor.is_runtime_worker() && monitor.runtime() == runtime
     };
     monitors.iter().enumerate().filter(is_other).map(|(_, monitor)| monitor)
+}
+
+/// Returns how a worker holds the driver.
+fn hold(index: usize, monitors: &[WorkerMonitor]) -> DriverHold {
+    let worker = monitors[index].worker_index();
+    let has_other_workers = others(index, monitors).any(|other| other.worker_index() != worker);
+    let other_unparks = other_unparks(index, monitors);
+    DriverHold { driver: HeldDriver { has_other_workers }, other_unparks }
 }
 
 fn other_unparks(index: usize, monitors: &[WorkerMonitor]) -> u64 {
