@@ -25,6 +25,9 @@ pub(crate) struct Module {
     pub(crate) range: Range<u64>,
     /// The executable mappings.
     pub(crate) code: Vec<Range<u64>>,
+    /// The addresses of its code and its data, with data that is not in the
+    /// file because it is zero at first.
+    pub(crate) loaded: Vec<Range<u64>>,
     /// The section `.eh_frame_hdr`.
     pub(crate) eh_frame_hdr: Option<Section>,
     /// The section `.eh_frame`.
@@ -41,6 +44,11 @@ pub(crate) struct Section {
 impl Module {
     pub(crate) fn holds_code(&self, address: u64) -> bool {
         self.code.iter().any(|range| range.contains(&address))
+    }
+
+    /// Returns whether code or a `static` of the image is at the address.
+    pub(crate) fn holds(&self, address: u64) -> bool {
+        self.loaded.iter().any(|range| range.contains(&address))
     }
 }
 
@@ -172,8 +180,9 @@ fn module(mappings: &[Mapping<'_>], known: &[Module]) -> Option<Module> {
     let segments = segments(base)?;
     let bias = bias(base, &segments)?;
     let (eh_frame_hdr, eh_frame) = unwind_tables(&segments, bias).unzip();
+    let loaded = segments.iter().filter(|s| s.kind == PT_LOAD).map(|s| s.in_memory(bias)).collect();
     let file = Arc::new(CodeFile { path: path.to_owned(), identity, first_mapping: first.range.clone() });
-    Some(Module { file, bias, range: base..end, code, eh_frame_hdr, eh_frame })
+    Some(Module { file, bias, range: base..end, code, loaded, eh_frame_hdr, eh_frame })
 }
 
 fn mapped_image(mappings: &[Mapping<'_>]) -> Option<MappedImage> {
@@ -184,10 +193,7 @@ fn mapped_image(mappings: &[Mapping<'_>]) -> Option<MappedImage> {
     let segments = segments(first.range.start)?;
     let bias = bias(first.range.start, &segments)?;
     let index = segments.iter().find(|s| s.kind == PT_GNU_EH_FRAME);
-    let function_index = index.map(|s| {
-        let start = s.address.wrapping_add(bias);
-        start..start.saturating_add(s.size)
-    });
+    let function_index = index.map(|s| s.in_memory(bias));
     let file = Arc::new(CodeFile { path: path.to_owned(), identity, first_mapping: first.range.clone() });
     Some(MappedImage { file, bias, code, function_index })
 }
@@ -237,6 +243,14 @@ struct Segment {
     size: u64,
 }
 
+impl Segment {
+    /// Returns the addresses of the segment in memory.
+    fn in_memory(self, bias: u64) -> Range<u64> {
+        let start = self.address.wrapping_add(bias);
+        start..start.saturating_add(self.size)
+    }
+}
+
 fn segments(base: u64) -> Option<Vec<Segment>> {
     const FILE_HEADER_BYTES: usize = 64;
     const PROGRAM_HEADER_BYTES: usize = 56;
@@ -268,12 +282,8 @@ fn unwind_tables(segments: &[Segment], bias: u64) -> Option<(Section, Section)> 
     }
     let pointer = i64::from(u32_at(&header.bytes, 4)?.cast_signed());
     let start = header.range.start.wrapping_add(4).wrapping_add_signed(pointer);
-    let within = |s: &&Segment| {
-        let loaded = s.address.wrapping_add(bias);
-        s.kind == PT_LOAD && (loaded..loaded.saturating_add(s.size)).contains(&start)
-    };
-    let segment = segments.iter().find(within)?;
-    let end = segment.address.wrapping_add(bias).saturating_add(segment.size);
+    let within = |s: &&Segment| s.kind == PT_LOAD && s.in_memory(bias).contains(&start);
+    let end = segments.iter().find(within)?.in_memory(bias).end;
     let frames = section(start, (end - start).min(MAX_SECTION_BYTES))?;
     Some((header, frames))
 }
@@ -301,6 +311,8 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use super::*;
 
     #[test]
@@ -325,6 +337,18 @@ mod tests {
         let program = modules.iter().find(|module| module.holds_code(here)).unwrap();
         assert!(program.range.contains(&here));
         assert!(program.eh_frame.as_ref().is_some_and(|section| section.bytes.len() > 1000));
+    }
+
+    #[test]
+    fn statics_are_in_an_image_and_other_data_is_not() {
+        static ZERO: AtomicU64 = AtomicU64::new(0);
+        static INITIALISED: AtomicU64 = AtomicU64::new(42);
+        let (on_stack, on_heap) = (AtomicU64::new(42), Box::new(AtomicU64::new(42)));
+        let modules = MapsFile::open().read().unwrap().modules(&[]);
+        let is_in_image =
+            |value: &AtomicU64| modules.iter().any(|module| module.holds(value.as_ptr() as u64));
+        assert!(is_in_image(&ZERO) && is_in_image(&INITIALISED));
+        assert!(!is_in_image(&on_stack) && !is_in_image(&on_heap));
     }
 
     #[test]

@@ -72,6 +72,11 @@ impl Unwinder {
         self.refresh(0);
     }
 
+    /// Returns whether code or a `static` of a listed module is at the address.
+    pub(crate) fn is_in_module(&self, address: u64) -> bool {
+        self.modules.iter().any(|module| module.holds(address))
+    }
+
     /// Brings the list of modules up to date: libraries may have been loaded
     /// and unloaded, others of the same path or at the same address. `ip` is
     /// the address that the list is needed for.
