@@ -7,7 +7,11 @@
 //! system call.
 #![allow(unsafe_code)]
 
+#[cfg(all(unix, feature = "telemetry"))]
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::process;
+#[cfg(all(unix, feature = "telemetry"))]
+use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
@@ -45,6 +49,55 @@ pub(crate) fn count_forks() {
 #[cfg(unix)]
 extern "C" fn begin_generation() {
     GENERATION.fetch_add(1, Relaxed);
+    #[cfg(feature = "telemetry")]
+    for descriptor in &NOT_FOR_CHILDREN {
+        let descriptor = descriptor.swap(NO_DESCRIPTOR, Relaxed);
+        if descriptor != NO_DESCRIPTOR {
+            // SAFETY: the call is async-signal-safe and has no pointers. The
+            // descriptor is the copy of one that was open at the `fork` and
+            // belongs to loopscope: see `NotForChildren`. Nothing in the child
+            // uses it, because its thread does not exist there.
+            unsafe { libc::close(descriptor) };
+        }
+    }
+}
+
+#[cfg(all(unix, feature = "telemetry"))]
+const NO_DESCRIPTOR: i32 = -1;
+
+/// The descriptors that a forked child closes. A descriptor for which there is
+/// no free entry stays open there.
+#[cfg(all(unix, feature = "telemetry"))]
+static NOT_FOR_CHILDREN: [AtomicI32; 16] = [const { AtomicI32::new(NO_DESCRIPTOR) }; 16];
+
+/// Makes forked children close a descriptor at the `fork`: later, the number
+/// may be that of another file. It must be dropped before the descriptor is
+/// closed.
+#[cfg(all(unix, feature = "telemetry"))]
+#[derive(Debug)]
+pub(crate) struct NotForChildren {
+    entry: Option<&'static AtomicI32>,
+    generation: u32,
+}
+
+#[cfg(all(unix, feature = "telemetry"))]
+impl NotForChildren {
+    pub(crate) fn new(descriptor: BorrowedFd<'_>) -> Self {
+        let descriptor = descriptor.as_raw_fd();
+        let take =
+            |entry: &&AtomicI32| entry.compare_exchange(NO_DESCRIPTOR, descriptor, Relaxed, Relaxed).is_ok();
+        Self { entry: NOT_FOR_CHILDREN.iter().find(take), generation: generation() }
+    }
+}
+
+#[cfg(all(unix, feature = "telemetry"))]
+impl Drop for NotForChildren {
+    fn drop(&mut self) {
+        // In a child, the entry may already belong to another descriptor.
+        if let Some(entry) = self.entry.filter(|_| self.generation == generation()) {
+            entry.store(NO_DESCRIPTOR, Relaxed);
+        }
+    }
 }
 
 /// Identifies a process.

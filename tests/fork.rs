@@ -10,6 +10,12 @@
 mod common;
 
 use std::fs;
+#[cfg(feature = "telemetry")]
+use std::io::{Read as _, Write as _};
+#[cfg(feature = "telemetry")]
+use std::net::SocketAddr;
+#[cfg(feature = "telemetry")]
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
@@ -51,6 +57,12 @@ fn a_child_says_nothing_of_a_scope_that_has_ended_or_that_its_own_replaces() {
         let text = common::run_scenario(scenario);
         assert!(!text.contains(WARNING), "{scenario}: {text}");
     }
+}
+
+#[cfg(feature = "telemetry")]
+#[test]
+fn a_child_does_not_keep_the_telemetry_address() {
+    common::run_scenario("child_outlives_the_listener");
 }
 
 /// A scope that also prints what it says.
@@ -270,6 +282,31 @@ fn use_own_scope(scope: &Scope) {
     let runtime = current_thread_runtime(scope);
     scope.block_on(&runtime, async { tokio::spawn(async {}).await.unwrap() });
     assert!(scope.snapshot().kinds.iter().any(|kind| kind.name == "main"));
+}
+
+/// The parent starts its telemetry again while the child lives, and then the
+/// child starts its own at the same address.
+#[cfg(feature = "telemetry")]
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn child_outlives_the_listener() {
+    let start = |address| Scope::builder().terminal(Terminal::Never).telemetry(address).start().unwrap();
+    let parents = start(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let address = parents.telemetry_address().unwrap();
+    let (mut of_parent, mut of_child) = UnixStream::pair().unwrap();
+    let restart = std::thread::spawn(move || {
+        of_parent.read_exact(&mut [0]).unwrap();
+        drop(parents);
+        drop(start(address));
+        of_parent.write_all(&[0]).unwrap();
+    });
+    in_child(|| {
+        of_child.write_all(&[0]).unwrap();
+        of_child.read_exact(&mut [0]).unwrap();
+        let own = start(address);
+        assert_eq!(own.telemetry_address(), Some(address));
+    });
+    restart.join().unwrap();
 }
 
 #[test]

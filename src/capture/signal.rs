@@ -137,6 +137,12 @@ impl StackRequester {
     pub(crate) fn cancel(&self) {
         self.target.cancel();
     }
+
+    /// Returns whether neither a signal nor a handler needs the target any
+    /// more. The caller has cancelled its request.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.target.is_quiet()
+    }
 }
 
 impl Drop for StackRequester {

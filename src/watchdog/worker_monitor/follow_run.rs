@@ -50,7 +50,7 @@ impl WorkerMonitor {
             }
             // A later answer would be taken for a capture of this poll, not of
             // the run.
-            inspector.cancel_request();
+            inspector.end_requests();
         }
     }
 

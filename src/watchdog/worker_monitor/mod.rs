@@ -318,7 +318,7 @@ impl WorkerMonitor {
         let Some(mut tracked) = self.tracked.take() else { return };
         if let Some(inspector) = &mut self.inspector {
             tracked.captures.extend(inspector.take_answer(&mut context.capture_tools()));
-            let unanswered = inspector.cancel_request();
+            let unanswered = inspector.end_requests();
             if tracked.captures.is_empty()
                 && let Some(unanswered) = unanswered
             {
