@@ -366,10 +366,8 @@ fn no_proc() {
     run(&runtime, "sleeper", sleeps);
     // Without `/proc` only the CPU time proves what a thread did. The time of
     // the sleep may be a wait for a CPU, so it blames no code.
-    let document = eventually("both polls", || {
-        let document = scope.findings();
-        let is_complete = document.findings.iter().any(|finding| finding.ongoing.is_none());
-        (is_complete && document.starved.total >= STALL / 2).then_some(document)
+    let document = common::ended_findings(&scope, |document| {
+        !document.findings.is_empty() && document.starved.total >= STALL / 2
     });
     let [computer] = &document.findings[..] else { panic!("{document:#?}") };
     assert_eq!(computer.count, 1, "{computer:#?}");

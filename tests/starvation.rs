@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use common::{cpu_time, eventually, runtime, scope, spin};
+use common::{cpu_time, ended_findings, eventually, runtime, scope, spin};
 use loopscope::{Named, Split};
 
 /// Stops this process for `seconds` and continues it, as a debugger or a
@@ -83,11 +83,7 @@ fn a_stall_is_split_into_cpu_run_queue_and_off_cpu_time() {
         spinner.join().unwrap();
     }
     // The sleep and the work may be one finding or two, which share the time.
-    let found = eventually("the findings", || {
-        let findings = scope.findings().findings;
-        let is_complete = !findings.is_empty() && findings.iter().all(|finding| finding.ongoing.is_none());
-        is_complete.then_some(findings)
-    });
+    let found = ended_findings(&scope, |document| !document.findings.is_empty()).findings;
     let all =
         |part: fn(&Split) -> Duration| found.iter().map(|finding| part(&finding.split)).sum::<Duration>();
     assert!(all(|split| split.off_cpu) >= Duration::from_millis(50), "the sleep: {found:#?}");
