@@ -94,7 +94,7 @@ fn calls_on_the_blocking_pool_are_timed_by_name() {
     assert!(hash.queue_wait.max >= STALL, "the second call waited for the first: {:?}", hash.queue_wait.max);
     assert!(hash.run_time.quantile(0.0) >= STALL);
     assert_eq!(call(&scope, "panics").run_time.count, 1);
-    assert_eq!(scope.findings().findings, []);
+    common::assert_no_finding(&scope);
     let runtimes = scope.snapshot().runtimes;
     if cfg!(tokio_unstable) {
         assert_eq!((runtimes[0].blocking_threads, runtimes[0].blocking_queue_depth), (Some(1), Some(0)));

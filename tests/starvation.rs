@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use common::{cpu_time, ended_findings, eventually, runtime, scope, spin};
+use common::{assert_no_finding, cpu_time, ended_findings, eventually, runtime, scope, spin};
 use loopscope::{Named, Split};
 
 /// Stops this process for `seconds` and continues it, as a debugger or a
@@ -52,7 +52,7 @@ fn stopping_the_process_causes_starved_time_and_no_finding() {
     });
     stop.store(true, Relaxed);
     runtime.block_on(task).unwrap();
-    assert_eq!(scope.findings().findings, [], "no finding is reported");
+    assert_no_finding(&scope);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn polls_without_a_free_cpu_are_counted_as_starved_and_cause_no_finding() {
         spinner.join().unwrap();
     }
     assert!(starved.total > Duration::ZERO);
-    assert_eq!(scope.findings().findings, [], "no finding is reported for a lack of CPU");
+    assert_no_finding(&scope);
 }
 
 /// Spins. On a free CPU, this takes a tenth of `limit` or a little longer, but

@@ -144,6 +144,13 @@ pub fn flushed(scope: &Scope) -> FindingsDocument {
     scope.findings()
 }
 
+/// Asserts that nothing was found, after everything that was recorded has been
+/// processed.
+pub fn assert_no_finding(scope: &Scope) {
+    let document = flushed(scope);
+    assert!(document.findings.is_empty() && document.pending == 0, "{document:#?}");
+}
+
 /// Returns whether the ends of all stalls of a finding are part of it.
 ///
 /// The split has the ended stalls only, and the total has those in progress,
