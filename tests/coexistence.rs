@@ -509,12 +509,10 @@ fn no_proc() {
     run(&runtime, "sleeper", sleeps);
     // Without `/proc` only the CPU time proves what a thread did. The time of
     // the sleep may be a wait for a CPU, so it blames no code.
-    let document = eventually("both polls", || {
-        let document = scope.findings();
-        let is_complete = document.findings.iter().any(|finding| finding.ongoing.is_none());
-        // The computation may have waited for a CPU for some time too.
+    // The computation may have waited for a CPU for some time too.
+    let document = common::ended_findings(&scope, |document| {
         let has_sleep = document.starved.count >= 1 && document.starved.total >= STALL / 2;
-        (is_complete && has_sleep).then_some(document)
+        !document.findings.is_empty() && has_sleep
     });
     let [computer] = &document.findings[..] else { panic!("{document:#?}") };
     assert_eq!(computer.count, 1, "{computer:#?}");
