@@ -7,6 +7,8 @@
 //! process in a static.
 
 mod advice;
+#[cfg(stack_capture)]
+mod async_parent;
 mod call_site;
 mod capture_weight;
 mod cause;
