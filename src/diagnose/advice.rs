@@ -1,6 +1,6 @@
 //! A table of functions that block, and what to write instead of each.
 
-use crate::diagnose::public_path;
+use crate::diagnose::{public_path, wake};
 use crate::finding::{Cause, FrameKind};
 
 /// Functions that block, with one cause and one piece of advice.
@@ -263,7 +263,9 @@ pub(super) fn for_dependency(function: &str, blocking_call: &str) -> String {
 
 impl AdviceRule {
     fn matches(&self, function: &str) -> bool {
-        self.path_prefixes.iter().any(|prefix| function.starts_with(prefix))
+        let has_prefix = self.path_prefixes.iter().any(|prefix| function.starts_with(prefix));
+        // What releases a lock does not wait for it.
+        has_prefix && !(self.cause == Some(Cause::Lock) && wake::is_waking(function))
     }
 
     /// Returns the advice for a function that the rule matches.
@@ -346,6 +348,20 @@ mod tests {
         assert_eq!(cause("std::fs::File::sync_all"), Some(Cause::File));
         assert!(find("serde_json::de::from_str").is_none());
         assert!(find("std::thread::local::LocalKey::with").is_none());
+    }
+
+    #[test]
+    fn what_releases_a_lock_matches_no_rule_of_a_lock() {
+        for function in [
+            "std::sync::Condvar::notify_one",
+            "<std::sync::MutexGuard as core::ops::drop::Drop>::drop",
+            "std::sys::sync::mutex::futex::Mutex::unlock",
+            "parking_lot::raw_mutex::RawMutex::unlock_slow",
+            "parking_lot::Condvar::notify_all_slow",
+            "lock_api::Mutex::unlock_fair",
+        ] {
+            assert!(find(function).is_none(), "{function}");
+        }
     }
 
     #[test]

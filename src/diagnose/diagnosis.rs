@@ -140,6 +140,10 @@ fn detail_of(call: &CallInfo) -> Detail {
 }
 
 #[cfg(test)]
+#[path = "diagnosis_tests.rs"]
+mod table_tests;
+
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
@@ -157,7 +161,7 @@ mod tests {
         SymbolisedCapture::new(capture, functions.iter().map(frame).collect(), 1)
     }
 
-    fn capture(on_cpu: bool, call: Option<(&str, Cause)>) -> Capture {
+    pub(super) fn capture(on_cpu: bool, call: Option<(&str, Cause)>) -> Capture {
         let call = call.map(|(name, cause)| CallInfo {
             name: name.to_owned(),
             cause,
@@ -177,7 +181,7 @@ mod tests {
         }
     }
 
-    fn diagnosed(capture: &Capture, functions: &[(&str, FrameKind)]) -> Diagnosis {
+    pub(super) fn diagnosed(capture: &Capture, functions: &[(&str, FrameKind)]) -> Diagnosis {
         diagnose_capture(&symbolised(capture, functions), false)
     }
 
