@@ -291,6 +291,24 @@ pub(super) fn is_standard_output(function: &str) -> bool {
     STANDARD_OUTPUT_RULE.matches(&public_path::public_path(function))
 }
 
+/// Returns whether the advice says to await something, or to use something that
+/// has to be awaited. Inside of a `Drop` that is not possible.
+pub(super) fn needs_await(advice: &str) -> bool {
+    const AWAITING_PARTS: [&str; 10] = [
+        ".await",
+        "await it",
+        "await that",
+        "await the ",
+        "asynchronous",
+        "`tokio-",
+        "`tokio::fs",
+        "`tokio::io",
+        "`tokio::net",
+        "`tokio::process",
+    ];
+    AWAITING_PARTS.iter().any(|part| advice.contains(part))
+}
+
 /// Returns whether the function runs a future to its end.
 pub(super) fn is_block_on(function: &str) -> bool {
     BLOCK_ON_RULE_PREFIXES.iter().any(|prefix| function.starts_with(prefix))

@@ -101,15 +101,15 @@ fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> D
         backtrace.cloned().or_else(|| callee.map(|frame| public_path::public_path(&frame.function)));
     let dependency = callee.filter(|frame| frame.kind == FrameKind::Dependency);
     let mut advice = match (matched, dependency) {
-        (Some(call), _) if advice::is_block_on(&call.function) && call_site::is_in_drop(&capture.stack) => {
-            advice::DROP_ADVICE.to_owned()
-        }
         (Some(call), Some(frame)) if call.kind != FrameKind::Dependency => {
             advice::for_dependency(&public_path::public_path(&frame.function), &call.function)
         }
         (Some(call), _) => call.rule.advice_for(&call.function),
         (None, _) => advice::for_cause(cause, primitive.as_deref().zip(callee.map(|frame| frame.kind))),
     };
+    if advice::needs_await(&advice) && call_site::is_in_drop(&capture.stack) {
+        advice = advice::DROP_ADVICE.to_owned();
+    }
     let site = capture.call_site.site.clone();
     if let Some(has_symbols) = call_site::missing_lines(&capture.stack) {
         advice.push_str(advice::for_missing_lines(has_symbols));

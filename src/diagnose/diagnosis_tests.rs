@@ -1,8 +1,42 @@
 //! Tests of cause and advice by tables of stacks.
 
 use super::tests::{capture, diagnosed};
+use crate::diagnose::advice;
 use crate::evidence::Capture;
 use crate::finding::{Cause, FrameKind};
+
+#[test]
+fn advice_to_await_is_not_given_inside_of_a_drop() {
+    let std = FrameKind::Std;
+    let cases = [
+        ("std::thread::join_handle::JoinHandle::join", std, "futex", Cause::Lock, true),
+        ("std::thread::sleep", std, "clock_nanosleep", Cause::Sleep, true),
+        ("std::sync::mpsc::Receiver::recv", std, "futex", Cause::Lock, true),
+        ("std::sync::poison::condvar::Condvar::wait", std, "futex", Cause::Lock, true),
+        ("std::fs::File::sync_all", std, "fsync", Cause::File, true),
+        ("std::net::tcp::TcpStream::connect", std, "connect", Cause::Network, true),
+        ("std::process::Child::wait", std, "wait4", Cause::Child, true),
+        ("std::io::copy::copy", std, "read", Cause::File, true),
+        ("dep::Client::close", FrameKind::Dependency, "recvfrom", Cause::Network, true),
+        // This advice can be followed in a `Drop`.
+        ("std::sync::poison::mutex::Mutex::lock", std, "futex", Cause::Lock, false),
+        ("std::io::stdio::_print", std, "write", Cause::File, false),
+    ];
+    for (function, kind, syscall, cause, is_drop_advice) in cases {
+        let stack = [
+            (syscall, FrameKind::Native),
+            (function, kind),
+            ("app::Conn::drop", FrameKind::Application),
+            ("core::ptr::drop_in_place", FrameKind::Std),
+            ("app::handle::{async fn}", FrameKind::Application),
+        ];
+        let capture = capture(false, Some((syscall, cause)));
+        let in_drop = diagnosed(&capture, &stack);
+        assert_eq!(in_drop.advice == advice::DROP_ADVICE, is_drop_advice, "{function}: {}", in_drop.advice);
+        let outside = [&stack[..2], &stack[4..]].concat();
+        assert_ne!(diagnosed(&capture, &outside).advice, advice::DROP_ADVICE, "{function}");
+    }
+}
 
 #[test]
 fn a_thread_that_wakes_another_one_does_not_wait_for_a_lock() {
