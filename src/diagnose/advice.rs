@@ -65,6 +65,14 @@ const BLOCK_ON_RULE_PREFIXES: &[&str] = &[
 pub(super) const FOR_GUARD_OF_SUSPENDED_TASK: &str = "no thread holds this lock, so a task probably keeps its guard across an await: drop the guard before the \
     await, or use `tokio::sync::Mutex`";
 
+/// What copies from one stream to another. The streams may be sockets, pipes or
+/// files.
+static COPY_RULE: AdviceRule = AdviceRule {
+    path_prefixes: &["std::io::copy"],
+    cause: None,
+    advice: "use `tokio::io::copy` with the asynchronous types of `tokio::net`, `tokio::fs` or `tokio::process`",
+};
+
 /// The first rule that matches decides.
 static ADVICE_RULES: &[AdviceRule] = &[
     AdviceRule {
@@ -282,13 +290,18 @@ impl AdviceRule {
 
 /// Returns the rule for a function, by its public path.
 pub(super) fn find(function: &str) -> Option<&'static AdviceRule> {
-    let mut rules = std::iter::once(&STANDARD_OUTPUT_RULE).chain(ADVICE_RULES);
+    let mut rules = [&STANDARD_OUTPUT_RULE, &COPY_RULE].into_iter().chain(ADVICE_RULES);
     rules.find(|rule| rule.matches(function))
 }
 
 /// Returns whether the function writes to stdout or stderr.
 pub(super) fn is_standard_output(function: &str) -> bool {
     STANDARD_OUTPUT_RULE.matches(&public_path::public_path(function))
+}
+
+/// Returns whether the function copies from one stream to another.
+pub(super) fn is_copy(function: &str) -> bool {
+    COPY_RULE.matches(function)
 }
 
 /// Returns whether the advice says to await something, or to use something that
@@ -364,6 +377,7 @@ mod tests {
         assert_eq!(cause("std::sync::mpsc::Receiver<T>::recv"), Some(Cause::Channel));
         assert_eq!(cause("std::sync::Mutex<T>::lock"), Some(Cause::Lock));
         assert_eq!(cause("std::fs::File::sync_all"), Some(Cause::File));
+        assert_eq!(cause("std::io::copy"), None);
         assert!(find("serde_json::de::from_str").is_none());
         assert!(find("std::thread::local::LocalKey::with").is_none());
     }
@@ -397,6 +411,7 @@ mod tests {
             ("std::panicking::default_hook", "a panic printed its backtrace"),
             ("<std::net::TcpStream as std::io::Read>::read", "`tokio::net::TcpStream`"),
             ("std::os::unix::net::UnixListener::accept", "`tokio::net::UnixListener`"),
+            ("std::io::copy", "`tokio::io::copy`"),
             ("std::sys::net::connection::socket::Socket::recv", "the type of the same name in `tokio::net`"),
         ] {
             let advice = find(function).unwrap().advice_for(function);

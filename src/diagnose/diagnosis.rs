@@ -86,7 +86,10 @@ fn polling_cause(
 fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> Diagnosis {
     let cause = capture.cause;
     let is_cpu = cause == Cause::Cpu;
-    let is_of_computation = |call: &&MatchedCall| matches!(call.rule.cause, None | Some(Cause::Cpu));
+    // A thread that computes in a copy computes in one of the two streams.
+    let is_of_computation = |call: &&MatchedCall| {
+        matches!(call.rule.cause, None | Some(Cause::Cpu)) && !advice::is_copy(&call.function)
+    };
     let matched = capture.matched_call.as_ref().filter(|call| !is_cpu || is_of_computation(call));
     // A call that happened to run at the moment of the capture is not what
     // keeps a loop busy.

@@ -78,3 +78,24 @@ fn a_thread_that_wakes_another_one_does_not_wait_for_a_lock() {
     ];
     assert_eq!(diagnosed(&capture(false, Some(("futex", Cause::Lock))), &waits).cause, Cause::Lock);
 }
+
+#[test]
+fn the_system_call_decides_what_a_copy_waits_for() {
+    let copies = |syscall: &'static str| {
+        [
+            (syscall, FrameKind::Native),
+            ("<std::net::tcp::TcpStream as std::io::Read>::read", FrameKind::Std),
+            ("std::io::copy::copy", FrameKind::Std),
+            ("app::relay", FrameKind::Application),
+        ]
+    };
+    for (syscall, cause) in [("recvfrom", Cause::Network), ("read", Cause::File)] {
+        let diagnosis = diagnosed(&capture(false, Some((syscall, cause))), &copies(syscall));
+        assert_eq!((diagnosis.cause, diagnosis.primitive.as_deref()), (cause, Some("std::io::copy")));
+        assert!(diagnosis.advice.starts_with("use `tokio::io::copy`"), "{}", diagnosis.advice);
+    }
+    let hashes = [("std::io::copy::copy", FrameKind::Std), ("app::digest", FrameKind::Application)];
+    let diagnosis = diagnosed(&capture(true, None), &hashes);
+    assert_eq!(diagnosis.cause, Cause::Cpu);
+    assert!(diagnosis.advice.starts_with("move the work off"), "{}", diagnosis.advice);
+}

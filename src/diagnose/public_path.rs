@@ -10,7 +10,7 @@ use crate::diagnose::names;
 /// contains a single type, the type is inserted:
 /// `std::sync::poison::mutex::lock` becomes `std::sync::Mutex::lock`.
 pub(super) fn public_path(name: &str) -> String {
-    const PUBLIC_PATH_OF_PRIVATE: [(&str, &str); 42] = [
+    const PUBLIC_PATH_OF_PRIVATE: [(&str, &str); 43] = [
         ("std::thread::functions::", "std::thread::"),
         ("std::thread::scoped::", "std::thread::"),
         ("std::thread::join_handle::", "std::thread::"),
@@ -40,6 +40,7 @@ pub(super) fn public_path(name: &str) -> String {
         ("std::os::unix::net::stream::", "std::os::unix::net::"),
         ("std::os::unix::net::datagram::", "std::os::unix::net::"),
         ("std::os::unix::net::listener::", "std::os::unix::net::"),
+        ("std::io::copy::copy", "std::io::copy"),
         ("std::io::pipe::", "std::io::"),
         ("std::io::stdio::", "std::io::"),
         ("std::io::read_", "std::io::Read::read_"),
@@ -117,6 +118,7 @@ mod tests {
             public_path("<std::io::stdio::Stdout as std::io::Write>::write"),
             "<std::io::Stdout as std::io::Write>::write"
         );
+        assert_eq!(public_path("std::io::copy::copy"), "std::io::copy");
         assert_eq!(public_path("dashmap::insert"), "dashmap::DashMap::insert");
         assert_eq!(public_path("dashmap::DashMap<K,V,S>::insert"), "dashmap::DashMap::insert");
         assert_eq!(public_path("tokio::sync::watch::send"), "tokio::sync::watch::Sender::send");

@@ -104,6 +104,10 @@ pub(crate) fn syscall_before(stack: &CopiedStack) -> Option<InSyscall> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
     use crate::watchdog::syscalls;
 
@@ -126,6 +130,17 @@ mod tests {
         for wake in [1, 3, 4, 5, 7, 8, 10, 12] {
             let info = info(libc::SYS_futex, [64, wake | PRIVATE]);
             assert_eq!((info.cause, info.lock), (Cause::Other, None), "{wake}");
+        }
+    }
+
+    #[test]
+    fn the_descriptor_decides_the_cause_of_a_copy_inside_the_kernel() {
+        let (socket, _peer) = UnixStream::pair().unwrap();
+        let file = File::open("/proc/self/exe").unwrap();
+        for number in [libc::SYS_sendfile, libc::SYS_splice] {
+            let cause = |fd: i32| info(number, [fd as u64, 0]).cause;
+            assert_eq!(cause(socket.as_raw_fd()), Cause::Network);
+            assert_eq!(cause(file.as_raw_fd()), Cause::File);
         }
     }
 }
