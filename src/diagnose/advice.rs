@@ -73,6 +73,9 @@ static COPY_RULE: AdviceRule = AdviceRule {
     advice: "use `tokio::io::copy` with the asynchronous types of `tokio::net`, `tokio::fs` or `tokio::process`",
 };
 
+/// The advice for a pipe.
+const PIPE_ADVICE: &str = "for a pipe use `tokio::process` or `tokio::net::unix::pipe`";
+
 /// The first rule that matches decides.
 static ADVICE_RULES: &[AdviceRule] = &[
     AdviceRule {
@@ -152,18 +155,18 @@ static ADVICE_RULES: &[AdviceRule] = &[
         advice: "use `tokio::time::sleep(..).await`",
     },
     AdviceRule {
-        path_prefixes: &[
-            "std::fs::",
-            "<std::fs::",
-            "<&std::fs::",
-            "std::io::copy",
-            "std::io::stdin",
-            "std::io::Stdin",
-            "<std::io::Stdin",
-            "<std::io::PipeReader as ",
-            "<std::io::PipeWriter as ",
-            "<&std::io::Pipe",
-        ],
+        path_prefixes: &["std::io::stdin", "std::io::Stdin", "<std::io::Stdin", "<&std::io::Stdin"],
+        cause: Some(Cause::File),
+        advice: "stdin blocks until there is input: read it in a thread of its own, which sends the input through a \
+            `tokio::sync::mpsc` channel, or use `tokio::io::stdin`",
+    },
+    AdviceRule {
+        path_prefixes: &["std::io::Pipe", "<std::io::Pipe", "<&std::io::Pipe"],
+        cause: Some(Cause::File),
+        advice: PIPE_ADVICE,
+    },
+    AdviceRule {
+        path_prefixes: &["std::fs::", "<std::fs::", "<&std::fs::"],
         cause: Some(Cause::File),
         advice: "use `tokio::fs`, or put the whole sequence of file operations into one \
             `tokio::task::spawn_blocking(move || ..).await`",
@@ -203,7 +206,7 @@ static ADVICE_RULES: &[AdviceRule] = &[
         advice: "use `tokio::sync::mpsc` or `tokio::sync::oneshot` and await the message",
     },
     AdviceRule {
-        path_prefixes: &["std::process::"],
+        path_prefixes: &["std::process::", "<std::process::Child", "<&std::process::Child"],
         cause: Some(Cause::Child),
         advice: "use `tokio::process::Command` and await the child",
     },
@@ -360,6 +363,15 @@ pub(super) fn for_cause(cause: Cause, callee: Option<(&str, FrameKind)>) -> Stri
         }
         _ => MOVE_WORK_ADVICE,
     };
+    for_callee(instead, callee)
+}
+
+/// Returns the advice for a pipe, where no rule matches the call itself.
+pub(super) fn for_pipe(callee: Option<(&str, FrameKind)>) -> String {
+    for_callee(PIPE_ADVICE, callee)
+}
+
+fn for_callee(instead: &str, callee: Option<(&str, FrameKind)>) -> String {
     match callee {
         Some((function, FrameKind::Dependency)) => format!("`{function}` is synchronous: {instead}"),
         _ => instead.to_owned(),
@@ -377,6 +389,8 @@ mod tests {
         assert_eq!(cause("std::sync::mpsc::Receiver<T>::recv"), Some(Cause::Channel));
         assert_eq!(cause("std::sync::Mutex<T>::lock"), Some(Cause::Lock));
         assert_eq!(cause("std::fs::File::sync_all"), Some(Cause::File));
+        assert_eq!(cause("<std::process::ChildStdout as std::io::Read>::read_to_end"), Some(Cause::Child));
+        assert_eq!(cause("<std::io::PipeReader as std::io::Read>::read"), Some(Cause::File));
         assert_eq!(cause("std::io::copy"), None);
         assert!(find("serde_json::de::from_str").is_none());
         assert!(find("std::thread::local::LocalKey::with").is_none());
@@ -412,6 +426,10 @@ mod tests {
             ("<std::net::TcpStream as std::io::Read>::read", "`tokio::net::TcpStream`"),
             ("std::os::unix::net::UnixListener::accept", "`tokio::net::UnixListener`"),
             ("std::io::copy", "`tokio::io::copy`"),
+            ("<std::process::ChildStdout as std::io::Read>::read", "`tokio::process::Command`"),
+            ("<std::io::PipeReader as std::io::Read>::read", "`tokio::net::unix::pipe`"),
+            ("<&std::io::PipeWriter as std::io::Write>::write", "`tokio::net::unix::pipe`"),
+            ("std::io::Stdin::read_line", "`tokio::io::stdin`"),
             ("std::sys::net::connection::socket::Socket::recv", "the type of the same name in `tokio::net`"),
         ] {
             let advice = find(function).unwrap().advice_for(function);

@@ -108,7 +108,11 @@ fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> D
             advice::for_dependency(&public_path::public_path(&frame.function), &call.function)
         }
         (Some(call), _) => call.rule.advice_for(&call.function),
-        (None, _) => advice::for_cause(cause, primitive.as_deref().zip(callee.map(|frame| frame.kind))),
+        (None, _) => {
+            let callee = primitive.as_deref().zip(callee.map(|frame| frame.kind));
+            let is_pipe = cause == Cause::File && is_on_pipe(capture.capture.call.as_ref());
+            if is_pipe { advice::for_pipe(callee) } else { advice::for_cause(cause, callee) }
+        }
     };
     if advice::needs_await(&advice) && call_site::is_in_drop(&capture.stack) {
         advice = advice::DROP_ADVICE.to_owned();
@@ -130,6 +134,10 @@ fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> D
         detail: syscall.map(detail_of).unwrap_or_default(),
         lock_holder: None,
     }
+}
+
+fn is_on_pipe(call: Option<&CallInfo>) -> bool {
+    call.and_then(|call| call.fd.as_deref()) == Some("a pipe")
 }
 
 fn detail_of(call: &CallInfo) -> Detail {

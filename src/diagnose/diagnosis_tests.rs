@@ -99,3 +99,18 @@ fn the_system_call_decides_what_a_copy_waits_for() {
     assert_eq!(diagnosis.cause, Cause::Cpu);
     assert!(diagnosis.advice.starts_with("move the work off"), "{}", diagnosis.advice);
 }
+
+#[test]
+fn a_pipe_of_an_unknown_type_has_advice_of_its_own() {
+    let mut read = capture(false, Some(("read", Cause::File)));
+    let stack = [
+        ("read", FrameKind::Native),
+        ("std::sys::fd::unix::FileDesc::read_to_end", FrameKind::Std),
+        ("app::output", FrameKind::Application),
+    ];
+    assert!(diagnosed(&read, &stack).advice.contains("`tokio::fs`"));
+    read.call.as_mut().unwrap().fd = Some("a pipe".to_owned());
+    let diagnosis = diagnosed(&read, &stack);
+    assert_eq!(diagnosis.primitive.as_deref(), Some("std::io::Read::read_to_end"));
+    assert!(diagnosis.advice.starts_with("for a pipe use `tokio::process`"), "{}", diagnosis.advice);
+}

@@ -10,7 +10,7 @@ use crate::diagnose::names;
 /// contains a single type, the type is inserted:
 /// `std::sync::poison::mutex::lock` becomes `std::sync::Mutex::lock`.
 pub(super) fn public_path(name: &str) -> String {
-    const PUBLIC_PATH_OF_PRIVATE: [(&str, &str); 43] = [
+    const PUBLIC_PATH_OF_PRIVATE: [(&str, &str); 45] = [
         ("std::thread::functions::", "std::thread::"),
         ("std::thread::scoped::", "std::thread::"),
         ("std::thread::join_handle::", "std::thread::"),
@@ -45,6 +45,10 @@ pub(super) fn public_path(name: &str) -> String {
         ("std::io::stdio::", "std::io::"),
         ("std::io::read_", "std::io::Read::read_"),
         ("std::io::write_", "std::io::Write::write_"),
+        // Reads and writes of all types with a descriptor end here. The frame
+        // of the type may be missing.
+        ("std::sys::fd::unix::FileDesc::read", "std::io::Read::read"),
+        ("std::sys::fd::unix::FileDesc::write", "std::io::Write::write"),
         ("std::fs::open", "std::fs::File::open"),
         ("lock_api::mutex::Mutex", "lock_api::Mutex"),
         ("lock_api::mutex::", "lock_api::Mutex::"),
@@ -119,6 +123,7 @@ mod tests {
             "<std::io::Stdout as std::io::Write>::write"
         );
         assert_eq!(public_path("std::io::copy::copy"), "std::io::copy");
+        assert_eq!(public_path("std::sys::fd::unix::FileDesc::read_to_end"), "std::io::Read::read_to_end");
         assert_eq!(public_path("dashmap::insert"), "dashmap::DashMap::insert");
         assert_eq!(public_path("dashmap::DashMap<K,V,S>::insert"), "dashmap::DashMap::insert");
         assert_eq!(public_path("tokio::sync::watch::send"), "tokio::sync::watch::Sender::send");
