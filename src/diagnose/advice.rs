@@ -211,6 +211,11 @@ static ADVICE_RULES: &[AdviceRule] = &[
         advice: "use `tokio::process::Command` and await the child",
     },
     AdviceRule {
+        path_prefixes: &["parking_lot::Condvar", "parking_lot::Once"],
+        cause: Some(Cause::Lock),
+        advice: "use `tokio::sync::Notify` or `tokio::sync::watch` and await it",
+    },
+    AdviceRule {
         path_prefixes: &[
             "std::sync::Mutex",
             "std::sync::RwLock",
@@ -430,6 +435,8 @@ mod tests {
             ("<std::io::PipeReader as std::io::Read>::read", "`tokio::net::unix::pipe`"),
             ("<&std::io::PipeWriter as std::io::Write>::write", "`tokio::net::unix::pipe`"),
             ("std::io::Stdin::read_line", "`tokio::io::stdin`"),
+            ("parking_lot::Condvar::wait_for", "`tokio::sync::Notify`"),
+            ("parking_lot::Once::call_once_slow", "`tokio::sync::Notify`"),
             ("std::sys::net::connection::socket::Socket::recv", "the type of the same name in `tokio::net`"),
         ] {
             let advice = find(function).unwrap().advice_for(function);
