@@ -37,3 +37,4 @@ pub(crate) mod symbols;
 #[cfg(stack_capture)]
 mod tail_calls;
 pub(crate) mod verdict;
+mod wake;

@@ -108,10 +108,10 @@ static TABLE: &[Syscall] = calls! {
         #[cfg(target_arch = "x86_64")] SYS_fadvise64
         #[cfg(target_arch = "x86_64")] SYS_getdents;
     File, Restart::Never, Argument:
-        SYS_close SYS_sendfile SYS_copy_file_range SYS_fallocate SYS_splice SYS_tee SYS_vmsplice;
+        SYS_close SYS_copy_file_range SYS_fallocate SYS_tee SYS_vmsplice;
     Other, Restart::Read, Argument: SYS_read SYS_readv;
     Other, Restart::Write, Argument: SYS_write SYS_writev;
-    Other, Restart::Never, Argument: SYS_ioctl;
+    Other, Restart::Never, Argument: SYS_ioctl SYS_sendfile SYS_splice;
 
     // Calls on a path, and on all files.
     File, Restart::IfUninterruptible, None:
