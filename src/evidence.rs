@@ -93,7 +93,8 @@ pub(crate) struct LockHolders {
     /// The numbers of workers that are in a poll.
     pub(crate) workers: Vec<usize>,
     pub(crate) threads: Vec<HolderThread>,
-    /// Whether the stacks of all threads were read: none of them was running.
+    /// Whether the stacks of all threads were read, none of which was running,
+    /// and a holder has the lock's address on its stack.
     pub(crate) has_read_all: bool,
 }
 
@@ -200,6 +201,13 @@ pub(crate) type StallKey = (usize, u64);
 /// ended: the first of the times at which the watchdog reports a stall again.
 pub(crate) const LONG_STALL_NANOS: u64 = 1_000_000_000;
 
+/// The driver of a runtime, held by a stalled worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeldDriver {
+    /// Whether the runtime has other workers, which could have run it.
+    pub(crate) has_other_workers: bool,
+}
+
 /// What is known of a stall.
 #[derive(Debug, Clone)]
 pub(crate) struct StallEvidence {
@@ -213,9 +221,9 @@ pub(crate) struct StallEvidence {
     pub(crate) worker: String,
     /// The label of the worker's runtime.
     pub(crate) runtime: Arc<str>,
-    /// Whether the worker drove the I/O and the timers of its runtime, so that
-    /// nothing served them during the stall.
-    pub(crate) held_driver: bool,
+    /// Is set if the worker drove the I/O and the timers of its runtime, so
+    /// that nothing served them during the stall.
+    pub(crate) held_driver: Option<HeldDriver>,
     pub(crate) kind: KindId,
     /// The start by the recorder's clock.
     pub(crate) start_nanos: u64,

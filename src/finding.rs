@@ -387,6 +387,12 @@ pub struct Victims {
     /// on Linux, and only after one worker was observed in the driver.
     #[cfg_attr(feature = "serde", serde(default))]
     pub driver_held: bool,
+    /// Whether a runtime whose driver was held has other workers. Only then the
+    /// driver can be handed over: `enable_eager_driver_handoff` of Tokio's
+    /// runtime builder. `false` in documents of versions that did not record
+    /// it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub has_other_workers: bool,
     /// The number of tasks that were woken right after stalls that held the
     /// driver. A task that is released several times counts each time.
     #[cfg_attr(feature = "serde", serde(default))]

@@ -7,7 +7,11 @@
 //! system call.
 #![allow(unsafe_code)]
 
+#[cfg(all(unix, feature = "telemetry"))]
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::process;
+#[cfg(all(unix, feature = "telemetry"))]
+use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
@@ -17,8 +21,8 @@ static GENERATION: AtomicU32 = AtomicU32::new(1);
 /// zero before the first.
 static LAST_START: AtomicU64 = AtomicU64::new(0);
 
-/// How many threads write a report now, and so may hold locks of a subscriber
-/// or of stderr. In a child, the number from the moment of the `fork` remains.
+/// How many threads write a report now, and so may hold locks of a subscriber.
+/// In a child, the number from the moment of the `fork` remains.
 static WRITERS: AtomicU32 = AtomicU32::new(0);
 
 /// Returns a number that differs between a process and its forked children. It
@@ -45,6 +49,55 @@ pub(crate) fn count_forks() {
 #[cfg(unix)]
 extern "C" fn begin_generation() {
     GENERATION.fetch_add(1, Relaxed);
+    #[cfg(feature = "telemetry")]
+    for descriptor in &NOT_FOR_CHILDREN {
+        let descriptor = descriptor.swap(NO_DESCRIPTOR, Relaxed);
+        if descriptor != NO_DESCRIPTOR {
+            // SAFETY: the call is async-signal-safe and has no pointers. The
+            // descriptor is the copy of one that was open at the `fork` and
+            // belongs to loopscope: see `NotForChildren`. Nothing in the child
+            // uses it, because its thread does not exist there.
+            unsafe { libc::close(descriptor) };
+        }
+    }
+}
+
+#[cfg(all(unix, feature = "telemetry"))]
+const NO_DESCRIPTOR: i32 = -1;
+
+/// The descriptors that a forked child closes. A descriptor for which there is
+/// no free entry stays open there.
+#[cfg(all(unix, feature = "telemetry"))]
+static NOT_FOR_CHILDREN: [AtomicI32; 16] = [const { AtomicI32::new(NO_DESCRIPTOR) }; 16];
+
+/// Makes forked children close a descriptor at the `fork`: later, the number
+/// may be that of another file. It must be dropped before the descriptor is
+/// closed.
+#[cfg(all(unix, feature = "telemetry"))]
+#[derive(Debug)]
+pub(crate) struct NotForChildren {
+    entry: Option<&'static AtomicI32>,
+    generation: u32,
+}
+
+#[cfg(all(unix, feature = "telemetry"))]
+impl NotForChildren {
+    pub(crate) fn new(descriptor: BorrowedFd<'_>) -> Self {
+        let descriptor = descriptor.as_raw_fd();
+        let take =
+            |entry: &&AtomicI32| entry.compare_exchange(NO_DESCRIPTOR, descriptor, Relaxed, Relaxed).is_ok();
+        Self { entry: NOT_FOR_CHILDREN.iter().find(take), generation: generation() }
+    }
+}
+
+#[cfg(all(unix, feature = "telemetry"))]
+impl Drop for NotForChildren {
+    fn drop(&mut self) {
+        // In a child, the entry may already belong to another descriptor.
+        if let Some(entry) = self.entry.filter(|_| self.generation == generation()) {
+            entry.store(NO_DESCRIPTOR, Relaxed);
+        }
+    }
 }
 
 /// Identifies a process.
@@ -106,18 +159,4 @@ pub(crate) fn warn_in_child(text: &str) {
     if WRITERS.load(Relaxed) == 0 {
         tracing::warn!(target: "loopscope", "{text}");
     }
-}
-
-/// Prints a line in a forked child. It takes no lock, because a thread that
-/// does not exist in the child may hold it.
-#[cfg(unix)]
-pub(crate) fn print_in_child(text: &str) {
-    // SAFETY: the call reads `text` and no more. An error of stderr cannot be
-    // reported anywhere.
-    unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
-}
-
-#[cfg(not(unix))]
-pub(crate) fn print_in_child(text: &str) {
-    eprint!("{text}");
 }

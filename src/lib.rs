@@ -107,8 +107,10 @@ mod self_metrics;
 #[cfg(feature = "serde")]
 mod serde_time;
 mod settings;
+mod signal_mask;
 mod snapshot;
 mod source_path;
+mod stderr;
 mod token_bucket;
 mod unix_time;
 mod watchdog;

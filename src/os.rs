@@ -26,6 +26,7 @@ pub(crate) use linux::{current_thread_id, thread_area};
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 mod linux {
+    use std::cell::Cell;
     use std::fs::File;
     use std::mem::MaybeUninit;
     use std::os::unix::fs::FileExt;
@@ -36,7 +37,7 @@ mod linux {
     pub(crate) fn current_thread() -> Option<ThreadInfo> {
         // SAFETY: the call has no arguments and accesses no memory.
         let tid = unsafe { libc::gettid() };
-        let (stack_bottom, stack_top) = stack_bounds().unwrap_or_default();
+        let (stack_bottom, stack_top) = known_stack_bounds().unwrap_or_default();
         Some(ThreadInfo { tid, stack_top, stack_bottom })
     }
 
@@ -58,6 +59,20 @@ mod linux {
             libc::syscall(libc::SYS_get_robust_list, tid, &raw mut robust_list, &raw mut length) != 0
         };
         (!failed && robust_list != 0).then_some(robust_list)
+    }
+
+    /// Returns the lowest address of the calling thread's stack and its end.
+    /// They are found once: on the first thread of the process, the C library
+    /// reads `/proc/self/maps` for them. The thread of a forked child keeps its
+    /// stack.
+    fn known_stack_bounds() -> Option<(usize, usize)> {
+        thread_local! {
+            static KNOWN: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
+        }
+        if KNOWN.get().is_none() {
+            KNOWN.set(stack_bounds());
+        }
+        KNOWN.get()
     }
 
     fn stack_bounds() -> Option<(usize, usize)> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use crate::fork::ProcessIdentity;
+use crate::signal_mask::BlockedSignals;
 
 /// How long a drop waits for the thread's end. The thread needs that long only
 /// if the application's code, which it calls, does not return.
@@ -31,7 +32,9 @@ pub(crate) struct OwnedThread {
 }
 
 impl OwnedThread {
+    /// Starts a thread that blocks signals from its first instruction on.
     pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let _inherited = BlockedSignals::new();
         let handle = thread::Builder::new().name(name.to_owned()).spawn(move || {
             IS_OWNED.set(true);
             body();

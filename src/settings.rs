@@ -55,6 +55,11 @@ pub enum Signals {
     /// One risk remains. The signal arrives some microseconds after the last
     /// check. A thread that was computing may by then have entered a call that
     /// the kernel does not restart. That call returns `EINTR`.
+    ///
+    /// A call that works in the kernel without a wait may return fewer bytes
+    /// than requested when its thread gets a signal: `getrandom` of more than
+    /// 256 bytes, `sendfile`, a read of `/dev/zero`. `Signals::Never` prevents
+    /// it.
     #[default]
     Safe,
     /// Also in system calls that then return `EINTR`, such as `poll`. More

@@ -233,7 +233,7 @@ fn short_polls_cause_no_findings() {
     for task in tasks {
         runtime.block_on(task).unwrap();
     }
-    assert_eq!(scope.findings().findings, []);
+    common::assert_no_finding(&scope);
 }
 
 #[test]

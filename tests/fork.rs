@@ -9,16 +9,23 @@
 #[macro_use]
 mod common;
 
+use std::fs;
+#[cfg(feature = "telemetry")]
+use std::io::{Read as _, Write as _};
+#[cfg(feature = "telemetry")]
+use std::net::SocketAddr;
+#[cfg(feature = "telemetry")]
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
 use std::process::{self, Command};
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{compute, eventually, runtime, scope};
+use common::{compute, eventually, in_child, runtime, scope};
 use loopscope::{Evidence, Named, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -32,6 +39,7 @@ scenarios! {
     a_child_executes_a_program runs exec_in_child;
     a_callback_can_fork_and_return runs fork_in_callback;
     a_hook_in_a_child_calls_no_subscriber runs subscriber_locked_at_the_fork;
+    a_child_prints_although_a_report_was_being_printed runs fork_during_a_report;
     locks_that_were_held_at_the_fork_do_not_stop_the_child runs many_forks_under_load;
 }
 
@@ -51,33 +59,10 @@ fn a_child_says_nothing_of_a_scope_that_has_ended_or_that_its_own_replaces() {
     }
 }
 
-/// Forks, runs `child` in the child process, and waits for its end.
-///
-/// # Panics
-///
-/// Panics if the child panics, is killed, or does not end within a minute.
-fn in_child(child: impl FnOnce()) {
-    const DONE: i32 = 7;
-    // SAFETY: the child may allocate and start threads, because the C library
-    // makes that possible after its `fork`.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        let result = panic::catch_unwind(AssertUnwindSafe(child));
-        process::exit(if result.is_ok() { DONE } else { 101 });
-    }
-    let begin = Instant::now();
-    let mut status = 0;
-    // SAFETY: the call writes only to `status`.
-    while unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == 0 {
-        if begin.elapsed() > Duration::from_secs(60) {
-            // SAFETY: the call has no pointers; `pid` is a child that has not
-            // been waited for.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
-            panic!("the child hangs");
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == DONE, "status {status:#x}");
+#[cfg(feature = "telemetry")]
+#[test]
+fn a_child_does_not_keep_the_telemetry_address() {
+    common::run_scenario("child_outlives_the_listener");
 }
 
 /// A scope that also prints what it says.
@@ -299,6 +284,31 @@ fn use_own_scope(scope: &Scope) {
     assert!(scope.snapshot().kinds.iter().any(|kind| kind.name == "main"));
 }
 
+/// The parent starts its telemetry again while the child lives, and then the
+/// child starts its own at the same address.
+#[cfg(feature = "telemetry")]
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn child_outlives_the_listener() {
+    let start = |address| Scope::builder().terminal(Terminal::Never).telemetry(address).start().unwrap();
+    let parents = start(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let address = parents.telemetry_address().unwrap();
+    let (mut of_parent, mut of_child) = UnixStream::pair().unwrap();
+    let restart = std::thread::spawn(move || {
+        of_parent.read_exact(&mut [0]).unwrap();
+        drop(parents);
+        drop(start(address));
+        of_parent.write_all(&[0]).unwrap();
+    });
+    in_child(|| {
+        of_child.write_all(&[0]).unwrap();
+        of_child.read_exact(&mut [0]).unwrap();
+        let own = start(address);
+        assert_eq!(own.telemetry_address(), Some(address));
+    });
+    restart.join().unwrap();
+}
+
 #[test]
 #[ignore = "a scenario that another test runs in a child process"]
 fn ended_before_fork() {
@@ -356,4 +366,54 @@ fn subscriber_locked_at_the_fork() {
         assert!(scope.findings().findings.is_empty());
         assert_eq!(*SUBSCRIBER_LOCK.lock().unwrap(), 1, "one event");
     });
+}
+
+/// Returns whether a thread of loopscope waits in a write to stderr.
+fn is_printing() -> bool {
+    let is_printing = |task: PathBuf| {
+        let call = fs::read_to_string(task.join("syscall")).unwrap_or_default();
+        let is_own = fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("loopscope-"));
+        is_own && call.starts_with(&format!("{} 0x2 ", libc::SYS_write))
+    };
+    fs::read_dir("/proc/self/task").unwrap().any(|task| is_printing(task.unwrap().path()))
+}
+
+/// stderr is a pipe that nothing reads, and it is full. The process forks while
+/// loopscope waits for room to print a report.
+#[test]
+#[ignore = "a scenario that another test runs in a child process"]
+fn fork_during_a_report() {
+    let mut pipe = [0; 2];
+    // SAFETY: the calls get numbers and pointers to initialised locals.
+    let stderr = unsafe {
+        assert_eq!(libc::pipe2(pipe.as_mut_ptr(), libc::O_NONBLOCK), 0);
+        let bytes = [b'x'; 4096];
+        while libc::write(pipe[1], bytes.as_ptr().cast(), bytes.len()) > 0 {}
+        libc::fcntl(pipe[1], libc::F_SETFL, 0);
+        let stderr = libc::dup(2);
+        libc::dup2(pipe[1], 2);
+        stderr
+    };
+    let scope = printing_scope();
+    let runtime = runtime(&scope, 1);
+    runtime.block_on(async { loopscope::spawn("computes", async { computes() }).await }).unwrap();
+    eventually("a report that waits for room", || is_printing().then_some(()));
+    let mut status = 0;
+    // SAFETY: see `in_child`. The parent prints nothing before the child has
+    // ended. `status` is a local.
+    unsafe {
+        libc::dup2(stderr, 2);
+        let pid = libc::fork();
+        if pid == 0 {
+            libc::alarm(5);
+            eprintln!("the child prints");
+            libc::_exit(7);
+        }
+        libc::waitpid(pid, &raw mut status, 0);
+        // Ends the write.
+        libc::close(pipe[0]);
+        libc::close(pipe[1]);
+    }
+    drop(scope);
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "status {status:#x}");
 }

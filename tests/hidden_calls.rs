@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, io, ptr};
 
 use common::{eventually, run_scenario, runtime, scope};
-use loopscope::{Cause, Evidence, Scope};
+use loopscope::{Cause, Evidence, FindingsDocument, Scope};
 
 /// How long each call waits: long enough for several samples at a threshold of
 /// 10 ms.
@@ -99,12 +99,8 @@ fn check(scope: &Scope) {
             (is_captured || (!is_proven && count - first >= UNPROVEN_CALLS)).then_some(())
         });
     }
-    eventually("findings of ended stalls", || {
-        let findings = scope.findings().findings;
-        let is_complete = !is_proven || !findings.is_empty();
-        (is_complete && findings.iter().all(|finding| finding.ongoing.is_none())).then_some(())
-    });
-    let findings = scope.findings().findings;
+    let is_complete = |document: &FindingsDocument| !is_proven || !document.findings.is_empty();
+    let findings = common::ended_findings(scope, is_complete).findings;
     for finding in &findings {
         assert_ne!(finding.cause, Cause::Cpu, "{finding:#?}");
         assert_eq!(finding.evidence, Evidence::None, "{finding:#?}");

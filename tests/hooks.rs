@@ -121,6 +121,7 @@ macro_rules! replaced {
                     // Without the hook loopscope records nothing that could be
                     // wrong, so there are no findings.
                     run_tasks(&runtime);
+                    common::flush(&scope);
                     assert_eq!(scope.findings().findings, []);
                     assert_eq!(scope.snapshot().workers_blocked(), 0);
                 }

@@ -3,13 +3,18 @@
 
 mod common;
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use common::{STALL, eventually, scope};
 use loopscope::{BlockingCallSnapshot, LoopLagSnapshot, Scope};
 use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tokio::task::LocalSet;
+
+/// A canary is late after this time.
+const LATE: Duration = Duration::from_millis(200);
 
 fn lag(scope: &Scope, name: &str) -> LoopLagSnapshot {
     scope.snapshot().loop_lag.into_iter().find(|lag| lag.name == name).unwrap_or_default()
@@ -24,24 +29,26 @@ fn call(scope: &Scope, name: &str) -> BlockingCallSnapshot {
 fn a_canary_measures_the_current_and_past_lag_of_a_local_set() {
     let scope = scope();
     let canary = scope.canary("local set");
+    let (begin, begun) = oneshot::channel::<()>();
+    let (release, wait) = mpsc::channel::<()>();
     let local = thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         let set = LocalSet::new();
-        set.spawn_local(async {
-            tokio::time::sleep(Duration::from_millis(150)).await;
-            thread::sleep(Duration::from_millis(600));
+        set.spawn_local(async move {
+            begun.await.unwrap();
+            wait.recv().unwrap();
         });
         let canary = set.spawn_local(canary);
         set.block_on(&runtime, canary).unwrap();
     });
     eventually("the first measured lag", || (lag(&scope, "local set").lag.count > 0).then_some(()));
-    eventually("an unanswered wake", || {
-        lag(&scope, "local set").unanswered.filter(|age| *age > Duration::from_millis(200))
-    });
+    begin.send(()).unwrap();
+    eventually("an unanswered wake", || lag(&scope, "local set").unanswered.filter(|age| *age > LATE));
+    release.send(()).unwrap();
     let measured = eventually("the measured lag of the late poll", || {
-        Some(lag(&scope, "local set").lag).filter(|lag| lag.max > Duration::from_millis(200))
+        Some(lag(&scope, "local set").lag).filter(|lag| lag.max > LATE)
     });
-    assert!(measured.quantile(0.0) < Duration::from_millis(200), "earlier polls were on time: {measured:?}");
+    assert!(measured.quantile(0.0) < LATE, "earlier polls were on time: {measured:?}");
     drop(scope);
     local.join().expect("the canary ends with the scope");
 }
@@ -87,7 +94,7 @@ fn calls_on_the_blocking_pool_are_timed_by_name() {
     assert!(hash.queue_wait.max >= STALL, "the second call waited for the first: {:?}", hash.queue_wait.max);
     assert!(hash.run_time.quantile(0.0) >= STALL);
     assert_eq!(call(&scope, "panics").run_time.count, 1);
-    assert_eq!(scope.findings().findings, []);
+    common::assert_no_finding(&scope);
     let runtimes = scope.snapshot().runtimes;
     if cfg!(tokio_unstable) {
         assert_eq!((runtimes[0].blocking_threads, runtimes[0].blocking_queue_depth), (Some(1), Some(0)));

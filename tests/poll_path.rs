@@ -5,6 +5,7 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -136,15 +137,42 @@ fn polls_of_two_scopes_on_one_thread_allocate_and_read_nothing() {
 #[test]
 fn polls_of_runtimes_in_turn_allocate_and_read_nothing() {
     let scope = scope();
-    let runtimes =
-        ["a", "b", "c"].map(|name| scope.watch(Builder::new_current_thread().name(name)).build().unwrap());
+    let runtimes = ["a", "b", "c", "d", "e", "f"]
+        .map(|name| scope.watch(Builder::new_current_thread().name(name)).build().unwrap());
     let run = |rounds| {
         for runtime in (0..rounds).flat_map(|_| &runtimes) {
             scope.block_on(runtime, yields(3));
         }
     };
     run(10);
+    without_side_effects(6 * 500 * allocations_of_block_on(), || run(500));
+}
+
+/// The root futures belong to the scope that was started last, and the tasks to
+/// the other one.
+#[test]
+fn polls_of_two_scopes_in_runtimes_in_turn_allocate_and_read_nothing() {
+    let scopes = [scope(), scope()];
+    let runtimes = ["a", "b", "c"]
+        .map(|name| scopes[0].watch(Builder::new_current_thread().name(name)).build().unwrap());
+    for runtime in &runtimes {
+        runtime.spawn(yields(u32::MAX).named("task"));
+    }
+    let run = |rounds| {
+        for runtime in (0..rounds).flat_map(|_| &runtimes) {
+            runtime.block_on(yields(3).named("root"));
+        }
+    };
+    run(10);
     without_side_effects(3 * 500 * allocations_of_block_on(), || run(500));
+    for (scope, kind) in scopes.iter().zip(["task", "root"]) {
+        let workers = scope.snapshot().workers;
+        let runtimes: HashSet<_> = workers.iter().map(|worker| &worker.runtime).collect();
+        assert_eq!((runtimes.len(), workers.len()), (3, 3), "{kind}: {workers:#?}");
+        assert!(
+            scope.snapshot().kinds.iter().any(|known| known.name == kind && known.poll_time.count > 1_500)
+        );
+    }
 }
 
 /// A future that is polled with a waker of its own counts as a separate task.

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use std::{env, fs, ptr, thread};
 
 use cgroup::{CpuQuota, Version};
-use common::{cpu_time, eventually, runtime, scope, spin};
-use loopscope::{Cause, Finding, Scope};
+use common::{cpu_time, eventually, flush, runtime, scope, spin};
+use loopscope::{Cause, Finding, FindingsDocument, Scope};
 use tokio::runtime::Runtime;
 
 /// The file to which a scenario writes its process id.
@@ -156,16 +156,10 @@ fn lock_shortly(runtime: &Runtime, seconds: f64) {
     });
 }
 
-/// Waits until all that was recorded is part of the findings.
-fn flush(scope: &Scope) {
-    assert!(scope.flush(Duration::from_secs(60)), "{:#?}", scope.findings());
-}
-
 /// Asserts that polls were starved and nothing is blamed.
 fn assert_nothing_is_blamed(scope: &Scope) {
     eventually("a starved poll", || (scope.findings().starved.count > 0).then_some(()));
-    flush(scope);
-    assert_eq!(scope.findings().findings, [], "code is blamed for a lack of CPU");
+    common::assert_no_finding(scope);
 }
 
 /// Asserts in addition that each poll which is not blamed counts as starved.
@@ -268,11 +262,10 @@ fn mistakes() {
     for (kind, cause) in [("sleeper", Cause::Sleep), ("computer", Cause::Cpu)] {
         // In a quota, reading the debug information takes seconds. A
         // computation may be found in several functions.
-        let found = eventually(kind, || {
-            let mut found = scope.findings().findings;
-            found.retain(|finding| finding.task.kind == kind);
-            (!found.is_empty() && found.iter().all(|finding| finding.ongoing.is_none())).then_some(found)
-        });
+        let is_found =
+            |document: &FindingsDocument| document.findings.iter().any(|finding| finding.task.kind == kind);
+        let mut found = common::ended_findings(&scope, is_found).findings;
+        found.retain(|finding| finding.task.kind == kind);
         for finding in &found {
             let Finding { max, total, split, .. } = finding;
             assert_eq!(finding.cause, cause, "{finding:#?}");
@@ -297,8 +290,7 @@ fn a_watchdog_in_a_quota_blames_no_code() {
             let runtime = runtime(&scope, 2);
             group.add_thread(thread_named("loopscope-watch")).unwrap();
             poll_shortly(&runtime, seconds());
-            flush(&scope);
-            assert_eq!(scope.findings().findings, []);
+            common::assert_no_finding(&scope);
             runtime.block_on(async { loopscope::spawn("sleeper", async { sleeps_long() }).await }).unwrap();
             let found = common::finding(&scope, "sleeper");
             assert!(found.max >= common::STALL / 2, "{found:#?}");

@@ -6,12 +6,12 @@ mod common;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use common::{STALL, eventually, finding, run_scenario, runtime, scope, spin};
-use loopscope::{Named, Scope};
+use common::{STALL, compute, eventually, finding, run_scenario, runtime, scope, spin};
+use loopscope::{Evidence, Finding, Named, Scope, Terminal};
 
 /// How many descriptors loopscope keeps at most, however many threads stall.
 const MAX_DESCRIPTORS: usize = 32;
@@ -67,6 +67,41 @@ fn blocked_workers_with_64_descriptors() {
         let found = scope.findings().findings.iter().map(|finding| finding.count).sum::<u64>();
         (found >= WORKERS as u64 / 2).then_some(())
     });
+}
+
+#[test]
+fn more_live_threads_than_targets_of_signals_have_stacks() {
+    run_scenario("many_live_threads_that_compute");
+}
+
+/// The threads compute one after the other, and live on.
+#[test]
+#[ignore = "needs all targets of signals: runs as a child process"]
+fn many_live_threads_that_compute() {
+    const THREADS: usize = 600;
+    let builder = Scope::builder().terminal(Terminal::Never).blocking_threshold(Duration::from_millis(1));
+    let scope = builder.captures_per_second(100_000).start().unwrap();
+    let computes =
+        |name| futures::executor::block_on(async { compute(Duration::from_millis(3)) }.named(name));
+    let is_over = Arc::new(Barrier::new(THREADS + 1));
+    for _ in 0..THREADS {
+        let is_over = Arc::clone(&is_over);
+        let (done, is_done) = mpsc::channel();
+        let thread = move || {
+            computes("computes");
+            done.send(()).unwrap();
+            is_over.wait();
+        };
+        thread::Builder::new().stack_size(256 << 10).spawn(thread).unwrap();
+        is_done.recv().unwrap();
+    }
+    eventually("a stack of one more thread", || {
+        computes("one more");
+        let findings = scope.findings().findings;
+        let has_stack = |found: &Finding| found.task.kind == "one more" && found.evidence == Evidence::Stack;
+        findings.iter().any(has_stack).then_some(())
+    });
+    is_over.wait();
 }
 
 /// Polls a named future that stalls, on a thread with this name.

@@ -362,7 +362,7 @@ fn block_in_place_moves_the_worker_to_another_thread_and_is_not_a_stall() {
         assert_eq!(workers.iter().map(|worker| worker.label.as_str()).collect::<Vec<_>>(), ["0"]);
         assert_eq!(workers[0].polls, 151, "the polls on both threads count for one worker");
     }
-    assert_eq!(scope.findings().findings, []);
+    common::assert_no_finding(&scope);
     // Threads stop being workers, and become workers again.
     for _ in 0..20 {
         let task =

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{STALL, compute, eventually, scope, spin};
-use loopscope::{Cause, Finding, Named, Scope};
+use loopscope::{Cause, Named, Scope};
 use tokio::runtime::Runtime;
 
 /// Builds a runtime and waits until all its workers have parked once: a worker
@@ -21,10 +21,7 @@ fn runtime(scope: &Scope, workers: usize) -> Runtime {
     runtime
 }
 
-fn unnamed_finding(scope: &Scope) -> Option<Finding> {
-    let findings = scope.findings().findings;
-    findings.into_iter().find(|f| f.task.kind == "unnamed tasks" && f.ongoing.is_none())
-}
+const UNNAMED: &str = "unnamed tasks";
 
 #[test]
 fn a_blocked_worker_is_found_with_its_line() {
@@ -33,7 +30,7 @@ fn a_blocked_worker_is_found_with_its_line() {
     let line = line!() + 1;
     let task = runtime.spawn(async { thread::sleep(STALL) });
     runtime.block_on(task).unwrap();
-    let finding = eventually("the finding", || unnamed_finding(&scope));
+    let finding = common::finding(&scope, UNNAMED);
     let site = finding.site.unwrap();
     assert_eq!((finding.cause, site.line), (Cause::Sleep, Some(line)), "{}", site.function);
     assert_eq!(finding.primitive.as_deref(), Some("std::thread::sleep"));
@@ -63,12 +60,8 @@ fn named_and_unnamed_tasks_on_one_worker_have_separate_findings() {
     let unnamed_task = runtime.spawn(async { compute(STALL) });
     runtime.block_on(named).unwrap();
     runtime.block_on(unnamed_task).unwrap();
-    let ended_finding = |kind: &str| {
-        let findings = scope.findings().findings;
-        findings.into_iter().find(|f| f.task.kind == kind && f.ongoing.is_none())
-    };
-    let found = eventually("both findings", || Some((ended_finding("named")?, unnamed_finding(&scope)?)));
-    assert_eq!((found.0.cause, found.1.cause), (Cause::Sleep, Cause::Cpu));
+    let causes = ["named", UNNAMED].map(|kind| common::finding(&scope, kind).cause);
+    assert_eq!(causes, [Cause::Sleep, Cause::Cpu]);
     let named = scope.snapshot().kinds.into_iter().find(|kind| kind.name == "named").unwrap();
     assert_eq!((named.poll_time.count, named.completed), (1, 1));
 }
@@ -91,5 +84,5 @@ fn a_worker_busy_with_short_polls_causes_no_finding() {
     for task in tasks {
         runtime.block_on(task).unwrap();
     }
-    assert_eq!(scope.findings().findings, []);
+    common::assert_no_finding(&scope);
 }

@@ -62,13 +62,12 @@ fn the_telemetry_thread_responds_while_all_workers_are_blocked() {
         runtime.block_on(task).unwrap();
     }
     assert_eq!(get(address, "/healthz").0, 200);
-    let findings = eventually("the finding", || {
-        let (_, text) = get(address, "/findings");
-        let document: FindingsDocument = serde_json::from_str(&text).unwrap();
-        (document.findings.iter().map(|finding| finding.count).sum::<u64>() == 2
-            && document.findings[0].ongoing.is_none())
-        .then_some(document)
-    });
+    let count =
+        |document: &FindingsDocument| document.findings.iter().map(|finding| finding.count).sum::<u64>();
+    common::ended_findings(&scope, |document| count(document) == 2);
+    let (_, text) = get(address, "/findings");
+    let findings: FindingsDocument = serde_json::from_str(&text).unwrap();
+    assert_eq!(count(&findings), 2, "{text}");
     assert_eq!(findings.schema, loopscope::FINDINGS_SCHEMA);
     let (_, text) = get(address, "/stalls");
     let stalls: StallsDocument = serde_json::from_str(&text).unwrap();

@@ -6,7 +6,7 @@ mod common;
 use std::thread;
 use std::time::Duration;
 
-use common::{STALL, compute, eventually, runtime, scope};
+use common::{STALL, compute, ended_findings, runtime, scope};
 use loopscope::{Cause, Finding, Stall};
 
 #[inline(never)]
@@ -28,11 +28,7 @@ fn findings(count: usize, poll: impl FnOnce() + Send + 'static) -> Vec<Finding> 
     let runtime = runtime(&scope, 1);
     let task = async move { loopscope::spawn("twice", async move { poll() }).await };
     runtime.block_on(task).unwrap();
-    let found = eventually("the findings of an ended stall", || {
-        let found = scope.findings().findings;
-        let has_ended = found.iter().all(|finding| finding.ongoing.is_none());
-        (has_ended && found.len() >= count).then_some(found)
-    });
+    let found = ended_findings(&scope, |document| document.findings.len() >= count).findings;
     assert_stalls(&scope.stalls(None).stalls, &found);
     found
 }

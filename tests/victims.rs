@@ -8,9 +8,11 @@ use std::thread;
 use std::time::Duration;
 
 use common::{STALL, eventually, finding, scope};
-use loopscope::{Finding, Named, Scope};
+use loopscope::{Finding, Named, Scope, report};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time;
+
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn runtime(scope: &Scope, name: &str, workers: usize) -> Runtime {
     let mut builder = Builder::new_multi_thread();
@@ -116,10 +118,53 @@ fn a_worker_that_holds_the_driver_delays_all_tasks() {
                 other.await.unwrap();
             }
         });
-        named(&scope, "holds the driver")
-            .filter(|finding| finding.victims.driver_held && finding.victims.released > 0)
+        named(&scope, "holds the driver").filter(|Finding { victims, .. }| {
+            victims.driver_held && victims.has_other_workers && victims.released > 0
+        })
     });
+    assert!(report::diagnostic(&found, false).contains("enable_eager_driver_handoff"));
     assert!(found.victims.tasks >= found.victims.released.min(20), "{:?}", found.victims);
+}
+
+/// The scope and the runtime are a few milliseconds old when the stall begins.
+/// No later pass sees a worker in the driver.
+#[test]
+fn a_driver_that_is_held_early_in_the_life_of_its_runtime_is_seen() {
+    eventually("an early stall that held the driver", || {
+        let scope = scope();
+        let runtime = runtime(&scope, "main", 4);
+        let stall = async {
+            time::sleep(Duration::from_millis(30)).await;
+            thread::sleep(STALL);
+        };
+        runtime.block_on(async { tokio::spawn(stall.named("holds the driver")).await.unwrap() });
+        assert!(scope.flush(FLUSH_TIMEOUT));
+        named(&scope, "holds the driver").filter(|finding| finding.victims.driver_held)
+    });
+}
+
+/// In a runtime with one worker, no other worker can run the driver.
+#[test]
+fn a_single_worker_is_not_advised_to_hand_over_its_driver() {
+    let scope = scope();
+    let mut current_thread = Builder::new_current_thread();
+    let current_thread = scope.watch(current_thread.enable_all()).build().unwrap();
+    let single_worker = runtime(&scope, "main", 1);
+    for (kind, runtime) in [("current thread", current_thread), ("single worker", single_worker)] {
+        let found = eventually("a stall that held the driver", || {
+            let stall = async {
+                time::sleep(Duration::from_millis(50)).await;
+                thread::sleep(STALL);
+            };
+            runtime.block_on(async { tokio::spawn(stall.named(kind)).await.unwrap() });
+            assert!(scope.flush(FLUSH_TIMEOUT));
+            named(&scope, kind).filter(|finding| finding.victims.driver_held)
+        });
+        assert!(!found.victims.has_other_workers, "{:?}", found.victims);
+        let text = report::diagnostic(&found, false);
+        assert!(text.contains("nothing served the sockets and timers"), "{text}");
+        assert!(!text.contains("handoff"), "{text}");
+    }
 }
 
 /// Another worker takes over the driver before each poll.

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek};
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
@@ -25,6 +25,9 @@ pub(crate) struct Module {
     pub(crate) range: Range<u64>,
     /// The executable mappings.
     pub(crate) code: Vec<Range<u64>>,
+    /// The addresses of its code and its data, with data that is not in the
+    /// file because it is zero at first.
+    pub(crate) loaded: Vec<Range<u64>>,
     /// The section `.eh_frame_hdr`.
     pub(crate) eh_frame_hdr: Option<Section>,
     /// The section `.eh_frame`.
@@ -35,12 +38,41 @@ pub(crate) struct Module {
 #[derive(Debug, Clone)]
 pub(crate) struct Section {
     pub(crate) range: Range<u64>,
-    pub(crate) bytes: Arc<[u8]>,
+    pub(crate) bytes: SectionBytes,
+}
+
+/// The shared contents of a section. Not an `Arc<[u8]>`, because that would be
+/// a second copy of what was read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SectionBytes(Arc<Vec<u8>>);
+
+impl SectionBytes {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(bytes))
+    }
+}
+
+impl Deref for SectionBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl Module {
     pub(crate) fn holds_code(&self, address: u64) -> bool {
         self.code.iter().any(|range| range.contains(&address))
+    }
+
+    /// Returns whether code or a `static` of the image is at the address.
+    pub(crate) fn holds(&self, address: u64) -> bool {
+        self.loaded.iter().any(|range| range.contains(&address))
+    }
+
+    fn table_bytes(&self) -> u64 {
+        let tables = [&self.eh_frame_hdr, &self.eh_frame];
+        tables.into_iter().flatten().map(|section| section.bytes.len() as u64).sum()
     }
 }
 
@@ -68,6 +100,12 @@ pub(crate) struct MappedImage {
 }
 
 const MAPS_PATH: &str = "/proc/self/maps";
+
+/// A section is copied up to this length. What lies beyond it has no tables.
+const MAX_SECTION_BYTES: u64 = 32 << 20;
+/// The maximum size of the tables of all modules. A module whose tables do not
+/// fit has none: its frames end the walks.
+const MAX_TABLE_BYTES: u64 = 64 << 20;
 
 /// The open file `/proc/self/maps`. It stays open, because there may be no free
 /// descriptor when it is needed.
@@ -106,16 +144,37 @@ impl MapsList {
     /// Returns every image that is mapped. What is known of an image that is
     /// still mapped is not read again.
     pub(crate) fn modules(&self, known: &[Module]) -> Vec<Module> {
-        let mappings: Vec<_> = self.0.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
-        mappings.chunk_by(is_same_image).filter_map(|mappings| module(mappings, known)).collect()
+        self.modules_within(MAX_TABLE_BYTES, known)
     }
-}
 
-impl MapsList {
+    fn modules_within(&self, max_table_bytes: u64, known: &[Module]) -> Vec<Module> {
+        let mappings = self.mappings_of_images();
+        let images = mappings.chunk_by(is_same_image).filter_map(|mappings| {
+            let image = Image::new(mappings)?;
+            let module = known.iter().find(|module| image.is_of(module)).cloned();
+            Some((image, module))
+        });
+        let images: Vec<_> = images.collect();
+        let held: u64 = images.iter().filter_map(|(_, known)| known.as_ref()).map(Module::table_bytes).sum();
+        let mut free = max_table_bytes.saturating_sub(held);
+        let read = |(image, known): (Image<'_>, Option<Module>)| {
+            known.or_else(|| {
+                let module = image.module(free)?;
+                free = free.saturating_sub(module.table_bytes());
+                Some(module)
+            })
+        };
+        images.into_iter().filter_map(read).collect()
+    }
+
     /// Returns every image that is mapped, without its unwind tables.
     pub(crate) fn images(&self) -> Vec<MappedImage> {
-        let mappings: Vec<_> = self.0.lines().filter_map(parse).filter(|m| is_image(m.path)).collect();
-        mappings.chunk_by(is_same_image).filter_map(mapped_image).collect()
+        let mappings = self.mappings_of_images();
+        mappings.chunk_by(is_same_image).filter_map(Image::new).filter_map(Image::mapped).collect()
+    }
+
+    fn mappings_of_images(&self) -> Vec<Mapping<'_>> {
+        self.0.lines().filter_map(parse).filter(|mapping| is_image(mapping.path)).collect()
     }
 }
 
@@ -152,44 +211,60 @@ fn parse(line: &str) -> Option<Mapping<'_>> {
     Some(Mapping { range: hex(start)?..hex(end)?, is_executable, offset, inode, path })
 }
 
-fn module(mappings: &[Mapping<'_>], known: &[Module]) -> Option<Module> {
-    let code: Vec<_> = mappings.iter().filter(|m| m.is_executable).map(|m| m.range.clone()).collect();
-    let first = mappings.iter().find(|m| m.offset == 0).filter(|_| !code.is_empty())?;
-    let base = first.range.start;
-    let end = mappings.iter().map(|m| m.range.end).max()?;
-    // The kernel marks the path if the file was deleted or replaced.
-    let path = first.path.trim_end_matches(" (deleted)");
-    let identity = identity(first, path)?;
-    let is_same = |module: &&Module| {
-        module.range == (base..end)
-            && module.code == code
-            && module.file.path == path
-            && module.file.identity == identity
-    };
-    if let Some(module) = known.iter().find(is_same) {
-        return Some(module.clone());
-    }
-    let segments = segments(base)?;
-    let bias = bias(base, &segments)?;
-    let (eh_frame_hdr, eh_frame) = unwind_tables(&segments, bias).unzip();
-    let file = Arc::new(CodeFile { path: path.to_owned(), identity, first_mapping: first.range.clone() });
-    Some(Module { file, bias, range: base..end, code, eh_frame_hdr, eh_frame })
+/// The mappings of one image.
+struct Image<'l> {
+    first: &'l Mapping<'l>,
+    /// The end of the last mapping.
+    end: u64,
+    code: Vec<Range<u64>>,
+    path: &'l str,
+    identity: ImageIdentity,
 }
 
-fn mapped_image(mappings: &[Mapping<'_>]) -> Option<MappedImage> {
-    let code: Vec<_> = mappings.iter().filter(|m| m.is_executable).map(|m| m.range.clone()).collect();
-    let first = mappings.iter().find(|m| m.offset == 0).filter(|_| !code.is_empty())?;
-    let path = first.path.trim_end_matches(" (deleted)");
-    let identity = identity(first, path)?;
-    let segments = segments(first.range.start)?;
-    let bias = bias(first.range.start, &segments)?;
-    let index = segments.iter().find(|s| s.kind == PT_GNU_EH_FRAME);
-    let function_index = index.map(|s| {
-        let start = s.address.wrapping_add(bias);
-        start..start.saturating_add(s.size)
-    });
-    let file = Arc::new(CodeFile { path: path.to_owned(), identity, first_mapping: first.range.clone() });
-    Some(MappedImage { file, bias, code, function_index })
+impl<'l> Image<'l> {
+    fn new(mappings: &'l [Mapping<'l>]) -> Option<Self> {
+        let code: Vec<_> = mappings.iter().filter(|m| m.is_executable).map(|m| m.range.clone()).collect();
+        let first = mappings.iter().find(|m| m.offset == 0).filter(|_| !code.is_empty())?;
+        let end = mappings.iter().map(|m| m.range.end).max()?;
+        // The kernel marks the path if the file was deleted or replaced.
+        let path = first.path.trim_end_matches(" (deleted)");
+        Some(Self { first, end, code, path, identity: identity(first, path)? })
+    }
+
+    fn base(&self) -> u64 {
+        self.first.range.start
+    }
+
+    fn is_of(&self, module: &Module) -> bool {
+        module.range == (self.base()..self.end)
+            && module.code == self.code
+            && module.file.path == self.path
+            && module.file.identity == self.identity
+    }
+
+    /// Reads the unwind tables if they have at most `max_table_bytes`.
+    fn module(self, max_table_bytes: u64) -> Option<Module> {
+        let segments = segments(self.base())?;
+        let bias = bias(self.base(), &segments)?;
+        let (eh_frame_hdr, eh_frame) = unwind_tables(&segments, bias, max_table_bytes).unzip();
+        let loaded = segments.iter().filter(|s| s.kind == PT_LOAD).map(|s| s.in_memory(bias)).collect();
+        let range = self.base()..self.end;
+        let code = self.code.clone();
+        Some(Module { bias, range, code, loaded, eh_frame_hdr, eh_frame, file: self.into_file() })
+    }
+
+    fn mapped(self) -> Option<MappedImage> {
+        let segments = segments(self.base())?;
+        let bias = bias(self.base(), &segments)?;
+        let index = segments.iter().find(|s| s.kind == PT_GNU_EH_FRAME);
+        let function_index = index.map(|s| s.in_memory(bias));
+        Some(MappedImage { bias, function_index, code: self.code.clone(), file: self.into_file() })
+    }
+
+    fn into_file(self) -> Arc<CodeFile> {
+        let first_mapping = self.first.range.clone();
+        Arc::new(CodeFile { path: self.path.to_owned(), identity: self.identity, first_mapping })
+    }
 }
 
 fn bias(base: u64, segments: &[Segment]) -> Option<u64> {
@@ -237,6 +312,14 @@ struct Segment {
     size: u64,
 }
 
+impl Segment {
+    /// Returns the addresses of the segment in memory.
+    fn in_memory(self, bias: u64) -> Range<u64> {
+        let start = self.address.wrapping_add(bias);
+        start..start.saturating_add(self.size)
+    }
+}
+
 fn segments(base: u64) -> Option<Vec<Segment>> {
     const FILE_HEADER_BYTES: usize = 64;
     const PROGRAM_HEADER_BYTES: usize = 56;
@@ -253,34 +336,33 @@ fn segments(base: u64) -> Option<Vec<Segment>> {
     headers.chunks_exact(PROGRAM_HEADER_BYTES).map(segment).collect()
 }
 
-/// Returns `.eh_frame_hdr` and `.eh_frame`.
+/// Returns `.eh_frame_hdr` and `.eh_frame`, if they have at most `max_bytes`
+/// together.
 ///
 /// `.eh_frame_hdr` is a separate segment and points to `.eh_frame`. The length
 /// of `.eh_frame` is not recorded; the section ends within its loaded segment,
 /// so the rest of that segment is read.
-fn unwind_tables(segments: &[Segment], bias: u64) -> Option<(Section, Section)> {
+fn unwind_tables(segments: &[Segment], bias: u64, max_bytes: u64) -> Option<(Section, Section)> {
     const POINTER_RELATIVE_TO_ITSELF: u8 = 0x1B;
-    const MAX_SECTION_BYTES: u64 = 256 << 20;
     let header = segments.iter().find(|s| s.kind == PT_GNU_EH_FRAME)?;
-    let header = section(header.address.wrapping_add(bias), header.size.min(MAX_SECTION_BYTES))?;
+    let header_bytes = header.size.min(MAX_SECTION_BYTES);
+    let left = max_bytes.checked_sub(header_bytes)?;
+    let header = section(header.address.wrapping_add(bias), header_bytes)?;
     if header.bytes.get(1) != Some(&POINTER_RELATIVE_TO_ITSELF) {
         return None;
     }
     let pointer = i64::from(u32_at(&header.bytes, 4)?.cast_signed());
     let start = header.range.start.wrapping_add(4).wrapping_add_signed(pointer);
-    let within = |s: &&Segment| {
-        let loaded = s.address.wrapping_add(bias);
-        s.kind == PT_LOAD && (loaded..loaded.saturating_add(s.size)).contains(&start)
-    };
-    let segment = segments.iter().find(within)?;
-    let end = segment.address.wrapping_add(bias).saturating_add(segment.size);
-    let frames = section(start, (end - start).min(MAX_SECTION_BYTES))?;
+    let within = |s: &&Segment| s.kind == PT_LOAD && s.in_memory(bias).contains(&start);
+    let end = segments.iter().find(within)?.in_memory(bias).end;
+    let frames_bytes = (end - start).min(MAX_SECTION_BYTES);
+    let frames = if frames_bytes <= left { section(start, frames_bytes)? } else { return None };
     Some((header, frames))
 }
 
 fn section(start: u64, length: u64) -> Option<Section> {
     let bytes = read(start, usize::try_from(length).ok()?)?;
-    Some(Section { range: start..start + length, bytes: bytes.into() })
+    Some(Section { range: start..start + length, bytes: SectionBytes::new(bytes) })
 }
 
 fn read(address: u64, length: usize) -> Option<Vec<u8>> {
@@ -301,6 +383,8 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use super::*;
 
     #[test]
@@ -325,6 +409,33 @@ mod tests {
         let program = modules.iter().find(|module| module.holds_code(here)).unwrap();
         assert!(program.range.contains(&here));
         assert!(program.eh_frame.as_ref().is_some_and(|section| section.bytes.len() > 1000));
+    }
+
+    #[test]
+    fn statics_are_in_an_image_and_other_data_is_not() {
+        static ZERO: AtomicU64 = AtomicU64::new(0);
+        static INITIALISED: AtomicU64 = AtomicU64::new(42);
+        let (on_stack, on_heap) = (AtomicU64::new(42), Box::new(AtomicU64::new(42)));
+        let modules = MapsFile::open().read().unwrap().modules(&[]);
+        let is_in_image =
+            |value: &AtomicU64| modules.iter().any(|module| module.holds(value.as_ptr() as u64));
+        assert!(is_in_image(&ZERO) && is_in_image(&INITIALISED));
+        assert!(!is_in_image(&on_stack) && !is_in_image(&on_heap));
+    }
+
+    #[test]
+    fn tables_beyond_the_limit_are_not_read_and_known_ones_stay() {
+        let list = MapsFile::open().read().unwrap();
+        let bytes = |modules: &[Module]| modules.iter().map(Module::table_bytes).sum::<u64>();
+        let all = list.modules(&[]);
+        for max in [0, bytes(&all) / 2, bytes(&all) - 1] {
+            let modules = list.modules_within(max, &[]);
+            assert_eq!(modules.len(), all.len());
+            assert!(bytes(&modules) <= max, "{} of {max} bytes", bytes(&modules));
+            assert!(modules.iter().all(|module| module.eh_frame_hdr.is_some() == module.eh_frame.is_some()));
+        }
+        assert_eq!(bytes(&list.modules_within(0, &all)), bytes(&all));
+        assert_eq!(bytes(&list.modules_within(bytes(&all), &[])), bytes(&all));
     }
 
     #[test]

@@ -71,10 +71,10 @@ impl StackRequester {
         Some(Self { index, target, generation, sent_at: Cell::new(Instant::now()) })
     }
 
-    /// Returns whether there is a signal to use. The first call in the process
-    /// chooses it.
-    pub(crate) fn has_signal() -> bool {
-        signal_choice::choose(on_signal).is_some()
+    /// Returns the signal to use, if there is one. The first call in the
+    /// process chooses it.
+    pub(crate) fn signal() -> Option<i32> {
+        signal_choice::choose(on_signal)
     }
 
     /// Requests the stack of `thread` in the poll with the number `expected`;
@@ -82,9 +82,10 @@ impl StackRequester {
     ///
     /// Returns false if there is no signal to use, if the signal could not be
     /// sent, if the previous request is still open, or if its signal has not
-    /// arrived yet, even though the request was cancelled. Signals to a thread
-    /// that blocks them would accumulate, and the limit of queued signals is
-    /// shared by all programs of the user.
+    /// arrived yet, even though the request was cancelled. A thread may have
+    /// begun to block signals after the caller asked. There they would
+    /// accumulate, and the limit of queued signals is shared by all programs of
+    /// the user.
     pub(crate) fn request(&self, thread: ThreadInfo, seq: &'static AtomicU64, expected: u64) -> bool {
         let is_awaited =
             self.target.has_signal_on_its_way() && self.sent_at.get().elapsed() < LOST_SIGNAL_AFTER;
@@ -135,6 +136,12 @@ impl StackRequester {
     /// call before the next request.
     pub(crate) fn cancel(&self) {
         self.target.cancel();
+    }
+
+    /// Returns whether neither a signal nor a handler needs the target any
+    /// more. The caller has cancelled its request.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.target.is_quiet()
     }
 }
 

@@ -92,13 +92,35 @@ fn find(handler: Handler, given_up: i32) -> Option<i32> {
 }
 
 /// Returns whether the signal, which has loopscope's handler, can be sent.
-/// Emulators accept handlers of signals that they cannot send. The handler
-/// ignores the value zero.
+/// Emulators accept handlers of signals that they cannot send.
+///
+/// The calling thread sends it to itself. The watchdog blocks signals, so it
+/// takes the signal back. On a thread that does not block the signal, the
+/// handler has already run; it ignores the value zero.
 fn can_be_sent(signal: i32) -> bool {
     let tid = os::current_thread().map_or(0, |thread| thread.tid);
-    let error = queue_signal(signal, os::getpid(), tid, 0).err();
-    // Any other error does not depend on the signal.
-    error.is_none_or(|error| error.raw_os_error() != Some(libc::EINVAL))
+    match queue_signal(signal, os::getpid(), tid, 0) {
+        Ok(()) => {
+            take_pending(signal);
+            true
+        }
+        // Any other error does not depend on the signal.
+        Err(error) => error.raw_os_error() != Some(libc::EINVAL),
+    }
+}
+
+/// Takes a signal that is pending for the calling thread. The kernel searches
+/// the signals of the thread before those of the process.
+fn take_pending(signal: i32) {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    let no_wait = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the first call initialises `set`, and the others get pointers to
+    // initialised locals. With null the last call writes nothing.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::sigtimedwait(set.as_ptr(), ptr::null_mut(), &raw const no_wait);
+    }
 }
 
 fn handler_of(signal: i32) -> Option<usize> {

@@ -162,7 +162,7 @@ impl Target {
 
     /// Returns whether no signal and no handler needs the target any more. Its
     /// owner has cancelled the request.
-    fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.phase() != WRITING && !self.has_signal_on_its_way()
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use framehop::{CacheNative, ExplicitModuleSectionInfo, Unwinder as _, UnwinderNative};
 use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection};
 
-use crate::capture::modules::{MapsFile, Module};
+use crate::capture::modules::{MapsFile, Module, Section, SectionBytes};
 use crate::capture::{CopiedStack, machine};
 use crate::finding::Evidence;
 
@@ -43,7 +43,7 @@ pub(crate) struct Unwound {
 
 /// Unwinds copied stacks of this process.
 pub(crate) struct Unwinder {
-    framehop: UnwinderNative<Arc<[u8]>, framehop::MayAllocateDuringUnwind>,
+    framehop: UnwinderNative<SectionBytes, framehop::MayAllocateDuringUnwind>,
     cache: CacheNative<framehop::MayAllocateDuringUnwind>,
     modules: Vec<Module>,
     maps: MapsFile,
@@ -70,6 +70,11 @@ impl Unwinder {
     /// for it.
     pub(crate) fn list_modules(&mut self) {
         self.refresh(0);
+    }
+
+    /// Returns whether code or a `static` of a listed module is at the address.
+    pub(crate) fn is_in_module(&self, address: u64) -> bool {
+        self.modules.iter().any(|module| module.holds(address))
     }
 
     /// Brings the list of modules up to date: libraries may have been loaded
@@ -222,16 +227,49 @@ fn function_start(module: &Module, address: u64) -> Option<u64> {
     Some(fde.initial_address())
 }
 
-fn to_framehop(module: &Module) -> framehop::Module<Arc<[u8]>> {
+fn to_framehop(module: &Module) -> framehop::Module<SectionBytes> {
     let (hdr, frames) = (module.eh_frame_hdr.as_ref(), module.eh_frame.as_ref());
-    let svma = |range: &std::ops::Range<u64>| range.start - module.bias..range.end - module.bias;
+    // An image that lies below the addresses in its file has a bias that wraps.
+    let svma = |address: u64| address.wrapping_sub(module.bias);
+    let svma_range = |section: &Section| svma(section.range.start)..svma(section.range.end);
     let sections = ExplicitModuleSectionInfo {
-        base_svma: module.range.start - module.bias,
-        eh_frame_hdr_svma: hdr.map(|section| svma(&section.range)),
-        eh_frame_hdr: hdr.map(|section| Arc::clone(&section.bytes)),
-        eh_frame_svma: frames.map(|section| svma(&section.range)),
-        eh_frame: frames.map(|section| Arc::clone(&section.bytes)),
+        base_svma: svma(module.range.start),
+        eh_frame_hdr_svma: hdr.map(svma_range),
+        eh_frame_hdr: hdr.map(|section| section.bytes.clone()),
+        eh_frame_svma: frames.map(svma_range),
+        eh_frame: frames.map(|section| section.bytes.clone()),
         ..ExplicitModuleSectionInfo::default()
     };
     framehop::Module::new(module.file.path.clone(), module.range.clone(), module.range.start, sections)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::CodeFile;
+
+    /// A prelinked library, for example, is loaded below its own addresses if
+    /// those are taken.
+    #[test]
+    fn an_image_below_its_own_addresses_has_tables() {
+        let section =
+            |range: std::ops::Range<u64>| Some(Section { range, bytes: SectionBytes::new(vec![0; 64]) });
+        let module = Module {
+            file: Arc::new(CodeFile::none()),
+            bias: 0_u64.wrapping_sub(0x1000),
+            range: 0x1_0000..0x2_0000,
+            code: Vec::new(),
+            loaded: Vec::new(),
+            eh_frame_hdr: section(0x1_3000..0x1_3040),
+            eh_frame: section(0x1_3040..0x1_3080),
+        };
+        let mut unwinder = UnwinderNative::<SectionBytes, framehop::MayAllocateDuringUnwind>::new();
+        unwinder.add_module(to_framehop(&module));
+        let registers = machine::unwind_registers(0x1_1000, 0x9000, 0x9000, UNKNOWN_LINK);
+        let mut cache = CacheNative::new();
+        let mut read = |_| Err(());
+        let mut frames = unwinder.iter_frames(0x1_1000, registers, &mut cache, &mut read);
+        assert_eq!(frames.next().ok().flatten().map(|frame| frame.address_for_lookup()), Some(0x1_1000));
+        assert!(!matches!(frames.next(), Ok(Some(_))), "the tables are empty");
+    }
 }

@@ -1,6 +1,6 @@
 //! A table of functions that block, and what to write instead of each.
 
-use crate::diagnose::public_path;
+use crate::diagnose::{public_path, wake};
 use crate::finding::{Cause, FrameKind};
 
 /// Functions that block, with one cause and one piece of advice.
@@ -64,6 +64,17 @@ const BLOCK_ON_RULE_PREFIXES: &[&str] = &[
 /// The advice where no thread holds a lock for which a thread waits for long.
 pub(super) const FOR_GUARD_OF_SUSPENDED_TASK: &str = "no thread holds this lock, so a task probably keeps its guard across an await: drop the guard before the \
     await, or use `tokio::sync::Mutex`";
+
+/// What copies from one stream to another. The streams may be sockets, pipes or
+/// files.
+static COPY_RULE: AdviceRule = AdviceRule {
+    path_prefixes: &["std::io::copy"],
+    cause: None,
+    advice: "use `tokio::io::copy` with the asynchronous types of `tokio::net`, `tokio::fs` or `tokio::process`",
+};
+
+/// The advice for a pipe.
+const PIPE_ADVICE: &str = "for a pipe use `tokio::process` or `tokio::net::unix::pipe`";
 
 /// The first rule that matches decides.
 static ADVICE_RULES: &[AdviceRule] = &[
@@ -144,18 +155,18 @@ static ADVICE_RULES: &[AdviceRule] = &[
         advice: "use `tokio::time::sleep(..).await`",
     },
     AdviceRule {
-        path_prefixes: &[
-            "std::fs::",
-            "<std::fs::",
-            "<&std::fs::",
-            "std::io::copy",
-            "std::io::stdin",
-            "std::io::Stdin",
-            "<std::io::Stdin",
-            "<std::io::PipeReader as ",
-            "<std::io::PipeWriter as ",
-            "<&std::io::Pipe",
-        ],
+        path_prefixes: &["std::io::stdin", "std::io::Stdin", "<std::io::Stdin", "<&std::io::Stdin"],
+        cause: Some(Cause::File),
+        advice: "stdin blocks until there is input: read it in a thread of its own, which sends the input through a \
+            `tokio::sync::mpsc` channel, or use `tokio::io::stdin`",
+    },
+    AdviceRule {
+        path_prefixes: &["std::io::Pipe", "<std::io::Pipe", "<&std::io::Pipe"],
+        cause: Some(Cause::File),
+        advice: PIPE_ADVICE,
+    },
+    AdviceRule {
+        path_prefixes: &["std::fs::", "<std::fs::", "<&std::fs::"],
         cause: Some(Cause::File),
         advice: "use `tokio::fs`, or put the whole sequence of file operations into one \
             `tokio::task::spawn_blocking(move || ..).await`",
@@ -195,9 +206,14 @@ static ADVICE_RULES: &[AdviceRule] = &[
         advice: "use `tokio::sync::mpsc` or `tokio::sync::oneshot` and await the message",
     },
     AdviceRule {
-        path_prefixes: &["std::process::"],
+        path_prefixes: &["std::process::", "<std::process::Child", "<&std::process::Child"],
         cause: Some(Cause::Child),
         advice: "use `tokio::process::Command` and await the child",
+    },
+    AdviceRule {
+        path_prefixes: &["parking_lot::Condvar", "parking_lot::Once"],
+        cause: Some(Cause::Lock),
+        advice: "use `tokio::sync::Notify` or `tokio::sync::watch` and await it",
     },
     AdviceRule {
         path_prefixes: &[
@@ -263,7 +279,9 @@ pub(super) fn for_dependency(function: &str, blocking_call: &str) -> String {
 
 impl AdviceRule {
     fn matches(&self, function: &str) -> bool {
-        self.path_prefixes.iter().any(|prefix| function.starts_with(prefix))
+        let has_prefix = self.path_prefixes.iter().any(|prefix| function.starts_with(prefix));
+        // What releases a lock does not wait for it.
+        has_prefix && !(self.cause == Some(Cause::Lock) && wake::is_waking(function))
     }
 
     /// Returns the advice for a function that the rule matches.
@@ -280,13 +298,36 @@ impl AdviceRule {
 
 /// Returns the rule for a function, by its public path.
 pub(super) fn find(function: &str) -> Option<&'static AdviceRule> {
-    let mut rules = std::iter::once(&STANDARD_OUTPUT_RULE).chain(ADVICE_RULES);
+    let mut rules = [&STANDARD_OUTPUT_RULE, &COPY_RULE].into_iter().chain(ADVICE_RULES);
     rules.find(|rule| rule.matches(function))
 }
 
 /// Returns whether the function writes to stdout or stderr.
 pub(super) fn is_standard_output(function: &str) -> bool {
     STANDARD_OUTPUT_RULE.matches(&public_path::public_path(function))
+}
+
+/// Returns whether the function copies from one stream to another.
+pub(super) fn is_copy(function: &str) -> bool {
+    COPY_RULE.matches(function)
+}
+
+/// Returns whether the advice says to await something, or to use something that
+/// has to be awaited. Inside of a `Drop` that is not possible.
+pub(super) fn needs_await(advice: &str) -> bool {
+    const AWAITING_PARTS: [&str; 10] = [
+        ".await",
+        "await it",
+        "await that",
+        "await the ",
+        "asynchronous",
+        "`tokio-",
+        "`tokio::fs",
+        "`tokio::io",
+        "`tokio::net",
+        "`tokio::process",
+    ];
+    AWAITING_PARTS.iter().any(|part| advice.contains(part))
 }
 
 /// Returns whether the function runs a future to its end.
@@ -327,6 +368,15 @@ pub(super) fn for_cause(cause: Cause, callee: Option<(&str, FrameKind)>) -> Stri
         }
         _ => MOVE_WORK_ADVICE,
     };
+    for_callee(instead, callee)
+}
+
+/// Returns the advice for a pipe, where no rule matches the call itself.
+pub(super) fn for_pipe(callee: Option<(&str, FrameKind)>) -> String {
+    for_callee(PIPE_ADVICE, callee)
+}
+
+fn for_callee(instead: &str, callee: Option<(&str, FrameKind)>) -> String {
     match callee {
         Some((function, FrameKind::Dependency)) => format!("`{function}` is synchronous: {instead}"),
         _ => instead.to_owned(),
@@ -344,8 +394,25 @@ mod tests {
         assert_eq!(cause("std::sync::mpsc::Receiver<T>::recv"), Some(Cause::Channel));
         assert_eq!(cause("std::sync::Mutex<T>::lock"), Some(Cause::Lock));
         assert_eq!(cause("std::fs::File::sync_all"), Some(Cause::File));
+        assert_eq!(cause("<std::process::ChildStdout as std::io::Read>::read_to_end"), Some(Cause::Child));
+        assert_eq!(cause("<std::io::PipeReader as std::io::Read>::read"), Some(Cause::File));
+        assert_eq!(cause("std::io::copy"), None);
         assert!(find("serde_json::de::from_str").is_none());
         assert!(find("std::thread::local::LocalKey::with").is_none());
+    }
+
+    #[test]
+    fn what_releases_a_lock_matches_no_rule_of_a_lock() {
+        for function in [
+            "std::sync::Condvar::notify_one",
+            "<std::sync::MutexGuard as core::ops::drop::Drop>::drop",
+            "std::sys::sync::mutex::futex::Mutex::unlock",
+            "parking_lot::raw_mutex::RawMutex::unlock_slow",
+            "parking_lot::Condvar::notify_all_slow",
+            "lock_api::Mutex::unlock_fair",
+        ] {
+            assert!(find(function).is_none(), "{function}");
+        }
     }
 
     #[test]
@@ -363,6 +430,13 @@ mod tests {
             ("std::panicking::default_hook", "a panic printed its backtrace"),
             ("<std::net::TcpStream as std::io::Read>::read", "`tokio::net::TcpStream`"),
             ("std::os::unix::net::UnixListener::accept", "`tokio::net::UnixListener`"),
+            ("std::io::copy", "`tokio::io::copy`"),
+            ("<std::process::ChildStdout as std::io::Read>::read", "`tokio::process::Command`"),
+            ("<std::io::PipeReader as std::io::Read>::read", "`tokio::net::unix::pipe`"),
+            ("<&std::io::PipeWriter as std::io::Write>::write", "`tokio::net::unix::pipe`"),
+            ("std::io::Stdin::read_line", "`tokio::io::stdin`"),
+            ("parking_lot::Condvar::wait_for", "`tokio::sync::Notify`"),
+            ("parking_lot::Once::call_once_slow", "`tokio::sync::Notify`"),
             ("std::sys::net::connection::socket::Socket::recv", "the type of the same name in `tokio::net`"),
         ] {
             let advice = find(function).unwrap().advice_for(function);

@@ -1,6 +1,6 @@
 //! The innermost frame of the application's own code, and the call it made.
 
-use crate::diagnose::{advice, forwarding, names};
+use crate::diagnose::{advice, forwarding, names, public_path};
 use crate::finding::{Frame, FrameKind, Site};
 
 /// The application's line and the function that it called.
@@ -139,8 +139,14 @@ pub(super) fn missing_lines(stack: &[Frame]) -> Option<bool> {
 pub(super) fn is_in_drop(stack: &[Frame]) -> bool {
     let Some(index) = site_index(stack) else { return false };
     let outside = stack[index..].iter();
-    // Closures of the same function may be in between.
-    let mut outside = outside.take_while(|frame| frame.kind != FrameKind::Runtime).take(6);
+    // Closures of the same function may be in between. Code that is polled can
+    // await, even if a `Drop` runs its future to the end.
+    let is_polled = |frame: &Frame| {
+        frame.kind == FrameKind::Runtime
+            || names::is_async(&frame.function)
+            || advice::is_block_on(&public_path::public_path(&frame.function))
+    };
+    let mut outside = outside.take_while(|frame| !is_polled(frame)).take(6);
     outside.any(|frame| {
         let function = names::without_async_mark(&frame.function);
         let is_drop = frame.kind == FrameKind::Application && function.ends_with("::drop");
@@ -380,6 +386,12 @@ mod tests {
         assert!(is_in_drop(&stack(&["syscall", "app::Connection::drop", "app::run"])));
         assert!(is_in_drop(&stack(&["syscall", "app::close", "core::ptr::drop_in_place", "app::run"])));
         assert!(!is_in_drop(&stack(&["core::ptr::drop_in_place", "app::run", "tokio::runtime::poll"])));
+        let polled = ["app::flush::{async fn}", "pollster::block_on", "app::Connection::drop"];
+        assert!(!is_in_drop(&stack(&polled)));
+        let blocked_on = ["app::flush", "futures_executor::local_pool::block_on", "app::Connection::drop"];
+        assert!(!is_in_drop(&stack(&blocked_on)));
+        let cancelled = ["app::run", "tokio::runtime::task::core::poll", "core::ptr::drop_in_place"];
+        assert!(!is_in_drop(&stack(&cancelled)), "drop glue of the runtime");
     }
 
     #[test]

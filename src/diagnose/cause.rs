@@ -1,7 +1,7 @@
 //! The cause that one capture shows.
 
 use crate::diagnose::advice::{self, AdviceRule};
-use crate::diagnose::{call_site, public_path};
+use crate::diagnose::{call_site, public_path, wake};
 use crate::evidence::Capture;
 use crate::finding::{Cause, Frame, FrameKind};
 
@@ -29,10 +29,28 @@ pub(super) fn matched_call(stack: &[Frame]) -> Option<MatchedCall> {
     matched().find(|call| call.rule.cause == Some(Cause::Dns)).or_else(|| matched().next())
 }
 
-/// Returns whether the thread wakes another one through an eventfd. Runtimes do
-/// that by a write to a `std::fs::File`, which is no access to a file.
-pub(super) fn is_runtime_wake(capture: &Capture) -> bool {
-    capture.call.as_ref().and_then(|call| call.fd.as_deref()) == Some("anon_inode:[eventfd]")
+/// Returns whether the call wakes another thread. Runtimes wake through an
+/// eventfd, by a write to a `std::fs::File`, which is no access to a file.
+/// Locks and channels wake through a futex, which is no wait for a lock or a
+/// message.
+pub(super) fn is_wake(capture: &Capture, stack: &[Frame], call: &MatchedCall) -> bool {
+    let fd = capture.call.as_ref().and_then(|call| call.fd.as_deref());
+    fd == Some("anon_inode:[eventfd]") || is_wait(call.rule.cause) && is_futex_wake(capture, stack)
+}
+
+/// Returns whether the thread wakes another one through a futex.
+fn is_futex_wake(capture: &Capture, stack: &[Frame]) -> bool {
+    let is_innermost = || wake::is_innermost(call_site::called_part(stack));
+    match &capture.call {
+        // After a signal the operation is not known. The stack shows it.
+        Some(call) => call.name == "futex" && (call.cause != Cause::Lock || is_innermost()),
+        None => capture.on_cpu && is_innermost(),
+    }
+}
+
+/// Returns whether a call of this cause waits for another thread or a time.
+fn is_wait(cause: Option<Cause>) -> bool {
+    matches!(cause, Some(Cause::Lock | Cause::Channel | Cause::Sleep))
 }
 
 /// Returns the cause by the matched call, the system call and the state of the
@@ -42,7 +60,11 @@ pub(super) fn cause_of(capture: &Capture, stack: &[Frame], matched_call: Option<
     if capture.on_cpu {
         return by_function.filter(|cause| is_inside_call(*cause, stack)).unwrap_or(Cause::Cpu);
     }
-    let by_syscall = capture.call.as_ref().map(|call| call.cause);
+    let by_syscall = capture.call.as_ref().map(|call| match call.cause {
+        // Only a thread that ran before the signal has such a capture.
+        Cause::Lock if is_futex_wake(capture, stack) => Cause::Cpu,
+        cause => cause,
+    });
     let cause = by_function.or(by_syscall).unwrap_or(Cause::Other);
     if cause == Cause::Other && capture.uninterruptible { Cause::Uninterruptible } else { cause }
 }
@@ -52,8 +74,7 @@ pub(super) fn cause_of(capture: &Capture, stack: &[Frame], matched_call: Option<
 /// between its system calls, but that is no computation. A thread captured in
 /// the system call of a lock waits for the lock.
 fn is_inside_call(cause: Cause, stack: &[Frame]) -> bool {
-    let is_wait = matches!(cause, Cause::Lock | Cause::Channel | Cause::Sleep);
-    if is_wait && stack.first().is_some_and(|frame| frame.function == "syscall") {
+    if is_wait(Some(cause)) && stack.first().is_some_and(|frame| frame.function == "syscall") {
         return true;
     }
     let is_kernel_request = matches!(cause, Cause::File | Cause::Network | Cause::Dns | Cause::Child);

@@ -86,7 +86,10 @@ fn polling_cause(
 fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> Diagnosis {
     let cause = capture.cause;
     let is_cpu = cause == Cause::Cpu;
-    let is_of_computation = |call: &&MatchedCall| matches!(call.rule.cause, None | Some(Cause::Cpu));
+    // A thread that computes in a copy computes in one of the two streams.
+    let is_of_computation = |call: &&MatchedCall| {
+        matches!(call.rule.cause, None | Some(Cause::Cpu)) && !advice::is_copy(&call.function)
+    };
     let matched = capture.matched_call.as_ref().filter(|call| !is_cpu || is_of_computation(call));
     // A call that happened to run at the moment of the capture is not what
     // keeps a loop busy.
@@ -101,15 +104,19 @@ fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> D
         backtrace.cloned().or_else(|| callee.map(|frame| public_path::public_path(&frame.function)));
     let dependency = callee.filter(|frame| frame.kind == FrameKind::Dependency);
     let mut advice = match (matched, dependency) {
-        (Some(call), _) if advice::is_block_on(&call.function) && call_site::is_in_drop(&capture.stack) => {
-            advice::DROP_ADVICE.to_owned()
-        }
         (Some(call), Some(frame)) if call.kind != FrameKind::Dependency => {
             advice::for_dependency(&public_path::public_path(&frame.function), &call.function)
         }
         (Some(call), _) => call.rule.advice_for(&call.function),
-        (None, _) => advice::for_cause(cause, primitive.as_deref().zip(callee.map(|frame| frame.kind))),
+        (None, _) => {
+            let callee = primitive.as_deref().zip(callee.map(|frame| frame.kind));
+            let is_pipe = cause == Cause::File && is_on_pipe(capture.capture.call.as_ref());
+            if is_pipe { advice::for_pipe(callee) } else { advice::for_cause(cause, callee) }
+        }
     };
+    if advice::needs_await(&advice) && call_site::is_in_drop(&capture.stack) {
+        advice = advice::DROP_ADVICE.to_owned();
+    }
     let site = capture.call_site.site.clone();
     if let Some(has_symbols) = call_site::missing_lines(&capture.stack) {
         advice.push_str(advice::for_missing_lines(has_symbols));
@@ -129,6 +136,10 @@ fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> D
     }
 }
 
+fn is_on_pipe(call: Option<&CallInfo>) -> bool {
+    call.and_then(|call| call.fd.as_deref()) == Some("a pipe")
+}
+
 fn detail_of(call: &CallInfo) -> Detail {
     Detail {
         syscall: Some(call.name.clone()),
@@ -138,6 +149,10 @@ fn detail_of(call: &CallInfo) -> Detail {
         holder: None,
     }
 }
+
+#[cfg(test)]
+#[path = "diagnosis_tests.rs"]
+mod table_tests;
 
 #[cfg(test)]
 mod tests {
@@ -157,7 +172,7 @@ mod tests {
         SymbolisedCapture::new(capture, functions.iter().map(frame).collect(), 1)
     }
 
-    fn capture(on_cpu: bool, call: Option<(&str, Cause)>) -> Capture {
+    pub(super) fn capture(on_cpu: bool, call: Option<(&str, Cause)>) -> Capture {
         let call = call.map(|(name, cause)| CallInfo {
             name: name.to_owned(),
             cause,
@@ -177,7 +192,7 @@ mod tests {
         }
     }
 
-    fn diagnosed(capture: &Capture, functions: &[(&str, FrameKind)]) -> Diagnosis {
+    pub(super) fn diagnosed(capture: &Capture, functions: &[(&str, FrameKind)]) -> Diagnosis {
         diagnose_capture(&symbolised(capture, functions), false)
     }
 

@@ -169,7 +169,7 @@ fn stall(address: CodeAddress) -> StallEvidence {
         key: (0, 1),
         worker: "0".to_owned(),
         runtime: Arc::from("main"),
-        held_driver: false,
+        held_driver: None,
         kind: KindId::OTHER,
         start_nanos: 0,
         duration_nanos: 1,

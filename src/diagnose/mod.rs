@@ -7,6 +7,8 @@
 //! process in a static.
 
 mod advice;
+#[cfg(stack_capture)]
+mod async_parent;
 mod call_site;
 mod capture_weight;
 mod cause;
@@ -35,3 +37,4 @@ pub(crate) mod symbols;
 #[cfg(stack_capture)]
 mod tail_calls;
 pub(crate) mod verdict;
+mod wake;

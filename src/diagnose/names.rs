@@ -7,7 +7,7 @@ use crate::source_path;
 
 /// The end of the name of an async function or block while a stack is judged.
 /// It shows that the function was polled, not called.
-const ASYNC_MARK: &str = "::{async}";
+pub(super) const ASYNC_MARK: &str = "::{async}";
 
 /// Returns the name that a compiler has mangled, or the same name.
 #[cfg(stack_capture)]
@@ -142,7 +142,7 @@ fn qualified(name: &str, file: Option<&str>) -> String {
 
 /// Returns the module of a file: `…/chat-server/src/services/filter.rs`
 /// is `chat_server::services::filter`.
-fn module_of(file: &str) -> Option<String> {
+pub(super) fn module_of(file: &str) -> Option<String> {
     let Some((_, path)) = file.rsplit_once("/src/").or_else(|| Some(("", file.strip_prefix("src/")?))) else {
         // An example, test or bench is a crate with one file, or with a folder.
         let mut parts = file.rsplit('/');

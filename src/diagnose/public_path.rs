@@ -10,7 +10,7 @@ use crate::diagnose::names;
 /// contains a single type, the type is inserted:
 /// `std::sync::poison::mutex::lock` becomes `std::sync::Mutex::lock`.
 pub(super) fn public_path(name: &str) -> String {
-    const PUBLIC_PATH_OF_PRIVATE: [(&str, &str); 42] = [
+    const PUBLIC_PATH_OF_PRIVATE: [(&str, &str); 49] = [
         ("std::thread::functions::", "std::thread::"),
         ("std::thread::scoped::", "std::thread::"),
         ("std::thread::join_handle::", "std::thread::"),
@@ -40,15 +40,24 @@ pub(super) fn public_path(name: &str) -> String {
         ("std::os::unix::net::stream::", "std::os::unix::net::"),
         ("std::os::unix::net::datagram::", "std::os::unix::net::"),
         ("std::os::unix::net::listener::", "std::os::unix::net::"),
+        ("std::io::copy::copy", "std::io::copy"),
         ("std::io::pipe::", "std::io::"),
         ("std::io::stdio::", "std::io::"),
         ("std::io::read_", "std::io::Read::read_"),
         ("std::io::write_", "std::io::Write::write_"),
+        // Reads and writes of all types with a descriptor end here. The frame
+        // of the type may be missing.
+        ("std::sys::fd::unix::FileDesc::read", "std::io::Read::read"),
+        ("std::sys::fd::unix::FileDesc::write", "std::io::Write::write"),
         ("std::fs::open", "std::fs::File::open"),
         ("lock_api::mutex::Mutex", "lock_api::Mutex"),
         ("lock_api::mutex::", "lock_api::Mutex::"),
         ("lock_api::rwlock::RwLock", "lock_api::RwLock"),
         ("lock_api::rwlock::", "lock_api::RwLock::"),
+        ("parking_lot::condvar::Condvar", "parking_lot::Condvar"),
+        ("parking_lot::condvar::", "parking_lot::Condvar::"),
+        ("parking_lot::once::Once", "parking_lot::Once"),
+        ("parking_lot::once::", "parking_lot::Once::"),
         ("axum::json::", "axum::"),
         ("rayon_core::join::", "rayon::"),
         ("rayon_core::scope::", "rayon::"),
@@ -117,6 +126,12 @@ mod tests {
             public_path("<std::io::stdio::Stdout as std::io::Write>::write"),
             "<std::io::Stdout as std::io::Write>::write"
         );
+        assert_eq!(public_path("std::io::copy::copy"), "std::io::copy");
+        assert_eq!(public_path("std::sys::fd::unix::FileDesc::read_to_end"), "std::io::Read::read_to_end");
+        for name in ["parking_lot::condvar::Condvar::wait_for", "parking_lot::condvar::wait_for"] {
+            assert_eq!(public_path(name), "parking_lot::Condvar::wait_for");
+        }
+        assert_eq!(public_path("parking_lot::once::Once::call_once"), "parking_lot::Once::call_once");
         assert_eq!(public_path("dashmap::insert"), "dashmap::DashMap::insert");
         assert_eq!(public_path("dashmap::DashMap<K,V,S>::insert"), "dashmap::DashMap::insert");
         assert_eq!(public_path("tokio::sync::watch::send"), "tokio::sync::watch::Sender::send");

@@ -184,7 +184,7 @@ mod tests {
             key: (0, 1),
             worker: "0".to_owned(),
             runtime: Arc::from("main"),
-            held_driver: false,
+            held_driver: None,
             kind: KindId::OTHER,
             start_nanos: 0,
             duration_nanos: (on_cpu + off_cpu) * MS,

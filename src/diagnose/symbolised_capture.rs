@@ -24,7 +24,7 @@ pub(super) struct SymbolisedCapture<'c> {
 
 impl<'c> SymbolisedCapture<'c> {
     pub(super) fn new(capture: &'c Capture, mut stack: Vec<Frame>, weight_nanos: u64) -> Self {
-        let matched_call = cause::matched_call(&stack).filter(|_| !cause::is_runtime_wake(capture));
+        let matched_call = cause::matched_call(&stack).filter(|call| !cause::is_wake(capture, &stack, call));
         let cause = cause::cause_of(capture, &stack, matched_call.as_ref());
         let call_site = call_site::call_site(&stack);
         for frame in &mut stack {

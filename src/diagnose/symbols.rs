@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::diagnose::async_parent::{self, Caller};
 use crate::diagnose::image::{self, AddressInfo, Image, MissingLines};
 use crate::diagnose::merged_functions;
 use crate::diagnose::names::{self, demangled};
@@ -346,7 +347,8 @@ impl KnownImage {
     }
 }
 
-/// The name of a function as the compiler wrote it, its file, and its line.
+/// The demangled name of a function in the debug information, its file, and
+/// its line.
 type NameFileLine = (Option<String>, Option<String>, Option<u32>);
 
 impl AddressSymbols {
@@ -358,31 +360,39 @@ impl AddressSymbols {
             line: frame.line,
             column: frame.column,
         });
-        let mut frames: Vec<_> =
-            frames.into_iter().map(|frame| (frame.function, frame.file, frame.line)).collect();
+        let debug_name = |name: Option<String>| name.map(|name| demangled(&name));
+        let mut frames: Vec<NameFileLine> =
+            frames.into_iter().map(|frame| (debug_name(frame.function), frame.file, frame.line)).collect();
         if frames.is_empty() && !symbols.is_empty() {
             frames.push((None, None, None));
         }
         let is_in_program = is_program(&address.file.path);
         let symbol = symbols.first().map(|symbol| demangled(symbol));
         let outermost = frames.len() - usize::from(!frames.is_empty());
-        let frame = |(index, (debug_name, file, line)): (usize, NameFileLine)| {
-            let file = file.as_deref();
+        let caller_of = |index: usize| {
+            let (debug_name, file, _) = frames.get(index + 1)?;
+            let debug_name = debug_name.as_deref()?;
+            let kind = roots.kind_of(debug_name, file.as_deref(), is_in_program);
+            Some(Caller { debug_name, is_runtime: kind == FrameKind::Runtime })
+        };
+        let frame = |(index, (debug_name, file, line)): (usize, &NameFileLine)| {
+            let (file, line) = (file.as_deref(), *line);
             // The symbol names the outermost inlined frame, with its whole
             // path.
             let symbol = symbol.as_deref().filter(|_| index == outermost);
-            let debug_name = debug_name.map(|name| demangled(&name));
             let debug_name = debug_name.as_deref();
             let whole_name = symbol.or(debug_name);
             let kind = whole_name.map_or(FrameKind::Native, |name| roots.kind_of(name, file, is_in_program));
             let function = match (symbol, debug_name) {
                 (Some(symbol), debug_name) => names::from_symbol(symbol, debug_name, file),
-                (None, Some(name)) => names::from_debug_name(name, file),
+                (None, Some(name)) => caller_of(index)
+                    .and_then(|caller| async_parent::whole_name(name, file, caller))
+                    .unwrap_or_else(|| names::from_debug_name(name, file)),
                 (None, None) => unknown_frame(address).function,
             };
             Frame { function, file: file.map(|file| roots.shorten(file)), line, kind, recovered: false }
         };
-        let mut frames: Vec<_> = frames.into_iter().enumerate().map(frame).collect();
+        let mut frames: Vec<_> = frames.iter().enumerate().map(frame).collect();
         if frames.is_empty() {
             frames.push(unknown_frame(address));
         }
@@ -456,6 +466,28 @@ fn unknown_frame(address: &CodeAddress) -> Frame {
 mod tests {
     use super::*;
     use crate::diagnose::image::ImageFrame;
+
+    #[test]
+    fn inlined_async_functions_of_one_file_have_their_own_names() {
+        let function_of = |name: &str| {
+            let poll = format!("poll<loopscope::instrument::NamedFuture<app::{name}::{{async_fn_env#0}}>>");
+            let frame = |function: &str, file: &str| ImageFrame {
+                function: Some(function.to_owned()),
+                file: Some(file.to_owned()),
+                line: Some(9),
+                ..ImageFrame::default()
+            };
+            let frames = vec![
+                frame("{async_fn#0}", "/home/me/app/src/main.rs"),
+                frame(&poll, "/home/me/loopscope/src/instrument/future.rs"),
+            ];
+            let address = CodeAddress { file: Arc::new(CodeFile::none()), address: 1 };
+            let info = AddressInfo { frames, symbols: Vec::new(), missing: None };
+            let symbols = AddressSymbols::new(&address, info, &SourceRoots::new([], BTreeSet::new()));
+            names::without_async_mark(&symbols.frames[0].function).to_owned()
+        };
+        assert_eq!(["first", "second"].map(function_of), ["app::first", "app::second"]);
+    }
 
     #[test]
     fn a_merged_function_is_the_site_only_without_a_caller() {

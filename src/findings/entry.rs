@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::diagnose::diagnosis::Diagnosis;
 use crate::diagnose::stall_part::PartOfStall;
+use crate::evidence::HeldDriver;
 use crate::finding::{Cause, Detail, Evidence, Finding, Site, Split, TaskInfo, Victims};
 use crate::findings::distinct::DistinctTasks;
 use crate::findings::recent::TaskDelay;
@@ -158,9 +159,15 @@ impl FindingEntry {
     }
 
     /// Adds a stall that has ended, or its part for this finding.
-    pub(crate) fn add_ended_stall(&mut self, part: &PartOfStall, held_driver: bool, task: &TaskInfo) {
+    pub(crate) fn add_ended_stall(
+        &mut self,
+        part: &PartOfStall,
+        held_driver: Option<HeldDriver>,
+        task: &TaskInfo,
+    ) {
         let finding = &mut self.finding;
-        finding.victims.driver_held |= held_driver;
+        finding.victims.driver_held |= held_driver.is_some();
+        finding.victims.has_other_workers |= held_driver.is_some_and(|driver| driver.has_other_workers);
         let own = Duration::from_nanos(part.times.own());
         finding.count += 1;
         finding.total += own;

@@ -331,7 +331,7 @@ impl Inner {
             finding: Some(part.finding.clone()),
         };
         // Only the end of the whole stall lets the driver run.
-        let held_driver = stall.held_driver && nanos.end >= at(stall.duration_nanos);
+        let held_driver = stall.held_driver.is_some() && nanos.end >= at(stall.duration_nanos);
         let runtime = Arc::clone(&stall.runtime);
         for delay in self.recent.add_stall(EndedStall { stall: record, nanos, runtime, held_driver }) {
             entry.add_delay(delay);

@@ -13,7 +13,7 @@ fn stall(phase: Phase, seq: u64, start_ms: u64, ms: u64) -> StallEvidence {
         key: (0, seq),
         worker: "0".to_owned(),
         runtime: Arc::from("main"),
-        held_driver: false,
+        held_driver: None,
         kind: crate::record::kinds::KindId::OTHER,
         start_nanos: start_ms * 1_000_000,
         duration_nanos: ms * 1_000_000,

@@ -21,7 +21,7 @@ fn stall(phase: Phase, key: StallKey) -> Message {
         key,
         worker: key.0.to_string(),
         runtime: Arc::from("main"),
-        held_driver: false,
+        held_driver: None,
         kind: KindId::OTHER,
         start_nanos: key.1,
         duration_nanos: 1,

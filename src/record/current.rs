@@ -18,8 +18,9 @@ use crate::record::runtimes::{self, ThreadRuntime, WorkerLabel};
 
 /// How many poll stacks without a poll a thread keeps. A thread may alternate
 /// between scopes and runtimes, and creating a stack takes locks and system
-/// calls.
-const MAX_POLL_STACKS: usize = 4;
+/// calls. The search of the stack that is not the current one passes all of
+/// them, which takes less time than one lock.
+const MAX_POLL_STACKS: usize = 16;
 
 thread_local! {
     static THREAD_SCOPE: RefCell<Option<ThreadScope>> = const { RefCell::new(None) };

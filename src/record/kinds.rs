@@ -17,8 +17,12 @@ use crate::source_path;
 /// How many kinds have their own histograms, including `other`.
 pub(crate) const MAX_KINDS: usize = 257;
 
-/// Entries of the table of names.
+/// Entries of the table of names. There are more than kinds, because a name may
+/// have several addresses, and a program may create names as it runs.
 const NAME_ENTRIES: usize = 1024;
+/// Entries of the table that is used once the first one is full. Until then it
+/// occupies no memory. Names that fit into neither are `other`.
+const MORE_NAME_ENTRIES: usize = 65_536;
 /// Entries of the table of spawn locations. There are more than kinds, because
 /// the same source line may have several addresses.
 #[cfg(tokio_unstable)]
@@ -68,6 +72,7 @@ pub(crate) struct TaskKind {
 #[derive(Debug)]
 pub(crate) struct Kinds {
     names: StaticKeys,
+    more_names: StaticKeys,
     #[cfg(tokio_unstable)]
     locations: StaticKeys,
     #[cfg(tokio_unstable)]
@@ -110,6 +115,7 @@ impl Kinds {
         let other = TaskKind { name: "other".to_owned(), spawned_at: None };
         Self {
             names: StaticKeys::with_capacity(NAME_ENTRIES),
+            more_names: StaticKeys::with_capacity(MORE_NAME_ENTRIES),
             #[cfg(tokio_unstable)]
             locations: StaticKeys::with_capacity(LOCATION_ENTRIES),
             #[cfg(tokio_unstable)]
@@ -204,17 +210,30 @@ impl Kinds {
     /// Returns the kind with a name. Adds it if it is new.
     #[inline]
     pub(crate) fn for_static_name(&self, name: &'static str) -> KindId {
-        match self.names.find(name.into()) {
-            Some(number) => KindId::from_u32(number),
-            None => self.insert_name(name),
-        }
+        self.find_name(name).unwrap_or_else(|| self.insert_name(name))
+    }
+
+    /// Returns the kind of a known name.
+    #[inline]
+    fn find_name(&self, name: &'static str) -> Option<KindId> {
+        let number = self.names.find(name.into());
+        number.or_else(|| self.find_in_more_names(name)).map(KindId::from_u32)
+    }
+
+    fn find_in_more_names(&self, name: &'static str) -> Option<u32> {
+        self.names.is_full().then(|| self.more_names.find(name.into()))?
     }
 
     #[cold]
     fn insert_name(&self, name: &'static str) -> KindId {
+        let names = if self.names.is_full() { &self.more_names } else { &self.names };
+        if names.is_full() {
+            return KindId::OTHER;
+        }
         let mut table = self.table.lock();
         let kind = table.get_or_insert(name, None);
-        self.names.insert(name.into(), kind.as_u32());
+        // The lock is held until here: see `insert_location`.
+        names.insert(name.into(), kind.as_u32());
         kind
     }
 
@@ -337,6 +356,33 @@ mod tests {
             let kind = kinds.for_location(location);
             assert!(kind.is_some() && kinds.find_location(location) == kind);
         }
+    }
+
+    /// A known name is found without a lock.
+    #[test]
+    fn names_without_a_kind_of_their_own_are_known() {
+        let kinds = Kinds::new();
+        for n in 0..2 * NAME_ENTRIES {
+            let name: &'static str = n.to_string().leak();
+            assert_eq!(kinds.find_name(name), None);
+            let kind = kinds.for_static_name(name);
+            assert_eq!(kinds.find_name(name), Some(kind));
+            assert_eq!(kind == KindId::OTHER, n + 1 >= MAX_KINDS);
+        }
+    }
+
+    #[test]
+    fn names_beyond_both_tables_are_other_and_take_no_lock() {
+        let kinds = Kinds::new();
+        // One name, at many addresses.
+        let names: &'static str = "n".repeat(NAME_ENTRIES + MORE_NAME_ENTRIES).leak();
+        let names = (0..names.len()).map(|at| &names[at..=at]);
+        let found: Vec<_> = names.clone().map(|name| kinds.for_static_name(name)).collect();
+        let own = found.iter().filter(|kind| **kind != KindId::OTHER).count();
+        assert_eq!(own, (NAME_ENTRIES + MORE_NAME_ENTRIES) / 4 * 3);
+        let table = kinds.table.lock();
+        assert!(names.zip(&found).all(|(name, kind)| kinds.for_static_name(name) == *kind));
+        drop(table);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use crate::fork::{self, ProcessIdentity};
+use crate::stderr;
 
 /// What a forked child that uses the scope prints, once.
 const WARNING_LINE: &str = "loopscope: this process was forked after its scope had started, so loopscope does not watch \
@@ -75,7 +76,7 @@ impl Liveness {
 
     fn print_warning(&self) {
         if self.is_warning_due(&self.has_printed) && self.is_printed {
-            fork::print_in_child(WARNING_LINE);
+            stderr::print(WARNING_LINE);
         }
     }
 

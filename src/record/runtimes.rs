@@ -132,7 +132,7 @@ impl Runtimes {
     /// clean-up of the runtime, so the caller must hold no lock.
     #[must_use]
     pub(crate) fn leave(&self, runtime: &ThreadRuntime) -> Option<Handle> {
-        if !runtime.is_inside.swap(false, AcqRel) {
+        if !runtime.is_inside() || !runtime.is_inside.swap(false, AcqRel) {
             return None;
         }
         let mut runtimes = self.0.lock();

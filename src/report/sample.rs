@@ -55,6 +55,7 @@ pub(crate) fn sleep() -> Finding {
             waits: 52,
             delay: Duration::from_millis(4_100),
             driver_held: false,
+            has_other_workers: false,
             released: 0,
         },
         advice: "use `tokio::time::sleep(..).await`".to_owned(),

@@ -2,9 +2,9 @@
 //! and writing to a terminal may take long, so the watchdog does neither.
 
 use std::collections::HashSet;
+use std::io;
 #[cfg(feature = "diagnostic")]
 use std::io::IsTerminal;
-use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,6 +26,7 @@ use crate::report::event;
 use crate::report::text::count;
 use crate::self_metrics::{DropReason, SelfMetrics};
 use crate::settings::Terminal;
+use crate::stderr;
 use crate::token_bucket::TokenBucket;
 
 /// The application's callback for findings.
@@ -237,7 +238,7 @@ impl ReporterLoop {
     /// Prints a line to stderr, if reports are printed there.
     fn print(&self, text: &str) {
         if self.terminal.is_shown() {
-            let _ = writeln!(io::stderr().lock(), "loopscope: {text}");
+            stderr::print(&format!("loopscope: {text}\n"));
         }
     }
 }
@@ -251,8 +252,7 @@ fn print_report(finding: &Finding, suppressed_reports: u64) {
         let reports = count(suppressed_reports, "report was", "reports were");
         text.push_str(&format!("loopscope: {reports} suppressed since the previous one\n"));
     }
-    // An error of stderr cannot be reported anywhere.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    stderr::print(&text);
 }
 
 #[cfg(not(feature = "diagnostic"))]
@@ -262,5 +262,5 @@ fn print_report(finding: &Finding, suppressed_reports: u64) {
         "loopscope: {} blocked the event loop at {site}; {suppressed_reports} reports suppressed\n",
         finding.cause
     );
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    stderr::print(&text);
 }

@@ -112,7 +112,8 @@ impl ScopeBuilder {
     /// The rate limit of log and terminal does not apply to the callback.
     ///
     /// loopscope's reporting thread calls it and waits for it to return. If it
-    /// panics, the panic is caught.
+    /// panics, the panic is caught. That thread blocks all signals, and the
+    /// threads and processes that the callback starts inherit that.
     pub fn on_finding(mut self, callback: impl Fn(&Finding) + Send + Sync + 'static) -> Self {
         self.on_finding = Some(Box::new(callback));
         self

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use crate::scope::Scope;
+use crate::stderr;
 
 /// Runs a future on a watched multi-thread runtime, with the default settings
 /// and all of Tokio's drivers.
@@ -33,7 +34,7 @@ pub fn run<F: Future>(future: F) -> F::Output {
             scope.block_on(&runtime, future)
         }
         Err(error) => {
-            eprintln!("loopscope: {error}; running unwatched");
+            stderr::print(&format!("loopscope: {error}; running unwatched\n"));
             builder.build().expect("failed to build the runtime").block_on(future)
         }
     }

@@ -29,14 +29,29 @@ pub(crate) fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
             .and_then(|bytes| Some(i32::from_ne_bytes(bytes.try_into().ok()?))),
     };
     let descriptor = fd.and_then(Descriptor::from_fd);
+    let is_futex = syscall.name == "futex";
+    let is_futex_wait = is_futex && is_futex_wait(call.arguments[1]);
+    let is_wake = is_futex && !is_futex_wait;
     CallInfo {
         name: syscall.name.to_owned(),
-        cause: cause_of(syscall, descriptor.as_ref()),
+        cause: if is_wake { Cause::Other } else { cause_of(syscall, descriptor.as_ref()) },
         fd: descriptor.as_ref().map(ToString::to_string),
         fd_type: descriptor.as_ref().and_then(std_type_of),
-        lock: (syscall.name == "futex").then_some(call.arguments[0]),
+        lock: is_futex_wait.then_some(call.arguments[0]),
         holders: None,
     }
+}
+
+/// Returns whether a futex call with this operation waits. The others wake
+/// threads or move them to another futex. If the operation is not known, it is
+/// zero, which is `FUTEX_WAIT`.
+fn is_futex_wait(operation: u64) -> bool {
+    /// The other bits are flags, such as `FUTEX_PRIVATE_FLAG`.
+    const COMMAND_BITS: u64 = 0x7f;
+    /// `FUTEX_WAIT`, `FUTEX_LOCK_PI`, `FUTEX_WAIT_BITSET`,
+    /// `FUTEX_WAIT_REQUEUE_PI`, `FUTEX_LOCK_PI2`.
+    const WAITING_COMMANDS: [u64; 5] = [0, 6, 9, 11, 13];
+    WAITING_COMMANDS.contains(&(operation & COMMAND_BITS))
 }
 
 /// Returns what the function of the kernel in which a thread waits says about
@@ -85,4 +100,47 @@ pub(crate) fn syscall_before(stack: &CopiedStack) -> Option<InSyscall> {
     let first = stack.registers?.first_argument;
     let number = machine::syscall_number(stack.ip)?;
     Some(InSyscall { number, arguments: [first, 0, 0, 0, 0, 0], sp: stack.sp, pc: stack.ip })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::watchdog::syscalls;
+
+    fn info(number: i64, arguments: [u64; 2]) -> CallInfo {
+        let [first, second] = arguments;
+        let call = InSyscall { number, arguments: [first, second, 0, 0, 0, 0], sp: 0, pc: 0 };
+        call_info(&call, syscalls::find(number))
+    }
+
+    #[test]
+    fn only_a_futex_call_that_waits_is_a_wait_for_a_lock() {
+        const PRIVATE: u64 = 128;
+        const CLOCK_REALTIME: u64 = 256;
+        for wait in [0, 6, 9, 11, 13] {
+            for flags in [0, PRIVATE, PRIVATE | CLOCK_REALTIME] {
+                let info = info(libc::SYS_futex, [64, wait | flags]);
+                assert_eq!((info.cause, info.lock), (Cause::Lock, Some(64)), "{wait} {flags}");
+            }
+        }
+        for wake in [1, 3, 4, 5, 7, 8, 10, 12] {
+            let info = info(libc::SYS_futex, [64, wake | PRIVATE]);
+            assert_eq!((info.cause, info.lock), (Cause::Other, None), "{wake}");
+        }
+    }
+
+    #[test]
+    fn the_descriptor_decides_the_cause_of_a_copy_inside_the_kernel() {
+        let (socket, _peer) = UnixStream::pair().unwrap();
+        let file = File::open("/proc/self/exe").unwrap();
+        for number in [libc::SYS_sendfile, libc::SYS_splice] {
+            let cause = |fd: i32| info(number, [fd as u64, 0]).cause;
+            assert_eq!(cause(socket.as_raw_fd()), Cause::Network);
+            assert_eq!(cause(file.as_raw_fd()), Cause::File);
+        }
+    }
 }

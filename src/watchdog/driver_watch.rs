@@ -4,17 +4,22 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::evidence::HeldDriver;
 use crate::watchdog::park_places::ParkPlaces;
 use crate::watchdog::process_clock::ProcessClock;
 use crate::watchdog::worker_monitor::WorkerMonitor;
 use crate::watchdog::worker_monitor::driver::DriverRole;
+use crate::watchdog::worker_monitor::driver_check::DriverHold;
 
-/// The time between two searches for a runtime's worker in its driver.
+/// The time between two searches for a runtime's worker in its driver. A new
+/// runtime is searched in each pass: its first poll may already hold the
+/// driver.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(100);
 /// How many workers a search samples at most. A sample takes about 10 µs.
 const MAX_SAMPLES_PER_SEARCH: usize = 4;
-/// The maximum number of runtimes whose driver is known.
-const MAX_RUNTIMES: usize = 256;
+/// A runtime is new until its workers were sampled this often, in at least 200
+/// searches. A runtime without a driver would be searched for ever.
+const MAX_SAMPLES_OF_NEW_RUNTIME: u32 = 800;
 /// How long the workers of a runtime report short waits after a stall that held
 /// the driver.
 const RELEASE_REPORTING: Duration = Duration::from_millis(20);
@@ -25,7 +30,13 @@ pub(crate) struct DriverWatch {
     /// The runtimes that have a driver: a worker was observed in it. A runtime
     /// without I/O has none.
     runtimes_with_driver: HashSet<Arc<str>>,
+    /// How often the workers of each other runtime were sampled.
+    samples: HashMap<Arc<str>, u32>,
     searched_at: Instant,
+    /// Whether a runtime is new, and the number of the worker that was added
+    /// last when that was found out.
+    has_new_runtime: bool,
+    last_worker: Option<usize>,
     /// The index of the worker with which the next search begins.
     next_searched: usize,
     /// The runtimes whose workers report short waits, and when that was last
@@ -37,7 +48,10 @@ impl DriverWatch {
     pub(crate) fn new() -> Self {
         Self {
             runtimes_with_driver: HashSet::new(),
+            samples: HashMap::new(),
             searched_at: Instant::now(),
+            has_new_runtime: false,
+            last_worker: None,
             next_searched: 0,
             reporting: HashMap::new(),
         }
@@ -52,15 +66,13 @@ impl DriverWatch {
         threshold_nanos: u64,
     ) {
         let mut places = ParkPlaces::default();
-        if self.searched_at.elapsed() >= SEARCH_INTERVAL {
-            self.search(monitors, clock, threshold_nanos, &mut places);
-        }
+        self.search(monitors, clock, threshold_nanos, &mut places);
         for index in 0..monitors.len() {
             let is_outdated = is_outdated(index, monitors, clock, threshold_nanos);
             if monitors[index].take_driver_check(clock) || is_outdated {
                 let is_held = self.is_held_by(index, monitors, clock, threshold_nanos, &mut places);
-                let unparks = is_held.then(|| other_unparks(index, monitors));
-                monitors[index].set_driver_held(unparks);
+                let hold = is_held.then(|| hold(index, monitors));
+                monitors[index].set_driver_hold(hold);
             }
             if monitors[index].holds_driver() {
                 self.reporting.insert(Arc::clone(monitors[index].runtime()), Instant::now());
@@ -78,13 +90,29 @@ impl DriverWatch {
         threshold_nanos: u64,
         places: &mut ParkPlaces,
     ) {
-        self.searched_at = Instant::now();
+        let is_due = self.searched_at.elapsed() >= SEARCH_INTERVAL;
+        if is_due {
+            self.searched_at = Instant::now();
+            self.forget_ended_runtimes(monitors);
+        }
+        let last_worker = monitors.last().map(WorkerMonitor::number);
+        self.has_new_runtime |= last_worker != self.last_worker;
+        self.last_worker = last_worker;
+        if !is_due && !self.has_new_runtime {
+            return;
+        }
+        let mut has_new_runtime = false;
         let mut samples_left = MAX_SAMPLES_PER_SEARCH;
         for offset in 0..monitors.len() {
             let index = (self.next_searched + offset) % monitors.len();
             let monitor = &monitors[index];
-            let is_known = self.runtimes_with_driver.contains(monitor.runtime());
-            if is_known || !monitor.is_runtime_worker() || !monitor.is_parked() {
+            if !monitor.is_runtime_worker() || self.runtimes_with_driver.contains(monitor.runtime()) {
+                continue;
+            }
+            let samples = self.samples.entry(Arc::clone(monitor.runtime())).or_default();
+            let is_new = *samples < MAX_SAMPLES_OF_NEW_RUNTIME;
+            has_new_runtime |= is_new;
+            if !(is_due || is_new) || !monitor.is_parked() {
                 continue;
             }
             if samples_left == 0 {
@@ -92,13 +120,21 @@ impl DriverWatch {
                 return;
             }
             samples_left -= 1;
+            *samples = samples.saturating_add(1);
             if monitor.driver_role(clock, threshold_nanos, places) == DriverRole::InDriver {
-                if self.runtimes_with_driver.len() >= MAX_RUNTIMES {
-                    self.runtimes_with_driver.clear();
-                }
+                self.samples.remove(monitor.runtime());
                 self.runtimes_with_driver.insert(Arc::clone(monitor.runtime()));
             }
         }
+        self.has_new_runtime = has_new_runtime;
+    }
+
+    /// Forgets the runtimes that have no worker any more. Another runtime may
+    /// get the label of one.
+    fn forget_ended_runtimes(&mut self, monitors: &[WorkerMonitor]) {
+        let present: HashSet<_> = monitors.iter().map(WorkerMonitor::runtime).collect();
+        self.runtimes_with_driver.retain(|runtime| present.contains(runtime));
+        self.samples.retain(|runtime, _| present.contains(runtime));
     }
 
     /// Returns whether no worker of the runtime can run the driver while the
@@ -139,6 +175,14 @@ fn others(index: usize, monitors: &[WorkerMonitor]) -> impl Iterator<Item = &Wor
         *other != index && monitor.is_runtime_worker() && monitor.runtime() == runtime
     };
     monitors.iter().enumerate().filter(is_other).map(|(_, monitor)| monitor)
+}
+
+/// Returns how a worker holds the driver.
+fn hold(index: usize, monitors: &[WorkerMonitor]) -> DriverHold {
+    let worker = monitors[index].worker_index();
+    let has_other_workers = others(index, monitors).any(|other| other.worker_index() != worker);
+    let other_unparks = other_unparks(index, monitors);
+    DriverHold { driver: HeldDriver { has_other_workers }, other_unparks }
 }
 
 fn other_unparks(index: usize, monitors: &[WorkerMonitor]) -> u64 {

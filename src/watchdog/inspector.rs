@@ -61,6 +61,7 @@ pub(crate) struct Inspector {
     thread: ThreadInfo,
     slot: &'static Slot,
     proc_reader: ProcReader,
+    /// Present while the thread is in a poll that had a request.
     requester: Option<StackRequester>,
     open_request: Option<OpenRequest>,
     signals_sent: u64,
@@ -357,9 +358,10 @@ impl Inspector {
             self.requester = StackRequester::new(self.thread.tid);
         }
         let Some(requester) = &self.requester else { return false };
-        // The first call takes long, so it comes before the last look at what
-        // the thread does.
-        if !StackRequester::has_signal() {
+        // These calls take long, so they come before the last look at what the
+        // thread does.
+        let Some(signal) = StackRequester::signal() else { return false };
+        if !self.receives(signal, signals) {
             return false;
         }
         if self.open_request.is_none() {
@@ -374,6 +376,13 @@ impl Inspector {
             self.signals_sent += 1;
         }
         is_requested
+    }
+
+    /// Returns whether the thread does not block the signal. A blocked signal
+    /// would stay pending: the application would read it from a `signalfd`, or
+    /// it would end the next program after an `execve`.
+    fn receives(&self, signal: i32, signals: Signals) -> bool {
+        self.proc_reader.is_blocked(signal).map_or(signals == Signals::Always, |is_blocked| !is_blocked)
     }
 
     fn await_answer(&mut self, tools: &mut CaptureTools<'_>) -> Option<Capture> {
@@ -431,11 +440,19 @@ impl Inspector {
         }
     }
 
-    /// Cancels the open request, whose signal has not arrived: the thread may
-    /// block signals. Returns what is known of the poll without an answer.
-    pub(crate) fn cancel_request(&mut self) -> Option<Capture> {
+    /// Ends the requests of a poll. Cancels the open one, whose signal has not
+    /// arrived: the thread may block signals. Returns what is known of the poll
+    /// without an answer.
+    ///
+    /// Other threads may use the target of signals after that. A target whose
+    /// signal may still arrive is kept, because a new requester would not know
+    /// when that signal was sent.
+    pub(crate) fn end_requests(&mut self) -> Option<Capture> {
+        if let Some(requester) = &self.requester {
+            requester.cancel();
+        }
+        self.requester.take_if(|requester| requester.is_quiet());
         let OpenRequest { age_nanos, is_running, is_uninterruptible, call } = self.open_request.take()?;
-        self.requester.as_ref()?.cancel();
         Some(Capture::without_stack(age_nanos, is_running && !is_uninterruptible, call.map(|(_, info)| info)))
     }
 
@@ -479,6 +496,25 @@ mod tests {
         });
         assert!(has_run);
         assert!(!inspector.may_signal(&runs(u64::MAX), Signals::Never));
+    }
+
+    /// A thread has an inspector for as long as it lives.
+    #[test]
+    fn an_inspector_holds_a_target_of_signals_only_during_a_poll() {
+        let thread = os::current_thread().unwrap();
+        let mut inspector = Inspector::new(thread, slot::take());
+        let seq = inspector.slot.seq().load(Acquire);
+        for _ in 0..2 {
+            let request =
+                OpenRequest { age_nanos: 0, is_running: true, is_uninterruptible: false, call: None };
+            let now = sample(b'R', ThreadActivity::Unknown, 0);
+            assert!(inspector.request_stack(seq, request, &now, Signals::Always));
+            // The thread has sent the signal to itself.
+            let answer = inspector.requester.as_ref().map(StackRequester::answer);
+            assert!(matches!(answer, Some(StackAnswer::Copied(_))));
+            inspector.end_requests();
+            assert!(inspector.requester.is_none());
+        }
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Inspector {
         None
     }
 
-    pub(crate) fn cancel_request(&mut self) -> Option<Capture> {
+    pub(crate) fn end_requests(&mut self) -> Option<Capture> {
         None
     }
 }

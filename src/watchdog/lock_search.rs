@@ -3,6 +3,9 @@
 //! A lock of std does not contain the id of its holder. But its guard contains
 //! the lock's address, so a thread that holds the lock usually has the address
 //! on its stack. The stack of a thread that waits is read from outside.
+//!
+//! The address of a lock in a `static` is part of the code, so a holder need
+//! not have it on its stack.
 
 use std::time::{Duration, Instant};
 
@@ -96,7 +99,7 @@ impl LockSearch {
         unwinder: &mut Unwinder,
     ) -> Vec<LockHolders> {
         let time = SearchTime::new();
-        let mut all = vec![LockHolders { has_read_all: true, ..LockHolders::default() }; locks.len()];
+        let mut all = before_search(locks, unwinder);
         let mut suspects = Vec::new();
         let ids = procfs::thread_ids();
         let mut is_complete = !ids.is_empty();
@@ -144,6 +147,15 @@ impl LockSearch {
         }
         self.due_at += time.begin.elapsed() + time.cpu_time() * TIME_BETWEEN_SEARCHES;
     }
+}
+
+/// Returns what is known of each lock without a search. A lock in a `static`
+/// may have a holder that no search finds, as if not all threads were read.
+fn before_search(locks: &[u64], unwinder: &mut Unwinder) -> Vec<LockHolders> {
+    unwinder.list_modules();
+    let is_found_by_address = |lock: &u64| !unwinder.is_in_module(*lock);
+    let holders = |lock| LockHolders { has_read_all: is_found_by_address(lock), ..LockHolders::default() };
+    locks.iter().map(holders).collect()
 }
 
 /// Notes that not all threads were read. Another thread may hold the lock as
@@ -234,7 +246,7 @@ pub(super) fn has_on_stack(stack: &CopiedStack, lock: u64) -> bool {
 mod tests {
     use std::sync::atomic::AtomicBool;
     use std::sync::atomic::Ordering::Relaxed;
-    use std::sync::{Mutex, mpsc};
+    use std::sync::{LazyLock, Mutex, mpsc};
     use std::thread;
 
     use super::*;
@@ -276,6 +288,24 @@ mod tests {
         assert!(!search.is_due(), "the watchdog also has other work");
         IS_OVER.store(true, Relaxed);
         drop(holder);
+    }
+
+    #[test]
+    fn a_search_cannot_prove_that_nothing_holds_a_static_lock() {
+        static LOCK: Mutex<u64> = Mutex::new(0);
+        static LAZY: LazyLock<Mutex<u64>> = LazyLock::new(Mutex::default);
+        let boxed = Box::new(Mutex::new(0));
+        let locks = [&LOCK, &*LAZY, &*boxed].map(|lock| std::ptr::from_ref::<Mutex<u64>>(lock).addr() as u64);
+        let mut unwinder = Unwinder::new();
+        let before = before_search(&locks, &mut unwinder);
+        assert_eq!(
+            before.iter().map(|holders| holders.has_read_all).collect::<Vec<_>>(),
+            [false, false, true]
+        );
+        // Other tests of this process keep threads running, so a search need
+        // not read all of them.
+        let found = LockSearch::new().search(&locks, &[], &mut unwinder);
+        assert!(found[..2].iter().all(|holders| !holders.has_read_all), "{found:?}");
     }
 
     #[test]

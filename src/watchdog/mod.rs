@@ -36,16 +36,17 @@ mod task_run;
 mod time_split;
 mod worker_monitor;
 
-use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, panic, thread};
 
 #[cfg(stack_capture)]
 use crate::capture::signal_choice::{self, SignalChange};
 use crate::evidence::Message;
+use crate::fork::WritingReport;
 use crate::os;
 use crate::outbox::{Outbox, SendingEnd};
 use crate::owned_thread::OwnedThread;
@@ -104,7 +105,16 @@ impl Watchdog {
         proc_files::take_spare();
         let unwinder = Unwinder::new();
         let thread = OwnedThread::spawn("loopscope-watch", move || {
-            WatchdogLoop::new(&recorder, &self_metrics, &outbox.0, config, unwinder).run(&stopped);
+            let run =
+                || WatchdogLoop::new(&recorder, &self_metrics, &outbox.0, config, unwinder).run(&stopped);
+            // The state after a panic is unknown, so no pass follows.
+            if panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
+                let _writing = WritingReport::begin();
+                tracing::error!(
+                    target: "loopscope",
+                    "an internal error has ended the watchdog: it finds no more stalls in this process"
+                );
+            }
         })?;
         Ok(Self { stop, thread })
     }

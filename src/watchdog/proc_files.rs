@@ -5,7 +5,7 @@
 //! again. All scopes of the process share these files, so the number of
 //! descriptors is bounded whatever the number of threads.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -93,7 +93,9 @@ pub(crate) fn read(tid: i32, file: ProcFile, buffer: &mut [u8]) -> Option<usize>
     }
     let path = format!("/proc/self/task/{tid}/{}", file.name());
     let opened = match File::open(&path) {
-        Err(error) if is_out_of_descriptors(&error) => return read_with_spare(spare, &path, buffer),
+        Err(error) if is_out_of_descriptors(&error) => {
+            return read_with_spare(spare, || File::open(&path).ok()?.read_at(buffer, 0).ok());
+        }
         opened => opened.ok()?,
     };
     let length = opened.read_at(buffer, 0).ok()?;
@@ -103,13 +105,24 @@ pub(crate) fn read(tid: i32, file: ProcFile, buffer: &mut [u8]) -> Option<usize>
     Some(length)
 }
 
+/// Reads the file `status` of a thread of this process, and closes it again.
+pub(crate) fn read_status(tid: i32) -> Option<Vec<u8>> {
+    let path = format!("/proc/self/task/{tid}/status");
+    match fs::read(&path) {
+        Err(error) if is_out_of_descriptors(&error) => {
+            read_with_spare(&mut OPEN.get().lock().spare, || fs::read(&path).ok())
+        }
+        bytes => bytes.ok(),
+    }
+}
+
 /// Reads a file while no descriptor is free. Another thread may take the spare
 /// descriptor in the meantime; then there is none until [`take_spare`].
-fn read_with_spare(spare: &mut Option<File>, path: &str, buffer: &mut [u8]) -> Option<usize> {
+fn read_with_spare<T>(spare: &mut Option<File>, read: impl FnOnce() -> Option<T>) -> Option<T> {
     drop(spare.take()?);
-    let length = File::open(path).ok().and_then(|file| file.read_at(buffer, 0).ok());
+    let result = read();
     *spare = File::open("/dev/null").ok();
-    length
+    result
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {

@@ -38,7 +38,7 @@ impl ProcessClock {
     }
 
     /// Returns the part of the time from `start` to `end` in which the watchdog
-    /// itself waited long for a CPU, or for another thread.
+    /// did not look: it waited long for a CPU or for another thread, or slept.
     pub(crate) fn watchdog_waited(&self, start: Ticks, end: Ticks) -> u64 {
         self.pauses.waited_within(start, end, &self.clock)
     }

@@ -35,8 +35,8 @@ pub(crate) struct ProcessPauses {
     /// The watchdog's time in the run queue, when it was last read.
     run_queue_nanos: u64,
     pauses: VecDeque<Delay>,
-    /// When the watchdog waited long for a CPU, or for another thread. Other
-    /// threads of the process may have waited too.
+    /// When the watchdog did not look: it waited long for a CPU or for another
+    /// thread, or was asleep. Other threads of the process may have waited too.
     waits: VecDeque<Delay>,
 }
 
@@ -58,23 +58,31 @@ struct Measured {
 }
 
 impl ProcessPauses {
+    /// The watchdog has not looked since the start of the clock.
     pub(crate) fn new(tid: i32, tick_nanos: u64, clock: &Clock) -> Self {
+        let at = clock.ticks();
+        let nanos = clock.since_start(at);
+        let unseen = Delay { within: 0..nanos, nanos };
         Self {
-            at: clock.ticks(),
+            at,
             tick_nanos,
             tid,
             measurements: 0,
             cpu_nanos: cpu_nanos(tid),
             run_queue_nanos: os::run_queue_nanos(tid),
             pauses: VecDeque::new(),
-            waits: VecDeque::new(),
+            waits: VecDeque::from([unseen]),
         }
     }
 
     /// Starts the next measurement now: the watchdog slept without a planned
-    /// end.
+    /// end. A poll that began in that time has woken it, and was not seen until
+    /// now.
     pub(crate) fn skip(&mut self, clock: &Clock) {
-        self.at = clock.ticks();
+        let now = clock.ticks();
+        let nanos = clock.nanos(std::mem::replace(&mut self.at, now), now);
+        let end = clock.since_start(now);
+        note(&mut self.waits, Delay { within: end.saturating_sub(nanos)..end, nanos });
         self.cpu_nanos = cpu_nanos(self.tid);
         self.run_queue_nanos = os::run_queue_nanos(self.tid);
     }
@@ -143,8 +151,8 @@ impl ProcessPauses {
         overlap(&self.pauses, clock.since_start(start)..clock.since_start(end))
     }
 
-    /// Returns for how much of the time from `start` to `end` the watchdog
-    /// waited for a CPU, in nanoseconds. Short waits are not included.
+    /// Returns for how much of the time from `start` to `end` the watchdog did
+    /// not look, in nanoseconds. Short waits are not included.
     pub(crate) fn waited_within(&self, start: Ticks, end: Ticks, clock: &Clock) -> u64 {
         overlap(&self.waits, clock.since_start(start)..clock.since_start(end))
     }
@@ -204,6 +212,7 @@ mod tests {
         let tid = os::current_thread().map_or(0, |thread| thread.tid);
         let mut pauses = ProcessPauses::new(tid, 1_000, &clock);
         let begin = clock.ticks();
+        assert!(pauses.waited_within(0, begin, &clock) > 0, "it has not looked before");
         thread::sleep(Duration::from_millis(5));
         pauses.measure_pass(&clock);
         let now = clock.ticks();
@@ -214,5 +223,11 @@ mod tests {
         pauses.measure_sleep(1_000_000, &clock);
         let paused = pauses.within(begin, clock.ticks(), &clock);
         assert!(paused >= 3_000_000, "{paused}");
+        let begin = clock.ticks();
+        thread::sleep(Duration::from_millis(5));
+        pauses.skip(&clock);
+        let now = clock.ticks();
+        assert_eq!(pauses.within(begin, now, &clock), 0);
+        assert!(pauses.waited_within(begin, now, &clock) >= 3_000_000);
     }
 }

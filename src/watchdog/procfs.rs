@@ -114,12 +114,19 @@ impl ProcReader {
     /// every thread of the process read this, also where it hides the system
     /// call.
     pub(crate) fn sleeps(&self) -> Option<u64> {
+        parse_field(&self.status()?, "voluntary_ctxt_switches")
+    }
+
+    /// Returns whether the thread blocks a signal. The kernel lets every thread
+    /// of the process read this.
+    pub(crate) fn is_blocked(&self, signal: i32) -> Option<bool> {
+        parse_is_in_set(&self.status()?, "SigBlk", signal)
+    }
+
+    fn status(&self) -> Option<Vec<u8>> {
         // Without this file, `/proc` may belong to other processes.
         self.shows_stat().then_some(())?;
-        parse_field(
-            &fs::read(format!("/proc/self/task/{}/status", self.tid)).ok()?,
-            "voluntary_ctxt_switches",
-        )
+        proc_files::read_status(self.tid)
     }
 
     /// Returns what the thread does now.
@@ -214,6 +221,14 @@ fn parse_field(status: &[u8], name: &str) -> Option<u64> {
     std::str::from_utf8(field(status, name)?).ok()?.trim().parse().ok()
 }
 
+/// Returns whether a field, a set of signals in hexadecimal, contains `signal`.
+/// Bit 0 is signal 1. Some architectures have more than 64 signals.
+fn parse_is_in_set(status: &[u8], name: &str, signal: i32) -> Option<bool> {
+    let set = u128::from_str_radix(std::str::from_utf8(field(status, name)?).ok()?.trim(), 16).ok()?;
+    let bit = u32::try_from(signal).ok()?.checked_sub(1)?;
+    Some(set.checked_shr(bit)? & 1 == 1)
+}
+
 /// Parses a line of `/proc/self/task/TID/stat`. The name before the state is in
 /// parentheses. It may contain any byte: the kernel cuts it after 15 bytes,
 /// even in the middle of a character.
@@ -276,6 +291,17 @@ mod tests {
         assert_eq!(field(status, "NSpid"), Some(b"\t12161\t4".as_slice()));
         assert_eq!(parse_field(status, "voluntary_ctxt_switches"), Some(52));
         assert_eq!(parse_field(status, "NSpid"), None);
+    }
+
+    #[test]
+    fn a_set_of_signals_is_a_number_of_which_bit_zero_is_signal_one() {
+        let status = b"SigPnd:\t0000000000000000\nSigBlk:\t8000000000004001\nSigIgn:\tzz\n";
+        let is_in = |signal| parse_is_in_set(status, "SigBlk", signal);
+        assert_eq!([1, 15, 64].map(is_in), [Some(true); 3]);
+        assert_eq!([2, 14, 16, 63].map(is_in), [Some(false); 4]);
+        assert_eq!([0, -1, 1_000].map(is_in), [None; 3]);
+        assert_eq!(parse_is_in_set(status, "SigIgn", 1), None);
+        assert_eq!(parse_is_in_set(status, "SigCgt", 1), None);
     }
 
     #[test]

@@ -88,7 +88,8 @@ const SYS: &str = "SYS_";
 /// `Never` have: a call that does not wait; one that returns the number of
 /// bytes that it has moved, such as `sendfile`; and one for which it is not
 /// certain that the kernel restarts it. `close` waits for a socket with
-/// `SO_LINGER`; `fallocate` of a file in memory returns `EINTR`.
+/// `SO_LINGER`; `fallocate` of a file in memory returns `EINTR`. A signal that
+/// is pending at the end of `execve` ends the new program: it has no handler.
 #[rustfmt::skip]
 static TABLE: &[Syscall] = calls! {
     Sleep, Restart::Never, None: SYS_clock_nanosleep SYS_nanosleep;
@@ -107,17 +108,17 @@ static TABLE: &[Syscall] = calls! {
         #[cfg(target_arch = "x86_64")] SYS_fadvise64
         #[cfg(target_arch = "x86_64")] SYS_getdents;
     File, Restart::Never, Argument:
-        SYS_close SYS_sendfile SYS_copy_file_range SYS_fallocate SYS_splice SYS_tee SYS_vmsplice;
+        SYS_close SYS_copy_file_range SYS_fallocate SYS_tee SYS_vmsplice;
     Other, Restart::Read, Argument: SYS_read SYS_readv;
     Other, Restart::Write, Argument: SYS_write SYS_writev;
-    Other, Restart::Never, Argument: SYS_ioctl;
+    Other, Restart::Never, Argument: SYS_ioctl SYS_sendfile SYS_splice;
 
     // Calls on a path, and on all files.
     File, Restart::IfUninterruptible, None:
         SYS_sync SYS_msync SYS_openat SYS_openat2 SYS_truncate SYS_statx SYS_newfstatat SYS_statfs
         SYS_faccessat SYS_faccessat2 SYS_fchmodat SYS_fchownat SYS_utimensat SYS_readlinkat SYS_linkat
         SYS_symlinkat SYS_unlinkat SYS_renameat SYS_renameat2 SYS_mkdirat SYS_mknodat SYS_chdir SYS_getcwd
-        SYS_chroot SYS_mount SYS_umount2 SYS_pivot_root SYS_execve SYS_execveat
+        SYS_chroot SYS_mount SYS_umount2 SYS_pivot_root
         SYS_getxattr SYS_lgetxattr SYS_setxattr SYS_lsetxattr SYS_listxattr SYS_removexattr
         #[cfg(target_arch = "x86_64")] SYS_open
         #[cfg(target_arch = "x86_64")] SYS_creat
@@ -139,7 +140,7 @@ static TABLE: &[Syscall] = calls! {
         #[cfg(target_arch = "x86_64")] SYS_rmdir;
     File, Restart::Never, None:
         SYS_io_uring_enter SYS_io_uring_setup SYS_io_uring_register SYS_io_setup SYS_io_submit SYS_io_getevents
-        SYS_io_destroy;
+        SYS_io_destroy SYS_execve SYS_execveat;
 
     // Sockets.
     Network, Restart::Never, Argument:
@@ -236,7 +237,7 @@ mod tests {
 
     /// The list of signal(7), "never restarted after being interrupted by a
     /// signal handler, regardless of the use of SA_RESTART", and calls that
-    /// return after a part of their work.
+    /// return after a part of their work, or into another program.
     #[test]
     fn calls_that_the_kernel_never_restarts_get_no_signal() {
         for number in [
@@ -257,6 +258,8 @@ mod tests {
             libc::SYS_sendfile,
             libc::SYS_sendto,
             libc::SYS_sendmsg,
+            libc::SYS_execve,
+            libc::SYS_execveat,
         ] {
             let found = find(number).unwrap();
             assert_eq!(found.restart, Restart::Never, "{}", found.name);

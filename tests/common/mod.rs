@@ -5,13 +5,14 @@
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::panic::{self, AssertUnwindSafe};
 use std::process::Command;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use loopscope::{Finding, Scope, Terminal};
+use loopscope::{Finding, FindingsDocument, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
 
 /// Duration of a test stall. It is far above the threshold of 10 ms, so that a
@@ -88,6 +89,37 @@ fn nameless_file() -> [File; 2] {
     files
 }
 
+/// Forks, runs `child` in the child process, and waits for its end.
+///
+/// # Panics
+///
+/// Panics if the child panics, is killed, or does not end within a minute.
+#[cfg(unix)]
+#[allow(unsafe_code)]
+pub fn in_child(child: impl FnOnce()) {
+    const DONE: i32 = 7;
+    // SAFETY: the child may allocate and start threads, because the C library
+    // makes that possible after its `fork`.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let result = panic::catch_unwind(AssertUnwindSafe(child));
+        std::process::exit(if result.is_ok() { DONE } else { 101 });
+    }
+    let begin = Instant::now();
+    let mut status = 0;
+    // SAFETY: the call writes only to `status`.
+    while unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == 0 {
+        if begin.elapsed() > Duration::from_secs(60) {
+            // SAFETY: the call has no pointers; `pid` is a child that has not
+            // been waited for.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+            panic!("the child hangs");
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == DONE, "status {status:#x}");
+}
+
 /// Declares tests that run a scenario each.
 macro_rules! scenarios {
     ($($test:ident runs $scenario:ident;)*) => {$(
@@ -118,6 +150,65 @@ fn try_eventually<T>(mut check: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
+/// Waits until everything that was recorded is part of the findings.
+///
+/// # Panics
+///
+/// After [`EVENTUALLY_TIMEOUT`].
+pub fn flush(scope: &Scope) {
+    assert!(scope.flush(EVENTUALLY_TIMEOUT), "not processed in time: {:#?}", scope.findings());
+}
+
+/// Waits until no poll is in progress and everything that was recorded is part
+/// of the findings. Returns the findings.
+///
+/// The poll of a task may last a little longer than the task: `JoinHandle`
+/// returns before the poll ends. So a flush alone may not include the stall.
+///
+/// # Panics
+///
+/// After [`EVENTUALLY_TIMEOUT`].
+pub fn flushed(scope: &Scope) -> FindingsDocument {
+    eventually("the end of all polls", || {
+        scope.snapshot().workers.iter().all(|worker| worker.active_poll.is_none()).then_some(())
+    });
+    flush(scope);
+    scope.findings()
+}
+
+/// Asserts that nothing was found, after everything that was recorded has been
+/// processed.
+pub fn assert_no_finding(scope: &Scope) {
+    let document = flushed(scope);
+    assert!(document.findings.is_empty() && document.pending == 0, "{document:#?}");
+}
+
+/// Returns whether the ends of all stalls of a finding are part of it.
+///
+/// The split has the ended stalls only, and the total has those in progress,
+/// too. A stall whose poll has ended is soon no longer in progress, even if its
+/// end has not been processed.
+pub fn has_ended(finding: &Finding) -> bool {
+    finding.ongoing.is_none() && finding.count > 0 && finding.total == finding.split.own()
+}
+
+/// Waits until `is_complete` holds for the findings, all their stalls have ended
+/// and the ends have been processed. Returns these findings.
+///
+/// # Panics
+///
+/// After [`EVENTUALLY_TIMEOUT`]. The message contains all findings of the scope.
+pub fn ended_findings(scope: &Scope, is_complete: impl Fn(&FindingsDocument) -> bool) -> FindingsDocument {
+    let check = || {
+        let document = flushed(scope);
+        let has_all_ends = document.pending == 0 && document.findings.iter().all(has_ended);
+        (has_all_ends && is_complete(&document)).then_some(document)
+    };
+    try_eventually(check).unwrap_or_else(|| {
+        panic!("not all findings: {:#?}\n{:#?}", scope.findings(), scope.snapshot().observer)
+    })
+}
+
 /// Waits until a task kind has a finding all of whose stalls have ended and been
 /// added. Returns that finding.
 ///
@@ -135,12 +226,7 @@ pub fn finding(scope: &Scope, kind: &str) -> Finding {
         let _ = scope.flush(EVENTUALLY_TIMEOUT);
         // The one with the most time comes first.
         let findings = scope.findings().findings;
-        // The split has the ended stalls only. A poll that is over is no longer
-        // in progress before its end is added.
-        let is_complete = |finding: &Finding| finding.split.on_cpu + finding.split.off_cpu == finding.total;
-        let ended = |finding: &Finding| {
-            finding.task.kind == kind && finding.ongoing.is_none() && is_complete(finding)
-        };
+        let ended = |finding: &Finding| finding.task.kind == kind && has_ended(finding);
         let found = findings.into_iter().filter(ended);
         let (with_stack, without): (Vec<_>, Vec<_>) = found.partition(|finding| !finding.stack.is_empty());
         assert!(with_stack.len() <= 1, "the stalls of one task kind are one finding: {with_stack:#?}");

@@ -3,6 +3,7 @@
 
 mod findings;
 mod guard;
+mod listener;
 mod live;
 mod page;
 mod query;
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::error::StartError;
 use crate::export::http::guard::AllowedHosts;
+use crate::export::http::listener::Listener;
 use crate::export::http::routes::router;
 use crate::export::http::serve::{ConnectionLimits, serve};
 use crate::export::source::Source;
@@ -55,7 +57,8 @@ fn start_with(
     registry: Option<Registry>,
     limits: ConnectionLimits,
 ) -> Result<Telemetry, StartError> {
-    let (listener, address) = bind(address).map_err(|source| StartError::Bind { address, source })?;
+    let (listener, address) =
+        Listener::bind(address).map_err(|source| StartError::Bind { address, source })?;
     let allowed_hosts = allowed_hosts(address);
     let router = router(source, registry, allowed_hosts);
     let (stop, stopped) = oneshot::channel();
@@ -69,13 +72,6 @@ fn start_with(
         tracing::warn!(target: "loopscope", %address, "telemetry is served to other machines without authentication");
     }
     Ok(Telemetry { address, stop: Some(stop), thread })
-}
-
-fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
 }
 
 fn allowed_hosts(address: SocketAddr) -> AllowedHosts {
@@ -94,14 +90,14 @@ fn runtime() -> io::Result<Runtime> {
 
 fn run(
     runtime: Runtime,
-    listener: TcpListener,
+    listener: Listener<TcpListener>,
     router: Router,
     limits: ConnectionLimits,
     stopped: oneshot::Receiver<()>,
 ) {
     runtime.block_on(async {
-        match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => serve(listener, router, limits, stopped).await,
+        match listener.into_async() {
+            Ok(listener) => serve(listener.socket(), router, limits, stopped).await,
             Err(error) => tracing::warn!(target: "loopscope", %error, "telemetry cannot be served"),
         }
     });

@@ -51,7 +51,7 @@ impl Default for ConnectionLimits {
 /// Serves until `stop` is sent or dropped. The connections are closed when the
 /// runtime is dropped.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: &TcpListener,
     router: Router,
     limits: ConnectionLimits,
     mut stop: oneshot::Receiver<()>,

@@ -11,7 +11,7 @@ const MAX_CALLERS: usize = 3;
 /// Time that is not the code's own is shown from this part of the total on.
 const MIN_NOT_OWN_DIVISOR: u32 = 10;
 
-/// What else helps if a stall held the driver.
+/// What else helps if a stall held the driver of a runtime with other workers.
 const DRIVER_ADVICE: &str = "a multi-thread runtime hands its driver to another worker before each poll with \
      `tokio::runtime::Builder::enable_eager_driver_handoff` (Tokio 1.54, `tokio_unstable`)";
 
@@ -94,7 +94,7 @@ fn notes(finding: &Finding) -> Vec<Message<'static>> {
     if !finding.advice.is_empty() {
         notes.push(Level::HELP.message(clean(&finding.advice)));
     }
-    if finding.victims.driver_held {
+    if finding.victims.driver_held && finding.victims.has_other_workers {
         notes.push(Level::HELP.message(DRIVER_ADVICE));
     }
     notes

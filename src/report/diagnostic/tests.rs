@@ -277,5 +277,8 @@ fn a_stall_that_held_the_driver_says_what_stood_still_and_what_helps() {
     let note =
         "driver: meanwhile nothing served the sockets and timers of the whole runtime; 2 tasks were woken";
     assert!(text.contains(note), "{text}");
+    assert!(!text.contains("handoff"), "no other worker can run the driver: {text}");
+    finding.victims.has_other_workers = true;
+    let text = diagnostic(&finding, false);
     assert!(text.contains("enable_eager_driver_handoff"), "{text}");
 }

@@ -10,6 +10,7 @@ use crate::watchdog::park_places::ParkPlaces;
 use crate::watchdog::process_clock::ProcessClock;
 use crate::watchdog::sample::ParkPlace;
 use crate::watchdog::worker_monitor::WorkerMonitor;
+use crate::watchdog::worker_monitor::driver_check::DriverHold;
 
 /// What a worker does for the driver of its runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +35,10 @@ impl WorkerMonitor {
         tracked.driver.take_due(clock.wall_since(tracked.poll.start))
     }
 
-    /// Records whether the tracked poll holds the driver. If so,
-    /// `other_unparks` is how often the other workers of the runtime have
-    /// unparked so far.
-    pub(crate) fn set_driver_held(&mut self, other_unparks: Option<u64>) {
+    /// Records whether the tracked poll holds the driver.
+    pub(crate) fn set_driver_hold(&mut self, hold: Option<DriverHold>) {
         if let Some(tracked) = &mut self.tracked {
-            tracked.driver.set_held(other_unparks);
+            tracked.driver.set_hold(hold);
         }
     }
 
@@ -55,7 +54,7 @@ impl WorkerMonitor {
 
     /// Returns whether the tracked poll holds the driver, as far as is known.
     pub(crate) fn holds_driver(&self) -> bool {
-        self.tracked.as_ref().is_some_and(|tracked| tracked.driver.is_held())
+        self.tracked.as_ref().is_some_and(|tracked| tracked.driver.held().is_some())
     }
 
     /// Returns whether the worker is in a poll of at least `long_nanos`.

@@ -1,20 +1,29 @@
 //! When to check whether a tracked poll holds the driver of its runtime, and
 //! what the last check found.
 
+use crate::evidence::HeldDriver;
+
+/// What a check finds if the poll holds the driver.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DriverHold {
+    pub(crate) driver: HeldDriver,
+    /// How often the other workers of the runtime had unparked.
+    pub(crate) other_unparks: u64,
+}
+
 /// What is known about the driver during a tracked poll.
 #[derive(Debug)]
 pub(super) struct DriverCheck {
     /// The age of the poll at which the next check is due. It doubles each
     /// time.
     next_nanos: u64,
-    /// How often the other workers of the runtime had unparked when the last
-    /// check found that the poll holds the driver. `None` if it does not.
-    other_unparks: Option<u64>,
+    /// What the last check found. `None` if the poll did not hold the driver.
+    hold: Option<DriverHold>,
 }
 
 impl DriverCheck {
     pub(super) fn new(threshold_nanos: u64) -> Self {
-        Self { next_nanos: threshold_nanos.max(1), other_unparks: None }
+        Self { next_nanos: threshold_nanos.max(1), hold: None }
     }
 
     /// Returns whether a check is due at this age of the poll, and schedules
@@ -27,16 +36,16 @@ impl DriverCheck {
         is_due
     }
 
-    pub(super) fn set_held(&mut self, other_unparks: Option<u64>) {
-        self.other_unparks = other_unparks;
+    pub(super) fn set_hold(&mut self, hold: Option<DriverHold>) {
+        self.hold = hold;
     }
 
     pub(super) fn other_unparks(&self) -> Option<u64> {
-        self.other_unparks
+        self.hold.map(|hold| hold.other_unparks)
     }
 
-    /// Returns whether the last check found that the poll held the driver.
-    pub(super) fn is_held(&self) -> bool {
-        self.other_unparks.is_some()
+    /// Returns the driver if the last check found that the poll held it.
+    pub(super) fn held(&self) -> Option<HeldDriver> {
+        self.hold.map(|hold| hold.driver)
     }
 }

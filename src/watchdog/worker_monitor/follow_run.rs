@@ -50,7 +50,7 @@ impl WorkerMonitor {
             }
             // A later answer would be taken for a capture of this poll, not of
             // the run.
-            inspector.cancel_request();
+            inspector.end_requests();
         }
     }
 
@@ -72,7 +72,7 @@ impl WorkerMonitor {
             key: (self.index, first.seq + 1),
             worker: self.worker.label.to_string(),
             runtime: Arc::clone(&self.runtime),
-            held_driver: false,
+            held_driver: None,
             kind: first.kind,
             start_nanos: clock.since_start(first.start),
             duration_nanos: context.process_clock.wall(run.start(), now),

@@ -2,7 +2,7 @@
 
 mod context;
 pub(crate) mod driver;
-mod driver_check;
+pub(crate) mod driver_check;
 mod end;
 mod follow_run;
 mod left_runtime;
@@ -220,7 +220,13 @@ impl WorkerMonitor {
     /// Returns whether the worker is one of a runtime's workers. The thread of
     /// a root future may be none.
     pub(crate) fn is_runtime_worker(&self) -> bool {
-        self.worker.label.worker.parse::<usize>().is_ok()
+        self.worker_index().is_some()
+    }
+
+    /// Returns the index of the worker in its runtime. Two threads have the
+    /// same one if a worker has moved to another thread.
+    pub(crate) fn worker_index(&self) -> Option<usize> {
+        self.worker.label.worker.parse().ok()
     }
 
     /// Returns the label of the worker's runtime.
@@ -324,7 +330,7 @@ impl WorkerMonitor {
         let Some(mut tracked) = self.tracked.take() else { return };
         if let Some(inspector) = &mut self.inspector {
             tracked.captures.extend(inspector.take_answer(&mut context.capture_tools()));
-            let unanswered = inspector.cancel_request();
+            let unanswered = inspector.end_requests();
             if tracked.captures.is_empty()
                 && let Some(unanswered) = unanswered
             {
@@ -470,7 +476,7 @@ impl WorkerMonitor {
             key: (self.index, tracked.poll.seq),
             worker: self.worker.label.to_string(),
             runtime: Arc::clone(&self.runtime),
-            held_driver: tracked.driver.is_held(),
+            held_driver: tracked.driver.held(),
             kind: tracked.poll.kind,
             start_nanos: context.recorder.clock.since_start(tracked.poll.start),
             duration_nanos,
