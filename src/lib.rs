@@ -59,7 +59,7 @@
 //!   `EINTR`, but a thread may enter one in the microseconds between the check
 //!   and the signal. [`Signals::Never`] turns signals off.
 //! * The signal is the highest one without a handler, usually 64. gdb stops at
-//!   it unless told `handle SIG64 nostop noprint pass`.
+//!   it without the command `handle SIG64 nostop noprint pass`.
 //!   [`ObserverSnapshot::capture_signal`] is its number.
 //! * A scope does not watch a forked child of its process. The child says so
 //!   once and can start a scope of its own.

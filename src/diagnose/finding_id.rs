@@ -30,7 +30,7 @@ fn return_addresses(capture: &SymbolisedCapture<'_>) -> Vec<String> {
     let has_site = capture.call_site.site.is_some();
     // The innermost address of a computation is a random one.
     let first = callee.unwrap_or(0) + usize::from(callee.is_some() || capture.capture.on_cpu);
-    // A site without a line is told apart by its own address.
+    // The own address of a site without a line distinguishes it.
     let last = call_site::site_index(stack).unwrap_or(polling);
     if has_site && capture.cause.is_computation() {
         return Vec::new();
