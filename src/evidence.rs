@@ -96,6 +96,9 @@ pub(crate) struct LockHolders {
     /// Whether the stacks of all threads were read, none of which was running,
     /// and a holder has the lock's address on its stack.
     pub(crate) has_read_all: bool,
+    /// Whether there are more such threads than are kept, or the search ended
+    /// early: none of them is known to be the holder.
+    pub(crate) is_ambiguous: bool,
 }
 
 /// A thread that may hold a lock, and is no worker in a poll.
@@ -108,7 +111,7 @@ pub(crate) struct HolderThread {
 impl LockHolders {
     /// Returns whether there is exactly one such thread.
     pub(crate) fn is_single(&self) -> bool {
-        self.workers.len() + self.threads.len() == 1
+        !self.is_ambiguous && self.workers.len() + self.threads.len() == 1
     }
 }
 

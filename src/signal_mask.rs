@@ -35,8 +35,7 @@ mod unix {
                 for signal in OF_OWN_INSTRUCTIONS {
                     libc::sigdelset(blocked.as_mut_ptr(), signal);
                 }
-                let failed =
-                    libc::pthread_sigmask(libc::SIG_SETMASK, blocked.as_ptr(), previous.as_mut_ptr());
+                let failed = libc::pthread_sigmask(libc::SIG_BLOCK, blocked.as_ptr(), previous.as_mut_ptr());
                 (failed == 0).then(|| Self { previous: previous.assume_init() })
             }
         }

@@ -28,7 +28,7 @@ pub(super) fn add_lock_holder(
     let calls = captures.iter().filter_map(|capture| capture.capture.call.as_ref());
     let holders = calls.filter(|call| call.lock == Some(lock)).find_map(|call| call.holders.as_ref());
     let Some(holders) = holders else { return };
-    if diagnosis.cause != Cause::Lock {
+    if diagnosis.cause != Cause::Lock || holders.is_ambiguous {
         return;
     }
     let is_std_lock = is_waiting_for_std_lock(&main.stack);

@@ -202,8 +202,8 @@ impl Recorder {
         self.all_workers().iter().map(|worker| worker.events.pending()).sum()
     }
 
-    /// Returns the polls in progress. After the scope has ended it returns none,
-    /// because the hooks no longer record when a poll ends.
+    /// Returns the polls in progress. After the scope has ended it returns
+    /// none, because the hooks no longer record when a poll ends.
     pub(crate) fn polls_in_progress(&self) -> PollsInProgress {
         let workers = if self.is_live() { self.all_workers() } else { Vec::new() };
         // Read before the slots, so that no age includes time after its poll.

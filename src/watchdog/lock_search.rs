@@ -98,8 +98,10 @@ impl LockSearch {
         excluded: &[i32],
         unwinder: &mut Unwinder,
     ) -> Vec<LockHolders> {
-        let time = SearchTime::new();
+        let whole_time = SearchTime::new();
         let mut all = before_search(locks, unwinder);
+        // The list of modules of a large program takes longer than the search.
+        let time = SearchTime::new();
         let mut suspects = Vec::new();
         let ids = procfs::thread_ids();
         let mut is_complete = !ids.is_empty();
@@ -109,6 +111,7 @@ impl LockSearch {
                 // Another thread may hold the lock as well, so none is named.
                 is_complete = false;
                 suspects.clear();
+                all.iter_mut().for_each(|holders| holders.is_ambiguous = true);
                 break;
             }
             is_complete &= search_thread(id, locks, &mut suspects);
@@ -117,7 +120,7 @@ impl LockSearch {
         for holders in &mut all {
             holders.has_read_all &= is_complete;
         }
-        self.due_at = Instant::now() + time.cpu_time() * TIME_BETWEEN_SEARCHES;
+        self.due_at = Instant::now() + whole_time.cpu_time() * TIME_BETWEEN_SEARCHES;
         all
     }
 
@@ -161,7 +164,7 @@ fn before_search(locks: &[u64], unwinder: &mut Unwinder) -> Vec<LockHolders> {
 /// Notes that not all threads were read. Another thread may hold the lock as
 /// well, so none is named.
 fn give_up(all: &mut [LockHolders]) {
-    all.fill(LockHolders::default());
+    all.fill(ambiguous());
 }
 
 /// Adds a thread to the suspects for each lock that it seems to hold. Returns
@@ -205,8 +208,12 @@ fn add_suspects(all: &mut [LockHolders], suspects: Vec<Suspect>, unwinder: &mut 
         holders.threads.push(HolderThread { name, capture });
     }
     for (holders, _) in all.iter_mut().zip(is_full).filter(|(_, is_full)| *is_full) {
-        *holders = LockHolders::default();
+        *holders = ambiguous();
     }
+}
+
+fn ambiguous() -> LockHolders {
+    LockHolders { is_ambiguous: true, ..LockHolders::default() }
 }
 
 fn is_of_loopscope(thread_name: &str) -> bool {
@@ -331,7 +338,11 @@ mod tests {
             thread::sleep(Duration::from_millis(1));
             (number, Some(vec![true, true]))
         });
-        assert_eq!(found, vec![LockHolders::default(); 2], "not all workers were read");
+        assert_eq!(found, vec![ambiguous(); 2], "not all workers were read");
+        let mut found = vec![ambiguous(); 2];
+        search.max_cpu_time = Duration::from_secs(60);
+        search.add_workers(&mut found, 7..8, |number| (number, Some(vec![true, false])));
+        assert!(!found[0].is_single(), "there are more threads than this worker");
     }
 
     #[test]

@@ -55,7 +55,8 @@ pub(super) struct TailCall {
 
 /// Returns the tail calls between the call that returns to `return_address`,
 /// and the function with the code address `inner`, which was found next on the
-/// stack. Outermost first; empty without tail calls, or if they are not certain.
+/// stack. Outermost first; empty without tail calls, or if they are not
+/// certain.
 pub(super) fn tail_calls(memory: &impl Memory, inner: u64, return_address: u64) -> Vec<TailCall> {
     let search = || {
         let on_stack = memory.function(inner)?;
