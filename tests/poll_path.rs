@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Mutex;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -38,8 +39,13 @@ unsafe impl GlobalAlloc for CountingAllocator {
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
+/// Held by each test: without Tokio's task hooks, a named future belongs to the
+/// scope of the process that was started last.
+static ONE_TEST_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 #[test]
 fn ten_thousand_polls_allocate_nothing() {
+    let _guard = ONE_TEST_AT_A_TIME.lock();
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let polls = |n| async move {
@@ -118,6 +124,7 @@ fn least_time(mut f: impl FnMut()) -> Duration {
 /// the scope that watches the runtime. Their polls alternate.
 #[test]
 fn polls_of_two_scopes_on_one_thread_allocate_and_read_nothing() {
+    let _guard = ONE_TEST_AT_A_TIME.lock();
     let polls_of = |scopes: &[Scope]| {
         let runtime = scopes[0].watch(&mut Builder::new_current_thread()).build().unwrap();
         let run = |n| runtime.block_on(yields(n).named("root"));
@@ -136,6 +143,7 @@ fn polls_of_two_scopes_on_one_thread_allocate_and_read_nothing() {
 
 #[test]
 fn polls_of_runtimes_in_turn_allocate_and_read_nothing() {
+    let _guard = ONE_TEST_AT_A_TIME.lock();
     let scope = scope();
     let runtimes = ["a", "b", "c", "d", "e", "f"]
         .map(|name| scope.watch(Builder::new_current_thread().name(name)).build().unwrap());
@@ -152,6 +160,7 @@ fn polls_of_runtimes_in_turn_allocate_and_read_nothing() {
 /// the other one.
 #[test]
 fn polls_of_two_scopes_in_runtimes_in_turn_allocate_and_read_nothing() {
+    let _guard = ONE_TEST_AT_A_TIME.lock();
     let scopes = [scope(), scope()];
     let runtimes = ["a", "b", "c"]
         .map(|name| scopes[0].watch(Builder::new_current_thread().name(name)).build().unwrap());
@@ -165,7 +174,9 @@ fn polls_of_two_scopes_in_runtimes_in_turn_allocate_and_read_nothing() {
     };
     run(10);
     without_side_effects(3 * 500 * allocations_of_block_on(), || run(500));
-    for (scope, kind) in scopes.iter().zip(["task", "root"]) {
+    // Without Tokio's task hooks, all named futures belong to the last scope.
+    let unrecorded = usize::from(!cfg!(tokio_unstable));
+    for (scope, kind) in scopes.iter().zip(["task", "root"]).skip(unrecorded) {
         let workers = scope.snapshot().workers;
         let runtimes: HashSet<_> = workers.iter().map(|worker| &worker.runtime).collect();
         assert_eq!((runtimes.len(), workers.len()), (3, 3), "{kind}: {workers:#?}");
@@ -178,6 +189,7 @@ fn polls_of_two_scopes_in_runtimes_in_turn_allocate_and_read_nothing() {
 /// A future that is polled with a waker of its own counts as a separate task.
 #[test]
 fn first_polls_of_named_futures_allocate_and_read_nothing() {
+    let _guard = ONE_TEST_AT_A_TIME.lock();
     let scope = scope();
     let runtime = scope.watch(&mut Builder::new_current_thread()).build().unwrap();
     let poll_once = |name| {
@@ -198,6 +210,7 @@ fn first_polls_of_named_futures_allocate_and_read_nothing() {
 /// Tokio allocates each task. Its name adds nothing.
 #[test]
 fn a_named_task_allocates_no_more_than_one_without_a_name() {
+    let _guard = ONE_TEST_AT_A_TIME.lock();
     let scope = scope();
     let runtime = scope.watch(&mut Builder::new_current_thread()).build().unwrap();
     let allocations = |is_named: bool| {
@@ -209,9 +222,14 @@ fn a_named_task_allocates_no_more_than_one_without_a_name() {
             }
         };
         runtime.block_on(run(10));
-        let before = ALLOCATIONS.get();
-        runtime.block_on(run(1_000));
-        ALLOCATIONS.get() - before
+        // What an ended future leaves behind is used again, unless another
+        // thread reads it at that moment.
+        let count = |_| {
+            let before = ALLOCATIONS.get();
+            runtime.block_on(run(1_000));
+            ALLOCATIONS.get() - before
+        };
+        (0..5).map(count).min().unwrap()
     };
     assert_eq!(allocations(true), allocations(false));
 }
