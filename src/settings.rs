@@ -62,9 +62,9 @@ pub enum Signals {
     /// it.
     #[default]
     Safe,
-    /// Also in system calls that then return `EINTR`, such as `poll`. More
-    /// stacks are exact, but code that does not expect an interruption may
-    /// fail.
+    /// Also in system calls that then return `EINTR`, such as `poll`, and to
+    /// threads that block the signal. More stacks are exact, but code that does
+    /// not expect an interruption may fail.
     Always,
 }
 

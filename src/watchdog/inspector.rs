@@ -380,9 +380,10 @@ impl Inspector {
 
     /// Returns whether the thread does not block the signal. A blocked signal
     /// would stay pending: the application would read it from a `signalfd`, or
-    /// it would end the next program after an `execve`.
+    /// it would end the next program after an `execve`. In valgrind, all
+    /// threads seem to block all signals.
     fn receives(&self, signal: i32, signals: Signals) -> bool {
-        self.proc_reader.is_blocked(signal).map_or(signals == Signals::Always, |is_blocked| !is_blocked)
+        signals == Signals::Always || self.proc_reader.is_blocked(signal) == Some(false)
     }
 
     fn await_answer(&mut self, tools: &mut CaptureTools<'_>) -> Option<Capture> {

@@ -143,14 +143,16 @@ fn ten_thousand_captures_break_nothing() {
     let begin = Instant::now();
     thread::scope(|threads| {
         threads.spawn(|| start_and_end_workers(&scope, &stop));
-        while captures_with_result(&scope, "signal") < captures && begin.elapsed() < TEST_TIMEOUT {
+        // Under valgrind, most threads answer late.
+        let made = || captures_with_result(&scope, "signal") + captures_with_result(&scope, "late");
+        while made() < captures && begin.elapsed() < TEST_TIMEOUT {
             thread::sleep(Duration::from_millis(20));
         }
         stop.store(true, Relaxed);
     });
     let [signal, late] = ["signal", "late"].map(|result| captures_with_result(&scope, result));
     println!("{signal} captures by signal and {late} late ones in {:?}", begin.elapsed());
-    assert!(signal >= captures, "{signal} captures in {:?}", begin.elapsed());
+    assert!(signal + late >= captures, "{signal} + {late} captures in {:?}", begin.elapsed());
     // The runtime and the scope still end.
     drop(runtime);
     drop(scope);
