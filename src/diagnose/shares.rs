@@ -63,14 +63,14 @@ pub(super) fn other_shares<'l, 'c>(
 /// Returns whether two captures show different calls at different lines. A call
 /// that waits and computes is one call.
 fn is_apart(capture: &SymbolisedCapture<'_>, other: &SymbolisedCapture<'_>) -> bool {
-    let place = |capture: &SymbolisedCapture<'_>| match &capture.call_site.site {
-        Some(site) => (Some(site.clone()), None),
-        None => (None, capture.culprit().1.map(|(function, _)| function.to_owned())),
+    let is_elsewhere = match (&capture.call_site.site, &other.call_site.site) {
+        (None, None) => capture.culprit().1 != other.culprit().1,
+        (site, other) => site != other,
     };
-    capture.has_culprit()
+    is_elsewhere
+        && capture.has_culprit()
         && !capture.waits_for_no_code()
         && capture.culprit() != other.culprit()
-        && place(capture) != place(other)
 }
 
 /// Returns the time of a call on a CPU, or waiting.
