@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::diagnose::stall_part::PartOfStall;
 use crate::evidence;
-use crate::finding::{Detail, Evidence, FrameKind};
+use crate::finding::{Detail, Evidence, Frame, FrameKind};
 use crate::record::clock::ClockReading;
 
 fn stall(phase: Phase, seq: u64, start_ms: u64, ms: u64) -> StallEvidence {
@@ -40,6 +40,10 @@ fn diagnosis(id: &str) -> Diagnosis {
         detail: Detail::default(),
         lock_holder: None,
     }
+}
+
+fn frame() -> Frame {
+    Frame { function: "f".to_owned(), file: None, line: None, kind: FrameKind::Application, recovered: false }
 }
 
 fn task() -> TaskInfo {
@@ -210,14 +214,7 @@ fn a_finding_has_all_its_kinds_with_their_shares() {
 fn a_stall_without_a_stack_counts_for_the_only_finding_of_any_kind_that_it_has_had() {
     let findings = Findings::default();
     let task = |kind: &str| TaskInfo { kind: kind.to_owned(), spawned_at: None };
-    let frame = crate::finding::Frame {
-        function: "f".to_owned(),
-        file: None,
-        line: None,
-        kind: FrameKind::Application,
-        recovered: false,
-    };
-    let with_stack = |id: &str| Diagnosis { stack: vec![frame.clone()], ..diagnosis(id) };
+    let with_stack = |id: &str| Diagnosis { stack: vec![frame()], ..diagnosis(id) };
     let without_stack = diagnosis("no line");
     let mut seq = 1;
     let mut add = |kind: &str, diagnosis: Diagnosis| {
@@ -239,17 +236,10 @@ fn a_stall_without_a_stack_counts_for_the_only_finding_of_any_kind_that_it_has_h
 #[test]
 fn a_stall_without_a_stack_counts_for_no_finding_that_its_time_contradicts() {
     let findings = Findings::default();
-    let frame = crate::finding::Frame {
-        function: "f".to_owned(),
-        file: None,
-        line: None,
-        kind: FrameKind::Application,
-        recovered: false,
-    };
     let mut seq = 1;
     let mut add = |kind: &str, cause, id: &str, has_stack: bool| {
         seq += 2;
-        let stack = if has_stack { vec![frame.clone()] } else { Vec::new() };
+        let stack = if has_stack { vec![frame()] } else { Vec::new() };
         let diagnosis = Diagnosis { cause, stack, ..diagnosis(id) };
         let task = TaskInfo { kind: kind.to_owned(), spawned_at: None };
         add_one(&findings, &stall(Phase::Ended, seq, seq, 10), task, diagnosis).unwrap().finding
