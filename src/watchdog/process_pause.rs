@@ -16,6 +16,7 @@ const MEASUREMENTS_PER_RUN_QUEUE_READ: u32 = 64;
 /// How many pauses, and how many waits, are kept. If there are more during one
 /// poll, the oldest count as part of the poll's time.
 const MAX_PAUSES: usize = 64;
+
 /// The pauses. They are detected by delays of the watchdog's own thread, which
 /// sleeps for one to two ticks at a time.
 ///
