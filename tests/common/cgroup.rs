@@ -61,10 +61,15 @@ impl CpuQuota {
 
     /// Returns how many periods used up the quota.
     pub fn throttled_periods(&self) -> u64 {
-        let stat = fs::read_to_string(self.path.join("cpu.stat")).unwrap_or_default();
-        let line = stat.lines().find_map(|line| line.strip_prefix("nr_throttled "));
-        line.and_then(|number| number.parse().ok()).unwrap_or(0)
+        throttled_periods(&self.path)
     }
+}
+
+/// Returns how many periods used up the quota of the group in this folder.
+pub fn throttled_periods(group: &Path) -> u64 {
+    let stat = fs::read_to_string(group.join("cpu.stat")).unwrap_or_default();
+    let line = stat.lines().find_map(|line| line.strip_prefix("nr_throttled "));
+    line.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 impl Drop for CpuQuota {
