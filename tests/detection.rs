@@ -249,6 +249,20 @@ fn block_in_place_causes_no_finding() {
 }
 
 #[test]
+fn a_call_before_block_in_place_is_found_without_the_time_in_place() {
+    let scope = scope();
+    let runtime = runtime(&scope, 2);
+    run(&runtime, "first blocks", || {
+        sleeps();
+        tokio::task::block_in_place(|| thread::sleep(2 * STALL));
+    });
+    let found = common::ended_findings(&scope, |document| !document.findings.is_empty()).findings;
+    let [found] = found.as_slice() else { panic!("{found:#?}") };
+    assert_site(found, "sleeps");
+    assert!(found.total >= STALL / 2 && found.total < 2 * STALL, "{found:#?}");
+}
+
+#[test]
 fn a_stall_of_the_root_future_is_found() {
     let scope = scope();
     let runtime = runtime(&scope, 1);

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
@@ -85,6 +86,40 @@ fn a_wait_that_is_shorter_than_the_time_until_the_next_capture_is_found() {
     });
     at(&found, Cause::Sleep, "first_nap");
     assert!(found.iter().any(|finding| !finding.site.as_ref().unwrap().function.ends_with("first_nap")));
+}
+
+/// While the second call lasts, its time must not count for the first one.
+#[test]
+fn no_total_falls_and_the_second_call_is_named_while_it_lasts() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let task = async move {
+        first_nap();
+        (0..4).for_each(|_| second_nap());
+    };
+    let handle = runtime.spawn(loopscope::Named::named(task, "twice"));
+    let mut totals = HashMap::new();
+    let mut is_second_named = false;
+    while !handle.is_finished() {
+        for finding in scope.findings().findings {
+            let before = totals.insert(finding.id.clone(), finding.total).unwrap_or_default();
+            assert!(finding.total >= before, "{before:?} -> {finding:#?}");
+            let is_second = finding.site.as_ref().is_some_and(|site| site.function.ends_with("second_nap"));
+            is_second_named |= is_second && finding.ongoing.is_some();
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    runtime.block_on(handle).unwrap();
+    let found = eventually("the findings of an ended stall", || {
+        let found = scope.findings().findings;
+        found.iter().all(|finding| finding.ongoing.is_none()).then_some(found)
+    });
+    assert!(is_second_named, "{found:#?}");
+    for finding in found {
+        let before = totals.remove(&finding.id).unwrap_or_default();
+        assert!(finding.total >= before, "{before:?} -> {finding:#?}");
+    }
+    assert!(totals.is_empty(), "{totals:?}");
 }
 
 #[test]

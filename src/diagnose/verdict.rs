@@ -21,23 +21,27 @@ pub(crate) enum StallVerdict {
     /// The machine had no CPU for a thread that the worker waited for: count it
     /// as starvation.
     Starved,
-    /// The code is allowed to block here (`block_in_place`), or no capture
-    /// exists: do not report it.
+    /// All the time was taken by code that is allowed to block
+    /// (`block_in_place`), or no capture exists: do not report it.
     Ignored,
 }
 
 /// Judges a stall by all of its captures.
 pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> StallVerdict {
     let captures = symbolised_capture::symbolise(stall, symbols);
-    if captures.iter().any(|capture| call_site::has_block_in_place(&capture.stack)) {
-        return StallVerdict::Ignored;
-    }
+    // From here on another thread may run the worker's other tasks.
+    let mut allowed = captures.iter().filter(|capture| call_site::has_block_in_place(&capture.stack));
+    let first_allowed_age = allowed.next().map(|capture| capture.capture.age_nanos);
     let Some(main) = main_capture(&captures) else { return StallVerdict::Ignored };
     if main.waits_for_no_code() {
         return StallVerdict::Starved;
     }
     let others = shares::other_shares(stall, &captures, main);
-    let shares = with_main(stall, &captures, main, others);
+    let mut shares = with_main(stall, &captures, main, others);
+    shares.retain(|share| first_allowed_age.is_none_or(|age| share.first_age_nanos < age));
+    if shares.is_empty() {
+        return StallVerdict::Ignored;
+    }
     StallVerdict::Blocked(parts(stall, &captures, shares, symbols))
 }
 

@@ -90,9 +90,11 @@ impl OngoingStall {
         iter::once(main).chain(self.others.iter().map(|(finding, own_nanos)| (finding.as_str(), *own_nanos)))
     }
 
-    /// Returns the parts that a report may have shown.
-    fn reported(&self) -> Vec<(String, u64)> {
-        let parts = self.parts().filter(|_| self.is_reported);
+    /// Returns the parts that must not lose time: those that a report may have
+    /// shown, and those of the findings that also have one of the `new_parts`.
+    fn kept(&self, new_parts: &[FindingPart]) -> Vec<(String, u64)> {
+        let has_part = |finding: &str| new_parts.iter().any(|part| part.finding == finding);
+        let parts = self.parts().filter(|(finding, _)| self.is_reported || has_part(finding));
         parts.map(|(finding, own_nanos)| (finding.to_owned(), own_nanos)).collect()
     }
 
@@ -168,8 +170,9 @@ impl Findings {
             diagnoses.push((finding, diagnosis));
         }
         let lock = diagnoses.first().and_then(|(_, diagnosis)| diagnosis.detail.lock.clone());
-        let reported = inner.ongoing.get(&stall.key).map(OngoingStall::reported).unwrap_or_default();
-        parts::keep_reported(&mut finding_parts, &reported);
+        let before = inner.ongoing.get(&stall.key);
+        let kept = before.map(|ongoing| ongoing.kept(&finding_parts)).unwrap_or_default();
+        parts::keep_reported(&mut finding_parts, &kept);
         let before = inner.remove_ongoing(stall.key, &finding_parts);
         let mut added = Vec::new();
         // The time of a call may belong to a finding that was reported.

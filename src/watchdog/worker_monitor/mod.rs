@@ -296,8 +296,9 @@ impl WorkerMonitor {
     }
 
     /// Reports the tracked poll at its first capture, at each milestone, and
-    /// after the first milestone when its thread does something else. Between
-    /// them, says how long it lasts.
+    /// when a capture shows that its thread does something else. Between them,
+    /// says how long it lasts. If its captures show several calls, only another
+    /// report can say how long each of them lasts.
     fn report_progress(&mut self, times: TimeSplit, age_nanos: u64, context: &MonitorContext<'_>) {
         let milestone = ONGOING_REPORT_NANOS.iter().filter(|nanos| times.own() >= **nanos).count();
         let phase = if milestone > 0 { Phase::Lasts } else { Phase::Began };
@@ -305,7 +306,8 @@ impl WorkerMonitor {
         let is_unreported = |tracked: &mut TrackedPoll| {
             let is_new = tracked.is_report_due
                 || tracked.reported_milestone != Some(milestone)
-                || milestone > 0 && tracked.reported_stretch != tracked.last_stretch();
+                || tracked.reported_stretch != tracked.last_stretch()
+                || tracked.shows_several_stretches() && tracked.take_due_progress(times.own());
             is_stall && !tracked.captures.is_empty() && is_new
         };
         if let Some(mut tracked) = self.tracked.take_if(is_unreported) {
@@ -313,13 +315,19 @@ impl WorkerMonitor {
             tracked.is_report_due = false;
             tracked.reported_stretch = tracked.last_stretch();
             tracked.told_nanos = times.own();
+            tracked.proven_times = times;
             self.report(&tracked, phase, age_nanos, times, context);
             self.tracked = Some(tracked);
         } else if let Some(tracked) = &mut self.tracked
             && tracked.take_due_progress(times.own())
         {
             let key = (self.index, tracked.poll.seq);
-            let progress = Message::Progress { key, duration_nanos: age_nanos, times };
+            // The time of a call that no capture shows yet would count for a
+            // line that did not take it.
+            if tracked.is_stretch_reported() {
+                tracked.proven_times = times;
+            }
+            let progress = Message::Progress { key, duration_nanos: age_nanos, times: tracked.proven_times };
             context.outbox.send(progress, context.self_metrics);
         }
     }

@@ -55,6 +55,11 @@ impl StretchTracker {
         }
     }
 
+    /// Returns the number of the current stretch.
+    pub(super) fn number(&self) -> u32 {
+        self.current.number
+    }
+
     /// Assigns the captures that have no stretch yet to the current one, if
     /// they show what the thread does in it.
     pub(super) fn mark(&self, captures: &mut [Capture]) {

@@ -54,6 +54,8 @@ pub(super) struct TrackedPoll {
     pub(super) reported_stretch: Option<u32>,
     /// The own time of the latest report or progress message.
     pub(super) told_nanos: u64,
+    /// The latest time of which captures show what took it.
+    pub(super) proven_times: TimeSplit,
     /// The latest sample, and the age at which it was taken.
     pub(super) last_sample: Option<(u64, ThreadSample)>,
     /// How many polls had found the ring of events full when this one began.
@@ -87,6 +89,7 @@ impl TrackedPoll {
             is_report_due: false,
             reported_stretch: None,
             told_nanos: 0,
+            proven_times: TimeSplit::default(),
             last_sample: None,
             lost_polls,
         }
@@ -136,11 +139,23 @@ impl TrackedPoll {
     /// last message.
     pub(super) fn take_due_progress(&mut self, own_nanos: u64) -> bool {
         let step = (self.told_nanos / 8).min(MAX_PROGRESS_STEP_NANOS);
-        let is_due = self.reported_milestone.is_some() && own_nanos >= self.told_nanos + step;
+        let is_grown = own_nanos >= self.told_nanos + step;
+        let is_due = self.reported_milestone.is_some() && is_grown;
         if is_due {
             self.told_nanos = own_nanos;
         }
         is_due
+    }
+
+    /// Returns whether the latest report shows what the thread does now. A
+    /// capture without a stretch may show it.
+    pub(super) fn is_stretch_reported(&self) -> bool {
+        self.reported_stretch.is_none_or(|number| number == 0 || number == self.stretch.number())
+    }
+
+    /// Returns whether captures show more than one stretch.
+    pub(super) fn shows_several_stretches(&self) -> bool {
+        self.captures.windows(2).any(|pair| pair[0].stretch.number != pair[1].stretch.number)
     }
 
     /// Returns the number of the stretch that the last capture shows.
