@@ -1,13 +1,15 @@
 //! The build id of a program or library: the linker's hash of its contents,
 //! in a note that is in the file and in memory.
 
+use crate::little_endian::u32_at;
+
 /// Returns the build id among notes of an ELF image.
 pub(crate) fn in_notes(mut notes: &[u8]) -> Option<Vec<u8>> {
     const HEADER_BYTES: usize = 12;
     const NT_GNU_BUILD_ID: u32 = 3;
     loop {
-        let word = |at: usize| Some(u32::from_le_bytes(notes.get(at..at + 4)?.try_into().ok()?));
-        let (name_length, length, kind) = (word(0)? as usize, word(4)? as usize, word(8)?);
+        let (name_length, length) = (u32_at(notes, 0)? as usize, u32_at(notes, 4)? as usize);
+        let kind = u32_at(notes, 8)?;
         let start = HEADER_BYTES.checked_add(name_length)?.checked_next_multiple_of(4)?;
         let end = start.checked_add(length)?;
         let name = notes.get(HEADER_BYTES..HEADER_BYTES + name_length)?;

@@ -95,6 +95,8 @@ mod finding;
 mod findings;
 mod fork;
 mod instrument;
+#[cfg(stack_capture)]
+mod little_endian;
 mod lock;
 mod os;
 mod outbox;

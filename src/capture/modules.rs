@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use crate::evidence::{CodeFile, ImageIdentity};
+use crate::little_endian::{u16_at, u32_at, u64_at};
 use crate::{build_id, os};
 
 /// One mapped ELF image.
@@ -367,18 +368,6 @@ fn section(start: u64, length: u64) -> Option<Section> {
 
 fn read(address: u64, length: usize) -> Option<Vec<u8>> {
     os::read_memory(usize::try_from(address).ok()?, length)
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -51,8 +51,9 @@ const LIBRARY: &[Rule] = &[
     ("instrument", &["record"]),
     ("console", &[]),
     // On the watchdog's thread.
-    ("build_id", &[]),
-    ("capture", &["build_id", "evidence", "finding", "os"]),
+    ("little_endian", &[]),
+    ("build_id", &["little_endian"]),
+    ("capture", &["build_id", "evidence", "finding", "little_endian", "os"]),
     (
         "watchdog",
         &[
@@ -69,7 +70,10 @@ const LIBRARY: &[Rule] = &[
     ),
     // On the report thread. Only `report::thread` uses the recorder.
     // It reads the code of this process.
-    ("diagnose", &["build_id", "capture::loaded_code", "evidence", "finding", "source_path"]),
+    (
+        "diagnose",
+        &["build_id", "capture::loaded_code", "evidence", "finding", "little_endian", "source_path"],
+    ),
     ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
     ("report", &["diagnose::roots", "finding"]),
     (

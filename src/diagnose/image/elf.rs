@@ -15,6 +15,7 @@ use crate::diagnose::image::bytes::Bytes;
 use crate::diagnose::image::missing::MissingLines;
 use crate::diagnose::image::paged_file::PagedFile;
 use crate::evidence::ImageIdentity;
+use crate::little_endian::{u16_at, u32_at, u64_at};
 
 const FILE_HEADER_BYTES: usize = 64;
 const SEGMENT_HEADER_BYTES: usize = 56;
@@ -171,18 +172,6 @@ fn sections(bytes: &Bytes, header: &[u8]) -> Option<Vec<Section>> {
         })
     };
     Some(headers.iter().filter_map(section).collect())
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 #[cfg(test)]

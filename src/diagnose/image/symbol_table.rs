@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use gimli::Reader;
 
 use crate::diagnose::image::bytes::Bytes;
+use crate::little_endian::{u16_at, u32_at, u64_at};
 
 const ENTRY_BYTES: usize = 24;
 const ENTRIES_PER_READ: usize = 1024;
@@ -69,17 +70,16 @@ pub(super) fn symbols(
 }
 
 fn add(entry: &[u8], sorted: &[(u64, usize)], found: &mut [Option<Candidate>]) {
-    let u64_at = |at: usize| u64::from_le_bytes(entry[at..at + 8].try_into().unwrap_or_default());
-    let (begin, size) = (u64_at(8), u64_at(16));
+    let (Some(name), Some(section)) = (u32_at(entry, 0), u16_at(entry, 6)) else { return };
+    let (Some(begin), Some(size)) = (u64_at(entry, 8), u64_at(entry, 16)) else { return };
     let (kind, is_local) = (entry[4] & 0xF, entry[4] >> 4 == 0);
     let is_function = matches!(kind, STT_NOTYPE | STT_FUNC | STT_GNU_IFUNC)
-        && u16::from_le_bytes([entry[6], entry[7]]) != SHN_UNDEF
+        && section != SHN_UNDEF
         && !(kind == STT_NOTYPE && is_local && size == 0);
     if !is_function || begin == 0 {
         return;
     }
     let end = begin.saturating_add(if size == 0 { MAX_UNSIZED_BYTES } else { size });
-    let name = u32::from_le_bytes(entry[..4].try_into().unwrap_or_default());
     let first = sorted.partition_point(|(address, _)| *address < begin);
     for (_, at) in sorted[first..].iter().take_while(|(address, _)| *address < end) {
         // A symbol with a size is better, then the nearest.

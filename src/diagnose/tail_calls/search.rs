@@ -10,6 +10,7 @@ use crate::diagnose::tail_calls::aarch64 as machine;
 use crate::diagnose::tail_calls::jump::{Jump, Target};
 #[cfg(target_arch = "x86_64")]
 use crate::diagnose::tail_calls::x86_64 as machine;
+use crate::little_endian::u64_at;
 
 /// The maximum number of instructions that are decoded for one call.
 const MAX_INSTRUCTIONS: usize = 40_000;
@@ -95,7 +96,7 @@ fn follow_stubs(memory: &impl Memory, target: Target) -> Option<u64> {
     for _ in 0..MAX_STUBS {
         let address = match target {
             Target::Address(address) => address,
-            Target::Slot(slot) => u64::from_le_bytes(memory.read(slot, 8)?.try_into().ok()?),
+            Target::Slot(slot) => u64_at(&memory.read(slot, 8)?, 0)?,
             Target::Unknown => return None,
         };
         let is_function = memory.function(address).is_some_and(|function| function.start == address);
