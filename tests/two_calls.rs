@@ -4,6 +4,9 @@
 mod common;
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
@@ -64,7 +67,9 @@ fn a_wait_and_a_computation_of_one_poll_are_two_findings() {
     });
     let sleep = at(&found, Cause::Sleep, "first_nap");
     at(&found, Cause::Cpu, "spin");
-    assert_eq!(sleep.split.on_cpu, Duration::ZERO, "{sleep:#?}");
+    // Before the computation was seen, the sleep was shown with the little time
+    // on a CPU before it, and no total falls.
+    assert!(sleep.split.on_cpu < STALL / 20, "{sleep:#?}");
 }
 
 #[test]
@@ -93,28 +98,28 @@ fn a_wait_that_is_shorter_than_the_time_until_the_next_capture_is_found() {
 fn no_total_falls_and_the_second_call_is_named_while_it_lasts() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
+    // Reading the debug information takes seconds on a busy machine.
+    let is_named = Arc::new(AtomicBool::new(false));
+    let is_second_named = Arc::clone(&is_named);
     let task = async move {
         first_nap();
-        (0..4).for_each(|_| second_nap());
+        let is_over = |naps: &usize| *naps >= 4 && is_second_named.load(Relaxed);
+        (0..400).take_while(|naps| !is_over(naps)).for_each(|_| second_nap());
     };
     let handle = runtime.spawn(loopscope::Named::named(task, "twice"));
     let mut totals = HashMap::new();
-    let mut is_second_named = false;
     while !handle.is_finished() {
         for finding in scope.findings().findings {
             let before = totals.insert(finding.id.clone(), finding.total).unwrap_or_default();
             assert!(finding.total >= before, "{before:?} -> {finding:#?}");
             let is_second = finding.site.as_ref().is_some_and(|site| site.function.ends_with("second_nap"));
-            is_second_named |= is_second && finding.ongoing.is_some();
+            is_named.fetch_or(is_second && finding.ongoing.is_some(), Relaxed);
         }
         thread::sleep(Duration::from_millis(5));
     }
     runtime.block_on(handle).unwrap();
-    let found = eventually("the findings of an ended stall", || {
-        let found = scope.findings().findings;
-        found.iter().all(|finding| finding.ongoing.is_none()).then_some(found)
-    });
-    assert!(is_second_named, "{found:#?}");
+    let found = ended_findings(&scope, |document| !document.findings.is_empty()).findings;
+    assert!(is_named.load(Relaxed), "{found:#?}");
     for finding in found {
         let before = totals.remove(&finding.id).unwrap_or_default();
         assert!(finding.total >= before, "{before:?} -> {finding:#?}");
