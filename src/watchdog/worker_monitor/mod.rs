@@ -444,7 +444,7 @@ impl WorkerMonitor {
         tracked.poll.kind = kind;
         let paused = clock.paused(time.start, time.end);
         let late = after.map_or(0, |times| clock.wall(time.end, times.at));
-        let age = tracked.splitter.age(&after.unwrap_or_default(), duration, paused, late);
+        let age = tracked.splitter.age_at_end(&after.unwrap_or_default(), duration, paused, late);
         tracked.paused_nanos = duration - age;
         let seen = tracked.splitter.last_sample_at().unwrap_or(time.start);
         let gap = clock.watchdog_waited(seen, time.end);
