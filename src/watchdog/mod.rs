@@ -255,8 +255,8 @@ impl<'r> WatchdogLoop<'r> {
     ///
     /// A poll that is still in progress is sampled, including its thread's CPU
     /// times, before it reaches half the threshold, and then in each quarter of
-    /// the threshold. While all polls are short, two passes per threshold are
-    /// enough.
+    /// the threshold, or when its own time can first reach the age of the next
+    /// capture. While all polls are short, two passes per threshold are enough.
     fn time_to_next_pass(&self) -> Duration {
         let threshold = self.recorder.threshold_nanos;
         let has_run = self.monitors.iter().any(|monitor| monitor.follows_run(&self.process_clock, threshold));
@@ -264,6 +264,9 @@ impl<'r> WatchdogLoop<'r> {
             self.monitors.iter().filter_map(|monitor| monitor.tracked_poll_age_nanos(&self.process_clock));
         let oldest = Duration::from_nanos(ages.max().unwrap_or(0));
         let sleep = if has_run { self.tick } else { (self.tick * 2).saturating_sub(oldest).max(self.tick) };
+        let to_capture = self.monitors.iter().filter_map(WorkerMonitor::nanos_to_capture).min();
+        let to_capture = to_capture.map(|nanos| Duration::from_nanos(nanos).max(self.tick / 8));
+        let sleep = to_capture.map_or(sleep, |nanos| sleep.min(nanos));
         if self.recorder.lag_probes.has_canaries() { sleep.min(LAG_PROBE_INTERVAL) } else { sleep }
     }
 

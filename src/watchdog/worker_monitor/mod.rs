@@ -209,6 +209,12 @@ impl WorkerMonitor {
         self.tracked.as_ref().map(|tracked| clock.wall_since(tracked.poll.start))
     }
 
+    /// Returns the shortest time after which the first capture of the tracked
+    /// poll may be due, if that is less than the regular interval of the passes.
+    pub(crate) fn nanos_to_capture(&self) -> Option<u64> {
+        self.tracked.as_ref().and_then(|tracked| tracked.nanos_to_capture)
+    }
+
     /// Returns whether the current run may become long enough for a report,
     /// which requires a pass each tick.
     pub(crate) fn follows_run(&self, clock: &ProcessClock, threshold_nanos: u64) -> bool {
@@ -243,6 +249,7 @@ impl WorkerMonitor {
     fn sample_tracked_poll(&mut self, context: &mut MonitorContext<'_>) {
         let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
         let Some(tracked) = &mut self.tracked else { return };
+        tracked.nanos_to_capture = None;
         let Some(sample) = context.process_clock.sample(inspector) else { return };
         let thread = inspector.thread();
         self.readings = [Some((thread, sample.times)), self.readings[0]];
@@ -292,6 +299,7 @@ impl WorkerMonitor {
             }
             tracked.stretch.mark(&mut tracked.captures);
         }
+        tracked.plan_pass(&sample, times, is_deferred);
         self.report_progress(times, age, context);
     }
 

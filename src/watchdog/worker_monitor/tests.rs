@@ -321,3 +321,31 @@ fn a_thread_that_waits_for_a_cpu_after_a_wake_counts_as_woken_once() {
     let unknown = ThreadSample { state: b'?', ..sample(70, 3, ThreadActivity::Unknown) };
     assert_eq!(count_wakes(5, &unknown, Some(&waiting), times), 0);
 }
+
+#[test]
+fn the_watchdog_comes_early_only_for_the_first_capture_and_a_few_times() {
+    const THRESHOLD_NANOS: u64 = 10_000_000;
+    let poll = ActivePoll { seq: 1, start: 0, task: 0, kind: KindId::OTHER, is_named: false };
+    let splitter = TimeSplitter::new(ThreadTimes::default(), 0);
+    let mut tracked = TrackedPoll::new(poll, splitter, 0, THRESHOLD_NANOS);
+    let sample = ThreadSample {
+        times: ThreadTimes::default(),
+        is_on_cpu: true,
+        state: b'R',
+        activity: ThreadActivity::Running,
+    };
+    let mut early = |on_cpu, is_deferred| {
+        tracked.plan_pass(&sample, TimeSplit { on_cpu, ..TimeSplit::default() }, is_deferred);
+        tracked.nanos_to_capture
+    };
+    assert_eq!(early(7_500_000, false), None, "the next regular pass is in time");
+    assert_eq!(early(9_900_000, false), Some(100_000));
+    assert_eq!(early(10_100_000, false), None, "it is due");
+    assert_eq!(early(10_100_000, true), Some(0), "as soon as possible");
+    assert_eq!(early(9_900_000, false), Some(100_000));
+    assert_eq!(early(9_900_000, false), None, "the thread has no CPU");
+    tracked.early_passes = 0;
+    tracked.captures.push(Capture::without_stack(1, true, None));
+    tracked.plan_pass(&sample, TimeSplit { on_cpu: 9_900_000, ..TimeSplit::default() }, false);
+    assert_eq!(tracked.nanos_to_capture, None, "it has a capture");
+}

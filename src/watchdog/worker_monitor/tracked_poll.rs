@@ -15,6 +15,11 @@ const JUST_WOKEN_CPU_DIVISOR: u64 = 4;
 /// wakes each time when the watchdog samples it.
 const MAX_SKIPPED_WAKES: u32 = 8;
 
+/// The watchdog makes at most this many passes for the first capture earlier
+/// than at its regular interval. A thread that waits for a CPU does not come
+/// closer to its capture.
+const MAX_EARLY_PASSES: u32 = 3;
+
 /// A progress message is due after this time at the latest.
 const MAX_PROGRESS_STEP_NANOS: u64 = 1_000_000_000;
 
@@ -41,6 +46,11 @@ pub(super) struct TrackedPoll {
     threshold_nanos: u64,
     /// The own time at which the next capture is due. It doubles each time.
     next_capture_nanos: u64,
+    /// The shortest time after which the first capture may be due, if that is
+    /// less than the regular interval of the passes.
+    pub(super) nanos_to_capture: Option<u64>,
+    /// How many passes were early for the first capture.
+    pub(super) early_passes: u32,
     /// The number of consecutive wakes, see [`count_wakes`].
     wakes: u32,
     pub(super) driver: DriverCheck,
@@ -83,6 +93,8 @@ impl TrackedPoll {
             stretch: StretchTracker::default(),
             threshold_nanos,
             next_capture_nanos: threshold_nanos,
+            nanos_to_capture: None,
+            early_passes: 0,
             wakes: 0,
             driver: DriverCheck::new(threshold_nanos),
             reported_milestone: None,
@@ -132,6 +144,17 @@ impl TrackedPoll {
             self.next_capture_nanos *= 2;
         }
         is_due
+    }
+
+    /// Plans the next pass after this sample, so that the first capture is in
+    /// time. A deferred capture is due as soon as possible.
+    pub(super) fn plan_pass(&mut self, sample: &ThreadSample, times: TimeSplit, is_deferred: bool) {
+        let own = self.possibly_own(sample, times);
+        let to_capture = self.next_capture_nanos.saturating_sub(own);
+        let is_early = is_deferred || (1..self.threshold_nanos / 4).contains(&to_capture);
+        let is_allowed = is_early && self.captures.is_empty() && self.early_passes < MAX_EARLY_PASSES;
+        self.nanos_to_capture = is_allowed.then_some(to_capture);
+        self.early_passes += u32::from(is_allowed);
     }
 
     /// Returns whether the reporting thread should be told how long the poll
