@@ -144,7 +144,7 @@ fn poll_shortly(runtime: &Runtime, seconds: f64) {
             let end = Arc::clone(&end);
             async move {
                 while !end.load(Relaxed) {
-                    compute_on_cpu(Duration::from_millis(3));
+                    common::computing_shortly(|| compute_on_cpu(Duration::from_millis(3)));
                     tokio::task::yield_now().await;
                 }
             }
@@ -359,7 +359,7 @@ fn a_thread_that_a_tracer_stops_is_not_blamed() {
         async move {
             *TID.lock().unwrap() = Some(unsafe { libc::gettid() });
             while !is_over.load(Relaxed) {
-                compute_on_cpu(Duration::from_millis(1));
+                common::computing_shortly(|| compute_on_cpu(Duration::from_millis(1)));
                 tokio::task::yield_now().await;
             }
         },

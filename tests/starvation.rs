@@ -31,7 +31,7 @@ fn stopping_the_process_causes_starved_time_and_no_finding() {
     let stop_polls = Arc::clone(&stop);
     let work = async move {
         while !stop_polls.load(Relaxed) {
-            spin_well_below(Duration::from_millis(2));
+            common::computing_shortly(|| spin_well_below(Duration::from_millis(2)));
             tokio::task::yield_now().await;
         }
     };
@@ -117,7 +117,7 @@ fn polls_without_a_free_cpu_are_counted_as_starved_and_cause_no_finding() {
     let work = async move {
         while !stop_polls.load(Relaxed) {
             // With a free CPU, a poll is well below the threshold.
-            spin_well_below(Duration::from_millis(2));
+            common::computing_shortly(|| spin_well_below(Duration::from_millis(2)));
             tokio::task::yield_now().await;
         }
     };

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use loopscope::{Finding, FindingsDocument, Scope, Terminal};
+use loopscope::{Cause, Finding, FindingsDocument, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
 
 /// Duration of a test stall. It is far above the threshold of 10 ms, so that a
@@ -178,9 +178,30 @@ pub fn flushed(scope: &Scope) -> FindingsDocument {
 
 /// Asserts that nothing was found, after everything that was recorded has been
 /// processed.
+///
+/// The host of a virtual machine may take a CPU away for several milliseconds
+/// without telling the guest. Then a thread seems to compute for that long. If
+/// [`computing_shortly`] saw that, a computation may be found.
 pub fn assert_no_finding(scope: &Scope) {
     let document = flushed(scope);
-    assert!(document.findings.is_empty() && document.pending == 0, "{document:#?}");
+    let longest = Duration::from_nanos(LONGEST_COMPUTATION_NANOS.load(Relaxed));
+    let is_seen = |finding: &Finding| finding.cause == Cause::Cpu && finding.max <= longest + longest / 2;
+    let is_stolen = longest >= document.threshold * 3 / 4 && document.findings.iter().all(is_seen);
+    assert!((document.findings.is_empty() || is_stolen) && document.pending == 0, "{document:#?}");
+    if !document.findings.is_empty() {
+        not_checked(format_args!("a computation of a few milliseconds took {longest:?} of CPU time"));
+    }
+}
+
+/// The most CPU time of one call of [`computing_shortly`].
+static LONGEST_COMPUTATION_NANOS: AtomicU64 = AtomicU64::new(0);
+
+/// Computes, and notes how much CPU time the kernel counts for that.
+pub fn computing_shortly(compute: impl FnOnce()) {
+    let begin = cpu_time();
+    compute();
+    let nanos = (cpu_time() - begin).as_nanos() as u64;
+    LONGEST_COMPUTATION_NANOS.fetch_max(nanos, Relaxed);
 }
 
 /// Returns whether the ends of all stalls of a finding are part of it.
