@@ -72,7 +72,7 @@ fn measure_delays(name: &str, stalls: u64, block: fn()) {
     let (mut detected, mut found) = (Vec::new(), Vec::new());
     for _ in 0..stalls {
         began.store(0, Relaxed);
-        let (before, since) = (capture_count(&scope), SystemTime::now());
+        let (mut before, since) = (capture_count(&scope), SystemTime::now());
         let at = Arc::clone(&began);
         let task = runtime.spawn(async move {
             at.store(origin.elapsed().as_nanos() as u64, Relaxed);
@@ -81,7 +81,10 @@ fn measure_delays(name: &str, stalls: u64, block: fn()) {
         let (mut capture, mut finding) = (None, None);
         while finding.is_none() && !(task.is_finished() && began_long_ago(&began, origin)) {
             thread::sleep(Duration::from_micros(20));
-            if capture.is_none() && capture_count(&scope) > before {
+            if began.load(Relaxed) == 0 {
+                // A late capture belongs to the stall before this one.
+                before = capture_count(&scope);
+            } else if capture.is_none() && capture_count(&scope) > before {
                 capture = Some(origin.elapsed());
             }
             if capture.is_some() && !scope.stalls(Some(since)).stalls.is_empty() {
