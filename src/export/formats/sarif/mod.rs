@@ -23,10 +23,6 @@ use crate::finding::{Finding, FindingsDocument};
 use crate::stable_hash::fnv1a;
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
-/// The notification of a finding without a location.
-const NO_LOCATION: &str = "loopscope/no-location";
-/// The notification of observations that were lost.
-const LOST_OBSERVATIONS: &str = "loopscope/lost-observations";
 
 /// Returns the findings as SARIF. The document is created while it is
 /// serialised, one result after another, and reads source lines from disk.
@@ -129,7 +125,7 @@ impl Run<'_> {
         let lost = (self.document.dropped > 0).then(|| lost_observations(self.document.dropped));
         let unlocated = self.unlocated.iter().map(|finding| {
             json!({
-                "descriptor": { "id": NO_LOCATION, "index": 0 },
+                "descriptor": { "id": rules::NO_LOCATION, "index": 0 },
                 "associatedRule": { "id": rules::id(finding.cause), "index": rules::index(finding.cause) },
                 "level": "warning",
                 "message": { "text": result::message_without_place(finding) },
@@ -148,24 +144,20 @@ impl Run<'_> {
 fn lost_observations(dropped: u64) -> Value {
     let text = format!("Lost observations: {dropped}. The counts of the results are lower bounds.");
     json!({
-        "descriptor": { "id": LOST_OBSERVATIONS, "index": 1 },
+        "descriptor": { "id": rules::LOST_OBSERVATIONS, "index": 1 },
         "level": "note",
         "message": { "text": text },
     })
 }
 
 fn driver(version: &str) -> Value {
-    let notification = |id: &str, text: &str| json!({ "id": id, "shortDescription": { "text": text } });
     json!({
         "name": "loopscope",
         "semanticVersion": version,
         "informationUri": env!("CARGO_PKG_REPOSITORY"),
         "shortDescription": { "text": env!("CARGO_PKG_DESCRIPTION") },
         "rules": rules::all(),
-        "notifications": [
-            notification(NO_LOCATION, "A finding belongs to no known line of the repository."),
-            notification(LOST_OBSERVATIONS, "Observations were lost."),
-        ],
+        "notifications": rules::notifications(),
     })
 }
 

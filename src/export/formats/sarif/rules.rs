@@ -1,4 +1,5 @@
-//! The rules: one for each cause, with what it means and what to do.
+//! The rules, one for each cause, and the notifications, each with what it means
+//! and what to do.
 
 use serde_json::{Value, json};
 
@@ -6,6 +7,12 @@ use crate::finding::Cause;
 
 /// The documentation of a cause, before the name of its variant.
 const HELP_PAGE: &str = "https://docs.rs/loopscope/latest/loopscope/enum.Cause.html#variant.";
+
+/// The notification of a finding without a location, the first one.
+pub(super) const NO_LOCATION: &str = "loopscope/no-location";
+
+/// The notification of observations that were lost, the second one.
+pub(super) const LOST_OBSERVATIONS: &str = "loopscope/lost-observations";
 
 /// What a rule says of its cause.
 struct RuleText {
@@ -15,6 +22,26 @@ struct RuleText {
     help: &'static str,
     /// How often a result of the rule names the right line.
     precision: &'static str,
+}
+
+/// Returns the descriptions of the notifications.
+pub(super) fn notifications() -> [Value; 2] {
+    let no_location = RuleText {
+        name: "FindingWithoutLocation",
+        short: "A finding belongs to no known line of the repository.",
+        full: "No line of the repository is known for a finding, so it cannot be a result.",
+        help: "Compile the program with `debug = \"line-tables-only\"` in its profile.",
+        precision: "high",
+    };
+    let lost_observations = RuleText {
+        name: "LostObservations",
+        short: "Observations were lost.",
+        full: "Long polls, waits or stacks were lost, so the counts of the results are lower bounds.",
+        help: "The metric `loopscope_dropped_total` says why.",
+        precision: "high",
+    };
+    let help = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/telemetry.md#sarif");
+    [descriptor(NO_LOCATION, &no_location, help), descriptor(LOST_OBSERVATIONS, &lost_observations, help)]
 }
 
 /// Returns the id of the rule of a cause.
@@ -33,10 +60,21 @@ pub(super) fn all() -> Vec<Value> {
 }
 
 fn rule(cause: Cause) -> Value {
-    let RuleText { name, short, full, help, precision } = rule_text(cause);
-    let help_uri = format!("{HELP_PAGE}{cause:?}");
+    let text = rule_text(cause);
+    let mut rule = descriptor(&id(cause), &text, &format!("{HELP_PAGE}{cause:?}"));
+    rule["properties"] = json!({
+        "tags": ["performance", "latency", "async", "tokio"],
+        "precision": text.precision,
+        "problem.severity": "warning",
+    });
+    rule
+}
+
+/// Returns what rules and notifications have in common.
+fn descriptor(id: &str, text: &RuleText, help_uri: &str) -> Value {
+    let RuleText { name, short, full, help, .. } = text;
     json!({
-        "id": id(cause),
+        "id": id,
         "name": name,
         "shortDescription": { "text": short },
         "fullDescription": { "text": full },
@@ -46,11 +84,6 @@ fn rule(cause: Cause) -> Value {
         },
         "helpUri": help_uri,
         "defaultConfiguration": { "level": "warning" },
-        "properties": {
-            "tags": ["performance", "latency", "async", "tokio"],
-            "precision": precision,
-            "problem.severity": "warning",
-        },
     })
 }
 

@@ -39,6 +39,7 @@ fn assert_is_accepted(log: &Value) {
     assert!(category.starts_with("loopscope/") && run_id.is_empty(), "{category}");
     let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
     rules.iter().for_each(assert_is_rule);
+    run["tool"]["driver"]["notifications"].as_array().unwrap().iter().for_each(assert_is_descriptor);
     let mut fingerprints = HashSet::new();
     for result in results(log) {
         let rule = &rules[result["ruleIndex"].as_u64().unwrap() as usize];
@@ -59,7 +60,7 @@ fn assert_is_accepted(log: &Value) {
     }
 }
 
-fn assert_is_rule(rule: &Value) {
+fn assert_is_descriptor(rule: &Value) {
     let name = text(&rule["name"]);
     assert!(name.chars().all(|c| c.is_ascii_alphabetic()) && name.starts_with(|c: char| c.is_uppercase()));
     for description in ["shortDescription", "fullDescription", "help"] {
@@ -69,6 +70,10 @@ fn assert_is_rule(rule: &Value) {
     assert!(text(&rule["help"]["markdown"]).contains("**What to do.**"), "{rule}");
     assert!(text(&rule["helpUri"]).starts_with("https://"), "{rule}");
     assert_eq!(rule["defaultConfiguration"]["level"], "warning");
+}
+
+fn assert_is_rule(rule: &Value) {
+    assert_is_descriptor(rule);
     let properties = &rule["properties"];
     assert!((1..=20).contains(&properties["tags"].as_array().unwrap().len()), "{rule}");
     assert!(["very-high", "high", "medium", "low"].contains(&text(&properties["precision"])), "{rule}");
@@ -146,7 +151,7 @@ fn a_document_without_findings_has_all_rules_and_no_results() {
     let ids: HashSet<_> = driver["rules"].as_array().unwrap().iter().map(|rule| text(&rule["id"])).collect();
     assert_eq!(ids.len(), Cause::ALL.len());
     for (index, notification) in driver["notifications"].as_array().unwrap().iter().enumerate() {
-        assert_eq!(notification["id"], [NO_LOCATION, LOST_OBSERVATIONS][index]);
+        assert_eq!(notification["id"], [rules::NO_LOCATION, rules::LOST_OBSERVATIONS][index]);
     }
 }
 
@@ -238,7 +243,7 @@ fn a_finding_without_a_place_is_a_notification() {
         assert_is_accepted(&log);
         assert_eq!(results(&log).len(), 0, "{spawned_at:?}");
         let [lost, unlocated] = &notifications(&log)[..] else { panic!("{log}") };
-        assert_eq!(lost["descriptor"]["id"], LOST_OBSERVATIONS);
+        assert_eq!(lost["descriptor"]["id"], rules::LOST_OBSERVATIONS);
         assert_eq!(unlocated["associatedRule"]["id"], "blocking/sleep");
         let message = text(&unlocated["message"]["text"]);
         assert!(message.contains("is not known, only its function, `chat::flood"), "{message}");
