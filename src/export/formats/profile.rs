@@ -13,12 +13,15 @@ use flate2::write::GzEncoder;
 use inferno::flamegraph::{self, TextTruncateDirection};
 use prost::Message;
 
-use crate::export::formats::pprof::{Function, Label, Line, Location, Profile, Sample, ValueType};
+use crate::export::formats::pprof::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
 use crate::finding::{Finding, FindingsDocument, Frame, FrameKind};
 use crate::unix_time;
 
 /// Replaces the stack of a finding without one.
 const NO_STACK: &str = "(no stack)";
+
+/// The mapping of the program in a profile for pprof.
+const PROGRAM_ID: u64 = 1;
 
 /// Writes one stack per line, outermost function first, and its microseconds.
 /// Flame graph tools read this format.
@@ -107,12 +110,14 @@ pub(crate) fn pprof(document: &FindingsDocument) -> Option<Vec<u8>> {
     let mut tables = ProfileTables::default();
     let (stalls, time) = (tables.value_type("stalls", "count"), tables.value_type("blocked", "nanoseconds"));
     let samples = document.findings.iter().flat_map(|finding| tables.samples(finding)).collect();
+    let mapping = tables.mapping(&document.process.program);
     let first = document.findings.iter().map(|finding| unix_time::to_nanos(finding.first_seen)).min();
     let last = document.findings.iter().map(|finding| unix_time::to_nanos(finding.last_seen)).max();
     let (first, last) = (first.unwrap_or(0), last.unwrap_or(0));
     let profile = Profile {
         sample_type: vec![stalls, time],
         sample: samples,
+        mapping: vec![mapping],
         location: tables.locations,
         function: tables.functions,
         string_table: tables.strings.strings,
@@ -162,6 +167,18 @@ impl ProfileTables {
         ValueType { r#type: self.strings.index(kind), unit: self.strings.index(unit) }
     }
 
+    /// Returns the program, to which all locations belong.
+    fn mapping(&mut self, program: &str) -> Mapping {
+        Mapping {
+            id: PROGRAM_ID,
+            filename: self.strings.index(program),
+            has_functions: true,
+            has_filenames: true,
+            has_line_numbers: true,
+            has_inline_frames: true,
+        }
+    }
+
     /// Returns one sample for each task kind of a finding.
     fn samples(&mut self, finding: &Finding) -> Vec<Sample> {
         let mut location_id: Vec<_> =
@@ -198,7 +215,11 @@ impl ProfileTables {
         // would demangle it as one of C++: `<T as Future>::poll` to `::poll`.
         self.functions.push(Function { id, name, system_name: 0, filename });
         let line = i64::from(frame.line.unwrap_or(0));
-        self.locations.push(Location { id, line: vec![Line { function_id: id, line }] });
+        self.locations.push(Location {
+            id,
+            mapping_id: PROGRAM_ID,
+            line: vec![Line { function_id: id, line }],
+        });
         self.location_ids.insert(frame.clone(), id);
         id
     }
@@ -303,8 +324,10 @@ mod tests {
             assert_eq!(text(function.name), frame.function);
             assert_eq!(text(function.system_name), "", "pprof must not demangle the name");
             assert_eq!(line.line, i64::from(frame.line.unwrap_or(0)));
+            assert_eq!(location.mapping_id, profile.mapping[0].id);
         }
         assert_eq!(text(profile.default_sample_type), "blocked");
+        assert_eq!(text(profile.mapping[0].filename), "/usr/bin/chat");
     }
 
     #[test]

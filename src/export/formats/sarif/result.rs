@@ -12,6 +12,9 @@ use crate::report::text::{self, clean};
 /// small.
 const MAX_FRAMES: usize = 16;
 
+/// Further parts of an advice are left out.
+const MAX_ADVICE_PARTS: usize = 8;
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SarifResult<'f> {
@@ -136,9 +139,10 @@ pub(super) fn message_without_place(finding: &Finding) -> String {
 /// Returns what blocked, what the location is, how far the stack can be
 /// trusted, and what to write instead, each as a sentence.
 fn message(finding: &Finding, place: Option<String>) -> String {
-    // Paths are those of the machine.
-    let lines_missing = finding.lines_missing.as_deref().filter(|reason| !reason.contains('/'));
-    let lines_missing = lines_missing.filter(|_| place.is_some()).map(clean);
+    // Paths are those of the machine. The advice may say the same.
+    let is_new = |reason: &&str| !reason.contains('/') && !finding.advice.contains("line-tables-only");
+    let lines_missing = finding.lines_missing.as_deref().filter(|_| place.is_some());
+    let lines_missing = lines_missing.filter(is_new).map(clean);
     let evidence = match finding.evidence {
         Evidence::Stack => None,
         Evidence::Reconstructed => Some(
@@ -147,11 +151,17 @@ fn message(finding: &Finding, place: Option<String>) -> String {
         Evidence::Leaf => Some("Only the innermost frames of the stack are known.".to_owned()),
         Evidence::None => Some("No stack was captured.".to_owned()),
     };
-    let parts = [Some(text::title(finding)), place, lines_missing, evidence, Some(clean(&finding.advice))];
+    let parts = [Some(text::title(finding)), place, lines_missing, evidence, Some(advice(finding))];
     let sentences: Vec<_> = parts.into_iter().flatten().filter(|text| !text.trim().is_empty()).collect();
     let text = sentences.iter().map(|text| sentence(text)).collect::<Vec<_>>().join(" ");
     // Readers would take a name of this form for a link.
     text.replace("](", "] (")
+}
+
+/// Returns the advice. Each of its parts is short, but not all of them together.
+fn advice(finding: &Finding) -> String {
+    let parts: Vec<_> = finding.advice.split("; ").take(MAX_ADVICE_PARTS).map(clean).collect();
+    parts.join("; ")
 }
 
 /// Returns `text` with an upper-case letter at its start and a full stop at its
@@ -160,7 +170,7 @@ fn sentence(text: &str) -> String {
     let mut chars = text.trim().chars();
     let mut sentence: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
     sentence.push_str(chars.as_str());
-    if !sentence.ends_with(['.', '!', '?']) {
+    if !sentence.ends_with(['.', '!', '?', '…']) {
         sentence.push('.');
     }
     sentence

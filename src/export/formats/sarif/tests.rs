@@ -82,7 +82,7 @@ fn assert_is_rule(rule: &Value) {
 
 fn assert_is_message(message: &Value) {
     let text = text(&message["text"]);
-    assert!(!text.starts_with(char::is_lowercase) && text.ends_with('.'), "not a sentence: {text}");
+    assert!(!text.starts_with(char::is_lowercase) && text.ends_with(['.', '…']), "not a sentence: {text}");
     assert!(!text.contains("](") && !text.contains(char::is_control), "{text:?}");
 }
 
@@ -198,6 +198,13 @@ fn without_lines_a_finding_is_shown_where_its_task_is_spawned() {
         "{message}"
     );
     assert!(message.contains("`chat` has no debug information."), "{message}");
+    // The advice may say why, and is whole.
+    finding.advice = format!("{0}; {0}: `debug = \"line-tables-only\"`", "move it ".repeat(30).trim());
+    let message = one_result(finding.clone());
+    let message = text(&message["message"]["text"]);
+    assert!(message.ends_with("move it: `debug = \"line-tables-only\"`."), "{message}");
+    assert!(!message.contains("no debug information"), "{message}");
+    finding.advice.clear();
     // A path of the machine is left out.
     finding.lines_missing = Some("`/usr/lib/libc.so` cannot be read".to_owned());
     one_result(finding);
