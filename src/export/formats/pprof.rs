@@ -52,8 +52,8 @@ pub(super) struct Label {
     pub(super) str: i64,
 }
 
-/// A program or library. The flags say what its locations have, so that a reader
-/// does not search the program for it.
+/// A program. The flags say what its locations have, so that a reader does not
+/// search the program for it.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(super) struct Mapping {
     #[prost(uint64, tag = "1")]

@@ -158,7 +158,8 @@ fn message(finding: &Finding, place: Option<String>) -> String {
     text.replace("](", "] (")
 }
 
-/// Returns the advice. Each of its parts is short, but not all of them together.
+/// Returns the advice. Each of its parts is short; all of them together may
+/// not be.
 fn advice(finding: &Finding) -> String {
     let parts: Vec<_> = finding.advice.split("; ").take(MAX_ADVICE_PARTS).map(clean).collect();
     parts.join("; ")

@@ -1,5 +1,5 @@
-//! The rules, one for each cause, and the notifications, each with what it means
-//! and what to do.
+//! The rules, one for each cause, and the notifications, each with what it
+//! means and what to do.
 
 use serde_json::{Value, json};
 
