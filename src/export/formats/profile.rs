@@ -26,13 +26,18 @@ const PROGRAM_ID: u64 = 1;
 /// Writes one stack per line, outermost function first, and its microseconds.
 /// Flame graph tools read this format.
 pub(crate) fn folded(document: &FindingsDocument) -> String {
-    let mut lines: Vec<_> = document.findings.iter().flat_map(folded_lines).collect();
+    folded_with(document, label)
+}
+
+fn folded_with(document: &FindingsDocument, label: fn(&Frame) -> String) -> String {
+    let findings = document.findings.iter();
+    let mut lines: Vec<_> = findings.flat_map(|finding| folded_lines(finding, label)).collect();
     lines.sort_unstable();
     lines.concat()
 }
 
 /// Returns one line for each task kind of a finding.
-fn folded_lines(finding: &Finding) -> Vec<String> {
+fn folded_lines(finding: &Finding, label: fn(&Frame) -> String) -> Vec<String> {
     let frames = frames_of_task(&finding.stack).iter().rev().map(|frame| without_separators(&label(frame)));
     let mut frames: Vec<_> = frames.collect();
     if finding.stack.is_empty() {
@@ -80,6 +85,15 @@ fn label(frame: &Frame) -> String {
     }
 }
 
+/// Returns the label for a flame graph, which cuts long labels at their start:
+/// the function comes last.
+fn flame_graph_label(frame: &Frame) -> String {
+    match (&frame.file, frame.line) {
+        (Some(file), Some(line)) => format!("{file}:{line} {}", frame.function),
+        _ => frame.function.clone(),
+    }
+}
+
 /// Replaces the separators of the format, semicolon and line end, which cannot
 /// be escaped.
 fn without_separators(text: &str) -> String {
@@ -93,10 +107,9 @@ pub(crate) fn svg(document: &FindingsDocument) -> Option<Vec<u8>> {
     options.title = "Blocked time by stack".to_owned();
     options.count_name = "µs".to_owned();
     options.name_type = "Call:".to_owned();
-    // A label begins with the function and ends with the path.
-    options.text_truncate_direction = TextTruncateDirection::Right;
+    options.text_truncate_direction = TextTruncateDirection::Left;
     options.notes = format!("{}, process {}", document.process.program, document.process.pid);
-    let folded = folded(document);
+    let folded = folded_with(document, flame_graph_label);
     // The library returns an error if there is nothing to draw.
     let folded = if folded.is_empty() { "(no findings) 1\n" } else { &*folded };
     let mut svg = Vec::new();
@@ -253,7 +266,7 @@ mod tests {
         let mut finding = sample::sleep();
         finding.task.kind = "a;b\nc 1".to_owned();
         finding.stack.clear();
-        let folded = folded_lines(&finding).concat();
+        let folded = folded_lines(&finding, label).concat();
         assert_eq!(folded.lines().count(), 1);
         assert!(folded.starts_with("a_b_c 1;(no stack);[sleep] "), "{folded}");
     }
@@ -285,7 +298,8 @@ mod tests {
     #[test]
     fn a_flame_graph_cuts_the_path_before_the_function() {
         let flame_graph = String::from_utf8(svg(&document()).unwrap()).unwrap();
-        assert!(flame_graph.contains("truncate_text_right = true"), "{flame_graph}");
+        assert!(flame_graph.contains(">src/flood.rs:31 chat::flood::throttle ("), "{flame_graph}");
+        assert!(flame_graph.contains("truncate_text_right = false"), "{flame_graph}");
     }
 
     #[test]
