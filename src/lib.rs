@@ -112,6 +112,7 @@ mod settings;
 mod signal_mask;
 mod snapshot;
 mod source_path;
+mod stable_hash;
 mod stderr;
 mod token_bucket;
 mod unix_time;

@@ -11,7 +11,7 @@ const MAX_TASK_KINDS: usize = 4;
 
 /// Escapes and cuts `text` so that it cannot move the cursor, change colours,
 /// reorder or hide the text around it, or fill the screen.
-pub(super) fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for (n, c) in text.chars().enumerate() {
         if n == MAX_NAME_CHARS {
@@ -74,7 +74,7 @@ pub(super) fn count(n: u64, one: &str, many: &str) -> String {
 /// Returns the function of a frame as text. An async block or closure without a
 /// name of its own is shown by its module: ``in `app::session` ``.
 #[cfg_attr(not(feature = "diagnostic"), allow(dead_code))]
-pub(super) fn function(function: &str) -> String {
+pub(crate) fn function(function: &str) -> String {
     match function.rsplit_once("::") {
         Some((module, kind)) if kind.starts_with('{') => format!("in `{}`", clean(module)),
         _ => format!("`{}`", clean(function)),

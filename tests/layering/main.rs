@@ -39,6 +39,7 @@ const LIBRARY: &[Rule] = &[
     ("stderr", &[]),
     ("os", &[]),
     ("source_path", &[]),
+    ("stable_hash", &[]),
     ("token_bucket", &[]),
     ("unix_time", &[]),
     ("serde_time", &["unix_time"]),
@@ -72,7 +73,15 @@ const LIBRARY: &[Rule] = &[
     // It reads the code of this process.
     (
         "diagnose",
-        &["build_id", "capture::loaded_code", "evidence", "finding", "little_endian", "source_path"],
+        &[
+            "build_id",
+            "capture::loaded_code",
+            "evidence",
+            "finding",
+            "little_endian",
+            "source_path",
+            "stable_hash",
+        ],
     ),
     ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
     ("report", &["diagnose::roots", "finding"]),
@@ -92,7 +101,7 @@ const LIBRARY: &[Rule] = &[
         ],
     ),
     // On the telemetry thread. It reads plain data only, nothing of `record`.
-    ("export", &["error", "finding", "report", "snapshot", "unix_time"]),
+    ("export", &["error", "finding", "report", "snapshot", "source_path", "stable_hash", "unix_time"]),
     // Puts the parts together.
     (
         "scope",

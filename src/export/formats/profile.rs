@@ -6,47 +6,90 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use inferno::flamegraph;
+use inferno::flamegraph::{self, TextTruncateDirection};
 use prost::Message;
 
-use crate::export::formats::pprof::{Function, Label, Line, Location, Profile, Sample, ValueType};
+use crate::export::formats::pprof::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
 use crate::finding::{Finding, FindingsDocument, Frame, FrameKind};
 use crate::unix_time;
 
 /// Replaces the stack of a finding without one.
 const NO_STACK: &str = "(no stack)";
 
+/// The mapping of the program in a profile for pprof.
+const PROGRAM_ID: u64 = 1;
+
 /// Writes one stack per line, outermost function first, and its microseconds.
 /// Flame graph tools read this format.
 pub(crate) fn folded(document: &FindingsDocument) -> String {
-    let mut lines: Vec<_> = document.findings.iter().map(folded_line).collect();
+    folded_with(document, label)
+}
+
+fn folded_with(document: &FindingsDocument, label: fn(&Frame) -> String) -> String {
+    let findings = document.findings.iter();
+    let mut lines: Vec<_> = findings.flat_map(|finding| folded_lines(finding, label)).collect();
     lines.sort_unstable();
     lines.concat()
 }
 
-fn folded_line(finding: &Finding) -> String {
+/// Returns one line for each task kind of a finding.
+fn folded_lines(finding: &Finding, label: fn(&Frame) -> String) -> Vec<String> {
     let frames = frames_of_task(&finding.stack).iter().rev().map(|frame| without_separators(&label(frame)));
-    let mut frames: Vec<_> = std::iter::once(without_separators(&finding.task.kind)).chain(frames).collect();
+    let mut frames: Vec<_> = frames.collect();
     if finding.stack.is_empty() {
         frames.push(NO_STACK.to_owned());
     }
     frames.push(format!("[{}]", finding.cause));
-    format!("{} {}\n", frames.join(";"), microseconds(finding))
+    let stack = frames.join(";");
+    let line = |share: TaskTime<'_>| {
+        format!("{};{stack} {}\n", without_separators(share.kind), share.total.as_micros())
+    };
+    task_times(finding).into_iter().map(line).collect()
+}
+
+/// What the tasks of one kind contribute to a finding.
+struct TaskTime<'f> {
+    kind: &'f str,
+    count: u64,
+    total: Duration,
+}
+
+fn task_times(finding: &Finding) -> Vec<TaskTime<'_>> {
+    if finding.tasks.len() < 2 {
+        return vec![TaskTime { kind: &finding.task.kind, count: finding.count, total: finding.total }];
+    }
+    let shares = finding.tasks.iter();
+    shares.map(|share| TaskTime { kind: &share.kind, count: share.count, total: share.total }).collect()
 }
 
 /// Removes the frames outside the application's outermost frame: they are the
 /// start of the thread and the runtime, and the same for every task.
-fn frames_of_task(stack: &[Frame]) -> &[Frame] {
+pub(crate) fn frames_of_task(stack: &[Frame]) -> &[Frame] {
     let outermost = stack.iter().rposition(|frame| frame.kind == FrameKind::Application);
     outermost.map_or(stack, |index| &stack[..=index])
+}
+
+fn no_stack() -> Frame {
+    let function = NO_STACK.to_owned();
+    Frame { function, file: None, line: None, kind: FrameKind::Native, recovered: false }
 }
 
 fn label(frame: &Frame) -> String {
     match (&frame.file, frame.line) {
         (Some(file), Some(line)) => format!("{} ({file}:{line})", frame.function),
+        _ => frame.function.clone(),
+    }
+}
+
+/// Returns the label for a flame graph, which cuts long labels at their start:
+/// the function comes last.
+fn flame_graph_label(frame: &Frame) -> String {
+    match (&frame.file, frame.line) {
+        (Some(file), Some(line)) => format!("{file}:{line} {}", frame.function),
         _ => frame.function.clone(),
     }
 }
@@ -57,10 +100,6 @@ fn without_separators(text: &str) -> String {
     text.chars().map(|c| if c == ';' || c.is_control() { '_' } else { c }).collect()
 }
 
-fn microseconds(finding: &Finding) -> u64 {
-    u64::try_from(finding.total.as_micros()).unwrap_or(u64::MAX)
-}
-
 /// Draws a flame graph as SVG, with a script for search and zoom in a browser.
 /// Returns `None` if that fails.
 pub(crate) fn svg(document: &FindingsDocument) -> Option<Vec<u8>> {
@@ -68,8 +107,9 @@ pub(crate) fn svg(document: &FindingsDocument) -> Option<Vec<u8>> {
     options.title = "Blocked time by stack".to_owned();
     options.count_name = "µs".to_owned();
     options.name_type = "Call:".to_owned();
+    options.text_truncate_direction = TextTruncateDirection::Left;
     options.notes = format!("{}, process {}", document.process.program, document.process.pid);
-    let folded = folded(document);
+    let folded = folded_with(document, flame_graph_label);
     // The library returns an error if there is nothing to draw.
     let folded = if folded.is_empty() { "(no findings) 1\n" } else { &*folded };
     let mut svg = Vec::new();
@@ -82,13 +122,15 @@ pub(crate) fn svg(document: &FindingsDocument) -> Option<Vec<u8>> {
 pub(crate) fn pprof(document: &FindingsDocument) -> Option<Vec<u8>> {
     let mut tables = ProfileTables::default();
     let (stalls, time) = (tables.value_type("stalls", "count"), tables.value_type("blocked", "nanoseconds"));
-    let samples = document.findings.iter().map(|finding| tables.sample(finding)).collect();
+    let samples = document.findings.iter().flat_map(|finding| tables.samples(finding)).collect();
+    let mapping = tables.mapping(&document.process.program);
     let first = document.findings.iter().map(|finding| unix_time::to_nanos(finding.first_seen)).min();
     let last = document.findings.iter().map(|finding| unix_time::to_nanos(finding.last_seen)).max();
     let (first, last) = (first.unwrap_or(0), last.unwrap_or(0));
     let profile = Profile {
         sample_type: vec![stalls, time],
         sample: samples,
+        mapping: vec![mapping],
         location: tables.locations,
         function: tables.functions,
         string_table: tables.strings.strings,
@@ -138,19 +180,39 @@ impl ProfileTables {
         ValueType { r#type: self.strings.index(kind), unit: self.strings.index(unit) }
     }
 
-    fn sample(&mut self, finding: &Finding) -> Sample {
-        let location_id = finding.stack.iter().map(|frame| self.location(frame)).collect();
-        let nanos = i64::try_from(finding.total.as_nanos()).unwrap_or(i64::MAX);
-        let labels = [
-            ("cause", finding.cause.as_str()),
-            ("task", &*finding.task.kind),
-            ("finding", &*finding.id),
-            ("evidence", finding.evidence.as_str()),
-        ];
-        let label =
-            labels.map(|(key, text)| Label { key: self.strings.index(key), str: self.strings.index(text) });
-        let count = i64::try_from(finding.count).unwrap_or(i64::MAX);
-        Sample { location_id, value: vec![count, nanos], label: label.into() }
+    /// Returns the program, to which all locations belong.
+    fn mapping(&mut self, program: &str) -> Mapping {
+        Mapping {
+            id: PROGRAM_ID,
+            filename: self.strings.index(program),
+            has_functions: true,
+            has_filenames: true,
+            has_line_numbers: true,
+            has_inline_frames: true,
+        }
+    }
+
+    /// Returns one sample for each task kind of a finding.
+    fn samples(&mut self, finding: &Finding) -> Vec<Sample> {
+        let mut location_id: Vec<_> =
+            frames_of_task(&finding.stack).iter().map(|frame| self.location(frame)).collect();
+        if location_id.is_empty() {
+            location_id.push(self.location(&no_stack()));
+        }
+        let samples = task_times(finding).into_iter().map(|share| {
+            let nanos = i64::try_from(share.total.as_nanos()).unwrap_or(i64::MAX);
+            let labels = [
+                ("cause", finding.cause.as_str()),
+                ("task", share.kind),
+                ("finding", &*finding.id),
+                ("evidence", finding.evidence.as_str()),
+            ];
+            let label = labels
+                .map(|(key, text)| Label { key: self.strings.index(key), str: self.strings.index(text) });
+            let count = i64::try_from(share.count).unwrap_or(i64::MAX);
+            Sample { location_id: location_id.clone(), value: vec![count, nanos], label: label.into() }
+        });
+        samples.collect()
     }
 
     /// Returns the id of the location of `frame`, which is added if it is new.
@@ -162,9 +224,15 @@ impl ProfileTables {
         let id = self.locations.len() as u64 + 1;
         let name = self.strings.index(&frame.function);
         let filename = self.strings.index(frame.file.as_deref().unwrap_or_default());
-        self.functions.push(Function { id, name, system_name: name, filename });
+        // The mangled name is not known. If it were the same as the name, pprof
+        // would demangle it as one of C++: `<T as Future>::poll` to `::poll`.
+        self.functions.push(Function { id, name, system_name: 0, filename });
         let line = i64::from(frame.line.unwrap_or(0));
-        self.locations.push(Location { id, line: vec![Line { function_id: id, line }] });
+        self.locations.push(Location {
+            id,
+            mapping_id: PROGRAM_ID,
+            line: vec![Line { function_id: id, line }],
+        });
         self.location_ids.insert(frame.clone(), id);
         id
     }
@@ -175,6 +243,7 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+    use crate::finding::TaskShare;
     use crate::report::sample;
 
     fn document() -> FindingsDocument {
@@ -186,7 +255,7 @@ mod tests {
         let folded = folded(&document());
         let finding = sample::sleep();
         let (stack, time) = folded.trim_end().rsplit_once(' ').unwrap();
-        assert_eq!(time.parse(), Ok(microseconds(&finding)));
+        assert_eq!(time.parse(), Ok(finding.total.as_micros()));
         assert!(stack.starts_with(&finding.task.kind) && stack.ends_with(";[sleep]"), "{stack}");
         assert!(stack.contains(";chat::flood::throttle (src/flood.rs:31);"), "{stack}");
         assert!(!stack.contains("tokio::runtime"), "frames of the runtime must be removed: {stack}");
@@ -197,9 +266,40 @@ mod tests {
         let mut finding = sample::sleep();
         finding.task.kind = "a;b\nc 1".to_owned();
         finding.stack.clear();
-        let folded = folded_line(&finding);
+        let folded = folded_lines(&finding, label).concat();
         assert_eq!(folded.lines().count(), 1);
         assert!(folded.starts_with("a_b_c 1;(no stack);[sleep] "), "{folded}");
+    }
+
+    #[test]
+    fn each_task_kind_has_its_own_time() {
+        let mut finding = sample::sleep();
+        let share = |kind: &str, count, ms| TaskShare {
+            kind: kind.to_owned(),
+            spawned_at: None,
+            count,
+            total: Duration::from_millis(ms),
+        };
+        finding.tasks = vec![share("reader", 9, 2_000), share("writer", 3, 410)];
+        let document = sample::document(vec![finding.clone()]);
+        let folded = folded(&document);
+        let times: Vec<_> =
+            folded.lines().map(|line| (line.split(';').next(), line.rsplit(' ').next())).collect();
+        assert_eq!(times, [(Some("reader"), Some("2000000")), (Some("writer"), Some("410000"))]);
+        let profile = decoded(&document);
+        let values: Vec<_> = profile.sample.iter().map(|sample| &*sample.value).collect();
+        assert_eq!(values, [[9, 2_000_000_000], [3, 410_000_000]]);
+        let task = profile.string_table.iter().position(|text| text == "task").unwrap() as i64;
+        let task_of = |sample: &Sample| sample.label.iter().find(|label| label.key == task).unwrap().str;
+        let tasks = profile.sample.iter().map(|sample| &*profile.string_table[task_of(sample) as usize]);
+        assert_eq!(tasks.collect::<Vec<_>>(), ["reader", "writer"]);
+    }
+
+    #[test]
+    fn a_flame_graph_cuts_the_path_before_the_function() {
+        let flame_graph = String::from_utf8(svg(&document()).unwrap()).unwrap();
+        assert!(flame_graph.contains(">src/flood.rs:31 chat::flood::throttle ("), "{flame_graph}");
+        assert!(flame_graph.contains("truncate_text_right = false"), "{flame_graph}");
     }
 
     #[test]
@@ -217,24 +317,39 @@ mod tests {
         assert!(!flame_graph.contains("<script>alert"), "the name must not be a script");
     }
 
+    fn decoded(document: &FindingsDocument) -> Profile {
+        let mut bytes = Vec::new();
+        flate2::read::GzDecoder::new(&*pprof(document).unwrap()).read_to_end(&mut bytes).unwrap();
+        Profile::decode(&*bytes).unwrap()
+    }
+
     #[test]
     fn a_pprof_profile_contains_stack_and_time() {
-        let gzipped = pprof(&document()).unwrap();
-        let mut bytes = Vec::new();
-        flate2::read::GzDecoder::new(&*gzipped).read_to_end(&mut bytes).unwrap();
-        let profile = Profile::decode(&*bytes).unwrap();
+        let profile = decoded(&document());
         let finding = sample::sleep();
         let text = |index: i64| &*profile.string_table[index as usize];
         let sample = &profile.sample[0];
         assert_eq!(sample.value, [finding.count as i64, finding.total.as_nanos() as i64]);
-        assert_eq!(sample.location_id.len(), finding.stack.len());
+        assert_eq!(sample.location_id.len(), finding.stack.len() - 1, "the runtime's frame must be left out");
         for (id, frame) in sample.location_id.iter().zip(&finding.stack) {
             let location = profile.location.iter().find(|location| location.id == *id).unwrap();
             let line = location.line[0];
             let function = profile.function.iter().find(|function| function.id == line.function_id).unwrap();
             assert_eq!(text(function.name), frame.function);
+            assert_eq!(text(function.system_name), "", "pprof must not demangle the name");
             assert_eq!(line.line, i64::from(frame.line.unwrap_or(0)));
+            assert_eq!(location.mapping_id, profile.mapping[0].id);
         }
         assert_eq!(text(profile.default_sample_type), "blocked");
+        assert_eq!(text(profile.mapping[0].filename), "/usr/bin/chat");
+    }
+
+    #[test]
+    fn a_sample_without_a_stack_has_a_location() {
+        let mut finding = sample::sleep();
+        finding.stack.clear();
+        let profile = decoded(&sample::document(vec![finding]));
+        assert_eq!(profile.sample[0].location_id, [1]);
+        assert_eq!(profile.string_table[profile.function[0].name as usize], NO_STACK);
     }
 }

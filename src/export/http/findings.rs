@@ -83,7 +83,8 @@ pub(crate) async fn one(
 }
 
 pub(crate) async fn all_as_sarif(State(state): State<HandlerState>) -> Response {
-    json(&sarif::document(&state.source.findings()))
+    let findings = state.source.findings();
+    on_blocking_pool(move || json(&sarif::document(&findings))).await
 }
 
 /// Returns blocked time by stack, as folded stacks.

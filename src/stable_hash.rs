@@ -1,0 +1,9 @@
+//! A hash for identifiers that leave the process.
+
+/// Returns the FNV-1a hash: short, and the same in every version. The standard
+/// library does not promise that for its hasher.
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
+}
