@@ -44,7 +44,12 @@ fn compressed_documents_equal_the_others() {
         assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", compressed.len())), "{route}: {head}");
         let mut decompressed = Vec::new();
         GzDecoder::new(&*compressed).read_to_end(&mut decompressed).unwrap();
-        assert_eq!(decompressed.len(), plain.len(), "{route}");
+        // The flame graph has random colours.
+        let without_digits = |mut document: Vec<u8>| {
+            document.retain(|byte| !byte.is_ascii_digit());
+            document
+        };
+        assert!(without_digits(decompressed) == without_digits(plain), "{route}");
     }
 }
 
