@@ -71,8 +71,8 @@ impl HandlerState {
     pub(crate) async fn metrics(&self, request: DocumentRequest, format: TextFormat) -> Response {
         let (collected, exposition) = (Arc::clone(&self.exposition), Arc::clone(&self.exposition));
         let application = async move { collected.application_text(format).await };
-        let write = move |application: String, document: &mut DocumentWriter| {
-            document.bytes(exposition.text(format, &application).as_bytes())
+        let write = move |application, document: &mut DocumentWriter| {
+            document.bytes(exposition.text(format, application).as_bytes())
         };
         self.metrics.respond(request, application, write).await
     }

@@ -52,7 +52,7 @@ impl Exposition {
 
     /// Writes all metrics in `format`: loopscope's, then those of
     /// [`Self::application_text`].
-    pub(crate) fn text(&self, format: TextFormat, application: &str) -> String {
+    pub(crate) fn text(&self, format: TextFormat, application: String) -> String {
         let (snapshot, findings) = (self.source.snapshot(), self.source.ended_findings());
         let exemplars = match format {
             TextFormat::OpenMetrics => Exemplars::new(&self.source.stalls(None).stalls, &findings),
@@ -62,7 +62,7 @@ impl Exposition {
         text::write(&mut text, &families(&snapshot, &findings), format, &exemplars);
         #[cfg(feature = "tokio-metrics")]
         text::write(&mut text, &self.tokio_series.families(&self.source.runtimes()), format, &exemplars);
-        text.push_str(application);
+        text.push_str(&application);
         if format == TextFormat::OpenMetrics {
             text.push_str("# EOF\n");
         }

@@ -1,9 +1,9 @@
 //! The telemetry thread under load: nothing waits for a rendering that does not
 //! need it, and clients that do not read hold a limited amount of memory.
 
+use std::sync::Condvar;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Condvar, MutexGuard};
 use std::time::SystemTime;
 
 use super::*;
@@ -12,19 +12,28 @@ use crate::export::source::Source;
 use crate::finding::Finding;
 use crate::snapshot::{FlightPoll, Snapshot};
 
-/// A source whose reads, except that of the health, wait until the gate is
-/// open.
+/// A source whose reads wait until the gate is open.
 struct GatedSource {
     source: Arc<FakeSource>,
+    gated: Gated,
     is_open: Mutex<bool>,
     opened: Condvar,
     waiting: AtomicUsize,
 }
 
+/// The reads that wait.
+#[derive(PartialEq)]
+enum Gated {
+    /// All except that of the health.
+    Everything,
+    /// Only that of all findings.
+    Findings,
+}
+
 impl GatedSource {
-    fn new(is_open: bool) -> Arc<Self> {
-        let (is_open, waiting) = (Mutex::new(is_open), AtomicUsize::new(0));
-        Arc::new(Self { source: FakeSource::new(), is_open, opened: Condvar::new(), waiting })
+    fn new(gated: Gated) -> Arc<Self> {
+        let (is_open, waiting) = (Mutex::new(false), AtomicUsize::new(0));
+        Arc::new(Self { source: FakeSource::new(), gated, is_open, opened: Condvar::new(), waiting })
     }
 
     fn open(&self) {
@@ -32,29 +41,33 @@ impl GatedSource {
         self.opened.notify_all();
     }
 
-    fn wait(&self) -> MutexGuard<'_, bool> {
-        self.waiting.fetch_add(1, SeqCst);
-        self.opened.wait_while(self.is_open.lock().unwrap(), |is_open| !*is_open).unwrap()
+    fn wait(&self, read: &Gated) {
+        if self.gated == *read || self.gated == Gated::Everything {
+            self.waiting.fetch_add(1, SeqCst);
+            let is_open = self.is_open.lock().unwrap();
+            drop(self.opened.wait_while(is_open, |is_open| !*is_open).unwrap());
+        }
     }
 }
 
 impl Source for GatedSource {
     fn snapshot(&self) -> Snapshot {
-        drop(self.wait());
+        self.wait(&Gated::Everything);
         self.source.snapshot()
     }
 
     fn findings(&self) -> FindingsDocument {
-        drop(self.wait());
+        self.wait(&Gated::Findings);
         self.source.findings()
     }
 
     fn ended_findings(&self) -> Vec<Finding> {
-        self.findings().findings
+        self.wait(&Gated::Everything);
+        self.source.ended_findings()
     }
 
     fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {
-        drop(self.wait());
+        self.wait(&Gated::Everything);
         self.source.stalls(since)
     }
 
@@ -64,7 +77,7 @@ impl Source for GatedSource {
     }
 
     fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {
-        drop(self.wait());
+        self.wait(&Gated::Everything);
         self.source.flight(since_unix_ns)
     }
 
@@ -114,7 +127,7 @@ const DOCUMENTS: [&str; 12] = [
 #[test]
 fn the_health_is_reported_while_every_rendering_hangs() {
     for path in DOCUMENTS {
-        let source = GatedSource::new(false);
+        let source = GatedSource::new(Gated::Everything);
         let telemetry = start(LOOPBACK, source.clone(), None).unwrap();
         let client = send(&telemetry, path);
         wait_for("the rendering begins", || source.waiting.load(SeqCst) > 0);
@@ -126,45 +139,20 @@ fn the_health_is_reported_while_every_rendering_hangs() {
 
 #[test]
 fn metrics_are_served_while_documents_are_rendered() {
-    struct HangingFindings(Arc<GatedSource>);
-    impl Source for HangingFindings {
-        fn snapshot(&self) -> Snapshot {
-            self.0.source.snapshot()
-        }
-        fn findings(&self) -> FindingsDocument {
-            self.0.findings()
-        }
-        fn ended_findings(&self) -> Vec<Finding> {
-            self.0.source.ended_findings()
-        }
-        fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {
-            self.0.source.stalls(since)
-        }
-        #[cfg(feature = "tokio-metrics")]
-        fn runtimes(&self) -> Vec<(String, tokio::runtime::Handle)> {
-            Vec::new()
-        }
-        fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {
-            self.0.source.flight(since_unix_ns)
-        }
-        fn health(&self) -> Health {
-            self.0.source.health()
-        }
-    }
-    let gate = GatedSource::new(false);
-    let telemetry = start(LOOPBACK, Arc::new(HangingFindings(gate.clone())), None).unwrap();
+    let source = GatedSource::new(Gated::Findings);
+    let telemetry = start(LOOPBACK, source.clone(), None).unwrap();
     let clients: Vec<_> = (1..10).map(|n| send(&telemetry, &format!("/findings?limit={n}"))).collect();
     let max = DOCUMENT_LIMITS.max_renderings;
-    wait_for("all renderings begin", || gate.waiting.load(SeqCst) == max);
+    wait_for("all renderings begin", || source.waiting.load(SeqCst) == max);
     assert_eq!(get(&telemetry, "/metrics").status, 200);
-    assert_eq!(gate.waiting.load(SeqCst), max, "no more documents are rendered at a time");
-    gate.open();
+    assert_eq!(source.waiting.load(SeqCst), max, "no more documents are rendered at a time");
+    source.open();
     assert!(clients.into_iter().all(|client| status_of(client) == 200));
 }
 
 #[test]
 fn a_request_that_waits_too_long_gets_503() {
-    let source = GatedSource::new(false);
+    let source = GatedSource::new(Gated::Everything);
     let documents =
         RenderLimits { max_renderings: 1, queue_timeout: Duration::from_millis(50), ..DOCUMENT_LIMITS };
     let limits = ServerLimits { documents, ..ServerLimits::default() };
@@ -181,7 +169,7 @@ fn a_request_that_waits_too_long_gets_503() {
 
 #[test]
 fn drop_does_not_wait_for_a_rendering() {
-    let source = GatedSource::new(false);
+    let source = GatedSource::new(Gated::Everything);
     let telemetry = start(LOOPBACK, source.clone(), None).unwrap();
     let mut client = send(&telemetry, "/findings");
     wait_for("the rendering begins", || source.waiting.load(SeqCst) > 0);
