@@ -1,15 +1,19 @@
 //! The routes of findings: all findings or one, as JSON, as text, or in the
 //! formats of other tools.
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::export::formats::{profile, sarif};
-use crate::export::http::response::{self, json};
+use crate::export::http::document::DocumentWriter;
+use crate::export::http::negotiation::AcceptedEncodings;
+use crate::export::http::query::{self, Parameters};
+use crate::export::http::render::{DocumentRequest, JSON, NOT_RENDERED, TEXT};
+use crate::export::http::response::Failure;
 use crate::export::http::state::HandlerState;
+use crate::export::source::Source;
 use crate::finding::Finding;
 use crate::report;
 
@@ -21,6 +25,11 @@ const SINGLE_FINDING_SCHEMA: &str = "loopscope.finding/1";
 const FLAME_GRAPH_POLICY: &str =
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; sandbox allow-scripts";
 
+const NO_SUCH_FINDING: Failure = Failure {
+    status: StatusCode::NOT_FOUND,
+    sentence: "There is no finding with this id: /findings lists all findings with their ids.",
+};
+
 /// One finding, and the text of its source line.
 #[derive(Debug, Serialize)]
 struct SingleFindingDocument {
@@ -30,101 +39,100 @@ struct SingleFindingDocument {
     source: Option<String>,
 }
 
-/// The query parameters of findings as text.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct TextOptions {
-    /// Whether the text has ANSI colours, for a terminal.
-    color: bool,
+pub(crate) async fn all_as_json(
+    State(state): State<HandlerState>,
+    encodings: AcceptedEncodings,
+    parameters: Parameters,
+) -> Result<Response, Failure> {
+    let filter = query::findings(parameters)?;
+    let request = DocumentRequest::new(format!("/findings {filter:?}"), JSON, encodings);
+    Ok(state.document(request, move |source, document| document.json(&filter.apply(source.findings()))).await)
 }
 
-type TextQuery = Result<Query<TextOptions>, QueryRejection>;
-
-pub(crate) async fn all_as_json(State(state): State<HandlerState>) -> Response {
-    json(&state.source.findings())
-}
-
-pub(crate) async fn all_as_text(State(state): State<HandlerState>, query: TextQuery) -> Response {
-    let Ok(Query(TextOptions { color })) = query else {
-        return invalid_text_options();
+pub(crate) async fn all_as_text(
+    State(state): State<HandlerState>,
+    encodings: AcceptedEncodings,
+    parameters: Parameters,
+) -> Result<Response, Failure> {
+    let (filter, color) = query::findings_text(parameters)?;
+    let request = DocumentRequest::new(format!("/findings.txt {filter:?} {color}"), TEXT, encodings);
+    let write = move |source: &dyn Source, document: &mut DocumentWriter| {
+        document.bytes(report::diagnostics(&filter.apply(source.findings()), color).as_bytes())
     };
-    let findings = state.source.findings();
-    on_blocking_pool(move || report::diagnostics(&findings, color).into_response()).await
+    Ok(state.document(request, write).await)
+}
+
+pub(crate) async fn all_as_sarif(
+    State(state): State<HandlerState>,
+    encodings: AcceptedEncodings,
+    parameters: Parameters,
+) -> Result<Response, Failure> {
+    let filter = query::findings(parameters)?;
+    let request = DocumentRequest::new(format!("/findings.sarif {filter:?}"), JSON, encodings);
+    let write = move |source: &dyn Source, document: &mut DocumentWriter| {
+        document.json(&sarif::document(&filter.apply(source.findings())))
+    };
+    Ok(state.document(request, write).await)
 }
 
 /// Returns one finding: `ID` as JSON, `ID.txt` as text.
 pub(crate) async fn one(
     State(state): State<HandlerState>,
     Path(name): Path<String>,
-    query: TextQuery,
-) -> Response {
-    let Ok(Query(TextOptions { color })) = query else {
-        return invalid_text_options();
-    };
-    let (id, is_text) = match name.strip_suffix(".txt") {
-        Some(id) => (id, true),
-        None => (&*name, false),
-    };
-    let Some(finding) = state.source.findings().findings.into_iter().find(|finding| finding.id == id) else {
-        return response::error(
-            StatusCode::NOT_FOUND,
-            "There is no finding with this id: /findings lists all findings with their ids.",
-        );
-    };
-    on_blocking_pool(move || {
-        if is_text {
-            return report::diagnostic(&finding, color).into_response();
+    encodings: AcceptedEncodings,
+    parameters: Parameters,
+) -> Result<Response, Failure> {
+    let color = query::color(parameters)?;
+    let content_type = if name.ends_with(".txt") { TEXT } else { JSON };
+    let request = DocumentRequest::new(format!("/findings/{name} {color}"), content_type, encodings);
+    let write = move |source: &dyn Source, document: &mut DocumentWriter| {
+        let text_id = name.strip_suffix(".txt");
+        let id = text_id.unwrap_or(&name);
+        let findings = source.findings().findings;
+        let finding = findings.into_iter().find(|finding| finding.id == id).ok_or(NO_SUCH_FINDING)?;
+        if text_id.is_some() {
+            return document.bytes(report::diagnostic(&finding, color).as_bytes());
         }
         let line = finding.site.as_ref().and_then(|site| site.file.as_deref().zip(site.line));
         let source = line.and_then(|(file, line)| report::source_line::read(file, line));
-        json(&SingleFindingDocument { schema: SINGLE_FINDING_SCHEMA, finding, source })
-    })
-    .await
-}
-
-pub(crate) async fn all_as_sarif(State(state): State<HandlerState>) -> Response {
-    let findings = state.source.findings();
-    on_blocking_pool(move || json(&sarif::document(&findings))).await
+        document.json(&SingleFindingDocument { schema: SINGLE_FINDING_SCHEMA, finding, source })
+    };
+    Ok(state.document(request, write).await)
 }
 
 /// Returns blocked time by stack, as folded stacks.
-pub(crate) async fn folded_stacks(State(state): State<HandlerState>) -> Response {
-    profile::folded(&state.source.findings()).into_response()
+pub(crate) async fn folded_stacks(
+    State(state): State<HandlerState>,
+    encodings: AcceptedEncodings,
+) -> Response {
+    let request = DocumentRequest::new("/profile.folded", TEXT, encodings);
+    let write = |source: &dyn Source, document: &mut DocumentWriter| {
+        document.bytes(profile::folded(&source.findings()).as_bytes())
+    };
+    state.document(request, write).await
 }
 
 /// Returns blocked time by stack, as a flame graph.
-pub(crate) async fn flame_graph(State(state): State<HandlerState>) -> Response {
-    let findings = state.source.findings();
-    let svg = on_blocking_pool(move || rendered(profile::svg(&findings), "image/svg+xml")).await;
+pub(crate) async fn flame_graph(State(state): State<HandlerState>, encodings: AcceptedEncodings) -> Response {
+    let request = DocumentRequest::new("/profile.svg", "image/svg+xml", encodings);
+    let write = |source: &dyn Source, document: &mut DocumentWriter| {
+        document.bytes(&profile::svg(&source.findings()).ok_or(NOT_RENDERED)?)
+    };
+    let svg = state.document(request, write).await;
     ([(header::CONTENT_SECURITY_POLICY, FLAME_GRAPH_POLICY)], svg).into_response()
 }
 
 /// Returns blocked time by stack, as a profile for `pprof`.
-pub(crate) async fn pprof_profile(State(state): State<HandlerState>) -> Response {
-    let findings = state.source.findings();
-    on_blocking_pool(move || rendered(profile::pprof(&findings), "application/octet-stream")).await
-}
-
-fn rendered(body: Option<Vec<u8>>, content_type: &'static str) -> Response {
-    match body {
-        Some(body) => ([(header::CONTENT_TYPE, content_type)], body).into_response(),
-        None => rendering_failed(),
-    }
-}
-
-fn rendering_failed() -> Response {
-    response::error(StatusCode::INTERNAL_SERVER_ERROR, "The findings could not be rendered in this format.")
-}
-
-fn invalid_text_options() -> Response {
-    response::error(
-        StatusCode::BAD_REQUEST,
-        "The only valid parameter is color=true or color=false: whether the text has ANSI colours.",
-    )
-}
-
-/// Renders on a thread of the blocking pool, because rendering reads source
-/// files and must not delay other requests.
-async fn on_blocking_pool(render: impl FnOnce() -> Response + Send + 'static) -> Response {
-    tokio::task::spawn_blocking(render).await.unwrap_or_else(|_| rendering_failed())
+pub(crate) async fn pprof_profile(
+    State(state): State<HandlerState>,
+    encodings: AcceptedEncodings,
+) -> Response {
+    let request = DocumentRequest {
+        encoding: encodings.for_compressed(),
+        ..DocumentRequest::new("/profile.pb.gz", "application/octet-stream", encodings)
+    };
+    let write = |source: &dyn Source, document: &mut DocumentWriter| {
+        document.bytes(&profile::pprof(&source.findings()).ok_or(NOT_RENDERED)?)
+    };
+    state.document(request, write).await
 }

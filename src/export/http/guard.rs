@@ -12,8 +12,8 @@ use axum::response::Response;
 use crate::export::http::response;
 
 /// These headers forbid caches to store a response, browsers to guess its type,
-/// other pages to embed it, and the document to load anything.
-const SECURITY_HEADERS: [(HeaderName, HeaderValue); 4] = [
+/// other pages to embed or load it, and the document to load anything.
+pub(crate) const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (
@@ -21,15 +21,16 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 4] = [
         HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
     ),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
 ];
 
 /// The host names that requests may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AllowedHosts {
-    /// `localhost` and IP addresses. For a server that is bound to a loopback
-    /// address: all its clients are on this machine. A request with another
-    /// name comes from a web page whose name resolves to this machine (DNS
-    /// rebinding).
+    /// `localhost`, the names under it, and IP addresses. For a server that is
+    /// bound to a loopback address: all its clients are on this machine. A
+    /// request with another name comes from a web page whose name resolves to
+    /// this machine (DNS rebinding).
     Local,
     /// All names. For a server that is bound to another address: its clients on
     /// other machines may use any name for it.
@@ -72,8 +73,16 @@ fn is_local(host: &[u8]) -> bool {
     };
     let host = authority.host();
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    !authority.as_str().contains('@')
-        && (host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok())
+    !authority.as_str().contains('@') && (is_localhost_name(host) || bare.parse::<IpAddr>().is_ok())
+}
+
+/// Returns whether `host` is `localhost` or a name under it. RFC 6761 reserves
+/// these names for the loopback addresses, so no web page can have one that
+/// resolves to another machine first. A name may end with the dot of the root.
+fn is_localhost_name(host: &str) -> bool {
+    let mut labels = host.strip_suffix('.').unwrap_or(host).rsplit('.');
+    labels.next().is_some_and(|last| last.eq_ignore_ascii_case("localhost"))
+        && labels.all(|label| !label.is_empty())
 }
 
 #[cfg(test)]
@@ -82,9 +91,19 @@ mod tests {
 
     #[test]
     fn addresses_and_localhost_are_local() {
-        for host in
-            ["localhost", "LocalHost:9464", "127.0.0.1", "127.0.0.1:9464", "[::1]", "[::1]:9464", "10.1.2.3"]
-        {
+        for host in [
+            "localhost",
+            "LocalHost:9464",
+            "localhost.",
+            "localhost.:9464",
+            "chat.localhost",
+            "A.Chat.LOCALHOST.:9464",
+            "127.0.0.1",
+            "127.0.0.1:9464",
+            "[::1]",
+            "[::1]:9464",
+            "10.1.2.3",
+        ] {
             assert!(is_local(host.as_bytes()), "{host}");
         }
     }
@@ -94,6 +113,12 @@ mod tests {
         let hosts = [
             "evil.example",
             "localhost.evil.example",
+            "evillocalhost",
+            "evil@chat.localhost",
+            "localhost..",
+            ".localhost",
+            "a..localhost",
+            ".",
             "127.0.0.1.evil.example",
             "evil@127.0.0.1",
             "",

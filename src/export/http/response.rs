@@ -1,14 +1,30 @@
-//! The bodies of responses: JSON, or one sentence about an error.
+//! The responses about errors: one sentence each.
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 
-/// Returns `document` as a JSON response.
-pub(crate) fn json(document: &impl Serialize) -> Response {
-    match serde_json::to_vec(document) {
-        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "The document could not be written as JSON."),
+/// Why a request gets no document: a status, and one sentence that says what
+/// would be right.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failure {
+    pub(crate) status: StatusCode,
+    pub(crate) sentence: &'static str,
+}
+
+impl Failure {
+    /// Returns the failure of a request with invalid parameters.
+    pub(crate) const fn bad_request(sentence: &'static str) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, sentence }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = error(self.status, self.sentence);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 

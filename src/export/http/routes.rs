@@ -1,32 +1,28 @@
 //! The routes of the telemetry server, except those of findings.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
-use prometheus::Registry;
 
 use crate::export::formats::trace;
+use crate::export::http::document::DocumentWriter;
 use crate::export::http::guard::{AllowedHosts, guard};
 use crate::export::http::live::{LiveDocument, TasksDocument};
+use crate::export::http::negotiation::{self, AcceptedEncodings};
 use crate::export::http::query::{self, Parameters};
-use crate::export::http::response::{self, json};
+use crate::export::http::render::{DocumentRequest, JSON};
+use crate::export::http::response::{self, Failure};
 use crate::export::http::state::HandlerState;
 use crate::export::http::{findings, page};
-use crate::export::metrics::text::TextFormat;
 use crate::export::source::{Health, Source};
 use crate::unix_time;
 
 /// Creates the router. No route changes anything.
-pub(crate) fn router(
-    source: Arc<dyn Source>,
-    application: Option<Registry>,
-    allowed_hosts: AllowedHosts,
-) -> Router {
+pub(crate) fn router(state: HandlerState, allowed_hosts: AllowedHosts) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics_text))
@@ -42,6 +38,8 @@ pub(crate) fn router(
         .route("/trace", get(trace_of_polls))
         .route("/live", get(live))
         .route("/healthz", get(healthz))
+        // Browsers request it for each document that names no icon.
+        .route("/favicon.ico", get(async || StatusCode::NO_CONTENT))
         .method_not_allowed_fallback(async || {
             response::error(StatusCode::METHOD_NOT_ALLOWED, "This server answers only GET and HEAD requests.")
         })
@@ -53,65 +51,77 @@ pub(crate) fn router(
             )
         })
         .layer(middleware::from_fn_with_state(allowed_hosts, guard))
-        .with_state(HandlerState::new(source, application))
+        .with_state(state)
 }
 
-async fn index() -> impl IntoResponse {
-    ([(header::CONTENT_SECURITY_POLICY, page::SECURITY_POLICY)], Html(page::INDEX))
+async fn index(State(state): State<HandlerState>, encodings: AcceptedEncodings) -> Response {
+    let request = DocumentRequest::new("/", "text/html; charset=utf-8", encodings);
+    let page = state.document(request, |_, document| document.bytes(page::INDEX.as_bytes())).await;
+    ([(header::CONTENT_SECURITY_POLICY, page::SECURITY_POLICY)], page).into_response()
 }
 
-async fn metrics_text(State(state): State<HandlerState>, headers: HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    let format = TextFormat::from_accept(accept.unwrap_or_default());
-    ([(header::CONTENT_TYPE, format.content_type())], state.exposition.text(format).await).into_response()
+async fn metrics_text(
+    State(state): State<HandlerState>,
+    encodings: AcceptedEncodings,
+    headers: HeaderMap,
+) -> Response {
+    let format = negotiation::metrics_format(&headers);
+    let request = DocumentRequest::new(format!("/metrics {format:?}"), format.content_type(), encodings);
+    ([(header::VARY, "accept, accept-encoding")], state.metrics(request, format).await).into_response()
 }
 
-async fn stalls(State(state): State<HandlerState>, parameters: Parameters) -> Response {
-    match query::since(parameters) {
-        Some(since) => json(&state.source.stalls(since)),
-        None => invalid_since(),
-    }
+async fn stalls(
+    State(state): State<HandlerState>,
+    encodings: AcceptedEncodings,
+    parameters: Parameters,
+) -> Result<Response, Failure> {
+    let since = query::since(parameters)?;
+    let request = DocumentRequest::new(format!("/stalls {since:?}"), JSON, encodings);
+    Ok(state.document(request, move |source, document| document.json(&source.stalls(since))).await)
 }
 
-async fn trace_of_polls(State(state): State<HandlerState>, parameters: Parameters) -> Response {
-    let Some(length) = query::trace_length(parameters) else {
-        return response::error(
-            StatusCode::BAD_REQUEST,
-            "The only valid parameter is seconds=N, how far the trace reaches back: more than 0 and at most 86400.",
-        );
+async fn trace_of_polls(
+    State(state): State<HandlerState>,
+    encodings: AcceptedEncodings,
+    parameters: Parameters,
+) -> Result<Response, Failure> {
+    let length = query::trace_length(parameters)?;
+    let request = DocumentRequest::new(format!("/trace {length:?}"), JSON, encodings);
+    let write = move |source: &dyn Source, document: &mut DocumentWriter| {
+        let stalls = source.stalls(None);
+        let since = stalls.now.checked_sub(length).unwrap_or(SystemTime::UNIX_EPOCH);
+        let polls = source.flight(unix_time::to_nanos(since));
+        document.json(&trace::document(&polls, &source.stalls(Some(since)), &source.findings()))
     };
-    let source = &state.source;
-    let stalls = source.stalls(None);
-    let since = stalls.now.checked_sub(length).unwrap_or(SystemTime::UNIX_EPOCH);
-    let polls = source.flight(unix_time::to_nanos(since));
-    json(&trace::document(&polls, &source.stalls(Some(since)), &source.findings()))
+    Ok(state.document(request, write).await)
 }
 
-async fn tasks(State(state): State<HandlerState>) -> Response {
-    let source = &state.source;
-    json(&TasksDocument::new(source.snapshot().kinds, &source.stalls(Some(SystemTime::now()))))
+async fn tasks(State(state): State<HandlerState>, encodings: AcceptedEncodings) -> Response {
+    let request = DocumentRequest::new("/tasks", JSON, encodings);
+    let write = |source: &dyn Source, document: &mut DocumentWriter| {
+        let kinds = source.snapshot().kinds;
+        document.json(&TasksDocument::new(kinds, &source.stalls(Some(SystemTime::now()))))
+    };
+    state.document(request, write).await
 }
 
-async fn live(State(state): State<HandlerState>, parameters: Parameters) -> Response {
-    let source = &state.source;
-    match query::since(parameters) {
-        Some(since) => {
-            // The stalls are read last: their time becomes the time of the
-            // whole document.
-            let (snapshot, findings) = (source.snapshot(), source.findings());
-            json(&LiveDocument::new(snapshot, source.stalls(since), findings))
-        }
-        None => invalid_since(),
-    }
+async fn live(
+    State(state): State<HandlerState>,
+    encodings: AcceptedEncodings,
+    parameters: Parameters,
+) -> Result<Response, Failure> {
+    let since = query::since(parameters)?;
+    let request = DocumentRequest::new(format!("/live {since:?}"), JSON, encodings);
+    let write = move |source: &dyn Source, document: &mut DocumentWriter| {
+        // The stalls are read last: their time becomes the time of the whole
+        // document.
+        let (snapshot, findings) = (source.snapshot(), source.findings());
+        document.json(&LiveDocument::new(snapshot, source.stalls(since), findings))
+    };
+    Ok(state.document(request, write).await)
 }
 
-fn invalid_since() -> Response {
-    response::error(
-        StatusCode::BAD_REQUEST,
-        "The only valid parameter is since=SECONDS, a Unix time such as 1700000000.5.",
-    )
-}
-
+/// Waits for no rendering, so that a probe gets its answer at once.
 async fn healthz(State(state): State<HandlerState>) -> Response {
     match state.source.health() {
         Health::Ok => "ok\n".into_response(),

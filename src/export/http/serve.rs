@@ -10,15 +10,22 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
+use crate::export::http::memory::DocumentMemory;
+use crate::export::http::stream::{ClientStream, WriteLimits};
 use crate::lock::Lock;
 
 /// The pause after a failed `accept`.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// The size of the kernel's buffer for what a client has not read. By default,
+/// Linux lets it grow to 4 MB for each client.
+const SEND_BUFFER_BYTES: usize = 128 << 10;
 
 /// Limits on the resources that clients can use.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +40,8 @@ pub(crate) struct ConnectionLimits {
     /// The time from the start of one request to the start of the next. It
     /// includes the time that the client takes to read the response.
     pub(crate) silence_timeout: Duration,
+    /// The time that a client may take to read a response.
+    pub(crate) write: WriteLimits,
     /// The size of a request's head in bytes.
     pub(crate) max_head_bytes: usize,
 }
@@ -43,6 +52,10 @@ impl Default for ConnectionLimits {
             max_connections: 64,
             head_timeout: Duration::from_secs(20),
             silence_timeout: Duration::from_secs(60),
+            write: WriteLimits {
+                stall_timeout: Duration::from_secs(10),
+                contended_timeout: Duration::from_secs(2),
+            },
             max_head_bytes: 8 << 10,
         }
     }
@@ -54,6 +67,7 @@ pub(crate) async fn serve(
     listener: &TcpListener,
     router: Router,
     limits: ConnectionLimits,
+    memory: &Arc<DocumentMemory>,
     mut stop: oneshot::Receiver<()>,
 ) {
     let mut connections = OpenConnections::new(limits.max_connections);
@@ -64,6 +78,11 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
+                // Each response is written at once; Nagle's algorithm would
+                // only delay it.
+                let _ = stream.set_nodelay(true);
+                let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
+                let stream = ClientStream::new(stream, limits.write, Arc::clone(memory));
                 connections.admit(|activity| serve_connection(stream, router.clone(), limits, activity))
             }
             // For example, the process has no free file descriptor. The client
@@ -79,13 +98,11 @@ pub(crate) async fn serve(
 
 /// Serves one client until it disconnects, fails, or is silent for too long.
 async fn serve_connection(
-    stream: TcpStream,
+    stream: ClientStream,
     router: Router,
     limits: ConnectionLimits,
     activity: Arc<ClientActivity>,
 ) {
-    // Each response is written at once; Nagle's algorithm would only delay it.
-    let _ = stream.set_nodelay(true);
     let router = TowerToHyperService::new(router);
     let requests = Arc::clone(&activity);
     let service = service_fn(move |request: Request<Incoming>| {

@@ -50,12 +50,9 @@ impl Exposition {
         }
     }
 
-    /// Writes all metrics in `format`.
-    pub(crate) async fn text(&self, format: TextFormat) -> String {
-        let application = match &self.application {
-            Some(registry) => self.application_text(registry.clone(), format).await,
-            None => String::new(),
-        };
+    /// Writes all metrics in `format`: loopscope's, then those of
+    /// [`Self::application_text`].
+    pub(crate) fn text(&self, format: TextFormat, application: String) -> String {
         let (snapshot, findings) = (self.source.snapshot(), self.source.ended_findings());
         let exemplars = match format {
             TextFormat::OpenMetrics => Exemplars::new(&self.source.stalls(None).stalls, &findings),
@@ -76,7 +73,8 @@ impl Exposition {
     /// Writes the application's metrics. Its collectors may wait for a lock
     /// that a blocked worker holds, or panic. They run on a separate thread,
     /// because neither may prevent loopscope's own metrics from being served.
-    async fn application_text(&self, registry: Registry, format: TextFormat) -> String {
+    pub(crate) async fn application_text(&self, format: TextFormat) -> String {
+        let Some(registry) = self.application.clone() else { return String::new() };
         let omitted = |reason| omitted(reason, format);
         let Ok(permit) = Arc::clone(&self.collection_permit).try_acquire_owned() else {
             return omitted("are still being collected for an earlier scrape");

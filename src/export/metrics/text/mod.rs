@@ -24,16 +24,6 @@ pub(crate) enum TextFormat {
 }
 
 impl TextFormat {
-    /// Selects the format for a request with this `Accept` header.
-    pub(crate) fn from_accept(accept: &str) -> Self {
-        let is_openmetrics = |range: &str| {
-            let mut parts = range.split(';').map(str::trim);
-            parts.next() == Some("application/openmetrics-text")
-                && parts.all(|part| !matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-        };
-        if accept.split(',').any(is_openmetrics) { Self::OpenMetrics } else { Self::Prometheus }
-    }
-
     pub(crate) const fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",

@@ -74,15 +74,3 @@ fn application_counters_get_the_suffix_that_openmetrics_requires() {
     );
     assert!(in_format(TextFormat::Prometheus).contains("\nplain 7\n"));
 }
-
-#[test]
-fn only_clients_that_accept_openmetrics_get_it() {
-    let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
-                      text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-    assert_eq!(TextFormat::from_accept(prometheus), TextFormat::OpenMetrics);
-    for other in
-        ["", "*/*", "text/plain;version=0.0.4", "application/openmetrics-text; q=0", "text/html,*/*;q=0.8"]
-    {
-        assert_eq!(TextFormat::from_accept(other), TextFormat::Prometheus, "{other}");
-    }
-}

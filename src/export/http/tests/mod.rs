@@ -1,10 +1,13 @@
 //! Tests every route and every limit over real sockets.
 
+mod encodings;
+mod load;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Mutex;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prometheus::IntCounter;
 
@@ -31,7 +34,8 @@ fn start_server() -> (Telemetry, Arc<FakeSource>) {
     (start(LOOPBACK, source.clone(), None).unwrap(), source)
 }
 
-fn start_server_with(limits: ConnectionLimits) -> Telemetry {
+fn start_server_with(connections: ConnectionLimits) -> Telemetry {
+    let limits = ServerLimits { connections, ..ServerLimits::default() };
     start_with(LOOPBACK, FakeSource::new(), None, limits).unwrap()
 }
 
@@ -43,6 +47,12 @@ fn connect(telemetry: &Telemetry) -> TcpStream {
 
 /// Sends `request` unchanged and reads until the server closes the connection.
 fn exchange(telemetry: &Telemetry, request: &str) -> Response {
+    let (status, head, body) = exchange_bytes(telemetry, request);
+    Response { status, head, body: String::from_utf8(body).unwrap() }
+}
+
+/// Does the same. Returns the status, the head in lower case, and the body.
+fn exchange_bytes(telemetry: &Telemetry, request: &str) -> (u16, String, Vec<u8>) {
     let mut stream = connect(telemetry);
     stream.write_all(request.as_bytes()).unwrap();
     let mut bytes = Vec::new();
@@ -52,10 +62,11 @@ fn exchange(telemetry: &Telemetry, request: &str) -> Response {
         Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
         _ => {}
     }
-    let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response head in {text:?}"));
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a response head") + 4;
+    let body = bytes.split_off(end);
+    let head = String::from_utf8(bytes).unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Response { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    (status, head.to_ascii_lowercase(), body)
 }
 
 fn request(telemetry: &Telemetry, method: &str, path: &str, host: &str) -> Response {
@@ -187,6 +198,35 @@ fn one_finding_is_served_as_json_and_as_text() {
     for absent in ["no-such-id", "..%2f..%2fetc%2fpasswd", "%ff"] {
         let response = get(&telemetry, &format!("/findings/{absent}"));
         assert!([400, 404].contains(&response.status), "{absent}: {}", response.status);
+    }
+}
+
+#[test]
+fn findings_can_be_limited() {
+    let (telemetry, _) = start_server();
+    for (query, expected) in
+        [("?cause=sleep&limit=1", 1), ("?cause=lock", 0), ("?since=2554-01-01T00:00:00Z", 0)]
+    {
+        let json: FindingsDocument =
+            serde_json::from_str(&get(&telemetry, &format!("/findings{query}")).body).unwrap();
+        assert_eq!(json.findings.len(), expected, "{query}");
+        for route in ["/findings.txt", "/findings.sarif"] {
+            let response = get(&telemetry, &format!("{route}{query}"));
+            assert_eq!(response.status, 200, "{route}{query}");
+            assert_eq!(
+                response.body.contains("src/flood.rs"),
+                expected == 1,
+                "{route}{query}: {}",
+                response.body
+            );
+        }
+    }
+    for route in ["/findings", "/findings.txt", "/findings.sarif"] {
+        for query in
+            ["cause=sleeping", "since=yesterday", "limit=0", "limit=1&limit=2", "last=1", "cause=%ff"]
+        {
+            assert_one_sentence(&get(&telemetry, &format!("{route}?{query}")), 400);
+        }
     }
 }
 
@@ -337,11 +377,31 @@ fn unknown_paths_and_methods_get_one_sentence() {
 #[test]
 fn all_responses_have_the_security_headers() {
     let (telemetry, _) = start_server();
-    let responses =
-        [get(&telemetry, "/"), get(&telemetry, "/no"), request(&telemetry, "GET", "/", "evil.example")];
-    for response in responses {
-        for header in ["cache-control: no-store", "x-content-type-options: nosniff", "default-src 'none'"] {
-            assert!(response.head.contains(header), "{}", response.head);
+    let responses = [
+        (200, get(&telemetry, "/")),
+        (200, get(&telemetry, "/healthz")),
+        (200, get(&telemetry, "/profile.svg")),
+        (204, get(&telemetry, "/favicon.ico")),
+        (404, get(&telemetry, "/no")),
+        (405, request(&telemetry, "POST", "/", "localhost")),
+        (403, request(&telemetry, "GET", "/", "evil.example")),
+        // hyper writes these itself.
+        (400, exchange(&telemetry, "PING :irc\r\n\r\n")),
+        (431, request(&telemetry, "GET", "/", &"x".repeat(10_000))),
+    ];
+    for (status, response) in responses {
+        assert_eq!(response.status, status);
+        for header in [
+            "cache-control: no-store",
+            "content-security-policy: default-src 'none'",
+            "cross-origin-resource-policy: same-origin",
+            "referrer-policy: no-referrer",
+            "x-content-type-options: nosniff",
+        ] {
+            assert_eq!(response.head.matches(header).count(), 1, "{header}: {}", response.head);
+        }
+        if status >= 400 {
+            assert_one_sentence(&response, status);
         }
         assert!(!response.head.contains("access-control"), "{}", response.head);
     }
@@ -354,7 +414,7 @@ fn a_loopback_server_rejects_foreign_host_names() {
         assert_one_sentence(&request(&telemetry, "GET", "/findings", host), 403);
     }
     assert_one_sentence(&request(&telemetry, "GET", "http://evil.example/findings", "localhost"), 403);
-    for host in ["localhost", "127.0.0.1:1", "[::1]:9464"] {
+    for host in ["localhost", "127.0.0.1:1", "[::1]:9464", "localhost.", "chat.localhost:9464"] {
         assert_eq!(request(&telemetry, "GET", "/findings", host).status, 200, "{host}");
     }
 }
