@@ -150,7 +150,8 @@ pub use snapshot::{
 #[doc(no_inline)]
 pub use tokio;
 
-/// Compiles the programs in the README as doc tests.
+/// Compiles the programs in the documents as doc tests.
 #[cfg(all(doctest, feature = "macros"))]
 #[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/frameworks.md")]
+struct Documents;
