@@ -12,7 +12,7 @@ use std::time::Duration;
 use std::{env, io};
 
 use common::{SCENARIO_TIMEOUT, STALL, run_scenario_of};
-use loopscope::{Scope, Terminal};
+use loopscope::{FindingsDocument, Scope, Terminal};
 use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 
 /// A crate that has renamed loopscope.
@@ -34,14 +34,14 @@ mod blocking {
     pub(crate) const LINE: u32 = line!() + 4;
 
     #[loopscope::main(flavor = "current_thread", terminal = "never")]
-    pub(crate) async fn main(scope: &Scope) -> loopscope::Finding {
+    pub(crate) async fn main(scope: &Scope) -> FindingsDocument {
         thread::sleep(STALL);
         // The poll that blocked ends here.
         tokio::time::sleep(Duration::from_millis(1)).await;
         loop {
-            let findings = scope.findings().findings;
-            if let Some(finding) = findings.into_iter().find(|finding| !finding.stack.is_empty()) {
-                return finding;
+            let document = scope.findings();
+            if document.findings.iter().any(|finding| !finding.stack.is_empty()) {
+                return document;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -50,11 +50,15 @@ mod blocking {
 
 #[test]
 fn a_call_that_blocks_in_main_is_found_at_its_line() {
-    let finding = blocking::main();
-    let site = finding.site.unwrap();
+    let document = blocking::main();
+    let finding = &document.findings[0];
+    let site = finding.site.as_ref().unwrap();
     assert_eq!(site.function, "main_attribute::blocking::main");
     assert_eq!(site.line, Some(blocking::LINE));
     assert_eq!(finding.task.kind, "main");
+    // The line of the attribute has called nothing.
+    let text = loopscope::report::diagnostics(&document, false);
+    assert!(!text.contains("called from"), "{text}");
 }
 
 #[test]
