@@ -11,24 +11,19 @@ use std::time::Duration;
 
 use loopscope::Scope;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let scope = Scope::builder().start()?;
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = scope.watch(builder.worker_threads(2).enable_all()).build()?;
-    scope.block_on(&runtime, async {
-        for stores_waker in [true, false] {
-            let (name, slot) = (if stores_waker { "stores" } else { "forgets" }, Slot::default());
-            let reader = loopscope::spawn(name, Receive { slot: slot.clone(), stores_waker });
-            // After this time, the future has been polled once and waits.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            slot.send("hello");
-            match tokio::time::timeout(Duration::from_millis(200), reader).await {
-                Ok(received) => println!("{name}: received {:?}", received?),
-                Err(_) => println!("{name}: the text is there, but the task was not woken"),
-            }
+#[loopscope::main(worker_threads = 2)]
+async fn main(scope: &Scope) -> Result<(), Box<dyn std::error::Error>> {
+    for stores_waker in [true, false] {
+        let (name, slot) = (if stores_waker { "stores" } else { "forgets" }, Slot::default());
+        let reader = loopscope::spawn(name, Receive { slot: slot.clone(), stores_waker });
+        // After this time, the future has been polled once and waits.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        slot.send("hello");
+        match tokio::time::timeout(Duration::from_millis(200), reader).await {
+            Ok(received) => println!("{name}: received {:?}", received?),
+            Err(_) => println!("{name}: the text is there, but the task was not woken"),
         }
-        Ok::<_, tokio::task::JoinError>(())
-    })?;
+    }
     for kind in scope.snapshot().kinds {
         if kind.lost_wakers > 0 {
             println!("loopscope: `{}` lost its waker ({} time)", kind.name, kind.lost_wakers);

@@ -9,20 +9,15 @@ use std::time::{Duration, Instant};
 
 use loopscope::Scope;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let scope = Scope::builder().start()?;
-    let runtime = scope.watch(tokio::runtime::Builder::new_current_thread().enable_all()).build()?;
-    scope.block_on(&runtime, async {
-        let delay = max_tick_delay(loopscope::spawn("on-the-loop", async { compute() })).await;
-        println!("on the event loop: a tick was {} ms late", delay.as_millis());
-        let delay = max_tick_delay(loopscope::spawn_blocking("off-the-loop", compute)).await;
-        println!("spawn_blocking: a tick was {} ms late", delay.as_millis());
-    });
-    let snapshot = scope.snapshot();
-    for call in &snapshot.blocking_calls {
+#[loopscope::main(flavor = "current_thread")]
+async fn main(scope: &Scope) {
+    let delay = max_tick_delay(loopscope::spawn("on-the-loop", async { compute() })).await;
+    println!("on the event loop: a tick was {} ms late", delay.as_millis());
+    let delay = max_tick_delay(loopscope::spawn_blocking("off-the-loop", compute)).await;
+    println!("spawn_blocking: a tick was {} ms late", delay.as_millis());
+    for call in &scope.snapshot().blocking_calls {
         println!("loopscope: `{}` ran on the blocking pool {} time(s)", call.name, call.queue_wait.count);
     }
-    Ok(())
 }
 
 /// Computes for 120 ms, about half as long as a password hash takes.

@@ -1,5 +1,5 @@
-//! loopscope in one line: `run` runs the application's main future on a watched
-//! runtime.
+//! loopscope in one line: the attribute runs the application's main function on
+//! a watched runtime.
 //!
 //! `cargo run --example one_line` prints findings if stderr is a terminal, and
 //! prints nothing otherwise. `LOOPSCOPE=off` turns loopscope off.
@@ -7,10 +7,9 @@
 use std::thread;
 use std::time::Duration;
 
-fn main() {
-    loopscope::run(async {
-        loopscope::spawn("greeter", greet()).await.expect("the greeter does not panic");
-    });
+#[loopscope::main]
+async fn main() {
+    loopscope::spawn("greeter", greet()).await.expect("the greeter does not panic");
 }
 
 async fn greet() {

@@ -9,13 +9,19 @@
 //! # Quick start
 //!
 //! ```
-//! loopscope::run(async {
+//! # #[cfg(feature = "macros")]
+//! #[loopscope::main]
+//! async fn main() {
 //!     // the application
-//! });
+//! }
+//! # #[cfg(not(feature = "macros"))]
+//! # fn main() {}
 //! ```
 //!
-//! [`run`] builds a runtime and reports to stderr and to `tracing`. [`Scope`]
-//! records the polls of a runtime that the application builds.
+//! The attribute takes the place of `#[tokio::main]`: it builds a runtime and
+//! reports to stderr and to `tracing`. [`ScopeBuilder::run`] is the same as a
+//! function. [`Scope`] records the polls of a runtime that the application
+//! builds.
 //!
 //! Build with `RUSTFLAGS="--cfg tokio_unstable"` to record the polls of every
 //! task, without a change to any spawn. Set `debug = "line-tables-only"` in the
@@ -68,6 +74,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `macros` (default) | the attribute [`main`] |
 //! | `diagnostic` (default) | findings on the terminal in the style of the Rust compiler |
 //! | `serde` | `Serialize` and `Deserialize` for findings, stalls and their documents |
 //! | `prometheus` | a collector for the application's own Prometheus registry |
@@ -130,6 +137,8 @@ pub use instrument::canary::Canary;
 pub use instrument::future::{LARGE_FUTURE_BYTES, Named, NamedFuture};
 pub use instrument::hooks::Hooks;
 pub use instrument::spawn::{spawn, spawn_blocking, spawn_local};
+#[cfg(feature = "macros")]
+pub use loopscope_macros::main;
 pub use scope::Scope;
 pub use scope::builder::ScopeBuilder;
 pub use scope::run::run;
@@ -138,8 +147,12 @@ pub use snapshot::{
     BlockingCallSnapshot, CauseSnapshot, HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot,
     PressureSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
 };
+/// The version of Tokio that loopscope watches.
+#[doc(no_inline)]
+pub use tokio;
 
-/// Compiles the programs in the README as doc tests.
-#[cfg(doctest)]
+/// Compiles the programs in the documents as doc tests.
+#[cfg(all(doctest, feature = "macros"))]
 #[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/frameworks.md")]
+struct Documents;

@@ -12,7 +12,10 @@ use crate::record::recorder::Recorder;
 
 /// Spawns a task of the kind `name`, as [`tokio::spawn`] does.
 ///
-/// With the feature `console`, tokio-console also shows the name.
+/// With the feature `console`, tokio-console also shows the name. Conversely,
+/// loopscope does not know the name that a `tokio::task::Builder` gives to a
+/// task: Tokio has it only in a `tracing` span, not in the hooks. Spawn a
+/// [named](Named::named) future with that builder instead.
 ///
 /// # Panics
 ///

@@ -195,17 +195,10 @@ impl Scope {
 
     pub(crate) fn start(builder: ScopeBuilder) -> Result<Self, StartError> {
         let settings = builder.settings.with_environment()?;
-        let state = Arc::new(ScopeState::new(&settings));
         if settings.off {
-            state.recorder.end();
-            return Ok(Self {
-                state,
-                #[cfg(feature = "telemetry")]
-                telemetry: None,
-                watchdog: None,
-                reporter: None,
-            });
+            return Ok(Self::switched_off(&settings));
         }
+        let state = Arc::new(ScopeState::new(&settings));
         #[cfg(feature = "telemetry")]
         let telemetry = match settings.telemetry {
             Some(address) => {
@@ -238,5 +231,18 @@ impl Scope {
             watchdog: Some(watchdog),
             reporter: Some(reporter),
         })
+    }
+
+    /// Returns a scope without threads, which records and reports nothing.
+    pub(crate) fn switched_off(settings: &Settings) -> Self {
+        let state = Arc::new(ScopeState::new(settings));
+        state.recorder.end();
+        Self {
+            state,
+            #[cfg(feature = "telemetry")]
+            telemetry: None,
+            watchdog: None,
+            reporter: None,
+        }
     }
 }

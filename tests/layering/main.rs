@@ -13,7 +13,7 @@ use std::path::Path;
 use graph::{Edge, Graph};
 
 /// The folders of the crates that are checked.
-const CRATES: [&str; 3] = ["src", "chat-server/src", "loadgen/src"];
+const CRATES: [&str; 4] = ["src", "macros/src", "chat-server/src", "loadgen/src"];
 
 /// A module of the library with everything below it, and what it may import
 /// besides its own parts. If two rows match a module, the row with the longer
@@ -337,6 +337,13 @@ mod check {
         assert!(!is_long_comment(&format!("let {word} = 1;")));
         assert!(!is_long_comment(&format!("// https://{word}")));
         assert!(!is_long_comment(&format!("//! | {word} |")));
+    }
+
+    #[test]
+    fn what_quote_inserts_is_no_attribute() {
+        let record = "fn f() { quote!(#(#calls)* #main [1]); quote!(#name); crate::watchdog::run() }";
+        let found = faults(&[("src/record.rs", record), ("src/watchdog.rs", "")]);
+        assert_eq!(found, ["src/record.rs:1: `record` must not import `crate::watchdog::run`"]);
     }
 
     #[test]

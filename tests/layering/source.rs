@@ -93,7 +93,7 @@ impl Reader<'_> {
     fn declarations(&mut self) {
         let mut attributes = Vec::new();
         while self.at < self.tokens.len() {
-            if self.text(0) == "#" {
+            if self.is_attribute() {
                 attributes.push(self.attribute());
             } else if self.text(0) == "mod" && is_name(self.text(1)) {
                 self.declaration(&std::mem::take(&mut attributes));
@@ -125,7 +125,7 @@ impl Reader<'_> {
         let mut is_public = false;
         while self.at < self.tokens.len() {
             match self.text(0) {
-                "#" => {
+                "#" if self.is_attribute() => {
                     let attribute = self.attribute();
                     if is_test_only(&attribute) {
                         self.skip_item();
@@ -189,6 +189,12 @@ impl Reader<'_> {
             self.depth += 1;
         }
         self.at += 3;
+    }
+
+    /// Returns whether an attribute begins here. In `quote!`, a `#` also stands
+    /// before what is inserted.
+    fn is_attribute(&self) -> bool {
+        self.text(0) == "#" && (self.text(1) == "[" || self.text(1) == "!" && self.text(2) == "[")
     }
 
     /// Steps over an attribute and returns what is between its brackets.

@@ -205,7 +205,11 @@ fn callers(finding: &Finding) -> impl Iterator<Item = String> {
         })
     };
     let outside = finding.stack.iter().position(is_site).map_or(0, |site| site + 1);
-    let application = finding.stack[outside..].iter().filter(|frame| frame.kind == FrameKind::Application);
+    // The code around `block_on` runs the event loop. It has not called the
+    // site.
+    let is_loop = |frame: &&Frame| frame.kind == FrameKind::Runtime && frame.function.ends_with("::block_on");
+    let in_loop = finding.stack[outside..].iter().take_while(|frame| !is_loop(frame));
+    let application = in_loop.filter(|frame| frame.kind == FrameKind::Application);
     // An async block inside a function is a second frame at the same line.
     let mut callers: Vec<&Frame> = application.collect();
     callers.dedup_by_key(|frame| (&frame.file, frame.line));

@@ -214,6 +214,17 @@ fn no_more_than_three_callers_are_named() {
 }
 
 #[test]
+fn code_around_the_event_loop_is_no_caller() {
+    let mut finding = sample::sleep();
+    let before = with_source(&finding);
+    let caller = finding.stack.iter().rfind(|frame| frame.kind == FrameKind::Application).unwrap().clone();
+    let function = "tokio::runtime::runtime::Runtime::block_on".to_owned();
+    finding.stack.push(Frame { function, kind: FrameKind::Runtime, ..caller.clone() });
+    finding.stack.push(Frame { line: Some(1), ..caller });
+    assert_eq!(with_source(&finding), before);
+}
+
+#[test]
 fn a_caller_with_two_frames_is_named_once() {
     let mut finding = sample::sleep();
     let before = with_source(&finding).matches("= called from: ").count();
