@@ -62,8 +62,34 @@ fn a_sleep_is_found_at_its_line() {
     assert_eq!(finding.detail.syscall.as_deref(), Some("clock_nanosleep"));
     assert!(finding.advice.contains("tokio::time::sleep"));
     assert_site(&finding, "sleeps");
-    assert_eq!(finding.site.unwrap().line, Some(SLEEP_LINE.load(Ordering::Relaxed)));
+    let site = finding.site.unwrap();
+    assert_eq!((site.line, site.column), (Some(SLEEP_LINE.load(Ordering::Relaxed)), Some(5)));
     assert!(finding.split.off_cpu > finding.split.on_cpu);
+}
+
+/// Three calls on one line, of which the second blocks.
+#[rustfmt::skip]
+#[inline(never)]
+fn sleeps_in_the_middle() {
+    no_tail_call(); (|| thread::sleep(STALL))(); no_tail_call(); // not thread::sleep()
+}
+
+#[test]
+fn the_column_is_that_of_the_call() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    run(&runtime, "middle", sleeps_in_the_middle);
+    let finding = finding(&scope, "middle");
+    let site = finding.site.as_ref().unwrap();
+    let source = include_str!("detection.rs").lines().nth(site.line.unwrap() as usize - 1).unwrap();
+    let called = &source[site.column.unwrap() as usize - 1..];
+    assert!(called.starts_with("thread::sleep(STALL)"), "{called}: {finding:#?}");
+    #[cfg(feature = "diagnostic")]
+    {
+        let text = loopscope::report::diagnostic(&finding, false);
+        let before_call = " ".repeat(source.find("thread::sleep").unwrap());
+        assert!(text.contains(&format!("| {before_call}^^^^^^^^^^^^^ blocks here")), "{text}");
+    }
 }
 
 /// The watchdog samples the thread just as these sleeps end, at twice and four
