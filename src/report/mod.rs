@@ -36,6 +36,8 @@ mod summary;
 mod terminal_width;
 pub(crate) mod text;
 pub(crate) mod thread;
+#[cfg(feature = "diagnostic")]
+mod wrap;
 
 #[cfg(feature = "diagnostic")]
 pub use diagnostic::diagnostic;

@@ -11,10 +11,12 @@ use crate::report::text::is_printable;
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// A longer line is cut.
+#[cfg(any(feature = "telemetry", test))]
 const MAX_LINE_CHARS: usize = 160;
 
 /// Returns line `line` as it is shown in a document: without tabs, and cut if
 /// it is long.
+#[cfg(any(feature = "telemetry", test))]
 pub(crate) fn read(path: &str, line: u32) -> Option<String> {
     let line = printable(&read_whole(path, line)?).replace('\t', "    ");
     Some(line.trim_end().chars().take(MAX_LINE_CHARS).collect())

@@ -1,7 +1,7 @@
 //! Names of functions that fit into a line.
 
-use crate::report::diagnostic::wrap::width;
 use crate::report::text::clean;
+use crate::report::wrap::width;
 
 /// A longer name is abbreviated, even if the line has room for it.
 const MAX_NAME_COLUMNS: usize = 60;

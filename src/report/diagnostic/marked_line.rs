@@ -7,9 +7,9 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snip
 use crate::finding::{Finding, Site};
 use crate::report::diagnostic::call_span;
 use crate::report::diagnostic::label::Label;
-use crate::report::diagnostic::wrap::width;
 use crate::report::source_line::printable;
 use crate::report::text::clean;
+use crate::report::wrap::width;
 
 /// A longer line was generated. It is not shown.
 const MAX_LINE_BYTES: usize = 8 << 10;

@@ -5,7 +5,8 @@ mod callers;
 mod function_name;
 mod label;
 mod marked_line;
-mod wrap;
+
+use std::time::Duration;
 
 use annotate_snippets::{Group, Level, Message, Origin, Renderer};
 
@@ -14,13 +15,15 @@ use crate::report::diagnostic::callers::callers;
 use crate::report::diagnostic::function_name::nameless;
 use crate::report::diagnostic::label::Label;
 use crate::report::diagnostic::marked_line::MarkedLine;
-use crate::report::diagnostic::wrap::{width, wrapped};
 use crate::report::source_line;
 use crate::report::terminal_width::{self, DEFAULT_COLUMNS};
 use crate::report::text::{self, clean, count, duration};
+use crate::report::wrap::{width, wrapped};
 
 /// Time that is not the code's own is shown from this part of the total on.
 const MIN_NOT_OWN_DIVISOR: u32 = 10;
+/// Of that time, a part is shown that is larger than this part of it.
+const MIN_PART_DIVISOR: u32 = 100;
 /// Text has at least this width, however long the name before it is.
 const MIN_TEXT_COLUMNS: usize = 20;
 
@@ -173,7 +176,8 @@ fn not_own(finding: &Finding) -> Option<String> {
         (split.paused, "with the process stopped"),
         (split.unknown, "of which nothing is known"),
     ];
-    let parts = parts.into_iter().filter(|(time, _)| !time.is_zero());
+    let is_considerable = |time: Duration| time > split.not_own() / MIN_PART_DIVISOR;
+    let parts = parts.into_iter().filter(|(time, _)| is_considerable(*time));
     let parts: Vec<_> = parts.map(|(time, what)| format!("{} {what}", duration(time))).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }

@@ -9,11 +9,15 @@ pub(super) fn width(text: &str) -> usize {
 
 /// Breaks `text` at spaces into lines of at most `columns`. A longer word has a
 /// line of its own, so that a path can still be clicked and copied. A number
-/// and its unit stay together.
+/// and its unit stay together, and code in backticks if it fits into a line.
 pub(super) fn wrapped(text: &str, columns: usize) -> String {
     let mut lines = String::with_capacity(text.len());
     let mut used = None::<usize>;
-    for word in words(text) {
+    let parts = words(text).flat_map(|word| {
+        let is_split = width(word) > columns;
+        word.split(move |c| is_split && c == ' ')
+    });
+    for word in parts {
         let word_width = width(word);
         used = match used.map(|used| used + 1 + word_width) {
             None => Some(word_width),
@@ -31,14 +35,17 @@ pub(super) fn wrapped(text: &str, columns: usize) -> String {
     lines
 }
 
-/// Splits at each space that is not between a number and its unit.
+/// Splits at each space that is neither in backticks nor between a number and
+/// its unit.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;
         let is_break = |(at, _): &(usize, &str)| {
-            let next = text[at + 1..].split(' ').next().unwrap_or_default();
-            !(text[..*at].ends_with(|c: char| c.is_ascii_digit()) && is_unit(next))
+            let (word, behind) = (&text[..*at], &text[at + 1..]);
+            let next = behind.split(' ').next().unwrap_or_default();
+            let is_in_code = word.matches('`').count() % 2 == 1;
+            !is_in_code && !(word.ends_with(|c: char| c.is_ascii_digit()) && is_unit(next))
         };
         let found = text.match_indices(' ').find(is_break);
         rest = found.map(|(at, _)| &text[at + 1..]);
@@ -73,6 +80,14 @@ mod tests {
     fn a_number_and_its_unit_stay_together() {
         assert_eq!(wrapped("for 1.2 s, 40 ms (80 %) in all", 9), "for\n1.2 s,\n40 ms\n(80 %) in\nall");
         assert_eq!(words("in 3 steps of 5 s").collect::<Vec<_>>(), ["in", "3", "steps", "of", "5 s"]);
+    }
+
+    #[test]
+    fn code_stays_together_if_it_fits() {
+        let advice = "use `spawn_blocking(move || ..).await`";
+        assert_eq!(wrapped(advice, 34), "use\n`spawn_blocking(move || ..).await`");
+        assert_eq!(wrapped(advice, 33), "use `spawn_blocking(move ||\n..).await`");
+        assert_eq!(wrapped("a ` b", 3), "a\n` b");
     }
 
     #[test]
