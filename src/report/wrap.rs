@@ -45,7 +45,8 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
             let (word, behind) = (&text[..*at], &text[at + 1..]);
             let next = behind.split(' ').next().unwrap_or_default();
             let is_in_code = word.matches('`').count() % 2 == 1;
-            !is_in_code && !(word.ends_with(|c: char| c.is_ascii_digit()) && is_unit(next))
+            let is_before_unit = word.ends_with(|c: char| c.is_ascii_digit()) && is_unit(next);
+            !is_in_code && !is_before_unit
         };
         let found = text.match_indices(' ').find(is_break);
         rest = found.map(|(at, _)| &text[at + 1..]);
