@@ -4,7 +4,7 @@ use crate::report::text::clean;
 use crate::report::wrap::width;
 
 /// A longer name is abbreviated, even if the line has room for it.
-const MAX_NAME_COLUMNS: usize = 60;
+const MAX_NAME_COLUMNS: usize = 80;
 
 /// What stands for the parts of a name that are left out.
 const LEFT_OUT: &str = "…";
@@ -146,6 +146,7 @@ mod tests {
             (generic, 100, "<IntoServiceFuture<F> as Future>::poll"),
             (generic, 20, "<…>::poll"),
             (nested, 60, "<…>::call"),
+            (nested, 200, "<<Server<T> as Service<Request<B>>>::call::Hello<T> as UnaryService<R>>::call"),
             ("app::apply::<fn(a::B) -> c::D>::run", 30, "app::apply::<fn(B) -> D>::run"),
         ] {
             assert_eq!(abbreviated(name, columns), expected, "{name}");

@@ -59,22 +59,27 @@ impl MarkedLine {
         Some(Self { path: clean(file), number: line as usize, source: printable(raw), call })
     }
 
-    /// Returns the drawing with as much of the label as has room.
+    /// Returns the drawing with as much of the label as has room. More of the
+    /// line is better than more of the label, which has another place.
     pub(super) fn drawing(&self, label: &Label, columns: usize) -> Drawing<'_> {
-        let number_columns = self.number.to_string().len();
-        let drawing = |label: Option<&str>, columns, undrawn| Drawing {
-            snippet: self.snippet(label).path(self.path.as_str()),
-            columns,
-            number_columns,
-            undrawn,
+        let whole = label.whole();
+        let labels = [&*whole, label.action];
+        let narrower = || (MIN_SNIPPET_COLUMNS..columns).rev().step_by(ATTEMPT_STEP_COLUMNS);
+        let attempts = labels.into_iter().map(|label| (label, columns));
+        let narrower_attempts =
+            labels.into_iter().flat_map(|label| narrower().map(move |narrower| (label, narrower)));
+        let fitting =
+            attempts.chain(narrower_attempts).find(|(label, drawn)| self.fits(label, *drawn, columns));
+        let undrawn = match fitting {
+            Some((drawn, _)) if drawn == whole => None,
+            Some(_) => label.call.clone(),
+            None => Some(whole.clone()),
         };
-        let (action, whole) = (label.action, label.whole());
-        if let Some(fitting) = self.fitting_columns(&whole, columns) {
-            return drawing(Some(&whole), fitting, None);
-        }
-        match self.fitting_columns(action, columns) {
-            Some(fitting) => drawing(Some(action), fitting, label.call.clone()),
-            None => drawing(None, columns, Some(whole)),
+        Drawing {
+            snippet: self.snippet(fitting.map(|(label, _)| label)).path(self.path.as_str()),
+            columns: fitting.map_or(columns, |(_, columns)| columns),
+            number_columns: self.number.to_string().len(),
+            undrawn,
         }
     }
 
@@ -83,15 +88,12 @@ impl MarkedLine {
         Snippet::source(self.source.as_str()).line_start(self.number).annotation(mark)
     }
 
-    /// Returns the largest width to draw for in which line and label fit into
-    /// `columns`. The renderer cuts the line around the mark, but leaves it
-    /// whole if only the label has no room.
-    fn fitting_columns(&self, label: &str, columns: usize) -> Option<usize> {
-        let mut attempts = (MIN_SNIPPET_COLUMNS..=columns).rev().step_by(ATTEMPT_STEP_COLUMNS);
-        attempts.find(|attempt| {
-            let group = Group::with_level(Level::WARNING).element(self.snippet(Some(label)));
-            let drawn = Renderer::plain().term_width(*attempt).render(&[group]);
-            drawn.lines().all(|line| width(line) <= columns)
-        })
+    /// Returns whether line and label fit into `columns` if they are drawn for
+    /// `drawn` columns. The renderer cuts the line around the mark, but leaves
+    /// it whole if only the label has no room.
+    fn fits(&self, label: &str, drawn: usize, columns: usize) -> bool {
+        let group = Group::with_level(Level::WARNING).element(self.snippet(Some(label)));
+        let text = Renderer::plain().term_width(drawn).render(&[group]);
+        text.lines().all(|line| width(line) <= columns)
     }
 }

@@ -395,6 +395,18 @@ fn what_has_no_room_beside_the_mark_is_a_note() {
 }
 
 #[test]
+fn a_long_label_does_not_cut_the_line() {
+    let mut finding = sample::sleep();
+    finding.detail.fd = Some("/var/lib/chat/journal.log".to_owned());
+    let line = format!("let flushed = {}; std::thread::sleep(pause);", "flush(journal), ".repeat(3));
+    finding.site.as_mut().unwrap().column = Some(line.find("std").unwrap() as u32 + 1);
+    let text = with_line(&finding, &line, DEFAULT_COLUMNS);
+    assert!(text.contains(&format!("\n31 | {line}\n")), "{text}");
+    assert!(text.contains("^ blocks here\n"), "{text}");
+    assert!(text.contains("\n   = call: in clock_nanosleep on /var/lib/chat/journal.log\n"), "{text}");
+}
+
+#[test]
 fn a_narrow_terminal_gets_wrapped_text() {
     let expected = "\
 warning[loopscope::sleep]: `std::thread::sleep` blocked the
