@@ -6,8 +6,12 @@
 
 mod common;
 
+#[cfg(feature = "diagnostic")]
+use std::env;
 use std::fs::File;
 use std::io::Write;
+#[cfg(feature = "diagnostic")]
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -90,6 +94,29 @@ fn the_column_is_that_of_the_call() {
         let before_call = " ".repeat(source.find("thread::sleep").unwrap());
         assert!(text.contains(&format!("| {before_call}^^^^^^^^^^^^^ blocks here")), "{text}");
     }
+}
+
+#[test]
+#[cfg(feature = "diagnostic")]
+fn a_report_has_the_width_of_the_terminal() {
+    let mut program = Command::new(env::current_exe().unwrap());
+    program.env("COLUMNS", "60");
+    let text = common::run_scenario_of(program, "prints_a_report", common::SCENARIO_TIMEOUT);
+    let report = &text[text.find("warning[").unwrap_or_else(|| panic!("{text}"))..];
+    let report: Vec<_> = report.lines().take_while(|line| !line.contains("= help")).collect();
+    assert!(report.iter().all(|line| line.chars().count() <= 60), "{report:#?}");
+    assert!(report[1].starts_with("      "), "the title is wrapped: {report:#?}");
+    let mark = report.iter().position(|line| line.contains("^^^^^^^^^^^^^ blocks here")).unwrap();
+    assert_eq!(report[mark].find('^'), report[mark - 1].find("thread::sleep(STALL)"), "{report:#?}");
+}
+
+#[test]
+#[ignore = "a scenario"]
+fn prints_a_report() {
+    let scope = Scope::builder().terminal(Terminal::Always).start().unwrap();
+    let runtime = runtime(&scope, 1);
+    run(&runtime, "sleeper", sleeps);
+    assert!(scope.flush(Duration::from_secs(60)));
 }
 
 /// The watchdog samples the thread just as these sleeps end, at twice and four
