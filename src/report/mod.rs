@@ -8,7 +8,9 @@
 //!
 //! * one event of `tracing` with the target `loopscope::blocking` and the level
 //!   WARN;
-//! * a diagnostic on stderr, if [`Terminal`](crate::Terminal) allows it.
+//! * a diagnostic on stderr, if [`Terminal`](crate::Terminal) allows it. Its
+//!   width is that of the environment variable `COLUMNS`, else that of the
+//!   terminal, else 120 columns.
 //!
 //! The event has these fields. A field whose value is not known is absent.
 //!
