@@ -195,6 +195,12 @@ pub struct Frame {
     /// The line in that file, counted from 1. `None` without debug information,
     /// and for instructions that the compiler added.
     pub line: Option<u32>,
+    /// The column in that line at which the code begins, or the call of the
+    /// next inner frame: counted from 1 in bytes of UTF-8, as debug information
+    /// has it. `None` without a line, and in documents of versions that did not
+    /// know it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub column: Option<u32>,
     /// Which code the function belongs to.
     pub kind: FrameKind,
     /// Whether the frame was not on the stack, because the compiler had turned
@@ -221,6 +227,10 @@ pub struct Site {
     pub file: Option<String>,
     /// The line in that file, counted from 1. `None` without debug information.
     pub line: Option<u32>,
+    /// The column of the call in that line: see [`Frame::column`]. A finding is
+    /// identified by its line, so it may have calls at other columns too.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub column: Option<u32>,
     /// Whether the frame of this line was not on the stack: see
     /// [`Frame::recovered`].
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "std::ops::Not::not"))]

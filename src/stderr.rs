@@ -32,6 +32,26 @@ fn write_all(descriptor: i32, mut bytes: &[u8]) {
     }
 }
 
+/// Returns the width of the terminal that stderr is. `None` if it is none, or
+/// does not know its width.
+#[cfg(all(unix, feature = "diagnostic"))]
+pub(crate) fn columns() -> Option<u16> {
+    columns_of(libc::STDERR_FILENO)
+}
+
+#[cfg(all(not(unix), feature = "diagnostic"))]
+pub(crate) fn columns() -> Option<u16> {
+    None
+}
+
+#[cfg(all(unix, feature = "diagnostic"))]
+fn columns_of(descriptor: i32) -> Option<u16> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the call writes a `winsize` to `size`, and nothing if it fails.
+    let result = unsafe { libc::ioctl(descriptor, libc::TIOCGWINSZ, &raw mut size) };
+    (result == 0 && size.ws_col > 0).then_some(size.ws_col)
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use std::io::Read;
@@ -51,6 +71,27 @@ mod tests {
         reader.read_to_end(&mut read).unwrap();
         thread.join().unwrap();
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", feature = "diagnostic"))]
+    fn a_terminal_has_the_width_that_was_set() {
+        // SAFETY: the pointers are to live values, or null where that is
+        // allowed.
+        let of_terminal = |columns: u16| unsafe {
+            let (mut master, mut terminal) = (-1, -1);
+            let size = libc::winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+            let (name, attributes) = (std::ptr::null_mut(), std::ptr::null());
+            let opened = libc::openpty(&mut master, &mut terminal, name, attributes, &raw const size);
+            assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
+            let found = columns_of(terminal);
+            libc::close(master);
+            libc::close(terminal);
+            found
+        };
+        assert_eq!([60, 200, 0].map(of_terminal), [Some(60), Some(200), None]);
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(columns_of(file.as_raw_fd()), None);
     }
 
     #[test]

@@ -6,8 +6,12 @@
 
 mod common;
 
+#[cfg(feature = "diagnostic")]
+use std::env;
 use std::fs::File;
 use std::io::Write;
+#[cfg(feature = "diagnostic")]
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -62,8 +66,57 @@ fn a_sleep_is_found_at_its_line() {
     assert_eq!(finding.detail.syscall.as_deref(), Some("clock_nanosleep"));
     assert!(finding.advice.contains("tokio::time::sleep"));
     assert_site(&finding, "sleeps");
-    assert_eq!(finding.site.unwrap().line, Some(SLEEP_LINE.load(Ordering::Relaxed)));
+    let site = finding.site.unwrap();
+    assert_eq!((site.line, site.column), (Some(SLEEP_LINE.load(Ordering::Relaxed)), Some(5)));
     assert!(finding.split.off_cpu > finding.split.on_cpu);
+}
+
+/// Three calls on one line, of which the second blocks.
+#[rustfmt::skip]
+#[inline(never)]
+fn sleeps_in_the_middle() {
+    no_tail_call(); thread::sleep(STALL); no_tail_call(); // not thread::sleep()
+}
+
+#[test]
+fn the_column_is_that_of_the_call() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    run(&runtime, "middle", sleeps_in_the_middle);
+    let finding = finding(&scope, "middle");
+    let site = finding.site.as_ref().unwrap();
+    let source = include_str!("detection.rs").lines().nth(site.line.unwrap() as usize - 1).unwrap();
+    let called = &source[site.column.unwrap() as usize - 1..];
+    assert!(called.starts_with("thread::sleep(STALL)"), "{called}: {finding:#?}");
+    #[cfg(feature = "diagnostic")]
+    {
+        let text = loopscope::report::diagnostic(&finding, false);
+        let before_call = " ".repeat(source.find("thread::sleep").unwrap());
+        assert!(text.contains(&format!("| {before_call}^^^^^^^^^^^^^ blocks here")), "{text}");
+    }
+}
+
+#[test]
+#[cfg(feature = "diagnostic")]
+fn a_report_has_the_width_of_the_terminal() {
+    let mut program = Command::new(env::current_exe().unwrap());
+    program.env("COLUMNS", "60");
+    let text = common::run_scenario_of(program, "prints_a_report", common::SCENARIO_TIMEOUT);
+    let report = &text[text.find("warning[").unwrap_or_else(|| panic!("{text}"))..];
+    let report: Vec<_> = report.lines().take_while(|line| !line.contains("= help")).collect();
+    assert!(report.iter().all(|line| line.chars().count() <= 60), "{report:#?}");
+    assert!(report[1].starts_with("      "), "the title is wrapped: {report:#?}");
+    let mark = report.iter().position(|line| line.contains("^^^^^^^^^^^^^ blocks here")).unwrap();
+    assert_eq!(report[mark].find('^'), report[mark - 1].find("thread::sleep(STALL)"), "{report:#?}");
+}
+
+#[test]
+#[ignore = "a scenario"]
+fn prints_a_report() {
+    let scope = Scope::builder().terminal(Terminal::Always).start().unwrap();
+    let runtime = runtime(&scope, 1);
+    run(&runtime, "sleeper", sleeps);
+    assert!(scope.flush(Duration::from_secs(60)));
 }
 
 /// The watchdog samples the thread just as these sleeps end, at twice and four

@@ -3,7 +3,8 @@
 use crate::diagnose::{advice, forwarding, names, public_path};
 use crate::finding::{Frame, FrameKind, Site};
 
-/// The application's line and the function that it called.
+/// The application's line and the function that it called. Neither has a
+/// column, so that captures of one line compare equal: see [`column`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CallSite {
     pub(super) site: Option<Site>,
@@ -36,13 +37,25 @@ pub(super) fn call_site(stack: &[Frame]) -> CallSite {
     };
     let site = site_index(stack).map(|index| {
         let Frame { function, file, line, recovered, .. } = stack[index].clone();
-        Site { function: names::without_async_mark(&function).to_owned(), file, line, recovered }
+        Site {
+            function: names::without_async_mark(&function).to_owned(),
+            file,
+            line,
+            column: None,
+            recovered,
+        }
     });
     let callee = callee.cloned().map(|mut frame| {
         frame.function = names::without_async_mark(&frame.function).to_owned();
+        frame.column = None;
         frame
     });
     CallSite { site, callee }
+}
+
+/// Returns the column of the site's line.
+pub(super) fn column(stack: &[Frame]) -> Option<u32> {
+    site_index(stack).and_then(|index| stack[index].column)
 }
 
 /// Returns the index of the application's innermost frame.
@@ -209,7 +222,7 @@ mod tests {
 
     fn frame(function: &str, kind: FrameKind) -> Frame {
         let file = Some("src/a.rs".to_owned());
-        Frame { function: function.to_owned(), file, line: Some(7), kind, recovered: false }
+        Frame { function: function.to_owned(), file, line: Some(7), column: Some(3), kind, recovered: false }
     }
 
     #[test]

@@ -117,7 +117,8 @@ fn diagnose_capture(capture: &SymbolisedCapture<'_>, has_single_call: bool) -> D
     if advice::needs_await(&advice) && call_site::is_in_drop(&capture.stack) {
         advice = advice::DROP_ADVICE.to_owned();
     }
-    let site = capture.call_site.site.clone();
+    let column = call_site::column(&capture.stack);
+    let site = capture.call_site.site.clone().map(|site| Site { column, ..site });
     if let Some(has_symbols) = call_site::missing_lines(&capture.stack) {
         advice.push_str(advice::for_missing_lines(has_symbols));
     }
@@ -161,11 +162,15 @@ mod tests {
     use super::*;
     use crate::evidence::{Capture, CodeAddress, CodeFile};
 
-    fn symbolised<'c>(capture: &'c Capture, functions: &[(&str, FrameKind)]) -> SymbolisedCapture<'c> {
+    pub(super) fn symbolised<'c>(
+        capture: &'c Capture,
+        functions: &[(&str, FrameKind)],
+    ) -> SymbolisedCapture<'c> {
         let frame = |(function, kind): &(&str, FrameKind)| Frame {
             function: (*function).to_owned(),
             file: Some("app/src/lib.rs".to_owned()),
             line: Some(3),
+            column: None,
             kind: *kind,
             recovered: false,
         };
@@ -369,6 +374,7 @@ mod tests {
             function: (*function).to_owned(),
             file: None,
             line: None,
+            column: None,
             kind: kind(function),
             recovered: *at == 0,
         };

@@ -1,7 +1,9 @@
 //! Tests of cause and advice by tables of stacks.
 
-use super::tests::{capture, diagnosed};
+use super::diagnose_capture;
+use super::tests::{capture, diagnosed, symbolised};
 use crate::diagnose::advice;
+use crate::diagnose::symbolised_capture::SymbolisedCapture;
 use crate::evidence::Capture;
 use crate::finding::{Cause, FrameKind};
 
@@ -113,4 +115,22 @@ fn a_pipe_of_an_unknown_type_has_advice_of_its_own() {
     let diagnosis = diagnosed(&read, &stack);
     assert_eq!(diagnosis.primitive.as_deref(), Some("std::io::Read::read_to_end"));
     assert!(diagnosis.advice.starts_with("for a pipe use `tokio::process`"), "{}", diagnosis.advice);
+}
+
+#[test]
+fn the_column_is_part_of_the_site_but_not_of_its_identity() {
+    let capture = capture(false, Some(("clock_nanosleep", Cause::Sleep)));
+    let functions = [("std::thread::sleep", FrameKind::Std), ("app::nap", FrameKind::Application)];
+    let at = |columns: [u32; 2]| {
+        let mut symbolised = symbolised(&capture, &functions);
+        for (frame, column) in symbolised.stack.iter_mut().zip(columns) {
+            frame.column = Some(column);
+        }
+        SymbolisedCapture::new(&capture, symbolised.stack, 1)
+    };
+    let (first, second) = (at([9, 5]), at([12, 40]));
+    assert_eq!(first.call_site, second.call_site, "captures of one line belong together");
+    let (first, second) = (diagnose_capture(&first, false), diagnose_capture(&second, false));
+    assert_eq!([first.site, second.site].map(|site| site.unwrap().column), [Some(5), Some(40)]);
+    assert_eq!(first.id, second.id);
 }

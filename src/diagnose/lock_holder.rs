@@ -83,6 +83,7 @@ mod tests {
             function: (*function).to_owned(),
             file: None,
             line: None,
+            column: None,
             kind: FrameKind::Std,
             recovered: false,
         };

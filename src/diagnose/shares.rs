@@ -197,6 +197,7 @@ mod tests {
                 function: format!("app::line_{line}"),
                 file: Some("app/src/lib.rs".to_owned()),
                 line: Some(*line),
+                column: None,
                 kind,
                 recovered: false,
             };

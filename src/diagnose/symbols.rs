@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::diagnose::async_parent::{self, Caller};
-use crate::diagnose::image::{self, AddressInfo, Image, MissingLines};
+use crate::diagnose::image::{self, AddressInfo, Image, ImageFrame, MissingLines};
 use crate::diagnose::merged_functions;
 use crate::diagnose::names::{self, demangled};
 use crate::diagnose::roots::SourceRoots;
@@ -347,10 +347,6 @@ impl KnownImage {
     }
 }
 
-/// The demangled name of a function in the debug information, its file, and
-/// its line.
-type NameFileLine = (Option<String>, Option<String>, Option<u32>);
-
 impl AddressSymbols {
     fn new(address: &CodeAddress, info: AddressInfo, roots: &SourceRoots) -> Self {
         let AddressInfo { frames, symbols, missing } = info;
@@ -360,27 +356,26 @@ impl AddressSymbols {
             line: frame.line,
             column: frame.column,
         });
-        let debug_name = |name: Option<String>| name.map(|name| demangled(&name));
-        let mut frames: Vec<NameFileLine> =
-            frames.into_iter().map(|frame| (debug_name(frame.function), frame.file, frame.line)).collect();
+        let with_debug_name =
+            |frame: ImageFrame| ImageFrame { function: frame.function.map(|name| demangled(&name)), ..frame };
+        let mut frames: Vec<_> = frames.into_iter().map(with_debug_name).collect();
         if frames.is_empty() && !symbols.is_empty() {
-            frames.push((None, None, None));
+            frames.push(ImageFrame::default());
         }
         let is_in_program = is_program(&address.file.path);
         let symbol = symbols.first().map(|symbol| demangled(symbol));
         let outermost = frames.len() - usize::from(!frames.is_empty());
         let caller_of = |index: usize| {
-            let (debug_name, file, _) = frames.get(index + 1)?;
-            let debug_name = debug_name.as_deref()?;
-            let kind = roots.kind_of(debug_name, file.as_deref(), is_in_program);
+            let caller = frames.get(index + 1)?;
+            let debug_name = caller.function.as_deref()?;
+            let kind = roots.kind_of(debug_name, caller.file.as_deref(), is_in_program);
             Some(Caller { debug_name, is_runtime: kind == FrameKind::Runtime })
         };
-        let frame = |(index, (debug_name, file, line)): (usize, &NameFileLine)| {
-            let (file, line) = (file.as_deref(), *line);
+        let frame = |(index, frame): (usize, &ImageFrame)| {
+            let (debug_name, file) = (frame.function.as_deref(), frame.file.as_deref());
             // The symbol names the outermost inlined frame, with its whole
             // path.
             let symbol = symbol.as_deref().filter(|_| index == outermost);
-            let debug_name = debug_name.as_deref();
             let whole_name = symbol.or(debug_name);
             let kind = whole_name.map_or(FrameKind::Native, |name| roots.kind_of(name, file, is_in_program));
             let function = match (symbol, debug_name) {
@@ -390,7 +385,8 @@ impl AddressSymbols {
                     .unwrap_or_else(|| names::from_debug_name(name, file)),
                 (None, None) => unknown_frame(address).function,
             };
-            Frame { function, file: file.map(|file| roots.shorten(file)), line, kind, recovered: false }
+            let file = file.map(|file| roots.shorten(file));
+            Frame { function, file, line: frame.line, column: frame.column, kind, recovered: false }
         };
         let mut frames: Vec<_> = frames.iter().enumerate().map(frame).collect();
         if frames.is_empty() {
@@ -410,7 +406,7 @@ impl AddressSymbols {
             merged_name.is_some() && frames.last().is_some_and(|frame| frame.kind == FrameKind::Application);
         if let Some(function) = merged_name.filter(|_| is_uncertain) {
             let kind = FrameKind::Application;
-            frames = vec![Frame { function, file: None, line: None, kind, recovered: false }];
+            frames = vec![Frame { function, file: None, line: None, column: None, kind, recovered: false }];
         }
         let lines_missing = missing.map(|missing| missing.describe(&address.file.path).into());
         let frames: Arc<[Frame]> = frames.into();
@@ -459,13 +455,13 @@ fn unknown_frame(address: &CodeAddress) -> Frame {
         module => format!("{module}+{:#x}", address.address),
     };
     // It may be anybody's code.
-    Frame { function, file: None, line: None, kind: FrameKind::Native, recovered: false }
+    let kind = FrameKind::Native;
+    Frame { function, file: None, line: None, column: None, kind, recovered: false }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::image::ImageFrame;
 
     #[test]
     fn inlined_async_functions_of_one_file_have_their_own_names() {

@@ -166,6 +166,7 @@ mod tests {
                     function: function.to_owned(),
                     file: None,
                     line: None,
+                    column: None,
                     kind,
                     recovered: false,
                 };

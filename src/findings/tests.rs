@@ -43,7 +43,8 @@ fn diagnosis(id: &str) -> Diagnosis {
 }
 
 fn frame() -> Frame {
-    Frame { function: "f".to_owned(), file: None, line: None, kind: FrameKind::Application, recovered: false }
+    let kind = FrameKind::Application;
+    Frame { function: "f".to_owned(), file: None, line: None, column: None, kind, recovered: false }
 }
 
 fn task() -> TaskInfo {
@@ -319,7 +320,13 @@ fn an_estimate_of_tasks_never_exceeds_the_waits() {
 fn the_best_evidence_and_then_the_most_frequent_line_is_shown() {
     let findings = Findings::default();
     let at = |line: Option<u32>, evidence| Diagnosis {
-        site: Some(crate::finding::Site { function: "f".to_owned(), file: None, line, recovered: false }),
+        site: Some(crate::finding::Site {
+            function: "f".to_owned(),
+            file: None,
+            line,
+            column: None,
+            recovered: false,
+        }),
         evidence,
         ..diagnosis("a")
     };
@@ -344,7 +351,13 @@ fn the_best_evidence_and_then_the_most_frequent_line_is_shown() {
 fn a_stall_that_shows_less_does_not_shorten_the_advice() {
     let findings = Findings::default();
     let advice_after = |seq, line, advice: &str| {
-        let site = crate::finding::Site { function: "f".to_owned(), file: None, line, recovered: false };
+        let site = crate::finding::Site {
+            function: "f".to_owned(),
+            file: None,
+            line,
+            column: None,
+            recovered: false,
+        };
         let diagnosis = Diagnosis {
             site: Some(site),
             evidence: Evidence::Stack,

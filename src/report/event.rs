@@ -1,5 +1,7 @@
 //! A finding as an event of `tracing`.
 
+use std::time::Duration;
+
 use crate::finding::Finding;
 use crate::report::text;
 
@@ -13,13 +15,14 @@ pub(crate) fn emit(finding: &Finding, suppressed_reports: u64) {
         primitive = finding.primitive.as_deref(),
         file = site.and_then(|site| site.file.as_deref()),
         line = site.and_then(|site| site.line),
+        column = site.and_then(|site| site.column),
         function = site.map(|site| site.function.as_str()),
         task = finding.task.kind.as_str(),
         count = finding.count,
-        seconds = finding.total.as_secs_f64(),
-        max_seconds = finding.max.as_secs_f64(),
-        not_own_seconds = finding.split.not_own().as_secs_f64(),
-        ongoing_seconds = finding.ongoing.map(|age| age.as_secs_f64()),
+        seconds = seconds(finding.total),
+        max_seconds = seconds(finding.max),
+        not_own_seconds = seconds(finding.split.not_own()),
+        ongoing_seconds = finding.ongoing.map(seconds),
         victim_tasks = finding.victims.tasks,
         victim_waits = finding.victims.waits,
         driver_held = finding.victims.driver_held.then_some(true),
@@ -32,11 +35,19 @@ pub(crate) fn emit(finding: &Finding, suppressed_reports: u64) {
     );
 }
 
+/// Returns a duration in seconds as people read it.
+fn seconds(duration: Duration) -> f64 {
+    text::rounded(duration.as_secs_f64())
+}
+
 fn message(finding: &Finding) -> String {
     let mut message = text::title(finding);
     if let Some(site) = &finding.site {
         message.push_str(" at ");
-        message.push_str(&text::clean(&site.to_string()));
+        message.push_str(&match &site.file {
+            Some(file) => text::location(file, site.line, site.column),
+            None => text::clean(&site.function),
+        });
     }
     message.push_str(if finding.tasks.len() > 1 { " in tasks " } else { " in task " });
     message.push_str(&text::tasks(finding));
@@ -48,7 +59,6 @@ mod tests {
     use std::collections::BTreeMap;
     use std::fmt;
     use std::sync::{Arc, Mutex};
-    use std::time::Duration;
 
     use tracing::field::{Field, Visit};
     use tracing::{Event, Level, Metadata, Subscriber, span};
@@ -112,12 +122,13 @@ mod tests {
             (
                 "message",
                 "`std::thread::sleep` blocked the event loop 12 times, 2.41 s in all, 212 ms at most \
-                 at src/flood.rs:31 in task session",
+                 at src/flood.rs:31:5 in task session",
             ),
             ("cause", "sleep"),
             ("primitive", "std::thread::sleep"),
             ("file", "src/flood.rs"),
             ("line", "31"),
+            ("column", "5"),
             ("function", "chat::flood::throttle"),
             ("task", "session"),
             ("count", "12"),
@@ -136,6 +147,18 @@ mod tests {
     }
 
     #[test]
+    fn figures_have_three_digits() {
+        let mut finding = sample::sleep();
+        finding.total = Duration::from_nanos(2_974_014_836);
+        finding.max = Duration::from_nanos(20_090_197);
+        finding.split.run_queue = Duration::from_nanos(123_456_789);
+        finding.ongoing = Some(Duration::from_nanos(1_999_999_999));
+        let fields = emitted(&finding, 0);
+        let figures = ["seconds", "max_seconds", "not_own_seconds", "ongoing_seconds"];
+        assert_eq!(figures.map(|name| &*fields[name]), ["2.97", "0.0201", "0.123", "2.0"]);
+    }
+
+    #[test]
     fn unknown_fields_are_absent() {
         let mut finding = sample::sleep();
         finding.site = None;
@@ -143,7 +166,7 @@ mod tests {
         finding.ongoing = Some(Duration::from_millis(1_500));
         finding.task.kind = "a\nb".to_owned();
         let fields = emitted(&finding, 0);
-        for absent in ["file", "line", "function", "primitive"] {
+        for absent in ["file", "line", "column", "function", "primitive"] {
             assert!(!fields.contains_key(absent), "{absent}");
         }
         assert_eq!(fields["ongoing_seconds"], "1.5");

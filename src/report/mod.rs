@@ -8,16 +8,18 @@
 //!
 //! * one event of `tracing` with the target `loopscope::blocking` and the level
 //!   WARN;
-//! * a diagnostic on stderr, if [`Terminal`](crate::Terminal) allows it.
+//! * a diagnostic on stderr, if [`Terminal`](crate::Terminal) allows it. Its
+//!   width is that of the environment variable `COLUMNS`, else that of the
+//!   terminal, else 120 columns.
 //!
 //! The event has these fields. A field whose value is not known is absent.
 //!
 //! | field | value |
 //! |---|---|
 //! | `cause`, `primitive`, `count`, `advice`, `id` | as in [`Finding`](crate::Finding) |
-//! | `file`, `line`, `function` | as in [`Site`](crate::Site) |
+//! | `file`, `line`, `column`, `function` | as in [`Site`](crate::Site) |
 //! | `task` | [`TaskInfo::kind`](crate::TaskInfo::kind) |
-//! | `seconds`, `max_seconds`, `ongoing_seconds` | `total`, `max` and `ongoing` of the finding, in seconds |
+//! | `seconds`, `max_seconds`, `ongoing_seconds` | `total`, `max` and `ongoing` of the finding, in seconds with three digits |
 //! | `victim_tasks`, `victim_waits` | `tasks` and `waits` of [`Victims`](crate::Victims) |
 //! | `driver_held` | `true` if a stall held the driver of its runtime; else absent |
 //! | `evidence` | [`Finding::evidence`](crate::Finding::evidence) |
@@ -32,8 +34,12 @@ pub(crate) mod sample;
 pub(crate) mod source_line;
 #[cfg(feature = "diagnostic")]
 mod summary;
+#[cfg(feature = "diagnostic")]
+mod terminal_width;
 pub(crate) mod text;
 pub(crate) mod thread;
+#[cfg(feature = "diagnostic")]
+mod wrap;
 
 #[cfg(feature = "diagnostic")]
 pub use diagnostic::diagnostic;

@@ -9,11 +9,12 @@ use crate::finding::{
 use crate::finding::{FindingsDocument, ProcessInfo, Starved};
 use crate::unix_time;
 
-fn frame(kind: FrameKind, function: &str, file: &str, line: u32) -> Frame {
+fn frame(kind: FrameKind, function: &str, file: &str, (line, column): (u32, u32)) -> Frame {
     Frame {
         function: function.to_owned(),
         file: Some(file.to_owned()),
         line: Some(line),
+        column: Some(column),
         kind,
         recovered: false,
     }
@@ -29,6 +30,7 @@ pub(crate) fn sleep() -> Finding {
             function: "chat::flood::throttle".to_owned(),
             file: Some("src/flood.rs".to_owned()),
             line: Some(31),
+            column: Some(5),
             recovered: false,
         }),
         task: TaskInfo { kind: "session".to_owned(), spawned_at: Some("src/server.rs:61:9".to_owned()) },
@@ -67,13 +69,14 @@ pub(crate) fn sleep() -> Finding {
                 function: "clock_nanosleep".to_owned(),
                 file: None,
                 line: None,
+                column: None,
                 kind: FrameKind::Native,
                 recovered: false,
             },
-            frame(FrameKind::Std, "std::thread::sleep", "library/std/src/thread/mod.rs", 900),
-            frame(FrameKind::Application, "chat::flood::throttle", "src/flood.rs", 31),
-            frame(FrameKind::Application, "chat::session::privmsg", "src/session.rs", 88),
-            frame(FrameKind::Runtime, "tokio::runtime::task::raw::poll", "src/runtime/task/raw.rs", 200),
+            frame(FrameKind::Std, "std::thread::sleep", "library/std/src/thread/mod.rs", (900, 9)),
+            frame(FrameKind::Application, "chat::flood::throttle", "src/flood.rs", (31, 5)),
+            frame(FrameKind::Application, "chat::session::privmsg", "src/session.rs", (88, 13)),
+            frame(FrameKind::Runtime, "tokio::runtime::task::raw::poll", "src/runtime/task/raw.rs", (200, 1)),
         ],
         lines_missing: None,
         first_seen: unix_time::from_nanos(1_700_000_000_500_000_000),

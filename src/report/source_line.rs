@@ -11,13 +11,22 @@ use crate::report::text::is_printable;
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// A longer line is cut.
+#[cfg(any(feature = "telemetry", test))]
 const MAX_LINE_CHARS: usize = 160;
 
-/// Returns line `line`, counted from 1, of the file at `path`. A relative path
-/// is tried in the directories where this process was compiled, then in the
-/// current directory. `None` if no such regular file or line exists, or if the
-/// line is blank.
+/// Returns line `line` as it is shown in a document: without tabs, and cut if
+/// it is long.
+#[cfg(any(feature = "telemetry", test))]
 pub(crate) fn read(path: &str, line: u32) -> Option<String> {
+    let line = printable(&read_whole(path, line)?).replace('\t', "    ");
+    Some(line.trim_end().chars().take(MAX_LINE_CHARS).collect())
+}
+
+/// Returns line `line`, counted from 1, of the file at `path`, as it is in the
+/// file. A relative path is tried in the directories where this process was
+/// compiled, then in the current directory. `None` if no such regular file or
+/// line exists, or if the line is blank.
+pub(super) fn read_whole(path: &str, line: u32) -> Option<String> {
     let in_roots = roots::source_roots().into_iter().map(|root| root.join(path));
     in_roots.chain([PathBuf::from(path)]).find_map(|path| read_at(&path, line))
 }
@@ -31,7 +40,6 @@ fn read_at(path: &Path, line: u32) -> Option<String> {
     nth_line(File::open(path).ok()?.take(MAX_FILE_BYTES), line)
 }
 
-/// Returns line `line` of `source` with unprintable characters replaced.
 fn nth_line(source: impl Read, line: u32) -> Option<String> {
     let mut source = BufReader::new(source);
     let mut bytes = Vec::new();
@@ -41,23 +49,14 @@ fn nth_line(source: impl Read, line: u32) -> Option<String> {
             return None;
         }
     }
-    let shown = printable(&String::from_utf8_lossy(&bytes));
-    (!shown.trim().is_empty()).then_some(shown)
+    let line = String::from_utf8_lossy(&bytes);
+    (!line.trim().is_empty()).then(|| line.into_owned())
 }
 
-/// Replaces each tab by four spaces, and each other unprintable character by
-/// one printable character.
-fn printable(line: &str) -> String {
-    let line = line.trim_end();
-    let mut shown = String::with_capacity(line.len());
-    for c in line.chars().take(MAX_LINE_CHARS) {
-        match c {
-            '\t' => shown.push_str("    "),
-            c if is_printable(c) => shown.push(c),
-            _ => shown.push(char::REPLACEMENT_CHARACTER),
-        }
-    }
-    shown
+/// Replaces each unprintable character but tabs by one printable character.
+pub(super) fn printable(line: &str) -> String {
+    let shown = |c: char| if c == '\t' || is_printable(c) { c } else { char::REPLACEMENT_CHARACTER };
+    line.chars().map(shown).collect()
 }
 
 #[cfg(test)]
@@ -67,21 +66,30 @@ mod tests {
     #[test]
     fn lines_are_counted_from_one() {
         let source = b"first\n\tsecond  \r\nthird".as_slice();
-        assert_eq!(nth_line(source, 1).as_deref(), Some("first"));
-        assert_eq!(nth_line(source, 2).as_deref(), Some("    second"));
+        assert_eq!(nth_line(source, 1).as_deref(), Some("first\n"));
+        assert_eq!(nth_line(source, 2).as_deref(), Some("\tsecond  \r\n"));
         assert_eq!(nth_line(source, 3).as_deref(), Some("third"));
         for absent in [0, 4, u32::MAX] {
             assert_eq!(nth_line(source, absent), None, "{absent}");
         }
+        assert_eq!(nth_line(b"   \t\n".as_slice(), 1), None);
     }
 
     #[test]
-    fn unprintable_bytes_are_replaced_and_long_lines_cut() {
-        let source = b"let a = \"\xff\x1b[31m\";\n".as_slice();
-        assert_eq!(nth_line(source, 1).as_deref(), Some("let a = \"\u{fffd}\u{fffd}[31m\";"));
-        let long = "x".repeat(10_000);
-        assert_eq!(nth_line(long.as_bytes(), 1).map(|line| line.len()), Some(MAX_LINE_CHARS));
-        assert_eq!(nth_line(b"   \t\n".as_slice(), 1), None);
+    fn unprintable_characters_are_replaced() {
+        let source = b"\tlet a = \"\xff\x1b[31m\";".as_slice();
+        let line = nth_line(source, 1).unwrap();
+        assert_eq!(printable(&line), "\tlet a = \"\u{fffd}\u{fffd}[31m\";");
+    }
+
+    #[test]
+    fn long_lines_are_cut_in_documents() {
+        let path = std::env::temp_dir().join(format!("loopscope-line-{}", std::process::id()));
+        fs::write(&path, format!("\t\u{1b}{}  \r\n", "x".repeat(10_000))).unwrap();
+        let line = read(path.to_str().unwrap(), 1).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(line.chars().count(), MAX_LINE_CHARS);
+        assert!(line.starts_with("    \u{fffd}x"), "{line}");
     }
 
     #[test]

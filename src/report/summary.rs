@@ -2,7 +2,9 @@
 
 use crate::finding::FindingsDocument;
 use crate::report::diagnostic;
+use crate::report::terminal_width::DEFAULT_COLUMNS;
 use crate::report::text::{count, duration};
+use crate::report::wrap::wrapped;
 
 /// Formats every finding of `document` as [`diagnostic()`] does, with ANSI
 /// colours if `color`. A summary of a few lines follows: the number of
@@ -20,7 +22,8 @@ use crate::report::text::{count, duration};
 #[must_use]
 pub fn diagnostics(document: &FindingsDocument, color: bool) -> String {
     let diagnostics = document.findings.iter().map(|finding| diagnostic(finding, color) + "\n");
-    diagnostics.chain(summary(document).into_iter().map(|line| line + "\n")).collect()
+    let lines = summary(document).into_iter().map(|line| wrapped(&line, DEFAULT_COLUMNS) + "\n");
+    diagnostics.chain(lines).collect()
 }
 
 fn summary(document: &FindingsDocument) -> Vec<String> {
@@ -98,7 +101,8 @@ mod tests {
         let text = diagnostics(&document, false);
         let expected = diagnostic(&sample::sleep(), false)
             + "\n1 place in the code blocked the event loop for 10 ms or longer\n\
-               3 more polls were long, but the code is not known to be the cause; 500 ms of all long polls is not the code's: no CPU, stopped, or unknown\n\
+               3 more polls were long, but the code is not known to be the cause; 500 ms of all long polls is not the code's: no CPU,\n\
+               stopped, or unknown\n\
                1 observation was lost: the counts are lower bounds\n\
                only named futures are covered: build with `--cfg tokio_unstable` to cover every task\n";
         assert_eq!(text, expected);

@@ -36,9 +36,9 @@ pub(super) fn is_printable(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Formats `duration` as the reports do, with the unit s, ms or µs and up to
-/// three significant digits: `12 ms`, `2.41 s`. From 100 s on, it has whole
-/// seconds.
+/// Formats `duration` as the reports do, with the largest unit that fits of µs,
+/// ms, s, min, h and d, and up to three significant digits: `12 ms`, `2.41 s`,
+/// `16.7 min`.
 ///
 /// # Examples
 ///
@@ -51,6 +51,9 @@ pub(super) fn is_printable(c: char) -> bool {
 pub fn duration(duration: Duration) -> String {
     // Values that would be rounded to 1000 get the next larger unit.
     let (value, unit) = match duration.as_secs_f64() {
+        s if s >= 999.5 * 3600.0 => (s / 86_400.0, "d"),
+        s if s >= 999.5 * 60.0 => (s / 3600.0, "h"),
+        s if s >= 999.5 => (s / 60.0, "min"),
         s if s >= 0.999_5 => (s, "s"),
         s if s >= 0.000_999_5 => (s * 1e3, "ms"),
         s if s > 0.0 => (s * 1e6, "µs"),
@@ -66,19 +69,24 @@ pub fn duration(duration: Duration) -> String {
     format!("{number} {unit}")
 }
 
+/// Rounds `value` to three significant digits, as a number for people.
+pub(super) fn rounded(value: f64) -> f64 {
+    format!("{value:.2e}").parse().unwrap_or(value)
+}
+
+/// Returns where a site or frame is: `file:line:column`, or what is known of
+/// it. Editors open such a text at the call.
+pub(super) fn location(file: &str, line: Option<u32>, column: Option<u32>) -> String {
+    let mut location = clean(file);
+    for number in [line, line.and(column)].into_iter().flatten() {
+        location.push_str(&format!(":{number}"));
+    }
+    location
+}
+
 /// Formats `n` with the noun in singular or plural.
 pub(super) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
-}
-
-/// Returns the function of a frame as text. An async block or closure without a
-/// name of its own is shown by its module: ``in `app::session` ``.
-#[cfg_attr(not(feature = "diagnostic"), allow(dead_code))]
-pub(crate) fn function(function: &str) -> String {
-    match function.rsplit_once("::") {
-        Some((module, kind)) if kind.starts_with('{') => format!("in `{}`", clean(module)),
-        _ => format!("`{}`", clean(function)),
-    }
 }
 
 /// Returns a sentence that says what blocked, how often and for how long.
@@ -86,7 +94,7 @@ pub(crate) fn title(finding: &Finding) -> String {
     let subject = subject(finding);
     match finding.ongoing {
         Some(age) => {
-            format!("{subject} has been blocking the event loop for {}{}", duration(age), so_far(finding))
+            format!("{subject} has been blocking the event loop for {}", duration(age))
         }
         None if finding.count == 1 => {
             format!("{subject} blocked the event loop once, for {}", duration(finding.total))
@@ -95,10 +103,11 @@ pub(crate) fn title(finding: &Finding) -> String {
     }
 }
 
-/// Returns the totals of a finding with a stall in progress, or nothing if that
-/// is its only stall.
-fn so_far(finding: &Finding) -> String {
-    if finding.count < 2 { String::new() } else { format!(" (so far {})", totals(finding)) }
+/// Returns the totals of a finding with a stall in progress, unless that is its
+/// only stall.
+#[cfg(feature = "diagnostic")]
+pub(super) fn so_far(finding: &Finding) -> Option<String> {
+    (finding.ongoing.is_some() && finding.count > 1).then(|| totals(finding))
 }
 
 fn totals(finding: &Finding) -> String {
@@ -172,7 +181,12 @@ mod tests {
             (2.41, "2.41 s"),
             (9.999, "10 s"),
             (100.0, "100 s"),
-            (12_345.6, "12346 s"),
+            (999.4, "999 s"),
+            (999.6, "16.7 min"),
+            (12_345.6, "206 min"),
+            (59_990.0, "16.7 h"),
+            (1e6, "278 h"),
+            (4e6, "46.3 d"),
         ];
         for (seconds, expected) in cases {
             assert_eq!(duration(Duration::from_secs_f64(seconds)), expected, "{seconds}");
@@ -187,11 +201,7 @@ mod tests {
             "`std::thread::sleep` blocked the event loop 12 times, 2.41 s in all, 212 ms at most"
         );
         finding.ongoing = Some(Duration::from_millis(1_200));
-        assert_eq!(
-            title(&finding),
-            "`std::thread::sleep` has been blocking the event loop for 1.2 s \
-             (so far 12 times, 2.41 s in all, 212 ms at most)"
-        );
+        assert_eq!(title(&finding), "`std::thread::sleep` has been blocking the event loop for 1.2 s");
         finding.count = 1;
         assert_eq!(title(&finding), "`std::thread::sleep` has been blocking the event loop for 1.2 s");
         finding.ongoing = None;
@@ -200,9 +210,17 @@ mod tests {
     }
 
     #[test]
-    fn a_function_without_a_name_is_shown_by_its_module() {
-        assert_eq!(function("app::session::run"), "`app::session::run`");
-        assert_eq!(function("app::session::{async fn}"), "in `app::session`");
+    fn figures_have_three_digits() {
+        for (value, expected) in [
+            (2.974_014_836_000_000_3, 2.97),
+            (0.0, 0.0),
+            (0.020_090_197_699, 0.0201),
+            (212.5, 212.0),
+            (0.000_999_9, 0.001),
+            (12_345.6, 12_300.0),
+        ] {
+            assert_eq!(rounded(value).to_string(), expected.to_string());
+        }
     }
 
     #[test]

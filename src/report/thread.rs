@@ -247,7 +247,7 @@ impl ReporterLoop {
 fn print_report(finding: &Finding, suppressed_reports: u64) {
     let color =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let mut text = diagnostic::diagnostic(finding, color);
+    let mut text = diagnostic::for_stderr(finding, color);
     if suppressed_reports > 0 {
         let reports = count(suppressed_reports, "report was", "reports were");
         text.push_str(&format!("loopscope: {reports} suppressed since the previous one\n"));

@@ -13,10 +13,11 @@ const MAX_NAME_STEPS: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Function {
     pub(super) name: Option<String>,
-    /// For an inlined function, the file's number in the unit and the line of
-    /// its call.
+    /// For an inlined function, the file's number in the unit, and the line and
+    /// column of its call.
     pub(super) call_file: Option<u64>,
     pub(super) call_line: Option<u32>,
+    pub(super) call_column: Option<u32>,
 }
 
 /// The number of functions whose entries are remembered.
@@ -144,6 +145,7 @@ struct Attributes {
     origin: Option<AttributeValue<Bytes>>,
     call_file: Option<u64>,
     call_line: Option<u32>,
+    call_column: Option<u32>,
 }
 
 fn read_attributes(
@@ -175,14 +177,17 @@ fn read_attributes(
                     value => value.udata_value(),
                 };
             }
-            constants::DW_AT_call_line => {
-                let line = value.udata_value().and_then(|line| u32::try_from(line).ok());
-                attributes.call_line = line.filter(|line| *line > 0);
-            }
+            constants::DW_AT_call_line => attributes.call_line = positive(&value),
+            constants::DW_AT_call_column => attributes.call_column = positive(&value),
             _ => {}
         }
     }
     Ok(attributes)
+}
+
+/// Returns a line or column. Zero means that it is not known.
+fn positive(value: &AttributeValue<Bytes>) -> Option<u32> {
+    value.udata_value().and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0)
 }
 
 impl Attributes {
@@ -202,9 +207,10 @@ impl Attributes {
     }
 
     fn function(self, unit: UnitRef<'_, Bytes>, index: &UnitIndex) -> Function {
-        let Self { call_file, call_line, .. } = self;
+        let Self { call_file, call_line, call_column, .. } = self;
         // Without its name, a function still has its line.
-        Function { name: self.name(unit, index, MAX_NAME_STEPS).ok().flatten(), call_file, call_line }
+        let name = self.name(unit, index, MAX_NAME_STEPS).ok().flatten();
+        Function { name, call_file, call_line, call_column }
     }
 
     fn name(

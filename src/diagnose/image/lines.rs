@@ -36,8 +36,8 @@ pub(super) fn locations(unit: UnitRef<'_, Bytes>, addresses: &[u64]) -> gimli::R
         }
         let line = row.line().and_then(|line| u32::try_from(line.get()).ok());
         let column = match row.column() {
-            ColumnType::LeftEdge => None,
-            ColumnType::Column(column) => u32::try_from(column.get()).ok(),
+            ColumnType::Column(column) if line.is_some() => u32::try_from(column.get()).ok(),
+            _ => None,
         };
         previous = (!row.end_sequence()).then_some(Row { address, file: row.file_index(), line, column });
     }

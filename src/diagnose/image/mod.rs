@@ -45,7 +45,6 @@ pub(super) struct ImageFrame {
     pub(super) function: Option<String>,
     pub(super) file: Option<String>,
     pub(super) line: Option<u32>,
-    /// `None` for the line of an inlined call.
     pub(super) column: Option<u32>,
 }
 
@@ -285,7 +284,7 @@ fn frames(
         for function in chain.into_iter().rev() {
             frames.push(ImageFrame { function: function.name, file, line, column });
             file = function.call_file.map(|number| lines::file(lines_unit, number)).transpose()?.flatten();
-            (line, column) = (function.call_line, None);
+            (line, column) = (function.call_line, function.call_column);
         }
         // Code without an entry, such as assembly.
         if frames.is_empty() {

@@ -28,7 +28,7 @@ fn functions_and_lines_are_those_that_addr2line_finds() {
     let addresses = addresses_in(&path, 400);
     let infos = Image::default().look_up(&file_at(&path), &addresses, MEMORY).unwrap();
     let loader = Loader::new(&path).unwrap();
-    let mut lines = 0;
+    let (mut lines, mut columns) = (0, 0);
     let mut differences = Vec::new();
     for (address, info) in addresses.iter().zip(&infos) {
         let mut expected = Vec::new();
@@ -36,22 +36,27 @@ fn functions_and_lines_are_those_that_addr2line_finds() {
         while let Some(frame) = frames.next().unwrap() {
             let function = frame.function.map(|name| name.raw_name().unwrap().into_owned());
             let line = frame.location.as_ref().and_then(|location| location.line);
+            // addr2line gives 0 for an unknown column.
+            let column = frame.location.as_ref().and_then(|location| location.column);
+            let column = column.filter(|column| *column > 0);
             let file = frame.location.and_then(|location| location.file).filter(|_| line.is_some());
-            expected.push((function, file.map(str::to_owned), line));
+            expected.push((function, file.map(str::to_owned), line, column));
         }
         let found = info.frames.iter().enumerate().map(|(at, frame)| {
             let is_outermost = at + 1 == info.frames.len();
             // The outermost function has its file without a line too.
             let file = frame.file.clone().filter(|_| frame.line.is_some() || !is_outermost);
-            (frame.function.clone(), file, frame.line)
+            (frame.function.clone(), file, frame.line, frame.column)
         });
         let found: Vec<_> = found.collect();
-        lines += found.iter().filter(|(.., line)| line.is_some()).count();
+        lines += found.iter().filter(|(_, _, line, _)| line.is_some()).count();
+        columns += found.iter().skip(1).filter(|(.., column)| column.is_some()).count();
         if found != expected {
             differences.push(format!("{address:#x}: {found:?}, but expected {expected:?}"));
         }
     }
     assert!(lines > addresses.len() / 2, "{lines}");
+    assert!(columns > 0, "no inlined call has a column");
     assert!(
         differences.is_empty(),
         "{} of {}: {:#?}",

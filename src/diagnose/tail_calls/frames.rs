@@ -53,6 +53,9 @@ fn at_any_of(jumps: &[Arc<[Frame]>]) -> Vec<Frame> {
             certain.drain(..certain.len().saturating_sub(1));
         }
         for (one, other) in certain.iter_mut().rev().zip(other.iter().rev()) {
+            if (one.line, one.column) != (other.line, other.column) {
+                one.column = None;
+            }
             if one.line != other.line {
                 one.line = None;
             }
@@ -77,6 +80,7 @@ mod tests {
             function: function.to_owned(),
             file: Some("src/a.rs".to_owned()),
             line: (line > 0).then_some(line),
+            column: None,
             kind: FrameKind::Application,
             recovered: false,
         }

@@ -75,7 +75,7 @@ pub(crate) fn frames_of_task(stack: &[Frame]) -> &[Frame] {
 
 fn no_stack() -> Frame {
     let function = NO_STACK.to_owned();
-    Frame { function, file: None, line: None, kind: FrameKind::Native, recovered: false }
+    Frame { function, file: None, line: None, column: None, kind: FrameKind::Native, recovered: false }
 }
 
 fn label(frame: &Frame) -> String {

@@ -1,22 +1,38 @@
 //! One finding as a diagnostic in the style of the Rust compiler.
 
-use annotate_snippets::{AnnotationKind, Group, Level, Message, Origin, Renderer, Snippet};
+mod call_span;
+mod callers;
+mod function_name;
+mod label;
+mod marked_line;
 
-use crate::finding::{Cause, Evidence, Finding, Frame, FrameKind, Site};
+use std::time::Duration;
+
+use annotate_snippets::{Group, Level, Message, Origin, Renderer};
+
+use crate::finding::{Evidence, Finding, Frame, FrameKind, Site};
+use crate::report::diagnostic::callers::callers;
+use crate::report::diagnostic::function_name::nameless;
+use crate::report::diagnostic::label::Label;
+use crate::report::diagnostic::marked_line::MarkedLine;
 use crate::report::source_line;
+use crate::report::terminal_width::{self, DEFAULT_COLUMNS};
 use crate::report::text::{self, clean, count, duration};
+use crate::report::wrap::{width, wrapped};
 
-/// How many callers of the site a diagnostic names.
-const MAX_CALLERS: usize = 3;
 /// Time that is not the code's own is shown from this part of the total on.
 const MIN_NOT_OWN_DIVISOR: u32 = 10;
+/// Of that time, a part is shown that is larger than this part of it.
+const MIN_PART_DIVISOR: u32 = 100;
+/// Text has at least this width, however long the name before it is.
+const MIN_TEXT_COLUMNS: usize = 20;
 
 /// What else helps if a stall held the driver of a runtime with other workers.
 const DRIVER_ADVICE: &str = "a multi-thread runtime hands its driver to another worker before each poll with \
      `tokio::runtime::Builder::enable_eager_driver_handoff` (Tokio 1.54, `tokio_unstable`)";
 
 /// Formats `finding` in the style of the Rust compiler, with ANSI colours if
-/// `color`. The text ends with a newline.
+/// `color`. The text is wrapped at 120 columns and ends with a newline.
 ///
 /// The source line is included if its file is readable: below the directories
 /// where this process was compiled, or below the current directory. Names and
@@ -24,80 +40,118 @@ const DRIVER_ADVICE: &str = "a multi-thread runtime hands its driver to another 
 /// control sequences.
 #[must_use]
 pub fn diagnostic(finding: &Finding, color: bool) -> String {
-    render(finding, color, &source_line::read)
+    render(finding, color, DEFAULT_COLUMNS, &source_line::read_whole)
+}
+
+/// Formats as [`diagnostic`] does, in the width of what stderr is.
+pub(super) fn for_stderr(finding: &Finding, color: bool) -> String {
+    render(finding, color, terminal_width::columns(), &source_line::read_whole)
 }
 
 /// Formats with source lines from `read_line`.
-fn render(finding: &Finding, color: bool, read_line: &dyn Fn(&str, u32) -> Option<String>) -> String {
-    let title =
-        Level::WARNING.primary_title(text::title(finding)).id(format!("loopscope::{}", finding.cause));
-    let notes = notes(finding);
-    let group = located(Group::with_title(title), finding, read_line);
+fn render(
+    finding: &Finding,
+    color: bool,
+    columns: usize,
+    read_line: &dyn Fn(&str, u32) -> Option<String>,
+) -> String {
+    let label = Label::new(finding);
+    let marked = finding.site.as_ref().and_then(|site| MarkedLine::new(site, finding, read_line));
+    let drawing = marked.as_ref().map(|marked| marked.drawing(&label, columns));
+    let id = format!("loopscope::{}", finding.cause);
+    let title = wrapped(&text::title(finding), room(columns, &format!("warning[{id}]: ")));
+    let group = Group::with_title(Level::WARNING.primary_title(title).id(id));
+    let (group, number_columns, undrawn, snippet_columns) = match drawing {
+        Some(drawing) => {
+            let number_columns = drawing.number_columns;
+            (group.element(drawing.snippet), number_columns, drawing.undrawn, drawing.columns)
+        }
+        None => (located(group, finding), 0, None, columns),
+    };
+    let notes = notes(finding, undrawn, columns, number_columns);
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-    let mut text = renderer.render(&[group.elements(notes)]);
+    let mut text = renderer.term_width(snippet_columns).render(&[group.elements(notes)]);
     text.push('\n');
     text
 }
 
-/// Adds the location: with the line of source if that is known, else only file
-/// and line number.
-fn located<'a>(
-    group: Group<'a>,
-    finding: &Finding,
-    read_line: &dyn Fn(&str, u32) -> Option<String>,
-) -> Group<'a> {
-    let Some(Site { file: Some(file), line, .. }) = &finding.site else {
+/// Adds file, line and column, without the line of source.
+fn located<'a>(group: Group<'a>, finding: &Finding) -> Group<'a> {
+    let Some(Site { file: Some(file), line, column, .. }) = &finding.site else {
         return group;
     };
-    let Some(line) = line.filter(|line| *line > 0) else {
-        return group.element(Origin::path(clean(file)));
-    };
-    let Some(source) = read_line(file, line) else {
-        return group.element(Origin::path(clean(file)).line(line as usize));
-    };
-    let span = source.len() - source.trim_start().len()..source.trim_end().len();
-    let annotation = AnnotationKind::Primary.span(span).label(label(finding));
-    let snippet = Snippet::source(source).path(clean(file)).line_start(line as usize);
-    group.element(snippet.annotation(annotation))
+    let mut origin = Origin::path(clean(file));
+    if let Some(line) = line.filter(|line| *line > 0) {
+        origin = origin.line(line as usize);
+        if let Some(column) = column {
+            origin = origin.char_column(*column as usize);
+        }
+    }
+    group.element(origin)
 }
 
-/// Returns the label under the line of source.
-fn label(finding: &Finding) -> String {
-    let detail = &finding.detail;
-    let action = match finding.cause {
-        Cause::Cpu => "computes here",
-        Cause::Hog => "sampled here, in one of many short polls",
-        Cause::Unyielding => "sampled here; the task never yields",
-        Cause::Lock => "waits for a lock here",
-        _ => "blocks here",
-    };
-    let call = detail.syscall.as_deref().map(|call| format!(", in {}", clean(call)));
-    let on = detail.fd.as_deref().map(|fd| format!(" on {}", clean(fd)));
-    format!("{action}{}{}", call.unwrap_or_default(), on.unwrap_or_default())
+/// Returns how many columns are left for text behind `prefix`.
+fn room(columns: usize, prefix: &str) -> usize {
+    columns.saturating_sub(width(prefix)).max(MIN_TEXT_COLUMNS)
+}
+
+/// Collects notes, each wrapped behind its name.
+struct Notes {
+    list: Vec<Message<'static>>,
+    columns: usize,
+    number_columns: usize,
+}
+
+impl Notes {
+    /// Returns the width of a note's text. Before it are the space below the
+    /// line's number, ` = `, the name and `: `.
+    fn room(&self, name: &str) -> usize {
+        room(self.columns, &format!("{:number$} = {name}: ", "", number = self.number_columns))
+    }
+
+    fn add(&mut self, name: &'static str, text: impl Into<String>) {
+        let text = wrapped(&text.into(), self.room(name));
+        self.list.push(Level::NOTE.with_name(name).message(text));
+    }
+
+    fn add_all<T: Into<String>>(&mut self, name: &'static str, texts: impl IntoIterator<Item = T>) {
+        for text in texts {
+            self.add(name, text);
+        }
+    }
 }
 
 /// Returns the notes below the source line, in the order in which they are
-/// read.
-fn notes(finding: &Finding) -> Vec<Message<'static>> {
-    let note = |name: &'static str, message: String| Level::NOTE.with_name(name).message(message);
-    let mut notes = vec![note("task", task(finding))];
-    notes.extend(not_own(finding).map(|parts| note("not counted", parts)));
-    notes.extend(waited(finding).map(|waited| note("waited", waited)));
-    notes.extend(driver(finding).map(|driver| note("driver", driver)));
-    notes.extend(lock(finding).map(|lock| note("lock", lock)));
-    notes.extend(function(finding).map(|function| note("function", function)));
-    notes.extend(callers(finding).map(|caller| note("called from", caller)));
-    notes.extend(finding.lines_missing.as_deref().map(|reason| note("lines", clean(reason))));
-    notes.extend(recovered(finding).map(|recovered| note("recovered", recovered.to_owned())));
-    notes.extend(evidence(finding.evidence).map(|evidence| note("evidence", evidence.to_owned())));
-    notes.extend(weak_stalls(finding).map(|stalls| note("evidence", stalls)));
+/// read. `undrawn` is what the label had no room for.
+fn notes(
+    finding: &Finding,
+    undrawn: Option<String>,
+    columns: usize,
+    number_columns: usize,
+) -> Vec<Message<'static>> {
+    let mut notes = Notes { list: Vec::new(), columns, number_columns };
+    notes.add_all("call", undrawn);
+    let function = function(finding, notes.room("function"));
+    notes.add_all("function", function);
+    notes.add("task", task(finding));
+    notes.add_all("so far", text::so_far(finding));
+    notes.add_all("not counted", not_own(finding));
+    notes.add_all("waited", waited(finding));
+    notes.add_all("driver", driver(finding));
+    notes.add_all("lock", lock(finding));
+    let callers_room = notes.room("called from");
+    notes.add_all("called from", callers(finding).into_iter().map(|frame| place(frame, callers_room)));
+    notes.add_all("lines", finding.lines_missing.as_deref().map(clean));
+    notes.add_all("recovered", recovered(finding));
+    notes.add_all("evidence", evidence(finding.evidence));
+    notes.add_all("evidence", weak_stalls(finding));
     if !finding.advice.is_empty() {
-        notes.push(Level::HELP.message(clean(&finding.advice)));
+        notes.add("help", clean(&finding.advice));
     }
     if finding.victims.driver_held && finding.victims.has_other_workers {
-        notes.push(Level::HELP.message(DRIVER_ADVICE));
+        notes.add("help", DRIVER_ADVICE);
     }
-    notes
+    notes.list
 }
 
 fn task(finding: &Finding) -> String {
@@ -122,7 +176,8 @@ fn not_own(finding: &Finding) -> Option<String> {
         (split.paused, "with the process stopped"),
         (split.unknown, "of which nothing is known"),
     ];
-    let parts = parts.into_iter().filter(|(time, _)| !time.is_zero());
+    let is_considerable = |time: Duration| time > split.not_own() / MIN_PART_DIVISOR;
+    let parts = parts.into_iter().filter(|(time, _)| is_considerable(*time));
     let parts: Vec<_> = parts.map(|(time, what)| format!("{} {what}", duration(time))).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
@@ -169,14 +224,16 @@ fn lock(finding: &Finding) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// Returns what is known of the place, if no file of the application is: the
-/// called function, else the innermost one.
-fn function(finding: &Finding) -> Option<String> {
+/// Returns the function of the site. If its file is not known, returns what is
+/// known of the place: the called function, else the innermost one.
+fn function(finding: &Finding, columns: usize) -> Option<String> {
     match &finding.site {
-        Some(Site { file: Some(_), .. }) => None,
-        Some(site) => Some(format!("{}, in an unknown file", text::function(&site.function))),
+        Some(site) => {
+            let function = function_name::described(&site.function, columns);
+            Some(if site.file.is_some() { function } else { format!("{function}, in an unknown file") })
+        }
         None => called_frame(finding).map(|frame| {
-            let place = place(frame);
+            let place = place(frame, columns);
             format!("{place}, called from an unknown line of the application")
         }),
     }
@@ -197,35 +254,15 @@ fn called_frame(finding: &Finding) -> Option<&Frame> {
         .or(finding.stack.first())
 }
 
-/// Returns the application's frames that called the site, innermost first.
-fn callers(finding: &Finding) -> impl Iterator<Item = String> {
-    let is_site = |frame: &Frame| {
-        finding.site.as_ref().is_some_and(|site| {
-            frame.function == site.function && frame.file == site.file && frame.line == site.line
-        })
-    };
-    let outside = finding.stack.iter().position(is_site).map_or(0, |site| site + 1);
-    // The code around `block_on` runs the event loop. It has not called the
-    // site.
-    let is_loop = |frame: &&Frame| frame.kind == FrameKind::Runtime && frame.function.ends_with("::block_on");
-    let in_loop = finding.stack[outside..].iter().take_while(|frame| !is_loop(frame));
-    let application = in_loop.filter(|frame| frame.kind == FrameKind::Application);
-    // An async block inside a function is a second frame at the same line.
-    let mut callers: Vec<&Frame> = application.collect();
-    callers.dedup_by_key(|frame| (&frame.file, frame.line));
-    callers.into_iter().take(MAX_CALLERS).map(place)
-}
-
 /// Returns the function of a frame and where it is.
-fn place(frame: &Frame) -> String {
-    let function = text::function(&frame.function);
-    let mut place = match (&frame.file, frame.line) {
-        (Some(file), Some(line)) if function.starts_with("in ") => {
-            format!("{}:{line} {function}", clean(file))
-        }
-        (Some(file), Some(line)) => format!("{function} at {}:{line}", clean(file)),
-        (Some(file), None) => format!("{function} in {}", clean(file)),
-        (None, _) => function,
+fn place(frame: &Frame, columns: usize) -> String {
+    let function = function_name::quoted(&frame.function, columns);
+    let location = frame.file.as_deref().map(|file| text::location(file, frame.line, frame.column));
+    let mut place = match location {
+        Some(location) if nameless(&frame.function).is_some() => format!("{location} {function}"),
+        Some(location) if frame.line.is_some() => format!("{function} at {location}"),
+        Some(location) => format!("{function} in {location}"),
+        None => function,
     };
     if frame.recovered {
         place.push_str(" (recovered)");

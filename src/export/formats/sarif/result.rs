@@ -194,9 +194,18 @@ fn blocking_line(finding: &Finding) -> String {
         None => "The line that blocks is not known".to_owned(),
         Some(Site { file: Some(_), .. }) => "The line that blocks is not in the repository".to_owned(),
         Some(site) => {
-            let function = text::function(&site.function);
+            let function = quoted(&site.function);
             format!("The line that blocks is not known, only its function, {function}")
         }
+    }
+}
+
+/// Returns a function's name in backticks. An async block or closure without a
+/// name of its own is shown by its module: ``in `app::session` ``.
+fn quoted(function: &str) -> String {
+    match function.rsplit_once("::") {
+        Some((module, kind)) if kind.starts_with('{') => format!("in `{}`", clean(module)),
+        _ => format!("`{}`", clean(function)),
     }
 }
 

@@ -372,6 +372,7 @@ fn finding_with_deep_stack(n: u32) -> Finding {
         function: format!("application::services::handlers::handler_{n}_{index}::{{async fn}}"),
         file: Some(format!("crates/application/src/services/handlers/handler_{index}.rs")),
         line: Some(index + 1),
+        column: None,
         kind: FrameKind::Application,
         recovered: false,
     };
