@@ -1,11 +1,25 @@
 //! A finding as an event of `tracing`.
 
 use crate::finding::Finding;
-use crate::report::text;
+use crate::report::{lines, text};
+
+/// Returns whether a subscriber takes the events of findings now. One may be
+/// set at any time.
+pub(crate) fn is_taken() -> bool {
+    tracing::event_enabled!(target: "loopscope::blocking", tracing::Level::WARN)
+}
+
+/// Returns whether a subscriber takes other warnings now.
+pub(crate) fn is_warning_taken() -> bool {
+    tracing::event_enabled!(target: "loopscope", tracing::Level::WARN)
+}
 
 /// Emits one warning for `finding`. `suppressed_reports` is the number of
-/// reports that the rate limit suppressed since the previous one.
-pub(crate) fn emit(finding: &Finding, suppressed_reports: u64) {
+/// reports that the rate limit suppressed since the previous one. A repeat has
+/// a shorter message and no advice.
+pub(crate) fn emit(finding: &Finding, suppressed_reports: u64, is_repeat: bool) {
+    let message = if is_repeat { lines::repeat(finding) } else { message(finding) };
+    let advice = (!is_repeat).then_some(finding.advice.as_str());
     let site = finding.site.as_ref();
     tracing::warn!(
         target: "loopscope::blocking",
@@ -24,15 +38,15 @@ pub(crate) fn emit(finding: &Finding, suppressed_reports: u64) {
         victim_waits = finding.victims.waits,
         driver_held = finding.victims.driver_held.then_some(true),
         evidence = finding.evidence.as_str(),
-        advice = finding.advice.as_str(),
+        advice,
         id = finding.id.as_str(),
         suppressed = suppressed_reports,
-        "{}",
-        message(finding),
+        "{message}",
     );
 }
 
-fn message(finding: &Finding) -> String {
+/// Returns a finding as one line: what blocked, where, and in which tasks.
+pub(crate) fn message(finding: &Finding) -> String {
     let mut message = text::title(finding);
     if let Some(site) = &finding.site {
         message.push_str(" at ");
@@ -100,7 +114,7 @@ mod tests {
 
     fn emitted(finding: &Finding, suppressed_reports: u64) -> BTreeMap<&'static str, String> {
         let log = EventLog::default();
-        tracing::subscriber::with_default(log.clone(), || emit(finding, suppressed_reports));
+        tracing::subscriber::with_default(log.clone(), || emit(finding, suppressed_reports, false));
         let mut events = log.0.lock().unwrap();
         assert_eq!(events.len(), 1);
         events.remove(0)
@@ -133,6 +147,18 @@ mod tests {
         ]);
         let expected = expected.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         assert_eq!(emitted(&sample::sleep(), 3), expected);
+    }
+
+    #[test]
+    fn a_repeat_has_a_short_message_and_no_advice() {
+        let log = EventLog::default();
+        tracing::subscriber::with_default(log.clone(), || {
+            assert!(is_taken());
+            emit(&sample::sleep(), 0, true);
+        });
+        let events = log.0.lock().unwrap();
+        assert_eq!(events[0]["message"], "again: 12 times, 2.41 s in all: src/flood.rs:31");
+        assert!(!events[0].contains_key("advice") && events[0]["count"] == "12");
     }
 
     #[test]

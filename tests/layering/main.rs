@@ -75,7 +75,7 @@ const LIBRARY: &[Rule] = &[
         &["build_id", "capture::loaded_code", "evidence", "finding", "little_endian", "source_path"],
     ),
     ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
-    ("report", &["diagnose::roots", "finding"]),
+    ("report", &["diagnose::roots", "finding", "settings", "token_bucket"]),
     (
         "report::thread",
         &[
