@@ -69,7 +69,9 @@ impl StartNotice {
             format!("watches named futures, and of other tasks only that a worker is stuck: {FLAG_MISSING}")
         };
         let stderr = match self.terminal {
-            Terminal::Auto => ", and on stderr where no subscriber takes that",
+            Terminal::Auto => {
+                ", and on stderr where no subscriber takes them (with `LOOPSCOPE_TERMINAL=always` in any case)"
+            }
             Terminal::Always => ", and on stderr",
             Terminal::Never => "",
         };
@@ -179,9 +181,10 @@ fn unwatched_threads(threads: &[DriverThread]) -> String {
     let mut names: Vec<_> = threads.iter().map(|thread| clean(&thread.name)).collect();
     names.sort_unstable();
     names.dedup();
+    let run = if threads.len() == 1 { "runs" } else { "run" };
     let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
     format!(
-        "no scope watches {} named {}, which run an event loop: blocking calls there are not found; pass the \
+        "no scope watches {} named {}, which {run} an event loop: blocking calls there are not found; pass the \
          builder of that runtime to `Scope::watch` before `build` (`#[tokio::main]` and some frameworks build it \
          themselves), or name its futures with `.named(..)`",
         count(threads.len() as u64, "thread", "threads"),
@@ -206,7 +209,7 @@ mod tests {
             notice.text(true),
             "watches every task of the runtimes whose builders are passed to `Scope::watch`, and named futures; \
              reports polls of 25 ms or longer as events of `loopscope::blocking`, and on stderr where no subscriber \
-             takes that; telemetry is at http://127.0.0.1:9464/"
+             takes them (with `LOOPSCOPE_TERMINAL=always` in any case); telemetry is at http://127.0.0.1:9464/"
         );
         let text = StartNotice::new(Duration::from_millis(25), Terminal::Never, None).text(false);
         assert!(text.starts_with("watches named futures, and of other tasks only"), "{text}");
@@ -214,7 +217,7 @@ mod tests {
         assert!(text.ends_with("as events of `loopscope::blocking`"), "{text}");
     }
 
-    /// The only test that uses the warnings of the process.
+    /// The only test that uses the warnings of threads.
     #[test]
     fn each_warning_is_given_once() {
         let now = Instant::now();
@@ -230,6 +233,16 @@ mod tests {
         let begin = "no scope watches 3 threads named `actix-rt|system` and `tokio-rt-worker`, ";
         assert!(warning.starts_with(begin), "{warning}");
         assert!(second.warnings(&facts(false, &names)).is_empty());
+    }
+
+    #[cfg(not(tokio_unstable))]
+    #[test]
+    fn a_build_without_the_flag_is_warned_of_once() {
+        let facts = CoverageFacts { has_hooks: true, ..facts(true, &[]) };
+        let mut audit = CoverageAudit::new(Instant::now());
+        let [warning] = &audit.warnings(&facts)[..] else { panic!("one warning") };
+        assert!(warning.contains("`RUSTFLAGS`") && warning.contains("`.cargo/config.toml`"), "{warning}");
+        assert!(audit.warnings(&facts).is_empty());
     }
 
     #[test]

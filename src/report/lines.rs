@@ -1,5 +1,5 @@
-//! Reports of one line: a repeat of a finding, what was withheld, and the
-//! summary at the end of a scope.
+//! Short reports: a repeat of a finding, what was withheld, and the summary at
+//! the end of a scope.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,16 +19,38 @@ pub(crate) fn repeat(finding: &Finding) -> String {
     }
 }
 
+/// A sentence that ends with places, and what follows it.
+#[derive(Debug)]
+pub(crate) struct PlaceList {
+    head: String,
+    places: Vec<String>,
+    tail: Option<String>,
+}
+
+impl PlaceList {
+    /// Returns it as one line.
+    pub(crate) fn line(&self) -> String {
+        let tail = self.tail.iter().map(|tail| format!("; {tail}"));
+        format!("{}: {}{}", self.head, self.places.join(", "), tail.collect::<String>())
+    }
+
+    /// Returns it with a line for each place.
+    pub(crate) fn lines(&self) -> String {
+        let places = self.places.iter().chain(&self.tail);
+        format!("{}:{}", self.head, places.map(|place| format!("\n  {place}")).collect::<String>())
+    }
+}
+
 /// Returns what was withheld: `reports` of `places`, of which `findings` are
-/// known.
-pub(crate) fn withheld(reports: u64, places: usize, findings: &[Finding], all: &str) -> String {
-    let were = if reports == 1 { "was" } else { "were" };
-    format!(
-        "{} of {} {were} not printed, to limit their number: {}; {all}",
-        count(reports, "report", "reports"),
-        count(places as u64, "place", "places"),
-        named_places(findings, places)
-    )
+/// known. `all` says where all findings are.
+pub(crate) fn withheld(reports: u64, places: usize, findings: &[Finding], all: String) -> PlaceList {
+    let reports = count(reports, "report was", "reports were");
+    let places_text = count(places as u64, "place", "places");
+    PlaceList {
+        head: format!("{reports} withheld to limit their number, of {places_text}"),
+        places: named_places(findings, places),
+        tail: Some(all),
+    }
 }
 
 /// Returns where all findings are.
@@ -39,35 +61,37 @@ pub(crate) fn where_all_are(telemetry: Option<SocketAddr>) -> String {
     }
 }
 
-/// Returns the summary of a scope with at least one finding. `unprinted` is the
+/// Returns the summary of a scope with at least one finding. `withheld` is the
 /// number of reports that were withheld.
-pub(crate) fn summary(findings: &[Finding], threshold: Duration, unprinted: u64) -> String {
+pub(crate) fn summary(findings: &[Finding], threshold: Duration, withheld: u64) -> PlaceList {
     let stalls = findings.iter().map(|finding| finding.count).sum();
     let total: Duration = findings.iter().map(|finding| finding.total).sum();
-    let mut text = format!(
-        "in all, {} blocked the event loop for {} or longer, {}, {} in all: {}",
+    let head = format!(
+        "summary: {} blocked the event loop for {} or longer, {}, {} in all",
         count(findings.len() as u64, "place in the code", "places in the code"),
         duration(threshold),
         count(stalls, "time", "times"),
-        duration(total),
-        named_places(findings, findings.len())
+        duration(total)
     );
-    if unprinted > 0 {
-        text.push_str(&format!("; {} not printed", count(unprinted, "report was", "reports were")));
-    }
-    text
+    // The figures of a single place are the sums.
+    let places = match findings {
+        [finding] => vec![place(finding)],
+        _ => named_places(findings, findings.len()),
+    };
+    let tail = (withheld > 0).then(|| format!("{} withheld", count(withheld, "report was", "reports were")));
+    PlaceList { head, places, tail }
 }
 
 /// Names the first of `findings` and says how many of the `places` are not
 /// named.
-fn named_places(findings: &[Finding], places: usize) -> String {
+fn named_places(findings: &[Finding], places: usize) -> Vec<String> {
     let named = |finding: &Finding| format!("{} ({})", place(finding), totals(finding));
     let mut names: Vec<_> = findings.iter().take(MAX_NAMED_PLACES).map(named).collect();
     let rest = places.saturating_sub(names.len());
     if rest > 0 {
         names.push(count(rest as u64, "more place", "more places"));
     }
-    names.join(", ")
+    names
 }
 
 fn totals(finding: &Finding) -> String {
@@ -110,25 +134,36 @@ mod tests {
     #[test]
     fn what_was_withheld_is_said_with_its_places_and_where_they_are() {
         let all = where_all_are(Some("127.0.0.1:9464".parse().unwrap()));
+        let list = withheld(9, 3, &[sample::sleep()], all);
         assert_eq!(
-            withheld(9, 3, &[sample::sleep()], &all),
-            "9 reports of 3 places were not printed, to limit their number: src/flood.rs:31 (12 times, 2.41 s in \
-             all), 2 more places; http://127.0.0.1:9464/findings.txt has all findings"
+            list.line(),
+            "9 reports were withheld to limit their number, of 3 places: src/flood.rs:31 (12 times, 2.41 s in all), \
+             2 more places; http://127.0.0.1:9464/findings.txt has all findings"
         );
         assert_eq!(
-            withheld(1, 1, &[sample::sleep()], &where_all_are(None)),
-            "1 report of 1 place was not printed, to limit their number: src/flood.rs:31 (12 times, 2.41 s in \
-             all); `Scope::findings` has all findings"
+            list.lines(),
+            "9 reports were withheld to limit their number, of 3 places:\n  src/flood.rs:31 (12 times, 2.41 s in \
+             all)\n  2 more places\n  http://127.0.0.1:9464/findings.txt has all findings"
+        );
+        assert_eq!(
+            withheld(1, 1, &[sample::sleep()], where_all_are(None)).line(),
+            "1 report was withheld to limit their number, of 1 place: src/flood.rs:31 (12 times, 2.41 s in all); \
+             `Scope::findings` has all findings"
         );
     }
 
     #[test]
     fn the_summary_has_the_sums_and_names_five_places() {
-        let findings = vec![sample::sleep(); 7];
-        let text = summary(&findings, Duration::from_millis(10), 4);
-        let begin = "in all, 7 places in the code blocked the event loop for 10 ms or longer, 84 times, 16.9 s in all: ";
+        let text = summary(&vec![sample::sleep(); 7], Duration::from_millis(10), 4).line();
+        let begin = "summary: 7 places in the code blocked the event loop for 10 ms or longer, 84 times, 16.9 s in \
+             all: src/flood.rs:31 (12 times, 2.41 s in all), ";
         assert!(text.starts_with(begin), "{text}");
-        assert_eq!(text.matches("src/flood.rs:31 (12 times, 2.41 s in all)").count(), 5, "{text}");
-        assert!(text.ends_with(", 2 more places; 4 reports were not printed"), "{text}");
+        assert_eq!(text.matches("src/flood.rs:31").count(), 5, "{text}");
+        assert!(text.ends_with(", 2 more places; 4 reports were withheld"), "{text}");
+        assert_eq!(
+            summary(&[sample::sleep()], Duration::from_millis(10), 0).lines(),
+            "summary: 1 place in the code blocked the event loop for 10 ms or longer, 12 times, 2.41 s in all:\n  \
+             src/flood.rs:31"
+        );
     }
 }

@@ -31,7 +31,8 @@
 //!   five places with the most time.
 //!
 //! The event of a finding has these fields. A field whose value is not known is
-//! absent. A further report of the finding has no advice.
+//! absent. A further report of the finding has no `primitive`, `function`,
+//! `evidence` and `advice`.
 //!
 //! | field | value |
 //! |---|---|

@@ -22,6 +22,7 @@ use crate::report::budget::{ReportBudget, ReportForm};
 use crate::report::coverage::{CoverageAudit, CoverageFacts, StartNotice};
 #[cfg(feature = "diagnostic")]
 use crate::report::diagnostic;
+use crate::report::lines::PlaceList;
 use crate::report::output::Output;
 use crate::report::{driver_threads, event, lines};
 use crate::self_metrics::{DropReason, SelfMetrics};
@@ -124,7 +125,7 @@ impl ReporterLoop {
             let mut findings = self.findings.all(&self.recorder.polls_in_progress());
             findings.retain(|finding| withheld.findings.contains(&finding.id));
             let all = lines::where_all_are(self.start_notice.telemetry());
-            self.warn(&lines::withheld(withheld.reports, places, &findings, &all));
+            self.warn_of_places(&lines::withheld(withheld.reports, places, &findings, all));
         }
         if self.coverage.begin(now) {
             let facts = CoverageFacts {
@@ -149,7 +150,8 @@ impl ReporterLoop {
         let findings = self.findings.all(&self.recorder.polls_in_progress());
         if !findings.is_empty() {
             let threshold = Duration::from_nanos(self.recorder.threshold_nanos);
-            self.warn(&lines::summary(&findings, threshold, self.self_metrics.suppressed_reports()));
+            let withheld = self.self_metrics.suppressed_reports();
+            self.warn_of_places(&lines::summary(&findings, threshold, withheld));
         }
     }
 
@@ -280,8 +282,12 @@ impl ReporterLoop {
         self.warn_with(text, || tracing::warn!(target: "loopscope", "{text}"));
     }
 
-    /// Emits an event, and prints the same text as a line if that is to be
-    /// seen on stderr.
+    fn warn_of_places(&mut self, list: &PlaceList) {
+        let line = list.line();
+        self.warn_with(&list.lines(), || tracing::warn!(target: "loopscope", "{line}"));
+    }
+
+    /// Emits an event, and prints the text if that is to be seen on stderr.
     fn warn_with(&mut self, text: &str, emit: impl FnOnce()) {
         let _writing = WritingReport::begin();
         let is_taken = is_taken(event::is_warning_taken);
