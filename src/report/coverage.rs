@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::per_process::PerProcess;
-use crate::report::text::{clean, count, duration};
+use crate::report::text::{count, duration};
 use crate::settings::Terminal;
 
 /// The first audit comes this long after the start of the scope. The time
@@ -90,7 +90,7 @@ impl StartNotice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DriverThread {
     pub(crate) tid: i32,
-    pub(crate) name: String,
+    pub(crate) name: &'static str,
 }
 
 /// What an audit has found.
@@ -178,7 +178,7 @@ fn nothing_watched() -> String {
 }
 
 fn unwatched_threads(threads: &[DriverThread]) -> String {
-    let mut names: Vec<_> = threads.iter().map(|thread| clean(&thread.name)).collect();
+    let mut names: Vec<_> = threads.iter().map(|thread| thread.name).collect();
     names.sort_unstable();
     names.dedup();
     let run = if threads.len() == 1 { "runs" } else { "run" };
@@ -196,9 +196,9 @@ fn unwatched_threads(threads: &[DriverThread]) -> String {
 mod tests {
     use super::*;
 
-    fn facts(has_watched: bool, names: &[&str]) -> CoverageFacts {
-        let thread = |name: &&str| DriverThread { tid: 1, name: (*name).to_owned() };
-        CoverageFacts { has_watched, has_hooks: false, unwatched: names.iter().map(thread).collect() }
+    fn facts(has_watched: bool, names: &[&'static str]) -> CoverageFacts {
+        let unwatched = names.iter().map(|name| DriverThread { tid: 1, name });
+        CoverageFacts { has_watched, has_hooks: false, unwatched: unwatched.collect() }
     }
 
     #[test]

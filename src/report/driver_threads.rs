@@ -11,10 +11,13 @@ use std::collections::HashSet;
 
 use crate::report::coverage::DriverThread;
 
-/// The first 15 bytes of the names that the threads of event loops have: of
-/// Tokio's workers, in older versions too, and of actix.
+/// The names of threads that run event loops: of Tokio's workers, in older
+/// versions too, and of actix. The kernel keeps the first 15 bytes of a name.
 #[cfg(target_os = "linux")]
-const NAMES: [&str; 4] = ["tokio-rt-worker", "tokio-runtime-w", "actix-rt|system", "actix-server wo"];
+const NAMES: [&str; 4] =
+    ["tokio-rt-worker", "tokio-runtime-worker", "actix-rt|system", "actix-server worker"];
+#[cfg(target_os = "linux")]
+const MAX_KERNEL_NAME_BYTES: usize = 15;
 /// How many threads one look reads.
 #[cfg(target_os = "linux")]
 const MAX_THREADS: usize = 1024;
@@ -28,13 +31,10 @@ pub(crate) fn find() -> Vec<DriverThread> {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().take(MAX_THREADS);
     let thread = |task: fs::DirEntry| {
         let name = fs::read_to_string(task.path().join("comm")).ok()?;
-        let name = name.trim_end_matches('\n');
-        if !NAMES.contains(&name) {
-            return None;
-        }
+        let name = full_name(name.trim_end_matches('\n'))?;
         let call = fs::read_to_string(task.path().join("syscall")).ok()?;
         let tid = task.file_name().to_str()?.parse().ok()?;
-        is_event_wait(&call).then(|| DriverThread { tid, name: name.to_owned() })
+        is_event_wait(&call).then_some(DriverThread { tid, name })
     };
     tasks.filter_map(thread).collect()
 }
@@ -42,6 +42,12 @@ pub(crate) fn find() -> Vec<DriverThread> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn find() -> Vec<DriverThread> {
     Vec::new()
+}
+
+/// Returns the name of [`NAMES`] that the kernel keeps as `comm`.
+#[cfg(target_os = "linux")]
+fn full_name(comm: &str) -> Option<&'static str> {
+    NAMES.into_iter().find(|name| &name[..name.len().min(MAX_KERNEL_NAME_BYTES)] == comm)
 }
 
 /// Returns whether a thread with this content of `syscall` waits for events of
@@ -74,6 +80,15 @@ mod tests {
         let futex = format!("{} 0x7f 0x89 0x0 0x7f 0x0 0xffffffff 0x7f 0x7f12\n", libc::SYS_futex);
         for call in [futex.as_str(), "running\n", "-1 0x7ffd 0x7f12\n", ""] {
             assert!(!is_event_wait(call), "{call}");
+        }
+    }
+
+    #[test]
+    fn names_are_known_by_their_first_bytes() {
+        assert_eq!(full_name("actix-server wo"), Some("actix-server worker"));
+        assert_eq!(full_name("tokio-rt-worker"), Some("tokio-rt-worker"));
+        for other in ["actix-server ac", "tokio-rt-worke", "loopscope-watch", ""] {
+            assert_eq!(full_name(other), None);
         }
     }
 
