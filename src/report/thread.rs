@@ -98,23 +98,25 @@ struct ReporterLoop {
 impl ReporterLoop {
     fn run(&mut self, outbox: &Outbox) {
         let generation = fork::generation();
-        let mut is_closed = false;
         // The callback or a subscriber may fork. The child ends this loop,
         // because no message would come.
-        while !is_closed && fork::generation() == generation {
+        while fork::generation() == generation {
             let due = [self.budget.notice_due(), self.coverage.due(), self.output.check_due()];
             let received = outbox.receive(due.into_iter().flatten().min());
-            is_closed = matches!(received, Received::Closed);
+            let is_closed = matches!(received, Received::Closed);
             // What cannot be handled must not end the reports.
             let _ = panic::catch_unwind(AssertUnwindSafe(|| match received {
                 Received::Message(message) => self.handle(message),
                 Received::Nothing => (),
                 Received::Closed => self.summarise(),
             }));
+            if fork::generation() != generation {
+                return;
+            }
+            if is_closed {
+                return self.output.end();
+            }
             let _ = panic::catch_unwind(AssertUnwindSafe(|| self.do_what_is_due(Instant::now())));
-        }
-        if fork::generation() == generation {
-            self.output.end();
         }
     }
 
