@@ -11,20 +11,45 @@ use crate::error::StartError;
 ///
 /// They have colours if stderr is a terminal and the environment variable
 /// `NO_COLOR` is unset or empty.
+///
+/// While the terminal is in raw mode, nothing is printed: a program draws on
+/// it. Up to 64 KiB of reports are kept until the mode is back. At the end of
+/// the scope they are dropped if the terminal is still in raw mode. A program
+/// that draws on the alternate screen without raw mode cannot be recognised.
+///
+/// A subscriber takes an event if it enables the target and level, whatever it
+/// does with the event. The target of findings is `loopscope::blocking`, their
+/// level is WARN. A subscriber whose filter has `loopscope::blocking=off`
+/// leaves them to stderr.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Terminal {
-    /// On stderr, if that is a terminal.
+    /// On stderr, if no `tracing` subscriber takes the report's event, so that
+    /// no report is lost and none is on the same terminal twice.
     #[default]
     Auto,
-    /// On stderr, even if that is a file or a pipe.
+    /// On stderr in any case.
     Always,
     /// Nowhere. Only the `tracing` event is emitted.
     Never,
 }
 
 impl Terminal {
-    /// Returns whether reports are printed to stderr.
+    /// Returns the name of the setting in the environment.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Auto, Self::Always, Self::Never].into_iter().find(|terminal| terminal.as_str() == name)
+    }
+
+    /// Returns whether a message is printed to stderr of which it is not known
+    /// whether a subscriber takes it.
     pub(crate) fn is_shown(self) -> bool {
         match self {
             Self::Auto => io::stderr().is_terminal(),
@@ -102,8 +127,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Applies the environment variables `LOOPSCOPE`, `LOOPSCOPE_THRESHOLD` and
-    /// `LOOPSCOPE_TELEMETRY`, and checks the result.
+    /// Applies the environment variables `LOOPSCOPE`, `LOOPSCOPE_THRESHOLD`,
+    /// `LOOPSCOPE_TELEMETRY` and `LOOPSCOPE_TERMINAL`, and checks the result.
     pub(crate) fn with_environment(self) -> Result<Self, StartError> {
         self.with_variables(|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
@@ -126,6 +151,10 @@ impl Settings {
             let address = value.parse();
             let expected = "an address such as `127.0.0.1:9464`";
             self.telemetry = Some(address.map_err(|_| invalid("LOOPSCOPE_TELEMETRY", value, expected))?);
+        }
+        if let Some(value) = set("LOOPSCOPE_TERMINAL") {
+            self.terminal = Terminal::from_name(&value)
+                .ok_or_else(|| invalid("LOOPSCOPE_TERMINAL", value, "`auto`, `always` or `never`"))?;
         }
         if !(MIN_THRESHOLD..=MAX_THRESHOLD).contains(&self.threshold) {
             let value = format!("{:?}", self.threshold);
@@ -167,6 +196,9 @@ mod tests {
         let address = with("LOOPSCOPE_TELEMETRY", "127.0.0.1:0").unwrap().telemetry;
         assert_eq!(address, Some("127.0.0.1:0".parse().unwrap()));
         assert_eq!(with("LOOPSCOPE", "").unwrap(), Settings::default());
+        for terminal in [Terminal::Auto, Terminal::Always, Terminal::Never] {
+            assert_eq!(with("LOOPSCOPE_TERMINAL", terminal.as_str()).unwrap().terminal, terminal);
+        }
     }
 
     #[test]
@@ -177,6 +209,11 @@ mod tests {
                 "LOOPSCOPE_THRESHOLD",
                 "10",
                 "LOOPSCOPE_THRESHOLD is `10`, but must be a duration such as `10ms` or `1.5s`",
+            ),
+            (
+                "LOOPSCOPE_TERMINAL",
+                "yes",
+                "LOOPSCOPE_TERMINAL is `yes`, but must be `auto`, `always` or `never`",
             ),
             ("LOOPSCOPE_THRESHOLD", "1us", "the blocking threshold is `1µs`, but must be from 1ms to 60s"),
             (

@@ -341,7 +341,7 @@ static SUBSCRIBER_LOCK: Mutex<u32> = Mutex::new(0);
 
 impl<S: tracing::Subscriber> Layer<S> for LockingLayer {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "loopscope" {
+        if event.metadata().target() == "loopscope" && *event.metadata().level() == tracing::Level::WARN {
             *SUBSCRIBER_LOCK.lock().unwrap() += 1;
         }
     }

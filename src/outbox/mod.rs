@@ -44,6 +44,16 @@ struct State {
     passes_requested: u64,
 }
 
+/// What [`Outbox::receive`] has received.
+#[derive(Debug)]
+pub(crate) enum Received {
+    Message(Message),
+    /// The deadline came first.
+    Nothing,
+    /// The queue is closed and empty.
+    Closed,
+}
+
 impl Outbox {
     /// Sends a message, or counts it as dropped if there is no room for it.
     pub(crate) fn send(&self, message: Message, self_metrics: &SelfMetrics) {
@@ -66,9 +76,9 @@ impl Outbox {
         self.advanced.notify_all();
     }
 
-    /// Waits for the next message. Returns `None` if the queue is closed and
-    /// empty. The message before counts as handled.
-    pub(crate) fn receive(&self) -> Option<Message> {
+    /// Waits for the next message, until the deadline at the latest, if there
+    /// is one. The message before counts as handled.
+    pub(crate) fn receive(&self, deadline: Option<Instant>) -> Received {
         let mut state = self.state.lock();
         state.handling = None;
         if state.flushing > 0 {
@@ -77,13 +87,16 @@ impl Outbox {
         loop {
             if let Some((number, message)) = state.pending.take() {
                 state.handling = Some(number);
-                return Some(message);
+                return Received::Message(message);
             }
             if state.is_closed {
-                return None;
+                return Received::Closed;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Received::Nothing;
             }
             state.is_receiver_waiting = true;
-            state = self.arrived.wait(state);
+            state = self.arrived.wait_until(state, deadline);
             state.is_receiver_waiting = false;
         }
     }

@@ -43,6 +43,29 @@ fn dropped(self_metrics: &SelfMetrics) -> u64 {
     self_metrics.drops().iter().map(|(_, n)| n).sum()
 }
 
+/// Waits for the next message. Returns `None` if the queue is closed.
+fn receive(outbox: &Outbox) -> Option<Message> {
+    match outbox.receive(None) {
+        Received::Message(message) => Some(message),
+        Received::Nothing => panic!("there is no deadline"),
+        Received::Closed => None,
+    }
+}
+
+#[test]
+fn a_receiver_waits_until_its_deadline_and_a_message_comes_first() {
+    let (outbox, self_metrics) = (Outbox::default(), SelfMetrics::default());
+    let begin = Instant::now();
+    let deadline = begin + Duration::from_millis(20);
+    assert!(matches!(outbox.receive(Some(deadline)), Received::Nothing));
+    assert!(begin.elapsed() >= Duration::from_millis(20));
+    outbox.send(wait(1), &self_metrics);
+    assert!(matches!(outbox.receive(Some(deadline)), Received::Message(_)));
+    assert_eq!(outbox.pending(), 1, "it is being handled");
+    assert!(matches!(outbox.receive(Some(deadline)), Received::Nothing));
+    assert_eq!(outbox.pending(), 0);
+}
+
 #[test]
 fn no_number_of_waits_displaces_the_end_of_a_stall() {
     let (outbox, self_metrics) = (Outbox::default(), SelfMetrics::default());
@@ -256,11 +279,11 @@ fn a_flush_waits_for_two_passes_and_for_all_messages_of_them() {
         outbox.end_pass(true);
     }
     assert!(!outbox.is_pass_requested());
-    assert!(outbox.receive().is_some());
-    assert!(outbox.receive().is_some());
+    assert!(receive(&outbox).is_some());
+    assert!(receive(&outbox).is_some());
     assert!(!flushed.is_finished(), "the second message is not handled yet");
     outbox.close();
-    assert!(outbox.receive().is_none());
+    assert!(receive(&outbox).is_none());
     assert!(flushed.join().is_ok());
 }
 
@@ -285,7 +308,7 @@ fn a_flush_ends_once_everything_is_handled() {
     let (outbox, self_metrics) = (Arc::new(Outbox::default()), SelfMetrics::default());
     let receiver = {
         let outbox = Arc::clone(&outbox);
-        thread::spawn(move || std::iter::from_fn(|| outbox.receive()).count())
+        thread::spawn(move || std::iter::from_fn(|| receive(&outbox)).count())
     };
     let is_flushed = Arc::new(AtomicBool::new(false));
     let watchdog = {
@@ -330,7 +353,7 @@ fn the_queue_is_closed_if_the_watchdog_does_not_start_or_panics() {
         let end = SendingEnd(Arc::clone(&outbox));
         let thread = thread::spawn(move || watchdog(end));
         assert!(!outbox.flush(Duration::MAX, || ()), "nothing handles the messages");
-        assert!(outbox.receive().is_none());
+        assert!(receive(&outbox).is_none());
         let _ = thread.join();
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod histogram;
 pub(crate) mod hook_status;
 pub(crate) mod idle_park;
 pub(crate) mod kinds;
+pub(crate) mod live_recorders;
 pub(crate) mod liveness;
 pub(crate) mod long_events;
 pub(crate) mod loop_lag;

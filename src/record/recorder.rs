@@ -84,6 +84,12 @@ impl Recorder {
         self.liveness.is_live()
     }
 
+    /// Returns whether there is something to record: a thread or named future
+    /// was seen, a runtime's builder has the hooks, or there is a canary.
+    pub(crate) fn has_watched(&self) -> bool {
+        self.generation() > 0 || !self.hook_statuses().is_empty() || self.lag_probes.has_canaries()
+    }
+
     /// Ends all recording: the scope has ended.
     pub(crate) fn end(&self) {
         self.liveness.end();

@@ -3,20 +3,35 @@
 use std::time::Duration;
 
 use crate::finding::Finding;
-use crate::report::text;
+use crate::report::{lines, text};
+
+/// Returns whether a subscriber takes the events of findings now. One may be
+/// set at any time.
+pub(crate) fn is_taken() -> bool {
+    tracing::event_enabled!(target: "loopscope::blocking", tracing::Level::WARN)
+}
+
+/// Returns whether a subscriber takes other warnings now.
+pub(crate) fn is_warning_taken() -> bool {
+    tracing::event_enabled!(target: "loopscope", tracing::Level::WARN)
+}
 
 /// Emits one warning for `finding`. `suppressed_reports` is the number of
-/// reports that the rate limit suppressed since the previous one.
-pub(crate) fn emit(finding: &Finding, suppressed_reports: u64) {
+/// reports that the rate limit suppressed since the previous one. A repeat has
+/// a shorter message, and only the fields that change and those that identify
+/// it.
+pub(crate) fn emit(finding: &Finding, suppressed_reports: u64, is_repeat: bool) {
+    let message = if is_repeat { lines::repeat(finding) } else { message(finding) };
+    let first = |text| if is_repeat { None } else { text };
     let site = finding.site.as_ref();
     tracing::warn!(
         target: "loopscope::blocking",
         cause = finding.cause.as_str(),
-        primitive = finding.primitive.as_deref(),
+        primitive = first(finding.primitive.as_deref()),
         file = site.and_then(|site| site.file.as_deref()),
         line = site.and_then(|site| site.line),
         column = site.and_then(|site| site.column),
-        function = site.map(|site| site.function.as_str()),
+        function = first(site.map(|site| site.function.as_str())),
         task = finding.task.kind.as_str(),
         count = finding.count,
         seconds = seconds(finding.total),
@@ -26,12 +41,11 @@ pub(crate) fn emit(finding: &Finding, suppressed_reports: u64) {
         victim_tasks = finding.victims.tasks,
         victim_waits = finding.victims.waits,
         driver_held = finding.victims.driver_held.then_some(true),
-        evidence = finding.evidence.as_str(),
-        advice = finding.advice.as_str(),
+        evidence = first(Some(finding.evidence.as_str())),
+        advice = first(Some(&finding.advice)),
         id = finding.id.as_str(),
         suppressed = suppressed_reports,
-        "{}",
-        message(finding),
+        "{message}",
     );
 }
 
@@ -40,7 +54,8 @@ fn seconds(duration: Duration) -> f64 {
     text::rounded(duration.as_secs_f64())
 }
 
-fn message(finding: &Finding) -> String {
+/// Returns a finding as one line: what blocked, where, and in which tasks.
+pub(crate) fn message(finding: &Finding) -> String {
     let mut message = text::title(finding);
     if let Some(site) = &finding.site {
         message.push_str(" at ");
@@ -110,7 +125,7 @@ mod tests {
 
     fn emitted(finding: &Finding, suppressed_reports: u64) -> BTreeMap<&'static str, String> {
         let log = EventLog::default();
-        tracing::subscriber::with_default(log.clone(), || emit(finding, suppressed_reports));
+        tracing::subscriber::with_default(log.clone(), || emit(finding, suppressed_reports, false));
         let mut events = log.0.lock().unwrap();
         assert_eq!(events.len(), 1);
         events.remove(0)
@@ -156,6 +171,35 @@ mod tests {
         let fields = emitted(&finding, 0);
         let figures = ["seconds", "max_seconds", "not_own_seconds", "ongoing_seconds"];
         assert_eq!(figures.map(|name| &*fields[name]), ["2.97", "0.0201", "0.123", "2.0"]);
+    }
+
+    #[test]
+    fn a_repeat_has_a_short_message_and_few_fields() {
+        let log = EventLog::default();
+        tracing::subscriber::with_default(log.clone(), || {
+            assert!(is_taken());
+            emit(&sample::sleep(), 0, true);
+        });
+        let events = log.0.lock().unwrap();
+        assert_eq!(events[0]["message"], "again: 12 times, 2.41 s in all: src/flood.rs:31");
+        let fields: Vec<_> = events[0].keys().copied().collect();
+        let expected = [
+            "cause",
+            "column",
+            "count",
+            "file",
+            "id",
+            "line",
+            "max_seconds",
+            "message",
+            "not_own_seconds",
+            "seconds",
+            "suppressed",
+            "task",
+            "victim_tasks",
+            "victim_waits",
+        ];
+        assert_eq!(fields, expected);
     }
 
     #[test]

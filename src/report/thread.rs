@@ -3,11 +3,9 @@
 
 use std::collections::HashSet;
 use std::io;
-#[cfg(feature = "diagnostic")]
-use std::io::IsTerminal;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::diagnose::symbols::Symbols;
 use crate::diagnose::verdict::{self, StallVerdict};
@@ -15,25 +13,22 @@ use crate::evidence::{LONG_STALL_NANOS, Message, Phase, StallEvidence, StallKey}
 use crate::finding::{Finding, TaskInfo};
 use crate::findings::Findings;
 use crate::fork::{self, WritingReport};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Received};
 use crate::owned_thread::OwnedThread;
 use crate::record::hook_status::Hook;
+use crate::record::live_recorders;
 use crate::record::recorder::Recorder;
+use crate::report::budget::{ReportBudget, ReportForm};
+use crate::report::coverage::{CoverageAudit, CoverageFacts, StartNotice};
 #[cfg(feature = "diagnostic")]
 use crate::report::diagnostic;
-use crate::report::event;
-#[cfg(feature = "diagnostic")]
-use crate::report::text::count;
+use crate::report::lines::PlaceList;
+use crate::report::output::Output;
+use crate::report::{driver_threads, event, lines};
 use crate::self_metrics::{DropReason, SelfMetrics};
-use crate::settings::Terminal;
-use crate::stderr;
-use crate::token_bucket::TokenBucket;
 
 /// The application's callback for findings.
 pub(crate) type OnFinding = Box<dyn Fn(&Finding) + Send + Sync>;
-
-/// The average number of reports per minute, and the maximum number in a burst.
-const MAX_REPORTS_PER_MINUTE: u32 = 5;
 
 /// A handle to the thread. Dropping it waits for the thread's end, after the
 /// watchdog's last message; messages before that are handled first.
@@ -49,30 +44,28 @@ impl Reporter {
         self_metrics: &Arc<SelfMetrics>,
         findings: &Arc<Findings>,
         outbox: &Arc<Outbox>,
-        terminal: Terminal,
+        start_notice: &Arc<StartNotice>,
         max_debug_info_memory: u64,
         on_finding: Option<OnFinding>,
     ) -> io::Result<Self> {
-        let budget = TokenBucket::new(
-            MAX_REPORTS_PER_MINUTE,
-            f64::from(MAX_REPORTS_PER_MINUTE) / 60.0,
-            Instant::now(),
-        );
         let (recorder, self_metrics, findings, outbox) =
             (Arc::clone(recorder), Arc::clone(self_metrics), Arc::clone(findings), Arc::clone(outbox));
+        let start_notice = Arc::clone(start_notice);
         // Opens the program's file, because there may be no free descriptor
         // later.
         let symbols = Symbols::new(max_debug_info_memory);
         let thread = OwnedThread::spawn("loopscope-report", move || {
+            let now = Instant::now();
             let mut reporter = ReporterLoop {
                 recorder,
                 self_metrics,
                 findings,
                 symbols,
-                budget,
-                terminal,
+                budget: ReportBudget::new(now),
+                coverage: CoverageAudit::new(now),
+                output: Output::new(start_notice.terminal()),
+                start_notice,
                 on_finding,
-                suppressed_reports: 0,
                 reported: HashSet::new(),
             };
             reporter.run(&outbox);
@@ -93,11 +86,11 @@ struct ReporterLoop {
     self_metrics: Arc<SelfMetrics>,
     findings: Arc<Findings>,
     symbols: Symbols,
-    budget: TokenBucket,
-    terminal: Terminal,
+    budget: ReportBudget,
+    coverage: CoverageAudit,
+    output: Output,
+    start_notice: Arc<StartNotice>,
     on_finding: Option<OnFinding>,
-    /// Reports suppressed by the rate limit since the previous report.
-    suppressed_reports: u64,
     /// The long stalls that were reported before their end.
     reported: HashSet<StallKey>,
 }
@@ -107,11 +100,60 @@ impl ReporterLoop {
         let generation = fork::generation();
         // The callback or a subscriber may fork. The child ends this loop,
         // because no message would come.
-        while fork::generation() == generation
-            && let Some(message) = outbox.receive()
-        {
-            // A message that cannot be handled must not end the reports.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| self.handle(message)));
+        while fork::generation() == generation {
+            let due = [self.budget.notice_due(), self.coverage.due(), self.output.check_due()];
+            let received = outbox.receive(due.into_iter().flatten().min());
+            let is_closed = matches!(received, Received::Closed);
+            // What cannot be handled must not end the reports.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| match received {
+                Received::Message(message) => self.handle(message),
+                Received::Nothing => (),
+                Received::Closed => self.summarise(),
+            }));
+            if fork::generation() != generation {
+                return;
+            }
+            if is_closed {
+                return self.output.end();
+            }
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| self.do_what_is_due(Instant::now())));
+        }
+    }
+
+    fn do_what_is_due(&mut self, now: Instant) {
+        self.output.check(now);
+        if let Some(withheld) = self.budget.take_notice(now) {
+            let places = withheld.findings.len();
+            let mut findings = self.findings.all(&self.recorder.polls_in_progress());
+            findings.retain(|finding| withheld.findings.contains(&finding.id));
+            let all = lines::where_all_are(self.start_notice.telemetry());
+            self.warn_of_places(&lines::withheld(withheld.reports, places, &findings, all));
+        }
+        if self.coverage.begin(now) {
+            let facts = CoverageFacts {
+                has_watched: self.recorder.has_watched(),
+                has_hooks: !self.recorder.hook_statuses().is_empty(),
+                // A thread that begins to be watched in between is not found.
+                unwatched: driver_threads::without(
+                    driver_threads::find(),
+                    &live_recorders::watched_threads(),
+                ),
+            };
+            let _writing = WritingReport::begin();
+            self.start_notice.emit();
+            for warning in self.coverage.warnings(&facts) {
+                self.warn(&warning);
+            }
+        }
+    }
+
+    /// Reports the sums of all findings, at the end of the scope.
+    fn summarise(&mut self) {
+        let findings = self.findings.all(&self.recorder.polls_in_progress());
+        if !findings.is_empty() {
+            let threshold = Duration::from_nanos(self.recorder.threshold_nanos);
+            let withheld = self.self_metrics.suppressed_reports();
+            self.warn_of_places(&lines::summary(&findings, threshold, withheld));
         }
     }
 
@@ -192,35 +234,40 @@ impl ReporterLoop {
         {
             let _ = panic::catch_unwind(AssertUnwindSafe(|| callback(&finding)));
         }
-        if !self.budget.take(Instant::now()) {
-            self.suppressed_reports += 1;
+        let form = self.budget.take(id, Instant::now());
+        if form == ReportForm::Withheld {
             self.self_metrics.count_suppressed_report();
             return;
         }
-        let suppressed_reports = std::mem::take(&mut self.suppressed_reports);
+        let suppressed_reports = self.budget.take_suppressed();
+        let is_repeat = form == ReportForm::Repeat;
         let _writing = WritingReport::begin();
+        let is_taken = is_taken(event::is_taken);
         if let Some(finding) = finding() {
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| event::emit(&finding, suppressed_reports)));
+            let emit = || event::emit(&finding, suppressed_reports, is_repeat);
+            let _ = panic::catch_unwind(AssertUnwindSafe(emit));
         }
-        if self.terminal.is_shown()
-            && let Some(finding) = finding()
-        {
-            print_report(&finding, suppressed_reports);
+        if let Some(finding) = finding() {
+            self.output.print(is_taken, |color| {
+                if is_repeat {
+                    format!("loopscope: {}\n", lines::repeat(&finding))
+                } else {
+                    draw(&finding, color)
+                }
+            });
         }
     }
 
-    fn report_replaced_hook(&self, hook: Hook) {
+    fn report_replaced_hook(&mut self, hook: Hook) {
         let (hook, consequence) = (hook.name(), hook.consequence());
         let text = format!(
             "`{hook}` was set on a runtime's builder after `Scope::watch` and replaced loopscope's hook: {consequence}; \
              pass it to `Scope::watch_with` instead"
         );
-        let _writing = WritingReport::begin();
-        tracing::warn!(target: "loopscope", hook, "{text}");
-        self.print(&text);
+        self.warn_with(&text, || tracing::warn!(target: "loopscope", hook, "{text}"));
     }
 
-    fn report_signal_change(&self, given_up: Option<i32>, replacement: Option<i32>) {
+    fn report_signal_change(&mut self, given_up: Option<i32>, replacement: Option<i32>) {
         let reason = match given_up {
             Some(signal) => format!("other code has installed a handler of signal {signal}"),
             None => "other code has a handler of every real-time signal".to_owned(),
@@ -230,37 +277,38 @@ impl ReporterLoop {
             None => "stacks of threads that compute are no longer copied".to_owned(),
         };
         let text = format!("{reason}: {consequence}");
-        let _writing = WritingReport::begin();
-        tracing::warn!(target: "loopscope", given_up, replacement, "{text}");
-        self.print(&text);
+        self.warn_with(&text, || tracing::warn!(target: "loopscope", given_up, replacement, "{text}"));
     }
 
-    /// Prints a line to stderr, if reports are printed there.
-    fn print(&self, text: &str) {
-        if self.terminal.is_shown() {
-            stderr::print(&format!("loopscope: {text}\n"));
-        }
+    fn warn(&mut self, text: &str) {
+        self.warn_with(text, || tracing::warn!(target: "loopscope", "{text}"));
     }
+
+    fn warn_of_places(&mut self, list: &PlaceList) {
+        let line = list.line();
+        self.warn_with(&list.lines(), || tracing::warn!(target: "loopscope", "{line}"));
+    }
+
+    /// Emits an event, and prints the text if that is to be seen on stderr.
+    fn warn_with(&mut self, text: &str, emit: impl FnOnce()) {
+        let _writing = WritingReport::begin();
+        let is_taken = is_taken(event::is_warning_taken);
+        let _ = panic::catch_unwind(AssertUnwindSafe(emit));
+        self.output.print(is_taken, |_| format!("loopscope: {text}\n"));
+    }
+}
+
+/// Asks the subscriber, which may panic.
+fn is_taken(ask: impl FnOnce() -> bool) -> bool {
+    panic::catch_unwind(AssertUnwindSafe(ask)).unwrap_or(false)
 }
 
 #[cfg(feature = "diagnostic")]
-fn print_report(finding: &Finding, suppressed_reports: u64) {
-    let color =
-        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let mut text = diagnostic::for_stderr(finding, color);
-    if suppressed_reports > 0 {
-        let reports = count(suppressed_reports, "report was", "reports were");
-        text.push_str(&format!("loopscope: {reports} suppressed since the previous one\n"));
-    }
-    stderr::print(&text);
+fn draw(finding: &Finding, color: bool) -> String {
+    diagnostic::for_stderr(finding, color)
 }
 
 #[cfg(not(feature = "diagnostic"))]
-fn print_report(finding: &Finding, suppressed_reports: u64) {
-    let site = finding.site.as_ref().map(ToString::to_string).unwrap_or_default();
-    let text = format!(
-        "loopscope: {} blocked the event loop at {site}; {suppressed_reports} reports suppressed\n",
-        finding.cause
-    );
-    stderr::print(&text);
+fn draw(finding: &Finding, _color: bool) -> String {
+    format!("loopscope: {}\n", event::message(finding))
 }

@@ -2,17 +2,20 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::StartError;
 #[cfg(feature = "telemetry")]
-use crate::export::http;
+use crate::export::http::{self, Telemetry};
 #[cfg(feature = "telemetry")]
 use crate::export::source::Source;
 use crate::finding::Finding;
+use crate::fork::WritingReport;
 use crate::outbox::SendingEnd;
-use crate::record::current;
+use crate::record::{current, live_recorders};
+use crate::report::coverage::StartNotice;
 use crate::report::thread::{OnFinding, Reporter};
 use crate::scope::Scope;
 use crate::scope::state::ScopeState;
@@ -93,9 +96,10 @@ impl ScopeBuilder {
     }
 
     /// Sets where reports for people are printed. Default: [`Terminal::Auto`],
-    /// on stderr if that is a terminal. Without the feature `diagnostic`, a
-    /// report is a single line. The module [`report`](crate::report) describes
-    /// the rate limit and the `tracing` event, which is emitted in any case.
+    /// on stderr if no `tracing` subscriber takes their events. Without the
+    /// feature `diagnostic`, a report is a single line. The module
+    /// [`report`](crate::report) describes the rate limit and the `tracing`
+    /// event, which is emitted in any case.
     pub fn terminal(mut self, terminal: Terminal) -> Self {
         self.settings.terminal = terminal;
         self
@@ -156,6 +160,7 @@ impl ScopeBuilder {
     /// |---|---|
     /// | `LOOPSCOPE` | `off` or `0`: no thread is started, and the scope records and reports nothing; `on` or `1` (default) |
     /// | `LOOPSCOPE_THRESHOLD` | the blocking threshold in `us`, `ms` or `s`, such as `10ms` or `1.5s` |
+    /// | `LOOPSCOPE_TERMINAL` | where reports are printed: `auto`, `always` or `never`, as in [`Terminal`] |
     /// | `LOOPSCOPE_TELEMETRY` | the telemetry address, such as `127.0.0.1:9464`; needs the feature `telemetry` |
     ///
     /// # Errors
@@ -208,13 +213,18 @@ impl Scope {
         };
         #[cfg(not(feature = "telemetry"))]
         ScopeBuilder::refuse_telemetry(settings.telemetry)?;
+        #[cfg(feature = "telemetry")]
+        let address = telemetry.as_ref().map(Telemetry::address);
+        #[cfg(not(feature = "telemetry"))]
+        let address = None;
+        let start_notice = Arc::new(StartNotice::new(settings.threshold, settings.terminal, address));
         let failed = |name| move |source| StartError::Thread { name, source };
         let reporter = Reporter::start(
             &state.recorder,
             &state.self_metrics,
             &state.findings,
             &state.outbox,
-            settings.terminal,
+            &start_notice,
             settings.max_debug_info_memory,
             builder.on_finding,
         )
@@ -224,6 +234,9 @@ impl Scope {
         let watchdog = Watchdog::start(recorder, self_metrics, outbox, WatchdogConfig::from(&settings))
             .map_err(failed("loopscope-watch"))?;
         current::set_default(&state.recorder);
+        live_recorders::add(&state.recorder);
+        let _writing = WritingReport::begin();
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| start_notice.emit()));
         Ok(Self {
             state,
             #[cfg(feature = "telemetry")]

@@ -84,7 +84,7 @@ const LIBRARY: &[Rule] = &[
         ],
     ),
     ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
-    ("report", &["diagnose::roots", "finding"]),
+    ("report", &["diagnose::roots", "finding", "settings", "token_bucket"]),
     (
         "report::thread",
         &[

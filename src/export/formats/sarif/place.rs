@@ -42,12 +42,9 @@ impl Place {
     fn site(finding: &Finding) -> Option<Self> {
         let site = finding.site.as_ref()?;
         let file = in_repository(site.file.as_deref()?)?;
-        Some(Self {
-            file,
-            line: valid_line(site.line),
-            column: valid_line(site.column),
-            relation: Relation::Site,
-        })
+        let line = valid_line(site.line);
+        let column = valid_line(site.column).filter(|_| line.is_some());
+        Some(Self { file, line, column, relation: Relation::Site })
     }
 
     /// Only an exact stack shows who called: outer frames of others may be left

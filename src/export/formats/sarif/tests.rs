@@ -323,7 +323,7 @@ fn a_fingerprint_remains_the_same_when_lines_move() {
 fn the_source_line_is_shown_if_it_can_be_read() {
     let mut finding = sample::sleep();
     let site = finding.site.as_mut().unwrap();
-    (site.file, site.line) = (Some("src/finding.rs".to_owned()), Some(1));
+    (site.file, site.line, site.column) = (Some("src/finding.rs".to_owned()), Some(1), None);
     let result = one_result(finding);
     let region = &result["locations"][0]["physicalLocation"]["region"];
     assert!(text(&region["snippet"]["text"]).starts_with("//! Findings"), "{region}");
