@@ -93,6 +93,7 @@ mod evidence;
 mod export;
 mod finding;
 mod findings;
+mod fnv;
 mod fork;
 mod instrument;
 #[cfg(stack_capture)]

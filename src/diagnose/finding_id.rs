@@ -3,6 +3,7 @@
 use crate::diagnose::call_site;
 use crate::diagnose::symbolised_capture::SymbolisedCapture;
 use crate::finding::Cause;
+use crate::fnv::fnv1a;
 
 /// How many return addresses identify a place in a program without symbols:
 /// enough for a call through a logger. The outermost of a stack belong to the
@@ -57,12 +58,4 @@ pub(super) fn finding_id(cause: Cause, capture: &SymbolisedCapture<'_>, primitiv
         }
     }
     format!("{:016x}", fnv1a(text.as_bytes()))
-}
-
-/// FNV-1a: short, and the same in every version. The standard library does not
-/// promise that for its hasher.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3)
-    })
 }

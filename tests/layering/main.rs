@@ -31,6 +31,7 @@ const LIBRARY: &[Rule] = &[
     ("evidence", &["finding", "record::hook_status::Hook", "record::kinds::KindId"]),
     ("settings", &["error"]),
     // Tools. They import at most each other and plain data.
+    ("fnv", &[]),
     ("fork", &[]),
     ("lock", &[]),
     ("owned_thread", &[]),
@@ -72,7 +73,7 @@ const LIBRARY: &[Rule] = &[
     // It reads the code of this process.
     (
         "diagnose",
-        &["build_id", "capture::loaded_code", "evidence", "finding", "little_endian", "source_path"],
+        &["build_id", "capture::loaded_code", "evidence", "finding", "fnv", "little_endian", "source_path"],
     ),
     ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
     ("report", &["diagnose::roots", "finding"]),
@@ -92,7 +93,7 @@ const LIBRARY: &[Rule] = &[
         ],
     ),
     // On the telemetry thread. It reads plain data only, nothing of `record`.
-    ("export", &["error", "finding", "report", "snapshot", "unix_time"]),
+    ("export", &["error", "finding", "fnv", "report", "snapshot", "unix_time"]),
     // Puts the parts together.
     (
         "scope",
