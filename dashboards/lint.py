@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 VARIABLES = {"$__rate_interval": "5m", "$__range": "30m", "$__interval": "15s", "$job": ".+",
              "$instance": ".+", "$runtime": ".+"}
 SUFFIXES = ("_bucket", "_sum", "_count")
+RUNBOOK = "https://github.com/loopscope/loopscope/blob/main/docs/runbook.md"
 METRIC = re.compile(r"(?<![\w:])loopscope_[a-z0-9_]+")
 
 
@@ -147,10 +148,10 @@ def runbook_faults():
         yield f"{name} is missing in rules.yml or in docs/runbook.md"
     for body in rules.split("- alert: ")[1:]:
         name = body.split("\n")[0]
-        for key in ("severity", "summary", "description", "runbook", "runbook_page"):
+        for key in ("severity", "summary", "description", "runbook", "runbook_url"):
             if not re.search(rf"^ +{key}:", body, re.MULTILINE):
                 yield f"{name} has no {key}"
-        if f"docs/runbook.md#{name.lower()}\n" not in body:
+        if f"runbook_url: {RUNBOOK}#{name.lower()}\n" not in body:
             yield f"{name} does not link to its section of docs/runbook.md"
 
 
