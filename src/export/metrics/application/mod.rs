@@ -33,18 +33,19 @@ pub(crate) struct ApplicationText {
 /// exposition. The registry may contain loopscope's collector too: its
 /// families are left out, because a family may occur only once.
 pub(crate) fn write(
-    families: Vec<MetricFamily>,
+    mut families: Vec<MetricFamily>,
     own: &[&'static Metric],
     format: TextFormat,
 ) -> ApplicationText {
     let mut out = ApplicationText::default();
+    families.retain(|family| !own.iter().any(|own| own.name == family.name() && own.help == family.help()));
     let mut families = read_families(families);
     families.retain(|family| {
-        let Some(own) = own.iter().find(|own| own.name == family.name) else { return true };
-        if own.help != family.help {
+        let is_ours = own.iter().any(|own| own.name == family.name);
+        if is_ours {
             out.omissions.push(format!("{} is left out: loopscope has a metric of this name", family.name));
         }
-        false
+        !is_ours
     });
     let sample_names = own_sample_names(own);
     let reserved_names = own_reserved_names(own, format);
@@ -64,10 +65,12 @@ pub(crate) fn write(
     out
 }
 
-/// Removes the types whose names or values the format does not permit.
+/// Removes the types whose names or values the format does not permit. Parsers
+/// of both formats take the suffix from the name of a counter.
 fn remove_invalid_types(families: &mut [Family], format: TextFormat) {
-    if format == TextFormat::OpenMetrics {
-        for family in families.iter_mut().filter(|family| !family.is_valid_in_openmetrics()) {
+    let is_openmetrics = format == TextFormat::OpenMetrics;
+    for family in families {
+        if family.name == "_total" || is_openmetrics && !family.is_valid_in_openmetrics() {
             family.kind = FamilyType::Untyped;
         }
     }

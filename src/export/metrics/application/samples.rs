@@ -99,13 +99,12 @@ impl Family {
         let is_count = |sample: &Sample| sample.number() >= 0.0;
         match self.kind {
             FamilyType::Gauge | FamilyType::Untyped => true,
-            FamilyType::Counter => {
-                self.name.strip_suffix("_total").is_some_and(|base| !base.is_empty())
-                    && self.samples.iter().all(is_count)
-            }
+            FamilyType::Counter => self.name.ends_with("_total") && self.samples.iter().all(is_count),
             FamilyType::Summary => self.samples.iter().all(|sample| match sample.bound("quantile") {
-                // The value of a quantile without observations is not a number.
-                Some(quantile) => (0.0..=1.0).contains(&quantile) && !(sample.number() < 0.0),
+                // Without observations, a quantile is not a number.
+                Some(quantile) => {
+                    (0.0..=1.0).contains(&quantile) && (sample.number().is_nan() || is_count(sample))
+                }
                 None => is_count(sample),
             }),
             FamilyType::Histogram => self.has_valid_buckets(),
