@@ -40,8 +40,8 @@ impl TextFormat {
     }
 }
 
-/// Appends `families` to `text`. In OpenMetrics, those `without_type` have none,
-/// so that the format reserves no other names for them.
+/// Appends `families` to `text`. In OpenMetrics, those `without_type` have
+/// none, so that the format reserves no other names for them.
 pub(crate) fn write(
     text: &mut String,
     families: &[Family],
