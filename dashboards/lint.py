@@ -142,6 +142,7 @@ def runbook_faults():
     """Returns alerts without a section in the runbook, sections without an alert, and alerts without a required field."""
     rules = (HERE / "prometheus" / "rules.yml").read_text()
     page = (HERE.parent / "docs" / "runbook.md").read_text()
+    readme = (HERE / "README.md").read_text()
     alerts = re.findall(r"- alert: (\w+)", rules)
     pages = re.findall(r"^## (Loopscope\w+)$", page, re.MULTILINE)
     for name in sorted(set(alerts) ^ set(pages)):
@@ -151,6 +152,9 @@ def runbook_faults():
         for key in ("severity", "summary", "description", "runbook", "runbook_url"):
             if not re.search(rf"^ +{key}:", body, re.MULTILINE):
                 yield f"{name} has no {key}"
+        severity = re.search(r"severity: (\w+)", body)
+        if severity and f"| `{name}` | {severity[1]} |" not in readme:
+            yield f"{name} with this severity is missing in dashboards/README.md"
         if f"runbook_url: {RUNBOOK}#{name.lower()}\n" not in body:
             yield f"{name} does not link to its section of docs/runbook.md"
 
