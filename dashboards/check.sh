@@ -20,6 +20,8 @@ trap 'rm -rf "$work"' EXIT
 
 promtool check rules prometheus/rules.yml
 promtool test rules prometheus/rules_test.yml
+python3 rolling.py >"$work/rolling.yml"
+promtool test rules "$work/rolling.yml"
 promtool check config prometheus/prometheus.yml
 promtool check metrics <prometheus/exposition.txt
 echo "exposition.txt: no fault"

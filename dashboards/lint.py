@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 VARIABLES = {"$__rate_interval": "5m", "$__range": "30m", "$__interval": "15s", "$job": ".+",
              "$instance": ".+", "$runtime": ".+"}
 SUFFIXES = ("_bucket", "_sum", "_count")
+RUNBOOK = "https://github.com/loopscope/loopscope/blob/main/docs/runbook.md"
 METRIC = re.compile(r"(?<![\w:])loopscope_[a-z0-9_]+")
 
 
@@ -141,16 +142,20 @@ def runbook_faults():
     """Returns alerts without a section in the runbook, sections without an alert, and alerts without a required field."""
     rules = (HERE / "prometheus" / "rules.yml").read_text()
     page = (HERE.parent / "docs" / "runbook.md").read_text()
+    readme = (HERE / "README.md").read_text()
     alerts = re.findall(r"- alert: (\w+)", rules)
     pages = re.findall(r"^## (Loopscope\w+)$", page, re.MULTILINE)
     for name in sorted(set(alerts) ^ set(pages)):
         yield f"{name} is missing in rules.yml or in docs/runbook.md"
     for body in rules.split("- alert: ")[1:]:
         name = body.split("\n")[0]
-        for key in ("severity", "summary", "description", "runbook", "runbook_page"):
+        for key in ("severity", "summary", "description", "runbook", "runbook_url"):
             if not re.search(rf"^ +{key}:", body, re.MULTILINE):
                 yield f"{name} has no {key}"
-        if f"docs/runbook.md#{name.lower()}\n" not in body:
+        severity = re.search(r"severity: (\w+)", body)
+        if severity and f"| `{name}` | {severity[1]} |" not in readme:
+            yield f"{name} with this severity is missing in dashboards/README.md"
+        if f"runbook_url: {RUNBOOK}#{name.lower()}\n" not in body:
             yield f"{name} does not link to its section of docs/runbook.md"
 
 

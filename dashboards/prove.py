@@ -95,6 +95,14 @@ def eventually(what, condition, timeout=60):
     sys.exit(f"{what} did not happen within {timeout} s")
 
 
+def rules_without_minutes(folder):
+    """Writes the rules with waiting times of seconds instead of minutes, and returns their path."""
+    rules = (HERE / "prometheus" / "rules.yml").read_text()
+    path = folder / "rules.yml"
+    path.write_text(re.sub(r"(for: \d+)m\n", r"\1s\n", rules))
+    return path
+
+
 def start(world):
     built = ROOT / "target" / "release"
     inject = [word for mistake in MISTAKES for word in ("--inject", mistake)]
@@ -109,7 +117,7 @@ def start(world):
                {"targets": [world.address("loops")], "labels": {"job": "loops"}},
                {"targets": [world.address("load")], "labels": {"job": "load"}}]
     config = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-              "rule_files": [str(HERE / "prometheus" / "rules.yml")],
+              "rule_files": [str(rules_without_minutes(world.folder))],
               "scrape_configs": [{"job_name": "all", "static_configs": targets}]}
     (world.folder / "prometheus.yml").write_text(json.dumps(config))
     world.start("prometheus", "prometheus", f"--config.file={world.folder / 'prometheus.yml'}",

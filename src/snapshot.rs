@@ -178,7 +178,9 @@ pub struct WorkerSnapshot {
     /// The number of tasks in the worker's local queue; `None` without
     /// `--cfg tokio_unstable`.
     pub local_queue_depth: Option<usize>,
-    /// The age of the poll in progress, or `None` between polls.
+    /// The age of the poll in progress, or `None` between polls. Without
+    /// `--cfg tokio_unstable`, the age of a poll of a task without a name is
+    /// [`active_poll_own`](Self::active_poll_own): its begin is not known.
     pub active_poll: Option<Duration>,
     /// The part of [`active_poll`](Self::active_poll) that the code has caused,
     /// by the latest sample of the thread. Time in which the thread had no CPU

@@ -3,6 +3,9 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
@@ -85,4 +88,32 @@ fn a_worker_busy_with_short_polls_causes_no_finding() {
         runtime.block_on(task).unwrap();
     }
     common::assert_no_finding(&scope);
+}
+
+/// The worker does not park, so no hook tells that its polls are short again.
+#[test]
+fn a_worker_is_not_blocked_after_a_stall_although_it_never_parks() {
+    let scope = scope();
+    let runtime = runtime(&scope, 1);
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let has_ended = Arc::clone(&is_over);
+    let task = runtime.spawn(async move {
+        let _ = wait.recv();
+        while !has_ended.load(Relaxed) {
+            spin(Duration::from_micros(50));
+            tokio::task::yield_now().await;
+        }
+    });
+    eventually("a long stall", || {
+        let snapshot = scope.snapshot();
+        (snapshot.workers_blocked() == 1 && snapshot.longest_active_poll() >= STALL).then_some(())
+    });
+    drop(release);
+    eventually("short polls", || {
+        let snapshot = scope.snapshot();
+        (snapshot.workers_blocked() == 0 && snapshot.longest_active_poll() < STALL).then_some(())
+    });
+    is_over.store(true, Relaxed);
+    runtime.block_on(task).unwrap();
 }

@@ -3,8 +3,10 @@
 from panels import BUSY_LIMITS, DELAY_LIMITS, LOST_LIMITS, M, R, Board, p, query, rate, steps
 
 SOME = f'level="some", {M}'
+# The series of ended threads rises by the whole time of a thread when the thread ends.
+LIVE = f'worker!="ended", {R}'
 LOST_SHARE = f"sum({rate('loopscope_blocking_seconds_total')}) / sum(loopscope_workers{{{M}}})"
-BUSY_SHARE = f"sum({rate('loopscope_worker_busy_seconds_total', R)}) / sum(loopscope_workers{{{R}}})"
+BUSY_SHARE = f"sum({rate('loopscope_worker_busy_seconds_total', LIVE)}) / sum(loopscope_workers{{{R}}})"
 
 
 def board():
@@ -32,8 +34,8 @@ def board():
     b.lines("Pressure", "Share of the time in which tasks were ready while some workers (`some`) or all workers (`full`) were blocked.",
             "percentunit", [query(f"avg by (level) ({rate('loopscope_pressure_seconds_total')})", "{{level}}")])
     b.row("Work")
-    b.lines("Worker use", "Share of its time that each worker spends in polls. If all are near 100 %, there is more work than the workers can do. If only one is, the work does not spread, or that worker is blocked. A poll counts when it ends.",
-            "percentunit", [query(f"sum by (instance, runtime, worker) ({rate('loopscope_worker_busy_seconds_total', R)})", "{{instance}} {{runtime}} {{worker}}")], thresholds=BUSY_LIMITS)
+    b.lines("Worker use", "Share of its time that each worker spends in polls. If all are near 100 %, there is more work than the workers can do. If only one is, the work does not spread, or that worker is blocked. A poll counts while it lasts.",
+            "percentunit", [query(f"sum by (instance, runtime, worker) ({rate('loopscope_worker_busy_seconds_total', LIVE)})", "{{instance}} {{runtime}} {{worker}}")], thresholds=BUSY_LIMITS)
     b.lines("Run queues", "Ready tasks that wait in the queue shared by all workers and in the workers' own queues. A growing queue means that work arrives faster than it is done.",
             "none", [query(f"sum by (instance, runtime) (loopscope_global_queue_depth{{{R}}})", "{{instance}} {{runtime}} shared"),
                      query(f"sum by (instance, runtime) (loopscope_local_queue_depth{{{R}}})", "{{instance}} {{runtime}} workers' own")])

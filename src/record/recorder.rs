@@ -288,9 +288,16 @@ impl Recorder {
                 snapshot.active_poll_own = snapshot.active_poll_own.max(own.flatten());
             };
         for worker in workers {
-            let active = worker.active().map(|poll| {
-                let age = Duration::from_nanos(self.clock.nanos(poll.start, now));
-                (age, worker.own_nanos(poll.seq).map(Duration::from_nanos))
+            let active = worker.active().and_then(|poll| {
+                let own = worker.own_nanos(poll.seq).map(Duration::from_nanos);
+                // Such a poll may be many short ones. The own time is that
+                // since the last progress.
+                let age = if self.has_no_end_event(&poll) {
+                    own?
+                } else {
+                    Duration::from_nanos(self.clock.nanos(poll.start, now))
+                };
+                Some((age, own))
             });
             let busy_nanos = worker.busy_nanos(&self.clock, |poll| !self.has_no_end_event(poll));
             add(&worker.label, WorkerTotals { busy_nanos, ..worker.totals() }, active);

@@ -140,10 +140,11 @@ impl ScopeBuilder {
     /// metrics to the application's endpoint instead, register a
     /// [`Collector`](crate::Collector) there.
     ///
-    /// Metrics whose names begin with `loopscope_` are left out, and with the
-    /// feature `tokio-metrics` also those that begin with `tokio_`. If the
-    /// collectors take longer than one second, the response does not contain
-    /// the application's metrics.
+    /// Their samples have the same names in both formats. Characters that are
+    /// not valid in a name become `_`. A metric with the name of one of
+    /// loopscope's is left out. If the collectors take longer than one second,
+    /// the response does not contain the application's metrics. A warning in
+    /// the log says what is left out, and so does a comment in the text format.
     #[cfg(feature = "telemetry")]
     pub fn registry(mut self, registry: prometheus::Registry) -> Self {
         self.registry = Some(registry);

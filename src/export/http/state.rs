@@ -16,9 +16,10 @@ use crate::export::metrics::text::TextFormat;
 use crate::export::source::Source;
 
 /// The number of threads for work that must not delay the event loop: all
-/// renderings at a time, and one run of the application's collectors.
+/// renderings at a time, one run of the application's collectors, and one
+/// subscriber that gets a warning.
 pub(crate) const MAX_BLOCKING_THREADS: usize =
-    DOCUMENT_LIMITS.max_renderings + METRICS_LIMITS.max_renderings + 1;
+    DOCUMENT_LIMITS.max_renderings + METRICS_LIMITS.max_renderings + 1 + 1;
 
 pub(crate) const DOCUMENT_LIMITS: RenderLimits = RenderLimits {
     max_renderings: 2,

@@ -69,6 +69,19 @@ pub(crate) const BUCKETS: [Duration; 19] = [
 /// series per cause.
 pub(crate) const MAX_SITES: usize = 50;
 
+/// The number of names of tasks, or of calls on the blocking pool, that have
+/// separate series: those that are recorded, and `other`.
+pub(crate) const MAX_TASK_NAMES: usize = 257;
+
+/// The number of workers that have separate series.
+pub(crate) const MAX_WORKERS: usize = 1_024;
+
+/// The number of runtimes that have separate series.
+pub(crate) const MAX_RUNTIMES: usize = 256;
+
+/// The number of canary names that have separate series.
+pub(crate) const MAX_LOOPS: usize = 64;
+
 /// Declares one constant for each metric, and [`ALL`] with all of them in that
 /// order.
 macro_rules! catalogue {
@@ -106,7 +119,7 @@ catalogue! {
     LOOP_LAG_UNANSWERED: Gauge "loopscope_loop_lag_unanswered_seconds" ["loop"]
         "Age of a canary's wake that no poll has followed yet; zero if the canary was polled after its last wake.";
     WORKER_BUSY: Counter "loopscope_worker_busy_seconds_total" ["runtime", "worker"]
-        "Time that a worker spent in polls.";
+        "Time that a worker spent in polls, including the poll in progress.";
     WORKER_POLLS: Counter "loopscope_worker_polls_total" ["runtime", "worker"]
         "Polls of a worker.";
     WORKER_PARKS: Counter "loopscope_worker_parks_total" ["runtime", "worker"]

@@ -1,6 +1,8 @@
 //! The metric catalogue and its outputs: Prometheus' text format and data
 //! model, the facade of the `metrics` crate, and the series of tokio-metrics.
 
+#[cfg(feature = "telemetry")]
+mod application;
 pub(crate) mod buckets;
 pub(crate) mod catalogue;
 #[cfg(feature = "telemetry")]

@@ -10,7 +10,8 @@ use std::fmt;
 use tokio::runtime::{Handle, Id};
 use tokio_metrics::{RuntimeMetrics, RuntimeMonitor};
 
-use crate::export::metrics::catalogue::{Metric, MetricKind};
+use crate::export::metrics::catalogue::{MAX_RUNTIMES, Metric, MetricKind};
+use crate::export::metrics::families::label::bounded;
 use crate::export::metrics::families::{Family, Series, SeriesValue};
 use crate::lock::Lock;
 
@@ -112,20 +113,23 @@ impl MonitoredRuntime {
 }
 
 impl TokioSeries {
-    /// Returns the families of `runtimes`, which are given with their names.
-    /// Removes monitors of other runtimes, because a monitor keeps the memory
-    /// of its runtime.
+    /// Returns the families of the first [`MAX_RUNTIMES`] of `runtimes`, which
+    /// are given with their names, each of which occurs once. Removes monitors
+    /// of other runtimes, because a monitor keeps the memory of its runtime.
     pub(crate) fn families(&self, runtimes: &[(String, Handle)]) -> Vec<Family> {
         let mut monitored = self.0.lock();
         monitored.retain(|label, runtime| {
             runtimes.iter().any(|(name, handle)| name == label && handle.id() == runtime.id)
         });
         let mut families: Vec<_> = metrics().map(|metric| Family { metric, series: Vec::new() }).collect();
-        for (label, handle) in runtimes {
+        for (label, handle) in runtimes.iter().take(MAX_RUNTIMES) {
             let runtime = monitored.entry(label.clone()).or_insert_with(|| MonitoredRuntime::new(handle));
             runtime.read();
             for (family, value) in families.iter_mut().zip(runtime.values) {
-                family.series.push(Series { labels: vec![label.clone()], value: SeriesValue::Number(value) });
+                family.series.push(Series {
+                    labels: vec![bounded(label).into_owned()],
+                    value: SeriesValue::Number(value),
+                });
             }
         }
         families.retain(|family| !family.series.is_empty());

@@ -134,6 +134,10 @@ impl WorkerMonitor {
             return self.sample_tracked_poll(context);
         }
         self.finish_tracking(context);
+        if let Some(poll) = active.filter(|poll| context.recorder.has_no_end_event(poll)) {
+            // The worker has made progress, but the number is the same.
+            worker.set_own_nanos(poll.seq, 0);
+        }
         let threshold = context.recorder.threshold_nanos;
         self.tracked = active.map(|poll| self.tracked_poll(poll, context.process_clock, threshold));
         // Most polls end before this age.

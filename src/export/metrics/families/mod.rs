@@ -1,13 +1,28 @@
 //! Converts a snapshot and the findings into metric families, which are plain
 //! data. `prometheus`, `text` and `facade` export them.
+//!
+//! Names come from the application: label values and the number of series are
+//! bounded here, and no series occurs twice.
 
+pub(crate) mod label;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::export::metrics::buckets::counts_at_most;
-use crate::export::metrics::catalogue::{self as c, BUCKETS, MAX_SITES, Metric, MetricKind};
+use crate::export::metrics::catalogue::{
+    self as c, BUCKETS, MAX_LOOPS, MAX_RUNTIMES, MAX_SITES, MAX_TASK_NAMES, MAX_WORKERS, Metric, MetricKind,
+};
+use crate::export::metrics::families::label::bounded;
 use crate::finding::{Cause, Finding};
-use crate::snapshot::{HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot};
+use crate::snapshot::{
+    BlockingCallSnapshot, HistogramSnapshot, KindSnapshot, LoopLagSnapshot, RuntimeSnapshot, Snapshot,
+    WorkerSnapshot,
+};
+
+/// The label of everything beyond a limit.
+const OTHER: Cow<'static, str> = Cow::Borrowed("other");
 
 /// Returns all families that have a value, in the order of the catalogue.
 /// `ended` has the findings without their stalls in progress.
@@ -28,11 +43,31 @@ pub(crate) fn families(snapshot: &Snapshot, ended: &[Finding]) -> Vec<Family> {
     out.in_order()
 }
 
-/// Sums up kinds of the same name, because each series may occur only once.
+/// Sums up the values of each label, because a series may occur only once. If
+/// there are more than `limit` labels, those that sort last share `other`.
+fn by_label<K: Ord, T, V: Default>(
+    items: impl IntoIterator<Item = (K, T)>,
+    limit: usize,
+    other: K,
+    add: impl Fn(&mut V, T),
+    merge: impl Fn(&mut V, V),
+) -> BTreeMap<K, V> {
+    let mut sums = BTreeMap::new();
+    for (label, item) in items {
+        add(sums.entry(label).or_default(), item);
+    }
+    if sums.len() <= limit {
+        return sums;
+    }
+    let mut sums = sums.into_iter();
+    let mut limited: BTreeMap<_, _> = sums.by_ref().take(limit).collect();
+    let rest = limited.entry(other).or_default();
+    sums.for_each(|(_, sum)| merge(rest, sum));
+    limited
+}
+
 fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
-    let mut by_name = BTreeMap::<&str, KindSnapshot>::new();
-    for kind in kinds {
-        let sum = by_name.entry(&kind.name).or_default();
+    let add = |sum: &mut KindSnapshot, kind: &KindSnapshot| {
         sum.poll_time.merge(&kind.poll_time);
         sum.schedule_delay.merge(&kind.schedule_delay);
         sum.spawned += kind.spawned;
@@ -42,8 +77,11 @@ fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
         sum.never_yielded += kind.never_yielded;
         sum.large_futures += kind.large_futures;
         sum.largest_future_bytes = sum.largest_future_bytes.max(kind.largest_future_bytes);
-    }
-    for (name, kind) in by_name {
+    };
+    let named = kinds.iter().map(|kind| (bounded(&kind.name), kind));
+    let kinds = by_label(named, MAX_TASK_NAMES, OTHER, add, |sum, kind| add(sum, &kind));
+    for (name, kind) in &kinds {
+        let name = &**name;
         out.add(&c::TASK_POLL_DURATION, &[name], &kind.poll_time);
         out.add(&c::TASK_SCHEDULE_DELAY, &[name], &kind.schedule_delay);
         out.add(&c::TASKS_SPAWNED, &[name], kind.spawned as f64);
@@ -65,19 +103,21 @@ fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
 }
 
 fn workers(out: &mut Families, workers: &[WorkerSnapshot]) {
-    let mut by_label = BTreeMap::<[&str; 2], WorkerSnapshot>::new();
-    for worker in workers {
-        let sum = by_label.entry([&worker.runtime, &worker.label]).or_default();
+    let add = |sum: &mut WorkerSnapshot, worker: &WorkerSnapshot| {
         sum.busy += worker.busy;
         sum.polls += worker.polls;
         sum.parks += worker.parks;
         sum.local_queue_depth = sum_of_known(sum.local_queue_depth, worker.local_queue_depth);
-    }
-    for (label, worker) in by_label {
-        out.add(&c::WORKER_BUSY, &label, seconds(worker.busy));
-        out.add(&c::WORKER_POLLS, &label, worker.polls as f64);
-        out.add(&c::WORKER_PARKS, &label, worker.parks as f64);
-        if let Some(depth) = worker.local_queue_depth {
+    };
+    let labelled = workers.iter().map(|worker| ([bounded(&worker.runtime), bounded(&worker.label)], worker));
+    let other = [Cow::Borrowed(""), OTHER];
+    let workers = by_label(labelled, MAX_WORKERS, other, add, |sum, worker| add(sum, &worker));
+    for ([runtime, worker], values) in &workers {
+        let label = [&**runtime, &**worker];
+        out.add(&c::WORKER_BUSY, &label, seconds(values.busy));
+        out.add(&c::WORKER_POLLS, &label, values.polls as f64);
+        out.add(&c::WORKER_PARKS, &label, values.parks as f64);
+        if let Some(depth) = values.local_queue_depth {
             out.add(&c::LOCAL_QUEUE_DEPTH, &label, depth as f64);
         }
     }
@@ -118,7 +158,7 @@ fn sites(out: &mut Families, findings: &[Finding]) {
         sum.0 += count;
         sum.1 += total;
     }
-    worst.extend(others.into_iter().map(|(cause, sum)| (("other".to_owned(), cause), sum)));
+    worst.extend(others.into_iter().map(|(cause, sum)| ((OTHER.into_owned(), cause), sum)));
 
     for ((site, cause), (count, total)) in worst {
         let labels = [site.as_str(), cause.as_str()];
@@ -132,8 +172,8 @@ fn sites(out: &mut Families, findings: &[Finding]) {
 /// often, and when that line changes, a new series would start.
 fn site_label(finding: &Finding) -> String {
     match &finding.site {
-        Some(site) if finding.cause.is_computation() => site.function.clone(),
-        Some(site) => site.to_string(),
+        Some(site) if finding.cause.is_computation() => bounded(&site.function).into_owned(),
+        Some(site) => bounded(&site.to_string()).into_owned(),
         None => "unknown".to_owned(),
     }
 }
@@ -148,17 +188,17 @@ fn sum_of_known(a: Option<usize>, b: Option<usize>) -> Option<usize> {
 /// Adds Tokio's values. Values that this build of Tokio does not provide are
 /// absent, not zero.
 fn runtimes(out: &mut Families, snapshot: &Snapshot) {
-    let mut by_name = BTreeMap::<&str, RuntimeSnapshot>::new();
-    for runtime in &snapshot.runtimes {
-        let sum = by_name.entry(&runtime.name).or_default();
+    let add = |sum: &mut RuntimeSnapshot, runtime: &RuntimeSnapshot| {
         sum.workers += runtime.workers;
         sum.alive_tasks += runtime.alive_tasks;
         sum.global_queue_depth += runtime.global_queue_depth;
         sum.blocking_threads = sum_of_known(sum.blocking_threads, runtime.blocking_threads);
         sum.idle_blocking_threads = sum_of_known(sum.idle_blocking_threads, runtime.idle_blocking_threads);
         sum.blocking_queue_depth = sum_of_known(sum.blocking_queue_depth, runtime.blocking_queue_depth);
-    }
-    for (name, runtime) in by_name {
+    };
+    let named = snapshot.runtimes.iter().map(|runtime| (bounded(&runtime.name), runtime));
+    let runtimes = by_label(named, MAX_RUNTIMES, OTHER, add, |sum, runtime| add(sum, &runtime));
+    for (name, runtime) in &runtimes {
         let gauges = [
             (&c::WORKERS, Some(runtime.workers)),
             (&c::RUNTIME_TASKS, Some(runtime.alive_tasks)),
@@ -176,17 +216,28 @@ fn runtimes(out: &mut Families, snapshot: &Snapshot) {
 }
 
 fn blocking_calls(out: &mut Families, snapshot: &Snapshot) {
-    for call in &snapshot.blocking_calls {
-        out.add(&c::POOL_QUEUE_WAIT, &[call.name], &call.queue_wait);
-        out.add(&c::POOL_RUN_TIME, &[call.name], &call.run_time);
+    let add = |sum: &mut BlockingCallSnapshot, call: &BlockingCallSnapshot| {
+        sum.queue_wait.merge(&call.queue_wait);
+        sum.run_time.merge(&call.run_time);
+    };
+    let named = snapshot.blocking_calls.iter().map(|call| (bounded(call.name), call));
+    let calls = by_label(named, MAX_TASK_NAMES, OTHER, add, |sum, call| add(sum, &call));
+    for (name, call) in &calls {
+        out.add(&c::POOL_QUEUE_WAIT, &[name], &call.queue_wait);
+        out.add(&c::POOL_RUN_TIME, &[name], &call.run_time);
     }
 }
 
 fn loop_lag(out: &mut Families, snapshot: &Snapshot) {
-    for canary in &snapshot.loop_lag {
-        out.add(&c::LOOP_LAG, &[canary.name], &canary.lag);
-        let unanswered = canary.unanswered.unwrap_or_default();
-        out.add(&c::LOOP_LAG_UNANSWERED, &[canary.name], seconds(unanswered));
+    let add = |sum: &mut LoopLagSnapshot, canary: &LoopLagSnapshot| {
+        sum.lag.merge(&canary.lag);
+        sum.unanswered = sum.unanswered.max(canary.unanswered);
+    };
+    let named = snapshot.loop_lag.iter().map(|canary| (bounded(canary.name), canary));
+    let canaries = by_label(named, MAX_LOOPS, OTHER, add, |sum, canary| add(sum, &canary));
+    for (name, canary) in &canaries {
+        out.add(&c::LOOP_LAG, &[name], &canary.lag);
+        out.add(&c::LOOP_LAG_UNANSWERED, &[name], seconds(canary.unanswered.unwrap_or_default()));
     }
 }
 

@@ -285,6 +285,82 @@ fn every_kind_name_becomes_a_valid_label() {
     );
 }
 
+/// Prometheus rejects a scrape with a label value over its limit, and counts
+/// the samples of each scrape.
+#[test]
+fn names_of_any_length_become_distinct_labels_of_bounded_length() {
+    let mut snapshot = snapshot();
+    let long = |n: usize| format!("{}{n}{}", "\u{e9}".repeat(300), "x".repeat(300));
+    for n in 0..3 {
+        let name: &'static str = long(n).leak();
+        snapshot.kinds.push(KindSnapshot { name: long(n), ..snapshot.kinds[0].clone() });
+        snapshot.workers.push(WorkerSnapshot {
+            label: long(n),
+            runtime: long(n),
+            ..snapshot.workers[0].clone()
+        });
+        snapshot.runtimes.push(RuntimeSnapshot { name: long(n), ..snapshot.runtimes[0].clone() });
+        snapshot.blocking_calls.push(BlockingCallSnapshot { name, ..snapshot.blocking_calls[0].clone() });
+        snapshot.loop_lag.push(LoopLagSnapshot { name, ..snapshot.loop_lag[0].clone() });
+    }
+    let findings = [Cause::Sleep, Cause::Cpu].into_iter().flat_map(|cause| {
+        (0..3).map(move |n| {
+            let mut finding = sample::sleep();
+            finding.cause = cause;
+            let site = finding.site.as_mut().unwrap();
+            (site.file, site.function) = (Some(long(n)), long(n));
+            finding
+        })
+    });
+    for family in families(&snapshot, &findings.collect::<Vec<_>>()) {
+        let labels: BTreeSet<_> = family.series.iter().map(|series| &series.labels).collect();
+        assert_eq!(labels.len(), family.series.len(), "{}", family.metric.name);
+        let longest = labels.into_iter().flatten().map(String::len).max();
+        assert!(longest <= Some(label::MAX_LABEL_VALUE_BYTES), "{}", family.metric.name);
+    }
+    let text = text(&snapshot, vec![]);
+    assert_eq!(text.matches("\nloopscope_tasks_spawned_total{").count(), 4);
+    assert_eq!(text.matches("\nloopscope_worker_busy_seconds_total{").count(), 5);
+    assert_eq!(text.matches("\nloopscope_loop_lag_seconds_count{").count(), 4);
+}
+
+#[test]
+fn series_beyond_the_limits_share_other_and_no_value_is_lost() {
+    let mut snapshot = snapshot();
+    let kinds =
+        (0..300).map(|n| KindSnapshot { name: format!("k{n:04}"), spawned: 2, ..KindSnapshot::default() });
+    snapshot.kinds = kinds.collect();
+    let workers = (0..1_100).map(|n| WorkerSnapshot {
+        label: format!("w{n:04}"),
+        runtime: "tokio".to_owned(),
+        polls: 3,
+        ..WorkerSnapshot::default()
+    });
+    snapshot.workers = workers.collect();
+    let runtimes = (0..300).map(|n| RuntimeSnapshot {
+        name: format!("r{n:04}"),
+        workers: 2,
+        ..RuntimeSnapshot::default()
+    });
+    snapshot.runtimes = runtimes.collect();
+    let canaries = (0..100_u64).map(|n| LoopLagSnapshot {
+        name: format!("l{n:04}").leak(),
+        lag: distribution(3, 5),
+        unanswered: Some(Duration::from_secs(n)),
+    });
+    snapshot.loop_lag = canaries.collect();
+    let text = text(&snapshot, vec![]);
+    assert_has_line(&text, "loopscope_tasks_spawned_total{task=\"k0256\"} 2");
+    assert_has_line(&text, "loopscope_tasks_spawned_total{task=\"other\"} 86");
+    assert_has_line(&text, "loopscope_worker_polls_total{runtime=\"tokio\",worker=\"w1023\"} 3");
+    assert_has_line(&text, "loopscope_worker_polls_total{runtime=\"\",worker=\"other\"} 228");
+    assert_has_line(&text, "loopscope_workers{runtime=\"other\"} 88");
+    assert_has_line(&text, "loopscope_loop_lag_seconds_count{loop=\"other\"} 144");
+    assert_has_line(&text, "loopscope_loop_lag_unanswered_seconds{loop=\"other\"} 99");
+    each_series_occurs_once(&text);
+    assert!(text.lines().count() < 30_000, "{}", text.lines().count());
+}
+
 #[test]
 fn a_collection_resets_nothing() {
     let collector = Collector::new(FakeSource::new());

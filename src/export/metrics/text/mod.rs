@@ -5,10 +5,8 @@
 //! allocates several times per line. With 256 task kinds there are more than
 //! 12,000 lines.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
-
-use prometheus::TextEncoder;
-use prometheus::proto::{MetricFamily, MetricType};
 
 use crate::export::metrics::catalogue::{BLOCKING_DURATION, BUCKETS, Metric};
 use crate::export::metrics::exemplars::{Exemplar, Exemplars};
@@ -32,12 +30,19 @@ impl TextFormat {
     }
 }
 
-/// Appends `families` to `text`.
-pub(crate) fn write(text: &mut String, families: &[Family], format: TextFormat, exemplars: &Exemplars) {
+/// Appends `families` to `text`. In OpenMetrics, those `without_type` have
+/// none, so that the format reserves no other names for them.
+pub(crate) fn write(
+    text: &mut String,
+    families: &[Family],
+    format: TextFormat,
+    exemplars: &Exemplars,
+    without_type: &BTreeSet<&'static str>,
+) {
     let bounds = BUCKETS.map(|bound| bound.as_secs_f64().to_string());
     let mut labels = String::new();
     for Family { metric, series } in families {
-        write_head(text, metric, format);
+        write_head(text, metric, format, without_type.contains(metric.name));
         for Series { labels: values, value } in series {
             labels.clear();
             for (name, value) in metric.labels.iter().zip(values) {
@@ -69,14 +74,17 @@ pub(crate) fn write(text: &mut String, families: &[Family], format: TextFormat, 
     }
 }
 
-fn write_head(text: &mut String, metric: &Metric, format: TextFormat) {
-    let name = match format {
-        TextFormat::OpenMetrics => metric.name.strip_suffix("_total").unwrap_or(metric.name),
-        TextFormat::Prometheus => metric.name,
+fn write_head(text: &mut String, metric: &Metric, format: TextFormat, is_without_type: bool) {
+    let (name, kind) = match format {
+        TextFormat::OpenMetrics if is_without_type => (metric.name, "unknown"),
+        TextFormat::OpenMetrics => {
+            (metric.name.strip_suffix("_total").unwrap_or(metric.name), metric.kind.as_str())
+        }
+        TextFormat::Prometheus => (metric.name, metric.kind.as_str()),
     };
     push_all(text, &["# HELP ", name, " "]);
     write_escaped(text, metric.help, format == TextFormat::OpenMetrics);
-    push_all(text, &["\n# TYPE ", name, " ", metric.kind.as_str(), "\n"]);
+    push_all(text, &["\n# TYPE ", name, " ", kind, "\n"]);
 }
 
 fn write_histogram<'e>(
@@ -121,11 +129,11 @@ fn write_integer(text: &mut String, value: u64) {
     let _ = write!(text, " {value}");
 }
 
-fn push_all(text: &mut String, parts: &[&str]) {
+pub(crate) fn push_all(text: &mut String, parts: &[&str]) {
     parts.iter().for_each(|part| text.push_str(part));
 }
 
-fn write_escaped(text: &mut String, raw: &str, escape_quotes: bool) {
+pub(crate) fn write_escaped(text: &mut String, raw: &str, escape_quotes: bool) {
     if !raw.contains(['\\', '\n', '"']) {
         return text.push_str(raw);
     }
@@ -135,33 +143,6 @@ fn write_escaped(text: &mut String, raw: &str, escape_quotes: bool) {
             '\n' => text.push_str("\\n"),
             '"' if escape_quotes => text.push_str("\\\""),
             c => text.push(c),
-        }
-    }
-}
-
-/// Appends one family of the application, encoded by the `prometheus` crate. In
-/// OpenMetrics, counters get the required suffix `_total`.
-pub(crate) fn write_application_family(text: &mut String, family: &MetricFamily, format: TextFormat) {
-    // The encoder of the crate panics for this type.
-    if family.get_field_type() == MetricType::UNTYPED {
-        return;
-    }
-    let mut encoded = String::new();
-    // Fails only for a family without series or without a name.
-    if TextEncoder::new().encode_utf8(std::slice::from_ref(family), &mut encoded).is_err() {
-        return;
-    }
-    if format == TextFormat::Prometheus || family.get_field_type() != MetricType::COUNTER {
-        return text.push_str(&encoded);
-    }
-    let name = family.name();
-    let base = name.strip_suffix("_total").unwrap_or(name);
-    for line in encoded.lines() {
-        let head = ["# HELP ", "# TYPE "].into_iter().find(|head| line.starts_with(head));
-        let rest = &line[head.map_or(0, str::len) + name.len()..];
-        match head {
-            Some(head) => push_all(text, &[head, base, rest, "\n"]),
-            None => push_all(text, &[base, "_total", rest, "\n"]),
         }
     }
 }
