@@ -201,6 +201,9 @@ fn live_and_tasks_contain_the_snapshot() {
     assert_eq!(live["workers"][0]["label"], "api/0", "the label contains the name of the runtime");
     assert_eq!(live["findings"][0]["site"], "src/flood.rs:31");
     assert!(live["findings"][0]["stack"].is_null(), "the page requests stacks separately");
+    assert_eq!(live["scope_start_unix_ns"], 500_000_000, "the page divides by the age of the scope");
+    let split = source.findings().findings[0].split;
+    assert_eq!(live["findings"][0]["split"]["off_cpu_seconds"], split.off_cpu.as_secs_f64());
     let tasks: serde_json::Value = serde_json::from_str(&get(&telemetry, "/tasks").body).unwrap();
     assert_eq!(tasks["schema"], "loopscope.tasks/1");
     assert_eq!(tasks["kinds"], live["tasks"]["kinds"]);
