@@ -137,7 +137,10 @@ impl Browser {
     /// Presses the mouse at a place of an element, moves it to another one and
     /// releases it. The places are shares of the element's width and height.
     pub fn drag(&mut self, selector: &str, from: (f64, f64), to: (f64, f64)) {
-        self.value(&format!("document.querySelector({}).scrollIntoView({{ block: 'center' }})", json!(selector)));
+        self.value(&format!(
+            "document.querySelector({}).scrollIntoView({{ block: 'center' }})",
+            json!(selector)
+        ));
         let (start, end) = (self.point(selector, from), self.point(selector, to));
         self.mouse("mouseMoved", start, "none");
         self.mouse("mousePressed", start, "left");
@@ -150,14 +153,14 @@ impl Browser {
     /// Turns the wheel over the middle of an element, with the control key.
     pub fn zoom_wheel(&mut self, selector: &str, delta: i32) {
         let (x, y) = self.point(selector, (0.5, 0.8));
-        let event = json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": delta, "modifiers": 2 });
+        let event =
+            json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": delta, "modifiers": 2 });
         self.call("Input.dispatchMouseEvent", event);
     }
 
     fn mouse(&mut self, kind: &str, (x, y): (f64, f64), button: &str) {
         let (buttons, clicks) = if button == "left" { (1, 1) } else { (0, 0) };
-        let event =
-            json!({ "type": kind, "x": x, "y": y, "button": button, "buttons": buttons, "clickCount": clicks });
+        let event = json!({ "type": kind, "x": x, "y": y, "button": button, "buttons": buttons, "clickCount": clicks });
         self.call("Input.dispatchMouseEvent", event);
     }
 

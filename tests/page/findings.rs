@@ -24,9 +24,7 @@ fn findings_are_sorted_grouped_filtered_and_hidden() {
     let (long, short) = (format!("{}:{first}", file!()), format!("{}:{}", file!(), first + 3));
     browser.open(&format!("http://{address}/"));
     let order = "[...document.querySelectorAll('.card .site')].map((site) => site.textContent).join()";
-    eventually("the longer one first", || {
-        (browser.value(order) == format!("{long},{short}")).then_some(())
-    });
+    eventually("the longer one first", || (browser.value(order) == format!("{long},{short}")).then_some(()));
     browser.choose("#findings-sort", "count");
     assert_eq!(browser.value(order), format!("{short},{long}"), "by the number of stalls");
     browser.choose("#findings-group", "task");
@@ -38,13 +36,19 @@ fn findings_are_sorted_grouped_filtered_and_hidden() {
         split.contains('%').then_some(split)
     });
     assert!(split.contains("waiting"), "a sleep waits: {split}");
-    assert!(browser.value("document.querySelector('.line path').getAttribute('d').length").as_u64() > Some(100));
+    assert!(
+        browser.value("document.querySelector('.line path').getAttribute('d').length").as_u64() > Some(100)
+    );
     assert!(browser.text(".line-text").ends_with("in the range"), "{}", browser.text(".line-text"));
     assert!(!browser.text(".advice").contains('`'));
     assert_eq!(browser.text(".advice code"), "tokio::time::sleep(..).await");
 
     browser.choose("#findings-filter", "no such thing");
-    assert!(browser.text("#findings-none").starts_with("No finding matches"), "{}", browser.text("#findings-none"));
+    assert!(
+        browser.text("#findings-none").starts_with("No finding matches"),
+        "{}",
+        browser.text("#findings-none")
+    );
     assert_eq!(browser.value("document.querySelector('#findings-none').hidden"), false);
     assert_eq!(browser.text("#findings-title"), "Findings (0 of 2)");
     browser.choose("#findings-filter", "");
@@ -86,7 +90,10 @@ fn an_address_opens_its_finding_and_lines_open_in_an_editor() {
     let opened = format!("document.querySelector('#card-{id} details')?.open");
     eventually("the open finding", || (browser.value(&opened) == true).then_some(()));
     assert_eq!(browser.value("document.activeElement.id"), format!("card-{id}"));
-    assert_eq!(browser.value(&format!("document.querySelector('#card-{id}').classList.contains('target')")), true);
+    assert_eq!(
+        browser.value(&format!("document.querySelector('#card-{id}').classList.contains('target')")),
+        true
+    );
     let link = browser.value(&format!("document.querySelector('#card-{id} .here').href"));
     assert_eq!(link, format!("http://{address}/#finding={id}"));
 
@@ -103,7 +110,9 @@ fn an_address_opens_its_finding_and_lines_open_in_an_editor() {
     }
     let targets = "[...document.querySelectorAll('footer a')].map((a) => a.getAttribute('href')).join()";
     let targets = browser.value(targets);
-    for wanted in ["trace", "profile.pb.gz", "profile.svg", "findings.sarif", "findings.txt", "profile.folded"] {
+    for wanted in
+        ["trace", "profile.pb.gz", "profile.svg", "findings.sarif", "findings.txt", "profile.folded"]
+    {
         assert!(targets.as_str().unwrap().split(',').any(|target| target == wanted), "{wanted} in {targets}");
     }
 }
@@ -122,7 +131,8 @@ fn the_flame_graph_is_used_with_the_keyboard() {
     browser.value("document.querySelector('#flame summary').focus()");
     browser.press("Enter");
     eventually("the graph", || (browser.text("#flame-tree .frame") == "all").then_some(()));
-    let named = "[...document.querySelectorAll('#flame-tree .frame')].map((frame) => frame.ariaLabel).join('|')";
+    let named =
+        "[...document.querySelectorAll('#flame-tree .frame')].map((frame) => frame.ariaLabel).join('|')";
     let place = format!("{}:{line}", file!());
     let names = browser.value(named);
     assert!(names.as_str().unwrap().contains(&place), "{names}");

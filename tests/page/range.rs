@@ -157,9 +157,11 @@ fn the_first_figures_are_of_the_age_of_the_scope() {
     let stall = Duration::from_millis(600);
     runtime.block_on(runtime.spawn(async move { thread::sleep(stall) }.named("blocks"))).unwrap();
     browser.open(&format!("http://{address}/"));
+    let tile = "['value', 'note'].map((name) => document.querySelector(`#tile-lost .${name}`).textContent)";
     let shown = eventually("the first figures", || {
-        let shown = browser.text("#tile-lost .value");
-        (browser.text("#tile-lost .note").contains("since the start") && shown != "0.0 %").then_some(shown)
+        let tile = browser.value(tile);
+        let is_of_the_age = tile[1].as_str()?.contains("since the start") && tile[0] != "0.0 %";
+        is_of_the_age.then(|| tile[0].as_str().unwrap().to_owned())
     });
     let age = start.elapsed();
     let share: f64 = shown.trim_end_matches(" %").parse().unwrap();

@@ -54,7 +54,9 @@ fn the_tiles_are_a_valid_list_and_the_headers_are_over_their_numbers() {
 #[test]
 fn axe_finds_no_violation() {
     let Some(path) = std::env::var_os("LOOPSCOPE_AXE") else {
-        return common::not_checked("the page by the rules of axe, because LOOPSCOPE_AXE is not set (npm install axe-core)");
+        return common::not_checked(
+            "the page by the rules of axe, because LOOPSCOPE_AXE is not set (npm install axe-core)",
+        );
     };
     let script = std::fs::read_to_string(path).unwrap();
     let _guard = exclusive();

@@ -23,7 +23,9 @@ function readColors() {
 
 /** Reads where the rows are. Only after a change, because it makes the browser compute the layout. */
 function measureLanes() {
-  const rows = [...laneOrder.shown.map(laneOf), ...(laneOrder.labels.length > MAX_LANES ? [foldRow] : [])];
+  const shown = laneOrder.shown.map(laneOf);
+  const folded = laneOrder.labels.length > MAX_LANES ? [foldRow] : [];
+  const rows = laneOrder.isOpen ? [...folded, ...shown] : [...shown, ...folded];
   const isSame = rows.length === chart.rows.length && rows.every((row, index) => chart.rows[index].lane === row);
   if (isSame && !chart.isDirty) return;
   chart.isDirty = false;
@@ -94,7 +96,8 @@ function drawAxis(context, range) {
   for (let tick = Math.ceil(range.from / step) * step; tick <= range.to; tick += step) {
     const x = Math.round(xAt(tick, range));
     context.fillStyle = colors.line;
-    context.fillRect(x, top - 5, 1, chart.height - top + 5);
+    context.fillRect(x, top - 5, 1, 5);
+    for (const row of chart.rows) context.fillRect(x, row.top, 1, row.height);
     const text = clockTime(tick + step * 1e-6, step);
     context.fillStyle = colors.quiet;
     const width = context.measureText(text).width;

@@ -50,7 +50,7 @@ function addStalls(live, since) {
     stall.to = stall.end_unix_ns === null ? Infinity : stall.end_unix_ns / 1e9;
   }
   // An end that was not final is replaced by the final one, which may have another start.
-  for (const [key, stall] of recent.ended) if (stall.to >= since) recent.ended.delete(key);
+  for (const [key, stall] of recent.ended) if (stall.to > since + 1e-6) recent.ended.delete(key);
   for (const stall of live.stalls) if (stall.end_unix_ns !== null) recent.ended.set(stallKey(stall), stall);
   for (const key of recent.ended.keys()) {
     if (recent.ended.size <= MAX_STALLS) break;

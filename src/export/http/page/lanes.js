@@ -5,6 +5,8 @@
 const BUSY_INTERVALS = 5;
 /** With more workers, lanes are folded. */
 const MAX_LANES = 8;
+/** More lanes than this are thin. */
+const THIN_LANES = 24;
 /** Lanes that change their places all the time could not be read. */
 const ORDER_SECONDS = 5;
 const lanes = new Map();
@@ -60,7 +62,9 @@ function renderLanes(live, sums) {
   if (isChanged || isDue || isMissing || laneOrder.at === -Infinity) orderLanes(live, labels, sums);
   const rows = laneOrder.shown.map((label) => laneOf(label).row);
   const isFoldable = labels.length > MAX_LANES;
-  if (isFoldable) rows.push(foldRow.row);
+  // Above many lanes, the button that folds them can be reached.
+  if (isFoldable) rows.splice(laneOrder.isOpen ? 0 : rows.length, 0, foldRow.row);
+  setClass(byId("lanes"), "many", rows.length > THIN_LANES);
   setChildren(byId("lanes"), rows);
   byId("lanes-sort-label").hidden = labels.length < 3;
   if (isFoldable) renderFoldRow(live, sums);

@@ -109,7 +109,7 @@ function renderTiles(live) {
 
   const oldest = recent.ongoing.reduce((oldest, stall) => Math.min(oldest, stall.from), live.now);
   const blocked = recent.ongoing.length;
-  tile("now", `${blocked} of ${workerCount(live)}`, blocked > 0 ? `the longest for ${duration(live.now - oldest)}` : "workers", blocked > 0 ? "bad" : "");
+  tile("now", `${blocked} of ${workerCount(live)}`, blocked > 0 ? `longest: ${duration(live.now - oldest)}` : "workers", blocked > 0 ? "bad" : "");
 
   const delays = live.tasks.kinds.map((kind) => difference(recent.samples[0].kinds.get(kind.name)?.delay, kind.delay));
   const bucketCount = live.tasks.bounds_seconds.length + 1;

@@ -18,7 +18,9 @@ function rowOf(name) {
   const root = cloneTemplate("kind");
   const [alive, rate, share, poll, longest, delay, longestDelay, lints] = root.querySelectorAll("td");
   row = { root, alive, rate, share, poll, longest, delay, longestDelay, lints };
-  root.querySelector("th").textContent = name;
+  // A long path breaks after a slash.
+  const parts = name.split(/(?<=\/)/).flatMap((part) => [part, document.createElement("wbr")]);
+  root.querySelector("th").append(...parts);
   rows.set(name, row);
   return row;
 }
