@@ -43,6 +43,18 @@ fn findings_are_sorted_grouped_filtered_and_hidden() {
     assert!(!browser.text(".advice").contains('`'));
     assert_eq!(browser.text(".advice code"), "tokio::time::sleep(..).await");
 
+    // The time in a range is the code's own time, as the total is: not the time
+    // by the clock, which includes waits for a CPU.
+    let share = "ownShare({ split: { on_cpu_seconds: 1, off_cpu_seconds: 2, run_queue_seconds: 3, paused_seconds: 0, \
+                 unknown_seconds: 0 } })";
+    assert_eq!(browser.value(share), 0.5);
+    let ratios = browser.value(
+        "(({ findings }) => page.live.findings.map(({ id, total_seconds }) => findings.get(id).seconds / total_seconds))\
+         (rangeSums({ from: historyStart(), to: serverNow() }))",
+    );
+    let is_equal = |ratio: &serde_json::Value| (0.98..1.02).contains(&ratio.as_f64().unwrap());
+    assert!(ratios.as_array().unwrap().iter().all(is_equal), "{ratios}");
+
     browser.choose("#findings-filter", "no such thing");
     assert!(
         browser.text("#findings-none").starts_with("No finding matches"),
@@ -127,7 +139,7 @@ fn the_flame_graph_is_used_with_the_keyboard() {
     let stall = async { thread::sleep(Duration::from_millis(100)) };
     runtime.block_on(runtime.spawn(stall.named("blocks"))).unwrap();
     browser.open(&format!("http://{address}/"));
-    eventually("the card", || (browser.text(".card .site") != "").then_some(()));
+    eventually("the card", || (!browser.text(".card .site").is_empty()).then_some(()));
     browser.value("document.querySelector('#flame summary').focus()");
     browser.press("Enter");
     eventually("the graph", || (browser.text("#flame-tree .frame") == "all").then_some(()));

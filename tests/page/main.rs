@@ -340,7 +340,7 @@ fn write_screenshots() {
                 "(() => { const stall = recent.stalls.findLast(({ from, to }) => to - from < 0.4 && from < serverNow() - 3); \
                  setRange(stall.from - 0.4, stall.from + 0.6); selectStall(stall); })()",
             );
-            eventually("the stack", || (browser.text("#stall-stack") != "").then_some(()));
+            eventually("the stack", || (!browser.text("#stall-stack").is_empty()).then_some(()));
         } else {
             // The picture shows a stall in progress.
             eventually("a stall in progress", || {

@@ -75,7 +75,7 @@ fn keys_and_mouse_choose_the_range_and_the_address_keeps_it() {
     let address_of_range = browser.value("location.href");
     browser.open("about:blank");
     browser.open(address_of_range.as_str().unwrap());
-    eventually("the page", || (browser.text("#longest-hint") != "").then_some(()));
+    eventually("the page", || (!browser.text("#longest-hint").is_empty()).then_some(()));
     let (later_from, later_to) = range(&mut browser);
     assert!((later_from - from).abs() < 1e-3 && (later_to - to).abs() < 1e-3);
     browser.click("#follow");

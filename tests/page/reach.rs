@@ -23,7 +23,7 @@ fn a_phone_and_a_zoom_of_200_percent_show_readable_names() {
         browser.set_appearance(width, 844, "light");
         browser.open(&format!("http://{address}/"));
         eventually("the kind", || (browser.text("#kinds th") == LONG_NAME).then_some(()));
-        eventually("the card", || (browser.text(".card .site") != "").then_some(()));
+        eventually("the card", || (!browser.text(".card .site").is_empty()).then_some(()));
         let size = browser.value("(({ width, height }) => [width, height])(document.querySelector('#kinds th').getBoundingClientRect())");
         assert!(size[0].as_f64() >= Some(150.0) && size[1].as_f64() <= Some(90.0), "{width}: {size}");
         let scrolled = browser.value("document.documentElement.scrollWidth");
@@ -68,11 +68,11 @@ fn axe_finds_no_violation() {
     for (width, scheme) in [(1200, "light"), (1200, "dark"), (390, "light")] {
         browser.set_appearance(width, 900, scheme);
         browser.open(&format!("http://{address}/"));
-        eventually("the card", || (browser.text(".card .site") != "").then_some(()));
+        eventually("the card", || (!browser.text(".card .site").is_empty()).then_some(()));
         browser.value("selectNeighbour(-1)");
         browser.value("document.querySelectorAll('details').forEach((details) => (details.open = true))");
         eventually("the flame graph", || (browser.text("#flame-tree .frame") == "all").then_some(()));
-        eventually("the stack", || (browser.text("#stall-stack") != "").then_some(()));
+        eventually("the stack", || (!browser.text("#stall-stack").is_empty()).then_some(()));
         browser.value(&script);
         let found = browser.value(
             "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html)}`))",

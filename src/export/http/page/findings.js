@@ -64,7 +64,8 @@ function setHidden(card, isHidden) {
   announce("The finding is hidden");
 }
 
-function renderFindings(live, sums) {
+/** Keeps the findings of a response. */
+function updateFindings(live) {
   const added = live.findings.filter((finding) => summaries.size > 0 && !summaries.has(finding.id));
   summaries = new Map(live.findings.map((finding) => [finding.id, finding]));
   if (added.length > 0) announceRateLimited(`New finding: ${added[0].cause} at ${placeOf(added[0])}`);
@@ -74,6 +75,9 @@ function renderFindings(live, sums) {
       cards.delete(id);
     }
   }
+}
+
+function renderFindings(live, sums) {
   if (requested.finding) byId("findings-filter").value = "";
   const wanted = byId("findings-filter").value.trim().toLowerCase();
   const text = (f) => `${f.cause} ${f.primitive ?? ""} ${f.site ?? ""} ${f.function ?? ""} ${f.task} ${f.advice}`.toLowerCase();

@@ -97,7 +97,8 @@ function frameClass(node) {
   if (node.parent === null) return "all";
   if (node.parent.parent === null) return "task";
   if (/^\[.*\]$/.test(node.name)) return "why";
-  return /^<?(std|core|alloc|tokio|loopscope)::/.test(node.name) ? "library" : "";
+  const isNative = !node.name.includes("::");
+  return isNative || /^<?(std|core|alloc|tokio|loopscope)::/.test(node.name) ? "library" : "";
 }
 
 byId("flame").addEventListener("toggle", () => byId("flame").open && loadFlame());

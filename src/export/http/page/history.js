@@ -126,9 +126,24 @@ function historyStart() {
   return page.live?.start ?? recent.stalls[0]?.from ?? recent.samples[0]?.now ?? Date.now() / 1e3;
 }
 
-/** Returns what the stalls within a range add up to, by worker and by finding. A finding also gets a line over time. */
+/**
+ * Returns the share of the time of a finding's stalls that its code took. A stall has only its times by the clock, which
+ * include waits for a CPU: its own time is estimated from this share.
+ */
+function ownShare(finding) {
+  if (!finding) return 1;
+  const { on_cpu_seconds, off_cpu_seconds, run_queue_seconds, paused_seconds, unknown_seconds } = finding.split;
+  const own = on_cpu_seconds + off_cpu_seconds;
+  const whole = own + run_queue_seconds + paused_seconds + unknown_seconds;
+  return whole > 0 ? own / whole : 1;
+}
+
+/**
+ * Returns what the stalls within a range add up to: by worker, the time by the clock; by finding and altogether, the
+ * own time. A finding also gets a line over time.
+ */
 function rangeSums(range) {
-  const sums = { workers: new Map(), findings: new Map() };
+  const sums = { own: 0, workers: new Map(), findings: new Map() };
   const bin = (range.to - range.from) / LINE_BINS;
   // Bins that move with the time would change the shape of the line.
   const start = Math.ceil(range.from / bin - 1e-6) * bin;
@@ -144,16 +159,18 @@ function rangeSums(range) {
     const ofWorker = sumOf(sums.workers, stall.worker);
     ofWorker.seconds += seconds;
     ofWorker.count += 1;
+    const share = ownShare(findingOf(stall.finding));
+    sums.own += seconds * share;
     if (!stall.finding) continue;
     const ofFinding = sumOf(sums.findings, stall.finding);
-    ofFinding.seconds += seconds;
+    ofFinding.seconds += seconds * share;
     ofFinding.count += 1;
     ofFinding.bins ??= new Float64Array(LINE_BINS);
     const [from, to] = [Math.max(stall.from, range.from), Math.min(stall.to, range.to)];
     for (let index = Math.max(0, Math.floor((from - start) / bin)); index < LINE_BINS; index++) {
       const binStart = start + index * bin;
       if (binStart > to) break;
-      ofFinding.bins[index] += Math.max(0, Math.min(to, binStart + bin) - Math.max(from, binStart));
+      ofFinding.bins[index] += share * Math.max(0, Math.min(to, binStart + bin) - Math.max(from, binStart));
     }
   }
   return sums;

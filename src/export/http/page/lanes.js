@@ -1,7 +1,7 @@
 
 // Chooses the lanes to show, one per worker. Of many workers, those with stalls have a lane and the others share one.
 
-/** The busy share of a lane is the average of this number of intervals. */
+/** The busy share of a lane is the average of this number of intervals, or of the range if that does not move. */
 const BUSY_INTERVALS = 5;
 /** With more workers, lanes are folded. */
 const MAX_LANES = 8;
@@ -107,9 +107,10 @@ function renderFoldRow(live, sums) {
 }
 
 function busyShare(label, live) {
-  const intervals = recent.busy.slice(-BUSY_INTERVALS);
+  const isPast = view.mode === "fixed";
+  const intervals = isPast ? recent.busy.filter(({ from, to }) => to > view.from && from < view.to) : recent.busy.slice(-BUSY_INTERVALS);
   const worker = live.workers.find((other) => other.label === label);
-  if (intervals.length === 0) {
+  if (intervals.length === 0 && !isPast) {
     const seconds = live.start && live.now - live.start;
     return worker && seconds > 0 ? Math.min(1, worker.busy_seconds / seconds) : null;
   }

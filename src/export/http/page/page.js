@@ -47,6 +47,7 @@ function render(live) {
   const program = live.process.program.split("/").at(-1);
   setText(byId("process"), `${program}, process ${live.process.pid}${live.process.all_tasks ? "" : ", only named futures"}`);
   document.title = `${recent.ongoing.length > 0 ? "● " : ""}${program} · loopscope`;
+  updateFindings(live);
   const sums = rangeSums(visibleRange());
   renderFindings(live, sums);
   renderStatus();
@@ -102,7 +103,7 @@ const windowStart = (live) => Math.max(live.now - WINDOW_SECONDS, live.start ?? 
 function renderTiles(live) {
   const range = { from: windowStart(live), to: live.now };
   const length = Math.max(1e-3, range.to - range.from);
-  const lost = recent.stalls.reduce((sum, stall) => sum + secondsWithin(stall, range), 0);
+  const lost = rangeSums(range).own;
   const share = Math.min(1, lost / (length * workerCount(live)));
   const ago = length >= WINDOW_SECONDS - 1 ? "in the last minute" : `in the ${duration(Number(length.toPrecision(2)))} since the start`;
   tile("lost", percent(share), `${duration(lost)} ${ago}`, share > 0.01 ? "bad" : share > 0 ? "warn" : "");

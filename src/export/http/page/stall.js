@@ -98,8 +98,8 @@ function renderLongest(live) {
   const active = Math.max(0, ...live.workers.map((worker) => worker.active_poll_seconds ?? 0));
   setText(
     byId("longest-hint"),
-    `${inRange.length === 0 ? "No poll" : counted(inRange.length, "poll", "polls")} over ${duration(live.threshold_seconds)}, those in progress first. ` +
-      `The oldest poll in progress has lasted ${duration(active)}. Single tasks are not recorded: the longest poll and delay of each kind are below.`,
+    `${inRange.length === 0 ? "No poll" : counted(inRange.length, "poll", "polls")} over ${duration(live.threshold_seconds)}, by the clock, those in progress first. ` +
+      `${active > 0 ? `The oldest poll in progress has lasted ${duration(active)}. ` : ""}Single tasks are not recorded: the longest poll and delay of each kind are below.`,
   );
   byId("longest-table").hidden = shown.length === 0;
   const body = byId("longest");
