@@ -2,6 +2,8 @@
 // Draws the lanes on one canvas with one time axis, and selects times and stalls in it.
 
 const REDRAW_INTERVAL_MS = 100;
+/** As in the style. Reading it would make the browser compute the layout. */
+const OVERVIEW_PIXELS = 20;
 const MIN_TICK_PIXELS = 110;
 const TICK_STEPS = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
   1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400];
@@ -40,7 +42,7 @@ function measureLanes() {
   if (rows.length === 0) return;
   const last = chart.rows.at(-1);
   chart.height = last.top + last.height;
-  for (const [canvas, height] of [[plot, chart.height], [overview, overview.clientHeight]]) {
+  for (const [canvas, height] of [[plot, chart.height], [overview, OVERVIEW_PIXELS]]) {
     canvas.style.left = `${chart.left}px`;
     canvas.style.width = `${chart.width}px`;
     canvas.width = Math.round(chart.width * devicePixelRatio);
@@ -161,7 +163,7 @@ function drawStalls(context, { top, height }, range, stalls, now) {
 function drawOverview() {
   if (chart.width === 0) return;
   const context = contextOf(chart.overview);
-  const height = chart.overview.clientHeight;
+  const height = OVERVIEW_PIXELS;
   const all = overviewRange();
   const columns = Math.max(1, Math.floor(chart.width / 2));
   const seconds = new Float64Array(columns);

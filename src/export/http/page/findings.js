@@ -37,7 +37,7 @@ function cardOf(id) {
     if (!parts.has(name)) parts.set(name, root.querySelector(name));
     return parts.get(name);
   };
-  card = { id, root, part, detailsForCount: -1, details: null };
+  card = { id, root, part, detailsForCount: -1, details: null, shown: null };
   part(".link").href = `findings/${encodeURIComponent(id)}.txt`;
   part(".here").href = `#${new URLSearchParams({ finding: id })}`;
   part(".copy").addEventListener("click", () => copyText(card));
@@ -155,9 +155,21 @@ function renderInNewOrder() {
 
 function fillCard(card, finding, live, sums) {
   const { part, root } = card;
-  const isOngoing = finding.ongoing_seconds !== null;
+  setClass(root, "ongoing", finding.ongoing_seconds !== null);
+  fillTexts(card, finding);
+  setText(part(".facts"), factsOf(finding, live.now).join(" · "));
+  fillMeasures(part, finding, sums.findings.get(finding.id));
+  if (card.detailsForCount < 0 || (part("details").open && card.detailsForCount !== finding.count)) requestDetails(card);
+}
+
+/** Shows what rarely changes. */
+function fillTexts(card, finding) {
+  const { part, root } = card;
   const isHidden = hiddenIds.has(finding.id);
-  setClass(root, "ongoing", isOngoing);
+  const { cause, site, primitive, task, advice } = finding;
+  const shown = JSON.stringify([cause, site, finding.function, primitive, task, advice, isHidden, editor, part("summary").textContent]);
+  if (card.shown === shown) return;
+  card.shown = shown;
   setClass(root, "hidden", isHidden);
   setText(part(".hide"), isHidden ? "Show again" : "Hide");
   setText(part(".cause"), finding.cause);
@@ -168,11 +180,8 @@ function fillCard(card, finding, live, sums) {
   setAriaLabel(part("summary"), `${part("summary").textContent}: ${place}`);
   const what = finding.primitive ? `${finding.primitive} in ` : "";
   setText(part(".blocking"), `${what}${finding.function ?? "an unknown function"}, task ${finding.task}`);
-  setText(part(".facts"), factsOf(finding, live.now).join(" · "));
   setProse(part(".advice"), finding.advice);
   part(".advice").hidden = finding.advice === "";
-  fillMeasures(part, finding, sums.findings.get(finding.id));
-  if (card.detailsForCount < 0 || (part("details").open && card.detailsForCount !== finding.count)) requestDetails(card);
 }
 
 function factsOf(finding, now) {
