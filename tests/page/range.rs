@@ -157,7 +157,8 @@ fn the_first_figures_are_of_the_age_of_the_scope() {
     let stall = Duration::from_millis(600);
     runtime.block_on(runtime.spawn(async move { thread::sleep(stall) }.named("blocks"))).unwrap();
     browser.open(&format!("http://{address}/"));
-    let tile = "['value', 'note'].map((name) => document.querySelector(`#tile-lost .${name}`).textContent)";
+    let tile =
+        "['value', 'note'].map((name) => document.querySelector(`#tile-lost .${name}`)?.textContent ?? '')";
     let shown = eventually("the first figures", || {
         let tile = browser.value(tile);
         let is_of_the_age = tile[1].as_str()?.contains("since the start") && tile[0] != "0.0 %";

@@ -37,7 +37,9 @@ async function fetchNextDetails() {
   if (detailRequests.queue.length > 0) fetchNextDetails();
 }
 
-function fillDetails({ part, details: { finding, source } }) {
+function fillDetails(card) {
+  const { part } = card;
+  const { finding, source } = card.details;
   const sourceLine = part(".source");
   sourceLine.hidden = source === null;
   setText(sourceLine, source === null ? "" : `${finding.site.line} | ${source.trim()}`);
@@ -52,7 +54,12 @@ function fillDetails({ part, details: { finding, source } }) {
   part(".detail").hidden = detail.length === 0;
   setText(part(".detail"), detail.join(" · "));
   setText(part("summary"), `Stack (${counted(finding.stack.length, "frame", "frames")})`);
-  part(".stack").replaceChildren(...finding.stack.map(frameItem));
+  fillStack(card);
+}
+
+/** Shows the stack if it is open: the frames of all cards would be thousands of elements. */
+function fillStack({ part, details }) {
+  if (part("details").open && details) part(".stack").replaceChildren(...details.finding.stack.map(frameItem));
 }
 
 function frameItem(frame) {

@@ -42,7 +42,10 @@ function cardOf(id) {
   part(".here").href = `#${new URLSearchParams({ finding: id })}`;
   part(".copy").addEventListener("click", () => copyText(card));
   part(".hide").addEventListener("click", () => setHidden(card, !hiddenIds.has(id)));
-  part("details").addEventListener("toggle", () => part("details").open && requestDetails(card));
+  part("details").addEventListener("toggle", () => {
+    fillStack(card);
+    if (part("details").open) requestDetails(card);
+  });
   cards.set(id, card);
   return card;
 }

@@ -1,5 +1,6 @@
 //! The live page at `/`: one document that includes its style and script. It
-//! requests only `/live`, `/findings` and `/profile.folded` from its own server.
+//! requests only `/live`, `/findings` and `/profile.folded` from its own
+//! server.
 
 use axum::http::HeaderValue;
 
