@@ -109,6 +109,15 @@ fn an_address_opens_its_finding_and_lines_open_in_an_editor() {
     let link = browser.value(&format!("document.querySelector('#card-{id} .here').href"));
     assert_eq!(link, format!("http://{address}/#finding={id}"));
 
+    browser.value("location.hash = '#finding=0123456789abcdef'");
+    eventually("the note that it is not known", || {
+        (browser.value("document.querySelector('#findings-missing').hidden") == false).then_some(())
+    });
+    browser.value(&format!("location.hash = '#finding={id}'"));
+    eventually("the known one again", || {
+        (browser.value("document.querySelector('#findings-missing').hidden") == true).then_some(())
+    });
+
     // The link to the editor is a setting.
     let site = format!("document.querySelector('#card-{id} .site a')?.getAttribute('href') ?? null");
     assert!(browser.value(&site).is_null());

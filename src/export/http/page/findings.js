@@ -248,7 +248,9 @@ function showRequested() {
   const id = requested.finding;
   if (!id) return;
   requested.finding = null;
-  if (!findingOf(id)) return announce("The finding of this address is not known: the process may have restarted");
+  const missing = byId("findings-missing");
+  missing.hidden = Boolean(findingOf(id));
+  if (!missing.hidden) return announce(missing.textContent);
   const card = cardOf(id);
   if (!card.root.isConnected) byId("cards").prepend(card.root);
   card.part("details").open = true;
