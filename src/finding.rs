@@ -692,6 +692,14 @@ pub struct StallsDocument {
     /// of the Unix epoch.
     #[cfg_attr(feature = "serde", serde(rename = "now_unix_ns", with = "serde_time::unix_nanos"))]
     pub now: SystemTime,
+    /// When the scope started: stalls before it are not known. In JSON,
+    /// nanoseconds of the Unix epoch. `None` in documents of versions that did
+    /// not have it.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "scope_start_unix_ns", with = "serde_time::optional_unix_nanos", default)
+    )]
+    pub scope_start: Option<SystemTime>,
     /// The stalls, ordered by their start.
     pub stalls: Vec<Stall>,
 }

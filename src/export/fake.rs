@@ -48,7 +48,12 @@ impl Source for FakeSource {
     fn stalls(&self, since: Option<SystemTime>) -> StallsDocument {
         let mut stalls: Vec<_> = [1_000_000_000, 2_000_000_000].map(stall).into();
         stalls.retain(|stall| stall.end > since);
-        StallsDocument { schema: STALLS_SCHEMA.to_owned(), now: unix_time::from_nanos(3_000_000_000), stalls }
+        StallsDocument {
+            schema: STALLS_SCHEMA.to_owned(),
+            now: unix_time::from_nanos(3_000_000_000),
+            scope_start: Some(unix_time::from_nanos(500_000_000)),
+            stalls,
+        }
     }
 
     #[cfg(feature = "tokio-metrics")]

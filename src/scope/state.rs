@@ -136,6 +136,7 @@ impl Source for ScopeState {
         StallsDocument {
             schema: STALLS_SCHEMA.to_owned(),
             now: polls.at.wall,
+            scope_start: Some(polls.at.wall_at(0)),
             stalls: self.findings.stalls(since.unwrap_or(SystemTime::UNIX_EPOCH), &polls),
         }
     }

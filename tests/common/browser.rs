@@ -112,12 +112,19 @@ impl Browser {
         text.as_str().expect("a text").to_owned()
     }
 
-    /// Presses a key: a letter, `Tab`, `Enter` or a space.
+    /// Presses a key: a character, or one that is named below.
     pub fn press(&mut self, key: &str) {
         let (code, text) = match key {
             "Tab" => (9, ""),
             "Enter" => (13, "\r"),
+            "Escape" => (27, ""),
             " " => (32, " "),
+            "End" => (35, ""),
+            "Home" => (36, ""),
+            "ArrowLeft" => (37, ""),
+            "ArrowUp" => (38, ""),
+            "ArrowRight" => (39, ""),
+            "ArrowDown" => (40, ""),
             letter => (letter.to_ascii_uppercase().as_bytes()[0], letter),
         };
         for kind in ["keyDown", "keyUp"] {
@@ -125,6 +132,63 @@ impl Browser {
             let parameters = json!({ "type": kind, "key": key, "text": text, "windowsVirtualKeyCode": code });
             self.call("Input.dispatchKeyEvent", parameters);
         }
+    }
+
+    /// Presses the mouse at a place of an element, moves it to another one and
+    /// releases it. The places are shares of the element's width and height.
+    pub fn drag(&mut self, selector: &str, from: (f64, f64), to: (f64, f64)) {
+        self.value(&format!(
+            "document.querySelector({}).scrollIntoView({{ block: 'center' }})",
+            json!(selector)
+        ));
+        let (start, end) = (self.point(selector, from), self.point(selector, to));
+        self.mouse("mouseMoved", start, "none");
+        self.mouse("mousePressed", start, "left");
+        if from != to {
+            self.mouse("mouseMoved", end, "left");
+        }
+        self.mouse("mouseReleased", end, "left");
+    }
+
+    /// Turns the wheel over the middle of an element, with the control key.
+    pub fn zoom_wheel(&mut self, selector: &str, delta: i32) {
+        let (x, y) = self.point(selector, (0.5, 0.8));
+        let event =
+            json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": delta, "modifiers": 2 });
+        self.call("Input.dispatchMouseEvent", event);
+    }
+
+    fn mouse(&mut self, kind: &str, (x, y): (f64, f64), button: &str) {
+        let (buttons, clicks) = if button == "left" { (1, 1) } else { (0, 0) };
+        let event = json!({ "type": kind, "x": x, "y": y, "button": button, "buttons": buttons, "clickCount": clicks });
+        self.call("Input.dispatchMouseEvent", event);
+    }
+
+    /// Returns the place of a point of an element in the window.
+    fn point(&mut self, selector: &str, (x, y): (f64, f64)) -> (f64, f64) {
+        let box_of = format!(
+            "(({{ left, top, width, height }}) => [left, top, width, height])\
+             (document.querySelector({}).getBoundingClientRect())",
+            json!(selector)
+        );
+        let sides = self.value(&box_of);
+        let side = |index: usize| sides[index].as_f64().expect("a number");
+        (side(0) + x * side(2), side(1) + y * side(3))
+    }
+
+    /// Chooses an option or sets a text, as a user does.
+    pub fn choose(&mut self, selector: &str, value: &str) {
+        self.value(&format!(
+            "(() => {{ const field = document.querySelector({}); field.value = {}; \
+             for (const kind of ['input', 'change']) field.dispatchEvent(new Event(kind, {{ bubbles: true }})); }})()",
+            json!(selector),
+            json!(value)
+        ));
+    }
+
+    /// Clicks the first element that matches a selector.
+    pub fn click(&mut self, selector: &str) {
+        self.value(&format!("document.querySelector({}).click()", json!(selector)));
     }
 
     /// Returns the accessibility tree that a screen reader uses: the role and

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::export::metrics::buckets::counts_at_most;
 use crate::export::metrics::catalogue::BUCKETS;
-use crate::finding::{Cause, Finding, FindingsDocument, ProcessInfo, Stall, StallsDocument, Starved};
+use crate::finding::{Cause, Finding, FindingsDocument, ProcessInfo, Split, Stall, StallsDocument, Starved};
 use crate::snapshot::{HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot};
 use crate::unix_time;
 
@@ -23,6 +23,8 @@ const TASKS_SCHEMA: &str = "loopscope.tasks/1";
 pub(crate) struct LiveDocument {
     schema: &'static str,
     now_unix_ns: u64,
+    /// As [`StallsDocument::scope_start`].
+    scope_start_unix_ns: Option<u64>,
     process: ProcessInfo,
     threshold_seconds: f64,
     workers: Vec<WorkerRow>,
@@ -82,6 +84,7 @@ struct WorkerRow {
     /// As in [`Stall::worker`].
     label: String,
     runtime: String,
+    /// Includes the poll in progress.
     busy_seconds: f64,
     polls: u64,
     parks: u64,
@@ -119,6 +122,7 @@ struct FindingRow {
     total_seconds: f64,
     max_seconds: f64,
     ongoing_seconds: Option<f64>,
+    split: Split,
     victim_tasks: u64,
     victim_tasks_are_estimated: bool,
     victim_waits: u64,
@@ -135,6 +139,7 @@ impl LiveDocument {
         Self {
             schema: LIVE_SCHEMA,
             now_unix_ns: unix_time::to_nanos(stalls.now),
+            scope_start_unix_ns: stalls.scope_start.map(unix_time::to_nanos),
             process: findings.process,
             threshold_seconds: snapshot.threshold.as_secs_f64(),
             workers: snapshot.workers.into_iter().map(WorkerRow::from).collect(),
@@ -245,6 +250,7 @@ impl From<Finding> for FindingRow {
             total_seconds: finding.total.as_secs_f64(),
             max_seconds: finding.max.as_secs_f64(),
             ongoing_seconds: finding.ongoing.map(|age| age.as_secs_f64()),
+            split: finding.split,
             victim_tasks: finding.victims.tasks,
             victim_tasks_are_estimated: finding.victims.is_estimate(),
             victim_waits: finding.victims.waits,

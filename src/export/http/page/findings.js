@@ -1,11 +1,16 @@
 
-// Shows findings as cards, the worst first. It shows the first few until the user asks for all.
+// Shows findings as cards, sorted and grouped as the user wants. It shows the first few until the user asks for all.
 
 const INITIAL_CARDS = 25;
-const DETAILS_TIMEOUT_MS = 5000;
-const COPY_RESULT_MS = 2000;
+/** A stall that lasts this long moves its finding to the top of the default order. */
+const PINNED_AFTER_SECONDS = 1;
+const HIGHLIGHT_MS = 4000;
 const cards = new Map();
-const detailRequests = { queue: [], busy: false };
+const groupHeadings = new Map();
+const hiddenIds = new Set(setting("hidden").split(" ").filter(Boolean));
+/** The finding of the address, until its card has been shown. */
+const requested = { finding: null };
+const cardOrder = { isForced: false };
 let summaries = new Map();
 let showAll = false;
 
@@ -13,21 +18,57 @@ const findingOf = (id) => summaries.get(id);
 
 const placeOf = (finding) => finding.site ?? finding.function ?? "an unknown place";
 
+const SORT_KEYS = {
+  total: (finding) => (finding.ongoing_seconds >= PINNED_AFTER_SECONDS ? 1e12 : 0) + finding.total_seconds,
+  range: (finding, sums) => sums.findings.get(finding.id)?.seconds ?? 0,
+  max: (finding) => finding.max_seconds,
+  count: (finding) => finding.count,
+  waits: (finding) => finding.victim_delay_seconds,
+  seen: (finding) => (finding.ongoing_seconds === null ? finding.last_seen_unix_seconds : Infinity),
+};
+
 function cardOf(id) {
   let card = cards.get(id);
   if (card) return card;
   const root = cloneTemplate("card");
-  root.id = `finding-${id}`;
-  const part = (name) => root.querySelector(name);
-  card = { id, root, part, detailsForCount: -1 };
+  root.id = `card-${id}`;
+  const parts = new Map();
+  const part = (name) => {
+    if (!parts.has(name)) parts.set(name, root.querySelector(name));
+    return parts.get(name);
+  };
+  card = { id, root, part, detailsForCount: -1, details: null, shown: null };
   part(".link").href = `findings/${encodeURIComponent(id)}.txt`;
+  part(".here").href = `#${new URLSearchParams({ finding: id })}`;
   part(".copy").addEventListener("click", () => copyText(card));
-  part("details").addEventListener("toggle", () => requestDetails(card));
+  part(".hide").addEventListener("click", () => setHidden(card, !hiddenIds.has(id)));
+  part("details").addEventListener("toggle", () => {
+    fillStack(card);
+    if (part("details").open) requestDetails(card);
+  });
   cards.set(id, card);
   return card;
 }
 
-function renderFindings(live) {
+function setHidden(card, isHidden) {
+  if (isHidden) hiddenIds.add(card.id);
+  else hiddenIds.delete(card.id);
+  if (view.finding === card.id) {
+    view.finding = null;
+    writeHash();
+  }
+  keepSetting("hidden", [...hiddenIds].join(" "));
+  if (!isHidden || byId("findings-hidden").ariaPressed === "true") return renderLast();
+  // The focus would be lost with the card.
+  const next = card.root.nextElementSibling ?? card.root.previousElementSibling;
+  card.root.remove();
+  (next?.matches(".card") ? next : byId("findings")).focus({ preventScroll: true });
+  renderLast();
+  announce("The finding is hidden");
+}
+
+/** Keeps the findings of a response. */
+function updateFindings(live) {
   const added = live.findings.filter((finding) => summaries.size > 0 && !summaries.has(finding.id));
   summaries = new Map(live.findings.map((finding) => [finding.id, finding]));
   if (added.length > 0) announceRateLimited(`New finding: ${added[0].cause} at ${placeOf(added[0])}`);
@@ -37,49 +78,118 @@ function renderFindings(live) {
       cards.delete(id);
     }
   }
+}
+
+function renderFindings(live, sums) {
+  if (requested.finding) byId("findings-filter").value = "";
   const wanted = byId("findings-filter").value.trim().toLowerCase();
-  const text = (f) => `${f.cause} ${f.primitive} ${f.site} ${f.function} ${f.task} ${f.advice}`.toLowerCase();
-  const matching = live.findings.filter((finding) => !wanted || text(finding).includes(wanted));
-  // Findings in progress first. The others stay sorted by their total time.
-  matching.sort((a, b) => (b.ongoing_seconds !== null) - (a.ongoing_seconds !== null));
+  const text = (f) => `${f.cause} ${f.primitive ?? ""} ${f.site ?? ""} ${f.function ?? ""} ${f.task} ${f.advice}`.toLowerCase();
+  const isShowingHidden = byId("findings-hidden").ariaPressed === "true";
+  const hidden = live.findings.filter(({ id }) => hiddenIds.has(id)).length;
+  const matching = live.findings.filter(
+    (finding) => (isShowingHidden || !hiddenIds.has(finding.id)) && (!wanted || text(finding).includes(wanted)),
+  );
+  const key = SORT_KEYS[byId("findings-sort").value];
+  matching.sort((a, b) => key(b, sums) - key(a, sums) || b.total_seconds - a.total_seconds);
   const shown = showAll ? matching : matching.slice(0, INITIAL_CARDS);
-  for (const finding of shown) fillCard(cardOf(finding.id), finding, live.now);
-  showInOrder(shown.map((finding) => cardOf(finding.id).root));
+  // The finding of the address is shown even if it is hidden, or not among the first ones.
+  const linked = !wanted && findingOf(view.finding);
+  if (linked && !shown.includes(linked)) shown.push(linked);
+  for (const finding of shown) fillCard(cardOf(finding.id), finding, live, sums);
+  showInOrder(grouped(shown));
 
   const all = byId("findings-all");
   all.hidden = matching.length <= INITIAL_CARDS;
   setText(all, showAll ? `Show the first ${INITIAL_CARDS}` : `Show all ${matching.length}`);
-  byId("findings-none").hidden = live.findings.length > 0;
-  setText(byId("findings-title"), live.findings.length > 0 ? `Findings (${live.findings.length})` : "Findings");
+  byId("findings-hidden").hidden = hidden === 0;
+  setText(byId("findings-hidden"), `${hidden} hidden`);
+  renderCounts(live.findings.length, matching.length, wanted, hidden);
+  showRequested();
+}
+
+function renderCounts(all, matching, wanted, hidden) {
+  setText(byId("findings-title"), all === 0 ? "Findings" : matching === all ? `Findings (${all})` : `Findings (${matching} of ${all})`);
+  const none = byId("findings-none");
+  none.hidden = matching > 0;
+  if (all === 0) setText(none, "Nothing has blocked the event loop so far.");
+  else if (wanted) setText(none, `No finding matches “${wanted}”.`);
+  else setText(none, hidden === 1 ? "The only finding is hidden." : `All ${hidden} findings are hidden.`);
+}
+
+/** Returns the elements to show: the cards, with a heading before each group. The group of the first card is first. */
+function grouped(findings) {
+  const key = byId("findings-group").value;
+  if (key === "") return findings.map(({ id }) => cardOf(id).root);
+  return [...Map.groupBy(findings, (finding) => finding[key])].flatMap(([name, members]) => {
+    let heading = groupHeadings.get(`${key} ${name}`);
+    if (!heading) {
+      heading = document.createElement("h3");
+      heading.className = "group";
+      groupHeadings.set(`${key} ${name}`, heading);
+    }
+    const total = members.reduce((sum, finding) => sum + finding.total_seconds, 0);
+    setText(heading, `${name}: ${counted(members.length, "finding", "findings")}, ${duration(total)}`);
+    return [heading, ...members.map(({ id }) => cardOf(id).root)];
+  });
 }
 
 /** Shows the cards in this order. While the user points at or focuses a card, cards are only added and removed. */
 function showInOrder(roots) {
   const parent = byId("cards");
-  const isInOrder = parent.children.length === roots.length && roots.every((root, index) => parent.children[index] === root);
   const isInUse = parent.contains(document.activeElement) || parent.matches(":hover");
-  if (isInOrder) return;
-  if (!isInUse) return parent.replaceChildren(...roots);
+  if (!isInUse || cardOrder.isForced) {
+    cardOrder.isForced = false;
+    return setChildren(parent, roots);
+  }
   const wanted = new Set(roots);
   for (const root of [...parent.children]) if (!wanted.has(root) && !root.contains(document.activeElement)) root.remove();
-  for (const root of roots) if (!root.isConnected) parent.append(root);
+  let next = null;
+  for (const root of roots.toReversed()) {
+    if (!root.isConnected) parent.insertBefore(root, next);
+    next = root;
+  }
 }
 
-function fillCard(card, finding, now) {
+/** Renders the cards in a new order that the user has asked for. */
+function renderInNewOrder() {
+  cardOrder.isForced = true;
+  renderLast();
+}
+
+function fillCard(card, finding, live, sums) {
   const { part, root } = card;
-  const isOngoing = finding.ongoing_seconds !== null;
-  setClass(root, "ongoing", isOngoing);
+  setClass(root, "ongoing", finding.ongoing_seconds !== null);
+  fillTexts(card, finding);
+  setText(part(".facts"), factsOf(finding, live.now).join(" · "));
+  fillMeasures(part, finding, sums.findings.get(finding.id));
+  if (card.detailsForCount < 0 || (part("details").open && card.detailsForCount !== finding.count)) requestDetails(card);
+}
+
+/** Shows what rarely changes. */
+function fillTexts(card, finding) {
+  const { part, root } = card;
+  const isHidden = hiddenIds.has(finding.id);
+  const { cause, site, primitive, task, advice } = finding;
+  const shown = JSON.stringify([cause, site, finding.function, primitive, task, advice, isHidden, editor, part("summary").textContent]);
+  if (card.shown === shown) return;
+  card.shown = shown;
+  setClass(root, "hidden", isHidden);
+  setText(part(".hide"), isHidden ? "Show again" : "Hide");
   setText(part(".cause"), finding.cause);
   const place = placeOf(finding);
-  setText(part(".site"), place);
-  setAriaLabel(part(".link"), `as text: ${place}`);
-  setAriaLabel(part(".copy"), `Copy as text: ${place}`);
+  setPlace(part(".site"), place, true);
+  const labels = { ".link": "as text", ".copy": "Copy as text", ".here": "link to this finding", ".hide": part(".hide").textContent };
+  for (const [name, label] of Object.entries(labels)) setAriaLabel(part(name), `${label}: ${place}`);
   setAriaLabel(part("summary"), `${part("summary").textContent}: ${place}`);
   const what = finding.primitive ? `${finding.primitive} in ` : "";
   setText(part(".blocking"), `${what}${finding.function ?? "an unknown function"}, task ${finding.task}`);
-  const facts = [
-    `${counted(finding.count, "stall", "stalls")}, ${duration(finding.total_seconds)} in total, the longest ${duration(finding.max_seconds)}`,
-  ];
+  setProse(part(".advice"), finding.advice);
+  part(".advice").hidden = finding.advice === "";
+}
+
+function factsOf(finding, now) {
+  const isOngoing = finding.ongoing_seconds !== null;
+  const facts = [`${counted(finding.count, "stall", "stalls")}, the longest ${duration(finding.max_seconds)}`];
   if (isOngoing) facts.unshift(`has blocked for ${age(finding.ongoing_seconds)}`);
   if (finding.victims_released > 0) {
     // The number of tasks includes released ones, whose delay is not known.
@@ -88,80 +198,82 @@ function fillCard(card, finding, now) {
   } else if (finding.victim_tasks > 0 && finding.victim_delay_seconds > 0) {
     const about = finding.victim_tasks_are_estimated ? "about " : "";
     const tasks = about + counted(finding.victim_tasks, "task", "tasks");
-    const waits = finding.victim_waits > finding.victim_tasks ? `${finding.victim_waits} times, ` : "";
-    facts.push(`${tasks} waited ${waits}${duration(finding.victim_delay_seconds)} in total`);
+    const waits = counted(finding.victim_waits, "wait", "waits");
+    facts.push(`${tasks} waited, ${waits}, ${duration(finding.victim_delay_seconds)} in total`);
   }
-  if (finding.driver_held) facts.push("sockets and timers of the whole runtime stood still");
+  if (finding.driver_held) facts.push("held the driver");
   if (finding.victims_released > 0) facts.push(`${counted(finding.victims_released, "task was", "tasks were")} woken right after`);
   const since = Math.round(now - finding.last_seen_unix_seconds);
   if (!isOngoing) facts.push(since > 0 ? `last seen ${timeAgo(since)} ago` : "last seen just now");
   facts.push(`evidence: ${finding.evidence}`);
-  setText(part(".facts"), facts.join(" · "));
-  setText(part(".advice"), finding.advice);
-  part(".advice").hidden = finding.advice === "";
-  if (card.detailsForCount < 0 || (part("details").open && card.detailsForCount !== finding.count)) requestDetails(card);
+  return facts;
 }
 
-/** Requests source and stack, for one card at a time. */
-function requestDetails(card) {
-  if (!detailRequests.queue.includes(card)) detailRequests.queue.push(card);
-  if (!detailRequests.busy) fetchNextDetails();
-}
-
-async function fetchNextDetails() {
-  const card = detailRequests.queue.shift();
-  if (!card) return;
-  detailRequests.busy = true;
-  try {
-    const count = findingOf(card.id)?.count ?? 0;
-    const response = await fetch(`findings/${encodeURIComponent(card.id)}`, { signal: AbortSignal.timeout(DETAILS_TIMEOUT_MS) });
-    if (response.ok) {
-      const { finding, source } = await response.json();
-      card.detailsForCount = count;
-      const sourceLine = card.part(".source");
-      sourceLine.hidden = source === null;
-      setText(sourceLine, source === null ? "" : `${finding.site.line} | ${source.trim()}`);
-      card.part("summary").textContent = `Stack (${counted(finding.stack.length, "frame", "frames")})`;
-      card.part(".stack").replaceChildren(...finding.stack.map(frameItem));
-    }
-  } catch {
-    // The server is unavailable. The next response of /live requests the details again.
-  } finally {
-    detailRequests.busy = false;
-    if (detailRequests.queue.length > 0) fetchNextDetails();
+/** Shows the total, the blocked time over the visible range, and how the stalls spent their time. */
+function fillMeasures(part, finding, sum) {
+  setText(part(".total"), `${duration(finding.total_seconds)} in total`);
+  const bins = sum?.bins;
+  const most = bins ? Math.max(...bins) : 0;
+  const height = (value) => (20 - (most > 0 ? 19 * (value / most) : 0)).toFixed(1);
+  const points = bins ? Array.from(bins, (value, index) => `V${height(value)}H${index + 1}`).join("") : "";
+  const path = `M0 20${points}V20Z`;
+  const line = part(".line");
+  const shape = part(".line path");
+  if (shape.getAttribute("d") !== path) shape.setAttribute("d", path);
+  const text = sum ? `${duration(sum.seconds)} in the range` : "no stall in the range";
+  setText(part(".line-text"), text);
+  setAriaLabel(line, `Blocked time over the range: ${sum ? `${counted(sum.count, "stall", "stalls")}, ${duration(sum.seconds)}` : "none"}`);
+  const { on_cpu_seconds: cpu, off_cpu_seconds: waiting, run_queue_seconds, paused_seconds, unknown_seconds } = finding.split;
+  const shares = { cpu, waiting, machine: run_queue_seconds + paused_seconds, unknown: unknown_seconds };
+  const whole = Object.values(shares).reduce((total, seconds) => total + seconds, 0);
+  const names = { cpu: "CPU", waiting: "waiting", machine: "machine", unknown: "not known" };
+  part(".split").hidden = whole === 0;
+  for (const name of ["cpu", "waiting", "machine"]) {
+    part(`.split .${name}`).style.width = whole > 0 ? `${((shares[name] / whole) * 100).toFixed(1)}%` : "0";
   }
+  const parts = Object.entries(shares).filter(([, seconds]) => seconds / whole >= 0.005);
+  setText(part(".split-text"), whole > 0 ? parts.map(([name, seconds]) => `${names[name]} ${Math.round((seconds / whole) * 100)} %`).join(", ") : "not ended yet");
 }
 
-function frameItem(frame) {
-  const item = document.createElement("li");
-  item.className = frame.kind;
-  const place = frame.file ? ` at ${frame.file}${frame.line ? `:${frame.line}` : ""}` : "";
-  item.textContent = frame.function + place + (frame.recovered ? " (recovered)" : "");
-  return item;
-}
-
-/** Scrolls to the finding of a bar. */
+/** Shows a finding, and puts it into the address. */
 function showFinding(id) {
-  if (!findingOf(id)) return;
-  byId("findings-filter").value = "";
-  const { root } = cardOf(id);
-  if (!root.isConnected) byId("cards").prepend(root);
-  root.scrollIntoView({ block: "center" });
-  root.focus({ preventScroll: true });
+  view.finding = id;
+  requested.finding = id;
+  writeHash();
+  renderLast();
 }
 
-async function copyText(card) {
-  const button = card.part(".copy");
-  let result = "Copied";
-  try {
-    const response = await fetch(`findings/${encodeURIComponent(card.id)}.txt`, { signal: AbortSignal.timeout(DETAILS_TIMEOUT_MS) });
-    if (!response.ok) throw new Error(response.statusText);
-    await navigator.clipboard.writeText(await response.text());
-  } catch {
-    // Browsers allow access to the clipboard only on localhost and over TLS.
-    result = "Copying is not allowed here: use the link";
-  }
-  button.textContent = result;
-  announce(result);
-  setTimeout(() => (button.textContent = "Copy as text"), COPY_RESULT_MS);
+/** Scrolls to the finding that was asked for, opens its stack and highlights it. */
+function showRequested() {
+  const id = requested.finding;
+  if (!id) return;
+  requested.finding = null;
+  const missing = byId("findings-missing");
+  missing.hidden = Boolean(findingOf(id));
+  if (!missing.hidden) return announce(missing.textContent);
+  const card = cardOf(id);
+  if (!card.root.isConnected) byId("cards").prepend(card.root);
+  card.part("details").open = true;
+  card.root.scrollIntoView({ block: "center" });
+  card.root.focus({ preventScroll: true });
+  for (const { root } of cards.values()) setClass(root, "target", root === card.root);
+  setTimeout(() => setClass(card.root, "target", false), HIGHLIGHT_MS);
 }
+
+for (const name of ["sort", "group"]) {
+  const select = byId(`findings-${name}`);
+  const kept = setting(`findings-${name}`);
+  if ([...select.options].some(({ value }) => value === kept)) select.value = kept;
+  select.addEventListener("change", () => {
+    keepSetting(`findings-${name}`, select.value);
+    renderInNewOrder();
+  });
+}
+byId("findings-hidden").addEventListener("click", ({ target }) => {
+  target.ariaPressed = String(target.ariaPressed !== "true");
+  renderInNewOrder();
+});
+byId("findings-all").addEventListener("click", () => {
+  showAll = !showAll;
+  renderInNewOrder();
+});

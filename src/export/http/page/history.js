@@ -1,31 +1,91 @@
 
-// Keeps the samples and stalls of the last minute. A sample is one response of /live and contains totals.
+// Keeps what the responses of /live contained: samples of the last minute, how busy the workers were, and stalls.
 
 const WINDOW_SECONDS = 60;
-/** Ended stalls are kept for this time after they have left the window. */
-const STALL_RETENTION_SECONDS = 5;
-const recent = { samples: [], ended: new Map(), ongoing: [] };
+/** The server keeps this number of ended stalls. The page keeps more, so that its history grows while it is open. */
+const SERVER_STALLS = 4096;
+const MAX_STALLS = 8192;
+/** One hour. */
+const MAX_BUSY_INTERVALS = 3600;
+const LINE_BINS = 60;
+/** The start of a stall in progress is converted anew in each response, so it may change by less than this. */
+const START_TOLERANCE_SECONDS = 1e-3;
+const recent = { samples: [], ended: new Map(), ongoing: [], stalls: [], busy: [], labels: [], isTrimmed: false };
 
 const stallKey = (stall) => `${stall.worker} ${stall.start_unix_ns}`;
 
-/** Adds a sample. If it is from another process, or counts from zero again, the older samples are removed. */
-function addSample(live) {
+/**
+ * Adds a sample: one response of /live, which contains totals. It has all stalls that had not ended at `since`. If it is
+ * from another process, or counts from zero again, the older samples are removed.
+ */
+function addSample(live, since) {
   const last = recent.samples.at(-1);
   const polls = (sample) => sample.workers.reduce((sum, worker) => sum + worker.polls, 0);
   if (last && (last.process.pid !== live.process.pid || polls(live) < polls(last))) {
-    recent.samples.length = 0;
+    Object.assign(recent, { samples: [], busy: [], isTrimmed: false });
     recent.ended.clear();
   }
   live.now = live.now_unix_ns / 1e9;
+  live.start = live.scope_start_unix_ns ? live.scope_start_unix_ns / 1e9 : null;
   live.kinds = new Map(live.tasks.kinds.map((kind) => [kind.name, kind]));
+  addStalls(live, since);
+  // The time of a poll is counted as it ends. The polls in progress that are stalls are known.
+  for (const stall of recent.ongoing) {
+    const kind = live.kinds.get(stall.task);
+    if (!kind) continue;
+    kind.poll.sum_seconds += live.now - stall.from;
+    kind.poll.max_seconds = Math.max(kind.poll.max_seconds, live.now - stall.from);
+  }
+  const previous = recent.samples.at(-1);
+  live.curves = previous ? secondQuantiles(previous, live) : new Map();
+  if (previous) addBusyInterval(previous, live);
   recent.samples.push(live);
   while (recent.samples.length > 2 && recent.samples[1].now <= live.now - WINDOW_SECONDS) recent.samples.shift();
+}
 
-  recent.ongoing = live.stalls.filter((stall) => stall.end_unix_ns === null);
-  for (const stall of live.stalls) if (stall.end_unix_ns !== null) recent.ended.set(stallKey(stall), stall);
-  for (const [key, stall] of recent.ended) {
-    if (stall.end_unix_ns / 1e9 < live.now - WINDOW_SECONDS - STALL_RETENTION_SECONDS) recent.ended.delete(key);
+function addStalls(live, since) {
+  if (live.stalls.length >= SERVER_STALLS) recent.isTrimmed = true;
+  for (const stall of live.stalls) {
+    stall.from = stall.start_unix_ns / 1e9;
+    stall.to = stall.end_unix_ns === null ? Infinity : stall.end_unix_ns / 1e9;
   }
+  // An end that was not final is replaced by the final one, which may have another start.
+  for (const [key, stall] of recent.ended) if (stall.to > since + 1e-6) recent.ended.delete(key);
+  for (const stall of live.stalls) if (stall.end_unix_ns !== null) recent.ended.set(stallKey(stall), stall);
+  for (const key of recent.ended.keys()) {
+    if (recent.ended.size <= MAX_STALLS) break;
+    recent.ended.delete(key);
+    recent.isTrimmed = true;
+  }
+  recent.ongoing = live.stalls.filter((stall) => stall.end_unix_ns === null);
+  recent.stalls = [...recent.ended.values(), ...recent.ongoing].sort((a, b) => a.from - b.from);
+}
+
+/** Keeps which share of the time between two samples each worker was busy. */
+function addBusyInterval(earlier, later) {
+  const labels = later.workers.map(({ label }) => label);
+  const isSame = labels.length === recent.labels.length && labels.every((label, index) => label === recent.labels[index]);
+  if (!isSame) recent.labels = labels;
+  const before = new Map(earlier.workers.map((worker) => [worker.label, worker.busy_seconds]));
+  const seconds = later.now - earlier.now;
+  const shares = Float32Array.from(later.workers, ({ label, busy_seconds }) =>
+    seconds > 0 && before.has(label) ? Math.min(1, Math.max(0, (busy_seconds - before.get(label)) / seconds)) : NaN,
+  );
+  recent.busy.push({ from: earlier.now, to: later.now, labels: recent.labels, shares });
+  if (recent.busy.length > MAX_BUSY_INTERVALS) recent.busy.shift();
+}
+
+/** Returns the p99 of the polls and the delays of each kind between two samples. */
+function secondQuantiles(earlier, later) {
+  const curves = new Map();
+  for (const [name, kind] of later.kinds) {
+    const before = earlier.kinds.get(name);
+    if (before?.poll.count === kind.poll.count && before.delay.count === kind.delay.count) continue;
+    const p99 = (distribution) =>
+      quantile(difference(before?.[distribution], kind[distribution]), 0.99, later.tasks.bounds_seconds);
+    curves.set(name, { poll: p99("poll"), delay: p99("delay") });
+  }
+  return curves;
 }
 
 /** Returns the values added between two samples of a distribution, or all values without an earlier sample. */
@@ -57,18 +117,64 @@ function quantile(values, share, bounds) {
   return values.max;
 }
 
-/** Calls `visit` for each pair of consecutive samples, which are about one second apart. */
-function forEachInterval(visit) {
-  for (let index = 1; index < recent.samples.length; index++) visit(recent.samples[index - 1], recent.samples[index]);
+/** Returns how many seconds of a stall are within a range. */
+const secondsWithin = (stall, range) => Math.max(0, Math.min(stall.to, range.to) - Math.max(stall.from, range.from));
+
+/** Returns the time since which all stalls are known. */
+function historyStart() {
+  if (recent.isTrimmed && recent.stalls.length > 0) return recent.stalls[0].from;
+  return page.live?.start ?? recent.stalls[0]?.from ?? recent.samples[0]?.now ?? Date.now() / 1e3;
 }
 
-/** Returns how many seconds of a stall are within the minute before `now`. */
-function secondsInWindow(stall, now) {
-  const end = stall.end_unix_ns === null ? now : stall.end_unix_ns / 1e9;
-  return Math.max(0, Math.min(end, now) - Math.max(stall.start_unix_ns / 1e9, now - WINDOW_SECONDS));
+/**
+ * Returns the share of the time of a finding's stalls that its code took. A stall has only its times by the clock, which
+ * include waits for a CPU: its own time is estimated from this share.
+ */
+function ownShare(finding) {
+  if (!finding) return 1;
+  const { on_cpu_seconds, off_cpu_seconds, run_queue_seconds, paused_seconds, unknown_seconds } = finding.split;
+  const own = on_cpu_seconds + off_cpu_seconds;
+  const whole = own + run_queue_seconds + paused_seconds + unknown_seconds;
+  return whole > 0 ? own / whole : 1;
 }
 
-const allStalls = () => [...recent.ended.values(), ...recent.ongoing];
+/**
+ * Returns what the stalls within a range add up to: by worker, the time by the clock; by finding and altogether, the
+ * own time. A finding also gets a line over time.
+ */
+function rangeSums(range) {
+  const sums = { own: 0, workers: new Map(), findings: new Map() };
+  const bin = (range.to - range.from) / LINE_BINS;
+  // Bins that move with the time would change the shape of the line.
+  const start = Math.ceil(range.from / bin - 1e-6) * bin;
+  const sumOf = (map, key) => {
+    let sum = map.get(key);
+    if (!sum) map.set(key, (sum = { seconds: 0, count: 0, bins: null }));
+    return sum;
+  };
+  for (const stall of recent.stalls) {
+    if (stall.from > range.to) break;
+    if (stall.to < range.from) continue;
+    const seconds = secondsWithin(stall, range);
+    const ofWorker = sumOf(sums.workers, stall.worker);
+    ofWorker.seconds += seconds;
+    ofWorker.count += 1;
+    const share = ownShare(findingOf(stall.finding));
+    sums.own += seconds * share;
+    if (!stall.finding) continue;
+    const ofFinding = sumOf(sums.findings, stall.finding);
+    ofFinding.seconds += seconds * share;
+    ofFinding.count += 1;
+    ofFinding.bins ??= new Float64Array(LINE_BINS);
+    const [from, to] = [Math.max(stall.from, range.from), Math.min(stall.to, range.to)];
+    for (let index = Math.max(0, Math.floor((from - start) / bin)); index < LINE_BINS; index++) {
+      const binStart = start + index * bin;
+      if (binStart > to) break;
+      ofFinding.bins[index] += share * Math.max(0, Math.min(to, binStart + bin) - Math.max(from, binStart));
+    }
+  }
+  return sums;
+}
 
 /** Returns the number of workers. The thread of a root future has a lane, but is not a worker. */
 const workerCount = (live) => live.runtimes.reduce((sum, runtime) => sum + runtime.workers, 0) || live.workers.length || 1;

@@ -1,33 +1,44 @@
 
-// Draws one lane per worker: how busy the worker is, and a bar for each stall. The bar of a stall in progress grows.
+// Chooses the lanes to show, one per worker. Of many workers, those with stalls have a lane and the others share one.
 
-/** The busy share of a lane is the average of this number of intervals. */
+/** The busy share of a lane is the average of this number of intervals, or of the range if that does not move. */
 const BUSY_INTERVALS = 5;
+/** With more workers, lanes are folded. */
+const MAX_LANES = 8;
+/** More lanes than this are thin. */
+const THIN_LANES = 24;
+/** Lanes that change their places all the time could not be read. */
+const ORDER_SECONDS = 5;
 const lanes = new Map();
+const laneOrder = { labels: [], at: -Infinity, isOpen: false, shown: [], folded: new Set() };
+const foldRow = makeFoldRow();
 
-function laneOf(worker) {
-  let lane = lanes.get(worker.label);
+function laneOf(label) {
+  let lane = lanes.get(label);
   if (lane) return lane;
   const row = cloneTemplate("lane");
-  lane = { row, canvas: row.querySelector("canvas"), state: row.querySelector(".lane-state"), bars: [] };
-  lanes.set(worker.label, lane);
-  const name = /\d$/.test(worker.label) ? `worker ${worker.label}` : worker.label;
+  lane = { label, row, track: row.querySelector(".lane-track"), state: row.querySelector(".lane-state") };
+  lanes.set(label, lane);
+  const name = /\d$/.test(label) ? `worker ${label}` : label;
   row.querySelector(".lane-name").textContent = name;
   setAriaLabel(row, name);
-  lane.canvas.addEventListener("click", (event) => {
-    const bar = barAt(lane, event);
-    if (bar?.stall.finding) showFinding(bar.stall.finding);
-  });
-  lane.canvas.addEventListener("mousemove", (event) => {
-    const bar = barAt(lane, event);
-    const length = bar && duration(secondsInWindow(bar.stall, serverNow()));
-    lane.canvas.title = bar ? `${length} in task ${bar.stall.task}: ${describe(bar.stall)}` : "";
-    lane.canvas.style.cursor = bar?.stall.finding ? "pointer" : "default";
-  });
   return lane;
 }
 
-const barAt = (lane, event) => lane.bars.findLast((bar) => event.offsetX >= bar.from - 2 && event.offsetX <= bar.to + 2);
+/** Makes the row of all workers without a lane. */
+function makeFoldRow() {
+  const row = cloneTemplate("lane");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.addEventListener("click", () => {
+    laneOrder.isOpen = !laneOrder.isOpen;
+    laneOrder.at = -Infinity;
+    renderLast();
+  });
+  row.querySelector(".lane-name").append(button);
+  setAriaLabel(row, "other workers");
+  return { label: null, row, button, track: row.querySelector(".lane-track"), state: row.querySelector(".lane-state") };
+}
 
 /** Describes what blocks: the place and the call if the finding is known, otherwise the task. */
 function describe(stall) {
@@ -36,82 +47,98 @@ function describe(stall) {
   return `${placeOf(finding)}: ${finding.primitive ?? finding.cause}`;
 }
 
-/** Shows a lane for each current worker, sorted by name. */
-function renderLanes(live) {
-  const order = [...live.workers].sort((a, b) => a.label.localeCompare(b.label, "en", { numeric: true }));
-  const wanted = new Set(order.map((worker) => worker.label));
+function renderLanes(live, sums) {
+  const labels = live.workers.map(({ label }) => label);
+  const known = new Set(labels);
   for (const [label, { row }] of lanes) {
-    if (!wanted.has(label)) {
+    if (!known.has(label)) {
       row.remove();
       lanes.delete(label);
     }
   }
-  const rows = order.map((worker) => laneOf(worker).row);
-  const parent = byId("lanes");
-  if (rows.some((row, index) => parent.children[index] !== row)) parent.replaceChildren(...rows);
-  const before = recent.samples.at(-1 - BUSY_INTERVALS) ?? recent.samples[0];
-  for (const worker of order) {
-    const earlier = before.workers.find((other) => other.label === worker.label);
-    const seconds = live.now - before.now;
-    laneOf(worker).busy = earlier && seconds > 0 ? (worker.busy_seconds - earlier.busy_seconds) / seconds : null;
-  }
+  const isChanged = labels.length !== laneOrder.labels.length || laneOrder.labels.some((label) => !known.has(label));
+  const isDue = live.now - laneOrder.at >= ORDER_SECONDS && !byId("chart").matches(":hover, :focus-visible");
+  const isMissing = laneOrder.shown.length < MAX_LANES && [...laneOrder.folded].some((label) => sums.workers.has(label));
+  if (isChanged || isDue || isMissing || laneOrder.at === -Infinity) orderLanes(live, labels, sums);
+  const rows = laneOrder.shown.map((label) => laneOf(label).row);
+  const isFoldable = labels.length > MAX_LANES;
+  // Above many lanes, the button that folds them can be reached.
+  if (isFoldable) rows.splice(laneOrder.isOpen ? 0 : rows.length, 0, foldRow.row);
+  setClass(byId("lanes"), "many", rows.length > THIN_LANES);
+  setChildren(byId("lanes"), rows);
+  byId("lanes-sort-label").hidden = labels.length < 3;
+  if (isFoldable) renderFoldRow(live, sums);
+  for (const label of laneOrder.shown) renderLaneState(laneOf(label), live, sums);
+  measureLanes();
   drawLanes();
 }
 
-/** Also runs between responses, so that the bars of stalls in progress grow. */
-function drawLanes() {
-  const now = serverNow();
-  const style = getComputedStyle(document.documentElement);
-  const colors = Object.fromEntries(
-    ["busy", "short", "middle", "long", "ink"].map((name) => [name, style.getPropertyValue(`--${name}`)]),
-  );
-  const byWorker = Map.groupBy(allStalls(), (stall) => stall.worker);
-  for (const [label, lane] of lanes) {
-    const stalls = byWorker.get(label) ?? [];
-    drawLane(lane, label, stalls, now, colors);
-    const current = stalls.find((stall) => stall.end_unix_ns === null);
-    const visible = stalls.filter((stall) => secondsInWindow(stall, now) > 0);
-    setClass(lane.row, "blocked", current);
-    const state = current
-      ? `${age(now - current.start_unix_ns / 1e9)} · ${describe(current)}`
-      : `${lane.busy === null ? "" : `${percent(Math.max(0, lane.busy))} busy, `}${counted(visible.length, "stall", "stalls")}`;
-    setText(lane.state, state);
-    lane.state.title = state;
+function orderLanes(live, labels, sums) {
+  const byName = (a, b) => a.localeCompare(b, "en", { numeric: true });
+  const blockedFor = new Map(recent.ongoing.map((stall) => [stall.worker, live.now - stall.from]));
+  const rank = (label) => (blockedFor.get(label) >= 1 ? Infinity : sums.workers.get(label)?.seconds ?? 0);
+  const bySums = (a, b) => rank(b) - rank(a) || byName(a, b);
+  const isByStalls = byId("lanes-sort").value === "stalls" && labels.length > MAX_LANES;
+  const isSorted = byId("lanes-sort").dataset.chosen ? byId("lanes-sort").value === "stalls" : isByStalls;
+  laneOrder.labels = [...labels].sort(isSorted ? bySums : byName);
+  laneOrder.at = live.now;
+  if (!byId("lanes-sort").dataset.chosen) byId("lanes-sort").value = isSorted ? "stalls" : "name";
+  if (labels.length <= MAX_LANES || laneOrder.isOpen) laneOrder.shown = laneOrder.labels;
+  else {
+    const worst = new Set([...labels].sort(bySums).slice(0, MAX_LANES).filter((label) => rank(label) > 0));
+    laneOrder.shown = laneOrder.labels.filter((label) => worst.has(label));
+  }
+  laneOrder.folded = new Set(laneOrder.labels.filter((label) => !laneOrder.shown.includes(label)));
+}
+
+function renderFoldRow(live, sums) {
+  const { button, row, state } = foldRow;
+  const { folded, isOpen } = laneOrder;
+  setText(button, isOpen ? "Fold" : `${folded.size} ${laneOrder.shown.length > 0 ? "more" : "workers"}`);
+  button.setAttribute("aria-expanded", String(isOpen));
+  setAriaLabel(button, isOpen ? "Fold the workers without stalls" : `Show ${counted(folded.size, "more worker", "more workers")}`);
+  setClass(row, "open", isOpen);
+  const inFold = [...folded].map((label) => sums.workers.get(label)?.count ?? 0);
+  const stalls = inFold.reduce((sum, count) => sum + count, 0);
+  const idle = inFold.filter((count) => count === 0).length;
+  const blocked = recent.ongoing.filter((stall) => folded.has(stall.worker)).length;
+  const text = stalls === 0 ? "no stall" : `${idle} without a stall, ${counted(stalls, "stall", "stalls")} in the others`;
+  setText(state, isOpen ? "" : blocked > 0 ? `${blocked} blocked; ${text}` : text);
+}
+
+function busyShare(label, live) {
+  const isPast = view.mode === "fixed";
+  const intervals = isPast ? recent.busy.filter(({ from, to }) => to > view.from && from < view.to) : recent.busy.slice(-BUSY_INTERVALS);
+  const worker = live.workers.find((other) => other.label === label);
+  if (intervals.length === 0 && !isPast) {
+    const seconds = live.start && live.now - live.start;
+    return worker && seconds > 0 ? Math.min(1, worker.busy_seconds / seconds) : null;
+  }
+  const shares = intervals.map(({ labels, shares }) => shares[labels.indexOf(label)]).filter((share) => share >= 0);
+  return shares.length > 0 ? shares.reduce((sum, share) => sum + share, 0) / shares.length : null;
+}
+
+function renderLaneState(lane, live, sums) {
+  const busy = busyShare(lane.label, live);
+  const count = sums.workers.get(lane.label)?.count ?? 0;
+  lane.idleText = `${busy === null ? "" : `${percent(busy)} busy, `}${counted(count, "stall", "stalls")}`;
+}
+
+/** Also runs between responses, so that the age of a stall in progress grows. */
+function updateLaneStates(now) {
+  const current = new Map(recent.ongoing.map((stall) => [stall.worker, stall]));
+  for (const label of laneOrder.shown) {
+    const lane = laneOf(label);
+    const stall = current.get(label);
+    setClass(lane.row, "blocked", stall);
+    const text = stall ? `${age(now - stall.from)} · ${describe(stall)}` : lane.idleText;
+    setText(lane.state, text);
+    if (lane.state.title !== text) lane.state.title = text;
   }
 }
 
-function drawLane(lane, label, stalls, now, colors) {
-  const { canvas } = lane;
-  const [width, height, ratio] = [canvas.clientWidth, canvas.clientHeight, devicePixelRatio];
-  if (canvas.width !== Math.round(width * ratio)) canvas.width = Math.round(width * ratio);
-  if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio);
-  const context = canvas.getContext("2d");
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
-  const x = (time) => width - ((now - time) / WINDOW_SECONDS) * width;
-
-  context.fillStyle = colors.busy;
-  forEachInterval((earlier, later) => {
-    const [a, b] = [earlier, later].map((sample) => sample.workers.find((worker) => worker.label === label));
-    if (!a || !b) return;
-    const share = Math.min(1, Math.max(0, (b.busy_seconds - a.busy_seconds) / (later.now - earlier.now)));
-    context.fillRect(x(earlier.now), height * (1 - share), x(later.now) - x(earlier.now) + 0.5, height * share);
-  });
-
-  lane.bars = [];
-  for (const stall of stalls) {
-    const start = stall.start_unix_ns / 1e9;
-    const end = stall.end_unix_ns === null ? now : stall.end_unix_ns / 1e9;
-    const [from, to] = [Math.max(0, x(start)), Math.min(width, x(end))];
-    if (to < 0) continue;
-    context.fillStyle = end - start >= 1 ? colors.long : end - start >= 0.1 ? colors.middle : colors.short;
-    const thickness = Math.max(2, to - from);
-    context.fillRect(to - thickness, 2, thickness, height - 4);
-    // A stall in progress is marked by its shape too, not only by its colour.
-    if (stall.end_unix_ns === null) {
-      context.fillStyle = colors.ink;
-      context.fillRect(width - 3, 0, 3, height);
-    }
-    lane.bars.push({ from: to - thickness, to, stall });
-  }
-}
+byId("lanes-sort").addEventListener("change", ({ target }) => {
+  target.dataset.chosen = "true";
+  laneOrder.at = -Infinity;
+  renderLast();
+});

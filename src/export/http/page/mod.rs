@@ -1,5 +1,6 @@
 //! The live page at `/`: one document that includes its style and script. It
-//! requests only `/live` and `/findings` from its own server.
+//! requests only `/live`, `/findings` and `/profile.folded` from its own
+//! server.
 
 use axum::http::HeaderValue;
 
@@ -7,9 +8,15 @@ macro_rules! script {
     () => {
         concat!(
             include_str!("format.js"),
+            include_str!("settings.js"),
             include_str!("history.js"),
+            include_str!("view.js"),
             include_str!("lanes.js"),
+            include_str!("chart.js"),
+            include_str!("stall.js"),
+            include_str!("details.js"),
             include_str!("findings.js"),
+            include_str!("flame.js"),
             include_str!("tasks.js"),
             include_str!("page.js"),
         )

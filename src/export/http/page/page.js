@@ -3,7 +3,6 @@
 
 const REFRESH_INTERVAL_MS = 1000;
 const MIN_REFRESH_DELAY_MS = 100;
-const REDRAW_INTERVAL_MS = 100;
 const RESPONSE_TIMEOUT_MS = 5000;
 const MIN_ANNOUNCEMENT_INTERVAL_MS = 3000;
 /** A stall gets its finding some time after its end, so each request includes the stalls of these last seconds again. */
@@ -22,33 +21,42 @@ async function refresh() {
   clearTimeout(page.timer);
   const refreshId = ++page.refreshId;
   const startedAt = performance.now();
+  const since = page.live ? Number((page.live.now - STALLS_OVERLAP_SECONDS).toFixed(3)) : 0;
+  let live = null;
   try {
-    const since = page.live ? `?since=${(page.live.now - STALLS_OVERLAP_SECONDS).toFixed(3)}` : "";
-    const response = await fetch(`live${since}`, { signal: AbortSignal.timeout(RESPONSE_TIMEOUT_MS) });
+    const response = await fetch(since > 0 ? `live?since=${since}` : "live", { signal: AbortSignal.timeout(RESPONSE_TIMEOUT_MS) });
     if (!response.ok) throw new Error(`/live returned status ${response.status}`);
-    const live = await response.json();
-    if (page.paused || refreshId !== page.refreshId) return;
-    page.downSince = null;
-    addSample(live);
-    page.live = live;
-    page.receivedAt = performance.now();
-    render(live);
+    live = await response.json();
   } catch {
-    if (page.paused || refreshId !== page.refreshId) return;
-    page.downSince ??= new Date();
-    renderStatus();
+    // The next request may succeed.
   }
+  if (page.paused || refreshId !== page.refreshId) return;
   page.timer = setTimeout(refresh, Math.max(MIN_REFRESH_DELAY_MS, REFRESH_INTERVAL_MS - (performance.now() - startedAt)));
+  if (live === null) {
+    page.downSince ??= new Date();
+    return renderStatus();
+  }
+  page.downSince = null;
+  page.live = live;
+  addSample(live, since);
+  page.receivedAt = performance.now();
+  render(live);
 }
 
 function render(live) {
   const program = live.process.program.split("/").at(-1);
   setText(byId("process"), `${program}, process ${live.process.pid}${live.process.all_tasks ? "" : ", only named futures"}`);
   document.title = `${recent.ongoing.length > 0 ? "● " : ""}${program} · loopscope`;
-  renderFindings(live);
+  updateFindings(live);
+  const sums = rangeSums(visibleRange());
+  renderFindings(live, sums);
   renderStatus();
   renderTiles(live);
-  renderLanes(live);
+  renderRange();
+  renderLanes(live, sums);
+  drawOverview();
+  renderStall();
+  renderLongest(live);
   renderTasks(live);
 }
 
@@ -59,13 +67,17 @@ function renderLast() {
 function renderStatus() {
   const status = byId("status");
   const blocked = recent.ongoing.length;
+  // Without a runtime, nothing can stall: that must not be taken for health.
+  const isUnwatched = page.live?.workers.length === 0 && page.live.runtimes.length === 0;
   const [name, text] = page.paused
     ? ["paused", page.live ? `paused at ${timeOfDay(new Date(page.live.now * 1e3))}` : "paused"]
     : page.downSince
       ? ["down", `no answer since ${timeOfDay(page.downSince)}, retrying`]
       : blocked > 0
         ? ["blocked", `${counted(blocked, "worker", "workers")} blocked`]
-        : ["fine", "no stall now"];
+        : isUnwatched
+          ? ["unwatched", "no runtime is watched"]
+          : ["fine", "no stall now"];
   const previousClass = status.className;
   status.className = `status ${name}`;
   // A screen reader announces only the start and end of a pause and of an outage. Announcing each stall
@@ -79,41 +91,47 @@ function renderStatus() {
 
 function tile(name, value, note, level) {
   const root = byId(`tile-${name}`);
-  setText(root.querySelector("dd"), value);
-  setText(root.querySelector("p"), note);
+  setText(root.querySelector(".value"), value);
+  setText(root.querySelector(".note"), note);
   setClass(root, "warn", level === "warn");
   setClass(root, "bad", level === "bad");
 }
 
-function renderTiles(live) {
-  const stalls = allStalls();
-  const lost = stalls.reduce((sum, stall) => sum + secondsInWindow(stall, live.now), 0);
-  const share = lost / (WINDOW_SECONDS * workerCount(live));
-  tile("lost", percent(share), `${duration(lost)} of the workers' time in the last minute`, share > 0.01 ? "bad" : share > 0 ? "warn" : "");
+/** Returns since when the tiles count: the last minute, or the start of the scope if that was later. */
+const windowStart = (live) => Math.max(live.now - WINDOW_SECONDS, live.start ?? historyStart());
 
-  const oldest = recent.ongoing.reduce((oldest, stall) => Math.min(oldest, stall.start_unix_ns / 1e9), live.now);
+function renderTiles(live) {
+  const range = { from: windowStart(live), to: live.now };
+  const length = Math.max(1e-3, range.to - range.from);
+  const lost = rangeSums(range).own;
+  const share = Math.min(1, lost / (length * workerCount(live)));
+  const ago = length >= WINDOW_SECONDS - 1 ? "in the last minute" : `in the ${duration(Number(length.toPrecision(2)))} since the start`;
+  tile("lost", percent(share), `${duration(lost)} ${ago}`, share > 0.01 ? "bad" : share > 0 ? "warn" : "");
+
+  const oldest = recent.ongoing.reduce((oldest, stall) => Math.min(oldest, stall.from), live.now);
   const blocked = recent.ongoing.length;
-  tile("now", `${blocked} of ${workerCount(live)}`, blocked > 0 ? `the longest for ${age(live.now - oldest)}` : "workers", blocked > 0 ? "bad" : "");
+  tile("now", `${blocked} of ${workerCount(live)}`, blocked > 0 ? `longest: ${duration(live.now - oldest)}` : "workers", blocked > 0 ? "bad" : "");
 
   const delays = live.tasks.kinds.map((kind) => difference(recent.samples[0].kinds.get(kind.name)?.delay, kind.delay));
   const bucketCount = live.tasks.bounds_seconds.length + 1;
   const buckets = Array.from({ length: bucketCount }, (_, index) => delays.reduce((sum, { buckets }) => sum + buckets[index], 0));
   const p99 = quantile({ buckets, max: Math.max(0, ...delays.map(({ max }) => max)) }, 0.99, live.tasks.bounds_seconds);
-  tile("delay", p99 === null ? "–" : duration(p99), "from a wake to the next poll", p99 > live.threshold_seconds ? "bad" : "");
+  tile("delay", p99 === null ? "–" : duration(p99), "from wake to poll", p99 > live.threshold_seconds ? "bad" : "");
 
-  const first = recent.samples[0];
-  const seconds = live.now - first.now;
-  const busy = (sample) => sample.workers.reduce((sum, worker) => sum + worker.busy_seconds, 0);
-  const used = seconds > 0 ? (busy(live) - busy(first)) / (seconds * workerCount(live)) : null;
+  // Without an earlier sample, totals since the start of the scope are the best that is known.
+  const first = recent.samples[0] === live ? null : recent.samples[0];
+  const seconds = live.now - (first?.now ?? live.start ?? live.now);
+  const added = (total) => Math.max(0, total(live) - (first ? total(first) : 0));
+  const used = seconds > 0 ? added(({ workers }) => workers.reduce((sum, worker) => sum + worker.busy_seconds, 0)) / (seconds * workerCount(live)) : null;
   const alive = live.runtimes.reduce((sum, runtime) => sum + runtime.alive_tasks, 0);
-  tile("busy", used === null ? "–" : percent(Math.max(0, used)), counted(alive, "live task", "live tasks"), used > 0.9 ? "bad" : used > 0.7 ? "warn" : "");
+  tile("busy", used === null ? "–" : percent(Math.min(1, used)), `of ${counted(workerCount(live), "worker", "workers")}; ${counted(alive, "live task", "live tasks")}`, used > 0.9 ? "bad" : used > 0.7 ? "warn" : "");
 
-  const starved = live.starved.total_seconds - (first === live ? 0 : first.starved.total_seconds);
-  tile("starved", duration(Math.max(0, starved)), "caused by the machine, not by the code", starved > 1 ? "warn" : "");
+  const starved = added((sample) => sample.starved.total_seconds);
+  tile("starved", duration(starved), "not caused by the code", starved > 1 ? "warn" : "");
 
-  const cpu = seconds > 0 ? (live.watchdog_cpu_seconds - first.watchdog_cpu_seconds) / seconds : null;
-  const dropped = live.dropped > 0 ? `${counted(live.dropped, "observation", "observations")} dropped so far` : "no observations dropped";
-  tile("observer", cpu === null ? "–" : percent(Math.max(0, cpu)), `of one CPU; ${dropped}`, "");
+  const cpu = seconds > 0 ? added((sample) => sample.watchdog_cpu_seconds) / seconds : null;
+  const dropped = live.dropped > 0 ? `; ${counted(live.dropped, "observation", "observations")} dropped so far` : "";
+  tile("observer", cpu === null ? "–" : percent(cpu), `of one CPU${dropped}`, "");
 }
 
 /** Announces a text to screen readers. */
@@ -137,17 +155,19 @@ function setPaused(paused) {
 
 byId("pause").addEventListener("click", () => setPaused(!page.paused));
 document.addEventListener("keydown", (event) => {
-  const isTyping = event.target instanceof HTMLInputElement;
+  const isTyping = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
   if (event.key === "p" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) setPaused(!page.paused);
 });
-byId("findings-all").addEventListener("click", () => {
-  showAll = !showAll;
-  renderLast();
-});
-for (const filter of ["findings-filter", "tasks-filter"]) byId(filter).addEventListener("input", renderLast);
+byId("findings-filter").addEventListener("input", renderInNewOrder);
+byId("tasks-filter").addEventListener("input", renderLast);
 
 const REDUCED_MOTION = matchMedia("(prefers-reduced-motion: reduce)");
 setInterval(() => {
-  if (page.live && !page.paused && !page.downSince && !document.hidden && !REDUCED_MOTION.matches) drawLanes();
+  if (!page.live || page.paused || page.downSince || document.hidden || REDUCED_MOTION.matches) return;
+  // A picture that moved by less than half a pixel, and shows no growing age, is still right.
+  const { from, to } = visibleRange();
+  const moved = view.mode === "fixed" ? 0 : (((performance.now() - chart.drawnAt) / 1e3) * chart.width) / (to - from);
+  if (moved >= 0.5 || recent.ongoing.length > 0) drawLanes();
 }, REDRAW_INTERVAL_MS);
+readHash();
 refresh();

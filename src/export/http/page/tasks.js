@@ -1,7 +1,9 @@
 
 // Shows the table of task kinds for the last minute.
 
+const INITIAL_KINDS = 15;
 const rows = new Map();
+let showAllKinds = false;
 const sorting = { key: "share", isDescending: true };
 const LINTS = [
   ["self_wakes", "self-wakes"],
@@ -14,9 +16,11 @@ function rowOf(name) {
   let row = rows.get(name);
   if (row) return row;
   const root = cloneTemplate("kind");
-  const [alive, rate, share, poll, longest, delay, lints] = root.querySelectorAll("td");
-  row = { root, alive, rate, share, poll, longest, delay, lints };
-  root.querySelector("th").textContent = name;
+  const [alive, rate, share, poll, longest, delay, longestDelay, lints] = root.querySelectorAll("td");
+  row = { root, alive, rate, share, poll, longest, delay, longestDelay, lints };
+  // A long path breaks after a slash.
+  const parts = name.split(/(?<=\/)/).flatMap((part) => [part, document.createElement("wbr")]);
+  root.querySelector("th").append(...parts);
   rows.set(name, row);
   return row;
 }
@@ -25,7 +29,7 @@ function rowOf(name) {
 function rowValues(kind, live) {
   const first = recent.samples[0];
   const earlier = first === live ? null : first.kinds.get(kind.name);
-  const seconds = live.now - first.now;
+  const seconds = live.now - (first === live ? (live.start ?? live.now) : first.now);
   const poll = difference(earlier?.poll, kind.poll);
   const delay = difference(earlier?.delay, kind.delay);
   const bounds = live.tasks.bounds_seconds;
@@ -36,8 +40,9 @@ function rowValues(kind, live) {
     rate: seconds > 0 ? poll.count / seconds : null,
     share: seconds > 0 ? poll.sum / seconds : null,
     poll: quantile(poll, 0.99, bounds),
-    longest: kind.poll.count > 0 ? kind.poll.max_seconds : null,
+    longest: kind.poll.max_seconds > 0 ? kind.poll.max_seconds : null,
     delay: quantile(delay, 0.99, bounds),
+    longestDelay: kind.delay.count > 0 ? kind.delay.max_seconds : null,
     lints: LINTS.reduce((sum, [field]) => sum + kind[field], 0),
   };
 }
@@ -45,20 +50,21 @@ function rowValues(kind, live) {
 function renderTasks(live) {
   const wanted = byId("tasks-filter").value.trim().toLowerCase();
   const all = live.tasks.kinds.map((kind) => rowValues(kind, live));
-  const shown = all.filter(({ name }) => name.toLowerCase().includes(wanted));
+  const matching = all.filter(({ name }) => name.toLowerCase().includes(wanted));
   const sortValue = (values) => values[sorting.key] ?? -1;
-  shown.sort((a, b) => {
+  matching.sort((a, b) => {
     const [x, y] = [sortValue(a), sortValue(b)];
     const order = typeof x === "string" ? x.localeCompare(y) : x - y;
     return (sorting.isDescending ? -order : order) || a.name.localeCompare(b.name);
   });
+  const shown = showAllKinds ? matching : matching.slice(0, INITIAL_KINDS);
   for (const values of shown) fillRow(rowOf(values.name), values, live);
-  const parent = byId("kinds");
-  const roots = shown.map(({ name }) => rowOf(name).root);
-  if (parent.children.length !== roots.length || roots.some((root, index) => parent.children[index] !== root)) {
-    parent.replaceChildren(...roots);
-  }
-  setText(byId("tasks-count"), wanted ? `${shown.length} of ${counted(all.length, "kind", "kinds")}` : counted(all.length, "kind", "kinds"));
+  setChildren(byId("kinds"), shown.map(({ name }) => rowOf(name).root));
+  const kinds = counted(all.length, "kind", "kinds");
+  setText(byId("tasks-count"), !wanted ? kinds : matching.length > 0 ? `${matching.length} of ${kinds}` : `No kind matches “${wanted}”.`);
+  const button = byId("tasks-all");
+  button.hidden = matching.length <= INITIAL_KINDS;
+  setText(button, showAllKinds ? `Show the first ${INITIAL_KINDS}` : `Show all ${matching.length}`);
 }
 
 function fillRow(row, values, live) {
@@ -66,33 +72,35 @@ function fillRow(row, values, live) {
   setText(row.alive, kind.alive.toLocaleString("en"));
   setText(row.rate, values.rate === null ? "–" : Number(values.rate.toPrecision(3)).toLocaleString("en"));
   setText(row.share, values.share === null ? "–" : percent(values.share));
-  setText(row.longest, values.longest === null ? "–" : duration(values.longest));
+  for (const name of ["longest", "longestDelay"]) {
+    setText(row[name], values[name] === null ? "–" : duration(values[name]));
+    setClass(row[name], "bad", values[name] >= live.threshold_seconds);
+  }
   const lints = LINTS.filter(([field]) => kind[field] > 0).map(([field, name]) => `${name} ${kind[field]}`);
   setText(row.lints, lints.join(", "));
   for (const name of ["poll", "delay"]) {
     const cell = row[name];
-    setText(cell.firstElementChild, values[name] === null ? "–" : duration(values[name]));
+    setText(cell.lastElementChild, values[name] === null ? "–" : duration(values[name]));
     setClass(cell, "bad", values[name] >= live.threshold_seconds);
-    cell.querySelector("path").setAttribute("d", sparkline(kind.name, name, live));
+    cell.firstElementChild.firstElementChild.setAttribute("d", sparkline(kind.name, name, live));
   }
-  setClass(row.longest, "bad", values.longest >= live.threshold_seconds);
 }
 
 /** Returns the path of a curve of the p99 of each second, on a log scale from 10 µs (bottom) to 10 s (top). */
 function sparkline(name, distribution, live) {
   let path = "";
   let isStart = true;
-  forEachInterval((earlier, later) => {
-    const after = later.kinds.get(name);
-    const before = earlier.kinds.get(name);
-    const added = after && difference(before?.[distribution], after[distribution]);
-    const p99 = added && quantile(added, 0.99, live.tasks.bounds_seconds);
-    if (!p99) return void (isStart = true);
-    const x = WINDOW_SECONDS - (live.now - later.now);
+  for (const { now, curves } of recent.samples) {
+    const p99 = curves.get(name)?.[distribution];
+    if (!p99) {
+      isStart = true;
+      continue;
+    }
+    const x = WINDOW_SECONDS - (live.now - now);
     const y = 15 - (14 * (Math.log10(Math.min(10, Math.max(1e-5, p99))) + 5)) / 6;
     path += isStart ? `M${(x - 0.8).toFixed(1)} ${y.toFixed(1)}L${x.toFixed(1)} ${y.toFixed(1)}` : `L${x.toFixed(1)} ${y.toFixed(1)}`;
     isStart = false;
-  });
+  }
   return path;
 }
 
@@ -106,3 +114,7 @@ for (const head of document.querySelectorAll("th[data-key]")) {
     renderLast();
   });
 }
+byId("tasks-all").addEventListener("click", () => {
+  showAllKinds = !showAllKinds;
+  renderLast();
+});

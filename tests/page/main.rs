@@ -1,8 +1,12 @@
 //! The live page in a real browser.
 
-#[path = "common/browser.rs"]
+#[path = "../common/browser.rs"]
 mod browser;
+#[path = "../common/mod.rs"]
 mod common;
+mod findings;
+mod range;
+mod reach;
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
@@ -32,6 +36,11 @@ static ONE_BROWSER_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn exclusive() -> MutexGuard<'static, ()> {
     ONE_BROWSER_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns how the page shows a line of this file.
+fn place(line: u32) -> String {
+    format!("{}:{line}", file!())
 }
 
 /// Starts a browser. Without an installed browser, it prints that the test is
@@ -80,7 +89,7 @@ fn an_ongoing_stall_is_shown_and_the_page_requests_only_its_own_server() {
         }
     };
     let task = runtime.spawn(stall.named("blocks"));
-    let place = format!("tests/page.rs:{line}");
+    let place = place(line);
     let state = eventually("the stall in its lane", || {
         let state = browser.text(".lane.blocked .lane-state");
         state.contains(&place).then_some(state)
@@ -148,7 +157,7 @@ fn keyboard_and_screen_reader_reach_every_control() {
     let line = line!() + 1;
     let stall = async { thread::sleep(Duration::from_millis(100)) };
     runtime.block_on(runtime.spawn(stall.named("blocks"))).unwrap();
-    let place = format!("tests/page.rs:{line}");
+    let place = place(line);
     browser.open(&format!("http://{address}/"));
     eventually("the card", || (browser.text(".card .site") == place).then_some(()));
     eventually("its stack", || browser.text(".card summary").contains("frames").then_some(()));
@@ -175,6 +184,13 @@ fn keyboard_and_screen_reader_reach_every_control() {
         ("link", &format!("as text: {place}")),
         ("button", &format!("Copy as text: {place}")),
         ("button", "Pause"),
+        ("group", "Time range"),
+        ("button", "Zoom in"),
+        ("group", "Stalls of the workers over time"),
+        ("list", "Colours"),
+        ("button", &format!("Hide: {place}")),
+        ("columnheader", "Began"),
+        ("button", "Select: "),
     ];
     // Chromium builds the tree in parts, so the first answers may be incomplete.
     let begin = Instant::now();
@@ -203,7 +219,7 @@ fn keyboard_and_screen_reader_reach_every_control() {
     assert!(browser.value("document.activeElement.getBoundingClientRect().width").as_f64().unwrap() > 50.0);
     browser.press("Enter");
     eventually("the focus on the findings", || (browser.value(focus) == "findings").then_some(()));
-    let path: Vec<_> = (0..4)
+    let path: Vec<_> = (0..7)
         .map(|_| {
             browser.press("Tab");
             browser.value(focus)
@@ -270,6 +286,8 @@ fn the_page_shows_the_maximum_number_of_kinds_and_findings_quickly() {
         runtime.block_on(runtime.spawn(async {}.named(name))).unwrap();
     }
     browser.open(&format!("http://{address}/"));
+    eventually("the first kinds", || browser.text("#tasks-all").starts_with("Show all 25").then_some(()));
+    browser.click("#tasks-all");
     eventually("all kinds", || {
         (browser.value("document.querySelectorAll('#kinds tr').length").as_u64()? >= 256).then_some(())
     });
@@ -282,6 +300,7 @@ fn the_page_shows_the_maximum_number_of_kinds_and_findings_quickly() {
             live.findings = Array.from({ length: 500 }, (_, n) => ({
                 id: `none-${n}`, cause: "cpu", primitive: null, function: `f${n}`, site: `src/a.rs:${n}`, task: "t",
                 count: n, total_seconds: n, max_seconds: 1, ongoing_seconds: null, victim_tasks: 0,
+                split: { on_cpu_seconds: n, off_cpu_seconds: 0, run_queue_seconds: 0, paused_seconds: 0, unknown_seconds: 0 },
                 victim_delay_seconds: 0, advice: "x", evidence: "stack", last_seen_unix_seconds: 0,
             }));
             setPaused(true);
@@ -312,13 +331,23 @@ fn write_screenshots() {
     browser.open(&url);
     let seconds = std::env::var("LOOPSCOPE_PAGE_SECONDS").map_or(30, |seconds| seconds.parse().unwrap());
     thread::sleep(Duration::from_secs(seconds));
-    for scheme in ["light", "dark"] {
-        browser.set_appearance(1200, 900, scheme);
-        // The screenshot shows a stall in progress.
-        eventually("a stall in progress", || {
-            (browser.text(".lane.blocked .lane-state").contains(".rs:")).then_some(())
-        });
+    let pictures = [("light", 1200, 900), ("dark", 1200, 900), ("phone", 390, 844), ("zoom", 1200, 900)];
+    for (name, width, height) in pictures {
+        browser.set_appearance(width, height, if name == "dark" { "dark" } else { "light" });
+        if name == "zoom" {
+            // One second around a stall, and its stack.
+            browser.value(
+                "(() => { const stall = recent.stalls.findLast(({ from, to }) => to - from < 0.4 && from < serverNow() - 3); \
+                 setRange(stall.from - 0.4, stall.from + 0.6); selectStall(stall); })()",
+            );
+            eventually("the stack", || (!browser.text("#stall-stack").is_empty()).then_some(()));
+        } else {
+            // The picture shows a stall in progress.
+            eventually("a stall in progress", || {
+                browser.text(".lane.blocked .lane-state").contains(".rs:").then_some(())
+            });
+        }
         let png = BASE64_STANDARD.decode(browser.screenshot()).unwrap();
-        fs::write(format!("{}/docs/page-{scheme}.png", env!("CARGO_MANIFEST_DIR")), png).unwrap();
+        fs::write(format!("{}/docs/page-{name}.png", env!("CARGO_MANIFEST_DIR")), png).unwrap();
     }
 }
