@@ -3,6 +3,7 @@
 
 mod distinct;
 mod entry;
+mod flight_stalls;
 mod intervals;
 mod parts;
 mod recent;
@@ -63,6 +64,8 @@ struct OngoingStall {
     /// The address of the lock that the worker waits for.
     lock: Option<String>,
     worker: String,
+    /// The id of the worker's thread.
+    tid: u32,
     task: TaskInfo,
     start_nanos: u64,
     /// The age at the latest message.
@@ -199,6 +202,7 @@ impl Findings {
                     || before.as_ref().is_some_and(|before| before.is_reported),
                 lock,
                 worker: stall.worker.clone(),
+                tid: stall.tid,
                 task,
                 start_nanos: stall.start_nanos,
                 duration_nanos: before.as_ref().map_or(0, |before| before.duration_nanos),
@@ -336,7 +340,9 @@ impl Inner {
         // Only the end of the whole stall lets the driver run.
         let held_driver = stall.held_driver.is_some() && nanos.end >= at(stall.duration_nanos);
         let runtime = Arc::clone(&stall.runtime);
-        for delay in self.recent.add_stall(EndedStall { stall: record, nanos, runtime, held_driver }) {
+        let StallEvidence { key, tid, polls, .. } = *stall;
+        let ended = EndedStall { stall: record, nanos, runtime, held_driver, key, tid, polls };
+        for delay in self.recent.add_stall(ended) {
             entry.add_delay(delay);
         }
         let cause = entry.cause();

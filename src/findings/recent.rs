@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::evidence::TaskWait;
+use crate::evidence::{StallKey, TaskWait};
 use crate::finding::Stall;
 use crate::findings::intervals::Intervals;
 
@@ -48,6 +48,11 @@ pub(crate) struct EndedStall {
     pub(crate) nanos: Range<u64>,
     pub(crate) runtime: Arc<str>,
     pub(crate) held_driver: bool,
+    /// Of the whole stall, as the two following ones.
+    pub(crate) key: StallKey,
+    /// The id of the worker's thread.
+    pub(crate) tid: u32,
+    pub(crate) polls: u64,
 }
 
 /// A wait, and what the findings count of it.
@@ -110,6 +115,11 @@ impl RecentStalls {
         }
         push_bounded(&mut self.waits, kept, MAX_WAITS);
         delays
+    }
+
+    /// Returns the kept stalls.
+    pub(crate) fn stalls(&self) -> impl Iterator<Item = &EndedStall> {
+        self.stalls.iter()
     }
 
     /// Returns the kept stalls that had not ended by `since`.
@@ -191,7 +201,8 @@ mod tests {
             finding: Some(finding.to_owned()),
         };
         let nanos = ms.start * MS..ms.end * MS;
-        EndedStall { stall, nanos, runtime: Arc::from(runtime), held_driver: false }
+        let runtime = Arc::from(runtime);
+        EndedStall { stall, nanos, runtime, held_driver: false, key: (0, 1), tid: 1, polls: 1 }
     }
 
     fn wait(runtime: &str, ms: Range<u64>, task: u64) -> TaskWait {

@@ -47,7 +47,7 @@ const LIBRARY: &[Rule] = &[
     // Between the watchdog and the report thread.
     ("outbox", &["evidence", "self_metrics"]),
     // On the workers' threads. Nothing here knows who reads the records.
-    ("record", &["os", "snapshot", "source_path", "unix_time", "zeroed"]),
+    ("record", &["os", "snapshot", "source_path", "zeroed"]),
     ("instrument", &["record"]),
     ("console", &[]),
     // On the watchdog's thread.

@@ -19,7 +19,6 @@ use crate::export::http::state::HandlerState;
 use crate::export::http::{findings, page};
 use crate::export::metrics::text::TextFormat;
 use crate::export::source::{Health, Source};
-use crate::unix_time;
 
 /// Creates the router. No route changes anything.
 pub(crate) fn router(
@@ -81,10 +80,9 @@ async fn trace_of_polls(State(state): State<HandlerState>, parameters: Parameter
         );
     };
     let source = &state.source;
-    let stalls = source.stalls(None);
-    let since = stalls.now.checked_sub(length).unwrap_or(SystemTime::UNIX_EPOCH);
-    let polls = source.flight(unix_time::to_nanos(since));
-    json(&trace::document(&polls, &source.stalls(Some(since)), &source.findings()))
+    // The findings are read last, so that they contain those of all stalls.
+    let recording = source.flight(length);
+    json(&trace::document(&recording, &source.findings()))
 }
 
 async fn tasks(State(state): State<HandlerState>) -> Response {

@@ -483,6 +483,7 @@ impl WorkerMonitor {
             polls: 1,
             key: (self.index, tracked.poll.seq),
             worker: self.worker.label.to_string(),
+            tid: self.worker.tid(),
             runtime: Arc::clone(&self.runtime),
             held_driver: tracked.driver.held(),
             kind: tracked.poll.kind,
