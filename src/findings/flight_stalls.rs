@@ -22,11 +22,11 @@ impl Findings {
 impl EndedStall {
     fn to_flight(&self) -> FlightStall {
         FlightStall {
-            thread: FlightThread { tid: self.tid, label: self.stall.worker.clone() },
+            thread: FlightThread { tid: self.tid, label: self.worker.clone() },
             poll: self.key,
             polls: self.polls,
-            task: self.stall.task.clone(),
-            finding: self.stall.finding.clone().unwrap_or_default(),
+            task: self.task.clone(),
+            finding: self.finding.clone(),
             start_nanos: self.nanos.start,
             end_nanos: Some(self.nanos.end),
         }

@@ -74,7 +74,7 @@ const LIBRARY: &[Rule] = &[
         "diagnose",
         &["build_id", "capture::loaded_code", "evidence", "finding", "little_endian", "source_path"],
     ),
-    ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
+    ("findings", &["diagnose", "evidence", "finding", "record", "snapshot"]),
     ("report", &["diagnose::roots", "finding"]),
     (
         "report::thread",
