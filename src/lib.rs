@@ -114,6 +114,7 @@ mod snapshot;
 mod source_path;
 mod stderr;
 mod token_bucket;
+#[cfg_attr(not(feature = "serde"), allow(dead_code))]
 mod unix_time;
 mod watchdog;
 mod zeroed;
