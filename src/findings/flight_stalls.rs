@@ -12,10 +12,11 @@ impl Findings {
     #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
     pub(crate) fn flight_stalls(&self, since_nanos: u64, polls: &PollsInProgress) -> Vec<FlightStall> {
         let inner = self.0.lock();
-        let is_recent = |ended: &&EndedStall| ended.nanos.end >= since_nanos;
-        let ended = inner.recent.stalls().filter(is_recent).map(EndedStall::to_flight);
+        let ended = inner.recent.stalls().map(EndedStall::to_flight);
         let ongoing = inner.ongoing.iter().map(|(key, ongoing)| ongoing.to_flight(*key, polls));
-        ended.chain(ongoing).collect()
+        // A stall may be over although its end is not known yet.
+        let is_recent = |stall: &FlightStall| stall.end_nanos.is_none_or(|end| end >= since_nanos);
+        ended.chain(ongoing).filter(is_recent).collect()
     }
 }
 

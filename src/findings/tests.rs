@@ -451,4 +451,5 @@ fn a_flight_recording_has_stalls_by_the_clock_of_its_polls() {
     };
     assert_eq!(times(1030, &[3]), [((0, 1), 1_000, 1000, Some(1030)), ((0, 3), 1_000, 2000, None)]);
     assert_eq!(times(1031, &[]), [((0, 3), 1_000, 2000, Some(2010))], "what its message has proven");
+    assert_eq!(times(2011, &[]), [], "its poll is not in the recording either");
 }

@@ -124,7 +124,7 @@ fn rows<'d>(recording: &'d FlightRecording, polls: &[&'d FlightPoll]) -> Vec<Row
         labels.entry(thread.tid).or_default().insert(&thread.label);
     }
     let row = |(tid, (polls, stalls)): (u32, (Vec<_>, Vec<_>))| {
-        let slices = slices::of_thread(&polls, &stalls, recording.now_nanos);
+        let slices = slices::of_thread(&polls, &stalls, recording.now_nanos, &recording.kinds);
         Row { tid, labels: labels.remove(&tid).unwrap_or_default(), slices }
     };
     let mut rows: Vec<_> = of_threads.into_iter().map(row).collect();

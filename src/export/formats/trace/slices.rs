@@ -48,11 +48,13 @@ impl FlightStall {
 }
 
 /// Returns the slices of a thread in the order of their starts, each poll
-/// before its stalls. Each stall is inside of a poll.
+/// before its stalls. Each stall is inside of a poll. `now` is the end of what
+/// is in progress, and `kinds` has the names of task kinds.
 pub(super) fn of_thread<'r>(
     polls: &[&'r FlightPoll],
     stalls: &[&'r FlightStall],
     now: u64,
+    kinds: &[String],
 ) -> Vec<Slice<'r>> {
     let (of_many_polls, mut stalls): (Vec<_>, Vec<_>) =
         stalls.iter().copied().partition(|stall| stall.is_of_many_polls());
@@ -62,7 +64,7 @@ pub(super) fn of_thread<'r>(
     let parts_of_polls: Vec<_> = stalls.chunk_by(|a, b| a.poll == b.poll).collect();
     let missing: Vec<_> = parts_of_polls
         .iter()
-        .filter(|parts| holder(&slices, parts[0].start_nanos).is_none())
+        .filter(|parts| !has_poll(&slices, parts[0], kinds))
         .map(|parts| poll_of(parts, now))
         .collect();
     slices.extend(missing);
@@ -106,6 +108,15 @@ pub(super) fn of_thread<'r>(
 fn holder<'r>(slices: &[Slice<'r>], at: u64) -> Option<Slice<'r>> {
     let begun = &slices[..slices.partition_point(|slice| slice.start <= at)];
     begun.iter().rev().find(|slice| slice.end > at).copied()
+}
+
+/// Returns whether the poll of a stall is among the slices. If not, another
+/// poll may be around it.
+fn has_poll(slices: &[Slice<'_>], stall: &FlightStall, kinds: &[String]) -> bool {
+    holder(slices, stall.start_nanos).is_some_and(|holder| match holder.content {
+        Content::Poll(poll) => holder.start == stall.start_nanos || kinds.get(poll.kind) == Some(&stall.task),
+        Content::PollOf(_) | Content::Stall(_) => false,
+    })
 }
 
 /// Returns a poll of the length of its stall, of which `parts` are known.
@@ -182,7 +193,7 @@ mod tests {
     /// its stall, `s` a stall.
     fn shown(polls: &[FlightPoll], stalls: &[FlightStall]) -> String {
         let (polls, stalls): (Vec<_>, Vec<_>) = (polls.iter().collect(), stalls.iter().collect());
-        let slices = of_thread(&polls, &stalls, NOW);
+        let slices = of_thread(&polls, &stalls, NOW, &["t".to_owned()]);
         let text = |slice: &Slice<'_>| {
             let content = match slice.content {
                 Content::Poll(_) => 'p',
@@ -232,6 +243,17 @@ mod tests {
     }
 
     #[test]
+    fn a_stall_is_not_in_the_poll_of_another_task() {
+        // The inner poll ended before the outer one, so it was displaced first.
+        let displaced = FlightStall { task: "u".to_owned(), ..stall(3, 40, 60) };
+        assert_eq!(shown(&[poll(10, 100)], &[displaced]), "p10-100 q40-60 s40-60");
+        // The inner poll was so short that it was not kept.
+        assert_eq!(shown(&[poll(10, 100)], &[stall(5, 60, 100)]), "p10-100 s60-100");
+        let renamed = FlightStall { task: "u".to_owned(), ..stall(1, 10, 60) };
+        assert_eq!(shown(&[poll(10, 100)], &[renamed]), "p10-100 s10-60");
+    }
+
+    #[test]
     fn many_polls_of_one_task_are_inside_of_their_stall() {
         let hog = FlightStall { polls: 4, ..stall(2, 10, 75) };
         let polls = [poll(10, 20), poll(21, 40), poll(41, 70), poll(72, 200)];
@@ -262,7 +284,7 @@ mod tests {
                 })
                 .collect();
             let (polls, stalls): (Vec<_>, Vec<_>) = (polls.iter().collect(), stalls.iter().collect());
-            let slices = of_thread(&polls, &stalls, NOW);
+            let slices = of_thread(&polls, &stalls, NOW, &["t".to_owned()]);
             let is_stall = |slice: &&Slice<'_>| matches!(slice.content, Content::Stall(_));
             prop_assert_eq!(slices.iter().filter(is_stall).count(), stalls.len());
             let mut open: Vec<Slice<'_>> = Vec::new();
