@@ -72,7 +72,11 @@ pub(super) struct StallArgs<'d> {
     pub(super) finding: &'d str,
     pub(super) task: Cow<'d, str>,
     pub(super) ongoing: bool,
-    pub(super) seconds: f64,
+    /// The length, if the slice is shorter. Otherwise the stalls of a finding
+    /// differ in nothing but their times: some readers group slices by all
+    /// arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) seconds: Option<f64>,
     #[serde(flatten)]
     pub(super) of_finding: Option<FindingArgs<'d>>,
 }

@@ -199,12 +199,13 @@ impl<'d> Writer<'d, '_> {
     fn stall(&self, stall: &'d FlightStall, slice: &Slice<'_>) -> (Cow<'d, str>, StallArgs<'d>) {
         let finding = self.findings.get(stall.finding.as_str()).copied();
         let name = finding.map_or(Cow::Borrowed("stall"), |finding| Cow::Owned(name_of(finding)));
-        let end = stall.end_nanos.unwrap_or(slice.end);
+        let nanos = stall.end_nanos.map_or(0, |end| end.saturating_sub(stall.start_nanos));
+        let is_cut = nanos > slice.end - slice.start + GRAIN_NANOS;
         let args = StallArgs {
             finding: &stall.finding,
             task: cut(&stall.task),
             ongoing: stall.end_nanos.is_none(),
-            seconds: Duration::from_nanos(end.saturating_sub(stall.start_nanos)).as_secs_f64(),
+            seconds: is_cut.then(|| Duration::from_nanos(nanos).as_secs_f64()),
             of_finding: finding.map(args_of),
         };
         (name, args)

@@ -38,7 +38,7 @@ fn each_stall_is_in_a_poll_in_the_row_of_its_thread() {
     assert_eq!(
         slices(&trace)[3]["args"],
         json!({
-            "finding": "sleep-5f3a", "task": "session", "ongoing": false, "seconds": 0.5,
+            "finding": "sleep-5f3a", "task": "session", "ongoing": false,
             "cause": "sleep", "call": "std::thread::sleep", "site": "src/flood.rs:31", "evidence": "stack",
             "stalls": 12, "total_seconds": 2.41, "max_seconds": 0.212,
             "waits": 52, "waiting_tasks": 37, "delay_seconds": 4.1,
@@ -146,6 +146,27 @@ fn the_name_of_a_stall_has_nothing_that_changes() {
     finding.cause = Cause::Lock;
     finding.primitive = None;
     assert_eq!(name_of(&finding), "lock");
+}
+
+#[test]
+fn a_stall_whose_slice_is_cut_has_its_length() {
+    let mut recording = recording();
+    recording.stalls.truncate(1);
+    recording.stalls[0].polls = 2;
+    let start_nanos = recording.stalls[0].start_nanos + 400_000_000;
+    recording.polls = vec![FlightPoll { start_nanos, end_nanos: None, ..recording.polls[0] }];
+    let trace = trace(&recording);
+    let shown = |event: &&Value| {
+        json!([event["cat"], event["dur"], event["args"]["polls"], event["args"]["seconds"]])
+    };
+    assert_eq!(
+        json!(slices(&trace).iter().map(shown).collect::<Vec<_>>()),
+        json!([
+            ["poll", 400_000.0, 2, null],
+            ["stall", 400_000.0, null, 0.5],
+            ["poll", 1_600_000.0, null, null]
+        ])
+    );
 }
 
 #[test]
