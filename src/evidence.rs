@@ -222,6 +222,8 @@ pub(crate) struct StallEvidence {
     /// it.
     pub(crate) key: StallKey,
     pub(crate) worker: String,
+    /// The id of the worker's thread.
+    pub(crate) tid: u32,
     /// The label of the worker's runtime.
     pub(crate) runtime: Arc<str>,
     /// Is set if the worker drove the I/O and the timers of its runtime, so

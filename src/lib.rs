@@ -122,6 +122,7 @@ mod source_path;
 mod stable_hash;
 mod stderr;
 mod token_bucket;
+#[cfg_attr(not(feature = "serde"), allow(dead_code))]
 mod unix_time;
 mod watchdog;
 mod zeroed;

@@ -1,7 +1,7 @@
 //! The recorded data as plain values: the contract between the recorder and the
 //! exporters, which read these types and no atomics.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::finding::Cause;
 
@@ -305,16 +305,66 @@ pub struct PressureSnapshot {
     pub full: Duration,
 }
 
-/// A past poll of a worker, as the flight recorder keeps it.
+/// What the flight recorder keeps, and the stalls of the same time: the content
+/// of a trace.
+///
+/// All times are nanoseconds of the recorder's clock. One conversion has made
+/// all of them from readings of the counter, so equal readings are equal times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
-pub(crate) struct FlightPoll {
+pub(crate) struct FlightRecording {
+    /// When it was read, by the wall clock.
+    pub(crate) now: SystemTime,
+    /// The same moment by the recorder's clock. No poll and no stall begins or
+    /// ends later.
+    pub(crate) now_nanos: u64,
+    /// The threads with their labels. A thread may have several.
+    pub(crate) threads: Vec<FlightThread>,
+    /// The names of the task kinds.
+    pub(crate) kinds: Vec<String>,
+    pub(crate) polls: Vec<FlightPoll>,
+    pub(crate) stalls: Vec<FlightStall>,
+}
+
+/// A thread that polls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
+pub(crate) struct FlightThread {
+    /// The kernel's id of the thread.
+    pub(crate) tid: u32,
     /// The name of the worker, as in [`Stall::worker`](crate::Stall::worker).
-    pub(crate) worker: String,
+    pub(crate) label: String,
+}
+
+/// A poll that the flight recorder keeps, or one in progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
+pub(crate) struct FlightPoll {
+    pub(crate) tid: u32,
+    /// The index of the kind in [`FlightRecording::kinds`].
+    pub(crate) kind: usize,
+    pub(crate) start_nanos: u64,
+    /// `None` if the poll is in progress.
+    pub(crate) end_nanos: Option<u64>,
+}
+
+/// A stall, or a part of one: see [`Stall`](crate::Stall).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
+pub(crate) struct FlightStall {
+    pub(crate) thread: FlightThread,
+    /// Identifies the poll. All parts of one stall have the same value.
+    pub(crate) poll: (usize, u64),
+    /// The number of polls: more than one if a task held the worker over many
+    /// polls.
+    pub(crate) polls: u64,
     /// The kind of the task.
-    pub(crate) kind: String,
-    pub(crate) start_unix_ns: u64,
-    pub(crate) end_unix_ns: u64,
+    pub(crate) task: String,
+    /// The id of the finding.
+    pub(crate) finding: String,
+    pub(crate) start_nanos: u64,
+    /// `None` if the stall is in progress.
+    pub(crate) end_nanos: Option<u64>,
 }
 
 /// All recorded data at one moment.

@@ -1,25 +1,16 @@
 //! The telemetry thread answers while every worker is blocked.
 
 mod common;
+#[path = "common/http.rs"]
+mod http;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
 use common::{eventually, runtime};
+use http::get;
 use loopscope::{FindingsDocument, Named, Scope, StallsDocument, Terminal};
-
-fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("the telemetry thread accepts");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).unwrap();
-    let status = response.split(' ').nth(1).unwrap().parse().unwrap();
-    let body = response.split_once("\r\n\r\n").unwrap().1;
-    (status, body.to_owned())
-}
 
 /// Returns the value of a metric without labels.
 fn metric(text: &str, name: &str) -> f64 {

@@ -67,9 +67,9 @@ fn a_wait_and_a_computation_of_one_poll_are_two_findings() {
     });
     let sleep = at(&found, Cause::Sleep, "first_nap");
     at(&found, Cause::Cpu, "spin");
-    // Before the computation was seen, the sleep was shown with the little time
-    // on a CPU before it, and no total falls.
-    assert!(sleep.split.on_cpu < STALL / 20, "{sleep:#?}");
+    // Before the computation was seen, the sleep may have been shown with time
+    // on a CPU, and no total falls.
+    assert!(sleep.split.on_cpu < sleep.split.off_cpu / 2, "{sleep:#?}");
 }
 
 #[test]

@@ -168,6 +168,7 @@ fn stall(address: CodeAddress) -> StallEvidence {
         polls: 1,
         key: (0, 1),
         worker: "0".to_owned(),
+        tid: 1,
         runtime: Arc::from("main"),
         held_driver: None,
         kind: KindId::OTHER,

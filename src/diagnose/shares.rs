@@ -183,6 +183,7 @@ mod tests {
             polls: 1,
             key: (0, 1),
             worker: "0".to_owned(),
+            tid: 1,
             runtime: Arc::from("main"),
             held_driver: None,
             kind: KindId::OTHER,

@@ -8,8 +8,9 @@ use crate::export::source::{Health, Source};
 use crate::finding::{Cause, Finding, FindingsDocument, STALLS_SCHEMA, Stall, StallsDocument};
 use crate::report::sample;
 use crate::snapshot::{
-    BlockingCallSnapshot, CauseSnapshot, FlightPoll, HistogramSnapshot, KindSnapshot, LoopLagSnapshot,
-    ObserverSnapshot, PressureSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot,
+    BlockingCallSnapshot, CauseSnapshot, FlightPoll, FlightRecording, FlightStall, FlightThread,
+    HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot, PressureSnapshot, RuntimeSnapshot,
+    Snapshot, WorkerSnapshot,
 };
 use crate::unix_time;
 
@@ -61,11 +62,31 @@ impl Source for FakeSource {
         Vec::new()
     }
 
-    fn flight(&self, _: u64) -> Vec<FlightPoll> {
-        let start_unix_ns = 1_000_000_000;
-        let Stall { worker, task, .. } = stall(start_unix_ns);
-        let end_unix_ns = start_unix_ns + STALL_NANOS;
-        vec![FlightPoll { worker, kind: task, start_unix_ns, end_unix_ns }]
+    /// The recorder's clock began at the epoch. The flight recorder has only
+    /// the poll of the first stall.
+    fn flight(&self, _: Duration) -> FlightRecording {
+        let stall = |start_nanos, poll| {
+            let Stall { worker, task, finding, .. } = stall(start_nanos);
+            FlightStall {
+                thread: FlightThread { tid: 4_243, label: worker },
+                poll: (1, poll),
+                polls: 1,
+                task,
+                finding: finding.unwrap(),
+                start_nanos,
+                end_nanos: Some(start_nanos + STALL_NANOS),
+            }
+        };
+        let stalls = [stall(1_000_000_000, 1), stall(2_000_000_000, 3)];
+        let [FlightStall { start_nanos, end_nanos, .. }, _] = stalls;
+        FlightRecording {
+            now: unix_time::from_nanos(3_000_000_000),
+            now_nanos: 3_000_000_000,
+            threads: vec![stalls[0].thread.clone()],
+            kinds: vec!["other".to_owned(), stalls[0].task.clone()],
+            polls: vec![FlightPoll { tid: 4_243, kind: 1, start_nanos, end_nanos }],
+            stalls: stalls.into(),
+        }
     }
 
     fn health(&self) -> Health {

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::finding::{Finding, FindingsDocument, StallsDocument};
-use crate::snapshot::{FlightPoll, Snapshot};
+use crate::snapshot::{FlightRecording, Snapshot};
 
 /// Provides snapshots and findings.
 ///
@@ -27,9 +27,9 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// [`Snapshot::runtimes`].
     #[cfg(feature = "tokio-metrics")]
     fn runtimes(&self) -> Vec<(String, tokio::runtime::Handle)>;
-    /// Returns the polls that the flight recorder keeps and that had not ended
-    /// at `since_unix_ns`. It does not keep very short polls.
-    fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll>;
+    /// Returns the polls and the stalls of the last `length`, up to now. The
+    /// flight recorder does not keep very short polls.
+    fn flight(&self, length: Duration) -> FlightRecording;
     /// Returns whether any worker can poll.
     fn health(&self) -> Health;
 }

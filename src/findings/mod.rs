@@ -3,6 +3,7 @@
 
 mod distinct;
 mod entry;
+mod flight_stalls;
 mod intervals;
 mod parts;
 mod recent;
@@ -24,7 +25,6 @@ use crate::lock::Lock;
 use crate::record::histogram::{CarriedCounts, Histogram};
 use crate::record::polls_in_progress::PollsInProgress;
 use crate::snapshot::CauseSnapshot;
-use crate::unix_time;
 
 /// The maximum number of findings. Stalls of further findings are dropped.
 const MAX_FINDINGS: usize = 500;
@@ -63,6 +63,8 @@ struct OngoingStall {
     /// The address of the lock that the worker waits for.
     lock: Option<String>,
     worker: String,
+    /// The id of the worker's thread.
+    tid: u32,
     task: TaskInfo,
     start_nanos: u64,
     /// The age at the latest message.
@@ -199,6 +201,7 @@ impl Findings {
                     || before.as_ref().is_some_and(|before| before.is_reported),
                 lock,
                 worker: stall.worker.clone(),
+                tid: stall.tid,
                 task,
                 start_nanos: stall.start_nanos,
                 duration_nanos: before.as_ref().map_or(0, |before| before.duration_nanos),
@@ -275,14 +278,7 @@ impl Findings {
     /// in progress, ordered by start.
     pub(crate) fn stalls(&self, since: SystemTime, polls: &PollsInProgress) -> Vec<Stall> {
         let inner = self.0.lock();
-        // The stalls are kept with the times of the recorder's clock, as if it
-        // had been created at the epoch.
-        let to_wall = |time| polls.at.wall_at(unix_time::to_nanos(time));
-        let ended = inner.recent.stalls_since(SystemTime::UNIX_EPOCH).map(|stall| Stall {
-            start: to_wall(stall.start),
-            end: stall.end.map(to_wall),
-            ..stall
-        });
+        let ended = inner.recent.stalls().map(|ended| ended.stall(&polls.at));
         let ongoing = inner.ongoing.iter().map(|(key, ongoing)| ongoing.stall(*key, polls));
         let is_recent = |stall: &Stall| stall.end.is_none_or(|end| end >= since);
         let mut stalls: Vec<_> = ended.chain(ongoing).filter(is_recent).collect();
@@ -326,17 +322,20 @@ impl Inner {
         entry.add_ended_stall(&part.part, stall.held_driver, task);
         let at = |age: u64| stall.start_nanos.saturating_add(age);
         let nanos = at(part.part.age_nanos.start)..at(part.part.age_nanos.end);
-        let record = Stall {
-            start: unix_time::from_nanos(nanos.start),
-            end: Some(unix_time::from_nanos(nanos.end)),
-            worker: stall.worker.clone(),
-            task: task.kind.clone(),
-            finding: Some(part.finding.clone()),
-        };
         // Only the end of the whole stall lets the driver run.
         let held_driver = stall.held_driver.is_some() && nanos.end >= at(stall.duration_nanos);
-        let runtime = Arc::clone(&stall.runtime);
-        for delay in self.recent.add_stall(EndedStall { stall: record, nanos, runtime, held_driver }) {
+        let ended = EndedStall {
+            key: stall.key,
+            polls: stall.polls,
+            worker: stall.worker.clone(),
+            tid: stall.tid,
+            task: task.kind.clone(),
+            finding: part.finding.clone(),
+            nanos,
+            runtime: Arc::clone(&stall.runtime),
+            held_driver,
+        };
+        for delay in self.recent.add_stall(ended) {
             entry.add_delay(delay);
         }
         let cause = entry.cause();

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use crate::evidence::TaskWait;
+use crate::evidence::{StallKey, TaskWait};
 use crate::finding::Stall;
 use crate::findings::intervals::Intervals;
+use crate::record::clock::ClockReading;
 
 const MAX_STALLS: usize = 4096;
 const MAX_WAITS: usize = 4096;
@@ -40,10 +40,21 @@ pub(crate) struct TaskDelay {
     pub(crate) is_released: bool,
 }
 
-/// An ended stall, and where and when it held a worker.
+/// An ended stall, or its part for one finding.
 #[derive(Debug)]
 pub(crate) struct EndedStall {
-    pub(crate) stall: Stall,
+    /// Identifies the whole stall.
+    pub(crate) key: StallKey,
+    /// The number of polls of the whole stall.
+    pub(crate) polls: u64,
+    /// The label of the worker.
+    pub(crate) worker: String,
+    /// The id of the worker's thread.
+    pub(crate) tid: u32,
+    /// The kind of the task.
+    pub(crate) task: String,
+    /// The id of the finding.
+    pub(crate) finding: String,
     /// By the recorder's clock.
     pub(crate) nanos: Range<u64>,
     pub(crate) runtime: Arc<str>,
@@ -84,10 +95,8 @@ impl RecentStalls {
     /// Keeps a stall that has ended. Returns the delays of the known waits that
     /// belong to it.
     pub(crate) fn add_stall(&mut self, stall: EndedStall) -> Vec<TaskDelay> {
-        let mut delays = Vec::new();
-        if let Some(finding) = stall.stall.finding.as_deref().map(hash) {
-            delays.extend(self.waits.iter_mut().filter_map(|kept| kept.count(finding, &stall)));
-        }
+        let finding = hash(&stall.finding);
+        let delays = self.waits.iter_mut().filter_map(|kept| kept.count(finding, &stall)).collect();
         push_bounded(&mut self.stalls, stall, MAX_STALLS);
         delays
     }
@@ -102,20 +111,30 @@ impl RecentStalls {
         let mut delays = Vec::new();
         let stalls = self.stalls.iter().rev().take_while(|stall| stall.nanos.end >= oldest_end);
         for stall in stalls {
-            if let Some(finding) = &stall.stall.finding
-                && let Some(delay) = kept.count(hash(finding), stall)
-            {
-                delays.push((finding.clone(), delay));
+            if let Some(delay) = kept.count(hash(&stall.finding), stall) {
+                delays.push((stall.finding.clone(), delay));
             }
         }
         push_bounded(&mut self.waits, kept, MAX_WAITS);
         delays
     }
 
-    /// Returns the kept stalls that had not ended by `since`.
-    pub(crate) fn stalls_since(&self, since: SystemTime) -> impl Iterator<Item = Stall> {
-        let is_recent = move |stall: &&Stall| stall.end.is_none_or(|end| end >= since);
-        self.stalls.iter().map(|ended| &ended.stall).filter(is_recent).cloned()
+    /// Returns the kept stalls.
+    pub(crate) fn stalls(&self) -> impl Iterator<Item = &EndedStall> {
+        self.stalls.iter()
+    }
+}
+
+impl EndedStall {
+    /// Returns the stall with the times of the wall clock.
+    pub(crate) fn stall(&self, at: &ClockReading) -> Stall {
+        Stall {
+            start: at.wall_at(self.nanos.start),
+            end: Some(at.wall_at(self.nanos.end)),
+            worker: self.worker.clone(),
+            task: self.task.clone(),
+            finding: Some(self.finding.clone()),
+        }
     }
 }
 
@@ -183,15 +202,17 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn stall(finding: &str, runtime: &str, ms: Range<u64>) -> EndedStall {
-        let stall = Stall {
-            start: SystemTime::UNIX_EPOCH,
-            end: None,
+        EndedStall {
+            key: (0, 1),
+            polls: 1,
             worker: String::new(),
+            tid: 1,
             task: String::new(),
-            finding: Some(finding.to_owned()),
-        };
-        let nanos = ms.start * MS..ms.end * MS;
-        EndedStall { stall, nanos, runtime: Arc::from(runtime), held_driver: false }
+            finding: finding.to_owned(),
+            nanos: ms.start * MS..ms.end * MS,
+            runtime: Arc::from(runtime),
+            held_driver: false,
+        }
     }
 
     fn wait(runtime: &str, ms: Range<u64>, task: u64) -> TaskWait {

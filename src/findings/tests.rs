@@ -12,6 +12,7 @@ fn stall(phase: Phase, seq: u64, start_ms: u64, ms: u64) -> StallEvidence {
         polls: 1,
         key: (0, seq),
         worker: "0".to_owned(),
+        tid: 1_000,
         runtime: Arc::from("main"),
         held_driver: None,
         kind: crate::record::kinds::KindId::OTHER,
@@ -448,4 +449,20 @@ fn a_reported_finding_keeps_what_it_has_shown_if_the_line_changes() {
     };
     assert_eq!(ended("a"), (1, 1_000 * MS, 1_000 * MS));
     assert_eq!(ended("b"), (1, 1_700 * MS, 1_700 * MS));
+}
+
+#[test]
+fn a_flight_recording_has_stalls_by_the_clock_of_its_polls() {
+    let findings = Findings::default();
+    add_one(&findings, &stall(Phase::Ended, 1, 1000, 30), task(), diagnosis("a")).unwrap();
+    add_one(&findings, &stall(Phase::Began, 3, 2000, 10), task(), diagnosis("a")).unwrap();
+    let times = |since_ms: u64, in_progress: &[u64]| {
+        let stalls = findings.flight_stalls(since_ms * 1_000_000, &polls(in_progress));
+        let ms = |nanos: u64| nanos / 1_000_000;
+        let times = stalls.iter().map(|s| (s.poll, s.thread.tid, ms(s.start_nanos), s.end_nanos.map(ms)));
+        times.collect::<Vec<_>>()
+    };
+    assert_eq!(times(1030, &[3]), [((0, 1), 1_000, 1000, Some(1030)), ((0, 3), 1_000, 2000, None)]);
+    assert_eq!(times(1031, &[]), [((0, 3), 1_000, 2000, Some(2010))], "what its message has proven");
+    assert_eq!(times(2011, &[]), [], "its poll is not in the recording either");
 }

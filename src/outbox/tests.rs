@@ -20,6 +20,7 @@ fn stall(phase: Phase, key: StallKey) -> Message {
         polls: 1,
         key,
         worker: key.0.to_string(),
+        tid: 1,
         runtime: Arc::from("main"),
         held_driver: None,
         kind: KindId::OTHER,

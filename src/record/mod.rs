@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod current;
 mod ended;
 pub(crate) mod flight_recorder;
+mod flight_recording;
 pub(crate) mod histogram;
 pub(crate) mod hook_status;
 pub(crate) mod idle_park;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::runtime::Id;
 
@@ -15,7 +15,9 @@ use crate::record::clock::Clock;
 use crate::record::flight_recorder;
 use crate::record::hook_status::{HookStatus, ReplacedHooks};
 use crate::record::idle_park::IdlePark;
-use crate::record::kinds::{KindId, Kinds};
+#[cfg(not(tokio_unstable))]
+use crate::record::kinds::KindId;
+use crate::record::kinds::Kinds;
 use crate::record::liveness::Liveness;
 use crate::record::loop_lag::LagProbes;
 use crate::record::polls_in_progress::PollsInProgress;
@@ -24,8 +26,7 @@ use crate::record::slot::ActivePoll;
 use crate::record::totals::{KindTotals, WorkerTotals};
 use crate::record::worker::Worker;
 use crate::record::workers::Workers;
-use crate::snapshot::{ENDED_WORKERS, FlightPoll, KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
-use crate::unix_time;
+use crate::snapshot::{ENDED_WORKERS, KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
 
 /// Everything that a scope records.
 #[derive(Debug)]
@@ -310,32 +311,6 @@ impl Recorder {
         merged
     }
 
-    /// Returns the polls in the flight recorders that ended after
-    /// `since_unix_ns`, by worker.
-    #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
-    pub(crate) fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {
-        let (now, now_unix_ns) = (self.clock.ticks(), unix_time::to_nanos(SystemTime::now()));
-        let unix_nanos = |ticks| now_unix_ns.saturating_sub(self.clock.nanos(ticks, now));
-        let kinds: Vec<_> =
-            (0..self.kinds.len()).map(|n| self.kinds.get(KindId::from_u32(n as u32))).collect();
-        let mut polls = Vec::new();
-        for worker in self.all_workers() {
-            let label = worker.label.to_string();
-            polls.extend(worker.flight.polls().into_iter().filter_map(|poll| {
-                let (start_unix_ns, end_unix_ns) = (unix_nanos(poll.start), unix_nanos(poll.end));
-                let kind = || kinds.get(poll.kind.index()).map_or_else(String::new, |kind| kind.name.clone());
-                let is_requested = end_unix_ns > since_unix_ns;
-                is_requested.then(|| FlightPoll {
-                    worker: label.clone(),
-                    kind: kind(),
-                    start_unix_ns,
-                    end_unix_ns,
-                })
-            }));
-        }
-        polls
-    }
-
     pub(crate) fn runtime_snapshots(&self) -> Vec<RuntimeSnapshot> {
         self.runtimes.snapshots()
     }
@@ -346,6 +321,8 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    #[cfg(tokio_unstable)]
+    use crate::record::kinds::KindId;
     use crate::record::kinds::MAX_KINDS;
     use crate::record::poll_stack::{PollSource, PollStack};
 

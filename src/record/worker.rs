@@ -1,7 +1,7 @@
 //! The record of one thread: its slot, its histograms, its long events.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
 
 use tokio::runtime::Id;
 
@@ -96,6 +96,8 @@ pub(crate) struct Worker {
     taken_over_at: AtomicU64,
     has_ended: AtomicBool,
     thread: Lock<Option<ThreadInfo>>,
+    /// See [`Self::tid`]; zero if it is not known.
+    tid: AtomicU32,
 }
 
 impl Worker {
@@ -127,6 +129,7 @@ impl Worker {
             taken_over_at: AtomicU64::new(0),
             has_ended: AtomicBool::new(false),
             thread: Lock::new(None),
+            tid: AtomicU32::new(0),
         }
     }
 
@@ -143,7 +146,20 @@ impl Worker {
 
     /// Assigns the record to its thread.
     pub(crate) fn set_thread(&self, thread: Option<ThreadInfo>) {
+        if let Some(tid) = thread.and_then(|thread| u32::try_from(thread.tid).ok()) {
+            self.tid.store(tid, Relaxed);
+        }
         *self.thread.lock() = thread;
+    }
+
+    /// Returns the kernel's id of the thread, also once the thread has ended.
+    /// Where it is not known, returns a number that no other thread of the
+    /// scope has.
+    pub(crate) fn tid(&self) -> u32 {
+        match self.tid.load(Relaxed) {
+            0 => u32::try_from(self.number).unwrap_or(u32::MAX),
+            tid => tid,
+        }
     }
 
     /// Notes that the thread has ended or is no longer this worker. Nothing

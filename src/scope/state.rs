@@ -16,7 +16,7 @@ use crate::record::hook_status::Hook;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::SelfMetrics;
 use crate::settings::Settings;
-use crate::snapshot::{FlightPoll, ObserverSnapshot, Snapshot, WorkerSnapshot};
+use crate::snapshot::{FlightRecording, ObserverSnapshot, Snapshot, WorkerSnapshot};
 
 /// What was recorded, what was found, and loopscope's own metrics.
 #[derive(Debug)]
@@ -149,8 +149,16 @@ impl Source for ScopeState {
         }
     }
 
-    fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {
-        self.recorder.flight(since_unix_ns)
+    fn flight(&self, length: Duration) -> FlightRecording {
+        if let Some(child) = self.of_child() {
+            return child.flight(length);
+        }
+        let polls = self.recorder.polls_in_progress();
+        let length_nanos = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        let since_nanos = polls.at.nanos.saturating_sub(length_nanos);
+        // The polls are read last: a stall in progress may end before.
+        let stalls = self.findings.flight_stalls(since_nanos, &polls);
+        FlightRecording { stalls, ..self.recorder.flight(polls.at, since_nanos) }
     }
 
     /// Counts only the workers of the runtimes. The thread of a root future is

@@ -48,7 +48,7 @@ const LIBRARY: &[Rule] = &[
     // Between the watchdog and the report thread.
     ("outbox", &["evidence", "self_metrics"]),
     // On the workers' threads. Nothing here knows who reads the records.
-    ("record", &["os", "snapshot", "source_path", "unix_time", "zeroed"]),
+    ("record", &["os", "snapshot", "source_path", "zeroed"]),
     ("instrument", &["record"]),
     ("console", &[]),
     // On the watchdog's thread.
@@ -83,7 +83,7 @@ const LIBRARY: &[Rule] = &[
             "stable_hash",
         ],
     ),
-    ("findings", &["diagnose", "evidence", "finding", "record", "snapshot", "unix_time"]),
+    ("findings", &["diagnose", "evidence", "finding", "record", "snapshot"]),
     ("report", &["diagnose::roots", "finding", "settings", "token_bucket"]),
     (
         "report::thread",

@@ -19,7 +19,6 @@ use crate::export::http::response::{self, Failure};
 use crate::export::http::state::HandlerState;
 use crate::export::http::{findings, page};
 use crate::export::source::{Health, Source};
-use crate::unix_time;
 
 /// Creates the router. No route changes anything.
 pub(crate) fn router(state: HandlerState, allowed_hosts: AllowedHosts) -> Router {
@@ -88,10 +87,9 @@ async fn trace_of_polls(
     let length = query::trace_length(parameters)?;
     let request = DocumentRequest::new(format!("/trace {length:?}"), JSON, encodings);
     let write = move |source: &dyn Source, document: &mut DocumentWriter| {
-        let stalls = source.stalls(None);
-        let since = stalls.now.checked_sub(length).unwrap_or(SystemTime::UNIX_EPOCH);
-        let polls = source.flight(unix_time::to_nanos(since));
-        document.json(&trace::document(&polls, &source.stalls(Some(since)), &source.findings()))
+        // The findings are read last, so that they contain those of all stalls.
+        let recording = source.flight(length);
+        document.json(&trace::document(&recording, &source.findings()))
     };
     Ok(state.document(request, write).await)
 }

@@ -71,6 +71,7 @@ impl WorkerMonitor {
             // Polls have odd numbers, so no poll has this key.
             key: (self.index, first.seq + 1),
             worker: self.worker.label.to_string(),
+            tid: self.worker.tid(),
             runtime: Arc::clone(&self.runtime),
             held_driver: None,
             kind: first.kind,

@@ -214,7 +214,8 @@ impl WorkerMonitor {
     }
 
     /// Returns the shortest time after which the first capture of the tracked
-    /// poll may be due, if that is less than the regular interval of the passes.
+    /// poll may be due, if that is less than the regular interval of the
+    /// passes.
     pub(crate) fn nanos_to_capture(&self) -> Option<u64> {
         self.tracked.as_ref().and_then(|tracked| tracked.nanos_to_capture)
     }
@@ -495,6 +496,7 @@ impl WorkerMonitor {
             polls: 1,
             key: (self.index, tracked.poll.seq),
             worker: self.worker.label.to_string(),
+            tid: self.worker.tid(),
             runtime: Arc::clone(&self.runtime),
             held_driver: tracked.driver.held(),
             kind: tracked.poll.kind,

@@ -10,7 +10,7 @@ use super::*;
 use crate::export::http::stream::WriteLimits;
 use crate::export::source::Source;
 use crate::finding::Finding;
-use crate::snapshot::{FlightPoll, Snapshot};
+use crate::snapshot::{FlightRecording, Snapshot};
 
 /// A source whose reads wait until the gate is open.
 struct GatedSource {
@@ -76,9 +76,9 @@ impl Source for GatedSource {
         Vec::new()
     }
 
-    fn flight(&self, since_unix_ns: u64) -> Vec<FlightPoll> {
+    fn flight(&self, length: Duration) -> FlightRecording {
         self.wait(&Gated::Everything);
-        self.source.flight(since_unix_ns)
+        self.source.flight(length)
     }
 
     fn health(&self) -> Health {
