@@ -187,7 +187,7 @@ mod tests {
     fn a_path_begins_with_its_package() {
         for (path, expected) in [
             (
-                "/root/.cargo/registry/src/index.crates.io-1949/axum-0.8.9/src/serve/mod.rs",
+                "/root/.cargo/registry/src/registry-1949/axum-0.8.9/src/serve/mod.rs",
                 "axum-0.8.9/src/serve/mod.rs",
             ),
             ("/home/me/.cargo/registry/src/index-1/zip-2.0.0+z1.3/lib.rs", "zip-2.0.0+z1.3/lib.rs"),

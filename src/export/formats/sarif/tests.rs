@@ -10,7 +10,7 @@ const MAX_DESCRIPTION_CHARS: usize = 1_024;
 
 fn log(findings: Vec<Finding>) -> Value {
     let text = serde_json::to_string(&document(&sample::document(findings))).unwrap();
-    for path in ["/home/", "/root/", "/usr/", "/rustc/", ".cargo", "index.crates.io"] {
+    for path in ["/home/", "/root/", "/usr/", "/rustc/", ".cargo", "registry/src"] {
         assert!(!text.contains(path), "{path} is of the machine: {text}");
     }
     serde_json::from_str(&text).unwrap()
