@@ -22,6 +22,15 @@ pub(crate) fn read(path: &str, line: u32) -> Option<String> {
     Some(line.trim_end().chars().take(MAX_LINE_CHARS).collect())
 }
 
+/// Converts a column in bytes to a column in characters, both counted from 1.
+/// `None` if the line cannot be read, or has no character at that column.
+#[cfg(any(feature = "telemetry", test))]
+pub(crate) fn column_in_chars(path: &str, line: u32, column: u32) -> Option<u32> {
+    let line = read_whole(path, line)?;
+    let before = line.get(..usize::try_from(column).ok()?.checked_sub(1)?)?;
+    u32::try_from(before.chars().count() + 1).ok()
+}
+
 /// Returns line `line`, counted from 1, of the file at `path`, as it is in the
 /// file. A relative path is tried in the directories where this process was
 /// compiled, then in the current directory. `None` if no such regular file or
@@ -90,6 +99,15 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert_eq!(line.chars().count(), MAX_LINE_CHARS);
         assert!(line.starts_with("    \u{fffd}x"), "{line}");
+    }
+
+    #[test]
+    fn a_column_in_characters_is_that_of_the_byte() {
+        let path = std::env::temp_dir().join(format!("loopscope-column-{}", std::process::id()));
+        fs::write(&path, "aß好b\n").unwrap();
+        let columns = [0, 1, 2, 3, 4, 7, 99].map(|column| column_in_chars(path.to_str().unwrap(), 1, column));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(columns, [None, Some(1), Some(2), None, Some(3), Some(4), None]);
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub(super) struct Place {
     pub(super) file: String,
     /// The line, counted from 1. `None` if only the file is known.
     pub(super) line: Option<u32>,
-    /// The column of the call, counted from 1.
+    /// The column of the call, counted from 1: in characters where a task is
+    /// spawned, else in bytes.
     pub(super) column: Option<u32>,
     pub(super) relation: Relation,
 }
@@ -73,6 +74,16 @@ impl Place {
     }
 }
 
+impl Place {
+    fn column_in_chars(&self) -> Option<u32> {
+        let (line, column) = (self.line?, self.column?);
+        match self.relation {
+            Relation::Spawn => Some(column),
+            Relation::Site | Relation::Caller => source_line::column_in_chars(&self.file, line, column),
+        }
+    }
+}
+
 impl PhysicalLocation {
     /// Returns the location with the text of its line, if the source is
     /// readable. Code scanning requires a line: if none is known, it is the
@@ -80,9 +91,9 @@ impl PhysicalLocation {
     pub(super) fn with_source(place: &Place) -> Self {
         let snippet = place.line.and_then(|line| source_line::read(&place.file, line));
         let mut location = Self::new(&place.file, place.line.unwrap_or(1));
-        location.region.start_column = place.column;
+        location.region.start_column = place.column_in_chars();
         let line = Region { snippet: snippet.map(|text| Snippet { text }), ..location.region };
-        match place.column {
+        match location.region.start_column {
             None => location.region = line,
             // The region begins at the column, the text at the line's start.
             Some(_) if line.snippet.is_some() => {
