@@ -301,17 +301,18 @@ fn block_in_place_causes_no_finding() {
     assert!(scope.findings().findings.iter().all(|finding| finding.task.kind != "in place"));
 }
 
+/// No worker runs the root future, so no other thread takes over.
 #[test]
 fn a_call_before_block_in_place_is_found_without_the_time_in_place() {
     let scope = scope();
     let runtime = runtime(&scope, 2);
-    run(&runtime, "first blocks", || {
+    scope.block_on(&runtime, async {
         sleeps();
         tokio::task::block_in_place(|| thread::sleep(2 * STALL));
     });
     let found = common::ended_findings(&scope, |document| !document.findings.is_empty()).findings;
     let [found] = found.as_slice() else { panic!("{found:#?}") };
-    assert_site(found, "sleeps");
+    assert!(found.site.as_ref().is_some_and(|site| site.function.ends_with("sleeps")), "{found:#?}");
     assert!(found.total >= STALL / 2 && found.total < 2 * STALL, "{found:#?}");
 }
 
