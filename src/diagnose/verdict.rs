@@ -11,6 +11,10 @@ use crate::diagnose::{advice, call_site, lock_holder};
 use crate::evidence::StallEvidence;
 use crate::finding::Cause;
 
+/// A thread lacked a CPU for a considerable time if that is its own time,
+/// divided by this, or more.
+const MIN_MACHINE_DIVISOR: u64 = 4;
+
 /// What is to be done with a stall.
 #[derive(Debug)]
 pub(crate) enum StallVerdict {
@@ -18,8 +22,8 @@ pub(crate) enum StallVerdict {
     /// that of the call with the most time. There are others if other calls
     /// took the threshold or longer.
     Blocked(Vec<StallPart>),
-    /// The machine had no CPU for a thread that the worker waited for: count it
-    /// as starvation.
+    /// The machine had no CPU for a thread that the worker waited for, or
+    /// probably had none: count it as starvation.
     Starved,
     /// All the time was taken by code that is allowed to block
     /// (`block_in_place`), or no capture exists: do not report it.
@@ -33,7 +37,7 @@ pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> StallVerdic
     let mut allowed = captures.iter().filter(|capture| call_site::has_block_in_place(&capture.stack));
     let first_allowed_age = allowed.next().map(|capture| capture.capture.age_nanos);
     let Some(main) = main_capture(&captures) else { return StallVerdict::Ignored };
-    if main.waits_for_no_code() {
+    if main.waits_for_no_code() || is_unexplained_wait(stall, main) {
         return StallVerdict::Starved;
     }
     let others = shares::other_shares(stall, &captures, main);
@@ -43,6 +47,19 @@ pub(crate) fn judge(stall: &StallEvidence, symbols: &mut Symbols) -> StallVerdic
         return StallVerdict::Ignored;
     }
     StallVerdict::Blocked(parts(stall, &captures, shares, symbols))
+}
+
+/// Returns whether no stack explains a wait for something else than time or
+/// input, and the thread also lacked a CPU for a considerable time. On such a
+/// machine other threads lack a CPU too: one of them may keep a lock of the
+/// allocator or of the kernel.
+fn is_unexplained_wait(stall: &StallEvidence, main: &SymbolisedCapture<'_>) -> bool {
+    let own = stall.times.own();
+    let machine = stall.duration_nanos.saturating_sub(own);
+    main.stack.is_empty()
+        && !main.capture.on_cpu
+        && matches!(main.cause, Cause::Lock | Cause::Uninterruptible | Cause::Other)
+        && machine >= own / MIN_MACHINE_DIVISOR
 }
 
 /// Returns all shares, the main one first: it has what the others leave.
@@ -153,9 +170,49 @@ fn main_capture<'l, 'c>(captures: &'l [SymbolisedCapture<'c>]) -> Option<&'l Sym
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::evidence::Capture;
+    use crate::evidence::{CallInfo, Capture, Phase, TimeSplit};
     use crate::finding::{Evidence, Frame, FrameKind};
+    use crate::record::kinds::KindId;
+
+    #[test]
+    fn a_wait_without_a_stack_on_a_busy_machine_is_starvation() {
+        let is_starved = |cause, on_cpu, machine_ms: u64| {
+            let call = CallInfo {
+                name: "call".to_owned(),
+                cause,
+                fd: None,
+                fd_type: None,
+                lock: None,
+                holders: None,
+            };
+            let times =
+                TimeSplit { off_cpu: 12_000_000, run_queue: machine_ms * 1_000_000, ..TimeSplit::default() };
+            let stall = StallEvidence {
+                phase: Phase::Ended,
+                polls: 1,
+                key: (0, 1),
+                worker: "0".to_owned(),
+                tid: 1,
+                runtime: Arc::from(""),
+                held_driver: None,
+                kind: KindId::OTHER,
+                start_nanos: 0,
+                duration_nanos: times.off_cpu + times.run_queue,
+                times,
+                threshold_nanos: 10_000_000,
+                captures: vec![Capture::without_stack(5, on_cpu, Some(call))],
+            };
+            matches!(judge(&stall, &mut Symbols::new(u64::MAX)), StallVerdict::Starved)
+        };
+        assert!(is_starved(Cause::Lock, false, 3));
+        assert!(is_starved(Cause::Uninterruptible, false, 30));
+        assert!(!is_starved(Cause::Lock, false, 2), "it had a CPU nearly all the time");
+        assert!(!is_starved(Cause::Sleep, false, 30), "a sleep waits for nobody");
+        assert!(!is_starved(Cause::Lock, true, 30), "it computes");
+    }
 
     #[test]
     fn the_call_with_most_time_is_the_main_one_with_and_without_a_line_of_the_application() {
