@@ -17,10 +17,10 @@ use crate::error::StartError;
 /// the scope they are dropped if the terminal is still in raw mode. A program
 /// that draws on the alternate screen without raw mode cannot be recognised.
 ///
-/// A subscriber takes an event if it enables the target and level, whatever it
-/// does with the event. The target of findings is `loopscope::blocking`, their
-/// level is WARN. A subscriber whose filter has `loopscope::blocking=off`
-/// leaves them to stderr.
+/// A subscriber takes an event if it formats the event's message, as does a
+/// logger of Tracing's feature `log`. The target of findings is
+/// `loopscope::blocking`, their level is WARN. A subscriber whose filter has
+/// `loopscope::blocking=off` leaves them to stderr.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Terminal {

@@ -246,6 +246,10 @@ fn unwatched_runtime() {
     let scope = start();
     let watched = runtime(&scope, 1);
     let unwatched = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    // The threads of its blocking pool have the same name.
+    for _ in 0..4 {
+        drop(unwatched.spawn_blocking(|| ()));
+    }
     let warning = messages.wait_for("no scope watches");
     assert!(
         warning.starts_with("no scope watches 1 thread named `tokio-rt-worker`, which runs an event loop"),

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use crate::fork::{self, ProcessIdentity};
-use crate::stderr;
+use crate::stderr::{self, StderrMode};
 
 /// What a forked child that uses the scope prints, once.
 const WARNING_LINE: &str = "loopscope: this process was forked after its scope had started, so loopscope does not watch \
@@ -75,7 +75,8 @@ impl Liveness {
     }
 
     fn print_warning(&self) {
-        if self.is_warning_due(&self.has_printed) && self.is_printed {
+        let is_shown = || self.is_printed && stderr::mode() != StderrMode::RawTerminal;
+        if self.is_warning_due(&self.has_printed) && is_shown() {
             stderr::print(WARNING_LINE);
         }
     }

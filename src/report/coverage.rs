@@ -46,7 +46,10 @@ impl StartNotice {
     /// Emits the event, if a subscriber takes it and has not got it before. The
     /// subscriber may be set after the start of the scope.
     pub(crate) fn emit(&self) {
-        if tracing::event_enabled!(target: "loopscope", tracing::Level::INFO)
+        // A subscriber that is asked must get an event: filters of single
+        // layers keep their answers for it.
+        if !self.is_emitted.load(Relaxed)
+            && tracing::event_enabled!(target: "loopscope", tracing::Level::INFO)
             && !self.is_emitted.swap(true, Relaxed)
         {
             tracing::info!(

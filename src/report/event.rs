@@ -1,27 +1,43 @@
 //! A finding as an event of `tracing`.
 
+use std::cell::Cell;
+use std::fmt;
 use std::time::Duration;
 
 use crate::finding::Finding;
 use crate::report::{lines, text};
 
-/// Returns whether a subscriber takes the events of findings now. One may be
-/// set at any time.
-pub(crate) fn is_taken() -> bool {
-    tracing::event_enabled!(target: "loopscope::blocking", tracing::Level::WARN)
+/// The message of an event. It notes whether a subscriber, or a logger, formats
+/// it. Asking a subscriber whether an event is enabled shows less: with filters
+/// of single layers, it may be enabled and shown by none.
+#[derive(Debug)]
+pub(crate) struct EventText<'t> {
+    text: &'t str,
+    is_formatted: Cell<bool>,
 }
 
-/// Returns whether a subscriber takes other warnings now.
-pub(crate) fn is_warning_taken() -> bool {
-    tracing::event_enabled!(target: "loopscope", tracing::Level::WARN)
+impl<'t> EventText<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        Self { text, is_formatted: Cell::new(false) }
+    }
+
+    /// Returns whether somebody takes the event.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.is_formatted.get()
+    }
+}
+
+impl fmt::Display for EventText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.is_formatted.set(true);
+        f.write_str(self.text)
+    }
 }
 
 /// Emits one warning for `finding`. `suppressed_reports` is the number of
 /// reports that the rate limit suppressed since the previous one. A repeat has
-/// a shorter message, and only the fields that change and those that identify
-/// it.
-pub(crate) fn emit(finding: &Finding, suppressed_reports: u64, is_repeat: bool) {
-    let message = if is_repeat { lines::repeat(finding) } else { message(finding) };
+/// only the fields that change and those that identify it.
+pub(crate) fn emit(finding: &Finding, message: &EventText<'_>, suppressed_reports: u64, is_repeat: bool) {
     let first = |text| if is_repeat { None } else { text };
     let site = finding.site.as_ref();
     tracing::warn!(
@@ -52,6 +68,11 @@ pub(crate) fn emit(finding: &Finding, suppressed_reports: u64, is_repeat: bool) 
 /// Returns a duration in seconds as people read it.
 fn seconds(duration: Duration) -> f64 {
     text::rounded(duration.as_secs_f64())
+}
+
+/// Returns the message of a report's event.
+pub(crate) fn text(finding: &Finding, is_repeat: bool) -> String {
+    if is_repeat { lines::repeat(finding) } else { message(finding) }
 }
 
 /// Returns a finding as one line: what blocked, where, and in which tasks.
@@ -125,7 +146,10 @@ mod tests {
 
     fn emitted(finding: &Finding, suppressed_reports: u64) -> BTreeMap<&'static str, String> {
         let log = EventLog::default();
-        tracing::subscriber::with_default(log.clone(), || emit(finding, suppressed_reports, false));
+        let text = message(finding);
+        let text = EventText::new(&text);
+        tracing::subscriber::with_default(log.clone(), || emit(finding, &text, suppressed_reports, false));
+        assert!(text.is_taken());
         let mut events = log.0.lock().unwrap();
         assert_eq!(events.len(), 1);
         events.remove(0)
@@ -176,10 +200,12 @@ mod tests {
     #[test]
     fn a_repeat_has_a_short_message_and_few_fields() {
         let log = EventLog::default();
-        tracing::subscriber::with_default(log.clone(), || {
-            assert!(is_taken());
-            emit(&sample::sleep(), 0, true);
-        });
+        let finding = sample::sleep();
+        let message = text(&finding, true);
+        let message = EventText::new(&message);
+        emit(&finding, &message, 0, true);
+        assert!(!message.is_taken(), "there is no subscriber");
+        tracing::subscriber::with_default(log.clone(), || emit(&finding, &message, 0, true));
         let events = log.0.lock().unwrap();
         assert_eq!(events[0]["message"], "again: 12 times, 2.41 s in all: src/flood.rs:31");
         let fields: Vec<_> = events[0].keys().copied().collect();

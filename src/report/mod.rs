@@ -42,6 +42,7 @@
 //! | `file`, `line`, `column`, `function` | as in [`Site`](crate::Site) |
 //! | `task` | [`TaskInfo::kind`](crate::TaskInfo::kind) |
 //! | `seconds`, `max_seconds`, `ongoing_seconds` | `total`, `max` and `ongoing` of the finding, in seconds with three digits |
+//! | `not_own_seconds` | the time of the ended stalls that was not the code's own, in seconds with three digits |
 //! | `victim_tasks`, `victim_waits` | `tasks` and `waits` of [`Victims`](crate::Victims) |
 //! | `driver_held` | `true` if a stall held the driver of its runtime; else absent |
 //! | `evidence` | [`Finding::evidence`](crate::Finding::evidence) |

@@ -22,6 +22,7 @@ use crate::report::budget::{ReportBudget, ReportForm};
 use crate::report::coverage::{CoverageAudit, CoverageFacts, StartNotice};
 #[cfg(feature = "diagnostic")]
 use crate::report::diagnostic;
+use crate::report::event::EventText;
 use crate::report::lines::PlaceList;
 use crate::report::output::Output;
 use crate::report::{driver_threads, event, lines};
@@ -242,10 +243,13 @@ impl ReporterLoop {
         let suppressed_reports = self.budget.take_suppressed();
         let is_repeat = form == ReportForm::Repeat;
         let _writing = WritingReport::begin();
-        let is_taken = is_taken(event::is_taken);
+        let mut is_taken = false;
         if let Some(finding) = finding() {
-            let emit = || event::emit(&finding, suppressed_reports, is_repeat);
+            let text = event::text(&finding, is_repeat);
+            let text = EventText::new(&text);
+            let emit = || event::emit(&finding, &text, suppressed_reports, is_repeat);
             let _ = panic::catch_unwind(AssertUnwindSafe(emit));
+            is_taken = text.is_taken();
         }
         if let Some(finding) = finding() {
             self.output.print(is_taken, |color| {
@@ -264,7 +268,7 @@ impl ReporterLoop {
             "`{hook}` was set on a runtime's builder after `Scope::watch` and replaced loopscope's hook: {consequence}; \
              pass it to `Scope::watch_with` instead"
         );
-        self.warn_with(&text, || tracing::warn!(target: "loopscope", hook, "{text}"));
+        self.warn_with(&text, &text, |text| tracing::warn!(target: "loopscope", hook, "{text}"));
     }
 
     fn report_signal_change(&mut self, given_up: Option<i32>, replacement: Option<i32>) {
@@ -277,30 +281,27 @@ impl ReporterLoop {
             None => "stacks of threads that compute are no longer copied".to_owned(),
         };
         let text = format!("{reason}: {consequence}");
-        self.warn_with(&text, || tracing::warn!(target: "loopscope", given_up, replacement, "{text}"));
+        let emit =
+            |text: &EventText<'_>| tracing::warn!(target: "loopscope", given_up, replacement, "{text}");
+        self.warn_with(&text, &text, emit);
     }
 
     fn warn(&mut self, text: &str) {
-        self.warn_with(text, || tracing::warn!(target: "loopscope", "{text}"));
+        self.warn_with(text, text, |text| tracing::warn!(target: "loopscope", "{text}"));
     }
 
     fn warn_of_places(&mut self, list: &PlaceList) {
-        let line = list.line();
-        self.warn_with(&list.lines(), || tracing::warn!(target: "loopscope", "{line}"));
+        self.warn_with(&list.lines(), &list.line(), |text| tracing::warn!(target: "loopscope", "{text}"));
     }
 
-    /// Emits an event, and prints the text if that is to be seen on stderr.
-    fn warn_with(&mut self, text: &str, emit: impl FnOnce()) {
+    /// Emits an event with the message `line`, and prints the text if that is
+    /// to be seen on stderr. The subscriber may panic.
+    fn warn_with(&mut self, text: &str, line: &str, emit: impl FnOnce(&EventText<'_>)) {
         let _writing = WritingReport::begin();
-        let is_taken = is_taken(event::is_warning_taken);
-        let _ = panic::catch_unwind(AssertUnwindSafe(emit));
-        self.output.print(is_taken, |_| format!("loopscope: {text}\n"));
+        let line = EventText::new(line);
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| emit(&line)));
+        self.output.print(line.is_taken(), |_| format!("loopscope: {text}\n"));
     }
-}
-
-/// Asks the subscriber, which may panic.
-fn is_taken(ask: impl FnOnce() -> bool) -> bool {
-    panic::catch_unwind(AssertUnwindSafe(ask)).unwrap_or(false)
 }
 
 #[cfg(feature = "diagnostic")]
