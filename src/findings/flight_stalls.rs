@@ -16,7 +16,13 @@ impl Findings {
         let ongoing = inner.ongoing.iter().map(|(key, ongoing)| ongoing.to_flight(*key, polls));
         // A stall may be over although its end is not known yet.
         let is_recent = |stall: &FlightStall| stall.end_nanos.is_none_or(|end| end >= since_nanos);
-        ended.chain(ongoing).filter(is_recent).collect()
+        // The stalls as they were at the time of the polls.
+        let now = polls.at.nanos;
+        let at_now = |stall: FlightStall| {
+            let end_nanos = stall.end_nanos.filter(|end| *end <= now);
+            (stall.start_nanos < now).then_some(FlightStall { end_nanos, ..stall })
+        };
+        ended.chain(ongoing).filter(is_recent).filter_map(at_now).collect()
     }
 }
 
