@@ -33,6 +33,8 @@ pub(crate) struct Exposition {
     /// Permits one run of the application's collectors at a time: collectors
     /// that hang must not occupy another thread for each scrape.
     collection_permit: Arc<Semaphore>,
+    /// Permits one call of the subscriber at a time: it may hang, too.
+    log_permit: Arc<Semaphore>,
     /// What was logged: each omission is logged once.
     logged_omissions: Lock<BTreeSet<String>>,
     /// The length of the last text in bytes, as the initial capacity for the
@@ -48,6 +50,7 @@ impl Exposition {
             source,
             application,
             collection_permit: Arc::new(Semaphore::new(1)),
+            log_permit: Arc::new(Semaphore::new(1)),
             logged_omissions: Lock::new(BTreeSet::new()),
             last_text_bytes: AtomicUsize::new(0),
             #[cfg(feature = "tokio-metrics")]
@@ -109,11 +112,14 @@ impl Exposition {
     /// Logs each omission once, on a separate thread: the subscriber is code of
     /// the application.
     fn log(&self, mut omissions: Vec<String>) {
+        // What is not logged now is tried again at the next scrape.
+        let Ok(permit) = Arc::clone(&self.log_permit).try_acquire_owned() else { return };
         let mut logged = self.logged_omissions.lock();
         omissions.retain(|omission| logged.len() < MAX_LOGGED_OMISSIONS && logged.insert(omission.clone()));
         drop(logged);
         if !omissions.is_empty() {
             tokio::task::spawn_blocking(move || {
+                let _permit = permit;
                 for omission in omissions {
                     tracing::warn!(target: "loopscope", "/metrics is not complete: {omission}");
                 }
