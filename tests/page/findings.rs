@@ -22,6 +22,7 @@ fn findings_are_sorted_grouped_filtered_and_hidden() {
         runtime.block_on(runtime.spawn(short.named("short"))).unwrap();
     }
     let (long, short) = (format!("{}:{first}", file!()), format!("{}:{}", file!(), first + 3));
+    crate::common::flushed(&scope);
     browser.open(&format!("http://{address}/"));
     let order = "[...document.querySelectorAll('.card .site')].map((site) => site.textContent).join()";
     eventually("the longer one first", || (browser.value(order) == format!("{long},{short}")).then_some(()));

@@ -53,8 +53,11 @@ function measureLanes() {
 
 const timeAt = (x, { from, to }) => from + (x / chart.width) * (to - from);
 const xAt = (time, { from, to }) => ((time - from) / (to - from)) * chart.width;
-const tickStep = (range) =>
-  TICK_STEPS.find((step) => (step / (range.to - range.from)) * chart.width >= MIN_TICK_PIXELS) ?? TICK_STEPS.at(-1);
+const DAY_SECONDS = 86400;
+const tickStep = (range) => {
+  const least = ((range.to - range.from) * MIN_TICK_PIXELS) / chart.width;
+  return TICK_STEPS.find((step) => step >= least) ?? Math.ceil(least / DAY_SECONDS) * DAY_SECONDS;
+};
 
 function contextOf(canvas) {
   const context = canvas.getContext("2d");

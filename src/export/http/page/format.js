@@ -36,6 +36,7 @@ const timeOfDay = (date) => date.toLocaleTimeString([], { hour12: false });
 function clockTime(seconds, step) {
   const date = new Date(Math.floor(seconds) * 1e3);
   const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map((n) => String(n).padStart(2, "0")).join(":");
+  if (step >= 86400) return [date.getFullYear(), date.getMonth() + 1, date.getDate()].map((n) => String(n).padStart(2, "0")).join("-");
   if (step >= 60) return text.slice(0, 5);
   if (step >= 1) return text;
   const decimals = Math.min(6, Math.ceil(-Math.log10(step) - 1e-9));

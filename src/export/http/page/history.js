@@ -21,7 +21,9 @@ const stallKey = (stall) => `${stall.worker} ${stall.start_unix_ns}`;
 function addSample(live, since) {
   const last = recent.samples.at(-1);
   const polls = (sample) => sample.workers.reduce((sum, worker) => sum + worker.polls, 0);
-  if (last && (last.process.pid !== live.process.pid || polls(live) < polls(last))) {
+  // In a container, the process id is the same after a restart. The start is computed anew for each document.
+  const hasRestarted = () => live.scope_start_unix_ns / 1e9 > last.now + 1;
+  if (last && (last.process.pid !== live.process.pid || polls(live) < polls(last) || hasRestarted())) {
     Object.assign(recent, { samples: [], busy: [], isTrimmed: false });
     recent.ended.clear();
   }

@@ -3,6 +3,8 @@
 // and `#finding=ID`.
 
 const MIN_SPAN_SECONDS = 1e-3;
+/** About 30 years. */
+const MAX_SPAN_SECONDS = 1e9;
 const ZOOM_STEP = 2;
 const PAN_STEP = 0.25;
 /** `last` follows the present, `all` also begins at the first known stall, `fixed` does not move. */
@@ -93,8 +95,9 @@ function writeHash() {
 function readHash() {
   const parameters = new URLSearchParams(location.hash.slice(1));
   const [from, to, last] = ["from", "to", "last"].map((name) => (parameters.has(name) ? Number(parameters.get(name)) : NaN));
-  if (to - from >= MIN_SPAN_SECONDS) Object.assign(view, { mode: "fixed", from, to });
-  else if (last >= MIN_SPAN_SECONDS && Number.isFinite(last)) Object.assign(view, { mode: "last", span: last });
+  const isSpan = (seconds) => seconds >= MIN_SPAN_SECONDS && seconds <= MAX_SPAN_SECONDS;
+  if (isSpan(to - from)) Object.assign(view, { mode: "fixed", from, to });
+  else if (isSpan(last)) Object.assign(view, { mode: "last", span: last });
   else if (parameters.has("all")) view.mode = "all";
   laneOrder.at = -Infinity;
   const finding = parameters.get("finding");
