@@ -242,6 +242,27 @@ pub(crate) struct StallEvidence {
 }
 
 impl StallEvidence {
+    /// Returns an ended poll of the first worker, which took no other time than
+    /// `times`.
+    #[cfg(test)]
+    pub(crate) fn ended(times: TimeSplit, captures: Vec<Capture>) -> Self {
+        Self {
+            phase: Phase::Ended,
+            polls: 1,
+            key: (0, 1),
+            worker: "0".to_owned(),
+            tid: 1,
+            runtime: Arc::from("main"),
+            held_driver: None,
+            kind: KindId::OTHER,
+            start_nanos: 0,
+            duration_nanos: times.on_cpu + times.run_queue + times.off_cpu + times.unknown,
+            times,
+            threshold_nanos: 1,
+            captures,
+        }
+    }
+
     /// Returns whether no capture has a stack.
     pub(crate) fn has_no_stack(&self) -> bool {
         self.captures.iter().all(|capture| capture.stack.is_empty())

@@ -10,9 +10,8 @@ use object::{Object, ObjectSymbol};
 
 use crate::diagnose::symbols::Symbols;
 use crate::diagnose::verdict::{self, StallVerdict};
-use crate::evidence::{Capture, CodeAddress, CodeFile, ImageIdentity, Phase, StallEvidence, TimeSplit};
+use crate::evidence::{Capture, CodeAddress, CodeFile, ImageIdentity, StallEvidence, TimeSplit};
 use crate::finding::{Evidence, Frame};
-use crate::record::kinds::KindId;
 
 /// Functions whose symbols the two ways write differently.
 const SOURCE: &str = r#"
@@ -163,19 +162,5 @@ fn findings(program: &Path) -> BTreeSet<String> {
 fn stall(address: CodeAddress) -> StallEvidence {
     let capture =
         Capture { stack: vec![address], evidence: Evidence::Stack, ..Capture::without_stack(1, false, None) };
-    StallEvidence {
-        phase: Phase::Ended,
-        polls: 1,
-        key: (0, 1),
-        worker: "0".to_owned(),
-        tid: 1,
-        runtime: Arc::from("main"),
-        held_driver: None,
-        kind: KindId::OTHER,
-        start_nanos: 0,
-        duration_nanos: 1,
-        times: TimeSplit { off_cpu: 1, ..TimeSplit::default() },
-        threshold_nanos: 1,
-        captures: vec![capture],
-    }
+    StallEvidence::ended(TimeSplit { off_cpu: 1, ..TimeSplit::default() }, vec![capture])
 }

@@ -154,12 +154,9 @@ pub(super) fn is_sampled_once(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::evidence::{Capture, Phase, Stretch};
+    use crate::evidence::{Capture, Stretch};
     use crate::finding::{Evidence, Frame, FrameKind};
-    use crate::record::kinds::KindId;
 
     const MS: u64 = 1_000_000;
 
@@ -178,21 +175,9 @@ mod tests {
             stretch: Stretch { number: *number, own_nanos: own * MS },
             ..Capture::without_stack(age * MS, *on_cpu, None)
         };
-        let stall = StallEvidence {
-            phase: Phase::Ended,
-            polls: 1,
-            key: (0, 1),
-            worker: "0".to_owned(),
-            tid: 1,
-            runtime: Arc::from("main"),
-            held_driver: None,
-            kind: KindId::OTHER,
-            start_nanos: 0,
-            duration_nanos: (on_cpu + off_cpu) * MS,
-            times: TimeSplit { on_cpu: on_cpu * MS, off_cpu: off_cpu * MS, ..TimeSplit::default() },
-            threshold_nanos: 10 * MS,
-            captures: shown.iter().map(capture).collect(),
-        };
+        let times = TimeSplit { on_cpu: on_cpu * MS, off_cpu: off_cpu * MS, ..TimeSplit::default() };
+        let captures = shown.iter().map(capture).collect();
+        let stall = StallEvidence { threshold_nanos: 10 * MS, ..StallEvidence::ended(times, captures) };
         let symbolised = |(capture, (_, _, line, _)): (_, &Shown)| {
             let frame = |kind| Frame {
                 function: format!("app::line_{line}"),

@@ -170,12 +170,9 @@ fn main_capture<'l, 'c>(captures: &'l [SymbolisedCapture<'c>]) -> Option<&'l Sym
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::evidence::{CallInfo, Capture, Phase, TimeSplit};
+    use crate::evidence::{CallInfo, Capture, TimeSplit};
     use crate::finding::{Evidence, Frame, FrameKind};
-    use crate::record::kinds::KindId;
 
     #[test]
     fn a_wait_without_a_stack_on_a_busy_machine_is_starvation() {
@@ -190,21 +187,7 @@ mod tests {
             };
             let times =
                 TimeSplit { off_cpu: 12_000_000, run_queue: machine_ms * 1_000_000, ..TimeSplit::default() };
-            let stall = StallEvidence {
-                phase: Phase::Ended,
-                polls: 1,
-                key: (0, 1),
-                worker: "0".to_owned(),
-                tid: 1,
-                runtime: Arc::from(""),
-                held_driver: None,
-                kind: KindId::OTHER,
-                start_nanos: 0,
-                duration_nanos: times.off_cpu + times.run_queue,
-                times,
-                threshold_nanos: 10_000_000,
-                captures: vec![Capture::without_stack(5, on_cpu, Some(call))],
-            };
+            let stall = StallEvidence::ended(times, vec![Capture::without_stack(5, on_cpu, Some(call))]);
             matches!(judge(&stall, &mut Symbols::new(u64::MAX)), StallVerdict::Starved)
         };
         assert!(is_starved(Cause::Lock, false, 3));

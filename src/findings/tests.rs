@@ -7,20 +7,13 @@ use crate::finding::{Detail, Evidence, Frame, FrameKind};
 use crate::record::clock::ClockReading;
 
 fn stall(phase: Phase, seq: u64, start_ms: u64, ms: u64) -> StallEvidence {
+    let times = TimeSplit { off_cpu: ms * 1_000_000, ..TimeSplit::default() };
     StallEvidence {
         phase,
-        polls: 1,
         key: (0, seq),
-        worker: "0".to_owned(),
         tid: 1_000,
-        runtime: Arc::from("main"),
-        held_driver: None,
-        kind: crate::record::kinds::KindId::OTHER,
         start_nanos: start_ms * 1_000_000,
-        duration_nanos: ms * 1_000_000,
-        times: TimeSplit { off_cpu: ms * 1_000_000, ..TimeSplit::default() },
-        threshold_nanos: 1,
-        captures: vec![evidence::Capture::without_stack(0, false, None)],
+        ..StallEvidence::ended(times, vec![evidence::Capture::without_stack(0, false, None)])
     }
 }
 

@@ -10,25 +10,17 @@ use proptest::prelude::*;
 use super::*;
 use crate::evidence::{Phase, StallEvidence, StallKey, TaskWait, TimeSplit};
 use crate::record::hook_status::Hook;
-use crate::record::kinds::KindId;
 
 const FOREVER: Duration = Duration::from_secs(60);
 
 fn stall(phase: Phase, key: StallKey) -> Message {
     Message::Stall(StallEvidence {
         phase,
-        polls: 1,
         key,
         worker: key.0.to_string(),
-        tid: 1,
-        runtime: Arc::from("main"),
-        held_driver: None,
-        kind: KindId::OTHER,
         start_nanos: key.1,
         duration_nanos: 1,
-        times: TimeSplit::default(),
-        threshold_nanos: 1,
-        captures: Vec::new(),
+        ..StallEvidence::ended(TimeSplit::default(), Vec::new())
     })
 }
 
