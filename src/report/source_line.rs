@@ -18,15 +18,20 @@ const MAX_LINE_CHARS: usize = 160;
 /// it is long.
 #[cfg(any(feature = "telemetry", test))]
 pub(crate) fn read(path: &str, line: u32) -> Option<String> {
-    let line = printable(&read_whole(path, line)?).replace('\t', "    ");
-    Some(line.trim_end().chars().take(MAX_LINE_CHARS).collect())
+    Some(shown(&read_whole(path, line)?))
 }
 
-/// Converts a column in bytes to a column in characters, both counted from 1.
-/// `None` if the line cannot be read, or has no character at that column.
+/// Returns a line as [`read`] does.
 #[cfg(any(feature = "telemetry", test))]
-pub(crate) fn column_in_chars(path: &str, line: u32, column: u32) -> Option<u32> {
-    let line = read_whole(path, line)?;
+pub(crate) fn shown(line: &str) -> String {
+    let line = printable(line).replace('\t', "    ");
+    line.trim_end().chars().take(MAX_LINE_CHARS).collect()
+}
+
+/// Converts a column in bytes of a whole line to a column in characters, both
+/// counted from 1. `None` if the line has no character at that column.
+#[cfg(any(feature = "telemetry", test))]
+pub(crate) fn column_in_chars(line: &str, column: u32) -> Option<u32> {
     let before = line.get(..usize::try_from(column).ok()?.checked_sub(1)?)?;
     u32::try_from(before.chars().count() + 1).ok()
 }
@@ -35,7 +40,7 @@ pub(crate) fn column_in_chars(path: &str, line: u32, column: u32) -> Option<u32>
 /// file. A relative path is tried in the directories where this process was
 /// compiled, then in the current directory. `None` if no such regular file or
 /// line exists, or if the line is blank.
-pub(super) fn read_whole(path: &str, line: u32) -> Option<String> {
+pub(crate) fn read_whole(path: &str, line: u32) -> Option<String> {
     let in_roots = roots::source_roots().into_iter().map(|root| root.join(path));
     in_roots.chain([PathBuf::from(path)]).find_map(|path| read_at(&path, line))
 }
@@ -103,10 +108,7 @@ mod tests {
 
     #[test]
     fn a_column_in_characters_is_that_of_the_byte() {
-        let path = std::env::temp_dir().join(format!("loopscope-column-{}", std::process::id()));
-        fs::write(&path, "aß好b\n").unwrap();
-        let columns = [0, 1, 2, 3, 4, 7, 99].map(|column| column_in_chars(path.to_str().unwrap(), 1, column));
-        fs::remove_file(&path).unwrap();
+        let columns = [0, 1, 2, 3, 4, 7, 99].map(|column| column_in_chars("aß好b\n", column));
         assert_eq!(columns, [None, Some(1), Some(2), None, Some(3), Some(4), None]);
     }
 

@@ -75,11 +75,11 @@ impl Place {
 }
 
 impl Place {
-    fn column_in_chars(&self) -> Option<u32> {
-        let (line, column) = (self.line?, self.column?);
+    /// `source` is the whole line, if it is readable.
+    fn column_in_chars(&self, source: Option<&str>) -> Option<u32> {
         match self.relation {
-            Relation::Spawn => Some(column),
-            Relation::Site | Relation::Caller => source_line::column_in_chars(&self.file, line, column),
+            Relation::Spawn => self.column,
+            Relation::Site | Relation::Caller => source_line::column_in_chars(source?, self.column?),
         }
     }
 }
@@ -89,9 +89,10 @@ impl PhysicalLocation {
     /// readable. Code scanning requires a line: if none is known, it is the
     /// first of the file, and the message of the result says so.
     pub(super) fn with_source(place: &Place) -> Self {
-        let snippet = place.line.and_then(|line| source_line::read(&place.file, line));
+        let source = place.line.and_then(|line| source_line::read_whole(&place.file, line));
+        let snippet = source.as_deref().map(source_line::shown);
         let mut location = Self::new(&place.file, place.line.unwrap_or(1));
-        location.region.start_column = place.column_in_chars();
+        location.region.start_column = place.column_in_chars(source.as_deref());
         let line = Region { snippet: snippet.map(|text| Snippet { text }), ..location.region };
         match location.region.start_column {
             None => location.region = line,
