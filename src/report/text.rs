@@ -69,6 +69,12 @@ pub fn duration(duration: Duration) -> String {
     format!("{number} {unit}")
 }
 
+/// Returns module and kind of an async block or closure without a name.
+#[cfg(feature = "diagnostic")]
+pub(crate) fn nameless(function: &str) -> Option<(&str, &str)> {
+    function.rsplit_once("::").filter(|(_, kind)| kind.starts_with('{'))
+}
+
 /// Rounds `value` to three significant digits, as a number for people.
 pub(super) fn rounded(value: f64) -> f64 {
     format!("{value:.2e}").parse().unwrap_or(value)

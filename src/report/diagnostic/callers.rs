@@ -2,7 +2,7 @@
 //! than that something was polled or dispatched.
 
 use crate::finding::{Finding, Frame, FrameKind};
-use crate::report::diagnostic::function_name::nameless;
+use crate::report::text::nameless;
 
 /// How many callers of the site a diagnostic names.
 pub(super) const MAX_CALLERS: usize = 3;

@@ -1,6 +1,6 @@
 //! Names of functions that fit into a line.
 
-use crate::report::text::clean;
+use crate::report::text::{clean, nameless};
 use crate::report::wrap::width;
 
 /// A longer name is abbreviated, even if the line has room for it.
@@ -29,11 +29,6 @@ pub(super) fn described(function: &str, columns: usize) -> String {
         _ => "a closure",
     };
     format!("{what} {}", quoted(function, columns.saturating_sub(what.len() + 1)))
-}
-
-/// Returns module and kind of an async block or closure without a name.
-pub(super) fn nameless(function: &str) -> Option<(&str, &str)> {
-    function.rsplit_once("::").filter(|(_, kind)| kind.starts_with('{'))
 }
 
 /// Returns a name in at most `columns`, if leaving out the modules of types,

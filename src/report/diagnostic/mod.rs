@@ -12,12 +12,11 @@ use annotate_snippets::{Group, Level, Message, Origin, Renderer};
 
 use crate::finding::{Evidence, Finding, Frame, FrameKind, Site};
 use crate::report::diagnostic::callers::callers;
-use crate::report::diagnostic::function_name::nameless;
 use crate::report::diagnostic::label::Label;
 use crate::report::diagnostic::marked_line::MarkedLine;
 use crate::report::source_line;
 use crate::report::terminal_width::{self, DEFAULT_COLUMNS};
-use crate::report::text::{self, clean, count, duration};
+use crate::report::text::{self, clean, count, duration, nameless};
 use crate::report::wrap::{width, wrapped};
 
 /// Time that is not the code's own is shown from this part of the total on.

@@ -203,9 +203,9 @@ fn blocking_line(finding: &Finding) -> String {
 /// Returns a function's name in backticks. An async block or closure without a
 /// name of its own is shown by its module: ``in `app::session` ``.
 fn quoted(function: &str) -> String {
-    match function.rsplit_once("::") {
-        Some((module, kind)) if kind.starts_with('{') => format!("in `{}`", clean(module)),
-        _ => format!("`{}`", clean(function)),
+    match text::nameless(function) {
+        Some((module, _)) => format!("in `{}`", clean(module)),
+        None => format!("`{}`", clean(function)),
     }
 }
 
