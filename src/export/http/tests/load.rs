@@ -109,21 +109,6 @@ fn status_of(mut stream: TcpStream) -> u16 {
     status_line.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-const DOCUMENTS: [&str; 12] = [
-    "/findings",
-    "/findings.txt",
-    "/findings/sleep-5f3a",
-    "/findings.sarif",
-    "/profile.folded",
-    "/profile.svg",
-    "/profile.pb.gz",
-    "/stalls",
-    "/tasks",
-    "/trace",
-    "/live",
-    "/metrics",
-];
-
 #[test]
 fn the_health_is_reported_while_every_rendering_hangs() {
     for path in DOCUMENTS {

@@ -23,6 +23,22 @@ const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 /// Much longer than a response takes, even on a busy machine.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// All documents but the page and the health.
+const DOCUMENTS: [&str; 12] = [
+    "/findings",
+    "/findings.txt",
+    "/findings/sleep-5f3a",
+    "/findings.sarif",
+    "/profile.folded",
+    "/profile.svg",
+    "/profile.pb.gz",
+    "/stalls",
+    "/tasks",
+    "/trace",
+    "/live",
+    "/metrics",
+];
+
 struct Response {
     status: u16,
     head: String,
@@ -326,22 +342,7 @@ fn the_links_of_the_live_page_are_valid() {
 #[test]
 fn responses_to_head_have_no_body() {
     let (telemetry, _) = start_server();
-    for path in [
-        "/",
-        "/metrics",
-        "/findings",
-        "/findings.txt",
-        "/findings/sleep-5f3a",
-        "/findings.sarif",
-        "/profile.folded",
-        "/profile.svg",
-        "/profile.pb.gz",
-        "/stalls",
-        "/tasks",
-        "/trace",
-        "/live",
-        "/healthz",
-    ] {
+    for path in DOCUMENTS.into_iter().chain(["/", "/healthz"]) {
         let response = request(&telemetry, "HEAD", path, "localhost");
         assert_eq!((response.status, response.body.as_str()), (200, ""), "{path}");
     }
