@@ -28,7 +28,7 @@ pub(crate) const DOCUMENT_LIMITS: RenderLimits = RenderLimits {
     max_held_bytes: 32 << 20,
 };
 
-/// Metrics are rendered apart from documents, so that clients who request many
+/// Metrics are rendered apart from documents, so that clients that request many
 /// documents cannot keep a scraper out.
 const METRICS_LIMITS: RenderLimits =
     RenderLimits { max_renderings: 1, max_held_bytes: 40 << 20, ..DOCUMENT_LIMITS };
