@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::finding::{Cause, Evidence};
+use crate::process::Process;
 use crate::record::hook_status::Hook;
 use crate::record::kinds::KindId;
 
@@ -28,6 +29,8 @@ pub(crate) enum ImageIdentity {
 /// The file that a program or library was loaded from.
 #[derive(Debug, Clone)]
 pub(crate) struct CodeFile {
+    /// The process that has loaded it.
+    pub(crate) process: Process,
     /// The path at which the file was opened, or a name such as `[vdso]`.
     /// Another file may be there now. Empty for code that is in no file.
     pub(crate) path: String,
@@ -41,7 +44,7 @@ impl CodeFile {
     /// Returns what stands for code that is in no file.
     pub(crate) fn none() -> Self {
         let identity = ImageIdentity::BuildId(Vec::new());
-        Self { path: String::new(), identity, first_mapping: 0..0 }
+        Self { process: Process::Own, path: String::new(), identity, first_mapping: 0..0 }
     }
 }
 

@@ -109,6 +109,7 @@ mod os;
 mod outbox;
 mod owned_thread;
 mod per_process;
+mod process;
 mod record;
 pub mod report;
 mod scope;

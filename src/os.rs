@@ -28,6 +28,7 @@ pub(crate) use linux::{current_thread_id, thread_area};
 mod linux {
     use std::cell::Cell;
     use std::fs::File;
+    use std::io;
     use std::mem::MaybeUninit;
     use std::os::unix::fs::FileExt;
 
@@ -115,23 +116,34 @@ mod linux {
         text.split_whitespace().nth(1).and_then(|field| field.parse().ok()).unwrap_or(0)
     }
 
-    /// Copies memory of this process. Returns `None` if an address is not
-    /// mapped, where a plain read would crash.
-    pub(crate) fn read_memory(address: usize, length: usize) -> Option<Vec<u8>> {
+    /// Copies memory of this process, or of the process with the id `pid`.
+    /// Returns `None` if an address is not mapped, where a plain read would
+    /// crash.
+    pub(crate) fn read_memory(pid: Option<i32>, address: usize, length: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0_u8; length];
         let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: length };
         let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(address), iov_len: length };
         // SAFETY: `local` describes `bytes`, which outlives the call. `remote`
         // is only an address for the kernel, which checks it.
         let read =
-            unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+            unsafe { libc::process_vm_readv(pid_or_own(pid), &raw const local, 1, &raw const remote, 1, 0) };
         if usize::try_from(read) == Ok(length) {
             return Some(bytes);
         }
         let is_read = is_call_refused()
-            && File::open("/proc/self/mem")
-                .is_ok_and(|file| file.read_exact_at(&mut bytes, address as u64).is_ok());
+            && memory_file(pid).is_ok_and(|file| file.read_exact_at(&mut bytes, address as u64).is_ok());
         is_read.then_some(bytes)
+    }
+
+    fn pid_or_own(pid: Option<i32>) -> i32 {
+        pid.unwrap_or_else(getpid)
+    }
+
+    fn memory_file(pid: Option<i32>) -> io::Result<File> {
+        match pid {
+            None => File::open("/proc/self/mem"),
+            Some(pid) => File::open(format!("/proc/{pid}/mem")),
+        }
     }
 
     /// Returns whether the last system call failed because it is not available:
@@ -140,9 +152,10 @@ mod linux {
         matches!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
     }
 
-    /// Copies memory of this process from `address` on, at most `length` bytes,
-    /// up to the first page that cannot be read.
-    pub(crate) fn read_memory_until_fault(address: usize, length: usize) -> Vec<u8> {
+    /// Copies memory of this process, or of the process with the id `pid`, from
+    /// `address` on, at most `length` bytes, up to the first page that cannot
+    /// be read.
+    pub(crate) fn read_memory_until_fault(pid: Option<i32>, address: usize, length: usize) -> Vec<u8> {
         const PAGE_BYTES: usize = 4096;
         let mut bytes = vec![0_u8; length];
         let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: length };
@@ -162,13 +175,13 @@ mod linux {
         // kernel, which checks them.
         let read = unsafe {
             let count = remote.len() as libc::c_ulong;
-            libc::process_vm_readv(libc::getpid(), &raw const local, 1, remote.as_ptr(), count, 0)
+            libc::process_vm_readv(pid_or_own(pid), &raw const local, 1, remote.as_ptr(), count, 0)
         };
         let read = match usize::try_from(read) {
             Ok(read) => read,
-            Err(_) if is_call_refused() => File::open("/proc/self/mem")
-                .and_then(|file| file.read_at(&mut bytes, address as u64))
-                .unwrap_or(0),
+            Err(_) if is_call_refused() => {
+                memory_file(pid).and_then(|file| file.read_at(&mut bytes, address as u64)).unwrap_or(0)
+            }
             Err(_) => 0,
         };
         bytes.truncate(read);
@@ -220,6 +233,18 @@ mod linux {
         // SAFETY: the call has no arguments and cannot fail.
         unsafe { libc::getpid() }
     }
+}
+
+/// Copies memory of a process.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn read_memory(_pid: Option<i32>, _address: usize, _length: usize) -> Option<Vec<u8>> {
+    None
+}
+
+/// Copies memory of a process up to the first page that cannot be read.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn read_memory_until_fault(_pid: Option<i32>, _address: usize, _length: usize) -> Vec<u8> {
+    Vec::new()
 }
 
 /// Returns the calling thread.
@@ -283,9 +308,9 @@ mod tests {
     #[test]
     fn reading_unmapped_memory_returns_none() {
         let word = 0x0123_4567_89AB_CDEF_u64;
-        let bytes = read_memory(std::ptr::from_ref(&word).addr(), 8).unwrap();
+        let bytes = read_memory(None, std::ptr::from_ref(&word).addr(), 8).unwrap();
         assert_eq!(bytes, word.to_ne_bytes());
-        assert_eq!(read_memory(8, 8), None);
+        assert_eq!(read_memory(None, 8, 8), None);
     }
 
     #[test]
@@ -302,9 +327,9 @@ mod tests {
             assert_eq!(libc::munmap(start.byte_add(2 * page), page), 0);
             start.addr()
         };
-        assert_eq!(read_memory_until_fault(start + 100, 3 * page).len(), 2 * page - 100);
-        assert_eq!(read_memory_until_fault(start + 100, 10), [0; 10]);
-        assert!(read_memory_until_fault(8, page).is_empty());
-        assert!(read_memory_until_fault(usize::MAX - 8, page).is_empty());
+        assert_eq!(read_memory_until_fault(None, start + 100, 3 * page).len(), 2 * page - 100);
+        assert_eq!(read_memory_until_fault(None, start + 100, 10), [0; 10]);
+        assert!(read_memory_until_fault(None, 8, page).is_empty());
+        assert!(read_memory_until_fault(None, usize::MAX - 8, page).is_empty());
     }
 }

@@ -8,6 +8,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::raw::c_int;
 use std::path::PathBuf;
 
+use crate::process::Process;
+
 /// The object that a descriptor refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Descriptor {
@@ -38,17 +40,21 @@ pub(crate) enum Address {
 }
 
 impl Descriptor {
-    /// Returns what a descriptor of this process refers to, without a change to
-    /// that object; `None` if the descriptor is not open.
-    pub(crate) fn from_fd(fd: i32) -> Option<Self> {
-        let link = fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
+    /// Returns what a descriptor of a process refers to, without a change to
+    /// that object; `None` if the descriptor is not open. Of the sockets of
+    /// another process, neither kind nor address are known.
+    pub(crate) fn from_fd(process: Process, fd: i32) -> Option<Self> {
+        let link = fs::read_link(process.proc_path(&format!("fd/{fd}"))).ok()?;
         let name = link.to_string_lossy();
         Some(if name.starts_with('/') {
             Self::Path(link)
         } else if name.starts_with("pipe:") {
             Self::Pipe
         } else if name.starts_with("socket:") {
-            Self::Socket { transport: transport(fd), address: address(fd) }
+            match process {
+                Process::Own => Self::Socket { transport: transport(fd), address: address(fd) },
+                Process::Other(_) => Self::Socket { transport: Transport::Unknown, address: None },
+            }
         } else {
             Self::Other(name.into_owned())
         })
@@ -153,7 +159,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stream = std::net::TcpStream::connect(address).unwrap();
-        let describe = |fd| Descriptor::from_fd(fd).unwrap().to_string();
+        let describe = |fd| Descriptor::from_fd(Process::Own, fd).unwrap().to_string();
         assert_eq!(describe(listener.as_raw_fd()), format!("tcp on {address}"));
         assert_eq!(describe(stream.as_raw_fd()), format!("tcp to {address}"));
         let socket = UdpSocket::bind("[::1]:0").unwrap();
@@ -163,9 +169,12 @@ mod tests {
     #[test]
     fn files_and_pipes_are_distinguished() {
         let file = fs::File::open("/dev/null").unwrap();
-        assert_eq!(Descriptor::from_fd(file.as_raw_fd()), Some(Descriptor::Path("/dev/null".into())));
+        assert_eq!(
+            Descriptor::from_fd(Process::Own, file.as_raw_fd()),
+            Some(Descriptor::Path("/dev/null".into()))
+        );
         let (reader, _writer) = std::io::pipe().unwrap();
-        assert_eq!(Descriptor::from_fd(reader.as_raw_fd()), Some(Descriptor::Pipe));
-        assert_eq!(Descriptor::from_fd(-1), None);
+        assert_eq!(Descriptor::from_fd(Process::Own, reader.as_raw_fd()), Some(Descriptor::Pipe));
+        assert_eq!(Descriptor::from_fd(Process::Own, -1), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the code of this process, and finds where its functions begin and end.
+//! Reads the code of a process, and finds where its functions begin and end.
 //!
 //! The bounds come from the unwind tables, which even a stripped program has.
 //! Nothing is copied beforehand: each query reads the few bytes that it needs.
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::capture::modules::{MappedImage, MapsFile};
 use crate::evidence::CodeAddress;
-use crate::os;
+use crate::process::Process;
 
 /// The minimum time between two reads of the mapped images.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
@@ -17,17 +17,19 @@ const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// function and the address of its unwind information.
 const ENTRY_BYTES: u64 = 8;
 
-/// The code of this process.
+/// The code of a process.
 #[derive(Debug)]
 pub(crate) struct LoadedCode {
+    process: Process,
     maps: MapsFile,
     images: Vec<MappedImage>,
     refreshed_at: Instant,
 }
 
 impl LoadedCode {
-    pub(crate) fn new() -> Self {
-        let mut code = Self { maps: MapsFile::open(), images: Vec::new(), refreshed_at: Instant::now() };
+    pub(crate) fn new(process: Process) -> Self {
+        let maps = MapsFile::open(process);
+        let mut code = Self { process, maps, images: Vec::new(), refreshed_at: Instant::now() };
         code.read_images();
         code
     }
@@ -66,7 +68,7 @@ impl LoadedCode {
 
     /// Copies code or data. `None` if an address is not mapped.
     pub(crate) fn read(&self, address: u64, length: usize) -> Option<Vec<u8>> {
-        os::read_memory(usize::try_from(address).ok()?, length)
+        self.process.read(address, length)
     }
 
     /// Returns the addresses of the function that contains an address, or of
@@ -150,7 +152,7 @@ mod tests {
     #[test]
     fn a_function_of_this_program_is_found_by_any_of_its_addresses() {
         let begin = function_of_this_program as *const () as u64;
-        let code = LoadedCode::new();
+        let code = LoadedCode::new(Process::Own);
         let range = code.function(begin + 1).unwrap();
         assert_eq!(range.start, begin);
         assert!((2..4096).contains(&(range.end - range.start)), "{range:x?}");
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn an_address_in_a_file_leads_to_memory_and_back() {
         let begin = function_of_this_program as *const () as u64;
-        let code = LoadedCode::new();
+        let code = LoadedCode::new(Process::Own);
         let address = code.place(begin).unwrap();
         assert_eq!(code.locate(&address), Some(begin));
         assert_eq!(code.locate(&CodeAddress { file: Arc::new(CodeFile::none()), ..address }), None);
@@ -169,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_is_no_code_has_no_function() {
-        let code = LoadedCode::new();
+        let code = LoadedCode::new(Process::Own);
         let data = 7_u64;
         for address in [0, 1, 4096, std::ptr::from_ref(&data).addr() as u64, u64::MAX, u64::MAX - 7] {
             assert_eq!(code.function(address), None);

@@ -2,18 +2,20 @@
 //! read from memory, because the file may have been replaced since it was
 //! mapped, or may be inaccessible.
 //!
-//! The list comes from `/proc/self/maps`, not from `dl_iterate_phdr`: the
+//! The list comes from `/proc/PID/maps`, not from `dl_iterate_phdr`: the
 //! latter takes the loader's lock, which the sampled thread may hold.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::ops::{Deref, Range};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::build_id;
 use crate::evidence::{CodeFile, ImageIdentity};
 use crate::little_endian::{u16_at, u32_at, u64_at};
-use crate::{build_id, os};
+use crate::process::Process;
 
 /// One mapped ELF image.
 #[derive(Debug, Clone)]
@@ -77,7 +79,7 @@ impl Module {
     }
 }
 
-/// One line of `/proc/self/maps`.
+/// One line of `/proc/PID/maps`.
 #[derive(Debug, PartialEq, Eq)]
 struct Mapping<'l> {
     range: Range<u64>,
@@ -100,46 +102,50 @@ pub(crate) struct MappedImage {
     pub(crate) function_index: Option<Range<u64>>,
 }
 
-const MAPS_PATH: &str = "/proc/self/maps";
-
 /// A section is copied up to this length. What lies beyond it has no tables.
 const MAX_SECTION_BYTES: u64 = 32 << 20;
 /// The maximum size of the tables of all modules. A module whose tables do not
 /// fit has none: its frames end the walks.
 const MAX_TABLE_BYTES: u64 = 64 << 20;
 
-/// The open file `/proc/self/maps`. It stays open, because there may be no free
-/// descriptor when it is needed.
+/// The open file `maps` of a process in `/proc`. It stays open, because there
+/// may be no free descriptor when it is needed.
 #[derive(Debug)]
-pub(crate) struct MapsFile(Option<File>);
+pub(crate) struct MapsFile {
+    process: Process,
+    file: Option<File>,
+}
 
 impl MapsFile {
-    pub(crate) fn open() -> Self {
-        Self(File::open(MAPS_PATH).ok())
+    pub(crate) fn open(process: Process) -> Self {
+        Self { process, file: File::open(process.proc_path("maps")).ok() }
     }
 
     /// Reads the list as it is now.
     pub(crate) fn read(&mut self) -> Option<MapsList> {
-        if self.0.is_none() {
-            *self = Self::open();
+        if self.file.is_none() {
+            *self = Self::open(self.process);
         }
-        let file = self.0.as_mut()?;
+        let file = self.file.as_mut()?;
         let mut bytes = Vec::new();
         file.rewind().and_then(|()| file.read_to_end(&mut bytes)).ok()?;
         // A path may be no text.
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Some(MapsList(text))
+        Some(MapsList { process: self.process, text })
     }
 }
 
-/// The contents of `/proc/self/maps`.
+/// The contents of the file `maps` of a process.
 #[derive(Debug)]
-pub(crate) struct MapsList(String);
+pub(crate) struct MapsList {
+    process: Process,
+    text: String,
+}
 
 impl MapsList {
     /// Returns the number of bytes.
     pub(crate) fn length(&self) -> usize {
-        self.0.len()
+        self.text.len()
     }
 
     /// Returns every image that is mapped. What is known of an image that is
@@ -151,7 +157,7 @@ impl MapsList {
     fn modules_within(&self, max_table_bytes: u64, known: &[Module]) -> Vec<Module> {
         let mappings = self.mappings_of_images();
         let images = mappings.chunk_by(is_same_image).filter_map(|mappings| {
-            let image = Image::new(mappings)?;
+            let image = Image::new(self.process, mappings)?;
             let module = known.iter().find(|module| image.is_of(module)).cloned();
             Some((image, module))
         });
@@ -171,21 +177,24 @@ impl MapsList {
     /// Returns every image that is mapped, without its unwind tables.
     pub(crate) fn images(&self) -> Vec<MappedImage> {
         let mappings = self.mappings_of_images();
-        mappings.chunk_by(is_same_image).filter_map(Image::new).filter_map(Image::mapped).collect()
+        let image = |mappings| Image::new(self.process, mappings)?.mapped();
+        mappings.chunk_by(is_same_image).filter_map(image).collect()
     }
 
     fn mappings_of_images(&self) -> Vec<Mapping<'_>> {
-        self.0.lines().filter_map(parse).filter(|mapping| is_image(mapping.path)).collect()
+        self.text.lines().filter_map(parse).filter(|mapping| is_image(mapping.path)).collect()
     }
 }
 
 impl Module {
     /// Returns whether the image is still mapped where it was.
-    pub(crate) fn is_mapped(&self) -> bool {
+    pub(crate) fn is_mapped(&self, process: Process) -> bool {
         let mapping = &self.file.first_mapping;
         match &self.file.identity {
-            ImageIdentity::BuildId(id) => build_id(self.range.start).as_ref() == Some(id),
-            ImageIdentity::File { first_bytes: known, .. } => first_bytes(mapping).as_ref() == Some(known),
+            ImageIdentity::BuildId(id) => build_id(process, self.range.start).as_ref() == Some(id),
+            ImageIdentity::File { first_bytes: known, .. } => {
+                first_bytes(process, mapping).as_ref() == Some(known)
+            }
         }
     }
 }
@@ -214,6 +223,7 @@ fn parse(line: &str) -> Option<Mapping<'_>> {
 
 /// The mappings of one image.
 struct Image<'l> {
+    process: Process,
     first: &'l Mapping<'l>,
     /// The end of the last mapping.
     end: u64,
@@ -223,13 +233,13 @@ struct Image<'l> {
 }
 
 impl<'l> Image<'l> {
-    fn new(mappings: &'l [Mapping<'l>]) -> Option<Self> {
+    fn new(process: Process, mappings: &'l [Mapping<'l>]) -> Option<Self> {
         let code: Vec<_> = mappings.iter().filter(|m| m.is_executable).map(|m| m.range.clone()).collect();
         let first = mappings.iter().find(|m| m.offset == 0).filter(|_| !code.is_empty())?;
         let end = mappings.iter().map(|m| m.range.end).max()?;
         // The kernel marks the path if the file was deleted or replaced.
         let path = first.path.trim_end_matches(" (deleted)");
-        Some(Self { first, end, code, path, identity: identity(first, path)? })
+        Some(Self { process, first, end, code, path, identity: identity(process, first, path)? })
     }
 
     fn base(&self) -> u64 {
@@ -245,9 +255,9 @@ impl<'l> Image<'l> {
 
     /// Reads the unwind tables if they have at most `max_table_bytes`.
     fn module(self, max_table_bytes: u64) -> Option<Module> {
-        let segments = segments(self.base())?;
+        let segments = segments(self.process, self.base())?;
         let bias = bias(self.base(), &segments)?;
-        let (eh_frame_hdr, eh_frame) = unwind_tables(&segments, bias, max_table_bytes).unzip();
+        let (eh_frame_hdr, eh_frame) = unwind_tables(self.process, &segments, bias, max_table_bytes).unzip();
         let loaded = segments.iter().filter(|s| s.kind == PT_LOAD).map(|s| s.in_memory(bias)).collect();
         let range = self.base()..self.end;
         let code = self.code.clone();
@@ -255,7 +265,7 @@ impl<'l> Image<'l> {
     }
 
     fn mapped(self) -> Option<MappedImage> {
-        let segments = segments(self.base())?;
+        let segments = segments(self.process, self.base())?;
         let bias = bias(self.base(), &segments)?;
         let index = segments.iter().find(|s| s.kind == PT_GNU_EH_FRAME);
         let function_index = index.map(|s| s.in_memory(bias));
@@ -264,7 +274,8 @@ impl<'l> Image<'l> {
 
     fn into_file(self) -> Arc<CodeFile> {
         let first_mapping = self.first.range.clone();
-        Arc::new(CodeFile { path: self.path.to_owned(), identity: self.identity, first_mapping })
+        let path = self.path.to_owned();
+        Arc::new(CodeFile { process: self.process, path, identity: self.identity, first_mapping })
     }
 }
 
@@ -274,31 +285,33 @@ fn bias(base: u64, segments: &[Segment]) -> Option<u64> {
 }
 
 /// Returns what tells an image from others that are loaded from its path.
-fn identity(first: &Mapping<'_>, path: &str) -> Option<ImageIdentity> {
-    if let Some(id) = build_id(first.range.start) {
+fn identity(process: Process, first: &Mapping<'_>, path: &str) -> Option<ImageIdentity> {
+    if let Some(id) = build_id(process, first.range.start) {
         return Some(ImageIdentity::BuildId(id));
     }
-    let file = fs::metadata(path).ok().filter(|file| file.ino() == first.inode);
+    let file = fs::metadata(process.file_path(Path::new(path))).ok();
+    let file = file.filter(|file| file.ino() == first.inode);
     let modified = file.map(|file| (file.mtime(), file.mtime_nsec()));
-    Some(ImageIdentity::File { first_bytes: first_bytes(&first.range)?, inode: first.inode, modified })
+    let first_bytes = first_bytes(process, &first.range)?;
+    Some(ImageIdentity::File { first_bytes, inode: first.inode, modified })
 }
 
 /// Returns the build id of the image at an address.
-fn build_id(base: u64) -> Option<Vec<u8>> {
+fn build_id(process: Process, base: u64) -> Option<Vec<u8>> {
     const MAX_NOTES_BYTES: u64 = 64 * 1024;
-    let segments = segments(base)?;
+    let segments = segments(process, base)?;
     let bias = bias(base, &segments)?;
     let mut notes = segments.iter().filter(|segment| segment.kind == PT_NOTE);
     notes.find_map(|segment| {
         let length = usize::try_from(segment.size.min(MAX_NOTES_BYTES)).ok()?;
-        build_id::in_notes(&read(segment.address.wrapping_add(bias), length)?)
+        build_id::in_notes(&process.read(segment.address.wrapping_add(bias), length)?)
     })
 }
 
-fn first_bytes(mapping: &Range<u64>) -> Option<Arc<[u8]>> {
+fn first_bytes(process: Process, mapping: &Range<u64>) -> Option<Arc<[u8]>> {
     const FIRST_BYTES: u64 = 4096;
     let length = usize::try_from((mapping.end - mapping.start).min(FIRST_BYTES)).ok()?;
-    Some(read(mapping.start, length)?.into())
+    Some(process.read(mapping.start, length)?.into())
 }
 
 const PT_LOAD: u32 = 1;
@@ -321,16 +334,16 @@ impl Segment {
     }
 }
 
-fn segments(base: u64) -> Option<Vec<Segment>> {
+fn segments(process: Process, base: u64) -> Option<Vec<Segment>> {
     const FILE_HEADER_BYTES: usize = 64;
     const PROGRAM_HEADER_BYTES: usize = 56;
-    let header = read(base, FILE_HEADER_BYTES)?;
+    let header = process.read(base, FILE_HEADER_BYTES)?;
     let is_elf64_le = header.starts_with(b"\x7FELF\x02\x01");
     let (table, entry, count) = (u64_at(&header, 32)?, u16_at(&header, 54)?, u16_at(&header, 56)?);
     if !is_elf64_le || usize::from(entry) != PROGRAM_HEADER_BYTES {
         return None;
     }
-    let headers = read(base.checked_add(table)?, PROGRAM_HEADER_BYTES * usize::from(count))?;
+    let headers = process.read(base.checked_add(table)?, PROGRAM_HEADER_BYTES * usize::from(count))?;
     let segment = |entry: &[u8]| {
         Some(Segment { kind: u32_at(entry, 0)?, address: u64_at(entry, 16)?, size: u64_at(entry, 40)? })
     };
@@ -343,7 +356,16 @@ fn segments(base: u64) -> Option<Vec<Segment>> {
 /// `.eh_frame_hdr` is a separate segment and points to `.eh_frame`. The length
 /// of `.eh_frame` is not recorded; the section ends within its loaded segment,
 /// so the rest of that segment is read.
-fn unwind_tables(segments: &[Segment], bias: u64, max_bytes: u64) -> Option<(Section, Section)> {
+fn unwind_tables(
+    process: Process,
+    segments: &[Segment],
+    bias: u64,
+    max_bytes: u64,
+) -> Option<(Section, Section)> {
+    let section = |start: u64, length: u64| {
+        let bytes = process.read(start, usize::try_from(length).ok()?)?;
+        Some(Section { range: start..start + length, bytes: SectionBytes::new(bytes) })
+    };
     const POINTER_RELATIVE_TO_ITSELF: u8 = 0x1B;
     let header = segments.iter().find(|s| s.kind == PT_GNU_EH_FRAME)?;
     let header_bytes = header.size.min(MAX_SECTION_BYTES);
@@ -359,15 +381,6 @@ fn unwind_tables(segments: &[Segment], bias: u64, max_bytes: u64) -> Option<(Sec
     let frames_bytes = (end - start).min(MAX_SECTION_BYTES);
     let frames = if frames_bytes <= left { section(start, frames_bytes)? } else { return None };
     Some((header, frames))
-}
-
-fn section(start: u64, length: u64) -> Option<Section> {
-    let bytes = read(start, usize::try_from(length).ok()?)?;
-    Some(Section { range: start..start + length, bytes: SectionBytes::new(bytes) })
-}
-
-fn read(address: u64, length: usize) -> Option<Vec<u8>> {
-    os::read_memory(usize::try_from(address).ok()?, length)
 }
 
 #[cfg(test)]
@@ -394,7 +407,7 @@ mod tests {
     #[test]
     fn the_running_program_is_found_with_its_unwind_tables() {
         let here = function_of_this_program as *const () as u64;
-        let modules = MapsFile::open().read().unwrap().modules(&[]);
+        let modules = MapsFile::open(Process::Own).read().unwrap().modules(&[]);
         let program = modules.iter().find(|module| module.holds_code(here)).unwrap();
         assert!(program.range.contains(&here));
         assert!(program.eh_frame.as_ref().is_some_and(|section| section.bytes.len() > 1000));
@@ -405,7 +418,7 @@ mod tests {
         static ZERO: AtomicU64 = AtomicU64::new(0);
         static INITIALISED: AtomicU64 = AtomicU64::new(42);
         let (on_stack, on_heap) = (AtomicU64::new(42), Box::new(AtomicU64::new(42)));
-        let modules = MapsFile::open().read().unwrap().modules(&[]);
+        let modules = MapsFile::open(Process::Own).read().unwrap().modules(&[]);
         let is_in_image =
             |value: &AtomicU64| modules.iter().any(|module| module.holds(value.as_ptr() as u64));
         assert!(is_in_image(&ZERO) && is_in_image(&INITIALISED));
@@ -414,7 +427,7 @@ mod tests {
 
     #[test]
     fn tables_beyond_the_limit_are_not_read_and_known_ones_stay() {
-        let list = MapsFile::open().read().unwrap();
+        let list = MapsFile::open(Process::Own).read().unwrap();
         let bytes = |modules: &[Module]| modules.iter().map(Module::table_bytes).sum::<u64>();
         let all = list.modules(&[]);
         for max in [0, bytes(&all) / 2, bytes(&all) - 1] {

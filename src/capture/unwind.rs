@@ -10,6 +10,7 @@ use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection};
 use crate::capture::modules::{MapsFile, Module, Section, SectionBytes};
 use crate::capture::{CopiedStack, machine};
 use crate::finding::Evidence;
+use crate::process::Process;
 
 /// The maximum number of unwound frames.
 const MAX_FRAMES: usize = 256;
@@ -41,8 +42,9 @@ pub(crate) struct Unwound {
     pub(crate) evidence: Evidence,
 }
 
-/// Unwinds copied stacks of this process.
+/// Unwinds copied stacks of a process.
 pub(crate) struct Unwinder {
+    process: Process,
     framehop: UnwinderNative<SectionBytes, framehop::MayAllocateDuringUnwind>,
     cache: CacheNative<framehop::MayAllocateDuringUnwind>,
     modules: Vec<Module>,
@@ -55,15 +57,21 @@ pub(crate) struct Unwinder {
 impl Unwinder {
     /// Creates an unwinder. Opens what it reads later, because there may be no
     /// free descriptor then.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(process: Process) -> Self {
         Self {
+            process,
             framehop: UnwinderNative::new(),
             cache: CacheNative::new(),
             modules: Vec::new(),
-            maps: MapsFile::open(),
+            maps: MapsFile::open(process),
             listed_at: Instant::now(),
             list_bytes: 0,
         }
+    }
+
+    /// Returns the process whose stacks it unwinds.
+    pub(crate) fn process(&self) -> Process {
+        self.process
     }
 
     /// Reads which modules are mapped, so that the first stack need not wait
@@ -86,7 +94,7 @@ impl Unwinder {
             Some(list) => list.modules(&self.modules),
             // Without a list, for example because no descriptor is free, what
             // is still mapped remains known.
-            None => self.modules.iter().filter(|module| module.is_mapped()).cloned().collect(),
+            None => self.modules.iter().filter(|module| module.is_mapped(self.process)).cloned().collect(),
         };
         if let Some(list) = list {
             (self.listed_at, self.list_bytes) = (Instant::now(), list.length());
@@ -178,7 +186,8 @@ impl Unwinder {
     fn count_mismatched_calls(&self, addresses: &[u64]) -> usize {
         let is_mismatch = |pair: &[u64]| {
             let (callee, after_call) = (pair[0], pair[1].wrapping_add(1));
-            machine::direct_call_target(after_call).is_some_and(|target| !self.is_within(callee, target))
+            machine::direct_call_target(self.process, after_call)
+                .is_some_and(|target| !self.is_within(callee, target))
         };
         addresses.windows(2).filter(|pair| is_mismatch(pair)).count()
     }

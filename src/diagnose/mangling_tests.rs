@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::{env, fs, process};
+use std::{env, fs};
 
 use object::{Object, ObjectSymbol};
 
@@ -12,6 +12,7 @@ use crate::diagnose::symbols::Symbols;
 use crate::diagnose::verdict::{self, StallVerdict};
 use crate::evidence::{Capture, CodeAddress, CodeFile, ImageIdentity, StallEvidence, TimeSplit};
 use crate::finding::{Evidence, Frame};
+use crate::process::Process;
 
 /// Functions whose symbols the two ways write differently.
 const SOURCE: &str = r#"
@@ -73,7 +74,7 @@ fn main() {
 
 #[test]
 fn both_ways_of_writing_symbols_give_the_same_findings() {
-    let folder = env::temp_dir().join(format!("loopscope-mangling-{}", process::id()));
+    let folder = env::temp_dir().join(format!("loopscope-mangling-{}", std::process::id()));
     fs::create_dir_all(folder.join("src")).unwrap();
     fs::write(folder.join("src/main.rs"), SOURCE).unwrap();
     for options in ["-Cdebuginfo=line-tables-only", "-Cdebuginfo=0"] {
@@ -135,7 +136,7 @@ fn findings(program: &Path) -> BTreeSet<String> {
     let functions = file.symbols().filter(|symbol| symbol.name().is_ok_and(is_own));
     let addresses =
         functions.flat_map(|symbol| (symbol.address()..symbol.address() + symbol.size()).step_by(4));
-    let mut symbols = Symbols::new(1 << 30);
+    let mut symbols = Symbols::new(Process::Own, 1 << 30);
     let found = addresses.filter_map(|address| {
         let address = CodeAddress { file: Arc::clone(&code_file), address };
         let stall = stall(address);

@@ -9,6 +9,7 @@ use crate::diagnose::names;
 use crate::finding::FrameKind;
 use crate::lock::Lock;
 use crate::per_process::PerProcess;
+use crate::process::Process;
 use crate::source_path;
 
 /// The directories in which the program's crates were compiled.
@@ -45,7 +46,11 @@ impl SourceRoots {
     /// Selects the application's source roots among the directories in which
     /// the program was compiled: the workspace's root. Path dependencies
     /// outside of the workspace are dependencies as those of a registry are.
-    pub(super) fn new(units: impl IntoIterator<Item = CompileUnit>, main_crates: BTreeSet<String>) -> Self {
+    pub(super) fn new(
+        process: Process,
+        units: impl IntoIterator<Item = CompileUnit>,
+        main_crates: BTreeSet<String>,
+    ) -> Self {
         let (mut application, mut dependencies): (Vec<_>, Vec<_>) =
             units.into_iter().partition(CompileUnit::is_application);
         // Where each crate is built alone, all root files are relative. Folders
@@ -75,8 +80,8 @@ impl SourceRoots {
         let other_crates = dependencies.iter().filter_map(|directory| other_crate(directory)).collect();
         let are_exact = !application.is_empty();
         if !are_exact {
-            let program = std::env::current_exe().ok();
-            application = likely_directories(program.as_deref(), std::env::current_dir().ok());
+            let program = process.program_path();
+            application = likely_directories(program.as_deref(), process.current_folder());
         }
         PROCESS_SOURCE_ROOTS.get().lock().clone_from(&application);
         Self { application, dependencies, are_exact, other_crates, own_crates, own_folders }

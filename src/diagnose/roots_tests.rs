@@ -9,7 +9,7 @@ fn roots(units: &[(&str, &str)]) -> SourceRoots {
         directory: PathBuf::from(directory),
         root_file: PathBuf::from(root_file),
     };
-    SourceRoots::new(units.iter().map(unit), BTreeSet::from(["chat_server".to_owned()]))
+    SourceRoots::new(Process::Own, units.iter().map(unit), BTreeSet::from(["chat_server".to_owned()]))
 }
 
 /// A workspace whose dependencies are in the usual places.

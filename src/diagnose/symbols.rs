@@ -16,6 +16,7 @@ use crate::diagnose::roots::SourceRoots;
 use crate::diagnose::tail_calls::recovery::{AddressFacts, Recovery, SourcePlace};
 use crate::evidence::{Capture, CodeAddress, CodeFile};
 use crate::finding::{Evidence, Frame, FrameKind};
+use crate::process::Process;
 
 /// The cache of frames is emptied when it holds this many addresses.
 const MAX_CACHED_ADDRESSES: usize = 16_384;
@@ -37,6 +38,7 @@ const MAX_CACHED_FUNCTIONS: usize = 1024;
 /// may take a second for a large program, so the reporting thread does it, not
 /// the watchdog.
 pub(crate) struct Symbols {
+    process: Process,
     program: KnownImage,
     images: HashMap<Arc<CodeFile>, KnownImage>,
     cache: HashMap<CodeAddress, AddressSymbols>,
@@ -101,16 +103,17 @@ pub(crate) struct SymbolisedStack {
 impl Symbols {
     /// Creates a reader that uses at most `max_memory_bytes` of memory for
     /// debug information that is compressed.
-    pub(crate) fn new(max_memory_bytes: u64) -> Self {
+    pub(crate) fn new(process: Process, max_memory_bytes: u64) -> Self {
         Self {
-            program: KnownImage { image: Image::of_program(), ..KnownImage::default() },
+            process,
+            program: KnownImage { image: Image::of_program(process), ..KnownImage::default() },
             images: HashMap::new(),
             cache: HashMap::new(),
             source_roots: None,
             main_crates: None,
             max_memory_bytes,
             look_ups: 0,
-            recovery: Recovery::default(),
+            recovery: Recovery::new(process),
             uses_interval: HashMap::new(),
         }
     }
@@ -200,7 +203,7 @@ impl Symbols {
     /// Returns the frames between a frame and its caller that jumps have
     /// removed from the stack, innermost first.
     fn recovered_frames(&mut self, callee: &CodeAddress, caller: &CodeAddress) -> Arc<[Frame]> {
-        let mut recovery = std::mem::take(&mut self.recovery);
+        let mut recovery = std::mem::replace(&mut self.recovery, Recovery::new(self.process));
         let frames = recovery.frames_between(callee, caller, &mut |address| {
             self.look_up_all(std::slice::from_ref(address));
             let facts = |symbols: &AddressSymbols| AddressFacts {
@@ -241,7 +244,7 @@ impl Symbols {
             found.push((file, addresses, infos));
         }
         if self.source_roots.is_none() {
-            self.source_roots = self.program.source_roots(max_memory_bytes, now);
+            self.source_roots = self.program.source_roots(self.process, max_memory_bytes, now);
         }
         // Without the program's directories, its own code cannot be told from
         // other code for certain.
@@ -256,17 +259,20 @@ impl Symbols {
                 if self.main_crates.is_none() {
                     self.main_crates = self.program.image.main_crates().ok();
                 }
-                unknown_roots = SourceRoots::new([], self.main_crates.clone().unwrap_or_default());
+                unknown_roots =
+                    SourceRoots::new(self.process, [], self.main_crates.clone().unwrap_or_default());
                 no_roots_until = self.program.failure.as_ref().map(|failure| failure.retry_at);
                 &unknown_roots
             }
         };
         for (file, addresses, infos) in found {
-            let image = if is_program(&file.path) { Some(&self.program) } else { self.images.get(file) };
+            let is_in_program = is_program(self.process, &file.path);
+            let image = if is_in_program { Some(&self.program) } else { self.images.get(file) };
             let failed_until = image.and_then(|image| Some(image.failure.as_ref()?.retry_at));
             let retry_at = [failed_until, no_roots_until].into_iter().flatten().min();
             for (address, info) in addresses.into_iter().zip(infos) {
-                let symbols = AddressSymbols { retry_at, ..AddressSymbols::new(address, info, roots) };
+                let symbols =
+                    AddressSymbols { retry_at, ..AddressSymbols::new(address, info, roots, is_in_program) };
                 self.cache.insert(address.clone(), symbols);
             }
         }
@@ -275,7 +281,7 @@ impl Symbols {
     /// Returns what is known of a file. Forgets the file that was not used for
     /// the longest time, if there are too many.
     fn image_of(&mut self, file: &Arc<CodeFile>) -> &mut KnownImage {
-        if is_program(&file.path) {
+        if is_program(self.process, &file.path) {
             return &mut self.program;
         }
         self.look_ups += 1;
@@ -323,7 +329,7 @@ impl KnownImage {
 
     /// Returns the directories of the program's sources, or `None` if they
     /// cannot be read now.
-    fn source_roots(&mut self, max_memory_bytes: u64, now: Instant) -> Option<SourceRoots> {
+    fn source_roots(&mut self, process: Process, max_memory_bytes: u64, now: Instant) -> Option<SourceRoots> {
         if self.failure.as_ref().is_some_and(|failure| now < failure.retry_at) {
             return None;
         }
@@ -335,7 +341,7 @@ impl KnownImage {
             }
             Err(_) => BTreeSet::new(),
         };
-        Some(SourceRoots::new(units, self.image.main_crates().unwrap_or_default()))
+        Some(SourceRoots::new(process, units, self.image.main_crates().unwrap_or_default()))
     }
 
     fn note(&mut self, missing: Option<MissingLines>, now: Instant) {
@@ -348,7 +354,7 @@ impl KnownImage {
 }
 
 impl AddressSymbols {
-    fn new(address: &CodeAddress, info: AddressInfo, roots: &SourceRoots) -> Self {
+    fn new(address: &CodeAddress, info: AddressInfo, roots: &SourceRoots, is_in_program: bool) -> Self {
         let AddressInfo { frames, symbols, missing } = info;
         let is_known = !frames.is_empty() || !symbols.is_empty();
         let place = frames.first().map(|frame| SourcePlace {
@@ -362,7 +368,6 @@ impl AddressSymbols {
         if frames.is_empty() && !symbols.is_empty() {
             frames.push(ImageFrame::default());
         }
-        let is_in_program = is_program(&address.file.path);
         let symbol = symbols.first().map(|symbol| demangled(symbol));
         let outermost = frames.len() - usize::from(!frames.is_empty());
         let caller_of = |index: usize| {
@@ -440,11 +445,9 @@ fn demote(frames: &mut [Frame], uncertain: &[usize]) {
     }
 }
 
-/// Returns whether the path is that of the running program.
-fn is_program(path: &str) -> bool {
-    // The kernel marks the path if a newer file has replaced the program's.
-    let program = std::env::current_exe().ok();
-    program.is_some_and(|program| program.to_string_lossy().trim_end_matches(" (deleted)") == path)
+/// Returns whether the path is that of the program that the process runs.
+fn is_program(process: Process, path: &str) -> bool {
+    process.program_path().is_some_and(|program| program.to_string_lossy() == path)
 }
 
 /// Returns a frame with the address in place of the function's name.
@@ -479,7 +482,12 @@ mod tests {
             ];
             let address = CodeAddress { file: Arc::new(CodeFile::none()), address: 1 };
             let info = AddressInfo { frames, symbols: Vec::new(), missing: None };
-            let symbols = AddressSymbols::new(&address, info, &SourceRoots::new([], BTreeSet::new()));
+            let symbols = AddressSymbols::new(
+                &address,
+                info,
+                &SourceRoots::new(Process::Own, [], BTreeSet::new()),
+                false,
+            );
             names::without_async_mark(&symbols.frames[0].function).to_owned()
         };
         assert_eq!(["first", "second"].map(function_of), ["app::first", "app::second"]);
@@ -487,7 +495,7 @@ mod tests {
 
     #[test]
     fn a_merged_function_is_the_site_only_without_a_caller() {
-        let roots = SourceRoots::new([], BTreeSet::from(["app".to_owned()]));
+        let roots = SourceRoots::new(Process::Own, [], BTreeSet::from(["app".to_owned()]));
         let frames_of = |functions: &[&str], line| {
             let symbol = |name: &&str| format!("_ZN3app{}{name}17h0123456789abcdefE", name.len());
             let frame = ImageFrame {
@@ -501,7 +509,7 @@ mod tests {
                 missing: None,
             };
             let address = CodeAddress { file: Arc::new(CodeFile::none()), address: 1 };
-            AddressSymbols::new(&address, info, &roots)
+            AddressSymbols::new(&address, info, &roots, false)
         };
         let (merged, caller) = (frames_of(&["one", "two"], 4), frames_of(&["caller"], 9));
         assert!(merged.is_uncertain && !caller.is_uncertain);

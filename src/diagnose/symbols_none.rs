@@ -2,13 +2,14 @@
 
 use crate::evidence::Capture;
 use crate::finding::Frame;
+use crate::process::Process;
 
 /// Has no symbols: every stack is empty.
 #[derive(Debug)]
 pub(crate) struct Symbols;
 
 impl Symbols {
-    pub(crate) fn new(_: u64) -> Self {
+    pub(crate) fn new(_: Process, _: u64) -> Self {
         Self
     }
 

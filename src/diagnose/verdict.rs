@@ -173,6 +173,7 @@ mod tests {
     use super::*;
     use crate::evidence::{CallInfo, Capture, TimeSplit};
     use crate::finding::{Evidence, Frame, FrameKind};
+    use crate::process::Process;
 
     #[test]
     fn a_wait_without_a_stack_on_a_busy_machine_is_starvation() {
@@ -188,7 +189,7 @@ mod tests {
             let times =
                 TimeSplit { off_cpu: 12_000_000, run_queue: machine_ms * 1_000_000, ..TimeSplit::default() };
             let stall = StallEvidence::ended(times, vec![Capture::without_stack(5, on_cpu, Some(call))]);
-            matches!(judge(&stall, &mut Symbols::new(u64::MAX)), StallVerdict::Starved)
+            matches!(judge(&stall, &mut Symbols::new(Process::Own, u64::MAX)), StallVerdict::Starved)
         };
         assert!(is_starved(Cause::Lock, false, 3));
         assert!(is_starved(Cause::Uninterruptible, false, 30));

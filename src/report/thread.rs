@@ -15,6 +15,7 @@ use crate::findings::Findings;
 use crate::fork::{self, WritingReport};
 use crate::outbox::{Outbox, Received};
 use crate::owned_thread::OwnedThread;
+use crate::process::Process;
 use crate::record::hook_status::Hook;
 use crate::record::live_recorders;
 use crate::record::recorder::Recorder;
@@ -54,7 +55,7 @@ impl Reporter {
         let start_notice = Arc::clone(start_notice);
         // Opens the program's file, because there may be no free descriptor
         // later.
-        let symbols = Symbols::new(max_debug_info_memory);
+        let symbols = Symbols::new(Process::Own, max_debug_info_memory);
         let thread = OwnedThread::spawn("loopscope-report", move || {
             let now = Instant::now();
             let mut reporter = ReporterLoop {

@@ -4,13 +4,13 @@ use crate::capture::descriptor::{Descriptor, Transport};
 use crate::capture::{CopiedStack, machine};
 use crate::evidence::CallInfo;
 use crate::finding::Cause;
-use crate::os;
+use crate::process::Process;
 use crate::watchdog::sample::InSyscall;
 use crate::watchdog::syscalls::{Fd, Syscall};
 
 /// Returns what the arguments of a call say. If a signal has interrupted the
 /// call, only its first argument is known.
-pub(crate) fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
+pub(crate) fn call_info(process: Process, call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
     let Some(syscall) = known else {
         return CallInfo {
             name: format!("system call {}", call.number),
@@ -25,10 +25,11 @@ pub(crate) fn call_info(call: &InSyscall, known: Option<&Syscall>) -> CallInfo {
         Fd::None => None,
         Fd::Argument => Some(call.arguments[0] as i32),
         // A call on several descriptors is described by the first one.
-        Fd::Polled => os::read_memory(call.arguments[0] as usize, 4)
+        Fd::Polled => process
+            .read(call.arguments[0], 4)
             .and_then(|bytes| Some(i32::from_ne_bytes(bytes.try_into().ok()?))),
     };
-    let descriptor = fd.and_then(Descriptor::from_fd);
+    let descriptor = fd.and_then(|fd| Descriptor::from_fd(process, fd));
     let is_futex = syscall.name == "futex";
     let is_futex_wait = is_futex && is_futex_wait(call.arguments[1]);
     let is_wake = is_futex && !is_futex_wait;
@@ -96,9 +97,9 @@ fn std_type_of(descriptor: &Descriptor) -> Option<&'static str> {
 /// Returns the call that a signal has interrupted, by the code before the
 /// instruction pointer. The register of the first argument still holds its
 /// value.
-pub(crate) fn syscall_before(stack: &CopiedStack) -> Option<InSyscall> {
+pub(crate) fn syscall_before(process: Process, stack: &CopiedStack) -> Option<InSyscall> {
     let first = stack.registers?.first_argument;
-    let number = machine::syscall_number(stack.ip)?;
+    let number = machine::syscall_number(process, stack.ip)?;
     Some(InSyscall { number, arguments: [first, 0, 0, 0, 0, 0], sp: stack.sp, pc: stack.ip })
 }
 
@@ -114,7 +115,7 @@ mod tests {
     fn info(number: i64, arguments: [u64; 2]) -> CallInfo {
         let [first, second] = arguments;
         let call = InSyscall { number, arguments: [first, second, 0, 0, 0, 0], sp: 0, pc: 0 };
-        call_info(&call, syscalls::find(number))
+        call_info(Process::Own, &call, syscalls::find(number))
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::capture::{machine, passive};
 use crate::evidence::{CallInfo, Capture};
 use crate::finding::{Cause, Evidence};
 use crate::os::{self, ThreadInfo};
+use crate::process::Process;
 use crate::record::clock::Clock;
 use crate::record::slot::Slot;
 use crate::self_metrics::{CaptureOutcome, SelfMetrics};
@@ -44,7 +45,7 @@ pub(crate) fn shows_park_places() -> bool {
 /// Returns where a parked thread waits, if [`shows_park_places`]. Opens and
 /// closes a file.
 pub(crate) fn park_place(thread: ThreadInfo) -> ParkPlace {
-    let call = match procfs::read_activity(thread.tid) {
+    let call = match procfs::read_activity(Process::Own, thread.tid) {
         ThreadActivity::InSyscall(call) => call,
         ThreadActivity::Running => return ParkPlace::Nowhere,
         ThreadActivity::OutsideSyscall | ThreadActivity::Unknown => return ParkPlace::Unknown,
@@ -96,7 +97,7 @@ impl Inspector {
         Self {
             thread,
             slot,
-            proc_reader: ProcReader::new(thread.tid),
+            proc_reader: ProcReader::new(Process::Own, thread.tid),
             requester: None,
             open_request: None,
             signals_sent: 0,
@@ -250,7 +251,7 @@ impl Inspector {
     /// stack cannot be read.
     pub(crate) fn seems_to_hold(&self, locks: &[u64]) -> Option<Vec<bool>> {
         let ThreadActivity::InSyscall(call) = self.proc_reader.activity() else { return None };
-        let stack = passive::copy(self.thread, call.sp, call.pc)?;
+        let stack = passive::copy(Process::Own, self.thread, call.sp, call.pc)?;
         let is_held =
             |lock| !lock_search::is_waiting_for(&call, lock) && lock_search::has_on_stack(&stack, lock);
         Some(locks.iter().map(|lock| is_held(*lock)).collect())
@@ -264,7 +265,9 @@ impl Inspector {
     pub(crate) fn capture_without_stack(&self, age_nanos: u64, now: &ThreadSample) -> Capture {
         let is_on_cpu = self.is_on_cpu(now);
         let call = match now.activity {
-            ThreadActivity::InSyscall(call) => Some(call_info(&call, syscalls::find(call.number))),
+            ThreadActivity::InSyscall(call) => {
+                Some(call_info(Process::Own, &call, syscalls::find(call.number)))
+            }
             ThreadActivity::Unknown if !is_on_cpu => {
                 self.proc_reader.wait_function().map(call_info_by_wait_function)
             }
@@ -283,7 +286,7 @@ impl Inspector {
         tools: &mut CaptureTools<'_>,
     ) -> Option<Capture> {
         let known = syscalls::find(call.number);
-        let stack = passive::copy(self.thread, call.sp, call.pc);
+        let stack = passive::copy(Process::Own, self.thread, call.sp, call.pc);
         let is_unchanged =
             self.proc_reader.activity() == ThreadActivity::InSyscall(call) && self.is_in_poll(seq);
         if !is_unchanged {
@@ -297,7 +300,7 @@ impl Inspector {
             tools.self_metrics.count_capture(CaptureOutcome::NoStack);
             return Some(self.capture_without_stack(age_nanos, now));
         };
-        let info = call_info(&call, known);
+        let info = call_info(Process::Own, &call, known);
         let unwound = stack_capture::unwind(&stack, Some(&call), tools.unwinder);
         // The signal handler copies nothing of another stack than the thread's
         // own, because it does not know the bounds.
@@ -418,10 +421,10 @@ impl Inspector {
                 tools.self_metrics.count_capture(CaptureOutcome::Signal);
                 let OpenRequest { age_nanos, is_uninterruptible, call, .. } = self.open_request.take()?;
                 let was_outside_call = call.is_none();
-                let in_kernel = !was_outside_call || machine::follows_syscall(stack.ip);
+                let in_kernel = !was_outside_call || machine::follows_syscall(Process::Own, stack.ip);
                 let call = call.or_else(|| {
-                    let call = syscall_before(&stack).filter(|_| in_kernel)?;
-                    Some((call, call_info(&call, syscalls::find(call.number))))
+                    let call = syscall_before(Process::Own, &stack).filter(|_| in_kernel)?;
+                    Some((call, call_info(Process::Own, &call, syscalls::find(call.number))))
                 });
                 let unwound =
                     stack_capture::unwind(&stack, call.as_ref().map(|(call, _)| call), tools.unwinder);

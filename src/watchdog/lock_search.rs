@@ -13,6 +13,7 @@ use crate::capture::unwind::Unwinder;
 use crate::capture::{CopiedStack, STACK_BYTES, passive};
 use crate::evidence::{HolderThread, LockHolders};
 use crate::os::{self, ThreadInfo};
+use crate::process::Process;
 use crate::watchdog::procfs;
 use crate::watchdog::sample::{InSyscall, ThreadActivity};
 use crate::watchdog::stack_capture;
@@ -103,7 +104,7 @@ impl LockSearch {
         // The list of modules of a large program takes longer than the search.
         let time = SearchTime::new();
         let mut suspects = Vec::new();
-        let ids = procfs::thread_ids();
+        let ids = procfs::thread_ids(Process::Own);
         let mut is_complete = !ids.is_empty();
         let others = ids.into_iter().filter(|id| *id != time.thread && !excluded.contains(id));
         for (count, id) in others.enumerate() {
@@ -170,18 +171,18 @@ fn give_up(all: &mut [LockHolders]) {
 /// Adds a thread to the suspects for each lock that it seems to hold. Returns
 /// whether its stack could be read.
 fn search_thread(id: i32, locks: &[u64], suspects: &mut Vec<Suspect>) -> bool {
-    let ThreadActivity::InSyscall(call) = procfs::read_activity(id) else {
-        return is_of_loopscope(&procfs::thread_name(id).unwrap_or_default());
+    let ThreadActivity::InSyscall(call) = procfs::read_activity(Process::Own, id) else {
+        return is_of_loopscope(&procfs::thread_name(Process::Own, id).unwrap_or_default());
     };
     let Some((stack, has_read_all)) = copy(id, &call) else { return false };
     for (lock, address) in locks.iter().enumerate() {
         if is_waiting_for(&call, *address) || !has_on_stack(&stack, *address) {
             continue;
         }
-        if procfs::read_activity(id) != ThreadActivity::InSyscall(call) {
+        if procfs::read_activity(Process::Own, id) != ThreadActivity::InSyscall(call) {
             return false;
         }
-        let name = procfs::thread_name(id).unwrap_or_default();
+        let name = procfs::thread_name(Process::Own, id).unwrap_or_default();
         // The reporting thread handles evidence that has the address.
         if is_of_loopscope(&name) {
             break;
@@ -228,8 +229,8 @@ fn copy(id: i32, call: &InSyscall) -> Option<(CopiedStack, bool)> {
     let top = os::thread_area(id).filter(|area| *area > sp).unwrap_or(0);
     let thread = ThreadInfo { tid: id, stack_bottom: sp, stack_top: top };
     let unbounded = ThreadInfo { tid: id, stack_bottom: 0, stack_top: 0 };
-    let stack = passive::copy(thread, call.sp, call.pc);
-    let stack = stack.or_else(|| passive::copy(unbounded, call.sp, call.pc))?;
+    let stack = passive::copy(Process::Own, thread, call.sp, call.pc);
+    let stack = stack.or_else(|| passive::copy(Process::Own, unbounded, call.sp, call.pc))?;
     let is_whole = stack.bytes.len() < STACK_BYTES;
     Some((stack, is_whole))
 }
@@ -276,7 +277,7 @@ mod tests {
         let holder = thread::Builder::new().name("holder \u{43F}\u{43F}".to_owned()).spawn(hold).unwrap();
         receive.recv().unwrap();
         let mut search = LockSearch::new();
-        let mut unwinder = Unwinder::new();
+        let mut unwinder = Unwinder::new(Process::Own);
         assert!(search.is_due());
         let begin = Instant::now();
         let found = loop {
@@ -303,7 +304,7 @@ mod tests {
         static LAZY: LazyLock<Mutex<u64>> = LazyLock::new(Mutex::default);
         let boxed = Box::new(Mutex::new(0));
         let locks = [&LOCK, &*LAZY, &*boxed].map(|lock| std::ptr::from_ref::<Mutex<u64>>(lock).addr() as u64);
-        let mut unwinder = Unwinder::new();
+        let mut unwinder = Unwinder::new(Process::Own);
         let before = before_search(&locks, &mut unwinder);
         assert_eq!(
             before.iter().map(|holders| holders.has_read_all).collect::<Vec<_>>(),

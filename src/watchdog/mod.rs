@@ -50,6 +50,7 @@ use crate::fork::WritingReport;
 use crate::os;
 use crate::outbox::{Outbox, SendingEnd};
 use crate::owned_thread::OwnedThread;
+use crate::process::Process;
 use crate::record::clock::Ticks;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::{DropReason, SelfMetrics};
@@ -103,7 +104,7 @@ impl Watchdog {
         let stopped = Arc::clone(&stop);
         #[cfg(stack_capture)]
         proc_files::take_spare();
-        let unwinder = Unwinder::new();
+        let unwinder = Unwinder::new(Process::Own);
         let thread = OwnedThread::spawn("loopscope-watch", move || {
             let run =
                 || WatchdogLoop::new(&recorder, &self_metrics, &outbox.0, config, unwinder).run(&stopped);

@@ -13,6 +13,7 @@ use std::os::unix::fs::FileExt;
 use crate::lock::Lock;
 use crate::os;
 use crate::per_process::PerProcess;
+use crate::process::Process;
 
 /// How many threads have open files.
 const MAX_THREADS: usize = 8;
@@ -43,8 +44,15 @@ impl ProcFile {
 /// The open files of one thread.
 #[derive(Debug)]
 struct ThreadFiles {
+    process: Process,
     tid: i32,
     files: [Option<File>; ProcFile::COUNT],
+}
+
+impl ThreadFiles {
+    fn is(&self, process: Process, tid: i32) -> bool {
+        (self.process, self.tid) == (process, tid)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -67,11 +75,11 @@ pub(crate) fn take_spare() {
     }
 }
 
-/// Reads a file of a thread of this process into `buffer`. Returns its length,
+/// Reads a file of a thread into `buffer`. Returns its length,
 /// or `None` if the file cannot be opened or read.
-pub(crate) fn read(tid: i32, file: ProcFile, buffer: &mut [u8]) -> Option<usize> {
+pub(crate) fn read(process: Process, tid: i32, file: ProcFile, buffer: &mut [u8]) -> Option<usize> {
     let OpenFiles { threads, spare } = &mut *OPEN.get().lock();
-    match threads.iter().position(|thread| thread.tid == tid) {
+    match threads.iter().position(|thread| thread.is(process, tid)) {
         Some(index) => {
             let thread = threads.remove(index);
             threads.push(thread);
@@ -80,7 +88,7 @@ pub(crate) fn read(tid: i32, file: ProcFile, buffer: &mut [u8]) -> Option<usize>
             if threads.len() >= MAX_THREADS {
                 threads.remove(0);
             }
-            threads.push(ThreadFiles { tid, files: [const { None }; ProcFile::COUNT] });
+            threads.push(ThreadFiles { process, tid, files: [const { None }; ProcFile::COUNT] });
         }
     }
     let kept = &mut threads.last_mut()?.files[file as usize];
@@ -91,7 +99,7 @@ pub(crate) fn read(tid: i32, file: ProcFile, buffer: &mut [u8]) -> Option<usize>
         // The thread has ended. Another one may have its number.
         *kept = None;
     }
-    let path = format!("/proc/self/task/{tid}/{}", file.name());
+    let path = process.thread_path(tid, file.name());
     let opened = match File::open(&path) {
         Err(error) if is_out_of_descriptors(&error) => {
             return read_with_spare(spare, || File::open(&path).ok()?.read_at(buffer, 0).ok());
@@ -105,9 +113,9 @@ pub(crate) fn read(tid: i32, file: ProcFile, buffer: &mut [u8]) -> Option<usize>
     Some(length)
 }
 
-/// Reads the file `status` of a thread of this process, and closes it again.
-pub(crate) fn read_status(tid: i32) -> Option<Vec<u8>> {
-    let path = format!("/proc/self/task/{tid}/status");
+/// Reads the file `status` of a thread, and closes it again.
+pub(crate) fn read_status(process: Process, tid: i32) -> Option<Vec<u8>> {
+    let path = process.thread_path(tid, "status");
     match fs::read(&path) {
         Err(error) if is_out_of_descriptors(&error) => {
             read_with_spare(&mut OPEN.get().lock().spare, || fs::read(&path).ok())
@@ -130,8 +138,8 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 }
 
 /// Closes the files of a thread.
-pub(crate) fn close(tid: i32) {
-    OPEN.get().lock().threads.retain(|thread| thread.tid != tid);
+pub(crate) fn close(process: Process, tid: i32) {
+    OPEN.get().lock().threads.retain(|thread| !thread.is(process, tid));
 }
 
 /// Closes all files, except for the spare descriptor.
@@ -170,15 +178,15 @@ mod tests {
             .collect();
         for (tid, ..) in threads.iter().chain(&threads) {
             let mut buffer = [0; 96];
-            let length = read(*tid, ProcFile::Stat, &mut buffer).unwrap();
+            let length = read(Process::Own, *tid, ProcFile::Stat, &mut buffer).unwrap();
             assert!(buffer[..length].starts_with(format!("{tid} (").as_bytes()));
             assert!(open_files() <= MAX_THREADS * ProcFile::COUNT);
         }
         for (tid, release, thread) in threads {
             drop(release);
             thread.join().unwrap();
-            close(tid);
-            assert!(OPEN.get().lock().threads.iter().all(|thread| thread.tid != tid));
+            close(Process::Own, tid);
+            assert!(OPEN.get().lock().threads.iter().all(|thread| !thread.is(Process::Own, tid)));
         }
     }
 }

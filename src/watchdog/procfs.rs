@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use std::{fs, hint, io};
 
 use crate::os;
+use crate::process::Process;
 use crate::record::clock::{Clock, Ticks};
 use crate::watchdog::proc_files::{self, ProcFile};
 use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample, ThreadTimes};
@@ -18,15 +19,17 @@ const MAX_SAMPLE_ATTEMPTS: u32 = 3;
 /// take one or two microseconds each.
 #[derive(Debug)]
 pub(crate) struct ProcReader {
+    process: Process,
     tid: i32,
-    /// Whether `/proc` shows the threads of this process.
+    /// Whether `/proc` shows the threads of the process.
     is_own: bool,
 }
 
 impl ProcReader {
     /// Opens no file yet: see [`proc_files`](crate::watchdog::proc_files).
-    pub(crate) fn new(tid: i32) -> Self {
-        Self { tid, is_own: is_of_own_pid_namespace() }
+    pub(crate) fn new(process: Process, tid: i32) -> Self {
+        let is_own = process != Process::Own || is_of_own_pid_namespace();
+        Self { process, tid, is_own }
     }
 
     /// Samples the thread; `None` once the thread has ended.
@@ -38,15 +41,15 @@ impl ProcReader {
     /// hides a wait for a CPU: if the state shows that the thread does not
     /// wait, the run-queue time that is read after it has all earlier waits.
     fn read(&self, clock: &Clock) -> Option<ThreadSample> {
-        let cpu_nanos = os::thread_cpu_nanos(self.tid)?;
+        let cpu_nanos = self.cpu_nanos()?;
         let at = clock.ticks();
         let mut state = self.state().unwrap_or(b'?');
         let activity = self.activity();
-        let is_on_cpu = state == b'R' && os::thread_cpu_nanos(self.tid)? > cpu_nanos;
+        let is_on_cpu = state == b'R' && self.cpu_nanos()? > cpu_nanos;
         let times = self.times_with(at, cpu_nanos);
         // Without the run-queue time, only an unchanged CPU time shows that the
         // thread has slept since an earlier sample.
-        if times.run_queue_nanos.is_none() && os::thread_cpu_nanos(self.tid)? > cpu_nanos && !is_on_cpu {
+        if times.run_queue_nanos.is_none() && self.cpu_nanos()? > cpu_nanos && !is_on_cpu {
             state = b'?';
         }
         Some(ThreadSample { times, is_on_cpu, state, activity })
@@ -58,7 +61,7 @@ impl ProcReader {
     }
 
     fn read_times(&self, clock: &Clock) -> Option<ThreadTimes> {
-        let cpu_nanos = os::thread_cpu_nanos(self.tid)?;
+        let cpu_nanos = self.cpu_nanos()?;
         let at = clock.ticks();
         Some(self.times_with(at, cpu_nanos))
     }
@@ -68,6 +71,20 @@ impl ProcReader {
         let run_queue_nanos = schedule.map(|(run_queue_nanos, _)| run_queue_nanos);
         let slices = schedule.map_or(0, |(_, slices)| slices);
         ThreadTimes { at, cpu_nanos, run_queue_nanos, slices }
+    }
+
+    /// Returns the CPU time of the thread. The kernel does not let another
+    /// process read the clock of a thread, so the CPU time of another process's
+    /// thread is that of its last switch or timer tick.
+    fn cpu_nanos(&self) -> Option<u64> {
+        match self.process {
+            Process::Own => os::thread_cpu_nanos(self.tid),
+            Process::Other(_) => {
+                let mut buffer = [0; 96];
+                let text = std::str::from_utf8(self.read_file(ProcFile::Schedstat, &mut buffer)?).ok()?;
+                text.split_whitespace().next()?.parse().ok()
+            }
+        }
     }
 
     /// Returns the time in the run queue, and how many times the thread was put
@@ -89,11 +106,11 @@ impl ProcReader {
     /// begins now. The CPU clock of a thread does not advance while it waits.
     pub(crate) fn is_on_cpu_for(&self, time: Duration) -> bool {
         let begin = Instant::now();
-        let Some(before) = os::thread_cpu_nanos(self.tid) else { return false };
+        let Some(before) = self.cpu_nanos() else { return false };
         while begin.elapsed() < time {
             hint::spin_loop();
         }
-        let grown = os::thread_cpu_nanos(self.tid).map_or(0, |now| now.saturating_sub(before));
+        let grown = self.cpu_nanos().map_or(0, |now| now.saturating_sub(before));
         // The first reading takes a part of the time.
         u128::from(grown) >= time.as_nanos() * 3 / 4
     }
@@ -103,7 +120,7 @@ impl ProcReader {
     /// system call.
     pub(crate) fn wait_function(&self) -> Option<String> {
         self.shows_stat().then_some(())?;
-        let name = fs::read_to_string(format!("/proc/self/task/{}/wchan", self.tid)).ok()?;
+        let name = fs::read_to_string(self.process.thread_path(self.tid, "wchan")).ok()?;
         let is_name = |name: &String| name.bytes().all(|byte| byte.is_ascii_graphic());
         // A thread that runs has `0`, and every thread of a kernel without
         // symbols.
@@ -126,7 +143,7 @@ impl ProcReader {
     fn status(&self) -> Option<Vec<u8>> {
         // Without this file, `/proc` may belong to other processes.
         self.shows_stat().then_some(())?;
-        proc_files::read_status(self.tid)
+        proc_files::read_status(self.process, self.tid)
     }
 
     /// Returns what the thread does now.
@@ -143,7 +160,7 @@ impl ProcReader {
     /// Returns the contents of a file, or `None` if it cannot be opened or
     /// read, or if `/proc` belongs to other processes.
     fn read_file<'b>(&self, file: ProcFile, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-        let length = self.is_own.then(|| proc_files::read(self.tid, file, buffer)).flatten()?;
+        let length = self.is_own.then(|| proc_files::read(self.process, self.tid, file, buffer)).flatten()?;
         buffer.get(..length)
     }
 }
@@ -164,14 +181,14 @@ fn read_without_delay<T>(clock: &Clock, read: impl Fn() -> Option<T>) -> Option<
 
 impl Drop for ProcReader {
     fn drop(&mut self) {
-        proc_files::close(self.tid);
+        proc_files::close(self.process, self.tid);
     }
 }
 
 /// Returns what a thread does now, if [`is_of_own_pid_namespace`]. Opens and
 /// closes a file, so the open files of stalled threads stay open.
-pub(crate) fn read_activity(tid: i32) -> ThreadActivity {
-    let line = fs::read(format!("/proc/self/task/{tid}/syscall")).ok();
+pub(crate) fn read_activity(process: Process, tid: i32) -> ThreadActivity {
+    let line = fs::read(process.thread_path(tid, "syscall")).ok();
     line.as_deref().and_then(parse_line).unwrap_or(ThreadActivity::Unknown)
 }
 
@@ -179,17 +196,18 @@ fn parse_line(line: &[u8]) -> Option<ThreadActivity> {
     parse_activity(std::str::from_utf8(line).ok()?)
 }
 
-/// Returns the ids of this process's threads; none if `/proc` does not show
+/// Returns the ids of the threads of a process; none if `/proc` does not show
 /// them.
-pub(crate) fn thread_ids() -> Vec<i32> {
-    let entries = is_of_own_pid_namespace().then(|| fs::read_dir("/proc/self/task").ok()).flatten();
+pub(crate) fn thread_ids(process: Process) -> Vec<i32> {
+    let is_shown = process != Process::Own || is_of_own_pid_namespace();
+    let entries = is_shown.then(|| fs::read_dir(process.proc_path("task")).ok()).flatten();
     let id = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
     entries.into_iter().flatten().filter_map(id).collect()
 }
 
 /// Returns a thread's name, which may be any bytes, as printable text.
-pub(crate) fn thread_name(tid: i32) -> Option<String> {
-    let name = fs::read(format!("/proc/self/task/{tid}/comm")).ok()?;
+pub(crate) fn thread_name(process: Process, tid: i32) -> Option<String> {
+    let name = fs::read(process.thread_path(tid, "comm")).ok()?;
     let name = String::from_utf8_lossy(&name);
     Some(name.trim_end_matches('\n').replace(char::is_control, "\u{FFFD}"))
 }
@@ -315,7 +333,7 @@ mod tests {
             let _ = stopped.recv();
         };
         let thread = builder.spawn(wait).unwrap();
-        let reader = ProcReader::new(receive_tid.recv().unwrap());
+        let reader = ProcReader::new(Process::Own, receive_tid.recv().unwrap());
         while reader.state() != Some(b'S') {
             assert!(matches!(reader.state(), Some(b'R' | b'S' | b'D')), "{:?}", reader.state());
             std::thread::yield_now();
@@ -339,7 +357,7 @@ mod tests {
                 std::hint::spin_loop();
             }
         });
-        let reader = ProcReader::new(receive_tid.recv().unwrap());
+        let reader = ProcReader::new(Process::Own, receive_tid.recv().unwrap());
         while reader.sample(&clock).unwrap().activity != ThreadActivity::Running {
             std::thread::yield_now();
         }

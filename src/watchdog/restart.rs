@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::capture::descriptor::Descriptor;
 use crate::os;
+use crate::process::Process;
 use crate::watchdog::sample::InSyscall;
 use crate::watchdog::syscalls::{Flags, Restart};
 
@@ -17,13 +18,13 @@ pub(crate) fn is_restarted(restart: Restart, call: &InSyscall, is_uninterruptibl
         Restart::IfNull(argument) => call.arguments[argument] == 0,
         Restart::IfUninterruptible => is_uninterruptible,
         Restart::Receive(flags) => !asks_for_all_bytes(call, flags) && !os::has_receive_timeout(fd),
-        Restart::Read => match Descriptor::from_fd(fd) {
+        Restart::Read => match Descriptor::from_fd(Process::Own, fd) {
             Some(Descriptor::Socket { .. }) => !os::has_receive_timeout(fd),
             Some(Descriptor::Pipe) => true,
             Some(Descriptor::Path(path)) => is_uninterruptible && !is_device(&path),
             Some(Descriptor::Other(_)) | None => false,
         },
-        Restart::Write => match Descriptor::from_fd(fd) {
+        Restart::Write => match Descriptor::from_fd(Process::Own, fd) {
             Some(Descriptor::Path(path)) => is_uninterruptible && !is_device(&path),
             Some(Descriptor::Pipe | Descriptor::Socket { .. } | Descriptor::Other(_)) | None => false,
         },

@@ -14,7 +14,8 @@ use crate::watchdog::syscalls;
 pub(super) fn capture_of_waiting(stack: &CopiedStack, call: &InSyscall, unwinder: &mut Unwinder) -> Capture {
     let unwound = unwind(stack, Some(call), unwinder);
     let unwound = if unwound.evidence == Evidence::Leaf { unwinder.reconstruct(stack) } else { unwound };
-    capture(0, unwound, false, Some(call_info(call, syscalls::find(call.number))), unwinder)
+    let info = call_info(unwinder.process(), call, syscalls::find(call.number));
+    capture(0, unwound, false, Some(info), unwinder)
 }
 
 /// Returns the capture of an unwound stack.

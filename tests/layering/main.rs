@@ -28,7 +28,7 @@ const LIBRARY: &[Rule] = &[
     ("error", &[]),
     ("finding", &["serde_time"]),
     ("snapshot", &["finding"]),
-    ("evidence", &["finding", "record::hook_status::Hook", "record::kinds::KindId"]),
+    ("evidence", &["finding", "process", "record::hook_status::Hook", "record::kinds::KindId"]),
     ("settings", &["error"]),
     // Tools. They import at most each other and plain data.
     ("fork", &[]),
@@ -38,6 +38,7 @@ const LIBRARY: &[Rule] = &[
     ("signal_mask", &[]),
     ("stderr", &[]),
     ("os", &[]),
+    ("process", &["os"]),
     ("source_path", &[]),
     ("stable_hash", &[]),
     ("token_bucket", &[]),
@@ -54,7 +55,7 @@ const LIBRARY: &[Rule] = &[
     // On the watchdog's thread.
     ("little_endian", &[]),
     ("build_id", &["little_endian"]),
-    ("capture", &["build_id", "evidence", "finding", "little_endian", "os"]),
+    ("capture", &["build_id", "evidence", "finding", "little_endian", "os", "process"]),
     (
         "watchdog",
         &[
@@ -63,6 +64,7 @@ const LIBRARY: &[Rule] = &[
             "finding",
             "os",
             "outbox",
+            "process",
             "record",
             "self_metrics",
             "settings",
@@ -79,6 +81,7 @@ const LIBRARY: &[Rule] = &[
             "evidence",
             "finding",
             "little_endian",
+            "process",
             "source_path",
             "stable_hash",
         ],
@@ -93,6 +96,7 @@ const LIBRARY: &[Rule] = &[
             "finding",
             "findings",
             "outbox",
+            "process",
             "record",
             "report",
             "self_metrics",
@@ -113,6 +117,7 @@ const LIBRARY: &[Rule] = &[
             "instrument",
             "os",
             "outbox",
+            "process",
             "record",
             "report",
             "self_metrics",

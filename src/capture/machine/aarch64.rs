@@ -3,6 +3,7 @@
 use framehop::aarch64::{PtrAuthMask, UnwindRegsAarch64};
 
 use crate::capture::machine::{Registers, code_before};
+use crate::process::Process;
 
 /// Reads the registers from the context of a signal handler. This is
 /// async-signal-safe.
@@ -28,7 +29,7 @@ pub(crate) fn unwind_registers(_ip: u64, sp: u64, frame_pointer: u64, link: u64)
 /// Returns the target of the call that returns to `return_address`, if the call
 /// instruction contains its target: the lower 26 bits of `bl` are the distance
 /// in instructions.
-pub(crate) fn direct_call_target(return_address: u64) -> Option<u64> {
+pub(crate) fn direct_call_target(process: Process, return_address: u64) -> Option<u64> {
     const BL: u32 = 0b10_0101;
     let instruction = u32::from_le_bytes(code_before(return_address)?);
     let instructions = i64::from((instruction << 6).cast_signed() >> 6);
@@ -36,8 +37,8 @@ pub(crate) fn direct_call_target(return_address: u64) -> Option<u64> {
 }
 
 /// Returns whether the instruction before `ip` is `svc`.
-pub(crate) fn follows_syscall(ip: u64) -> bool {
-    code_before::<4>(ip).map(u32::from_le_bytes) == Some(SVC)
+pub(crate) fn follows_syscall(process: Process, ip: u64) -> bool {
+    code_before::<4>(process, ip).map(u32::from_le_bytes) == Some(SVC)
 }
 
 const SVC: u32 = 0xD400_0001;
@@ -45,9 +46,9 @@ const SVC: u32 = 0xD400_0001;
 /// Returns the number of the system call whose instruction is directly before
 /// `ip`. Except in `syscall(2)`, the code has `mov x8, #number` directly before
 /// that instruction.
-pub(crate) fn syscall_number(ip: u64) -> Option<i64> {
+pub(crate) fn syscall_number(process: Process, ip: u64) -> Option<i64> {
     const MOV_X8: u32 = 0xD280_0008;
-    let [a, b, c, d, ..] = code_before::<8>(ip)?;
+    let [a, b, c, d, ..] = code_before::<8>(process, ip)?;
     let instruction = u32::from_le_bytes([a, b, c, d]);
     (instruction & !0x001F_FFE0 == MOV_X8).then_some(i64::from(instruction >> 5 & 0xFFFF))
 }
@@ -63,20 +64,20 @@ mod tests {
     #[test]
     fn the_target_of_a_direct_call_is_read_from_its_code() {
         let forward = [0x9400_0003_u32];
-        assert_eq!(direct_call_target(end(&forward)), Some(end(&forward) - 4 + 12));
+        assert_eq!(direct_call_target(Process::Own, end(&forward)), Some(end(&forward) - 4 + 12));
         let backward = [0x97FF_FFFE_u32];
-        assert_eq!(direct_call_target(end(&backward)), Some(end(&backward) - 4 - 8));
+        assert_eq!(direct_call_target(Process::Own, end(&backward)), Some(end(&backward) - 4 - 8));
         let through_a_register = [0xD63F_0000_u32];
-        assert_eq!(direct_call_target(end(&through_a_register)), None);
+        assert_eq!(direct_call_target(Process::Own, end(&through_a_register)), None);
     }
 
     #[test]
     fn the_number_of_a_system_call_is_read_from_its_code() {
         let write = [0xD280_0808_u32, SVC];
-        assert!(follows_syscall(end(&write)));
-        assert_eq!(syscall_number(end(&write)), Some(64));
+        assert!(follows_syscall(Process::Own, end(&write)));
+        assert_eq!(syscall_number(Process::Own, end(&write)), Some(64));
         let from_a_register = [0xAA00_03E8_u32, SVC];
-        assert_eq!(syscall_number(end(&from_a_register)), None);
+        assert_eq!(syscall_number(Process::Own, end(&from_a_register)), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod cpu;
 pub(crate) use cpu::{direct_call_target, follows_syscall, registers, syscall_number, unwind_registers};
 
 use crate::capture::target::REGISTERS;
-use crate::os;
+use crate::process::Process;
 
 /// The registers of an interrupted thread with which unwinding begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,7 +38,6 @@ impl Registers {
 }
 
 /// Returns the `N` bytes of code before `ip`.
-fn code_before<const N: usize>(ip: u64) -> Option<[u8; N]> {
-    let at = usize::try_from(ip).ok()?.checked_sub(N)?;
-    os::read_memory(at, N)?.try_into().ok()
+fn code_before<const N: usize>(process: Process, ip: u64) -> Option<[u8; N]> {
+    process.read(ip.checked_sub(N as u64)?, N)?.try_into().ok()
 }

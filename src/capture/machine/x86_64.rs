@@ -3,6 +3,7 @@
 use framehop::x86_64::UnwindRegsX86_64;
 
 use crate::capture::machine::{Registers, code_before};
+use crate::process::Process;
 
 /// Reads the registers from the context of a signal handler. This is
 /// async-signal-safe.
@@ -23,15 +24,15 @@ pub(crate) fn unwind_registers(ip: u64, sp: u64, frame_pointer: u64, _link: u64)
 
 /// Returns the target of the call that returns to `return_address`, if the call
 /// instruction contains its target.
-pub(crate) fn direct_call_target(return_address: u64) -> Option<u64> {
+pub(crate) fn direct_call_target(process: Process, return_address: u64) -> Option<u64> {
     const CALL: u8 = 0xE8;
-    let [CALL, a, b, c, d] = code_before::<5>(return_address)? else { return None };
+    let [CALL, a, b, c, d] = code_before::<5>(process, return_address)? else { return None };
     Some(return_address.wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d]))))
 }
 
 /// Returns whether the instruction before `ip` is `syscall`.
-pub(crate) fn follows_syscall(ip: u64) -> bool {
-    code_before::<2>(ip) == Some(SYSCALL)
+pub(crate) fn follows_syscall(process: Process, ip: u64) -> bool {
+    code_before::<2>(process, ip) == Some(SYSCALL)
 }
 
 const SYSCALL: [u8; 2] = [0x0F, 0x05];
@@ -39,10 +40,10 @@ const SYSCALL: [u8; 2] = [0x0F, 0x05];
 /// Returns the number of the system call whose instruction is directly before
 /// `ip`. Except in `syscall(2)`, the code loads the number as a constant
 /// directly before that instruction.
-pub(crate) fn syscall_number(ip: u64) -> Option<i64> {
+pub(crate) fn syscall_number(process: Process, ip: u64) -> Option<i64> {
     const MOV_EAX: u8 = 0xB8;
     const XOR_EAX: [u8; 2] = [0x31, 0xC0];
-    match code_before::<7>(ip)? {
+    match code_before::<7>(process, ip)? {
         [MOV_EAX, a, b, c, d, ..] => Some(i64::from(i32::from_le_bytes([a, b, c, d]))),
         [_, _, _, a, b, ..] if [a, b] == XOR_EAX => Some(0),
         _ => None,
@@ -60,19 +61,19 @@ mod tests {
     #[test]
     fn the_target_of_a_direct_call_is_read_from_its_code() {
         let backward = [0x90, 0xE8, 0xF8, 0xFF, 0xFF, 0xFF];
-        assert_eq!(direct_call_target(end(&backward)), Some(end(&backward) - 8));
+        assert_eq!(direct_call_target(Process::Own, end(&backward)), Some(end(&backward) - 8));
         let through_a_register = [0x90, 0x90, 0x90, 0x90, 0xFF, 0xD0];
-        assert_eq!(direct_call_target(end(&through_a_register)), None);
+        assert_eq!(direct_call_target(Process::Own, end(&through_a_register)), None);
     }
 
     #[test]
     fn the_number_of_a_system_call_is_read_from_its_code() {
         let write = [0xB8, 1, 0, 0, 0, 0x0F, 0x05];
-        assert!(follows_syscall(end(&write)));
-        assert_eq!(syscall_number(end(&write)), Some(1));
+        assert!(follows_syscall(Process::Own, end(&write)));
+        assert_eq!(syscall_number(Process::Own, end(&write)), Some(1));
         let read = [0x90, 0x90, 0x90, 0x31, 0xC0, 0x0F, 0x05];
-        assert_eq!(syscall_number(end(&read)), Some(0));
+        assert_eq!(syscall_number(Process::Own, end(&read)), Some(0));
         let from_a_register = [0x90, 0x90, 0x48, 0x89, 0xF8, 0x0F, 0x05];
-        assert_eq!(syscall_number(end(&from_a_register)), None);
+        assert_eq!(syscall_number(Process::Own, end(&from_a_register)), None);
     }
 }

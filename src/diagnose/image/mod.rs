@@ -16,7 +16,8 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gimli::{Dwarf, SectionId, Unit};
@@ -31,9 +32,7 @@ pub(super) use crate::diagnose::image::split::is_of_system;
 use crate::diagnose::image::symbol_table::Symbol;
 use crate::diagnose::image::units::UnitIndex;
 use crate::evidence::CodeFile;
-
-/// The file of the running program, even if its path now leads to another file.
-const PROGRAM_PATH: &str = "/proc/self/exe";
+use crate::process::Process;
 
 /// The number of functions of the symbol table that are remembered.
 const MAX_KNOWN_SYMBOLS: usize = 1024;
@@ -63,10 +62,11 @@ pub(super) struct AddressInfo {
 /// A program or library.
 #[derive(Debug, Default)]
 pub(super) struct Image {
-    /// The open file of the running program. It stays open, because there may
-    /// be no free descriptor when it is needed.
+    /// The process whose program this is; `None` for a library.
+    program_of: Option<Process>,
+    /// The open file of the program. It stays open, because there may be no
+    /// free descriptor when it is needed.
     program: Option<Arc<File>>,
-    is_program: bool,
     /// Read when first needed.
     index: Option<UnitIndex>,
     /// Functions that were looked up before, so that the tables need not be
@@ -76,10 +76,10 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Returns the image of the running program.
-    pub(super) fn of_program() -> Self {
-        let program = elf::open(Path::new(PROGRAM_PATH)).ok();
-        Self { program: program.map(Arc::new), is_program: true, ..Self::default() }
+    /// Returns the image of the program that a process runs.
+    pub(super) fn of_program(process: Process) -> Self {
+        let program = open_program_of(process).ok();
+        Self { program: program.map(Arc::new), program_of: Some(process), ..Self::default() }
     }
 
     /// Returns where Rust code of the running program was compiled. Debug
@@ -88,7 +88,7 @@ impl Image {
     pub(super) fn compile_units(&mut self, max_memory: u64) -> Result<BTreeSet<CompileUnit>, MissingLines> {
         if self.index.is_none() {
             let elf = self.open_program()?;
-            let file = CodeFile { path: program_path(), ..CodeFile::none() };
+            let file = self.program_file();
             let debug_file = split::debug_file(&elf, &file);
             let source = debug_file.as_ref().unwrap_or(&elf);
             lines_source(source, &file.path)?;
@@ -101,18 +101,25 @@ impl Image {
     /// their root: the program's own. Empty without a symbol table.
     pub(super) fn main_crates(&mut self) -> Result<BTreeSet<String>, MissingLines> {
         let elf = self.open_program()?;
-        let file = CodeFile { path: program_path(), ..CodeFile::none() };
+        let file = self.program_file();
         let debug_file = split::debug_file(&elf, &file);
         let source = debug_file.as_ref().unwrap_or(&elf);
         let strings = source.bytes_of(".strtab", &mut 0).unwrap_or_else(|_| Bytes::empty());
         Ok(symbol_table::main_crates(&strings).unwrap_or_default())
     }
 
+    fn program_file(&self) -> CodeFile {
+        let process = self.program_of.unwrap_or(Process::Own);
+        let path = process.program_path().unwrap_or_default().to_string_lossy().into_owned();
+        CodeFile { process, path, ..CodeFile::none() }
+    }
+
     fn open_program(&mut self) -> Result<Elf, MissingLines> {
         let file = match &self.program {
             Some(file) => Arc::clone(file),
             None => {
-                let file = elf::open(Path::new(PROGRAM_PATH)).map_err(|_| MissingLines::Unreadable)?;
+                let process = self.program_of.ok_or(MissingLines::Unreadable)?;
+                let file = open_program_of(process).map_err(|_| MissingLines::Unreadable)?;
                 Arc::clone(self.program.insert(Arc::new(file)))
             }
         };
@@ -123,7 +130,7 @@ impl Image {
     fn open(&mut self, file: &CodeFile) -> Result<Elf, MissingLines> {
         // Where a tool runs the program, the kernel may know the tool's file as
         // the program.
-        let program = if self.is_program { self.open_program().ok() } else { None };
+        let program = if self.program_of.is_some() { self.open_program().ok() } else { None };
         if let Some(program) = program.filter(|program| program.is(&file.identity)) {
             return Ok(program);
         }
@@ -345,12 +352,15 @@ fn read_symbols(debug: &Elf, elf: &Elf, addresses: &[u64]) -> Vec<Option<Symbol>
 
 /// Opens the file of a library that was loaded.
 fn open(file: &CodeFile) -> Result<Elf, MissingLines> {
-    let mapping = format!("/proc/self/map_files/{:x}-{:x}", file.first_mapping.start, file.first_mapping.end);
+    let CodeFile { process, first_mapping, .. } = file;
+    let mapping = process.proc_path(&format!("map_files/{:x}-{:x}", first_mapping.start, first_mapping.end));
+    let path = Path::new(&file.path);
+    let by_path = path.is_absolute().then(|| process.file_path(path));
     let mut missing = MissingLines::Unreadable;
     // The second works for a file that was deleted or replaced, but needs a
     // privilege.
-    for path in [&file.path, &mapping].map(Path::new).into_iter().filter(|path| path.is_absolute()) {
-        let Ok(opened) = elf::open(path) else { continue };
+    for path in by_path.into_iter().chain([PathBuf::from(mapping)]) {
+        let Ok(opened) = elf::open(&path) else { continue };
         match Elf::read(Arc::new(opened)) {
             Some(elf) if elf.is(&file.identity) => return Ok(elf),
             _ => missing = MissingLines::Replaced,
@@ -359,8 +369,10 @@ fn open(file: &CodeFile) -> Result<Elf, MissingLines> {
     Err(missing)
 }
 
-fn program_path() -> String {
-    std::env::current_exe().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+/// Opens the program that a process runs, even if its path now leads to another
+/// file.
+fn open_program_of(process: Process) -> io::Result<File> {
+    elf::open(Path::new(&process.proc_path("exe")))
 }
 
 /// Returns an error if a file has no debug information.

@@ -9,6 +9,7 @@ use crate::diagnose::image::bytes::Bytes;
 use crate::diagnose::image::elf::{self, Elf};
 use crate::diagnose::image::missing::MissingLines;
 use crate::evidence::CodeFile;
+use crate::process::Process;
 
 /// Libraries of the system. Their functions need names, but no lines.
 const SYSTEM_FOLDERS: [&str; 4] = ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/"];
@@ -35,11 +36,17 @@ pub(super) fn debug_file(elf: &Elf, file: &CodeFile) -> Option<Elf> {
             paths.push(folder.join(&name));
         }
     }
-    let open = |path: &PathBuf| Elf::read(Arc::new(elf::open(path).ok()?));
     paths
         .iter()
-        .filter_map(open)
+        .filter_map(|path| open(file.process, path))
         .find(|debug| debug.build_id() == Some(id) && debug.has_section(".debug_info"))
+}
+
+/// Opens a file with debug information. Another process may have another root
+/// directory; such files may be below this one's.
+fn open(process: Process, path: &Path) -> Option<Elf> {
+    let open = |path: &Path| Elf::read(Arc::new(elf::open(path).ok()?));
+    open(&process.file_path(path)).or_else(|| if process == Process::Own { None } else { open(path) })
 }
 
 /// A unit of another file, with the sections of that file.
@@ -48,6 +55,7 @@ type SplitUnit = (Dwarf<Bytes>, Unit<Bytes>);
 /// The units that are outside of the program's file: in a package (`.dwp`) or
 /// in files of their own (`.dwo`).
 pub(super) struct SplitUnits {
+    process: Process,
     package_path: PathBuf,
     /// `None` until it is needed.
     package: Option<Option<DwarfPackage<Bytes>>>,
@@ -56,7 +64,8 @@ pub(super) struct SplitUnits {
 
 impl SplitUnits {
     pub(super) fn new(file: &CodeFile, max_memory: u64) -> Self {
-        Self { package_path: PathBuf::from(format!("{}.dwp", file.path)), package: None, max_memory }
+        let package_path = PathBuf::from(format!("{}.dwp", file.path));
+        Self { process: file.process, package_path, package: None, max_memory }
     }
 
     /// Returns the other part of a unit, of which the program's file has only
@@ -66,15 +75,18 @@ impl SplitUnits {
         dwarf: &Dwarf<Bytes>,
         skeleton: &Unit<Bytes>,
     ) -> Result<SplitUnit, MissingLines> {
-        let package = self.package.get_or_insert_with(|| package(&self.package_path, self.max_memory));
+        let package =
+            self.package.get_or_insert_with(|| package(self.process, &self.package_path, self.max_memory));
         if let Some(package) = package
             && let Some(unit) = in_package(package, dwarf, skeleton)
         {
             return Ok(unit);
         }
         let object = object_path(dwarf, skeleton);
-        let unit =
-            object.as_deref().map(|path| in_object(path, dwarf, skeleton, self.max_memory)).transpose()?;
+        let unit = object
+            .as_deref()
+            .map(|path| in_object(self.process, path, dwarf, skeleton, self.max_memory))
+            .transpose()?;
         unit.flatten().ok_or_else(|| {
             let paths = [Some(&self.package_path), object.as_ref()].into_iter().flatten();
             MissingLines::InOtherFile(paths.map(|path| path.to_string_lossy().into_owned()).collect())
@@ -82,8 +94,8 @@ impl SplitUnits {
     }
 }
 
-fn package(path: &Path, max_memory: u64) -> Option<DwarfPackage<Bytes>> {
-    let elf = Elf::read(Arc::new(elf::open(path).ok()?))?;
+fn package(process: Process, path: &Path, max_memory: u64) -> Option<DwarfPackage<Bytes>> {
+    let elf = open(process, path)?;
     let mut memory_left = max_memory;
     let load = |id: gimli::SectionId| match id.dwo_name() {
         Some(name) => elf.bytes_of(name, &mut memory_left).map_err(|_| gimli::Error::Io),
@@ -102,12 +114,13 @@ fn in_package(
 }
 
 fn in_object(
+    process: Process,
     path: &Path,
     dwarf: &Dwarf<Bytes>,
     skeleton: &Unit<Bytes>,
     max_memory: u64,
 ) -> Result<Option<SplitUnit>, MissingLines> {
-    let Some(elf) = elf::open(path).ok().map(Arc::new).and_then(Elf::read) else { return Ok(None) };
+    let Some(elf) = open(process, path) else { return Ok(None) };
     let mut memory_left = max_memory;
     let mut split = Dwarf::load(|id| match id.dwo_name() {
         Some(name) => elf.bytes_of(name, &mut memory_left),

@@ -9,7 +9,12 @@ const MEMORY: u64 = 64 << 20;
 fn file_at(path: &Path) -> CodeFile {
     let elf = Elf::read(Arc::new(elf::open(path).unwrap())).unwrap();
     let identity = ImageIdentity::BuildId(elf.build_id().unwrap_or_default().to_vec());
-    CodeFile { path: path.to_string_lossy().into_owned(), identity, first_mapping: 0..0 }
+    CodeFile {
+        path: path.to_string_lossy().into_owned(),
+        identity,
+        first_mapping: 0..0,
+        process: Process::Own,
+    }
 }
 
 /// Returns some addresses in functions of a program.
@@ -80,10 +85,10 @@ fn the_symbol_of_an_address_is_found() {
 
 #[test]
 fn the_compile_units_of_this_program_are_read() {
-    let units = Image::of_program().compile_units(MEMORY).unwrap();
+    let units = Image::of_program(Process::Own).compile_units(MEMORY).unwrap();
     let (directory, root_file) = (env!("CARGO_MANIFEST_DIR").into(), "src/lib.rs".into());
     assert!(units.contains(&CompileUnit { directory, root_file }), "{units:?}");
-    let crates = Image::of_program().main_crates().unwrap();
+    let crates = Image::of_program(Process::Own).main_crates().unwrap();
     assert!(crates.contains("loopscope"), "{crates:?}");
 }
 

@@ -9,6 +9,7 @@ use crate::diagnose::tail_calls::search::{self, TailCall};
 use crate::diagnose::tail_calls::source;
 use crate::evidence::CodeAddress;
 use crate::finding::Frame;
+use crate::process::Process;
 
 /// The cache of frames is emptied when it holds this many pairs of addresses.
 const MAX_CACHED_PAIRS: usize = 16_384;
@@ -37,14 +38,19 @@ pub(in crate::diagnose) struct SourcePlace {
 }
 
 /// Recovers frames, those between two addresses only once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::diagnose) struct Recovery {
+    process: Process,
     /// Read when first needed.
     code: Option<LoadedCode>,
     cache: HashMap<(CodeAddress, CodeAddress), Arc<[Frame]>>,
 }
 
 impl Recovery {
+    pub(in crate::diagnose) fn new(process: Process) -> Self {
+        Self { process, code: None, cache: HashMap::new() }
+    }
+
     /// Returns the frames between a frame and its caller, innermost first.
     pub(in crate::diagnose) fn frames_between(
         &mut self,
@@ -85,7 +91,7 @@ impl Recovery {
         caller: &CodeAddress,
         max: usize,
     ) -> Vec<CodeAddress> {
-        let code = self.code.get_or_insert_with(LoadedCode::new);
+        let code = self.code.get_or_insert_with(|| LoadedCode::new(self.process));
         code.refresh();
         let Some(address) = code.locate(caller) else { return Vec::new() };
         let used = search::used_functions(code, address, max);
@@ -94,7 +100,7 @@ impl Recovery {
 
     /// Returns the addresses in memory of two addresses in files.
     fn locate(&mut self, callee: &CodeAddress, caller: &CodeAddress) -> Option<(u64, u64)> {
-        let code = self.code.get_or_insert_with(LoadedCode::new);
+        let code = self.code.get_or_insert_with(|| LoadedCode::new(self.process));
         code.refresh();
         Some((code.locate(callee)?, code.locate(caller)?))
     }
@@ -150,12 +156,12 @@ mod tests {
     #[test]
     fn a_look_up_without_an_address_in_memory_is_tried_again() {
         let here = tests::a_look_up_without_an_address_in_memory_is_tried_again as fn();
-        let here = LoadedCode::new().place(here as usize as u64).expect("the test is in memory");
+        let here = LoadedCode::new(Process::Own).place(here as usize as u64).expect("the test is in memory");
         let nowhere = CodeAddress { file: Arc::new(CodeFile::none()), address: 1 };
         for (callee, caller, is_cached) in
             [(&here, &here, true), (&nowhere, &here, false), (&here, &nowhere, false)]
         {
-            let mut recovery = Recovery::default();
+            let mut recovery = Recovery::new(Process::Own);
             assert!(recovery.frames_between(callee, caller, &mut |_| AddressFacts::default()).is_empty());
             assert_eq!(recovery.cache.len(), usize::from(is_cached), "{callee:?} {caller:?}");
         }

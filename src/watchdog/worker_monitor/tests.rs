@@ -6,6 +6,7 @@ use super::*;
 use crate::evidence::{LockHolders, TimeSplit};
 use crate::os;
 use crate::outbox::Outbox;
+use crate::process::Process;
 use crate::record::recorder::Recorder;
 use crate::record::runtimes::WorkerLabel;
 use crate::self_metrics::SelfMetrics;
@@ -46,7 +47,7 @@ impl HungThread {
     /// Waits until the thread waits. While the thread runs, for example to
     /// handle a signal, mocked time would count as a wait for a CPU.
     fn wait_until_blocked(&self, clock: &crate::record::clock::Clock) {
-        let reader = ProcReader::new(self.worker.thread().unwrap().tid);
+        let reader = ProcReader::new(Process::Own, self.worker.thread().unwrap().tid);
         while reader.sample(clock).unwrap().state != b'S' {
             thread::yield_now();
         }
@@ -78,7 +79,7 @@ impl HangFixture {
             // With this tick, mocked time is never a pause of the process.
             process_clock: ProcessClock::new(recorder.clock.clone(), 0, u64::MAX / 2),
             self_metrics: SelfMetrics::default(),
-            unwinder: Unwinder::new(),
+            unwinder: Unwinder::new(Process::Own),
             capture_budget: TokenBucket::new(100, 10.0, Instant::now()),
             signals: Signals::Safe,
             recorder,

@@ -1,0 +1,104 @@
+//! A process whose threads, code and memory are read.
+
+use std::path::{Path, PathBuf};
+
+use crate::os;
+
+/// The process that loopscope reads: the one that it runs in, or another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Process {
+    /// The process that this code runs in.
+    Own,
+    /// The process with this id.
+    Other(i32),
+}
+
+impl Process {
+    /// Returns the path of a file of the process in `/proc`.
+    pub(crate) fn proc_path(self, name: &str) -> String {
+        match self {
+            Self::Own => format!("/proc/self/{name}"),
+            Self::Other(pid) => format!("/proc/{pid}/{name}"),
+        }
+    }
+
+    /// Returns the path of a file of one of its threads in `/proc`.
+    pub(crate) fn thread_path(self, tid: i32, name: &str) -> String {
+        self.proc_path(&format!("task/{tid}/{name}"))
+    }
+
+    /// Returns where this process finds a file that the process knows by an
+    /// absolute path. The other process may have another root directory, for
+    /// example in a container.
+    pub(crate) fn file_path(self, path: &Path) -> PathBuf {
+        match self {
+            Self::Own => path.to_owned(),
+            Self::Other(_) => {
+                let below_root = path.strip_prefix("/").unwrap_or(path);
+                Path::new(&self.proc_path("root")).join(below_root)
+            }
+        }
+    }
+
+    /// Returns the path of the program, as the process knows it. The kernel
+    /// marks the path of a program that was deleted or replaced; the mark is
+    /// removed.
+    pub(crate) fn program_path(self) -> Option<PathBuf> {
+        let path = std::fs::read_link(self.proc_path("exe")).ok()?;
+        match path.to_str().and_then(|path| path.strip_suffix(" (deleted)")) {
+            Some(path) => Some(PathBuf::from(path)),
+            None => Some(path),
+        }
+    }
+
+    /// Returns the directory that the process works in.
+    pub(crate) fn current_folder(self) -> Option<PathBuf> {
+        std::fs::read_link(self.proc_path("cwd")).ok()
+    }
+
+    /// Copies memory. Returns `None` if an address is not mapped or must not be
+    /// read.
+    pub(crate) fn read(self, address: u64, length: usize) -> Option<Vec<u8>> {
+        os::read_memory(self.other_pid(), usize::try_from(address).ok()?, length)
+    }
+
+    /// Copies memory from `address` on, at most `length` bytes, up to the first
+    /// page that cannot be read.
+    pub(crate) fn read_until_fault(self, address: u64, length: usize) -> Vec<u8> {
+        let Ok(address) = usize::try_from(address) else { return Vec::new() };
+        os::read_memory_until_fault(self.other_pid(), address, length)
+    }
+
+    /// Returns the id of the other process.
+    pub(crate) fn other_pid(self) -> Option<i32> {
+        match self {
+            Self::Own => None,
+            Self::Other(pid) => Some(pid),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_the_same_by_the_id_of_this_process() {
+        let value = [1_u8, 2, 3, 4];
+        let address = value.as_ptr().addr() as u64;
+        for process in [Process::Own, Process::Other(os::getpid())] {
+            assert_eq!(process.read(address, 4).unwrap(), value);
+            assert_eq!(process.read_until_fault(address, 4), value);
+            assert!(process.read(8, 4).is_none());
+            assert!(process.program_path().unwrap().is_absolute());
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_process_is_below_its_root() {
+        let path = Path::new("/usr/bin/server");
+        assert_eq!(Process::Own.file_path(path), path);
+        assert_eq!(Process::Other(7).file_path(path), Path::new("/proc/7/root/usr/bin/server"));
+        assert_eq!(Process::Other(7).thread_path(9, "stat"), "/proc/7/task/9/stat");
+    }
+}
