@@ -81,6 +81,7 @@
 //! | `telemetry` | a thread that serves a live page, metrics, findings, profiles and traces over HTTP; enables `diagnostic`, `serde` and `prometheus` |
 //! | `metrics` | the same metrics for the recorder of the `metrics` crate |
 //! | `tokio-metrics` | the `RuntimeMonitor` of tokio-metrics as `tokio_*` metrics; enables `prometheus` |
+//! | `attach` | [`attach`]: what another Tokio process does, which was built without loopscope (Linux); enables `serde` |
 //! | `console` | tokio-console's layer; needs `--cfg tokio_unstable` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
@@ -88,6 +89,8 @@
 // unused.
 #![cfg_attr(not(stack_capture), allow(dead_code, unused_imports))]
 
+#[cfg(all(feature = "attach", stack_capture))]
+pub mod attach;
 #[cfg(stack_capture)]
 mod build_id;
 #[cfg(stack_capture)]
@@ -101,6 +104,8 @@ mod export;
 mod finding;
 mod findings;
 mod fork;
+#[cfg(all(feature = "attach", stack_capture))]
+mod futures;
 mod instrument;
 #[cfg(stack_capture)]
 mod little_endian;
@@ -122,6 +127,10 @@ mod snapshot;
 mod source_path;
 mod stable_hash;
 mod stderr;
+#[cfg(all(feature = "attach", stack_capture))]
+mod tasks;
+#[cfg(all(feature = "attach", stack_capture))]
+mod threads;
 mod token_bucket;
 #[cfg_attr(not(feature = "serde"), allow(dead_code))]
 mod unix_time;

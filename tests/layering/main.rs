@@ -13,7 +13,7 @@ use std::path::Path;
 use graph::{Edge, Graph};
 
 /// The folders of the crates that are checked.
-const CRATES: [&str; 4] = ["src", "macros/src", "chat-server/src", "loadgen/src"];
+const CRATES: [&str; 5] = ["src", "macros/src", "chat-server/src", "cli/src", "loadgen/src"];
 
 /// A module of the library with everything below it, and what it may import
 /// besides its own parts. If two rows match a module, the row with the longer
@@ -106,6 +106,29 @@ const LIBRARY: &[Rule] = &[
     ),
     // On the telemetry thread. It reads plain data only, nothing of `record`.
     ("export", &["error", "finding", "report", "snapshot", "source_path", "stable_hash", "unix_time"]),
+    // Other processes. They use the parts of the watchdog and of the diagnosis
+    // that read a thread, a stack or a file of any process.
+    ("attach::document", &["finding", "serde_time"]),
+    ("tasks", &["capture", "little_endian", "process"]),
+    (
+        "futures",
+        &["attach::document", "capture", "diagnose", "evidence", "finding", "little_endian", "process"],
+    ),
+    (
+        "threads",
+        &[
+            "attach::document",
+            "capture",
+            "diagnose",
+            "evidence",
+            "finding",
+            "os",
+            "process",
+            "record::clock",
+            "watchdog",
+        ],
+    ),
+    ("attach", &["attach::document", "finding", "futures", "process", "serde_time", "tasks", "threads"]),
     // Puts the parts together.
     (
         "scope",

@@ -1,0 +1,100 @@
+//! Puts together what is known of a process.
+
+use std::collections::BTreeMap;
+use std::time::{Instant, SystemTime};
+
+use crate::attach::document::{
+    PS_SCHEMA, PsCoverage, PsDocument, PsRuntime, PsRuntimeKind, PsTask, PsTaskState,
+};
+use crate::attach::error::AttachError;
+use crate::futures::FutureReader;
+use crate::process::Process;
+use crate::tasks::{FoundTask, TaskReader};
+use crate::threads::ThreadReader;
+
+/// The low bits of a task's state word; the others count its references.
+const RUNNING: u64 = 1;
+const COMPLETE: u64 = 1 << 1;
+const NOTIFIED: u64 = 1 << 2;
+const JOIN_INTEREST: u64 = 1 << 3;
+const REFERENCES_SHIFT: u32 = 6;
+
+/// Reads what the process with the id `pid` does now. It runs on meanwhile.
+///
+/// # Errors
+///
+/// If there is no such process, or it must not be read.
+pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
+    let process = Process::Other(pid);
+    let (begin, at) = (Instant::now(), SystemTime::now());
+    let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
+    let list = TaskReader::new(process).read();
+    let mut futures = FutureReader::new(process);
+    let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures)).collect();
+    let threads = ThreadReader::new(process).read();
+    let coverage = PsCoverage {
+        seconds: begin.elapsed().as_secs_f64(),
+        scanned_bytes: list.scanned_bytes,
+        skipped_bytes: list.skipped_bytes,
+        candidates: list.candidates,
+        consistent: tasks.len(),
+        torn: list.torn,
+        notes: list.notes,
+        ..PsCoverage::default()
+    };
+    Ok(PsDocument {
+        schema: PS_SCHEMA.to_owned(),
+        pid,
+        program: program.to_string_lossy().into_owned(),
+        at,
+        runtimes: runtimes(&tasks),
+        threads,
+        tasks,
+        verdicts: Vec::new(),
+        coverage,
+    })
+}
+
+fn described(task: &FoundTask, futures: &mut FutureReader) -> PsTask {
+    let state = match task.state {
+        word if word & COMPLETE != 0 => PsTaskState::Complete,
+        word if word & RUNNING != 0 => PsTaskState::Running,
+        word if word & NOTIFIED != 0 => PsTaskState::Notified,
+        _ => PsTaskState::Idle,
+    };
+    let references = task.state >> REFERENCES_SHIFT;
+    let has_join_handle = task.state & JOIN_INTEREST != 0;
+    let is_blocking = task.owner.is_none();
+    let poll = task.vtable.poll;
+    let is_readable = matches!(state, PsTaskState::Idle | PsTaskState::Notified) && !is_blocking;
+    let chain = if is_readable { futures.chain(poll, task.header) } else { Default::default() };
+    PsTask {
+        address: task.header,
+        id: task.id,
+        kind: futures.name(poll).unwrap_or_else(|| format!("{poll:#x}")),
+        runtime: task.scheduler.filter(|_| !is_blocking),
+        is_blocking,
+        state,
+        references,
+        // The list of tasks has a reference; a notification has one; a
+        // `JoinHandle` has one.
+        wakers: references
+            .saturating_sub(1)
+            .saturating_sub(u64::from(task.state & NOTIFIED != 0))
+            .saturating_sub(u64::from(has_join_handle)),
+        has_join_handle,
+        spawned_at: task.spawned_at.clone(),
+        chain: chain.awaits,
+        leaf: chain.leaf,
+        chain_missing: chain.missing,
+    }
+}
+
+fn runtimes(tasks: &[PsTask]) -> Vec<PsRuntime> {
+    let mut counts = BTreeMap::<u64, usize>::new();
+    for handle in tasks.iter().filter_map(|task| task.runtime) {
+        *counts.entry(handle).or_default() += 1;
+    }
+    let runtime = |(handle, tasks)| PsRuntime { handle, kind: PsRuntimeKind::Unknown, workers: None, tasks };
+    counts.into_iter().map(runtime).collect()
+}
