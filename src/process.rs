@@ -56,6 +56,26 @@ impl Process {
         std::fs::read_link(self.proc_path("cwd")).ok()
     }
 
+    /// Returns when the process started, in clock ticks since the machine did.
+    /// It tells a process from a later one with the same id.
+    pub(crate) fn start_time(self) -> Option<u64> {
+        self.stat_field(22)?.parse().ok()
+    }
+
+    /// Returns whether the process has ended and its parent has not noticed.
+    pub(crate) fn is_zombie(self) -> bool {
+        matches!(self.stat_field(3).as_deref(), Some("Z" | "X"))
+    }
+
+    /// Returns a field of the file `stat`, counted from 1 as in proc(5). The
+    /// name, field 2, is in parentheses and may be any bytes.
+    fn stat_field(self, number: usize) -> Option<String> {
+        let stat = std::fs::read(self.proc_path("stat")).ok()?;
+        let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+        let fields = String::from_utf8_lossy(stat.get(after_name..)?).into_owned();
+        fields.split_whitespace().nth(number.checked_sub(3)?).map(str::to_owned)
+    }
+
     /// Copies memory. Returns `None` if an address is not mapped or must not be
     /// read.
     pub(crate) fn read(self, address: u64, length: usize) -> Option<Vec<u8>> {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod attach;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
+        Command::Attach(args) => attach::run(&args)?,
         Command::Ps(args) => {
             let document = loopscope::attach::ps(args.pid)?;
             println!("{}", serde_json::to_string_pretty(&document)?);

@@ -7,6 +7,7 @@
 pub(crate) mod document;
 mod error;
 mod ps;
+mod watch;
 
 pub use document::{
     PS_SCHEMA, PsAwait, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask,
@@ -14,3 +15,4 @@ pub use document::{
 };
 pub use error::AttachError;
 pub use ps::ps;
+pub use watch::{Watch, WatchBuilder};

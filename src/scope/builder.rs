@@ -14,6 +14,7 @@ use crate::export::source::Source;
 use crate::finding::Finding;
 use crate::fork::WritingReport;
 use crate::outbox::SendingEnd;
+use crate::process::Process;
 use crate::record::{current, live_recorders};
 use crate::report::coverage::StartNotice;
 use crate::report::thread::{OnFinding, Reporter};
@@ -221,6 +222,7 @@ impl Scope {
         let start_notice = Arc::new(StartNotice::new(settings.threshold, settings.terminal, address));
         let failed = |name| move |source| StartError::Thread { name, source };
         let reporter = Reporter::start(
+            Process::Own,
             &state.recorder,
             &state.self_metrics,
             &state.findings,

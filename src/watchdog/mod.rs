@@ -24,12 +24,12 @@ mod proc_files;
 mod process_clock;
 mod process_pause;
 #[cfg(stack_capture)]
-mod procfs;
+pub(crate) mod procfs;
 #[cfg(stack_capture)]
 mod restart;
-mod sample;
+pub(crate) mod sample;
 #[cfg(stack_capture)]
-mod stack_capture;
+pub(crate) mod stack_capture;
 #[cfg(stack_capture)]
 mod syscalls;
 mod task_run;

@@ -11,7 +11,7 @@ use crate::watchdog::sample::InSyscall;
 use crate::watchdog::syscalls;
 
 /// Returns the capture of a thread that is in no stall and waits in `call`.
-pub(super) fn capture_of_waiting(stack: &CopiedStack, call: &InSyscall, unwinder: &mut Unwinder) -> Capture {
+pub(crate) fn capture_of_waiting(stack: &CopiedStack, call: &InSyscall, unwinder: &mut Unwinder) -> Capture {
     let unwound = unwind(stack, Some(call), unwinder);
     let unwound = if unwound.evidence == Evidence::Leaf { unwinder.reconstruct(stack) } else { unwound };
     let info = call_info(unwinder.process(), call, syscalls::find(call.number));
