@@ -149,6 +149,8 @@ const LIBRARY: &[Rule] = &[
             "self_metrics",
             "settings",
             "snapshot",
+            "stable_hash",
+            "token_bucket",
             "watchdog",
         ],
     ),

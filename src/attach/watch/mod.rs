@@ -1,6 +1,8 @@
 //! Watches a process from outside: finds what blocks its event loops.
 
+mod observed_poll;
 mod place;
+mod poll_frame;
 mod sampler;
 mod source;
 mod thread;

@@ -16,6 +16,7 @@ use crate::owned_thread::OwnedThread;
 use crate::process::Process;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::SelfMetrics;
+use crate::token_bucket::TokenBucket;
 use crate::watchdog::procfs;
 
 /// How often the list of threads is read, and a thread without an event loop is
@@ -23,6 +24,9 @@ use crate::watchdog::procfs;
 const LISTING_PERIOD: Duration = Duration::from_secs(1);
 /// Further threads are not looked at.
 const MAX_THREADS: usize = 4096;
+/// Stacks that are read to learn what a thread is, at once and per second.
+const EARLY_READS: u32 = 64;
+const EARLY_READS_PER_SECOND: f64 = 20.0;
 /// Looks come this many times in a threshold, within the limits below.
 const LOOKS_PER_THRESHOLD: u32 = 4;
 const MIN_PERIOD: Duration = Duration::from_millis(1);
@@ -75,6 +79,7 @@ impl Sampler {
                 unwinder: Unwinder::new(process),
                 symbols: Symbols::new(process, max_debug_info_memory),
                 threads: HashMap::new(),
+                early_reads: TokenBucket::new(EARLY_READS, EARLY_READS_PER_SECOND, Instant::now()),
                 next_worker: 0,
             };
             sampler.run(&shared);
@@ -101,6 +106,7 @@ struct SamplerLoop {
     unwinder: Unwinder,
     symbols: Symbols,
     threads: HashMap<i32, ObservedThread>,
+    early_reads: TokenBucket,
     next_worker: usize,
 }
 
@@ -156,6 +162,7 @@ impl SamplerLoop {
             outbox: &self.outbox,
             unwinder: &mut self.unwinder,
             symbols: &mut self.symbols,
+            early_reads: &mut self.early_reads,
             next_worker: &mut self.next_worker,
         }
     }
