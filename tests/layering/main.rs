@@ -109,7 +109,7 @@ const LIBRARY: &[Rule] = &[
     // Other processes. They use the parts of the watchdog and of the diagnosis
     // that read a thread, a stack or a file of any process.
     ("attach::document", &["finding", "serde_time"]),
-    ("tasks", &["capture", "little_endian", "process"]),
+    ("tasks", &["capture", "little_endian", "os", "process"]),
     (
         "futures",
         &["attach::document", "capture", "diagnose", "evidence", "finding", "little_endian", "process"],
