@@ -26,6 +26,9 @@ pub(crate) use linux::{read_memory_into, read_memory_pieces};
 #[cfg(stack_capture)]
 pub(crate) use linux::{current_thread_id, thread_area};
 
+#[cfg(all(feature = "attach", stack_capture))]
+pub(crate) use linux::monotonic_time;
+
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 mod linux {
@@ -34,6 +37,8 @@ mod linux {
     use std::io;
     use std::mem::MaybeUninit;
     use std::os::unix::fs::FileExt;
+    #[cfg(all(feature = "attach", stack_capture))]
+    use std::time::Duration;
 
     use crate::os::ThreadInfo;
 
@@ -110,6 +115,20 @@ mod linux {
             time.assume_init()
         };
         Some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    }
+
+    /// Returns the time of the clock that `Instant` and Tokio's timers use.
+    #[cfg(all(feature = "attach", stack_capture))]
+    pub(crate) fn monotonic_time() -> Option<Duration> {
+        let mut time = MaybeUninit::<libc::timespec>::uninit();
+        // SAFETY: the call writes `time`, which is read only if it succeeded.
+        let time = unsafe {
+            if libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr()) != 0 {
+                return None;
+            }
+            time.assume_init()
+        };
+        Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
     }
 
     /// Returns the time for which a thread of this process was runnable but did

@@ -112,7 +112,17 @@ const LIBRARY: &[Rule] = &[
     ("tasks", &["capture", "little_endian", "os", "process"]),
     (
         "futures",
-        &["attach::document", "capture", "diagnose", "evidence", "finding", "little_endian", "process"],
+        &[
+            "attach::document",
+            "capture",
+            "diagnose",
+            "evidence",
+            "finding",
+            "little_endian",
+            "os",
+            "process",
+            "source_path",
+        ],
     ),
     (
         "threads",
