@@ -3,7 +3,7 @@
 //! It collects evidence; the diagnosis is elsewhere.
 
 #[cfg(stack_capture)]
-mod call_info;
+pub(crate) mod call_info;
 mod driver_watch;
 mod hook_audit;
 #[cfg(stack_capture)]
@@ -31,7 +31,7 @@ pub(crate) mod sample;
 #[cfg(stack_capture)]
 pub(crate) mod stack_capture;
 #[cfg(stack_capture)]
-mod syscalls;
+pub(crate) mod syscalls;
 mod task_run;
 mod time_split;
 mod worker_monitor;

@@ -28,7 +28,7 @@ pub(crate) fn capture_of_call(unwound: Unwound, call: &InSyscall, unwinder: &Unw
 }
 
 /// Returns the capture of an unwound stack.
-pub(super) fn capture(
+pub(crate) fn capture(
     age_nanos: u64,
     unwound: Unwound,
     on_cpu: bool,
@@ -57,7 +57,7 @@ pub(super) fn capture(
 /// Unwinds a stack. The parent of a `vfork` has no return address on its stack:
 /// until the call returns, the C library keeps it in the register of the first
 /// argument.
-pub(super) fn unwind(stack: &CopiedStack, call: Option<&InSyscall>, unwinder: &mut Unwinder) -> Unwound {
+pub(crate) fn unwind(stack: &CopiedStack, call: Option<&InSyscall>, unwinder: &mut Unwinder) -> Unwound {
     let is_vfork = |call: &&InSyscall| syscalls::find(call.number).is_some_and(|known| known.name == "vfork");
     let Some(call) = call.filter(is_vfork) else {
         return unwinder.unwind(stack);
