@@ -92,6 +92,10 @@ pub struct PsThread {
     /// For how long it has certainly been in this state, in seconds; `None` if
     /// one look cannot tell.
     pub seconds: Option<f64>,
+    /// What to write instead of the call, if it is blocked: as
+    /// [`Finding::advice`](crate::Finding::advice).
+    #[serde(default)]
+    pub help: Option<String>,
     /// The line of the application that it is at.
     pub site: Option<Frame>,
     /// The stack, innermost first.

@@ -128,7 +128,10 @@ const LIBRARY: &[Rule] = &[
             "watchdog",
         ],
     ),
-    ("attach", &["attach::document", "finding", "futures", "process", "serde_time", "tasks", "threads"]),
+    (
+        "attach",
+        &["attach::document", "finding", "futures", "os", "process", "serde_time", "tasks", "threads"],
+    ),
     // Puts the parts together.
     (
         "scope",
