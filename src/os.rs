@@ -27,7 +27,10 @@ pub(crate) use linux::{read_memory_into, read_memory_pieces};
 pub(crate) use linux::{current_thread_id, thread_area};
 
 #[cfg(all(feature = "attach", stack_capture))]
-pub(crate) use linux::monotonic_time;
+pub(crate) use linux::{MemoryAccess, monotonic_time, process_exists, try_memory};
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::permit_readers;
 
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
@@ -253,6 +256,54 @@ mod linux {
     /// The number of pieces that the kernel copies in one call.
     #[cfg(stack_capture)]
     const MAX_PIECES: usize = libc::UIO_MAXIOV as usize;
+    /// What comes of an attempt to read another process's memory.
+    #[cfg(all(feature = "attach", stack_capture))]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum MemoryAccess {
+        /// The kernel permits it.
+        Readable,
+        /// There is no such process, or it has no memory.
+        NoMemory,
+        /// The kernel refuses it.
+        Refused,
+    }
+
+    /// Returns whether the memory of the process `pid` can be read.
+    #[cfg(all(feature = "attach", stack_capture))]
+    pub(crate) fn try_memory(pid: i32) -> MemoryAccess {
+        let mut word = 0_u64;
+        let local = libc::iovec { iov_base: (&raw mut word).cast(), iov_len: size_of::<u64>() };
+        // The kernel checks the right first. No process has memory here.
+        let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(8), iov_len: size_of::<u64>() };
+        // SAFETY: `local` describes `word`, which outlives the call. `remote`
+        // is only an address for the kernel, which checks it.
+        let read = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
+        let error = io::Error::last_os_error().raw_os_error();
+        match error {
+            _ if read >= 0 => MemoryAccess::Readable,
+            Some(libc::EFAULT) => MemoryAccess::Readable,
+            Some(libc::ESRCH) => MemoryAccess::NoMemory,
+            // A sandbox may refuse the call and permit the file.
+            _ if memory_file(Some(pid)).is_ok() => MemoryAccess::Readable,
+            _ => MemoryAccess::Refused,
+        }
+    }
+
+    /// Returns whether there is a process or thread with this id, whatever
+    /// `/proc` shows.
+    #[cfg(all(feature = "attach", stack_capture))]
+    pub(crate) fn process_exists(pid: i32) -> bool {
+        // SAFETY: the call gets a number and accesses no memory.
+        unsafe { libc::getpgid(pid) >= 0 }
+    }
+
+    /// Lets every process of the same user read and trace this one, which the
+    /// security module Yama otherwise permits only to its ancestors. Returns
+    /// `false` if the kernel has no Yama.
+    pub(crate) fn permit_readers() -> bool {
+        // SAFETY: the call gets numbers and accesses no memory.
+        unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) == 0 }
+    }
 
     /// Returns whether a descriptor is, or may be, a socket with a receive
     /// timeout.
@@ -313,6 +364,12 @@ pub(crate) fn read_memory_until_fault(_pid: Option<i32>, _address: usize, _lengt
     Vec::new()
 }
 
+/// Lets every process of the same user read this one: only Linux asks for it.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn permit_readers() -> bool {
+    false
+}
+
 /// Returns the calling thread.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn current_thread() -> Option<ThreadInfo> {
@@ -369,6 +426,12 @@ mod tests {
         };
         std::thread::spawn(check).join().unwrap();
         assert_eq!(thread_area(i32::MAX / 8), None);
+    }
+
+    #[test]
+    fn readers_are_permitted_where_the_kernel_has_yama() {
+        let has_yama = std::path::Path::new("/proc/sys/kernel/yama").exists();
+        assert_eq!(permit_readers(), has_yama);
     }
 
     #[test]

@@ -104,6 +104,7 @@ pub(crate) struct Settings {
     pub(crate) signals: Signals,
     pub(crate) captures_per_second: u32,
     pub(crate) max_debug_info_memory: u64,
+    pub(crate) is_attachable: bool,
 }
 
 /// With a shorter threshold, the watchdog's own sampling would be a
@@ -122,6 +123,7 @@ impl Default for Settings {
             signals: Signals::Safe,
             captures_per_second: 10,
             max_debug_info_memory: 64 << 20,
+            is_attachable: false,
         }
     }
 }

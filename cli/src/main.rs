@@ -1,36 +1,33 @@
-//! The command `loopscope`.
+//! The command `loopscope`: what a running Tokio process does.
 
 #![forbid(unsafe_code)]
 
-mod args;
-mod attach;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod linux;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
-
-use clap::Parser;
-
-use args::{Args, Command};
 
 /// The exit code after an error.
 const COULD_NOT_RUN_EXIT_CODE: u8 = 2;
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run() {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("loopscope: {error:#}");
+            // An error of stderr cannot be reported anywhere.
+            let _ = writeln!(io::stderr(), "loopscope: {error:#}");
             ExitCode::from(COULD_NOT_RUN_EXIT_CODE)
         }
     }
 }
 
-fn run(args: Args) -> anyhow::Result<()> {
-    match args.command {
-        Command::Attach(args) => attach::run(&args)?,
-        Command::Ps(args) => {
-            let document = loopscope::attach::ps(args.pid)?;
-            println!("{}", serde_json::to_string_pretty(&document)?);
-        }
-    }
-    Ok(())
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn run() -> anyhow::Result<u8> {
+    linux::main_with(std::env::args_os())
+}
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+fn run() -> anyhow::Result<u8> {
+    anyhow::bail!("the command loopscope reads processes only on Linux, on x86_64 and aarch64")
 }

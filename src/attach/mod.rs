@@ -4,6 +4,7 @@
 //! untrusted: every length is bounded, every address is read through the
 //! kernel, and every name is made printable before it is shown.
 
+mod access;
 pub(crate) mod document;
 mod error;
 mod ps;
@@ -15,4 +16,4 @@ pub use document::{
 };
 pub use error::AttachError;
 pub use ps::ps;
-pub use watch::{Watch, WatchBuilder};
+pub use watch::{Watch, WatchBuilder, WatchError};

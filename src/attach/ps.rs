@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
+use crate::attach::access;
 use crate::attach::document::{
     PS_SCHEMA, PsCoverage, PsDocument, PsRuntime, PsRuntimeKind, PsTask, PsTaskState,
 };
@@ -25,6 +26,7 @@ const REFERENCES_SHIFT: u32 = 6;
 ///
 /// If there is no such process, or it must not be read.
 pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
+    access::check(pid)?;
     let process = Process::Other(pid);
     let (begin, at) = (Instant::now(), SystemTime::now());
     let program = process.program_path().ok_or(AttachError::NotFound { pid })?;

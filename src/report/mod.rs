@@ -73,4 +73,8 @@ mod wrap;
 pub use diagnostic::diagnostic;
 #[cfg(feature = "diagnostic")]
 pub use summary::diagnostics;
-pub use text::duration;
+#[cfg(feature = "diagnostic")]
+pub use terminal_width::text_columns;
+pub use text::{clean as printable, duration};
+#[cfg(feature = "diagnostic")]
+pub use wrap::{width, wrapped};

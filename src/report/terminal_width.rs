@@ -14,7 +14,14 @@ const MAX_COLUMNS: usize = 1_000;
 /// Returns the width of what is printed to stderr: that of the environment
 /// variable `COLUMNS`, else that of the terminal, else a fixed one.
 pub(super) fn columns() -> usize {
-    columns_of(env::var("COLUMNS").ok().as_deref(), stderr::columns())
+    text_columns(stderr::columns())
+}
+
+/// Returns the width of a text for people: that of the environment variable
+/// `COLUMNS`, else that of the terminal, else 120 columns. It is at least 30.
+#[must_use]
+pub fn text_columns(terminal: Option<u16>) -> usize {
+    columns_of(env::var("COLUMNS").ok().as_deref(), terminal)
 }
 
 fn columns_of(variable: Option<&str>, terminal: Option<u16>) -> usize {

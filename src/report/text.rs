@@ -10,8 +10,16 @@ const MAX_NAME_CHARS: usize = 300;
 const MAX_TASK_KINDS: usize = 4;
 
 /// Escapes and cuts `text` so that it cannot move the cursor, change colours,
-/// reorder or hide the text around it, or fill the screen.
-pub(crate) fn clean(text: &str) -> String {
+/// reorder or hide the text around it, or fill the screen. Names and paths that
+/// come from a program need this before a terminal gets them.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(loopscope::report::printable("a\x1b[2Jb\n"), r"a\u{1b}[2Jb\u{a}");
+/// ```
+#[must_use]
+pub fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for (n, c) in text.chars().enumerate() {
         if n == MAX_NAME_CHARS {

@@ -3,14 +3,23 @@
 use unicode_width::UnicodeWidthStr;
 
 /// Returns the number of columns that a terminal shows `text` in.
-pub(super) fn width(text: &str) -> usize {
+#[must_use]
+pub fn width(text: &str) -> usize {
     text.width()
 }
 
 /// Breaks `text` at spaces into lines of at most `columns`. A longer word has a
 /// line of its own, so that a path can still be clicked and copied. A number
 /// and its unit stay together, and code in backticks if it fits into a line.
-pub(super) fn wrapped(text: &str, columns: usize) -> String {
+///
+/// # Examples
+///
+/// ```
+/// let text = loopscope::report::wrapped("blocked for 1.2 s in all", 15);
+/// assert_eq!(text, "blocked for\n1.2 s in all");
+/// ```
+#[must_use]
+pub fn wrapped(text: &str, columns: usize) -> String {
     let mut lines = String::with_capacity(text.len());
     let mut used = None::<usize>;
     let parts = words(text).flat_map(|word| {

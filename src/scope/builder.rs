@@ -13,6 +13,7 @@ use crate::export::http::{self, Telemetry};
 use crate::export::source::Source;
 use crate::finding::Finding;
 use crate::fork::WritingReport;
+use crate::os;
 use crate::outbox::SendingEnd;
 use crate::process::Process;
 use crate::record::{current, live_recorders};
@@ -93,6 +94,22 @@ impl ScopeBuilder {
     /// [`Finding::lines_missing`] says so.
     pub fn max_debug_info_memory(mut self, bytes: u64) -> Self {
         self.settings.max_debug_info_memory = bytes;
+        self
+    }
+
+    /// Sets whether tools may read this process from outside, such as the
+    /// command `loopscope ps`. Default: `false`.
+    ///
+    /// Many Linux distributions let only the ancestors of a process read it
+    /// (`kernel.yama.ptrace_scope` is 1). With `true`, [`start`](Self::start)
+    /// calls `prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY)`: then every process
+    /// of the same user may read the memory of this process, with all secrets
+    /// in it, and may change it. The permission lasts until the process ends,
+    /// also after the end of the scope. It does not extend to other users, and
+    /// it has no effect where the kernel does not have this restriction, or has
+    /// a stricter one.
+    pub fn attachable(mut self, is_attachable: bool) -> Self {
+        self.settings.is_attachable = is_attachable;
         self
     }
 
@@ -204,6 +221,9 @@ impl Scope {
         let settings = builder.settings.with_environment()?;
         if settings.off {
             return Ok(Self::switched_off(&settings));
+        }
+        if settings.is_attachable {
+            os::permit_readers();
         }
         let state = Arc::new(ScopeState::new(&settings));
         #[cfg(feature = "telemetry")]

@@ -172,6 +172,7 @@ const LIBRARY: &[Rule] = &[
             "error",
             "finding",
             "futures",
+            "os",
             "process",
             "serde_time",
             "tasks",

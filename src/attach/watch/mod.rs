@@ -12,9 +12,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::attach::access;
 use crate::attach::error::AttachError;
 use crate::attach::watch::sampler::{Sampler, SamplerState};
 use crate::attach::watch::source::ProcessSource;
+use crate::error::StartError;
 #[cfg(feature = "telemetry")]
 use crate::export::http::{self, Telemetry};
 use crate::export::source::Source;
@@ -73,9 +75,9 @@ impl WatchBuilder {
     ///
     /// If the process must not be read, a setting is out of range, the
     /// telemetry address cannot be bound, or a thread cannot be started.
-    pub fn start(self) -> Result<Watch, AttachError> {
+    pub fn start(self) -> Result<Watch, WatchError> {
+        access::check(self.pid)?;
         let process = Process::Other(self.pid);
-        process.program_path().ok_or(AttachError::NotFound { pid: self.pid })?;
         let settings = self.settings.checked()?;
         let state = Arc::new(ScopeState::new(&settings));
         let source = Arc::new(ProcessSource::new(process, Arc::clone(&state)));
@@ -89,7 +91,7 @@ impl WatchBuilder {
         #[cfg(not(feature = "telemetry"))]
         let address = None;
         let start_notice = Arc::new(StartNotice::new(settings.threshold, settings.terminal, address));
-        let failed = |name| move |source| crate::error::StartError::Thread { name, source };
+        let failed = |name| move |source| StartError::Thread { name, source };
         let reporter = Reporter::start(
             process,
             &state.recorder,
@@ -122,6 +124,40 @@ impl WatchBuilder {
         })
     }
 }
+
+/// Why a [`Watch`] cannot begin. The `Display` text is one sentence.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WatchError {
+    /// The process cannot be read.
+    Attach(AttachError),
+    /// A setting is out of range, the telemetry address cannot be bound, or a
+    /// thread cannot be started.
+    Start(StartError),
+}
+
+impl From<AttachError> for WatchError {
+    fn from(error: AttachError) -> Self {
+        Self::Attach(error)
+    }
+}
+
+impl From<StartError> for WatchError {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+impl fmt::Display for WatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attach(error) => error.fmt(f),
+            Self::Start(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for WatchError {}
 
 impl fmt::Debug for WatchBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -176,10 +212,10 @@ impl Watch {
         None
     }
 
-    /// Returns how many threads with an event loop are watched now.
+    /// Returns how many threads with an event loop were watched so far.
     #[must_use]
-    pub fn loops(&self) -> usize {
-        self.source.loops()
+    pub fn loops_seen(&self) -> usize {
+        self.sampler_state.loops_seen()
     }
 
     /// Returns all findings so far.

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,12 +42,18 @@ pub(super) fn period(threshold: Duration) -> Duration {
 pub(super) struct SamplerState {
     is_stopped: AtomicBool,
     has_target_ended: AtomicBool,
+    loops_seen: AtomicUsize,
 }
 
 impl SamplerState {
     /// Returns whether the other process has ended, or runs another program.
     pub(super) fn has_target_ended(&self) -> bool {
         self.has_target_ended.load(Acquire)
+    }
+
+    /// Returns how many threads with an event loop were seen.
+    pub(super) fn loops_seen(&self) -> usize {
+        self.loops_seen.load(Relaxed)
     }
 }
 
@@ -81,6 +87,7 @@ impl Sampler {
                 threads: HashMap::new(),
                 early_reads: TokenBucket::new(EARLY_READS, EARLY_READS_PER_SECOND, Instant::now()),
                 next_worker: 0,
+                loops_seen: 0,
             };
             sampler.run(&shared);
         })?;
@@ -108,6 +115,7 @@ struct SamplerLoop {
     threads: HashMap<i32, ObservedThread>,
     early_reads: TokenBucket,
     next_worker: usize,
+    loops_seen: usize,
 }
 
 impl SamplerLoop {
@@ -124,6 +132,7 @@ impl SamplerLoop {
                 }
             }
             self.look(is_listing);
+            state.loops_seen.store(self.loops_seen, Relaxed);
             thread::park_timeout(self.period.saturating_sub(begin.elapsed()).max(MIN_PERIOD / 2));
         }
         let mut threads = std::mem::take(&mut self.threads);
@@ -164,6 +173,7 @@ impl SamplerLoop {
             symbols: &mut self.symbols,
             early_reads: &mut self.early_reads,
             next_worker: &mut self.next_worker,
+            loops_seen: &mut self.loops_seen,
         }
     }
 }

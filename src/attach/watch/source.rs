@@ -22,11 +22,6 @@ impl ProcessSource {
         let program = process.program_path().unwrap_or_default().to_string_lossy().into_owned();
         Self { process, program, state }
     }
-
-    /// Returns how many threads with an event loop are watched.
-    pub(super) fn loops(&self) -> usize {
-        self.state.recorder.all_workers().len()
-    }
 }
 
 impl Source for ProcessSource {

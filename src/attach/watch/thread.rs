@@ -45,6 +45,7 @@ pub(super) struct Tools<'t> {
     pub(super) early_reads: &'t mut TokenBucket,
     /// The number of the next worker.
     pub(super) next_worker: &'t mut usize,
+    pub(super) loops_seen: &'t mut usize,
 }
 
 /// A thread of the other process.
@@ -225,6 +226,7 @@ fn place_key(call: &InSyscall) -> (i64, u64, u64) {
 
 /// Adds a thread that runs an event loop to the record.
 fn register(tid: i32, kind: LoopKind, tools: &mut Tools<'_>) -> Arc<Worker> {
+    *tools.loops_seen += 1;
     let runtime = procfs::thread_name(tools.process, tid).unwrap_or_default();
     let worker = match kind {
         LoopKind::Worker => {

@@ -1,0 +1,89 @@
+//! The state of a process as text: `loopscope ps`.
+//!
+//! Everything that comes from the process passes through
+//! [`printable`](loopscope::report::printable) before it is printed.
+
+mod chain;
+mod coverage;
+mod kinds;
+mod layout;
+mod leaf;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod tree;
+mod verdicts;
+mod words;
+
+use std::path::Path;
+
+use loopscope::attach::{PsDocument, PsRuntime, PsRuntimeKind};
+use loopscope::report::printable;
+
+use crate::linux::text::layout::Page;
+use crate::linux::text::words::{count, thousands};
+
+/// In fewer columns, nothing can be read.
+pub(crate) const MIN_COLUMNS: usize = 40;
+/// How many runtimes have a line.
+const MAX_RUNTIMES: usize = 8;
+
+/// How the text looks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View {
+    pub(crate) columns: usize,
+    pub(crate) has_color: bool,
+    /// Whether the chains of awaits are printed.
+    pub(crate) is_tree: bool,
+    /// Whether each task is printed, and every group.
+    pub(crate) lists_all: bool,
+}
+
+/// Returns the state of the process as text.
+pub(crate) fn text(document: &PsDocument, view: &View) -> String {
+    let mut page = Page::new(*view);
+    head(document, &mut page);
+    verdicts::add(document, &mut page);
+    threads::add(document, &mut page);
+    if view.is_tree {
+        tree::add(document, &mut page);
+    } else {
+        kinds::add(document, &mut page);
+    }
+    coverage::add(document, &mut page);
+    page.text()
+}
+
+fn head(document: &PsDocument, page: &mut Page) {
+    let program = Path::new(&document.program);
+    let name = program.file_name().map_or(document.program.as_str().into(), |name| name.to_string_lossy());
+    let runtimes = &document.runtimes;
+    let summary = match &runtimes[..] {
+        [] => "no runtime found".to_owned(),
+        [runtime] => one_runtime(runtime),
+        _ => count(runtimes.len(), "runtime", "runtimes"),
+    };
+    page.title(&format!("{} (process {}): {summary}", printable(&name), document.pid));
+    if runtimes.len() > 1 {
+        for (number, runtime) in runtimes.iter().take(MAX_RUNTIMES).enumerate() {
+            page.labelled(if number == 0 { "runtimes" } else { "" }, &one_runtime(runtime));
+        }
+        if runtimes.len() > MAX_RUNTIMES {
+            page.labelled("", &format!("and {} more", thousands(runtimes.len() - MAX_RUNTIMES)));
+        }
+    }
+}
+
+fn one_runtime(runtime: &PsRuntime) -> String {
+    let kind = match runtime.kind {
+        PsRuntimeKind::MultiThread => "a multi-thread runtime",
+        PsRuntimeKind::CurrentThread => "a current-thread runtime",
+        PsRuntimeKind::LocalSet => "a LocalSet",
+        _ => "a runtime",
+    };
+    let tasks = count(runtime.tasks, "task", "tasks");
+    match runtime.workers {
+        Some(workers) => format!("{kind} with {} and {tasks}", count(workers, "worker", "workers")),
+        None => format!("{kind} with {tasks}"),
+    }
+}
