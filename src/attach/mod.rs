@@ -8,6 +8,7 @@ mod access;
 pub(crate) mod document;
 mod error;
 mod ps;
+mod verdicts;
 mod watch;
 
 pub use document::{

@@ -172,6 +172,7 @@ const LIBRARY: &[Rule] = &[
             "error",
             "finding",
             "futures",
+            "little_endian",
             "os",
             "process",
             "serde_time",
