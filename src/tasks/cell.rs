@@ -131,7 +131,11 @@ impl Cell {
 
 /// Reads many short pieces of memory. Calls `each` once with the index and the
 /// bytes of each piece: `None` if it cannot be read.
-fn read_pieces(memory: &impl Memory, pieces: &[(u64, usize)], mut each: impl FnMut(usize, Option<&[u8]>)) {
+pub(super) fn read_pieces(
+    memory: &impl Memory,
+    pieces: &[(u64, usize)],
+    mut each: impl FnMut(usize, Option<&[u8]>),
+) {
     let mut buffer = Vec::new();
     let mut at = 0;
     while let Some(rest) = pieces.get(at..).filter(|rest| !rest.is_empty()) {

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use crate::tasks::cell::{self, Cell, TRAILER_WORDS};
 use crate::tasks::memory::Memory;
 use crate::tasks::owner::Lists;
+use crate::tasks::pool;
 use crate::tasks::state;
 use crate::tasks::vtables::Vtables;
 
@@ -86,18 +87,28 @@ impl<'m, M: Memory> Members<'m, M> {
         self.cells.values().filter(is_ended).cloned().collect()
     }
 
-    /// Returns the jobs of the blocking pool that run or wait for a thread.
-    pub(super) fn jobs(&self) -> Vec<Cell> {
-        let is_job = |cell: &&Cell| {
-            cell.vtable.is_blocking()
-                && cell.is_plausible()
-                && !cell.is_complete()
-                && (cell.owner, cell.queue_next) == (0, 0)
-                && cell.id != 0
-                && cell.state & (state::RUNNING | state::NOTIFIED) != 0
-                && cell.state != state::INITIAL
-        };
-        self.cells.values().filter(is_job).cloned().collect()
+    /// Returns the jobs of the blocking pool that run or wait for a thread, and
+    /// the number of those that look as if they wait but are in no queue that
+    /// was found.
+    pub(super) fn jobs(&self) -> (Vec<Cell>, usize) {
+        let handles = self.lists.iter().filter(|(_, lists)| lists.has_owner).map(|(handle, _)| *handle);
+        let queued = handles.flat_map(|handle| pool::queued_jobs(self.memory, self.vtables, handle));
+        let mut jobs: HashMap<u64, Cell> =
+            queued.filter(|cell| is_job(cell)).map(|cell| (cell.header, cell)).collect();
+        let mut uncertain = 0;
+        for cell in self.cells.values().filter(|cell| is_job(cell)) {
+            if jobs.contains_key(&cell.header) {
+                continue;
+            }
+            // Copies of new jobs remain where they were created. A job that
+            // waits has this state too.
+            if cell.state == state::INITIAL {
+                uncertain += 1;
+            } else {
+                jobs.insert(cell.header, cell.clone());
+            }
+        }
+        (jobs.into_values().collect(), uncertain)
     }
 
     fn read_lists(&mut self) {
@@ -239,4 +250,14 @@ fn is_owned(cell: &Cell) -> bool {
         && (1..OWNER_ID_LIMIT).contains(&cell.owner)
         && cell.scheduler != 0
         && cell.id != 0
+}
+
+/// Returns whether a place looks like a job that runs or waits for a thread.
+fn is_job(cell: &Cell) -> bool {
+    cell.vtable.is_blocking()
+        && cell.is_plausible()
+        && !cell.is_complete()
+        && (cell.owner, cell.queue_next) == (0, 0)
+        && cell.id != 0
+        && cell.state & (state::RUNNING | state::NOTIFIED) != 0
 }

@@ -9,6 +9,7 @@ mod location;
 mod members;
 mod memory;
 mod owner;
+mod pool;
 mod search;
 mod state;
 mod vtables;
@@ -112,14 +113,20 @@ fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
     let mut members = Members::new(memory, &vtables, cells);
     let (mut tasks, torn) = members.confirm();
     tasks.extend(members.ended());
-    tasks.extend(members.jobs());
+    let (jobs, uncertain_jobs) = members.jobs();
+    tasks.extend(jobs);
+    if uncertain_jobs > 0 {
+        list.notes.push(format!(
+            "{uncertain_jobs} places look like a job of the blocking pool that waits, but no queue leads to them"
+        ));
+    }
     if members.has_left_out {
         list.notes.push("more tasks are in the lists than are followed".to_owned());
     }
     if vtables.copies() > 1 {
         list.notes.push(format!("{} programs or libraries have a copy of Tokio", vtables.copies()));
     }
-    list.candidates = tasks.len() + torn;
+    list.candidates = tasks.len() + torn + uncertain_jobs;
     let (tasks, vanished) = read_again(memory, &vtables, tasks);
     list.torn = torn + vanished;
     let mut locations = Locations::new(memory, &vtables);

@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 
 use crate::tasks::cell::ALIGNMENT;
-use crate::tasks::memory::Memory;
+use crate::tasks::memory::{Memory, words};
 
 /// The lists are within this distance of the begin of a scheduler's handle.
-const HANDLE_BYTES: usize = 4096;
+pub(super) const HANDLE_BYTES: usize = 4096;
 /// A list in an array of lists: the word with its lock, and the first and the
 /// last task.
 const LIST_BYTES: usize = 24;
@@ -78,11 +78,4 @@ impl Lists {
             }
         }
     }
-}
-
-fn words(memory: &impl Memory, address: u64, length: usize) -> Vec<u64> {
-    let mut bytes = vec![0; length];
-    let read = memory.read_into(address, &mut bytes).min(length);
-    let bytes = bytes.get(..read).unwrap_or_default();
-    bytes.as_chunks().0.iter().copied().map(u64::from_le_bytes).collect()
 }
