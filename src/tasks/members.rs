@@ -15,6 +15,10 @@ const ROUNDS: usize = 4;
 /// The number of tasks that are added because a list leads to them.
 const MAX_FOLLOWED: usize = 1 << 17;
 const MAX_SCHEDULERS: usize = 4096;
+/// The arrays of lists that are read have at most this many bytes.
+const MAX_ARRAY_BYTES: usize = 16 << 20;
+/// The number of schedulers whose blocking pools are read.
+const MAX_POOLS: usize = 256;
 const OWNER_ID_LIMIT: u64 = 1 << 48;
 
 /// The places that look like tasks, by the address of their headers.
@@ -29,6 +33,7 @@ pub(super) struct Members<'m, M> {
     /// By program or library: the word of the trailer at which the two list
     /// pointers begin.
     pointers: HashMap<usize, usize>,
+    array_bytes_left: usize,
     followed: usize,
     /// Whether a limit left out tasks that a list leads to.
     pub(super) has_left_out: bool,
@@ -43,6 +48,7 @@ impl<'m, M: Memory> Members<'m, M> {
             absent: HashSet::new(),
             lists: HashMap::new(),
             pointers: HashMap::new(),
+            array_bytes_left: MAX_ARRAY_BYTES,
             followed: 0,
             has_left_out: false,
         };
@@ -91,23 +97,23 @@ impl<'m, M: Memory> Members<'m, M> {
     /// the number of those that look as if they wait but are in no queue that
     /// was found.
     pub(super) fn jobs(&self) -> (Vec<Cell>, usize) {
-        let handles = self.lists.iter().filter(|(_, lists)| lists.has_owner).map(|(handle, _)| *handle);
-        let queued = handles.flat_map(|handle| pool::queued_jobs(self.memory, self.vtables, handle));
+        let (new, others): (Vec<&Cell>, Vec<&Cell>) =
+            self.cells.values().filter(|cell| is_job(cell)).partition(|cell| cell.state == state::INITIAL);
         let mut jobs: HashMap<u64, Cell> =
-            queued.filter(|cell| is_job(cell)).map(|cell| (cell.header, cell)).collect();
-        let mut uncertain = 0;
-        for cell in self.cells.values().filter(|cell| is_job(cell)) {
-            if jobs.contains_key(&cell.header) {
-                continue;
+            others.into_iter().map(|cell| (cell.header, cell.clone())).collect();
+        // Copies of new jobs remain where they were created.
+        let mut uncertain: HashSet<u64> = new.into_iter().map(|cell| cell.header).collect();
+        let handles = self.lists.iter().filter(|(_, lists)| lists.has_owner).map(|(handle, _)| *handle);
+        for handle in handles.take(MAX_POOLS) {
+            if uncertain.is_empty() {
+                break;
             }
-            // Copies of new jobs remain where they were created. A job that
-            // waits has this state too.
-            if cell.state == state::INITIAL {
-                uncertain += 1;
-            } else {
-                jobs.insert(cell.header, cell.clone());
+            for cell in pool::queued_jobs(self.memory, self.vtables, handle).into_iter().filter(is_job) {
+                uncertain.remove(&cell.header);
+                jobs.insert(cell.header, cell);
             }
         }
+        let uncertain = uncertain.len();
         (jobs.into_values().collect(), uncertain)
     }
 
@@ -119,7 +125,7 @@ impl<'m, M: Memory> Members<'m, M> {
             .map(|cell| (cell.scheduler, cell.owner))
             .collect();
         for (scheduler, owner) in owners.into_iter().take(MAX_SCHEDULERS) {
-            let lists = Lists::read(self.memory, scheduler, owner);
+            let lists = Lists::read(self.memory, scheduler, owner, &mut self.array_bytes_left);
             self.lists.insert(scheduler, lists);
         }
     }

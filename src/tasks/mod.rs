@@ -12,6 +12,8 @@ mod owner;
 mod pool;
 mod search;
 mod state;
+#[cfg(test)]
+mod tests;
 mod vtables;
 
 use std::collections::HashMap;
