@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use crate::little_endian::u64_at;
-use crate::tasks::TaskVtable;
 use crate::tasks::memory::Memory;
 use crate::tasks::state;
-use crate::tasks::vtables::{MIN_HEADER_BYTES, Vtables};
+use crate::tasks::vtables::{MIN_HEADER_BYTES, TaskVtable, Vtables};
 
 /// Tokio aligns a task to this on the machines that captures support.
 pub(super) const ALIGNMENT: u64 = 128;

@@ -25,28 +25,12 @@ use crate::tasks::location::Locations;
 use crate::tasks::members::Members;
 use crate::tasks::memory::{Areas, Memory, Pages};
 use crate::tasks::search::Budget;
-use crate::tasks::vtables::Vtables;
+use crate::tasks::vtables::{TaskVtable, Vtables};
 
 /// So much memory is searched at most.
 const MAX_SEARCHED_BYTES: u64 = 16 << 30;
 /// The number of places that look like a task.
 const MAX_PLACES: usize = 1 << 20;
-
-/// The table of functions of one kind of task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TaskVtable {
-    /// Where it is in memory.
-    pub(crate) address: u64,
-    /// The function that polls the future: one for each type of future.
-    pub(crate) poll: u64,
-    /// The function that schedules the task: one for each kind of scheduler.
-    pub(crate) schedule: u64,
-    pub(crate) trailer_offset: u64,
-    pub(crate) scheduler_offset: u64,
-    pub(crate) id_offset: u64,
-    /// Only in a Tokio with `tokio_unstable`.
-    pub(crate) spawn_location_offset: Option<u64>,
-}
 
 /// A task that was found.
 #[derive(Debug, Clone)]
