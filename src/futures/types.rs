@@ -91,8 +91,36 @@ impl Types {
             self.types.clear();
         }
         let read = self.read(id).map(Rc::new);
+        let read = read.map(|declared| match declared.layout.declared_name {
+            Some(name) => self.defined(&declared, name).unwrap_or(declared),
+            None => declared,
+        });
         self.types.insert(id, read.clone());
         read
+    }
+
+    /// Returns the type that another unit describes whole. If several units
+    /// describe different types of the same name, none is returned.
+    fn defined(&mut self, declared: &Type, name: u32) -> Option<Rc<Type>> {
+        self.search_all();
+        let mut units: Vec<_> = self.entries.keys().copied().collect();
+        units.sort_unstable();
+        let mut found = None::<Rc<Type>>;
+        for unit in units {
+            let entries = self.entries(unit)?;
+            for entry in entries.types_named(name) {
+                let Some(same) = self.read(EntryId { unit, entry }).filter(|one| one.path == declared.path)
+                else {
+                    continue;
+                };
+                match &found {
+                    None => found = Some(Rc::new(same)),
+                    Some(other) if other.layout.is_like(&same.layout) => {}
+                    Some(_) => return None,
+                }
+            }
+        }
+        found
     }
 
     fn read(&mut self, id: EntryId) -> Option<Type> {
@@ -154,7 +182,7 @@ impl Types {
         let mut found = None::<Rc<Type>>;
         for unit in units {
             let Some(cell) = self.cell_in(unit, poll) else { continue };
-            let is_same = |found: &Rc<Type>| found.layout.size == cell.layout.size;
+            let is_same = |found: &Rc<Type>| found.layout.is_like(&cell.layout);
             if !found.as_ref().is_none_or(is_same) {
                 return None;
             }

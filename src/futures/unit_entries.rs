@@ -11,6 +11,7 @@ use crate::diagnose::image::{Bytes, OpenUnit};
 const MAX_NAMESPACES: usize = 1 << 18;
 const MAX_FUNCTIONS: usize = 1 << 20;
 const MAX_CELLS: usize = 1 << 16;
+const MAX_TYPES: usize = 1 << 20;
 const MAX_VTABLES: usize = 1 << 18;
 /// A path has at most this many parts.
 const MAX_DEPTH: usize = 64;
@@ -33,6 +34,9 @@ pub(super) struct UnitEntries {
     functions: Vec<(u64, usize)>,
     /// The entries of the types `tokio::runtime::task::core::Cell`.
     pub(super) cells: Vec<usize>,
+    /// The types that the unit describes whole: the place of the name in the
+    /// section of names, and the entry. Sorted.
+    types: Vec<(u32, u32)>,
     /// The address of each table of a trait object's functions, and the entry
     /// of the table's type. `None` if an address has several.
     pub(super) vtables: HashMap<u64, Option<AttributeValue<Bytes>>>,
@@ -56,6 +60,8 @@ impl UnitEntries {
             namespace.end = end;
         }
         entries.functions.sort_unstable();
+        entries.types.sort_unstable();
+        entries.types.shrink_to_fit();
         entries
     }
 
@@ -92,11 +98,16 @@ impl UnitEntries {
                         self.functions.push((address, offset));
                     }
                 }
-                constants::DW_TAG_structure_type if self.is_cell_module(&around) => {
-                    let name = read_one(&mut entries, specifications, constants::DW_AT_name)?;
-                    let name = name.and_then(|name| unit.text(name, MAX_PREFIX_BYTES));
-                    if name.is_some_and(|name| name.starts_with("Cell<")) && self.cells.len() < MAX_CELLS {
-                        self.cells.push(offset);
+                constants::DW_TAG_structure_type | constants::DW_TAG_union_type => {
+                    let Some(name) = read_name_of_type(&mut entries, specifications)? else { continue };
+                    if self.is_cell_module(&around) && self.cells.len() < MAX_CELLS {
+                        let text = unit.text(name.clone(), MAX_PREFIX_BYTES);
+                        self.cells.extend(text.filter(|text| text.starts_with("Cell<")).map(|_| offset));
+                    }
+                    if let (Some(name), Ok(offset)) = (name_offset(unit, &name), u32::try_from(offset))
+                        && self.types.len() < MAX_TYPES
+                    {
+                        self.types.push((name, offset));
                     }
                 }
                 constants::DW_TAG_variable if depth == 1 => self.add_vtable(&mut entries, specifications)?,
@@ -144,6 +155,14 @@ impl UnitEntries {
         here.map(|(_, entry)| *entry)
     }
 
+    /// Returns the entries of the types whose name is at a place in the section
+    /// of names.
+    pub(super) fn types_named(&self, name: u32) -> impl Iterator<Item = usize> {
+        let first = self.types.partition_point(|(of, _)| *of < name);
+        let here = self.types[first..].iter().take_while(move |(of, _)| *of == name);
+        here.map(|(_, entry)| *entry as usize)
+    }
+
     /// Returns the path of the module around an entry, such as `app::session`.
     pub(super) fn module_of(&self, entry: usize) -> String {
         let after = self.namespaces.partition_point(|namespace| namespace.begin <= entry);
@@ -163,6 +182,28 @@ impl UnitEntries {
         parts.reverse();
         parts.join("::")
     }
+}
+
+/// Returns the place of a name in the section of names. Equal names have one
+/// place there.
+pub(super) fn name_offset(unit: &OpenUnit, name: &AttributeValue<Bytes>) -> Option<u32> {
+    let offset = match name {
+        AttributeValue::DebugStrRef(offset) => offset.0,
+        AttributeValue::DebugStrOffsetsIndex(index) => unit.entries().string_offset(*index).ok()?.0,
+        _ => return None,
+    };
+    u32::try_from(offset).ok()
+}
+
+/// Reads the attributes of a type's entry and returns its name; `None` if the
+/// entry only declares it.
+fn read_name_of_type(
+    entries: &mut EntriesRaw<'_, Bytes>,
+    specifications: &[gimli::AttributeSpecification],
+) -> gimli::Result<Option<AttributeValue<Bytes>>> {
+    let is_declaration = specifications.iter().any(|one| one.name() == constants::DW_AT_declaration);
+    let name = read_one(entries, specifications, constants::DW_AT_name)?;
+    Ok(name.filter(|_| !is_declaration))
 }
 
 /// Reads the attributes of an entry and returns one of them.
