@@ -188,11 +188,8 @@ impl Layout {
                             constants::DW_AT_discr_value => {
                                 variant.values.extend(bits(&attribute.value()).map(|bits| (bits, bits)));
                             }
-                            constants::DW_AT_discr_list => {
-                                // Not written by the Rust compiler so far. No
-                                // value matches, so nothing wrong is shown.
-                                variant.values.push((1, 0));
-                            }
+                            // The Rust compiler does not write it so far.
+                            constants::DW_AT_discr_list => return Err(gimli::Error::UnsupportedOffset),
                             _ => {}
                         }
                     }

@@ -22,6 +22,8 @@ const MAX_PREFIX_BYTES: usize = 8;
 
 const DW_OP_ADDR: u8 = 3;
 
+/// The module that defines the functions that poll tasks.
+const POLL_MODULE: [&str; 4] = ["tokio", "runtime", "task", "raw"];
 /// The module that defines the memory of a task.
 const CELL_MODULE: [&str; 4] = ["tokio", "runtime", "task", "core"];
 
@@ -32,8 +34,11 @@ pub(super) struct UnitEntries {
     namespaces: Vec<Namespace>,
     /// The first address of each function and its entry, sorted.
     functions: Vec<(u64, usize)>,
-    /// The entries of the types `tokio::runtime::task::core::Cell`.
-    pub(super) cells: Vec<usize>,
+    /// The types `tokio::runtime::task::core::Cell`: the places of their names
+    /// and their entries.
+    pub(super) cells: Vec<(u32, usize)>,
+    /// The functions that poll tasks, also those that the linker removed.
+    pub(super) polls: Vec<usize>,
     /// The types that the unit describes whole: the place of the name in the
     /// section of names, and the entry. Sorted.
     types: Vec<(u32, u32)>,
@@ -90,9 +95,17 @@ impl UnitEntries {
                     }
                 }
                 constants::DW_TAG_subprogram => {
-                    let low = read_one(&mut entries, specifications, constants::DW_AT_low_pc)?;
-                    if let Some(low) = low
-                        && let Some(address) = unit.entries().attr_address(low)?.filter(|low| *low > 0)
+                    let wanted = [constants::DW_AT_low_pc, constants::DW_AT_name];
+                    let [low, name] = read_some(&mut entries, specifications, wanted)?;
+                    let Some(low) = low else { continue };
+                    if self.is_in(&POLL_MODULE, &around)
+                        && let Some(name) = name.and_then(|name| unit.text(name, MAX_PREFIX_BYTES))
+                        && name.starts_with("poll<")
+                        && self.polls.len() < MAX_CELLS
+                    {
+                        self.polls.push(offset);
+                    }
+                    if let Some(address) = unit.entries().attr_address(low)?.filter(|low| *low > 0)
                         && self.functions.len() < MAX_FUNCTIONS
                     {
                         self.functions.push((address, offset));
@@ -100,14 +113,16 @@ impl UnitEntries {
                 }
                 constants::DW_TAG_structure_type | constants::DW_TAG_union_type => {
                     let Some(name) = read_name_of_type(&mut entries, specifications)? else { continue };
-                    if self.is_cell_module(&around) && self.cells.len() < MAX_CELLS {
-                        let text = unit.text(name.clone(), MAX_PREFIX_BYTES);
-                        self.cells.extend(text.filter(|text| text.starts_with("Cell<")).map(|_| offset));
+                    let Some(place) = name_offset(unit, &name) else { continue };
+                    if self.is_in(&CELL_MODULE, &around) && self.cells.len() < MAX_CELLS {
+                        let text = unit.text(name, MAX_PREFIX_BYTES);
+                        let is_cell = text.is_some_and(|text| text.starts_with("Cell<"));
+                        self.cells.extend(is_cell.then_some((place, offset)));
                     }
-                    if let (Some(name), Ok(offset)) = (name_offset(unit, &name), u32::try_from(offset))
+                    if let Ok(offset) = u32::try_from(offset)
                         && self.types.len() < MAX_TYPES
                     {
-                        self.types.push((name, offset));
+                        self.types.push((place, offset));
                     }
                 }
                 constants::DW_TAG_variable if depth == 1 => self.add_vtable(&mut entries, specifications)?,
@@ -117,9 +132,9 @@ impl UnitEntries {
         Ok(())
     }
 
-    fn is_cell_module(&self, around: &[(isize, usize)]) -> bool {
+    fn is_in(&self, module: &[&str], around: &[(isize, usize)]) -> bool {
         let name = |(_, place): &(isize, usize)| self.namespaces[*place].name.as_str();
-        around.len() == CELL_MODULE.len() && around.iter().map(name).eq(CELL_MODULE)
+        around.len() == module.len() && around.iter().map(name).eq(module.iter().copied())
     }
 
     fn add_vtable(
@@ -212,12 +227,21 @@ fn read_one(
     specifications: &[gimli::AttributeSpecification],
     name: gimli::DwAt,
 ) -> gimli::Result<Option<AttributeValue<Bytes>>> {
-    let mut found = None;
+    let [value] = read_some(entries, specifications, [name])?;
+    Ok(value)
+}
+
+/// Reads the attributes of an entry and returns some of them.
+fn read_some<const N: usize>(
+    entries: &mut EntriesRaw<'_, Bytes>,
+    specifications: &[gimli::AttributeSpecification],
+    names: [gimli::DwAt; N],
+) -> gimli::Result<[Option<AttributeValue<Bytes>>; N]> {
+    let mut found = [const { None }; N];
     for specification in specifications {
-        if specification.name() == name {
-            found = Some(entries.read_attribute(*specification)?.value());
-        } else {
-            entries.skip_attributes(std::slice::from_ref(specification))?;
+        match names.iter().position(|name| *name == specification.name()) {
+            Some(at) => found[at] = Some(entries.read_attribute(*specification)?.value()),
+            None => entries.skip_attributes(std::slice::from_ref(specification))?,
         }
     }
     Ok(found)

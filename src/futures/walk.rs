@@ -251,6 +251,9 @@ fn trait_object(reader: &mut Reader<'_>, value: &Value) -> Inner {
         return UNKNOWN;
     };
     let of_type = vtable.checked_sub(reader.bias).and_then(|vtable| reader.types.of_vtable(vtable));
+    // The second word of the table is the size of the type.
+    let size = vtable.checked_add(8).and_then(|place| reader.memory.number(place, 8));
+    let of_type = of_type.filter(|of_type| size == Some(of_type.layout.size));
     of_type.map_or(UNKNOWN, |of_type| Inner::Future(Value { of_type, address }))
 }
 
