@@ -12,7 +12,7 @@ mod verdicts;
 mod watch;
 
 pub use document::{
-    PS_SCHEMA, PsAwait, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask,
+    PS_SCHEMA, PsAwait, PsBranch, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask,
     PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
 };
 pub use error::AttachError;
