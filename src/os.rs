@@ -21,10 +21,13 @@ pub(crate) use linux::{
 };
 
 #[cfg(stack_capture)]
+pub(crate) use linux::{read_memory_into, read_memory_pieces};
+
+#[cfg(stack_capture)]
 pub(crate) use linux::{current_thread_id, thread_area};
 
 #[cfg(all(feature = "attach", stack_capture))]
-pub(crate) use linux::{MemoryAccess, process_exists, try_memory};
+pub(crate) use linux::{MemoryAccess, monotonic_time, process_exists, try_memory};
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::permit_readers;
@@ -37,6 +40,8 @@ mod linux {
     use std::io;
     use std::mem::MaybeUninit;
     use std::os::unix::fs::FileExt;
+    #[cfg(all(feature = "attach", stack_capture))]
+    use std::time::Duration;
 
     use crate::os::ThreadInfo;
 
@@ -113,6 +118,20 @@ mod linux {
             time.assume_init()
         };
         Some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    }
+
+    /// Returns the time of the clock that `Instant` and Tokio's timers use.
+    #[cfg(all(feature = "attach", stack_capture))]
+    pub(crate) fn monotonic_time() -> Option<Duration> {
+        let mut time = MaybeUninit::<libc::timespec>::uninit();
+        // SAFETY: the call writes `time`, which is read only if it succeeded.
+        let time = unsafe {
+            if libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr()) != 0 {
+                return None;
+            }
+            time.assume_init()
+        };
+        Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
     }
 
     /// Returns the time for which a thread of this process was runnable but did
@@ -194,6 +213,49 @@ mod linux {
         bytes
     }
 
+    /// Copies memory of this process, or of the process with the id `pid`, to
+    /// `buffer`. Returns the number of bytes before the first page that cannot
+    /// be read.
+    #[cfg(stack_capture)]
+    pub(crate) fn read_memory_into(pid: Option<i32>, address: usize, buffer: &mut [u8]) -> usize {
+        match read_memory_pieces(pid, &[(address, buffer.len())], buffer) {
+            0 if is_call_refused() => {
+                memory_file(pid).and_then(|file| file.read_at(buffer, address as u64)).unwrap_or(0)
+            }
+            read => read,
+        }
+    }
+
+    /// Copies pieces of memory, each with its address and length, one after the
+    /// other to `buffer`. Returns the number of bytes before the first page
+    /// that cannot be read. At most [`MAX_PIECES`] are copied.
+    #[cfg(stack_capture)]
+    pub(crate) fn read_memory_pieces(
+        pid: Option<i32>,
+        pieces: &[(usize, usize)],
+        buffer: &mut [u8],
+    ) -> usize {
+        let mut length = 0;
+        let mut remote = Vec::with_capacity(pieces.len().min(MAX_PIECES));
+        for (address, piece_length) in pieces.iter().take(MAX_PIECES) {
+            let iov_len = (*piece_length).min(buffer.len() - length);
+            remote.push(libc::iovec { iov_base: std::ptr::without_provenance_mut(*address), iov_len });
+            length += iov_len;
+        }
+        let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: length };
+        // SAFETY: `local` describes the begin of `buffer`, and `remote` has the
+        // given length; both outlive the call. The addresses in `remote` are
+        // only for the kernel, which checks them.
+        let read = unsafe {
+            let count = remote.len() as libc::c_ulong;
+            libc::process_vm_readv(pid_or_own(pid), &raw const local, 1, remote.as_ptr(), count, 0)
+        };
+        usize::try_from(read).unwrap_or(0)
+    }
+
+    /// The number of pieces that the kernel copies in one call.
+    #[cfg(stack_capture)]
+    const MAX_PIECES: usize = libc::UIO_MAXIOV as usize;
     /// What comes of an attempt to read another process's memory.
     #[cfg(all(feature = "attach", stack_capture))]
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -56,6 +56,26 @@ impl Process {
         std::fs::read_link(self.proc_path("cwd")).ok()
     }
 
+    /// Returns when the process started, in clock ticks since the machine did.
+    /// It tells a process from a later one with the same id.
+    pub(crate) fn start_time(self) -> Option<u64> {
+        self.stat_field(22)?.parse().ok()
+    }
+
+    /// Returns whether the process has ended and its parent has not noticed.
+    pub(crate) fn is_zombie(self) -> bool {
+        matches!(self.stat_field(3).as_deref(), Some("Z" | "X"))
+    }
+
+    /// Returns a field of the file `stat`, counted from 1 as in proc(5). The
+    /// name, field 2, is in parentheses and may be any bytes.
+    fn stat_field(self, number: usize) -> Option<String> {
+        let stat = std::fs::read(self.proc_path("stat")).ok()?;
+        let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+        let fields = String::from_utf8_lossy(stat.get(after_name..)?).into_owned();
+        fields.split_whitespace().nth(number.checked_sub(3)?).map(str::to_owned)
+    }
+
     /// Copies memory. Returns `None` if an address is not mapped or must not be
     /// read.
     pub(crate) fn read(self, address: u64, length: usize) -> Option<Vec<u8>> {
@@ -67,6 +87,22 @@ impl Process {
     pub(crate) fn read_until_fault(self, address: u64, length: usize) -> Vec<u8> {
         let Ok(address) = usize::try_from(address) else { return Vec::new() };
         os::read_memory_until_fault(self.other_pid(), address, length)
+    }
+
+    /// Copies memory from `address` on to `buffer`, up to the first page that
+    /// cannot be read. Returns the number of bytes.
+    #[cfg(stack_capture)]
+    pub(crate) fn read_into(self, address: u64, buffer: &mut [u8]) -> usize {
+        let Ok(address) = usize::try_from(address) else { return 0 };
+        os::read_memory_into(self.other_pid(), address, buffer)
+    }
+
+    /// Copies pieces of memory, each with its address and length, one after the
+    /// other to `buffer`, up to the first page that cannot be read. Returns the
+    /// number of bytes. The kernel may copy only the first pieces.
+    #[cfg(stack_capture)]
+    pub(crate) fn read_pieces(self, pieces: &[(usize, usize)], buffer: &mut [u8]) -> usize {
+        os::read_memory_pieces(self.other_pid(), pieces, buffer)
     }
 
     /// Returns the id of the other process.

@@ -158,6 +158,11 @@ impl Settings {
             self.terminal = Terminal::from_name(&value)
                 .ok_or_else(|| invalid("LOOPSCOPE_TERMINAL", value, "`auto`, `always` or `never`"))?;
         }
+        self.checked()
+    }
+
+    /// Returns an error if a value is out of range.
+    pub(crate) fn checked(self) -> Result<Self, StartError> {
         if !(MIN_THRESHOLD..=MAX_THRESHOLD).contains(&self.threshold) {
             let value = format!("{:?}", self.threshold);
             return Err(invalid("the blocking threshold", value, "from 1ms to 60s"));

@@ -85,17 +85,20 @@ pub struct PsThread {
     pub call: Option<String>,
     /// The object of that call, for example a path.
     pub object: Option<String>,
-    /// Why it does not return to the runtime, if it is blocked.
+    /// Why it does not return to the runtime, if it is blocked, or to the
+    /// blocking pool.
     pub cause: Option<Cause>,
+    /// The function that blocks, such as `std::thread::sleep`.
+    #[serde(default)]
+    pub primitive: Option<String>,
+    /// What to write instead, if it is blocked.
+    #[serde(default)]
+    pub advice: Option<String>,
     /// The address of the header of the task that it polls, if that is known.
     pub task: Option<u64>,
     /// For how long it has certainly been in this state, in seconds; `None` if
     /// one look cannot tell.
     pub seconds: Option<f64>,
-    /// What to write instead of the call, if it is blocked: as
-    /// [`Finding::advice`](crate::Finding::advice).
-    #[serde(default)]
-    pub help: Option<String>,
     /// The line of the application that it is at.
     pub site: Option<Frame>,
     /// The stack, innermost first.
@@ -135,12 +138,13 @@ pub enum PsThreadState {
     Blocked,
     /// It runs within a poll, or seems to.
     Polling,
-    /// It runs something else: the scheduler, or a job of the blocking pool.
+    /// It runs something else: the scheduler, or a job of the blocking pool. Or
+    /// it runs, and its stack was not read.
     Running,
     /// It waits in a system call outside of a poll: a job of the blocking pool,
     /// or a thread of the application.
     Waiting,
-    /// It could not be read.
+    /// It could not be read, or it waits and its stack does not show for what.
     Unknown,
 }
 

@@ -8,6 +8,7 @@ mod access;
 pub(crate) mod document;
 mod error;
 mod ps;
+mod watch;
 
 pub use document::{
     PS_SCHEMA, PsAwait, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask,
@@ -15,3 +16,4 @@ pub use document::{
 };
 pub use error::AttachError;
 pub use ps::ps;
+pub use watch::{Watch, WatchBuilder, WatchError};

@@ -30,10 +30,16 @@ pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
     let process = Process::Other(pid);
     let (begin, at) = (Instant::now(), SystemTime::now());
     let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
+    let mut threads = ThreadReader::new(process);
+    threads.look();
     let list = TaskReader::new(process).read();
     let mut futures = FutureReader::new(process);
     let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures)).collect();
-    let threads = ThreadReader::new(process).read();
+    let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
+    let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
+    let read_threads = threads.read(&running);
+    let mut notes = list.notes;
+    notes.extend(threads.notes());
     let coverage = PsCoverage {
         seconds: begin.elapsed().as_secs_f64(),
         scanned_bytes: list.scanned_bytes,
@@ -41,7 +47,7 @@ pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
         candidates: list.candidates,
         consistent: tasks.len(),
         torn: list.torn,
-        notes: list.notes,
+        notes,
         ..PsCoverage::default()
     };
     Ok(PsDocument {
@@ -50,7 +56,7 @@ pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
         program: program.to_string_lossy().into_owned(),
         at,
         runtimes: runtimes(&tasks),
-        threads,
+        threads: read_threads,
         tasks,
         verdicts: Vec::new(),
         coverage,

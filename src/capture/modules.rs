@@ -81,12 +81,14 @@ impl Module {
 
 /// One line of `/proc/PID/maps`.
 #[derive(Debug, PartialEq, Eq)]
-struct Mapping<'l> {
-    range: Range<u64>,
+pub(crate) struct Mapping<'l> {
+    pub(crate) range: Range<u64>,
+    /// As the kernel writes them, such as `rw-p`.
+    pub(crate) permissions: &'l str,
     is_executable: bool,
     offset: u64,
-    inode: u64,
-    path: &'l str,
+    pub(crate) inode: u64,
+    pub(crate) path: &'l str,
 }
 
 /// An image whose code can be read in memory.
@@ -181,6 +183,11 @@ impl MapsList {
         mappings.chunk_by(is_same_image).filter_map(image).collect()
     }
 
+    /// Returns every mapping, in ascending order.
+    pub(crate) fn mappings(&self) -> Vec<Mapping<'_>> {
+        self.text.lines().filter_map(parse).collect()
+    }
+
     fn mappings_of_images(&self) -> Vec<Mapping<'_>> {
         self.text.lines().filter_map(parse).filter(|mapping| is_image(mapping.path)).collect()
     }
@@ -202,11 +209,11 @@ impl Module {
 /// Returns whether two adjacent mappings belong to one image. A file may be
 /// mapped twice, once to run and once to be read, for example for its symbols.
 /// Each image begins with the offset 0.
-fn is_same_image(one: &Mapping<'_>, next: &Mapping<'_>) -> bool {
+pub(crate) fn is_same_image(one: &Mapping<'_>, next: &Mapping<'_>) -> bool {
     one.path == next.path && next.offset > 0
 }
 
-fn is_image(path: &str) -> bool {
+pub(crate) fn is_image(path: &str) -> bool {
     path.starts_with('/') || path == "[vdso]"
 }
 
@@ -214,11 +221,12 @@ fn parse(line: &str) -> Option<Mapping<'_>> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
     let hex = |text| u64::from_str_radix(text, 16).ok();
-    let is_executable = fields.next()?.contains('x');
+    let permissions = fields.next()?;
+    let is_executable = permissions.contains('x');
     let offset = hex(fields.next()?)?;
     let inode = fields.nth(1)?.parse().ok()?;
     let path = fields.next()?.trim_start();
-    Some(Mapping { range: hex(start)?..hex(end)?, is_executable, offset, inode, path })
+    Some(Mapping { range: hex(start)?..hex(end)?, permissions, is_executable, offset, inode, path })
 }
 
 /// The mappings of one image.
@@ -394,6 +402,7 @@ mod tests {
         let line = "7f10-7f20 r-xp 00001000 fe:00 4242                       /usr/lib/with space.so";
         let expected = Mapping {
             range: 0x7F10..0x7F20,
+            permissions: "r-xp",
             is_executable: true,
             offset: 0x1000,
             inode: 4242,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use framehop::{CacheNative, ExplicitModuleSectionInfo, Unwinder as _, UnwinderNative};
+use framehop::{CacheNative, ExplicitModuleSectionInfo, FrameAddress, Unwinder as _, UnwinderNative};
 use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection};
 
 use crate::capture::modules::{MapsFile, Module, Section, SectionBytes};
@@ -39,7 +39,20 @@ const FRAME_POINTER_SEARCH_BYTES: usize = 8 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unwound {
     pub(crate) addresses: Vec<u64>,
+    /// The stack pointer of the caller of each frame, as it is after the
+    /// return. It has no entry for the last frames if they have no caller.
+    pub(crate) caller_sps: Vec<u64>,
     pub(crate) evidence: Evidence,
+}
+
+/// The frames that one walk over a stack has found.
+#[derive(Debug, Default)]
+struct Walk {
+    addresses: Vec<u64>,
+    /// See [`Unwound::caller_sps`].
+    caller_sps: Vec<u64>,
+    /// Whether the walk reached the thread's first frame.
+    is_complete: bool,
 }
 
 /// Unwinds copied stacks of a process.
@@ -123,12 +136,12 @@ impl Unwinder {
     /// ends at the first frame that needs it.
     pub(crate) fn unwind(&mut self, stack: &CopiedStack) -> Unwound {
         self.refresh(stack.ip);
-        let (addresses, is_complete) =
+        let Walk { addresses, caller_sps, is_complete } =
             self.walk(stack, stack.registers.map_or(UNKNOWN_FRAME_POINTER, |all| all.frame_pointer));
         // If all registers are known, every found frame is right, even if the
         // walk ends early: in code without tables, or at the end of the copy.
         let is_exact = is_complete || stack.registers.is_some() && addresses.len() > 2;
-        Unwound { addresses, evidence: if is_exact { Evidence::Stack } else { Evidence::Leaf } }
+        Unwound { addresses, caller_sps, evidence: if is_exact { Evidence::Stack } else { Evidence::Leaf } }
     }
 
     /// Unwinds a stack whose frame pointer register is not known. Searches the
@@ -141,9 +154,9 @@ impl Unwinder {
     /// frame, or seems to reach it at the other stack's end. There the longest
     /// walk counts: one that begins further out leaves frames out.
     pub(crate) fn reconstruct(&mut self, stack: &CopiedStack) -> Unwound {
-        let (leaf, _) = self.walk(stack, UNKNOWN_FRAME_POINTER);
+        let leaf = self.walk(stack, UNKNOWN_FRAME_POINTER);
         let is_own_stack = stack.own_stack.is_none();
-        let mut best = None::<(usize, Vec<u64>)>;
+        let mut best = None::<(usize, Walk)>;
         let mut walks = 0;
         let candidates = (0..stack.bytes.len().min(FRAME_POINTER_SEARCH_BYTES) as u64)
             .step_by(8)
@@ -155,15 +168,15 @@ impl Unwinder {
             if !returns_to_code {
                 continue;
             }
-            let (addresses, is_complete) = self.walk(stack, candidate);
-            if (is_complete || !is_own_stack) && addresses.len() > leaf.len() {
-                let mismatches = self.count_mismatched_calls(&addresses);
-                let is_better = |(fewest, longest): &(usize, Vec<u64>)| {
-                    let is_longer = !is_own_stack && addresses.len() > longest.len();
+            let walk = self.walk(stack, candidate);
+            if (walk.is_complete || !is_own_stack) && walk.addresses.len() > leaf.addresses.len() {
+                let mismatches = self.count_mismatched_calls(&walk.addresses);
+                let is_better = |(fewest, longest): &(usize, Walk)| {
+                    let is_longer = !is_own_stack && walk.addresses.len() > longest.addresses.len();
                     mismatches < *fewest || mismatches == *fewest && is_longer
                 };
                 if best.as_ref().is_none_or(is_better) {
-                    best = Some((mismatches, addresses));
+                    best = Some((mismatches, walk));
                 }
                 if mismatches == 0 && is_own_stack {
                     break;
@@ -174,10 +187,11 @@ impl Unwinder {
                 break;
             }
         }
-        match best {
-            Some((_, addresses)) => Unwound { addresses, evidence: Evidence::Reconstructed },
-            None => Unwound { addresses: leaf, evidence: Evidence::Leaf },
-        }
+        let (Walk { addresses, caller_sps, .. }, evidence) = match best {
+            Some((_, walk)) => (walk, Evidence::Reconstructed),
+            None => (leaf, Evidence::Leaf),
+        };
+        Unwound { addresses, caller_sps, evidence }
     }
 
     /// Counts the direct calls whose target is not the function of the next
@@ -192,27 +206,31 @@ impl Unwinder {
         addresses.windows(2).filter(|pair| is_mismatch(pair)).count()
     }
 
-    /// Returns the addresses, and whether the walk reached the thread's first
-    /// frame.
-    fn walk(&mut self, stack: &CopiedStack, frame_pointer: u64) -> (Vec<u64>, bool) {
+    fn walk(&mut self, stack: &CopiedStack, frame_pointer: u64) -> Walk {
         let link = stack.registers.map_or(UNKNOWN_LINK, |all| all.link);
-        let registers = machine::unwind_registers(stack.ip, stack.sp, frame_pointer, link);
+        let mut registers = machine::unwind_registers(stack.ip, stack.sp, frame_pointer, link);
         let mut read = |address: u64| {
             let aligned = address.is_multiple_of(8).then_some(address);
             aligned.and_then(|address| stack.word(address)).ok_or(())
         };
-        let mut frames = self.framehop.iter_frames(stack.ip, registers, &mut self.cache, &mut read);
-        let mut addresses = Vec::new();
-        while addresses.len() < MAX_FRAMES {
-            match frames.next() {
-                Ok(Some(frame)) if frame.address_for_lookup() >= LOWEST_CODE_ADDRESS => {
-                    addresses.push(frame.address_for_lookup());
+        let mut walk = Walk::default();
+        let mut frame = FrameAddress::from_instruction_pointer(stack.ip);
+        while walk.addresses.len() < MAX_FRAMES && frame.address_for_lookup() >= LOWEST_CODE_ADDRESS {
+            walk.addresses.push(frame.address_for_lookup());
+            match self.framehop.unwind_frame(frame, &mut registers, &mut self.cache, &mut read) {
+                Ok(Some(return_address)) => {
+                    walk.caller_sps.push(registers.sp());
+                    let Some(caller) = FrameAddress::from_return_address(return_address) else { break };
+                    frame = caller;
                 }
-                Ok(None) => return (addresses, true),
-                Ok(Some(_)) | Err(_) => break,
+                Ok(None) => {
+                    walk.is_complete = true;
+                    break;
+                }
+                Err(_) => break,
             }
         }
-        (addresses, false)
+        walk
     }
 
     /// Returns whether an address lies in the function that begins at `start`.

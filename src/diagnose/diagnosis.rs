@@ -2,7 +2,11 @@
 
 use crate::diagnose::cause::MatchedCall;
 use crate::diagnose::symbolised_capture::SymbolisedCapture;
+#[cfg(all(feature = "attach", stack_capture))]
+use crate::diagnose::symbols::{SymbolisedStack, Symbols};
 use crate::diagnose::{advice, call_site, finding_id, forwarding, public_path};
+#[cfg(all(feature = "attach", stack_capture))]
+use crate::evidence::Capture;
 use crate::evidence::{CallInfo, StallEvidence};
 use crate::finding::{Cause, Detail, Evidence, Frame, FrameKind, Site};
 
@@ -79,6 +83,14 @@ fn polling_cause(
     let has_several_places = of_culprit().any(|capture| capture.call_site != main.call_site);
     let has_inner_poll = of_culprit().any(|capture| capture.call_site.is_polling());
     (main.cause == Cause::Cpu && has_several_places && has_inner_poll).then_some(Cause::Unyielding)
+}
+
+/// Diagnoses what one capture shows of a thread of which nothing else is known.
+#[cfg(all(feature = "attach", stack_capture))]
+pub(crate) fn of_capture(capture: &Capture, symbols: &mut Symbols) -> Diagnosis {
+    let SymbolisedStack { frames, lines_missing } = symbols.stack(capture);
+    let symbolised = SymbolisedCapture { lines_missing, ..SymbolisedCapture::new(capture, frames, 0) };
+    diagnose_capture(&symbolised, false)
 }
 
 /// Diagnoses by one capture. `has_single_call` means that the stall has several

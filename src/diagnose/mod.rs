@@ -17,13 +17,13 @@ pub(crate) mod diagnosis;
 mod finding_id;
 mod forwarding;
 #[cfg(stack_capture)]
-mod image;
+pub(crate) mod image;
 mod lock_holder;
 #[cfg(all(test, stack_capture))]
 mod mangling_tests;
 #[cfg(stack_capture)]
 mod merged_functions;
-mod names;
+pub(crate) mod names;
 mod public_path;
 pub(crate) mod roots;
 mod shares;

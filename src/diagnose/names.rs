@@ -11,7 +11,7 @@ pub(super) const ASYNC_MARK: &str = "::{async}";
 
 /// Returns the name that a compiler has mangled, or the same name.
 #[cfg(stack_capture)]
-pub(super) fn demangled(name: &str) -> String {
+pub(crate) fn demangled(name: &str) -> String {
     rustc_demangle::try_demangle(name).map_or_else(|_| name.to_owned(), |name| format!("{name:#}"))
 }
 
@@ -45,6 +45,14 @@ fn readable(name: &str) -> String {
         *first = Cow::Owned(plain);
     }
     if parts.is_empty() { name.to_owned() } else { parts.join("::") }
+}
+
+/// Returns the name of a type, such as that of an async function's state, as
+/// the function is written: without type parameters, and without `{impl#0}`.
+pub(crate) fn of_type(name: &str) -> String {
+    let is_written = |part: &&str| !part.starts_with("{impl#");
+    let parts: Vec<_> = split_path(name).filter(is_written).collect();
+    without_parameters(&readable(&parts.join("::")))
 }
 
 /// Returns the name of a function from its symbol. It is the same for both ways

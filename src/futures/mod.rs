@@ -1,7 +1,44 @@
 //! What a future is, and what it awaits, by the debug information of its type.
 
+mod layout;
+mod leaf;
+mod memory;
+mod socket;
+mod type_name;
+mod types;
+mod unit_entries;
+mod value;
+mod walk;
+
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::attach::document::{PsAwait, PsLeaf};
+use crate::capture::modules::{MappedImage, MapsFile};
+use crate::diagnose::image::{Image, MissingLines};
+use crate::diagnose::names::demangled;
+use crate::evidence::CodeFile;
+use crate::futures::memory::Memory;
+use crate::futures::types::{PollFunction, Type, Types};
+use crate::futures::value::{Reader, Value};
+use crate::little_endian::u64_at;
+use crate::os;
 use crate::process::Process;
+
+/// The memory that compressed debug information may take.
+const MAX_DEBUG_INFO_BYTES: u64 = 1 << 30;
+/// The number of functions that poll tasks, in one program.
+const MAX_POLL_SYMBOLS: usize = 1 << 16;
+/// Both ways in which Rust writes symbols have the path with its lengths.
+const POLL_SYMBOL: &str = "4task3raw4poll";
+/// How often a task is read that runs meanwhile.
+const MAX_ATTEMPTS: usize = 3;
+
+/// The state of a task.
+const RUNNING: u64 = 1;
+const COMPLETE: u64 = 1 << 1;
 
 /// What a task's future waits for.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,28 +50,199 @@ pub(crate) struct Chain {
     pub(crate) missing: Option<String>,
 }
 
+impl Chain {
+    fn missing(why: impl Into<String>) -> Self {
+        Self { missing: Some(why.into()), ..Self::default() }
+    }
+}
+
 /// Reads futures in the memory of a process.
 #[derive(Debug)]
 pub(crate) struct FutureReader {
     process: Process,
+    images: Vec<MappedImage>,
+    programs: HashMap<Arc<CodeFile>, Program>,
+    kinds: HashMap<u64, Kind>,
+}
+
+/// A program or library with functions that poll tasks.
+#[derive(Debug)]
+struct Program {
+    types: Result<Types, MissingLines>,
+    /// The symbols of the functions, by their addresses in the file.
+    symbols: HashMap<u64, BTreeSet<String>>,
+}
+
+/// What is known of a function that polls tasks.
+#[derive(Debug, Clone)]
+struct Kind {
+    name: Option<String>,
+    /// The layout of its tasks, or why it is not known.
+    cell: Result<Rc<Type>, String>,
+    file: Option<Arc<CodeFile>>,
+    bias: u64,
 }
 
 impl FutureReader {
     pub(crate) fn new(process: Process) -> Self {
-        Self { process }
+        let images = MapsFile::open(process).read().map(|maps| maps.images()).unwrap_or_default();
+        Self { process, images, programs: HashMap::new(), kinds: HashMap::new() }
     }
 
     /// Returns the name of the type of future that the function at `poll`
     /// polls, such as `app::session`; `None` without symbols.
     pub(crate) fn name(&mut self, poll: u64) -> Option<String> {
-        let _ = (self.process, poll);
-        None
+        self.kind(poll).name
     }
 
     /// Returns what the future of the task whose header is at the address
     /// `header` awaits. `poll` is the function that polls it.
     pub(crate) fn chain(&mut self, poll: u64, header: u64) -> Chain {
-        let _ = (self.process, poll, header);
-        Chain::default()
+        let kind = self.kind(poll);
+        let cell = match kind.cell {
+            Ok(cell) => cell,
+            Err(missing) => return Chain::missing(missing),
+        };
+        let Some(program) = kind.file.and_then(|file| self.programs.get_mut(&file)) else {
+            return Chain::default();
+        };
+        let Ok(types) = &mut program.types else { return Chain::default() };
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(memory) = Memory::copy(self.process, header, cell.layout.size) else {
+                return Chain::missing("the task's memory cannot be read");
+            };
+            let state = memory.read(header, 8).and_then(|word| u64_at(&word, 0)).unwrap_or(RUNNING);
+            if state & COMPLETE != 0 {
+                return Chain::missing("the task has ended");
+            }
+            if state & RUNNING != 0 {
+                continue;
+            }
+            let value = Value { of_type: Rc::clone(&cell), address: header };
+            let mut reader = Reader { types: &mut *types, memory: &memory, bias: kind.bias, now: now() };
+            let chain = match future(&mut reader, &value) {
+                Ok(future) => walk::chain(&mut reader, future),
+                Err(missing) => Chain::missing(missing),
+            };
+            let word = self.process.read(header, 8).and_then(|word| u64_at(&word, 0));
+            if word.is_some_and(|word| word & (RUNNING | COMPLETE) == 0) && memory.is_unchanged() {
+                return chain;
+            }
+        }
+        Chain::missing("the task ran while it was read")
     }
+
+    fn kind(&mut self, poll: u64) -> Kind {
+        if let Some(kind) = self.kinds.get(&poll) {
+            return kind.clone();
+        }
+        let kind = self.read_kind(poll);
+        self.kinds.insert(poll, kind.clone());
+        kind
+    }
+
+    fn read_kind(&mut self, poll: u64) -> Kind {
+        let unknown = |missing: &str| Kind { name: None, cell: Err(missing.to_owned()), file: None, bias: 0 };
+        let is_around = |image: &&MappedImage| image.code.iter().any(|range| range.contains(&poll));
+        let Some(image) = self.images.iter().find(is_around).cloned() else {
+            return unknown("the code that polls the task is in no file");
+        };
+        let Some(address) = poll.checked_sub(image.bias) else {
+            return unknown("the code that polls the task is in no file");
+        };
+        let program = self.program(&image.file);
+        let symbols = program.symbols.get(&address).cloned().unwrap_or_default();
+        let (functions, missing) = match &mut program.types {
+            Ok(types) => (types.poll_functions(address), None),
+            Err(missing) => (Vec::new(), Some(missing.describe(&image.file.path))),
+        };
+        let name = name_of(&functions, &symbols);
+        let cell = match (&functions[..], missing) {
+            (_, Some(missing)) => Err(missing),
+            _ if functions.len() > 1 || symbols.len() > 1 => {
+                Err("several kinds of tasks have equal code, so it is not known which this one is".to_owned())
+            }
+            ([], None) => {
+                Err("the debug information does not describe the function that polls it".to_owned())
+            }
+            ([function, ..], None) => match &mut program.types {
+                Ok(types) => types.cell(function).ok_or_else(|| no_layout(function)),
+                Err(_) => Err(no_layout(function)),
+            },
+        };
+        Kind { name, cell, file: Some(Arc::clone(&image.file)), bias: image.bias }
+    }
+
+    fn program(&mut self, file: &Arc<CodeFile>) -> &mut Program {
+        let process = self.process;
+        self.programs.entry(Arc::clone(file)).or_insert_with(|| {
+            let is_program =
+                process.program_path().is_some_and(|program| program.to_string_lossy() == file.path);
+            let mut image = if is_program { Image::of_program(process) } else { Image::default() };
+            let types = image.debug_info(file, MAX_DEBUG_INFO_BYTES).map(Types::new);
+            let mut symbols = HashMap::<_, BTreeSet<_>>::new();
+            let polls = image.functions_with(file, POLL_SYMBOL, MAX_POLL_SYMBOLS);
+            for (address, symbol) in polls.unwrap_or_default() {
+                symbols.entry(address).or_default().insert(symbol);
+            }
+            Program { types, symbols }
+        })
+    }
+}
+
+fn no_layout(function: &PollFunction) -> String {
+    let why = if function.has_type() {
+        "the debug information does not have the layout of the task"
+    } else {
+        "the debug information has lines only; `debug = \"full\"` in the profile of Cargo.toml adds what a \
+         future awaits"
+    };
+    why.to_owned()
+}
+
+/// Returns the name of the futures that a function polls.
+fn name_of(functions: &[PollFunction], symbols: &BTreeSet<String>) -> Option<String> {
+    let of_symbol = |symbol: &String| {
+        let name = demangled(symbol);
+        let (_, parameters) = name.split_once("raw::poll::<")?;
+        type_name::arguments(&format!("<{parameters}")).first().map(|name| type_name::readable(name))
+    };
+    let mut names: BTreeSet<_> = functions.iter().filter_map(PollFunction::future_name).collect();
+    names.extend(symbols.iter().filter_map(of_symbol));
+    if names.is_empty() {
+        names.extend(functions.iter().filter_map(|function| of_symbol(function.linkage_name.as_ref()?)));
+    }
+    let names: Vec<_> = names.into_iter().collect();
+    match &names[..] {
+        [] => None,
+        // A function with equal code has another name, which is not known.
+        [one] if symbols.len() > 1 && functions.len() <= 1 && !has_parameters(symbols) => {
+            Some(format!("{one} or {} more", symbols.len() - 1))
+        }
+        [one] => Some(one.clone()),
+        [one, other] => Some(format!("{one} or {other}")),
+        [one, other, more @ ..] => Some(format!("{one}, {other} or {} more", more.len())),
+    }
+}
+
+/// Returns whether the symbols have type parameters.
+fn has_parameters(symbols: &BTreeSet<String>) -> bool {
+    symbols.iter().all(|symbol| symbol.starts_with("_R"))
+}
+
+/// Returns the future of a task.
+fn future(reader: &mut Reader<'_>, cell: &Value) -> Result<Value, &'static str> {
+    const UNKNOWN: &str = "the debug information does not say where the task's future is";
+    let stage = reader.at_path(cell, &["core", "stage"]).ok_or(UNKNOWN)?;
+    let stage = reader.through_wrappers(stage).ok_or(UNKNOWN)?;
+    match reader.active(&stage) {
+        Some(("Running", running)) => reader.member(&running, "__0").ok_or(UNKNOWN),
+        Some((_, _)) => Err("the task's future has ended"),
+        None => Err(UNKNOWN),
+    }
+}
+
+/// Returns the time of the clock that Tokio's timers use.
+fn now() -> Option<Duration> {
+    os::monotonic_time()
 }

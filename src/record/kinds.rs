@@ -238,7 +238,7 @@ impl Kinds {
     }
 
     /// Returns the kind with a name. Adds it if it is new.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "attach"))]
     pub(crate) fn for_name(&self, name: &str) -> KindId {
         self.table.lock().get_or_insert(name, None)
     }

@@ -136,6 +136,11 @@ impl CoverageAudit {
         }
     }
 
+    /// Creates an audit that is never due.
+    pub(crate) fn none() -> Self {
+        Self { due: None, interval: FIRST_AUDIT_AFTER, audits: 0, has_warned: false }
+    }
+
     /// Returns when the next audit is due.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due

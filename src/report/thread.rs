@@ -40,8 +40,11 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Starts the thread.
+    /// Starts the thread. Findings are in the code of `process`. Only what this
+    /// process does not watch of itself is warned of.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn start(
+        process: Process,
         recorder: &Arc<Recorder>,
         self_metrics: &Arc<SelfMetrics>,
         findings: &Arc<Findings>,
@@ -55,7 +58,7 @@ impl Reporter {
         let start_notice = Arc::clone(start_notice);
         // Opens the program's file, because there may be no free descriptor
         // later.
-        let symbols = Symbols::new(Process::Own, max_debug_info_memory);
+        let symbols = Symbols::new(process, max_debug_info_memory);
         let thread = OwnedThread::spawn("loopscope-report", move || {
             let now = Instant::now();
             let mut reporter = ReporterLoop {
@@ -64,7 +67,11 @@ impl Reporter {
                 findings,
                 symbols,
                 budget: ReportBudget::new(now),
-                coverage: CoverageAudit::new(now),
+                coverage: if process == Process::Own {
+                    CoverageAudit::new(now)
+                } else {
+                    CoverageAudit::none()
+                },
                 output: Output::new(start_notice.terminal()),
                 start_notice,
                 on_finding,

@@ -15,6 +15,7 @@ use crate::finding::Finding;
 use crate::fork::WritingReport;
 use crate::os;
 use crate::outbox::SendingEnd;
+use crate::process::Process;
 use crate::record::{current, live_recorders};
 use crate::report::coverage::StartNotice;
 use crate::report::thread::{OnFinding, Reporter};
@@ -241,6 +242,7 @@ impl Scope {
         let start_notice = Arc::new(StartNotice::new(settings.threshold, settings.terminal, address));
         let failed = |name| move |source| StartError::Thread { name, source };
         let reporter = Reporter::start(
+            Process::Own,
             &state.recorder,
             &state.self_metrics,
             &state.findings,

@@ -171,7 +171,7 @@ impl Source for ScopeState {
 
 /// Judges workers, of which there should be `expected`. A worker is blocked if
 /// the code of its poll, not the machine, has taken `limit` or longer.
-fn health(workers: &[WorkerSnapshot], expected: usize, limit: Duration) -> Health {
+pub(crate) fn health(workers: &[WorkerSnapshot], expected: usize, limit: Duration) -> Health {
     let is_worker = |label: &str| label.starts_with(|first: char| first.is_ascii_digit());
     let is_long = |time: Option<Duration>| time.is_some_and(|time| time >= limit);
     let in_long_polls: Vec<_> =
@@ -190,7 +190,7 @@ fn health(workers: &[WorkerSnapshot], expected: usize, limit: Duration) -> Healt
 /// How long all workers must have been blocked before the process counts as
 /// unhealthy. A health probe may restart the process, which is too harsh for a
 /// shorter stall.
-const UNHEALTHY_AFTER: Duration = Duration::from_millis(100);
+pub(crate) const UNHEALTHY_AFTER: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

@@ -4,9 +4,30 @@
 //! table of functions. The end of that table says where the task's id,
 //! scheduler and list pointers are. No debug information is needed.
 
+mod cell;
+mod location;
+mod members;
+mod memory;
+mod owner;
+mod search;
+mod state;
+mod vtables;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::process::Process;
+use crate::tasks::cell::{ALIGNMENT, Cell, VTABLE_OFFSET};
+use crate::tasks::location::Locations;
+use crate::tasks::members::Members;
+use crate::tasks::memory::{Areas, Memory, Pages};
+use crate::tasks::search::Budget;
+use crate::tasks::vtables::Vtables;
+
+/// So much memory is searched at most.
+const MAX_SEARCHED_BYTES: u64 = 16 << 30;
+/// The number of places that look like a task.
+const MAX_PLACES: usize = 1 << 20;
 
 /// The table of functions of one kind of task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +91,101 @@ impl TaskReader {
 
     /// Returns the tasks as they are now.
     pub(crate) fn read(&mut self) -> TaskList {
-        let _ = self.process;
-        TaskList::default()
+        read(&self.process, MAX_SEARCHED_BYTES)
+    }
+}
+
+fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
+    let mut list = TaskList::default();
+    let areas = memory.areas();
+    let mut budget = Budget::new(max_searched_bytes);
+    let vtables = Vtables::find(memory, &areas, &mut budget);
+    if vtables.is_empty() {
+        list.notes.push("no table of Tokio's tasks is in the program or its libraries".to_owned());
+        return list;
+    }
+    let headers = headers(memory, &areas, &vtables, &mut budget, &mut list.notes);
+    list.scanned_bytes = budget.searched_bytes;
+    list.skipped_bytes = budget.skipped_bytes;
+    let cells = cell::read(memory, &vtables, &headers).into_iter().flatten();
+    let cells: HashMap<_, _> = cells.map(|cell| (cell.header, cell)).collect();
+    let mut members = Members::new(memory, &vtables, cells);
+    let (mut tasks, torn) = members.confirm();
+    tasks.extend(members.ended());
+    tasks.extend(members.jobs());
+    if members.has_left_out {
+        list.notes.push("more tasks are in the lists than are followed".to_owned());
+    }
+    if vtables.copies() > 1 {
+        list.notes.push(format!("{} programs or libraries have a copy of Tokio", vtables.copies()));
+    }
+    list.candidates = tasks.len() + torn;
+    let (tasks, vanished) = read_again(memory, &vtables, tasks);
+    list.torn = torn + vanished;
+    let mut locations = Locations::new(memory, &vtables);
+    list.tasks = tasks.into_iter().map(|cell| found(cell, &mut locations)).collect();
+    list.tasks.sort_unstable_by_key(|task| (task.id, task.header));
+    list
+}
+
+/// Returns the places that have a pointer to a table where a task has it.
+fn headers(
+    memory: &impl Memory,
+    areas: &Areas,
+    vtables: &Vtables,
+    budget: &mut Budget,
+    notes: &mut Vec<String>,
+) -> Vec<u64> {
+    let tables = vtables.range();
+    let mut headers = Vec::new();
+    for range in &areas.heap {
+        budget.search(memory, range, Pages::Present, 0, |address, bytes| {
+            let first = (address.next_multiple_of(ALIGNMENT) - address) as usize;
+            let aligned = bytes.get(first..).unwrap_or_default();
+            for (at, task) in aligned.as_chunks::<{ ALIGNMENT as usize }>().0.iter().enumerate() {
+                let Some((_, [word, ..])) =
+                    task.as_chunks::<8>().0.split_at_checked(VTABLE_OFFSET as usize / 8)
+                else {
+                    continue;
+                };
+                let word = u64::from_le_bytes(*word);
+                if tables.contains(&word) && vtables.is_table(word) && headers.len() < MAX_PLACES {
+                    headers.push(address + first as u64 + ALIGNMENT * at as u64);
+                }
+            }
+        });
+    }
+    if headers.len() >= MAX_PLACES {
+        notes.push(format!("only the first {MAX_PLACES} places that look like a task were checked"));
+    }
+    headers
+}
+
+/// Reads the tasks a second time. Returns those that are still there, and the
+/// number of the others.
+fn read_again(memory: &impl Memory, vtables: &Vtables, tasks: Vec<Cell>) -> (Vec<Cell>, usize) {
+    let headers: Vec<_> = tasks.iter().map(|cell| cell.header).collect();
+    let again = cell::read(memory, vtables, &headers);
+    let is_same = |(before, now): (Cell, Option<Cell>)| {
+        now.filter(|now| {
+            now.is_same_task(&before) && now.is_plausible() && (before.is_complete() || !now.is_complete())
+        })
+    };
+    let count = tasks.len();
+    let tasks: Vec<_> = tasks.into_iter().zip(again).filter_map(is_same).collect();
+    let vanished = count - tasks.len();
+    (tasks, vanished)
+}
+
+fn found<M: Memory>(cell: Cell, locations: &mut Locations<'_, M>) -> FoundTask {
+    let is_blocking = cell.vtable.is_blocking();
+    FoundTask {
+        header: cell.header,
+        state: cell.state,
+        owner: Some(cell.owner).filter(|_| !is_blocking),
+        id: Some(cell.id),
+        scheduler: Some(cell.scheduler).filter(|_| !is_blocking),
+        spawned_at: locations.text(&cell),
+        vtable: cell.vtable,
     }
 }

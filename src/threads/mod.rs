@@ -1,22 +1,236 @@
 //! The threads of a Tokio process: what each is for, and what it does.
 
-use crate::attach::document::PsThread;
+mod memory_map;
+mod polled_task;
+mod reading;
+pub(crate) mod registers;
+mod role;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::attach::document::{PsRole, PsThread, PsThreadState};
+use crate::capture::unwind::Unwinder;
+use crate::diagnose::diagnosis::{self, Diagnosis};
+use crate::diagnose::symbols::Symbols;
+use crate::finding::{Evidence, Frame, FrameKind, Site};
 use crate::process::Process;
+use crate::threads::memory_map::MemoryMap;
+use crate::threads::reading::{Look, Reading};
+use crate::threads::registers::Registers;
+use crate::threads::role::{Activity, Placement, StackView};
+use crate::watchdog::procfs;
+use crate::watchdog::sample::ThreadActivity;
+
+/// The maximum number of threads that are read. Tokio's blocking pool has 512
+/// at most, unless it is told otherwise.
+const MAX_THREADS: usize = 4096;
+/// The memory that compressed debug information may take.
+const MAX_DEBUG_INFO_BYTES: u64 = 1 << 30;
+/// The time between two looks at a thread. If they show one and the same wait,
+/// the thread is not just passing through a call.
+const MIN_TIME_BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// Reads the threads of a process.
-#[derive(Debug)]
 pub(crate) struct ThreadReader {
     process: Process,
+    registers: Registers,
+    unwinder: Unwinder,
+    symbols: Symbols,
+    /// What each thread did at the first look, and when that was.
+    first_looks: HashMap<i32, (Instant, Look)>,
+    /// The number of threads that were not read, because there are too many.
+    left_out: usize,
+    /// The number of threads whose activity the kernel does not tell.
+    refused: usize,
+    /// Whether stacks were read, and no function on them has a name.
+    is_stripped: bool,
+}
+
+impl fmt::Debug for ThreadReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadReader").field("process", &self.process).finish_non_exhaustive()
+    }
 }
 
 impl ThreadReader {
     pub(crate) fn new(process: Process) -> Self {
-        Self { process }
+        Self {
+            process,
+            registers: Registers::default(),
+            unwinder: Unwinder::new(process),
+            symbols: Symbols::new(process, MAX_DEBUG_INFO_BYTES),
+            first_looks: HashMap::new(),
+            left_out: 0,
+            refused: 0,
+            is_stripped: false,
+        }
     }
 
-    /// Returns the threads as they are now.
-    pub(crate) fn read(&mut self) -> Vec<PsThread> {
-        let _ = self.process;
-        Vec::new()
+    /// Sets how the registers of threads that compute are read.
+    pub(crate) fn with_registers(self, registers: Registers) -> Self {
+        Self { registers, ..self }
     }
+
+    /// Looks at each thread, so that a later reading knows which of them have
+    /// waited since.
+    pub(crate) fn look(&mut self) {
+        let ids = self.thread_ids();
+        let look = |tid| (tid, (Instant::now(), Look::at(self.process, tid)));
+        self.first_looks = ids.into_iter().map(look).collect();
+    }
+
+    /// Returns the threads as they are now, sorted by id. `running` has the
+    /// headers of the tasks that are being polled, without jobs of the blocking
+    /// pool.
+    pub(crate) fn read(&mut self, running: &[u64]) -> Vec<PsThread> {
+        if let Some(first) = self.first_looks.values().map(|(at, _)| *at).max() {
+            thread::sleep(MIN_TIME_BETWEEN_LOOKS.saturating_sub(first.elapsed()));
+        }
+        let map = MemoryMap::of(self.process);
+        let mut read = Vec::new();
+        for tid in self.thread_ids() {
+            let name = procfs::thread_name(self.process, tid);
+            let reading = reading::read(tid, &map, self.registers, &mut self.unwinder);
+            // A thread that has ended has no name any more.
+            let Some(name) = name.filter(|_| procfs::thread_name(self.process, tid).is_some()) else {
+                continue;
+            };
+            let seconds = self.seconds(tid, &reading.look);
+            read.push((tid, name, reading, seconds));
+        }
+        let is_refused = |reading: &Reading| reading.look.activity == ThreadActivity::Unknown;
+        self.refused = read.iter().filter(|(_, _, reading, _)| is_refused(reading)).count();
+        // This takes longer than the reading.
+        let read = read.into_iter().map(|(tid, name, reading, seconds)| {
+            let diagnosis = diagnosis::of_capture(&reading.capture, &mut self.symbols);
+            (tid, name, reading, seconds, diagnosis)
+        });
+        let read: Vec<_> = read.collect();
+        // A program without symbols has only code of which nothing is known.
+        let mut frames = read.iter().flat_map(|(.., diagnosis)| &diagnosis.stack).peekable();
+        let has_frames = frames.peek().is_some();
+        let has_symbols = frames.any(|frame| frame.kind != FrameKind::Native);
+        self.is_stripped = has_frames && !has_symbols;
+        let describe = |(tid, name, reading, seconds, diagnosis)| {
+            self.described(tid, name, &reading, seconds, diagnosis, has_symbols, running)
+        };
+        read.into_iter().map(describe).collect()
+    }
+
+    /// Returns what the last reading left out, as sentences.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.left_out > 0 {
+            notes.push(format!("{} threads were not read: at most {MAX_THREADS} are", self.left_out));
+        }
+        if self.refused > 0 {
+            notes.push(format!("the kernel does not say what {} threads do", self.refused));
+        }
+        if self.is_stripped {
+            notes.push(
+                "the program has no symbols, so threads are known by their names only, and none is known to be \
+                 blocked: build it without `strip`"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+
+    fn thread_ids(&mut self) -> Vec<i32> {
+        let mut ids = procfs::thread_ids(self.process);
+        ids.sort_unstable();
+        self.left_out = ids.len().saturating_sub(MAX_THREADS);
+        ids.truncate(MAX_THREADS);
+        ids
+    }
+
+    /// Returns for how long the thread has certainly been in its wait.
+    fn seconds(&self, tid: i32, now: &Look) -> Option<f64> {
+        let (at, first) = self.first_looks.get(&tid)?;
+        now.is_same_wait(first).then(|| at.elapsed().as_secs_f64())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is another part of one thread")]
+    fn described(
+        &self,
+        tid: i32,
+        name: String,
+        reading: &Reading,
+        seconds: Option<f64>,
+        diagnosis: Diagnosis,
+        has_symbols: bool,
+        running: &[u64],
+    ) -> PsThread {
+        let frames = &diagnosis.stack;
+        let is_complete =
+            has_symbols && matches!(diagnosis.evidence, Evidence::Stack | Evidence::Reconstructed);
+        let call = reading.capture.call.as_ref();
+        let activity = activity(reading);
+        let placement = role::placement(&name, StackView { frames, is_complete }, activity);
+        let Placement { role, state, .. } = placement;
+        let is_in_poll = matches!(state, PsThreadState::Blocked | PsThreadState::Polling);
+        let is_busy = is_in_poll || matches!(state, PsThreadState::Waiting | PsThreadState::Running);
+        let task = reading.stack.as_ref().filter(|_| is_in_poll);
+        let task = task.and_then(|stack| polled_task::polled_task(stack, running, &self.unwinder));
+        let is_stuck = state == PsThreadState::Blocked || role == PsRole::Blocking && is_busy;
+        let has_stack = !frames.is_empty();
+        PsThread {
+            tid,
+            name,
+            role,
+            state,
+            call: call.map(|call| call.name.clone()),
+            object: call.and_then(|call| call.fd.clone()),
+            cause: is_stuck.then_some(diagnosis.cause),
+            primitive: diagnosis.primitive.clone().filter(|_| is_stuck),
+            advice: (state == PsThreadState::Blocked && has_stack).then(|| diagnosis.advice.clone()),
+            task,
+            seconds,
+            site: site(&diagnosis, placement, is_busy),
+            evidence: diagnosis.evidence,
+            stack: diagnosis.stack,
+        }
+    }
+}
+
+fn activity(reading: &Reading) -> Activity {
+    match (&reading.look.activity, &reading.capture.call) {
+        (ThreadActivity::Running, _) => Activity::Runs,
+        (ThreadActivity::InSyscall(_), Some(call))
+            if call.name.starts_with("epoll_") || call.name == "io_uring_enter" =>
+        {
+            Activity::WaitsForIo
+        }
+        (ThreadActivity::InSyscall(_), _) => Activity::Waits,
+        (ThreadActivity::OutsideSyscall | ThreadActivity::Unknown, _) => Activity::Unknown,
+    }
+}
+
+/// Returns the line that the thread is at. Of a thread that waits for work that
+/// is the line that has started it, if it is one of the application.
+fn site(diagnosis: &Diagnosis, placement: Placement, is_busy: bool) -> Option<Frame> {
+    let frames = &diagnosis.stack;
+    let is_idle_thread = !is_busy && placement.role != PsRole::BlockOn;
+    if is_idle_thread && placement.state != PsThreadState::Unknown {
+        return None;
+    }
+    // Frames before the site belong to a panic that prints its backtrace.
+    let is_site = |frame: &&Frame| {
+        let matches = |site: &Site| site.function == frame.function && site.line == frame.line;
+        frame.kind == FrameKind::Application && diagnosis.site.as_ref().is_some_and(matches)
+    };
+    // In the workspace of loopscope, its code is that of the application.
+    let is_of_loopscope = |frame: &&Frame| frame.function.trim_start_matches('<').starts_with("loopscope::");
+    let of_site = frames.iter().skip_while(|frame| !is_site(frame));
+    let of_application =
+        of_site.filter(|frame| frame.kind == FrameKind::Application).find(|frame| !is_of_loopscope(frame));
+    // Without such a line, a dependency is the culprit if the runtime has called
+    // it.
+    let called = frames.get(..placement.called).unwrap_or_default();
+    let is_dependency = |frame: &&Frame| frame.kind == FrameKind::Dependency;
+    let of_dependency = || called.iter().find(is_dependency).filter(|_| is_busy);
+    of_application.or_else(of_dependency).cloned()
 }

@@ -3,7 +3,7 @@
 //! It collects evidence; the diagnosis is elsewhere.
 
 #[cfg(stack_capture)]
-mod call_info;
+pub(crate) mod call_info;
 mod driver_watch;
 mod hook_audit;
 #[cfg(stack_capture)]
@@ -24,14 +24,14 @@ mod proc_files;
 mod process_clock;
 mod process_pause;
 #[cfg(stack_capture)]
-mod procfs;
+pub(crate) mod procfs;
 #[cfg(stack_capture)]
 mod restart;
-mod sample;
+pub(crate) mod sample;
 #[cfg(stack_capture)]
-mod stack_capture;
+pub(crate) mod stack_capture;
 #[cfg(stack_capture)]
-mod syscalls;
+pub(crate) mod syscalls;
 mod task_run;
 mod time_split;
 mod worker_monitor;

@@ -12,14 +12,23 @@ use crate::watchdog::syscalls;
 
 /// Returns the capture of a thread that is in no stall and waits in `call`.
 pub(super) fn capture_of_waiting(stack: &CopiedStack, call: &InSyscall, unwinder: &mut Unwinder) -> Capture {
+    capture_of_call(unwind_waiting(stack, call, unwinder), call, unwinder)
+}
+
+/// Unwinds the stack of a thread that waits in `call`.
+pub(crate) fn unwind_waiting(stack: &CopiedStack, call: &InSyscall, unwinder: &mut Unwinder) -> Unwound {
     let unwound = unwind(stack, Some(call), unwinder);
-    let unwound = if unwound.evidence == Evidence::Leaf { unwinder.reconstruct(stack) } else { unwound };
+    if unwound.evidence == Evidence::Leaf { unwinder.reconstruct(stack) } else { unwound }
+}
+
+/// Returns the capture of a thread that waits in `call`.
+pub(crate) fn capture_of_call(unwound: Unwound, call: &InSyscall, unwinder: &Unwinder) -> Capture {
     let info = call_info(unwinder.process(), call, syscalls::find(call.number));
     capture(0, unwound, false, Some(info), unwinder)
 }
 
 /// Returns the capture of an unwound stack.
-pub(super) fn capture(
+pub(crate) fn capture(
     age_nanos: u64,
     unwound: Unwound,
     on_cpu: bool,
@@ -48,7 +57,7 @@ pub(super) fn capture(
 /// Unwinds a stack. The parent of a `vfork` has no return address on its stack:
 /// until the call returns, the C library keeps it in the register of the first
 /// argument.
-pub(super) fn unwind(stack: &CopiedStack, call: Option<&InSyscall>, unwinder: &mut Unwinder) -> Unwound {
+pub(crate) fn unwind(stack: &CopiedStack, call: Option<&InSyscall>, unwinder: &mut Unwinder) -> Unwound {
     let is_vfork = |call: &&InSyscall| syscalls::find(call.number).is_some_and(|known| known.name == "vfork");
     let Some(call) = call.filter(is_vfork) else {
         return unwinder.unwind(stack);
@@ -56,5 +65,6 @@ pub(super) fn unwind(stack: &CopiedStack, call: Option<&InSyscall>, unwinder: &m
     let caller = CopiedStack { ip: call.arguments[0].saturating_sub(1), ..stack.clone() };
     let mut unwound = unwinder.unwind(&caller);
     unwound.addresses.insert(0, stack.ip);
+    unwound.caller_sps.insert(0, stack.sp);
     unwound
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{ColorChoice, Parser, Subcommand};
@@ -35,6 +36,22 @@ Exit codes:
   0    the state was printed
   2    the process cannot be read: one sentence on stderr says why";
 
+const ATTACH_AFTER_HELP: &str = "\
+Examples:
+  loopscope attach 4711                               until Ctrl-C
+  loopscope attach --duration 60s --json chat-server  for a script
+  loopscope attach --telemetry 127.0.0.1:9464 4711    with the live page, for Prometheus
+
+How it finds a stall:
+  It looks at each thread with an event loop four times in a threshold. The kernel shows
+  whether the thread has run in between, and the stack whether it is in the same poll.
+  The process is not stopped. All figures are sampled: short polls are not seen, and a
+  duration is a lower bound. A thread that computes without a wait is not seen.
+
+Exit codes:
+  0    it has watched, whether or not something was found
+  2    the process cannot be read: one sentence on stderr says why";
+
 const RUN_AFTER_HELP: &str = "\
 Examples:
   loopscope run --ps-after 30s -- ./server --port 80
@@ -64,7 +81,10 @@ pub(crate) enum Command {
     /// Shows the runtimes, threads and tasks of a process.
     #[command(after_help = PS_AFTER_HELP)]
     Ps(PsArgs),
-    /// Starts a command, and shows what it does.
+    /// Watches a process: finds what blocks its event loops, while it does.
+    #[command(after_help = ATTACH_AFTER_HELP)]
+    Attach(AttachArgs),
+    /// Starts a command, watches it, and shows what it does.
     #[command(after_help = RUN_AFTER_HELP)]
     Run(RunArgs),
 }
@@ -85,7 +105,42 @@ pub(crate) struct PsArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct AttachArgs {
+    /// The id of the process, or the name of its program if only one process of
+    /// this user has it.
+    #[arg(value_name = "PID|NAME")]
+    pub(crate) process: String,
+    /// How long to watch, such as 30s. Default: until the process ends, or
+    /// Ctrl-C.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
+    /// Print all findings as a JSON document (schema loopscope.findings/1) to
+    /// stdout at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
+}
+
+/// What a watch looks for, and where it is served.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct WatchArgs {
+    /// Report polls that block their thread for this time or longer: 1ms to
+    /// 60s.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10ms")]
+    pub(crate) threshold: Duration,
+    /// Serve the live page, metrics, findings and profiles of the process at
+    /// this address, such as 127.0.0.1:9464; port 0 picks a free port.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) telemetry: Option<SocketAddr>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
     /// Print what the command does after this time, such as 30s.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) ps_after: Option<Duration>,

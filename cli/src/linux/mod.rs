@@ -1,6 +1,7 @@
 //! The commands.
 
 mod args;
+mod attach;
 mod named_process;
 mod output;
 mod priority;
@@ -19,13 +20,14 @@ use args::{Args, Command};
 pub(crate) fn main_with(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<u8> {
     match Args::try_parse_from(arguments) {
         Ok(Args { command: Command::Ps(args) }) => ps::ps(&args).map(|()| 0),
+        Ok(Args { command: Command::Attach(args) }) => attach::attach(&args),
         Ok(Args { command: Command::Run(args) }) => run::run(&args),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 output::print(&error.to_string()).map(|_| 0)
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                anyhow::bail!("the command is missing: use ps or run; see --help")
+                anyhow::bail!("the command is missing: use ps, attach or run; see --help")
             }
             _ => anyhow::bail!("{}; see --help", args::sentence(&error)),
         },

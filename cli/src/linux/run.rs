@@ -7,14 +7,13 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::Context;
-use loopscope::attach;
 use loopscope::report::printable;
 use rustix::process::Pid;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::linux::args::{OutputArgs, RunArgs};
-use crate::linux::{output, priority};
+use crate::linux::{attach, output, priority};
 
 /// What a shell adds to the number of the signal that ended a command.
 const SIGNAL_EXIT_CODE: i32 = 128;
@@ -43,10 +42,23 @@ async fn watched(args: &RunArgs) -> anyhow::Result<u8> {
     if !args.reading.no_nice {
         priority::lower();
     }
+    let watch = match attach::begin(pid, &args.watch) {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            // The command runs on.
+            let _ = writeln!(io::stderr(), "loopscope: the command is not watched: {error:#}");
+            None
+        }
+    };
     let mut timer = Box::pin(after(args.ps_after));
     loop {
         tokio::select! {
-            status = child.wait() => return Ok(exit_code(status.context("the command cannot be waited for")?)),
+            status = child.wait() => {
+                if let Some(watch) = watch {
+                    attach::finish(watch, "the command has ended");
+                }
+                return Ok(exit_code(status.context("the command cannot be waited for")?));
+            }
             _ = terminate.recv() => pass_on(pid, rustix::process::Signal::TERM),
             _ = hangup.recv() => pass_on(pid, rustix::process::Signal::HUP),
             _ = interrupt.recv() => if !is_in_foreground() {
@@ -88,7 +100,7 @@ fn pass_on(pid: i32, signal: rustix::process::Signal) {
 fn print_state(pid: i32, args: &OutputArgs) {
     let args = args.clone();
     tokio::task::spawn_blocking(move || {
-        let text = match attach::ps(pid) {
+        let text = match loopscope::attach::ps(pid) {
             Ok(document) => output::rendered(&document, &args, &io::stderr()),
             Err(error) => Err(error.into()),
         };

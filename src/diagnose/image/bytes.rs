@@ -21,7 +21,7 @@ pub(super) enum Source {
 
 /// A range of a file or of memory. A clone shares the source.
 #[derive(Clone)]
-pub(super) struct Bytes {
+pub(crate) struct Bytes {
     source: Rc<Source>,
     start: usize,
     length: usize,

@@ -5,6 +5,7 @@
 //! the units stays in memory.
 
 mod bytes;
+mod debug_info;
 mod elf;
 mod functions;
 mod lines;
@@ -23,10 +24,11 @@ use std::sync::Arc;
 use gimli::{Dwarf, SectionId, Unit};
 
 use crate::diagnose::compile_unit::CompileUnit;
-use crate::diagnose::image::bytes::Bytes;
+pub(crate) use crate::diagnose::image::bytes::Bytes;
+pub(crate) use crate::diagnose::image::debug_info::{DebugInfo, OpenUnit};
 use crate::diagnose::image::elf::Elf;
 use crate::diagnose::image::functions::KnownEntries;
-pub(super) use crate::diagnose::image::missing::MissingLines;
+pub(crate) use crate::diagnose::image::missing::MissingLines;
 use crate::diagnose::image::split::SplitUnits;
 pub(super) use crate::diagnose::image::split::is_of_system;
 use crate::diagnose::image::symbol_table::Symbol;
@@ -61,7 +63,7 @@ pub(super) struct AddressInfo {
 
 /// A program or library.
 #[derive(Debug, Default)]
-pub(super) struct Image {
+pub(crate) struct Image {
     /// The process whose program this is; `None` for a library.
     program_of: Option<Process>,
     /// The open file of the program. It stays open, because there may be no
@@ -77,7 +79,7 @@ pub(super) struct Image {
 
 impl Image {
     /// Returns the image of the program that a process runs.
-    pub(super) fn of_program(process: Process) -> Self {
+    pub(crate) fn of_program(process: Process) -> Self {
         let program = open_program_of(process).ok();
         Self { program: program.map(Arc::new), program_of: Some(process), ..Self::default() }
     }

@@ -54,6 +54,7 @@ type SplitUnit = (Dwarf<Bytes>, Unit<Bytes>);
 
 /// The units that are outside of the program's file: in a package (`.dwp`) or
 /// in files of their own (`.dwo`).
+#[derive(Debug)]
 pub(super) struct SplitUnits {
     process: Process,
     package_path: PathBuf,

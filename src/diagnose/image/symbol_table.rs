@@ -96,6 +96,32 @@ fn add(entry: &[u8], sorted: &[(u64, usize)], found: &mut [Option<Candidate>]) {
     }
 }
 
+/// Returns the functions whose names contain a text, with their addresses. Reads
+/// the table once.
+pub(super) fn functions_with(
+    table: &Bytes,
+    strings: &Bytes,
+    text: &str,
+    max_functions: usize,
+) -> gimli::Result<Vec<(u64, String)>> {
+    let mut found = Vec::new();
+    let mut table = table.clone();
+    let mut entry = [0; ENTRY_BYTES];
+    while table.len() >= ENTRY_BYTES && found.len() < max_functions {
+        table.read_slice(&mut entry)?;
+        let (Some(offset), Some(section), Some(begin)) =
+            (u32_at(&entry, 0), u16_at(&entry, 6), u64_at(&entry, 8))
+        else {
+            continue;
+        };
+        let is_function = entry[4] & 0xF == STT_FUNC && section != SHN_UNDEF && begin != 0;
+        if is_function && let Some(name) = name(strings, offset).filter(|name| name.contains(text)) {
+            found.push((begin, name));
+        }
+    }
+    Ok(found)
+}
+
 /// Returns the crates with a function `main` at their root. Reads the names of
 /// all symbols once, in parts.
 pub(super) fn main_crates(strings: &Bytes) -> gimli::Result<BTreeSet<String>> {

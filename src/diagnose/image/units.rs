@@ -87,11 +87,21 @@ impl UnitIndex {
         before.filter(move |range| range.end > address).map(|range| range.unit)
     }
 
+    /// Returns the offsets of all units.
+    pub(super) fn offsets(&self) -> &[usize] {
+        &self.units
+    }
+
+    /// Returns the offset of the unit that contains an offset in `.debug_info`.
+    pub(super) fn offset_around(&self, offset: usize) -> Option<usize> {
+        let after = self.units.partition_point(|unit| *unit <= offset);
+        self.units[..after].last().copied()
+    }
+
     /// Returns the unit that contains an offset in `.debug_info`.
     pub(super) fn unit_around(&self, dwarf: &Dwarf<Bytes>, offset: usize) -> gimli::Result<Unit<Bytes>> {
-        let after = self.units.partition_point(|unit| *unit <= offset);
-        let unit = self.units[..after].last().ok_or(gimli::Error::NoEntryAtGivenOffset(offset as u64))?;
-        read_unit(dwarf, *unit)
+        let unit = self.offset_around(offset).ok_or(gimli::Error::NoEntryAtGivenOffset(offset as u64))?;
+        read_unit(dwarf, unit)
     }
 }
 

@@ -169,7 +169,7 @@ fn crowded() -> Value {
         thread(4712, "worker", "blocked"),
         json!({
             "call": "clock_nanosleep", "cause": "sleep", "task": 4_981 * 0x1000, "seconds": 1.2345,
-            "help": "use `tokio::time::sleep(..).await`",
+            "advice": "use `tokio::time::sleep(..).await`",
             "site": frame("server::throttle::wait", "src/throttle.rs", 71),
         }),
     );

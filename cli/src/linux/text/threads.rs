@@ -127,7 +127,7 @@ fn line(group: &[&PsThread], document: &PsDocument, page: &mut Page) {
     let is_blocked = first.state == PsThreadState::Blocked;
     page.below_label(if is_blocked { Emphasis::Alert } else { Emphasis::Place }, &text);
     let is_in_verdict = document.verdicts.iter().any(|verdict| verdict.threads.contains(&first.tid));
-    if let Some(help) = first.help.as_deref().filter(|_| is_blocked && !is_in_verdict) {
+    if let Some(help) = first.advice.as_deref().filter(|_| is_blocked && !is_in_verdict) {
         page.below_label(Emphasis::None, &format!("= help: {}", printable(help)));
     }
 }

@@ -69,7 +69,7 @@ fn drawn(verdict: &PsVerdict, document: &PsDocument, page: &Page) -> String {
     if verdict.threads.len() > MAX_NAMED {
         notes.push(("thread", format!("and {} more", thousands(verdict.threads.len() - MAX_NAMED))));
     }
-    let help = threads.iter().find_map(|thread| thread.help.as_deref());
+    let help = threads.iter().find_map(|thread| thread.advice.as_deref());
     notes.extend(help.map(|help| ("help", printable(help))));
     for (name, text) in notes {
         let text = wrapped(&text, room(&format!("  = {name}: ")));

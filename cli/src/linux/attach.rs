@@ -1,0 +1,104 @@
+//! The command `loopscope attach`.
+
+use std::future::pending;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use loopscope::attach::Watch;
+use loopscope::report::printable;
+use loopscope::{FindingsDocument, Terminal};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::linux::args::{AttachArgs, WatchArgs};
+use crate::linux::{named_process, output, priority};
+
+/// How often it is checked whether the process has ended.
+const CHECK_PERIOD: Duration = Duration::from_millis(100);
+
+/// Watches a process until it ends, the time is over, or a signal comes.
+pub(crate) fn attach(args: &AttachArgs) -> anyhow::Result<u8> {
+    let pid = named_process::pid(&args.process)?;
+    if !args.reading.no_nice {
+        priority::lower();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let watch = begin(pid, &args.watch)?;
+    let reason = runtime.block_on(end_of(&watch, args.duration))?;
+    let document = finish(watch, reason);
+    if args.json {
+        output::print(&(serde_json::to_string(&document)? + "\n"))?;
+    }
+    Ok(0)
+}
+
+/// Begins to watch, and says what is watched.
+pub(crate) fn begin(pid: i32, args: &WatchArgs) -> anyhow::Result<Watch> {
+    let mut builder = Watch::builder(pid).terminal(Terminal::Always).blocking_threshold(args.threshold);
+    if let Some(address) = args.telemetry {
+        builder = builder.telemetry(address);
+    }
+    let watch = builder.start()?;
+    let program = watch.findings().process.program;
+    let telemetry =
+        watch.telemetry_address().map_or_else(String::new, |at| format!("; telemetry is at http://{at}/"));
+    say(&format!(
+        "watches process {pid}, `{}`: looks every {:?} for polls that block their thread for {:?} or longer; all \
+         figures are sampled: a duration is too short by up to {:?}{telemetry}",
+        printable(&program),
+        watch.period(),
+        args.threshold,
+        2 * watch.period(),
+    ));
+    Ok(watch)
+}
+
+/// Ends the watch, and says what it has seen. The library has printed the
+/// findings.
+pub(crate) fn finish(watch: Watch, reason: &str) -> FindingsDocument {
+    let loops = watch.loops_seen();
+    let document = watch.finish();
+    let loops = match loops {
+        0 => "no event loop of Tokio was found: see `loopscope ps`".to_owned(),
+        1 => "1 thread with an event loop was watched".to_owned(),
+        n => format!("{n} threads with an event loop were watched"),
+    };
+    let found = match document.findings.len() {
+        0 => "nothing blocked them",
+        _ => "the places that blocked them are listed above",
+    };
+    say(&if document.findings.is_empty() && loops.starts_with("no ") {
+        format!("{reason}; {loops}")
+    } else {
+        format!("{reason}; {loops}; {found}")
+    });
+    document
+}
+
+fn say(text: &str) {
+    // An error of stderr cannot be reported anywhere.
+    let _ = writeln!(io::stderr(), "loopscope: {text}");
+}
+
+async fn end_of(watch: &Watch, duration: Option<Duration>) -> anyhow::Result<&'static str> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let over = async {
+        match duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => pending().await,
+        }
+    };
+    Ok(tokio::select! {
+        () = over => "the time is over",
+        _ = interrupt.recv() => "stopped",
+        _ = terminate.recv() => "stopped",
+        () = ended(watch) => "the process has ended",
+    })
+}
+
+/// Returns once the process has ended.
+async fn ended(watch: &Watch) {
+    while !watch.has_ended() {
+        tokio::time::sleep(CHECK_PERIOD).await;
+    }
+}

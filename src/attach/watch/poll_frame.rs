@@ -1,0 +1,49 @@
+//! Where the frame of the function that polls tasks is on the stack of a
+//! worker.
+//!
+//! The loop of a worker calls that function through the task's table of
+//! functions, always at the same depth of the stack. What the function saves on
+//! its entry, with the task's address, stays as it is until it returns.
+
+use crate::diagnose::symbols::Symbols;
+use crate::evidence::Capture;
+use crate::process::Process;
+use crate::stable_hash;
+
+/// The bytes around the frame's outer end that are compared: the registers that
+/// the function has saved, and the locals of its caller.
+const BYTES_INSIDE: u64 = 64;
+const BYTES_OUTSIDE: u64 = 128;
+
+/// The functions between the loop of a worker and a task's future.
+const POLLS: [&str; 2] = ["tokio::runtime::task::raw::poll", "tokio::runtime::task::harness::"];
+
+/// The outer end of the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PollFrame {
+    end: u64,
+}
+
+impl PollFrame {
+    /// Finds the frame in a capture whose frames have these stack pointers in
+    /// their callers.
+    pub(super) fn find(capture: &Capture, caller_sps: &[u64], symbols: &mut Symbols) -> Option<Self> {
+        let mut is_poll = |index: &usize| {
+            let address = Capture { stack: vec![capture.stack[*index].clone()], ..capture.clone() };
+            let frames = symbols.stack(&address).frames;
+            frames.iter().any(|frame| POLLS.iter().any(|name| frame.function.contains(name)))
+        };
+        // The innermost task of all: a job of the blocking pool that runs a
+        // worker is a task as well.
+        let innermost = (0..capture.stack.len()).find(&mut is_poll)?;
+        let outermost = (innermost..capture.stack.len()).take_while(is_poll).last()?;
+        Some(Self { end: *caller_sps.get(outermost)? })
+    }
+
+    /// Returns a number that stands for the frame's contents now.
+    pub(super) fn read(self, process: Process) -> Option<u64> {
+        let start = self.end.checked_sub(BYTES_INSIDE)?;
+        let bytes = process.read(start, (BYTES_INSIDE + BYTES_OUTSIDE) as usize)?;
+        Some(stable_hash::fnv1a(&bytes))
+    }
+}

@@ -1,0 +1,179 @@
+//! The thread that looks at the threads of the other process.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::attach::watch::thread::{ObservedThread, Tools};
+use crate::capture::unwind::Unwinder;
+use crate::diagnose::symbols::Symbols;
+use crate::outbox::SendingEnd;
+use crate::owned_thread::OwnedThread;
+use crate::process::Process;
+use crate::record::recorder::Recorder;
+use crate::self_metrics::SelfMetrics;
+use crate::token_bucket::TokenBucket;
+use crate::watchdog::procfs;
+
+/// How often the list of threads is read, and a thread without an event loop is
+/// looked at.
+const LISTING_PERIOD: Duration = Duration::from_secs(1);
+/// Further threads are not looked at.
+const MAX_THREADS: usize = 4096;
+/// Stacks that are read to learn what a thread is, at once and per second.
+const EARLY_READS: u32 = 64;
+const EARLY_READS_PER_SECOND: f64 = 20.0;
+/// Looks come this many times in a threshold, within the limits below.
+const LOOKS_PER_THRESHOLD: u32 = 4;
+const MIN_PERIOD: Duration = Duration::from_millis(1);
+const MAX_PERIOD: Duration = Duration::from_millis(50);
+
+/// Returns the time between two looks for this threshold.
+pub(super) fn period(threshold: Duration) -> Duration {
+    (threshold / LOOKS_PER_THRESHOLD).clamp(MIN_PERIOD, MAX_PERIOD)
+}
+
+/// What the sampler tells its owner, and the owner the sampler.
+#[derive(Debug, Default)]
+pub(super) struct SamplerState {
+    is_stopped: AtomicBool,
+    has_target_ended: AtomicBool,
+    loops_seen: AtomicUsize,
+}
+
+impl SamplerState {
+    /// Returns whether the other process has ended, or runs another program.
+    pub(super) fn has_target_ended(&self) -> bool {
+        self.has_target_ended.load(Acquire)
+    }
+
+    /// Returns how many threads with an event loop were seen.
+    pub(super) fn loops_seen(&self) -> usize {
+        self.loops_seen.load(Relaxed)
+    }
+}
+
+/// A handle to the thread. Dropping it ends the thread and the queue.
+#[derive(Debug)]
+pub(super) struct Sampler {
+    state: Arc<SamplerState>,
+    thread: OwnedThread,
+}
+
+impl Sampler {
+    pub(super) fn start(
+        process: Process,
+        recorder: Arc<Recorder>,
+        self_metrics: Arc<SelfMetrics>,
+        outbox: SendingEnd,
+        max_debug_info_memory: u64,
+        state: Arc<SamplerState>,
+    ) -> io::Result<Self> {
+        let shared = Arc::clone(&state);
+        let thread = OwnedThread::spawn("loopscope-watch", move || {
+            let mut sampler = SamplerLoop {
+                process,
+                started: process.start_time(),
+                period: period(Duration::from_nanos(recorder.threshold_nanos)),
+                recorder,
+                self_metrics,
+                outbox,
+                unwinder: Unwinder::new(process),
+                symbols: Symbols::new(process, max_debug_info_memory),
+                threads: HashMap::new(),
+                early_reads: TokenBucket::new(EARLY_READS, EARLY_READS_PER_SECOND, Instant::now()),
+                next_worker: 0,
+                loops_seen: 0,
+            };
+            sampler.run(&shared);
+        })?;
+        Ok(Self { state, thread })
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.state.is_stopped.store(true, Release);
+        self.thread.unpark();
+    }
+}
+
+struct SamplerLoop {
+    process: Process,
+    /// When the process started: tells it from another one with the same id.
+    started: Option<u64>,
+    period: Duration,
+    recorder: Arc<Recorder>,
+    self_metrics: Arc<SelfMetrics>,
+    outbox: SendingEnd,
+    unwinder: Unwinder,
+    symbols: Symbols,
+    threads: HashMap<i32, ObservedThread>,
+    early_reads: TokenBucket,
+    next_worker: usize,
+    loops_seen: usize,
+}
+
+impl SamplerLoop {
+    fn run(&mut self, state: &SamplerState) {
+        let mut next_listing = Instant::now();
+        while !state.is_stopped.load(Acquire) {
+            let begin = Instant::now();
+            let is_listing = begin >= next_listing;
+            if is_listing {
+                next_listing = begin + LISTING_PERIOD;
+                if !self.list_threads() {
+                    state.has_target_ended.store(true, Release);
+                    break;
+                }
+            }
+            self.look(is_listing);
+            state.loops_seen.store(self.loops_seen, Relaxed);
+            thread::park_timeout(self.period.saturating_sub(begin.elapsed()).max(MIN_PERIOD / 2));
+        }
+        let mut threads = std::mem::take(&mut self.threads);
+        let tools = self.tools();
+        threads.values_mut().for_each(|thread| thread.end(&tools));
+    }
+
+    /// Reads the list of threads. Returns `false` if the process has ended.
+    fn list_threads(&mut self) -> bool {
+        let ids = procfs::thread_ids(self.process);
+        if ids.is_empty() || self.process.start_time() != self.started || self.process.is_zombie() {
+            return false;
+        }
+        for tid in ids {
+            if self.threads.len() < MAX_THREADS {
+                let process = self.process;
+                self.threads.entry(tid).or_insert_with(|| ObservedThread::new(process, tid));
+            }
+        }
+        true
+    }
+
+    /// Looks at the threads that run an event loop, or at all.
+    fn look(&mut self, all: bool) {
+        let mut threads = std::mem::take(&mut self.threads);
+        let mut tools = self.tools();
+        threads.retain(|_, thread| !(all || thread.is_of_runtime()) || thread.look(&mut tools));
+        self.threads = threads;
+    }
+
+    fn tools(&mut self) -> Tools<'_> {
+        Tools {
+            process: self.process,
+            recorder: &self.recorder,
+            self_metrics: &self.self_metrics,
+            outbox: &self.outbox,
+            unwinder: &mut self.unwinder,
+            symbols: &mut self.symbols,
+            early_reads: &mut self.early_reads,
+            next_worker: &mut self.next_worker,
+            loops_seen: &mut self.loops_seen,
+        }
+    }
+}

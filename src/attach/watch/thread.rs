@@ -1,0 +1,253 @@
+//! One thread of the other process, looked at again and again.
+//!
+//! Two facts are certain. A thread that waits in the same system call and was
+//! not put on a CPU between two looks has waited all the time. And the frame
+//! of the function that polls a task does not change during that poll: if it
+//! has changed, another poll has begun. If it has not, the poll is the same,
+//! or the task was polled again at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::attach::watch::observed_poll::{ObservedPoll, PollKey};
+use crate::attach::watch::place::{self, LoopKind, Place};
+use crate::attach::watch::poll_frame::PollFrame;
+use crate::capture::passive;
+use crate::capture::unwind::Unwinder;
+use crate::diagnose::symbols::Symbols;
+use crate::evidence::Capture;
+use crate::finding::{Frame, FrameKind};
+use crate::os::ThreadInfo;
+use crate::outbox::SendingEnd;
+use crate::process::Process;
+use crate::record::recorder::Recorder;
+use crate::record::runtimes::WorkerLabel;
+use crate::record::worker::Worker;
+use crate::self_metrics::{CaptureOutcome, SelfMetrics};
+use crate::token_bucket::TokenBucket;
+use crate::watchdog::procfs::{self, ProcReader};
+use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
+use crate::watchdog::stack_capture;
+
+/// How many places are remembered in which a thread waits for work.
+const MAX_IDLE_PLACES: usize = 64;
+
+/// What the looks at all threads share.
+pub(super) struct Tools<'t> {
+    pub(super) process: Process,
+    pub(super) recorder: &'t Recorder,
+    pub(super) self_metrics: &'t SelfMetrics,
+    pub(super) outbox: &'t SendingEnd,
+    pub(super) unwinder: &'t mut Unwinder,
+    pub(super) symbols: &'t mut Symbols,
+    /// Limits the stacks that are read to learn what a thread is.
+    pub(super) early_reads: &'t mut TokenBucket,
+    /// The number of the next worker.
+    pub(super) next_worker: &'t mut usize,
+    pub(super) loops_seen: &'t mut usize,
+}
+
+/// A thread of the other process.
+pub(super) struct ObservedThread {
+    tid: i32,
+    reader: ProcReader,
+    /// The record of a thread that runs an event loop.
+    worker: Option<Arc<Worker>>,
+    /// Where the frame of the function that polls tasks is.
+    poll_frame: Option<PollFrame>,
+    poll: Option<ObservedPoll>,
+    last: Option<ThreadSample>,
+    /// The calls in which the thread waits for work: number, stack pointer and
+    /// program counter. A thread that parks does so at the same depth.
+    idle_places: HashMap<(i64, u64, u64), Place>,
+}
+
+/// The stack of a waiting thread.
+struct WaitingStack {
+    capture: Capture,
+    frames: Vec<Frame>,
+    place: Place,
+    loop_kind: Option<LoopKind>,
+    poll_frame: Option<PollFrame>,
+}
+
+impl ObservedThread {
+    pub(super) fn new(process: Process, tid: i32) -> Self {
+        Self {
+            tid,
+            reader: ProcReader::new(process, tid),
+            worker: None,
+            poll_frame: None,
+            poll: None,
+            last: None,
+            idle_places: HashMap::new(),
+        }
+    }
+
+    /// Returns whether the thread runs an event loop, as far as is known.
+    pub(super) fn is_of_runtime(&self) -> bool {
+        self.worker.is_some()
+    }
+
+    /// Looks at the thread. Returns `false` once it has ended.
+    pub(super) fn look(&mut self, tools: &mut Tools<'_>) -> bool {
+        let Some(sample) = self.reader.sample(&tools.recorder.clock) else {
+            self.end(tools);
+            return false;
+        };
+        let call = waits_in(&sample);
+        let is_idle = call.is_some_and(|call| self.idle_places.contains_key(&place_key(&call)));
+        // A stopped process is no poll that blocks.
+        let key = if is_idle || sample.is_stopped() { None } else { self.poll_key(&sample, call, tools) };
+        if let Some(mut over) = self.poll.take_if(|poll| Some(poll.key) != key) {
+            over.end(self.worker.as_deref(), tools);
+        }
+        self.add_busy_time(&sample, tools);
+        self.last = Some(sample);
+        let Some(key) = key else { return true };
+        match &mut self.poll {
+            Some(poll) => poll.add(&sample, call),
+            None => self.poll = Some(ObservedPoll::new(key, &sample, call)),
+        }
+        self.follow_poll(&sample, call, tools);
+        true
+    }
+
+    /// Returns what tells the poll in progress from others. Without the frame
+    /// of a poll, only a wait tells.
+    fn poll_key(&self, sample: &ThreadSample, call: Option<InSyscall>, tools: &Tools<'_>) -> Option<PollKey> {
+        let by_frame = self.poll_frame.and_then(|frame| frame.read(tools.process)).map(PollKey::Frame);
+        by_frame.or_else(|| call.map(|call| PollKey::Wait { call, slices: sample.times.slices }))
+    }
+
+    /// Adds the time since the last look to that of the worker's polls, if the
+    /// thread was on a CPU then. That of a stall is added at its end.
+    fn add_busy_time(&self, now: &ThreadSample, tools: &Tools<'_>) {
+        let has_stall = self.poll.as_ref().is_some_and(ObservedPoll::has_stall);
+        let (Some(worker), Some(last), false) = (&self.worker, &self.last, has_stall) else { return };
+        let cpu_nanos = now.times.cpu_nanos.saturating_sub(last.times.cpu_nanos);
+        worker.busy_nanos.add(cpu_nanos.min(tools.recorder.clock.nanos(last.times.at, now.times.at)));
+    }
+
+    /// Does what is due at the age of the poll.
+    fn follow_poll(&mut self, sample: &ThreadSample, call: Option<InSyscall>, tools: &mut Tools<'_>) {
+        let Some(poll) = &self.poll else { return };
+        let is_capture_due = poll.is_capture_due(tools.recorder);
+        // What the thread is may be learned from any wait.
+        let is_unknown = self.worker.is_none() && self.idle_places.is_empty()
+            || self.worker.is_some() && self.poll_frame.is_none();
+        let is_early = is_unknown && tools.early_reads.take(Instant::now());
+        if let Some(call) = call.filter(|_| is_capture_due || is_early) {
+            let Some(stack) = self.read_stack(sample, &call, tools) else {
+                tools.self_metrics.count_capture(CaptureOutcome::Outdated);
+                return;
+            };
+            self.learn(&call, &stack, tools);
+            if stack.place != Place::InPoll {
+                // What was seen before was no poll either, or it is over.
+                if let Some(mut poll) = self.poll.take() {
+                    poll.end(self.worker.as_deref(), tools);
+                }
+                return;
+            }
+            let Some(worker) = self.worker.as_deref() else { return };
+            if let Some(poll) = self.poll.as_mut().filter(|_| is_capture_due) {
+                tools.self_metrics.count_capture(CaptureOutcome::Passive);
+                poll.add_capture(stack.capture, &task_name(&stack.frames), worker, tools);
+            }
+        }
+        if let (Some(worker), Some(poll)) = (self.worker.as_deref(), &mut self.poll) {
+            poll.report_progress(worker, tools);
+        }
+    }
+
+    /// Reads the stack of the waiting thread. Returns `None` if it has run
+    /// since the sample.
+    fn read_stack(
+        &self,
+        sample: &ThreadSample,
+        call: &InSyscall,
+        tools: &mut Tools<'_>,
+    ) -> Option<WaitingStack> {
+        let thread = ThreadInfo { tid: self.tid, stack_top: 0, stack_bottom: 0 };
+        let stack = passive::copy(tools.process, thread, call.sp, call.pc)?;
+        let after = self.reader.sample(&tools.recorder.clock)?;
+        if after.activity != ThreadActivity::InSyscall(*call) || after.times.slices != sample.times.slices {
+            return None;
+        }
+        let unwound = stack_capture::unwind_waiting(&stack, call, tools.unwinder);
+        let caller_sps = unwound.caller_sps.clone();
+        let capture = stack_capture::capture_of_call(unwound, call, tools.unwinder);
+        let poll_frame = PollFrame::find(&capture, &caller_sps, tools.symbols);
+        let frames = tools.symbols.stack(&capture).frames;
+        let (place, loop_kind) = place::place(&frames);
+        Some(WaitingStack { capture, frames, place, loop_kind, poll_frame })
+    }
+
+    /// Notes what a stack shows of the thread.
+    fn learn(&mut self, call: &InSyscall, stack: &WaitingStack, tools: &mut Tools<'_>) {
+        if stack.place == Place::InPoll {
+            self.poll_frame = stack.poll_frame.or(self.poll_frame);
+        } else {
+            if self.idle_places.len() >= MAX_IDLE_PLACES {
+                self.idle_places.clear();
+            }
+            self.idle_places.insert(place_key(call), stack.place);
+        }
+        if let Some(kind) = stack.loop_kind
+            && self.worker.is_none()
+        {
+            self.worker = Some(register(self.tid, kind, tools));
+        }
+    }
+
+    /// Ends the observation.
+    pub(super) fn end(&mut self, tools: &Tools<'_>) {
+        if let Some(mut poll) = self.poll.take() {
+            poll.end(self.worker.as_deref(), tools);
+        }
+        if let Some(worker) = self.worker.take() {
+            tools.recorder.retire(&worker);
+        }
+    }
+}
+
+fn waits_in(sample: &ThreadSample) -> Option<InSyscall> {
+    match sample.activity {
+        ThreadActivity::InSyscall(call) if sample.is_asleep() => Some(call),
+        _ => None,
+    }
+}
+
+fn place_key(call: &InSyscall) -> (i64, u64, u64) {
+    (call.number, call.sp, call.pc)
+}
+
+/// Adds a thread that runs an event loop to the record.
+fn register(tid: i32, kind: LoopKind, tools: &mut Tools<'_>) -> Arc<Worker> {
+    *tools.loops_seen += 1;
+    let runtime = procfs::thread_name(tools.process, tid).unwrap_or_default();
+    let worker = match kind {
+        LoopKind::Worker => {
+            *tools.next_worker += 1;
+            (*tools.next_worker - 1).to_string()
+        }
+        LoopKind::BlockOn => format!("block_on {tid}"),
+    };
+    let worker = tools.recorder.register(WorkerLabel { runtime, worker }, None, false);
+    worker.set_thread(Some(ThreadInfo { tid, stack_top: 0, stack_bottom: 0 }));
+    worker
+}
+
+/// Returns the name of the future that the thread polls: its outermost function
+/// of the application.
+fn task_name(stack: &[Frame]) -> String {
+    let poll_index = stack.iter().position(|frame| frame.function.contains("tokio::runtime::"));
+    let inside = &stack[..poll_index.unwrap_or(stack.len())];
+    let is_own = |frame: &&Frame| {
+        let function = frame.function.trim_start_matches('<');
+        frame.kind == FrameKind::Application && !function.starts_with("loopscope::")
+    };
+    inside.iter().rev().find(is_own).map_or_else(|| "unknown".to_owned(), |frame| frame.function.clone())
+}

@@ -1,0 +1,229 @@
+//! What the innermost future waits for.
+
+use crate::attach::document::PsLeaf;
+use crate::futures::socket;
+use crate::futures::type_name;
+use crate::futures::value::{Reader, Value};
+use crate::futures::walk::Walk;
+
+/// The number of values that are visited to find the descriptor of a stream.
+const MAX_SEARCHED: usize = 64;
+const NANOS_PER_SECOND: f64 = 1e9;
+
+/// The types that `of` knows.
+const KNOWN: [&str; 14] = [
+    "tokio::time::sleep::Sleep",
+    "tokio::sync::batch_semaphore::Acquire",
+    "tokio::sync::oneshot::Receiver",
+    "tokio::sync::notify::Notified",
+    "tokio::sync::notify::OwnedNotified",
+    "tokio::sync::broadcast::Recv",
+    "tokio::runtime::task::join::JoinHandle",
+    "tokio::runtime::io::scheduled_io::Readiness",
+    "futures_util::stream::stream::next::Next",
+    "core::future::poll_fn::PollFn",
+    "tokio::future::poll_fn::PollFn",
+    "futures_util::future::poll_fn::PollFn",
+    "futures_util::stream::futures_unordered::FuturesUnordered",
+    "tokio::time::interval::Interval",
+];
+
+/// Modules with futures of tokio that read or write a stream.
+const IO_MODULE: &str = "tokio::io::util::";
+/// The members that hold the stream.
+const STREAM_MEMBERS: [&str; 6] = ["reader", "writer", "read", "a", "io", "inner"];
+const POLL_EVENTED: [&str; 2] = ["tokio::io::poll_evented::PollEvented", "tokio::io::async_fd::AsyncFd"];
+
+/// Returns whether a future of this type is known not to poll another one.
+pub(super) fn is_known(path: &str) -> bool {
+    let base = type_name::base(path);
+    KNOWN.contains(&base) || base.starts_with(IO_MODULE)
+}
+
+/// Returns what a future waits for; `None` if it is not one that is known.
+pub(super) fn of(reader: &mut Reader<'_>, walk: &Walk, value: &Value) -> Option<PsLeaf> {
+    let base = type_name::base(&value.of_type.path);
+    if base.starts_with(IO_MODULE) {
+        let stream = STREAM_MEMBERS.iter().find_map(|name| reader.member(value, name));
+        return stream.and_then(|stream| io(reader, &stream));
+    }
+    match base {
+        "tokio::time::sleep::Sleep" => Some(sleep(reader, value)),
+        "tokio::sync::batch_semaphore::Acquire" => semaphore(reader, walk, value),
+        "tokio::sync::oneshot::Receiver" => {
+            let address = reader.member(value, "inner").and_then(|inner| reader.pointer_in(&inner));
+            Some(PsLeaf::Channel { of: "tokio::sync::oneshot".to_owned(), address })
+        }
+        "tokio::sync::notify::Notified" | "tokio::sync::notify::OwnedNotified" => {
+            Some(notify(reader, walk, value))
+        }
+        "tokio::sync::broadcast::Recv" => {
+            let shared = reader.at_path(value, &["receiver", "shared"]);
+            let address = shared.and_then(|shared| reader.pointer_in(&shared));
+            Some(PsLeaf::Channel { of: "tokio::sync::broadcast".to_owned(), address })
+        }
+        "tokio::runtime::task::join::JoinHandle" => {
+            let task = reader.member(value, "raw").and_then(|raw| reader.pointer_in(&raw))?;
+            Some(PsLeaf::Join { task })
+        }
+        "tokio::runtime::io::scheduled_io::Readiness" => Some(readiness(reader, walk)),
+        "futures_util::stream::stream::next::Next" => {
+            let stream = reader.member(value, "stream")?;
+            next_of_stream(reader, stream)
+        }
+        _ if base.ends_with("::PollFn") => poll_fn(reader, walk, value),
+        _ => None,
+    }
+}
+
+fn sleep(reader: &mut Reader<'_>, value: &Value) -> PsLeaf {
+    let deadline =
+        reader.at_path(value, &["deadline"]).or_else(|| reader.at_path(value, &["entry", "deadline"]));
+    let seconds_left = deadline.and_then(|deadline| {
+        let seconds = reader.at_path(&deadline, &["tv_sec"])?;
+        let nanos = reader.at_path(&deadline, &["tv_nsec"])?;
+        let (seconds, nanos) = (reader.number_in(&seconds)?, reader.number_in(&nanos)?);
+        let deadline = seconds.cast_signed() as f64 + nanos as f64 / NANOS_PER_SECOND;
+        Some(deadline - reader.now?.as_secs_f64())
+    });
+    PsLeaf::Sleep { seconds_left }
+}
+
+/// Returns the innermost type of tokio's synchronisation that the
+/// application calls, such as `tokio::sync::mutex::Mutex`.
+fn owner(walk: &Walk) -> Option<String> {
+    let is_sync = |function: &&str| function.starts_with("tokio::sync::");
+    let functions = walk.awaits.iter().rev().map(|one| one.function.as_str());
+    let outermost = functions.take_while(is_sync).last()?;
+    Some(outermost.rsplit_once("::")?.0.to_owned())
+}
+
+fn semaphore(reader: &mut Reader<'_>, walk: &Walk, value: &Value) -> Option<PsLeaf> {
+    let address = reader.member(value, "semaphore").and_then(|semaphore| reader.pointer_in(&semaphore))?;
+    let state = reader.at_path(value, &["node", "state"]).and_then(|state| reader.number_in(&state));
+    let queued = reader.member(value, "queued").and_then(|queued| reader.number_in(&queued));
+    let is_granted = state.zip(queued).map(|(missing, queued)| queued == 1 && missing == 0);
+    Some(PsLeaf::Semaphore { address, of: owner(walk), is_granted })
+}
+
+fn notify(reader: &mut Reader<'_>, walk: &Walk, value: &Value) -> PsLeaf {
+    let notify = reader.member(value, "notify").and_then(|notify| reader.pointer_in(&notify));
+    // A channel is built of a `Notify`.
+    let module = owner(walk).unwrap_or_default();
+    let channel = ["tokio::sync::watch", "tokio::sync::mpsc", "tokio::sync::broadcast"]
+        .into_iter()
+        .find(|channel| module.starts_with(channel));
+    match channel {
+        Some(of) => PsLeaf::Channel { of: of.to_owned(), address: None },
+        None => PsLeaf::Notify { address: notify },
+    }
+}
+
+/// Returns the stream of the method of tokio that waits until it is ready.
+fn readiness(reader: &mut Reader<'_>, walk: &Walk) -> PsLeaf {
+    for state in walk.states.iter().rev() {
+        let Some(of_self) = reader.member(state, "self") else { continue };
+        if let Some(leaf) = io(reader, &of_self) {
+            return leaf;
+        }
+    }
+    PsLeaf::Io { fd: None, object: None }
+}
+
+/// Returns the descriptor of a stream, if it has one only.
+fn io(reader: &mut Reader<'_>, stream: &Value) -> Option<PsLeaf> {
+    let mut found = None::<Value>;
+    let mut queue = vec![stream.clone()];
+    let mut searched = 0;
+    while let Some(value) = queue.pop() {
+        searched += 1;
+        if searched > MAX_SEARCHED {
+            return None;
+        }
+        let base = type_name::base(&value.of_type.path);
+        if POLL_EVENTED.contains(&base) {
+            if found.as_ref().is_some_and(|found| found.address != value.address) {
+                return None;
+            }
+            found = Some(value);
+        } else if let Some(inner) = reader.unwrap(&value) {
+            queue.push(inner);
+        } else if base == "alloc::sync::ArcInner" {
+            queue.extend(reader.member(&value, "data"));
+        } else {
+            queue.extend(reader.members_with_size(&value));
+        }
+    }
+    let evented = found?;
+    let source = reader.member(&evented, "io").or_else(|| reader.member(&evented, "inner"))?;
+    let fd = descriptor(reader, &source);
+    let object = fd.and_then(|fd| socket::object(reader.memory.process(), fd));
+    Some(PsLeaf::Io { fd, object })
+}
+
+/// Returns the descriptor that a socket of mio has.
+fn descriptor(reader: &mut Reader<'_>, source: &Value) -> Option<i32> {
+    let mut value = source.clone();
+    for _ in 0..MAX_SEARCHED {
+        if let Some(fd) = reader.member(&value, "fd") {
+            let fd = reader.number_in(&fd)?;
+            return i32::try_from(fd).ok();
+        }
+        // In a build for debugging it has further members.
+        let inner = reader.member(&value, "inner").filter(|inner| inner.of_type.layout.size > 0);
+        value = inner.or_else(|| reader.unwrap(&value))?;
+    }
+    None
+}
+
+fn next_of_stream(reader: &mut Reader<'_>, mut stream: Value) -> Option<PsLeaf> {
+    for _ in 0..MAX_SEARCHED {
+        let base = type_name::base(&stream.of_type.path);
+        if base == "futures_util::stream::futures_unordered::FuturesUnordered" {
+            let first = reader.at_path(&stream, &["head_all"])?;
+            let count = reader.at_path(&first, &["len_all"]).and_then(|count| reader.number_in(&count));
+            let count = count.and_then(|count| usize::try_from(count).ok());
+            return Some(PsLeaf::Several { of: "FuturesUnordered".to_owned(), count });
+        }
+        let Some(inner) = reader.unwrap(&stream).filter(|inner| inner.of_type.layout.size > 0) else {
+            return Some(PsLeaf::Other { of: type_name::readable(&stream.of_type.path) });
+        };
+        stream = inner;
+    }
+    None
+}
+
+/// Returns what a closure waits for that is polled as a future.
+fn poll_fn(reader: &mut Reader<'_>, walk: &Walk, value: &Value) -> Option<PsLeaf> {
+    let closure = reader.member(value, "f")?;
+    let path = closure.of_type.path.clone();
+    if let Some(futures) = reader.member(&closure, "_ref__futures") {
+        let is_select = closure.of_type.layout.member("_ref__disabled").is_some();
+        let count = reader.with_member(futures, "__0").map(|futures| futures.of_type.layout.members.len());
+        let of = if is_select { "select!" } else { "join!" };
+        return Some(PsLeaf::Several { of: of.to_owned(), count });
+    }
+    for channel in ["tokio::sync::mpsc", "tokio::sync::oneshot", "tokio::sync::watch"] {
+        if path.starts_with(channel) {
+            let of_self = walk.states.last().and_then(|state| reader.member(state, "self"));
+            let chan = of_self.and_then(|of_self| {
+                reader.at_path(&of_self, &["chan", "inner"]).or_else(|| reader.at_path(&of_self, &["inner"]))
+            });
+            let address = chan.and_then(|chan| reader.pointer_in(&chan));
+            return Some(PsLeaf::Channel { of: channel.to_owned(), address });
+        }
+    }
+    let of_self = reader.member(&closure, "_ref__self").or_else(|| reader.member(&closure, "self"));
+    if path.starts_with("tokio::task::join_set") {
+        let length = of_self.and_then(|of_self| reader.at_path(&of_self, &["inner", "length"]));
+        let count = length.and_then(|length| reader.number_in(&length));
+        let count = count.and_then(|count| usize::try_from(count).ok());
+        return Some(PsLeaf::Several { of: "JoinSet".to_owned(), count });
+    }
+    if path.starts_with("tokio::time::interval") {
+        let delay = of_self.and_then(|of_self| reader.at_path(&of_self, &["delay"]));
+        let timer = delay.and_then(|delay| reader.with_member(delay, "deadline").or(None));
+        return Some(timer.map_or(PsLeaf::Sleep { seconds_left: None }, |timer| sleep(reader, &timer)));
+    }
+    Some(PsLeaf::Other { of: type_name::readable(&path) })
+}

@@ -1,0 +1,292 @@
+//! The types of a program, read from its debug information as they are needed.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use gimli::{UnitOffset, constants};
+
+use crate::diagnose::image::{DebugInfo, OpenUnit};
+use crate::futures::layout::{EntryId, Layout, MAX_NAME_BYTES, Reference};
+use crate::futures::type_name;
+use crate::futures::unit_entries::UnitEntries;
+
+/// The number of types that are remembered.
+const MAX_TYPES: usize = 1 << 16;
+/// All units together are searched for a type only up to this size.
+const MAX_SEARCHED_BYTES: u64 = 1 << 30;
+/// An entry names its function through at most this many other entries.
+const MAX_NAME_STEPS: usize = 16;
+
+/// The types of one program or library.
+#[derive(Debug)]
+pub(super) struct Types {
+    info: DebugInfo,
+    entries: HashMap<usize, Rc<UnitEntries>>,
+    types: HashMap<EntryId, Option<Rc<Type>>>,
+    has_searched_all: bool,
+    searched_bytes: u64,
+}
+
+/// A type with its place.
+#[derive(Debug)]
+pub(super) struct Type {
+    pub(super) unit: usize,
+    /// With its module: `app::session::{async_fn_env#0}`.
+    pub(super) path: String,
+    pub(super) layout: Layout,
+}
+
+/// The function that polls one kind of task.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PollFunction {
+    unit: usize,
+    /// As in the debug information: `poll<app::session::{async_fn_env#0}, …>`.
+    pub(super) name: Option<String>,
+    pub(super) linkage_name: Option<String>,
+    future: Option<EntryId>,
+}
+
+impl Types {
+    pub(super) fn new(info: DebugInfo) -> Self {
+        Self {
+            info,
+            entries: HashMap::new(),
+            types: HashMap::new(),
+            has_searched_all: false,
+            searched_bytes: 0,
+        }
+    }
+
+    fn entries(&mut self, unit: usize) -> Option<Rc<UnitEntries>> {
+        if let Some(entries) = self.entries.get(&unit) {
+            return Some(Rc::clone(entries));
+        }
+        let bytes = self.info.unit_bytes(unit);
+        if self.searched_bytes.saturating_add(bytes) > MAX_SEARCHED_BYTES {
+            return None;
+        }
+        self.searched_bytes += bytes;
+        let entries = Rc::new(UnitEntries::read(&*self.info.unit(unit)?));
+        self.entries.insert(unit, Rc::clone(&entries));
+        Some(entries)
+    }
+
+    /// Returns the entry that a reference of a unit leads to.
+    pub(super) fn resolve(&self, unit: usize, reference: Reference) -> Option<EntryId> {
+        match reference {
+            Reference::InUnit(entry) => Some(EntryId { unit, entry }),
+            Reference::InFile(offset) => {
+                let unit = self.info.unit_around(offset)?;
+                Some(EntryId { unit, entry: offset.checked_sub(unit)? })
+            }
+        }
+    }
+
+    /// Returns the type at an entry.
+    pub(super) fn at(&mut self, id: EntryId) -> Option<Rc<Type>> {
+        if let Some(known) = self.types.get(&id) {
+            return known.clone();
+        }
+        if self.types.len() >= MAX_TYPES {
+            self.types.clear();
+        }
+        let read = self.read(id).map(Rc::new);
+        self.types.insert(id, read.clone());
+        read
+    }
+
+    fn read(&mut self, id: EntryId) -> Option<Type> {
+        let layout = Layout::read(&*self.info.unit(id.unit)?, id.entry)?;
+        let module = self.entries(id.unit)?.module_of(id.entry);
+        let path = if module.is_empty() { layout.name.clone() } else { format!("{module}::{}", layout.name) };
+        Some(Type { unit: id.unit, path, layout })
+    }
+
+    /// Returns the type that an entry of a type refers to.
+    pub(super) fn follow(&mut self, from: &Type, reference: Reference) -> Option<Rc<Type>> {
+        let id = self.resolve(from.unit, reference)?;
+        self.at(id)
+    }
+
+    /// Returns the path of a source file by its number in a unit.
+    pub(super) fn file(&mut self, unit: usize, number: u64) -> Option<String> {
+        self.info.unit(unit)?.file(number)
+    }
+
+    /// Returns the functions that begin at an address in the file. The linker
+    /// may have merged several.
+    pub(super) fn poll_functions(&mut self, address: u64) -> Vec<PollFunction> {
+        let mut functions = Vec::new();
+        let mut units = self.info.units_at(address);
+        units.sort_unstable();
+        units.dedup();
+        for unit in units {
+            let Some(entries) = self.entries(unit) else { continue };
+            for entry in entries.functions_at(address) {
+                functions.extend(self.poll_function(unit, entry));
+            }
+        }
+        functions
+    }
+
+    fn poll_function(&mut self, unit: usize, entry: usize) -> Option<PollFunction> {
+        let mut function = PollFunction { unit, ..PollFunction::default() };
+        let mut next = Some(EntryId { unit, entry });
+        for _ in 0..MAX_NAME_STEPS {
+            let Some(id) = next.take() else { break };
+            let open = self.info.unit(id.unit)?;
+            let origin =
+                read_function(&open, id, &mut function, |reference| self.resolve(id.unit, reference));
+            next = origin.ok()?;
+        }
+        Some(function)
+    }
+
+    /// Returns the type of the memory of a task that a function polls.
+    pub(super) fn cell(&mut self, poll: &PollFunction) -> Option<Rc<Type>> {
+        if let Some(cell) = self.cell_in(poll.unit, poll) {
+            return Some(cell);
+        }
+        // An optimisation of the whole program has each type only once.
+        self.search_all();
+        let mut units: Vec<_> = self.entries.keys().copied().collect();
+        units.sort_unstable();
+        let mut found = None::<Rc<Type>>;
+        for unit in units {
+            let Some(cell) = self.cell_in(unit, poll) else { continue };
+            let is_same = |found: &Rc<Type>| found.layout.size == cell.layout.size;
+            if !found.as_ref().is_none_or(is_same) {
+                return None;
+            }
+            found = Some(cell);
+        }
+        found
+    }
+
+    fn cell_in(&mut self, unit: usize, poll: &PollFunction) -> Option<Rc<Type>> {
+        let entries = self.entries(unit)?;
+        let wanted = poll.name.as_deref()?.strip_prefix("poll")?;
+        for entry in &entries.cells {
+            let Some(cell) = self.at(EntryId { unit, entry: *entry }) else { continue };
+            // Some units have a declaration only.
+            if cell.layout.member("core").is_none() {
+                continue;
+            }
+            let future = cell.layout.parameter("T").and_then(|of_type| self.resolve(unit, of_type));
+            let is_same_future = match (future, poll.future) {
+                (Some(one), Some(other)) if unit == poll.unit => one == other,
+                _ => true,
+            };
+            if is_same_future && cell.layout.name.strip_prefix("Cell") == Some(wanted) {
+                return Some(cell);
+            }
+        }
+        None
+    }
+
+    /// Returns the type whose table of a trait's functions is at an address in
+    /// the file.
+    pub(super) fn of_vtable(&mut self, address: u64) -> Option<Rc<Type>> {
+        let mut found = self.vtable_in_known_units(address);
+        if found.is_empty() && !self.has_searched_all {
+            self.search_all();
+            found = self.vtable_in_known_units(address);
+        }
+        let [id] = found[..] else { return None };
+        let table = self.at(id)?;
+        let of_type = table.layout.containing_type?;
+        self.follow(&table, of_type)
+    }
+
+    fn vtable_in_known_units(&self, address: u64) -> Vec<EntryId> {
+        let mut found = Vec::new();
+        for (unit, entries) in &self.entries {
+            let Some(value) = entries.vtables.get(&address) else { continue };
+            let reference = value.as_ref().and_then(Reference::from_value);
+            match reference.and_then(|reference| self.resolve(*unit, reference)) {
+                Some(id) => found.push(id),
+                None => return Vec::new(),
+            }
+        }
+        found
+    }
+
+    fn search_all(&mut self) {
+        if std::mem::replace(&mut self.has_searched_all, true) {
+            return;
+        }
+        for unit in self.info.units().to_vec() {
+            if self.entries(unit).is_none() && self.searched_bytes >= MAX_SEARCHED_BYTES {
+                return;
+            }
+        }
+    }
+}
+
+/// Adds to a function what an entry says of it. Returns the entry that says
+/// more.
+fn read_function(
+    unit: &OpenUnit,
+    id: EntryId,
+    function: &mut PollFunction,
+    resolve: impl Fn(Reference) -> Option<EntryId>,
+) -> gimli::Result<Option<EntryId>> {
+    let mut entries = unit.entries().entries_raw(Some(UnitOffset(id.entry)))?;
+    let own_depth = entries.next_depth();
+    let Some(abbreviation) = entries.read_abbreviation()? else { return Ok(None) };
+    let mut origin = None;
+    for specification in abbreviation.attributes() {
+        let attribute = entries.read_attribute(*specification)?;
+        let value = attribute.value();
+        match attribute.name() {
+            constants::DW_AT_name if function.name.is_none() => {
+                function.name = unit.text(value, MAX_NAME_BYTES);
+            }
+            constants::DW_AT_linkage_name | constants::DW_AT_MIPS_linkage_name
+                if function.linkage_name.is_none() =>
+            {
+                function.linkage_name = unit.text(value, MAX_NAME_BYTES);
+            }
+            constants::DW_AT_abstract_origin | constants::DW_AT_specification => {
+                origin = Reference::from_value(&value).and_then(&resolve);
+            }
+            _ => {}
+        }
+    }
+    while abbreviation.has_children() && !entries.is_empty() && entries.next_depth() > own_depth {
+        let is_own = entries.next_depth() == own_depth + 1;
+        let Some(child) = entries.read_abbreviation()? else { continue };
+        if !is_own || child.tag() != constants::DW_TAG_template_type_parameter {
+            entries.skip_attributes(child.attributes())?;
+            continue;
+        }
+        let (mut is_future, mut of_type) = (false, None);
+        for specification in child.attributes() {
+            let attribute = entries.read_attribute(*specification)?;
+            match attribute.name() {
+                constants::DW_AT_name => {
+                    is_future = unit.text(attribute.value(), 2).is_some_and(|name| name == "T");
+                }
+                constants::DW_AT_type => of_type = Reference::from_value(&attribute.value()),
+                _ => {}
+            }
+        }
+        if is_future && function.future.is_none() {
+            function.future = of_type.and_then(&resolve);
+        }
+    }
+    Ok(origin)
+}
+
+impl PollFunction {
+    /// Returns the name of the future that it polls.
+    pub(super) fn future_name(&self) -> Option<String> {
+        let name = self.name.as_deref().filter(|name| name.starts_with("poll<"))?;
+        type_name::arguments(name).first().map(|name| type_name::readable(name))
+    }
+
+    /// Returns whether its type is known.
+    pub(super) fn has_type(&self) -> bool {
+        self.future.is_some()
+    }
+}

@@ -1,0 +1,183 @@
+//! Where the entries of one unit of debug information are that the reader of
+//! futures needs. A unit is read once.
+
+use std::collections::HashMap;
+
+use gimli::{AttributeValue, EntriesRaw, Reader, constants};
+
+use crate::diagnose::image::{Bytes, OpenUnit};
+
+/// The limits of what is kept of one unit.
+const MAX_NAMESPACES: usize = 1 << 18;
+const MAX_FUNCTIONS: usize = 1 << 20;
+const MAX_CELLS: usize = 1 << 16;
+const MAX_VTABLES: usize = 1 << 18;
+/// A path has at most this many parts.
+const MAX_DEPTH: usize = 64;
+/// A longer name of a namespace is cut.
+const MAX_NAMESPACE_BYTES: usize = 1024;
+/// The names of functions and cells that are told apart by their beginning.
+const MAX_PREFIX_BYTES: usize = 8;
+
+const DW_OP_ADDR: u8 = 3;
+
+/// The module that defines the memory of a task.
+const CELL_MODULE: [&str; 4] = ["tokio", "runtime", "task", "core"];
+
+/// What is kept of a unit.
+#[derive(Debug, Default)]
+pub(super) struct UnitEntries {
+    /// Sorted by `begin`.
+    namespaces: Vec<Namespace>,
+    /// The first address of each function and its entry, sorted.
+    functions: Vec<(u64, usize)>,
+    /// The entries of the types `tokio::runtime::task::core::Cell`.
+    pub(super) cells: Vec<usize>,
+    /// The address of each table of a trait object's functions, and the entry
+    /// of the table's type. `None` if an address has several.
+    pub(super) vtables: HashMap<u64, Option<AttributeValue<Bytes>>>,
+}
+
+#[derive(Debug)]
+struct Namespace {
+    begin: usize,
+    end: usize,
+    parent: Option<usize>,
+    name: String,
+}
+
+impl UnitEntries {
+    /// Reads the unit. What follows broken entries is left out.
+    pub(super) fn read(unit: &OpenUnit) -> Self {
+        let mut entries = Self::default();
+        let _ = entries.add(unit);
+        let end = usize::MAX;
+        for namespace in entries.namespaces.iter_mut().filter(|namespace| namespace.end == 0) {
+            namespace.end = end;
+        }
+        entries.functions.sort_unstable();
+        entries
+    }
+
+    fn add(&mut self, unit: &OpenUnit) -> gimli::Result<()> {
+        let mut entries = unit.entries().entries_raw(None)?;
+        // The namespaces around the entry: their depths and places.
+        let mut around = Vec::<(isize, usize)>::new();
+        while !entries.is_empty() {
+            let (offset, depth) = (entries.next_offset().0, entries.next_depth());
+            while let Some((of, place)) = around.last().copied().filter(|(of, _)| *of >= depth) {
+                debug_assert!(of >= depth);
+                self.namespaces[place].end = offset;
+                around.pop();
+            }
+            let Some(abbreviation) = entries.read_abbreviation()? else { continue };
+            let specifications = abbreviation.attributes();
+            match abbreviation.tag() {
+                constants::DW_TAG_namespace if around.len() < MAX_DEPTH => {
+                    let name = read_one(&mut entries, specifications, constants::DW_AT_name)?;
+                    if self.namespaces.len() < MAX_NAMESPACES {
+                        let name = name.and_then(|name| unit.text(name, MAX_NAMESPACE_BYTES));
+                        let parent = around.last().map(|(_, place)| *place);
+                        around.push((depth, self.namespaces.len()));
+                        let name = name.unwrap_or_default();
+                        self.namespaces.push(Namespace { begin: offset, end: 0, parent, name });
+                    }
+                }
+                constants::DW_TAG_subprogram => {
+                    let low = read_one(&mut entries, specifications, constants::DW_AT_low_pc)?;
+                    if let Some(low) = low
+                        && let Some(address) = unit.entries().attr_address(low)?.filter(|low| *low > 0)
+                        && self.functions.len() < MAX_FUNCTIONS
+                    {
+                        self.functions.push((address, offset));
+                    }
+                }
+                constants::DW_TAG_structure_type if self.is_cell_module(&around) => {
+                    let name = read_one(&mut entries, specifications, constants::DW_AT_name)?;
+                    let name = name.and_then(|name| unit.text(name, MAX_PREFIX_BYTES));
+                    if name.is_some_and(|name| name.starts_with("Cell<")) && self.cells.len() < MAX_CELLS {
+                        self.cells.push(offset);
+                    }
+                }
+                constants::DW_TAG_variable if depth == 1 => self.add_vtable(&mut entries, specifications)?,
+                _ => entries.skip_attributes(specifications)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_cell_module(&self, around: &[(isize, usize)]) -> bool {
+        let name = |(_, place): &(isize, usize)| self.namespaces[*place].name.as_str();
+        around.len() == CELL_MODULE.len() && around.iter().map(name).eq(CELL_MODULE)
+    }
+
+    fn add_vtable(
+        &mut self,
+        entries: &mut EntriesRaw<'_, Bytes>,
+        specifications: &[gimli::AttributeSpecification],
+    ) -> gimli::Result<()> {
+        let (mut address, mut of_type) = (None, None);
+        for specification in specifications {
+            let attribute = entries.read_attribute(*specification)?;
+            match (attribute.name(), attribute.value()) {
+                (constants::DW_AT_location, AttributeValue::Exprloc(expression)) => {
+                    let mut bytes = expression.0;
+                    let is_address = bytes.len() == 9 && bytes.read_u8()? == DW_OP_ADDR;
+                    address = if is_address { Some(bytes.read_u64()?) } else { None };
+                }
+                (constants::DW_AT_type, value) => of_type = Some(value),
+                _ => {}
+            }
+        }
+        if let (Some(address), Some(of_type)) = (address, of_type)
+            && self.vtables.len() < MAX_VTABLES
+        {
+            self.vtables.entry(address).and_modify(|other| *other = None).or_insert(Some(of_type));
+        }
+        Ok(())
+    }
+
+    /// Returns the entries of the functions that begin at an address.
+    pub(super) fn functions_at(&self, address: u64) -> impl Iterator<Item = usize> {
+        let first = self.functions.partition_point(|(begin, _)| *begin < address);
+        let here = self.functions[first..].iter().take_while(move |(begin, _)| *begin == address);
+        here.map(|(_, entry)| *entry)
+    }
+
+    /// Returns the path of the module around an entry, such as `app::session`.
+    pub(super) fn module_of(&self, entry: usize) -> String {
+        let after = self.namespaces.partition_point(|namespace| namespace.begin <= entry);
+        let mut place = after.checked_sub(1);
+        // The last one that begins before the entry may have ended.
+        while let Some(namespace) = place.and_then(|place| self.namespaces.get(place)) {
+            if namespace.end > entry {
+                break;
+            }
+            place = namespace.parent;
+        }
+        let mut parts = Vec::new();
+        while let Some(namespace) = place.and_then(|place| self.namespaces.get(place)) {
+            parts.push(namespace.name.as_str());
+            place = namespace.parent;
+        }
+        parts.reverse();
+        parts.join("::")
+    }
+}
+
+/// Reads the attributes of an entry and returns one of them.
+fn read_one(
+    entries: &mut EntriesRaw<'_, Bytes>,
+    specifications: &[gimli::AttributeSpecification],
+    name: gimli::DwAt,
+) -> gimli::Result<Option<AttributeValue<Bytes>>> {
+    let mut found = None;
+    for specification in specifications {
+        if specification.name() == name {
+            found = Some(entries.read_attribute(*specification)?.value());
+        } else {
+            entries.skip_attributes(std::slice::from_ref(specification))?;
+        }
+    }
+    Ok(found)
+}

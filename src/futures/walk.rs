@@ -1,0 +1,262 @@
+//! Follows a future from await to await.
+
+use crate::attach::document::{PsAwait, PsLeaf};
+use crate::futures::Chain;
+use crate::futures::leaf;
+use crate::futures::type_name;
+use crate::futures::value::{Reader, Value};
+use crate::source_path;
+
+/// A chain has at most this many awaits.
+const MAX_AWAITS: usize = 128;
+/// The number of values that are visited on the way.
+const MAX_STEPS: usize = 1024;
+/// Wrappers of futures that are looked through to find out what is in them.
+const MAX_AHEAD: usize = 16;
+
+/// Types of the standard library that hold one value.
+const TRANSPARENT: [&str; 12] = [
+    "core::pin::Pin",
+    "alloc::boxed::Box",
+    "core::ptr::unique::Unique",
+    "core::ptr::non_null::NonNull",
+    "core::mem::manually_drop::ManuallyDrop",
+    "core::mem::maybe_dangling::MaybeDangling",
+    "core::cell::UnsafeCell",
+    "core::panic::unwind_safe::AssertUnwindSafe",
+    "core::option::Option",
+    "core::pin::unsafe_pinned::UnsafePinned",
+    "core::sync::exclusive::Exclusive",
+    "sync_wrapper::SyncWrapper",
+];
+
+/// Futures that poll another future, and the member that holds it. In an enum
+/// it is a member of the present variant.
+const ADAPTERS: [(&str, &str); 20] = [
+    ("tracing::instrument::Instrumented", "inner"),
+    ("tracing::instrument::WithDispatch", "inner"),
+    ("tracing_futures::Instrumented", "inner"),
+    ("tokio::time::timeout::Timeout", "value"),
+    ("tokio::task::task_local::TaskLocalFuture", "future"),
+    ("tokio::task::coop::unconstrained::Unconstrained", "inner"),
+    ("tokio::task::unconstrained::Unconstrained", "inner"),
+    ("loopscope::instrument::future::NamedFuture", "future"),
+    ("futures_util::future::future::map::Map", "future"),
+    ("futures_util::future::future::Map", "inner"),
+    ("futures_util::future::future::Then", "inner"),
+    ("futures_util::future::future::flatten::Flatten", "f"),
+    ("futures_util::future::future::fuse::Fuse", "inner"),
+    ("futures_util::future::future::catch_unwind::CatchUnwind", "future"),
+    ("futures_util::future::try_future::into_future::IntoFuture", "future"),
+    ("futures_util::future::try_future::MapErr", "inner"),
+    ("futures_util::future::try_future::MapOk", "inner"),
+    ("futures_util::future::try_future::AndThen", "inner"),
+    ("futures_util::future::try_future::OrElse", "inner"),
+    ("futures_util::future::try_future::try_flatten::TryFlatten", "f"),
+];
+
+/// The way to what a future waits for.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    pub(super) awaits: Vec<PsAwait>,
+    /// The contents of the async functions on the way, the outermost first.
+    pub(super) states: Vec<Value>,
+    steps: usize,
+}
+
+/// How a way goes on.
+enum Step {
+    Into(Value),
+    Leaf(PsLeaf),
+    End(&'static str),
+}
+
+/// Returns what a future awaits.
+pub(super) fn chain(reader: &mut Reader<'_>, future: Value) -> Chain {
+    let mut walk = Walk::default();
+    let mut value = future;
+    loop {
+        walk.steps += 1;
+        if walk.steps > MAX_STEPS || walk.awaits.len() >= MAX_AWAITS {
+            return walk.ended(None, Some("the chain of awaits is too long"));
+        }
+        match walk.step(reader, &value) {
+            Step::Into(next) => value = next,
+            Step::Leaf(leaf) => return walk.ended(Some(leaf), None),
+            Step::End(missing) => return walk.ended(None, Some(missing)),
+        }
+    }
+}
+
+impl Walk {
+    fn ended(self, leaf: Option<PsLeaf>, missing: Option<&str>) -> Chain {
+        Chain { awaits: self.awaits, leaf, missing: missing.map(str::to_owned) }
+    }
+
+    fn step(&mut self, reader: &mut Reader<'_>, value: &Value) -> Step {
+        let path = &value.of_type.path;
+        if type_name::is_coroutine(path) {
+            return self.of_coroutine(reader, value);
+        }
+        if let Some(leaf) = leaf::of(reader, self, value) {
+            return Step::Leaf(leaf);
+        }
+        match inner(reader, value) {
+            Inner::Future(inner) => return Step::Into(inner),
+            Inner::Unreadable(missing) => return Step::End(missing),
+            Inner::None => {}
+        }
+        match newtype(reader, value) {
+            Some(inner) => {
+                self.awaits.push(PsAwait { function: type_name::readable(path), file: None, line: None });
+                Step::Into(inner)
+            }
+            None => Step::Leaf(PsLeaf::Other { of: type_name::readable(path) }),
+        }
+    }
+
+    fn of_coroutine(&mut self, reader: &mut Reader<'_>, value: &Value) -> Step {
+        let function = function_name(reader, value);
+        let has_layout = value.of_type.layout.variants.is_some();
+        let present = reader.variant(value).and_then(|variant| variant.member.as_ref());
+        let Some(member) = present else {
+            self.awaits.push(PsAwait { function, file: None, line: None });
+            return Step::End(if has_layout {
+                "the state of an async function is not one that it can have"
+            } else {
+                "the debug information has no states of an async function; `debug = \"full\"` in the profile \
+                 of Cargo.toml adds them"
+            });
+        };
+        let Some((_, state)) = reader.active(value) else {
+            return Step::End("the debug information of an async function's state is incomplete");
+        };
+        let name = state.of_type.layout.name.as_str();
+        let is_suspended = name.starts_with("Suspend");
+        let file = member.file.and_then(|file| reader.types.file(value.of_type.unit, file));
+        let file = file.map(|file| type_name::printable(&source_path::shorten(&file)));
+        let place = if is_suspended { (file, member.line) } else { (None, None) };
+        self.awaits.push(PsAwait { function, file: place.0, line: place.1 });
+        if !is_suspended {
+            return Step::End(match name {
+                "Unresumed" => "it was not polled yet",
+                "Returned" => "the future has returned",
+                "Panicked" => "the future has panicked",
+                _ => "the state of an async function is not one that is known",
+            });
+        }
+        let awaitee = reader.member(&state, "__awaitee");
+        self.states.push(state);
+        match awaitee {
+            Some(awaitee) => Step::Into(awaitee),
+            None => Step::End("the debug information does not say what is awaited"),
+        }
+    }
+}
+
+/// What a wrapper holds.
+enum Inner {
+    Future(Value),
+    Unreadable(&'static str),
+    None,
+}
+
+/// Returns the future that a value is known to poll.
+fn inner(reader: &mut Reader<'_>, value: &Value) -> Inner {
+    let layout = &value.of_type.layout;
+    let base = type_name::base(&value.of_type.path);
+    // The place of a trait object.
+    if layout.member("vtable").is_some() && layout.member("pointer").is_some() && layout.size == 16 {
+        return trait_object(reader, value);
+    }
+    if layout.is_pointer {
+        return reader
+            .target(value)
+            .map_or(Inner::Unreadable("a pointer on the way cannot be followed"), Inner::Future);
+    }
+    if let Some((_, name)) = ADAPTERS.iter().find(|(adapter, _)| *adapter == base) {
+        let contents = match layout.variants {
+            Some(_) => reader.active(value).map(|(_, contents)| contents),
+            None => Some(value.clone()),
+        };
+        let future = contents.and_then(|contents| reader.member(&contents, name));
+        return future.map_or(Inner::None, Inner::Future);
+    }
+    if base == "core::mem::maybe_uninit::MaybeUninit" {
+        return reader.member(value, "value").map_or(Inner::None, Inner::Future);
+    }
+    if TRANSPARENT.contains(&base) {
+        return reader.unwrap(value).map_or(Inner::None, Inner::Future);
+    }
+    Inner::None
+}
+
+fn trait_object(reader: &mut Reader<'_>, value: &Value) -> Inner {
+    const UNKNOWN: Inner = Inner::Unreadable("the type behind a `dyn Future` is not known");
+    let pointer = |reader: &mut Reader<'_>, name| {
+        let member = reader.member(value, name)?;
+        reader.memory.pointer(member.address)
+    };
+    let (Some(address), Some(vtable)) = (pointer(reader, "pointer"), pointer(reader, "vtable")) else {
+        return UNKNOWN;
+    };
+    let of_type = vtable.checked_sub(reader.bias).and_then(|vtable| reader.types.of_vtable(vtable));
+    of_type.map_or(UNKNOWN, |of_type| Inner::Future(Value { of_type, address }))
+}
+
+/// Returns the only member of a type that is not known, if that is a future
+/// that is known.
+fn newtype(reader: &mut Reader<'_>, value: &Value) -> Option<Value> {
+    let only = reader.only_member(value)?;
+    let mut ahead = only.clone();
+    for _ in 0..MAX_AHEAD {
+        if type_name::is_coroutine(&ahead.of_type.path) || leaf::is_known(&ahead.of_type.path) {
+            return Some(only);
+        }
+        let base = type_name::base(&ahead.of_type.path);
+        if ADAPTERS.iter().any(|(adapter, _)| *adapter == base) {
+            return Some(only);
+        }
+        ahead = match inner(reader, &ahead) {
+            Inner::Future(inner) => inner,
+            _ => return None,
+        };
+    }
+    None
+}
+
+/// Returns the name of an async function: `app::Session::run`. The debug
+/// information has `app::{impl#0}::run`; the type is that of `self`.
+fn function_name(reader: &mut Reader<'_>, value: &Value) -> String {
+    let path = &value.of_type.path;
+    let of_self = path.rfind("{impl#").and_then(|at| {
+        let method = path[at..].split_once("}::")?.1;
+        let of_type = self_type(reader, value)?;
+        Some(type_name::readable(&format!("{}::{method}", type_name::base(&of_type))))
+    });
+    of_self.unwrap_or_else(|| type_name::readable(path))
+}
+
+/// Returns the path of the type of `self` that an async function has.
+fn self_type(reader: &mut Reader<'_>, value: &Value) -> Option<String> {
+    let variants = value.of_type.layout.variants.as_ref()?;
+    let first = variants.list.first()?.member.as_ref()?;
+    let mut of_type = reader.types.follow(&value.of_type, first.of_type)?;
+    let captured = of_type.layout.member("self").or_else(|| of_type.layout.member("__self"))?.of_type;
+    of_type = reader.types.follow(&of_type.clone(), captured)?;
+    for _ in 0..MAX_AHEAD {
+        let layout = &of_type.layout;
+        let base = type_name::base(&of_type.path);
+        let target = if layout.is_pointer {
+            layout.target
+        } else if base == "core::pin::Pin" || base == "alloc::boxed::Box" {
+            layout.members.first().map(|member| member.of_type)
+        } else if base == "alloc::sync::Arc" || base == "alloc::rc::Rc" {
+            layout.parameter("T")
+        } else {
+            return Some(of_type.path.clone());
+        };
+        of_type = reader.types.follow(&of_type.clone(), target?)?;
+    }
+    None
+}

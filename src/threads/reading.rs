@@ -1,0 +1,124 @@
+//! One thread as it was at one moment: what it waits for, and its stack.
+
+use crate::capture::unwind::{Unwinder, Unwound};
+use crate::capture::{CopiedStack, passive};
+use crate::evidence::Capture;
+use crate::finding::Evidence;
+use crate::process::Process;
+use crate::threads::memory_map::MemoryMap;
+use crate::threads::registers::{self, Registers};
+use crate::watchdog::call_info::call_info;
+use crate::watchdog::procfs::{self, ProcReader};
+use crate::watchdog::sample::{InSyscall, ThreadActivity};
+use crate::watchdog::{stack_capture, syscalls};
+
+/// How often a thread is read until nothing changes meanwhile.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// What a thread does, without its stack. Two equal ones show one and the same
+/// wait if the thread waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) activity: ThreadActivity,
+    /// How many times it has slept.
+    pub(super) sleeps: Option<u64>,
+}
+
+impl Look {
+    /// Returns what the thread does now.
+    pub(super) fn at(process: Process, tid: i32) -> Self {
+        let reader = ProcReader::new(process, tid);
+        Self { activity: procfs::read_activity(process, tid), sleeps: reader.sleeps() }
+    }
+
+    /// Returns the call in which the thread waits.
+    pub(super) fn call(&self) -> Option<InSyscall> {
+        match self.activity {
+            ThreadActivity::InSyscall(call) => Some(call),
+            ThreadActivity::Running | ThreadActivity::OutsideSyscall | ThreadActivity::Unknown => None,
+        }
+    }
+
+    /// Returns whether the thread waits, and has done nothing else since
+    /// `before`.
+    pub(super) fn is_same_wait(&self, before: &Self) -> bool {
+        self == before && self.call().is_some() && self.sleeps.is_some()
+    }
+}
+
+/// A thread at one moment.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) look: Look,
+    /// The stack with what belongs to it.
+    pub(super) stack: Option<ReadStack>,
+    pub(super) capture: Capture,
+}
+
+/// A stack as it was copied, and the addresses on it.
+#[derive(Debug)]
+pub(super) struct ReadStack {
+    pub(super) copy: CopiedStack,
+    pub(super) unwound: Unwound,
+}
+
+/// Reads the thread. If it changes again and again, only its last activity is
+/// known.
+pub(super) fn read(tid: i32, map: &MemoryMap, registers: Registers, unwinder: &mut Unwinder) -> Reading {
+    let process = unwinder.process();
+    let mut look = Look::at(process, tid);
+    for _ in 0..MAX_ATTEMPTS {
+        let reading = match look.activity {
+            ThreadActivity::InSyscall(call) => waiting(tid, look, &call, map, unwinder),
+            ThreadActivity::Running if registers == Registers::Interrupt => running(tid, look, map, unwinder),
+            ThreadActivity::Running | ThreadActivity::OutsideSyscall | ThreadActivity::Unknown => None,
+        };
+        if let Some(reading) = reading {
+            return reading;
+        }
+        let now = Look::at(process, tid);
+        if now == look {
+            break;
+        }
+        look = now;
+    }
+    let is_running = look.activity == ThreadActivity::Running;
+    let call = look.call().map(|call| call_info(process, &call, syscalls::find(call.number)));
+    Reading { look, stack: None, capture: Capture::without_stack(0, is_running, call) }
+}
+
+/// Reads a thread that waits; `None` if it has moved on meanwhile, or its stack
+/// cannot be read.
+fn waiting(
+    tid: i32,
+    look: Look,
+    call: &InSyscall,
+    map: &MemoryMap,
+    unwinder: &mut Unwinder,
+) -> Option<Reading> {
+    let process = unwinder.process();
+    let copy = passive::copy(process, map.thread(tid, call.sp), call.sp, call.pc)?;
+    let info = call_info(process, call, syscalls::find(call.number));
+    (Look::at(process, tid) == look).then_some(())?;
+    let unwound = unwind(&copy, Some(call), unwinder);
+    let capture = stack_capture::capture(0, unwound.clone(), false, Some(info), unwinder);
+    Some(Reading { look, stack: Some(ReadStack { copy, unwound }), capture })
+}
+
+/// Reads a thread that computes, by a short stop; `None` if it does not compute
+/// any more.
+fn running(tid: i32, look: Look, map: &MemoryMap, unwinder: &mut Unwinder) -> Option<Reading> {
+    let copy = registers::copy_running(unwinder.process(), tid, map)?;
+    let unwound = unwind(&copy, None, unwinder);
+    let capture = stack_capture::capture(0, unwound.clone(), true, None, unwinder);
+    Some(Reading { look, stack: Some(ReadStack { copy, unwound }), capture })
+}
+
+fn unwind(copy: &CopiedStack, call: Option<&InSyscall>, unwinder: &mut Unwinder) -> Unwound {
+    let unwound = stack_capture::unwind(copy, call, unwinder);
+    if unwound.evidence == Evidence::Leaf && copy.registers.is_none() {
+        unwinder.reconstruct(copy)
+    } else {
+        unwound
+    }
+}
