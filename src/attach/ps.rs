@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::attach::access;
 use crate::attach::document::{
-    PS_SCHEMA, PsCoverage, PsDocument, PsRuntime, PsRuntimeKind, PsTask, PsTaskState,
+    PS_SCHEMA, PsCoverage, PsDocument, PsRole, PsRuntime, PsRuntimeKind, PsTask, PsTaskState,
 };
 use crate::attach::error::AttachError;
 use crate::futures::FutureReader;
@@ -24,7 +24,7 @@ const REFERENCES_SHIFT: u32 = 6;
 ///
 /// # Errors
 ///
-/// If there is no such process, or it must not be read.
+/// If there is no such process, it must not be read, or it has no Tokio.
 pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
     access::check(pid)?;
     let process = Process::Other(pid);
@@ -38,6 +38,10 @@ pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
     let read_threads = threads.read(&running);
+    if !list.has_tables && read_threads.iter().all(|thread| thread.role == PsRole::Other) {
+        let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
+        return Err(AttachError::NotTokio { pid, program: program.to_string_lossy().into_owned() });
+    }
     let mut notes = list.notes;
     notes.extend(threads.notes());
     let coverage = PsCoverage {

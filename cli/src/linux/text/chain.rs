@@ -87,6 +87,15 @@ pub(super) fn at(step: &PsAwait, kind: &str) -> String {
     }
 }
 
+/// Returns the kind of a task for people. In a program without names, the
+/// place of the spawn says more than an address.
+pub(super) fn kind(task: &PsTask) -> String {
+    match &task.spawned_at {
+        Some(spawned_at) if task.kind.starts_with("0x") => format!("spawned at {}", printable(spawned_at)),
+        _ => printable(&task.kind),
+    }
+}
+
 /// Returns where tasks of one kind wait at the same place.
 pub(super) fn place_text(task: &PsTask) -> Option<String> {
     place(task).map(|step| at(step, &task.kind))

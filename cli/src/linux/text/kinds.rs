@@ -1,7 +1,7 @@
 //! The tasks, by kind: how many, in which states, and where most of them wait.
 
 use loopscope::attach::{PsDocument, PsTask};
-use loopscope::report::{printable, width};
+use loopscope::report::width;
 
 use crate::linux::text::chain::{self, Group};
 use crate::linux::text::layout::{self, Emphasis, Page};
@@ -27,7 +27,7 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
         each(&tasks, page);
         return;
     }
-    let kinds = chain::groups(tasks, |task| &task.kind);
+    let kinds = chain::groups(tasks, chain::kind);
     let shown = kinds.len().min(MAX_KINDS);
     table(&kinds[..shown], page);
     let rest = &kinds[shown..];
@@ -47,7 +47,7 @@ pub(super) fn heading(tasks: &[&PsTask], page: &mut Page) {
     page.labelled("tasks", &text);
 }
 
-fn table(kinds: &[(&String, Group<'_>)], page: &mut Page) {
+fn table(kinds: &[(String, Group<'_>)], page: &mut Page) {
     let mut rows = vec![["count", "state", "wakers", "oldest id", "kind"].map(str::to_owned)];
     for (kind, tasks) in kinds {
         let wakers = tasks.iter().map(|task| usize::try_from(task.wakers).unwrap_or(usize::MAX));
@@ -58,7 +58,7 @@ fn table(kinds: &[(&String, Group<'_>)], page: &mut Page) {
             states(tasks),
             thousands(wakers),
             oldest.map_or("-".to_owned(), |id| id.to_string()),
-            printable(kind),
+            kind.clone(),
         ]);
     }
     let widths: [usize; 4] =
@@ -131,7 +131,7 @@ fn each(tasks: &[&PsTask], page: &mut Page) {
     for task in tasks {
         let id = task.id.map_or("-".to_owned(), |id| id.to_string());
         let state = chain::state_word(task.state);
-        let kind = printable(&task.kind);
+        let kind = chain::kind(task);
         let line = format!("{:INDENT$}{id:>id_columns$}  {state:8}  {:>6}  {kind}", "", task.wakers);
         page.cut_line(Emphasis::None, &line);
         if !task.chain.is_empty() || task.leaf.is_some() {
