@@ -14,15 +14,23 @@ pub(crate) struct ServerArgs {
     /// The URL of the server's telemetry.
     #[arg(long, value_name = "URL", requires = "driven")]
     pub(crate) telemetry: Option<String>,
+    /// The id of the server's process, which was built without loopscope: it is
+    /// watched from outside, and its figures are sampled.
+    #[arg(long, value_name = "PID", requires = "driven", conflicts_with_all = ["telemetry", "run"])]
+    pub(crate) pid: Option<i32>,
+    /// A command that starts the server, which was built without loopscope, at
+    /// the address --target: it is watched from outside, and ended afterwards.
+    #[arg(long, value_name = "COMMAND", requires = "target", conflicts_with = "telemetry")]
+    pub(crate) run: Option<String>,
     /// A mistake that the embedded server makes: sleep, history, password,
     /// filter, resolve, lock, channel, child, upstream or all; repeatable.
-    #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]", conflicts_with_all = ["telemetry", "target"])]
+    #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]", conflicts_with_all = ["telemetry", "target", "pid", "run"])]
     pub(crate) inject: Vec<String>,
     /// The stall threshold of the embedded server: a longer poll is a stall
     /// [default: 10ms].
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with_all = ["telemetry", "target"])]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with_all = ["telemetry", "target", "pid", "run"])]
     pub(crate) threshold: Option<Duration>,
     /// The worker threads of the embedded server [default: one per core].
-    #[arg(long, value_name = "N", conflicts_with_all = ["telemetry", "target"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["telemetry", "target", "pid", "run"])]
     pub(crate) workers: Option<u16>,
 }

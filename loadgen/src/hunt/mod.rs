@@ -13,6 +13,11 @@ pub(crate) mod program;
 mod server;
 mod telemetry;
 mod timeline;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod watched;
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[path = "watched_none.rs"]
+mod watched;
 
 use crate::cli::{HuntArgs, ServerArgs};
 use crate::plan::Login;
@@ -20,6 +25,7 @@ pub(crate) use minimise::{LoadProbe, minimise};
 pub(crate) use observation::{Observation, ObservationResult};
 use server::EmbeddedServer;
 use std::ffi::OsString;
+use watched::WatchedServer;
 
 /// The default mix of a hunt: every command that may lead to a blocking call,
 /// most of them messages.
@@ -29,6 +35,7 @@ pub(crate) const HUNT_MIX: &str = "privmsg:180,join:6,names:4,who:4,topic:2,oper
 #[derive(Debug)]
 pub(crate) struct TargetServer {
     server: Option<EmbeddedServer>,
+    watched: Option<WatchedServer>,
     /// The address for chat connections; empty if a command generates the load
     /// and there is no `--target`.
     pub(crate) target: String,
@@ -39,24 +46,42 @@ pub(crate) struct TargetServer {
 impl TargetServer {
     /// Starts the embedded server, unless the arguments name a server.
     pub(crate) async fn start_or_connect(args: &HuntArgs) -> anyhow::Result<Self> {
-        if args.server.target.is_some() || args.server.telemetry.is_some() {
+        let is_watched = args.server.pid.is_some() || args.server.run.is_some();
+        if !is_watched && (args.server.target.is_some() || args.server.telemetry.is_some()) {
             let ServerArgs { target, telemetry, .. } = args.server.clone();
-            return Ok(Self { server: None, target: target.unwrap_or_default(), telemetry });
+            return Ok(Self { server: None, watched: None, target: target.unwrap_or_default(), telemetry });
+        }
+        if let Some(server) = Self::watched(args).await? {
+            return Ok(server);
         }
         let server = EmbeddedServer::start(&flags(args), args.output.verbose).await?;
         let telemetry = Some(format!("http://{}", server.telemetry));
-        Ok(Self { target: server.irc.clone(), telemetry, server: Some(server) })
+        Ok(Self { target: server.irc.clone(), telemetry, server: Some(server), watched: None })
     }
 
-    /// Stops the embedded server.
+    /// Watches the server of `--pid` or `--run` from outside.
+    async fn watched(args: &HuntArgs) -> anyhow::Result<Option<Self>> {
+        let ServerArgs { target, pid, run, .. } = &args.server;
+        let target = target.clone().unwrap_or_default();
+        let watched = match (pid, run) {
+            (Some(pid), _) => WatchedServer::attach(*pid)?,
+            (None, Some(command)) => WatchedServer::start(command, &target).await?,
+            (None, None) => return Ok(None),
+        };
+        let telemetry = Some(watched.telemetry()?);
+        Ok(Some(Self { server: None, watched: Some(watched), target, telemetry }))
+    }
+
+    /// Stops the embedded server, or the watch and its command.
     ///
     /// # Errors
     ///
-    /// If the embedded server had died before.
+    /// If the server had ended before.
     pub(crate) async fn stop(self) -> Result<(), String> {
-        match self.server {
-            Some(server) => server.stop().await,
-            None => Ok(()),
+        match (self.server, self.watched) {
+            (Some(server), _) => server.stop().await,
+            (None, Some(watched)) => watched.stop().await,
+            (None, None) => Ok(()),
         }
     }
 }

@@ -70,7 +70,7 @@ pub(crate) async fn run(
 }
 
 /// Sends SIGTERM, and kills the command if it does not end.
-async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
+pub(super) async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
     terminate(child);
     if let Ok(status) = timeout(STOP_TIMEOUT, child.wait()).await {
         return status;
