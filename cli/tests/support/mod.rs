@@ -1,7 +1,6 @@
 //! Runs the program under test, and the processes that it reads.
 
-// Each test program uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::io::{self, Write};
 use std::process::{Child, Command, Stdio};

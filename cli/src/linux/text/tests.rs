@@ -359,7 +359,8 @@ fn replace_strings(value: &mut Value, with: &str) {
                 || fields.contains_key("recovered")
                 || fields.get("kind") == Some(&json!("application"));
             for (name, value) in fields {
-                if !OWN.contains(&&**name) && !(is_tagged && name == "kind") {
+                let is_own = OWN.contains(&&**name) || is_tagged && name == "kind";
+                if !is_own {
                     replace_strings(value, with);
                 }
             }
