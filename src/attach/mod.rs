@@ -5,11 +5,13 @@
 //! kernel, and every name is made printable before it is shown.
 
 mod access;
+mod debug_info;
 pub(crate) mod document;
 mod error;
 mod ps;
 mod watch;
 
+pub use debug_info::add_debug_info;
 pub use document::{
     PS_SCHEMA, PsAwait, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask,
     PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
