@@ -105,6 +105,13 @@ pub enum AttachError {
         /// The id of the process.
         pid: i32,
     },
+    /// A file with debug information cannot be used.
+    DebugInfo {
+        /// The path of the file.
+        path: String,
+        /// Why, as a phrase.
+        reason: String,
+    },
     /// The program has no Tokio.
     NotTokio {
         /// The id of the process.
@@ -209,6 +216,9 @@ impl fmt::Display for AttachError {
                 "process {pid} runs a program for another processor: use a loopscope that was built for that \
                  processor"
             ),
+            Self::DebugInfo { path, reason } => {
+                write!(f, "the debug information in {path} cannot be used: {reason}")
+            }
             Self::NotTokio { pid, program } => write!(
                 f,
                 "no task table of Tokio was found in {program} of process {pid} or in its libraries: give the \

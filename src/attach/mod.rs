@@ -5,12 +5,14 @@
 //! kernel, and every name is made printable before it is shown.
 
 mod access;
+mod debug_info;
 pub(crate) mod document;
 mod error;
 mod ps;
 mod verdicts;
 mod watch;
 
+pub use debug_info::add_debug_info;
 pub use document::{
     PS_SCHEMA, PsAwait, PsBranch, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask,
     PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::attach::access;
 use crate::attach::document::{
-    PS_SCHEMA, PsCoverage, PsDocument, PsRuntime, PsRuntimeKind, PsTask, PsTaskState,
+    PS_SCHEMA, PsCoverage, PsDocument, PsRole, PsRuntime, PsRuntimeKind, PsTask, PsTaskState,
 };
 use crate::attach::error::AttachError;
 use crate::attach::verdicts;
@@ -29,7 +29,7 @@ const MIN_VERDICT_AGE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 ///
-/// If there is no such process, or it must not be read.
+/// If there is no such process, it must not be read, or it has no Tokio.
 pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
     access::check(pid)?;
     let process = Process::Other(pid);
@@ -43,6 +43,10 @@ pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
     let read_threads = threads.read(&running);
+    if !list.has_tables && read_threads.iter().all(|thread| thread.role == PsRole::Other) {
+        let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
+        return Err(AttachError::NotTokio { pid, program: program.to_string_lossy().into_owned() });
+    }
     // A task between a wake and its poll, or between two polls, looks the same
     // as one that is stuck. It does not for long.
     std::thread::sleep(MIN_VERDICT_AGE.saturating_sub(begin.elapsed()));

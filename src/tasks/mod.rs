@@ -54,6 +54,8 @@ pub(crate) struct FoundTask {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TaskList {
     pub(crate) tasks: Vec<FoundTask>,
+    /// Whether the program or a library has tables of Tokio's tasks.
+    pub(crate) has_tables: bool,
     /// The bytes that were searched, and those that a limit left out.
     pub(crate) scanned_bytes: u64,
     pub(crate) skipped_bytes: u64,
@@ -91,6 +93,7 @@ fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
         list.notes.push("no table of Tokio's tasks is in the program or its libraries".to_owned());
         return list;
     }
+    list.has_tables = true;
     let headers = headers(memory, &areas, &vtables, &mut budget, &mut list.notes);
     list.scanned_bytes = budget.searched_bytes;
     list.skipped_bytes = budget.skipped_bytes;

@@ -169,6 +169,7 @@ const LIBRARY: &[Rule] = &[
         &[
             "attach::document",
             "attach::watch",
+            "diagnose::image::given_files",
             "error",
             "finding",
             "futures",

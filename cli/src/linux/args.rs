@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ColorChoice, Parser, Subcommand};
@@ -181,6 +182,10 @@ pub(crate) struct ReadingArgs {
     /// nice 10.
     #[arg(long)]
     pub(crate) no_nice: bool,
+    /// A file with the debug information of a stripped program. It must have
+    /// the build id of the program.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) debug_info: Option<PathBuf>,
 }
 
 /// Returns the error in the command line as one sentence, without the usage.

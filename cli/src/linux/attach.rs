@@ -10,7 +10,7 @@ use loopscope::{FindingsDocument, Terminal};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::linux::args::{AttachArgs, WatchArgs};
-use crate::linux::{named_process, output, priority};
+use crate::linux::{named_process, output, reading};
 
 /// How often it is checked whether the process has ended.
 const CHECK_PERIOD: Duration = Duration::from_millis(100);
@@ -18,9 +18,7 @@ const CHECK_PERIOD: Duration = Duration::from_millis(100);
 /// Watches a process until it ends, the time is over, or a signal comes.
 pub(crate) fn attach(args: &AttachArgs) -> anyhow::Result<u8> {
     let pid = named_process::pid(&args.process)?;
-    if !args.reading.no_nice {
-        priority::lower();
-    }
+    reading::prepare(pid, &args.reading)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let watch = begin(pid, &args.watch)?;
     let reason = runtime.block_on(end_of(&watch, args.duration))?;

@@ -4,8 +4,8 @@ mod args;
 mod attach;
 mod named_process;
 mod output;
-mod priority;
 mod ps;
+mod reading;
 mod run;
 mod text;
 

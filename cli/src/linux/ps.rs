@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use loopscope::attach::{self, AttachError};
 
 use crate::linux::args::PsArgs;
-use crate::linux::{named_process, output, priority};
+use crate::linux::{named_process, output, reading};
 
 /// Moves the cursor to the top left and clears the screen.
 const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
@@ -13,9 +13,7 @@ const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
 /// Prints what a process does: once, or until it ends.
 pub(crate) fn ps(args: &PsArgs) -> anyhow::Result<()> {
     let pid = named_process::pid(&args.process)?;
-    if !args.reading.no_nice {
-        priority::lower();
-    }
+    reading::prepare(pid, &args.reading)?;
     let stdout = io::stdout();
     let clears_screen = args.watch.is_some() && !args.output.json && stdout.is_terminal();
     let mut is_first = true;

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::linux::args::{OutputArgs, RunArgs};
-use crate::linux::{attach, output, priority};
+use crate::linux::{attach, output, reading};
 
 /// What a shell adds to the number of the signal that ended a command.
 const SIGNAL_EXIT_CODE: i32 = 128;
@@ -38,11 +38,8 @@ async fn watched(args: &RunArgs) -> anyhow::Result<u8> {
         format!("the command `{}` cannot be started", printable(&program.to_string_lossy()))
     })?;
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).context("the command has no process id")?;
-    // Now: the command must not inherit it.
-    if !args.reading.no_nice {
-        priority::lower();
-    }
-    let watch = match attach::begin(pid, &args.watch) {
+    // Now: the command must not inherit the priority.
+    let watch = match reading::prepare(pid, &args.reading).and_then(|()| attach::begin(pid, &args.watch)) {
         Ok(watch) => Some(watch),
         Err(error) => {
             // The command runs on.

@@ -8,6 +8,8 @@ mod bytes;
 mod debug_info;
 mod elf;
 mod functions;
+#[cfg_attr(not(feature = "attach"), allow(dead_code))]
+pub(crate) mod given_files;
 mod lines;
 mod missing;
 mod paged_file;

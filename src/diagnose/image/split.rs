@@ -7,6 +7,7 @@ use gimli::{Dwarf, DwarfPackage, Reader, Unit};
 
 use crate::diagnose::image::bytes::Bytes;
 use crate::diagnose::image::elf::{self, Elf};
+use crate::diagnose::image::given_files;
 use crate::diagnose::image::missing::MissingLines;
 use crate::evidence::CodeFile;
 use crate::process::Process;
@@ -27,7 +28,7 @@ pub(super) fn debug_file(elf: &Elf, file: &CodeFile) -> Option<Elf> {
         return None;
     }
     let id = elf.build_id()?;
-    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = given_files::hex(id);
     let (first, rest) = hex.split_at_checked(2)?;
     let mut paths = vec![Path::new(DEBUG_FOLDER).join(format!(".build-id/{first}/{rest}.debug"))];
     if let (Some(name), Some(folder)) = (elf.debug_link(), Path::new(&file.path).parent()) {
@@ -36,9 +37,10 @@ pub(super) fn debug_file(elf: &Elf, file: &CodeFile) -> Option<Elf> {
             paths.push(folder.join(&name));
         }
     }
-    paths
-        .iter()
-        .filter_map(|path| open(file.process, path))
+    let given = given_files::all();
+    let given = given.iter().filter_map(|path| Elf::read(Arc::new(elf::open(path).ok()?)));
+    given
+        .chain(paths.iter().filter_map(|path| open(file.process, path)))
         .find(|debug| debug.build_id() == Some(id) && debug.has_section(".debug_info"))
 }
 

@@ -22,6 +22,9 @@ const LIBRARY_CRATES: [&str; 12] = [
     "tokio_util",
 ];
 
+/// How many ids of a group are printed.
+const MAX_IDS: usize = 5;
+
 /// Tasks that a line of text is about.
 pub(super) type Group<'a> = Vec<&'a PsTask>;
 
@@ -73,13 +76,29 @@ pub(super) fn location(step: &PsAwait) -> Option<String> {
     })
 }
 
-/// Returns `at file:line in `function``.
-pub(super) fn at(step: &PsAwait) -> String {
+/// Returns `at file:line in `function`` for an await of a task of this kind.
+/// The function is left out if the kind is its name.
+pub(super) fn at(step: &PsAwait, kind: &str) -> String {
     let function = printable(&step.function);
     match location(step) {
+        Some(location) if step.function == kind => format!("at {location}"),
         Some(location) => format!("at {location} in `{function}`"),
         None => format!("in `{function}`"),
     }
+}
+
+/// Returns the kind of a task for people. In a program without names, the
+/// place of the spawn says more than an address.
+pub(super) fn kind(task: &PsTask) -> String {
+    match &task.spawned_at {
+        Some(spawned_at) if task.kind.starts_with("0x") => format!("spawned at {}", printable(spawned_at)),
+        _ => printable(&task.kind),
+    }
+}
+
+/// Returns where tasks of one kind wait at the same place.
+pub(super) fn place_text(task: &PsTask) -> Option<String> {
+    place(task).map(|step| at(step, &task.kind))
 }
 
 /// Returns the states of tasks with their numbers: `4,800 idle, 12 notified`.
@@ -104,6 +123,15 @@ pub(super) fn state_word(state: PsTaskState) -> &'static str {
         PsTaskState::Complete => "complete",
         _ => "in another state",
     }
+}
+
+/// Returns the ids of tasks, the first ones only: `ids 1, 2, 3, …`.
+pub(super) fn ids(tasks: &[&PsTask]) -> Option<String> {
+    let mut ids: Vec<_> = tasks.iter().filter_map(|task| task.id).collect();
+    ids.sort_unstable();
+    let shown = ids.iter().take(MAX_IDS).map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let more = if ids.len() > MAX_IDS { ", …" } else { "" };
+    (!ids.is_empty()).then(|| format!("ids {shown}{more}"))
 }
 
 /// Returns the name of a task for people: its id, or the address of its header.

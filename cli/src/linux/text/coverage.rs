@@ -23,12 +23,11 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
     if coverage.torn > 0 {
         parts.push(format!("{} changed meanwhile", thousands(coverage.torn)));
     }
-    parts.push(format!(
-        "{} searched in {} ({} of CPU)",
-        bytes(coverage.scanned_bytes),
-        time(coverage.seconds),
-        time(coverage.cpu_seconds)
-    ));
+    let cpu = match coverage.cpu_seconds {
+        seconds if seconds > 0.0 => format!(" ({} of CPU)", time(seconds)),
+        _ => String::new(),
+    };
+    parts.push(format!("{} searched in {}{cpu}", bytes(coverage.scanned_bytes), time(coverage.seconds)));
     if coverage.skipped_bytes > 0 {
         parts.push(format!("{} not searched", bytes(coverage.skipped_bytes)));
     }

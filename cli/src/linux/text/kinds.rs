@@ -1,10 +1,10 @@
 //! The tasks, by kind: how many, in which states, and where most of them wait.
 
 use loopscope::attach::{PsDocument, PsTask};
-use loopscope::report::{printable, width};
+use loopscope::report::width;
 
 use crate::linux::text::chain::{self, Group};
-use crate::linux::text::layout::{Emphasis, Page};
+use crate::linux::text::layout::{self, Emphasis, Page};
 use crate::linux::text::leaf;
 use crate::linux::text::words::{count, thousands};
 
@@ -12,8 +12,8 @@ use crate::linux::text::words::{count, thousands};
 const MAX_KINDS: usize = 10;
 /// How many places of a kind have a line.
 const MAX_PLACES: usize = 2;
-/// The line of a place is indented to the column of the states.
-const PLACE_INDENT: usize = 9;
+/// A kind in fewer columns has a line of its own.
+const MIN_KIND_COLUMNS: usize = 24;
 const INDENT: usize = 2;
 
 /// Adds all tasks but the jobs of the blocking pool.
@@ -27,7 +27,7 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
         each(&tasks, page);
         return;
     }
-    let kinds = chain::groups(tasks, |task| &task.kind);
+    let kinds = chain::groups(tasks, chain::kind);
     let shown = kinds.len().min(MAX_KINDS);
     table(&kinds[..shown], page);
     let rest = &kinds[shown..];
@@ -47,7 +47,7 @@ pub(super) fn heading(tasks: &[&PsTask], page: &mut Page) {
     page.labelled("tasks", &text);
 }
 
-fn table(kinds: &[(&String, Group<'_>)], page: &mut Page) {
+fn table(kinds: &[(String, Group<'_>)], page: &mut Page) {
     let mut rows = vec![["count", "state", "wakers", "oldest id", "kind"].map(str::to_owned)];
     for (kind, tasks) in kinds {
         let wakers = tasks.iter().map(|task| usize::try_from(task.wakers).unwrap_or(usize::MAX));
@@ -58,19 +58,28 @@ fn table(kinds: &[(&String, Group<'_>)], page: &mut Page) {
             states(tasks),
             thousands(wakers),
             oldest.map_or("-".to_owned(), |id| id.to_string()),
-            printable(kind),
+            kind.clone(),
         ]);
     }
     let widths: [usize; 4] =
         std::array::from_fn(|column| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0));
+    let [w0, w1, w2, w3] = widths;
+    let place_indent = w0 + INDENT + 2;
+    let kind_room = page.view.columns.saturating_sub(place_indent + w1 + w2 + w3 + 6);
     for (number, row) in rows.iter().enumerate() {
         let [count, state, wakers, oldest, kind] = row;
-        let [w0, w1, w2, w3] = widths;
         let pad = " ".repeat(w1.saturating_sub(width(state)));
-        let line = format!("{:INDENT$}{count:>w0$}  {state}{pad}  {wakers:>w2$}  {oldest:>w3$}  {kind}", "");
-        page.cut_line(if number == 0 { Emphasis::Head } else { Emphasis::None }, &line);
+        let figures = format!("{:INDENT$}{count:>w0$}  {state}{pad}  {wakers:>w2$}  {oldest:>w3$}", "");
+        let emphasis = if number == 0 { Emphasis::Head } else { Emphasis::None };
+        if kind_room >= MIN_KIND_COLUMNS {
+            page.cut_line(emphasis, &format!("{figures}  {}", layout::cut_middle(kind, kind_room)));
+        } else {
+            page.cut_line(emphasis, &figures);
+            let kind = layout::cut_middle(kind, page.room(place_indent));
+            page.cut_line(emphasis, &format!("{:place_indent$}{kind}", ""));
+        }
         if let Some((_, tasks)) = number.checked_sub(1).and_then(|kind| kinds.get(kind)) {
-            places(tasks, w0.saturating_add(INDENT + 2).max(PLACE_INDENT), page);
+            places(tasks, place_indent, page);
         }
     }
 }
@@ -88,12 +97,12 @@ fn states(tasks: &[&PsTask]) -> String {
 /// Adds where most tasks of a kind wait.
 fn places(tasks: &[&PsTask], indent: usize, page: &mut Page) {
     let waiting = tasks.iter().copied().filter(|task| !task.chain.is_empty() || task.leaf.is_some());
-    let places =
-        chain::groups(waiting, |task| (chain::place(task).map(chain::at), leaf::key(task.leaf.as_ref())));
+    let places = chain::groups(waiting, |task| (chain::place_text(task), leaf::key(task.leaf.as_ref())));
     let is_only = places.len() == 1 && places[0].1.len() == tasks.len();
     for (_, group) in places.iter().take(MAX_PLACES) {
         let n = if is_only { String::new() } else { format!("{} ", thousands(group.len())) };
-        page.cut_line(Emphasis::Place, &format!("{:indent$}{n}{}", "", wait(group)));
+        let two_lines = 2 * page.room(indent + 2);
+        page.indented(indent, Emphasis::Place, &layout::cut(&format!("{n}{}", wait(group)), two_lines));
     }
     if places.len() > MAX_PLACES {
         let rest = places[MAX_PLACES..].iter().map(|(_, group)| group.len()).sum();
@@ -104,7 +113,7 @@ fn places(tasks: &[&PsTask], indent: usize, page: &mut Page) {
 
 /// Returns where tasks of one group wait, and for what.
 pub(super) fn wait(tasks: &[&PsTask]) -> String {
-    let place = tasks.first().and_then(|task| chain::place(task)).map(chain::at);
+    let place = tasks.first().and_then(|task| chain::place_text(task));
     match (place, leaf::text(tasks)) {
         (Some(place), Some(leaf)) => format!("{place}: waits for {leaf}"),
         (Some(place), None) => place,
@@ -122,7 +131,7 @@ fn each(tasks: &[&PsTask], page: &mut Page) {
     for task in tasks {
         let id = task.id.map_or("-".to_owned(), |id| id.to_string());
         let state = chain::state_word(task.state);
-        let kind = printable(&task.kind);
+        let kind = chain::kind(task);
         let line = format!("{:INDENT$}{id:>id_columns$}  {state:8}  {:>6}  {kind}", "", task.wakers);
         page.cut_line(Emphasis::None, &line);
         if !task.chain.is_empty() || task.leaf.is_some() {

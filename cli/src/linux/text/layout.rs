@@ -122,13 +122,13 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
-    let mut kept = String::new();
+    let (mut kept, mut used) = (String::new(), 1);
     for c in text.chars() {
-        kept.push(c);
-        if width(&kept) + 1 > columns {
-            kept.pop();
+        used += width(c.encode_utf8(&mut [0; 4]));
+        if used > columns {
             break;
         }
+        kept.push(c);
     }
     kept + "…"
 }

@@ -70,7 +70,8 @@ fn timers(leaves: &[&PsLeaf]) -> String {
     };
     match (due(min), due(max)) {
         (first, last) if first == last => format!("{noun}, due {first}"),
-        (first, last) => format!("{noun}, due {first} to {last}"),
+        (first, last) if min < 0.0 => format!("{noun}, due from {first} to {last}"),
+        (first, _) => format!("{noun}, due {first} to {}", time(max)),
     }
 }
 
@@ -134,7 +135,8 @@ mod tests {
         let text = |leaves: &[PsLeaf]| timers(&leaves.iter().collect::<Vec<_>>());
         assert_eq!(text(&[sleep(None)]), "a timer");
         assert_eq!(text(&[sleep(Some(1.5))]), "a timer, due in 1.5 s");
-        assert_eq!(text(&[sleep(Some(-0.5)), sleep(Some(30.0))]), "timers, due 500 ms ago to in 30 s");
+        assert_eq!(text(&[sleep(Some(-0.5)), sleep(Some(30.0))]), "timers, due from 500 ms ago to in 30 s");
+        assert_eq!(text(&[sleep(Some(0.5)), sleep(Some(30.0))]), "timers, due in 500 ms to 30 s");
         assert_eq!(text(&[sleep(Some(f64::NAN)), sleep(Some(f64::INFINITY))]), "timers");
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
     for (label, role) in [
         ("workers", PsRole::Worker),
         ("block_on", PsRole::BlockOn),
-        ("runtime threads", PsRole::Runtime),
+        ("role unknown", PsRole::Runtime),
         ("blocking pool", PsRole::Blocking),
     ] {
         let threads = of_role(role);
@@ -28,7 +28,6 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
         if threads.is_empty() && jobs.is_none() {
             continue;
         }
-        let label = if label.len() < 15 { label } else { "runtime" };
         let states = states(&threads, role);
         let text = [Some(states).filter(|text| !text.is_empty()), jobs];
         page.labelled(label, &text.into_iter().flatten().collect::<Vec<_>>().join("; "));
@@ -127,7 +126,8 @@ fn line(group: &[&PsThread], document: &PsDocument, page: &mut Page) {
     }
     let is_blocked = first.state == PsThreadState::Blocked;
     page.below_label(if is_blocked { Emphasis::Alert } else { Emphasis::Place }, &text);
-    if let Some(help) = first.advice.as_deref().filter(|_| is_blocked) {
+    let is_in_verdict = document.verdicts.iter().any(|verdict| verdict.threads.contains(&first.tid));
+    if let Some(help) = first.advice.as_deref().filter(|_| is_blocked && !is_in_verdict) {
         page.below_label(Emphasis::None, &format!("= help: {}", printable(help)));
     }
 }

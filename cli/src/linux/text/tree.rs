@@ -11,8 +11,6 @@ use crate::linux::text::leaf;
 use crate::linux::text::words::{count, thousands};
 
 const MAX_GROUPS: usize = 20;
-/// How many ids of a group are printed.
-const MAX_IDS: usize = 5;
 /// A deeper chain is cut in its middle.
 const MAX_STEPS: usize = 24;
 /// Steps further in are not indented further.
@@ -27,8 +25,13 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
     let lists_all = page.view.lists_all;
     let groups = chain::groups(tasks, |task| key(task, lists_all));
     let shown = if lists_all { groups.len() } else { groups.len().min(MAX_GROUPS) };
+    let mut has_chain = true;
     for (_, tasks) in &groups[..shown] {
-        page.blank_line();
+        // Groups without a chain are lines of one list.
+        let had_chain = std::mem::replace(&mut has_chain, tasks.iter().any(|task| is_known(task)));
+        if has_chain || had_chain {
+            page.blank_line();
+        }
         group(tasks, page);
     }
     let rest = &groups[shown..];
@@ -48,13 +51,22 @@ fn key(task: &PsTask, is_each: bool) -> ChainKey<'_> {
     (address, &task.kind, steps, leaf::key(task.leaf.as_ref()), task.chain_missing.as_deref())
 }
 
+/// Returns whether anything is known of what the task awaits.
+fn is_known(task: &PsTask) -> bool {
+    !task.chain.is_empty() || task.leaf.is_some()
+}
+
 fn group(tasks: &[&PsTask], page: &mut Page) {
     let Some(first) = tasks.first() else { return };
     let head = match tasks {
         [task] => format!("{} `{}`", chain::task_name(task), printable(&task.kind)),
         _ => format!("{} `{}`", count(tasks.len(), "task", "tasks"), printable(&first.kind)),
     };
-    let place = chain::place(first).map_or(String::new(), |place| format!(" {}", chain::at(place)));
+    if !is_known(first) {
+        page.indented(0, Emphasis::None, &format!("{head}: {}", facts(tasks)));
+        return;
+    }
+    let place = chain::place_text(first).map_or(String::new(), |place| format!(" {place}"));
     page.indented(0, Emphasis::Head, &format!("{head}{place}"));
     steps(first, page);
     let indent = 2 + (2 * first.chain.len()).min(MAX_INDENT);
@@ -103,13 +115,7 @@ fn facts(tasks: &[&PsTask]) -> String {
     let wakers = tasks.iter().map(|task| usize::try_from(task.wakers).unwrap_or(usize::MAX));
     let wakers = wakers.fold(0_usize, usize::saturating_add);
     let mut facts = vec![chain::states(tasks, thousands), count(wakers, "waker", "wakers")];
-    let mut ids: Vec<_> = tasks.iter().filter_map(|task| task.id).collect();
-    ids.sort_unstable();
-    if tasks.len() > 1 && !ids.is_empty() {
-        let shown = ids.iter().take(MAX_IDS).map(u64::to_string).collect::<Vec<_>>().join(", ");
-        let more = if ids.len() > MAX_IDS { ", …" } else { "" };
-        facts.push(format!("ids {shown}{more}"));
-    }
+    facts.extend(Some(tasks).filter(|tasks| tasks.len() > 1).and_then(chain::ids));
     let spawned = tasks.first().and_then(|task| task.spawned_at.as_deref());
     if let Some(spawned) =
         spawned.filter(|spawned| tasks.iter().all(|task| task.spawned_at.as_deref() == Some(*spawned)))

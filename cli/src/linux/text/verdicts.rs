@@ -7,7 +7,7 @@ use loopscope::report::{printable, width, wrapped};
 use crate::linux::text::chain;
 use crate::linux::text::layout::Page;
 use crate::linux::text::threads;
-use crate::linux::text::words::count;
+use crate::linux::text::words::{count, thousands};
 
 /// How many verdicts are drawn.
 const MAX_VERDICTS: usize = 5;
@@ -54,13 +54,20 @@ fn drawn(verdict: &PsVerdict, document: &PsDocument, page: &Page) -> String {
         group = group.element(origin);
     }
     let mut notes = Vec::new();
-    notes.extend(tasks.iter().take(MAX_NAMED).map(|task| ("task", task_text(task))));
-    if verdict.tasks.len() > MAX_NAMED {
-        notes.push(("task", format!("and {}", count(verdict.tasks.len() - MAX_NAMED, "more", "more"))));
+    let groups = chain::groups(tasks.iter().copied(), |task| (&task.kind, chain::place_text(task)));
+    notes.extend(
+        groups
+            .iter()
+            .take(MAX_NAMED)
+            .map(|(_, tasks)| (if tasks.len() == 1 { "task" } else { "tasks" }, tasks_text(tasks))),
+    );
+    let rest = groups.iter().skip(MAX_NAMED).map(|(_, tasks)| tasks.len()).sum::<usize>();
+    if rest > 0 {
+        notes.push(("tasks", format!("and {} more", thousands(rest))));
     }
     notes.extend(threads.iter().take(MAX_NAMED).map(|thread| ("thread", thread_text(thread))));
     if verdict.threads.len() > MAX_NAMED {
-        notes.push(("thread", format!("and {}", count(verdict.threads.len() - MAX_NAMED, "more", "more"))));
+        notes.push(("thread", format!("and {} more", thousands(verdict.threads.len() - MAX_NAMED))));
     }
     let help = threads.iter().find_map(|thread| thread.advice.as_deref());
     notes.extend(help.map(|help| ("help", printable(help))));
@@ -84,13 +91,22 @@ fn origin(tasks: &[&PsTask], threads: &[&PsThread]) -> Option<Origin<'static>> {
     Some(Origin::path(printable(file)).line(line))
 }
 
-fn task_text(task: &PsTask) -> String {
-    let mut text = format!("{} `{}`", chain::task_name(task), printable(&task.kind));
-    if let Some(place) = chain::place(task) {
-        text.push_str(&format!(", {}", chain::at(place)));
+/// Names tasks of one kind at one place.
+fn tasks_text(tasks: &[&PsTask]) -> String {
+    let Some(first) = tasks.first() else { return String::new() };
+    let mut text = match tasks {
+        [task] => format!("{} `{}`", chain::task_name(task), printable(&task.kind)),
+        _ => format!("{} `{}`", thousands(tasks.len()), printable(&first.kind)),
+    };
+    if let Some(ids) = Some(tasks).filter(|tasks| tasks.len() > 1).and_then(chain::ids) {
+        text.push_str(&format!(" ({ids})"));
     }
-    if let Some(spawned) = &task.spawned_at {
-        text.push_str(&format!(" (spawned at {})", printable(spawned)));
+    if let Some(place) = chain::place_text(first) {
+        text.push_str(&format!(", {place}"));
+    }
+    let spawned = first.spawned_at.as_deref();
+    if let Some(spawned) = spawned.filter(|_| tasks.iter().all(|task| task.spawned_at == first.spawned_at)) {
+        text.push_str(&format!(", spawned at {}", printable(spawned)));
     }
     text
 }
