@@ -43,7 +43,7 @@ pub(super) fn text(tasks: &[&PsTask]) -> Option<String> {
         PsLeaf::Join { .. } => joined(&leaves),
         PsLeaf::Io { .. } => io(&leaves),
         PsLeaf::Notify { .. } => format!("a notification{}", objects(&leaves)),
-        PsLeaf::Several { of, count: Some(n) } => {
+        PsLeaf::Several { of, count: Some(n), .. } => {
             format!("{} in `{}`", count(*n, "future", "futures"), printable(of))
         }
         PsLeaf::Several { of, .. } => format!("several futures in `{}`", printable(of)),
