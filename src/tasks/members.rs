@@ -11,7 +11,10 @@ use crate::tasks::state;
 use crate::tasks::vtables::Vtables;
 
 /// How often what does not fit together is read.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
+/// How often it is read if it is little.
+const MAX_ROUNDS: usize = 20;
+const MAX_UNFIT: usize = 2048;
 /// The number of tasks that are added because a list leads to them.
 const MAX_FOLLOWED: usize = 1 << 17;
 const MAX_SCHEDULERS: usize = 4096;
@@ -52,7 +55,8 @@ impl<'m, M: Memory> Members<'m, M> {
             followed: 0,
             has_left_out: false,
         };
-        members.read_lists();
+        let all: Vec<u64> = members.cells.keys().copied().collect();
+        members.read_lists(&all);
         members.find_pointers();
         members
     }
@@ -60,18 +64,27 @@ impl<'m, M: Memory> Members<'m, M> {
     /// Returns the tasks that are in lists, and the number of those that did
     /// not fit together in any reading.
     pub(super) fn confirm(&mut self) -> (Vec<Cell>, usize) {
+        let mut confirmed = HashMap::new();
+        let mut new: Vec<u64> = self.cells.keys().copied().collect();
         for round in 1.. {
-            self.follow();
-            if round == ROUNDS || self.cells.values().all(|cell| !is_candidate(cell) || self.is_member(cell))
-            {
-                break;
+            new.extend(self.follow(&new));
+            for cell in new.iter().filter_map(|header| self.cells.get(header)) {
+                // What was a task once is not asked again: its neighbours may
+                // have ended since. The second reading finds out whether it
+                // still exists.
+                if !confirmed.contains_key(&cell.header) && self.is_member(cell) {
+                    confirmed.insert(cell.header, cell.clone());
+                }
             }
-            self.read_again();
+            let is_unfit = |cell: &&Cell| is_candidate(cell) && !confirmed.contains_key(&cell.header);
+            let unfit: Vec<u64> = self.cells.values().filter(is_unfit).map(|cell| cell.header).collect();
+            let is_last = round >= MAX_ROUNDS || (round >= ROUNDS && unfit.len() > MAX_UNFIT);
+            if unfit.is_empty() || is_last {
+                return (confirmed.into_values().collect(), unfit.len());
+            }
+            new = self.read_again(&unfit);
         }
-        let confirmed: Vec<_> = self.cells.values().filter(|cell| self.is_member(cell)).cloned().collect();
-        let candidates = self.cells.values().filter(|cell| is_candidate(cell)).count();
-        let torn = candidates - confirmed.len();
-        (confirmed, torn)
+        (Vec::new(), 0)
     }
 
     /// Returns whether the task points to a scheduler that has its owner's id.
@@ -117,13 +130,11 @@ impl<'m, M: Memory> Members<'m, M> {
         (jobs.into_values().collect(), uncertain)
     }
 
-    fn read_lists(&mut self) {
-        let owners: HashMap<u64, u64> = self
-            .cells
-            .values()
-            .filter(|cell| is_candidate(cell))
-            .map(|cell| (cell.scheduler, cell.owner))
-            .collect();
+    /// Reads the lists of the schedulers that tasks point to.
+    fn read_lists(&mut self, headers: &[u64]) {
+        let cells = headers.iter().filter_map(|header| self.cells.get(header));
+        let owners: HashMap<u64, u64> =
+            cells.filter(|cell| is_candidate(cell)).map(|cell| (cell.scheduler, cell.owner)).collect();
         for (scheduler, owner) in owners.into_iter().take(MAX_SCHEDULERS) {
             let lists = Lists::read(self.memory, scheduler, owner, &mut self.array_bytes_left);
             self.lists.insert(scheduler, lists);
@@ -189,9 +200,11 @@ impl<'m, M: Memory> Members<'m, M> {
         }
     }
 
-    /// Adds the tasks that lists lead to.
-    fn follow(&mut self) {
-        let mut from: Vec<u64> = self.cells.keys().copied().collect();
+    /// Adds the tasks that lists and the given tasks lead to. Returns the
+    /// addresses of their headers.
+    fn follow(&mut self, from: &[u64]) -> Vec<u64> {
+        let mut added = Vec::new();
+        let mut from = from.to_vec();
         let mut ends: Vec<u64> = self.lists.values().flat_map(|lists| lists.ends.iter().copied()).collect();
         loop {
             let neighbours =
@@ -207,7 +220,7 @@ impl<'m, M: Memory> Members<'m, M> {
             self.has_left_out |= new.len() > room;
             new.truncate(room);
             if new.is_empty() {
-                return;
+                return added;
             }
             self.followed += new.len();
             for (header, cell) in new.iter().zip(cell::read(self.memory, self.vtables, &new)) {
@@ -216,20 +229,19 @@ impl<'m, M: Memory> Members<'m, M> {
                     None => drop(self.absent.insert(*header)),
                 }
             }
+            added.extend_from_slice(&new);
             from = new;
         }
     }
 
     /// Reads what does not fit together, what is around it, and the lists.
-    fn read_again(&mut self) {
-        let unfit = self.cells.values().filter(|cell| is_candidate(cell) && !self.is_member(cell));
-        let mut headers: Vec<u64> = unfit
-            .flat_map(|cell| {
-                let [first, second] = self.neighbours(cell).unwrap_or_default();
-                [cell.header, first, second]
-            })
-            .filter(|header| *header != 0)
-            .collect();
+    /// Returns the addresses of what was read.
+    fn read_again(&mut self, unfit: &[u64]) -> Vec<u64> {
+        let around = unfit.iter().filter_map(|header| self.cells.get(header)).flat_map(|cell| {
+            let [first, second] = self.neighbours(cell).unwrap_or_default();
+            [cell.header, first, second]
+        });
+        let mut headers: Vec<u64> = around.filter(|header| *header != 0).collect();
         headers.sort_unstable();
         headers.dedup();
         for (header, cell) in headers.iter().zip(cell::read(self.memory, self.vtables, &headers)) {
@@ -239,8 +251,12 @@ impl<'m, M: Memory> Members<'m, M> {
             }
         }
         self.absent.clear();
-        self.read_lists();
-        self.find_pointers();
+        self.read_lists(unfit);
+        let mut unfit = unfit.iter().filter_map(|header| self.cells.get(header));
+        if unfit.any(|cell| self.neighbours(cell).is_none()) {
+            self.find_pointers();
+        }
+        headers
     }
 }
 
