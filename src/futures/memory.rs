@@ -11,7 +11,7 @@ const MAX_COPY_BYTES: u64 = 256 * 1024;
 /// No value of a future is read that has more bytes.
 const MAX_VALUE_BYTES: usize = 64;
 /// The number of values that are compared at the end.
-const MAX_MARKS: usize = 512;
+const MAX_MARKS: usize = 32 * 1024;
 
 /// Memory of a process, of which one part was copied at once.
 #[derive(Debug)]

@@ -31,6 +31,8 @@ use crate::process::Process;
 const MAX_DEBUG_INFO_BYTES: u64 = 1 << 30;
 /// The number of functions that poll tasks, in one program.
 const MAX_POLL_SYMBOLS: usize = 1 << 16;
+/// The number of functions of which it is remembered what they poll.
+const MAX_KINDS: usize = 1 << 16;
 /// Both ways in which Rust writes symbols have the path with its lengths.
 const POLL_SYMBOL: &str = "4task3raw4poll";
 /// How often a task is read that runs meanwhile.
@@ -121,7 +123,13 @@ impl FutureReader {
                 continue;
             }
             let value = Value { of_type: Rc::clone(&cell), address: header };
-            let mut reader = Reader { types: &mut *types, memory: &memory, bias: kind.bias, now: now() };
+            let mut reader = Reader {
+                types: &mut *types,
+                memory: &memory,
+                bias: kind.bias,
+                steps_left: walk::MAX_STEPS,
+                now: now(),
+            };
             let chain = match future(&mut reader, &value) {
                 Ok(future) => walk::chain(&mut reader, future),
                 Err(missing) => Chain::missing(missing),
@@ -139,6 +147,9 @@ impl FutureReader {
             return kind.clone();
         }
         let kind = self.read_kind(poll);
+        if self.kinds.len() >= MAX_KINDS {
+            self.kinds.clear();
+        }
         self.kinds.insert(poll, kind.clone());
         kind
     }
@@ -217,6 +228,8 @@ fn names_of(functions: &[PollFunction], symbols: &BTreeSet<String>) -> BTreeSet<
         names.extend(symbols.iter().filter_map(of_symbol));
         names.extend(functions.iter().filter_map(|function| of_symbol(function.linkage_name.as_ref()?)));
     }
+    // The debug information does not name a function that is passed as a value.
+    names.retain(|name| !name.starts_with("fn("));
     names
 }
 

@@ -109,14 +109,17 @@ impl Types {
         self.search_all();
         let mut units: Vec<_> = self.entries.keys().copied().collect();
         units.sort_unstable();
+        let module = declared.path.strip_suffix(declared.layout.name.as_str())?;
+        let module = module.strip_suffix("::").unwrap_or(module);
         let mut found = None::<Rc<Type>>;
         for unit in units {
             let entries = self.entries(unit)?;
             for entry in entries.types_named(name) {
-                let Some(same) = self.read(EntryId { unit, entry }).filter(|one| one.path == declared.path)
-                else {
+                // Every async function has a type of the same name.
+                if entries.module_of(entry) != module {
                     continue;
-                };
+                }
+                let Some(same) = self.read(EntryId { unit, entry }) else { continue };
                 match &found {
                     None => found = Some(Rc::new(same)),
                     Some(other) if other.layout.is_like(&same.layout) => {}

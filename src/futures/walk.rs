@@ -2,6 +2,7 @@
 
 use crate::attach::document::{PsAwait, PsBranch, PsLeaf};
 use crate::futures::Chain;
+use crate::futures::layout::Member;
 use crate::futures::leaf;
 use crate::futures::type_name;
 use crate::futures::value::{Reader, Value};
@@ -9,8 +10,8 @@ use crate::source_path;
 
 /// A chain has at most this many awaits.
 const MAX_AWAITS: usize = 128;
-/// The number of values that are visited on the way.
-const MAX_STEPS: usize = 1024;
+/// The number of values that are visited in one task.
+pub(super) const MAX_STEPS: usize = 2048;
 /// Wrappers of futures that are looked through to find out what is in them.
 const MAX_AHEAD: usize = 16;
 
@@ -70,7 +71,6 @@ pub(super) struct Walk {
     pub(super) states: Vec<Value>,
     /// The path of an `impl` and the type that it is for.
     last_impl: Option<(String, String)>,
-    steps: usize,
     /// The number of futures around that wait for several.
     depth: usize,
 }
@@ -91,8 +91,9 @@ impl Walk {
     fn chain(mut self, reader: &mut Reader<'_>, future: Value) -> Chain {
         let mut value = future;
         loop {
-            self.steps += 1;
-            if self.steps > MAX_STEPS || self.awaits.len() >= MAX_AWAITS {
+            let is_spent = reader.steps_left == 0;
+            reader.steps_left = reader.steps_left.saturating_sub(1);
+            if is_spent || self.awaits.len() >= MAX_AWAITS {
                 return self.ended(None, Some("the chain of awaits is too long"));
             }
             match self.step(reader, &value) {
@@ -183,10 +184,8 @@ impl Walk {
         };
         let name = state.of_type.layout.name.as_str();
         let is_suspended = name.starts_with("Suspend");
-        let file = member.file.and_then(|file| reader.types.file(value.of_type.unit, file));
-        let file = file.map(|file| type_name::printable(&source_path::shorten(&file)));
-        let place = if is_suspended { (file, member.line) } else { (None, None) };
-        self.awaits.push(PsAwait { function, file: place.0, line: place.1 });
+        let (file, line) = if is_suspended { place(reader, value, member) } else { (None, None) };
+        self.awaits.push(PsAwait { function, file, line });
         if !is_suspended {
             return Step::End(match name {
                 "Unresumed" => "it was not polled yet",
@@ -202,6 +201,28 @@ impl Walk {
             None => Step::End("the debug information does not say what is awaited"),
         }
     }
+}
+
+/// Returns the file of an async function and the line of an await. A line
+/// outside of the function is that of a macro such as `select!`; the line where
+/// the macro is used is not known then.
+fn place(reader: &mut Reader<'_>, value: &Value, member: &Member) -> (Option<String>, Option<u32>) {
+    let variants = value.of_type.layout.variants.iter().flat_map(|variants| &variants.list);
+    // The first two variants have the first line of the function and its last
+    // one.
+    let mut ends = variants.filter_map(|variant| variant.member.as_ref());
+    let (first, last) = (ends.next(), ends.next());
+    let is_own_file = first.is_none_or(|first| first.file == member.file);
+    let lines = first.and_then(|first| first.line).zip(last.and_then(|last| last.line));
+    // An attribute may have given the whole function its own line.
+    let is_within = lines
+        .filter(|(begin, end)| begin < end)
+        .zip(member.line)
+        .is_none_or(|((begin, end), line)| (begin..=end).contains(&line));
+    let of_function = first.and_then(|first| first.file).or(member.file);
+    let file = of_function.and_then(|file| reader.types.file(value.of_type.unit, file));
+    let file = file.map(|file| type_name::printable(&source_path::shorten(&file)));
+    (file, member.line.filter(|_| is_own_file && is_within))
 }
 
 /// What a wrapper holds.
