@@ -13,7 +13,8 @@ const MAX_SEARCHED: usize = 64;
 const NANOS_PER_SECOND: f64 = 1e9;
 
 /// The types that `of` knows.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
+    "futures_util::future::select::Select",
     "tokio::time::sleep::Sleep",
     "tokio::sync::batch_semaphore::Acquire",
     "tokio::sync::oneshot::Receiver",
@@ -30,6 +31,8 @@ const KNOWN: [&str; 14] = [
     "tokio::time::interval::Interval",
 ];
 
+/// Types that poll several futures until all have ended.
+const JOINS: [&str; 2] = ["futures_util::future::join::Join", "futures_util::future::try_join::TryJoin"];
 /// Modules with futures of tokio that read or write a stream.
 const IO_MODULE: &str = "tokio::io::util::";
 /// The members that hold the stream.
@@ -39,7 +42,7 @@ const POLL_EVENTED: [&str; 2] = ["tokio::io::poll_evented::PollEvented", "tokio:
 /// Returns whether a future of this type is known not to poll another one.
 pub(super) fn is_known(path: &str) -> bool {
     let base = type_name::base(path);
-    KNOWN.contains(&base) || base.starts_with(IO_MODULE)
+    KNOWN.contains(&base) || base.starts_with(IO_MODULE) || JOINS.iter().any(|join| base.starts_with(join))
 }
 
 /// Returns what a future waits for; `None` if it is not one that is known.
@@ -74,6 +77,15 @@ pub(super) fn of(reader: &mut Reader<'_>, walk: &Walk, value: &Value) -> Option<
             next_of_stream(reader, walk, stream)
         }
         _ if base.ends_with("::PollFn") => poll_fn(reader, walk, value),
+        _ if JOINS.iter().any(|join| base.starts_with(join)) => {
+            let futures = reader.members_with_size(value);
+            Some(several(reader, walk, "join!", futures))
+        }
+        "futures_util::future::select::Select" => {
+            let both = reader.member(value, "inner").and_then(|both| reader.with_member(both, "__1"))?;
+            let futures = reader.numbered_members(&both);
+            Some(several(reader, walk, "select", futures))
+        }
         _ => None,
     }
 }
@@ -183,6 +195,13 @@ fn descriptor(reader: &mut Reader<'_>, source: &Value) -> Option<i32> {
     None
 }
 
+/// Returns what several futures wait for of which some may have ended.
+fn several(reader: &mut Reader<'_>, walk: &Walk, of: &str, futures: Vec<Value>) -> PsLeaf {
+    let count = Some(futures.len());
+    let waiting = futures.into_iter().filter_map(|future| not_done(reader, future)).collect();
+    PsLeaf::Several { of: of.to_owned(), count, branches: walk.branches(reader, waiting) }
+}
+
 fn next_of_stream(reader: &mut Reader<'_>, walk: &Walk, mut stream: Value) -> Option<PsLeaf> {
     for _ in 0..MAX_SEARCHED {
         let base = type_name::base(&stream.of_type.path);
@@ -204,7 +223,8 @@ fn next_of_stream(reader: &mut Reader<'_>, walk: &Walk, mut stream: Value) -> Op
 
 /// Returns the future that a branch polls; `None` if it has ended.
 fn not_done(reader: &mut Reader<'_>, branch: Value) -> Option<Value> {
-    if !type_name::base(&branch.of_type.path).ends_with("::MaybeDone") {
+    let base = type_name::base(&branch.of_type.path);
+    if !base.ends_with("::MaybeDone") && !base.ends_with("::TryMaybeDone") {
         return Some(branch);
     }
     match reader.active(&branch)? {

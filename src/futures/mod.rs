@@ -31,6 +31,8 @@ use crate::process::Process;
 const MAX_DEBUG_INFO_BYTES: u64 = 1 << 30;
 /// The number of functions that poll tasks, in one program.
 const MAX_POLL_SYMBOLS: usize = 1 << 16;
+/// The number of functions of which it is remembered what they poll.
+const MAX_KINDS: usize = 1 << 16;
 /// Both ways in which Rust writes symbols have the path with its lengths.
 const POLL_SYMBOL: &str = "4task3raw4poll";
 /// How often a task is read that runs meanwhile.
@@ -64,7 +66,7 @@ pub(crate) struct FutureReader {
     process: Process,
     images: Vec<MappedImage>,
     programs: HashMap<Arc<CodeFile>, Program>,
-    kinds: HashMap<u64, Kind>,
+    kinds: HashMap<u64, Rc<Kind>>,
 }
 
 /// A program or library with functions that poll tasks.
@@ -76,7 +78,7 @@ struct Program {
 }
 
 /// What is known of a function that polls tasks.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Kind {
     name: Option<String>,
     /// The layout of its tasks, or why it is not known.
@@ -94,18 +96,18 @@ impl FutureReader {
     /// Returns the name of the type of future that the function at `poll`
     /// polls, such as `app::session`; `None` without symbols.
     pub(crate) fn name(&mut self, poll: u64) -> Option<String> {
-        self.kind(poll).name
+        self.kind(poll).name.clone()
     }
 
     /// Returns what the future of the task whose header is at the address
     /// `header` awaits. `poll` is the function that polls it.
     pub(crate) fn chain(&mut self, poll: u64, header: u64) -> Chain {
         let kind = self.kind(poll);
-        let cell = match kind.cell {
+        let cell = match &kind.cell {
             Ok(cell) => cell,
-            Err(missing) => return Chain::missing(missing),
+            Err(missing) => return Chain::missing(missing.clone()),
         };
-        let Some(program) = kind.file.and_then(|file| self.programs.get_mut(&file)) else {
+        let Some(program) = kind.file.as_ref().and_then(|file| self.programs.get_mut(file)) else {
             return Chain::default();
         };
         let Ok(types) = &mut program.types else { return Chain::default() };
@@ -113,15 +115,21 @@ impl FutureReader {
             let Some(memory) = Memory::copy(self.process, header, cell.layout.size) else {
                 return Chain::missing("the task's memory cannot be read");
             };
-            let state = memory.read(header, 8).and_then(|word| u64_at(&word, 0)).unwrap_or(RUNNING);
+            let state = memory.peek(header, 8).unwrap_or(RUNNING);
             if state & COMPLETE != 0 {
                 return Chain::missing("the task has ended");
             }
             if state & RUNNING != 0 {
                 continue;
             }
-            let value = Value { of_type: Rc::clone(&cell), address: header };
-            let mut reader = Reader { types: &mut *types, memory: &memory, bias: kind.bias, now: now() };
+            let value = Value { of_type: Rc::clone(cell), address: header };
+            let mut reader = Reader {
+                types: &mut *types,
+                memory: &memory,
+                bias: kind.bias,
+                steps_left: walk::MAX_STEPS,
+                now: now(),
+            };
             let chain = match future(&mut reader, &value) {
                 Ok(future) => walk::chain(&mut reader, future),
                 Err(missing) => Chain::missing(missing),
@@ -134,12 +142,15 @@ impl FutureReader {
         Chain::missing("the task ran while it was read")
     }
 
-    fn kind(&mut self, poll: u64) -> Kind {
+    fn kind(&mut self, poll: u64) -> Rc<Kind> {
         if let Some(kind) = self.kinds.get(&poll) {
-            return kind.clone();
+            return Rc::clone(kind);
         }
-        let kind = self.read_kind(poll);
-        self.kinds.insert(poll, kind.clone());
+        let kind = Rc::new(self.read_kind(poll));
+        if self.kinds.len() >= MAX_KINDS {
+            self.kinds.clear();
+        }
+        self.kinds.insert(poll, Rc::clone(&kind));
         kind
     }
 
@@ -212,7 +223,9 @@ fn names_of(functions: &[PollFunction], symbols: &BTreeSet<String>) -> BTreeSet<
         let (_, parameters) = name.split_once("raw::poll::<")?;
         type_name::arguments(&format!("<{parameters}")).first().map(|name| type_name::readable(name))
     };
-    let mut names: BTreeSet<_> = functions.iter().filter_map(PollFunction::future_name).collect();
+    let of_functions = functions.iter().filter_map(PollFunction::future_name);
+    // The debug information does not name a function that is passed as a value.
+    let mut names: BTreeSet<_> = of_functions.filter(|name| !name.starts_with("fn(")).collect();
     if names.is_empty() || symbols.len() > functions.len() {
         names.extend(symbols.iter().filter_map(of_symbol));
         names.extend(functions.iter().filter_map(|function| of_symbol(function.linkage_name.as_ref()?)));

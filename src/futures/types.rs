@@ -1,5 +1,6 @@
 //! The types of a program, read from its debug information as they are needed.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -9,9 +10,11 @@ use crate::diagnose::image::{DebugInfo, OpenUnit};
 use crate::futures::layout::{EntryId, Layout, MAX_NAME_BYTES, Reference};
 use crate::futures::type_name;
 use crate::futures::unit_entries::UnitEntries;
+use crate::source_path;
 
 /// The number of types that are remembered.
 const MAX_TYPES: usize = 1 << 16;
+const MAX_FILES: usize = 1 << 14;
 /// All units together are searched for a type only up to this size.
 const MAX_SEARCHED_BYTES: u64 = 1 << 30;
 /// An entry names its function through at most this many other entries.
@@ -23,6 +26,7 @@ pub(super) struct Types {
     info: DebugInfo,
     entries: HashMap<usize, Rc<UnitEntries>>,
     types: HashMap<EntryId, Option<Rc<Type>>>,
+    files: HashMap<(usize, u64), Option<Rc<str>>>,
     has_searched_all: bool,
     searched_bytes: u64,
     /// The layouts of tasks for which no poll function is known; `None` until
@@ -37,6 +41,16 @@ pub(super) struct Type {
     /// With its module: `app::session::{async_fn_env#0}`.
     pub(super) path: String,
     pub(super) layout: Layout,
+    /// The name of the async function whose state it is, once it was needed.
+    pub(super) function: OnceCell<Rc<FunctionName>>,
+}
+
+/// The name of an async function.
+#[derive(Debug)]
+pub(super) struct FunctionName {
+    pub(super) name: String,
+    /// The path of the `impl` around it, and the type that this is for.
+    pub(super) implementation: Option<(String, String)>,
 }
 
 /// The function that polls one kind of task.
@@ -55,6 +69,7 @@ impl Types {
             info,
             entries: HashMap::new(),
             types: HashMap::new(),
+            files: HashMap::new(),
             has_searched_all: false,
             searched_bytes: 0,
             unpolled_cells: None,
@@ -109,14 +124,17 @@ impl Types {
         self.search_all();
         let mut units: Vec<_> = self.entries.keys().copied().collect();
         units.sort_unstable();
+        let module = declared.path.strip_suffix(declared.layout.name.as_str())?;
+        let module = module.strip_suffix("::").unwrap_or(module);
         let mut found = None::<Rc<Type>>;
         for unit in units {
             let entries = self.entries(unit)?;
             for entry in entries.types_named(name) {
-                let Some(same) = self.read(EntryId { unit, entry }).filter(|one| one.path == declared.path)
-                else {
+                // Every async function has a type of the same name.
+                if entries.module_of(entry) != module {
                     continue;
-                };
+                }
+                let Some(same) = self.read(EntryId { unit, entry }) else { continue };
                 match &found {
                     None => found = Some(Rc::new(same)),
                     Some(other) if other.layout.is_like(&same.layout) => {}
@@ -131,7 +149,7 @@ impl Types {
         let layout = Layout::read(&*self.info.unit(id.unit)?, id.entry)?;
         let module = self.entries(id.unit)?.module_of(id.entry);
         let path = if module.is_empty() { layout.name.clone() } else { format!("{module}::{}", layout.name) };
-        Some(Type { unit: id.unit, path, layout })
+        Some(Type { unit: id.unit, path, layout, function: OnceCell::new() })
     }
 
     /// Returns the type that an entry of a type refers to.
@@ -140,9 +158,19 @@ impl Types {
         self.at(id)
     }
 
-    /// Returns the path of a source file by its number in a unit.
-    pub(super) fn file(&mut self, unit: usize, number: u64) -> Option<String> {
-        self.info.unit(unit)?.file(number)
+    /// Returns the path of a source file by its number in a unit, as
+    /// loopscope shows it.
+    pub(super) fn file(&mut self, unit: usize, number: u64) -> Option<Rc<str>> {
+        if let Some(file) = self.files.get(&(unit, number)) {
+            return file.clone();
+        }
+        if self.files.len() >= MAX_FILES {
+            self.files.clear();
+        }
+        let file = self.info.unit(unit).and_then(|unit| unit.file(number));
+        let file = file.map(|file| Rc::from(type_name::printable(&source_path::shorten(&file))));
+        self.files.insert((unit, number), file.clone());
+        file
     }
 
     /// Returns the functions that begin at an address in the file. The linker

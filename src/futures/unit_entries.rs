@@ -76,8 +76,7 @@ impl UnitEntries {
         let mut around = Vec::<(isize, usize)>::new();
         while !entries.is_empty() {
             let (offset, depth) = (entries.next_offset().0, entries.next_depth());
-            while let Some((of, place)) = around.last().copied().filter(|(of, _)| *of >= depth) {
-                debug_assert!(of >= depth);
+            while let Some((_, place)) = around.last().copied().filter(|(of, _)| *of >= depth) {
                 self.namespaces[place].end = offset;
                 around.pop();
             }

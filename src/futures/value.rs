@@ -23,6 +23,8 @@ pub(super) struct Reader<'r> {
     pub(super) memory: &'r Memory,
     /// The address in memory minus the address in the file.
     pub(super) bias: u64,
+    /// How many more values may be visited.
+    pub(super) steps_left: usize,
     /// The time of the clock of timers.
     pub(super) now: Option<Duration>,
 }

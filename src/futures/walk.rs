@@ -1,16 +1,19 @@
 //! Follows a future from await to await.
 
+use std::rc::Rc;
+
 use crate::attach::document::{PsAwait, PsBranch, PsLeaf};
 use crate::futures::Chain;
+use crate::futures::layout::Member;
 use crate::futures::leaf;
 use crate::futures::type_name;
+use crate::futures::types::FunctionName;
 use crate::futures::value::{Reader, Value};
-use crate::source_path;
 
 /// A chain has at most this many awaits.
 const MAX_AWAITS: usize = 128;
-/// The number of values that are visited on the way.
-const MAX_STEPS: usize = 1024;
+/// The number of values that are visited in one task.
+pub(super) const MAX_STEPS: usize = 2048;
 /// Wrappers of futures that are looked through to find out what is in them.
 const MAX_AHEAD: usize = 16;
 
@@ -68,9 +71,8 @@ pub(super) struct Walk {
     pub(super) awaits: Vec<PsAwait>,
     /// The contents of the async functions on the way, the outermost first.
     pub(super) states: Vec<Value>,
-    /// The path of an `impl` and the type that it is for.
-    last_impl: Option<(String, String)>,
-    steps: usize,
+    /// The innermost function of an `impl` of which the type is known.
+    last_method: Option<Rc<FunctionName>>,
     /// The number of futures around that wait for several.
     depth: usize,
 }
@@ -91,8 +93,9 @@ impl Walk {
     fn chain(mut self, reader: &mut Reader<'_>, future: Value) -> Chain {
         let mut value = future;
         loop {
-            self.steps += 1;
-            if self.steps > MAX_STEPS || self.awaits.len() >= MAX_AWAITS {
+            let is_spent = reader.steps_left == 0;
+            reader.steps_left = reader.steps_left.saturating_sub(1);
+            if is_spent || self.awaits.len() >= MAX_AWAITS {
                 return self.ended(None, Some("the chain of awaits is too long"));
             }
             match self.step(reader, &value) {
@@ -147,20 +150,34 @@ impl Walk {
     /// information has `app::{impl#0}::run`; the type is that of `self`, also
     /// for a block in the function that does not use it.
     fn function_name(&mut self, reader: &mut Reader<'_>, value: &Value) -> String {
+        if let Some(known) = value.of_type.function.get() {
+            if known.implementation.is_some() {
+                self.last_method = Some(Rc::clone(known));
+            }
+            return known.name.clone();
+        }
         let path = &value.of_type.path;
         let module = path.strip_suffix(value.of_type.layout.name.as_str()).unwrap_or(path);
         let parts = module.rfind("{impl#").and_then(|at| {
             let (_, method) = path[at..].split_once("}::")?;
             Some((&path[..path.len() - method.len()], method))
         });
-        let Some((implementation, method)) = parts else { return type_name::readable(path) };
+        let name = |of_type: &str, method| type_name::readable(&format!("{of_type}::{method}"));
+        let Some((around, method)) = parts else {
+            let function = FunctionName { name: type_name::readable(path), implementation: None };
+            return value.of_type.function.get_or_init(|| Rc::new(function)).name.clone();
+        };
         if let Some(of_type) = self_type(reader, value) {
-            self.last_impl = Some((implementation.to_owned(), type_name::base(&of_type).to_owned()));
+            let of_type = type_name::base(&of_type);
+            let implementation = Some((around.to_owned(), of_type.to_owned()));
+            let function = FunctionName { name: name(of_type, method), implementation };
+            let function = value.of_type.function.get_or_init(|| Rc::new(function));
+            self.last_method = Some(Rc::clone(function));
+            return function.name.clone();
         }
-        match &self.last_impl {
-            Some((last, of_type)) if last == implementation => {
-                type_name::readable(&format!("{of_type}::{method}"))
-            }
+        let last = self.last_method.as_ref().and_then(|last| last.implementation.as_ref());
+        match last {
+            Some((last, of_type)) if last == around => name(of_type, method),
             _ => type_name::readable(path),
         }
     }
@@ -183,10 +200,8 @@ impl Walk {
         };
         let name = state.of_type.layout.name.as_str();
         let is_suspended = name.starts_with("Suspend");
-        let file = member.file.and_then(|file| reader.types.file(value.of_type.unit, file));
-        let file = file.map(|file| type_name::printable(&source_path::shorten(&file)));
-        let place = if is_suspended { (file, member.line) } else { (None, None) };
-        self.awaits.push(PsAwait { function, file: place.0, line: place.1 });
+        let (file, line) = if is_suspended { place(reader, value, member) } else { (None, None) };
+        self.awaits.push(PsAwait { function, file, line });
         if !is_suspended {
             return Step::End(match name {
                 "Unresumed" => "it was not polled yet",
@@ -202,6 +217,27 @@ impl Walk {
             None => Step::End("the debug information does not say what is awaited"),
         }
     }
+}
+
+/// Returns the file of an async function and the line of an await. A line
+/// outside of the function is that of a macro such as `select!`; the line where
+/// the macro is used is not known then.
+fn place(reader: &mut Reader<'_>, value: &Value, member: &Member) -> (Option<String>, Option<u32>) {
+    let variants = value.of_type.layout.variants.iter().flat_map(|variants| &variants.list);
+    // The first two variants have the first line of the function and its last
+    // one.
+    let mut ends = variants.filter_map(|variant| variant.member.as_ref());
+    let (first, last) = (ends.next(), ends.next());
+    let is_own_file = first.is_none_or(|first| first.file == member.file);
+    let lines = first.and_then(|first| first.line).zip(last.and_then(|last| last.line));
+    // An attribute may have given the whole function its own line.
+    let is_within = lines
+        .filter(|(begin, end)| begin < end)
+        .zip(member.line)
+        .is_none_or(|((begin, end), line)| (begin..=end).contains(&line));
+    let of_function = first.and_then(|first| first.file).or(member.file);
+    let file = of_function.and_then(|file| reader.types.file(value.of_type.unit, file));
+    (file.map(|file| file.to_string()), member.line.filter(|_| is_own_file && is_within))
 }
 
 /// What a wrapper holds.
